@@ -1,0 +1,61 @@
+"""Daily and weekly partitions of this home, and which week a day's predictions stand on.
+
+A daily partition D holds what happened on the business day D, or what is predicted as of its end.
+A weekly partition is named by its Monday; what is trained in it knows everything through its
+Sunday (`trained_through`). A day's prediction stands on the newest week that had ended by that
+day, so that on a Sunday it is the week that ends with it.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+
+import dagster as dg
+
+from batch_predictions import home
+from batch_predictions.settings import home_folder
+
+_state = home.read_state(home_folder())
+if _state is None:
+    raise home.HomeError(
+        f"{home_folder()} has not begun: load `batch_predictions.definitions`, or run "
+        "`batch-predictions run`, which fix its first day"
+    )
+
+_end = None if _state.last_day is None else _state.last_day + dt.timedelta(days=1)
+
+
+def week_of(day: dt.date) -> dt.date:
+    """The Monday of a day's week."""
+    return day - dt.timedelta(days=day.weekday())
+
+
+def trained_through(week: dt.date) -> dt.date:
+    """The last day that a weekly partition knows: its Sunday."""
+    return week + dt.timedelta(days=6)
+
+
+def week_due(day: dt.date) -> dt.date:
+    """The newest week that had ended by the end of a day."""
+    return week_of(day - dt.timedelta(days=6))
+
+
+def days_between(first: dt.date, last: dt.date) -> list[str]:
+    """All days from first to last, both included, as partition keys."""
+    return [(first + dt.timedelta(days=n)).isoformat() for n in range((last - first).days + 1)]
+
+
+daily = dg.DailyPartitionsDefinition(
+    start_date=_state.first_day.isoformat(),
+    end_date=_end.isoformat() if _end else None,
+    timezone=_state.timezone,
+)
+weekly = dg.WeeklyPartitionsDefinition(
+    start_date=week_of(_state.first_day).isoformat(),
+    # The week that holds the last day, whole.
+    end_date=(week_of(_state.last_day) + dt.timedelta(days=7)).isoformat() if _end else None,
+    day_offset=1,
+    timezone=_state.timezone,
+)
+newest_ended_week = dg.TimeWindowPartitionMapping(start_offset=-6, end_offset=-6)
+"""A day's upstream week: the default mapping, and an offset of -1, point at an unfinished one."""

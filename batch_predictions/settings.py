@@ -1,0 +1,274 @@
+"""Every setting of the platform, documented where it is declared.
+
+Settings come from, the first that has a key winning: the environment (two underscores between
+levels: `BATCH_PREDICTIONS_SOURCE__KIND=files`), `<home>/batch_predictions.yaml`,
+`batch_predictions.yaml` in the working directory, the defaults below.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import os
+import textwrap
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal, get_args, get_origin
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic.fields import FieldInfo
+from pydantic_settings import (
+    BaseSettings,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    YamlConfigSettingsSource,
+)
+
+FILE_NAME = "batch_predictions.yaml"
+DEFAULT_HOME = Path(".batch_predictions")
+Share = Annotated[float, Field(ge=0, le=1)]
+
+
+class SettingsError(ValueError):
+    """A setting is unknown or has a value that cannot be; the message names key and remedy."""
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+
+class SourceSettings(_Section):
+    """Where raw days come from."""
+
+    kind: str = Field(
+        "complete_journey",
+        description="Adapter to read with: complete_journey, files, movielens, or a module of "
+        "your own in batch_predictions/sources.",
+    )
+    path: Path | None = Field(None, description="Folder of the source (files, movielens).")
+    timezone: str | None = Field(
+        None,
+        description="Time zone of the business day, such as Europe/Berlin. Empty: the adapter's "
+        "own (complete_journey: America/New_York; otherwise UTC).",
+    )
+    default_date: dt.date | None = Field(
+        None,
+        description="Day of rows that carry no time. Empty: the last Sunday before the first run; "
+        "then fixed in <home>/state.yaml.",
+    )
+    original_dates: bool = Field(
+        False, description="complete_journey: the year 2017 as it was, instead of replayed."
+    )
+    columns: dict[str, dict[str, str]] = Field(
+        default_factory=dict,
+        description="files: for each table, contract column: column of yours, such as "
+        "{interactions: {user_id: customer, item_id: sku, occurred_at: ts}}.",
+    )
+    earliest: dt.date = Field(
+        dt.date(1990, 1, 1), description="Rows dated before this day are refused as implausible."
+    )
+    exclude_items: dict[str, list[str]] = Field(
+        default_factory=dict,
+        description="Items that are not goods to recommend, by column of raw.items and values, "
+        "such as {category: [FUEL]}. Empty: the adapter's own list.",
+    )
+
+
+class DuckDBSettings(_Section):
+    """The query engine's bounds on this machine."""
+
+    memory_limit: str = Field("2GB", description="Memory DuckDB may use; beyond it spills to disk.")
+    threads: int = Field(2, ge=1, description="Threads of one query.")
+
+
+class RecommenderSettings(_Section):
+    """Weekly training of the recommender."""
+
+    candidates: list[Literal["als", "ease"]] = Field(
+        ["als", "ease"], description="Models trained and compared each week; the best is gated."
+    )
+    holdout_days: int = Field(7, ge=1, description="Last days held out to judge the candidates.")
+    history_days: int = Field(
+        365, ge=1, description="Days of interactions that training and scoring look back on."
+    )
+    factors: int = Field(64, ge=1, description="ALS: dimensions of users and items.")
+    ease_items: int = Field(5000, ge=1, description="EASE: most bought items that it models.")
+    max_age_days: int = Field(
+        35, ge=7, description="Predictions fail when the newest training is older than this."
+    )
+    seed: int = Field(7, description="Seed of everything random in training.")
+
+
+class RecommendationsSettings(_Section):
+    """The daily list of every user."""
+
+    k: int = Field(20, ge=1, le=1000, description="Items per user.")
+    exclude_seen: bool | None = Field(
+        None,
+        description="Leave out what the user already had. Empty: the adapter's own (off for "
+        "groceries, on for films and files).",
+    )
+
+
+class FallbackSettings(_Section):
+    """What users without predictions of their own are offered."""
+
+    k: int = Field(20, ge=1, le=1000, description="Items per segment.")
+    min_users: int = Field(
+        10, ge=1, description="Smaller segments get no list of their own: the coarser one serves."
+    )
+    window_days: int = Field(
+        182, ge=1, description="Days of interactions that popularity is counted over."
+    )
+    location_from_interactions: bool = Field(
+        True,
+        description="A user whose location is not given is placed where they bought most so far.",
+    )
+
+
+class InferenceSettings(_Section):
+    """The batch engine."""
+
+    engine: Literal["local"] = Field("local", description="Where shards are scored.")
+    workers: int = Field(
+        0, ge=0, description="Model instances at work at once; 0: one for each core or GPU."
+    )
+    shard_rows: int = Field(8192, ge=1, description="Rows of one shard, the unit of resume.")
+    device: Literal["auto", "cpu", "cuda"] = Field(
+        "auto", description="Device of torch scorers; auto: cuda where there is one."
+    )
+    block_mb: int = Field(256, ge=1, description="Memory of one block of scores, MiB.")
+    keep_days: int = Field(7, ge=0, description="Scored shards older than this are removed.")
+
+
+class ServingSettings(_Section):
+    """The store that applications look predictions up in."""
+
+    url: str | None = Field(
+        None,
+        description="SQLAlchemy URL of the serving store, such as postgresql+psycopg://host/db. "
+        "Empty: SQLite in <home>/serving.sqlite. Set it by the environment if it has a password.",
+    )
+    keep_releases: int = Field(3, ge=2, description="Releases kept, the current one included.")
+
+
+class ScheduleSettings(_Section):
+    """Cron times of the schedules, in the source's time zone."""
+
+    ingest: str = Field("0 1 * * *", description="Ingest yesterday's raw rows.")
+    weekly_training: str = Field("0 3 * * 1", description="Train on the week that ended.")
+    nightly: str = Field("0 5 * * *", description="Features, predictions, release of yesterday.")
+
+
+class Settings(BaseSettings):
+    """All settings. `Settings.load()` reads them; tests construct them."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="BATCH_PREDICTIONS_", env_nested_delimiter="__", extra="forbid"
+    )
+
+    home: Path = Field(DEFAULT_HOME, description="Folder of the warehouse, models and releases.")
+    source: SourceSettings = SourceSettings()
+    duckdb: DuckDBSettings = DuckDBSettings()
+    recommender: RecommenderSettings = RecommenderSettings()
+    recommendations: RecommendationsSettings = RecommendationsSettings()
+    fallback: FallbackSettings = FallbackSettings()
+    inference: InferenceSettings = InferenceSettings()
+    serving: ServingSettings = ServingSettings()
+    schedules: ScheduleSettings = ScheduleSettings()
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Environment before the home's file before the working directory's."""
+        files = [home_folder() / FILE_NAME, Path(FILE_NAME)]
+        return (
+            init_settings,
+            env_settings,
+            *(YamlConfigSettingsSource(settings_cls, yaml_file=file) for file in files),
+        )
+
+    @classmethod
+    def load(cls, home: Path | None = None) -> Settings:
+        """The settings of a home folder.
+
+        Raises:
+            SettingsError: a key is unknown, or a value has the wrong type or range.
+        """
+        if home is not None:
+            os.environ["BATCH_PREDICTIONS_HOME"] = str(home.absolute())
+        try:
+            settings = cls()
+        except ValidationError as error:
+            raise SettingsError(_explain(error)) from None
+        except yaml.YAMLError as error:
+            raise SettingsError(f"{FILE_NAME} is not YAML: {error}") from None
+        settings.home = settings.home.absolute()
+        return settings
+
+
+def home_folder() -> Path:
+    """The home folder, before any file is read: `BATCH_PREDICTIONS_HOME` or the default."""
+    return Path(os.environ.get("BATCH_PREDICTIONS_HOME") or DEFAULT_HOME).absolute()
+
+
+def as_yaml(chosen: Mapping[str, Mapping[str, Any]] | None = None) -> str:
+    """The settings as a YAML text in which every key is explained.
+
+    Args:
+        chosen: section to key to value; these keys are written live, all others commented out
+            with their defaults.
+    """
+    chosen = chosen or {}
+    lines = [
+        "# Settings of batch_predictions. To change one, uncomment its line and its section's.",
+        "# The environment wins over this file: BATCH_PREDICTIONS_SOURCE__KIND=files",
+    ]
+    for name, section in Settings.model_fields.items():
+        model = section.annotation
+        if not (isinstance(model, type) and issubclass(model, BaseModel)):
+            continue
+        live = chosen.get(name, {})
+        mark = "" if live else "# "
+        lines += ["", *(f"# {line}" for line in _wrapped(model.__doc__ or "")), f"{mark}{name}:"]
+        for key, field in model.model_fields.items():
+            lines += [f"#   # {line}" for line in _wrapped(f"{field.description}{_choices(field)}")]
+            default = field.get_default(call_default_factory=True)
+            mark = "" if key in live else "# "
+            lines.append(f"{mark}  {key}: {_scalar(live.get(key, default))}".rstrip())
+    return "\n".join(lines) + "\n"
+
+
+def _scalar(value: Any) -> str:
+    """A value as YAML on one line; nothing for None, which YAML reads as null."""
+    if value is None:
+        return ""
+    value = str(value) if isinstance(value, Path) else value
+    return yaml.safe_dump(value, default_flow_style=True, width=10_000).split("\n")[0]
+
+
+def _choices(field: FieldInfo) -> str:
+    annotation = field.annotation
+    inner = get_args(annotation)[0] if get_origin(annotation) is list else annotation
+    return f" One of: {', '.join(get_args(inner))}." if get_origin(inner) is Literal else ""
+
+
+def _wrapped(text: str) -> list[str]:
+    return textwrap.wrap(" ".join(text.split()), 92)
+
+
+def _explain(error: ValidationError) -> str:
+    lines = []
+    for problem in error.errors():
+        key = ".".join(str(part) for part in problem["loc"])
+        if problem["type"] == "extra_forbidden":
+            lines.append(f"setting {key} does not exist (see `batch-predictions init` for all)")
+        else:
+            lines.append(f"setting {key} = {problem['input']!r}: {problem['msg']}")
+    return "; ".join(lines)
