@@ -22,8 +22,6 @@ if _state is None:
         "`batch-predictions run`, which fix its first day"
     )
 
-_end = None if _state.last_day is None else _state.last_day + dt.timedelta(days=1)
-
 
 def week_of(day: dt.date) -> dt.date:
     """The Monday of a day's week."""
@@ -45,15 +43,20 @@ def days_between(first: dt.date, last: dt.date) -> list[str]:
     return [(first + dt.timedelta(days=n)).isoformat() for n in range((last - first).days + 1)]
 
 
+_end, _weekly_end = None, None
+if _state.last_day is not None:
+    _end = (_state.last_day + dt.timedelta(days=1)).isoformat()
+    # The week that holds the last day, whole.
+    _weekly_end = (week_of(_state.last_day) + dt.timedelta(days=7)).isoformat()
+
 daily = dg.DailyPartitionsDefinition(
     start_date=_state.first_day.isoformat(),
-    end_date=_end.isoformat() if _end else None,
+    end_date=_end,
     timezone=_state.timezone,
 )
 weekly = dg.WeeklyPartitionsDefinition(
     start_date=week_of(_state.first_day).isoformat(),
-    # The week that holds the last day, whole.
-    end_date=(week_of(_state.last_day) + dt.timedelta(days=7)).isoformat() if _end else None,
+    end_date=_weekly_end,
     day_offset=1,
     timezone=_state.timezone,
 )

@@ -91,6 +91,11 @@ class RecommenderSettings(_Section):
     history_days: int = Field(
         365, ge=1, description="Days of interactions that training and scoring look back on."
     )
+    history_half_life_days: float | None = Field(
+        90.0,
+        gt=0,
+        description="An interaction counts half as much after so many days. Empty: all alike.",
+    )
     factors: int = Field(64, ge=1, description="ALS: dimensions of users and items.")
     ease_items: int = Field(5000, ge=1, description="EASE: most bought items that it models.")
     max_age_days: int = Field(

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import datetime as dt
 import filecmp
+import json
 import os
 import re
 import shutil
@@ -19,18 +20,19 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import dagster as dg
-import duckdb
 import pyarrow as pa
 from dagster_duckdb import DuckDBResource
+from duckdb import ConversionException, DuckDBPyConnection, OutOfRangeException
+from duckdb import connect as open_database
 
 from batch_predictions.home import fsync_folder
 from batch_predictions.settings import Settings
 from batch_predictions.tables import TABLES, Table
 
-Rows = str | pa.Table | pa.RecordBatchReader | Sequence[Path]
+Rows: TypeAlias = str | pa.Table | pa.RecordBatchReader | Sequence[Path]
 """What a partition is written from: a query, Arrow, or Parquet shards."""
 
 # Types that a declared column takes without loss, besides its own.
@@ -58,7 +60,7 @@ class Written:
     changed: bool
 
 
-class Warehouse(dg.ConfigurableResource):  # type: ignore[type-arg]
+class Warehouse(dg.ConfigurableResource[Any]):
     """Reads and writes the tables of one home folder."""
 
     home: str
@@ -85,7 +87,7 @@ class Warehouse(dg.ConfigurableResource):  # type: ignore[type-arg]
     # --- reading --------------------------------------------------------------------------------
 
     @contextmanager
-    def connect(self) -> Iterator[duckdb.DuckDBPyConnection]:
+    def connect(self) -> Iterator[DuckDBPyConnection]:
         """An in-memory DuckDB whose default catalogue is the views over the warehouse.
 
         Temporary tables may be made in it; nothing it does changes the warehouse.
@@ -130,7 +132,7 @@ class Warehouse(dg.ConfigurableResource):  # type: ignore[type-arg]
         self, table: Table, partition: str | None = None, part: Mapping[str, str] | None = None
     ) -> Path:
         """Where a partition's file lies, whether it was written or not."""
-        values = {**({table.partition: partition} if table.partition else {}), **(part or {})}
+        values = _fixed(table, partition, part)
         if set(values) != set(table.folders) or None in values.values():
             raise WarehouseError(
                 f"{table.qualified} is divided by {table.folders or 'nothing'}, "
@@ -183,7 +185,7 @@ class Warehouse(dg.ConfigurableResource):  # type: ignore[type-arg]
         rows: str,
         parameters: Mapping[str, Any] | None = None,
         *,
-        db: duckdb.DuckDBPyConnection | None = None,
+        db: DuckDBPyConnection | None = None,
         part: Mapping[str, str] | None = None,
         metadata: Mapping[str, str] | None = None,
     ) -> dict[str, Written]:
@@ -235,7 +237,7 @@ class Warehouse(dg.ConfigurableResource):  # type: ignore[type-arg]
 
     def _swap(
         self,
-        db: duckdb.DuckDBPyConnection,
+        db: DuckDBPyConnection,
         table: Table,
         partition: str | None,
         relation: str,
@@ -244,7 +246,7 @@ class Warehouse(dg.ConfigurableResource):  # type: ignore[type-arg]
         metadata: Mapping[str, str] | None,
     ) -> Written:
         target = self.path(table, partition, part)
-        fixed = {**({table.partition: partition} if table.partition else {}), **(part or {})}
+        fixed = _fixed(table, partition, part)
         select = _typed(db, table, relation, bound, fixed)
         with self._workplace() as work:
             draft = work / "data.parquet"
@@ -258,7 +260,7 @@ class Warehouse(dg.ConfigurableResource):  # type: ignore[type-arg]
                     f"(format parquet, compression zstd{footer})",
                     bound,
                 ).fetchone()
-            except (duckdb.ConversionException, duckdb.OutOfRangeException) as error:
+            except (ConversionException, OutOfRangeException) as error:
                 raise WarehouseError(f"{table.qualified}: {_first_line(error)}") from error
             _check_rows(db, table, draft, fixed)
             with draft.open("rb") as file:
@@ -314,7 +316,7 @@ class Warehouse(dg.ConfigurableResource):  # type: ignore[type-arg]
         for table in TABLES.values():
             (self.folder / table.schema / table.name).mkdir(parents=True, exist_ok=True)
         with self._workplace() as work:
-            with duckdb.connect(str(work / "views.duckdb")) as db:
+            with open_database(str(work / "views.duckdb")) as db:
                 for schema in sorted({table.schema for table in TABLES.values()}):
                     db.execute(f"create schema {schema}")
                 for statement in wanted.values():
@@ -323,6 +325,17 @@ class Warehouse(dg.ConfigurableResource):  # type: ignore[type-arg]
             (work / "views.duckdb").replace(path)
             (work / "views").replace(stamp)
         return path
+
+
+def _fixed(
+    table: Table, partition: str | None, part: Mapping[str, str] | None
+) -> dict[str, str | None]:
+    """Values of the columns that stand in the folder's name."""
+    fixed: dict[str, str | None] = {}
+    if table.partition:
+        fixed[table.partition] = partition
+    fixed.update(part or {})
+    return fixed
 
 
 def _view(table: Table, folder: Path) -> str:
@@ -342,7 +355,7 @@ def _view(table: Table, folder: Path) -> str:
 
 
 def _typed(
-    db: duckdb.DuckDBPyConnection,
+    db: DuckDBPyConnection,
     table: Table,
     relation: str,
     bound: Mapping[str, Any],
@@ -380,7 +393,7 @@ def _typed(
 
 
 def _check_rows(
-    db: duckdb.DuckDBPyConnection, table: Table, draft: Path, fixed: Mapping[str, str | None]
+    db: DuckDBPyConnection, table: Table, draft: Path, fixed: Mapping[str, str | None]
 ) -> None:
     """Refuses a draft with rows of another partition, or whose key is not unique."""
     # Hive partitioning is off: the folder's value would hide a different one in the file.
@@ -447,6 +460,34 @@ def _alive(pid: int) -> bool:
     except PermissionError:
         return True
     return True
+
+
+def tables_in(sql: str) -> set[str]:
+    """Declared tables that a query reads, found in its syntax tree.
+
+    Raises:
+        ValueError: the query is not SQL.
+    """
+    with open_database() as db:
+        row = db.execute("select json_serialize_sql(?::VARCHAR)", [sql]).fetchone()
+    assert row is not None
+    tree = json.loads(row[0])
+    if tree.get("error"):
+        raise ValueError(f"not a query: {tree.get('error_message')}\n{sql}")
+    found: set[str] = set()
+
+    def walk(node: Any) -> None:
+        if isinstance(node, dict):
+            if node.get("type") == "BASE_TABLE":
+                found.add(f"{node.get('schema_name')}.{node.get('table_name')}")
+            for value in node.values():
+                walk(value)
+        elif isinstance(node, list):
+            for value in node:
+                walk(value)
+
+    walk(tree)
+    return {name for name in found if name in TABLES}
 
 
 def as_date(key: str) -> dt.date:

@@ -14,6 +14,11 @@ import numpy.typing as npt
 Doubles: TypeAlias = npt.NDArray[np.float64]
 Positions: TypeAlias = npt.NDArray[np.int64]
 
+Row: TypeAlias = dict[str, str | float | int | None]
+
+NDCG, RECALL, MAP = "ndcg@10", "recall@20", "map@10"
+DEPTH = 20
+"""Ranks that `measures` needs."""
 SAMPLES = 1000
 """Bootstrap samples: the ends of a 95 % interval then move by about 2 % of its width."""
 
@@ -70,6 +75,15 @@ def average_precision(hits: npt.NDArray[np.bool_], relevant: npt.NDArray[np.inte
     return np.asarray((precision * hits).sum(axis=1) / best, dtype=np.float64)
 
 
+def measures(hits: npt.NDArray[np.bool_], relevant: npt.NDArray[np.integer]) -> dict[str, Doubles]:
+    """NDCG@10, Recall@20 and AP@10 by metric name, from the first 20 ranks, (n, 20)."""
+    return {
+        NDCG: ndcg(hits[:, :10], relevant),
+        RECALL: recall(hits, relevant),
+        MAP: average_precision(hits[:, :10], relevant),
+    }
+
+
 class Interval(NamedTuple):
     """A mean over users and its 95 % bootstrap interval."""
 
@@ -107,3 +121,19 @@ def paired_difference(a: Doubles, b: Doubles, seed: int) -> Interval:
     if len(a) != len(b):
         raise ValueError(f"paired differences need the same users: {len(a)} and {len(b)} values")
     return bootstrap_interval(a - b, seed)
+
+
+def metric_row(candidate: str, metric: str, interval: Interval) -> Row:
+    """One row of `evaluation.model_metrics`; bounds that do not exist are null."""
+
+    def known(number: float) -> float | None:
+        return None if np.isnan(number) else number
+
+    return {
+        "candidate": candidate,
+        "metric": metric,
+        "value": known(interval.mean),
+        "lower": known(interval.lower),
+        "upper": known(interval.upper),
+        "n": interval.n,
+    }

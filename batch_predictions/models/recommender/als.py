@@ -34,7 +34,8 @@ class ALS(Recommender):
 
     @classmethod
     def fit(cls, interactions: Interactions, as_of: date, **params: Any) -> Self:
-        """Parameters: factors, iterations, regularization, alpha, seed, threads.
+        """Parameters: factors, iterations, regularization, alpha, seed, threads, and
+        history_half_life_days, which weighs events by age here and in the histories scored.
 
         `factors` is cut to the number of users and items. implicit solves each row by itself and
         BLAS is held to one thread, so the bytes do not depend on `threads`.
@@ -45,13 +46,14 @@ class ALS(Recommender):
         alpha = float(params.pop("alpha", 10.0))
         seed = int(params.pop("seed", 0))
         threads = int(params.pop("threads", 2))
+        half_life_days: float | None = params.pop("history_half_life_days", None)
         if params:
             raise TypeError(f"als: unknown parameters {sorted(params)}")
         if factors < 1 or iterations < 1 or not regularization > 0 or not alpha > 0:
             raise ValueError("als: factors, iterations, regularization, alpha must be positive")
         factors = min(factors, len(interactions.user_ids), len(interactions.item_ids))
         item_factors = _train(
-            _confidence(interactions.matrix(), alpha),
+            _confidence(interactions.decayed(half_life_days, as_of).matrix(), alpha),
             factors=factors,
             iterations=iterations,
             regularization=regularization,
@@ -68,6 +70,7 @@ class ALS(Recommender):
                 "regularization": regularization,
                 "alpha": alpha,
                 "seed": seed,
+                "history_half_life_days": half_life_days,
             },
             # einsum adds in a fixed order on any number of cores; BLAS need not.
             {"item_factors": item_factors, "gram": np.einsum("if,ig->fg", double, double)},

@@ -50,6 +50,13 @@ class Recommender(ABC):
         self.params = params
         self.arrays = arrays
 
+    @property
+    def history_half_life_days(self) -> float | None:
+        """How the counts of histories are to be weighted when scoring: an event counts
+        0.5 ** (age in days / half-life); None: every event counts 1, as in training."""
+        days: float | None = self.params.get("history_half_life_days")
+        return days
+
     @classmethod
     @abstractmethod
     def fit(cls, interactions: Interactions, as_of: date, **params: Any) -> Self:

@@ -6,7 +6,7 @@ models, do not depend on the order in which a database returned the rows.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -90,6 +90,12 @@ class Interactions:
         """One weight per row, halved for every `half_life_days` of age at `as_of`."""
         age = (np.datetime64(as_of, "D") - self.dates).astype(np.float64)
         return np.asarray(0.5 ** (np.maximum(age, 0.0) / half_life_days), dtype=np.float64)
+
+    def decayed(self, half_life_days: float | None, as_of: date) -> Interactions:
+        """The same rows with events weighted by recency; None leaves them as they are."""
+        if half_life_days is None:
+            return self
+        return replace(self, events=self.events * self.recency_weights(half_life_days, as_of))
 
     def matrix(self) -> csr_matrix:
         """Users x items, summed events, float32, columns sorted in each row."""

@@ -33,20 +33,28 @@ class EASE(Recommender):
     @classmethod
     def fit(cls, interactions: Interactions, as_of: date, **params: Any) -> Self:
         """`l2` is the ridge, in units of (transformed) events squared; `max_items` the cut;
-        `transform` is `log1p` (counts matter) or `binary`."""
+        `transform` is `log1p` (counts matter) or `binary`; `history_half_life_days` weighs events
+        by age, here and in the histories that are scored."""
         l2 = float(params.pop("l2", 300.0))
         max_items = int(params.pop("max_items", 5000))
         transform = str(params.pop("transform", "log1p"))
+        half_life_days: float | None = params.pop("history_half_life_days", None)
         if params:
             raise TypeError(f"ease: unknown parameters {sorted(params)}")
         if not l2 > 0 or max_items < 1:
             raise ValueError("ease: `l2` and `max_items` must be positive")
+        interactions = interactions.decayed(half_life_days, as_of)
         kept = _most_bought(interactions, max_items)
         history = _transformed(interactions.matrix()[:, kept], transform)
         return cls(
             "ease",
             interactions.item_ids.take(pa.array(kept)),
-            {"l2": l2, "max_items": max_items, "transform": transform},
+            {
+                "l2": l2,
+                "max_items": max_items,
+                "transform": transform,
+                "history_half_life_days": half_life_days,
+            },
             {"weights": _weights(history, l2)},
         )
 

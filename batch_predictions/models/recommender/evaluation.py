@@ -17,14 +17,16 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from batch_predictions.models.ranking import (
+    DEPTH,
+    NDCG,
     Doubles,
     Interval,
     Positions,
-    average_precision,
+    Row,
     bootstrap_interval,
-    ndcg,
+    measures,
+    metric_row,
     paired_difference,
-    recall,
     top_k,
 )
 from batch_predictions.models.recommender.base import Recommender
@@ -47,7 +49,7 @@ __all__ = [
 
 Split: TypeAlias = Literal["time", "leave_out"]
 
-NDCG, RECALL, MAP, COVERAGE = "ndcg_at_10", "recall_at_20", "map_at_10", "coverage_at_10"
+COVERAGE = "coverage@10"
 CHUNK = 256
 """Users whose scores are dense at one time."""
 LEFT_OUT = 0.2
@@ -90,7 +92,7 @@ class Evaluation:
     def n(self) -> int:
         return len(self.per_user[NDCG])
 
-    def rows(self, seed: int) -> list[dict[str, str | float | int | None]]:
+    def rows(self, seed: int) -> list[Row]:
         """Rows for `evaluation.model_metrics`: candidate, metric, value, lower, upper, n."""
         rows = [
             metric_row(self.candidate, metric, bootstrap_interval(values, seed))
@@ -101,24 +103,6 @@ class Evaluation:
             self.candidate, COVERAGE, Interval(self.coverage, nothing, nothing, self.n)
         )
         return [*rows, coverage]
-
-
-def metric_row(
-    candidate: str, metric: str, interval: Interval
-) -> dict[str, str | float | int | None]:
-    """One row of `evaluation.model_metrics`; bounds that do not exist are null."""
-
-    def known(number: float) -> float | None:
-        return None if np.isnan(number) else number
-
-    return {
-        "candidate": candidate,
-        "metric": metric,
-        "value": known(interval.mean),
-        "lower": known(interval.lower),
-        "upper": known(interval.upper),
-        "n": interval.n,
-    }
 
 
 def hold_out(
@@ -237,10 +221,10 @@ def evaluate(model: Recommender, holdout: Holdout) -> Evaluation:
 
     to_model = _positions(holdout.train.item_ids, model.items)
     to_answer = _positions(model.items, holdout.item_ids)
-    matrix = holdout.train.matrix()
+    matrix = holdout.train.decayed(model.history_half_life_days, holdout.as_of).matrix()
     targets = model.targets().T
-    tops = [np.empty((0, 20), dtype=np.int64)]
-    hits = [np.empty((0, 20), dtype=bool)]
+    tops = [np.empty((0, DEPTH), dtype=np.int64)]
+    hits = [np.empty((0, DEPTH), dtype=bool)]
     for start in range(0, len(holdout.users), CHUNK):
         counts = matrix[holdout.users[start : start + CHUNK]].tocoo()
         columns = to_model[counts.col]
@@ -254,7 +238,7 @@ def evaluate(model: Recommender, holdout: Holdout) -> Evaluation:
         if holdout.masked:
             seen = history.tocoo()
             scores[seen.row, seen.col] = -np.inf
-        top = top_k(scores, 20)
+        top = top_k(scores, DEPTH)
         right = holdout.relevant[start : start + CHUNK]
         tops.append(top)
         hits.append(_hits(to_answer[top], top >= 0, right))
@@ -264,11 +248,7 @@ def evaluate(model: Recommender, holdout: Holdout) -> Evaluation:
     known = len(holdout.train.item_ids)
     return Evaluation(
         candidate=model.name,
-        per_user={
-            NDCG: ndcg(hit[:, :10], relevant),
-            RECALL: recall(hit, relevant),
-            MAP: average_precision(hit[:, :10], relevant),
-        },
+        per_user=measures(hit, relevant),
         coverage=float((offered >= 0).sum()) / known if known else 0.0,
         split=holdout.split,
     )

@@ -45,7 +45,7 @@ class Popularity(Recommender):
         return cls(
             popularity_name(half_life_days),
             interactions.item_ids,
-            {"half_life_days": half_life_days},
+            {"half_life_days": half_life_days, "history_half_life_days": None},
             {"shares": shares[:, np.newaxis]},
         )
 

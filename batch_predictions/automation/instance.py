@@ -1,0 +1,64 @@
+"""The home's Dagster instance, and the runs that a killed process left behind in it."""
+
+from __future__ import annotations
+
+import os
+import socket
+from importlib import resources
+from pathlib import Path
+
+import dagster as dg
+from dagster import DagsterRunStatus, RunsFilter
+
+OWNER_TAG = "batch_predictions/process"
+_UNFINISHED = [
+    DagsterRunStatus.STARTED,
+    DagsterRunStatus.STARTING,
+    DagsterRunStatus.CANCELING,
+]
+
+
+def prepare(home: Path) -> Path:
+    """Puts the platform's dagster.yaml into `<home>/dagster` and makes it `DAGSTER_HOME`."""
+    folder = home / "dagster"
+    folder.mkdir(parents=True, exist_ok=True)
+    text = (resources.files("batch_predictions") / "dagster.yaml").read_text(encoding="utf-8")
+    target = folder / "dagster.yaml"
+    if not target.exists() or target.read_text(encoding="utf-8") != text:
+        target.write_text(text, encoding="utf-8")
+    os.environ["DAGSTER_HOME"] = str(folder)
+    return folder
+
+
+def owner() -> str:
+    """This process, as runs are tagged with it."""
+    return f"{socket.gethostname()}:{os.getpid()}"
+
+
+def bury(instance: dg.DagsterInstance) -> list[str]:
+    """Marks runs of dead processes of this host as failed and frees their slots of pools.
+
+    Only runs that the command line started are touched: the UI's are watched by its daemon.
+    """
+    buried = []
+    for run in instance.get_runs(RunsFilter(statuses=_UNFINISHED)):
+        host, _, pid = run.tags.get(OWNER_TAG, "").partition(":")
+        if host != socket.gethostname() or not pid.isdigit() or _alive(int(pid)):
+            continue
+        instance.report_run_failed(run, f"process {pid} died")
+        instance.event_log_storage.free_concurrency_slots_for_run(run.run_id)
+        buried.append(run.run_id)
+    return buried
+
+
+def holders(instance: dg.DagsterInstance, pool: str) -> list[str]:
+    """What holds the slots of a pool, for those who wait for it."""
+    storage = instance.event_log_storage
+    if not storage.supports_global_concurrency_limits:
+        return []
+    claims = storage.get_concurrency_info(pool).claimed_slots
+    return sorted({f"run {claim.run_id} ({claim.step_key})" for claim in claims})
+
+
+def _alive(pid: int) -> bool:
+    return Path(f"/proc/{pid}").exists() if Path("/proc").is_dir() else True

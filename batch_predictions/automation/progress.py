@@ -1,0 +1,109 @@
+"""How far a run is, for a person at a terminal: a bar with time left, fed by Dagster's events."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import dagster as dg
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    Progress,
+    TaskID,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+
+LOGGER = "terminal"
+
+# Seconds that a step took on the demo, relative to the others: a bar of equal steps would lie.
+_WEIGHTS = {"raw__interactions": 12.0, "models__recommender": 30.0, "models__demographic": 10.0}
+
+
+class Bar:
+    """One bar over all steps of a command."""
+
+    def __init__(self, progress: Progress, total: float) -> None:
+        self.progress = progress
+        self.task: TaskID = progress.add_task("starting", total=total)
+        self.plain = not progress.console.is_terminal
+        self.began = time.perf_counter()
+
+    def event(self, event: dg.DagsterEvent) -> None:
+        """Moves with the steps of a run."""
+        step = event.step_key
+        if step is None:
+            return
+        if event.event_type_value == "STEP_START":
+            self.say(_title(step))
+        elif event.event_type_value in ("STEP_SUCCESS", "STEP_FAILURE"):
+            self.progress.advance(self.task, weight(step))
+
+    def say(self, text: str) -> None:
+        """What is going on now."""
+        short = text if len(text) <= 70 else f"{text[:69]}…"
+        self.progress.update(self.task, description=short)
+        if self.plain:
+            elapsed = time.perf_counter() - self.began
+            self.progress.console.print(f"{elapsed:6.1f} s  {text}", soft_wrap=True)
+
+
+_bar: Bar | None = None
+
+
+@contextmanager
+def bar(total: float) -> Iterator[Bar]:
+    """Shows a bar on the standard error while the block runs; plain lines where there is no
+    terminal."""
+    global _bar
+    console = Console(stderr=True)
+    columns = (
+        TextColumn("{task.description:<70}"),
+        BarColumn(bar_width=24),
+        TextColumn("{task.percentage:>3.0f} %"),
+        TimeElapsedColumn(),
+        TextColumn("· left"),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=console, disable=not console.is_terminal) as progress:
+        _bar = Bar(progress, total)
+        try:
+            yield _bar
+        finally:
+            _bar = None
+
+
+def weight(step: str) -> float:
+    """How long a step takes, relative to others."""
+    return _WEIGHTS.get(step.split(".")[0], 1.0)
+
+
+def _title(step: str) -> str:
+    name = step.split(".")[-1].replace("__", " ")
+    return name if "." not in step else f"{step.split('.')[0].split('__')[-1]}: {name.split()[-1]}"
+
+
+class _ToBar(logging.Handler):
+    def emit(self, record: logging.LogRecord) -> None:
+        """Passes events and messages of a run on to the bar; errors go to the standard error."""
+        meta: dict[str, Any] = getattr(record, "dagster_meta", {})
+        event = meta.get("dagster_event")
+        if _bar is None:
+            return
+        if event is not None:
+            _bar.event(event)
+        elif record.levelno >= logging.INFO:
+            _bar.say(str(meta.get("orig_message") or record.getMessage()))
+
+
+@dg.logger(config_schema={}, description="Feeds the bar of `batch-predictions run`.")
+def terminal(context: dg.InitLoggerContext) -> logging.Logger:
+    """Dagster's events as a bar; used by the command line only."""
+    logger = logging.Logger("batch_predictions", level=logging.INFO)
+    logger.addHandler(_ToBar())
+    return logger

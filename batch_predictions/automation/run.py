@@ -1,0 +1,309 @@
+"""The main job without the UI: ingest what is missing, train what is due, predict, release.
+
+It chains the jobs that the schedules start, one per partitioning, in one process, and records
+them in the home's Dagster instance.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import dagster as dg
+
+from batch_predictions import definitions
+from batch_predictions.automation import instance as home_instance
+from batch_predictions.automation import jobs
+from batch_predictions.automation.progress import LOGGER, Bar, bar, weight
+from batch_predictions.home import HomeError, State, read_state
+from batch_predictions.model_store import ModelStore
+from batch_predictions.models.training import TRAININGS, data_version
+from batch_predictions.partitions import days_between, trained_through, week_due, week_of
+from batch_predictions.settings import Settings
+from batch_predictions.sources.contract import Source, SourceError
+from batch_predictions.sources.ingest import due
+from batch_predictions.sources.registry import source_of, today
+from batch_predictions.tables import INTERACTIONS, TABLES
+from batch_predictions.warehouse import Warehouse, as_date
+
+RANGE_START, RANGE_END = "dagster/asset_partition_range_start", "dagster/asset_partition_range_end"
+
+
+class RunError(RuntimeError):
+    """A job of the chain failed; the message is its cause."""
+
+
+@dataclass
+class Summary:
+    """What a run did."""
+
+    home: str
+    first_day: str
+    last_day: str
+    ingested: list[str] = field(default_factory=list)
+    corrected: list[str] = field(default_factory=list)
+    stale: dict[str, list[str]] = field(default_factory=dict)
+    trained: list[dict[str, Any]] = field(default_factory=list)
+    rows: dict[str, int] = field(default_factory=dict)
+    skipped: list[str] = field(default_factory=list)
+    release_id: str | None = None
+    seconds: float = 0.0
+
+    def as_dict(self) -> dict[str, Any]:
+        """As JSON values."""
+        return asdict(self)
+
+
+def run(
+    settings: Settings,
+    first: dt.date | None = None,
+    last: dt.date | None = None,
+    days: int | None = None,
+) -> Summary:
+    """Runs the chain for the days from first to last.
+
+    Args:
+        first: first day to predict; None: the last one alone.
+        last: last day to predict; None: the newest complete day of the source.
+        days: where first is None: how many days to predict, as far as they can be.
+
+    Raises:
+        SourceError: the source cannot be read, or has no such day.
+        RunError: a step failed.
+    """
+    began = time.perf_counter()
+    state = read_state(settings.home)
+    assert state is not None, "definitions begin the home"
+    home_instance.prepare(settings.home)
+    source = source_of(settings.source, state)
+    first, last = _days(source, state, first, last)
+    if days:
+        earliest = max(state.first_day, trained_through(week_of(state.first_day)))
+        first = max(last - dt.timedelta(days=days - 1), min(earliest, last))
+    warehouse, models = Warehouse.of(settings), ModelStore.of(settings)
+    summary = Summary(str(settings.home), first.isoformat(), last.isoformat())
+
+    raw_due = _raw_due(warehouse, source, state, last)
+    if INTERACTIONS not in source.tables():
+        summary.skipped.append("recommendations and fallback: the source has no interactions")
+    weeks = sorted({week_due(as_date(day)) for day in days_between(first, last)})
+    chain = _Chain(dg.DagsterInstance.get())
+    total = chain.weight(jobs.INGEST_GROUPS) * bool(raw_due)
+    total += chain.weight(["models"]) * len(weeks) + chain.weight(jobs.NIGHTLY_GROUPS)
+    with bar(total) as shown:
+        for run_id in home_instance.bury(chain.instance):
+            shown.say(f"run {run_id} of a process that died was marked as failed")
+        if raw_due:
+            before = _times(warehouse)
+            chain.execute("ingest", raw_due, shown, jobs.INGEST_GROUPS)
+            after = _times(warehouse)
+            changed = sorted(day for day in after if after[day] != before.get(day))
+            summary.ingested = changed
+            summary.corrected = [day for day in changed if day in before]
+        if INTERACTIONS in source.tables():
+            untrained = _weeks_due(weeks, warehouse, models, settings)
+            shown.progress.advance(
+                shown.task, chain.weight(["models"]) * (len(weeks) - len(untrained))
+            )
+            for week in untrained:
+                chain.execute("weekly_training", [week.isoformat()], shown, ["models"])
+                summary.trained += _decisions(models, trained_through(week))
+            predicted = days_between(first, last)
+            chain.execute("nightly", predicted, shown, jobs.NIGHTLY_GROUPS)
+            summary.rows = _rows(warehouse, last)
+            summary.release_id = _current(settings)
+        shown.progress.update(shown.task, completed=total, description="done")
+    summary.stale = _stale(warehouse, models, summary.corrected, first, last)
+    summary.seconds = time.perf_counter() - began
+    return summary
+
+
+class _Chain:
+    """Executes jobs of the platform in this process."""
+
+    def __init__(self, instance: dg.DagsterInstance) -> None:
+        self.instance = instance
+
+    def keys(self, groups: Sequence[str]) -> list[dg.AssetKey]:
+        """Assets of some groups."""
+        graph = definitions.defs.resolve_asset_graph()
+        return sorted(dg.AssetSelection.groups(*groups).resolve(graph))
+
+    def weight(self, groups: Sequence[str]) -> float:
+        """How long the steps of some groups take, relative to others."""
+        graph = definitions.defs.resolve_asset_graph()
+        total = 0.0
+        for key in self.keys(groups):
+            ops = graph.get(key).assets_def.node_def.iterate_op_defs()
+            total += sum(weight(key.to_python_identifier()) for _ in ops)
+        return total
+
+    def execute(self, name: str, keys: Sequence[str], shown: Bar, groups: Sequence[str]) -> None:
+        """Runs a job for one partition or a range of them.
+
+        Raises:
+            RunError: a step failed; its first cause is the message.
+        """
+        for holder in home_instance.holders(self.instance, "gpu"):
+            shown.say(f"waiting for the pool gpu, held by {holder}")
+        first, last = min(keys), max(keys)
+        tags = {home_instance.OWNER_TAG: home_instance.owner()}
+        if first == last:
+            tags["dagster/partition"] = first
+        else:
+            tags |= {RANGE_START: first, RANGE_END: last}
+        reconstructable = dg.build_reconstructable_job(
+            "batch_predictions.definitions", "job", reconstructable_args=(name,)
+        )
+        with dg.execute_job(
+            reconstructable,
+            instance=self.instance,
+            tags=tags,
+            run_config={"loggers": {LOGGER: {}}},
+            asset_selection=self.keys(groups),
+            raise_on_error=False,
+        ) as result:
+            if not result.success:
+                raise RunError(f"{name} for {first} to {last} failed: {_cause(result)}")
+
+
+def _cause(result: dg.JobExecutionResult) -> str:
+    """The first failure's own words, without the stack."""
+    for event in result.all_events:
+        if event.event_type_value == "STEP_FAILURE":
+            data = event.step_failure_data
+            if data.user_failure_data and data.user_failure_data.description:
+                return str(data.user_failure_data.description)
+            error = data.error
+            while error is not None and error.cause is not None:
+                error = error.cause
+            if error is not None:
+                return f"{event.step_key}: {error.message.strip()}"
+    return f"see run {result.run_id} in the UI"
+
+
+def _days(
+    source: Source, state: State, first: dt.date | None, last: dt.date | None
+) -> tuple[dt.date, dt.date]:
+    """The days to predict, checked against what the home and the source have.
+
+    Raises:
+        HomeError: a day lies before the home's first, or is not over.
+        SourceError: no week can have been trained by the day.
+    """
+    now = today(state.timezone)
+    yesterday = now - dt.timedelta(days=1)
+    chosen = last or source.newest_complete_day(now)
+    if week_due(chosen) < week_of(state.first_day):
+        # All days of the source lie within its first week, which can be trained at its end.
+        sunday = trained_through(week_of(state.first_day))
+        if last is not None or sunday > yesterday:
+            raise SourceError(
+                f"no week of this source had ended by {chosen}: the first training is possible "
+                f"as of {sunday}; use --date {sunday} or later, once that day is over"
+            )
+        chosen = sunday
+    if chosen > yesterday:
+        raise HomeError(f"{chosen} is not over in {state.timezone}: the newest day is {yesterday}")
+    begin = first or chosen
+    if not state.first_day <= begin <= chosen:
+        raise HomeError(
+            f"days {begin} to {chosen} cannot be predicted: this home begins on {state.first_day}"
+        )
+    if first is None or week_due(begin) >= week_of(state.first_day):
+        return begin, chosen
+    raise SourceError(
+        f"no week had ended by {begin}: predictions begin on "
+        f"{trained_through(week_of(state.first_day))}"
+    )
+
+
+def _raw_due(warehouse: Warehouse, source: Source, state: State, last: dt.date) -> list[str]:
+    """Days of the raw tables that were not ingested, or whose source has changed."""
+    newest = min(last, state.last_day) if state.last_day else last
+    days: set[str] = set()
+    for table in TABLES.values():
+        if table.schema == "raw" and not table.parts and table in source.tables():
+            days.update(due(warehouse, source, table, state.first_day, newest))
+    return sorted(days)
+
+
+def _weeks_due(
+    weeks: Sequence[dt.date], warehouse: Warehouse, models: ModelStore, settings: Settings
+) -> list[dt.date]:
+    """Weeks never trained, or trained on rows that have changed since."""
+    untrained = []
+    for week in weeks:
+        through = trained_through(week)
+        data = data_version(warehouse, settings, through)
+        decisions = [models.training(name, through) for name in TRAININGS]
+        if any(each is None or each.data_version != data for each in decisions):
+            untrained.append(week)
+    return untrained
+
+
+def _decisions(models: ModelStore, through: dt.date) -> list[dict[str, Any]]:
+    made = [models.training(name, through) for name in TRAININGS]
+    return [each.model_dump(mode="json") for each in made if each]
+
+
+def _times(warehouse: Warehouse) -> dict[str, int]:
+    """When each raw day last changed; an ingest that finds equal rows changes nothing."""
+    return {
+        day: warehouse.path(INTERACTIONS, day).stat().st_mtime_ns
+        for day in warehouse.partitions(INTERACTIONS)
+    }
+
+
+def _stale(
+    warehouse: Warehouse,
+    models: ModelStore,
+    corrected: Sequence[str],
+    first: dt.date,
+    last: dt.date,
+) -> dict[str, list[str]]:
+    """What was made from days that have been corrected since, by table and partition."""
+    if not corrected:
+        return {}
+    oldest, made = min(corrected), set(days_between(first, last))
+    stale: dict[str, list[str]] = {}
+    for table in TABLES.values():
+        if table.schema in ("features", "predictions") and not table.parts:
+            days = [d for d in warehouse.partitions(table) if d >= oldest and d not in made]
+            if days:
+                stale[table.qualified] = days
+    for name in TRAININGS:
+        trained = [str(each.effective_from) for each in models.decisions(name)]
+        due_now = {str(trained_through(week_due(as_date(day)))) for day in made}
+        weeks = [day for day in trained if day >= oldest and day not in due_now]
+        if weeks:
+            stale[f"models/{name}"] = weeks
+    return stale
+
+
+def _rows(warehouse: Warehouse, day: dt.date) -> dict[str, int]:
+    counts = {}
+    for table in TABLES.values():
+        if table.schema == "predictions" and table.partition == "date":
+            counts[table.name] = int(
+                warehouse.value(
+                    f"select count(*) from {table.qualified} where date = $date", {"date": day}
+                )
+            )
+    return counts
+
+
+def _current(settings: Settings) -> str | None:
+    from batch_predictions.serving.pointer import read_pointer
+    from batch_predictions.serving.store import Store
+
+    store = Store.of(settings)
+    try:
+        with store.read() as db:
+            pointer = read_pointer(db)
+    finally:
+        store.close()
+    return pointer.release_id if pointer else None

@@ -1,0 +1,100 @@
+"""The closing words of a run: what was made, where it is, and what to type next."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from batch_predictions.automation.run import Summary
+from batch_predictions.serving.lookup import Lookup
+from batch_predictions.serving.sign_ups import add_sign_ups
+from batch_predictions.serving.store import Store
+from batch_predictions.settings import Settings
+from batch_predictions.warehouse import Warehouse
+
+SIMULATED = {"user_id": "simulated-sign-up", "age_bracket": "35-44"}
+
+
+def simulate_sign_up(settings: Settings) -> None:
+    """Adds one user who has just signed up, marked as simulated, to the current release."""
+    store = Store.of(settings)
+    try:
+        add_sign_ups(store, [SIMULATED], simulated=True)
+    finally:
+        store.close()
+
+
+def as_text(settings: Settings, summary: Summary) -> str:
+    """The summary for people."""
+    return "\n".join([*_made(summary), *_lookups(settings, summary), *_next(settings, summary)])
+
+
+def _made(summary: Summary) -> Iterator[str]:
+    yield f"Done in {summary.seconds:.0f} s. Home: {summary.home}"
+    yield ""
+    if summary.ingested:
+        span = f"{summary.ingested[0]} to {summary.ingested[-1]}"
+        yield f"  ingested     {len(summary.ingested)} days of new or changed rows, {span}"
+    else:
+        yield "  ingested     nothing: the source has not changed"
+    for each in summary.trained:
+        yield f"  trained      {each['model']} through {each['effective_from']}: {each['decision']}"
+        yield f"               {each['why']}"
+    if not summary.trained:
+        yield "  trained      nothing: every model that is due is there"
+    span = summary.last_day
+    if summary.first_day != summary.last_day:
+        span = f"{summary.first_day} to {summary.last_day}"
+    yield f"  predicted    {span}"
+    for table, rows in summary.rows.items():
+        yield f"               {rows:>9,} rows of {table} as of {summary.last_day}"
+    yield f"  released     {summary.release_id or 'nothing'}"
+    for each in summary.skipped:
+        yield f"  skipped      {each}"
+    for table, keys in summary.stale.items():
+        span = keys[0] if len(keys) == 1 else f"{keys[0]} to {keys[-1]} ({len(keys)})"
+        yield f"  stale        {table} {span}: made from rows that were corrected since"
+    if summary.stale:
+        first = min(key for keys in summary.stale.values() for key in keys)
+        yield f"               `batch-predictions run --from {first}` makes them again"
+
+
+def _lookups(settings: Settings, summary: Summary) -> Iterator[str]:
+    if not summary.release_id:
+        return
+    known = Warehouse.of(settings).value(
+        """select user_id from predictions.recommendations where date = $date::DATE
+        order by user_id limit 1""",
+        {"date": summary.last_day},
+    )
+    yield ""
+    yield "Three lookups:"
+    with Lookup(settings) as lookup:
+        asked: list[tuple[str, dict[str, Any], dict[str, Any]]] = []
+        if known:
+            asked.append((f"lookup recommendations {known}", {"user_id": known}, {}))
+        bracket = SIMULATED["age_bracket"]
+        asked.append(
+            (
+                f"lookup recommendations new-user --age-bracket {bracket}",
+                {"user_id": "new-user"},
+                {"age_bracket": bracket},
+            )
+        )
+        asked.append(("lookup recommendations stranger", {"user_id": "stranger"}, {}))
+        for words, user, traits in asked:
+            answer = lookup.recommendations(**user, **traits, k=3)
+            yield f"  batch-predictions {words}"
+            items = ", ".join(str(item["title"] or item["item_id"]) for item in answer["items"])
+            yield f"    {answer['source']}: {items}"
+
+
+def _next(settings: Settings, summary: Summary) -> Iterator[str]:
+    database = f"{settings.home}/warehouse.duckdb"
+    yield ""
+    yield "Next:"
+    yield "  batch-predictions models metrics           how good the models are, and the baselines"
+    yield "  make ui                                    the asset graph, schedules and plots"
+    yield f"  duckdb -readonly {database} \\"
+    yield (f"      \"from predictions.recommendations where date = '{summary.last_day}' limit 20\"")
+    yield "  batch-predictions init                     to point it at tables of your own"

@@ -1,0 +1,75 @@
+"""What the platform consists of: the one `dg.Definitions`, an explicit list.
+
+Assets are declared with this home's partitions, so the home begins before their modules load.
+"""
+
+from __future__ import annotations
+
+import dagster as dg
+
+from batch_predictions.settings import Settings
+from batch_predictions.sources import registry
+
+
+def platform(settings: Settings) -> dg.Definitions:
+    """Every asset, job, schedule, sensor and resource of a home folder.
+
+    Raises:
+        SourceError: the source cannot be read; the message says what to set.
+        HomeError: the home was begun with another source.
+    """
+    state = registry.begin(settings)
+
+    from batch_predictions.automation.jobs import JOBS
+    from batch_predictions.automation.progress import LOGGER, terminal
+    from batch_predictions.automation.schedules import schedules
+    from batch_predictions.automation.sensors import sign_ups
+    from batch_predictions.features import assets as features
+    from batch_predictions.inference.assets import prediction_asset
+    from batch_predictions.inference.handles import Handles
+    from batch_predictions.model_store import ModelStore
+    from batch_predictions.models import training
+    from batch_predictions.predictions.fallback import demographic_recommendations
+    from batch_predictions.predictions.recommendations import recommendations
+    from batch_predictions.serving.assets import release_asset
+    from batch_predictions.sources import assets as raw
+    from batch_predictions.warehouse import Warehouse
+
+    predictions = (recommendations, demographic_recommendations)
+    return dg.Definitions(
+        assets=[
+            raw.interactions,
+            raw.users,
+            raw.items,
+            raw.reviews,
+            raw.promotions,
+            raw.campaign_events,
+            features.user_activity,
+            features.item_activity,
+            features.user_segments,
+            features.item_state,
+            training.recommender,
+            training.demographic,
+            *(prediction_asset(each) for each in predictions),
+            release_asset(predictions),
+        ],
+        jobs=JOBS,
+        schedules=schedules(settings, state),
+        sensors=[sign_ups],
+        resources={
+            "settings": settings,
+            "warehouse": Warehouse.of(settings),
+            "models": ModelStore.of(settings),
+            "handles": Handles(home=str(settings.home)),
+        },
+        executor=dg.in_process_executor,
+        loggers={"console": dg.colored_console_logger, LOGGER: terminal},
+    )
+
+
+defs = platform(Settings.load())
+
+
+def job(name: str) -> dg.JobDefinition:
+    """A job by name, for processes that run it."""
+    return defs.resolve_job_def(name)

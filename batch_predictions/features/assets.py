@@ -1,0 +1,70 @@
+"""Features as Dagster assets: one row per user or item and day."""
+
+# No `from __future__ import annotations`: Dagster reads the type of `context` itself.
+from typing import Any
+
+import dagster as dg
+
+from batch_predictions.features import plots
+from batch_predictions.features.queries import parameters, sql
+from batch_predictions.partitions import daily
+from batch_predictions.reporting import OWNERS, record, table_metadata
+from batch_predictions.settings import Settings
+from batch_predictions.tables import (
+    ITEM_ACTIVITY,
+    ITEM_STATE,
+    USER_ACTIVITY,
+    USER_SEGMENTS,
+    Table,
+)
+from batch_predictions.warehouse import Warehouse, as_date, tables_in
+
+
+def _feature(table: Table) -> dg.AssetsDefinition:
+    """A daily asset that is one query, `features/<table>.sql`."""
+    query = sql(table.name)
+
+    @dg.asset(
+        name=table.name,
+        key_prefix=table.schema,
+        description=table.description,
+        group_name="features",
+        kinds={"duckdb", "parquet"},
+        owners=OWNERS,
+        partitions_def=daily,
+        backfill_policy=dg.BackfillPolicy.single_run(),
+        deps=[dg.AssetKey(name.split(".")) for name in sorted(tables_in(query))],
+        metadata=table_metadata(table),
+        code_version=query_version(query),
+    )
+    def feature(
+        context: dg.AssetExecutionContext,
+        warehouse: Warehouse,
+        settings: dg.ResourceParam[Settings],
+    ) -> None:
+        bound: dict[str, Any] = parameters(settings)
+        written = {}
+        for day in context.partition_keys:
+            rows = {**bound, "date": as_date(day)}
+            written[day] = warehouse.replace_partition(table, day, query, rows)
+        record(
+            context,
+            warehouse,
+            written,
+            plot=lambda: plots.PLOTS[table.name](warehouse, max(written)),
+        )
+
+    return feature
+
+
+def query_version(query: str) -> str:
+    """Changes with the query, so that the UI shows what was made by an older one."""
+    import hashlib
+
+    return hashlib.sha256(query.encode()).hexdigest()[:12]
+
+
+user_activity = _feature(USER_ACTIVITY)
+item_activity = _feature(ITEM_ACTIVITY)
+user_segments = _feature(USER_SEGMENTS)
+item_state = _feature(ITEM_STATE)

@@ -1,0 +1,70 @@
+"""Pictures of a day's features, for the assets' metadata."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from batch_predictions.reporting import axes
+from batch_predictions.warehouse import Warehouse, as_date
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+Plot = Callable[[Warehouse, str], "Figure | None"]
+
+
+def _bars(title: str, sql: str, across: str, up: str) -> Plot:
+    """Bars of a query's two columns: label and height."""
+
+    def draw(warehouse: Warehouse, day: str) -> Figure | None:
+        rows = warehouse.query(sql, {"date": as_date(day)})
+        if not rows.num_rows:
+            return None
+        figure, ax = axes(f"{title}, {day}")
+        labels, heights = (column.to_pylist() for column in rows.columns)
+        ax.bar([str(label) for label in labels], heights, color="#4c78a8")
+        ax.set_xlabel(across, fontsize=9)
+        ax.set_ylabel(up, fontsize=9)
+        ax.tick_params(axis="x", rotation=30 if max(map(len, map(str, labels))) > 8 else 0)
+        return figure
+
+    return draw
+
+
+PLOTS: dict[str, Plot] = {
+    "user_activity": _bars(
+        "Users by days since their newest interaction",
+        """select case when days_inactive < 1 then '0' when days_inactive < 3 then '1-2'
+        when days_inactive < 7 then '3-6' when days_inactive < 14 then '7-13'
+        when days_inactive < 28 then '14-27' when days_inactive < 84 then '28-83'
+        else '84+' end as days, count(*) as users
+        from features.user_activity where date = $date group by 1 order by min(days_inactive)""",
+        "days inactive",
+        "users",
+    ),
+    "item_activity": _bars(
+        "Most wanted items of the last 28 days",
+        """select left(s.title, 24) || ' · ' || a.item_id as item, a.events_28d
+        from features.item_activity a join features.item_state s
+        on s.item_id = a.item_id and s.date = $date
+        where a.date = $date order by a.events_28d desc, a.item_id limit 12""",
+        "",
+        "interactions",
+    ),
+    "user_segments": _bars(
+        "Users by age bracket",
+        """select age_bracket, count(*) as users from features.user_segments
+        where date = $date group by 1 order by age_bracket = 'unknown', age_bracket <> 'under 19',
+        age_bracket""",
+        "age bracket",
+        "users",
+    ),
+    "item_state": _bars(
+        "Items that may be offered, by category",
+        """select category, count(*) as items from features.item_state
+        where date = $date and available group by 1 order by 2 desc, 1 limit 12""",
+        "",
+        "items",
+    ),
+}

@@ -1,0 +1,37 @@
+"""The features' queries and the settings that they bind."""
+
+from __future__ import annotations
+
+from importlib import resources
+from typing import Any
+
+from batch_predictions.home import read_state
+from batch_predictions.settings import Settings
+from batch_predictions.sources import registry
+
+EXCLUDABLE = ("category", "subcategory", "brand")
+
+
+def sql(name: str) -> str:
+    """The query in `features/<name>.sql`."""
+    return (resources.files(__package__) / f"{name}.sql").read_text(encoding="utf-8")
+
+
+def parameters(settings: Settings) -> dict[str, Any]:
+    """What the queries bind besides `$date`.
+
+    Raises:
+        ValueError: `source.exclude_items` names a column that items are not excluded by.
+    """
+    source = registry.source_of(settings.source, read_state(settings.home))
+    excluded = settings.source.exclude_items or source.exclude_items
+    unknown = sorted(set(excluded) - set(EXCLUDABLE))
+    if unknown:
+        raise ValueError(
+            f"source.exclude_items names {', '.join(unknown)}: items are excluded by "
+            f"{', '.join(EXCLUDABLE)}"
+        )
+    return {
+        **{f"exclude_{column}": list(excluded.get(column, ())) for column in EXCLUDABLE},
+        "location_from_interactions": settings.fallback.location_from_interactions,
+    }

@@ -1,0 +1,63 @@
+"""What scores rows: the contract between the engine and a model."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, ClassVar, Protocol, Self
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+EXCLUDED = "excluded"
+"""Output column with the reason why a key gets no row; null for rows that are predictions."""
+
+
+@dataclass(frozen=True)
+class Opening:
+    """What an instance is opened with: files and plain values, so that any worker can open it.
+
+    Attributes:
+        model: folder of the model's files; None for predictions without a model.
+        side: small tables that every row is scored beside, by name (Parquet files).
+        parameters: the declaration's parameters (JSON values).
+        device: cpu or cuda, chosen at run time.
+        block_mb: memory that one block of scores may take, MiB.
+    """
+
+    model: Path | None = None
+    side: Mapping[str, Path] = field(default_factory=dict)
+    parameters: Mapping[str, Any] = field(default_factory=dict)
+    device: str = "cpu"
+    block_mb: int = 256
+
+    def side_table(self, name: str) -> pa.Table:
+        """A side table's rows."""
+        return pq.read_table(self.side[name])
+
+
+class Scorer(Protocol):
+    """Scores batches of rows with one loaded model; one instance lives in one worker.
+
+    `score` returns the prediction table's columns without the partition's and `model_version`; any
+    number of rows for each key. A key that gets none has one row with the reason in `excluded`.
+    The same rows give the same result whatever batch they come in.
+    """
+
+    version: ClassVar[str]
+    """Changed by hand when the same model and rows give other results: kept ones are not used."""
+
+    @classmethod
+    def open(cls, opening: Opening) -> Self:
+        """Loads the model; called once in each worker."""
+        ...
+
+    def score(self, rows: pa.RecordBatch) -> pa.RecordBatch:
+        """Scores a batch of staged rows."""
+        ...
+
+
+def name_of(scorer: type[Scorer]) -> str:
+    """`module:Class`, by which any worker finds the scorer."""
+    return f"{scorer.__module__}:{scorer.__qualname__}"

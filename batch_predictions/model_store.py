@@ -1,0 +1,245 @@
+"""Trained models on disk, and which of them serves a day.
+
+A model is a folder of files in open formats (`<home>/models/<model>/versions/<version>/`) with a
+manifest of hashes; its version is a hash of its content, so that training again on the same rows
+gives the same version. A decision (`decisions/<day>.<kind>.json`) says which version serves from a
+day on: a training decides for the days from its last day on, a roll-back from its own day on. The
+champion of a day is the newest decision by then, so that a backfill of March uses March's models.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import hashlib
+import json
+import os
+import shutil
+import uuid
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+import dagster as dg
+from pydantic import BaseModel, ConfigDict
+
+from batch_predictions.home import fsync_folder, replace_durably, write_durably
+from batch_predictions.settings import Settings
+
+Verdict = Literal["promoted", "baseline", "kept", "rolled_back"]
+
+
+class ModelError(RuntimeError):
+    """A model is missing, too old or damaged; the message says what to do."""
+
+
+class Manifest(BaseModel):
+    """What is known of a stored model."""
+
+    model_config = ConfigDict(frozen=True)
+
+    model: str
+    version: str
+    trained_through: dt.date
+    candidate: str
+    parameters: dict[str, Any]
+    data_version: str
+    files: dict[str, str]
+
+
+class Decision(BaseModel):
+    """Which version of a model serves from a day on, and why."""
+
+    model_config = ConfigDict(frozen=True)
+
+    model: str
+    version: str
+    effective_from: dt.date
+    decision: Verdict
+    why: str
+    data_version: str = ""
+
+
+class ModelStore(dg.ConfigurableResource[Any]):
+    """Saves, finds, promotes and rolls back the models of one home folder."""
+
+    home: str
+
+    @classmethod
+    def of(cls, settings: Settings) -> ModelStore:
+        """The model store of a home folder."""
+        return cls(home=str(settings.home.absolute()))
+
+    def save(
+        self,
+        model: str,
+        trained_through: dt.date,
+        write: Callable[[Path], None],
+        *,
+        candidate: str,
+        parameters: Mapping[str, Any],
+        data_version: str,
+    ) -> Manifest:
+        """Stores a model, whole or not at all; an equal one that is there already is kept.
+
+        Args:
+            model: recommender, demographic, churn, sentiment or demand.
+            trained_through: last day whose rows it has seen.
+            write: writes the model's files into the folder it is given.
+            candidate: which of the candidates this is, such as als.
+            parameters: values it was trained with (JSON).
+            data_version: hash of the rows it was trained on.
+        """
+        draft = self._folder(model) / f".draft-{os.getpid()}-{uuid.uuid4().hex}"
+        draft.mkdir(parents=True)
+        try:
+            write(draft)
+            files = {
+                str(path.relative_to(draft)): _sha256(path)
+                for path in sorted(draft.rglob("*"))
+                if path.is_file()
+            }
+            content = json.dumps([candidate, dict(parameters), files], sort_keys=True)
+            digest = hashlib.sha256(content.encode()).hexdigest()[:8]
+            manifest = Manifest(
+                model=model,
+                version=f"{model}-{trained_through}-{digest}",
+                trained_through=trained_through,
+                candidate=candidate,
+                parameters=dict(parameters),
+                data_version=data_version,
+                files=files,
+            )
+            target = self._folder(model) / "versions" / manifest.version
+            if not target.exists():
+                write_durably(draft / "manifest.json", manifest.model_dump_json(indent=2))
+                target.parent.mkdir(parents=True, exist_ok=True)
+                draft.replace(target)
+                fsync_folder(target.parent)
+        finally:
+            shutil.rmtree(draft, ignore_errors=True)
+        return manifest
+
+    def manifest(self, model: str, version: str) -> Manifest:
+        """A stored model's manifest.
+
+        Raises:
+            ModelError: there is no such version.
+        """
+        path = self.folder(model, version) / "manifest.json"
+        if not path.exists():
+            there = ", ".join(self.versions(model)) or "none"
+            raise ModelError(f"{model} has no version {version} (there are: {there})")
+        return Manifest.model_validate_json(path.read_text(encoding="utf-8"))
+
+    def folder(self, model: str, version: str) -> Path:
+        """Where a version's files lie."""
+        return self._folder(model) / "versions" / version
+
+    def verified_folder(self, model: str, version: str) -> Path:
+        """Where a version's files lie, after their hashes were compared with the manifest's.
+
+        Raises:
+            ModelError: there is no such version, or a file is not as it was saved.
+        """
+        folder = self.folder(model, version)
+        for name, digest in self.manifest(model, version).files.items():
+            path = folder / name
+            if not path.is_file() or _sha256(path) != digest:
+                raise ModelError(
+                    f"{path} is not as it was saved: delete {folder} and train the week again"
+                )
+        return folder
+
+    def versions(self, model: str) -> list[str]:
+        """Versions stored, oldest training first."""
+        folder = self._folder(model) / "versions"
+        return sorted(path.parent.name for path in folder.glob("*/manifest.json"))
+
+    def models(self) -> list[str]:
+        """Models that have a stored version or a decision."""
+        root = Path(self.home) / "models"
+        return sorted(path.name for path in root.iterdir()) if root.is_dir() else []
+
+    # --- champions ------------------------------------------------------------------------------
+
+    def decide(self, decision: Decision) -> None:
+        """Records which version serves from a day on; a training decides again when re-run."""
+        self.manifest(decision.model, decision.version)
+        kind = "rollback" if decision.decision == "rolled_back" else "training"
+        folder = self._folder(decision.model) / "decisions"
+        folder.mkdir(parents=True, exist_ok=True)
+        path = folder / f"{decision.effective_from}.{kind}.json"
+        replace_durably(path, decision.model_dump_json(indent=2))
+
+    def decisions(self, model: str) -> list[Decision]:
+        """All decisions, in the order in which they take effect; a roll-back after its day's
+        training."""
+        folder = self._folder(model) / "decisions"
+        # "….rollback.json" sorts before "….training.json", so the kind is part of the order.
+        paths = sorted(
+            folder.glob("*.json"), key=lambda p: (p.name[:10], p.name.endswith("rollback.json"))
+        )
+        return [Decision.model_validate_json(path.read_text("utf-8")) for path in paths]
+
+    def training(self, model: str, trained_through: dt.date) -> Decision | None:
+        """The decision of one training; None where that week was not trained."""
+        path = self._folder(model) / "decisions" / f"{trained_through}.training.json"
+        if not path.exists():
+            return None
+        return Decision.model_validate_json(path.read_text(encoding="utf-8"))
+
+    def champion(self, model: str, day: dt.date, max_age_days: int, week: dt.date) -> Manifest:
+        """The model that serves a day: what the newest decision by then names.
+
+        Args:
+            day: as of the end of this day.
+            max_age_days: a training older than this is refused.
+            week: the weekly partition to materialize, for the message.
+
+        Raises:
+            ModelError: nothing was decided by the day, or too long before it.
+        """
+        due = [each for each in self.decisions(model) if each.effective_from <= day]
+        if not due:
+            raise ModelError(
+                f"no training of {model} is there for {day}: materialize models/{model} for the "
+                f"week {week}, or use `batch-predictions run --date {day}`"
+            )
+        trained = max(each.effective_from for each in due)
+        if (day - trained).days > max_age_days:
+            raise ModelError(
+                f"the newest training of {model} for {day} is of {trained}, older than "
+                f"recommender.max_age_days = {max_age_days}: materialize models/{model} for the "
+                f"week {week}"
+            )
+        return self.manifest(model, due[-1].version)
+
+    def roll_back(self, model: str, day: dt.date, to: str | None, why: str) -> Decision:
+        """Lets an older version serve from a day on, until a later training decides anew.
+
+        Args:
+            to: the version; None: the one that served before the present one.
+
+        Raises:
+            ModelError: there is no such version, or none before.
+        """
+        due = [each for each in self.decisions(model) if each.effective_from <= day]
+        if to is None:
+            present = due[-1].version if due else None
+            before = [each.version for each in due if each.version != present]
+            if not before:
+                raise ModelError(f"{model} has no champion before {present} as of {day}")
+            to = before[-1]
+        decision = Decision(
+            model=model, version=to, effective_from=day, decision="rolled_back", why=why
+        )
+        self.decide(decision)
+        return decision
+
+    def _folder(self, model: str) -> Path:
+        return Path(self.home) / "models" / model
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,0 +1,330 @@
+"""Weekly training as Dagster assets: fit, measure against baselines, decide, store.
+
+A training knows everything through its week's Sunday. What it learns is stored whether or not it
+serves: the gate's decision says which version serves the days from that Sunday on.
+"""
+
+# No `from __future__ import annotations`: Dagster reads the type of `context` itself.
+import datetime as dt
+import hashlib
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import dagster as dg
+import pyarrow as pa
+
+from batch_predictions.features.queries import parameters as feature_parameters
+from batch_predictions.features.queries import sql
+from batch_predictions.home import read_state
+from batch_predictions.model_store import Decision, ModelStore, Verdict
+from batch_predictions.models.ranking import NDCG
+from batch_predictions.partitions import trained_through, weekly
+from batch_predictions.reporting import OWNERS, axes, image, markdown
+from batch_predictions.settings import Settings
+from batch_predictions.sources import registry
+from batch_predictions.tables import INTERACTIONS, ITEMS, MODEL_METRICS, PROMOTIONS_LOG, USERS
+from batch_predictions.warehouse import Warehouse, as_date
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+# What a training sees: interactions with goods, through the week's Sunday.
+_INTERACTIONS = """
+    with goods as ({item_state})
+    select events.user_id, events.item_id, events.date, count(*)::DOUBLE as events
+    from raw.interactions as events
+    join goods on goods.item_id = events.item_id and goods.available
+    where events.date <= $date and events.date > $date - $history_days::INTEGER
+    group by all order by all
+"""
+
+
+@dataclass(frozen=True)
+class Trained:
+    """What one training learned, measured and decided, before anything is stored."""
+
+    write: Callable[[Path], None]
+    candidate: str
+    beats_baseline: bool
+    parameters: dict[str, Any]
+    why: str
+    metrics: list[dict[str, Any]]
+
+
+Train = Callable[[Warehouse, Settings, dt.date, Callable[[str], None]], Trained]
+
+
+def training_asset(name: str, description: str, train: Train) -> dg.AssetsDefinition:
+    """A weekly asset `models/<name>` that trains, measures, decides and stores."""
+
+    @dg.asset(
+        name=name,
+        key_prefix="models",
+        description=description,
+        group_name="models",
+        kinds={"python", "torch" if name == "recommender" else "numpy"},
+        owners=OWNERS,
+        partitions_def=weekly,
+        backfill_policy=dg.BackfillPolicy.single_run(),
+        deps=[dg.AssetKey(["raw", table.name]) for table in (INTERACTIONS, ITEMS, USERS)],
+        pool="training",
+    )
+    def model(
+        context: dg.AssetExecutionContext,
+        warehouse: Warehouse,
+        models: ModelStore,
+        settings: dg.ResourceParam[Settings],
+    ) -> None:
+        for week in context.partition_keys:
+            through = trained_through(as_date(week))
+            trained = train(warehouse, settings, through, context.log.info)
+            decision = publish(
+                name,
+                trained,
+                through,
+                models,
+                warehouse,
+                data_version(warehouse, settings, through),
+            )
+            context.log.info(f"{name} through {through}: {decision.decision}. {decision.why}")
+            context.add_asset_metadata(_metadata(trained, decision), partition_key=week)
+
+    return model
+
+
+def publish(
+    name: str,
+    trained: Trained,
+    through: dt.date,
+    models: ModelStore,
+    warehouse: Warehouse,
+    data: str,
+) -> Decision:
+    """Stores a trained model with its metrics and decides which version serves from now on."""
+    manifest = models.save(
+        name,
+        through,
+        trained.write,
+        candidate=trained.candidate,
+        parameters=trained.parameters,
+        data_version=data,
+    )
+    verdict: Verdict = "promoted" if trained.beats_baseline else "baseline"
+    version, why = manifest.version, trained.why
+    if not trained.beats_baseline:
+        before = _learned_before(name, models, through)
+        if before:
+            verdict, version = "kept", before
+            why = f"{before} stays: {why}"
+    decision = Decision(
+        model=name,
+        version=version,
+        effective_from=through,
+        decision=verdict,
+        why=why,
+        data_version=data,
+    )
+    _write_metrics(warehouse, name, through, trained.metrics)
+    _write_log(warehouse, decision)
+    models.decide(decision)
+    return decision
+
+
+def data_version(warehouse: Warehouse, settings: Settings, through: dt.date) -> str:
+    """A hash of the raw days that a training through a day sees: equal rows, equal hash."""
+    first = (through - dt.timedelta(days=settings.recommender.history_days - 1)).isoformat()
+    digest = hashlib.sha256()
+    for day in warehouse.partitions(INTERACTIONS):
+        if first <= day <= through.isoformat():
+            digest.update(day.encode())
+            digest.update(warehouse.path(INTERACTIONS, day).read_bytes())
+    return digest.hexdigest()[:16]
+
+
+def _learned_before(name: str, models: ModelStore, through: dt.date) -> str | None:
+    """The version that served the day before, where it was better than its baselines."""
+    served = [each for each in models.decisions(name) if each.effective_from < through]
+    if not served:
+        return None
+    version = served[-1].version
+    promoted = {each.version for each in served if each.decision == "promoted"}
+    return version if version in promoted else None
+
+
+def _write_metrics(
+    warehouse: Warehouse, name: str, through: dt.date, metrics: Sequence[Mapping[str, Any]]
+) -> None:
+    part = {"model": name, "trained_through": through.isoformat()}
+    schema = pa.schema(
+        [
+            ("candidate", pa.string()),
+            ("metric", pa.string()),
+            *((column, pa.float64()) for column in ("value", "lower", "upper")),
+            ("n", pa.int64()),
+        ]
+    )
+    rows = pa.Table.from_pylist([dict(row) for row in metrics], schema)
+    warehouse.replace_partition(MODEL_METRICS, None, rows, part=part)
+
+
+def _write_log(warehouse: Warehouse, decision: Decision) -> None:
+    """One file per decision; a training that is run again replaces its own."""
+    for verdict in ("promoted", "baseline", "kept"):
+        part = {"model": decision.model, "trained_through": str(decision.effective_from)}
+        if verdict != decision.decision:
+            warehouse.remove_partition(PROMOTIONS_LOG, None, part={**part, "decision": verdict})
+    log_decision(
+        warehouse,
+        decision,
+        # A training takes effect when its week ends, whenever it was run: a re-run logs the same.
+        dt.datetime.combine(decision.effective_from + dt.timedelta(days=1), dt.time()),
+    )
+
+
+def log_decision(warehouse: Warehouse, decision: Decision, decided_at: dt.datetime) -> None:
+    """Writes a decision to `evaluation.promotions_log`; `decided_at` is UTC."""
+    warehouse.replace_partition(
+        PROMOTIONS_LOG,
+        None,
+        "select $decided_at::TIMESTAMP as decided_at, $version::VARCHAR as model_version, "
+        "$why::VARCHAR as why",
+        {"decided_at": decided_at, "version": decision.version, "why": decision.why},
+        part={
+            "model": decision.model,
+            "trained_through": str(decision.effective_from),
+            "decision": decision.decision,
+        },
+    )
+
+
+def _metadata(trained: Trained, decision: Decision) -> dict[str, Any]:
+    names = ["candidate", "metric", "value", "lower", "upper", "n"]
+    rows = [tuple(row.get(name) for name in names) for row in trained.metrics]
+    metadata: dict[str, Any] = {
+        "model_version": decision.version,
+        "decision": decision.decision,
+        "why": decision.why,
+        "metrics": dg.MetadataValue.md(markdown(names, rows)),
+    }
+    figure = plot(trained.metrics, NDCG)
+    if figure is not None:
+        metadata["plot"] = image(figure)
+    return metadata
+
+
+def plot(metrics: Sequence[Mapping[str, Any]], metric: str) -> "Figure | None":
+    """Every candidate's figure with its interval, the best on top."""
+    rows = sorted(
+        (row for row in metrics if row["metric"] == metric), key=lambda row: float(row["value"])
+    )
+    if not rows:
+        return None
+    figure, ax = axes(f"{metric} on the hold-out, 95 % intervals (n = {rows[0]['n']:,})")
+    for place, row in enumerate(rows):
+        baseline = "popularity" in str(row["candidate"])
+        ax.barh(place, row["value"], color="#bab0ac" if baseline else "#4c78a8", height=0.6)
+        if row["lower"] is not None and row["upper"] is not None:
+            ax.plot([row["lower"], row["upper"]], [place, place], color="#333333", linewidth=1.2)
+    ax.set_yticks(range(len(rows)), [str(row["candidate"]) for row in rows])
+    return figure
+
+
+# --- the models ---------------------------------------------------------------------------------
+
+
+def interactions(warehouse: Warehouse, settings: Settings, through: dt.date) -> pa.Table:
+    """user_id, item_id, date, events: what a training through a day sees, goods only."""
+    return warehouse.query(
+        _INTERACTIONS.format(item_state=sql("item_state")),
+        {
+            **feature_parameters(settings),
+            "date": through,
+            "history_days": settings.recommender.history_days,
+        },
+    )
+
+
+def train_recommender(
+    warehouse: Warehouse, settings: Settings, through: dt.date, progress: Callable[[str], None]
+) -> Trained:
+    """ALS and EASE against global and recency-weighted popularity."""
+    from batch_predictions.models.recommender.data import Interactions
+    from batch_predictions.models.recommender.selection import select
+
+    exclude_seen = settings.recommendations.exclude_seen
+    if exclude_seen is None:
+        exclude_seen = not registry.source_of(settings.source, read_state(settings.home)).repeats
+    chosen = settings.recommender
+    selection = select(
+        Interactions.from_table(interactions(warehouse, settings, through)),
+        through,
+        candidates=chosen.candidates,
+        exclude_seen=exclude_seen,
+        holdout_days=chosen.holdout_days,
+        seed=chosen.seed,
+        history_half_life_days=chosen.history_half_life_days,
+        params={"als": {"factors": chosen.factors}, "ease": {"max_items": chosen.ease_items}},
+        progress=progress,
+    )
+    return Trained(
+        write=selection.model.save,
+        candidate=selection.chosen,
+        beats_baseline=selection.beats_baseline,
+        parameters=dict(selection.model.params),
+        why=selection.why,
+        metrics=[dict(row) for row in selection.metrics],
+    )
+
+
+def train_demographic(
+    warehouse: Warehouse, settings: Settings, through: dt.date, progress: Callable[[str], None]
+) -> Trained:
+    """Half-life and shrinkage of the fallback, by cross-validation over held-out users."""
+    from batch_predictions.models.demographic_selection import select_demographic
+
+    segments = warehouse.query(
+        f"select user_id, age_bracket, gender, location from ({sql('user_segments')})",
+        {**feature_parameters(settings), "date": through},
+    )
+    selection = select_demographic(
+        interactions(warehouse, settings, through),
+        segments,
+        through,
+        holdout_days=settings.recommender.holdout_days,
+        seed=settings.recommender.seed,
+        min_users=settings.fallback.min_users,
+        progress=progress,
+    )
+    model = selection.model
+    tilted = math.isfinite(model.kappa)
+    return Trained(
+        write=model.save,
+        candidate="demographic" if tilted else f"recency_popularity_{model.half_life_days:g}d",
+        beats_baseline=tilted,
+        parameters={
+            "half_life_days": model.half_life_days,
+            "kappa": model.kappa if tilted else None,
+        },
+        why=selection.why,
+        metrics=[dict(row) for row in selection.metrics],
+    )
+
+
+recommender = training_asset(
+    "recommender",
+    "Item-side model of the recommender: the best of ALS and EASE where it beats popularity on "
+    "the week held out, refitted through the week's Sunday.",
+    train_recommender,
+)
+demographic = training_asset(
+    "demographic",
+    "Half-life and shrinkage of the demographic fallback, chosen on users held out whole.",
+    train_demographic,
+)
+TRAININGS: dict[str, Train] = {
+    "recommender": train_recommender,
+    "demographic": train_demographic,
+}

@@ -1,0 +1,1 @@
+"""The predictions: one declaration a module. A further one is one more file."""

@@ -1,0 +1,126 @@
+"""What a person sees of an asset in the UI: its columns, row counts, a preview and a plot."""
+
+from __future__ import annotations
+
+import base64
+import io
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
+
+import dagster as dg
+
+from batch_predictions.tables import Table
+from batch_predictions.warehouse import Warehouse, Written
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+PREVIEW_ROWS = 8
+OWNERS = ["team:data"]
+
+
+def table_metadata(table: Table) -> dict[str, Any]:
+    """Metadata of an asset that does not change: its columns with types and descriptions."""
+    constraints = dg.TableColumnConstraints(nullable=False)
+    columns = [
+        dg.TableColumn(
+            column.name,
+            column.type,
+            description=column.description,
+            constraints=constraints if column.name in table.key else None,
+        )
+        for column in table.columns
+    ]
+    return {
+        "dagster/column_schema": dg.TableSchema(columns=columns),
+        "dagster/table_name": table.qualified,
+    }
+
+
+def record(
+    context: dg.AssetExecutionContext,
+    warehouse: Warehouse,
+    written: Mapping[str, Written],
+    *,
+    extra: Mapping[str, Mapping[str, Any]] | None = None,
+    plot: Callable[[], Figure | None] | None = None,
+) -> None:
+    """Shows what was written: row counts for every partition, preview and plot for the newest.
+
+    Args:
+        written: partition key to what was written.
+        extra: partition key to further metadata.
+        plot: draws the newest partition; called once, and may return None.
+    """
+    if not written:
+        return
+    newest = max(written)
+    for key, each in written.items():
+        metadata: dict[str, Any] = {
+            "dagster/partition_row_count": each.rows,
+            "path": dg.MetadataValue.path(str(each.path)),
+            "changed": each.changed,
+            **((extra or {}).get(key) or {}),
+        }
+        if key == newest:
+            metadata["preview"] = preview(warehouse, each)
+            figure = plot() if plot else None
+            if figure is not None:
+                metadata["plot"] = image(figure)
+        context.add_asset_metadata(metadata, partition_key=key)
+    rows = sum(each.rows for each in written.values())
+    changed = sum(each.changed for each in written.values())
+    table = next(iter(written.values())).table.qualified
+    context.log.info(
+        f"{table}: {rows:,} rows in {len(written)} partitions up to {newest}, {changed} changed"
+    )
+
+
+def preview(warehouse: Warehouse, written: Written) -> dg.MetadataValue[Any]:
+    """The first rows of a partition as a table."""
+    with warehouse.duckdb.get_connection() as db:
+        result = db.execute(
+            f"select * from read_parquet(?, hive_partitioning=false) limit {PREVIEW_ROWS}",
+            [str(written.path)],
+        )
+        names = [column[0] for column in result.description or []]
+        rows = result.fetchall()
+    return dg.MetadataValue.md(markdown(names, rows))
+
+
+def markdown(names: list[str], rows: list[tuple[Any, ...]]) -> str:
+    """Rows as a Markdown table."""
+    lines = [f"| {' | '.join(names)} |", f"|{' --- |' * len(names)}"]
+    lines += [f"| {' | '.join(_cell(value) for value in row)} |" for row in rows]
+    return "\n".join(lines) if rows else "\n".join([*lines, "", "*no rows*"])
+
+
+def image(figure: Figure) -> dg.MetadataValue[Any]:
+    """A figure as an inline PNG of some 20 KB."""
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=80, bbox_inches="tight")
+    encoded = base64.b64encode(buffer.getvalue()).decode()
+    return dg.MetadataValue.md(f"![plot](data:image/png;base64,{encoded})")
+
+
+def axes(title: str, width: float = 7, height: float = 3) -> tuple[Figure, Any]:
+    """An empty figure of the house's style, drawn without a screen."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(width, height))
+    FigureCanvasAgg(figure)
+    ax = figure.add_subplot()
+    ax.set_title(title, loc="left", fontsize=11)
+    ax.spines[["top", "right"]].set_visible(False)
+    ax.tick_params(labelsize=8)
+    return figure, ax
+
+
+def _cell(value: Any) -> str:
+    if value is None:
+        return ""
+    if isinstance(value, float):
+        return f"{value:.4g}" if abs(value) < 1e6 else f"{value:,.0f}"
+    text = str(value).replace("|", "\\|").replace("\n", " ")
+    return text if len(text) <= 60 else f"{text[:57]}…"

@@ -1,0 +1,104 @@
+"""Engines on the serving store: SQLite so that readers never wait for a writer, or PostgreSQL."""
+
+from __future__ import annotations
+
+import sqlite3
+import time
+from pathlib import Path
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.pool import ConnectionPoolEntry
+
+BUSY_SECONDS = 60
+"""How long a statement waits for another writer before it fails."""
+
+
+class StoreError(RuntimeError):
+    """The serving store cannot hold what it is asked to; the message says what to do."""
+
+
+def sqlite_file(url: sa.URL) -> Path | None:
+    """The file of an SQLite store; None for other databases."""
+    if url.get_backend_name() != "sqlite":
+        return None
+    if not url.database or url.database == ":memory:":
+        raise StoreError("serving.url: an SQLite store needs a file: sqlite:////path/to/file")
+    return Path(url.database).absolute()
+
+
+def open_engine(where: str, *, writing: bool) -> sa.Engine:
+    """An engine on a store, whose transactions are snapshots where it only reads.
+
+    Raises:
+        StoreError: the URL names neither SQLite nor PostgreSQL through psycopg.
+    """
+    url = sa.make_url(where)
+    file = sqlite_file(url)
+    if file is not None:
+        if writing:
+            file.parent.mkdir(parents=True, exist_ok=True)
+        # mode=rw: a reader must not leave an empty file where there is no store yet.
+        mode = "rwc" if writing else "rw"
+        at = sa.URL.create("sqlite", database=file.as_uri(), query={"mode": mode, "uri": "true"})
+        engine = sa.create_engine(at, connect_args={"timeout": BUSY_SECONDS})
+        sa.event.listen(engine, "connect", _prepare_writer if writing else _prepare_reader)
+        sa.event.listen(engine, "begin", _begin_writing if writing else _begin_reading)
+        return engine
+    if url.get_backend_name() == "postgresql" and url.get_driver_name() == "psycopg":
+        isolation = "READ COMMITTED" if writing else "REPEATABLE READ"
+        return sa.create_engine(url, isolation_level=isolation, pool_pre_ping=True)
+    raise StoreError(
+        f"serving.url {url.render_as_string()} is not supported: use sqlite:///FILE or "
+        "postgresql+psycopg://…"
+    )
+
+
+def _prepare_reader(connection: Any, _: ConnectionPoolEntry) -> None:
+    # Without this the driver begins no transaction for a select, and there is no snapshot.
+    connection.isolation_level = None
+    connection.execute("pragma query_only = on")
+
+
+def _prepare_writer(connection: Any, _: ConnectionPoolEntry) -> None:
+    connection.isolation_level = None
+    connection.execute("pragma foreign_keys = on")
+    # FULL: when the pointer's move returns, it survives a power cut.
+    connection.execute("pragma synchronous = full")
+    connection.execute("pragma journal_size_limit = 67108864")
+    connection.execute("pragma cache_size = -32768")
+
+
+def _begin_reading(connection: sa.Connection) -> None:
+    connection.exec_driver_sql("begin")
+
+
+def _begin_writing(connection: sa.Connection) -> None:
+    # A deferred transaction that turns into a writing one can fail at once, without waiting.
+    reading = connection.get_execution_options().get("reading", False)
+    connection.exec_driver_sql("begin" if reading else "begin immediate")
+
+
+def use_wal(engine: sa.Engine) -> None:
+    """WAL, which stays with the file, lets readers read while releases are written."""
+    deadline = time.monotonic() + BUSY_SECONDS
+    connection = engine.raw_connection()
+    try:
+        db = connection.driver_connection
+        assert db is not None
+        while db.execute("pragma journal_mode").fetchone()[0] != "wal":
+            try:
+                db.execute("pragma journal_mode = wal")
+            except sqlite3.OperationalError as error:
+                # SQLite does not wait here: another process is changing the mode just now.
+                if "locked" not in str(error) or time.monotonic() > deadline:
+                    raise
+                time.sleep(0.01)
+    finally:
+        connection.close()
+
+
+def insert_into(db: sa.Connection, table: sa.Table) -> sqlite.Insert | postgresql.Insert:
+    """An insert that may say what to do where the key is there already."""
+    return (postgresql if db.dialect.name == "postgresql" else sqlite).insert(table)

@@ -1,0 +1,114 @@
+"""Users that an application adds between releases, so that lookups know them at once.
+
+The warehouse hears of a sign-up with the next day's raw users at the earliest. Until its segments
+know a user as well as the store does, every release takes the user over from the one before.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import sqlalchemy as sa
+
+from batch_predictions.serving.engine import insert_into
+from batch_predictions.serving.pointer import NoReleaseError, read_pointer
+from batch_predictions.serving.segments import ATTRIBUTES, UNKNOWN, known
+from batch_predictions.serving.store import USERS, Store
+
+_COLUMNS = ("user_id", *ATTRIBUTES, "signed_up_on", "simulated")
+
+
+def add_sign_ups(store: Store, users: Iterable[Mapping[str, Any]], simulated: bool = False) -> int:
+    """Adds users to the current release, or completes what it knows of them, all or none.
+
+    Args:
+        users: mappings with user_id and, where known, age_bracket (or an age), gender, location
+            and signed_up_on. What is given replaces what was known.
+        simulated: the users are made up; a user who is there already keeps their mark.
+
+    Returns:
+        How many users were given.
+
+    Raises:
+        ValueError: a user has no user_id, or an attribute that the store does not hold.
+        NoReleaseError: nothing has been released yet.
+    """
+    rows = [_row(user, simulated) for user in users]
+    with store.write() as db:
+        # Locked: a release that is just taking over cannot leave these users behind.
+        pointer = read_pointer(db, lock=True)
+        if pointer is None:
+            raise NoReleaseError(store.name)
+        rows = [{**row, "release_id": pointer.release_id, "added": True} for row in rows]
+        upsert = insert_into(db, USERS)
+        new = upsert.excluded
+        given = {
+            name: sa.func.coalesce(sa.func.nullif(new[name], UNKNOWN), USERS.c[name])
+            for name in ATTRIBUTES
+        }
+        signed_up_on = sa.func.coalesce(new.signed_up_on, USERS.c.signed_up_on)
+        completed = {**given, "signed_up_on": signed_up_on, "added": True}
+        upsert = upsert.on_conflict_do_update(
+            index_elements=["release_id", "user_id"], set_=completed
+        )
+        if rows:
+            db.execute(upsert, rows)
+    return len(rows)
+
+
+def carry_forward(db: sa.Connection, origin: str, to: str) -> None:
+    """Takes the sign-ups of one release over to another.
+
+    A user whom the other does not know is added; one whom it knows with attributes unknown is
+    completed, and stays a sign-up until the warehouse knows all that was told to the store.
+    """
+    old = USERS.alias("old")
+    added = sa.select(sa.literal(to), *(old.c[name] for name in _COLUMNS), sa.true()).where(
+        old.c.release_id == origin, old.c.added
+    )
+    upsert = insert_into(db, USERS).from_select(["release_id", *_COLUMNS, "added"], added)
+    new = upsert.excluded
+    lacking = {
+        name: sa.and_(
+            sa.func.coalesce(USERS.c[name], UNKNOWN) == UNKNOWN,
+            sa.func.coalesce(new[name], UNKNOWN) != UNKNOWN,
+        )
+        for name in ATTRIBUTES
+    }
+    completed = {
+        name: sa.case((lacks, new[name]), else_=USERS.c[name]) for name, lacks in lacking.items()
+    }
+    db.execute(
+        upsert.on_conflict_do_update(
+            index_elements=["release_id", "user_id"],
+            set_={
+                **completed,
+                "signed_up_on": sa.func.coalesce(USERS.c.signed_up_on, new.signed_up_on),
+                "added": sa.or_(USERS.c.added, *lacking.values()),
+            },
+        )
+    )
+
+
+def _row(user: Mapping[str, Any], simulated: bool) -> dict[str, Any]:
+    unknown = sorted(set(user) - {"user_id", *ATTRIBUTES, "signed_up_on"})
+    if unknown:
+        raise ValueError(
+            f"a sign-up has {', '.join(unknown)}, which the store does not hold: give user_id, "
+            f"{', '.join(ATTRIBUTES)}, signed_up_on"
+        )
+    user_id = str(user.get("user_id") or "").strip()
+    if not user_id:
+        raise ValueError(f"a sign-up has no user_id: {dict(user)!r}")
+    signed_up_on = user.get("signed_up_on")
+    if isinstance(signed_up_on, str):
+        signed_up_on = dt.date.fromisoformat(signed_up_on)
+    attributes = {name: known(name, user.get(name)) or UNKNOWN for name in ATTRIBUTES}
+    return {
+        "user_id": user_id,
+        **attributes,
+        "signed_up_on": signed_up_on,
+        "simulated": simulated,
+    }

@@ -1,0 +1,24 @@
+"""Raw days in: adapters of sources, what a row must satisfy, and the ingest into raw tables."""
+
+from __future__ import annotations
+
+from batch_predictions.sources.contract import (
+    RAW,
+    Source,
+    SourceError,
+    SourceExhausted,
+    Span,
+)
+from batch_predictions.sources.registry import begin, kinds, source_of, today
+
+__all__ = [
+    "RAW",
+    "Source",
+    "SourceError",
+    "SourceExhausted",
+    "Span",
+    "begin",
+    "kinds",
+    "source_of",
+    "today",
+]

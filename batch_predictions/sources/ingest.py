@@ -1,0 +1,152 @@
+"""Takes days of a source into the raw tables, and says which days are due."""
+
+from __future__ import annotations
+
+import datetime as dt
+import tempfile
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import duckdb
+
+from batch_predictions.home import State
+from batch_predictions.sources.contract import ABSENT, Source, SourceError, literal
+from batch_predictions.sources.ledger import Entry, changing_ledger, read_ledger
+from batch_predictions.sources.validation import Checked, Counts, check_rows
+from batch_predictions.tables import QUARANTINE, Table
+from batch_predictions.warehouse import Warehouse, Written
+
+
+@dataclass(frozen=True)
+class Ingested:
+    """A day that was ingested: its counts, what was written, and whether it was needed."""
+
+    counts: Counts
+    written: Written
+    superseded: bool = False
+    """A snapshot for an older day than the one that is there: nothing was replaced."""
+
+
+def ingest(
+    warehouse: Warehouse, source: Source, table: Table, days: Sequence[str], state: State
+) -> dict[str, Ingested]:
+    """Takes days of a raw table from its source: accepted rows in, refused ones to quarantine.
+
+    A daily table gets a partition for every day, all read in one go. A snapshot is read as it is
+    now and counted under the newest of the days, unless the one that is there is for a newer day.
+    Ingesting again replaces rows and quarantine, so corrected data clears it. A table that the
+    source lacks gets empty partitions.
+
+    Raises:
+        SourceError: the table cannot be read as it is. Nothing was written.
+    """
+    if not days:
+        return {}
+    days = sorted(set(days))
+    if table.partition and days[0] < state.first_day.isoformat():
+        raise SourceError(
+            f"{days[0]} lies before {state.first_day}, the first day of this home: ask for later "
+            "days, or begin a new home folder with --home"
+        )
+    return (_days if table.partition else _snapshot)(warehouse, source, table, days)
+
+
+def due(
+    warehouse: Warehouse, source: Source, table: Table, first: dt.date, last: dt.date
+) -> list[str]:
+    """Days to ingest from first to last: those not written, or read from another state of it.
+
+    Of a snapshot, the last day or none: it is read once for every state of the source.
+    """
+    ledger = read_ledger(Path(warehouse.home), table)
+    fingerprint = source.fingerprint(table)
+    if not table.partition:
+        if ledger.as_of and ledger.as_of > last.isoformat():
+            return []
+        entry = ledger.days.get(ledger.as_of or "")
+        current = entry is not None and entry.fingerprint == fingerprint
+        return [] if current and warehouse.path(table).exists() else [last.isoformat()]
+    written = set(warehouse.partitions(table))
+    days = [(first + dt.timedelta(days=n)).isoformat() for n in range((last - first).days + 1)]
+    return [
+        day
+        for day in days
+        if day not in written
+        or day not in ledger.days
+        or ledger.days[day].fingerprint != fingerprint
+    ]
+
+
+def _days(
+    warehouse: Warehouse, source: Source, table: Table, days: Sequence[str]
+) -> dict[str, Ingested]:
+    # Before reading: files that change meanwhile are due again.
+    fingerprint = source.fingerprint(table)
+    with warehouse.connect() as db:
+        gone = fingerprint == ABSENT
+        checked = _nothing(table) if gone else check_rows(db, source, table, days)
+        _quarantine(warehouse, db, table, checked, days)
+        written = warehouse.replace_partitions(table, days, checked.accepted, db=db)
+    counts = {day: checked.counts.get(day, Counts()) for day in days}
+    with changing_ledger(Path(warehouse.home), table) as ledger:
+        for day in days:
+            ledger.days[day] = _entry(fingerprint, counts[day])
+    return {day: Ingested(counts[day], written[day]) for day in days}
+
+
+def _snapshot(
+    warehouse: Warehouse, source: Source, table: Table, days: Sequence[str]
+) -> dict[str, Ingested]:
+    day = days[-1]
+    home = Path(warehouse.home)
+    path = warehouse.path(table)
+    # The lock is held throughout: of two snapshots the newer day's must be the one that stays.
+    with changing_ledger(home, table) as ledger:
+        if ledger.as_of and ledger.as_of > day and path.exists():
+            rows = warehouse.value(f"select count(*) from {table.qualified}")
+            return {day: Ingested(Counts(), Written(table, None, rows, path, False), True)}
+        fingerprint = source.fingerprint(table)
+        with warehouse.connect() as db:
+            gone = fingerprint == ABSENT
+            checked = _nothing(table) if gone else check_rows(db, source, table, None, undated=day)
+            _quarantine(warehouse, db, table, checked, [day])
+            with tempfile.TemporaryDirectory() as folder:
+                # A shard in Parquet, which unlike Arrow keeps a MAP as it is.
+                shard = Path(folder) / "snapshot.parquet"
+                db.execute(f"copy ({checked.accepted}) to {literal(shard)} (format parquet)")
+                written = warehouse.replace_partition(table, None, [shard])
+        counts = checked.counts.get(day, Counts())
+        ledger.as_of = day
+        ledger.days[day] = _entry(fingerprint, counts)
+    return {day: Ingested(counts, written)}
+
+
+def _quarantine(
+    warehouse: Warehouse,
+    db: duckdb.DuckDBPyConnection,
+    table: Table,
+    checked: Checked,
+    days: Iterable[str],
+) -> None:
+    """Keeps the refused rows of the days, and clears the quarantine of days without any."""
+    part = {"table_name": table.name}
+    refused = [day for day, counts in checked.counts.items() if counts.quarantined]
+    if refused:
+        warehouse.replace_partitions(QUARANTINE, refused, checked.refused, db=db, part=part)
+    for day in set(days) - set(refused):
+        warehouse.remove_partition(QUARANTINE, day, part)
+
+
+def _nothing(table: Table) -> Checked:
+    columns = ", ".join(f'null::{each.type} as "{each.name}"' for each in table.columns)
+    return Checked(f"select {columns} where false", "", {})
+
+
+def _entry(fingerprint: str, counts: Counts) -> Entry:
+    return Entry(
+        fingerprint=fingerprint,
+        read=counts.read,
+        accepted=counts.accepted,
+        quarantined=counts.quarantined,
+    )

@@ -1,0 +1,59 @@
+"""What was ingested from which state of the source: `<home>/ingests/<table>.json`.
+
+It is kept beside the warehouse and not in the Parquet files: there a source whose files were
+touched would make every unchanged partition look changed.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from pydantic import BaseModel
+
+from batch_predictions.home import replace_durably
+from batch_predictions.tables import Table
+
+
+class Entry(BaseModel):
+    """One ingest of a day."""
+
+    fingerprint: str
+    read: int
+    accepted: int
+    quarantined: int
+
+
+class Ledger(BaseModel):
+    """The ingests of a table by day; of a snapshot, also the newest day it was read for."""
+
+    days: dict[str, Entry] = {}
+    as_of: str | None = None
+
+
+def read_ledger(home: Path, table: Table) -> Ledger:
+    """The ledger of a table; empty before its first ingest."""
+    path = _path(home, table)
+    if not path.exists():
+        return Ledger()
+    return Ledger.model_validate(json.loads(path.read_text(encoding="utf-8")))
+
+
+@contextmanager
+def changing_ledger(home: Path, table: Table) -> Iterator[Ledger]:
+    """The ledger, held against other processes, written when the block ends without an error."""
+    path = _path(home, table)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.with_suffix(".lock").open("a", encoding="utf-8") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        ledger = read_ledger(home, table)
+        yield ledger
+        ledger.days = dict(sorted(ledger.days.items()))
+        replace_durably(path, ledger.model_dump_json(indent=1))
+
+
+def _path(home: Path, table: Table) -> Path:
+    return home / "ingests" / f"{table.name}.json"

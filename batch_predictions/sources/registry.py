@@ -1,0 +1,88 @@
+"""Finds the adapter that settings name, and fixes on a home's first run what it begins with."""
+
+from __future__ import annotations
+
+import datetime as dt
+import importlib
+import re
+from pathlib import Path
+from zoneinfo import ZoneInfo
+
+from batch_predictions.home import HomeError, State, read_state, write_state
+from batch_predictions.settings import Settings, SourceSettings
+from batch_predictions.sources.contract import Source, SourceError
+
+
+def kinds() -> list[str]:
+    """Names of the adapters there are: modules here that define SOURCE."""
+    # By text, since importing every module would load what is not needed.
+    return sorted(
+        path.stem
+        for path in Path(__file__).parent.glob("*.py")
+        if re.search(r"^SOURCE\b.*=", path.read_text(encoding="utf-8"), re.MULTILINE)
+    )
+
+
+def source_of(settings: SourceSettings, state: State | None) -> Source:
+    """The adapter that `source.kind` names.
+
+    Raises:
+        SourceError: there is no such adapter, or its source is not there.
+    """
+    there = kinds()
+    if settings.kind not in there:
+        raise SourceError(
+            f"source.kind {settings.kind!r} does not exist: there are {', '.join(there)}; "
+            "one of your own is a module with SOURCE in batch_predictions/sources"
+        )
+    module = importlib.import_module(f"batch_predictions.sources.{settings.kind}")
+    adapter: type[Source] = module.SOURCE
+    return adapter(settings, state)
+
+
+def today(timezone: str) -> dt.date:
+    """The date in a time zone now: the only clock of the sources, read outside assets."""
+    return dt.datetime.now(ZoneInfo(timezone)).date()
+
+
+def begin(settings: Settings, today_: dt.date | None = None) -> State:
+    """The home's state, fixed now where this is its first run.
+
+    Raises:
+        HomeError: the home was begun with another source, time zone or calendar.
+        SourceError: the source is not there.
+    """
+    state = read_state(settings.home)
+    if state is not None:
+        _refuse_another(settings, state)
+        return state
+    source = source_of(settings.source, None)
+    source.tables()
+    span = source.span(today_ or today(source.timezone))
+    state = State(
+        source_kind=source.kind,
+        timezone=source.timezone,
+        first_day=span.first_day,
+        last_day=span.last_day,
+        default_date=span.default_date,
+        shift_days=span.shift_days,
+    )
+    held = write_state(settings.home, state)
+    _refuse_another(settings, held)
+    return held
+
+
+def _refuse_another(settings: Settings, state: State) -> None:
+    chosen = settings.source
+    if chosen.kind != state.source_kind:
+        wanted, begun = f"source.kind {chosen.kind}", state.source_kind
+    elif chosen.timezone and chosen.timezone != state.timezone:
+        wanted, begun = f"source.timezone {chosen.timezone}", state.timezone
+    elif chosen.original_dates and state.shift_days:
+        wanted, begun = "source.original_dates", "replayed dates"
+    else:
+        return
+    raise HomeError(
+        f"{settings.home} was begun with {begun}, and settings now say {wanted}: use another "
+        "--home for it, or take the setting back"
+    )

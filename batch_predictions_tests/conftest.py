@@ -1,0 +1,53 @@
+"""One home for the test process: partitions are declared when their module is imported."""
+
+from __future__ import annotations
+
+import datetime as dt
+import os
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+_home = Path(tempfile.mkdtemp(prefix="batch-predictions-tests-"))
+os.environ["BATCH_PREDICTIONS_HOME"] = str(_home)
+os.environ["DAGSTER_HOME"] = ""
+
+from batch_predictions.home import State, write_state  # noqa: E402
+from batch_predictions.settings import Settings  # noqa: E402
+from batch_predictions.warehouse import Warehouse  # noqa: E402
+
+STATE = write_state(
+    _home,
+    State(
+        source_kind="files",
+        timezone="UTC",
+        first_day=dt.date(2024, 1, 1),
+        default_date=dt.date(2024, 1, 7),
+    ),
+)
+
+
+@pytest.fixture(autouse=True)
+def _no_settings_of_the_machine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
+    """Tests read no settings file and no variable of the machine they run on."""
+    for name in [key for key in os.environ if key.startswith("BATCH_PREDICTIONS_")]:
+        if "TEST" not in name and name != "BATCH_PREDICTIONS_HOME":
+            monkeypatch.delenv(name)
+    monkeypatch.chdir(tmp_path)
+    yield
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> Settings:
+    """Settings of a home of this test's own, with the tests' state."""
+    home = tmp_path / "home"
+    write_state(home, STATE)
+    return Settings(home=home)
+
+
+@pytest.fixture
+def warehouse(settings: Settings) -> Warehouse:
+    """The warehouse of this test's own home."""
+    return Warehouse.of(settings)
