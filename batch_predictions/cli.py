@@ -220,7 +220,7 @@ def releases_list(context: typer.Context, home: Home = None, as_json: Json = Fal
 def releases_rollback(
     context: typer.Context,
     to: Annotated[
-        str | None, typer.Option(help="Release to serve. [default: the one before]")
+        str | None, typer.Argument(help="Release to serve. [default: the one before]")
     ] = None,
     home: Home = None,
 ) -> None:
@@ -320,7 +320,9 @@ def _table(rows: list[dict[str, Any]]) -> None:
         table.add_column(name, justify="right" if number else "left", overflow="fold")
     for row in rows:
         table.add_row(*(_cell(value) for value in row.values()))
-    Console().print(table)
+    console = Console()
+    # Piped into a file or a pager, nothing is folded.
+    console.print(table) if console.is_terminal else Console(width=240).print(table)
 
 
 def _cell(value: Any) -> str:

@@ -5,10 +5,16 @@ Assets are declared with this home's partitions, so the home begins before their
 
 from __future__ import annotations
 
+import warnings
+
 import dagster as dg
 
 from batch_predictions.settings import Settings
 from batch_predictions.sources import registry
+
+# Backfill policies and kinds are marked so; a line for each asset at every start helps nobody.
+warnings.filterwarnings("ignore", category=dg.BetaWarning)
+warnings.filterwarnings("ignore", category=dg.PreviewWarning)
 
 
 def platform(settings: Settings) -> dg.Definitions:

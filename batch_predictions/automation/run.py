@@ -197,6 +197,9 @@ def _days(
     now = today(state.timezone)
     yesterday = now - dt.timedelta(days=1)
     chosen = last or source.newest_complete_day(now)
+    if first and not last:
+        # A day after the source's newest was made by --date, and may be asked for again.
+        chosen = max(chosen, first)
     if week_due(chosen) < week_of(state.first_day):
         # All days of the source lie within its first week, which can be trained at its end.
         sunday = trained_through(week_of(state.first_day))

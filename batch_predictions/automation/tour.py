@@ -49,11 +49,11 @@ def _made(summary: Summary) -> Iterator[str]:
     for table, rows in summary.rows.items():
         yield f"               {rows:>9,} rows of {table} as of {summary.last_day}"
     yield f"  released     {summary.release_id or 'nothing'}"
-    for each in summary.skipped:
-        yield f"  skipped      {each}"
+    for skipped in summary.skipped:
+        yield f"  skipped      {skipped}"
     for table, keys in summary.stale.items():
-        span = keys[0] if len(keys) == 1 else f"{keys[0]} to {keys[-1]} ({len(keys)})"
-        yield f"  stale        {table} {span}: made from rows that were corrected since"
+        days = keys[0] if len(keys) == 1 else f"{keys[0]} to {keys[-1]} ({len(keys)})"
+        yield f"  stale        {table} {days}: made from rows that were corrected since"
     if summary.stale:
         first = min(key for keys in summary.stale.values() for key in keys)
         yield f"               `batch-predictions run --from {first}` makes them again"
@@ -82,8 +82,8 @@ def _lookups(settings: Settings, summary: Summary) -> Iterator[str]:
             )
         )
         asked.append(("lookup recommendations stranger", {"user_id": "stranger"}, {}))
-        for words, user, traits in asked:
-            answer = lookup.recommendations(**user, **traits, k=3)
+        for words, user, given in asked:
+            answer = lookup.recommendations(**user, **given, k=3)
             yield f"  batch-predictions {words}"
             items = ", ".join(str(item["title"] or item["item_id"]) for item in answer["items"])
             yield f"    {answer['source']}: {items}"

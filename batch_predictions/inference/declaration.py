@@ -44,7 +44,8 @@ class BatchPrediction:
     Attributes:
         table: where it goes; declared with `date` or `week` and `model_version`.
         rows: query for the rows to score. `$date` (or `$week`), the parameters and, as
-            `$model_<name>`, the values that the model was trained with are bound. It sees only what happened by that day: every table is filtered by `date <= $date`.
+            `$model_<name>`, the values that the model was trained with are bound. It sees only
+            what happened by that day: every table is filtered by `date <= $date`.
         key: columns of the staged rows that name whom or what is scored; unique.
         scorer: class that scores batches.
         model: model whose champion of the day is loaded; None for a rule without a model.

@@ -87,6 +87,14 @@ demographic_recommendations = BatchPrediction(
     table=DEMOGRAPHIC_RECOMMENDATIONS,
     key=KEY,
     rows="""
+        with known as (
+            -- A trait that nobody has tells nobody apart: its levels would repeat the coarser ones.
+            select
+                count(*) filter (age_bracket <> 'unknown') > 0 as has_age,
+                count(*) filter (gender <> 'unknown') > 0 as has_gender,
+                count(*) filter (location <> 'unknown') > 0 as has_location
+            from features.user_segments where date = $date
+        )
         select
             case grouping(age_bracket, gender, location)
                 when 0 then 'age_gender_location'
@@ -99,13 +107,18 @@ demographic_recommendations = BatchPrediction(
                 else 'everyone'
             end as segment_level,
             age_bracket, gender, location
-        from features.user_segments
+        from features.user_segments, known
         where date = $date
         group by grouping sets (
             (age_bracket, gender, location), (age_bracket, location), (age_bracket, gender),
             (gender, location), (age_bracket), (location), (gender), ()
         )
-        having count(*) >= $min_users or grouping(age_bracket, gender, location) = 7
+        having grouping(age_bracket, gender, location) = 7 or (
+            count(*) >= $min_users
+            and (any_value(has_age) or grouping(age_bracket) = 1)
+            and (any_value(has_gender) or grouping(gender) = 1)
+            and (any_value(has_location) or grouping(location) = 1)
+        )
     """,
     side={
         "users": """select age_bracket, gender, location, count(*) as users

@@ -46,6 +46,8 @@ def release_asset(predictions: Sequence[BatchPrediction]) -> dg.AssetsDefinition
         days = sorted(context.partition_keys)
         # Older days of a range would be pruned at once.
         skipped = days[: -settings.serving.keep_releases]
+        # What has never been made is a use case that this source does not feed.
+        never = [each.name for each in released if not warehouse.partitions(each.table)]
         store = Store.of(settings)
         try:
             for day in days[len(skipped) :]:
@@ -56,6 +58,7 @@ def release_asset(predictions: Sequence[BatchPrediction]) -> dg.AssetsDefinition
                     [each.table for each in released],
                     keep=settings.serving.keep_releases,
                     now=_began(context),
+                    optional=never,
                 )
                 context.log.info(f"release {made.release_id}: {made.note}")
                 context.add_asset_metadata(_metadata(made), partition_key=day)

@@ -10,18 +10,24 @@ import duckdb
 
 from batch_predictions.home import State, read_state
 from batch_predictions.settings import Settings
-from batch_predictions.sources.contract import RAW, Source, SourceError
+from batch_predictions.sources.contract import (
+    RAW,
+    Source,
+    SourceError,
+    Span,
+    last_sunday_before,
+)
 from batch_predictions.sources.registry import source_of, today
 from batch_predictions.sources.validation import check_rows
 from batch_predictions.tables import Table
 
 NEEDS: dict[str, str] = {
     "interactions": "recommendations, fallback, churn, forecasts",
-    "users": "the fallback's segments: it serves everyone's favourites alone",
+    "users": "the fallback's segments (without them everyone is offered what is popular)",
     "items": "titles, categories and prices in the results",
     "reviews": "sentiments",
     "promotions": "promotion audiences",
-    "campaign_events": "response to campaigns in promotion audiences",
+    "campaign_events": "the response to campaigns in promotion audiences",
 }
 """What stands on a table, and is skipped or poorer without it."""
 
@@ -51,7 +57,8 @@ class SourceReport:
     kind: str
     path: str | None
     timezone: str
-    first_day: dt.date
+    first_day: dt.date | None
+    """None where a table with days cannot be read."""
     newest_complete_day: dt.date | None
     default_date: dt.date
     shift_days: int
@@ -73,14 +80,15 @@ class SourceReport:
         """The report for people."""
         lines = [
             f"source      {self.kind}" + (f" in {self.path}" if self.path else ""),
-            f"days        {self.first_day} to {self.newest_complete_day or '?'} in {self.timezone}"
+            f"days        {self.first_day or '?'} to {self.newest_complete_day or '?'} "
+            f"in {self.timezone}"
             + (f", moved by {self.shift_days} days" if self.shift_days else ""),
             f"no time     rows without a time column belong to {self.default_date}",
         ]
         for each in self.tables:
             lines += ["", *_render_table(each)]
         lines += [""] if self.lacking else []
-        lines += [f"no {name}: without it go {what}" for name, what in self.lacking.items()]
+        lines += [f"no {name}: needed for {what}" for name, what in self.lacking.items()]
         return "\n".join(lines)
 
     def __str__(self) -> str:
@@ -103,17 +111,15 @@ def check(
     bare = source_of(settings.source, None)
     there = bare.tables()
     date = today_ or today(bare.timezone)
-    state, newest, broken = _provisional(settings, bare, date)
+    state, broken = _provisional(settings, bare, date)
     source = source_of(settings.source, state)
-    if not broken:
-        newest = source.newest_complete_day(date)
     lacking = {table.name: NEEDS[table.name] for table in RAW if table not in there}
     return SourceReport(
         kind=source.kind,
         path=str(settings.source.path) if settings.source.path else None,
         timezone=source.timezone,
-        first_day=state.first_day,
-        newest_complete_day=newest,
+        first_day=None if broken else state.first_day,
+        newest_complete_day=None if broken else source.newest_complete_day(date),
         default_date=state.default_date,
         shift_days=state.shift_days,
         tables=[_table(settings, source, table, sample_rows) for table in there],
@@ -121,35 +127,27 @@ def check(
     )
 
 
-def _provisional(
-    settings: Settings, source: Source, date: dt.date
-) -> tuple[State, dt.date | None, bool]:
+def _provisional(settings: Settings, source: Source, date: dt.date) -> tuple[State, bool]:
     """The home's state, or what its first run would fix; whether a daily table is unreadable."""
     held = read_state(settings.home)
     broken = False
     try:
         span = source.span(date)
-        first, last, default, shift = (
-            span.first_day,
-            span.last_day,
-            span.default_date,
-            span.shift_days,
-        )
     except SourceError:
         # Told with its table, with the others' reports beside it.
         broken = True
-        first, last, default, shift = dt.date(1900, 1, 1), None, date, 0
+        span = Span(source.settings.earliest, None, last_sunday_before(date))
     if held is not None and held.source_kind == source.kind:
-        return held, None, broken
+        return held, broken
     state = State(
         source_kind=source.kind,
         timezone=source.timezone,
-        first_day=first,
-        last_day=last,
-        default_date=default,
-        shift_days=shift,
+        first_day=span.first_day,
+        last_day=span.last_day,
+        default_date=span.default_date,
+        shift_days=span.shift_days,
     )
-    return state, None, broken
+    return state, broken
 
 
 def _table(settings: Settings, source: Source, table: Table, sample_rows: int) -> TableReport:

@@ -87,11 +87,16 @@ class FilesSource(TabularSource):
                     f"{path.relative_to(self.folder)} is empty (0 bytes): write at least a "
                     "header, or remove it"
                 )
+        hive = any("=" in part for path in files for part in path.relative_to(self.folder).parts)
         if not files[0].name.endswith(PARQUET):
+            if hive:
+                raise SourceError(
+                    f"{files[0].relative_to(self.folder)} has a column in its folder's name, which "
+                    "is read of Parquet alone: write the column into the file, or Parquet"
+                )
             sniffed = [(path, sniff(path, str(path.relative_to(self.folder)))) for path in files]
             return read_delimited(db, self.folder, sniffed, limit)
         listed = ", ".join(literal(path) for path in files)
-        hive = any("=" in part for path in files for part in path.relative_to(self.folder).parts)
         scan = (
             f"read_parquet([{listed}], union_by_name = true, filename = '__file', "
             f"file_row_number = true, hive_partitioning = {str(hive).lower()})"

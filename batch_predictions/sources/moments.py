@@ -9,10 +9,11 @@ such as 20240131 are a date.
 from __future__ import annotations
 
 import datetime as dt
+import re
 
 from batch_predictions.sources.contract import LATEST, literal
 
-_NUMBERS = ("INT", "DOUBLE", "FLOAT", "DECIMAL", "REAL")
+_NUMBER_TYPE = re.compile(r"U?(TINY|SMALL|BIG|HUGE)?INT(EGER)?|DOUBLE|FLOAT|DECIMAL\(\d+,\d+\)")
 _DATE = r"'\d{4}[-/]\d{1,2}[-/]\d{1,2}'"
 _COMPACT = r"'(19|20)\d{6}'"
 _NUMBER = r"'-?\d+(\.\d+)?([eE]\+?\d+)?'"
@@ -22,7 +23,7 @@ NOTHING = "('', 'nan', 'nat', 'null', 'none', '<na>')"
 
 def is_number(type_: str) -> bool:
     """Whether a DuckDB type is a number."""
-    return any(name in type_ for name in _NUMBERS) and "[" not in type_ and "(" not in type_[:6]
+    return _NUMBER_TYPE.fullmatch(type_) is not None
 
 
 def moment(value: str, type_: str) -> str:

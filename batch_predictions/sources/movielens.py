@@ -11,6 +11,7 @@ finer ones would leave most segments of the fallback with a handful of people.
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
@@ -206,8 +207,16 @@ class MovieLensSource(TabularSource):
         return form.shape
 
     def mapped(self, table: Table) -> dict[str, str]:
-        """Contract column to what it is read from."""
-        return dict(FORMS[self._form()][table.name].shape) if self.files(table) else {}
+        """Contract column to the file's columns that its SQL names."""
+        if not self.files(table):
+            return {}
+        with duckdb.connect(":memory:") as db:
+            types = self.read(db, table, 1).types
+        return {
+            column: ", ".join(name for name in types if re.search(rf"\b{re.escape(name)}\b", sql))
+            or sql.strip("'")
+            for column, sql in self.shape(table, types).items()
+        }
 
 
 SOURCE: type[Source] = MovieLensSource

@@ -5,10 +5,13 @@ from __future__ import annotations
 import datetime as dt
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
+
+import sqlalchemy as sa
 
 from batch_predictions.serving.pointer import Release
-from batch_predictions.serving.releases import publish
-from batch_predictions.serving.store import Store, store_url
+from batch_predictions.serving.releases import publish, releases
+from batch_predictions.serving.store import CURRENT, Store, store_url
 from batch_predictions.settings import ServingSettings, Settings
 from batch_predictions.tables import (
     DEMOGRAPHIC_RECOMMENDATIONS,
@@ -105,3 +108,18 @@ def world(home: Path, url: str | None = None) -> World:
     """A world in a home folder, which may be there already."""
     settings = Settings(home=home, serving=ServingSettings(url=url))
     return World(settings, Warehouse.of(settings), Store(store_url(settings)))
+
+
+def served(here: World) -> str | None:
+    with here.store.read() as db:
+        return db.execute(sa.select(CURRENT.c.release_id)).scalar()
+
+
+def rows_of(here: World, table: Any, release_id: str) -> int:
+    with here.store.read() as db:
+        count = sa.select(sa.func.count()).select_from(table)
+        return db.execute(count.where(table.c.release_id == release_id)).scalar_one()
+
+
+def ids(here: World) -> list[str]:
+    return [release.release_id for release in releases(here.store)]

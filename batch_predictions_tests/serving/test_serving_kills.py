@@ -92,7 +92,7 @@ def test_readers_see_whole_releases_while_publishers_are_killed(tmp_path: Path) 
             while len(contents) == served and time.monotonic() < deadline:
                 time.sleep(0.01)
             # At another point of the next publish each time.
-            time.sleep(0.5 * kill / KILLS)
+            time.sleep(0.3 * kill / KILLS)
             assert publisher.pid
             os.kill(publisher.pid, signal.SIGKILL)
             publisher.join()

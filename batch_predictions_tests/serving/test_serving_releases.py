@@ -3,20 +3,16 @@
 from __future__ import annotations
 
 import datetime as dt
-import threading
-from typing import Any
 
 import pytest
 import sqlalchemy as sa
-from serving_worlds import DAY, NOW, TABLES, World, world
+from serving_worlds import DAY, TABLES, World, ids, rows_of, served
 
-from batch_predictions.serving import loading
-from batch_predictions.serving.contents import read_contents
 from batch_predictions.serving.engine import StoreError
 from batch_predictions.serving.lookup import Lookup, NotPublishedError
 from batch_predictions.serving.pointer import NoReleaseError, ReleaseError
-from batch_predictions.serving.releases import publish, releases, rollback
-from batch_predictions.serving.store import CURRENT, ITEMS, RELEASES, USERS
+from batch_predictions.serving.releases import rollback
+from batch_predictions.serving.store import ITEMS, USERS
 from batch_predictions.tables import RECOMMENDATIONS, Table, columns
 from batch_predictions.tables import TABLES as DECLARED
 
@@ -51,21 +47,6 @@ WEEKLY = Table(
     key=("item_id",),
     partition="week",
 )
-
-
-def served(here: World) -> str | None:
-    with here.store.read() as db:
-        return db.execute(sa.select(CURRENT.c.release_id)).scalar()
-
-
-def rows_of(here: World, table: Any, release_id: str) -> int:
-    with here.store.read() as db:
-        count = sa.select(sa.func.count()).select_from(table)
-        return db.execute(count.where(table.c.release_id == release_id)).scalar_one()
-
-
-def ids(here: World) -> list[str]:
-    return [release.release_id for release in releases(here.store)]
 
 
 def test_a_release_holds_the_day_and_is_served(here: World) -> None:
@@ -203,71 +184,6 @@ def test_nothing_to_roll_back_to(here: World) -> None:
         rollback(here.store)
 
 
-def test_releases_beyond_those_kept_are_removed_with_their_rows(here: World) -> None:
-    made = []
-    for n in range(4):
-        here.predict(DAY + dt.timedelta(days=n))
-        made.append(here.publish(DAY + dt.timedelta(days=n), keep=2))
-    assert ids(here) == [made[3].release_id, made[2].release_id]
-    for table in (ITEMS, USERS, *here.store.ensure(TABLES).values()):
-        assert rows_of(here, table, made[1].release_id) == 0
-        assert rows_of(here, table, made[2].release_id) > 0
-
-
-def test_the_current_release_and_the_one_before_are_kept_whatever_comes(here: World) -> None:
-    made = [here.release(DAY + dt.timedelta(days=n)).release_id for n in range(3)]
-    rollback(here.store)
-    here.predict(DAY + dt.timedelta(days=5))
-    last = here.publish(DAY + dt.timedelta(days=5), keep=2).release_id
-    # Served: the last; before it: the second, as the third was rolled back.
-    assert ids(here) == [last, made[2], made[1]]
-
-
-def test_removing_in_chunks(here: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("batch_predictions.serving.cleaning.CHUNK_ROWS", 2)
-    made = []
-    for n in range(3):
-        here.predict(DAY + dt.timedelta(days=n))
-        made.append(here.publish(DAY + dt.timedelta(days=n), keep=2).release_id)
-    assert ids(here) == made[:0:-1]
-    assert rows_of(here, here.store.ensure(TABLES)["recommendations"], made[0]) == 0
-
-
-def test_counts_that_do_not_agree_leave_the_pointer(
-    here: World, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    first = here.release(DAY)
-    here.predict(NEXT)
-    tuples = loading._tuples
-
-    def losing_one(batch: Any, release_id: str) -> Any:
-        return list(tuples(batch, release_id))[1:]
-
-    monkeypatch.setattr(loading, "_tuples", losing_one)
-    with pytest.raises(ReleaseError, match="recommendations has 11 rows in the store and 12 in"):
-        here.publish(NEXT)
-    assert served(here) == first.release_id
-    assert ids(here) == [first.release_id]
-    monkeypatch.undo()
-    assert here.publish(NEXT).moved
-
-
-def test_a_partition_rewritten_meanwhile_is_noticed(
-    here: World, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    here.predict()
-    load = loading.load_users
-
-    def rewriting(*args: Any) -> int:
-        here.predict(tag="b")
-        return load(*args)
-
-    monkeypatch.setattr("batch_predictions.serving.releases.load_users", rewriting)
-    with pytest.raises(ReleaseError, match="written anew while"):
-        here.publish()
-    assert ids(here) == []
-
-
 def test_a_fallback_without_everyone_is_not_served(here: World) -> None:
     here.predict()
     here.warehouse.replace_partition(
@@ -279,31 +195,6 @@ def test_a_fallback_without_everyone_is_not_served(here: World) -> None:
     with pytest.raises(ReleaseError, match="no rows of the level everyone"):
         here.publish()
     assert served(here) is None
-
-
-def test_left_overs_of_the_dead_are_swept_and_those_of_the_living_are_not(here: World) -> None:
-    here.predict()
-    release_id = read_contents(here.warehouse, DAY, TABLES).release_id
-    template = {
-        "as_of": DAY,
-        "status": "building",
-        "manifest": {"tables": {"recommendations": {"key": ["user_id", "rank"]}}},
-        "content_hash": read_contents(here.warehouse, DAY, TABLES).content_hash,
-    }
-    here.store.ensure(TABLES)
-    an_hour_ago = NOW.replace(tzinfo=None) - dt.timedelta(hours=1)
-    elsewhere = "another-host-1-2-abcd"
-    record = {**template, "release_id": release_id, "builder": elsewhere, "created_at": an_hour_ago}
-    with here.store.write() as db:
-        db.execute(RELEASES.insert().values(record))
-        db.execute(ITEMS.insert().values(release_id=release_id, item_id="left over"))
-    with pytest.raises(ReleaseError, match="is building at the hands of another-host-1-2-abcd"):
-        here.publish()
-    with here.store.write() as db:
-        long_ago = an_hour_ago - dt.timedelta(days=1)
-        db.execute(RELEASES.update().values(created_at=long_ago))
-    assert here.publish().moved
-    assert rows_of(here, ITEMS, release_id) == 6
 
 
 def test_a_table_of_another_key_is_refused_with_the_remedy(here: World) -> None:
@@ -329,68 +220,3 @@ def test_a_new_column_is_added(here: World) -> None:
         assert db.execute(sa.select(table.c.why_text)).scalars().all() == [None] * 12
     assert here.release(NEXT).moved
     assert rows_of(here, table, first.release_id) == 12
-
-
-def test_of_two_days_published_at_once_the_newer_is_served(here: World) -> None:
-    days = [DAY + dt.timedelta(days=n) for n in range(4)]
-    for day in days:
-        here.predict(day)
-    start = threading.Barrier(len(days))
-    failures: list[BaseException] = []
-
-    def one(day: dt.date) -> None:
-        mine = world(here.settings.home, here.settings.serving.url)
-        start.wait()
-        try:
-            publish(mine.store, mine.warehouse, day, TABLES, keep=9, now=NOW)
-        except BaseException as error:
-            failures.append(error)
-        finally:
-            mine.store.close()
-
-    threads = [threading.Thread(target=one, args=(day,)) for day in days]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert not failures
-    assert (served(here) or "").startswith(days[-1].isoformat())
-    assert all(release.status == "ready" for release in releases(here.store))
-    assert len(ids(here)) == 4
-
-
-def test_of_two_contents_of_one_day_the_slower_is_told(
-    here: World, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    here.predict(tag="a")
-    load = loading.load_users
-    faster: list[str] = []
-
-    def overtaken(*args: Any) -> int:
-        rows = load(*args)
-        if not faster:
-            faster.append("")
-            other = world(here.settings.home.parent / "other", None)
-            other.predict(tag="b")
-            faster[0] = publish(
-                here.store, other.warehouse, DAY, TABLES, keep=3, now=NOW
-            ).release_id
-            other.store.close()
-        return rows
-
-    monkeypatch.setattr("batch_predictions.serving.releases.load_users", overtaken)
-    with pytest.raises(ReleaseError, match="of the same day, was served while"):
-        here.publish()
-    assert served(here) == faster[0]
-
-
-def test_a_lookup_sees_its_release_to_the_end_though_it_is_removed_meanwhile(here: World) -> None:
-    first = here.release(DAY)
-    with Lookup(here.settings) as up, up._store.snapshot() as (db, served_then):
-        for n in range(1, 4):
-            here.predict(DAY + dt.timedelta(days=n))
-            here.publish(DAY + dt.timedelta(days=n), keep=2)
-        assert first.release_id not in ids(here)
-        assert served_then.release_id == first.release_id
-        mine = sa.select(sa.func.count()).where(USERS.c.release_id == first.release_id)
-        assert db.execute(mine).scalar_one() == 5

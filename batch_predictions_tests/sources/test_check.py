@@ -7,10 +7,10 @@ import json
 from pathlib import Path
 
 import pytest
+from source_folders import HEADER, World
 
 from batch_predictions.sources import SourceError
 from batch_predictions.sources.check import check
-from batch_predictions_tests.sources.folders import HEADER, World
 
 TODAY = dt.date(2024, 1, 20)
 
@@ -57,6 +57,7 @@ def test_a_broken_daily_table_is_told_and_the_others_with_it(tmp_path: Path) -> 
     world.write("users.csv", "user_id\nu\n")
     report = check(world.settings, today_=TODAY)
     assert "no column for user_id" in str(report.tables[0].problem)
+    assert report.first_day is report.newest_complete_day is None
     assert report.tables[1].accepted == 1
     assert not report.ok
 

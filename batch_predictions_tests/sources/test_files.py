@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import datetime as dt
-import gzip
 from pathlib import Path
 
-import duckdb
 import pytest
+from source_folders import HEADER, World, days, totals
 
 from batch_predictions.sources import SourceError
 from batch_predictions.tables import INTERACTIONS, ITEMS, REVIEWS, USERS
-from batch_predictions_tests.sources.folders import HEADER, World, days, totals
 
 GOOD = "u1,i1,2024-01-02,1.5\n"
 
@@ -138,7 +136,8 @@ def test_a_well_formed_file_is_read_whatever_its_dialect(
 
 
 def test_quoted_line_ends_stay_in_the_value_and_rows_keep_their_numbers(tmp_path: Path) -> None:
-    text = 'item_id,text,date\ni1,"fine,\nreally",2024-01-02\ni2\ni3\ni4,good,2024-01-02\n,x,2024-01-02\n'
+    text = 'item_id,text,date\ni1,"fine,\nreally",2024-01-02\ni2\ni3\n'
+    text += "i4,good,2024-01-02\n,x,2024-01-02\n"
     world = World(tmp_path).write("reviews.csv", text)
     assert totals(world.ingest(REVIEWS)) == (5, 2, 3)
     assert world.rows("select text from raw.reviews order by item_id")[0]["text"] == "fine,\nreally"
@@ -152,76 +151,6 @@ def test_ids_are_text_and_a_float_of_pandas_is_the_id_it_was(tmp_path: Path) -> 
     world.ingest()
     ids = world.rows("select user_id, item_id from raw.interactions order by 1")
     assert [tuple(row.values()) for row in ids] == [("00123", "1"), ("1e5", "1.50"), ("7", "0x1F")]
-
-
-@pytest.mark.parametrize(
-    ("time", "day"),
-    [
-        ("2024-01-03", "2024-01-03"),
-        ("20240103", "2024-01-03"),
-        ("2024-01-03T04:59:59Z", "2024-01-02"),
-        ("2024-01-03 05:00:00", "2024-01-03"),
-        ("2024-01-03 00:30:00-05:00", "2024-01-03"),
-        ("2024-01-03T00:30:00+01:00", "2024-01-02"),
-        ("1704257999", "2024-01-02"),
-        ("1704258000", "2024-01-03"),
-        ("1704257999000", "2024-01-02"),
-    ],
-)
-def test_the_business_day_is_the_time_zones_and_dates_are_not_shifted(
-    tmp_path: Path, time: str, day: str
-) -> None:
-    world = World(tmp_path, timezone="America/New_York")
-    world.write("interactions.csv", HEADER + f"u,i,{time},1\n").ingest()
-    assert [str(row["date"]) for row in world.rows("from raw.interactions")] == [day]
-
-
-@pytest.mark.parametrize(
-    ("expression", "day"),
-    [
-        ("DATE '2024-01-03'", "2024-01-03"),
-        ("TIMESTAMP '2024-01-03 04:59:59'", "2024-01-02"),
-        ("TIMESTAMPTZ '2024-01-03 05:00:00+00'", "2024-01-03"),
-        ("1704258000", "2024-01-03"),
-        ("1704257999.5::DOUBLE", "2024-01-02"),
-        ("20240103", "2024-01-03"),
-    ],
-)
-def test_parquet_keeps_its_types(tmp_path: Path, expression: str, day: str) -> None:
-    world = World(tmp_path, timezone="America/New_York")
-    path = world.folder / "interactions.parquet"
-    duckdb.sql(
-        f"copy (select 1.0::DOUBLE as user_id, 12 as item_id, {expression} as ts union all "
-        f"select 'nan'::DOUBLE, 13, {expression}) to '{path}'"
-    )
-    assert totals(world.ingest()) == (2, 1, 1)
-    [row] = world.rows("from raw.interactions")
-    assert (row["user_id"], row["item_id"], str(row["date"])) == ("1", "12", day)
-    assert world.reasons() == ["user_id is empty: give every row one"]
-
-
-def test_a_folder_of_files_is_one_table_and_bad_rows_belong_to_their_files_newest_day(
-    tmp_path: Path,
-) -> None:
-    world = World(tmp_path)
-    world.write("interactions/a.csv", HEADER + "u,i,2024-01-02,1\nu,i,never,1\n")
-    world.write("interactions/b.csv", "user_id,item_id,day,shop\nv,i,2024-01-05,s\nv,j,bad,s\n")
-    packed = gzip.compress((HEADER + "w,i,broken,1\n").encode())
-    world.write("interactions/c.csv.gz", packed)
-    world.write("interactions/_SUCCESS", "")
-    # A file that calls its time otherwise than the others loses nothing: its rows are kept.
-    assert totals(world.ingest()) == (5, 1, 4)
-    world.write("interactions/b.csv", HEADER + "v,i,2024-01-05,1\nv,j,bad,1\n")
-    assert totals(world.ingest()) == (5, 2, 3)
-    kept = world.rows("select source, date from raw.quarantine order by source")
-    assert [(row["source"], str(row["date"])) for row in kept] == [
-        ("interactions/a.csv", "2024-01-02"),
-        ("interactions/b.csv", "2024-01-05"),
-        ("interactions/c.csv.gz", "2024-01-07"),
-    ]
-    # Day by day, every bad row is counted once as well.
-    alone = [totals(world.ingest(keys=[day])) for day in days(10)]
-    assert [sum(each) for each in zip(*alone, strict=True)] == [5, 2, 3]
 
 
 def test_rows_without_a_time_column_belong_to_the_default_date(tmp_path: Path) -> None:
@@ -256,18 +185,21 @@ def test_items_availability_and_price_are_read(tmp_path: Path) -> None:
     ]
 
 
-def test_a_broken_parquet_file_is_named(tmp_path: Path) -> None:
-    world = World(tmp_path).write("interactions.parquet", b"PAR1 no")
-    with pytest.raises(SourceError, match=r"interactions\.parquet"):
-        world.ingest()
+def test_columns_may_be_called_as_the_platform_calls_its_own(tmp_path: Path) -> None:
+    names = ("source", "row", "line", "problem", "row_number", "reason", "label", "Größe")
+    header = ",".join(("user_id", "item_id", "occurred_at", *names))
+    world = World(tmp_path).write(
+        "interactions.csv", f"{header}\nu,i,2024-01-02{',x' * 8}\n,i,2024-01-02{',y' * 8}\n"
+    )
+    assert totals(world.ingest()) == (2, 1, 1)
+    [kept] = world.rows("from raw.quarantine")
+    assert (kept["source"], kept["row_number"]) == ("interactions.csv", 2)
+    assert '"source":"y"' in kept["row"]
 
 
-def test_the_span_is_found_in_the_data(tmp_path: Path) -> None:
+def test_a_quote_that_swallows_megabytes_is_refused(tmp_path: Path) -> None:
     world = World(tmp_path)
-    world.write("interactions.csv", HEADER + "u,i,2023-05-06,1\nu,i,1970-01-01,1\nu,i,x,1\n")
-    today = dt.date(2024, 1, 10)
-    span = world.source.span(today)
-    assert (span.first_day, span.last_day) == (dt.date(2023, 5, 6), None)
-    assert span.default_date == dt.date(2024, 1, 7)
-    world.write("interactions.csv", HEADER + "u,i,2024-01-06,1\nu,i,2025-01-01,1\n")
-    assert world.source.newest_complete_day(today) == dt.date(2024, 1, 9)
+    rows = GOOD * 200_000
+    world.write("interactions.csv", HEADER + GOOD + 'u,"i,2024-01-02,1\n' + rows)
+    with pytest.raises(SourceError, match=r"interactions\.csv, line \d+"):
+        world.ingest()

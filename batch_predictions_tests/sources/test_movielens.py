@@ -6,10 +6,10 @@ import datetime as dt
 from pathlib import Path
 
 import pytest
+from source_folders import World, days, totals
 
 from batch_predictions.sources import SourceError
 from batch_predictions.tables import INTERACTIONS, ITEMS, USERS
-from batch_predictions_tests.sources.folders import World, days, totals
 
 REAL = Path(__file__).resolve().parents[3] / "shared" / "data" / "movielens_100k"
 FLAGS = "|".join("0" * 19)

@@ -6,11 +6,11 @@ import datetime as dt
 from pathlib import Path
 
 import pytest
+from source_folders import HEADER, World, days
 
 from batch_predictions.sources import signups
 from batch_predictions.sources.signups import COLUMNS, new_sign_ups
 from batch_predictions.tables import USERS
-from batch_predictions_tests.sources.folders import HEADER, World, days
 
 USERS_CSV = "user_id,age,gender,location,signed_up_on\n"
 

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import duckdb
 import pytest
+from source_folders import World, totals
 
 from batch_predictions.sources.fields import AGE_BRACKETS, Field
 from batch_predictions.tables import CAMPAIGN_EVENTS, INTERACTIONS, PROMOTIONS, REVIEWS
-from batch_predictions_tests.sources.folders import World, totals
 
 EVENTS = "event_id,user_id,item_id,occurred_at,amount\n"
 
@@ -152,7 +152,7 @@ def test_a_time_far_from_its_date_is_refused(tmp_path: Path) -> None:
 def test_many_rows_of_every_kind_add_up(tmp_path: Path) -> None:
     world = World(tmp_path)
     path = world.folder / "interactions.parquet"
-    duckdb.sql(
+    duckdb.execute(
         "copy (select case when i % 97 = 0 then null else (i % 500)::VARCHAR end as user_id, "
         "(i % 50)::VARCHAR as item_id, TIMESTAMP '2023-12-31' + to_minutes(i % 14400) as "
         "occurred_at, case when i % 101 = 0 then 'x' else (i % 9)::VARCHAR end as amount, "

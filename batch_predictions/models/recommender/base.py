@@ -113,7 +113,7 @@ class Recommender(ABC):
         if isinstance(items, pa.ChunkedArray):
             items = items.combine_chunks()
         arrays = {
-            name: np.load(folder / f"{name}.npy", mmap_mode="r", allow_pickle=False)
+            name: np.load(folder / f"{name}.npy", mmap_mode="c", allow_pickle=False)
             for name in manifest["arrays"]
         }
         return kind(manifest["name"], items, manifest["params"], arrays)

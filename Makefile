@@ -1,0 +1,40 @@
+# A thin face over plain commands, which the README gives too.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+export BATCH_PREDICTIONS_HOME ?= $(CURDIR)/.batch_predictions
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test lint ui clean
+
+help:  ## what there is
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
+
+# The stamp is remade only when the dependencies change.
+$(VENV)/.installed: setup.cfg pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' || \
+	  { echo "Python 3.11 to 3.13 is needed: make PYTHON=python3.12 $(MAKECMDGOALS)"; exit 1; }
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[dev]'
+	touch $@
+
+setup: $(VENV)/.installed  ## virtual environment with everything installed
+
+demo: setup  ## run on a grocer's year of real shopping and look at what was made
+	$(BIN)/batch-predictions demo
+
+test: setup  ## all tests
+	$(BIN)/python -m pytest
+
+lint: setup  ## ruff and mypy
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+ui: setup  ## Dagster on this home folder, http://127.0.0.1:3000
+	mkdir -p $(BATCH_PREDICTIONS_HOME)/dagster
+	cp dagster.yaml $(BATCH_PREDICTIONS_HOME)/dagster/dagster.yaml
+	DAGSTER_HOME=$(BATCH_PREDICTIONS_HOME)/dagster $(BIN)/dagster dev -w workspace.yaml -h 127.0.0.1
+
+clean:  ## remove the virtual environment; the home folder stays
+	rm -rf $(VENV) *.egg-info
