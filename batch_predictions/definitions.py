@@ -34,7 +34,7 @@ def platform(settings: Settings) -> dg.Definitions:
     from batch_predictions.inference.assets import prediction_asset
     from batch_predictions.inference.handles import Handles
     from batch_predictions.model_store import ModelStore
-    from batch_predictions.models import training
+    from batch_predictions.models import assets as models
     from batch_predictions.predictions.fallback import demographic_recommendations
     from batch_predictions.predictions.recommendations import recommendations
     from batch_predictions.serving.assets import release_asset
@@ -54,8 +54,8 @@ def platform(settings: Settings) -> dg.Definitions:
             features.item_activity,
             features.user_segments,
             features.item_state,
-            training.recommender,
-            training.demographic,
+            models.recommender,
+            models.demographic,
             *(prediction_asset(each) for each in predictions),
             release_asset(predictions),
         ],

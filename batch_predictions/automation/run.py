@@ -20,7 +20,8 @@ from batch_predictions.automation import jobs
 from batch_predictions.automation.progress import LOGGER, Bar, bar, weight
 from batch_predictions.home import HomeError, State, read_state
 from batch_predictions.model_store import ModelStore
-from batch_predictions.models.training import TRAININGS, data_version
+from batch_predictions.models.assets import TRAININGS
+from batch_predictions.models.training import data_version
 from batch_predictions.partitions import days_between, trained_through, week_due, week_of
 from batch_predictions.settings import Settings
 from batch_predictions.sources.contract import Source, SourceError
