@@ -14,7 +14,6 @@ from typing import Any
 
 import dagster as dg
 
-from batch_predictions import definitions
 from batch_predictions.automation import instance as home_instance
 from batch_predictions.automation import jobs
 from batch_predictions.automation.progress import LOGGER, Bar, bar, weight
@@ -60,6 +59,7 @@ class Summary:
 
 def run(
     settings: Settings,
+    definitions: dg.Definitions,
     first: dt.date | None = None,
     last: dt.date | None = None,
     days: int | None = None,
@@ -67,6 +67,7 @@ def run(
     """Runs the chain for the days from first to last.
 
     Args:
+        definitions: the platform's, of `batch_predictions.definitions`.
         first: first day to predict; None: the last one alone.
         last: last day to predict; None: the newest complete day of the source.
         days: where first is None: how many days to predict, as far as they can be.
@@ -91,7 +92,7 @@ def run(
     if INTERACTIONS not in source.tables():
         summary.skipped.append("recommendations and fallback: the source has no interactions")
     weeks = sorted({week_due(as_date(day)) for day in days_between(first, last)})
-    chain = _Chain(dg.DagsterInstance.get())
+    chain = _Chain(dg.DagsterInstance.get(), definitions)
     total = chain.weight(jobs.INGEST_GROUPS) * bool(raw_due)
     total += chain.weight(["models"]) * len(weeks) + chain.weight(jobs.NIGHTLY_GROUPS)
     with bar(total) as shown:
@@ -125,20 +126,19 @@ def run(
 class _Chain:
     """Executes jobs of the platform in this process."""
 
-    def __init__(self, instance: dg.DagsterInstance) -> None:
+    def __init__(self, instance: dg.DagsterInstance, definitions: dg.Definitions) -> None:
         self.instance = instance
+        self.graph = definitions.resolve_asset_graph()
 
     def keys(self, groups: Sequence[str]) -> list[dg.AssetKey]:
         """Assets of some groups."""
-        graph = definitions.defs.resolve_asset_graph()
-        return sorted(dg.AssetSelection.groups(*groups).resolve(graph))
+        return sorted(dg.AssetSelection.groups(*groups).resolve(self.graph))
 
     def weight(self, groups: Sequence[str]) -> float:
         """How long the steps of some groups take, relative to others."""
-        graph = definitions.defs.resolve_asset_graph()
         total = 0.0
         for key in self.keys(groups):
-            ops = graph.get(key).assets_def.node_def.iterate_op_defs()
+            ops = self.graph.get(key).assets_def.node_def.iterate_op_defs()
             total += sum(weight(key.to_python_identifier()) for _ in ops)
         return total
 
