@@ -8,10 +8,12 @@ from zoneinfo import ZoneInfo
 import dagster as dg
 import pytest
 
+from batch_predictions.automation.jobs import INGEST, NIGHTLY, WEEKLY_PREDICTIONS, WEEKLY_TRAINING
 from batch_predictions.automation.schedules import schedules
 from batch_predictions.home import State
 from batch_predictions.settings import Settings
 
+JOBS = (INGEST, WEEKLY_TRAINING, WEEKLY_PREDICTIONS, NIGHTLY)
 ZONE = "America/New_York"
 STATE = State(
     source_kind="files",
@@ -23,7 +25,7 @@ STATE = State(
 
 
 def _tick(name: str, at: dt.datetime, state: State = STATE) -> dg.RunRequest | dg.SkipReason:
-    schedule = next(each for each in schedules(Settings(), state) if each.name == name)
+    schedule = next(each for each in schedules(Settings(), state, JOBS) if each.name == name)
     answer = schedule(dg.build_schedule_context(scheduled_execution_time=at))
     assert isinstance(answer, dg.RunRequest | dg.SkipReason)
     return answer
@@ -58,6 +60,6 @@ def test_a_tick_before_the_homes_first_day_or_after_the_sources_last_is_skipped(
 
 
 def test_schedules_run_in_the_sources_time_zone_and_are_on_by_default() -> None:
-    for each in schedules(Settings(), STATE):
+    for each in schedules(Settings(), STATE, JOBS):
         assert each.execution_timezone == ZONE
         assert each.default_status == dg.DefaultScheduleStatus.RUNNING
