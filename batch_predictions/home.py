@@ -99,6 +99,16 @@ def replace_durably(path: Path, text: str) -> None:
     fsync_folder(path.parent)
 
 
+def place_folder(draft: Path, target: Path) -> None:
+    """Renames a finished folder into its place, unless an equal one is there already."""
+    try:
+        draft.replace(target)
+    except OSError:
+        # Not empty: another process was faster.
+        if not target.is_dir():
+            raise
+
+
 def fsync_folder(folder: Path) -> None:
     """Makes renames in a folder survive a power cut."""
     handle = os.open(folder, os.O_RDONLY)
@@ -106,6 +116,17 @@ def fsync_folder(folder: Path) -> None:
         os.fsync(handle)
     finally:
         os.close(handle)
+
+
+def process_exists(pid: int) -> bool:
+    """Whether a process of this number runs on this host, whoever's it is."""
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
 
 
 @contextmanager

@@ -22,7 +22,7 @@ from typing import Any, Literal
 import dagster as dg
 from pydantic import BaseModel, ConfigDict
 
-from batch_predictions.home import fsync_folder, replace_durably, write_durably
+from batch_predictions.home import fsync_folder, place_folder, replace_durably, write_durably
 from batch_predictions.settings import Settings
 
 Verdict = Literal["promoted", "baseline", "kept", "rolled_back"]
@@ -113,7 +113,7 @@ class ModelStore(dg.ConfigurableResource[Any]):
             if not target.exists():
                 write_durably(draft / "manifest.json", manifest.model_dump_json(indent=2))
                 target.parent.mkdir(parents=True, exist_ok=True)
-                draft.replace(target)
+                place_folder(draft, target)
                 fsync_folder(target.parent)
         finally:
             shutil.rmtree(draft, ignore_errors=True)

@@ -144,7 +144,7 @@ class InferenceSettings(_Section):
         "auto", description="Device of torch scorers; auto: cuda where there is one."
     )
     block_mb: int = Field(256, ge=1, description="Memory of one block of scores, MiB.")
-    keep_days: int = Field(7, ge=0, description="Scored shards older than this are removed.")
+    keep_days: int = Field(7, ge=1, description="Scored shards older than this are removed.")
 
 
 class ServingSettings(_Section):

@@ -10,30 +10,42 @@ from __future__ import annotations
 
 import datetime as dt
 import filecmp
+import itertools
 import json
 import os
 import re
 import shutil
 import socket
 import uuid
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, TypeVar
 
 import dagster as dg
 import pyarrow as pa
 from dagster_duckdb import DuckDBResource
-from duckdb import ConversionException, DuckDBPyConnection, OutOfRangeException
+from duckdb import (
+    ConversionException,
+    DuckDBPyConnection,
+    InternalException,
+    InvalidInputException,
+    IOException,
+    OutOfRangeException,
+)
+from duckdb import Error as DuckDBError
 from duckdb import connect as open_database
 
-from batch_predictions.home import fsync_folder
+from batch_predictions.home import fsync_folder, process_exists
 from batch_predictions.settings import Settings
 from batch_predictions.tables import TABLES, Table
 
 Rows: TypeAlias = str | pa.Table | pa.RecordBatchReader | Sequence[Path]
 """What a partition is written from: a query, Arrow, or Parquet shards."""
+
+Answer = TypeVar("Answer")
+TRIES = 10
 
 # Types that a declared column takes without loss, besides its own.
 _WIDENS: dict[str, str] = {
@@ -101,22 +113,53 @@ class Warehouse(dg.ConfigurableResource[Any]):
 
     def query(self, sql: str, parameters: Mapping[str, Any] | None = None) -> pa.Table:
         """The rows of a query over the warehouse, as Arrow. Parameters are bound (`$name`)."""
-        with self.connect() as db:
-            return db.sql(sql, params=_named(sql, parameters)).to_arrow_table()
+        bound = named(sql, parameters)
+        return self._ask(lambda db: db.sql(sql, params=bound).to_arrow_table())
 
     @contextmanager
     def stream(
         self, sql: str, parameters: Mapping[str, Any] | None = None, batch_rows: int = 65_536
     ) -> Iterator[pa.RecordBatchReader]:
         """The rows of a query as a stream of Arrow batches: memory stays bounded."""
-        with self.connect() as db:
-            yield db.sql(sql, params=_named(sql, parameters)).to_arrow_reader(batch_rows)
+        bound = named(sql, parameters)
+        with ExitStack() as stack:
+
+            def begin(
+                db: DuckDBPyConnection,
+            ) -> tuple[pa.RecordBatchReader, list[pa.RecordBatch]]:
+                reader = db.sql(sql, params=bound).to_arrow_reader(batch_rows)
+                return reader, list(itertools.islice(reader, 1))
+
+            reader, first = self._ask(begin, stack)
+            batches = itertools.chain(first, reader)
+            yield pa.RecordBatchReader.from_batches(reader.schema, batches)
 
     def value(self, sql: str, parameters: Mapping[str, Any] | None = None) -> Any:
         """The first column of a query's first row; None where there is none."""
-        with self.connect() as db:
-            row = db.execute(sql, _named(sql, parameters)).fetchone()
+        bound = named(sql, parameters)
+        row = self._ask(lambda db: db.execute(sql, bound).fetchone())
         return row[0] if row else None
+
+    def _ask(
+        self, read: Callable[[DuckDBPyConnection], Answer], stack: ExitStack | None = None
+    ) -> Answer:
+        """An answer from a new connection, which stays open for as long as `stack`, if given.
+
+        DuckDB opens a file to plan a query and opens it again to read: where it was replaced in
+        between, the new bytes do not fit the plan and the query fails, so it is asked again.
+        """
+        for left in reversed(range(TRIES)):
+            with ExitStack() as own:
+                try:
+                    answer = read(own.enter_context(self.connect()))
+                except DuckDBError as error:
+                    if not left or not _misread(error):
+                        raise
+                else:
+                    if stack is not None:
+                        stack.push(own.pop_all())
+                    return answer
+        raise AssertionError("unreachable")
 
     def partitions(self, table: Table) -> list[str]:
         """Keys of the partitions that were written, oldest first."""
@@ -133,12 +176,13 @@ class Warehouse(dg.ConfigurableResource[Any]):
     ) -> Path:
         """Where a partition's file lies, whether it was written or not."""
         values = _fixed(table, partition, part)
-        if set(values) != set(table.folders) or None in values.values():
+        strange = partition is not None and not table.partition
+        if strange or set(values) != set(table.folders) or None in values.values():
             raise WarehouseError(
                 f"{table.qualified} is divided by {table.folders or 'nothing'}, "
-                f"not by {tuple(values)}"
+                f"not by {tuple(values) or partition}"
             )
-        if table.partition and not _is_day(str(partition)):
+        if partition is not None and not _is_day(partition):
             raise WarehouseError(
                 f"{table.qualified}: {table.partition}={partition!r} is not a day, YYYY-MM-DD"
             )
@@ -172,15 +216,18 @@ class Warehouse(dg.ConfigurableResource[Any]):
             WarehouseError: columns are missing, unknown or mistyped, the key is not unique, or a
                 row is of another partition. Nothing was written.
         """
+        if isinstance(rows, str):
+            bound = named(rows, parameters)
+            return self._ask(
+                lambda db: self._swap(db, table, partition, rows, bound, part, metadata)
+            )
         with self.connect() as db:
-            if isinstance(rows, str):
-                relation, bound = rows, dict(_named(rows, parameters))
-            elif isinstance(rows, pa.Table | pa.RecordBatchReader):
+            if isinstance(rows, pa.Table | pa.RecordBatchReader):
                 db.register("arrow_rows", rows)
-                relation, bound = "select * from arrow_rows", {}
+                relation = "select * from arrow_rows"
             else:
-                relation, bound = _shards(rows), {}
-            return self._swap(db, table, partition, relation, bound, part, metadata)
+                relation = _shards(rows)
+            return self._swap(db, table, partition, relation, {}, part, metadata)
 
     def replace_partitions(
         self,
@@ -202,14 +249,15 @@ class Warehouse(dg.ConfigurableResource[Any]):
             WarehouseError: as `replace_partition`, or rows outside the partitions asked for.
         """
         if db is None:
-            with self.connect() as own:
-                return self.replace_partitions(
+            return self._ask(
+                lambda own: self.replace_partitions(
                     table, partitions, rows, parameters, db=own, part=part, metadata=metadata
                 )
+            )
         assert table.partition, f"{table.qualified} has no partitions"
         column = table.partition
         staged = f"staged_{uuid.uuid4().hex}"
-        db.execute(f"create temp table {staged} as {rows}", _named(rows, parameters))
+        db.execute(f"create temp table {staged} as {rows}", named(rows, parameters))
         try:
             there = db.execute(f"describe temp.{staged}").fetchall()
             if column not in {row[0] for row in there}:
@@ -299,7 +347,7 @@ class Warehouse(dg.ConfigurableResource[Any]):
         host = socket.gethostname()
         for left in root.glob(f"{host}-*-*") if root.is_dir() else ():
             pid = left.name.removeprefix(f"{host}-").split("-")[0]
-            if pid.isdigit() and not _alive(int(pid)):
+            if pid.isdigit() and not process_exists(int(pid)):
                 shutil.rmtree(left, ignore_errors=True)
         work = root / f"{host}-{os.getpid()}-{uuid.uuid4().hex}"
         work.mkdir(parents=True)
@@ -443,7 +491,7 @@ def _fits(there: str, wanted: str) -> bool:
     return re.fullmatch(_WIDENS.get(wanted, "(?!)"), there) is not None
 
 
-def _named(sql: str, parameters: Mapping[str, Any] | None) -> dict[str, Any]:
+def named(sql: str, parameters: Mapping[str, Any] | None) -> dict[str, Any]:
     """The parameters that the query names; DuckDB refuses those that it does not."""
     names = set(re.findall(r"\$([a-z_]\w*)", sql))
     given = {**(parameters or {})}
@@ -455,18 +503,15 @@ def _quoted(value: object) -> str:
     return str(value).replace("'", "''")
 
 
+def _misread(error: DuckDBError) -> bool:
+    """Whether an error may come from a file that was replaced while it was read."""
+    if isinstance(error, InvalidInputException):
+        return "read file" in str(error)
+    return type(error) is DuckDBError or isinstance(error, IOException | InternalException)
+
+
 def _first_line(error: Exception) -> str:
     return str(error).splitlines()[0]
-
-
-def _alive(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True
 
 
 def tables_in(sql: str) -> set[str]:

@@ -10,6 +10,8 @@ from pathlib import Path
 import dagster as dg
 from dagster import DagsterRunStatus, RunsFilter
 
+from batch_predictions.home import process_exists
+
 OWNER_TAG = "batch_predictions/process"
 _UNFINISHED = [
     DagsterRunStatus.STARTED,
@@ -43,7 +45,7 @@ def bury(instance: dg.DagsterInstance) -> list[str]:
     buried = []
     for run in instance.get_runs(RunsFilter(statuses=_UNFINISHED)):
         host, _, pid = run.tags.get(OWNER_TAG, "").partition(":")
-        if host != socket.gethostname() or not pid.isdigit() or _alive(int(pid)):
+        if host != socket.gethostname() or not pid.isdigit() or process_exists(int(pid)):
             continue
         instance.report_run_failed(run, f"process {pid} died")
         instance.event_log_storage.free_concurrency_slots_for_run(run.run_id)
@@ -58,7 +60,3 @@ def holders(instance: dg.DagsterInstance, pool: str) -> list[str]:
         return []
     claims = storage.get_concurrency_info(pool).claimed_slots
     return sorted({f"run {claim.run_id} ({claim.step_key})" for claim in claims})
-
-
-def _alive(pid: int) -> bool:
-    return Path(f"/proc/{pid}").exists() if Path("/proc").is_dir() else True

@@ -299,7 +299,9 @@ def _check_result(
             metadata[what] = sum(getattr(j, what) for j in judgements)
     if failing:
         metadata["failing"] = dg.MetadataValue.json(failing)
-        metadata["what"] = "; ".join(j.examples.get(check.name, "") for j in judgements).strip("; ")
+        examples = {j.partition: j.examples.get(check.name) for j in judgements}
+        what = "; ".join(f"{day}: {example}" for day, example in examples.items() if example)
+        metadata.update({"what": what} if what else {})
     return dg.AssetCheckResult(
         passed=not failing,
         check_name=check.name,

@@ -13,7 +13,7 @@ import duckdb
 from batch_predictions.inference.scorer import EXCLUDED
 from batch_predictions.inference.staging import Manifest, result_path
 from batch_predictions.tables import EXCLUSIONS, Table
-from batch_predictions.warehouse import Warehouse, Written
+from batch_predictions.warehouse import Warehouse, Written, named
 
 
 @dataclass(frozen=True)
@@ -91,7 +91,7 @@ def judge(
         if wrong:
             examples[ACCOUNTED.name] = "; ".join(wrong)
         for check in checks:
-            bound = {k: v for k, v in parameters.items() if f"${k}" in check.sql}
+            bound = named(check.sql, parameters)
             broken[check.name] = int(_one(db, check.sql, bound)[0] or 0)
         return Judgement(
             partition=manifest.partition,
@@ -105,23 +105,24 @@ def judge(
 
 
 def load(warehouse: Warehouse, table: Table, manifest_path: Path) -> Written:
-    """Replaces the partition and its exclusions by the results."""
+    """Replaces the partition and, after it, its exclusions by the results."""
     manifest = Manifest.read(manifest_path)
     source = _source(table, manifest, manifest_path)
     key = " || '|' || ".join(f"coalesce({name}::VARCHAR, '')" for name in manifest.key)
-    warehouse.replace_partition(
-        EXCLUSIONS,
-        manifest.partition,
-        f"select {key} as key, {EXCLUDED} as reason from ({source}) where {EXCLUDED} is not null",
-        part={"table_name": table.name},
-    )
-    return warehouse.replace_partition(
+    written = warehouse.replace_partition(
         table,
         manifest.partition,
         f"select * exclude ({EXCLUDED}), $model_version::VARCHAR as model_version "
         f"from ({source}) where {EXCLUDED} is null",
         {"model_version": manifest.model_version},
     )
+    warehouse.replace_partition(
+        EXCLUSIONS,
+        manifest.partition,
+        f"select {key} as key, {EXCLUDED} as reason from ({source}) where {EXCLUDED} is not null",
+        part={"table_name": table.name},
+    )
+    return written
 
 
 @contextmanager

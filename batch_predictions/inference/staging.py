@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import shutil
 import time
 import uuid
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +22,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from pydantic import BaseModel, ConfigDict
 
-from batch_predictions.home import write_durably
+from batch_predictions.home import place_folder, write_durably
 from batch_predictions.tables import Table
 from batch_predictions.warehouse import Warehouse
 
@@ -88,7 +90,7 @@ def stage(
         The manifest's path. An equal stage that is there already is used again.
 
     Raises:
-        StagingError: the key is null, or stands twice.
+        StagingError: a column of the key is missing, or a key stands twice.
     """
     place = folder / table.name / partition
     draft = place / f".draft-{uuid.uuid4().hex}"
@@ -131,8 +133,7 @@ def stage(
         )
         write_durably(draft / "manifest.json", manifest.model_dump_json(indent=1))
         staged = place / f"staged-{_hash([[shard.result for shard in shards], *basis])}"
-        if not staged.exists():
-            draft.replace(staged)
+        place_folder(draft, staged)
         return staged / "manifest.json"
     finally:
         shutil.rmtree(draft, ignore_errors=True)
@@ -148,11 +149,20 @@ def sweep(folder: Path, keep_days: int, now: float | None = None) -> int:
     oldest = (time.time() if now is None else now) - keep_days * 86_400
     removed = 0
     for place in folder.glob("*/*"):
-        newest = max((path.stat().st_mtime for path in place.rglob("*")), default=0.0)
-        if place.is_dir() and newest < oldest:
+        if place.is_dir() and _touched(place) < oldest:
             shutil.rmtree(place, ignore_errors=True)
             removed += 1
     return removed
+
+
+def _touched(folder: Path) -> float:
+    """When something in a folder last changed; what others remove meanwhile counts for nothing."""
+    newest = 0.0
+    for parent, _, names in os.walk(folder):
+        for name in (".", *names):
+            with suppress(FileNotFoundError):
+                newest = max(newest, (Path(parent) / name).stat().st_mtime)
+    return newest
 
 
 def _chunks(reader: pa.RecordBatchReader, rows: int) -> Iterator[pa.Table]:

@@ -10,6 +10,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from batch_predictions.home import process_exists
+
 GIVEN_UP = dt.timedelta(days=1)
 """A release that another host has been building for longer was left behind."""
 
@@ -44,20 +46,10 @@ def is_dead(builder: str, since: dt.datetime, now: dt.datetime) -> bool:
 def _started(pid: int) -> str:
     """When a process began, in the kernel's ticks; empty where there is no such process."""
     if not Path("/proc/self/stat").exists():
-        return "0" if _exists(pid) else ""
+        return "0" if process_exists(pid) else ""
     try:
         stat = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
     except (FileNotFoundError, ProcessLookupError):
         return ""
     # The process's own name, in brackets, may hold blanks.
     return stat.rpartition(")")[2].split()[19]
-
-
-def _exists(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True

@@ -1,0 +1,417 @@
+"""Features on tiny worlds whose right answers can be counted on fingers."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import pyarrow as pa
+import pytest
+from hypothesis import HealthCheck, given
+from hypothesis import settings as budget
+from hypothesis import strategies as st
+
+from batch_predictions.features import assets
+from batch_predictions.features.plots import PLOTS
+from batch_predictions.features.queries import parameters, sql
+from batch_predictions.settings import DuckDBSettings, Settings, SourceSettings
+from batch_predictions.tables import (
+    INTERACTIONS,
+    ITEM_ACTIVITY,
+    ITEM_STATE,
+    ITEMS,
+    USER_ACTIVITY,
+    USER_SEGMENTS,
+    USERS,
+    Table,
+)
+from batch_predictions.warehouse import Warehouse, as_date
+
+DAY = dt.date(2024, 3, 31)
+FEATURES = (USER_ACTIVITY, ITEM_ACTIVITY, USER_SEGMENTS, ITEM_STATE)
+BOUND: dict[str, Any] = {
+    "exclude_category": [],
+    "exclude_subcategory": [],
+    "exclude_brand": [],
+    "location_from_interactions": True,
+}
+Event = tuple[int, str, str, float, str | None]
+"""Days before DAY, user, item, amount, location."""
+
+
+def happened(warehouse: Warehouse, events: Sequence[Event]) -> None:
+    """Writes interactions; every day with events is replaced."""
+    by_day: dict[str, list[dict[str, Any]]] = {}
+    for number, (ago, user, item, amount, place) in enumerate(events):
+        row = {
+            "event_id": f"e{number}",
+            "user_id": user,
+            "item_id": item,
+            "event_type": "purchase",
+            "quantity": 2.0,
+            "amount": amount,
+            "location": place,
+            "occurred_at": None,
+        }
+        by_day.setdefault((DAY - dt.timedelta(days=ago)).isoformat(), []).append(row)
+    types = {"quantity": pa.float64(), "amount": pa.float64(), "occurred_at": pa.timestamp("us")}
+    names = [column.name for column in INTERACTIONS.columns if column.name != "date"]
+    schema = pa.schema([(name, types.get(name, pa.string())) for name in names])
+    for day, rows in by_day.items():
+        warehouse.replace_partition(INTERACTIONS, day, pa.Table.from_pylist(rows, schema))
+
+
+def known(warehouse: Warehouse, *users: tuple[str, dt.date | None, str | None, str | None]) -> None:
+    """Writes users: id, day of sign-up, age bracket, location."""
+    rows = [
+        {"user_id": user, "signed_up_on": day, "age_bracket": age, "gender": None, "location": at}
+        for user, day, age, at in users
+    ]
+    schema = pa.schema(
+        [
+            ("user_id", pa.string()),
+            ("signed_up_on", pa.date32()),
+            ("age_bracket", pa.string()),
+            ("gender", pa.string()),
+            ("location", pa.string()),
+        ]
+    )
+    table = pa.Table.from_pylist(rows, schema)
+    table = table.append_column(
+        "attributes", pa.nulls(len(rows), pa.map_(pa.string(), pa.string()))
+    )
+    warehouse.replace_partition(USERS, None, table)
+
+
+def listed(warehouse: Warehouse, *items: dict[str, Any]) -> None:
+    """Writes items; what is not said is null."""
+    names = ("item_id", "title", "category", "subcategory", "brand")
+    schema = pa.schema(
+        [
+            *((name, pa.string()) for name in names),
+            ("price", pa.float64()),
+            ("available", pa.bool_()),
+            ("attributes", pa.map_(pa.string(), pa.string())),
+        ]
+    )
+    warehouse.replace_partition(ITEMS, None, pa.Table.from_pylist(list(items), schema))
+
+
+def made(warehouse: Warehouse, table: Table, day: dt.date = DAY, **bound: Any) -> dict[str, Any]:
+    """A day's features by user or item, null columns included."""
+    query = sql(table.name)
+    warehouse.replace_partition(table, day.isoformat(), query, {**BOUND, **bound, "date": day})
+    rows = warehouse.query(
+        f"select * exclude (date) from {table.qualified} where date = $date", {"date": day}
+    ).to_pylist()
+    return {row.pop(table.key[0]): row for row in rows}
+
+
+def test_what_a_user_did_is_counted_over_windows_that_include_the_day(
+    warehouse: Warehouse,
+) -> None:
+    events: list[Event] = [
+        (0, "ann", "a", 1.0, None),
+        (0, "ann", "b", 2.0, None),
+        (6, "ann", "a", 4.0, None),
+        (7, "ann", "a", 8.0, None),
+        (27, "ann", "c", 16.0, None),
+        (28, "ann", "a", 32.0, None),
+        (83, "ann", "a", 64.0, None),
+        (84, "ann", "d", 128.0, None),
+        (7, "bob", "a", 5.0, None),
+    ]
+    happened(warehouse, events)
+    found = made(warehouse, USER_ACTIVITY)
+    assert found == {
+        "ann": {
+            "first_date": DAY - dt.timedelta(days=84),
+            "last_date": DAY,
+            "days_inactive": 0,
+            "events": 8,
+            "items": 4,
+            "active_days_7d": 2,
+            "active_days_28d": 4,
+            "active_days_84d": 6,
+            "events_7d": 3,
+            "events_28d": 5,
+            "events_84d": 7,
+            "spend_7d": 7.0,
+            "spend_28d": 31.0,
+            "spend_84d": 127.0,
+        },
+        "bob": {
+            "first_date": DAY - dt.timedelta(days=7),
+            "last_date": DAY - dt.timedelta(days=7),
+            "days_inactive": 7,
+            "events": 1,
+            "items": 1,
+            "active_days_7d": 0,
+            "active_days_28d": 1,
+            "active_days_84d": 1,
+            "events_7d": 0,
+            "events_28d": 1,
+            "events_84d": 1,
+            "spend_7d": 0.0,
+            "spend_28d": 5.0,
+            "spend_84d": 5.0,
+        },
+    }
+
+
+def test_demand_counts_different_users_and_forgets_after_84_days(warehouse: Warehouse) -> None:
+    events: list[Event] = [
+        (0, "ann", "a", 1.0, None),
+        (1, "ann", "a", 2.0, None),
+        (10, "bob", "a", 4.0, None),
+        (40, "cat", "a", 8.0, None),
+        (84, "ann", "old", 1.0, None),
+    ]
+    happened(warehouse, events)
+    assert made(warehouse, ITEM_ACTIVITY) == {
+        "a": {
+            "last_date": DAY,
+            "users_7d": 1,
+            "users_28d": 2,
+            "users_84d": 3,
+            "events_7d": 2,
+            "events_28d": 3,
+            "events_84d": 4,
+            "quantity_28d": 6.0,
+            "amount_28d": 7.0,
+        }
+    }
+
+
+def test_a_demographic_that_is_not_given_is_unknown_and_no_user_is_lost(
+    warehouse: Warehouse,
+) -> None:
+    known(
+        warehouse,
+        ("ann", dt.date(2024, 1, 1), "25-34", "Rome"),
+        ("bob", None, None, None),
+    )
+    happened(warehouse, [(3, "stranger", "a", 1.0, None)])
+    unknown = {"age_bracket": "unknown", "gender": "unknown", "location": "unknown"}
+    assert made(warehouse, USER_SEGMENTS) == {
+        "ann": {**unknown, "age_bracket": "25-34", "location": "Rome"},
+        "bob": unknown,
+        "stranger": unknown,
+    }
+
+
+def test_whoever_signed_up_after_the_day_is_absent_and_from_that_day_on_there(
+    warehouse: Warehouse,
+) -> None:
+    tomorrow = DAY + dt.timedelta(days=1)
+    known(warehouse, ("today", DAY, "25-34", None), ("tomorrow", tomorrow, "25-34", None))
+    assert set(made(warehouse, USER_SEGMENTS)) == {"today"}
+    assert set(made(warehouse, USER_SEGMENTS, tomorrow)) == {"today", "tomorrow"}
+
+
+def test_what_a_user_tells_on_signing_up_is_not_known_before_though_they_bought(
+    warehouse: Warehouse,
+) -> None:
+    known(warehouse, ("ann", DAY + dt.timedelta(days=1), "25-34", "Rome"))
+    happened(warehouse, [(0, "ann", "a", 1.0, None)])
+    assert made(warehouse, USER_SEGMENTS)["ann"]["age_bracket"] == "unknown"
+
+
+def test_a_user_is_placed_where_they_bought_most_and_ties_go_by_name(
+    warehouse: Warehouse,
+) -> None:
+    known(warehouse, ("given", None, None, "Rome"))
+    events: list[Event] = [
+        (0, "most", "a", 1.0, "Oslo"),
+        (1, "most", "b", 1.0, "Oslo"),
+        (2, "most", "c", 1.0, "Bonn"),
+        (3, "tied", "a", 1.0, "Oslo"),
+        (4, "tied", "b", 1.0, "Bonn"),
+        (5, "tied", "b", 1.0, None),
+        (5, "tied", "c", 1.0, None),
+        (6, "given", "b", 1.0, "Bonn"),
+    ]
+    happened(warehouse, events)
+    places = {user: row["location"] for user, row in made(warehouse, USER_SEGMENTS).items()}
+    assert places == {"most": "Oslo", "tied": "Bonn", "given": "Rome"}
+    off = made(warehouse, USER_SEGMENTS, location_from_interactions=False)
+    assert {user: row["location"] for user, row in off.items()} == {
+        "most": "unknown",
+        "tied": "unknown",
+        "given": "Rome",
+    }
+
+
+def test_items_are_those_listed_or_wanted_and_what_is_not_said_is_filled_in(
+    warehouse: Warehouse,
+) -> None:
+    listed(
+        warehouse,
+        {"item_id": "told", "title": "Tea", "category": "drinks", "price": 3.0, "available": True},
+        {"item_id": "untold", "title": ""},
+    )
+    events: list[Event] = [
+        (0, "ann", "wanted", 2.0, None),
+        (27, "ann", "wanted", 6.0, None),
+        (28, "ann", "wanted", 100.0, None),
+        (1, "ann", "told", 100.0, None),
+        (50, "ann", "once", 4.0, None),
+    ]
+    happened(warehouse, events)
+    assert made(warehouse, ITEM_STATE) == {
+        "told": {"title": "Tea", "category": "drinks", "price": 3.0, "available": True},
+        "untold": {"title": "untold", "category": "unknown", "price": None, "available": True},
+        # The median price per unit, of 2 units each, in the last 28 days.
+        "wanted": {"title": "wanted", "category": "unknown", "price": 2.0, "available": True},
+        "once": {"title": "once", "category": "unknown", "price": None, "available": True},
+    }
+
+
+def test_items_that_are_unavailable_or_excluded_may_not_be_offered(warehouse: Warehouse) -> None:
+    listed(
+        warehouse,
+        {"item_id": "gone", "available": False},
+        {"item_id": "fuel", "category": "FUEL", "available": True},
+        {"item_id": "coupon", "subcategory": "COUPON", "brand": "house"},
+        {"item_id": "cheap", "brand": "cheap"},
+        {"item_id": "good", "category": "food", "subcategory": "bread", "brand": "house"},
+    )
+    excluded = {
+        "exclude_category": ["FUEL", "TOYS"],
+        "exclude_subcategory": ["COUPON"],
+        "exclude_brand": ["cheap"],
+    }
+
+    def offered(**bound: Any) -> set[str]:
+        found = made(warehouse, ITEM_STATE, **bound)
+        return {item for item, row in found.items() if row["available"]}
+
+    assert offered(**excluded) == {"good"}
+    assert offered() == {"fuel", "coupon", "cheap", "good"}
+
+
+@pytest.mark.parametrize("table", FEATURES, ids=lambda table: table.name)
+def test_a_day_without_rows_is_a_valid_partition(warehouse: Warehouse, table: Table) -> None:
+    assert made(warehouse, table) == {}
+    assert warehouse.partitions(table) == [DAY.isoformat()]
+    assert PLOTS[table.name](warehouse, DAY.isoformat()) is None
+
+
+EVENTS = st.lists(
+    st.tuples(
+        st.integers(0, 100),
+        st.sampled_from(["ann", "bob", "cat"]),
+        st.sampled_from(["a", "b", "c"]),
+        st.floats(0.01, 99, allow_nan=False),
+        st.sampled_from([None, "Bonn", "Oslo"]),
+    ),
+    max_size=12,
+)
+
+
+@budget(max_examples=4, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(before=EVENTS, after=EVENTS)
+def test_what_happens_later_changes_nothing_of_an_earlier_day(
+    tmp_path_factory: pytest.TempPathFactory, before: list[Event], after: list[Event]
+) -> None:
+    warehouse = Warehouse.of(Settings(home=tmp_path_factory.mktemp("home")))
+    happened(warehouse, before)
+    then = {table: made(warehouse, table) for table in FEATURES}
+    # All of it one day later at the least.
+    happened(warehouse, [(-1 - ago, *rest) for ago, *rest in after])  # type: ignore[misc]
+    assert {table: made(warehouse, table) for table in FEATURES} == then
+
+
+def test_the_bytes_do_not_depend_on_the_number_of_threads(tmp_path: Path) -> None:
+    rows = """select date '2024-03-31' as date, i::VARCHAR as event_id,
+        (hash(i) % 50)::VARCHAR as user_id, (hash(i + 1) % 40)::VARCHAR as item_id,
+        'purchase' as event_type, 1 + (hash(i + 2) % 1000) / 7.0 as quantity,
+        (hash(i + 3) % 100000) / 9.7 as amount,
+        'place ' || (hash(i + 4) % 5)::VARCHAR as location, null as occurred_at
+        from range(250_000) as r(i)"""
+    written = []
+    for threads in (1, 2):
+        settings = Settings(home=tmp_path / str(threads), duckdb=DuckDBSettings(threads=threads))
+        warehouse = Warehouse.of(settings)
+        warehouse.replace_partition(INTERACTIONS, DAY.isoformat(), rows)
+        bound = {**BOUND, "date": DAY}
+        written.append(
+            [
+                warehouse.replace_partition(
+                    table, DAY.isoformat(), sql(table.name), bound
+                ).path.read_bytes()
+                for table in FEATURES
+            ]
+        )
+    assert written[0] == written[1]
+
+
+def excluding(settings: Settings, **excluded: list[str]) -> Settings:
+    source = SourceSettings(kind="files", path=settings.home, exclude_items=excluded)
+    return settings.model_copy(update={"source": source})
+
+
+def test_what_is_excluded_comes_from_the_settings(settings: Settings) -> None:
+    bound = parameters(excluding(settings, category=["FUEL"]))
+    assert bound["exclude_category"] == ["FUEL"] and bound["exclude_brand"] == []
+    assert bound["location_from_interactions"] is True
+    with pytest.raises(ValueError, match=r"source\.exclude_items names colour: items are excl"):
+        parameters(excluding(settings, colour=["red"]))
+
+
+def test_the_assets_write_every_day_of_a_range_and_show_it(
+    warehouse: Warehouse, settings: Settings
+) -> None:
+    listed(warehouse, {"item_id": "f", "category": "FUEL"}, {"item_id": "a", "category": "food"})
+    known(warehouse, ("ann", DAY, "25-34", "Rome"))
+    happened(warehouse, [(0, "ann", "a", 1.0, None), (2, "bob", "a", 2.0, None)])
+    features = [
+        assets.user_activity,
+        assets.item_activity,
+        assets.user_segments,
+        assets.item_state,
+    ]
+    days = [(DAY - dt.timedelta(days=ago)).isoformat() for ago in (3, 2, 1, 0)]
+    with dg.DagsterInstance.ephemeral() as instance:
+        result = dg.materialize(
+            features,
+            instance=instance,
+            tags={
+                "dagster/asset_partition_range_start": days[0],
+                "dagster/asset_partition_range_end": days[-1],
+            },
+            resources={
+                "warehouse": warehouse,
+                "settings": excluding(settings, category=["FUEL"]),
+            },
+        )
+        assert result.success
+        events = instance.fetch_materializations(assets.user_segments.key, limit=9).records
+    for table in FEATURES:
+        assert warehouse.partitions(table) == days
+    counts = {
+        each.partition_key: each.asset_materialization.metadata["dagster/partition_row_count"].value
+        for each in events
+        if each.asset_materialization
+    }
+    assert counts == dict(zip(days, (0, 1, 1, 2), strict=True))
+    newest = next(each for each in events if each.partition_key == days[-1])
+    assert newest.asset_materialization
+    assert {"preview", "plot"} <= set(newest.asset_materialization.metadata)
+    offered = warehouse.query(
+        "select item_id from features.item_state where date = $date and available",
+        {"date": as_date(days[-1])},
+    )
+    assert offered["item_id"].to_pylist() == ["a"]
+
+
+def test_the_lineage_is_read_from_the_queries() -> None:
+    def upstream(asset: dg.AssetsDefinition) -> set[str]:
+        return {key.to_user_string() for key in asset.asset_deps[asset.key]}
+
+    assert upstream(assets.user_activity) == {"raw/interactions"}
+    assert upstream(assets.user_segments) == {"raw/interactions", "raw/users"}
+    assert upstream(assets.item_state) == {"raw/interactions", "raw/items"}

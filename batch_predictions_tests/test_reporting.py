@@ -1,0 +1,96 @@
+"""What a person sees of an asset."""
+
+# No `from __future__ import annotations`: Dagster reads the type of `context` itself.
+import base64
+import re
+from typing import Any
+
+import dagster as dg
+
+from batch_predictions.partitions import daily
+from batch_predictions.reporting import axes, image, markdown, preview, record, table_metadata
+from batch_predictions.tables import ITEM_ACTIVITY, ITEM_STATE
+from batch_predictions.warehouse import Warehouse
+
+ITEMS = (
+    "select 'i' || i as item_id, 'a|b' as title, 'c' as category, i / 3 as price, "
+    "true as available from range($n) as r(i)"
+)
+
+
+def test_columns_are_shown_with_types_and_descriptions_and_keys_are_not_null() -> None:
+    metadata = table_metadata(ITEM_ACTIVITY)
+    shown = {column.name: column for column in metadata["dagster/column_schema"].columns}
+    assert list(shown) == [column.name for column in ITEM_ACTIVITY.columns]
+    assert shown["users_7d"].type == "BIGINT"
+    assert shown["users_7d"].description == "different users in the last 7 days"
+    assert not shown["item_id"].constraints.nullable
+    assert shown["users_7d"].constraints.nullable
+    assert metadata["dagster/table_name"] == "features.item_activity"
+
+
+def test_rows_become_a_markdown_table_that_no_cell_can_break() -> None:
+    text = markdown(["a", "b"], [("x|y\nz", 1234567.891), (None, 0.123456), ("w" * 99, 3)])
+    assert text.splitlines() == [
+        "| a | b |",
+        "| --- | --- |",
+        "| x\\|y z | 1,234,568 |",
+        "|  | 0.1235 |",
+        f"| {'w' * 57}… | 3 |",
+    ]
+    assert markdown(["a"], []).endswith("*no rows*")
+
+
+def test_a_preview_shows_the_first_rows_of_what_was_written(warehouse: Warehouse) -> None:
+    written = warehouse.replace_partition(ITEM_STATE, "2024-01-02", ITEMS, {"n": 30})
+    lines = str(preview(warehouse, written).value).splitlines()
+    assert lines[0].startswith("| date | item_id | title |")
+    assert lines[2] == "| 2024-01-02 | i0 | a\\|b | c | 0 | True |"
+    assert len(lines) == 2 + 8
+
+
+def test_a_figure_becomes_an_inline_png() -> None:
+    figure, ax = axes("title")
+    ax.plot([1, 2, 3])
+    found = re.fullmatch(r"!\[plot\]\(data:image/png;base64,(.+)\)", str(image(figure).value))
+    assert found and base64.b64decode(found[1]).startswith(b"\x89PNG")
+
+
+def test_in_a_range_every_day_has_its_count_and_the_newest_preview_and_plot(
+    warehouse: Warehouse,
+) -> None:
+    drawn: list[int] = []
+
+    @dg.asset(partitions_def=daily, backfill_policy=dg.BackfillPolicy.single_run())
+    def goods(context: dg.AssetExecutionContext) -> None:
+        written = {
+            day: warehouse.replace_partition(ITEM_STATE, day, ITEMS, {"n": int(day[-1])})
+            for day in context.partition_keys
+        }
+
+        def plot() -> Any:
+            drawn.append(1)
+            return axes("goods")[0]
+
+        extra = {"2024-01-01": {"note": "first"}}
+        record(context, warehouse, written, extra=extra, plot=plot)
+        record(context, warehouse, {})
+
+    with dg.DagsterInstance.ephemeral() as instance:
+        days = {
+            "dagster/asset_partition_range_start": "2024-01-01",
+            "dagster/asset_partition_range_end": "2024-01-03",
+        }
+        assert dg.materialize([goods], instance=instance, tags=days).success
+        events = instance.fetch_materializations(goods.key, limit=10).records
+        shown = {each.partition_key: each.asset_materialization for each in events}
+    metadata = {str(day): each.metadata for day, each in shown.items() if each}
+    assert {day: each["dagster/partition_row_count"].value for day, each in metadata.items()} == {
+        "2024-01-01": 1,
+        "2024-01-02": 2,
+        "2024-01-03": 3,
+    }
+    assert {day for day, each in metadata.items() if "preview" in each} == {"2024-01-03"}
+    assert {day for day, each in metadata.items() if "plot" in each} == {"2024-01-03"}
+    assert metadata["2024-01-01"]["note"].value == "first" and "note" not in metadata["2024-01-02"]
+    assert drawn == [1]
