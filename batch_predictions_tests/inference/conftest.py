@@ -16,7 +16,7 @@ def _nothing_asked_yet() -> Iterator[None]:
     yield
     Doubler.opened.clear()
     Doubler.asked.clear()
-    Doubler.before = None
+    Doubler.before.clear()
     Answering.rows = []
 
 

@@ -40,8 +40,8 @@ class Doubler:
     version: ClassVar[str] = "1"
     opened: ClassVar[list[tuple[int, Opening]]] = []
     asked: ClassVar[list[list[str]]] = []
-    before: ClassVar[Callable[[list[str]], None] | None] = None
-    """Called with the ids of a batch before it is scored."""
+    before: ClassVar[list[Callable[[list[str]], object]]] = []
+    """Each is called with the ids of a batch before it is scored."""
 
     def __init__(self) -> None:
         self.thread = threading.get_ident()
@@ -54,8 +54,8 @@ class Doubler:
     def score(self, rows: pa.RecordBatch) -> pa.RecordBatch:
         assert self.thread == threading.get_ident(), "an instance lives in one worker"
         ids = rows["id"].to_pylist()
-        if self.before is not None:
-            type(self).before(ids)  # type: ignore[misc]
+        for each in self.before:
+            each(ids)
         self.asked.append(ids)
         return self.answer(rows)
 

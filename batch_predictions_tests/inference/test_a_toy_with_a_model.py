@@ -7,7 +7,7 @@ import multiprocessing
 import os
 import signal
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -50,8 +50,8 @@ class LuckyScorer:
     """Luck is a matter of names."""
 
     version: ClassVar[str] = "1"
-    before: ClassVar[Callable[[Sequence[str]], None]] = staticmethod(lambda names: None)
-    """Called with the names of a batch before it is scored."""
+    before: ClassVar[list[Callable[[list[str]], object]]] = []
+    """Each is called with the names of a batch before it is scored."""
 
     def __init__(self, factor: int, plus: int) -> None:
         self.factor, self.plus = factor, plus
@@ -64,7 +64,8 @@ class LuckyScorer:
 
     def score(self, rows: pa.RecordBatch) -> pa.RecordBatch:
         names = rows["user_id"].to_pylist()
-        self.before(names)
+        for each in self.before:
+            each(names)
         numbers = [len(name) * self.factor + self.plus for name in names]
         return pa.RecordBatch.from_pydict({"user_id": names, "number": numbers})
 
@@ -304,12 +305,12 @@ NAMES = ("a", "bb", "ccc", "dddd", "eeeee", "ffffff", "ggggggg", "hhhhhhhh")
 def predict_half(home: Path, half: Connection) -> None:
     """Predicts a day in a process of its own, and stops for ever before the third shard of four."""
 
-    def before(names: Sequence[str]) -> None:
+    def before(names: list[str]) -> None:
         if "eeeee" in names:
             half.send(os.getpid())
             threading.Event().wait()
 
-    LuckyScorer.before = staticmethod(before)
+    LuckyScorer.before.append(before)
     declare(LUCK)
     in_home(home).predict(SATURDAY)
 
@@ -336,7 +337,7 @@ def test_after_a_crash_at_half_the_rest_is_scored_and_nothing_tells_the_differen
     assert world.warehouse.partitions(LUCK) == []
 
     scored: list[str] = []
-    monkeypatch.setattr(LuckyScorer, "before", staticmethod(scored.extend))
+    monkeypatch.setattr(LuckyScorer, "before", [scored.extend])
     assert world.predict(SATURDAY).success
     assert scored == list(NAMES[4:])
     wanted = undisturbed.warehouse.path(LUCK, SATURDAY).read_bytes()

@@ -42,7 +42,7 @@ def table(warehouse: Warehouse) -> list[dict[str, Any]]:
 
 
 def exclusions(warehouse: Warehouse) -> list[dict[str, Any]]:
-    return warehouse.query(  # type: ignore[no-any-return]
+    return warehouse.query(
         "select key, reason from predictions.exclusions where table_name = 'doubles' order by key"
     ).to_pylist()
 

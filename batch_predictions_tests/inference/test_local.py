@@ -101,7 +101,7 @@ def failing_at(key: str) -> None:
         if key in ids:
             raise ValueError("a broken row")
 
-    Doubler.before = staticmethod(before)  # type: ignore[assignment]
+    Doubler.before.append(before)
 
 
 @pytest.mark.parametrize("workers", [1, 3])
@@ -120,7 +120,7 @@ def test_a_shard_that_fails_names_its_rows_and_what_was_scored_is_kept(
     assert 2 <= kept <= 4 if workers == 1 else kept <= 4
     assert not [name for name in names(path) if name.startswith(".")]
 
-    Doubler.before = None
+    Doubler.before.clear()
     before = asked()
     Doubler.asked.clear()
     done = score(path, ONE)
@@ -157,7 +157,7 @@ def test_several_instances_work_at_once_and_each_thread_opens_its_own(stage: Sta
     path = stage(18, shard_rows=3)
     # Nobody goes on before three are at work together.
     together = threading.Barrier(3, timeout=60)
-    Doubler.before = staticmethod(lambda ids: together.wait())  # type: ignore[assignment]
+    Doubler.before.append(lambda ids: together.wait())
     done = score(path, InferenceSettings(workers=3, device="cpu"))
     threads = [thread for thread, _ in Doubler.opened]
     assert len(threads) == len(set(threads)) == 3
@@ -176,7 +176,7 @@ def test_instances_side_by_side_take_one_torch_thread_each(stage: Staging) -> No
     before = torch.get_num_threads()
     torch.set_num_threads(2)
     seen: list[int] = []
-    Doubler.before = staticmethod(lambda ids: seen.append(torch.get_num_threads()))  # type: ignore[assignment]
+    Doubler.before.append(lambda ids: seen.append(torch.get_num_threads()))
     try:
         score(stage(8), InferenceSettings(workers=2, device="cpu"))
         assert torch.get_num_threads() == 2
