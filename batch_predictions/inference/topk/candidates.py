@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
-
 from batch_predictions.inference.topk.vectors import compiled, dot, fetch
 
 AHEAD = 12
