@@ -143,13 +143,17 @@ def _run(
     days: int | None = None,
 ) -> None:
     from batch_predictions.home import exclusive
+    from batch_predictions.sources.registry import begin
 
     what = " ".join(["batch-predictions", *sys.argv[1:]])
     with exclusive(settings.home, what):
+        # Partitions are declared with the home's first day when the modules below are loaded.
+        begin(settings)
         from batch_predictions.automation.run import run as run_chain
         from batch_predictions.automation.tour import as_text, simulate_sign_up
+        from batch_predictions.definitions import defs
 
-        summary = run_chain(settings, first, last, days)
+        summary = run_chain(settings, defs, first, last, days)
         if tour and summary.release_id:
             simulate_sign_up(settings)
     if as_json:

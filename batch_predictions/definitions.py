@@ -26,7 +26,7 @@ def platform(settings: Settings) -> dg.Definitions:
     """
     state = registry.begin(settings)
 
-    from batch_predictions.automation.jobs import JOBS
+    from batch_predictions.automation.jobs import jobs
     from batch_predictions.automation.progress import LOGGER, terminal
     from batch_predictions.automation.schedules import schedules
     from batch_predictions.automation.sensors import sign_ups
@@ -42,25 +42,27 @@ def platform(settings: Settings) -> dg.Definitions:
     from batch_predictions.warehouse import Warehouse
 
     predictions = (recommendations, demographic_recommendations)
+    assets = [
+        raw.interactions,
+        raw.users,
+        raw.items,
+        raw.reviews,
+        raw.promotions,
+        raw.campaign_events,
+        features.user_activity,
+        features.item_activity,
+        features.user_segments,
+        features.item_state,
+        models.recommender,
+        models.demographic,
+        *(prediction_asset(each) for each in predictions),
+        release_asset(predictions),
+    ]
+    planned = jobs(assets)
     return dg.Definitions(
-        assets=[
-            raw.interactions,
-            raw.users,
-            raw.items,
-            raw.reviews,
-            raw.promotions,
-            raw.campaign_events,
-            features.user_activity,
-            features.item_activity,
-            features.user_segments,
-            features.item_state,
-            models.recommender,
-            models.demographic,
-            *(prediction_asset(each) for each in predictions),
-            release_asset(predictions),
-        ],
-        jobs=JOBS,
-        schedules=schedules(settings, state),
+        assets=assets,
+        jobs=[each.definition() for each in planned],
+        schedules=schedules(settings, state, planned),
         sensors=[sign_ups],
         resources={
             "settings": settings,

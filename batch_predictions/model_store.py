@@ -205,7 +205,9 @@ class ModelStore(dg.ConfigurableResource[Any]):
                 f"no training of {model} is there for {day}: materialize models/{model} for the "
                 f"week {week}, or use `batch-predictions run --date {day}`"
             )
-        trained = max(each.effective_from for each in due)
+        # A roll-back makes no training younger.
+        trainings = [each for each in due if each.decision != "rolled_back"] or due
+        trained = trainings[-1].effective_from
         if (day - trained).days > max_age_days:
             raise ModelError(
                 f"the newest training of {model} for {day} is of {trained}, older than "

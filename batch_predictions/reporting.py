@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 PREVIEW_ROWS = 8
 OWNERS = ["team:data"]
+CADENCE = "cadence"
+"""Tag of assets that are weekly: daily and weekly ones cannot share a job."""
 
 
 def table_metadata(table: Table) -> dict[str, Any]:

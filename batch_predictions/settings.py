@@ -25,6 +25,7 @@ from pydantic_settings import (
 )
 
 FILE_NAME = "batch_predictions.yaml"
+PREFIX = "BATCH_PREDICTIONS_"
 DEFAULT_HOME = Path(".batch_predictions")
 Share = Annotated[float, Field(ge=0, le=1)]
 
@@ -162,15 +163,16 @@ class ScheduleSettings(_Section):
 
     ingest: str = Field("0 1 * * *", description="Ingest yesterday's raw rows.")
     weekly_training: str = Field("0 3 * * 1", description="Train on the week that ended.")
+    weekly_predictions: str = Field(
+        "0 4 * * 1", description="Weekly tables of the week that ended."
+    )
     nightly: str = Field("0 5 * * *", description="Features, predictions, release of yesterday.")
 
 
 class Settings(BaseSettings):
     """All settings. `Settings.load()` reads them; tests construct them."""
 
-    model_config = SettingsConfigDict(
-        env_prefix="BATCH_PREDICTIONS_", env_nested_delimiter="__", extra="forbid"
-    )
+    model_config = SettingsConfigDict(env_prefix=PREFIX, env_nested_delimiter="__", extra="forbid")
 
     home: Path = Field(DEFAULT_HOME, description="Folder of the warehouse, models and releases.")
     source: SourceSettings = SourceSettings()
@@ -208,14 +210,28 @@ class Settings(BaseSettings):
         """
         if home is not None:
             os.environ["BATCH_PREDICTIONS_HOME"] = str(home.absolute())
+        _refuse_unknown_variables()
         try:
             settings = cls()
         except ValidationError as error:
             raise SettingsError(_explain(error)) from None
         except yaml.YAMLError as error:
             raise SettingsError(f"{FILE_NAME} is not YAML: {error}") from None
+        except ValueError as error:
+            # A file that is no mapping, or a variable of a list or mapping that is not JSON.
+            raise SettingsError(
+                f"{FILE_NAME} or a variable cannot be read: {error} ({error.__cause__})"
+            ) from None
         settings.home = settings.home.absolute()
         return settings
+
+
+def _refuse_unknown_variables() -> None:
+    """pydantic-settings passes over variables whose section it does not know."""
+    for name in (name for name in os.environ if name.upper().startswith(PREFIX)):
+        section, nested, _ = name.lower().removeprefix(PREFIX.lower()).partition("__")
+        if nested and section not in Settings.model_fields:
+            raise SettingsError(f"variable {name}: there is no section {section}")
 
 
 def home_folder() -> Path:

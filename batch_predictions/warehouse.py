@@ -138,6 +138,10 @@ class Warehouse(dg.ConfigurableResource[Any]):
                 f"{table.qualified} is divided by {table.folders or 'nothing'}, "
                 f"not by {tuple(values)}"
             )
+        if table.partition and not _is_day(str(partition)):
+            raise WarehouseError(
+                f"{table.qualified}: {table.partition}={partition!r} is not a day, YYYY-MM-DD"
+            )
         folder = self.folder / table.schema / table.name
         for name in table.folders:
             value = str(values[name])
@@ -207,6 +211,9 @@ class Warehouse(dg.ConfigurableResource[Any]):
         staged = f"staged_{uuid.uuid4().hex}"
         db.execute(f"create temp table {staged} as {rows}", _named(rows, parameters))
         try:
+            there = db.execute(f"describe temp.{staged}").fetchall()
+            if column not in {row[0] for row in there}:
+                raise WarehouseError(f"rows do not fit {table.qualified} (missing: {column})")
             stray = db.execute(
                 f"select {column}, count(*) from temp.{staged} "
                 f"where {column} is null or not list_contains($keys::DATE[], {column}::DATE) "
@@ -488,6 +495,14 @@ def tables_in(sql: str) -> set[str]:
 
     walk(tree)
     return {name for name in found if name in TABLES}
+
+
+def _is_day(key: str) -> bool:
+    """Whether a key is a day in the one form that partitions are named in."""
+    try:
+        return dt.date.fromisoformat(key).isoformat() == key
+    except ValueError:
+        return False
 
 
 def as_date(key: str) -> dt.date:

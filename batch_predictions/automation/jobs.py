@@ -2,29 +2,77 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
 import dagster as dg
 
 from batch_predictions.partitions import daily, weekly
+from batch_predictions.reporting import CADENCE
 
-INGEST_GROUPS = ("sources",)
-NIGHTLY_GROUPS = ("features", "predictions", "serving")
 
-ingest = dg.define_asset_job(
+@dataclass(frozen=True)
+class Job:
+    """A job over some stages, of daily or of weekly assets."""
+
+    name: str
+    groups: tuple[str, ...]
+    is_weekly: bool
+    description: str
+
+    @property
+    def selection(self) -> dg.AssetSelection:
+        """The assets; models are weekly all, others where they are tagged so."""
+        stages = dg.AssetSelection.groups(*self.groups)
+        if self.groups == ("models",):
+            return stages
+        tagged = dg.AssetSelection.tag(CADENCE, "weekly")
+        return stages & tagged if self.is_weekly else stages - tagged
+
+    def definition(self) -> Any:
+        """As Dagster takes it."""
+        return dg.define_asset_job(
+            self.name,
+            self.selection,
+            partitions_def=weekly if self.is_weekly else daily,
+            description=self.description,
+        )
+
+
+INGEST = Job(
     "ingest",
-    dg.AssetSelection.groups(*INGEST_GROUPS),
-    partitions_def=daily,
-    description="Raw rows of a day, so that Monday's training finds Sunday's.",
+    ("sources",),
+    False,
+    "Raw rows of a day, so that Monday's training finds Sunday's.",
 )
-weekly_training = dg.define_asset_job(
+WEEKLY_TRAINING = Job(
     "weekly_training",
-    dg.AssetSelection.groups("models"),
-    partitions_def=weekly,
-    description="Trains every model through the week's Sunday and decides which version serves.",
+    ("models",),
+    True,
+    "Trains every model through the week's Sunday and decides which version serves.",
 )
-nightly = dg.define_asset_job(
+WEEKLY_PREDICTIONS = Job(
+    "weekly_predictions",
+    ("features", "predictions"),
+    True,
+    "Weekly tables of the week that ended, by the models trained through it.",
+)
+NIGHTLY = Job(
     "nightly",
-    dg.AssetSelection.groups(*INGEST_GROUPS, *NIGHTLY_GROUPS),
-    partitions_def=daily,
-    description="A day from end to end: raw rows, features, predictions, release.",
+    ("sources", "features", "predictions", "serving"),
+    False,
+    "A day from end to end: raw rows, features, predictions, release.",
 )
-JOBS = (ingest, weekly_training, nightly)
+PREDICT = ("features", "predictions", "serving")
+"""What is left of a night after the ingest."""
+
+
+def jobs(assets: Iterable[dg.AssetsDefinition]) -> list[Job]:
+    """The jobs that have something to do: without weekly tables there is none for them."""
+    tagged = any(
+        spec.tags.get(CADENCE) == "weekly" and spec.group_name in WEEKLY_PREDICTIONS.groups
+        for each in assets
+        for spec in each.specs
+    )
+    return [INGEST, WEEKLY_TRAINING, *([WEEKLY_PREDICTIONS] if tagged else []), NIGHTLY]

@@ -104,6 +104,7 @@ class _ToBar(logging.Handler):
 @dg.logger(config_schema={}, description="Feeds the bar of `batch-predictions run`.")
 def terminal(context: dg.InitLoggerContext) -> logging.Logger:
     """Dagster's events as a bar; used by the command line only."""
-    logger = logging.Logger("batch_predictions", level=logging.INFO)
+    # Dagster logs the beginning and end of a step at DEBUG.
+    logger = logging.Logger("batch_predictions", level=logging.DEBUG)
     logger.addHandler(_ToBar())
     return logger

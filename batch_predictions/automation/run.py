@@ -8,26 +8,25 @@ from __future__ import annotations
 
 import datetime as dt
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import dagster as dg
 
-from batch_predictions import definitions
 from batch_predictions.automation import instance as home_instance
 from batch_predictions.automation import jobs
+from batch_predictions.automation.jobs import Job
 from batch_predictions.automation.progress import LOGGER, Bar, bar, weight
 from batch_predictions.home import HomeError, State, read_state
 from batch_predictions.model_store import ModelStore
-from batch_predictions.models.assets import TRAININGS
-from batch_predictions.models.training import data_version
+from batch_predictions.models.training import TRAININGS, data_version
 from batch_predictions.partitions import days_between, trained_through, week_due, week_of
 from batch_predictions.settings import Settings
 from batch_predictions.sources.contract import Source, SourceError
 from batch_predictions.sources.ingest import due
 from batch_predictions.sources.registry import source_of, today
-from batch_predictions.tables import INTERACTIONS, TABLES
+from batch_predictions.tables import INTERACTIONS, REVIEWS, TABLES, Table
 from batch_predictions.warehouse import Warehouse, as_date
 
 RANGE_START, RANGE_END = "dagster/asset_partition_range_start", "dagster/asset_partition_range_end"
@@ -60,6 +59,7 @@ class Summary:
 
 def run(
     settings: Settings,
+    definitions: dg.Definitions,
     first: dt.date | None = None,
     last: dt.date | None = None,
     days: int | None = None,
@@ -67,6 +67,7 @@ def run(
     """Runs the chain for the days from first to last.
 
     Args:
+        definitions: the platform's, of `batch_predictions.definitions`.
         first: first day to predict; None: the last one alone.
         last: last day to predict; None: the newest complete day of the source.
         days: where first is None: how many days to predict, as far as they can be.
@@ -88,34 +89,35 @@ def run(
     summary = Summary(str(settings.home), first.isoformat(), last.isoformat())
 
     raw_due = _raw_due(warehouse, source, state, last)
-    if INTERACTIONS not in source.tables():
-        summary.skipped.append("recommendations and fallback: the source has no interactions")
     weeks = sorted({week_due(as_date(day)) for day in days_between(first, last)})
-    chain = _Chain(dg.DagsterInstance.get())
-    total = chain.weight(jobs.INGEST_GROUPS) * bool(raw_due)
-    total += chain.weight(["models"]) * len(weeks) + chain.weight(jobs.NIGHTLY_GROUPS)
+    lacking = [table for table in (INTERACTIONS, REVIEWS) if table not in source.tables()]
+    chain = _Chain(dg.DagsterInstance.get(), definitions, lacking)
+    summary.skipped = chain.skipped()
+    trainings = {name: each for name, each in TRAININGS.items() if not {*each} & {*lacking}}
+    total = chain.weight(jobs.INGEST) * bool(raw_due) + chain.weight(jobs.NIGHTLY, jobs.PREDICT)
+    total += len(weeks) * (
+        chain.weight(jobs.WEEKLY_TRAINING) + chain.weight(jobs.WEEKLY_PREDICTIONS)
+    )
     with bar(total) as shown:
         for run_id in home_instance.bury(chain.instance):
             shown.say(f"run {run_id} of a process that died was marked as failed")
         if raw_due:
             before = _times(warehouse)
-            chain.execute("ingest", raw_due, shown, jobs.INGEST_GROUPS)
+            chain.execute(jobs.INGEST, raw_due, shown)
             after = _times(warehouse)
-            changed = sorted(day for day in after if after[day] != before.get(day))
-            summary.ingested = changed
-            summary.corrected = [day for day in changed if day in before]
-        if INTERACTIONS in source.tables():
-            untrained = _weeks_due(weeks, warehouse, models, settings)
-            shown.progress.advance(
-                shown.task, chain.weight(["models"]) * (len(weeks) - len(untrained))
-            )
-            for week in untrained:
-                chain.execute("weekly_training", [week.isoformat()], shown, ["models"])
-                summary.trained += _decisions(models, trained_through(week))
-            predicted = days_between(first, last)
-            chain.execute("nightly", predicted, shown, jobs.NIGHTLY_GROUPS)
-            summary.rows = _rows(warehouse, last)
-            summary.release_id = _current(settings)
+            changed = {key for key in after if after[key] != before.get(key)}
+            summary.ingested = sorted({day for _, day in changed})
+            summary.corrected = sorted({day for table, day in changed if (table, day) in before})
+        untrained = _weeks_due(weeks, trainings, warehouse, models, settings)
+        trained_already = len(weeks) - len(untrained)
+        shown.progress.advance(shown.task, chain.weight(jobs.WEEKLY_TRAINING) * trained_already)
+        for week in untrained:
+            chain.execute(jobs.WEEKLY_TRAINING, [week.isoformat()], shown)
+            summary.trained += _decisions(models, trained_through(week))
+        chain.execute(jobs.WEEKLY_PREDICTIONS, [week.isoformat() for week in weeks], shown)
+        chain.execute(jobs.NIGHTLY, days_between(first, last), shown, jobs.PREDICT)
+        summary.rows = _rows(warehouse, last)
+        summary.release_id = _current(settings)
         shown.progress.update(shown.task, completed=total, description="done")
     summary.stale = _stale(warehouse, models, summary.corrected, first, last)
     summary.seconds = time.perf_counter() - began
@@ -125,29 +127,48 @@ def run(
 class _Chain:
     """Executes jobs of the platform in this process."""
 
-    def __init__(self, instance: dg.DagsterInstance) -> None:
+    def __init__(
+        self, instance: dg.DagsterInstance, definitions: dg.Definitions, lacking: Sequence[Table]
+    ) -> None:
         self.instance = instance
+        self.graph = definitions.resolve_asset_graph()
+        self.lacking = lacking
+        roots = dg.AssetSelection.assets(*(["raw", table.name] for table in lacking))
+        fed = roots.downstream(include_self=False) - dg.AssetSelection.groups("serving")
+        self.unfed = fed.resolve(self.graph) if lacking else set()
 
-    def keys(self, groups: Sequence[str]) -> list[dg.AssetKey]:
-        """Assets of some groups."""
-        graph = definitions.defs.resolve_asset_graph()
-        return sorted(dg.AssetSelection.groups(*groups).resolve(graph))
+    def skipped(self) -> list[str]:
+        """What the source does not feed, for people."""
+        names = sorted(key.path[-1] for key in self.unfed if key.path[0] == "predictions")
+        tables = " and ".join(table.name for table in self.lacking)
+        return [f"{', '.join(names)}: the source has no {tables}"] if names else []
 
-    def weight(self, groups: Sequence[str]) -> float:
-        """How long the steps of some groups take, relative to others."""
-        graph = definitions.defs.resolve_asset_graph()
+    def keys(self, job: Job, groups: Sequence[str] = ()) -> list[dg.AssetKey]:
+        """Assets of a job, or of some of its stages."""
+        chosen = job.selection
+        if groups:
+            chosen = chosen & dg.AssetSelection.groups(*groups)
+        return sorted(chosen.resolve(self.graph) - self.unfed)
+
+    def weight(self, job: Job, groups: Sequence[str] = ()) -> float:
+        """How long a job's steps take, relative to others."""
         total = 0.0
-        for key in self.keys(groups):
-            ops = graph.get(key).assets_def.node_def.iterate_op_defs()
+        for key in self.keys(job, groups):
+            ops = self.graph.get(key).assets_def.node_def.iterate_op_defs()
             total += sum(weight(key.to_python_identifier()) for _ in ops)
         return total
 
-    def execute(self, name: str, keys: Sequence[str], shown: Bar, groups: Sequence[str]) -> None:
-        """Runs a job for one partition or a range of them.
+    def execute(
+        self, job: Job, keys: Sequence[str], shown: Bar, groups: Sequence[str] = ()
+    ) -> None:
+        """Runs a job, or some of its stages, for one partition or a range of them.
 
         Raises:
             RunError: a step failed; its first cause is the message.
         """
+        selected = self.keys(job, groups)
+        if not selected:
+            return
         for holder in home_instance.holders(self.instance, "gpu"):
             shown.say(f"waiting for the pool gpu, held by {holder}")
         first, last = min(keys), max(keys)
@@ -157,18 +178,18 @@ class _Chain:
         else:
             tags |= {RANGE_START: first, RANGE_END: last}
         reconstructable = dg.build_reconstructable_job(
-            "batch_predictions.definitions", "job", reconstructable_args=(name,)
+            "batch_predictions.definitions", "job", reconstructable_args=(job.name,)
         )
         with dg.execute_job(
             reconstructable,
             instance=self.instance,
             tags=tags,
             run_config={"loggers": {LOGGER: {}}},
-            asset_selection=self.keys(groups),
+            asset_selection=selected,
             raise_on_error=False,
         ) as result:
             if not result.success:
-                raise RunError(f"{name} for {first} to {last} failed: {_cause(result)}")
+                raise RunError(f"{job.name} for {first} to {last} failed: {_cause(result)}")
 
 
 def _cause(result: dg.JobExecutionResult) -> str:
@@ -236,16 +257,22 @@ def _raw_due(warehouse: Warehouse, source: Source, state: State, last: dt.date) 
 
 
 def _weeks_due(
-    weeks: Sequence[dt.date], warehouse: Warehouse, models: ModelStore, settings: Settings
+    weeks: Sequence[dt.date],
+    trainings: Mapping[str, tuple[Table, ...]],
+    warehouse: Warehouse,
+    models: ModelStore,
+    settings: Settings,
 ) -> list[dt.date]:
     """Weeks never trained, or trained on rows that have changed since."""
     untrained = []
     for week in weeks:
         through = trained_through(week)
-        data = data_version(warehouse, settings, through)
-        decisions = [models.training(name, through) for name in TRAININGS]
-        if any(each is None or each.data_version != data for each in decisions):
-            untrained.append(week)
+        for name, tables in trainings.items():
+            made = models.training(name, through)
+            data = data_version(warehouse, settings, through, tables)
+            if made is None or made.data_version != data:
+                untrained.append(week)
+                break
     return untrained
 
 
@@ -254,11 +281,12 @@ def _decisions(models: ModelStore, through: dt.date) -> list[dict[str, Any]]:
     return [each.model_dump(mode="json") for each in made if each]
 
 
-def _times(warehouse: Warehouse) -> dict[str, int]:
+def _times(warehouse: Warehouse) -> dict[tuple[str, str], int]:
     """When each raw day last changed; an ingest that finds equal rows changes nothing."""
     return {
-        day: warehouse.path(INTERACTIONS, day).stat().st_mtime_ns
-        for day in warehouse.partitions(INTERACTIONS)
+        (table.name, day): warehouse.path(table, day).stat().st_mtime_ns
+        for table in (INTERACTIONS, REVIEWS)
+        for day in warehouse.partitions(table)
     }
 
 

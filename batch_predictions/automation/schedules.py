@@ -3,27 +3,20 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Sequence
 
 import dagster as dg
 
-from batch_predictions.automation import jobs
+from batch_predictions.automation.jobs import Job
 from batch_predictions.home import State
 from batch_predictions.partitions import week_of
 from batch_predictions.settings import Settings
 
 
-def schedules(settings: Settings, state: State) -> list[dg.ScheduleDefinition]:
-    """The three schedules, in the source's time zone."""
-    times = settings.schedules
-    return [
-        _schedule("ingest", times.ingest, jobs.ingest, _yesterday, state),
-        _schedule(
-            "weekly_training", times.weekly_training, jobs.weekly_training, _ended_week, state
-        ),
-        _schedule("nightly", times.nightly, jobs.nightly, _yesterday, state),
-    ]
+def schedules(settings: Settings, state: State, jobs: Sequence[Job]) -> list[dg.ScheduleDefinition]:
+    """A schedule for every job, in the source's time zone."""
+    times = settings.schedules.model_dump()
+    return [_schedule(job, times[job.name], state) for job in jobs]
 
 
 def _yesterday(now: dt.datetime) -> dt.date:
@@ -35,19 +28,14 @@ def _ended_week(now: dt.datetime) -> dt.date:
     return week_of(now.date()) - dt.timedelta(days=7)
 
 
-def _schedule(
-    name: str,
-    cron: str,
-    job: Any,
-    partition: Callable[[dt.datetime], dt.date],
-    state: State,
-) -> dg.ScheduleDefinition:
-    first = week_of(state.first_day) if name == "weekly_training" else state.first_day
+def _schedule(job: Job, cron: str, state: State) -> dg.ScheduleDefinition:
+    first = week_of(state.first_day) if job.is_weekly else state.first_day
+    partition = _ended_week if job.is_weekly else _yesterday
 
     @dg.schedule(
-        name=name,
+        name=job.name,
         cron_schedule=cron,
-        job=job,
+        job_name=job.name,
         execution_timezone=state.timezone,
         default_status=dg.DefaultScheduleStatus.RUNNING,
         description=job.description,

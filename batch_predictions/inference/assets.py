@@ -15,7 +15,7 @@ from batch_predictions.inference.loading import ACCOUNTED, Judgement
 from batch_predictions.inference.scorer import name_of
 from batch_predictions.model_store import ModelError, ModelStore
 from batch_predictions.partitions import week_due
-from batch_predictions.reporting import OWNERS, record, table_metadata
+from batch_predictions.reporting import CADENCE, OWNERS, record, table_metadata
 from batch_predictions.settings import Settings
 from batch_predictions.tables import TABLES
 from batch_predictions.warehouse import Warehouse, as_date
@@ -105,6 +105,7 @@ def prediction_asset(declared: BatchPrediction) -> dg.AssetsDefinition:
         group_name=declared.table.schema,
         kinds=declared.kinds,
         owners=OWNERS,
+        tags={CADENCE: declared.cadence},
         partitions_def=declared.partitions,
         backfill_policy=dg.BackfillPolicy.single_run(),
         ins=ins,

@@ -9,7 +9,7 @@ import pyarrow as pa
 from batch_predictions.features.queries import parameters as feature_parameters
 from batch_predictions.features.queries import sql
 from batch_predictions.home import read_state
-from batch_predictions.models.training import Train, Trained, training_asset
+from batch_predictions.models.training import Trained, training_asset
 from batch_predictions.settings import Settings
 from batch_predictions.sources import registry
 from batch_predictions.warehouse import Warehouse
@@ -108,13 +108,10 @@ recommender = training_asset(
     "Item-side model of the recommender: the best of ALS and EASE where it beats popularity on "
     "the week held out, refitted through the week's Sunday.",
     train_recommender,
+    kinds=frozenset({"python", "torch"}),
 )
 demographic = training_asset(
     "demographic",
     "Half-life and shrinkage of the demographic fallback, chosen on users held out whole.",
     train_demographic,
 )
-TRAININGS: dict[str, Train] = {
-    "recommender": train_recommender,
-    "demographic": train_demographic,
-}

@@ -20,7 +20,14 @@ from batch_predictions.models.ranking import NDCG
 from batch_predictions.partitions import trained_through, weekly
 from batch_predictions.reporting import OWNERS, axes, image, markdown
 from batch_predictions.settings import Settings
-from batch_predictions.tables import INTERACTIONS, ITEMS, MODEL_METRICS, PROMOTIONS_LOG, USERS
+from batch_predictions.tables import (
+    INTERACTIONS,
+    ITEMS,
+    MODEL_METRICS,
+    PROMOTIONS_LOG,
+    USERS,
+    Table,
+)
 from batch_predictions.warehouse import Warehouse, as_date
 
 if TYPE_CHECKING:
@@ -40,21 +47,41 @@ class Trained:
 
 
 Train = Callable[[Warehouse, Settings, dt.date, Callable[[str], None]], Trained]
+TRAININGS: dict[str, tuple[Table, ...]] = {}
+"""Every model that has a training asset: its name, and the daily raw tables it learns from."""
 
 
-def training_asset(name: str, description: str, train: Train) -> dg.AssetsDefinition:
-    """A weekly asset `models/<name>` that trains, measures, decides and stores."""
+def training_asset(
+    name: str,
+    description: str,
+    train: Train,
+    *,
+    tables: tuple[Table, ...] = (INTERACTIONS,),
+    beside: tuple[Table, ...] = (ITEMS, USERS),
+    kinds: frozenset[str] = frozenset({"python", "numpy"}),
+) -> dg.AssetsDefinition:
+    """A weekly asset `models/<name>` that trains, measures, decides and stores.
+
+    Args:
+        name: recommender, demographic, churn, sentiment or demand.
+        description: what it learns, for the UI.
+        train: fits on what is known through a day, and measures.
+        tables: daily raw tables that it learns from; trained again when their rows change.
+        beside: further raw tables that it reads.
+        kinds: badges in the UI.
+    """
+    TRAININGS[name] = tables
 
     @dg.asset(
         name=name,
         key_prefix="models",
         description=description,
         group_name="models",
-        kinds={"python", "torch" if name == "recommender" else "numpy"},
+        kinds=set(kinds),
         owners=OWNERS,
         partitions_def=weekly,
         backfill_policy=dg.BackfillPolicy.single_run(),
-        deps=[dg.AssetKey(["raw", table.name]) for table in (INTERACTIONS, ITEMS, USERS)],
+        deps=[dg.AssetKey([each.schema, each.name]) for each in (*tables, *beside)],
         pool="training",
     )
     def model(
@@ -66,14 +93,8 @@ def training_asset(name: str, description: str, train: Train) -> dg.AssetsDefini
         for week in context.partition_keys:
             through = trained_through(as_date(week))
             trained = train(warehouse, settings, through, context.log.info)
-            decision = publish(
-                name,
-                trained,
-                through,
-                models,
-                warehouse,
-                data_version(warehouse, settings, through),
-            )
+            data = data_version(warehouse, settings, through, tables)
+            decision = publish(name, trained, through, models, warehouse, data)
             context.log.info(f"{name} through {through}: {decision.decision}. {decision.why}")
             context.add_asset_metadata(_metadata(trained, decision), partition_key=week)
 
@@ -118,14 +139,17 @@ def publish(
     return decision
 
 
-def data_version(warehouse: Warehouse, settings: Settings, through: dt.date) -> str:
+def data_version(
+    warehouse: Warehouse, settings: Settings, through: dt.date, tables: Sequence[Table]
+) -> str:
     """A hash of the raw days that a training through a day sees: equal rows, equal hash."""
     first = (through - dt.timedelta(days=settings.recommender.history_days - 1)).isoformat()
     digest = hashlib.sha256()
-    for day in warehouse.partitions(INTERACTIONS):
-        if first <= day <= through.isoformat():
-            digest.update(day.encode())
-            digest.update(warehouse.path(INTERACTIONS, day).read_bytes())
+    for table in tables:
+        for day in warehouse.partitions(table):
+            if first <= day <= through.isoformat():
+                digest.update(f"{table.name} {day}".encode())
+                digest.update(warehouse.path(table, day).read_bytes())
     return digest.hexdigest()[:16]
 
 

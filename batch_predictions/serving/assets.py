@@ -48,6 +48,9 @@ def release_asset(predictions: Sequence[BatchPrediction]) -> dg.AssetsDefinition
         skipped = days[: -settings.serving.keep_releases]
         # What has never been made is a use case that this source does not feed.
         never = [each.name for each in released if not warehouse.partitions(each.table)]
+        if len(never) == len(released):
+            context.log.warning("nothing was predicted yet, so there is nothing to release")
+            return
         store = Store.of(settings)
         try:
             for day in days[len(skipped) :]:

@@ -1,0 +1,65 @@
+"""Schedules ask for the partition that their tick's own time names."""
+
+from __future__ import annotations
+
+import datetime as dt
+from zoneinfo import ZoneInfo
+
+import dagster as dg
+import pytest
+
+from batch_predictions.automation.jobs import INGEST, NIGHTLY, WEEKLY_PREDICTIONS, WEEKLY_TRAINING
+from batch_predictions.automation.schedules import schedules
+from batch_predictions.home import State
+from batch_predictions.settings import Settings
+
+JOBS = (INGEST, WEEKLY_TRAINING, WEEKLY_PREDICTIONS, NIGHTLY)
+ZONE = "America/New_York"
+STATE = State(
+    source_kind="files",
+    timezone=ZONE,
+    first_day=dt.date(2024, 1, 1),
+    last_day=dt.date(2024, 6, 30),
+    default_date=dt.date(2024, 1, 7),
+)
+
+
+def _tick(name: str, at: dt.datetime, state: State = STATE) -> dg.RunRequest | dg.SkipReason:
+    schedule = next(each for each in schedules(Settings(), state, JOBS) if each.name == name)
+    answer = schedule(dg.build_schedule_context(scheduled_execution_time=at))
+    assert isinstance(answer, dg.RunRequest | dg.SkipReason)
+    return answer
+
+
+@pytest.mark.parametrize(
+    ("name", "at", "partition"),
+    [
+        ("nightly", dt.datetime(2024, 3, 6, 5), "2024-03-05"),
+        ("ingest", dt.datetime(2024, 3, 1, 1), "2024-02-29"),
+        # The clocks go forward between midnight and the tick.
+        ("nightly", dt.datetime(2024, 3, 10, 5), "2024-03-09"),
+        # A Monday's training is of the week that ended on Sunday.
+        ("weekly_training", dt.datetime(2024, 3, 11, 3), "2024-03-04"),
+        # A tick that comes late, on Wednesday, still names the week that had ended.
+        ("weekly_training", dt.datetime(2024, 3, 13, 3), "2024-03-04"),
+    ],
+)
+def test_a_tick_names_its_partition(name: str, at: dt.datetime, partition: str) -> None:
+    answer = _tick(name, at.replace(tzinfo=ZoneInfo(ZONE)))
+    assert isinstance(answer, dg.RunRequest)
+    assert answer.partition_key == partition and answer.run_key == partition
+
+
+def test_a_tick_before_the_homes_first_day_or_after_the_sources_last_is_skipped() -> None:
+    early = _tick("nightly", dt.datetime(2024, 1, 1, 5, tzinfo=ZoneInfo(ZONE)))
+    assert isinstance(early, dg.SkipReason) and "first day" in str(early.skip_message)
+    late = _tick("nightly", dt.datetime(2024, 7, 2, 5, tzinfo=ZoneInfo(ZONE)))
+    assert isinstance(late, dg.SkipReason) and "new home" in str(late.skip_message)
+    week = _tick("weekly_training", dt.datetime(2024, 1, 1, 3, tzinfo=ZoneInfo(ZONE)))
+    assert isinstance(week, dg.SkipReason)
+
+
+def test_schedules_run_in_the_sources_time_zone_and_are_on_by_default() -> None:
+    for each in schedules(Settings(), STATE, JOBS):
+        assert each.execution_timezone == ZONE
+        assert each.default_status == dg.DefaultScheduleStatus.RUNNING

@@ -1,0 +1,151 @@
+"""The home folder: fixed once, and worked in by one process at a time."""
+
+from __future__ import annotations
+
+import datetime as dt
+import os
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from batch_predictions.home import (
+    HomeBusyError,
+    HomeError,
+    State,
+    exclusive,
+    read_state,
+    replace_durably,
+    state_path,
+    write_state,
+)
+
+
+def state(kind: str = "files") -> State:
+    return State(
+        source_kind=kind,
+        timezone="Europe/Berlin",
+        first_day=dt.date(2024, 1, 1),
+        last_day=dt.date(2024, 12, 31),
+        default_date=dt.date(2024, 1, 7),
+        shift_days=364,
+    )
+
+
+def test_a_home_that_has_not_begun_has_no_state(tmp_path: Path) -> None:
+    assert read_state(tmp_path) is None
+    assert read_state(tmp_path / "missing") is None
+
+
+def test_the_state_is_read_as_it_was_written(tmp_path: Path) -> None:
+    assert write_state(tmp_path / "new" / "home", state()) == state()
+    assert read_state(tmp_path / "new" / "home") == state()
+
+
+def test_the_state_is_written_once_and_the_first_writer_holds(tmp_path: Path) -> None:
+    write_state(tmp_path, state("files"))
+    assert write_state(tmp_path, state("movielens")) == state("files")
+    assert read_state(tmp_path) == state("files")
+    assert [path.name for path in tmp_path.iterdir()] == ["state.yaml"]
+
+
+def test_of_writers_at_once_one_wins_and_all_get_what_holds(tmp_path: Path) -> None:
+    for round_ in range(20):
+        home = tmp_path / str(round_)
+        together = threading.Barrier(2)
+        got: list[State] = []
+
+        def write(kind: str, home: Path = home, together: threading.Barrier = together) -> None:
+            together.wait()
+            got.append(write_state(home, state(kind)))  # noqa: B023 (joined below)
+
+        threads = [threading.Thread(target=write, args=(kind,)) for kind in ("files", "movielens")]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert got == [read_state(home)] * 2
+        assert [path.name for path in home.iterdir()] == ["state.yaml"]
+
+
+def test_a_state_of_another_version_is_refused(tmp_path: Path) -> None:
+    write_state(tmp_path, state())
+    text = state_path(tmp_path).read_text(encoding="utf-8")
+    newer = text.replace("schema_version: 1", "schema_version: 99")
+    state_path(tmp_path).write_text(newer, encoding="utf-8")
+    with pytest.raises(HomeError, match=r"schema version 99.*this program has 1.*--home"):
+        read_state(tmp_path)
+
+
+def test_a_file_is_replaced_whole_and_leaves_no_draft(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    replace_durably(path, "old")
+    replace_durably(path, "new")
+    assert path.read_text(encoding="utf-8") == "new"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+@contextmanager
+def holder(home: Path) -> Iterator[subprocess.Popen[str]]:
+    """A process that holds the home's lock until it reads a line."""
+    script = (
+        "import sys; from pathlib import Path; from batch_predictions.home import exclusive\n"
+        "with exclusive(Path(sys.argv[1]), 'the nightly run'):\n"
+        "    print('held', flush=True); sys.stdin.readline()\n"
+        "print('let go', flush=True); sys.stdin.readline()"
+    )
+    process = subprocess.Popen(
+        [sys.executable, "-c", script, str(home)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdin and process.stdout
+    try:
+        assert process.stdout.readline() == "held\n"
+        yield process
+    finally:
+        process.kill()
+        process.wait()
+        process.stdin.close()
+        process.stdout.close()
+
+
+def test_a_second_process_is_told_who_holds_the_home_and_what_it_does(tmp_path: Path) -> None:
+    busy = pytest.raises(HomeBusyError)
+    with holder(tmp_path) as process, busy as caught, exclusive(tmp_path, "mine"):
+        raise AssertionError("both hold the lock")
+    message = str(caught.value)
+    assert str(process.pid) in message and "`the nightly run`" in message and "--home" in message
+
+
+def test_the_lock_is_free_when_the_work_ends_though_the_process_lives_on(tmp_path: Path) -> None:
+    with holder(tmp_path) as process:
+        assert process.stdin and process.stdout
+        print(file=process.stdin, flush=True)
+        assert process.stdout.readline() == "let go\n"
+        with exclusive(tmp_path, "mine"):
+            assert str(os.getpid()) in (tmp_path / "run.lock").read_text(encoding="utf-8")
+        assert (tmp_path / "run.lock").read_text(encoding="utf-8") == ""
+
+
+def test_the_lock_ends_with_a_holder_that_is_killed(tmp_path: Path) -> None:
+    with holder(tmp_path) as process:
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+        with exclusive(tmp_path, "mine"):
+            text = (tmp_path / "run.lock").read_text(encoding="utf-8")
+    assert "mine" in text and "nightly" not in text
+
+
+def test_the_lock_is_free_after_work_that_failed(tmp_path: Path) -> None:
+    with pytest.raises(ZeroDivisionError), exclusive(tmp_path, "first"):
+        raise ZeroDivisionError
+    busy = pytest.raises(HomeBusyError, match="`second`")
+    with exclusive(tmp_path, "second"), busy, exclusive(tmp_path, "third"):
+        raise AssertionError("both hold the lock")

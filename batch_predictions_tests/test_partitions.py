@@ -1,0 +1,103 @@
+"""Time: which week a day stands on, and how long a day is."""
+
+from __future__ import annotations
+
+import datetime as dt
+from zoneinfo import ZoneInfo
+
+import dagster as dg
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from batch_predictions.partitions import (
+    daily,
+    days_between,
+    newest_ended_week,
+    trained_through,
+    week_due,
+    week_of,
+    weekly,
+)
+
+DATES = st.dates(dt.date(1990, 1, 1), dt.date(2100, 1, 1))
+MONDAY = dt.date(2024, 3, 4)
+
+
+@pytest.mark.parametrize("weekday", range(6))
+def test_before_sunday_the_week_before_is_due(weekday: int) -> None:
+    day = MONDAY + dt.timedelta(days=weekday)
+    assert week_due(day) == MONDAY - dt.timedelta(days=7)
+
+
+def test_on_a_sunday_the_week_that_ends_with_it_is_due() -> None:
+    assert week_due(dt.date(2024, 3, 10)) == MONDAY
+    assert trained_through(MONDAY) == dt.date(2024, 3, 10)
+
+
+def test_a_week_begins_on_its_monday_across_years() -> None:
+    assert week_of(dt.date(2025, 1, 1)) == dt.date(2024, 12, 30)
+    assert week_of(MONDAY) == MONDAY
+    assert week_of(dt.date(2024, 3, 10)) == MONDAY
+
+
+@given(DATES)
+def test_what_a_day_stands_on_had_ended_by_then_and_is_the_newest(day: dt.date) -> None:
+    week = week_due(day)
+    assert week.weekday() == 0
+    assert day - dt.timedelta(days=7) < trained_through(week) <= day
+
+
+@given(DATES, st.integers(0, 400))
+def test_days_between_are_all_of_them_in_order(first: dt.date, more: int) -> None:
+    days = days_between(first, first + dt.timedelta(days=more))
+    assert len(days) == more + 1 and days[0] == first.isoformat()
+    assert days == sorted(set(days)) and days[-1] == (first + dt.timedelta(days=more)).isoformat()
+
+
+def test_no_days_lie_between_a_day_and_an_earlier_one() -> None:
+    assert days_between(MONDAY, MONDAY - dt.timedelta(days=1)) == []
+
+
+def mapped(day: str, days: dg.PartitionsDefinition, weeks: dg.PartitionsDefinition) -> list[str]:
+    """The weeks that the lineage draws for a day."""
+    subset = days.empty_subset().with_partition_keys([day])
+    result = newest_ended_week.get_upstream_mapped_partitions_result_for_partitions(
+        subset, days, weeks
+    )
+    return sorted(result.partitions_subset.get_partition_keys())
+
+
+def test_the_lineage_agrees_with_the_week_due_on_every_day_of_two_months() -> None:
+    for day in days_between(dt.date(2024, 1, 7), dt.date(2024, 3, 10)):
+        due = week_due(dt.date.fromisoformat(day)).isoformat()
+        assert mapped(day, daily, weekly) == [due], day
+
+
+@pytest.mark.parametrize("zone", ["America/New_York", "Europe/Berlin", "Pacific/Auckland"])
+def test_the_lineage_agrees_across_the_days_on_which_clocks_change(zone: str) -> None:
+    days = dg.DailyPartitionsDefinition("2024-01-01", timezone=zone)
+    weeks = dg.WeeklyPartitionsDefinition("2024-01-01", day_offset=1, timezone=zone)
+    changes = ["2024-03-10", "2024-03-31", "2024-04-07", "2024-09-29", "2024-10-27", "2024-11-03"]
+    for change in map(dt.date.fromisoformat, changes):
+        near = days_between(change - dt.timedelta(days=2), change + dt.timedelta(days=2))
+        for day in near:
+            due = week_due(dt.date.fromisoformat(day)).isoformat()
+            assert mapped(day, days, weeks) == [due], day
+
+
+def test_a_day_on_which_clocks_change_is_one_partition_of_23_or_25_hours() -> None:
+    zone = ZoneInfo("America/New_York")
+    days = dg.DailyPartitionsDefinition("2024-01-01", timezone=zone.key)
+    hours = {}
+    for key in ("2024-03-09", "2024-03-10", "2024-11-03"):
+        window = days.time_window_for_partition_key(key)
+        assert window.start.astimezone(zone).date().isoformat() == key
+        hours[key] = (window.end.timestamp() - window.start.timestamp()) / 3600
+    assert hours == {"2024-03-09": 24, "2024-03-10": 23, "2024-11-03": 25}
+
+
+def test_partitions_begin_with_the_homes_first_day_and_its_week() -> None:
+    assert daily.get_first_partition_key() == "2024-01-01"
+    assert weekly.get_first_partition_key() == "2024-01-01"
+    assert all(dt.date.fromisoformat(k).weekday() == 0 for k in weekly.get_partition_keys()[:60])

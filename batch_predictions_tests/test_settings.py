@@ -1,0 +1,155 @@
+"""Settings: which of several places wins, and what is said of a wrong one."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from pydantic import BaseModel
+
+from batch_predictions.settings import FILE_NAME, Settings, SettingsError, as_yaml
+
+SECTIONS: dict[str, type[BaseModel]] = {
+    name: field.annotation
+    for name, field in Settings.model_fields.items()
+    if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel)
+}
+
+
+@pytest.fixture
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A home folder that is not the working directory, in the environment of this test alone."""
+    folder = tmp_path / "a-home"
+    folder.mkdir()
+    monkeypatch.setenv("BATCH_PREDICTIONS_HOME", str(folder))
+    return folder
+
+
+def write(folder: Path, text: str) -> None:
+    (folder / FILE_NAME).write_text(text, encoding="utf-8")
+
+
+def uncommented(text: str) -> dict[str, dict[str, Any]]:
+    """What the template says once its sections and keys are uncommented, explanations left."""
+    live = re.sub(r"^# (?=[a-z_]+:$| {2}[a-z_]+:)", "", text, flags=re.MULTILINE)
+    loaded: dict[str, dict[str, Any]] = yaml.safe_load(live)
+    return loaded
+
+
+def test_the_environment_wins_over_the_homes_file_over_the_working_directorys_over_the_default(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = []
+    found.append(Settings.load(home).recommendations.k)
+    write(Path.cwd(), "recommendations: {k: 2}")
+    found.append(Settings.load(home).recommendations.k)
+    write(home, "recommendations: {k: 3}")
+    found.append(Settings.load(home).recommendations.k)
+    monkeypatch.setenv("BATCH_PREDICTIONS_RECOMMENDATIONS__K", "4")
+    found.append(Settings.load(home).recommendations.k)
+    assert found == [20, 2, 3, 4]
+
+
+def test_places_are_merged_key_by_key(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write(Path.cwd(), "source: {kind: files, timezone: Asia/Tokyo}\nfallback: {k: 5}")
+    write(home, "source: {timezone: Europe/Berlin, path: /data}")
+    monkeypatch.setenv("BATCH_PREDICTIONS_SOURCE__PATH", "/elsewhere")
+    loaded = Settings.load(home)
+    assert (loaded.source.kind, loaded.source.timezone) == ("files", "Europe/Berlin")
+    assert loaded.source.path == Path("/elsewhere")
+    assert loaded.fallback.k == 5
+
+
+def test_the_home_is_absolute_so_that_a_later_change_of_directory_moves_nothing(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("BATCH_PREDICTIONS_HOME", "there")
+    assert Settings.load().home == Path.cwd() / "there"
+    assert Settings.load(Path("here")).home == Path.cwd() / "here"
+
+
+@pytest.mark.parametrize(
+    ("text", "key"),
+    [
+        ("recommendations: {kk: 3}", "recommendations.kk"),
+        ("recomendations: {k: 3}", "recomendations"),
+        ("recommendations: {k: many}", "recommendations.k = 'many'"),
+        ("recommendations: {k: 0}", "recommendations.k = 0"),
+        ("recommender: {candidates: [als, knn]}", "recommender.candidates.1 = 'knn'"),
+        ("inference: {device: tpu}", "inference.device = 'tpu'"),
+        ("serving: {keep_releases: 1}", "serving.keep_releases = 1"),
+        ("recommendations: [", FILE_NAME),
+        ("- recommendations", FILE_NAME),
+    ],
+)
+def test_a_wrong_file_is_refused_and_the_key_is_named(home: Path, text: str, key: str) -> None:
+    write(home, text)
+    with pytest.raises(SettingsError) as caught:
+        Settings.load(home)
+    assert key in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "key"),
+    [
+        ("RECOMMENDATIONS__K", "many", "recommendations.k = 'many'"),
+        ("RECOMMENDATIONS__KK", "3", "recommendations.kk"),
+        ("RECOMENDATIONS__K", "3", "RECOMENDATIONS__K"),
+        ("SOURCE__COLUMNS", "{bad", '"source"'),
+    ],
+)
+def test_a_wrong_variable_is_refused_and_named(
+    home: Path, monkeypatch: pytest.MonkeyPatch, name: str, value: str, key: str
+) -> None:
+    monkeypatch.setenv(f"BATCH_PREDICTIONS_{name}", value)
+    with pytest.raises(SettingsError) as caught:
+        Settings.load(home)
+    assert key in str(caught.value)
+
+
+def test_every_wrong_key_is_named_at_once(home: Path) -> None:
+    write(home, "recommendations: {k: 0}\nfallback: {kk: 1}")
+    with pytest.raises(SettingsError) as caught:
+        Settings.load(home)
+    assert "recommendations.k = 0" in str(caught.value) and "fallback.kk" in str(caught.value)
+
+
+def test_the_template_changes_nothing_as_it_is(home: Path) -> None:
+    before = Settings.load(home)
+    write(home, as_yaml())
+    assert yaml.safe_load(as_yaml()) is None
+    assert Settings.load(home) == before
+
+
+def test_the_template_holds_every_key_and_each_uncommented_equals_its_default(home: Path) -> None:
+    before = Settings.load(home)
+    live = uncommented(as_yaml())
+    assert {name: set(keys) for name, keys in live.items()} == {
+        name: set(model.model_fields) for name, model in SECTIONS.items()
+    }
+    write(home, yaml.safe_dump(live))
+    assert Settings.load(home) == before
+
+
+def test_chosen_keys_are_live_and_load(home: Path) -> None:
+    chosen: dict[str, dict[str, Any]] = {
+        "source": {"kind": "files", "path": Path("/a b/it's: #1"), "exclude_items": {"brand": []}},
+        "recommendations": {"exclude_seen": True, "k": 7},
+    }
+    write(home, as_yaml(chosen))
+    assert set(yaml.safe_load(as_yaml(chosen))) == {"source", "recommendations"}
+    loaded = Settings.load(home)
+    assert loaded.source.kind == "files" and loaded.source.path == Path("/a b/it's: #1")
+    assert loaded.source.exclude_items == {"brand": []}
+    assert loaded.recommendations.exclude_seen is True and loaded.recommendations.k == 7
+    assert loaded.fallback == Settings(home=home).fallback
+
+
+def test_every_key_is_explained() -> None:
+    for name, model in SECTIONS.items():
+        assert model.__doc__, name
+        for key, field in model.model_fields.items():
+            assert field.description and field.description.endswith((".", "}.")), f"{name}.{key}"
