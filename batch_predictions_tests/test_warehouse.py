@@ -395,7 +395,7 @@ def test_rows_outside_the_range_are_refused_and_nothing_is_written(
     warehouse: Warehouse, stray: str
 ) -> None:
     rows = f"select date '{DAY}' as date, * from ({ROW}) union all select {stray}, * from ({ROW})"
-    with pytest.raises(WarehouseError, match="1 rows have date (2024-03-09|None), which is not"):
+    with pytest.raises(WarehouseError, match=r"1 rows have date (2024-03-09|None), which is not"):
         warehouse.replace_partitions(PETS, [DAY, NEXT], rows)
     assert warehouse.partitions(PETS) == []
 

@@ -41,7 +41,9 @@ def measure(quick: bool = False, repeats: int = 5) -> dict[str, Any]:
                 name = f"gaussian_{items}x{factors}"
                 cases[name] = _case(name, queries, targets, seen, repeats)
         queries, targets, seen = _learned()
-        cases["complete_journey_als"] = _case("complete_journey_als", queries, targets, seen, repeats)
+        cases["complete_journey_als"] = _case(
+            "complete_journey_als", queries, targets, seen, repeats
+        )
     return {"k": K, "threads": THREADS, "machine": machine(), "cases": cases}
 
 
