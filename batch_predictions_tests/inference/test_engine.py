@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 from engine_worlds import Doubler, ProcessDoubler, results, scored_shards, staged
 
+import batch_predictions
 from batch_predictions.inference.device import choose_device, halving, instances
 from batch_predictions.inference.engine import ScoringError, score
 from batch_predictions.inference.scorer import workers_of
@@ -30,11 +31,8 @@ def twice(rows: int) -> list[int]:
     return [2 * row for row in range(rows)]
 
 
-@pytest.mark.parametrize("scorer", CREWS)
-def test_every_row_is_scored_and_a_second_run_scores_nothing(
-    warehouse: Warehouse, scorer: type[Doubler]
-):
-    path = staged(warehouse, scorer=scorer)
+def test_every_row_is_scored_and_a_second_run_scores_nothing(warehouse: Warehouse):
+    path = staged(warehouse)
     seen: list[tuple[int, int]] = []
     done = score(path, inference(), lambda now, total: seen.append((now, total)))
     assert (done.scored, done.kept, done.instances) == (40, 0, 2)
@@ -53,12 +51,11 @@ def test_results_do_not_depend_on_workers_or_crew(warehouse: Warehouse):
     assert tables[0].equals(tables[1]) and tables[0].equals(tables[2])
 
 
-@pytest.mark.parametrize("scorer", CREWS)
 def test_a_shard_that_fails_twice_is_scored_at_the_third_attempt(
-    warehouse: Warehouse, scorer: type[Doubler], tmp_path: Path
+    warehouse: Warehouse, tmp_path: Path
 ):
     (marks := tmp_path / "marks").mkdir()
-    path = staged(warehouse, scorer=scorer, fail_at=10, fail_times=2, marks=str(marks))
+    path = staged(warehouse, fail_at=10, fail_times=2, marks=str(marks))
     done = score(path, inference())
     assert done.retried == 2
     assert results(path)["twice"].to_pylist() == twice(40)
@@ -130,8 +127,6 @@ def test_a_run_killed_half_way_goes_on_with_the_shards_that_were_under_way(
 
 
 def environment() -> dict[str, str]:
-    import batch_predictions
-
     root = str(Path(batch_predictions.__file__).parent.parent)
     return {**os.environ, "PYTHONPATH": os.pathsep.join([root, os.environ.get("PYTHONPATH", "")])}
 
