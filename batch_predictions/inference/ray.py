@@ -18,7 +18,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from batch_predictions.inference.engine import Ended, ScoringError
-from batch_predictions.settings import InferenceSettings
+from batch_predictions.settings import PREFIX, InferenceSettings, home_folder
 
 _LOOK_SECONDS = 2.0
 
@@ -137,7 +137,7 @@ class RayCrew:
                 # One lost node takes as few instances with it as can be.
                 scheduling_strategy="SPREAD",
             )
-            .remote(str(self.path), self.settings.device, self.settings.block_mb)
+            .remote(str(self.path), self.settings.device, self.settings.block_mb, _variables())
         )
         self.actors[actor] = actor.lives.remote()
         return actor
@@ -177,7 +177,8 @@ class RayCrew:
 class _Actor:
     """One instance of the scorer, somewhere in the cluster."""
 
-    def __init__(self, path: str, device: str, block_mb: int) -> None:
+    def __init__(self, path: str, device: str, block_mb: int, variables: dict[str, str]) -> None:
+        os.environ.update(variables)
         self.what = Path(path), device, block_mb
         self.worker: Any = None
 
@@ -203,6 +204,12 @@ class _Actor:
             self.worker = None
             return f"{type(error).__name__}: {error}"
         return ""
+
+
+def _variables() -> dict[str, str]:
+    """The settings of this process for actors, whose nodes have an environment of their own."""
+    chosen = {name: value for name, value in os.environ.items() if name.startswith(PREFIX)}
+    return {**chosen, f"{PREFIX}HOME": str(home_folder())}
 
 
 def _places(settings: InferenceSettings) -> int:

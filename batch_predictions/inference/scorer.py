@@ -46,7 +46,10 @@ class Scorer(Protocol):
     """
 
     version: ClassVar[str]
-    """Changed by hand when the same model and rows give other results: kept ones are not used."""
+    """Changed by hand when the same model and rows give other results: kept ones are not used.
+
+    A scorer may also have `workers = "processes"`; see `workers_of`.
+    """
 
     @classmethod
     def open(cls, opening: Opening) -> Self:
