@@ -68,9 +68,8 @@ class ThreadCrew:
             if not hasattr(self.own, "worker"):
                 self.own.worker = Worker(self.path, self.device, self.block_mb)
                 self.own.worker.open()
-                torch = sys.modules.get("torch")
-                if self.size > 1 and torch is not None:
-                    torch.set_num_threads(1)  # It may have been imported just now.
+                if self.size > 1:
+                    one_thread()  # Libraries may have been imported just now.
             self.own.worker.score(shard)
         except BaseException:
             # Whatever state a failure left in the instance, the next shard gets a new one.
@@ -175,22 +174,23 @@ def _problem(error: BaseException | None) -> str | None:
 
 @contextmanager
 def _one_thread_each(size: int) -> Iterator[None]:
-    """Instances side by side take one thread of computation each; two pools on two cores fight."""
-    if size < 2:
-        yield
-        return
+    """Instances side by side take one thread of computation each; two pools on two cores fight.
+
+    BLAS has one thread even under a single instance: its sums, and so the results' last bits,
+    change with threads, and on the small systems of a scorer a second one only waits.
+    """
     import threadpoolctl
 
     torch = sys.modules.get("torch")
     before = torch.get_num_threads() if torch is not None else len(os.sched_getaffinity(0))
-    with threadpoolctl.threadpool_limits(1):
-        if torch is not None:
+    with threadpoolctl.threadpool_limits(1, None if size > 1 else "blas"):
+        if torch is not None and size > 1:
             torch.set_num_threads(1)
         try:
             yield
         finally:
             torch = sys.modules.get("torch")
-            if torch is not None:
+            if torch is not None and size > 1:
                 torch.set_num_threads(before)
 
 

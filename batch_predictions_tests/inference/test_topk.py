@@ -171,6 +171,18 @@ def test_a_vector_that_is_not_finite_is_named():
         top_k(targets[:1], targets, 1)
 
 
+def test_arrays_of_other_shapes_are_refused():
+    targets = np.ones((4, 16), dtype=np.float32)
+    with pytest.raises(ValueError, match="vectors have 16"):
+        top_k(targets[:, :8], targets, 1)
+    with pytest.raises(ValueError, match=r"seen is \(4, 3\)"):
+        top_k(targets, targets, 1, seen=csr_matrix((4, 3)))
+    with pytest.raises(ValueError, match="for 4 targets"):
+        top_k(targets, targets, 1, blocked=np.ones(3, dtype=np.bool_))
+    with pytest.raises(ValueError, match="4 integers"):
+        top_k(targets, targets, 1, categories=np.ones(3, dtype=np.int64), per_category=1)
+
+
 def test_nothing_to_find_and_nobody_to_find_it_for():
     targets = np.ones((4, 16), dtype=np.float32)
     positions, scores = top_k(targets, targets, 2, blocked=np.ones(4, dtype=np.bool_))

@@ -87,6 +87,8 @@ class Index:
     ) -> None:
         self.targets = np.ascontiguousarray(targets, dtype=np.float32)
         m, f = self.targets.shape
+        if blocked is not None and blocked.shape != (m,):
+            raise ValueError(f"top-k: {blocked.shape} marks of what is blocked for {m} targets")
         norms = norms_of(self.targets, "targets")
         allowed = np.arange(m) if blocked is None else np.flatnonzero(~blocked)
         if kind is None:
@@ -161,7 +163,12 @@ class Index:
             Positions (n, k) with -1, scores (n, k) with -inf, where there is no further target.
         """
         queries = np.ascontiguousarray(queries, dtype=np.float32)
-        n = len(queries)
+        n, (m, f) = len(queries), self.targets.shape
+        # Compiled code does not look where it reads.
+        if queries.ndim != 2 or queries.shape[1] != f:
+            raise ValueError(f"top-k: queries are {queries.shape}, the targets' vectors have {f}")
+        if seen is not None and seen.shape != (n, m):
+            raise ValueError(f"top-k: seen is {seen.shape} for {n} queries and {m} targets")
         positions = np.full((n, k), -1, dtype=np.int64)
         scores = np.full((n, k), -np.inf, dtype=np.float32)
         sought = min(k, self.room)
