@@ -36,7 +36,7 @@ class RecommendationScorer:
     filled with what is trending."""
 
     version: ClassVar[str] = "2"
-    # 7,407 users on two cores: one thread 16.1 s, two 9.4 s, two processes 23.7 s, which begin anew.
+    # 7,407 users on two cores: one thread 16.1 s, two 9.4 s, two processes 23.7 s (their start).
     workers: ClassVar[str] = "threads"
 
     def __init__(self, model: Recommender, opening: Opening) -> None:
