@@ -118,6 +118,7 @@ def _killed(path: Path) -> dict[str, Any]:
 def work(way: str, path: Path) -> dict[str, float]:
     """One way, in this process. Opening the model is not counted: it is the same for all."""
     import pyarrow.parquet as pq
+    import threadpoolctl
     import torch
 
     from batch_predictions.inference.engine import score
@@ -125,7 +126,9 @@ def work(way: str, path: Path) -> dict[str, float]:
     from batch_predictions.inference.staging import Manifest, result_path
     from batch_predictions.settings import InferenceSettings
 
+    # Alike for all: a second thread of BLAS makes the bare loop dearer than the engine.
     torch.set_num_threads(1)
+    threadpoolctl.threadpool_limits(1, "blas")
     shards = Manifest.read(path).shards
     pending = sum(not result_path(path, each).exists() for each in shards)
     more: dict[str, Any] = {}
