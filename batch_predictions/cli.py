@@ -14,6 +14,7 @@ from typing import Annotated, Any
 
 import typer
 
+from batch_predictions.benchmarking import benchmark_app
 from batch_predictions.settings import FILE_NAME, Settings, SettingsError, as_yaml
 
 app = typer.Typer(
@@ -31,6 +32,7 @@ models_app = typer.Typer(help="Trained models and their figures.", no_args_is_he
 app.add_typer(lookup_app, name="lookup")
 app.add_typer(releases_app, name="releases")
 app.add_typer(models_app, name="models")
+app.add_typer(benchmark_app, name="benchmark")
 
 Home = Annotated[
     Path | None,

@@ -135,11 +135,29 @@ class FallbackSettings(_Section):
 class InferenceSettings(_Section):
     """The batch engine."""
 
-    engine: Literal["local"] = Field("local", description="Where shards are scored.")
+    engine: Literal["local", "ray"] = Field(
+        "local", description="Where shards are scored: on this machine or on a Ray cluster."
+    )
     workers: int = Field(
         0, ge=0, description="Model instances at work at once; 0: one for each core or GPU."
     )
     shard_rows: int = Field(8192, ge=1, description="Rows of one shard, the unit of resume.")
+    shard_mb: int = Field(
+        64,
+        ge=1,
+        description="Memory that the rows of one shard may take, MiB; wide rows make shards of "
+        "fewer rows.",
+    )
+    ray_address: str | None = Field(
+        None,
+        description="ray: address of the cluster, such as ray://head:10001 or auto; the home must "
+        "be a folder that all its nodes share. Empty: a Ray of its own on this machine.",
+    )
+    ray_num_cpus: float = Field(1.0, ge=0, description="ray: CPUs that one instance asks for.")
+    ray_num_gpus: float = Field(0.0, ge=0, description="ray: GPUs that one instance asks for.")
+    ray_patience_seconds: float = Field(
+        60.0, gt=0, description="ray: how long to wait for a first free place in the cluster."
+    )
     device: Literal["auto", "cpu", "cuda"] = Field(
         "auto", description="Device of torch scorers; auto: cuda where there is one."
     )

@@ -29,7 +29,10 @@ HEAVY = {
     "numba",
     "optuna",
     "faiss",
+    "llvmlite",
 }
+COMPILED = {"inference/topk/vectors.py"}
+"""Decorators compile when a module is loaded; whoever needs these imports them in a function."""
 MODULES = sorted(PACKAGE.rglob("*.py"))
 
 
@@ -93,7 +96,8 @@ def test_heavy_libraries_are_imported_inside_the_functions_that_need_them(path: 
             names.add((node.module or "").split(".")[0])
         else:
             names |= {alias.name.split(".")[0] for alias in node.names}
-    assert not names & HEAVY, f"{path.relative_to(PACKAGE)} loads {sorted(names & HEAVY)}"
+    name = str(path.relative_to(PACKAGE))
+    assert name in COMPILED or not names & HEAVY, f"{name} loads {sorted(names & HEAVY)}"
 
 
 def test_models_and_the_engine_know_nothing_of_dagster() -> None:

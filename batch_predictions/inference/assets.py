@@ -9,7 +9,7 @@ from typing import Any
 
 import dagster as dg
 
-from batch_predictions.inference import loading, local, staging
+from batch_predictions.inference import engine, loading, staging
 from batch_predictions.inference.declaration import BatchPrediction
 from batch_predictions.inference.loading import ACCOUNTED, Judgement
 from batch_predictions.inference.scorer import name_of
@@ -162,6 +162,7 @@ def _stage(
             model_version=version,
             model_folder=place,
             shard_rows=settings.inference.shard_rows,
+            shard_mb=settings.inference.shard_mb,
         )
         manifest = staging.Manifest.read(path)
         context.log.info(
@@ -183,13 +184,14 @@ def _score(
 ) -> dict[str, str]:
     for partition, path in staged.items():
         lines = _Lines(context, f"{declared.name} {partition}")
-        done = local.score(Path(path), settings.inference, lines)
+        done = engine.score(Path(path), settings.inference, lines)
         what = f"nothing to score, all {done.kept:,} results were kept"
         if done.scored:
             what = (
                 f"{done.scored:,} rows scored in {done.seconds:.1f} s "
                 f"({done.scored / done.seconds:,.0f} rows/s, {done.instances} instances on "
                 f"{done.device}), {done.kept:,} kept from before"
+                + (f", {done.retried} shards tried again" if done.retried else "")
             )
         context.log.info(f"{declared.name} {partition}: {what}")
     return dict(staged)

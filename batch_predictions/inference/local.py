@@ -1,168 +1,208 @@
-"""The local engine: several instances of a scorer in threads of this process.
+"""The local crews: instances of a scorer in threads of this process, or in processes.
 
-Threads, not processes: the scorers' work is in torch, numpy and LightGBM, which let go of the
-interpreter's lock, and threads share one memory-mapped model where processes would each import and
-load it (2.5 to 5 s and hundreds of MiB a worker).
+Threads are the default: scorers that work in torch, numba, numpy or LightGBM let go of the
+interpreter's lock, and threads share one memory-mapped model where each process imports and loads
+its own (2.5 to 5 s and hundreds of MiB). A scorer whose work is in Python itself declares
+`workers = "processes"`; then a crash, too, ends one worker and not the step.
 """
 
 from __future__ import annotations
 
-import importlib
+import json
+import multiprocessing
+import os
+import sys
 import threading
-import time
-import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
-from dataclasses import dataclass
+from multiprocessing.connection import Connection
+from multiprocessing.connection import wait as wait_for
+from multiprocessing.process import BaseProcess
 from pathlib import Path
-from typing import Any
+from types import TracebackType
+from typing import Self
 
-import pyarrow as pa
-import pyarrow.parquet as pq
+from batch_predictions.inference.engine import Ended
+from batch_predictions.inference.shards import Worker, one_thread
 
-from batch_predictions.inference.device import choose_device, instances
-from batch_predictions.inference.scorer import EXCLUDED, Opening, Scorer
-from batch_predictions.inference.staging import Manifest, Shard, result_path
-from batch_predictions.settings import InferenceSettings
-
-
-class ScoringError(RuntimeError):
-    """A shard could not be scored; the message names its rows. What was scored is kept."""
+_ONE_THREAD = dict.fromkeys(
+    ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS"), "1"
+)
 
 
-@dataclass(frozen=True)
-class Scored:
-    """What the step did: rows scored now, rows whose result was kept from before, seconds."""
+class ThreadCrew:
+    """Threads of this process; each opens one instance, at its first shard."""
 
-    scored: int
-    kept: int
-    seconds: float
-    device: str
-    instances: int
+    def __init__(self, path: Path, device: str, block_mb: int, size: int) -> None:
+        self.path, self.device, self.block_mb, self.size = path, device, block_mb, size
+        self.own = threading.local()
+        self.under_way: dict[Future[None], str] = {}
 
+    def __enter__(self) -> Self:
+        self.pool = ThreadPoolExecutor(self.size, thread_name_prefix="scorer")
+        self.limits = _one_thread_each(self.size)
+        self.limits.__enter__()
+        return self
 
-Progress = Callable[[int, int], None]
-"""Called with the rows done and the rows to score."""
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.pool.shutdown(wait=True, cancel_futures=True)
+        self.limits.__exit__(kind, error, trace)
 
+    def hand_out(self, shard: str) -> None:
+        """Gives a shard to a free thread."""
+        self.under_way[self.pool.submit(self._work, shard)] = shard
 
-def score(
-    manifest_path: Path, settings: InferenceSettings, progress: Progress | None = None
-) -> Scored:
-    """Scores every shard that has no result yet, each result written whole or not at all.
+    def wait(self) -> list[Ended]:
+        """Waits until at least one shard has ended."""
+        done, _ = wait(self.under_way, return_when=FIRST_COMPLETED)
+        return [Ended(self.under_way.pop(each), _problem(each.exception())) for each in done]
 
-    Raises:
-        ScoringError: a shard failed. Results of other shards are kept for the next try.
-    """
-    manifest = Manifest.read(manifest_path)
-    pending = [s for s in manifest.shards if not result_path(manifest_path, s).exists()]
-    total = sum(shard.rows for shard in pending)
-    started = time.perf_counter()
-    device = choose_device(settings.device) if pending else "cpu"
-    workers = min(instances(settings.workers, device), len(pending))
-    if pending:
-        result_path(manifest_path, pending[0]).parent.mkdir(exist_ok=True)
-        opening = _opening(manifest, manifest_path, device, settings.block_mb)
-        with _one_torch_thread_each(workers):
-            done = 0
-            for shard in _in_threads(manifest, manifest_path, pending, opening, workers):
-                done += shard.rows
-                if progress:
-                    progress(done, total)
-    return Scored(
-        scored=total,
-        kept=manifest.rows - total,
-        seconds=time.perf_counter() - started,
-        device=device,
-        instances=workers,
-    )
-
-
-def score_shard(scorer: Scorer, manifest_path: Path, shard: Shard) -> None:
-    """Scores one shard and renames its result into place."""
-    table = pq.read_table(manifest_path.parent / shard.name, memory_map=False).combine_chunks()
-    batch = table.to_batches()[0] if table.num_rows else pa.RecordBatch.from_pylist([])
-    result = scorer.score(batch)
-    if EXCLUDED not in result.schema.names:
-        result = result.append_column(EXCLUDED, pa.nulls(result.num_rows, pa.string()))
-    target = result_path(manifest_path, shard)
-    draft = target.with_name(f".{target.name}-{uuid.uuid4().hex}")
-    try:
-        pq.write_table(pa.Table.from_batches([result]), draft, compression="zstd")
-        draft.replace(target)
-    finally:
-        draft.unlink(missing_ok=True)
-
-
-def open_scorer(manifest: Manifest, opening: Opening) -> Scorer:
-    """An instance of the manifest's scorer."""
-    module, _, name = manifest.scorer.partition(":")
-    scorer: Any = importlib.import_module(module)
-    for part in name.split("."):
-        scorer = getattr(scorer, part)
-    opened: Scorer = scorer.open(opening)
-    return opened
-
-
-def _opening(manifest: Manifest, manifest_path: Path, device: str, block_mb: int) -> Opening:
-    return Opening(
-        model=Path(manifest.model_folder) if manifest.model_folder else None,
-        side={name: manifest_path.parent / file for name, file in manifest.side.items()},
-        parameters=manifest.parameters,
-        device=device,
-        block_mb=block_mb,
-    )
-
-
-def _in_threads(
-    manifest: Manifest,
-    manifest_path: Path,
-    pending: list[Shard],
-    opening: Opening,
-    workers: int,
-) -> Iterator[Shard]:
-    """Yields shards as they are scored; each thread opens one instance, at its first shard."""
-    own = threading.local()
-
-    def work(shard: Shard) -> Shard:
-        if not hasattr(own, "scorer"):
-            own.scorer = open_scorer(manifest, opening)
-        score_shard(own.scorer, manifest_path, shard)
-        return shard
-
-    with ThreadPoolExecutor(workers, thread_name_prefix="scorer") as pool:
-        waiting: dict[Future[Shard], Shard] = {pool.submit(work, each): each for each in pending}
+    def _work(self, shard: str) -> None:
         try:
-            while waiting:
-                done, _ = wait(waiting, return_when=FIRST_COMPLETED)
-                for future in done:
-                    shard = waiting.pop(future)
-                    error = future.exception()
-                    if error is not None:
-                        raise ScoringError(
-                            f"{manifest.table} {manifest.partition}: {shard.name} with the "
-                            f"{shard.rows} rows from key {shard.first_key} to {shard.last_key} "
-                            f"could not be scored: {error}. What was scored is kept; run the "
-                            "partition again to go on"
-                        ) from error
-                    yield shard
-        finally:
-            for future in waiting:
-                future.cancel()
+            if not hasattr(self.own, "worker"):
+                self.own.worker = Worker(self.path, self.device, self.block_mb)
+                self.own.worker.open()
+                if self.size > 1:
+                    one_thread()  # Libraries may have been imported just now.
+            self.own.worker.score(shard)
+        except BaseException:
+            # Whatever state a failure left in the instance, the next shard gets a new one.
+            self.own.__dict__.clear()
+            raise
+
+
+class ProcessCrew:
+    """Processes of one thread each; one that dies is replaced, and its shard has failed once."""
+
+    def __init__(self, path: Path, device: str, block_mb: int, size: int) -> None:
+        self.device, self.size = device, size
+        self.order = json.dumps({"path": str(path), "device": device, "block_mb": block_mb})
+        self.members: dict[Connection, BaseProcess] = {}
+        self.under_way: dict[Connection, str] = {}
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        for line, member in self.members.items():
+            if line in self.under_way:
+                # Interrupted: a result that was not renamed yet is scored again next time.
+                member.terminate()
+            line.close()
+        for member in self.members.values():
+            member.join()
+
+    def hand_out(self, shard: str) -> None:
+        """Gives a shard to a free process, a new one where none is."""
+        free = [line for line in self.members if line not in self.under_way]
+        line = free[0] if free else self._hire()
+        self.under_way[line] = shard
+        try:
+            line.send(shard)
+        except OSError:
+            # It died while it was idle; `wait` finds its line closed.
+            return
+
+    def wait(self) -> list[Ended]:
+        """Waits until a shard has ended or its worker has died."""
+        ended = []
+        for line in wait_for(list(self.under_way)):
+            assert isinstance(line, Connection)
+            shard = self.under_way.pop(line)
+            try:
+                answer = str(line.recv())
+            except (EOFError, OSError):
+                member = self.members.pop(line)
+                member.join()
+                line.close()
+                answer = f"the worker died with exit code {member.exitcode}"
+            ended.append(Ended(shard, answer or None))
+        return ended
+
+    def _hire(self) -> Connection:
+        # Spawned: a forked child would inherit locks of threads that it does not have.
+        context = multiprocessing.get_context("spawn")
+        mine, theirs = context.Pipe()
+        member = context.Process(
+            target=_serve, args=(theirs, self.order), name="scorer", daemon=True
+        )
+        with _environment(_ONE_THREAD):
+            member.start()
+        theirs.close()
+        self.members[mine] = member
+        return mine
+
+
+def _serve(line: Connection, order: str) -> None:
+    """A worker process: shards by name come in, "" or what went wrong goes out."""
+    what = json.loads(order)
+    worker = None
+    while True:
+        try:
+            shard = str(line.recv())
+        except EOFError:  # The engine has ended, or was killed.
+            return
+        try:
+            if worker is None:
+                worker = Worker(Path(what["path"]), what["device"], int(what["block_mb"]))
+                worker.open()
+                one_thread()
+            worker.score(shard)
+            answer = ""
+        except Exception as error:
+            worker = None
+            answer = _problem(error) or ""
+        line.send(answer)
+
+
+def _problem(error: BaseException | None) -> str | None:
+    if error is not None and not isinstance(error, Exception):
+        raise error  # Interrupted, not failed.
+    return None if error is None else f"{type(error).__name__}: {error}"
 
 
 @contextmanager
-def _one_torch_thread_each(workers: int) -> Iterator[None]:
-    """Instances side by side take one torch thread each; two pools on two cores fight."""
-    import sys
+def _one_thread_each(size: int) -> Iterator[None]:
+    """Instances side by side take one thread of computation each; two pools on two cores fight.
+
+    BLAS has one thread even under a single instance: its sums, and so the results' last bits,
+    change with threads, and on the small systems of a scorer a second one only waits.
+    """
+    import threadpoolctl
 
     torch = sys.modules.get("torch")
-    if workers < 2 or torch is None:
-        yield
-        return
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
+    before = torch.get_num_threads() if torch is not None else len(os.sched_getaffinity(0))
+    with threadpoolctl.threadpool_limits(1, None if size > 1 else "blas"):
+        if torch is not None and size > 1:
+            torch.set_num_threads(1)
+        try:
+            yield
+        finally:
+            torch = sys.modules.get("torch")
+            if torch is not None and size > 1:
+                torch.set_num_threads(before)
+
+
+@contextmanager
+def _environment(variables: dict[str, str]) -> Iterator[None]:
+    before = {name: os.environ.get(name) for name in variables}
+    os.environ.update(variables)
     try:
         yield
     finally:
-        torch.set_num_threads(before)
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value

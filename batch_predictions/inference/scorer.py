@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, ClassVar, Protocol, Self
+from typing import Any, ClassVar, Literal, Protocol, Self
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -46,7 +46,10 @@ class Scorer(Protocol):
     """
 
     version: ClassVar[str]
-    """Changed by hand when the same model and rows give other results: kept ones are not used."""
+    """Changed by hand when the same model and rows give other results: kept ones are not used.
+
+    A scorer may also have `workers = "processes"`; see `workers_of`.
+    """
 
     @classmethod
     def open(cls, opening: Opening) -> Self:
@@ -56,6 +59,18 @@ class Scorer(Protocol):
     def score(self, rows: pa.RecordBatch) -> pa.RecordBatch:
         """Scores a batch of staged rows."""
         ...
+
+
+def workers_of(scorer: type[Scorer]) -> Literal["threads", "processes"]:
+    """How several instances work beside each other on one machine, as the scorer declares it.
+
+    A class attribute `workers = "processes"` says that its work is in Python itself, which one
+    thread at a time runs; without it, instances are threads.
+    """
+    kind = getattr(scorer, "workers", "threads")
+    if kind not in ("threads", "processes"):
+        raise ValueError(f"{name_of(scorer)}.workers is {kind!r}: threads or processes")
+    return "processes" if kind == "processes" else "threads"
 
 
 def name_of(scorer: type[Scorer]) -> str:

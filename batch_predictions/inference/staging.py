@@ -83,6 +83,7 @@ def stage(
     model_version: str,
     model_folder: Path | None,
     shard_rows: int,
+    shard_mb: int = 64,
 ) -> Path:
     """Writes the rows of a query as shards, in the order of the key.
 
@@ -105,7 +106,7 @@ def stage(
         ordered = f"select * from ({rows}) as rows_ order by {', '.join(key)}"
         with warehouse.stream(ordered, sql_parameters, shard_rows) as reader:
             last: tuple[Any, ...] | None = None
-            for number, shard in enumerate(_chunks(reader, shard_rows)):
+            for number, shard in enumerate(_chunks(reader, shard_rows, shard_mb * 2**20)):
                 last = _check_key(shard, key, last, table)
                 name = f"shard-{number:05d}.parquet"
                 digest = _write(shard, draft / name)
@@ -165,19 +166,29 @@ def _touched(folder: Path) -> float:
     return newest
 
 
-def _chunks(reader: pa.RecordBatchReader, rows: int) -> Iterator[pa.Table]:
-    """The reader's rows in tables of exactly `rows` rows, the last excepted."""
+def _chunks(reader: pa.RecordBatchReader, rows: int, size: int) -> Iterator[pa.Table]:
+    """The reader's rows in tables of `rows` rows, or fewer where these take more than `size` bytes.
+
+    Where wide rows (long histories) end a table depends on the rows alone.
+    """
     held: list[pa.RecordBatch] = []
-    count = 0
+    count = taken = 0
     for batch in reader:
         while batch.num_rows:
             part = batch.slice(0, rows - count)
+            while part.num_rows > 1 and taken + part.nbytes > size:
+                part = part.slice(0, part.num_rows // 2)
+            if held and taken + part.nbytes > size:
+                yield pa.Table.from_batches(held)
+                held, count, taken = [], 0, 0
+                continue
             held.append(part)
             count += part.num_rows
+            taken += part.nbytes
             batch = batch.slice(part.num_rows)
             if count == rows:
                 yield pa.Table.from_batches(held)
-                held, count = [], 0
+                held, count, taken = [], 0, 0
     if count:
         yield pa.Table.from_batches(held)
 

@@ -14,7 +14,7 @@ from batch_predictions.home import read_state
 from batch_predictions.inference.declaration import BatchPrediction
 from batch_predictions.inference.loading import Check
 from batch_predictions.inference.scorer import EXCLUDED, Opening
-from batch_predictions.inference.topk import top_k
+from batch_predictions.inference.topk import Index
 from batch_predictions.models.recommender.base import Recommender
 from batch_predictions.models.recommender.data import histories_to_csr
 from batch_predictions.reporting import axes
@@ -35,16 +35,21 @@ class RecommendationScorer:
     training is served too; the best items are found by exact top-k, and what falls short of k is
     filled with what is trending."""
 
-    version: ClassVar[str] = "1"
+    version: ClassVar[str] = "2"
+    # 7,407 users on two cores: one thread 16.1 s, two 9.4 s, two processes 23.7 s (their start).
+    workers: ClassVar[str] = "threads"
 
     def __init__(self, model: Recommender, opening: Opening) -> None:
         self.model = model
         self.k = int(opening.parameters["k"])
         self.exclude_seen = bool(opening.parameters["exclude_seen"])
-        self.device, self.block_mb = opening.device, opening.block_mb
         blocked = opening.side_table("unavailable")["item_id"].combine_chunks()
-        self.blocked = pc.is_in(model.items, value_set=blocked).to_numpy(zero_copy_only=False)
-        self.targets = model.targets()
+        self.index = Index(
+            model.targets(),
+            blocked=pc.is_in(model.items, value_set=blocked).to_numpy(zero_copy_only=False),
+            device=opening.device,
+            block_mb=opening.block_mb,
+        )
         self.trending: list[str] = opening.side_table("trending")["item_id"].to_pylist()
 
     @classmethod
@@ -57,14 +62,8 @@ class RecommendationScorer:
         """Lists of at most k items for users (user_id, item_ids, events)."""
         history = histories_to_csr(self.model.items, rows["item_ids"], rows["events"])
         known = np.diff(history.indptr) > 0
-        picks, scores = top_k(
-            self.model.queries(history),
-            self.targets,
-            self.k,
-            seen=history if self.exclude_seen else None,
-            blocked=self.blocked,
-            device=self.device,
-            block_mb=self.block_mb,
+        picks, scores = self.index.search(
+            self.model.queries(history), self.k, seen=history if self.exclude_seen else None
         )
         # A user of whom the model knows no item has a vector of zeros: its picks mean nothing.
         picks[~known] = -1

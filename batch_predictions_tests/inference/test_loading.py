@@ -11,8 +11,8 @@ import pyarrow.parquet as pq
 import pytest
 from engine_worlds import DAY, DOUBLES, Answering, Staging, rows_of
 
+from batch_predictions.inference.engine import score
 from batch_predictions.inference.loading import ACCOUNTED, Check, Judgement, judge, load
-from batch_predictions.inference.local import score
 from batch_predictions.inference.scorer import EXCLUDED, name_of
 from batch_predictions.inference.staging import Manifest, result_path
 from batch_predictions.settings import InferenceSettings

@@ -6,6 +6,7 @@ import importlib
 import os
 import threading
 from pathlib import Path
+from typing import BinaryIO
 
 import pyarrow as pa
 import pytest
@@ -13,8 +14,9 @@ from engine_worlds import Answering, Doubler, Staging, rows_of
 
 from batch_predictions.inference.declaration import BatchPrediction
 from batch_predictions.inference.device import choose_device, instances
-from batch_predictions.inference.local import ScoringError, open_scorer, score
-from batch_predictions.inference.scorer import EXCLUDED, Opening, name_of
+from batch_predictions.inference.engine import ScoringError, score
+from batch_predictions.inference.scorer import EXCLUDED, name_of
+from batch_predictions.inference.shards import scorer_class
 from batch_predictions.inference.staging import Manifest, result_path
 from batch_predictions.predictions.fallback import demographic_recommendations
 from batch_predictions.predictions.recommendations import recommendations
@@ -140,11 +142,11 @@ def test_a_result_that_cannot_be_written_leaves_no_draft(
 ) -> None:
     path = stage(3)
 
-    def full(table: pa.Table, where: Path, compression: str) -> None:
-        where.write_bytes(b"half")
+    def full(table: pa.Table, where: BinaryIO, compression: str) -> None:
+        where.write(b"half")
         raise OSError("disk full")
 
-    monkeypatch.setattr("batch_predictions.inference.local.pq.write_table", full)
+    monkeypatch.setattr("batch_predictions.inference.shards.pq.write_table", full)
     with pytest.raises(ScoringError, match="disk full"):
         score(path, ONE)
     assert names(path) == []
@@ -277,7 +279,7 @@ class Outer:
 @pytest.mark.parametrize("scorer", [Doubler, Answering, Outer.Inner])
 def test_a_worker_finds_a_scorer_by_its_name(stage: Staging, scorer: type[Doubler]) -> None:
     manifest = stage.manifest(2, scorer=name_of(scorer))
-    assert type(open_scorer(manifest, Opening())) is scorer
+    assert scorer_class(manifest) is scorer
 
 
 def test_the_same_rows_give_the_same_results_whatever_batch_they_come_in(stage: Staging) -> None:

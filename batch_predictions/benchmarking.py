@@ -1,0 +1,89 @@
+"""`batch-predictions benchmark …`: this project and its peers side by side in one run.
+
+The benchmarks lie in `benchmarks/` of the repository, beside the package: they need peers and data
+that running the platform does not. Results are one JSON object on the standard output, progress is
+on the standard error.
+"""
+
+from __future__ import annotations
+
+import importlib
+import json
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from batch_predictions.settings import SettingsError
+
+FOLDER = Path(__file__).parent.parent / "benchmarks"
+
+benchmark_app = typer.Typer(
+    help="Measure this machine: the engine beside its peers, interleaved, as ratios.",
+    no_args_is_help=True,
+)
+
+Json = Annotated[bool, typer.Option("--json", help="Print JSON on one line.")]
+Repeats = Annotated[int, typer.Option(min=1, help="Interleaved repeats; medians are shown.")]
+
+
+@benchmark_app.command("topk")
+def topk(
+    only: Annotated[str, typer.Option(help="Cases whose name contains this.")] = "",
+    repeats: Repeats = 5,
+    as_json: Json = False,
+) -> None:
+    """Exact top-k beside `implicit` and a bare matrix product: Gaussian and learned factors."""
+    show(benchmark("topk").measure(only, repeats), as_json)
+
+
+@benchmark_app.command("trees")
+def trees(repeats: Repeats = 5, as_json: Json = False) -> None:
+    """LightGBM's own predictor beside compiled trees."""
+    show(benchmark("trees").measure(repeats), as_json)
+
+
+@benchmark_app.command("engine")
+def engine(
+    seconds: Annotated[float, typer.Option(help="What the bare loop is to take.")] = 60.0,
+    repeats: Repeats = 5,
+    ray: Annotated[bool, typer.Option("--ray", help="The Ray engine, too.")] = False,
+    as_json: Json = False,
+) -> None:
+    """The engine beside a bare loop over the same batches; two workers; a run that is killed."""
+    show(benchmark("engine").measure(seconds, repeats, ray), as_json)
+
+
+@benchmark_app.command("memory")
+def memory(
+    users: Annotated[int, typer.Option(help="Users to score.")] = 1_000_000,
+    items: Annotated[int, typer.Option(help="Items of the catalogue.")] = 100_000,
+    folder: Annotated[
+        Path | None, typer.Option(help="Where the rows are made. [default: the system's own]")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Peak memory and pace of a million users streamed from Parquet to Parquet."""
+    show(benchmark("memory").measure(users, items, folder), as_json)
+
+
+def benchmark(name: str) -> Any:
+    """The module `benchmarks/<name>.py` of the checkout.
+
+    Raises:
+        SettingsError: the package is installed without the repository around it.
+    """
+    if not (FOLDER / f"{name}.py").exists():
+        raise SettingsError(
+            f"benchmarks are in the repository and not in the installed package: {FOLDER} has no "
+            f"{name}.py. Clone the repository and `pip install -e .`"
+        )
+    if str(FOLDER) not in sys.path:
+        sys.path.insert(0, str(FOLDER))
+    return importlib.import_module(name)
+
+
+def show(result: Any, as_json: bool) -> None:
+    """The result on the standard output."""
+    typer.echo(json.dumps(result) if as_json else json.dumps(result, indent=2))

@@ -1,0 +1,164 @@
+"""The batch engine: every shard through a scorer, by several instances, on this machine or others.
+
+Whoever works (threads, processes, Ray actors) is a crew: it takes shards by name and tells how
+they ended. What holds for all crews is here: a shard is handed out only when an instance is free,
+one that failed is tried again after the others, and one that failed three times fails the step.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from batch_predictions.inference.device import choose_device, instances
+from batch_predictions.inference.scorer import workers_of
+from batch_predictions.inference.shards import scorer_class
+from batch_predictions.inference.staging import Manifest, Shard, result_path
+from batch_predictions.settings import InferenceSettings
+
+ATTEMPTS = 3
+
+
+class ScoringError(RuntimeError):
+    """A shard could not be scored; the message names its rows. What was scored is kept."""
+
+
+@dataclass(frozen=True)
+class Scored:
+    """What the step did.
+
+    Attributes:
+        scored: rows scored now.
+        kept: rows whose result was kept from before.
+        seconds: wall time.
+        device: where the scorers ran.
+        instances: how many of them.
+        retried: shards that were handed out again after a failure.
+    """
+
+    scored: int
+    kept: int
+    seconds: float
+    device: str
+    instances: int
+    retried: int = 0
+
+
+@dataclass(frozen=True)
+class Ended:
+    """A shard that an instance is done with; `problem` says why it has no result."""
+
+    shard: str
+    problem: str | None = None
+
+
+class Crew(Protocol):
+    """Instances of one scorer at work."""
+
+    device: str
+
+    @property
+    def size(self) -> int:
+        """How many shards may be under way at once: one for each instance."""
+        ...
+
+    def hand_out(self, shard: str) -> None:
+        """Gives a shard to a free instance; called only while fewer than `size` are under way."""
+        ...
+
+    def wait(self) -> list[Ended]:
+        """Waits until at least one shard has ended."""
+        ...
+
+
+Progress = Callable[[int, int], None]
+"""Called with the rows done and the rows to score."""
+
+
+def score(
+    manifest_path: Path, settings: InferenceSettings, progress: Progress | None = None
+) -> Scored:
+    """Scores every shard that has no result yet, each result written whole or not at all.
+
+    Raises:
+        ScoringError: a shard failed three times. Results of other shards are kept.
+    """
+    manifest = Manifest.read(manifest_path)
+    pending = [s for s in manifest.shards if not result_path(manifest_path, s).exists()]
+    total = sum(shard.rows for shard in pending)
+    if not pending:
+        return Scored(0, manifest.rows, 0.0, "cpu", 0)
+    started = time.perf_counter()
+    result_path(manifest_path, pending[0]).parent.mkdir(exist_ok=True)
+    done = retried = 0
+    with _crew(manifest, manifest_path, len(pending), settings) as crew:
+        what = f"{manifest.table} {manifest.partition}"
+        for shard, problem in _attempts(crew, pending, what):
+            if problem is None:
+                done += shard.rows
+                if progress:
+                    progress(done, total)
+            else:
+                retried += 1
+        device, size = crew.device, crew.size
+    seconds = time.perf_counter() - started
+    return Scored(total, manifest.rows - total, seconds, device, size, retried)
+
+
+def _attempts(crew: Crew, pending: list[Shard], what: str) -> Iterator[tuple[Shard, str | None]]:
+    """Yields shards as they are scored, or failed and wait for another attempt."""
+    waiting = deque(pending)
+    under_way: dict[str, Shard] = {}
+    failures: dict[str, list[str]] = {}
+    lost: list[Shard] = []
+    while under_way or (waiting and not lost):
+        # No more than the instances hold: what waits takes no memory, whoever is slow.
+        while waiting and not lost and len(under_way) < crew.size:
+            shard = waiting.popleft()
+            under_way[shard.name] = shard
+            crew.hand_out(shard.name)
+        for ended in crew.wait():
+            shard = under_way.pop(ended.shard)
+            if ended.problem is None:
+                yield shard, None
+                continue
+            failures.setdefault(shard.name, []).append(ended.problem)
+            if len(failures[shard.name]) == ATTEMPTS:
+                lost.append(shard)
+            else:
+                # Last in the queue: a shard that always fails keeps no other from its result.
+                waiting.append(shard)
+                yield shard, ended.problem
+    if lost:
+        raise ScoringError(
+            f"{what}: "
+            + "; ".join(
+                f"{each.name} with the {each.rows} rows from key {each.first_key} to "
+                f"{each.last_key} could not be scored in {ATTEMPTS} attempts: "
+                + " / ".join(dict.fromkeys(failures[each.name]))
+                for each in lost
+            )
+            + ". What was scored is kept; run the partition again to go on"
+        )
+
+
+def _crew(
+    manifest: Manifest, path: Path, shards: int, settings: InferenceSettings
+) -> AbstractContextManager[Crew]:
+    if settings.engine == "ray":
+        from batch_predictions.inference.ray import RayCrew
+
+        return RayCrew.of(path, shards, settings)
+    from batch_predictions.inference.local import ProcessCrew, ThreadCrew
+
+    device = choose_device(settings.device)
+    size = min(instances(settings.workers, device), shards)
+    # One instance needs no process of its own, which would import everything once more.
+    kind = workers_of(scorer_class(manifest)) if size > 1 else "threads"
+    crew = ProcessCrew if kind == "processes" else ThreadCrew
+    return crew(path, device, settings.block_mb, size)

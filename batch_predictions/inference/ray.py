@@ -1,0 +1,247 @@
+"""The Ray crew: actors on a cluster that pull shards by name and use the shared home themselves.
+
+No rows pass through Ray: an actor is sent a name and sends back an empty string, or what went
+wrong. So an actor or a node that dies costs the shards that it held and nothing else.
+
+Facts of Ray 2.60, each met here: an actor asks for 0 CPUs once it lives unless told otherwise, so
+`num_cpus` is always given; asking for more than the cluster has waits for ever without a word,
+hence `ray_patience_seconds`; a cluster started in another shell is entered only with the same
+RAY_AUTH_MODE and token; usage statistics are on unless RAY_USAGE_STATS_ENABLED is 0.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from batch_predictions.inference.engine import Ended, ScoringError
+from batch_predictions.settings import PREFIX, InferenceSettings, home_folder
+
+_LOOK_SECONDS = 2.0
+
+
+class RayError(ScoringError):
+    """Ray is not there, or the cluster has no room; the message says what is missing."""
+
+
+class RayCrew:
+    """Actors, one for each instance; one that dies is replaced."""
+
+    device = "ray"
+
+    def __init__(self, path: Path, settings: InferenceSettings, size: int, owned: bool) -> None:
+        self.path, self.settings, self.size, self.owned = path, settings, size, owned
+        self.free: list[Any] = []
+        self.under_way: dict[Any, tuple[Any, str]] = {}
+        # Actors with the answer to a call that they give as soon as they live.
+        self.actors: dict[Any, Any] = {}
+        self.heard = time.monotonic()
+
+    @classmethod
+    def of(cls, path: Path, shards: int, settings: InferenceSettings) -> RayCrew:
+        """Enters the cluster, or starts a Ray of its own on this machine.
+
+        Raises:
+            RayError: there is no Ray here, or no node can hold one instance.
+        """
+        # Before the import: Ray reads it then.
+        os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+        try:
+            import ray
+        except ImportError:
+            raise RayError(
+                "inference.engine is ray and Ray is not installed: "
+                "pip install 'batch-predictions[ray]', or set inference.engine to local"
+            ) from None
+        owned = not ray.is_initialized()
+        if owned:
+            quiet = {"log_to_driver": False, "configure_logging": False}
+            if settings.ray_address is None:
+                quiet["include_dashboard"] = False
+            try:
+                ray.init(address=settings.ray_address, **quiet)
+            except (ConnectionError, RuntimeError, ValueError) as error:
+                raise RayError(
+                    f"the Ray cluster at {settings.ray_address} cannot be entered: {error}. A "
+                    "cluster with token authentication wants the same RAY_AUTH_MODE and token here"
+                ) from error
+        try:
+            fits = _places(settings)
+        except RayError:
+            if owned:
+                ray.shutdown()
+            raise
+        return cls(path, settings, min(settings.workers or fits, shards), owned)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        import ray
+
+        for actor in self.actors:
+            ray.kill(actor)
+        if self.owned:
+            ray.shutdown()
+
+    def hand_out(self, shard: str) -> None:
+        """Gives a shard to a free actor, a new one where none is."""
+        actor = self.free.pop() if self.free else self._hire()
+        self.under_way[actor.score.remote(shard)] = (actor, shard)
+
+    def wait(self) -> list[Ended]:
+        """Waits until a shard has ended or its actor has died.
+
+        Raises:
+            RayError: nothing could begin for `inference.ray_patience_seconds`.
+        """
+        import ray
+
+        while True:
+            ready, _ = ray.wait(list(self.under_way), num_returns=1, timeout=_LOOK_SECONDS)
+            if ready:
+                break
+            self._move_on()
+        return [self._ended(each) for each in ready]
+
+    def _ended(self, reference: Any) -> Ended:
+        import ray
+
+        actor, shard = self.under_way.pop(reference)
+        self.heard = time.monotonic()
+        try:
+            problem = str(ray.get(reference))
+        except ray.exceptions.RayError as error:
+            del self.actors[actor]
+            cause = str(error).strip().splitlines()[0]
+            return Ended(shard, f"the actor or its node died ({type(error).__name__}: {cause})")
+        self.free.append(actor)
+        return Ended(shard, problem or None)
+
+    def _hire(self) -> Any:
+        import ray
+
+        actor = (
+            ray.remote(_Actor)
+            .options(
+                num_cpus=self.settings.ray_num_cpus,
+                num_gpus=self.settings.ray_num_gpus,
+                # One lost node takes as few instances with it as can be.
+                scheduling_strategy="SPREAD",
+            )
+            .remote(str(self.path), self.settings.device, self.settings.block_mb, _variables())
+        )
+        self.actors[actor] = actor.lives.remote()
+        return actor
+
+    def _move_on(self) -> None:
+        """Takes shards from actors that found no place yet to free ones.
+
+        Raises:
+            RayError: no actor at all found a place for `inference.ray_patience_seconds`.
+        """
+        import ray
+
+        placed = [actor for actor in self.actors if self._lives(actor)]
+        for reference, (actor, shard) in list(self.under_way.items()):
+            if self.free and actor not in placed:
+                del self.under_way[reference], self.actors[actor]
+                ray.kill(actor)
+                self.hand_out(shard)
+        if placed:
+            self.heard = time.monotonic()
+        if time.monotonic() - self.heard > self.settings.ray_patience_seconds:
+            raise RayError(
+                "no instance found a place in the Ray cluster within "
+                f"{self.settings.ray_patience_seconds:.0f} s: one asks for "
+                f"{_wish(self.settings)}; of {_resources(ray.cluster_resources())} there are "
+                f"{_resources(ray.available_resources())} free. Free some, lower "
+                "inference.ray_num_cpus or ray_num_gpus, or raise inference.ray_patience_seconds"
+            )
+
+    def _lives(self, actor: Any) -> bool:
+        import ray
+
+        ready, _ = ray.wait([self.actors[actor]], timeout=0)
+        return bool(ready)
+
+
+class _Actor:
+    """One instance of the scorer, somewhere in the cluster."""
+
+    def __init__(self, path: str, device: str, block_mb: int, variables: dict[str, str]) -> None:
+        os.environ.update(variables)
+        self.what = Path(path), device, block_mb
+        self.worker: Any = None
+
+    def lives(self) -> bool:
+        """Answers as soon as the actor has its place."""
+        return True
+
+    def score(self, shard: str) -> str:
+        """Scores a shard from and to the shared folder; empty, or what went wrong."""
+        from batch_predictions.inference.device import choose_device
+        from batch_predictions.inference.shards import Worker, one_thread
+
+        path, device, block_mb = self.what
+        try:
+            if self.worker is None:
+                if not path.exists():
+                    return f"{path} is not there: the home must be a folder that all nodes share"
+                self.worker = Worker(path, choose_device(device), block_mb)
+                self.worker.open()
+                one_thread()
+            self.worker.score(shard)
+        except Exception as error:
+            self.worker = None
+            return f"{type(error).__name__}: {error}"
+        return ""
+
+
+def _variables() -> dict[str, str]:
+    """The settings of this process for actors, whose nodes have an environment of their own."""
+    chosen = {name: value for name, value in os.environ.items() if name.startswith(PREFIX)}
+    return {**chosen, f"{PREFIX}HOME": str(home_folder())}
+
+
+def _places(settings: InferenceSettings) -> int:
+    """Instances that the cluster's nodes can hold at once.
+
+    Raises:
+        RayError: not even one.
+    """
+    import ray
+
+    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    count = 0
+    for node in nodes:
+        room = [
+            node.get(name, 0.0) // each
+            for name, each in (("CPU", settings.ray_num_cpus), ("GPU", settings.ray_num_gpus))
+            if each
+        ]
+        count += int(min(room, default=1))
+    if not count:
+        have = "; ".join(_resources(node) for node in nodes)
+        raise RayError(
+            f"no node of the Ray cluster can hold one instance, which asks for {_wish(settings)}; "
+            f"the {len(nodes)} nodes have {have}. Lower inference.ray_num_cpus or ray_num_gpus, "
+            "or add a node"
+        )
+    return count
+
+
+def _wish(settings: InferenceSettings) -> str:
+    return f"{settings.ray_num_cpus:g} CPU and {settings.ray_num_gpus:g} GPU"
+
+
+def _resources(resources: dict[str, float]) -> str:
+    return f"{resources.get('CPU', 0):g} CPU and {resources.get('GPU', 0):g} GPU"

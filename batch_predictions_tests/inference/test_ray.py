@@ -1,0 +1,117 @@
+"""The Ray crew on three nodes of one machine: the same rows whatever dies, no silent waiting."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from crew_worlds import results, scored_shards, staged
+
+import batch_predictions
+from batch_predictions.inference.engine import score
+from batch_predictions.inference.ray import RayError
+from batch_predictions.settings import InferenceSettings
+from batch_predictions.warehouse import Warehouse
+
+ROOT = Path(batch_predictions.__file__).parent.parent
+ray = pytest.importorskip("ray", reason="Ray is not installed: pip install -e '.[ray]'")
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[Any]:
+    """Three nodes of one CPU each, which find the tests' scorers."""
+    from ray.cluster_utils import Cluster
+
+    before = {name: os.environ.get(name) for name in ("PYTHONPATH", "RAY_AUTH_MODE")}
+    os.environ["PYTHONPATH"] = os.pathsep.join([str(ROOT), str(Path(__file__).parent)])
+    os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
+    os.environ["RAY_AUTH_MODE"] = "disabled"
+    small = {"num_cpus": 1, "object_store_memory": 80 * 2**20, "include_dashboard": False}
+    made = Cluster(initialize_head=True, head_node_args=small)
+    for _ in range(2):
+        made.add_node(num_cpus=1, object_store_memory=80 * 2**20)
+    ray.init(address=made.address, log_to_driver=False, configure_logging=False)
+    made.wait_for_nodes()
+    yield made
+    ray.shutdown()
+    made.shutdown()
+    for name, value in before.items():
+        if value is None:
+            os.environ.pop(name, None)
+        else:
+            os.environ[name] = value
+
+
+def inference(**more: Any) -> InferenceSettings:
+    return InferenceSettings(engine="ray", device="cpu", **more)
+
+
+def twice(rows: int) -> list[int]:
+    return [2 * row for row in range(rows)]
+
+
+def test_the_rows_are_those_of_the_local_engine(cluster: Any, warehouse: Warehouse):
+    path = staged(warehouse)
+    done = score(path, inference())
+    assert (done.scored, done.instances, done.device) == (40, 3, "ray")
+    assert results(path)["twice"].to_pylist() == twice(40)
+    assert score(path, inference()).scored == 0
+
+
+def test_an_actor_that_is_killed_costs_its_shard_once(
+    cluster: Any, warehouse: Warehouse, tmp_path: Path
+):
+    (marks := tmp_path / "marks").mkdir()
+    path = staged(warehouse, die_at=10, die_times=1, marks=str(marks))
+    done = score(path, inference(workers=2))
+    assert done.retried == 1
+    assert results(path)["twice"].to_pylist() == twice(40)
+
+
+def test_more_instances_than_places_still_score_everything(cluster: Any, warehouse: Warehouse):
+    path = staged(warehouse)
+    score(path, inference(workers=5))
+    assert results(path)["twice"].to_pylist() == twice(40)
+
+
+def test_a_cluster_without_room_says_what_is_missing(cluster: Any, warehouse: Warehouse):
+    path = staged(warehouse)
+    with pytest.raises(RayError, match="asks for 2 CPU and 0 GPU; the 3 nodes have 1 CPU"):
+        score(path, inference(ray_num_cpus=2))
+    with pytest.raises(RayError, match="1 CPU and 1 GPU"):
+        score(path, inference(ray_num_gpus=1))
+
+    @ray.remote(num_cpus=1)
+    class Squatter:
+        def here(self) -> bool:
+            return True
+
+    squatters = [Squatter.remote() for _ in range(3)]
+    ray.get([each.here.remote() for each in squatters])
+    with pytest.raises(RayError, match=r"no instance found a place.*there are 0 CPU"):
+        score(path, inference(workers=1, ray_patience_seconds=3))
+    for each in squatters:
+        ray.kill(each)
+
+
+def test_a_node_that_is_killed_half_way_costs_the_shards_it_held(
+    cluster: Any, warehouse: Warehouse
+):
+    """Last in the file: the cluster is a node short afterwards."""
+    path = staged(warehouse, rows=100, seconds=0.2)
+    node = max(cluster.worker_nodes, key=lambda each: each.unique_id)
+    killed = []
+
+    def kill(done: int, total: int) -> None:
+        if done * 2 >= total and not killed:
+            killed.append(scored_shards(path))
+            raylet = node.all_processes["raylet"][0].process
+            os.kill(raylet.pid, signal.SIGKILL)
+
+    done = score(path, inference(), kill)
+    assert killed and done.retried <= 1
+    assert results(path)["twice"].to_pylist() == twice(100)
