@@ -27,10 +27,14 @@ app = typer.Typer(
 )
 lookup_app = typer.Typer(help="Look predictions up in the current release.", no_args_is_help=True)
 releases_app = typer.Typer(help="Releases: what applications see.", no_args_is_help=True)
+benchmark_app = typer.Typer(
+    help="Measure models and parts of the platform.", no_args_is_help=True
+)
 models_app = typer.Typer(help="Trained models and their figures.", no_args_is_help=True)
 app.add_typer(lookup_app, name="lookup")
 app.add_typer(releases_app, name="releases")
 app.add_typer(models_app, name="models")
+app.add_typer(benchmark_app, name="benchmark")
 
 Home = Annotated[
     Path | None,
@@ -296,6 +300,46 @@ def models_rollback(
     now = dt.datetime.now(dt.UTC).replace(tzinfo=None)
     log_decision(Warehouse.of(settings), decision, now)
     typer.echo(f"{model}: {decision.version} serves from {decision.effective_from} on")
+
+
+@benchmark_app.command("sentiment")
+def benchmark_sentiment(
+    context: typer.Context,
+    file: Annotated[Path, typer.Argument(help="Parquet, CSV or TSV: text, and rating or label.")],
+    test: Annotated[Path | None, typer.Option(help="Judge on this file instead of folds.")] = None,
+    folds: Annotated[int, typer.Option(help="Folds of the file.", min=2)] = 5,
+    group: Annotated[
+        str | None, typer.Option(help="Column whose values no fold parts, such as the product.")
+    ] = None,
+    models: Annotated[
+        str | None, typer.Option(help="Names, with commas. [default: sentiment.candidates]")
+    ] = None,
+    home: Home = None,
+    as_json: Json = False,
+) -> None:
+    """Fit every sentiment model and print accuracy, macro-F1, F1 by class and reviews a second."""
+    from batch_predictions.sentiment_benchmark import benchmark
+
+    settings = _settings(home, context).sentiment
+    names = models.split(",") if models else ["tfidf_lr", *settings.candidates]
+    report = benchmark(
+        file,
+        settings,
+        test=test,
+        folds_=folds,
+        group=group,
+        models=list(dict.fromkeys(names)),
+        progress=lambda text: typer.echo(text, err=True),
+    )
+    if as_json:
+        typer.echo(json.dumps(report))
+        return
+    rows = [
+        {"model": name, **{k: v for k, v in each.items() if k != "f1"}}
+        | {f"f1 {label}": value for label, value in each["f1"].items()}
+        for name, each in report["models"].items()
+    ]
+    _table(rows)
 
 
 def _date(value: dt.datetime | None) -> dt.date | None:

@@ -15,7 +15,7 @@ import batch_predictions
 PACKAGE = Path(batch_predictions.__file__).parent
 STAGES = ["sources", "features", "models", "inference", "predictions", "serving", "automation"]
 GROUND = {"settings", "home", "partitions", "tables", "warehouse", "model_store", "reporting"}
-TOP = {"definitions", "cli", "benchmarking"}
+TOP = {"definitions", "cli", "benchmarking", "sentiment_benchmark"}
 HEAVY = {
     "torch",
     "lightgbm",
@@ -29,6 +29,7 @@ HEAVY = {
     "numba",
     "optuna",
     "faiss",
+    "transformers",
 }
 MODULES = sorted(PACKAGE.rglob("*.py"))
 
