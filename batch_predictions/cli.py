@@ -200,6 +200,22 @@ def lookup_recommendations(
     _table(answer["items"])
 
 
+@lookup_app.command("sentiment")
+def lookup_sentiment(
+    context: typer.Context,
+    item_id: Annotated[str, typer.Argument(help="Which item.")],
+    home: Home = None,
+    as_json: Json = False,
+) -> None:
+    """What an item's customers felt in the newest week, and the words that say why."""
+    from batch_predictions.serving.lookup import Lookup
+    from batch_predictions.serving.sentiment import as_lines, item_sentiment
+
+    with Lookup(_settings(home, context)) as lookup:
+        answer = item_sentiment(lookup, item_id)
+    typer.echo(json.dumps(answer, default=str) if as_json else "\n".join(as_lines(answer)))
+
+
 @releases_app.command("list")
 def releases_list(context: typer.Context, home: Home = None, as_json: Json = False) -> None:
     """Releases that are kept, newest first; * is what applications see."""

@@ -9,19 +9,32 @@ import numpy.typing as npt
 
 from batch_predictions.models.sentiment.documents import PADDING
 
-WINDOW, BATCH = 8192, 64
-"""Texts that are sorted together, and texts of one batch."""
+WINDOW, BATCH, SLACK = 8192, 64, 0.04
+"""Texts that are sorted together, texts of one batch, and how much longer its longest may be."""
 
 
 def by_length(
-    ids: Sequence[Sequence[int]], window: int = WINDOW, batch: int = BATCH
+    ids: Sequence[Sequence[int]],
+    window: int = WINDOW,
+    batch: int = BATCH,
+    slack: float = SLACK,
 ) -> Iterator[npt.NDArray[np.int64]]:
-    """Places of the texts of every batch: within a window, from short to long."""
+    """Places of the texts of every batch: within a window, from short to long.
+
+    Args:
+        slack: a batch ends before a text that is longer than its shortest by more than this share,
+            so that short texts come in groups of one exact length.
+    """
     lengths = np.fromiter(map(len, ids), np.int64, len(ids))
     for start in range(0, len(ids), window):
         order = start + np.argsort(lengths[start : start + window], kind="stable")
-        for at in range(0, len(order), batch):
-            yield order[at : at + batch]
+        ordered = lengths[order]
+        at = 0
+        while at < len(order):
+            fits = int(np.searchsorted(ordered, ordered[at] * (1 + slack), side="right"))
+            end = min(at + batch, fits)
+            yield order[at:end]
+            at = end
 
 
 def padded(

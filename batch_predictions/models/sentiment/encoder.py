@@ -74,7 +74,7 @@ class EncoderPart:
             for start in range(0, len(ids), 1600):
                 some = shuffled[start : start + 1600]
                 chosen = [ids[n] for n in some.tolist()]
-                batches += [some[at] for at in by_length(chosen, len(chosen), 32)]
+                batches += [some[at] for at in by_length(chosen, len(chosen), 32, np.inf)]
             for n in random.permutation(len(batches)).tolist():
                 loss = cross_entropy(self._logits(ids, batches[n]), truth[batches[n]])
                 optimiser.zero_grad()

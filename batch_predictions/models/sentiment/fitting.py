@@ -32,7 +32,7 @@ class Fitter:
         self._parts: dict[str, tuple[Part, Part]] = {}
         random = np.random.default_rng(training.seed)
         shuffled = random.permutation(len(reviews))
-        size = max(training.classes, int(len(reviews) * HELD_SHARE))
+        size = max(training.classes, int(len(reviews) * training.option("held_share", HELD_SHARE)))
         self.held = self._pair(np.sort(shuffled[:size]))
         self.rest = self._pair(np.sort(shuffled[size:]))
 

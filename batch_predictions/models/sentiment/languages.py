@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 
 _FREQUENT = {
-    "en": "the and is it this was for with that not you have are but they very great good my of "
+    "en": "a i the and is it this was for with that not you have are but they very great good my of "
     "to love so just would all as on in from when has had be what we like too than me no these",
     "de": "der die das und ist nicht ich es ein eine mit für auf sehr aber auch den war zu von "
     "dem sich gut habe wie noch nur nach bei haben hat schlecht leider",
@@ -59,7 +59,7 @@ def detect(tokens: Sequence[str]) -> str | None:
     seen = set(tokens)
     hits = sorted(((len(seen & words), name) for name, words in _WORDS.items()), reverse=True)
     (first, language), (second, _) = hits[0], hits[1]
-    return language if first >= 2 and first >= 2 * second else None
+    return language if first >= 2 and first > 2 * second else None
 
 
 def base(language: str | None) -> str | None:

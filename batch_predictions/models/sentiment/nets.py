@@ -106,7 +106,7 @@ class NetPart:
             for start in range(0, len(ids), 50 * batch):
                 some = shuffled[start : start + 50 * batch]
                 chosen = [ids[n] for n in some.tolist()]
-                batches += [some[at] for at in by_length(chosen, len(chosen), batch)]
+                batches += [some[at] for at in by_length(chosen, len(chosen), batch, np.inf)]
             for n in random.permutation(len(batches)).tolist():
                 filled, lengths = padded(ids, batches[n])
                 logits = self.module(torch.from_numpy(filled), torch.from_numpy(lengths))
