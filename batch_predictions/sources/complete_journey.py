@@ -13,13 +13,11 @@ from __future__ import annotations
 import datetime as dt
 import importlib.metadata
 import importlib.util
-import uuid
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import ClassVar
 
 import duckdb
-import pyarrow as pa
 
 from batch_predictions.home import State
 from batch_predictions.settings import SourceSettings
@@ -244,38 +242,15 @@ class CompleteJourneySource(Source):
     ) -> str:
         """A temporary table of simulated reviews over the days' purchases."""
         within = "" if days is None else f"and date in ({day_list(days or ['0001-01-01'])})"
-        purchases = db.execute(
+        purchases = db.sql(
             f"select date, event_id, p.user_id, p.item_id, department, occurred_at, row_number "
             f"from ({self._interactions(days)}) p "
             f"join {self._file('products')} i on i.product_id = p.item_id "
             f"where {simulated_reviews.is_reviewed('event_id')} {within} "
             f"and department not in ({', '.join(map(literal, self.exclude_items['category']))}) "
             f"order by date, event_id {'' if limit is None else f'limit {int(limit)}'}"
-        ).fetch_arrow_table()
-        made = simulated_reviews.reviews(
-            list(
-                zip(
-                    purchases["event_id"].to_pylist(),
-                    map(str, purchases["item_id"].to_pylist()),
-                    purchases["department"].to_pylist(),
-                    purchases["date"].to_pylist(),
-                    strict=True,
-                )
-            ),
-            FIRST_DAY + self._shift,
-        )
-        purchases = purchases.append_column("rating", pa.array([each for each, _ in made]))
-        purchases = purchases.append_column("text", pa.array([text for _, text in made]))
-        name = f"simulated_{uuid.uuid4().hex}"
-        db.register(f"{name}_rows", purchases)
-        db.execute(
-            f"create temp table {name} as select date, 'review-' || event_id as review_id, "
-            "user_id, item_id, rating::DOUBLE as rating, text, occurred_at as written_at, "
-            "'en' as language, 'simulated' as source, row_number, "
-            f"struct_pack(event_id, rating, text) as row from {name}_rows"
-        )
-        db.unregister(f"{name}_rows")
-        return f"temp.{name}"
+        ).to_arrow_table()
+        return simulated_reviews.table(db, purchases, FIRST_DAY + self._shift)
 
     def _users(self, days: Sequence[str] | None) -> str:
         facts = "income home_ownership marital_status household_size household_comp kids_count"

@@ -12,7 +12,10 @@ from __future__ import annotations
 import datetime as dt
 import hashlib
 import random
-from collections.abc import Sequence
+import uuid
+
+import duckdb
+import pyarrow as pa
 
 ONE_IN = 60
 SEED = "reviews-1"
@@ -96,11 +99,29 @@ def review(
     return rating, _typed(draw, text)
 
 
-def reviews(
-    purchases: Sequence[tuple[str, str, str | None, dt.date]], first_day: dt.date
-) -> list[tuple[int, str]]:
-    """Ratings and texts of purchases (id, item, department, day)."""
-    return [review(*each, first_day) for each in purchases]
+def table(db: duckdb.DuckDBPyConnection, purchases: pa.Table, first_day: dt.date) -> str:
+    """A temporary table of the reviews of purchases, as an adapter's relation; its name.
+
+    `purchases` has date, event_id, user_id, item_id, department, occurred_at, row_number.
+    """
+    names = ("event_id", "item_id", "department", "date")
+    columns = (purchases[name].to_pylist() for name in names)
+    made = [
+        review(purchase, str(item), kind, day, first_day)
+        for purchase, item, kind, day in zip(*columns, strict=True)
+    ]
+    purchases = purchases.append_column("rating", pa.array([r for r, _ in made], pa.float64()))
+    purchases = purchases.append_column("text", pa.array([text for _, text in made], pa.string()))
+    name = f"simulated_{uuid.uuid4().hex}"
+    db.register(f"{name}_rows", purchases)
+    db.execute(
+        f"create temp table {name} as select date, 'review-' || event_id as review_id, user_id, "
+        "item_id, rating, text, occurred_at as written_at, 'en' as language, "
+        "'simulated' as source, row_number, struct_pack(event_id, rating, text) as row "
+        f"from {name}_rows"
+    )
+    db.unregister(f"{name}_rows")
+    return f"temp.{name}"
 
 
 def _feeling(draw: random.Random, item: str, aspect: str, week: int, aspects: list[str]) -> int:
