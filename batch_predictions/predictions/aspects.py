@@ -27,7 +27,9 @@ class AspectScorer:
     def __init__(self, opening: Opening) -> None:
         self.most = int(opening.parameters["aspects"])
         self.least = int(opening.parameters["aspect_reviews"])
-        self.usual = background(opening.side_table("texts")["text"].to_pylist())
+        said = opening.side_table("texts")
+        columns = (said[name].to_pylist() for name in ("text", "p_positive", "p_negative"))
+        self.usual = background(zip(*columns, strict=True))
 
     @classmethod
     def open(cls, opening: Opening) -> Self:
@@ -83,20 +85,24 @@ def parameters(settings: Settings) -> Mapping[str, Any]:
 
 _TEXTS = """select review_id, any_value(text order by date desc) as text from raw.reviews
     where date >= $week and date <= $week + 6 group by review_id"""
+_SCORED = f"""select scored.item_id, scored.review_id, texts.text, scored.p_positive,
+    scored.p_negative, scored.simulated
+    from predictions.review_sentiments as scored
+    join ({_TEXTS}) as texts on texts.review_id = scored.review_id
+    where scored.week = $week"""
 aspects = BatchPrediction(
     table=ASPECTS,
     key=("item_id",),
     rows=f"""
-        select scored.item_id, list(struct_pack(text := texts.text,
-            p_positive := scored.p_positive, p_negative := scored.p_negative,
-            simulated := scored.simulated) order by scored.review_id) as reviews
-        from predictions.review_sentiments as scored
-        join ({_TEXTS}) as texts on texts.review_id = scored.review_id
-        where scored.week = $week
-        group by scored.item_id having count(*) >= $aspect_reviews::INTEGER
+        select item_id, list(struct_pack(text, p_positive, p_negative, simulated)
+            order by review_id) as reviews
+        from ({_SCORED}) group by item_id having count(*) >= $aspect_reviews::INTEGER
     """,
     # A sample by id is enough to say how often a term is said.
-    side={"texts": f"select text from ({_TEXTS}) order by review_id limit 20000"},
+    side={
+        "texts": f"""select text, p_positive, p_negative from ({_SCORED})
+            order by review_id limit 20000"""
+    },
     scorer=AspectScorer,
     parameters=parameters,
     plot=plots.terms,

@@ -1,9 +1,9 @@
 """Why a product is liked or not: the words by which pleased and displeased reviews differ.
 
 Log-odds of a term in pleased against displeased reviews with an informative prior (Monroe, Colaresi
-and Quinn 2008): the prior is how often all products' reviews say the term, so that a word counts
-for a product by what its reviews do with it, and few reviews say little. Reviews count with their
-probabilities, not with hard labels.
+and Quinn 2008). The prior is how often pleased and displeased reviews of all products say the term:
+what a word means is known from all of them, and that it is said of this product, from its own
+reviews. Reviews count with their probabilities, not with hard labels.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from batch_predictions.models.sentiment.documents import tokenise
 
 PRIOR_REVIEWS = 10.0
 LEAST_Z = 1.0
+LEAST_SHARE = 0.02
 _STOP = frozenset(
     "a about after all also an and any are as at be been before but by can could did do does for "
     "from get got had has have he her here him his how i i'm i've if in into is it it's its just "
@@ -48,19 +49,22 @@ def terms_of(text: str) -> set[str]:
     return found
 
 
-def background(texts: Iterable[str]) -> dict[str, float]:
-    """Share of reviews that say each term."""
-    counts: Counter[str] = Counter()
-    number = 0
-    for text in texts:
-        counts.update(terms_of(text))
-        number += 1
-    return {term: n / number for term, n in counts.items()}
+def background(reviews: Iterable[tuple[str, float, float]]) -> dict[str, tuple[float, float]]:
+    """Share of pleased and of displeased reviews that say each term, of (text, up, down)."""
+    up: dict[str, float] = defaultdict(float)
+    down: dict[str, float] = defaultdict(float)
+    ups = downs = 0.0
+    for text, pleased, displeased in reviews:
+        ups, downs = ups + pleased, downs + displeased
+        for term in terms_of(text):
+            up[term] += pleased
+            down[term] += displeased
+    return {term: (up[term] / max(ups, 1.0), down[term] / max(downs, 1.0)) for term in up}
 
 
 def aspects(
     reviews: Sequence[tuple[str, float, float]],
-    usual: Mapping[str, float],
+    usual: Mapping[str, tuple[float, float]],
     *,
     most: int,
     least_reviews: int,
@@ -69,7 +73,7 @@ def aspects(
 
     Args:
         reviews: text, probability of pleased, probability of displeased.
-        usual: share of all reviews that say a term.
+        usual: shares of pleased and displeased reviews of all products that say a term.
         most: terms in each direction.
         least_reviews: reviews that a term stands in, at least.
     """
@@ -84,11 +88,11 @@ def aspects(
     ups, downs = (math.fsum(each[n] for each in reviews) for n in (1, 2))
     found = []
     for term, n in count.items():
-        # A term in every review tells none apart.
         if n < least_reviews:
             continue
-        prior = PRIOR_REVIEWS * min(max(usual.get(term, 0.0), 0.01), 0.9)
-        up, down = pleased[term] + prior, displeased[term] + prior
+        shares = (min(max(share, LEAST_SHARE), 0.9) for share in usual.get(term, (0.0, 0.0)))
+        prior_up, prior_down = (PRIOR_REVIEWS * share for share in shares)
+        up, down = pleased[term] + prior_up, displeased[term] + prior_down
         odds = math.log(up / max(ups + PRIOR_REVIEWS - up, 0.1))
         odds -= math.log(down / max(downs + PRIOR_REVIEWS - down, 0.1))
         z = odds / math.sqrt(1 / up + 1 / down)
