@@ -27,9 +27,7 @@ app = typer.Typer(
 )
 lookup_app = typer.Typer(help="Look predictions up in the current release.", no_args_is_help=True)
 releases_app = typer.Typer(help="Releases: what applications see.", no_args_is_help=True)
-benchmark_app = typer.Typer(
-    help="Measure models and parts of the platform.", no_args_is_help=True
-)
+benchmark_app = typer.Typer(help="Measure models and parts of the platform.", no_args_is_help=True)
 models_app = typer.Typer(help="Trained models and their figures.", no_args_is_help=True)
 app.add_typer(lookup_app, name="lookup")
 app.add_typer(releases_app, name="releases")

@@ -104,7 +104,9 @@ def _number(value: Any) -> float | None:
         return None
 
 
-def _pick(names: Sequence[str], wanted: Sequence[str], path: Path, needed: str | None) -> str | None:
+def _pick(
+    names: Sequence[str], wanted: Sequence[str], path: Path, needed: str | None
+) -> str | None:
     folded = {name.strip().lower().replace(" ", "_"): name for name in names}
     for each in wanted:
         if each in folded:
@@ -179,9 +181,7 @@ def benchmark(
             "macro_f1": round(f1.mean, 4),
             "lower": round(f1.lower, 4),
             "upper": round(f1.upper, 4),
-            "f1": {
-                each: round(found[f"f1_{n}"].mean, 4) for n, each in enumerate(here.classes)
-            },
+            "f1": {each: round(found[f"f1_{n}"].mean, 4) for n, each in enumerate(here.classes)},
             "reviews_per_second": round(len(labels) / max(seconds[name], 1e-9)),
         }
     return {

@@ -17,7 +17,8 @@ _WORDS = {
     3: ("ok", "average", "nothing special"),
     5: ("great", "lovely", "perfect", "works well", "so tasty"),
 }
-_REST = "the box came on time and i use it for my kitchen every day with a cup of tea".split()
+_SAID = "the box came on time and i use it for my kitchen every day with a cup of tea"
+_REST = _SAID.split()
 
 
 def review(random: np.random.Generator, rating: int) -> str:

@@ -112,5 +112,5 @@ def _next(settings: Settings, summary: Summary) -> Iterator[str]:
     yield "  make ui                                    the asset graph, schedules and plots"
     yield f"  duckdb -readonly {database} \\"
     table = "recommendations" if summary.rows.get("recommendations") else "item_sentiments"
-    yield f"      \"from predictions.{table} limit 20\""
+    yield f'      "from predictions.{table} limit 20"'
     yield "  batch-predictions init                     to point it at tables of your own"

@@ -160,9 +160,11 @@ class ItemScorer:
         owners = np.array(owner, np.int64)[kept]
         found = self.classifier.probabilities(documents.take(kept)).astype(np.float64)
         net = _net(self.classifier.as_they_occur(found))
-        return [net[owners == n] for n in range(rows.num_rows)] if len(kept) else [
-            np.zeros(0)
-        ] * rows.num_rows
+        return (
+            [net[owners == n] for n in range(rows.num_rows)]
+            if len(kept)
+            else [np.zeros(0)] * rows.num_rows
+        )
 
     def _item(
         self,
@@ -252,7 +254,7 @@ review_sentiments = BatchPrediction(
     checks=(
         Check(
             "probabilities_sum_to_one",
-            "The three probabilities of every review sum to 1, and the sentiment is the likeliest.",
+            "Probabilities of a review sum to 1, and the sentiment is the likeliest.",
             """select count(*) from new_rows where abs(p_negative + p_neutral + p_positive - 1)
                 > 1e-6 or greatest(p_negative, p_neutral, p_positive) <> case sentiment
                 when 'negative' then p_negative when 'neutral' then p_neutral else p_positive end""",

@@ -86,7 +86,9 @@ def moved(warehouse: Warehouse, week: str) -> Figure | None:
             values = [first["before"], *values]
         ax.plot(weeks, values, marker="o", color=colour, label=item)
         for row in mine:
-            ax.plot([row["week"]] * 2, [row["net_lower"], row["net_upper"]], color=colour, alpha=0.4)
+            ax.plot(
+                [row["week"]] * 2, [row["net_lower"], row["net_upper"]], color=colour, alpha=0.4
+            )
     ax.set_ylabel("net sentiment", fontsize=9)
     ax.set_ylim(-1.05, 1.05)
     ax.legend(fontsize=7, frameon=False)

@@ -174,7 +174,9 @@ class CompleteJourneySource(Source):
             )
         if table == REVIEWS:
             rows_of_reviews = self._reviews(db, days, limit)
-            return f"select *, null::VARCHAR as problem, null::VARCHAR as line from {rows_of_reviews}"
+            return (
+                f"select *, null::VARCHAR as problem, null::VARCHAR as line from {rows_of_reviews}"
+            )
         rows = {
             INTERACTIONS.name: self._interactions,
             USERS.name: self._users,

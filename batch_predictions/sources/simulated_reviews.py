@@ -135,7 +135,9 @@ def _feeling(draw: random.Random, item: str, aspect: str, week: int, aspects: li
     return 1 if draw.random() < quality else -1
 
 
-def _phrase(draw: random.Random, words: tuple[str, tuple[str, ...], tuple[str, ...]], felt: int) -> str:
+def _phrase(
+    draw: random.Random, words: tuple[str, tuple[str, ...], tuple[str, ...]], felt: int
+) -> str:
     name, good, bad = words
     if felt == 0:
         return f"the {name} is ok" if draw.random() < 0.5 else draw.choice(_PLAIN)

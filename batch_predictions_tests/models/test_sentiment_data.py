@@ -23,8 +23,16 @@ from batch_predictions.models.sentiment.languages import base, detect, majority
 
 @pytest.mark.parametrize(
     ("rating", "label", "expected"),
-    [(1, None, 0), (2, None, 0), (3, None, 1), (4, None, 2), (5, None, 2), (None, None, -1)]
-    + [(5, "negative", 0), (float("nan"), None, -1), (2.5, None, 1)],
+    [
+        (1, None, 0),
+        (2, None, 0),
+        (2.5, None, 1),
+        (3, None, 1),
+        (4, None, 2),
+        (None, None, -1),
+        (float("nan"), None, -1),
+        (5, "negative", 0),
+    ],
 )
 def test_labels_come_from_ratings_unless_a_person_said_so(
     rating: float | None, label: str | None, expected: int

@@ -18,7 +18,7 @@ from batch_predictions.models.sentiment.documents import tokenise
 PRIOR_REVIEWS = 10.0
 LEAST_Z = 1.0
 LEAST_SHARE = 0.02
-_STOP = frozenset(
+_STOP = frozenset(  # noqa: SIM905
     "a about after all also an and any are as at be been before but by can could did do does for "
     "from get got had has have he her here him his how i i'm i've if in into is it it's its just "
     "me more most my of on one only or other our out over own s she so some such than that the "
@@ -85,7 +85,8 @@ def aspects(
             pleased[term] += up
             displeased[term] += down
             count[term] += 1
-    ups, downs = (math.fsum(each[n] for each in reviews) for n in (1, 2))
+    ups = math.fsum(up for _, up, _ in reviews)
+    downs = math.fsum(down for _, _, down in reviews)
     found = []
     for term, n in count.items():
         if n < least_reviews:

@@ -35,9 +35,7 @@ def labelled_reviews(
     rows.reverse()
     languages = [base(row["language"]) or detect(tokenise(row["text"])) for row in rows]
     main = majority(languages)
-    kept = [
-        row for row, own in zip(rows, languages, strict=True) if own is None or own == main
-    ]
+    kept = [row for row, own in zip(rows, languages, strict=True) if own is None or own == main]
     labels = [
         label_of(row["rating"], row["label"], chosen.negative_up_to, chosen.positive_from)
         for row in kept

@@ -148,4 +148,3 @@ class Classifier:
             about["tau"],
             None if confusion is None else np.array(confusion),
         )
-

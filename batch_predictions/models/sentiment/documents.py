@@ -50,7 +50,7 @@ class Documents(Sequence[str]):
     def __len__(self) -> int:
         return len(self.texts)
 
-    def __getitem__(self, place: int | slice) -> str:  # type: ignore[override]
+    def __getitem__(self, place: int | slice) -> str:
         assert isinstance(place, int)
         return self.texts[place]
 

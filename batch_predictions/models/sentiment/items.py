@@ -67,7 +67,9 @@ def change_chance(now: Doubles, before: Doubles, name: str, interesting: float) 
     return (hits + 1) / (done + 1) if hits >= 5 else rough
 
 
-def corrected_shares(means: Doubles, counts: Doubles, confusion: Doubles, usual: Doubles) -> Doubles:
+def corrected_shares(
+    means: Doubles, counts: Doubles, confusion: Doubles, usual: Doubles
+) -> Doubles:
     """Shares of true classes that explain mean probabilities through the model's confusions.
 
     Expectation maximisation of the mixture (the probabilistic form of adjusted counts, Bella et

@@ -10,8 +10,8 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 
 _FREQUENT = {
-    "en": "a i the and is it this was for with that not you have are but they very great good my of "
-    "to love so just would all as on in from when has had be what we like too than me no these",
+    "en": "a i the and is it this was for with that not you have are but they very great good my "
+    "of to love so just would all as on in from when has had be what we like too than me no these",
     "de": "der die das und ist nicht ich es ein eine mit für auf sehr aber auch den war zu von "
     "dem sich gut habe wie noch nur nach bei haben hat schlecht leider",
     "fr": "le la les et est pas je un une des pour dans avec très mais que qui il ce du au sur "

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
@@ -28,7 +29,7 @@ MOST_TERMS = 200_000
 def terms(tokens: Sequence[str]) -> list[str]:
     """The words of a document and its pairs of neighbours, the ends included."""
     framed = ["<s>", *tokens, "</s>"]
-    return [*tokens, *(f"{a} {b}" for a, b in zip(framed, framed[1:], strict=False))]
+    return [*tokens, *(f"{a} {b}" for a, b in pairwise(framed))]
 
 
 class LinearPart:
@@ -76,9 +77,7 @@ class LinearPart:
         z = np.asarray(counts @ (self.weights * self.scale[:, np.newaxis]))
         return log_softmax(z / np.maximum(lengths, 1e-12) + self.bias)
 
-    def _fit_tfidf(
-        self, counts: csr_matrix, labels: Labels, idf: Any, training: Training
-    ) -> None:
+    def _fit_tfidf(self, counts: csr_matrix, labels: Labels, idf: Any, training: Training) -> None:
         from scipy.sparse import diags
         from sklearn.linear_model import LogisticRegression
         from sklearn.preprocessing import normalize

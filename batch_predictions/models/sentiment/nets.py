@@ -63,9 +63,9 @@ class NetPart:
         self.about |= {"classes": training.classes, "dropout": training.option("dropout", 0.5)}
         self.module = module_of(self.about)
         with torch.no_grad():
-            self.module.get_submodule("embedding").weight.mul_(0.25)  # type: ignore[operator,union-attr]
+            self.module.get_submodule("embedding").weight.mul_(0.25)
             if known is not None:
-                self.module.get_submodule("embedding").weight.copy_(torch.from_numpy(known))  # type: ignore[operator,union-attr]
+                self.module.get_submodule("embedding").weight.copy_(torch.from_numpy(known))
         threads = torch.get_num_threads()
         torch.set_num_threads(1)
         try:

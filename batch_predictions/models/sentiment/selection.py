@@ -76,9 +76,7 @@ def select_sentiment(
             place = metric.removeprefix("f1_")
             shown = f"f1_{CLASSES[int(place)]}" if place.isdigit() else metric
             metrics.append(metric_row(name, shown, interval))
-    gains = {
-        name: difference(judged[name], judged[BASELINE], training.seed) for name in names[1:]
-    }
+    gains = {name: difference(judged[name], judged[BASELINE], training.seed) for name in names[1:]}
     metrics += [metric_row(name, GAIN, gain) for name, gain in gains.items()]
     chosen = _best(gains)
     held = f"{len(judged_reviews):,} reviews held out ({split.kind})"

@@ -22,9 +22,7 @@ class VectorsError(ValueError):
     """Vectors cannot be read; the message says what was looked for."""
 
 
-def read_vectors(
-    path: Path, words: Vocabulary, seed: int, width: int
-) -> tuple[Vocabulary, Floats]:
+def read_vectors(path: Path, words: Vocabulary, seed: int, width: int) -> tuple[Vocabulary, Floats]:
     """Vectors of the words, and of further words that the file knows (for texts to come).
 
     Wider vectors are turned to their principal axes and cut at `width`.
@@ -106,8 +104,11 @@ def _pieces(folder: Path) -> tuple[list[str], Floats]:
 def _lines(path: Path, words: Vocabulary, most: int = 50_000) -> tuple[list[str], Floats]:
     """The words' own lines, and the first `most`, which are the frequent ones."""
     if not path.is_file():
-        raise VectorsError(f"there are no vectors at {path}: name a text file or an encoder's folder")
-    names, rows = [], []
+        raise VectorsError(
+            f"there are no vectors at {path}: name a text file or an encoder's folder"
+        )
+    names: list[str] = []
+    rows: list[Floats] = []
     with path.open(encoding="utf-8", errors="replace") as file:
         for number, line in enumerate(file):
             word, _, numbers = line.rstrip().partition(" ")
