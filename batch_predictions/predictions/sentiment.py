@@ -257,7 +257,8 @@ review_sentiments = BatchPrediction(
             "Probabilities of a review sum to 1, and the sentiment is the likeliest.",
             """select count(*) from new_rows where abs(p_negative + p_neutral + p_positive - 1)
                 > 1e-6 or greatest(p_negative, p_neutral, p_positive) <> case sentiment
-                when 'negative' then p_negative when 'neutral' then p_neutral else p_positive end""",
+                when 'negative' then p_negative when 'neutral' then p_neutral
+                else p_positive end""",
         ),
     ),
     plot=plots.distribution,

@@ -18,13 +18,14 @@ from batch_predictions.models.sentiment.documents import tokenise
 PRIOR_REVIEWS = 10.0
 LEAST_Z = 1.0
 LEAST_SHARE = 0.02
-_STOP = frozenset(  # noqa: SIM905
+_STOP_WORDS = (
     "a about after all also an and any are as at be been before but by can could did do does for "
     "from get got had has have he her here him his how i i'm i've if in into is it it's its just "
     "me more most my of on one only or other our out over own s she so some such than that the "
     "their them then there these they this those through to up us very was we were what when "
-    "which while who will with would you your the der die das und ich ist ein eine es mit".split()
+    "which while who will with would you your the der die das und ich ist ein eine es mit"
 )
+_STOP = frozenset(_STOP_WORDS.split())
 
 
 @dataclass(frozen=True)
