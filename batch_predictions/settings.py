@@ -149,7 +149,7 @@ class SentimentSettings(_Section):
     positive_from: float = Field(4, description="Ratings from this on are positive.")
     history_days: int = Field(365, ge=1, description="Days of reviews that training looks back on.")
     max_reviews: int = Field(
-        20_000, ge=100, description="Different texts that training takes at most, the newest."
+        6_000, ge=100, description="Different texts that training takes at most, the newest."
     )
     min_reviews: int = Field(
         60, ge=20, description="With fewer labelled texts nothing is trained, and none scored."

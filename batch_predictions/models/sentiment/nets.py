@@ -88,7 +88,7 @@ class NetPart:
         ids = self.vocabulary.encode(documents.tokens, LONGEST)
         truth = torch.from_numpy(labels)
         dense = [p for n, p in self.module.named_parameters() if not n.startswith("embedding")]
-        rate = training.option("rate", 1e-3)
+        rate = training.option("rate", 2e-3)
         # Vectors that know the language already are moved with care.
         words_rate = rate * training.option("words_rate", 0.15 if training.vectors else 2.0)
         optimisers = [
@@ -99,7 +99,7 @@ class NetPart:
         batch = 64 if len(ids) > 2_000 else 16
         best, kept, patience = np.inf, None, 0
         began = time.perf_counter()
-        for epoch in range(1, int(training.option("epochs", 12)) + 1):
+        for epoch in range(1, int(training.option("epochs", 8)) + 1):
             self.module.train()
             shuffled = random.permutation(len(ids))
             batches = []
