@@ -32,7 +32,6 @@ from batch_predictions.settings import SentimentSettings, SettingsError
 TEXTS = ("text", "review_text", "review", "verified_reviews", "sentence", "body", "content")
 RATINGS = ("rating", "stars", "overall", "score")
 LABELS = ("label", "sentiment", "class", "polarity")
-MOMENTS = ("date", "written_at", "timestamp", "time")
 _NAMED = {
     **dict.fromkeys(("negative", "neg", "-1"), 0),
     **dict.fromkeys(("neutral", "neu", "0"), 1),
@@ -64,11 +63,10 @@ def read(path: Path, settings: SentimentSettings, group: str | None) -> Read:
         text = _pick(names, TEXTS, path, "text")
         label = _pick(names, LABELS, path, None)
         rating = _pick(names, RATINGS, path, None if label else "rating or label")
-        moment = None if group else _pick(names, MOMENTS, path, None)
         if group is not None and group not in names:
             raise SettingsError(f"{path} has no column {group}: it has {', '.join(names)}")
         columns = dict(zip(names, zip(*found.fetchall(), strict=True), strict=False))
-    del moment
+    assert text is not None
     texts = ["" if each is None else str(each) for each in columns[text]]
     labels = _labels(columns, label, rating, settings)
     groups = [str(each) for each in columns[group]] if group else None

@@ -63,9 +63,10 @@ class NetPart:
         self.about |= {"classes": training.classes, "dropout": training.option("dropout", 0.5)}
         self.module = module_of(self.about)
         with torch.no_grad():
-            self.module.get_submodule("embedding").weight.mul_(0.25)
+            table = self.module.get_parameter("embedding.weight")
+            table.mul_(0.25)
             if known is not None:
-                self.module.get_submodule("embedding").weight.copy_(torch.from_numpy(known))
+                table.copy_(torch.from_numpy(known))
         threads = torch.get_num_threads()
         torch.set_num_threads(1)
         try:
