@@ -198,6 +198,22 @@ def lookup_recommendations(
     _table(answer["items"])
 
 
+@lookup_app.command("sentiment")
+def lookup_sentiment(
+    context: typer.Context,
+    item_id: Annotated[str, typer.Argument(help="Which item.")],
+    home: Home = None,
+    as_json: Json = False,
+) -> None:
+    """What an item's customers felt in the newest week, and the words that say why."""
+    from batch_predictions.serving.lookup import Lookup
+    from batch_predictions.serving.sentiment import as_lines, item_sentiment
+
+    with Lookup(_settings(home, context)) as lookup:
+        answer = item_sentiment(lookup, item_id)
+    typer.echo(json.dumps(answer, default=str) if as_json else "\n".join(as_lines(answer)))
+
+
 @releases_app.command("list")
 def releases_list(context: typer.Context, home: Home = None, as_json: Json = False) -> None:
     """Releases that are kept, newest first; * is what applications see."""
@@ -298,6 +314,46 @@ def models_rollback(
     now = dt.datetime.now(dt.UTC).replace(tzinfo=None)
     log_decision(Warehouse.of(settings), decision, now)
     typer.echo(f"{model}: {decision.version} serves from {decision.effective_from} on")
+
+
+@benchmark_app.command("sentiment")
+def benchmark_sentiment(
+    context: typer.Context,
+    file: Annotated[Path, typer.Argument(help="Parquet, CSV or TSV: text, and rating or label.")],
+    test: Annotated[Path | None, typer.Option(help="Judge on this file instead of folds.")] = None,
+    folds: Annotated[int, typer.Option(help="Folds of the file.", min=2)] = 5,
+    group: Annotated[
+        str | None, typer.Option(help="Column whose values no fold parts, such as the product.")
+    ] = None,
+    models: Annotated[
+        str | None, typer.Option(help="Names, with commas. [default: sentiment.candidates]")
+    ] = None,
+    home: Home = None,
+    as_json: Json = False,
+) -> None:
+    """Fit every sentiment model and print accuracy, macro-F1, F1 by class and reviews a second."""
+    from batch_predictions.sentiment_benchmark import benchmark
+
+    settings = _settings(home, context).sentiment
+    names = models.split(",") if models else ["tfidf_lr", *settings.candidates]
+    report = benchmark(
+        file,
+        settings,
+        test=test,
+        folds_=folds,
+        group=group,
+        models=list(dict.fromkeys(names)),
+        progress=lambda text: typer.echo(text, err=True),
+    )
+    if as_json:
+        typer.echo(json.dumps(report))
+        return
+    rows = [
+        {"model": name, **{k: v for k, v in each.items() if k != "f1"}}
+        | {f"f1 {label}": value for label, value in each["f1"].items()}
+        for name, each in report["models"].items()
+    ]
+    _table(rows)
 
 
 def _date(value: dt.datetime | None) -> dt.date | None:

@@ -35,13 +35,22 @@ def platform(settings: Settings) -> dg.Definitions:
     from batch_predictions.inference.handles import Handles
     from batch_predictions.model_store import ModelStore
     from batch_predictions.models import assets as models
+    from batch_predictions.models.sentiment.assets import sentiment
+    from batch_predictions.predictions.aspects import aspects
     from batch_predictions.predictions.fallback import demographic_recommendations
     from batch_predictions.predictions.recommendations import recommendations
+    from batch_predictions.predictions.sentiment import item_sentiments, review_sentiments
     from batch_predictions.serving.assets import release_asset
     from batch_predictions.sources import assets as raw
     from batch_predictions.warehouse import Warehouse
 
-    predictions = (recommendations, demographic_recommendations)
+    predictions = (
+        recommendations,
+        demographic_recommendations,
+        review_sentiments,
+        item_sentiments,
+        aspects,
+    )
     assets = [
         raw.interactions,
         raw.users,
@@ -55,6 +64,7 @@ def platform(settings: Settings) -> dg.Definitions:
         features.item_state,
         models.recommender,
         models.demographic,
+        sentiment,
         *(prediction_asset(each) for each in predictions),
         release_asset(predictions),
     ]

@@ -15,7 +15,7 @@ import batch_predictions
 PACKAGE = Path(batch_predictions.__file__).parent
 STAGES = ["sources", "features", "models", "inference", "predictions", "serving", "automation"]
 GROUND = {"settings", "home", "partitions", "tables", "warehouse", "model_store", "reporting"}
-TOP = {"definitions", "cli", "benchmarking"}
+TOP = {"definitions", "cli", "benchmarking", "sentiment_benchmark"}
 HEAVY = {
     "torch",
     "lightgbm",
@@ -30,6 +30,7 @@ HEAVY = {
     "optuna",
     "faiss",
     "llvmlite",
+    "transformers",
 }
 COMPILED = {"inference/topk/vectors.py"}
 """Decorators compile when a module is loaded; whoever needs these imports them in a function."""

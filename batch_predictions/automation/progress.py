@@ -22,7 +22,13 @@ from rich.progress import (
 LOGGER = "terminal"
 
 # Seconds that a step took on the demo, relative to the others: a bar of equal steps would lie.
-_WEIGHTS = {"raw__interactions": 12.0, "models__recommender": 30.0, "models__demographic": 10.0}
+_WEIGHTS = {
+    "raw__interactions": 12.0,
+    "raw__reviews": 6.0,
+    "models__recommender": 30.0,
+    "models__demographic": 10.0,
+    "models__sentiment": 40.0,
+}
 
 
 class Bar:

@@ -319,10 +319,12 @@ def _stale(
 def _rows(warehouse: Warehouse, day: dt.date) -> dict[str, int]:
     counts = {}
     for table in TABLES.values():
-        if table.schema == "predictions" and table.partition == "date":
+        if table.schema == "predictions" and table.partition and not table.parts:
+            key = day if table.partition == "date" else week_due(day)
             counts[table.name] = int(
                 warehouse.value(
-                    f"select count(*) from {table.qualified} where date = $date", {"date": day}
+                    f"select count(*) from {table.qualified} where {table.partition} = $key",
+                    {"key": key},
                 )
             )
     return counts

@@ -6,11 +6,13 @@ from collections.abc import Iterator
 from typing import Any
 
 from batch_predictions.automation.run import Summary
+from batch_predictions.partitions import week_due
 from batch_predictions.serving.lookup import Lookup
+from batch_predictions.serving.sentiment import as_lines, item_sentiment
 from batch_predictions.serving.sign_ups import add_sign_ups
 from batch_predictions.serving.store import Store
 from batch_predictions.settings import Settings
-from batch_predictions.warehouse import Warehouse
+from batch_predictions.warehouse import Warehouse, as_date
 
 SIMULATED = {"user_id": "simulated-sign-up", "age_bracket": "35-44"}
 
@@ -62,31 +64,44 @@ def _made(summary: Summary) -> Iterator[str]:
 def _lookups(settings: Settings, summary: Summary) -> Iterator[str]:
     if not summary.release_id:
         return
+    yield ""
+    yield "Lookups:"
+    with Lookup(settings) as lookup:
+        if summary.rows.get("demographic_recommendations"):
+            yield from _recommended(settings, summary, lookup)
+        item = Warehouse.of(settings).value(
+            """select item_id from predictions.item_sentiments where week = $week
+            order by changed desc, reviews desc, item_id limit 1""",
+            {"week": week_due(as_date(summary.last_day))},
+        )
+        if item:
+            yield f"  batch-predictions lookup sentiment {item}"
+            yield from (f"    {line}" for line in as_lines(item_sentiment(lookup, item)))
+
+
+def _recommended(settings: Settings, summary: Summary, lookup: Lookup) -> Iterator[str]:
     known = Warehouse.of(settings).value(
         """select user_id from predictions.recommendations where date = $date::DATE
         order by user_id limit 1""",
         {"date": summary.last_day},
     )
-    yield ""
-    yield "Three lookups:"
-    with Lookup(settings) as lookup:
-        asked: list[tuple[str, dict[str, Any], dict[str, Any]]] = []
-        if known:
-            asked.append((f"lookup recommendations {known}", {"user_id": known}, {}))
-        bracket = SIMULATED["age_bracket"]
-        asked.append(
-            (
-                f"lookup recommendations new-user --age-bracket {bracket}",
-                {"user_id": "new-user"},
-                {"age_bracket": bracket},
-            )
+    asked: list[tuple[str, dict[str, Any], dict[str, Any]]] = []
+    if known:
+        asked.append((f"lookup recommendations {known}", {"user_id": known}, {}))
+    bracket = SIMULATED["age_bracket"]
+    asked.append(
+        (
+            f"lookup recommendations new-user --age-bracket {bracket}",
+            {"user_id": "new-user"},
+            {"age_bracket": bracket},
         )
-        asked.append(("lookup recommendations stranger", {"user_id": "stranger"}, {}))
-        for words, user, given in asked:
-            answer = lookup.recommendations(**user, **given, k=3)
-            yield f"  batch-predictions {words}"
-            items = ", ".join(str(item["title"] or item["item_id"]) for item in answer["items"])
-            yield f"    {answer['source']}: {items}"
+    )
+    asked.append(("lookup recommendations stranger", {"user_id": "stranger"}, {}))
+    for words, user, given in asked:
+        answer = lookup.recommendations(**user, **given, k=3)
+        yield f"  batch-predictions {words}"
+        items = ", ".join(str(item["title"] or item["item_id"]) for item in answer["items"])
+        yield f"    {answer['source']}: {items}"
 
 
 def _next(settings: Settings, summary: Summary) -> Iterator[str]:
@@ -96,5 +111,6 @@ def _next(settings: Settings, summary: Summary) -> Iterator[str]:
     yield "  batch-predictions models metrics           how good the models are, and the baselines"
     yield "  make ui                                    the asset graph, schedules and plots"
     yield f"  duckdb -readonly {database} \\"
-    yield (f"      \"from predictions.recommendations where date = '{summary.last_day}' limit 20\"")
+    table = "recommendations" if summary.rows.get("recommendations") else "item_sentiments"
+    yield f'      "from predictions.{table} limit 20"'
     yield "  batch-predictions init                     to point it at tables of your own"

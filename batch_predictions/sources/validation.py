@@ -99,7 +99,8 @@ def check_rows(
     identity = _identify(db, source, table, checked, mark)
     kept = [name for name in names if name != _EVENT_IDS.get(table.name)]
     columns = ", ".join(["c.date", *(f"c.{quoted(name)}" for name in kept)])
-    constant = ", false as simulated" if table.name == "reviews" else ""
+    made_up = str(table.name in source.simulated).lower()
+    constant = f", {made_up} as simulated" if table.name == "reviews" else ""
     unrepeated = f"anti join {repeats} r on c.source = r.source and c.row_number = r.row_number"
     any_repeat = _count(db, f"from {repeats}") > 0
     accepted = (

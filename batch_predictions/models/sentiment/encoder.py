@@ -1,0 +1,168 @@
+"""The optional part: a pretrained encoder from a local Hugging Face folder, fine-tuned or frozen.
+
+Needs the extra `encoder` (transformers). Nothing is fetched: the folder must be on this machine.
+Mean of the last states over the words, dropout, a linear head.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from pathlib import Path
+from typing import Any, ClassVar, Self
+
+import numpy as np
+
+from batch_predictions.models.sentiment.base import Floats, Training
+from batch_predictions.models.sentiment.batching import by_length, padded
+from batch_predictions.models.sentiment.data import Labels
+from batch_predictions.models.sentiment.documents import Documents
+
+LONGEST = 256
+
+
+class EncoderError(RuntimeError):
+    """The encoder cannot be used; the message says what to install or set."""
+
+
+class EncoderPart:
+    """A transformer with a linear head. Option `frozen` 1 trains the head alone."""
+
+    kind: ClassVar[str] = "encoder"
+
+    def __init__(self) -> None:
+        self.module: Any = None
+        self.tokenizer: Any = None
+        self.classes = 0
+
+    def fit(
+        self,
+        documents: Documents,
+        labels: Labels,
+        held: tuple[Documents, Labels],
+        training: Training,
+    ) -> Self:
+        """AdamW with linear warm-up and decay; the best epoch by held-out loss is kept."""
+        import torch
+        from torch.nn.functional import cross_entropy
+
+        if training.encoder is None:
+            raise EncoderError("the encoder needs sentiment.encoder: a local Hugging Face folder")
+        torch.manual_seed(training.seed)
+        self.classes = training.classes
+        self._open(training.encoder)
+        frozen = bool(training.option("frozen", 0))
+        for parameter in self.module["body"].parameters():
+            parameter.requires_grad_(not frozen)
+        trained = [p for p in self.module.parameters() if p.requires_grad]
+        rate = training.option("encoder_rate", 1e-3 if frozen else 8e-5)
+        optimiser = torch.optim.AdamW(trained, lr=rate, weight_decay=0.01)
+        ids = self._encode(documents)
+        truth = torch.from_numpy(labels)
+        random = np.random.default_rng(training.seed)
+        epochs = int(training.option("encoder_epochs", 20 if frozen else 3))
+        steps = epochs * -(-len(ids) // 32)
+        schedule = torch.optim.lr_scheduler.LambdaLR(
+            optimiser, lambda n: min((n + 1) / (0.1 * steps + 1), (steps - n) / (0.9 * steps + 1))
+        )
+        best, kept, began = np.inf, None, time.perf_counter()
+        for epoch in range(1, epochs + 1):
+            self.module.train()
+            shuffled = random.permutation(len(ids))
+            batches = []
+            for start in range(0, len(ids), 1600):
+                some = shuffled[start : start + 1600]
+                chosen = [ids[n] for n in some.tolist()]
+                batches += [some[at] for at in by_length(chosen, len(chosen), 32, np.inf)]
+            for n in random.permutation(len(batches)).tolist():
+                loss = cross_entropy(self._logits(ids, batches[n]), truth[batches[n]])
+                optimiser.zero_grad()
+                loss.backward()
+                torch.nn.utils.clip_grad_norm_(trained, 1.0)
+                optimiser.step()
+                schedule.step()
+            scores = torch.from_numpy(self.log_scores(held[0]))
+            value = float(cross_entropy(scores, torch.from_numpy(held[1])))
+            took = time.perf_counter() - began
+            training.progress(f"encoder: epoch {epoch}, held-out loss {value:.4f}, {took:.1f} s")
+            if value < best:
+                best = value
+                kept = {k: v.clone() for k, v in self.module.state_dict().items()}
+        if kept is not None:
+            self.module.load_state_dict(kept)
+        return self
+
+    def log_scores(self, documents: Documents) -> Floats:
+        """Logits, (n, classes)."""
+        import torch
+
+        ids = self._encode(documents)
+        self.module.eval()
+        out = np.zeros((len(ids), self.classes), np.float32)
+        with torch.inference_mode():
+            for places in by_length(ids):
+                out[places] = self._logits(ids, places).float().numpy()
+        return out
+
+    def _logits(self, ids: list[list[int]], places: Any) -> Any:
+        import torch
+
+        filled, lengths = padded(ids, places)
+        mask = torch.from_numpy(np.arange(filled.shape[1]) < lengths[:, np.newaxis])
+        states = self.module["body"](
+            input_ids=torch.from_numpy(filled), attention_mask=mask.long()
+        ).last_hidden_state
+        weight = mask.unsqueeze(2).to(states.dtype)
+        pooled = (states * weight).sum(dim=1) / weight.sum(dim=1)
+        return self.module["head"](pooled)
+
+    def _encode(self, documents: Documents) -> list[list[int]]:
+        encoded = self.tokenizer(list(documents), truncation=True, max_length=LONGEST)
+        return [list(each) for each in encoded["input_ids"]]
+
+    def _open(self, folder: Path, config_only: bool = False) -> None:
+        import torch
+
+        os.environ["HF_HUB_OFFLINE"] = "1"
+        try:
+            from transformers import AutoConfig, AutoModel, AutoTokenizer
+        except ImportError as error:
+            raise EncoderError(
+                "the encoder needs the extra: pip install 'batch-predictions[encoder]'"
+            ) from error
+        if not (folder / "config.json").is_file():
+            raise EncoderError(f"sentiment.encoder {folder} is no Hugging Face folder")
+        self.tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
+        if config_only:
+            config = AutoConfig.from_pretrained(folder, local_files_only=True)
+            body = AutoModel.from_config(config)
+        else:
+            body = AutoModel.from_pretrained(folder, local_files_only=True)
+        head = torch.nn.Sequential(
+            torch.nn.Dropout(0.1), torch.nn.Linear(body.config.hidden_size, self.classes)
+        )
+        self.module = torch.nn.ModuleDict({"body": body, "head": head})
+
+    def save(self, folder: Path) -> None:
+        """Configuration and tokenizer as Hugging Face writes them, weights as .npy."""
+        self.module["body"].config.save_pretrained(folder)
+        self.tokenizer.save_pretrained(folder)
+        (folder / "encoder.json").write_text(json.dumps({"classes": self.classes}), "utf-8")
+        for name, value in self.module.state_dict().items():
+            np.save(folder / f"{name}.npy", value.numpy())
+
+    @classmethod
+    def load(cls, folder: Path) -> Self:
+        """Reads what `save` wrote."""
+        import torch
+
+        made = cls()
+        made.classes = json.loads((folder / "encoder.json").read_text("utf-8"))["classes"]
+        made._open(folder, config_only=True)
+        names = list(made.module.state_dict())
+        made.module.load_state_dict(
+            {name: torch.from_numpy(np.load(folder / f"{name}.npy")) for name in names}
+        )
+        made.module.eval()
+        return made

@@ -1,0 +1,85 @@
+"""Classifiers by name: which parts a name stands for, and how one is fitted and decided."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+
+from batch_predictions.models.sentiment.base import Part, Training, priors
+from batch_predictions.models.sentiment.classifier import Classifier
+from batch_predictions.models.sentiment.data import Labels, Reviews
+from batch_predictions.models.sentiment.documents import Documents
+
+BASELINE = "tfidf_lr"
+NB, AVERAGE, ENCODER = "nb_lr", "average", "encoder"
+NETS = ("cnn", "lstm", "gru")
+HELD_SHARE = 0.1
+
+
+def names_known() -> tuple[str, ...]:
+    """Every name that can be fitted; `average_<net>` is that net with `nb_lr`."""
+    return (BASELINE, NB, *NETS, *(f"{AVERAGE}_{net}" for net in NETS), ENCODER)
+
+
+class Fitter:
+    """Fits classifiers on the same reviews; what several share is fitted once."""
+
+    def __init__(self, reviews: Reviews, training: Training) -> None:
+        self.training = training
+        self.reviews = reviews
+        self.prior = priors(reviews.labels, training.classes)
+        self._parts: dict[str, tuple[Part, Part]] = {}
+        random = np.random.default_rng(training.seed)
+        shuffled = random.permutation(len(reviews))
+        size = max(training.classes, int(len(reviews) * training.option("held_share", HELD_SHARE)))
+        self.held = self._pair(np.sort(shuffled[:size]))
+        self.rest = self._pair(np.sort(shuffled[size:]))
+
+    def _pair(self, places: np.ndarray) -> tuple[Documents, Labels]:
+        return self.reviews.documents.take(places), self.reviews.labels[places]
+
+    def fit(self, name: str) -> Classifier:
+        """A classifier of a name.
+
+        A tenth of the reviews is held out for early stopping, temperature and decision; after
+        that the linear parts, which need no stopping, are fitted on all of them.
+        """
+        names = [name]
+        if name.startswith(f"{AVERAGE}_"):
+            names = [name.removeprefix(f"{AVERAGE}_"), NB]
+        pairs = [self._part(each) for each in names]
+        classifier = Classifier(
+            [tuned for tuned, _ in pairs],
+            self.training.classes,
+            self.prior,
+        )
+        # The baseline is the textbook's: classes of one mass.
+        classifier.tune(*self.held, textbook=name == BASELINE)
+        return replace(classifier, parts=[final for _, final in pairs])
+
+    def _part(self, name: str) -> tuple[Part, Part]:
+        """A part fitted without the held-out tenth, and the one that serves."""
+        if name not in self._parts:
+            self.training.progress(f"fitting {name} on {len(self.reviews):,} reviews")
+            first = _new(name).fit(*self.rest, self.held, self.training)
+            last = first
+            if name in (BASELINE, NB):
+                everything = (self.reviews.documents, self.reviews.labels)
+                last = _new(name).fit(*everything, self.held, self.training)
+            self._parts[name] = (first, last)
+        return self._parts[name]
+
+
+def _new(name: str) -> Part:
+    from batch_predictions.models.sentiment.encoder import EncoderPart
+    from batch_predictions.models.sentiment.linear import LinearPart
+    from batch_predictions.models.sentiment.nets import NetPart
+
+    if name in (BASELINE, NB):
+        return LinearPart(presence=name == NB)
+    if name in NETS:
+        return NetPart(name)
+    if name == ENCODER:
+        return EncoderPart()
+    raise ValueError(f"there is no model {name!r}: there are {', '.join(names_known())}")

@@ -1,0 +1,188 @@
+"""CNN, LSTM and GRU: vocabulary, training with early stopping, fast scoring."""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Self
+
+import numpy as np
+
+from batch_predictions.models.sentiment.base import Floats, Training
+from batch_predictions.models.sentiment.batching import by_length, padded
+from batch_predictions.models.sentiment.data import Labels
+from batch_predictions.models.sentiment.documents import Documents, Vocabulary
+from batch_predictions.models.sentiment.vectors import read_vectors
+
+if TYPE_CHECKING:
+    from torch import nn
+
+LONGEST = 256
+"""Tokens read of a text; reviews are shorter but for one in thousands."""
+
+
+class NetPart:
+    """A net over words. `net` is cnn, lstm or gru; `both` whether it reads both ways."""
+
+    kind: ClassVar[str] = "net"
+
+    def __init__(self, net: str, both: bool = True) -> None:
+        self.about: dict[str, Any] = {"net": net, "both": both}
+        self.vocabulary = Vocabulary(())
+        self.module: nn.Module | None = None
+        self.bf16 = False
+
+    def fit(
+        self,
+        documents: Documents,
+        labels: Labels,
+        held: tuple[Documents, Labels],
+        training: Training,
+    ) -> Self:
+        """Adam with early stopping on the held-out loss; one thread, so that it repeats."""
+        import torch
+
+        from batch_predictions.models.sentiment.modules import module_of
+
+        net = self.about["net"]
+        torch.manual_seed(training.seed)
+        self.vocabulary = Vocabulary.of(documents.tokens, 1 if training.vectors else 2)
+        width = int(training.option("width", 64))
+        known: Floats | None = None
+        if training.vectors:
+            self.vocabulary, known = read_vectors(
+                training.vectors,
+                self.vocabulary,
+                training.seed,
+                int(training.option("vector_width", 192)),
+            )
+            width = known.shape[1]
+        size = int(training.option("size", 100 if net == "cnn" else 64))
+        self.about |= {"words": len(self.vocabulary), "width": width, "size": size}
+        self.about |= {"classes": training.classes, "dropout": training.option("dropout", 0.5)}
+        self.module = module_of(self.about)
+        with torch.no_grad():
+            table = self.module.get_parameter("embedding.weight")
+            table.mul_(0.25)
+            if known is not None:
+                table.copy_(torch.from_numpy(known))
+        threads = torch.get_num_threads()
+        torch.set_num_threads(1)
+        try:
+            self._train(documents, labels, held, training)
+        finally:
+            torch.set_num_threads(threads)
+        return self
+
+    def _train(
+        self,
+        documents: Documents,
+        labels: Labels,
+        held: tuple[Documents, Labels],
+        training: Training,
+    ) -> None:
+        import torch
+        from torch.nn.functional import cross_entropy
+
+        assert self.module is not None
+        ids = self.vocabulary.encode(documents.tokens, LONGEST)
+        truth = torch.from_numpy(labels)
+        dense = [p for n, p in self.module.named_parameters() if not n.startswith("embedding")]
+        rate = training.option("rate", 2e-3)
+        # Vectors that know the language already are moved with care.
+        words_rate = rate * training.option("words_rate", 0.15 if training.vectors else 2.0)
+        optimisers = [
+            torch.optim.Adam(dense, lr=rate),
+            torch.optim.SparseAdam(list(self.module.embedding.parameters()), lr=words_rate),  # type: ignore[union-attr]
+        ]
+        random = np.random.default_rng(training.seed)
+        batch = 64 if len(ids) > 2_000 else 16
+        best, kept, patience = np.inf, None, 0
+        began = time.perf_counter()
+        for epoch in range(1, int(training.option("epochs", 8)) + 1):
+            self.module.train()
+            shuffled = random.permutation(len(ids))
+            batches = []
+            for start in range(0, len(ids), 50 * batch):
+                some = shuffled[start : start + 50 * batch]
+                chosen = [ids[n] for n in some.tolist()]
+                batches += [some[at] for at in by_length(chosen, len(chosen), batch, np.inf)]
+            for n in random.permutation(len(batches)).tolist():
+                filled, lengths = padded(ids, batches[n])
+                logits = self.module(torch.from_numpy(filled), torch.from_numpy(lengths))
+                loss = cross_entropy(logits, truth[batches[n]])
+                for each in optimisers:
+                    each.zero_grad()
+                loss.backward()
+                torch.nn.utils.clip_grad_norm_(dense, 5.0)
+                for each in optimisers:
+                    each.step()
+            scores = torch.from_numpy(self.log_scores(held[0]))
+            value = float(cross_entropy(scores, torch.from_numpy(held[1])))
+            training.progress(
+                f"{self.about['net']}: epoch {epoch}, held-out loss {value:.4f}, "
+                f"{time.perf_counter() - began:.1f} s"
+            )
+            if value < best - 1e-4:
+                best, patience = value, 0
+                kept = {k: v.clone() for k, v in self.module.state_dict().items()}
+            else:
+                patience += 1
+                if patience == int(training.option("patience", 2)):
+                    break
+        if kept is not None:
+            self.module.load_state_dict(kept)
+
+    def log_scores(self, documents: Documents) -> Floats:
+        """Logits, (n, classes); batches of texts of a length, in windows."""
+        import torch
+
+        assert self.module is not None
+        ids = self.vocabulary.encode(documents.tokens, LONGEST)
+        self.module.eval()
+        out = np.zeros((len(ids), self.about["classes"]), np.float32)
+        with torch.inference_mode():
+            for places in by_length(ids):
+                filled, lengths = padded(ids, places)
+                logits = self.module(torch.from_numpy(filled), torch.from_numpy(lengths))
+                out[places] = logits.float().numpy()
+        return out
+
+    def save(self, folder: Path) -> None:
+        """The description and words as JSON, weights as .npy."""
+        assert self.module is not None
+        about = {**self.about, "vocabulary": list(self.vocabulary.words)}
+        (folder / "net.json").write_text(json.dumps(about, ensure_ascii=False), "utf-8")
+        for name, value in self.module.state_dict().items():
+            np.save(folder / f"{name}.npy", value.numpy())
+
+    @classmethod
+    def load(cls, folder: Path) -> Self:
+        """Reads what `save` wrote."""
+        import torch
+
+        from batch_predictions.models.sentiment.modules import module_of
+
+        about = json.loads((folder / "net.json").read_text("utf-8"))
+        made = cls(about["net"], about["both"])
+        made.vocabulary = Vocabulary(tuple(about.pop("vocabulary")))
+        made.about = about
+        made.module = module_of(about)
+        names = list(made.module.state_dict())
+        made.module.load_state_dict(
+            {name: torch.from_numpy(np.load(folder / f"{name}.npy")) for name in names}
+        )
+        made.module.eval()
+        return made
+
+    def quicken(self) -> Self:
+        """Weights in bfloat16 where the processor multiplies them natively and it is faster."""
+        import torch
+
+        from batch_predictions.models.sentiment.processor import native_bf16
+
+        if native_bf16() and self.module is not None:
+            self.module.to(torch.bfloat16)
+            self.bf16 = True
+        return self

@@ -1,0 +1,163 @@
+"""Speed of scoring reviews on one core: one by one, in batches, in bfloat16; memory over a stream.
+
+    python benchmarks/sentiment_scoring.py [--stream 1000000]
+
+Prints JSON. Weights are random: speed and memory do not depend on them, and a label that flips
+between two arithmetics is counted on logits of a net that was trained for a minute.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import torch
+
+from batch_predictions.models.sentiment.base import Training
+from batch_predictions.models.sentiment.batching import padding_share
+from batch_predictions.models.sentiment.documents import Documents
+from batch_predictions.models.sentiment.nets import LONGEST, NetPart
+
+
+def texts(number: int, seed: int, vocabulary: int = 4000) -> tuple[list[str], np.ndarray]:
+    """Texts of log-normal lengths about 40 words; some words carry the label."""
+    random = np.random.default_rng(seed)
+    labels = random.integers(0, 3, number)
+    out = []
+    for label in labels:
+        length = int(np.clip(random.lognormal(3.5, 0.6), 3, 250))
+        words = random.zipf(1.3, length) % vocabulary
+        said = [f"w{n}" for n in words]
+        for _ in range(2):
+            said[int(random.integers(length))] = f"feel{label}x{random.integers(30)}"
+        out.append(" ".join(said))
+    return out, labels.astype(np.int64)
+
+
+def resident_mib() -> float:
+    """Memory of this process now."""
+    for line in Path("/proc/self/status").read_text("utf-8").splitlines():
+        if line.startswith("VmRSS"):
+            return int(line.split()[1]) / 1024
+    return float("nan")
+
+
+def speeds(net: str, both: bool, size: int, number: int) -> dict[str, Any]:
+    """Reviews a second of one net: naive loop, batches, bfloat16; flips; share of the bound."""
+    said, labels = texts(3000, 1)
+    training = Training(
+        3, 7, options={"epochs": 2, "width": size, "size": size, "rate": 3e-3}, progress=len
+    )
+    held = (Documents(said[:300]), labels[:300])
+    part = NetPart(net, both).fit(Documents(said[300:]), labels[300:], held, training)
+    some = Documents(texts(number, 2)[0])
+    ids = part.vocabulary.encode(some.tokens, LONGEST)
+    few = ids[: number // 8]
+
+    def rate(run: Any, rows: int) -> float:
+        best = 0.0
+        for _ in range(2):
+            began = time.perf_counter()
+            run()
+            best = max(best, rows / (time.perf_counter() - began))
+        return best
+
+    def one_by_one() -> np.ndarray:
+        out = []
+        with torch.inference_mode():
+            for each in few:
+                filled, length = torch.tensor([each]), torch.tensor([len(each)])
+                out.append(part.module(filled, length).float().numpy())  # type: ignore[misc]
+        return np.concatenate(out)
+
+    naive, alone = rate(one_by_one, len(few)), one_by_one()
+    whole = part.log_scores(some)
+    found: dict[str, Any] = {
+        "naive": round(naive),
+        "batched": round(rate(lambda: part.log_scores(some), number)),
+        "flips_alone_or_together": int((alone.argmax(1) != whole[: len(few)].argmax(1)).sum()),
+        "padding": round(padding_share(ids), 4),
+    }
+    if net != "cnn":
+        tokens = sum(map(len, ids)) / number
+        gates = {"lstm": 4, "gru": 3}[net] * size * (2 if both else 1)
+        a, b = torch.randn(64, 2 * size), torch.randn(2 * size, gates)
+        began = time.perf_counter()
+        for _ in range(2000):
+            a @ b
+        seconds = (time.perf_counter() - began) / 2000
+        bound = 64 / (seconds * tokens)
+        found["share_of_matrix_product_bound"] = round(found["batched"] / bound, 2)
+    part.module.to(torch.bfloat16)  # type: ignore[union-attr]
+    quick = part.log_scores(some)
+    found["bf16"] = round(rate(lambda: part.log_scores(some), number))
+    found["bf16_flips"] = round(float((quick.argmax(1) != whole.argmax(1)).mean()), 4)
+    found["batched_over_naive"] = round(found["batched"] / naive, 2)
+    found["bf16_over_naive"] = round(found["bf16"] / naive, 2)
+    return found
+
+
+def stream(number: int) -> dict[str, Any]:
+    """Memory while a Parquet file of reviews is scored in windows of 8,192."""
+    said, labels = texts(3000, 1)
+    training = Training(3, 7, options={"epochs": 1}, progress=len)
+    held = (Documents(said[:300]), labels[:300])
+    part = NetPart("cnn").fit(Documents(said[300:]), labels[300:], held, training)
+    pool, _ = texts(8192, 3)
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "reviews.parquet"
+        schema = pa.schema({"text": pa.string()})
+        with pq.ParquetWriter(path, schema) as writer:
+            for _ in range(-(-number // len(pool))):
+                writer.write_table(pa.table({"text": pool}, schema))
+        memory, done, padding, began = [], 0, [], time.perf_counter()
+        # The default reads ahead of what is needed, which grows with the file.
+        with pq.ParquetFile(path, pre_buffer=False) as file:
+            for batch in file.iter_batches(8192):
+                documents = Documents(batch["text"].to_pylist())
+                part.log_scores(documents)
+                done += len(documents)
+                memory.append(resident_mib())
+        ids = part.vocabulary.encode(documents.tokens, LONGEST)
+        padding.append(padding_share(ids))
+    quarter = max(1, len(memory) // 4)
+    return {
+        "reviews": done,
+        "reviews_per_second": round(done / (time.perf_counter() - began)),
+        "first_mib": round(memory[0]),
+        "most_mib": round(max(memory)),
+        "growth_mib": round(max(memory) - memory[0]),
+        "growth_after_a_quarter_mib": round(max(memory[quarter:]) - max(memory[:quarter])),
+        "padding": round(max(padding), 4),
+    }
+
+
+def main() -> None:
+    """Every net, then the stream."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--number", type=int, default=4096)
+    parser.add_argument("--stream", type=int, default=0)
+    given = parser.parse_args()
+    torch.set_num_threads(1)
+    report: dict[str, Any] = {
+        "bilstm_128": speeds("lstm", True, 128, given.number),
+        "lstm_64": speeds("lstm", False, 64, given.number),
+        "cnn_64": speeds("cnn", True, 64, given.number),
+    }
+    naive = report["bilstm_128"]["naive"]
+    report["lstm_64_over_naive_bilstm_128"] = round(report["lstm_64"]["batched"] / naive, 1)
+    report["cnn_64_over_naive_bilstm_128"] = round(report["cnn_64"]["batched"] / naive, 1)
+    if given.stream:
+        report["stream"] = stream(given.stream)
+    print(json.dumps(report, indent=1))
+
+
+if __name__ == "__main__":
+    main()
