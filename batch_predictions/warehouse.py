@@ -11,7 +11,6 @@ from __future__ import annotations
 import datetime as dt
 import filecmp
 import itertools
-import json
 import os
 import re
 import shutil
@@ -38,6 +37,16 @@ from duckdb import Error as DuckDBError
 from duckdb import connect as open_database
 
 from batch_predictions.home import fsync_folder, process_exists
+from batch_predictions.relations import (
+    WarehouseError,
+    check_rows,
+    fixed_columns,
+    named,
+    quoted,
+    rows_of_shards,
+    typed_rows,
+    view_of,
+)
 from batch_predictions.settings import Settings
 from batch_predictions.tables import TABLES, Table
 
@@ -46,19 +55,6 @@ Rows: TypeAlias = str | pa.Table | pa.RecordBatchReader | Sequence[Path]
 
 Answer = TypeVar("Answer")
 TRIES = 10
-
-# Types that a declared column takes without loss, besides its own.
-_WIDENS: dict[str, str] = {
-    "BIGINT": r"INTEGER|SMALLINT|TINYINT|UINTEGER|USMALLINT|UTINYINT",
-    "DOUBLE": r"FLOAT|DECIMAL\(.*\)|BIGINT|INTEGER|SMALLINT|TINYINT|HUGEINT|UBIGINT|UINTEGER",
-    "VARCHAR": r"ENUM\(.*\)|JSON|UUID",
-    "JSON": r"VARCHAR",
-    "TIMESTAMP": r"TIMESTAMP_S|TIMESTAMP_MS|TIMESTAMP_NS",
-}
-
-
-class WarehouseError(ValueError):
-    """Rows do not fit the table they were to be written to; nothing was written."""
 
 
 @dataclass(frozen=True)
@@ -107,7 +103,7 @@ class Warehouse(dg.ConfigurableResource[Any]):
         views = self.ensure_views()
         with self.duckdb.get_connection() as db:
             db.execute("set timezone = 'UTC'")
-            db.execute(f"attach '{_quoted(views)}' as warehouse (read_only)")
+            db.execute(f"attach '{quoted(views)}' as warehouse (read_only)")
             db.execute("use warehouse")
             yield db
 
@@ -175,7 +171,7 @@ class Warehouse(dg.ConfigurableResource[Any]):
         self, table: Table, partition: str | None = None, part: Mapping[str, str] | None = None
     ) -> Path:
         """Where a partition's file lies, whether it was written or not."""
-        values = _fixed(table, partition, part)
+        values = fixed_columns(table, partition, part)
         strange = partition is not None and not table.partition
         if strange or set(values) != set(table.folders) or None in values.values():
             raise WarehouseError(
@@ -226,7 +222,7 @@ class Warehouse(dg.ConfigurableResource[Any]):
                 db.register("arrow_rows", rows)
                 relation = "select * from arrow_rows"
             else:
-                relation = _shards(rows)
+                relation = rows_of_shards(rows)
             return self._swap(db, table, partition, relation, {}, part, metadata)
 
     def replace_partitions(
@@ -301,23 +297,23 @@ class Warehouse(dg.ConfigurableResource[Any]):
         metadata: Mapping[str, str] | None,
     ) -> Written:
         target = self.path(table, partition, part)
-        fixed = _fixed(table, partition, part)
-        select = _typed(db, table, relation, bound, fixed)
+        fixed = fixed_columns(table, partition, part)
+        select = typed_rows(db, table, relation, bound, fixed)
         with self._workplace() as work:
             draft = work / "data.parquet"
             footer = ""
             if metadata:
-                pairs = ", ".join(f"{k}: '{_quoted(v)}'" for k, v in sorted(metadata.items()))
+                pairs = ", ".join(f"{k}: '{quoted(v)}'" for k, v in sorted(metadata.items()))
                 footer = f", kv_metadata {{{pairs}}}"
             try:
                 copied = db.execute(
-                    f"copy ({select}) to '{_quoted(draft)}' "
+                    f"copy ({select}) to '{quoted(draft)}' "
                     f"(format parquet, compression zstd{footer})",
                     bound,
                 ).fetchone()
             except (ConversionException, OutOfRangeException) as error:
                 raise WarehouseError(f"{table.qualified}: {_first_line(error)}") from error
-            _check_rows(db, table, draft, fixed)
+            check_rows(db, table, draft, fixed)
             with draft.open("rb") as file:
                 os.fsync(file.fileno())
             # Equal rows give equal bytes; a file that stays keeps its time, so nothing downstream
@@ -361,7 +357,7 @@ class Warehouse(dg.ConfigurableResource[Any]):
     def ensure_views(self) -> Path:
         """`<home>/warehouse.duckdb`, rewritten by rename where a declared table is not in it."""
         path = Path(self.home) / "warehouse.duckdb"
-        wanted = {name: _view(table, self.folder) for name, table in TABLES.items()}
+        wanted = {name: view_of(table, self.folder) for name, table in TABLES.items()}
         stamp = path.with_suffix(".views")
         text = "\n".join(wanted[name] for name in sorted(wanted))
         # Another process may have declared more tables: a superset of ours is as good.
@@ -382,164 +378,11 @@ class Warehouse(dg.ConfigurableResource[Any]):
         return path
 
 
-def _fixed(
-    table: Table, partition: str | None, part: Mapping[str, str] | None
-) -> dict[str, str | None]:
-    """Values of the columns that stand in the folder's name."""
-    fixed: dict[str, str | None] = {}
-    if table.partition:
-        fixed[table.partition] = partition
-    fixed.update(part or {})
-    return fixed
-
-
-def _view(table: Table, folder: Path) -> str:
-    """One line of SQL: a view that is typed when empty and takes files that come later."""
-    glob = folder / table.schema / table.name
-    for name in table.folders:
-        glob /= f"{name}=*"
-    casts = ", ".join(f'"{c.name}"::{c.type} as "{c.name}"' for c in table.columns)
-    nulls = ", ".join(f'null::{c.type} as "{c.name}"' for c in table.columns)
-    hive = ", ".join(f"'{name}': {table.type_of(name)}" for name in table.folders)
-    hive = f", hive_partitioning=true, hive_types={{{hive}}}" if hive else ""
-    return (
-        f"create view {table.qualified} as select {casts} from (select {nulls} where false "
-        f"union all by name select * from read_parquet('{_quoted(glob / 'data.parquet')}', "
-        f"allow_empty=true, union_by_name=true{hive}))"
-    )
-
-
-def _typed(
-    db: DuckDBPyConnection,
-    table: Table,
-    relation: str,
-    bound: Mapping[str, Any],
-    fixed: Mapping[str, str | None],
-) -> str:
-    """A query for the relation's rows with the declared columns, types and order."""
-    there = {row[0]: row[1] for row in db.execute(f"describe {relation}", dict(bound)).fetchall()}
-    wanted = {column.name: column.type for column in table.columns}
-    missing = [name for name in wanted if name not in there and name not in fixed]
-    unknown = [name for name in there if name not in wanted]
-    mistyped = [
-        f"{name} is {there[name]}, declared {wanted[name]}"
-        for name in wanted
-        if name in there and name not in fixed and not _fits(there[name], wanted[name])
-    ]
-    problems = [
-        *([f"missing: {', '.join(missing)}"] if missing else []),
-        *([f"not declared: {', '.join(unknown)}"] if unknown else []),
-        *mistyped,
-    ]
-    if problems:
-        raise WarehouseError(
-            f"rows do not fit {table.qualified} ({'; '.join(problems)}): correct the rows, or the "
-            "declaration in tables.py"
-        )
-    casts = []
-    for name, type_ in wanted.items():
-        if name in there:
-            casts.append(f'"{name}"::{type_} as "{name}"')
-        elif name in fixed:
-            casts.append(f"'{_quoted(str(fixed[name]))}'::{type_} as \"{name}\"")
-    order = table.order or table.key or tuple(c.name for c in table.columns)
-    by = ", ".join(f'"{name}"' for name in order if name not in fixed)
-    return f"select {', '.join(casts)} from ({relation}) as rows_ order by {by}"
-
-
-def _check_rows(
-    db: DuckDBPyConnection, table: Table, draft: Path, fixed: Mapping[str, str | None]
-) -> None:
-    """Refuses a draft with rows of another partition, or whose key is not unique."""
-    # Hive partitioning is off: the folder's value would hide a different one in the file.
-    source = f"read_parquet('{_quoted(draft)}', hive_partitioning=false)"
-    for name, value in fixed.items():
-        other = db.execute(
-            f'select "{name}", count(*) from {source} '
-            f'where "{name}" is distinct from $value::{table.type_of(name)} '
-            "group by all order by all limit 1",
-            {"value": value},
-        ).fetchone()
-        if other:
-            raise WarehouseError(
-                f"{table.qualified}: {other[1]} rows have {name} {other[0]}, not {value}"
-            )
-    if table.key:
-        key = ", ".join(f'"{name}"' for name in table.key)
-        twice = db.execute(
-            f"select {key}, count(*) from {source} group by {key} having count(*) > 1 limit 1"
-        ).fetchone()
-        if twice:
-            raise WarehouseError(
-                f"{table.qualified}: key ({', '.join(table.key)}) is not unique: "
-                f"{tuple(map(str, twice[:-1]))} stands {twice[-1]} times"
-            )
-
-
-def _shards(paths: Sequence[Path]) -> str:
-    if not paths:
-        raise WarehouseError("no shards were given: write an empty shard for an empty partition")
-    files = ", ".join(f"'{_quoted(path)}'" for path in paths)
-    return f"select * from read_parquet([{files}], hive_partitioning=false)"
-
-
-def _fits(there: str, wanted: str) -> bool:
-    if there == wanted or there.strip('"') == "NULL":
-        return True
-    if there.endswith("[]") and wanted.endswith("[]"):
-        return _fits(there[:-2], wanted[:-2])
-    return re.fullmatch(_WIDENS.get(wanted, "(?!)"), there) is not None
-
-
-def named(sql: str, parameters: Mapping[str, Any] | None) -> dict[str, Any]:
-    """The parameters that the query names; DuckDB refuses those that it does not."""
-    names = set(re.findall(r"\$([a-z_]\w*)", sql))
-    given = {**(parameters or {})}
-    return {name: value for name, value in given.items() if name in names}
-
-
-def _quoted(value: object) -> str:
-    """Text within single quotes in SQL, for paths, which cannot be bound in COPY and views."""
-    return str(value).replace("'", "''")
-
-
 def _misread(error: DuckDBError) -> bool:
     """Whether an error may come from a file that was replaced while it was read."""
     if isinstance(error, InvalidInputException):
         return "read file" in str(error)
     return type(error) is DuckDBError or isinstance(error, IOException | InternalException)
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).splitlines()[0]
-
-
-def tables_in(sql: str) -> set[str]:
-    """Declared tables that a query reads, found in its syntax tree.
-
-    Raises:
-        ValueError: the query is not SQL.
-    """
-    with open_database() as db:
-        row = db.execute("select json_serialize_sql(?::VARCHAR)", [sql]).fetchone()
-    assert row is not None
-    tree = json.loads(row[0])
-    if tree.get("error"):
-        raise ValueError(f"not a query: {tree.get('error_message')}\n{sql}")
-    found: set[str] = set()
-
-    def walk(node: Any) -> None:
-        if isinstance(node, dict):
-            if node.get("type") == "BASE_TABLE":
-                found.add(f"{node.get('schema_name')}.{node.get('table_name')}")
-            for value in node.values():
-                walk(value)
-        elif isinstance(node, list):
-            for value in node:
-                walk(value)
-
-    walk(tree)
-    return {name for name in found if name in TABLES}
 
 
 def _is_day(key: str) -> bool:
@@ -553,3 +396,7 @@ def _is_day(key: str) -> bool:
 def as_date(key: str) -> dt.date:
     """The date of a partition key."""
     return dt.date.fromisoformat(key)
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).splitlines()[0]

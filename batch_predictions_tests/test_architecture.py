@@ -14,7 +14,16 @@ import batch_predictions
 
 PACKAGE = Path(batch_predictions.__file__).parent
 STAGES = ["sources", "features", "models", "inference", "predictions", "serving", "automation"]
-GROUND = {"settings", "home", "partitions", "tables", "warehouse", "model_store", "reporting"}
+GROUND = {
+    "settings",
+    "home",
+    "partitions",
+    "tables",
+    "relations",
+    "warehouse",
+    "model_store",
+    "reporting",
+}
 TOP = {"definitions", "cli", "benchmarking", "sentiment_benchmark"}
 HEAVY = {
     "torch",

@@ -25,6 +25,7 @@ from hypothesis import HealthCheck, example, given
 from hypothesis import settings as budget
 from hypothesis import strategies as st
 
+from batch_predictions.relations import WarehouseError, tables_in
 from batch_predictions.settings import DuckDBSettings, Settings
 from batch_predictions.tables import (
     QUARANTINE,
@@ -36,13 +37,7 @@ from batch_predictions.tables import (
     columns,
     declare,
 )
-from batch_predictions.warehouse import (
-    Warehouse,
-    WarehouseError,
-    _misread,
-    as_date,
-    tables_in,
-)
+from batch_predictions.warehouse import Warehouse, _misread, as_date
 
 DAY, NEXT = "2024-03-01", "2024-03-02"
 PETS = Table(

@@ -8,6 +8,7 @@ import dagster as dg
 from batch_predictions.features import plots
 from batch_predictions.features.queries import parameters, sql
 from batch_predictions.partitions import daily
+from batch_predictions.relations import tables_in
 from batch_predictions.reporting import OWNERS, record, table_metadata
 from batch_predictions.settings import Settings
 from batch_predictions.tables import (
@@ -17,7 +18,7 @@ from batch_predictions.tables import (
     USER_SEGMENTS,
     Table,
 )
-from batch_predictions.warehouse import Warehouse, as_date, tables_in
+from batch_predictions.warehouse import Warehouse, as_date
 
 
 def _feature(table: Table) -> dg.AssetsDefinition:

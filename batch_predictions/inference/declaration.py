@@ -25,9 +25,10 @@ import dagster as dg
 from batch_predictions.inference.loading import ACCOUNTED, Check
 from batch_predictions.inference.scorer import Scorer
 from batch_predictions.partitions import daily, newest_ended_week, trained_through, weekly
+from batch_predictions.relations import tables_in
 from batch_predictions.settings import Settings
 from batch_predictions.tables import TABLES, Table
-from batch_predictions.warehouse import Warehouse, as_date, tables_in
+from batch_predictions.warehouse import Warehouse, as_date
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

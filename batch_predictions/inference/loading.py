@@ -12,8 +12,9 @@ import duckdb
 
 from batch_predictions.inference.scorer import EXCLUDED
 from batch_predictions.inference.staging import Manifest, result_path
+from batch_predictions.relations import named
 from batch_predictions.tables import EXCLUSIONS, Table
-from batch_predictions.warehouse import Warehouse, Written, named
+from batch_predictions.warehouse import Warehouse, Written
 
 
 @dataclass(frozen=True)

@@ -15,9 +15,10 @@ from batch_predictions.inference.engine import score
 from batch_predictions.inference.loading import ACCOUNTED, Check, Judgement, judge, load
 from batch_predictions.inference.scorer import EXCLUDED, name_of
 from batch_predictions.inference.staging import Manifest, result_path
+from batch_predictions.relations import WarehouseError
 from batch_predictions.settings import InferenceSettings
 from batch_predictions.tables import EXCLUSIONS, INTERACTIONS
-from batch_predictions.warehouse import Warehouse, WarehouseError
+from batch_predictions.warehouse import Warehouse
 
 Answer = tuple[str, int | None, int | None, str | None]
 RIGHT: list[Answer] = [("0", 1, 0, None), ("0", 2, 7, None), ("1", 1, 2, None)]
