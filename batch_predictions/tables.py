@@ -348,6 +348,17 @@ ASPECTS = Table(
     key=("item_id", "term"),
     partition="week",
 )
+SEGMENT_LEVELS: dict[str, tuple[str, ...]] = {
+    "age_gender_location": ("age_bracket", "gender", "location"),
+    "age_location": ("age_bracket", "location"),
+    "age_gender": ("age_bracket", "gender"),
+    "gender_location": ("gender", "location"),
+    "age": ("age_bracket",),
+    "location": ("location",),
+    "gender": ("gender",),
+    "everyone": (),
+}
+"""The columns that each level of a demographic segment fixes, in the order of a lookup's search."""
 EXCLUSIONS = Table(
     "predictions",
     "exclusions",

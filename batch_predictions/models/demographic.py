@@ -27,22 +27,11 @@ import pyarrow.compute as pc
 
 from batch_predictions.models.ranking import Doubles, top_k
 from batch_predictions.models.recommender.data import Codes, encode
+from batch_predictions.tables import SEGMENT_LEVELS as LEVELS
 
 TRAITS = ("age_bracket", "gender", "location")
 UNKNOWN = "unknown"
 EVERYONE = "everyone"
-
-LEVELS: dict[str, tuple[str, ...]] = {
-    "age_gender_location": ("age_bracket", "gender", "location"),
-    "age_location": ("age_bracket", "location"),
-    "age_gender": ("age_bracket", "gender"),
-    "gender_location": ("gender", "location"),
-    "age": ("age_bracket",),
-    "location": ("location",),
-    "gender": ("gender",),
-    EVERYONE: (),
-}
-"""The traits that each level fixes, in the order in which a lookup searches the levels."""
 
 PARENTS: dict[str, str] = {
     "age_gender_location": "age_location",

@@ -5,20 +5,10 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 
+from batch_predictions.tables import SEGMENT_LEVELS as LEVELS
+
 UNKNOWN = "unknown"
 ATTRIBUTES = ("age_bracket", "gender", "location")
-LEVELS: dict[str, tuple[str, ...]] = {
-    "age_gender_location": ("age_bracket", "gender", "location"),
-    "age_location": ("age_bracket", "location"),
-    "age_gender": ("age_bracket", "gender"),
-    "gender_location": ("gender", "location"),
-    "age": ("age_bracket",),
-    "location": ("location",),
-    "gender": ("gender",),
-    "everyone": (),
-}
-"""The attributes of each level, in the order in which levels are searched."""
-
 _BRACKETS = ((65, "65+"), (55, "55-64"), (45, "45-54"), (35, "35-44"), (25, "25-34"), (19, "19-24"))
 
 

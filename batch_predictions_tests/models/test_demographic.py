@@ -10,8 +10,9 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from batch_predictions.models.demographic import LEVELS, DemographicModel, segments
+from batch_predictions.models.demographic import DemographicModel, segments
 from batch_predictions.models.demographic_selection import select_demographic
+from batch_predictions.tables import SEGMENT_LEVELS as LEVELS
 
 THROUGH = date(2024, 3, 31)
 TRAITS = ("age_bracket", "gender", "location")

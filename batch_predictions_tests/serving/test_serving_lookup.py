@@ -10,10 +10,8 @@ from pathlib import Path
 import pytest
 from serving_worlds import DAY, NOW, World
 
-from batch_predictions.models import demographic
 from batch_predictions.serving.lookup import Lookup, NoReleaseError, NotPublishedError
 from batch_predictions.serving.releases import publish, rollback
-from batch_predictions.serving.segments import LEVELS
 from batch_predictions.serving.sign_ups import add_sign_ups
 from batch_predictions.settings import Settings
 from batch_predictions.tables import RECOMMENDATIONS
@@ -95,10 +93,6 @@ def test_levels_are_searched_from_the_most_specific(here: World) -> None:
     assert segment(here, age_bracket="65+", gender="M", **berlin)["level"] == "location"
     assert segment(here, **woman) == {"level": "gender", **woman}
     assert segment(here, age_bracket="65+", gender="M", location="Oslo") == {"level": "everyone"}
-
-
-def test_levels_are_those_that_the_model_writes() -> None:
-    assert list(LEVELS.items()) == list(demographic.LEVELS.items())
 
 
 def test_arguments_win_and_are_completed_by_what_is_known(here: World) -> None:
