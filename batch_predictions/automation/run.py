@@ -116,7 +116,9 @@ def run(
             summary.trained += _decisions(models, trained_through(week))
         chain.execute(jobs.WEEKLY_PREDICTIONS, [week.isoformat() for week in weeks], shown)
         chain.execute(jobs.NIGHTLY, days_between(first, last), shown, jobs.PREDICT)
-        summary.rows = _rows(warehouse, last)
+        unfed = {key.path[-1] for key in chain.unfed}
+        counts = _rows(warehouse, last)
+        summary.rows = {name: rows for name, rows in counts.items() if name not in unfed}
         summary.release_id = _current(settings)
         shown.progress.update(shown.task, completed=total, description="done")
     summary.stale = _stale(warehouse, models, summary.corrected, first, last)
