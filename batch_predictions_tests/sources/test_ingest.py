@@ -143,5 +143,5 @@ def test_the_first_run_fixes_the_days_and_another_source_is_refused(tmp_path: Pa
 def test_an_unknown_kind_lists_those_there_are(tmp_path: Path) -> None:
     world = World(tmp_path)
     assert kinds() == ["amazon_reviews", "complete_journey", "files", "movielens"]
-    with pytest.raises(SourceError, match="there are complete_journey, files, movielens"):
+    with pytest.raises(SourceError, match="there are amazon_reviews, complete_journey, files, movielens"):
         source_of(world.settings.source.model_copy(update={"kind": "oracle"}), None)
