@@ -142,6 +142,7 @@ def test_the_first_run_fixes_the_days_and_another_source_is_refused(tmp_path: Pa
 
 def test_an_unknown_kind_lists_those_there_are(tmp_path: Path) -> None:
     world = World(tmp_path)
-    assert kinds() == ["amazon_reviews", "complete_journey", "files", "movielens"]
-    with pytest.raises(SourceError, match="there are amazon_reviews, complete_journey, files, movielens"):
+    there = ["amazon_reviews", "complete_journey", "files", "movielens"]
+    assert kinds() == there
+    with pytest.raises(SourceError, match=f"there are {', '.join(there)}"):
         source_of(world.settings.source.model_copy(update={"kind": "oracle"}), None)
