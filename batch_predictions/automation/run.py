@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import datetime as dt
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -116,9 +116,7 @@ def run(
             summary.trained += _decisions(models, trained_through(week))
         chain.execute(jobs.WEEKLY_PREDICTIONS, [week.isoformat() for week in weeks], shown)
         chain.execute(jobs.NIGHTLY, days_between(first, last), shown, jobs.PREDICT)
-        unfed = {key.path[-1] for key in chain.unfed}
-        counts = _rows(warehouse, last)
-        summary.rows = {name: rows for name, rows in counts.items() if name not in unfed}
+        summary.rows = _rows(warehouse, last, {key.path[-1] for key in chain.unfed})
         summary.release_id = _current(settings)
         shown.progress.update(shown.task, completed=total, description="done")
     summary.stale = _stale(warehouse, models, summary.corrected, first, last)
@@ -269,10 +267,13 @@ def _weeks_due(
     untrained = []
     for week in weeks:
         through = trained_through(week)
+        versions: dict[tuple[Table, ...], str] = {}
         for name, tables in trainings.items():
             made = models.training(name, through)
-            data = data_version(warehouse, settings, through, tables)
-            if made is None or made.data_version != data:
+            if made is not None and tables not in versions:
+                # Hashed once for the models that learn from the same tables.
+                versions[tables] = data_version(warehouse, settings, through, tables)
+            if made is None or made.data_version != versions[tables]:
                 untrained.append(week)
                 break
     return untrained
@@ -318,9 +319,12 @@ def _stale(
     return stale
 
 
-def _rows(warehouse: Warehouse, day: dt.date) -> dict[str, int]:
+def _rows(warehouse: Warehouse, day: dt.date, unfed: Collection[str]) -> dict[str, int]:
+    """Rows of every prediction as of a day, those that the source does not feed left out."""
     counts = {}
     for table in TABLES.values():
+        if table.name in unfed:
+            continue
         if table.schema == "predictions" and table.partition and not table.parts:
             key = day if table.partition == "date" else week_due(day)
             counts[table.name] = int(

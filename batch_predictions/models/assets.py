@@ -8,7 +8,6 @@ import pyarrow as pa
 
 from batch_predictions.features.queries import parameters as feature_parameters
 from batch_predictions.features.queries import sql
-from batch_predictions.home import read_state
 from batch_predictions.models.training import Trained, training_asset
 from batch_predictions.settings import Settings
 from batch_predictions.sources import registry
@@ -44,15 +43,12 @@ def train_recommender(
     from batch_predictions.models.recommender.data import Interactions
     from batch_predictions.models.recommender.selection import select
 
-    exclude_seen = settings.recommendations.exclude_seen
-    if exclude_seen is None:
-        exclude_seen = not registry.source_of(settings.source, read_state(settings.home)).repeats
     chosen = settings.recommender
     selection = select(
         Interactions.from_table(interactions(warehouse, settings, through)),
         through,
         candidates=chosen.candidates,
-        exclude_seen=exclude_seen,
+        exclude_seen=registry.excludes_seen(settings),
         holdout_days=chosen.holdout_days,
         seed=chosen.seed,
         history_half_life_days=chosen.history_half_life_days,

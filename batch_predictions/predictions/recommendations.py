@@ -10,7 +10,6 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from batch_predictions.home import read_state
 from batch_predictions.inference.declaration import BatchPrediction
 from batch_predictions.inference.loading import Check
 from batch_predictions.inference.scorer import EXCLUDED, Opening
@@ -41,6 +40,7 @@ class RecommendationScorer:
 
     def __init__(self, model: Recommender, opening: Opening) -> None:
         self.model = model
+        self.names: list[str] = model.items.to_pylist()
         self.k = int(opening.parameters["k"])
         self.exclude_seen = bool(opening.parameters["exclude_seen"])
         blocked = opening.side_table("unavailable")["item_id"].combine_chunks()
@@ -77,7 +77,7 @@ class RecommendationScorer:
         scores: npt.NDArray[np.float32],
         causes: npt.NDArray[np.int64],
     ) -> pa.RecordBatch:
-        names = self.model.items.to_pylist()
+        names = self.names
         out: dict[str, list[Any]] = {
             name: [] for name in ("user_id", "rank", "item_id", "score", "reason", EXCLUDED)
         }
@@ -135,13 +135,9 @@ def _reason(item: str, had: set[str], cause: str | None) -> str:
 
 def parameters(settings: Settings) -> Mapping[str, Any]:
     """k, whether seen items are left out, and how far back a history goes."""
-    exclude_seen = settings.recommendations.exclude_seen
-    if exclude_seen is None:
-        source = registry.source_of(settings.source, read_state(settings.home))
-        exclude_seen = not source.repeats
     return {
         "k": settings.recommendations.k,
-        "exclude_seen": exclude_seen,
+        "exclude_seen": registry.excludes_seen(settings),
         "history_days": settings.recommender.history_days,
     }
 

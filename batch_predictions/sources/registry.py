@@ -40,6 +40,14 @@ def source_of(settings: SourceSettings, state: State | None) -> Source:
     return adapter(settings, state)
 
 
+def excludes_seen(settings: Settings) -> bool:
+    """Whether lists leave out what a user already had: as set, else as suits the adapter."""
+    chosen = settings.recommendations.exclude_seen
+    if chosen is not None:
+        return chosen
+    return not source_of(settings.source, read_state(settings.home)).repeats
+
+
 def today(timezone: str) -> dt.date:
     """The date in a time zone now: the only clock of the sources, read outside assets."""
     return dt.datetime.now(ZoneInfo(timezone)).date()
