@@ -58,6 +58,7 @@ def platform(settings: Settings) -> dg.Definitions:
         raw.reviews,
         raw.promotions,
         raw.campaign_events,
+        raw.promotion_calendar,
         features.user_activity,
         features.item_activity,
         features.user_segments,

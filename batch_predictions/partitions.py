@@ -3,7 +3,8 @@
 A daily partition D holds what happened on the business day D, or what is predicted as of its end.
 A weekly partition is named by its Monday; what is trained in it knows everything through its
 Sunday (`trained_through`). A day's prediction stands on the newest week that had ended by that
-day, so that on a Sunday it is the week that ends with it.
+day, so that on a Sunday it is the week that ends with it. What a source knows ahead, such as its
+promotions, has weekly partitions that reach beyond today.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import dagster as dg
 
 from batch_predictions import home
 from batch_predictions.settings import home_folder
+from batch_predictions.tables import week_of as week_of
 
 _state = home.read_state(home_folder())
 if _state is None:
@@ -21,11 +23,6 @@ if _state is None:
         f"{home_folder()} has not begun: load `batch_predictions.definitions`, or run "
         "`batch-predictions run`, which fix its first day"
     )
-
-
-def week_of(day: dt.date) -> dt.date:
-    """The Monday of a day's week."""
-    return day - dt.timedelta(days=day.weekday())
 
 
 def trained_through(week: dt.date) -> dt.date:
@@ -59,6 +56,15 @@ weekly = dg.WeeklyPartitionsDefinition(
     end_date=_weekly_end,
     day_offset=1,
     timezone=_state.timezone,
+)
+# Two weeks more than those that have ended: the one that is running and the next, which hold every
+# day of the seven after yesterday. Dagster cuts them off at the end date.
+weekly_ahead = dg.WeeklyPartitionsDefinition(
+    start_date=week_of(_state.first_day).isoformat(),
+    end_date=_weekly_end,
+    day_offset=1,
+    timezone=_state.timezone,
+    end_offset=2,
 )
 newest_ended_week = dg.TimeWindowPartitionMapping(start_offset=-6, end_offset=-6)
 """A day's upstream week: the default mapping, and an offset of -1, point at an unfinished one."""

@@ -232,6 +232,9 @@ class ScheduleSettings(_Section):
     """Cron times of the schedules, in the source's time zone."""
 
     ingest: str = Field("0 1 * * *", description="Ingest yesterday's raw rows.")
+    ingest_weekly: str = Field(
+        "0 2 * * *", description="Ingest this week's and next week's promotions, known ahead."
+    )
     weekly_training: str = Field("0 3 * * 1", description="Train on the week that ended.")
     weekly_predictions: str = Field(
         "0 4 * * 1", description="Weekly tables of the week that ended."

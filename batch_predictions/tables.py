@@ -6,10 +6,16 @@ UI shows it as the asset's column schema. Columns may be added; none is renamed 
 
 from __future__ import annotations
 
+import datetime as dt
 from dataclasses import dataclass
 from typing import Literal
 
 PartitionColumn = Literal["date", "week"]
+
+
+def week_of(day: dt.date) -> dt.date:
+    """The Monday of a day's week."""
+    return day - dt.timedelta(days=day.weekday())
 
 
 @dataclass(frozen=True)
@@ -49,6 +55,10 @@ class Table:
     def folders(self) -> tuple[str, ...]:
         """Columns that stand in folder names: the partition's, then the parts'."""
         return ((self.partition,) if self.partition else ()) + self.parts
+
+    def partition_of(self, day: dt.date) -> dt.date:
+        """The partition that a day lies in: the day itself, or its week's Monday."""
+        return week_of(day) if self.partition == "week" else day
 
     def type_of(self, column: str) -> str:
         """The declared type of a column; KeyError where there is none."""
@@ -161,12 +171,28 @@ CAMPAIGN_EVENTS = Table(
         event_type VARCHAR: targeted, redeemed or listed
     """),
 )
+PROMOTION_CALENDAR = Table(
+    "raw",
+    "promotion_calendar",
+    "One row per week, item and location with a promotion in that week; known ahead.",
+    columns("""
+        week DATE: Monday of a week in which the promotion is in force
+        item_id VARCHAR: item that is promoted
+        location VARCHAR: shop, or all where the source does not tell shops apart
+        starts_on DATE: first day of the promotion, which may lie in an earlier week
+        ends_on DATE: last day, which may lie in a later week
+        display VARCHAR: kind of display in the shop, as the source gives it; null: none
+        mailer VARCHAR: kind of place in the mailer, as the source gives it; null: none
+    """),
+    key=("item_id", "location"),
+    partition="week",
+)
 QUARANTINE = Table(
     "raw",
     "quarantine",
     "One row per refused row of a source, with the reason.",
     columns("""
-        date DATE: business day of the row, or the day of the ingest where it has none
+        date DATE: business day or week of the row, or the day of the ingest where it has none
         table_name VARCHAR: raw table that refused it
         source VARCHAR: file or relation it came from
         row_number BIGINT: its row there, 1 being the first of data
@@ -430,6 +456,7 @@ for _table in (
     REVIEWS,
     PROMOTIONS,
     CAMPAIGN_EVENTS,
+    PROMOTION_CALENDAR,
     QUARANTINE,
     USER_ACTIVITY,
     ITEM_ACTIVITY,

@@ -8,7 +8,7 @@ from typing import Any
 
 import dagster as dg
 
-from batch_predictions.partitions import daily, weekly
+from batch_predictions.partitions import daily, weekly, weekly_ahead
 from batch_predictions.reporting import CADENCE
 
 
@@ -20,6 +20,8 @@ class Job:
     groups: tuple[str, ...]
     is_weekly: bool
     description: str
+    is_ahead: bool = False
+    """Whether its weeks are known before they begin."""
 
     @property
     def selection(self) -> dg.AssetSelection:
@@ -32,10 +34,11 @@ class Job:
 
     def definition(self) -> Any:
         """As Dagster takes it."""
+        weeks = weekly_ahead if self.is_ahead else weekly
         return dg.define_asset_job(
             self.name,
             self.selection,
-            partitions_def=weekly if self.is_weekly else daily,
+            partitions_def=weeks if self.is_weekly else daily,
             description=self.description,
         )
 
@@ -45,6 +48,13 @@ INGEST = Job(
     ("sources",),
     False,
     "Raw rows of a day, so that Monday's training finds Sunday's.",
+)
+INGEST_WEEKLY = Job(
+    "ingest_weekly",
+    ("sources",),
+    True,
+    "Raw rows of a week that are known ahead: its promotions, before it begins.",
+    is_ahead=True,
 )
 WEEKLY_TRAINING = Job(
     "weekly_training",
@@ -75,4 +85,10 @@ def jobs(assets: Iterable[dg.AssetsDefinition]) -> list[Job]:
         for each in assets
         for spec in each.specs
     )
-    return [INGEST, WEEKLY_TRAINING, *([WEEKLY_PREDICTIONS] if tagged else []), NIGHTLY]
+    return [
+        INGEST,
+        INGEST_WEEKLY,
+        WEEKLY_TRAINING,
+        *([WEEKLY_PREDICTIONS] if tagged else []),
+        NIGHTLY,
+    ]

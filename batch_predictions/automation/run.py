@@ -90,11 +90,13 @@ def run(
 
     raw_due = _raw_due(warehouse, source, state, last)
     weeks = sorted({week_due(as_date(day)) for day in days_between(first, last)})
+    ahead_due = _ahead_due(warehouse, source, state, weeks[0], last)
     lacking = [table for table in (INTERACTIONS, REVIEWS) if table not in source.tables()]
     chain = _Chain(dg.DagsterInstance.get(), definitions, lacking)
     summary.skipped = chain.skipped()
     trainings = {name: each for name, each in TRAININGS.items() if not {*each} & {*lacking}}
     total = chain.weight(jobs.INGEST) * bool(raw_due) + chain.weight(jobs.NIGHTLY, jobs.PREDICT)
+    total += chain.weight(jobs.INGEST_WEEKLY) * bool(ahead_due)
     total += len(weeks) * (
         chain.weight(jobs.WEEKLY_TRAINING) + chain.weight(jobs.WEEKLY_PREDICTIONS)
     )
@@ -108,6 +110,8 @@ def run(
             changed = {key for key in after if after[key] != before.get(key)}
             summary.ingested = sorted({day for _, day in changed})
             summary.corrected = sorted({day for table, day in changed if (table, day) in before})
+        if ahead_due:
+            chain.execute(jobs.INGEST_WEEKLY, ahead_due, shown)
         untrained = _weeks_due(weeks, trainings, warehouse, models, settings)
         trained_already = len(weeks) - len(untrained)
         shown.progress.advance(shown.task, chain.weight(jobs.WEEKLY_TRAINING) * trained_already)
@@ -247,13 +251,31 @@ def _days(
 
 
 def _raw_due(warehouse: Warehouse, source: Source, state: State, last: dt.date) -> list[str]:
-    """Days of the raw tables that were not ingested, or whose source has changed."""
+    """Days of the daily tables and snapshots not ingested, or whose source has changed."""
     newest = min(last, state.last_day) if state.last_day else last
     days: set[str] = set()
-    for table in TABLES.values():
-        if table.schema == "raw" and not table.parts and table in source.tables():
+    for table in source.tables():
+        if table.partition != "week":
             days.update(due(warehouse, source, table, state.first_day, newest))
     return sorted(days)
+
+
+def _ahead_due(
+    warehouse: Warehouse, source: Source, state: State, first: dt.date, last: dt.date
+) -> list[str]:
+    """Weeks of the tables known ahead that a run needs and that are missing or have changed.
+
+    Training looks back on four weeks before the first one due, predictions forward to the week
+    after the last day. Older weeks stay out: the default source has 400,000 promotions a week.
+    """
+    begin = max(first - dt.timedelta(days=28), week_of(state.first_day))
+    end = week_of(last) + dt.timedelta(days=7)
+    end = min(end, state.last_day) if state.last_day else end
+    weeks: set[str] = set()
+    for table in source.tables():
+        if table.partition == "week":
+            weeks.update(due(warehouse, source, table, begin, end))
+    return sorted(weeks)
 
 
 def _weeks_due(

@@ -19,18 +19,19 @@ def schedules(settings: Settings, state: State, jobs: Sequence[Job]) -> list[dg.
     return [_schedule(job, times[job.name], state) for job in jobs]
 
 
-def _yesterday(now: dt.datetime) -> dt.date:
-    return now.date() - dt.timedelta(days=1)
-
-
-def _ended_week(now: dt.datetime) -> dt.date:
-    """The Monday of the newest week that had ended at the tick."""
-    return week_of(now.date()) - dt.timedelta(days=7)
+def _due(job: Job, now: dt.datetime) -> list[dt.date]:
+    """The partitions that a tick asks for: yesterday; the newest week that had ended; or, of what
+    is known ahead, the weeks that hold the seven days from the tick on."""
+    this_week = week_of(now.date())
+    if job.is_ahead:
+        return [this_week, this_week + dt.timedelta(days=7)]
+    if job.is_weekly:
+        return [this_week - dt.timedelta(days=7)]
+    return [now.date() - dt.timedelta(days=1)]
 
 
 def _schedule(job: Job, cron: str, state: State) -> dg.ScheduleDefinition:
     first = week_of(state.first_day) if job.is_weekly else state.first_day
-    partition = _ended_week if job.is_weekly else _yesterday
 
     @dg.schedule(
         name=job.name,
@@ -40,14 +41,22 @@ def _schedule(job: Job, cron: str, state: State) -> dg.ScheduleDefinition:
         default_status=dg.DefaultScheduleStatus.RUNNING,
         description=job.description,
     )
-    def tick(context: dg.ScheduleEvaluationContext) -> dg.RunRequest | dg.SkipReason:
-        key = partition(context.scheduled_execution_time)
-        if key < first:
-            return dg.SkipReason(f"{key} lies before this home's first day, {state.first_day}")
-        if state.last_day and key > state.last_day:
+    def tick(context: dg.ScheduleEvaluationContext) -> list[dg.RunRequest] | dg.SkipReason:
+        now = context.scheduled_execution_time
+        keys = _due(job, now)
+        if max(keys) < first:
+            return dg.SkipReason(
+                f"{max(keys)} lies before this home's first day, {state.first_day}"
+            )
+        there = [key for key in keys if key >= first and key <= (state.last_day or key)]
+        if not there:
             return dg.SkipReason(
                 f"the source ended on {state.last_day}: begin a new home folder to replay it"
             )
-        return dg.RunRequest(run_key=key.isoformat(), partition_key=key.isoformat())
+        # A week that is known ahead is read again by later ticks: more is known by then.
+        seen = f" as of {now.date()}" if job.is_ahead else ""
+        return [
+            dg.RunRequest(run_key=f"{key}{seen}", partition_key=key.isoformat()) for key in there
+        ]
 
     return tick

@@ -1,4 +1,4 @@
-"""The raw tables as assets: a day of the source, checked and accounted for."""
+"""The raw tables as assets: a day or week of the source, checked and accounted for."""
 
 # No `from __future__ import annotations`: Dagster reads the type of `context` itself.
 from pathlib import Path
@@ -6,8 +6,8 @@ from pathlib import Path
 import dagster as dg
 
 from batch_predictions.home import HomeError, read_state
-from batch_predictions.partitions import daily
-from batch_predictions.reporting import OWNERS, record, table_metadata
+from batch_predictions.partitions import daily, weekly_ahead
+from batch_predictions.reporting import CADENCE, OWNERS, record, table_metadata
 from batch_predictions.settings import Settings
 from batch_predictions.sources.ingest import Ingested, ingest
 from batch_predictions.sources.registry import source_of
@@ -15,6 +15,7 @@ from batch_predictions.tables import (
     CAMPAIGN_EVENTS,
     INTERACTIONS,
     ITEMS,
+    PROMOTION_CALENDAR,
     PROMOTIONS,
     REVIEWS,
     USERS,
@@ -26,23 +27,25 @@ CHECK = "all_rows_accounted_for"
 
 
 def _raw(table: Table) -> dg.AssetsDefinition:
-    """The asset of a raw table."""
+    """The asset of a raw table; a weekly one is known ahead and says so by its partitions."""
+    is_weekly = table.partition == "week"
 
     @dg.asset(
         name=table.name,
         key_prefix="raw",
         description=table.description,
-        partitions_def=daily,
+        partitions_def=weekly_ahead if is_weekly else daily,
         backfill_policy=dg.BackfillPolicy.single_run(),
         group_name="sources",
         kinds={"duckdb", "parquet"},
         owners=OWNERS,
+        tags={CADENCE: "weekly"} if is_weekly else None,
         metadata=table_metadata(table),
         check_specs=[
             dg.AssetCheckSpec(
                 CHECK,
                 asset=dg.AssetKey(["raw", table.name]),
-                description="Rows read = rows accepted + rows in quarantine, on every day.",
+                description="Rows read = rows accepted + rows in quarantine, in every partition.",
             )
         ],
     )
@@ -115,3 +118,4 @@ items = _raw(ITEMS)
 reviews = _raw(REVIEWS)
 promotions = _raw(PROMOTIONS)
 campaign_events = _raw(CAMPAIGN_EVENTS)
+promotion_calendar = _raw(PROMOTION_CALENDAR)

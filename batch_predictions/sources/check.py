@@ -28,6 +28,7 @@ NEEDS: dict[str, str] = {
     "reviews": "sentiments",
     "promotions": "promotion audiences",
     "campaign_events": "the response to campaigns in promotion audiences",
+    "promotion_calendar": "what is promoted in the coming week, where models ask for it",
 }
 """What stands on a table, and is skipped or poorer without it."""
 

@@ -14,8 +14,12 @@ REQUIRED: dict[str, tuple[str, ...]] = {
     "reviews": ("item_id", "text"),
     "promotions": ("campaign_id", "item_id"),
     "campaign_events": ("campaign_id", "user_id", "event_type"),
+    "promotion_calendar": ("item_id", "starts_on", "ends_on"),
 }
 """Columns that a table cannot do without."""
+
+IN_WEEK = ("starts_on", "ends_on")
+"""Columns that a table with a column `week` can do without: the week's Monday and Sunday."""
 
 SYNONYMS: dict[str, tuple[str, ...]] = {
     "user_id": ("user", "userid", "customer_id", "customer", "customerid", "household_id"),
@@ -46,6 +50,9 @@ SYNONYMS: dict[str, tuple[str, ...]] = {
     "kind": ("type", "campaign_type"),
     "starts_on": ("start_date", "valid_from"),
     "ends_on": ("end_date", "valid_to"),
+    "week": ("week_start", "week_of"),
+    "display": ("display_location", "on_display"),
+    "mailer": ("mailer_location", "in_mailer"),
 }
 """Names taken for a contract column that is neither mapped nor there, where only one fits."""
 
@@ -126,10 +133,11 @@ def match_columns(
         if len(fits) == 1:
             found[column] = fits[0]
     for column in REQUIRED[table.name]:
-        if column not in found:
+        if column not in found and not ("week" in found and column in IN_WEEK):
+            instead = f", or name a week with {key}.week" if table.partition == "week" else ""
             raise SourceError(
                 f"{name} has no column for {column}; it has: {shown}. Say which one it is with "
-                f"{key}.{column}"
+                f"{key}.{column}{instead}"
             )
     return found
 

@@ -36,6 +36,7 @@ from batch_predictions.tables import (
     CAMPAIGN_EVENTS,
     INTERACTIONS,
     ITEMS,
+    PROMOTION_CALENDAR,
     PROMOTIONS,
     REVIEWS,
     USERS,
@@ -43,6 +44,8 @@ from batch_predictions.tables import (
 )
 
 FIRST_DAY, LAST_DAY = dt.date(2017, 1, 1), dt.date(2017, 12, 31)
+FIRST_WEEK = dt.date(2016, 12, 26)
+"""Monday of week 1 of the source's promotions: its weeks run from Monday to Sunday, as ours do."""
 REPLAYED_WEEK = dt.date(2017, 11, 6)
 """Monday of the source's week into which the day before the home's first run falls."""
 
@@ -54,6 +57,7 @@ _FILES: dict[str, tuple[str, ...]] = {
     REVIEWS.name: ("transactions", "products"),
     PROMOTIONS.name: ("coupons", "campaign_descriptions"),
     CAMPAIGN_EVENTS.name: ("campaigns", "campaign_descriptions", "coupon_redemptions", "coupons"),
+    PROMOTION_CALENDAR.name: ("promotions",),
 }
 _MAPPED: dict[str, dict[str, str]] = {
     INTERACTIONS.name: {
@@ -86,6 +90,13 @@ _MAPPED: dict[str, dict[str, str]] = {
         "user_id": "household_id",
         "item_id": "product_id",
         "date": "start_date, redemption_date",
+    },
+    PROMOTION_CALENDAR.name: {
+        "week": "week",
+        "item_id": "product_id",
+        "location": "store_id",
+        "display": "display_location",
+        "mailer": "mailer_location",
     },
 }
 
@@ -125,7 +136,15 @@ class CompleteJourneySource(Source):
 
     def tables(self) -> tuple[Table, ...]:
         """Everything; reviews are simulated, since the source has none."""
-        return INTERACTIONS, USERS, ITEMS, REVIEWS, PROMOTIONS, CAMPAIGN_EVENTS
+        return (
+            INTERACTIONS,
+            USERS,
+            ITEMS,
+            REVIEWS,
+            PROMOTIONS,
+            CAMPAIGN_EVENTS,
+            PROMOTION_CALENDAR,
+        )
 
     def span(self, today: dt.date) -> Span:
         """The year, moved by whole weeks unless the original dates are asked for."""
@@ -165,7 +184,7 @@ class CompleteJourneySource(Source):
         days: Sequence[str] | None,
         limit: int | None = None,
     ) -> str:
-        """SQL of a table's rows; of a daily table those of the days asked for."""
+        """SQL of a table's rows; of a daily or weekly table those of the days asked for."""
         if days and table.partition and max(days) > self._last_day.isoformat():
             raise SourceExhausted(
                 f"the year of the Complete Journey is over: it ends on {self._last_day} in this "
@@ -177,6 +196,8 @@ class CompleteJourneySource(Source):
             return (
                 f"select *, null::VARCHAR as problem, null::VARCHAR as line from {rows_of_reviews}"
             )
+        if table == PROMOTION_CALENDAR:
+            return self._promotion_calendar(days, limit)
         rows = {
             INTERACTIONS.name: self._interactions,
             USERS.name: self._users,
@@ -289,6 +310,38 @@ class CompleteJourneySource(Source):
             "(min(file_row_number) + 1)::BIGINT as row_number "
             f"from {self._file('coupons')} group by all) "
             f"join {self._file('campaign_descriptions')} using (campaign_id)"
+        )
+
+    def _promotion_calendar(self, days: Sequence[str] | None, limit: int | None) -> str:
+        """Promotions of weeks. One product, shop and week may stand in two rows, the second naming
+        a display beside the same mailer: the fuller row is taken, the other told as a repeat."""
+        within = ""
+        if days is not None:
+            first = FIRST_WEEK + self._shift
+            weeks = {(dt.date.fromisoformat(day) - first).days // 7 + 1 for day in days}
+            within = f"and week in ({', '.join(map(str, sorted(weeks) or [0]))})"
+        some = "" if limit is None else f"limit {int(limit)}"
+        monday = f"DATE '{FIRST_WEEK + self._shift}' + 7 * (week - 1)::INTEGER"
+        placed = "(display_location <> '0')::INTEGER + (mailer_location <> '0')::INTEGER"
+        place = "week, product_id, store_id"
+        return (
+            "with scanned as materialized (select *, (file_row_number + 1)::BIGINT as row_number "
+            f"from {self._file('promotions')} "
+            f"where (display_location <> '0' or mailer_location <> '0') {within} {some}), "
+            # Groups first, then the few rows of repeated ones.
+            f"twice as (select {place} from scanned group by all having count(*) > 1), "
+            f"fullest as (select {place}, "
+            f"first(row_number order by {placed} desc, row_number) as taken "
+            f"from scanned semi join twice using ({place}) group by all) "
+            f"select {monday} as date, product_id as item_id, store_id as location, "
+            # Week 1 has the year's first day alone.
+            f"greatest({monday}, DATE '{FIRST_DAY + self._shift}') as starts_on, "
+            f"{monday} + 6 as ends_on, display_location as display, mailer_location as mailer, "
+            "'promotions.parquet' as source, row_number, struct_pack(product_id, store_id, "
+            "display_location, mailer_location, week) as row, null::VARCHAR as line, "
+            "case when row_number <> taken then 'the same product, shop and week stand in row ' || "
+            "taken || ', which tells as much or more: that row is taken' end as problem "
+            f"from scanned left join fullest using ({place})"
         )
 
     def _campaign_events(self, days: Sequence[str] | None) -> str:

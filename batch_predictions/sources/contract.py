@@ -17,13 +17,22 @@ from batch_predictions.tables import (
     CAMPAIGN_EVENTS,
     INTERACTIONS,
     ITEMS,
+    PROMOTION_CALENDAR,
     PROMOTIONS,
     REVIEWS,
     USERS,
     Table,
 )
 
-RAW: tuple[Table, ...] = (INTERACTIONS, USERS, ITEMS, REVIEWS, PROMOTIONS, CAMPAIGN_EVENTS)
+RAW: tuple[Table, ...] = (
+    INTERACTIONS,
+    USERS,
+    ITEMS,
+    REVIEWS,
+    PROMOTIONS,
+    CAMPAIGN_EVENTS,
+    PROMOTION_CALENDAR,
+)
 """The tables that a source may have."""
 
 LATEST = dt.date(2100, 1, 1)
@@ -101,7 +110,10 @@ class Source(ABC):
 
     @abstractmethod
     def extent(self, table: Table) -> tuple[dt.date, dt.date] | None:
-        """First and newest readable day of a daily table; None where no row has one."""
+        """First and newest readable day of a table with partitions; None where no row has one.
+
+        Of a table that is known ahead, the newest day may lie in the future.
+        """
 
     @abstractmethod
     def fingerprint(self, table: Table) -> str:
@@ -119,8 +131,9 @@ class Source(ABC):
 
         Columns: the table's own, as read (text or native; those that the source lacks may be
         left out), and
-        - `date` DATE (daily tables): the partition that counts the row. A row whose day cannot be
-          read, or is implausible, has its file's newest readable day, or the default date;
+        - `date` DATE (tables with partitions): the partition that counts the row, of a weekly
+          table its Monday. A row whose day cannot be read, or is implausible, has its file's
+          newest readable day, or the default date. A promotion of several weeks stands in each;
         - `source` and `row_number` BIGINT: file, and row in it, 1 being the first of data;
         - `problem` VARCHAR: why the row has no day or was damaged, null where nothing is wrong;
         - `row`: a struct of the row as read; `line` VARCHAR: the text of a damaged line.
@@ -128,7 +141,7 @@ class Source(ABC):
         Args:
             db: connection for temporary views and tables.
             table: one of `tables()`.
-            days: partitions wanted of a daily table; None: all.
+            days: partitions wanted of a daily or weekly table; None: all.
             limit: read about so many rows only, for samples.
 
         Raises:

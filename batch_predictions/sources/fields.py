@@ -13,7 +13,9 @@ from batch_predictions.tables import Table
 AGE_BRACKETS = ("under 19", "19-24", "25-34", "35-44", "45-54", "55-64", "65+")
 """Brackets of ages; a number is mapped to them."""
 
-Kind = Literal["id", "text", "number", "date", "boolean", "age", "moment", "map", "choice"]
+Kind = Literal[
+    "id", "text", "number", "date", "boolean", "age", "moment", "map", "choice", "placement"
+]
 
 _KINDS: dict[str, Kind] = {
     "event_id": "id",
@@ -29,6 +31,8 @@ _KINDS: dict[str, Kind] = {
     "occurred_at": "moment",
     "written_at": "moment",
     "attributes": "map",
+    "display": "placement",
+    "mailer": "placement",
 }
 _OF_TYPE: dict[str, Kind] = {"DOUBLE": "number", "BOOLEAN": "boolean"}
 _CHOICES: dict[tuple[str, str], tuple[str, ...]] = {
@@ -37,6 +41,8 @@ _CHOICES: dict[tuple[str, str], tuple[str, ...]] = {
 }
 _TRUE = "('true', 't', 'yes', 'y', '1', '1.0')"
 _FALSE = "('false', 'f', 'no', 'n', '0', '0.0')"
+# No single letters: they are kinds of placement (F is the back page of a mailer).
+_NOWHERE = "('false', 'no', 'none', '0', '0.0')"
 _OLDEST = 120
 # Bounds of numbers, and how the reason names them.
 _BOUNDS: dict[tuple[str, str], tuple[str, str]] = {
@@ -77,6 +83,9 @@ class Field:
             return _age(raw, type_)
         if self.kind in ("moment", "map"):
             return raw
+        if self.kind == "placement":
+            nowhere = f"{moments.missing(raw, type_)} or lower({text}) in {_NOWHERE}"
+            return f"case when not ({nowhere}) then {text} end"
         if self.kind == "choice":
             return f"case when not {moments.missing(raw, type_)} then lower({text}) end"
         return f"nullif({text}, '')"
@@ -138,7 +147,7 @@ def fields_of(table: Table, timezone: str) -> list[Field]:
     """The columns of a raw table that a source gives, as they are checked."""
     found = []
     for column in table.columns:
-        if column.name in ("date", "simulated"):
+        if column.name in (table.partition, "simulated"):
             continue
         choices = _CHOICES.get((table.name, column.name), ())
         kind = _KINDS.get(column.name) or _OF_TYPE.get(column.type, "text")

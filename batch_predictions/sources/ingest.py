@@ -15,12 +15,14 @@ from batch_predictions.sources.contract import ABSENT, Source, SourceError, lite
 from batch_predictions.sources.ledger import Entry, changing_ledger, read_ledger
 from batch_predictions.sources.validation import Checked, Counts, check_rows
 from batch_predictions.tables import QUARANTINE, Table
-from batch_predictions.warehouse import Warehouse, Written
+from batch_predictions.warehouse import Warehouse, Written, as_date
+
+_UNIT = {"date": "day", "week": "week"}
 
 
 @dataclass(frozen=True)
 class Ingested:
-    """A day that was ingested: its counts, what was written, and whether it was needed."""
+    """A day or week that was ingested: its counts, what was written, and whether it was needed."""
 
     counts: Counts
     written: Written
@@ -33,31 +35,38 @@ def ingest(
 ) -> dict[str, Ingested]:
     """Takes days of a raw table from its source: accepted rows in, refused ones to quarantine.
 
-    A daily table gets a partition for every day, all read in one go. A snapshot is read as it is
+    A daily table gets a partition for every day, all read in one go; a weekly one is asked for by
+    Mondays, which may lie ahead. A snapshot is read as it is
     now and counted under the newest of the days, unless the one that is there is for a newer day.
     Ingesting again replaces rows and quarantine, so corrected data clears it. A table that the
     source lacks gets empty partitions.
 
     Raises:
-        SourceError: the table cannot be read as it is. Nothing was written.
+        SourceError: the table cannot be read as it is, or has no such partition. Nothing was
+            written.
     """
     if not days:
         return {}
     days = sorted(set(days))
-    if table.partition and days[0] < state.first_day.isoformat():
+    first = table.partition_of(state.first_day)
+    if table.partition and days[0] < first.isoformat():
         raise SourceError(
-            f"{days[0]} lies before {state.first_day}, the first day of this home: ask for later "
-            "days, or begin a new home folder with --home"
+            f"{days[0]} lies before {first}, the first {_UNIT[table.partition]} of this home: ask "
+            "for later ones, or begin a new home folder with --home"
         )
+    for day in days if table.partition == "week" else ():
+        if (monday := table.partition_of(as_date(day))) != as_date(day):
+            raise SourceError(f"{day} is not a Monday: ask for its week, {monday}")
     return (_days if table.partition else _snapshot)(warehouse, source, table, days)
 
 
 def due(
     warehouse: Warehouse, source: Source, table: Table, first: dt.date, last: dt.date
 ) -> list[str]:
-    """Days to ingest from first to last: those not written, or read from another state of it.
+    """Partitions to ingest from first to last: not written, or read from another state of it.
 
-    Of a snapshot, the last day or none: it is read once for every state of the source.
+    Of a weekly table, the Mondays of the weeks that hold these days. Of a snapshot, the last day
+    or none: it is read once for every state of the source.
     """
     ledger = read_ledger(Path(warehouse.home), table)
     fingerprint = source.fingerprint(table)
@@ -68,7 +77,10 @@ def due(
         current = entry is not None and entry.fingerprint == fingerprint
         return [] if current and warehouse.path(table).exists() else [last.isoformat()]
     written = set(warehouse.partitions(table))
-    days = [(first + dt.timedelta(days=n)).isoformat() for n in range((last - first).days + 1)]
+    first = table.partition_of(first)
+    step = 7 if table.partition == "week" else 1
+    ahead = range(0, (last - first).days + 1, step)
+    days = [(first + dt.timedelta(days=n)).isoformat() for n in ahead]
     return [
         day
         for day in days

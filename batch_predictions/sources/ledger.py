@@ -19,7 +19,7 @@ from batch_predictions.tables import Table
 
 
 class Entry(BaseModel):
-    """One ingest of a day."""
+    """One ingest of a day or week."""
 
     fingerprint: str
     read: int
@@ -28,7 +28,7 @@ class Entry(BaseModel):
 
 
 class Ledger(BaseModel):
-    """The ingests of a table by day; of a snapshot, also the newest day it was read for."""
+    """The ingests of a table by day or week; of a snapshot, also the newest day it was read for."""
 
     days: dict[str, Entry] = {}
     as_of: str | None = None

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import duckdb
 
-from batch_predictions.sources import moments
+from batch_predictions.sources import moments, weeks
 from batch_predictions.sources.columns import MOMENTS
 from batch_predictions.sources.contract import (
     ABSENT,
@@ -114,16 +114,23 @@ class TabularSource(Source):
         return self._extent(table, self.state.default_date)
 
     def _daily(self) -> list[Table]:
-        return [table for table in self.tables() if table.partition]
+        """Tables that say which days there are; what is known ahead says nothing of that."""
+        return [table for table in self.tables() if table.partition == "date"]
 
     def _extent(self, table: Table, default: dt.date) -> tuple[dt.date, dt.date] | None:
         # The scan of a time column needs neither the warehouse nor its bounds.
         with duckdb.connect(":memory:", config={"threads": 2}) as db:
             db.execute("set timezone = 'UTC'")
             raw = self.read(db, table, None)
-            dated = self._dated(db, table, raw, self.shape(table, raw.types), default, None)
+            shape = self.shape(table, raw.types)
+            if table.partition == "week":
+                dated = weeks.spans(db, raw, shape, self.timezone, self.settings.earliest)
+                first, last = "__starts", "__ends"
+            else:
+                dated = self._dated(db, table, raw, shape, default, None)
+                first = last = "__day"
             row = db.execute(
-                f"select min(__day), max(__day) from ({dated}) where __problem is null"
+                f"select min({first}), max({last}) from ({dated}) where __problem is null"
             ).fetchone()
         return (row[0], row[1]) if row and row[0] else None
 
@@ -134,7 +141,7 @@ class TabularSource(Source):
         days: Sequence[str] | None,
         limit: int | None = None,
     ) -> str:
-        """SQL of a table's rows, those of the days asked for where it has days."""
+        """SQL of a table's rows, those of the days or weeks asked for where it has them."""
         raw = self.read(db, table, limit)
         shape = self.shape(table, raw.types)
         own = ", ".join(f"{quoted(name)} := {quoted(name)}" for name in raw.types)
@@ -143,10 +150,12 @@ class TabularSource(Source):
         given = "".join(
             f", {sql} as {quoted(name)}"
             for name, sql in shape.items()
-            if name not in ("date", moment)
+            if name not in ("date", moment, *(weeks.DATED if table.partition == "week" else ()))
         )
         if not table.partition:
             return f"select {fixed}, {DAMAGE} as problem{given} from {raw.relation}"
+        if table.partition == "week":
+            return self._in_weeks(db, raw, shape, fixed + given, days)
         first_day = self.state.first_day
         default = self.state.default_date
         dated = self._dated(db, table, raw, shape, default, first_day)
@@ -169,6 +178,36 @@ class TabularSource(Source):
             f"select * from (select case when __problem is null then __day else __newest end "
             f"as date, {fixed}, __problem as problem{given} from ({dated}) "
             f"join temp.{newest} using ({FILE})){where}"
+        )
+
+    def _in_weeks(
+        self,
+        db: duckdb.DuckDBPyConnection,
+        raw: Raw,
+        shape: dict[str, str],
+        columns: str,
+        wanted: Sequence[str] | None,
+    ) -> str:
+        """The rows of a weekly table, once for every week that they touch, of those wanted.
+
+        A week before the home's first is a partition that nobody asks for, and no error: the
+        promotion may still be in force later.
+        """
+        spans = weeks.spans(db, raw, shape, self.timezone, self.settings.earliest)
+        newest = f"newest_{uuid.uuid4().hex}"
+        default = weeks.monday(f"DATE '{self.state.default_date}'")
+        db.execute(
+            f"create temp table {newest} as select {FILE}, "
+            f"coalesce(max(__last) filter (__problem is null), {default}) as __newest "
+            f"from ({spans}) group by all"
+        )
+        touched = weeks.weeks_between(
+            "coalesce(__first, __newest)", "coalesce(__last, __newest)", wanted
+        )
+        return (
+            f"select unnest({touched})::DATE as date, {columns}, __problem as problem, "
+            f"__starts as starts_on, __ends as ends_on from ({spans}) "
+            f"join temp.{newest} using ({FILE})"
         )
 
     def _dated(

@@ -19,7 +19,11 @@ from batch_predictions.tables import Table
 
 # Tables whose events have ids of their own, made from the row where the source gives none.
 _EVENT_IDS = {"interactions": "event_id", "reviews": "review_id"}
-_DEFAULTS = {("interactions", "event_type"): "interaction"}
+_DEFAULTS = {
+    ("interactions", "event_type"): "interaction",
+    ("promotion_calendar", "location"): "all",
+}
+_REMEDIES = {"promotion_calendar": "put the week's promotions of an item into one row"}
 
 
 @dataclass(frozen=True)
@@ -55,7 +59,7 @@ def check_rows(
         db: a connection for temporary tables.
         source: where the rows come from.
         table: the raw table.
-        days: partitions wanted of a daily table; None: all.
+        days: partitions wanted of a daily or weekly table; None: all.
         undated: the day under which rows of a table without days are counted.
         limit: check about so many rows only.
 
@@ -98,10 +102,13 @@ def check_rows(
     _find_repeats(db, table, checked, repeats)
     identity = _identify(db, source, table, checked, mark)
     kept = [name for name in names if name != _EVENT_IDS.get(table.name)]
-    columns = ", ".join(["c.date", *(f"c.{quoted(name)}" for name in kept)])
+    partition = table.partition or "date"
+    columns = ", ".join([f"c.date as {partition}", *(f"c.{quoted(name)}" for name in kept)])
     made_up = str(table.name in source.simulated).lower()
     constant = f", {made_up} as simulated" if table.name == "reviews" else ""
-    unrepeated = f"anti join {repeats} r on c.source = r.source and c.row_number = r.row_number"
+    # A promotion of several weeks is one row of the file and has one for each week.
+    same = "r.date = {0}.date and r.source = {0}.source and r.row_number = {0}.row_number"
+    unrepeated = f"anti join {repeats} r on {same.format('c')}"
     any_repeat = _count(db, f"from {repeats}") > 0
     accepted = (
         f"select {columns}{identity[0]}{constant} from {checked} c {identity[1]} "
@@ -117,8 +124,7 @@ def check_rows(
         # Their text was not kept with the accepted rows: it is read again.
         db.execute(
             f"insert into {refused} select r.date, r.source, r.row_number, r.reason, {_ROW} "
-            f"from ({relation}) s join {repeats} r on s.source = r.source "
-            "and s.row_number = r.row_number"
+            f"from ({relation}) s join {repeats} r on {same.format('s')}"
         )
     counts = _counts(db, table, checked, accepted, refused)
     if table.partition is None:
@@ -131,10 +137,14 @@ _ROW = "case when line is not null then json_object('line', line) else to_json(r
 
 def _across(table: Table, types: dict[str, str]) -> list[str]:
     """Reasons that concern several columns."""
-    if table.name == "promotions" and {"starts_on", "ends_on"} <= set(types):
-        text = "ends_on lies before starts_on: correct one of them"
-        return [f"case when ends_on < starts_on then {literal(text)} end"]
-    return []
+    if not {"starts_on", "ends_on"} <= set(types):
+        return []
+    text = "ends_on lies before starts_on: correct one of them"
+    reasons = [f"case when ends_on < starts_on then {literal(text)} end"]
+    if table.partition == "week":
+        text = "starts_on to ends_on has no day in week: correct one of them"
+        reasons.append(f"case when ends_on < date or starts_on > date + 6 then {literal(text)} end")
+    return reasons
 
 
 def _with_default(table: Table, name: str) -> str:
@@ -155,11 +165,12 @@ def _find_repeats(db: duckdb.DuckDBPyConnection, table: Table, checked: str, rep
     given = " and ".join(f"{quoted(column)} is not null" for column in table.key)
     shown = " || ', ' || ".join(quoted(column) for column in table.key)
     text = f"{' and '.join(table.key)} '"
+    remedy = _REMEDIES.get(table.name, "remove one, or give each an id of its own")
     # Groups first, then the few rows of repeated ones: no window over a year of rows.
     db.execute(
         f"create temp table {name} as select date, source, row_number, "
         f"{literal(text)} || {shown} || ''' stands in row ' || __first || ' of ' || __file || "
-        "' already: remove one, or give each an id of its own' as reason from ("
+        f"{literal(f' already: {remedy}')} as reason from ("
         f"select *, row_number() over w as nth, first_value(row_number) over w as __first, "
         f"first_value(source) over w as __file from {checked} semi join "
         f"(select {key} from {checked} where reason is null and {given} "
@@ -213,7 +224,8 @@ def _counts(
     rows = db.execute(
         "select date, sum(r)::BIGINT, sum(a)::BIGINT, sum(q)::BIGINT from ("
         f"select date, count(*) r, 0 a, 0 q from {checked} group by all union all "
-        f"select date, 0, count(*), 0 from ({accepted}) group by all union all "
+        f"select {table.partition or 'date'}, 0, count(*), 0 from ({accepted}) group by all "
+        "union all "
         f"select date, 0, 0, count(*) from {refused} group by all) group by all order by all"
     ).fetchall()
     counts = {str(day): Counts(read, kept, bad) for day, read, kept, bad in rows}
