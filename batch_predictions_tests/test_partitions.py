@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import datetime as dt
+import importlib.util
+from pathlib import Path
 from zoneinfo import ZoneInfo
 
 import dagster as dg
@@ -10,6 +12,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from batch_predictions import partitions
+from batch_predictions.home import State, write_state
 from batch_predictions.partitions import (
     daily,
     days_between,
@@ -101,3 +105,37 @@ def test_partitions_begin_with_the_homes_first_day_and_its_week() -> None:
     assert daily.get_first_partition_key() == "2024-01-01"
     assert weekly.get_first_partition_key() == "2024-01-01"
     assert all(dt.date.fromisoformat(k).weekday() == 0 for k in weekly.get_partition_keys()[:60])
+
+
+@pytest.mark.parametrize(
+    ("today", "newest"),
+    [
+        # On a Monday the week that has just begun and the next, as on the Sunday after it.
+        ("2024-01-15", "2024-01-22"),
+        ("2024-01-21", "2024-01-22"),
+        ("2024-01-22", "2024-01-29"),
+        # The source ends on Wednesday, 31 January: its week is the last.
+        ("2024-01-29", "2024-01-29"),
+        ("2024-06-01", "2024-01-29"),
+    ],
+)
+def test_what_is_known_ahead_reaches_into_next_week_but_not_beyond_the_source(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, today: str, newest: str
+) -> None:
+    state = State(
+        source_kind="files",
+        timezone="America/New_York",
+        first_day=dt.date(2024, 1, 3),
+        last_day=dt.date(2024, 1, 31),
+        default_date=dt.date(2024, 1, 7),
+    )
+    write_state(tmp_path / "home", state)
+    monkeypatch.setenv("BATCH_PREDICTIONS_HOME", str(tmp_path / "home"))
+    spec = importlib.util.spec_from_file_location("partitions_of_a_home", partitions.__file__)
+    assert spec is not None and spec.loader is not None
+    fresh = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(fresh)
+    now = dt.datetime.fromisoformat(today).replace(hour=2, tzinfo=ZoneInfo(state.timezone))
+    with dg.partition_loading_context(effective_dt=now):
+        assert fresh.weekly_ahead.get_first_partition_key() == "2024-01-01"
+        assert fresh.weekly_ahead.get_last_partition_key() == newest

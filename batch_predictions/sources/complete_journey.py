@@ -313,8 +313,9 @@ class CompleteJourneySource(Source):
         )
 
     def _promotion_calendar(self, days: Sequence[str] | None, limit: int | None) -> str:
-        """Promotions of weeks. One product, shop and week may stand in two rows, the second naming
-        a display beside the same mailer: the fuller row is taken, the other told as a repeat."""
+        """Promotions of weeks. A product, shop and week may stand in two rows (12,785 of 20.9M),
+        mostly the mailer alone and the mailer with a display: the fuller row is taken, with what
+        the other one adds, and the other is told as a repeat."""
         within = ""
         if days is not None:
             first = FIRST_WEEK + self._shift
@@ -331,16 +332,19 @@ class CompleteJourneySource(Source):
             # Groups first, then the few rows of repeated ones.
             f"twice as (select {place} from scanned group by all having count(*) > 1), "
             f"fullest as (select {place}, "
-            f"first(row_number order by {placed} desc, row_number) as taken "
+            f"first(row_number order by {placed} desc, row_number) as taken, "
+            "max(nullif(display_location, '0')) as shown, "
+            "max(nullif(mailer_location, '0')) as mailed "
             f"from scanned semi join twice using ({place}) group by all) "
             f"select {monday} as date, product_id as item_id, store_id as location, "
             # Week 1 has the year's first day alone.
             f"greatest({monday}, DATE '{FIRST_DAY + self._shift}') as starts_on, "
-            f"{monday} + 6 as ends_on, display_location as display, mailer_location as mailer, "
+            f"{monday} + 6 as ends_on, coalesce(nullif(display_location, '0'), shown) as display, "
+            "coalesce(nullif(mailer_location, '0'), mailed) as mailer, "
             "'promotions.parquet' as source, row_number, struct_pack(product_id, store_id, "
             "display_location, mailer_location, week) as row, null::VARCHAR as line, "
             "case when row_number <> taken then 'the same product, shop and week stand in row ' || "
-            "taken || ', which tells as much or more: that row is taken' end as problem "
+            "taken || ': that row is taken, with what this one adds to it' end as problem "
             f"from scanned left join fullest using ({place})"
         )
 

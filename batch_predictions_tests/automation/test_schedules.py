@@ -8,12 +8,18 @@ from zoneinfo import ZoneInfo
 import dagster as dg
 import pytest
 
-from batch_predictions.automation.jobs import INGEST, NIGHTLY, WEEKLY_PREDICTIONS, WEEKLY_TRAINING
+from batch_predictions.automation.jobs import (
+    INGEST,
+    INGEST_WEEKLY,
+    NIGHTLY,
+    WEEKLY_PREDICTIONS,
+    WEEKLY_TRAINING,
+)
 from batch_predictions.automation.schedules import schedules
 from batch_predictions.home import State
 from batch_predictions.settings import Settings
 
-JOBS = (INGEST, WEEKLY_TRAINING, WEEKLY_PREDICTIONS, NIGHTLY)
+JOBS = (INGEST, INGEST_WEEKLY, WEEKLY_TRAINING, WEEKLY_PREDICTIONS, NIGHTLY)
 ZONE = "America/New_York"
 STATE = State(
     source_kind="files",
@@ -24,10 +30,10 @@ STATE = State(
 )
 
 
-def _tick(name: str, at: dt.datetime, state: State = STATE) -> dg.RunRequest | dg.SkipReason:
+def _tick(name: str, at: dt.datetime, state: State = STATE) -> list[dg.RunRequest] | dg.SkipReason:
     schedule = next(each for each in schedules(Settings(), state, JOBS) if each.name == name)
     answer = schedule(dg.build_schedule_context(scheduled_execution_time=at))
-    assert isinstance(answer, dg.RunRequest | dg.SkipReason)
+    assert isinstance(answer, list | dg.SkipReason)
     return answer
 
 
@@ -46,8 +52,35 @@ def _tick(name: str, at: dt.datetime, state: State = STATE) -> dg.RunRequest | d
 )
 def test_a_tick_names_its_partition(name: str, at: dt.datetime, partition: str) -> None:
     answer = _tick(name, at.replace(tzinfo=ZoneInfo(ZONE)))
-    assert isinstance(answer, dg.RunRequest)
-    assert answer.partition_key == partition and answer.run_key == partition
+    assert isinstance(answer, list)
+    [request] = answer
+    assert request.partition_key == partition and request.run_key == partition
+
+
+@pytest.mark.parametrize(
+    ("at", "weeks"),
+    [
+        # From Monday to Sunday the seven days from the tick on lie in this week and the next.
+        (dt.datetime(2024, 3, 11, 2), ["2024-03-11", "2024-03-18"]),
+        (dt.datetime(2024, 3, 17, 3), ["2024-03-11", "2024-03-18"]),
+        # A home that begins next Monday, and the last week of the source.
+        (dt.datetime(2023, 12, 30, 2), ["2024-01-01"]),
+        (dt.datetime(2024, 6, 26, 2), ["2024-06-24"]),
+    ],
+)
+def test_what_is_known_ahead_is_asked_for_before_its_week_begins(
+    at: dt.datetime, weeks: list[str]
+) -> None:
+    def ask(at: dt.datetime) -> list[dg.RunRequest]:
+        answer = _tick("ingest_weekly", at.replace(tzinfo=ZoneInfo(ZONE)))
+        assert isinstance(answer, list)
+        return answer
+
+    requests = ask(at)
+    assert [each.partition_key for each in requests] == weeks
+    # The next tick asks for them again: more may be known by then.
+    later = ask(at + dt.timedelta(days=1))
+    assert not {each.run_key for each in requests} & {each.run_key for each in later}
 
 
 def test_a_tick_before_the_homes_first_day_or_after_the_sources_last_is_skipped() -> None:
@@ -57,6 +90,8 @@ def test_a_tick_before_the_homes_first_day_or_after_the_sources_last_is_skipped(
     assert isinstance(late, dg.SkipReason) and "new home" in str(late.skip_message)
     week = _tick("weekly_training", dt.datetime(2024, 1, 1, 3, tzinfo=ZoneInfo(ZONE)))
     assert isinstance(week, dg.SkipReason)
+    for at in (dt.datetime(2023, 12, 20, 2), dt.datetime(2024, 7, 1, 2)):
+        assert isinstance(_tick("ingest_weekly", at.replace(tzinfo=ZoneInfo(ZONE))), dg.SkipReason)
 
 
 def test_schedules_run_in_the_sources_time_zone_and_are_on_by_default() -> None:

@@ -36,7 +36,13 @@ def test_a_source_is_described_table_by_table(tmp_path: Path) -> None:
         dt.date(2024, 1, 2),
         dt.date(2024, 1, 15),
     )
-    assert set(report.lacking) == {"items", "reviews", "promotions", "campaign_events"}
+    assert set(report.lacking) == {
+        "items",
+        "reviews",
+        "promotions",
+        "campaign_events",
+        "promotion_calendar",
+    }
     text = str(report)
     for part in ("amount <- eur", "4 refused", "cannot be read", "no reviews"):
         assert part in text

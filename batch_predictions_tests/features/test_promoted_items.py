@@ -1,0 +1,92 @@
+"""What is promoted in the seven days after a day, counted on fingers; two files are read at most."""
+
+from __future__ import annotations
+
+import datetime as dt
+
+import pyarrow as pa
+import pytest
+
+from batch_predictions.features.queries import sql
+from batch_predictions.tables import PROMOTION_CALENDAR
+from batch_predictions.warehouse import Warehouse
+
+WEEKS = [dt.date(2024, 3, 4) + dt.timedelta(days=7 * n) for n in range(4)]
+Promotion = tuple[str, str, str, str, str | None, str | None]
+"""Item, location, first and last day in March 2024, display, mailer."""
+
+
+def promoted(warehouse: Warehouse, *promotions: Promotion) -> None:
+    """Writes promotions to every week that they touch."""
+    names = ("item_id", "location", "starts_on", "ends_on", "display", "mailer")
+    schema = pa.schema(
+        [(name, pa.date32() if name.endswith("_on") else pa.string()) for name in names]
+    )
+    for week in WEEKS:
+        rows = []
+        for item, location, starts, ends, *placed in promotions:
+            first, last = (dt.date.fromisoformat(f"2024-03-{day}") for day in (starts, ends))
+            if first <= week + dt.timedelta(days=6) and last >= week:
+                row = (item, location, first, last, *placed)
+                rows.append(dict(zip(names, row, strict=True)))
+        warehouse.replace_partition(
+            PROMOTION_CALENDAR, week.isoformat(), pa.Table.from_pylist(rows, schema)
+        )
+
+
+def coming(warehouse: Warehouse, day: dt.date) -> list[tuple[object, ...]]:
+    """The rows of the query as of a day."""
+    rows = warehouse.query(sql("promoted_items"), {"date": day}).to_pylist()
+    return [tuple(row.values()) for row in rows]
+
+
+@pytest.mark.parametrize(
+    ("day", "items"),
+    [
+        # Tomorrow, Monday, to Sunday: one week, which begins after the day.
+        (dt.date(2024, 3, 10), ["all week", "ends monday", "sunday alone"]),
+        (dt.date(2024, 3, 11), ["all week", "next monday", "sunday alone"]),
+        (dt.date(2024, 3, 16), ["all week", "next monday", "sunday alone"]),
+        (dt.date(2024, 3, 17), ["next monday"]),
+        (dt.date(2024, 3, 18), []),
+        # Nothing of a promotion that begins on the eighth day.
+        (dt.date(2024, 3, 3), ["ends monday"]),
+    ],
+)
+def test_items_promoted_on_any_of_the_next_seven_days_and_no_other(
+    warehouse: Warehouse, day: dt.date, items: list[str]
+) -> None:
+    promoted(
+        warehouse,
+        ("all week", "all", "11", "17", "1", None),
+        ("ends monday", "all", "04", "11", "1", None),
+        ("next monday", "all", "18", "18", "1", None),
+        ("sunday alone", "all", "17", "17", "1", None),
+    )
+    assert [row[0] for row in coming(warehouse, day)] == items
+
+
+def test_a_row_for_each_item_and_location_says_display_and_mailer(warehouse: Warehouse) -> None:
+    promoted(
+        warehouse,
+        ("bread", "north", "11", "17", "7", None),
+        ("bread", "north", "18", "24", None, "D"),
+        ("bread", "south", "11", "17", None, "A"),
+        ("cheaper", "all", "14", "20", None, None),
+    )
+    assert coming(warehouse, dt.date(2024, 3, 13)) == [
+        ("bread", "north", True, True),
+        ("bread", "south", False, True),
+        ("cheaper", "all", False, False),
+    ]
+    assert coming(warehouse, dt.date(2024, 3, 10))[0] == ("bread", "north", True, False)
+
+
+@pytest.mark.parametrize(("day", "files"), [(dt.date(2024, 3, 10), 1), (dt.date(2024, 3, 12), 2)])
+def test_only_the_weeks_of_those_days_are_read(
+    warehouse: Warehouse, day: dt.date, files: int
+) -> None:
+    promoted(warehouse, ("bread", "all", "04", "31", "7", None))
+    with warehouse.connect() as db:
+        plan = db.execute(f"explain analyze {sql('promoted_items')}", {"date": day}).fetchall()
+    assert f"Total Files Read: {files}" in plan[0][1]
