@@ -25,7 +25,7 @@ LOGGER = "terminal"
 _WEIGHTS = {
     "raw__interactions": 12.0,
     "raw__reviews": 6.0,
-    "raw__promotion_calendar": 6.0,
+    "raw__promotion_calendar": 3.0,
     "models__recommender": 30.0,
     "models__demographic": 10.0,
     "models__sentiment": 40.0,

@@ -1,4 +1,4 @@
-"""What is promoted in the seven days after a day, counted on fingers; two files are read at most."""
+"""What is promoted in the seven days after a day, counted on fingers; read from two files."""
 
 from __future__ import annotations
 
