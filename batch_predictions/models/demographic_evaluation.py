@@ -190,9 +190,9 @@ class ColdStart:
         self.asked: npt.NDArray[np.int64] = np.unique(self._owner)
         self.folds = max(2, min(FOLDS, len(self.asked)))
         # Folds over all users in a seeded order, so that each fold has its share of the asked.
-        self._fold = np.empty(users, dtype=np.int64)
-        self._fold[np.random.default_rng(seed).permutation(users)] = np.arange(users) % self.folds
-        self.fold_of_asked = self._fold[self.asked]
+        self.fold = np.empty(users, dtype=np.int64)
+        self.fold[np.random.default_rng(seed).permutation(users)] = np.arange(users) % self.folds
+        self.fold_of_asked = self.fold[self.asked]
 
     def _cut(self, through: date, holdout_days: int, windows: int) -> Iterator[_Window]:
         known = self.known
@@ -230,7 +230,7 @@ class ColdStart:
         width = len(self.known.item_ids)
         for window in self.windows:
             users, items = self.known.users[window.before], self.known.items[window.before]
-            place = self._fold[users] * width + items
+            place = self.fold[users] * width + items
             for half_life in half_lives:
                 weights = self._weights(window, half_life)
                 by_fold = np.bincount(place, weights, self.folds * width).reshape(-1, width)
@@ -238,7 +238,7 @@ class ColdStart:
                 for fold in range(self.folds):
                     sums = np.delete(by_fold, fold, axis=0).sum(axis=0)
                     top = top_k(np.where(sums > 0, sums, -np.inf)[np.newaxis], DEPTH)[0]
-                    members = np.flatnonzero(self._fold[window.asked] == fold)
+                    members = np.flatnonzero(self.fold[window.asked] == fold)
                     right = window.relevant[members][:, np.maximum(top, 0)].toarray() > 0
                     hit[members] = right & (top >= 0)
                 hits[half_life].append(hit)
@@ -252,8 +252,8 @@ class ColdStart:
             for each in candidates:
                 hits[each].append(np.zeros((len(window.asked), DEPTH), dtype=bool))
             for fold in range(self.folds):
-                learned = self._learned(popular, ever, self._fold != fold)
-                members = np.flatnonzero(self._fold[window.asked] == fold)
+                learned = self._learned(popular, ever, self.fold != fold)
+                members = np.flatnonzero(self.fold[window.asked] == fold)
                 leaves, leaf = np.unique(
                     self.leaf_of_user[window.asked[members]], return_inverse=True
                 )
