@@ -1,7 +1,6 @@
 """The models that are trained every week: what each learns from, and against which baselines."""
 
 import datetime as dt
-import math
 from collections.abc import Callable
 
 import pyarrow as pa
@@ -68,7 +67,9 @@ def train_recommender(
 def train_demographic(
     warehouse: Warehouse, settings: Settings, through: dt.date, progress: Callable[[str], None]
 ) -> Trained:
-    """Half-life and shrinkage of the fallback, by cross-validation over held-out users."""
+    """Half-life and tilt of the fallback, by cross-validation over held-out users."""
+    from batch_predictions.models.demographic import SegmentTilt
+    from batch_predictions.models.demographic_ridge import RidgeTilt
     from batch_predictions.models.demographic_selection import select_demographic
 
     segments = warehouse.query(
@@ -80,19 +81,25 @@ def train_demographic(
         segments,
         through,
         holdout_days=settings.recommender.holdout_days,
+        window_days=settings.fallback.window_days,
         seed=settings.recommender.seed,
         min_users=settings.fallback.min_users,
         progress=progress,
     )
-    model = selection.model
-    tilted = math.isfinite(model.kappa)
+    tilt = selection.model.tilt
+    counts = tilt if isinstance(tilt, SegmentTilt) else None
+    ridge = tilt if isinstance(tilt, RidgeTilt) else None
     return Trained(
-        write=model.save,
-        candidate="demographic" if tilted else f"recency_popularity_{model.half_life_days:g}d",
-        beats_baseline=tilted,
+        write=selection.model.save,
+        candidate=selection.candidate,
+        beats_baseline=selection.model.tilted,
         parameters={
-            "half_life_days": model.half_life_days,
-            "kappa": model.kappa if tilted else None,
+            "half_life_days": selection.model.half_life_days,
+            "kappa": counts.kappa if counts and selection.model.tilted else None,
+            "penalty": ridge.penalty if ridge else None,
+            # Which segments have lists: see `Tilt`.
+            "min_users": tilt.fewest(settings.fallback.min_users),
+            "places": tilt.places,
         },
         why=selection.why,
         metrics=[dict(row) for row in selection.metrics],
@@ -108,6 +115,6 @@ recommender = training_asset(
 )
 demographic = training_asset(
     "demographic",
-    "Half-life and shrinkage of the demographic fallback, chosen on users held out whole.",
+    "Half-life and tilt of the demographic fallback, chosen on users held out whole.",
     train_demographic,
 )

@@ -1,232 +1,157 @@
 """What people of an age, a gender and a place take: the answer for whoever has no history.
 
-Each segment's shares of items are drawn to those of its parent, the more so the fewer events it
-has: with n events of an item and N in all,
+A list is everyone's recency-weighted popularity, tilted to the segment. There are two tilts, and
+training decides which serves, if any:
 
-    p(item) = (n + kappa p_parent(item)) / (N + kappa),
-
-the posterior mean under a Dirichlet prior of weight `kappa` (events) around the parent, which is
-empirical Bayes in the sense of Casella (1985), "An Introduction to Empirical Bayes Data Analysis".
-A thin segment so says what its parent says, and kappa = infinity says "everyone" everywhere.
+- `SegmentTilt`, counts of the segment drawn to its parent's shares, the more so the fewer they are;
+- `RidgeTilt`, a regression of what users take on their demographics (`demographic_ridge`).
 """
 
 from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import ClassVar
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from batch_predictions.models.demographic_ridge import RidgeTilt
+from batch_predictions.models.demographic_segments import (
+    ALL,
+    EVERYONE,
+    PARENTS,
+    TRAITS,
+    Segment,
+    SegmentCounts,
+    SegmentShares,
+    SegmentUsers,
+    Tilt,
+    segment_of,
+)
 from batch_predictions.models.ranking import Doubles, top_k
-from batch_predictions.models.recommender.data import Codes, encode
 from batch_predictions.tables import SEGMENT_LEVELS as LEVELS
-
-TRAITS = ("age_bracket", "gender", "location")
-UNKNOWN = "unknown"
-EVERYONE = "everyone"
-
-PARENTS: dict[str, str] = {
-    "age_gender_location": "age_location",
-    "age_location": "age",
-    "age_gender": "age",
-    "gender_location": "location",
-    "age": EVERYONE,
-    "location": EVERYONE,
-    "gender": EVERYONE,
-}
-
-Segment: TypeAlias = tuple[str | None, str | None, str | None]
-"""Age bracket, gender, location; None outside the segment's level."""
-
-Leaf: TypeAlias = tuple[str, str, str]
-"""Age bracket, gender, location of one kind of users, `unknown` where not known."""
 
 MANIFEST = "demographic.json"
 
 
-def segment_of(level: str, leaf: Sequence[str | None]) -> Segment:
-    """The leaf's segment at a level."""
-    kept = [
-        value if trait in LEVELS[level] else None for trait, value in zip(TRAITS, leaf, strict=True)
-    ]
-    return kept[0], kept[1], kept[2]
+@dataclass(frozen=True)
+class SegmentTilt:
+    """Counts of the segment, shrunk to its parent segment.
 
+    With n events of an item and N in all,
 
-def leaves_of(table: pa.Table) -> tuple[list[Leaf], Codes]:
-    """The sorted distinct leaves, `unknown` where a trait is null or empty, and each row's."""
-    distinct, codes = [], []
-    for trait in TRAITS:
-        given = pc.cast(table[trait], pa.string())
-        values, code = encode(pc.if_else(pc.equal(given, ""), UNKNOWN, given).fill_null(UNKNOWN))
-        distinct.append(values.to_pylist())
-        codes.append(code)
-    shape = [max(len(values), 1) for values in distinct]
-    used, rows = np.unique(np.ravel_multi_index(tuple(codes), shape), return_inverse=True)
-    leaves: list[Leaf] = []
-    for places in zip(*np.unravel_index(used, shape), strict=True):
-        age, gender, location = (
-            values[place] for values, place in zip(distinct, places, strict=True)
-        )
-        leaves.append((age, gender, location))
-    return leaves, rows.astype(np.int32)
+        p(item) = (n + kappa p_parent(item)) / (N + kappa),
 
-
-def segments(users: pa.Table, min_users: int) -> pa.Table:
-    """Every segment of every level with at least `min_users` users; `everyone` always.
-
-    `users` has age_bracket, gender, location, users (a row per leaf). Columns of the answer:
-    segment_level, age_bracket, gender, location (null outside the level), users; in the order of
-    the levels, then by value.
+    the posterior mean under a Dirichlet prior of weight `kappa` around the parent, which is
+    empirical Bayes in the sense of Casella (1985), "An Introduction to Empirical Bayes Data
+    Analysis". A thin segment so says what its parent says.
     """
-    counts = _count_users(users)
-    rows = [
-        {"segment_level": level, **dict(zip(TRAITS, segment, strict=True)), "users": count}
-        for level in LEVELS
-        for segment, count in sorted(
-            counts[level].items(), key=lambda entry: [value or "" for value in entry[0]]
-        )
-        if count >= min_users or level == EVERYONE
-    ]
-    strings = [("segment_level", pa.string()), *((trait, pa.string()) for trait in TRAITS)]
-    return pa.Table.from_pylist(rows, pa.schema([*strings, ("users", pa.int64())]))
+
+    kind: ClassVar[str] = "segments"
+
+    kappa: float
+    """Prior weight in (recency-weighted) events; infinity: everyone's shares for all."""
+
+    def __post_init__(self) -> None:
+        if not self.kappa > 0:
+            raise ValueError(f"demographic: `kappa` is {self.kappa}, and must be positive")
+
+    @property
+    def places(self) -> bool:
+        """Counts are by place too."""
+        return True
+
+    def fewest(self, min_users: int) -> int:
+        """Counts need people: the setting."""
+        return min_users
+
+    def on(self, counts: SegmentCounts, users: SegmentUsers) -> SegmentShares:
+        """Shrunk shares of segments; what is held is the parents' of recent ones."""
+
+        def shrunk(level: str, segment: Segment) -> Doubles:
+            if level == EVERYONE:
+                return counts.shares()
+            taken = counts.of(segment)
+            parent = PARENTS[level]
+            prior = held(parent, segment_of(parent, segment))
+            shares = (taken + self.kappa * prior) / (taken.sum() + self.kappa)
+            return np.asarray(shares, dtype=np.float64)
+
+        held = lru_cache(maxsize=64)(shrunk)
+        if math.isinf(self.kappa):
+            return lambda level, segment: held(EVERYONE, ALL)
+        return lambda level, segment: (held if level == EVERYONE else shrunk)(level, segment)
 
 
-def _count_users(users: pa.Table) -> dict[str, dict[Segment, int]]:
-    counts: dict[str, dict[Segment, int]] = {level: {} for level in LEVELS}
-    counts[EVERYONE][segment_of(EVERYONE, (None, None, None))] = 0
-    leaves, rows = leaves_of(users)
-    sizes = np.zeros(len(leaves), dtype=np.int64)
-    np.add.at(sizes, rows, pc.cast(users["users"], pa.int64()).to_numpy())
-    for leaf, number in zip(leaves, sizes, strict=True):
-        for level in LEVELS:
-            segment = segment_of(level, leaf)
-            counts[level][segment] = counts[level].get(segment, 0) + int(number)
-    return counts
+NO_TILT = SegmentTilt(math.inf)
+"""Everyone's list for all: recency-weighted popularity."""
 
 
 @dataclass(frozen=True)
 class DemographicModel:
-    """What training learns: how fast taste ages, and how far segments are trusted."""
+    """What training learns: how fast popularity ages, and how segments differ."""
 
-    kappa: float
-    """Prior weight in (recency-weighted) events; infinity: everyone's shares for all."""
     half_life_days: float
+    tilt: SegmentTilt | RidgeTilt = NO_TILT
 
     def __post_init__(self) -> None:
-        if not self.kappa > 0 or not self.half_life_days > 0:
-            raise ValueError("demographic: `kappa` and `half_life_days` must be positive")
+        if not self.half_life_days > 0:
+            raise ValueError("demographic: `half_life_days` must be positive")
+
+    @property
+    def tilted(self) -> bool:
+        """Whether segments have lists of their own."""
+        return self.tilt != NO_TILT
 
     def save(self, folder: Path) -> None:
-        """Write `demographic.json`; an infinite kappa is null, which JSON can say."""
+        """Write `demographic.json` (an infinite kappa is null, which JSON can say) and what the
+        tilt has learned."""
         folder.mkdir(parents=True, exist_ok=True)
+        kappa = self.tilt.kappa if isinstance(self.tilt, SegmentTilt) else math.inf
         values = {
             "kind": "demographic",
-            "kappa": self.kappa if math.isfinite(self.kappa) else None,
+            "tilt": self.tilt.kind,
+            "kappa": kappa if math.isfinite(kappa) else None,
             "half_life_days": self.half_life_days,
         }
         (folder / MANIFEST).write_text(json.dumps(values, indent=2, sort_keys=True) + "\n")
+        if isinstance(self.tilt, RidgeTilt):
+            self.tilt.save(folder)
 
     @staticmethod
     def load(folder: Path) -> DemographicModel:
         """Read what `save` wrote."""
         values = json.loads((folder / MANIFEST).read_text())
-        kappa = math.inf if values["kappa"] is None else float(values["kappa"])
-        return DemographicModel(kappa, float(values["half_life_days"]))
+        tilt: SegmentTilt | RidgeTilt
+        # Models of before there were two tilts do not name theirs.
+        if values.get("tilt", SegmentTilt.kind) == RidgeTilt.kind:
+            tilt = RidgeTilt.load(folder)
+        else:
+            tilt = NO_TILT if values["kappa"] is None else SegmentTilt(float(values["kappa"]))
+        return DemographicModel(float(values["half_life_days"]), tilt)
 
     def ranker(self, counts: pa.Table, users: pa.Table) -> SegmentRanker:
         """Ready to rank, from leaf counts (age_bracket, gender, location, item_id, weight, with
         weights of this half-life) and users per leaf (age_bracket, gender, location, users)."""
-        return SegmentRanker(self.kappa, SegmentCounts.from_table(counts), users)
-
-
-class SegmentCounts:
-    """Weights per leaf and item, and their sums for any segment, in a fixed order of adding."""
-
-    def __init__(self, leaves: Sequence[Leaf], items: pa.StringArray, weights: Any) -> None:
-        """`weights` is csr, double, len(leaves) x len(items); `leaves` and `items` are sorted."""
-        self.items = items
-        self._weights = weights
-        self._rows: dict[Segment, list[int]] = {}
-        for row, leaf in enumerate(leaves):
-            for level in LEVELS:
-                self._rows.setdefault(segment_of(level, leaf), []).append(row)
-        # 64 vectors: a batch in order of value needs few parents at a time.
-        self.of = lru_cache(maxsize=64)(self._sum)
-
-    @classmethod
-    def from_table(cls, counts: pa.Table) -> SegmentCounts:
-        """From rows age_bracket, gender, location, item_id, weight (double, >= 0), in any order."""
-        leaves, rows = leaves_of(counts)
-        items, columns = encode(counts["item_id"])
-        weights = pc.cast(counts["weight"], pa.float64()).to_numpy()
-        return cls.from_codes(leaves, items, rows, columns, weights)
-
-    @classmethod
-    def from_codes(
-        cls,
-        leaves: Sequence[Leaf],
-        items: pa.StringArray,
-        rows: npt.NDArray[Any],
-        columns: npt.NDArray[Any],
-        weights: Doubles,
-    ) -> SegmentCounts:
-        """From positions of leaves and items, one weight for each; repeated ones are added."""
-        from scipy.sparse import csr_matrix
-
-        order = np.lexsort((weights, columns, rows))
-        matrix = csr_matrix(
-            (weights[order], (rows[order], columns[order])), shape=(len(leaves), len(items))
+        return SegmentRanker(
+            self.tilt, SegmentCounts.from_table(counts), SegmentUsers.from_table(users)
         )
-        matrix.sum_duplicates()
-        return cls(leaves, items, matrix)
-
-    def _sum(self, segment: Segment) -> Doubles:
-        chosen = self._weights[self._rows.get(segment, [])]
-        sums = np.bincount(chosen.indices, chosen.data, minlength=len(self.items))
-        return sums.astype(np.float64, copy=False)
 
 
 class SegmentRanker:
     """The most likely items of segments."""
 
-    def __init__(self, kappa: float, counts: SegmentCounts, users: pa.Table) -> None:
-        self.kappa = kappa
-        self.counts = counts
-        self._users = _count_users(users)
-        self._parent_shares = lru_cache(maxsize=64)(self._shrunk)
-
-    def shares(self, level: str, segment: Segment) -> Doubles:
-        """p(item) over `counts.items`, summing to 1; zeros where nobody took anything."""
-        if level == EVERYONE:
-            return self._parent_shares(level, segment)
-        if math.isinf(self.kappa):
-            return self._parent_shares(EVERYONE, segment_of(EVERYONE, segment))
-        return self._shrunk(level, segment)
-
-    def serving(self, leaf: Leaf, min_users: int) -> tuple[str, Segment]:
-        """Where a lookup ends for such a user: the first level with enough users."""
-        for level in LEVELS:
-            segment = segment_of(level, leaf)
-            if self._users[level].get(segment, 0) >= min_users:
-                return level, segment
-        return EVERYONE, segment_of(EVERYONE, leaf)
-
-    def _shrunk(self, level: str, segment: Segment) -> Doubles:
-        counts = self.counts.of(segment)
-        total = counts.sum()
-        if level == EVERYONE:
-            return counts / total if total > 0 else counts
-        parent = PARENTS[level]
-        prior = self._parent_shares(parent, segment_of(parent, segment))
-        return np.asarray((counts + self.kappa * prior) / (total + self.kappa), dtype=np.float64)
+    def __init__(self, tilt: Tilt, counts: SegmentCounts, users: SegmentUsers) -> None:
+        self.counts, self.users = counts, users
+        self.shares = tilt.on(counts, users)
+        """p(item) over `counts.items` of a level's segment."""
 
     def top_k(self, wanted: pa.Table, k: int, blocked: pa.Array | None = None) -> pa.Table:
         """The k best items of each wanted segment, without the blocked ones.
@@ -235,7 +160,9 @@ class SegmentRanker:
         rank (from 1), item_id, score (share) and support (users in the segment). Ties go to the
         lower item id; fewer than k rows where fewer items have been taken at all.
         """
-        out: dict[str, list[npt.NDArray[Any]]] = {"row": [], "rank": [], "item": [], "score": []}
+        out: dict[str, list[npt.NDArray[np.generic]]] = {
+            name: [] for name in ("row", "rank", "item", "score")
+        }
         supports = np.zeros(wanted.num_rows, dtype=np.int64)
         barred = np.zeros(len(self.counts.items), dtype=bool)
         if blocked is not None and len(blocked):
@@ -243,7 +170,7 @@ class SegmentRanker:
                 zero_copy_only=False
             )
         for row, (level, segment) in enumerate(_keys(wanted)):
-            supports[row] = self._users[level].get(segment, 0)
+            supports[row] = self.users.count(level, segment)
             shares = self.shares(level, segment)
             scores = np.where((shares > 0) & ~barred, shares, -np.inf)
             best = top_k(scores[np.newaxis], k)[0]

@@ -24,10 +24,11 @@ NOTHING_WANTED = "nobody has interacted with an available item in fallback.windo
 
 
 class DemographicScorer:
-    """Recency-weighted popularity in the segment, shrunk towards its parent segment, so that a
-    thin segment never does worse than its parent."""
+    """Recency-weighted popularity of the day, tilted to the segment as the week's training found
+    best: by the segment's own counts drawn to its parent's, by a regression on demographics, or
+    not at all."""
 
-    version: ClassVar[str] = "1"
+    version: ClassVar[str] = "2"
 
     def __init__(self, model: DemographicModel, opening: Opening) -> None:
         self.k = int(opening.parameters["k"])
@@ -114,10 +115,14 @@ demographic_recommendations = BatchPrediction(
             (gender, location), (age_bracket), (location), (gender), ()
         )
         having grouping(age_bracket, gender, location) = 7 or (
-            count(*) >= $min_users
+            -- The model's tilt says how many users a list needs, and whether places matter.
+            count(*) >= $model_min_users::BIGINT
             and (any_value(has_age) or grouping(age_bracket) = 1)
             and (any_value(has_gender) or grouping(gender) = 1)
-            and (any_value(has_location) or grouping(location) = 1)
+            and (
+                (any_value(has_location) and $model_places::BOOLEAN)
+                or grouping(location) = 1
+            )
         )
     """,
     side={

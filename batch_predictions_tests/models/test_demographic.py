@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import math
-from datetime import date, timedelta
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import pytest
 
-from batch_predictions.models.demographic import DemographicModel, segments
-from batch_predictions.models.demographic_selection import select_demographic
+from batch_predictions.models.demographic import NO_TILT, DemographicModel, SegmentTilt
+from batch_predictions.models.demographic_ridge import Inputs, RidgeFit, RidgeTilt
+from batch_predictions.models.demographic_segments import SegmentUsers, segments
 from batch_predictions.tables import SEGMENT_LEVELS as LEVELS
 
-THROUGH = date(2024, 3, 31)
 TRAITS = ("age_bracket", "gender", "location")
 
 USERS = pa.table(
@@ -47,7 +46,7 @@ EVERYONE = ("everyone", None, None, None)
 
 
 def test_shares_are_drawn_to_those_of_the_parent():
-    ranker = DemographicModel(kappa=10.0, half_life_days=30).ranker(COUNTS, USERS)
+    ranker = DemographicModel(30, SegmentTilt(10.0)).ranker(COUNTS, USERS)
     assert ranker.counts.items.to_pylist() == ["bread", "cake", "tea"]
     everyone = np.array([2, 10, 8]) / 20
     age = (np.array([0, 2, 8]) + 10 * everyone) / 20
@@ -62,7 +61,7 @@ def test_shares_are_drawn_to_those_of_the_parent():
 
 
 def test_a_thin_segment_says_what_its_parent_says():
-    ranker = DemographicModel(kappa=1e9, half_life_days=30).ranker(COUNTS, USERS)
+    ranker = DemographicModel(30, SegmentTilt(1e9)).ranker(COUNTS, USERS)
     parent = ranker.shares("everyone", (None, None, None))
     assert ranker.shares("age", ("65+", None, None)) == pytest.approx(parent)
     nobody = ranker.shares("age", ("55-64", None, None))
@@ -70,13 +69,13 @@ def test_a_thin_segment_says_what_its_parent_says():
 
 
 def test_infinite_kappa_is_one_list_for_all():
-    ranker = DemographicModel(kappa=math.inf, half_life_days=30).ranker(COUNTS, USERS)
+    ranker = DemographicModel(30).ranker(COUNTS, USERS)
     lists = ranker.top_k(wanted(("age", "65+", None, None), EVERYONE), 3)
     assert lists["item_id"].to_pylist() == ["cake", "tea", "bread"] * 2
 
 
 def test_lists_have_ranks_shares_and_support_and_no_blocked_items():
-    ranker = DemographicModel(kappa=1.0, half_life_days=30).ranker(COUNTS, USERS)
+    ranker = DemographicModel(30, SegmentTilt(1.0)).ranker(COUNTS, USERS)
     segment = ("age_gender", "19-24", "f", None)
     lists = ranker.top_k(wanted(segment, EVERYONE), 5, blocked=pa.array(["bread", "nothing"]))
     assert lists.column_names == [
@@ -115,7 +114,7 @@ def test_segments_have_enough_users_and_everyone_always_exists():
 def test_nobody_and_nothing_still_make_everyone():
     made = segments(USERS.slice(0, 0), min_users=10)
     assert made["segment_level"].to_pylist() == ["everyone"] and made["users"].to_pylist() == [0]
-    ranker = DemographicModel(5.0, 30).ranker(COUNTS.slice(0, 0), USERS.slice(0, 0))
+    ranker = DemographicModel(30, SegmentTilt(5.0)).ranker(COUNTS.slice(0, 0), USERS.slice(0, 0))
     assert ranker.top_k(made, 3).num_rows == 0
     assert ranker.top_k(made.slice(0, 0), 3).num_rows == 0
 
@@ -125,76 +124,112 @@ def test_the_order_of_rows_does_not_change_a_bit():
     counts = pa.concat_tables([COUNTS] * 20)
     weights = pa.array(random.random(counts.num_rows))
     counts = counts.set_column(4, "weight", weights)
-    model = DemographicModel(7.0, 30)
+    model = DemographicModel(30, SegmentTilt(7.0))
     one = model.ranker(counts, USERS).top_k(segments(USERS, 1), 3)
     shuffled = counts.take(random.permutation(counts.num_rows))
     assert one.equals(model.ranker(shuffled, USERS).top_k(segments(USERS, 1), 3))
 
 
-@pytest.mark.parametrize("kappa", [300.0, math.inf])
-def test_saved_and_loaded_it_is_the_same(kappa: float, tmp_path: Path):
-    model = DemographicModel(kappa, 14.0)
+@pytest.mark.parametrize("tilt", [SegmentTilt(300.0), NO_TILT, "ridge"])
+def test_saved_and_loaded_it_is_the_same(tilt: SegmentTilt | str, tmp_path: Path):
+    made = ridge(1.0) if isinstance(tilt, str) else tilt
+    model = DemographicModel(14.0, made)
     model.save(tmp_path)
-    assert DemographicModel.load(tmp_path) == model
+    loaded = DemographicModel.load(tmp_path)
+    assert loaded == model and loaded.tilted == (tilt != NO_TILT)
+    assert {path.suffix for path in tmp_path.iterdir()} <= {".json", ".npy"}
+    lists = [each.ranker(COUNTS, USERS).top_k(segments(USERS, 1), 3) for each in (model, loaded)]
+    assert lists[0].equals(lists[1])
 
 
-def world(
-    tilt: bool, one_day: bool = False, users: int = 120, seed: int = 0
-) -> tuple[pa.Table, pa.Table]:
-    """Young and old users of one taste, or of two where `tilt`; 10 rows each over 30 days."""
-    random = np.random.default_rng(seed)
-    rows: dict[str, list[object]] = {"user_id": [], "item_id": [], "date": [], "events": []}
-    for user in range(users):
-        for _ in range(10):
-            item = min(int(random.geometric(0.25)), 15) + (20 * (user % 2) if tilt else 0)
-            rows["user_id"].append(f"u{user:03}")
-            rows["item_id"].append(f"i{item:02}")
-            rows["date"].append(
-                THROUGH if one_day else THROUGH - timedelta(days=int(random.integers(30)))
-            )
-            rows["events"].append(1)
-    traits = pa.table(
-        {
-            "user_id": [f"u{user:03}" for user in range(users)],
-            "age_bracket": ["19-24" if user % 2 else "65+" for user in range(users)],
-            "gender": pa.array([None] * users, pa.string()),
-            "location": ["here" if user % 3 else "there" for user in range(users)],
-        }
+def test_a_model_of_before_there_were_two_tilts_is_read(tmp_path: Path):
+    old = '{"kind": "demographic", "kappa": 300.0, "half_life_days": 30}'
+    (tmp_path / "demographic.json").write_text(old)
+    assert DemographicModel.load(tmp_path) == DemographicModel(30, SegmentTilt(300.0))
+
+
+@pytest.mark.parametrize("wrong", [0.0, -1.0, math.nan])
+def test_strengths_and_half_lives_are_positive(wrong: float):
+    with pytest.raises(ValueError, match="kappa"):
+        SegmentTilt(wrong)
+    with pytest.raises(ValueError, match="half_life_days"):
+        DemographicModel(wrong)
+    with pytest.raises(ValueError, match="penalty"):
+        ridge(wrong)
+
+
+# --- regression: 60 young users of whom all want tea, 40 old ones of whom half want cake ---------
+
+CROWD = SegmentUsers([("19-24", "f", "here"), ("65+", "f", "here")], np.array([60, 40]))
+TAKEN = np.log(2.0) * np.array([[60.0, 0.0], [0.0, 20.0]])
+
+
+def ridge(penalty: float, places: bool = False) -> RidgeTilt:
+    from scipy.sparse import csr_matrix
+
+    items = pa.array(["tea", "cake"], pa.string())
+    return RidgeFit(CROWD, items, csr_matrix(TAKEN), places=places).tilt(penalty)
+
+
+def test_the_regression_is_that_over_users():
+    """Against the normal equations over 100 users, one row each."""
+    penalty = 7.0
+    inputs = Inputs.of(CROWD, places=True).matrix(CROWD.leaves)
+    x = np.repeat(inputs, [60, 40], axis=0)
+    y = np.zeros((100, 2))
+    y[:60, 0] = np.log(2.0)
+    y[60:80, 1] = np.log(2.0)
+    centred = x - x.mean(axis=0)
+    left = centred.T @ centred + penalty * np.eye(x.shape[1])
+    effects = np.linalg.solve(left, centred.T @ (y - y.mean(axis=0)))
+    found = ridge(penalty, places=True)
+    assert found.effects == pytest.approx(
+        effects / (y.mean(axis=0) + 5 * np.log(2.0) / 100), rel=1e-5, abs=1e-7
     )
-    return pa.table(rows), traits
+    assert found.means == pytest.approx(x.mean(axis=0))
 
 
-@pytest.mark.parametrize("one_day", [False, True])
-def test_age_is_used_where_it_matters(one_day: bool):
-    rows, traits = world(tilt=True, one_day=one_day)
-    selection = select_demographic(rows, traits, THROUGH, seed=0)
-    assert math.isfinite(selection.model.kappa) and "Segments serve" in selection.why
-    assert selection.split == ("leave_out" if one_day else "time")
-    values = {
-        row["candidate"]: row["value"] for row in selection.metrics if row["metric"] == "ndcg@10"
-    }
-    assert set(values) == {
-        "popularity",
-        *(f"recency_popularity_{days}d" for days in (7, 14, 30, 90)),
-        "demographic",
-    }
-    assert values["demographic"] > values["popularity"] + 0.1
-    again = select_demographic(rows, traits, THROUGH, seed=0)
-    assert again == selection
+def test_the_tilt_follows_age_and_a_huge_penalty_is_everyones_list():
+    from scipy.sparse import csr_matrix
+
+    from batch_predictions.models.demographic_segments import SegmentCounts
+
+    counts = SegmentCounts(
+        CROWD.leaves, pa.array(["cake", "new", "tea"]), csr_matrix([[0.0, 1, 9], [8, 1, 1]])
+    )
+    shares = ridge(1e-6).on(counts, CROWD)
+    # Nobody is known to want "new" more than others do; tea of the old is at the floor.
+    old = np.array([8 * (1 + (0.5 - 0.2) / 0.25), 2, 10 * (1 - 0.6 / 0.65)]) / 20
+    assert shares("age", ("65+", None, None)) == pytest.approx(old / old.sum(), rel=1e-4)
+    everyone = np.array([8, 2, 10]) / 20
+    assert shares("everyone", (None, None, None)) == pytest.approx(everyone)
+    assert shares("age", ("55-64", None, None)) == pytest.approx(everyone)
+    flat = ridge(1e12).on(counts, CROWD)
+    assert flat("age", ("65+", None, None)) == pytest.approx(everyone)
 
 
-def test_without_demographics_everyones_list_serves():
-    rows, traits = world(tilt=False)
-    selection = select_demographic(rows, traits.slice(0, 0), THROUGH, seed=0)
-    assert math.isinf(selection.model.kappa)
-    assert "no demographics" in selection.why
-    assert "demographic" not in {row["candidate"] for row in selection.metrics}
+def test_ages_are_thresholds_and_an_unknown_one_is_the_usual():
+    users = SegmentUsers(
+        [("25-34", "f", "x"), ("65+", "m", "x"), ("under 19", "f", "y"), ("unknown", "m", "x")],
+        np.array([30, 10, 20, 15]),
+    )
+    inputs = Inputs.of(users, places=True)
+    assert inputs.ages == ("under 19", "25-34", "65+") and inputs.genders == ("f", "m")
+    assert inputs.locations == ("x", "y") and len(inputs) == 2 + 1 + 2 + 4 + 2
+    steps = [2 / 3, 1 / 6]
+    expected = [
+        [1, 0, 0, 1, 0, 1, 0, 0, 0, 1, 0],
+        [1, 1, 0, 0, 1, 0, 0, 1, 1, 1, 0],
+        [0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 1],
+        [*steps, 1, 0, 1, 0, 0, *steps, 1, 0],
+    ]
+    assert inputs.matrix(users.leaves) == pytest.approx(np.array(expected))
 
 
-@pytest.mark.parametrize("rows", [0, 1, 2, 12])
-@pytest.mark.parametrize("one_day", [False, True])
-def test_tiny_data_is_enough(rows: int, one_day: bool):
-    table, traits = world(tilt=True, one_day=one_day)
-    selection = select_demographic(table.slice(0, rows), traits, THROUGH, seed=0)
-    assert selection.why.endswith(".")
-    assert selection.model.half_life_days in (7, 14, 30, 90)
+def test_without_places_a_lookup_finds_age_and_gender_first():
+    users = SegmentUsers([("19-24", "f", "x"), ("19-24", "m", "x")], np.array([3, 4]))
+    leaf = ("19-24", "f", "elsewhere")
+    assert users.serving(leaf, 1) == ("age_gender", ("19-24", "f", None))
+    assert users.serving(("19-24", "o", "x"), 1)[0] == "age_location"
+    assert users.serving(("19-24", "o", "x"), 1, places=False)[0] == "age"
+    assert users.serving(leaf, 100)[0] == "everyone"

@@ -1,0 +1,316 @@
+"""Lists for users without a history, measured: whole users are hidden, known by demographics only.
+
+Users are dealt into folds. What a fold's users took after a cut in time is asked of models that
+learned from the other folds' rows up to the cut. Several cuts, one window apart, are asked about,
+and a user's figure is the mean over the windows in which they were active: the best half-life of a
+single week is that week's.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import date, timedelta
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from batch_predictions.models.demographic import SegmentTilt
+from batch_predictions.models.demographic_ridge import RidgeFit
+from batch_predictions.models.demographic_segments import (
+    Leaf,
+    SegmentCounts,
+    SegmentShares,
+    SegmentUsers,
+    Tilt,
+    user_leaves,
+)
+from batch_predictions.models.ranking import DEPTH, Doubles, Positions, measures, top_k
+from batch_predictions.models.recommender.data import Codes, Interactions
+
+FOLDS = 5
+ITEMS = 2_000
+"""Most wanted items, from which lists are drawn here and whose effects the regression learns."""
+LEARNED_SHARE = 0.5
+"""An earlier window is asked about only if this share of all rows was known before it."""
+
+Measured = dict[str, Doubles]
+"""Metric to one value for each asked user."""
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A tilt to be fitted: `strength` is kappa (segments) or the penalty (ridge)."""
+
+    kind: Literal["segments", "ridge"]
+    strength: float
+    places: bool = True
+    """ridge: whether locations are among the inputs."""
+
+    def __str__(self) -> str:
+        if self.kind == "segments":
+            return f"kappa {self.strength:g}"
+        return f"penalty {self.strength:g}, {'with' if self.places else 'without'} places"
+
+
+class Learned:
+    """What is learned from some users' rows up to a day: counts, users and tilts."""
+
+    def __init__(
+        self,
+        known: Interactions,
+        leaves: Sequence[Leaf],
+        leaf_of_user: Codes,
+        popular: Any,
+        ever: Any,
+        users: npt.NDArray[np.bool_],
+    ) -> None:
+        """Sum over leaves.
+
+        Args:
+            known: names of users and items.
+            leaves: that occur.
+            leaf_of_user: position in `leaves` of each user.
+            popular: csr users x items, recency-weighted events.
+            ever: csr users x items, log(1 + all events).
+            users: who is learned from.
+        """
+        from scipy.sparse import csr_matrix, hstack
+
+        active = users & (np.diff(ever.indptr) > 0)
+        chosen = np.flatnonzero(active)
+        self.users = SegmentUsers(
+            leaves, np.bincount(leaf_of_user[chosen], minlength=len(leaves)).astype(np.int64)
+        )
+        member = csr_matrix(
+            (np.ones(len(chosen)), (leaf_of_user[chosen], chosen)),
+            shape=(len(leaves), len(known.user_ids)),
+        )
+        weights = member @ popular
+        totals = np.asarray(weights.sum(axis=0)).ravel()
+        best = top_k(np.where(totals > 0, totals, -np.inf)[np.newaxis], ITEMS)[0]
+        self.columns: Positions = np.sort(best[best >= 0])
+        self.items = known.item_ids.take(pa.array(self.columns))
+        kept = weights[:, self.columns]
+        # All other items are one that is never offered: shares keep their meaning.
+        others = np.asarray(weights.sum(axis=1) - kept.sum(axis=1))
+        self.counts = SegmentCounts(
+            leaves,
+            pa.concat_arrays([self.items, pa.array([None], pa.string())]),
+            hstack([kept, csr_matrix(np.maximum(others, 0.0))], format="csr"),
+        )
+        self._sums = (member @ ever)[:, self.columns]
+        self._fits: dict[bool, RidgeFit] = {}
+
+    def tilt(self, candidate: Candidate) -> Tilt:
+        """The candidate, fitted."""
+        if candidate.kind == "segments":
+            return SegmentTilt(candidate.strength)
+        return self.ridge(candidate.places).tilt(candidate.strength)
+
+    def ridge(self, places: bool) -> RidgeFit:
+        """The regression, decomposed once."""
+        if places not in self._fits:
+            self._fits[places] = RidgeFit(self.users, self.items, self._sums, places=places)
+        return self._fits[places]
+
+    def lists(
+        self, candidate: Candidate, leaves: Sequence[Leaf], min_users: int
+    ) -> npt.NDArray[np.int64]:
+        """Positions in `columns` of the best items for each leaf's users, (n, DEPTH), -1 fills.
+
+        A lookup searches from the finest level on.
+        """
+        tilt = self.tilt(candidate)
+        return served(tilt, tilt.on(self.counts, self.users), self.users, leaves, min_users)
+
+
+def served(
+    tilt: Tilt,
+    shares: SegmentShares,
+    users: SegmentUsers,
+    leaves: Sequence[Leaf],
+    min_users: int,
+) -> npt.NDArray[np.int64]:
+    """Positions among the items, without the last, of the lists that leaves' users are served."""
+    keys = [users.serving(leaf, tilt.fewest(min_users), places=tilt.places) for leaf in leaves]
+    distinct = sorted(set(keys), key=str)
+    scores = np.array([shares(*key)[:-1] for key in distinct]).reshape(len(distinct), -1)
+    tops = top_k(np.where(scores > 0, scores, -np.inf), DEPTH)
+    return tops[[distinct.index(key) for key in keys]]
+
+
+@dataclass(frozen=True)
+class _Window:
+    cut: date
+    before: npt.NDArray[np.bool_]
+    asked: npt.NDArray[np.int64]
+    """Users, ascending."""
+    relevant: Any
+    """csr, asked x items: ones where the user took the item in the window."""
+
+
+class ColdStart:
+    """The users who are asked, in folds and windows, and what each was right to be offered."""
+
+    def __init__(
+        self,
+        known: Interactions,
+        segments: pa.Table,
+        through: date,
+        *,
+        holdout_days: int,
+        windows: int,
+        window_days: int | None,
+        seed: int,
+        min_users: int,
+    ) -> None:
+        """Cut and deal.
+
+        Args:
+            known: rows up to `through`.
+            segments: user_id, age_bracket, gender, location; users without a row are unknown.
+            through: last day of the newest window.
+            holdout_days: days of one window.
+            windows: at most so many; older ones only where enough was known before them.
+            window_days: days that recency-weighted popularity is counted over; None: all.
+            seed: of the folds.
+            min_users: users that a segment needs for a list from its counts.
+        """
+        self.known, self.window_days, self.min_users = known, window_days, min_users
+        self.split: Literal["time", "leave_out"] = "leave_out" if known.single_date else "time"
+        self.windows = list(self._cut(through, holdout_days, windows))
+        self.leaves, self.leaf_of_user = user_leaves(known.user_ids, segments)
+        users = len(known.user_ids)
+        owners = [window.asked for window in self.windows]
+        self._owner = np.concatenate([np.empty(0, dtype=np.int64), *owners])
+        self.asked: npt.NDArray[np.int64] = np.unique(self._owner)
+        self.folds = max(2, min(FOLDS, len(self.asked)))
+        # Folds over all users in a seeded order, so that each fold has its share of the asked.
+        self.fold = np.empty(users, dtype=np.int64)
+        self.fold[np.random.default_rng(seed).permutation(users)] = np.arange(users) % self.folds
+        self.fold_of_asked = self.fold[self.asked]
+
+    def _cut(self, through: date, holdout_days: int, windows: int) -> Iterator[_Window]:
+        known = self.known
+        if known.single_date:
+            # No times: hiding the user is all that can be done, and nothing has an age.
+            everything = np.ones(len(known), dtype=bool)
+            yield self._window(known.dates[0].item(), everything, everything)
+            return
+        for number in range(windows):
+            end = through - timedelta(days=number * holdout_days)
+            cut = end - timedelta(days=holdout_days)
+            before = known.dates <= np.datetime64(cut, "D")
+            answers = ~before & (known.dates <= np.datetime64(end, "D"))
+            if not before.any() or (number and before.mean() < LEARNED_SHARE):
+                return
+            if answers.any():
+                yield self._window(cut, before, answers)
+
+    def _window(
+        self, cut: date, before: npt.NDArray[np.bool_], answers: npt.NDArray[np.bool_]
+    ) -> _Window:
+        from scipy.sparse import csr_matrix
+
+        asked, rows = np.unique(self.known.users[answers], return_inverse=True)
+        items = self.known.items[answers]
+        shape = (len(asked), len(self.known.item_ids))
+        relevant = csr_matrix((np.ones(len(items), dtype=np.float32), (rows, items)), shape=shape)
+        relevant.sum_duplicates()
+        relevant.data[:] = 1.0
+        return _Window(cut, before, asked.astype(np.int64), relevant)
+
+    def popularity(self, half_lives: Sequence[float]) -> dict[float, Measured]:
+        """Everyone's list with each half-life in days; infinity is all-time popularity."""
+        hits: dict[float, list[npt.NDArray[np.bool_]]] = {days: [] for days in half_lives}
+        width = len(self.known.item_ids)
+        for window in self.windows:
+            users, items = self.known.users[window.before], self.known.items[window.before]
+            place = self.fold[users] * width + items
+            for half_life in half_lives:
+                weights = self._weights(window, half_life)
+                by_fold = np.bincount(place, weights, self.folds * width).reshape(-1, width)
+                hit = np.zeros((len(window.asked), DEPTH), dtype=bool)
+                for fold in range(self.folds):
+                    sums = np.delete(by_fold, fold, axis=0).sum(axis=0)
+                    top = top_k(np.where(sums > 0, sums, -np.inf)[np.newaxis], DEPTH)[0]
+                    members = np.flatnonzero(self.fold[window.asked] == fold)
+                    right = window.relevant[members][:, np.maximum(top, 0)].toarray() > 0
+                    hit[members] = right & (top >= 0)
+                hits[half_life].append(hit)
+        return {half_life: self._measured(of_windows) for half_life, of_windows in hits.items()}
+
+    def tilts(self, half_life: float, candidates: Sequence[Candidate]) -> dict[Candidate, Measured]:
+        """Every candidate's tilt of popularity with a half-life."""
+        hits: dict[Candidate, list[npt.NDArray[np.bool_]]] = {each: [] for each in candidates}
+        for window in self.windows:
+            popular, ever = self._matrices(window, half_life)
+            for each in candidates:
+                hits[each].append(np.zeros((len(window.asked), DEPTH), dtype=bool))
+            for fold in range(self.folds):
+                learned = self._learned(popular, ever, self.fold != fold)
+                members = np.flatnonzero(self.fold[window.asked] == fold)
+                leaves, leaf = np.unique(
+                    self.leaf_of_user[window.asked[members]], return_inverse=True
+                )
+                right = window.relevant[members][:, learned.columns].toarray() > 0
+                if not len(members) or not len(learned.columns):
+                    continue
+                for each in candidates:
+                    of_leaf = learned.lists(
+                        each, [self.leaves[place] for place in leaves], self.min_users
+                    )
+                    top = of_leaf[leaf]
+                    hit = np.take_along_axis(right, np.maximum(top, 0), axis=1)
+                    hits[each][-1][members] = hit & (top >= 0)
+        return {each: self._measured(of_windows) for each, of_windows in hits.items()}
+
+    def _weights(self, window: _Window, half_life: float) -> Doubles:
+        events = self.known.events[window.before]
+        if math.isinf(half_life):
+            return events
+        return recency(self.known, window.cut, half_life, self.window_days)[window.before] * events
+
+    def _matrices(self, window: _Window, half_life: float) -> tuple[Any, Any]:
+        rows = window.before
+        weights = self._weights(window, half_life)
+        return matrices(self.known, rows, weights)
+
+    def _learned(self, popular: Any, ever: Any, users: npt.NDArray[np.bool_]) -> Learned:
+        return Learned(self.known, self.leaves, self.leaf_of_user, popular, ever, users)
+
+    def _measured(self, of_windows: Sequence[npt.NDArray[np.bool_]]) -> Measured:
+        """Per metric the mean over each user's windows."""
+        sizes = [np.diff(window.relevant.indptr) for window in self.windows]
+        place = np.searchsorted(self.asked, self._owner)
+        times = np.bincount(place, minlength=len(self.asked))
+        values = measures(np.concatenate(of_windows), np.concatenate(sizes))
+        return {
+            metric: np.bincount(place, each, minlength=len(self.asked)) / times
+            for metric, each in values.items()
+        }
+
+
+def recency(known: Interactions, as_of: date, half_life: float, window_days: int | None) -> Doubles:
+    """A weight for each row: halved per half-life, 0 for days before the window."""
+    weights = known.recency_weights(half_life, as_of)
+    if window_days is not None:
+        age = (np.datetime64(as_of, "D") - known.dates).astype(np.int64)
+        weights = np.where(age < window_days, weights, 0.0)
+    return weights
+
+
+def matrices(known: Interactions, rows: npt.NDArray[np.bool_], weights: Doubles) -> tuple[Any, Any]:
+    """Users x items of some rows: their `weights` summed, and log(1 + events); csr, double."""
+    from scipy.sparse import csr_matrix
+
+    places = (known.users[rows], known.items[rows])
+    shape = (len(known.user_ids), len(known.item_ids))
+    popular = csr_matrix((weights, places), shape=shape)
+    ever = csr_matrix((known.events[rows], places), shape=shape)
+    ever.data = np.log1p(ever.data)
+    return popular, ever
