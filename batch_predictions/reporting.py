@@ -46,6 +46,7 @@ def record(
     *,
     extra: Mapping[str, Mapping[str, Any]] | None = None,
     plot: Callable[[], Figure | None] | None = None,
+    asset_key: dg.AssetKey | None = None,
 ) -> None:
     """Shows what was written: row counts for every partition, preview and plot for the newest.
 
@@ -53,6 +54,8 @@ def record(
         written: partition key to what was written.
         extra: partition key to further metadata.
         plot: draws the newest partition; called once, and may return None.
+        asset_key: which asset was written, by a step that writes several. One that was not
+            selected is shown as materialized all the same, since its rows were replaced too.
     """
     if not written:
         return
@@ -69,7 +72,10 @@ def record(
             figure = plot() if plot else None
             if figure is not None:
                 metadata["plot"] = image(figure)
-        context.add_asset_metadata(metadata, partition_key=key)
+        if asset_key is None or asset_key in context.selected_asset_keys:
+            context.add_asset_metadata(metadata, asset_key=asset_key, partition_key=key)
+        else:
+            context.log_event(dg.AssetMaterialization(asset_key, partition=key, metadata=metadata))
     rows = sum(each.rows for each in written.values())
     changed = sum(each.changed for each in written.values())
     table = next(iter(written.values())).table.qualified

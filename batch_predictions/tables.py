@@ -274,6 +274,18 @@ ITEM_STATE = Table(
     """),
     key=("item_id",),
 )
+ITEM_SCORES = Table(
+    "features",
+    "item_scores",
+    "Each user's best candidates before rules, for audiences.",
+    columns("""
+        date DATE: as of the end of this day
+        user_id VARCHAR: who
+        item_id VARCHAR: candidate
+        score DOUBLE: the model's score; comparable within a user
+    """),
+    key=("user_id", "item_id"),
+)
 
 # --- predictions: valid from the day after their date -------------------------------------------
 
@@ -462,6 +474,7 @@ for _table in (
     ITEM_ACTIVITY,
     USER_SEGMENTS,
     ITEM_STATE,
+    ITEM_SCORES,
     RECOMMENDATIONS,
     DEMOGRAPHIC_RECOMMENDATIONS,
     REVIEW_SENTIMENTS,

@@ -156,11 +156,10 @@ class _Chain:
 
     def weight(self, job: Job, groups: Sequence[str] = ()) -> float:
         """How long a job's steps take, relative to others."""
-        total = 0.0
-        for key in self.keys(job, groups):
-            ops = self.graph.get(key).assets_def.node_def.iterate_op_defs()
-            total += sum(weight(key.to_python_identifier()) for _ in ops)
-        return total
+        # By node: the steps of a prediction with companions make several assets.
+        assets = (self.graph.get(key).assets_def for key in self.keys(job, groups))
+        nodes = {each.node_def.name: each.node_def for each in assets}
+        return sum(weight(name) for name, node in nodes.items() for _ in node.iterate_op_defs())
 
     def execute(
         self, job: Job, keys: Sequence[str], shown: Bar, groups: Sequence[str] = ()

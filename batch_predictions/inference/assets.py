@@ -1,4 +1,4 @@
-"""The Dagster face of the engine: a declaration becomes a graph asset of three steps."""
+"""The Dagster face of the engine: a declaration becomes a graph of three steps."""
 
 # No `from __future__ import annotations`: Dagster reads the type of `context` itself.
 import inspect
@@ -10,14 +10,14 @@ from typing import Any
 import dagster as dg
 
 from batch_predictions.inference import engine, loading, staging
-from batch_predictions.inference.declaration import BatchPrediction
+from batch_predictions.inference.declaration import BatchPrediction, asset_key_of
 from batch_predictions.inference.loading import ACCOUNTED, Judgement
 from batch_predictions.inference.scorer import name_of
 from batch_predictions.model_store import ModelError, ModelStore
 from batch_predictions.partitions import week_due
 from batch_predictions.reporting import CADENCE, OWNERS, record, table_metadata
 from batch_predictions.settings import Settings
-from batch_predictions.tables import TABLES
+from batch_predictions.tables import TABLES, Table
 from batch_predictions.warehouse import Warehouse, as_date
 
 GPU = {
@@ -34,10 +34,18 @@ SECONDS_BETWEEN_LINES = 10.0
 
 
 def prediction_asset(declared: BatchPrediction) -> dg.AssetsDefinition:
-    """A partitioned asset `predictions/<table>` of the steps stage, score and load."""
+    """A partitioned asset `predictions/<table>` of the steps stage, score and load.
+
+    Companion tables are assets of the same graph. One scoring makes them all, so whichever is
+    selected, all are written and shown as materialized; Dagster would refuse a part of a graph
+    that it may not subset, and with it `--select predictions/<table>`.
+    """
     name = declared.name
     checks = declared.all_checks
     ins = declared.upstreams()
+    tables = {"result": declared.table}
+    tables |= {f"companion_{name}": each for name, each in declared.companions.items()}
+    several = len(tables) > 1
 
     @dg.op(
         name=f"{name}__stage",
@@ -73,8 +81,8 @@ def prediction_asset(declared: BatchPrediction) -> dg.AssetsDefinition:
         description="Counts that no key was lost, asks the checks, replaces the partition.",
         ins={"scored": dg.In(dict)},
         out={
-            "result": dg.Out(dg.Nothing),
-            **{f"check_{check.name}": dg.Out(dg.Nothing) for check in checks},
+            each: dg.Out(dg.Nothing, is_required=not several)
+            for each in (*tables, *(f"check_{check.name}" for check in checks))
         },
     )
     def load(
@@ -89,7 +97,7 @@ def prediction_asset(declared: BatchPrediction) -> dg.AssetsDefinition:
         results = load(score(stage(**upstream)))
         prefix = declared.asset_key.to_python_identifier()
         return {
-            "result": results.result,
+            **{output: getattr(results, output) for output in tables},
             **{f"{prefix}_{c.name}": getattr(results, f"check_{c.name}") for c in checks},
         }
 
@@ -98,18 +106,26 @@ def prediction_asset(declared: BatchPrediction) -> dg.AssetsDefinition:
     compose.__signature__ = inspect.Signature(  # type: ignore[attr-defined]
         [parameter(each, parameter.POSITIONAL_OR_KEYWORD) for each in ins]
     )
-    return dg.graph_asset(
-        name=name,
-        key_prefix=declared.table.schema,
-        description=_description(declared),
+    return dg.graph_multi_asset(
+        name=declared.asset_key.to_python_identifier(),
+        outs={
+            output: dg.AssetOut(
+                key=asset_key_of(table),
+                dagster_type=dg.Nothing,
+                description=_description(declared, table),
+                kinds=set(declared.kinds),
+                owners=OWNERS,
+                tags={CADENCE: declared.cadence},
+                metadata=table_metadata(table),
+            )
+            for output, table in tables.items()
+        },
+        # The main table's, wherever the companion's rows lie: features alone never score.
         group_name=declared.table.schema,
-        kinds=declared.kinds,
-        owners=OWNERS,
-        tags={CADENCE: declared.cadence},
         partitions_def=declared.partitions,
         backfill_policy=dg.BackfillPolicy.single_run(),
+        can_subset=several,
         ins=ins,
-        metadata=table_metadata(declared.table),
         check_specs=[
             dg.AssetCheckSpec(
                 check.name,
@@ -122,10 +138,12 @@ def prediction_asset(declared: BatchPrediction) -> dg.AssetsDefinition:
     )(compose)
 
 
-def _description(declared: BatchPrediction) -> str:
+def _description(declared: BatchPrediction, table: Table) -> str:
+    if table is not declared.table:
+        return f"{table.description}\n\nKept by the scoring of {declared.table.qualified}."
     doc = inspect.getdoc(declared.scorer) or ""
     key = ", ".join(declared.key)
-    return f"{declared.table.description}\n\nOne key: {key}. {doc}"
+    return f"{table.description}\n\nOne key: {key}. {doc}"
 
 
 def _stage(
@@ -163,6 +181,7 @@ def _stage(
             model_folder=place,
             shard_rows=settings.inference.shard_rows,
             shard_mb=settings.inference.shard_mb,
+            companions=declared.companions,
         )
         manifest = staging.Manifest.read(path)
         context.log.info(
@@ -211,10 +230,16 @@ def _load(
             Path(path),
             declared.checks,
             sql_parameters(declared, partition, settings),
+            declared.companions,
         )
         for partition, path in scored.items()
     ]
-    results = [_check_result(declared, check, judgements) for check in declared.all_checks]
+    asked = {key.name for key in context.selected_asset_check_keys}
+    results = [
+        _check_result(declared, check, judgements)
+        for check in declared.all_checks
+        if check.name in asked
+    ]
     failing = sorted(each.partition for each in judgements if not each.passed)
     if failing:
         # A result without a materialization: the old rows stay, and nothing counts as made.
@@ -225,18 +250,26 @@ def _load(
             f"{', '.join(broken)}; the check's metadata names what is wrong",
             allow_retries=False,
         )
-    written = {
-        partition: loading.load(warehouse, declared.table, Path(path))
+    loaded = {
+        partition: loading.load(warehouse, declared.table, Path(path), declared.companions)
         for partition, path in scored.items()
     }
+    for companion in declared.companions.values():
+        key = asset_key_of(companion)
+        beside = {day: each.companions[companion.qualified] for day, each in loaded.items()}
+        record(context, warehouse, beside, asset_key=key)
+        if key in context.selected_asset_keys:
+            yield dg.MaterializeResult(asset_key=key)
     record(
         context,
         warehouse,
-        written,
+        {partition: each.main for partition, each in loaded.items()},
         extra={each.partition: _accounting(each, scored) for each in judgements},
-        plot=lambda: declared.plot(warehouse, max(written)) if declared.plot else None,
+        plot=lambda: declared.plot(warehouse, max(loaded)) if declared.plot else None,
+        asset_key=declared.asset_key,
     )
-    yield dg.MaterializeResult(asset_key=declared.asset_key, check_results=results)
+    if declared.asset_key in context.selected_asset_keys:
+        yield dg.MaterializeResult(asset_key=declared.asset_key, check_results=results)
 
 
 def engine_folder(settings: Settings) -> Path:

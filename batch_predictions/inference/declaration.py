@@ -22,7 +22,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import dagster as dg
 
-from batch_predictions.inference.loading import ACCOUNTED, Check
+from batch_predictions.inference import companions as beside
+from batch_predictions.inference.loading import ACCOUNTED, BELONG, Check
 from batch_predictions.inference.scorer import Scorer
 from batch_predictions.partitions import daily, newest_ended_week, trained_through, weekly
 from batch_predictions.relations import tables_in
@@ -36,6 +37,11 @@ if TYPE_CHECKING:
 
 def _no_parameters(settings: Settings) -> Mapping[str, Any]:
     return {}
+
+
+def asset_key_of(table: Table) -> dg.AssetKey:
+    """`<schema>/<name>`."""
+    return dg.AssetKey([table.schema, table.name])
 
 
 @dataclass(frozen=True)
@@ -52,6 +58,9 @@ class BatchPrediction:
         model: model whose champion of the day is loaded; None for a rule without a model.
         parameters: settings that SQL and scorer use; part of the hash of results.
         side: small tables, by name, that every row is scored beside.
+        companions: tables that are kept beside the main one, by the column of the scorer's rows
+            that holds their rows: a list of structs of what is neither partition, key nor
+            `model_version`, on one row of a key at most.
         checks: further questions that block a release when answered with more than 0.
         plot: draws one partition of the table.
         kinds: badges of the asset in the UI.
@@ -65,10 +74,20 @@ class BatchPrediction:
     model: str | None = None
     parameters: Callable[[Settings], Mapping[str, Any]] = _no_parameters
     side: Mapping[str, str] = field(default_factory=dict)
+    companions: Mapping[str, Table] = field(default_factory=dict)
     checks: tuple[Check, ...] = ()
     plot: Callable[[Warehouse, str], Figure | None] | None = None
     kinds: frozenset[str] = frozenset({"torch", "duckdb"})
     released: bool = True
+
+    def __post_init__(self) -> None:
+        for column, companion in self.companions.items():
+            wrong = beside.problems(self.table, self.key, column, companion)
+            if wrong:
+                raise ValueError(
+                    f"{companion.qualified} cannot be a companion of {self.table.qualified}: "
+                    + "; ".join(wrong)
+                )
 
     @property
     def name(self) -> str:
@@ -78,7 +97,7 @@ class BatchPrediction:
     @property
     def asset_key(self) -> dg.AssetKey:
         """`predictions/<name>`."""
-        return dg.AssetKey([self.table.schema, self.table.name])
+        return asset_key_of(self.table)
 
     @property
     def cadence(self) -> Literal["daily", "weekly"]:
@@ -97,8 +116,8 @@ class BatchPrediction:
 
     @property
     def all_checks(self) -> tuple[Check, ...]:
-        """The declared checks, after the one that every prediction has."""
-        return (ACCOUNTED, *self.checks)
+        """The declared checks, after those that every prediction has."""
+        return (ACCOUNTED, *((BELONG,) if self.companions else ()), *self.checks)
 
     def tables(self) -> set[str]:
         """Qualified names of the tables that its SQL reads."""

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import duckdb
 
+from batch_predictions.inference import companions as beside
+from batch_predictions.inference.companions import Companions
 from batch_predictions.inference.scorer import EXCLUDED
 from batch_predictions.inference.staging import Manifest, result_path
 from batch_predictions.relations import named
@@ -21,8 +23,8 @@ from batch_predictions.warehouse import Warehouse, Written
 class Check:
     """A question about the new rows of one partition: a query that counts what is wrong.
 
-    The query sees the new rows as `new_rows`, the staged ones as `staged`, every table of the
-    warehouse, and the declaration's parameters.
+    The query sees the new rows as `new_rows`, those of a companion as `new_<column>`, the staged
+    ones as `staged`, every table of the warehouse, and the declaration's parameters.
     """
 
     name: str
@@ -53,6 +55,19 @@ ACCOUNTED = Check(
     "Keys scored + excluded with a reason = keys eligible; no key is lost, invented or both.",
     "",
 )
+BELONG = Check(
+    "companions_belong",
+    "Rows of companion tables are of keys that were scored, from one list each.",
+    "",
+)
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """What was written of one partition; the companions by their qualified names."""
+
+    main: Written
+    companions: dict[str, Written] = field(default_factory=dict)
 
 
 def judge(
@@ -61,10 +76,15 @@ def judge(
     manifest_path: Path,
     checks: Sequence[Check],
     parameters: Mapping[str, Any],
+    companions: Mapping[str, Table] = {},
 ) -> Judgement:
-    """Counts keys and asks the checks, without writing anything."""
+    """Counts keys and asks the checks, without writing anything.
+
+    Raises:
+        WarehouseError: a companion's column does not fit its table.
+    """
     manifest = Manifest.read(manifest_path)
-    with _results(warehouse, table, manifest_path) as db:
+    with _results(warehouse, table, manifest_path, companions) as db:
         same = " and ".join(f"a.{k} is not distinct from b.{k}" for k in manifest.key)
         keys = ", ".join(manifest.key)
         db.execute(
@@ -83,14 +103,25 @@ def judge(
             "excluded twice": f"""select {keys} from temp.excluded_keys group by all
                 having count(*) > 1""",
         }
-        broken, examples, wrong = {ACCOUNTED.name: 0}, {}, []
-        for what, sql in counts.items():
-            number, example = _one(db, f"select count(*), any_value(a) from ({sql}) a")
-            broken[ACCOUNTED.name] += number
-            if number:
-                wrong.append(f"{number} keys {what}, such as {example}")
-        if wrong:
-            examples[ACCOUNTED.name] = "; ".join(wrong)
+        questions = {ACCOUNTED.name: counts}
+        if companions:
+            questions[BELONG.name] = {
+                what: sql
+                for column, companion in companions.items()
+                for what, sql in beside.questions(
+                    companion, manifest, f"from temp.lists_{column}"
+                ).items()
+            }
+        broken, examples = {}, {}
+        for name, asked in questions.items():
+            broken[name], wrong = 0, []
+            for what, sql in asked.items():
+                number, example = _one(db, f"select count(*), any_value(a) from ({sql}) a")
+                broken[name] += number
+                if number:
+                    wrong.append(f"{number} keys {what}, such as {example}")
+            if wrong:
+                examples[name] = "; ".join(wrong)
         for check in checks:
             bound = named(check.sql, parameters)
             broken[check.name] = int(_one(db, check.sql, bound)[0] or 0)
@@ -105,10 +136,23 @@ def judge(
         )
 
 
-def load(warehouse: Warehouse, table: Table, manifest_path: Path) -> Written:
-    """Replaces the partition and, after it, its exclusions by the results."""
+def load(
+    warehouse: Warehouse, table: Table, manifest_path: Path, companions: Mapping[str, Table] = {}
+) -> Loaded:
+    """Replaces the companions' partitions, the partition and its exclusions by the results."""
     manifest = Manifest.read(manifest_path)
-    source = _source(table, manifest, manifest_path)
+    files = _files(manifest, manifest_path)
+    # Companions first: whoever finds a partition of the main table finds theirs too. After a
+    # crash in between, theirs are new and the main one is old, each of them whole.
+    kept = {
+        companion.qualified: warehouse.replace_partition(
+            companion,
+            manifest.partition,
+            beside.rows(column, companion, manifest, files),
+        )
+        for column, companion in companions.items()
+    }
+    source = _source(table, manifest, manifest_path, companions)
     key = " || '|' || ".join(f"coalesce({name}::VARCHAR, '')" for name in manifest.key)
     written = warehouse.replace_partition(
         table,
@@ -123,16 +167,18 @@ def load(warehouse: Warehouse, table: Table, manifest_path: Path) -> Written:
         f"select {key} as key, {EXCLUDED} as reason from ({source}) where {EXCLUDED} is not null",
         part={"table_name": table.name},
     )
-    return written
+    return Loaded(written, kept)
 
 
 @contextmanager
 def _results(
-    warehouse: Warehouse, table: Table, manifest_path: Path
+    warehouse: Warehouse, table: Table, manifest_path: Path, companions: Companions
 ) -> Iterator[duckdb.DuckDBPyConnection]:
-    """A connection with the temporary views staged, new_rows and excluded_rows."""
+    """A connection with the temporary views staged, new_rows and excluded_rows, and two for each
+    companion: the scored keys' lists and their entries as rows."""
     manifest = Manifest.read(manifest_path)
-    source = _source(table, manifest, manifest_path)
+    source = _source(table, manifest, manifest_path, companions)
+    files = _files(manifest, manifest_path)
     shards = [manifest_path.parent / shard.name for shard in manifest.shards]
     keys = ", ".join(manifest.key)
     staged = (
@@ -141,6 +187,7 @@ def _results(
         else f"select {keys} from ({source}) where false"
     )
     with warehouse.connect() as db:
+        beside.check_columns(db, companions, manifest, files)
         db.execute(f"create temp view staged as {staged}")
         db.execute(
             f"create temp view new_rows as select * exclude ({EXCLUDED}) from ({source}) "
@@ -150,14 +197,26 @@ def _results(
             f"create temp view excluded_rows as select * from ({source}) "
             f"where {EXCLUDED} is not null"
         )
+        for column, companion in companions.items():
+            lists = beside.lists_of(column, companion, manifest, files)
+            db.execute(f"create temp view lists_{column} as {lists}")
+            entries = beside.rows(column, companion, manifest, files)
+            db.execute(f"create temp view new_{column} as {entries}")
         yield db
 
 
-def _source(table: Table, manifest: Manifest, manifest_path: Path) -> str:
-    """A query for the results of all shards; typed where there are none."""
+def _files(manifest: Manifest, manifest_path: Path) -> list[Path]:
+    """The results of all shards."""
+    return [result_path(manifest_path, shard) for shard in manifest.shards]
+
+
+def _source(table: Table, manifest: Manifest, manifest_path: Path, companions: Companions) -> str:
+    """A query for the results of all shards but companions' lists; typed where there are none."""
     if manifest.shards:
-        files = [result_path(manifest_path, shard) for shard in manifest.shards]
-        return f"select * from read_parquet({_list(files)}, union_by_name=true)"
+        files = _list(_files(manifest, manifest_path))
+        lists = ", ".join(f'"{name}"' for name in companions)
+        main = f"* exclude ({lists})" if lists else "*"
+        return f"select {main} from read_parquet({files}, union_by_name=true)"
     outside = {table.partition, "model_version"}
     nulls = [f"null::{c.type} as {c.name}" for c in table.columns if c.name not in outside]
     return f"select {', '.join(nulls)}, null::VARCHAR as {EXCLUDED} where false"

@@ -42,6 +42,8 @@ class Scorer(Protocol):
 
     `score` returns the prediction table's columns without the partition's and `model_version`; any
     number of rows for each key. A key that gets none has one row with the reason in `excluded`.
+    For every companion of the declaration there is a further column, a list of structs: the key's
+    rows of that table, on one of its rows and null on the others.
     The same rows give the same result whatever batch they come in.
     """
 

@@ -84,6 +84,7 @@ def stage(
     model_folder: Path | None,
     shard_rows: int,
     shard_mb: int = 64,
+    companions: Mapping[str, Table] = {},
 ) -> Path:
     """Writes the rows of a query as shards, in the order of the key.
 
@@ -102,6 +103,9 @@ def stage(
             with warehouse.stream(sql, sql_parameters) as reader:
                 sides[name] = _write(reader, draft / f"side-{name}.parquet")
         basis = [sides, model_version, scorer, scorer_version, dict(parameters)]
+        if companions:
+            # Results that were kept before a companion was declared do not have its column.
+            basis.append({name: _columns(each) for name, each in companions.items()})
         shards = []
         ordered = f"select * from ({rows}) as rows_ order by {', '.join(key)}"
         with warehouse.stream(ordered, sql_parameters, shard_rows) as reader:
@@ -219,6 +223,10 @@ def _check_key(
         row = keys.slice(where, 1).to_pylist()[0]
         raise StagingError(f"{table.qualified}: key {row} stands twice among the rows to score")
     return tuple(keys.slice(len(keys) - 1, 1).to_pylist()[0].values())
+
+
+def _columns(table: Table) -> list[str]:
+    return [f"{each.name} {each.type}" for each in table.columns]
 
 
 def _key_text(shard: pa.Table, key: tuple[str, ...], row: int) -> str:

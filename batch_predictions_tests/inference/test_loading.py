@@ -137,7 +137,7 @@ def test_judging_writes_nothing(stage: Staging) -> None:
 
 def test_rows_and_exclusions_are_written_with_the_model_version(stage: Staging) -> None:
     path = answered(stage, RIGHT, model_version="rules-7")
-    written = load(stage.warehouse, DOUBLES, path)
+    written = load(stage.warehouse, DOUBLES, path).main
     assert written.rows == 4 and written.path == stage.warehouse.path(DOUBLES, DAY)
     assert [(row["id"], row["rank"], row["value"]) for row in table(stage.warehouse)] == [
         ("0", 1, 0),
@@ -164,14 +164,14 @@ def test_nobody_to_score_gives_an_empty_partition_and_no_exclusions(stage: Stagi
     path = answered(stage, [], n=0)
     found = judged(stage, path, Check("few", "Few.", "select count(*) from new_rows, staged"))
     assert (found.staged, found.scored, found.excluded, found.passed) == (0, 0, 0, True)
-    assert load(stage.warehouse, DOUBLES, path).rows == 0
+    assert load(stage.warehouse, DOUBLES, path).main.rows == 0
     assert stage.warehouse.partitions(DOUBLES) == [DAY] == stage.warehouse.partitions(EXCLUSIONS)
 
 
 def test_everybody_excluded_gives_an_empty_partition(stage: Staging) -> None:
     path = answered(stage, [(str(n), None, None, "closed") for n in range(5)])
     assert judged(stage, path).passed
-    assert load(stage.warehouse, DOUBLES, path).rows == 0
+    assert load(stage.warehouse, DOUBLES, path).main.rows == 0
     assert len(exclusions(stage.warehouse)) == 5
 
 
@@ -197,5 +197,5 @@ def test_a_scorer_may_exclude_nobody_by_any_column_of_nulls(
     target.parent.mkdir()
     pq.write_table(pa.table(rows), target)
     assert judged(stage, path).passed
-    assert load(stage.warehouse, DOUBLES, path).rows == 2
+    assert load(stage.warehouse, DOUBLES, path).main.rows == 2
     assert exclusions(stage.warehouse) == []
