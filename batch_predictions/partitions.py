@@ -68,3 +68,5 @@ weekly_ahead = dg.WeeklyPartitionsDefinition(
 )
 newest_ended_week = dg.TimeWindowPartitionMapping(start_offset=-6, end_offset=-6)
 """A day's upstream week: the default mapping, and an offset of -1, point at an unfinished one."""
+coming_week = dg.TimeWindowPartitionMapping(start_offset=1, end_offset=7)
+"""The weeks of `weekly_ahead` that the seven days after a day lie in: what is planned for them."""

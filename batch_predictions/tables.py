@@ -299,7 +299,7 @@ RECOMMENDATIONS = Table(
         rank BIGINT: 1 is best
         item_id VARCHAR: what to offer
         score DOUBLE: the model's score; comparable within a user
-        reason VARCHAR: bought_before, because_you_liked:<item> or trending
+        reason VARCHAR: bought_before, because_you_liked:<item>, popular_with_your_segment, …
         model_version VARCHAR: model that scored it
     """),
     key=("user_id", "rank"),

@@ -25,10 +25,16 @@ import dagster as dg
 from batch_predictions.inference import companions as beside
 from batch_predictions.inference.loading import ACCOUNTED, BELONG, Check
 from batch_predictions.inference.scorer import Scorer
-from batch_predictions.partitions import daily, newest_ended_week, trained_through, weekly
+from batch_predictions.partitions import (
+    coming_week,
+    daily,
+    newest_ended_week,
+    trained_through,
+    weekly,
+)
 from batch_predictions.relations import tables_in
 from batch_predictions.settings import Settings
-from batch_predictions.tables import TABLES, Table
+from batch_predictions.tables import PROMOTION_CALENDAR, TABLES, Table
 from batch_predictions.warehouse import Warehouse, as_date
 
 if TYPE_CHECKING:
@@ -128,7 +134,9 @@ class BatchPrediction:
         ins = {}
         for name in sorted(self.tables()):
             mapping = None
-            if TABLES[name].partition == "week" and self.cadence == "daily":
+            if name == PROMOTION_CALENDAR.qualified:
+                mapping = coming_week
+            elif TABLES[name].partition == "week" and self.cadence == "daily":
                 mapping = newest_ended_week
             ins[name.replace(".", "__")] = dg.AssetIn(
                 dg.AssetKey(name.split(".")), dagster_type=dg.Nothing, partition_mapping=mapping

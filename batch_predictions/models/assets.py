@@ -2,6 +2,8 @@
 
 import datetime as dt
 from collections.abc import Callable
+from functools import lru_cache
+from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
@@ -10,7 +12,11 @@ from batch_predictions.features.queries import sql
 from batch_predictions.models.training import Trained, training_asset
 from batch_predictions.settings import Settings
 from batch_predictions.sources import registry
+from batch_predictions.tables import ITEMS, PROMOTION_CALENDAR, USERS
 from batch_predictions.warehouse import Warehouse
+
+if TYPE_CHECKING:
+    from batch_predictions.models.recommender.lessons import Course
 
 # What a training sees: interactions with goods, through the week's Sunday.
 _INTERACTIONS = """
@@ -35,30 +41,89 @@ def interactions(warehouse: Warehouse, settings: Settings, through: dt.date) -> 
     )
 
 
+class Beside:
+    """What the warehouse knows besides the interactions, as of a day; see `lessons.Beside`."""
+
+    def __init__(self, warehouse: Warehouse, settings: Settings) -> None:
+        self.warehouse, self.bound = warehouse, feature_parameters(settings)
+        names = settings.recommender.item_attributes
+        if names is None:
+            names = list(registry.item_attributes(settings))
+        self.attributes = names
+        self.users = lru_cache(maxsize=None)(self._users)
+        self.items = lru_cache(maxsize=None)(self._items)
+        self.promoted = lru_cache(maxsize=None)(self._promoted)
+
+    def _users(self, as_of: dt.date) -> pa.Table:
+        return self.warehouse.query(
+            f"select user_id, age_bracket, gender, location from ({sql('user_segments')}) "
+            "order by user_id",
+            {**self.bound, "date": as_of},
+        )
+
+    def _items(self) -> pa.Table:
+        described = self.warehouse.query(
+            """select item_id, category, subcategory, brand,
+                list_transform($names::VARCHAR[], lambda name: attributes[name]) as attributes
+            from raw.items order by item_id""",
+            {"names": self.attributes},
+        )
+        values = described["attributes"].combine_chunks().flatten()
+        described = described.drop_columns("attributes")
+        for place, name in enumerate(self.attributes):
+            every = pa.array(range(place, len(values), len(self.attributes)))
+            described = described.append_column(name, values.take(every))
+        return described
+
+    def _promoted(self, as_of: dt.date) -> pa.Table:
+        return self.warehouse.query(sql("promoted_items"), {"date": as_of})
+
+
+def course(
+    warehouse: Warehouse, settings: Settings, progress: Callable[[str], None] | None = None
+) -> "Course":
+    """How the two stages are taught in this home."""
+    from batch_predictions.models.recommender.lessons import Course
+
+    chosen = settings.recommender
+    half_life = {"history_half_life_days": chosen.history_half_life_days}
+    return Course(
+        exclude_seen=registry.excludes_seen(settings),
+        window_days=chosen.holdout_days,
+        seed=chosen.seed,
+        generators=chosen.generators,
+        each=chosen.candidates_each,
+        max_items=chosen.max_items,
+        lesson_users=chosen.lesson_users,
+        params={
+            "als": {"factors": chosen.factors, "seed": chosen.seed, **half_life},
+            "ease": {"max_items": chosen.ease_items, **half_life},
+        },
+        beside=Beside(warehouse, settings),
+        say=progress,
+    )
+
+
 def train_recommender(
     warehouse: Warehouse, settings: Settings, through: dt.date, progress: Callable[[str], None]
 ) -> Trained:
-    """ALS and EASE against global and recency-weighted popularity."""
+    """Two stages against popularity, own history and every generator alone."""
     from batch_predictions.models.recommender.data import Interactions
-    from batch_predictions.models.recommender.selection import select
+    from batch_predictions.models.recommender.selection import TWO_STAGE, select
+    from batch_predictions.models.recommender.tuning import tuned
 
     chosen = settings.recommender
-    selection = select(
-        Interactions.from_table(interactions(warehouse, settings, through)),
-        through,
-        candidates=chosen.candidates,
-        exclude_seen=registry.excludes_seen(settings),
-        holdout_days=chosen.holdout_days,
-        seed=chosen.seed,
-        history_half_life_days=chosen.history_half_life_days,
-        params={"als": {"factors": chosen.factors}, "ease": {"max_items": chosen.ease_items}},
-        progress=progress,
-    )
+    rows = Interactions.from_table(interactions(warehouse, settings, through))
+    taught = course(warehouse, settings, progress)
+    if chosen.tuning_trials:
+        taught = tuned(rows, through, taught, chosen.tuning_trials)
+    selection = select(rows, through, taught, candidates=(TWO_STAGE,) if chosen.two_stage else ())
+    tuning = {"tuned": {name: dict(each) for name, each in taught.params.items()}}
     return Trained(
         write=selection.model.save,
         candidate=selection.chosen,
         beats_baseline=selection.beats_baseline,
-        parameters=dict(selection.model.params),
+        parameters={**selection.model.params, **tuning},
         why=selection.why,
         metrics=[dict(row) for row in selection.metrics],
     )
@@ -108,10 +173,12 @@ def train_demographic(
 
 recommender = training_asset(
     "recommender",
-    "Item-side model of the recommender: the best of ALS and EASE where it beats popularity on "
-    "the week held out, refitted through the week's Sunday.",
+    "Candidates of several generators ranked by LambdaRank trees, where that beats popularity, "
+    "own history and every generator alone on the week held out; refitted through the week's "
+    "Sunday.",
     train_recommender,
-    kinds=frozenset({"python", "torch"}),
+    beside=(ITEMS, USERS, PROMOTION_CALENDAR),
+    kinds=frozenset({"python", "lightgbm"}),
 )
 demographic = training_asset(
     "demographic",

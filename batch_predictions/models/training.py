@@ -219,14 +219,16 @@ def _metadata(trained: Trained, decision: Decision) -> dict[str, Any]:
         "metrics": dg.MetadataValue.md(markdown(names, rows)),
     }
     for metric in (NDCG, "macro_f1"):
-        figure = plot(trained.metrics, metric)
+        figure = plot(trained.metrics, metric, trained.candidate)
         if figure is not None:
             metadata["plot"] = image(figure)
     return metadata
 
 
-def plot(metrics: Sequence[Mapping[str, Any]], metric: str) -> "Figure | None":
-    """Every candidate's figure with its interval, the best on top."""
+def plot(
+    metrics: Sequence[Mapping[str, Any]], metric: str, chosen: str | None = None
+) -> "Figure | None":
+    """Every candidate's figure with its interval, the best on top and the chosen one in blue."""
     rows = sorted(
         (row for row in metrics if row["metric"] == metric), key=lambda row: float(row["value"])
     )
@@ -234,8 +236,8 @@ def plot(metrics: Sequence[Mapping[str, Any]], metric: str) -> "Figure | None":
         return None
     figure, ax = axes(f"{metric} on the hold-out, 95 % intervals (n = {rows[0]['n']:,})")
     for place, row in enumerate(rows):
-        baseline = any(word in str(row["candidate"]) for word in ("popularity", "tfidf"))
-        ax.barh(place, row["value"], color="#bab0ac" if baseline else "#4c78a8", height=0.6)
+        colour = "#4c78a8" if row["candidate"] == chosen else "#bab0ac"
+        ax.barh(place, row["value"], color=colour, height=0.6)
         if row["lower"] is not None and row["upper"] is not None:
             ax.plot([row["lower"], row["upper"]], [place, place], color="#333333", linewidth=1.2)
     ax.set_yticks(range(len(rows)), [str(row["candidate"]) for row in rows])

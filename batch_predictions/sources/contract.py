@@ -73,6 +73,8 @@ class Source(ABC):
     default_timezone: ClassVar[str] = "UTC"
     exclude_items: ClassVar[Mapping[str, tuple[str, ...]]] = {}
     """Items that are not goods to recommend: column of raw.items to values."""
+    item_attributes: ClassVar[tuple[str, ...]] = ()
+    """Attributes of raw.items that a recommender may read besides category and brand."""
     simulated: ClassVar[frozenset[str]] = frozenset()
     """Names of tables whose rows are made up, and say so."""
 

@@ -135,6 +135,7 @@ class MovieLensSource(TabularSource):
 
     kind: ClassVar[str] = "movielens"
     repeats: ClassVar[bool] = False
+    item_attributes: ClassVar[tuple[str, ...]] = ("genres", "year")
 
     def files(self, table: Table) -> list[Path]:
         """The table's one file, in the form that the folder has.

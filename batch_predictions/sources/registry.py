@@ -48,6 +48,11 @@ def excludes_seen(settings: Settings) -> bool:
     return not source_of(settings.source, read_state(settings.home)).repeats
 
 
+def item_attributes(settings: Settings) -> tuple[str, ...]:
+    """Attributes of raw.items that tell items apart, as the adapter names them."""
+    return source_of(settings.source, read_state(settings.home)).item_attributes
+
+
 def today(timezone: str) -> dt.date:
     """The date in a time zone now: the only clock of the sources, read outside assets."""
     return dt.datetime.now(ZoneInfo(timezone)).date()

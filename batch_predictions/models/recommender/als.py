@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
-from batch_predictions.models.recommender.base import Floats, Positions, Recommender
+from batch_predictions.models.recommender.base import Floats, Linear, Positions
 from batch_predictions.models.recommender.data import Codes, Doubles, Interactions
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ BATCH = 256
 """Users whose systems are solved at once: 256 x 64 x 64 doubles are 8 MiB."""
 
 
-class ALS(Recommender):
+class ALS(Linear):
     """Item factors (float32) and their Gram matrix (float64, so that fold-in need not redo it)."""
 
     kind = "als"
@@ -90,7 +90,7 @@ class ALS(Recommender):
         """Item factors, (len(items), factors)."""
         return self.arrays["item_factors"]
 
-    def explain(self, histories: csr_matrix, picks: Positions) -> Positions:
+    def causes(self, histories: csr_matrix, picks: Positions) -> Positions:
         """Exact for the fold-in: item j adds c_j y_i' A^-1 y_j to the score of i (section 5 of
         the paper); the largest part wins."""
         self._check(histories)

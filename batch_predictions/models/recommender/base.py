@@ -1,16 +1,16 @@
-"""The one contract of all recommenders: a user vector times an item vector is a score.
+"""The one contract of all recommenders: scores of all items from what users did so far.
 
-Whatever a model learns, it answers with `queries` (one row per user) and `targets` (one row per
-item), score = queries @ targets.T. So one top-k routine, exact or on a GPU, serves them all.
-Query vectors are computed from the history that is known when scoring, not from a table of
-trained users: whoever appeared after the training is served too, and what a user bought yesterday
-counts today.
+Scores are computed from the histories that are known when scoring, not from a table of trained
+users: whoever appeared after the training is served too, and what a user bought yesterday counts
+today. A `Linear` one answers with a vector per user (`queries`) and per item (`targets`).
 """
 
 from __future__ import annotations
 
 import json
 from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Self, TypeAlias
@@ -21,6 +21,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from batch_predictions.models.recommender.data import Interactions
+from batch_predictions.models.recommender.facts import ItemFacts
+from batch_predictions.models.recommender.histories import Histories, batches
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_matrix
@@ -29,7 +31,17 @@ Floats: TypeAlias = npt.NDArray[np.float32]
 Positions: TypeAlias = npt.NDArray[np.int64]
 
 MANIFEST = "recommender.json"
+DENSE_MB = 128
+"""Memory of the dense scores of one batch of users, MiB."""
 ITEMS = "items.parquet"
+
+
+@dataclass(frozen=True)
+class Ranked:
+    """Each user's best items: `positions` (n, k), -1 at the end of short lists, and `scores`."""
+
+    positions: Positions
+    scores: Floats
 
 
 class Recommender(ABC):
@@ -50,13 +62,6 @@ class Recommender(ABC):
         self.params = params
         self.arrays = arrays
 
-    @property
-    def history_half_life_days(self) -> float | None:
-        """How the counts of histories are to be weighted when scoring: an event counts
-        0.5 ** (age in days / half-life); None: every event counts 1, as in training."""
-        days: float | None = self.params.get("history_half_life_days")
-        return days
-
     @classmethod
     @abstractmethod
     def fit(cls, interactions: Interactions, as_of: date, **params: Any) -> Self:
@@ -66,25 +71,57 @@ class Recommender(ABC):
         """
 
     @abstractmethod
-    def queries(self, histories: csr_matrix) -> Floats:
-        """User vectors, (n, f), from histories (n users x len(items), summed events).
+    def scores(self, histories: Histories, facts: ItemFacts | None = None) -> Floats:
+        """Scores of all items, (n, len(items)), dense: pass users in batches.
 
-        A user's vector depends on its own row alone, whatever the batch around it; an empty row
-        gives zeros where the model has nothing to say.
+        `histories` are over `items`, and so are the facts of the day, where a model uses them. A
+        user's scores depend on its own rows alone; nan: the model has nothing to say of an item.
         """
 
-    @abstractmethod
-    def targets(self) -> Floats:
-        """Item vectors, (len(items), f); read-only, perhaps mapped from disk."""
+    def rank(
+        self,
+        histories: Histories,
+        facts: ItemFacts,
+        k: int,
+        *,
+        exclude_seen: bool,
+        blocked: npt.NDArray[np.bool_] | None = None,
+    ) -> Ranked:
+        """The k best items of every user, equal scores by position.
 
-    def explain(self, histories: csr_matrix, picks: Positions) -> Positions:
+        Args:
+            histories: over `items`.
+            facts: of `items`, as of the day.
+            k: length of the lists; shorter where fewer items have a score.
+            exclude_seen: leave out what is in the history.
+            blocked: (len(items),) true for items that nobody is to get.
+        """
+        from batch_predictions.models.recommender.kernels import best
+
+        places = np.empty((histories.users, k), dtype=np.int64)
+        values = np.empty((histories.users, k), dtype=np.float32)
+        for start, stop, part in self.in_batches(histories):
+            scores = barred(self.scores(part, facts), part, exclude_seen, blocked)
+            best(scores[: stop - start], k, places[start:stop], values[start:stop])
+        return Ranked(places, values)
+
+    def in_batches(
+        self, histories: Histories, models: int = 1
+    ) -> Iterator[tuple[int, int, Histories]]:
+        """Spans of users with their histories, filled up with empty ones to one fixed size: so a
+        user's scores are the same bits whatever the batch around it."""
+        size = DENSE_MB * 2**20 // (4 * max(len(self.items), 1) * (models + 1))
+        size = int(np.clip(size // 16 * 16, 16, 256))
+        for start, stop in batches(histories.users, size):
+            yield start, stop, histories.part(start, stop).padded(size)
+
+    def explain(self, histories: Histories, picks: Positions) -> Positions:
         """For each pick, the position of the history item that speaks most for it, (n, k).
 
         `picks` holds item positions, -1 where a user has fewer than k. The answer is -1 where no
         item of the history has a positive part in the score. It may be the pick itself: "because
         you buy it often".
         """
-        self._check(histories)
         return np.full(picks.shape, -1, dtype=np.int64)
 
     def save(self, folder: Path) -> None:
@@ -106,29 +143,80 @@ class Recommender(ABC):
     def load(folder: Path) -> Recommender:
         """Read any recommender; its arrays stay on disk and are mapped, not copied."""
         manifest = json.loads((folder / MANIFEST).read_text())
-        kind = _kinds().get(manifest["kind"])
-        if kind is None:
-            raise ValueError(f"{folder}: unknown kind of recommender {manifest['kind']!r}")
         items = pq.read_table(folder / ITEMS)["item_id"].combine_chunks()
         if isinstance(items, pa.ChunkedArray):
             items = items.combine_chunks()
+        if manifest["kind"] == "two_stage":
+            from batch_predictions.models.recommender.two_stage import TwoStage
+
+            return TwoStage.read(folder, manifest, items)
+        kind = _kinds().get(manifest["kind"])
+        if kind is None:
+            raise ValueError(f"{folder}: unknown kind of recommender {manifest['kind']!r}")
         arrays = {
             name: np.load(folder / f"{name}.npy", mmap_mode="c", allow_pickle=False)
             for name in manifest["arrays"]
         }
         return kind(manifest["name"], items, manifest["params"], arrays)
 
+
+class Linear(Recommender):
+    """score = queries @ targets.T."""
+
+    @property
+    def history_half_life_days(self) -> float | None:
+        """How events of histories fade when scoring; None: every event counts 1."""
+        days: float | None = self.params.get("history_half_life_days")
+        return days
+
+    @abstractmethod
+    def queries(self, histories: csr_matrix) -> Floats:
+        """User vectors, (n, f), from histories (n users x len(items), summed, faded events).
+
+        A user's vector depends on its own row alone, whatever the batch around it; an empty row
+        gives zeros where the model has nothing to say.
+        """
+
+    @abstractmethod
+    def targets(self) -> Floats:
+        """Item vectors, (len(items), f); read-only, perhaps mapped from disk."""
+
+    @abstractmethod
+    def causes(self, histories: csr_matrix, picks: Positions) -> Positions:
+        """`explain` over summed, faded events."""
+
+    def scores(self, histories: Histories, facts: ItemFacts | None = None) -> Floats:
+        """Inner products, (n, len(items))."""
+        return self.queries(histories.matrix(self.history_half_life_days)) @ self.targets().T
+
+    def explain(self, histories: Histories, picks: Positions) -> Positions:
+        """The history item with the largest part in the pick's score."""
+        return self.causes(histories.matrix(self.history_half_life_days), picks)
+
     def _check(self, histories: csr_matrix) -> None:
         if histories.shape[1] != len(self.items):
             raise ValueError(
                 f"{self.name}: histories have {histories.shape[1]} columns, "
-                f"the model has {len(self.items)} items; use histories_to_csr(model.items, ...)"
+                f"the model has {len(self.items)} items"
             )
 
 
-def _kinds() -> dict[str, type[Recommender]]:
-    from batch_predictions.models.recommender.als import ALS
-    from batch_predictions.models.recommender.ease import EASE
-    from batch_predictions.models.recommender.popularity import Popularity
+def barred(
+    scores: Floats,
+    histories: Histories,
+    exclude_seen: bool,
+    blocked: npt.NDArray[np.bool_] | None,
+) -> Floats:
+    """A copy of scores with nan for items that are not to be offered."""
+    scores = np.array(scores, dtype=np.float32)
+    if exclude_seen:
+        scores[histories.entry_owners, histories.entries] = np.nan
+    if blocked is not None:
+        scores[:, blocked] = np.nan
+    return scores
 
-    return {kind.kind: kind for kind in (ALS, EASE, Popularity)}
+
+def _kinds() -> dict[str, type[Recommender]]:
+    from batch_predictions.models.recommender.generators import FAMILIES
+
+    return {kind.kind: kind for kind in FAMILIES}

@@ -147,8 +147,8 @@ def histories_to_csr(
     empty where nothing is known. Items that the model does not know, and null or zero counts, are
     dropped.
     """
-    ids, owners = _flatten(item_ids)
-    amounts, amount_owners = _flatten(counts)
+    ids, owners = flatten(item_ids)
+    amounts, amount_owners = flatten(counts)
     if len(item_ids) != len(counts) or not np.array_equal(owners, amount_owners):
         raise ValueError("histories: `item_ids` and `counts` differ in the length of their lists")
     found = pc.index_in(pc.cast(ids, pa.string()), value_set=items)
@@ -158,7 +158,7 @@ def histories_to_csr(
     return summed(owners[keep], positions[keep], events[keep], (len(item_ids), len(items)))
 
 
-def _flatten(lists: pa.ListArray | pa.ChunkedArray) -> tuple[pa.Array, npt.NDArray[np.int64]]:
+def flatten(lists: pa.ListArray | pa.ChunkedArray) -> tuple[pa.Array, npt.NDArray[np.int64]]:
     """All values of the lists in one array, and for each the row that owns it."""
     if isinstance(lists, pa.ChunkedArray):
         lists = lists.combine_chunks()

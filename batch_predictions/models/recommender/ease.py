@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from batch_predictions.models.recommender.base import Floats, Positions, Recommender
+from batch_predictions.models.recommender.base import Floats, Linear, Positions
 from batch_predictions.models.recommender.data import Interactions
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ BLOCK = 512
 """Items per block of the Gram matrix: bounds the sparse product to BLOCK x max_items."""
 
 
-class EASE(Recommender):
+class EASE(Linear):
     """Knows the `max_items` items with most events; the others it never recommends."""
 
     kind = "ease"
@@ -68,7 +68,7 @@ class EASE(Recommender):
         """B transposed, (len(items), len(items)): row i holds what each item says for item i."""
         return self.arrays["weights"]
 
-    def explain(self, histories: csr_matrix, picks: Positions) -> Positions:
+    def causes(self, histories: csr_matrix, picks: Positions) -> Positions:
         """Exact: the score of i is the sum of x_j B_ji over the history; the largest part wins."""
         self._check(histories)
         history = _transformed(histories, self.params["transform"])

@@ -7,7 +7,7 @@ finds nothing; items that are new after the cut count as missed by every model.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date, timedelta
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
@@ -27,10 +27,11 @@ from batch_predictions.models.ranking import (
     measures,
     metric_row,
     paired_difference,
-    top_k,
 )
 from batch_predictions.models.recommender.base import Recommender
 from batch_predictions.models.recommender.data import Interactions
+from batch_predictions.models.recommender.facts import ItemFacts
+from batch_predictions.models.recommender.histories import Histories
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_matrix
@@ -49,9 +50,7 @@ __all__ = [
 
 Split: TypeAlias = Literal["time", "leave_out"]
 
-COVERAGE = "coverage@10"
-CHUNK = 256
-"""Users whose scores are dense at one time."""
+COVERAGE, NOVELTY = "coverage@10", "novelty@10"
 LEFT_OUT = 0.2
 """Share of a user's items that are hidden where the data has no times."""
 MAX_USERS = 20_000
@@ -77,6 +76,22 @@ class Holdout:
     split: Split
     without_new: int
 
+    def histories(self, items: pa.StringArray, users: pa.Table | None = None) -> Histories:
+        """What the users who are asked did by the cut, over a model's items."""
+        return Histories.of(self.train, self.users, items, self.as_of, users)
+
+    def are_right(self, start: int, answers: Positions) -> npt.NDArray[np.bool_]:
+        """Which answers (n, k), positions in `item_ids` or -1, to the users from `start` on are
+        right."""
+        right = self.relevant[start : start + len(answers)].tocoo()
+        width = len(self.item_ids)
+        keys = np.sort(right.row.astype(np.int64) * width + right.col)
+        asked = np.arange(len(answers))[:, np.newaxis] * width + answers
+        if not len(keys):
+            return np.zeros(answers.shape, dtype=bool)
+        found = keys[np.minimum(np.searchsorted(keys, asked), len(keys) - 1)] == asked
+        return found & (answers >= 0)
+
 
 @dataclass(frozen=True)
 class Evaluation:
@@ -91,6 +106,10 @@ class Evaluation:
     @property
     def n(self) -> int:
         return len(self.per_user[NDCG])
+
+    def named(self, candidate: str) -> Evaluation:
+        """The same under another name."""
+        return replace(self, candidate=candidate)
 
     def rows(self, seed: int) -> list[Row]:
         """Rows for `evaluation.model_metrics`: candidate, metric, value, lower, upper, n."""
@@ -215,51 +234,30 @@ def _moved(matrix: csr_matrix, columns: Positions, width: int) -> csr_matrix:
     return result
 
 
-def evaluate(model: Recommender, holdout: Holdout) -> Evaluation:
-    """Rank all of the model's items for each user, 256 users at a time."""
-    from scipy.sparse import csr_matrix
-
-    to_model = _positions(holdout.train.item_ids, model.items)
+def evaluate(
+    model: Recommender, holdout: Holdout, facts: ItemFacts, users: pa.Table | None = None
+) -> Evaluation:
+    """Rank for every user of the hold-out; `facts` are of the model's items, as of the cut."""
     to_answer = _positions(model.items, holdout.item_ids)
-    matrix = holdout.train.decayed(model.history_half_life_days, holdout.as_of).matrix()
-    targets = model.targets().T
-    tops = [np.empty((0, DEPTH), dtype=np.int64)]
-    hits = [np.empty((0, DEPTH), dtype=bool)]
-    for start in range(0, len(holdout.users), CHUNK):
-        counts = matrix[holdout.users[start : start + CHUNK]].tocoo()
-        columns = to_model[counts.col]
-        keep = columns >= 0
-        history = csr_matrix(
-            (counts.data[keep], (counts.row[keep], columns[keep])),
-            shape=(counts.shape[0], len(model.items)),
-        )
-        history.sort_indices()
-        scores = model.queries(history) @ targets
-        if holdout.masked:
-            seen = history.tocoo()
-            scores[seen.row, seen.col] = -np.inf
-        top = top_k(scores, DEPTH)
-        right = holdout.relevant[start : start + CHUNK]
-        tops.append(top)
-        hits.append(_hits(to_answer[top], top >= 0, right))
-    ranked, hit = np.concatenate(tops), np.concatenate(hits)
+    histories = holdout.histories(model.items, users)
+    ranked = model.rank(histories, facts, DEPTH, exclude_seen=holdout.masked).positions
+    hit = holdout.are_right(0, np.where(ranked >= 0, to_answer[np.maximum(ranked, 0)], -1))
     relevant = np.diff(holdout.relevant.indptr)
-    offered = np.unique(ranked[:, :10])
+    shown = ranked[:, :10]
+    offered = np.unique(shown[shown >= 0])
     known = len(holdout.train.item_ids)
     return Evaluation(
         candidate=model.name,
-        per_user=measures(hit, relevant),
-        coverage=float((offered >= 0).sum()) / known if known else 0.0,
+        per_user={**measures(hit, relevant), NOVELTY: _novelty(shown, facts)},
+        coverage=float(len(offered)) / known if known else 0.0,
         split=holdout.split,
     )
 
 
-def _hits(
-    ranked: Positions, filled: npt.NDArray[np.bool_], relevant: csr_matrix
-) -> npt.NDArray[np.bool_]:
-    """Which of the ranked items (n, k) are relevant, without a dense n x items."""
-    width = relevant.shape[1]
-    entries = relevant.tocoo()
-    right = entries.row.astype(np.int64) * width + entries.col
-    asked = np.arange(len(ranked))[:, np.newaxis] * width + ranked
-    return np.isin(asked, right) & filled & (ranked >= 0)
+def _novelty(shown: Positions, facts: ItemFacts) -> Doubles:
+    """Mean self-information of the offered items, bits: -log2 of the share of all (item, user)
+    pairs that are of the item (Zhou et al. 2010); 0 for an empty list."""
+    surprise = -np.log2(np.maximum(facts.share("users"), 1e-12))
+    filled = shown >= 0
+    sums = np.where(filled, surprise[np.maximum(shown, 0)], 0.0).sum(axis=1)
+    return np.asarray(sums / np.maximum(filled.sum(axis=1), 1), dtype=np.float64)

@@ -8,15 +8,14 @@ in Recommender Systems").
 from __future__ import annotations
 
 from datetime import date
-from typing import TYPE_CHECKING, Any, Self
+from typing import Any, Self
 
 import numpy as np
 
 from batch_predictions.models.recommender.base import Floats, Recommender
 from batch_predictions.models.recommender.data import Interactions
-
-if TYPE_CHECKING:
-    from scipy.sparse import csr_matrix
+from batch_predictions.models.recommender.facts import HALF_LIVES, ItemFacts
+from batch_predictions.models.recommender.histories import Histories
 
 
 def popularity_name(half_life_days: float | None) -> str:
@@ -25,35 +24,30 @@ def popularity_name(half_life_days: float | None) -> str:
 
 
 class Popularity(Recommender):
-    """One factor: every user's vector is 1, an item's is its share of all events."""
+    """Every user is offered what all take, as of the day that is scored."""
 
     kind = "popularity"
 
     @classmethod
     def fit(cls, interactions: Interactions, as_of: date, **params: Any) -> Self:
-        """`half_life_days` (None: all days count alike) weighs an event by its age at `as_of`."""
-        half_life_days: float | None = params.pop("half_life_days", None)
+        """`half_life_days` (None: all days count alike; else one of HALF_LIVES) weighs an event by
+        its age."""
+        half_life_days: int | None = params.pop("half_life_days", None)
         if params:
             raise TypeError(f"popularity: unknown parameters {sorted(params)}")
-        weights = interactions.events
-        if half_life_days is not None:
-            weights = weights * interactions.recency_weights(half_life_days, as_of)
-        # bincount adds in the order of the rows, which Interactions fixes.
-        sums = np.bincount(interactions.items, weights, minlength=len(interactions.item_ids))
-        total = sums.sum()
-        shares = (sums / total if total > 0 else sums).astype(np.float32)
+        if half_life_days is not None and half_life_days not in HALF_LIVES:
+            raise ValueError(f"popularity: half_life_days is one of {list(HALF_LIVES)} or None")
         return cls(
             popularity_name(half_life_days),
             interactions.item_ids,
-            {"half_life_days": half_life_days, "history_half_life_days": None},
-            {"shares": shares[:, np.newaxis]},
+            {"half_life_days": half_life_days},
+            {},
         )
 
-    def queries(self, histories: csr_matrix) -> Floats:
-        """Ones, (n, 1)."""
-        self._check(histories)
-        return np.ones((histories.shape[0], 1), dtype=np.float32)
-
-    def targets(self) -> Floats:
-        """Shares of all (weighted) events, (len(items), 1)."""
-        return self.arrays["shares"]
+    def scores(self, histories: Histories, facts: ItemFacts | None = None) -> Floats:
+        """Shares of all (weighted) events, the same for every user; nan where nobody took any."""
+        assert facts is not None, "popularity is counted as of the day"
+        days = self.params["half_life_days"]
+        shares = facts.share("events" if days is None else f"recent_{days}")
+        known = np.where(shares > 0, shares, np.nan).astype(np.float32)
+        return np.broadcast_to(known, (histories.users, len(known)))

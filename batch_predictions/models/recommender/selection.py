@@ -1,23 +1,20 @@
-"""Which recommender may serve: the best candidate, if it beats the best baseline.
+"""Which recommender may serve: the two stages, if they beat the best of all simpler ones.
 
-Candidates and baselines learn from the days up to a cut and are asked about the days after it. A
-candidate is promoted only where the 95 % interval of its paired difference in NDCG@10 to the best
-baseline lies above zero; otherwise the best baseline serves. Whoever wins learns again from
+Everything learns from the days up to a cut and is asked about the days after it. The two-stage
+recommender is promoted only where the 95 % interval of its paired difference in NDCG@10 to the best
+baseline lies above zero; every generator alone is a baseline too. Whoever wins learns again from
 everything, the days of the contest included.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
-from typing import Any, TypeAlias
 
 from batch_predictions.models.ranking import NDCG, Interval, Row, metric_row, paired_difference
-from batch_predictions.models.recommender.als import ALS
 from batch_predictions.models.recommender.base import Recommender
 from batch_predictions.models.recommender.data import Interactions
-from batch_predictions.models.recommender.ease import EASE
 from batch_predictions.models.recommender.evaluation import (
     Evaluation,
     Holdout,
@@ -25,29 +22,17 @@ from batch_predictions.models.recommender.evaluation import (
     evaluate,
     hold_out,
 )
+from batch_predictions.models.recommender.lessons import Course
 from batch_predictions.models.recommender.popularity import Popularity, popularity_name
+from batch_predictions.models.recommender.simple import OwnHistory, own_history_name
+from batch_predictions.models.recommender.two_stage import Bundle, TwoStage
 
-Params: TypeAlias = Mapping[str, Mapping[str, Any]]
-
-CANDIDATES = ("als", "ease")
+TWO_STAGE = "two_stage"
 HALF_LIVES = (7, 14, 30)
-BASELINES: dict[str, dict[str, Any]] = {
-    popularity_name(days): {"half_life_days": days} for days in (None, *HALF_LIVES)
-}
+POPULARITY: dict[str, int | None] = {popularity_name(days): days for days in (None, *HALF_LIVES)}
+OWN_HISTORY: dict[str, int | None] = {own_history_name(days): days for days in (None, 90)}
 FALLBACK = popularity_name(14)
 """Serves where nothing can be measured: recent taste, over enough days to be steady."""
-
-NEW_ITEMS: Params = {
-    "als": {"regularization": 60.0, "alpha": 10.0},
-    "ease": {"l2": 200.0},
-}
-"""Where seen items are not offered again. Tuned coarsely on MovieLens 100K."""
-REPEATS: Params = {
-    "als": {"regularization": 20.0, "alpha": 0.3},
-    "ease": {"l2": 10.0},
-}
-"""Where people take the same things again: how often they did is worth more than likeness, so
-events are trusted nearly as they are. Tuned coarsely on the Complete Journey."""
 
 
 @dataclass(frozen=True)
@@ -60,104 +45,127 @@ class Selection:
     why: str
     metrics: list[Row]
     """candidate, metric, value, lower, upper, n; the bounds are 95 %, null where there are none.
-    `ndcg@10_gain` is the best candidate's paired difference to the best baseline."""
+    `ndcg@10_gain` is the two stages' paired difference to the best baseline."""
     split: Split
+    measured: Mapping[str, Evaluation]
 
 
 def select(
     interactions: Interactions,
     trained_through: date,
+    course: Course,
     *,
-    candidates: Sequence[str] = CANDIDATES,
-    exclude_seen: bool,
-    holdout_days: int = 7,
-    seed: int,
-    history_half_life_days: float | None = None,
-    params: Params | None = None,
-    progress: Callable[[str], None] | None = None,
+    candidates: Sequence[str] = (TWO_STAGE,),
+    holdout: Holdout | None = None,
 ) -> Selection:
-    """Fit, measure, decide, refit. `params` changes a candidate's parameters by name.
+    """Fit, measure, decide, refit.
 
-    `history_half_life_days` makes recent events of a user count more. The histories that are
-    scored later have to be weighted likewise: see `Recommender.history_half_life_days`.
+    Args:
+        interactions: rows; those after `trained_through` are not looked at.
+        trained_through: the last day that is known.
+        course: how the two stages are taught; its window is the hold-out's length.
+        candidates: `two_stage`, or nothing: then the best baseline serves.
+        holdout: asked instead of the last `window_days`.
+
+    Raises:
+        ValueError: there are no rows, or an unknown candidate.
     """
-    unknown = sorted({*candidates, *(params or {})} - set(CANDIDATES))
+    unknown = sorted({*candidates} - {TWO_STAGE})
     if unknown:
-        raise ValueError(f"unknown recommenders {unknown}; known are {list(CANDIDATES)}")
+        raise ValueError(f"unknown recommenders {unknown}; known is {TWO_STAGE}")
     known = interactions.up_to(trained_through)
     if len(known) == 0:
         raise ValueError(f"no interactions up to {trained_through}: nothing to learn from")
-    tuned = REPEATS if not exclude_seen else NEW_ITEMS
-    settings: dict[str, dict[str, Any]] = {
-        name: {
-            **tuned[name],
-            "history_half_life_days": history_half_life_days,
-            **(params or {}).get(name, {}),
-        }
-        for name in candidates
-    }
-    if "als" in settings:
-        settings["als"] = {"seed": seed, **settings["als"]}
-    settings |= BASELINES
-
-    def fit(name: str, rows: Interactions, as_of: date) -> Recommender:
-        if progress:
-            progress(f"fitting {name} on {len(rows):,} rows through {as_of}")
-        return _family(name).fit(rows, as_of, **settings[name])
-
-    holdout = hold_out(
-        known,
-        through=trained_through,
-        holdout_days=holdout_days,
-        exclude_seen=exclude_seen,
-        seed=seed,
-    )
-    metrics: list[Row] = []
+    if holdout is None:
+        holdout = hold_out(
+            known,
+            through=trained_through,
+            holdout_days=course.window_days,
+            exclude_seen=course.exclude_seen,
+            seed=course.seed,
+        )
     if len(holdout.users) == 0:
         chosen = popularity_name(None) if known.single_date else FALLBACK
-        beats, why = False, f"{chosen} serves: {_unmeasured(holdout, holdout_days)}."
+        simple = _alone(course, chosen, known, trained_through)
+        why = f"{chosen} serves: {_unmeasured(holdout, course.window_days)}."
+        return Selection(simple, chosen, False, why, [], holdout.split, {})
+    bundle = course.bundle(holdout.train, holdout.as_of)
+    measured = _baselines(course, holdout, bundle)
+    best_baseline = _best(measured)
+    gain: Interval | None = None
+    lessons = course.past(holdout.train, holdout.as_of) if TWO_STAGE in candidates else []
+    if any(len(each.groups) for each in lessons):
+        ranker = course.ranker(lessons)
+        model = TwoStage(bundle, ranker.text, ranker.params)
+        facts = course.facts(holdout.train, holdout.as_of, bundle.items)
+        users = course.beside.users(holdout.as_of)
+        measured[TWO_STAGE] = evaluate(model, holdout, facts, users)
+        gain = paired_difference(
+            measured[TWO_STAGE].per_user[NDCG], measured[best_baseline].per_user[NDCG], course.seed
+        )
+    metrics = [row for each in measured.values() for row in each.rows(course.seed)]
+    beats = gain is not None and gain.lower > 0
+    if gain is not None:
+        metrics.append(metric_row(TWO_STAGE, f"{NDCG}_gain", gain))
+    if beats:
+        chosen = TWO_STAGE
+        # The hold-out, over, is one more lesson; its generators are fitted already.
+        ranker = course.ranker([course.lesson(holdout, bundle), *lessons])
+        final = course.bundle(known, trained_through)
+        winner: Recommender = TwoStage(final, ranker.text, ranker.params, course.beside.items())
     else:
-        measured: dict[str, Evaluation] = {}
-        for name in settings:
-            measured[name] = evaluate(fit(name, holdout.train, holdout.as_of), holdout)
-            metrics += measured[name].rows(seed)
-        best_baseline = _best(measured, list(BASELINES))
-        if candidates:
-            best = _best(measured, candidates)
-            gain = paired_difference(
-                measured[best].per_user[NDCG], measured[best_baseline].per_user[NDCG], seed
-            )
-            metrics.append(metric_row(best, f"{NDCG}_gain", gain))
-            beats = gain.lower > 0
-            chosen = best if beats else best_baseline
-            why = _verdict(measured, best, best_baseline, gain, holdout)
-        else:
-            beats, chosen = False, best_baseline
-            why = (
-                f"{chosen} serves: no candidate was asked for, and it is the best baseline with "
-                f"NDCG@10 {_mean(measured[chosen]):.4f} over {_users(holdout)}."
-            )
+        chosen = best_baseline
+        winner = _alone(course, chosen, known, trained_through)
     return Selection(
-        model=fit(chosen, known, trained_through),
+        model=winner,
         chosen=chosen,
         beats_baseline=beats,
-        why=why,
+        why=_verdict(measured, best_baseline, gain, holdout),
         metrics=metrics,
         split=holdout.split,
+        measured=measured,
     )
 
 
-def _family(name: str) -> type[Recommender]:
-    return {"als": ALS, "ease": EASE}.get(name, Popularity)
+def _baselines(course: Course, holdout: Holdout, bundle: Bundle) -> dict[str, Evaluation]:
+    """Popularity, own history and every generator alone, on the hold-out."""
+    users = course.beside.users(holdout.as_of)
+    simple: list[Recommender] = [
+        Popularity.fit(holdout.train, holdout.as_of, half_life_days=days)
+        for days in POPULARITY.values()
+    ]
+    if not holdout.masked:
+        simple += [
+            OwnHistory.fit(holdout.train, holdout.as_of, half_life_days=days)
+            for days in OWN_HISTORY.values()
+        ]
+    facts = course.facts(holdout.train, holdout.as_of, holdout.train.item_ids)
+    measured = {each.name: evaluate(each, holdout, facts, users) for each in simple}
+    for member in bundle.members:
+        if isinstance(member.model, Popularity | OwnHistory):
+            continue
+        known = facts.onto(member.model.items)
+        evaluation = evaluate(member.model, holdout, known, users)
+        measured[member.declared.name] = evaluation.named(member.declared.name)
+    return measured
+
+
+def _alone(course: Course, name: str, known: Interactions, through: date) -> Recommender:
+    """A baseline by name, fitted on everything."""
+    if name in POPULARITY:
+        return Popularity.fit(known, through, half_life_days=POPULARITY[name])
+    if name in OWN_HISTORY:
+        return OwnHistory.fit(known, through, half_life_days=OWN_HISTORY[name])
+    return course.bundle(known, through, [name]).members[0].model
 
 
 def _mean(evaluation: Evaluation) -> float:
     return float(evaluation.per_user[NDCG].mean())
 
 
-def _best(measured: Mapping[str, Evaluation], names: Sequence[str]) -> str:
+def _best(measured: Mapping[str, Evaluation]) -> str:
     """The highest mean NDCG@10; among equals the first named."""
-    return max(names, key=lambda name: _mean(measured[name]))
+    return max(measured, key=lambda name: _mean(measured[name]))
 
 
 def _users(holdout: Holdout) -> str:
@@ -171,22 +179,26 @@ def _users(holdout: Holdout) -> str:
 
 def _verdict(
     measured: Mapping[str, Evaluation],
-    best: str,
     best_baseline: str,
-    gain: Interval,
+    gain: Interval | None,
     holdout: Holdout,
 ) -> str:
     """One sentence with the figures of the decision."""
+    of_baseline = f"NDCG@10 {_mean(measured[best_baseline]):.4f} over {_users(holdout)}"
+    if gain is None:
+        return (
+            f"{best_baseline} serves: it is the best baseline with {of_baseline}, and two stages "
+            "had no past window to learn from."
+        )
     figures = (
-        f"NDCG@10 {_mean(measured[best]):.4f} against {_mean(measured[best_baseline]):.4f} over "
-        f"{_users(holdout)}, a difference of {gain.mean:+.4f} (95 % interval {gain.lower:+.4f} to "
-        f"{gain.upper:+.4f})"
+        f"NDCG@10 {_mean(measured[TWO_STAGE]):.4f} against {_mean(measured[best_baseline]):.4f} "
+        f"over {_users(holdout)}, a difference of {gain.mean:+.4f} (95 % interval "
+        f"{gain.lower:+.4f} to {gain.upper:+.4f})"
     )
     if gain.lower > 0:
-        return f"{best} serves: it beats the best baseline, {best_baseline}: {figures}."
+        return f"{TWO_STAGE} serves: it beats the best baseline, {best_baseline}: {figures}."
     return (
-        f"{best_baseline} serves: the best candidate, {best}, does not surely beat this best "
-        f"baseline: {figures}."
+        f"{best_baseline} serves: {TWO_STAGE} does not surely beat this best baseline: {figures}."
     )
 
 

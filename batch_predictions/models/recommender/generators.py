@@ -1,0 +1,83 @@
+"""The sources of candidates, one declaration each: how it is fitted, where it applies, what a pick
+of it means to people."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal, TypeAlias
+
+from batch_predictions.models.recommender.als import ALS
+from batch_predictions.models.recommender.base import Recommender
+from batch_predictions.models.recommender.ease import EASE
+from batch_predictions.models.recommender.neighbours import GraphFilter, ItemNeighbours
+from batch_predictions.models.recommender.popularity import Popularity
+from batch_predictions.models.recommender.simple import OwnHistory, Promoted, SegmentTaste
+
+Reason: TypeAlias = Literal["own", "similar", "segment", "trend", "promotion"]
+FAMILIES: tuple[type[Recommender], ...] = (
+    ALS,
+    EASE,
+    ItemNeighbours,
+    GraphFilter,
+    Popularity,
+    OwnHistory,
+    SegmentTaste,
+    Promoted,
+)
+
+
+@dataclass(frozen=True)
+class Generator:
+    """A source of candidates.
+
+    Attributes:
+        name: in settings, metrics and features.
+        family: what is fitted.
+        reason: what its picks tell a user.
+        new_items: parameters where seen items are left out.
+        repeats: parameters where people take the same again.
+        only: restricts where it applies: to repeats, or to sources with segments or promotions.
+    """
+
+    name: str
+    family: type[Recommender]
+    reason: Reason
+    new_items: Mapping[str, Any] = field(default_factory=dict)
+    repeats: Mapping[str, Any] = field(default_factory=dict)
+    only: Literal["repeats", "segments", "promotions"] | None = None
+
+
+GENERATORS = (
+    Generator(
+        "als",
+        ALS,
+        "similar",
+        new_items={"regularization": 60.0, "alpha": 10.0},
+        repeats={"regularization": 20.0, "alpha": 0.3},
+    ),
+    Generator("ease", EASE, "similar", new_items={"l2": 200.0}, repeats={"l2": 10.0}),
+    Generator(
+        "graph_filter", GraphFilter, "similar", repeats={"half_life_days": 90, "factors": 32}
+    ),
+    Generator(
+        "item_neighbours", ItemNeighbours, "similar", new_items={"newest_days": 1}, repeats={}
+    ),
+    Generator(
+        "current_neighbours",
+        ItemNeighbours,
+        "similar",
+        new_items={"target_half_life_days": 14, "newest_days": None, "neighbours": 400},
+        repeats={"target_half_life_days": 14, "newest_days": 28, "neighbours": 200},
+    ),
+    Generator(
+        "recent",
+        Popularity,
+        "trend",
+        new_items={"half_life_days": 14},
+        repeats={"half_life_days": 14},
+    ),
+    Generator("own_history", OwnHistory, "own", repeats={"half_life_days": 90}, only="repeats"),
+    Generator("segment_taste", SegmentTaste, "segment", only="segments"),
+    Generator("promoted", Promoted, "promotion", only="promotions"),
+)

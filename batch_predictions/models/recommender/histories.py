@@ -1,0 +1,255 @@
+"""What each of some users did before a day, as every model and feature reads it.
+
+Training cuts it out of `Interactions`, scoring out of the lists of a staged shard; both go through
+the same code, so a model meets when serving what it met when learning.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import date
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from batch_predictions.models.recommender.data import Codes, Doubles, Interactions, flatten
+
+if TYPE_CHECKING:
+    from scipy.sparse import csr_matrix
+
+Ints: TypeAlias = npt.NDArray[np.int64]
+
+TRAITS = ("age_bracket", "gender", "location")
+
+
+@dataclass(frozen=True)
+class Histories:
+    """Rows (user, item, age, events) of `users` users over `width` items.
+
+    Rows are ordered by user, item and age; `owners` are 0 to users - 1, `items` positions in a
+    model's items, `ages` whole days before the day (0: on the day), `events` positive counts. An
+    entry is a user's rows of one item. `traits` has one row per user: age_bracket, gender,
+    location; None where nobody's is known.
+    """
+
+    users: int
+    width: int
+    owners: Codes
+    items: Codes
+    ages: Codes
+    events: Doubles
+    traits: pa.Table | None = None
+
+    @classmethod
+    def of(
+        cls,
+        interactions: Interactions,
+        users: npt.NDArray[np.integer[Any]],
+        items: pa.StringArray,
+        as_of: date,
+        traits: pa.Table | None = None,
+    ) -> Histories:
+        """Of the users at some positions; rows after `as_of` and of other items are left out.
+
+        `traits` has user_id and the traits; users without a row there are unknown.
+        """
+        place = np.full(len(interactions.user_ids), -1, dtype=np.int64)
+        place[users] = np.arange(len(users))
+        columns = positions(interactions.item_ids, items)
+        ages = (np.datetime64(as_of, "D") - interactions.dates).astype(np.int32)
+        keep = (place[interactions.users] >= 0) & (columns[interactions.items] >= 0) & (ages >= 0)
+        known = None
+        if traits is not None:
+            ids = interactions.user_ids.take(pa.array(users))
+            known = traits.select(TRAITS).take(pc.index_in(ids, value_set=traits["user_id"]))
+        return cls._ordered(
+            len(users),
+            len(items),
+            place[interactions.users[keep]],
+            columns[interactions.items[keep]],
+            ages[keep],
+            interactions.events[keep],
+            known,
+        )
+
+    @classmethod
+    def from_rows(cls, rows: pa.RecordBatch, items: pa.StringArray) -> Histories:
+        """From staged rows: lists `item_ids`, `ages` and `events` of equal lengths per user, null
+        or empty where nothing is known, and the traits."""
+        ids, owners = flatten(rows["item_ids"])
+        ages, age_owners = flatten(rows["ages"])
+        events, event_owners = flatten(rows["events"])
+        if not (np.array_equal(owners, age_owners) and np.array_equal(owners, event_owners)):
+            raise ValueError("histories: item_ids, ages and events differ in the length of lists")
+        columns = pc.fill_null(pc.index_in(ids, value_set=items), -1).to_numpy()
+        keep = columns >= 0
+        return cls._ordered(
+            rows.num_rows,
+            len(items),
+            owners[keep],
+            columns[keep],
+            pc.cast(ages, pa.int32()).to_numpy()[keep],
+            pc.cast(events, pa.float64()).to_numpy()[keep],
+            pa.table({name: rows[name] for name in TRAITS}),
+        )
+
+    @classmethod
+    def _ordered(
+        cls,
+        users: int,
+        width: int,
+        owners: npt.NDArray[Any],
+        items: npt.NDArray[Any],
+        ages: npt.NDArray[Any],
+        events: Doubles,
+        traits: pa.Table | None,
+    ) -> Histories:
+        order = np.lexsort((events, ages, items, owners))
+        return cls(
+            users,
+            width,
+            owners[order].astype(np.int32),
+            items[order].astype(np.int32),
+            ages[order].astype(np.int32),
+            events[order],
+            traits,
+        )
+
+    def part(self, start: int, stop: int) -> Histories:
+        """The users from start to stop - 1, as users 0 on."""
+        low, high = np.searchsorted(self.owners, [start, stop])
+        span = slice(low, high)
+        stop = min(stop, self.users)
+        return Histories(
+            stop - start,
+            self.width,
+            self.owners[span] - np.int32(start),
+            self.items[span],
+            self.ages[span],
+            self.events[span],
+            self.traits.slice(start, stop - start) if self.traits is not None else None,
+        )
+
+    def padded(self, users: int) -> Histories:
+        """With users without rows added, up to a number."""
+        if users == self.users:
+            return self
+        traits = self.traits
+        if traits is not None:
+            nothing = pa.table(
+                {name: pa.nulls(users - self.users, traits[name].type) for name in TRAITS}
+            )
+            traits = pa.concat_tables([traits, nothing])
+        return Histories(users, self.width, self.owners, self.items, self.ages, self.events, traits)
+
+    def onto(self, columns: Codes, width: int) -> Histories:
+        """With item j moved to columns[j] of other items, ascending; -1 leaves it out."""
+        moved = columns[self.items].astype(np.int32)
+        return self._kept(moved >= 0, moved, width)
+
+    def newest(self, days: int) -> Histories:
+        """Of each user only the rows of the last `days` days before the user's newest one."""
+        youngest = np.full(self.users, np.iinfo(np.int32).max, dtype=np.int32)
+        np.minimum.at(youngest, self.owners, self.ages)
+        keep = self.ages < youngest[self.owners].astype(np.int64) + days
+        return self._kept(keep, self.items, self.width)
+
+    def _kept(self, keep: npt.NDArray[np.bool_], items: Codes, width: int) -> Histories:
+        """Some of the rows, over items of another numbering."""
+        return Histories(
+            self.users,
+            width,
+            self.owners[keep],
+            items[keep],
+            self.ages[keep],
+            self.events[keep],
+            self.traits,
+        )
+
+    @cached_property
+    def starts(self) -> Ints:
+        """The first row of every entry, (e,)."""
+        if not len(self.owners):
+            return np.empty(0, dtype=np.int64)
+        new = (np.diff(self.owners) != 0) | (np.diff(self.items) != 0)
+        return np.concatenate([[0], np.flatnonzero(new) + 1])
+
+    @cached_property
+    def indptr(self) -> Ints:
+        """Where each user's entries begin, (users + 1,)."""
+        return np.searchsorted(self.owners[self.starts], np.arange(self.users + 1))
+
+    @cached_property
+    def entries(self) -> Codes:
+        """The item of every entry, (e,), ascending within a user."""
+        return self.items[self.starts]
+
+    @cached_property
+    def entry_owners(self) -> Codes:
+        """The user of every entry, (e,)."""
+        return self.owners[self.starts]
+
+    def summed(self, values: Doubles) -> Doubles:
+        """Values per row, summed per entry, (e,)."""
+        return np.add.reduceat(values, self.starts) if len(self.starts) else np.empty(0)
+
+    def decayed(self, half_life_days: float | None) -> Doubles:
+        """Events of every row, halved for every half-life of age; None: as they are."""
+        if half_life_days is None:
+            return self.events
+        return np.asarray(self.events * 0.5 ** (self.ages / half_life_days))
+
+    @cached_property
+    def youngest(self) -> Codes:
+        """Days since the newest row of every entry, (e,)."""
+        return self.ages[self.starts]
+
+    @cached_property
+    def oldest(self) -> Codes:
+        """Days since the oldest row of every entry, (e,)."""
+        return (
+            self.ages[np.append(self.starts[1:], len(self.ages)) - 1]
+            if len(self.ages)
+            else (np.empty(0, dtype=np.int32))
+        )
+
+    @cached_property
+    def days(self) -> Ints:
+        """Rows, that is different days, of every entry, (e,)."""
+        return np.diff(np.append(self.starts, len(self.ages)))
+
+    def matrix(self, half_life_days: float | None = None) -> csr_matrix:
+        """Users x items, summed decayed events, float32."""
+        return self.csr(self.summed(self.decayed(half_life_days)).astype(np.float32))
+
+    def csr(self, values: npt.NDArray[Any]) -> csr_matrix:
+        """A value per entry as users x items."""
+        from scipy.sparse import csr_matrix
+
+        shape = (self.users, self.width)
+        return csr_matrix((values, self.entries, self.indptr), shape=shape)
+
+    def per_user(self, values: npt.NDArray[Any], ufunc: np.ufunc, empty: float) -> Doubles:
+        """A value per row, reduced per user, (users,); `empty` for users without rows."""
+        result = np.full(self.users, empty)
+        bounds = np.searchsorted(self.owners, np.arange(self.users + 1))
+        some = np.flatnonzero(np.diff(bounds) > 0)
+        if len(some):
+            result[some] = ufunc.reduceat(values.astype(np.float64), bounds[some])
+        return result
+
+
+def positions(ids: pa.StringArray, among: pa.StringArray) -> Ints:
+    """Position of each id among others, -1 where it is not there."""
+    found = pc.index_in(ids, value_set=among)
+    return np.asarray(pc.fill_null(found, -1).to_numpy(zero_copy_only=False), dtype=np.int64)
+
+
+def batches(users: int, size: int) -> Sequence[tuple[int, int]]:
+    """Spans of at most `size` users."""
+    return [(start, min(start + size, users)) for start in range(0, users, size)]

@@ -1,0 +1,282 @@
+"""What a ranker learns from: past windows, with generators that knew only what came before them.
+
+A lesson is a hold-out of its own. Its generators are fitted on what came before its window, their
+candidates are the rows, and what the users took in the window are the labels. Where few users come
+back, more windows are taken, until the ranker has enough users or history ends.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import date, timedelta
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from batch_predictions.models.recommender.base import Floats
+from batch_predictions.models.recommender.data import Interactions
+from batch_predictions.models.recommender.evaluation import Holdout, leave_out, split_by_time
+from batch_predictions.models.recommender.facts import ItemFacts, ItemTraits
+from batch_predictions.models.recommender.generators import GENERATORS
+from batch_predictions.models.recommender.histories import positions
+from batch_predictions.models.recommender.pairs import Group, table
+from batch_predictions.models.recommender.two_stage import Bundle, Params, Say
+
+LAMBDARANK: dict[str, Any] = {
+    "learning_rate": 0.08,
+    "num_leaves": 15,
+    "min_data_in_leaf": 50,
+    "lambda_l2": 10.0,
+    "feature_fraction": 0.5,
+    "bagging_fraction": 0.7,
+    "bagging_freq": 1,
+    "lambdarank_truncation_level": 20,
+}
+ROUNDS = 100
+
+
+class Beside(Protocol):
+    """What is known besides the interactions, as of a day."""
+
+    def users(self, as_of: date) -> pa.Table | None:
+        """user_id, age_bracket, gender, location."""
+        ...
+
+    def items(self) -> pa.Table | None:
+        """item_id and a column per trait: see `ItemTraits.from_table`."""
+        ...
+
+    def promoted(self, as_of: date) -> pa.Table | None:
+        """item_id, location, display, mailer of the week after the day."""
+        ...
+
+
+class Nothing:
+    """Nothing is known besides the interactions."""
+
+    def users(self, as_of: date) -> pa.Table | None:
+        """No traits."""
+        return None
+
+    def items(self) -> pa.Table | None:
+        """No traits."""
+        return None
+
+    def promoted(self, as_of: date) -> pa.Table | None:
+        """No promotions."""
+        return None
+
+
+@dataclass(frozen=True)
+class Lesson:
+    """Rows of candidates: `features` (rows, f), `labels` (1: taken), `groups` rows per user."""
+
+    features: Floats
+    labels: npt.NDArray[np.int8]
+    groups: npt.NDArray[np.int64]
+    names: list[tuple[str, Group]]
+
+
+@dataclass(frozen=True)
+class Ranker:
+    """A trained ranker: LightGBM's text, and the parameters of a `TwoStage`."""
+
+    text: str
+    params: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Course:
+    """How a two-stage recommender is taught.
+
+    Attributes:
+        exclude_seen: whether seen items are neither offered nor right.
+        window_days: days of a label window, as long as the hold-out.
+        seed: of samples and trees.
+        generators: names; None: all that apply.
+        each: candidates of each generator when scoring.
+        each_taught: the same in lessons.
+        max_items: items with most events that are known at all.
+        lesson_users: labelled users after which no older window is taken.
+        max_lessons: windows at most.
+        params: changed parameters of generators, by name.
+        ranker_params: changed parameters of LightGBM, and `rounds`.
+        beside: what is known besides the interactions.
+        threads: of the trees.
+        say: told what is being done.
+    """
+
+    exclude_seen: bool
+    window_days: int = 7
+    seed: int = 0
+    generators: Sequence[str] | None = None
+    each: int = 100
+    each_taught: int = 60
+    max_items: int = 20_000
+    lesson_users: int = 2_500
+    max_lessons: int = 18
+    params: Params = field(default_factory=dict)
+    ranker_params: Mapping[str, Any] = field(default_factory=dict)
+    beside: Beside = field(default_factory=Nothing)
+    threads: int = 2
+    say: Say | None = None
+
+    def names(self, as_of: date) -> list[str]:
+        """The generators that apply as of a day."""
+        wanted = self.generators
+        there = {
+            "repeats": not self.exclude_seen,
+            "segments": self.beside.users(as_of) is not None,
+            "promotions": (calendar := self.beside.promoted(as_of)) is not None
+            and calendar.num_rows > 0,
+        }
+        return [
+            each.name
+            for each in GENERATORS
+            if (wanted is None or each.name in wanted) and (each.only is None or there[each.only])
+        ]
+
+    @property
+    def stride(self) -> int:
+        """Days between lessons: a whole number of them makes up a window."""
+        return -(-self.window_days // -(-self.window_days // 7))
+
+    def bundle(
+        self, interactions: Interactions, as_of: date, names: Sequence[str] | None = None
+    ) -> Bundle:
+        """The generators, or some by name, fitted on the rows up to a day."""
+        return Bundle.fit(
+            interactions.up_to(as_of),
+            as_of,
+            names or self.names(as_of),
+            exclude_seen=self.exclude_seen,
+            max_items=self.max_items,
+            params=self.params,
+            traits=self.beside.users(as_of),
+            say=self.say,
+        )
+
+    def facts(self, interactions: Interactions, as_of: date, items: pa.StringArray) -> ItemFacts:
+        """What is known of items as of a day."""
+        described = self.beside.items()
+        traits = ItemTraits.from_table(described, items) if described is not None else None
+        return ItemFacts.of(interactions, as_of, items, traits, self.beside.promoted(as_of))
+
+    def past(self, interactions: Interactions, as_of: date) -> list[Lesson]:
+        """Lessons of windows that end by `as_of`, the newest first."""
+        known = interactions.up_to(as_of)
+        if known.single_date:
+            holdout = leave_out(known, as_of=as_of, seed=self.seed + 1, max_users=self.lesson_users)
+            return [self.lesson(holdout)] if len(holdout.users) else []
+        lessons: list[Lesson] = []
+        users = 0
+        first = known.dates.min() if len(known) else np.datetime64(as_of, "D")
+        while len(lessons) < self.max_lessons and users < self.lesson_users:
+            # The newest windows are shorter than the hold-out's, but nearest to what is asked.
+            age = self.stride * (len(lessons) + 1)
+            cut = as_of - timedelta(days=age)
+            if np.datetime64(cut, "D") < first:
+                break
+            window = known.up_to(cut + timedelta(days=min(age, self.window_days)))
+            holdout = split_by_time(
+                window,
+                cut=cut,
+                exclude_seen=self.exclude_seen,
+                seed=self.seed,
+                max_users=self.lesson_users,
+            )
+            if not len(holdout.users):
+                break
+            lessons.append(self.lesson(holdout))
+            users += len(holdout.users)
+        return lessons
+
+    def lesson(self, holdout: Holdout, bundle: Bundle | None = None) -> Lesson:
+        """The candidates of a hold-out's users, labelled."""
+        if bundle is None:
+            bundle = self.bundle(holdout.train, holdout.as_of)
+        facts = self.facts(holdout.train, holdout.as_of, bundle.items)
+        histories = holdout.histories(bundle.items, self.beside.users(holdout.as_of))
+        to_answer = positions(bundle.items, holdout.item_ids)
+        features, labels, groups = [], [], []
+        names: list[tuple[str, Group]] = []
+        size = 256
+        for start in range(0, histories.users, size):
+            part = histories.part(start, start + size)
+            pairs = bundle.pairs(part, facts, self.each_taught, holdout.masked, None)
+            answers = to_answer[np.maximum(pairs.positions, 0)]
+            right = holdout.are_right(start, np.where(pairs.positions >= 0, answers, -1))
+            # Users of whom no candidate is right teach nothing.
+            some = right.any(axis=1)
+            rows, names = table(pairs)
+            real = pairs.positions >= 0
+            keep = np.repeat(some, real.sum(axis=1))
+            features.append(rows[keep])
+            labels.append(right[some][real[some]].astype(np.int8))
+            groups.append(real[some].sum(axis=1))
+        return Lesson(
+            np.concatenate(features), np.concatenate(labels), np.concatenate(groups), names
+        )
+
+    def ranker(self, lessons: Sequence[Lesson]) -> Ranker:
+        """Train on lessons.
+
+        Raises:
+            ValueError: no lesson has a right candidate.
+        """
+        import lightgbm
+
+        lessons = [each for each in lessons if len(each.groups)]
+        if not lessons:
+            raise ValueError("two_stage: no past window has a right candidate")
+        names = list(dict.fromkeys(name for each in lessons for name in each.names))
+        if self.say:
+            rows = sum(len(each.labels) for each in lessons)
+            users = sum(len(each.groups) for each in lessons)
+            self.say(
+                f"ranking {rows:,} candidates of {users:,} users in {len(lessons)} past windows"
+            )
+        chosen = {**LAMBDARANK, "rounds": ROUNDS, **self.ranker_params}
+        rounds = int(chosen.pop("rounds"))
+        dataset = lightgbm.Dataset(
+            np.concatenate([_arranged(each, names) for each in lessons]),
+            np.concatenate([each.labels for each in lessons]),
+            group=np.concatenate([each.groups for each in lessons]),
+            feature_name=[name for name, _ in names],
+            free_raw_data=True,
+        )
+        booster = lightgbm.train(
+            {
+                "objective": "lambdarank",
+                "seed": self.seed,
+                "deterministic": True,
+                "force_row_wise": True,
+                "num_threads": self.threads,
+                "verbose": -1,
+                **chosen,
+            },
+            dataset,
+            rounds,
+        )
+        params = {
+            "each": self.each,
+            "groups": [list(each) for each in names],
+            "ranker": {**chosen, "rounds": rounds},
+            "lessons": len(lessons),
+        }
+        return Ranker(booster.model_to_string(), params)
+
+
+def _arranged(lesson: Lesson, names: Sequence[tuple[str, Group]]) -> Floats:
+    """A lesson's features in the order of `names`, nan where it lacks one."""
+    if lesson.names == list(names):
+        return lesson.features
+    place = {name: column for column, name in enumerate(lesson.names)}
+    features = np.full((len(lesson.features), len(names)), np.nan, dtype=np.float32)
+    for column, name in enumerate(names):
+        if name in place:
+            features[:, column] = lesson.features[:, place[name]]
+    return features

@@ -1,0 +1,299 @@
+"""Two stages: generators propose, a ranker decides.
+
+Candidates of several generators are ranked by gradient-boosted trees with the LambdaRank objective
+(Burges 2010, "From RankNet to LambdaRank to LambdaMART") over each generator's score and rank and
+over what is known of user, item and both (`pairs`). The ranker learns from past windows: see
+`lessons`.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from batch_predictions.models.recommender import pairs as pair_features
+from batch_predictions.models.recommender.base import (
+    ITEMS,
+    MANIFEST,
+    Floats,
+    Positions,
+    Ranked,
+    Recommender,
+    barred,
+)
+from batch_predictions.models.recommender.data import Interactions
+from batch_predictions.models.recommender.facts import ItemFacts
+from batch_predictions.models.recommender.generators import GENERATORS, Generator
+from batch_predictions.models.recommender.histories import Histories, positions
+from batch_predictions.models.recommender.pairs import Group, Pairs
+
+if TYPE_CHECKING:
+    import lightgbm
+
+RANKER = "ranker.txt"
+DESCRIBED = "described.parquet"
+DECLARED = {each.name: each for each in GENERATORS}
+Params: TypeAlias = Mapping[str, Mapping[str, Any]]
+Say: TypeAlias = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Member:
+    """A fitted generator among others: `columns` are its items' positions among all."""
+
+    declared: Generator
+    model: Recommender
+    columns: Positions
+
+    def scores(self, histories: Histories, facts: ItemFacts, width: int) -> Floats:
+        """Scores of all items of the bundle, nan for those that the generator does not know."""
+        if len(self.columns) == width:
+            return self.model.scores(histories, facts)
+        own = self.model.scores(*self._own(histories, facts))
+        scores = np.full((histories.users, width), np.nan, dtype=np.float32)
+        scores[:, self.columns] = own
+        return scores
+
+    def explain(self, histories: Histories, picks: Positions) -> Positions:
+        """`Recommender.explain` over all items of the bundle."""
+        if len(self.columns) == histories.width:
+            return self.model.explain(histories, picks)
+        back = self._back(histories.width)
+        known = np.where(picks >= 0, back[np.maximum(picks, 0)], -1)
+        causes = self.model.explain(histories.onto(back, len(self.columns)), known)
+        return np.where(causes >= 0, self.columns[np.maximum(causes, 0)], -1)
+
+    def _back(self, width: int) -> npt.NDArray[np.int32]:
+        back = np.full(width, -1, dtype=np.int32)
+        back[self.columns] = np.arange(len(self.columns), dtype=np.int32)
+        return back
+
+    def _own(self, histories: Histories, facts: ItemFacts) -> tuple[Histories, ItemFacts]:
+        back = self._back(histories.width)
+        return histories.onto(back, len(self.columns)), facts.onto(self.model.items)
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """Generators fitted on the same rows, over the same `items`."""
+
+    items: pa.StringArray
+    members: tuple[Member, ...]
+
+    @classmethod
+    def fit(
+        cls,
+        interactions: Interactions,
+        as_of: date,
+        names: Sequence[str],
+        *,
+        exclude_seen: bool,
+        max_items: int,
+        params: Params | None = None,
+        traits: pa.Table | None = None,
+        say: Say | None = None,
+    ) -> Bundle:
+        """Fit some generators on the `max_items` items with most events."""
+        rows = _most_wanted(interactions, max_items)
+        members = []
+        for name in names:
+            declared = DECLARED[name]
+            if say:
+                say(f"fitting {name} on {len(rows):,} rows through {as_of}")
+            chosen = dict(declared.new_items if exclude_seen else declared.repeats)
+            chosen |= (params or {}).get(name, {})
+            if declared.only == "segments":
+                chosen["traits"] = traits
+            model = declared.family.fit(rows, as_of, **chosen)
+            members.append(Member(declared, model, positions(model.items, rows.item_ids)))
+        return cls(rows.item_ids, tuple(members))
+
+    def pairs(
+        self,
+        histories: Histories,
+        facts: ItemFacts,
+        each: int,
+        exclude_seen: bool,
+        blocked: npt.NDArray[np.bool_] | None,
+    ) -> Pairs:
+        """The `each` best items of every generator, united, with all generators' scores."""
+        from batch_predictions.models.recommender.kernels import best, united
+
+        width, n = len(self.items), histories.users
+        all_scores = {}
+        tops = np.empty((len(self.members), n, each), dtype=np.int64)
+        values = np.empty((n, each), dtype=np.float32)
+        for place, member in enumerate(self.members):
+            scores = barred(
+                member.scores(histories, facts, width), histories, exclude_seen, blocked
+            )
+            best(scores, each, tops[place], values)
+            all_scores[member.declared.name] = scores
+        union = np.empty((n, len(self.members) * each), dtype=np.int64)
+        longest = united(tops, width, union)
+        union = np.ascontiguousarray(union[:, : max(longest, 1)])
+        at = np.maximum(union, 0)
+        held = {
+            name: np.where(union >= 0, np.take_along_axis(scores, at, axis=1), np.nan)
+            for name, scores in all_scores.items()
+        }
+        reasons: dict[str, Group] = {m.declared.name: m.declared.reason for m in self.members}
+        return Pairs(histories, facts, union, held, reasons)
+
+
+@dataclass(frozen=True)
+class Reasoned(Ranked):
+    """A ranking that can say what moved its scores: `features` (rows of `table`, f) of the ranked
+    candidates, and for each place of `positions` its row, -1 where there is none."""
+
+    features: Floats
+    rows: Positions
+
+
+class TwoStage(Recommender):
+    """A bundle of generators and a ranker of their candidates."""
+
+    kind = "two_stage"
+
+    def __init__(
+        self,
+        bundle: Bundle,
+        ranker: str,
+        params: dict[str, Any],
+        described: pa.Table | None = None,
+    ) -> None:
+        """`ranker` is LightGBM's text; `params` hold `each`, the number of candidates per
+        generator, `groups`, name and group of each feature, and whatever was chosen; `described`
+        says what items are (see `ItemTraits.from_table`)."""
+        super().__init__("two_stage", bundle.items, params, {})
+        self.bundle = bundle
+        self.text = ranker
+        self.described = described
+        self.groups: list[tuple[str, Group]] = [(name, group) for name, group in params["groups"]]
+        self._booster: lightgbm.Booster | None = None
+
+    @property
+    def booster(self) -> lightgbm.Booster:
+        """The ranker, ready to predict."""
+        if self._booster is None:
+            import lightgbm
+
+            self._booster = lightgbm.Booster(model_str=self.text)
+        return self._booster
+
+    @classmethod
+    def fit(cls, interactions: Interactions, as_of: date, **params: Any) -> Self:
+        """Learn from past windows of the rows: see `lessons.teach`, which takes the parameters."""
+        from batch_predictions.models.recommender.lessons import Course
+
+        course = Course(**params)
+        ranker = course.ranker(course.past(interactions, as_of))
+        bundle = course.bundle(interactions, as_of)
+        return cls(bundle, ranker.text, ranker.params, course.beside.items())
+
+    def rank(
+        self,
+        histories: Histories,
+        facts: ItemFacts,
+        k: int,
+        *,
+        exclude_seen: bool,
+        blocked: npt.NDArray[np.bool_] | None = None,
+    ) -> Reasoned:
+        """The k best of the candidates; scores are the ranker's margins."""
+        from batch_predictions.models.recommender.kernels import best
+
+        places = np.full((histories.users, k), -1, dtype=np.int64)
+        values = np.full((histories.users, k), -np.inf, dtype=np.float32)
+        rows = np.full((histories.users, k), -1, dtype=np.int64)
+        kept: list[Floats] = []
+        held = 0
+        for start, stop, part in self.in_batches(histories, len(self.bundle.members)):
+            pairs = self.bundle.pairs(part, facts, int(self.params["each"]), exclude_seen, blocked)
+            table, _ = pair_features.table(pairs, self.groups)
+            real = pairs.positions >= 0
+            scores = np.full(real.shape, np.nan, dtype=np.float32)
+            if len(table):
+                scores[real] = self.booster.predict(table, raw_score=True)
+            # Equal scores go to the lower position, as everywhere: candidates in that order.
+            order = np.argsort(np.where(real, pairs.positions, len(self.items)), axis=1)
+            top = np.empty((len(real), k), dtype=np.int64)
+            worth = np.empty((len(real), k), dtype=np.float32)
+            best(np.take_along_axis(scores, order, axis=1), k, top, worth)
+            n = stop - start
+            found = top[:n] >= 0
+            chosen = np.take_along_axis(order[:n], np.maximum(top[:n], 0), axis=1)
+            picked = np.take_along_axis(pairs.positions[:n], chosen, axis=1)
+            places[start:stop] = np.where(found, picked, -1)
+            values[start:stop] = worth[:n]
+            number = np.cumsum(real.ravel()).reshape(real.shape) - 1
+            row_of = np.take_along_axis(number[:n], chosen, axis=1)
+            used = row_of[found]
+            rows[start:stop][found] = held + np.arange(len(used))
+            kept.append(table[used])
+            held += len(used)
+        width = len(self.groups)
+        features = np.concatenate(kept) if kept else np.empty((0, width), dtype=np.float32)
+        return Reasoned(places, values, features, rows)
+
+    def scores(self, histories: Histories, facts: ItemFacts | None = None) -> Floats:
+        """The ranker's margins of the candidates, nan for all other items."""
+        assert facts is not None, "the ranker reads the facts of the day"
+        scores = np.full((histories.users, len(self.items)), np.nan, dtype=np.float32)
+        everything = int(self.params["each"]) * len(self.bundle.members)
+        ranked = self.rank(histories, facts, everything, exclude_seen=False)
+        users, ranks = np.nonzero(ranked.positions >= 0)
+        scores[users, ranked.positions[users, ranks]] = ranked.scores[users, ranks]
+        return scores
+
+    def save(self, folder: Path) -> None:
+        """The manifest, the ranker as text, each generator in a folder of its name."""
+        folder.mkdir(parents=True, exist_ok=True)
+        manifest = {
+            "kind": self.kind,
+            "name": self.name,
+            "params": self.params,
+            "arrays": [],
+            "generators": [each.declared.name for each in self.bundle.members],
+        }
+        text = json.dumps(manifest, indent=2, sort_keys=True, allow_nan=False)
+        (folder / MANIFEST).write_text(text + "\n")
+        (folder / RANKER).write_text(self.text)
+        pq.write_table(pa.table({"item_id": self.items}), folder / ITEMS)
+        if self.described is not None:
+            known = pc.is_in(self.described["item_id"], value_set=self.items)
+            pq.write_table(self.described.filter(known), folder / DESCRIBED)
+        for member in self.bundle.members:
+            member.model.save(folder / member.declared.name)
+
+    @classmethod
+    def read(cls, folder: Path, manifest: Mapping[str, Any], items: pa.StringArray) -> TwoStage:
+        """What `save` wrote."""
+        members = []
+        for name in manifest["generators"]:
+            model = Recommender.load(folder / name)
+            members.append(Member(DECLARED[name], model, positions(model.items, items)))
+        bundle = Bundle(items, tuple(members))
+        there = (folder / DESCRIBED).exists()
+        described = pq.read_table(folder / DESCRIBED) if there else None
+        return cls(bundle, (folder / RANKER).read_text(), dict(manifest["params"]), described)
+
+
+def _most_wanted(interactions: Interactions, max_items: int) -> Interactions:
+    """The rows of the items with most events, ties by position."""
+    if len(interactions.item_ids) <= max_items:
+        return interactions
+    sums = np.bincount(interactions.items, interactions.events)
+    chosen = np.zeros(len(sums), dtype=bool)
+    chosen[np.argsort(-sums, kind="stable")[:max_items]] = True
+    return interactions.where(chosen[interactions.items])
