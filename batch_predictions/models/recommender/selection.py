@@ -95,6 +95,7 @@ def select(
     gain: Interval | None = None
     lessons = course.past(holdout.train, holdout.as_of) if TWO_STAGE in candidates else []
     if any(len(each.groups) for each in lessons):
+        course = course.suited(lessons)
         ranker = course.ranker(lessons)
         model = TwoStage(bundle, ranker.text, ranker.params)
         facts = course.facts(holdout.train, holdout.as_of, bundle.items)

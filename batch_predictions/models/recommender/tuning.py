@@ -104,6 +104,7 @@ def _ranker(trials: int, course: Course, holdout: Holdout) -> dict[str, Any]:
     lessons = course.past(holdout.train, holdout.as_of)
     if not any(len(each.groups) for each in lessons):
         return dict(course.ranker_params)
+    course = course.suited(lessons)
 
     def objective(trial: optuna.Trial) -> float:
         chosen = {**course.ranker_params, **RANKER_SPACE(trial)}
