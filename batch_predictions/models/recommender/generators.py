@@ -39,7 +39,7 @@ class Generator:
         reason: what its picks tell a user.
         new_items: parameters where seen items are left out.
         repeats: parameters where people take the same again.
-        only: restricts where it applies: to repeats, or to sources with segments or promotions.
+        only: where it applies: all of repeats, and sources with segments or promotions.
     """
 
     name: str
@@ -47,7 +47,7 @@ class Generator:
     reason: Reason
     new_items: Mapping[str, Any] = field(default_factory=dict)
     repeats: Mapping[str, Any] = field(default_factory=dict)
-    only: Literal["repeats", "segments", "promotions"] | None = None
+    only: tuple[Literal["repeats", "segments", "promotions"], ...] = ()
 
 
 GENERATORS = (
@@ -79,7 +79,8 @@ GENERATORS = (
         new_items={"half_life_days": 14},
         repeats={"half_life_days": 14},
     ),
-    Generator("own_history", OwnHistory, "own", repeats={"half_life_days": 90}, only="repeats"),
-    Generator("segment_taste", SegmentTaste, "segment", only="segments"),
-    Generator("promoted", Promoted, "promotion", only="promotions"),
+    Generator("own_history", OwnHistory, "own", repeats={"half_life_days": 90}, only=("repeats",)),
+    # Where seen items are left out, MovieLens by time is ranked worse with it: .266 for .271.
+    Generator("segment_taste", SegmentTaste, "segment", only=("segments", "repeats")),
+    Generator("promoted", Promoted, "promotion", only=("promotions",)),
 )

@@ -112,7 +112,7 @@ class Bundle:
                 say(f"fitting {name} on {len(rows):,} rows through {as_of}")
             chosen = dict(declared.new_items if exclude_seen else declared.repeats)
             chosen |= (params or {}).get(name, {})
-            if declared.only == "segments":
+            if "segments" in declared.only:
                 chosen["traits"] = traits
             model = declared.family.fit(rows, as_of, **chosen)
             members.append(Member(declared, model, positions(model.items, rows.item_ids)))
