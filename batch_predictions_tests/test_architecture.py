@@ -41,7 +41,7 @@ HEAVY = {
     "llvmlite",
     "transformers",
 }
-COMPILED = {"inference/topk/vectors.py"}
+COMPILED = {"inference/topk/vectors.py", "models/recommender/kernels.py"}
 """Decorators compile when a module is loaded; whoever needs these imports them in a function."""
 MODULES = sorted(PACKAGE.rglob("*.py"))
 

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import importlib.util
+import json
+import os
+import subprocess
+import sys
 from datetime import date
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -11,10 +15,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from batch_predictions.models.ranking import average_precision, ndcg, recall, top_k
+from batch_predictions.models.ranking import average_precision, measures, ndcg, recall, top_k
 from batch_predictions.models.recommender.data import Interactions
 from batch_predictions.models.recommender.ease import EASE
 from batch_predictions.models.recommender.evaluation import (
+    Evaluation,
     Holdout,
     bootstrap_interval,
     evaluate,
@@ -23,7 +28,10 @@ from batch_predictions.models.recommender.evaluation import (
     paired_difference,
     split_by_time,
 )
+from batch_predictions.models.recommender.facts import ItemFacts
+from batch_predictions.models.recommender.kernels import best
 from batch_predictions.models.recommender.popularity import Popularity
+from batch_predictions.models.recommender.simple import OwnHistory, SegmentTaste
 
 CUT = date(2024, 1, 10)
 BEFORE, AFTER = date(2024, 1, 9), date(2024, 1, 12)
@@ -53,8 +61,9 @@ ROWS = Interactions.from_table(
 )
 
 
-def measured(holdout: Holdout) -> Any:
-    return evaluate(Popularity.fit(holdout.train, holdout.as_of), holdout)
+def measured(holdout: Holdout) -> Evaluation:
+    model = Popularity.fit(holdout.train, holdout.as_of)
+    return evaluate(model, holdout, ItemFacts.of(holdout.train, holdout.as_of, model.items))
 
 
 def test_measures_by_hand():
@@ -90,12 +99,67 @@ def test_ndcg_is_that_of_scikit_learn(seed: int):
     ),
     st.integers(1, 8),
 )
+@settings(deadline=None)
 def test_top_k_is_a_stable_sort_that_leaves_out_the_barred(scores: list[list[float]], k: int):
     expected = []
     for row in scores:
         order = sorted((-score, place) for place, score in enumerate(row) if score > -np.inf)
         expected.append(([place for _, place in order] + [-1] * k)[:k])
     assert top_k(np.array(scores), k).tolist() == expected
+    places = np.empty((len(scores), k), dtype=np.int64)
+    values = np.empty((len(scores), k), dtype=np.float32)
+    best(np.array(scores, dtype=np.float32), k, places, values)
+    assert places.tolist() == expected
+    for row, (top, worth) in enumerate(zip(places, values, strict=True)):
+        assert worth.tolist() == [scores[row][place] if place >= 0 else -np.inf for place in top]
+
+
+def test_what_is_not_known_is_never_ranked():
+    scores = np.array([[np.nan, 1.0, -np.inf, 2.0, np.nan]], dtype=np.float32)
+    places, values = np.empty((1, 3), dtype=np.int64), np.empty((1, 3), dtype=np.float32)
+    best(scores, 3, places, values)
+    assert places.tolist() == [[3, 1, -1]] and values.tolist() == [[2.0, 1.0, -np.inf]]
+
+
+THEIRS = """
+import json, sys
+from ranx import Qrels, Run, evaluate
+truth, run, names = json.load(sys.stdin)
+found = evaluate(Qrels(truth), Run(run), names, return_mean=False)
+print(json.dumps({name: [float(value) for value in found[name]] for name in names}))
+"""
+
+
+def test_measures_are_those_of_ranx():
+    if importlib.util.find_spec("ranx") is None:
+        pytest.skip("ranx is not installed")
+    random = np.random.default_rng(0)
+    users, items = 60, 80
+    truth = random.random((users, items)) < 0.15
+    truth[:, 0] = True
+    ranked = top_k(random.random((users, items)), 20)
+    names = ["ndcg@10", "recall@20", "map@10"]
+    asked = [
+        {f"u{u:02}": {f"i{i}": 1 for i in np.flatnonzero(truth[u])} for u in range(users)},
+        {f"u{u:02}": {f"i{i}": 20.0 - at for at, i in enumerate(ranked[u])} for u in range(users)},
+        names,
+    ]
+    # As plain Python: compiling ranx would take a minute.
+    answer = subprocess.run(
+        [sys.executable, "-c", THEIRS],
+        input=json.dumps(asked),
+        env={**os.environ, "NUMBA_DISABLE_JIT": "1"},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    expected = {name: np.array(v) for name, v in json.loads(answer.stdout).items()}
+    ours = measures(np.take_along_axis(truth, ranked, axis=1), truth.sum(axis=1))
+    for name in ("ndcg@10", "recall@20"):
+        np.testing.assert_allclose(ours[name], expected[name], atol=1e-9)
+    # ranx divides by all relevant items, we by the most that the list can hold.
+    held = np.minimum(truth.sum(axis=1), 10) / truth.sum(axis=1)
+    np.testing.assert_allclose(ours["map@10"] * held, expected["map@10"], atol=1e-9)
 
 
 def test_users_known_before_the_cut_and_active_after_it_count():
@@ -132,7 +196,7 @@ def test_rows_of_one_date_are_split_by_user_and_the_result_says_so():
     assert (
         holdout.relevant.shape != other.relevant.shape or (holdout.relevant != other.relevant).nnz
     )
-    assert evaluate(Popularity.fit(holdout.train, AFTER), holdout).split == "leave_out"
+    assert measured(holdout).split == "leave_out"
 
 
 def test_a_large_hold_out_is_measured_on_a_seeded_sample():
@@ -164,28 +228,81 @@ def test_metric_rows_hold_their_values():
         "ndcg@10",
         "recall@20",
         "map@10",
+        "novelty@10",
         "coverage@10",
     ]
-    for row in rows[:3]:
+    for row in rows[:4]:
         assert row["lower"] <= row["value"] <= row["upper"] and row["n"] == 3
-    assert rows[3]["lower"] is None
+    assert rows[4]["lower"] is None
+
+
+def test_novelty_is_the_mean_self_information_of_what_is_offered():
+    # Of the four (item, user) pairs before the cut one is of a, two of b, one of c: 2, 1, 2 bits.
+    evaluation = measured(split_by_time(ROWS, cut=CUT, exclude_seen=False))
+    assert evaluation.per_user["novelty@10"] == pytest.approx([5 / 3] * 3)
+    masked = measured(split_by_time(ROWS, cut=CUT, exclude_seen=True))
+    # Ann is offered c, bob a and c.
+    assert masked.per_user["novelty@10"] == pytest.approx([2.0, 2.0])
+
+
+def test_an_evaluation_keeps_its_values_under_another_name():
+    evaluation = measured(split_by_time(ROWS, cut=CUT, exclude_seen=False))
+    renamed = evaluation.named("other")
+    assert renamed.candidate == "other" and evaluation.candidate == "popularity"
+    assert renamed.per_user is evaluation.per_user
+    assert {row["candidate"] for row in renamed.rows(seed=0)} == {"other"}
+
+
+def test_a_model_that_knows_fewer_items_answers_over_its_own():
+    """EASE here knows a and b only; c, which ann and cat took, counts as missed."""
+    holdout = split_by_time(ROWS, cut=CUT, exclude_seen=False)
+    model = EASE.fit(holdout.train, CUT, max_items=2)
+    evaluation = evaluate(model, holdout, ItemFacts.of(holdout.train, CUT, model.items))
+    assert evaluation.per_user["recall@20"].tolist() == [0.5, 0.0, 0.0]
+    assert evaluation.coverage == pytest.approx(2 / 3)
+
+
+def test_a_user_for_whom_a_model_finds_nothing_counts():
+    holdout = split_by_time(ROWS, cut=CUT, exclude_seen=True)
+    model = OwnHistory.fit(holdout.train, CUT)
+    evaluation = evaluate(model, holdout, ItemFacts.of(holdout.train, CUT, model.items))
+    assert evaluation.n == 2 and evaluation.coverage == 0.0
+    assert all((values == 0).all() for values in evaluation.per_user.values())
+
+
+def test_what_is_known_of_users_reaches_the_model():
+    holdout = split_by_time(ROWS, cut=CUT, exclude_seen=False)
+    people = pa.table(
+        {
+            "user_id": ["cat", "ann", "bob"],
+            "age_bracket": pa.nulls(3, pa.string()),
+            "gender": pa.nulls(3, pa.string()),
+            "location": ["south", "north", "north"],
+        }
+    )
+    model = SegmentTaste.fit(holdout.train, CUT, traits=people, min_users=1, kappa=1e-3)
+    facts = ItemFacts.of(holdout.train, CUT, model.items)
+    known = evaluate(model, holdout, facts, people).per_user["ndcg@10"]
+    # Cat's place takes nothing but c, which is right; without a place nothing is known of it.
+    assert known[2] == 1.0
+    assert (evaluate(model, holdout, facts).per_user["ndcg@10"] == 0).all()
 
 
 def test_histories_are_weighted_as_the_model_was_trained():
     """An old habit and a new one: with a half-life the new one speaks louder."""
     old, new = date(2023, 10, 1), BEFORE
-    rows = [("ann", "old", old, 1), ("ann", "old2", old, 1)]
-    rows += [("ann", "new", new, 1), ("ann", "new2", new, 1)]
+    rows = [("ann", "old", old, 2), ("ann", "new", new, 1)]
     rows += [(f"u{i}", item, new, 1) for i in range(5) for item in ("old", "old2")]
     rows += [(f"v{i}", item, new, 1) for i in range(5) for item in ("new", "new2")]
-    rows += [("ann", "new", AFTER, 1)]
-    holdout = split_by_time(Interactions.from_table(table(*rows)), cut=CUT, exclude_seen=False)
+    rows += [("ann", "new2", AFTER, 1)]
+    holdout = split_by_time(Interactions.from_table(table(*rows)), cut=CUT, exclude_seen=True)
     scores = {}
     for days in (None, 10.0):
         model = EASE.fit(holdout.train, CUT, l2=1.0, history_half_life_days=days)
         assert model.history_half_life_days == days
-        scores[days] = evaluate(model, holdout).per_user["ndcg@10"][0]
-    assert scores[10.0] > scores[None] - 1e-9
+        facts = ItemFacts.of(holdout.train, CUT, model.items)
+        scores[days] = evaluate(model, holdout, facts).per_user["ndcg@10"][0]
+    assert scores[10.0] == 1.0 > scores[None]
     weighted = holdout.train.decayed(10.0, CUT)
     assert weighted.events.min() < 0.01 and weighted.matrix().nnz == holdout.train.matrix().nnz
     assert holdout.train.decayed(None, CUT) is holdout.train

@@ -26,6 +26,8 @@ FAMILIES: tuple[type[Recommender], ...] = (
     Promoted,
 )
 
+_CURRENT = {"name": "current_neighbours", "target_half_life_days": 14}
+
 
 @dataclass(frozen=True)
 class Generator:
@@ -67,8 +69,8 @@ GENERATORS = (
         "current_neighbours",
         ItemNeighbours,
         "similar",
-        new_items={"target_half_life_days": 14, "newest_days": None, "neighbours": 400},
-        repeats={"target_half_life_days": 14, "newest_days": 28, "neighbours": 200},
+        new_items={**_CURRENT, "newest_days": None, "neighbours": 400},
+        repeats={**_CURRENT, "newest_days": 28, "neighbours": 200},
     ),
     Generator(
         "recent",

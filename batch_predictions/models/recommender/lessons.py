@@ -275,6 +275,9 @@ class Course:
             )
         chosen = {**RANKER, **OBJECTIVES[-1], **self.ranker_params}
         rounds = int(chosen.pop("rounds"))
+        if chosen["bagging_fraction"] * sum(len(each.labels) for each in lessons) < 1:
+            # LightGBM refuses a bag without rows.
+            chosen["bagging_freq"] = 0
         dataset = lightgbm.Dataset(
             np.concatenate([_arranged(each, names) for each in lessons]),
             np.concatenate([each.labels for each in lessons]),

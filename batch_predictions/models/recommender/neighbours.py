@@ -88,7 +88,8 @@ class GraphFilter(Recommender):
         half_life: float | None = params.pop("half_life_days", None)
         seed = int(params.pop("seed", 0))
         _refuse(cls.kind, params)
-        taken = interactions.decayed(half_life, as_of).matrix()
+        # A copy: the interactions keep their matrix for whoever learns next.
+        taken = interactions.decayed(half_life, as_of).matrix().copy()
         taken.data = np.log1p(taken.data)
         of_users = np.asarray(taken.sum(axis=1), dtype=np.float64).ravel()
         of_items = np.asarray(taken.sum(axis=0), dtype=np.float64).ravel()
