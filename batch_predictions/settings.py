@@ -121,9 +121,10 @@ class RecommenderSettings(_Section):
         365, ge=1, description="Days of interactions that training and scoring look back on."
     )
     history_half_life_days: float | None = Field(
-        90.0,
+        None,
         gt=0,
-        description="An interaction counts half as much after so many days. Empty: all alike.",
+        description="als, ease: an interaction counts half as much after so many days. Empty: 90 "
+        "where people take the same again, elsewhere all alike.",
     )
     factors: int = Field(64, ge=1, description="ALS: dimensions of users and items.")
     ease_items: int = Field(3000, ge=1, description="EASE: most bought items that it models.")

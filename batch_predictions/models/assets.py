@@ -86,7 +86,8 @@ def course(
     from batch_predictions.models.recommender.lessons import Course
 
     chosen = settings.recommender
-    half_life = {"history_half_life_days": chosen.history_half_life_days}
+    days = chosen.history_half_life_days
+    half_life = {} if days is None else {"history_half_life_days": days}
     return Course(
         exclude_seen=registry.excludes_seen(settings),
         window_days=chosen.holdout_days,

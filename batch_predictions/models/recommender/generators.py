@@ -56,9 +56,15 @@ GENERATORS = (
         ALS,
         "similar",
         new_items={"regularization": 60.0, "alpha": 10.0},
-        repeats={"regularization": 20.0, "alpha": 0.3},
+        repeats={"regularization": 20.0, "alpha": 0.3, "history_half_life_days": 90},
     ),
-    Generator("ease", EASE, "similar", new_items={"l2": 200.0}, repeats={"l2": 10.0}),
+    Generator(
+        "ease",
+        EASE,
+        "similar",
+        new_items={"l2": 200.0},
+        repeats={"l2": 10.0, "history_half_life_days": 90},
+    ),
     Generator(
         "graph_filter", GraphFilter, "similar", repeats={"half_life_days": 90, "factors": 32}
     ),

@@ -49,18 +49,15 @@ def reasons(
         rows = np.take_along_axis(ranked.rows, at, axis=1)
         parts = _parts(model, ranked, rows[there])
         strength[there] = _summed(model, parts)
+        _bar(strength, picks, had, facts)
         causes = _causes(model, parts, there, picks, histories, strength)
     else:
         strength[..., GROUPS.index(_reason_of(model))] = 1.0
         causes = model.explain(histories, picks)
         # "Because you had it" is said by bought_before.
-        strength[..., GROUPS.index("own")] = np.where(had, 2.0, -np.inf)
-    strength[..., GROUPS.index("own")][~had] = -np.inf
+        strength[..., GROUPS.index("own")] = 2.0
+        _bar(strength, picks, had, facts)
     strength[..., GROUPS.index("similar")][(causes < 0) | (causes == picks)] = -np.inf
-    promoted = np.zeros(len(model.items), dtype=bool)
-    if facts.promoted is not None:
-        promoted = facts.promoted.any_share > 0
-    strength[..., GROUPS.index("promotion")][~promoted[np.maximum(picks, 0)]] = -np.inf
     best = strength.argmax(axis=2)
     positive = np.take_along_axis(strength, best[..., np.newaxis], axis=2)[..., 0] > 0
     # Nothing moved it up: it is what is left of what many take.
@@ -74,13 +71,23 @@ def reasons(
     return texts
 
 
+def _bar(
+    strength: npt.NDArray[Any], picks: Positions, had: npt.NDArray[np.bool_], facts: ItemFacts
+) -> None:
+    """What cannot be said of a pick: that it was bought, or that it is promoted."""
+    strength[..., GROUPS.index("own")][~had] = -np.inf
+    promoted = np.zeros(len(facts.items), dtype=bool)
+    if facts.promoted is not None:
+        promoted = facts.promoted.any_share > 0
+    strength[..., GROUPS.index("promotion")][~promoted[np.maximum(picks, 0)]] = -np.inf
+
+
 def _parts(model: TwoStage, ranked: Reasoned, rows: Positions) -> npt.NDArray[Any]:
     """Each feature's part in the margins of some rows, (rows, f)."""
     features = ranked.features[rows]
     if not len(features):
         return np.empty((0, len(model.groups)))
-    parts = model.booster.predict(features, pred_contrib=True, num_threads=1)
-    return np.asarray(parts)[:, :-1]
+    return model.trees.parts(features)
 
 
 def _summed(model: TwoStage, parts: npt.NDArray[Any]) -> npt.NDArray[Any]:

@@ -95,9 +95,8 @@ def select(
     gain: Interval | None = None
     lessons = course.past(holdout.train, holdout.as_of) if TWO_STAGE in candidates else []
     if any(len(each.groups) for each in lessons):
-        course = course.suited(lessons)
         ranker = course.ranker(lessons)
-        model = TwoStage(bundle, ranker.text, ranker.params)
+        model = TwoStage(bundle, ranker.trees, ranker.params)
         facts = course.facts(holdout.train, holdout.as_of, bundle.items)
         users = course.beside.users(holdout.as_of)
         measured[TWO_STAGE] = evaluate(model, holdout, facts, users)
@@ -113,7 +112,7 @@ def select(
         # The hold-out, over, is one more lesson; its generators are fitted already.
         ranker = course.ranker([course.lesson(holdout, bundle), *lessons])
         final = course.bundle(known, trained_through)
-        winner: Recommender = TwoStage(final, ranker.text, ranker.params, course.beside.items())
+        winner: Recommender = TwoStage(final, ranker.trees, ranker.params, course.beside.items())
     else:
         chosen = best_baseline
         winner = _alone(course, chosen, known, trained_through)

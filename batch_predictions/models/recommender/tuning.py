@@ -104,12 +104,11 @@ def _ranker(trials: int, course: Course, holdout: Holdout) -> dict[str, Any]:
     lessons = course.past(holdout.train, holdout.as_of)
     if not any(len(each.groups) for each in lessons):
         return dict(course.ranker_params)
-    course = course.suited(lessons)
 
     def objective(trial: optuna.Trial) -> float:
         chosen = {**course.ranker_params, **RANKER_SPACE(trial)}
         ranker = replace(course, ranker_params=chosen, say=None).ranker(lessons)
-        model = TwoStage(bundle, ranker.text, ranker.params)
+        model = TwoStage(bundle, ranker.trees, ranker.params)
         return float(evaluate(model, holdout, facts, users).per_user[NDCG].mean())
 
     return {**course.ranker_params, **_best(objective, trials, course, "ranker")}

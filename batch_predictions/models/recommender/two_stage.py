@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self, TypeAlias
+from typing import Any, Self, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -36,11 +36,8 @@ from batch_predictions.models.recommender.facts import ItemFacts
 from batch_predictions.models.recommender.generators import GENERATORS, Generator
 from batch_predictions.models.recommender.histories import Histories, positions
 from batch_predictions.models.recommender.pairs import Group, Pairs
+from batch_predictions.models.recommender.trees import Trees
 
-if TYPE_CHECKING:
-    import lightgbm
-
-RANKER = "ranker.txt"
 DESCRIBED = "described.parquet"
 DECLARED = {each.name: each for each in GENERATORS}
 Params: TypeAlias = Mapping[str, Mapping[str, Any]]
@@ -168,38 +165,28 @@ class TwoStage(Recommender):
     def __init__(
         self,
         bundle: Bundle,
-        ranker: str,
+        trees: Trees,
         params: dict[str, Any],
         described: pa.Table | None = None,
     ) -> None:
-        """`ranker` is LightGBM's text; `params` hold `each`, the number of candidates per
+        """`trees` rank; `params` hold `each`, the number of candidates per
         generator, `groups`, name and group of each feature, and whatever was chosen; `described`
         says what items are (see `ItemTraits.from_table`)."""
         super().__init__("two_stage", bundle.items, params, {})
         self.bundle = bundle
-        self.text = ranker
+        self.trees = trees
         self.described = described
         self.groups: list[tuple[str, Group]] = [(name, group) for name, group in params["groups"]]
-        self._booster: lightgbm.Booster | None = None
-
-    @property
-    def booster(self) -> lightgbm.Booster:
-        """The ranker, ready to predict."""
-        if self._booster is None:
-            import lightgbm
-
-            self._booster = lightgbm.Booster(model_str=self.text)
-        return self._booster
 
     @classmethod
     def fit(cls, interactions: Interactions, as_of: date, **params: Any) -> Self:
-        """Learn from past windows of the rows: see `lessons.teach`, which takes the parameters."""
+        """Learn from past windows of the rows: the parameters are those of `lessons.Course`."""
         from batch_predictions.models.recommender.lessons import Course
 
         course = Course(**params)
         ranker = course.ranker(course.past(interactions, as_of))
         bundle = course.bundle(interactions, as_of)
-        return cls(bundle, ranker.text, ranker.params, course.beside.items())
+        return cls(bundle, ranker.trees, ranker.params, course.beside.items())
 
     def rank(
         self,
@@ -224,7 +211,7 @@ class TwoStage(Recommender):
             real = pairs.positions >= 0
             scores = np.full(real.shape, np.nan, dtype=np.float32)
             if len(table):
-                scores[real] = self.booster.predict(table, raw_score=True)
+                scores[real] = self.trees.margins(table)
             # Equal scores go to the lower position, as everywhere: candidates in that order.
             order = np.argsort(np.where(real, pairs.positions, len(self.items)), axis=1)
             top = np.empty((len(real), k), dtype=np.int64)
@@ -268,7 +255,7 @@ class TwoStage(Recommender):
         }
         text = json.dumps(manifest, indent=2, sort_keys=True, allow_nan=False)
         (folder / MANIFEST).write_text(text + "\n")
-        (folder / RANKER).write_text(self.text)
+        self.trees.save(folder)
         pq.write_table(pa.table({"item_id": self.items}), folder / ITEMS)
         if self.described is not None:
             known = pc.is_in(self.described["item_id"], value_set=self.items)
@@ -286,7 +273,8 @@ class TwoStage(Recommender):
         bundle = Bundle(items, tuple(members))
         there = (folder / DESCRIBED).exists()
         described = pq.read_table(folder / DESCRIBED) if there else None
-        return cls(bundle, (folder / RANKER).read_text(), dict(manifest["params"]), described)
+        params = dict(manifest["params"])
+        return cls(bundle, Trees.load(folder, params["spreads"]), params, described)
 
 
 def _most_wanted(interactions: Interactions, max_items: int) -> Interactions:

@@ -1,0 +1,96 @@
+"""Trees that rank: several LightGBM models whose margins, each in its own spread, are added."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from batch_predictions.models.recommender.base import Floats
+
+if TYPE_CHECKING:
+    import lightgbm
+
+
+@dataclass(frozen=True)
+class Trees:
+    """LightGBM models as text, and the spread (standard deviation) of each one's margins where it
+    was taught."""
+
+    texts: tuple[str, ...]
+    spreads: tuple[float, ...]
+
+    @cached_property
+    def _boosters(self) -> list[lightgbm.Booster]:
+        import lightgbm
+
+        return [lightgbm.Booster(model_str=text) for text in self.texts]
+
+    def margins(self, features: Floats) -> npt.NDArray[np.float64]:
+        """Sums of margins over spreads, (rows,)."""
+        total = np.zeros(len(features))
+        for booster, spread in zip(self._boosters, self.spreads, strict=True):
+            total += np.asarray(booster.predict(features, raw_score=True)) / spread
+        return total
+
+    def parts(self, features: Floats) -> npt.NDArray[np.float64]:
+        """Each feature's part in the margins (TreeSHAP), (rows, f)."""
+        total = np.zeros(features.shape)
+        for booster, spread in zip(self._boosters, self.spreads, strict=True):
+            total += np.asarray(booster.predict(features, pred_contrib=True))[:, :-1] / spread
+        return total
+
+    def gains(self) -> dict[str, float]:
+        """How much each feature lowered the loss, as a share of all, over the models."""
+        total: dict[str, float] = {}
+        for booster in self._boosters:
+            gains = booster.feature_importance("gain")
+            whole = max(float(gains.sum()), 1e-12) * len(self._boosters)
+            for name, gain in zip(booster.feature_name(), gains, strict=True):
+                total[name] = total.get(name, 0.0) + float(gain) / whole
+        return total
+
+    def save(self, folder: Path) -> None:
+        """One text file per model."""
+        for place, text in enumerate(self.texts):
+            (folder / f"ranker-{place}.txt").write_text(text)
+
+    @classmethod
+    def load(cls, folder: Path, spreads: Sequence[float]) -> Trees:
+        """What `save` wrote."""
+        names = [folder / f"ranker-{place}.txt" for place in range(len(spreads))]
+        return cls(tuple(name.read_text() for name in names), tuple(spreads))
+
+    @classmethod
+    def taught(
+        cls,
+        models: Sequence[dict[str, Any]],
+        features: Floats,
+        labels: npt.NDArray[np.int8],
+        groups: npt.NDArray[np.int64],
+        names: Sequence[str],
+    ) -> Trees:
+        """One model per parameters of LightGBM, `rounds` among them."""
+        import lightgbm
+
+        texts, spreads = [], []
+        for model in models:
+            chosen = dict(model)
+            rounds = int(chosen.pop("rounds"))
+            dataset = lightgbm.Dataset(features, labels, group=groups, feature_name=list(names))
+            booster = lightgbm.train(
+                {"deterministic": True, "force_row_wise": True, "verbose": -1, **chosen},
+                dataset,
+                rounds,
+            )
+            texts.append(booster.model_to_string())
+            # A sample says the spread as well; a model that learned nothing has none.
+            some = features[:: max(1, len(features) // 100_000)]
+            spread = float(np.std(booster.predict(some, raw_score=True)))
+            spreads.append(spread if spread > 0 else 1.0)
+        return cls(tuple(texts), tuple(spreads))
