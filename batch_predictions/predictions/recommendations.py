@@ -49,11 +49,15 @@ class RecommendationScorer:
         self.model = model
         chosen = opening.parameters
         self.k = int(chosen["k"])
-        self.depth = max(self.k, int(chosen["kept_scores"]))
+        self.kept = int(chosen["kept_scores"])
         self.exclude_seen = bool(chosen["exclude_seen"])
         self.rules = Rules(
             int(chosen["per_category"]), float(chosen["new_share"]), int(chosen["boost_places"])
         )
+        self.depth = max(self.k, self.kept)
+        if self.rules.per_category or self.rules.new_share:
+            # What is new, or of a rare category, may stand far down.
+            self.depth = max(self.depth, 20 * self.k, 500)
         items = model.items
         described = model.described if isinstance(model, TwoStage) else None
         self.facts = ItemFacts.from_tables(
@@ -161,13 +165,14 @@ class RecommendationScorer:
 
     def _kept(self, ranked: Ranked, firsts: npt.NDArray[np.int64], rows: int) -> pa.ListArray:
         """The candidates and scores of each user, as a list on the user's first row."""
-        there = ranked.positions >= 0
+        places, scores = ranked.positions[:, : self.kept], ranked.scores[:, : self.kept]
+        there = places >= 0
         lengths = np.zeros(rows, dtype=np.int64)
         lengths[firsts] = there.sum(axis=1)
         offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int32)
-        items = pc.cast(self.model.items.take(pa.array(ranked.positions[there])), pa.string())
-        scores = pa.array(ranked.scores[there].astype(np.float64))
-        entries = pa.StructArray.from_arrays([items, scores], names=["item_id", "score"])
+        items = pc.cast(self.model.items.take(pa.array(places[there])), pa.string())
+        worth = pa.array(scores[there].astype(np.float64))
+        entries = pa.StructArray.from_arrays([items, worth], names=["item_id", "score"])
         none = np.ones(rows, dtype=bool)
         none[firsts] = False
         return pa.ListArray.from_arrays(pa.array(offsets), entries, mask=pa.array(none))

@@ -171,7 +171,7 @@ def test_the_same_seed_gives_the_same_bytes(tmp_path: Path):
         model.save(tmp_path / name)
     files = contents(tmp_path / "a")
     assert files == contents(tmp_path / "b")
-    assert {"recommender.json", "ranker.txt", "als/gram.npy", "ease/weights.npy"} <= files.keys()
+    assert {"recommender.json", "ranker-0.txt", "als/gram.npy", "ease/weights.npy"} <= files.keys()
     loaded = Recommender.load(tmp_path / "a")
     assert loaded.name == "two_stage" and loaded.params == models[0].params
     np.testing.assert_array_equal(best_of(loaded, turns()), best_of(models[0], turns()))
