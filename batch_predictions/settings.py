@@ -97,17 +97,17 @@ class RecommenderSettings(_Section):
         "all that suit the source.",
     )
     candidates_each: int = Field(
-        100, ge=10, description="Candidates that each generator proposes for a user."
+        60, ge=10, description="Candidates that each generator proposes for a user."
     )
     holdout_days: int = Field(7, ge=1, description="Last days held out to judge recommenders.")
     lesson_users: int = Field(
-        4000,
+        2500,
         ge=1,
         description="Users of past weeks that the ranker learns from, at least, while there are "
         "weeks.",
     )
     max_items: int = Field(
-        20_000, ge=1, description="Items with most interactions that are known at all."
+        12_000, ge=1, description="Items with most interactions that are known at all."
     )
     item_attributes: list[str] | None = Field(
         None,
@@ -239,7 +239,7 @@ class InferenceSettings(_Section):
     workers: int = Field(
         0, ge=0, description="Model instances at work at once; 0: one for each core or GPU."
     )
-    shard_rows: int = Field(8192, ge=1, description="Rows of one shard, the unit of resume.")
+    shard_rows: int = Field(1024, ge=1, description="Rows of one shard, the unit of resume.")
     shard_mb: int = Field(
         64,
         ge=1,

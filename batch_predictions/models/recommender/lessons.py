@@ -121,9 +121,9 @@ class Course:
     window_days: int = 7
     seed: int = 0
     generators: Sequence[str] | None = None
-    each: int = 100
+    each: int = 60
     each_taught: int = 60
-    max_items: int = 20_000
+    max_items: int = 12_000
     lesson_users: int = 2_500
     max_lessons: int = 18
     params: Params = field(default_factory=dict)
@@ -137,6 +137,7 @@ class Course:
         wanted = self.generators
         there = {
             "repeats": not self.exclude_seen,
+            "new_items": self.exclude_seen,
             "segments": self.beside.users(as_of) is not None,
             "promotions": (calendar := self.beside.promoted(as_of)) is not None
             and calendar.num_rows > 0,
