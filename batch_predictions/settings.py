@@ -96,8 +96,11 @@ class RecommenderSettings(_Section):
         "item_neighbours, current_neighbours, recent, own_history, segment_taste, promoted. Empty: "
         "all that suit the source.",
     )
-    candidates_each: int = Field(
-        60, ge=10, description="Candidates that each generator proposes for a user."
+    candidates_each: int | None = Field(
+        None,
+        ge=10,
+        description="Candidates that each generator proposes for a user. Empty: 60 where people "
+        "take the same again, elsewhere 100.",
     )
     holdout_days: int = Field(7, ge=1, description="Last days held out to judge recommenders.")
     lesson_users: int = Field(

@@ -1,10 +1,15 @@
-"""How good each recommender is on interactions that come after what it learned from.
+"""How good the two stages and every simpler recommender are on days that none of them has seen.
 
     python benchmarks/recommender_quality.py movielens ../shared/data/movielens_100k
-    python benchmarks/recommender_quality.py complete_journey
+    python benchmarks/recommender_quality.py movielens ../shared/data/movielens_100k --split user
+    python benchmarks/recommender_quality.py complete_journey --cut 2017-11-17 --days 7
+    python benchmarks/recommender_quality.py complete_journey --cut 2017-12-01 --days 28 --new-items
+    python benchmarks/recommender_quality.py files FOLDER --split user
 
-One cut in time: everything before it is learned from, the users who are active after it and were
-known before are asked. Prints one JSON object; progress goes to the standard error.
+One cut in time: what comes before it is learned from, users known before and active after it are
+asked. `--split user` hides a fifth of each user's items instead, for data without times. With
+`--tune N`, Optuna looks for parameters on the window before the cut first. Prints one JSON object;
+progress goes to the standard error.
 """
 
 from __future__ import annotations
@@ -12,26 +17,16 @@ from __future__ import annotations
 import argparse
 import datetime as dt
 import json
+import resource
 import sys
 import tempfile
 import time
+from dataclasses import replace
 from pathlib import Path
 
-from batch_predictions.models.ranking import MAP, NDCG, RECALL, bootstrap_interval
-from batch_predictions.models.recommender.als import ALS
-from batch_predictions.models.recommender.data import Interactions
-from batch_predictions.models.recommender.ease import EASE
-from batch_predictions.models.recommender.evaluation import evaluate, split_by_time
-from batch_predictions.models.recommender.popularity import Popularity
-from batch_predictions.models.recommender.selection import BASELINES, NEW_ITEMS, REPEATS
-from batch_predictions.settings import Settings, SourceSettings
-from batch_predictions.sources.ingest import ingest
-from batch_predictions.sources.registry import begin, source_of
-from batch_predictions.tables import INTERACTIONS
-from batch_predictions.warehouse import Warehouse
+import numpy as np
 
-ROWS = """select user_id, item_id, date, count(*)::DOUBLE as events from raw.interactions
-    group by all order by all"""
+from batch_predictions.settings import RecommendationsSettings, Settings, SourceSettings
 
 
 def main() -> None:
@@ -42,49 +37,95 @@ def main() -> None:
     parser.add_argument("--cut", type=dt.date.fromisoformat, help="last day that is learned from")
     parser.add_argument("--last-share", type=float, default=0.1, help="else: rows after the cut")
     parser.add_argument("--days", type=int, help="ask about so many days after the cut only")
+    parser.add_argument("--split", choices=["time", "user"], default="time")
+    parser.add_argument("--new-items", action="store_true", help="leave out what users had")
+    parser.add_argument("--no-promotions", action="store_true", help="hide the calendar")
+    parser.add_argument("--tune", type=int, default=0, help="Optuna trials before the contest")
     parser.add_argument("--seed", type=int, default=7)
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as home:
-        chosen = SourceSettings(kind=args.source, path=args.path, original_dates=True)
-        settings = Settings(home=Path(home), source=chosen)
-        state = begin(settings)
-        source = source_of(chosen, state)
-        span = source.extent(INTERACTIONS)
-        assert span is not None, "the interactions have no readable day"
-        length = (span[1] - span[0]).days + 1
-        days = [(span[0] + dt.timedelta(days=n)).isoformat() for n in range(length)]
-        warehouse = Warehouse.of(settings)
-        ingest(warehouse, source, INTERACTIONS, days, state)
-        rows = Interactions.from_table(warehouse.query(ROWS))
-        repeats = source.repeats
-    cut = args.cut or _cut(rows, args.last_share)
-    if args.days:
-        rows = rows.up_to(cut + dt.timedelta(days=args.days))
-    holdout = split_by_time(rows, cut=cut, exclude_seen=not repeats, seed=args.seed)
-    tuned = REPEATS if repeats else NEW_ITEMS
-    candidates = {
-        **{name: (Popularity, params) for name, params in BASELINES.items()},
-        "als": (ALS, {"seed": args.seed, "history_half_life_days": 90, **tuned["als"]}),
-        "ease": (EASE, {"history_half_life_days": 90, **tuned["ease"]}),
-    }
-    models = {}
-    for name, (family, params) in candidates.items():
-        print(f"fitting {name}", file=sys.stderr)
-        began = time.perf_counter()
-        measured = evaluate(family.fit(holdout.train, cut, **params), holdout)
-        models[name] = {
-            metric: bootstrap_interval(measured.per_user[metric], args.seed)._asdict()
-            for metric in (NDCG, RECALL, MAP)
-        } | {"coverage@10": measured.coverage, "seconds": round(time.perf_counter() - began, 2)}
-    answer = {"source": args.source, "cut": str(cut), "users": len(holdout.users), "models": models}
+        answer = measure(args, Path(home))
     print(json.dumps(answer, indent=1))
 
 
-def _cut(rows: Interactions, share: float) -> dt.date:
-    """The last day that leaves at most this share of the rows after it."""
-    import numpy as np
+def measure(args: argparse.Namespace, home: Path) -> dict[str, object]:
+    """Everything of one source and split."""
+    import os
 
-    days = np.sort(rows.dates)
+    os.environ["BATCH_PREDICTIONS_HOME"] = str(home)
+    settings = Settings(
+        home=home,
+        source=SourceSettings(kind=args.source, path=args.path, original_dates=True),
+        recommendations=RecommendationsSettings(exclude_seen=True if args.new_items else None),
+    )
+    from batch_predictions.sources.ingest import ingest
+    from batch_predictions.sources.registry import begin, excludes_seen, source_of
+    from batch_predictions.tables import INTERACTIONS, ITEMS, PROMOTION_CALENDAR, USERS, week_of
+    from batch_predictions.warehouse import Warehouse
+
+    state = begin(settings)
+    source = source_of(settings.source, state)
+    span = source.extent(INTERACTIONS)
+    assert span is not None, "the interactions have no readable day"
+    days = [str(span[0] + dt.timedelta(days=n)) for n in range((span[1] - span[0]).days + 1)]
+    warehouse = Warehouse.of(settings)
+    ingest(warehouse, source, INTERACTIONS, days, state)
+    for table in (ITEMS, USERS):
+        ingest(warehouse, source, table, [days[-1]], state)
+
+    from batch_predictions.models.assets import course, interactions
+    from batch_predictions.models.recommender.data import Interactions
+    from batch_predictions.models.recommender.evaluation import leave_out, split_by_time
+    from batch_predictions.models.recommender.selection import select
+    from batch_predictions.models.recommender.tuning import tuned
+
+    began = time.perf_counter()
+
+    def say(text: str) -> None:
+        print(f"{time.perf_counter() - began:7.1f} s  {text}", file=sys.stderr, flush=True)
+
+    rows = Interactions.from_table(interactions(warehouse, settings, span[1]))
+    masked = excludes_seen(settings)
+    cut = args.cut or _cut(rows, args.last_share)
+    end = min(span[1], cut + dt.timedelta(days=args.days)) if args.days else span[1]
+    if args.split == "user":
+        holdout = leave_out(rows, as_of=span[1], seed=args.seed)
+    else:
+        rows = rows.up_to(end)
+        holdout = split_by_time(rows, cut=cut, exclude_seen=masked, seed=args.seed)
+    if PROMOTION_CALENDAR in source.tables() and not args.no_promotions:
+        first = week_of(cut - dt.timedelta(days=56))
+        weeks = [str(first + dt.timedelta(days=7 * n)) for n in range(16)]
+        ingest(warehouse, source, PROMOTION_CALENDAR, [w for w in weeks if w <= str(end)], state)
+    taught = replace(
+        course(warehouse, settings, say), window_days=(end - cut).days or 7, seed=args.seed
+    )
+    if args.tune:
+        taught = tuned(holdout.train, cut, taught, args.tune)
+    selection = select(rows, end, taught, holdout=holdout)
+    models: dict[str, dict[str, object]] = {}
+    for row in selection.metrics:
+        figures = {name: row[name] for name in ("value", "lower", "upper")}
+        models.setdefault(str(row["candidate"]), {})[str(row["metric"])] = figures
+    return {
+        "source": args.source,
+        "split": selection.split,
+        "cut": str(cut),
+        "until": str(end),
+        "users": len(holdout.users),
+        "seen_left_out": holdout.masked,
+        "why": selection.why,
+        "models": models,
+        "parameters": {name: dict(each) for name, each in taught.params.items()},
+        "ranker": dict(taught.ranker_params),
+        "seconds": round(time.perf_counter() - began, 1),
+        "peak_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024,
+    }
+
+
+def _cut(rows: object, share: float) -> dt.date:
+    """The last day that leaves at most this share of the rows after it."""
+    days = np.sort(rows.dates)  # type: ignore[attr-defined]
     first_held_out = days[int(len(days) * (1 - share))]
     day: dt.date = first_held_out.astype("datetime64[D]").astype(dt.date)
     return day - dt.timedelta(days=1)

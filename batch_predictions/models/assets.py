@@ -86,14 +86,15 @@ def course(
     from batch_predictions.models.recommender.lessons import Course
 
     chosen = settings.recommender
+    exclude_seen = registry.excludes_seen(settings)
     days = chosen.history_half_life_days
     half_life = {} if days is None else {"history_half_life_days": days}
     return Course(
-        exclude_seen=registry.excludes_seen(settings),
+        exclude_seen=exclude_seen,
         window_days=chosen.holdout_days,
         seed=chosen.seed,
         generators=chosen.generators,
-        each=chosen.candidates_each,
+        each=chosen.candidates_each or (100 if exclude_seen else 60),
         max_items=chosen.max_items,
         lesson_users=chosen.lesson_users,
         params={

@@ -18,7 +18,7 @@ import pyarrow as pa
 
 from batch_predictions.models.recommender.base import Floats
 from batch_predictions.models.recommender.data import Interactions
-from batch_predictions.models.recommender.evaluation import Holdout, leave_out, split_by_time
+from batch_predictions.models.recommender.evaluation import Holdout, Split, leave_out, split_by_time
 from batch_predictions.models.recommender.facts import ItemFacts, ItemTraits
 from batch_predictions.models.recommender.generators import GENERATORS
 from batch_predictions.models.recommender.histories import positions
@@ -174,10 +174,16 @@ class Course:
         traits = ItemTraits.from_table(described, items) if described is not None else None
         return ItemFacts.of(interactions, as_of, items, traits, self.beside.promoted(as_of))
 
-    def past(self, interactions: Interactions, as_of: date) -> list[Lesson]:
-        """Lessons of windows that end by `as_of`, the newest first."""
+    def past(
+        self, interactions: Interactions, as_of: date, split: Split | None = None
+    ) -> list[Lesson]:
+        """Lessons of windows that end by `as_of`, the newest first.
+
+        Where the question is what of a user's items was hidden (`leave_out`, as it must be without
+        times), there is one lesson: more of them hidden.
+        """
         known = interactions.up_to(as_of)
-        if known.single_date:
+        if split == "leave_out" or known.single_date:
             holdout = leave_out(known, as_of=as_of, seed=self.seed + 1, max_users=self.lesson_users)
             return [self.lesson(holdout)] if len(holdout.users) else []
         lessons: list[Lesson] = []

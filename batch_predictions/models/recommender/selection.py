@@ -93,7 +93,9 @@ def select(
     measured = _baselines(course, holdout, bundle)
     best_baseline = _best(measured)
     gain: Interval | None = None
-    lessons = course.past(holdout.train, holdout.as_of) if TWO_STAGE in candidates else []
+    lessons = (
+        course.past(holdout.train, holdout.as_of, holdout.split) if TWO_STAGE in candidates else []
+    )
     if any(len(each.groups) for each in lessons):
         ranker = course.ranker(lessons)
         model = TwoStage(bundle, ranker.trees, ranker.params)
