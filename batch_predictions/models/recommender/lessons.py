@@ -27,14 +27,14 @@ from batch_predictions.models.recommender.trees import Trees
 from batch_predictions.models.recommender.two_stage import Bundle, Params, Say
 
 RANKER: dict[str, Any] = {
-    "learning_rate": 0.08,
+    "learning_rate": 0.12,
     "min_data_in_leaf": 50,
     "lambda_l2": 10.0,
     "feature_fraction": 0.5,
     "bagging_fraction": 0.7,
     "bagging_freq": 1,
     "lambdarank_truncation_level": 20,
-    "rounds": 100,
+    "rounds": 60,
 }
 OBJECTIVES: tuple[dict[str, Any], ...] = (
     {"objective": "lambdarank", "num_leaves": 7},
