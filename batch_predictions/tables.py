@@ -34,7 +34,8 @@ class Table:
     `key` is unique within a partition. `order` is the order of a partition's rows, the key unless
     told otherwise: sort by what is looked up. `parts` are further folder levels of tables that
     several writers fill (quarantine, exclusions, logs): each writer has files of its own, and the
-    columns of that name are stored in the folder's name.
+    columns of that name are stored in the folder's name. `ahead`: a partition is known before it
+    begins, so a day may read those of the days after it.
     """
 
     schema: str
@@ -45,6 +46,7 @@ class Table:
     partition: PartitionColumn | None = "date"
     parts: tuple[str, ...] = ()
     order: tuple[str, ...] = ()
+    ahead: bool = False
 
     @property
     def qualified(self) -> str:
@@ -186,6 +188,7 @@ PROMOTION_CALENDAR = Table(
     """),
     key=("item_id", "location"),
     partition="week",
+    ahead=True,
 )
 QUARANTINE = Table(
     "raw",
@@ -386,8 +389,10 @@ ASPECTS = Table(
     key=("item_id", "term"),
     partition="week",
 )
+TRAITS = ("age_bracket", "gender", "location")
+"""What is known of a user besides what it did."""
 SEGMENT_LEVELS: dict[str, tuple[str, ...]] = {
-    "age_gender_location": ("age_bracket", "gender", "location"),
+    "age_gender_location": TRAITS,
     "age_location": ("age_bracket", "location"),
     "age_gender": ("age_bracket", "gender"),
     "gender_location": ("gender", "location"),

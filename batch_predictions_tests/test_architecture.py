@@ -15,6 +15,7 @@ import batch_predictions
 PACKAGE = Path(batch_predictions.__file__).parent
 STAGES = ["sources", "features", "models", "inference", "predictions", "serving", "automation"]
 GROUND = {
+    "compiling",
     "settings",
     "home",
     "partitions",

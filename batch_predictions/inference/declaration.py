@@ -34,7 +34,7 @@ from batch_predictions.partitions import (
 )
 from batch_predictions.relations import tables_in
 from batch_predictions.settings import Settings
-from batch_predictions.tables import PROMOTION_CALENDAR, TABLES, Table
+from batch_predictions.tables import TABLES, Table
 from batch_predictions.warehouse import Warehouse, as_date
 
 if TYPE_CHECKING:
@@ -134,7 +134,7 @@ class BatchPrediction:
         ins = {}
         for name in sorted(self.tables()):
             mapping = None
-            if name == PROMOTION_CALENDAR.qualified:
+            if TABLES[name].ahead:
                 mapping = coming_week
             elif TABLES[name].partition == "week" and self.cadence == "daily":
                 mapping = newest_ended_week

@@ -27,7 +27,6 @@ from batch_predictions.models.demographic_segments import (
     ALL,
     EVERYONE,
     PARENTS,
-    TRAITS,
     Segment,
     SegmentCounts,
     SegmentShares,
@@ -37,6 +36,7 @@ from batch_predictions.models.demographic_segments import (
 )
 from batch_predictions.models.ranking import Doubles, top_k
 from batch_predictions.tables import SEGMENT_LEVELS as LEVELS
+from batch_predictions.tables import TRAITS
 
 MANIFEST = "demographic.json"
 

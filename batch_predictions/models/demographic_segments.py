@@ -14,8 +14,8 @@ import pyarrow.compute as pc
 from batch_predictions.models.ranking import Doubles
 from batch_predictions.models.recommender.data import Codes, encode
 from batch_predictions.tables import SEGMENT_LEVELS as LEVELS
+from batch_predictions.tables import TRAITS
 
-TRAITS = ("age_bracket", "gender", "location")
 UNKNOWN = "unknown"
 EVERYONE = "everyone"
 

@@ -104,7 +104,7 @@ class RecommendationScorer:
         )
         # Of a user without history the model knows nothing: the fallback knows better.
         ranked.positions[np.diff(histories.indptr) == 0] = -1
-        known = _known(histories, ranked.positions)
+        known = histories.entry_of(ranked.positions) >= 0
         chosen = self.rules.apply(
             ranked.positions,
             self.k,
@@ -202,13 +202,6 @@ def _categories(table: pa.Table, items: pa.StringArray) -> npt.NDArray[np.int64]
     if not len(codes):
         return np.full(len(items), -1, dtype=np.int64)
     return np.where(rows >= 0, codes[np.maximum(rows, 0)], -1)
-
-
-def _known(histories: Histories, ranked: Positions) -> npt.NDArray[np.bool_]:
-    """Which of the ranked items (n, m) are in the user's history."""
-    keys = histories.entry_owners.astype(np.int64) * histories.width + histories.entries
-    asked = np.arange(len(ranked))[:, np.newaxis] * histories.width + ranked
-    return np.isin(asked, keys) & (ranked >= 0)
 
 
 def parameters(settings: Settings) -> Mapping[str, Any]:

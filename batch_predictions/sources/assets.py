@@ -34,7 +34,7 @@ def _raw(table: Table) -> dg.AssetsDefinition:
         name=table.name,
         key_prefix="raw",
         description=table.description,
-        partitions_def=weekly_ahead if is_weekly else daily,
+        partitions_def=weekly_ahead if table.ahead else daily,
         backfill_policy=dg.BackfillPolicy.single_run(),
         group_name="sources",
         kinds={"duckdb", "parquet"},

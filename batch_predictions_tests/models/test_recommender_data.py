@@ -8,7 +8,9 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from batch_predictions.models.recommender.data import Interactions, histories_to_csr
+from batch_predictions.models.recommender.data import Interactions
+from batch_predictions.models.recommender.histories import Histories
+from batch_predictions.tables import TRAITS
 
 TABLE = pa.table(
     {
@@ -61,18 +63,28 @@ def test_no_rows_are_fine():
     assert len(empty) == 0 and empty.matrix().shape == (0, 0) and not empty.single_date
 
 
+def staged(ids: pa.Array, counts: pa.Array) -> pa.RecordBatch:
+    """Rows as a shard has them, every event on the day itself."""
+    ages = pa.array(
+        [None if each is None else [0] * len(each) for each in counts.to_pylist()],
+        pa.list_(pa.int32()),
+    )
+    unknown = pa.array(["unknown"] * len(ids))
+    columns = {"item_ids": ids, "ages": ages, "events": counts}
+    return pa.RecordBatch.from_pydict({**columns, **dict.fromkeys(TRAITS, unknown)})
+
+
 def test_histories_drop_what_the_model_does_not_know():
     items = pa.array(["x", "y", "z"])
     ids = pa.array([["y", "?", "y"], None, [], ["z", None, "x"]], pa.list_(pa.string()))
     counts = pa.array([[1, 9, 2], None, [], [None, 1, 4]], pa.list_(pa.int64()))
     expected = [[0, 3, 0], [0, 0, 0], [0, 0, 0], [4, 0, 0]]
-    assert histories_to_csr(items, ids, counts).toarray().tolist() == expected
-    part = histories_to_csr(items, ids.slice(2), counts.slice(2))
-    assert part.toarray().tolist() == expected[2:]
-    both = pa.chunked_array([ids.slice(0, 1), ids.slice(1)])
-    assert histories_to_csr(items, both, counts).toarray().tolist() == expected
+    rows = staged(ids, counts)
+    assert Histories.from_rows(rows, items).matrix().toarray().tolist() == expected
+    part = Histories.from_rows(rows.slice(2), items)
+    assert part.matrix().toarray().tolist() == expected[2:]
 
 
 def test_lists_of_different_length_are_refused():
     with pytest.raises(ValueError, match="differ"):
-        histories_to_csr(pa.array(["x"]), pa.array([["x"]]), pa.array([[1, 2]]))
+        Histories.from_rows(staged(pa.array([["x"]]), pa.array([[1, 2]])), pa.array(["x"]))

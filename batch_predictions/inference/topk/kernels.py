@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from batch_predictions.compiling import compiled
 from batch_predictions.inference.topk.candidates import (
     first_floor,
     greedy,
@@ -20,7 +21,7 @@ from batch_predictions.inference.topk.candidates import (
     score_exactly,
     sort_best_first,
 )
-from batch_predictions.inference.topk.vectors import CHUNK, above, compiled, first_bit
+from batch_predictions.inference.topk.vectors import CHUNK, above, first_bit
 
 
 @compiled

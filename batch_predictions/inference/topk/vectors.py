@@ -8,24 +8,15 @@ interpreter's lock.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 from llvmlite import ir
-from numba import njit, types
+from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-
-def compiled(function: Callable[..., Any]) -> Any:
-    """Compiles at the first call, or takes what an earlier process compiled."""
-    try:
-        return njit(nogil=True, cache=True)(function)
-    except RuntimeError:
-        # No folder for a cache can be written, as in some containers: compiled by every process.
-        return njit(nogil=True)(function)
-
+from batch_predictions.compiling import compiled
 
 CHUNK = 64
 """Products compared at once; blocks are as wide as a multiple of it."""

@@ -1,5 +1,8 @@
-"""Personal recommendations: one contract (`base`), three families, one fair contest (`selection`).
+"""Personal recommendations in two stages: generators propose, a ranker decides, a contest judges.
 
-`data` holds what users did, `als`, `ease` and `popularity` learn from it, `evaluation` measures
-them on days they have not seen, `selection` picks the one that may serve.
+`data`, `histories` and `facts` hold what users did and what is known of items; `generators` lists
+the sources of candidates (`als`, `ease`, `neighbours`, `popularity`, `simple`); `pairs` the
+features, `trees` and `two_stage` the ranking, `lessons` what it learns from; `evaluation` measures
+on days not seen, `selection` picks the one that may serve, `tuning` looks for parameters; `rules`
+and `reasons` turn a ranking into a list.
 """

@@ -136,28 +136,6 @@ def summed(
     return matrix.astype(np.float32)
 
 
-def histories_to_csr(
-    items: pa.StringArray,
-    item_ids: pa.ListArray | pa.ChunkedArray,
-    counts: pa.ListArray | pa.ChunkedArray,
-) -> csr_matrix:
-    """Histories as a model sees them: n users x len(`items`), float32.
-
-    `item_ids` (list of string) and `counts` (list of numbers) have one list per user, null or
-    empty where nothing is known. Items that the model does not know, and null or zero counts, are
-    dropped.
-    """
-    ids, owners = flatten(item_ids)
-    amounts, amount_owners = flatten(counts)
-    if len(item_ids) != len(counts) or not np.array_equal(owners, amount_owners):
-        raise ValueError("histories: `item_ids` and `counts` differ in the length of their lists")
-    found = pc.index_in(pc.cast(ids, pa.string()), value_set=items)
-    events = pc.fill_null(pc.cast(amounts, pa.float64()), 0.0).to_numpy(zero_copy_only=False)
-    keep = pc.is_valid(found).to_numpy(zero_copy_only=False) & (events > 0)
-    positions = pc.fill_null(found, 0).to_numpy(zero_copy_only=False)
-    return summed(owners[keep], positions[keep], events[keep], (len(item_ids), len(items)))
-
-
 def flatten(lists: pa.ListArray | pa.ChunkedArray) -> tuple[pa.Array, npt.NDArray[np.int64]]:
     """All values of the lists in one array, and for each the row that owns it."""
     if isinstance(lists, pa.ChunkedArray):

@@ -31,7 +31,7 @@ from batch_predictions.models.ranking import (
 from batch_predictions.models.recommender.base import Recommender
 from batch_predictions.models.recommender.data import Interactions
 from batch_predictions.models.recommender.facts import ItemFacts
-from batch_predictions.models.recommender.histories import Histories
+from batch_predictions.models.recommender.histories import Histories, positions
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_matrix
@@ -197,13 +197,13 @@ def _holdout(
     max_users: int,
 ) -> Holdout:
     item_ids = pc.unique(pa.concat_arrays([train.item_ids, test.item_ids])).sort()
-    known = _positions(test.user_ids, train.user_ids)
+    known = positions(test.user_ids, train.user_ids)
     active = np.flatnonzero(known >= 0)
-    columns = _positions(test.item_ids, item_ids)
+    columns = positions(test.item_ids, item_ids)
     relevant = _moved(test.matrix()[active], columns, len(item_ids))
     users = known[active]
     if masked:
-        history = _moved(train.matrix()[users], _positions(train.item_ids, item_ids), len(item_ids))
+        history = _moved(train.matrix()[users], positions(train.item_ids, item_ids), len(item_ids))
         relevant = relevant - relevant.multiply(history)
         relevant.eliminate_zeros()
     some = np.flatnonzero(np.diff(relevant.indptr) > 0)
@@ -211,12 +211,6 @@ def _holdout(
     if len(some) > max_users:
         some = np.sort(np.random.default_rng(seed).choice(some, max_users, replace=False))
     return Holdout(train, as_of, users[some], item_ids, relevant[some], masked, split, without_new)
-
-
-def _positions(ids: pa.StringArray, among: pa.StringArray) -> Positions:
-    """Position of each id among others, -1 where it is not there."""
-    found = pc.index_in(ids, value_set=among)
-    return pc.fill_null(found, -1).to_numpy(zero_copy_only=False).astype(np.int64)
 
 
 def _moved(matrix: csr_matrix, columns: Positions, width: int) -> csr_matrix:
@@ -238,7 +232,7 @@ def evaluate(
     model: Recommender, holdout: Holdout, facts: ItemFacts, users: pa.Table | None = None
 ) -> Evaluation:
     """Rank for every user of the hold-out; `facts` are of the model's items, as of the cut."""
-    to_answer = _positions(model.items, holdout.item_ids)
+    to_answer = positions(model.items, holdout.item_ids)
     histories = holdout.histories(model.items, users)
     ranked = model.rank(histories, facts, DEPTH, exclude_seen=holdout.masked).positions
     hit = holdout.are_right(0, np.where(ranked >= 0, to_answer[np.maximum(ranked, 0)], -1))

@@ -18,13 +18,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from batch_predictions.models.recommender.data import Codes, Doubles, Interactions, flatten
+from batch_predictions.tables import TRAITS
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_matrix
 
 Ints: TypeAlias = npt.NDArray[np.int64]
-
-TRAITS = ("age_bracket", "gender", "location")
 
 
 @dataclass(frozen=True)
@@ -80,21 +79,27 @@ class Histories:
     @classmethod
     def from_rows(cls, rows: pa.RecordBatch, items: pa.StringArray) -> Histories:
         """From staged rows: lists `item_ids`, `ages` and `events` of equal lengths per user, null
-        or empty where nothing is known, and the traits."""
+        or empty where nothing is known, and the traits. Items that the model does not know, and
+        null or zero events, are left out.
+
+        Raises:
+            ValueError: the lists of a user differ in length.
+        """
         ids, owners = flatten(rows["item_ids"])
         ages, age_owners = flatten(rows["ages"])
         events, event_owners = flatten(rows["events"])
         if not (np.array_equal(owners, age_owners) and np.array_equal(owners, event_owners)):
             raise ValueError("histories: item_ids, ages and events differ in the length of lists")
         columns = pc.fill_null(pc.index_in(ids, value_set=items), -1).to_numpy()
-        keep = columns >= 0
+        counts = pc.fill_null(pc.cast(events, pa.float64()), 0.0).to_numpy()
+        keep = (columns >= 0) & (counts > 0)
         return cls._ordered(
             rows.num_rows,
             len(items),
             owners[keep],
             columns[keep],
             pc.cast(ages, pa.int32()).to_numpy()[keep],
-            pc.cast(events, pa.float64()).to_numpy()[keep],
+            counts[keep],
             pa.table({name: rows[name] for name in TRAITS}),
         )
 
@@ -193,6 +198,15 @@ class Histories:
     def entry_owners(self) -> Codes:
         """The user of every entry, (e,)."""
         return self.owners[self.starts]
+
+    def entry_of(self, items: Ints) -> Ints:
+        """The entry of each user's items (users, m), -1 where the user never took one."""
+        if not len(self.starts):
+            return np.full(items.shape, -1)
+        keys = self.entry_owners.astype(np.int64) * self.width + self.entries
+        asked = np.arange(self.users)[:, np.newaxis] * self.width + np.maximum(items, 0)
+        found = np.minimum(np.searchsorted(keys, asked), len(keys) - 1)
+        return np.where((keys[found] == asked) & (items >= 0), found, -1)
 
     def summed(self, values: Doubles) -> Doubles:
         """Values per row, summed per entry, (e,)."""

@@ -5,24 +5,16 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from numba import njit
+
+from batch_predictions.compiling import compiled
 
 
-def _compiled(function: Any) -> Any:
-    """Compiled at the first call, or taken from the cache of an earlier process."""
-    try:
-        return njit(nogil=True, cache=True)(function)
-    except RuntimeError:
-        # No folder for a cache can be written, as in some containers.
-        return njit(nogil=True)(function)
-
-
-@_compiled
+@compiled
 def _worse(score: float, place: int, other: float, other_place: int) -> bool:
     return score < other or (score == other and place > other_place)
 
 
-@_compiled
+@compiled
 def _sink(values: Any, places: Any, n: int, root: int) -> None:
     """Restores a heap whose root is its worst element."""
     while True:
@@ -40,7 +32,36 @@ def _sink(values: Any, places: Any, n: int, root: int) -> None:
         root = child
 
 
-@_compiled
+@compiled
+def _hold(heap: Any, where: Any, n: int, k: int, score: float, place: int) -> int:
+    """Takes a candidate into a heap of the k best, of which n are there; how many are now."""
+    if n < k:
+        at = n
+        heap[at], where[at] = score, place
+        while at > 0:
+            parent = (at - 1) // 2
+            if not _worse(heap[at], where[at], heap[parent], where[parent]):
+                break
+            heap[at], heap[parent] = heap[parent], heap[at]
+            where[at], where[parent] = where[parent], where[at]
+            at = parent
+        return n + 1
+    if _worse(heap[0], where[0], score, place):
+        heap[0], where[0] = score, place
+        _sink(heap, where, n, 0)
+    return n
+
+
+@compiled
+def _sort(heap: Any, where: Any, n: int) -> None:
+    """Puts a heap into order, best first."""
+    for end in range(n - 1, 0, -1):
+        heap[0], heap[end] = heap[end], heap[0]
+        where[0], where[end] = where[end], where[0]
+        _sink(heap, where, end, 0)
+
+
+@compiled
 def best(scores: Any, k: int, places: Any, values: Any) -> None:
     """The k best of each row, best first, ties to the lower position; nan and -inf are left out.
 
@@ -53,31 +74,13 @@ def best(scores: Any, k: int, places: Any, values: Any) -> None:
             score = scores[row, place]
             if not score > -np.inf:
                 continue
-            if n < k:
-                # Sift up.
-                at = n
-                n += 1
-                heap[at], where[at] = score, place
-                while at > 0:
-                    parent = (at - 1) // 2
-                    if not _worse(heap[at], where[at], heap[parent], where[parent]):
-                        break
-                    heap[at], heap[parent] = heap[parent], heap[at]
-                    where[at], where[parent] = where[parent], where[at]
-                    at = parent
-            elif score > heap[0]:
-                # An equal score further on has a higher position: it loses the tie.
-                heap[0], where[0] = score, place
-                _sink(heap, where, n, 0)
-        for end in range(n - 1, 0, -1):
-            heap[0], heap[end] = heap[end], heap[0]
-            where[0], where[end] = where[end], where[0]
-            _sink(heap, where, end, 0)
+            n = _hold(heap, where, n, k, score, place)
+        _sort(heap, where, n)
         for rest in range(n, k):
             heap[rest], where[rest] = -np.inf, -1
 
 
-@_compiled
+@compiled
 def united(tops: Any, width: int, out: Any) -> int:
     """The distinct positions of several lists (g, n, k) per user into `out` (n, g k), in the order
     of rank; -1 fills up. The longest union's length."""
@@ -99,7 +102,7 @@ def united(tops: Any, width: int, out: Any) -> int:
     return longest
 
 
-@_compiled
+@compiled
 def nearest(
     users_of: Any,
     users: Any,
@@ -139,27 +142,11 @@ def nearest(
             score = np.float32(sums[other])
             if other == item and not itself:
                 continue
-            if size < keep:
-                at = size
-                size += 1
-                heap[at], where[at] = score, other
-                while at > 0:
-                    parent = (at - 1) // 2
-                    if not _worse(heap[at], where[at], heap[parent], where[parent]):
-                        break
-                    heap[at], heap[parent] = heap[parent], heap[at]
-                    where[at], where[parent] = where[parent], where[at]
-                    at = parent
-            elif _worse(heap[0], where[0], score, other):
-                heap[0], where[0] = score, other
-                _sink(heap, where, size, 0)
-        for end in range(size - 1, 0, -1):
-            heap[0], heap[end] = heap[end], heap[0]
-            where[0], where[end] = where[end], where[0]
-            _sink(heap, where, end, 0)
+            size = _hold(heap, where, size, keep, score, other)
+        _sort(heap, where, size)
 
 
-@_compiled
+@compiled
 def add_neighbours(
     indptr: Any, columns: Any, weights: Any, near: Any, likeness: Any, out: Any
 ) -> None:
@@ -174,7 +161,7 @@ def add_neighbours(
                 out[user, place] += weight * likeness[item, j]
 
 
-@_compiled
+@compiled
 def loudest(
     indptr: Any, columns: Any, weights: Any, near: Any, likeness: Any, picks: Any, out: Any
 ) -> None:
@@ -200,7 +187,7 @@ def loudest(
                         break
 
 
-@_compiled
+@compiled
 def ruled(
     ranked: Any,
     known: Any,

@@ -23,6 +23,10 @@ Group: TypeAlias = Literal["own", "similar", "segment", "trend", "promotion", "u
 Values: TypeAlias = npt.NDArray[Any]
 
 
+_AGES = 2**20
+"""More days than any history has."""
+
+
 @dataclass(frozen=True)
 class Pairs:
     """Users and their candidates: `positions` (n, m), -1 where a user has fewer.
@@ -45,13 +49,7 @@ class Pairs:
     @cached_property
     def entry(self) -> Positions:
         """The entry of the user's history that is the candidate, -1 where it is new."""
-        h = self.histories
-        if not len(h.starts):
-            return np.full(self.positions.shape, -1)
-        keys = h.entry_owners.astype(np.int64) * h.width + h.entries
-        asked = np.arange(h.users)[:, np.newaxis] * h.width + self.at
-        found = np.minimum(np.searchsorted(keys, asked), len(keys) - 1)
-        return np.where((keys[found] == asked) & (self.positions >= 0), found, -1)
+        return self.histories.entry_of(self.positions)
 
     def of_entry(self, values: Values, new: float = np.nan) -> Values:
         """A value per entry for the candidates that are in the history; `new` for the others."""
@@ -66,6 +64,13 @@ class Pairs:
     def of_user(self, values: Values) -> Values:
         """A value per user for all its candidates."""
         return np.broadcast_to(values[:, np.newaxis], self.positions.shape)
+
+    @cached_property
+    def came(self) -> tuple[Values, Values]:
+        """Distinct (user, age) as sorted keys, and the first key of each user, (n + 1,)."""
+        h = self.histories
+        keys = np.unique(h.owners.astype(np.int64) * _AGES + h.ages)
+        return keys, np.searchsorted(keys, np.arange(h.users + 1) * _AGES)
 
     @cached_property
     def inactive(self) -> Values:
@@ -191,26 +196,15 @@ def _everywhere(kind: str) -> Callable[[Pairs], Values]:
     return of
 
 
-def _came(pairs: Pairs) -> tuple[Values, Values]:
-    """Distinct (user, age) as sorted keys, and the first key of each user."""
-    h = pairs.histories
-    keys = np.unique(h.owners.astype(np.int64) * _AGES + h.ages)
-    return keys, np.searchsorted(keys, np.arange(h.users + 1) * _AGES)
-
-
-_AGES = 2**20
-"""More days than any history has."""
-
-
 def _user_days(pairs: Pairs) -> Values:
     """Days on which the user took anything."""
-    return pairs.of_user(np.diff(_came(pairs)[1]).astype(np.float64))
+    return pairs.of_user(np.diff(pairs.came[1]).astype(np.float64))
 
 
 def _rate(pairs: Pairs) -> Values:
     """Of the user's days since it first took the item, the share on which it took it."""
     h = pairs.histories
-    keys, first = _came(pairs)
+    keys, first = pairs.came
     last = np.searchsorted(keys, h.entry_owners.astype(np.int64) * _AGES + h.oldest, side="right")
     came = last - first[h.entry_owners]
     return pairs.of_entry((h.days + 0.5) / (came + 2.0), 0.0)
@@ -219,7 +213,7 @@ def _rate(pairs: Pairs) -> Values:
 def _missed(pairs: Pairs) -> Values:
     """The user's days since it last took the item."""
     h = pairs.histories
-    keys, first = _came(pairs)
+    keys, first = pairs.came
     newer = np.searchsorted(keys, h.entry_owners.astype(np.int64) * _AGES + h.youngest)
     return pairs.of_entry((newer - first[h.entry_owners]).astype(np.float64))
 

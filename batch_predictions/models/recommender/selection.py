@@ -22,6 +22,7 @@ from batch_predictions.models.recommender.evaluation import (
     evaluate,
     hold_out,
 )
+from batch_predictions.models.recommender.facts import ItemFacts
 from batch_predictions.models.recommender.lessons import Course
 from batch_predictions.models.recommender.popularity import Popularity, popularity_name
 from batch_predictions.models.recommender.simple import OwnHistory, own_history_name
@@ -90,7 +91,8 @@ def select(
         why = f"{chosen} serves: {_unmeasured(holdout, course.window_days)}."
         return Selection(simple, chosen, False, why, [], holdout.split, {})
     bundle = course.bundle(holdout.train, holdout.as_of)
-    measured = _baselines(course, holdout, bundle)
+    facts = course.facts(holdout.train, holdout.as_of, holdout.train.item_ids)
+    measured = _baselines(course, holdout, bundle, facts)
     best_baseline = _best(measured)
     gain: Interval | None = None
     lessons = (
@@ -99,9 +101,8 @@ def select(
     if any(len(each.groups) for each in lessons):
         ranker = course.ranker(lessons)
         model = TwoStage(bundle, ranker.trees, ranker.params)
-        facts = course.facts(holdout.train, holdout.as_of, bundle.items)
         users = course.beside.users(holdout.as_of)
-        measured[TWO_STAGE] = evaluate(model, holdout, facts, users)
+        measured[TWO_STAGE] = evaluate(model, holdout, facts.onto(bundle.items), users)
         gain = paired_difference(
             measured[TWO_STAGE].per_user[NDCG], measured[best_baseline].per_user[NDCG], course.seed
         )
@@ -129,7 +130,9 @@ def select(
     )
 
 
-def _baselines(course: Course, holdout: Holdout, bundle: Bundle) -> dict[str, Evaluation]:
+def _baselines(
+    course: Course, holdout: Holdout, bundle: Bundle, facts: ItemFacts
+) -> dict[str, Evaluation]:
     """Popularity, own history and every generator alone, on the hold-out."""
     users = course.beside.users(holdout.as_of)
     simple: list[Recommender] = [
@@ -141,7 +144,6 @@ def _baselines(course: Course, holdout: Holdout, bundle: Bundle) -> dict[str, Ev
             OwnHistory.fit(holdout.train, holdout.as_of, half_life_days=days)
             for days in OWN_HISTORY.values()
         ]
-    facts = course.facts(holdout.train, holdout.as_of, holdout.train.item_ids)
     measured = {each.name: evaluate(each, holdout, facts, users) for each in simple}
     for member in bundle.members:
         if isinstance(member.model, Popularity | OwnHistory):

@@ -13,7 +13,8 @@ import pyarrow.compute as pc
 from batch_predictions.models.recommender.base import Floats, Positions, Recommender
 from batch_predictions.models.recommender.data import Interactions
 from batch_predictions.models.recommender.facts import ItemFacts
-from batch_predictions.models.recommender.histories import TRAITS, Histories, positions
+from batch_predictions.models.recommender.histories import Histories, positions
+from batch_predictions.tables import TRAITS
 
 
 def own_history_name(half_life_days: float | None) -> str:
@@ -44,9 +45,7 @@ class OwnHistory(Recommender):
 
     def explain(self, histories: Histories, picks: Positions) -> Positions:
         """The pick itself, where it is in the history."""
-        held = histories.matrix().toarray() > 0
-        own = np.take_along_axis(held, np.maximum(picks, 0), axis=1) & (picks >= 0)
-        return np.where(own, picks, -1)
+        return np.where(histories.entry_of(picks) >= 0, picks, -1)
 
 
 class SegmentTaste(Recommender):

@@ -40,14 +40,18 @@ GENERATOR_SPACES: dict[str, Space] = {
         "target_half_life_days": trial.suggest_int("target_half_life_days", 3, 90, log=True)
     },
 }
-RANKER_SPACE: Space = lambda trial: {  # noqa: E731
-    "num_leaves": trial.suggest_int("num_leaves", 4, 31, log=True),
-    "rounds": trial.suggest_int("rounds", 40, 300, log=True),
-    "learning_rate": trial.suggest_float("learning_rate", 0.02, 0.15, log=True),
-    "min_data_in_leaf": trial.suggest_int("min_data_in_leaf", 20, 500, log=True),
-    "feature_fraction": trial.suggest_float("feature_fraction", 0.2, 1.0),
-    "lambdarank_truncation_level": trial.suggest_int("lambdarank_truncation_level", 10, 60),
-}
+
+
+def ranker_space(trial: optuna.Trial) -> dict[str, Any]:
+    """LightGBM's parameters."""
+    return {
+        "num_leaves": trial.suggest_int("num_leaves", 4, 31, log=True),
+        "rounds": trial.suggest_int("rounds", 40, 300, log=True),
+        "learning_rate": trial.suggest_float("learning_rate", 0.02, 0.15, log=True),
+        "min_data_in_leaf": trial.suggest_int("min_data_in_leaf", 20, 500, log=True),
+        "feature_fraction": trial.suggest_float("feature_fraction", 0.2, 1.0),
+        "lambdarank_truncation_level": trial.suggest_int("lambdarank_truncation_level", 10, 60),
+    }
 
 
 def tuned(interactions: Interactions, through: date, course: Course, trials: int) -> Course:
@@ -106,7 +110,7 @@ def _ranker(trials: int, course: Course, holdout: Holdout) -> dict[str, Any]:
         return dict(course.ranker_params)
 
     def objective(trial: optuna.Trial) -> float:
-        chosen = {**course.ranker_params, **RANKER_SPACE(trial)}
+        chosen = {**course.ranker_params, **ranker_space(trial)}
         ranker = replace(course, ranker_params=chosen, say=None).ranker(lessons)
         model = TwoStage(bundle, ranker.trees, ranker.params)
         return float(evaluate(model, holdout, facts, users).per_user[NDCG].mean())

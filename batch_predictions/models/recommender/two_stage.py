@@ -1,9 +1,9 @@
 """Two stages: generators propose, a ranker decides.
 
-Candidates of several generators are ranked by gradient-boosted trees with the LambdaRank objective
-(Burges 2010, "From RankNet to LambdaRank to LambdaMART") over each generator's score and rank and
-over what is known of user, item and both (`pairs`). The ranker learns from past windows: see
-`lessons`.
+Candidates of several generators are ranked by gradient-boosted trees, LambdaRank (Burges 2010,
+"From RankNet to LambdaRank to LambdaMART") and cross-entropy over the list together, over each
+generator's score and rank and over what is known of user, item and both (`pairs`). The ranker
+learns from past windows: see `lessons`.
 """
 
 from __future__ import annotations
@@ -169,9 +169,9 @@ class TwoStage(Recommender):
         params: dict[str, Any],
         described: pa.Table | None = None,
     ) -> None:
-        """`trees` rank; `params` hold `each`, the number of candidates per
-        generator, `groups`, name and group of each feature, and whatever was chosen; `described`
-        says what items are (see `ItemTraits.from_table`)."""
+        """`trees` rank; `params` hold `each`, the number of candidates per generator, `groups`,
+        name and group of each feature, and whatever was chosen; `described` says what items are
+        (see `ItemTraits.from_table`)."""
         super().__init__("two_stage", bundle.items, params, {})
         self.bundle = bundle
         self.trees = trees
