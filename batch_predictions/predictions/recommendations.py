@@ -14,7 +14,8 @@ from batch_predictions.features.queries import sql
 from batch_predictions.inference.declaration import BatchPrediction
 from batch_predictions.inference.loading import Check
 from batch_predictions.inference.scorer import EXCLUDED, Opening
-from batch_predictions.models.recommender.base import Positions, Ranked, Recommender
+from batch_predictions.inference.topk import Index
+from batch_predictions.models.recommender.base import Linear, Positions, Ranked, Recommender
 from batch_predictions.models.recommender.data import encode
 from batch_predictions.models.recommender.facts import WANTED, ItemFacts, ItemTraits
 from batch_predictions.models.recommender.histories import Histories, positions
@@ -41,7 +42,7 @@ class RecommendationScorer:
     training is served too; ranked by the model, put under the shop's rules, and filled up with
     what is trending where they fall short of k. The best candidates are kept with their scores."""
 
-    version: ClassVar[str] = "4"
+    version: ClassVar[str] = "5"
     # Products, trees and compiled loops all let go of the interpreter's lock.
     workers: ClassVar[str] = "threads"
 
@@ -73,6 +74,14 @@ class RecommendationScorer:
             ]
         )
         self.blocked = _among(items, self.barred)
+        self.index: Index | None = None
+        if isinstance(model, Linear):
+            self.index = Index(
+                model.targets(),
+                blocked=self.blocked,
+                device=opening.device,
+                block_mb=opening.block_mb,
+            )
         self.boosted = _among(items, opening.side_table("boosted")["item_id"].combine_chunks())
         self.categories = _categories(opening.side_table("categories"), items)
         gone = set(self.barred.to_pylist())
@@ -95,13 +104,7 @@ class RecommendationScorer:
 
     def _score(self, rows: pa.RecordBatch) -> pa.RecordBatch:
         histories = Histories.from_rows(rows, self.model.items)
-        ranked = self.model.rank(
-            histories,
-            self.facts,
-            self.depth,
-            exclude_seen=self.exclude_seen,
-            blocked=self.blocked,
-        )
+        ranked = self._ranked(histories)
         # Of a user without history the model knows nothing: the fallback knows better.
         ranked.positions[np.diff(histories.indptr) == 0] = -1
         known = histories.entry_of(ranked.positions) >= 0
@@ -114,6 +117,20 @@ class RecommendationScorer:
         )
         why = reasons(self.model, ranked, chosen, histories, self.facts, known)
         return self._lists(rows, ranked, chosen, why)
+
+    def _ranked(self, histories: Histories) -> Ranked:
+        """The best candidates of every user; a linear model's by exact top-k, on the device."""
+        if self.index is None or not isinstance(self.model, Linear):
+            return self.model.rank(
+                histories,
+                self.facts,
+                self.depth,
+                exclude_seen=self.exclude_seen,
+                blocked=self.blocked,
+            )
+        taken = histories.matrix(self.model.history_half_life_days)
+        seen = taken if self.exclude_seen else None
+        return Ranked(*self.index.search(self.model.queries(taken), self.depth, seen=seen))
 
     def _lists(
         self,

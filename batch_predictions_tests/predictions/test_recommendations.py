@@ -14,7 +14,9 @@ import pytest
 
 from batch_predictions.inference.scorer import EXCLUDED, Opening
 from batch_predictions.models.recommender.data import Interactions
+from batch_predictions.models.recommender.ease import EASE
 from batch_predictions.models.recommender.facts import WANTED
+from batch_predictions.models.recommender.histories import Histories
 from batch_predictions.models.recommender.lessons import Course
 from batch_predictions.models.recommender.selection import select
 from batch_predictions.predictions.recommendations import (
@@ -207,3 +209,25 @@ def test_the_candidates_are_kept_once_a_user_best_first(folder: Path) -> None:
         scores = [entry["score"] for entry in row["item_scores"]]
         assert len(scores) == 12 and scores == sorted(scores, reverse=True)
         assert row["item_scores"][0] == {"item_id": row["item_id"], "score": row["score"]}
+
+
+@pytest.mark.parametrize("exclude_seen", [False, True])
+def test_a_linear_model_that_serves_alone_is_searched_exactly(
+    tmp_path: Path, exclude_seen: bool
+) -> None:
+    interactions = Interactions.from_table(world())
+    model = EASE.fit(interactions, AS_OF, l2=3.0)
+    model.save(tmp_path / "model")
+    rows = staged()
+    one = scorer(tmp_path, gone=["i05"], exclude_seen=exclude_seen, kept_scores=8)
+    dense = model.rank(
+        Histories.from_rows(rows, model.items),
+        one.facts,
+        5,
+        exclude_seen=exclude_seen,
+        blocked=one.blocked,
+    )
+    found = lists(one.score(rows))
+    for row, user in enumerate(rows["user_id"].to_pylist()):
+        expected = [model.items[int(place)].as_py() for place in dense.positions[row]]
+        assert found[user][:5] == expected and "i05" not in found[user]

@@ -100,20 +100,10 @@ class Recommender(ABC):
 
         places = np.empty((histories.users, k), dtype=np.int64)
         values = np.empty((histories.users, k), dtype=np.float32)
-        for start, stop, part in self.in_batches(histories):
+        for start, stop, part in in_batches(histories):
             scores = barred(self.scores(part, facts), part, exclude_seen, blocked)
             best(scores[: stop - start], k, places[start:stop], values[start:stop])
         return Ranked(places, values)
-
-    def in_batches(
-        self, histories: Histories, models: int = 1
-    ) -> Iterator[tuple[int, int, Histories]]:
-        """Spans of users with their histories, filled up with empty ones to one fixed size: so a
-        user's scores are the same bits whatever the batch around it."""
-        size = DENSE_MB * 2**20 // (4 * max(len(self.items), 1) * (models + 1))
-        size = int(np.clip(size // 16 * 16, 16, 256))
-        for start, stop in batches(histories.users, size):
-            yield start, stop, histories.part(start, stop).padded(size)
 
     def explain(self, histories: Histories, picks: Positions) -> Positions:
         """For each pick, the position of the history item that speaks most for it, (n, k).
@@ -199,6 +189,16 @@ class Linear(Recommender):
                 f"{self.name}: histories have {histories.shape[1]} columns, "
                 f"the model has {len(self.items)} items"
             )
+
+
+def in_batches(histories: Histories, models: int = 1) -> Iterator[tuple[int, int, Histories]]:
+    """Spans of users with their histories, as many as have room for the dense scores of `models`
+    models, filled up with empty ones to one fixed size: so a user's scores are the same bits
+    whatever the batch around it."""
+    size = DENSE_MB * 2**20 // (4 * max(histories.width, 1) * (models + 1))
+    size = int(np.clip(size // 16 * 16, 16, 256))
+    for start, stop in batches(histories.users, size):
+        yield start, stop, histories.part(start, stop).padded(size)
 
 
 def barred(

@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from batch_predictions.models.recommender.base import Floats
+from batch_predictions.models.recommender.base import Floats, in_batches
 from batch_predictions.models.recommender.data import Interactions
 from batch_predictions.models.recommender.evaluation import Holdout, Split, leave_out, split_by_time
 from batch_predictions.models.recommender.facts import ItemFacts, ItemTraits
@@ -218,9 +218,7 @@ class Course:
         to_answer = positions(bundle.items, holdout.item_ids)
         features, labels, groups = [], [], []
         names: list[tuple[str, Group]] = []
-        size = 256
-        for start in range(0, histories.users, size):
-            part = histories.part(start, start + size)
+        for start, _, part in in_batches(histories, len(bundle.members)):
             pairs = bundle.pairs(part, facts, self.each_taught, holdout.masked, None)
             answers = to_answer[np.maximum(pairs.positions, 0)]
             right = holdout.are_right(start, np.where(pairs.positions >= 0, answers, -1))

@@ -30,6 +30,7 @@ from batch_predictions.models.recommender.base import (
     Ranked,
     Recommender,
     barred,
+    in_batches,
 )
 from batch_predictions.models.recommender.data import Interactions
 from batch_predictions.models.recommender.facts import ItemFacts
@@ -205,7 +206,7 @@ class TwoStage(Recommender):
         rows = np.full((histories.users, k), -1, dtype=np.int64)
         kept: list[Floats] = []
         held = 0
-        for start, stop, part in self.in_batches(histories, len(self.bundle.members)):
+        for start, stop, part in in_batches(histories, len(self.bundle.members)):
             pairs = self.bundle.pairs(part, facts, int(self.params["each"]), exclude_seen, blocked)
             table, _ = pair_features.table(pairs, self.groups)
             real = pairs.positions >= 0
