@@ -2,5 +2,5 @@
 
 The folders are the stages of the lineage graph, read from left to right: sources, features,
 models, inference, predictions, serving, automation. `definitions.py` lists what the platform
-consists of; `cli.py` is the same platform from a shell.
+consists of; `cli/` is the same platform from a shell.
 """

@@ -68,7 +68,7 @@ def typed_rows(
     if problems:
         raise WarehouseError(
             f"rows do not fit {table.qualified} ({'; '.join(problems)}): correct the rows, or the "
-            "declaration in tables.py"
+            "declaration in tables/"
         )
     casts = []
     for name, type_ in wanted.items():

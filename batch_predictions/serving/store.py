@@ -1,6 +1,6 @@
 """The serving store: one table per published table, keyed by release, and one pointer row.
 
-Its tables follow from the declarations in `tables.py`: same name, `release_id` instead of the
+Its tables follow from the declarations in `tables/`: same name, `release_id` instead of the
 partition column, lists as JSON text. SQLite by default, PostgreSQL by URL. An application imports
 this module: only SQLAlchemy and the ground floor.
 """
@@ -112,7 +112,7 @@ def store_table(
     if name in _METADATA.tables:
         raise StoreError(f"a published table cannot be named {name}: the store has its own")
     if not key:
-        raise StoreError(f"{name} has no key: declare one in tables.py, or do not publish it")
+        raise StoreError(f"{name} has no key: declare one in tables/, or do not publish it")
     declared: list[sa.Column[Any]] = [sa.Column("release_id", sa.String, primary_key=True)]
     for column in (*key, *(column for column in columns if column not in key)):
         type_ = sa.String if is_json(columns[column]) else _TYPES.get(columns[column])
@@ -130,7 +130,7 @@ def store_table(
 
 
 def declared_table(table: Table) -> sa.Table:
-    """The store's table for a declaration of `tables.py`."""
+    """The store's table for a declaration of `tables/`."""
     looked_up = table.order[0] if table.order and table.order[0] != table.partition else None
     return store_table(table.name, columns_of(table), key_of(table), looked_up)
 

@@ -15,16 +15,17 @@ from typing import Annotated, Any
 
 import typer
 
+from batch_predictions.cli.options import Home, Json, settings_of
+from batch_predictions.cli.printing import print_table
 from batch_predictions.settings import SettingsError
 
-FOLDER = Path(__file__).parent.parent / "benchmarks"
+FOLDER = Path(__file__).parents[2] / "benchmarks"
 
 benchmark_app = typer.Typer(
     help="Measure this machine: the engine beside its peers, interleaved, as ratios.",
     no_args_is_help=True,
 )
 
-Json = Annotated[bool, typer.Option("--json", help="Print JSON on one line.")]
 Repeats = Annotated[int, typer.Option(min=1, help="Interleaved repeats; medians are shown.")]
 
 
@@ -66,6 +67,46 @@ def memory(
 ) -> None:
     """Peak memory and pace of a million users streamed from Parquet to Parquet."""
     show(benchmark("memory").measure(users, items, folder), as_json)
+
+
+@benchmark_app.command("sentiment")
+def benchmark_sentiment(
+    context: typer.Context,
+    file: Annotated[Path, typer.Argument(help="Parquet, CSV or TSV: text, and rating or label.")],
+    test: Annotated[Path | None, typer.Option(help="Judge on this file instead of folds.")] = None,
+    folds: Annotated[int, typer.Option(help="Folds of the file.", min=2)] = 5,
+    group: Annotated[
+        str | None, typer.Option(help="Column whose values no fold parts, such as the product.")
+    ] = None,
+    models: Annotated[
+        str | None, typer.Option(help="Names, with commas. [default: sentiment.candidates]")
+    ] = None,
+    home: Home = None,
+    as_json: Json = False,
+) -> None:
+    """Fit every sentiment model and print accuracy, macro-F1, F1 by class and reviews a second."""
+    from batch_predictions.sentiment_benchmark import benchmark as compare
+
+    settings = settings_of(home, context).sentiment
+    names = models.split(",") if models else ["tfidf_lr", *settings.candidates]
+    report = compare(
+        file,
+        settings,
+        test=test,
+        folds_=folds,
+        group=group,
+        models=list(dict.fromkeys(names)),
+        progress=lambda text: typer.echo(text, err=True),
+    )
+    if as_json:
+        typer.echo(json.dumps(report))
+        return
+    rows = [
+        {"model": name, **{k: v for k, v in each.items() if k != "f1"}}
+        | {f"f1 {label}": value for label, value in each["f1"].items()}
+        for name, each in report["models"].items()
+    ]
+    print_table(rows)
 
 
 def benchmark(name: str) -> Any:

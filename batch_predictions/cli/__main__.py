@@ -1,0 +1,5 @@
+"""`python -m batch_predictions.cli`."""
+
+from batch_predictions.cli import main
+
+main()

@@ -1,0 +1,41 @@
+"""Every setting of the platform, documented where it is declared.
+
+Settings come from, the first that has a key winning: the environment (two underscores between
+levels: `BATCH_PREDICTIONS_SOURCE__KIND=files`), `<home>/batch_predictions.yaml`,
+`batch_predictions.yaml` in the working directory, the defaults below.
+"""
+
+from batch_predictions.settings.loading import (
+    FILE_NAME,
+    PREFIX,
+    Settings,
+    SettingsError,
+    home_folder,
+)
+from batch_predictions.settings.platform import InferenceSettings, ScheduleSettings, ServingSettings
+from batch_predictions.settings.recommendations import (
+    FallbackSettings,
+    RecommendationsSettings,
+    RecommenderSettings,
+)
+from batch_predictions.settings.sentiment import SentimentSettings
+from batch_predictions.settings.source import DuckDBSettings, SourceSettings
+from batch_predictions.settings.template import as_yaml
+
+__all__ = [
+    "FILE_NAME",
+    "PREFIX",
+    "DuckDBSettings",
+    "FallbackSettings",
+    "InferenceSettings",
+    "RecommendationsSettings",
+    "RecommenderSettings",
+    "ScheduleSettings",
+    "SentimentSettings",
+    "ServingSettings",
+    "Settings",
+    "SettingsError",
+    "SourceSettings",
+    "as_yaml",
+    "home_folder",
+]

@@ -1,0 +1,118 @@
+"""One Settings object from the environment and from files."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import yaml
+from pydantic import Field, ValidationError
+from pydantic_settings import (
+    BaseSettings,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    YamlConfigSettingsSource,
+)
+
+from batch_predictions.settings.platform import (
+    InferenceSettings,
+    ScheduleSettings,
+    ServingSettings,
+)
+from batch_predictions.settings.recommendations import (
+    FallbackSettings,
+    RecommendationsSettings,
+    RecommenderSettings,
+)
+from batch_predictions.settings.sentiment import SentimentSettings
+from batch_predictions.settings.source import DuckDBSettings, SourceSettings
+
+FILE_NAME = "batch_predictions.yaml"
+PREFIX = "BATCH_PREDICTIONS_"
+DEFAULT_HOME = Path(".batch_predictions")
+
+
+class SettingsError(ValueError):
+    """A setting is unknown or has a value that cannot be; the message names key and remedy."""
+
+
+class Settings(BaseSettings):
+    """All settings. `Settings.load()` reads them; tests construct them."""
+
+    model_config = SettingsConfigDict(env_prefix=PREFIX, env_nested_delimiter="__", extra="forbid")
+
+    home: Path = Field(DEFAULT_HOME, description="Folder of the warehouse, models and releases.")
+    source: SourceSettings = SourceSettings()
+    duckdb: DuckDBSettings = DuckDBSettings()
+    recommender: RecommenderSettings = RecommenderSettings()
+    recommendations: RecommendationsSettings = RecommendationsSettings()
+    fallback: FallbackSettings = FallbackSettings()
+    sentiment: SentimentSettings = SentimentSettings()
+    inference: InferenceSettings = InferenceSettings()
+    serving: ServingSettings = ServingSettings()
+    schedules: ScheduleSettings = ScheduleSettings()
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Environment before the home's file before the working directory's."""
+        files = [home_folder() / FILE_NAME, Path(FILE_NAME)]
+        return (
+            init_settings,
+            env_settings,
+            *(YamlConfigSettingsSource(settings_cls, yaml_file=file) for file in files),
+        )
+
+    @classmethod
+    def load(cls, home: Path | None = None) -> Settings:
+        """The settings of a home folder.
+
+        Raises:
+            SettingsError: a key is unknown, or a value has the wrong type or range.
+        """
+        if home is not None:
+            os.environ["BATCH_PREDICTIONS_HOME"] = str(home.absolute())
+        _refuse_unknown_variables()
+        try:
+            settings = cls()
+        except ValidationError as error:
+            raise SettingsError(_explain(error)) from None
+        except yaml.YAMLError as error:
+            raise SettingsError(f"{FILE_NAME} is not YAML: {error}") from None
+        except ValueError as error:
+            # A file that is no mapping, or a variable of a list or mapping that is not JSON.
+            raise SettingsError(
+                f"{FILE_NAME} or a variable cannot be read: {error} ({error.__cause__})"
+            ) from None
+        settings.home = settings.home.absolute()
+        return settings
+
+
+def _refuse_unknown_variables() -> None:
+    """pydantic-settings passes over variables whose section it does not know."""
+    for name in (name for name in os.environ if name.upper().startswith(PREFIX)):
+        section, nested, _ = name.lower().removeprefix(PREFIX.lower()).partition("__")
+        if nested and section not in Settings.model_fields:
+            raise SettingsError(f"variable {name}: there is no section {section}")
+
+
+def home_folder() -> Path:
+    """The home folder, before any file is read: `BATCH_PREDICTIONS_HOME` or the default."""
+    return Path(os.environ.get("BATCH_PREDICTIONS_HOME") or DEFAULT_HOME).absolute()
+
+
+def _explain(error: ValidationError) -> str:
+    lines = []
+    for problem in error.errors():
+        key = ".".join(str(part) for part in problem["loc"])
+        if problem["type"] == "extra_forbidden":
+            lines.append(f"setting {key} does not exist (see `batch-predictions init` for all)")
+        else:
+            lines.append(f"setting {key} = {problem['input']!r}: {problem['msg']}")
+    return "; ".join(lines)

@@ -1,0 +1,67 @@
+"""The engine, the serving store and the schedules."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+
+from batch_predictions.settings.section import Section
+
+
+class InferenceSettings(Section):
+    """The batch engine."""
+
+    engine: Literal["local", "ray"] = Field(
+        "local", description="Where shards are scored: on this machine or on a Ray cluster."
+    )
+    workers: int = Field(
+        0, ge=0, description="Model instances at work at once; 0: one for each core or GPU."
+    )
+    shard_rows: int = Field(1024, ge=1, description="Rows of one shard, the unit of resume.")
+    shard_mb: int = Field(
+        64,
+        ge=1,
+        description="Memory that the rows of one shard may take, MiB; wide rows make shards of "
+        "fewer rows.",
+    )
+    ray_address: str | None = Field(
+        None,
+        description="ray: address of the cluster, such as ray://head:10001 or auto; the home must "
+        "be a folder that all its nodes share. Empty: a Ray of its own on this machine.",
+    )
+    ray_num_cpus: float = Field(1.0, ge=0, description="ray: CPUs that one instance asks for.")
+    ray_num_gpus: float = Field(0.0, ge=0, description="ray: GPUs that one instance asks for.")
+    ray_patience_seconds: float = Field(
+        60.0, gt=0, description="ray: how long to wait for a first free place in the cluster."
+    )
+    device: Literal["auto", "cpu", "cuda"] = Field(
+        "auto", description="Device of torch scorers; auto: cuda where there is one."
+    )
+    block_mb: int = Field(256, ge=1, description="Memory of one block of scores, MiB.")
+    keep_days: int = Field(7, ge=1, description="Scored shards older than this are removed.")
+
+
+class ServingSettings(Section):
+    """The store that applications look predictions up in."""
+
+    url: str | None = Field(
+        None,
+        description="SQLAlchemy URL of the serving store, such as postgresql+psycopg://host/db. "
+        "Empty: SQLite in <home>/serving.sqlite. Set it by the environment if it has a password.",
+    )
+    keep_releases: int = Field(3, ge=2, description="Releases kept, the current one included.")
+
+
+class ScheduleSettings(Section):
+    """Cron times of the schedules, in the source's time zone."""
+
+    ingest: str = Field("0 1 * * *", description="Ingest yesterday's raw rows.")
+    ingest_weekly: str = Field(
+        "0 2 * * *", description="Ingest this week's and next week's promotions, known ahead."
+    )
+    weekly_training: str = Field("0 3 * * 1", description="Train on the week that ended.")
+    weekly_predictions: str = Field(
+        "0 4 * * 1", description="Weekly tables of the week that ended."
+    )
+    nightly: str = Field("0 5 * * *", description="Features, predictions, release of yesterday.")

@@ -1,0 +1,76 @@
+"""Every table, declared once: columns, types, descriptions, key and partition column.
+
+The warehouse enforces a declaration on every write, builds the analysts' views from it, and the
+UI shows it as the asset's column schema. Columns may be added; none is renamed or removed.
+"""
+
+from batch_predictions.tables.declaration import (
+    TABLES,
+    Column,
+    PartitionColumn,
+    Table,
+    columns,
+    declare,
+    week_of,
+)
+from batch_predictions.tables.evaluation import MODEL_METRICS, PROMOTIONS_LOG
+from batch_predictions.tables.features import (
+    ITEM_ACTIVITY,
+    ITEM_SCORES,
+    ITEM_STATE,
+    USER_ACTIVITY,
+    USER_SEGMENTS,
+)
+from batch_predictions.tables.predictions import (
+    ASPECTS,
+    DEMOGRAPHIC_RECOMMENDATIONS,
+    EXCLUSIONS,
+    ITEM_SENTIMENTS,
+    RECOMMENDATIONS,
+    REVIEW_SENTIMENTS,
+    SEGMENT_LEVELS,
+    TRAITS,
+)
+from batch_predictions.tables.raw import (
+    CAMPAIGN_EVENTS,
+    INTERACTIONS,
+    ITEMS,
+    PROMOTION_CALENDAR,
+    PROMOTIONS,
+    QUARANTINE,
+    REVIEWS,
+    USERS,
+)
+
+__all__ = [
+    "ASPECTS",
+    "CAMPAIGN_EVENTS",
+    "DEMOGRAPHIC_RECOMMENDATIONS",
+    "EXCLUSIONS",
+    "INTERACTIONS",
+    "ITEMS",
+    "ITEM_ACTIVITY",
+    "ITEM_SCORES",
+    "ITEM_SENTIMENTS",
+    "ITEM_STATE",
+    "MODEL_METRICS",
+    "PROMOTIONS",
+    "PROMOTIONS_LOG",
+    "PROMOTION_CALENDAR",
+    "QUARANTINE",
+    "RECOMMENDATIONS",
+    "REVIEWS",
+    "REVIEW_SENTIMENTS",
+    "SEGMENT_LEVELS",
+    "TABLES",
+    "TRAITS",
+    "USERS",
+    "USER_ACTIVITY",
+    "USER_SEGMENTS",
+    "Column",
+    "PartitionColumn",
+    "Table",
+    "columns",
+    "declare",
+    "week_of",
+]

@@ -1,0 +1,88 @@
+"""What a declared table is: columns, types, descriptions, key and partition column."""
+
+from __future__ import annotations
+
+import datetime as dt
+from dataclasses import dataclass
+from typing import Literal
+
+PartitionColumn = Literal["date", "week"]
+
+
+def week_of(day: dt.date) -> dt.date:
+    """The Monday of a day's week."""
+    return day - dt.timedelta(days=day.weekday())
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column: its name, DuckDB type and meaning."""
+
+    name: str
+    type: str
+    description: str
+
+
+@dataclass(frozen=True)
+class Table:
+    """A declared table.
+
+    `key` is unique within a partition. `order` is the order of a partition's rows, the key unless
+    told otherwise: sort by what is looked up. `parts` are further folder levels of tables that
+    several writers fill (quarantine, exclusions, logs): each writer has files of its own, and the
+    columns of that name are stored in the folder's name. `ahead`: a partition is known before it
+    begins, so a day may read those of the days after it.
+    """
+
+    schema: str
+    name: str
+    description: str
+    columns: tuple[Column, ...]
+    key: tuple[str, ...] = ()
+    partition: PartitionColumn | None = "date"
+    parts: tuple[str, ...] = ()
+    order: tuple[str, ...] = ()
+    ahead: bool = False
+
+    @property
+    def qualified(self) -> str:
+        """`schema.name`, as SQL names it."""
+        return f"{self.schema}.{self.name}"
+
+    @property
+    def folders(self) -> tuple[str, ...]:
+        """Columns that stand in folder names: the partition's, then the parts'."""
+        return ((self.partition,) if self.partition else ()) + self.parts
+
+    def partition_of(self, day: dt.date) -> dt.date:
+        """The partition that a day lies in: the day itself, or its week's Monday."""
+        return week_of(day) if self.partition == "week" else day
+
+    def type_of(self, column: str) -> str:
+        """The declared type of a column; KeyError where there is none."""
+        return {each.name: each.type for each in self.columns}[column]
+
+
+def columns(text: str) -> tuple[Column, ...]:
+    """Reads `name TYPE: description` lines, so that a declaration reads as a table."""
+    declared = []
+    for line in text.strip().splitlines():
+        head, description = line.strip().split(": ", 1)
+        name, type_ = head.split(" ", 1)
+        declared.append(Column(name, type_, description))
+    return tuple(declared)
+
+
+TABLES: dict[str, Table] = {}
+"""Every declared table by its qualified name."""
+
+
+def declare(table: Table) -> Table:
+    """Adds a table to the platform: it gets a folder and a view, and SQL may name it.
+
+    Raises:
+        ValueError: another table has its name.
+    """
+    if TABLES.setdefault(table.qualified, table) != table:
+        raise ValueError(f"table {table.qualified} is declared twice, differently")
+    return table

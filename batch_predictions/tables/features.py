@@ -1,0 +1,98 @@
+"""Features: what was known at the end of a day."""
+
+from __future__ import annotations
+
+from batch_predictions.tables.declaration import Table, columns, declare
+
+USER_ACTIVITY = declare(
+    Table(
+        "features",
+        "user_activity",
+        "One row per user and day: recency, frequency and spend over 7, 28 and 84 days.",
+        columns("""
+        date DATE: as of the end of this day
+        user_id VARCHAR: every user with an interaction so far
+        first_date DATE: day of the first interaction
+        last_date DATE: day of the newest interaction
+        days_inactive BIGINT: days since the newest interaction
+        events BIGINT: interactions so far
+        items BIGINT: different items so far
+        active_days_7d BIGINT: days with an interaction in the last 7
+        active_days_28d BIGINT: days with an interaction in the last 28
+        active_days_84d BIGINT: days with an interaction in the last 84
+        events_7d BIGINT: interactions in the last 7 days
+        events_28d BIGINT: interactions in the last 28 days
+        events_84d BIGINT: interactions in the last 84 days
+        spend_7d DOUBLE: amount in the last 7 days
+        spend_28d DOUBLE: amount in the last 28 days
+        spend_84d DOUBLE: amount in the last 84 days
+    """),
+        key=("user_id",),
+    )
+)
+ITEM_ACTIVITY = declare(
+    Table(
+        "features",
+        "item_activity",
+        "One row per item and day, for items with an interaction in the last 84 days.",
+        columns("""
+        date DATE: as of the end of this day
+        item_id VARCHAR: which
+        last_date DATE: day of the newest interaction
+        users_7d BIGINT: different users in the last 7 days
+        users_28d BIGINT: different users in the last 28 days
+        users_84d BIGINT: different users in the last 84 days
+        events_7d BIGINT: interactions in the last 7 days
+        events_28d BIGINT: interactions in the last 28 days
+        events_84d BIGINT: interactions in the last 84 days
+        quantity_28d DOUBLE: units in the last 28 days
+        amount_28d DOUBLE: amount in the last 28 days
+    """),
+        key=("item_id",),
+    )
+)
+USER_SEGMENTS = declare(
+    Table(
+        "features",
+        "user_segments",
+        "One row per user and day: the demographic segment as known on the day.",
+        columns("""
+        date DATE: as of the end of this day
+        user_id VARCHAR: every user who had signed up or interacted by then
+        age_bracket VARCHAR: age bracket, or unknown
+        gender VARCHAR: gender, or unknown
+        location VARCHAR: location given, else where the user interacted most so far, or unknown
+    """),
+        key=("user_id",),
+    )
+)
+ITEM_STATE = declare(
+    Table(
+        "features",
+        "item_state",
+        "One row per item and day: price and availability as known on the day.",
+        columns("""
+        date DATE: as of the end of this day
+        item_id VARCHAR: every item listed or interacted with so far
+        title VARCHAR: name for people, the id where there is none
+        category VARCHAR: coarse group, or unknown
+        price DOUBLE: list price, else the median amount per unit in the last 28 days
+        available BOOLEAN: whether it may be offered
+    """),
+        key=("item_id",),
+    )
+)
+ITEM_SCORES = declare(
+    Table(
+        "features",
+        "item_scores",
+        "Each user's best candidates before rules, for audiences.",
+        columns("""
+        date DATE: as of the end of this day
+        user_id VARCHAR: who
+        item_id VARCHAR: candidate
+        score DOUBLE: the model's score; comparable within a user
+    """),
+        key=("user_id", "item_id"),
+    )
+)

@@ -1,0 +1,140 @@
+"""Predictions: valid from the day after their date."""
+
+from __future__ import annotations
+
+from batch_predictions.tables.declaration import Table, columns, declare
+
+RECOMMENDATIONS = declare(
+    Table(
+        "predictions",
+        "recommendations",
+        "The best items of every user, ranked.",
+        columns("""
+        date DATE: as of the end of this day
+        user_id VARCHAR: for whom
+        rank BIGINT: 1 is best
+        item_id VARCHAR: what to offer
+        score DOUBLE: the model's score; comparable within a user
+        reason VARCHAR: bought_before, because_you_liked:<item>, popular_with_your_segment, …
+        model_version VARCHAR: model that scored it
+    """),
+        key=("user_id", "rank"),
+    )
+)
+DEMOGRAPHIC_RECOMMENDATIONS = declare(
+    Table(
+        "predictions",
+        "demographic_recommendations",
+        "The best items of every demographic segment: the fallback for users without their own.",
+        columns("""
+        date DATE: as of the end of this day
+        segment_level VARCHAR: age_gender_location, age_location, …, everyone
+        age_bracket VARCHAR: age bracket; null outside the level
+        gender VARCHAR: gender; null outside the level
+        location VARCHAR: location; null outside the level
+        rank BIGINT: 1 is best
+        item_id VARCHAR: what to offer
+        score DOUBLE: share of the segment's interactions, shrunk towards its parent's
+        support BIGINT: users in the segment
+        model_version VARCHAR: model that scored it
+    """),
+        key=("segment_level", "age_bracket", "gender", "location", "rank"),
+    )
+)
+REVIEW_SENTIMENTS = declare(
+    Table(
+        "predictions",
+        "review_sentiments",
+        "The sentiment of every review of a week.",
+        columns("""
+        week DATE: Monday of the week in which it was written
+        review_id VARCHAR: which review
+        item_id VARCHAR: about what
+        sentiment VARCHAR: negative, neutral or positive: the likeliest
+        p_negative DOUBLE: probability, rare classes raised so that the likeliest is the best guess
+        p_neutral DOUBLE: probability, likewise
+        p_positive DOUBLE: probability, likewise
+        simulated BOOLEAN: true: the review was made up for the demo
+        model_version VARCHAR: model that scored it
+    """),
+        key=("review_id",),
+        partition="week",
+    )
+)
+ITEM_SENTIMENTS = declare(
+    Table(
+        "predictions",
+        "item_sentiments",
+        "What the customers of every reviewed item felt in a week, and whether that has changed.",
+        columns("""
+        week DATE: Monday of the week
+        item_id VARCHAR: which
+        reviews BIGINT: reviews of the week that were scored
+        share_negative DOUBLE: mean probability, as classes occur
+        share_neutral DOUBLE: mean probability, as classes occur
+        share_positive DOUBLE: mean probability, as classes occur
+        net_sentiment DOUBLE: share_positive - share_negative, -1 to 1
+        net_lower DOUBLE: lower end of the 95 % interval (Wilson), of the sampling of reviews
+        net_upper DOUBLE: upper end
+        change DOUBLE: net_sentiment less that of the weeks before, by the same model; null: none
+        example_review_ids VARCHAR[]: the most certain of each sentiment, negative first
+        simulated BOOLEAN: true: some of its reviews were made up for the demo
+        model_version VARCHAR: model that scored them
+        reviews_before BIGINT: reviews of the weeks before (sentiment.baseline_weeks)
+        change_p DOUBLE: chance of such a change by luck in any product tested; null: not tested
+        changed BOOLEAN: change_p is at most sentiment.change_share, and the change not small
+        corrected_negative DOUBLE: share after correction for the model's confusions
+        corrected_neutral DOUBLE: likewise
+        corrected_positive DOUBLE: likewise
+    """),
+        key=("item_id",),
+        partition="week",
+    )
+)
+ASPECTS = declare(
+    Table(
+        "predictions",
+        "aspects",
+        "Words and pairs of words that push an item's sentiment up or down in a week.",
+        columns("""
+        week DATE: Monday of the week
+        item_id VARCHAR: which
+        term VARCHAR: a word, or two neighbouring ones
+        direction VARCHAR: up: said by the pleased; down: by the displeased
+        log_odds DOUBLE: log-odds of pleased against displeased reviews, with a prior
+        reviews BIGINT: the item's reviews of the week that say it
+        model_version VARCHAR: version of the rule
+        z DOUBLE: log_odds in standard deviations
+        simulated BOOLEAN: true: some of its reviews were made up for the demo
+    """),
+        key=("item_id", "term"),
+        partition="week",
+    )
+)
+TRAITS = ("age_bracket", "gender", "location")
+"""What is known of a user besides what it did."""
+SEGMENT_LEVELS: dict[str, tuple[str, ...]] = {
+    "age_gender_location": TRAITS,
+    "age_location": ("age_bracket", "location"),
+    "age_gender": ("age_bracket", "gender"),
+    "gender_location": ("gender", "location"),
+    "age": ("age_bracket",),
+    "location": ("location",),
+    "gender": ("gender",),
+    "everyone": (),
+}
+"""The columns that each level of a demographic segment fixes, in the order of a lookup's search."""
+EXCLUSIONS = declare(
+    Table(
+        "predictions",
+        "exclusions",
+        "One row per key that was eligible for a prediction and got none, with the reason.",
+        columns("""
+        date DATE: day, or Monday of the week, of the prediction
+        table_name VARCHAR: prediction table
+        key VARCHAR: who or what got no row
+        reason VARCHAR: why
+    """),
+        parts=("table_name",),
+    )
+)
