@@ -12,6 +12,7 @@ from batch_predictions.relations import tables_in
 from batch_predictions.reporting import OWNERS, record, table_metadata
 from batch_predictions.settings import Settings
 from batch_predictions.tables import (
+    CHURN_FEATURES,
     ITEM_ACTIVITY,
     ITEM_STATE,
     USER_ACTIVITY,
@@ -69,3 +70,4 @@ user_activity = _feature(USER_ACTIVITY)
 item_activity = _feature(ITEM_ACTIVITY)
 user_segments = _feature(USER_SEGMENTS)
 item_state = _feature(ITEM_STATE)
+churn_features = _feature(CHURN_FEATURES)

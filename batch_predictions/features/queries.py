@@ -34,4 +34,7 @@ def parameters(settings: Settings) -> dict[str, Any]:
     return {
         **{f"exclude_{column}": list(excluded.get(column, ())) for column in EXCLUDABLE},
         "location_from_interactions": settings.fallback.location_from_interactions,
+        "churn_active_days": settings.churn.active_days,
+        "churn_event_types": settings.churn.event_types,
+        "churn_history_days": settings.churn.history_days,
     }

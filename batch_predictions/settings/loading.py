@@ -14,6 +14,7 @@ from pydantic_settings import (
     YamlConfigSettingsSource,
 )
 
+from batch_predictions.settings.audiences import AudiencesSettings, ChurnSettings
 from batch_predictions.settings.platform import (
     InferenceSettings,
     ScheduleSettings,
@@ -48,6 +49,8 @@ class Settings(BaseSettings):
     recommendations: RecommendationsSettings = RecommendationsSettings()
     fallback: FallbackSettings = FallbackSettings()
     sentiment: SentimentSettings = SentimentSettings()
+    churn: ChurnSettings = ChurnSettings()
+    audiences: AudiencesSettings = AudiencesSettings()
     inference: InferenceSettings = InferenceSettings()
     serving: ServingSettings = ServingSettings()
     schedules: ScheduleSettings = ScheduleSettings()

@@ -4,6 +4,12 @@ The warehouse enforces a declaration on every write, builds the analysts' views 
 UI shows it as the asset's column schema. Columns may be added; none is renamed or removed.
 """
 
+from batch_predictions.tables.audiences import (
+    CHURN_FEATURES,
+    CHURN_SCORES,
+    PROMOTION_AUDIENCE,
+    RETENTION_AUDIENCE,
+)
 from batch_predictions.tables.declaration import (
     TABLES,
     Column,
@@ -13,7 +19,7 @@ from batch_predictions.tables.declaration import (
     declare,
     week_of,
 )
-from batch_predictions.tables.evaluation import MODEL_METRICS, PROMOTIONS_LOG
+from batch_predictions.tables.evaluation import MODEL_METRICS, PROMOTIONS_LOG, REALIZED_METRICS
 from batch_predictions.tables.features import (
     ITEM_ACTIVITY,
     ITEM_SCORES,
@@ -45,6 +51,8 @@ from batch_predictions.tables.raw import (
 __all__ = [
     "ASPECTS",
     "CAMPAIGN_EVENTS",
+    "CHURN_FEATURES",
+    "CHURN_SCORES",
     "DEMOGRAPHIC_RECOMMENDATIONS",
     "EXCLUSIONS",
     "INTERACTIONS",
@@ -56,9 +64,12 @@ __all__ = [
     "MODEL_METRICS",
     "PROMOTIONS",
     "PROMOTIONS_LOG",
+    "PROMOTION_AUDIENCE",
     "PROMOTION_CALENDAR",
     "QUARANTINE",
+    "REALIZED_METRICS",
     "RECOMMENDATIONS",
+    "RETENTION_AUDIENCE",
     "REVIEWS",
     "REVIEW_SENTIMENTS",
     "SEGMENT_LEVELS",

@@ -41,3 +41,20 @@ PROMOTIONS_LOG = declare(
         parts=("model", "trained_through", "decision"),
     )
 )
+REALIZED_METRICS = declare(
+    Table(
+        "evaluation",
+        "realized_metrics",
+        "What came of earlier predictions, as seen at the end of each day.",
+        columns("""
+        date DATE: day by whose end it was seen
+        model VARCHAR: churn, retention, promotion, …
+        metric VARCHAR: auc, uplift, …; of one campaign: with :<campaign> behind
+        value DOUBLE: the figure
+        lower DOUBLE: lower end of the 95 % interval, where there is one
+        upper DOUBLE: upper end
+        n BIGINT: customers that it is measured on
+    """),
+        key=("model", "metric"),
+    )
+)

@@ -1,0 +1,1 @@
+"""Churn: the probability that an active customer buys nothing in the coming days."""

@@ -1,0 +1,51 @@
+"""A churn model: a margin and its calibration, stored in open formats."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Self
+
+import numpy as np
+import pyarrow as pa
+
+from batch_predictions.models.churn.calibration import Calibration
+from batch_predictions.models.churn.design import Doubles
+from batch_predictions.models.churn.margins import Margin, load_margin
+
+
+@dataclass(frozen=True)
+class ChurnModel:
+    """What scores customers; without a margin it has learned nothing, and says why."""
+
+    margin: Margin | None
+    calibration: Calibration | None
+    why_not: str | None = None
+
+    def probabilities(self, rows: pa.Table | pa.RecordBatch) -> Doubles:
+        """The probability of churn of each row of features."""
+        assert self.margin is not None and self.calibration is not None, self.why_not
+        return self.calibration.probabilities(self.margin.margins(rows))
+
+    def save(self, folder: Path) -> None:
+        """`churn.json`, the margin's files and the calibration's knots."""
+        about = {
+            "why_not": self.why_not,
+            "calibration": self.calibration.method if self.calibration else None,
+        }
+        (folder / "churn.json").write_text(json.dumps(about, indent=1), encoding="utf-8")
+        if self.margin is not None and self.calibration is not None:
+            self.margin.save(folder, "margin")
+            knots = np.stack([self.calibration.knots, self.calibration.values])
+            np.save(folder / "calibration.npy", knots, allow_pickle=False)
+
+    @classmethod
+    def load(cls, folder: Path) -> Self:
+        """Reads what `save` wrote."""
+        about = json.loads((folder / "churn.json").read_text("utf-8"))
+        if about["calibration"] is None:
+            return cls(None, None, about["why_not"])
+        knots, values = np.load(folder / "calibration.npy", allow_pickle=False)
+        calibration = Calibration(about["calibration"], knots, values)
+        return cls(load_margin(folder, "margin"), calibration)
