@@ -35,10 +35,14 @@ def platform(settings: Settings) -> dg.Definitions:
     from batch_predictions.inference.handles import Handles
     from batch_predictions.model_store import ModelStore
     from batch_predictions.models import assets as models
+    from batch_predictions.models.churn.assets import churn
     from batch_predictions.models.sentiment.assets import sentiment
     from batch_predictions.predictions.aspects import aspects
+    from batch_predictions.predictions.churn import churn_scores
     from batch_predictions.predictions.fallback import demographic_recommendations
+    from batch_predictions.predictions.promotions import promotion_audience
     from batch_predictions.predictions.recommendations import recommendations
+    from batch_predictions.predictions.retention import retention_audience
     from batch_predictions.predictions.sentiment import item_sentiments, review_sentiments
     from batch_predictions.serving.assets import release_asset
     from batch_predictions.sources import assets as raw
@@ -47,6 +51,9 @@ def platform(settings: Settings) -> dg.Definitions:
     predictions = (
         recommendations,
         demographic_recommendations,
+        churn_scores,
+        retention_audience,
+        promotion_audience,
         review_sentiments,
         item_sentiments,
         aspects,
@@ -63,8 +70,10 @@ def platform(settings: Settings) -> dg.Definitions:
         features.item_activity,
         features.user_segments,
         features.item_state,
+        features.churn_features,
         models.recommender,
         models.demographic,
+        churn,
         sentiment,
         *(prediction_asset(each) for each in predictions),
         release_asset(predictions),

@@ -1,18 +1,19 @@
 """How interested customers are in campaigns: one query over every pair, and what weighs how much.
 
-The weights are those of a logistic regression of who redeemed a coupon among the targeted, with an
-intercept for each campaign, on the Complete Journey's campaigns that began before September 2017
-(`benchmarks/audiences.py --fit`). The weight of the recommender's candidates is set by hand: no
-recommender of that time was there to fit it on.
+`own_visits`, `redemptions` and `visits_84d` weigh what a logistic regression of who redeemed a
+coupon among the targeted found, with an intercept for each campaign, on the Complete Journey's
+campaigns that began before September 2017 (`benchmarks/audiences.py --fit`). It found nothing in
+the category's share, nor was a recommender of that time there: these two are set by hand, small,
+and decide among customers without purchases or redemptions of their own.
 """
 
 from __future__ import annotations
 
 WEIGHTS = {
-    "own_visits": 0.0,
-    "category_share": 0.0,
-    "redemptions": 0.0,
-    "visits_84d": 0.0,
+    "own_visits": 0.7,
+    "category_share": 0.2,
+    "redemptions": 1.5,
+    "visits_84d": 0.02,
     "recommended": 0.3,
 }
 """Of log(1 + x) but for category_share, a share, and recommended, a sum of 1 / log2(1 + rank)."""
