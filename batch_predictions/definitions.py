@@ -30,6 +30,7 @@ def platform(settings: Settings) -> dg.Definitions:
     from batch_predictions.automation.progress import LOGGER, terminal
     from batch_predictions.automation.schedules import schedules
     from batch_predictions.automation.sensors import sign_ups
+    from batch_predictions.evaluation.assets import realized_metrics
     from batch_predictions.features import assets as features
     from batch_predictions.inference.assets import prediction_asset
     from batch_predictions.inference.handles import Handles
@@ -76,6 +77,7 @@ def platform(settings: Settings) -> dg.Definitions:
         churn,
         sentiment,
         *(prediction_asset(each) for each in predictions),
+        realized_metrics,
         release_asset(predictions),
     ]
     planned = jobs(assets)

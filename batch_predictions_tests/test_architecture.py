@@ -13,7 +13,16 @@ import pytest
 import batch_predictions
 
 PACKAGE = Path(batch_predictions.__file__).parent
-STAGES = ["sources", "features", "models", "inference", "predictions", "serving", "automation"]
+STAGES = [
+    "sources",
+    "features",
+    "models",
+    "inference",
+    "predictions",
+    "evaluation",
+    "serving",
+    "automation",
+]
 GROUND = {
     "compiling",
     "settings",

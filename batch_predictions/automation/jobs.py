@@ -70,11 +70,11 @@ WEEKLY_PREDICTIONS = Job(
 )
 NIGHTLY = Job(
     "nightly",
-    ("sources", "features", "predictions", "serving"),
+    ("sources", "features", "predictions", "evaluation", "serving"),
     False,
-    "A day from end to end: raw rows, features, predictions, release.",
+    "A day from end to end: raw rows, features, predictions, release, what came of earlier ones.",
 )
-PREDICT = ("features", "predictions", "serving")
+PREDICT = ("features", "predictions", "evaluation", "serving")
 """What is left of a night after the ingest."""
 
 

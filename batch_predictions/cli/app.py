@@ -10,6 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
+from batch_predictions.cli.audiences import audiences_app
 from batch_predictions.cli.benchmarks import benchmark_app
 from batch_predictions.cli.lookups import lookup_app
 from batch_predictions.cli.models import models_app
@@ -29,6 +30,7 @@ app = typer.Typer(
 app.add_typer(lookup_app, name="lookup")
 app.add_typer(releases_app, name="releases")
 app.add_typer(models_app, name="models")
+app.add_typer(audiences_app, name="audiences")
 app.add_typer(benchmark_app, name="benchmark")
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -61,3 +61,61 @@ def lookup_sentiment(
     with Lookup(settings_of(home, context)) as lookup:
         answer = item_sentiment(lookup, item_id)
     typer.echo(json.dumps(answer, default=str) if as_json else "\n".join(as_lines(answer)))
+
+
+@lookup_app.command("churn")
+def lookup_churn(
+    context: typer.Context,
+    user_id: Annotated[str, typer.Argument(help="Which customer.")],
+    home: Home = None,
+    as_json: Json = False,
+) -> None:
+    """How likely a customer is to buy nothing in the coming days."""
+    from batch_predictions.serving.audiences import churn, churn_lines
+    from batch_predictions.serving.lookup import Lookup
+
+    with Lookup(settings_of(home, context)) as lookup:
+        answer = churn(lookup, user_id)
+    typer.echo(json.dumps(answer, default=str) if as_json else "\n".join(churn_lines(answer)))
+
+
+@lookup_app.command("retention")
+def lookup_retention(
+    context: typer.Context,
+    limit: Annotated[int, typer.Option(help="Customers at most.", min=1)] = 20,
+    home: Home = None,
+    as_json: Json = False,
+) -> None:
+    """Inactive customers worth winning back, the most valuable first."""
+    from batch_predictions.serving.audiences import retention
+    from batch_predictions.serving.lookup import Lookup
+
+    with Lookup(settings_of(home, context)) as lookup:
+        answer = retention(lookup, limit)
+    _show(answer, as_json)
+
+
+@lookup_app.command("promotions")
+def lookup_promotions(
+    context: typer.Context,
+    campaign: Annotated[str | None, typer.Argument(help="Which campaign.")] = None,
+    user: Annotated[str | None, typer.Option(help="Campaigns of this customer.")] = None,
+    limit: Annotated[int, typer.Option(help="Rows at most.", min=1)] = 20,
+    home: Home = None,
+    as_json: Json = False,
+) -> None:
+    """The audience of a campaign, the most interested first, or the campaigns of a customer."""
+    from batch_predictions.serving.audiences import promotions
+    from batch_predictions.serving.lookup import Lookup
+
+    with Lookup(settings_of(home, context)) as lookup:
+        answer = promotions(lookup, campaign, user, limit)
+    _show(answer, as_json)
+
+
+def _show(answer: dict[str, Any], as_json: bool) -> None:
+    if as_json:
+        typer.echo(json.dumps(answer, default=str))
+        return
+    typer.echo(f"as of {answer['as_of']}, release {answer['release_id']}")
+    print_table(answer["rows"])

@@ -86,6 +86,7 @@ def _figures(each: Ingested) -> dict[str, int]:
         "rows_read": counts.read,
         "rows_accepted": counts.accepted,
         "rows_quarantined": counts.quarantined,
+        "rows_added_here": each.added,
     }
 
 
@@ -97,7 +98,7 @@ def _accounted(ingested: dict[str, Ingested]) -> dg.AssetCheckResult:
         for day, each in ingested.items()
         if each.counts.read != each.counts.accepted + each.counts.quarantined
         # What was accepted is what the file holds, unless a newer snapshot stayed.
-        or (not each.superseded and each.written.rows != each.counts.accepted)
+        or (not each.superseded and each.written.rows != each.counts.accepted + each.added)
     ]
     return dg.AssetCheckResult(
         check_name=CHECK,

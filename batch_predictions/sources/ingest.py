@@ -11,6 +11,7 @@ from pathlib import Path
 import duckdb
 
 from batch_predictions.home import State
+from batch_predictions.sources.additions import additions
 from batch_predictions.sources.contract import ABSENT, Source, SourceError, literal
 from batch_predictions.sources.ledger import Entry, changing_ledger, read_ledger
 from batch_predictions.sources.validation import Checked, Counts, check_rows
@@ -28,6 +29,8 @@ class Ingested:
     written: Written
     superseded: bool = False
     """A snapshot for an older day than the one that is there: nothing was replaced."""
+    added: int = 0
+    """Rows of this platform's own commands, written beside the source's."""
 
 
 def ingest(
@@ -93,18 +96,21 @@ def due(
 def _days(
     warehouse: Warehouse, source: Source, table: Table, days: Sequence[str]
 ) -> dict[str, Ingested]:
+    home = Path(warehouse.home)
     # Before reading: files that change meanwhile are due again.
     fingerprint = source.fingerprint(table)
     with warehouse.connect() as db:
         gone = fingerprint == ABSENT
         checked = _nothing(table) if gone else check_rows(db, source, table, days)
         _quarantine(warehouse, db, table, checked, days)
-        written = warehouse.replace_partitions(table, days, checked.accepted, db=db)
-    counts = {day: checked.counts.get(day, Counts()) for day in days}
-    with changing_ledger(Path(warehouse.home), table) as ledger:
-        for day in days:
-            ledger.days[day] = _entry(fingerprint, counts[day])
-    return {day: Ingested(counts[day], written[day]) for day in days}
+        counts = {day: checked.counts.get(day, Counts()) for day in days}
+        # Held, so that no addition is made between its reading and the writing.
+        with changing_ledger(home, table) as ledger:
+            rows, added = additions(db, home, table, checked.accepted, days)
+            written = warehouse.replace_partitions(table, days, rows, db=db)
+            for day in days:
+                ledger.days[day] = _entry(fingerprint, counts[day])
+    return {day: Ingested(counts[day], written[day], added=added.get(day, 0)) for day in days}
 
 
 def _snapshot(
@@ -116,22 +122,23 @@ def _snapshot(
     # The lock is held throughout: of two snapshots the newer day's must be the one that stays.
     with changing_ledger(home, table) as ledger:
         if ledger.as_of and ledger.as_of > day and path.exists():
-            rows = warehouse.value(f"select count(*) from {table.qualified}")
-            return {day: Ingested(Counts(), Written(table, None, rows, path, False), True)}
+            there = warehouse.value(f"select count(*) from {table.qualified}")
+            return {day: Ingested(Counts(), Written(table, None, there, path, False), True)}
         fingerprint = source.fingerprint(table)
         with warehouse.connect() as db:
             gone = fingerprint == ABSENT
             checked = _nothing(table) if gone else check_rows(db, source, table, None, undated=day)
             _quarantine(warehouse, db, table, checked, [day])
+            rows, added = additions(db, home, table, checked.accepted, None)
             with tempfile.TemporaryDirectory() as folder:
                 # A shard in Parquet, which unlike Arrow keeps a MAP as it is.
                 shard = Path(folder) / "snapshot.parquet"
-                db.execute(f"copy ({checked.accepted}) to {literal(shard)} (format parquet)")
+                db.execute(f"copy ({rows}) to {literal(shard)} (format parquet)")
                 written = warehouse.replace_partition(table, None, [shard])
         counts = checked.counts.get(day, Counts())
         ledger.as_of = day
         ledger.days[day] = _entry(fingerprint, counts)
-    return {day: Ingested(counts, written)}
+    return {day: Ingested(counts, written, added=sum(added.values()))}
 
 
 def _quarantine(

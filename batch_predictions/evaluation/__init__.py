@@ -1,0 +1,1 @@
+"""What came of predictions: measured when the days that they were about have passed."""
