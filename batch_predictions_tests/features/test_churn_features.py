@@ -1,0 +1,123 @@
+"""Features of churn: known answers, and nothing of what came later."""
+
+from __future__ import annotations
+
+import datetime as dt
+from typing import Any
+
+import numpy as np
+import pytest
+from customer_worlds import FIRST, LAST, put, visits, write_shop
+
+from batch_predictions.features.queries import parameters, sql
+from batch_predictions.models.churn.assets import examples_as_of
+from batch_predictions.settings import Settings, SourceSettings
+from batch_predictions.tables import CAMPAIGN_EVENTS, CHURN_FEATURES
+from batch_predictions.warehouse import Warehouse
+
+
+@pytest.fixture
+def settings(settings: Settings, tmp_path: Any) -> Settings:
+    """With a source, whose kind the queries ask for."""
+    (tmp_path / "source").mkdir()
+    return settings.model_copy(
+        update={"source": SourceSettings(kind="files", path=tmp_path / "source")}
+    )
+
+
+def features(warehouse: Warehouse, settings: Settings, day: dt.date) -> dict[str, dict[str, Any]]:
+    """The partition of a day, by user."""
+    bound = {**parameters(settings), "date": day}
+    warehouse.replace_partition(CHURN_FEATURES, str(day), sql("churn_features"), bound)
+    rows = warehouse.query(
+        "select * from features.churn_features where date = $date order by user_id", {"date": day}
+    )
+    return {row["user_id"]: row for row in rows.to_pylist()}
+
+
+def test_a_customers_own_rhythm_on_fingers(warehouse: Warehouse, settings: Settings) -> None:
+    day = FIRST + dt.timedelta(days=100)
+    write_shop(
+        warehouse,
+        [
+            *(("ann-001", 100 - ago) for ago in (90, 50, 30, 20, 10)),
+            ("once-002", 95),
+            ("gone-003", 10),
+        ],
+    )
+    found = features(warehouse, settings, day)
+    assert set(found) == {"ann-001", "once-002"}, "who has bought nothing for 84 days is not active"
+    ann = found["ann-001"]
+    assert (ann["days_inactive"], ann["tenure_days"], ann["visits"]) == (10, 90, 5)
+    assert [ann[f"visits_{n}d"] for n in (7, 28, 56, 84)] == [0, 2, 4, 4]
+    assert (ann["gap_median"], ann["gap_mean"], ann["gap_max"]) == (15, 20, 40)
+    assert ann["gap_sd"] == pytest.approx(np.std([40, 20, 10, 10], ddof=1))
+    assert ann["gap_recent"] == pytest.approx((10 + 10 + 20) / 3)
+    assert ann["overdue"] == pytest.approx(0.5)
+    # Of four gaps, two were longer than the 10 days since; smoothed by one of each.
+    assert ann["longer_gap_share"] == pytest.approx(3 / 6)
+    assert [ann[f"spend_{n}d"] for n in (28, 56, 84)] == [20, 40, 40]
+    assert ann["spend_trend"] == pytest.approx(np.log(21 / (1 + 40 / 3)))
+    assert (ann["items_84d"], ann["categories_84d"], ann["weeks_84d"]) == (1, 1, 4)
+    once = found["once-002"]
+    assert (once["gap_mean"], once["overdue"], once["gap_sd"]) == (None, None, None)
+    assert once["age_bracket"] == "unknown"
+
+
+def test_what_came_later_changes_nothing(warehouse: Warehouse, settings: Settings) -> None:
+    every = visits(45, days=40)
+    cut = 28
+    day = FIRST + dt.timedelta(days=cut)
+    write_shop(warehouse, [(user, at) for user, at in every if at <= cut])
+    before = features(warehouse, settings, day)
+    write_shop(warehouse, every)
+    put(
+        warehouse,
+        CAMPAIGN_EVENTS,
+        [
+            {"date": LAST, "campaign_id": "c", "user_id": user, "event_type": "redeemed"}
+            for user in before
+        ],
+    )
+    assert features(warehouse, settings, day) == before and len(before) > 40
+
+
+def test_labels_are_purchases_of_the_days_after_and_of_no_others(
+    warehouse: Warehouse, settings: Settings
+) -> None:
+    day = FIRST + dt.timedelta(days=100)
+    rows = [(f"u-{n:03d}", 99) for n in range(4)]
+    # The day itself, the first and the last day of the horizon, and one after it.
+    rows += [("u-000", 100), ("u-001", 101), ("u-002", 128), ("u-003", 129)]
+    write_shop(warehouse, rows)
+    found = examples_as_of(warehouse, settings, day)
+    said = dict(zip(found.rows["user_id"].to_pylist(), found.churned, strict=True))
+    assert said == {"u-000": 1.0, "u-001": 0.0, "u-002": 0.0, "u-003": 1.0}
+    assert "churned" not in found.rows.column_names
+
+
+def test_discounts_are_told_by_the_items_usual_price(
+    warehouse: Warehouse, settings: Settings
+) -> None:
+    from customer_worlds import interactions
+
+    from batch_predictions.tables import INTERACTIONS
+
+    write_shop(warehouse, [])
+    rows = interactions([(f"u-{n:03d}", 90) for n in range(0, 50, 10)])
+    amounts = [10.0, 10.0, 10.0, 9.5, 8.0]
+    rows = rows.set_column(rows.column_names.index("amount"), "amount", [amounts])
+    put(warehouse, INTERACTIONS, rows)
+    found = features(warehouse, settings, FIRST + dt.timedelta(days=100))
+    assert [row["discount_share"] for row in found.values()] == [0, 0, 0, 0, 1]
+
+
+def test_only_purchases_count_where_types_are_named(
+    warehouse: Warehouse, settings: Settings
+) -> None:
+    write_shop(warehouse, [("u-001", 90)])
+    chosen = settings.churn.model_copy(update={"event_types": ["view"]})
+    other = settings.model_copy(update={"churn": chosen})
+    day = FIRST + dt.timedelta(days=100)
+    assert set(features(warehouse, settings, day)) == {"u-001"}
+    assert features(warehouse, other, day) == {}
