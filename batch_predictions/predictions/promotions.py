@@ -25,7 +25,7 @@ from batch_predictions.warehouse import Warehouse, as_date
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-NOBODY = "no active customer has bought, or may like, an available item of the campaign"
+NOBODY = "no active customer fits its available items, or all who do are worth more elsewhere"
 
 
 class PromotionScorer:
