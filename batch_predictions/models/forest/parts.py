@@ -86,7 +86,7 @@ class Parts:
                         sides.append(right + 2 * tree.left[node])
                     conditions.append(len(splits))
                 leaves.append(len(columns))
-        points, weights = _points(max(np.diff(leaves), default=1))
+        points, weights = _points(int(max(np.diff(leaves), default=1)))
         whole = np.int64
         arrays = (
             *(np.array(leaves, whole), np.array(values, np.float64)),
