@@ -79,7 +79,7 @@ def run(
     began = time.perf_counter()
     state = read_state(settings.home)
     assert state is not None, "definitions begin the home"
-    home_instance.prepare(settings.home)
+    home_instance.prepare(settings)
     source = source_of(settings.source, state)
     first, last = _days(source, state, first, last)
     if days:

@@ -12,7 +12,12 @@ from batch_predictions.settings.loading import (
     SettingsError,
     home_folder,
 )
-from batch_predictions.settings.platform import InferenceSettings, ScheduleSettings, ServingSettings
+from batch_predictions.settings.platform import (
+    ExecutionSettings,
+    InferenceSettings,
+    ScheduleSettings,
+    ServingSettings,
+)
 from batch_predictions.settings.recommendations import (
     FallbackSettings,
     RecommendationsSettings,
@@ -26,6 +31,7 @@ __all__ = [
     "FILE_NAME",
     "PREFIX",
     "DuckDBSettings",
+    "ExecutionSettings",
     "FallbackSettings",
     "InferenceSettings",
     "RecommendationsSettings",

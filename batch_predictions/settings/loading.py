@@ -15,6 +15,7 @@ from pydantic_settings import (
 )
 
 from batch_predictions.settings.platform import (
+    ExecutionSettings,
     InferenceSettings,
     ScheduleSettings,
     ServingSettings,
@@ -49,6 +50,7 @@ class Settings(BaseSettings):
     fallback: FallbackSettings = FallbackSettings()
     sentiment: SentimentSettings = SentimentSettings()
     inference: InferenceSettings = InferenceSettings()
+    execution: ExecutionSettings = ExecutionSettings()
     serving: ServingSettings = ServingSettings()
     schedules: ScheduleSettings = ScheduleSettings()
 
