@@ -194,6 +194,8 @@ class Stages:
     ) -> dict[str, Any]:
         import dagster as dg
 
+        from batch_predictions.automation.progress import LOGGER
+
         tags = {"dagster/partition": first}
         if first != last:
             tags = {
@@ -210,6 +212,7 @@ class Stages:
             reconstructable,
             instance=dg.DagsterInstance.get(),
             tags=tags,
+            run_config={"loggers": {LOGGER: {}}},
             asset_selection=sorted(selected),
             raise_on_error=True,
         ):
@@ -239,7 +242,9 @@ def main() -> None:
             "cpu_seconds": round(time.process_time() - burnt, 2),
         }
         own, child = _peaks()
-        memory = {"peak_mib": own, **({"worker_peak_mib": child} if child > 50 else {})}
+        memory = {"peak_mib": own}
+        if args.stage.startswith("score:") and child > 50:
+            memory["worker_peak_mib"] = child
         print(json.dumps({**seconds, **memory, **made}))
         return
     if args.home:

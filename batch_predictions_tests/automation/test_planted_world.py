@@ -19,7 +19,7 @@ import pytest
 from shops import as_json, environment
 
 SUNDAY, MONDAY = dt.date(2024, 3, 17), dt.date(2024, 3, 18)
-DAYS, USERS, ITEMS, TASTES = 56, 400, 120, 4
+DAYS, USERS, ITEMS, TASTES = 28, 240, 100, 4
 AGES = (22, 30, 50, 70)
 BRACKETS = ("19-24", "25-34", "45-54", "65+")
 TRUE_TO_TASTE = 0.85
@@ -111,7 +111,12 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     """Run on a Sunday with everything in stock, and on Monday with the best-sellers gone."""
     root = tmp_path_factory.mktemp("planted")
     made = write_world(root / "source")
-    env = environment(made.home, root / "source")
+    env = environment(
+        made.home,
+        root / "source",
+        BATCH_PREDICTIONS_RECOMMENDATIONS__K="10",
+        BATCH_PREDICTIONS_RECOMMENDER__LESSON_USERS="200",
+    )
     as_json("run", "--date", str(SUNDAY), env=env, cwd=root)
     stock(root / "source", list(made.taste_of_item), made.best_sellers)
     as_json("run", "--date", str(MONDAY), env=env, cwd=root)
