@@ -44,7 +44,7 @@ HEAVY = {
 }
 COMPILED = {
     "inference/topk/vectors.py",
-    "models/forest_kernels.py",
+    "models/forest/kernels.py",
     "models/recommender/kernels.py",
 }
 """Decorators compile when a module is loaded; whoever needs these imports them in a function."""

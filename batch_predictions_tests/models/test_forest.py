@@ -10,7 +10,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from batch_predictions.models.forest import Forest, UnsuitedError, predictor
+from batch_predictions.models.forest.parts import Parts, explainer
+from batch_predictions.models.forest.scoring import Forest, predictor
+from batch_predictions.models.forest.text import UnsuitedError
 
 
 def table(seed: int, rows: int, columns: int, missing: float, kind: Any) -> Any:
@@ -49,6 +51,32 @@ def test_margins_are_lightgbms_to_the_bit(
     asked = np.concatenate([learned[:70], table(seed + 1, rows, columns, asked_missing, kind)])
     found = Forest.read(booster.model_to_string()).margins(asked)
     np.testing.assert_array_equal(found, booster.predict(asked, raw_score=True))
+
+
+@settings(max_examples=15, deadline=None)
+@given(
+    seed=st.integers(0, 2**31),
+    leaves=st.integers(2, 50),
+    columns=st.integers(1, 12),
+    missing=st.sampled_from([0.0, 0.3]),
+    kind=st.sampled_from([np.float32, np.float64]),
+)
+def test_parts_of_features_are_lightgbms(
+    seed: int, leaves: int, columns: int, missing: float, kind: Any
+) -> None:
+    learned = table(seed, 300, columns, missing, kind)
+    booster = trained(learned, trees=6, seed=seed, num_leaves=leaves)
+    asked = np.concatenate([learned[:50], table(seed + 1, 40, columns, 0.2, kind)])
+    expected = np.asarray(booster.predict(asked, pred_contrib=True))[:, :-1]
+    found = Parts.read(booster.model_to_string()).of(asked)
+    np.testing.assert_allclose(found, expected, rtol=1e-6, atol=1e-9)
+
+
+def test_parts_add_up_to_the_margin_less_its_mean() -> None:
+    rows = table(7, 200, 9, 0.1, np.float64)
+    model = trained(rows, num_leaves=64).model_to_string()
+    rest = predictor(model)(rows) - explainer(model)(rows).sum(axis=1)
+    np.testing.assert_allclose(rest, rest[0], atol=1e-9)
 
 
 def test_the_ends_of_the_number_line_and_of_float32_go_lightgbms_way() -> None:
@@ -97,6 +125,9 @@ def test_what_only_lightgbm_scores_is_left_to_it(params: dict[str, Any], why: st
         Forest.read(text)
     expected = lightgbm.Booster(model_str=text).predict(rows, raw_score=True)
     np.testing.assert_array_equal(predictor(text)(rows), expected)
+    if not params.get("linear_tree"):  # LightGBM does not explain linear leaves.
+        parts = lightgbm.Booster(model_str=text).predict(rows, pred_contrib=True)
+        np.testing.assert_allclose(explainer(text)(rows), np.asarray(parts)[:, :-1])
 
 
 def test_several_outputs_are_refused() -> None:

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from batch_predictions.models.forest import Doubles, Rows, predictor
+from batch_predictions.models.forest.parts import explainer
+from batch_predictions.models.forest.scoring import Doubles, Rows, predictor
 from batch_predictions.models.recommender.base import Floats
 
 if TYPE_CHECKING:
@@ -43,11 +44,15 @@ class Trees:
             total += margins(features) / spread
         return total
 
+    @cached_property
+    def _explainers(self) -> list[Callable[[Rows], Doubles]]:
+        return [explainer(text) for text in self.texts]
+
     def parts(self, features: Floats) -> Doubles:
         """Each feature's part in the margins (TreeSHAP), (rows, f)."""
         total = np.zeros(features.shape)
-        for booster, spread in zip(self._boosters, self.spreads, strict=True):
-            total += np.asarray(booster.predict(features, pred_contrib=True))[:, :-1] / spread
+        for parts, spread in zip(self._explainers, self.spreads, strict=True):
+            total += parts(features) / spread
         return total
 
     def gains(self) -> dict[str, float]:

@@ -130,3 +130,103 @@ def margins(
             for row in range(ROWS):
                 total[row] += leaf[tree, ends[row]]
         out[start : start + real] = total[:real]
+
+
+@compiled
+def _meets(x: Any, limit: float, to_right: bool, missing_left: bool, met: Any) -> None:
+    """Sets to 0 where a row does not take a split's side; rows before stay as they are."""
+    if to_right and missing_left:
+        for row in range(ROWS):
+            met[row] = met[row] if x[row] > limit else 0.0
+    elif to_right:
+        for row in range(ROWS):
+            met[row] = 0.0 if x[row] <= limit else met[row]
+    elif missing_left:
+        for row in range(ROWS):
+            met[row] = 0.0 if x[row] > limit else met[row]
+    else:
+        for row in range(ROWS):
+            met[row] = met[row] if x[row] <= limit else 0.0
+
+
+@compiled
+def parts(
+    rows: Any,
+    leaves: Any,
+    values: Any,
+    features: Any,
+    shares: Any,
+    conditions: Any,
+    splits: Any,
+    limits: Any,
+    sides: Any,
+    points: Any,
+    weights: Any,
+    zeroed: Any,
+    out: Any,
+) -> None:
+    """TreeSHAP of groups of rows; see `parts.Parts`.
+
+    Args:
+        rows: (n, f).
+        leaves: (leaves + 1,) the first step of each leaf's path; `values` its value.
+        features, shares: (steps,) column; share of the training's rows that its splits let by.
+        conditions: (steps + 1,) the first of each step's splits.
+        splits, limits, sides: (splits,) column; limit; 1 to the right, plus 2 where a missing
+            value goes left.
+        points, weights: (most + 1, most) of Gauss and Legendre on 0 to 1, by number of points.
+        zeroed: (f,) whether a missing value of the column counts as 0.
+        out: (n, f) written.
+    """
+    n, width = rows.shape
+    longest = 1
+    for leaf in range(len(values)):
+        longest = max(longest, leaves[leaf + 1] - leaves[leaf])
+    group = np.zeros((width, ROWS))
+    total = np.zeros((width, ROWS))
+    met = np.empty((longest, ROWS))
+    products = np.empty((longest, ROWS))
+    part = np.empty(ROWS)
+    for start in range(0, n, ROWS):
+        real = min(ROWS, n - start)
+        for row in range(real):
+            for column in range(width):
+                value = np.float64(rows[start + row, column])
+                group[column, row] = 0.0 if zeroed[column] and np.isnan(value) else value
+        total[:] = 0.0
+        for leaf in range(len(values)):
+            begin, steps = leaves[leaf], leaves[leaf + 1] - leaves[leaf]
+            count = (steps + 1) // 2
+            for place in range(count):
+                products[place, :] = values[leaf]
+            for step in range(steps):
+                own = met[step]
+                own[:] = 1.0
+                at = begin + step
+                for split in range(conditions[at], conditions[at + 1]):
+                    side = sides[split]
+                    _meets(group[splits[split]], limits[split], side & 1 == 1, side & 2 == 2, own)
+                for place in range(count):
+                    point = points[count, place]
+                    base = (1.0 - point) * shares[at]
+                    held = products[place]
+                    for row in range(ROWS):
+                        held[row] *= base + point * own[row]
+            for step in range(steps):
+                own = met[step]
+                at = begin + step
+                part[:] = 0.0
+                for place in range(count):
+                    point = points[count, place]
+                    base = (1.0 - point) * shares[at]
+                    none = weights[count, place] / base
+                    more = weights[count, place] / (base + point) - none
+                    held = products[place]
+                    for row in range(ROWS):
+                        part[row] += held[row] * (none + more * own[row])
+                moved = total[features[at]]
+                for row in range(ROWS):
+                    moved[row] += (own[row] - shares[at]) * part[row]
+        for row in range(real):
+            for column in range(width):
+                out[start + row, column] = total[column, row]
