@@ -127,12 +127,16 @@ def _ideal(sizes: npt.NDArray[np.integer[Any]]) -> Doubles:
 
 
 def _solved(equations: list[tuple[Doubles, Doubles]]) -> CalendarFactor:
-    """Coefficients relative to what popularity alone is worth."""
+    """Coefficients relative to what popularity alone is worth; none is below 0, since nothing sells
+    less for being promoted: what looks so is chance."""
     gram = np.sum([each for each, _ in equations], axis=0)
     sides = np.sum([each for _, each in equations], axis=0)
     diagonal = np.diag(gram)
     gram = gram + np.diag(RIDGE * diagonal + 1e-12 * max(float(diagonal.max()), 1e-300))
-    level, display, mailer = np.linalg.solve(gram, sides)
-    if not level > 0:
-        return CalendarFactor(0.0, 0.0)
-    return CalendarFactor(float(display / level), float(mailer / level))
+    for kept in ([0, 1, 2], [0, 1], [0, 2]):
+        solution = np.zeros(3)
+        solution[kept] = np.linalg.solve(gram[np.ix_(kept, kept)], sides[kept])
+        level, display, mailer = solution.tolist()
+        if level > 0 and min(display, mailer) >= 0:
+            return CalendarFactor(display / level, mailer / level)
+    return CalendarFactor(0.0, 0.0)

@@ -24,6 +24,10 @@ import pyarrow as pa
 
 from batch_predictions.models.demographic import DemographicModel, SegmentTilt
 from batch_predictions.models.demographic_calendar import (
+    CalendarFactor,
+    CalendarTrial,
+    Changes,
+)
     CalendarTrial,
     Changes,
 )
@@ -159,7 +163,8 @@ def select_demographic(
         over = paired_difference(measured[NDCG], ever, seed)
         metrics.append(metric_row(PROMOTED, GAIN_OVER_POPULARITY, over))
         models[PROMOTED] = DemographicModel(half_life, calendar=tried_calendar.learned)
-        serves = _certain(gain, measured[NDCG] - everyone)
+        idle = tried_calendar.learned == CalendarFactor(0.0, 0.0)
+        serves = not idle and _certain(gain, measured[NDCG] - everyone)
         of_calendar = (
             f" The coming week's promotions {'move' if serves else 'do not move'} all lists: "
             f"{_signed(gain)}."
