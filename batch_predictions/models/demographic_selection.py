@@ -28,9 +28,6 @@ from batch_predictions.models.demographic_calendar import (
     CalendarTrial,
     Changes,
 )
-    CalendarTrial,
-    Changes,
-)
 from batch_predictions.models.demographic_evaluation import (
     Candidate,
     ColdStart,
