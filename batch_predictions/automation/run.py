@@ -29,6 +29,8 @@ from batch_predictions.sources.registry import source_of, today
 from batch_predictions.tables import INTERACTIONS, REVIEWS, TABLES, Table
 from batch_predictions.warehouse import Warehouse, as_date
 
+WEEKS_BEFORE = 7
+"""Weeks of promotions before the first one trained that training needs."""
 RANGE_START, RANGE_END = "dagster/asset_partition_range_start", "dagster/asset_partition_range_end"
 
 
@@ -264,10 +266,11 @@ def _ahead_due(
 ) -> list[str]:
     """Weeks of the tables known ahead that a run needs and that are missing or have changed.
 
-    Training looks back on four weeks before the first one due, predictions forward to the week
-    after the last day. Older weeks stay out: the default source has 400,000 promotions a week.
+    Training asks about the promotions of four weeks before the end of the first one due, each
+    beside those of the four before it; predictions look forward to the week after the last day.
+    Older weeks stay out: the default source has 400,000 promotions a week.
     """
-    begin = max(first - dt.timedelta(days=28), week_of(state.first_day))
+    begin = max(first - dt.timedelta(days=7 * WEEKS_BEFORE), week_of(state.first_day))
     end = week_of(last) + dt.timedelta(days=7)
     end = min(end, state.last_day) if state.last_day else end
     weeks: set[str] = set()
