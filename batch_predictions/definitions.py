@@ -59,6 +59,7 @@ def platform(settings: Settings) -> dg.Definitions:
         raw.promotions,
         raw.campaign_events,
         raw.promotion_calendar,
+        raw.inventory,
         features.user_activity,
         features.item_activity,
         features.user_segments,
