@@ -1,0 +1,8 @@
+"""Every kind of forecaster there is: an explicit list."""
+
+from __future__ import annotations
+
+from batch_predictions.models.demand.base import Forecaster
+from batch_predictions.models.demand.simple import Mean28, SeasonalNaive
+
+FAMILIES: tuple[type[Forecaster], ...] = (SeasonalNaive, Mean28)
