@@ -64,6 +64,7 @@ def platform(settings: Settings) -> dg.Definitions:
         features.item_activity,
         features.user_segments,
         features.item_state,
+        features.demand,
         models.recommender,
         models.demographic,
         sentiment,

@@ -21,9 +21,15 @@ from batch_predictions.automation.progress import LOGGER, Bar, bar, weight
 from batch_predictions.home import HomeError, State, read_state
 from batch_predictions.model_store import ModelStore
 from batch_predictions.models.training import TRAININGS, data_version
-from batch_predictions.partitions import days_between, trained_through, week_due, week_of
+from batch_predictions.partitions import (
+    WEEKS_AHEAD,
+    days_between,
+    trained_through,
+    week_due,
+    week_of,
+)
 from batch_predictions.settings import Settings
-from batch_predictions.sources.contract import Source, SourceError
+from batch_predictions.sources.contract import RAW, Source, SourceError
 from batch_predictions.sources.ingest import due
 from batch_predictions.sources.registry import source_of, today
 from batch_predictions.tables import INTERACTIONS, REVIEWS, TABLES, Table
@@ -88,9 +94,9 @@ def run(
     warehouse, models = Warehouse.of(settings), ModelStore.of(settings)
     summary = Summary(str(settings.home), first.isoformat(), last.isoformat())
 
-    raw_due = _raw_due(warehouse, source, state, last)
+    raw_due = _raw_due(warehouse, source, state, first, last)
     weeks = sorted({week_due(as_date(day)) for day in days_between(first, last)})
-    ahead_due = _ahead_due(warehouse, source, state, weeks[0], last)
+    ahead_due = _ahead_due(warehouse, source, state, weeks[0], last, settings)
     lacking = [table for table in (INTERACTIONS, REVIEWS) if table not in source.tables()]
     chain = _Chain(dg.DagsterInstance.get(), definitions, lacking)
     summary.skipped = chain.skipped()
@@ -249,26 +255,42 @@ def _days(
     )
 
 
-def _raw_due(warehouse: Warehouse, source: Source, state: State, last: dt.date) -> list[str]:
-    """Days of the daily tables and snapshots not ingested, or whose source has changed."""
+def _raw_due(
+    warehouse: Warehouse, source: Source, state: State, first: dt.date, last: dt.date
+) -> list[str]:
+    """Days of the daily tables and snapshots not ingested, or whose source has changed.
+
+    Of a table that the source lacks, the days to predict: they are empty partitions, and a home of
+    before there was such a table has none.
+    """
     newest = min(last, state.last_day) if state.last_day else last
     days: set[str] = set()
-    for table in source.tables():
-        if table.partition != "week":
+    there = source.tables()
+    for table in RAW:
+        if table in there and table.partition != "week":
             days.update(due(warehouse, source, table, state.first_day, newest))
+        elif table.partition == "date":
+            days.update(set(days_between(first, newest)) - set(warehouse.partitions(table)))
     return sorted(days)
 
 
 def _ahead_due(
-    warehouse: Warehouse, source: Source, state: State, first: dt.date, last: dt.date
+    warehouse: Warehouse,
+    source: Source,
+    state: State,
+    first: dt.date,
+    last: dt.date,
+    settings: Settings,
 ) -> list[str]:
     """Weeks of the tables known ahead that a run needs and that are missing or have changed.
 
-    Training looks back on four weeks before the first one due, predictions forward to the week
-    after the last day. Older weeks stay out: the default source has 400,000 promotions a week.
+    Training looks back on some weeks before the first one due (`demand.promotion_weeks`),
+    predictions forward over the days that are forecast, as far as weeks are known ahead. Older
+    weeks stay out: the default source has 400,000 promotions a week.
     """
-    begin = max(first - dt.timedelta(days=28), week_of(state.first_day))
-    end = week_of(last) + dt.timedelta(days=7)
+    back = dt.timedelta(days=7 * settings.demand.promotion_weeks)
+    begin = max(first - back, week_of(state.first_day))
+    end = week_of(last + dt.timedelta(days=7 * (WEEKS_AHEAD - 1)))
     end = min(end, state.last_day) if state.last_day else end
     weeks: set[str] = set()
     for table in source.tables():
