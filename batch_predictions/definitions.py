@@ -35,10 +35,13 @@ def platform(settings: Settings) -> dg.Definitions:
     from batch_predictions.inference.handles import Handles
     from batch_predictions.model_store import ModelStore
     from batch_predictions.models import assets as models
+    from batch_predictions.models.demand.assets import demand
     from batch_predictions.models.sentiment.assets import sentiment
     from batch_predictions.predictions.aspects import aspects
+    from batch_predictions.predictions.demand import demand_forecasts
     from batch_predictions.predictions.fallback import demographic_recommendations
     from batch_predictions.predictions.recommendations import recommendations
+    from batch_predictions.predictions.replenishment import replenishment_orders
     from batch_predictions.predictions.sentiment import item_sentiments, review_sentiments
     from batch_predictions.serving.assets import release_asset
     from batch_predictions.sources import assets as raw
@@ -50,6 +53,8 @@ def platform(settings: Settings) -> dg.Definitions:
         review_sentiments,
         item_sentiments,
         aspects,
+        demand_forecasts,
+        replenishment_orders,
     )
     assets = [
         raw.interactions,
@@ -68,6 +73,7 @@ def platform(settings: Settings) -> dg.Definitions:
         models.recommender,
         models.demographic,
         sentiment,
+        demand,
         *(prediction_asset(each) for each in predictions),
         release_asset(predictions),
     ]

@@ -24,7 +24,6 @@ from batch_predictions.tables import (
 )
 from batch_predictions.warehouse import Warehouse, as_date
 
-
 Bind = Callable[[Warehouse, Settings], Mapping[str, Any]]
 
 

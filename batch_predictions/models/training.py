@@ -224,7 +224,7 @@ def _metadata(trained: Trained, decision: Decision) -> dict[str, Any]:
         "why": decision.why,
         "metrics": dg.MetadataValue.md(markdown(names, rows)),
     }
-    drawn: dict[str, "Figure | None"] = {
+    drawn: dict[str, Figure | None] = {
         "plot": plot(
             trained.metrics, trained.plotted, trained.candidate, lowest=trained.lowest_is_best
         ),

@@ -31,7 +31,7 @@ class DemandSettings(Section):
     min_days: int = Field(
         28,
         ge=1,
-        description="Series whose first sale is not so many days ago are excluded, with the reason.",
+        description="Series whose first sale is fewer days ago are excluded, with the reason.",
     )
     event_types: list[str] = Field(
         ["purchase", "interaction"],
@@ -62,9 +62,7 @@ class DemandSettings(Section):
     )
     origins: int = Field(6, ge=1, description="Past origins that the methods are judged on.")
     origin_days: int = Field(14, ge=1, description="Days between origins.")
-    fits: int = Field(
-        1, ge=1, description="How often each method is fitted over the past origins."
-    )
+    fits: int = Field(1, ge=1, description="How often each method is fitted over the past origins.")
     max_bias: float = Field(
         0.05,
         gt=0,
