@@ -70,10 +70,11 @@ days as (
             $date::DATE - $history_days::INTEGER + 1, $date::DATE + $horizon::INTEGER, interval 1 day
         ))::DATE as day
 ),
--- What a shop weighs in a promotion: its share of all units.
+-- What a shop weighs in an item's promotion: its share of the item's units.
 shops as (
-    select location, fsum(greatest(quantity, 0)) / sum(fsum(greatest(quantity, 0))) over () as share
-    from capped group by location
+    select item_id, location, fsum(greatest(quantity, 0))
+        / nullif(sum(fsum(greatest(quantity, 0))) over (partition by item_id), 0) as share
+    from capped group by item_id, location
 ),
 -- What an item weighs in its category.
 members as (
@@ -100,7 +101,8 @@ in_force as (
             false, list_contains($levels::VARCHAR[], 'item_location')
         ]) as apart
     ) as split on true
-    left join shops on shops.location = calendar.location
+    left join shops
+        on shops.item_id = calendar.item_id and shops.location = calendar.location
     where
         calendar.week >= date_trunc('week', $date::DATE - $history_days::INTEGER + 1)::DATE
         and calendar.week <= date_trunc('week', $date::DATE + $horizon::INTEGER)::DATE

@@ -1,7 +1,8 @@
 """Replays demand under a stock policy: what is sold, what is lost, what lies in stock.
 
-A day: what was ordered `lead` days ago arrives; demand takes from the shelf, and what is not there
-is lost; in the evening, on a day of review, an order is placed.
+A day: demand takes from the shelf, and what is not there is lost; in the evening, what was ordered
+`lead` days ago arrives and, on a day of review, an order is placed. So stock and orders under way
+must last for the `lead + review` days after an order.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ class Replay:
     Attributes:
         demand: units wanted.
         sold: units sold; the rest was lost.
-        received: units that arrived in the morning.
+        received: units that arrived in the evening.
         ordered: units ordered in the evening.
         stock: units on the shelf in the evening.
         start: units on the shelf before the first day, (n,).
@@ -72,8 +73,8 @@ def simulate(
     Args:
         demand: units wanted.
         order: the policy, asked in the evening of days 0, review, 2 review, …
-        lead: days from order to receipt, one number or (n,): an order of lead 1 arrives next
-            morning.
+        lead: days from order to receipt, one number or (n,): an order of lead 1 arrives the next
+            evening, to be sold from the day after.
         review: days between orders.
         start: units on the shelf before the first day; None: none.
     """
@@ -88,11 +89,10 @@ def simulate(
     sold, received, ordered, stock = (np.zeros((n, days)) for _ in range(4))
     rows = np.arange(n)
     for day in range(days):
-        received[:, day] = arriving[:, day]
-        shelf += arriving[:, day]
-        under_way -= arriving[:, day]
         sold[:, day] = np.minimum(shelf, demand[:, day])
-        shelf -= sold[:, day]
+        received[:, day] = arriving[:, day]
+        shelf += received[:, day] - sold[:, day]
+        under_way -= received[:, day]
         stock[:, day] = shelf
         if day % review == 0:
             ordered[:, day] = np.maximum(order(day, shelf + under_way), 0.0)
