@@ -172,7 +172,7 @@ listed as (
     select
         item_id, location,
         list(units order by day) filter (units is not null) as units,
-        list(price order by day) filter (units is not null) as price,
+        list(price order by day) filter (units is not null) as prices,
         list(promotion order by day) as promotion,
         list(display order by day) as display,
         list(mailer order by day) as mailer
@@ -189,7 +189,7 @@ select
     ranked.last_date,
     ranked.units_84d,
     listed.units,
-    listed.price,
+    listed.prices,
     listed.promotion,
     listed.display,
     listed.mailer,

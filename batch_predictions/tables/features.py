@@ -111,7 +111,7 @@ DEMAND = declare(
         last_date DATE: day of the newest sale
         units_84d DOUBLE: units of the last 84 days, by which series are chosen
         units DOUBLE[]: units of each day from first_date to date; 0 where nothing was sold
-        price DOUBLE[]: price paid for a unit, of each day; of the last sale where nothing was sold
+        prices DOUBLE[]: price paid for a unit, of each day; of the last sale where nothing was sold
         promotion DOUBLE[]: share of the item's units whose shops promote it; reaches beyond date
         display DOUBLE[]: the same of a display in the shop; null where the week is not known
         mailer DOUBLE[]: the same of a place in the mailer

@@ -53,9 +53,9 @@ def test_units_begin_with_the_first_sale_and_days_without_one_are_zero(
     found = series(warehouse, settings, levels=["item"])
     a, b = found["a", "all"], found["b", "all"]
     assert a["units"] == [3, 0, 0, 1, 0, 0]
-    assert a["price"] == [4, 4, 4, 5, 5, 5]
+    assert a["prices"] == [4, 4, 4, 5, 5, 5]
     assert (a["first_date"], a["last_date"], a["units_84d"]) == (ago(5), ago(2), 4)
-    assert b["units"] == [1, 0] and b["price"] == [None, None]
+    assert b["units"] == [1, 0] and b["prices"] == [None, None]
 
 
 def test_series_are_of_items_of_items_in_shops_and_of_categories(

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import datetime as dt
 import shutil
-from collections.abc import Sequence
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import dagster as dg
@@ -22,13 +24,19 @@ from batch_predictions.model_store import ModelStore
 from batch_predictions.models.demand.assets import demand
 from batch_predictions.models.demand.levels import UNTRAINED, DemandModels
 from batch_predictions.models.demand.rows import Frame
+from batch_predictions.predictions import demand_plots
 from batch_predictions.predictions.demand import DemandScorer, demand_forecasts
 from batch_predictions.predictions.demand import parameters as forecast_parameters
 from batch_predictions.predictions.replenishment import replenishment_orders
+from batch_predictions.serving.demand import forecast, forecast_lines, order_lines, orders
+from batch_predictions.serving.lookup import Lookup
+from batch_predictions.serving.releases import publish
+from batch_predictions.serving.store import Store
 from batch_predictions.settings import DemandSettings, Settings
 from batch_predictions.tables import INVENTORY
 from batch_predictions.warehouse import Warehouse
 
+CONTRACT = Path(__file__).parents[3] / "shared" / "checks" / "contract.py"
 MONDAY = dt.date(2024, 1, 1)
 WEEKS = 16
 SUNDAY = MONDAY + dt.timedelta(days=7 * WEEKS - 1)
@@ -178,18 +186,18 @@ def test_orders_cover_what_is_coming_in_whole_packs(world: Settings) -> None:
     rows = ask(
         world, "select * from predictions.replenishment_orders where date = $date order by item_id"
     )
-    orders = {str(row["item_id"]): row for row in rows}
-    promotion, usual = orders["i4"], orders["i2"]
+    found = {str(row["item_id"]): row for row in rows}
+    promotion, usual = found["i4"], found["i2"]
     week = DAILY * sum(WEEKDAYS)
     assert float(str(promotion["order_up_to"])) > 0.9 * LIFT * week
     assert week * 0.9 < float(str(usual["order_up_to"])) < 2 * week
     quantity = float(str(usual["order_quantity"]))
     assert 10.0 + quantity >= float(str(usual["order_up_to"])) > 10.0 + quantity - 1
     # Stock of the first item was not counted: its levels stand alone.
-    assert orders["i0"]["on_hand"] is None and orders["i0"]["order_quantity"] is None
-    assert float(str(orders["i7"]["order_quantity"])) % 12 == 0
-    assert (orders["i7"]["review_days"], usual["review_days"]) == (7, 4)
-    assert float(str(orders["i7"]["order_up_to"])) > float(str(usual["order_up_to"]))
+    assert found["i0"]["on_hand"] is None and found["i0"]["order_quantity"] is None
+    assert float(str(found["i7"]["order_quantity"])) % 12 == 0
+    assert (found["i7"]["review_days"], usual["review_days"]) == (7, 4)
+    assert float(str(found["i7"]["order_up_to"])) > float(str(usual["order_up_to"]))
 
 
 def test_whoever_gets_no_row_is_named_with_the_reason(world: Settings) -> None:
@@ -310,3 +318,63 @@ def test_stock_of_several_places_is_one_and_old_counts_do_not_count(world: Setti
     finally:
         warehouse.path(INVENTORY, SUNDAY.isoformat()).write_bytes(kept)
         warehouse.remove_partition(INVENTORY, yesterday.isoformat())
+
+
+@pytest.fixture(scope="module")
+def lookup(world: Settings) -> Iterator[Lookup]:
+    """The release of the world's last day."""
+    tables = [*demand_forecasts.released_tables, *replenishment_orders.released_tables]
+    store = Store.of(world)
+    publish(store, Warehouse.of(world), SUNDAY, tables, keep=2, now=dt.datetime(2024, 4, 22))
+    store.close()
+    with Lookup(world) as opened:
+        yield opened
+
+
+def test_a_lookup_tells_an_items_coming_days_and_sums(lookup: Lookup) -> None:
+    answer = forecast(lookup, "i4")
+    assert answer["as_of"] == SUNDAY.isoformat() and len(answer["forecasts"]) == 14
+    assert [row["days"] for row in answer["lead_time_demand"]] == [3, 7]
+    days = [row["target_date"] for row in answer["forecasts"]]
+    assert days == sorted(days) and days[0] == SUNDAY + dt.timedelta(days=1)
+    text = "\n".join(forecast_lines(answer))
+    assert "units in 14 days" in text and "Mon 22 Apr" in text and "with a chance of 95%" in text
+    assert len(forecast(lookup, "category:a")["forecasts"]) == 14
+
+
+def test_a_lookup_of_what_is_not_forecast_says_so(lookup: Lookup) -> None:
+    for item in ("new", "nobody"):
+        answer = forecast(lookup, item)
+        assert answer["forecasts"] == answer["lead_time_demand"] == []
+        assert "no forecast" in "\n".join(forecast_lines(answer))
+    assert "no orders" in "\n".join(order_lines(orders(lookup, "nobody")))
+
+
+def test_orders_are_looked_up_largest_first(lookup: Lookup) -> None:
+    every = orders(lookup)["orders"]
+    quantities = [row["order_quantity"] or 0 for row in every]
+    assert len(every) == ITEMS and quantities == sorted(quantities, reverse=True)
+    assert every[0]["item_id"] == "i4"
+    assert [row["item_id"] for row in orders(lookup, limit=2)["orders"]] == [
+        row["item_id"] for row in every[:2]
+    ]
+    known = "\n".join(order_lines(orders(lookup, "i2")))
+    assert "10 on hand, 0 on order" in known and "service level 95%" in known
+    assert "not known" in "\n".join(order_lines(orders(lookup, "i0")))
+
+
+def test_the_plots_are_drawn(world: Settings) -> None:
+    for draw in (demand_plots.fan, demand_plots.orders):
+        assert draw(Warehouse.of(world), SUNDAY.isoformat()) is not None
+        assert draw(Warehouse.of(world), MONDAY.isoformat()) is None
+
+
+def test_the_outside_contract_finds_nothing_broken(world: Settings) -> None:
+    if not CONTRACT.exists():
+        pytest.skip(f"{CONTRACT} is not beside this checkout")
+    done = subprocess.run(
+        [sys.executable, str(CONTRACT), str(world.home)], capture_output=True, text=True
+    )
+    lines = done.stdout.splitlines()
+    broken = [line for line in lines if line.startswith("BROKEN") and "no rows" not in line]
+    assert not broken and sum("ok     predictions." in line for line in lines) >= 4, done.stdout
