@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Iterable
+from dataclasses import replace
 from typing import Any, Self
 
 import numpy as np
@@ -67,17 +68,10 @@ class Frame(BaseModel):
             static={"category": np.array(codes, np.int64)},
             shift_days=self.shift_days,
         )
+        if not self.country and not self.holidays:
+            return panel
         days = panel.days(self.horizon)
-        holidays = flags(days, self._holidays(days[0].item(), days[-1].item()))
-        return Panel(
-            panel.ids,
-            panel.start,
-            panel.y,
-            panel.ahead,
-            panel.static,
-            holidays,
-            shift_days=self.shift_days,
-        )
+        return replace(panel, holidays=flags(days, self._holidays(days[0].item(), days[-1].item())))
 
     def _holidays(self, first: dt.date, last: dt.date) -> Iterable[dt.date]:
         """Holidays by their original dates."""
