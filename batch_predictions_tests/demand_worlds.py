@@ -18,9 +18,9 @@ Sale = Mapping[str, Any]
 
 def sold(warehouse: Warehouse, sales: Sequence[Sale]) -> None:
     """Writes sales; every day with sales is replaced."""
-    by_day: dict[dt.date, list[dict[str, Any]]] = {}
-    for number, sale in enumerate(sales):
-        row = {
+    rows = [
+        {
+            "date": sale["day"],
             "event_id": f"e{number:06}",
             "user_id": "u",
             "item_id": sale["item"],
@@ -30,9 +30,11 @@ def sold(warehouse: Warehouse, sales: Sequence[Sale]) -> None:
             "location": sale.get("location"),
             "occurred_at": None,
         }
-        by_day.setdefault(sale["day"], []).append(row)
+        for number, sale in enumerate(sales)
+    ]
     schema = pa.schema(
         [
+            ("date", pa.date32()),
             *((name, pa.string()) for name in ("event_id", "user_id", "item_id", "event_type")),
             ("quantity", pa.float64()),
             ("amount", pa.float64()),
@@ -40,9 +42,11 @@ def sold(warehouse: Warehouse, sales: Sequence[Sale]) -> None:
             ("occurred_at", pa.timestamp("us")),
         ]
     )
-    for day, rows in by_day.items():
-        table = pa.Table.from_pylist(rows, schema)
-        warehouse.replace_partition(INTERACTIONS, day.isoformat(), table)
+    days = sorted({sale["day"].isoformat() for sale in sales})
+    with warehouse.connect() as db:
+        db.register("sold_rows", pa.Table.from_pylist(rows, schema))
+        if days:
+            warehouse.replace_partitions(INTERACTIONS, days, "select * from sold_rows", db=db)
 
 
 def goods(warehouse: Warehouse, *items: Mapping[str, Any]) -> None:

@@ -53,7 +53,12 @@ def promotion_weeks(item: int) -> list[dt.date]:
 
 
 def settings_of(home: Path, **chosen: object) -> Settings:
-    given = {"candidates": ["linear_promotions"], "origins": 3, "levels": ["item", "category"], **chosen}
+    given = {
+        "candidates": ["linear_promotions"],
+        "origins": 3,
+        "levels": ["item", "category"],
+        **chosen,
+    }
     return Settings(home=home, demand=DemandSettings(**given))  # type: ignore[arg-type]
 
 
