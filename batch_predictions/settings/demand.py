@@ -55,10 +55,9 @@ class DemandSettings(Section):
         description="Weeks of raw.promotion_calendar that `run` reads before a training.",
     )
     candidates: list[str] = Field(
-        ["mean28_weekday", "seasonal_naive"],
-        min_length=1,
+        ["linear_promotions", "linear_regression", "sarima", "lightgbm"],
         description="Methods compared each week by past origins; the baselines mean28_weekday and "
-        "seasonal_naive always are.",
+        "seasonal_naive always are. Further ones: arima, gru, and average, of lightgbm and gru.",
     )
     origins: int = Field(6, ge=1, description="Past origins that the methods are judged on.")
     origin_days: int = Field(14, ge=1, description="Days between origins.")
