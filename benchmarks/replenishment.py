@@ -115,6 +115,7 @@ def measure(
     top: int = 500,
     lead: int = 3,
     review: int = 4,
+    only: str = "",
     progress: Callable[[str], None] = lambda text: print(text, file=sys.stderr),
 ) -> dict[str, Any]:
     """Stock at 95 % fill of every policy, and how much less than by days of cover."""
@@ -133,6 +134,8 @@ def measure(
         "lightgbm": (panel, lambda: Trees(horizon=HORIZON)),
     }
     for name, (series, make) in methods.items():
+        if only and name != only:
+            continue
         progress(f"{name}: fitting, calibrating, replaying {DAYS} days")
         targets = targets_of(series, make, begin, lead, review)
         policies[name] = by_quantile(demand, targets, lead, review)
@@ -167,9 +170,10 @@ def main() -> None:
     parser.add_argument("--top", type=int, default=500, help="products, by units before the replay")
     parser.add_argument("--lead", type=int, default=3, help="days from order to receipt")
     parser.add_argument("--review", type=int, default=4, help="days between orders")
+    parser.add_argument("--only", default="", help="one method beside days of cover")
     parser.add_argument("--json", action="store_true")
     args = parser.parse_args()
-    found = measure(args.top, args.lead, args.review)
+    found = measure(args.top, args.lead, args.review, args.only)
     if args.json:
         print(json.dumps(found))
         return
