@@ -4,10 +4,10 @@
     python benchmarks/demand_quality.py --by category --top 100 --candidates linear_regression,gru
     python benchmarks/demand_quality.py --development
 
-Six origins 14 days apart, the first at the end of 8 October, horizon 14; the best sellers up to that
-day. `--development` ends before it: settings were chosen there. Quantiles of an origin are calibrated on
-the six origins before 8 October and on those that have passed since. Prints one JSON object; progress goes
-to the standard error.
+Six origins 14 days apart, the first at the end of 8 October, horizon 14; the best sellers up to
+that day. `--development` ends before it: settings were chosen there. Quantiles of an origin are
+calibrated on the six origins before 8 October and on those that have passed since. Prints one JSON
+object; progress goes to the standard error.
 """
 
 from __future__ import annotations
