@@ -1,117 +1,39 @@
-"""Tiny worlds of demand, written into a warehouse in a line."""
+"""Small panels with known answers."""
 
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Mapping, Sequence
-from typing import Any
 
-import pyarrow as pa
+import numpy as np
 
-from batch_predictions.partitions import week_of
-from batch_predictions.tables import INTERACTIONS, INVENTORY, ITEMS, PROMOTION_CALENDAR
-from batch_predictions.warehouse import Warehouse
+from batch_predictions.models.demand.panel import Doubles, Panel
 
-Sale = Mapping[str, Any]
-"""day, item; optionally quantity (1), amount (null), location, event_type (purchase)."""
+MONDAY = dt.date(2023, 1, 2)
 
 
-def sold(warehouse: Warehouse, sales: Sequence[Sale]) -> None:
-    """Writes sales; every day with sales is replaced."""
-    rows = [
-        {
-            "date": sale["day"],
-            "event_id": f"e{number:06}",
-            "user_id": "u",
-            "item_id": sale["item"],
-            "event_type": sale.get("event_type", "purchase"),
-            "quantity": sale.get("quantity", 1.0),
-            "amount": sale.get("amount"),
-            "location": sale.get("location"),
-            "occurred_at": None,
-        }
-        for number, sale in enumerate(sales)
-    ]
-    schema = pa.schema(
-        [
-            ("date", pa.date32()),
-            *((name, pa.string()) for name in ("event_id", "user_id", "item_id", "event_type")),
-            ("quantity", pa.float64()),
-            ("amount", pa.float64()),
-            ("location", pa.string()),
-            ("occurred_at", pa.timestamp("us")),
-        ]
-    )
-    days = sorted({sale["day"].isoformat() for sale in sales})
-    with warehouse.connect() as db:
-        db.register("sold_rows", pa.Table.from_pylist(rows, schema))
-        if days:
-            warehouse.replace_partitions(INTERACTIONS, days, "select * from sold_rows", db=db)
+def panel(y: Doubles, period: int = 7, **more: object) -> Panel:
+    """Series of days named s0, s1, …"""
+    return Panel([f"s{n}" for n in range(len(y))], MONDAY, y, period=period, **more)  # type: ignore[arg-type]
 
 
-def goods(warehouse: Warehouse, *items: Mapping[str, Any]) -> None:
-    """Writes items: item_id, and category, subcategory and attributes where given."""
-    names = ("item_id", "title", "category", "subcategory", "brand")
-    schema = pa.schema(
-        [
-            *((name, pa.string()) for name in names),
-            ("price", pa.float64()),
-            ("available", pa.bool_()),
-            ("attributes", pa.map_(pa.string(), pa.string())),
-        ]
-    )
-    rows = [{**each, "attributes": list(each.get("attributes", {}).items())} for each in items]
-    warehouse.replace_partition(ITEMS, None, pa.Table.from_pylist(rows, schema))
+def shop(n: int = 40, days: int = 200, horizon: int = 14, seed: int = 3) -> Panel:
+    """Poisson sales: Saturdays sell double, promotions triple; promotions are known ahead."""
+    random = np.random.default_rng(seed)
+    promotion = (random.random((n, days + horizon)) < 0.15).astype(float)
+    level = np.exp(random.normal(1.0, 0.6, (n, 1)))
+    weekday = 1 + (np.arange(days) % 7 == 5)
+    y = random.poisson(level * weekday * 3 ** promotion[:, :days]).astype(float)
+    y[0, :50] = np.nan
+    facts = {"category": np.arange(n) % 3}
+    return panel(y, ahead={"promotion": promotion}, static=facts, holidays=np.zeros(days + horizon))
 
 
-def promoted(warehouse: Warehouse, weeks: Sequence[dt.date], *rows: Mapping[str, Any]) -> None:
-    """Writes weeks of the calendar: item, starts, ends; optionally location, display, mailer."""
-    schema = pa.schema(
-        [
-            ("item_id", pa.string()),
-            ("location", pa.string()),
-            ("starts_on", pa.date32()),
-            ("ends_on", pa.date32()),
-            ("display", pa.string()),
-            ("mailer", pa.string()),
-        ]
-    )
-    for week in weeks:
-        assert week == week_of(week)
-        mine = [
-            {
-                "item_id": each["item"],
-                "location": each.get("location", "all"),
-                "starts_on": each["starts"],
-                "ends_on": each["ends"],
-                "display": each.get("display"),
-                "mailer": each.get("mailer"),
-            }
-            for each in rows
-            if each["starts"] <= week + dt.timedelta(days=6) and each["ends"] >= week
-        ]
-        table = pa.Table.from_pylist(mine, schema)
-        warehouse.replace_partition(PROMOTION_CALENDAR, week.isoformat(), table)
-
-
-def counted(warehouse: Warehouse, day: dt.date, *rows: Mapping[str, Any]) -> None:
-    """Writes a day's stock: item, on_hand; optionally on_order, location."""
-    schema = pa.schema(
-        [
-            ("item_id", pa.string()),
-            ("location", pa.string()),
-            ("on_hand", pa.float64()),
-            ("on_order", pa.float64()),
-        ]
-    )
-    listed = [
-        {
-            "item_id": each["item"],
-            "location": each.get("location", "all"),
-            "on_hand": each["on_hand"],
-            "on_order": each.get("on_order"),
-        }
-        for each in rows
-    ]
-    table = pa.Table.from_pylist(listed, schema)
-    warehouse.replace_partition(INVENTORY, day.isoformat(), table)
+def wandering(n: int, length: int, period: int, seed: int = 1) -> Doubles:
+    """Levels and seasons that wander, with noise; positive."""
+    random = np.random.default_rng(seed)
+    y = 40 + np.cumsum(random.normal(0, 0.3, (n, length)), axis=1)
+    season = random.normal(0, 2, (n, period))
+    for t in range(length):
+        season[:, t % period] += random.normal(0, 0.2, n)
+        y[:, t] += season[:, t % period]
+    return np.asarray(y + random.normal(0, 1, (n, length)))

@@ -6,10 +6,10 @@ import datetime as dt
 from typing import Any
 
 import pytest
-from demand_worlds import goods, promoted, sold
 from hypothesis import HealthCheck, given
 from hypothesis import settings as budget
 from hypothesis import strategies as st
+from sales_worlds import goods, promoted, sold
 
 from batch_predictions.features.demand import parameters
 from batch_predictions.features.queries import sql

@@ -13,7 +13,7 @@ import dagster as dg
 import numpy as np
 import pyarrow as pa
 import pytest
-from demand_worlds import counted, goods, promoted, sold
+from sales_worlds import counted, goods, promoted, sold
 
 from batch_predictions.features import assets as features
 from batch_predictions.home import write_state

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from batch_predictions.models.demand.base import Forecaster
+from batch_predictions.models.demand.classical import Naive2, Theta
 from batch_predictions.models.demand.ensembles import Average, Chosen
 from batch_predictions.models.demand.gru import Gru
 from batch_predictions.models.demand.linear import LinearPromotions, LinearRegression
@@ -15,6 +16,8 @@ from batch_predictions.models.demand.trees import Trees
 FAMILIES: tuple[type[Forecaster], ...] = (
     SeasonalNaive,
     Mean28,
+    Naive2,
+    Theta,
     LinearRegression,
     LinearPromotions,
     Sarima,

@@ -102,7 +102,7 @@ def mase(forecast: Doubles, actual: Doubles, spread: Doubles) -> Sums:
 
 
 def pinball(quantiles: Doubles, actual: Doubles, levels: Sequence[float]) -> Sums:
-    """Mean pinball loss over levels, as a share of actual; quantiles (origins, n, horizon, levels)."""
+    """Mean pinball loss over levels, as a share of actual; `levels` are the last axis."""
     error, level = actual[..., None] - quantiles, np.asarray(levels)
     loss = np.maximum(level * error, (level - 1) * error).mean(axis=-1)
     return Sums(_total(loss), _total(np.abs(actual)))

@@ -63,18 +63,19 @@ class Sarima(PerSeries):
 
     def forecast(self, panel: Panel, horizon: int) -> Doubles:
         """The filter's means; the baseline's where a series has no parameters."""
-        means = self._filtered(panel, horizon)
-        lost = self._lost(panel, means)
-        if lost.any():
-            means[lost] = Mean28().forecast(panel.take(lost), horizon)
+        means = self.filtered(panel, horizon)
+        gone = lost(panel, means)
+        if gone.any():
+            means[gone] = Mean28().forecast(panel.take(gone), horizon)
         return clean(means)
 
     def methods(self, panel: Panel) -> list[str]:
         """Its name, or the baseline's for series that fall back."""
-        lost = self._lost(panel, self._filtered(panel, 1))
-        return [Mean28.kind if each else self.name for each in lost]
+        gone = lost(panel, self.filtered(panel, 1))
+        return [Mean28.kind if each else self.name for each in gone]
 
-    def _filtered(self, panel: Panel, horizon: int) -> Doubles:
+    def filtered(self, panel: Panel, horizon: int) -> Doubles:
+        """Means as the filter gives them; nan where a series has no parameters."""
         from batch_predictions.models.demand.sarima_kernels import forecast_rows
 
         y, first, last, logged = self._prepared(panel)
@@ -90,11 +91,6 @@ class Sarima(PerSeries):
                 means[logged] = np.exp(means[logged])
         return means
 
-    def _lost(self, panel: Panel, means: Doubles) -> npt.NDArray[np.bool_]:
-        largest = np.nanmax(np.where(np.isfinite(panel.y), panel.y, 0.0), axis=1, initial=0.0)
-        far = WILD * np.maximum(largest, 1e-9)[:, None]
-        return ~(np.isfinite(means) & (np.abs(means) <= far)).all(axis=1)
-
     def _prepared(self, panel: Panel) -> tuple[Doubles, Integers, Integers, npt.NDArray[np.bool_]]:
         """Values, the span of each series, and which were made logarithms."""
         y = np.ascontiguousarray(panel.y, float)
@@ -107,6 +103,13 @@ class Sarima(PerSeries):
             y = y.copy()
             y[logged] = np.log(y[logged])
         return y, first, last, logged
+
+
+def lost(panel: Panel, means: Doubles) -> npt.NDArray[np.bool_]:
+    """Series whose forecasts are none, or wild."""
+    largest = np.nanmax(np.where(np.isfinite(panel.y), panel.y, 0.0), axis=1, initial=0.0)
+    far = WILD * np.maximum(largest, 1e-9)[:, None]
+    return ~(np.isfinite(means) & (np.abs(means) <= far)).all(axis=1)
 
 
 def _has_gap(y: Doubles, first: Integers, last: Integers) -> npt.NDArray[np.bool_]:

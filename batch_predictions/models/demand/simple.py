@@ -27,7 +27,7 @@ class SeasonalNaive(Forecaster):
 
 
 class Mean28(Forecaster):
-    """Mean of the last 28 days × the weekday's share in the last `weeks`, drawn to everyone's."""
+    """Mean of the last 28 days × the weekday's share in up to `weeks` seasons, drawn to none."""
 
     kind: ClassVar[str] = "mean28_weekday"
 
@@ -39,7 +39,7 @@ class Mean28(Forecaster):
         """Level × weekday."""
         period = panel.period
         level = mean_of(panel.y[:, -4 * period :])
-        weeks = int(self.params.get("weeks", 16))
+        weeks = int(self.params.get("weeks", 40))
         recent, phases = panel.y[:, -weeks * period :], panel.phases()[-weeks * period :]
         shares = np.stack([mean_of(recent[:, phases == each]) for each in range(period)], axis=1)
         overall = mean_of(recent)[:, None]
