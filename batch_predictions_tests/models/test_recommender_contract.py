@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
@@ -336,7 +337,8 @@ def test_reasons_of_nothing_are_nothing(name: str):
     histories = asked(BOARD, model)
     because = model.explain(histories.part(0, 1), np.array([[-1, -1]]))
     assert (because == -1).all()
-    empty = histories.part(0, 0).padded(2)
+    unknown = pa.table({each: pa.nulls(2, pa.string()) for each in TRAITS})
+    empty = replace(histories.part(0, 0), users=2, traits=unknown)
     assert (model.explain(empty, np.array([[3, 5], [-1, 0]])) == -1).all()
     assert not np.isinf(model.scores(empty, facts(BOARD, model.items))).any()
 

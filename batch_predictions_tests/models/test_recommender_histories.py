@@ -167,16 +167,6 @@ def test_a_part_is_what_these_users_alone_would_be():
         assert known_of(part) == known_of(whole)[start:stop]
 
 
-def test_padding_adds_users_of_whom_nothing_is_known():
-    padded = histories().padded(5)
-    assert padded.users == 5 and rows_of(padded) == [*ANN, BOB]
-    assert known_of(padded) == known_of(histories()) + [dict.fromkeys(TRAITS)] * 2
-    assert padded.matrix().shape == (5, 3)
-    each = histories()
-    assert each.padded(3) is each
-    assert histories(traits=None).padded(4).traits is None
-
-
 def test_onto_other_items_moves_rows_and_leaves_the_others_out():
     moved = histories().onto(np.array([1, -1, 4], dtype=np.int32), 6)
     assert moved.width == 6
@@ -194,7 +184,7 @@ def test_the_newest_days_are_counted_from_each_users_own_newest_row():
 
 def test_nobody_and_nothing_are_fine():
     nobody, nothing = histories().part(0, 0), histories(2)
-    for each in (nobody, nothing, nobody.padded(2)):
+    for each in (nobody, nothing):
         assert each.starts.tolist() == each.oldest.tolist() == each.days.tolist() == []
         assert each.summed(each.events).tolist() == []
         assert each.matrix(3.0).shape == (each.users, 3) and each.matrix().nnz == 0

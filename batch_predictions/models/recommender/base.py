@@ -102,7 +102,7 @@ class Recommender(ABC):
         values = np.empty((histories.users, k), dtype=np.float32)
         for start, stop, part in in_batches(histories):
             scores = barred(self.scores(part, facts), part, exclude_seen, blocked)
-            best(scores[: stop - start], k, places[start:stop], values[start:stop])
+            best(scores, k, places[start:stop], values[start:stop])
         return Ranked(places, values)
 
     def explain(self, histories: Histories, picks: Positions) -> Positions:
@@ -177,7 +177,9 @@ class Linear(Recommender):
 
     def scores(self, histories: Histories, facts: ItemFacts | None = None) -> Floats:
         """Inner products, (n, len(items))."""
-        return self.queries(histories.matrix(self.history_half_life_days)) @ self.targets().T
+        return inner_products(
+            self.queries(histories.matrix(self.history_half_life_days)), self.targets()
+        )
 
     def explain(self, histories: Histories, picks: Positions) -> Positions:
         """The history item with the largest part in the pick's score."""
@@ -191,14 +193,25 @@ class Linear(Recommender):
             )
 
 
+def inner_products(queries: Floats, targets: Floats) -> Floats:
+    """queries @ targets.T, (n, m), each the same bits whatever rows stand around it."""
+    from batch_predictions.models.recommender.kernels import products
+
+    found = np.empty((len(queries), len(targets)), dtype=np.float32)
+    products(
+        np.ascontiguousarray(queries, dtype=np.float32),
+        np.ascontiguousarray(targets, dtype=np.float32),
+        found,
+    )
+    return found
+
+
 def in_batches(histories: Histories, models: int = 1) -> Iterator[tuple[int, int, Histories]]:
     """Spans of users with their histories, as many as have room for the dense scores of `models`
-    models, filled up with empty ones to one fixed size: so a user's scores are the same bits
-    whatever the batch around it."""
+    models."""
     size = DENSE_MB * 2**20 // (4 * max(histories.width, 1) * (models + 1))
-    size = int(np.clip(size // 16 * 16, 16, 256))
-    for start, stop in batches(histories.users, size):
-        yield start, stop, histories.part(start, stop).padded(size)
+    for start, stop in batches(histories.users, int(np.clip(size, 16, 256))):
+        yield start, stop, histories.part(start, stop)
 
 
 def barred(

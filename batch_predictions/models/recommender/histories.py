@@ -140,18 +140,6 @@ class Histories:
             self.traits.slice(start, stop - start) if self.traits is not None else None,
         )
 
-    def padded(self, users: int) -> Histories:
-        """With users without rows added, up to a number."""
-        if users == self.users:
-            return self
-        traits = self.traits
-        if traits is not None:
-            nothing = pa.table(
-                {name: pa.nulls(users - self.users, traits[name].type) for name in TRAITS}
-            )
-            traits = pa.concat_tables([traits, nothing])
-        return Histories(users, self.width, self.owners, self.items, self.ages, self.events, traits)
-
     def onto(self, columns: Codes, width: int) -> Histories:
         """With item j moved to columns[j] of other items, ascending; -1 leaves it out."""
         moved = columns[self.items].astype(np.int32)

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from batch_predictions.compiling import compiled
+from batch_predictions.compiling import compiled, compiled_sums
 
 
 @compiled
@@ -244,3 +244,18 @@ def ruled(
                 size += 1
         for rest in range(size, k):
             out[user, rest] = -1
+
+
+@compiled_sums
+def products(left: Any, right: Any, out: Any) -> None:
+    """Inner products of the rows of `left` (n, f) with those of `right` (m, f), float32.
+
+    A pair's product is the same bits whatever rows stand around it, which matrix products of
+    BLAS, whose edges go another way than their middle, do not promise.
+    """
+    for row in range(left.shape[0]):
+        for place in range(right.shape[0]):
+            total = np.float32(0.0)
+            for n in range(left.shape[1]):
+                total += left[row, n] * right[place, n]
+            out[row, place] = total

@@ -15,7 +15,12 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 import numpy.typing as npt
 
-from batch_predictions.models.recommender.base import Floats, Positions, Recommender
+from batch_predictions.models.recommender.base import (
+    Floats,
+    Positions,
+    Recommender,
+    inner_products,
+)
 from batch_predictions.models.recommender.data import Interactions
 from batch_predictions.models.recommender.facts import ItemFacts
 from batch_predictions.models.recommender.histories import Histories
@@ -122,7 +127,7 @@ class GraphFilter(Recommender):
         """Both filters over the square root of the number of items, (n, items)."""
         heard = self._heard(histories)
         scores = _spread(heard, self.arrays["near"], self.arrays["likeness"])
-        scores += (heard @ self.arrays["left"]) @ self.arrays["right"].T
+        scores += inner_products(heard @ self.arrays["left"], self.arrays["right"])
         return scores
 
     def explain(self, histories: Histories, picks: Positions) -> Positions:

@@ -218,14 +218,13 @@ class TwoStage(Recommender):
             top = np.empty((len(real), k), dtype=np.int64)
             worth = np.empty((len(real), k), dtype=np.float32)
             best(np.take_along_axis(scores, order, axis=1), k, top, worth)
-            n = stop - start
-            found = top[:n] >= 0
-            chosen = np.take_along_axis(order[:n], np.maximum(top[:n], 0), axis=1)
-            picked = np.take_along_axis(pairs.positions[:n], chosen, axis=1)
+            found = top >= 0
+            chosen = np.take_along_axis(order, np.maximum(top, 0), axis=1)
+            picked = np.take_along_axis(pairs.positions, chosen, axis=1)
             places[start:stop] = np.where(found, picked, -1)
-            values[start:stop] = worth[:n]
+            values[start:stop] = worth
             number = np.cumsum(real.ravel()).reshape(real.shape) - 1
-            row_of = np.take_along_axis(number[:n], chosen, axis=1)
+            row_of = np.take_along_axis(number, chosen, axis=1)
             used = row_of[found]
             rows[start:stop][found] = held + np.arange(len(used))
             kept.append(table[used])
