@@ -36,10 +36,13 @@ def platform(settings: Settings) -> dg.Definitions:
     from batch_predictions.inference.handles import Handles
     from batch_predictions.model_store import ModelStore
     from batch_predictions.models import assets as models
+    from batch_predictions.models.demand.assets import demand
     from batch_predictions.models.sentiment.assets import sentiment
     from batch_predictions.predictions.aspects import aspects
+    from batch_predictions.predictions.demand import demand_forecasts
     from batch_predictions.predictions.fallback import demographic_recommendations
     from batch_predictions.predictions.recommendations import recommendations
+    from batch_predictions.predictions.replenishment import replenishment_orders
     from batch_predictions.predictions.sentiment import item_sentiments, review_sentiments
     from batch_predictions.serving.assets import release_asset
     from batch_predictions.sources import assets as raw
@@ -51,6 +54,8 @@ def platform(settings: Settings) -> dg.Definitions:
         review_sentiments,
         item_sentiments,
         aspects,
+        demand_forecasts,
+        replenishment_orders,
     )
     assets = [
         raw.interactions,
@@ -60,13 +65,16 @@ def platform(settings: Settings) -> dg.Definitions:
         raw.promotions,
         raw.campaign_events,
         raw.promotion_calendar,
+        raw.inventory,
         features.user_activity,
         features.item_activity,
         features.user_segments,
         features.item_state,
+        features.demand,
         models.recommender,
         models.demographic,
         sentiment,
+        demand,
         *(prediction_asset(each, step_tags(settings)) for each in predictions),
         release_asset(predictions),
     ]

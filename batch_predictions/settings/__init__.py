@@ -5,6 +5,7 @@ levels: `BATCH_PREDICTIONS_SOURCE__KIND=files`), `<home>/batch_predictions.yaml`
 `batch_predictions.yaml` in the working directory, the defaults below.
 """
 
+from batch_predictions.settings.demand import DemandSettings
 from batch_predictions.settings.loading import (
     FILE_NAME,
     PREFIX,
@@ -30,6 +31,7 @@ from batch_predictions.settings.template import as_yaml
 __all__ = [
     "FILE_NAME",
     "PREFIX",
+    "DemandSettings",
     "DuckDBSettings",
     "ExecutionSettings",
     "FallbackSettings",

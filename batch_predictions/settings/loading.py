@@ -14,6 +14,7 @@ from pydantic_settings import (
     YamlConfigSettingsSource,
 )
 
+from batch_predictions.settings.demand import DemandSettings
 from batch_predictions.settings.platform import (
     ExecutionSettings,
     InferenceSettings,
@@ -49,6 +50,7 @@ class Settings(BaseSettings):
     recommendations: RecommendationsSettings = RecommendationsSettings()
     fallback: FallbackSettings = FallbackSettings()
     sentiment: SentimentSettings = SentimentSettings()
+    demand: DemandSettings = DemandSettings()
     inference: InferenceSettings = InferenceSettings()
     execution: ExecutionSettings = ExecutionSettings()
     serving: ServingSettings = ServingSettings()
