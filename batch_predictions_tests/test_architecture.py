@@ -34,7 +34,7 @@ GROUND = {
     "model_store",
     "reporting",
 }
-TOP = {"definitions", "cli", "sentiment_benchmark"}
+TOP = {"definitions", "cli", "sentiment_benchmark", "forecast_benchmark"}
 HEAVY = {
     "torch",
     "lightgbm",
@@ -51,7 +51,12 @@ HEAVY = {
     "llvmlite",
     "transformers",
 }
-COMPILED = {"inference/topk/vectors.py", "models/recommender/kernels.py"}
+COMPILED = {
+    "inference/topk/vectors.py",
+    "models/demand/gru_net.py",
+    "models/forest/kernels.py",
+    "models/recommender/kernels.py",
+}
 """Decorators compile when a module is loaded; whoever needs these imports them in a function."""
 MODULES = sorted(PACKAGE.rglob("*.py"))
 

@@ -30,6 +30,7 @@ _WEIGHTS = {
     "models__demographic": 10.0,
     "models__sentiment": 40.0,
     "models__churn": 8.0,
+    "models__demand": 30.0,
 }
 
 

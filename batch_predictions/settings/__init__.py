@@ -6,6 +6,7 @@ levels: `BATCH_PREDICTIONS_SOURCE__KIND=files`), `<home>/batch_predictions.yaml`
 """
 
 from batch_predictions.settings.audiences import AudiencesSettings, ChurnSettings
+from batch_predictions.settings.demand import DemandSettings
 from batch_predictions.settings.loading import (
     FILE_NAME,
     PREFIX,
@@ -13,7 +14,12 @@ from batch_predictions.settings.loading import (
     SettingsError,
     home_folder,
 )
-from batch_predictions.settings.platform import InferenceSettings, ScheduleSettings, ServingSettings
+from batch_predictions.settings.platform import (
+    ExecutionSettings,
+    InferenceSettings,
+    ScheduleSettings,
+    ServingSettings,
+)
 from batch_predictions.settings.recommendations import (
     FallbackSettings,
     RecommendationsSettings,
@@ -28,7 +34,9 @@ __all__ = [
     "PREFIX",
     "AudiencesSettings",
     "ChurnSettings",
+    "DemandSettings",
     "DuckDBSettings",
+    "ExecutionSettings",
     "FallbackSettings",
     "InferenceSettings",
     "RecommendationsSettings",

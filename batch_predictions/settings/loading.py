@@ -15,7 +15,9 @@ from pydantic_settings import (
 )
 
 from batch_predictions.settings.audiences import AudiencesSettings, ChurnSettings
+from batch_predictions.settings.demand import DemandSettings
 from batch_predictions.settings.platform import (
+    ExecutionSettings,
     InferenceSettings,
     ScheduleSettings,
     ServingSettings,
@@ -51,7 +53,9 @@ class Settings(BaseSettings):
     sentiment: SentimentSettings = SentimentSettings()
     churn: ChurnSettings = ChurnSettings()
     audiences: AudiencesSettings = AudiencesSettings()
+    demand: DemandSettings = DemandSettings()
     inference: InferenceSettings = InferenceSettings()
+    execution: ExecutionSettings = ExecutionSettings()
     serving: ServingSettings = ServingSettings()
     schedules: ScheduleSettings = ScheduleSettings()
 

@@ -21,6 +21,7 @@ from batch_predictions.tables.declaration import (
 )
 from batch_predictions.tables.evaluation import MODEL_METRICS, PROMOTIONS_LOG, REALIZED_METRICS
 from batch_predictions.tables.features import (
+    DEMAND,
     ITEM_ACTIVITY,
     ITEM_SCORES,
     ITEM_STATE,
@@ -29,10 +30,13 @@ from batch_predictions.tables.features import (
 )
 from batch_predictions.tables.predictions import (
     ASPECTS,
+    DEMAND_FORECASTS,
     DEMOGRAPHIC_RECOMMENDATIONS,
     EXCLUSIONS,
     ITEM_SENTIMENTS,
+    LEAD_TIME_DEMAND,
     RECOMMENDATIONS,
+    REPLENISHMENT_ORDERS,
     REVIEW_SENTIMENTS,
     SEGMENT_LEVELS,
     TRAITS,
@@ -40,6 +44,7 @@ from batch_predictions.tables.predictions import (
 from batch_predictions.tables.raw import (
     CAMPAIGN_EVENTS,
     INTERACTIONS,
+    INVENTORY,
     ITEMS,
     PROMOTION_CALENDAR,
     PROMOTIONS,
@@ -53,14 +58,18 @@ __all__ = [
     "CAMPAIGN_EVENTS",
     "CHURN_FEATURES",
     "CHURN_SCORES",
+    "DEMAND",
+    "DEMAND_FORECASTS",
     "DEMOGRAPHIC_RECOMMENDATIONS",
     "EXCLUSIONS",
     "INTERACTIONS",
+    "INVENTORY",
     "ITEMS",
     "ITEM_ACTIVITY",
     "ITEM_SCORES",
     "ITEM_SENTIMENTS",
     "ITEM_STATE",
+    "LEAD_TIME_DEMAND",
     "MODEL_METRICS",
     "PROMOTIONS",
     "PROMOTIONS_LOG",
@@ -69,6 +78,7 @@ __all__ = [
     "QUARANTINE",
     "REALIZED_METRICS",
     "RECOMMENDATIONS",
+    "REPLENISHMENT_ORDERS",
     "RETENTION_AUDIENCE",
     "REVIEWS",
     "REVIEW_SENTIMENTS",
