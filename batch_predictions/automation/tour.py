@@ -8,6 +8,7 @@ from typing import Any
 from batch_predictions.automation.run import Summary
 from batch_predictions.partitions import week_due
 from batch_predictions.serving import demand
+from batch_predictions.serving.audiences import retention
 from batch_predictions.serving.lookup import Lookup
 from batch_predictions.serving.sentiment import as_lines, item_sentiment
 from batch_predictions.serving.sign_ups import add_sign_ups
@@ -78,6 +79,10 @@ def _lookups(settings: Settings, summary: Summary) -> Iterator[str]:
         if item:
             yield f"  batch-predictions lookup sentiment {item}"
             yield from (f"    {line}" for line in as_lines(item_sentiment(lookup, item)))
+        if summary.rows.get("retention_audience"):
+            first = retention(lookup, 1)["rows"][0]
+            yield "  batch-predictions lookup retention"
+            yield f"    first of all {first['user_id']}: {first['reason']}"
         if summary.rows.get("replenishment_orders"):
             yield from _wanted(lookup)
 

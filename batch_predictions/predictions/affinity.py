@@ -16,7 +16,7 @@ WEIGHTS = {
     "visits_84d": 0.02,
     "recommended": 0.3,
 }
-"""Of log(1 + x) but for category_share, a share, and recommended, a sum of 1 / log2(1 + rank)."""
+"""Of log(1 + x) but for category_share, a share; recommended is a sum of 1 / log2(1 + rank)."""
 
 CAMPAIGNS = """
     select campaign_id, any_value(kind) as kind, min(starts_on) as starts_on,
@@ -72,7 +72,7 @@ SCORE = " + ".join(
         f"{WEIGHTS['category_share']} * coalesce(shares.share, 0)",
         f"{WEIGHTS['redemptions']} * {_logged('redeemed.redemptions')}",
         f"{WEIGHTS['visits_84d']} * {_logged('active.visits_84d')}",
-        f"{WEIGHTS['recommended']} * coalesce(candidates.fit, 0)",
+        f"{WEIGHTS['recommended']} * {_logged('candidates.fit')}",
     ]
 )
 PAIRS = f"""

@@ -118,30 +118,55 @@ def parameters(settings: Settings) -> Mapping[str, Any]:
 
 
 def plot(warehouse: Warehouse, day: str) -> Figure | None:
-    """Who is on the list, by age bracket: how many, and the value expected of each."""
+    """Who is on the list, by days inactive and by age bracket, and the value expected of each."""
     rows = warehouse.query(
-        """select segments.age_bracket, count(*) filter (not held_out) as contacted,
-            count(*) filter (held_out) as held_out, sum(expected_value) as value
+        """select audience.days_inactive, audience.held_out, audience.expected_value,
+            segments.age_bracket
         from predictions.retention_audience as audience
         join features.user_segments as segments
         on segments.user_id = audience.user_id and segments.date = $date
-        where audience.date = $date group by 1
-        order by age_bracket = 'unknown', age_bracket <> 'under 19', age_bracket""",
+        where audience.date = $date order by audience.rank""",
         {"date": as_date(day)},
-    ).to_pydict()
-    if not rows["age_bracket"]:
+    ).to_pylist()
+    if not rows:
         return None
-    figure, ax = axes(f"Retention audience by age bracket, {day}")
-    names = rows["age_bracket"]
-    ax.bar(names, rows["contacted"], color="#4c78a8", label="to contact")
-    ax.bar(names, rows["held_out"], bottom=rows["contacted"], color="#bab0ac", label="held out")
-    for n, value in enumerate(rows["value"]):
-        top = rows["contacted"][n] + rows["held_out"][n]
-        ax.text(n, top, f"{value:,.0f}", ha="center", va="bottom", fontsize=8)
-    ax.margins(y=0.12)
+    figure, ax = axes(f"Retention audience of {day}, {len(rows):,} customers", width=9)
+    ax.set_position((0.08, 0.2, 0.4, 0.67))
+    by_week = {(row["days_inactive"] // 14) for row in rows}
+    weeks = {n: f"{14 * n}-{14 * n + 13}" for n in sorted(by_week)}
+    _stacked(ax, [(weeks[row["days_inactive"] // 14], row) for row in rows], list(weeks.values()))
+    ax.set_xlabel("days inactive", fontsize=9)
     ax.set_ylabel("customers (above: value expected)", fontsize=9)
     ax.legend(fontsize=8, frameon=False)
+    right = figure.add_axes((0.56, 0.2, 0.4, 0.67))
+    ages = sorted(
+        {row["age_bracket"] for row in rows},
+        key=lambda age: (age == "unknown", age != "under 19", age),
+    )
+    _stacked(right, [(row["age_bracket"], row) for row in rows], ages)
+    right.set_xlabel("age bracket", fontsize=9)
+    right.tick_params(labelsize=8)
+    right.spines[["top", "right"]].set_visible(False)
     return figure
+
+
+def _stacked(ax: Any, rows: list[tuple[str, dict[str, Any]]], names: list[str]) -> None:
+    """Bars of those to contact and held out, with the sum of expected values above."""
+    for place, name in enumerate(names):
+        mine = [row for label, row in rows if label == name]
+        held = sum(row["held_out"] for row in mine)
+        first = place == 0
+        ax.bar(name, len(mine) - held, color="#4c78a8", label="to contact" if first else None)
+        ax.bar(
+            name,
+            held,
+            bottom=len(mine) - held,
+            color="#bab0ac",
+            label="held out" if first else None,
+        )
+        value = sum(row["expected_value"] for row in mine)
+        ax.text(place, len(mine), f"{value:,.0f}", ha="center", va="bottom", fontsize=8)
+    ax.margins(y=0.12)
 
 
 retention_audience = BatchPrediction(
