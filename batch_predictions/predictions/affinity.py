@@ -1,10 +1,10 @@
 """How interested customers are in campaigns: one query over every pair, and what weighs how much.
 
-`own_visits`, `redemptions` and `visits_84d` weigh what a logistic regression of who redeemed a
-coupon among the targeted found, with an intercept for each campaign, on the Complete Journey's
-campaigns that began before September 2017 (`benchmarks/audiences.py --fit`). It found nothing in
-the category's share, nor was a recommender of that time there: these two are set by hand, small,
-and decide among customers without purchases or redemptions of their own.
+`own_visits` and `redemptions` weigh what a logistic regression of who redeemed a coupon among the
+targeted found, with an intercept for each campaign, on the Complete Journey's campaigns that began
+before September 2017 (`benchmarks/audiences.py --fit`). It found nothing for activity and for the
+category's share, and no recommender of that time was there: these three are set by hand, small, and
+decide among customers without purchases or redemptions of their own.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ WEIGHTS = {
 """Of log(1 + x) but for category_share, a share; recommended is a sum of 1 / log2(1 + rank)."""
 
 CAMPAIGNS = """
-    select campaign_id, any_value(kind) as kind, min(starts_on) as starts_on,
+    select campaign_id, max(kind) as kind, min(starts_on) as starts_on,
         max(ends_on) as ends_on
     from raw.promotions
     where ends_on > $date::DATE and starts_on <= $date::DATE + $starts_within_days::INTEGER
@@ -28,15 +28,13 @@ CAMPAIGNS = """
 """Campaigns that are live on the next day or start soon after; assumed to be planned by then."""
 
 ON_OFFER = f"""
-    select promotions.campaign_id, promotions.item_id,
-        coalesce(items.subcategory, items.category, 'unknown') as category
+    select promotions.campaign_id, promotions.item_id, state.category
     from raw.promotions as promotions
     semi join ({CAMPAIGNS}) as campaigns using (campaign_id)
     join features.item_state as state
         on state.item_id = promotions.item_id and state.date = $date and state.available
-    left join raw.items as items on items.item_id = promotions.item_id
 """
-"""Their items that may be offered, with the finest category known."""
+"""Their items that may be offered, with the category as known on the day."""
 
 _BOUGHT = """
     select events.user_id, events.item_id, count(distinct events.date) as visits
@@ -53,10 +51,9 @@ _CANDIDATES = """
     ) semi join (select item_id from on_offer) as offered using (item_id)
 """
 _SHARES = """
-    select events.user_id, coalesce(items.subcategory, items.category, 'unknown') as category,
-        count(*) as events
+    select events.user_id, state.category, count(*) as events
     from raw.interactions as events
-    left join raw.items as items on items.item_id = events.item_id
+    join features.item_state as state on state.item_id = events.item_id and state.date = $date
     where events.date <= $date::DATE and events.date > $date::DATE - 84
     group by all
 """

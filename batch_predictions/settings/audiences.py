@@ -27,6 +27,9 @@ class ChurnSettings(Section):
         8, ge=1, description="Past days that training learns from, at most, as if they were today."
     )
     step_days: int = Field(14, ge=1, description="Days from one of them to the one before.")
+    max_customers: int = Field(
+        50_000, ge=100, description="Customers of each past day, drawn by a hash, at most."
+    )
     calibration: Literal["platt", "isotonic"] = Field(
         "platt",
         description="How scores become probabilities, on a window later than those learned from.",

@@ -121,3 +121,15 @@ def test_only_purchases_count_where_types_are_named(
     day = FIRST + dt.timedelta(days=100)
     assert set(features(warehouse, settings, day)) == {"u-001"}
     assert features(warehouse, other, day) == {}
+
+
+def test_of_many_customers_the_same_ones_are_learned_from(
+    warehouse: Warehouse, settings: Settings
+) -> None:
+    write_shop(warehouse, [(f"u-{n:03d}", 90) for n in range(150)])
+    chosen = settings.churn.model_copy(update={"max_customers": 100})
+    few = settings.model_copy(update={"churn": chosen})
+    days = [FIRST + dt.timedelta(days=n) for n in (100, 110)]
+    drawn = [examples_as_of(warehouse, few, day).rows["user_id"].to_pylist() for day in days]
+    assert drawn[0] == drawn[1] == sorted(drawn[0]) and len(drawn[0]) == 100
+    assert examples_as_of(warehouse, settings, days[0]).rows.num_rows == 150

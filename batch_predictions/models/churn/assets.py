@@ -23,6 +23,8 @@ LABELLED = f"""
         select distinct user_id from {_PURCHASES}
         and date > $date::DATE and date <= $date::DATE + $horizon_days::INTEGER
     ) as later on later.user_id = features.user_id
+    qualify row_number() over (order by md5(features.user_id), features.user_id)
+        <= $max_customers::BIGINT
     order by features.user_id
 """
 """Customers as of a past day, by the same query as a day's features, with what they did next."""
@@ -36,6 +38,7 @@ def examples_as_of(warehouse: Warehouse, settings: Settings, day: dt.date) -> Ex
             **feature_parameters(settings),
             "date": day,
             "horizon_days": settings.churn.horizon_days,
+            "max_customers": settings.churn.max_customers,
         },
     )
     churned = rows["churned"].to_numpy().astype(np.float64)
