@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.compute as pc
 
 Doubles = npt.NDArray[np.float64]
 
@@ -74,18 +75,13 @@ class Design:
         """The numbers as they are, (rows, columns); nan where one is not known."""
         found = []
         for name in self.columns:
+            column = _whole(rows["age_bracket" if name == AGE else name])
             if name == AGE:
-                place = {age: float(n) for n, age in enumerate(AGES)}
-                ages = rows["age_bracket"].to_pylist()
-                found.append(np.array([place.get(age, np.nan) for age in ages], np.float64))
-            else:
-                column = rows[name].cast(pa.float64())
-                if isinstance(column, pa.ChunkedArray):
-                    column = column.combine_chunks()
-                found.append(column.to_numpy(zero_copy_only=False))
-        if self.genders:
-            own = np.array(rows["gender"].to_pylist(), dtype=object)
-            found += [(own == each).astype(np.float64) for each in self.genders]
+                column = pc.index_in(column, pa.array(AGES))
+            found.append(column.cast(pa.float64()).to_numpy(zero_copy_only=False))
+        for each in self.genders:
+            same = pc.fill_null(pc.equal(_whole(rows["gender"]), each), False)
+            found.append(same.cast(pa.float64()).to_numpy(zero_copy_only=False))
         if not found:
             return np.zeros((rows.num_rows, 0))
         return np.ascontiguousarray(np.column_stack(found).astype(np.float64))
@@ -97,3 +93,7 @@ class Design:
             if name in LOGGED:
                 out[:, n] = np.log1p(np.maximum(0, matrix[:, n]))
         return out
+
+
+def _whole(column: pa.Array | pa.ChunkedArray) -> pa.Array:
+    return column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
