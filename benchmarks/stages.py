@@ -107,6 +107,8 @@ class Stages:
 
     def work(self, stage: str) -> dict[str, Any]:
         """One stage; what it made."""
+        from batch_predictions.automation.run import WEEKS_BEFORE
+
         step, _, name = stage.partition(":")
         day, week = str(self.day), str(self.week)
         if step == "start":
@@ -114,7 +116,8 @@ class Stages:
         if step == "ingest":
             return self._job(self.jobs.INGEST, str(self.first), day)
         if step == "ingest_ahead":
-            first = max(self.week - dt.timedelta(days=28), self.first)
+            back = dt.timedelta(days=7 * WEEKS_BEFORE)
+            first = max(self.week - back, self.first)
             monday = first - dt.timedelta(days=first.weekday())
             last = self.day - dt.timedelta(days=self.day.weekday() - 7)
             return self._job(self.jobs.INGEST_WEEKLY, str(monday), str(last))
