@@ -33,8 +33,17 @@ RULES = "rules"
 SECONDS_BETWEEN_LINES = 10.0
 
 
-def prediction_asset(declared: BatchPrediction) -> dg.AssetsDefinition:
-    """A partitioned asset `predictions/<table>` of the steps stage, score and load.
+def step_tags(settings: Settings) -> dict[str, Any]:
+    """Tags of the heavy step: none that ask for a GPU where scorers are to run on the processor, so
+    that a cluster without one does not wait for it."""
+    return {} if settings.inference.device == "cpu" else GPU
+
+
+def prediction_asset(
+    declared: BatchPrediction, tags: Mapping[str, Any] = GPU
+) -> dg.AssetsDefinition:
+    """A partitioned asset `predictions/<table>` of the steps stage, score and load; `tags` are the
+    heavy step's.
 
     Companion tables are assets of the same graph. One scoring makes them all, so whichever is
     selected, all are written and shown as materialized; Dagster would refuse a part of a graph
@@ -67,7 +76,7 @@ def prediction_asset(declared: BatchPrediction) -> dg.AssetsDefinition:
         ins={"staged": dg.In(dict)},
         out=dg.Out(dict, io_manager_key="handles"),
         pool="gpu",
-        tags=GPU,
+        tags=tags,
     )
     def score(
         context: dg.AssetExecutionContext,
