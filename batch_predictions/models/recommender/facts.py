@@ -224,6 +224,13 @@ class ItemFacts:
         total = float(self.counts[name].sum())
         return self.counts[name] / total if total > 0 else self.counts[name]
 
+    def at(self, columns: npt.NDArray[np.int64]) -> ItemFacts:
+        """What is counted and planned of the items at some positions; not what they are."""
+        items = self.items.take(pa.array(columns))
+        counts = {name: values[columns] for name, values in self.counts.items()}
+        promoted = self.promoted.at(columns) if self.promoted else None
+        return ItemFacts(items, counts, ItemTraits.nothing(items), promoted)
+
     def onto(self, items: pa.StringArray) -> ItemFacts:
         """The same of some of the items, in another order."""
         rows = positions(items, self.items)

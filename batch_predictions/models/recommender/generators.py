@@ -41,6 +41,7 @@ class Generator:
         repeats: parameters where people take the same again.
         only: what must hold where it applies: repeats or new items are asked for, the source has
             segments or promotions.
+        everything: it knows every item; else `max_items`, those with most events.
     """
 
     name: str
@@ -49,6 +50,7 @@ class Generator:
     new_items: Mapping[str, Any] = field(default_factory=dict)
     repeats: Mapping[str, Any] = field(default_factory=dict)
     only: tuple[Literal["repeats", "new_items", "segments", "promotions"], ...] = ()
+    everything: bool = False
 
 
 GENERATORS = (
@@ -87,7 +89,14 @@ GENERATORS = (
         new_items={"half_life_days": 14},
         repeats={"half_life_days": 14},
     ),
-    Generator("own_history", OwnHistory, "own", repeats={"half_life_days": 90}, only=("repeats",)),
+    Generator(
+        "own_history",
+        OwnHistory,
+        "own",
+        repeats={"half_life_days": 90},
+        only=("repeats",),
+        everything=True,
+    ),
     # Where seen items are left out, MovieLens by time is ranked worse with it: .266 for .271.
     Generator("segment_taste", SegmentTaste, "segment", only=("segments", "repeats")),
     Generator("promoted", Promoted, "promotion", only=("promotions",)),

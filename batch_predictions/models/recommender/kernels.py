@@ -81,6 +81,32 @@ def best(scores: Any, k: int, places: Any, values: Any) -> None:
 
 
 @compiled
+def best_entries(indptr: Any, columns: Any, scores: Any, k: int, places: Any) -> None:
+    """`best` of the entries of csr rows: their columns into `places` (n, k)."""
+    heap = np.empty(k, dtype=np.float32)
+    for row in range(places.shape[0]):
+        where = places[row]
+        n = 0
+        for at in range(indptr[row], indptr[row + 1]):
+            if scores[at] > -np.inf:
+                n = _hold(heap, where, n, k, scores[at], columns[at])
+        _sort(heap, where, n)
+        where[n:] = -1
+
+
+@compiled
+def affinities(tilt: Any, indptr: Any, tags: Any, weights: Any, items: Any, out: Any) -> None:
+    """out[u, j] = the sum over the tags of item items[u, j] (csr) of weight x tilt[u, tag]."""
+    for user in range(items.shape[0]):
+        for place in range(items.shape[1]):
+            item = items[user, place]
+            total = np.float32(0.0)
+            for at in range(indptr[item], indptr[item + 1]):
+                total += weights[at] * tilt[user, tags[at]]
+            out[user, place] = total
+
+
+@compiled
 def united(tops: Any, width: int, out: Any) -> int:
     """The distinct positions of several lists (g, n, k) per user into `out` (n, g k), in the order
     of rank; -1 fills up. The longest union's length."""

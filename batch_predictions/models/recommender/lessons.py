@@ -218,7 +218,7 @@ class Course:
         to_answer = positions(bundle.items, holdout.item_ids)
         features, labels, groups = [], [], []
         names: list[tuple[str, Group]] = []
-        for start, _, part in in_batches(histories, len(bundle.members)):
+        for start, _, part in in_batches(histories, bundle.scores):
             pairs = bundle.pairs(part, facts, self.each_taught, holdout.masked, None)
             answers = to_answer[np.maximum(pairs.positions, 0)]
             right = holdout.are_right(start, np.where(pairs.positions >= 0, answers, -1))

@@ -280,14 +280,17 @@ def _affinity(kind: str) -> Callable[[Pairs], Values]:
     """The share of the user's (fading) events on the item's tags, each against everyone's."""
 
     def of(pairs: Pairs) -> Values:
-        tags = pairs.facts.traits.tags[kind]
+        from batch_predictions.models.recommender.kernels import affinities
+
+        tags = pairs.facts.traits.tags[kind].tocsr()
         taken = pairs.histories.matrix(90)
         own = (taken @ tags).toarray()
         own /= np.maximum(own.sum(axis=1, keepdims=True), 1e-12)
         everyone = tags.T @ pairs.facts.share("recent_90")
         tilt = np.log((own + 0.01 * everyone + 1e-9) / (everyone + 1e-9)).astype(np.float32)
-        by_item = tilt @ tags.T.tocsr()
-        return np.take_along_axis(np.asarray(by_item), pairs.at, axis=1)
+        found = np.empty(pairs.positions.shape, dtype=np.float32)
+        affinities(tilt, tags.indptr, tags.indices, tags.data, pairs.at, found)
+        return found
 
     return of
 

@@ -12,6 +12,7 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Self, TypeAlias
 
@@ -29,7 +30,6 @@ from batch_predictions.models.recommender.base import (
     Positions,
     Ranked,
     Recommender,
-    barred,
     in_batches,
 )
 from batch_predictions.models.recommender.data import Interactions
@@ -46,47 +46,77 @@ Say: TypeAlias = Callable[[str], None]
 
 
 @dataclass(frozen=True)
-class Member:
-    """A fitted generator among others: `columns` are its items' positions among all."""
+class Space:
+    """Some of the bundle's `width` items, as a model numbers them: `columns` are their positions
+    among all."""
 
-    declared: Generator
-    model: Recommender
     columns: Positions
+    width: int
 
-    def scores(self, histories: Histories, facts: ItemFacts, width: int) -> Floats:
-        """Scores of all items of the bundle, nan for those that the generator does not know."""
-        if len(self.columns) == width:
-            return self.model.scores(histories, facts)
-        own = self.model.scores(*self._own(histories, facts))
-        scores = np.full((histories.users, width), np.nan, dtype=np.float32)
-        scores[:, self.columns] = own
-        return scores
+    @property
+    def whole(self) -> bool:
+        """Whether it is all of them."""
+        return len(self.columns) == self.width
 
-    def explain(self, histories: Histories, picks: Positions) -> Positions:
-        """`Recommender.explain` over all items of the bundle."""
-        if len(self.columns) == histories.width:
-            return self.model.explain(histories, picks)
-        back = self._back(histories.width)
-        known = np.where(picks >= 0, back[np.maximum(picks, 0)], -1)
-        causes = self.model.explain(histories.onto(back, len(self.columns)), known)
-        return np.where(causes >= 0, self.columns[np.maximum(causes, 0)], -1)
-
-    def _back(self, width: int) -> npt.NDArray[np.int32]:
-        back = np.full(width, -1, dtype=np.int32)
+    @cached_property
+    def back(self) -> npt.NDArray[np.int32]:
+        """The model's number of each of all items, -1 where it does not know it, (width,)."""
+        back = np.full(self.width, -1, dtype=np.int32)
         back[self.columns] = np.arange(len(self.columns), dtype=np.int32)
         return back
 
-    def _own(self, histories: Histories, facts: ItemFacts) -> tuple[Histories, ItemFacts]:
-        back = self._back(histories.width)
-        return histories.onto(back, len(self.columns)), facts.onto(self.model.items)
+    def inside(self, positions: Positions) -> Positions:
+        """Positions among all as the model's own, -1 where it does not know them."""
+        return np.where(positions >= 0, self.back[np.maximum(positions, 0)], -1)
+
+    def outside(self, numbers: Positions) -> Positions:
+        """The model's numbers as positions among all; -1 stays."""
+        return np.where(numbers >= 0, self.columns[np.maximum(numbers, 0)], -1)
+
+    def histories(self, histories: Histories) -> Histories:
+        """Histories over the model's items."""
+        return histories if self.whole else histories.onto(self.back, len(self.columns))
+
+
+@dataclass(frozen=True)
+class Member:
+    """A fitted generator among others, over a space of items that some of them share."""
+
+    declared: Generator
+    model: Recommender
+    space: Space
+
+    def explain(self, histories: Histories, picks: Positions) -> Positions:
+        """`Recommender.explain` over all items of the bundle."""
+        own = self.space.histories(histories)
+        return self.space.outside(self.model.explain(own, self.space.inside(picks)))
 
 
 @dataclass(frozen=True)
 class Bundle:
-    """Generators fitted on the same rows, over the same `items`."""
+    """Generators fitted on the same rows; `items` are all that one of them knows."""
 
     items: pa.StringArray
     members: tuple[Member, ...]
+
+    @classmethod
+    def of(cls, items: pa.StringArray, fitted: Sequence[tuple[Generator, Recommender]]) -> Bundle:
+        """Of generators over some of the items; those over the same ones share the space."""
+        spaces: list[tuple[pa.StringArray, Space]] = []
+        members = []
+        for declared, model in fitted:
+            space = next((known for own, known in spaces if own.equals(model.items)), None)
+            if space is None:
+                space = Space(positions(model.items, items), len(items))
+                spaces.append((model.items, space))
+            members.append(Member(declared, model, space))
+        return cls(items, tuple(members))
+
+    @cached_property
+    def scores(self) -> int:
+        """Dense scores that are held for each user."""
+        dense = [len(m.model.items) for m in self.members if not m.declared.everything]
+        return sum(dense) + max(dense, default=1)
 
     @classmethod
     def fit(
@@ -101,20 +131,21 @@ class Bundle:
         traits: pa.Table | None = None,
         say: Say | None = None,
     ) -> Bundle:
-        """Fit some generators on the `max_items` items with most events."""
-        rows = _most_wanted(interactions, max_items)
-        members = []
+        """Fit some generators, most of them on the `max_items` items with most events."""
+        wanted = _most_wanted(interactions, max_items)
+        fitted = []
         for name in names:
             declared = DECLARED[name]
+            rows = interactions if declared.everything else wanted
             if say:
                 say(f"fitting {name} on {len(rows):,} rows through {as_of}")
             chosen = dict(declared.new_items if exclude_seen else declared.repeats)
             chosen |= (params or {}).get(name, {})
             if "segments" in declared.only:
                 chosen["traits"] = traits
-            model = declared.family.fit(rows, as_of, **chosen)
-            members.append(Member(declared, model, positions(model.items, rows.item_ids)))
-        return cls(rows.item_ids, tuple(members))
+            fitted.append((declared, declared.family.fit(rows, as_of, **chosen)))
+        everything = any(declared.everything for declared, _ in fitted)
+        return cls.of((interactions if everything else wanted).item_ids, fitted)
 
     def pairs(
         self,
@@ -125,25 +156,32 @@ class Bundle:
         blocked: npt.NDArray[np.bool_] | None,
     ) -> Pairs:
         """The `each` best items of every generator, united, with all generators' scores."""
-        from batch_predictions.models.recommender.kernels import best, united
+        from batch_predictions.models.recommender.kernels import united
 
         width, n = len(self.items), histories.users
-        all_scores = {}
+        known: dict[int, tuple[Histories, ItemFacts, npt.NDArray[np.bool_] | None]] = {}
         tops = np.empty((len(self.members), n, each), dtype=np.int64)
-        values = np.empty((n, each), dtype=np.float32)
+        scores = []
         for place, member in enumerate(self.members):
-            scores = barred(
-                member.scores(histories, facts, width), histories, exclude_seen, blocked
+            space = member.space
+            if id(space) not in known:
+                known[id(space)] = (
+                    space.histories(histories),
+                    facts if space.whole else facts.at(space.columns),
+                    blocked if blocked is None else blocked[space.columns],
+                )
+            own, counted, barred = known[id(space)]
+            proposed = member.model.propose(
+                own, counted, each, exclude_seen=exclude_seen, blocked=barred
             )
-            best(scores, each, tops[place], values)
-            all_scores[member.declared.name] = scores
+            tops[place] = space.outside(proposed.positions)
+            scores.append(proposed.of)
         union = np.empty((n, len(self.members) * each), dtype=np.int64)
         longest = united(tops, width, union)
         union = np.ascontiguousarray(union[:, : max(longest, 1)])
-        at = np.maximum(union, 0)
         held = {
-            name: np.where(union >= 0, np.take_along_axis(scores, at, axis=1), np.nan)
-            for name, scores in all_scores.items()
+            member.declared.name: of(member.space.inside(union))
+            for member, of in zip(self.members, scores, strict=True)
         }
         reasons: dict[str, Group] = {m.declared.name: m.declared.reason for m in self.members}
         return Pairs(histories, facts, union, held, reasons)
@@ -206,7 +244,7 @@ class TwoStage(Recommender):
         rows = np.full((histories.users, k), -1, dtype=np.int64)
         kept: list[Floats] = []
         held = 0
-        for start, stop, part in in_batches(histories, len(self.bundle.members)):
+        for start, stop, part in in_batches(histories, self.bundle.scores):
             pairs = self.bundle.pairs(part, facts, int(self.params["each"]), exclude_seen, blocked)
             table, _ = pair_features.table(pairs, self.groups)
             real = pairs.positions >= 0
@@ -266,11 +304,10 @@ class TwoStage(Recommender):
     @classmethod
     def read(cls, folder: Path, manifest: Mapping[str, Any], items: pa.StringArray) -> TwoStage:
         """What `save` wrote."""
-        members = []
-        for name in manifest["generators"]:
-            model = Recommender.load(folder / name)
-            members.append(Member(DECLARED[name], model, positions(model.items, items)))
-        bundle = Bundle(items, tuple(members))
+        names = manifest["generators"]
+        bundle = Bundle.of(
+            items, [(DECLARED[name], Recommender.load(folder / name)) for name in names]
+        )
         there = (folder / DESCRIBED).exists()
         described = pq.read_table(folder / DESCRIBED) if there else None
         params = dict(manifest["params"])
