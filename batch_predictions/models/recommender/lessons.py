@@ -18,7 +18,13 @@ import pyarrow as pa
 
 from batch_predictions.models.recommender.base import Floats, in_batches
 from batch_predictions.models.recommender.data import Interactions
-from batch_predictions.models.recommender.evaluation import Holdout, Split, leave_out, split_by_time
+from batch_predictions.models.recommender.evaluation import (
+    Holdout,
+    Split,
+    leave_newest,
+    leave_out,
+    split_by_time,
+)
 from batch_predictions.models.recommender.facts import ItemFacts, ItemTraits
 from batch_predictions.models.recommender.generators import GENERATORS
 from batch_predictions.models.recommender.histories import positions
@@ -188,6 +194,16 @@ class Course:
             return [self.lesson(holdout)] if len(holdout.users) else []
         lessons: list[Lesson] = []
         users = 0
+        while split == "leave_newest" and users < self.lesson_users:
+            # One after the other, each user's newest items go.
+            holdout = leave_newest(known, as_of=as_of, max_users=self.lesson_users)
+            if not len(holdout.users):
+                break
+            lessons.append(self.lesson(holdout))
+            users += len(holdout.users)
+            known = holdout.train
+        if split == "leave_newest":
+            return lessons
         first = known.dates.min() if len(known) else np.datetime64(as_of, "D")
         while len(lessons) < self.max_lessons and users < self.lesson_users:
             # The newest windows are shorter than the hold-out's, but nearest to what is asked.

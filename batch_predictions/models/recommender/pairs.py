@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from batch_predictions.models.recommender.base import Floats, Positions
-from batch_predictions.models.recommender.facts import HALF_LIVES, RETURNING, ItemFacts
+from batch_predictions.models.recommender.facts import FRESH, HALF_LIVES, RETURNING, ItemFacts
 from batch_predictions.models.recommender.histories import Histories
 from batch_predictions.models.recommender.simple import shop_rows
 
@@ -133,6 +133,13 @@ def _ratio(above: str, below: str, prior: float) -> Callable[[Pairs], Values]:
     )
 
 
+def _again(pairs: Pairs) -> Values:
+    """How much those who had it took it again of late."""
+    counts = pairs.facts.counts
+    again = counts["returning_30"] - counts["fresh_30"]
+    return pairs.of_item(again / (counts["users"] + 3.0))
+
+
 def _gap(pairs: Pairs) -> Values:
     """Mean days between the days on which the user took the item; nan where it took it once."""
     h = pairs.histories
@@ -245,6 +252,11 @@ FEATURES: tuple[Feature, ...] = (
     # What everybody wants, and what those want who come back.
     *(Feature(f"recent_{days}", "trend", _share(f"recent_{days}")) for days in HALF_LIVES),
     *(Feature(f"returning_{days}", "trend", _share(f"returning_{days}")) for days in RETURNING),
+    # Those who take it for the first time.
+    *(Feature(f"fresh_{days}", "trend", _share(f"fresh_{days}")) for days in FRESH),
+    Feature("fresh_ratio", "trend", _ratio("fresh_30", "recent_30", 0.1)),
+    Feature("fresh_rising", "trend", _ratio("fresh_14", "fresh_90", 0.1)),
+    Feature("again_ratio", "trend", _again),
     Feature("wanted", "trend", _share("events")),
     Feature("rising", "trend", _ratio("recent_14", "recent_90", 0.1)),
     Feature("returning_ratio", "trend", _ratio("returning_14", "recent_14", 0.1)),
@@ -270,6 +282,9 @@ def _trait_features(pairs: Pairs) -> list[Feature]:
     features: list[Feature] = []
     for kind in pairs.facts.traits.tags:
         features.append(Feature(f"{kind}_affinity", "similar", _affinity(kind)))
+        features.append(Feature(f"{kind}_taken", "similar", _tag_taken(kind)))
+        features.append(Feature(f"{kind}_tried", "similar", _tag_tried(kind)))
+        features.append(Feature(f"{kind}_missed", "similar", _tag_missed(kind)))
     for name in pairs.facts.traits.numbers:
         features.append(Feature(f"{name}_value", "trend", _number(name)))
         features.append(Feature(f"{name}_usual", "user", _usual(name)))
@@ -291,6 +306,53 @@ def _affinity(kind: str) -> Callable[[Pairs], Values]:
         found = np.empty(pairs.positions.shape, dtype=np.float32)
         affinities(tilt, tags.indptr, tags.indices, tags.data, pairs.at, found)
         return found
+
+    return of
+
+
+def _at_tags(pairs: Pairs, kind: str, values: Values) -> Values:
+    """A value per user and tag, averaged over the tags of the candidates."""
+    from batch_predictions.models.recommender.kernels import affinities
+
+    tags = pairs.facts.traits.tags[kind].tocsr()
+    found = np.empty(pairs.positions.shape, dtype=np.float32)
+    values = np.ascontiguousarray(values, dtype=np.float32)
+    affinities(values, tags.indptr, tags.indices, tags.data, pairs.at, found)
+    return found
+
+
+def _tag_taken(kind: str) -> Callable[[Pairs], Values]:
+    """The user's fading events on the item's tags."""
+    return lambda pairs: _at_tags(
+        pairs,
+        kind,
+        np.log1p((pairs.histories.matrix(30) @ pairs.facts.traits.tags[kind]).toarray()),
+    )
+
+
+def _tag_tried(kind: str) -> Callable[[Pairs], Values]:
+    """How many items of the item's tags the user took for the first time, fading."""
+
+    def of(pairs: Pairs) -> Values:
+        h = pairs.histories
+        tried = h.csr((0.5 ** (h.oldest / 60.0)).astype(np.float32))
+        return _at_tags(pairs, kind, np.log1p((tried @ pairs.facts.traits.tags[kind]).toarray()))
+
+    return of
+
+
+def _tag_missed(kind: str) -> Callable[[Pairs], Values]:
+    """Days since the user took anything of the item's tags; 1,000 where it never did."""
+
+    def of(pairs: Pairs) -> Values:
+        h = pairs.histories
+        tags = pairs.facts.traits.tags[kind].tocsr()
+        newest = np.full((h.users, tags.shape[1]), 1000.0, dtype=np.float32)
+        rows = tags[h.entries]
+        owners = np.repeat(h.entry_owners, np.diff(rows.indptr))
+        ages = np.repeat(h.youngest, np.diff(rows.indptr))
+        np.minimum.at(newest, (owners, rows.indices), ages.astype(np.float32))
+        return _at_tags(pairs, kind, newest)
 
     return of
 

@@ -177,6 +177,8 @@ def _users(holdout: Holdout) -> str:
     people = "1 user" if n == 1 else f"{n:,} users"
     if holdout.split == "leave_out":
         return f"{people} with items held out (the data has no times)"
+    if holdout.split == "leave_newest":
+        return f"{people} with their newest items held out"
     left = f", {holdout.without_new:,} who took nothing new left out" if holdout.without_new else ""
     return f"{people} active after {holdout.as_of}{left}"
 
