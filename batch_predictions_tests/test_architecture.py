@@ -42,7 +42,11 @@ HEAVY = {
     "llvmlite",
     "transformers",
 }
-COMPILED = {"inference/topk/vectors.py", "models/recommender/kernels.py"}
+COMPILED = {
+    "inference/topk/vectors.py",
+    "models/forest/kernels.py",
+    "models/recommender/kernels.py",
+}
 """Decorators compile when a module is loaded; whoever needs these imports them in a function."""
 MODULES = sorted(PACKAGE.rglob("*.py"))
 
