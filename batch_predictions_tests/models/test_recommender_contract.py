@@ -317,6 +317,26 @@ def test_blocked_and_seen_items_are_not_offered(name: str):
         assert sorted(ranked[user][ranked[user] >= 0]) == np.flatnonzero(allowed[user]).tolist()
 
 
+def test_what_is_proposed_is_what_is_ranked(name: str):
+    interactions = Interactions.from_table(random_rows(30, 12, 300))
+    model = fitted(name, interactions)
+    histories, known = asked(interactions, model), facts(interactions, model.items)
+    blocked = np.array([place == 3 for place in range(len(model.items))])
+    asked_of = np.tile(np.arange(-1, len(model.items)), (histories.users, 1))
+    for exclude_seen in (False, True):
+        rules = {"exclude_seen": exclude_seen, "blocked": blocked}
+        proposed = model.propose(histories, known, 5, **rules)
+        ranked = model.rank(histories, known, 5, **rules)
+        np.testing.assert_array_equal(proposed.positions, ranked.positions)
+        worth = proposed.of(asked_of)
+        assert np.isnan(worth[:, 0]).all() and np.isnan(worth[:, 1 + 3]).all()
+        there = ranked.positions >= 0
+        of_ranked = np.take_along_axis(worth, 1 + ranked.positions, axis=1)
+        np.testing.assert_array_equal(of_ranked[there], ranked.scores[there])
+        everything = model.rank(histories, known, len(model.items), **rules).positions
+        assert (np.isfinite(worth).sum(axis=1) == (everything >= 0).sum(axis=1)).all()
+
+
 def test_a_users_scores_do_not_depend_on_the_batch_around_it(name: str):
     interactions = Interactions.from_table(random_rows(300, 60, 4000))
     model = fitted(name, interactions)

@@ -68,9 +68,8 @@ GENERATORS = (
         new_items={"l2": 200.0},
         repeats={"l2": 10.0, "history_half_life_days": 90},
     ),
-    Generator(
-        "graph_filter", GraphFilter, "similar", repeats={"half_life_days": 90, "factors": 32}
-    ),
+    # Among repeats it adds nothing, and costs more than all the others together.
+    Generator("graph_filter", GraphFilter, "similar", only=("new_items",)),
     Generator(
         "item_neighbours", ItemNeighbours, "similar", new_items={"newest_days": 1}, repeats={}
     ),

@@ -137,10 +137,13 @@ def nearest(
     items: Any,
     right: Any,
     itself: bool,
+    start: int,
+    stop: int,
     near: Any,
     likeness: Any,
 ) -> None:
-    """For every item i the items j of the largest sum over users of left_ui right_uj > 0.
+    """For every item i from start to stop - 1 the items j of the largest sum over users of
+    left_ui right_uj > 0.
 
     `users_of`, `users`, `left` are items x users (csr), `items_of`, `items`, `right` users x items.
     Sums are in double precision, in the order of the users.
@@ -149,7 +152,7 @@ def nearest(
     sums = np.zeros(width)
     seen = np.full(width, -1, dtype=np.int64)
     touched = np.empty(width, dtype=np.int64)
-    for item in range(width):
+    for item in range(start, stop):
         n = 0
         for at in range(users_of[item], users_of[item + 1]):
             user, weight = users[at], left[at]

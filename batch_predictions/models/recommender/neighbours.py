@@ -9,6 +9,7 @@ a linear low-pass filter, normalised co-occurrence, plus an ideal one, a truncat
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from datetime import date
 from typing import TYPE_CHECKING, Any, Self
 
@@ -27,6 +28,11 @@ from batch_predictions.models.recommender.histories import Histories
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_matrix
+
+
+BLOCK = 512
+"""Items whose neighbours one thread looks for at a time."""
+THREADS = 2
 
 
 class ItemNeighbours(Recommender):
@@ -184,17 +190,25 @@ def _nearest(
     near = np.full((items, keep), -1, dtype=np.int32)
     likeness = np.zeros((items, keep), dtype=np.float32)
     by_item, by_user = left.T.tocsr(), right.tocsr()
-    nearest(
-        by_item.indptr,
-        by_item.indices,
-        by_item.data,
-        by_user.indptr,
-        by_user.indices,
-        by_user.data,
-        itself,
-        near,
-        likeness,
-    )
+
+    def fill(start: int) -> None:
+        nearest(
+            by_item.indptr,
+            by_item.indices,
+            by_item.data,
+            by_user.indptr,
+            by_user.indices,
+            by_user.data,
+            itself,
+            start,
+            min(start + BLOCK, items),
+            near,
+            likeness,
+        )
+
+    # Every item by itself: the number of threads changes nothing.
+    with ThreadPoolExecutor(THREADS) as pool:
+        list(pool.map(fill, range(0, items, BLOCK)))
     return near, likeness
 
 
