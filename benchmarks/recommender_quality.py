@@ -90,15 +90,7 @@ def measure(args: argparse.Namespace, home: Path) -> dict[str, object]:
     def say(text: str) -> None:
         print(f"{time.perf_counter() - began:7.1f} s  {text}", file=sys.stderr, flush=True)
 
-    table = interactions(warehouse, settings, span[1])
-    if args.split == "last":
-        # The time of day orders the rows of a day.
-        moments = warehouse.query(
-            """select user_id, item_id, date, epoch_us(min(occurred_at)) as moment
-            from raw.interactions group by all"""
-        )
-        table = table.join(moments, ["user_id", "item_id", "date"], join_type="inner")
-    rows = Interactions.from_table(table)
+    rows = Interactions.from_table(interactions(warehouse, settings, span[1]))
     masked = excludes_seen(settings)
     cut = args.cut or _cut(rows, args.last_share)
     end = min(span[1], cut + dt.timedelta(days=args.days)) if args.days else span[1]

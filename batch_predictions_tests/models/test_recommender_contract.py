@@ -19,7 +19,11 @@ from batch_predictions.models.recommender.ease import EASE
 from batch_predictions.models.recommender.facts import ItemFacts
 from batch_predictions.models.recommender.generators import FAMILIES as KINDS
 from batch_predictions.models.recommender.histories import TRAITS, Histories
-from batch_predictions.models.recommender.neighbours import GraphFilter, ItemNeighbours
+from batch_predictions.models.recommender.neighbours import (
+    GraphFilter,
+    ItemNeighbours,
+    SequenceNeighbours,
+)
 from batch_predictions.models.recommender.popularity import Popularity
 from batch_predictions.models.recommender.simple import OwnHistory, Promoted, SegmentTaste
 from batch_predictions_tests.worlds import checkerboard
@@ -31,6 +35,7 @@ FAMILIES: dict[str, tuple[type[Recommender], dict[str, Any]]] = {
     "item_neighbours": (ItemNeighbours, {"newest_days": None}),
     "current_neighbours": (ItemNeighbours, {**NOW, "name": "current_neighbours"}),
     "graph_filter": (GraphFilter, {"factors": 2}),
+    "sequence_neighbours": (SequenceNeighbours, {}),
     "popularity": (Popularity, {}),
     "recency_popularity_14d": (Popularity, {"half_life_days": 14}),
     "own_history": (OwnHistory, {}),
@@ -253,6 +258,46 @@ def test_only_the_neighbours_that_are_kept_and_the_newest_days_count():
     assert scores(newest, interactions)[0] == pytest.approx(
         np.array([1, 1, 2 * likeness]) / np.sqrt(2)
     )
+
+
+def test_what_stands_near_in_a_sitting_is_offered_next_whatever_the_day_has():
+    """Everyone takes all eight items on one day, in the order of the alphabet or against it."""
+    letters = list("abcdefgh")
+    rows = [
+        (f"u{user}", item, moment)
+        for user in range(6)
+        for moment, item in enumerate(letters[:: 1 if user % 2 else -1])
+    ]
+    # The last one is in the middle of it.
+    rows += [("x", item, moment) for moment, item in enumerate("abcd")]
+    users, items, moments = zip(*rows, strict=True)
+    n = len(rows)
+    table = pa.table(
+        {
+            "user_id": users,
+            "item_id": items,
+            "date": [WORLD.as_of] * n,
+            "events": [1] * n,
+            "moment": moments,
+        }
+    )
+    known = Interactions.from_table(table)
+    model = SequenceNeighbours.fit(known, WORLD.as_of, half_life=1.0, fade=0.5)
+    histories = asked(known, model).part(6, 7)
+    assert histories.places.tolist() == [3, 2, 1, 0]
+    ranked = model.rank(histories, facts(known, model.items), 4, exclude_seen=True).positions
+    assert [letters[place] for place in ranked[0]] == ["e", "f", "g", "h"]
+    assert [letters[i] for i in model.explain(histories, ranked)[0]] == ["d"] * 4
+    # By hand: c stands beside d seven times, c has 7 places and d as well.
+    near = model.arrays["near"][3].tolist()
+    likeness = model.arrays["likeness"][3]
+    assert likeness[near.index(2)] == pytest.approx(7 * 0.5 / 7)
+    assert likeness[near.index(5)] == pytest.approx(6 * 0.25 / np.sqrt(7 * 6))
+    # Without the time of day all of a day stand as the alphabet has them.
+    blind = SequenceNeighbours.fit(
+        Interactions.from_table(table.drop_columns("moment")), WORLD.as_of, half_life=1.0
+    )
+    assert np.isfinite(blind.arrays["likeness"]).all()
 
 
 def test_a_graph_filter_adds_normalised_cooccurrence_and_a_truncated_svd():

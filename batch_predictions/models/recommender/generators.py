@@ -10,7 +10,11 @@ from typing import Any, Literal, TypeAlias
 from batch_predictions.models.recommender.als import ALS
 from batch_predictions.models.recommender.base import Recommender
 from batch_predictions.models.recommender.ease import EASE
-from batch_predictions.models.recommender.neighbours import GraphFilter, ItemNeighbours
+from batch_predictions.models.recommender.neighbours import (
+    GraphFilter,
+    ItemNeighbours,
+    SequenceNeighbours,
+)
 from batch_predictions.models.recommender.popularity import Popularity
 from batch_predictions.models.recommender.simple import OwnHistory, Promoted, SegmentTaste
 
@@ -19,6 +23,7 @@ FAMILIES: tuple[type[Recommender], ...] = (
     ALS,
     EASE,
     ItemNeighbours,
+    SequenceNeighbours,
     GraphFilter,
     Popularity,
     OwnHistory,
@@ -81,6 +86,7 @@ GENERATORS = (
         new_items={**_CURRENT, "newest_days": None, "neighbours": 400},
         only=("new_items",),
     ),
+    Generator("sequence_neighbours", SequenceNeighbours, "similar", only=("new_items",)),
     Generator(
         "recent",
         Popularity,

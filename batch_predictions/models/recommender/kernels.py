@@ -176,6 +176,56 @@ def nearest(
 
 
 @compiled
+def beside(
+    sequence: Any,
+    first: Any,
+    last: Any,
+    places_of: Any,
+    places: Any,
+    weights: Any,
+    start: int,
+    stop: int,
+    near: Any,
+    likeness: Any,
+) -> None:
+    """For every item i from start to stop - 1 the items j that stand nearest to it most often.
+
+    `sequence` holds the items of all users, one user after the other, in the order of time;
+    `first` and `last` (len(sequence),) bound the user of each place; `places_of`, `places` are the
+    places of each item (csr). The likeness is the sum of weights[distance], over the root of the
+    product of both items' numbers of places.
+    """
+    width, keep = near.shape
+    reach = len(weights) - 1
+    sums = np.zeros(width)
+    seen = np.full(width, -1, dtype=np.int64)
+    touched = np.empty(width, dtype=np.int64)
+    for item in range(start, stop):
+        n = 0
+        for at in range(places_of[item], places_of[item + 1]):
+            place = places[at]
+            for to in range(max(first[place], place - reach), min(last[place], place + reach + 1)):
+                other = sequence[to]
+                if other == item:
+                    continue
+                if seen[other] != item:
+                    seen[other] = item
+                    sums[other] = 0.0
+                    touched[n] = other
+                    n += 1
+                sums[other] += weights[abs(to - place)]
+        own = places_of[item + 1] - places_of[item]
+        heap, where = likeness[item], near[item]
+        size = 0
+        for step in range(n):
+            other = touched[step]
+            numbers = own * (places_of[other + 1] - places_of[other])
+            score = np.float32(sums[other] / np.sqrt(float(numbers)))
+            size = _hold(heap, where, size, keep, score, other)
+        _sort(heap, where, size)
+
+
+@compiled
 def add_neighbours(
     indptr: Any, columns: Any, weights: Any, near: Any, likeness: Any, out: Any
 ) -> None:
