@@ -115,7 +115,7 @@ class Course:
         each_taught: the same in lessons.
         max_items: items with most events that are known at all.
         lesson_users: labelled users after which no older window is taken.
-        max_lessons: windows at most.
+        max_lessons: whole windows at most.
         params: changed parameters of generators, by name.
         ranker_params: changed parameters of LightGBM, and `rounds`.
         beside: what is known besides the interactions.
@@ -183,7 +183,7 @@ class Course:
     def past(
         self, interactions: Interactions, as_of: date, split: Split | None = None
     ) -> list[Lesson]:
-        """Lessons of windows that end by `as_of`, the newest first.
+        """Lessons of windows that end by `as_of`: whole ones, the newest first, then shorter ones.
 
         Where the question is what of a user's items was hidden (`leave_out`, as it must be without
         times), there is one lesson: more of them hidden.
@@ -205,24 +205,27 @@ class Course:
         if split == "leave_newest":
             return lessons
         first = known.dates.min() if len(known) else np.datetime64(as_of, "D")
-        while len(lessons) < self.max_lessons and users < self.lesson_users:
-            # The newest windows are shorter than the hold-out's, but nearest to what is asked.
-            age = self.stride * (len(lessons) + 1)
-            cut = as_of - timedelta(days=age)
-            if np.datetime64(cut, "D") < first:
-                break
-            window = known.up_to(cut + timedelta(days=min(age, self.window_days)))
-            holdout = split_by_time(
-                window,
-                cut=cut,
-                exclude_seen=self.exclude_seen,
-                seed=self.seed,
-                max_users=self.lesson_users,
-            )
-            if not len(holdout.users):
-                break
-            lessons.append(self.lesson(holdout))
-            users += len(holdout.users)
+        strides = -(-self.window_days // self.stride)
+        whole = range(strides, strides + self.max_lessons)
+        # Windows shorter than the hold-out's are nearer, but ask for less than is asked: they are
+        # taken where whole ones have too few users.
+        for ages in (whole, range(1, strides)):
+            for age in (self.stride * each for each in ages):
+                cut = as_of - timedelta(days=age)
+                if users >= self.lesson_users or np.datetime64(cut, "D") < first:
+                    break
+                window = known.up_to(cut + timedelta(days=min(age, self.window_days)))
+                holdout = split_by_time(
+                    window,
+                    cut=cut,
+                    exclude_seen=self.exclude_seen,
+                    seed=self.seed,
+                    max_users=self.lesson_users,
+                )
+                if not len(holdout.users):
+                    break
+                lessons.append(self.lesson(holdout))
+                users += len(holdout.users)
         return lessons
 
     def lesson(self, holdout: Holdout, bundle: Bundle | None = None) -> Lesson:
