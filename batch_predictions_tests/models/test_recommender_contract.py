@@ -19,12 +19,9 @@ from batch_predictions.models.recommender.ease import EASE
 from batch_predictions.models.recommender.facts import ItemFacts
 from batch_predictions.models.recommender.generators import FAMILIES as KINDS
 from batch_predictions.models.recommender.histories import TRAITS, Histories
-from batch_predictions.models.recommender.neighbours import (
-    GraphFilter,
-    ItemNeighbours,
-    SequenceNeighbours,
-)
+from batch_predictions.models.recommender.neighbours import GraphFilter, ItemNeighbours
 from batch_predictions.models.recommender.popularity import Popularity
+from batch_predictions.models.recommender.sequences import SequenceNeighbours
 from batch_predictions.models.recommender.simple import OwnHistory, Promoted, SegmentTaste
 from batch_predictions_tests.worlds import checkerboard
 

@@ -10,12 +10,9 @@ from typing import Any, Literal, TypeAlias
 from batch_predictions.models.recommender.als import ALS
 from batch_predictions.models.recommender.base import Recommender
 from batch_predictions.models.recommender.ease import EASE
-from batch_predictions.models.recommender.neighbours import (
-    GraphFilter,
-    ItemNeighbours,
-    SequenceNeighbours,
-)
+from batch_predictions.models.recommender.neighbours import GraphFilter, ItemNeighbours
 from batch_predictions.models.recommender.popularity import Popularity
+from batch_predictions.models.recommender.sequences import SequenceNeighbours
 from batch_predictions.models.recommender.simple import OwnHistory, Promoted, SegmentTaste
 
 Reason: TypeAlias = Literal["own", "similar", "segment", "trend", "promotion"]

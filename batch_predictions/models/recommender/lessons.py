@@ -17,6 +17,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from batch_predictions.models.recommender.base import Floats, in_batches
+from batch_predictions.models.recommender.bundle import Bundle, Params, Say
 from batch_predictions.models.recommender.data import Interactions
 from batch_predictions.models.recommender.evaluation import (
     Holdout,
@@ -28,9 +29,9 @@ from batch_predictions.models.recommender.evaluation import (
 from batch_predictions.models.recommender.facts import ItemFacts, ItemTraits
 from batch_predictions.models.recommender.generators import GENERATORS
 from batch_predictions.models.recommender.histories import positions
-from batch_predictions.models.recommender.pairs import Group, table
+from batch_predictions.models.recommender.pair_features import table
+from batch_predictions.models.recommender.pairs import Group
 from batch_predictions.models.recommender.trees import Trees
-from batch_predictions.models.recommender.two_stage import Bundle, Params, Say
 
 RANKER: dict[str, Any] = {
     "learning_rate": 0.12,

@@ -23,7 +23,7 @@ from batch_predictions.models.recommender.base import (
     Recommender,
     inner_products,
 )
-from batch_predictions.models.recommender.data import Codes, Interactions
+from batch_predictions.models.recommender.data import Interactions
 from batch_predictions.models.recommender.facts import ItemFacts
 from batch_predictions.models.recommender.histories import Histories
 
@@ -49,7 +49,7 @@ class ItemNeighbours(Recommender):
         neighbours = int(params.pop("neighbours", 100))
         newest_days: int | None = params.pop("newest_days", 14)
         half_life_days: float | None = params.pop("target_half_life_days", None)
-        _refuse(name, params)
+        refuse(name, params)
         left = _binary(interactions.matrix())
         right = left
         if half_life_days is not None:
@@ -70,74 +70,16 @@ class ItemNeighbours(Recommender):
 
     def scores(self, histories: Histories, facts: ItemFacts | None = None) -> Floats:
         """Sums of likeness over the square root of the number of items, (n, items)."""
-        return _spread(self._heard(histories), self.arrays["near"], self.arrays["likeness"])
+        return spread(self._heard(histories), self.arrays["near"], self.arrays["likeness"])
 
     def explain(self, histories: Histories, picks: Positions) -> Positions:
         """The item of the user's newest days that is most like the pick."""
-        return _loudest(self._heard(histories), picks, self.arrays["near"], self.arrays["likeness"])
+        return causes(self._heard(histories), picks, self.arrays["near"], self.arrays["likeness"])
 
     def _heard(self, histories: Histories) -> csr_matrix:
         days = self.params["newest_days"]
         matrix = _binary((histories if days is None else histories.newest(days)).matrix())
         return _damped(matrix)
-
-
-class SequenceNeighbours(Recommender):
-    """What others took shortly before or after what the user took last: within a visit or a
-    sitting one thing leads to another, and that passes."""
-
-    kind = "sequence_neighbours"
-
-    @classmethod
-    def fit(cls, interactions: Interactions, as_of: date, **params: Any) -> Self:
-        """Parameters: `neighbours` kept per item; `half_life`, items in between after which
-        nearness counts half, looked at up to `reach`; the user's `newest` items that count, each
-        times `fade` of the one after it."""
-        neighbours = int(params.pop("neighbours", 200))
-        half_life = float(params.pop("half_life", 20.0))
-        reach = int(params.pop("reach", 60))
-        newest = int(params.pop("newest", 20))
-        fade = float(params.pop("fade", 0.9))
-        _refuse(cls.kind, params)
-        sequence, users = _sequence(interactions)
-        bounds = np.searchsorted(users, np.arange(len(interactions.user_ids) + 1))
-        width = len(interactions.item_ids)
-        places = np.argsort(sequence, kind="stable")
-        places_of = np.searchsorted(sequence[places], np.arange(width + 1))
-        weights = 0.5 ** (np.arange(reach + 1) / half_life)
-        near = np.full((width, min(neighbours, width)), -1, dtype=np.int32)
-        likeness = np.zeros(near.shape, dtype=np.float32)
-
-        def fill(start: int) -> None:
-            from batch_predictions.models.recommender.kernels import beside
-
-            stop = min(start + BLOCK, width)
-            first, last = bounds[users], bounds[users + 1]
-            beside(sequence, first, last, places_of, places, weights, start, stop, near, likeness)
-
-        _in_blocks(fill, width)
-        settings = {
-            "neighbours": neighbours,
-            "half_life": half_life,
-            "reach": reach,
-            "newest": newest,
-            "fade": fade,
-        }
-        return cls(cls.kind, interactions.item_ids, settings, {"near": near, "likeness": likeness})
-
-    def scores(self, histories: Histories, facts: ItemFacts | None = None) -> Floats:
-        """Sums of likeness to the newest items, (n, items)."""
-        return _spread(self._heard(histories), self.arrays["near"], self.arrays["likeness"])
-
-    def explain(self, histories: Histories, picks: Positions) -> Positions:
-        """The newest item that is nearest to the pick."""
-        return _loudest(self._heard(histories), picks, self.arrays["near"], self.arrays["likeness"])
-
-    def _heard(self, histories: Histories) -> csr_matrix:
-        fade = np.float32(self.params["fade"]) ** histories.places.astype(np.float32)
-        heard = histories.csr(np.where(histories.places < self.params["newest"], fade, 0))
-        heard.eliminate_zeros()
-        return heard
 
 
 class GraphFilter(Recommender):
@@ -157,7 +99,7 @@ class GraphFilter(Recommender):
         neighbours = int(params.pop("neighbours", 200))
         half_life: float | None = params.pop("half_life_days", None)
         seed = int(params.pop("seed", 0))
-        _refuse(cls.kind, params)
+        refuse(cls.kind, params)
         # A copy: the interactions keep their matrix for whoever learns next.
         taken = interactions.decayed(half_life, as_of).matrix().copy()
         taken.data = np.log1p(taken.data)
@@ -191,13 +133,13 @@ class GraphFilter(Recommender):
     def scores(self, histories: Histories, facts: ItemFacts | None = None) -> Floats:
         """Both filters over the square root of the number of items, (n, items)."""
         heard = self._heard(histories)
-        scores = _spread(heard, self.arrays["near"], self.arrays["likeness"])
+        scores = spread(heard, self.arrays["near"], self.arrays["likeness"])
         scores += inner_products(heard @ self.arrays["left"], self.arrays["right"])
         return scores
 
     def explain(self, histories: Histories, picks: Positions) -> Positions:
         """The item of the history that says most for the pick, by co-occurrence."""
-        return _loudest(self._heard(histories), picks, self.arrays["near"], self.arrays["likeness"])
+        return causes(self._heard(histories), picks, self.arrays["near"], self.arrays["likeness"])
 
     def _heard(self, histories: Histories) -> csr_matrix:
         matrix = histories.matrix(self.params["half_life_days"])
@@ -205,7 +147,7 @@ class GraphFilter(Recommender):
         return _damped(matrix)
 
 
-def _refuse(name: str, params: dict[str, Any]) -> None:
+def refuse(name: str, params: dict[str, Any]) -> None:
     if params:
         raise TypeError(f"{name}: unknown parameters {sorted(params)}")
 
@@ -265,40 +207,18 @@ def _nearest(
             likeness,
         )
 
-    _in_blocks(fill, items)
+    in_blocks(fill, items)
     return near, likeness
 
 
-def _in_blocks(fill: Callable[[int], None], items: int) -> None:
+def in_blocks(fill: Callable[[int], None], items: int) -> None:
     """Fills blocks of items on some threads. Every item is by itself: their number changes
     nothing."""
     with ThreadPoolExecutor(THREADS) as pool:
         list(pool.map(fill, range(0, items, BLOCK)))
 
 
-def _sequence(interactions: Interactions) -> tuple[Codes, Codes]:
-    """Items of every user in the order in which they were first taken, and the users."""
-    moments = interactions.moments
-    if moments is None:
-        moments = np.zeros(len(interactions), dtype=np.int64)
-    by_pair = np.lexsort((moments, interactions.dates, interactions.items, interactions.users))
-    users, items = interactions.users[by_pair], interactions.items[by_pair]
-    new = (np.diff(users, prepend=-1) != 0) | (np.diff(items, prepend=-1) != 0)
-    firsts = by_pair[new]
-    order = firsts[
-        np.lexsort(
-            (
-                interactions.items[firsts],
-                moments[firsts],
-                interactions.dates[firsts],
-                interactions.users[firsts],
-            )
-        )
-    ]
-    return interactions.items[order], interactions.users[order]
-
-
-def _spread(heard: csr_matrix, near: npt.NDArray[np.int32], likeness: Floats) -> Floats:
+def spread(heard: csr_matrix, near: npt.NDArray[np.int32], likeness: Floats) -> Floats:
     from batch_predictions.models.recommender.kernels import add_neighbours
 
     scores = np.zeros((heard.shape[0], len(near)), dtype=np.float32)
@@ -306,7 +226,7 @@ def _spread(heard: csr_matrix, near: npt.NDArray[np.int32], likeness: Floats) ->
     return scores
 
 
-def _loudest(
+def causes(
     heard: csr_matrix, picks: Positions, near: npt.NDArray[np.int32], likeness: Floats
 ) -> Positions:
     """For each pick the history item with the largest part in its score, -1 where none has."""

@@ -14,6 +14,7 @@ from datetime import date
 
 from batch_predictions.models.ranking import NDCG, Interval, Row, metric_row, paired_difference
 from batch_predictions.models.recommender.base import Recommender
+from batch_predictions.models.recommender.bundle import Bundle
 from batch_predictions.models.recommender.data import Interactions
 from batch_predictions.models.recommender.evaluation import (
     Evaluation,
@@ -26,7 +27,7 @@ from batch_predictions.models.recommender.facts import ItemFacts
 from batch_predictions.models.recommender.lessons import Course
 from batch_predictions.models.recommender.popularity import Popularity, popularity_name
 from batch_predictions.models.recommender.simple import OwnHistory, own_history_name
-from batch_predictions.models.recommender.two_stage import Bundle, TwoStage
+from batch_predictions.models.recommender.two_stage import TwoStage
 
 TWO_STAGE = "two_stage"
 HALF_LIVES = (7, 14, 30)
