@@ -18,6 +18,10 @@ REQUIRED: dict[str, tuple[str, ...]] = {
 }
 """Columns that a table cannot do without."""
 
+HEADLINE = "headline"
+BESIDE: dict[str, tuple[str, ...]] = {"reviews": (HEADLINE,)}
+"""What a file may have beside the contract: the title of a review, put before its text."""
+
 IN_WEEK = ("starts_on", "ends_on")
 """Columns that a table with a column `week` can do without: the week's Monday and Sunday."""
 
@@ -43,6 +47,7 @@ SYNONYMS: dict[str, tuple[str, ...]] = {
     "review_id": ("id",),
     "rating": ("stars", "score"),
     "text": ("review_text", "review", "body", "verified_reviews"),
+    HEADLINE: ("title", "summary", "review_title", "subject"),
     "written_at": ("timestamp", "datetime", "time", "ts", "created_at", "reviewed_at"),
     "label": ("sentiment",),
     "language": ("lang",),
@@ -143,4 +148,5 @@ def match_columns(
 
 
 def _mappable(table: Table) -> list[str]:
-    return [column.name for column in table.columns if column.name != "simulated"]
+    own = [column.name for column in table.columns if column.name != "simulated"]
+    return [*own, *BESIDE.get(table.name, ())]
