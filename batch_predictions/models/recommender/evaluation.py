@@ -189,7 +189,7 @@ def leave_out(
 
 
 def leave_newest(
-    interactions: Interactions, *, as_of: date, share: float = 0.1, max_users: int = MAX_USERS
+    interactions: Interactions, as_of: date, *, share: float = 0.1, max_users: int = MAX_USERS
 ) -> Holdout:
     """Hide the newest `share` of each user's items, by when they were first taken; learn from the
     others.

@@ -195,15 +195,12 @@ class Course:
             return [self.lesson(holdout)] if len(holdout.users) else []
         lessons: list[Lesson] = []
         users = 0
-        while split == "leave_newest" and users < self.lesson_users:
-            # One after the other, each user's newest items go.
-            holdout = leave_newest(known, as_of=as_of, max_users=self.lesson_users)
-            if not len(holdout.users):
-                break
-            lessons.append(self.lesson(holdout))
-            users += len(holdout.users)
-            known = holdout.train
         if split == "leave_newest":
+            # One after the other, each user's newest items go.
+            while users < self.lesson_users and len((holdout := leave_newest(known, as_of)).users):
+                lessons.append(self.lesson(holdout))
+                users += len(holdout.users)
+                known = holdout.train
             return lessons
         first = known.dates.min() if len(known) else np.datetime64(as_of, "D")
         strides = -(-self.window_days // self.stride)
