@@ -10,7 +10,7 @@ half-life and tilt by cross-validation among them; then the held-out users are a
 they took after the cut (`time`), or all that they ever took (`random`). Their age, gender and place
 are known, and nothing else; a place that is known from interactions only is the usual one up to the
 cut. The promotions of the week after the cut are known, as they are to the platform. Two oracles
-say what is possible: the best single list for these users in hindsight, and the same for each
+say what is possible: the best single list for these users in hindsight, and lists of each
 segment, learned from other users of the same days. Prints one JSON object; progress goes to the
 standard error.
 """
@@ -32,6 +32,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+from oracles import oracles
 
 from batch_predictions.features.queries import parameters, sql
 from batch_predictions.models.demographic import DemographicModel
@@ -191,6 +192,9 @@ def _measure(
         for name, (model, days) in models.items():
             values = _ndcg(model, days, trained, through, held_out, segments, changes, settings)
             per_user.setdefault(name, np.zeros(len(asked)))[members] = values
+    held_out = rows.where(answers)
+    leaves, leaf_of_user = user_leaves(held_out.user_ids, segments)
+    bounds = oracles(held_out, [leaves[place] for place in leaf_of_user], args.seed)
     return {
         "source": args.source,
         "split": args.split,
@@ -207,6 +211,9 @@ def _measure(
                 "over_recency_popularity": _gain(values, per_user[RECENT], args.seed),
             }
             for name, values in per_user.items()
+        },
+        "oracles": {
+            name: _gain(values, per_user[POPULARITY], args.seed) for name, values in bounds.items()
         },
     }
 

@@ -107,6 +107,8 @@ class Stages:
 
     def work(self, stage: str) -> dict[str, Any]:
         """One stage; what it made."""
+        from batch_predictions.automation.run import WEEKS_AHEAD, WEEKS_BEFORE
+
         step, _, name = stage.partition(":")
         day, week = str(self.day), str(self.week)
         if step == "start":
@@ -114,9 +116,11 @@ class Stages:
         if step == "ingest":
             return self._job(self.jobs.INGEST, str(self.first), day)
         if step == "ingest_ahead":
-            first = max(self.week - dt.timedelta(days=28), self.first)
+            weeks = max(WEEKS_BEFORE, self.settings.demand.promotion_weeks)
+            back = dt.timedelta(days=7 * weeks)
+            first = max(self.week - back, self.first)
             monday = first - dt.timedelta(days=first.weekday())
-            last = self.day - dt.timedelta(days=self.day.weekday() - 7)
+            last = self.day + dt.timedelta(days=7 * (WEEKS_AHEAD - 1) - self.day.weekday())
             return self._job(self.jobs.INGEST_WEEKLY, str(monday), str(last))
         if step in ("features", "release"):
             group = {"release": "serving"}.get(step, step)

@@ -3,23 +3,41 @@
 -- bought of late was bought under the promotions of late, so it is the change that tells. Looking
 -- ahead is legitimate here, see promoted_items.sql. An item without a row keeps its promotions; no
 -- rows at all: nothing is known of the coming week, or of any week before it.
-with weeks as (select unnest([0, 7, 14, 21, 28]) as days_back),
-planned as (
+with spans as (
+    select distinct
+        days_back,
+        date_trunc('week', $date::DATE - days_back + 1 + edge)::DATE as week
+    from (select unnest([0, 7, 14, 21, 28]) as days_back), (select unnest([0, 6]) as edge)
+),
+by_week as (
     select
-        weeks.days_back,
+        spans.days_back,
         calendar.item_id,
-        count(distinct location) filter (display is not null and location <> 'all') as display,
-        count(distinct location) filter (mailer is not null and location <> 'all') as mailer,
+        count(*) filter (display is not null and location <> 'all') as display,
+        count(*) filter (mailer is not null and location <> 'all') as mailer,
         coalesce(bool_or(display is not null and location = 'all'), false) as display_all,
         coalesce(bool_or(mailer is not null and location = 'all'), false) as mailer_all
     from raw.promotion_calendar as calendar
-    join weeks
-        on calendar.starts_on <= $date::DATE - weeks.days_back + 7
-        and calendar.ends_on >= $date::DATE - weeks.days_back + 1
+    join spans
+        on spans.week = calendar.week
+        and calendar.starts_on <= $date::DATE - spans.days_back + 7
+        and calendar.ends_on >= $date::DATE - spans.days_back + 1
     where
-        week >= date_trunc('week', $date::DATE - 27)::DATE
-        and week <= date_trunc('week', $date::DATE + 7)::DATE
-    group by all
+        calendar.week >= date_trunc('week', $date::DATE - 27)::DATE
+        and calendar.week <= date_trunc('week', $date::DATE + 7)::DATE
+    group by spans.days_back, calendar.week, calendar.item_id
+),
+-- Seven days touch two weeks where they do not begin on a Monday: the one with more shops counts.
+planned as (
+    select
+        days_back,
+        item_id,
+        max(display) as display,
+        max(mailer) as mailer,
+        max(display_all::INTEGER) as display_all,
+        max(mailer_all::INTEGER) as mailer_all
+    from by_week
+    group by days_back, item_id
 ),
 shops as (
     select count(distinct location) filter (location <> 'all') as shops
@@ -32,8 +50,8 @@ shares as (
     select
         days_back,
         item_id,
-        greatest(display / greatest(shops, 1), display_all::INTEGER) as display,
-        greatest(mailer / greatest(shops, 1), mailer_all::INTEGER) as mailer
+        greatest(display / greatest(shops, 1), display_all) as display,
+        greatest(mailer / greatest(shops, 1), mailer_all) as mailer
     from planned, shops
 ),
 known as (
