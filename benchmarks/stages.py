@@ -7,7 +7,8 @@ __PATH say otherwise; the day is its newest complete one, the week trained the n
 ended by it. Stages: ingest of all days, promotions known ahead, features, the training of each
 model, `stage`, `score` and `load` of each prediction, release. Seconds leave out starting Python
 and loading the platform, which is the stage `start`; memory is the highest resident set of the
-process (VmHWM), what it maps of files included, and that of its largest child, where that is more. Prints one JSON object; progress goes to the standard error.
+process (VmHWM), what it maps of files included, and that of its largest child, where that is more.
+Prints one JSON object; progress goes to the standard error.
 """
 
 from __future__ import annotations
