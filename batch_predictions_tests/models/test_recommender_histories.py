@@ -194,3 +194,27 @@ def test_nobody_and_nothing_are_fine():
 def test_positions_and_batches():
     assert positions(pa.array(["z", "?", "x", None]), ITEMS).tolist() == [2, -1, 0, -1]
     assert batches(5, 2) == [(0, 2), (2, 4), (4, 5)] and batches(0, 2) == []
+
+
+def test_places_are_by_age_then_by_the_time_of_day():
+    rows = pa.table(
+        {
+            "user_id": ["ann"] * 4 + ["bob"],
+            "item_id": ["x", "x", "y", "z", "y"],
+            "date": [AS_OF - timedelta(days=age) for age in (5, 1, 1, 9, 2)],
+            "events": [1] * 5,
+            "moment": [99, 10, 20, 500, 0],
+        }
+    )
+    cut = Histories.of(Interactions.from_table(rows), np.array([0, 1]), ITEMS, AS_OF)
+    # Ann took y last, then x, z long ago; bob has only y.
+    assert cut.places.tolist() == [1, 0, 2, 0]
+    assert cut.part(1, 2).places.tolist() == [0]
+    assert cut.onto(np.array([0, -1, 1], dtype=np.int32), 2).places.tolist() == [0, 1]
+    lists = {"item_ids": ["x", "y"], "ages": [1, 1], "events": [1.0, 1.0], "moments": [10, 20]}
+    unknown = dict.fromkeys(TRAITS, "unknown")
+    staged_rows = pa.Table.from_pylist([{**lists, **unknown}]).to_batches()[0]
+    assert Histories.from_rows(staged_rows, ITEMS).places.tolist() == [1, 0]
+    short = pa.Table.from_pylist([{**lists, "moments": [1], **unknown}]).to_batches()[0]
+    with pytest.raises(ValueError, match="moments"):
+        Histories.from_rows(short, ITEMS)

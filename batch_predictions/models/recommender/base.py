@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import json
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Self, TypeAlias
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Self, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -42,6 +42,17 @@ class Ranked:
 
     positions: Positions
     scores: Floats
+
+
+class Proposals(NamedTuple):
+    """Each user's best items, and how to ask for the scores of others.
+
+    `positions` is (n, k), -1 at the end of short lists; `of(positions)` gives the scores of items
+    (n, m), nan where the model has nothing to say or must not say it.
+    """
+
+    positions: Positions
+    of: Callable[[Positions], Floats]
 
 
 class Recommender(ABC):
@@ -104,6 +115,28 @@ class Recommender(ABC):
             scores = barred(self.scores(part, facts), part, exclude_seen, blocked)
             best(scores, k, places[start:stop], values[start:stop])
         return Ranked(places, values)
+
+    def propose(
+        self,
+        histories: Histories,
+        facts: ItemFacts,
+        k: int,
+        *,
+        exclude_seen: bool,
+        blocked: npt.NDArray[np.bool_] | None = None,
+    ) -> Proposals:
+        """`rank` for a batch of users, whose other scores are wanted too."""
+        from batch_predictions.models.recommender.kernels import best
+
+        scores = barred(self.scores(histories, facts), histories, exclude_seen, blocked)
+        places = np.empty((histories.users, k), dtype=np.int64)
+        best(scores, k, places, np.empty((histories.users, k), dtype=np.float32))
+
+        def of(asked: Positions) -> Floats:
+            there = np.take_along_axis(scores, np.maximum(asked, 0), axis=1)
+            return np.where(asked >= 0, there, np.float32(np.nan))
+
+        return Proposals(places, of)
 
     def explain(self, histories: Histories, picks: Positions) -> Positions:
         """For each pick, the position of the history item that speaks most for it, (n, k).
@@ -206,10 +239,13 @@ def inner_products(queries: Floats, targets: Floats) -> Floats:
     return found
 
 
-def in_batches(histories: Histories, models: int = 1) -> Iterator[tuple[int, int, Histories]]:
-    """Spans of users with their histories, as many as have room for the dense scores of `models`
-    models."""
-    size = DENSE_MB * 2**20 // (4 * max(histories.width, 1) * (models + 1))
+def in_batches(
+    histories: Histories, scores: int | None = None
+) -> Iterator[tuple[int, int, Histories]]:
+    """Spans of users with their histories, as many as have room for so many dense `scores` each
+    (None: one of every item), and a copy of one model's."""
+    wanted = 2 * histories.width if scores is None else scores
+    size = DENSE_MB * 2**20 // (4 * max(wanted, 1))
     for start, stop in batches(histories.users, int(np.clip(size, 16, 256))):
         yield start, stop, histories.part(start, stop)
 

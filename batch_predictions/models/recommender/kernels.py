@@ -85,6 +85,32 @@ def best(scores: Any, k: int, places: Any, values: Any) -> None:
 
 
 @compiled
+def best_entries(indptr: Any, columns: Any, scores: Any, k: int, places: Any) -> None:
+    """`best` of the entries of csr rows: their columns into `places` (n, k)."""
+    heap = np.empty(k, dtype=np.float32)
+    for row in range(places.shape[0]):
+        where = places[row]
+        n = 0
+        for at in range(indptr[row], indptr[row + 1]):
+            if scores[at] > -np.inf:
+                n = _hold(heap, where, n, k, scores[at], columns[at])
+        _sort(heap, where, n)
+        where[n:] = -1
+
+
+@compiled
+def affinities(tilt: Any, indptr: Any, tags: Any, weights: Any, items: Any, out: Any) -> None:
+    """out[u, j] = the sum over the tags of item items[u, j] (csr) of weight x tilt[u, tag]."""
+    for user in range(items.shape[0]):
+        for place in range(items.shape[1]):
+            item = items[user, place]
+            total = np.float32(0.0)
+            for at in range(indptr[item], indptr[item + 1]):
+                total += weights[at] * tilt[user, tags[at]]
+            out[user, place] = total
+
+
+@compiled
 def united(tops: Any, width: int, out: Any) -> int:
     """The distinct positions of several lists (g, n, k) per user into `out` (n, g k), in the order
     of rank; -1 fills up. The longest union's length."""
@@ -115,10 +141,13 @@ def nearest(
     items: Any,
     right: Any,
     itself: bool,
+    start: int,
+    stop: int,
     near: Any,
     likeness: Any,
 ) -> None:
-    """For every item i the items j of the largest sum over users of left_ui right_uj > 0.
+    """For every item i from start to stop - 1 the items j of the largest sum over users of
+    left_ui right_uj > 0.
 
     `users_of`, `users`, `left` are items x users (csr), `items_of`, `items`, `right` users x items.
     Sums are in double precision, in the order of the users.
@@ -127,7 +156,7 @@ def nearest(
     sums = np.zeros(width)
     seen = np.full(width, -1, dtype=np.int64)
     touched = np.empty(width, dtype=np.int64)
-    for item in range(width):
+    for item in range(start, stop):
         n = 0
         for at in range(users_of[item], users_of[item + 1]):
             user, weight = users[at], left[at]
@@ -146,6 +175,56 @@ def nearest(
             score = np.float32(sums[other])
             if other == item and not itself:
                 continue
+            size = _hold(heap, where, size, keep, score, other)
+        _sort(heap, where, size)
+
+
+@compiled
+def beside(
+    sequence: Any,
+    first: Any,
+    last: Any,
+    places_of: Any,
+    places: Any,
+    weights: Any,
+    start: int,
+    stop: int,
+    near: Any,
+    likeness: Any,
+) -> None:
+    """For every item i from start to stop - 1 the items j that stand nearest to it most often.
+
+    `sequence` holds the items of all users, one user after the other, in the order of time;
+    `first` and `last` (len(sequence),) bound the user of each place; `places_of`, `places` are the
+    places of each item (csr). The likeness is the sum of weights[distance], over the root of the
+    product of both items' numbers of places.
+    """
+    width, keep = near.shape
+    reach = len(weights) - 1
+    sums = np.zeros(width)
+    seen = np.full(width, -1, dtype=np.int64)
+    touched = np.empty(width, dtype=np.int64)
+    for item in range(start, stop):
+        n = 0
+        for at in range(places_of[item], places_of[item + 1]):
+            place = places[at]
+            for to in range(max(first[place], place - reach), min(last[place], place + reach + 1)):
+                other = sequence[to]
+                if other == item:
+                    continue
+                if seen[other] != item:
+                    seen[other] = item
+                    sums[other] = 0.0
+                    touched[n] = other
+                    n += 1
+                sums[other] += weights[abs(to - place)]
+        own = places_of[item + 1] - places_of[item]
+        heap, where = likeness[item], near[item]
+        size = 0
+        for step in range(n):
+            other = touched[step]
+            numbers = own * (places_of[other + 1] - places_of[other])
+            score = np.float32(sums[other] / np.sqrt(float(numbers)))
             size = _hold(heap, where, size, keep, score, other)
         _sort(heap, where, size)
 
