@@ -7,8 +7,8 @@ __PATH say otherwise; the day is its newest complete one, the week trained the n
 ended by it. Stages: ingest of all days, promotions known ahead, features, the training of each
 model, `stage`, `score` and `load` of each prediction, release. Seconds leave out starting Python
 and loading the platform, which is the stage `start`; memory is the highest resident set of the
-process (VmHWM), what it maps of files included, and that of its largest worker process, where a
-scorer works in processes. Prints one JSON object; progress goes to the standard error.
+process (VmHWM), what it maps of files included, and that of its largest child, where that is more.
+Prints one JSON object; progress goes to the standard error.
 """
 
 from __future__ import annotations
@@ -80,7 +80,7 @@ class Stages:
         self.settings = Settings.load()
         state = read_state(home)
         assert state is not None
-        instance.prepare(home)
+        instance.prepare(self.settings)
         self.graph = definitions.defs.resolve_asset_graph()
         self.source = source_of(self.settings.source, state)
         from batch_predictions.partitions import trained_through, week_due, week_of
@@ -247,7 +247,7 @@ def main() -> None:
         }
         own, child = _peaks()
         memory = {"peak_mib": own}
-        if args.stage.startswith("score:") and child > 50:
+        if child > own:
             memory["worker_peak_mib"] = child
         print(json.dumps({**seconds, **memory, **made}))
         return
