@@ -8,7 +8,6 @@ import numpy as np
 
 from batch_predictions.models.recommender.pairs import Feature, Pairs, Values
 
-
 SHELVES = ("category", "subcategory")
 """Kinds within which one item stands in for another: of these more is said."""
 
