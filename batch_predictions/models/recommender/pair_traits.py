@@ -8,12 +8,17 @@ import numpy as np
 
 from batch_predictions.models.recommender.pairs import Feature, Pairs, Values
 
+SHELVES = ("category", "subcategory")
+"""Kinds within which one item stands in for another: of these more is said."""
+
 
 def trait_features(pairs: Pairs) -> list[Feature]:
     """What items are, and how near that is to what the user takes."""
     features: list[Feature] = []
     for kind in pairs.facts.traits.tags:
         features.append(Feature(f"{kind}_affinity", "similar", _affinity(kind)))
+        if kind not in SHELVES:
+            continue
         features.append(Feature(f"{kind}_taken", "similar", _tag_taken(kind)))
         features.append(Feature(f"{kind}_tried", "similar", _tag_tried(kind)))
         features.append(Feature(f"{kind}_missed", "similar", _tag_missed(kind)))
