@@ -26,12 +26,13 @@ def platform(settings: Settings) -> dg.Definitions:
     """
     state = registry.begin(settings)
 
+    from batch_predictions.automation.executors import executor_of
     from batch_predictions.automation.jobs import jobs
     from batch_predictions.automation.progress import LOGGER, terminal
     from batch_predictions.automation.schedules import schedules
     from batch_predictions.automation.sensors import sign_ups
     from batch_predictions.features import assets as features
-    from batch_predictions.inference.assets import prediction_asset
+    from batch_predictions.inference.assets import prediction_asset, step_tags
     from batch_predictions.inference.handles import Handles
     from batch_predictions.model_store import ModelStore
     from batch_predictions.models import assets as models
@@ -74,7 +75,7 @@ def platform(settings: Settings) -> dg.Definitions:
         models.demographic,
         sentiment,
         demand,
-        *(prediction_asset(each) for each in predictions),
+        *(prediction_asset(each, step_tags(settings)) for each in predictions),
         release_asset(predictions),
     ]
     planned = jobs(assets)
@@ -89,7 +90,7 @@ def platform(settings: Settings) -> dg.Definitions:
             "models": ModelStore.of(settings),
             "handles": Handles(home=str(settings.home)),
         },
-        executor=dg.in_process_executor,
+        executor=executor_of(settings),
         loggers={"console": dg.colored_console_logger, LOGGER: terminal},
     )
 

@@ -34,6 +34,8 @@ LONGER = {24: 168}
 ORIGINS = 3
 """Past origins, a horizon apart."""
 LONGEST = 2600
+TOGETHER, CLOSE = 3, 1.1
+"""Candidates that forecast a series together, at most, and how close they are to the best."""
 
 
 @dataclass(frozen=True)
@@ -106,18 +108,17 @@ def benchmark(
     began = time.process_time()
     actual = np.stack([panel.y[:, each : each + horizon] for each in origins])
     orders = [name for name in methods if name.startswith(SARIMA)]
-    for name, members in ((SARIMA, orders), (CHOSEN, [])):
-        candidates = members or [*methods, COMBINED]
-        if not members:
-            # The middle of everything but the naive ones, for series on which no method leads.
-            middle = [each for each in methods if each not in (NAIVE2, SeasonalNaive.kind)]
-            past[COMBINED] = np.median([past[each] for each in middle], axis=0)
-            final[COMBINED] = np.median([final[each] for each in middle], axis=0)
-        champions = champions_of([past[each] for each in candidates], actual)
-        stacked = np.stack([final[each] for each in candidates])
-        final[name] = stacked[champions, np.arange(len(panel))]
-        if members:
-            seconds[name] = sum(seconds[each] for each in members)
+    best = champions_of([past[each] for each in orders], actual)
+    final[SARIMA] = np.stack([final[each] for each in orders])[best, np.arange(len(panel))]
+    seconds[SARIMA] = sum(seconds[each] for each in orders)
+    # The middle of everything but the naive ones, for series on which no method leads.
+    middle = [each for each in methods if each not in (NAIVE2, SeasonalNaive.kind)]
+    past[COMBINED] = np.median([past[each] for each in middle], axis=0)
+    final[COMBINED] = np.median([final[each] for each in middle], axis=0)
+    candidates = [*methods, COMBINED]
+    shares = shares_of([past[each] for each in candidates], actual)
+    stacked = np.stack([final[each] for each in candidates])
+    final[CHOSEN] = (shares[:, :, None] * stacked).sum(axis=0)
     spare = time.process_time() - began
     seconds[COMBINED] = seconds[CHOSEN] = sum(seconds[each] for each in methods) + spare
     reference = measures(final[NAIVE2], given)
@@ -125,7 +126,6 @@ def benchmark(
         name: {**scored(measures(each, given), reference), "cpu_seconds": round(seconds[name], 2)}
         for name, each in final.items()
     }
-    picked = [candidates[place] for place in champions]
     return {
         "series": len(panel),
         "season": season,
@@ -134,7 +134,10 @@ def benchmark(
         "methods": {name: each for name, each in figures.items() if name != CHOSEN},
         "chosen": {
             **figures[CHOSEN],
-            "series_by_method": {name: picked.count(name) for name in candidates},
+            "series_by_method": {
+                name: round(float(share), 2)
+                for name, share in zip(candidates, shares.sum(axis=1), strict=True)
+            },
         },
     }
 
@@ -204,14 +207,27 @@ def _without(row: Doubles, season: Season) -> Doubles:
 
 
 def champions_of(past: list[Doubles], actual: Doubles) -> npt.NDArray[np.int64]:
-    """The best candidate of each series by past absolute errors, relative to the candidates' own,
-    drawn to what is best for everyone as strongly as by one origin."""
+    """The best candidate of each series by its past errors, (n,)."""
+    return np.asarray(_past_errors(past, actual).argmin(axis=0))
+
+
+def shares_of(past: list[Doubles], actual: Doubles) -> Doubles:
+    """Each candidate's share in the chosen forecast, (candidates, n): the champion of the series,
+    or the mean of up to `TOGETHER` whose past errors are about as small as the champion's."""
+    errors = _past_errors(past, actual)
+    ranked = np.sort(errors, axis=0)
+    close = (errors <= CLOSE * ranked[0]) & (errors <= ranked[min(TOGETHER, len(errors)) - 1])
+    return np.asarray(close / close.sum(axis=0))
+
+
+def _past_errors(past: list[Doubles], actual: Doubles) -> Doubles:
+    """Absolute errors of past origins, (candidates, n), relative to the candidates' median and
+    drawn to what they are for everyone as strongly as by one origin."""
     error = np.stack([np.nansum(np.abs(each - actual), axis=2) for each in past])
     typical = np.maximum(np.median(error, axis=0), 1e-12)
     relative = np.minimum(error / typical, 5.0)
     mine, everyone = relative.mean(axis=1), relative.mean(axis=(1, 2))
-    weight = 1.0 / len(actual)
-    return np.asarray((mine + weight * everyone[:, None]).argmin(axis=0))
+    return np.asarray(mine + everyone[:, None] / len(actual))
 
 
 def measures(forecast: Doubles, given: Read) -> tuple[Doubles, Doubles]:

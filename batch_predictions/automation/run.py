@@ -35,6 +35,8 @@ from batch_predictions.sources.registry import source_of, today
 from batch_predictions.tables import INTERACTIONS, REVIEWS, TABLES, Table
 from batch_predictions.warehouse import Warehouse, as_date
 
+WEEKS_BEFORE = 7
+"""Weeks of promotions before the first one trained that training needs."""
 RANGE_START, RANGE_END = "dagster/asset_partition_range_start", "dagster/asset_partition_range_end"
 
 
@@ -85,7 +87,7 @@ def run(
     began = time.perf_counter()
     state = read_state(settings.home)
     assert state is not None, "definitions begin the home"
-    home_instance.prepare(settings.home)
+    home_instance.prepare(settings)
     source = source_of(settings.source, state)
     first, last = _days(source, state, first, last)
     if days:
@@ -284,11 +286,12 @@ def _ahead_due(
 ) -> list[str]:
     """Weeks of the tables known ahead that a run needs and that are missing or have changed.
 
-    Training looks back on some weeks before the first one due (`demand.promotion_weeks`),
-    predictions forward over the days that are forecast, as far as weeks are known ahead. Older
-    weeks stay out: the default source has 400,000 promotions a week.
+    Training of the fallback asks about the promotions of four weeks before the end of the first one
+    due, each beside those of the four before it; that of demand looks back on more
+    (`demand.promotion_weeks`). Predictions look forward over the days that are forecast, as far as
+    weeks are known ahead. Older weeks stay out: the default source has 400,000 promotions a week.
     """
-    back = dt.timedelta(days=7 * settings.demand.promotion_weeks)
+    back = dt.timedelta(days=7 * max(WEEKS_BEFORE, settings.demand.promotion_weeks))
     begin = max(first - back, week_of(state.first_day))
     end = week_of(last + dt.timedelta(days=7 * (WEEKS_AHEAD - 1)))
     end = min(end, state.last_day) if state.last_day else end

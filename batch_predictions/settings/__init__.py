@@ -13,7 +13,12 @@ from batch_predictions.settings.loading import (
     SettingsError,
     home_folder,
 )
-from batch_predictions.settings.platform import InferenceSettings, ScheduleSettings, ServingSettings
+from batch_predictions.settings.platform import (
+    ExecutionSettings,
+    InferenceSettings,
+    ScheduleSettings,
+    ServingSettings,
+)
 from batch_predictions.settings.recommendations import (
     FallbackSettings,
     RecommendationsSettings,
@@ -28,6 +33,7 @@ __all__ = [
     "PREFIX",
     "DemandSettings",
     "DuckDBSettings",
+    "ExecutionSettings",
     "FallbackSettings",
     "InferenceSettings",
     "RecommendationsSettings",

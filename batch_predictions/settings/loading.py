@@ -16,6 +16,7 @@ from pydantic_settings import (
 
 from batch_predictions.settings.demand import DemandSettings
 from batch_predictions.settings.platform import (
+    ExecutionSettings,
     InferenceSettings,
     ScheduleSettings,
     ServingSettings,
@@ -51,6 +52,7 @@ class Settings(BaseSettings):
     sentiment: SentimentSettings = SentimentSettings()
     demand: DemandSettings = DemandSettings()
     inference: InferenceSettings = InferenceSettings()
+    execution: ExecutionSettings = ExecutionSettings()
     serving: ServingSettings = ServingSettings()
     schedules: ScheduleSettings = ScheduleSettings()
 

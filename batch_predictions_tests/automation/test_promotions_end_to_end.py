@@ -57,8 +57,10 @@ def test_a_run_takes_in_weeks_before_the_week_due_to_those_of_the_14_days_after_
     shop: tuple[Path, dict[str, str]],
 ) -> None:
     root, _ = shop
-    # On a Saturday the week due is the one before, from 4 March; the eight weeks begin earlier.
-    weeks = ["02-05", "02-12", "02-19", "02-26", "03-04", "03-11", "03-18", "03-25"]
+    # On a Saturday the week due is the one before, from 4 March: seven before it are those of the
+    # home, which begins on 22 January.
+    before = ["01-22", "01-29", "02-05", "02-12", "02-19", "02-26"]
+    weeks = [*before, "03-04", "03-11", "03-18", "03-25"]
     assert _weeks(root / "home") == [f"week=2024-{week}" for week in weeks]
     newest = "select item_id from raw.promotion_calendar where week = '2024-03-18' order by all"
     assert _ask(root / "home", newest) == [("red-01",), ("red-02",)]
@@ -79,7 +81,7 @@ def test_a_run_takes_in_a_changed_calendar_and_no_week_else(
     changed = [path for path, time in before.items() if path.stat().st_mtime_ns != time]
     # The week that the promotion reaches now, and the next, whose row says when it began.
     assert sorted(path.parent.name for path in changed) == ["week=2024-03-11", "week=2024-03-18"]
-    assert len(_weeks(root / "home")) == 8
+    assert len(_weeks(root / "home")) == 10
 
 
 def test_daily_jobs_leave_the_calendar_alone_and_its_own_reaches_ahead(
