@@ -137,7 +137,7 @@ def test_the_same_weekday_of_the_design_is_that_of_the_target() -> None:
 @pytest.mark.parametrize("name", ["lightgbm", "gru"])
 def test_a_global_model_learns_what_a_promotion_does(name: str) -> None:
     world = shop(n=60, days=300)
-    options = {"lightgbm": QUICK["lightgbm"] | {"rounds": 80}, "gru": {"steps": 120, "hidden": 24}}
+    options = {"lightgbm": QUICK["lightgbm"] | {"rounds": 80}, "gru": {"steps": 80, "hidden": 16}}
     known = world.until(286)
     actual = world.y[:, 286:]
     found = make(name, options).fit(known).forecast(known, 14)

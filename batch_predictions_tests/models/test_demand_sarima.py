@@ -129,8 +129,8 @@ def test_the_filter_is_steady_only_when_all_of_the_covariance_stands_still() -> 
 def test_its_own_optimum_is_not_below_that_of_statsmodels() -> None:
     warnings.simplefilter("ignore")
     random = np.random.default_rng(5)
-    counts = random.poisson(4, (10, 200)) * (1.0 + (np.arange(200) % 7 == 5))
-    y = np.vstack([wandering(10, 200, 7), counts])
+    counts = random.poisson(4, (6, 200)) * (1.0 + (np.arange(200) % 7 == 5))
+    y = np.vstack([wandering(14, 200, 7), counts])
     model = Sarima(order=list(AIRLINE)).fit(panel(y))
     theirs = [reference(row, AIRLINE, 7).fit(disp=0, maxiter=300, cov_type="none").llf for row in y]
     assert (model.learned["log_likelihood"] >= np.array(theirs) - 0.1).mean() >= 0.95
@@ -192,3 +192,18 @@ def test_logarithms_are_of_positive_series_alone() -> None:
     plain = Sarima(order=list(AIRLINE)).fit(here).forecast(here, 7)
     np.testing.assert_array_equal(logs[1], plain[1])
     assert not np.allclose(logs[0], plain[0], rtol=1e-4)
+
+
+def test_with_a_regression_it_is_sarima_of_what_promotions_leave() -> None:
+    promotion = np.zeros((3, 164))
+    promotion[:, ::9] = 1.0
+    y = wandering(3, 150, 7)
+    lifted = y + 25 * promotion[:, :150]
+    model = Sarima(order=list(AIRLINE), regression=True)
+    here = panel(lifted, ahead={"promotion": promotion})
+    found = model.fit(here).forecast(here, 14)
+    plain = Sarima(order=list(AIRLINE)).fit(panel(y)).forecast(panel(y), 14)
+    np.testing.assert_allclose(found, plain + 25 * promotion[:, 150:], atol=2.5)
+    # New days come with their promotions; a stranger has no coefficients.
+    older = Sarima(order=list(AIRLINE), regression=True).fit(here.until(140))
+    np.testing.assert_allclose(older.forecast(here, 14), found, atol=2.5)

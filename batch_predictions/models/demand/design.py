@@ -91,7 +91,9 @@ def design(panel: Panel, origins: Sequence[int], horizon: int) -> Design:
         days = panel.days(width)
         of_month = (days - days.astype("datetime64[M]")).astype(float)
         add("day_of_month", of_month[ahead][None] / MONTH_DAYS)
-    stacked = np.stack(parts, axis=-1).astype(np.float32)
+    stacked = np.empty((*shape, len(parts)), np.float32)
+    for place, part in enumerate(parts):
+        stacked[..., place] = part
     return Design(stacked, tuple(names), level, y[:, ahead])
 
 

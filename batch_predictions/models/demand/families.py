@@ -30,6 +30,7 @@ MEMBERS = ("lightgbm", "gru")
 """Of the average."""
 NAMED: dict[str, tuple[str, dict[str, Any]]] = {
     "arima": ("sarima", {"order": [1, 1, 1, 0, 0, 0]}),
+    "sarima_promotions": ("sarima", {"regression": True}),
 }
 """Names that are a family with parameters of its own."""
 

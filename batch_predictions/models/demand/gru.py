@@ -23,6 +23,8 @@ PAST = 400
 """Columns that the GRU reads, at most."""
 MOST_SERIES = 1500
 """Series that are learned from, at most."""
+MOST_ROWS = 800_000
+"""Rows of the design, at most: origins are thinned."""
 SHARE = 8.0
 """A day counts at most so many times the recent mean as an input."""
 
@@ -54,13 +56,16 @@ class Gru(Forecaster):
         horizon = int(self.params["horizon"])
         last = max(some.columns - horizon, 1)
         first = min(6 * panel.period, last - 1)
-        origins = np.arange(last, first, -int(self.params.get("every", 3)))[::-1]
+        crowd = -(-len(some) * (last - first) * horizon // MOST_ROWS)
+        every = max(int(self.params.get("every", 3)), crowd)
+        origins = np.arange(last, first, -every)[::-1]
         made = design(some, list(origins), horizon)
         wanted = [n for n, each in enumerate(made.names) if each not in some.static]
         features = made.features[..., wanted]
         flat = features.reshape(-1, features.shape[-1])
         self.arrays = {"centre": flat.mean(axis=0), "width": flat.std(axis=0) + 1e-3}
-        features = (features - self.arrays["centre"]) / self.arrays["width"]
+        features -= self.arrays["centre"]
+        features /= self.arrays["width"]
         past, cut = self._past(some)
         threads = torch.get_num_threads()
         torch.set_num_threads(1)

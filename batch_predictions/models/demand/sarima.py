@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from batch_predictions.models.demand.base import PerSeries, clean
+from batch_predictions.models.demand.linear import LinearPromotions
 from batch_predictions.models.demand.panel import Doubles, Integers, Panel
 from batch_predictions.models.demand.simple import Mean28
 
@@ -24,7 +25,9 @@ WILD = 10.0
 
 
 class Sarima(PerSeries):
-    """Parameters: `order` (p, d, q, P, D, Q), `tries` (starts followed), `log` (where positive)."""
+    """Parameters: `order` (p, d, q, P, D, Q); `tries`: starts followed; `log`: where positive;
+    `seasons`: the newest of them are learned from; `regression`: on what is known ahead, SARIMA
+    then runs on what the regression leaves."""
 
     kind: ClassVar[str] = "sarima"
 
@@ -37,7 +40,11 @@ class Sarima(PerSeries):
         from batch_predictions.models.demand.sarima_kernels import fit_rows
 
         order = self.order(panel.period)
+        effects = self._effects(panel)
+        self.keep(panel.ids, **effects)
         y, first, last, _ = self._prepared(panel)
+        if seasons := self.params.get("seasons"):
+            first = np.maximum(first, panel.columns - int(seasons) * panel.period)
         params = np.empty((len(panel), int(order[[0, 2, 3, 5]].sum())))
         facts = np.empty((len(panel), 3))
         starts = places_to_start(order)
@@ -53,6 +60,7 @@ class Sarima(PerSeries):
             log_likelihood=facts[:, 0],
             scale=facts[:, 1],
             status=facts[:, 2].astype(np.int64),
+            **effects,
         )
 
     @property
@@ -89,11 +97,33 @@ class Sarima(PerSeries):
         if logged.any():
             with np.errstate(over="ignore"):
                 means[logged] = np.exp(means[logged])
-        return means
+        return means + self._explained(panel, horizon)[:, panel.columns :]
+
+    def _effects(self, panel: Panel) -> dict[str, Doubles]:
+        """Coefficients of what is known ahead, beside weekdays and a trend that are dropped."""
+        if not self.params.get("regression"):
+            return {}
+        model = LinearPromotions().fit(panel)
+        self.params["covariates"] = names = model.params["covariates"]
+        whole = model.learned["coefficients"]
+        return {"effects": whole[:, whole.shape[1] - len(names) - 1 :]}
+
+    def _explained(self, panel: Panel, horizon: int) -> Doubles:
+        """What holidays and covariates add, (n, t + horizon), as fitted; 0 for strangers."""
+        found = np.zeros((len(panel), panel.columns + horizon))
+        if "effects" not in self.learned:
+            return found
+        rows = self.rows(panel)
+        effects = np.where(rows[:, None] >= 0, self.learned["effects"][rows], 0.0)
+        found += effects[:, :1] * panel.flags(horizon)
+        for place, name in enumerate(self.params["covariates"], start=1):
+            if name in panel.ahead:
+                found += effects[:, place, None] * np.nan_to_num(panel.known(name, horizon))
+        return found
 
     def _prepared(self, panel: Panel) -> tuple[Doubles, Integers, Integers, npt.NDArray[np.bool_]]:
         """Values, the span of each series, and which were made logarithms."""
-        y = np.ascontiguousarray(panel.y, float)
+        y = np.ascontiguousarray(panel.y - self._explained(panel, 0), float)
         there = np.isfinite(y)
         first = np.where(there.any(axis=1), there.argmax(axis=1), 0)
         last = np.where(there.any(axis=1), y.shape[1] - there[:, ::-1].argmax(axis=1), 0)

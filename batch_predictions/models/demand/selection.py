@@ -24,6 +24,7 @@ CANDIDATES = (
     "linear_promotions",
     "linear_regression",
     "sarima",
+    "sarima_promotions",
     "lightgbm",
     "gru",
     "average",
