@@ -155,3 +155,13 @@ def test_every_key_is_explained() -> None:
         assert model.__doc__, name
         for key, field in model.model_fields.items():
             assert field.description and field.description.endswith((".", "}.")), f"{name}.{key}"
+
+
+def test_a_cycle_of_orders_beyond_the_forecast_is_refused_with_the_remedy(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("BATCH_PREDICTIONS_DEMAND__HORIZON", "7")
+    assert Settings.load(tmp_path).demand.horizon == 7
+    monkeypatch.setenv("BATCH_PREDICTIONS_DEMAND__REVIEW_DAYS", "5")
+    with pytest.raises(SettingsError, match=r"is 8, more than the 7 days .* raise the horizon"):
+        Settings.load(tmp_path)

@@ -33,7 +33,7 @@ def by_horizon(backtest: Backtest) -> Figure | None:
         ax.plot(steps, wape, color=f"C{place}", linewidth=1.4, label=name)
     ax.set_xlabel("days ahead", fontsize=9)
     ax.set_ylabel("WAPE", fontsize=9)
-    ax.legend(fontsize=7, frameon=False, ncols=2)
+    ax.legend(fontsize=7, frameon=False, loc="upper left", bbox_to_anchor=(1.0, 1.0))
     return figure
 
 
