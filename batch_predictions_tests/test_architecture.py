@@ -25,7 +25,7 @@ GROUND = {
     "model_store",
     "reporting",
 }
-TOP = {"definitions", "cli", "sentiment_benchmark"}
+TOP = {"definitions", "cli", "sentiment_benchmark", "forecast_benchmark"}
 HEAVY = {
     "torch",
     "lightgbm",
@@ -44,6 +44,7 @@ HEAVY = {
 }
 COMPILED = {
     "inference/topk/vectors.py",
+    "models/demand/gru_net.py",
     "models/forest/kernels.py",
     "models/recommender/kernels.py",
 }

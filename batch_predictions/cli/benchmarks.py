@@ -109,6 +109,25 @@ def benchmark_sentiment(
     print_table(rows)
 
 
+@benchmark_app.command("forecast")
+def benchmark_forecast(
+    file: Annotated[Path, typer.Argument(help="Parquet or CSV: series, t, y, part (train, test).")],
+    season: Annotated[int, typer.Option(min=1, help="Steps of a season: 52 weeks, 24 hours.")],
+    horizon: Annotated[int, typer.Option(min=1, help="Steps to forecast.")],
+    as_json: Json = False,
+) -> None:
+    """sMAPE, MASE and OWA by M4's formula: SARIMA beside Naive2, seasonal naive and Theta."""
+    from batch_predictions.forecast_benchmark import benchmark as compare
+
+    report = compare(file, season, horizon, lambda text: typer.echo(text, err=True))
+    if as_json:
+        typer.echo(json.dumps(report))
+        return
+    chosen = {k: v for k, v in report["chosen"].items() if k != "series_by_method"}
+    rows = {**report["methods"], "chosen per series": chosen}
+    print_table([{"method": name, **each} for name, each in rows.items()])
+
+
 def benchmark(name: str) -> Any:
     """The module `benchmarks/<name>.py` of the checkout.
 

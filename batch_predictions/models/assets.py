@@ -97,7 +97,7 @@ def course(
         seed=chosen.seed,
         generators=chosen.generators,
         each=chosen.candidates_each or (100 if exclude_seen else 60),
-        max_items=chosen.max_items,
+        max_items=chosen.max_items or (50_000 if exclude_seen else 12_000),
         lesson_users=chosen.lesson_users,
         params={
             "als": {"factors": chosen.factors, "seed": chosen.seed, **half_life},
@@ -153,6 +153,7 @@ def train_demographic(
         window_days=settings.fallback.window_days,
         seed=settings.recommender.seed,
         min_users=settings.fallback.min_users,
+        changes=lambda day: warehouse.query(sql("promotion_changes"), {"date": day}),
         progress=progress,
     )
     tilt = selection.model.tilt
@@ -161,7 +162,7 @@ def train_demographic(
     return Trained(
         write=selection.model.save,
         candidate=selection.candidate,
-        beats_baseline=selection.model.tilted,
+        beats_baseline=selection.model.tilted or selection.model.calendar is not None,
         parameters={
             "half_life_days": selection.model.half_life_days,
             "kappa": counts.kappa if counts and selection.model.tilted else None,
@@ -186,6 +187,7 @@ recommender = training_asset(
 )
 demographic = training_asset(
     "demographic",
-    "Half-life and tilt of the demographic fallback, chosen on users held out whole.",
+    "Half-life, promotions and tilt of the demographic fallback, chosen on users held out whole.",
     train_demographic,
+    beside=(ITEMS, USERS, PROMOTION_CALENDAR),
 )

@@ -15,6 +15,7 @@ REQUIRED: dict[str, tuple[str, ...]] = {
     "promotions": ("campaign_id", "item_id"),
     "campaign_events": ("campaign_id", "user_id", "event_type"),
     "promotion_calendar": ("item_id", "starts_on", "ends_on"),
+    "inventory": ("item_id", "on_hand"),
 }
 """Columns that a table cannot do without."""
 
@@ -58,6 +59,8 @@ SYNONYMS: dict[str, tuple[str, ...]] = {
     "week": ("week_start", "week_of"),
     "display": ("display_location", "on_display"),
     "mailer": ("mailer_location", "in_mailer"),
+    "on_hand": ("stock", "stock_on_hand", "in_stock_units", "quantity_on_hand"),
+    "on_order": ("ordered", "incoming", "quantity_on_order"),
 }
 """Names taken for a contract column that is neither mapped nor there, where only one fits."""
 

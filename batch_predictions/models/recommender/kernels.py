@@ -68,13 +68,17 @@ def best(scores: Any, k: int, places: Any, values: Any) -> None:
     `places` (n, k) is filled with -1 and `values` (n, k) with -inf where there are fewer.
     """
     for row in range(scores.shape[0]):
-        heap, where = values[row], places[row]
+        heap, where, line = values[row], places[row], scores[row]
         n = 0
-        for place in range(scores.shape[1]):
-            score = scores[row, place]
-            if not score > -np.inf:
+        worst = np.float32(-np.inf)
+        for place in range(line.shape[0]):
+            score = line[place]
+            # Positions rise, so of equal scores the one that is there stays; nan is not greater.
+            if not score > worst:
                 continue
             n = _hold(heap, where, n, k, score, place)
+            if n == k:
+                worst = heap[0]
         _sort(heap, where, n)
         for rest in range(n, k):
             heap[rest], where[rest] = -np.inf, -1

@@ -1,0 +1,1 @@
+"""Demand forecasts: one contract, baselines, batched SARIMA, global models; pure, no Dagster."""

@@ -1,0 +1,69 @@
+"""What is stored and serves: a forecaster and the calibration of its quantiles."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Self
+
+import numpy as np
+
+from batch_predictions.models.demand.base import Forecaster
+from batch_predictions.models.demand.conformal import LEVELS, Calibration
+from batch_predictions.models.demand.panel import Doubles, Integers, Panel
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """Forecasts of a panel.
+
+    Attributes:
+        mean: (n, horizon).
+        quantiles: (n, horizon, levels), ordered and not negative.
+        levels: what they are.
+        methods: name of the method behind each series.
+        calibration: for sums of columns.
+    """
+
+    mean: Doubles
+    quantiles: Doubles
+    levels: tuple[float, ...]
+    methods: list[str]
+    calibration: Calibration
+
+    def sums(self, days: int | Integers) -> Doubles:
+        """Means of the sum of the first `days` columns, (n,)."""
+        lengths = np.broadcast_to(np.asarray(days, np.int64), (len(self.mean),))
+        totals = self.mean.cumsum(axis=1)[np.arange(len(self.mean)), lengths - 1]
+        return np.asarray(totals)
+
+    def sum_quantiles(self, days: int | Integers, levels: Sequence[float]) -> Doubles:
+        """Quantiles of the sum of the first `days` columns, one number or (n,): (n, levels)."""
+        return self.calibration.sum_quantiles(self.mean, days, levels)
+
+
+@dataclass(frozen=True)
+class DemandModel:
+    """A fitted forecaster with calibrated quantiles."""
+
+    forecaster: Forecaster
+    calibration: Calibration
+
+    def predict(self, panel: Panel, horizon: int, levels: Sequence[float] = LEVELS) -> Prediction:
+        """Means and quantiles of the columns after the panel."""
+        mean = self.forecaster.forecast(panel, horizon)
+        found = self.calibration.quantiles(mean, levels)
+        methods = self.forecaster.methods(panel)
+        return Prediction(mean, found, tuple(levels), methods, self.calibration)
+
+    def save(self, folder: Path) -> None:
+        """Writes the forecaster and the calibration, each in a folder of its own."""
+        self.forecaster.save(folder / "forecaster")
+        self.calibration.save(folder / "calibration")
+
+    @classmethod
+    def load(cls, folder: Path) -> Self:
+        """Reads what `save` wrote."""
+        forecaster = Forecaster.load(folder / "forecaster")
+        return cls(forecaster, Calibration.load(folder / "calibration"))
