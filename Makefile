@@ -32,9 +32,7 @@ lint: setup  ## ruff and mypy
 	$(BIN)/mypy
 
 ui: setup  ## Dagster on this home folder, http://127.0.0.1:3000
-	mkdir -p $(BATCH_PREDICTIONS_HOME)/dagster
-	cp dagster.yaml $(BATCH_PREDICTIONS_HOME)/dagster/dagster.yaml
-	DAGSTER_HOME=$(BATCH_PREDICTIONS_HOME)/dagster $(BIN)/dagster dev -w workspace.yaml -h 127.0.0.1
+	$(BIN)/batch-predictions ui
 
 clean:  ## remove the virtual environment; the home folder stays
 	rm -rf $(VENV) *.egg-info

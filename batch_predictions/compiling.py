@@ -12,10 +12,20 @@ def compiled(function: Callable[..., Any]) -> Any:
 
     Decorating imports numba, so modules of compiled functions are imported only inside functions.
     """
+    return _compiled(function, fastmath=False)
+
+
+def compiled_sums(function: Callable[..., Any]) -> Any:
+    """`compiled`, for loops of sums that may be added in the processor's order: one order for
+    each number of terms, so that equal terms give equal bits whatever stands around them."""
+    return _compiled(function, fastmath={"reassoc", "contract"})
+
+
+def _compiled(function: Callable[..., Any], fastmath: bool | set[str]) -> Any:
     from numba import njit
 
     try:
-        return njit(nogil=True, cache=True)(function)
+        return njit(nogil=True, cache=True, fastmath=fastmath)(function)
     except RuntimeError:
         # No folder for a cache can be written, as in some containers: compiled by every process.
-        return njit(nogil=True)(function)
+        return njit(nogil=True, fastmath=fastmath)(function)

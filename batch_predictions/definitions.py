@@ -26,19 +26,23 @@ def platform(settings: Settings) -> dg.Definitions:
     """
     state = registry.begin(settings)
 
+    from batch_predictions.automation.executors import executor_of
     from batch_predictions.automation.jobs import jobs
     from batch_predictions.automation.progress import LOGGER, terminal
     from batch_predictions.automation.schedules import schedules
     from batch_predictions.automation.sensors import sign_ups
     from batch_predictions.features import assets as features
-    from batch_predictions.inference.assets import prediction_asset
+    from batch_predictions.inference.assets import prediction_asset, step_tags
     from batch_predictions.inference.handles import Handles
     from batch_predictions.model_store import ModelStore
     from batch_predictions.models import assets as models
+    from batch_predictions.models.demand.assets import demand
     from batch_predictions.models.sentiment.assets import sentiment
     from batch_predictions.predictions.aspects import aspects
+    from batch_predictions.predictions.demand import demand_forecasts
     from batch_predictions.predictions.fallback import demographic_recommendations
     from batch_predictions.predictions.recommendations import recommendations
+    from batch_predictions.predictions.replenishment import replenishment_orders
     from batch_predictions.predictions.sentiment import item_sentiments, review_sentiments
     from batch_predictions.serving.assets import release_asset
     from batch_predictions.sources import assets as raw
@@ -50,6 +54,8 @@ def platform(settings: Settings) -> dg.Definitions:
         review_sentiments,
         item_sentiments,
         aspects,
+        demand_forecasts,
+        replenishment_orders,
     )
     assets = [
         raw.interactions,
@@ -59,14 +65,17 @@ def platform(settings: Settings) -> dg.Definitions:
         raw.promotions,
         raw.campaign_events,
         raw.promotion_calendar,
+        raw.inventory,
         features.user_activity,
         features.item_activity,
         features.user_segments,
         features.item_state,
+        features.demand,
         models.recommender,
         models.demographic,
         sentiment,
-        *(prediction_asset(each) for each in predictions),
+        demand,
+        *(prediction_asset(each, step_tags(settings)) for each in predictions),
         release_asset(predictions),
     ]
     planned = jobs(assets)
@@ -81,7 +90,7 @@ def platform(settings: Settings) -> dg.Definitions:
             "models": ModelStore.of(settings),
             "handles": Handles(home=str(settings.home)),
         },
-        executor=dg.in_process_executor,
+        executor=executor_of(settings),
         loggers={"console": dg.colored_console_logger, LOGGER: terminal},
     )
 

@@ -40,6 +40,9 @@ def days_between(first: dt.date, last: dt.date) -> list[str]:
     return [(first + dt.timedelta(days=n)).isoformat() for n in range((last - first).days + 1)]
 
 
+WEEKS_AHEAD = 3
+"""Weeks that are known ahead: the one that is running, and those after it."""
+
 _end, _weekly_end = None, None
 if _state.last_day is not None:
     _end = (_state.last_day + dt.timedelta(days=1)).isoformat()
@@ -57,16 +60,18 @@ weekly = dg.WeeklyPartitionsDefinition(
     day_offset=1,
     timezone=_state.timezone,
 )
-# Two weeks more than those that have ended: the one that is running and the next, which hold every
-# day of the seven after yesterday. Dagster cuts them off at the end date.
+# Three weeks more than those that have ended: the one that is running and the next two, which hold
+# every day of the 14 after yesterday. Dagster cuts them off at the end date.
 weekly_ahead = dg.WeeklyPartitionsDefinition(
     start_date=week_of(_state.first_day).isoformat(),
     end_date=_weekly_end,
     day_offset=1,
     timezone=_state.timezone,
-    end_offset=2,
+    end_offset=WEEKS_AHEAD,
 )
 newest_ended_week = dg.TimeWindowPartitionMapping(start_offset=-6, end_offset=-6)
 """A day's upstream week: the default mapping, and an offset of -1, point at an unfinished one."""
 coming_week = dg.TimeWindowPartitionMapping(start_offset=1, end_offset=7)
 """The weeks of `weekly_ahead` that the seven days after a day lie in: what is planned for them."""
+coming_fortnight = dg.TimeWindowPartitionMapping(start_offset=1, end_offset=14)
+"""The same of the 14 days after a day."""

@@ -1,7 +1,8 @@
 """`batch-predictions benchmark sentiment`: every model on a file of labelled reviews.
 
-The file is Parquet, CSV or TSV with a text column and a rating or label column. Models are judged
-on another file, or by folds of whole groups with no text on both sides.
+The file is Parquet, CSV or TSV with a text column, perhaps one of titles, which are put before the
+texts, and a rating or label column. Models are judged on another file, or by folds of whole groups
+with no text on both sides.
 """
 
 from __future__ import annotations
@@ -30,6 +31,7 @@ from batch_predictions.models.sentiment.metrics import ACCURACY, MACRO_F1, Judge
 from batch_predictions.settings import SentimentSettings, SettingsError
 
 TEXTS = ("text", "review_text", "review", "verified_reviews", "sentence", "body", "content")
+TITLES = ("title", "summary", "headline", "review_title")
 RATINGS = ("rating", "stars", "overall", "score")
 LABELS = ("label", "sentiment", "class", "polarity")
 _NAMED = {
@@ -68,6 +70,13 @@ def read(path: Path, settings: SentimentSettings, group: str | None) -> Read:
         columns = dict(zip(names, zip(*found.fetchall(), strict=True), strict=False))
     assert text is not None
     texts = ["" if each is None else str(each) for each in columns[text]]
+    title = _pick(names, TITLES, path, None)
+    if title is not None:
+        # A title stands before its text, as in `raw.reviews`; a title alone is no review.
+        texts = [
+            f"{head}. {body}" if head and body else body
+            for head, body in zip(columns[title], texts, strict=True)
+        ]
     labels = _labels(columns, label, rating, settings)
     groups = [str(each) for each in columns[group]] if group else None
     reviews = of_rows(texts, labels, groups)

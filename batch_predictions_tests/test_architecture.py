@@ -44,8 +44,9 @@ HEAVY = {
 }
 COMPILED = {
     "inference/topk/vectors.py",
-    "models/recommender/kernels.py",
     "models/demand/gru_net.py",
+    "models/forest/kernels.py",
+    "models/recommender/kernels.py",
 }
 """Decorators compile when a module is loaded; whoever needs these imports them in a function."""
 MODULES = sorted(PACKAGE.rglob("*.py"))

@@ -110,16 +110,17 @@ def test_partitions_begin_with_the_homes_first_day_and_its_week() -> None:
 @pytest.mark.parametrize(
     ("today", "newest"),
     [
-        # On a Monday the week that has just begun and the next, as on the Sunday after it.
-        ("2024-01-15", "2024-01-22"),
-        ("2024-01-21", "2024-01-22"),
+        # On a Monday the week that has just begun and the next two, as on the Sunday after it.
+        ("2024-01-08", "2024-01-22"),
+        ("2024-01-14", "2024-01-22"),
+        ("2024-01-15", "2024-01-29"),
         ("2024-01-22", "2024-01-29"),
         # The source ends on Wednesday, 31 January: its week is the last.
         ("2024-01-29", "2024-01-29"),
         ("2024-06-01", "2024-01-29"),
     ],
 )
-def test_what_is_known_ahead_reaches_into_next_week_but_not_beyond_the_source(
+def test_what_is_known_ahead_reaches_two_weeks_ahead_but_not_beyond_the_source(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, today: str, newest: str
 ) -> None:
     state = State(

@@ -2,14 +2,17 @@
 
     python benchmarks/cold_start.py movielens ../shared/data/movielens_100k --split random
     python benchmarks/cold_start.py movielens ../shared/data/movielens_100k --split time
-    python benchmarks/cold_start.py complete_journey [--cut 2017-12-03] [--days 28]
+    python benchmarks/cold_start.py complete_journey --cut 2017-12-03 [--days 28] [--no-promotions]
 
 A fifth of the users is held out whole, five times, so that everybody is held out once. The others'
 rows up to the cut go through the weekly training as it is (`select_demographic`), which chooses
 half-life and tilt by cross-validation among them; then the held-out users are asked about: what
 they took after the cut (`time`), or all that they ever took (`random`). Their age, gender and place
 are known, and nothing else; a place that is known from interactions only is the usual one up to the
-cut. Prints one JSON object; progress goes to the standard error.
+cut. The promotions of the week after the cut are known, as they are to the platform. Two oracles
+say what is possible: the best single list for these users in hindsight, and lists of each
+segment, learned from other users of the same days. Prints one JSON object; progress goes to the
+standard error.
 """
 
 from __future__ import annotations
@@ -22,21 +25,25 @@ import sys
 import tempfile
 import time
 from collections import Counter
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+from oracles import oracles
 
 from batch_predictions.features.queries import parameters, sql
 from batch_predictions.models.demographic import DemographicModel
+from batch_predictions.models.demographic_calendar import Changes
 from batch_predictions.models.demographic_evaluation import Learned, matrices, recency, served
 from batch_predictions.models.demographic_segments import user_leaves
 from batch_predictions.models.demographic_selection import (
     HALF_LIVES,
     NAMES,
     POPULARITY,
+    PROMOTED,
     select_demographic,
 )
 from batch_predictions.models.ranking import (
@@ -51,7 +58,7 @@ from batch_predictions.models.recommender.popularity import popularity_name
 from batch_predictions.settings import Settings, SourceSettings
 from batch_predictions.sources.ingest import ingest
 from batch_predictions.sources.registry import begin, source_of
-from batch_predictions.tables import INTERACTIONS, ITEMS, USERS
+from batch_predictions.tables import INTERACTIONS, ITEMS, PROMOTION_CALENDAR, USERS
 from batch_predictions.warehouse import Warehouse
 
 ROWS = """with goods as ({goods})
@@ -72,22 +79,24 @@ def main() -> None:
     parser.add_argument("--cut", type=dt.date.fromisoformat, help="last day that is learned from")
     parser.add_argument("--last-share", type=float, default=0.2, help="else: rows after the cut")
     parser.add_argument("--days", type=int, help="ask about so many days after the cut only")
+    parser.add_argument("--no-promotions", action="store_true", help="hide the calendar")
     parser.add_argument("--seed", type=int, default=7)
     args = parser.parse_args()
     began = time.process_time()
     with tempfile.TemporaryDirectory() as home:
         chosen = SourceSettings(kind=args.source, path=args.path, original_dates=True)
         settings = Settings(home=Path(home), source=chosen)
-        rows, segments, cut = _read(settings, args)
-    answer = _measure(rows, segments, cut, settings, args)
+        rows, segments, cut, changes = _read(settings, args)
+        answer = _measure(rows, segments, cut, changes, settings, args)
     answer["cpu_seconds"] = round(time.process_time() - began, 1)
     print(json.dumps(answer, indent=1))
 
 
 def _read(
     settings: Settings, args: argparse.Namespace
-) -> tuple[Interactions, pa.Table, dt.date | None]:
-    """Rows of goods, demographics as of the cut, and the cut (None: all rows are of one day)."""
+) -> tuple[Interactions, pa.Table, dt.date | None, Changes | None]:
+    """Rows of goods, demographics as of the cut, the cut (None: all rows are of one day), and the
+    changes of promotions after a day (None: nothing is known)."""
     state = begin(settings)
     source = source_of(settings.source, state)
     span = source.extent(INTERACTIONS)
@@ -113,7 +122,13 @@ def _read(
     segments = warehouse.query(
         SEGMENTS.format(segments=sql("user_segments")), {**bound, "date": cut or span[1]}
     )
-    return rows, segments, cut
+    changes = None
+    if PROMOTION_CALENDAR in source.tables() and cut and not args.no_promotions:
+        monday = cut - dt.timedelta(days=cut.weekday())
+        weeks = [monday + dt.timedelta(days=7 * number) for number in range(-9, 2)]
+        ingest(warehouse, source, PROMOTION_CALENDAR, [str(week) for week in weeks], state)
+        changes = lru_cache(lambda day: warehouse.query(sql("promotion_changes"), {"date": day}))
+    return rows, segments, cut, changes
 
 
 def _last_day(rows: Interactions, share: float) -> dt.date:
@@ -126,6 +141,7 @@ def _measure(
     rows: Interactions,
     segments: pa.Table,
     cut: dt.date | None,
+    changes: Changes | None,
     settings: Settings,
     args: argparse.Namespace,
 ) -> dict[str, Any]:
@@ -150,6 +166,7 @@ def _measure(
             window_days=settings.fallback.window_days,
             seed=args.seed,
             min_users=settings.fallback.min_users,
+            changes=changes,
         )
         print(selection.why, file=sys.stderr)
         chosen[selection.candidate] += 1
@@ -162,7 +179,7 @@ def _measure(
             **{
                 name: (model, settings.fallback.window_days)
                 for name, model in selection.models.items()
-                if name in NAMES.values()
+                if name in (*NAMES.values(), PROMOTED)
             },
             RECENT: (
                 DemographicModel(selection.model.half_life_days),
@@ -173,8 +190,11 @@ def _measure(
         members = np.flatnonzero(fold[asked] == number)
         held_out = rows.where(answers & (fold[rows.users] == number))
         for name, (model, days) in models.items():
-            values = _ndcg(model, days, trained, through, held_out, segments, settings)
+            values = _ndcg(model, days, trained, through, held_out, segments, changes, settings)
             per_user.setdefault(name, np.zeros(len(asked)))[members] = values
+    held_out = rows.where(answers)
+    leaves, leaf_of_user = user_leaves(held_out.user_ids, segments)
+    bounds = oracles(held_out, [leaves[place] for place in leaf_of_user], args.seed)
     return {
         "source": args.source,
         "split": args.split,
@@ -191,6 +211,9 @@ def _measure(
                 "over_recency_popularity": _gain(values, per_user[RECENT], args.seed),
             }
             for name, values in per_user.items()
+        },
+        "oracles": {
+            name: _gain(values, per_user[POPULARITY], args.seed) for name, values in bounds.items()
         },
     }
 
@@ -213,6 +236,7 @@ def _ndcg(
     through: dt.date,
     held_out: Interactions,
     segments: pa.Table,
+    changes: Changes | None,
     settings: Settings,
 ) -> Doubles:
     """NDCG@10 of each held-out user, in the order of ids; items unknown to the model are missed."""
@@ -226,7 +250,12 @@ def _ndcg(
     learned = Learned(trained, leaves, leaf_of_user, popular, ever, all_users)
     shares = model.tilt.on(learned.counts, learned.users)
     asked_leaves, asked_leaf = user_leaves(held_out.user_ids, segments)
-    lists = served(model.tilt, shares, learned.users, asked_leaves, settings.fallback.min_users)
+    factor = None
+    if model.calendar and changes:
+        factor = model.calendar.on(changes(through), learned.items)
+    lists = served(
+        model.tilt, shares, learned.users, asked_leaves, settings.fallback.min_users, factor
+    )
     tops = lists[asked_leaf]
     found = pc.fill_null(pc.index_in(learned.items, value_set=held_out.item_ids), -1)
     positions = np.append(found.to_numpy(zero_copy_only=False), -1)[tops]

@@ -2,14 +2,16 @@
 
     python benchmarks/recommender_quality.py movielens ../shared/data/movielens_100k
     python benchmarks/recommender_quality.py movielens ../shared/data/movielens_100k --split user
+    python benchmarks/recommender_quality.py movielens ../shared/data/movielens_100k --split last
     python benchmarks/recommender_quality.py complete_journey --cut 2017-11-17 --days 7
     python benchmarks/recommender_quality.py complete_journey --cut 2017-12-01 --days 28 --new-items
     python benchmarks/recommender_quality.py files FOLDER --split user
 
 One cut in time: what comes before it is learned from, users known before and active after it are
-asked. `--split user` hides a fifth of each user's items instead, for data without times. With
-`--tune N`, Optuna looks for parameters on the window before the cut first. Prints one JSON object;
-progress goes to the standard error.
+asked. `--split user` hides a fifth of each user's items instead, for data without times; `--split
+last` each user's newest tenth, by the time of day too: no forecast, since what others did later is
+known. With `--tune N`, Optuna looks for parameters on the window before the cut first. Prints one
+JSON object; progress goes to the standard error.
 """
 
 from __future__ import annotations
@@ -37,7 +39,7 @@ def main() -> None:
     parser.add_argument("--cut", type=dt.date.fromisoformat, help="last day that is learned from")
     parser.add_argument("--last-share", type=float, default=0.1, help="else: rows after the cut")
     parser.add_argument("--days", type=int, help="ask about so many days after the cut only")
-    parser.add_argument("--split", choices=["time", "user"], default="time")
+    parser.add_argument("--split", choices=["time", "user", "last"], default="time")
     parser.add_argument("--new-items", action="store_true", help="leave out what users had")
     parser.add_argument("--no-promotions", action="store_true", help="hide the calendar")
     parser.add_argument("--tune", type=int, default=0, help="Optuna trials before the contest")
@@ -75,7 +77,11 @@ def measure(args: argparse.Namespace, home: Path) -> dict[str, object]:
 
     from batch_predictions.models.assets import course, interactions
     from batch_predictions.models.recommender.data import Interactions
-    from batch_predictions.models.recommender.evaluation import leave_out, split_by_time
+    from batch_predictions.models.recommender.evaluation import (
+        leave_newest,
+        leave_out,
+        split_by_time,
+    )
     from batch_predictions.models.recommender.selection import select
     from batch_predictions.models.recommender.tuning import tuned
 
@@ -90,6 +96,8 @@ def measure(args: argparse.Namespace, home: Path) -> dict[str, object]:
     end = min(span[1], cut + dt.timedelta(days=args.days)) if args.days else span[1]
     if args.split == "user":
         holdout = leave_out(rows, as_of=span[1], seed=args.seed)
+    elif args.split == "last":
+        holdout = leave_newest(rows, as_of=span[1])
     else:
         rows = rows.up_to(end)
         holdout = split_by_time(rows, cut=cut, exclude_seen=masked, seed=args.seed)

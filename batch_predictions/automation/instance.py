@@ -8,9 +8,11 @@ from importlib import resources
 from pathlib import Path
 
 import dagster as dg
+import yaml
 from dagster import DagsterRunStatus, RunsFilter
 
 from batch_predictions.home import process_exists
+from batch_predictions.settings import Settings
 
 OWNER_TAG = "batch_predictions/process"
 _UNFINISHED = [
@@ -20,11 +22,15 @@ _UNFINISHED = [
 ]
 
 
-def prepare(home: Path) -> Path:
-    """Puts the platform's dagster.yaml into `<home>/dagster` and makes it `DAGSTER_HOME`."""
-    folder = home / "dagster"
+def prepare(settings: Settings) -> Path:
+    """Puts the platform's dagster.yaml, with `execution.instance` laid over it, into
+    `<home>/dagster` and makes that `DAGSTER_HOME`."""
+    folder = settings.home / "dagster"
     folder.mkdir(parents=True, exist_ok=True)
     text = (resources.files("batch_predictions") / "dagster.yaml").read_text(encoding="utf-8")
+    if settings.execution.instance:
+        laid = {**yaml.safe_load(text), **settings.execution.instance}
+        text = yaml.safe_dump(laid, sort_keys=False)
     target = folder / "dagster.yaml"
     if not target.exists() or target.read_text(encoding="utf-8") != text:
         target.write_text(text, encoding="utf-8")

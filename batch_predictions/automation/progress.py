@@ -29,6 +29,7 @@ _WEIGHTS = {
     "models__recommender": 30.0,
     "models__demographic": 10.0,
     "models__sentiment": 40.0,
+    "models__demand": 30.0,
 }
 
 

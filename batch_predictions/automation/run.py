@@ -21,14 +21,22 @@ from batch_predictions.automation.progress import LOGGER, Bar, bar, weight
 from batch_predictions.home import HomeError, State, read_state
 from batch_predictions.model_store import ModelStore
 from batch_predictions.models.training import TRAININGS, data_version
-from batch_predictions.partitions import days_between, trained_through, week_due, week_of
+from batch_predictions.partitions import (
+    WEEKS_AHEAD,
+    days_between,
+    trained_through,
+    week_due,
+    week_of,
+)
 from batch_predictions.settings import Settings
-from batch_predictions.sources.contract import Source, SourceError
+from batch_predictions.sources.contract import RAW, Source, SourceError
 from batch_predictions.sources.ingest import due
 from batch_predictions.sources.registry import source_of, today
 from batch_predictions.tables import INTERACTIONS, REVIEWS, TABLES, Table
 from batch_predictions.warehouse import Warehouse, as_date
 
+WEEKS_BEFORE = 7
+"""Weeks of promotions before the first one trained that training needs."""
 RANGE_START, RANGE_END = "dagster/asset_partition_range_start", "dagster/asset_partition_range_end"
 
 
@@ -79,7 +87,7 @@ def run(
     began = time.perf_counter()
     state = read_state(settings.home)
     assert state is not None, "definitions begin the home"
-    home_instance.prepare(settings.home)
+    home_instance.prepare(settings)
     source = source_of(settings.source, state)
     first, last = _days(source, state, first, last)
     if days:
@@ -88,9 +96,9 @@ def run(
     warehouse, models = Warehouse.of(settings), ModelStore.of(settings)
     summary = Summary(str(settings.home), first.isoformat(), last.isoformat())
 
-    raw_due = _raw_due(warehouse, source, state, last)
+    raw_due = _raw_due(warehouse, source, state, first, last)
     weeks = sorted({week_due(as_date(day)) for day in days_between(first, last)})
-    ahead_due = _ahead_due(warehouse, source, state, weeks[0], last)
+    ahead_due = _ahead_due(warehouse, source, state, weeks[0], last, settings)
     lacking = [table for table in (INTERACTIONS, REVIEWS) if table not in source.tables()]
     chain = _Chain(dg.DagsterInstance.get(), definitions, lacking)
     summary.skipped = chain.skipped()
@@ -249,26 +257,43 @@ def _days(
     )
 
 
-def _raw_due(warehouse: Warehouse, source: Source, state: State, last: dt.date) -> list[str]:
-    """Days of the daily tables and snapshots not ingested, or whose source has changed."""
+def _raw_due(
+    warehouse: Warehouse, source: Source, state: State, first: dt.date, last: dt.date
+) -> list[str]:
+    """Days of the daily tables and snapshots not ingested, or whose source has changed.
+
+    Of a table that the source lacks, the days to predict: they are empty partitions, and a home of
+    before there was such a table has none.
+    """
     newest = min(last, state.last_day) if state.last_day else last
     days: set[str] = set()
-    for table in source.tables():
-        if table.partition != "week":
+    there = source.tables()
+    for table in RAW:
+        if table in there and table.partition != "week":
             days.update(due(warehouse, source, table, state.first_day, newest))
+        elif table.partition == "date":
+            days.update(set(days_between(first, newest)) - set(warehouse.partitions(table)))
     return sorted(days)
 
 
 def _ahead_due(
-    warehouse: Warehouse, source: Source, state: State, first: dt.date, last: dt.date
+    warehouse: Warehouse,
+    source: Source,
+    state: State,
+    first: dt.date,
+    last: dt.date,
+    settings: Settings,
 ) -> list[str]:
     """Weeks of the tables known ahead that a run needs and that are missing or have changed.
 
-    Training looks back on four weeks before the first one due, predictions forward to the week
-    after the last day. Older weeks stay out: the default source has 400,000 promotions a week.
+    Training of the fallback asks about the promotions of four weeks before the end of the first one
+    due, each beside those of the four before it; that of demand looks back on more
+    (`demand.promotion_weeks`). Predictions look forward over the days that are forecast, as far as
+    weeks are known ahead. Older weeks stay out: the default source has 400,000 promotions a week.
     """
-    begin = max(first - dt.timedelta(days=28), week_of(state.first_day))
-    end = week_of(last) + dt.timedelta(days=7)
+    back = dt.timedelta(days=7 * max(WEEKS_BEFORE, settings.demand.promotion_weeks))
+    begin = max(first - back, week_of(state.first_day))
+    end = week_of(last + dt.timedelta(days=7 * (WEEKS_AHEAD - 1)))
     end = min(end, state.last_day) if state.last_day else end
     weeks: set[str] = set()
     for table in source.tables():

@@ -9,7 +9,7 @@ import dagster as dg
 
 from batch_predictions.automation.jobs import Job
 from batch_predictions.home import State
-from batch_predictions.partitions import week_of
+from batch_predictions.partitions import WEEKS_AHEAD, week_of
 from batch_predictions.settings import Settings
 
 
@@ -21,10 +21,10 @@ def schedules(settings: Settings, state: State, jobs: Sequence[Job]) -> list[dg.
 
 def _due(job: Job, now: dt.datetime) -> list[dt.date]:
     """The partitions that a tick asks for: yesterday; the newest week that had ended; or, of what
-    is known ahead, the weeks that hold the seven days from the tick on."""
+    is known ahead, the weeks that hold the 14 days from the tick on."""
     this_week = week_of(now.date())
     if job.is_ahead:
-        return [this_week, this_week + dt.timedelta(days=7)]
+        return [this_week + dt.timedelta(days=7 * n) for n in range(WEEKS_AHEAD)]
     if job.is_weekly:
         return [this_week - dt.timedelta(days=7)]
     return [now.date() - dt.timedelta(days=1)]

@@ -7,6 +7,7 @@ from typing import Any
 
 from batch_predictions.automation.run import Summary
 from batch_predictions.partitions import week_due
+from batch_predictions.serving import demand
 from batch_predictions.serving.lookup import Lookup
 from batch_predictions.serving.sentiment import as_lines, item_sentiment
 from batch_predictions.serving.sign_ups import add_sign_ups
@@ -77,6 +78,19 @@ def _lookups(settings: Settings, summary: Summary) -> Iterator[str]:
         if item:
             yield f"  batch-predictions lookup sentiment {item}"
             yield from (f"    {line}" for line in as_lines(item_sentiment(lookup, item)))
+        if summary.rows.get("replenishment_orders"):
+            yield from _wanted(lookup)
+
+
+def _wanted(lookup: Lookup) -> Iterator[str]:
+    """The item of the largest order, or of the largest level where stock is not known."""
+    largest = demand.orders(lookup, limit=1)["orders"][0]["item_id"]
+    yield f"  batch-predictions lookup forecast {largest}"
+    lines = list(demand.forecast_lines(demand.forecast(lookup, largest)))
+    yield from (f"    {line}" for line in lines[:4])
+    yield f"  batch-predictions lookup orders {largest}"
+    answer = demand.orders(lookup, largest)
+    yield from (f"    {line}" for line in demand.order_lines(answer))
 
 
 def _recommended(settings: Settings, summary: Summary, lookup: Lookup) -> Iterator[str]:

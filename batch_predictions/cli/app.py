@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import json
+import os
 import sys
 from pathlib import Path
 from typing import Annotated, Any
@@ -106,6 +107,30 @@ def demo(
     """Run on the default source, a grocer's year of real shopping, and show what was made."""
     settings = settings_of(home, context)
     _run(settings, None, None, as_json, tour=True, days=days)
+
+
+@app.command()
+def ui(
+    context: typer.Context,
+    home: Home = None,
+    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(help="Port to listen on.", min=1)] = 3000,
+) -> None:
+    """Open Dagster on this home folder: lineage, partitions, schedules, plots. Ends with Ctrl-C."""
+    from batch_predictions.automation.instance import prepare
+    from batch_predictions.sources.registry import begin
+
+    settings = settings_of(home, context)
+    begin(settings)
+    prepare(settings)
+    os.environ["BATCH_PREDICTIONS_HOME"] = str(settings.home)
+    workspace = Path(__file__).parents[2] / "workspace.yaml"
+    where = (
+        ["-w", str(workspace)] if workspace.exists() else ["-m", "batch_predictions.definitions"]
+    )
+    command = [sys.executable, "-m", "dagster", "dev", *where, "-h", host, "-p", str(port)]
+    # This process becomes Dagster, so that signals reach it.
+    os.execv(command[0], command)  # noqa: S606
 
 
 def _run(

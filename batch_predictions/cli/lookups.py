@@ -61,3 +61,37 @@ def lookup_sentiment(
     with Lookup(settings_of(home, context)) as lookup:
         answer = item_sentiment(lookup, item_id)
     typer.echo(json.dumps(answer, default=str) if as_json else "\n".join(as_lines(answer)))
+
+
+@lookup_app.command("forecast")
+def lookup_forecast(
+    context: typer.Context,
+    item_id: Annotated[str, typer.Argument(help="Which item, or category:NAME for a total.")],
+    location: Annotated[str | None, typer.Option(help="Which shop alone.")] = None,
+    home: Home = None,
+    as_json: Json = False,
+) -> None:
+    """How many units of an item will be wanted on each of the next days, with intervals."""
+    from batch_predictions.serving.demand import forecast, forecast_lines
+    from batch_predictions.serving.lookup import Lookup
+
+    with Lookup(settings_of(home, context)) as lookup:
+        answer = forecast(lookup, item_id, location)
+    typer.echo(json.dumps(answer, default=str) if as_json else "\n".join(forecast_lines(answer)))
+
+
+@lookup_app.command("orders")
+def lookup_orders(
+    context: typer.Context,
+    item_id: Annotated[str | None, typer.Argument(help="Which item; without it, all.")] = None,
+    limit: Annotated[int, typer.Option(help="How many at most.", min=1)] = 20,
+    home: Home = None,
+    as_json: Json = False,
+) -> None:
+    """What to order now, and the levels of stock behind it, largest orders first."""
+    from batch_predictions.serving.demand import order_lines, orders
+    from batch_predictions.serving.lookup import Lookup
+
+    with Lookup(settings_of(home, context)) as lookup:
+        answer = orders(lookup, item_id, limit)
+    typer.echo(json.dumps(answer, default=str) if as_json else "\n".join(order_lines(answer)))

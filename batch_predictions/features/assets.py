@@ -1,28 +1,38 @@
-"""Features as Dagster assets: one row per user or item and day."""
+"""Features as Dagster assets: one row per user, item or series and day."""
 
 # No `from __future__ import annotations`: Dagster reads the type of `context` itself.
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import dagster as dg
 
+from batch_predictions.features import demand as demand_series
 from batch_predictions.features import plots
 from batch_predictions.features.queries import parameters, sql
-from batch_predictions.partitions import daily
+from batch_predictions.partitions import coming_fortnight, daily
 from batch_predictions.relations import tables_in
 from batch_predictions.reporting import OWNERS, record, table_metadata
 from batch_predictions.settings import Settings
 from batch_predictions.tables import (
+    DEMAND,
     ITEM_ACTIVITY,
     ITEM_STATE,
+    TABLES,
     USER_ACTIVITY,
     USER_SEGMENTS,
     Table,
 )
 from batch_predictions.warehouse import Warehouse, as_date
 
+Bind = Callable[[Warehouse, Settings], Mapping[str, Any]]
 
-def _feature(table: Table) -> dg.AssetsDefinition:
-    """A daily asset that is one query, `features/<table>.sql`."""
+
+def _usual(warehouse: Warehouse, settings: Settings) -> Mapping[str, Any]:
+    return parameters(settings)
+
+
+def _feature(table: Table, bind: Bind = _usual) -> dg.AssetsDefinition:
+    """A daily asset that is one query, `features/<table>.sql`; `bind` gives its parameters."""
     query = sql(table.name)
 
     @dg.asset(
@@ -34,7 +44,13 @@ def _feature(table: Table) -> dg.AssetsDefinition:
         owners=OWNERS,
         partitions_def=daily,
         backfill_policy=dg.BackfillPolicy.single_run(),
-        deps=[dg.AssetKey(name.split(".")) for name in sorted(tables_in(query))],
+        deps=[
+            dg.AssetDep(
+                dg.AssetKey(name.split(".")),
+                partition_mapping=coming_fortnight if TABLES[name].ahead else None,
+            )
+            for name in sorted(tables_in(query))
+        ],
         metadata=table_metadata(table),
         code_version=query_version(query),
     )
@@ -43,7 +59,7 @@ def _feature(table: Table) -> dg.AssetsDefinition:
         warehouse: Warehouse,
         settings: dg.ResourceParam[Settings],
     ) -> None:
-        bound: dict[str, Any] = parameters(settings)
+        bound = bind(warehouse, settings)
         written = {}
         for day in context.partition_keys:
             rows = {**bound, "date": as_date(day)}
@@ -69,3 +85,4 @@ user_activity = _feature(USER_ACTIVITY)
 item_activity = _feature(ITEM_ACTIVITY)
 user_segments = _feature(USER_SEGMENTS)
 item_state = _feature(ITEM_STATE)
+demand = _feature(DEMAND, demand_series.parameters)

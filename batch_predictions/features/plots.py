@@ -67,4 +67,14 @@ PLOTS: dict[str, Plot] = {
         "",
         "items",
     ),
+    "demand": _bars(
+        "Units of the last 28 days, by days before",
+        """with days as (
+            select unnest(units[-28:]) as units, unnest(range(28)) as place
+            from features.demand where date = $date and level <> 'category' and len(units) >= 28
+        )
+        select 27 - place as ago, sum(units) as units from days group by 1 order by 1 desc""",
+        "days before",
+        "units",
+    ),
 }

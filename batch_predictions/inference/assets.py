@@ -33,8 +33,17 @@ RULES = "rules"
 SECONDS_BETWEEN_LINES = 10.0
 
 
-def prediction_asset(declared: BatchPrediction) -> dg.AssetsDefinition:
-    """A partitioned asset `predictions/<table>` of the steps stage, score and load.
+def step_tags(settings: Settings) -> dict[str, Any]:
+    """Tags of the heavy step: none that ask for a GPU where scorers are to run on the processor, so
+    that a cluster without one does not wait for it."""
+    return {} if settings.inference.device == "cpu" else GPU
+
+
+def prediction_asset(
+    declared: BatchPrediction, tags: Mapping[str, Any] = GPU
+) -> dg.AssetsDefinition:
+    """A partitioned asset `predictions/<table>` of the steps stage, score and load; `tags` are the
+    heavy step's.
 
     Companion tables are assets of the same graph. One scoring makes them all, so whichever is
     selected, all are written and shown as materialized; Dagster would refuse a part of a graph
@@ -67,7 +76,7 @@ def prediction_asset(declared: BatchPrediction) -> dg.AssetsDefinition:
         ins={"staged": dg.In(dict)},
         out=dg.Out(dict, io_manager_key="handles"),
         pool="gpu",
-        tags=GPU,
+        tags=tags,
     )
     def score(
         context: dg.AssetExecutionContext,
@@ -153,46 +162,59 @@ def _stage(
     models: ModelStore,
     settings: Settings,
 ) -> dict[str, str]:
-    folder = engine_folder(settings)
-    staging.sweep(folder, settings.inference.keep_days)
+    staging.sweep(engine_folder(settings), settings.inference.keep_days)
     _require_upstreams(declared, warehouse, context.partition_keys)
     handles, untrained = {}, []
     for partition in context.partition_keys:
         try:
-            model, version, place, learned = _model_due(declared, partition, models, settings)
+            path = stage_partition(declared, partition, warehouse, models, settings)
         except ModelError as error:
             untrained.append(str(error))
             continue
-        parameters = dict(declared.parameters(settings))
-        path = staging.stage(
-            warehouse,
-            folder,
-            table=declared.table,
-            partition=partition,
-            rows=declared.rows,
-            side=declared.side,
-            key=declared.key,
-            sql_parameters={**sql_parameters(declared, partition, settings), **learned},
-            scorer=name_of(declared.scorer),
-            scorer_version=declared.scorer.version,
-            parameters=parameters,
-            model=model,
-            model_version=version,
-            model_folder=place,
-            shard_rows=settings.inference.shard_rows,
-            shard_mb=settings.inference.shard_mb,
-            companions=declared.companions,
-        )
         manifest = staging.Manifest.read(path)
         context.log.info(
             f"{declared.name} {partition}: {manifest.rows:,} rows to score in "
-            f"{len(manifest.shards)} shards, model {version}"
+            f"{len(manifest.shards)} shards, model {manifest.model_version}"
         )
         handles[partition] = str(path)
     if untrained:
         # All days at once: in a range, one would otherwise learn of them a run at a time.
         raise dg.Failure("; ".join(untrained), allow_retries=False)
     return handles
+
+
+def stage_partition(
+    declared: BatchPrediction,
+    partition: str,
+    warehouse: Warehouse,
+    models: ModelStore,
+    settings: Settings,
+) -> Path:
+    """Stages one partition with the model that is due; the manifest's path.
+
+    Raises:
+        ModelError: no model is due, or it is too old.
+    """
+    model, version, place, learned = _model_due(declared, partition, models, settings)
+    return staging.stage(
+        warehouse,
+        engine_folder(settings),
+        table=declared.table,
+        partition=partition,
+        rows=declared.rows,
+        side=declared.side,
+        key=declared.key,
+        sql_parameters={**sql_parameters(declared, partition, settings), **learned},
+        scorer=name_of(declared.scorer),
+        scorer_version=declared.scorer.version,
+        parameters=dict(declared.parameters(settings)),
+        model=model,
+        model_version=version,
+        model_folder=place,
+        shard_rows=settings.inference.shard_rows,
+        shard_mb=settings.inference.shard_mb,
+        companions=declared.companions,
+    )
 
 
 def _score(

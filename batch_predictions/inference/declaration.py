@@ -115,6 +115,14 @@ class BatchPrediction:
         """The asset's partitions."""
         return weekly if self.cadence == "weekly" else daily
 
+    @property
+    def released_tables(self) -> tuple[Table, ...]:
+        """What goes into releases: the table, and companions that are predictions too."""
+        if not self.released:
+            return ()
+        beside = (each for each in self.companions.values() if each.schema == self.table.schema)
+        return (self.table, *beside)
+
     def as_of(self, partition: str) -> dt.date:
         """The last day that a partition may know."""
         day = as_date(partition)

@@ -21,7 +21,9 @@ if TYPE_CHECKING:
 # What a training sees: interactions with goods, through the week's Sunday.
 _INTERACTIONS = """
     with goods as ({item_state})
-    select events.user_id, events.item_id, events.date, count(*)::DOUBLE as events
+    select
+        events.user_id, events.item_id, events.date, count(*)::DOUBLE as events,
+        coalesce(epoch_ms(min(events.occurred_at)), 0) as moment
     from raw.interactions as events
     join goods on goods.item_id = events.item_id and goods.available
     where events.date <= $date and events.date > $date - $history_days::INTEGER
@@ -30,7 +32,7 @@ _INTERACTIONS = """
 
 
 def interactions(warehouse: Warehouse, settings: Settings, through: dt.date) -> pa.Table:
-    """user_id, item_id, date, events: what a training through a day sees, goods only."""
+    """user_id, item_id, date, events, moment: what a training through a day sees, goods only."""
     return warehouse.query(
         _INTERACTIONS.format(item_state=sql("item_state")),
         {
@@ -95,7 +97,7 @@ def course(
         seed=chosen.seed,
         generators=chosen.generators,
         each=chosen.candidates_each or (100 if exclude_seen else 60),
-        max_items=chosen.max_items,
+        max_items=chosen.max_items or (50_000 if exclude_seen else 12_000),
         lesson_users=chosen.lesson_users,
         params={
             "als": {"factors": chosen.factors, "seed": chosen.seed, **half_life},
@@ -151,6 +153,7 @@ def train_demographic(
         window_days=settings.fallback.window_days,
         seed=settings.recommender.seed,
         min_users=settings.fallback.min_users,
+        changes=lambda day: warehouse.query(sql("promotion_changes"), {"date": day}),
         progress=progress,
     )
     tilt = selection.model.tilt
@@ -159,7 +162,7 @@ def train_demographic(
     return Trained(
         write=selection.model.save,
         candidate=selection.candidate,
-        beats_baseline=selection.model.tilted,
+        beats_baseline=selection.model.tilted or selection.model.calendar is not None,
         parameters={
             "half_life_days": selection.model.half_life_days,
             "kappa": counts.kappa if counts and selection.model.tilted else None,
@@ -184,6 +187,7 @@ recommender = training_asset(
 )
 demographic = training_asset(
     "demographic",
-    "Half-life and tilt of the demographic fallback, chosen on users held out whole.",
+    "Half-life, promotions and tilt of the demographic fallback, chosen on users held out whole.",
     train_demographic,
+    beside=(ITEMS, USERS, PROMOTION_CALENDAR),
 )

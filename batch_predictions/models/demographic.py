@@ -1,6 +1,7 @@
 """What people of an age, a gender and a place take: the answer for whoever has no history.
 
-A list is everyone's recency-weighted popularity, tilted to the segment. There are two tilts, and
+A list is everyone's recency-weighted popularity, moved by the promotions of the coming week where
+they are known (`demographic_calendar`), and tilted to the segment. There are two tilts, and
 training decides which serves, if any:
 
 - `SegmentTilt`, counts of the segment drawn to its parent's shares, the more so the fewer they are;
@@ -12,7 +13,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import ClassVar
@@ -22,6 +23,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from batch_predictions.models.demographic_calendar import CalendarFactor
 from batch_predictions.models.demographic_ridge import RidgeTilt
 from batch_predictions.models.demographic_segments import (
     ALL,
@@ -96,10 +98,12 @@ NO_TILT = SegmentTilt(math.inf)
 
 @dataclass(frozen=True)
 class DemographicModel:
-    """What training learns: how fast popularity ages, and how segments differ."""
+    """What training learns: how fast popularity ages, how segments differ, and what the coming
+    week's promotions do (None: nothing that is known)."""
 
     half_life_days: float
     tilt: SegmentTilt | RidgeTilt = NO_TILT
+    calendar: CalendarFactor | None = None
 
     def __post_init__(self) -> None:
         if not self.half_life_days > 0:
@@ -120,6 +124,7 @@ class DemographicModel:
             "tilt": self.tilt.kind,
             "kappa": kappa if math.isfinite(kappa) else None,
             "half_life_days": self.half_life_days,
+            "calendar": asdict(self.calendar) if self.calendar else None,
         }
         (folder / MANIFEST).write_text(json.dumps(values, indent=2, sort_keys=True) + "\n")
         if isinstance(self.tilt, RidgeTilt):
@@ -135,21 +140,39 @@ class DemographicModel:
             tilt = RidgeTilt.load(folder)
         else:
             tilt = NO_TILT if values["kappa"] is None else SegmentTilt(float(values["kappa"]))
-        return DemographicModel(float(values["half_life_days"]), tilt)
-
-    def ranker(self, counts: pa.Table, users: pa.Table) -> SegmentRanker:
-        """Ready to rank, from leaf counts (age_bracket, gender, location, item_id, weight, with
-        weights of this half-life) and users per leaf (age_bracket, gender, location, users)."""
-        return SegmentRanker(
-            self.tilt, SegmentCounts.from_table(counts), SegmentUsers.from_table(users)
+        # Models of before there was a calendar have none.
+        calendar = values.get("calendar")
+        return DemographicModel(
+            float(values["half_life_days"]),
+            tilt,
+            CalendarFactor(**calendar) if calendar else None,
         )
+
+    def ranker(
+        self, counts: pa.Table, users: pa.Table, changes: pa.Table | None = None
+    ) -> SegmentRanker:
+        """Ready to rank, from leaf counts (age_bracket, gender, location, item_id, weight, with
+        weights of this half-life), users per leaf (age_bracket, gender, location, users) and the
+        changes of promotions (item_id, display, mailer)."""
+        by_leaf = SegmentCounts.from_table(counts)
+        factor = None
+        if self.calendar is not None and changes is not None:
+            factor = self.calendar.on(changes, by_leaf.items)
+        return SegmentRanker(self.tilt, by_leaf, SegmentUsers.from_table(users), factor)
 
 
 class SegmentRanker:
     """The most likely items of segments."""
 
-    def __init__(self, tilt: Tilt, counts: SegmentCounts, users: SegmentUsers) -> None:
-        self.counts, self.users = counts, users
+    def __init__(
+        self,
+        tilt: Tilt,
+        counts: SegmentCounts,
+        users: SegmentUsers,
+        factor: Doubles | None = None,
+    ) -> None:
+        """`factor` multiplies every segment's shares of the items."""
+        self.counts, self.users, self.factor = counts, users, factor
         self.shares = tilt.on(counts, users)
         """p(item) over `counts.items` of a level's segment."""
 
@@ -172,6 +195,9 @@ class SegmentRanker:
         for row, (level, segment) in enumerate(_keys(wanted)):
             supports[row] = self.users.count(level, segment)
             shares = self.shares(level, segment)
+            if self.factor is not None:
+                shares = shares * self.factor
+                shares = shares / max(shares.sum(), 1e-300)
             scores = np.where((shares > 0) & ~barred, shares, -np.inf)
             best = top_k(scores[np.newaxis], k)[0]
             best = best[best >= 0]

@@ -19,6 +19,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from batch_predictions.models.demographic import SegmentTilt
+from batch_predictions.models.demographic_calendar import Factors
 from batch_predictions.models.demographic_ridge import RidgeFit
 from batch_predictions.models.demographic_segments import (
     Leaf,
@@ -118,14 +119,20 @@ class Learned:
         return self._fits[places]
 
     def lists(
-        self, candidate: Candidate, leaves: Sequence[Leaf], min_users: int
+        self,
+        candidate: Candidate,
+        leaves: Sequence[Leaf],
+        min_users: int,
+        factor: Doubles | None = None,
     ) -> npt.NDArray[np.int64]:
         """Positions in `columns` of the best items for each leaf's users, (n, DEPTH), -1 fills.
 
-        A lookup searches from the finest level on.
+        A lookup searches from the finest level on. `factor` multiplies the shares of all items.
         """
         tilt = self.tilt(candidate)
-        return served(tilt, tilt.on(self.counts, self.users), self.users, leaves, min_users)
+        shares = tilt.on(self.counts, self.users)
+        own = None if factor is None else factor[self.columns]
+        return served(tilt, shares, self.users, leaves, min_users, own)
 
 
 def served(
@@ -134,17 +141,23 @@ def served(
     users: SegmentUsers,
     leaves: Sequence[Leaf],
     min_users: int,
+    factor: Doubles | None = None,
 ) -> npt.NDArray[np.int64]:
-    """Positions among the items, without the last, of the lists that leaves' users are served."""
+    """Positions among the items, without the last, of the lists that leaves' users are served;
+    `factor` multiplies their shares."""
     keys = [users.serving(leaf, tilt.fewest(min_users), places=tilt.places) for leaf in leaves]
     distinct = sorted(set(keys), key=str)
     scores = np.array([shares(*key)[:-1] for key in distinct]).reshape(len(distinct), -1)
+    if factor is not None:
+        scores = scores * factor
     tops = top_k(np.where(scores > 0, scores, -np.inf), DEPTH)
     return tops[[distinct.index(key) for key in keys]]
 
 
 @dataclass(frozen=True)
-class _Window:
+class Window:
+    """A cut in time, the rows before it, and who is asked about what came after."""
+
     cut: date
     before: npt.NDArray[np.bool_]
     asked: npt.NDArray[np.int64]
@@ -194,7 +207,7 @@ class ColdStart:
         self.fold[np.random.default_rng(seed).permutation(users)] = np.arange(users) % self.folds
         self.fold_of_asked = self.fold[self.asked]
 
-    def _cut(self, through: date, holdout_days: int, windows: int) -> Iterator[_Window]:
+    def _cut(self, through: date, holdout_days: int, windows: int) -> Iterator[Window]:
         known = self.known
         if known.single_date:
             # No times: hiding the user is all that can be done, and nothing has an age.
@@ -213,7 +226,7 @@ class ColdStart:
 
     def _window(
         self, cut: date, before: npt.NDArray[np.bool_], answers: npt.NDArray[np.bool_]
-    ) -> _Window:
+    ) -> Window:
         from scipy.sparse import csr_matrix
 
         asked, rows = np.unique(self.known.users[answers], return_inverse=True)
@@ -222,21 +235,27 @@ class ColdStart:
         relevant = csr_matrix((np.ones(len(items), dtype=np.float32), (rows, items)), shape=shape)
         relevant.sum_duplicates()
         relevant.data[:] = 1.0
-        return _Window(cut, before, asked.astype(np.int64), relevant)
+        return Window(cut, before, asked.astype(np.int64), relevant)
 
-    def popularity(self, half_lives: Sequence[float]) -> dict[float, Measured]:
-        """Everyone's list with each half-life in days; infinity is all-time popularity."""
+    def popularity(
+        self, half_lives: Sequence[float], factors: Factors | None = None
+    ) -> dict[float, Measured]:
+        """Everyone's list with each half-life in days; infinity is all-time popularity.
+
+        `factors`, where they are known of a window, multiply its popularity.
+        """
         hits: dict[float, list[npt.NDArray[np.bool_]]] = {days: [] for days in half_lives}
         width = len(self.known.item_ids)
-        for window in self.windows:
+        for number, window in enumerate(self.windows):
             users, items = self.known.users[window.before], self.known.items[window.before]
             place = self.fold[users] * width + items
             for half_life in half_lives:
-                weights = self._weights(window, half_life)
+                weights = self.weights(window, half_life)
                 by_fold = np.bincount(place, weights, self.folds * width).reshape(-1, width)
                 hit = np.zeros((len(window.asked), DEPTH), dtype=bool)
                 for fold in range(self.folds):
                     sums = np.delete(by_fold, fold, axis=0).sum(axis=0)
+                    sums = sums * (factors or {}).get((number, fold), 1.0)
                     top = top_k(np.where(sums > 0, sums, -np.inf)[np.newaxis], DEPTH)[0]
                     members = np.flatnonzero(self.fold[window.asked] == fold)
                     right = window.relevant[members][:, np.maximum(top, 0)].toarray() > 0
@@ -244,10 +263,15 @@ class ColdStart:
                 hits[half_life].append(hit)
         return {half_life: self._measured(of_windows) for half_life, of_windows in hits.items()}
 
-    def tilts(self, half_life: float, candidates: Sequence[Candidate]) -> dict[Candidate, Measured]:
-        """Every candidate's tilt of popularity with a half-life."""
+    def tilts(
+        self,
+        half_life: float,
+        candidates: Sequence[Candidate],
+        factors: Factors | None = None,
+    ) -> dict[Candidate, Measured]:
+        """Every candidate's tilt of popularity with a half-life, times factors."""
         hits: dict[Candidate, list[npt.NDArray[np.bool_]]] = {each: [] for each in candidates}
-        for window in self.windows:
+        for number, window in enumerate(self.windows):
             popular, ever = self._matrices(window, half_life)
             for each in candidates:
                 hits[each].append(np.zeros((len(window.asked), DEPTH), dtype=bool))
@@ -262,22 +286,26 @@ class ColdStart:
                     continue
                 for each in candidates:
                     of_leaf = learned.lists(
-                        each, [self.leaves[place] for place in leaves], self.min_users
+                        each,
+                        [self.leaves[place] for place in leaves],
+                        self.min_users,
+                        (factors or {}).get((number, fold)),
                     )
                     top = of_leaf[leaf]
                     hit = np.take_along_axis(right, np.maximum(top, 0), axis=1)
                     hits[each][-1][members] = hit & (top >= 0)
         return {each: self._measured(of_windows) for each, of_windows in hits.items()}
 
-    def _weights(self, window: _Window, half_life: float) -> Doubles:
+    def weights(self, window: Window, half_life: float) -> Doubles:
+        """Events of the rows before a window, faded; infinity leaves them as they are."""
         events = self.known.events[window.before]
         if math.isinf(half_life):
             return events
         return recency(self.known, window.cut, half_life, self.window_days)[window.before] * events
 
-    def _matrices(self, window: _Window, half_life: float) -> tuple[Any, Any]:
+    def _matrices(self, window: Window, half_life: float) -> tuple[Any, Any]:
         rows = window.before
-        weights = self._weights(window, half_life)
+        weights = self.weights(window, half_life)
         return matrices(self.known, rows, weights)
 
     def _learned(self, popular: Any, ever: Any, users: npt.NDArray[np.bool_]) -> Learned:

@@ -1,19 +1,20 @@
 """What serves users without a history: chosen on users whose history is hidden.
 
-First the half-life of popularity is chosen, with one list for everyone. Then the two tilts compete
-on top of it: counts of the segment with a weight `kappa` of their parent, and the ridge regression
-with a penalty. A tilt is judged by figures of users that had no say in its strength: for each fold
-the strength is the one that is best on the other folds. It serves only if its gain over everyone's
-list is more than one standard error (Breiman et al. 1984, "Classification and Regression Trees",
-3.4.3: the simpler of two that cannot be told apart); otherwise the fallback is recency-weighted
-popularity.
+First the half-life of popularity is chosen, with one list for everyone. Where the promotions of the
+coming week are known, they multiply it if that gains more than one standard error. Then the two
+tilts compete on top of it: counts of the segment with a weight `kappa` of their parent, and the
+ridge regression with a penalty. A tilt is judged by figures of users that had no say in its
+strength: for each fold the strength is the one that is best on the other folds. It serves only if
+its gain over everyone's list is more than one standard error (Breiman et al. 1984, "Classification
+and Regression Trees", 3.4.3: the simpler of two that cannot be told apart); otherwise one list
+serves everyone.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import date, timedelta
 from typing import Literal
 
@@ -22,6 +23,11 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from batch_predictions.models.demographic import DemographicModel, SegmentTilt
+from batch_predictions.models.demographic_calendar import (
+    CalendarFactor,
+    CalendarTrial,
+    Changes,
+)
 from batch_predictions.models.demographic_evaluation import (
     Candidate,
     ColdStart,
@@ -52,6 +58,7 @@ PENALTIES = (10.0, 30.0, 100.0, 300.0)
 WINDOWS = 4
 SEGMENTS, RIDGE = "demographic_segments", "demographic_ridge"
 NAMES = {"segments": SEGMENTS, "ridge": RIDGE}
+PROMOTED = "promoted_popularity"
 POPULARITY = popularity_name(None)
 GAIN, GAIN_OVER_POPULARITY = f"{NDCG}_gain", f"{NDCG}_gain_over_popularity"
 
@@ -84,6 +91,7 @@ def select_demographic(
     window_days: int | None = None,
     seed: int,
     min_users: int = 20,
+    changes: Changes | None = None,
     progress: Callable[[str], None] | None = None,
 ) -> DemographicSelection:
     """Choose half-life and tilt by cross-validation over users; fit them on all rows.
@@ -98,6 +106,7 @@ def select_demographic(
         window_days: days that popularity is counted over; None: all.
         seed: of folds and bootstrap samples.
         min_users: that of the segments which will be served.
+        changes: of promotions in the week after a day; None: no calendar is known.
         progress: is told what is being measured.
     """
     say = progress or (lambda text: None)
@@ -141,32 +150,54 @@ def select_demographic(
     recent = popularity_name(half_life)
     models = {recent: DemographicModel(half_life)}
     served, best, verdict = recent, 0.0, "no demographics tell users apart"
+    base, calendar, factors, of_calendar = everyone, None, None, ""
+    tried_calendar = CalendarTrial(trial, changes, half_life) if changes else None
+    if tried_calendar and tried_calendar.learned:
+        measured = trial.popularity([half_life], tried_calendar.factors)[half_life]
+        gain = paired_difference(measured[NDCG], everyone, seed)
+        metrics += _figures(PROMOTED, measured, seed)
+        metrics.append(metric_row(PROMOTED, GAIN, gain))
+        over = paired_difference(measured[NDCG], ever, seed)
+        metrics.append(metric_row(PROMOTED, GAIN_OVER_POPULARITY, over))
+        models[PROMOTED] = DemographicModel(half_life, calendar=tried_calendar.learned)
+        idle = tried_calendar.learned == CalendarFactor(0.0, 0.0)
+        serves = not idle and _certain(gain, measured[NDCG] - everyone)
+        of_calendar = (
+            f" The coming week's promotions {'move' if serves else 'do not move'} all lists: "
+            f"{_signed(gain)}."
+        )
+        if serves:
+            served, base = PROMOTED, measured[NDCG]
+            calendar, factors = tried_calendar.learned, tried_calendar.factors
     if len(trial.leaves) > 1:
         say("measuring segments and regression")
-        tried = trial.tilts(half_life, _candidates(trial))
+        tried = trial.tilts(half_life, _candidates(trial), factors)
         told = []
         for kind, name in NAMES.items():
             of_kind = {each: found for each, found in tried.items() if each.kind == kind}
             measured = _cross_fitted(of_kind, trial.fold_of_asked)
             chosen = max(of_kind, key=lambda each: _order(each, of_kind[each][NDCG]))
-            gain = paired_difference(measured[NDCG], everyone, seed)
+            gain = paired_difference(measured[NDCG], base, seed)
             metrics += _figures(name, measured, seed)
-            metrics.append(metric_row(name, GAIN, gain))
+            metrics.append(
+                metric_row(name, GAIN, paired_difference(measured[NDCG], everyone, seed))
+            )
             over = paired_difference(measured[NDCG], ever, seed)
             metrics.append(metric_row(name, GAIN_OVER_POPULARITY, over))
-            models[name] = _fitted(known, segments, trained_through, half_life, window_days, chosen)
+            models[name] = replace(
+                _fitted(known, segments, trained_through, half_life, window_days, chosen),
+                calendar=calendar,
+            )
             told.append(f"{name} ({chosen}) {_signed(gain)}")
-            # A difference of rounding is none.
-            certain = gain.mean > max(_standard_error(measured[NDCG] - everyone), 1e-12)
-            if certain and gain.mean > best:
+            if _certain(gain, measured[NDCG] - base) and gain.mean > best:
                 served, best = name, gain.mean
         verdict = "; ".join(told)
-    if served == recent:
+    if served in (recent, PROMOTED):
         what = f"One list serves everyone, since demographics tell no more than it: {verdict}"
     else:
         what = f"{served} serves, by differences to one list for all: {verdict}"
     why = (
-        f"{what}. A half-life of {half_life} days is the best of "
+        f"{what}.{of_calendar} A half-life of {half_life} days is the best of "
         f"{', '.join(map(str, HALF_LIVES))} with NDCG@10 {everyone.mean():.4f}, "
         f"{_signed(paired_difference(everyone, ever, seed))} to all-time popularity, over "
         f"{len(trial.asked):,} users without history."
@@ -233,6 +264,11 @@ def _figures(candidate: str, measured: Measured, seed: int) -> list[Row]:
 
 def _standard_error(values: Doubles) -> float:
     return float(values.std(ddof=1) / math.sqrt(len(values))) if len(values) > 1 else math.inf
+
+
+def _certain(gain: Interval, differences: Doubles) -> bool:
+    """More than one standard error; a difference of rounding is none."""
+    return gain.mean > max(_standard_error(differences), 1e-12)
 
 
 def _signed(gain: Interval) -> str:

@@ -8,7 +8,7 @@ serves: the gate's decision says which version serves the days from that Sunday 
 import datetime as dt
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -44,6 +44,12 @@ class Trained:
     parameters: dict[str, Any]
     why: str
     metrics: list[dict[str, Any]]
+    plotted: str = NDCG
+    """The metric that is drawn, every candidate with its interval."""
+    lowest_is_best: bool = False
+    """Whether the plotted metric is an error."""
+    figures: "Mapping[str, Callable[[], Figure | None]]" = field(default_factory=dict)
+    """Further plots by name, drawn once, when the training is shown."""
 
 
 Train = Callable[[Warehouse, Settings, dt.date, Callable[[str], None]], Trained]
@@ -218,19 +224,28 @@ def _metadata(trained: Trained, decision: Decision) -> dict[str, Any]:
         "why": decision.why,
         "metrics": dg.MetadataValue.md(markdown(names, rows)),
     }
-    for metric in (NDCG, "macro_f1"):
-        figure = plot(trained.metrics, metric, trained.candidate)
-        if figure is not None:
-            metadata["plot"] = image(figure)
+    drawn: dict[str, Figure | None] = {
+        "plot": plot(
+            trained.metrics, trained.plotted, trained.candidate, lowest=trained.lowest_is_best
+        ),
+        **{name: draw() for name, draw in trained.figures.items()},
+    }
+    metadata.update({name: image(figure) for name, figure in drawn.items() if figure is not None})
     return metadata
 
 
 def plot(
-    metrics: Sequence[Mapping[str, Any]], metric: str, chosen: str | None = None
+    metrics: Sequence[Mapping[str, Any]],
+    metric: str,
+    chosen: str | None = None,
+    *,
+    lowest: bool = False,
 ) -> "Figure | None":
     """Every candidate's figure with its interval, the best on top and the chosen one in blue."""
     rows = sorted(
-        (row for row in metrics if row["metric"] == metric), key=lambda row: float(row["value"])
+        (row for row in metrics if row["metric"] == metric and row["value"] is not None),
+        key=lambda row: float(row["value"]),
+        reverse=lowest,
     )
     if not rows:
         return None

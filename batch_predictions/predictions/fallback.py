@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import pyarrow as pa
 
+from batch_predictions.features.queries import sql
 from batch_predictions.inference.declaration import BatchPrediction
 from batch_predictions.inference.loading import Check
 from batch_predictions.inference.scorer import EXCLUDED, Opening
@@ -24,15 +25,19 @@ NOTHING_WANTED = "nobody has interacted with an available item in fallback.windo
 
 
 class DemographicScorer:
-    """Recency-weighted popularity of the day, tilted to the segment as the week's training found
-    best: by the segment's own counts drawn to its parent's, by a regression on demographics, or
-    not at all."""
+    """Recency-weighted popularity of the day, moved by the coming week's promotions and tilted to
+    the segment as the week's training found best: by the segment's own counts drawn to its
+    parent's, by a regression on demographics, or not at all."""
 
-    version: ClassVar[str] = "2"
+    version: ClassVar[str] = "3"
 
     def __init__(self, model: DemographicModel, opening: Opening) -> None:
         self.k = int(opening.parameters["k"])
-        self.ranker = model.ranker(opening.side_table("wanted"), opening.side_table("users"))
+        self.ranker = model.ranker(
+            opening.side_table("wanted"),
+            opening.side_table("users"),
+            opening.side_table("changes") if model.calendar else None,
+        )
 
     @classmethod
     def open(cls, opening: Opening) -> Self:
@@ -128,6 +133,7 @@ demographic_recommendations = BatchPrediction(
     side={
         "users": """select age_bracket, gender, location, count(*) as users
             from features.user_segments where date = $date group by all order by all""",
+        "changes": sql("promotion_changes"),
         # The half-life is the model's: what a champion learned is what serves.
         "wanted": """select segments.age_bracket, segments.gender, segments.location,
                 events.item_id,

@@ -42,7 +42,7 @@ class RecommendationScorer:
     training is served too; ranked by the model, put under the shop's rules, and filled up with
     what is trending where they fall short of k. The best candidates are kept with their scores."""
 
-    version: ClassVar[str] = "5"
+    version: ClassVar[str] = "6"
     # Products, trees and compiled loops all let go of the interpreter's lock.
     workers: ClassVar[str] = "threads"
 
@@ -254,7 +254,10 @@ def plot(warehouse: Warehouse, day: str) -> Figure | None:
 
 
 _EVENTS = """(
-    select user_id, item_id, date, count(*)::DOUBLE as events from raw.interactions
+    select
+        user_id, item_id, date, count(*)::DOUBLE as events,
+        coalesce(epoch_ms(min(occurred_at)), 0) as moment
+    from raw.interactions
     where date <= $date::DATE and date > $date::DATE - $history_days::INTEGER group by all
 )"""
 
@@ -267,11 +270,13 @@ recommendations = BatchPrediction(
                 user_id,
                 list(item_id order by item_id, date) as item_ids,
                 list(($date::DATE - date)::INTEGER order by item_id, date) as ages,
-                list(events order by item_id, date) as events
+                list(events order by item_id, date) as events,
+                list(moment order by item_id, date) as moments
             from {_EVENTS} group by user_id
         )
         select
             users.user_id, histories.item_ids, histories.ages, histories.events,
+            histories.moments,
             users.age_bracket, users.gender, users.location
         from features.user_segments as users
         left join histories on histories.user_id = users.user_id

@@ -7,7 +7,7 @@ from typing import Any
 
 import dagster as dg
 
-from batch_predictions.inference.declaration import BatchPrediction
+from batch_predictions.inference.declaration import BatchPrediction, asset_key_of
 from batch_predictions.partitions import daily, newest_ended_week
 from batch_predictions.reporting import OWNERS, markdown
 from batch_predictions.serving.releases import Release, publish
@@ -18,7 +18,7 @@ from batch_predictions.warehouse import Warehouse, as_date
 
 def release_asset(predictions: Sequence[BatchPrediction]) -> dg.AssetsDefinition:
     """A daily asset `serving/release` that publishes every released prediction at once."""
-    released = [each for each in predictions if each.released]
+    released = [(table, each.cadence) for each in predictions for table in each.released_tables]
 
     @dg.asset(
         name="release",
@@ -32,10 +32,10 @@ def release_asset(predictions: Sequence[BatchPrediction]) -> dg.AssetsDefinition
         backfill_policy=dg.BackfillPolicy.single_run(),
         deps=[
             dg.AssetDep(
-                each.asset_key,
-                partition_mapping=newest_ended_week if each.cadence == "weekly" else None,
+                asset_key_of(table),
+                partition_mapping=newest_ended_week if cadence == "weekly" else None,
             )
-            for each in released
+            for table, cadence in released
         ],
     )
     def release(
@@ -47,7 +47,7 @@ def release_asset(predictions: Sequence[BatchPrediction]) -> dg.AssetsDefinition
         # Older days of a range would be pruned at once.
         skipped = days[: -settings.serving.keep_releases]
         # What has never been made is a use case that this source does not feed.
-        never = [each.name for each in released if not warehouse.partitions(each.table)]
+        never = [table.name for table, _ in released if not warehouse.partitions(table)]
         if len(never) == len(released):
             context.log.warning("nothing was predicted yet, so there is nothing to release")
             return
@@ -58,7 +58,7 @@ def release_asset(predictions: Sequence[BatchPrediction]) -> dg.AssetsDefinition
                     store,
                     warehouse,
                     as_date(day),
-                    [each.table for each in released],
+                    [table for table, _ in released],
                     keep=settings.serving.keep_releases,
                     now=_began(context),
                     optional=never,

@@ -5,6 +5,7 @@ levels: `BATCH_PREDICTIONS_SOURCE__KIND=files`), `<home>/batch_predictions.yaml`
 `batch_predictions.yaml` in the working directory, the defaults below.
 """
 
+from batch_predictions.settings.demand import DemandSettings
 from batch_predictions.settings.loading import (
     FILE_NAME,
     PREFIX,
@@ -12,7 +13,12 @@ from batch_predictions.settings.loading import (
     SettingsError,
     home_folder,
 )
-from batch_predictions.settings.platform import InferenceSettings, ScheduleSettings, ServingSettings
+from batch_predictions.settings.platform import (
+    ExecutionSettings,
+    InferenceSettings,
+    ScheduleSettings,
+    ServingSettings,
+)
 from batch_predictions.settings.recommendations import (
     FallbackSettings,
     RecommendationsSettings,
@@ -25,7 +31,9 @@ from batch_predictions.settings.template import as_yaml
 __all__ = [
     "FILE_NAME",
     "PREFIX",
+    "DemandSettings",
     "DuckDBSettings",
+    "ExecutionSettings",
     "FallbackSettings",
     "InferenceSettings",
     "RecommendationsSettings",

@@ -14,7 +14,9 @@ from pydantic_settings import (
     YamlConfigSettingsSource,
 )
 
+from batch_predictions.settings.demand import DemandSettings
 from batch_predictions.settings.platform import (
+    ExecutionSettings,
     InferenceSettings,
     ScheduleSettings,
     ServingSettings,
@@ -48,7 +50,9 @@ class Settings(BaseSettings):
     recommendations: RecommendationsSettings = RecommendationsSettings()
     fallback: FallbackSettings = FallbackSettings()
     sentiment: SentimentSettings = SentimentSettings()
+    demand: DemandSettings = DemandSettings()
     inference: InferenceSettings = InferenceSettings()
+    execution: ExecutionSettings = ExecutionSettings()
     serving: ServingSettings = ServingSettings()
     schedules: ScheduleSettings = ScheduleSettings()
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import Field
 
@@ -40,6 +40,28 @@ class InferenceSettings(Section):
     )
     block_mb: int = Field(256, ge=1, description="Memory of one block of scores, MiB.")
     keep_days: int = Field(7, ge=1, description="Scored shards older than this are removed.")
+
+
+class ExecutionSettings(Section):
+    """Where Dagster runs the steps of a job."""
+
+    executor: Literal["in_process", "multiprocess", "ray"] = Field(
+        "in_process",
+        description="in_process: one after the other in the job's process, which is quickest on "
+        "one machine. multiprocess: each in a process of its own. ray: each as a job of a Ray "
+        "cluster (extra: ray), the heavy steps where there is a GPU; the home folder must be one "
+        "that all its nodes share.",
+    )
+    ray_jobs: str | None = Field(
+        None,
+        description="ray: address of the cluster's job server, such as http://head:8265. Empty: "
+        "that of the variable RAY_ADDRESS, or of this machine.",
+    )
+    instance: dict[str, Any] = Field(
+        default_factory=dict,
+        description="Laid over the platform's dagster.yaml, key by key, such as {run_launcher: "
+        "{module: dagster_ray, class: RayRunLauncher, config: {address: http://head:8265}}}.",
+    )
 
 
 class ServingSettings(Section):

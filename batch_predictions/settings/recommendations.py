@@ -34,8 +34,11 @@ class RecommenderSettings(Section):
         description="Users of past weeks that the ranker learns from, at least, while there are "
         "weeks.",
     )
-    max_items: int = Field(
-        12_000, ge=1, description="Items with most interactions that are known at all."
+    max_items: int | None = Field(
+        None,
+        ge=1,
+        description="Items with most interactions that are known at all. Empty: 12,000 where "
+        "people take the same again, elsewhere 50,000, since taste for what is new lies deeper.",
     )
     item_attributes: list[str] | None = Field(
         None,

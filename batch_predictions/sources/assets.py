@@ -14,6 +14,7 @@ from batch_predictions.sources.registry import source_of
 from batch_predictions.tables import (
     CAMPAIGN_EVENTS,
     INTERACTIONS,
+    INVENTORY,
     ITEMS,
     PROMOTION_CALENDAR,
     PROMOTIONS,
@@ -119,3 +120,4 @@ reviews = _raw(REVIEWS)
 promotions = _raw(PROMOTIONS)
 campaign_events = _raw(CAMPAIGN_EVENTS)
 promotion_calendar = _raw(PROMOTION_CALENDAR)
+inventory = _raw(INVENTORY)

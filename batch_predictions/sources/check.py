@@ -29,6 +29,7 @@ NEEDS: dict[str, str] = {
     "promotions": "promotion audiences",
     "campaign_events": "the response to campaigns in promotion audiences",
     "promotion_calendar": "what is promoted in the coming week, where models ask for it",
+    "inventory": "order quantities (without it there are the levels of stock alone)",
 }
 """What stands on a table, and is skipped or poorer without it."""
 

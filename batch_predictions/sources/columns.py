@@ -15,8 +15,13 @@ REQUIRED: dict[str, tuple[str, ...]] = {
     "promotions": ("campaign_id", "item_id"),
     "campaign_events": ("campaign_id", "user_id", "event_type"),
     "promotion_calendar": ("item_id", "starts_on", "ends_on"),
+    "inventory": ("item_id", "on_hand"),
 }
 """Columns that a table cannot do without."""
+
+HEADLINE = "headline"
+BESIDE: dict[str, tuple[str, ...]] = {"reviews": (HEADLINE,)}
+"""What a file may have beside the contract: the title of a review, put before its text."""
 
 IN_WEEK = ("starts_on", "ends_on")
 """Columns that a table with a column `week` can do without: the week's Monday and Sunday."""
@@ -43,6 +48,7 @@ SYNONYMS: dict[str, tuple[str, ...]] = {
     "review_id": ("id",),
     "rating": ("stars", "score"),
     "text": ("review_text", "review", "body", "verified_reviews"),
+    HEADLINE: ("title", "summary", "review_title", "subject"),
     "written_at": ("timestamp", "datetime", "time", "ts", "created_at", "reviewed_at"),
     "label": ("sentiment",),
     "language": ("lang",),
@@ -53,6 +59,8 @@ SYNONYMS: dict[str, tuple[str, ...]] = {
     "week": ("week_start", "week_of"),
     "display": ("display_location", "on_display"),
     "mailer": ("mailer_location", "in_mailer"),
+    "on_hand": ("stock", "stock_on_hand", "in_stock_units", "quantity_on_hand"),
+    "on_order": ("ordered", "incoming", "quantity_on_order"),
 }
 """Names taken for a contract column that is neither mapped nor there, where only one fits."""
 
@@ -143,4 +151,5 @@ def match_columns(
 
 
 def _mappable(table: Table) -> list[str]:
-    return [column.name for column in table.columns if column.name != "simulated"]
+    own = [column.name for column in table.columns if column.name != "simulated"]
+    return [*own, *BESIDE.get(table.name, ())]

@@ -107,6 +107,7 @@ class CompleteJourneySource(Source):
     kind: ClassVar[str] = "complete_journey"
     repeats: ClassVar[bool] = True
     default_timezone: ClassVar[str] = "America/New_York"
+    holidays: ClassVar[str] = "us"
     # Fuel, coupons and services; a café's coffee is a good, and the apples that the source files
     # under TRAVEL & LEISURE are too.
     exclude_items: ClassVar[Mapping[str, tuple[str, ...]]] = {

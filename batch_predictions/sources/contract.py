@@ -16,6 +16,7 @@ from batch_predictions.settings import SettingsError, SourceSettings
 from batch_predictions.tables import (
     CAMPAIGN_EVENTS,
     INTERACTIONS,
+    INVENTORY,
     ITEMS,
     PROMOTION_CALENDAR,
     PROMOTIONS,
@@ -32,6 +33,7 @@ RAW: tuple[Table, ...] = (
     PROMOTIONS,
     CAMPAIGN_EVENTS,
     PROMOTION_CALENDAR,
+    INVENTORY,
 )
 """The tables that a source may have."""
 
@@ -73,6 +75,8 @@ class Source(ABC):
     default_timezone: ClassVar[str] = "UTC"
     exclude_items: ClassVar[Mapping[str, tuple[str, ...]]] = {}
     """Items that are not goods to recommend: column of raw.items to values."""
+    holidays: ClassVar[str] = ""
+    """Country whose holidays move demand, such as us; empty: none are known."""
     item_attributes: ClassVar[tuple[str, ...]] = ()
     """Attributes of raw.items that a recommender may read besides category and brand."""
     simulated: ClassVar[frozenset[str]] = frozenset()

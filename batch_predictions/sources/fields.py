@@ -48,6 +48,7 @@ _OLDEST = 120
 _BOUNDS: dict[tuple[str, str], tuple[str, str]] = {
     ("reviews", "rating"): ("between 1 and 5", "stars are 1 to 5: convert it"),
     ("items", "price"): (">= 0", "a price is not negative: correct it"),
+    ("inventory", "on_order"): (">= 0", "what is under way is not negative: correct it"),
 }
 
 

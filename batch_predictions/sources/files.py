@@ -14,7 +14,7 @@ import duckdb
 
 from batch_predictions.home import State
 from batch_predictions.settings import SourceSettings
-from batch_predictions.sources.columns import check_mapping, match_columns
+from batch_predictions.sources.columns import HEADLINE, check_mapping, match_columns
 from batch_predictions.sources.contract import Source, SourceError, literal, quoted
 from batch_predictions.sources.delimited import (
     DAMAGE,
@@ -123,6 +123,13 @@ class FilesSource(TabularSource):
         """Contract column to column of the files, and the rest as attributes."""
         found = self._match(table, tuple(types))
         shape = {column: quoted(source) for column, source in found.items()}
+        headline, text = shape.pop(HEADLINE, None), shape.get("text")
+        if headline is not None and text is not None:
+            # A title alone is no review: a text that is missing stays so.
+            shape["text"] = (
+                f"case when trim({text}::VARCHAR) <> '' then "
+                f"concat_ws('. ', nullif(trim({headline}::VARCHAR), ''), {text}) end"
+            )
         declared = {column.name for column in table.columns}
         if "attributes" in declared:
             given = found.get("attributes")

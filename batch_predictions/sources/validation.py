@@ -22,8 +22,12 @@ _EVENT_IDS = {"interactions": "event_id", "reviews": "review_id"}
 _DEFAULTS = {
     ("interactions", "event_type"): "interaction",
     ("promotion_calendar", "location"): "all",
+    ("inventory", "location"): "all",
 }
-_REMEDIES = {"promotion_calendar": "put the week's promotions of an item into one row"}
+_REMEDIES = {
+    "promotion_calendar": "put the week's promotions of an item into one row",
+    "inventory": "give the stock of an item and day one row, or tell locations apart",
+}
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,7 @@ from batch_predictions.tables.declaration import (
 )
 from batch_predictions.tables.evaluation import MODEL_METRICS, PROMOTIONS_LOG
 from batch_predictions.tables.features import (
+    DEMAND,
     ITEM_ACTIVITY,
     ITEM_SCORES,
     ITEM_STATE,
@@ -23,10 +24,13 @@ from batch_predictions.tables.features import (
 )
 from batch_predictions.tables.predictions import (
     ASPECTS,
+    DEMAND_FORECASTS,
     DEMOGRAPHIC_RECOMMENDATIONS,
     EXCLUSIONS,
     ITEM_SENTIMENTS,
+    LEAD_TIME_DEMAND,
     RECOMMENDATIONS,
+    REPLENISHMENT_ORDERS,
     REVIEW_SENTIMENTS,
     SEGMENT_LEVELS,
     TRAITS,
@@ -34,6 +38,7 @@ from batch_predictions.tables.predictions import (
 from batch_predictions.tables.raw import (
     CAMPAIGN_EVENTS,
     INTERACTIONS,
+    INVENTORY,
     ITEMS,
     PROMOTION_CALENDAR,
     PROMOTIONS,
@@ -45,20 +50,25 @@ from batch_predictions.tables.raw import (
 __all__ = [
     "ASPECTS",
     "CAMPAIGN_EVENTS",
+    "DEMAND",
+    "DEMAND_FORECASTS",
     "DEMOGRAPHIC_RECOMMENDATIONS",
     "EXCLUSIONS",
     "INTERACTIONS",
+    "INVENTORY",
     "ITEMS",
     "ITEM_ACTIVITY",
     "ITEM_SCORES",
     "ITEM_SENTIMENTS",
     "ITEM_STATE",
+    "LEAD_TIME_DEMAND",
     "MODEL_METRICS",
     "PROMOTIONS",
     "PROMOTIONS_LOG",
     "PROMOTION_CALENDAR",
     "QUARANTINE",
     "RECOMMENDATIONS",
+    "REPLENISHMENT_ORDERS",
     "REVIEWS",
     "REVIEW_SENTIMENTS",
     "SEGMENT_LEVELS",

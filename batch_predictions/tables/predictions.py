@@ -124,6 +124,76 @@ SEGMENT_LEVELS: dict[str, tuple[str, ...]] = {
     "everyone": (),
 }
 """The columns that each level of a demographic segment fixes, in the order of a lookup's search."""
+DEMAND_FORECASTS = declare(
+    Table(
+        "predictions",
+        "demand_forecasts",
+        "Units that will be wanted of every series on each of the next days, with quantiles.",
+        columns("""
+        date DATE: as of the end of this day
+        item_id VARCHAR: item, or category:<name> for the total of a category
+        location VARCHAR: shop, or all
+        target_date DATE: day that is forecast
+        mean DOUBLE: expected units
+        q05 DOUBLE: units that are not exceeded in 5 of 100 cases
+        q10 DOUBLE: in 10 of 100
+        q25 DOUBLE: in 25 of 100
+        q50 DOUBLE: in half of the cases
+        q75 DOUBLE: in 75 of 100
+        q90 DOUBLE: in 90 of 100
+        q95 DOUBLE: in 95 of 100
+        model_version VARCHAR: model that forecast it
+        method VARCHAR: method behind the series, such as lightgbm or mean28_weekday
+    """),
+        key=("item_id", "location", "target_date"),
+    )
+)
+LEAD_TIME_DEMAND = declare(
+    Table(
+        "predictions",
+        "lead_time_demand",
+        "Units that will be wanted in all over the next days, of the lengths that orders need.",
+        columns("""
+        date DATE: as of the end of this day
+        item_id VARCHAR: item, or category:<name>
+        location VARCHAR: shop, or all
+        days BIGINT: so many days from the day after date
+        mean DOUBLE: expected units in all
+        q50 DOUBLE: units that are not exceeded in half of the cases
+        q90 DOUBLE: in 90 of 100
+        q95 DOUBLE: in 95 of 100
+        q99 DOUBLE: in 99 of 100
+        model_version VARCHAR: model that forecast it
+        level DOUBLE: service level of the item: its own, that of its costs, or the setting
+        q_level DOUBLE: units that are not exceeded with the chance `level`
+    """),
+        key=("item_id", "location", "days"),
+    )
+)
+REPLENISHMENT_ORDERS = declare(
+    Table(
+        "predictions",
+        "replenishment_orders",
+        "What to order of every item now: levels of stock, and the quantity that reaches them.",
+        columns("""
+        date DATE: as of the end of this day
+        item_id VARCHAR: which item
+        location VARCHAR: shop, or all
+        on_hand DOUBLE: units in stock at the end of the day; null: not known
+        reorder_point DOUBLE: at or below it, stock may run out before an order arrives
+        order_up_to DOUBLE: stock and orders under way after ordering
+        safety_stock DOUBLE: order_up_to less the units expected until the next order arrives
+        order_quantity DOUBLE: units to order now; null where on_hand is not known
+        service_level DOUBLE: chance that a cycle passes without stock running out
+        model_version VARCHAR: version of the rule
+        on_order DOUBLE: units ordered before and not yet received
+        lead_time_days BIGINT: days from order to receipt
+        review_days BIGINT: days between orders
+        forecast_version VARCHAR: model behind the quantiles
+    """),
+        key=("item_id", "location"),
+    )
+)
 EXCLUSIONS = declare(
     Table(
         "predictions",

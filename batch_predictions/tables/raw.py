@@ -129,6 +129,21 @@ PROMOTION_CALENDAR = declare(
         ahead=True,
     )
 )
+INVENTORY = declare(
+    Table(
+        "raw",
+        "inventory",
+        "One row per item, location and day: stock at the end of the day.",
+        columns("""
+        date DATE: business day at whose end it was counted
+        item_id VARCHAR: which item
+        location VARCHAR: shop or warehouse, or all where the source does not tell them apart
+        on_hand DOUBLE: units in stock; negative where more was sold than the books held
+        on_order DOUBLE: units ordered and not yet received; null counts as none
+    """),
+        key=("item_id", "location"),
+    )
+)
 QUARANTINE = declare(
     Table(
         "raw",

@@ -48,17 +48,19 @@ def shop(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, str]
     (root / "source" / "promotion_calendar.csv").write_text(
         HEADER + "red-01,,2024-01-01,2024-04-30,shelf\nred-02,,2024-03-18,2024-03-20,\n"
     )
-    env = environment(root / "home", root / "source")
+    env = environment(root / "home", root / "source", BATCH_PREDICTIONS_DEMAND__PROMOTION_WEEKS="4")
     as_json("run", "--date", "2024-03-16", env=env, cwd=root)
     return root, env
 
 
-def test_a_run_takes_in_four_weeks_before_the_week_due_to_the_week_after_its_day(
+def test_a_run_takes_in_weeks_before_the_week_due_to_those_of_the_14_days_after_its_day(
     shop: tuple[Path, dict[str, str]],
 ) -> None:
     root, _ = shop
-    # On a Saturday the week due is the one before, from 4 March; the eight weeks begin earlier.
-    weeks = ["02-05", "02-12", "02-19", "02-26", "03-04", "03-11", "03-18"]
+    # On a Saturday the week due is the one before, from 4 March: seven before it are those of the
+    # home, which begins on 22 January.
+    before = ["01-22", "01-29", "02-05", "02-12", "02-19", "02-26"]
+    weeks = [*before, "03-04", "03-11", "03-18", "03-25"]
     assert _weeks(root / "home") == [f"week=2024-{week}" for week in weeks]
     newest = "select item_id from raw.promotion_calendar where week = '2024-03-18' order by all"
     assert _ask(root / "home", newest) == [("red-01",), ("red-02",)]
@@ -79,7 +81,7 @@ def test_a_run_takes_in_a_changed_calendar_and_no_week_else(
     changed = [path for path, time in before.items() if path.stat().st_mtime_ns != time]
     # The week that the promotion reaches now, and the next, whose row says when it began.
     assert sorted(path.parent.name for path in changed) == ["week=2024-03-11", "week=2024-03-18"]
-    assert len(_weeks(root / "home")) == 7
+    assert len(_weeks(root / "home")) == 10
 
 
 def test_daily_jobs_leave_the_calendar_alone_and_its_own_reaches_ahead(
@@ -92,10 +94,18 @@ def test_daily_jobs_leave_the_calendar_alone_and_its_own_reaches_ahead(
     assert done.returncode == 0, done.stderr
     jobs = json.loads(done.stdout)
     assert jobs["ingest_weekly"]["raw"] == ["promotion_calendar"]
-    daily = ["campaign_events", "interactions", "items", "promotions", "reviews", "users"]
+    daily = [
+        "campaign_events",
+        "interactions",
+        "inventory",
+        "items",
+        "promotions",
+        "reviews",
+        "users",
+    ]
     assert jobs["ingest"]["raw"] == jobs["nightly"]["raw"] == daily
     assert jobs["weekly_training"]["raw"] == jobs["weekly_predictions"]["raw"] == []
     ahead, ended = (
         dt.date.fromisoformat(jobs[name]["last"]) for name in ("ingest_weekly", "weekly_training")
     )
-    assert ahead - ended == dt.timedelta(days=14)
+    assert ahead - ended == dt.timedelta(days=21)

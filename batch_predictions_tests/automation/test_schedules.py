@@ -60,11 +60,11 @@ def test_a_tick_names_its_partition(name: str, at: dt.datetime, partition: str) 
 @pytest.mark.parametrize(
     ("at", "weeks"),
     [
-        # From Monday to Sunday the seven days from the tick on lie in this week and the next.
-        (dt.datetime(2024, 3, 11, 2), ["2024-03-11", "2024-03-18"]),
-        (dt.datetime(2024, 3, 17, 3), ["2024-03-11", "2024-03-18"]),
+        # From Monday to Sunday the 14 days from the tick on lie in this week and the next two.
+        (dt.datetime(2024, 3, 11, 2), ["2024-03-11", "2024-03-18", "2024-03-25"]),
+        (dt.datetime(2024, 3, 17, 3), ["2024-03-11", "2024-03-18", "2024-03-25"]),
         # A home that begins next Monday, and the last week of the source.
-        (dt.datetime(2023, 12, 30, 2), ["2024-01-01"]),
+        (dt.datetime(2023, 12, 30, 2), ["2024-01-01", "2024-01-08"]),
         (dt.datetime(2024, 6, 26, 2), ["2024-06-24"]),
     ],
 )
@@ -90,7 +90,7 @@ def test_a_tick_before_the_homes_first_day_or_after_the_sources_last_is_skipped(
     assert isinstance(late, dg.SkipReason) and "new home" in str(late.skip_message)
     week = _tick("weekly_training", dt.datetime(2024, 1, 1, 3, tzinfo=ZoneInfo(ZONE)))
     assert isinstance(week, dg.SkipReason)
-    for at in (dt.datetime(2023, 12, 20, 2), dt.datetime(2024, 7, 1, 2)):
+    for at in (dt.datetime(2023, 12, 13, 2), dt.datetime(2024, 7, 1, 2)):
         assert isinstance(_tick("ingest_weekly", at.replace(tzinfo=ZoneInfo(ZONE))), dg.SkipReason)
 
 

@@ -144,7 +144,7 @@ def test_a_result_that_cannot_be_written_leaves_no_draft(
 ) -> None:
     path = stage(3)
 
-    def full(table: pa.Table, where: BinaryIO, compression: str) -> None:
+    def full(table: pa.Table, where: BinaryIO, **how: object) -> None:
         where.write(b"half")
         raise OSError("disk full")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from batch_predictions.models.recommender.generators import FAMILIES as KINDS
 from batch_predictions.models.recommender.histories import TRAITS, Histories
 from batch_predictions.models.recommender.neighbours import GraphFilter, ItemNeighbours
 from batch_predictions.models.recommender.popularity import Popularity
+from batch_predictions.models.recommender.sequences import SequenceNeighbours
 from batch_predictions.models.recommender.simple import OwnHistory, Promoted, SegmentTaste
 from batch_predictions_tests.worlds import checkerboard
 
@@ -30,6 +32,7 @@ FAMILIES: dict[str, tuple[type[Recommender], dict[str, Any]]] = {
     "item_neighbours": (ItemNeighbours, {"newest_days": None}),
     "current_neighbours": (ItemNeighbours, {**NOW, "name": "current_neighbours"}),
     "graph_filter": (GraphFilter, {"factors": 2}),
+    "sequence_neighbours": (SequenceNeighbours, {}),
     "popularity": (Popularity, {}),
     "recency_popularity_14d": (Popularity, {"half_life_days": 14}),
     "own_history": (OwnHistory, {}),
@@ -254,6 +257,46 @@ def test_only_the_neighbours_that_are_kept_and_the_newest_days_count():
     )
 
 
+def test_what_stands_near_in_a_sitting_is_offered_next_whatever_the_day_has():
+    """Everyone takes all eight items on one day, in the order of the alphabet or against it."""
+    letters = list("abcdefgh")
+    rows = [
+        (f"u{user}", item, moment)
+        for user in range(6)
+        for moment, item in enumerate(letters[:: 1 if user % 2 else -1])
+    ]
+    # The last one is in the middle of it.
+    rows += [("x", item, moment) for moment, item in enumerate("abcd")]
+    users, items, moments = zip(*rows, strict=True)
+    n = len(rows)
+    table = pa.table(
+        {
+            "user_id": users,
+            "item_id": items,
+            "date": [WORLD.as_of] * n,
+            "events": [1] * n,
+            "moment": moments,
+        }
+    )
+    known = Interactions.from_table(table)
+    model = SequenceNeighbours.fit(known, WORLD.as_of, half_life=1.0, fade=0.5)
+    histories = asked(known, model).part(6, 7)
+    assert histories.places.tolist() == [3, 2, 1, 0]
+    ranked = model.rank(histories, facts(known, model.items), 4, exclude_seen=True).positions
+    assert [letters[place] for place in ranked[0]] == ["e", "f", "g", "h"]
+    assert [letters[i] for i in model.explain(histories, ranked)[0]] == ["d"] * 4
+    # By hand: c stands beside d seven times, c has 7 places and d as well.
+    near = model.arrays["near"][3].tolist()
+    likeness = model.arrays["likeness"][3]
+    assert likeness[near.index(2)] == pytest.approx(7 * 0.5 / 7)
+    assert likeness[near.index(5)] == pytest.approx(6 * 0.25 / np.sqrt(7 * 6))
+    # Without the time of day all of a day stand as the alphabet has them.
+    blind = SequenceNeighbours.fit(
+        Interactions.from_table(table.drop_columns("moment")), WORLD.as_of, half_life=1.0
+    )
+    assert np.isfinite(blind.arrays["likeness"]).all()
+
+
 def test_a_graph_filter_adds_normalised_cooccurrence_and_a_truncated_svd():
     interactions = Interactions.from_table(random_rows(40, 20, 300))
     model = GraphFilter.fit(interactions, WORLD.as_of, factors=5, weight=0.3)
@@ -316,6 +359,26 @@ def test_blocked_and_seen_items_are_not_offered(name: str):
         assert sorted(ranked[user][ranked[user] >= 0]) == np.flatnonzero(allowed[user]).tolist()
 
 
+def test_what_is_proposed_is_what_is_ranked(name: str):
+    interactions = Interactions.from_table(random_rows(30, 12, 300))
+    model = fitted(name, interactions)
+    histories, known = asked(interactions, model), facts(interactions, model.items)
+    blocked = np.array([place == 3 for place in range(len(model.items))])
+    asked_of = np.tile(np.arange(-1, len(model.items)), (histories.users, 1))
+    for exclude_seen in (False, True):
+        rules = {"exclude_seen": exclude_seen, "blocked": blocked}
+        proposed = model.propose(histories, known, 5, **rules)
+        ranked = model.rank(histories, known, 5, **rules)
+        np.testing.assert_array_equal(proposed.positions, ranked.positions)
+        worth = proposed.of(asked_of)
+        assert np.isnan(worth[:, 0]).all() and np.isnan(worth[:, 1 + 3]).all()
+        there = ranked.positions >= 0
+        of_ranked = np.take_along_axis(worth, 1 + ranked.positions, axis=1)
+        np.testing.assert_array_equal(of_ranked[there], ranked.scores[there])
+        everything = model.rank(histories, known, len(model.items), **rules).positions
+        assert (np.isfinite(worth).sum(axis=1) == (everything >= 0).sum(axis=1)).all()
+
+
 def test_a_users_scores_do_not_depend_on_the_batch_around_it(name: str):
     interactions = Interactions.from_table(random_rows(300, 60, 4000))
     model = fitted(name, interactions)
@@ -336,7 +399,8 @@ def test_reasons_of_nothing_are_nothing(name: str):
     histories = asked(BOARD, model)
     because = model.explain(histories.part(0, 1), np.array([[-1, -1]]))
     assert (because == -1).all()
-    empty = histories.part(0, 0).padded(2)
+    unknown = pa.table({each: pa.nulls(2, pa.string()) for each in TRAITS})
+    empty = replace(histories.part(0, 0), users=2, traits=unknown)
     assert (model.explain(empty, np.array([[3, 5], [-1, 0]])) == -1).all()
     assert not np.isinf(model.scores(empty, facts(BOARD, model.items))).any()
 

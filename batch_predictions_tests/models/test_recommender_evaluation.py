@@ -24,6 +24,7 @@ from batch_predictions.models.recommender.evaluation import (
     bootstrap_interval,
     evaluate,
     hold_out,
+    leave_newest,
     leave_out,
     paired_difference,
     split_by_time,
@@ -197,6 +198,26 @@ def test_rows_of_one_date_are_split_by_user_and_the_result_says_so():
         holdout.relevant.shape != other.relevant.shape or (holdout.relevant != other.relevant).nnz
     )
     assert measured(holdout).split == "leave_out"
+
+
+def test_the_newest_items_of_every_user_are_hidden_by_the_time_of_day_too():
+    # u0 took 20 items on one day, from the last to the first, and the first one again at the end.
+    moments = [*range(20, 0, -1), 30]
+    rows = [("u0", f"i{i:02}", BEFORE, 1) for i in [*range(20), 19]]
+    rows += [("u1", f"i{i:02}", day, 1) for i, day in enumerate([AFTER, *[BEFORE] * 9])]
+    rows += [("u2", f"i{i:02}", BEFORE, 1) for i in range(9)]
+    known = table(*rows).append_column("moment", pa.array([*moments, *range(19)]))
+    holdout = leave_newest(Interactions.from_table(known), as_of=AFTER)
+    asked = [holdout.train.user_ids[int(user)].as_py() for user in holdout.users]
+    hidden = [[holdout.item_ids[int(i)].as_py() for i in row.indices] for row in holdout.relevant]
+    # A tenth of 20 and of 10 items; u2 has too few. Item 19 was first taken long before.
+    assert dict(zip(asked, hidden, strict=True)) == {"u0": ["i00", "i01"], "u1": ["i00"]}
+    assert holdout.split == "leave_newest" and holdout.masked
+    assert len(holdout.train) == len(rows) - 3
+    # Without the time of day the day decides.
+    by_day = leave_newest(Interactions.from_table(table(*rows)), as_of=AFTER)
+    assert {len(row.indices) for row in by_day.relevant} == {1, 2}
+    assert measured(by_day).n == 2
 
 
 def test_a_large_hold_out_is_measured_on_a_seeded_sample():

@@ -60,6 +60,23 @@ def test_returning_wants_are_those_of_users_who_had_come_before():
     assert counts["returning_30"] == pytest.approx([1, 0, 2 * 0.5 ** (14 / 30)])
 
 
+def test_fresh_wants_are_those_of_first_takers_who_had_come_before():
+    counts = facts().counts
+    # Of ann's second coming only new was new to her; bob came for the first time.
+    assert counts["fresh_14"] == pytest.approx([1, 0, 0])
+    assert counts["fresh_90"] == pytest.approx([1, 0, 0])
+
+
+def test_facts_at_some_positions_are_counts_and_plans():
+    promoted = pa.table(
+        {"item_id": ["old"], "location": ["s"], "display": [True], "mailer": [False]}
+    )
+    some = facts(ITEMS, traits(), promoted).at(np.array([2, 0]))
+    assert some.items.to_pylist() == ["old", "new"]
+    assert some.counts["events"].tolist() == [7.0, 4.0] and not some.traits.tags
+    assert some.promoted is not None and some.promoted.any_share.tolist() == [1.0, 0.0]
+
+
 def test_shares_sum_to_one_or_are_nothing():
     assert facts().share("events") == pytest.approx([4 / 11, 0, 7 / 11])
     assert facts(pa.array(["none"])).share("events").tolist() == [0.0]

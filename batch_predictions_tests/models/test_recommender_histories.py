@@ -167,16 +167,6 @@ def test_a_part_is_what_these_users_alone_would_be():
         assert known_of(part) == known_of(whole)[start:stop]
 
 
-def test_padding_adds_users_of_whom_nothing_is_known():
-    padded = histories().padded(5)
-    assert padded.users == 5 and rows_of(padded) == [*ANN, BOB]
-    assert known_of(padded) == known_of(histories()) + [dict.fromkeys(TRAITS)] * 2
-    assert padded.matrix().shape == (5, 3)
-    each = histories()
-    assert each.padded(3) is each
-    assert histories(traits=None).padded(4).traits is None
-
-
 def test_onto_other_items_moves_rows_and_leaves_the_others_out():
     moved = histories().onto(np.array([1, -1, 4], dtype=np.int32), 6)
     assert moved.width == 6
@@ -194,7 +184,7 @@ def test_the_newest_days_are_counted_from_each_users_own_newest_row():
 
 def test_nobody_and_nothing_are_fine():
     nobody, nothing = histories().part(0, 0), histories(2)
-    for each in (nobody, nothing, nobody.padded(2)):
+    for each in (nobody, nothing):
         assert each.starts.tolist() == each.oldest.tolist() == each.days.tolist() == []
         assert each.summed(each.events).tolist() == []
         assert each.matrix(3.0).shape == (each.users, 3) and each.matrix().nnz == 0
@@ -204,3 +194,27 @@ def test_nobody_and_nothing_are_fine():
 def test_positions_and_batches():
     assert positions(pa.array(["z", "?", "x", None]), ITEMS).tolist() == [2, -1, 0, -1]
     assert batches(5, 2) == [(0, 2), (2, 4), (4, 5)] and batches(0, 2) == []
+
+
+def test_places_are_by_age_then_by_the_time_of_day():
+    rows = pa.table(
+        {
+            "user_id": ["ann"] * 4 + ["bob"],
+            "item_id": ["x", "x", "y", "z", "y"],
+            "date": [AS_OF - timedelta(days=age) for age in (5, 1, 1, 9, 2)],
+            "events": [1] * 5,
+            "moment": [99, 10, 20, 500, 0],
+        }
+    )
+    cut = Histories.of(Interactions.from_table(rows), np.array([0, 1]), ITEMS, AS_OF)
+    # Ann took y last, then x, z long ago; bob has only y.
+    assert cut.places.tolist() == [1, 0, 2, 0]
+    assert cut.part(1, 2).places.tolist() == [0]
+    assert cut.onto(np.array([0, -1, 1], dtype=np.int32), 2).places.tolist() == [0, 1]
+    lists = {"item_ids": ["x", "y"], "ages": [1, 1], "events": [1.0, 1.0], "moments": [10, 20]}
+    unknown = dict.fromkeys(TRAITS, "unknown")
+    staged_rows = pa.Table.from_pylist([{**lists, **unknown}]).to_batches()[0]
+    assert Histories.from_rows(staged_rows, ITEMS).places.tolist() == [1, 0]
+    short = pa.Table.from_pylist([{**lists, "moments": [1], **unknown}]).to_batches()[0]
+    with pytest.raises(ValueError, match="moments"):
+        Histories.from_rows(short, ITEMS)

@@ -185,6 +185,32 @@ def test_parameters_reach_their_generator():
     assert sizes["ease"] == 12 and sizes["item_neighbours"] == 60
 
 
+def test_rare_items_of_ones_own_are_offered_though_no_other_generator_knows_them():
+    rows = turns()
+    selection = select(rows, THROUGH, course(False, max_items=15))
+    assert isinstance(selection.model, TwoStage)
+    bundle = selection.model.bundle
+    assert {m.declared.name: len(m.model.items) for m in bundle.members} == {
+        "ease": 15,
+        "item_neighbours": 15,
+        "recent": 15,
+        "own_history": 60,
+    }
+    assert bundle.items.equals(rows.item_ids)
+    # A week ahead are the seven items longest not taken, wherever they stand in the catalogue.
+    offered = best_of(selection.model, rows, 1)[:, 0]
+    histories = Histories.of(rows, np.arange(50), bundle.items, THROUGH)
+    entries = histories.entry_of(offered[:, np.newaxis])[:, 0]
+    assert (histories.youngest[entries] >= 7).all()
+
+
+def test_newest_items_are_learned_from_newest_items():
+    rows = delays()
+    lessons = course(True, lesson_users=120).past(rows, THROUGH, "leave_newest")
+    # 50 users a lesson, each hiding what is newest after the one before.
+    assert len(lessons) == 3 and all(len(each.groups) for each in lessons)
+
+
 @pytest.mark.parametrize("alone", ["als", "graph_filter", "current_neighbours"])
 def test_a_generator_that_wins_alone_serves_under_its_own_name(alone: str):
     """Users like squares of their colour: any likeness of items finds them, popularity cannot."""

@@ -17,8 +17,7 @@ from batch_predictions.models.recommender.data import Interactions
 from batch_predictions.models.recommender.ease import EASE
 from batch_predictions.models.recommender.facts import WANTED
 from batch_predictions.models.recommender.histories import Histories
-from batch_predictions.models.recommender.lessons import Course
-from batch_predictions.models.recommender.selection import select
+from batch_predictions.models.recommender.two_stage import TwoStage
 from batch_predictions.predictions.recommendations import (
     NO_HISTORY,
     NOTHING_LEFT,
@@ -46,9 +45,8 @@ def world(seed: int = 3) -> pa.Table:
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     place = tmp_path_factory.mktemp("recommender")
-    course = Course(exclude_seen=False, seed=1, lesson_users=200)
-    selection = select(Interactions.from_table(world()), AS_OF, course)
-    selection.model.save(place / "model")
+    rows = Interactions.from_table(world())
+    TwoStage.fit(rows, AS_OF, exclude_seen=False, seed=1, lesson_users=200).save(place / "model")
     yield place
 
 
@@ -61,7 +59,8 @@ def staged(extra: list[dict[str, Any]] | None = None) -> pa.RecordBatch:
         rows = db.sql(
             """select user_id, list(item_id order by item_id, date) as item_ids,
             list((DATE '2024-03-31' - date)::INTEGER order by item_id, date) as ages,
-            list(events order by item_id, date) as events, 'unknown' as age_bracket,
+            list(events order by item_id, date) as events,
+            list(0::BIGINT order by item_id, date) as moments, 'unknown' as age_bracket,
             'unknown' as gender, 'unknown' as location from events group by 1 order by 1"""
         ).to_arrow_table()
     if extra:
@@ -143,8 +142,22 @@ def test_a_user_without_history_is_left_to_the_fallback_and_one_of_unknown_items
 ) -> None:
     unknown = {"age_bracket": "unknown", "gender": "unknown", "location": "unknown"}
     people = [
-        {"user_id": "new", "item_ids": None, "ages": None, "events": None, **unknown},
-        {"user_id": "odd", "item_ids": ["never"], "ages": [1], "events": [1.0], **unknown},
+        {
+            "user_id": "new",
+            "item_ids": None,
+            "ages": None,
+            "events": None,
+            "moments": None,
+            **unknown,
+        },
+        {
+            "user_id": "odd",
+            "item_ids": ["never"],
+            "ages": [1],
+            "events": [1.0],
+            "moments": [0],
+            **unknown,
+        },
     ]
     answer = scorer(folder).score(staged(people))
     why = {row["user_id"]: row[EXCLUDED] for row in answer.to_pylist() if row[EXCLUDED]}

@@ -42,6 +42,7 @@ def test_a_source_is_described_table_by_table(tmp_path: Path) -> None:
         "promotions",
         "campaign_events",
         "promotion_calendar",
+        "inventory",
     }
     text = str(report)
     for part in ("amount <- eur", "4 refused", "cannot be read", "no reviews"):

@@ -145,6 +145,17 @@ def test_quoted_line_ends_stay_in_the_value_and_rows_keep_their_numbers(tmp_path
     assert [row["row_number"] for row in kept] == [2, 3, 5]
 
 
+@pytest.mark.parametrize("name", ["Title", "summary", "mine"])
+def test_a_reviews_title_is_put_before_its_text(tmp_path: Path, name: str) -> None:
+    text = f"item_id,{name},text,rating\na,Lovely,fits well,5\nb,,too small,2\nc,Only a title,,3\n"
+    columns = {"reviews": {"headline": name}} if name == "mine" else {}
+    world = World(tmp_path, columns=columns).write("reviews.csv", text)
+    read = totals(world.ingest(REVIEWS))
+    found = [row["text"] for row in world.rows("select text from raw.reviews order by item_id")]
+    assert found == ["Lovely. fits well", "too small"]
+    assert read == (3, 2, 1) and "text is empty" in world.reasons()[0]
+
+
 def test_ids_are_text_and_a_float_of_pandas_is_the_id_it_was(tmp_path: Path) -> None:
     text = "user_id,item_id\n00123,1.0\n 7 ,0x1F\n1e5,1.50\n"
     world = World(tmp_path).write("interactions.csv", text)

@@ -238,11 +238,11 @@ def test_a_source_without_the_table_gets_an_empty_week(tmp_path: Path) -> None:
     assert world.rows("from raw.promotion_calendar") == []
 
 
-def test_next_week_can_be_materialized_before_it_begins(tmp_path: Path) -> None:
+def test_the_week_after_next_can_be_materialized_before_it_begins(tmp_path: Path) -> None:
     ahead = weekly_ahead.get_last_partition_key()
     assert ahead is not None
     monday = dt.date.fromisoformat(ahead)
-    assert monday == week_of(dt.date.today()) + dt.timedelta(days=7)
+    assert monday == week_of(dt.date.today()) + dt.timedelta(days=14)
     world = calendar(tmp_path, f"i,a,{monday},{monday + dt.timedelta(days=2)},x,\n")
     assert materialize(world, ahead, ahead).success
     assert weeks_of(world, "i") == [ahead]

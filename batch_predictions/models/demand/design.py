@@ -84,7 +84,7 @@ def design(panel: Panel, origins: Sequence[int], horizon: int) -> Design:
     add("phase", panel.phases(width)[ahead].astype(float)[None])
     add("step", np.arange(1.0, horizon + 1)[None, None])
     flags = panel.flags(width)
-    if flags.any():
+    if panel.holidays is not None:
         add("to_holiday", to_next(flags, NEAR_HOLIDAY)[ahead][None])
         add("from_holiday", to_next(flags[::-1], NEAR_HOLIDAY)[::-1][ahead][None])
     if panel.dated:

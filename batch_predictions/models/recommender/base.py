@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import json
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Self, TypeAlias
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Self, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -42,6 +42,17 @@ class Ranked:
 
     positions: Positions
     scores: Floats
+
+
+class Proposals(NamedTuple):
+    """Each user's best items, and how to ask for the scores of others.
+
+    `positions` is (n, k), -1 at the end of short lists; `of(positions)` gives the scores of items
+    (n, m), nan where the model has nothing to say or must not say it.
+    """
+
+    positions: Positions
+    of: Callable[[Positions], Floats]
 
 
 class Recommender(ABC):
@@ -102,8 +113,30 @@ class Recommender(ABC):
         values = np.empty((histories.users, k), dtype=np.float32)
         for start, stop, part in in_batches(histories):
             scores = barred(self.scores(part, facts), part, exclude_seen, blocked)
-            best(scores[: stop - start], k, places[start:stop], values[start:stop])
+            best(scores, k, places[start:stop], values[start:stop])
         return Ranked(places, values)
+
+    def propose(
+        self,
+        histories: Histories,
+        facts: ItemFacts,
+        k: int,
+        *,
+        exclude_seen: bool,
+        blocked: npt.NDArray[np.bool_] | None = None,
+    ) -> Proposals:
+        """`rank` for a batch of users, whose other scores are wanted too."""
+        from batch_predictions.models.recommender.kernels import best
+
+        scores = barred(self.scores(histories, facts), histories, exclude_seen, blocked)
+        places = np.empty((histories.users, k), dtype=np.int64)
+        best(scores, k, places, np.empty((histories.users, k), dtype=np.float32))
+
+        def of(asked: Positions) -> Floats:
+            there = np.take_along_axis(scores, np.maximum(asked, 0), axis=1)
+            return np.where(asked >= 0, there, np.float32(np.nan))
+
+        return Proposals(places, of)
 
     def explain(self, histories: Histories, picks: Positions) -> Positions:
         """For each pick, the position of the history item that speaks most for it, (n, k).
@@ -177,7 +210,9 @@ class Linear(Recommender):
 
     def scores(self, histories: Histories, facts: ItemFacts | None = None) -> Floats:
         """Inner products, (n, len(items))."""
-        return self.queries(histories.matrix(self.history_half_life_days)) @ self.targets().T
+        return inner_products(
+            self.queries(histories.matrix(self.history_half_life_days)), self.targets()
+        )
 
     def explain(self, histories: Histories, picks: Positions) -> Positions:
         """The history item with the largest part in the pick's score."""
@@ -191,14 +226,28 @@ class Linear(Recommender):
             )
 
 
-def in_batches(histories: Histories, models: int = 1) -> Iterator[tuple[int, int, Histories]]:
-    """Spans of users with their histories, as many as have room for the dense scores of `models`
-    models, filled up with empty ones to one fixed size: so a user's scores are the same bits
-    whatever the batch around it."""
-    size = DENSE_MB * 2**20 // (4 * max(histories.width, 1) * (models + 1))
-    size = int(np.clip(size // 16 * 16, 16, 256))
-    for start, stop in batches(histories.users, size):
-        yield start, stop, histories.part(start, stop).padded(size)
+def inner_products(queries: Floats, targets: Floats) -> Floats:
+    """queries @ targets.T, (n, m), each the same bits whatever rows stand around it."""
+    from batch_predictions.models.recommender.kernels import products
+
+    found = np.empty((len(queries), len(targets)), dtype=np.float32)
+    products(
+        np.ascontiguousarray(queries, dtype=np.float32),
+        np.ascontiguousarray(targets, dtype=np.float32),
+        found,
+    )
+    return found
+
+
+def in_batches(
+    histories: Histories, scores: int | None = None
+) -> Iterator[tuple[int, int, Histories]]:
+    """Spans of users with their histories, as many as have room for so many dense `scores` each
+    (None: one of every item), and a copy of one model's."""
+    wanted = 2 * histories.width if scores is None else scores
+    size = DENSE_MB * 2**20 // (4 * max(wanted, 1))
+    for start, stop in batches(histories.users, int(np.clip(size, 16, 256))):
+        yield start, stop, histories.part(start, stop)
 
 
 def barred(

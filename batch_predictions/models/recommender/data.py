@@ -32,7 +32,8 @@ class Interactions:
 
     `users`, `items`, `dates` (datetime64[D]) and `events` (a positive count) have one entry per
     row; `users` and `items` are positions in the sorted `user_ids` and `item_ids`. Every listed id
-    has at least one row.
+    has at least one row. `moments` order the rows of a day, where the time of day is known; only
+    evaluation looks at them.
     """
 
     user_ids: pa.StringArray
@@ -41,10 +42,12 @@ class Interactions:
     items: Codes
     dates: Dates
     events: Doubles
+    moments: npt.NDArray[np.int64] | None = None
 
     @classmethod
     def from_table(cls, table: pa.Table) -> Interactions:
-        """From columns user_id (string), item_id (string), date (date32), events (number > 0).
+        """From columns user_id (string), item_id (string), date (date32), events (number > 0), and
+        perhaps moment (integer, ascending with time).
 
         Other columns are ignored; several rows of one user, item and date are kept as they are.
         """
@@ -62,7 +65,12 @@ class Interactions:
         if events.size and not (np.isfinite(events).all() and events.min() > 0):
             raise ValueError("interactions: `events` must be positive counts")
         order = np.lexsort((events, dates, items, users))
-        return cls(user_ids, item_ids, users[order], items[order], dates[order], events[order])
+        moments = None
+        if "moment" in table.column_names:
+            moments = pc.cast(table["moment"], pa.int64()).to_numpy()[order]
+        return cls(
+            user_ids, item_ids, users[order], items[order], dates[order], events[order], moments
+        )
 
     def __len__(self) -> int:
         return len(self.users)
@@ -76,7 +84,10 @@ class Interactions:
         """The rows that `keep` marks, with only the ids that they still name."""
         user_ids, users = _compact(self.user_ids, self.users[keep])
         item_ids, items = _compact(self.item_ids, self.items[keep])
-        return Interactions(user_ids, item_ids, users, items, self.dates[keep], self.events[keep])
+        moments = self.moments[keep] if self.moments is not None else None
+        return Interactions(
+            user_ids, item_ids, users, items, self.dates[keep], self.events[keep], moments
+        )
 
     def up_to(self, day: date) -> Interactions:
         """The rows with date <= `day`: what was known at its end."""

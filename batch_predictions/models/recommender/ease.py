@@ -9,6 +9,7 @@ P = (X'X + l2 I)^-1. One Cholesky inverse of items x items: n^3 operations and 8
 from __future__ import annotations
 
 from datetime import date
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
@@ -17,6 +18,8 @@ import pyarrow as pa
 
 from batch_predictions.models.recommender.base import Floats, Linear, Positions
 from batch_predictions.models.recommender.data import Interactions
+from batch_predictions.models.recommender.facts import ItemFacts
+from batch_predictions.models.recommender.histories import Histories
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_matrix
@@ -63,6 +66,19 @@ class EASE(Linear):
         self._check(histories)
         dense: Floats = _transformed(histories, self.params["transform"]).toarray()
         return dense
+
+    def scores(self, histories: Histories, facts: ItemFacts | None = None) -> Floats:
+        """x B of sparse histories, (n, len(items)): a sum over the items that are there, in their
+        order, so the same bits whatever the batch."""
+        matrix = histories.matrix(self.history_half_life_days)
+        self._check(matrix)
+        found: Floats = _transformed(matrix, self.params["transform"]) @ self._by_history
+        return found
+
+    @cached_property
+    def _by_history(self) -> Floats:
+        """B: row j holds what item j of a history says for every item."""
+        return np.ascontiguousarray(self.targets().T)
 
     def targets(self) -> Floats:
         """B transposed, (len(items), len(items)): row i holds what each item says for item i."""

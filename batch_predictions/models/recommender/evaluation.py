@@ -43,12 +43,13 @@ __all__ = [
     "bootstrap_interval",
     "evaluate",
     "hold_out",
+    "leave_newest",
     "leave_out",
     "paired_difference",
     "split_by_time",
 ]
 
-Split: TypeAlias = Literal["time", "leave_out"]
+Split: TypeAlias = Literal["time", "leave_out", "leave_newest"]
 
 COVERAGE, NOVELTY = "coverage@10", "novelty@10"
 LEFT_OUT = 0.2
@@ -185,6 +186,42 @@ def leave_out(
     hidden = (place < hidden_items[owner])[pair_of_row]
     train, test = interactions.where(~hidden), interactions.where(hidden)
     return _holdout(train, test, as_of, True, "leave_out", seed, max_users)
+
+
+def leave_newest(
+    interactions: Interactions, as_of: date, *, share: float = 0.1, max_users: int = MAX_USERS
+) -> Holdout:
+    """Hide the newest `share` of each user's items, by when they were first taken; learn from the
+    others.
+
+    Not a cut in time: what others did later is learned from, so it says how well tastes are
+    understood, not how well the future is foreseen. Users of fewer than 1 / share items keep all.
+    """
+    moments = interactions.moments
+    if moments is None:
+        moments = np.zeros(len(interactions), dtype=np.int64)
+    width = max(len(interactions.item_ids), 1)
+    pairs = interactions.users.astype(np.int64) * width + interactions.items
+    order = np.lexsort((moments, interactions.dates, pairs))
+    firsts = order[np.diff(pairs[order], prepend=-1) != 0]
+    # Newest first within each user; among equals the higher item.
+    by_age = firsts[
+        np.lexsort(
+            (
+                -interactions.items[firsts].astype(np.int64),
+                -moments[firsts],
+                -interactions.dates[firsts].astype(np.int64),
+                interactions.users[firsts],
+            )
+        )
+    ]
+    owners = interactions.users[by_age]
+    counts = np.bincount(owners, minlength=len(interactions.user_ids))
+    place = np.arange(len(by_age)) - (np.cumsum(counts) - counts)[owners]
+    newest = by_age[place < np.floor(counts * share)[owners]]
+    hidden = np.isin(pairs, pairs[newest])
+    train, test = interactions.where(~hidden), interactions.where(hidden)
+    return _holdout(train, test, as_of, True, "leave_newest", 0, max_users)
 
 
 def _holdout(

@@ -29,35 +29,41 @@ HALF_LIVES = (3, 7, 14, 30, 90)
 """Days after which a want counts half in `recent_<days>`."""
 RETURNING = (14, 30)
 """The same, of users who had come before that day: what people who come back want."""
+FRESH = (14, 30, 90)
+"""The same, of users who had never taken the item before that day."""
 TAG_SEPARATOR = "|"
 
+_KINDS = {
+    "recent": (HALF_LIVES, "true"),
+    "returning": (RETURNING, "date > came_first"),
+    "fresh": (FRESH, "date = taken_first and date > came_first"),
+}
 WANTED = f"""
-    with firsts as (select user_id, min(date) as first_date from {{events}} group by user_id)
-    select
-        events.item_id,
-        {
-    ", ".join(
-        f"fsum(events * pow(0.5, ($date::DATE - date) / {days}.0)) as recent_{days}"
-        for days in HALF_LIVES
+    with dated as (
+        select
+            *,
+            min(date) over (partition by user_id) as came_first,
+            min(date) over (partition by user_id, item_id) as taken_first
+        from {{events}}
     )
-},
+    select
+        item_id,
         {
     ", ".join(
-        f"coalesce(fsum(events * pow(0.5, ($date::DATE - date) / {days}.0)) filter "
-        f"(date > first_date), 0) as returning_{days}"
-        for days in RETURNING
+        f"coalesce(fsum(events * pow(0.5, ($date::DATE - date) / {days}.0)) "
+        f"filter ({which}), 0) as {kind}_{days}"
+        for kind, (half_lives, which) in _KINDS.items()
+        for days in half_lives
     )
 },
         fsum(events) as events,
-        count(distinct events.user_id)::DOUBLE as users,
+        count(distinct user_id)::DOUBLE as users,
         ($date::DATE - min(date))::DOUBLE as first_age
-    from {{events}} as events join firsts on firsts.user_id = events.user_id
-    group by events.item_id order by events.item_id
+    from dated group by item_id order by item_id
 """
 """Counts per item of {events}, a relation (user_id, item_id, date, events) up to `$date`."""
 COUNTS = (
-    *(f"recent_{days}" for days in HALF_LIVES),
-    *(f"returning_{days}" for days in RETURNING),
+    *(f"{kind}_{days}" for kind, (half_lives, _) in _KINDS.items() for days in half_lives),
     "events",
     "users",
     "first_age",
@@ -223,6 +229,13 @@ class ItemFacts:
         """A count as a share of its sum over all items."""
         total = float(self.counts[name].sum())
         return self.counts[name] / total if total > 0 else self.counts[name]
+
+    def at(self, columns: npt.NDArray[np.int64]) -> ItemFacts:
+        """What is counted and planned of the items at some positions; not what they are."""
+        items = self.items.take(pa.array(columns))
+        counts = {name: values[columns] for name, values in self.counts.items()}
+        promoted = self.promoted.at(columns) if self.promoted else None
+        return ItemFacts(items, counts, ItemTraits.nothing(items), promoted)
 
     def onto(self, items: pa.StringArray) -> ItemFacts:
         """The same of some of the items, in another order."""

@@ -33,7 +33,8 @@ class Histories:
     Rows are ordered by user, item and age; `owners` are 0 to users - 1, `items` positions in a
     model's items, `ages` whole days before the day (0: on the day), `events` positive counts. An
     entry is a user's rows of one item. `traits` has one row per user: age_bracket, gender,
-    location; None where nobody's is known.
+    location; None where nobody's is known. `moments` order the rows of a day, ascending with time;
+    None where no time of day is known.
     """
 
     users: int
@@ -43,6 +44,7 @@ class Histories:
     ages: Codes
     events: Doubles
     traits: pa.Table | None = None
+    moments: Ints | None = None
 
     @classmethod
     def of(
@@ -74,13 +76,14 @@ class Histories:
             ages[keep],
             interactions.events[keep],
             known,
+            interactions.moments[keep] if interactions.moments is not None else None,
         )
 
     @classmethod
     def from_rows(cls, rows: pa.RecordBatch, items: pa.StringArray) -> Histories:
         """From staged rows: lists `item_ids`, `ages` and `events` of equal lengths per user, null
-        or empty where nothing is known, and the traits. Items that the model does not know, and
-        null or zero events, are left out.
+        or empty where nothing is known, the traits, and perhaps lists `moments`. Items that the
+        model does not know, and null or zero events, are left out.
 
         Raises:
             ValueError: the lists of a user differ in length.
@@ -93,6 +96,12 @@ class Histories:
         columns = pc.fill_null(pc.index_in(ids, value_set=items), -1).to_numpy()
         counts = pc.fill_null(pc.cast(events, pa.float64()), 0.0).to_numpy()
         keep = (columns >= 0) & (counts > 0)
+        moments = None
+        if "moments" in rows.schema.names:
+            listed, listed_owners = flatten(rows["moments"])
+            if not np.array_equal(owners, listed_owners):
+                raise ValueError("histories: item_ids and moments differ in the length of lists")
+            moments = pc.fill_null(pc.cast(listed, pa.int64()), 0).to_numpy()[keep]
         return cls._ordered(
             rows.num_rows,
             len(items),
@@ -101,6 +110,7 @@ class Histories:
             pc.cast(ages, pa.int32()).to_numpy()[keep],
             counts[keep],
             pa.table({name: rows[name] for name in TRAITS}),
+            moments,
         )
 
     @classmethod
@@ -113,6 +123,7 @@ class Histories:
         ages: npt.NDArray[Any],
         events: Doubles,
         traits: pa.Table | None,
+        moments: Ints | None,
     ) -> Histories:
         order = np.lexsort((events, ages, items, owners))
         return cls(
@@ -123,6 +134,7 @@ class Histories:
             ages[order].astype(np.int32),
             events[order],
             traits,
+            moments[order] if moments is not None else None,
         )
 
     def part(self, start: int, stop: int) -> Histories:
@@ -138,19 +150,8 @@ class Histories:
             self.ages[span],
             self.events[span],
             self.traits.slice(start, stop - start) if self.traits is not None else None,
+            self.moments[span] if self.moments is not None else None,
         )
-
-    def padded(self, users: int) -> Histories:
-        """With users without rows added, up to a number."""
-        if users == self.users:
-            return self
-        traits = self.traits
-        if traits is not None:
-            nothing = pa.table(
-                {name: pa.nulls(users - self.users, traits[name].type) for name in TRAITS}
-            )
-            traits = pa.concat_tables([traits, nothing])
-        return Histories(users, self.width, self.owners, self.items, self.ages, self.events, traits)
 
     def onto(self, columns: Codes, width: int) -> Histories:
         """With item j moved to columns[j] of other items, ascending; -1 leaves it out."""
@@ -174,6 +175,7 @@ class Histories:
             self.ages[keep],
             self.events[keep],
             self.traits,
+            self.moments[keep] if self.moments is not None else None,
         )
 
     @cached_property
@@ -207,6 +209,15 @@ class Histories:
         asked = np.arange(self.users)[:, np.newaxis] * self.width + np.maximum(items, 0)
         found = np.minimum(np.searchsorted(keys, asked), len(keys) - 1)
         return np.where((keys[found] == asked) & (items >= 0), found, -1)
+
+    @cached_property
+    def places(self) -> Ints:
+        """Place of every entry among the user's, the one taken last 0, (e,)."""
+        moments = self.moments[self.starts] if self.moments is not None else self.entries * 0
+        order = np.lexsort((self.entries, -moments, self.youngest, self.entry_owners))
+        places = np.empty(len(order), dtype=np.int64)
+        places[order] = np.arange(len(order)) - self.indptr[self.entry_owners[order]]
+        return places
 
     def summed(self, values: Doubles) -> Doubles:
         """Values per row, summed per entry, (e,)."""

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from batch_predictions.compiling import compiled
+from batch_predictions.compiling import compiled, compiled_sums
 
 
 @compiled
@@ -68,16 +68,46 @@ def best(scores: Any, k: int, places: Any, values: Any) -> None:
     `places` (n, k) is filled with -1 and `values` (n, k) with -inf where there are fewer.
     """
     for row in range(scores.shape[0]):
-        heap, where = values[row], places[row]
+        heap, where, line = values[row], places[row], scores[row]
         n = 0
-        for place in range(scores.shape[1]):
-            score = scores[row, place]
-            if not score > -np.inf:
+        worst = np.float32(-np.inf)
+        for place in range(line.shape[0]):
+            score = line[place]
+            # Positions rise, so of equal scores the one that is there stays; nan is not greater.
+            if not score > worst:
                 continue
             n = _hold(heap, where, n, k, score, place)
+            if n == k:
+                worst = heap[0]
         _sort(heap, where, n)
         for rest in range(n, k):
             heap[rest], where[rest] = -np.inf, -1
+
+
+@compiled
+def best_entries(indptr: Any, columns: Any, scores: Any, k: int, places: Any) -> None:
+    """`best` of the entries of csr rows: their columns into `places` (n, k)."""
+    heap = np.empty(k, dtype=np.float32)
+    for row in range(places.shape[0]):
+        where = places[row]
+        n = 0
+        for at in range(indptr[row], indptr[row + 1]):
+            if scores[at] > -np.inf:
+                n = _hold(heap, where, n, k, scores[at], columns[at])
+        _sort(heap, where, n)
+        where[n:] = -1
+
+
+@compiled
+def affinities(tilt: Any, indptr: Any, tags: Any, weights: Any, items: Any, out: Any) -> None:
+    """out[u, j] = the sum over the tags of item items[u, j] (csr) of weight x tilt[u, tag]."""
+    for user in range(items.shape[0]):
+        for place in range(items.shape[1]):
+            item = items[user, place]
+            total = np.float32(0.0)
+            for at in range(indptr[item], indptr[item + 1]):
+                total += weights[at] * tilt[user, tags[at]]
+            out[user, place] = total
 
 
 @compiled
@@ -111,10 +141,13 @@ def nearest(
     items: Any,
     right: Any,
     itself: bool,
+    start: int,
+    stop: int,
     near: Any,
     likeness: Any,
 ) -> None:
-    """For every item i the items j of the largest sum over users of left_ui right_uj > 0.
+    """For every item i from start to stop - 1 the items j of the largest sum over users of
+    left_ui right_uj > 0.
 
     `users_of`, `users`, `left` are items x users (csr), `items_of`, `items`, `right` users x items.
     Sums are in double precision, in the order of the users.
@@ -123,7 +156,7 @@ def nearest(
     sums = np.zeros(width)
     seen = np.full(width, -1, dtype=np.int64)
     touched = np.empty(width, dtype=np.int64)
-    for item in range(width):
+    for item in range(start, stop):
         n = 0
         for at in range(users_of[item], users_of[item + 1]):
             user, weight = users[at], left[at]
@@ -142,6 +175,56 @@ def nearest(
             score = np.float32(sums[other])
             if other == item and not itself:
                 continue
+            size = _hold(heap, where, size, keep, score, other)
+        _sort(heap, where, size)
+
+
+@compiled
+def beside(
+    sequence: Any,
+    first: Any,
+    last: Any,
+    places_of: Any,
+    places: Any,
+    weights: Any,
+    start: int,
+    stop: int,
+    near: Any,
+    likeness: Any,
+) -> None:
+    """For every item i from start to stop - 1 the items j that stand nearest to it most often.
+
+    `sequence` holds the items of all users, one user after the other, in the order of time;
+    `first` and `last` (len(sequence),) bound the user of each place; `places_of`, `places` are the
+    places of each item (csr). The likeness is the sum of weights[distance], over the root of the
+    product of both items' numbers of places.
+    """
+    width, keep = near.shape
+    reach = len(weights) - 1
+    sums = np.zeros(width)
+    seen = np.full(width, -1, dtype=np.int64)
+    touched = np.empty(width, dtype=np.int64)
+    for item in range(start, stop):
+        n = 0
+        for at in range(places_of[item], places_of[item + 1]):
+            place = places[at]
+            for to in range(max(first[place], place - reach), min(last[place], place + reach + 1)):
+                other = sequence[to]
+                if other == item:
+                    continue
+                if seen[other] != item:
+                    seen[other] = item
+                    sums[other] = 0.0
+                    touched[n] = other
+                    n += 1
+                sums[other] += weights[abs(to - place)]
+        own = places_of[item + 1] - places_of[item]
+        heap, where = likeness[item], near[item]
+        size = 0
+        for step in range(n):
+            other = touched[step]
+            numbers = own * (places_of[other + 1] - places_of[other])
+            score = np.float32(sums[other] / np.sqrt(float(numbers)))
             size = _hold(heap, where, size, keep, score, other)
         _sort(heap, where, size)
 
@@ -244,3 +327,18 @@ def ruled(
                 size += 1
         for rest in range(size, k):
             out[user, rest] = -1
+
+
+@compiled_sums
+def products(left: Any, right: Any, out: Any) -> None:
+    """Inner products of the rows of `left` (n, f) with those of `right` (m, f), float32.
+
+    A pair's product is the same bits whatever rows stand around it, which matrix products of
+    BLAS, whose edges go another way than their middle, do not promise.
+    """
+    for row in range(left.shape[0]):
+        for place in range(right.shape[0]):
+            total = np.float32(0.0)
+            for n in range(left.shape[1]):
+                total += left[row, n] * right[place, n]
+            out[row, place] = total

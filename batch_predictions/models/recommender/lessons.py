@@ -17,14 +17,21 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from batch_predictions.models.recommender.base import Floats, in_batches
+from batch_predictions.models.recommender.bundle import Bundle, Params, Say
 from batch_predictions.models.recommender.data import Interactions
-from batch_predictions.models.recommender.evaluation import Holdout, Split, leave_out, split_by_time
+from batch_predictions.models.recommender.evaluation import (
+    Holdout,
+    Split,
+    leave_newest,
+    leave_out,
+    split_by_time,
+)
 from batch_predictions.models.recommender.facts import ItemFacts, ItemTraits
 from batch_predictions.models.recommender.generators import GENERATORS
 from batch_predictions.models.recommender.histories import positions
-from batch_predictions.models.recommender.pairs import Group, table
+from batch_predictions.models.recommender.pair_features import table
+from batch_predictions.models.recommender.pairs import Group
 from batch_predictions.models.recommender.trees import Trees
-from batch_predictions.models.recommender.two_stage import Bundle, Params, Say
 
 RANKER: dict[str, Any] = {
     "learning_rate": 0.12,
@@ -109,7 +116,7 @@ class Course:
         each_taught: the same in lessons.
         max_items: items with most events that are known at all.
         lesson_users: labelled users after which no older window is taken.
-        max_lessons: windows at most.
+        max_lessons: whole windows at most.
         params: changed parameters of generators, by name.
         ranker_params: changed parameters of LightGBM, and `rounds`.
         beside: what is known besides the interactions.
@@ -177,7 +184,7 @@ class Course:
     def past(
         self, interactions: Interactions, as_of: date, split: Split | None = None
     ) -> list[Lesson]:
-        """Lessons of windows that end by `as_of`, the newest first.
+        """Lessons of windows that end by `as_of`: whole ones, the newest first, then shorter ones.
 
         Where the question is what of a user's items was hidden (`leave_out`, as it must be without
         times), there is one lesson: more of them hidden.
@@ -188,25 +195,35 @@ class Course:
             return [self.lesson(holdout)] if len(holdout.users) else []
         lessons: list[Lesson] = []
         users = 0
+        if split == "leave_newest":
+            # One after the other, each user's newest items go.
+            while users < self.lesson_users and len((holdout := leave_newest(known, as_of)).users):
+                lessons.append(self.lesson(holdout))
+                users += len(holdout.users)
+                known = holdout.train
+            return lessons
         first = known.dates.min() if len(known) else np.datetime64(as_of, "D")
-        while len(lessons) < self.max_lessons and users < self.lesson_users:
-            # The newest windows are shorter than the hold-out's, but nearest to what is asked.
-            age = self.stride * (len(lessons) + 1)
-            cut = as_of - timedelta(days=age)
-            if np.datetime64(cut, "D") < first:
-                break
-            window = known.up_to(cut + timedelta(days=min(age, self.window_days)))
-            holdout = split_by_time(
-                window,
-                cut=cut,
-                exclude_seen=self.exclude_seen,
-                seed=self.seed,
-                max_users=self.lesson_users,
-            )
-            if not len(holdout.users):
-                break
-            lessons.append(self.lesson(holdout))
-            users += len(holdout.users)
+        strides = -(-self.window_days // self.stride)
+        whole = range(strides, strides + self.max_lessons)
+        # Windows shorter than the hold-out's are nearer, but ask for less than is asked: they are
+        # taken where whole ones have too few users.
+        for ages in (whole, range(1, strides)):
+            for age in (self.stride * each for each in ages):
+                cut = as_of - timedelta(days=age)
+                if users >= self.lesson_users or np.datetime64(cut, "D") < first:
+                    break
+                window = known.up_to(cut + timedelta(days=min(age, self.window_days)))
+                holdout = split_by_time(
+                    window,
+                    cut=cut,
+                    exclude_seen=self.exclude_seen,
+                    seed=self.seed,
+                    max_users=self.lesson_users,
+                )
+                if not len(holdout.users):
+                    break
+                lessons.append(self.lesson(holdout))
+                users += len(holdout.users)
         return lessons
 
     def lesson(self, holdout: Holdout, bundle: Bundle | None = None) -> Lesson:
@@ -218,7 +235,7 @@ class Course:
         to_answer = positions(bundle.items, holdout.item_ids)
         features, labels, groups = [], [], []
         names: list[tuple[str, Group]] = []
-        for start, _, part in in_batches(histories, len(bundle.members)):
+        for start, _, part in in_batches(histories, bundle.scores):
             pairs = bundle.pairs(part, facts, self.each_taught, holdout.masked, None)
             answers = to_answer[np.maximum(pairs.positions, 0)]
             right = holdout.are_right(start, np.where(pairs.positions >= 0, answers, -1))

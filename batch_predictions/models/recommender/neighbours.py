@@ -9,19 +9,31 @@ a linear low-pass filter, normalised co-occurrence, plus an ideal one, a truncat
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from datetime import date
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 import numpy.typing as npt
 
-from batch_predictions.models.recommender.base import Floats, Positions, Recommender
+from batch_predictions.models.recommender.base import (
+    Floats,
+    Positions,
+    Recommender,
+    inner_products,
+)
 from batch_predictions.models.recommender.data import Interactions
 from batch_predictions.models.recommender.facts import ItemFacts
 from batch_predictions.models.recommender.histories import Histories
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_matrix
+
+
+BLOCK = 512
+"""Items whose neighbours one thread looks for at a time."""
+THREADS = 2
 
 
 class ItemNeighbours(Recommender):
@@ -37,7 +49,7 @@ class ItemNeighbours(Recommender):
         neighbours = int(params.pop("neighbours", 100))
         newest_days: int | None = params.pop("newest_days", 14)
         half_life_days: float | None = params.pop("target_half_life_days", None)
-        _refuse(name, params)
+        refuse(name, params)
         left = _binary(interactions.matrix())
         right = left
         if half_life_days is not None:
@@ -58,11 +70,11 @@ class ItemNeighbours(Recommender):
 
     def scores(self, histories: Histories, facts: ItemFacts | None = None) -> Floats:
         """Sums of likeness over the square root of the number of items, (n, items)."""
-        return _spread(self._heard(histories), self.arrays["near"], self.arrays["likeness"])
+        return spread(self._heard(histories), self.arrays["near"], self.arrays["likeness"])
 
     def explain(self, histories: Histories, picks: Positions) -> Positions:
         """The item of the user's newest days that is most like the pick."""
-        return _loudest(self._heard(histories), picks, self.arrays["near"], self.arrays["likeness"])
+        return causes(self._heard(histories), picks, self.arrays["near"], self.arrays["likeness"])
 
     def _heard(self, histories: Histories) -> csr_matrix:
         days = self.params["newest_days"]
@@ -87,7 +99,7 @@ class GraphFilter(Recommender):
         neighbours = int(params.pop("neighbours", 200))
         half_life: float | None = params.pop("half_life_days", None)
         seed = int(params.pop("seed", 0))
-        _refuse(cls.kind, params)
+        refuse(cls.kind, params)
         # A copy: the interactions keep their matrix for whoever learns next.
         taken = interactions.decayed(half_life, as_of).matrix().copy()
         taken.data = np.log1p(taken.data)
@@ -121,13 +133,13 @@ class GraphFilter(Recommender):
     def scores(self, histories: Histories, facts: ItemFacts | None = None) -> Floats:
         """Both filters over the square root of the number of items, (n, items)."""
         heard = self._heard(histories)
-        scores = _spread(heard, self.arrays["near"], self.arrays["likeness"])
-        scores += (heard @ self.arrays["left"]) @ self.arrays["right"].T
+        scores = spread(heard, self.arrays["near"], self.arrays["likeness"])
+        scores += inner_products(heard @ self.arrays["left"], self.arrays["right"])
         return scores
 
     def explain(self, histories: Histories, picks: Positions) -> Positions:
         """The item of the history that says most for the pick, by co-occurrence."""
-        return _loudest(self._heard(histories), picks, self.arrays["near"], self.arrays["likeness"])
+        return causes(self._heard(histories), picks, self.arrays["near"], self.arrays["likeness"])
 
     def _heard(self, histories: Histories) -> csr_matrix:
         matrix = histories.matrix(self.params["half_life_days"])
@@ -135,7 +147,7 @@ class GraphFilter(Recommender):
         return _damped(matrix)
 
 
-def _refuse(name: str, params: dict[str, Any]) -> None:
+def refuse(name: str, params: dict[str, Any]) -> None:
     if params:
         raise TypeError(f"{name}: unknown parameters {sorted(params)}")
 
@@ -179,21 +191,34 @@ def _nearest(
     near = np.full((items, keep), -1, dtype=np.int32)
     likeness = np.zeros((items, keep), dtype=np.float32)
     by_item, by_user = left.T.tocsr(), right.tocsr()
-    nearest(
-        by_item.indptr,
-        by_item.indices,
-        by_item.data,
-        by_user.indptr,
-        by_user.indices,
-        by_user.data,
-        itself,
-        near,
-        likeness,
-    )
+
+    def fill(start: int) -> None:
+        nearest(
+            by_item.indptr,
+            by_item.indices,
+            by_item.data,
+            by_user.indptr,
+            by_user.indices,
+            by_user.data,
+            itself,
+            start,
+            min(start + BLOCK, items),
+            near,
+            likeness,
+        )
+
+    in_blocks(fill, items)
     return near, likeness
 
 
-def _spread(heard: csr_matrix, near: npt.NDArray[np.int32], likeness: Floats) -> Floats:
+def in_blocks(fill: Callable[[int], None], items: int) -> None:
+    """Fills blocks of items on some threads. Every item is by itself: their number changes
+    nothing."""
+    with ThreadPoolExecutor(THREADS) as pool:
+        list(pool.map(fill, range(0, items, BLOCK)))
+
+
+def spread(heard: csr_matrix, near: npt.NDArray[np.int32], likeness: Floats) -> Floats:
     from batch_predictions.models.recommender.kernels import add_neighbours
 
     scores = np.zeros((heard.shape[0], len(near)), dtype=np.float32)
@@ -201,7 +226,7 @@ def _spread(heard: csr_matrix, near: npt.NDArray[np.int32], likeness: Floats) ->
     return scores
 
 
-def _loudest(
+def causes(
     heard: csr_matrix, picks: Positions, near: npt.NDArray[np.int32], likeness: Floats
 ) -> Positions:
     """For each pick the history item with the largest part in its score, -1 where none has."""

@@ -14,6 +14,7 @@ from datetime import date
 
 from batch_predictions.models.ranking import NDCG, Interval, Row, metric_row, paired_difference
 from batch_predictions.models.recommender.base import Recommender
+from batch_predictions.models.recommender.bundle import Bundle
 from batch_predictions.models.recommender.data import Interactions
 from batch_predictions.models.recommender.evaluation import (
     Evaluation,
@@ -26,7 +27,7 @@ from batch_predictions.models.recommender.facts import ItemFacts
 from batch_predictions.models.recommender.lessons import Course
 from batch_predictions.models.recommender.popularity import Popularity, popularity_name
 from batch_predictions.models.recommender.simple import OwnHistory, own_history_name
-from batch_predictions.models.recommender.two_stage import Bundle, TwoStage
+from batch_predictions.models.recommender.two_stage import TwoStage
 
 TWO_STAGE = "two_stage"
 HALF_LIVES = (7, 14, 30)
@@ -177,6 +178,8 @@ def _users(holdout: Holdout) -> str:
     people = "1 user" if n == 1 else f"{n:,} users"
     if holdout.split == "leave_out":
         return f"{people} with items held out (the data has no times)"
+    if holdout.split == "leave_newest":
+        return f"{people} with their newest items held out"
     left = f", {holdout.without_new:,} who took nothing new left out" if holdout.without_new else ""
     return f"{people} active after {holdout.as_of}{left}"
 

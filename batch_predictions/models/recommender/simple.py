@@ -10,7 +10,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from batch_predictions.models.recommender.base import Floats, Positions, Recommender
+from batch_predictions.models.recommender.base import Floats, Positions, Proposals, Recommender
 from batch_predictions.models.recommender.data import Interactions
 from batch_predictions.models.recommender.facts import ItemFacts
 from batch_predictions.models.recommender.histories import Histories, positions
@@ -42,6 +42,35 @@ class OwnHistory(Recommender):
         scores = np.full(matrix.shape, np.nan, dtype=np.float32)
         scores[matrix.row, matrix.col] = matrix.data
         return scores
+
+    def propose(
+        self,
+        histories: Histories,
+        facts: ItemFacts,
+        k: int,
+        *,
+        exclude_seen: bool,
+        blocked: npt.NDArray[np.bool_] | None = None,
+    ) -> Proposals:
+        """From the entries of the histories alone, however many items there are."""
+        from batch_predictions.models.recommender.kernels import best_entries
+
+        matrix = histories.matrix(self.params["half_life_days"])
+        worth = matrix.data
+        if exclude_seen:
+            worth = np.full_like(worth, np.nan)
+        elif blocked is not None:
+            worth = np.where(blocked[matrix.indices], np.float32(np.nan), worth)
+        places = np.empty((histories.users, k), dtype=np.int64)
+        best_entries(matrix.indptr, matrix.indices, worth, k, places)
+
+        def of(asked: Positions) -> Floats:
+            entry = histories.entry_of(asked)
+            if not len(worth):
+                return np.full(asked.shape, np.nan, dtype=np.float32)
+            return np.where(entry >= 0, worth[np.maximum(entry, 0)], np.float32(np.nan))
+
+        return Proposals(places, of)
 
     def explain(self, histories: Histories, picks: Positions) -> Positions:
         """The pick itself, where it is in the history."""

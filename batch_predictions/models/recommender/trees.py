@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from batch_predictions.models.forest.parts import explainer
+from batch_predictions.models.forest.scoring import Doubles, Rows, predictor
 from batch_predictions.models.recommender.base import Floats
 
 if TYPE_CHECKING:
@@ -31,18 +33,26 @@ class Trees:
 
         return [lightgbm.Booster(model_str=text) for text in self.texts]
 
-    def margins(self, features: Floats) -> npt.NDArray[np.float64]:
+    @cached_property
+    def _predictors(self) -> list[Callable[[Rows], Doubles]]:
+        return [predictor(text) for text in self.texts]
+
+    def margins(self, features: Floats) -> Doubles:
         """Sums of margins over spreads, (rows,)."""
         total = np.zeros(len(features))
-        for booster, spread in zip(self._boosters, self.spreads, strict=True):
-            total += np.asarray(booster.predict(features, raw_score=True)) / spread
+        for margins, spread in zip(self._predictors, self.spreads, strict=True):
+            total += margins(features) / spread
         return total
 
-    def parts(self, features: Floats) -> npt.NDArray[np.float64]:
+    @cached_property
+    def _explainers(self) -> list[Callable[[Rows], Doubles]]:
+        return [explainer(text) for text in self.texts]
+
+    def parts(self, features: Floats) -> Doubles:
         """Each feature's part in the margins (TreeSHAP), (rows, f)."""
         total = np.zeros(features.shape)
-        for booster, spread in zip(self._boosters, self.spreads, strict=True):
-            total += np.asarray(booster.predict(features, pred_contrib=True))[:, :-1] / spread
+        for parts, spread in zip(self._explainers, self.spreads, strict=True):
+            total += parts(features) / spread
         return total
 
     def gains(self) -> dict[str, float]:

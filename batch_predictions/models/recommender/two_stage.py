@@ -9,11 +9,11 @@ learns from past windows: see `lessons`.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
-from typing import Any, Self, TypeAlias
+from typing import Any, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -21,7 +21,6 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from batch_predictions.models.recommender import pairs as pair_features
 from batch_predictions.models.recommender.base import (
     ITEMS,
     MANIFEST,
@@ -29,124 +28,17 @@ from batch_predictions.models.recommender.base import (
     Positions,
     Ranked,
     Recommender,
-    barred,
     in_batches,
 )
+from batch_predictions.models.recommender.bundle import DECLARED, Bundle
 from batch_predictions.models.recommender.data import Interactions
 from batch_predictions.models.recommender.facts import ItemFacts
-from batch_predictions.models.recommender.generators import GENERATORS, Generator
-from batch_predictions.models.recommender.histories import Histories, positions
-from batch_predictions.models.recommender.pairs import Group, Pairs
+from batch_predictions.models.recommender.histories import Histories
+from batch_predictions.models.recommender.pair_features import table as feature_table
+from batch_predictions.models.recommender.pairs import Group
 from batch_predictions.models.recommender.trees import Trees
 
 DESCRIBED = "described.parquet"
-DECLARED = {each.name: each for each in GENERATORS}
-Params: TypeAlias = Mapping[str, Mapping[str, Any]]
-Say: TypeAlias = Callable[[str], None]
-
-
-@dataclass(frozen=True)
-class Member:
-    """A fitted generator among others: `columns` are its items' positions among all."""
-
-    declared: Generator
-    model: Recommender
-    columns: Positions
-
-    def scores(self, histories: Histories, facts: ItemFacts, width: int) -> Floats:
-        """Scores of all items of the bundle, nan for those that the generator does not know."""
-        if len(self.columns) == width:
-            return self.model.scores(histories, facts)
-        own = self.model.scores(*self._own(histories, facts))
-        scores = np.full((histories.users, width), np.nan, dtype=np.float32)
-        scores[:, self.columns] = own
-        return scores
-
-    def explain(self, histories: Histories, picks: Positions) -> Positions:
-        """`Recommender.explain` over all items of the bundle."""
-        if len(self.columns) == histories.width:
-            return self.model.explain(histories, picks)
-        back = self._back(histories.width)
-        known = np.where(picks >= 0, back[np.maximum(picks, 0)], -1)
-        causes = self.model.explain(histories.onto(back, len(self.columns)), known)
-        return np.where(causes >= 0, self.columns[np.maximum(causes, 0)], -1)
-
-    def _back(self, width: int) -> npt.NDArray[np.int32]:
-        back = np.full(width, -1, dtype=np.int32)
-        back[self.columns] = np.arange(len(self.columns), dtype=np.int32)
-        return back
-
-    def _own(self, histories: Histories, facts: ItemFacts) -> tuple[Histories, ItemFacts]:
-        back = self._back(histories.width)
-        return histories.onto(back, len(self.columns)), facts.onto(self.model.items)
-
-
-@dataclass(frozen=True)
-class Bundle:
-    """Generators fitted on the same rows, over the same `items`."""
-
-    items: pa.StringArray
-    members: tuple[Member, ...]
-
-    @classmethod
-    def fit(
-        cls,
-        interactions: Interactions,
-        as_of: date,
-        names: Sequence[str],
-        *,
-        exclude_seen: bool,
-        max_items: int,
-        params: Params | None = None,
-        traits: pa.Table | None = None,
-        say: Say | None = None,
-    ) -> Bundle:
-        """Fit some generators on the `max_items` items with most events."""
-        rows = _most_wanted(interactions, max_items)
-        members = []
-        for name in names:
-            declared = DECLARED[name]
-            if say:
-                say(f"fitting {name} on {len(rows):,} rows through {as_of}")
-            chosen = dict(declared.new_items if exclude_seen else declared.repeats)
-            chosen |= (params or {}).get(name, {})
-            if "segments" in declared.only:
-                chosen["traits"] = traits
-            model = declared.family.fit(rows, as_of, **chosen)
-            members.append(Member(declared, model, positions(model.items, rows.item_ids)))
-        return cls(rows.item_ids, tuple(members))
-
-    def pairs(
-        self,
-        histories: Histories,
-        facts: ItemFacts,
-        each: int,
-        exclude_seen: bool,
-        blocked: npt.NDArray[np.bool_] | None,
-    ) -> Pairs:
-        """The `each` best items of every generator, united, with all generators' scores."""
-        from batch_predictions.models.recommender.kernels import best, united
-
-        width, n = len(self.items), histories.users
-        all_scores = {}
-        tops = np.empty((len(self.members), n, each), dtype=np.int64)
-        values = np.empty((n, each), dtype=np.float32)
-        for place, member in enumerate(self.members):
-            scores = barred(
-                member.scores(histories, facts, width), histories, exclude_seen, blocked
-            )
-            best(scores, each, tops[place], values)
-            all_scores[member.declared.name] = scores
-        union = np.empty((n, len(self.members) * each), dtype=np.int64)
-        longest = united(tops, width, union)
-        union = np.ascontiguousarray(union[:, : max(longest, 1)])
-        at = np.maximum(union, 0)
-        held = {
-            name: np.where(union >= 0, np.take_along_axis(scores, at, axis=1), np.nan)
-            for name, scores in all_scores.items()
-        }
-        reasons: dict[str, Group] = {m.declared.name: m.declared.reason for m in self.members}
-        return Pairs(histories, facts, union, held, reasons)
 
 
 @dataclass(frozen=True)
@@ -206,9 +98,9 @@ class TwoStage(Recommender):
         rows = np.full((histories.users, k), -1, dtype=np.int64)
         kept: list[Floats] = []
         held = 0
-        for start, stop, part in in_batches(histories, len(self.bundle.members)):
+        for start, stop, part in in_batches(histories, self.bundle.scores):
             pairs = self.bundle.pairs(part, facts, int(self.params["each"]), exclude_seen, blocked)
-            table, _ = pair_features.table(pairs, self.groups)
+            table, _ = feature_table(pairs, self.groups)
             real = pairs.positions >= 0
             scores = np.full(real.shape, np.nan, dtype=np.float32)
             if len(table):
@@ -218,14 +110,13 @@ class TwoStage(Recommender):
             top = np.empty((len(real), k), dtype=np.int64)
             worth = np.empty((len(real), k), dtype=np.float32)
             best(np.take_along_axis(scores, order, axis=1), k, top, worth)
-            n = stop - start
-            found = top[:n] >= 0
-            chosen = np.take_along_axis(order[:n], np.maximum(top[:n], 0), axis=1)
-            picked = np.take_along_axis(pairs.positions[:n], chosen, axis=1)
+            found = top >= 0
+            chosen = np.take_along_axis(order, np.maximum(top, 0), axis=1)
+            picked = np.take_along_axis(pairs.positions, chosen, axis=1)
             places[start:stop] = np.where(found, picked, -1)
-            values[start:stop] = worth[:n]
+            values[start:stop] = worth
             number = np.cumsum(real.ravel()).reshape(real.shape) - 1
-            row_of = np.take_along_axis(number[:n], chosen, axis=1)
+            row_of = np.take_along_axis(number, chosen, axis=1)
             used = row_of[found]
             rows[start:stop][found] = held + np.arange(len(used))
             kept.append(table[used])
@@ -267,22 +158,11 @@ class TwoStage(Recommender):
     @classmethod
     def read(cls, folder: Path, manifest: Mapping[str, Any], items: pa.StringArray) -> TwoStage:
         """What `save` wrote."""
-        members = []
-        for name in manifest["generators"]:
-            model = Recommender.load(folder / name)
-            members.append(Member(DECLARED[name], model, positions(model.items, items)))
-        bundle = Bundle(items, tuple(members))
+        names = manifest["generators"]
+        bundle = Bundle.of(
+            items, [(DECLARED[name], Recommender.load(folder / name)) for name in names]
+        )
         there = (folder / DESCRIBED).exists()
         described = pq.read_table(folder / DESCRIBED) if there else None
         params = dict(manifest["params"])
         return cls(bundle, Trees.load(folder, params["spreads"]), params, described)
-
-
-def _most_wanted(interactions: Interactions, max_items: int) -> Interactions:
-    """The rows of the items with most events, ties by position."""
-    if len(interactions.item_ids) <= max_items:
-        return interactions
-    sums = np.bincount(interactions.items, interactions.events)
-    chosen = np.zeros(len(sums), dtype=bool)
-    chosen[np.argsort(-sums, kind="stable")[:max_items]] = True
-    return interactions.where(chosen[interactions.items])

@@ -7,6 +7,7 @@ from batch_predictions.models.sentiment.base import Training
 from batch_predictions.models.sentiment.data import CLASSES, Reviews, label_of, of_rows
 from batch_predictions.models.sentiment.documents import tokenise
 from batch_predictions.models.sentiment.languages import base, detect, majority
+from batch_predictions.models.sentiment.metrics import MACRO_F1
 from batch_predictions.models.training import Trained, training_asset
 from batch_predictions.settings import Settings
 from batch_predictions.tables import REVIEWS
@@ -81,6 +82,7 @@ def train_sentiment(
         parameters={"language": language, "split": selection.split, "simulated": simulated},
         why=f"{selection.why}.{what}",
         metrics=[dict(row) for row in selection.metrics],
+        plotted=MACRO_F1,
     )
 
 

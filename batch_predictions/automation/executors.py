@@ -1,0 +1,41 @@
+"""Where the steps of a job run, by setting: in its process, in others, or on a Ray cluster."""
+
+from __future__ import annotations
+
+import os
+
+import dagster as dg
+
+from batch_predictions.settings import PREFIX, Settings, SettingsError
+
+
+def executor_of(settings: Settings) -> dg.ExecutorDefinition:
+    """The executor that `execution.executor` names.
+
+    Raises:
+        SettingsError: it is ray, and the extra is not installed.
+    """
+    chosen = settings.execution
+    if chosen.executor == "in_process":
+        return dg.in_process_executor
+    if chosen.executor == "multiprocess":
+        # Forked from a server that has imported the platform: a fifth of a spawned step's time.
+        start = {"forkserver": {"preload_modules": ["batch_predictions.definitions"]}}
+        return dg.multiprocess_executor.configured({"start_method": start})
+    # Before the import: Ray reads it then.
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    try:
+        from dagster_ray import ray_executor
+    except ImportError:
+        raise SettingsError(
+            "execution.executor is ray and dagster-ray is not installed: "
+            "pip install 'batch-predictions[ray]', or set it to in_process"
+        ) from None
+    # A step's process on another node reads the same settings and the same home.
+    handed_on = {name: value for name, value in os.environ.items() if name.startswith(PREFIX)}
+    handed_on |= {f"{PREFIX}HOME": str(settings.home), "RAY_USAGE_STATS_ENABLED": "0"}
+    ray = {
+        "address": chosen.ray_jobs,
+        "env_vars": [f"{name}={value}" for name, value in sorted(handed_on.items())],
+    }
+    return ray_executor.configured({"ray": {k: v for k, v in ray.items() if v is not None}})

@@ -1,0 +1,71 @@
+-- How much more of the shops promote an item on the seven days after $date than did in the weeks
+-- before it: shares of shops, those of the coming week less the mean of the four before. What was
+-- bought of late was bought under the promotions of late, so it is the change that tells. Looking
+-- ahead is legitimate here, see promoted_items.sql. An item without a row keeps its promotions; no
+-- rows at all: nothing is known of the coming week, or of any week before it.
+with spans as (
+    select distinct
+        days_back,
+        date_trunc('week', $date::DATE - days_back + 1 + edge)::DATE as week
+    from (select unnest([0, 7, 14, 21, 28]) as days_back), (select unnest([0, 6]) as edge)
+),
+by_week as (
+    select
+        spans.days_back,
+        calendar.item_id,
+        count(*) filter (display is not null and location <> 'all') as display,
+        count(*) filter (mailer is not null and location <> 'all') as mailer,
+        coalesce(bool_or(display is not null and location = 'all'), false) as display_all,
+        coalesce(bool_or(mailer is not null and location = 'all'), false) as mailer_all
+    from raw.promotion_calendar as calendar
+    join spans
+        on spans.week = calendar.week
+        and calendar.starts_on <= $date::DATE - spans.days_back + 7
+        and calendar.ends_on >= $date::DATE - spans.days_back + 1
+    where
+        calendar.week >= date_trunc('week', $date::DATE - 27)::DATE
+        and calendar.week <= date_trunc('week', $date::DATE + 7)::DATE
+    group by spans.days_back, calendar.week, calendar.item_id
+),
+-- Seven days touch two weeks where they do not begin on a Monday: the one with more shops counts.
+planned as (
+    select
+        days_back,
+        item_id,
+        max(display) as display,
+        max(mailer) as mailer,
+        max(display_all::INTEGER) as display_all,
+        max(mailer_all::INTEGER) as mailer_all
+    from by_week
+    group by days_back, item_id
+),
+shops as (
+    select count(distinct location) filter (location <> 'all') as shops
+    from raw.promotion_calendar
+    where
+        week >= date_trunc('week', $date::DATE - 27)::DATE
+        and week <= date_trunc('week', $date::DATE + 7)::DATE
+),
+shares as (
+    select
+        days_back,
+        item_id,
+        greatest(display / greatest(shops, 1), display_all) as display,
+        greatest(mailer / greatest(shops, 1), mailer_all) as mailer
+    from planned, shops
+),
+known as (
+    select count(distinct days_back) filter (days_back > 0) as before from planned
+    having before > 0 and bool_or(days_back = 0)
+),
+changes as (
+    select
+        item_id,
+        coalesce(fsum(display) filter (days_back = 0), 0)
+            - coalesce(fsum(display) filter (days_back > 0), 0) / any_value(before) as display,
+        coalesce(fsum(mailer) filter (days_back = 0), 0)
+            - coalesce(fsum(mailer) filter (days_back > 0), 0) / any_value(before) as mailer
+    from shares, known
+    group by item_id
+)
+select item_id, display, mailer from changes where display <> 0 or mailer <> 0 order by item_id

@@ -1,0 +1,1 @@
+"""LightGBM models scored and explained faster than LightGBM does it; see `scoring` and `parts`."""

@@ -1,0 +1,51 @@
+"""User and item pairs without times, through `files`: trained, evaluated, everybody is served."""
+
+from __future__ import annotations
+
+import datetime as dt
+import subprocess
+import sys
+from pathlib import Path
+
+import duckdb
+import pyarrow.parquet as pq
+from shops import as_json, environment
+
+ROOT = Path(__file__).parents[2]
+USERS, ITEMS, PAIRS = 300, 400, 6_000
+
+
+def test_a_set_of_pairs_goes_from_files_to_lists_of_20_for_all(tmp_path: Path) -> None:
+    source, home = tmp_path / "source", tmp_path / "home"
+    made = [f"--users={USERS}", f"--items={ITEMS}", f"--pairs={PAIRS}"]
+    subprocess.run(
+        [sys.executable, str(ROOT / "benchmarks" / "pairs.py"), str(source), *made], check=True
+    )
+    pairs = pq.read_table(source / "interactions.parquet")
+    assert pairs.column_names == ["user_id", "item_id"] and pairs.num_rows == PAIRS
+    env = environment(
+        home,
+        source,
+        BATCH_PREDICTIONS_RECOMMENDATIONS__K="20",
+        BATCH_PREDICTIONS_SOURCE__DEFAULT_DATE=str(dt.date(2024, 3, 17)),
+    )
+    summary = as_json("run", env=env, cwd=tmp_path)
+    assert summary["rows"]["recommendations"] == USERS * 20
+    (trained,) = (each for each in summary["trained"] if each["model"] == "recommender")
+    assert "items held out (the data has no times)" in trained["why"]
+    with duckdb.connect(str(home / "warehouse.duckdb"), read_only=True) as db:
+        db.register("pairs", pairs)
+        lists = db.sql(
+            "select count(distinct user_id), max(rank) from predictions.recommendations"
+        ).fetchall()
+        seen = db.sql(
+            "select count(*) from predictions.recommendations join pairs using (user_id, item_id)"
+        ).fetchall()
+        figures = db.sql(
+            "select candidate, value from evaluation.model_metrics "
+            "where model = 'recommender' and metric = 'ndcg@10'"
+        ).fetchall()
+    assert lists == [(USERS, 20)] and seen == [(0,)]
+    # Taste was planted: something personal is well above popularity.
+    ndcg = dict(figures)
+    assert max(ndcg.values()) > 1.15 * ndcg["popularity"] > 0
