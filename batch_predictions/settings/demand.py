@@ -55,9 +55,10 @@ class DemandSettings(Section):
         description="Weeks of raw.promotion_calendar that `run` reads before a training.",
     )
     candidates: list[str] = Field(
-        ["linear_promotions", "linear_regression", "sarima", "lightgbm"],
+        ["linear_promotions", "linear_regression", "sarima", "sarima_promotions", "lightgbm"],
         description="Methods compared each week by past origins; the baselines mean28_weekday and "
-        "seasonal_naive always are. Further ones: arima, gru, and average, of lightgbm and gru.",
+        "seasonal_naive always are. Further ones: arima, theta, gru, average (of lightgbm and gru) "
+        "and chosen (the best of past origins for every series).",
     )
     origins: int = Field(6, ge=1, description="Past origins that the methods are judged on.")
     origin_days: int = Field(14, ge=1, description="Days between origins.")
@@ -70,7 +71,7 @@ class DemandSettings(Section):
     )
     options: dict[str, dict[str, Any]] = Field(
         default_factory=dict,
-        description="Parameters of methods by name, such as {gru: {epochs: 5}}.",
+        description="Parameters of methods by name, such as {gru: {steps: 400}}.",
     )
     service_level: float = Field(
         0.95,
