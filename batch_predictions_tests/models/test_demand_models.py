@@ -43,7 +43,8 @@ def test_every_forecaster_keeps_the_contract(name: str, tmp_path: Path) -> None:
     some = np.array([17, 3])
     np.testing.assert_allclose(model.forecast(world.take(some), 14), found[some], rtol=1e-5)
     # A series that nobody has seen, and one without a value.
-    nothing = panel(np.full((2, 60), np.nan), ahead={"promotion": np.zeros((2, 74))})
+    ahead = {"promotion": np.zeros((2, 74))}
+    nothing = panel(np.full((2, 60), np.nan), ahead=ahead, holidays=np.zeros(74))
     strangers = replace(nothing, ids=["x", "y"], static={"category": np.array([-1, 9])})
     assert np.isfinite(model.forecast(strangers, 14)).all()
 
