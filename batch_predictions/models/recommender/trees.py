@@ -88,16 +88,17 @@ class Trees:
         """One model per parameters of LightGBM, `rounds` among them."""
         import lightgbm
 
+        # Bins are found once for all: by one seed, and whatever leaves the models allow.
+        binning = {"deterministic": True, "force_row_wise": True, "verbose": -1}
+        binning |= {"data_random_seed": 1, "feature_pre_filter": False}
+        dataset = lightgbm.Dataset(
+            features, labels, group=groups, feature_name=list(names), params=binning
+        )
         texts, spreads = [], []
         for model in models:
             chosen = dict(model)
             rounds = int(chosen.pop("rounds"))
-            dataset = lightgbm.Dataset(features, labels, group=groups, feature_name=list(names))
-            booster = lightgbm.train(
-                {"deterministic": True, "force_row_wise": True, "verbose": -1, **chosen},
-                dataset,
-                rounds,
-            )
+            booster = lightgbm.train({**binning, **chosen}, dataset, rounds)
             texts.append(booster.model_to_string())
             # A sample says the spread as well; a model that learned nothing has none.
             some = features[:: max(1, len(features) // 100_000)]
