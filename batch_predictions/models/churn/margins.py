@@ -7,17 +7,17 @@ trees go row by row.
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar, Protocol, Self
+from typing import ClassVar, Protocol, Self
 
 import numpy as np
 import pyarrow as pa
 
 from batch_predictions.models.churn.design import EVERYTHING, Design, Doubles
-
-if TYPE_CHECKING:
-    from lightgbm import Booster
+from batch_predictions.models.forest.scoring import Rows, predictor
 
 
 class Margin(Protocol):
@@ -118,11 +118,11 @@ ROUNDS = 300
 
 @dataclass(frozen=True)
 class Trees:
-    """LightGBM over the numbers as they are; unknown values are its own branch."""
+    """LightGBM, as its text, over the numbers as they are; unknown values are its own branch."""
 
     kind: ClassVar[str] = "trees"
     design: Design
-    booster: Booster
+    text: str
 
     @classmethod
     def fit(cls, rows: pa.Table, churned: Doubles, seed: int) -> Self:
@@ -133,14 +133,18 @@ class Trees:
         least = max(5, min(TREES["min_data_in_leaf"], len(churned) // 50))  # type: ignore[call-overload]
         data = lightgbm.Dataset(design.matrix(rows), churned, feature_name=_safe(design.names))
         chosen = {**TREES, "min_data_in_leaf": least, "seed": seed}
-        return cls(design, lightgbm.train(chosen, data, ROUNDS))
+        return cls(design, lightgbm.train(chosen, data, ROUNDS).model_to_string())
+
+    @cached_property
+    def _margins(self) -> Callable[[Rows], Doubles]:
+        return predictor(self.text)
 
     def margins(self, rows: pa.Table | pa.RecordBatch) -> Doubles:
         """Log-odds of the trees."""
         matrix = self.design.matrix(rows)
         if not len(matrix):
             return np.zeros(0)
-        return np.asarray(self.booster.predict(matrix, raw_score=True, num_threads=1), np.float64)
+        return self._margins(matrix)
 
     def save(self, folder: Path, name: str) -> None:
         """`<name>.json` with the columns, `<name>.txt` in LightGBM's own text."""
@@ -150,18 +154,15 @@ class Trees:
             "genders": self.design.genders,
         }
         (folder / f"{name}.json").write_text(json.dumps(about, indent=1), encoding="utf-8")
-        text = self.booster.model_to_string()
-        (folder / f"{name}.txt").write_text(text, encoding="utf-8")
+        (folder / f"{name}.txt").write_text(self.text, encoding="utf-8")
 
     @classmethod
     def load(cls, folder: Path, name: str) -> Self:
         """Reads what `save` wrote."""
-        import lightgbm
-
         about = json.loads((folder / f"{name}.json").read_text("utf-8"))
         text = (folder / f"{name}.txt").read_text("utf-8")
         design = Design(tuple(about["columns"]), tuple(about["genders"]))
-        return cls(design, lightgbm.Booster(model_str=text))
+        return cls(design, text)
 
 
 @dataclass(frozen=True)
