@@ -192,7 +192,8 @@ def test_releases_can_be_listed_and_rolled_back(shop: Shop) -> None:
 
 def test_models_can_be_listed_measured_and_rolled_back(shop: Shop) -> None:
     decisions = as_json("models", "list", env=shop.env, cwd=shop.cwd)
-    assert {each["model"] for each in decisions} == {"recommender", "demographic"}
+    models = {each["model"] for each in decisions}
+    assert models == {"recommender", "demographic", "churn", "demand"}
     metrics = as_json("models", "metrics", "recommender", env=shop.env, cwd=shop.cwd)
     assert {"popularity", "als", "ease"} <= {each["candidate"] for each in metrics}
     older = next(each["version"] for each in decisions if each["effective_from"] == "2024-03-10")

@@ -31,7 +31,9 @@ def shop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[dict[str, s
     )
     summary = as_json("run", "--from", "2024-02-11", "--date", LAST, env=env, cwd=root)
     assert summary["skipped"] == [
-        "demographic_recommendations, recommendations: the source has no interactions"
+        "churn_scores, demand_forecasts, demographic_recommendations, lead_time_demand, "
+        "promotion_audience, recommendations, replenishment_orders, retention_audience: the source "
+        "has no interactions"
     ]
     assert summary["rows"]["item_sentiments"] == 12
     yield env, root
