@@ -39,6 +39,12 @@ def _no_settings_of_the_machine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path)
     yield
 
 
+@pytest.fixture(scope="session")
+def tests_state() -> State:
+    """The state of the home that this process declared its partitions with."""
+    return STATE
+
+
 @pytest.fixture
 def settings(tmp_path: Path) -> Settings:
     """Settings of a home of this test's own, with the tests' state."""

@@ -16,7 +16,7 @@ import pytest
 from sales_worlds import counted, goods, promoted, sold
 
 from batch_predictions.features import assets as features
-from batch_predictions.home import State, read_state, write_state
+from batch_predictions.home import State, write_state
 from batch_predictions.inference.assets import prediction_asset
 from batch_predictions.inference.handles import Handles
 from batch_predictions.inference.scorer import EXCLUDED, Opening
@@ -32,7 +32,7 @@ from batch_predictions.serving.demand import forecast, forecast_lines, order_lin
 from batch_predictions.serving.lookup import Lookup
 from batch_predictions.serving.releases import publish
 from batch_predictions.serving.store import Store
-from batch_predictions.settings import DemandSettings, Settings, home_folder
+from batch_predictions.settings import DemandSettings, Settings
 from batch_predictions.tables import INVENTORY
 from batch_predictions.warehouse import Warehouse
 
@@ -80,18 +80,11 @@ def night(settings: Settings, day: dt.date) -> None:
     materialize(settings, [prediction_asset(replenishment_orders)], key)
 
 
-def own_state() -> State:
-    """The state of the home that this process declared its partitions with."""
-    state = read_state(home_folder())
-    assert state is not None
-    return state
-
-
 @pytest.fixture(scope="module")
-def world(tmp_path_factory: pytest.TempPathFactory) -> Settings:
+def world(tmp_path_factory: pytest.TempPathFactory, tests_state: State) -> Settings:
     """Sixteen weeks of eight items, trained and predicted as of their last Sunday."""
     settings = settings_of(tmp_path_factory.mktemp("demand") / "home")
-    write_state(settings.home, own_state())
+    write_state(settings.home, tests_state)
     warehouse = Warehouse.of(settings)
     random = np.random.default_rng(5)
     goods(
@@ -257,11 +250,11 @@ def test_a_series_is_forecast_alike_whatever_stands_beside_it(world: Settings) -
 
 
 def test_without_a_series_that_is_long_enough_nothing_is_learned_and_nothing_fails(
-    tmp_path: Path,
+    tmp_path: Path, tests_state: State
 ) -> None:
     """A source whose rows carry no time has them all on one day."""
     settings = settings_of(tmp_path / "home")
-    write_state(settings.home, own_state())
+    write_state(settings.home, tests_state)
     warehouse = Warehouse.of(settings)
     sold(warehouse, [{"day": SUNDAY, "item": f"i{n % 3}", "quantity": 1.0} for n in range(9)])
     counted(warehouse, SUNDAY)
