@@ -34,9 +34,7 @@ def measure(seconds: float = 60, repeats: int = 5, ray: bool = False) -> dict[st
 
     with tempfile.TemporaryDirectory(prefix="benchmark-engine-") as name:
         folder = Path(name)
-        make(folder, 8 * SHARD_ROWS, ITEMS, FACTORS)
-        trial = _run("bare", stage(folder, K, SHARD_ROWS))
-        users = max(4, round(8 * seconds / trial["wall_seconds"])) * SHARD_ROWS
+        users = round(seconds / _seconds_a_shard(folder)) * SHARD_ROWS
         say(f"{users:,} users take the bare loop {seconds:g} s")
         make(folder, users, ITEMS, FACTORS)
         began = time.perf_counter()
@@ -68,6 +66,17 @@ def measure(seconds: float = 60, repeats: int = 5, ray: bool = False) -> dict[st
         if ray:
             result["ray_cpu_to_local"] = _times(times, "ray", "two", "cpu")
         return result
+
+
+def _seconds_a_shard(folder: Path) -> float:
+    """What the bare loop takes for one more shard; opening the model is the same for any number."""
+    from catalogue import make, stage
+
+    taken = []
+    for shards in (8, 32):
+        make(folder, shards * SHARD_ROWS, ITEMS, FACTORS)
+        taken.append(_run("bare", stage(folder, K, SHARD_ROWS))["wall_seconds"])
+    return max(1e-3, (taken[1] - taken[0]) / 24)
 
 
 def _times(times: dict[str, Any], of: str, to: str, kind: str) -> float:
