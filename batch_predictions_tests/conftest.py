@@ -35,6 +35,8 @@ def _no_settings_of_the_machine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path)
     for name in [key for key in os.environ if key.startswith("BATCH_PREDICTIONS_")]:
         if "TEST" not in name and name != "BATCH_PREDICTIONS_HOME":
             monkeypatch.delenv(name)
+    # `Settings.load(home)` sets it for the process: undone after each test.
+    monkeypatch.setenv("BATCH_PREDICTIONS_HOME", str(_home))
     monkeypatch.chdir(tmp_path)
     yield
 
