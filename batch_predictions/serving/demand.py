@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from batch_predictions.serving.lookup import Lookup, NotPublishedError
+from batch_predictions.serving.lookup import Lookup
 
 FORECASTS, SUMS, ORDERS = "demand_forecasts", "lead_time_demand", "replenishment_orders"
 
@@ -105,11 +105,3 @@ def order_lines(answer: dict[str, Any]) -> Iterator[str]:
                 f"{row['item_id']}{where}: order {row['order_quantity']:.0f} "
                 f"({row['on_hand']:.0f} on hand, {row['on_order']:.0f} on order); {levels}"
             )
-
-
-def has_forecasts(lookup: Lookup) -> bool:
-    """Whether the release has forecasts at all."""
-    try:
-        return bool(lookup.rows(FORECASTS, limit=1))
-    except NotPublishedError:
-        return False
