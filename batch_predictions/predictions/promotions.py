@@ -116,7 +116,7 @@ def plot(warehouse: Warehouse, day: str) -> Figure | None:
     ax.plot(names, rows["own"], "o", color="#f58518", label="bought its items before")
     ax.set_xlabel("campaign", fontsize=9)
     ax.set_ylabel("customers", fontsize=9)
-    ax.legend(fontsize=8, frameon=False)
+    ax.legend(fontsize=8, frameon=False, loc="upper left", bbox_to_anchor=(1.0, 1.0))
     return figure
 
 
