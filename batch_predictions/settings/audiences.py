@@ -24,9 +24,9 @@ class ChurnSettings(Section):
     )
     history_days: int = Field(365, ge=1, description="Days of purchases that features look back.")
     cutoffs: int = Field(
-        8, ge=1, description="Past days that training learns from, at most, as if they were today."
+        16, ge=1, description="Past days that training learns from, at most, as if they were today."
     )
-    step_days: int = Field(14, ge=1, description="Days from one of them to the one before.")
+    step_days: int = Field(7, ge=1, description="Days from one of them to the one before.")
     max_customers: int = Field(
         50_000, ge=100, description="Customers of each past day, drawn by a hash, at most."
     )

@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from batch_predictions.models.churn.calibration import Calibration, Method
 from batch_predictions.models.churn.design import EVERYTHING, RECENCY, RHYTHM, Doubles
-from batch_predictions.models.churn.margins import Average, Logistic, Margin, Trees
+from batch_predictions.models.churn.margins import Average, Logistic, Margin, forests
 from batch_predictions.models.churn.metrics import AUC, ECE, LIFT, Contest
 from batch_predictions.models.churn.model import ChurnModel
 from batch_predictions.models.churn.windows import Examples, Windows, windows
@@ -33,8 +33,8 @@ class Course:
     """How churn is learned in this home."""
 
     horizon: int = 28
-    step: int = 14
-    cutoffs: int = 8
+    step: int = 7
+    cutoffs: int = 16
     calibration: Method = "platt"
     min_churned: int = 20
     seed: int = 7
@@ -57,7 +57,7 @@ def fit(examples: Examples, seed: int) -> dict[str, Margin]:
     """Baselines and candidates, by name."""
     rows, churned = examples.rows, examples.churned
     logistic = Logistic.fit(rows, churned, EVERYTHING, 0.1)
-    trees = Trees.fit(rows, churned, seed)
+    trees = forests(rows, churned, seed)
     return {
         "recency": Logistic.fit(rows, churned, RECENCY, 1.0),
         "rhythm": Logistic.fit(rows, churned, RHYTHM, 1.0),
