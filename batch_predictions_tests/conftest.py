@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import atexit
 import datetime as dt
 import os
+import shutil
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,6 +13,7 @@ from pathlib import Path
 import pytest
 
 _home = Path(tempfile.mkdtemp(prefix="batch-predictions-tests-"))
+atexit.register(shutil.rmtree, _home, ignore_errors=True)
 os.environ["BATCH_PREDICTIONS_HOME"] = str(_home)
 os.environ["DAGSTER_HOME"] = ""
 

@@ -107,7 +107,8 @@ class Stages:
 
     def work(self, stage: str) -> dict[str, Any]:
         """One stage; what it made."""
-        from batch_predictions.automation.run import WEEKS_AHEAD, WEEKS_BEFORE
+        from batch_predictions.automation.due import WEEKS_BEFORE
+        from batch_predictions.partitions import WEEKS_AHEAD
 
         step, _, name = stage.partition(":")
         day, week = str(self.day), str(self.week)

@@ -9,8 +9,8 @@ import dagster as dg
 import pyarrow as pa
 import pytest
 
+from batch_predictions.automation.chain import Chain
 from batch_predictions.automation.jobs import NIGHTLY, PREDICT
-from batch_predictions.automation.run import _Chain
 from batch_predictions.inference.assets import GPU, prediction_asset
 from batch_predictions.inference.declaration import BatchPrediction
 from batch_predictions.inference.handles import Handles
@@ -306,9 +306,9 @@ def test_a_night_and_the_rest_of_it_have_both_and_count_their_steps_once(
 ) -> None:
     definitions = _definitions(settings)
     with dg.DagsterInstance.ephemeral() as instance:
-        chain = _Chain(instance, definitions, [])
+        chain = Chain(instance, definitions, [])
         assert chain.keys(NIGHTLY) == chain.keys(NIGHTLY, PREDICT) == [COMPANION, MAIN]
         assert chain.keys(NIGHTLY, ["features"]) == []
         assert chain.weight(NIGHTLY) == 3
         # A source without interactions feeds neither.
-        assert _Chain(instance, definitions, [INTERACTIONS]).keys(NIGHTLY) == []
+        assert Chain(instance, definitions, [INTERACTIONS]).keys(NIGHTLY) == []

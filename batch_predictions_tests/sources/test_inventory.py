@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from source_folders import HEADER, World, totals
 
-from batch_predictions.automation.run import _raw_due
+from batch_predictions.automation.due import raw_due
 from batch_predictions.sources import SourceError
 from batch_predictions.sources.ingest import ingest
 from batch_predictions.tables import INTERACTIONS, INVENTORY
@@ -67,5 +67,5 @@ def test_a_home_from_before_there_was_the_table_gets_empty_days_to_predict(
         everything = [f"2024-01-{day:02}" for day in range(1, 4)]
         ingest(world.warehouse, world.source, table, everything, state)
     assert world.warehouse.partitions(INTERACTIONS) and INVENTORY not in world.source.tables()
-    due = _raw_due(world.warehouse, world.source, state, first, last)
+    due = raw_due(world.warehouse, world.source, state, first, last)
     assert due == ["2024-01-02", "2024-01-03"]
