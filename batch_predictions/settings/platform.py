@@ -64,6 +64,11 @@ class ExecutionSettings(Section):
         "cluster (extra: ray), the heavy steps where there is a GPU; the home folder must be one "
         "that all its nodes share.",
     )
+    launcher: Literal["default", "ray"] = Field(
+        "default",
+        description="Where runs of schedules, sensors and the UI start: default: on this machine. "
+        "ray: each as a job of a Ray cluster (extra: ray), as for executor.",
+    )
     ray_jobs: str | None = Field(
         None,
         description="ray: address of the cluster's job server, such as http://head:8265. Empty: "
@@ -72,7 +77,7 @@ class ExecutionSettings(Section):
     instance: dict[str, Any] = Field(
         default_factory=dict,
         description="Laid over the platform's dagster.yaml, key by key, such as {run_launcher: "
-        "{module: dagster_ray, class: RayRunLauncher, config: {address: http://head:8265}}}.",
+        "{module: dagster_k8s, class: K8sRunLauncher, config: {…}}}.",
     )
 
 
