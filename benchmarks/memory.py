@@ -84,7 +84,7 @@ def work(step: str, folder: Path) -> dict[str, Any]:
         }
     else:
         written = loading.load(home(folder), RECOMMENDATIONS, Path(handle.read_text()))
-        more = {"partition": PARTITION, "rows": written.rows}
+        more = {"partition": PARTITION, "rows": written.main.rows}
     return {
         "seconds": round(time.perf_counter() - began, 2),
         "peak_mib": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024),

@@ -132,7 +132,7 @@ class Stages:
 
     def _predict(self, step: str, name: str) -> dict[str, Any]:
         from batch_predictions.inference import engine, loading
-        from batch_predictions.inference.assets import sql_parameters, stage_partition
+        from batch_predictions.inference.partition import sql_parameters, stage_partition
         from batch_predictions.inference.staging import Manifest
         from batch_predictions.model_store import ModelStore
         from batch_predictions.warehouse import Warehouse

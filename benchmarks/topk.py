@@ -1,15 +1,20 @@
 """Exact top-k beside `implicit` and a bare float32 product, on two threads each.
 
-    batch-predictions benchmark topk --json [--only NAME]
+    batch-predictions benchmark topk --json [--only NAME] [--approximate]
 
 Gaussian factors of 20,000 to 1,000,000 items, factors of 64 and 128, k = 50, 50 seen items a user
-left out; and factors that ALS learned from the Complete Journey. Every size is checked against
-brute force in float64.
+left out; and factors that ALS learned from the Complete Journey, also grown to 1,000,000 items: its
+items over and over, each moved by 30 % of its length. Every size is checked against brute force in
+float64.
+
+With `--approximate`: the exact search beside faiss's cells on 1,000,000 items, and the recall; then
+also on vectors around 2,000 centres, as encoders of texts or pictures give them.
 """
 
 from __future__ import annotations
 
 import argparse
+import time
 from typing import Any
 
 import numpy as np
@@ -17,7 +22,8 @@ from common import interleaved, machine, ratio, say, show
 
 K = 50
 THREADS = 2
-SIZES = {20_000: 8192, 100_000: 2048, 1_000_000: 512}
+MANY = 1_000_000
+SIZES = {20_000: 8192, 100_000: 2048, MANY: 512}
 """Items: users, so that a repeat takes about a second. 512 are two blocks, one for each thread."""
 
 
@@ -40,11 +46,69 @@ def measure(only: str = "", repeats: int = 5) -> dict[str, Any]:
                 )
                 seen = _some_seen(random, users, items)
                 cases[name] = _case(name, queries, targets, seen, repeats)
-        queries, targets, seen = _learned()
-        cases["complete_journey_als"] = _case(
-            "complete_journey_als", queries, targets, seen, repeats
-        )
+        for name in ("complete_journey_als", "complete_journey_als_grown"):
+            if only in name:
+                queries, targets, seen = _learned()
+                if "grown" in name:
+                    queries, targets, seen = _grown(random, queries, targets)
+                cases[name] = _case(name, queries, targets, seen, repeats)
     return {"k": K, "threads": THREADS, "machine": machine(), "cases": cases}
+
+
+def approximate(only: str = "", repeats: int = 5) -> dict[str, Any]:
+    """The exact search beside the approximate one, by cells that are searched for a user."""
+    import torch
+
+    torch.set_num_threads(THREADS)
+    random = np.random.default_rng(1)
+    cases: dict[str, Any] = {}
+    for name in ("gaussian", "topics", "complete_journey_als_grown"):
+        if only not in name:
+            continue
+        if name == "gaussian":
+            queries, targets = (
+                random.standard_normal((n, 64), dtype=np.float32) for n in (SIZES[MANY], MANY)
+            )
+            seen = _some_seen(random, len(queries), MANY)
+        elif name == "topics":
+            queries, targets, seen = _topics(random)
+        else:
+            queries, targets, seen = _grown(random, *_learned()[:2])
+        cases[name] = _beside_exact(name, queries, targets, seen, repeats)
+    return {"k": K, "threads": THREADS, "machine": machine(), "cases": cases}
+
+
+def _beside_exact(name: str, queries: Any, targets: Any, seen: Any, repeats: int) -> dict[str, Any]:
+    from batch_predictions.inference.topk import Index, recall
+
+    exact = Index(targets)
+    truth, _ = exact.search(queries, K, seen=seen)
+    result: dict[str, Any] = {"users": len(queries), "items": len(targets), "factors": 64}
+    result["same_as_brute_force"] = _same(exact, queries, targets, seen)
+    for cells in (16, 64, 256):
+        began = time.perf_counter()
+        near = Index(targets, cells=cells)
+        ready = time.perf_counter() - began
+        times = interleaved(
+            {
+                "exact": lambda: exact.search(queries, K, seen=seen, threads=THREADS),
+                "approximate": lambda near=near: near.search(  # type: ignore[misc]
+                    queries, K, seen=seen, threads=THREADS
+                ),
+            },
+            repeats,
+        )
+        result[f"{cells}_cells"] = {
+            "users_per_second": {
+                way: round(len(queries) / each["wall_seconds"]) for way, each in times.items()
+            },
+            "times_exact": ratio(times, "exact", "approximate"),
+            "recall": round(recall(near.search(queries, K, seen=seen)[0], truth), 4),
+            "ready_seconds": round(ready, 1),
+        }
+        say(name, cells, result[f"{cells}_cells"])
+        del near
+    return result
 
 
 def _case(name: str, queries: Any, targets: Any, seen: Any, repeats: int) -> dict[str, Any]:
@@ -119,6 +183,27 @@ def _some_seen(random: np.random.Generator, users: int, items: int) -> Any:
     return seen
 
 
+def _grown(random: np.random.Generator, queries: Any, targets: Any) -> tuple[Any, Any, Any]:
+    """Some users, and a million items like those that were learned."""
+    own = targets[random.integers(0, len(targets), MANY)]
+    moved = random.standard_normal(own.shape, dtype=np.float32) * targets.std(axis=0)
+    lengths = np.linalg.norm(own, axis=1) / np.linalg.norm(moved, axis=1)
+    moved *= 0.3 * lengths[:, np.newaxis]
+    users = SIZES[MANY]
+    return queries[:users], own + moved, _some_seen(random, users, MANY)
+
+
+def _topics(random: np.random.Generator) -> tuple[Any, Any, Any]:
+    """Users and items around the same 2,000 centres."""
+    centres = random.standard_normal((2000, 64), dtype=np.float32)
+    queries, targets = (
+        centres[random.integers(0, 2000, n)]
+        + 0.5 * random.standard_normal((n, 64), dtype=np.float32)
+        for n in (SIZES[MANY], MANY)
+    )
+    return queries, targets, _some_seen(random, len(queries), MANY)
+
+
 def _learned() -> tuple[Any, Any, Any]:
     """Users, items and histories of the Complete Journey by implicit's ALS, 64 factors."""
     from pathlib import Path
@@ -148,4 +233,6 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--only", default="")
     parser.add_argument("--repeats", type=int, default=5)
-    show(measure(**vars(parser.parse_args())))
+    parser.add_argument("--approximate", action="store_true")
+    given = parser.parse_args()
+    show((approximate if given.approximate else measure)(given.only, given.repeats))

@@ -31,11 +31,15 @@ def executor_of(settings: Settings) -> dg.ExecutorDefinition:
             "execution.executor is ray and dagster-ray is not installed: "
             "pip install 'batch-predictions[ray]', or set it to in_process"
         ) from None
-    # A step's process on another node reads the same settings and the same home.
-    handed_on = {name: value for name, value in os.environ.items() if name.startswith(PREFIX)}
-    handed_on |= {f"{PREFIX}HOME": str(settings.home), "RAY_USAGE_STATS_ENABLED": "0"}
+    environment = handed_on(settings)
     ray = {
         "address": chosen.ray_jobs,
-        "env_vars": [f"{name}={value}" for name, value in sorted(handed_on.items())],
+        "env_vars": [f"{name}={value}" for name, value in sorted(environment.items())],
     }
     return ray_executor.configured({"ray": {k: v for k, v in ray.items() if v is not None}})
+
+
+def handed_on(settings: Settings) -> dict[str, str]:
+    """Variables with which a process on another node reads the same settings and the same home."""
+    chosen = {name: value for name, value in os.environ.items() if name.startswith(PREFIX)}
+    return chosen | {f"{PREFIX}HOME": str(settings.home), "RAY_USAGE_STATS_ENABLED": "0"}

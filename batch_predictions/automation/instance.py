@@ -6,13 +6,19 @@ import os
 import socket
 from importlib import resources
 from pathlib import Path
+from typing import Any
 
 import dagster as dg
 import yaml
 from dagster import DagsterRunStatus, RunsFilter
 
+from batch_predictions.automation.executors import handed_on
 from batch_predictions.home import process_exists
-from batch_predictions.settings import Settings
+from batch_predictions.settings import PREFIX, Settings
+
+_HOME = f"{PREFIX}HOME"
+_HERE = "http://127.0.0.1:8265"
+"""Ray's job server, where nothing else is said."""
 
 OWNER_TAG = "batch_predictions/process"
 _UNFINISHED = [
@@ -28,14 +34,29 @@ def prepare(settings: Settings) -> Path:
     folder = settings.home / "dagster"
     folder.mkdir(parents=True, exist_ok=True)
     text = (resources.files("batch_predictions") / "dagster.yaml").read_text(encoding="utf-8")
-    if settings.execution.instance:
-        laid = {**yaml.safe_load(text), **settings.execution.instance}
-        text = yaml.safe_dump(laid, sort_keys=False)
+    over = {**_launcher(settings), **settings.execution.instance}
+    if over:
+        text = yaml.safe_dump({**yaml.safe_load(text), **over}, sort_keys=False)
     target = folder / "dagster.yaml"
     if not target.exists() or target.read_text(encoding="utf-8") != text:
         target.write_text(text, encoding="utf-8")
     os.environ["DAGSTER_HOME"] = str(folder)
     return folder
+
+
+def _launcher(settings: Settings) -> dict[str, Any]:
+    """dagster.yaml's part that sends runs to a Ray cluster, where it is set."""
+    if settings.execution.launcher == "default":
+        return {}
+    # By name: what is secret among the values stays in the launching process.
+    names = sorted(set(handed_on(settings)) - {_HOME})
+    ray = {
+        "address": settings.execution.ray_jobs or os.environ.get("RAY_ADDRESS") or _HERE,
+        "env_vars": [f"{_HOME}={settings.home.absolute()}", *names],
+    }
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    launcher = {"module": "dagster_ray", "class": "RayRunLauncher", "config": {"ray": ray}}
+    return {"run_launcher": launcher}
 
 
 def owner() -> str:

@@ -33,10 +33,14 @@ Repeats = Annotated[int, typer.Option(min=1, help="Interleaved repeats; medians 
 def topk(
     only: Annotated[str, typer.Option(help="Cases whose name contains this.")] = "",
     repeats: Repeats = 5,
+    approximate: Annotated[
+        bool, typer.Option("--approximate", help="Beside faiss's cells, with their recall.")
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Exact top-k beside `implicit` and a bare matrix product: Gaussian and learned factors."""
-    show(benchmark("topk").measure(only, repeats), as_json)
+    module = benchmark("topk")
+    show((module.approximate if approximate else module.measure)(only, repeats), as_json)
 
 
 @benchmark_app.command("trees")

@@ -9,9 +9,38 @@ from typing import Any, ClassVar, Literal, Protocol, Self
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+from pydantic import BaseModel, ConfigDict, TypeAdapter
 
 EXCLUDED = "excluded"
 """Output column with the reason why a key gets no row; null for rows that are predictions."""
+
+
+NOTES = b"notes"
+
+
+class Note(BaseModel):
+    """A figure of a scorer's own about its results: a mean, and of how many users or rows."""
+
+    model_config = ConfigDict(frozen=True)
+
+    mean: float
+    of: int
+
+
+_Notes = TypeAdapter(dict[str, Note])
+
+
+def with_notes(rows: pa.RecordBatch, notes: Mapping[str, Note]) -> pa.RecordBatch:
+    """Rows with figures about them, which are logged and shown as the asset's metadata."""
+    if not notes:
+        return rows
+    return rows.replace_schema_metadata({NOTES: _Notes.dump_json(dict(notes))})
+
+
+def notes_in(schema: pa.Schema) -> dict[str, Note]:
+    """The figures that a scorer put down beside its rows."""
+    kept = (schema.metadata or {}).get(NOTES)
+    return _Notes.validate_json(kept) if kept else {}
 
 
 @dataclass(frozen=True)
@@ -44,7 +73,8 @@ class Scorer(Protocol):
     number of rows for each key. A key that gets none has one row with the reason in `excluded`.
     For every companion of the declaration there is a further column, a list of structs: the key's
     rows of that table, on one of its rows and null on the others.
-    The same rows give the same result whatever batch they come in.
+    The same rows give the same result whatever batch they come in. What a person should know of the
+    results beside the rows, such as a recall, is told by `with_notes`.
     """
 
     version: ClassVar[str]

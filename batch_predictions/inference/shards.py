@@ -15,7 +15,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from batch_predictions.inference.scorer import EXCLUDED, Opening, Scorer
+from batch_predictions.inference.scorer import EXCLUDED, Note, Opening, Scorer, notes_in
 from batch_predictions.inference.staging import Manifest, Shard, result_path
 
 
@@ -79,6 +79,16 @@ def score_shard(scorer: Scorer, manifest_path: Path, shard: Shard) -> None:
         draft.replace(target)
     finally:
         draft.unlink(missing_ok=True)
+
+
+def notes_of(manifest_path: Path) -> dict[str, Note]:
+    """The figures that scorers noted beside all results of a partition, as one mean each."""
+    sums: dict[str, tuple[float, int]] = {}
+    for shard in Manifest.read(manifest_path).shards:
+        for name, note in notes_in(pq.read_schema(result_path(manifest_path, shard))).items():
+            total, of = sums.get(name, (0.0, 0))
+            sums[name] = total + note.mean * note.of, of + note.of
+    return {name: Note(mean=total / of, of=of) for name, (total, of) in sums.items() if of}
 
 
 def _texts(field: pa.Field, path: str = "") -> list[str]:

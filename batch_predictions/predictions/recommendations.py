@@ -13,8 +13,8 @@ import pyarrow.compute as pc
 from batch_predictions.features.queries import sql
 from batch_predictions.inference.declaration import BatchPrediction
 from batch_predictions.inference.loading import Check
-from batch_predictions.inference.scorer import EXCLUDED, Opening
-from batch_predictions.inference.topk import Index
+from batch_predictions.inference.scorer import EXCLUDED, Note, Opening, with_notes
+from batch_predictions.inference.topk import Index, recall
 from batch_predictions.models.recommender.base import Linear, Positions, Ranked, Recommender
 from batch_predictions.models.recommender.data import encode
 from batch_predictions.models.recommender.facts import WANTED, ItemFacts, ItemTraits
@@ -35,6 +35,8 @@ NO_HISTORY = "no interaction so far: looked up, the demographic fallback answers
 NOTHING_LEFT = "every item is unavailable or was seen: looked up, the demographic fallback answers"
 USERS = 512
 """Users whose candidates are held at one time."""
+EVERY = 64
+"""Of so many users one is searched for exactly too, where the search is approximate."""
 
 
 class RecommendationScorer:
@@ -75,12 +77,16 @@ class RecommendationScorer:
         )
         self.blocked = _among(items, self.barred)
         self.index: Index | None = None
+        self.cells, self.recalls = 0, list[tuple[float, int]]()
         if isinstance(model, Linear):
+            near = chosen.get("approximate")
+            self.cells = int(near["cells"]) if near and len(items) >= near["items"] else 0
             self.index = Index(
                 model.targets(),
                 blocked=self.blocked,
                 device=opening.device,
                 block_mb=opening.block_mb,
+                cells=self.cells,
             )
         self.boosted = _among(items, opening.side_table("boosted")["item_id"].combine_chunks())
         self.categories = _categories(opening.side_table("categories"), items)
@@ -96,11 +102,22 @@ class RecommendationScorer:
 
     def score(self, rows: pa.RecordBatch) -> pa.RecordBatch:
         """Lists of at most k items for users (user_id, item_ids, ages, events, traits)."""
+        self.recalls.clear()
         parts = [
             self._score(rows.slice(start, USERS))
             for start in range(0, max(rows.num_rows, 1), USERS)
         ]
-        return pa.Table.from_batches(parts).combine_chunks().to_batches(len(rows) * self.k + 1)[0]
+        whole = pa.Table.from_batches(parts).combine_chunks().to_batches(len(rows) * self.k + 1)[0]
+        return with_notes(whole, self._notes())
+
+    def _notes(self) -> dict[str, Note]:
+        """How much of the exact answer was found, where that is not all."""
+        users = sum(of for _, of in self.recalls)
+        if not users:
+            return {}
+        return {
+            "recall": Note(mean=sum(share * of for share, of in self.recalls) / users, of=users)
+        }
 
     def _score(self, rows: pa.RecordBatch) -> pa.RecordBatch:
         histories = Histories.from_rows(rows, self.model.items)
@@ -130,7 +147,14 @@ class RecommendationScorer:
             )
         taken = histories.matrix(self.model.history_half_life_days)
         seen = taken if self.exclude_seen else None
-        return Ranked(*self.index.search(self.model.queries(taken), self.depth, seen=seen))
+        queries = self.model.queries(taken)
+        found = Ranked(*self.index.search(queries, self.depth, seen=seen))
+        if self.cells:
+            some = np.flatnonzero(np.diff(histories.indptr))[::EVERY]
+            own = None if seen is None else seen[some]
+            exact, _ = self.index.search(queries[some], self.k, seen=own, exact=True)
+            self.recalls.append((recall(found.positions[some, : self.k], exact), len(some)))
+        return found
 
     def _lists(
         self,
@@ -223,7 +247,11 @@ def _categories(table: pa.Table, items: pa.StringArray) -> npt.NDArray[np.int64]
 
 def parameters(settings: Settings) -> Mapping[str, Any]:
     """k, the rules, and how far back a history goes."""
-    chosen = settings.recommendations
+    chosen, engine = settings.recommendations, settings.inference
+    nearby = {
+        "items": engine.approximate_items if engine.approximate == "auto" else 0,
+        "cells": engine.approximate_cells,
+    }
     return {
         "k": chosen.k,
         "exclude_seen": registry.excludes_seen(settings),
@@ -234,6 +262,7 @@ def parameters(settings: Settings) -> Mapping[str, Any]:
         "boosted_campaigns": chosen.boosted_campaigns,
         "kept_scores": chosen.kept_scores,
         "history_days": settings.recommender.history_days,
+        "approximate": None if engine.approximate == "off" else nearby,
     }
 
 

@@ -39,6 +39,18 @@ class InferenceSettings(Section):
         "auto", description="Device of torch scorers; auto: cuda where there is one."
     )
     block_mb: int = Field(256, ge=1, description="Memory of one block of scores, MiB.")
+    approximate: Literal["off", "auto", "on"] = Field(
+        "off",
+        description="on: where a linear recommender serves alone, faiss (extra: ann) looks for the "
+        "best items in the cells nearest to a user, and may miss some; how many of the exact "
+        "answer it finds is logged and shown. auto: from approximate_items items on.",
+    )
+    approximate_items: int = Field(
+        1_000_000, ge=1, description="approximate auto: from a catalogue of so many items on."
+    )
+    approximate_cells: int = Field(
+        64, ge=1, description="approximate: cells searched for a user; more find more, slower."
+    )
     keep_days: int = Field(7, ge=1, description="Scored shards older than this are removed.")
 
 
@@ -52,6 +64,11 @@ class ExecutionSettings(Section):
         "cluster (extra: ray), the heavy steps where there is a GPU; the home folder must be one "
         "that all its nodes share.",
     )
+    launcher: Literal["default", "ray"] = Field(
+        "default",
+        description="Where runs of schedules, sensors and the UI start: default: on this machine. "
+        "ray: each as a job of a Ray cluster (extra: ray), as for executor.",
+    )
     ray_jobs: str | None = Field(
         None,
         description="ray: address of the cluster's job server, such as http://head:8265. Empty: "
@@ -60,7 +77,7 @@ class ExecutionSettings(Section):
     instance: dict[str, Any] = Field(
         default_factory=dict,
         description="Laid over the platform's dagster.yaml, key by key, such as {run_launcher: "
-        "{module: dagster_ray, class: RayRunLauncher, config: {address: http://head:8265}}}.",
+        "{module: dagster_k8s, class: K8sRunLauncher, config: {…}}}.",
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import hashlib
+import json
 import os
 import signal
 import socket
@@ -15,6 +16,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import dagster as dg
 import pytest
 import yaml
 from shops import as_json, environment, write_shop
@@ -52,7 +54,32 @@ def test_what_is_set_is_laid_over_the_platforms_dagster_yaml(
     assert "run_launcher" not in plain and plain["concurrency"] == laid["concurrency"]
 
 
-@pytest.fixture
+def test_a_ray_launcher_gets_the_settings_by_name_and_the_home_by_value(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in [each for each in os.environ if each.startswith("BATCH_PREDICTIONS_")]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("DAGSTER_HOME", "")
+    monkeypatch.setenv("BATCH_PREDICTIONS_SERVING__URL", "postgresql://secret")
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    folder = prepare(settings(tmp_path, launcher="ray"))
+    text = (folder / "dagster.yaml").read_text()
+    launcher = yaml.safe_load(text)["run_launcher"]
+    assert (launcher["module"], launcher["class"]) == ("dagster_ray", "RayRunLauncher")
+    assert launcher["config"]["ray"] == {
+        "address": "http://127.0.0.1:8265",
+        "env_vars": [
+            f"BATCH_PREDICTIONS_HOME={tmp_path}",
+            "BATCH_PREDICTIONS_SERVING__URL",
+            "RAY_USAGE_STATS_ENABLED",
+        ],
+    }
+    assert "secret" not in text
+    prepare(settings(tmp_path, launcher="ray", ray_jobs="http://head:1"))
+    assert "http://head:1" in (folder / "dagster.yaml").read_text()
+
+
+@pytest.fixture(scope="module")
 def job_server() -> Iterator[str]:
     """A Ray of its own on this machine that takes jobs; its address."""
     pytest.importorskip(
@@ -78,7 +105,8 @@ def job_server() -> Iterator[str]:
     try:
         yield _answering(f"http://127.0.0.1:{port}", head)
     finally:
-        os.killpg(head.pid, signal.SIGTERM)
+        # Asked politely, Ray takes half a minute to go.
+        os.killpg(head.pid, signal.SIGKILL)
         head.wait(60)
 
 
@@ -140,3 +168,43 @@ def test_steps_that_run_as_ray_jobs_write_the_same_rows(job_server: str, tmp_pat
     )
     assert done.returncode == 0, done.stderr[-3000:]
     assert hashlib.sha256(file.read_bytes()).hexdigest() == before
+
+
+def test_a_run_that_a_ray_launcher_starts_ingests_the_day(job_server: str, tmp_path: Path) -> None:
+    write_shop(tmp_path / "source", days=7, last=dt.date(2024, 3, 17))
+    # At once: the queue would want a daemon beside it.
+    at_once = {"module": "dagster.core.run_coordinator", "class": "DefaultRunCoordinator"}
+    env = environment(
+        tmp_path / "home",
+        tmp_path / "source",
+        RAY_AUTH_MODE="disabled",
+        RAY_USAGE_STATS_ENABLED="0",
+        BATCH_PREDICTIONS_EXECUTION__LAUNCHER="ray",
+        BATCH_PREDICTIONS_EXECUTION__RAY_JOBS=job_server,
+        BATCH_PREDICTIONS_EXECUTION__INSTANCE=json.dumps({"run_coordinator": at_once}),
+        DAGSTER_HOME=str(tmp_path / "home" / "dagster"),
+    )
+    prepared = (
+        "from batch_predictions.automation.instance import prepare; "
+        "from batch_predictions.settings import Settings; prepare(Settings.load())"
+    )
+    dagster = [str(Path(sys.executable).parent / "dagster"), "job", "launch", "-j", "ingest"]
+    dagster += ["-m", "batch_predictions.definitions"]
+    dagster += ["--tags", json.dumps({"dagster/partition": "2024-03-16"})]
+    for words in ([sys.executable, "-c", prepared], dagster):
+        done = subprocess.run(
+            words, env=env, cwd=tmp_path, capture_output=True, text=True, timeout=120
+        )
+        assert done.returncode == 0, done.stderr[-3000:]
+    day = tmp_path / "home" / "warehouse" / "raw" / "interactions" / "date=2024-03-16"
+    instance = dg.DagsterInstance.from_config(env["DAGSTER_HOME"])
+    for _ in range(240):
+        [run] = instance.get_runs()
+        if run.is_finished:
+            break
+        time.sleep(0.5)
+    assert run.status is dg.DagsterRunStatus.SUCCESS and (day / "data.parquet").exists()
+    with urllib.request.urlopen(f"{job_server}/api/jobs/", timeout=5) as answer:
+        jobs = {each["submission_id"]: each["status"] for each in json.load(answer)}
+    # The run says that it is done shortly before its process ends.
+    assert jobs[f"dagster-run-{run.run_id}"] in {"RUNNING", "SUCCEEDED"}

@@ -21,7 +21,7 @@ from batch_predictions.inference.assets import GPU, prediction_asset
 from batch_predictions.inference.declaration import BatchPrediction
 from batch_predictions.inference.handles import Handles
 from batch_predictions.inference.loading import Check
-from batch_predictions.inference.scorer import Opening
+from batch_predictions.inference.scorer import Note, Opening, with_notes
 from batch_predictions.model_store import ModelStore
 from batch_predictions.serving.assets import release_asset
 from batch_predictions.serving.lookup import Lookup
@@ -166,6 +166,32 @@ def test_a_day_is_scored_in_shards_and_every_key_is_accounted_for(
     assert metadata["dagster/partition_row_count"].value == 10
     assert (metadata["keys_scored"].value, metadata["keys_excluded"].value) == (10, 1)
     assert "u0" in str(metadata["preview"].value)
+
+
+def test_what_a_scorer_notes_is_logged_and_shown(
+    settings: Settings,
+    shop: Warehouse,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    plain = ToyScorer.score
+
+    def noted(self: ToyScorer, rows: pa.RecordBatch) -> pa.RecordBatch:
+        first = rows["user_id"][0].as_py() == "u0"
+        note = Note(mean=1.0 if first else 0.5, of=2)
+        return with_notes(plain(self, rows), {"recall": note} if rows.num_rows == 3 else {})
+
+    monkeypatch.setattr(ToyScorer, "score", noted)
+    for _ in range(2):  # The second time nothing is scored; what was noted is kept.
+        result = _materialize(settings, DAYS[0])
+        (event,) = result.get_asset_materialization_events()
+        metadata = event.materialization.metadata
+        # Three of the four shards have three rows: 1, .5 and .5.
+        assert metadata["recall"].value == pytest.approx(2 / 3)
+        assert metadata["recall_sample"].value == 6
+        said = capfd.readouterr().err
+        assert "recall 0.667, on a sample of 6" in said
+    assert "nothing to score" in said
 
 
 def test_a_range_of_days_is_one_run_and_the_same_rows(settings: Settings, shop: Warehouse) -> None:

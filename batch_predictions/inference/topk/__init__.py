@@ -1,6 +1,7 @@
 """Exact top-k by inner product: scores of all users by all items are never held.
 
-`top_k` answers once; `Index` keeps items ready for many batches of users.
+`top_k` answers once; `Index` keeps items ready for many batches of users, and can leave finding
+candidates to faiss, whose `recall` is then to be watched.
 """
 
 from __future__ import annotations
@@ -16,7 +17,14 @@ from batch_predictions.inference.topk.types import Floats, Positions
 if TYPE_CHECKING:
     from scipy.sparse import csr_matrix
 
-__all__ = ["Index", "Kind", "top_k"]
+__all__ = ["Index", "Kind", "recall", "top_k"]
+
+
+def recall(found: Positions, exact: Positions) -> float:
+    """The share of the exact lists' items (n, k; -1 at the end of short ones) that was found."""
+    pairs = [(own[own >= 0], wanted[wanted >= 0]) for own, wanted in zip(found, exact, strict=True)]
+    wanted = sum(len(each) for _, each in pairs)
+    return sum(int(np.isin(each, own).sum()) for own, each in pairs) / wanted if wanted else 1.0
 
 
 def top_k(

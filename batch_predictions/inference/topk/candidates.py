@@ -209,3 +209,26 @@ def first_allowed(
             if categories[out[i]] >= 0:
                 used[categories[out[i]]] = 0
     return kept
+
+
+@compiled
+def without(found: Any, counts: Any, indptr: Any, indices: Any, rank_of: Any, taken: Any) -> None:
+    """Drops what users have seen from their candidates (n, C) of ranks; `counts` are lowered.
+
+    Args:
+        taken: by rank, false everywhere, before and after.
+    """
+    for user in range(len(counts)):
+        for i in range(indptr[user], indptr[user + 1]):
+            if rank_of[indices[i]] >= 0:
+                taken[rank_of[indices[i]]] = True
+        kept = 0
+        for i in range(counts[user]):
+            rank = found[user, i]
+            if not taken[rank]:
+                found[user, kept] = rank
+                kept += 1
+        counts[user] = kept
+        for i in range(indptr[user], indptr[user + 1]):
+            if rank_of[indices[i]] >= 0:
+                taken[rank_of[indices[i]]] = False

@@ -57,6 +57,7 @@ class OnDevice:
         seen: csr_matrix | None,
         positions: Positions,
         scores: Floats,
+        threads: int | None = None,
     ) -> npt.NDArray[np.int64]:
         """Writes lists of at most k; returns the rows that need another way."""
         norms = norms_of(queries, "queries")

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 import numpy.typing as npt
 
+from batch_predictions.inference.topk.approximate import InCells
 from batch_predictions.inference.topk.device import OnDevice
 from batch_predictions.inference.topk.search import USERS, WIDTH, Search, Workplace, in_threads
 from batch_predictions.inference.topk.types import Floats, Positions, norms_of
@@ -72,6 +73,8 @@ class Index:
         kind: how products are made; None: the faster one here.
         device: cpu, or a device of torch that finds the candidates; they are scored here.
         block_mb: memory that one block of products may take on another device, MiB.
+        cells: with a number, faiss looks for candidates in so many cells of items for each user,
+            and lists may lack an item; 0: exact.
     """
 
     def __init__(
@@ -84,6 +87,7 @@ class Index:
         kind: Kind | None = None,
         device: str = "cpu",
         block_mb: int = 256,
+        cells: int = 0,
     ) -> None:
         self.targets = np.ascontiguousarray(targets, dtype=np.float32)
         m, f = self.targets.shape
@@ -110,8 +114,12 @@ class Index:
         ]  # fmt: skip
         largest = np.array([block.norm for block in self.blocks] + [0.0])
         self.later = np.maximum.accumulate(largest[::-1])[::-1][1:]
-        self.elsewhere: OnDevice | None = None
-        if device != "cpu" and not self.cap:  # Caps need the order of all candidates: CPU.
+        self.elsewhere: OnDevice | InCells | None = None
+        if cells and len(self.order):
+            self.elsewhere = InCells(
+                self.targets, self.order, self.rank_of, self.categories, self.cap, cells, block_mb
+            )
+        elif device != "cpu" and not self.cap:  # Caps need the order of all candidates: CPU.
             self.elsewhere = OnDevice(self.targets, self.order, device, block_mb)
 
     def _block(self, low: int, norms: npt.NDArray[np.float64]) -> _Block:
@@ -150,6 +158,7 @@ class Index:
         *,
         seen: csr_matrix | None = None,
         threads: int | None = None,
+        exact: bool = False,
     ) -> tuple[Positions, Floats]:
         """The k targets of the largest inner product for every query, best first.
 
@@ -158,6 +167,7 @@ class Index:
             k: how many.
             seen: (n, m) sparse; stored entries are not to be found.
             threads: how many work; None: as many as torch has.
+            exact: look at every item here, wherever candidates are found else.
 
         Returns:
             Positions (n, k) with -1, scores (n, k) with -inf, where there is no further target.
@@ -174,9 +184,9 @@ class Index:
         sought = min(k, self.room)
         if not n or not sought:
             return positions, scores
-        if self.elsewhere is not None:
+        if self.elsewhere is not None and not exact:
             own = seen.tocsr() if seen is not None else None
-            open_ends = self.elsewhere.search(queries, sought, own, positions, scores)
+            open_ends = self.elsewhere.search(queries, sought, own, positions, scores, threads)
             if len(open_ends):
                 rest = own[open_ends] if own is not None else None
                 found = self._search(queries[open_ends], sought, rest, threads)
