@@ -1,18 +1,24 @@
 """The engine beside a bare loop over the same batches: overhead, two workers, Ray, SIGKILL.
 
     batch-predictions benchmark engine --json [--seconds 60] [--ray]
+    batch-predictions benchmark engine --json --folder FOLDER [--only bare,one]
 
 Every way scores the same users against the same catalogue (20,000 items, 64 factors, k = 20), one
 after the other in every repeat, each in a fresh process, which tells its wall and CPU seconds with
-those of its children. `--seconds` is what the bare loop is to take.
+those of its children. `--seconds` is what the bare loop is to take. The results of all ways are
+compared by the hash of their bytes; then a run is killed by SIGKILL half-way and run again.
+
+With `--folder`, the staged users and the times of ways that have ended are kept there: a run that
+was cut off goes on, and with `--only` ways are run one at a time, or added later.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
+import hashlib
 import json
 import os
-import resource
 import shutil
 import signal
 import statistics
@@ -20,52 +26,108 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from common import machine, say, show
 
 ITEMS, FACTORS, K, SHARD_ROWS = 20_000, 64, 20, 4096
+KILLED = "killed"
 
 
-def measure(seconds: float = 60, repeats: int = 5, ray: bool = False) -> dict[str, Any]:
-    """Medians of all ways, and their ratios."""
+def measure(
+    seconds: float = 60,
+    repeats: int = 5,
+    ray: bool = False,
+    folder: Path | None = None,
+    only: Sequence[str] = (),
+) -> dict[str, Any]:
+    """Medians of all ways, and their ratios.
+
+    Args:
+        seconds: what the bare loop is to take.
+        repeats: of every way, those found in the folder included.
+        ray: whether the Ray engine is a way.
+        folder: where users and times are kept; None: nowhere.
+        only: ways to run now, of bare, one, two, ray and killed; none: all.
+
+    Raises:
+        ValueError: the folder was made for other seconds, or there is no way of that name.
+    """
+    ways = ["bare", "one", "two", *(["ray"] if ray or "ray" in only else []), KILLED]
+    if unknown := set(only) - set(ways):
+        raise ValueError(f"no way is called {', '.join(sorted(unknown))}: {', '.join(ways)}")
+    with _place(folder) as place:
+        made = _made(place, seconds)
+        path = Path(made["manifest"])
+        kept = _Kept(place / "times.jsonl")
+        for repeat in range(repeats):
+            for way in ways:
+                wanted = way != KILLED and (not only or way in only)
+                if wanted and len(kept.of(way)) <= repeat:
+                    kept.add(way, _run(way, path))
+        if (not only or KILLED in only) and not kept.of(KILLED):
+            kept.add(KILLED, _killed(path))
+        return _summary(made, kept)
+
+
+@contextlib.contextmanager
+def _place(folder: Path | None) -> Iterator[Path]:
+    if folder is None:
+        with tempfile.TemporaryDirectory(prefix="benchmark-engine-") as name:
+            yield Path(name)
+    else:
+        folder.mkdir(parents=True, exist_ok=True)
+        yield folder.resolve()
+
+
+class _Kept:
+    """Times of the ways that have ended, a JSON object a line."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def of(self, way: str) -> list[dict[str, Any]]:
+        """What all runs of one way took, in turn."""
+        if not self.path.exists():
+            return []
+        entries = map(json.loads, self.path.read_text(encoding="utf-8").splitlines())
+        return [entry for entry in entries if entry["way"] == way]
+
+    def add(self, way: str, entry: dict[str, Any]) -> None:
+        """Notes one more run."""
+        say(way, entry)
+        with self.path.open("a", encoding="utf-8") as file:
+            file.write(json.dumps({"way": way, **entry}) + "\n")
+
+
+def _made(folder: Path, seconds: float) -> dict[str, Any]:
+    """Users, catalogue and stage for a bare loop of so many seconds; those of before, if any."""
     from catalogue import make, stage
 
-    with tempfile.TemporaryDirectory(prefix="benchmark-engine-") as name:
-        folder = Path(name)
-        users = round(seconds / _seconds_a_shard(folder)) * SHARD_ROWS
-        say(f"{users:,} users take the bare loop {seconds:g} s")
-        make(folder, users, ITEMS, FACTORS)
-        began = time.perf_counter()
-        path = stage(folder, K, SHARD_ROWS)
-        staging_seconds = time.perf_counter() - began
-        ways = ["bare", "one", "two", *(["ray"] if ray else [])]
-        taken: dict[str, list[dict[str, float]]] = {way: [] for way in ways}
-        for _ in range(repeats):
-            for way in ways:
-                taken[way].append(_run(way, path))
-                say(way, taken[way][-1])
-        times = {
-            way: {key: round(statistics.median(t[key] for t in all_), 3) for key in all_[0]}
-            for way, all_ in taken.items()
-        }
-        result = {
-            "users": users,
-            "items": ITEMS,
-            "repeats": repeats,
-            "machine": machine(),
-            "times": times,
-            "rows_per_second": {w: round(users / times[w]["wall_seconds"]) for w in ways},
-            "stage_seconds": round(staging_seconds, 2),
-            "overhead": _times(times, "one", "bare", "wall"),
-            "overhead_cpu": _times(times, "one", "bare", "cpu"),
-            "two_workers": _times(times, "one", "two", "wall"),
-            "killed_half_way": _killed(path),
-        }
-        if ray:
-            result["ray_cpu_to_local"] = _times(times, "ray", "two", "cpu")
-        return result
+    note = folder / "made.json"
+    if note.exists():
+        made: dict[str, Any] = json.loads(note.read_text(encoding="utf-8"))
+        if made["seconds"] != seconds:
+            raise ValueError(
+                f"{folder} was made for --seconds {made['seconds']:g}, not {seconds:g}: say so, "
+                "or name another folder"
+            )
+        return made
+    users = round(seconds / _seconds_a_shard(folder)) * SHARD_ROWS
+    say(f"{users:,} users take the bare loop {seconds:g} s")
+    make(folder, users, ITEMS, FACTORS)
+    began = time.perf_counter()
+    path = stage(folder, K, SHARD_ROWS)
+    made = {
+        "seconds": seconds,
+        "users": users,
+        "stage_seconds": round(time.perf_counter() - began, 2),
+        "manifest": str(path),
+    }
+    note.write_text(json.dumps(made), encoding="utf-8")
+    return made
 
 
 def _seconds_a_shard(folder: Path) -> float:
@@ -80,133 +142,112 @@ def _seconds_a_shard(folder: Path) -> float:
     return max(1e-3, (taken[2] - taken[1]) / 24)
 
 
-def _times(times: dict[str, Any], of: str, to: str, kind: str) -> float:
-    return round(times[of][f"{kind}_seconds"] / times[to][f"{kind}_seconds"], 3)
+def _summary(made: dict[str, Any], kept: _Kept) -> dict[str, Any]:
+    """Medians, and the ratios of the ways that there are."""
+    taken = {way: kept.of(way) for way in ("bare", "one", "two", "ray")}
+    taken = {way: entries for way, entries in taken.items() if entries}
+    times = {
+        way: {
+            f"{kind}_seconds": round(statistics.median(e[f"{kind}_seconds"] for e in entries), 3)
+            for kind in ("wall", "cpu")
+        }
+        for way, entries in taken.items()
+    }
+    ratios = {
+        "overhead": ("one", "bare", "wall"),
+        "overhead_cpu": ("one", "bare", "cpu"),
+        "two_workers": ("one", "two", "wall"),
+        "ray_cpu_to_local": ("ray", "two", "cpu"),
+        "ray_wall_to_local": ("ray", "two", "wall"),
+    }
+    hashes = {entry["results"] for entries in taken.values() for entry in entries} - {None}
+    return {
+        "users": made["users"],
+        "items": ITEMS,
+        "repeats": {way: len(entries) for way, entries in taken.items()},
+        "machine": machine(),
+        "times": times,
+        "rows_per_second": {
+            way: round(made["users"] / each["wall_seconds"]) for way, each in times.items()
+        },
+        "stage_seconds": made["stage_seconds"],
+        **{
+            name: round(times[of][f"{kind}_seconds"] / times[to][f"{kind}_seconds"], 3)
+            for name, (of, to, kind) in ratios.items()
+            if of in times and to in times
+        },
+        "same_bytes_whatever_way": len(hashes) == 1 if hashes else None,
+        "killed_half_way": next(iter(kept.of(KILLED)), None),
+    }
 
 
-def _run(way: str, path: Path) -> dict[str, float]:
+def _run(way: str, path: Path) -> dict[str, Any]:
     """Scores from nothing in a fresh process; its own account of what it took."""
-    shutil.rmtree(path.parent.parent / "results", ignore_errors=True)
+    shutil.rmtree(_results(path), ignore_errors=True)
+    load = os.getloadavg()[0]
     done = subprocess.run(_command(way, path), stdout=subprocess.PIPE, check=True, text=True)
-    taken: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
-    return taken
+    taken: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    return {**taken, "load_before": load, "results": None if way == "bare" else _hash(path)}
 
 
 def _command(way: str, path: Path) -> list[str]:
-    return [sys.executable, __file__, "--way", way, "--path", str(path)]
+    return [sys.executable, str(Path(__file__).with_name("engine_ways.py")), way, str(path)]
+
+
+def _results(path: Path) -> Path:
+    return path.parent.parent / "results"
+
+
+def _scored(path: Path) -> int:
+    """Results that are in place; drafts have other names."""
+    return sum(1 for _ in _results(path).glob("*.parquet"))
+
+
+def _hash(path: Path) -> str:
+    """Of the bytes of all results, in the order of the shards."""
+    from batch_predictions.inference.staging import Manifest, result_path
+
+    together = hashlib.sha256()
+    for shard in Manifest.read(path).shards:
+        together.update(result_path(path, shard).read_bytes())
+    return together.hexdigest()[:16]
 
 
 def _killed(path: Path) -> dict[str, Any]:
     """SIGKILL at half of the shards; what the next run scores, and whether the rows are equal."""
-    from batch_predictions.inference.staging import Manifest, result_path
+    from batch_predictions.inference.staging import Manifest
 
-    shards = Manifest.read(path).shards
-    undisturbed = path.parent.parent / "undisturbed"
-    shutil.rmtree(undisturbed, ignore_errors=True)
-    (path.parent.parent / "results").rename(undisturbed)
+    shards = len(Manifest.read(path).shards)
+    if _scored(path) < shards:  # Of the way before, unless a run was cut off meanwhile.
+        _run("two", path)
+    undisturbed = _hash(path)
+    shutil.rmtree(_results(path))
     process = subprocess.Popen(_command("two", path), stdout=subprocess.DEVNULL)
-    while sum(result_path(path, each).exists() for each in shards) < len(shards) // 2:
-        time.sleep(0.005)
+    while _scored(path) < shards // 2:
+        if process.poll() is not None:
+            raise RuntimeError("the run ended before it could be killed: take more --seconds")
+        time.sleep(0.05)
     os.kill(process.pid, signal.SIGKILL)
     process.wait()
-    before = sum(result_path(path, each).exists() for each in shards)
+    before = _scored(path)
     done = subprocess.run(_command("two", path), stdout=subprocess.PIPE, check=True, text=True)
-    after = json.loads(done.stdout.splitlines()[-1])
-    same = all(
-        (undisturbed / result_path(path, each).name).read_bytes()
-        == result_path(path, each).read_bytes()
-        for each in shards
-    )
     return {
-        "shards": len(shards),
+        "shards": shards,
         "scored_when_killed": before,
-        "scored_by_next_run": after["shards"],
-        "same_bytes_as_undisturbed": same,
+        "scored_by_next_run": json.loads(done.stdout.splitlines()[-1])["shards"],
+        "same_bytes_as_undisturbed": _hash(path) == undisturbed,
     }
-
-
-def work(way: str, path: Path) -> dict[str, float]:
-    """One way, in this process. Opening the model is not counted: it is the same for all."""
-    import pyarrow.parquet as pq
-    import threadpoolctl
-    import torch
-
-    from batch_predictions.inference.engine import score
-    from batch_predictions.inference.shards import Worker
-    from batch_predictions.inference.staging import Manifest, result_path
-    from batch_predictions.settings import InferenceSettings
-
-    # Alike for all: a second thread of BLAS makes the bare loop dearer than the engine.
-    torch.set_num_threads(1)
-    threadpoolctl.threadpool_limits(1, "blas")
-    shards = Manifest.read(path).shards
-    pending = sum(not result_path(path, each).exists() for each in shards)
-    more: dict[str, Any] = {}
-    if way == "ray":
-        # A cluster that is up, in processes of its own, whose CPU seconds are counted below.
-        more = {"engine": "ray", "ray_address": None}
-        _ray_up()
-    began, burnt = time.perf_counter(), _cpu(way)
-    if way == "bare":
-        scorer = Worker(path, "cpu", 256).open()
-        for shard in shards:
-            table = pq.read_table(path.parent / shard.name).combine_chunks()
-            scorer.score(table.to_batches()[0])
-    else:
-        workers = 1 if way == "one" else 2
-        score(path, InferenceSettings(workers=workers, device="cpu", **more))
-    return {
-        "wall_seconds": time.perf_counter() - began,
-        "cpu_seconds": _cpu(way) - burnt,
-        "shards": pending,
-    }
-
-
-def _ray_up() -> None:
-    import ray
-
-    os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
-    os.environ["PYTHONPATH"] = os.pathsep.join(path for path in sys.path if path)
-    ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False, configure_logging=False)
-
-    @ray.remote
-    def nothing() -> int:
-        return 0
-
-    ray.get([nothing.remote() for _ in range(2)])
-
-
-def _cpu(way: str) -> float:
-    """CPU seconds of this process and, for Ray, of all processes below it, alive or ended."""
-    own = sum(resource.getrusage(resource.RUSAGE_SELF)[:2])
-    if way != "ray":
-        return own
-    ticks = os.sysconf("SC_CLK_TCK")
-    parents, taken = {}, {}
-    for stat in Path("/proc").glob("[0-9]*/stat"):
-        try:
-            fields = stat.read_text().rpartition(")")[2].split()
-        except (FileNotFoundError, ProcessLookupError):
-            continue
-        pid = int(stat.parent.name)
-        parents[pid] = int(fields[1])
-        # With what its ended children took: user, system, and theirs.
-        taken[pid] = sum(map(int, fields[11:15])) / ticks
-    mine = {os.getpid()}
-    while more := {p for p, parent in parents.items() if parent in mine} - mine:
-        mine |= more
-    return own + sum(taken[pid] for pid in mine if pid != os.getpid())
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--seconds", type=float, default=60)
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--ray", action="store_true")
-    parser.add_argument("--way")
-    parser.add_argument("--path", type=Path)
+    parser.add_argument("--folder", type=Path)
+    parser.add_argument("--only", default="")
     given = parser.parse_args()
-    if given.way:
-        print(json.dumps(work(given.way, given.path)))
-    else:
-        show(measure(given.seconds, given.repeats, given.ray))
+    names = [each for each in given.only.split(",") if each]
+    show(measure(given.seconds, given.repeats, given.ray, given.folder, names))

