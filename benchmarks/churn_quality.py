@@ -14,6 +14,7 @@ import datetime as dt
 import tempfile
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from common import machine, say, show
@@ -49,7 +50,8 @@ def measure(args: argparse.Namespace, home: Path) -> dict[str, object]:
     from batch_predictions.models.churn.windows import Examples, windows
 
     held: dict[dt.date, Examples] = {}
-    judged, answers = [], {}
+    judged: list[Examples] = []
+    answers: dict[str, list[Any]] = {}
     seconds = 0.0
     for cut in args.cuts:
         through = cut + dt.timedelta(days=chosen.horizon_days)
@@ -98,8 +100,8 @@ def measure(args: argparse.Namespace, home: Path) -> dict[str, object]:
     }
 
 
-def _figures(interval: object) -> dict[str, float]:
-    mean, lower, upper, _ = interval  # type: ignore[misc]
+def _figures(interval: Any) -> dict[str, float]:
+    mean, lower, upper, _ = interval
     return {"value": round(mean, 4), "lower": round(lower, 4), "upper": round(upper, 4)}
 
 

@@ -18,6 +18,7 @@ import json
 import sys
 import time
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import journey
@@ -29,6 +30,7 @@ from batch_predictions.models.demand.evaluation import Backtest, backtest
 from batch_predictions.models.demand.families import MEMBERS, make
 from batch_predictions.models.demand.panel import Doubles, Panel
 from batch_predictions.models.demand.selection import CANDIDATES, choose
+from batch_predictions.sources.complete_journey import FIRST_DAY
 
 FIRST, EVERY, NUMBER, HORIZON, SEED = dt.date(2017, 10, 8), 14, 6, 14, 7
 QUIET = 3
@@ -52,7 +54,7 @@ def main() -> None:
 
 def measure(panel: Panel, candidates: Sequence[str], fits: int, first: dt.date) -> dict[str, Any]:
     """The table, differences to the simple ones, and coverage."""
-    known = (first - journey.FIRST_DAY).days + 1
+    known = (first - FIRST_DAY).days + 1
     origins = [known + EVERY * step for step in range(NUMBER)]
     before = [known - EVERY * step for step in range(NUMBER, 0, -1)]
     now, seconds = tested(panel, candidates, origins, fits)
@@ -82,22 +84,23 @@ def measure(panel: Panel, candidates: Sequence[str], fits: int, first: dt.date) 
             metrics.MASE: metrics.mase(forecast, actual, now.spread),
             **covered(past, now, name),
         }
-        table[name] = {key: round(each.value, 4) for key, each in found.items()}
-        table[name]["wape_by_origin"] = [
+        row: dict[str, Any] = {key: round(each.value, 4) for key, each in found.items()}
+        table[name] = row
+        row["wape_by_origin"] = [
             round(metrics.wape(forecast[k : k + 1], actual[k : k + 1]).value, 3)
             for k in range(NUMBER)
         ]
-        table[name]["bias_by_origin"] = [
+        row["bias_by_origin"] = [
             round(metrics.bias(forecast[k : k + 1], actual[k : k + 1]).value, 3)
             for k in range(NUMBER)
         ]
-        table[name]["cpu_seconds"] = round(seconds.get(name, 0.0), 1)
+        row["cpu_seconds"] = round(seconds.get(name, 0.0), 1)
         for other in (STRAWMAN, MEAN28, NAIVE):
             if other in now.forecasts and name != other:
                 gain = metrics.relative(
                     found[metrics.WAPE], metrics.wape(now.forecasts[other], actual), SEED
                 )
-                table[name][f"wape_to_{other}"] = [
+                row[f"wape_to_{other}"] = [
                     round(each, 4) for each in (gain.mean, gain.lower, gain.upper)
                 ]
     return {
@@ -122,7 +125,7 @@ def tested(
     for name in singles:
         began = time.process_time()
         found = backtest(
-            panel, {name: lambda name=name: make(name, options, SEED)}, origins, HORIZON, fits=fits
+            panel, {name: partial(make, name, options, SEED)}, origins, HORIZON, fits=fits
         )
         seconds[name] = time.process_time() - began
         forecasts[name] = found.forecasts[name]

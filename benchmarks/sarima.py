@@ -12,12 +12,14 @@ Prints one JSON object; compiling happens before the clock.
 from __future__ import annotations
 
 import argparse
+import importlib
 import json
 import resource
 import sys
 import time
 import warnings
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -114,13 +116,13 @@ def cpu(run: Callable[[], object], repeats: int = 1) -> float:
 
 def statsmodels_(y: Doubles, parameters: Doubles) -> dict[str, Any]:
     """Its own fits, and its filter with our parameters on a model that is already built."""
-    from statsmodels.tsa.statespace.sarimax import SARIMAX
+    sarimax: Any = importlib.import_module("statsmodels.tsa.statespace.sarimax")
 
     warnings.simplefilter("ignore")
     fit = filtered = difference = 0.0
     found = []
     for row, mine in zip(y, parameters, strict=True):
-        model = SARIMAX(
+        model = sarimax.SARIMAX(
             row,
             order=ORDER[:3],
             seasonal_order=(*ORDER[3:], PERIOD),
@@ -128,17 +130,9 @@ def statsmodels_(y: Doubles, parameters: Doubles) -> dict[str, Any]:
             simple_differencing=True,
         )
         results: list[Any] = []
-        fit += cpu(
-            lambda model=model, results=results: results.append(
-                model.fit(disp=0, cov_type="none", maxiter=500)
-            )
-        )
+        fit += cpu(partial(_into, results, model.fit, disp=0, cov_type="none", maxiter=500))
         found.append(results[0].llf)
-        filtered += cpu(
-            lambda model=model, results=results, mine=mine: results.append(
-                model.filter(mine, cov_type="none")
-            )
-        )
+        filtered += cpu(partial(_into, results, model.filter, mine, cov_type="none"))
         panel = panel_of(row[None])
         ours = Sarima(order=ORDER).keep(["0"], parameters=mine[None])
         difference = max(difference, abs(results[1].llf - likelihood(ours, panel)))
@@ -148,6 +142,10 @@ def statsmodels_(y: Doubles, parameters: Doubles) -> dict[str, Any]:
         "log_likelihood": np.array(found),
         "difference": difference,
     }
+
+
+def _into(results: list[Any], work: Callable[..., Any], *given: Any, **named: Any) -> None:
+    results.append(work(*given, **named))
 
 
 def likelihood(model: Sarima, panel: Panel) -> float:
@@ -164,17 +162,17 @@ def likelihood(model: Sarima, panel: Panel) -> float:
 def statsforecast_(y: Doubles) -> float | None:
     """CPU seconds of fits of the fixed order, None where it is not installed."""
     try:
-        from statsforecast.models import ARIMA
+        models: Any = importlib.import_module("statsforecast.models")
     except ImportError:
         return None
 
     def fit(row: Doubles) -> None:
-        ARIMA(order=ORDER[:3], season_length=PERIOD, seasonal_order=ORDER[3:], method="CSS-ML").fit(
-            row
-        )
+        models.ARIMA(
+            order=ORDER[:3], season_length=PERIOD, seasonal_order=ORDER[3:], method="CSS-ML"
+        ).fit(row)
 
     fit(y[0])
-    return cpu(lambda: [fit(row) for row in y])
+    return cpu(lambda: list(map(fit, y)))
 
 
 if __name__ == "__main__":

@@ -49,11 +49,15 @@ def resident_mib() -> float:
     return float("nan")
 
 
+def _unheard(text: str) -> None:
+    """Progress that nobody reads."""
+
+
 def speeds(net: str, both: bool, size: int, number: int) -> dict[str, Any]:
     """Reviews a second of one net: naive loop, batches, bfloat16; flips; share of the bound."""
     said, labels = texts(3000, 1)
     training = Training(
-        3, 7, options={"epochs": 2, "width": size, "size": size, "rate": 3e-3}, progress=len
+        3, 7, options={"epochs": 2, "width": size, "size": size, "rate": 3e-3}, progress=_unheard
     )
     held = (Documents(said[:300]), labels[:300])
     part = NetPart(net, both).fit(Documents(said[300:]), labels[300:], held, training)
@@ -107,7 +111,7 @@ def speeds(net: str, both: bool, size: int, number: int) -> dict[str, Any]:
 def stream(number: int) -> dict[str, Any]:
     """Memory while a Parquet file of reviews is scored in windows of 8,192."""
     said, labels = texts(3000, 1)
-    training = Training(3, 7, options={"epochs": 1}, progress=len)
+    training = Training(3, 7, options={"epochs": 1}, progress=_unheard)
     held = (Documents(said[:300]), labels[:300])
     part = NetPart("cnn").fit(Documents(said[300:]), labels[300:], held, training)
     pool, _ = texts(8192, 3)

@@ -114,7 +114,7 @@ def look_up_meanwhile(
     settings: Settings, users: int, stop: multiprocessing.synchronize.Event, answers: Any
 ) -> None:
     """Looks up until told to stop, 200 times a second."""
-    taken = []
+    taken: list[float] = []
     with Lookup(settings) as lookup:
         while not stop.is_set():
             begun = time.perf_counter_ns()

@@ -42,6 +42,7 @@ def measure(repeats: int = 5) -> dict[str, Any]:
         f"lightgbm_{n}": lambda n=n: model.predict(rows, num_threads=n) for n in (1, 2)
     }
     margins = predictor(model.model_to_string())
+    pool: ThreadPoolExecutor  # Opened below, before the ways are taken.
     halves = np.array_split(rows, 2)
     ways["forest_1"] = lambda: _probabilities(margins(rows))
     ways["forest_2"] = lambda: np.concatenate(
