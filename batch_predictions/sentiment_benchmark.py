@@ -16,7 +16,8 @@ from typing import Any
 import duckdb
 import numpy as np
 
-from batch_predictions.models.sentiment.base import Training
+from batch_predictions.models.sentiment.base import Floats, Training
+from batch_predictions.models.sentiment.classifier import Classifier
 from batch_predictions.models.sentiment.data import (
     CLASSES,
     UNLABELLED,
@@ -26,7 +27,9 @@ from batch_predictions.models.sentiment.data import (
     label_of,
     of_rows,
 )
+from batch_predictions.models.sentiment.documents import Documents
 from batch_predictions.models.sentiment.fitting import Fitter
+from batch_predictions.models.sentiment.kept import Kept, basis_of
 from batch_predictions.models.sentiment.metrics import ACCURACY, MACRO_F1, Judged, clusters_of
 from batch_predictions.settings import SentimentSettings, SettingsError
 
@@ -132,11 +135,12 @@ def benchmark(
     group: str | None,
     models: Sequence[str],
     progress: Callable[[str], None],
+    keep: Path | None = None,
 ) -> dict[str, Any]:
     """Figures of every model: accuracy and macro-F1 with interval, F1 by class, reviews a second.
 
     Intervals resample whole groups where `group` is given, else reviews. Speed is of one thread,
-    tokenising included.
+    tokenising included. Finished folds are kept in the folder `keep`, and not fitted again.
     """
     import torch
 
@@ -152,6 +156,7 @@ def benchmark(
         options=dict(settings.options),
         progress=progress,
     )
+    kept = Kept(keep, _basis(here, there, folds_, group, settings)) if keep else None
     truth: list[Any] = []
     clusters: list[str] = []
     guesses: dict[str, list[Any]] = {name: [] for name in models}
@@ -164,11 +169,13 @@ def benchmark(
             truth.append(judged.labels)
             clusters += judged.groups if group else [f"{number} {n}" for n in range(len(judged))]
             for name in models:
-                classifier = fitter.fit(name)
-                began = time.perf_counter()
-                probabilities = classifier.probabilities(type(judged.documents)(judged.documents))
-                seconds[name] += time.perf_counter() - began
-                guesses[name].append(probabilities.argmax(axis=1))
+                found = kept.read(name, number) if kept else None
+                if found is None:
+                    found = _timed(fitter.fit(name), judged)
+                    if kept:
+                        kept.write(name, number, *found, judged.labels)
+                seconds[name] += found[1]
+                guesses[name].append(found[0].argmax(axis=1))
                 right = float((guesses[name][-1] == judged.labels).mean())
                 progress(f"fold {number + 1}: {name} {right:.4f} of {len(judged):,} right")
     finally:
@@ -179,8 +186,8 @@ def benchmark(
         judged_ = Judged(
             labels, np.concatenate(guesses[name]), clusters_of(clusters), len(here.classes)
         )
-        found = judged_.intervals(settings.seed)
-        accuracy, f1 = found[ACCURACY], found[MACRO_F1]
+        intervals = judged_.intervals(settings.seed)
+        accuracy, f1 = intervals[ACCURACY], intervals[MACRO_F1]
         report[name] = {
             "accuracy": round(accuracy.mean, 4),
             "accuracy_lower": round(accuracy.lower, 4),
@@ -188,7 +195,7 @@ def benchmark(
             "macro_f1": round(f1.mean, 4),
             "lower": round(f1.lower, 4),
             "upper": round(f1.upper, 4),
-            "f1": {each: round(found[f"f1_{n}"].mean, 4) for n, each in enumerate(here.classes)},
+            "f1": dict(zip(here.classes, judged_.f1().round(4).tolist(), strict=True)),
             "reviews_per_second": round(len(labels) / max(seconds[name], 1e-9)),
         }
     return {
@@ -199,6 +206,26 @@ def benchmark(
         "folds": None if test else folds_,
         "models": report,
     }
+
+
+def _timed(classifier: Classifier, judged: Reviews) -> tuple[Floats, float]:
+    """Probabilities (n, classes), and the seconds they took, tokenising included."""
+    began = time.perf_counter()
+    return classifier.probabilities(Documents(judged.documents)), time.perf_counter() - began
+
+
+def _basis(
+    here: Read, there: Read | None, number: int, group: str | None, settings: SentimentSettings
+) -> str:
+    """Hash of what the predictions of the folds depend on."""
+    chosen = {
+        name: getattr(settings, name)
+        for name in ("seed", "options", "vectors", "encoder", "negative_up_to", "positive_from")
+    }
+    return basis_of(
+        [each.reviews for each in (here, there) if each],
+        {**chosen, "folds": None if there else number, "group": group},
+    )
 
 
 def _splits(

@@ -113,6 +113,10 @@ def benchmark_sentiment(
     models: Annotated[
         str | None, typer.Option(help="Names, with commas. [default: sentiment.candidates]")
     ] = None,
+    keep: Annotated[
+        Path | None,
+        typer.Option(help="Folder that keeps finished folds: a run that was cut short goes on."),
+    ] = None,
     home: Home = None,
     as_json: Json = False,
 ) -> None:
@@ -129,6 +133,7 @@ def benchmark_sentiment(
         group=group,
         models=list(dict.fromkeys(names)),
         progress=lambda text: typer.echo(text, err=True),
+        keep=keep,
     )
     if as_json:
         typer.echo(json.dumps(report))

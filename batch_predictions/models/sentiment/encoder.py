@@ -43,15 +43,38 @@ class EncoderPart:
         held: tuple[Documents, Labels],
         training: Training,
     ) -> Self:
-        """AdamW with linear warm-up and decay; the best epoch by held-out loss is kept."""
+        """AdamW with linear warm-up and decay; the best epoch by held-out loss is kept.
+
+        Products are in bfloat16 where the processor has it natively (weights and their updates
+        stay in single precision), and one thread, so that a fit repeats.
+        """
         import torch
-        from torch.nn.functional import cross_entropy
 
         if training.encoder is None:
             raise EncoderError("the encoder needs sentiment.encoder: a local Hugging Face folder")
         torch.manual_seed(training.seed)
         self.classes = training.classes
         self._open(training.encoder)
+        threads = torch.get_num_threads()
+        torch.set_num_threads(1)
+        try:
+            self._train(documents, labels, held, training)
+        finally:
+            torch.set_num_threads(threads)
+        return self
+
+    def _train(
+        self,
+        documents: Documents,
+        labels: Labels,
+        held: tuple[Documents, Labels],
+        training: Training,
+    ) -> None:
+        import torch
+        from torch.nn.functional import cross_entropy
+
+        from batch_predictions.models.sentiment.processor import native_bf16
+
         frozen = bool(training.option("frozen", 0))
         for parameter in self.module["body"].parameters():
             parameter.requires_grad_(not frozen)
@@ -61,7 +84,7 @@ class EncoderPart:
         ids = self._encode(documents)
         truth = torch.from_numpy(labels)
         random = np.random.default_rng(training.seed)
-        epochs = int(training.option("encoder_epochs", 20 if frozen else 3))
+        epochs = int(training.option("encoder_epochs", 20 if frozen else 2))
         steps = epochs * -(-len(ids) // 32)
         schedule = torch.optim.lr_scheduler.LambdaLR(
             optimiser, lambda n: min((n + 1) / (0.1 * steps + 1), (steps - n) / (0.9 * steps + 1))
@@ -76,7 +99,9 @@ class EncoderPart:
                 chosen = [ids[n] for n in some.tolist()]
                 batches += [some[at] for at in by_length(chosen, len(chosen), 32, np.inf)]
             for n in random.permutation(len(batches)).tolist():
-                loss = cross_entropy(self._logits(ids, batches[n]), truth[batches[n]])
+                with torch.autocast("cpu", torch.bfloat16, enabled=native_bf16()):
+                    logits = self._logits(ids, batches[n])
+                loss = cross_entropy(logits.float(), truth[batches[n]])
                 optimiser.zero_grad()
                 loss.backward()
                 torch.nn.utils.clip_grad_norm_(trained, 1.0)
@@ -91,7 +116,6 @@ class EncoderPart:
                 kept = {k: v.clone() for k, v in self.module.state_dict().items()}
         if kept is not None:
             self.module.load_state_dict(kept)
-        return self
 
     def log_scores(self, documents: Documents) -> Floats:
         """Logits, (n, classes)."""
