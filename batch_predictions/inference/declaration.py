@@ -71,6 +71,8 @@ class BatchPrediction:
         plot: draws one partition of the table.
         kinds: badges of the asset in the UI.
         released: whether applications look it up in the releases.
+        shard_rows: rows that a shard has at least, where the scorer gains by seeing many at once;
+            `inference.shard_rows` may ask for more, `inference.shard_mb` holds still.
     """
 
     table: Table
@@ -85,6 +87,7 @@ class BatchPrediction:
     plot: Callable[[Warehouse, str], Figure | None] | None = None
     kinds: frozenset[str] = frozenset({"torch", "duckdb"})
     released: bool = True
+    shard_rows: int = 1
 
     def __post_init__(self) -> None:
         for column, companion in self.companions.items():

@@ -56,7 +56,7 @@ def stage_partition(
         model=model,
         model_version=version,
         model_folder=place,
-        shard_rows=settings.inference.shard_rows,
+        shard_rows=max(settings.inference.shard_rows, declared.shard_rows),
         shard_mb=settings.inference.shard_mb,
         companions=declared.companions,
     )

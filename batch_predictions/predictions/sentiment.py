@@ -12,6 +12,7 @@ from batch_predictions.inference.declaration import BatchPrediction
 from batch_predictions.inference.loading import Check
 from batch_predictions.inference.scorer import EXCLUDED, Opening
 from batch_predictions.models.ranking import Doubles
+from batch_predictions.models.sentiment.batching import WINDOW
 from batch_predictions.models.sentiment.classifier import Classifier
 from batch_predictions.models.sentiment.data import CLASSES
 from batch_predictions.models.sentiment.documents import Documents
@@ -251,6 +252,8 @@ review_sentiments = BatchPrediction(
     """,
     scorer=ReviewScorer,
     model="sentiment",
+    # Sorted by length within a window, batches have little padding; in smaller shards more.
+    shard_rows=WINDOW,
     checks=(
         Check(
             "probabilities_sum_to_one",

@@ -18,7 +18,12 @@ class InferenceSettings(Section):
     workers: int = Field(
         0, ge=0, description="Model instances at work at once; 0: one for each core or GPU."
     )
-    shard_rows: int = Field(1024, ge=1, description="Rows of one shard, the unit of resume.")
+    shard_rows: int = Field(
+        1024,
+        ge=1,
+        description="Rows of one shard, the unit of resume. Reviews have 8,192 at least, which "
+        "are sorted by length together.",
+    )
     shard_mb: int = Field(
         64,
         ge=1,

@@ -10,6 +10,7 @@ import sys
 import textwrap
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Self
 
@@ -21,7 +22,9 @@ from batch_predictions.inference.assets import GPU, prediction_asset
 from batch_predictions.inference.declaration import BatchPrediction
 from batch_predictions.inference.handles import Handles
 from batch_predictions.inference.loading import Check
+from batch_predictions.inference.partition import stage_partition
 from batch_predictions.inference.scorer import Note, Opening, with_notes
+from batch_predictions.inference.staging import Manifest
 from batch_predictions.model_store import ModelStore
 from batch_predictions.serving.assets import release_asset
 from batch_predictions.serving.lookup import Lookup
@@ -327,6 +330,17 @@ def test_a_run_that_is_killed_in_mid_score_goes_on_where_it_was(
     _materialize(settings, DAYS[0])
     assert {n: (results / n).stat().st_mtime_ns for n in kept} == kept
     assert _rows(shop, DAYS[0]) == {f"u{n}": 2 * (n + 1) for n in range(10)}
+
+
+@pytest.mark.parametrize(("declared", "sizes"), [(1, [3, 3, 3, 2]), (8, [8, 3]), (2, [3, 3, 3, 2])])
+def test_a_declaration_may_ask_for_larger_shards(
+    shop: Warehouse, settings: Settings, declared: int, sizes: list[int]
+) -> None:
+    """The setting is 3: the larger of the two holds."""
+    path = stage_partition(
+        replace(toy, shard_rows=declared), DAYS[0], shop, ModelStore.of(settings), settings
+    )
+    assert [shard.rows for shard in Manifest.read(path).shards] == sizes
 
 
 def test_the_declaration_is_short() -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from batch_predictions.models.sentiment.base import Training
+from batch_predictions.models.sentiment.base import Training, log_softmax
 from batch_predictions.models.sentiment.classifier import Classifier
 from batch_predictions.models.sentiment.data import Reviews, distinct, of_rows
 from batch_predictions.models.sentiment.documents import Documents
@@ -85,6 +85,25 @@ def test_fitted_again_it_is_the_same(name: str) -> None:
         Fitter(distinct(world(200, 1)), training).fit(name).probabilities(some) for _ in range(2)
     )
     assert (first == second).all()
+
+
+def test_an_average_of_several_nets_weighs_them_as_one(tmp_path: Path) -> None:
+    options = {"epochs": 2.0, "width": 8.0, "size": 8.0, "nets": 2.0}
+    here = Fitter(distinct(world(200, 1)), Training(3, 7, options=options, progress=lambda _: None))
+    some = world(50, 4).documents
+    average = here.fit("average_cnn")
+    scores = [log_softmax(part.log_scores(some)) for part in average.parts]
+    assert len(scores) == 3 and not np.allclose(scores[0], scores[1])
+    np.testing.assert_allclose(
+        average.mean_scores(some),
+        scores[0] / 4 + scores[1] / 4 + scores[2] / 2,
+        atol=1e-5,
+    )
+    # The first is the net that stands under the net's own name.
+    assert average.parts[0] is here.fit("cnn").parts[0]
+    average.save(tmp_path)
+    opened = Classifier.load(tmp_path)
+    assert (opened.probabilities(some) == average.probabilities(some)).all()
 
 
 def test_probabilities_that_are_taken_back_are_those_of_the_data() -> None:

@@ -46,6 +46,7 @@ class Classifier:
         prior: share of every class where it was fitted, (classes,).
         tau: how far probabilities are adjusted for rare classes.
         confusion: mean adjusted probabilities (columns) by true class (rows) on held-out reviews.
+        weights: share of every part in the mean log-score; without any they are equal.
     """
 
     parts: list[Part]
@@ -54,6 +55,7 @@ class Classifier:
     temperature: float = 1.0
     tau: float = 0.0
     confusion: Doubles | None = None
+    weights: tuple[float, ...] | None = None
 
     def probabilities(self, documents: Documents) -> Floats:
         """Adjusted probabilities, (n, classes)."""
@@ -64,7 +66,7 @@ class Classifier:
     def mean_scores(self, documents: Documents) -> Floats:
         """Mean over the parts of log-probabilities, (n, classes): summed logits, halved."""
         scores = [log_softmax(part.log_scores(documents)) for part in self.parts]
-        return np.asarray(np.mean(scores, axis=0), np.float32)
+        return np.asarray(np.average(scores, axis=0, weights=self.weights), np.float32)
 
     def tune(self, documents: Documents, labels: Labels, textbook: bool = False) -> None:
         """Chooses temperature by likelihood and tau by macro-F1 on held-out reviews.
@@ -127,6 +129,7 @@ class Classifier:
             "tau": self.tau,
             "confusion": None if self.confusion is None else self.confusion.tolist(),
             "parts": [part.kind for part in self.parts],
+            "weights": self.weights,
         }
         (folder / "classifier.json").write_text(json.dumps(about, indent=1), "utf-8")
         for number, part in enumerate(self.parts):
@@ -139,7 +142,7 @@ class Classifier:
         about = json.loads((folder / "classifier.json").read_text("utf-8"))
         kinds = part_kinds()
         parts = [kinds[k].load(folder / f"part-{n}") for n, k in enumerate(about["parts"])]
-        confusion = about["confusion"]
+        confusion, weights = about["confusion"], about.get("weights")
         return cls(
             parts,
             about["classes"],
@@ -147,4 +150,5 @@ class Classifier:
             about["temperature"],
             about["tau"],
             None if confusion is None else np.array(confusion),
+            None if weights is None else tuple(weights),
         )

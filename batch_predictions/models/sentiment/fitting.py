@@ -18,7 +18,11 @@ HELD_SHARE = 0.1
 
 
 def names_known() -> tuple[str, ...]:
-    """Every name that can be fitted; `average_<net>` is that net with `nb_lr`."""
+    """Every name that can be fitted; `average_<net>` is that net with `nb_lr`.
+
+    With option `nets` an average has so many nets, each of its own seed, the first of them the one
+    that the net's own name stands for; together they weigh what `nb_lr` weighs.
+    """
     return (BASELINE, NB, *NETS, *(f"{AVERAGE}_{net}" for net in NETS), ENCODER)
 
 
@@ -29,7 +33,7 @@ class Fitter:
         self.training = training
         self.reviews = reviews
         self.prior = priors(reviews.labels, training.classes)
-        self._parts: dict[str, tuple[Part, Part]] = {}
+        self._parts: dict[tuple[str, int], tuple[Part, Part]] = {}
         random = np.random.default_rng(training.seed)
         shuffled = random.permutation(len(reviews))
         size = max(training.classes, int(len(reviews) * training.option("held_share", HELD_SHARE)))
@@ -45,30 +49,38 @@ class Fitter:
         A tenth of the reviews is held out for early stopping, temperature and decision; after
         that the linear parts, which need no stopping, are fitted on all of them.
         """
-        names = [name]
-        if name.startswith(f"{AVERAGE}_"):
-            names = [name.removeprefix(f"{AVERAGE}_"), NB]
-        pairs = [self._part(each) for each in names]
+        weights = None
+        if not name.startswith(f"{AVERAGE}_"):
+            pairs = [self._part(name)]
+        else:
+            nets = max(1, int(self.training.option("nets", 1)))
+            net = name.removeprefix(f"{AVERAGE}_")
+            pairs = [*(self._part(net, number) for number in range(nets)), self._part(NB)]
+            weights = (*[1 / nets] * nets, 1.0) if nets > 1 else None
         classifier = Classifier(
-            [tuned for tuned, _ in pairs],
-            self.training.classes,
-            self.prior,
+            [tuned for tuned, _ in pairs], self.training.classes, self.prior, weights=weights
         )
         # The baseline is the textbook's: classes of one mass.
         classifier.tune(*self.held, textbook=name == BASELINE)
         return replace(classifier, parts=[final for _, final in pairs])
 
-    def _part(self, name: str) -> tuple[Part, Part]:
-        """A part fitted without the held-out tenth, and the one that serves."""
-        if name not in self._parts:
+    def _part(self, name: str, number: int = 0) -> tuple[Part, Part]:
+        """A part fitted without the held-out tenth, and the one that serves.
+
+        Args:
+            number: adds to the seed; nets of other numbers begin and are shuffled differently.
+        """
+        if (name, number) not in self._parts:
+            new = _new(name)
             self.training.progress(f"fitting {name} on {len(self.reviews):,} reviews")
-            first = _new(name).fit(*self.rest, self.held, self.training)
+            training = replace(self.training, seed=self.training.seed + number)
+            first = new.fit(*self.rest, self.held, training)
             last = first
             if name in (BASELINE, NB):
                 everything = (self.reviews.documents, self.reviews.labels)
                 last = _new(name).fit(*everything, self.held, self.training)
-            self._parts[name] = (first, last)
-        return self._parts[name]
+            self._parts[name, number] = (first, last)
+        return self._parts[name, number]
 
 
 def _new(name: str) -> Part:

@@ -13,6 +13,8 @@ from batch_predictions.models.sentiment.base import Floats, Training
 from batch_predictions.models.sentiment.batching import by_length, padded
 from batch_predictions.models.sentiment.data import Labels
 from batch_predictions.models.sentiment.documents import Documents, Vocabulary
+from batch_predictions.models.sentiment.pieces import Pieces, read_pieces
+from batch_predictions.models.sentiment.processor import native_bf16
 from batch_predictions.models.sentiment.vectors import read_vectors
 
 if TYPE_CHECKING:
@@ -29,7 +31,7 @@ class NetPart:
 
     def __init__(self, net: str, both: bool = True) -> None:
         self.about: dict[str, Any] = {"net": net, "both": both}
-        self.vocabulary = Vocabulary(())
+        self.vocabulary: Vocabulary | Pieces = Vocabulary(())
         self.module: nn.Module | None = None
         self.bf16 = False
 
@@ -47,17 +49,8 @@ class NetPart:
 
         net = self.about["net"]
         torch.manual_seed(training.seed)
-        self.vocabulary = Vocabulary.of(documents.tokens, 1 if training.vectors else 2)
-        width = int(training.option("width", 64))
-        known: Floats | None = None
-        if training.vectors:
-            self.vocabulary, known = read_vectors(
-                training.vectors,
-                self.vocabulary,
-                training.seed,
-                int(training.option("vector_width", 192)),
-            )
-            width = known.shape[1]
+        known = self._read_words(documents, training)
+        width = int(training.option("width", 64)) if known is None else known.shape[1]
         size = int(training.option("size", 100 if net == "cnn" else 64))
         self.about |= {"words": len(self.vocabulary), "width": width, "size": size}
         self.about |= {"classes": training.classes, "dropout": training.option("dropout", 0.5)}
@@ -66,7 +59,7 @@ class NetPart:
             table = self.module.get_parameter("embedding.weight")
             table.mul_(0.25)
             if known is not None:
-                table.copy_(torch.from_numpy(known))
+                table.copy_(torch.from_numpy(known * training.option("vector_scale", 1.0)))
         threads = torch.get_num_threads()
         torch.set_num_threads(1)
         try:
@@ -74,6 +67,21 @@ class NetPart:
         finally:
             torch.set_num_threads(threads)
         return self
+
+    def _read_words(self, documents: Documents, training: Training) -> Floats | None:
+        """Sets the vocabulary; the vectors of its words (len, width) where some are given."""
+        path = training.vectors
+        if path is not None and path.is_dir():
+            width = int(training.option("vector_width", 384))
+            self.vocabulary, known = read_pieces(path, width)
+            return known
+        words = Vocabulary.of(documents.tokens, 1 if path else 2)
+        self.vocabulary = words
+        if path is None:
+            return None
+        width = int(training.option("vector_width", 192))
+        self.vocabulary, known = read_vectors(path, words, training.seed, width)
+        return known
 
     def _train(
         self,
@@ -96,6 +104,7 @@ class NetPart:
             torch.optim.Adam(dense, lr=rate),
             torch.optim.SparseAdam(list(self.module.embedding.parameters()), lr=words_rate),  # type: ignore[union-attr]
         ]
+        quick = native_bf16() and bool(training.option("bf16", 1 if training.vectors else 0))
         random = np.random.default_rng(training.seed)
         batch = 64 if len(ids) > 2_000 else 16
         best, kept, patience = np.inf, None, 0
@@ -110,8 +119,9 @@ class NetPart:
                 batches += [some[at] for at in by_length(chosen, len(chosen), batch, np.inf)]
             for n in random.permutation(len(batches)).tolist():
                 filled, lengths = padded(ids, batches[n])
-                logits = self.module(torch.from_numpy(filled), torch.from_numpy(lengths))
-                loss = cross_entropy(logits, truth[batches[n]])
+                with torch.autocast("cpu", torch.bfloat16, enabled=quick):
+                    logits = self.module(torch.from_numpy(filled), torch.from_numpy(lengths))
+                loss = cross_entropy(logits.float(), truth[batches[n]])
                 for each in optimisers:
                     each.zero_grad()
                 loss.backward()
@@ -153,6 +163,8 @@ class NetPart:
         """The description and words as JSON, weights as .npy."""
         assert self.module is not None
         about = {**self.about, "vocabulary": list(self.vocabulary.words)}
+        if isinstance(self.vocabulary, Pieces):
+            about["folded"] = self.vocabulary.folded
         (folder / "net.json").write_text(json.dumps(about, ensure_ascii=False), "utf-8")
         for name, value in self.module.state_dict().items():
             np.save(folder / f"{name}.npy", value.numpy())
@@ -166,7 +178,9 @@ class NetPart:
 
         about = json.loads((folder / "net.json").read_text("utf-8"))
         made = cls(about["net"], about["both"])
-        made.vocabulary = Vocabulary(tuple(about.pop("vocabulary")))
+        words = tuple(about.pop("vocabulary"))
+        folded = about.pop("folded", None)
+        made.vocabulary = Vocabulary(words) if folded is None else Pieces(words, folded)
         made.about = about
         made.module = module_of(about)
         names = list(made.module.state_dict())
@@ -179,8 +193,6 @@ class NetPart:
     def quicken(self) -> Self:
         """Weights in bfloat16 where the processor multiplies them natively and it is faster."""
         import torch
-
-        from batch_predictions.models.sentiment.processor import native_bf16
 
         if native_bf16() and self.module is not None:
             self.module.to(torch.bfloat16)
