@@ -23,7 +23,8 @@ def ran(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
         ways.append(way)
         wall = SECONDS[way] + len(ways) / 1000
         hash_ = None if way == "bare" else "same"
-        return {"wall_seconds": wall, "cpu_seconds": wall, "shards": 4, "results": hash_}
+        seconds = {f"{kind}_seconds": wall for kind in ("wall", "cpu", "others_cpu")}
+        return {**seconds, "shards": 4, "results": hash_}
 
     def killed(path: Path) -> dict[str, Any]:
         ways.append("killed")

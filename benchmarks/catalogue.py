@@ -40,15 +40,15 @@ class CatalogueScorer:
         vectors = rows["vector"]
         queries = vectors.flatten().to_numpy().reshape(len(rows), -1)
         positions, scores = self.index.search(queries, self.k)
-        users = np.repeat(np.arange(len(rows)), self.k)
+        users = np.repeat(np.arange(len(rows), dtype=np.int32), self.k)
         reason = pa.DictionaryArray.from_arrays(np.zeros(len(users), np.int8), ["because"])
         return pa.RecordBatch.from_arrays(
             [
-                rows["user_id"].take(pa.array(users)),
+                pa.DictionaryArray.from_arrays(users, rows["user_id"]),
                 pa.array(np.tile(np.arange(1, self.k + 1), len(rows))),
                 self.names.take(pa.array(positions.ravel())),
                 pa.array(scores.ravel().astype(np.float64)),
-                reason.dictionary_decode(),
+                reason,
             ],
             names=["user_id", "rank", "item_id", "score", "reason"],
         )

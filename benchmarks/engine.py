@@ -149,7 +149,7 @@ def _summary(made: dict[str, Any], kept: _Kept) -> dict[str, Any]:
     times = {
         way: {
             f"{kind}_seconds": round(statistics.median(e[f"{kind}_seconds"] for e in entries), 3)
-            for kind in ("wall", "cpu")
+            for kind in ("wall", "cpu", "others_cpu")
         }
         for way, entries in taken.items()
     }

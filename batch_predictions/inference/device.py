@@ -45,6 +45,27 @@ def instances(setting: int, device: str) -> int:
     return len(os.sched_getaffinity(0))
 
 
+def dealt(device: str, size: int) -> list[str]:
+    """The device of each of `size` instances: the GPUs that there are, in turn.
+
+    Which these are, and their order, is CUDA_VISIBLE_DEVICES': the first that it names is cuda:0.
+    """
+    if device != "cuda":
+        return [device] * size
+    import torch
+
+    there = max(1, torch.cuda.device_count())
+    return [f"cuda:{number % there}" for number in range(size)]
+
+
+def enter(device: str) -> None:
+    """Makes a GPU the current one of this thread: what goes to plain `cuda` lies there, too."""
+    if device.startswith("cuda:"):
+        import torch
+
+        torch.cuda.set_device(device)
+
+
 def halving(
     work: Callable[[int, int, torch.Tensor], None],
     upload: Callable[[int, int, int], torch.Tensor],
@@ -71,16 +92,20 @@ def halving(
     low = 0
     while low < n:
         high = min(n, low + rows)
+        full = False
         try:
             work(low, high, upload(low, high, min(n, high + rows)))
         except torch.OutOfMemoryError:
-            if rows == 1:
+            if high - low == 1:
                 raise
-            rows = -(-rows // 2)
-            if torch.cuda.is_available():
-                torch.cuda.empty_cache()
+            full = True
+        if not full:
+            low = high
             continue
-        low = high
+        # Out here: the error held the frames that failed, and with them their tensors.
+        rows = -(-(high - low) // 2)
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
     return rows
 
 

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from batch_predictions.inference.device import choose_device, instances
+from batch_predictions.inference.device import choose_device, dealt, instances
 from batch_predictions.inference.scorer import workers_of
 from batch_predictions.inference.shards import scorer_class
 from batch_predictions.inference.staging import Manifest, Shard, result_path
@@ -36,7 +36,7 @@ class Scored:
         scored: rows scored now.
         kept: rows whose result was kept from before.
         seconds: wall time.
-        device: where the scorers ran.
+        device: where the scorers ran; several GPUs with commas.
         instances: how many of them.
         retried: shards that were handed out again after a failure.
     """
@@ -60,7 +60,10 @@ class Ended:
 class Crew(Protocol):
     """Instances of one scorer at work."""
 
-    device: str
+    @property
+    def device(self) -> str:
+        """Where they are, for people to read."""
+        ...
 
     @property
     def size(self) -> int:
@@ -161,4 +164,4 @@ def _crew(
     # One instance needs no process of its own, which would import everything once more.
     kind = workers_of(scorer_class(manifest)) if size > 1 else "threads"
     crew = ProcessCrew if kind == "processes" else ThreadCrew
-    return crew(path, device, settings.block_mb, size)
+    return crew(path, dealt(device, size), settings.block_mb)

@@ -13,13 +13,15 @@ import multiprocessing
 import os
 import sys
 import threading
-from collections.abc import Iterator
+from collections import deque
+from collections.abc import Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from multiprocessing.connection import Connection
 from multiprocessing.connection import wait as wait_for
 from multiprocessing.process import BaseProcess
 from pathlib import Path
+from queue import SimpleQueue
 from types import TracebackType
 from typing import Self
 
@@ -32,10 +34,20 @@ _ONE_THREAD = dict.fromkeys(
 
 
 class ThreadCrew:
-    """Threads of this process; each opens one instance, at its first shard."""
+    """Threads of this process; each opens one instance, at its first shard.
 
-    def __init__(self, path: Path, device: str, block_mb: int, size: int) -> None:
-        self.path, self.device, self.block_mb, self.size = path, device, block_mb, size
+    Args:
+        path: the manifest's.
+        devices: one for each instance.
+        block_mb: memory of one block of scores, MiB.
+    """
+
+    def __init__(self, path: Path, devices: Sequence[str], block_mb: int) -> None:
+        self.path, self.block_mb, self.size = path, block_mb, len(devices)
+        self.device = ", ".join(dict.fromkeys(devices))
+        self.devices: SimpleQueue[str] = SimpleQueue()
+        for each in devices:
+            self.devices.put(each)
         self.own = threading.local()
         self.under_way: dict[Future[None], str] = {}
 
@@ -64,26 +76,35 @@ class ThreadCrew:
         return [Ended(self.under_way.pop(each), _problem(each.exception())) for each in done]
 
     def _work(self, shard: str) -> None:
+        if not hasattr(self.own, "device"):
+            self.own.device, self.own.worker = self.devices.get_nowait(), None
         try:
-            if not hasattr(self.own, "worker"):
-                self.own.worker = Worker(self.path, self.device, self.block_mb)
+            if self.own.worker is None:
+                self.own.worker = Worker(self.path, self.own.device, self.block_mb)
                 self.own.worker.open()
                 if self.size > 1:
                     one_thread()  # Libraries may have been imported just now.
             self.own.worker.score(shard)
         except BaseException:
             # Whatever state a failure left in the instance, the next shard gets a new one.
-            self.own.__dict__.clear()
+            self.own.worker = None
             raise
 
 
 class ProcessCrew:
-    """Processes of one thread each; one that dies is replaced, and its shard has failed once."""
+    """Processes of one thread each; one that dies is replaced, and its shard has failed once.
 
-    def __init__(self, path: Path, device: str, block_mb: int, size: int) -> None:
-        self.device, self.size = device, size
-        self.order = json.dumps({"path": str(path), "device": device, "block_mb": block_mb})
-        self.members: dict[Connection, BaseProcess] = {}
+    Args:
+        path: the manifest's.
+        devices: one for each instance.
+        block_mb: memory of one block of scores, MiB.
+    """
+
+    def __init__(self, path: Path, devices: Sequence[str], block_mb: int) -> None:
+        self.path, self.block_mb, self.size = path, block_mb, len(devices)
+        self.device = ", ".join(dict.fromkeys(devices))
+        self.devices = deque(devices)
+        self.members: dict[Connection, tuple[BaseProcess, str]] = {}
         self.under_way: dict[Connection, str] = {}
 
     def __enter__(self) -> Self:
@@ -95,12 +116,12 @@ class ProcessCrew:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        for line, member in self.members.items():
+        for line, (member, _) in self.members.items():
             if line in self.under_way:
                 # Interrupted: a result that was not renamed yet is scored again next time.
                 member.terminate()
             line.close()
-        for member in self.members.values():
+        for member, _ in self.members.values():
             member.join()
 
     def hand_out(self, shard: str) -> None:
@@ -123,7 +144,8 @@ class ProcessCrew:
             try:
                 answer = str(line.recv())
             except (EOFError, OSError):
-                member = self.members.pop(line)
+                member, device = self.members.pop(line)
+                self.devices.append(device)  # The next one hired takes its place.
                 member.join()
                 line.close()
                 answer = f"the worker died with exit code {member.exitcode}"
@@ -134,13 +156,15 @@ class ProcessCrew:
         # Spawned: a forked child would inherit locks of threads that it does not have.
         context = multiprocessing.get_context("spawn")
         mine, theirs = context.Pipe()
+        device = self.devices.popleft()
+        order = {"path": str(self.path), "device": device, "block_mb": self.block_mb}
         member = context.Process(
-            target=_serve, args=(theirs, self.order), name="scorer", daemon=True
+            target=_serve, args=(theirs, json.dumps(order)), name="scorer", daemon=True
         )
         with _environment(_ONE_THREAD):
             member.start()
         theirs.close()
-        self.members[mine] = member
+        self.members[mine] = member, device
         return mine
 
 

@@ -1,7 +1,7 @@
 """The Ray crew: actors on a cluster that pull shards by name and use the shared home themselves.
 
-No rows pass through Ray: an actor is sent a name and sends back an empty string, or what went
-wrong. So an actor or a node that dies costs the shards that it held and nothing else.
+No rows pass through Ray: an actor is sent a name and sends back its device and what went wrong. So
+an actor or a node that dies costs the shards that it held and nothing else.
 
 Facts of Ray 2.60, each met here: an actor asks for 0 CPUs once it lives unless told otherwise, so
 `num_cpus` is always given; asking for more than the cluster has waits for ever without a word,
@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -30,10 +31,9 @@ class RayError(ScoringError):
 class RayCrew:
     """Actors, one for each instance; one that dies is replaced."""
 
-    device = "ray"
-
     def __init__(self, path: Path, settings: InferenceSettings, size: int, owned: bool) -> None:
         self.path, self.settings, self.size, self.owned = path, settings, size, owned
+        self.devices: set[str] = set()
         self.free: list[Any] = []
         self.under_way: dict[Any, tuple[Any, str]] = {}
         # Actors with the answer to a call that they give as soon as they live.
@@ -69,12 +69,18 @@ class RayCrew:
                     "cluster with token authentication wants the same RAY_AUTH_MODE and token here"
                 ) from error
         try:
+            settings = settings.model_copy(update={"ray_num_gpus": _gpus(settings)})
             fits = _places(settings)
         except RayError:
             if owned:
                 ray.shutdown()
             raise
         return cls(path, settings, min(settings.workers or fits, shards), owned)
+
+    @property
+    def device(self) -> str:
+        """`ray`, and what the instances chose on their nodes."""
+        return f"ray ({', '.join(sorted(self.devices))})" if self.devices else "ray"
 
     def __enter__(self) -> Self:
         return self
@@ -118,12 +124,13 @@ class RayCrew:
         actor, shard = self.under_way.pop(reference)
         self.heard = time.monotonic()
         try:
-            problem = str(ray.get(reference))
+            device, problem = ray.get(reference)
         except ray.exceptions.RayError as error:
             del self.actors[actor]
             cause = str(error).strip().splitlines()[0]
             return Ended(shard, f"the actor or its node died ({type(error).__name__}: {cause})")
         self.free.append(actor)
+        self.devices.update([device] if device else [])
         return Ended(shard, problem or None)
 
     def _hire(self) -> Any:
@@ -133,11 +140,11 @@ class RayCrew:
             ray.remote(_Actor)
             .options(
                 num_cpus=self.settings.ray_num_cpus,
-                num_gpus=self.settings.ray_num_gpus,
+                num_gpus=self.settings.ray_num_gpus,  # Those alone are visible to it.
                 # One lost node takes as few instances with it as can be.
                 scheduling_strategy="SPREAD",
             )
-            .remote(str(self.path), self.settings.device, self.settings.block_mb, _variables())
+            .remote(str(self.path), _device(self.settings), self.settings.block_mb, _variables())
         )
         self.actors[actor] = actor.lives.remote()
         return actor
@@ -180,14 +187,15 @@ class _Actor:
     def __init__(self, path: str, device: str, block_mb: int, variables: dict[str, str]) -> None:
         os.environ.update(variables)
         self.what = Path(path), device, block_mb
+        self.device = ""
         self.worker: Any = None
 
     def lives(self) -> bool:
         """Answers as soon as the actor has its place."""
         return True
 
-    def score(self, shard: str) -> str:
-        """Scores a shard from and to the shared folder; empty, or what went wrong."""
+    def score(self, shard: str) -> tuple[str, str]:
+        """Scores a shard from and to the shared folder; the device, and what went wrong if so."""
         from batch_predictions.inference.device import choose_device
         from batch_predictions.inference.shards import Worker, one_thread
 
@@ -195,21 +203,50 @@ class _Actor:
         try:
             if self.worker is None:
                 if not path.exists():
-                    return f"{path} is not there: the home must be a folder that all nodes share"
-                self.worker = Worker(path, choose_device(device), block_mb)
+                    where = f"{path} is not there: the home must be a folder that all nodes share"
+                    return "", where
+                self.device = choose_device(device)
+                self.worker = Worker(path, self.device, block_mb)
                 self.worker.open()
                 one_thread()
             self.worker.score(shard)
         except Exception as error:
             self.worker = None
-            return f"{type(error).__name__}: {error}"
-        return ""
+            return self.device, f"{type(error).__name__}: {error}"
+        return self.device, ""
 
 
 def _variables() -> dict[str, str]:
     """The settings of this process for actors, whose nodes have an environment of their own."""
     chosen = {name: value for name, value in os.environ.items() if name.startswith(PREFIX)}
     return {**chosen, f"{PREFIX}HOME": str(home_folder())}
+
+
+def _gpus(settings: InferenceSettings) -> float:
+    """GPUs that one instance asks for: as set, else a whole one where the cluster has any.
+
+    Raises:
+        RayError: a number that Ray refuses, or none although the device is to be cuda.
+    """
+    import ray
+
+    asked = settings.ray_num_gpus
+    if asked is None:
+        there = ray.cluster_resources().get("GPU", 0.0) > 0
+        asked = 1.0 if settings.device == "cuda" or (there and settings.device == "auto") else 0.0
+    if asked > 1 and asked % 1:
+        raise RayError(f"inference.ray_num_gpus is {asked:g}: a part of one GPU, or whole ones")
+    if settings.device == "cuda" and not asked:
+        raise RayError(
+            "inference.device is cuda and ray_num_gpus 0: Ray would give no instance a GPU"
+        )
+    return asked
+
+
+def _device(settings: InferenceSettings) -> str:
+    """Where actors score. Ray 2.60 hides no GPU from an actor that asked for none: it would take
+    one that Ray has given to others."""
+    return settings.device if settings.ray_num_gpus else "cpu"
 
 
 def _places(settings: InferenceSettings) -> int:
@@ -221,14 +258,7 @@ def _places(settings: InferenceSettings) -> int:
     import ray
 
     nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
-    count = 0
-    for node in nodes:
-        room = [
-            node.get(name, 0.0) // each
-            for name, each in (("CPU", settings.ray_num_cpus), ("GPU", settings.ray_num_gpus))
-            if each
-        ]
-        count += int(min(room, default=1))
+    count = sum(_held(node, settings) for node in nodes)
     if not count:
         have = "; ".join(_resources(node) for node in nodes)
         raise RayError(
@@ -239,8 +269,20 @@ def _places(settings: InferenceSettings) -> int:
     return count
 
 
+def _held(node: Mapping[str, float], settings: InferenceSettings) -> int:
+    """Instances that one node can hold; two halves of two GPUs are none."""
+    cpus, gpus = settings.ray_num_cpus, settings.ray_num_gpus or 0.0
+    room = []
+    if cpus:
+        room.append(int(node.get("CPU", 0.0) / cpus + 1e-9))
+    if gpus:
+        there = int(node.get("GPU", 0.0))
+        room.append(int(there / gpus) if gpus >= 1 else there * int(1 / gpus + 1e-9))
+    return min(room, default=1)
+
+
 def _wish(settings: InferenceSettings) -> str:
-    return f"{settings.ray_num_cpus:g} CPU and {settings.ray_num_gpus:g} GPU"
+    return f"{settings.ray_num_cpus:g} CPU and {settings.ray_num_gpus or 0:g} GPU"
 
 
 def _resources(resources: dict[str, float]) -> str:

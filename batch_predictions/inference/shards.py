@@ -9,12 +9,14 @@ from __future__ import annotations
 import importlib
 import sys
 import uuid
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from batch_predictions.inference.device import enter
 from batch_predictions.inference.scorer import EXCLUDED, Note, Opening, Scorer, notes_in
 from batch_predictions.inference.staging import Manifest, Shard, result_path
 
@@ -31,6 +33,7 @@ class Worker:
     def open(self) -> Scorer:
         """The instance, opened once."""
         if self.scorer is None:
+            enter(self.device)
             opening = Opening(
                 model=Path(self.manifest.model_folder) if self.manifest.model_folder else None,
                 side={each: self.path.parent / file for each, file in self.manifest.side.items()},
@@ -68,12 +71,14 @@ def score_shard(scorer: Scorer, manifest_path: Path, shard: Shard) -> None:
     try:
         with draft.open("wb") as file:
             # Read once, by `load`, and by no one who would skip by statistics: half the time of
-            # the defaults with zstd, which try a dictionary on every column of scores.
+            # the defaults with zstd, which try a dictionary on every column of scores. Scores come
+            # from float32 mostly: split by bytes, their empty halves take nothing.
             pq.write_table(
                 pa.Table.from_batches([result]),
                 file,
                 compression="lz4",
-                use_dictionary=[path for each in result.schema for path in _texts(each)],
+                use_dictionary=_leaves(result.schema, _is_text),
+                use_byte_stream_split=_leaves(result.schema, pa.types.is_floating),
                 write_statistics=False,
             )
         draft.replace(target)
@@ -91,14 +96,24 @@ def notes_of(manifest_path: Path) -> dict[str, Note]:
     return {name: Note(mean=total / of, of=of) for name, (total, of) in sums.items() if of}
 
 
-def _texts(field: pa.Field, path: str = "") -> list[str]:
-    """Parquet's names of the columns of text in a field: dictionaries are for these."""
-    name = f"{path}{field.name}"
-    if pa.types.is_struct(field.type):
-        return [each for child in field.type for each in _texts(child, f"{name}.")]
-    if pa.types.is_list(field.type):
-        return _texts(pa.field("element", field.type.value_type), f"{name}.list.")
-    return [name] if pa.types.is_string(field.type) else []
+def _leaves(fields: Iterable[pa.Field], wanted: Callable[[Any], bool], path: str = "") -> list[str]:
+    """Parquet's names of the columns whose type is wanted, those within structs and lists too."""
+    found = []
+    for field in fields:
+        name = f"{path}{field.name}"
+        if pa.types.is_struct(field.type):
+            found += _leaves(field.type, wanted, f"{name}.")
+        elif pa.types.is_list(field.type):
+            inside = pa.field("element", field.type.value_type)
+            found += _leaves([inside], wanted, f"{name}.list.")
+        elif wanted(field.type):
+            found.append(name)
+    return found
+
+
+def _is_text(kind: Any) -> bool:
+    """Whether a dictionary is for it; a column that comes with one keeps it."""
+    return pa.types.is_string(kind) or pa.types.is_dictionary(kind)
 
 
 def one_thread() -> None:

@@ -36,7 +36,12 @@ class InferenceSettings(Section):
         "be a folder that all its nodes share. Empty: a Ray of its own on this machine.",
     )
     ray_num_cpus: float = Field(1.0, ge=0, description="ray: CPUs that one instance asks for.")
-    ray_num_gpus: float = Field(0.0, ge=0, description="ray: GPUs that one instance asks for.")
+    ray_num_gpus: float | None = Field(
+        None,
+        ge=0,
+        description="ray: GPUs that one instance asks for, or a part of one: with .5 two instances "
+        "share a GPU. Empty: 1 where the cluster has GPUs and device is not cpu, else 0.",
+    )
     ray_patience_seconds: float = Field(
         60.0, gt=0, description="ray: how long to wait for a first free place in the cluster."
     )

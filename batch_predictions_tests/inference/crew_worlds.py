@@ -36,6 +36,9 @@ class Doubler:
     @classmethod
     def open(cls, opening: Opening) -> Self:
         """An instance."""
+        if marks := opening.parameters.get("say_gpus_in"):
+            visible = os.environ.get("CUDA_VISIBLE_DEVICES", "all")
+            (Path(marks) / str(os.getpid())).write_text(visible)
         return cls(dict(opening.parameters))
 
     def score(self, rows: pa.RecordBatch) -> pa.RecordBatch:

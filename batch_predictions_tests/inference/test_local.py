@@ -223,14 +223,18 @@ def test_progress_counts_the_rows_still_to_score(stage: Staging) -> None:
 
 
 @pytest.fixture
-def gpus(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
-    """A machine with two GPUs, as torch would say."""
+def gpus(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, str]]:
+    """A machine with two GPUs, as torch would say; which thread entered which of them."""
+    entered: list[tuple[int, str]] = []
     monkeypatch.setattr("torch.cuda.is_available", lambda: True)
     monkeypatch.setattr("torch.cuda.device_count", lambda: 2)
-    return monkeypatch
+    monkeypatch.setattr(
+        "torch.cuda.set_device", lambda each: entered.append((threading.get_ident(), each))
+    )
+    return entered
 
 
-def test_with_a_gpu_it_is_taken_unless_told_otherwise(gpus: pytest.MonkeyPatch) -> None:
+def test_with_a_gpu_it_is_taken_unless_told_otherwise(gpus: object) -> None:
     assert [choose_device(each) for each in ("auto", "cuda", "cpu")] == ["cuda", "cuda", "cpu"]
 
 
@@ -244,19 +248,52 @@ def test_without_a_gpu_auto_is_the_processor_and_cuda_an_error(
 
 
 def test_there_is_an_instance_for_each_gpu_or_core_unless_told_otherwise(
-    gpus: pytest.MonkeyPatch,
+    gpus: object,
 ) -> None:
     assert instances(0, "cuda") == 2
     assert instances(0, "cpu") == len(os.sched_getaffinity(0))
     assert instances(5, "cuda") == instances(5, "cpu") == 5
 
 
-def test_scorers_are_opened_on_the_gpu_where_there_is_one(
-    gpus: pytest.MonkeyPatch, stage: Staging
+def test_instances_are_dealt_over_the_gpus(gpus: list[tuple[int, str]], stage: Staging) -> None:
+    path = stage(20, shard_rows=2)
+    together = threading.Barrier(5, timeout=60)
+    Doubler.before.append(lambda ids: together.wait())
+    done = score(path, InferenceSettings(workers=5))
+    assert (done.device, done.instances) == ("cuda:0, cuda:1", 5)
+    opened = sorted(opening.device for _, opening in Doubler.opened)
+    assert opened == ["cuda:0"] * 3 + ["cuda:1"] * 2
+    # Each thread's own tensors on `cuda` lie on its instance's GPU, too.
+    assert sorted(gpus) == sorted((thread, opening.device) for thread, opening in Doubler.opened)
+
+
+def test_one_instance_for_each_gpu_unless_told_otherwise(gpus: object, stage: Staging) -> None:
+    together = threading.Barrier(2, timeout=60)
+    Doubler.before.append(lambda ids: together.wait())
+    assert score(stage(16), InferenceSettings()).instances == 2
+    assert sorted(opening.device for _, opening in Doubler.opened) == ["cuda:0", "cuda:1"]
+
+
+def test_an_instance_that_failed_is_opened_again_on_its_own_gpu(
+    gpus: object, stage: Staging
 ) -> None:
-    done = score(stage(20), InferenceSettings())
-    assert (done.device, done.instances) == ("cuda", 2)
-    assert {opening.device for _, opening in Doubler.opened} == {"cuda"}
+    failed: list[str] = []
+
+    def once_each(ids: list[str]) -> None:
+        if len(failed) < 3:
+            failed.append(ids[0])
+            raise ValueError("not now")
+
+    Doubler.before.append(once_each)
+    path = stage(40)
+    assert score(path, InferenceSettings(workers=2)).retried == 3
+    by_thread: dict[int, set[str]] = {}
+    for thread, opening in Doubler.opened:
+        by_thread.setdefault(thread, set()).add(opening.device)
+    assert len(Doubler.opened) > len(by_thread)
+    assert all(len(each) == 1 for each in by_thread.values())
+    assert len(set.union(*by_thread.values())) == len(by_thread)
+    assert values(path) == {str(n): 2 * n for n in range(40)}
 
 
 def test_where_all_results_are_kept_no_device_is_looked_for(

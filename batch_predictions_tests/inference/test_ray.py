@@ -13,7 +13,7 @@ from crew_worlds import results, scored_shards, staged
 
 import batch_predictions
 from batch_predictions.inference.engine import score
-from batch_predictions.inference.ray import RayError
+from batch_predictions.inference.ray import RayError, _gpus, _held
 from batch_predictions.settings import InferenceSettings
 from batch_predictions.warehouse import Warehouse
 
@@ -23,7 +23,7 @@ ray = pytest.importorskip("ray", reason="Ray is not installed: pip install -e '.
 
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[Any]:
-    """Three nodes of one CPU each, which find the tests' scorers."""
+    """Three nodes of one CPU each, one with a GPU, which find the tests' scorers."""
     from ray.cluster_utils import Cluster
 
     before = {name: os.environ.get(name) for name in ("PYTHONPATH", "RAY_AUTH_MODE")}
@@ -32,8 +32,8 @@ def cluster() -> Iterator[Any]:
     os.environ["RAY_AUTH_MODE"] = "disabled"
     small = {"num_cpus": 1, "object_store_memory": 80 * 2**20, "include_dashboard": False}
     made = Cluster(initialize_head=True, head_node_args=small)
-    for _ in range(2):
-        made.add_node(num_cpus=1, object_store_memory=80 * 2**20)
+    for gpus in (0, 1):  # Ray deals what it is told of; there is no GPU.
+        made.add_node(num_cpus=1, num_gpus=gpus, object_store_memory=80 * 2**20)
     ray.init(address=made.address, log_to_driver=False, configure_logging=False)
     made.wait_for_nodes()
     yield made
@@ -57,7 +57,7 @@ def twice(rows: int) -> list[int]:
 def test_the_rows_are_those_of_the_local_engine(cluster: Any, warehouse: Warehouse):
     path = staged(warehouse)
     done = score(path, inference())
-    assert (done.scored, done.instances, done.device) == (40, 3, "ray")
+    assert (done.scored, done.instances, done.device) == (40, 3, "ray (cpu)")
     assert results(path)["twice"].to_pylist() == twice(40)
     assert score(path, inference()).scored == 0
 
@@ -78,12 +78,49 @@ def test_more_instances_than_places_still_score_everything(cluster: Any, warehou
     assert results(path)["twice"].to_pylist() == twice(40)
 
 
+def test_instances_share_a_gpu_by_parts_and_see_no_other(
+    cluster: Any, warehouse: Warehouse, tmp_path: Path
+):
+    (marks := tmp_path / "marks").mkdir()
+    path = staged(warehouse, seconds=0.1, say_gpus_in=str(marks))
+    parts = {"ray_num_cpus": 0.25, "ray_num_gpus": 0.5}
+    done = score(path, InferenceSettings(engine="ray", device="auto", **parts))
+    # Four would have the CPU; the one GPU has two halves.
+    assert done.instances == 2
+    assert [each.read_text() for each in marks.iterdir()] == ["0", "0"]
+    assert results(path)["twice"].to_pylist() == twice(40)
+
+
+def test_what_a_node_holds_is_counted_by_whole_gpus():
+    def held(cpus: float, gpus: float, of_cpus: float, of_gpus: float) -> int:
+        asked = inference(ray_num_cpus=of_cpus, ray_num_gpus=of_gpus)
+        return _held({"CPU": cpus, "GPU": gpus}, asked)
+
+    assert held(16, 2, 1, 0.5) == 4
+    assert held(16, 2, 1, 0.4) == 4  # Five parts of .4 make two GPUs, but no part spans two.
+    assert held(16, 4, 1, 2) == 2
+    assert held(1, 0, 0.1, 0) == 10
+    assert held(16, 0, 1, 1) == held(0, 2, 1, 1) == 0
+
+
+def test_gpus_are_asked_for_where_the_cluster_has_them(cluster: Any):
+    def asked(**more: Any) -> float:
+        return _gpus(InferenceSettings(engine="ray", **more))
+
+    assert (asked(device="auto"), asked(device="cuda"), asked(device="cpu")) == (1, 1, 0)
+    assert asked(device="auto", ray_num_gpus=0) == 0 and asked(ray_num_gpus=0.25) == 0.25
+    with pytest.raises(RayError, match=r"1\.5: a part of one GPU, or whole ones"):
+        asked(ray_num_gpus=1.5)
+    with pytest.raises(RayError, match="cuda and ray_num_gpus 0"):
+        asked(device="cuda", ray_num_gpus=0)
+
+
 def test_a_cluster_without_room_says_what_is_missing(cluster: Any, warehouse: Warehouse):
     path = staged(warehouse)
     with pytest.raises(RayError, match="asks for 2 CPU and 0 GPU; the 3 nodes have 1 CPU"):
         score(path, inference(ray_num_cpus=2))
-    with pytest.raises(RayError, match="1 CPU and 1 GPU"):
-        score(path, inference(ray_num_gpus=1))
+    with pytest.raises(RayError, match=r"1 CPU and 2 GPU.*1 CPU and 1 GPU"):
+        score(path, inference(ray_num_gpus=2))
 
     @ray.remote(num_cpus=1)
     class Squatter:

@@ -1,0 +1,65 @@
+"""The files of results: how they are encoded, and what is made of ones that were cut short."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from engine_worlds import Doubler, Staging, rows_of
+
+from batch_predictions.inference.engine import score
+from batch_predictions.inference.staging import Manifest, result_path
+from batch_predictions.settings import InferenceSettings
+
+ONE = InferenceSettings(workers=1, device="cpu")
+
+
+@pytest.fixture
+def offers(monkeypatch: pytest.MonkeyPatch) -> pa.RecordBatch:
+    """A result with scores, texts, a column that comes as a dictionary, and structs in lists."""
+    entry = {"score": 0.5, "why": "because", "tags": ["a", "b"]}
+    rows = pa.RecordBatch.from_pydict(
+        {
+            "id": ["0", "1"],
+            "name": pa.array(["x", "x"]).dictionary_encode(),
+            "score": np.array([0.1, 1 / 3]),
+            "n": [1, 2],
+            "entries": [[entry], None],
+        }
+    )
+    monkeypatch.setattr(Doubler, "answer", lambda self, given: rows)
+    return rows
+
+
+def test_texts_have_dictionaries_and_floats_are_split_by_bytes(
+    stage: Staging, offers: pa.RecordBatch
+) -> None:
+    path = stage(2)
+    score(path, ONE)
+    file = result_path(path, Manifest.read(path).shards[0])
+    group = pq.ParquetFile(file).metadata.row_group(0)
+    columns = [group.column(i) for i in range(group.num_columns)]
+
+    def of(wanted: str) -> set[str]:
+        return {each.path_in_schema for each in columns if wanted in each.encodings}
+
+    texts = {"id", "name", "entries.list.element.why", "entries.list.element.tags.list.element"}
+    assert of("RLE_DICTIONARY") >= texts
+    assert of("BYTE_STREAM_SPLIT") == {"score", "entries.list.element.score"}
+    assert not any(each.is_stats_set for each in columns)
+    own = [{key: value for key, value in row.items() if key != "excluded"} for row in rows_of(file)]
+    assert own == offers.to_pylist()
+
+
+def test_duckdb_reads_them_as_they_were(stage: Staging, offers: pa.RecordBatch) -> None:
+    import duckdb
+
+    path = stage(2)
+    score(path, ONE)
+    file = result_path(path, Manifest.read(path).shards[0])
+    found: list[Any] = duckdb.sql(f"select name, score, entries from '{file}'").fetchall()
+    assert [row[:2] for row in found] == [("x", 0.1), ("x", 1 / 3)]
+    assert found[0][2] == offers["entries"][0].as_py()
