@@ -16,12 +16,20 @@ from pathlib import Path
 from typing import Protocol
 
 from batch_predictions.inference.device import choose_device, dealt, instances
+from batch_predictions.inference.results import is_whole, sweep_drafts
 from batch_predictions.inference.scorer import workers_of
 from batch_predictions.inference.shards import scorer_class
 from batch_predictions.inference.staging import Manifest, Shard, result_path
 from batch_predictions.settings import InferenceSettings
 
 ATTEMPTS = 3
+
+IN_A_ROW = 8
+"""So many failed attempts, or four of each instance, without a success between them end the step:
+a full disk or a model that cannot be opened is no shard's fault, and others need not find out."""
+
+NAMED = 5
+"""Shards that an error names before it counts the others."""
 
 
 class ScoringError(RuntimeError):
@@ -92,12 +100,14 @@ def score(
         ScoringError: a shard failed three times. Results of other shards are kept.
     """
     manifest = Manifest.read(manifest_path)
-    pending = [s for s in manifest.shards if not result_path(manifest_path, s).exists()]
+    pending = [s for s in manifest.shards if not is_whole(result_path(manifest_path, s))]
     total = sum(shard.rows for shard in pending)
     if not pending:
         return Scored(0, manifest.rows, 0.0, "cpu", 0)
     started = time.perf_counter()
-    result_path(manifest_path, pending[0]).parent.mkdir(exist_ok=True)
+    results = result_path(manifest_path, pending[0]).parent
+    results.mkdir(exist_ok=True)
+    sweep_drafts(results)
     done = retried = 0
     with _crew(manifest, manifest_path, len(pending), settings) as crew:
         what = f"{manifest.table} {manifest.partition}"
@@ -119,6 +129,7 @@ def _attempts(crew: Crew, pending: list[Shard], what: str) -> Iterator[tuple[Sha
     under_way: dict[str, Shard] = {}
     failures: dict[str, list[str]] = {}
     lost: list[Shard] = []
+    in_a_row = 0
     while under_way or (waiting and not lost):
         # No more than the instances hold: what waits takes no memory, whoever is slow.
         while waiting and not lost and len(under_way) < crew.size:
@@ -128,26 +139,36 @@ def _attempts(crew: Crew, pending: list[Shard], what: str) -> Iterator[tuple[Sha
         for ended in crew.wait():
             shard = under_way.pop(ended.shard)
             if ended.problem is None:
+                in_a_row = 0
                 yield shard, None
                 continue
+            in_a_row += 1
             failures.setdefault(shard.name, []).append(ended.problem)
-            if len(failures[shard.name]) == ATTEMPTS:
+            if len(failures[shard.name]) == ATTEMPTS or in_a_row >= max(IN_A_ROW, 4 * crew.size):
                 lost.append(shard)
             else:
                 # Last in the queue: a shard that always fails keeps no other from its result.
                 waiting.append(shard)
                 yield shard, ended.problem
     if lost:
-        raise ScoringError(
-            f"{what}: "
-            + "; ".join(
-                f"{each.name} with the {each.rows} rows from key {each.first_key} to "
-                f"{each.last_key} could not be scored in {ATTEMPTS} attempts: "
-                + " / ".join(dict.fromkeys(failures[each.name]))
-                for each in lost
+        told = [_told(each, failures[each.name]) for each in lost[:NAMED]]
+        if len(lost) > NAMED:
+            told.append(f"and {len(lost) - NAMED} shards more")
+        if in_a_row >= IN_A_ROW:
+            told.append(
+                f"the last {in_a_row} attempts all failed, so that the others were not made"
             )
-            + ". What was scored is kept; run the partition again to go on"
+        raise ScoringError(
+            f"{what}: {'; '.join(told)}. What was scored is kept; run the partition again to go on"
         )
+
+
+def _told(shard: Shard, problems: list[str]) -> str:
+    attempts = f"{len(problems)} attempt" + ("s" if len(problems) > 1 else "")
+    return (
+        f"{shard.name} with the {shard.rows} rows from key {shard.first_key} to {shard.last_key} "
+        f"could not be scored in {attempts}: {' / '.join(dict.fromkeys(problems))}"
+    )
 
 
 def _crew(

@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import importlib
 import sys
-import uuid
-from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +15,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from batch_predictions.inference.device import enter
-from batch_predictions.inference.scorer import EXCLUDED, Note, Opening, Scorer, notes_in
+from batch_predictions.inference.results import write
+from batch_predictions.inference.scorer import EXCLUDED, Opening, Scorer
 from batch_predictions.inference.staging import Manifest, Shard, result_path
 
 
@@ -66,54 +65,7 @@ def score_shard(scorer: Scorer, manifest_path: Path, shard: Shard) -> None:
     result = scorer.score(batch)
     if EXCLUDED not in result.schema.names:
         result = result.append_column(EXCLUDED, pa.nulls(result.num_rows, pa.string()))
-    target = result_path(manifest_path, shard)
-    draft = target.with_name(f".{target.name}-{uuid.uuid4().hex}")
-    try:
-        with draft.open("wb") as file:
-            # Read once, by `load`, and by no one who would skip by statistics: half the time of
-            # the defaults with zstd, which try a dictionary on every column of scores. Scores come
-            # from float32 mostly: split by bytes, their empty halves take nothing.
-            pq.write_table(
-                pa.Table.from_batches([result]),
-                file,
-                compression="lz4",
-                use_dictionary=_leaves(result.schema, _is_text),
-                use_byte_stream_split=_leaves(result.schema, pa.types.is_floating),
-                write_statistics=False,
-            )
-        draft.replace(target)
-    finally:
-        draft.unlink(missing_ok=True)
-
-
-def notes_of(manifest_path: Path) -> dict[str, Note]:
-    """The figures that scorers noted beside all results of a partition, as one mean each."""
-    sums: dict[str, tuple[float, int]] = {}
-    for shard in Manifest.read(manifest_path).shards:
-        for name, note in notes_in(pq.read_schema(result_path(manifest_path, shard))).items():
-            total, of = sums.get(name, (0.0, 0))
-            sums[name] = total + note.mean * note.of, of + note.of
-    return {name: Note(mean=total / of, of=of) for name, (total, of) in sums.items() if of}
-
-
-def _leaves(fields: Iterable[pa.Field], wanted: Callable[[Any], bool], path: str = "") -> list[str]:
-    """Parquet's names of the columns whose type is wanted, those within structs and lists too."""
-    found = []
-    for field in fields:
-        name = f"{path}{field.name}"
-        if pa.types.is_struct(field.type):
-            found += _leaves(field.type, wanted, f"{name}.")
-        elif pa.types.is_list(field.type):
-            inside = pa.field("element", field.type.value_type)
-            found += _leaves([inside], wanted, f"{name}.list.")
-        elif wanted(field.type):
-            found.append(name)
-    return found
-
-
-def _is_text(kind: Any) -> bool:
-    """Whether a dictionary is for it; a column that comes with one keeps it."""
-    return pa.types.is_string(kind) or pa.types.is_dictionary(kind)
+    write(result, result_path(manifest_path, shard))
 
 
 def one_thread() -> None:

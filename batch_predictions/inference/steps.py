@@ -13,7 +13,7 @@ from batch_predictions.inference import engine, loading, staging
 from batch_predictions.inference.declaration import BatchPrediction, asset_key_of
 from batch_predictions.inference.loading import ACCOUNTED, Judgement
 from batch_predictions.inference.partition import engine_folder, sql_parameters, stage_partition
-from batch_predictions.inference.shards import notes_of
+from batch_predictions.inference.results import notes_of
 from batch_predictions.model_store import ModelError, ModelStore
 from batch_predictions.reporting import record
 from batch_predictions.settings import Settings

@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 
 from batch_predictions.inference import staging
 from batch_predictions.inference.scorer import EXCLUDED, Opening, name_of
-from batch_predictions.inference.staging import Manifest
+from batch_predictions.inference.staging import Manifest, result_path
 from batch_predictions.tables import Table, columns
 from batch_predictions.warehouse import Warehouse
 
@@ -123,3 +123,11 @@ def rows_of(path: Path) -> list[dict[str, Any]]:
     """The rows of one file, without what its folders say."""
     rows: list[dict[str, Any]] = pq.read_table(path, partitioning=None).to_pylist()
     return rows
+
+
+def values(path: Path) -> dict[str, int]:
+    """All results of a stage."""
+    rows = [
+        row for shard in Manifest.read(path).shards for row in rows_of(result_path(path, shard))
+    ]
+    return {row["id"]: row["value"] for row in rows}

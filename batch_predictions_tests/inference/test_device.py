@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import os
+import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
@@ -10,10 +12,13 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from engine_worlds import Doubler, Staging, values
 
-from batch_predictions.inference.device import dealt, halving, uploads
+from batch_predictions.inference.device import choose_device, dealt, halving, instances, uploads
+from batch_predictions.inference.engine import score
 from batch_predictions.inference.topk import Index
 from batch_predictions.inference.topk import device as topk_device
+from batch_predictions.settings import InferenceSettings
 
 
 @dataclass
@@ -185,3 +190,104 @@ def test_the_search_sends_its_users_ahead_and_answers_as_the_processor(
     assert sizes == [90, 45, 23, 23, 23, 21]
     assert (found[0] == expected[0]).all() and found[1].tobytes() == expected[1].tobytes()
     assert ("carry", 23, "cuda", "transfers") in cuda.asked
+
+
+def test_a_batch_that_does_not_fit_is_halved_until_it_does():
+    taken: list[tuple[int, int]] = []
+
+    def work(low: int, high: int, batch: torch.Tensor) -> None:
+        if high - low > 3:
+            raise torch.OutOfMemoryError("full")
+        taken.append((low, high))
+
+    rows = halving(work, lambda low, high, _: torch.zeros(high - low), 10, 8)
+    assert rows == 2
+    assert taken == [(0, 2), (2, 4), (4, 6), (6, 8), (8, 10)]
+    with pytest.raises(torch.OutOfMemoryError):
+        halving(lambda *_: (_ for _ in ()).throw(torch.OutOfMemoryError()), lambda *_: None, 4, 4)
+
+
+# --- which one, and for whom ---------------------------------------------------------------------
+
+
+@pytest.fixture
+def gpus(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, str]]:
+    """A machine with two GPUs, as torch would say; which thread entered which of them."""
+    entered: list[tuple[int, str]] = []
+    monkeypatch.setattr("torch.cuda.is_available", lambda: True)
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 2)
+    monkeypatch.setattr(
+        "torch.cuda.set_device", lambda each: entered.append((threading.get_ident(), each))
+    )
+    return entered
+
+
+def test_with_a_gpu_it_is_taken_unless_told_otherwise(gpus: object) -> None:
+    assert [choose_device(each) for each in ("auto", "cuda", "cpu")] == ["cuda", "cuda", "cpu"]
+
+
+def test_without_a_gpu_auto_is_the_processor_and_cuda_an_error(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    assert [choose_device(each) for each in ("auto", "cpu")] == ["cpu", "cpu"]
+    with pytest.raises(RuntimeError, match=r"inference\.device is cuda .* set it to auto"):
+        choose_device("cuda")
+
+
+def test_there_is_an_instance_for_each_gpu_or_core_unless_told_otherwise(
+    gpus: object,
+) -> None:
+    assert instances(0, "cuda") == 2
+    assert instances(0, "cpu") == len(os.sched_getaffinity(0))
+    assert instances(5, "cuda") == instances(5, "cpu") == 5
+
+
+def test_instances_are_dealt_over_the_gpus(gpus: list[tuple[int, str]], stage: Staging) -> None:
+    path = stage(20, shard_rows=2)
+    together = threading.Barrier(5, timeout=60)
+    Doubler.before.append(lambda ids: together.wait())
+    done = score(path, InferenceSettings(workers=5))
+    assert (done.device, done.instances) == ("cuda:0, cuda:1", 5)
+    opened = sorted(opening.device for _, opening in Doubler.opened)
+    assert opened == ["cuda:0"] * 3 + ["cuda:1"] * 2
+    # Each thread's own tensors on `cuda` lie on its instance's GPU, too.
+    assert sorted(gpus) == sorted((thread, opening.device) for thread, opening in Doubler.opened)
+
+
+def test_one_instance_for_each_gpu_unless_told_otherwise(gpus: object, stage: Staging) -> None:
+    together = threading.Barrier(2, timeout=60)
+    Doubler.before.append(lambda ids: together.wait())
+    assert score(stage(16), InferenceSettings()).instances == 2
+    assert sorted(opening.device for _, opening in Doubler.opened) == ["cuda:0", "cuda:1"]
+
+
+def test_an_instance_that_failed_is_opened_again_on_its_own_gpu(
+    gpus: object, stage: Staging
+) -> None:
+    failed: list[str] = []
+
+    def once_each(ids: list[str]) -> None:
+        if len(failed) < 3:
+            failed.append(ids[0])
+            raise ValueError("not now")
+
+    Doubler.before.append(once_each)
+    path = stage(40)
+    assert score(path, InferenceSettings(workers=2)).retried == 3
+    by_thread: dict[int, set[str]] = {}
+    for thread, opening in Doubler.opened:
+        by_thread.setdefault(thread, set()).add(opening.device)
+    assert len(Doubler.opened) > len(by_thread)
+    assert all(len(each) == 1 for each in by_thread.values())
+    assert len(set.union(*by_thread.values())) == len(by_thread)
+    assert values(path) == {str(n): 2 * n for n in range(40)}
+
+
+def test_where_all_results_are_kept_no_device_is_looked_for(
+    stage: Staging, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = stage(3)
+    score(path, InferenceSettings(workers=1, device="cpu"))
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    assert score(path, InferenceSettings(device="cuda")).kept == 3

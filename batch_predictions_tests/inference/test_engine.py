@@ -13,7 +13,6 @@ import pytest
 from crew_worlds import Doubler, ProcessDoubler, results, scored_shards, staged
 
 import batch_predictions
-from batch_predictions.inference.device import choose_device, halving, instances
 from batch_predictions.inference.engine import ScoringError, score
 from batch_predictions.inference.scorer import workers_of
 from batch_predictions.inference.staging import Manifest
@@ -144,37 +143,6 @@ def test_a_misspelt_kind_of_worker_is_refused():
 
     with pytest.raises(ValueError, match="threads or processes"):
         workers_of(Odd)
-
-
-def test_the_device_is_chosen_at_run_time(monkeypatch: pytest.MonkeyPatch):
-    import torch
-
-    assert choose_device("cpu") == "cpu"
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-    monkeypatch.setattr(torch.cuda, "device_count", lambda: 3)
-    assert choose_device("auto") == "cuda"
-    assert instances(0, "cuda") == 3
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    assert choose_device("auto") == "cpu"
-    with pytest.raises(RuntimeError, match="torch sees no GPU"):
-        choose_device("cuda")
-
-
-def test_a_batch_that_does_not_fit_is_halved_until_it_does():
-    import torch
-
-    taken: list[tuple[int, int]] = []
-
-    def work(low: int, high: int, batch: torch.Tensor) -> None:
-        if high - low > 3:
-            raise torch.OutOfMemoryError("full")
-        taken.append((low, high))
-
-    rows = halving(work, lambda low, high, _: torch.zeros(high - low), 10, 8)
-    assert rows == 2
-    assert taken == [(0, 2), (2, 4), (4, 6), (6, 8), (8, 10)]
-    with pytest.raises(torch.OutOfMemoryError):
-        halving(lambda *_: (_ for _ in ()).throw(torch.OutOfMemoryError()), lambda *_: None, 4, 4)
 
 
 def test_an_empty_partition_scores_nothing(warehouse: Warehouse):

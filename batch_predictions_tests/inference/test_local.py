@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import importlib
-import os
 import threading
 from pathlib import Path
 from typing import BinaryIO
 
 import pyarrow as pa
 import pytest
-from engine_worlds import Answering, Doubler, Staging, rows_of
+from engine_worlds import Answering, Doubler, Staging, rows_of, values
 
 from batch_predictions.inference.declaration import BatchPrediction
-from batch_predictions.inference.device import choose_device, instances
 from batch_predictions.inference.engine import ScoringError, score
 from batch_predictions.inference.scorer import EXCLUDED, name_of
 from batch_predictions.inference.shards import scorer_class
@@ -23,14 +21,6 @@ from batch_predictions.predictions.recommendations import recommendations
 from batch_predictions.settings import InferenceSettings
 
 ONE = InferenceSettings(workers=1, device="cpu")
-
-
-def values(path: Path) -> dict[str, int]:
-    """All results of a stage."""
-    rows = [
-        row for shard in Manifest.read(path).shards for row in rows_of(result_path(path, shard))
-    ]
-    return {row["id"]: row["value"] for row in rows}
 
 
 def names(path: Path) -> list[str]:
@@ -148,10 +138,44 @@ def test_a_result_that_cannot_be_written_leaves_no_draft(
         where.write(b"half")
         raise OSError("disk full")
 
-    monkeypatch.setattr("batch_predictions.inference.shards.pq.write_table", full)
+    monkeypatch.setattr("batch_predictions.inference.results.pq.write_table", full)
     with pytest.raises(ScoringError, match="disk full"):
         score(path, ONE)
     assert names(path) == []
+
+
+@pytest.mark.parametrize("workers", [1, 3])
+def test_what_fails_everywhere_ends_the_step_early(stage: Staging, workers: int) -> None:
+    """A disk that is full, a model that cannot be read: 50 shards need not find out."""
+    Doubler.before.append(lambda ids: _refuse())
+    with pytest.raises(ScoringError) as caught:
+        score(stage(200), InferenceSettings(workers=workers, device="cpu"))
+    message = str(caught.value)
+    least = max(8, 4 * workers)
+    assert least <= len(Doubler.opened) <= least + workers
+    assert "could not be scored in 1 attempt: OSError: disk full" in message
+    assert f"the last {len(Doubler.opened)} attempts all failed" in message
+    assert message.count("shard-") <= 5
+
+
+def _refuse() -> None:
+    raise OSError("disk full")
+
+
+def test_failures_with_successes_between_them_are_not_taken_for_a_broken_machine(
+    stage: Staging,
+) -> None:
+    path = stage(40, shard_rows=1)
+    failed: set[str] = set()
+
+    def each_once(ids: list[str]) -> None:
+        if int(ids[0]) % 2 and ids[0] not in failed:
+            failed.add(ids[0])
+            raise ValueError("not now")
+
+    Doubler.before.append(each_once)
+    assert score(path, ONE).retried == 20
+    assert len(values(path)) == 40
 
 
 # --- instances ----------------------------------------------------------------------------------
@@ -217,92 +241,6 @@ def test_progress_counts_the_rows_still_to_score(stage: Staging) -> None:
     said.clear()
     score(path, ONE, lambda done, total: said.append((done, total)))
     assert said == [(4, 4)]
-
-
-# --- devices ------------------------------------------------------------------------------------
-
-
-@pytest.fixture
-def gpus(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, str]]:
-    """A machine with two GPUs, as torch would say; which thread entered which of them."""
-    entered: list[tuple[int, str]] = []
-    monkeypatch.setattr("torch.cuda.is_available", lambda: True)
-    monkeypatch.setattr("torch.cuda.device_count", lambda: 2)
-    monkeypatch.setattr(
-        "torch.cuda.set_device", lambda each: entered.append((threading.get_ident(), each))
-    )
-    return entered
-
-
-def test_with_a_gpu_it_is_taken_unless_told_otherwise(gpus: object) -> None:
-    assert [choose_device(each) for each in ("auto", "cuda", "cpu")] == ["cuda", "cuda", "cpu"]
-
-
-def test_without_a_gpu_auto_is_the_processor_and_cuda_an_error(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
-    assert [choose_device(each) for each in ("auto", "cpu")] == ["cpu", "cpu"]
-    with pytest.raises(RuntimeError, match=r"inference\.device is cuda .* set it to auto"):
-        choose_device("cuda")
-
-
-def test_there_is_an_instance_for_each_gpu_or_core_unless_told_otherwise(
-    gpus: object,
-) -> None:
-    assert instances(0, "cuda") == 2
-    assert instances(0, "cpu") == len(os.sched_getaffinity(0))
-    assert instances(5, "cuda") == instances(5, "cpu") == 5
-
-
-def test_instances_are_dealt_over_the_gpus(gpus: list[tuple[int, str]], stage: Staging) -> None:
-    path = stage(20, shard_rows=2)
-    together = threading.Barrier(5, timeout=60)
-    Doubler.before.append(lambda ids: together.wait())
-    done = score(path, InferenceSettings(workers=5))
-    assert (done.device, done.instances) == ("cuda:0, cuda:1", 5)
-    opened = sorted(opening.device for _, opening in Doubler.opened)
-    assert opened == ["cuda:0"] * 3 + ["cuda:1"] * 2
-    # Each thread's own tensors on `cuda` lie on its instance's GPU, too.
-    assert sorted(gpus) == sorted((thread, opening.device) for thread, opening in Doubler.opened)
-
-
-def test_one_instance_for_each_gpu_unless_told_otherwise(gpus: object, stage: Staging) -> None:
-    together = threading.Barrier(2, timeout=60)
-    Doubler.before.append(lambda ids: together.wait())
-    assert score(stage(16), InferenceSettings()).instances == 2
-    assert sorted(opening.device for _, opening in Doubler.opened) == ["cuda:0", "cuda:1"]
-
-
-def test_an_instance_that_failed_is_opened_again_on_its_own_gpu(
-    gpus: object, stage: Staging
-) -> None:
-    failed: list[str] = []
-
-    def once_each(ids: list[str]) -> None:
-        if len(failed) < 3:
-            failed.append(ids[0])
-            raise ValueError("not now")
-
-    Doubler.before.append(once_each)
-    path = stage(40)
-    assert score(path, InferenceSettings(workers=2)).retried == 3
-    by_thread: dict[int, set[str]] = {}
-    for thread, opening in Doubler.opened:
-        by_thread.setdefault(thread, set()).add(opening.device)
-    assert len(Doubler.opened) > len(by_thread)
-    assert all(len(each) == 1 for each in by_thread.values())
-    assert len(set.union(*by_thread.values())) == len(by_thread)
-    assert values(path) == {str(n): 2 * n for n in range(40)}
-
-
-def test_where_all_results_are_kept_no_device_is_looked_for(
-    stage: Staging, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    path = stage(3)
-    score(path, ONE)
-    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
-    assert score(path, InferenceSettings(device="cuda")).kept == 3
 
 
 # --- the contract of scorers --------------------------------------------------------------------

@@ -1,7 +1,8 @@
-"""The files of results: how they are encoded, and what is made of ones that were cut short."""
+"""The files of results: how they are encoded, and what is made of what was cut short."""
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
 import numpy as np
@@ -63,3 +64,28 @@ def test_duckdb_reads_them_as_they_were(stage: Staging, offers: pa.RecordBatch) 
     found: list[Any] = duckdb.sql(f"select name, score, entries from '{file}'").fetchall()
     assert [row[:2] for row in found] == [("x", 0.1), ("x", 1 / 3)]
     assert found[0][2] == offers["entries"][0].as_py()
+
+
+@pytest.mark.parametrize("kept", [0, 6, 0.5, -1])
+def test_a_result_that_was_cut_short_is_made_again(stage: Staging, kept: float) -> None:
+    path = stage(8)
+    score(path, ONE)
+    file = result_path(path, Manifest.read(path).shards[1])
+    whole = file.read_bytes()
+    length = round(kept * len(whole)) if 0 < kept < 1 else int(kept)
+    file.write_bytes(whole[:length])
+    done = score(path, ONE)
+    assert (done.scored, done.kept) == (4, 4)
+    assert file.read_bytes() == whole
+
+
+def test_drafts_of_killed_workers_go_and_those_at_work_stay(stage: Staging) -> None:
+    path = stage(4)
+    file = result_path(path, Manifest.read(path).shards[0])
+    file.parent.mkdir()
+    old, young = (file.with_name(f".{file.name}-{name}") for name in ("old", "young"))
+    old.write_bytes(b"half")
+    young.write_bytes(b"half")
+    os.utime(old, (1e9, 1e9))
+    score(path, ONE)
+    assert sorted(each.name for each in file.parent.iterdir()) == sorted([young.name, file.name])
