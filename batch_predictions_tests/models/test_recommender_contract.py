@@ -32,7 +32,7 @@ FAMILIES: dict[str, tuple[type[Recommender], dict[str, Any]]] = {
     "item_neighbours": (ItemNeighbours, {"newest_days": None}),
     "current_neighbours": (ItemNeighbours, {**NOW, "name": "current_neighbours"}),
     "graph_filter": (GraphFilter, {"factors": 2}),
-    "sequence_neighbours": (SequenceNeighbours, {}),
+    "sequence_neighbours": (SequenceNeighbours, {"newest": 3}),
     "popularity": (Popularity, {}),
     "recency_popularity_14d": (Popularity, {"half_life_days": 14}),
     "own_history": (OwnHistory, {}),
@@ -122,6 +122,15 @@ def name(request: pytest.FixtureRequest) -> str:
 
 def test_every_family_is_held_to_the_contract():
     assert {family for family, _ in FAMILIES.values()} == set(KINDS)
+
+
+def test_scoring_leaves_the_histories_as_they_are(name: str):
+    model = fitted(name)
+    histories = asked(BOARD, model)
+    before = histories.entries.tolist(), histories.indptr.tolist(), histories.events.tolist()
+    model.scores(histories, facts(BOARD, model.items))
+    after = histories.entries.tolist(), histories.indptr.tolist(), histories.events.tolist()
+    assert after == before
 
 
 @pytest.mark.parametrize("personal", PERSONAL)

@@ -218,3 +218,12 @@ def test_places_are_by_age_then_by_the_time_of_day():
     short = pa.Table.from_pylist([{**lists, "moments": [1], **unknown}]).to_batches()[0]
     with pytest.raises(ValueError, match="moments"):
         Histories.from_rows(short, ITEMS)
+
+
+def test_a_matrix_can_be_changed_in_place_and_the_histories_stay_as_they_are():
+    each = histories()
+    before = each.entries.tolist(), each.indptr.tolist()
+    changed = each.csr(np.arange(len(each.entries)) == 1)
+    changed.eliminate_zeros()
+    assert changed.nnz == 1
+    assert (each.entries.tolist(), each.indptr.tolist()) == before

@@ -253,11 +253,12 @@ class Histories:
         return self.csr(self.summed(self.decayed(half_life_days)).astype(np.float32))
 
     def csr(self, values: npt.NDArray[Any]) -> csr_matrix:
-        """A value per entry as users x items."""
+        """A value per entry as users x items: a matrix of its own, that may be changed in place."""
         from scipy.sparse import csr_matrix
 
         shape = (self.users, self.width)
-        return csr_matrix((values, self.entries, self.indptr), shape=shape)
+        # scipy keeps the arrays that it is given, and `eliminate_zeros` moves what is in them.
+        return csr_matrix((values, self.entries, self.indptr), shape=shape, copy=True)
 
     def per_user(self, values: npt.NDArray[Any], ufunc: np.ufunc, empty: float) -> Doubles:
         """A value per row, reduced per user, (users,); `empty` for users without rows."""
