@@ -1,0 +1,89 @@
+"""The optional encoder, on a tiny transformer that is made here. Needs the extra `encoder`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from test_sentiment_pieces import NAMES
+
+from batch_predictions.models.sentiment.base import Training
+from batch_predictions.models.sentiment.classifier import Classifier
+from batch_predictions.models.sentiment.data import Reviews, distinct, of_rows
+from batch_predictions.models.sentiment.documents import Documents
+from batch_predictions.models.sentiment.encoder import EncoderError
+from batch_predictions.models.sentiment.fitting import Fitter
+
+OPTIONS = {"encoder_rate": 3e-3, "encoder_epochs": 6.0}
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder as of a pretrained encoder, with random weights of one narrow layer."""
+    transformers = pytest.importorskip("transformers")
+    import torch
+
+    path = tmp_path_factory.mktemp("encoder")
+    (path / "vocab.txt").write_text("\n".join(NAMES) + "\n", "utf-8")
+    transformers.BertTokenizer(str(path / "vocab.txt")).save_pretrained(path)
+    torch.manual_seed(1)
+    config = transformers.BertConfig(
+        vocab_size=len(NAMES),
+        hidden_size=16,
+        num_hidden_layers=1,
+        num_attention_heads=2,
+        intermediate_size=32,
+        max_position_embeddings=300,
+    )
+    transformers.BertModel(config).save_pretrained(path)
+    return path
+
+
+def reviews() -> Reviews:
+    random = np.random.default_rng(1)
+    texts = []
+    for n in range(160):
+        words = [f"w{random.integers(10)}" for _ in range(random.integers(2, 8))]
+        words.insert(int(random.integers(len(words))), ("awful", "great")[n % 2])
+        texts.append(" ".join(words))
+    return of_rows(texts, [n % 2 for n in range(160)])
+
+
+def fitted(folder: Path, **options: float) -> Classifier:
+    training = Training(
+        2, 7, encoder=folder, options={**OPTIONS, **options}, progress=lambda _: None
+    )
+    return Fitter(distinct(reviews()), training).fit("encoder")
+
+
+def test_it_learns_and_is_stored_and_does_not_look_at_neighbours(
+    folder: Path, tmp_path: Path
+) -> None:
+    made = fitted(folder)
+    some = Documents(["w1 great w2", "awful w3", "w1 w1 w1 w1 w5 awful", "great w9 w9 w4", ""])
+    together = made.probabilities(some)
+    assert together[:4].argmax(axis=1).tolist() == [1, 0, 0, 1]
+    alone = np.concatenate([made.probabilities(Documents([text])) for text in some])
+    np.testing.assert_allclose(together, alone, atol=1e-5)
+    made.save(tmp_path)
+    assert {path.suffix for path in tmp_path.rglob("*.*")} <= {".json", ".npy", ".txt"}
+    assert (Classifier.load(tmp_path).probabilities(some) == together).all()
+    assert (fitted(folder).probabilities(some) == together).all()
+
+
+def test_frozen_only_its_head_learns(folder: Path) -> None:
+    import torch
+    import transformers
+
+    frozen = fitted(folder, frozen=1, encoder_epochs=1).parts[0].module["body"]  # type: ignore[attr-defined]
+    given = transformers.AutoModel.from_pretrained(folder).state_dict()
+    assert all(torch.equal(value, given[name]) for name, value in frozen.state_dict().items())
+
+
+def test_a_folder_that_is_none_is_named(tmp_path: Path) -> None:
+    pytest.importorskip("transformers")
+    with pytest.raises(EncoderError, match="no Hugging Face folder"):
+        fitted(tmp_path)
+    with pytest.raises(EncoderError, match=r"sentiment\.encoder"):
+        fitted(None)  # type: ignore[arg-type]
