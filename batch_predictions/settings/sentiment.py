@@ -14,11 +14,22 @@ class SentimentSettings(Section):
     """Sentiment of reviews: weekly training, weekly tables."""
 
     candidates: list[
-        Literal["tfidf_lr", "nb_lr", "cnn", "lstm", "gru", "average_cnn", "average_lstm", "encoder"]
+        Literal[
+            "tfidf_lr",
+            "nb_lr",
+            "cnn",
+            "lstm",
+            "gru",
+            "encoder",
+            "average_cnn",
+            "average_lstm",
+            "average_gru",
+            "average_encoder",
+        ]
     ] = Field(
         ["tfidf_lr", "nb_lr", "cnn", "lstm", "average_cnn"],
         description="Models trained and compared each week by macro-F1; tfidf_lr, the baseline, "
-        "always is. An average sums the logits of a net and of nb_lr.",
+        "always is. An average sums the logits of a net (or the encoder) and of nb_lr.",
     )
     default: str = Field(
         "average_cnn", description="Model that `benchmark sentiment` names as the default."
@@ -57,6 +68,7 @@ class SentimentSettings(Section):
     )
     options: dict[str, float] = Field(
         default_factory=dict,
-        description="Further values of training, such as {epochs: 12, size: 100, frozen: 1}.",
+        description="Further values of training, such as {epochs: 12, size: 100, nets: 3}; "
+        "docs/sentiment.md lists them.",
     )
     seed: int = Field(7, description="Seed of everything random in training.")

@@ -50,11 +50,15 @@ def reviews() -> Reviews:
     return of_rows(texts, [n % 2 for n in range(160)])
 
 
-def fitted(folder: Path, **options: float) -> Classifier:
+def fitter(folder: Path | None, **options: float) -> Fitter:
     training = Training(
         2, 7, encoder=folder, options={**OPTIONS, **options}, progress=lambda _: None
     )
-    return Fitter(distinct(reviews()), training).fit("encoder")
+    return Fitter(distinct(reviews()), training)
+
+
+def fitted(folder: Path | None, **options: float) -> Classifier:
+    return fitter(folder, **options).fit("encoder")
 
 
 def test_it_learns_and_is_stored_and_does_not_look_at_neighbours(
@@ -86,4 +90,15 @@ def test_a_folder_that_is_none_is_named(tmp_path: Path) -> None:
     with pytest.raises(EncoderError, match="no Hugging Face folder"):
         fitted(tmp_path)
     with pytest.raises(EncoderError, match=r"sentiment\.encoder"):
-        fitted(None)  # type: ignore[arg-type]
+        fitted(None)
+
+
+def test_it_is_averaged_with_the_linear_model(folder: Path, tmp_path: Path) -> None:
+    here = fitter(folder, nets=3)
+    average = here.fit("average_encoder")
+    assert [part.kind for part in average.parts] == ["encoder", "linear"]
+    assert average.parts[0] is here.fit("encoder").parts[0]
+    some = Documents(["w1 great w2", "awful w3"])
+    assert average.probabilities(some).argmax(axis=1).tolist() == [1, 0]
+    average.save(tmp_path)
+    assert (Classifier.load(tmp_path).probabilities(some) == average.probabilities(some)).all()

@@ -17,7 +17,7 @@ from batch_predictions.models.sentiment.metrics import Judged, difference, macro
 from batch_predictions.models.sentiment.selection import UNTRAINED, select_sentiment
 
 GOOD, BAD, SOSO = ("great", "lovely", "superb"), ("awful", "broken", "nasty"), ("ok", "average")
-NAMES = [name for name in names_known() if name != "encoder"]
+NAMES = [name for name in names_known() if "encoder" not in name]
 
 
 def world(number: int, seed: int) -> Reviews:

@@ -18,12 +18,12 @@ HELD_SHARE = 0.1
 
 
 def names_known() -> tuple[str, ...]:
-    """Every name that can be fitted; `average_<net>` is that net with `nb_lr`.
+    """Every name that can be fitted; `average_<part>` is a net, or the encoder, with `nb_lr`.
 
     With option `nets` an average has so many nets, each of its own seed, the first of them the one
     that the net's own name stands for; together they weigh what `nb_lr` weighs.
     """
-    return (BASELINE, NB, *NETS, *(f"{AVERAGE}_{net}" for net in NETS), ENCODER)
+    return (BASELINE, NB, *NETS, ENCODER, *(f"{AVERAGE}_{each}" for each in (*NETS, ENCODER)))
 
 
 class Fitter:
@@ -53,9 +53,9 @@ class Fitter:
         if not name.startswith(f"{AVERAGE}_"):
             pairs = [self._part(name)]
         else:
-            nets = max(1, int(self.training.option("nets", 1)))
-            net = name.removeprefix(f"{AVERAGE}_")
-            pairs = [*(self._part(net, number) for number in range(nets)), self._part(NB)]
+            one = name.removeprefix(f"{AVERAGE}_")
+            nets = max(1, int(self.training.option("nets", 1))) if one in NETS else 1
+            pairs = [*(self._part(one, number) for number in range(nets)), self._part(NB)]
             weights = (*[1 / nets] * nets, 1.0) if nets > 1 else None
         classifier = Classifier(
             [tuned for tuned, _ in pairs], self.training.classes, self.prior, weights=weights
