@@ -91,8 +91,15 @@ Progress = Callable[[int, int], None]
 """Called with the rows done and the rows to score."""
 
 
+Begun = Callable[[str, int, int], None]
+"""Called once there are instances to work: where they are, how many, and the rows to score."""
+
+
 def score(
-    manifest_path: Path, settings: InferenceSettings, progress: Progress | None = None
+    manifest_path: Path,
+    settings: InferenceSettings,
+    progress: Progress | None = None,
+    begun: Begun | None = None,
 ) -> Scored:
     """Scores every shard that has no result yet, each result written whole or not at all.
 
@@ -110,6 +117,8 @@ def score(
     sweep_drafts(results)
     done = retried = 0
     with _crew(manifest, manifest_path, len(pending), settings) as crew:
+        if begun:
+            begun(crew.device, crew.size, total)
         what = f"{manifest.table} {manifest.partition}"
         for shard, problem in _attempts(crew, pending, what):
             if problem is None:

@@ -65,12 +65,12 @@ def score(
     """Scores what has no result yet, and says how much that was and how fast it went."""
     for partition, path in staged.items():
         lines = _Lines(context, f"{declared.name} {partition}")
-        done = engine.score(Path(path), settings.inference, lines)
+        done = engine.score(Path(path), settings.inference, lines, lines.begun)
         what = f"nothing to score, all {done.kept:,} results were kept"
         if done.scored:
             what = (
                 f"{done.scored:,} rows scored in {done.seconds:.1f} s "
-                f"({done.scored / done.seconds:,.0f} rows/s, {done.instances} instances on "
+                f"({done.scored / done.seconds:,.0f} rows/s, {_counted(done.instances)} on "
                 f"{done.device}), {done.kept:,} kept from before"
                 + (f", {done.retried} shards tried again" if done.retried else "")
             )
@@ -206,12 +206,22 @@ def _extra(judgement: Judgement, scored: Mapping[str, str]) -> dict[str, Any]:
     }
 
 
+def _counted(instances: int) -> str:
+    return f"{instances} instance" + ("s" if instances != 1 else "")
+
+
 class _Lines:
-    """Progress as log lines at a human pace: rows, rows per second, time left."""
+    """Progress as log lines at a human pace: where, rows, rows per second, time left."""
 
     def __init__(self, context: dg.AssetExecutionContext, what: str) -> None:
         self.context, self.what = context, what
         self.began = self.spoke = time.perf_counter()
+
+    def begun(self, device: str, instances: int, total: int) -> None:
+        """Says what is at work, before a first shard has ended."""
+        self.context.log.info(
+            f"{self.what}: {total:,} rows to score by {_counted(instances)} on {device}"
+        )
 
     def __call__(self, done: int, total: int) -> None:
         now = time.perf_counter()

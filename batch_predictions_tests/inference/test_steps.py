@@ -1,0 +1,68 @@
+"""What the `score` step says while it is at work."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from engine_worlds import Doubler, Staging
+
+from batch_predictions.inference import steps
+from batch_predictions.settings import InferenceSettings
+
+
+class Clock:
+    """Seconds that pass only when told to."""
+
+    now = 100.0
+
+    def perf_counter(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    clock = Clock()
+    monkeypatch.setattr(steps, "time", clock)
+    return clock
+
+
+def said_by_scoring(path: Any, **inference: Any) -> list[str]:
+    said: list[str] = []
+    context: Any = SimpleNamespace(log=SimpleNamespace(info=said.append))
+    settings: Any = SimpleNamespace(inference=InferenceSettings(device="cpu", **inference))
+    declared: Any = SimpleNamespace(name="doubles")
+    steps.score(context, declared, settings, {"2024-03-03": str(path)})
+    return said
+
+
+def test_progress_comes_every_ten_seconds_with_rows_pace_and_time_left(
+    stage: Staging, clock: Clock
+) -> None:
+    path = stage(400)  # 100 shards of 4 rows.
+
+    def takes(ids: list[str]) -> None:
+        clock.now += 0.5
+
+    Doubler.before.append(takes)
+    said = said_by_scoring(path, workers=1)
+    first, *lines, last = said
+    assert first == "doubles 2024-03-03: 400 rows to score by 1 instance on cpu"
+    # 50 seconds of work: a line each time ten have passed, none for the other shards.
+    assert lines == [
+        "doubles 2024-03-03: 80 of 400 rows, 8 rows/s, 40 s left",
+        "doubles 2024-03-03: 160 of 400 rows, 8 rows/s, 30 s left",
+        "doubles 2024-03-03: 240 of 400 rows, 8 rows/s, 20 s left",
+        "doubles 2024-03-03: 320 of 400 rows, 8 rows/s, 10 s left",
+        "doubles 2024-03-03: 400 of 400 rows, 8 rows/s, 0 s left",
+    ]
+    assert last.startswith("doubles 2024-03-03: 400 rows scored in ")
+    assert last.endswith("1 instance on cpu), 0 kept from before")
+
+
+def test_a_short_run_says_its_begin_and_its_end(stage: Staging, clock: Clock) -> None:
+    path = stage(40)
+    assert len(said_by_scoring(path)) == 2
+    (only,) = said_by_scoring(path)
+    assert only == "doubles 2024-03-03: nothing to score, all 40 results were kept"
