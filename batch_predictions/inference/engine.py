@@ -11,14 +11,14 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
 from batch_predictions.inference.device import choose_device, dealt, instances
 from batch_predictions.inference.results import is_whole, sweep_drafts
 from batch_predictions.inference.scorer import workers_of
-from batch_predictions.inference.shards import scorer_class
+from batch_predictions.inference.shards import Took, scorer_class
 from batch_predictions.inference.staging import Manifest, Shard, result_path
 from batch_predictions.settings import InferenceSettings
 
@@ -47,6 +47,7 @@ class Scored:
         device: where the scorers ran; several GPUs with commas.
         instances: how many of them.
         retried: shards that were handed out again after a failure.
+        took: seconds of all instances, by what they went to.
     """
 
     scored: int
@@ -55,6 +56,7 @@ class Scored:
     device: str
     instances: int
     retried: int = 0
+    took: Took = field(default_factory=Took)
 
 
 @dataclass(frozen=True)
@@ -63,6 +65,7 @@ class Ended:
 
     shard: str
     problem: str | None = None
+    took: Took = field(default_factory=Took)
 
 
 class Crew(Protocol):
@@ -116,12 +119,14 @@ def score(
     results.mkdir(exist_ok=True)
     sweep_drafts(results)
     done = retried = 0
+    took = Took()
     with _crew(manifest, manifest_path, len(pending), settings) as crew:
         if begun:
             begun(crew.device, crew.size, total)
         what = f"{manifest.table} {manifest.partition}"
-        for shard, problem in _attempts(crew, pending, what):
-            if problem is None:
+        for shard, ended in _attempts(crew, pending, what):
+            took = took.plus(ended.took)
+            if ended.problem is None:
                 done += shard.rows
                 if progress:
                     progress(done, total)
@@ -129,10 +134,10 @@ def score(
                 retried += 1
         device, size = crew.device, crew.size
     seconds = time.perf_counter() - started
-    return Scored(total, manifest.rows - total, seconds, device, size, retried)
+    return Scored(total, manifest.rows - total, seconds, device, size, retried, took)
 
 
-def _attempts(crew: Crew, pending: list[Shard], what: str) -> Iterator[tuple[Shard, str | None]]:
+def _attempts(crew: Crew, pending: list[Shard], what: str) -> Iterator[tuple[Shard, Ended]]:
     """Yields shards as they are scored, or failed and wait for another attempt."""
     waiting = deque(pending)
     under_way: dict[str, Shard] = {}
@@ -149,7 +154,7 @@ def _attempts(crew: Crew, pending: list[Shard], what: str) -> Iterator[tuple[Sha
             shard = under_way.pop(ended.shard)
             if ended.problem is None:
                 in_a_row = 0
-                yield shard, None
+                yield shard, ended
                 continue
             in_a_row += 1
             failures.setdefault(shard.name, []).append(ended.problem)
@@ -158,7 +163,7 @@ def _attempts(crew: Crew, pending: list[Shard], what: str) -> Iterator[tuple[Sha
             else:
                 # Last in the queue: a shard that always fails keeps no other from its result.
                 waiting.append(shard)
-                yield shard, ended.problem
+                yield shard, ended
     if lost:
         told = [_told(each, failures[each.name]) for each in lost[:NAMED]]
         if len(lost) > NAMED:

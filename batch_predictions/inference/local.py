@@ -26,7 +26,7 @@ from types import TracebackType
 from typing import Self
 
 from batch_predictions.inference.engine import Ended
-from batch_predictions.inference.shards import Worker, one_thread
+from batch_predictions.inference.shards import Took, Worker
 
 _ONE_THREAD = dict.fromkeys(
     ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS"), "1"
@@ -49,7 +49,7 @@ class ThreadCrew:
         for each in devices:
             self.devices.put(each)
         self.own = threading.local()
-        self.under_way: dict[Future[None], str] = {}
+        self.under_way: dict[Future[Took], str] = {}
 
     def __enter__(self) -> Self:
         self.pool = ThreadPoolExecutor(self.size, thread_name_prefix="scorer")
@@ -73,22 +73,20 @@ class ThreadCrew:
     def wait(self) -> list[Ended]:
         """Waits until at least one shard has ended."""
         done, _ = wait(self.under_way, return_when=FIRST_COMPLETED)
-        return [Ended(self.under_way.pop(each), _problem(each.exception())) for each in done]
+        return [_ended(self.under_way.pop(each), each) for each in done]
 
-    def _work(self, shard: str) -> None:
+    def _work(self, shard: str) -> Took:
         if not hasattr(self.own, "device"):
             self.own.device, self.own.worker = self.devices.get_nowait(), None
         try:
             if self.own.worker is None:
-                self.own.worker = Worker(self.path, self.own.device, self.block_mb)
-                self.own.worker.open()
-                if self.size > 1:
-                    one_thread()  # Libraries may have been imported just now.
-            self.own.worker.score(shard)
+                self.own.worker = Worker(self.path, self.own.device, self.block_mb, self.size > 1)
+            took: Took = self.own.worker.score(shard)
         except BaseException:
             # Whatever state a failure left in the instance, the next shard gets a new one.
             self.own.worker = None
             raise
+        return took
 
 
 class ProcessCrew:
@@ -141,15 +139,17 @@ class ProcessCrew:
         for line in wait_for(list(self.under_way)):
             assert isinstance(line, Connection)
             shard = self.under_way.pop(line)
+            took = Took()
             try:
-                answer = str(line.recv())
+                answer, *seconds = line.recv()
+                took = Took(*seconds)
             except (EOFError, OSError):
                 member, device = self.members.pop(line)
                 self.devices.append(device)  # The next one hired takes its place.
                 member.join()
                 line.close()
                 answer = f"the worker died with exit code {member.exitcode}"
-            ended.append(Ended(shard, answer or None))
+            ended.append(Ended(shard, answer or None, took))
         return ended
 
     def _hire(self) -> Connection:
@@ -169,7 +169,7 @@ class ProcessCrew:
 
 
 def _serve(line: Connection, order: str) -> None:
-    """A worker process: shards by name come in, "" or what went wrong goes out."""
+    """A worker process: shards by name come in; "" or what went wrong, and seconds, go out."""
     what = json.loads(order)
     worker = None
     while True:
@@ -177,17 +177,20 @@ def _serve(line: Connection, order: str) -> None:
             shard = str(line.recv())
         except EOFError:  # The engine has ended, or was killed.
             return
+        answer, took = "", Took()
         try:
             if worker is None:
-                worker = Worker(Path(what["path"]), what["device"], int(what["block_mb"]))
-                worker.open()
-                one_thread()
-            worker.score(shard)
-            answer = ""
+                worker = Worker(Path(what["path"]), what["device"], int(what["block_mb"]), True)
+            took = worker.score(shard)
         except Exception as error:
             worker = None
             answer = _problem(error) or ""
-        line.send(answer)
+        line.send((answer, *took))
+
+
+def _ended(shard: str, work: Future[Took]) -> Ended:
+    problem = _problem(work.exception())
+    return Ended(shard, problem) if problem else Ended(shard, None, work.result())
 
 
 def _problem(error: BaseException | None) -> str | None:

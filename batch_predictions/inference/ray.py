@@ -19,6 +19,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from batch_predictions.inference.engine import Ended, ScoringError
+from batch_predictions.inference.shards import Took
 from batch_predictions.settings import PREFIX, InferenceSettings, home_folder
 
 _LOOK_SECONDS = 2.0
@@ -124,14 +125,14 @@ class RayCrew:
         actor, shard = self.under_way.pop(reference)
         self.heard = time.monotonic()
         try:
-            device, problem = ray.get(reference)
+            device, problem, *seconds = ray.get(reference)
         except ray.exceptions.RayError as error:
             del self.actors[actor]
             cause = str(error).strip().splitlines()[0]
             return Ended(shard, f"the actor or its node died ({type(error).__name__}: {cause})")
         self.free.append(actor)
         self.devices.update([device] if device else [])
-        return Ended(shard, problem or None)
+        return Ended(shard, problem or None, Took(*seconds))
 
     def _hire(self) -> Any:
         import ray
@@ -194,10 +195,14 @@ class _Actor:
         """Answers as soon as the actor has its place."""
         return True
 
-    def score(self, shard: str) -> tuple[str, str]:
-        """Scores a shard from and to the shared folder; the device, and what went wrong if so."""
+    def score(self, shard: str) -> tuple[Any, ...]:
+        """Scores a shard from and to the shared folder.
+
+        Returns:
+            The device, what went wrong if so, and the seconds that it took.
+        """
         from batch_predictions.inference.device import choose_device
-        from batch_predictions.inference.shards import Worker, one_thread
+        from batch_predictions.inference.shards import Worker
 
         path, device, block_mb = self.what
         try:
@@ -206,14 +211,12 @@ class _Actor:
                     where = f"{path} is not there: the home must be a folder that all nodes share"
                     return "", where
                 self.device = choose_device(device)
-                self.worker = Worker(path, self.device, block_mb)
-                self.worker.open()
-                one_thread()
-            self.worker.score(shard)
+                self.worker = Worker(path, self.device, block_mb, True)
+            took = self.worker.score(shard)
         except Exception as error:
             self.worker = None
             return self.device, f"{type(error).__name__}: {error}"
-        return self.device, ""
+        return self.device, "", *took
 
 
 def _variables() -> dict[str, str]:

@@ -82,7 +82,7 @@ def _leaves(fields: Iterable[pa.Field], wanted: Callable[[Any], bool], path: str
         name = f"{path}{field.name}"
         if pa.types.is_struct(field.type):
             found += _leaves(field.type, wanted, f"{name}.")
-        elif pa.types.is_list(field.type):
+        elif pa.types.is_list(field.type) or pa.types.is_large_list(field.type):
             inside = pa.field("element", field.type.value_type)
             found += _leaves([inside], wanted, f"{name}.list.")
         elif wanted(field.type):
@@ -92,4 +92,6 @@ def _leaves(fields: Iterable[pa.Field], wanted: Callable[[Any], bool], path: str
 
 def _is_text(kind: Any) -> bool:
     """Whether a dictionary is for it; a column that comes with one keeps it."""
-    return pa.types.is_string(kind) or pa.types.is_dictionary(kind)
+    return (
+        pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_dictionary(kind)
+    )

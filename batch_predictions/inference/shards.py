@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import importlib
 import sys
+import time
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -20,11 +21,39 @@ from batch_predictions.inference.scorer import EXCLUDED, Opening, Scorer
 from batch_predictions.inference.staging import Manifest, Shard, result_path
 
 
-class Worker:
-    """One instance of a scorer, opened at its first shard."""
+class Took(NamedTuple):
+    """Where an instance's seconds went."""
 
-    def __init__(self, manifest_path: Path, device: str, block_mb: int) -> None:
+    opening: float = 0.0
+    reading: float = 0.0
+    scoring: float = 0.0
+    writing: float = 0.0
+
+    def plus(self, more: Took) -> Took:
+        """The sum."""
+        return Took(*(a + b for a, b in zip(self, more, strict=True)))
+
+    def shares(self) -> dict[str, float]:
+        """Of all seconds, by what they went to."""
+        whole = sum(self) or 1.0
+        return {name: value / whole for name, value in self._asdict().items()}
+
+
+class Worker:
+    """One instance of a scorer, opened at its first shard.
+
+    Args:
+        manifest_path: what is scored.
+        device: where the instance is to be.
+        block_mb: memory of one block of scores, MiB.
+        beside_others: others work beside it, so that its process is held to one thread.
+    """
+
+    def __init__(
+        self, manifest_path: Path, device: str, block_mb: int, beside_others: bool = False
+    ) -> None:
         self.path, self.device, self.block_mb = manifest_path, device, block_mb
+        self.beside_others = beside_others
         self.manifest = Manifest.read(manifest_path)
         self.shards = {shard.name: shard for shard in self.manifest.shards}
         self.scorer: Scorer | None = None
@@ -41,12 +70,17 @@ class Worker:
                 block_mb=self.block_mb,
             )
             self.scorer = scorer_class(self.manifest).open(opening)
+            if self.beside_others:
+                _one_thread()  # Libraries may have been imported just now.
         assert self.scorer is not None
         return self.scorer
 
-    def score(self, name: str) -> None:
-        """Scores the shard of that name."""
-        score_shard(self.open(), self.path, self.shards[name])
+    def score(self, name: str) -> Took:
+        """Scores the shard of that name; with the first, opening the instance took its time."""
+        began = time.perf_counter()
+        scorer = self.open()
+        opening = time.perf_counter() - began
+        return score_shard(scorer, self.path, self.shards[name])._replace(opening=opening)
 
 
 def scorer_class(manifest: Manifest) -> Any:
@@ -58,17 +92,21 @@ def scorer_class(manifest: Manifest) -> Any:
     return scorer
 
 
-def score_shard(scorer: Scorer, manifest_path: Path, shard: Shard) -> None:
+def score_shard(scorer: Scorer, manifest_path: Path, shard: Shard) -> Took:
     """Scores one shard and renames its result into place."""
+    began = time.perf_counter()
     table = pq.read_table(manifest_path.parent / shard.name, memory_map=False).combine_chunks()
     batch = table.to_batches()[0] if table.num_rows else pa.RecordBatch.from_pylist([])
+    read = time.perf_counter()
     result = scorer.score(batch)
+    scored = time.perf_counter()
     if EXCLUDED not in result.schema.names:
         result = result.append_column(EXCLUDED, pa.nulls(result.num_rows, pa.string()))
     write(result, result_path(manifest_path, shard))
+    return Took(0.0, read - began, scored - read, time.perf_counter() - scored)
 
 
-def one_thread() -> None:
+def _one_thread() -> None:
     """Holds this process to one thread of computation, where others work beside it."""
     import threadpoolctl
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import Any
 
 import dagster as dg
 
+from batch_predictions.home import replace_durably
 from batch_predictions.inference import engine, loading, staging
 from batch_predictions.inference.declaration import BatchPrediction, asset_key_of
 from batch_predictions.inference.loading import ACCOUNTED, Judgement
@@ -21,6 +23,9 @@ from batch_predictions.tables import TABLES
 from batch_predictions.warehouse import Warehouse
 
 SECONDS_BETWEEN_LINES = 10.0
+
+PACE = "pace.json"
+"""Beside the manifest: how fast it was scored, for the asset's metadata and its plots."""
 
 
 def stage(
@@ -73,7 +78,16 @@ def score(
                 f"({done.scored / done.seconds:,.0f} rows/s, {_counted(done.instances)} on "
                 f"{done.device}), {done.kept:,} kept from before"
                 + (f", {done.retried} shards tried again" if done.retried else "")
+                + "; of the instances' time "
+                + ", ".join(f"{name} {each:.0%}" for name, each in done.took.shares().items())
             )
+            pace = {
+                "rows_per_second": round(done.scored / done.seconds, 1),
+                "score_seconds": round(done.seconds, 2),
+                "instances": done.instances,
+                "device": done.device,
+            }
+            replace_durably(Path(path).with_name(PACE), json.dumps(pace))
         notes = "".join(
             f"; {name} {note.mean:.3f}, on a sample of {note.of:,}"
             for name, note in notes_of(Path(path)).items()
@@ -197,12 +211,15 @@ def _extra(judgement: Judgement, scored: Mapping[str, str]) -> dict[str, Any]:
     noted: dict[str, Any] = {}
     for name, note in notes_of(path).items():
         noted |= {name: note.mean, f"{name}_sample": note.of}
+    kept = path.with_name(PACE)
+    pace = json.loads(kept.read_text("utf-8")) if kept.exists() else {}
     return {
         "keys_eligible": judgement.staged,
         "keys_scored": judgement.scored,
         "keys_excluded": judgement.excluded,
         "model_version": manifest.model_version,
         **noted,
+        **pace,
     }
 
 

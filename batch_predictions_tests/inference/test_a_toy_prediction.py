@@ -168,6 +168,9 @@ def test_a_day_is_scored_in_shards_and_every_key_is_accounted_for(
     metadata = event.materialization.metadata
     assert metadata["dagster/partition_row_count"].value == 10
     assert (metadata["keys_scored"].value, metadata["keys_excluded"].value) == (10, 1)
+    assert (metadata["instances"].value, metadata["device"].value) == (2, "cpu")
+    rows = metadata["rows_per_second"].value * metadata["score_seconds"].value
+    assert rows == pytest.approx(11, rel=0.2)
     assert "u0" in str(metadata["preview"].value)
 
 

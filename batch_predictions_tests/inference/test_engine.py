@@ -148,3 +148,12 @@ def test_a_misspelt_kind_of_worker_is_refused():
 def test_an_empty_partition_scores_nothing(warehouse: Warehouse):
     path = staged(warehouse, rows=0)
     assert score(path, inference()).scored == 0
+
+
+@pytest.mark.parametrize("scorer", CREWS)
+def test_where_the_time_went_is_told(warehouse: Warehouse, scorer: type[Doubler]):
+    path = staged(warehouse, rows=20, scorer=scorer, seconds=0.05)
+    took = score(path, inference()).took
+    assert 4 * 0.05 <= took.scoring < 4 * 0.05 + 1
+    assert min(took) > 0
+    assert sum(took.shares().values()) == pytest.approx(1)

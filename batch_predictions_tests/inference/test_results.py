@@ -28,6 +28,7 @@ def offers(monkeypatch: pytest.MonkeyPatch) -> pa.RecordBatch:
             "name": pa.array(["x", "x"]).dictionary_encode(),
             "score": np.array([0.1, 1 / 3]),
             "n": [1, 2],
+            "long": pa.array(["y", "y"], pa.large_string()),
             "entries": [[entry], None],
         }
     )
@@ -47,7 +48,13 @@ def test_texts_have_dictionaries_and_floats_are_split_by_bytes(
     def of(wanted: str) -> set[str]:
         return {each.path_in_schema for each in columns if wanted in each.encodings}
 
-    texts = {"id", "name", "entries.list.element.why", "entries.list.element.tags.list.element"}
+    texts = {
+        "id",
+        "name",
+        "long",
+        "entries.list.element.why",
+        "entries.list.element.tags.list.element",
+    }
     assert of("RLE_DICTIONARY") >= texts
     assert of("BYTE_STREAM_SPLIT") == {"score", "entries.list.element.score"}
     assert not any(each.is_stats_set for each in columns)

@@ -58,7 +58,7 @@ def test_progress_comes_every_ten_seconds_with_rows_pace_and_time_left(
         "doubles 2024-03-03: 400 of 400 rows, 8 rows/s, 0 s left",
     ]
     assert last.startswith("doubles 2024-03-03: 400 rows scored in ")
-    assert last.endswith("1 instance on cpu), 0 kept from before")
+    assert "1 instance on cpu), 0 kept from before; of the instances' time opening" in last
 
 
 def test_a_short_run_says_its_begin_and_its_end(stage: Staging, clock: Clock) -> None:
