@@ -37,7 +37,7 @@ from oracles import oracles
 from batch_predictions.features.queries import parameters, sql
 from batch_predictions.models.demographic import DemographicModel
 from batch_predictions.models.demographic_calendar import Changes
-from batch_predictions.models.demographic_evaluation import Learned, matrices, recency, served
+from batch_predictions.models.demographic_learning import Learned, matrices, recency, served
 from batch_predictions.models.demographic_segments import user_leaves
 from batch_predictions.models.demographic_selection import (
     HALF_LIVES,

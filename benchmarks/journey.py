@@ -11,13 +11,8 @@ import numpy as np
 
 from batch_predictions.models.demand.calendar import flags, us_holidays
 from batch_predictions.models.demand.panel import Panel
-from batch_predictions.sources.complete_journey import (
-    FIRST_DAY,
-    FIRST_WEEK,
-    LAST_DAY,
-    PACKAGE,
-    CompleteJourneySource,
-)
+from batch_predictions.sources.complete_journey import PACKAGE, CompleteJourneySource
+from batch_predictions.sources.complete_journey_year import FIRST_DAY, FIRST_WEEK, LAST_DAY
 from batch_predictions.sources.contract import literal
 
 CAP = 24

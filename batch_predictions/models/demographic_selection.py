@@ -1,13 +1,13 @@
 """What serves users without a history: chosen on users whose history is hidden.
 
 First the half-life of popularity is chosen, with one list for everyone. Where the promotions of the
-coming week are known, they multiply it if that gains more than one standard error. Then the two
-tilts compete on top of it: counts of the segment with a weight `kappa` of their parent, and the
-ridge regression with a penalty. A tilt is judged by figures of users that had no say in its
-strength: for each fold the strength is the one that is best on the other folds. It serves only if
-its gain over everyone's list is more than one standard error (Breiman et al. 1984, "Classification
-and Regression Trees", 3.4.3: the simpler of two that cannot be told apart); otherwise one list
-serves everyone.
+coming week are known, they multiply it if that gains at all: two weights, not below 0 and learned
+from everybody, can hardly follow chance. Then the two tilts compete on top of it: counts of the
+segment with a weight `kappa` of their parent, and the ridge regression with a penalty. A tilt is
+judged by figures of users that had no say in its strength: for each fold the strength is the one
+that is best on the other folds. It serves only if its gain over everyone's list is more than one
+standard error (Breiman et al. 1984, "Classification and Regression Trees", 3.4.3: the simpler of
+two that cannot be told apart); otherwise one list serves everyone.
 """
 
 from __future__ import annotations
@@ -28,14 +28,8 @@ from batch_predictions.models.demographic_calendar import (
     CalendarTrial,
     Changes,
 )
-from batch_predictions.models.demographic_evaluation import (
-    Candidate,
-    ColdStart,
-    Learned,
-    Measured,
-    matrices,
-    recency,
-)
+from batch_predictions.models.demographic_evaluation import ColdStart, Measured
+from batch_predictions.models.demographic_learning import Candidate, Learned, matrices, recency
 from batch_predictions.models.demographic_ridge import RidgeTilt
 from batch_predictions.models.demographic_segments import user_leaves
 from batch_predictions.models.ranking import (
@@ -161,7 +155,7 @@ def select_demographic(
         metrics.append(metric_row(PROMOTED, GAIN_OVER_POPULARITY, over))
         models[PROMOTED] = DemographicModel(half_life, calendar=tried_calendar.learned)
         idle = tried_calendar.learned == CalendarFactor(0.0, 0.0)
-        serves = not idle and _certain(gain, measured[NDCG] - everyone)
+        serves = not idle and gain.mean > 1e-12
         of_calendar = (
             f" The coming week's promotions {'move' if serves else 'do not move'} all lists: "
             f"{_signed(gain)}."

@@ -13,7 +13,8 @@ import pyarrow as pa
 import pytest
 
 from batch_predictions.models import demographic_evaluation
-from batch_predictions.models.demographic_evaluation import Candidate, ColdStart, Learned
+from batch_predictions.models.demographic_evaluation import ColdStart
+from batch_predictions.models.demographic_learning import Candidate, Learned
 from batch_predictions.models.demographic_segments import Tilt
 from batch_predictions.models.demographic_selection import (
     HALF_LIVES,
