@@ -78,9 +78,12 @@ class EncoderPart:
         frozen = bool(training.option("frozen", 0))
         for parameter in self.module["body"].parameters():
             parameter.requires_grad_(not frozen)
+        if not training.option("encoder_words", 0):
+            # A few thousand reviews teach little of single words; a fifth of the time is saved.
+            self.module["body"].get_input_embeddings().requires_grad_(False)
         trained = [p for p in self.module.parameters() if p.requires_grad]
-        rate = training.option("encoder_rate", 1e-3 if frozen else 8e-5)
-        optimiser = torch.optim.AdamW(trained, lr=rate, weight_decay=0.01)
+        rate = training.option("encoder_rate", 1e-3 if frozen else 1.6e-4)
+        optimiser = torch.optim.AdamW(trained, lr=rate, weight_decay=0.01, fused=True)
         ids = self._encode(documents)
         truth = torch.from_numpy(labels)
         random = np.random.default_rng(training.seed)
