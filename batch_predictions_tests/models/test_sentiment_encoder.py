@@ -15,7 +15,8 @@ from batch_predictions.models.sentiment.documents import Documents
 from batch_predictions.models.sentiment.encoder import EncoderError
 from batch_predictions.models.sentiment.fitting import Fitter
 
-OPTIONS = {"encoder_rate": 3e-3, "encoder_epochs": 6.0}
+OPTIONS = {"encoder_rate": 3e-3, "encoder_epochs": 6.0, "encoder_words": 1.0}
+"""Words are learned too: those of the tiny transformer are random."""
 
 
 @pytest.fixture(scope="module")
@@ -76,13 +77,21 @@ def test_it_learns_and_is_stored_and_does_not_look_at_neighbours(
     assert (fitted(folder).probabilities(some) == together).all()
 
 
-def test_frozen_only_its_head_learns(folder: Path) -> None:
+def test_what_is_frozen_stays_as_it_was_given(folder: Path) -> None:
+    """Frozen, only the head learns; as it is by default, all but the words."""
     import torch
     import transformers
 
-    frozen = fitted(folder, frozen=1, encoder_epochs=1).parts[0].module["body"]  # type: ignore[attr-defined]
     given = transformers.AutoModel.from_pretrained(folder).state_dict()
-    assert all(torch.equal(value, given[name]) for name, value in frozen.state_dict().items())
+
+    def moved(**options: float) -> set[str]:
+        made = fitted(folder, encoder_epochs=1, encoder_words=0, **options).parts[0]
+        body = made.module["body"].state_dict()  # type: ignore[attr-defined]
+        return {name for name, value in body.items() if not torch.equal(value, given[name])}
+
+    words = "embeddings.word_embeddings.weight"
+    assert not moved(frozen=1)
+    assert words in given and words not in moved() and "embeddings.LayerNorm.weight" in moved()
 
 
 def test_a_folder_that_is_none_is_named(tmp_path: Path) -> None:
