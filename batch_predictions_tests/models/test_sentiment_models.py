@@ -14,6 +14,7 @@ from batch_predictions.models.sentiment.data import Reviews, distinct, of_rows
 from batch_predictions.models.sentiment.documents import Documents
 from batch_predictions.models.sentiment.fitting import Fitter, names_known
 from batch_predictions.models.sentiment.metrics import Judged, difference, macro_f1
+from batch_predictions.models.sentiment.nets import NetPart
 from batch_predictions.models.sentiment.selection import UNTRAINED, select_sentiment
 
 GOOD, BAD, SOSO = ("great", "lovely", "superb"), ("awful", "broken", "nasty"), ("ok", "average")
@@ -104,6 +105,25 @@ def test_an_average_of_several_nets_weighs_them_as_one(tmp_path: Path) -> None:
     average.save(tmp_path)
     opened = Classifier.load(tmp_path)
     assert (opened.probabilities(some) == average.probabilities(some)).all()
+
+
+def test_weights_may_be_the_mean_of_the_last_epochs() -> None:
+    """A net of three epochs, the mean from the second on, lies between its second and third."""
+    shape = {"width": 8.0, "size": 8.0, "patience": 9.0}
+
+    def weights(**options: float) -> np.ndarray:
+        training = Training(3, 7, options={**shape, **options}, progress=lambda _: None)
+        here = Fitter(distinct(world(200, 1)), training)
+        net = NetPart("cnn").fit(*here.rest, here.held, training)
+        assert net.module is not None
+        return net.module.get_parameter("out.weight").detach().numpy()
+
+    # Trained on, the held-out loss of so short a training falls: the last epoch is kept.
+    second, third = weights(epochs=2), weights(epochs=3)
+    assert not np.allclose(second, third)
+    np.testing.assert_allclose(
+        weights(epochs=3, mean_from=2), (second + third) / 2, rtol=1e-4, atol=1e-6
+    )
 
 
 def test_probabilities_that_are_taken_back_are_those_of_the_data() -> None:

@@ -18,7 +18,7 @@ from batch_predictions.models.sentiment.processor import native_bf16
 from batch_predictions.models.sentiment.vectors import read_vectors
 
 if TYPE_CHECKING:
-    from torch import nn
+    from torch import Tensor, nn
 
 LONGEST = 256
 """Tokens read of a text; reviews are shorter but for one in thousands."""
@@ -42,7 +42,11 @@ class NetPart:
         held: tuple[Documents, Labels],
         training: Training,
     ) -> Self:
-        """Adam with early stopping on the held-out loss; one thread, so that it repeats."""
+        """Adam with early stopping on the held-out loss; one thread, so that it repeats.
+
+        With option `mean_from` there are all epochs, and the weights are the mean of those at the
+        ends of that epoch and of the later ones (Izmailov et al. 2018).
+        """
         import torch
 
         from batch_predictions.models.sentiment.modules import module_of
@@ -107,7 +111,9 @@ class NetPart:
         quick = native_bf16() and bool(training.option("bf16", 1 if training.vectors else 0))
         random = np.random.default_rng(training.seed)
         batch = 64 if len(ids) > 2_000 else 16
-        best, kept, patience = np.inf, None, 0
+        mean_from = training.option("mean_from", np.inf)
+        kept: dict[str, Tensor] = {}
+        best, patience = np.inf, 0
         began = time.perf_counter()
         for epoch in range(1, int(training.option("epochs", 8)) + 1):
             self.module.train()
@@ -128,20 +134,27 @@ class NetPart:
                 torch.nn.utils.clip_grad_norm_(dense, 5.0)
                 for each in optimisers:
                     each.step()
+            here = {k: v.clone() for k, v in self.module.state_dict().items()}
+            if epoch >= mean_from:
+                count = epoch - mean_from + 1
+                kept = {k: kept[k] + (v - kept[k]) / count if kept else v for k, v in here.items()}
+                self.module.load_state_dict(kept)
             scores = torch.from_numpy(self.log_scores(held[0]))
             value = float(cross_entropy(scores, torch.from_numpy(held[1])))
             training.progress(
                 f"{self.about['net']}: epoch {epoch}, held-out loss {value:.4f}, "
                 f"{time.perf_counter() - began:.1f} s"
             )
-            if value < best - 1e-4:
-                best, patience = value, 0
-                kept = {k: v.clone() for k, v in self.module.state_dict().items()}
+            if mean_from < np.inf:
+                # Training goes on from where it was: the mean is only what is kept of it.
+                self.module.load_state_dict(here)
+            elif value < best - 1e-4:
+                best, patience, kept = value, 0, here
             else:
                 patience += 1
                 if patience == int(training.option("patience", 2)):
                     break
-        if kept is not None:
+        if kept:
             self.module.load_state_dict(kept)
 
     def log_scores(self, documents: Documents) -> Floats:
