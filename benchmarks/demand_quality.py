@@ -30,7 +30,7 @@ from batch_predictions.models.demand.evaluation import Backtest, backtest
 from batch_predictions.models.demand.families import MEMBERS, make
 from batch_predictions.models.demand.panel import Doubles, Panel
 from batch_predictions.models.demand.selection import CANDIDATES, choose
-from batch_predictions.sources.complete_journey import FIRST_DAY
+from batch_predictions.sources.complete_journey_year import FIRST_DAY
 
 FIRST, EVERY, NUMBER, HORIZON, SEED = dt.date(2017, 10, 8), 14, 6, 14, 7
 QUIET = 3
