@@ -10,14 +10,14 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
 from batch_predictions.inference.device import choose_device, dealt, instances
 from batch_predictions.inference.results import is_whole, sweep_drafts
-from batch_predictions.inference.scorer import workers_of
+from batch_predictions.inference.scorer import uses_gpu, workers_of
 from batch_predictions.inference.shards import Took, scorer_class
 from batch_predictions.inference.staging import Manifest, Shard, result_path
 from batch_predictions.settings import InferenceSettings
@@ -188,6 +188,11 @@ def _told(shard: Shard, problems: list[str]) -> str:
 def _crew(
     manifest: Manifest, path: Path, shards: int, settings: InferenceSettings
 ) -> AbstractContextManager[Crew]:
+    scorer = None
+    with suppress(ImportError, AttributeError):  # Told by the workers, with the rows concerned.
+        scorer = scorer_class(manifest)
+    if scorer and not uses_gpu(scorer):
+        settings = settings.model_copy(update={"device": "cpu", "ray_num_gpus": 0.0})
     if settings.engine == "ray":
         from batch_predictions.inference.ray import RayCrew
 
@@ -197,6 +202,6 @@ def _crew(
     device = choose_device(settings.device)
     size = min(instances(settings.workers, device), shards)
     # One instance needs no process of its own, which would import everything once more.
-    kind = workers_of(scorer_class(manifest)) if size > 1 else "threads"
+    kind = workers_of(scorer) if scorer and size > 1 else "threads"
     crew = ProcessCrew if kind == "processes" else ThreadCrew
     return crew(path, dealt(device, size), settings.block_mb)

@@ -80,7 +80,8 @@ class Scorer(Protocol):
     version: ClassVar[str]
     """Changed by hand when the same model and rows give other results: kept ones are not used.
 
-    A scorer may also have `workers = "processes"`; see `workers_of`.
+    A scorer may also have `workers = "processes"` and `uses_gpu = False`; see `workers_of` and
+    `uses_gpu`.
     """
 
     @classmethod
@@ -103,6 +104,15 @@ def workers_of(scorer: type[Scorer]) -> Literal["threads", "processes"]:
     if kind not in ("threads", "processes"):
         raise ValueError(f"{name_of(scorer)}.workers is {kind!r}: threads or processes")
     return "processes" if kind == "processes" else "threads"
+
+
+def uses_gpu(scorer: type[Scorer]) -> bool:
+    """Whether its work is better done on a GPU where there is one, as the scorer declares it.
+
+    Without an attribute `uses_gpu = False` it is: then there is an instance for each GPU, not for
+    each core, and on Ray each asks for one.
+    """
+    return bool(getattr(scorer, "uses_gpu", True))
 
 
 def name_of(scorer: type[Scorer]) -> str:

@@ -26,6 +26,8 @@ from batch_predictions.home import place_folder, write_durably
 from batch_predictions.tables import Table
 from batch_predictions.warehouse import Warehouse
 
+MANIFEST = "manifest.json"
+
 
 class StagingError(ValueError):
     """The rows to score are not what the declaration says; the message names them."""
@@ -136,10 +138,14 @@ def stage(
             model_folder=str(model_folder) if model_folder else None,
             parameters=dict(parameters),
         )
-        write_durably(draft / "manifest.json", manifest.model_dump_json(indent=1))
+        write_durably(draft / MANIFEST, manifest.model_dump_json(indent=1))
         staged = place / f"staged-{_hash([[shard.result for shard in shards], *basis])}"
+        if staged.is_dir() and not _equal(draft, staged):
+            # Cut short by a machine that lost its power, for only the manifest was forced to the
+            # disk; or the home has moved, and with it the model's folder.
+            shutil.rmtree(staged)
         place_folder(draft, staged)
-        return staged / "manifest.json"
+        return staged / MANIFEST
     finally:
         shutil.rmtree(draft, ignore_errors=True)
 
@@ -223,6 +229,20 @@ def _check_key(
         row = keys.slice(where, 1).to_pylist()[0]
         raise StagingError(f"{table.qualified}: key {row} stands twice among the rows to score")
     return tuple(keys.slice(len(keys) - 1, 1).to_pylist()[0].values())
+
+
+def _equal(draft: Path, staged: Path) -> bool:
+    """Whether a stage has all files of a draft under the same hash, whole, and its manifest."""
+    try:
+        return (
+            all(
+                (staged / file.name).stat().st_size == file.stat().st_size
+                for file in draft.iterdir()
+            )
+            and (staged / MANIFEST).read_bytes() == (draft / MANIFEST).read_bytes()
+        )
+    except FileNotFoundError:
+        return False
 
 
 def _columns(table: Table) -> list[str]:

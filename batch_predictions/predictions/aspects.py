@@ -23,6 +23,7 @@ class AspectScorer:
     reviews of the week as a prior (Monroe et al. 2008)."""
 
     version: ClassVar[str] = "1"
+    uses_gpu: ClassVar[bool] = False
 
     def __init__(self, opening: Opening) -> None:
         self.most = int(opening.parameters["aspects"])

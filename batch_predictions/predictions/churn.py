@@ -23,6 +23,7 @@ class ChurnScorer:
     """The champion's calibrated probability, from the day's features."""
 
     version: ClassVar[str] = "1"
+    uses_gpu: ClassVar[bool] = False
     # Numpy and LightGBM let go of the interpreter's lock.
     workers: ClassVar[str] = "threads"
 

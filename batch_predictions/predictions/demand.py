@@ -42,6 +42,7 @@ class DemandScorer:
     over the lead time and over the cycle of orders."""
 
     version: ClassVar[str] = "1"
+    uses_gpu: ClassVar[bool] = False
     # Matrix products, trees and compiled loops let go of the interpreter's lock.
     workers: ClassVar[str] = "threads"
 

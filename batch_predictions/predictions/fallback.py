@@ -30,6 +30,7 @@ class DemographicScorer:
     parent's, by a regression on demographics, or not at all."""
 
     version: ClassVar[str] = "3"
+    uses_gpu: ClassVar[bool] = False
 
     def __init__(self, model: DemographicModel, opening: Opening) -> None:
         self.k = int(opening.parameters["k"])

@@ -34,6 +34,7 @@ class PromotionScorer:
     recommended first, then what is wanted most of their category, then of the campaign."""
 
     version: ClassVar[str] = "1"
+    uses_gpu: ClassVar[bool] = False
 
     def __init__(self, opening: Opening) -> None:
         self.most = int(opening.parameters["promotion_items"])

@@ -28,6 +28,7 @@ class OrderScorer:
     and not less than the least order unless stock is at the reorder point."""
 
     version: ClassVar[str] = "1"
+    uses_gpu: ClassVar[bool] = False
 
     def __init__(self, opening: Opening) -> None:
         self.usual = opening.parameters

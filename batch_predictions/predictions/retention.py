@@ -32,6 +32,7 @@ class RetentionScorer:
     recommendations of the day, those already liked first."""
 
     version: ClassVar[str] = "1"
+    uses_gpu: ClassVar[bool] = False
 
     def __init__(self, opening: Opening) -> None:
         chosen = opening.parameters

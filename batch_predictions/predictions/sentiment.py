@@ -49,6 +49,7 @@ class ReviewScorer:
     model's is not scored: it is in `exclusions`, with the language."""
 
     version: ClassVar[str] = "1"
+    uses_gpu: ClassVar[bool] = False
 
     def __init__(self, classifier: Classifier) -> None:
         self.classifier = classifier
@@ -109,6 +110,7 @@ class ItemScorer:
     of a permutation test, times the number of items tested (Bonferroni)."""
 
     version: ClassVar[str] = "1"
+    uses_gpu: ClassVar[bool] = False
 
     def __init__(self, classifier: Classifier, opening: Opening) -> None:
         self.classifier = classifier

@@ -262,6 +262,16 @@ def test_one_instance_for_each_gpu_unless_told_otherwise(gpus: object, stage: St
     assert sorted(opening.device for _, opening in Doubler.opened) == ["cuda:0", "cuda:1"]
 
 
+def test_a_scorer_that_never_uses_a_gpu_gets_the_cores(
+    gpus: object, stage: Staging, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("os.sched_getaffinity", lambda pid: {0, 1, 2, 3})
+    monkeypatch.setattr(Doubler, "uses_gpu", False, raising=False)
+    done = score(stage(20), InferenceSettings())
+    assert (done.device, done.instances) == ("cpu", 4)
+    assert {opening.device for _, opening in Doubler.opened} == {"cpu"}
+
+
 def test_an_instance_that_failed_is_opened_again_on_its_own_gpu(
     gpus: object, stage: Staging
 ) -> None:

@@ -165,6 +165,23 @@ def test_two_that_stage_the_same_at_once_both_succeed(stage: Staging) -> None:
         assert Manifest.read(got[0]).rows == n
 
 
+@pytest.mark.parametrize("how", ["cut short", "gone", "of a home that moved"])
+def test_a_stage_that_is_there_and_not_whole_is_made_again(
+    stage: Staging, tmp_path: Path, how: str
+) -> None:
+    folder = stage(10, model="m", model_folder=tmp_path / "new").parent
+    whole = {file.name: file.read_bytes() for file in folder.iterdir()}
+    shard, manifest = folder / "shard-00001.parquet", folder / "manifest.json"
+    if how == "cut short":
+        shard.write_bytes(b"")
+    elif how == "gone":
+        shard.unlink()
+    else:  # Its hash names the model's version and not where it lies.
+        manifest.write_bytes(manifest.read_bytes().replace(b"/new", b"/old"))
+    assert stage(10, model="m", model_folder=tmp_path / "new").parent == folder
+    assert {file.name: file.read_bytes() for file in folder.iterdir()} == whole
+
+
 def test_a_query_that_fails_leaves_no_draft(stage: Staging) -> None:
     with pytest.raises(Exception, match="gone"):
         stage(rows="select error('gone')::VARCHAR as id")
