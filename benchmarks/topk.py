@@ -64,7 +64,7 @@ def _cases() -> dict[str, Vectors]:
         for factors in (64, 128)
         for items in SIZES
     }
-    cases["complete_journey_als"] = _learned
+    cases["complete_journey_als"] = learned
     for items in SIZES:
         # The largest keeps the name that it had when it was the only one.
         name = "grown" if items == MANY else str(items)
@@ -219,7 +219,7 @@ def _some_seen(random: np.random.Generator, users: int, items: int) -> Any:
 def _grown(items: int) -> tuple[Any, Any, Any]:
     """Some users, and as many items like those that were learned; fewer are a part of them."""
     random = np.random.default_rng(items)
-    queries, targets, _ = _learned()
+    queries, targets, _ = learned()
     queries = queries[: SIZES[items]]
     if items <= len(targets):
         own = targets[random.permutation(len(targets))[:items]]
@@ -244,7 +244,7 @@ def _topics() -> tuple[Any, Any, Any]:
 
 
 @cache
-def _learned() -> tuple[Any, Any, Any]:
+def learned() -> tuple[Any, Any, Any]:
     """Users, items and histories of the Complete Journey by implicit's ALS, 64 factors."""
     from pathlib import Path
 
