@@ -40,8 +40,8 @@ def measure(home: Path) -> dict[str, Any]:
     load_before = machine()
     stages: dict[str, dict[str, Any]] = {}
     for stage in ("start", *_run(home, "plan")["stages"]):
-        say(stage)
         stages[stage] = _run(home, stage)
+        say(stage, stages[stage])
     return {
         "machine": load_before,
         "source": os.environ.get("BATCH_PREDICTIONS_SOURCE__KIND", "complete_journey"),

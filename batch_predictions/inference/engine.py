@@ -1,8 +1,9 @@
 """The batch engine: every shard through a scorer, by several instances, on this machine or others.
 
 Whoever works (threads, processes, Ray actors) is a crew: it takes shards by name and tells how
-they ended. What holds for all crews is here: a shard is handed out only when an instance is free,
-one that failed is tried again after the others, and one that failed three times fails the step.
+they ended. What holds for all crews is here: a shard is handed out only when an instance is free or
+soon will be, one that failed is tried again after the others, and one that failed three times fails
+the step.
 """
 
 from __future__ import annotations
@@ -78,11 +79,16 @@ class Crew(Protocol):
 
     @property
     def size(self) -> int:
-        """How many shards may be under way at once: one for each instance."""
+        """How many instances there are: so many shards are scored at once."""
+        ...
+
+    @property
+    def room(self) -> int:
+        """How many shards may be handed out at once; those beyond `size` wait for an instance."""
         ...
 
     def hand_out(self, shard: str) -> None:
-        """Gives a shard to a free instance; called only while fewer than `size` are under way."""
+        """Gives a shard to an instance; called only while fewer than `room` are handed out."""
         ...
 
     def wait(self) -> list[Ended]:
@@ -145,8 +151,8 @@ def _attempts(crew: Crew, pending: list[Shard], what: str) -> Iterator[tuple[Sha
     lost: list[Shard] = []
     in_a_row = 0
     while under_way or (waiting and not lost):
-        # No more than the instances hold: what waits takes no memory, whoever is slow.
-        while waiting and not lost and len(under_way) < crew.size:
+        # No more than there is room for: what waits takes no memory, whoever is slow.
+        while waiting and not lost and len(under_way) < crew.room:
             shard = waiting.popleft()
             under_way[shard.name] = shard
             crew.hand_out(shard.name)

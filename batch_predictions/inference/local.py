@@ -44,6 +44,9 @@ class ThreadCrew:
 
     def __init__(self, path: Path, devices: Sequence[str], block_mb: int) -> None:
         self.path, self.block_mb, self.size = path, block_mb, len(devices)
+        # One ahead for each, by name alone: a thread goes on before the engine has heard of its
+        # last shard, which on a busy machine takes milliseconds.
+        self.room = 2 * self.size
         self.device = ", ".join(dict.fromkeys(devices))
         self.devices: SimpleQueue[str] = SimpleQueue()
         for each in devices:
@@ -67,7 +70,7 @@ class ThreadCrew:
         self.limits.__exit__(kind, error, trace)
 
     def hand_out(self, shard: str) -> None:
-        """Gives a shard to a free thread."""
+        """Gives a shard to the next free thread."""
         self.under_way[self.pool.submit(self._work, shard)] = shard
 
     def wait(self) -> list[Ended]:
@@ -99,7 +102,8 @@ class ProcessCrew:
     """
 
     def __init__(self, path: Path, devices: Sequence[str], block_mb: int) -> None:
-        self.path, self.block_mb, self.size = path, block_mb, len(devices)
+        self.path, self.block_mb = path, block_mb
+        self.size = self.room = len(devices)
         self.device = ", ".join(dict.fromkeys(devices))
         self.devices = deque(devices)
         self.members: dict[Connection, tuple[BaseProcess, str]] = {}

@@ -33,7 +33,8 @@ class RayCrew:
     """Actors, one for each instance; one that dies is replaced."""
 
     def __init__(self, path: Path, settings: InferenceSettings, size: int, owned: bool) -> None:
-        self.path, self.settings, self.size, self.owned = path, settings, size, owned
+        self.path, self.settings, self.owned = path, settings, owned
+        self.size = self.room = size
         self.devices: set[str] = set()
         self.free: list[Any] = []
         self.under_way: dict[Any, tuple[Any, str]] = {}

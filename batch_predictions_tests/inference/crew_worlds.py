@@ -13,6 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from batch_predictions.inference import results as results_
 from batch_predictions.inference import staging
 from batch_predictions.inference.scorer import Opening, Scorer, name_of
 from batch_predictions.inference.staging import Manifest, result_path
@@ -59,7 +60,7 @@ class Doubler:
 
     def _trouble(self, first: int) -> None:
         """Fails or dies at the shard that begins with `first`, as often as its parameter says."""
-        for what in ("fail", "die"):
+        for what in ("fail", "die", "die_writing"):
             if self.parameters.get(f"{what}_at") != first:
                 continue
             marks = Path(self.parameters["marks"])
@@ -68,7 +69,21 @@ class Doubler:
                 (marks / str(count)).touch()
                 if what == "die":
                     os.kill(os.getpid(), signal.SIGKILL)
+                if what == "die_writing":
+                    vars(results_)["pq"] = DyingWriter
+                    return
                 raise ArithmeticError(f"cannot score {first}")
+
+
+class DyingWriter:
+    """Stands for pyarrow.parquet in a worker that is killed while it writes a result."""
+
+    @staticmethod
+    def write_table(rows: pa.Table, file: Any, **how: Any) -> None:
+        """Half a file, and the end."""
+        file.write(b"PAR1 and no more")
+        file.flush()
+        os.kill(os.getpid(), signal.SIGKILL)
 
 
 class ProcessDoubler(Doubler):

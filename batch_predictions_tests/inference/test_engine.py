@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -83,6 +84,30 @@ def test_a_worker_that_is_killed_is_replaced_and_its_shard_scored_again(
     done = score(path, inference())
     assert done.retried == 1
     assert results(path)["twice"].to_pylist() == twice(40)
+
+
+def test_a_worker_that_is_killed_while_it_writes_leaves_no_result(
+    warehouse: Warehouse, tmp_path: Path
+):
+    (marks := tmp_path / "marks").mkdir()
+    trouble = {"die_writing_at": 10, "die_writing_times": 1, "marks": str(marks)}
+    path = staged(warehouse, scorer=ProcessDoubler, **trouble)
+    done = score(path, inference())
+    assert done.retried == 1
+    # The draft is left, under a name that nobody reads.
+    (draft,) = (path.parent.parent / "results").glob(".*")
+    assert draft.read_bytes() == b"PAR1 and no more"
+    assert results(path)["twice"].to_pylist() == twice(40)
+
+
+def test_two_runs_of_one_partition_at_once_give_what_one_gives(warehouse: Warehouse):
+    path = staged(warehouse, rows=100, scorer=Doubler, seconds=0.01)
+    with ThreadPoolExecutor(2) as pool:
+        both = [pool.submit(score, path, inference()) for _ in range(2)]
+        assert all(each.result().retried == 0 for each in both)
+    assert results(path)["twice"].to_pylist() == twice(100)
+    assert len(list((path.parent.parent / "results").iterdir())) == 20
+    assert score(path, inference()).scored == 0
 
 
 def test_a_shard_that_kills_every_worker_fails_the_step(warehouse: Warehouse, tmp_path: Path):
