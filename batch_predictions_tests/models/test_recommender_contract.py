@@ -21,6 +21,7 @@ from batch_predictions.models.recommender.generators import FAMILIES as KINDS
 from batch_predictions.models.recommender.histories import TRAITS, Histories
 from batch_predictions.models.recommender.neighbours import GraphFilter, ItemNeighbours
 from batch_predictions.models.recommender.popularity import Popularity
+from batch_predictions.models.recommender.sequence_ease import SequenceEASE
 from batch_predictions.models.recommender.sequences import SequenceNeighbours
 from batch_predictions.models.recommender.simple import OwnHistory, Promoted, SegmentTaste
 from batch_predictions_tests.worlds import checkerboard
@@ -33,6 +34,7 @@ FAMILIES: dict[str, tuple[type[Recommender], dict[str, Any]]] = {
     "current_neighbours": (ItemNeighbours, {**NOW, "name": "current_neighbours"}),
     "graph_filter": (GraphFilter, {"factors": 2}),
     "sequence_neighbours": (SequenceNeighbours, {"newest": 3}),
+    "sequence_ease": (SequenceEASE, {"l2": 1.0, "places": 50}),
     "popularity": (Popularity, {}),
     "recency_popularity_14d": (Popularity, {"half_life_days": 14}),
     "own_history": (OwnHistory, {}),
@@ -294,16 +296,66 @@ def test_what_stands_near_in_a_sitting_is_offered_next_whatever_the_day_has():
     ranked = model.rank(histories, facts(known, model.items), 4, exclude_seen=True).positions
     assert [letters[place] for place in ranked[0]] == ["e", "f", "g", "h"]
     assert [letters[i] for i in model.explain(histories, ranked)[0]] == ["d"] * 4
-    # By hand: c stands beside d seven times, c has 7 places and d as well.
+    # By hand: c stands after d three times and before it, which counts half, four times; both have
+    # 7 places.
     near = model.arrays["near"][3].tolist()
     likeness = model.arrays["likeness"][3]
-    assert likeness[near.index(2)] == pytest.approx(7 * 0.5 / 7)
-    assert likeness[near.index(5)] == pytest.approx(6 * 0.25 / np.sqrt(7 * 6))
+    assert likeness[near.index(2)] == pytest.approx((3 + 4 / 2) * 0.5 / 7)
+    assert likeness[near.index(5)] == pytest.approx((3 + 3 / 2) * 0.25 / np.sqrt(7 * 6))
     # Without the time of day all of a day stand as the alphabet has them.
     blind = SequenceNeighbours.fit(
         Interactions.from_table(table.drop_columns("moment")), WORLD.as_of, half_life=1.0
     )
     assert np.isfinite(blind.arrays["likeness"]).all()
+
+
+def in_order(sequences: dict[str, str]) -> Interactions:
+    """Users who took letters one after the other on one day."""
+    rows = [(u, item, n) for u, items in sequences.items() for n, item in enumerate(items)]
+    users, items, moments = zip(*rows, strict=True)
+    days, ones = [WORLD.as_of] * len(rows), [1] * len(rows)
+    columns = {"user_id": users, "item_id": items, "date": days, "events": ones, "moment": moments}
+    return Interactions.from_table(pa.table(columns))
+
+
+def test_ease_in_the_order_of_time_is_the_ridge_regression_of_what_came_next():
+    known = in_order({"u": "abc", "v": "cab", "w": "ba"})
+    fades, l2 = (0.5, 0.25), 2.0
+    settings: dict[str, Any] = {"fades": fades, "l2": l2, "ahead": 2, "ahead_fade": 0.5}
+    model = SequenceEASE.fit(known, WORLD.as_of, **settings, backward=0.25)
+    gram, sides = np.zeros((6, 6)), np.zeros((6, 3))
+    for sequence in ("abc", "cab", "ba"):
+        for read, loudness in ((sequence, 1.0), (sequence[::-1], 0.25)):
+            for at in range(1, len(read)):
+                before, after = np.zeros(6), np.zeros(3)
+                for back, item in enumerate(read[:at][::-1]):
+                    for block, fade in enumerate(fades):
+                        before[3 * block + "abc".index(item)] = fade**back
+                for ahead, item in enumerate(read[at : at + 2]):
+                    after["abc".index(item)] = 0.5**ahead
+                gram += loudness * np.outer(before, before)
+                sides += loudness * np.outer(before, after)
+    expected = np.linalg.solve(gram + l2 * np.eye(6), sides)
+    np.testing.assert_allclose(model.arrays["weights"], expected, rtol=1e-5, atol=1e-7)
+    # u took c last, then b, then a.
+    heard = np.array([0.25, 0.5, 1, 0.0625, 0.25, 1])
+    np.testing.assert_allclose(scores(model, known)[0], heard @ expected, rtol=1e-5)
+
+
+def test_ease_in_the_order_of_time_offers_what_comes_next_and_says_after_what():
+    known = in_order({**{f"u{n}": "abcdef" for n in range(9)}, "x": "bc", "y": "de"})
+    model = SequenceEASE.fit(known, WORLD.as_of, l2=1.0, fades=(0.5,), ahead=2, backward=0.0)
+    ranked = model.rank(
+        asked(known, model).part(9, 11), facts(known, model.items), 1, exclude_seen=True
+    )
+    assert [model.items[int(place)].as_py() for place in ranked.positions[:, 0]] == ["d", "f"]
+    because = model.explain(asked(known, model).part(9, 11), ranked.positions)
+    assert [model.items[int(place)].as_py() for place in because[:, 0]] == ["c", "e"]
+    # Few places are enough for what is the same everywhere, and rare items are left out.
+    few = SequenceEASE.fit(known, WORLD.as_of, l2=1.0, ahead=1, places=12, max_items=5)
+    assert few.items.to_pylist() == list("abcde") or few.items.to_pylist() == list("bcdef")
+    with pytest.raises(ValueError, match="fades"):
+        SequenceEASE.fit(known, WORLD.as_of, fades=(1.0,))
 
 
 def test_a_graph_filter_adds_normalised_cooccurrence_and_a_truncated_svd():

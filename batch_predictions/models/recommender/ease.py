@@ -47,7 +47,7 @@ class EASE(Linear):
         if not l2 > 0 or max_items < 1:
             raise ValueError("ease: `l2` and `max_items` must be positive")
         interactions = interactions.decayed(half_life_days, as_of)
-        kept = _most_bought(interactions, max_items)
+        kept = most_bought(interactions, max_items)
         history = _transformed(interactions.matrix()[:, kept], transform)
         return cls(
             "ease",
@@ -103,7 +103,7 @@ class EASE(Linear):
         return because
 
 
-def _most_bought(interactions: Interactions, max_items: int) -> npt.NDArray[np.int64]:
+def most_bought(interactions: Interactions, max_items: int) -> npt.NDArray[np.int64]:
     """Positions of the items with most events, ties by position, in ascending order."""
     sums = np.bincount(
         interactions.items, interactions.events, minlength=len(interactions.item_ids)

@@ -12,6 +12,7 @@ from batch_predictions.models.recommender.base import Recommender
 from batch_predictions.models.recommender.ease import EASE
 from batch_predictions.models.recommender.neighbours import GraphFilter, ItemNeighbours
 from batch_predictions.models.recommender.popularity import Popularity
+from batch_predictions.models.recommender.sequence_ease import SequenceEASE
 from batch_predictions.models.recommender.sequences import SequenceNeighbours
 from batch_predictions.models.recommender.simple import OwnHistory, Promoted, SegmentTaste
 
@@ -21,6 +22,7 @@ FAMILIES: tuple[type[Recommender], ...] = (
     EASE,
     ItemNeighbours,
     SequenceNeighbours,
+    SequenceEASE,
     GraphFilter,
     Popularity,
     OwnHistory,
@@ -84,6 +86,7 @@ GENERATORS = (
         only=("new_items",),
     ),
     Generator("sequence_neighbours", SequenceNeighbours, "similar", only=("new_items",)),
+    Generator("sequence_ease", SequenceEASE, "similar", only=("new_items",)),
     Generator(
         "recent",
         Popularity,

@@ -187,6 +187,7 @@ def beside(
     places_of: Any,
     places: Any,
     weights: Any,
+    backward: float,
     start: int,
     stop: int,
     near: Any,
@@ -196,8 +197,8 @@ def beside(
 
     `sequence` holds the items of all users, one user after the other, in the order of time;
     `first` and `last` (len(sequence),) bound the user of each place; `places_of`, `places` are the
-    places of each item (csr). The likeness is the sum of weights[distance], over the root of the
-    product of both items' numbers of places.
+    places of each item (csr). The likeness is the sum of weights[distance], times `backward`
+    where j stands before i, over the root of the product of both items' numbers of places.
     """
     width, keep = near.shape
     reach = len(weights) - 1
@@ -217,7 +218,7 @@ def beside(
                     sums[other] = 0.0
                     touched[n] = other
                     n += 1
-                sums[other] += weights[abs(to - place)]
+                sums[other] += weights[to - place] if to > place else backward * weights[place - to]
         own = places_of[item + 1] - places_of[item]
         heap, where = likeness[item], near[item]
         size = 0

@@ -32,15 +32,17 @@ class SequenceNeighbours(Recommender):
     @classmethod
     def fit(cls, interactions: Interactions, as_of: date, **params: Any) -> Self:
         """Parameters: `neighbours` kept per item; `half_life`, items in between after which
-        nearness counts half, looked at up to `reach`; the user's `newest` items that count, each
-        times `fade` of the one after it."""
+        nearness counts half, looked at up to `reach`; `backward`, how much what came before counts
+        against what came after; the user's `newest` items that count, each times `fade` of the one
+        after it."""
         neighbours = int(params.pop("neighbours", 200))
         half_life = float(params.pop("half_life", 20.0))
         reach = int(params.pop("reach", 60))
+        backward = float(params.pop("backward", 0.5))
         newest = int(params.pop("newest", 20))
         fade = float(params.pop("fade", 0.9))
         refuse(cls.kind, params)
-        sequence, users = _sequence(interactions)
+        sequence, users = sequence_of(interactions)
         bounds = np.searchsorted(users, np.arange(len(interactions.user_ids) + 1))
         width = len(interactions.item_ids)
         places = np.argsort(sequence, kind="stable")
@@ -54,13 +56,26 @@ class SequenceNeighbours(Recommender):
 
             stop = min(start + BLOCK, width)
             first, last = bounds[users], bounds[users + 1]
-            beside(sequence, first, last, places_of, places, weights, start, stop, near, likeness)
+            beside(
+                sequence,
+                first,
+                last,
+                places_of,
+                places,
+                weights,
+                backward,
+                start,
+                stop,
+                near,
+                likeness,
+            )
 
         in_blocks(fill, width)
         settings = {
             "neighbours": neighbours,
             "half_life": half_life,
             "reach": reach,
+            "backward": backward,
             "newest": newest,
             "fade": fade,
         }
@@ -81,7 +96,7 @@ class SequenceNeighbours(Recommender):
         return heard
 
 
-def _sequence(interactions: Interactions) -> tuple[Codes, Codes]:
+def sequence_of(interactions: Interactions) -> tuple[Codes, Codes]:
     """Items of every user in the order in which they were first taken, and the users."""
     moments = interactions.moments
     if moments is None:
