@@ -353,7 +353,7 @@ def test_ease_in_the_order_of_time_offers_what_comes_next_and_says_after_what():
     assert [model.items[int(place)].as_py() for place in because[:, 0]] == ["c", "e"]
     # Few places are enough for what is the same everywhere, and rare items are left out.
     few = SequenceEASE.fit(known, WORLD.as_of, l2=1.0, ahead=1, places=12, max_items=5)
-    assert few.items.to_pylist() == list("abcde") or few.items.to_pylist() == list("bcdef")
+    assert few.items.to_pylist() == list("abcde")
     with pytest.raises(ValueError, match="fades"):
         SequenceEASE.fit(known, WORLD.as_of, fades=(1.0,))
 
