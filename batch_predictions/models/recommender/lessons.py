@@ -29,29 +29,11 @@ from batch_predictions.models.recommender.evaluation import (
 from batch_predictions.models.recommender.facts import ItemFacts, ItemTraits
 from batch_predictions.models.recommender.generators import GENERATORS
 from batch_predictions.models.recommender.histories import positions
+from batch_predictions.models.recommender.mixed import Mixed
 from batch_predictions.models.recommender.pair_features import table
 from batch_predictions.models.recommender.pairs import Group
-from batch_predictions.models.recommender.trees import Trees
-
-RANKER: dict[str, Any] = {
-    "learning_rate": 0.12,
-    "min_data_in_leaf": 50,
-    "lambda_l2": 10.0,
-    "feature_fraction": 0.5,
-    "bagging_fraction": 0.7,
-    "bagging_freq": 1,
-    "lambdarank_truncation_level": 20,
-    "rounds": 60,
-}
-OBJECTIVES: tuple[dict[str, Any], ...] = (
-    {"objective": "lambdarank", "num_leaves": 7},
-    # Cross-entropy over the list: Bruch 2021, "An Alternative Cross Entropy Loss for
-    # Learning-to-Rank".
-    {"objective": "rank_xendcg", "num_leaves": 15},
-    {"objective": "rank_xendcg", "num_leaves": 31},
-)
-"""Which of them ranks better differs by data; together they are better than the best: new items on
-the Complete Journey, cut 2017-11-03, 500 users a lesson, .0528, .0566, .0544 and together .0577."""
+from batch_predictions.models.recommender.straight import loudness
+from batch_predictions.models.recommender.trees import OBJECTIVES, RANKER
 
 
 class Beside(Protocol):
@@ -98,9 +80,9 @@ class Lesson:
 
 @dataclass(frozen=True)
 class Ranker:
-    """A trained ranker: its trees, and the parameters of a `TwoStage`."""
+    """A trained ranker, and the parameters of a `TwoStage`."""
 
-    trees: Trees
+    mixed: Mixed
     params: dict[str, Any]
 
 
@@ -120,6 +102,8 @@ class Course:
         max_lessons: whole windows at most.
         params: changed parameters of generators, by name.
         ranker_params: changed parameters of LightGBM, and `rounds`.
+        straight: how far the straight line's margins spread against the trees'; None: the farther,
+            the fewer users there are to learn from; 0: no line.
         beside: what is known besides the interactions.
         threads: of the trees.
         say: told what is being done.
@@ -136,6 +120,7 @@ class Course:
     max_lessons: int = 18
     params: Params = field(default_factory=dict)
     ranker_params: Mapping[str, Any] = field(default_factory=dict)
+    straight: float | None = None
     beside: Beside = field(default_factory=Nothing)
     threads: int = 2
     say: Say | None = None
@@ -262,9 +247,9 @@ class Course:
         if not lessons:
             raise ValueError("two_stage: no past window has a right candidate")
         names = list(dict.fromkeys(name for each in lessons for name in each.names))
+        users = sum(len(each.groups) for each in lessons)
         if self.say:
             rows = sum(len(each.labels) for each in lessons)
-            users = sum(len(each.groups) for each in lessons)
             self.say(
                 f"ranking {rows:,} candidates of {users:,} users in {len(lessons)} past windows"
             )
@@ -272,24 +257,25 @@ class Course:
         if RANKER["bagging_fraction"] * sum(len(each.labels) for each in lessons) < 1:
             # LightGBM refuses a bag without rows.
             common["bagging_freq"] = 0
-        trees = Trees.taught(
+        mixed = Mixed.taught(
             [
                 {**common, "seed": self.seed + place, **objective, **self.ranker_params}
                 for place, objective in enumerate(OBJECTIVES)
             ],
+            loudness(users) if self.straight is None else self.straight,
             np.concatenate([_arranged(each, names) for each in lessons]),
             np.concatenate([each.labels for each in lessons]),
             np.concatenate([each.groups for each in lessons]),
-            [name for name, _ in names],
+            names,
         )
         params = {
             "each": self.each,
             "groups": [list(each) for each in names],
             "ranker": dict(self.ranker_params),
-            "spreads": list(trees.spreads),
             "lessons": len(lessons),
+            **mixed.params(),
         }
-        return Ranker(trees, params)
+        return Ranker(mixed, params)
 
 
 def _arranged(lesson: Lesson, names: Sequence[tuple[str, Group]]) -> Floats:

@@ -1,8 +1,9 @@
 """Why an item is offered, in words of a fixed vocabulary, true to what moved its score.
 
 The parts of a ranker's margin (TreeSHAP: Lundberg et al. 2020, "From local explanations to global
-understanding with explainable AI for trees") are summed by group of features; the group that moved
-the score up most, of those that can be said of the item, is the reason.
+understanding with explainable AI for trees"; a straight line's are its terms) are summed by group
+of features; the group that moved the score up most, of those that can be said of the item, is the
+reason.
 """
 
 from __future__ import annotations
@@ -87,7 +88,8 @@ def _parts(model: TwoStage, ranked: Reasoned, rows: Positions) -> npt.NDArray[An
     features = ranked.features[rows]
     if not len(features):
         return np.empty((0, len(model.groups)))
-    return model.trees.parts(features)
+    parts = model.ranker.trees.parts(features)
+    return parts if ranked.straight is None else parts + ranked.straight[rows]
 
 
 def _summed(model: TwoStage, parts: npt.NDArray[Any]) -> npt.NDArray[Any]:

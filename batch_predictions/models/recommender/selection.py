@@ -101,7 +101,7 @@ def select(
     )
     if any(len(each.groups) for each in lessons):
         ranker = course.ranker(lessons)
-        model = TwoStage(bundle, ranker.trees, ranker.params)
+        model = TwoStage(bundle, ranker.mixed, ranker.params)
         users = course.beside.users(holdout.as_of)
         measured[TWO_STAGE] = evaluate(model, holdout, facts.onto(bundle.items), users)
         gain = paired_difference(
@@ -116,7 +116,7 @@ def select(
         # The hold-out, over, is one more lesson; its generators are fitted already.
         ranker = course.ranker([course.lesson(holdout, bundle), *lessons])
         final = course.bundle(known, trained_through)
-        winner: Recommender = TwoStage(final, ranker.trees, ranker.params, course.beside.items())
+        winner: Recommender = TwoStage(final, ranker.mixed, ranker.params, course.beside.items())
     else:
         chosen = best_baseline
         winner = _alone(course, chosen, known, trained_through)

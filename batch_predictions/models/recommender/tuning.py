@@ -112,7 +112,7 @@ def _ranker(trials: int, course: Course, holdout: Holdout) -> dict[str, Any]:
     def objective(trial: optuna.Trial) -> float:
         chosen = {**course.ranker_params, **ranker_space(trial)}
         ranker = replace(course, ranker_params=chosen, say=None).ranker(lessons)
-        model = TwoStage(bundle, ranker.trees, ranker.params)
+        model = TwoStage(bundle, ranker.mixed, ranker.params)
         return float(evaluate(model, holdout, facts, users).per_user[NDCG].mean())
 
     return {**course.ranker_params, **_best(objective, trials, course, "ranker")}

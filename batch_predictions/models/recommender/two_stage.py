@@ -1,9 +1,9 @@
 """Two stages: generators propose, a ranker decides.
 
 Candidates of several generators are ranked by gradient-boosted trees, LambdaRank (Burges 2010,
-"From RankNet to LambdaRank to LambdaMART") and cross-entropy over the list together, over each
-generator's score and rank and over what is known of user, item and both (`pairs`). The ranker
-learns from past windows: see `lessons`.
+"From RankNet to LambdaRank to LambdaMART") and cross-entropy over the list together, and by a
+straight line, over each generator's score and rank and over what is known of user, item and both
+(`pairs`). The ranker learns from past windows: see `lessons`.
 """
 
 from __future__ import annotations
@@ -34,9 +34,9 @@ from batch_predictions.models.recommender.bundle import DECLARED, Bundle
 from batch_predictions.models.recommender.data import Interactions
 from batch_predictions.models.recommender.facts import ItemFacts
 from batch_predictions.models.recommender.histories import Histories
+from batch_predictions.models.recommender.mixed import Mixed
 from batch_predictions.models.recommender.pair_features import table as feature_table
 from batch_predictions.models.recommender.pairs import Group
-from batch_predictions.models.recommender.trees import Trees
 
 DESCRIBED = "described.parquet"
 
@@ -44,9 +44,11 @@ DESCRIBED = "described.parquet"
 @dataclass(frozen=True)
 class Reasoned(Ranked):
     """A ranking that can say what moved its scores: `features` (rows of `table`, f) of the ranked
-    candidates, and for each place of `positions` its row, -1 where there is none."""
+    candidates, what each had in the straight line's margins (`straight`, like them; None: there is
+    no such line), and for each place of `positions` its row, -1 where there is none."""
 
     features: Floats
+    straight: Floats | None
     rows: Positions
 
 
@@ -58,16 +60,16 @@ class TwoStage(Recommender):
     def __init__(
         self,
         bundle: Bundle,
-        trees: Trees,
+        ranker: Mixed,
         params: dict[str, Any],
         described: pa.Table | None = None,
     ) -> None:
-        """`trees` rank; `params` hold `each`, the number of candidates per generator, `groups`,
+        """`ranker` ranks; `params` hold `each`, the number of candidates per generator, `groups`,
         name and group of each feature, and whatever was chosen; `described` says what items are
         (see `ItemTraits.from_table`)."""
         super().__init__("two_stage", bundle.items, params, {})
         self.bundle = bundle
-        self.trees = trees
+        self.ranker = ranker
         self.described = described
         self.groups: list[tuple[str, Group]] = [(name, group) for name, group in params["groups"]]
 
@@ -79,7 +81,7 @@ class TwoStage(Recommender):
         course = Course(**params)
         ranker = course.ranker(course.past(interactions, as_of))
         bundle = course.bundle(interactions, as_of)
-        return cls(bundle, ranker.trees, ranker.params, course.beside.items())
+        return cls(bundle, ranker.mixed, ranker.params, course.beside.items())
 
     def rank(
         self,
@@ -97,14 +99,16 @@ class TwoStage(Recommender):
         values = np.full((histories.users, k), -np.inf, dtype=np.float32)
         rows = np.full((histories.users, k), -1, dtype=np.int64)
         kept: list[Floats] = []
+        moved: list[Floats] = []
         held = 0
         for start, stop, part in in_batches(histories, self.bundle.scores):
             pairs = self.bundle.pairs(part, facts, int(self.params["each"]), exclude_seen, blocked)
             table, _ = feature_table(pairs, self.groups)
             real = pairs.positions >= 0
             scores = np.full(real.shape, np.nan, dtype=np.float32)
+            parts = None
             if len(table):
-                scores[real] = self.trees.margins(table)
+                scores[real], parts = self.ranker.margins(table, real.sum(axis=1))
             # Equal scores go to the lower position, as everywhere: candidates in that order.
             order = np.argsort(np.where(real, pairs.positions, len(self.items)), axis=1)
             top = np.empty((len(real), k), dtype=np.int64)
@@ -120,10 +124,13 @@ class TwoStage(Recommender):
             used = row_of[found]
             rows[start:stop][found] = held + np.arange(len(used))
             kept.append(table[used])
+            if parts is not None:
+                moved.append(parts[used])
             held += len(used)
         width = len(self.groups)
         features = np.concatenate(kept) if kept else np.empty((0, width), dtype=np.float32)
-        return Reasoned(places, values, features, rows)
+        straight = np.concatenate(moved) if moved else None
+        return Reasoned(places, values, features, straight, rows)
 
     def scores(self, histories: Histories, facts: ItemFacts | None = None) -> Floats:
         """The ranker's margins of the candidates, nan for all other items."""
@@ -147,7 +154,7 @@ class TwoStage(Recommender):
         }
         text = json.dumps(manifest, indent=2, sort_keys=True, allow_nan=False)
         (folder / MANIFEST).write_text(text + "\n")
-        self.trees.save(folder)
+        self.ranker.trees.save(folder)
         pq.write_table(pa.table({"item_id": self.items}), folder / ITEMS)
         if self.described is not None:
             known = pc.is_in(self.described["item_id"], value_set=self.items)
@@ -165,4 +172,4 @@ class TwoStage(Recommender):
         there = (folder / DESCRIBED).exists()
         described = pq.read_table(folder / DESCRIBED) if there else None
         params = dict(manifest["params"])
-        return cls(bundle, Trees.load(folder, params["spreads"]), params, described)
+        return cls(bundle, Mixed.load(folder, params), params, described)
