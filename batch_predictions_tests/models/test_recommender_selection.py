@@ -211,6 +211,16 @@ def test_newest_items_are_learned_from_newest_items():
     assert len(lessons) == 3 and all(len(each.groups) for each in lessons)
 
 
+def test_what_reads_times_is_not_fitted_where_there_are_none():
+    taught = course(True, generators=("ease", "sequence_ease", "sequence_neighbours"))
+    timed = turns(users=8)
+    fitted = [each.declared.name for each in taught.bundle(timed, THROUGH).members]
+    assert fitted == ["ease", "sequence_neighbours", "sequence_ease"]
+    without = timed.where(timed.dates == timed.dates.max())
+    fitted = [each.declared.name for each in taught.bundle(without, THROUGH).members]
+    assert fitted == ["ease"]
+
+
 @pytest.mark.parametrize("alone", ["als", "graph_filter", "current_neighbours"])
 def test_a_generator_that_wins_alone_serves_under_its_own_name(alone: str):
     """Users like squares of their colour: any likeness of items finds them, popularity cannot."""

@@ -35,13 +35,13 @@ def test_parameters_are_found_within_their_spaces_and_told() -> None:
         colours(),
         THROUGH,
         Course(**{**vars(COURSE), "say": said.append}),
-        trials=4,
+        trials=8,
     )
     assert 3.0 <= found.params["ease"]["l2"] <= 1000.0
-    assert 4 <= found.ranker_params["num_leaves"] <= 31
-    assert 40 <= found.ranker_params["rounds"] <= 300
+    assert 20 <= found.params["own_history"]["half_life_days"] <= 200
+    assert 40 <= found.ranker_params["rounds"] <= 100
     assert [line for line in said if line.startswith("tuned ease in 2 trials")]
-    assert [line for line in said if line.startswith("tuned ranker in 2 trials")]
+    assert [line for line in said if line.startswith("tuned ranker in 4 trials")]
 
 
 def test_the_hold_outs_days_are_not_looked_at() -> None:

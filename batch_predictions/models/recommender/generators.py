@@ -44,7 +44,7 @@ class Generator:
         new_items: parameters where seen items are left out.
         repeats: parameters where people take the same again.
         only: what must hold where it applies: repeats or new items are asked for, the source has
-            segments or promotions.
+            segments, promotions, or times.
         everything: it knows every item; else `max_items`, those with most events.
     """
 
@@ -53,7 +53,7 @@ class Generator:
     reason: Reason
     new_items: Mapping[str, Any] = field(default_factory=dict)
     repeats: Mapping[str, Any] = field(default_factory=dict)
-    only: tuple[Literal["repeats", "new_items", "segments", "promotions"], ...] = ()
+    only: tuple[Literal["repeats", "new_items", "segments", "promotions", "times"], ...] = ()
     everything: bool = False
 
 
@@ -85,8 +85,8 @@ GENERATORS = (
         new_items={**_CURRENT, "newest_days": None, "neighbours": 400},
         only=("new_items",),
     ),
-    Generator("sequence_neighbours", SequenceNeighbours, "similar", only=("new_items",)),
-    Generator("sequence_ease", SequenceEASE, "similar", only=("new_items",)),
+    Generator("sequence_neighbours", SequenceNeighbours, "similar", only=("new_items", "times")),
+    Generator("sequence_ease", SequenceEASE, "similar", only=("new_items", "times")),
     Generator(
         "recent",
         Popularity,

@@ -17,7 +17,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from batch_predictions.models.recommender.base import Floats, in_batches
-from batch_predictions.models.recommender.bundle import Bundle, Params, Say
+from batch_predictions.models.recommender.bundle import DECLARED, Bundle, Params, Say
 from batch_predictions.models.recommender.data import Interactions
 from batch_predictions.models.recommender.evaluation import (
     Holdout,
@@ -131,6 +131,8 @@ class Course:
         there = {
             "repeats": not self.exclude_seen,
             "new_items": self.exclude_seen,
+            # Of the rows: see `bundle`.
+            "times": True,
             "segments": self.beside.users(as_of) is not None,
             "promotions": (calendar := self.beside.promoted(as_of)) is not None
             and calendar.num_rows > 0,
@@ -149,11 +151,16 @@ class Course:
     def bundle(
         self, interactions: Interactions, as_of: date, names: Sequence[str] | None = None
     ) -> Bundle:
-        """The generators, or some by name, fitted on the rows up to a day."""
+        """The generators, or some by name, fitted on the rows up to a day; without times none that
+        reads them, if there are others."""
+        known = interactions.up_to(as_of)
+        names = names or self.names(as_of)
+        if known.single_date:
+            names = [name for name in names if "times" not in DECLARED[name].only] or names
         return Bundle.fit(
-            interactions.up_to(as_of),
+            known,
             as_of,
-            names or self.names(as_of),
+            names,
             exclude_seen=self.exclude_seen,
             max_items=self.max_items,
             params=self.params,

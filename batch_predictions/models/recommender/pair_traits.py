@@ -6,10 +6,14 @@ from collections.abc import Callable
 
 import numpy as np
 
-from batch_predictions.models.recommender.pairs import Feature, Pairs, Values
+from batch_predictions.models.recommender.pairs import AGES, Feature, Pairs, Values
 
 SHELVES = ("category", "subcategory")
 """Kinds within which one item stands in for another: of these more is said."""
+
+
+LAPSED = 3.0
+"""An item is given up when it was not taken for so many of its mean gaps, or weeks."""
 
 
 def trait_features(pairs: Pairs) -> list[Feature]:
@@ -22,6 +26,8 @@ def trait_features(pairs: Pairs) -> list[Feature]:
         features.append(Feature(f"{kind}_taken", "similar", _tag_taken(kind)))
         features.append(Feature(f"{kind}_tried", "similar", _tag_tried(kind)))
         features.append(Feature(f"{kind}_missed", "similar", _tag_missed(kind)))
+        features.append(Feature(f"{kind}_due", "similar", _tag_due(kind)))
+        features.append(Feature(f"{kind}_lapsed", "similar", _tag_lapsed(kind)))
     for name in pairs.facts.traits.numbers:
         features.append(Feature(f"{name}_value", "trend", _number(name)))
         features.append(Feature(f"{name}_usual", "user", _usual(name)))
@@ -90,6 +96,43 @@ def _tag_missed(kind: str) -> Callable[[Pairs], Values]:
         ages = np.repeat(h.youngest, np.diff(rows.indptr))
         np.minimum.at(newest, (owners, rows.indices), ages.astype(np.float32))
         return _at_tags(pairs, kind, newest)
+
+    return of
+
+
+def _tag_due(kind: str) -> Callable[[Pairs], Values]:
+    """Days since the user took anything of the item's tags, over the mean days between the days on
+    which it did: above 1 it is due again. 0 where it took them on one day, or never."""
+
+    def of(pairs: Pairs) -> Values:
+        h = pairs.histories
+        tags = pairs.facts.traits.tags[kind].tocsr()
+        rows = tags[h.items]
+        owners = np.repeat(h.owners.astype(np.int64), np.diff(rows.indptr))
+        ages = np.repeat(h.ages, np.diff(rows.indptr))
+        days = np.unique((owners * tags.shape[1] + rows.indices) * AGES + ages)
+        due = np.zeros((h.users, tags.shape[1]), dtype=np.float32)
+        if len(days):
+            cells, ages = days // AGES, days % AGES
+            first = np.flatnonzero(np.diff(cells, prepend=-1))
+            last = np.append(first[1:], len(cells)) - 1
+            gaps = (ages[last] - ages[first]) / np.maximum(last - first, 1)
+            due.ravel()[cells[first]] = np.where(last > first, ages[first] / np.maximum(gaps, 1), 0)
+        return _at_tags(pairs, kind, due)
+
+    return of
+
+
+def _tag_lapsed(kind: str) -> Callable[[Pairs], Values]:
+    """How many items of the item's tags the user took again and again and then no more: something
+    else takes their place."""
+
+    def of(pairs: Pairs) -> Values:
+        h = pairs.histories
+        gaps = (h.oldest - h.youngest) / np.maximum(h.days - 1, 1)
+        over = (h.days > 1) & (h.youngest > LAPSED * np.maximum(gaps, 7.0))
+        lapsed = h.csr((over * 0.5 ** (h.youngest / 90.0)).astype(np.float32))
+        return _at_tags(pairs, kind, (lapsed @ pairs.facts.traits.tags[kind]).toarray())
 
     return of
 

@@ -39,18 +39,22 @@ GENERATOR_SPACES: dict[str, Space] = {
     "current_neighbours": lambda trial: {
         "target_half_life_days": trial.suggest_int("target_half_life_days", 3, 90, log=True)
     },
+    "sequence_ease": lambda trial: {"l2": trial.suggest_float("l2", 200.0, 20_000.0, log=True)},
+    "own_history": lambda trial: {
+        "half_life_days": trial.suggest_int("half_life_days", 20, 200, log=True)
+    },
 }
 
 
 def ranker_space(trial: optuna.Trial) -> dict[str, Any]:
-    """LightGBM's parameters."""
+    """LightGBM's parameters, alike for all objectives; leaves are each objective's own."""
     return {
-        "num_leaves": trial.suggest_int("num_leaves", 4, 31, log=True),
-        "rounds": trial.suggest_int("rounds", 40, 300, log=True),
-        "learning_rate": trial.suggest_float("learning_rate", 0.02, 0.15, log=True),
+        "rounds": trial.suggest_int("rounds", 40, 100),
+        "learning_rate": trial.suggest_float("learning_rate", 0.04, 0.2, log=True),
         "min_data_in_leaf": trial.suggest_int("min_data_in_leaf", 20, 500, log=True),
         "feature_fraction": trial.suggest_float("feature_fraction", 0.2, 1.0),
-        "lambdarank_truncation_level": trial.suggest_int("lambdarank_truncation_level", 10, 60),
+        "lambda_l2": trial.suggest_float("lambda_l2", 1.0, 100.0, log=True),
+        "lambdarank_truncation_level": trial.suggest_int("lambdarank_truncation_level", 10, 40),
     }
 
 
