@@ -17,10 +17,11 @@ from pathlib import Path
 from typing import Protocol
 
 from batch_predictions.inference.device import choose_device, dealt, instances
-from batch_predictions.inference.results import is_whole, sweep_drafts
+from batch_predictions.inference.results import is_whole
 from batch_predictions.inference.scorer import uses_gpu, workers_of
 from batch_predictions.inference.shards import Took, scorer_class
 from batch_predictions.inference.staging import Manifest, Shard, result_path
+from batch_predictions.inference.sweeping import sweep_drafts
 from batch_predictions.settings import InferenceSettings
 
 ATTEMPTS = 3

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import os
-import time
 import uuid
 from collections.abc import Callable, Iterable
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +13,6 @@ import pyarrow.parquet as pq
 
 from batch_predictions.inference.scorer import Note, notes_in
 from batch_predictions.inference.staging import Manifest, result_path
-
-DRAFT_SECONDS = 3600.0
-"""Older drafts are of workers that were killed; one lives for moments."""
 
 
 def write(result: pa.RecordBatch, target: Path) -> None:
@@ -54,15 +49,6 @@ def is_whole(result: Path) -> bool:
         return False
     length = int.from_bytes(footer[:4], "little")
     return footer[4:] == b"PAR1" and 0 < length <= size - 12
-
-
-def sweep_drafts(results: Path, now: float | None = None) -> None:
-    """Removes what workers that were killed while writing have left."""
-    oldest = (time.time() if now is None else now) - DRAFT_SECONDS
-    for draft in results.glob(".*.parquet-*"):
-        with suppress(FileNotFoundError):
-            if draft.stat().st_mtime < oldest:
-                draft.unlink()
 
 
 def notes_of(manifest_path: Path) -> dict[str, Note]:

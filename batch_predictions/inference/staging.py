@@ -8,12 +8,9 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import shutil
-import time
 import uuid
 from collections.abc import Iterator, Mapping
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -153,27 +150,6 @@ def stage(
 def result_path(manifest_path: Path, shard: Shard) -> Path:
     """Where a shard's result is kept: beside the stages of its partition, by content."""
     return manifest_path.parent.parent / "results" / f"{shard.result}.parquet"
-
-
-def sweep(folder: Path, keep_days: int, now: float | None = None) -> int:
-    """Removes partitions' shards and results not touched for `keep_days`; how many went."""
-    oldest = (time.time() if now is None else now) - keep_days * 86_400
-    removed = 0
-    for place in folder.glob("*/*"):
-        if place.is_dir() and _touched(place) < oldest:
-            shutil.rmtree(place, ignore_errors=True)
-            removed += 1
-    return removed
-
-
-def _touched(folder: Path) -> float:
-    """When something in a folder last changed; what others remove meanwhile counts for nothing."""
-    newest = 0.0
-    for parent, _, names in os.walk(folder):
-        for name in (".", *names):
-            with suppress(FileNotFoundError):
-                newest = max(newest, (Path(parent) / name).stat().st_mtime)
-    return newest
 
 
 def _chunks(reader: pa.RecordBatchReader, rows: int, size: int) -> Iterator[pa.Table]:

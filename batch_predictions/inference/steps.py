@@ -16,6 +16,7 @@ from batch_predictions.inference.declaration import BatchPrediction, asset_key_o
 from batch_predictions.inference.loading import ACCOUNTED, Judgement
 from batch_predictions.inference.partition import engine_folder, sql_parameters, stage_partition
 from batch_predictions.inference.results import notes_of
+from batch_predictions.inference.sweeping import sweep
 from batch_predictions.model_store import ModelError, ModelStore
 from batch_predictions.reporting import record
 from batch_predictions.settings import Settings
@@ -40,7 +41,8 @@ def stage(
     Raises:
         Failure: partitions without an upstream or a model, all of them named.
     """
-    staging.sweep(engine_folder(settings), settings.inference.keep_days)
+    kept = settings.inference
+    sweep(engine_folder(settings), kept.keep_days, keep_partitions=kept.keep_partitions)
     _require_upstreams(declared, warehouse, context.partition_keys)
     handles, untrained = {}, []
     for partition in context.partition_keys:

@@ -62,6 +62,11 @@ class InferenceSettings(Section):
         64, ge=1, description="approximate: cells searched for a user; more find more, slower."
     )
     keep_days: int = Field(7, ge=1, description="Scored shards older than this are removed.")
+    keep_partitions: int = Field(
+        100,
+        ge=1,
+        description="Scored shards of so many partitions of a prediction are kept beyond a day.",
+    )
 
 
 class ExecutionSettings(Section):

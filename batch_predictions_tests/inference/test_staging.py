@@ -15,7 +15,9 @@ from hypothesis import HealthCheck, given
 from hypothesis import settings as budget
 from hypothesis import strategies as st
 
-from batch_predictions.inference.staging import Manifest, StagingError, result_path, sweep
+from batch_predictions.inference.engine import score
+from batch_predictions.inference.staging import Manifest, StagingError, result_path
+from batch_predictions.inference.sweeping import sweep
 from batch_predictions.settings import InferenceSettings
 
 
@@ -199,6 +201,26 @@ def test_what_was_not_touched_for_the_days_to_keep_is_removed(stage: Staging) ->
     assert sweep(stage.folder, 8, now - 1) == 0
     assert sweep(stage.folder, 7, now) == 1
     assert not old.exists() and new.exists()
+
+
+def test_beyond_a_number_of_partitions_those_touched_longest_ago_go(stage: Staging) -> None:
+    paths = [stage(partition=f"2024-03-0{day}") for day in range(1, 7)]
+    for path in paths[:-1]:  # The last one waits to be scored.
+        score(path, InferenceSettings(workers=1, device="cpu"))
+    now = time.time()
+    ages = (0.5, 2, 5, 3, 0.1, 6)  # Days since the partition was touched.
+    for path, age in zip(paths, ages, strict=True):
+        for each in [path.parent.parent, *path.parent.parent.rglob("*")]:
+            os.utime(each, (now - age * 86_400, now - age * 86_400))
+    (handles := stage.folder / ".handles" / "a-run").mkdir(parents=True)
+    os.utime(handles, (now - 4 * 86_400, now - 4 * 86_400))
+    assert sweep(stage.folder, 7, now, keep_partitions=6) == 0
+    assert sweep(stage.folder, 7, now, keep_partitions=3) == 2
+    assert [path.exists() for path in paths] == [True, True, False, False, True, True]
+    # What was touched within a day stays, however many they are, and so does what is not scored.
+    assert sweep(stage.folder, 7, now, keep_partitions=1) == 1
+    assert [path.exists() for path in paths] == [True, False, False, False, True, True]
+    assert handles.exists()
 
 
 def test_a_result_that_was_written_lately_keeps_its_stage(stage: Staging) -> None:
