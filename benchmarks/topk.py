@@ -33,7 +33,7 @@ MANY = 1_000_000
 SIZES = {20_000: 8192, 100_000: 2048, MANY: 512}
 """Items: users, so that a repeat takes about a second. 512 are two blocks, one for each thread."""
 
-CHECKED = {20_000: 64, 100_000: 32, MANY: 16}
+CHECKED = {20_000: 512, 100_000: 128, MANY: 16}
 """Items at most: users whose lists are compared with brute force."""
 
 
