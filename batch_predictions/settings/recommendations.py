@@ -18,8 +18,9 @@ class RecommenderSettings(Section):
     generators: list[str] | None = Field(
         None,
         description="Sources of candidates, each a baseline too: als, ease, graph_filter, "
-        "item_neighbours, current_neighbours, sequence_neighbours, sequence_ease, recent, "
-        "own_history, segment_taste, promoted. Empty: all that suit the source.",
+        "item_neighbours, current_neighbours, sequence_neighbours, next_neighbours, "
+        "sequence_ease, recent, own_history, segment_taste, promoted. Empty: all that suit "
+        "the source.",
     )
     candidates_each: int | None = Field(
         None,

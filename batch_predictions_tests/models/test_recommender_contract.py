@@ -34,6 +34,7 @@ FAMILIES: dict[str, tuple[type[Recommender], dict[str, Any]]] = {
     "current_neighbours": (ItemNeighbours, {**NOW, "name": "current_neighbours"}),
     "graph_filter": (GraphFilter, {"factors": 2}),
     "sequence_neighbours": (SequenceNeighbours, {"newest": 3}),
+    "next_neighbours": (SequenceNeighbours, {"name": "next_neighbours", "newest": 1}),
     "sequence_ease": (SequenceEASE, {"l2": 1.0, "places": 50}),
     "popularity": (Popularity, {}),
     "recency_popularity_14d": (Popularity, {"half_life_days": 14}),

@@ -30,6 +30,7 @@ FAMILIES: tuple[type[Recommender], ...] = (
     Promoted,
 )
 
+_NEXT = {"name": "next_neighbours", "half_life": 3, "reach": 10, "backward": 0.3}
 _CURRENT = {"name": "current_neighbours", "target_half_life_days": 14}
 
 
@@ -86,6 +87,14 @@ GENERATORS = (
         only=("new_items",),
     ),
     Generator("sequence_neighbours", SequenceNeighbours, "similar", only=("new_items", "times")),
+    # What directly follows the very last ones.
+    Generator(
+        "next_neighbours",
+        SequenceNeighbours,
+        "similar",
+        new_items={**_NEXT, "newest": 5, "fade": 0.7},
+        only=("new_items", "times"),
+    ),
     Generator("sequence_ease", SequenceEASE, "similar", only=("new_items", "times")),
     Generator(
         "recent",

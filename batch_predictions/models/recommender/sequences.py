@@ -34,14 +34,15 @@ class SequenceNeighbours(Recommender):
         """Parameters: `neighbours` kept per item; `half_life`, items in between after which
         nearness counts half, looked at up to `reach`; `backward`, how much what came before counts
         against what came after; the user's `newest` items that count, each times `fade` of the one
-        after it."""
+        after it; `name`."""
+        name = str(params.pop("name", cls.kind))
         neighbours = int(params.pop("neighbours", 200))
         half_life = float(params.pop("half_life", 20.0))
         reach = int(params.pop("reach", 60))
         backward = float(params.pop("backward", 0.5))
         newest = int(params.pop("newest", 20))
         fade = float(params.pop("fade", 0.9))
-        refuse(cls.kind, params)
+        refuse(name, params)
         sequence, users = sequence_of(interactions)
         bounds = np.searchsorted(users, np.arange(len(interactions.user_ids) + 1))
         width = len(interactions.item_ids)
@@ -79,7 +80,7 @@ class SequenceNeighbours(Recommender):
             "newest": newest,
             "fade": fade,
         }
-        return cls(cls.kind, interactions.item_ids, settings, {"near": near, "likeness": likeness})
+        return cls(name, interactions.item_ids, settings, {"near": near, "likeness": likeness})
 
     def scores(self, histories: Histories, facts: ItemFacts | None = None) -> Floats:
         """Sums of likeness to the newest items, (n, items)."""
