@@ -198,7 +198,8 @@ def _crew(
     scorer = None
     with suppress(ImportError, AttributeError):  # Told by the workers, with the rows concerned.
         scorer = scorer_class(manifest)
-    if scorer and not uses_gpu(scorer):
+    model = Path(manifest.model_folder) if manifest.model_folder else None
+    if scorer and not uses_gpu(scorer, model):
         settings = settings.model_copy(update={"device": "cpu", "ray_num_gpus": 0.0})
     if settings.engine == "ray":
         from batch_predictions.inference.ray import RayCrew

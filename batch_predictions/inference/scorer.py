@@ -106,13 +106,15 @@ def workers_of(scorer: type[Scorer]) -> Literal["threads", "processes"]:
     return "processes" if kind == "processes" else "threads"
 
 
-def uses_gpu(scorer: type[Scorer]) -> bool:
+def uses_gpu(scorer: type[Scorer], model: Path | None) -> bool:
     """Whether its work is better done on a GPU where there is one, as the scorer declares it.
 
     Without an attribute `uses_gpu = False` it is: then there is an instance for each GPU, not for
-    each core, and on Ray each asks for one.
+    each core, and on Ray each asks for one. Where that depends on the model, `uses_gpu` is a class
+    method that is called with the model's folder.
     """
-    return bool(getattr(scorer, "uses_gpu", True))
+    declared = getattr(scorer, "uses_gpu", True)
+    return bool(declared(model) if callable(declared) else declared)
 
 
 def name_of(scorer: type[Scorer]) -> str:

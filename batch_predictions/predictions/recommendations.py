@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
@@ -15,7 +17,13 @@ from batch_predictions.inference.declaration import BatchPrediction
 from batch_predictions.inference.loading import Check
 from batch_predictions.inference.scorer import EXCLUDED, Note, Opening, with_notes
 from batch_predictions.inference.topk import Index, recall
-from batch_predictions.models.recommender.base import Linear, Positions, Ranked, Recommender
+from batch_predictions.models.recommender.base import (
+    MANIFEST,
+    Linear,
+    Positions,
+    Ranked,
+    Recommender,
+)
 from batch_predictions.models.recommender.data import encode
 from batch_predictions.models.recommender.facts import WANTED, ItemFacts, ItemTraits
 from batch_predictions.models.recommender.histories import Histories, positions
@@ -93,6 +101,16 @@ class RecommendationScorer:
         gone = set(self.barred.to_pylist())
         trending = opening.side_table("trending")["item_id"].to_pylist()
         self.trending = [item for item in trending if item not in gone]
+
+    @classmethod
+    def uses_gpu(cls, model: Path | None) -> bool:
+        """For the search of a linear model that serves alone; trees and the products of generators
+        are the processor's."""
+        from batch_predictions.models.recommender.generators import FAMILIES
+
+        assert model is not None
+        kind = json.loads((model / MANIFEST).read_text(encoding="utf-8"))["kind"]
+        return any(each.kind == kind and issubclass(each, Linear) for each in FAMILIES)
 
     @classmethod
     def open(cls, opening: Opening) -> Self:

@@ -7,6 +7,7 @@ import os
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -270,6 +271,18 @@ def test_a_scorer_that_never_uses_a_gpu_gets_the_cores(
     done = score(stage(20), InferenceSettings())
     assert (done.device, done.instances) == ("cpu", 4)
     assert {opening.device for _, opening in Doubler.opened} == {"cpu"}
+
+
+def test_whether_a_gpu_is_used_may_depend_on_the_model(
+    gpus: object, stage: Staging, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wants = classmethod(lambda cls, model: model is not None and (model / "wide").exists())
+    monkeypatch.setattr(Doubler, "uses_gpu", wants, raising=False)
+    for name, device in (("wide", "cuda:0"), ("narrow", "cpu")):
+        (folder := tmp_path / name).mkdir()
+        (folder / name).touch()
+        path = stage(3, model="m", model_version=name, model_folder=folder)
+        assert score(path, InferenceSettings()).device == device
 
 
 def test_an_instance_that_failed_is_opened_again_on_its_own_gpu(

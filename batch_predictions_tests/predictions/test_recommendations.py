@@ -279,3 +279,13 @@ def test_the_search_is_exact_unless_it_is_set() -> None:
     assert parameters(settings)["approximate"] == {"items": 1_000_000, "cells": 64}
     settings.inference = InferenceSettings(approximate="on", approximate_cells=8)
     assert parameters(settings)["approximate"] == {"items": 0, "cells": 8}
+
+
+@pytest.mark.parametrize(
+    ("kind", "wanted"), [("als", True), ("popularity", False), ("two_stage", False)]
+)
+def test_a_gpu_is_for_a_linear_model_that_serves_alone(
+    tmp_path: Path, kind: str, wanted: bool
+) -> None:
+    (tmp_path / "recommender.json").write_text(f'{{"kind": "{kind}"}}', encoding="utf-8")
+    assert RecommendationScorer.uses_gpu(tmp_path) is wanted
