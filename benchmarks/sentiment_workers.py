@@ -67,7 +67,7 @@ def staged(home: Path, number: int) -> Path:
         table=REVIEW_SENTIMENTS,
         partition=WEEK,
         rows=f"""select review_id, item_id, text, null::varchar as language, true as simulated,
-            null::varchar as expected from read_parquet('{rows}')""",
+            'en' as expected from read_parquet('{rows}')""",
         side={},
         key=review_sentiments.key,
         sql_parameters={},
