@@ -83,7 +83,7 @@ def test_it_finds_what_tells_the_taken_ones_and_weighs_nothing_else():
     features, labels, sizes = lists(1500)
     weights = Straight.taught(features, labels, sizes, NAMES).weights
     # 2 per unit, a little less per standard deviation of ten, and the ridge draws it in.
-    assert 1.3 < weights[0] < 1.9
+    assert 1.0 < weights[0] < 1.9
     assert weights[2] == 0 and max(abs(weights[1]), abs(weights[3])) < 0.15
 
 
