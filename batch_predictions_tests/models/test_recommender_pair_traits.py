@@ -49,19 +49,6 @@ def half(age: float, life: float) -> float:
     return float(0.5 ** (age / life))
 
 
-def test_a_category_is_due_after_the_users_own_gap():
-    ann, bob = of("category_due").tolist()
-    # Milk on three days, ten days apart, last ten days ago; tea every week, last 86 days ago.
-    assert ann == two(1.0, 86 / 7)
-    assert bob == two(0.0, 0.0)
-
-
-def test_what_was_taken_again_and_again_and_no_more_leaves_a_place():
-    ann, bob = of("category_lapsed").tolist()
-    assert ann == two(0.0, half(86, 90))
-    assert bob == two(0.0, 0.0)
-
-
 def test_what_was_taken_tried_and_missed_of_a_category():
     ann, bob = of("category_missed").tolist()
     assert ann == two(10, 86) and bob == two(1000, 5)
@@ -78,4 +65,4 @@ def test_what_a_user_takes_more_than_others_is_near():
     assert bob[2] == bob[3] > 0 > bob[0] == bob[1]
     # Of shelves alone more is said.
     with pytest.raises(KeyError):
-        of("brand_due", "brand")
+        of("brand_missed", "brand")

@@ -128,8 +128,9 @@ def test_trees_and_line_are_added_in_units_of_the_trees_spread(tmp_path: Path):
 
 
 def test_the_fewer_users_there_are_the_louder_is_the_line():
-    assert loudness(0) == loudness(100) == 2
-    assert loudness(1500) == 1 and loudness(3000) == 0.25
+    assert loudness(0, True) == loudness(100, True) == loudness(100, False) == 2
+    assert loudness(1500, True) == 1 and loudness(3000, True) == 0.25
+    assert loudness(1500, False) == 0
 
 
 def test_what_reasons_are_read_from_adds_up_to_the_scores_line_included():

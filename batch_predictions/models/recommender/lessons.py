@@ -269,7 +269,7 @@ class Course:
                 {**common, "seed": self.seed + place, **objective, **self.ranker_params}
                 for place, objective in enumerate(OBJECTIVES)
             ],
-            loudness(users) if self.straight is None else self.straight,
+            loudness(users, self.exclude_seen) if self.straight is None else self.straight,
             np.concatenate([_arranged(each, names) for each in lessons]),
             np.concatenate([each.labels for each in lessons]),
             np.concatenate([each.groups for each in lessons]),

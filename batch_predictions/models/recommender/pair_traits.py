@@ -3,21 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING
 
 import numpy as np
 
-from batch_predictions.models.recommender.pairs import AGES, Feature, Pairs, Values
+from batch_predictions.models.recommender.pairs import Feature, Pairs, Values
 
 SHELVES = ("category", "subcategory")
 """Kinds within which one item stands in for another: of these more is said."""
-
-
-if TYPE_CHECKING:
-    from scipy.sparse import csr_matrix
-
-LAPSED = 3.0
-"""An item is given up when it was not taken for so many of its mean gaps, or weeks."""
 
 
 def trait_features(pairs: Pairs) -> list[Feature]:
@@ -25,14 +17,11 @@ def trait_features(pairs: Pairs) -> list[Feature]:
     features: list[Feature] = []
     for kind in pairs.facts.traits.tags:
         features.append(Feature(f"{kind}_affinity", "similar", _affinity(kind)))
-        features.append(Feature(f"{kind}_lately", "similar", _lately(kind)))
         if kind not in SHELVES:
             continue
         features.append(Feature(f"{kind}_taken", "similar", _tag_taken(kind)))
         features.append(Feature(f"{kind}_tried", "similar", _tag_tried(kind)))
         features.append(Feature(f"{kind}_missed", "similar", _tag_missed(kind)))
-        features.append(Feature(f"{kind}_due", "similar", _tag_due(kind)))
-        features.append(Feature(f"{kind}_lapsed", "similar", _tag_lapsed(kind)))
     for name in pairs.facts.traits.numbers:
         features.append(Feature(f"{name}_value", "trend", _number(name)))
         features.append(Feature(f"{name}_usual", "user", _usual(name)))
@@ -41,26 +30,15 @@ def trait_features(pairs: Pairs) -> list[Feature]:
 
 def _affinity(kind: str) -> Callable[[Pairs], Values]:
     """The share of the user's (fading) events on the item's tags, each against everyone's."""
-    return lambda pairs: _tilted(pairs, kind, pairs.histories.matrix(90))
-
-
-def _lately(kind: str) -> Callable[[Pairs], Values]:
-    """The same of the items that the user took last, each a tenth less loud than the one after."""
 
     def of(pairs: Pairs) -> Values:
-        h = pairs.histories
-        return _tilted(pairs, kind, h.csr((0.9**h.places).astype(np.float32)))
+        tags = pairs.facts.traits.tags[kind].tocsr()
+        own = (pairs.histories.matrix(90) @ tags).toarray()
+        own /= np.maximum(own.sum(axis=1, keepdims=True), 1e-12)
+        everyone = tags.T @ pairs.facts.share("recent_90")
+        return _at_tags(pairs, kind, np.log((own + 0.01 * everyone + 1e-9) / (everyone + 1e-9)))
 
     return of
-
-
-def _tilted(pairs: Pairs, kind: str, taken: csr_matrix) -> Values:
-    """The share of users' rows (n, items) on the candidates' tags, against everyone's share."""
-    tags = pairs.facts.traits.tags[kind].tocsr()
-    own = (taken @ tags).toarray()
-    own /= np.maximum(own.sum(axis=1, keepdims=True), 1e-12)
-    everyone = tags.T @ pairs.facts.share("recent_90")
-    return _at_tags(pairs, kind, np.log((own + 0.01 * everyone + 1e-9) / (everyone + 1e-9)))
 
 
 def _at_tags(pairs: Pairs, kind: str, values: Values) -> Values:
@@ -106,43 +84,6 @@ def _tag_missed(kind: str) -> Callable[[Pairs], Values]:
         ages = np.repeat(h.youngest, np.diff(rows.indptr))
         np.minimum.at(newest, (owners, rows.indices), ages.astype(np.float32))
         return _at_tags(pairs, kind, newest)
-
-    return of
-
-
-def _tag_due(kind: str) -> Callable[[Pairs], Values]:
-    """Days since the user took anything of the item's tags, over the mean days between the days on
-    which it did: above 1 it is due again. 0 where it took them on one day, or never."""
-
-    def of(pairs: Pairs) -> Values:
-        h = pairs.histories
-        tags = pairs.facts.traits.tags[kind].tocsr()
-        rows = tags[h.items]
-        owners = np.repeat(h.owners.astype(np.int64), np.diff(rows.indptr))
-        ages = np.repeat(h.ages, np.diff(rows.indptr))
-        days = np.unique((owners * tags.shape[1] + rows.indices) * AGES + ages)
-        due = np.zeros((h.users, tags.shape[1]), dtype=np.float32)
-        if len(days):
-            cells, ages = days // AGES, days % AGES
-            first = np.flatnonzero(np.diff(cells, prepend=-1))
-            last = np.append(first[1:], len(cells)) - 1
-            gaps = (ages[last] - ages[first]) / np.maximum(last - first, 1)
-            due.ravel()[cells[first]] = np.where(last > first, ages[first] / np.maximum(gaps, 1), 0)
-        return _at_tags(pairs, kind, due)
-
-    return of
-
-
-def _tag_lapsed(kind: str) -> Callable[[Pairs], Values]:
-    """How many items of the item's tags the user took again and again and then no more: something
-    else takes their place."""
-
-    def of(pairs: Pairs) -> Values:
-        h = pairs.histories
-        gaps = (h.oldest - h.youngest) / np.maximum(h.days - 1, 1)
-        over = (h.days > 1) & (h.youngest > LAPSED * np.maximum(gaps, 7.0))
-        lapsed = h.csr((over * 0.5 ** (h.youngest / 90.0)).astype(np.float32))
-        return _at_tags(pairs, kind, (lapsed @ pairs.facts.traits.tags[kind]).toarray())
 
     return of
 
