@@ -316,9 +316,8 @@ class Warehouse(dg.ConfigurableResource[Any]):
             check_rows(db, table, draft, fixed)
             with draft.open("rb") as file:
                 os.fsync(file.fileno())
-            # Equal rows give equal bytes; a file that stays keeps its time, so nothing downstream
-            # looks stale.
-            changed = not (target.exists() and filecmp.cmp(draft, target, shallow=False))
+            # A file that stays keeps its time, so nothing downstream looks stale.
+            changed = not (target.exists() and _same(draft, target))
             if changed:
                 target.parent.mkdir(parents=True, exist_ok=True)
                 draft.replace(target)
@@ -383,6 +382,30 @@ def _misread(error: DuckDBError) -> bool:
     if isinstance(error, InvalidInputException):
         return "read file" in str(error)
     return type(error) is DuckDBError or isinstance(error, IOException | InternalException)
+
+
+def _same(draft: Path, target: Path) -> bool:
+    """Whether two files hold the same rows in the same order, with the same metadata.
+
+    Equal rows give equal bytes, but where other rows of the same query had a null: DuckDB writes a
+    column as one that cannot be null if it knows of none.
+    """
+    if filecmp.cmp(draft, target, shallow=False):
+        return True
+    import pyarrow.parquet as pq
+
+    with pq.ParquetFile(draft) as new, pq.ParquetFile(target) as old:
+        ours, theirs = new.schema_arrow, old.schema_arrow
+        if new.metadata.num_rows != old.metadata.num_rows or (
+            ours.names,
+            ours.types,
+            ours.metadata,
+        ) != (theirs.names, theirs.types, theirs.metadata):
+            return False
+        for a, b in itertools.zip_longest(new.iter_batches(), old.iter_batches()):
+            if a is None or b is None or a.columns != b.columns:
+                return False
+    return True
 
 
 def _is_day(key: str) -> bool:
