@@ -9,6 +9,7 @@ Prints JSON. The whole of `review_sentiments` is timed: reading shards, language
 from __future__ import annotations
 
 import argparse
+import os
 import shutil
 import statistics
 import tempfile
@@ -28,7 +29,6 @@ from batch_predictions.inference.scorer import name_of
 from batch_predictions.models.sentiment.base import Training
 from batch_predictions.models.sentiment.data import of_rows
 from batch_predictions.models.sentiment.fitting import Fitter
-from batch_predictions.predictions.sentiment import ReviewScorer, review_sentiments
 from batch_predictions.settings import InferenceSettings, Settings
 from batch_predictions.tables import REVIEW_SENTIMENTS
 from batch_predictions.warehouse import Warehouse
@@ -47,6 +47,10 @@ def model(folder: Path, net: str, size: int) -> None:
 
 def staged(home: Path, number: int) -> Path:
     """A week of reviews as shards, as `review_sentiments` declares them; the manifest's path."""
+    # The declaration knows its partitions, and those are of a home that has begun: this one.
+    os.environ["BATCH_PREDICTIONS_HOME"] = str(home)
+    import batch_predictions.definitions  # noqa: F401
+    from batch_predictions.predictions.sentiment import ReviewScorer, review_sentiments
     pool, _ = texts(16384, 3)
     chosen = np.random.default_rng(5).integers(0, len(pool), number)
     rows = home / "reviews.parquet"
