@@ -51,6 +51,7 @@ def staged(home: Path, number: int) -> Path:
     os.environ["BATCH_PREDICTIONS_HOME"] = str(home)
     import batch_predictions.definitions  # noqa: F401
     from batch_predictions.predictions.sentiment import ReviewScorer, review_sentiments
+
     pool, _ = texts(16384, 3)
     chosen = np.random.default_rng(5).integers(0, len(pool), number)
     rows = home / "reviews.parquet"
