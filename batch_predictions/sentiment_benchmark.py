@@ -32,6 +32,7 @@ from batch_predictions.models.sentiment.fitting import Fitter
 from batch_predictions.models.sentiment.kept import Kept, basis_of
 from batch_predictions.models.sentiment.metrics import ACCURACY, MACRO_F1, Judged, clusters_of
 from batch_predictions.settings import SentimentSettings, SettingsError
+from batch_predictions.threads import one_torch_thread
 
 TEXTS = ("text", "review_text", "review", "verified_reviews", "sentence", "body", "content")
 TITLES = ("title", "summary", "headline", "review_title")
@@ -142,8 +143,6 @@ def benchmark(
     Intervals resample whole groups where `group` is given, else reviews. Speed is of one thread,
     tokenising included. Finished folds are kept in the folder `keep`, and not fitted again.
     """
-    import torch
-
     here = read(file, settings, group)
     there = read(test, settings, group) if test else None
     if there and there.classes != here.classes:
@@ -161,9 +160,7 @@ def benchmark(
     clusters: list[str] = []
     guesses: dict[str, list[Any]] = {name: [] for name in models}
     seconds = dict.fromkeys(models, 0.0)
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
+    with one_torch_thread():
         for number, (train, judged) in enumerate(_splits(here.reviews, there, folds_, settings)):
             fitter = Fitter(distinct(train), training)
             truth.append(judged.labels)
@@ -178,8 +175,6 @@ def benchmark(
                 guesses[name].append(found[0].argmax(axis=1))
                 right = float((guesses[name][-1] == judged.labels).mean())
                 progress(f"fold {number + 1}: {name} {right:.4f} of {len(judged):,} right")
-    finally:
-        torch.set_num_threads(threads)
     labels = np.concatenate(truth)
     report = {}
     for name in models:

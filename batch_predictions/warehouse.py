@@ -9,12 +9,8 @@ else; queries attach it read-only, analysts open it.
 from __future__ import annotations
 
 import datetime as dt
-import filecmp
 import itertools
 import os
-import re
-import shutil
-import socket
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
@@ -36,7 +32,8 @@ from duckdb import (
 from duckdb import Error as DuckDBError
 from duckdb import connect as open_database
 
-from batch_predictions.home import fsync_folder, process_exists
+from batch_predictions import partition_files
+from batch_predictions.home import fsync_folder
 from batch_predictions.relations import (
     WarehouseError,
     check_rows,
@@ -159,36 +156,13 @@ class Warehouse(dg.ConfigurableResource[Any]):
 
     def partitions(self, table: Table) -> list[str]:
         """Keys of the partitions that were written, oldest first."""
-        prefix = f"{table.partition}="
-        folder = self.folder / table.schema / table.name
-        if not table.partition or not folder.is_dir():
-            return []
-        depth = "/*" * len(table.parts)
-        written = (path for path in folder.glob(f"{prefix}*{depth}/data.parquet"))
-        return sorted({path.relative_to(folder).parts[0].removeprefix(prefix) for path in written})
+        return partition_files.written(self.folder, table)
 
     def path(
         self, table: Table, partition: str | None = None, part: Mapping[str, str] | None = None
     ) -> Path:
         """Where a partition's file lies, whether it was written or not."""
-        values = fixed_columns(table, partition, part)
-        strange = partition is not None and not table.partition
-        if strange or set(values) != set(table.folders) or None in values.values():
-            raise WarehouseError(
-                f"{table.qualified} is divided by {table.folders or 'nothing'}, "
-                f"not by {tuple(values) or partition}"
-            )
-        if partition is not None and not _is_day(partition):
-            raise WarehouseError(
-                f"{table.qualified}: {table.partition}={partition!r} is not a day, YYYY-MM-DD"
-            )
-        folder = self.folder / table.schema / table.name
-        for name in table.folders:
-            value = str(values[name])
-            if not re.fullmatch(r"[\w.:@+-]+", value) or value.startswith("."):
-                raise WarehouseError(f"{table.qualified}: {name}={value!r} cannot name a folder")
-            folder /= f"{name}={value}"
-        return folder / "data.parquet"
+        return partition_files.path_of(self.folder, table, partition, part)
 
     # --- writing --------------------------------------------------------------------------------
 
@@ -299,7 +273,7 @@ class Warehouse(dg.ConfigurableResource[Any]):
         target = self.path(table, partition, part)
         fixed = fixed_columns(table, partition, part)
         select = typed_rows(db, table, relation, bound, fixed)
-        with self._workplace() as work:
+        with partition_files.workplace(self.folder) as work:
             draft = work / "data.parquet"
             footer = ""
             if metadata:
@@ -317,7 +291,7 @@ class Warehouse(dg.ConfigurableResource[Any]):
             with draft.open("rb") as file:
                 os.fsync(file.fileno())
             # A file that stays keeps its time, so nothing downstream looks stale.
-            changed = not (target.exists() and _same(draft, target))
+            changed = not (target.exists() and partition_files.same(draft, target))
             if changed:
                 target.parent.mkdir(parents=True, exist_ok=True)
                 draft.replace(target)
@@ -335,22 +309,6 @@ class Warehouse(dg.ConfigurableResource[Any]):
             rows = db.execute("select key, value from parquet_kv_metadata(?)", [str(path)])
             return {key.decode(): value.decode() for key, value in rows.fetchall()}
 
-    @contextmanager
-    def _workplace(self) -> Iterator[Path]:
-        """A folder of this process's own for drafts; left-overs of dead processes are swept."""
-        root = self.folder / ".tmp"
-        host = socket.gethostname()
-        for left in root.glob(f"{host}-*-*") if root.is_dir() else ():
-            pid = left.name.removeprefix(f"{host}-").split("-")[0]
-            if pid.isdigit() and not process_exists(int(pid)):
-                shutil.rmtree(left, ignore_errors=True)
-        work = root / f"{host}-{os.getpid()}-{uuid.uuid4().hex}"
-        work.mkdir(parents=True)
-        try:
-            yield work
-        finally:
-            shutil.rmtree(work, ignore_errors=True)
-
     # --- views ----------------------------------------------------------------------------------
 
     def ensure_views(self) -> Path:
@@ -365,7 +323,7 @@ class Warehouse(dg.ConfigurableResource[Any]):
             return path
         for table in TABLES.values():
             (self.folder / table.schema / table.name).mkdir(parents=True, exist_ok=True)
-        with self._workplace() as work:
+        with partition_files.workplace(self.folder) as work:
             with open_database(str(work / "views.duckdb")) as db:
                 for schema in sorted({table.schema for table in TABLES.values()}):
                     db.execute(f"create schema {schema}")
@@ -382,38 +340,6 @@ def _misread(error: DuckDBError) -> bool:
     if isinstance(error, InvalidInputException):
         return "read file" in str(error)
     return type(error) is DuckDBError or isinstance(error, IOException | InternalException)
-
-
-def _same(draft: Path, target: Path) -> bool:
-    """Whether two files hold the same rows in the same order, with the same metadata.
-
-    Equal rows give equal bytes, but where other rows of the same query had a null: DuckDB writes a
-    column as one that cannot be null if it knows of none.
-    """
-    if filecmp.cmp(draft, target, shallow=False):
-        return True
-    import pyarrow.parquet as pq
-
-    with pq.ParquetFile(draft) as new, pq.ParquetFile(target) as old:
-        ours, theirs = new.schema_arrow, old.schema_arrow
-        if new.metadata.num_rows != old.metadata.num_rows or (
-            ours.names,
-            ours.types,
-            ours.metadata,
-        ) != (theirs.names, theirs.types, theirs.metadata):
-            return False
-        for a, b in itertools.zip_longest(new.iter_batches(), old.iter_batches()):
-            if a is None or b is None or a.columns != b.columns:
-                return False
-    return True
-
-
-def _is_day(key: str) -> bool:
-    """Whether a key is a day in the one form that partitions are named in."""
-    try:
-        return dt.date.fromisoformat(key).isoformat() == key
-    except ValueError:
-        return False
 
 
 def as_date(key: str) -> dt.date:

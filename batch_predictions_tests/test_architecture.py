@@ -25,11 +25,13 @@ STAGES = [
 ]
 GROUND = {
     "compiling",
+    "threads",
     "settings",
     "home",
     "partitions",
     "tables",
     "relations",
+    "partition_files",
     "warehouse",
     "model_store",
     "reporting",

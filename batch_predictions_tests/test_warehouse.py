@@ -396,6 +396,22 @@ def test_a_range_is_written_from_one_query_and_days_without_rows_are_empty(
     assert not any(each.changed for each in again.values())
 
 
+def test_a_day_stays_though_another_day_of_the_range_knows_less(warehouse: Warehouse) -> None:
+    """Of a column without nulls DuckDB writes other bytes, which are the same rows."""
+    known = f"select date '{DAY}' as date, * from ({ROW})"
+    unknown = f"select date '{NEXT}' as date, * replace (null::DOUBLE as weight) from ({ROW})"
+    first = warehouse.replace_partition(PETS, DAY, known)
+    before = first.path.read_bytes()
+    both = warehouse.replace_partitions(
+        PETS, [DAY, NEXT], f"({known}) union all by name ({unknown})"
+    )
+    assert not both[DAY].changed and first.path.read_bytes() == before
+    heavier = f"select * replace (2.5::DOUBLE as weight) from ({known})"
+    assert warehouse.replace_partitions(
+        PETS, [DAY, NEXT], f"({heavier}) union all by name ({unknown})"
+    )[DAY].changed
+
+
 def test_a_range_may_be_written_from_a_temporary_table_of_ones_own(warehouse: Warehouse) -> None:
     with warehouse.connect() as db:
         db.execute(f"create temp table mine as select date '{DAY}' as date, * from ({ROW})")

@@ -150,7 +150,7 @@ def _attempts(crew: Crew, pending: list[Shard], what: str) -> Iterator[tuple[Sha
     under_way: dict[str, Shard] = {}
     failures: dict[str, list[str]] = {}
     lost: list[Shard] = []
-    in_a_row = 0
+    in_a_row, most = 0, max(IN_A_ROW, 4 * crew.size)
     while under_way or (waiting and not lost):
         # No more than there is room for: what waits takes no memory, whoever is slow.
         while waiting and not lost and len(under_way) < crew.room:
@@ -165,7 +165,7 @@ def _attempts(crew: Crew, pending: list[Shard], what: str) -> Iterator[tuple[Sha
                 continue
             in_a_row += 1
             failures.setdefault(shard.name, []).append(ended.problem)
-            if len(failures[shard.name]) == ATTEMPTS or in_a_row >= max(IN_A_ROW, 4 * crew.size):
+            if len(failures[shard.name]) == ATTEMPTS or in_a_row >= most:
                 lost.append(shard)
             else:
                 # Last in the queue: a shard that always fails keeps no other from its result.
@@ -175,7 +175,7 @@ def _attempts(crew: Crew, pending: list[Shard], what: str) -> Iterator[tuple[Sha
         told = [_told(each, failures[each.name]) for each in lost[:NAMED]]
         if len(lost) > NAMED:
             told.append(f"and {len(lost) - NAMED} shards more")
-        if in_a_row >= IN_A_ROW:
+        if in_a_row >= most:
             told.append(
                 f"the last {in_a_row} attempts all failed, so that the others were not made"
             )

@@ -40,8 +40,8 @@ def sweep(
             # Handles of runs, which a hidden folder holds, are counted by nobody.
             many = keep_partitions is not None and number >= keep_partitions
             early = many and not prediction.name.startswith(".")
-            old = touched < now - (1 if early else keep_days) * DAY_SECONDS
-            if old and (touched < now - keep_days * DAY_SECONDS or _finished(place)):
+            days = (now - touched) / DAY_SECONDS
+            if days > keep_days or (early and days > 1 and _finished(place)):
                 shutil.rmtree(place, ignore_errors=True)
                 removed += 1
     return removed

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Self
@@ -18,11 +17,11 @@ from batch_predictions.inference.loading import Check
 from batch_predictions.inference.scorer import EXCLUDED, Note, Opening, with_notes
 from batch_predictions.inference.topk import Index, recall
 from batch_predictions.models.recommender.base import (
-    MANIFEST,
     Linear,
     Positions,
     Ranked,
     Recommender,
+    is_linear,
 )
 from batch_predictions.models.recommender.data import encode
 from batch_predictions.models.recommender.facts import WANTED, ItemFacts, ItemTraits
@@ -52,7 +51,7 @@ class RecommendationScorer:
     training is served too; ranked by the model, put under the shop's rules, and filled up with
     what is trending where they fall short of k. The best candidates are kept with their scores."""
 
-    version: ClassVar[str] = "6"
+    version: ClassVar[str] = "7"
     # Products, trees and compiled loops all let go of the interpreter's lock.
     workers: ClassVar[str] = "threads"
 
@@ -106,11 +105,8 @@ class RecommendationScorer:
     def uses_gpu(cls, model: Path | None) -> bool:
         """For the search of a linear model that serves alone; trees and the products of generators
         are the processor's."""
-        from batch_predictions.models.recommender.generators import FAMILIES
-
         assert model is not None
-        kind = json.loads((model / MANIFEST).read_text(encoding="utf-8"))["kind"]
-        return any(each.kind == kind and issubclass(each, Linear) for each in FAMILIES)
+        return is_linear(model)
 
     @classmethod
     def open(cls, opening: Opening) -> Self:

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from batch_predictions.models.sentiment import data
-from batch_predictions.models.sentiment.batching import by_length, padded, padding_share
+from batch_predictions.models.sentiment.batching import by_length, padded, padding_share, shuffled
 from batch_predictions.models.sentiment.documents import (
     Documents,
     Vocabulary,
@@ -126,3 +126,18 @@ def test_a_word_that_is_not_known_has_an_id_of_its_own() -> None:
     assert words.words == ("a", "b")
     assert words.encode([["b", "x"], []], 10) == [[3, 1], [1]]
     assert list(Documents(["A b"]).tokens) == [["a", "b"]]
+
+
+def test_an_epoch_has_every_text_once_and_another_order_each_time() -> None:
+    ids = [[1] * (1 + n % 30) for n in range(1000)]
+    random = np.random.default_rng(3)
+    first, second = (list(shuffled(ids, 8, random)) for _ in range(2))
+    for epoch in (first, second):
+        assert sorted(np.concatenate(epoch).tolist()) == list(range(1000))
+        assert max(map(len, epoch)) == 8
+    assert np.concatenate(first).tolist() != np.concatenate(second).tolist()
+    again = np.concatenate(list(shuffled(ids, 8, np.random.default_rng(3))))
+    assert again.tolist() == np.concatenate(first).tolist()
+    # Of about one length, and yet not from short to long.
+    assert np.mean([np.ptp([len(ids[n]) for n in batch.tolist()]) for batch in first]) < 3
+    assert np.diff([len(ids[batch[0]]) for batch in first]).min() < 0

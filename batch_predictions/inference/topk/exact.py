@@ -22,6 +22,7 @@ from batch_predictions.inference.topk.approximate import InCells
 from batch_predictions.inference.topk.device import OnDevice
 from batch_predictions.inference.topk.search import USERS, WIDTH, Search, Workplace, in_threads
 from batch_predictions.inference.topk.types import Floats, Positions, norms_of
+from batch_predictions.threads import one_torch_thread
 
 if TYPE_CHECKING:
     import torch
@@ -198,25 +199,19 @@ class Index:
     def _search(
         self, queries: Floats, k: int, seen: csr_matrix | None, threads: int | None
     ) -> tuple[Positions, Floats]:
-        import torch
-
         n = len(queries)
         positions = np.full((n, k), -1, dtype=np.int64)
         scores = np.full((n, k), -np.inf, dtype=np.float32)
         search = Search(self, queries, k, seen, positions, scores)
         starts = range(0, n, USERS)
-        before = torch.get_num_threads()
-        threads = min(threads or before, len(starts))
-        torch.set_num_threads(1)
-        try:
+        with one_torch_thread() as before:
+            threads = min(threads or before, len(starts))
             if threads < 2:
                 workplace = Workplace(self, k)
                 for start in starts:
                     search.batch(start, workplace)
             else:
                 in_threads(search.batch, starts, threads, lambda: Workplace(self, k))
-        finally:
-            torch.set_num_threads(before)
         return positions, scores
 
 

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import ClassVar, Protocol, Self
+from typing import Any, ClassVar, Protocol, Self
 
 import numpy as np
 import pyarrow as pa
@@ -99,7 +99,7 @@ class Logistic:
         return cls(design, medians, means, scales, weights, about["intercept"])
 
 
-TREES = {
+TREES: dict[str, Any] = {
     "objective": "binary",
     "learning_rate": 0.05,
     "num_leaves": 7,
@@ -132,7 +132,7 @@ class Trees:
         import lightgbm
 
         design = Design.of(EVERYTHING, rows)
-        least = max(5, min(TREES["min_data_in_leaf"], len(churned) // 50))  # type: ignore[call-overload]
+        least = max(5, min(TREES["min_data_in_leaf"], len(churned) // 50))
         data = lightgbm.Dataset(design.matrix(rows), churned, feature_name=_safe(design.names))
         chosen = {**TREES, "min_data_in_leaf": least, "seed": seed}
         return cls(design, lightgbm.train(chosen, data, ROUNDS).model_to_string())

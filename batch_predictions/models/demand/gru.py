@@ -14,6 +14,7 @@ import numpy as np
 from batch_predictions.models.demand.base import Forecaster, clean
 from batch_predictions.models.demand.design import LEVEL, SMALL, Floats, design, rolling_mean
 from batch_predictions.models.demand.panel import Doubles, Integers, Panel
+from batch_predictions.threads import one_torch_thread
 
 if TYPE_CHECKING:
     from batch_predictions.models.demand.gru_net import Net
@@ -67,9 +68,7 @@ class Gru(Forecaster):
         features -= self.arrays["centre"]
         features /= self.arrays["width"]
         past, cut = self._past(some)
-        threads = torch.get_num_threads()
-        torch.set_num_threads(1)
-        try:
+        with one_torch_thread():
             for number in range(int(self.params.get("nets", 1))):
                 torch.manual_seed(int(self.params.get("seed", 7)) + number)
                 net = self._net(past.shape[2], features.shape[3])
@@ -87,8 +86,6 @@ class Gru(Forecaster):
                     seed=int(self.params.get("seed", 7)) + number,
                 )
                 self.nets.append(net)
-        finally:
-            torch.set_num_threads(threads)
         return self
 
     def forecast(self, panel: Panel, horizon: int) -> Doubles:

@@ -23,15 +23,16 @@ class Net(nn.Module):
     def __init__(self, inputs: int, features: int, codes: Sequence[int], hidden: int) -> None:
         super().__init__()
         self.gru = nn.GRU(inputs, hidden, batch_first=True)
-        self.embeddings = nn.ModuleList(nn.Embedding(each, EMBEDDED) for each in codes)
+        embeddings = [nn.Embedding(each, EMBEDDED) for each in codes]
+        self.embeddings = nn.ModuleList(embeddings)
         width = hidden + features + EMBEDDED * len(codes)
         self.first = nn.Linear(width, 2 * hidden)
         self.second = nn.Linear(2 * hidden, hidden)
         self.last = nn.Linear(hidden, 2)
         nn.init.zeros_(self.last.weight)
         nn.init.zeros_(self.last.bias)
-        for each in self.embeddings:
-            nn.init.normal_(each.weight, std=0.05)  # type: ignore[arg-type]
+        for each in embeddings:
+            nn.init.normal_(each.weight, std=0.05)
 
     def forward(self, past: Any, at: Any, features: Any, codes: Any) -> Any:
         """Log share of the level and log dispersion, (n, origins, horizon) each."""

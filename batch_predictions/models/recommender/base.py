@@ -265,6 +265,12 @@ def barred(
     return scores
 
 
+def is_linear(folder: Path) -> bool:
+    """Whether the recommender in a folder is a linear one, without reading it."""
+    kind = json.loads((folder / MANIFEST).read_text())["kind"]
+    return issubclass(_kinds().get(kind, Recommender), Linear)
+
+
 def _kinds() -> dict[str, type[Recommender]]:
     from batch_predictions.models.recommender.generators import FAMILIES
 

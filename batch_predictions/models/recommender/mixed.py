@@ -11,8 +11,9 @@ import numpy as np
 import numpy.typing as npt
 
 from batch_predictions.models.recommender.base import Floats
+from batch_predictions.models.recommender.data import Doubles
 from batch_predictions.models.recommender.pairs import Group
-from batch_predictions.models.recommender.straight import Doubles, Sizes, Straight
+from batch_predictions.models.recommender.straight import Sizes, Straight
 from batch_predictions.models.recommender.trees import Trees
 
 

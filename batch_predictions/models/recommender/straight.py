@@ -15,9 +15,9 @@ import numpy as np
 import numpy.typing as npt
 
 from batch_predictions.models.recommender.base import Floats
+from batch_predictions.models.recommender.data import Doubles
 from batch_predictions.models.recommender.pairs import Group
 
-Doubles: TypeAlias = npt.NDArray[np.float64]
 Sizes: TypeAlias = npt.NDArray[np.int64]
 
 FARTHEST = 6.0

@@ -37,6 +37,21 @@ def by_length(
             at = end
 
 
+def shuffled(
+    ids: Sequence[Sequence[int]], batch: int, random: np.random.Generator
+) -> Iterator[npt.NDArray[np.int64]]:
+    """Places of the texts of every batch of an epoch, in a random order: texts of about one length
+    within windows of 50 batches, which are drawn anew."""
+    drawn = random.permutation(len(ids))
+    batches = []
+    for start in range(0, len(ids), 50 * batch):
+        some = drawn[start : start + 50 * batch]
+        chosen = [ids[n] for n in some.tolist()]
+        batches += [some[at] for at in by_length(chosen, len(chosen), batch, np.inf)]
+    for n in random.permutation(len(batches)).tolist():
+        yield batches[n]
+
+
 def padded(
     ids: Sequence[Sequence[int]], places: npt.NDArray[np.int64]
 ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:

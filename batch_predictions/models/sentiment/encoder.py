@@ -15,11 +15,14 @@ from typing import Any, ClassVar, Self
 import numpy as np
 
 from batch_predictions.models.sentiment.base import Floats, Training
-from batch_predictions.models.sentiment.batching import by_length, padded
+from batch_predictions.models.sentiment.batching import by_length, padded, shuffled
 from batch_predictions.models.sentiment.data import Labels
 from batch_predictions.models.sentiment.documents import Documents
+from batch_predictions.models.sentiment.processor import native_bf16
+from batch_predictions.threads import one_torch_thread
 
-LONGEST = 256
+LONGEST, BATCH = 256, 32
+"""Word pieces read of a text, and texts of one step of training."""
 
 
 class EncoderError(RuntimeError):
@@ -55,12 +58,8 @@ class EncoderPart:
         torch.manual_seed(training.seed)
         self.classes = training.classes
         self._open(training.encoder)
-        threads = torch.get_num_threads()
-        torch.set_num_threads(1)
-        try:
+        with one_torch_thread():
             self._train(documents, labels, held, training)
-        finally:
-            torch.set_num_threads(threads)
         return self
 
     def _train(
@@ -72,8 +71,6 @@ class EncoderPart:
     ) -> None:
         import torch
         from torch.nn.functional import cross_entropy
-
-        from batch_predictions.models.sentiment.processor import native_bf16
 
         frozen = bool(training.option("frozen", 0))
         for parameter in self.module["body"].parameters():
@@ -88,23 +85,17 @@ class EncoderPart:
         truth = torch.from_numpy(labels)
         random = np.random.default_rng(training.seed)
         epochs = int(training.option("encoder_epochs", 20 if frozen else 2))
-        steps = epochs * -(-len(ids) // 32)
+        steps = epochs * -(-len(ids) // BATCH)
         schedule = torch.optim.lr_scheduler.LambdaLR(
             optimiser, lambda n: min((n + 1) / (0.1 * steps + 1), (steps - n) / (0.9 * steps + 1))
         )
         best, kept, began = np.inf, None, time.perf_counter()
         for epoch in range(1, epochs + 1):
             self.module.train()
-            shuffled = random.permutation(len(ids))
-            batches = []
-            for start in range(0, len(ids), 1600):
-                some = shuffled[start : start + 1600]
-                chosen = [ids[n] for n in some.tolist()]
-                batches += [some[at] for at in by_length(chosen, len(chosen), 32, np.inf)]
-            for n in random.permutation(len(batches)).tolist():
+            for places in shuffled(ids, BATCH, random):
                 with torch.autocast("cpu", torch.bfloat16, enabled=native_bf16()):
-                    logits = self._logits(ids, batches[n])
-                loss = cross_entropy(logits.float(), truth[batches[n]])
+                    logits = self._logits(ids, places)
+                loss = cross_entropy(logits.float(), truth[places])
                 optimiser.zero_grad()
                 loss.backward()
                 torch.nn.utils.clip_grad_norm_(trained, 1.0)

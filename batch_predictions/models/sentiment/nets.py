@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 import numpy as np
 
 from batch_predictions.models.sentiment.base import Floats, Training
-from batch_predictions.models.sentiment.batching import by_length, padded
+from batch_predictions.models.sentiment.batching import by_length, padded, shuffled
 from batch_predictions.models.sentiment.data import Labels
 from batch_predictions.models.sentiment.documents import Documents, Vocabulary
 from batch_predictions.models.sentiment.pieces import Pieces, read_pieces
 from batch_predictions.models.sentiment.processor import native_bf16
 from batch_predictions.models.sentiment.vectors import read_vectors
+from batch_predictions.threads import one_torch_thread
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -64,12 +65,8 @@ class NetPart:
             table.mul_(0.25)
             if known is not None:
                 table.copy_(torch.from_numpy(known * training.option("vector_scale", 1.0)))
-        threads = torch.get_num_threads()
-        torch.set_num_threads(1)
-        try:
+        with one_torch_thread():
             self._train(documents, labels, held, training)
-        finally:
-            torch.set_num_threads(threads)
         return self
 
     def _read_words(self, documents: Documents, training: Training) -> Floats | None:
@@ -106,7 +103,7 @@ class NetPart:
         words_rate = rate * training.option("words_rate", 0.15 if training.vectors else 2.0)
         optimisers = [
             torch.optim.Adam(dense, lr=rate),
-            torch.optim.SparseAdam(list(self.module.embedding.parameters()), lr=words_rate),  # type: ignore[union-attr]
+            torch.optim.SparseAdam([self.module.get_parameter("embedding.weight")], lr=words_rate),
         ]
         quick = native_bf16() and bool(training.option("bf16", 1 if training.vectors else 0))
         random = np.random.default_rng(training.seed)
@@ -117,17 +114,11 @@ class NetPart:
         began = time.perf_counter()
         for epoch in range(1, int(training.option("epochs", 8)) + 1):
             self.module.train()
-            shuffled = random.permutation(len(ids))
-            batches = []
-            for start in range(0, len(ids), 50 * batch):
-                some = shuffled[start : start + 50 * batch]
-                chosen = [ids[n] for n in some.tolist()]
-                batches += [some[at] for at in by_length(chosen, len(chosen), batch, np.inf)]
-            for n in random.permutation(len(batches)).tolist():
-                filled, lengths = padded(ids, batches[n])
+            for places in shuffled(ids, batch, random):
+                filled, lengths = padded(ids, places)
                 with torch.autocast("cpu", torch.bfloat16, enabled=quick):
                     logits = self.module(torch.from_numpy(filled), torch.from_numpy(lengths))
-                loss = cross_entropy(logits.float(), truth[batches[n]])
+                loss = cross_entropy(logits.float(), truth[places])
                 for each in optimisers:
                     each.zero_grad()
                 loss.backward()
