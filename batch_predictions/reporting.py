@@ -125,6 +125,11 @@ def axes(title: str, width: float = 7, height: float = 3) -> tuple[Figure, Any]:
     return figure, ax
 
 
+def legend_beside(ax: Any) -> None:
+    """The legend to the right of the axes, where it hides nothing that is drawn."""
+    ax.legend(fontsize=8, frameon=False, loc="upper left", bbox_to_anchor=(1.0, 1.0))
+
+
 def _cell(value: Any) -> str:
     if value is None:
         return ""

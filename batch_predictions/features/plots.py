@@ -26,7 +26,10 @@ def _bars(title: str, sql: str, across: str, up: str) -> Plot:
         ax.bar([str(label) for label in labels], heights, color="#4c78a8")
         ax.set_xlabel(across, fontsize=9)
         ax.set_ylabel(up, fontsize=9)
-        ax.tick_params(axis="x", rotation=30 if max(map(len, map(str, labels))) > 8 else 0)
+        if max(map(len, map(str, labels))) > 8:
+            ax.tick_params(axis="x", rotation=30)
+            for label in ax.get_xticklabels():
+                label.set_ha("right")
         return figure
 
     return draw

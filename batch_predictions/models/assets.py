@@ -178,7 +178,7 @@ def train_demographic(
 
 recommender = training_asset(
     "recommender",
-    "Candidates of several generators ranked by LambdaRank trees, where that beats popularity, "
+    "Candidates of several generators ranked by trees and a line, where that beats popularity, "
     "own history and every generator alone on the week held out; refitted through the week's "
     "Sunday.",
     train_recommender,

@@ -17,7 +17,7 @@ from batch_predictions.inference.loading import Check
 from batch_predictions.inference.scorer import EXCLUDED, Opening
 from batch_predictions.predictions.affinity import CAMPAIGNS, ON_OFFER, PAIRS
 from batch_predictions.predictions.holdout import place_sql
-from batch_predictions.reporting import axes
+from batch_predictions.reporting import axes, legend_beside
 from batch_predictions.settings import Settings
 from batch_predictions.tables import PROMOTION_AUDIENCE
 from batch_predictions.warehouse import Warehouse, as_date
@@ -117,7 +117,7 @@ def plot(warehouse: Warehouse, day: str) -> Figure | None:
     ax.plot(names, rows["own"], "o", color="#f58518", label="bought its items before")
     ax.set_xlabel("campaign", fontsize=9)
     ax.set_ylabel("customers", fontsize=9)
-    ax.legend(fontsize=8, frameon=False, loc="upper left", bbox_to_anchor=(1.0, 1.0))
+    legend_beside(ax)
     return figure
 
 

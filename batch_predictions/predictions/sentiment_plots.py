@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from batch_predictions.reporting import axes
+from batch_predictions.reporting import axes, legend_beside
 from batch_predictions.warehouse import Warehouse, as_date
 
 if TYPE_CHECKING:
@@ -91,7 +91,7 @@ def moved(warehouse: Warehouse, week: str) -> Figure | None:
             )
     ax.set_ylabel("net sentiment", fontsize=9)
     ax.set_ylim(-1.05, 1.05)
-    ax.legend(fontsize=7, frameon=False)
+    legend_beside(ax)
     return figure
 
 

@@ -8,7 +8,7 @@ import numpy as np
 
 from batch_predictions.models.demand.conformal import LEVELS, Calibration
 from batch_predictions.models.demand.evaluation import Backtest
-from batch_predictions.reporting import axes
+from batch_predictions.reporting import axes, legend_beside
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -33,7 +33,7 @@ def by_horizon(backtest: Backtest) -> Figure | None:
         ax.plot(steps, wape, color=f"C{place}", linewidth=1.4, label=name)
     ax.set_xlabel("days ahead", fontsize=9)
     ax.set_ylabel("WAPE", fontsize=9)
-    ax.legend(fontsize=7, frameon=False, loc="upper left", bbox_to_anchor=(1.0, 1.0))
+    legend_beside(ax)
     return figure
 
 
