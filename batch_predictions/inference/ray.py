@@ -60,14 +60,17 @@ class RayCrew:
             ) from None
         owned = not ray.is_initialized()
         if owned:
+            # "local" is said: without an address Ray enters whatever cluster was begun last on this
+            # machine, another's or a dead one's.
+            address = settings.ray_address or os.environ.get("RAY_ADDRESS") or "local"
             quiet = {"log_to_driver": False, "configure_logging": False}
-            if settings.ray_address is None:
+            if address == "local":
                 quiet["include_dashboard"] = False
             try:
-                ray.init(address=settings.ray_address, **quiet)
+                ray.init(address=address, **quiet)
             except (ConnectionError, RuntimeError, ValueError) as error:
                 raise RayError(
-                    f"the Ray cluster at {settings.ray_address} cannot be entered: {error}. A "
+                    f"the Ray cluster at {address} cannot be entered: {error}. A "
                     "cluster with token authentication wants the same RAY_AUTH_MODE and token here"
                 ) from error
         try:

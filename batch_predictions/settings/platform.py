@@ -33,7 +33,8 @@ class InferenceSettings(Section):
     ray_address: str | None = Field(
         None,
         description="ray: address of the cluster, such as ray://head:10001 or auto; the home must "
-        "be a folder that all its nodes share. Empty: a Ray of its own on this machine.",
+        "be a folder that all its nodes share. Empty: that of RAY_ADDRESS, else a Ray of its own "
+        "on this machine.",
     )
     ray_num_cpus: float = Field(1.0, ge=0, description="ray: CPUs that one instance asks for.")
     ray_num_gpus: float | None = Field(

@@ -13,7 +13,7 @@ from crew_worlds import results, scored_shards, staged
 
 import batch_predictions
 from batch_predictions.inference.engine import score
-from batch_predictions.inference.ray import RayError, _gpus, _held
+from batch_predictions.inference.ray import RayCrew, RayError, _gpus, _held
 from batch_predictions.settings import InferenceSettings
 from batch_predictions.warehouse import Warehouse
 
@@ -113,6 +113,33 @@ def test_gpus_are_asked_for_where_the_cluster_has_them(cluster: Any):
         asked(ray_num_gpus=1.5)
     with pytest.raises(RayError, match="cuda and ray_num_gpus 0"):
         asked(device="cuda", ray_num_gpus=0)
+
+
+@pytest.mark.parametrize(
+    ("setting", "variable", "entered"),
+    [
+        (None, None, "local"),
+        (None, "10.0.0.1:6379", "10.0.0.1:6379"),
+        ("ray://head:10001", "10.0.0.1:6379", "ray://head:10001"),
+    ],
+)
+def test_without_an_address_no_cluster_of_another_is_entered(
+    setting: str | None, variable: str | None, entered: str, monkeypatch: pytest.MonkeyPatch
+):
+    asked: list[Any] = []
+
+    def init(address: str | None = None, **more: Any) -> None:
+        asked.append(address)
+        raise ConnectionError("nobody is there")
+
+    monkeypatch.setattr(ray, "is_initialized", lambda: False)
+    monkeypatch.setattr(ray, "init", init)
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    if variable:
+        monkeypatch.setenv("RAY_ADDRESS", variable)
+    with pytest.raises(RayError, match=f"the Ray cluster at {entered} cannot be entered"):
+        RayCrew.of(Path("manifest.json"), 1, InferenceSettings(engine="ray", ray_address=setting))
+    assert asked == [entered]
 
 
 def test_a_cluster_without_room_says_what_is_missing(cluster: Any, warehouse: Warehouse):
