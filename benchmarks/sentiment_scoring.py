@@ -62,8 +62,8 @@ def speeds(net: str, both: bool, size: int, number: int) -> dict[str, Any]:
     held = (Documents(said[:300]), labels[:300])
     part = NetPart(net, both).fit(Documents(said[300:]), labels[300:], held, training)
     some = Documents(texts(number, 2)[0])
-    ids = part.vocabulary.encode(some.tokens, LONGEST)
-    few = ids[: number // 8]
+    ids = part.vocabulary.encode(some.coded, LONGEST)
+    few = ids.tolist()[: number // 8]
 
     def rate(run: Any, rows: int) -> float:
         best = 0.0
@@ -87,10 +87,10 @@ def speeds(net: str, both: bool, size: int, number: int) -> dict[str, Any]:
         "naive": round(naive),
         "batched": round(rate(lambda: part.log_scores(some), number)),
         "flips_alone_or_together": int((alone.argmax(1) != whole[: len(few)].argmax(1)).sum()),
-        "padding": round(padding_share(ids), 4),
+        "padding": round(padding_share(ids.lengths), 4),
     }
     if net != "cnn":
-        tokens = sum(map(len, ids)) / number
+        tokens = float(ids.lengths.mean())
         gates = {"lstm": 4, "gru": 3}[net] * size * (2 if both else 1)
         a, b = torch.randn(64, 2 * size), torch.randn(2 * size, gates)
         seconds = min(_seconds_of(a, b) for _ in range(10))
@@ -136,7 +136,7 @@ def stream(number: int) -> dict[str, Any]:
                 part.log_scores(documents)
                 done += len(documents)
                 memory.append(resident_mib())
-                lengths = [range(min(len(each), LONGEST)) for each in documents.tokens]
+                lengths = np.minimum(documents.coded.rows.lengths, LONGEST)
                 padding.append(padding_share(lengths))
     quarter = max(1, len(memory) // 4)
     return {

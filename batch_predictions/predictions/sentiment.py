@@ -64,10 +64,7 @@ class ReviewScorer:
         """Sentiments of reviews (review_id, item_id, text, language, simulated, expected)."""
         documents = Documents(rows["text"].to_pylist())
         declared, expected = rows["language"].to_pylist(), rows["expected"].to_pylist()
-        reasons: list[str | None] = [
-            _unfit(tokens, said, wanted)
-            for tokens, said, wanted in zip(documents.tokens, declared, expected, strict=True)
-        ]
+        reasons = _unfit(documents, declared, expected)
         if not self.classifier.parts:
             reasons = [UNTRAINED] * len(reasons)
         places = np.array([n for n, each in enumerate(reasons) if each is None], np.int64)
@@ -92,12 +89,21 @@ def _best(probabilities: Doubles) -> list[int]:
     return [int(n) for n in np.nan_to_num(probabilities).argmax(axis=1)]
 
 
-def _unfit(tokens: list[str], declared: str | None, expected: str | None) -> str | None:
-    """Why a text is not scored; None where it is."""
-    if not any(token.isalnum() or len(token) > 1 for token in tokens):
-        return NO_WORDS
-    said = base(declared)
-    own = said or detect(tokens)
+def _unfit(
+    documents: Documents, declared: Sequence[str | None], expected: Sequence[str | None]
+) -> list[str | None]:
+    """Why each text is not scored; None where it is."""
+    coded = documents.coded
+    tells = np.array([len(word) > 1 or word.isalnum() for word in coded.words], bool)
+    worded, detected = coded.any_of(tells).tolist(), detect(coded)
+    return [
+        _reason(base(said), by_words, wanted) if words else NO_WORDS
+        for words, said, by_words, wanted in zip(worded, declared, detected, expected, strict=True)
+    ]
+
+
+def _reason(said: str | None, by_words: str | None, expected: str | None) -> str | None:
+    own = said or by_words
     if expected is None or own is None or own == expected:
         return None
     how = "declared" if said else "by its words"
@@ -152,13 +158,10 @@ class ItemScorer:
                 texts.append((each["text"], each["language"], expected))
                 owner.append(n)
         documents = Documents(text for text, _, _ in texts)
-        fit = np.array(
-            [
-                _unfit(tokens, said, wanted) is None
-                for tokens, (_, said, wanted) in zip(documents.tokens, texts, strict=True)
-            ],
-            dtype=bool,
+        reasons = _unfit(
+            documents, [said for _, said, _ in texts], [wanted for _, _, wanted in texts]
         )
+        fit = np.array([each is None for each in reasons], bool)
         kept = np.flatnonzero(fit)
         owners = np.array(owner, np.int64)[kept]
         found = self.classifier.probabilities(documents.take(kept)).astype(np.float64)

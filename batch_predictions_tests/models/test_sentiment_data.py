@@ -19,6 +19,7 @@ from batch_predictions.models.sentiment.documents import (
     tokenise,
 )
 from batch_predictions.models.sentiment.languages import base, detect, majority
+from batch_predictions.models.sentiment.ragged import Ragged
 
 
 @pytest.mark.parametrize(
@@ -74,7 +75,7 @@ def test_any_script_is_tokenised(text: str, tokens: list[str]) -> None:
     ],
 )
 def test_languages_are_told_by_script_and_frequent_words(text: str, language: str | None) -> None:
-    assert detect(tokenise(text)) == language
+    assert detect(Documents([text, "", text]).coded) == [language, None, language]
 
 
 def test_languages_are_compared_by_their_base() -> None:
@@ -113,31 +114,32 @@ def test_with_dates_the_newest_are_held_out() -> None:
 
 def test_batches_are_of_texts_of_a_length() -> None:
     random = np.random.default_rng(0)
-    ids = [[1] * int(n) for n in random.geometric(1 / 40, 20_000)]
-    places = np.concatenate(list(by_length(ids)))
+    lengths = random.geometric(1 / 40, 20_000)
+    places = np.concatenate(list(by_length(lengths)))
     assert sorted(places.tolist()) == list(range(20_000))
-    assert padding_share(ids) < 0.02
-    filled, lengths = padded([[5], [6, 7]], np.array([1, 0]))
+    assert padding_share(lengths) < 0.02
+    filled, lengths = padded(Ragged.of([[5], [6, 7]]), np.array([1, 0]))
     assert filled.tolist() == [[6, 7], [5, 0]] and lengths.tolist() == [2, 1]
 
 
 def test_a_word_that_is_not_known_has_an_id_of_its_own() -> None:
     words = Vocabulary.of([["a", "b"], ["a"], ["a", "b", "c"]], minimum=2)
     assert words.words == ("a", "b")
-    assert words.encode([["b", "x"], []], 10) == [[3, 1], [1]]
-    assert list(Documents(["A b"]).tokens) == [["a", "b"]]
+    coded = Documents(["B x", "", "a a b"]).coded
+    assert words.encode(coded, 10).tolist() == [[3, 1], [1], [2, 2, 3]]
+    assert words.encode(coded, 2).tolist() == [[3, 1], [1], [2, 2]]
 
 
 def test_an_epoch_has_every_text_once_and_another_order_each_time() -> None:
-    ids = [[1] * (1 + n % 30) for n in range(1000)]
+    lengths = np.arange(1000) % 30 + 1
     random = np.random.default_rng(3)
-    first, second = (list(shuffled(ids, 8, random)) for _ in range(2))
+    first, second = (list(shuffled(lengths, 8, random)) for _ in range(2))
     for epoch in (first, second):
         assert sorted(np.concatenate(epoch).tolist()) == list(range(1000))
         assert max(map(len, epoch)) == 8
     assert np.concatenate(first).tolist() != np.concatenate(second).tolist()
-    again = np.concatenate(list(shuffled(ids, 8, np.random.default_rng(3))))
+    again = np.concatenate(list(shuffled(lengths, 8, np.random.default_rng(3))))
     assert again.tolist() == np.concatenate(first).tolist()
     # Of about one length, and yet not from short to long.
-    assert np.mean([np.ptp([len(ids[n]) for n in batch.tolist()]) for batch in first]) < 3
-    assert np.diff([len(ids[batch[0]]) for batch in first]).min() < 0
+    assert np.mean([np.ptp(lengths[batch]) for batch in first]) < 3
+    assert np.diff([lengths[batch[0]] for batch in first]).min() < 0

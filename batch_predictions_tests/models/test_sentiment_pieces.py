@@ -11,7 +11,7 @@ import pytest
 from batch_predictions.models.sentiment.base import Training
 from batch_predictions.models.sentiment.classifier import Classifier
 from batch_predictions.models.sentiment.data import distinct, of_rows
-from batch_predictions.models.sentiment.documents import UNKNOWN, Documents, tokenise
+from batch_predictions.models.sentiment.documents import UNKNOWN, Documents
 from batch_predictions.models.sentiment.fitting import Fitter
 from batch_predictions.models.sentiment.pieces import Pieces, VectorsError, read_pieces
 
@@ -47,7 +47,7 @@ def folder_of(path: Path, width: int = 8) -> Path:
 
 def cut(pieces: Pieces, text: str) -> list[str]:
     names = ["[PAD]", "?", *pieces.words]
-    return [names[n] for n in pieces.encode([tokenise(text)], 256)[0]]
+    return [names[n] for n in pieces.encode(Documents([text]).coded, 256).tolist()[0]]
 
 
 def test_a_word_is_cut_into_the_longest_pieces(tmp_path: Path) -> None:
@@ -59,7 +59,7 @@ def test_a_word_is_cut_into_the_longest_pieces(tmp_path: Path) -> None:
     assert vectors.shape == (len(pieces), 8) and not vectors[0].any()
     # Asked again, from memory, it is the same.
     assert cut(pieces, "ungreatly AWFUL") == ["un", "##great", "##ly", "aw", "##ful"]
-    assert len(pieces.encode([["great"] * 50], 7)[0]) == 7
+    assert pieces.encode(Documents(["great " * 50]).coded, 7).lengths.tolist() == [7]
 
 
 def test_vectors_are_cut_at_a_width_and_keep_their_angles(tmp_path: Path) -> None:
@@ -76,7 +76,10 @@ def test_the_encoder_s_own_tokenizer_cuts_alike(tmp_path: Path) -> None:
     pieces, _ = read_pieces(folder, 384)
     theirs = transformers.BertTokenizer(str(folder / "vocab.txt"))
     for text in TEXTS:
-        own = [n - 2 if n != UNKNOWN else 1 for n in pieces.encode([tokenise(text)], 256)[0]]
+        own = [
+            n - 2 if n != UNKNOWN else 1
+            for n in pieces.encode(Documents([text]).coded, 256).tolist()[0]
+        ]
         assert own == (theirs(text, add_special_tokens=False)["input_ids"] or [1]), text
 
 

@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 from batch_predictions.models.sentiment.base import Training
 from batch_predictions.models.sentiment.data import CLASSES, Reviews, label_of, of_rows
-from batch_predictions.models.sentiment.documents import tokenise
+from batch_predictions.models.sentiment.documents import Documents
 from batch_predictions.models.sentiment.languages import base, detect, majority
 from batch_predictions.models.sentiment.metrics import MACRO_F1
 from batch_predictions.models.training import Trained, training_asset
@@ -34,7 +34,8 @@ def labelled_reviews(
         {"date": through, "history_days": chosen.history_days, "most": 3 * chosen.max_reviews},
     ).to_pylist()
     rows.reverse()
-    languages = [base(row["language"]) or detect(tokenise(row["text"])) for row in rows]
+    told = detect(Documents(row["text"] for row in rows).coded)
+    languages = [base(row["language"]) or own for row, own in zip(rows, told, strict=True)]
     main = majority(languages)
     kept = [row for row, own in zip(rows, languages, strict=True) if own is None or own == main]
     labels = [

@@ -2,31 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 
 import numpy as np
 import numpy.typing as npt
 
 from batch_predictions.models.sentiment.documents import PADDING
+from batch_predictions.models.sentiment.ragged import Places, Ragged
 
 WINDOW, BATCH, SLACK = 8192, 64, 0.04
 """Texts that are sorted together, texts of one batch, and how much longer its longest may be."""
 
 
 def by_length(
-    ids: Sequence[Sequence[int]],
+    lengths: Places,
     window: int = WINDOW,
     batch: int = BATCH,
     slack: float = SLACK,
-) -> Iterator[npt.NDArray[np.int64]]:
+) -> Iterator[Places]:
     """Places of the texts of every batch: within a window, from short to long.
 
     Args:
+        lengths: tokens of every text, (texts,).
         slack: a batch ends before a text that is longer than its shortest by more than this share,
             so that short texts come in groups of one exact length.
     """
-    lengths = np.fromiter(map(len, ids), np.int64, len(ids))
-    for start in range(0, len(ids), window):
+    for start in range(0, len(lengths), window):
         order = start + np.argsort(lengths[start : start + window], kind="stable")
         ordered = lengths[order]
         at = 0
@@ -37,39 +38,33 @@ def by_length(
             at = end
 
 
-def shuffled(
-    ids: Sequence[Sequence[int]], batch: int, random: np.random.Generator
-) -> Iterator[npt.NDArray[np.int64]]:
+def shuffled(lengths: Places, batch: int, random: np.random.Generator) -> Iterator[Places]:
     """Places of the texts of every batch of an epoch, in a random order: texts of about one length
     within windows of 50 batches, which are drawn anew."""
-    drawn = random.permutation(len(ids))
+    drawn = random.permutation(len(lengths))
     batches = []
-    for start in range(0, len(ids), 50 * batch):
+    for start in range(0, len(lengths), 50 * batch):
         some = drawn[start : start + 50 * batch]
-        chosen = [ids[n] for n in some.tolist()]
-        batches += [some[at] for at in by_length(chosen, len(chosen), batch, np.inf)]
+        batches += [some[at] for at in by_length(lengths[some], len(some), batch, np.inf)]
     for n in random.permutation(len(batches)).tolist():
         yield batches[n]
 
 
-def padded(
-    ids: Sequence[Sequence[int]], places: npt.NDArray[np.int64]
-) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+def padded(ids: Ragged, places: npt.NDArray[np.integer]) -> tuple[Places, Places]:
     """Ids filled up with padding, (texts, longest), and lengths (texts,)."""
-    chosen = [ids[n] for n in places.tolist()]
-    lengths = np.fromiter(map(len, chosen), np.int64, len(chosen))
-    filled = np.full((len(chosen), int(lengths.max())), PADDING, np.int64)
-    filled[np.arange(filled.shape[1]) < lengths[:, np.newaxis]] = np.concatenate(
-        [np.asarray(each, np.int64) for each in chosen]
-    )
-    return filled, lengths
+    lengths = ids.lengths[places]
+    steps = np.arange(int(lengths.max()))
+    at = ids.bounds[places][:, np.newaxis] + steps
+    inside = steps < lengths[:, np.newaxis]
+    filled = ids.values.take(at, mode="clip").astype(np.int64, copy=False)
+    return np.where(inside, filled, PADDING), lengths
 
 
-def padding_share(ids: Sequence[Sequence[int]]) -> float:
-    """Share of all positions of all batches that are padding."""
+def padding_share(lengths: Places) -> float:
+    """Share of all positions of all batches of texts of these lengths that are padding."""
     cells = tokens = 0
-    for places in by_length(ids):
-        lengths = [len(ids[n]) for n in places.tolist()]
-        cells += max(lengths) * len(lengths)
-        tokens += sum(lengths)
+    for places in by_length(lengths):
+        some = lengths[places]
+        cells += int(some.max()) * len(some)
+        tokens += int(some.sum())
     return 1 - tokens / cells if cells else 0.0

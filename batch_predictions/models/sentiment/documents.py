@@ -12,6 +12,9 @@ from functools import cached_property
 import numpy as np
 import numpy.typing as npt
 
+from batch_predictions.models.sentiment.coded import Coded, code, places_in
+from batch_predictions.models.sentiment.ragged import Ragged
+
 PADDING, UNKNOWN = 0, 1
 _MARKS = r"!-/:-@\[-`{-~\u00a1-\u00bf\u2010-\u2027\u2030-\u205e\u3000-\u303f\uff01-\uff0f"
 # Scripts without spaces between words: every character is a token.
@@ -37,15 +40,21 @@ def tokenise(text: str) -> list[str]:
 class Documents(Sequence[str]):
     """Texts, tokenised once for all the parts that read them."""
 
-    def __init__(self, texts: Iterable[str], tokens: list[list[str]] | None = None) -> None:
+    def __init__(self, texts: Iterable[str], coded: Coded | None = None) -> None:
         self.texts = list(texts)
-        if tokens is not None:
-            self.tokens = tokens
+        if coded is not None:
+            self.coded = coded
+
+    @cached_property
+    def coded(self) -> Coded:
+        """Tokens of every text, as numbers."""
+        read = (text if text.isascii() else normalise(text) for text in self.texts)
+        return code([each.encode("utf-8", "surrogatepass") for each in read], _MARKS, _SINGLE)
 
     @cached_property
     def tokens(self) -> list[list[str]]:
         """Tokens of every text."""
-        return [tokenise(text) for text in self.texts]
+        return self.coded.tokens()
 
     def __len__(self) -> int:
         return len(self.texts)
@@ -59,8 +68,7 @@ class Documents(Sequence[str]):
 
     def take(self, places: npt.NDArray[np.integer]) -> Documents:
         """The documents at some places."""
-        at = places.tolist()
-        return Documents([self.texts[n] for n in at], [self.tokens[n] for n in at])
+        return Documents([self.texts[n] for n in places.tolist()], self.coded.take(places))
 
 
 @dataclass(frozen=True)
@@ -88,7 +96,8 @@ class Vocabulary:
         kept = sorted((-n, word) for word, n in counts.items() if n >= minimum)
         return cls(tuple(word for _, word in kept[:most]))
 
-    def encode(self, tokens: Iterable[Sequence[str]], longest: int) -> list[list[int]]:
-        """Ids of every document, cut at `longest`; an empty document is one unknown token."""
-        find = self.ids.get
-        return [[find(t, UNKNOWN) for t in each[:longest]] or [UNKNOWN] for each in tokens]
+    def encode(self, coded: Coded, longest: int) -> Ragged:
+        """Ids of every text, cut at `longest`; an empty text is one unknown token."""
+        ids = places_in(coded.words, self.ids, UNKNOWN)
+        rows = coded.rows.cut(longest)
+        return Ragged(ids[rows.values], rows.bounds).filled(UNKNOWN)

@@ -19,6 +19,7 @@ from batch_predictions.models.sentiment.batching import by_length, padded, shuff
 from batch_predictions.models.sentiment.data import Labels
 from batch_predictions.models.sentiment.documents import Documents
 from batch_predictions.models.sentiment.processor import native_bf16
+from batch_predictions.models.sentiment.ragged import Ragged
 from batch_predictions.threads import one_torch_thread
 
 LONGEST, BATCH = 256, 32
@@ -92,7 +93,7 @@ class EncoderPart:
         best, kept, began = np.inf, None, time.perf_counter()
         for epoch in range(1, epochs + 1):
             self.module.train()
-            for places in shuffled(ids, BATCH, random):
+            for places in shuffled(ids.lengths, BATCH, random):
                 with torch.autocast("cpu", torch.bfloat16, enabled=native_bf16()):
                     logits = self._logits(ids, places)
                 loss = cross_entropy(logits.float(), truth[places])
@@ -119,11 +120,11 @@ class EncoderPart:
         self.module.eval()
         out = np.zeros((len(ids), self.classes), np.float32)
         with torch.inference_mode():
-            for places in by_length(ids):
+            for places in by_length(ids.lengths):
                 out[places] = self._logits(ids, places).float().numpy()
         return out
 
-    def _logits(self, ids: list[list[int]], places: Any) -> Any:
+    def _logits(self, ids: Ragged, places: Any) -> Any:
         import torch
 
         filled, lengths = padded(ids, places)
@@ -135,9 +136,9 @@ class EncoderPart:
         pooled = (states * weight).sum(dim=1) / weight.sum(dim=1)
         return self.module["head"](pooled)
 
-    def _encode(self, documents: Documents) -> list[list[int]]:
+    def _encode(self, documents: Documents) -> Ragged:
         encoded = self.tokenizer(list(documents), truncation=True, max_length=LONGEST)
-        return [list(each) for each in encoded["input_ids"]]
+        return Ragged.of(encoded["input_ids"])
 
     def _open(self, folder: Path, config_only: bool = False) -> None:
         import torch

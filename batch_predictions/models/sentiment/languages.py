@@ -6,8 +6,13 @@ model's. A text too short to tell is None, and is scored.
 
 from __future__ import annotations
 
+import re
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
+
+import numpy as np
+
+from batch_predictions.models.sentiment.coded import Coded
 
 _FREQUENT = {
     "en": "a i the and is it this was for with that not you have are but they very great good my "
@@ -26,6 +31,11 @@ _FREQUENT = {
     "heb naar bij wel geen om",
 }
 _WORDS = {language: frozenset(text.split()) for language, text in _FREQUENT.items()}
+_MARKS = {
+    word: sum((word in words) << bit for bit, words in enumerate(_WORDS.values()))
+    for word in sorted({each for words in _WORDS.values() for each in words})
+}
+"""The languages that a word is frequent in, as bits."""
 _SCRIPTS = (
     ("ja", 0x3040, 0x30FF),
     ("zh", 0x3400, 0x9FFF),
@@ -37,29 +47,45 @@ _SCRIPTS = (
     ("hi", 0x0900, 0x097F),
     ("th", 0x0E00, 0x0E7F),
 )
+_WRITTEN = re.compile("[" + "".join(f"{chr(a)}-{chr(b)}" for _, a, b in _SCRIPTS) + "]")
 
 
-def detect(tokens: Sequence[str]) -> str | None:
-    """ISO 639-1 of a text's tokens, or None where they are too few to tell."""
-    text = "".join(tokens)
-    if not text.isascii():
-        scripts = Counter(
-            name
-            for letter in text
-            for name, first, last in _SCRIPTS
-            if first <= ord(letter) <= last
-        )
-        # Kana makes Japanese of a text that is mostly Chinese characters.
-        if scripts["ja"]:
-            scripts["ja"] += scripts["zh"]
-        if scripts:
-            language, letters = scripts.most_common(1)[0]
-            if letters >= 2 and letters > sum(map(str.isalpha, text)) / 2:
-                return language
-    seen = set(tokens)
-    hits = sorted(((len(seen & words), name) for name, words in _WORDS.items()), reverse=True)
-    (first, language), (second, _) = hits[0], hits[1]
-    return language if first >= 2 and first > 2 * second else None
+def detect(coded: Coded) -> list[str | None]:
+    """ISO 639-1 of every text, or None where its tokens are too few to tell."""
+    from batch_predictions.models.sentiment.token_kernels import count_marked
+
+    marks = np.fromiter((_MARKS.get(word, 0) for word in coded.words), np.int64, len(coded.words))
+    counts = np.zeros((len(coded.rows), len(_WORDS)), np.int64)
+    count_marked(coded.rows.values, coded.rows.bounds, marks, counts)
+    best = counts.argmax(axis=1)
+    second, first = np.sort(counts, axis=1)[:, -2:].T
+    sure = (first >= 2) & (first > 2 * second)
+    names = tuple(_WORDS)
+    found = [
+        names[n] if told else None for n, told in zip(best.tolist(), sure.tolist(), strict=True)
+    ]
+    # Few texts, or all of a shop's, have letters of a script that tells a language by itself.
+    written = coded.any_of(np.array([bool(_WRITTEN.search(word)) for word in coded.words], bool))
+    places = np.flatnonzero(written)
+    for n, tokens in zip(places.tolist(), coded.take(places).tokens(), strict=True):
+        found[n] = _by_script("".join(tokens)) or found[n]
+    return found
+
+
+def _by_script(text: str) -> str | None:
+    scripts: Counter[str] = Counter()
+    for letter, times in Counter(_WRITTEN.findall(text)).items():
+        for name, first, last in _SCRIPTS:
+            if first <= ord(letter) <= last:
+                scripts[name] += times
+    # Kana makes Japanese of a text that is mostly Chinese characters.
+    if scripts["ja"]:
+        scripts["ja"] += scripts["zh"]
+    if scripts:
+        language, letters = scripts.most_common(1)[0]
+        if letters >= 2 and letters > sum(map(str.isalpha, text)) / 2:
+            return language
+    return None
 
 
 def base(language: str | None) -> str | None:

@@ -8,9 +8,6 @@ naive Bayes model, one regression a class against the others.
 from __future__ import annotations
 
 import json
-from collections import Counter
-from collections.abc import Sequence
-from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
@@ -19,17 +16,12 @@ import numpy as np
 from batch_predictions.models.sentiment.base import Floats, Training, log_softmax, priors
 from batch_predictions.models.sentiment.data import Labels
 from batch_predictions.models.sentiment.documents import Documents
+from batch_predictions.models.sentiment.terms import Terms, frequent
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_matrix
 
 MOST_TERMS = 200_000
-
-
-def terms(tokens: Sequence[str]) -> list[str]:
-    """The words of a document and its pairs of neighbours, the ends included."""
-    framed = ["<s>", *tokens, "</s>"]
-    return [*tokens, *(f"{a} {b}" for a, b in pairwise(framed))]
 
 
 class LinearPart:
@@ -39,7 +31,7 @@ class LinearPart:
 
     def __init__(self, presence: bool) -> None:
         self.presence = presence
-        self.ids: dict[str, int] = {}
+        self.terms = Terms(())
         self.weights: Floats = np.zeros((0, 0), np.float32)
         self.bias: Floats = np.zeros(0, np.float32)
 
@@ -51,17 +43,14 @@ class LinearPart:
         training: Training,
     ) -> Self:
         """Fits by L-BFGS, which is deterministic."""
-        counts: Counter[str] = Counter()
-        for tokens in documents.tokens:
-            counts.update(set(terms(tokens)))
         # A word that stood once tells of a text, not of a class; NB's ratio holds it small.
         minimum = 1 if self.presence and len(documents) < 50_000 else 2
-        kept = sorted((-n, term) for term, n in counts.items() if n >= minimum)[:MOST_TERMS]
-        self.ids = {term: place for place, (_, term) in enumerate(kept)}
+        kept = frequent(documents.tokens, minimum, MOST_TERMS)
+        self.terms = Terms([term for term, _ in kept])
         if self.presence:
             self._fit_nb(self._counts(documents), labels, training)
         else:
-            n = np.array([-number for number, _ in kept], dtype=np.float64)
+            n = np.array([number for _, number in kept], dtype=np.float64)
             idf = np.log((1 + len(documents)) / (1 + n)) + 1
             self._fit_tfidf(self._counts(documents), labels, idf, training)
         return self
@@ -99,7 +88,7 @@ class LinearPart:
         from scipy.sparse import diags
         from sklearn.linear_model import LogisticRegression
 
-        self.scale = np.ones(len(self.ids), np.float32)
+        self.scale = np.ones(len(self.terms), np.float32)
         # Long texts say much by their number of terms alone: they are held more firmly.
         usual = 1.0 if counts.nnz < 60 * counts.shape[0] else 0.1
         strength = training.option("nb_c", usual)
@@ -123,17 +112,10 @@ class LinearPart:
         """Presence or 1 + log tf of known terms, (n, terms) in CSR, columns in order."""
         from scipy.sparse import csr_matrix
 
-        find, columns, ends = self.ids.get, [], [0]
-        for tokens in documents.tokens:
-            columns += [at for term in terms(tokens) if (at := find(term)) is not None]
-            ends.append(len(columns))
+        found = self.terms.find(documents.coded)
         matrix = csr_matrix(
-            (
-                np.ones(len(columns), np.float32),
-                np.array(columns, np.int32),
-                np.array(ends, np.int64),
-            ),
-            shape=(len(documents), len(self.ids)),
+            (np.ones(len(found.values), np.float32), found.values, found.bounds),
+            shape=(len(documents), len(self.terms)),
         )
         matrix.sum_duplicates()
         if self.presence:
@@ -144,7 +126,7 @@ class LinearPart:
 
     def save(self, folder: Path) -> None:
         """Terms as JSON, arrays as .npy."""
-        about = {"presence": self.presence, "terms": list(self.ids)}
+        about = {"presence": self.presence, "terms": self.terms.names}
         (folder / "linear.json").write_text(json.dumps(about, ensure_ascii=False), "utf-8")
         for name in ("weights", "bias", "scale"):
             np.save(folder / f"{name}.npy", getattr(self, name))
@@ -154,7 +136,7 @@ class LinearPart:
         """Reads what `save` wrote."""
         about = json.loads((folder / "linear.json").read_text("utf-8"))
         made = cls(about["presence"])
-        made.ids = {term: place for place, term in enumerate(about["terms"])}
+        made.terms = Terms(about["terms"])
         for name in ("weights", "bias", "scale"):
             setattr(made, name, np.load(folder / f"{name}.npy"))
         return made

@@ -93,8 +93,10 @@ def _kinds() -> tuple[Any, Any]:
             pooled = [(self.onward(embedded)[0] + beyond).amax(dim=1)]
             if self.back is not None:
                 turned = torch.where(inside, lengths[:, None] - 1 - places, places)
-                gathered = embedded.gather(1, turned[:, :, None].expand_as(embedded))
-                pooled.append((self.back(gathered)[0] + beyond).amax(dim=1))
+                # Whole rows of the batch laid flat: `gather` takes number by number.
+                first = torch.arange(len(ids), device=ids.device)[:, None] * ids.shape[1]
+                rows = embedded.flatten(0, 1).index_select(0, (first + turned).flatten())
+                pooled.append((self.back(rows.view_as(embedded))[0] + beyond).amax(dim=1))
             return self.out(self.dropout(torch.cat(pooled, dim=1)))
 
     return Cnn, Recurrent

@@ -95,7 +95,7 @@ class NetPart:
         from torch.nn.functional import cross_entropy
 
         assert self.module is not None
-        ids = self.vocabulary.encode(documents.tokens, LONGEST)
+        ids = self.vocabulary.encode(documents.coded, LONGEST)
         truth = torch.from_numpy(labels)
         dense = [p for n, p in self.module.named_parameters() if not n.startswith("embedding")]
         rate = training.option("rate", 2e-3)
@@ -114,7 +114,7 @@ class NetPart:
         began = time.perf_counter()
         for epoch in range(1, int(training.option("epochs", 8)) + 1):
             self.module.train()
-            for places in shuffled(ids, batch, random):
+            for places in shuffled(ids.lengths, batch, random):
                 filled, lengths = padded(ids, places)
                 with torch.autocast("cpu", torch.bfloat16, enabled=quick):
                     logits = self.module(torch.from_numpy(filled), torch.from_numpy(lengths))
@@ -153,11 +153,11 @@ class NetPart:
         import torch
 
         assert self.module is not None
-        ids = self.vocabulary.encode(documents.tokens, LONGEST)
+        ids = self.vocabulary.encode(documents.coded, LONGEST)
         self.module.eval()
         out = np.zeros((len(ids), self.about["classes"]), np.float32)
         with torch.inference_mode():
-            for places in by_length(ids):
+            for places in by_length(ids.lengths):
                 filled, lengths = padded(ids, places)
                 logits = self.module(torch.from_numpy(filled), torch.from_numpy(lengths))
                 out[places] = logits.float().numpy()

@@ -9,14 +9,16 @@ from __future__ import annotations
 
 import json
 import unicodedata
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator
 from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 
 from batch_predictions.models.sentiment.base import Floats
+from batch_predictions.models.sentiment.coded import Coded
 from batch_predictions.models.sentiment.documents import UNKNOWN
+from batch_predictions.models.sentiment.ragged import Ragged
 
 _TABLES = ("embeddings.word_embeddings.weight", "bert.embeddings.word_embeddings.weight")
 LONGEST_WORD, MOST_CACHED = 100, 500_000
@@ -47,24 +49,19 @@ class Pieces:
     def __len__(self) -> int:
         return len(self.words) + 2
 
-    def encode(self, tokens: Iterable[Sequence[str]], longest: int) -> list[list[int]]:
-        """Ids of every document, cut at `longest`; an empty document is one unknown piece."""
-        out = []
-        for document in tokens:
-            ids: list[int] = []
-            for token in document[:longest]:
-                found = self._cut.get(token)
-                if found is None:
-                    found = self._remember(token)
-                ids += found
-            out.append(ids[:longest] or [UNKNOWN])
-        return out
+    def encode(self, coded: Coded, longest: int) -> Ragged:
+        """Ids of every text, cut at `longest`; an empty text is one unknown piece."""
+        if len(self._cut) + len(coded.words) > MOST_CACHED:
+            # A stream of ever new words must not fill the memory.
+            self._cut = {}
+        cut = self._cut
+        found = [cut.get(token) or self._remember(token) for token in coded.words]
+        # A token that is nothing but marks that are left out has no piece.
+        rows = coded.rows.cut(longest).replaced(Ragged.of(found))
+        return rows.cut(longest).filled(UNKNOWN)
 
     def _remember(self, token: str) -> list[int]:
         found = [at for word in _words(token, self.folded) for at in self._longest(word)]
-        # A stream of ever new words must not fill the memory.
-        if len(self._cut) >= MOST_CACHED:
-            self._cut.clear()
         self._cut[token] = found
         return found
 
