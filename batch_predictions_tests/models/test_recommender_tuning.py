@@ -9,6 +9,7 @@ import pyarrow as pa
 
 from batch_predictions.models.recommender.data import Interactions
 from batch_predictions.models.recommender.lessons import Course
+from batch_predictions.models.recommender.trees import RANKER
 from batch_predictions.models.recommender.tuning import tuned
 
 THROUGH = date(2024, 3, 31)
@@ -42,6 +43,17 @@ def test_parameters_are_found_within_their_spaces_and_told() -> None:
     assert 40 <= found.ranker_params["rounds"] <= 100
     assert [line for line in said if line.startswith("tuned ease in 2 trials")]
     assert [line for line in said if line.startswith("tuned ranker in 4 trials")]
+
+
+def test_what_is_there_already_is_tried_first() -> None:
+    course = Course(**{**vars(COURSE), "generators": ("own_history",)})
+    found = tuned(colours(), THROUGH, course, trials=2)
+    assert found.params["own_history"] == {"half_life_days": 90}
+    assert found.ranker_params == {name: RANKER[name] for name in found.ranker_params}
+    other = {"params": {"own_history": {"half_life_days": 30}}, "ranker_params": {"rounds": 41}}
+    found = tuned(colours(), THROUGH, Course(**{**vars(course), **other}), trials=2)
+    assert found.params["own_history"]["half_life_days"] == 30
+    assert found.ranker_params["rounds"] == 41
 
 
 def test_the_hold_outs_days_are_not_looked_at() -> None:

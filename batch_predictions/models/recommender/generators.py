@@ -30,7 +30,7 @@ FAMILIES: tuple[type[Recommender], ...] = (
     Promoted,
 )
 
-_NEXT = {"name": "next_neighbours", "half_life": 3, "reach": 10, "backward": 0.3}
+_NEXT = {"name": "next_neighbours", "half_life": 3, "reach": 10, "backward": 0.3, "shrink": 50}
 _CURRENT = {"name": "current_neighbours", "target_half_life_days": 14}
 
 
@@ -76,7 +76,11 @@ GENERATORS = (
     # Among repeats it adds nothing, and costs more than all the others together.
     Generator("graph_filter", GraphFilter, "similar", only=("new_items",)),
     Generator(
-        "item_neighbours", ItemNeighbours, "similar", new_items={"newest_days": 1}, repeats={}
+        "item_neighbours",
+        ItemNeighbours,
+        "similar",
+        new_items={"newest_days": 1, "shrink": None},
+        repeats={},
     ),
     # Among repeats it adds nothing (.116 alone, own history .298) and costs as much as the others.
     Generator(

@@ -16,6 +16,7 @@ from batch_predictions.models.recommender.neighbours import (
     causes,
     in_blocks,
     refuse,
+    shrinkage,
     spread,
 )
 
@@ -33,13 +34,14 @@ class SequenceNeighbours(Recommender):
     def fit(cls, interactions: Interactions, as_of: date, **params: Any) -> Self:
         """Parameters: `neighbours` kept per item; `half_life`, items in between after which
         nearness counts half, looked at up to `reach`; `backward`, how much what came before counts
-        against what came after; the user's `newest` items that count, each times `fade` of the one
-        after it; `name`."""
+        against what came after; `shrink`, added to both items' numbers (None: see `shrinkage`);
+        the user's `newest` items that count, each times `fade` of the one after it; `name`."""
         name = str(params.pop("name", cls.kind))
         neighbours = int(params.pop("neighbours", 200))
         half_life = float(params.pop("half_life", 20.0))
         reach = int(params.pop("reach", 60))
         backward = float(params.pop("backward", 0.5))
+        shrink = shrinkage(params.pop("shrink", None), len(interactions.item_ids))
         newest = int(params.pop("newest", 20))
         fade = float(params.pop("fade", 0.9))
         refuse(name, params)
@@ -65,6 +67,7 @@ class SequenceNeighbours(Recommender):
                 places,
                 weights,
                 backward,
+                shrink,
                 start,
                 stop,
                 near,
@@ -77,6 +80,7 @@ class SequenceNeighbours(Recommender):
             "half_life": half_life,
             "reach": reach,
             "backward": backward,
+            "shrink": shrink,
             "newest": newest,
             "fade": fade,
         }

@@ -7,15 +7,17 @@ Optimization Framework").
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from datetime import date, timedelta
 from typing import TYPE_CHECKING, Any
 
 from batch_predictions.models.ranking import NDCG
+from batch_predictions.models.recommender.bundle import DECLARED
 from batch_predictions.models.recommender.data import Interactions
 from batch_predictions.models.recommender.evaluation import Holdout, evaluate, hold_out
 from batch_predictions.models.recommender.lessons import Course
+from batch_predictions.models.recommender.trees import RANKER
 from batch_predictions.models.recommender.two_stage import TwoStage
 
 if TYPE_CHECKING:
@@ -101,7 +103,9 @@ def _generator(name: str, trials: int, course: Course, holdout: Holdout) -> dict
         facts = course.facts(holdout.train, holdout.as_of, model.items)
         return float(evaluate(model, holdout, facts).per_user[NDCG].mean())
 
-    return _best(objective, trials, course, name)
+    declared = DECLARED[name].new_items if course.exclude_seen else DECLARED[name].repeats
+    known = {**declared, **course.params.get(name, {})}
+    return _best(objective, trials, course, name, known)
 
 
 def _ranker(trials: int, course: Course, holdout: Holdout) -> dict[str, Any]:
@@ -119,18 +123,26 @@ def _ranker(trials: int, course: Course, holdout: Holdout) -> dict[str, Any]:
         model = TwoStage(bundle, ranker.mixed, ranker.params)
         return float(evaluate(model, holdout, facts, users).per_user[NDCG].mean())
 
-    return {**course.ranker_params, **_best(objective, trials, course, "ranker")}
+    known = {**RANKER, **course.ranker_params}
+    return {**course.ranker_params, **_best(objective, trials, course, "ranker", known)}
 
 
 def _best(
-    objective: Callable[[optuna.Trial], float], trials: int, course: Course, what: str
+    objective: Callable[[optuna.Trial], float],
+    trials: int,
+    course: Course,
+    what: str,
+    known: Mapping[str, Any],
 ) -> dict[str, Any]:
+    """The best of the values that are `known`, tried first, and of those that Optuna proposes:
+    what comes of it is, on the validation window, no worse than what was there."""
     import optuna
 
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     study = optuna.create_study(
         direction="maximize", sampler=optuna.samplers.TPESampler(seed=course.seed)
     )
+    study.enqueue_trial(dict(known))
     study.optimize(objective, n_trials=trials)
     if course.say:
         course.say(
