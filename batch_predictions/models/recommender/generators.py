@@ -30,7 +30,7 @@ FAMILIES: tuple[type[Recommender], ...] = (
     Promoted,
 )
 
-_NEXT = {"name": "next_neighbours", "half_life": 3, "reach": 10, "backward": 0.3, "shrink": 50}
+_NEXT = {"name": "next_neighbours", "half_life": 3, "reach": 10, "backward": 0.3}
 _CURRENT = {"name": "current_neighbours", "target_half_life_days": 14}
 
 
