@@ -3,12 +3,15 @@
     python benchmarks/sentiment_workers.py [--number 65536] [--net lstm] [--size 128]
 
 Prints JSON. The whole of `review_sentiments` is timed: reading shards, languages, tokens, the model
-(a net averaged with nb_lr, as in production), writing; starting the workers is in the time.
+(a net averaged with nb_lr, as in production), writing; starting the workers is in the time. Beside
+it, what two processes that share nothing do against one: of pure Python, of a net's LSTM alone, and
+of scoring one shard over and over. Results of one worker and of two are compared byte by byte.
 """
 
 from __future__ import annotations
 
 import argparse
+import hashlib
 import os
 import shutil
 import statistics
@@ -20,6 +23,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
+from beside import Step, lstm, python, twice
 from common import machine, say, show
 from sentiment_scoring import texts
 
@@ -29,6 +33,7 @@ from batch_predictions.inference.scorer import name_of
 from batch_predictions.models.sentiment.base import Training
 from batch_predictions.models.sentiment.data import of_rows
 from batch_predictions.models.sentiment.fitting import Fitter
+from batch_predictions.models.sentiment.processor import native_bf16
 from batch_predictions.settings import InferenceSettings, Settings
 from batch_predictions.tables import REVIEW_SENTIMENTS
 from batch_predictions.warehouse import Warehouse
@@ -86,9 +91,41 @@ def staged(home: Path, number: int) -> Path:
     )
 
 
+def scoring(home: str, shard: str) -> Step:
+    """Scores one shard over and over, read once."""
+    os.environ["BATCH_PREDICTIONS_HOME"] = home
+    import batch_predictions.definitions  # noqa: F401
+    from batch_predictions.inference.scorer import Opening
+    from batch_predictions.predictions.sentiment import ReviewScorer
+
+    torch.set_num_threads(1)
+    scorer = ReviewScorer.open(Opening(model=Path(home) / "model"))
+    [rows] = pq.read_table(shard).combine_chunks().to_batches()
+    return lambda: scorer.score(rows).num_rows
+
+
+def ceilings(home: Path, shard: Path, size: int) -> dict[str, float]:
+    """How many times one process's work two do, by kind of work."""
+    bf16 = native_bf16()
+    return {
+        "python": twice(python, ()),
+        f"lstm_{'bf16' if bf16 else 'fp32'}": twice(lstm, (size, bf16)),
+        "scoring": twice(scoring, (str(home), str(shard)), seconds=6.0),
+    }
+
+
+def _bytes_of(results: Path) -> str:
+    """A hash of all results."""
+    found = hashlib.sha256()
+    for file in sorted(results.rglob("*.parquet")):
+        found.update(file.name.encode() + file.read_bytes())
+    return found.hexdigest()
+
+
 def measure(number: int, net: str, size: int, repeats: int) -> dict[str, Any]:
     """Median seconds with one worker and with two, in turn, and how many times faster two are."""
     seconds: dict[int, list[float]] = {1: [], 2: []}
+    hashes = set()
     with tempfile.TemporaryDirectory(prefix="benchmark-sentiment-") as name:
         home = Path(name)
         model(home / "model", net, size)
@@ -99,18 +136,23 @@ def measure(number: int, net: str, size: int, repeats: int) -> dict[str, Any]:
                 done = score(manifest, InferenceSettings(workers=workers, device="cpu"))
                 assert done.scored == number and done.instances == workers
                 taken.append(done.seconds)
+                hashes.add(_bytes_of(manifest.parent.parent / "results"))
                 say(f"{workers} workers: {done.seconds:.1f} s")
-        shards = len(staging.Manifest.read(manifest).shards)
+        assert len(hashes) == 1, "results differ between runs"
+        shards = staging.Manifest.read(manifest).shards
+        beside = ceilings(home, manifest.parent / shards[0].name, size)
     one, two = (statistics.median(each) for each in seconds.values())
     return {
         "net": f"average_{net} {size}",
         "reviews": number,
-        "shards": shards,
+        "shards": len(shards),
         "one_seconds": round(one, 1),
         "two_seconds": round(two, 1),
         "one_reviews_per_second": round(number / one),
         "two_reviews_per_second": round(number / two),
         "two_over_one": round(one / two, 2),
+        "two_processes_over_one": beside,
+        "share_of_ceiling": round(one / two / beside["scoring"], 2),
         "all_seconds": {each: [round(s, 1) for s in taken] for each, taken in seconds.items()},
         **machine(),
     }
