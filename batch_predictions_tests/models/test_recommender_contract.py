@@ -19,10 +19,10 @@ from batch_predictions.models.recommender.ease import EASE
 from batch_predictions.models.recommender.facts import ItemFacts
 from batch_predictions.models.recommender.generators import FAMILIES as KINDS
 from batch_predictions.models.recommender.histories import TRAITS, Histories
-from batch_predictions.models.recommender.neighbours import PER_SHRINK, GraphFilter, ItemNeighbours
+from batch_predictions.models.recommender.neighbours import GraphFilter, ItemNeighbours
 from batch_predictions.models.recommender.popularity import Popularity
 from batch_predictions.models.recommender.sequence_ease import SequenceEASE
-from batch_predictions.models.recommender.sequences import SequenceNeighbours
+from batch_predictions.models.recommender.sequences import PER_SHRINK, SequenceNeighbours
 from batch_predictions.models.recommender.simple import OwnHistory, Promoted, SegmentTaste
 from batch_predictions_tests.worlds import checkerboard
 
@@ -267,9 +267,6 @@ def test_only_the_neighbours_that_are_kept_and_the_newest_days_count():
     assert scores(newest, interactions)[0] == pytest.approx(
         np.array([1, 1, 2 * likeness]) / np.sqrt(2)
     )
-    # x and y have two users, z one, and everything 2 more: by hand 2 / 4 and 1 / sqrt(4 * 3).
-    shrunk = ItemNeighbours.fit(interactions, WORLD.as_of, newest_days=None, shrink=2.0)
-    assert shrunk.arrays["likeness"][0] == pytest.approx([2 / 4, 1 / np.sqrt(12), 0])
 
 
 def test_what_stands_near_in_a_sitting_is_offered_next_whatever_the_day_has():

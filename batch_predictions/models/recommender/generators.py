@@ -76,11 +76,7 @@ GENERATORS = (
     # Among repeats it adds nothing, and costs more than all the others together.
     Generator("graph_filter", GraphFilter, "similar", only=("new_items",)),
     Generator(
-        "item_neighbours",
-        ItemNeighbours,
-        "similar",
-        new_items={"newest_days": 1, "shrink": None},
-        repeats={},
+        "item_neighbours", ItemNeighbours, "similar", new_items={"newest_days": 1}, repeats={}
     ),
     # Among repeats it adds nothing (.116 alone, own history .298) and costs as much as the others.
     Generator(

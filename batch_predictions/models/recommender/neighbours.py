@@ -34,11 +34,6 @@ if TYPE_CHECKING:
 BLOCK = 512
 """Items whose neighbours one thread looks for at a time."""
 THREADS = 2
-PER_SHRINK = 500
-"""Alone, neighbours in a sitting: new items on the Complete Journey with 50,000 items (cuts 3
-November and 8 September) .0125 and .0123 without shrinking, .0353 and .0420 with 100 (20: .0329 and
-.0385); MovieLens with 1,650 (two tenths before the newest) .1884 and .1908 without, .1891 and .1902
-with 5, .1748 and .1753 with 100."""
 
 
 class ItemNeighbours(Recommender):
@@ -49,13 +44,11 @@ class ItemNeighbours(Recommender):
     @classmethod
     def fit(cls, interactions: Interactions, as_of: date, **params: Any) -> Self:
         """Parameters: `neighbours` kept per item; `newest_days` of each user that count when
-        scoring (None: all); `target_half_life_days` (None: symmetric cosine); `shrink`, added to
-        every item's number of users under the cosine (None: see `shrinkage`); `name`."""
+        scoring (None: all); `target_half_life_days` (None: symmetric cosine); `name`."""
         name = str(params.pop("name", cls.kind))
         neighbours = int(params.pop("neighbours", 100))
         newest_days: int | None = params.pop("newest_days", 14)
         half_life_days: float | None = params.pop("target_half_life_days", None)
-        shrink = shrinkage(params.pop("shrink", 0.0), len(interactions.item_ids))
         refuse(name, params)
         left = _binary(interactions.matrix())
         right = left
@@ -65,13 +58,12 @@ class ItemNeighbours(Recommender):
             left = _scaled(left, 1.0 / np.sqrt(sizes), None)
         else:
             lengths = np.asarray(left.sum(axis=0)).ravel()
-            left = right = _scaled(left, None, 1.0 / np.sqrt(lengths + shrink))
+            left = right = _scaled(left, None, 1.0 / np.sqrt(lengths))
         near, likeness = _nearest(left, right, neighbours, itself=half_life_days is not None)
         settings = {
             "neighbours": neighbours,
             "newest_days": newest_days,
             "target_half_life_days": half_life_days,
-            "shrink": shrink,
         }
         arrays = {"near": near, "likeness": likeness}
         return cls(name, interactions.item_ids, settings, arrays)
@@ -153,13 +145,6 @@ class GraphFilter(Recommender):
         matrix = histories.matrix(self.params["half_life_days"])
         matrix.data = np.log1p(matrix.data)
         return _damped(matrix)
-
-
-def shrinkage(chosen: float | None, items: int) -> float:
-    """What is added to the numbers of two items before their likeness is told: what is rare is near
-    to few things, and may be so by chance. None: one for every `PER_SHRINK` items, since the more
-    there are, the more are near by chance."""
-    return items / PER_SHRINK if chosen is None else float(chosen)
 
 
 def refuse(name: str, params: dict[str, Any]) -> None:
