@@ -65,6 +65,9 @@ class SegmentTilt:
         if not self.kappa > 0:
             raise ValueError(f"demographic: `kappa` is {self.kappa}, and must be positive")
 
+    def __str__(self) -> str:
+        return f"kappa {self.kappa:g}"
+
     @property
     def places(self) -> bool:
         """Counts are by place too."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date
@@ -12,7 +13,9 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from batch_predictions.models.demographic import SegmentTilt
-from batch_predictions.models.demographic_ridge import RidgeFit
+from batch_predictions.models.demographic_fit import RidgeFit
+from batch_predictions.models.demographic_penalty import DIRECTED, JUDGES
+from batch_predictions.models.demographic_ridge import RidgeTilt
 from batch_predictions.models.demographic_segments import (
     Leaf,
     SegmentCounts,
@@ -26,20 +29,19 @@ from batch_predictions.models.recommender.data import Codes, Interactions
 ITEMS = 2_000
 """Most wanted items, from which lists are drawn here and whose effects the regression learns."""
 
+PLACE_VARIANCES = (0.0, 0.1, 0.3, 1.0)
+"""How much places' effects may vary, relative to those of ages and genders; 0: no places. They
+must be likelier by a unit for each item that judges: as if each spent a parameter on them (Akaike
+1974, IEEE Transactions on Automatic Control 19)."""
+
 
 @dataclass(frozen=True)
 class Candidate:
-    """A tilt to be fitted: `strength` is kappa (segments) or the penalty (ridge)."""
+    """A tilt to be fitted."""
 
     kind: Literal["segments", "ridge"]
-    strength: float
-    places: bool = True
-    """ridge: whether locations are among the inputs."""
-
-    def __str__(self) -> str:
-        if self.kind == "segments":
-            return f"kappa {self.strength:g}"
-        return f"penalty {self.strength:g}, {'with' if self.places else 'without'} places"
+    kappa: float = math.inf
+    """segments: weight of the parent's shares. The regression estimates all it needs itself."""
 
 
 class Learned:
@@ -88,20 +90,37 @@ class Learned:
             pa.concat_arrays([self.items, pa.array([None], pa.string())]),
             hstack([kept, csr_matrix(np.maximum(others, 0.0))], format="csr"),
         )
-        self._sums = (member @ ever)[:, self.columns]
-        self._fits: dict[bool, RidgeFit] = {}
+        self._ever = ever[chosen][:, self.columns]
+        self._sums = member[:, chosen] @ self._ever
+        self._ridge: RidgeTilt | None = None
 
     def tilt(self, candidate: Candidate) -> Tilt:
         """The candidate, fitted."""
         if candidate.kind == "segments":
-            return SegmentTilt(candidate.strength)
-        return self.ridge(candidate.places).tilt(candidate.strength)
+            return SegmentTilt(candidate.kappa)
+        return self.ridge()
 
-    def ridge(self, places: bool) -> RidgeFit:
-        """The regression, decomposed once."""
-        if places not in self._fits:
-            self._fits[places] = RidgeFit(self.users, self.items, self._sums, places=places)
-        return self._fits[places]
+    def ridge(self) -> RidgeTilt:
+        """The regression, learned once: with as much of places as is likeliest, or without them."""
+        if self._ridge is None:
+            level = np.asarray(self._ever.sum(axis=0)).ravel()
+            wanted = top_k(level[np.newaxis], min(DIRECTED, len(level)))[0]
+            taken = self._ever[:, wanted]
+            together = (taken.T @ taken).toarray()
+            tried = [
+                RidgeFit(
+                    self.users,
+                    self.items,
+                    self._sums,
+                    places=variance > 0,
+                    place_variance=variance,
+                ).learned(wanted, together)
+                for variance in PLACE_VARIANCES
+            ]
+            least = tried[0][1] + min(JUDGES, len(wanted))
+            likely = [found for found in tried[1:] if found[1] > least]
+            self._ridge = max(likely, key=lambda found: found[1], default=tried[0])[0]
+        return self._ridge
 
     def lists(
         self,

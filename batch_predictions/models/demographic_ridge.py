@@ -8,7 +8,7 @@ The events of user u with item i, y = log(1 + events), are regressed on the user
 of an age, whatever their gender and place: segments with a handful of people borrow from all
 others. Age is ordered, so its inputs are thresholds ("25 or older", "35 or older", …): under the
 penalty neighbouring brackets differ little, as a random walk over ages would have it. Thresholds
-times gender let ages differ by gender.
+times gender let ages differ by gender. `demographic_fit` learns it.
 
 The tilt of an item in a segment is the ratio of what is expected there to the mean,
 
@@ -23,7 +23,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 import numpy.typing as npt
@@ -118,8 +118,11 @@ def _frequent(sizes: dict[str, int], most: int) -> tuple[str, ...]:
 
 @dataclass(frozen=True)
 class RidgeTilt:
-    """A fitted regression. `effects` (len(inputs), len(items)) are float32, per unit of input and
-    relative to the item's mean; `means` (len(inputs),) are those of the training users."""
+    """A fitted regression.
+
+    `penalty` is the common one; `effects` (len(inputs), len(items)) are float32, per unit of input
+    and relative to the item's mean; `means` (len(inputs),) are those of the training users.
+    """
 
     kind: ClassVar[str] = "ridge"
 
@@ -137,6 +140,9 @@ class RidgeTilt:
             and np.array_equal(self.means, other.means)
             and np.array_equal(self.effects, other.effects)
         )
+
+    def __str__(self) -> str:
+        return f"penalty {self.penalty:.3g}, {'with' if self.places else 'without'} places"
 
     @property
     def places(self) -> bool:
@@ -202,46 +208,3 @@ class RidgeTilt:
             pa.array(json.loads((folder / ITEMS).read_text()), pa.string()),
             np.load(folder / EFFECTS, allow_pickle=False),
         )
-
-
-class RidgeFit:
-    """The regression up to its penalty: decomposed once, solved for as many as are tried."""
-
-    def __init__(
-        self, users: SegmentUsers, items: pa.StringArray, sums: Any, *, places: bool
-    ) -> None:
-        """Decompose X'X.
-
-        Args:
-            users: the users learned from, by leaf. Inputs are the same within a leaf, so that
-                sums over leaves give exactly the regression over users.
-            items: whose effects are learned.
-            sums: csr, len(users.leaves) x len(items): log(1 + events) summed over a leaf's users.
-            places: whether locations are among the inputs.
-        """
-        from threadpoolctl import threadpool_limits
-
-        self.items, self.inputs = items, Inputs.of(users, places=places)
-        number = max(int(users.sizes.sum()), 1)
-        rows = self.inputs.matrix(users.leaves)
-        with threadpool_limits(limits=1, user_api="blas"):
-            self.means = users.sizes @ rows / number
-            centred = rows - self.means
-            gram = (centred * users.sizes[:, np.newaxis]).T @ centred
-            self._values, self._vectors = np.linalg.eigh(gram)
-            cross = np.asarray(sums.T @ centred).T
-            self._rotated = self._vectors.T @ cross
-        level = np.asarray(sums.sum(axis=0)).ravel() / number
-        self._level = level + DAMPING_USERS * np.log(2.0) / number
-
-    def tilt(self, penalty: float) -> RidgeTilt:
-        """The solution for a penalty (> 0), in users: an input of so many users is halved."""
-        from threadpoolctl import threadpool_limits
-
-        if not penalty > 0:
-            raise ValueError(f"ridge: the penalty is {penalty}, and must be positive")
-        weights = 1.0 / (np.maximum(self._values, 0.0) + penalty)
-        with threadpool_limits(limits=1, user_api="blas"):
-            effects = (self._vectors * weights) @ self._rotated
-        scaled = (effects / self._level).astype(np.float32)
-        return RidgeTilt(penalty, self.inputs, self.means, self.items, scaled)

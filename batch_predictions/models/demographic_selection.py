@@ -3,11 +3,11 @@
 First the half-life of popularity is chosen, with one list for everyone. Where the promotions of the
 coming week are known, they multiply it if that gains at all: two weights, not below 0 and learned
 from everybody, can hardly follow chance. Then the two tilts compete on top of it: counts of the
-segment with a weight `kappa` of their parent, and the ridge regression with a penalty. A tilt is
-judged by figures of users that had no say in its strength: for each fold the strength is the one
-that is best on the other folds. It serves only if its gain over everyone's list is more than one
-standard error (Breiman et al. 1984, "Classification and Regression Trees", 3.4.3: the simpler of
-two that cannot be told apart); otherwise one list serves everyone.
+segment with a weight `kappa` of their parent, and the ridge regression, which estimates its
+penalties itself. A tilt is judged by figures of users that had no say in its strength: for each
+fold kappa is the one that is best on the other folds. It serves only if its gain over everyone's
+list is more than one standard error (Breiman et al. 1984, "Classification and Regression Trees",
+3.4.3: the simpler of two that cannot be told apart); otherwise one list serves everyone.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ HALF_LIVES = (7, 14, 21, 30, 60, 90, 365)
 """Days; with the longest, recency-weighted popularity is nearly that of all time."""
 DEFAULT_HALF_LIFE = 30
 KAPPAS = (300.0, 1_000.0, 3_000.0, 10_000.0, 30_000.0)
-PENALTIES = (10.0, 30.0, 100.0, 300.0)
+CANDIDATES = (*(Candidate("segments", kappa) for kappa in KAPPAS), Candidate("ridge"))
 WINDOWS = 4
 SEGMENTS, RIDGE = "demographic_segments", "demographic_ridge"
 NAMES = {"segments": SEGMENTS, "ridge": RIDGE}
@@ -165,7 +165,7 @@ def select_demographic(
             calendar, factors = tried_calendar.learned, tried_calendar.factors
     if len(trial.leaves) > 1:
         say("measuring segments and regression")
-        tried = trial.tilts(half_life, _candidates(trial), factors)
+        tried = trial.tilts(half_life, CANDIDATES, factors)
         told = []
         for kind, name in NAMES.items():
             of_kind = {each: found for each, found in tried.items() if each.kind == kind}
@@ -182,7 +182,7 @@ def select_demographic(
                 _fitted(known, segments, trained_through, half_life, window_days, chosen),
                 calendar=calendar,
             )
-            told.append(f"{name} ({chosen}) {_signed(gain)}")
+            told.append(f"{name} ({models[name].tilt}) {_signed(gain)}")
             if _certain(gain, measured[NDCG] - base) and gain.mean > best:
                 served, best = name, gain.mean
         verdict = "; ".join(told)
@@ -199,19 +199,9 @@ def select_demographic(
     return DemographicSelection(models[served], served, why, metrics, trial.split, models)
 
 
-def _candidates(trial: ColdStart) -> list[Candidate]:
-    places = len({location for _, _, location in trial.leaves}) > 1
-    people = len({leaf[:2] for leaf in trial.leaves}) > 1
-    with_places = [each for each in (False, True) if (places if each else people)]
-    return [
-        *(Candidate("segments", kappa) for kappa in KAPPAS),
-        *(Candidate("ridge", penalty, each) for each in with_places for penalty in PENALTIES),
-    ]
-
-
-def _order(candidate: Candidate, ndcgs: Doubles) -> tuple[float, float, bool]:
+def _order(candidate: Candidate, ndcgs: Doubles) -> tuple[float, float]:
     """The better one last; among equals the one that departs least from everyone's list."""
-    return float(ndcgs.mean()), candidate.strength, not candidate.places
+    return float(ndcgs.mean()), candidate.kappa
 
 
 def _cross_fitted(of_kind: dict[Candidate, Measured], fold: npt.NDArray[np.int64]) -> Measured:
@@ -236,7 +226,7 @@ def _fitted(
 ) -> DemographicModel:
     """The candidate, learned from all rows."""
     if chosen.kind == "segments":
-        return DemographicModel(half_life, SegmentTilt(chosen.strength))
+        return DemographicModel(half_life, SegmentTilt(chosen.kappa))
     everything = np.ones(len(known), dtype=bool)
     popular, ever = matrices(
         known, everything, known.events * recency(known, through, half_life, window_days)

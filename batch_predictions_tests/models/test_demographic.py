@@ -10,7 +10,8 @@ import pyarrow as pa
 import pytest
 
 from batch_predictions.models.demographic import NO_TILT, DemographicModel, SegmentTilt
-from batch_predictions.models.demographic_ridge import Inputs, RidgeFit, RidgeTilt
+from batch_predictions.models.demographic_fit import RidgeFit
+from batch_predictions.models.demographic_ridge import Inputs, RidgeTilt
 from batch_predictions.models.demographic_segments import SegmentUsers, segments
 from batch_predictions.tables import SEGMENT_LEVELS as LEVELS
 

@@ -158,14 +158,14 @@ def learned_by_fold(
 
     class Watched(Learned):
         def tilt(self, candidate: Candidate) -> Tilt:
-            effects = self.ridge(candidate.places).tilt(candidate.strength).effects
+            effects = self.ridge().effects
             seen.append(
                 (self.items.to_pylist(), self.counts.shares().tolist(), effects.ravel().tolist())
             )
             return super().tilt(candidate)
 
     monkeypatch.setattr(demographic_evaluation, "Learned", Watched)
-    trial.tilts(30.0, [Candidate("ridge", 10.0)])
+    trial.tilts(30.0, [Candidate("ridge")])
     return trial, seen
 
 

@@ -12,7 +12,7 @@ import pytest
 
 from batch_predictions.inference.scorer import EXCLUDED, Opening
 from batch_predictions.models.demographic import NO_TILT, DemographicModel, SegmentTilt
-from batch_predictions.models.demographic_ridge import RidgeFit
+from batch_predictions.models.demographic_fit import RidgeFit
 from batch_predictions.models.demographic_segments import SegmentUsers, Tilt
 from batch_predictions.predictions.fallback import DemographicScorer, demographic_recommendations
 
