@@ -29,7 +29,8 @@ class SentimentSettings(Section):
     ] = Field(
         ["tfidf_lr", "nb_lr", "cnn", "lstm", "average_cnn"],
         description="Models trained and compared each week by macro-F1; tfidf_lr, the baseline, "
-        "always is. An average sums the logits of a net (or the encoder) and of nb_lr.",
+        "always is. An average sums the logits of a net (or the encoder) and of nb_lr, "
+        "and of tfidf_lr where classes are of unlike sizes.",
     )
     default: str = Field(
         "average_cnn", description="Model that `benchmark sentiment` names as the default."

@@ -94,10 +94,11 @@ def test_an_average_of_several_nets_weighs_them_as_one(tmp_path: Path) -> None:
     some = world(50, 4).documents
     average = here.fit("average_cnn")
     scores = [log_softmax(part.log_scores(some)) for part in average.parts]
-    assert len(scores) == 3 and not np.allclose(scores[0], scores[1])
+    # The classes are of unlike sizes: both linear models are in it.
+    assert len(scores) == 4 and not np.allclose(scores[0], scores[1])
     np.testing.assert_allclose(
         average.mean_scores(some),
-        scores[0] / 4 + scores[1] / 4 + scores[2] / 2,
+        (scores[0] / 2 + scores[1] / 2 + scores[2] + scores[3]) / 3,
         atol=1e-5,
     )
     # The first is the net that stands under the net's own name.
@@ -105,6 +106,19 @@ def test_an_average_of_several_nets_weighs_them_as_one(tmp_path: Path) -> None:
     average.save(tmp_path)
     opened = Classifier.load(tmp_path)
     assert (opened.probabilities(some) == average.probabilities(some)).all()
+
+
+def test_tfidf_is_in_an_average_where_a_class_is_rare_or_it_is_asked_for() -> None:
+    def parts(reviews: Reviews, **options: float) -> int:
+        options = {"epochs": 1.0, "width": 8.0, "size": 8.0, **options}
+        training = Training(2, 7, options=options, progress=lambda _: None)
+        return len(Fitter(reviews, training).fit("average_cnn").parts)
+
+    texts = [f"{('awful', 'great')[n % 2]} w{n}" for n in range(120)]
+    even = of_rows(texts, [n % 2 for n in range(120)])
+    rare = of_rows(texts[:90] + texts[90::2], [0, 1] * 45 + [0] * 15)
+    assert parts(even) == 2 and parts(rare) == 3
+    assert parts(even, average_tfidf=1.0) == 3 and parts(rare, average_tfidf=0.0) == 2
 
 
 def test_weights_may_be_the_mean_of_the_last_epochs() -> None:

@@ -81,3 +81,8 @@ def priors(labels: Labels, classes: int) -> npt.NDArray[np.float64]:
     """Share of every class, (classes,)."""
     counts = np.bincount(labels, minlength=classes).astype(np.float64)
     return np.asarray(counts / max(1.0, float(counts.sum())))
+
+
+def uneven(prior: npt.NDArray[np.float64]) -> bool:
+    """Whether classes are of unlike sizes, so that a rare one needs care."""
+    return bool(prior.min() < 0.8 * prior.max())

@@ -17,7 +17,7 @@ from typing import Self
 import numpy as np
 
 from batch_predictions.models.ranking import Doubles
-from batch_predictions.models.sentiment.base import Floats, Part, log_softmax
+from batch_predictions.models.sentiment.base import Floats, Part, log_softmax, uneven
 from batch_predictions.models.sentiment.data import Labels
 from batch_predictions.models.sentiment.documents import Documents
 from batch_predictions.models.sentiment.metrics import macro_f1
@@ -83,7 +83,7 @@ class Classifier:
             loss = {t: -log_softmax(scores / t)[rows, labels].mean() for t in TEMPERATURES}
             self.temperature = min(TEMPERATURES, key=lambda t: loss[t])
             # With classes of a size there is nothing to adjust, and noise would choose.
-            if self.prior.min() < 0.8 * self.prior.max():
+            if uneven(self.prior):
                 self.tau = self._best_tau(scores, labels)
         adjusted = np.exp(log_softmax(self._adjusted(scores)))
         self.confusion = np.stack(

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from batch_predictions.models.sentiment.base import Part, Training, priors
+from batch_predictions.models.sentiment.base import Part, Training, priors, uneven
 from batch_predictions.models.sentiment.classifier import Classifier
 from batch_predictions.models.sentiment.data import Labels, Reviews
 from batch_predictions.models.sentiment.documents import Documents
@@ -18,10 +18,11 @@ HELD_SHARE = 0.1
 
 
 def names_known() -> tuple[str, ...]:
-    """Every name that can be fitted; `average_<part>` is a net, or the encoder, with `nb_lr`.
+    """Every name that can be fitted; `average_<part>` is a net, or the encoder, with `nb_lr`, and
+    where classes are of unlike sizes with `tfidf_lr` too, which is good at rare ones.
 
     With option `nets` an average has so many nets, each of its own seed, the first of them the one
-    that the net's own name stands for; together they weigh what `nb_lr` weighs.
+    that the net's own name stands for; together they weigh what a linear model weighs.
     """
     return (BASELINE, NB, *NETS, ENCODER, *(f"{AVERAGE}_{each}" for each in (*NETS, ENCODER)))
 
@@ -55,8 +56,11 @@ class Fitter:
         else:
             one = name.removeprefix(f"{AVERAGE}_")
             nets = max(1, int(self.training.option("nets", 1))) if one in NETS else 1
-            pairs = [*(self._part(one, number) for number in range(nets)), self._part(NB)]
-            weights = (*[1 / nets] * nets, 1.0) if nets > 1 else None
+            both = self.training.option("average_tfidf", float(uneven(self.prior)))
+            linear = (NB, BASELINE) if both else (NB,)
+            pairs = [self._part(one, number) for number in range(nets)]
+            pairs += [self._part(each) for each in linear]
+            weights = (*[1 / nets] * nets, *[1.0] * len(linear)) if nets > 1 else None
         classifier = Classifier(
             [tuned for tuned, _ in pairs], self.training.classes, self.prior, weights=weights
         )
