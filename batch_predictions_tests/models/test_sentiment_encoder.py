@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 from test_sentiment_pieces import NAMES
 
-from batch_predictions.models.sentiment.base import Training
+from batch_predictions.models.sentiment.base import Training, log_softmax
 from batch_predictions.models.sentiment.classifier import Classifier
 from batch_predictions.models.sentiment.data import Reviews, distinct, of_rows
 from batch_predictions.models.sentiment.documents import Documents
-from batch_predictions.models.sentiment.encoder import EncoderError
+from batch_predictions.models.sentiment.encoder import EncoderError, EncoderPart
 from batch_predictions.models.sentiment.fitting import Fitter
 
 OPTIONS = {"encoder_rate": 3e-3, "encoder_epochs": 6.0, "encoder_words": 1.0}
@@ -92,6 +92,29 @@ def test_what_is_frozen_stays_as_it_was_given(folder: Path) -> None:
     words = "embeddings.word_embeddings.weight"
     assert not moved(frozen=1)
     assert words in given and words not in moved() and "embeddings.LayerNorm.weight" in moved()
+
+
+@pytest.mark.parametrize("classes", [2, 3])
+def test_a_frozen_encoder_s_head_is_a_logistic_regression_on_its_states(
+    folder: Path, classes: int
+) -> None:
+    from sklearn.linear_model import LogisticRegression
+
+    here = reviews()
+    labels = np.where(np.arange(160) % 7 == 0, classes - 1, here.labels)
+    options = {"frozen": 1.0, "frozen_c": 0.5}
+    training = Training(classes, 7, encoder=folder, options=options, progress=lambda _: None)
+    made = EncoderPart().fit(here.documents, labels, (here.documents, labels), training)
+    states = made._by_batch(here.documents, made._pooled, 16)
+    scaled = (states - states.mean(axis=0)) / states.std(axis=0)
+    theirs = LogisticRegression(C=0.5, max_iter=200).fit(scaled, labels)
+    # In bfloat16 the states that were learned from differ a little from these.
+    np.testing.assert_allclose(
+        np.exp(log_softmax(made.log_scores(here.documents))),
+        theirs.predict_proba(scaled),
+        atol=0.05,
+    )
+    assert np.ptp(theirs.predict_proba(scaled), axis=0).min() > 0.3
 
 
 def test_a_folder_that_is_none_is_named(tmp_path: Path) -> None:

@@ -9,8 +9,9 @@ from __future__ import annotations
 import json
 import os
 import time
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any, ClassVar, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
 
@@ -19,8 +20,11 @@ from batch_predictions.models.sentiment.batching import by_length, padded, shuff
 from batch_predictions.models.sentiment.data import Labels
 from batch_predictions.models.sentiment.documents import Documents
 from batch_predictions.models.sentiment.processor import native_bf16
-from batch_predictions.models.sentiment.ragged import Ragged
+from batch_predictions.models.sentiment.ragged import Places, Ragged
 from batch_predictions.threads import one_torch_thread
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 LONGEST, BATCH = 256, 32
 """Word pieces read of a text, and texts of one step of training."""
@@ -31,7 +35,8 @@ class EncoderError(RuntimeError):
 
 
 class EncoderPart:
-    """A transformer with a linear head. Option `frozen` 1 trains the head alone."""
+    """A transformer with a linear head. With option `frozen` 1 the head alone is fitted, on states
+    that are computed once: a tenth of the time of fine-tuning."""
 
     kind: ClassVar[str] = "encoder"
 
@@ -47,7 +52,8 @@ class EncoderPart:
         held: tuple[Documents, Labels],
         training: Training,
     ) -> Self:
-        """AdamW with linear warm-up and decay; the best epoch by held-out loss is kept.
+        """AdamW with linear warm-up and decay; the best epoch by held-out loss is kept. Frozen, a
+        logistic regression.
 
         Products are in bfloat16 where the processor has it natively (weights and their updates
         stay in single precision), and one thread, so that a fit repeats.
@@ -60,8 +66,33 @@ class EncoderPart:
         self.classes = training.classes
         self._open(training.encoder)
         with one_torch_thread():
-            self._train(documents, labels, held, training)
+            if training.option("frozen", 0):
+                self._fit_head(documents, labels, training)
+            else:
+                self._train(documents, labels, held, training)
         return self
+
+    def _fit_head(self, documents: Documents, labels: Labels, training: Training) -> None:
+        """Logistic regression on mean states, each of variance 1, by L-BFGS."""
+        import torch
+        from sklearn.linear_model import LogisticRegression
+
+        began = time.perf_counter()
+        with torch.autocast("cpu", torch.bfloat16, enabled=native_bf16()):
+            pooled = self._by_batch(documents, self._pooled, self.module["head"][1].in_features)
+        mean, spread = pooled.mean(axis=0), pooled.std(axis=0) + 1e-6
+        # Hundreds of states that go together say little each: they are held firmly.
+        model = LogisticRegression(C=training.option("frozen_c", 0.003), max_iter=200)
+        model.fit((pooled - mean) / spread, labels)
+        weights, bias = model.coef_, model.intercept_
+        if self.classes == 2:
+            weights, bias = np.vstack([-weights, weights]) / 2, np.append(-bias, bias) / 2
+        weights = weights / spread
+        with torch.no_grad():
+            head = self.module["head"][1]
+            head.weight.copy_(torch.from_numpy(weights))
+            head.bias.copy_(torch.from_numpy(bias - weights @ mean))
+        training.progress(f"encoder: head fitted, {time.perf_counter() - began:.1f} s")
 
     def _train(
         self,
@@ -73,19 +104,16 @@ class EncoderPart:
         import torch
         from torch.nn.functional import cross_entropy
 
-        frozen = bool(training.option("frozen", 0))
-        for parameter in self.module["body"].parameters():
-            parameter.requires_grad_(not frozen)
         if not training.option("encoder_words", 0):
             # A few thousand reviews teach little of single words; a fifth of the time is saved.
             self.module["body"].get_input_embeddings().requires_grad_(False)
         trained = [p for p in self.module.parameters() if p.requires_grad]
-        rate = training.option("encoder_rate", 1e-3 if frozen else 1.6e-4)
+        rate = training.option("encoder_rate", 1.6e-4)
         optimiser = torch.optim.AdamW(trained, lr=rate, weight_decay=0.01, fused=True)
         ids = self._encode(documents)
         truth = torch.from_numpy(labels)
         random = np.random.default_rng(training.seed)
-        epochs = int(training.option("encoder_epochs", 20 if frozen else 2))
+        epochs = int(training.option("encoder_epochs", 2))
         steps = epochs * -(-len(ids) // BATCH)
         schedule = torch.optim.lr_scheduler.LambdaLR(
             optimiser, lambda n: min((n + 1) / (0.1 * steps + 1), (steps - n) / (0.9 * steps + 1))
@@ -114,27 +142,37 @@ class EncoderPart:
 
     def log_scores(self, documents: Documents) -> Floats:
         """Logits, (n, classes)."""
+        return self._by_batch(documents, self._logits, self.classes)
+
+    def _by_batch(
+        self, documents: Documents, work: Callable[[Ragged, Places], Tensor], columns: int
+    ) -> Floats:
+        """What the module makes of documents, (n, columns), in batches of texts of a length."""
         import torch
 
         ids = self._encode(documents)
         self.module.eval()
-        out = np.zeros((len(ids), self.classes), np.float32)
+        out = np.zeros((len(ids), columns), np.float32)
         with torch.inference_mode():
             for places in by_length(ids.lengths):
-                out[places] = self._logits(ids, places).float().numpy()
+                out[places] = work(ids, places).float().numpy()
         return out
 
-    def _logits(self, ids: Ragged, places: Any) -> Any:
+    def _logits(self, ids: Ragged, places: Places) -> Tensor:
+        logits: Tensor = self.module["head"](self._pooled(ids, places))
+        return logits
+
+    def _pooled(self, ids: Ragged, places: Places) -> Tensor:
+        """Mean of the last states over the words, (texts, width)."""
         import torch
 
         filled, lengths = padded(ids, places)
         mask = torch.from_numpy(np.arange(filled.shape[1]) < lengths[:, np.newaxis])
-        states = self.module["body"](
+        states: Tensor = self.module["body"](
             input_ids=torch.from_numpy(filled), attention_mask=mask.long()
         ).last_hidden_state
         weight = mask.unsqueeze(2).to(states.dtype)
-        pooled = (states * weight).sum(dim=1) / weight.sum(dim=1)
-        return self.module["head"](pooled)
+        return (states * weight).sum(dim=1) / weight.sum(dim=1)
 
     def _encode(self, documents: Documents) -> Ragged:
         encoded = self.tokenizer(list(documents), truncation=True, max_length=LONGEST)
