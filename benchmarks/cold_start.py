@@ -36,7 +36,7 @@ from oracles import oracles
 
 from batch_predictions.features.queries import parameters, sql
 from batch_predictions.models.demographic import DemographicModel
-from batch_predictions.models.demographic_calendar import Changes
+from batch_predictions.models.demographic_calendar import Changes, Weeks
 from batch_predictions.models.demographic_learning import Learned, matrices, recency, served
 from batch_predictions.models.demographic_segments import user_leaves
 from batch_predictions.models.demographic_selection import (
@@ -86,17 +86,17 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as home:
         chosen = SourceSettings(kind=args.source, path=args.path, original_dates=True)
         settings = Settings(home=Path(home), source=chosen)
-        rows, segments, cut, changes = _read(settings, args)
-        answer = _measure(rows, segments, cut, changes, settings, args)
+        rows, segments, cut, changes, weeks = _read(settings, args)
+        answer = _measure(rows, segments, cut, changes, weeks, settings, args)
     answer["cpu_seconds"] = round(time.process_time() - began, 1)
     print(json.dumps(answer, indent=1))
 
 
 def _read(
     settings: Settings, args: argparse.Namespace
-) -> tuple[Interactions, pa.Table, dt.date | None, Changes | None]:
+) -> tuple[Interactions, pa.Table, dt.date | None, Changes | None, Weeks | None]:
     """Rows of goods, demographics as of the cut, the cut (None: all rows are of one day), and the
-    changes of promotions after a day (None: nothing is known)."""
+    promotions after and before a day (None: nothing is known)."""
     state = begin(settings)
     source = source_of(settings.source, state)
     span = source.extent(INTERACTIONS)
@@ -122,13 +122,15 @@ def _read(
     segments = warehouse.query(
         SEGMENTS.format(segments=sql("user_segments")), {**bound, "date": cut or span[1]}
     )
-    changes = None
+    changes = shown = None
     if PROMOTION_CALENDAR in source.tables() and cut and not args.no_promotions:
         monday = cut - dt.timedelta(days=cut.weekday())
-        weeks = [monday + dt.timedelta(days=7 * number) for number in range(-9, 2)]
+        weeks = [monday + dt.timedelta(days=7 * number) for number in range(-17, 2)]
+        weeks = [week for week in weeks if week >= span[0]]
         ingest(warehouse, source, PROMOTION_CALENDAR, [str(week) for week in weeks], state)
         changes = lru_cache(lambda day: warehouse.query(sql("promotion_changes"), {"date": day}))
-    return rows, segments, cut, changes
+        shown = lru_cache(lambda day: warehouse.query(sql("promotion_weeks"), {"date": day}))
+    return rows, segments, cut, changes, shown
 
 
 def _last_day(rows: Interactions, share: float) -> dt.date:
@@ -142,6 +144,7 @@ def _measure(
     segments: pa.Table,
     cut: dt.date | None,
     changes: Changes | None,
+    weeks: Weeks | None,
     settings: Settings,
     args: argparse.Namespace,
 ) -> dict[str, Any]:
@@ -167,6 +170,7 @@ def _measure(
             seed=args.seed,
             min_users=settings.fallback.min_users,
             changes=changes,
+            weeks=weeks,
         )
         print(selection.why, file=sys.stderr)
         chosen[selection.candidate] += 1

@@ -1,8 +1,9 @@
 -- How much more of the shops promote an item on the seven days after $date than did in the weeks
--- before it: shares of shops, those of the coming week less the mean of the four before. What was
--- bought of late was bought under the promotions of late, so it is the change that tells. Looking
--- ahead is legitimate here, see promoted_items.sql. An item without a row keeps its promotions; no
--- rows at all: nothing is known of the coming week, or of any week before it.
+-- before it, on display, in a mailer, or either (`promoted`): shares of shops, those of the coming
+-- week less the mean of the four before. What was bought of late was bought under the promotions of
+-- late, so it is the change that tells. Looking ahead is legitimate here, see promoted_items.sql. An
+-- item without a row keeps its promotions; no rows at all: nothing is known of the coming week, or
+-- of any week before it.
 with spans as (
     select distinct
         days_back,
@@ -15,8 +16,12 @@ by_week as (
         calendar.item_id,
         count(*) filter (display is not null and location <> 'all') as display,
         count(*) filter (mailer is not null and location <> 'all') as mailer,
+        count(*) filter (coalesce(display, mailer) is not null and location <> 'all') as promoted,
         coalesce(bool_or(display is not null and location = 'all'), false) as display_all,
-        coalesce(bool_or(mailer is not null and location = 'all'), false) as mailer_all
+        coalesce(bool_or(mailer is not null and location = 'all'), false) as mailer_all,
+        coalesce(
+            bool_or(coalesce(display, mailer) is not null and location = 'all'), false
+        ) as promoted_all
     from raw.promotion_calendar as calendar
     join spans
         on spans.week = calendar.week
@@ -34,8 +39,10 @@ planned as (
         item_id,
         max(display) as display,
         max(mailer) as mailer,
+        max(promoted) as promoted,
         max(display_all::INTEGER) as display_all,
-        max(mailer_all::INTEGER) as mailer_all
+        max(mailer_all::INTEGER) as mailer_all,
+        max(promoted_all::INTEGER) as promoted_all
     from by_week
     group by days_back, item_id
 ),
@@ -51,7 +58,8 @@ shares as (
         days_back,
         item_id,
         greatest(display / greatest(shops, 1), display_all) as display,
-        greatest(mailer / greatest(shops, 1), mailer_all) as mailer
+        greatest(mailer / greatest(shops, 1), mailer_all) as mailer,
+        greatest(promoted / greatest(shops, 1), promoted_all) as promoted
     from planned, shops
 ),
 known as (
@@ -64,8 +72,13 @@ changes as (
         coalesce(fsum(display) filter (days_back = 0), 0)
             - coalesce(fsum(display) filter (days_back > 0), 0) / any_value(before) as display,
         coalesce(fsum(mailer) filter (days_back = 0), 0)
-            - coalesce(fsum(mailer) filter (days_back > 0), 0) / any_value(before) as mailer
+            - coalesce(fsum(mailer) filter (days_back > 0), 0) / any_value(before) as mailer,
+        coalesce(fsum(promoted) filter (days_back = 0), 0)
+            - coalesce(fsum(promoted) filter (days_back > 0), 0) / any_value(before) as promoted
     from shares, known
     group by item_id
 )
-select item_id, display, mailer from changes where display <> 0 or mailer <> 0 order by item_id
+select item_id, display, mailer, promoted
+from changes
+where display <> 0 or mailer <> 0 or promoted <> 0
+order by item_id

@@ -154,6 +154,7 @@ def train_demographic(
         seed=settings.recommender.seed,
         min_users=settings.fallback.min_users,
         changes=lambda day: warehouse.query(sql("promotion_changes"), {"date": day}),
+        weeks=lambda day: warehouse.query(sql("promotion_weeks"), {"date": day}),
         progress=progress,
     )
     tilt = selection.model.tilt

@@ -72,6 +72,7 @@ class ColdStart:
             min_users: users that a segment needs for a list from its counts.
         """
         self.known, self.window_days, self.min_users = known, window_days, min_users
+        self.through = through
         self.split: Literal["time", "leave_out"] = "leave_out" if known.single_date else "time"
         self.windows = list(self._cut(through, holdout_days, windows))
         self.leaves, self.leaf_of_user = user_leaves(known.user_ids, segments)

@@ -24,9 +24,9 @@ import pyarrow as pa
 
 from batch_predictions.models.demographic import DemographicModel, SegmentTilt
 from batch_predictions.models.demographic_calendar import (
-    CalendarFactor,
     CalendarTrial,
     Changes,
+    Weeks,
 )
 from batch_predictions.models.demographic_evaluation import ColdStart, Measured
 from batch_predictions.models.demographic_learning import Candidate, Learned, matrices, recency
@@ -86,6 +86,7 @@ def select_demographic(
     seed: int,
     min_users: int = 20,
     changes: Changes | None = None,
+    weeks: Weeks | None = None,
     progress: Callable[[str], None] | None = None,
 ) -> DemographicSelection:
     """Choose half-life and tilt by cross-validation over users; fit them on all rows.
@@ -101,6 +102,8 @@ def select_demographic(
         seed: of folds and bootstrap samples.
         min_users: that of the segments which will be served.
         changes: of promotions in the week after a day; None: no calendar is known.
+        weeks: of the promotions before a day, by which items' own responses are learned; None: they
+            have none.
         progress: is told what is being measured.
     """
     say = progress or (lambda text: None)
@@ -145,7 +148,7 @@ def select_demographic(
     models = {recent: DemographicModel(half_life)}
     served, best, verdict = recent, 0.0, "no demographics tell users apart"
     base, calendar, factors, of_calendar = everyone, None, None, ""
-    tried_calendar = CalendarTrial(trial, changes, half_life) if changes else None
+    tried_calendar = CalendarTrial(trial, changes, half_life, weeks) if changes else None
     if tried_calendar and tried_calendar.learned:
         measured = trial.popularity([half_life], tried_calendar.factors)[half_life]
         gain = paired_difference(measured[NDCG], everyone, seed)
@@ -154,7 +157,8 @@ def select_demographic(
         over = paired_difference(measured[NDCG], ever, seed)
         metrics.append(metric_row(PROMOTED, GAIN_OVER_POPULARITY, over))
         models[PROMOTED] = DemographicModel(half_life, calendar=tried_calendar.learned)
-        idle = tried_calendar.learned == CalendarFactor(0.0, 0.0)
+        factor = tried_calendar.learned
+        idle = max(factor.display, factor.mailer, factor.own) == 0.0
         serves = not idle and gain.mean > 1e-12
         of_calendar = (
             f" The coming week's promotions {'move' if serves else 'do not move'} all lists: "
