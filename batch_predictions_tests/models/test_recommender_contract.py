@@ -22,7 +22,7 @@ from batch_predictions.models.recommender.histories import TRAITS, Histories
 from batch_predictions.models.recommender.neighbours import GraphFilter, ItemNeighbours
 from batch_predictions.models.recommender.popularity import Popularity
 from batch_predictions.models.recommender.sequence_ease import SequenceEASE
-from batch_predictions.models.recommender.sequences import PER_SHRINK, SequenceNeighbours
+from batch_predictions.models.recommender.sequences import SequenceNeighbours
 from batch_predictions.models.recommender.simple import OwnHistory, Promoted, SegmentTaste
 from batch_predictions_tests.worlds import checkerboard
 
@@ -291,35 +291,23 @@ def test_what_stands_near_in_a_sitting_is_offered_next_whatever_the_day_has():
         }
     )
     known = Interactions.from_table(table)
-    model = SequenceNeighbours.fit(known, WORLD.as_of, half_life=1.0, fade=0.5, shrink=3.0)
+    model = SequenceNeighbours.fit(known, WORLD.as_of, half_life=1.0, fade=0.5)
     histories = asked(known, model).part(6, 7)
     assert histories.places.tolist() == [3, 2, 1, 0]
     ranked = model.rank(histories, facts(known, model.items), 4, exclude_seen=True).positions
     assert [letters[place] for place in ranked[0]] == ["e", "f", "g", "h"]
     assert [letters[i] for i in model.explain(histories, ranked)[0]] == ["d"] * 4
     # By hand: c stands after d three times and before it, which counts half, four times; both have
-    # 7 places, and 3 more each.
+    # 7 places.
     near = model.arrays["near"][3].tolist()
     likeness = model.arrays["likeness"][3]
-    assert likeness[near.index(2)] == pytest.approx((3 + 4 / 2) * 0.5 / 10)
-    assert likeness[near.index(5)] == pytest.approx((3 + 3 / 2) * 0.25 / np.sqrt(10 * 9))
+    assert likeness[near.index(2)] == pytest.approx((3 + 4 / 2) * 0.5 / 7)
+    assert likeness[near.index(5)] == pytest.approx((3 + 3 / 2) * 0.25 / np.sqrt(7 * 6))
     # Without the time of day all of a day stand as the alphabet has them.
     blind = SequenceNeighbours.fit(
         Interactions.from_table(table.drop_columns("moment")), WORLD.as_of, half_life=1.0
     )
     assert np.isfinite(blind.arrays["likeness"]).all()
-
-
-def test_what_stands_near_by_chance_counts_less_than_what_often_does():
-    """b stands after a six times of its 46, z once of once."""
-    pairs = {**{f"u{n}": "ab" for n in range(6)}, **{f"v{n}": "cb" for n in range(40)}, "w": "az"}
-    known = in_order(pairs)
-    chosen: dict[str, Any] = {"half_life": 1.0, "backward": 0.0, "newest": 1}
-    for shrink, order in ((0.0, ["z", "b"]), (5.0, ["b", "z"])):
-        model = SequenceNeighbours.fit(known, WORLD.as_of, **chosen, shrink=shrink)
-        near = model.arrays["near"][model.items.index("a").as_py()]
-        assert model.items.take(pa.array(near[:2])).to_pylist() == order
-    assert SequenceNeighbours.fit(known, WORLD.as_of).params["shrink"] == 4 / PER_SHRINK
 
 
 def in_order(sequences: dict[str, str]) -> Interactions:

@@ -188,7 +188,6 @@ def beside(
     places: Any,
     weights: Any,
     backward: float,
-    shrink: float,
     start: int,
     stop: int,
     near: Any,
@@ -199,8 +198,7 @@ def beside(
     `sequence` holds the items of all users, one user after the other, in the order of time;
     `first` and `last` (len(sequence),) bound the user of each place; `places_of`, `places` are the
     places of each item (csr). The likeness is the sum of weights[distance], times `backward`
-    where j stands before i, over the root of the product of both items' numbers of places, each
-    with `shrink` more.
+    where j stands before i, over the root of the product of both items' numbers of places.
     """
     width, keep = near.shape
     reach = len(weights) - 1
@@ -221,13 +219,13 @@ def beside(
                     touched[n] = other
                     n += 1
                 sums[other] += weights[to - place] if to > place else backward * weights[place - to]
-        own = shrink + places_of[item + 1] - places_of[item]
+        own = places_of[item + 1] - places_of[item]
         heap, where = likeness[item], near[item]
         size = 0
         for step in range(n):
             other = touched[step]
-            numbers = own * (shrink + places_of[other + 1] - places_of[other])
-            score = np.float32(sums[other] / np.sqrt(numbers))
+            numbers = own * (places_of[other + 1] - places_of[other])
+            score = np.float32(sums[other] / np.sqrt(float(numbers)))
             size = _hold(heap, where, size, keep, score, other)
         _sort(heap, where, size)
 

@@ -22,13 +22,6 @@ from batch_predictions.models.recommender.neighbours import (
 if TYPE_CHECKING:
     from scipy.sparse import csr_matrix
 
-PER_SHRINK = 500
-"""What is rare stands near to few things, and may do so by chance: the more items there are, the
-more do. Alone, new items on the Complete Journey with 50,000 items (cuts 3 November and 8
-September) .0125 and .0123 without shrinking, .0329 and .0385 with 20, .0353 and .0420 with 100;
-MovieLens with 1,650 (the two tenths before the newest) .1884 and .1908 without, .1891 and .1902
-with 5, .1748 and .1753 with 100."""
-
 
 class SequenceNeighbours(Recommender):
     """What others took shortly before or after what the user took last: within a visit or a
@@ -40,16 +33,13 @@ class SequenceNeighbours(Recommender):
     def fit(cls, interactions: Interactions, as_of: date, **params: Any) -> Self:
         """Parameters: `neighbours` kept per item; `half_life`, items in between after which
         nearness counts half, looked at up to `reach`; `backward`, how much what came before counts
-        against what came after; `shrink`, added to both items' numbers (None: one for every
-        `PER_SHRINK` items); the user's `newest` items that count, each times `fade` of the one
+        against what came after; the user's `newest` items that count, each times `fade` of the one
         after it; `name`."""
         name = str(params.pop("name", cls.kind))
         neighbours = int(params.pop("neighbours", 200))
         half_life = float(params.pop("half_life", 20.0))
         reach = int(params.pop("reach", 60))
         backward = float(params.pop("backward", 0.5))
-        shrink = params.pop("shrink", None)
-        shrink = len(interactions.item_ids) / PER_SHRINK if shrink is None else float(shrink)
         newest = int(params.pop("newest", 20))
         fade = float(params.pop("fade", 0.9))
         refuse(name, params)
@@ -75,7 +65,6 @@ class SequenceNeighbours(Recommender):
                 places,
                 weights,
                 backward,
-                shrink,
                 start,
                 stop,
                 near,
@@ -88,7 +77,6 @@ class SequenceNeighbours(Recommender):
             "half_life": half_life,
             "reach": reach,
             "backward": backward,
-            "shrink": shrink,
             "newest": newest,
             "fade": fade,
         }
