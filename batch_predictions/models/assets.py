@@ -23,7 +23,8 @@ _INTERACTIONS = """
     with goods as ({item_state})
     select
         events.user_id, events.item_id, events.date, count(*)::DOUBLE as events,
-        coalesce(epoch_ms(min(events.occurred_at)), 0) as moment
+        coalesce(epoch_ms(min(events.occurred_at)), 0) as moment,
+        favg(events.amount::DOUBLE) filter (events.event_type = 'rating') as rating
     from raw.interactions as events
     join goods on goods.item_id = events.item_id and goods.available
     where events.date <= $date and events.date > $date - $history_days::INTEGER
@@ -32,7 +33,7 @@ _INTERACTIONS = """
 
 
 def interactions(warehouse: Warehouse, settings: Settings, through: dt.date) -> pa.Table:
-    """user_id, item_id, date, events, moment: what a training through a day sees, goods only."""
+    """user_id, item_id, date, events, moment, rating: goods only, what a training sees."""
     return warehouse.query(
         _INTERACTIONS.format(item_state=sql("item_state")),
         {

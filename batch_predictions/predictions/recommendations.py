@@ -51,7 +51,7 @@ class RecommendationScorer:
     training is served too; ranked by the model, put under the shop's rules, and filled up with
     what is trending where they fall short of k. The best candidates are kept with their scores."""
 
-    version: ClassVar[str] = "7"
+    version: ClassVar[str] = "8"
     # Products, trees and compiled loops all let go of the interpreter's lock.
     workers: ClassVar[str] = "threads"
 
@@ -299,7 +299,8 @@ def plot(warehouse: Warehouse, day: str) -> Figure | None:
 _EVENTS = """(
     select
         user_id, item_id, date, count(*)::DOUBLE as events,
-        coalesce(epoch_ms(min(occurred_at)), 0) as moment
+        coalesce(epoch_ms(min(occurred_at)), 0) as moment,
+        favg(amount::DOUBLE) filter (event_type = 'rating') as rating
     from raw.interactions
     where date <= $date::DATE and date > $date::DATE - $history_days::INTEGER group by all
 )"""
@@ -314,12 +315,13 @@ recommendations = BatchPrediction(
                 list(item_id order by item_id, date) as item_ids,
                 list(($date::DATE - date)::INTEGER order by item_id, date) as ages,
                 list(events order by item_id, date) as events,
-                list(moment order by item_id, date) as moments
+                list(moment order by item_id, date) as moments,
+                list(rating order by item_id, date) as ratings
             from {_EVENTS} group by user_id
         )
         select
             users.user_id, histories.item_ids, histories.ages, histories.events,
-            histories.moments,
+            histories.moments, histories.ratings,
             users.age_bracket, users.gender, users.location
         from features.user_segments as users
         left join histories on histories.user_id = users.user_id

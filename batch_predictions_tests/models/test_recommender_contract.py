@@ -21,6 +21,7 @@ from batch_predictions.models.recommender.generators import FAMILIES as KINDS
 from batch_predictions.models.recommender.histories import TRAITS, Histories
 from batch_predictions.models.recommender.neighbours import GraphFilter, ItemNeighbours
 from batch_predictions.models.recommender.popularity import Popularity
+from batch_predictions.models.recommender.ratings import LikedEASE, PredictedRating
 from batch_predictions.models.recommender.sequence_ease import SequenceEASE
 from batch_predictions.models.recommender.sequences import SequenceNeighbours
 from batch_predictions.models.recommender.simple import OwnHistory, Promoted, SegmentTaste
@@ -42,6 +43,9 @@ FAMILIES: dict[str, tuple[type[Recommender], dict[str, Any]]] = {
     "own_history_90d": (OwnHistory, {"half_life_days": 90}),
     "segment_taste": (SegmentTaste, {"min_users": 1, "kappa": 1.0}),
     "promoted": (Promoted, {}),
+    "predicted_rating": (PredictedRating, {}),
+    "rating_lift": (PredictedRating, {"name": "rating_lift", "lift": True}),
+    "liked_ease": (LikedEASE, {"l2": 1.0}),
 }
 PERSONAL = ["als", "current_neighbours", "ease", "graph_filter", "item_neighbours"]
 WORLD = checkerboard(users=12, items=12, seed=5)
@@ -70,6 +74,7 @@ def random_rows(users: int, items: int, rows: int, seed: int = 0) -> pa.Table:
             "item_id": [f"i{item:03}" for item in random.zipf(1.4, rows) % items],
             "date": pa.array([WORLD.as_of - timedelta(days=int(a)) for a in ages], pa.date32()),
             "events": random.integers(1, 5, rows),
+            "rating": [int(r) if r else None for r in random.integers(0, 6, rows)],
         }
     )
 

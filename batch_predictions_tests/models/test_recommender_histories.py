@@ -220,6 +220,39 @@ def test_places_are_by_age_then_by_the_time_of_day():
         Histories.from_rows(short, ITEMS)
 
 
+def test_ratings_go_with_their_rows_and_choose_among_them():
+    rows = pa.table(
+        {
+            "user_id": ["ann"] * 3 + ["bob"],
+            "item_id": ["z", "x", "y", "x"],
+            "date": [AS_OF - timedelta(days=age) for age in (5, 1, 2, 2)],
+            "events": [1] * 4,
+            "rating": [5.0, 1.0, None, 4.0],
+        }
+    )
+    known = Interactions.from_table(rows)
+    assert known.are_rated and known.ratings is not None
+    assert not Interactions.from_table(rows.drop_columns("rating")).are_rated
+    nobody = rows.set_column(4, "rating", pa.nulls(4, pa.float64()))
+    assert Interactions.from_table(nobody).ratings is None
+    cut = Histories.of(known, np.array([0, 1]), ITEMS, AS_OF)
+    assert cut.ratings is not None
+    np.testing.assert_array_equal(cut.ratings, [1, np.nan, 5, 4])
+    liked = cut.rated_above(3.5)
+    assert liked.items.tolist() == [2, 0] and liked.owners.tolist() == [0, 1]
+    assert liked.part(1, 2).ratings.tolist() == [4]
+    assert len(cut.rated_above(-np.inf).items) == 3
+    unrated = Histories.of(Interactions.from_table(nobody), np.array([0, 1]), ITEMS, AS_OF)
+    assert not len(unrated.rated_above(-np.inf).items)
+    # Out of a staged shard, the same.
+    lists = {"item_ids": ["z", "x", "y"], "ages": [5, 1, 2], "events": [1.0] * 3}
+    staged_rows = pa.Table.from_pylist(
+        [{**lists, "ratings": [5.0, 1.0, None], **dict.fromkeys(TRAITS, "unknown")}]
+    ).to_batches()[0]
+    read = Histories.from_rows(staged_rows, ITEMS)
+    np.testing.assert_array_equal(read.ratings, [1, np.nan, 5])
+
+
 def test_a_matrix_can_be_changed_in_place_and_the_histories_stay_as_they_are():
     each = histories()
     before = each.entries.tolist(), each.indptr.tolist()

@@ -44,7 +44,7 @@ def lists(users: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray, np.ndarray
 
 
 def test_features_are_relative_to_the_list_and_the_unknown_comes_last():
-    line = Straight((1.0, 1.0, 0.0, 1.0), (False, True, False, False))
+    line = Straight((1.0, 1.0, 0.0, 1.0), (0.0,) * 4, (False, True, False, False))
     features = np.array(
         [
             [3, 0, 9, 5],
@@ -83,7 +83,7 @@ def test_it_finds_what_tells_the_taken_ones_and_weighs_nothing_else():
     features, labels, sizes = lists(1500)
     weights = Straight.taught(features, labels, sizes, NAMES).weights
     # 2 per unit, a little less per standard deviation of ten, and the ridge draws it in.
-    assert 1.0 < weights[0] < 1.9
+    assert 0.5 < weights[0] < 1.9
     assert weights[2] == 0 and max(abs(weights[1]), abs(weights[3])) < 0.15
 
 
@@ -94,10 +94,11 @@ def test_the_weights_are_where_the_logit_with_a_ridge_is_best():
     line = Straight.taught(features, labels, sizes, NAMES)
 
     def loss(weights: np.ndarray) -> float:
-        margins = Straight(tuple(weights), line.large).margins(features, sizes).reshape(-1, 10)
+        moved = Straight(tuple(weights), line.away, line.large)
+        margins = moved.margins(features, sizes).reshape(-1, 10)
         chances = np.exp(margins) / np.exp(margins).sum(axis=1, keepdims=True)
         right = labels.reshape(-1, 10).astype(bool)
-        return float(-np.log(chances[right]).sum() + RIDGE / 2 * (weights**2).sum())
+        return float(-np.log(chances[right]).sum() + RIDGE * 299 / 2 * (weights**2).sum())
 
     best = np.array(line.weights)
     for place in (0, 1, 3):
@@ -105,6 +106,34 @@ def test_the_weights_are_where_the_logit_with_a_ridge_is_best():
             other = best.copy()
             other[place] += step
             assert loss(other) > loss(best)
+
+
+def test_what_tells_turns_with_how_long_the_user_was_away():
+    random = np.random.default_rng(1)
+    days = np.repeat([0.0, 90.0], 1000)
+    features = random.standard_normal((2000, 10, 3))
+    features[..., 2] = days[:, None]
+    # Who was here today follows the one, who comes back after months the other.
+    odds = np.exp(2.0 * np.where(days[:, None] > 0, features[..., 1], features[..., 0]))
+    labels = np.zeros((2000, 10), dtype=np.int8)
+    taken = [random.choice(10, p=each / each.sum()) for each in odds]
+    labels[np.arange(2000), taken] = 1
+    flat, sizes = features.reshape(-1, 3).astype(np.float32), np.full(2000, 10)
+    names: list[tuple[str, Group]] = [
+        ("next_neighbours", "similar"),
+        ("recent", "trend"),
+        ("user_inactive", "user"),
+    ]
+    line = Straight.taught(flat, labels.ravel(), sizes, names)
+    assert line.inactive == 2 and line.away[0] < -0.1 and line.away[1] > 0.1
+    parts = np.abs(line.parts(flat, sizes)).reshape(2000, 10, 3).mean(axis=1)
+    assert (parts[days == 0, 0] > 2 * parts[days == 0, 1]).all()
+    assert (parts[days > 0, 1] > 2 * parts[days > 0, 0]).all()
+    # Unknown is as after ten days.
+    flat[:, 2] = NAN
+    unknown = line.parts(flat, sizes)
+    flat[:, 2] = 10
+    np.testing.assert_allclose(line.parts(flat, sizes), unknown, atol=1e-6)
 
 
 TREES = {"objective": "lambdarank", "rounds": 5, "num_leaves": 4, "num_threads": 1}
@@ -125,6 +154,9 @@ def test_trees_and_line_are_added_in_units_of_the_trees_spread(tmp_path: Path):
     alone = Mixed.taught([TREES], 0.0, features, labels, sizes, NAMES)
     assert alone.straight is None and alone.params().keys() == {"spreads"}
     assert Mixed.load(tmp_path, alone.params()).margins(features, sizes)[1] is None
+    # A line of before it turned with the days away.
+    before = {name: mixed.params()[name] for name in ("spreads", "straight", "large")}
+    assert Mixed.load(tmp_path, before).margins(features, sizes)[0].tobytes() == total.tobytes()
 
 
 def test_the_fewer_users_there_are_the_louder_is_the_line():

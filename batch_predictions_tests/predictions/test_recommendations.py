@@ -64,7 +64,8 @@ def staged(extra: list[dict[str, Any]] | None = None) -> pa.RecordBatch:
             """select user_id, list(item_id order by item_id, date) as item_ids,
             list((DATE '2024-03-31' - date)::INTEGER order by item_id, date) as ages,
             list(events order by item_id, date) as events,
-            list(0::BIGINT order by item_id, date) as moments, 'unknown' as age_bracket,
+            list(0::BIGINT order by item_id, date) as moments,
+            list(null::DOUBLE order by item_id, date) as ratings, 'unknown' as age_bracket,
             'unknown' as gender, 'unknown' as location from events group by 1 order by 1"""
         ).to_arrow_table()
     if extra:
@@ -152,6 +153,7 @@ def test_a_user_without_history_is_left_to_the_fallback_and_one_of_unknown_items
             "ages": None,
             "events": None,
             "moments": None,
+            "ratings": None,
             **unknown,
         },
         {
@@ -160,6 +162,7 @@ def test_a_user_without_history_is_left_to_the_fallback_and_one_of_unknown_items
             "ages": [1],
             "events": [1.0],
             "moments": [0],
+            "ratings": [4.0],
             **unknown,
         },
     ]

@@ -134,14 +134,16 @@ class Bundle:
         exclude_seen: bool,
         blocked: npt.NDArray[np.bool_] | None,
     ) -> Pairs:
-        """The `each` best items of every generator, united, with all generators' scores."""
+        """The `each` best items of every generator that proposes, united, with all generators'
+        scores."""
         from batch_predictions.models.recommender.kernels import united
 
         width, n = len(self.items), histories.users
         known: dict[int, tuple[Histories, ItemFacts, npt.NDArray[np.bool_] | None]] = {}
-        tops = np.empty((len(self.members), n, each), dtype=np.int64)
+        tops = []
         scores = []
-        for place, member in enumerate(self.members):
+        alone = not any(member.declared.proposes for member in self.members)
+        for member in self.members:
             space = member.space
             if id(space) not in known:
                 known[id(space)] = (
@@ -153,10 +155,11 @@ class Bundle:
             proposed = member.model.propose(
                 own, counted, each, exclude_seen=exclude_seen, blocked=barred
             )
-            tops[place] = space.outside(proposed.positions)
+            if member.declared.proposes or alone:
+                tops.append(space.outside(proposed.positions))
             scores.append(proposed.of)
-        union = np.empty((n, len(self.members) * each), dtype=np.int64)
-        longest = united(tops, width, union)
+        union = np.empty((n, len(tops) * each), dtype=np.int64)
+        longest = united(np.stack(tops), width, union)
         union = np.ascontiguousarray(union[:, : max(longest, 1)])
         held = {
             member.declared.name: of(member.space.inside(union))

@@ -32,8 +32,9 @@ class Interactions:
 
     `users`, `items`, `dates` (datetime64[D]) and `events` (a positive count) have one entry per
     row; `users` and `items` are positions in the sorted `user_ids` and `item_ids`. Every listed id
-    has at least one row. `moments` order the rows of a day, where the time of day is known; only
-    evaluation looks at them.
+    has at least one row. `moments` order the rows of a day, where the time of day is known.
+    `ratings` are what the user gave the item, higher is better, nan where nothing; None where
+    nobody rated.
     """
 
     user_ids: pa.StringArray
@@ -43,11 +44,12 @@ class Interactions:
     dates: Dates
     events: Doubles
     moments: npt.NDArray[np.int64] | None = None
+    ratings: Doubles | None = None
 
     @classmethod
     def from_table(cls, table: pa.Table) -> Interactions:
         """From columns user_id (string), item_id (string), date (date32), events (number > 0), and
-        perhaps moment (integer, ascending with time).
+        perhaps moment (integer, ascending with time) and rating (number or null).
 
         Other columns are ignored; several rows of one user, item and date are kept as they are.
         """
@@ -68,8 +70,18 @@ class Interactions:
         moments = None
         if "moment" in table.column_names:
             moments = pc.cast(table["moment"], pa.int64()).to_numpy()[order]
+        ratings = None
+        if "rating" in table.column_names and table["rating"].null_count < len(table):
+            ratings = pc.cast(table["rating"], pa.float64()).to_numpy()[order]
         return cls(
-            user_ids, item_ids, users[order], items[order], dates[order], events[order], moments
+            user_ids,
+            item_ids,
+            users[order],
+            items[order],
+            dates[order],
+            events[order],
+            moments,
+            ratings,
         )
 
     def __len__(self) -> int:
@@ -80,13 +92,24 @@ class Interactions:
         """All rows carry one date, as those of a source without times do."""
         return len(self) > 0 and bool((self.dates == self.dates[0]).all())
 
+    @property
+    def are_rated(self) -> bool:
+        """Some row carries a rating."""
+        return self.ratings is not None and not bool(np.isnan(self.ratings).all())
+
     def where(self, keep: npt.NDArray[np.bool_]) -> Interactions:
         """The rows that `keep` marks, with only the ids that they still name."""
         user_ids, users = _compact(self.user_ids, self.users[keep])
         item_ids, items = _compact(self.item_ids, self.items[keep])
-        moments = self.moments[keep] if self.moments is not None else None
         return Interactions(
-            user_ids, item_ids, users, items, self.dates[keep], self.events[keep], moments
+            user_ids,
+            item_ids,
+            users,
+            items,
+            self.dates[keep],
+            self.events[keep],
+            self.moments[keep] if self.moments is not None else None,
+            self.ratings[keep] if self.ratings is not None else None,
         )
 
     def up_to(self, day: date) -> Interactions:

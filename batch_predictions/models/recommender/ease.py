@@ -88,19 +88,24 @@ class EASE(Linear):
         """Exact: the score of i is the sum of x_j B_ji over the history; the largest part wins."""
         self._check(histories)
         history = _transformed(histories, self.params["transform"])
-        weights = self.targets()
-        because = np.full(picks.shape, -1, dtype=np.int64)
-        for user in range(histories.shape[0]):
-            span = slice(history.indptr[user], history.indptr[user + 1])
-            items, amounts = history.indices[span], history.data[span]
-            chosen = np.flatnonzero(picks[user] >= 0)
-            if len(items) == 0 or len(chosen) == 0:
-                continue
-            parts = weights[np.ix_(picks[user, chosen], items)] * amounts
-            best = parts.argmax(axis=1)
-            positive = parts[np.arange(len(chosen)), best] > 0
-            because[user, chosen[positive]] = items[best[positive]]
-        return because
+        return loudest_parts(history, self.targets(), picks)
+
+
+def loudest_parts(history: csr_matrix, weights: Floats, picks: Positions) -> Positions:
+    """For each pick i the item j of the history with the largest x_j * weights[i, j], -1 where
+    none is positive, (n, k)."""
+    because = np.full(picks.shape, -1, dtype=np.int64)
+    for user in range(history.shape[0]):
+        span = slice(history.indptr[user], history.indptr[user + 1])
+        items, amounts = history.indices[span], history.data[span]
+        chosen = np.flatnonzero(picks[user] >= 0)
+        if len(items) == 0 or len(chosen) == 0:
+            continue
+        parts = weights[np.ix_(picks[user, chosen], items)] * amounts
+        best = parts.argmax(axis=1)
+        positive = parts[np.arange(len(chosen)), best] > 0
+        because[user, chosen[positive]] = items[best[positive]]
+    return because
 
 
 def most_bought(interactions: Interactions, max_items: int) -> npt.NDArray[np.int64]:

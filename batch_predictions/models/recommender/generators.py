@@ -12,6 +12,7 @@ from batch_predictions.models.recommender.base import Recommender
 from batch_predictions.models.recommender.ease import EASE
 from batch_predictions.models.recommender.neighbours import GraphFilter, ItemNeighbours
 from batch_predictions.models.recommender.popularity import Popularity
+from batch_predictions.models.recommender.ratings import LikedEASE, PredictedRating
 from batch_predictions.models.recommender.sequence_ease import SequenceEASE
 from batch_predictions.models.recommender.sequences import SequenceNeighbours
 from batch_predictions.models.recommender.simple import OwnHistory, Promoted, SegmentTaste
@@ -28,6 +29,8 @@ FAMILIES: tuple[type[Recommender], ...] = (
     OwnHistory,
     SegmentTaste,
     Promoted,
+    PredictedRating,
+    LikedEASE,
 )
 
 _NEXT = {"name": "next_neighbours", "half_life": 3, "reach": 10, "backward": 0.3}
@@ -45,8 +48,9 @@ class Generator:
         new_items: parameters where seen items are left out.
         repeats: parameters where people take the same again.
         only: what must hold where it applies: repeats or new items are asked for, the source has
-            segments, promotions, or times.
+            segments, promotions, times, or ratings.
         everything: it knows every item; else `max_items`, those with most events.
+        proposes: its best items are candidates; else it only says how good those of others are.
     """
 
     name: str
@@ -54,8 +58,11 @@ class Generator:
     reason: Reason
     new_items: Mapping[str, Any] = field(default_factory=dict)
     repeats: Mapping[str, Any] = field(default_factory=dict)
-    only: tuple[Literal["repeats", "new_items", "segments", "promotions", "times"], ...] = ()
+    only: tuple[
+        Literal["repeats", "new_items", "segments", "promotions", "times", "ratings"], ...
+    ] = ()
     everything: bool = False
+    proposes: bool = True
 
 
 GENERATORS = (
@@ -114,4 +121,28 @@ GENERATORS = (
     # Where seen items are left out, MovieLens by time is ranked worse with it: .266 for .271.
     Generator("segment_taste", SegmentTaste, "segment", only=("segments", "repeats")),
     Generator("promoted", Promoted, "promotion", only=("promotions",)),
+    Generator(
+        "predicted_rating",
+        PredictedRating,
+        "similar",
+        only=("new_items", "ratings"),
+        proposes=False,
+    ),
+    # The user's own part of it.
+    Generator(
+        "rating_lift",
+        PredictedRating,
+        "similar",
+        new_items={"name": "rating_lift", "lift": True},
+        only=("new_items", "ratings"),
+        proposes=False,
+    ),
+    Generator(
+        "liked_ease",
+        LikedEASE,
+        "similar",
+        new_items={"l2": 200.0},
+        only=("new_items", "ratings"),
+        proposes=False,
+    ),
 )

@@ -34,7 +34,8 @@ class Histories:
     model's items, `ages` whole days before the day (0: on the day), `events` positive counts. An
     entry is a user's rows of one item. `traits` has one row per user: age_bracket, gender,
     location; None where nobody's is known. `moments` order the rows of a day, ascending with time;
-    None where no time of day is known.
+    None where no time of day is known. `ratings` are what the user gave the item, nan where
+    nothing; None where nobody rated.
     """
 
     users: int
@@ -45,6 +46,7 @@ class Histories:
     events: Doubles
     traits: pa.Table | None = None
     moments: Ints | None = None
+    ratings: Doubles | None = None
 
     @classmethod
     def of(
@@ -77,13 +79,14 @@ class Histories:
             interactions.events[keep],
             known,
             interactions.moments[keep] if interactions.moments is not None else None,
+            interactions.ratings[keep] if interactions.ratings is not None else None,
         )
 
     @classmethod
     def from_rows(cls, rows: pa.RecordBatch, items: pa.StringArray) -> Histories:
         """From staged rows: lists `item_ids`, `ages` and `events` of equal lengths per user, null
-        or empty where nothing is known, the traits, and perhaps lists `moments`. Items that the
-        model does not know, and null or zero events, are left out.
+        or empty where nothing is known, the traits, and perhaps lists `moments` and `ratings`.
+        Items that the model does not know, and null or zero events, are left out.
 
         Raises:
             ValueError: the lists of a user differ in length.
@@ -96,12 +99,14 @@ class Histories:
         columns = pc.fill_null(pc.index_in(ids, value_set=items), -1).to_numpy()
         counts = pc.fill_null(pc.cast(events, pa.float64()), 0.0).to_numpy()
         keep = (columns >= 0) & (counts > 0)
-        moments = None
-        if "moments" in rows.schema.names:
-            listed, listed_owners = flatten(rows["moments"])
+        there = {}
+        for name, kind, nothing in (("moments", pa.int64(), 0), ("ratings", pa.float64(), np.nan)):
+            if name not in rows.schema.names:
+                continue
+            listed, listed_owners = flatten(rows[name])
             if not np.array_equal(owners, listed_owners):
-                raise ValueError("histories: item_ids and moments differ in the length of lists")
-            moments = pc.fill_null(pc.cast(listed, pa.int64()), 0).to_numpy()[keep]
+                raise ValueError(f"histories: item_ids and {name} differ in the length of lists")
+            there[name] = pc.fill_null(pc.cast(listed, kind), nothing).to_numpy()[keep]
         return cls._ordered(
             rows.num_rows,
             len(items),
@@ -110,7 +115,8 @@ class Histories:
             pc.cast(ages, pa.int32()).to_numpy()[keep],
             counts[keep],
             pa.table({name: rows[name] for name in TRAITS}),
-            moments,
+            there.get("moments"),
+            there.get("ratings"),
         )
 
     @classmethod
@@ -124,6 +130,7 @@ class Histories:
         events: Doubles,
         traits: pa.Table | None,
         moments: Ints | None,
+        ratings: Doubles | None,
     ) -> Histories:
         order = np.lexsort((events, ages, items, owners))
         return cls(
@@ -135,6 +142,7 @@ class Histories:
             events[order],
             traits,
             moments[order] if moments is not None else None,
+            ratings[order] if ratings is not None else None,
         )
 
     def part(self, start: int, stop: int) -> Histories:
@@ -151,6 +159,7 @@ class Histories:
             self.events[span],
             self.traits.slice(start, stop - start) if self.traits is not None else None,
             self.moments[span] if self.moments is not None else None,
+            self.ratings[span] if self.ratings is not None else None,
         )
 
     def onto(self, columns: Codes, width: int) -> Histories:
@@ -165,6 +174,12 @@ class Histories:
         keep = self.ages < youngest[self.owners].astype(np.int64) + days
         return self._kept(keep, self.items, self.width)
 
+    def rated_above(self, rating: float) -> Histories:
+        """Only the rows in which the user rated the item higher."""
+        if self.ratings is None:
+            return self._kept(np.zeros(len(self.owners), dtype=bool), self.items, self.width)
+        return self._kept(self.ratings > rating, self.items, self.width)
+
     def _kept(self, keep: npt.NDArray[np.bool_], items: Codes, width: int) -> Histories:
         """Some of the rows, over items of another numbering."""
         return Histories(
@@ -176,6 +191,7 @@ class Histories:
             self.events[keep],
             self.traits,
             self.moments[keep] if self.moments is not None else None,
+            self.ratings[keep] if self.ratings is not None else None,
         )
 
     @cached_property

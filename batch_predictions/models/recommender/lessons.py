@@ -133,6 +133,7 @@ class Course:
             "new_items": self.exclude_seen,
             # Of the rows: see `bundle`.
             "times": True,
+            "ratings": True,
             "segments": self.beside.users(as_of) is not None,
             "promotions": (calendar := self.beside.promoted(as_of)) is not None
             and calendar.num_rows > 0,
@@ -151,12 +152,13 @@ class Course:
     def bundle(
         self, interactions: Interactions, as_of: date, names: Sequence[str] | None = None
     ) -> Bundle:
-        """The generators, or some by name, fitted on the rows up to a day; without times none that
-        reads them, if there are others."""
+        """The generators, or some by name, fitted on the rows up to a day; without times or ratings
+        none that reads them, if there are others."""
         known = interactions.up_to(as_of)
         names = names or self.names(as_of)
-        if known.single_date:
-            names = [name for name in names if "times" not in DECLARED[name].only] or names
+        for need, there in (("times", not known.single_date), ("ratings", known.are_rated)):
+            if not there:
+                names = [name for name in names if need not in DECLARED[name].only] or names
         return Bundle.fit(
             known,
             as_of,

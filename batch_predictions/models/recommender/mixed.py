@@ -38,7 +38,9 @@ class Mixed:
         held: dict[str, Any] = {"spreads": list(self.trees.spreads)}
         if self.straight is not None:
             held["straight"] = list(self.straight.weights)
+            held["away"] = list(self.straight.away)
             held["large"] = list(self.straight.large)
+            held["inactive"] = self.straight.inactive
         return held
 
     @classmethod
@@ -46,7 +48,13 @@ class Mixed:
         """Trees that were saved in a folder, and `params`."""
         straight = None
         if "straight" in held:
-            straight = Straight(tuple(held["straight"]), tuple(held["large"]))
+            # Models of before know no `away`.
+            straight = Straight(
+                tuple(held["straight"]),
+                tuple(held.get("away", [0.0] * len(held["straight"]))),
+                tuple(held["large"]),
+                int(held.get("inactive", -1)),
+            )
         return cls(Trees.load(folder, held["spreads"]), straight)
 
     @classmethod
