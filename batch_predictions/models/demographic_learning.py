@@ -31,8 +31,8 @@ ITEMS = 2_000
 
 PLACE_VARIANCES = (0.0, 0.1, 0.3, 1.0)
 """How much places' effects may vary, relative to those of ages and genders; 0: no places. They
-must be likelier by a unit for each item that judges: as if each spent a parameter on them (Akaike
-1974, IEEE Transactions on Automatic Control 19)."""
+must be likelier by a unit for each item that judges, and so must the demographics at all: as if
+each item spent a parameter on them (Akaike 1974, IEEE Transactions on Automatic Control 19)."""
 
 
 @dataclass(frozen=True)
@@ -101,25 +101,32 @@ class Learned:
         return self.ridge()
 
     def ridge(self) -> RidgeTilt:
-        """The regression, learned once: with as much of places as is likeliest, or without them."""
+        """The regression, learned once: with as much of places as is likeliest, or without them; of
+        an infinite penalty where demographics say nothing."""
         if self._ridge is None:
             level = np.asarray(self._ever.sum(axis=0)).ravel()
             wanted = top_k(level[np.newaxis], min(DIRECTED, len(level)))[0]
             taken = self._ever[:, wanted]
             together = (taken.T @ taken).toarray()
-            tried = [
+            fits = [
                 RidgeFit(
                     self.users,
                     self.items,
                     self._sums,
                     places=variance > 0,
                     place_variance=variance,
-                ).learned(wanted, together)
+                )
                 for variance in PLACE_VARIANCES
             ]
-            least = tried[0][1] + min(JUDGES, len(wanted))
-            likely = [found for found in tried[1:] if found[1] > least]
-            self._ridge = max(likely, key=lambda found: found[1], default=tried[0])[0]
+            tried = [fit.learned(wanted, together) for fit in fits]
+            # Nobody differs (the likelihood is relative to that), or by age and gender, or by place
+            # too: the more is said, the likelier it has to be.
+            least = float(min(JUDGES, len(wanted)))
+            self._ridge, likelihood = fits[0].tilt(math.inf), 0.0
+            for group in (tried[:1], tried[1:]):
+                tilt, likely = max(group, key=lambda found: found[1])
+                if likely > likelihood + least:
+                    self._ridge, likelihood = tilt, likely
         return self._ridge
 
     def lists(

@@ -20,6 +20,7 @@ and multiplies the item's popularity of the day. A huge penalty gives 1: everyon
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -120,8 +121,9 @@ def _frequent(sizes: dict[str, int], most: int) -> tuple[str, ...]:
 class RidgeTilt:
     """A fitted regression.
 
-    `penalty` is the common one; `effects` (len(inputs), len(items)) are float32, per unit of input
-    and relative to the item's mean; `means` (len(inputs),) are those of the training users.
+    `penalty` is the common one, infinite where nobody differs; `effects` (len(inputs), len(items))
+    are float32, per unit of input and relative to the item's mean; `means` (len(inputs),) are those
+    of the training users.
     """
 
     kind: ClassVar[str] = "ridge"
@@ -143,6 +145,11 @@ class RidgeTilt:
 
     def __str__(self) -> str:
         return f"penalty {self.penalty:.3g}, {'with' if self.places else 'without'} places"
+
+    @property
+    def matters(self) -> bool:
+        """Whether demographics say anything."""
+        return math.isfinite(self.penalty)
 
     @property
     def places(self) -> bool:

@@ -5,9 +5,11 @@ coming week are known, they multiply it if that gains at all: two weights, not b
 from everybody, can hardly follow chance. Then the two tilts compete on top of it: counts of the
 segment with a weight `kappa` of their parent, and the ridge regression, which estimates its
 penalties itself. A tilt is judged by figures of users that had no say in its strength: for each
-fold kappa is the one that is best on the other folds. It serves only if its gain over everyone's
-list is more than one standard error (Breiman et al. 1984, "Classification and Regression Trees",
-3.4.3: the simpler of two that cannot be told apart); otherwise one list serves everyone.
+fold kappa is the one that is best on the other folds. Counts serve only if their gain over
+everyone's list is more than one standard error (Breiman et al. 1984, "Classification and Regression
+Trees", 3.4.3: the simpler of two that cannot be told apart). The regression serves where what users
+took is likelier with their demographics than without, by more than chance explains, and held-out
+users are not surely worse off with it. Otherwise one list serves everyone.
 """
 
 from __future__ import annotations
@@ -31,7 +33,7 @@ from batch_predictions.models.demographic_calendar import (
 from batch_predictions.models.demographic_evaluation import ColdStart, Measured
 from batch_predictions.models.demographic_learning import Candidate, Learned, matrices, recency
 from batch_predictions.models.demographic_ridge import RidgeTilt
-from batch_predictions.models.demographic_segments import user_leaves
+from batch_predictions.models.demographic_segments import Tilt, user_leaves
 from batch_predictions.models.ranking import (
     NDCG,
     Doubles,
@@ -48,6 +50,8 @@ HALF_LIVES = (7, 14, 21, 30, 60, 90, 365)
 """Days; with the longest, recency-weighted popularity is nearly that of all time."""
 DEFAULT_HALF_LIFE = 30
 KAPPAS = (300.0, 1_000.0, 3_000.0, 10_000.0, 30_000.0)
+SURELY = 2.0
+"""Standard errors by which held-out users must be worse off for the regression not to serve."""
 CANDIDATES = (*(Candidate("segments", kappa) for kappa in KAPPAS), Candidate("ridge"))
 WINDOWS = 4
 SEGMENTS, RIDGE = "demographic_segments", "demographic_ridge"
@@ -187,7 +191,8 @@ def select_demographic(
                 calendar=calendar,
             )
             told.append(f"{name} ({models[name].tilt}) {_signed(gain)}")
-            if _certain(gain, measured[NDCG] - base) and gain.mean > best:
+            better = served not in NAMES.values() or gain.mean > best
+            if better and _serves(models[name].tilt, gain, measured[NDCG] - base):
                 served, best = name, gain.mean
         verdict = "; ".join(told)
     if served in (recent, PROMOTED):
@@ -254,9 +259,18 @@ def _standard_error(values: Doubles) -> float:
     return float(values.std(ddof=1) / math.sqrt(len(values))) if len(values) > 1 else math.inf
 
 
-def _certain(gain: Interval, differences: Doubles) -> bool:
-    """More than one standard error; a difference of rounding is none."""
-    return gain.mean > max(_standard_error(differences), 1e-12)
+def _serves(tilt: Tilt, gain: Interval, differences: Doubles) -> bool:
+    """Whether a tilt is to be believed rather than one list for all.
+
+    Counts are tried with many strengths and serve where they gain more than one standard error. The
+    regression is not chosen by gains at all: where what users took is much likelier with their
+    demographics it serves, unless held-out users are surely worse off.
+    """
+    error = _standard_error(differences)
+    if isinstance(tilt, RidgeTilt):
+        return tilt.matters and math.isfinite(error) and gain.mean > -SURELY * error
+    # A difference of rounding is none.
+    return gain.mean > max(error, 1e-12)
 
 
 def _signed(gain: Interval) -> str:

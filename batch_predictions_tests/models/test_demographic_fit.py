@@ -117,14 +117,16 @@ def test_where_no_response_varies_nothing_breaks() -> None:
     assert abs(tilt.effects).max() < 1e-3
 
 
-def regression(place_matters: bool) -> RidgeTilt:
-    """Learned from 600 users of three shops who take some of 40 items, the first ten by age."""
+def regression(place_matters: bool = False, age_matters: bool = True) -> RidgeTilt:
+    """Learned from 600 users of three shops who take some of 40 items, ten of them by age or not,
+    fifteen by shop or not."""
     from datetime import date
 
     users, leaf = people(600, 4)
     random = np.random.default_rng(8)
     chance = np.full((600, 40), 0.3)
-    chance[:, :10] += 0.2 * (leaf // 3 >= 3)[:, np.newaxis]
+    if age_matters:
+        chance[:, :10] += 0.2 * (leaf // 3 >= 3)[:, np.newaxis]
     if place_matters:
         chance[:, 10:25] += 0.3 * (leaf % 3 == 1)[:, np.newaxis]
     who, what = np.nonzero(random.random((600, 40)) < chance)
@@ -150,6 +152,13 @@ def regression(place_matters: bool) -> RidgeTilt:
 def test_places_are_inputs_only_where_they_matter() -> None:
     assert regression(place_matters=True).places
     assert not regression(place_matters=False).places
+
+
+def test_where_demographics_say_nothing_the_penalty_is_infinite() -> None:
+    assert regression().matters
+    tilt = regression(age_matters=False)
+    assert not tilt.matters and not tilt.places
+    assert not tilt.effects.any()
 
 
 def test_places_of_little_variance_have_a_penalty_of_their_own() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import subprocess
 import sys
 from datetime import date, timedelta
@@ -11,18 +12,23 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pytest
+from scipy.sparse import csr_matrix
 
 from batch_predictions.models import demographic_evaluation
+from batch_predictions.models.demographic import SegmentTilt
 from batch_predictions.models.demographic_evaluation import ColdStart
+from batch_predictions.models.demographic_fit import RidgeFit
 from batch_predictions.models.demographic_learning import Candidate, Learned
-from batch_predictions.models.demographic_segments import Tilt
+from batch_predictions.models.demographic_segments import SegmentUsers, Tilt
 from batch_predictions.models.demographic_selection import (
     HALF_LIVES,
     RIDGE,
     SEGMENTS,
     DemographicSelection,
+    _serves,
     select_demographic,
 )
+from batch_predictions.models.ranking import Interval
 from batch_predictions.models.recommender.data import Interactions
 
 THROUGH = date(2024, 3, 31)
@@ -115,6 +121,25 @@ def test_where_demographics_do_not_matter_popularity_serves(seed: int):
     assert not selection.model.tilted
     assert selection.candidate == f"recency_popularity_{selection.model.half_life_days:g}d"
     assert "One list serves everyone" in selection.why
+
+
+def test_the_regression_serves_where_it_matters_unless_users_are_surely_worse_off():
+    users = SegmentUsers([("19-24", "f", "x"), ("65+", "f", "x")], np.array([20, 20]))
+    fit = RidgeFit(users, pa.array(["tea"]), csr_matrix([[9.0], [2.0]]), places=False)
+    random = np.random.default_rng(0).normal(size=400)
+    noise = (random - random.mean()) / random.std()
+    for tilt, shift, serves in [
+        (fit.tilt(10.0), -1.0, True),
+        (fit.tilt(10.0), -3.0, False),
+        (fit.tilt(math.inf), 3.0, False),
+        (SegmentTilt(300.0), 0.5, False),
+        (SegmentTilt(300.0), 1.5, True),
+    ]:
+        # So many standard errors of the mean of 400.
+        differences = noise + shift / 20
+        gain = Interval(float(differences.mean()), -1.0, 1.0, 400)
+        assert _serves(tilt, gain, differences) == serves
+    assert not _serves(fit.tilt(10.0), Interval(1.0, 1.0, 1.0, 1), np.ones(1))
 
 
 def test_without_demographics_everyones_list_serves():
