@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import date, timedelta
 
 import numpy as np
@@ -42,7 +43,9 @@ def test_parameters_are_found_within_their_spaces_and_told() -> None:
     assert 20 <= found.params["own_history"]["half_life_days"] <= 200
     assert 40 <= found.ranker_params["rounds"] <= 100
     assert [line for line in said if line.startswith("tuned ease in 2 trials")]
-    assert [line for line in said if line.startswith("tuned ranker in 4 trials")]
+    (ranker,) = [line for line in said if line.startswith("tuned ranker in 4 trials")]
+    found_value, value_before = re.findall(r"0\.\d{4}(?= before|,)", ranker)[:2]
+    assert float(found_value) >= float(value_before) > 0
 
 
 def test_what_is_there_already_is_tried_first() -> None:

@@ -146,7 +146,7 @@ def _best(
     study.optimize(objective, n_trials=trials)
     if course.say:
         course.say(
-            f"tuned {what} in {trials} trials: NDCG@10 {study.best_value:.4f} with "
-            f"{study.best_params}"
+            f"tuned {what} in {trials} trials: NDCG@10 {study.best_value:.4f}, "
+            f"{study.trials[0].value:.4f} before, with {study.best_params}"
         )
     return dict(study.best_params)
