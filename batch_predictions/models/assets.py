@@ -100,6 +100,7 @@ def course(
         each=chosen.candidates_each or (100 if exclude_seen else 60),
         max_items=chosen.max_items or (50_000 if exclude_seen else 12_000),
         lesson_users=chosen.lesson_users,
+        seeds=chosen.seeds or (3 if exclude_seen else 1),
         params={
             "als": {"factors": chosen.factors, "seed": chosen.seed, **half_life},
             "ease": {"max_items": chosen.ease_items, **half_life},

@@ -41,6 +41,12 @@ class RecommenderSettings(Section):
         description="Items with most interactions that are known at all. Empty: 12,000 where "
         "people take the same again, elsewhere 50,000, since taste for what is new lies deeper.",
     )
+    seeds: int | None = Field(
+        None,
+        ge=1,
+        description="Ranking trees of each kind, of a seed each, whose margins are added. Empty: 1 "
+        "where people take the same again, elsewhere 3, where one training differs from the next.",
+    )
     item_attributes: list[str] | None = Field(
         None,
         description="Attributes of raw.items that the ranker may read: numbers, or texts with "

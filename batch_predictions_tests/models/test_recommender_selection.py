@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import date, timedelta
 from pathlib import Path
 
@@ -175,6 +176,17 @@ def test_the_same_seed_gives_the_same_bytes(tmp_path: Path):
     loaded = Recommender.load(tmp_path / "a")
     assert loaded.name == "two_stage" and loaded.params == models[0].params
     np.testing.assert_array_equal(best_of(loaded, turns()), best_of(models[0], turns()))
+
+
+def test_trees_of_more_seeds_are_added_to_those_of_one():
+    rows = turns()
+    one = course(False)
+    lessons = one.past(rows, THROUGH)
+    single, double = (
+        replace(one, seeds=seeds).ranker(lessons).mixed.trees.texts for seeds in (1, 2)
+    )
+    assert double[: len(single)] == single and len(double) == 2 * len(single)
+    assert not {*double[len(single) :]} & {*single}
 
 
 def test_parameters_reach_their_generator():

@@ -35,6 +35,8 @@ from batch_predictions.models.recommender.pairs import Group
 from batch_predictions.models.recommender.straight import loudness
 from batch_predictions.models.recommender.trees import OBJECTIVES, RANKER
 
+SEEDS_APART = 10
+"""Between the seeds of one set of trees and the next."""
 FEW = 500
 """Users of whole windows below which shorter ones are taken too. MovieLens by time, four earlier
 cuts of 900 to 1,400 users, NDCG@10: .2300 without the shorter ones, .2207 with them."""
@@ -104,6 +106,7 @@ class Course:
         max_items: items with most events that are known at all.
         lesson_users: labelled users after which no older window is taken.
         max_lessons: whole windows at most.
+        seeds: trees of each kind, of a seed each, whose margins are added.
         params: changed parameters of generators, by name.
         ranker_params: changed parameters of LightGBM, and `rounds`.
         straight: how far the straight line's margins spread against the trees'; None: the farther,
@@ -122,6 +125,7 @@ class Course:
     max_items: int = 12_000
     lesson_users: int = 2_500
     max_lessons: int = 18
+    seeds: int = 1
     params: Params = field(default_factory=dict)
     ranker_params: Mapping[str, Any] = field(default_factory=dict)
     straight: float | None = None
@@ -269,12 +273,14 @@ class Course:
                 f"ranking {rows:,} candidates of {users:,} users in {len(lessons)} past windows"
             )
         common = {**RANKER, "num_threads": self.threads}
+        changed = dict(self.ranker_params)
         if RANKER["bagging_fraction"] * sum(len(each.labels) for each in lessons) < 1:
             # LightGBM refuses a bag without rows.
             common["bagging_freq"] = 0
         mixed = Mixed.taught(
             [
-                {**common, "seed": self.seed + place, **objective, **self.ranker_params}
+                {**common, "seed": self.seed + SEEDS_APART * n + place, **objective, **changed}
+                for n in range(self.seeds)
                 for place, objective in enumerate(OBJECTIVES)
             ],
             loudness(users, self.exclude_seen) if self.straight is None else self.straight,
@@ -286,7 +292,7 @@ class Course:
         params = {
             "each": self.each,
             "groups": [list(each) for each in names],
-            "ranker": dict(self.ranker_params),
+            "ranker": changed,
             "lessons": len(lessons),
             **mixed.params(),
         }
