@@ -23,12 +23,12 @@ from typing import Any
 import numpy as np
 import torch
 from common import machine, say, show
-from sentiment_scoring import texts
+from sentiment_scoring import texts, trained
 
-from batch_predictions.models.sentiment.base import Training, log_softmax
+from batch_predictions.models.sentiment.base import log_softmax
 from batch_predictions.models.sentiment.batching import by_length, padded
 from batch_predictions.models.sentiment.documents import Documents
-from batch_predictions.models.sentiment.nets import LONGEST, NetPart
+from batch_predictions.models.sentiment.nets import LONGEST
 
 Way = Callable[[np.ndarray], np.ndarray]
 """Logits (texts, classes) of ids (texts, length)."""
@@ -101,11 +101,7 @@ def onnx_ways(module: torch.nn.Module, size: int, both: bool, folder: Path) -> d
 
 def measure(both: bool, size: int, number: int, repeats: int) -> dict[str, Any]:
     """Reviews a second of every way, in turn; flips against torch in single precision."""
-    said, labels = texts(3000, 1)
-    options = {"epochs": 2.0, "width": float(size), "size": float(size), "rate": 3e-3}
-    training = Training(3, 7, options=options, progress=say)
-    held = (Documents(said[:300]), labels[:300])
-    part = NetPart("lstm", both).fit(Documents(said[300:]), labels[300:], held, training)
+    part = trained("lstm", both, {"epochs": 2.0, "width": size, "size": size, "rate": 3e-3})
     assert part.module is not None
     part.module.eval()
     ids = part.vocabulary.encode(Documents(texts(number, 2)[0]).coded, LONGEST)

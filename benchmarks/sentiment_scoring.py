@@ -55,14 +55,17 @@ def _unheard(text: str) -> None:
     """Progress that nobody reads."""
 
 
+def trained(net: str, both: bool, options: dict[str, float]) -> NetPart:
+    """A net that has seen a few texts: what it says is not always the same."""
+    said, labels = texts(3000, 1)
+    training = Training(3, 7, options=options, progress=_unheard)
+    held = (Documents(said[:300]), labels[:300])
+    return NetPart(net, both).fit(Documents(said[300:]), labels[300:], held, training)
+
+
 def speeds(net: str, both: bool, size: int, number: int) -> dict[str, Any]:
     """Reviews a second of one net: naive loop, batches, bfloat16; flips; share of the bound."""
-    said, labels = texts(3000, 1)
-    training = Training(
-        3, 7, options={"epochs": 2, "width": size, "size": size, "rate": 3e-3}, progress=_unheard
-    )
-    held = (Documents(said[:300]), labels[:300])
-    part = NetPart(net, both).fit(Documents(said[300:]), labels[300:], held, training)
+    part = trained(net, both, {"epochs": 2.0, "width": size, "size": size, "rate": 3e-3})
     some = Documents(texts(number, 2)[0])
     ids = part.vocabulary.encode(some.coded, LONGEST)
     few = ids.tolist()[: number // 8]
@@ -184,10 +187,7 @@ def _seconds_of(product: Callable[[], torch.Tensor], times: int) -> float:
 
 def stream(number: int) -> dict[str, Any]:
     """Memory while a Parquet file of reviews is scored in windows of 8,192."""
-    said, labels = texts(3000, 1)
-    training = Training(3, 7, options={"epochs": 1}, progress=_unheard)
-    held = (Documents(said[:300]), labels[:300])
-    part = NetPart("cnn").fit(Documents(said[300:]), labels[300:], held, training)
+    part = trained("cnn", True, {"epochs": 1.0})
     pool, _ = texts(32_768, 3)
     random = np.random.default_rng(4)
     with tempfile.TemporaryDirectory() as folder:

@@ -120,14 +120,13 @@ class CalendarTrial:
             for fold in folds
         }
         display, mailer, times = _solved([equations[number, everybody] for number in changed])
-        newest, usual = _responses(trial, trial.through, weeks)[everybody]
-        names = trial.known.item_ids.to_pylist() if times else []
-        told = {
-            name: value
-            for name, value in zip(names, newest.tolist(), strict=bool(names))
-            if value != usual
-        }
-        self.learned = CalendarFactor(display, mailer, times, told, usual if times else 0.0)
+        told, usual = {}, 0.0
+        if times:
+            newest, usual = _responses(trial, trial.through, weeks)[everybody]
+            names = trial.known.item_ids.to_pylist()
+            every = zip(names, newest.tolist(), strict=True)
+            told = {name: value for name, value in every if value != usual}
+        self.learned = CalendarFactor(display, mailer, times, told, usual)
         self.factors = {
             (number, fold): CalendarFactor(
                 *_solved(

@@ -125,12 +125,13 @@ class Recommender(ABC):
         exclude_seen: bool,
         blocked: npt.NDArray[np.bool_] | None = None,
     ) -> Proposals:
-        """`rank` for a batch of users, whose other scores are wanted too."""
+        """`rank` for a batch of users, whose other scores are wanted too; `k` 0: those alone."""
         from batch_predictions.models.recommender.kernels import best
 
         scores = barred(self.scores(histories, facts), histories, exclude_seen, blocked)
         places = np.empty((histories.users, k), dtype=np.int64)
-        best(scores, k, places, np.empty((histories.users, k), dtype=np.float32))
+        if k:
+            best(scores, k, places, np.empty((histories.users, k), dtype=np.float32))
 
         def of(asked: Positions) -> Floats:
             there = np.take_along_axis(scores, np.maximum(asked, 0), axis=1)

@@ -152,10 +152,11 @@ class Bundle:
                     blocked if blocked is None else blocked[space.columns],
                 )
             own, counted, barred = known[id(space)]
+            proposes = member.declared.proposes or alone
             proposed = member.model.propose(
-                own, counted, each, exclude_seen=exclude_seen, blocked=barred
+                own, counted, each if proposes else 0, exclude_seen=exclude_seen, blocked=barred
             )
-            if member.declared.proposes or alone:
+            if proposes:
                 tops.append(space.outside(proposed.positions))
             scores.append(proposed.of)
         union = np.empty((n, len(tops) * each), dtype=np.int64)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from datetime import date
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 Codes: TypeAlias = npt.NDArray[np.int32]
 Dates: TypeAlias = npt.NDArray[np.datetime64]
 Doubles: TypeAlias = npt.NDArray[np.float64]
+
+Scalar = TypeVar("Scalar", bound=np.generic)
 
 COLUMNS = ("user_id", "item_id", "date", "events")
 
@@ -108,8 +110,8 @@ class Interactions:
             items,
             self.dates[keep],
             self.events[keep],
-            self.moments[keep] if self.moments is not None else None,
-            self.ratings[keep] if self.ratings is not None else None,
+            at_rows(self.moments, keep),
+            at_rows(self.ratings, keep),
         )
 
     def up_to(self, day: date) -> Interactions:
@@ -138,6 +140,11 @@ class Interactions:
     @cached_property
     def _matrix(self) -> csr_matrix:
         return summed(self.users, self.items, self.events, (len(self.user_ids), len(self.item_ids)))
+
+
+def at_rows(values: npt.NDArray[Scalar] | None, rows: Any) -> npt.NDArray[Scalar] | None:
+    """The values of some rows; None, where nothing is known, stays."""
+    return None if values is None else values[rows]
 
 
 def encode(ids: pa.ChunkedArray) -> tuple[pa.StringArray, Codes]:

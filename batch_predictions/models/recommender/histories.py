@@ -7,7 +7,7 @@ the same code, so a model meets when serving what it met when learning.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -17,7 +17,13 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from batch_predictions.models.recommender.data import Codes, Doubles, Interactions, flatten
+from batch_predictions.models.recommender.data import (
+    Codes,
+    Doubles,
+    Interactions,
+    at_rows,
+    flatten,
+)
 from batch_predictions.tables import TRAITS
 
 if TYPE_CHECKING:
@@ -70,17 +76,17 @@ class Histories:
         if traits is not None:
             ids = interactions.user_ids.take(pa.array(users))
             known = traits.select(TRAITS).take(pc.index_in(ids, value_set=traits["user_id"]))
-        return cls._ordered(
+        return cls(
             len(users),
             len(items),
-            place[interactions.users[keep]],
-            columns[interactions.items[keep]],
+            place[interactions.users[keep]].astype(np.int32),
+            columns[interactions.items[keep]].astype(np.int32),
             ages[keep],
             interactions.events[keep],
             known,
-            interactions.moments[keep] if interactions.moments is not None else None,
-            interactions.ratings[keep] if interactions.ratings is not None else None,
-        )
+            at_rows(interactions.moments, keep),
+            at_rows(interactions.ratings, keep),
+        )._ordered()
 
     @classmethod
     def from_rows(cls, rows: pa.RecordBatch, items: pa.StringArray) -> Histories:
@@ -107,92 +113,58 @@ class Histories:
             if not np.array_equal(owners, listed_owners):
                 raise ValueError(f"histories: item_ids and {name} differ in the length of lists")
             there[name] = pc.fill_null(pc.cast(listed, kind), nothing).to_numpy()[keep]
-        return cls._ordered(
+        return cls(
             rows.num_rows,
             len(items),
-            owners[keep],
-            columns[keep],
+            owners[keep].astype(np.int32),
+            columns[keep].astype(np.int32),
             pc.cast(ages, pa.int32()).to_numpy()[keep],
             counts[keep],
             pa.table({name: rows[name] for name in TRAITS}),
             there.get("moments"),
             there.get("ratings"),
-        )
+        )._ordered()
 
-    @classmethod
-    def _ordered(
-        cls,
-        users: int,
-        width: int,
-        owners: npt.NDArray[Any],
-        items: npt.NDArray[Any],
-        ages: npt.NDArray[Any],
-        events: Doubles,
-        traits: pa.Table | None,
-        moments: Ints | None,
-        ratings: Doubles | None,
-    ) -> Histories:
-        order = np.lexsort((events, ages, items, owners))
-        return cls(
-            users,
-            width,
-            owners[order].astype(np.int32),
-            items[order].astype(np.int32),
-            ages[order].astype(np.int32),
-            events[order],
-            traits,
-            moments[order] if moments is not None else None,
-            ratings[order] if ratings is not None else None,
+    def _ordered(self) -> Histories:
+        return self._at(np.lexsort((self.events, self.ages, self.items, self.owners)))
+
+    def _at(self, rows: Any) -> Histories:
+        """Some of the rows, of the same users and items."""
+        return replace(
+            self,
+            owners=self.owners[rows],
+            items=self.items[rows],
+            ages=self.ages[rows],
+            events=self.events[rows],
+            moments=at_rows(self.moments, rows),
+            ratings=at_rows(self.ratings, rows),
         )
 
     def part(self, start: int, stop: int) -> Histories:
         """The users from start to stop - 1, as users 0 on."""
-        low, high = np.searchsorted(self.owners, [start, stop])
-        span = slice(low, high)
-        stop = min(stop, self.users)
-        return Histories(
-            stop - start,
-            self.width,
-            self.owners[span] - np.int32(start),
-            self.items[span],
-            self.ages[span],
-            self.events[span],
-            self.traits.slice(start, stop - start) if self.traits is not None else None,
-            self.moments[span] if self.moments is not None else None,
-            self.ratings[span] if self.ratings is not None else None,
+        chosen = self._at(slice(*np.searchsorted(self.owners, [start, stop])))
+        users = min(stop, self.users) - start
+        return replace(
+            chosen,
+            users=users,
+            owners=chosen.owners - np.int32(start),
+            traits=self.traits.slice(start, users) if self.traits is not None else None,
         )
 
     def onto(self, columns: Codes, width: int) -> Histories:
         """With item j moved to columns[j] of other items, ascending; -1 leaves it out."""
         moved = columns[self.items].astype(np.int32)
-        return self._kept(moved >= 0, moved, width)
+        return replace(self, items=moved, width=width)._at(moved >= 0)
 
     def newest(self, days: int) -> Histories:
         """Of each user only the rows of the last `days` days before the user's newest one."""
         youngest = np.full(self.users, np.iinfo(np.int32).max, dtype=np.int32)
         np.minimum.at(youngest, self.owners, self.ages)
-        keep = self.ages < youngest[self.owners].astype(np.int64) + days
-        return self._kept(keep, self.items, self.width)
+        return self._at(self.ages < youngest[self.owners].astype(np.int64) + days)
 
     def rated_above(self, rating: float) -> Histories:
         """Only the rows in which the user rated the item higher."""
-        if self.ratings is None:
-            return self._kept(np.zeros(len(self.owners), dtype=bool), self.items, self.width)
-        return self._kept(self.ratings > rating, self.items, self.width)
-
-    def _kept(self, keep: npt.NDArray[np.bool_], items: Codes, width: int) -> Histories:
-        """Some of the rows, over items of another numbering."""
-        return Histories(
-            self.users,
-            width,
-            self.owners[keep],
-            items[keep],
-            self.ages[keep],
-            self.events[keep],
-            self.traits,
-            self.moments[keep] if self.moments is not None else None,
-            self.ratings[keep] if self.ratings is not None else None,
-        )
+        return self._at(slice(0) if self.ratings is None else self.ratings > rating)
 
     @cached_property
     def starts(self) -> Ints:

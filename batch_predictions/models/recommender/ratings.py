@@ -7,6 +7,7 @@ known to few.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import date
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Self
@@ -133,18 +134,8 @@ class LikedEASE(Recommender):
 
 def _rated(interactions: Interactions) -> Interactions:
     """The rows with a rating; where nobody rated, all of them, alike."""
-    if interactions.ratings is None or np.isnan(interactions.ratings).all():
-        ones = np.ones(len(interactions))
-        return Interactions(
-            interactions.user_ids,
-            interactions.item_ids,
-            interactions.users,
-            interactions.items,
-            interactions.dates,
-            interactions.events,
-            interactions.moments,
-            ones,
-        )
+    if interactions.ratings is None or not interactions.are_rated:
+        return replace(interactions, ratings=np.ones(len(interactions)))
     return interactions.where(~np.isnan(interactions.ratings))
 
 

@@ -86,3 +86,13 @@ def priors(labels: Labels, classes: int) -> npt.NDArray[np.float64]:
 def uneven(prior: npt.NDArray[np.float64]) -> bool:
     """Whether classes are of unlike sizes, so that a rare one needs care."""
     return bool(prior.min() < 0.8 * prior.max())
+
+
+def of_each_class(
+    coefficients: npt.NDArray[np.float64], bias: npt.NDArray[np.float64], classes: int
+) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+    """scikit-learn's (classes, f) and (classes,), also of two classes, of which it has the second
+    against the first in one row."""
+    if classes != 2:
+        return coefficients, bias
+    return np.vstack([-coefficients, coefficients]) / 2, np.append(-bias, bias) / 2

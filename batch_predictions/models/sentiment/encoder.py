@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
 
-from batch_predictions.models.sentiment.base import Floats, Training
+from batch_predictions.models.sentiment.base import Floats, Training, of_each_class
 from batch_predictions.models.sentiment.batching import by_length, padded, shuffled
 from batch_predictions.models.sentiment.data import Labels
 from batch_predictions.models.sentiment.documents import Documents
@@ -84,9 +84,7 @@ class EncoderPart:
         # Hundreds of states that go together say little each: they are held firmly.
         model = LogisticRegression(C=training.option("frozen_c", 0.003), max_iter=200)
         model.fit((pooled - mean) / spread, labels)
-        weights, bias = model.coef_, model.intercept_
-        if self.classes == 2:
-            weights, bias = np.vstack([-weights, weights]) / 2, np.append(-bias, bias) / 2
+        weights, bias = of_each_class(model.coef_, model.intercept_, self.classes)
         weights = weights / spread
         with torch.no_grad():
             head = self.module["head"][1]

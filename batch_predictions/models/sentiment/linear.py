@@ -13,7 +13,13 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
 
-from batch_predictions.models.sentiment.base import Floats, Training, log_softmax, priors
+from batch_predictions.models.sentiment.base import (
+    Floats,
+    Training,
+    log_softmax,
+    of_each_class,
+    priors,
+)
 from batch_predictions.models.sentiment.data import Labels
 from batch_predictions.models.sentiment.documents import Documents
 from batch_predictions.models.sentiment.terms import Terms, frequent
@@ -77,12 +83,10 @@ class LinearPart:
             C=training.option("tfidf_c", 3.0), class_weight="balanced", max_iter=200, tol=1e-3
         )
         model.fit(features, labels)
-        weights, bias = model.coef_.T, model.intercept_
-        if training.classes == 2:
-            weights, bias = np.hstack([-weights, weights]) / 2, np.append(-bias, bias) / 2
+        weights, bias = of_each_class(model.coef_, model.intercept_, training.classes)
         # Fitted as if classes were of one mass; the scores are to be those of the data.
         bias = bias + np.log(np.maximum(priors(labels, training.classes), 1e-6))
-        self.weights, self.bias = weights.astype(np.float32), bias.astype(np.float32)
+        self.weights, self.bias = weights.T.astype(np.float32), bias.astype(np.float32)
 
     def _fit_nb(self, counts: csr_matrix, labels: Labels, training: Training) -> None:
         from scipy.sparse import diags
