@@ -13,6 +13,7 @@ from batch_predictions.models.sentiment.classifier import Classifier
 from batch_predictions.models.sentiment.data import Reviews, distinct, of_rows
 from batch_predictions.models.sentiment.documents import Documents
 from batch_predictions.models.sentiment.fitting import Fitter, names_known
+from batch_predictions.models.sentiment.linear import LinearPart
 from batch_predictions.models.sentiment.metrics import Judged, difference, macro_f1
 from batch_predictions.models.sentiment.nets import NetPart
 from batch_predictions.models.sentiment.selection import UNTRAINED, select_sentiment
@@ -174,14 +175,26 @@ def test_a_net_begins_from_vectors_that_are_given(tmp_path: Path) -> None:
     assert guess.argmax(axis=1).tolist() == [2, 0]
 
 
+@pytest.mark.parametrize("presence", [True, False])
+def test_of_three_classes_one_may_never_occur(presence: bool):
+    said = [f"it was {'good' if n % 2 else 'bad'} w{n % 7}" for n in range(60)]
+    truth = np.array([2 if n % 2 else 0 for n in range(60)])
+    documents = Documents(said)
+    part = LinearPart(presence).fit(documents, truth, (documents, truth), Training(3, 7))
+    scores = part.log_scores(documents)
+    assert scores.shape == (60, 3) and (scores.argmax(axis=1) == truth).all()
+    assert (scores[:, 1] < -10).all()
+
+
 def test_the_gate_prefers_what_is_surely_better_and_says_why() -> None:
     random = np.random.default_rng(0)
-    # Order matters and single words say nothing, which words alone cannot see.
+    # Order matters, and words and neighbours say nothing: what stands between them, before and
+    # after is chance.
     texts, labels = [], []
     for n in range(500):
         words = ["good", "bad"] if n % 2 else ["bad", "good"]
         filling = [f"w{random.integers(30)}" for _ in range(6)]
-        texts.append(" ".join([words[0], *filling[:1], words[1], *filling[1:]]))
+        texts.append(" ".join([*filling[:2], words[0], filling[2], words[1], *filling[3:]]))
         labels.append(2 if n % 2 else 0)
     found = select_sentiment(
         of_rows(texts, labels),

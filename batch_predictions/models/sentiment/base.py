@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import ClassVar, Protocol, Self, TypeAlias
+from typing import TYPE_CHECKING, ClassVar, Protocol, Self, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -13,7 +13,11 @@ import numpy.typing as npt
 from batch_predictions.models.sentiment.data import Labels
 from batch_predictions.models.sentiment.documents import Documents
 
+if TYPE_CHECKING:
+    from sklearn.linear_model import LogisticRegression
+
 Floats: TypeAlias = npt.NDArray[np.float32]
+Weights: TypeAlias = npt.NDArray[np.float64]
 Progress: TypeAlias = Callable[[str], None]
 
 
@@ -88,11 +92,16 @@ def uneven(prior: npt.NDArray[np.float64]) -> bool:
     return bool(prior.min() < 0.8 * prior.max())
 
 
-def of_each_class(
-    coefficients: npt.NDArray[np.float64], bias: npt.NDArray[np.float64], classes: int
-) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
-    """scikit-learn's (classes, f) and (classes,), also of two classes, of which it has the second
-    against the first in one row."""
-    if classes != 2:
-        return coefficients, bias
-    return np.vstack([-coefficients, coefficients]) / 2, np.append(-bias, bias) / 2
+NEVER = float(np.log(1e-6))
+"""Log-odds of a class that no text of the training has."""
+
+
+def of_each_class(model: LogisticRegression, classes: int) -> tuple[Weights, Weights]:
+    """Coefficients (classes, f) and intercepts (classes,) of a fitted model of scikit-learn, which
+    has one row for two classes, the second against the first, and none of classes it never met."""
+    rows, bias = model.coef_, model.intercept_
+    if len(bias) == 1:
+        rows, bias = np.vstack([-rows, rows]) / 2, np.append(-bias, bias) / 2
+    weights, biases = np.zeros((classes, rows.shape[1])), np.full(classes, NEVER)
+    weights[model.classes_], biases[model.classes_] = rows, bias
+    return weights, biases

@@ -84,7 +84,7 @@ class EncoderPart:
         # Hundreds of states that go together say little each: they are held firmly.
         model = LogisticRegression(C=training.option("frozen_c", 0.003), max_iter=200)
         model.fit((pooled - mean) / spread, labels)
-        weights, bias = of_each_class(model.coef_, model.intercept_, self.classes)
+        weights, bias = of_each_class(model, self.classes)
         weights = weights / spread
         with torch.no_grad():
             head = self.module["head"][1]

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 import numpy as np
 
 from batch_predictions.models.sentiment.base import (
+    NEVER,
     Floats,
     Training,
     log_softmax,
@@ -83,7 +84,7 @@ class LinearPart:
             C=training.option("tfidf_c", 3.0), class_weight="balanced", max_iter=200, tol=1e-3
         )
         model.fit(features, labels)
-        weights, bias = of_each_class(model.coef_, model.intercept_, training.classes)
+        weights, bias = of_each_class(model, training.classes)
         # Fitted as if classes were of one mass; the scores are to be those of the data.
         bias = bias + np.log(np.maximum(priors(labels, training.classes), 1e-6))
         self.weights, self.bias = weights.T.astype(np.float32), bias.astype(np.float32)
@@ -99,6 +100,10 @@ class LinearPart:
         columns, biases = [], []
         for each in range(training.classes):
             mine = labels == each
+            if not mine.any():
+                columns.append(np.zeros(len(self.terms)))
+                biases.append(NEVER)
+                continue
             inside = 1 + np.asarray(counts[mine].sum(axis=0)).ravel()
             outside = 1 + np.asarray(counts[~mine].sum(axis=0)).ravel()
             ratio = np.log(inside / inside.sum()) - np.log(outside / outside.sum())
