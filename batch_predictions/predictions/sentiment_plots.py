@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 from typing import TYPE_CHECKING, Any
 
 from batch_predictions.reporting import axes, legend_beside
@@ -71,6 +72,7 @@ def moved(warehouse: Warehouse, week: str) -> Figure | None:
     ).to_pylist()
     if not rows:
         return None
+    shown: set[dt.date] = set()
     figure, ax = axes(f"Items whose sentiment moved most, {week}{_made_up(rows)}")
     for n, item in enumerate(dict.fromkeys(row["item_id"] for row in rows)):
         mine = [row for row in rows if row["item_id"] == item]
@@ -80,15 +82,17 @@ def moved(warehouse: Warehouse, week: str) -> Figure | None:
         first = mine[-1]
         if len(mine) == 1 and first["before"] is not None:
             # One week made so far: what the weeks before were stands in the same row.
-            import datetime as dt
-
             weeks = [first["week"] - dt.timedelta(days=14), *weeks]
             values = [first["before"], *values]
+        shown.update(weeks)
         ax.plot(weeks, values, marker="o", color=colour, label=item)
         for row in mine:
             ax.plot(
                 [row["week"]] * 2, [row["net_lower"], row["net_upper"]], color=colour, alpha=0.4
             )
+    ticks = sorted(shown)
+    ax.set_xticks(ticks, [f"{each.day} {each:%b}" for each in ticks])
+    ax.set_xlabel("week of", fontsize=9)
     ax.set_ylabel("net sentiment", fontsize=9)
     ax.set_ylim(-1.05, 1.05)
     legend_beside(ax)
