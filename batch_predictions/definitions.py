@@ -33,7 +33,7 @@ def platform(settings: Settings) -> dg.Definitions:
     from batch_predictions.automation.sensors import sign_ups
     from batch_predictions.evaluation.assets import realized_metrics
     from batch_predictions.features import assets as features
-    from batch_predictions.inference.assets import prediction_asset, step_tags
+    from batch_predictions.inference.assets import prediction_asset
     from batch_predictions.inference.handles import Handles
     from batch_predictions.model_store import ModelStore
     from batch_predictions.models import assets as models
@@ -85,7 +85,7 @@ def platform(settings: Settings) -> dg.Definitions:
         churn,
         sentiment,
         demand,
-        *(prediction_asset(each, step_tags(settings)) for each in predictions),
+        *(prediction_asset(each, settings) for each in predictions),
         realized_metrics,
         release_asset(predictions),
     ]

@@ -14,7 +14,7 @@ import datetime as dt
 import dagster as dg
 
 from batch_predictions import home
-from batch_predictions.settings import home_folder
+from batch_predictions.settings import Settings, home_folder
 from batch_predictions.tables import week_of as week_of
 
 _state = home.read_state(home_folder())
@@ -40,8 +40,15 @@ def days_between(first: dt.date, last: dt.date) -> list[str]:
     return [(first + dt.timedelta(days=n)).isoformat() for n in range((last - first).days + 1)]
 
 
-WEEKS_AHEAD = 3
-"""Weeks that are known ahead: the one that is running, and those after it."""
+MOST_WEEKS_AHEAD = 5
+"""Weeks that may be known ahead: the one that is running, and those after it."""
+
+
+def weeks_ahead(settings: Settings) -> int:
+    """Weeks that are read ahead, the running one included: they hold every day of the 14 after
+    yesterday, which forecasts look forward to, and of the recommender's `promotion_weeks`."""
+    return 1 + max(2, settings.recommender.promotion_weeks)
+
 
 _end, _weekly_end = None, None
 if _state.last_day is not None:
@@ -60,18 +67,20 @@ weekly = dg.WeeklyPartitionsDefinition(
     day_offset=1,
     timezone=_state.timezone,
 )
-# Three weeks more than those that have ended: the one that is running and the next two, which hold
-# every day of the 14 after yesterday. Dagster cuts them off at the end date.
+# Five weeks more than those that have ended: the one that is running and the next four, which hold
+# every day of the 28 after yesterday. Dagster cuts them off at the end date.
 weekly_ahead = dg.WeeklyPartitionsDefinition(
     start_date=week_of(_state.first_day).isoformat(),
     end_date=_weekly_end,
     day_offset=1,
     timezone=_state.timezone,
-    end_offset=WEEKS_AHEAD,
+    end_offset=MOST_WEEKS_AHEAD,
 )
 newest_ended_week = dg.TimeWindowPartitionMapping(start_offset=-6, end_offset=-6)
 """A day's upstream week: the default mapping, and an offset of -1, point at an unfinished one."""
-coming_week = dg.TimeWindowPartitionMapping(start_offset=1, end_offset=7)
-"""The weeks of `weekly_ahead` that the seven days after a day lie in: what is planned for them."""
-coming_fortnight = dg.TimeWindowPartitionMapping(start_offset=1, end_offset=14)
-"""The same of the 14 days after a day."""
+
+
+def coming(weeks: int) -> dg.TimeWindowPartitionMapping:
+    """The weeks of `weekly_ahead` that the 7 x `weeks` days after a day lie in: what is planned for
+    them."""
+    return dg.TimeWindowPartitionMapping(start_offset=1, end_offset=7 * weeks)

@@ -22,7 +22,10 @@ from batch_predictions.partitions import (
     week_due,
     week_of,
     weekly,
+    weekly_ahead,
 )
+from batch_predictions.predictions.recommendations import recommendations
+from batch_predictions.settings import RecommenderSettings, Settings
 
 DATES = st.dates(dt.date(1990, 1, 1), dt.date(2100, 1, 1))
 MONDAY = dt.date(2024, 3, 4)
@@ -63,12 +66,15 @@ def test_no_days_lie_between_a_day_and_an_earlier_one() -> None:
     assert days_between(MONDAY, MONDAY - dt.timedelta(days=1)) == []
 
 
-def mapped(day: str, days: dg.PartitionsDefinition, weeks: dg.PartitionsDefinition) -> list[str]:
+def mapped(
+    day: str,
+    days: dg.PartitionsDefinition,
+    weeks: dg.PartitionsDefinition,
+    mapping: dg.PartitionMapping = newest_ended_week,
+) -> list[str]:
     """The weeks that the lineage draws for a day."""
     subset = days.empty_subset().with_partition_keys([day])
-    result = newest_ended_week.get_upstream_mapped_partitions_result_for_partitions(
-        subset, days, weeks
-    )
+    result = mapping.get_upstream_mapped_partitions_result_for_partitions(subset, days, weeks)
     return sorted(result.partitions_subset.get_partition_keys())
 
 
@@ -76,6 +82,27 @@ def test_the_lineage_agrees_with_the_week_due_on_every_day_of_two_months() -> No
     for day in days_between(dt.date(2024, 1, 7), dt.date(2024, 3, 10)):
         due = week_due(dt.date.fromisoformat(day)).isoformat()
         assert mapped(day, daily, weekly) == [due], day
+
+
+@pytest.mark.parametrize(
+    ("day", "weeks", "last"),
+    [
+        ("2024-03-10", 1, "2024-03-11"),
+        ("2024-03-11", 1, "2024-03-18"),
+        ("2024-03-10", 4, "2024-04-01"),
+        ("2024-03-16", 4, "2024-04-08"),
+    ],
+)
+def test_recommendations_stand_on_the_weeks_ahead_that_they_are_told_of(
+    day: str, weeks: int, last: str
+) -> None:
+    settings = Settings(recommender=RecommenderSettings(promotion_weeks=weeks))
+    calendar = recommendations.upstreams(settings)["raw__promotion_calendar"]
+    assert isinstance(calendar.partition_mapping, dg.TimeWindowPartitionMapping)
+    days = days_between(dt.date(2024, 3, 11), dt.date.fromisoformat(last))
+    with dg.partition_loading_context(effective_dt=dt.datetime(2024, 5, 1, tzinfo=ZoneInfo("UTC"))):
+        found = mapped(day, daily, weekly_ahead, calendar.partition_mapping)
+    assert found == days[::7]
 
 
 @pytest.mark.parametrize("zone", ["America/New_York", "Europe/Berlin", "Pacific/Auckland"])
@@ -110,9 +137,9 @@ def test_partitions_begin_with_the_homes_first_day_and_its_week() -> None:
 @pytest.mark.parametrize(
     ("today", "newest"),
     [
-        # On a Monday the week that has just begun and the next two, as on the Sunday after it.
-        ("2024-01-08", "2024-01-22"),
-        ("2024-01-14", "2024-01-22"),
+        # On a Monday the week that has just begun and the next four, as on the Sunday after it.
+        ("2024-01-01", "2024-01-29"),
+        ("2023-12-31", "2024-01-22"),
         ("2024-01-15", "2024-01-29"),
         ("2024-01-22", "2024-01-29"),
         # The source ends on Wednesday, 31 January: its week is the last.
@@ -120,7 +147,7 @@ def test_partitions_begin_with_the_homes_first_day_and_its_week() -> None:
         ("2024-06-01", "2024-01-29"),
     ],
 )
-def test_what_is_known_ahead_reaches_two_weeks_ahead_but_not_beyond_the_source(
+def test_what_is_known_ahead_reaches_four_weeks_ahead_but_not_beyond_the_source(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, today: str, newest: str
 ) -> None:
     state = State(

@@ -10,8 +10,9 @@
 One cut in time: what comes before it is learned from, users known before and active after it are
 asked. `--split user` hides a fifth of each user's items instead, for data without times; `--split
 last` each user's newest tenth, by the time of day too: no forecast, since what others did later is
-known. With `--tune N`, Optuna looks for parameters on the window before the cut first. Prints one
-JSON object; progress goes to the standard error.
+known. The promotions of the weeks that `--days` asks about are known, four at most, as they are to
+whoever plans them (`--promotion-weeks`: fewer). With `--tune N`, Optuna looks for parameters on the
+window before the cut first. Prints one JSON object; progress goes to the standard error.
 """
 
 from __future__ import annotations
@@ -28,7 +29,12 @@ from pathlib import Path
 
 import numpy as np
 
-from batch_predictions.settings import RecommendationsSettings, Settings, SourceSettings
+from batch_predictions.settings import (
+    RecommendationsSettings,
+    RecommenderSettings,
+    Settings,
+    SourceSettings,
+)
 
 
 def main() -> None:
@@ -42,6 +48,12 @@ def main() -> None:
     parser.add_argument("--split", choices=["time", "user", "last"], default="time")
     parser.add_argument("--new-items", action="store_true", help="leave out what users had")
     parser.add_argument("--no-promotions", action="store_true", help="hide the calendar")
+    parser.add_argument(
+        "--promotion-weeks",
+        type=int,
+        choices=range(1, 5),
+        help="weeks of the calendar that are known; else: those of --days",
+    )
     parser.add_argument("--tune", type=int, default=0, help="Optuna trials before the contest")
     parser.add_argument("--seed", type=int, default=7)
     args = parser.parse_args()
@@ -55,10 +67,12 @@ def measure(args: argparse.Namespace, home: Path) -> dict[str, object]:
     import os
 
     os.environ["BATCH_PREDICTIONS_HOME"] = str(home)
+    weeks = args.promotion_weeks or min(4, max(1, -(-(args.days or 7) // 7)))
     settings = Settings(
         home=home,
         source=SourceSettings(kind=args.source, path=args.path, original_dates=True),
         recommendations=RecommendationsSettings(exclude_seen=True if args.new_items else None),
+        recommender=RecommenderSettings(promotion_weeks=weeks),
     )
     from batch_predictions.sources.ingest import ingest
     from batch_predictions.sources.registry import begin, excludes_seen, source_of
@@ -103,8 +117,9 @@ def measure(args: argparse.Namespace, home: Path) -> dict[str, object]:
         holdout = split_by_time(rows, cut=cut, exclude_seen=masked, seed=args.seed)
     if PROMOTION_CALENDAR in source.tables() and not args.no_promotions:
         first = week_of(cut - dt.timedelta(days=56))
-        weeks = [str(first + dt.timedelta(days=7 * n)) for n in range(16)]
-        ingest(warehouse, source, PROMOTION_CALENDAR, [w for w in weeks if w <= str(end)], state)
+        mondays = [first + dt.timedelta(days=7 * n) for n in range(16)]
+        known = [str(monday) for monday in mondays if monday <= cut + dt.timedelta(days=7 * weeks)]
+        ingest(warehouse, source, PROMOTION_CALENDAR, known, state)
     taught = replace(
         course(warehouse, settings, say), window_days=(end - cut).days or 7, seed=args.seed
     )
@@ -122,6 +137,7 @@ def measure(args: argparse.Namespace, home: Path) -> dict[str, object]:
         "until": str(end),
         "users": len(holdout.users),
         "seen_left_out": holdout.masked,
+        "promotion_weeks": weeks,
         "why": selection.why,
         "models": models,
         "parameters": {name: dict(each) for name, each in taught.params.items()},

@@ -108,7 +108,7 @@ class Stages:
     def work(self, stage: str) -> dict[str, Any]:
         """One stage; what it made."""
         from batch_predictions.automation.due import WEEKS_BEFORE
-        from batch_predictions.partitions import WEEKS_AHEAD
+        from batch_predictions.partitions import weeks_ahead
 
         step, _, name = stage.partition(":")
         day, week = str(self.day), str(self.week)
@@ -121,7 +121,9 @@ class Stages:
             back = dt.timedelta(days=7 * weeks)
             first = max(self.week - back, self.first)
             monday = first - dt.timedelta(days=first.weekday())
-            last = self.day + dt.timedelta(days=7 * (WEEKS_AHEAD - 1) - self.day.weekday())
+            last = self.day + dt.timedelta(
+                days=7 * (weeks_ahead(self.settings) - 1) - self.day.weekday()
+            )
             return self._job(self.jobs.INGEST_WEEKLY, str(monday), str(last))
         if step in ("features", "release"):
             group = {"release": "serving"}.get(step, step)

@@ -9,11 +9,11 @@ from batch_predictions.home import HomeError, State
 from batch_predictions.model_store import ModelStore
 from batch_predictions.models.training import data_version
 from batch_predictions.partitions import (
-    WEEKS_AHEAD,
     days_between,
     trained_through,
     week_due,
     week_of,
+    weeks_ahead,
 )
 from batch_predictions.settings import Settings
 from batch_predictions.sources.contract import RAW, Source, SourceError
@@ -101,7 +101,7 @@ def weeks_ahead_due(
     """
     back = dt.timedelta(days=7 * max(WEEKS_BEFORE, settings.demand.promotion_weeks))
     begin = max(first - back, week_of(state.first_day))
-    end = week_of(last + dt.timedelta(days=7 * (WEEKS_AHEAD - 1)))
+    end = week_of(last + dt.timedelta(days=7 * (weeks_ahead(settings) - 1)))
     end = min(end, state.last_day) if state.last_day else end
     weeks: set[str] = set()
     for table in source.tables():

@@ -123,7 +123,7 @@ def run(
         summary.release_id = _current(settings)
         shown.progress.update(shown.task, completed=total, description="done")
     oldest = corrected(before, after)
-    summary.stale = stale(chain.graph, warehouse, models, oldest, first, last)
+    summary.stale = stale(chain.graph, warehouse, models, oldest, first, last, settings)
     summary.seconds = time.perf_counter() - began
     return summary
 

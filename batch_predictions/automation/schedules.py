@@ -9,28 +9,28 @@ import dagster as dg
 
 from batch_predictions.automation.jobs import Job
 from batch_predictions.home import State
-from batch_predictions.partitions import WEEKS_AHEAD, week_of
+from batch_predictions.partitions import week_of, weeks_ahead
 from batch_predictions.settings import Settings
 
 
 def schedules(settings: Settings, state: State, jobs: Sequence[Job]) -> list[dg.ScheduleDefinition]:
     """A schedule for every job, in the source's time zone."""
     times = settings.schedules.model_dump()
-    return [_schedule(job, times[job.name], state) for job in jobs]
+    return [_schedule(job, times[job.name], state, weeks_ahead(settings)) for job in jobs]
 
 
-def _due(job: Job, now: dt.datetime) -> list[dt.date]:
+def _due(job: Job, now: dt.datetime, ahead: int) -> list[dt.date]:
     """The partitions that a tick asks for: yesterday; the newest week that had ended; or, of what
-    is known ahead, the weeks that hold the 14 days from the tick on."""
+    is known ahead, the running week and those after it, `ahead` in all."""
     this_week = week_of(now.date())
     if job.is_ahead:
-        return [this_week + dt.timedelta(days=7 * n) for n in range(WEEKS_AHEAD)]
+        return [this_week + dt.timedelta(days=7 * n) for n in range(ahead)]
     if job.is_weekly:
         return [this_week - dt.timedelta(days=7)]
     return [now.date() - dt.timedelta(days=1)]
 
 
-def _schedule(job: Job, cron: str, state: State) -> dg.ScheduleDefinition:
+def _schedule(job: Job, cron: str, state: State, ahead: int) -> dg.ScheduleDefinition:
     first = week_of(state.first_day) if job.is_weekly else state.first_day
 
     @dg.schedule(
@@ -43,7 +43,7 @@ def _schedule(job: Job, cron: str, state: State) -> dg.ScheduleDefinition:
     )
     def tick(context: dg.ScheduleEvaluationContext) -> list[dg.RunRequest] | dg.SkipReason:
         now = context.scheduled_execution_time
-        keys = _due(job, now)
+        keys = _due(job, now, ahead)
         if max(keys) < first:
             return dg.SkipReason(
                 f"{max(keys)} lies before this home's first day, {state.first_day}"

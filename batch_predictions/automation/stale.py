@@ -15,11 +15,12 @@ import dagster as dg
 from batch_predictions.model_store import ModelStore
 from batch_predictions.models.training import TRAININGS
 from batch_predictions.partitions import (
-    WEEKS_AHEAD,
     days_between,
     trained_through,
     week_due,
+    weeks_ahead,
 )
+from batch_predictions.settings import Settings
 from batch_predictions.tables import (
     INTERACTIONS,
     INVENTORY,
@@ -60,6 +61,7 @@ def stale(
     oldest: Mapping[str, dt.date],
     first: dt.date,
     last: dt.date,
+    settings: Settings,
 ) -> dict[str, list[str]]:
     """Partitions by table, and training days by model, that a run of these days left behind.
 
@@ -68,11 +70,12 @@ def stale(
         oldest: of each corrected raw table, the oldest partition that changed.
         first: first day that the run predicted.
         last: last day that the run predicted.
+        settings: say how far predictions look ahead.
     """
     days = days_between(first, last)
     weeks = {week_due(as_date(day)) for day in days}
     made = {"date": {*days}, "week": {str(week) for week in weeks}}
-    since = _since(graph, oldest)
+    since = _since(graph, oldest, weeks_ahead(settings) - 1)
     left: dict[str, list[str]] = {}
     for table in TABLES.values():
         begin = since.get(dg.AssetKey([table.schema, table.name]))
@@ -96,14 +99,17 @@ def stale(
     return left
 
 
-def _since(graph: dg.AssetGraph, oldest: Mapping[str, dt.date]) -> dict[dg.AssetKey, dt.date]:
-    """From which day on an asset is in doubt: the oldest of what it stands on."""
+def _since(
+    graph: dg.AssetGraph, oldest: Mapping[str, dt.date], ahead: int
+) -> dict[dg.AssetKey, dt.date]:
+    """From which day on an asset is in doubt: the oldest of what it stands on, `ahead` weeks before
+    it where that is known ahead."""
     since: dict[dg.AssetKey, dt.date] = {}
     for name, day in oldest.items():
         table: Table = TABLES[f"raw.{name}"]
         if table.partition == "week":
             # Known ahead: days before it have looked forward to it.
-            day = day - dt.timedelta(days=7 * (WEEKS_AHEAD - 1))
+            day = day - dt.timedelta(days=7 * ahead)
         root = dg.AssetSelection.assets([table.schema, table.name])
         for key in root.downstream(include_self=False).resolve(graph):
             since[key] = min(day, since.get(key, day))

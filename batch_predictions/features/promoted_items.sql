@@ -1,19 +1,28 @@
--- Items promoted on any of the seven days after $date, by location (`all`: everywhere): whether on
--- display, whether in the mailer. That looks ahead and is legitimate: a calendar of promotions is
--- made before its weeks begin, so at the end of $date the coming days' are known. Those days lie in
--- one week or two, and the filter on `week` is constant, so that no other partition is read.
+-- Items promoted after $date, by location (`all`: everywhere), in each of the $promotion_weeks spans
+-- of seven days that follow it (`weeks_ahead` 1: the coming one): whether on display, whether in the
+-- mailer. That looks ahead and is legitimate: a calendar of promotions is made before its weeks
+-- begin, and `recommender.promotion_weeks` says how long before. Seven days lie in one week or two;
+-- the filter on `week` is constant, so that no other partition is read.
+with spans as (
+    select
+        weeks_ahead,
+        $date::DATE + 7 * weeks_ahead - 6 as first_day,
+        $date::DATE + 7 * weeks_ahead as last_day
+    from (select unnest(range(1, $promotion_weeks::INTEGER + 1))::INTEGER as weeks_ahead)
+)
 select
-    item_id,
-    location,
-    bool_or(display is not null) as display,
-    bool_or(mailer is not null) as mailer
-from raw.promotion_calendar
+    spans.weeks_ahead,
+    calendar.item_id,
+    calendar.location,
+    bool_or(calendar.display is not null) as display,
+    bool_or(calendar.mailer is not null) as mailer
+from raw.promotion_calendar as calendar
+join spans
+    on calendar.week in (date_trunc('week', first_day)::DATE, date_trunc('week', last_day)::DATE)
+    and calendar.starts_on <= last_day
+    and calendar.ends_on >= first_day
 where
-    week in (
-        date_trunc('week', $date::DATE + 1)::DATE,
-        date_trunc('week', $date::DATE + 7)::DATE
-    )
-    and starts_on <= $date::DATE + 7
-    and ends_on >= $date::DATE + 1
-group by item_id, location
-order by item_id, location
+    calendar.week >= date_trunc('week', $date::DATE + 1)::DATE
+    and calendar.week <= date_trunc('week', $date::DATE + 7 * $promotion_weeks::INTEGER)::DATE
+group by spans.weeks_ahead, calendar.item_id, calendar.location
+order by spans.weeks_ahead, calendar.item_id, calendar.location

@@ -2,7 +2,7 @@
 
 # No `from __future__ import annotations`: Dagster reads the type of `context` itself.
 import inspect
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from typing import Any
 
 import dagster as dg
@@ -30,10 +30,10 @@ def step_tags(settings: Settings) -> dict[str, Any]:
 
 
 def prediction_asset(
-    declared: BatchPrediction, tags: Mapping[str, Any] = GPU
+    declared: BatchPrediction, settings: Settings | None = None
 ) -> dg.AssetsDefinition:
-    """A partitioned asset `predictions/<table>` of the steps stage, score and load; `tags` are the
-    heavy step's.
+    """A partitioned asset `predictions/<table>` of the steps stage, score and load; `settings` say
+    whether the heavy step asks for a GPU and how many weeks lie upstream (None: it does, one).
 
     Companion tables are assets of the same graph. One scoring makes them all, so whichever is
     selected, all are written and shown as materialized; Dagster would refuse a part of a graph
@@ -41,7 +41,8 @@ def prediction_asset(
     """
     name = declared.name
     checks = declared.all_checks
-    ins = declared.upstreams()
+    ins = declared.upstreams(settings)
+    tags = step_tags(settings) if settings else GPU
     tables = {"result": declared.table}
     tables |= {f"companion_{name}": each for name, each in declared.companions.items()}
     several = len(tables) > 1

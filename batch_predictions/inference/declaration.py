@@ -26,7 +26,7 @@ from batch_predictions.inference import companions as beside
 from batch_predictions.inference.loading import ACCOUNTED, BELONG, Check
 from batch_predictions.inference.scorer import Scorer
 from batch_predictions.partitions import (
-    coming_week,
+    coming,
     daily,
     newest_ended_week,
     trained_through,
@@ -43,6 +43,10 @@ if TYPE_CHECKING:
 
 def _no_parameters(settings: Settings) -> Mapping[str, Any]:
     return {}
+
+
+def _one_week(settings: Settings) -> int:
+    return 1
 
 
 def asset_key_of(table: Table) -> dg.AssetKey:
@@ -70,6 +74,7 @@ class BatchPrediction:
         checks: further questions that block a release when answered with more than 0.
         plot: draws one partition of the table.
         kinds: badges of the asset in the UI.
+        looks_ahead: weeks after the day that its SQL reads of tables that are known ahead.
         released: whether applications look it up in the releases.
         shard_rows: rows that a shard has at least, where the scorer gains by seeing many at once;
             `inference.shard_rows` may ask for more, `inference.shard_mb` holds still.
@@ -86,6 +91,7 @@ class BatchPrediction:
     checks: tuple[Check, ...] = ()
     plot: Callable[[Warehouse, str], Figure | None] | None = None
     kinds: frozenset[str] = frozenset({"torch", "duckdb"})
+    looks_ahead: Callable[[Settings], int] = _one_week
     released: bool = True
     shard_rows: int = 1
 
@@ -140,13 +146,14 @@ class BatchPrediction:
         """Qualified names of the tables that its SQL reads."""
         return set().union(*(tables_in(sql) for sql in (self.rows, *self.side.values())))
 
-    def upstreams(self) -> dict[str, dg.AssetIn]:
-        """The assets that its SQL and its model stand on, by input name."""
+    def upstreams(self, settings: Settings | None = None) -> dict[str, dg.AssetIn]:
+        """The assets that its SQL and its model stand on, by input name; `settings` say how far it
+        looks ahead (None: a week)."""
         ins = {}
         for name in sorted(self.tables()):
             mapping = None
             if TABLES[name].ahead:
-                mapping = coming_week
+                mapping = coming(self.looks_ahead(settings) if settings else 1)
             elif TABLES[name].partition == "week" and self.cadence == "daily":
                 mapping = newest_ended_week
             ins[name.replace(".", "__")] = dg.AssetIn(

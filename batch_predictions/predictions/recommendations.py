@@ -84,6 +84,9 @@ class RecommendationScorer:
         )
         self.blocked = _among(items, self.barred)
         self.index: Index | None = None
+        promoted = self.facts.promoted
+        self.weeks = len(promoted.weeks) if promoted else 0
+        self.weeks_asked = int(chosen["promotion_weeks"])
         self.cells, self.recalls = 0, list[tuple[float, int]]()
         if isinstance(model, Linear):
             near = chosen.get("approximate")
@@ -122,16 +125,19 @@ class RecommendationScorer:
             for start in range(0, max(rows.num_rows, 1), USERS)
         ]
         whole = pa.Table.from_batches(parts).combine_chunks().to_batches(len(rows) * self.k + 1)[0]
-        return with_notes(whole, self._notes())
+        return with_notes(whole, self._notes(rows.num_rows))
 
-    def _notes(self) -> dict[str, Note]:
-        """How much of the exact answer was found, where that is not all."""
-        users = sum(of for _, of in self.recalls)
-        if not users:
-            return {}
-        return {
-            "recall": Note(mean=sum(share * of for share, of in self.recalls) / users, of=users)
-        }
+    def _notes(self, users: int) -> dict[str, Note]:
+        """How much of the exact answer was found, where that is not all; how many weeks of
+        promotions were known, where more than the coming one are asked for."""
+        notes: dict[str, Note] = {}
+        if self.weeks_asked > 1 and users:
+            notes["promotion_weeks_known"] = Note(mean=self.weeks, of=users)
+        sampled = sum(of for _, of in self.recalls)
+        if sampled:
+            mean = sum(share * of for share, of in self.recalls) / sampled
+            notes["recall"] = Note(mean=mean, of=sampled)
+        return notes
 
     def _score(self, rows: pa.RecordBatch) -> pa.RecordBatch:
         histories = Histories.from_rows(rows, self.model.items)
@@ -276,6 +282,7 @@ def parameters(settings: Settings) -> Mapping[str, Any]:
         "boosted_campaigns": chosen.boosted_campaigns,
         "kept_scores": chosen.kept_scores,
         "history_days": settings.recommender.history_days,
+        "promotion_weeks": settings.recommender.promotion_weeks,
         "approximate": None if engine.approximate == "off" else nearby,
     }
 
@@ -349,6 +356,7 @@ recommendations = BatchPrediction(
     model="recommender",
     companions={"item_scores": ITEM_SCORES},
     parameters=parameters,
+    looks_ahead=lambda settings: settings.recommender.promotion_weeks,
     checks=(
         Check(
             "only_available_items",

@@ -113,7 +113,7 @@ class ScheduleSettings(Section):
 
     ingest: str = Field("0 1 * * *", description="Ingest yesterday's raw rows.")
     ingest_weekly: str = Field(
-        "0 2 * * *", description="Ingest promotions of this week and the two after it, known ahead."
+        "0 2 * * *", description="Ingest promotions of this week and those after it, known ahead."
     )
     weekly_training: str = Field("0 3 * * 1", description="Train on the week that ended.")
     weekly_predictions: str = Field(

@@ -52,6 +52,14 @@ class RecommenderSettings(Section):
         description="Attributes of raw.items that the ranker may read: numbers, or texts with "
         "several values separated by |. Empty: the adapter's own.",
     )
+    promotion_weeks: int = Field(
+        1,
+        ge=1,
+        le=4,
+        description="Weeks after a day whose promotions raw.promotion_calendar knows by that day. "
+        "The ranker is told each of them: set it to holdout_days / 7 where planning is that far "
+        "ahead, never to more than is planned.",
+    )
     tuning_trials: int = Field(
         0, ge=0, description="Optuna trials before a training, on the days before the hold-out."
     )

@@ -17,7 +17,7 @@ from batch_predictions.automation.jobs import (
 )
 from batch_predictions.automation.schedules import schedules
 from batch_predictions.home import State
-from batch_predictions.settings import Settings
+from batch_predictions.settings import RecommenderSettings, Settings
 
 JOBS = (INGEST, INGEST_WEEKLY, WEEKLY_TRAINING, WEEKLY_PREDICTIONS, NIGHTLY)
 ZONE = "America/New_York"
@@ -30,8 +30,11 @@ STATE = State(
 )
 
 
-def _tick(name: str, at: dt.datetime, state: State = STATE) -> list[dg.RunRequest] | dg.SkipReason:
-    schedule = next(each for each in schedules(Settings(), state, JOBS) if each.name == name)
+def _tick(
+    name: str, at: dt.datetime, settings: Settings | None = None
+) -> list[dg.RunRequest] | dg.SkipReason:
+    planned = schedules(settings or Settings(), STATE, JOBS)
+    schedule = next(each for each in planned if each.name == name)
     answer = schedule(dg.build_schedule_context(scheduled_execution_time=at))
     assert isinstance(answer, list | dg.SkipReason)
     return answer
@@ -81,6 +84,17 @@ def test_what_is_known_ahead_is_asked_for_before_its_week_begins(
     # The next tick asks for them again: more may be known by then.
     later = ask(at + dt.timedelta(days=1))
     assert not {each.run_key for each in requests} & {each.run_key for each in later}
+
+
+def test_as_many_weeks_are_asked_for_as_the_recommender_is_told() -> None:
+    settings = Settings(recommender=RecommenderSettings(promotion_weeks=4))
+    at = dt.datetime(2024, 3, 17, 2, tzinfo=ZoneInfo(ZONE))
+    answer = _tick("ingest_weekly", at, settings)
+    assert isinstance(answer, list)
+    # On Sunday the 28 days from Monday on lie in the four weeks after the running one.
+    assert [each.partition_key for each in answer] == [
+        *("2024-03-11", "2024-03-18", "2024-03-25", "2024-04-01", "2024-04-08")
+    ]
 
 
 def test_a_tick_before_the_homes_first_day_or_after_the_sources_last_is_skipped() -> None:

@@ -50,7 +50,7 @@ def left(
 ) -> dict[str, list[str]]:
     since = {name: dt.date.fromisoformat(day) for name, day in oldest.items()}
     newest = dt.date(2024, 3, 19)
-    return stale(graph, warehouse, ModelStore.of(settings), since, newest, newest)
+    return stale(graph, warehouse, ModelStore.of(settings), since, newest, newest, settings)
 
 
 def test_corrected_reviews_leave_sentiment_behind_and_nothing_else(

@@ -1,4 +1,4 @@
-"""What is promoted in the seven days after a day, counted on fingers; read from two files."""
+"""What is promoted in the weeks after a day, counted on fingers; read from two files."""
 
 from __future__ import annotations
 
@@ -34,9 +34,12 @@ def promoted(warehouse: Warehouse, *promotions: Promotion) -> None:
         )
 
 
-def coming(warehouse: Warehouse, day: dt.date) -> list[tuple[object, ...]]:
-    """The rows of the query as of a day."""
-    rows = warehouse.query(sql("promoted_items"), {"date": day}).to_pylist()
+def coming(warehouse: Warehouse, day: dt.date, weeks: int = 1) -> list[tuple[object, ...]]:
+    """The rows of the query as of a day; without the week where there is one."""
+    bound = {"date": day, "promotion_weeks": weeks}
+    rows = warehouse.query(sql("promoted_items"), bound).to_pylist()
+    if weeks == 1:
+        assert all(row.pop("weeks_ahead") == 1 for row in rows)
     return [tuple(row.values()) for row in rows]
 
 
@@ -82,11 +85,39 @@ def test_a_row_for_each_item_and_location_says_display_and_mailer(warehouse: War
     assert coming(warehouse, dt.date(2024, 3, 10))[0] == ("bread", "north", True, False)
 
 
-@pytest.mark.parametrize(("day", "files"), [(dt.date(2024, 3, 10), 1), (dt.date(2024, 3, 12), 2)])
+def test_each_week_ahead_has_rows_of_its_own_and_none_beyond_those_asked_for(
+    warehouse: Warehouse,
+) -> None:
+    promoted(
+        warehouse,
+        ("cake", "all", "22", "31", "1", None),
+        ("bread", "north", "11", "20", "7", None),
+        ("milk", "all", "20", "20", None, "A"),
+    )
+    # Seven days from Thursday, the 14th; from the 21st; from the 28th.
+    day = dt.date(2024, 3, 13)
+    first = [(1, "bread", "north", True, False), (1, "milk", "all", False, True)]
+    second = [(2, "cake", "all", True, False)]
+    assert coming(warehouse, day, 2) == first + second
+    assert coming(warehouse, day, 3) == first + second + [(3, "cake", "all", True, False)]
+    assert [row[1:] for row in first] == coming(warehouse, day)
+
+
+@pytest.mark.parametrize(
+    ("day", "weeks", "files"),
+    [
+        (dt.date(2024, 3, 10), 1, 1),
+        (dt.date(2024, 3, 12), 1, 2),
+        (dt.date(2024, 3, 10), 2, 2),
+        (dt.date(2024, 3, 12), 2, 3),
+    ],
+)
 def test_only_the_weeks_of_those_days_are_read(
-    warehouse: Warehouse, day: dt.date, files: int
+    warehouse: Warehouse, day: dt.date, weeks: int, files: int
 ) -> None:
     promoted(warehouse, ("bread", "all", "04", "31", "7", None))
     with warehouse.connect() as db:
-        plan = db.execute(f"explain analyze {sql('promoted_items')}", {"date": day}).fetchall()
+        plan = db.execute(
+            f"explain analyze {sql('promoted_items')}", {"date": day, "promotion_weeks": weeks}
+        ).fetchall()
     assert f"Total Files Read: {files}" in plan[0][1]

@@ -97,6 +97,7 @@ def facts(interactions: Interactions, items: pa.StringArray) -> ItemFacts:
     """With a promotion of the first item in one place and of the last in another."""
     promoted = pa.table(
         {
+            "weeks_ahead": [1, 1],
             "item_id": pa.array([items[0].as_py(), items[-1].as_py()], pa.string()),
             "location": ["here", "there"],
             "display": [True, False],

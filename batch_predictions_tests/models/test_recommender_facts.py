@@ -69,7 +69,13 @@ def test_fresh_wants_are_those_of_first_takers_who_had_come_before():
 
 def test_facts_at_some_positions_are_counts_and_plans():
     promoted = pa.table(
-        {"item_id": ["old"], "location": ["s"], "display": [True], "mailer": [False]}
+        {
+            "weeks_ahead": [1],
+            "item_id": ["old"],
+            "location": ["s"],
+            "display": [True],
+            "mailer": [False],
+        }
     )
     some = facts(ITEMS, traits(), promoted).at(np.array([2, 0]))
     assert some.items.to_pylist() == ["old", "new"]
@@ -87,7 +93,13 @@ def test_facts_of_other_items_are_the_same_figures():
         pa.table({"item_id": ["old", "new"], "price": [2.0, 1.0], "kind": ["a", "b"]}), ITEMS
     )
     promoted = pa.table(
-        {"item_id": ["old"], "location": ["s"], "display": [True], "mailer": [False]}
+        {
+            "weeks_ahead": [1],
+            "item_id": ["old"],
+            "location": ["s"],
+            "display": [True],
+            "mailer": [False],
+        }
     )
     moved = facts(ITEMS, described, promoted).onto(pa.array(["old", "new"]))
     direct = facts(pa.array(["old", "new"]), described, promoted)
@@ -139,6 +151,7 @@ def test_traits_of_other_items_are_unknown():
 
 CALENDAR = pa.table(
     {
+        "weeks_ahead": [1, 1, 1, 1],
         "item_id": ["new", "old", "new", "stranger"],
         "location": ["s1", "s2", "s2", "s3"],
         "display": [True, False, True, True],
@@ -158,6 +171,21 @@ def test_promotions_are_shares_of_the_shops_that_have_any():
     some = promoted.at(np.array([2, 0]))
     assert some.any_share == pytest.approx([1 / 3, 2 / 3])
     assert some.by_shop["mailer"].toarray().tolist() == [[0, 0], [1, 0], [0, 0]]
+
+
+def test_a_week_after_the_coming_one_has_kinds_of_its_own():
+    later = CALENDAR.slice(1, 2).set_column(0, "weeks_ahead", pa.array([3, 3]))
+    promoted = Promoted.from_table(pa.concat_tables([CALENDAR, later]), ITEMS)
+    assert promoted is not None
+    assert promoted.weeks == [("display", "mailer"), ("display_3", "mailer_3")]
+    assert promoted.share["display_3"] == pytest.approx([1 / 3, 0, 0])
+    assert promoted.share["mailer_3"] == pytest.approx([0, 0, 1 / 3])
+    # What is promoted is what is promoted in the coming week.
+    assert promoted.any_share == pytest.approx([2 / 3, 0, 1 / 3])
+    assert promoted.at(np.array([2])).weeks == promoted.weeks
+    alone = Promoted.from_table(later, ITEMS)
+    assert alone is not None and alone.weeks == promoted.weeks
+    assert alone.any_share.tolist() == [0.0, 0.0, 0.0]
 
 
 def test_an_empty_calendar_promotes_nothing():

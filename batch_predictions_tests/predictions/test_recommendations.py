@@ -88,6 +88,7 @@ def scorer(folder: Path, gone: list[str] | None = None, **changed: Any) -> Recom
         "wanted": wanted,
         "promoted": pa.table(
             {
+                "weeks_ahead": pa.array([], pa.int32()),
                 "item_id": pa.array([], pa.string()),
                 "location": pa.array([], pa.string()),
                 "display": flags,
@@ -113,6 +114,7 @@ def scorer(folder: Path, gone: list[str] | None = None, **changed: Any) -> Recom
         "boost_places": 5,
         "blocked_items": [],
         "kept_scores": 12,
+        "promotion_weeks": 1,
         **changed,
     }
     return RecommendationScorer.open(Opening(folder / "model", side, parameters))
@@ -124,6 +126,16 @@ def lists(answer: pa.RecordBatch) -> dict[str, list[str]]:
         if row[EXCLUDED] is None:
             found.setdefault(row["user_id"], []).append(row["item_id"])
     return found
+
+
+def test_how_many_weeks_of_promotions_were_known_is_noted_where_more_are_asked_for(
+    folder: Path,
+) -> None:
+    rows = staged()
+    answer = scorer(folder, promotion_weeks=4).score(rows)
+    # The calendar is empty.
+    assert notes_in(answer.schema) == {"promotion_weeks_known": Note(mean=0.0, of=rows.num_rows)}
+    assert notes_in(scorer(folder).score(rows).schema) == {}
 
 
 def test_planted_tastes_are_found(folder: Path) -> None:

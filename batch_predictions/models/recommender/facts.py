@@ -32,6 +32,8 @@ RETURNING = (14, 30)
 FRESH = (14, 30, 90)
 """The same, of users who had never taken the item before that day."""
 TAG_SEPARATOR = "|"
+SHOWN = ("display", "mailer")
+"""How an item is promoted."""
 
 _KINDS = {
     "recent": (HALF_LIVES, "true"),
@@ -122,10 +124,11 @@ class ItemTraits:
 
 @dataclass(frozen=True)
 class Promoted:
-    """Items promoted in the coming week, known ahead: shares of shops, 0 to 1, by item.
+    """Items promoted in the coming weeks, known ahead: shares of shops, 0 to 1, by item.
 
-    `shops` are the locations that have promotions; `by_shop[kind]` is shops x items, ones where
-    the item is promoted so in the shop.
+    A kind is `display` or `mailer`, of the coming week, or `display_2`, `mailer_3`, …, of the
+    second, the third, …. `shops` are the locations that have promotions; `by_shop[kind]` is shops x
+    items, ones where the item is promoted so in the shop.
     """
 
     share: Mapping[str, Doubles]
@@ -134,20 +137,25 @@ class Promoted:
 
     @classmethod
     def from_table(cls, table: pa.Table, items: pa.StringArray) -> Promoted | None:
-        """From item_id, location, display, mailer (boolean); None where nothing is promoted."""
+        """From weeks_ahead, item_id, location, display, mailer (boolean); None where nothing is
+        promoted. A week without a row is unknown: it has no kinds, but the first."""
         from scipy.sparse import csr_matrix
 
         if not table.num_rows:
             return None
         columns = positions(table["item_id"].combine_chunks(), items)
         shops, rows = encode(table["location"])
+        ahead = table["weeks_ahead"].to_numpy()
         share, by_shop = {}, {}
-        for kind in ("display", "mailer"):
-            keep = table[kind].to_numpy() & (columns >= 0)
-            ones = np.ones(int(keep.sum()), dtype=np.float32)
-            matrix = csr_matrix((ones, (rows[keep], columns[keep])), shape=(len(shops), len(items)))
-            by_shop[kind] = matrix
-            share[kind] = np.asarray(matrix.sum(axis=0), dtype=np.float64).ravel() / len(shops)
+        for week in np.union1d(ahead, [1]).tolist():
+            for placed in SHOWN:
+                kind = placed if week == 1 else f"{placed}_{week}"
+                keep = table[placed].to_numpy() & (columns >= 0) & (ahead == week)
+                ones = np.ones(int(keep.sum()), dtype=np.float32)
+                shape = (len(shops), len(items))
+                matrix = csr_matrix((ones, (rows[keep], columns[keep])), shape=shape)
+                by_shop[kind] = matrix
+                share[kind] = np.asarray(matrix.sum(axis=0), dtype=np.float64).ravel() / len(shops)
         return cls(share, shops, by_shop)
 
     def at(self, columns: npt.NDArray[np.int64]) -> Promoted:
@@ -160,8 +168,14 @@ class Promoted:
 
     @cached_property
     def any_share(self) -> Doubles:
-        """The larger of the shares, (items,)."""
-        return np.maximum.reduce(list(self.share.values()))
+        """The larger of the coming week's shares, (items,)."""
+        return np.maximum.reduce([self.share[kind] for kind in SHOWN])
+
+    @property
+    def weeks(self) -> list[tuple[str, ...]]:
+        """The kinds of each known week, the coming one first."""
+        kinds = list(self.share)
+        return [tuple(kinds[at : at + len(SHOWN)]) for at in range(0, len(kinds), len(SHOWN))]
 
 
 @dataclass(frozen=True)

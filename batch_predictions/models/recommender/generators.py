@@ -120,7 +120,14 @@ GENERATORS = (
     ),
     # Where seen items are left out, MovieLens by time is ranked worse with it: .266 for .271.
     Generator("segment_taste", SegmentTaste, "segment", only=("segments", "repeats")),
-    Generator("promoted", Promoted, "promotion", only=("promotions",)),
+    Generator(
+        "promoted",
+        Promoted,
+        "promotion",
+        new_items={"wanted": "fresh_14"},
+        repeats={"wanted": "recent_14"},
+        only=("promotions",),
+    ),
     Generator(
         "predicted_rating",
         PredictedRating,

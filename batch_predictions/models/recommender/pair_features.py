@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 
 from batch_predictions.models.recommender.base import Floats
-from batch_predictions.models.recommender.facts import FRESH, HALF_LIVES, RETURNING
+from batch_predictions.models.recommender.facts import FRESH, HALF_LIVES, RETURNING, SHOWN
+from batch_predictions.models.recommender.pair_promotions import everywhere, here, later_features
 from batch_predictions.models.recommender.pair_traits import trait_features
 from batch_predictions.models.recommender.pairs import AGES, Feature, Group, Pairs, Values
-from batch_predictions.models.recommender.simple import shop_rows
 
 
 def table(pairs: Pairs, groups: list[tuple[str, Group]] | None = None) -> tuple[Floats, list[Any]]:
@@ -27,7 +27,7 @@ def table(pairs: Pairs, groups: list[tuple[str, Group]] | None = None) -> tuple[
         group = pairs.reasons[name]
         columns[f"{name}"] = group, scores
         columns[f"{name}_rank"] = group, _log_rank(scores)
-    for each in (*FEATURES, *trait_features(pairs)):
+    for each in (*FEATURES, *trait_features(pairs), *later_features(pairs)):
         columns[each.name] = each.group, each.of(pairs)
     names = groups or [(name, group) for name, (group, _) in columns.items()]
     keep = pairs.positions >= 0
@@ -96,36 +96,6 @@ def _repeats(pairs: Pairs) -> Values:
     return pairs.of_user(1 - np.diff(h.indptr) / np.maximum(rows, 1))
 
 
-def _here(kind: str) -> Callable[[Pairs], Values]:
-    """Whether the item is promoted so in the user's own shop in the coming week."""
-
-    def of(pairs: Pairs) -> Values:
-        promoted = pairs.facts.promoted
-        result = np.full(pairs.positions.shape, np.nan)
-        if promoted is None:
-            return result
-        rows = shop_rows(pairs.histories, pairs.facts)
-        some = np.flatnonzero(rows >= 0)
-        shops, place = np.unique(rows[some], return_inverse=True)
-        dense = promoted.by_shop[kind][shops].toarray()
-        result[some] = dense[place[:, np.newaxis], pairs.at[some]]
-        return result
-
-    return of
-
-
-def _everywhere(kind: str) -> Callable[[Pairs], Values]:
-    """The share of shops that promote the item so in the coming week."""
-
-    def of(pairs: Pairs) -> Values:
-        promoted = pairs.facts.promoted
-        if promoted is None:
-            return np.full(pairs.positions.shape, np.nan)
-        return pairs.of_item(promoted.share[kind])
-
-    return of
-
-
 def _user_days(pairs: Pairs) -> Values:
     """Days on which the user took anything."""
     return pairs.of_user(np.diff(pairs.came[1]).astype(np.float64))
@@ -186,8 +156,8 @@ FEATURES: tuple[Feature, ...] = (
     Feature("repeat_ratio", "trend", _ratio("events", "users", 0.0)),
     Feature("item_age", "trend", lambda p: p.of_item(p.facts.counts["first_age"])),
     # The coming week's promotions.
-    *(Feature(f"{kind}_share", "promotion", _everywhere(kind)) for kind in ("display", "mailer")),
-    *(Feature(f"{kind}_here", "promotion", _here(kind)) for kind in ("display", "mailer")),
+    *(Feature(f"{kind}_share", "promotion", everywhere(kind)) for kind in SHOWN),
+    *(Feature(f"{kind}_here", "promotion", here(kind)) for kind in SHOWN),
     # The user, alike for all candidates: moves no score alone, but says how to read the others.
     Feature(
         "user_items", "user", lambda p: p.of_user(np.diff(p.histories.indptr).astype(np.float64))

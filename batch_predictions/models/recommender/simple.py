@@ -22,6 +22,9 @@ def own_history_name(half_life_days: float | None) -> str:
     return "own_history" if half_life_days is None else f"own_history_{half_life_days:g}d"
 
 
+RECENT = "recent_14"
+
+
 class OwnHistory(Recommender):
     """What the user takes most often, lately: strong wherever people take the same again."""
 
@@ -137,31 +140,40 @@ class SegmentTaste(Recommender):
 
 
 class Promoted(Recommender):
-    """What is promoted in the coming week, the more wanted first, in the user's shop before all."""
+    """What is promoted in the weeks that are known ahead, the more wanted first, in the user's shop
+    before all."""
 
     kind = "promoted"
 
     @classmethod
     def fit(cls, interactions: Interactions, as_of: date, **params: Any) -> Self:
-        """Learns nothing: the calendar and what is wanted come with the facts of the day."""
+        """Learns nothing: the calendar and what is wanted come with the facts of the day; `wanted`
+        is the count that says how wanted an item is (`facts.COUNTS`)."""
+        held = {"wanted": params.pop("wanted", RECENT)}
         if params:
             raise TypeError(f"promoted: unknown parameters {sorted(params)}")
-        return cls(cls.kind, interactions.item_ids, {}, {})
+        return cls(cls.kind, interactions.item_ids, held, {})
 
     def scores(self, histories: Histories, facts: ItemFacts | None = None) -> Floats:
-        """Recent wants times the share of shops that promote the item; nan where none does."""
+        """Wants times the share of shops that promote the item, summed over weeks, and as much
+        again for each week in which the user's own shop does; nan where none does."""
         shape = (histories.users, len(self.items))
         scores = np.full(shape, np.nan, dtype=np.float32)
         if facts is None or facts.promoted is None:
             return scores
-        strength = facts.promoted.any_share
-        wanted = facts.share("recent_14")
+        promoted = facts.promoted
+        strength = np.sum(
+            [np.maximum(*(promoted.share[kind] for kind in week)) for week in promoted.weeks],
+            axis=0,
+        )
+        # Models of before had no choice.
+        wanted = facts.share(self.params.get("wanted", RECENT))
         scores[:] = np.where(strength > 0, wanted * (0.1 + strength), np.nan)
         rows = shop_rows(histories, facts)
-        here = facts.promoted.by_shop["display"] + facts.promoted.by_shop["mailer"]
+        here = sum(sum(promoted.by_shop[kind] for kind in week).sign() for week in promoted.weeks)
         for user in np.flatnonzero(rows >= 0):
-            columns = here[rows[user]].indices
-            scores[user, columns] += wanted[columns]
+            shop = here[rows[user]]
+            scores[user, shop.indices] += wanted[shop.indices] * shop.data
         return scores
 
 
