@@ -1,18 +1,21 @@
 """How good the two stages and every simpler recommender are on days that none of them has seen.
 
-    python benchmarks/recommender_quality.py movielens ../shared/data/movielens_100k
-    python benchmarks/recommender_quality.py movielens ../shared/data/movielens_100k --split user
-    python benchmarks/recommender_quality.py movielens ../shared/data/movielens_100k --split last
+    python benchmarks/recommender_quality.py movielens FOLDER
+    python benchmarks/recommender_quality.py movielens FOLDER --cut 1998-03-30
+    python benchmarks/recommender_quality.py movielens FOLDER --split user
+    python benchmarks/recommender_quality.py movielens FOLDER --split last
     python benchmarks/recommender_quality.py complete_journey --cut 2017-11-17 --days 7
     python benchmarks/recommender_quality.py complete_journey --cut 2017-12-01 --days 28 --new-items
     python benchmarks/recommender_quality.py files FOLDER --split user
 
 One cut in time: what comes before it is learned from, users known before and active after it are
-asked. `--split user` hides a fifth of each user's items instead, for data without times; `--split
-last` each user's newest tenth, by the time of day too: no forecast, since what others did later is
-known. The promotions of the weeks that `--days` asks about are known, four at most, as they are to
-whoever plans them (`--promotion-weeks`: fewer). With `--tune N`, Optuna looks for parameters on the
-window before the cut first. Prints one JSON object; progress goes to the standard error.
+asked. The cut is at the end of the day `--cut`, or else before the newest tenth of all rows, by the
+time of day too. `--split user` hides a fifth of each user's items instead, for data without times;
+`--split last` each user's newest tenth, by the time of day too: no forecast, since what others did
+later is known. The promotions of the weeks that `--days` asks about are known, four at most, as
+they are to whoever plans them (`--promotion-weeks`: fewer). With `--tune N`, Optuna looks for
+parameters on the window before the cut first. Prints one JSON object; progress goes to the standard
+error.
 """
 
 from __future__ import annotations
@@ -26,8 +29,6 @@ import tempfile
 import time
 from dataclasses import replace
 from pathlib import Path
-
-import numpy as np
 
 from batch_predictions.settings import (
     RecommendationsSettings,
@@ -44,7 +45,7 @@ def main() -> None:
     parser.add_argument("path", type=Path, nargs="?")
     parser.add_argument("--cut", type=dt.date.fromisoformat, help="last day that is learned from")
     parser.add_argument("--last-share", type=float, default=0.1, help="else: rows after the cut")
-    parser.add_argument("--days", type=int, help="ask about so many days after the cut only")
+    parser.add_argument("--days", type=int, help="ask about so many days after `--cut` only")
     parser.add_argument("--split", choices=["time", "user", "last"], default="time")
     parser.add_argument("--new-items", action="store_true", help="leave out what users had")
     parser.add_argument("--no-promotions", action="store_true", help="hide the calendar")
@@ -57,6 +58,8 @@ def main() -> None:
     parser.add_argument("--tune", type=int, default=0, help="Optuna trials before the contest")
     parser.add_argument("--seed", type=int, default=7)
     args = parser.parse_args()
+    if args.days and not args.cut:
+        parser.error("--days: the days after which day? Give --cut as well")
     with tempfile.TemporaryDirectory() as home:
         answer = measure(args, Path(home))
     print(json.dumps(answer, indent=1))
@@ -95,6 +98,7 @@ def measure(args: argparse.Namespace, home: Path) -> dict[str, object]:
         leave_newest,
         leave_out,
         split_by_time,
+        split_newest,
     )
     from batch_predictions.models.recommender.selection import select
     from batch_predictions.models.recommender.tuning import tuned
@@ -106,15 +110,17 @@ def measure(args: argparse.Namespace, home: Path) -> dict[str, object]:
 
     rows = Interactions.from_table(interactions(warehouse, settings, span[1]))
     masked = excludes_seen(settings)
-    cut = args.cut or _cut(rows, args.last_share)
-    end = min(span[1], cut + dt.timedelta(days=args.days)) if args.days else span[1]
+    end = min(span[1], args.cut + dt.timedelta(days=args.days)) if args.days else span[1]
     if args.split == "user":
         holdout = leave_out(rows, as_of=span[1], seed=args.seed)
     elif args.split == "last":
         holdout = leave_newest(rows, as_of=span[1])
-    else:
+    elif args.cut:
         rows = rows.up_to(end)
-        holdout = split_by_time(rows, cut=cut, exclude_seen=masked, seed=args.seed)
+        holdout = split_by_time(rows, cut=args.cut, exclude_seen=masked, seed=args.seed)
+    else:
+        holdout = split_newest(rows, args.last_share, exclude_seen=masked, seed=args.seed)
+    cut = holdout.as_of
     if PROMOTION_CALENDAR in source.tables() and not args.no_promotions:
         first = week_of(cut - dt.timedelta(days=56))
         mondays = [first + dt.timedelta(days=7 * n) for n in range(16)]
@@ -145,14 +151,6 @@ def measure(args: argparse.Namespace, home: Path) -> dict[str, object]:
         "seconds": round(time.perf_counter() - began, 1),
         "peak_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024,
     }
-
-
-def _cut(rows: object, share: float) -> dt.date:
-    """The last day that leaves at most this share of the rows after it."""
-    days = np.sort(rows.dates)  # type: ignore[attr-defined]
-    first_held_out = days[int(len(days) * (1 - share))]
-    day: dt.date = first_held_out.astype("datetime64[D]").astype(dt.date)
-    return day - dt.timedelta(days=1)
 
 
 if __name__ == "__main__":

@@ -28,6 +28,7 @@ from batch_predictions.models.recommender.evaluation import (
     leave_out,
     paired_difference,
     split_by_time,
+    split_newest,
 )
 from batch_predictions.models.recommender.facts import ItemFacts
 from batch_predictions.models.recommender.kernels import best
@@ -198,6 +199,27 @@ def test_rows_of_one_date_are_split_by_user_and_the_result_says_so():
         holdout.relevant.shape != other.relevant.shape or (holdout.relevant != other.relevant).nnz
     )
     assert measured(holdout).split == "leave_out"
+
+
+def test_the_newest_rows_are_asked_about_by_the_time_of_day_too():
+    # Ten rows on two days, two of them at one moment; ann and bob came before, cat afterwards.
+    rows = [("ann", f"i{n}", BEFORE, 1) for n in range(4)]
+    rows += [("bob", f"i{n}", AFTER, 1) for n in range(3)]
+    rows += [("ann", "i7", AFTER, 1), ("bob", "i8", AFTER, 1), ("cat", "i9", AFTER, 1)]
+    moments = [9, 8, 7, 6, 1, 2, 3, 4, 4, 5]
+    known = Interactions.from_table(table(*rows).append_column("moment", pa.array(moments)))
+    holdout = split_newest(known, 0.3, exclude_seen=True)
+    assert (holdout.split, holdout.as_of, len(holdout.train)) == ("time", AFTER, 7)
+    asked = [holdout.train.user_ids[int(user)].as_py() for user in holdout.users]
+    hidden = [[holdout.item_ids[int(i)].as_py() for i in row.indices] for row in holdout.relevant]
+    assert dict(zip(asked, hidden, strict=True)) == {"ann": ["i7"], "bob": ["i8"]}
+    # What happened at one moment stays on one side: a fifth would cut between i7 and i8.
+    assert len(split_newest(known, 0.2, exclude_seen=True).train) == 7
+    assert len(split_newest(known, 0.1, exclude_seen=True).train) == 9
+    # Without the time of day a day stays on one side.
+    by_day = split_newest(Interactions.from_table(table(*rows)), 0.3, exclude_seen=True)
+    assert (by_day.as_of, len(by_day.train)) == (BEFORE, 4)
+    assert measured(by_day).n == 1
 
 
 def test_the_newest_items_of_every_user_are_hidden_by_the_time_of_day_too():

@@ -47,6 +47,7 @@ __all__ = [
     "leave_out",
     "paired_difference",
     "split_by_time",
+    "split_newest",
 ]
 
 Split: TypeAlias = Literal["time", "leave_out", "leave_newest"]
@@ -159,6 +160,31 @@ def split_by_time(
     """Learn from the days up to `cut`, ask about all days after it."""
     train, test = interactions.up_to(cut), interactions.after(cut)
     return _holdout(train, test, cut, exclude_seen, "time", seed, max_users)
+
+
+def split_newest(
+    interactions: Interactions,
+    share: float,
+    *,
+    exclude_seen: bool,
+    seed: int = 0,
+    max_users: int = MAX_USERS,
+) -> Holdout:
+    """Ask about the newest `share` of all rows, learn from those before: one cut for everybody, by
+    the time of day too. The day of the cut is known up to the cut.
+
+    Rows of one moment, or of one day where there are no times, are asked about together.
+    """
+    moments = interactions.moments
+    if moments is None:
+        moments = np.zeros(len(interactions), dtype=np.int64)
+    order = np.lexsort((moments, interactions.dates))
+    first = order[min(int(len(order) * (1 - share)), len(order) - 1)]
+    day, moment = interactions.dates[first], moments[first]
+    before = (interactions.dates < day) | ((interactions.dates == day) & (moments < moment))
+    train, test = interactions.where(before), interactions.where(~before)
+    as_of = (train.dates.max() if len(train) else day).item()
+    return _holdout(train, test, as_of, exclude_seen, "time", seed, max_users)
 
 
 def leave_out(
