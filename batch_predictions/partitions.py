@@ -46,8 +46,8 @@ MOST_WEEKS_AHEAD = 5
 
 def weeks_ahead(settings: Settings) -> int:
     """Weeks that are read ahead, the running one included: they hold every day of the 14 after
-    yesterday, which forecasts look forward to, and of the recommender's `promotion_weeks`."""
-    return 1 + max(2, settings.recommender.promotion_weeks)
+    yesterday, which forecasts look forward to, and of the recommender's `planned_weeks`."""
+    return 1 + max(2, settings.recommender.planned_weeks)
 
 
 _end, _weekly_end = None, None

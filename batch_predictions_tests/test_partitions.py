@@ -96,7 +96,7 @@ def test_the_lineage_agrees_with_the_week_due_on_every_day_of_two_months() -> No
 def test_recommendations_stand_on_the_weeks_ahead_that_they_are_told_of(
     day: str, weeks: int, last: str
 ) -> None:
-    settings = Settings(recommender=RecommenderSettings(promotion_weeks=weeks))
+    settings = Settings(recommender=RecommenderSettings(planned_weeks=weeks))
     calendar = recommendations.upstreams(settings)["raw__promotion_calendar"]
     assert isinstance(calendar.partition_mapping, dg.TimeWindowPartitionMapping)
     days = days_between(dt.date(2024, 3, 11), dt.date.fromisoformat(last))

@@ -13,7 +13,7 @@ asked. The cut is at the end of the day `--cut`, or else before the newest tenth
 time of day too. `--split user` hides a fifth of each user's items instead, for data without times;
 `--split last` each user's newest tenth, by the time of day too: no forecast, since what others did
 later is known. The promotions of the weeks that `--days` asks about are known, four at most, as
-they are to whoever plans them (`--promotion-weeks`: fewer). With `--tune N`, Optuna looks for
+they are to whoever plans them (`--planned-weeks`: fewer). With `--tune N`, Optuna looks for
 parameters on the window before the cut first. Prints one JSON object; progress goes to the standard
 error.
 """
@@ -50,7 +50,7 @@ def main() -> None:
     parser.add_argument("--new-items", action="store_true", help="leave out what users had")
     parser.add_argument("--no-promotions", action="store_true", help="hide the calendar")
     parser.add_argument(
-        "--promotion-weeks",
+        "--planned-weeks",
         type=int,
         choices=range(1, 5),
         help="weeks of the calendar that are known; else: those of --days",
@@ -70,12 +70,12 @@ def measure(args: argparse.Namespace, home: Path) -> dict[str, object]:
     import os
 
     os.environ["BATCH_PREDICTIONS_HOME"] = str(home)
-    weeks = args.promotion_weeks or min(4, max(1, -(-(args.days or 7) // 7)))
+    weeks = args.planned_weeks or min(4, max(1, -(-(args.days or 7) // 7)))
     settings = Settings(
         home=home,
         source=SourceSettings(kind=args.source, path=args.path, original_dates=True),
         recommendations=RecommendationsSettings(exclude_seen=True if args.new_items else None),
-        recommender=RecommenderSettings(promotion_weeks=weeks),
+        recommender=RecommenderSettings(planned_weeks=weeks),
     )
     from batch_predictions.sources.ingest import ingest
     from batch_predictions.sources.registry import begin, excludes_seen, source_of
@@ -143,7 +143,7 @@ def measure(args: argparse.Namespace, home: Path) -> dict[str, object]:
         "until": str(end),
         "users": len(holdout.users),
         "seen_left_out": holdout.masked,
-        "promotion_weeks": weeks,
+        "planned_weeks": weeks,
         "why": selection.why,
         "models": models,
         "parameters": {name: dict(each) for name, each in taught.params.items()},

@@ -1,14 +1,14 @@
--- Items promoted after $date, by location (`all`: everywhere), in each of the $promotion_weeks spans
+-- Items promoted after $date, by location (`all`: everywhere), in each of the $planned_weeks spans
 -- of seven days that follow it (`weeks_ahead` 1: the coming one): whether on display, whether in the
 -- mailer. That looks ahead and is legitimate: a calendar of promotions is made before its weeks
--- begin, and `recommender.promotion_weeks` says how long before. Seven days lie in one week or two;
+-- begin, and `recommender.planned_weeks` says how long before. Seven days lie in one week or two;
 -- the filter on `week` is constant, so that no other partition is read.
 with spans as (
     select
         weeks_ahead,
         $date::DATE + 7 * weeks_ahead - 6 as first_day,
         $date::DATE + 7 * weeks_ahead as last_day
-    from (select unnest(range(1, $promotion_weeks::INTEGER + 1))::INTEGER as weeks_ahead)
+    from (select unnest(range(1, $planned_weeks::INTEGER + 1))::INTEGER as weeks_ahead)
 )
 select
     spans.weeks_ahead,
@@ -23,6 +23,6 @@ join spans
     and calendar.ends_on >= first_day
 where
     calendar.week >= date_trunc('week', $date::DATE + 1)::DATE
-    and calendar.week <= date_trunc('week', $date::DATE + 7 * $promotion_weeks::INTEGER)::DATE
+    and calendar.week <= date_trunc('week', $date::DATE + 7 * $planned_weeks::INTEGER)::DATE
 group by spans.weeks_ahead, calendar.item_id, calendar.location
 order by spans.weeks_ahead, calendar.item_id, calendar.location

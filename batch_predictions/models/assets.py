@@ -49,7 +49,7 @@ class Beside:
 
     def __init__(self, warehouse: Warehouse, settings: Settings) -> None:
         self.warehouse, self.bound = warehouse, feature_parameters(settings)
-        self.promotion_weeks = settings.recommender.promotion_weeks
+        self.planned_weeks = settings.recommender.planned_weeks
         names = settings.recommender.item_attributes
         if names is None:
             names = list(registry.item_attributes(settings))
@@ -81,7 +81,7 @@ class Beside:
 
     def _promoted(self, as_of: dt.date) -> pa.Table:
         return self.warehouse.query(
-            sql("promoted_items"), {"date": as_of, "promotion_weeks": self.promotion_weeks}
+            sql("promoted_items"), {"date": as_of, "planned_weeks": self.planned_weeks}
         )
 
 

@@ -86,7 +86,7 @@ class RecommendationScorer:
         self.index: Index | None = None
         promoted = self.facts.promoted
         self.weeks = len(promoted.weeks) if promoted else 0
-        self.weeks_asked = int(chosen["promotion_weeks"])
+        self.weeks_asked = int(chosen["planned_weeks"])
         self.cells, self.recalls = 0, list[tuple[float, int]]()
         if isinstance(model, Linear):
             near = chosen.get("approximate")
@@ -132,7 +132,7 @@ class RecommendationScorer:
         promotions were known, where more than the coming one are asked for."""
         notes: dict[str, Note] = {}
         if self.weeks_asked > 1 and users:
-            notes["promotion_weeks_known"] = Note(mean=self.weeks, of=users)
+            notes["planned_weeks_known"] = Note(mean=self.weeks, of=users)
         sampled = sum(of for _, of in self.recalls)
         if sampled:
             mean = sum(share * of for share, of in self.recalls) / sampled
@@ -282,7 +282,7 @@ def parameters(settings: Settings) -> Mapping[str, Any]:
         "boosted_campaigns": chosen.boosted_campaigns,
         "kept_scores": chosen.kept_scores,
         "history_days": settings.recommender.history_days,
-        "promotion_weeks": settings.recommender.promotion_weeks,
+        "planned_weeks": settings.recommender.planned_weeks,
         "approximate": None if engine.approximate == "off" else nearby,
     }
 
@@ -356,7 +356,7 @@ recommendations = BatchPrediction(
     model="recommender",
     companions={"item_scores": ITEM_SCORES},
     parameters=parameters,
-    looks_ahead=lambda settings: settings.recommender.promotion_weeks,
+    looks_ahead=lambda settings: settings.recommender.planned_weeks,
     checks=(
         Check(
             "only_available_items",

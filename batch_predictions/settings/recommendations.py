@@ -52,7 +52,7 @@ class RecommenderSettings(Section):
         description="Attributes of raw.items that the ranker may read: numbers, or texts with "
         "several values separated by |. Empty: the adapter's own.",
     )
-    promotion_weeks: int = Field(
+    planned_weeks: int = Field(
         1,
         ge=1,
         le=4,

@@ -87,7 +87,7 @@ def test_what_is_known_ahead_is_asked_for_before_its_week_begins(
 
 
 def test_as_many_weeks_are_asked_for_as_the_recommender_is_told() -> None:
-    settings = Settings(recommender=RecommenderSettings(promotion_weeks=4))
+    settings = Settings(recommender=RecommenderSettings(planned_weeks=4))
     at = dt.datetime(2024, 3, 17, 2, tzinfo=ZoneInfo(ZONE))
     answer = _tick("ingest_weekly", at, settings)
     assert isinstance(answer, list)

@@ -36,7 +36,7 @@ def promoted(warehouse: Warehouse, *promotions: Promotion) -> None:
 
 def coming(warehouse: Warehouse, day: dt.date, weeks: int = 1) -> list[tuple[object, ...]]:
     """The rows of the query as of a day; without the week where there is one."""
-    bound = {"date": day, "promotion_weeks": weeks}
+    bound = {"date": day, "planned_weeks": weeks}
     rows = warehouse.query(sql("promoted_items"), bound).to_pylist()
     if weeks == 1:
         assert all(row.pop("weeks_ahead") == 1 for row in rows)
@@ -118,6 +118,6 @@ def test_only_the_weeks_of_those_days_are_read(
     promoted(warehouse, ("bread", "all", "04", "31", "7", None))
     with warehouse.connect() as db:
         plan = db.execute(
-            f"explain analyze {sql('promoted_items')}", {"date": day, "promotion_weeks": weeks}
+            f"explain analyze {sql('promoted_items')}", {"date": day, "planned_weeks": weeks}
         ).fetchall()
     assert f"Total Files Read: {files}" in plan[0][1]

@@ -114,7 +114,7 @@ def scorer(folder: Path, gone: list[str] | None = None, **changed: Any) -> Recom
         "boost_places": 5,
         "blocked_items": [],
         "kept_scores": 12,
-        "promotion_weeks": 1,
+        "planned_weeks": 1,
         **changed,
     }
     return RecommendationScorer.open(Opening(folder / "model", side, parameters))
@@ -132,9 +132,9 @@ def test_how_many_weeks_of_promotions_were_known_is_noted_where_more_are_asked_f
     folder: Path,
 ) -> None:
     rows = staged()
-    answer = scorer(folder, promotion_weeks=4).score(rows)
+    answer = scorer(folder, planned_weeks=4).score(rows)
     # The calendar is empty.
-    assert notes_in(answer.schema) == {"promotion_weeks_known": Note(mean=0.0, of=rows.num_rows)}
+    assert notes_in(answer.schema) == {"planned_weeks_known": Note(mean=0.0, of=rows.num_rows)}
     assert notes_in(scorer(folder).score(rows).schema) == {}
 
 
