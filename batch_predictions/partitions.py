@@ -40,10 +40,6 @@ def days_between(first: dt.date, last: dt.date) -> list[str]:
     return [(first + dt.timedelta(days=n)).isoformat() for n in range((last - first).days + 1)]
 
 
-MOST_WEEKS_AHEAD = 5
-"""Weeks that may be known ahead: the one that is running, and those after it."""
-
-
 def weeks_ahead(settings: Settings) -> int:
     """Weeks that are read ahead, the running one included: they hold every day of the 14 after
     yesterday, which forecasts look forward to, and of the recommender's `planned_weeks`."""
@@ -67,14 +63,14 @@ weekly = dg.WeeklyPartitionsDefinition(
     day_offset=1,
     timezone=_state.timezone,
 )
-# Five weeks more than those that have ended: the one that is running and the next four, which hold
-# every day of the 28 after yesterday. Dagster cuts them off at the end date.
+# More weeks than those that have ended: the one that is running and the next two, which hold every
+# day of the 14 after yesterday, or as many as are planned. Dagster cuts them off at the end date.
 weekly_ahead = dg.WeeklyPartitionsDefinition(
     start_date=week_of(_state.first_day).isoformat(),
     end_date=_weekly_end,
     day_offset=1,
     timezone=_state.timezone,
-    end_offset=MOST_WEEKS_AHEAD,
+    end_offset=weeks_ahead(Settings.load()),
 )
 newest_ended_week = dg.TimeWindowPartitionMapping(start_offset=-6, end_offset=-6)
 """A day's upstream week: the default mapping, and an offset of -1, point at an unfinished one."""

@@ -135,20 +135,23 @@ def test_partitions_begin_with_the_homes_first_day_and_its_week() -> None:
 
 
 @pytest.mark.parametrize(
-    ("today", "newest"),
+    ("today", "planned", "newest"),
     [
-        # On a Monday the week that has just begun and the next four, as on the Sunday after it.
-        ("2024-01-01", "2024-01-29"),
-        ("2023-12-31", "2024-01-22"),
-        ("2024-01-15", "2024-01-29"),
-        ("2024-01-22", "2024-01-29"),
+        # On a Monday the week that has just begun and the next two, as on the Sunday after it.
+        ("2024-01-08", 1, "2024-01-22"),
+        ("2024-01-14", 1, "2024-01-22"),
+        ("2024-01-15", 1, "2024-01-29"),
+        ("2024-01-22", 1, "2024-01-29"),
+        # Of four planned weeks, the next four.
+        ("2024-01-01", 4, "2024-01-29"),
+        ("2023-12-31", 4, "2024-01-22"),
         # The source ends on Wednesday, 31 January: its week is the last.
-        ("2024-01-29", "2024-01-29"),
-        ("2024-06-01", "2024-01-29"),
+        ("2024-01-29", 1, "2024-01-29"),
+        ("2024-06-01", 4, "2024-01-29"),
     ],
 )
-def test_what_is_known_ahead_reaches_four_weeks_ahead_but_not_beyond_the_source(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, today: str, newest: str
+def test_what_is_known_ahead_reaches_as_far_as_is_planned_but_not_beyond_the_source(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, today: str, planned: int, newest: str
 ) -> None:
     state = State(
         source_kind="files",
@@ -159,6 +162,7 @@ def test_what_is_known_ahead_reaches_four_weeks_ahead_but_not_beyond_the_source(
     )
     write_state(tmp_path / "home", state)
     monkeypatch.setenv("BATCH_PREDICTIONS_HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("BATCH_PREDICTIONS_RECOMMENDER__PLANNED_WEEKS", str(planned))
     spec = importlib.util.spec_from_file_location("partitions_of_a_home", partitions.__file__)
     assert spec is not None and spec.loader is not None
     fresh = importlib.util.module_from_spec(spec)
