@@ -65,7 +65,6 @@ class Generator:
     proposes: bool = True
 
 
-# What repeats ask for comes from a tuning run: see docs/quality.md.
 GENERATORS = (
     Generator(
         "als",
@@ -79,16 +78,12 @@ GENERATORS = (
         EASE,
         "similar",
         new_items={"l2": 200.0},
-        repeats={"l2": 4.7, "history_half_life_days": 90},
+        repeats={"l2": 10.0, "history_half_life_days": 90},
     ),
     # Among repeats it adds nothing, and costs more than all the others together.
     Generator("graph_filter", GraphFilter, "similar", only=("new_items",)),
     Generator(
-        "item_neighbours",
-        ItemNeighbours,
-        "similar",
-        new_items={"newest_days": 1},
-        repeats={"newest_days": 29},
+        "item_neighbours", ItemNeighbours, "similar", new_items={"newest_days": 1}, repeats={}
     ),
     # Among repeats it adds nothing (.116 alone, own history .298) and costs as much as the others.
     Generator(

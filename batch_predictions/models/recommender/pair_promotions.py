@@ -22,7 +22,7 @@ def later_features(pairs: Pairs) -> list[Feature]:
 
 
 def here(kind: str) -> Callable[[Pairs], Values]:
-    """Whether the item is promoted so in the user's own shop in the coming week."""
+    """Whether the item is promoted so in the user's own shop; a kind names its week."""
 
     def of(pairs: Pairs) -> Values:
         promoted = pairs.facts.promoted
@@ -40,7 +40,7 @@ def here(kind: str) -> Callable[[Pairs], Values]:
 
 
 def everywhere(kind: str) -> Callable[[Pairs], Values]:
-    """The share of shops that promote the item so in the coming week."""
+    """The share of shops that promote the item so; a kind names its week."""
 
     def of(pairs: Pairs) -> Values:
         promoted = pairs.facts.promoted

@@ -16,13 +16,13 @@ from batch_predictions.models.recommender.facts import ItemFacts
 from batch_predictions.models.recommender.histories import Histories, positions
 from batch_predictions.tables import TRAITS
 
+RECENT = "recent_14"
+"""How wanted a promoted item is, unless another count is named."""
+
 
 def own_history_name(half_life_days: float | None) -> str:
     """The candidate's name in evaluation tables: own_history, own_history_90d."""
     return "own_history" if half_life_days is None else f"own_history_{half_life_days:g}d"
-
-
-RECENT = "recent_14"
 
 
 class OwnHistory(Recommender):
