@@ -1,6 +1,6 @@
 -- Items promoted after $date, by location (`all`: everywhere), in each of the $planned_weeks spans
 -- of seven days that follow it (`weeks_ahead` 1: the coming one): whether on display, whether in the
--- mailer. That looks ahead and is legitimate: a calendar of promotions is made before its weeks
+-- mailer, and whether on the very next day (`tomorrow`), when a list of $date is looked up. That looks ahead and is legitimate: a calendar of promotions is made before its weeks
 -- begin, and `recommender.planned_weeks` says how long before. Seven days lie in one week or two;
 -- the filter on `week` is constant, so that no other partition is read.
 with spans as (
@@ -15,7 +15,11 @@ select
     calendar.item_id,
     calendar.location,
     bool_or(calendar.display is not null) as display,
-    bool_or(calendar.mailer is not null) as mailer
+    bool_or(calendar.mailer is not null) as mailer,
+    bool_or(
+        coalesce(calendar.display, calendar.mailer) is not null
+        and $date::DATE + 1 between calendar.starts_on and calendar.ends_on
+    ) as tomorrow
 from raw.promotion_calendar as calendar
 join spans
     on calendar.week in (date_trunc('week', first_day)::DATE, date_trunc('week', last_day)::DATE)

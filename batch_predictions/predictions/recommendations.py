@@ -51,7 +51,7 @@ class RecommendationScorer:
     training is served too; ranked by the model, put under the shop's rules, and filled up with
     what is trending where they fall short of k. The best candidates are kept with their scores."""
 
-    version: ClassVar[str] = "8"
+    version: ClassVar[str] = "9"
     # Products, trees and compiled loops all let go of the interpreter's lock.
     workers: ClassVar[str] = "threads"
 

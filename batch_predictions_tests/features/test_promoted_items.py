@@ -35,9 +35,11 @@ def promoted(warehouse: Warehouse, *promotions: Promotion) -> None:
 
 
 def coming(warehouse: Warehouse, day: dt.date, weeks: int = 1) -> list[tuple[object, ...]]:
-    """The rows of the query as of a day; without the week where there is one."""
+    """The rows of the query as of a day, but `tomorrow`; without the week where there is one."""
     bound = {"date": day, "planned_weeks": weeks}
     rows = warehouse.query(sql("promoted_items"), bound).to_pylist()
+    for row in rows:
+        row.pop("tomorrow")
     if weeks == 1:
         assert all(row.pop("weeks_ahead") == 1 for row in rows)
     return [tuple(row.values()) for row in rows]
@@ -83,6 +85,33 @@ def test_a_row_for_each_item_and_location_says_display_and_mailer(warehouse: War
         ("cheaper", "all", False, False),
     ]
     assert coming(warehouse, dt.date(2024, 3, 10))[0] == ("bread", "north", True, False)
+
+
+def test_what_is_promoted_on_the_next_day_is_marked(warehouse: Warehouse) -> None:
+    promoted(
+        warehouse,
+        ("from thursday on", "all", "14", "17", None, "A"),
+        ("on friday", "north", "15", "15", "7", None),
+        ("until wednesday", "all", "11", "13", "7", None),
+        ("cheaper", "all", "14", "20", None, None),
+        ("long", "north", "01", "31", "7", None),
+        ("long", "south", "15", "31", "7", None),
+    )
+    # On Wednesday, the 13th, the list is made; on Thursday it is looked up.
+    bound = {"date": dt.date(2024, 3, 13), "planned_weeks": 2}
+    rows = warehouse.query(sql("promoted_items"), bound).to_pylist()
+    marked = {
+        (row["item_id"], row["location"], row["weeks_ahead"]): row["tomorrow"] for row in rows
+    }
+    assert marked == {
+        ("cheaper", "all", 1): False,
+        ("from thursday on", "all", 1): True,
+        ("long", "north", 1): True,
+        ("long", "north", 2): True,
+        ("long", "south", 1): False,
+        ("long", "south", 2): False,
+        ("on friday", "north", 1): False,
+    }
 
 
 def test_each_week_ahead_has_rows_of_its_own_and_none_beyond_those_asked_for(

@@ -102,6 +102,7 @@ def facts(interactions: Interactions, items: pa.StringArray) -> ItemFacts:
             "location": ["here", "there"],
             "display": [True, False],
             "mailer": [True, True],
+            "tomorrow": [True, True],
         }
     )
     return ItemFacts.of(interactions, WORLD.as_of, items, promoted=promoted)

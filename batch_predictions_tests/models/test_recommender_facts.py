@@ -75,12 +75,13 @@ def test_facts_at_some_positions_are_counts_and_plans():
             "location": ["s"],
             "display": [True],
             "mailer": [False],
+            "tomorrow": [True],
         }
     )
     some = facts(ITEMS, traits(), promoted).at(np.array([2, 0]))
     assert some.items.to_pylist() == ["old", "new"]
     assert some.counts["events"].tolist() == [7.0, 4.0] and not some.traits.tags
-    assert some.promoted is not None and some.promoted.any_share.tolist() == [1.0, 0.0]
+    assert some.promoted is not None and some.promoted.tomorrow.tolist() == [True, False]
 
 
 def test_shares_sum_to_one_or_are_nothing():
@@ -99,6 +100,7 @@ def test_facts_of_other_items_are_the_same_figures():
             "location": ["s"],
             "display": [True],
             "mailer": [False],
+            "tomorrow": [True],
         }
     )
     moved = facts(ITEMS, described, promoted).onto(pa.array(["old", "new"]))
@@ -107,7 +109,7 @@ def test_facts_of_other_items_are_the_same_figures():
         np.testing.assert_array_equal(moved.counts[name], direct.counts[name])
     assert moved.traits.numbers["price"].tolist() == [2.0, 1.0]
     assert moved.traits.tags["kind"].toarray().tolist() == [[1, 0], [0, 1]]
-    assert moved.promoted is not None and moved.promoted.any_share.tolist() == [1.0, 0.0]
+    assert moved.promoted is not None and moved.promoted.tomorrow.tolist() == [True, False]
     with pytest.raises(AssertionError):
         facts().onto(pa.array(["stranger"]))
 
@@ -156,6 +158,7 @@ CALENDAR = pa.table(
         "location": ["s1", "s2", "s2", "s3"],
         "display": [True, False, True, True],
         "mailer": [False, True, False, False],
+        "tomorrow": [False, True, False, True],
     }
 )
 
@@ -166,26 +169,27 @@ def test_promotions_are_shares_of_the_shops_that_have_any():
     assert promoted.shops.to_pylist() == ["s1", "s2", "s3"]
     assert promoted.share["display"] == pytest.approx([2 / 3, 0, 0])
     assert promoted.share["mailer"] == pytest.approx([0, 0, 1 / 3])
-    assert promoted.any_share == pytest.approx([2 / 3, 0, 1 / 3])
+    # Of what is promoted in the coming week only old is on the next day, and a stranger.
+    assert promoted.tomorrow.tolist() == [False, False, True]
     assert promoted.by_shop["display"].toarray().tolist() == [[1, 0, 0], [1, 0, 0], [0, 0, 0]]
     some = promoted.at(np.array([2, 0]))
-    assert some.any_share == pytest.approx([1 / 3, 2 / 3])
+    assert some.tomorrow.tolist() == [True, False]
     assert some.by_shop["mailer"].toarray().tolist() == [[0, 0], [1, 0], [0, 0]]
 
 
 def test_a_week_after_the_coming_one_has_kinds_of_its_own():
     later = CALENDAR.slice(1, 2).set_column(0, "weeks_ahead", pa.array([3, 3]))
+    later = later.set_column(5, "tomorrow", pa.array([False, False]))
     promoted = Promoted.from_table(pa.concat_tables([CALENDAR, later]), ITEMS)
     assert promoted is not None
     assert promoted.weeks == [("display", "mailer"), ("display_3", "mailer_3")]
     assert promoted.share["display_3"] == pytest.approx([1 / 3, 0, 0])
     assert promoted.share["mailer_3"] == pytest.approx([0, 0, 1 / 3])
-    # What is promoted is what is promoted in the coming week.
-    assert promoted.any_share == pytest.approx([2 / 3, 0, 1 / 3])
+    assert promoted.share["display"] == pytest.approx([2 / 3, 0, 0])
     assert promoted.at(np.array([2])).weeks == promoted.weeks
     alone = Promoted.from_table(later, ITEMS)
     assert alone is not None and alone.weeks == promoted.weeks
-    assert alone.any_share.tolist() == [0.0, 0.0, 0.0]
+    assert not alone.share["display"].any() and not alone.tomorrow.any()
 
 
 def test_an_empty_calendar_promotes_nothing():

@@ -15,6 +15,7 @@ from batch_predictions.models.recommender.histories import Histories
 from batch_predictions.models.recommender.pair_features import table
 from batch_predictions.models.recommender.pair_promotions import later_features
 from batch_predictions.models.recommender.pairs import Pairs
+from batch_predictions.models.recommender.reasons import PROMOTION, TRENDING, reasons
 from batch_predictions.models.recommender.simple import Promoted
 
 DAY = date(2024, 3, 31)
@@ -46,7 +47,7 @@ def pairs(*planned: Row) -> Pairs:
     columns = {"user_id": users, "item_id": items, "date": days, "events": [1] * len(ROWS)}
     known = Interactions.from_table(pa.table(columns))
     names = ("weeks_ahead", "item_id", "location", "display", "mailer")
-    rows = [dict(zip(names, each, strict=True)) for each in planned]
+    rows = [{**dict(zip(names, each, strict=True)), "tomorrow": each[0] == 1} for each in planned]
     facts = ItemFacts.of(known, DAY, ITEMS, promoted=pa.Table.from_pylist(rows) if rows else None)
     histories = Histories.of(known, np.arange(3), ITEMS, DAY, PLACES)
     return Pairs(histories, facts, np.tile(np.arange(3), (3, 1)), {}, {})
@@ -106,3 +107,18 @@ def test_what_first_takers_want_is_asked_for_by_name():
     fresh = Promoted("promoted", ITEMS, {"wanted": "fresh_14"}, {})
     # Everybody came once: nobody who had come before took anything first.
     assert np.nansum(np.abs(fresh.scores(those.histories, those.facts))) == 0
+
+
+def test_only_what_is_promoted_when_the_list_is_looked_up_is_said_to_be():
+    those = pairs(*PLANNED)
+    model = Promoted("promoted", ITEMS, {"wanted": "events"}, {})
+    ranked = model.rank(those.histories, those.facts, 2, exclude_seen=False)
+    places = np.tile(np.arange(2), (3, 1))
+    said = reasons(model, ranked, places, those.histories, those.facts, np.zeros((3, 2), bool))
+    # Cake comes first, since its promotions are more, but they begin in a week.
+    assert [[ITEMS[int(i)].as_py() for i in row] for row in ranked.positions] == [
+        ["cake", "bread"],
+        ["cake", "bread"],
+        ["cake", "bread"],
+    ]
+    assert said.tolist() == [[TRENDING, PROMOTION]] * 3

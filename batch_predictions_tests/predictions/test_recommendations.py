@@ -93,6 +93,7 @@ def scorer(folder: Path, gone: list[str] | None = None, **changed: Any) -> Recom
                 "location": pa.array([], pa.string()),
                 "display": flags,
                 "mailer": flags,
+                "tomorrow": flags,
             }
         ),
         "unavailable": pa.table({"item_id": pa.array(gone or [], pa.string())}),

@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date
-from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -127,18 +126,20 @@ class Promoted:
     """Items promoted in the coming weeks, known ahead: shares of shops, 0 to 1, by item.
 
     A kind is `display` or `mailer`, of the coming week, or `display_2`, `mailer_3`, …, of the
-    second, the third, …. `shops` are the locations that have promotions; `by_shop[kind]` is shops x
-    items, ones where the item is promoted so in the shop.
+    second, the third, …. `tomorrow` marks the items that any shop promotes on the next day. `shops`
+    are the locations that have promotions; `by_shop[kind]` is shops x items, ones where the item is
+    promoted so in the shop.
     """
 
     share: Mapping[str, Doubles]
+    tomorrow: npt.NDArray[np.bool_]
     shops: pa.StringArray
     by_shop: Mapping[str, csr_matrix]
 
     @classmethod
     def from_table(cls, table: pa.Table, items: pa.StringArray) -> Promoted | None:
-        """From weeks_ahead, item_id, location, display, mailer (boolean); None where nothing is
-        promoted. A week without a row is unknown: it has no kinds, but the first."""
+        """From weeks_ahead, item_id, location and boolean display, mailer, tomorrow; None where
+        nothing is promoted. A week without a row is unknown: it has no kinds, but the first."""
         from scipy.sparse import csr_matrix
 
         if not table.num_rows:
@@ -156,20 +157,18 @@ class Promoted:
                 matrix = csr_matrix((ones, (rows[keep], columns[keep])), shape=shape)
                 by_shop[kind] = matrix
                 share[kind] = np.asarray(matrix.sum(axis=0), dtype=np.float64).ravel() / len(shops)
-        return cls(share, shops, by_shop)
+        tomorrow = np.zeros(len(items), dtype=bool)
+        tomorrow[columns[table["tomorrow"].to_numpy() & (columns >= 0)]] = True
+        return cls(share, tomorrow, shops, by_shop)
 
     def at(self, columns: npt.NDArray[np.int64]) -> Promoted:
         """The same of the items at some positions."""
         return Promoted(
             {kind: values[columns] for kind, values in self.share.items()},
+            self.tomorrow[columns],
             self.shops,
             {kind: matrix[:, columns] for kind, matrix in self.by_shop.items()},
         )
-
-    @cached_property
-    def any_share(self) -> Doubles:
-        """The larger of the coming week's shares, (items,)."""
-        return np.maximum.reduce([self.share[kind] for kind in SHOWN])
 
     @property
     def weeks(self) -> list[tuple[str, ...]]:

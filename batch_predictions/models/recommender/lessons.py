@@ -54,7 +54,7 @@ class Beside(Protocol):
         ...
 
     def promoted(self, as_of: date) -> pa.Table | None:
-        """weeks_ahead, item_id, location, display, mailer of the weeks after the day."""
+        """weeks_ahead, item_id, location, display, mailer, tomorrow of the weeks after the day."""
         ...
 
 

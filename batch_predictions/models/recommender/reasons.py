@@ -75,11 +75,12 @@ def reasons(
 def _bar(
     strength: npt.NDArray[Any], picks: Positions, had: npt.NDArray[np.bool_], facts: ItemFacts
 ) -> None:
-    """What cannot be said of a pick: that it was bought, or that it is promoted."""
+    """What cannot be said of a pick: that it was bought, or that it is promoted when the list is
+    looked up, on the next day."""
     strength[..., GROUPS.index("own")][~had] = -np.inf
     promoted = np.zeros(len(facts.items), dtype=bool)
     if facts.promoted is not None:
-        promoted = facts.promoted.any_share > 0
+        promoted = facts.promoted.tomorrow
     strength[..., GROUPS.index("promotion")][~promoted[np.maximum(picks, 0)]] = -np.inf
 
 
