@@ -63,6 +63,7 @@ weekly = dg.WeeklyPartitionsDefinition(
     day_offset=1,
     timezone=_state.timezone,
 )
+_ahead = weeks_ahead(Settings.load())
 # More weeks than those that have ended: the one that is running and the next two, which hold every
 # day of the 14 after yesterday, or as many as are planned. Dagster cuts them off at the end date.
 weekly_ahead = dg.WeeklyPartitionsDefinition(
@@ -70,7 +71,7 @@ weekly_ahead = dg.WeeklyPartitionsDefinition(
     end_date=_weekly_end,
     day_offset=1,
     timezone=_state.timezone,
-    end_offset=weeks_ahead(Settings.load()),
+    end_offset=_ahead,
 )
 newest_ended_week = dg.TimeWindowPartitionMapping(start_offset=-6, end_offset=-6)
 """A day's upstream week: the default mapping, and an offset of -1, point at an unfinished one."""
@@ -80,3 +81,7 @@ def coming(weeks: int) -> dg.TimeWindowPartitionMapping:
     """The weeks of `weekly_ahead` that the 7 x `weeks` days after a day lie in: what is planned for
     them."""
     return dg.TimeWindowPartitionMapping(start_offset=1, end_offset=7 * weeks)
+
+
+known_ahead = coming(_ahead - 1)
+"""All of them: the 14 days after a day, or those of as many weeks as are planned."""

@@ -9,7 +9,7 @@ import dagster as dg
 from batch_predictions.features import demand as demand_series
 from batch_predictions.features import plots
 from batch_predictions.features.queries import parameters, sql
-from batch_predictions.partitions import coming, daily
+from batch_predictions.partitions import daily, known_ahead
 from batch_predictions.relations import tables_in
 from batch_predictions.reporting import OWNERS, record, table_metadata
 from batch_predictions.settings import Settings
@@ -48,7 +48,7 @@ def _feature(table: Table, bind: Bind = _usual) -> dg.AssetsDefinition:
         deps=[
             dg.AssetDep(
                 dg.AssetKey(name.split(".")),
-                partition_mapping=coming(2) if TABLES[name].ahead else None,
+                partition_mapping=known_ahead if TABLES[name].ahead else None,
             )
             for name in sorted(tables_in(query))
         ],

@@ -1,8 +1,9 @@
 -- Items promoted after $date, by location (`all`: everywhere), in each of the $planned_weeks spans
 -- of seven days that follow it (`weeks_ahead` 1: the coming one): whether on display, whether in the
--- mailer, and whether on the very next day (`tomorrow`), when a list of $date is looked up. That looks ahead and is legitimate: a calendar of promotions is made before its weeks
--- begin, and `recommender.planned_weeks` says how long before. Seven days lie in one week or two;
--- the filter on `week` is constant, so that no other partition is read.
+-- mailer, and whether on the very next day (`tomorrow`), when a list of $date is looked up. That looks
+-- ahead and is legitimate: a calendar of promotions is made before its weeks begin, and
+-- `recommender.planned_weeks` says how long before. Seven days lie in one week or two; the filter on
+-- `week` is constant, so that no other partition is read.
 with spans as (
     select
         weeks_ahead,

@@ -33,7 +33,7 @@ def prediction_asset(
     declared: BatchPrediction, settings: Settings | None = None
 ) -> dg.AssetsDefinition:
     """A partitioned asset `predictions/<table>` of the steps stage, score and load; `settings` say
-    whether the heavy step asks for a GPU and how many weeks lie upstream (None: it does, one).
+    whether the heavy step asks for a GPU and how many weeks lie upstream (None: the defaults).
 
     Companion tables are assets of the same graph. One scoring makes them all, so whichever is
     selected, all are written and shown as materialized; Dagster would refuse a part of a graph
@@ -41,8 +41,8 @@ def prediction_asset(
     """
     name = declared.name
     checks = declared.all_checks
-    ins = declared.upstreams(settings)
-    tags = step_tags(settings) if settings else GPU
+    chosen = settings or Settings()
+    ins, tags = declared.upstreams(chosen), step_tags(chosen)
     tables = {"result": declared.table}
     tables |= {f"companion_{name}": each for name, each in declared.companions.items()}
     several = len(tables) > 1

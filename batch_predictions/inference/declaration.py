@@ -146,14 +146,13 @@ class BatchPrediction:
         """Qualified names of the tables that its SQL reads."""
         return set().union(*(tables_in(sql) for sql in (self.rows, *self.side.values())))
 
-    def upstreams(self, settings: Settings | None = None) -> dict[str, dg.AssetIn]:
-        """The assets that its SQL and its model stand on, by input name; `settings` say how far it
-        looks ahead (None: a week)."""
+    def upstreams(self, settings: Settings) -> dict[str, dg.AssetIn]:
+        """The assets that its SQL and its model stand on, by input name."""
         ins = {}
         for name in sorted(self.tables()):
             mapping = None
             if TABLES[name].ahead:
-                mapping = coming(self.looks_ahead(settings) if settings else 1)
+                mapping = coming(self.looks_ahead(settings))
             elif TABLES[name].partition == "week" and self.cadence == "daily":
                 mapping = newest_ended_week
             ins[name.replace(".", "__")] = dg.AssetIn(

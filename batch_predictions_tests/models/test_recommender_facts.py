@@ -67,18 +67,20 @@ def test_fresh_wants_are_those_of_first_takers_who_had_come_before():
     assert counts["fresh_90"] == pytest.approx([1, 0, 0])
 
 
+OLD_IS_PROMOTED = pa.table(
+    {
+        "weeks_ahead": [1],
+        "item_id": ["old"],
+        "location": ["s"],
+        "display": [True],
+        "mailer": [False],
+        "tomorrow": [True],
+    }
+)
+
+
 def test_facts_at_some_positions_are_counts_and_plans():
-    promoted = pa.table(
-        {
-            "weeks_ahead": [1],
-            "item_id": ["old"],
-            "location": ["s"],
-            "display": [True],
-            "mailer": [False],
-            "tomorrow": [True],
-        }
-    )
-    some = facts(ITEMS, traits(), promoted).at(np.array([2, 0]))
+    some = facts(ITEMS, traits(), OLD_IS_PROMOTED).at(np.array([2, 0]))
     assert some.items.to_pylist() == ["old", "new"]
     assert some.counts["events"].tolist() == [7.0, 4.0] and not some.traits.tags
     assert some.promoted is not None and some.promoted.tomorrow.tolist() == [True, False]
@@ -93,18 +95,8 @@ def test_facts_of_other_items_are_the_same_figures():
     described = ItemTraits.from_table(
         pa.table({"item_id": ["old", "new"], "price": [2.0, 1.0], "kind": ["a", "b"]}), ITEMS
     )
-    promoted = pa.table(
-        {
-            "weeks_ahead": [1],
-            "item_id": ["old"],
-            "location": ["s"],
-            "display": [True],
-            "mailer": [False],
-            "tomorrow": [True],
-        }
-    )
-    moved = facts(ITEMS, described, promoted).onto(pa.array(["old", "new"]))
-    direct = facts(pa.array(["old", "new"]), described, promoted)
+    moved = facts(ITEMS, described, OLD_IS_PROMOTED).onto(pa.array(["old", "new"]))
+    direct = facts(pa.array(["old", "new"]), described, OLD_IS_PROMOTED)
     for name in COUNTS:
         np.testing.assert_array_equal(moved.counts[name], direct.counts[name])
     assert moved.traits.numbers["price"].tolist() == [2.0, 1.0]

@@ -95,6 +95,13 @@ class Interactions:
         return len(self) > 0 and bool((self.dates == self.dates[0]).all())
 
     @property
+    def clock(self) -> npt.NDArray[np.int64]:
+        """The moments, which order the rows of a day; zeros where there are no times of day."""
+        if self.moments is None:
+            return np.zeros(len(self), dtype=np.int64)
+        return self.moments
+
+    @property
     def are_rated(self) -> bool:
         """Some row carries a rating."""
         return self.ratings is not None and not bool(np.isnan(self.ratings).all())

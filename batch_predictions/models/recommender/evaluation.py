@@ -175,9 +175,7 @@ def split_newest(
 
     Rows of one moment, or of one day where there are no times, are asked about together.
     """
-    moments = interactions.moments
-    if moments is None:
-        moments = np.zeros(len(interactions), dtype=np.int64)
+    moments = interactions.clock
     order = np.lexsort((moments, interactions.dates))
     first = order[min(int(len(order) * (1 - share)), len(order) - 1)]
     day, moment = interactions.dates[first], moments[first]
@@ -223,9 +221,7 @@ def leave_newest(
     Not a cut in time: what others did later is learned from, so it says how well tastes are
     understood, not how well the future is foreseen. Users of fewer than 1 / share items keep all.
     """
-    moments = interactions.moments
-    if moments is None:
-        moments = np.zeros(len(interactions), dtype=np.int64)
+    moments = interactions.clock
     width = max(len(interactions.item_ids), 1)
     pairs = interactions.users.astype(np.int64) * width + interactions.items
     order = np.lexsort((moments, interactions.dates, pairs))

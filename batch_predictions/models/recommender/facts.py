@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -172,9 +173,20 @@ class Promoted:
 
     @property
     def weeks(self) -> list[tuple[str, ...]]:
-        """The kinds of each known week, the coming one first."""
+        """The kinds of each known week, the coming one first: `share` has them in that order."""
         kinds = list(self.share)
         return [tuple(kinds[at : at + len(SHOWN)]) for at in range(0, len(kinds), len(SHOWN))]
+
+    @cached_property
+    def strength(self) -> Doubles:
+        """The larger of each week's shares, summed over weeks, (items,)."""
+        larger = [np.maximum.reduce([self.share[kind] for kind in week]) for week in self.weeks]
+        return np.asarray(np.sum(larger, axis=0), dtype=np.float64)
+
+    @cached_property
+    def weeks_by_shop(self) -> csr_matrix:
+        """In how many of the weeks each shop promotes each item, shops x items."""
+        return sum(sum(self.by_shop[kind] for kind in week).sign() for week in self.weeks)
 
 
 @dataclass(frozen=True)

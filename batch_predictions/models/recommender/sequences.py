@@ -99,9 +99,7 @@ class SequenceNeighbours(Recommender):
 
 def sequence_of(interactions: Interactions) -> tuple[Codes, Codes]:
     """Items of every user in the order in which they were first taken, and the users."""
-    moments = interactions.moments
-    if moments is None:
-        moments = np.zeros(len(interactions), dtype=np.int64)
+    moments = interactions.clock
     by_pair = np.lexsort((moments, interactions.dates, interactions.items, interactions.users))
     users, items = interactions.users[by_pair], interactions.items[by_pair]
     new = (np.diff(users, prepend=-1) != 0) | (np.diff(items, prepend=-1) != 0)

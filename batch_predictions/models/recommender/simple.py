@@ -161,18 +161,13 @@ class Promoted(Recommender):
         scores = np.full(shape, np.nan, dtype=np.float32)
         if facts is None or facts.promoted is None:
             return scores
-        promoted = facts.promoted
-        strength = np.sum(
-            [np.maximum(*(promoted.share[kind] for kind in week)) for week in promoted.weeks],
-            axis=0,
-        )
+        strength, by_shop = facts.promoted.strength, facts.promoted.weeks_by_shop
         # Models of before had no choice.
         wanted = facts.share(self.params.get("wanted", RECENT))
         scores[:] = np.where(strength > 0, wanted * (0.1 + strength), np.nan)
         rows = shop_rows(histories, facts)
-        here = sum(sum(promoted.by_shop[kind] for kind in week).sign() for week in promoted.weeks)
         for user in np.flatnonzero(rows >= 0):
-            shop = here[rows[user]]
+            shop = by_shop[rows[user]]
             scores[user, shop.indices] += wanted[shop.indices] * shop.data
         return scores
 
