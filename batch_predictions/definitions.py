@@ -33,8 +33,8 @@ def platform(settings: Settings) -> dg.Definitions:
     from batch_predictions.automation.sensors import sign_ups
     from batch_predictions.evaluation.assets import realized_metrics
     from batch_predictions.features import assets as features
-    from batch_predictions.inference.assets import prediction_asset
-    from batch_predictions.inference.handles import Handles
+    from batch_predictions.inference.dagster.assets import prediction_asset
+    from batch_predictions.inference.dagster.io_manager import Handles
     from batch_predictions.model_store import ModelStore
     from batch_predictions.models import assets as models
     from batch_predictions.models.churn.assets import churn

@@ -40,7 +40,7 @@ def main() -> None:
 
 def ranked_pairs(home: Path) -> list[dict[str, Any]]:
     """Of every campaign, columns of its customers: facts, score, targeted, redeemed."""
-    from journey_home import open_home
+    from complete_journey_home import open_home
 
     settings, warehouse = open_home(home)
 

@@ -37,7 +37,7 @@ def main() -> None:
 
 def measure(args: argparse.Namespace, home: Path) -> dict[str, object]:
     """Every candidate over all cuts."""
-    from journey_home import FIRST, open_home
+    from complete_journey_home import FIRST, open_home
 
     from batch_predictions.settings import ChurnSettings
 

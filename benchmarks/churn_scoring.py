@@ -204,7 +204,7 @@ def score(settings: Any, args: argparse.Namespace) -> None:
 
 def load(settings: Any, args: argparse.Namespace) -> None:
     """Accounts for every key and replaces the partition."""
-    from batch_predictions.inference import loading
+    from batch_predictions.inference import validation as loading
     from batch_predictions.predictions.churn import churn_scores as declared
     from batch_predictions.warehouse import Warehouse
 

@@ -32,29 +32,29 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-from oracles import oracles
+from cold_start_upper_bound import oracles
 
 from batch_predictions.features.queries import parameters, sql
-from batch_predictions.models.demographic import DemographicModel
-from batch_predictions.models.demographic_calendar import Changes, Weeks
-from batch_predictions.models.demographic_learning import Learned, matrices, recency, served
-from batch_predictions.models.demographic_segments import user_leaves
-from batch_predictions.models.demographic_selection import (
-    HALF_LIVES,
-    NAMES,
-    POPULARITY,
-    PROMOTED,
-    select_demographic,
-)
-from batch_predictions.models.ranking import (
+from batch_predictions.models.common.ranking_metrics import (
     NDCG,
     Doubles,
     bootstrap_interval,
     measures,
     paired_difference,
 )
-from batch_predictions.models.recommender.data import Interactions
-from batch_predictions.models.recommender.popularity import popularity_name
+from batch_predictions.models.demographic.model import DemographicModel
+from batch_predictions.models.demographic.promotion_uplift import Changes, Weeks
+from batch_predictions.models.demographic.segments import user_leaves
+from batch_predictions.models.demographic.selection import (
+    HALF_LIVES,
+    NAMES,
+    POPULARITY,
+    PROMOTED,
+    select_demographic,
+)
+from batch_predictions.models.demographic.statistics import Learned, matrices, recency, served
+from batch_predictions.models.recommender.data.interactions import Interactions
+from batch_predictions.models.recommender.generators.popularity import popularity_name
 from batch_predictions.settings import Settings, SourceSettings
 from batch_predictions.sources.ingest import ingest
 from batch_predictions.sources.registry import begin, source_of

@@ -21,16 +21,16 @@ from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
-import journey
+import complete_journey_data
 import numpy as np
 
 from batch_predictions.models.demand import metrics
+from batch_predictions.models.demand.backtest import Backtest, backtest
 from batch_predictions.models.demand.conformal import LEVELS, Calibration
-from batch_predictions.models.demand.evaluation import Backtest, backtest
-from batch_predictions.models.demand.families import MEMBERS, make
 from batch_predictions.models.demand.panel import Doubles, Panel
+from batch_predictions.models.demand.registry import MEMBERS, make
 from batch_predictions.models.demand.selection import CANDIDATES, choose
-from batch_predictions.sources.complete_journey_year import FIRST_DAY
+from batch_predictions.sources.adapters.complete_journey_year import FIRST_DAY
 
 FIRST, EVERY, NUMBER, HORIZON, SEED = dt.date(2017, 10, 8), 14, 6, 14, 7
 QUIET = 3
@@ -48,7 +48,7 @@ def main() -> None:
     parser.add_argument("--development", action="store_true", help="the six origins before")
     args = parser.parse_args()
     ranked = FIRST - dt.timedelta(days=EVERY * NUMBER) if args.development else FIRST
-    panel = journey.panel(args.top, ranked, args.by)
+    panel = complete_journey_data.panel(args.top, ranked, args.by)
     print(json.dumps(measure(panel, args.candidates.split(","), args.fits, ranked), indent=1))
 
 

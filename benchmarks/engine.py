@@ -191,7 +191,7 @@ def _run(way: str, path: Path) -> dict[str, Any]:
 
 
 def _command(way: str, path: Path) -> list[str]:
-    return [sys.executable, str(Path(__file__).with_name("engine_ways.py")), way, str(path)]
+    return [sys.executable, str(Path(__file__).with_name("engine_modes.py")), way, str(path)]
 
 
 def _results(path: Path) -> Path:

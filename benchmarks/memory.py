@@ -60,7 +60,8 @@ def work(step: str, folder: Path) -> dict[str, Any]:
     """One step, in this process."""
     from catalogue import PARTITION, home, stage
 
-    from batch_predictions.inference import engine, loading
+    from batch_predictions.inference import engine
+    from batch_predictions.inference import validation as loading
     from batch_predictions.settings import InferenceSettings
     from batch_predictions.tables import RECOMMENDATIONS
 

@@ -93,7 +93,7 @@ def measure(args: argparse.Namespace, home: Path) -> dict[str, object]:
         ingest(warehouse, source, table, [days[-1]], state)
 
     from batch_predictions.models.assets import course, interactions
-    from batch_predictions.models.recommender.data import Interactions
+    from batch_predictions.models.recommender.data.interactions import Interactions
     from batch_predictions.models.recommender.evaluation import (
         leave_newest,
         leave_out,
@@ -101,7 +101,7 @@ def measure(args: argparse.Namespace, home: Path) -> dict[str, object]:
         split_newest,
     )
     from batch_predictions.models.recommender.selection import select
-    from batch_predictions.models.recommender.tuning import tuned
+    from batch_predictions.models.recommender.training.tuning import tuned
 
     began = time.perf_counter()
 

@@ -22,16 +22,16 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
-from journey import panel as journey
+from complete_journey_data import panel as journey
 
+from batch_predictions.models.demand.backtest import backtest, origins_of
 from batch_predictions.models.demand.base import Forecaster
 from batch_predictions.models.demand.conformal import Calibration
-from batch_predictions.models.demand.evaluation import backtest, origins_of
+from batch_predictions.models.demand.forecasters.baselines import Mean28
+from batch_predictions.models.demand.forecasters.gbdt import Trees
 from batch_predictions.models.demand.panel import Doubles, Panel
-from batch_predictions.models.demand.policy import levels_of_stock, order_quantity
-from batch_predictions.models.demand.simple import Mean28
-from batch_predictions.models.demand.simulator import Replay, simulate
-from batch_predictions.models.demand.trees import Trees
+from batch_predictions.models.demand.replenishment.policy import levels_of_stock, order_quantity
+from batch_predictions.models.demand.replenishment.simulator import Replay, simulate
 
 BEGIN = dt.date(2017, 10, 8)
 """First day that is replayed; everything is fitted and calibrated before it."""

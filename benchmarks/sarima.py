@@ -24,8 +24,8 @@ from typing import Any
 
 import numpy as np
 
+from batch_predictions.models.demand.forecasters.sarima import Sarima
 from batch_predictions.models.demand.panel import Doubles, Panel
-from batch_predictions.models.demand.sarima import Sarima
 
 ORDER, PERIOD, HORIZON = (0, 1, 1, 0, 1, 1), 7, 14
 
@@ -150,7 +150,7 @@ def _into(results: list[Any], work: Callable[..., Any], *given: Any, **named: An
 
 def likelihood(model: Sarima, panel: Panel) -> float:
     """Of one series at the stored parameters."""
-    from batch_predictions.models.demand.sarima_kernels import likelihood_rows
+    from batch_predictions.models.demand.forecasters.sarima_kernels import likelihood_rows
 
     facts, first = np.empty((1, 3)), np.zeros(1, np.int64)
     last = np.full(1, panel.columns)

@@ -25,10 +25,10 @@ import torch
 from common import machine, say, show
 from sentiment_scoring import texts, trained
 
-from batch_predictions.models.sentiment.base import log_softmax
-from batch_predictions.models.sentiment.batching import by_length, padded
-from batch_predictions.models.sentiment.documents import Documents
-from batch_predictions.models.sentiment.nets import LONGEST
+from batch_predictions.models.sentiment.models.base import log_softmax
+from batch_predictions.models.sentiment.models.batching import by_length, padded
+from batch_predictions.models.sentiment.models.nets import LONGEST
+from batch_predictions.models.sentiment.text.documents import Documents
 
 Way = Callable[[np.ndarray], np.ndarray]
 """Logits (texts, classes) of ids (texts, length)."""

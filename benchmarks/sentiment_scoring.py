@@ -21,11 +21,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
 
-from batch_predictions.models.sentiment.base import Training
-from batch_predictions.models.sentiment.batching import padding_share
-from batch_predictions.models.sentiment.documents import Documents
-from batch_predictions.models.sentiment.modules import WIDTHS
-from batch_predictions.models.sentiment.nets import LONGEST, NetPart
+from batch_predictions.models.sentiment.models.base import Training
+from batch_predictions.models.sentiment.models.batching import padding_share
+from batch_predictions.models.sentiment.models.modules import WIDTHS
+from batch_predictions.models.sentiment.models.nets import LONGEST, NetPart
+from batch_predictions.models.sentiment.text.documents import Documents
 
 
 def texts(number: int, seed: int, vocabulary: int = 4000) -> tuple[list[str], np.ndarray]:

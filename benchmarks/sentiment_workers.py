@@ -23,17 +23,17 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
-from beside import Step, lstm, python, twice
 from common import machine, say, show
+from core_scaling import Step, lstm, python, twice
 from sentiment_scoring import texts
 
 from batch_predictions.inference import staging
 from batch_predictions.inference.engine import score
 from batch_predictions.inference.scorer import name_of
-from batch_predictions.models.sentiment.base import Training
 from batch_predictions.models.sentiment.data import of_rows
-from batch_predictions.models.sentiment.fitting import Fitter
-from batch_predictions.models.sentiment.processor import native_bf16
+from batch_predictions.models.sentiment.models.base import Training
+from batch_predictions.models.sentiment.models.cpu_features import native_bf16
+from batch_predictions.models.sentiment.training import Fitter
 from batch_predictions.settings import InferenceSettings, Settings
 from batch_predictions.tables import REVIEW_SENTIMENTS
 from batch_predictions.warehouse import Warehouse

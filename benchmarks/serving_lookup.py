@@ -79,8 +79,8 @@ def predict(settings: Settings, day: dt.date, users: int, k: int) -> None:
 def release(settings: Settings, day: dt.date) -> dict[str, Any]:
     """Publishes a day; its rows and seconds."""
     from batch_predictions import tables
-    from batch_predictions.serving.releases import publish
-    from batch_predictions.serving.store import Store
+    from batch_predictions.serving.release.publish import publish
+    from batch_predictions.serving.store.schema import Store
     from batch_predictions.warehouse import Warehouse
 
     store = Store.of(settings)

@@ -107,7 +107,7 @@ class Stages:
 
     def work(self, stage: str) -> dict[str, Any]:
         """One stage; what it made."""
-        from batch_predictions.automation.due import WEEKS_BEFORE
+        from batch_predictions.automation.planning import WEEKS_BEFORE
         from batch_predictions.partitions import weeks_ahead
 
         step, _, name = stage.partition(":")
@@ -133,8 +133,9 @@ class Stages:
         return self._predict(step, name)
 
     def _predict(self, step: str, name: str) -> dict[str, Any]:
-        from batch_predictions.inference import engine, loading
-        from batch_predictions.inference.partition import sql_parameters, stage_partition
+        from batch_predictions.inference import engine
+        from batch_predictions.inference import validation as loading
+        from batch_predictions.inference.partition_staging import sql_parameters, stage_partition
         from batch_predictions.inference.staging import Manifest
         from batch_predictions.model_store import ModelStore
         from batch_predictions.warehouse import Warehouse

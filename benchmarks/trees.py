@@ -19,8 +19,8 @@ from typing import Any
 import numpy as np
 from common import interleaved, machine, ratio, say, show
 
-from batch_predictions.models.forest.parts import explainer
-from batch_predictions.models.forest.scoring import predictor
+from batch_predictions.models.forest.quickscorer import predictor
+from batch_predictions.models.forest.treeshap import explainer
 
 ROWS, FEATURES, TREES, LEAVES = 200_000, 40, 300, 31
 

@@ -16,8 +16,8 @@ import dagster as dg
 
 from batch_predictions.automation import instance as home_instance
 from batch_predictions.automation import jobs
-from batch_predictions.automation.chain import Chain
-from batch_predictions.automation.due import days_due, raw_due, training_due, weeks_ahead_due
+from batch_predictions.automation.job_runner import Chain
+from batch_predictions.automation.planning import days_due, raw_due, training_due, weeks_ahead_due
 from batch_predictions.automation.progress import bar
 from batch_predictions.automation.stale import corrected, stale, times
 from batch_predictions.home import read_state
@@ -151,8 +151,8 @@ def _rows(warehouse: Warehouse, day: dt.date, unfed: Collection[str]) -> dict[st
 
 
 def _current(settings: Settings) -> str | None:
-    from batch_predictions.serving.pointer import read_pointer
-    from batch_predictions.serving.store import Store
+    from batch_predictions.serving.release.pointer import read_pointer
+    from batch_predictions.serving.store.schema import Store
 
     store = Store.of(settings)
     try:

@@ -5,12 +5,12 @@ from __future__ import annotations
 import dagster as dg
 
 from batch_predictions.home import read_state
-from batch_predictions.serving.pointer import read_pointer
+from batch_predictions.serving.release.pointer import read_pointer
 from batch_predictions.serving.sign_ups import add_sign_ups
-from batch_predictions.serving.store import Store
+from batch_predictions.serving.store.schema import Store
 from batch_predictions.settings import Settings
 from batch_predictions.sources import registry
-from batch_predictions.sources.signups import new_sign_ups
+from batch_predictions.sources.sign_ups import new_sign_ups
 from batch_predictions.warehouse import Warehouse
 
 

@@ -12,7 +12,7 @@ from typing import Annotated, Any
 import typer
 
 from batch_predictions.cli.audiences import audiences_app
-from batch_predictions.cli.benchmarks import benchmark_app
+from batch_predictions.cli.benchmark.commands import benchmark_app
 from batch_predictions.cli.lookups import lookup_app
 from batch_predictions.cli.models import models_app
 from batch_predictions.cli.options import Home, Json, day_of, settings_of
@@ -68,7 +68,7 @@ def check_source(
     rows: Annotated[int, typer.Option(help="Rows to read of each table.", min=1)] = 1000,
 ) -> None:
     """Read a sample of the source through the mapping and say what was found; write nothing."""
-    from batch_predictions.sources.check import check
+    from batch_predictions.sources.source_check import check
 
     report = check(settings_of(home, context), rows)
     typer.echo(json.dumps(report.as_dict(), default=str) if as_json else report.render())
@@ -151,8 +151,8 @@ def _run(
     with exclusive(settings.home, what):
         # Partitions are declared with the home's first day when the modules below are loaded.
         begin(settings)
+        from batch_predictions.automation.demo_summary import as_text, simulate_sign_up
         from batch_predictions.automation.run import run as run_chain
-        from batch_predictions.automation.tour import as_text, simulate_sign_up
         from batch_predictions.definitions import defs
 
         summary = run_chain(settings, defs, first, last, days)

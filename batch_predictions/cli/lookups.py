@@ -56,7 +56,7 @@ def lookup_sentiment(
 ) -> None:
     """What an item's customers felt in the newest week, and the words that say why."""
     from batch_predictions.serving.lookup import Lookup
-    from batch_predictions.serving.sentiment import as_lines, item_sentiment
+    from batch_predictions.serving.lookup.sentiment import as_lines, item_sentiment
 
     with Lookup(settings_of(home, context)) as lookup:
         answer = item_sentiment(lookup, item_id)
@@ -71,8 +71,8 @@ def lookup_churn(
     as_json: Json = False,
 ) -> None:
     """How likely a customer is to buy nothing in the coming days."""
-    from batch_predictions.serving.audiences import churn, churn_lines
     from batch_predictions.serving.lookup import Lookup
+    from batch_predictions.serving.lookup.audiences import churn, churn_lines
 
     with Lookup(settings_of(home, context)) as lookup:
         answer = churn(lookup, user_id)
@@ -87,8 +87,8 @@ def lookup_retention(
     as_json: Json = False,
 ) -> None:
     """Inactive customers worth winning back, the most valuable first."""
-    from batch_predictions.serving.audiences import retention
     from batch_predictions.serving.lookup import Lookup
+    from batch_predictions.serving.lookup.audiences import retention
 
     with Lookup(settings_of(home, context)) as lookup:
         answer = retention(lookup, limit)
@@ -105,8 +105,8 @@ def lookup_promotions(
     as_json: Json = False,
 ) -> None:
     """The audience of a campaign, the most interested first, or the campaigns of a customer."""
-    from batch_predictions.serving.audiences import promotions
     from batch_predictions.serving.lookup import Lookup
+    from batch_predictions.serving.lookup.audiences import promotions
 
     with Lookup(settings_of(home, context)) as lookup:
         answer = promotions(lookup, campaign, user, limit)
@@ -130,8 +130,8 @@ def lookup_forecast(
     as_json: Json = False,
 ) -> None:
     """How many units of an item will be wanted on each of the next days, with intervals."""
-    from batch_predictions.serving.demand import forecast, forecast_lines
     from batch_predictions.serving.lookup import Lookup
+    from batch_predictions.serving.lookup.demand import forecast, forecast_lines
 
     with Lookup(settings_of(home, context)) as lookup:
         answer = forecast(lookup, item_id, location)
@@ -147,8 +147,8 @@ def lookup_orders(
     as_json: Json = False,
 ) -> None:
     """What to order now, and the levels of stock behind it, largest orders first."""
-    from batch_predictions.serving.demand import order_lines, orders
     from batch_predictions.serving.lookup import Lookup
+    from batch_predictions.serving.lookup.demand import order_lines, orders
 
     with Lookup(settings_of(home, context)) as lookup:
         answer = orders(lookup, item_id, limit)

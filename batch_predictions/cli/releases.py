@@ -15,8 +15,8 @@ releases_app = typer.Typer(help="Releases: what applications see.", no_args_is_h
 @releases_app.command("list")
 def releases_list(context: typer.Context, home: Home = None, as_json: Json = False) -> None:
     """Releases that are kept, newest first; * is what applications see."""
-    from batch_predictions.serving.releases import releases
-    from batch_predictions.serving.store import Store
+    from batch_predictions.serving.release.publish import releases
+    from batch_predictions.serving.store.schema import Store
 
     store = Store.of(settings_of(home, context))
     try:
@@ -45,8 +45,8 @@ def releases_rollback(
     home: Home = None,
 ) -> None:
     """Move applications back to an earlier release, at once."""
-    from batch_predictions.serving.releases import rollback
-    from batch_predictions.serving.store import Store
+    from batch_predictions.serving.release.publish import rollback
+    from batch_predictions.serving.store.schema import Store
 
     store = Store.of(settings_of(home, context))
     try:

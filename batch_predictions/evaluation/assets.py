@@ -9,7 +9,7 @@ import dagster as dg
 import pyarrow as pa
 
 from batch_predictions.evaluation import audiences
-from batch_predictions.models.ranking import Row
+from batch_predictions.models.common.ranking_metrics import Row
 from batch_predictions.partitions import daily
 from batch_predictions.reporting import OWNERS, axes, record, table_metadata
 from batch_predictions.settings import Settings

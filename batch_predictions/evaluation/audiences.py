@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from batch_predictions.evaluation.proportions import difference, share
 from batch_predictions.features.queries import parameters as feature_parameters
-from batch_predictions.models.ranking import Interval, Row, metric_row
+from batch_predictions.models.common.proportions import difference, share
+from batch_predictions.models.common.ranking_metrics import Interval, Row, metric_row
 from batch_predictions.settings import Settings
 from batch_predictions.warehouse import Warehouse
 

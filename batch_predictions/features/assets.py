@@ -10,7 +10,6 @@ from batch_predictions.features import demand as demand_series
 from batch_predictions.features import plots
 from batch_predictions.features.queries import parameters, sql
 from batch_predictions.partitions import daily, known_ahead
-from batch_predictions.relations import tables_in
 from batch_predictions.reporting import OWNERS, record, table_metadata
 from batch_predictions.settings import Settings
 from batch_predictions.tables import (
@@ -24,6 +23,7 @@ from batch_predictions.tables import (
     Table,
 )
 from batch_predictions.warehouse import Warehouse, as_date
+from batch_predictions.warehouse.schema_sql import tables_in
 
 Bind = Callable[[Warehouse, Settings], Mapping[str, Any]]
 

@@ -14,7 +14,7 @@ EXCLUDABLE = ("category", "subcategory", "brand")
 
 def sql(name: str) -> str:
     """The query in `features/<name>.sql`."""
-    return (resources.files(__package__) / f"{name}.sql").read_text(encoding="utf-8")
+    return (resources.files(__package__) / "sql" / f"{name}.sql").read_text(encoding="utf-8")
 
 
 def parameters(settings: Settings) -> dict[str, Any]:

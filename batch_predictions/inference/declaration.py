@@ -22,9 +22,9 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import dagster as dg
 
-from batch_predictions.inference import companions as beside
-from batch_predictions.inference.loading import ACCOUNTED, BELONG, Check
+from batch_predictions.inference import child_tables as beside
 from batch_predictions.inference.scorer import Scorer
+from batch_predictions.inference.validation import ACCOUNTED, BELONG, Check
 from batch_predictions.partitions import (
     coming,
     daily,
@@ -32,10 +32,10 @@ from batch_predictions.partitions import (
     trained_through,
     weekly,
 )
-from batch_predictions.relations import tables_in
 from batch_predictions.settings import Settings
 from batch_predictions.tables import TABLES, Table
 from batch_predictions.warehouse import Warehouse, as_date
+from batch_predictions.warehouse.schema_sql import tables_in
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -16,12 +16,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
+from batch_predictions.inference.cleanup import sweep_drafts
 from batch_predictions.inference.device import choose_device, dealt, instances
 from batch_predictions.inference.results import is_whole
 from batch_predictions.inference.scorer import uses_gpu, workers_of
 from batch_predictions.inference.shards import Took, scorer_class
 from batch_predictions.inference.staging import Manifest, Shard, result_path
-from batch_predictions.inference.sweeping import sweep_drafts
 from batch_predictions.settings import InferenceSettings
 
 ATTEMPTS = 3
@@ -202,10 +202,10 @@ def _crew(
     if scorer and not uses_gpu(scorer, model):
         settings = settings.model_copy(update={"device": "cpu", "ray_num_gpus": 0.0})
     if settings.engine == "ray":
-        from batch_predictions.inference.ray import RayCrew
+        from batch_predictions.inference.pools.ray import RayCrew
 
         return RayCrew.of(path, shards, settings)
-    from batch_predictions.inference.local import ProcessCrew, ThreadCrew
+    from batch_predictions.inference.pools.local import ProcessCrew, ThreadCrew
 
     device = choose_device(settings.device)
     size = min(instances(settings.workers, device), shards)

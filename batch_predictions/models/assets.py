@@ -16,7 +16,7 @@ from batch_predictions.tables import ITEMS, PROMOTION_CALENDAR, USERS
 from batch_predictions.warehouse import Warehouse
 
 if TYPE_CHECKING:
-    from batch_predictions.models.recommender.lessons import Course
+    from batch_predictions.models.recommender.training.trainer import Course
 
 # What a training sees: interactions with goods, through the week's Sunday.
 _INTERACTIONS = """
@@ -89,7 +89,7 @@ def course(
     warehouse: Warehouse, settings: Settings, progress: Callable[[str], None] | None = None
 ) -> "Course":
     """How the two stages are taught in this home."""
-    from batch_predictions.models.recommender.lessons import Course
+    from batch_predictions.models.recommender.training.trainer import Course
 
     chosen = settings.recommender
     exclude_seen = registry.excludes_seen(settings)
@@ -117,9 +117,9 @@ def train_recommender(
     warehouse: Warehouse, settings: Settings, through: dt.date, progress: Callable[[str], None]
 ) -> Trained:
     """Two stages against popularity, own history and every generator alone."""
-    from batch_predictions.models.recommender.data import Interactions
+    from batch_predictions.models.recommender.data.interactions import Interactions
     from batch_predictions.models.recommender.selection import TWO_STAGE, select
-    from batch_predictions.models.recommender.tuning import tuned
+    from batch_predictions.models.recommender.training.tuning import tuned
 
     chosen = settings.recommender
     rows = Interactions.from_table(interactions(warehouse, settings, through))
@@ -142,9 +142,9 @@ def train_demographic(
     warehouse: Warehouse, settings: Settings, through: dt.date, progress: Callable[[str], None]
 ) -> Trained:
     """Half-life and tilt of the fallback, by cross-validation over held-out users."""
-    from batch_predictions.models.demographic import SegmentTilt
-    from batch_predictions.models.demographic_ridge import RidgeTilt
-    from batch_predictions.models.demographic_selection import select_demographic
+    from batch_predictions.models.demographic.model import SegmentTilt
+    from batch_predictions.models.demographic.ridge import RidgeTilt
+    from batch_predictions.models.demographic.selection import select_demographic
 
     segments = warehouse.query(
         f"select user_id, age_bracket, gender, location from ({sql('user_segments')})",

@@ -16,7 +16,7 @@ import dagster as dg
 import pyarrow as pa
 
 from batch_predictions.model_store import Decision, ModelStore, Verdict
-from batch_predictions.models.ranking import NDCG
+from batch_predictions.models.common.ranking_metrics import NDCG
 from batch_predictions.partitions import trained_through, weekly
 from batch_predictions.reporting import OWNERS, axes, image, markdown
 from batch_predictions.settings import Settings

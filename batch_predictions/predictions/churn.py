@@ -8,8 +8,8 @@ import numpy as np
 import pyarrow as pa
 
 from batch_predictions.inference.declaration import BatchPrediction
-from batch_predictions.inference.loading import Check
 from batch_predictions.inference.scorer import EXCLUDED, Opening
+from batch_predictions.inference.validation import Check
 from batch_predictions.models.churn.model import ChurnModel
 from batch_predictions.reporting import axes
 from batch_predictions.tables import CHURN_SCORES

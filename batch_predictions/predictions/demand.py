@@ -11,13 +11,13 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from batch_predictions.inference.declaration import BatchPrediction
-from batch_predictions.inference.loading import Check
 from batch_predictions.inference.scorer import EXCLUDED, Opening
-from batch_predictions.models.demand.levels import DemandModels
+from batch_predictions.inference.validation import Check
 from batch_predictions.models.demand.model import Prediction
 from batch_predictions.models.demand.panel import Doubles
-from batch_predictions.models.demand.policy import Terms
-from batch_predictions.models.demand.rows import days_known
+from batch_predictions.models.demand.panel_builder import days_known
+from batch_predictions.models.demand.replenishment.policy import Terms
+from batch_predictions.models.demand.training import DemandModels
 from batch_predictions.predictions import demand_plots as plots
 from batch_predictions.settings import Settings
 from batch_predictions.tables import DEMAND_FORECASTS, LEAD_TIME_DEMAND

@@ -9,9 +9,9 @@ import pyarrow as pa
 
 from batch_predictions.features.queries import sql
 from batch_predictions.inference.declaration import BatchPrediction
-from batch_predictions.inference.loading import Check
 from batch_predictions.inference.scorer import EXCLUDED, Opening
-from batch_predictions.models.demographic import DemographicModel
+from batch_predictions.inference.validation import Check
+from batch_predictions.models.demographic.model import DemographicModel
 from batch_predictions.reporting import axes
 from batch_predictions.settings import Settings
 from batch_predictions.tables import DEMOGRAPHIC_RECOMMENDATIONS

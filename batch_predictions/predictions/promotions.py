@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 import pyarrow as pa
 
 from batch_predictions.inference.declaration import BatchPrediction
-from batch_predictions.inference.loading import Check
 from batch_predictions.inference.scorer import EXCLUDED, Opening
+from batch_predictions.inference.validation import Check
 from batch_predictions.predictions.affinity import CAMPAIGNS, ON_OFFER, PAIRS
 from batch_predictions.predictions.holdout import place_sql
 from batch_predictions.reporting import axes, legend_beside

@@ -13,9 +13,9 @@ import pyarrow.compute as pc
 
 from batch_predictions.features.queries import sql
 from batch_predictions.inference.declaration import BatchPrediction
-from batch_predictions.inference.loading import Check
 from batch_predictions.inference.scorer import EXCLUDED, Note, Opening, with_notes
 from batch_predictions.inference.topk import Index, recall
+from batch_predictions.inference.validation import Check
 from batch_predictions.models.recommender.base import (
     Linear,
     Positions,
@@ -23,10 +23,10 @@ from batch_predictions.models.recommender.base import (
     Recommender,
     is_linear,
 )
-from batch_predictions.models.recommender.data import encode
-from batch_predictions.models.recommender.facts import WANTED, ItemFacts, ItemTraits
-from batch_predictions.models.recommender.histories import Histories, positions
-from batch_predictions.models.recommender.reasons import BOUGHT_BEFORE, TRENDING, reasons
+from batch_predictions.models.recommender.data.histories import Histories, positions
+from batch_predictions.models.recommender.data.interactions import encode
+from batch_predictions.models.recommender.data.item_features import WANTED, ItemFacts, ItemTraits
+from batch_predictions.models.recommender.explanations import BOUGHT_BEFORE, TRENDING, reasons
 from batch_predictions.models.recommender.rules import Rules
 from batch_predictions.models.recommender.two_stage import TwoStage
 from batch_predictions.reporting import axes

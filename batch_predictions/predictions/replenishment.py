@@ -9,10 +9,14 @@ import numpy as np
 import pyarrow as pa
 
 from batch_predictions.inference.declaration import BatchPrediction
-from batch_predictions.inference.loading import Check
 from batch_predictions.inference.scorer import EXCLUDED, Opening
+from batch_predictions.inference.validation import Check
 from batch_predictions.models.demand.panel import Doubles
-from batch_predictions.models.demand.policy import Terms, levels_of_stock, order_quantity
+from batch_predictions.models.demand.replenishment.policy import (
+    Terms,
+    levels_of_stock,
+    order_quantity,
+)
 from batch_predictions.predictions import demand_plots as plots
 from batch_predictions.predictions.demand import TERMS
 from batch_predictions.predictions.demand import parameters as demand_parameters

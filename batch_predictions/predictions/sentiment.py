@@ -9,20 +9,20 @@ import numpy as np
 import pyarrow as pa
 
 from batch_predictions.inference.declaration import BatchPrediction
-from batch_predictions.inference.loading import Check
 from batch_predictions.inference.scorer import EXCLUDED, Opening
-from batch_predictions.models.ranking import Doubles
-from batch_predictions.models.sentiment.batching import WINDOW
+from batch_predictions.inference.validation import Check
+from batch_predictions.models.common.ranking_metrics import Doubles
 from batch_predictions.models.sentiment.classifier import Classifier
 from batch_predictions.models.sentiment.data import CLASSES
-from batch_predictions.models.sentiment.documents import Documents
-from batch_predictions.models.sentiment.items import (
+from batch_predictions.models.sentiment.item_aggregates import (
     LEAST,
     change_chance,
     corrected_shares,
     wilson,
 )
-from batch_predictions.models.sentiment.languages import base, detect
+from batch_predictions.models.sentiment.models.batching import WINDOW
+from batch_predictions.models.sentiment.text.documents import Documents
+from batch_predictions.models.sentiment.text.languages import base, detect
 from batch_predictions.predictions import sentiment_plots as plots
 from batch_predictions.settings import Settings
 from batch_predictions.tables import ITEM_SENTIMENTS, REVIEW_SENTIMENTS

@@ -10,8 +10,8 @@ import dagster as dg
 from batch_predictions.inference.declaration import BatchPrediction, asset_key_of
 from batch_predictions.partitions import daily, newest_ended_week
 from batch_predictions.reporting import OWNERS, markdown
-from batch_predictions.serving.releases import Release, publish
-from batch_predictions.serving.store import Store
+from batch_predictions.serving.release.publish import Release, publish
+from batch_predictions.serving.store.schema import Store
 from batch_predictions.settings import Settings
 from batch_predictions.warehouse import Warehouse, as_date
 

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from batch_predictions.serving.pointer import ReleaseError
-from batch_predictions.sources.additions import add
+from batch_predictions.serving.release.pointer import ReleaseError
+from batch_predictions.sources.manual_rows import add
 from batch_predictions.tables import (
     CAMPAIGN_EVENTS,
     PROMOTION_AUDIENCE,

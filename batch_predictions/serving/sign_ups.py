@@ -12,10 +12,10 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from batch_predictions.serving.engine import insert_into
-from batch_predictions.serving.pointer import NoReleaseError, read_pointer
-from batch_predictions.serving.segments import ATTRIBUTES, UNKNOWN, known
-from batch_predictions.serving.store import USERS, Store
+from batch_predictions.serving.lookup.segments import ATTRIBUTES, UNKNOWN, known
+from batch_predictions.serving.release.pointer import NoReleaseError, read_pointer
+from batch_predictions.serving.store.database import insert_into
+from batch_predictions.serving.store.schema import USERS, Store
 
 _COLUMNS = ("user_id", *ATTRIBUTES, "signed_up_on", "simulated")
 

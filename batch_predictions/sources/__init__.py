@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from batch_predictions.sources.contract import (
+from batch_predictions.sources.base import (
     RAW,
     Source,
     SourceError,

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import duckdb
 
-from batch_predictions.sources.contract import SourceError, literal, quoted
+from batch_predictions.sources.base import SourceError, literal, quoted
 
 FILE, ROW, DAMAGE, LINE = "__source", "__row", "__damage", "__line"
 """Columns beside the data: file, row in it, what is wrong with the line, and its text."""

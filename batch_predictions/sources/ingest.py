@@ -11,10 +11,10 @@ from pathlib import Path
 import duckdb
 
 from batch_predictions.home import State
-from batch_predictions.sources.additions import additions
-from batch_predictions.sources.contract import ABSENT, Source, SourceError, literal
-from batch_predictions.sources.ledger import Entry, changing_ledger, read_ledger
-from batch_predictions.sources.validation import Checked, Counts, check_rows
+from batch_predictions.sources.base import ABSENT, Source, SourceError, literal
+from batch_predictions.sources.ingest_log import Entry, changing_ledger, read_ledger
+from batch_predictions.sources.manual_rows import additions
+from batch_predictions.sources.validation.row_checks import Checked, Counts, check_rows
 from batch_predictions.tables import QUARANTINE, Table
 from batch_predictions.warehouse import Warehouse, Written, as_date
 

@@ -10,7 +10,7 @@ from zoneinfo import ZoneInfo
 
 from batch_predictions.home import HomeError, State, read_state, write_state
 from batch_predictions.settings import Settings, SourceSettings
-from batch_predictions.sources.contract import Source, SourceError
+from batch_predictions.sources.base import Source, SourceError
 
 
 def kinds() -> list[str]:
@@ -18,7 +18,7 @@ def kinds() -> list[str]:
     # By text, since importing every module would load what is not needed.
     return sorted(
         path.stem
-        for path in Path(__file__).parent.glob("*.py")
+        for path in (Path(__file__).parent / "adapters").glob("*.py")
         if re.search(r"^SOURCE\b.*=", path.read_text(encoding="utf-8"), re.MULTILINE)
     )
 
@@ -33,9 +33,9 @@ def source_of(settings: SourceSettings, state: State | None) -> Source:
     if settings.kind not in there:
         raise SourceError(
             f"source.kind {settings.kind!r} does not exist: there are {', '.join(there)}; "
-            "one of your own is a module with SOURCE in batch_predictions/sources"
+            "one of your own is a module with SOURCE in batch_predictions/sources/adapters"
         )
-    module = importlib.import_module(f"batch_predictions.sources.{settings.kind}")
+    module = importlib.import_module(f"batch_predictions.sources.adapters.{settings.kind}")
     adapter: type[Source] = module.SOURCE
     return adapter(settings, state)
 

@@ -18,11 +18,18 @@ import duckdb
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from shops import as_json, command, environment, unseen, write_shop
+
+from batch_predictions_tests.worlds.paths import CONTRACT
+from batch_predictions_tests.worlds.retail_fixtures import (
+    as_json,
+    command,
+    environment,
+    unseen,
+    write_shop,
+)
 
 # A Sunday, long past: the newest complete day does not depend on today.
 LAST = dt.date(2024, 3, 17)
-CONTRACT = Path(__file__).parents[3] / "shared" / "checks" / "contract.py"
 
 
 @dataclass

@@ -11,13 +11,13 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
-from customer_worlds import interactions, visits
-from shops import as_json, command, environment
 
-from batch_predictions.serving.audiences import churn, churn_lines, promotions, retention
 from batch_predictions.serving.lookup import Lookup
+from batch_predictions.serving.lookup.audiences import churn, churn_lines, promotions, retention
+from batch_predictions_tests.worlds.customers import interactions, visits
+from batch_predictions_tests.worlds.paths import CONTRACT
+from batch_predictions_tests.worlds.retail_fixtures import as_json, command, environment
 
-CONTRACT = Path(__file__).parents[3] / "shared" / "checks" / "contract.py"
 LAST, DAY_AFTER = "2024-02-25", "2024-02-26"
 
 

@@ -19,12 +19,12 @@ from typing import Any
 import dagster as dg
 import pytest
 import yaml
-from shops import as_json, environment, write_shop
 
 from batch_predictions.automation.executors import executor_of
 from batch_predictions.automation.instance import prepare
-from batch_predictions.inference.assets import GPU, step_tags
+from batch_predictions.inference.dagster.assets import GPU, step_tags
 from batch_predictions.settings import ExecutionSettings, InferenceSettings, Settings
+from batch_predictions_tests.worlds.retail_fixtures import as_json, environment, write_shop
 
 
 def settings(home: Path, **execution: Any) -> Settings:

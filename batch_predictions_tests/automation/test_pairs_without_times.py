@@ -9,9 +9,10 @@ from pathlib import Path
 
 import duckdb
 import pyarrow.parquet as pq
-from shops import as_json, environment
 
-ROOT = Path(__file__).parents[2]
+from batch_predictions_tests.worlds.paths import ROOT
+from batch_predictions_tests.worlds.retail_fixtures import as_json, environment
+
 USERS, ITEMS, PAIRS = 300, 400, 6_000
 
 
@@ -19,7 +20,8 @@ def test_a_set_of_pairs_goes_from_files_to_lists_of_20_for_all(tmp_path: Path) -
     source, home = tmp_path / "source", tmp_path / "home"
     made = [f"--users={USERS}", f"--items={ITEMS}", f"--pairs={PAIRS}"]
     subprocess.run(
-        [sys.executable, str(ROOT / "benchmarks" / "pairs.py"), str(source), *made], check=True
+        [sys.executable, str(ROOT / "benchmarks" / "generate_interactions.py"), str(source), *made],
+        check=True,
     )
     pairs = pq.read_table(source / "interactions.parquet")
     assert pairs.column_names == ["user_id", "item_id"] and pairs.num_rows == PAIRS

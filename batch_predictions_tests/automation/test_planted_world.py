@@ -16,7 +16,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from shops import as_json, environment
+
+from batch_predictions_tests.worlds.retail_fixtures import as_json, environment
 
 SUNDAY, MONDAY = dt.date(2024, 3, 17), dt.date(2024, 3, 18)
 DAYS, USERS, ITEMS, TASTES = 28, 240, 100, 4

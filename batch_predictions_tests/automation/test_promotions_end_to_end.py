@@ -10,7 +10,8 @@ from pathlib import Path
 
 import duckdb
 import pytest
-from shops import as_json, environment, write_shop
+
+from batch_predictions_tests.worlds.retail_fixtures import as_json, environment, write_shop
 
 LAST = dt.date(2024, 3, 17)
 HEADER = "item_id,location,starts_on,ends_on,display\n"

@@ -12,8 +12,8 @@ import pyarrow.parquet as pq
 from batch_predictions.automation.sensors import sign_ups
 from batch_predictions.home import read_state
 from batch_predictions.serving.lookup import Lookup
-from batch_predictions.serving.releases import publish
-from batch_predictions.serving.store import Store
+from batch_predictions.serving.release.publish import publish
+from batch_predictions.serving.store.schema import Store
 from batch_predictions.settings import Settings, SourceSettings
 from batch_predictions.sources.ingest import ingest
 from batch_predictions.sources.registry import source_of

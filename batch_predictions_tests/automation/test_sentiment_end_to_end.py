@@ -9,10 +9,11 @@ from pathlib import Path
 
 import duckdb
 import pytest
-from review_worlds import GERMAN, TURNED, write_reviews
-from shops import as_json, command, environment
 
-CONTRACT = Path(__file__).parents[3] / "shared" / "checks" / "contract.py"
+from batch_predictions_tests.worlds.paths import CONTRACT
+from batch_predictions_tests.worlds.retail_fixtures import as_json, command, environment
+from batch_predictions_tests.worlds.reviews import GERMAN, TURNED, write_reviews
+
 LAST = "2024-02-18"
 WEEK = "2024-02-12"
 

@@ -7,13 +7,13 @@ from typing import Any
 
 import numpy as np
 import pytest
-from customer_worlds import FIRST, LAST, put, visits, write_shop
 
 from batch_predictions.features.queries import parameters, sql
 from batch_predictions.models.churn.assets import examples_as_of
 from batch_predictions.settings import Settings, SourceSettings
 from batch_predictions.tables import CAMPAIGN_EVENTS, CHURN_FEATURES
 from batch_predictions.warehouse import Warehouse
+from batch_predictions_tests.worlds.customers import FIRST, LAST, put, visits, write_shop
 
 
 @pytest.fixture
@@ -99,9 +99,8 @@ def test_labels_are_purchases_of_the_days_after_and_of_no_others(
 def test_discounts_are_told_by_the_items_usual_price(
     warehouse: Warehouse, settings: Settings
 ) -> None:
-    from customer_worlds import interactions
-
     from batch_predictions.tables import INTERACTIONS
+    from batch_predictions_tests.worlds.customers import interactions
 
     write_shop(warehouse, [])
     rows = interactions([(f"u-{n:03d}", 90) for n in range(0, 50, 10)])

@@ -9,13 +9,13 @@ import pytest
 from hypothesis import HealthCheck, given
 from hypothesis import settings as budget
 from hypothesis import strategies as st
-from sales_worlds import goods, promoted, sold
 
 from batch_predictions.features.demand import parameters
 from batch_predictions.features.queries import sql
 from batch_predictions.settings import Settings
 from batch_predictions.tables import DEMAND, INTERACTIONS
 from batch_predictions.warehouse import Warehouse
+from batch_predictions_tests.worlds.sales import goods, promoted, sold
 
 DAY = dt.date(2024, 3, 17)
 """A Sunday."""

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import datetime as dt
 
-from test_promoted_items import Promotion, promoted
-
 from batch_predictions.features.queries import sql
 from batch_predictions.warehouse import Warehouse
+from batch_predictions_tests.worlds.promotions import Promotion, promoted
 
 SUNDAY = dt.date(2024, 3, 24)
 PROMOTIONS: tuple[Promotion, ...] = (

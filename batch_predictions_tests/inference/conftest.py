@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
-from engine_worlds import Answering, Doubler, Staging
 
 from batch_predictions.settings import Settings
 from batch_predictions.warehouse import Warehouse
+from batch_predictions_tests.worlds.engine import Answering, Doubler, Staging
 
 
 @pytest.fixture(autouse=True)

@@ -18,13 +18,13 @@ import dagster as dg
 import pyarrow as pa
 import pytest
 
-from batch_predictions.inference.assets import GPU, prediction_asset
+from batch_predictions.inference.dagster.assets import GPU, prediction_asset
+from batch_predictions.inference.dagster.io_manager import Handles
 from batch_predictions.inference.declaration import BatchPrediction
-from batch_predictions.inference.handles import Handles
-from batch_predictions.inference.loading import Check
-from batch_predictions.inference.partition import stage_partition
+from batch_predictions.inference.partition_staging import stage_partition
 from batch_predictions.inference.scorer import Note, Opening, with_notes
 from batch_predictions.inference.staging import Manifest
+from batch_predictions.inference.validation import Check
 from batch_predictions.model_store import ModelStore
 from batch_predictions.serving.assets import release_asset
 from batch_predictions.serving.lookup import Lookup
@@ -39,6 +39,7 @@ from batch_predictions.tables import (
     declare,
 )
 from batch_predictions.warehouse import Warehouse
+from batch_predictions_tests.worlds.paths import ROOT
 
 # --- the declaration, whole ---------------------------------------------------------------------
 
@@ -305,8 +306,8 @@ def test_a_run_that_is_killed_in_mid_score_goes_on_where_it_was(
     """The killed process scores two shards a moment apart; the next run scores the rest alone."""
     script = textwrap.dedent(f"""
         import sys, time
-        sys.path.insert(0, {str(Path(__file__).parent)!r})
-        import test_a_toy_prediction as t
+        sys.path[:0] = [{str(ROOT)!r}]
+        import batch_predictions_tests.inference.test_a_toy_prediction as t
         from batch_predictions.settings import InferenceSettings, Settings
         from pathlib import Path
         plain = t.ToyScorer.score

@@ -18,11 +18,11 @@ import pyarrow as pa
 import pytest
 
 from batch_predictions.features import assets as features
-from batch_predictions.inference.assets import prediction_asset
+from batch_predictions.inference.dagster.assets import prediction_asset
+from batch_predictions.inference.dagster.io_manager import Handles
 from batch_predictions.inference.declaration import BatchPrediction
-from batch_predictions.inference.handles import Handles
-from batch_predictions.inference.loading import Check
 from batch_predictions.inference.scorer import Opening
+from batch_predictions.inference.validation import Check
 from batch_predictions.model_store import Decision, ModelStore
 from batch_predictions.models import assets as trainings
 from batch_predictions.partitions import newest_ended_week
@@ -324,7 +324,7 @@ def test_after_a_crash_at_half_the_rest_is_scored_and_nothing_tells_the_differen
         each.users(SATURDAY, *NAMES)
     assert undisturbed.predict(SATURDAY).success
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["batch_predictions.inference.assets"])
+    context.set_forkserver_preload(["batch_predictions.inference.dagster.assets"])
     half, theirs = context.Pipe(duplex=False)
     process = context.Process(target=predict_half, args=(world.settings.home, theirs))
     process.start()

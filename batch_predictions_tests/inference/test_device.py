@@ -13,13 +13,13 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from engine_worlds import Doubler, Staging, values
 
 from batch_predictions.inference.device import choose_device, dealt, halving, instances, uploads
 from batch_predictions.inference.engine import score
 from batch_predictions.inference.topk import Index
-from batch_predictions.inference.topk import device as topk_device
+from batch_predictions.inference.topk import gpu as topk_device
 from batch_predictions.settings import InferenceSettings
+from batch_predictions_tests.worlds.engine import Doubler, Staging, values
 
 
 @dataclass

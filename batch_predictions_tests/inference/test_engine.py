@@ -11,7 +11,6 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-from crew_worlds import Doubler, ProcessDoubler, results, scored_shards, staged
 
 import batch_predictions
 from batch_predictions.inference.engine import ScoringError, score
@@ -19,6 +18,14 @@ from batch_predictions.inference.scorer import workers_of
 from batch_predictions.inference.staging import Manifest
 from batch_predictions.settings import InferenceSettings
 from batch_predictions.warehouse import Warehouse
+from batch_predictions_tests.worlds.paths import ROOT
+from batch_predictions_tests.worlds.pool_fixtures import (
+    Doubler,
+    ProcessDoubler,
+    results,
+    scored_shards,
+    staged,
+)
 
 CREWS = [Doubler, ProcessDoubler]
 
@@ -136,7 +143,7 @@ def test_a_run_killed_half_way_goes_on_with_the_shards_that_were_under_way(
         "from batch_predictions.settings import InferenceSettings; "
         "score(Path(sys.argv[1]), InferenceSettings(workers=2, device='cpu'))"
     )
-    root = str(Path(__file__).parent)
+    root = str(ROOT)
     process = subprocess.Popen([sys.executable, "-c", code, str(path), root], env=environment())
     deadline = time.monotonic() + 30
     while scored_shards(path) < 20 and time.monotonic() < deadline:

@@ -9,11 +9,11 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from engine_worlds import Doubler, Staging, rows_of
 
 from batch_predictions.inference.engine import score
 from batch_predictions.inference.staging import Manifest, result_path
 from batch_predictions.settings import InferenceSettings
+from batch_predictions_tests.worlds.engine import Doubler, Staging, rows_of
 
 ONE = InferenceSettings(workers=1, device="cpu")
 

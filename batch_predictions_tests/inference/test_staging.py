@@ -10,15 +10,15 @@ from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
-from engine_worlds import DAY, Staging, rows_of
 from hypothesis import HealthCheck, given
 from hypothesis import settings as budget
 from hypothesis import strategies as st
 
+from batch_predictions.inference.cleanup import sweep
 from batch_predictions.inference.engine import score
 from batch_predictions.inference.staging import Manifest, StagingError, result_path
-from batch_predictions.inference.sweeping import sweep
 from batch_predictions.settings import InferenceSettings
+from batch_predictions_tests.worlds.engine import DAY, Staging, rows_of
 
 
 def results(manifest: Manifest) -> list[str]:
@@ -99,7 +99,7 @@ def test_equal_rows_give_the_stage_that_is_there_already(stage: Staging) -> None
 
 OTHERS: dict[str, dict[str, Any]] = {
     "model version": {"model_version": "rules-2"},
-    "scorer": {"scorer": "engine_worlds:Answering"},
+    "scorer": {"scorer": "batch_predictions_tests.worlds.engine:Answering"},
     "scorer's version": {"scorer_version": "2"},
     "parameters": {"parameters": {"k": 3}},
     "side table": {"side": {"prices": "select 2 as price"}},
@@ -144,7 +144,7 @@ def test_what_a_worker_needs_is_in_the_manifest(stage: Staging, tmp_path: Path) 
     assert (manifest.table, manifest.partition) == ("predictions.doubles", DAY)
     assert (manifest.model_version, manifest.model_folder) == ("r-1", str(tmp_path))
     assert manifest.parameters == {"k": 3, "names": ["a"]}
-    assert manifest.scorer == "engine_worlds:Doubler"
+    assert manifest.scorer == "batch_predictions_tests.worlds.engine:Doubler"
     kept = {result_path(path, shard).parent for shard in manifest.shards}
     assert kept == {path.parent.parent / "results"}
 

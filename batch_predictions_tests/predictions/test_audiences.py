@@ -12,12 +12,11 @@ import dagster as dg
 import numpy as np
 import pyarrow as pa
 import pytest
-from customer_worlds import FADING, FIRST, LAST, STEADY, arrow_schema, put, visits, write_shop
 
 from batch_predictions.features import assets as features
 from batch_predictions.home import State, write_state
-from batch_predictions.inference.assets import prediction_asset
-from batch_predictions.inference.handles import Handles
+from batch_predictions.inference.dagster.assets import prediction_asset
+from batch_predictions.inference.dagster.io_manager import Handles
 from batch_predictions.model_store import ModelStore
 from batch_predictions.models.churn.assets import churn
 from batch_predictions.predictions.churn import churn_scores
@@ -35,6 +34,16 @@ from batch_predictions.tables import (
     Table,
 )
 from batch_predictions.warehouse import Warehouse, as_date
+from batch_predictions_tests.worlds.customers import (
+    FADING,
+    FIRST,
+    LAST,
+    STEADY,
+    arrow_schema,
+    put,
+    visits,
+    write_shop,
+)
 
 WEEK, DAY, NEXT = "2024-05-20", "2024-05-26", "2024-05-27"
 BUDGET = 25

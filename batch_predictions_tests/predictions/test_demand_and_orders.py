@@ -13,30 +13,30 @@ import dagster as dg
 import numpy as np
 import pyarrow as pa
 import pytest
-from sales_worlds import counted, goods, promoted, sold
 
 from batch_predictions.features import assets as features
 from batch_predictions.home import State, write_state
-from batch_predictions.inference.assets import prediction_asset
-from batch_predictions.inference.handles import Handles
+from batch_predictions.inference.dagster.assets import prediction_asset
+from batch_predictions.inference.dagster.io_manager import Handles
 from batch_predictions.inference.scorer import EXCLUDED, Opening
 from batch_predictions.model_store import ModelStore
 from batch_predictions.models.demand.assets import demand
-from batch_predictions.models.demand.levels import UNTRAINED, DemandModels
-from batch_predictions.models.demand.rows import Frame
+from batch_predictions.models.demand.panel_builder import Frame
+from batch_predictions.models.demand.training import UNTRAINED, DemandModels
 from batch_predictions.predictions import demand_plots
 from batch_predictions.predictions.demand import DemandScorer, demand_forecasts
 from batch_predictions.predictions.demand import parameters as forecast_parameters
 from batch_predictions.predictions.replenishment import replenishment_orders
-from batch_predictions.serving.demand import forecast, forecast_lines, order_lines, orders
 from batch_predictions.serving.lookup import Lookup
-from batch_predictions.serving.releases import publish
-from batch_predictions.serving.store import Store
+from batch_predictions.serving.lookup.demand import forecast, forecast_lines, order_lines, orders
+from batch_predictions.serving.release.publish import publish
+from batch_predictions.serving.store.schema import Store
 from batch_predictions.settings import DemandSettings, Settings
 from batch_predictions.tables import INVENTORY
 from batch_predictions.warehouse import Warehouse
+from batch_predictions_tests.worlds.paths import CONTRACT
+from batch_predictions_tests.worlds.sales import counted, goods, promoted, sold
 
-CONTRACT = Path(__file__).parents[3] / "shared" / "checks" / "contract.py"
 MONDAY = dt.date(2024, 1, 1)
 WEEKS = 16
 SUNDAY = MONDAY + dt.timedelta(days=7 * WEEKS - 1)

@@ -11,9 +11,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from batch_predictions.inference.scorer import EXCLUDED, Opening
-from batch_predictions.models.demographic import NO_TILT, DemographicModel, SegmentTilt
-from batch_predictions.models.demographic_fit import RidgeFit
-from batch_predictions.models.demographic_segments import SegmentUsers, Tilt
+from batch_predictions.models.demographic.model import NO_TILT, DemographicModel, SegmentTilt
+from batch_predictions.models.demographic.ridge_fit import RidgeFit
+from batch_predictions.models.demographic.segments import SegmentUsers, Tilt
 from batch_predictions.predictions.fallback import DemographicScorer, demographic_recommendations
 
 USERS = pa.table(

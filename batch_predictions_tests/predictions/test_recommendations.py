@@ -13,11 +13,11 @@ import pyarrow.parquet as pq
 import pytest
 
 from batch_predictions.inference.scorer import EXCLUDED, Note, Opening, notes_in
-from batch_predictions.models.recommender.als import ALS
-from batch_predictions.models.recommender.data import Interactions
-from batch_predictions.models.recommender.ease import EASE
-from batch_predictions.models.recommender.facts import WANTED
-from batch_predictions.models.recommender.histories import Histories
+from batch_predictions.models.recommender.data.histories import Histories
+from batch_predictions.models.recommender.data.interactions import Interactions
+from batch_predictions.models.recommender.data.item_features import WANTED
+from batch_predictions.models.recommender.generators.als import ALS
+from batch_predictions.models.recommender.generators.ease import EASE
 from batch_predictions.models.recommender.two_stage import TwoStage
 from batch_predictions.predictions.recommendations import (
     EVERY,

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
-from serving_worlds import World, world
+
+from batch_predictions_tests.worlds.serving import World, world
 
 POSTGRES = "BATCH_PREDICTIONS_TEST_POSTGRES"
 

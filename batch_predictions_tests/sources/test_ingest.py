@@ -7,13 +7,13 @@ import os
 from pathlib import Path
 
 import pytest
-from source_folders import HEADER, World, days, totals
 
 from batch_predictions.home import HomeError
 from batch_predictions.sources import SourceError, begin, kinds, source_of
 from batch_predictions.sources.ingest import due
-from batch_predictions.sources.ledger import read_ledger
+from batch_predictions.sources.ingest_log import read_ledger
 from batch_predictions.tables import INTERACTIONS, QUARANTINE, REVIEWS, USERS
+from batch_predictions_tests.worlds.source_folders import HEADER, World, days, totals
 
 PART = {"table_name": "interactions"}
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from source_folders import HEADER, World, totals
 
-from batch_predictions.automation.due import raw_due
+from batch_predictions.automation.planning import raw_due
 from batch_predictions.sources import SourceError
 from batch_predictions.sources.ingest import ingest
 from batch_predictions.tables import INTERACTIONS, INVENTORY
 from batch_predictions.warehouse import as_date
+from batch_predictions_tests.worlds.source_folders import HEADER, World, totals
 
 EVENTS = HEADER + "u,i,2024-01-02,1\nu,i,2024-01-03,1\n"
 

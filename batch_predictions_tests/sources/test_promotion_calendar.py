@@ -9,17 +9,17 @@ from pathlib import Path
 import dagster as dg
 import duckdb
 import pytest
-from source_folders import HEADER, World, totals
 
 from batch_predictions.home import write_state
 from batch_predictions.partitions import week_of, weekly_ahead
 from batch_predictions.settings import Settings, SourceSettings
 from batch_predictions.sources import SourceError, assets, begin, source_of
-from batch_predictions.sources.check import check
-from batch_predictions.sources.complete_journey import CompleteJourneySource
+from batch_predictions.sources.adapters.complete_journey import CompleteJourneySource
 from batch_predictions.sources.ingest import due, ingest
+from batch_predictions.sources.source_check import check
 from batch_predictions.tables import PROMOTION_CALENDAR as CALENDAR
 from batch_predictions.warehouse import Warehouse
+from batch_predictions_tests.worlds.source_folders import HEADER, World, totals
 
 NAMES = "item_id,location,starts_on,ends_on,display,mailer\n"
 WEEKS = ["2024-01-01", "2024-01-08", "2024-01-15", "2024-01-22"]

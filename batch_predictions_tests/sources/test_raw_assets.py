@@ -7,10 +7,10 @@ from pathlib import Path
 
 import dagster as dg
 import pytest
-from source_folders import HEADER, World
 
 from batch_predictions.home import write_state
 from batch_predictions.sources import assets
+from batch_predictions_tests.worlds.source_folders import HEADER, World
 
 RAW_ASSETS = [
     assets.interactions,

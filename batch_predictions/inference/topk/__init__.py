@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from batch_predictions.inference.topk.exact import Index, Kind
-from batch_predictions.inference.topk.types import Floats, Positions
+from batch_predictions.inference.topk.arrays import Floats, Positions
+from batch_predictions.inference.topk.index import Index, Kind
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_matrix

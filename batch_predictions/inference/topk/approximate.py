@@ -21,12 +21,12 @@ from weakref import WeakValueDictionary
 import numpy as np
 import numpy.typing as npt
 
-from batch_predictions.inference.topk.types import Floats, Positions, norms_of
+from batch_predictions.inference.topk.arrays import Floats, Positions, norms_of
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_matrix
 
-    from batch_predictions.inference.topk.exact import Index
+    from batch_predictions.inference.topk.index import Index
 
 SPARE = 16
 """Candidates beyond k and what was seen: faiss orders by sums in float32."""
@@ -184,7 +184,7 @@ def _build(targets: Floats, order: npt.NDArray[np.int32], searched: int) -> _Cel
             "inference.approximate asks for faiss, which is not installed: "
             "pip install 'batch-predictions[ann]', or set inference.approximate to off"
         ) from None
-    from batch_predictions.inference.topk.exact import Index
+    from batch_predictions.inference.topk.index import Index
 
     m, f = len(order), targets.shape[1]
     largest = max(

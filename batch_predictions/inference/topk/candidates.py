@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from batch_predictions.compiling import compiled
 from batch_predictions.inference.topk.vectors import dot, fetch
+from batch_predictions.jit import compiled
 
 AHEAD = 12
 """Rows asked for before they are needed, so that several are on their way from memory at once."""

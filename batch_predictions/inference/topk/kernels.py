@@ -12,7 +12,6 @@ from typing import Any
 
 import numpy as np
 
-from batch_predictions.compiling import compiled
 from batch_predictions.inference.topk.candidates import (
     first_floor,
     greedy,
@@ -22,6 +21,7 @@ from batch_predictions.inference.topk.candidates import (
     sort_best_first,
 )
 from batch_predictions.inference.topk.vectors import CHUNK, above, first_bit
+from batch_predictions.jit import compiled
 
 
 @compiled

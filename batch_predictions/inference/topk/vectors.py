@@ -16,7 +16,7 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-from batch_predictions.compiling import compiled
+from batch_predictions.jit import compiled
 
 CHUNK = 64
 """Products compared at once; blocks are as wide as a multiple of it."""

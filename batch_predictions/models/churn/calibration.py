@@ -7,7 +7,7 @@ from typing import Literal
 
 import numpy as np
 
-from batch_predictions.models.churn.design import Doubles
+from batch_predictions.models.churn.features import Doubles
 
 Method = Literal["platt", "isotonic"]
 LEAST = 0.001

@@ -12,8 +12,8 @@ from collections.abc import Callable
 import numpy as np
 import numpy.typing as npt
 
-from batch_predictions.models.churn.design import Doubles
-from batch_predictions.models.ranking import SAMPLES, Interval
+from batch_predictions.models.churn.features import Doubles
+from batch_predictions.models.common.ranking_metrics import SAMPLES, Interval
 
 AUC, PRECISION, BRIER = "auc", "average_precision", "brier"
 ECE, LIFT = "calibration_error", "lift@10%"

@@ -11,8 +11,8 @@ import numpy as np
 import pyarrow as pa
 
 from batch_predictions.models.churn.calibration import Calibration
-from batch_predictions.models.churn.design import Doubles
-from batch_predictions.models.churn.margins import Margin, load_margin
+from batch_predictions.models.churn.estimators import Margin, load_margin
+from batch_predictions.models.churn.features import Doubles
 
 
 @dataclass(frozen=True)

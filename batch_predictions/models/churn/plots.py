@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from batch_predictions.models.churn.design import Doubles
+from batch_predictions.models.churn.features import Doubles
 from batch_predictions.reporting import axes
 
 if TYPE_CHECKING:

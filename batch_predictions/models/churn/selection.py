@@ -15,12 +15,12 @@ import numpy as np
 import numpy.typing as npt
 
 from batch_predictions.models.churn.calibration import Calibration, Method
-from batch_predictions.models.churn.design import EVERYTHING, RECENCY, RHYTHM, Doubles
-from batch_predictions.models.churn.margins import Average, Logistic, Margin, forests
+from batch_predictions.models.churn.estimators import Average, Logistic, Margin, forests
+from batch_predictions.models.churn.features import EVERYTHING, RECENCY, RHYTHM, Doubles
 from batch_predictions.models.churn.metrics import AUC, ECE, LIFT, Contest
 from batch_predictions.models.churn.model import ChurnModel
 from batch_predictions.models.churn.windows import Examples, Windows, windows
-from batch_predictions.models.ranking import Interval, Row, metric_row
+from batch_predictions.models.common.ranking_metrics import Interval, Row, metric_row
 
 UNTRAINED = "untrained"
 BASELINES = ("recency", "rhythm")

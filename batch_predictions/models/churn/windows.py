@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import pyarrow as pa
 
-from batch_predictions.models.churn.design import Doubles
+from batch_predictions.models.churn.features import Doubles
 
 
 @dataclass(frozen=True)

@@ -10,10 +10,10 @@ from batch_predictions.features.demand import parameters
 from batch_predictions.features.queries import sql
 from batch_predictions.home import read_state
 from batch_predictions.models.demand import plots
-from batch_predictions.models.demand.levels import LevelSelection, select_levels
 from batch_predictions.models.demand.panel import Panel
-from batch_predictions.models.demand.rows import Frame, days_known
+from batch_predictions.models.demand.panel_builder import Frame, days_known
 from batch_predictions.models.demand.selection import Contest
+from batch_predictions.models.demand.training import LevelSelection, select_levels
 from batch_predictions.models.training import Trained, training_asset
 from batch_predictions.settings import Settings
 from batch_predictions.sources import registry

@@ -118,7 +118,7 @@ class PerSeries(Forecaster):
 
 def kinds() -> dict[str, type[Forecaster]]:
     """Every kind of forecaster by name; their modules load heavy libraries in functions only."""
-    from batch_predictions.models.demand.families import FAMILIES
+    from batch_predictions.models.demand.registry import FAMILIES
 
     return {each.kind: each for each in FAMILIES}
 

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from batch_predictions.models.common.ranking_metrics import SAMPLES, Interval
 from batch_predictions.models.demand.panel import Doubles
-from batch_predictions.models.ranking import SAMPLES, Interval
 
 WAPE, WAPE_SUM, BIAS = "wape", "wape_sum", "bias"
 RMSSE, MASE, PINBALL = "rmsse", "mase", "pinball"

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from batch_predictions.models.demand.backtest import Backtest
 from batch_predictions.models.demand.conformal import LEVELS, Calibration
-from batch_predictions.models.demand.evaluation import Backtest
 from batch_predictions.reporting import axes, legend_beside
 
 if TYPE_CHECKING:

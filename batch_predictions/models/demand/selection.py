@@ -8,15 +8,15 @@ from typing import Any
 
 import numpy as np
 
+from batch_predictions.models.common.ranking_metrics import Interval
 from batch_predictions.models.demand import metrics
+from batch_predictions.models.demand.backtest import Backtest, backtest, origins_of
 from batch_predictions.models.demand.base import Forecaster
 from batch_predictions.models.demand.conformal import LEVELS, Calibration
-from batch_predictions.models.demand.ensembles import Average, Chosen
-from batch_predictions.models.demand.evaluation import Backtest, backtest, origins_of
-from batch_predictions.models.demand.families import MEMBERS, make
+from batch_predictions.models.demand.forecasters.ensembles import Average, Chosen
 from batch_predictions.models.demand.model import DemandModel
 from batch_predictions.models.demand.panel import Doubles, Integers, Panel
-from batch_predictions.models.ranking import Interval
+from batch_predictions.models.demand.registry import MEMBERS, make
 
 CANDIDATES = (
     "mean28_weekday",

@@ -13,7 +13,7 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-from batch_predictions.compiling import compiled
+from batch_predictions.jit import compiled
 
 ROWS = 32
 """Rows of a group: two registers of AVX-512, four of AVX2, which the compiler makes of them."""

@@ -20,9 +20,9 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from batch_predictions.models.recommender.data import Interactions
-from batch_predictions.models.recommender.facts import ItemFacts
-from batch_predictions.models.recommender.histories import Histories, batches
+from batch_predictions.models.recommender.data.histories import Histories, batches
+from batch_predictions.models.recommender.data.interactions import Interactions
+from batch_predictions.models.recommender.data.item_features import ItemFacts
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_matrix
@@ -273,6 +273,6 @@ def is_linear(folder: Path) -> bool:
 
 
 def _kinds() -> dict[str, type[Recommender]]:
-    from batch_predictions.models.recommender.generators import FAMILIES
+    from batch_predictions.models.recommender.generators.registry import FAMILIES
 
     return {kind.kind: kind for kind in FAMILIES}

@@ -16,7 +16,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from batch_predictions.models.ranking import (
+from batch_predictions.models.common.ranking_metrics import (
     DEPTH,
     NDCG,
     Doubles,
@@ -29,9 +29,9 @@ from batch_predictions.models.ranking import (
     paired_difference,
 )
 from batch_predictions.models.recommender.base import Recommender
-from batch_predictions.models.recommender.data import Interactions
-from batch_predictions.models.recommender.facts import ItemFacts
-from batch_predictions.models.recommender.histories import Histories, positions
+from batch_predictions.models.recommender.data.histories import Histories, positions
+from batch_predictions.models.recommender.data.interactions import Interactions
+from batch_predictions.models.recommender.data.item_features import ItemFacts
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_matrix

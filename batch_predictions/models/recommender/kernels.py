@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from batch_predictions.compiling import compiled, compiled_sums
+from batch_predictions.jit import compiled, compiled_sums
 
 
 @compiled

@@ -12,10 +12,17 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 
-from batch_predictions.models.ranking import NDCG, Interval, Row, metric_row, paired_difference
+from batch_predictions.models.common.ranking_metrics import (
+    NDCG,
+    Interval,
+    Row,
+    metric_row,
+    paired_difference,
+)
 from batch_predictions.models.recommender.base import Recommender
-from batch_predictions.models.recommender.bundle import Bundle
-from batch_predictions.models.recommender.data import Interactions
+from batch_predictions.models.recommender.candidate_generation import Bundle
+from batch_predictions.models.recommender.data.interactions import Interactions
+from batch_predictions.models.recommender.data.item_features import ItemFacts
 from batch_predictions.models.recommender.evaluation import (
     Evaluation,
     Holdout,
@@ -23,10 +30,9 @@ from batch_predictions.models.recommender.evaluation import (
     evaluate,
     hold_out,
 )
-from batch_predictions.models.recommender.facts import ItemFacts
-from batch_predictions.models.recommender.lessons import Course
-from batch_predictions.models.recommender.popularity import Popularity, popularity_name
-from batch_predictions.models.recommender.simple import OwnHistory, own_history_name
+from batch_predictions.models.recommender.generators.heuristics import OwnHistory, own_history_name
+from batch_predictions.models.recommender.generators.popularity import Popularity, popularity_name
+from batch_predictions.models.recommender.training.trainer import Course
 from batch_predictions.models.recommender.two_stage import TwoStage
 
 TWO_STAGE = "two_stage"

@@ -30,13 +30,13 @@ from batch_predictions.models.recommender.base import (
     Recommender,
     in_batches,
 )
-from batch_predictions.models.recommender.bundle import DECLARED, Bundle
-from batch_predictions.models.recommender.data import Interactions
-from batch_predictions.models.recommender.facts import ItemFacts
-from batch_predictions.models.recommender.histories import Histories
-from batch_predictions.models.recommender.mixed import Mixed
-from batch_predictions.models.recommender.pair_features import table as feature_table
-from batch_predictions.models.recommender.pairs import Group
+from batch_predictions.models.recommender.candidate_generation import DECLARED, Bundle
+from batch_predictions.models.recommender.data.histories import Histories
+from batch_predictions.models.recommender.data.interactions import Interactions
+from batch_predictions.models.recommender.data.item_features import ItemFacts
+from batch_predictions.models.recommender.features.candidates import Group
+from batch_predictions.models.recommender.features.table import table as feature_table
+from batch_predictions.models.recommender.ranker.ranker_ensemble import Mixed
 
 DESCRIBED = "described.parquet"
 
@@ -76,7 +76,7 @@ class TwoStage(Recommender):
     @classmethod
     def fit(cls, interactions: Interactions, as_of: date, **params: Any) -> Self:
         """Learn from past windows of the rows: the parameters are those of `lessons.Course`."""
-        from batch_predictions.models.recommender.lessons import Course
+        from batch_predictions.models.recommender.training.trainer import Course
 
         course = Course(**params)
         ranker = course.ranker(course.past(interactions, as_of))

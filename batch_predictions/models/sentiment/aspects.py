@@ -13,7 +13,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from batch_predictions.models.sentiment.documents import tokenise
+from batch_predictions.models.sentiment.text.documents import tokenise
 
 PRIOR_REVIEWS = 10.0
 LEAST_Z = 1.0

@@ -3,11 +3,11 @@
 import datetime as dt
 from collections.abc import Callable
 
-from batch_predictions.models.sentiment.base import Training
 from batch_predictions.models.sentiment.data import CLASSES, Reviews, label_of, of_rows
-from batch_predictions.models.sentiment.documents import Documents
-from batch_predictions.models.sentiment.languages import base, detect, majority
 from batch_predictions.models.sentiment.metrics import MACRO_F1
+from batch_predictions.models.sentiment.models.base import Training
+from batch_predictions.models.sentiment.text.documents import Documents
+from batch_predictions.models.sentiment.text.languages import base, detect, majority
 from batch_predictions.models.training import Trained, training_asset
 from batch_predictions.settings import Settings
 from batch_predictions.tables import REVIEWS

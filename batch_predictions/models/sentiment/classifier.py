@@ -16,11 +16,11 @@ from typing import Self
 
 import numpy as np
 
-from batch_predictions.models.ranking import Doubles
-from batch_predictions.models.sentiment.base import Floats, Part, log_softmax, uneven
+from batch_predictions.models.common.ranking_metrics import Doubles
 from batch_predictions.models.sentiment.data import Labels
-from batch_predictions.models.sentiment.documents import Documents
 from batch_predictions.models.sentiment.metrics import macro_f1
+from batch_predictions.models.sentiment.models.base import Floats, Part, log_softmax, uneven
+from batch_predictions.models.sentiment.text.documents import Documents
 
 TAUS = tuple(np.round(np.arange(0, 1.21, 0.1), 1).tolist())
 TEMPERATURES = (0.5, 0.6, 0.7, 0.8, 0.9, 1.0, 1.15, 1.3, 1.5, 1.75, 2.0, 2.5)
@@ -28,9 +28,9 @@ TEMPERATURES = (0.5, 0.6, 0.7, 0.8, 0.9, 1.0, 1.15, 1.3, 1.5, 1.75, 2.0, 2.5)
 
 def part_kinds() -> dict[str, type[Part]]:
     """Every kind of part, by the name that stands in a stored classifier."""
-    from batch_predictions.models.sentiment.encoder import EncoderPart
-    from batch_predictions.models.sentiment.linear import LinearPart
-    from batch_predictions.models.sentiment.nets import NetPart
+    from batch_predictions.models.sentiment.models.encoder import EncoderPart
+    from batch_predictions.models.sentiment.models.linear import LinearPart
+    from batch_predictions.models.sentiment.models.nets import NetPart
 
     return {each.kind: each for each in (LinearPart, NetPart, EncoderPart)}
 

@@ -10,7 +10,7 @@ from typing import TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from batch_predictions.models.sentiment.documents import Documents, normalise
+from batch_predictions.models.sentiment.text.documents import Documents, normalise
 
 NEGATIVE, NEUTRAL, POSITIVE = "negative", "neutral", "positive"
 CLASSES = (NEGATIVE, NEUTRAL, POSITIVE)

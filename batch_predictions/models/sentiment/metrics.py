@@ -9,7 +9,7 @@ from functools import cached_property
 import numpy as np
 import numpy.typing as npt
 
-from batch_predictions.models.ranking import SAMPLES, Doubles, Interval
+from batch_predictions.models.common.ranking_metrics import SAMPLES, Doubles, Interval
 from batch_predictions.models.sentiment.data import Labels
 
 ACCURACY, MACRO_F1 = "accuracy", "macro_f1"

@@ -11,12 +11,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from batch_predictions.models.ranking import Interval, Row, metric_row
-from batch_predictions.models.sentiment.base import Training
+from batch_predictions.models.common.ranking_metrics import Interval, Row, metric_row
 from batch_predictions.models.sentiment.classifier import Classifier
 from batch_predictions.models.sentiment.data import CLASSES, Reviews, distinct, holdout
-from batch_predictions.models.sentiment.fitting import BASELINE, Fitter
 from batch_predictions.models.sentiment.metrics import MACRO_F1, Judged, clusters_of, difference
+from batch_predictions.models.sentiment.models.base import Training
+from batch_predictions.models.sentiment.training import BASELINE, Fitter
 
 UNTRAINED = "untrained"
 GAIN = f"{MACRO_F1}_gain"

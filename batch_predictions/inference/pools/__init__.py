@@ -1,0 +1,1 @@
+"""Workers of the batch engine behind one protocol: threads, processes, Ray actors."""

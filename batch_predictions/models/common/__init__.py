@@ -1,0 +1,1 @@
+"""What several models share: ranking metrics, bootstrap intervals, proportions, thread limits."""

@@ -1,0 +1,212 @@
+"""Exact Gaussian likelihood of ARMA models, compiled. Imports numba: import it only in functions.
+
+`phi[i]` is the coefficient of lag i + 1, `theta[j]` of lag j with theta[0] = 1, both of length r,
+the dimension of Harvey's state. Started from the stationary distribution, the covariance of the
+predicted state changes by a matrix of rank one in every step (Chandrasekhar's recursions: Morf,
+Sidhu and Kailath 1974), so a step costs O(r) and not O(r²) or O(r³).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from batch_predictions.jit import compiled
+
+STEADY = 1e-14
+"""The covariance stands still when no element of it changes by more than this share of F."""
+FAR = 1e300
+
+
+@compiled
+def constrain(x: Any, out: Any) -> None:
+    """Coefficients of a stationary polynomial from any numbers: Monahan (1984) by partial
+    autocorrelations x / sqrt(1 + x²), as statsmodels does."""
+    n = len(x)
+    work = np.zeros((n, n))
+    for k in range(n):
+        r = x[k] / np.sqrt(1.0 + x[k] * x[k])
+        for i in range(k):
+            work[k, i] = work[k - 1, i] + r * work[k - 1, k - i - 1]
+        work[k, k] = r
+    for i in range(n):
+        out[i] = -work[n - 1, i]
+
+
+@compiled
+def coefficients(order: Any, x: Any, out: Any) -> None:
+    """Natural parameters (ar, ma, seasonal ar, seasonal ma) from unconstrained ones."""
+    p, q, sp, sq = order[0], order[2], order[3], order[5]
+    at = 0
+    for size, sign in ((p, 1.0), (q, -1.0), (sp, 1.0), (sq, -1.0)):
+        if size > 0:
+            constrain(x[at : at + size], out[at : at + size])
+            for i in range(at, at + size):
+                out[i] *= sign
+            at += size
+
+
+@compiled
+def expand(order: Any, params: Any, phi: Any, theta: Any) -> None:
+    """The products of plain and seasonal polynomials."""
+    p, q, sp, sq, s = order[0], order[2], order[3], order[5], order[6]
+    ar, ma = params[:p], params[p : p + q]
+    sar, sma = params[p + q : p + q + sp], params[p + q + sp :]
+    phi[:], theta[:] = 0.0, 0.0
+    theta[0] = 1.0
+    for i in range(p):
+        phi[i] += ar[i]
+    for j in range(sp):
+        phi[(j + 1) * s - 1] += sar[j]
+        for i in range(p):
+            phi[(j + 1) * s + i] -= ar[i] * sar[j]
+    for i in range(q):
+        theta[i + 1] += ma[i]
+    for j in range(sq):
+        theta[(j + 1) * s] += sma[j]
+        for i in range(q):
+            theta[(j + 1) * s + i + 1] += ma[i] * sma[j]
+
+
+@compiled
+def _solve(a: Any, b: Any) -> bool:
+    """Solves a x = b into b, by elimination with pivots; false where it is singular."""
+    n = len(b)
+    for k in range(n):
+        best = k
+        for i in range(k + 1, n):
+            if abs(a[i, k]) > abs(a[best, k]):
+                best = i
+        if abs(a[best, k]) < 1e-13:
+            return False
+        if best != k:
+            for j in range(k, n):
+                a[k, j], a[best, j] = a[best, j], a[k, j]
+            b[k], b[best] = b[best], b[k]
+        for i in range(k + 1, n):
+            if a[i, k] != 0.0:
+                share = a[i, k] / a[k, k]
+                for j in range(k, n):
+                    a[i, j] -= share * a[k, j]
+                b[i] -= share * b[k]
+    for k in range(n - 1, -1, -1):
+        total = b[k]
+        for j in range(k + 1, n):
+            total -= a[k, j] * b[j]
+        b[k] = total / a[k, k]
+    return True
+
+
+@compiled
+def stationary(phi: Any, theta: Any, lags: int, gain: Any) -> float:
+    """Variance of a value, and covariance of it with the next state into `gain`, at scale 1.
+
+    `lags` is the highest lag of phi. Negative where there is no stationary distribution.
+    """
+    r = len(phi)
+    psi, right = np.zeros(r), np.zeros(max(r, lags + 1))
+    for k in range(r):
+        total = theta[k]
+        for i in range(min(k, lags)):
+            total += phi[i] * psi[k - i - 1]
+        psi[k] = total
+    for k in range(r):
+        total = 0.0
+        for j in range(k, r):
+            if theta[j] != 0.0:
+                total += theta[j] * psi[j - k]
+        right[k] = total
+    gamma = np.zeros(max(r, lags + 1))
+    if lags > 0:
+        a, b = np.zeros((lags + 1, lags + 1)), right[: lags + 1].copy()
+        for k in range(lags + 1):
+            a[k, k] += 1.0
+            for i in range(1, lags + 1):
+                a[k, abs(k - i)] -= phi[i - 1]
+        if not _solve(a, b):
+            return -1.0
+        gamma[: lags + 1] = b
+        for k in range(lags + 1, r):
+            total = right[k]
+            for i in range(lags):
+                total += phi[i] * gamma[k - i - 1]
+            gamma[k] = total
+    else:
+        gamma[:] = right
+    for i in range(r):
+        total = 0.0
+        for j in range(i, r):
+            if phi[j] != 0.0:
+                total += phi[j] * gamma[j - i]
+            if j > i and theta[j] != 0.0:
+                total += theta[j] * psi[j - i - 1]
+        gain[i] = total
+    return float(gamma[0])
+
+
+@compiled
+def run_filter(
+    w: Any, phi: Any, theta: Any, lags: int, state: Any, gain: Any, change: Any, out: Any
+) -> bool:
+    """The Kalman filter over w; `state` ends as the prediction of the value after the last.
+
+    `out` gets the sum of v² / F, the sum of log F and the steps until the covariance stood still.
+    False where the parameters have no stationary distribution.
+    """
+    r, n = len(phi), len(w)
+    variance = stationary(phi, theta, lags, gain)
+    if not variance > 0.0:
+        return False
+    factor = -1.0 / variance
+    for i in range(r):
+        change[i], state[i] = gain[i], 0.0
+    squares, logs, product = 0.0, 0.0, 1.0
+    moving, steady = True, n
+    for t in range(n):
+        error = w[t] - state[0]
+        scaled = error / variance
+        squares += error * scaled
+        product *= variance
+        if product > 1e100 or product < 1e-100:
+            logs += np.log(product)
+            product = 1.0
+        first = state[0]
+        for i in range(r - 1):
+            state[i] = state[i + 1] + phi[i] * first + gain[i] * scaled
+        state[r - 1] = phi[r - 1] * first + gain[r - 1] * scaled
+        if moving:
+            head = change[0]
+            part = factor * head
+            following = variance + head * part
+            if not following > 0.0:
+                return False
+            factor += part * part / variance
+            ratio = head / following
+            for i in range(r - 1):
+                moved = change[i + 1] + phi[i] * head
+                gain[i] += moved * part
+                change[i] = moved - gain[i] * ratio
+            moved = phi[r - 1] * head
+            gain[r - 1] += moved * part
+            change[r - 1] = moved - gain[r - 1] * ratio
+            variance = following
+            if t % 8 == 7:
+                # All of the covariance: its change is factor × change × change', so no element is
+                # larger than the largest on the diagonal.
+                largest = 0.0
+                for i in range(r):
+                    largest = max(largest, change[i] * change[i])
+                if -factor * largest < STEADY * variance:
+                    moving, steady = False, t + 1
+    out[0], out[1], out[2] = squares, logs + np.log(product), steady
+    return True
+
+
+@compiled
+def log_likelihood(squares: float, logs: float, n: int) -> float:
+    """With the scale concentrated out."""
+    scale = squares / n
+    if not scale > 0.0:
+        return -FAR
+    return float(-0.5 * (n * np.log(2.0 * np.pi * scale) + logs + n))

@@ -1,0 +1,1 @@
+"""What to order: reorder points and order-up-to levels, and a simulator that tries them."""

@@ -1,0 +1,1 @@
+"""What the recommender learns from: interactions, users' histories, item features, hold-outs."""

@@ -1,0 +1,1 @@
+"""Candidate generators, a file each: the class, its parameters and its declaration."""

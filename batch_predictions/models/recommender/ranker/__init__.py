@@ -1,0 +1,1 @@
+"""The second stage: gradient-boosted trees, a conditional logit, and their ensemble."""

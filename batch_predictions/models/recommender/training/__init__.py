@@ -1,0 +1,1 @@
+"""How a two-stage recommender is trained: label windows, datasets, trainer, tuning."""

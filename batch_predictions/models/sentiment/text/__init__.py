@@ -1,0 +1,1 @@
+"""Text to numbers: tokens, n-grams, word pieces, languages, word vectors."""

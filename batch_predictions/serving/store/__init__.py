@@ -1,0 +1,1 @@
+"""The serving store: its schema, connections, bulk copies and read snapshots."""

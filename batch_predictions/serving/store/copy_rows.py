@@ -1,0 +1,174 @@
+"""Copying rows of the warehouse into the store, as a stream and in the order of the store's key."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator, Sequence
+
+import pyarrow as pa
+import sqlalchemy as sa
+
+from batch_predictions.serving.release.pointer import ReleaseError
+from batch_predictions.serving.release.release_contents import Contents, Partition
+from batch_predictions.serving.store.schema import (
+    ITEMS,
+    RELEASES,
+    USERS,
+    Store,
+    columns_of,
+    is_json,
+    key_of,
+)
+from batch_predictions.tables import Table
+from batch_predictions.warehouse import Warehouse
+
+BATCH_ROWS = 65_536
+BATCHES_PER_TRANSACTION = 8
+"""Commits in between let others write; the rows are seen by nobody until the release is ready."""
+
+
+def load_table(
+    store: Store,
+    warehouse: Warehouse,
+    partition: Partition,
+    into: sa.Table,
+    release_id: str,
+    builder: str,
+) -> int:
+    """Copies a published partition into its store table; the rows copied."""
+    table = partition.table
+    key, types = key_of(table), columns_of(table)
+    names = [column.name for column in into.columns if column.name in types]
+    select = ", ".join(
+        f'{_expression(name, types[name], name in key)} as "{name}"' for name in names
+    )
+    query = f'select {select} from {table.qualified} where "{table.partition}" = $day::DATE'
+    in_file = [name for name in (table.order or table.key) if name != table.partition]
+    if table.parts or list(key) != in_file[: len(key)]:
+        query += " order by " + ", ".join(f'"{name}"' for name in key)
+    with warehouse.stream(query, {"day": partition.key}, BATCH_ROWS) as batches:
+        return _insert(store, into, ["release_id", *names], batches, release_id, builder)
+
+
+def load_users(store: Store, warehouse: Warehouse, day: str, release_id: str, builder: str) -> int:
+    """Copies the users that the day knows, with their segments; the rows copied."""
+    query = """
+        select s.user_id, s.age_bracket, s.gender, s.location,
+               case when u.signed_up_on <= $day::DATE then u.signed_up_on end::VARCHAR,
+               false, false
+        from features.user_segments as s left join raw.users as u using (user_id)
+        where s.date = $day::DATE
+        order by s.user_id
+    """
+    columns = [column.name for column in USERS.columns]
+    with warehouse.stream(query, {"day": day}, BATCH_ROWS) as batches:
+        return _insert(store, USERS, columns, batches, release_id, builder)
+
+
+def load_items(
+    store: Store, warehouse: Warehouse, contents: Contents, release_id: str, builder: str
+) -> int:
+    """Copies the titles of the items that occur in the release's tables; the rows copied."""
+    parameters = {"day": contents.as_of.isoformat()}
+    occurrences = []
+    for number, partition in enumerate(contents.published):
+        table = partition.table
+        for name in _item_columns(table):
+            ids = f'unnest("{name}")' if table.type_of(name).endswith("[]") else f'"{name}"'
+            occurrences.append(
+                f"select distinct {ids} as item_id from {table.qualified} "
+                f'where "{table.partition}" = $day_{number}::DATE'
+            )
+            parameters[f"day_{number}"] = partition.key
+    if not occurrences:
+        return 0
+    query = f"""
+        select ids.item_id, coalesce(s.title, r.title, ids.item_id),
+               coalesce(s.category, r.category)
+        from (select distinct item_id from ({" union all ".join(occurrences)})) as ids
+        left join (from features.item_state where date = $day::DATE) as s using (item_id)
+        left join raw.items as r using (item_id)
+        where ids.item_id is not null
+        order by ids.item_id
+    """
+    columns = [column.name for column in ITEMS.columns]
+    with warehouse.stream(query, parameters, BATCH_ROWS) as batches:
+        return _insert(store, ITEMS, columns, batches, release_id, builder)
+
+
+def hold(db: sa.Connection, release_id: str, builder: str) -> None:
+    """Makes sure that a release still is this builder's to build.
+
+    Raises:
+        ReleaseError: somebody took it for dead and removed it.
+    """
+    mine = sa.select(RELEASES.c.status).where(
+        RELEASES.c.release_id == release_id,
+        RELEASES.c.builder == builder,
+        RELEASES.c.status == "building",
+    )
+    if db.execute(mine.with_for_update()).one_or_none() is None:
+        raise ReleaseError(f"release {release_id} was removed while it was built: publish again")
+
+
+def _insert(
+    store: Store,
+    into: sa.Table,
+    names: Sequence[str],
+    batches: pa.RecordBatchReader,
+    release_id: str,
+    builder: str,
+) -> int:
+    """Appends batches, whose columns are `names` without the release, past SQLAlchemy."""
+    rows = 0
+    columns = [into.c[name] for name in names]
+    preparer = store.engine.dialect.identifier_preparer
+    target = f"{preparer.format_table(into)} ({', '.join(map(preparer.format_column, columns))})"
+    stream = iter(batches)
+    while chunk := list(itertools.islice(stream, BATCHES_PER_TRANSACTION)):
+        with store.write() as db:
+            hold(db, release_id, builder)
+            driver = db.connection.driver_connection
+            assert driver is not None
+            if db.dialect.name == "sqlite":
+                marks = ", ".join("?" for _ in names)
+                for batch in chunk:
+                    statement = f"insert into {target} values ({marks})"
+                    driver.executemany(statement, _tuples(batch, release_id))
+            else:
+                with driver.cursor() as cursor, cursor.copy(f"copy {target} from stdin") as copy:
+                    for batch in chunk:
+                        for row in _tuples(batch, release_id):
+                            copy.write_row(row)
+        rows += sum(batch.num_rows for batch in chunk)
+    return rows
+
+
+def _tuples(batch: pa.RecordBatch, release_id: str) -> Iterator[tuple[object, ...]]:
+    return zip(
+        itertools.repeat(release_id, batch.num_rows),
+        *(column.to_pylist() for column in batch.columns),
+        strict=True,
+    )
+
+
+def _expression(name: str, type_: str, in_key: bool) -> str:
+    """A column as the store holds it: keys admit no nulls, times are text in ISO order."""
+    if type_ == "VARCHAR":
+        return f"coalesce(\"{name}\", '')" if in_key else f'"{name}"'
+    if is_json(type_):
+        return f'"{name}"::VARCHAR' if type_ == "JSON" else f'to_json("{name}")::VARCHAR'
+    if type_ == "DATE":
+        return f'"{name}"::VARCHAR'
+    if type_ == "TIMESTAMP":
+        return f"strftime(\"{name}\", '%Y-%m-%d %H:%M:%S.%f')"
+    return f'"{name}"'
+
+
+def _item_columns(table: Table) -> list[str]:
+    return [
+        column.name
+        for column in table.columns
+        if (column.name == "item_id" and column.type == "VARCHAR")
+        or (column.name.endswith("item_ids") and column.type == "VARCHAR[]")
+    ]

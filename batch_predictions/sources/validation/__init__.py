@@ -1,0 +1,1 @@
+"""What a row must satisfy: column mapping, types and ranges, timestamps, repeated ids."""

@@ -1,0 +1,127 @@
+"""A publisher killed again and again, while readers look up all the time."""
+
+from __future__ import annotations
+
+import datetime as dt
+import multiprocessing
+import os
+import signal
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+from batch_predictions.serving.lookup import Lookup
+from batch_predictions.serving.release.publish import publish, releases
+from batch_predictions.serving.release.publisher_liveness import at_work, is_dead
+from batch_predictions_tests.worlds.serving import DAY, TABLES, world
+
+KILLS = 8
+USERS = 400
+K = 6
+
+
+def publish_for_ever(home: Path, first: int) -> None:
+    """Releases one content after the other, of the same day and of the next."""
+    here = world(home)
+    n = first
+    while True:
+        n += 1
+        day = DAY + dt.timedelta(days=n // 3)
+        here.predict(day, tag=f"v{n}x", users=USERS, k=K)
+        now = dt.datetime.now(dt.UTC)
+        publish(here.store, here.warehouse, day, TABLES, keep=2, now=now)
+
+
+def broken(answer: dict[str, Any], contents: dict[str, str]) -> str | None:
+    """What is wrong with an answer: not whole, or not of one content."""
+    tag = answer["model_version"].partition("-")[2]
+    items = answer["items"]
+    strange = [
+        item
+        for item in items
+        if not item["item_id"].startswith(tag) or not item["title"].endswith(item["item_id"])
+    ]
+    ranks = [item["rank"] for item in items]
+    if strange or ranks != list(range(1, K + 1)):
+        return f"{tag}: {answer}"
+    if contents.setdefault(answer["release_id"], tag) != tag:
+        return f"{answer['release_id']} was {contents[answer['release_id']]} and is {tag}"
+    return None
+
+
+def test_readers_see_whole_releases_while_publishers_are_killed(tmp_path: Path) -> None:
+    here = world(tmp_path / "home")
+    here.predict(tag="v0x", users=USERS, k=K)
+    here.publish()
+    stop = threading.Event()
+    problems: list[str] = []
+    reads: list[int] = []
+    contents: dict[str, str] = {}
+
+    def read(number: int) -> None:
+        count = 0
+        with Lookup(here.settings) as lookup:
+            while not stop.is_set():
+                user = f"u{count % (USERS + 50)}"  # 50 of them are known to nobody
+                try:
+                    problem = broken(lookup.recommendations(user), contents)
+                    rows = len(lookup.rows("recommendations", user_id="u7"))
+                    problem = problem or (None if rows == K else f"{rows} rows of u7")
+                except Exception as error:  # every error is a finding
+                    problem = repr(error)
+                if problem:
+                    problems.append(problem)
+                count += 2
+        reads.append(count)
+
+    readers = [threading.Thread(target=read, args=(number,)) for number in range(2)]
+    for reader in readers:
+        reader.start()
+    # The modules are loaded once, by the server that the publishers are forked from.
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["batch_predictions.serving.release.publish"])
+    try:
+        first = 0
+        for kill in range(KILLS):
+            publisher = context.Process(target=publish_for_ever, args=(here.settings.home, first))
+            publisher.start()
+            served = len(contents)
+            deadline = time.monotonic() + 20
+            while len(contents) == served and time.monotonic() < deadline:
+                time.sleep(0.01)
+            # At another point of the next publish each time.
+            time.sleep(0.3 * kill / KILLS)
+            assert publisher.pid
+            os.kill(publisher.pid, signal.SIGKILL)
+            publisher.join()
+            first += 30
+    finally:
+        stop.set()
+        for reader in readers:
+            reader.join()
+    assert not problems, problems[:3]
+    assert sum(reads) > 500
+    assert len(contents) > KILLS
+    # The next publish clears up what the killed ones left.
+    here.predict(DAY + dt.timedelta(days=999), tag="last", users=USERS, k=K)
+    here.publish(DAY + dt.timedelta(days=999), keep=2)
+    left = releases(here.store)
+    assert [release.status for release in left] == ["ready"] * len(left)
+    assert len(left) <= 3
+    with here.store.read() as db:
+        for table in ("recommendations", "demographic_recommendations", "items", "users"):
+            rows = db.exec_driver_sql(f"select distinct release_id from {table}").scalars().all()
+            assert set(rows) <= {release.release_id for release in left}
+
+
+def test_who_is_dead() -> None:
+    now = dt.datetime(2024, 3, 4, 5)
+    with at_work() as builder:
+        assert not is_dead(builder, now - dt.timedelta(days=9), now)
+    # This process lives, but works on that no more; so does a later one with its number.
+    assert is_dead(builder, now, now)
+    host, _, _, work = builder.rsplit("-", 3)
+    assert is_dead(f"{host}-{os.getppid()}-1-{work}", now, now)
+    assert not is_dead(f"another-{host}-1-1-{work}", now, now)
+    assert is_dead(f"another-{host}-1-1-{work}", now - dt.timedelta(days=2), now)

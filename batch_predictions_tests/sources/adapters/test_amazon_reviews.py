@@ -1,0 +1,67 @@
+"""JSON lines of Amazon reviews in their three forms."""
+
+from __future__ import annotations
+
+import gzip
+import json
+from pathlib import Path
+
+from batch_predictions.tables import ITEMS, REVIEWS
+from batch_predictions_tests.worlds.source_folders import World, totals
+
+FORM_2014 = {
+    "reviewerID": "A1",
+    "asin": "B1",
+    "overall": 5.0,
+    "summary": "Great",
+    "reviewText": "I love it",
+    "unixReviewTime": 1704153600,
+    "reviewTime": "01 2, 2024",
+    "helpful": [0, 0],
+}
+FORM_2018 = {
+    "reviewerID": "A2",
+    "asin": "B1",
+    "overall": 1.0,
+    "summary": "Bad",
+    "reviewText": "broken",
+    "unixReviewTime": 1704240000,
+    "verified": True,
+    "style": {"Color": "red"},
+}
+FORM_2023 = {
+    "user_id": "A3",
+    "asin": "B2a",
+    "parent_asin": "B2",
+    "rating": 3.0,
+    "title": "Meh",
+    "text": "it is ok",
+    "timestamp": 1704326400123,
+    "verified_purchase": True,
+    "images": [],
+}
+
+
+def test_three_forms_are_read_and_a_damaged_line_is_kept(tmp_path: Path) -> None:
+    world = World(tmp_path, kind="amazon_reviews")
+    lines = [json.dumps(each) for each in (FORM_2014, FORM_2018)]
+    world.write("reviews_Books.json", "\n".join([lines[0], '{"asin": "B', lines[1]]) + "\n")
+    world.write("Books.jsonl.gz", gzip.compress(json.dumps(FORM_2023).encode() + b"\n"))
+    meta = {"parent_asin": "B2", "title": "A book", "main_category": "Books", "price": "$9.50"}
+    world.write("meta_Books.jsonl", json.dumps(meta) + "\n")
+    assert totals(world.ingest(REVIEWS)) == (4, 3, 1)
+    assert totals(world.ingest(ITEMS)) == (1, 1, 0)
+    rows = world.rows(
+        "select user_id, item_id, rating, text, date::VARCHAR as date, simulated "
+        "from raw.reviews order by user_id"
+    )
+    assert [tuple(row.values()) for row in rows] == [
+        ("A1", "B1", 5.0, "Great. I love it", "2024-01-02", False),
+        ("A2", "B1", 1.0, "Bad. broken", "2024-01-03", False),
+        ("A3", "B2", 3.0, "Meh. it is ok", "2024-01-04", False),
+    ]
+    [refused] = world.rows("from raw.quarantine")
+    assert refused["source"] == "reviews_Books.json" and refused["row_number"] == 2
+    assert "line 2 is not a JSON object" in refused["reason"]
+    [item] = world.rows("from raw.items")
+    assert (item["item_id"], item["title"], item["price"]) == ("B2", "A book", 9.5)

@@ -1,0 +1,1 @@
+"""Small worlds with known answers, and fixtures that several test modules share."""
