@@ -24,7 +24,7 @@ def platform(settings: Settings) -> dg.Definitions:
         SourceError: the source cannot be read; the message says what to set.
         HomeError: the home was begun with another source.
     """
-    state = registry.begin(settings)
+    state = registry.initialise_home(settings)
 
     from batch_predictions.automation.executors import executor_of
     from batch_predictions.automation.jobs import jobs
@@ -34,7 +34,7 @@ def platform(settings: Settings) -> dg.Definitions:
     from batch_predictions.evaluation.assets import realized_metrics
     from batch_predictions.features import assets as features
     from batch_predictions.inference.dagster.assets import prediction_asset
-    from batch_predictions.inference.dagster.io_manager import Handles
+    from batch_predictions.inference.dagster.io_manager import JsonPathIOManager
     from batch_predictions.model_store import ModelStore
     from batch_predictions.models import assets as models
     from batch_predictions.models.churn.assets import churn
@@ -99,7 +99,7 @@ def platform(settings: Settings) -> dg.Definitions:
             "settings": settings,
             "warehouse": Warehouse.of(settings),
             "models": ModelStore.of(settings),
-            "handles": Handles(home=str(settings.home)),
+            "handles": JsonPathIOManager(home=str(settings.home)),
         },
         executor=executor_of(settings),
         loggers={"console": dg.colored_console_logger, LOGGER: terminal},

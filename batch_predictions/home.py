@@ -70,7 +70,7 @@ def write_state(home: Path, state: State) -> State:
     draft = home / f".state-{uuid.uuid4().hex}"
     text = yaml.safe_dump(state.model_dump(mode="json"), sort_keys=False)
     try:
-        write_durably(draft, text)
+        write_and_fsync(draft, text)
         # link, unlike rename, refuses to replace: the first writer wins.
         os.link(draft, state_path(home))
     except FileExistsError:
@@ -83,7 +83,7 @@ def write_state(home: Path, state: State) -> State:
     return state
 
 
-def write_durably(path: Path, text: str) -> None:
+def write_and_fsync(path: Path, text: str) -> None:
     """Writes a text and waits until it is on the disk."""
     with path.open("w", encoding="utf-8") as file:
         file.write(text)
@@ -91,15 +91,15 @@ def write_durably(path: Path, text: str) -> None:
         os.fsync(file.fileno())
 
 
-def replace_durably(path: Path, text: str) -> None:
+def atomic_write(path: Path, text: str) -> None:
     """Replaces a file by a text, whole or not at all."""
     draft = path.with_name(f".{path.name}-{uuid.uuid4().hex}")
-    write_durably(draft, text)
+    write_and_fsync(draft, text)
     draft.replace(path)
     fsync_folder(path.parent)
 
 
-def place_folder(draft: Path, target: Path) -> None:
+def rename_if_absent(draft: Path, target: Path) -> None:
     """Renames a finished folder into its place, unless an equal one is there already."""
     try:
         draft.replace(target)
@@ -130,7 +130,7 @@ def process_exists(pid: int) -> bool:
 
 
 @contextmanager
-def exclusive(home: Path, what: str) -> Iterator[None]:
+def home_lock(home: Path, what: str) -> Iterator[None]:
     """Holds the home's lock, which ends with the process, however it ends.
 
     Raises:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 
-def compiled(function: Callable[..., Any]) -> Any:
+def njit_cached(function: Callable[..., Any]) -> Any:
     """Compiles at the first call, or takes what an earlier process compiled; lets go of the
     interpreter's lock.
 
@@ -15,7 +15,7 @@ def compiled(function: Callable[..., Any]) -> Any:
     return _compiled(function, fastmath=False)
 
 
-def compiled_sums(function: Callable[..., Any]) -> Any:
+def njit_reassoc(function: Callable[..., Any]) -> Any:
     """`compiled`, for loops of sums that may be added in the processor's order: one order for
     each number of terms, so that equal terms give equal bits whatever stands around them."""
     return _compiled(function, fastmath={"reassoc", "contract"})

@@ -22,7 +22,7 @@ from typing import Any, Literal
 import dagster as dg
 from pydantic import BaseModel, ConfigDict
 
-from batch_predictions.home import fsync_folder, place_folder, replace_durably, write_durably
+from batch_predictions.home import atomic_write, fsync_folder, rename_if_absent, write_and_fsync
 from batch_predictions.settings import Settings
 
 Verdict = Literal["promoted", "baseline", "kept", "rolled_back"]
@@ -32,7 +32,7 @@ class ModelError(RuntimeError):
     """A model is missing, too old or damaged; the message says what to do."""
 
 
-class Manifest(BaseModel):
+class ModelManifest(BaseModel):
     """What is known of a stored model."""
 
     model_config = ConfigDict(frozen=True)
@@ -78,7 +78,7 @@ class ModelStore(dg.ConfigurableResource[Any]):
         candidate: str,
         parameters: Mapping[str, Any],
         data_version: str,
-    ) -> Manifest:
+    ) -> ModelManifest:
         """Stores a model, whole or not at all; an equal one that is there already is kept.
 
         Args:
@@ -100,7 +100,7 @@ class ModelStore(dg.ConfigurableResource[Any]):
             }
             content = json.dumps([candidate, dict(parameters), files], sort_keys=True)
             digest = hashlib.sha256(content.encode()).hexdigest()[:8]
-            manifest = Manifest(
+            manifest = ModelManifest(
                 model=model,
                 version=f"{model}-{trained_through}-{digest}",
                 trained_through=trained_through,
@@ -111,15 +111,15 @@ class ModelStore(dg.ConfigurableResource[Any]):
             )
             target = self._folder(model) / "versions" / manifest.version
             if not target.exists():
-                write_durably(draft / "manifest.json", manifest.model_dump_json(indent=2))
+                write_and_fsync(draft / "manifest.json", manifest.model_dump_json(indent=2))
                 target.parent.mkdir(parents=True, exist_ok=True)
-                place_folder(draft, target)
+                rename_if_absent(draft, target)
                 fsync_folder(target.parent)
         finally:
             shutil.rmtree(draft, ignore_errors=True)
         return manifest
 
-    def manifest(self, model: str, version: str) -> Manifest:
+    def manifest(self, model: str, version: str) -> ModelManifest:
         """A stored model's manifest.
 
         Raises:
@@ -129,7 +129,7 @@ class ModelStore(dg.ConfigurableResource[Any]):
         if not path.exists():
             there = ", ".join(self.versions(model)) or "none"
             raise ModelError(f"{model} has no version {version} (there are: {there})")
-        return Manifest.model_validate_json(path.read_text(encoding="utf-8"))
+        return ModelManifest.model_validate_json(path.read_text(encoding="utf-8"))
 
     def folder(self, model: str, version: str) -> Path:
         """Where a version's files lie."""
@@ -169,7 +169,7 @@ class ModelStore(dg.ConfigurableResource[Any]):
         folder = self._folder(decision.model) / "decisions"
         folder.mkdir(parents=True, exist_ok=True)
         path = folder / f"{decision.effective_from}.{kind}.json"
-        replace_durably(path, decision.model_dump_json(indent=2))
+        atomic_write(path, decision.model_dump_json(indent=2))
 
     def decisions(self, model: str) -> list[Decision]:
         """All decisions, in the order in which they take effect; a roll-back after its day's
@@ -188,7 +188,7 @@ class ModelStore(dg.ConfigurableResource[Any]):
             return None
         return Decision.model_validate_json(path.read_text(encoding="utf-8"))
 
-    def champion(self, model: str, day: dt.date, max_age_days: int, week: dt.date) -> Manifest:
+    def champion(self, model: str, day: dt.date, max_age_days: int, week: dt.date) -> ModelManifest:
         """The model that serves a day: what the newest decision by then names.
 
         Args:

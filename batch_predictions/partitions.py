@@ -30,7 +30,7 @@ def trained_through(week: dt.date) -> dt.date:
     return week + dt.timedelta(days=6)
 
 
-def week_due(day: dt.date) -> dt.date:
+def latest_ended_week(day: dt.date) -> dt.date:
     """The newest week that had ended by the end of a day."""
     return week_of(day - dt.timedelta(days=6))
 
@@ -77,11 +77,11 @@ newest_ended_week = dg.TimeWindowPartitionMapping(start_offset=-6, end_offset=-6
 """A day's upstream week: the default mapping, and an offset of -1, point at an unfinished one."""
 
 
-def coming(weeks: int) -> dg.TimeWindowPartitionMapping:
+def weeks_ahead_mapping(weeks: int) -> dg.TimeWindowPartitionMapping:
     """The weeks of `weekly_ahead` that the 7 x `weeks` days after a day lie in: what is planned for
     them."""
     return dg.TimeWindowPartitionMapping(start_offset=1, end_offset=7 * weeks)
 
 
-known_ahead = coming(_ahead - 1)
+known_ahead = weeks_ahead_mapping(_ahead - 1)
 """All of them: the 14 days after a day, or those of as many weeks as are planned."""

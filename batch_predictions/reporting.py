@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import dagster as dg
 
 from batch_predictions.tables import Table
-from batch_predictions.warehouse import Warehouse, Written
+from batch_predictions.warehouse import Warehouse, WriteResult
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -39,10 +39,10 @@ def table_metadata(table: Table) -> dict[str, Any]:
     }
 
 
-def record(
+def record_materializations(
     context: dg.AssetExecutionContext,
     warehouse: Warehouse,
-    written: Mapping[str, Written],
+    written: Mapping[str, WriteResult],
     *,
     extra: Mapping[str, Mapping[str, Any]] | None = None,
     plot: Callable[[], Figure | None] | None = None,
@@ -71,7 +71,7 @@ def record(
             metadata["preview"] = preview(warehouse, each)
             figure = plot() if plot else None
             if figure is not None:
-                metadata["plot"] = image(figure)
+                metadata["plot"] = figure_metadata(figure)
         if asset_key is None or asset_key in context.selected_asset_keys:
             context.add_asset_metadata(metadata, asset_key=asset_key, partition_key=key)
         else:
@@ -84,7 +84,7 @@ def record(
     )
 
 
-def preview(warehouse: Warehouse, written: Written) -> dg.MetadataValue[Any]:
+def preview(warehouse: Warehouse, written: WriteResult) -> dg.MetadataValue[Any]:
     """The first rows of a partition as a table."""
     with warehouse.duckdb.get_connection() as db:
         result = db.execute(
@@ -103,7 +103,7 @@ def markdown(names: list[str], rows: list[tuple[Any, ...]]) -> str:
     return "\n".join(lines) if rows else "\n".join([*lines, "", "*no rows*"])
 
 
-def image(figure: Figure) -> dg.MetadataValue[Any]:
+def figure_metadata(figure: Figure) -> dg.MetadataValue[Any]:
     """A figure as an inline PNG of some 20 KB."""
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=80, bbox_inches="tight")
@@ -111,7 +111,7 @@ def image(figure: Figure) -> dg.MetadataValue[Any]:
     return dg.MetadataValue.md(f"![plot](data:image/png;base64,{encoded})")
 
 
-def axes(title: str, width: float = 7, height: float = 3) -> tuple[Figure, Any]:
+def new_axes(title: str, width: float = 7, height: float = 3) -> tuple[Figure, Any]:
     """An empty figure of the house's style, drawn without a screen."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
@@ -125,7 +125,7 @@ def axes(title: str, width: float = 7, height: float = 3) -> tuple[Figure, Any]:
     return figure, ax
 
 
-def legend_beside(ax: Any) -> None:
+def legend_outside(ax: Any) -> None:
     """The legend to the right of the axes, where it hides nothing that is drawn."""
     ax.legend(fontsize=8, frameon=False, loc="upper left", bbox_to_anchor=(1.0, 1.0))
 

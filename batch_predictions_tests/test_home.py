@@ -18,9 +18,9 @@ from batch_predictions.home import (
     HomeBusyError,
     HomeError,
     State,
-    exclusive,
+    atomic_write,
+    home_lock,
     read_state,
-    replace_durably,
     state_path,
     write_state,
 )
@@ -84,8 +84,8 @@ def test_a_state_of_another_version_is_refused(tmp_path: Path) -> None:
 
 def test_a_file_is_replaced_whole_and_leaves_no_draft(tmp_path: Path) -> None:
     path = tmp_path / "file"
-    replace_durably(path, "old")
-    replace_durably(path, "new")
+    atomic_write(path, "old")
+    atomic_write(path, "new")
     assert path.read_text(encoding="utf-8") == "new"
     assert list(tmp_path.iterdir()) == [path]
 
@@ -94,8 +94,8 @@ def test_a_file_is_replaced_whole_and_leaves_no_draft(tmp_path: Path) -> None:
 def holder(home: Path) -> Iterator[subprocess.Popen[str]]:
     """A process that holds the home's lock until it reads a line."""
     script = (
-        "import sys; from pathlib import Path; from batch_predictions.home import exclusive\n"
-        "with exclusive(Path(sys.argv[1]), 'the nightly run'):\n"
+        "import sys; from pathlib import Path; from batch_predictions.home import home_lock\n"
+        "with home_lock(Path(sys.argv[1]), 'the nightly run'):\n"
         "    print('held', flush=True); sys.stdin.readline()\n"
         "print('let go', flush=True); sys.stdin.readline()"
     )
@@ -118,7 +118,7 @@ def holder(home: Path) -> Iterator[subprocess.Popen[str]]:
 
 def test_a_second_process_is_told_who_holds_the_home_and_what_it_does(tmp_path: Path) -> None:
     busy = pytest.raises(HomeBusyError)
-    with holder(tmp_path) as process, busy as caught, exclusive(tmp_path, "mine"):
+    with holder(tmp_path) as process, busy as caught, home_lock(tmp_path, "mine"):
         raise AssertionError("both hold the lock")
     message = str(caught.value)
     assert str(process.pid) in message and "`the nightly run`" in message and "--home" in message
@@ -129,7 +129,7 @@ def test_the_lock_is_free_when_the_work_ends_though_the_process_lives_on(tmp_pat
         assert process.stdin and process.stdout
         print(file=process.stdin, flush=True)
         assert process.stdout.readline() == "let go\n"
-        with exclusive(tmp_path, "mine"):
+        with home_lock(tmp_path, "mine"):
             assert str(os.getpid()) in (tmp_path / "run.lock").read_text(encoding="utf-8")
         assert (tmp_path / "run.lock").read_text(encoding="utf-8") == ""
 
@@ -138,14 +138,14 @@ def test_the_lock_ends_with_a_holder_that_is_killed(tmp_path: Path) -> None:
     with holder(tmp_path) as process:
         process.send_signal(signal.SIGKILL)
         process.wait()
-        with exclusive(tmp_path, "mine"):
+        with home_lock(tmp_path, "mine"):
             text = (tmp_path / "run.lock").read_text(encoding="utf-8")
     assert "mine" in text and "nightly" not in text
 
 
 def test_the_lock_is_free_after_work_that_failed(tmp_path: Path) -> None:
-    with pytest.raises(ZeroDivisionError), exclusive(tmp_path, "first"):
+    with pytest.raises(ZeroDivisionError), home_lock(tmp_path, "first"):
         raise ZeroDivisionError
     busy = pytest.raises(HomeBusyError, match="`second`")
-    with exclusive(tmp_path, "second"), busy, exclusive(tmp_path, "third"):
+    with home_lock(tmp_path, "second"), busy, home_lock(tmp_path, "third"):
         raise AssertionError("both hold the lock")

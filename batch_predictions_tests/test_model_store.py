@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from batch_predictions.model_store import Decision, Manifest, ModelError, ModelStore, Verdict
+from batch_predictions.model_store import Decision, ModelError, ModelManifest, ModelStore, Verdict
 from batch_predictions.settings import Settings
 
 # Three Sundays.
@@ -33,7 +33,9 @@ def files(text: str) -> Callable[[Path], None]:
     return write
 
 
-def save(models: ModelStore, through: dt.date, text: str = "1 2 3", factors: int = 8) -> Manifest:
+def save(
+    models: ModelStore, through: dt.date, text: str = "1 2 3", factors: int = 8
+) -> ModelManifest:
     return models.save(
         "recommender",
         through,

@@ -17,9 +17,9 @@ from batch_predictions.home import State, write_state
 from batch_predictions.partitions import (
     daily,
     days_between,
+    latest_ended_week,
     newest_ended_week,
     trained_through,
-    week_due,
     week_of,
     weekly,
     weekly_ahead,
@@ -34,11 +34,11 @@ MONDAY = dt.date(2024, 3, 4)
 @pytest.mark.parametrize("weekday", range(6))
 def test_before_sunday_the_week_before_is_due(weekday: int) -> None:
     day = MONDAY + dt.timedelta(days=weekday)
-    assert week_due(day) == MONDAY - dt.timedelta(days=7)
+    assert latest_ended_week(day) == MONDAY - dt.timedelta(days=7)
 
 
 def test_on_a_sunday_the_week_that_ends_with_it_is_due() -> None:
-    assert week_due(dt.date(2024, 3, 10)) == MONDAY
+    assert latest_ended_week(dt.date(2024, 3, 10)) == MONDAY
     assert trained_through(MONDAY) == dt.date(2024, 3, 10)
 
 
@@ -50,7 +50,7 @@ def test_a_week_begins_on_its_monday_across_years() -> None:
 
 @given(DATES)
 def test_what_a_day_stands_on_had_ended_by_then_and_is_the_newest(day: dt.date) -> None:
-    week = week_due(day)
+    week = latest_ended_week(day)
     assert week.weekday() == 0
     assert day - dt.timedelta(days=7) < trained_through(week) <= day
 
@@ -80,7 +80,7 @@ def mapped(
 
 def test_the_lineage_agrees_with_the_week_due_on_every_day_of_two_months() -> None:
     for day in days_between(dt.date(2024, 1, 7), dt.date(2024, 3, 10)):
-        due = week_due(dt.date.fromisoformat(day)).isoformat()
+        due = latest_ended_week(dt.date.fromisoformat(day)).isoformat()
         assert mapped(day, daily, weekly) == [due], day
 
 
@@ -113,7 +113,7 @@ def test_the_lineage_agrees_across_the_days_on_which_clocks_change(zone: str) ->
     for change in map(dt.date.fromisoformat, changes):
         near = days_between(change - dt.timedelta(days=2), change + dt.timedelta(days=2))
         for day in near:
-            due = week_due(dt.date.fromisoformat(day)).isoformat()
+            due = latest_ended_week(dt.date.fromisoformat(day)).isoformat()
             assert mapped(day, days, weeks) == [due], day
 
 

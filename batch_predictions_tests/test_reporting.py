@@ -8,7 +8,14 @@ from typing import Any
 import dagster as dg
 
 from batch_predictions.partitions import daily
-from batch_predictions.reporting import axes, image, markdown, preview, record, table_metadata
+from batch_predictions.reporting import (
+    figure_metadata,
+    markdown,
+    new_axes,
+    preview,
+    record_materializations,
+    table_metadata,
+)
 from batch_predictions.tables import ITEM_ACTIVITY, ITEM_STATE
 from batch_predictions.warehouse import Warehouse
 
@@ -50,9 +57,11 @@ def test_a_preview_shows_the_first_rows_of_what_was_written(warehouse: Warehouse
 
 
 def test_a_figure_becomes_an_inline_png() -> None:
-    figure, ax = axes("title")
+    figure, ax = new_axes("title")
     ax.plot([1, 2, 3])
-    found = re.fullmatch(r"!\[plot\]\(data:image/png;base64,(.+)\)", str(image(figure).value))
+    found = re.fullmatch(
+        r"!\[plot\]\(data:image/png;base64,(.+)\)", str(figure_metadata(figure).value)
+    )
     assert found and base64.b64decode(found[1]).startswith(b"\x89PNG")
 
 
@@ -70,11 +79,11 @@ def test_in_a_range_every_day_has_its_count_and_the_newest_preview_and_plot(
 
         def plot() -> Any:
             drawn.append(1)
-            return axes("goods")[0]
+            return new_axes("goods")[0]
 
         extra = {"2024-01-01": {"note": "first"}}
-        record(context, warehouse, written, extra=extra, plot=plot)
-        record(context, warehouse, {})
+        record_materializations(context, warehouse, written, extra=extra, plot=plot)
+        record_materializations(context, warehouse, {})
 
     with dg.DagsterInstance.ephemeral() as instance:
         days = {

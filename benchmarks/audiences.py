@@ -194,9 +194,9 @@ def _share_gap(a: np.ndarray, b: np.ndarray, top: float, codes: np.ndarray) -> d
 
 
 def _draw(path: Path, depths: dict[str, np.ndarray]) -> None:
-    from batch_predictions.reporting import axes
+    from batch_predictions.reporting import new_axes
 
-    figure, ax = axes("Redeemers caught by the first customers, campaigns of the last third")
+    figure, ax = new_axes("Redeemers caught by the first customers, campaigns of the last third")
     colours = {"audience": "#4c78a8", "most_active": "#f58518", "random": "#bab0ac"}
     grid = np.linspace(0, 1, 101)
     for way, each in depths.items():

@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from batch_predictions.inference import staging
-from batch_predictions.inference.scorer import Opening
+from batch_predictions.inference.scorer import ScorerContext
 from batch_predictions.settings import DuckDBSettings, Settings
 from batch_predictions.tables import RECOMMENDATIONS
 from batch_predictions.warehouse import Warehouse
@@ -31,7 +31,7 @@ class CatalogueScorer:
         self.names = pa.array([f"i{item:07d}" for item in range(len(targets))])
 
     @classmethod
-    def open(cls, opening: Opening) -> Self:
+    def open(cls, opening: ScorerContext) -> Self:
         """Maps the catalogue and makes it ready."""
         return cls(Path(opening.parameters["items"]), int(opening.parameters["k"]))
 

@@ -45,7 +45,7 @@ def measure(args: argparse.Namespace, home: Path) -> dict[str, object]:
     settings, warehouse = open_home(home, churn=chosen)
 
     from batch_predictions.models.churn.assets import examples_as_of
-    from batch_predictions.models.churn.metrics import Contest
+    from batch_predictions.models.churn.metrics import PairedComparison
     from batch_predictions.models.churn.selection import BASELINES, calibrated, codes, fit
     from batch_predictions.models.churn.windows import Examples, windows
 
@@ -76,10 +76,10 @@ def measure(args: argparse.Namespace, home: Path) -> dict[str, object]:
         seconds += time.process_time() - began
         say(f"{cut}: learned from {len(learned.churned):,} rows of {len(plan.fit)} days")
     everyone = Examples.joined(judged)
-    contest = Contest(everyone.churned, codes(everyone), chosen.seed)
+    contest = PairedComparison(everyone.churned, codes(everyone), chosen.seed)
     found = {}
     for name, parts in answers.items():
-        intervals = contest.judge(name, np.concatenate(parts))
+        intervals = contest.evaluate(name, np.concatenate(parts))
         found[name] = {metric: _figures(each) for metric, each in intervals.items()}
     gains = {
         f"{name} - {floor}": _figures(contest.gain(name, floor))

@@ -210,7 +210,7 @@ def load(settings: Any, args: argparse.Namespace) -> None:
 
     path = Path((settings.home / "manifest").read_text("utf-8"))
     warehouse = Warehouse.of(settings)
-    judged = loading.judge(warehouse, declared.table, path, declared.checks, {"date": DAY})
+    judged = loading.validate(warehouse, declared.table, path, declared.checks, {"date": DAY})
     assert judged.passed and judged.scored == args.customers, judged
     loading.load(warehouse, declared.table, path)
 

@@ -52,12 +52,17 @@ from batch_predictions.models.demographic.selection import (
     PROMOTED,
     select_demographic,
 )
-from batch_predictions.models.demographic.statistics import Learned, matrices, recency, served
+from batch_predictions.models.demographic.statistics import (
+    SegmentStatistics,
+    matrices,
+    recency,
+    served,
+)
 from batch_predictions.models.recommender.data.interactions import Interactions
 from batch_predictions.models.recommender.generators.popularity import popularity_name
 from batch_predictions.settings import Settings, SourceSettings
 from batch_predictions.sources.ingest import ingest
-from batch_predictions.sources.registry import begin, source_of
+from batch_predictions.sources.registry import initialise_home, source_of
 from batch_predictions.tables import INTERACTIONS, ITEMS, PROMOTION_CALENDAR, USERS
 from batch_predictions.warehouse import Warehouse
 
@@ -97,7 +102,7 @@ def _read(
 ) -> tuple[Interactions, pa.Table, dt.date | None, Changes | None, Weeks | None]:
     """Rows of goods, demographics as of the cut, the cut (None: all rows are of one day), and the
     promotions after and before a day (None: nothing is known)."""
-    state = begin(settings)
+    state = initialise_home(settings)
     source = source_of(settings.source, state)
     span = source.extent(INTERACTIONS)
     assert span is not None, "the interactions have no readable day"
@@ -251,7 +256,7 @@ def _ndcg(
     popular, ever = matrices(trained, everything, weights)
     leaves, leaf_of_user = user_leaves(trained.user_ids, segments)
     all_users = np.ones(len(trained.user_ids), dtype=bool)
-    learned = Learned(trained, leaves, leaf_of_user, popular, ever, all_users)
+    learned = SegmentStatistics(trained, leaves, leaf_of_user, popular, ever, all_users)
     shares = model.tilt.on(learned.counts, learned.users)
     asked_leaves, asked_leaf = user_leaves(held_out.user_ids, segments)
     factor = None

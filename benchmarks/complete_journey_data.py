@@ -13,7 +13,7 @@ from batch_predictions.models.demand.calendar import flags, us_holidays
 from batch_predictions.models.demand.panel import Panel
 from batch_predictions.sources.adapters.complete_journey import PACKAGE, CompleteJourneySource
 from batch_predictions.sources.adapters.complete_journey_year import FIRST_DAY, FIRST_WEEK, LAST_DAY
-from batch_predictions.sources.base import literal
+from batch_predictions.sources.base import quote_literal
 
 CAP = 24
 """Units of one line that count: what is beyond is a wholesale purchase or a slip."""
@@ -28,7 +28,9 @@ def panel(top: int, ranked_until: dt.date, by: str = "product") -> Panel:
     assert spec is not None and spec.submodule_search_locations is not None
     folder = Path(next(iter(spec.submodule_search_locations))) / "data"
     excluded = CompleteJourneySource.exclude_items
-    names = {key: ", ".join(map(literal, excluded[key])) for key in ("category", "subcategory")}
+    names = {
+        key: ", ".join(map(quote_literal, excluded[key])) for key in ("category", "subcategory")
+    }
     key = "product_id" if by == "product" else "product_category"
     db = duckdb.connect()
     db.execute("set TimeZone = 'UTC'")

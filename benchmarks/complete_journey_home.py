@@ -21,11 +21,11 @@ def open_home(home: Path, **sections: Any) -> tuple[Any, Any]:
         **sections,
     )
     from batch_predictions.sources.ingest import ingest
-    from batch_predictions.sources.registry import begin, source_of
+    from batch_predictions.sources.registry import initialise_home, source_of
     from batch_predictions.tables import CAMPAIGN_EVENTS, INTERACTIONS, ITEMS, PROMOTIONS, USERS
     from batch_predictions.warehouse import Warehouse
 
-    state = begin(settings)
+    state = initialise_home(settings)
     source = source_of(settings.source, state)
     warehouse = Warehouse.of(settings)
     days = [str(FIRST + dt.timedelta(days=n)) for n in range((LAST - FIRST).days + 1)]

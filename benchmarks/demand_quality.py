@@ -26,7 +26,7 @@ import numpy as np
 
 from batch_predictions.models.demand import metrics
 from batch_predictions.models.demand.backtest import Backtest, backtest
-from batch_predictions.models.demand.conformal import LEVELS, Calibration
+from batch_predictions.models.demand.conformal import LEVELS, ConformalCalibration
 from batch_predictions.models.demand.panel import Doubles, Panel
 from batch_predictions.models.demand.registry import MEMBERS, make
 from batch_predictions.models.demand.selection import CANDIDATES, choose
@@ -137,14 +137,14 @@ def tested(
     return Backtest(found.origins, found.actual, forecasts, found.scale, found.spread), seconds
 
 
-def covered(past: Backtest, now: Backtest, name: str) -> dict[str, metrics.Sums]:
+def covered(past: Backtest, now: Backtest, name: str) -> dict[str, metrics.RatioMetric]:
     """Coverage of days and of the 14-day sum, before the holidays and over all origins."""
     quantiles, sums = [], []
     for place in range(NUMBER):
         seen = np.concatenate([past.forecasts[name], now.forecasts[name][:place]])
         came = np.concatenate([past.actual, now.actual[:place]])
         # What lies within a horizon of the origin had not been seen then; origins are one apart.
-        made = Calibration.of(seen, came)
+        made = ConformalCalibration.of(seen, came)
         quantiles.append(made.quantiles(now.forecasts[name][place], LEVELS))
         sums.append(made.sum_quantiles(now.forecasts[name][place], HORIZON, LEVELS))
     days, totals = np.stack(quantiles), np.stack(sums)[:, :, None]

@@ -205,19 +205,19 @@ def _scored(path: Path) -> int:
 
 def _hash(path: Path) -> str:
     """Of the bytes of all results, in the order of the shards."""
-    from batch_predictions.inference.staging import Manifest, result_path
+    from batch_predictions.inference.staging import StagingManifest, result_path
 
     together = hashlib.sha256()
-    for shard in Manifest.read(path).shards:
+    for shard in StagingManifest.read(path).shards:
         together.update(result_path(path, shard).read_bytes())
     return together.hexdigest()[:16]
 
 
 def _killed(path: Path) -> dict[str, Any]:
     """SIGKILL at half of the shards; what the next run scores, and whether the rows are equal."""
-    from batch_predictions.inference.staging import Manifest
+    from batch_predictions.inference.staging import StagingManifest
 
-    shards = len(Manifest.read(path).shards)
+    shards = len(StagingManifest.read(path).shards)
     if _scored(path) < shards:  # Of the way before, unless a run was cut off meanwhile.
         _run("two", path)
     undisturbed = _hash(path)

@@ -25,13 +25,13 @@ def work(way: str, path: Path) -> dict[str, float]:
 
     from batch_predictions.inference.engine import score
     from batch_predictions.inference.shards import Worker
-    from batch_predictions.inference.staging import Manifest, result_path
+    from batch_predictions.inference.staging import StagingManifest, result_path
     from batch_predictions.settings import InferenceSettings
 
     # Alike for all: a second thread of BLAS makes the bare loop dearer than the engine.
     torch.set_num_threads(1)
     threadpoolctl.threadpool_limits(1, "blas")
-    shards = Manifest.read(path).shards
+    shards = StagingManifest.read(path).shards
     pending = sum(not result_path(path, each).exists() for each in shards)
     more: dict[str, Any] = {}
     if way == "ray":

@@ -78,11 +78,11 @@ def measure(args: argparse.Namespace, home: Path) -> dict[str, object]:
         recommender=RecommenderSettings(planned_weeks=weeks),
     )
     from batch_predictions.sources.ingest import ingest
-    from batch_predictions.sources.registry import begin, excludes_seen, source_of
+    from batch_predictions.sources.registry import excludes_seen, initialise_home, source_of
     from batch_predictions.tables import INTERACTIONS, ITEMS, PROMOTION_CALENDAR, USERS, week_of
     from batch_predictions.warehouse import Warehouse
 
-    state = begin(settings)
+    state = initialise_home(settings)
     source = source_of(settings.source, state)
     span = source.extent(INTERACTIONS)
     assert span is not None, "the interactions have no readable day"

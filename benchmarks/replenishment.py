@@ -26,12 +26,12 @@ from complete_journey_data import panel as journey
 
 from batch_predictions.models.demand.backtest import backtest, origins_of
 from batch_predictions.models.demand.base import Forecaster
-from batch_predictions.models.demand.conformal import Calibration
+from batch_predictions.models.demand.conformal import ConformalCalibration
 from batch_predictions.models.demand.forecasters.baselines import Mean28
-from batch_predictions.models.demand.forecasters.gbdt import Trees
+from batch_predictions.models.demand.forecasters.gbdt import GBDTForecaster
 from batch_predictions.models.demand.panel import Doubles, Panel
-from batch_predictions.models.demand.replenishment.policy import levels_of_stock, order_quantity
-from batch_predictions.models.demand.replenishment.simulator import Replay, simulate
+from batch_predictions.models.demand.replenishment.policy import order_quantity, stock_levels
+from batch_predictions.models.demand.replenishment.simulator import StockSimulation, simulate
 
 BEGIN = dt.date(2017, 10, 8)
 """First day that is replayed; everything is fitted and calibrated before it."""
@@ -49,7 +49,7 @@ def targets_of(
     """Quantiles over lead time and cycle, (n, levels), and the cycle's mean, of every review."""
     origins = origins_of(begin, HORIZON, 6, 14)
     past = backtest(panel.until(begin), {"model": make}, origins, HORIZON)
-    calibration = Calibration.of(past.forecasts["model"], past.actual)
+    calibration = ConformalCalibration.of(past.forecasts["model"], past.actual)
     fitted = make().fit(panel.until(begin))
     found = []
     for day in range(0, DAYS, review):
@@ -66,21 +66,21 @@ def targets_of(
 
 def by_quantile(
     demand: Doubles, targets: list[tuple[Doubles, Doubles, Doubles]], lead: int, review: int
-) -> list[Replay]:
+) -> list[StockSimulation]:
     """A replay for every service level."""
     replays = []
     for place in range(len(LEVELS)):
 
         def order(day: int, position: Doubles, place: int = place) -> Doubles:
             over_lead, over_cycle, mean = targets[day // review]
-            stock = levels_of_stock(over_lead[:, place], over_cycle[:, place], mean)
+            stock = stock_levels(over_lead[:, place], over_cycle[:, place], mean)
             return order_quantity(position, stock, 1.0, 0.0)
 
         replays.append(simulate(demand, order, lead, review, targets[0][1][:, place]))
     return replays
 
 
-def by_cover(panel: Panel, begin: int, lead: int, review: int) -> list[Replay]:
+def by_cover(panel: Panel, begin: int, lead: int, review: int) -> list[StockSimulation]:
     """A replay for every number of days of cover."""
     means = [
         np.nanmean(panel.y[:, begin + day - 28 : begin + day], axis=1)
@@ -97,7 +97,7 @@ def by_cover(panel: Panel, begin: int, lead: int, review: int) -> list[Replay]:
     return replays
 
 
-def stock_at(replays: list[Replay], weights: Doubles) -> Doubles:
+def stock_at(replays: list[StockSimulation], weights: Doubles) -> Doubles:
     """Mean stock where the fill rate is FILL, for each row of weights of the series, (samples,)."""
     wanted = weights @ replays[0].demand.sum(axis=1)
     sold = np.stack([weights @ each.sold.sum(axis=1) for each in replays], axis=1)
@@ -125,13 +125,15 @@ def measure(
     panel = replace(
         panel, y=np.where(np.arange(panel.columns) >= begin, np.nan_to_num(panel.y), panel.y)
     )
-    plain = replace(panel, ahead={})
+    plain = replace(panel, future_covariates={})
     demand = panel.y[:, begin : begin + DAYS]
-    policies: dict[str, list[Replay]] = {"days of cover": by_cover(panel, begin, lead, review)}
+    policies: dict[str, list[StockSimulation]] = {
+        "days of cover": by_cover(panel, begin, lead, review)
+    }
     methods: dict[str, tuple[Panel, Callable[[], Forecaster]]] = {
         "mean28_weekday": (plain, Mean28),
-        "lightgbm without promotions": (plain, lambda: Trees(horizon=HORIZON)),
-        "lightgbm": (panel, lambda: Trees(horizon=HORIZON)),
+        "lightgbm without promotions": (plain, lambda: GBDTForecaster(horizon=HORIZON)),
+        "lightgbm": (panel, lambda: GBDTForecaster(horizon=HORIZON)),
     }
     for name, (series, make) in methods.items():
         if only and name != only:

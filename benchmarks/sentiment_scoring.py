@@ -21,10 +21,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
 
-from batch_predictions.models.sentiment.models.base import Training
+from batch_predictions.models.sentiment.models.base import ModelTraining
 from batch_predictions.models.sentiment.models.batching import padding_share
 from batch_predictions.models.sentiment.models.modules import WIDTHS
-from batch_predictions.models.sentiment.models.nets import LONGEST, NetPart
+from batch_predictions.models.sentiment.models.nets import LONGEST, NetModel
 from batch_predictions.models.sentiment.text.documents import Documents
 
 
@@ -55,12 +55,12 @@ def _unheard(text: str) -> None:
     """Progress that nobody reads."""
 
 
-def trained(net: str, both: bool, options: dict[str, float]) -> NetPart:
+def trained(net: str, both: bool, options: dict[str, float]) -> NetModel:
     """A net that has seen a few texts: what it says is not always the same."""
     said, labels = texts(3000, 1)
-    training = Training(3, 7, options=options, progress=_unheard)
+    training = ModelTraining(3, 7, options=options, progress=_unheard)
     held = (Documents(said[:300]), labels[:300])
-    return NetPart(net, both).fit(Documents(said[300:]), labels[300:], held, training)
+    return NetModel(net, both).fit(Documents(said[300:]), labels[300:], held, training)
 
 
 def speeds(net: str, both: bool, size: int, number: int) -> dict[str, Any]:

@@ -31,9 +31,9 @@ from batch_predictions.inference import staging
 from batch_predictions.inference.engine import score
 from batch_predictions.inference.scorer import name_of
 from batch_predictions.models.sentiment.data import of_rows
-from batch_predictions.models.sentiment.models.base import Training
+from batch_predictions.models.sentiment.models.base import ModelTraining
 from batch_predictions.models.sentiment.models.cpu_features import native_bf16
-from batch_predictions.models.sentiment.training import Fitter
+from batch_predictions.models.sentiment.training import ClassifierTrainer
 from batch_predictions.settings import InferenceSettings, Settings
 from batch_predictions.tables import REVIEW_SENTIMENTS
 from batch_predictions.warehouse import Warehouse
@@ -45,9 +45,9 @@ def model(folder: Path, net: str, size: int) -> None:
     """A small classifier of the usual kind, trained for a minute, in the folder."""
     said, labels = texts(3000, 1)
     options = {"epochs": 1.0, "width": float(size), "size": float(size), "rate": 3e-3}
-    training = Training(3, 7, options=options, progress=say)
+    training = ModelTraining(3, 7, options=options, progress=say)
     folder.mkdir()
-    Fitter(of_rows(said, labels.tolist()), training).fit(f"average_{net}").save(folder)
+    ClassifierTrainer(of_rows(said, labels.tolist()), training).fit(f"average_{net}").save(folder)
 
 
 def staged(home: Path, number: int) -> Path:
@@ -95,11 +95,11 @@ def scoring(home: str, shard: str) -> Step:
     """Scores one shard over and over, read once."""
     os.environ["BATCH_PREDICTIONS_HOME"] = home
     import batch_predictions.definitions  # noqa: F401
-    from batch_predictions.inference.scorer import Opening
+    from batch_predictions.inference.scorer import ScorerContext
     from batch_predictions.predictions.sentiment import ReviewScorer
 
     torch.set_num_threads(1)
-    scorer = ReviewScorer.open(Opening(model=Path(home) / "model"))
+    scorer = ReviewScorer.open(ScorerContext(model=Path(home) / "model"))
     [rows] = pq.read_table(shard).combine_chunks().to_batches()
     return lambda: scorer.score(rows).num_rows
 
@@ -139,7 +139,7 @@ def measure(number: int, net: str, size: int, repeats: int) -> dict[str, Any]:
                 hashes.add(_bytes_of(manifest.parent.parent / "results"))
                 say(f"{workers} workers: {done.seconds:.1f} s")
         assert len(hashes) == 1, "results differ between runs"
-        shards = staging.Manifest.read(manifest).shards
+        shards = staging.StagingManifest.read(manifest).shards
         beside = ceilings(home, manifest.parent / shards[0].name, size)
     one, two = (statistics.median(each) for each in seconds.values())
     return {

@@ -83,12 +83,12 @@ class Stages:
         instance.prepare(self.settings)
         self.graph = definitions.defs.resolve_asset_graph()
         self.source = source_of(self.settings.source, state)
-        from batch_predictions.partitions import trained_through, week_due, week_of
+        from batch_predictions.partitions import latest_ended_week, trained_through, week_of
 
         newest = self.source.newest_complete_day(today(state.timezone))
         # A source of one day is predicted as of the end of its week.
         self.day = max(newest, trained_through(week_of(state.first_day)))
-        self.week = week_due(self.day)
+        self.week = latest_ended_week(self.day)
         self.first = state.first_day
 
     def plan(self) -> list[str]:
@@ -136,7 +136,7 @@ class Stages:
         from batch_predictions.inference import engine
         from batch_predictions.inference import validation as loading
         from batch_predictions.inference.partition_staging import sql_parameters, stage_partition
-        from batch_predictions.inference.staging import Manifest
+        from batch_predictions.inference.staging import StagingManifest
         from batch_predictions.model_store import ModelStore
         from batch_predictions.warehouse import Warehouse
 
@@ -149,13 +149,13 @@ class Stages:
             models = ModelStore.of(self.settings)
             path = stage_partition(declared, partition, warehouse, models, self.settings)
             noted.write_text(str(path))
-            return {"rows": Manifest.read(path).rows}
+            return {"rows": StagingManifest.read(path).rows}
         path = Path(noted.read_text())
         if step == "score":
             scored = engine.score(path, self.settings.inference, lambda done, total: None)
             return {"rows": scored.scored, "instances": scored.instances}
         bound = sql_parameters(declared, partition, self.settings)
-        judged = loading.judge(
+        judged = loading.validate(
             warehouse, declared.table, path, declared.checks, bound, declared.companions
         )
         assert judged.passed, judged

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from batch_predictions.automation.run import Summary
-from batch_predictions.partitions import week_due
+from batch_predictions.partitions import latest_ended_week
 from batch_predictions.serving.lookup import Lookup, demand
 from batch_predictions.serving.lookup.audiences import retention
 from batch_predictions.serving.lookup.sentiment import as_lines, item_sentiment
@@ -73,7 +73,7 @@ def _lookups(settings: Settings, summary: Summary) -> Iterator[str]:
         item = Warehouse.of(settings).value(
             """select item_id from predictions.item_sentiments where week = $week
             order by changed desc, reviews desc, item_id limit 1""",
-            {"week": week_due(as_date(summary.last_day))},
+            {"week": latest_ended_week(as_date(summary.last_day))},
         )
         if item:
             yield f"  batch-predictions lookup sentiment {item}"

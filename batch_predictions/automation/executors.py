@@ -31,7 +31,7 @@ def executor_of(settings: Settings) -> dg.ExecutorDefinition:
             "execution.executor is ray and dagster-ray is not installed: "
             "pip install 'batch-predictions[ray]', or set it to in_process"
         ) from None
-    environment = handed_on(settings)
+    environment = inherited_env(settings)
     ray = {
         "address": chosen.ray_jobs,
         "env_vars": [f"{name}={value}" for name, value in sorted(environment.items())],
@@ -39,7 +39,7 @@ def executor_of(settings: Settings) -> dg.ExecutorDefinition:
     return ray_executor.configured({"ray": {k: v for k, v in ray.items() if v is not None}})
 
 
-def handed_on(settings: Settings) -> dict[str, str]:
+def inherited_env(settings: Settings) -> dict[str, str]:
     """Variables with which a process on another node reads the same settings and the same home."""
     chosen = {name: value for name, value in os.environ.items() if name.startswith(PREFIX)}
     return chosen | {f"{PREFIX}HOME": str(settings.home), "RAY_USAGE_STATS_ENABLED": "0"}

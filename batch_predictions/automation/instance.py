@@ -12,7 +12,7 @@ import dagster as dg
 import yaml
 from dagster import DagsterRunStatus, RunsFilter
 
-from batch_predictions.automation.executors import handed_on
+from batch_predictions.automation.executors import inherited_env
 from batch_predictions.home import process_exists
 from batch_predictions.settings import PREFIX, Settings
 
@@ -49,7 +49,7 @@ def _launcher(settings: Settings) -> dict[str, Any]:
     if settings.execution.launcher == "default":
         return {}
     # By name: what is secret among the values stays in the launching process.
-    names = sorted(set(handed_on(settings)) - {_HOME})
+    names = sorted(set(inherited_env(settings)) - {_HOME})
     ray = {
         "address": settings.execution.ray_jobs or os.environ.get("RAY_ADDRESS") or _HERE,
         "env_vars": [f"{_HOME}={settings.home.absolute()}", *names],
@@ -64,7 +64,7 @@ def owner() -> str:
     return f"{socket.gethostname()}:{os.getpid()}"
 
 
-def bury(instance: dg.DagsterInstance) -> list[str]:
+def fail_dead_runs(instance: dg.DagsterInstance) -> list[str]:
     """Marks runs of dead processes of this host as failed and frees their slots of pools.
 
     Only runs that the command line started are touched: the UI's are watched by its daemon.
@@ -80,7 +80,7 @@ def bury(instance: dg.DagsterInstance) -> list[str]:
     return buried
 
 
-def holders(instance: dg.DagsterInstance, pool: str) -> list[str]:
+def slot_holders(instance: dg.DagsterInstance, pool: str) -> list[str]:
     """What holds the slots of a pool, for those who wait for it."""
     storage = instance.event_log_storage
     if not storage.supports_global_concurrency_limits:

@@ -10,8 +10,8 @@ from collections.abc import Sequence
 import dagster as dg
 
 from batch_predictions.automation import instance as home_instance
-from batch_predictions.automation.jobs import Job
-from batch_predictions.automation.progress import LOGGER, Bar, weight
+from batch_predictions.automation.jobs import JobSpec
+from batch_predictions.automation.progress import LOGGER, ProgressBar, weight
 from batch_predictions.tables import Table
 
 RANGE_START, RANGE_END = "dagster/asset_partition_range_start", "dagster/asset_partition_range_end"
@@ -21,7 +21,7 @@ class RunError(RuntimeError):
     """A job of the chain failed; the message is its cause."""
 
 
-class Chain:
+class JobRunner:
     """Executes jobs of the platform in this process."""
 
     def __init__(
@@ -40,14 +40,14 @@ class Chain:
         tables = " and ".join(table.name for table in self.lacking)
         return [f"{', '.join(names)}: the source has no {tables}"] if names else []
 
-    def keys(self, job: Job, groups: Sequence[str] = ()) -> list[dg.AssetKey]:
+    def keys(self, job: JobSpec, groups: Sequence[str] = ()) -> list[dg.AssetKey]:
         """Assets of a job, or of some of its stages."""
         chosen = job.selection
         if groups:
             chosen = chosen & dg.AssetSelection.groups(*groups)
         return sorted(chosen.resolve(self.graph) - self.unfed)
 
-    def weight(self, job: Job, groups: Sequence[str] = ()) -> float:
+    def weight(self, job: JobSpec, groups: Sequence[str] = ()) -> float:
         """How long a job's steps take, relative to others."""
         # By node: the steps of a prediction with companions make several assets.
         assets = (self.graph.get(key).assets_def for key in self.keys(job, groups))
@@ -55,7 +55,7 @@ class Chain:
         return sum(weight(name) for name, node in nodes.items() for _ in node.iterate_op_defs())
 
     def execute(
-        self, job: Job, keys: Sequence[str], shown: Bar, groups: Sequence[str] = ()
+        self, job: JobSpec, keys: Sequence[str], shown: ProgressBar, groups: Sequence[str] = ()
     ) -> None:
         """Runs a job, or some of its stages, for one partition or a range of them.
 
@@ -65,8 +65,8 @@ class Chain:
         selected = self.keys(job, groups)
         if not selected:
             return
-        for holder in home_instance.holders(self.instance, "gpu"):
-            shown.say(f"waiting for the pool gpu, held by {holder}")
+        for holder in home_instance.slot_holders(self.instance, "gpu"):
+            shown.log(f"waiting for the pool gpu, held by {holder}")
         first, last = min(keys), max(keys)
         tags = {home_instance.OWNER_TAG: home_instance.owner()}
         if first == last:

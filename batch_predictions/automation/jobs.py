@@ -13,7 +13,7 @@ from batch_predictions.reporting import CADENCE
 
 
 @dataclass(frozen=True)
-class Job:
+class JobSpec:
     """A job over some stages, of daily or of weekly assets."""
 
     name: str
@@ -43,32 +43,32 @@ class Job:
         )
 
 
-INGEST = Job(
+INGEST = JobSpec(
     "ingest",
     ("sources",),
     False,
     "Raw rows of a day, so that Monday's training finds Sunday's.",
 )
-INGEST_WEEKLY = Job(
+INGEST_WEEKLY = JobSpec(
     "ingest_weekly",
     ("sources",),
     True,
     "Raw rows of a week that are known ahead: its promotions, before it begins.",
     is_ahead=True,
 )
-WEEKLY_TRAINING = Job(
+WEEKLY_TRAINING = JobSpec(
     "weekly_training",
     ("models",),
     True,
     "Trains every model through the week's Sunday and decides which version serves.",
 )
-WEEKLY_PREDICTIONS = Job(
+WEEKLY_PREDICTIONS = JobSpec(
     "weekly_predictions",
     ("features", "predictions"),
     True,
     "Weekly tables of the week that ended, by the models trained through it.",
 )
-NIGHTLY = Job(
+NIGHTLY = JobSpec(
     "nightly",
     ("sources", "features", "predictions", "evaluation", "serving"),
     False,
@@ -78,7 +78,7 @@ PREDICT = ("features", "predictions", "evaluation", "serving")
 """What is left of a night after the ingest."""
 
 
-def jobs(assets: Iterable[dg.AssetsDefinition]) -> list[Job]:
+def jobs(assets: Iterable[dg.AssetsDefinition]) -> list[JobSpec]:
     """The jobs that have something to do: without weekly tables there is none for them."""
     tagged = any(
         spec.tags.get(CADENCE) == "weekly" and spec.group_name in WEEKLY_PREDICTIONS.groups

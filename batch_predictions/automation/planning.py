@@ -10,14 +10,14 @@ from batch_predictions.model_store import ModelStore
 from batch_predictions.models.training import data_version
 from batch_predictions.partitions import (
     days_between,
+    latest_ended_week,
     trained_through,
-    week_due,
     week_of,
     weeks_ahead,
 )
 from batch_predictions.settings import Settings
 from batch_predictions.sources.base import RAW, Source, SourceError
-from batch_predictions.sources.ingest import due
+from batch_predictions.sources.ingest import days_to_ingest
 from batch_predictions.sources.registry import today
 from batch_predictions.tables import Table
 from batch_predictions.warehouse import Warehouse
@@ -41,7 +41,7 @@ def days_due(
     if first and not last:
         # A day after the source's newest was made by --date, and may be asked for again.
         chosen = max(chosen, first)
-    if week_due(chosen) < week_of(state.first_day):
+    if latest_ended_week(chosen) < week_of(state.first_day):
         # All days of the source lie within its first week, which can be trained at its end.
         sunday = trained_through(week_of(state.first_day))
         if last is not None or sunday > yesterday:
@@ -57,7 +57,7 @@ def days_due(
         raise HomeError(
             f"days {begin} to {chosen} cannot be predicted: this home begins on {state.first_day}"
         )
-    if first is None or week_due(begin) >= week_of(state.first_day):
+    if first is None or latest_ended_week(begin) >= week_of(state.first_day):
         return begin, chosen
     raise SourceError(
         f"no week had ended by {begin}: predictions begin on "
@@ -78,7 +78,7 @@ def raw_due(
     there = source.tables()
     for table in RAW:
         if table in there and table.partition != "week":
-            days.update(due(warehouse, source, table, state.first_day, newest))
+            days.update(days_to_ingest(warehouse, source, table, state.first_day, newest))
         elif table.partition == "date":
             days.update(set(days_between(first, newest)) - set(warehouse.partitions(table)))
     return sorted(days)
@@ -106,7 +106,7 @@ def weeks_ahead_due(
     weeks: set[str] = set()
     for table in source.tables():
         if table.partition == "week":
-            weeks.update(due(warehouse, source, table, begin, end))
+            weeks.update(days_to_ingest(warehouse, source, table, begin, end))
     return sorted(weeks)
 
 

@@ -34,7 +34,7 @@ _WEIGHTS = {
 }
 
 
-class Bar:
+class ProgressBar:
     """One bar over all steps of a command."""
 
     def __init__(self, progress: Progress, total: float) -> None:
@@ -49,11 +49,11 @@ class Bar:
         if step is None:
             return
         if event.event_type_value == "STEP_START":
-            self.say(_title(step))
+            self.log(_title(step))
         elif event.event_type_value in ("STEP_SUCCESS", "STEP_FAILURE"):
             self.progress.advance(self.task, weight(step))
 
-    def say(self, text: str) -> None:
+    def log(self, text: str) -> None:
         """What is going on now."""
         short = text if len(text) <= 70 else f"{text[:69]}…"
         self.progress.update(self.task, description=short)
@@ -62,11 +62,11 @@ class Bar:
             self.progress.console.print(f"{elapsed:6.1f} s  {text}", soft_wrap=True)
 
 
-_bar: Bar | None = None
+_bar: ProgressBar | None = None
 
 
 @contextmanager
-def bar(total: float) -> Iterator[Bar]:
+def bar(total: float) -> Iterator[ProgressBar]:
     """Shows a bar on the standard error while the block runs; plain lines where there is no
     terminal."""
     global _bar
@@ -80,7 +80,7 @@ def bar(total: float) -> Iterator[Bar]:
         TimeRemainingColumn(),
     )
     with Progress(*columns, console=console, disable=not console.is_terminal) as progress:
-        _bar = Bar(progress, total)
+        _bar = ProgressBar(progress, total)
         try:
             yield _bar
         finally:
@@ -107,7 +107,7 @@ class _ToBar(logging.Handler):
         if event is not None:
             _bar.event(event)
         elif record.levelno >= logging.INFO:
-            _bar.say(str(meta.get("orig_message") or record.getMessage()))
+            _bar.log(str(meta.get("orig_message") or record.getMessage()))
 
 
 @dg.logger(config_schema={}, description="Feeds the bar of `batch-predictions run`.")

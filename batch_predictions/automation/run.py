@@ -16,14 +16,14 @@ import dagster as dg
 
 from batch_predictions.automation import instance as home_instance
 from batch_predictions.automation import jobs
-from batch_predictions.automation.job_runner import Chain
+from batch_predictions.automation.job_runner import JobRunner
 from batch_predictions.automation.planning import days_due, raw_due, training_due, weeks_ahead_due
 from batch_predictions.automation.progress import bar
 from batch_predictions.automation.stale import corrected, stale, times
 from batch_predictions.home import read_state
 from batch_predictions.model_store import ModelStore
 from batch_predictions.models.training import TRAININGS
-from batch_predictions.partitions import days_between, trained_through, week_due, week_of
+from batch_predictions.partitions import days_between, latest_ended_week, trained_through, week_of
 from batch_predictions.settings import Settings
 from batch_predictions.sources.registry import source_of
 from batch_predictions.tables import INTERACTIONS, REVIEWS, TABLES
@@ -85,10 +85,10 @@ def run(
     summary = Summary(str(settings.home), first.isoformat(), last.isoformat())
 
     days_of_rows = raw_due(warehouse, source, state, first, last)
-    weeks = sorted({week_due(as_date(day)) for day in days_between(first, last)})
+    weeks = sorted({latest_ended_week(as_date(day)) for day in days_between(first, last)})
     weeks_ahead = weeks_ahead_due(warehouse, source, state, weeks[0], last, settings)
     lacking = [table for table in (INTERACTIONS, REVIEWS) if table not in source.tables()]
-    chain = Chain(dg.DagsterInstance.get(), definitions, lacking)
+    chain = JobRunner(dg.DagsterInstance.get(), definitions, lacking)
     summary.skipped = chain.skipped()
     trainings = {name: each for name, each in TRAININGS.items() if not {*each} & {*lacking}}
     total = chain.weight(jobs.INGEST) * bool(days_of_rows) + chain.weight(
@@ -99,8 +99,8 @@ def run(
         chain.weight(jobs.WEEKLY_TRAINING) + chain.weight(jobs.WEEKLY_PREDICTIONS)
     )
     with bar(total) as shown:
-        for run_id in home_instance.bury(chain.instance):
-            shown.say(f"run {run_id} of a process that died was marked as failed")
+        for run_id in home_instance.fail_dead_runs(chain.instance):
+            shown.log(f"run {run_id} of a process that died was marked as failed")
         before = times(warehouse)
         if days_of_rows:
             chain.execute(jobs.INGEST, days_of_rows, shown)
@@ -140,7 +140,7 @@ def _rows(warehouse: Warehouse, day: dt.date, unfed: Collection[str]) -> dict[st
         if table.name in unfed:
             continue
         if table.schema == "predictions" and table.partition and not table.parts:
-            key = day if table.partition == "date" else week_due(day)
+            key = day if table.partition == "date" else latest_ended_week(day)
             counts[table.name] = int(
                 warehouse.value(
                     f"select count(*) from {table.qualified} where {table.partition} = $key",

@@ -7,19 +7,21 @@ from collections.abc import Sequence
 
 import dagster as dg
 
-from batch_predictions.automation.jobs import Job
+from batch_predictions.automation.jobs import JobSpec
 from batch_predictions.home import State
 from batch_predictions.partitions import week_of, weeks_ahead
 from batch_predictions.settings import Settings
 
 
-def schedules(settings: Settings, state: State, jobs: Sequence[Job]) -> list[dg.ScheduleDefinition]:
+def schedules(
+    settings: Settings, state: State, jobs: Sequence[JobSpec]
+) -> list[dg.ScheduleDefinition]:
     """A schedule for every job, in the source's time zone."""
     times = settings.schedules.model_dump()
     return [_schedule(job, times[job.name], state, weeks_ahead(settings)) for job in jobs]
 
 
-def _due(job: Job, now: dt.datetime, ahead: int) -> list[dt.date]:
+def _due(job: JobSpec, now: dt.datetime, ahead: int) -> list[dt.date]:
     """The partitions that a tick asks for: yesterday; the newest week that had ended; or, of what
     is known ahead, the running week and those after it, `ahead` in all."""
     this_week = week_of(now.date())
@@ -30,7 +32,7 @@ def _due(job: Job, now: dt.datetime, ahead: int) -> list[dt.date]:
     return [now.date() - dt.timedelta(days=1)]
 
 
-def _schedule(job: Job, cron: str, state: State, ahead: int) -> dg.ScheduleDefinition:
+def _schedule(job: JobSpec, cron: str, state: State, ahead: int) -> dg.ScheduleDefinition:
     first = week_of(state.first_day) if job.is_weekly else state.first_day
 
     @dg.schedule(

@@ -16,8 +16,8 @@ from batch_predictions.model_store import ModelStore
 from batch_predictions.models.training import TRAININGS
 from batch_predictions.partitions import (
     days_between,
+    latest_ended_week,
     trained_through,
-    week_due,
     weeks_ahead,
 )
 from batch_predictions.settings import Settings
@@ -73,7 +73,7 @@ def stale(
         settings: say how far predictions look ahead.
     """
     days = days_between(first, last)
-    weeks = {week_due(as_date(day)) for day in days}
+    weeks = {latest_ended_week(as_date(day)) for day in days}
     made = {"date": {*days}, "week": {str(week) for week in weeks}}
     since = _since(graph, oldest, weeks_ahead(settings) - 1)
     left: dict[str, list[str]] = {}

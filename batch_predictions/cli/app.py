@@ -68,9 +68,9 @@ def check_source(
     rows: Annotated[int, typer.Option(help="Rows to read of each table.", min=1)] = 1000,
 ) -> None:
     """Read a sample of the source through the mapping and say what was found; write nothing."""
-    from batch_predictions.sources.source_check import check
+    from batch_predictions.sources.source_check import check_source
 
-    report = check(settings_of(home, context), rows)
+    report = check_source(settings_of(home, context), rows)
     typer.echo(json.dumps(report.as_dict(), default=str) if as_json else report.render())
 
 
@@ -120,10 +120,10 @@ def ui(
 ) -> None:
     """Open Dagster on this home folder: lineage, partitions, schedules, plots. Ends with Ctrl-C."""
     from batch_predictions.automation.instance import prepare
-    from batch_predictions.sources.registry import begin
+    from batch_predictions.sources.registry import initialise_home
 
     settings = settings_of(home, context)
-    begin(settings)
+    initialise_home(settings)
     prepare(settings)
     os.environ["BATCH_PREDICTIONS_HOME"] = str(settings.home)
     workspace = Path(__file__).parents[2] / "workspace.yaml"
@@ -144,13 +144,13 @@ def _run(
     tour: bool,
     days: int | None = None,
 ) -> None:
-    from batch_predictions.home import exclusive
-    from batch_predictions.sources.registry import begin
+    from batch_predictions.home import home_lock
+    from batch_predictions.sources.registry import initialise_home
 
     what = " ".join(["batch-predictions", *sys.argv[1:]])
-    with exclusive(settings.home, what):
+    with home_lock(settings.home, what):
         # Partitions are declared with the home's first day when the modules below are loaded.
-        begin(settings)
+        initialise_home(settings)
         from batch_predictions.automation.demo_summary import as_text, simulate_sign_up
         from batch_predictions.automation.run import run as run_chain
         from batch_predictions.definitions import defs

@@ -28,13 +28,13 @@ def add_campaign(
     home: Home = None,
 ) -> None:
     """Make a list of items a campaign of the kind ad_hoc, from the next prediction on."""
-    from batch_predictions.home import exclusive
+    from batch_predictions.home import home_lock
     from batch_predictions.serving import exports
     from batch_predictions.warehouse import Warehouse
 
     settings = settings_of(home, context)
     listed = [*items.split(","), *(exports.items_in(file) if file else ())]
-    with exclusive(settings.home, "batch-predictions audiences add-campaign"):
+    with home_lock(settings.home, "batch-predictions audiences add-campaign"):
         rows = exports.add_campaign(
             Warehouse.of(settings), campaign, listed, starts.date(), ends.date()
         )
@@ -64,7 +64,7 @@ def export(
     home: Home = None,
 ) -> None:
     """Write an audience as CSV; with --mark-listed nobody on it is listed again soon."""
-    from batch_predictions.home import exclusive
+    from batch_predictions.home import home_lock
     from batch_predictions.serving import exports
     from batch_predictions.warehouse import Warehouse
 
@@ -78,6 +78,6 @@ def export(
         typer.echo(text, nl=False)
     typer.echo(f"{rows.num_rows} customers", err=True)
     if marked:
-        with exclusive(settings.home, "batch-predictions audiences export"):
+        with home_lock(settings.home, "batch-predictions audiences export"):
             number = exports.mark_listed(warehouse, audience, rows)
         typer.echo(f"{number} recorded as listed", err=True)

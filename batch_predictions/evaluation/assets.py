@@ -11,7 +11,7 @@ import pyarrow as pa
 from batch_predictions.evaluation import audiences
 from batch_predictions.models.common.ranking_metrics import Row
 from batch_predictions.partitions import daily
-from batch_predictions.reporting import OWNERS, axes, record, table_metadata
+from batch_predictions.reporting import OWNERS, new_axes, record_materializations, table_metadata
 from batch_predictions.settings import Settings
 from batch_predictions.tables import (
     CAMPAIGN_EVENTS,
@@ -56,7 +56,9 @@ def plot(warehouse: Warehouse, day: str) -> "Figure | None":
     ).to_pylist()
     if not rows:
         return None
-    figure, ax = axes(f"What came of earlier predictions, seen on {day}", height=1 + len(rows) / 4)
+    figure, ax = new_axes(
+        f"What came of earlier predictions, seen on {day}", height=1 + len(rows) / 4
+    )
     for place, row in enumerate(reversed(rows)):
         ax.plot([row["lower"], row["upper"]], [place, place], color="#bab0ac", linewidth=2)
         ax.plot(row["value"], place, "o", color="#4c78a8", markersize=4)
@@ -98,4 +100,4 @@ def realized_metrics(
         )
         for day in context.partition_keys
     }
-    record(context, warehouse, written, plot=lambda: plot(warehouse, max(written)))
+    record_materializations(context, warehouse, written, plot=lambda: plot(warehouse, max(written)))

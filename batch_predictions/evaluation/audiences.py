@@ -22,7 +22,7 @@ TOPS = (0.1, 0.2)
 
 def churn(warehouse: Warehouse, settings: Settings, day: dt.date) -> list[Row]:
     """The scores of one horizon ago against who bought since."""
-    from batch_predictions.models.churn.metrics import Contest
+    from batch_predictions.models.churn.metrics import PairedComparison
 
     scored = day - dt.timedelta(days=settings.churn.horizon_days)
     rows = warehouse.query(
@@ -36,8 +36,8 @@ def churn(warehouse: Warehouse, settings: Settings, day: dt.date) -> list[Row]:
     churned = rows["churned"].to_numpy()
     if not len(churned) or churned.min() == churned.max():
         return []
-    contest = Contest(churned, np.arange(len(churned)), settings.churn.seed)
-    found = contest.judge("served", rows["churn_probability"].to_numpy())
+    contest = PairedComparison(churned, np.arange(len(churned)), settings.churn.seed)
+    found = contest.evaluate("served", rows["churn_probability"].to_numpy())
     measured = [_row("churn", name, each) for name, each in found.items()]
     gone = share(int(churned.sum()), len(churned))
     return [*measured, _row("churn", "churned", gone)]

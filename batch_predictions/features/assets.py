@@ -10,7 +10,7 @@ from batch_predictions.features import demand as demand_series
 from batch_predictions.features import plots
 from batch_predictions.features.queries import parameters, sql
 from batch_predictions.partitions import daily, known_ahead
-from batch_predictions.reporting import OWNERS, record, table_metadata
+from batch_predictions.reporting import OWNERS, record_materializations, table_metadata
 from batch_predictions.settings import Settings
 from batch_predictions.tables import (
     CHURN_FEATURES,
@@ -65,7 +65,7 @@ def _feature(table: Table, bind: Bind = _usual) -> dg.AssetsDefinition:
         for day in context.partition_keys:
             rows = {**bound, "date": as_date(day)}
             written[day] = warehouse.replace_partition(table, day, query, rows)
-        record(
+        record_materializations(
             context,
             warehouse,
             written,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from batch_predictions.reporting import axes
+from batch_predictions.reporting import new_axes
 from batch_predictions.warehouse import Warehouse, as_date
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ def _bars(title: str, sql: str, across: str, up: str) -> Plot:
         rows = warehouse.query(sql, {"date": as_date(day)})
         if not rows.num_rows:
             return None
-        figure, ax = axes(f"{title}, {day}")
+        figure, ax = new_axes(f"{title}, {day}")
         labels, heights = (column.to_pylist() for column in rows.columns)
         ax.bar([str(label) for label in labels], heights, color="#4c78a8")
         ax.set_xlabel(across, fontsize=9)

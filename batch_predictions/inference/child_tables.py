@@ -15,11 +15,16 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from batch_predictions.inference.scorer import EXCLUDED
-from batch_predictions.inference.staging import Manifest
+from batch_predictions.inference.staging import StagingManifest
 from batch_predictions.tables import Column, Table
-from batch_predictions.warehouse.schema_sql import WarehouseError, fixed_columns, quoted, typed_rows
+from batch_predictions.warehouse.schema_sql import (
+    WarehouseError,
+    escape_literal,
+    fixed_columns,
+    typed_rows,
+)
 
-Companions = Mapping[str, Table]
+ChildTables = Mapping[str, Table]
 """Column of the scorer's rows to the table that its lists go to."""
 
 
@@ -45,8 +50,8 @@ def fields(companion: Table, key: Sequence[str]) -> tuple[Column, ...]:
 
 def check_columns(
     db: duckdb.DuckDBPyConnection,
-    companions: Companions,
-    manifest: Manifest,
+    companions: ChildTables,
+    manifest: StagingManifest,
     files: Sequence[Path],
 ) -> None:
     """Refuses results whose lists do not fit their tables, before anything is replaced.
@@ -60,7 +65,7 @@ def check_columns(
         types: set[str] = set()
         for file in files:
             schema = pq.read_schema(file)
-            wrong = _wrong(schema, column, wanted)
+            wrong = _violations(schema, column, wanted)
             if wrong is None and not pa.types.is_null(schema.field(column).type):
                 types.add(str(schema.field(column).type))
                 # DuckDB would make text of numbers where another shard has text.
@@ -85,16 +90,18 @@ def check_columns(
             ) from error
 
 
-def rows(column: str, companion: Table, manifest: Manifest, files: Sequence[Path]) -> str:
+def rows(column: str, companion: Table, manifest: StagingManifest, files: Sequence[Path]) -> str:
     """A query for a companion's rows; keys that are excluded have none."""
     known = [*manifest.key]
     if "model_version" in {each.name for each in companion.columns}:
-        known.append(f"'{quoted(manifest.model_version)}'::VARCHAR as model_version")
+        known.append(f"'{escape_literal(manifest.model_version)}'::VARCHAR as model_version")
     lists = lists_of(column, companion, manifest, files)
     return f"select {', '.join(known)}, unnest(lists, max_depth := 2) from ({lists})"
 
 
-def lists_of(column: str, companion: Table, manifest: Manifest, files: Sequence[Path]) -> str:
+def lists_of(
+    column: str, companion: Table, manifest: StagingManifest, files: Sequence[Path]
+) -> str:
     """A query for the lists that a companion's rows stand in: the key, and `lists`."""
     keys = ", ".join(manifest.key)
     types = [pq.read_schema(file).field(column).type for file in files]
@@ -102,14 +109,14 @@ def lists_of(column: str, companion: Table, manifest: Manifest, files: Sequence[
         typed = ", ".join(f'"{c.name}" {c.type}' for c in fields(companion, manifest.key))
         nulls = ", ".join(f"null::{companion.type_of(name)} as {name}" for name in manifest.key)
         return f"select {nulls}, null::STRUCT({typed})[] as lists where false"
-    paths = ", ".join(f"'{quoted(file)}'" for file in files)
+    paths = ", ".join(f"'{escape_literal(file)}'" for file in files)
     return (
         f'select {keys}, "{column}" as lists from read_parquet([{paths}], union_by_name=true) '
         f'where {EXCLUDED} is null and "{column}" is not null'
     )
 
 
-def questions(companion: Table, manifest: Manifest, lists: str) -> dict[str, str]:
+def integrity_queries(companion: Table, manifest: StagingManifest, lists: str) -> dict[str, str]:
     """What may be wrong with a companion's lists: a query each for the keys where it is.
 
     The queries see `staged` and `excluded_keys`.
@@ -138,7 +145,7 @@ def questions(companion: Table, manifest: Manifest, lists: str) -> dict[str, str
     return {what.format(companion.qualified): sql for what, sql in found.items()}
 
 
-def _wrong(schema: pa.Schema, column: str, wanted: Sequence[str]) -> str | None:
+def _violations(schema: pa.Schema, column: str, wanted: Sequence[str]) -> str | None:
     """What a column of lists is instead of what it should be."""
     if column not in schema.names:
         return "there is no such column"

@@ -8,7 +8,7 @@ import time
 from contextlib import suppress
 from pathlib import Path
 
-from batch_predictions.inference.staging import MANIFEST, Manifest, result_path
+from batch_predictions.inference.staging import MANIFEST, StagingManifest, result_path
 
 DAY_SECONDS = 86_400
 DRAFT_SECONDS = 3600.0
@@ -52,7 +52,7 @@ def _finished(place: Path) -> bool:
     return all(
         result_path(path, shard).exists()
         for path in place.glob(f"staged-*/{MANIFEST}")
-        for shard in Manifest.read(path).shards
+        for shard in StagingManifest.read(path).shards
     )
 
 

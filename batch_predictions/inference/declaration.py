@@ -26,11 +26,11 @@ from batch_predictions.inference import child_tables as beside
 from batch_predictions.inference.scorer import Scorer
 from batch_predictions.inference.validation import ACCOUNTED, BELONG, Check
 from batch_predictions.partitions import (
-    coming,
     daily,
     newest_ended_week,
     trained_through,
     weekly,
+    weeks_ahead_mapping,
 )
 from batch_predictions.settings import Settings
 from batch_predictions.tables import TABLES, Table
@@ -86,8 +86,8 @@ class BatchPrediction:
     scorer: type[Scorer]
     model: str | None = None
     parameters: Callable[[Settings], Mapping[str, Any]] = _no_parameters
-    side: Mapping[str, str] = field(default_factory=dict)
-    companions: Mapping[str, Table] = field(default_factory=dict)
+    lookup_tables: Mapping[str, str] = field(default_factory=dict)
+    child_tables: Mapping[str, Table] = field(default_factory=dict)
     checks: tuple[Check, ...] = ()
     plot: Callable[[Warehouse, str], Figure | None] | None = None
     kinds: frozenset[str] = frozenset({"torch", "duckdb"})
@@ -96,7 +96,7 @@ class BatchPrediction:
     shard_rows: int = 1
 
     def __post_init__(self) -> None:
-        for column, companion in self.companions.items():
+        for column, companion in self.child_tables.items():
             wrong = beside.problems(self.table, self.key, column, companion)
             if wrong:
                 raise ValueError(
@@ -129,7 +129,7 @@ class BatchPrediction:
         """What goes into releases: the table, and companions that are predictions too."""
         if not self.released:
             return ()
-        beside = (each for each in self.companions.values() if each.schema == self.table.schema)
+        beside = (each for each in self.child_tables.values() if each.schema == self.table.schema)
         return (self.table, *beside)
 
     def as_of(self, partition: str) -> dt.date:
@@ -140,11 +140,11 @@ class BatchPrediction:
     @property
     def all_checks(self) -> tuple[Check, ...]:
         """The declared checks, after those that every prediction has."""
-        return (ACCOUNTED, *((BELONG,) if self.companions else ()), *self.checks)
+        return (ACCOUNTED, *((BELONG,) if self.child_tables else ()), *self.checks)
 
     def tables(self) -> set[str]:
         """Qualified names of the tables that its SQL reads."""
-        return set().union(*(tables_in(sql) for sql in (self.rows, *self.side.values())))
+        return set().union(*(tables_in(sql) for sql in (self.rows, *self.lookup_tables.values())))
 
     def upstreams(self, settings: Settings) -> dict[str, dg.AssetIn]:
         """The assets that its SQL and its model stand on, by input name."""
@@ -152,7 +152,7 @@ class BatchPrediction:
         for name in sorted(self.tables()):
             mapping = None
             if TABLES[name].ahead:
-                mapping = coming(self.looks_ahead(settings))
+                mapping = weeks_ahead_mapping(self.looks_ahead(settings))
             elif TABLES[name].partition == "week" and self.cadence == "daily":
                 mapping = newest_ended_week
             ins[name.replace(".", "__")] = dg.AssetIn(

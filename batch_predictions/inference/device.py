@@ -45,7 +45,7 @@ def instances(setting: int, device: str) -> int:
     return len(os.sched_getaffinity(0))
 
 
-def dealt(device: str, size: int) -> list[str]:
+def assign_devices(device: str, size: int) -> list[str]:
     """The device of each of `size` instances: the GPUs that there are, in turn.
 
     Which these are, and their order, is CUDA_VISIBLE_DEVICES': the first that it names is cuda:0.
@@ -58,7 +58,7 @@ def dealt(device: str, size: int) -> list[str]:
     return [f"cuda:{number % there}" for number in range(size)]
 
 
-def enter(device: str) -> None:
+def set_current_device(device: str) -> None:
     """Makes a GPU the current one of this thread: what goes to plain `cuda` lies there, too."""
     if device.startswith("cuda:"):
         import torch
@@ -66,7 +66,7 @@ def enter(device: str) -> None:
         torch.cuda.set_device(device)
 
 
-def halving(
+def with_oom_backoff(
     work: Callable[[int, int, torch.Tensor], None],
     upload: Callable[[int, int, int], torch.Tensor],
     n: int,
@@ -109,7 +109,9 @@ def halving(
     return rows
 
 
-def uploads(array: npt.NDArray[Any], device: str) -> Callable[[int, int, int], torch.Tensor]:
+def prefetching_uploader(
+    array: npt.NDArray[Any], device: str
+) -> Callable[[int, int, int], torch.Tensor]:
     """Brings rows of an array to a device; on a GPU the next batch travels while one is at work.
 
     The batch is copied into pinned memory, from which a stream of its own carries it over, so that

@@ -17,20 +17,20 @@ from pathlib import Path
 from typing import Protocol
 
 from batch_predictions.inference.cleanup import sweep_drafts
-from batch_predictions.inference.device import choose_device, dealt, instances
-from batch_predictions.inference.results import is_whole
+from batch_predictions.inference.device import assign_devices, choose_device, instances
+from batch_predictions.inference.results import is_complete
 from batch_predictions.inference.scorer import uses_gpu, workers_of
-from batch_predictions.inference.shards import Took, scorer_class
-from batch_predictions.inference.staging import Manifest, Shard, result_path
+from batch_predictions.inference.shards import StageTimings, scorer_class
+from batch_predictions.inference.staging import Shard, StagingManifest, result_path
 from batch_predictions.settings import InferenceSettings
 
 ATTEMPTS = 3
 
-IN_A_ROW = 8
+MAX_CONSECUTIVE_FAILURES = 8
 """So many failed attempts, or four of each instance, without a success between them end the step:
 a full disk or a model that cannot be opened is no shard's fault, and others need not find out."""
 
-NAMED = 5
+MAX_SHARDS_IN_ERROR = 5
 """Shards that an error names before it counts the others."""
 
 
@@ -39,7 +39,7 @@ class ScoringError(RuntimeError):
 
 
 @dataclass(frozen=True)
-class Scored:
+class ScoreSummary:
     """What the step did.
 
     Attributes:
@@ -58,19 +58,19 @@ class Scored:
     device: str
     instances: int
     retried: int = 0
-    took: Took = field(default_factory=Took)
+    timings: StageTimings = field(default_factory=StageTimings)
 
 
 @dataclass(frozen=True)
-class Ended:
+class ShardOutcome:
     """A shard that an instance is done with; `problem` says why it has no result."""
 
     shard: str
     problem: str | None = None
-    took: Took = field(default_factory=Took)
+    timings: StageTimings = field(default_factory=StageTimings)
 
 
-class Crew(Protocol):
+class WorkerPool(Protocol):
     """Instances of one scorer at work."""
 
     @property
@@ -84,15 +84,15 @@ class Crew(Protocol):
         ...
 
     @property
-    def room(self) -> int:
+    def max_in_flight(self) -> int:
         """How many shards may be handed out at once; those beyond `size` wait for an instance."""
         ...
 
-    def hand_out(self, shard: str) -> None:
+    def submit(self, shard: str) -> None:
         """Gives a shard to an instance; called only while fewer than `room` are handed out."""
         ...
 
-    def wait(self) -> list[Ended]:
+    def wait(self) -> list[ShardOutcome]:
         """Waits until at least one shard has ended."""
         ...
 
@@ -101,7 +101,7 @@ Progress = Callable[[int, int], None]
 """Called with the rows done and the rows to score."""
 
 
-Begun = Callable[[str, int, int], None]
+OnStart = Callable[[str, int, int], None]
 """Called once there are instances to work: where they are, how many, and the rows to score."""
 
 
@@ -109,30 +109,30 @@ def score(
     manifest_path: Path,
     settings: InferenceSettings,
     progress: Progress | None = None,
-    begun: Begun | None = None,
-) -> Scored:
+    begun: OnStart | None = None,
+) -> ScoreSummary:
     """Scores every shard that has no result yet, each result written whole or not at all.
 
     Raises:
         ScoringError: a shard failed three times. Results of other shards are kept.
     """
-    manifest = Manifest.read(manifest_path)
-    pending = [s for s in manifest.shards if not is_whole(result_path(manifest_path, s))]
+    manifest = StagingManifest.read(manifest_path)
+    pending = [s for s in manifest.shards if not is_complete(result_path(manifest_path, s))]
     total = sum(shard.rows for shard in pending)
     if not pending:
-        return Scored(0, manifest.rows, 0.0, "cpu", 0)
+        return ScoreSummary(0, manifest.rows, 0.0, "cpu", 0)
     started = time.perf_counter()
     results = result_path(manifest_path, pending[0]).parent
     results.mkdir(exist_ok=True)
     sweep_drafts(results)
     done = retried = 0
-    took = Took()
+    took = StageTimings()
     with _crew(manifest, manifest_path, len(pending), settings) as crew:
         if begun:
             begun(crew.device, crew.size, total)
         what = f"{manifest.table} {manifest.partition}"
         for shard, ended in _attempts(crew, pending, what):
-            took = took.plus(ended.took)
+            took = took.plus(ended.timings)
             if ended.problem is None:
                 done += shard.rows
                 if progress:
@@ -141,22 +141,24 @@ def score(
                 retried += 1
         device, size = crew.device, crew.size
     seconds = time.perf_counter() - started
-    return Scored(total, manifest.rows - total, seconds, device, size, retried, took)
+    return ScoreSummary(total, manifest.rows - total, seconds, device, size, retried, took)
 
 
-def _attempts(crew: Crew, pending: list[Shard], what: str) -> Iterator[tuple[Shard, Ended]]:
+def _attempts(
+    crew: WorkerPool, pending: list[Shard], what: str
+) -> Iterator[tuple[Shard, ShardOutcome]]:
     """Yields shards as they are scored, or failed and wait for another attempt."""
     waiting = deque(pending)
     under_way: dict[str, Shard] = {}
     failures: dict[str, list[str]] = {}
     lost: list[Shard] = []
-    in_a_row, most = 0, max(IN_A_ROW, 4 * crew.size)
+    in_a_row, most = 0, max(MAX_CONSECUTIVE_FAILURES, 4 * crew.size)
     while under_way or (waiting and not lost):
         # No more than there is room for: what waits takes no memory, whoever is slow.
-        while waiting and not lost and len(under_way) < crew.room:
+        while waiting and not lost and len(under_way) < crew.max_in_flight:
             shard = waiting.popleft()
             under_way[shard.name] = shard
-            crew.hand_out(shard.name)
+            crew.submit(shard.name)
         for ended in crew.wait():
             shard = under_way.pop(ended.shard)
             if ended.problem is None:
@@ -172,9 +174,9 @@ def _attempts(crew: Crew, pending: list[Shard], what: str) -> Iterator[tuple[Sha
                 waiting.append(shard)
                 yield shard, ended
     if lost:
-        told = [_told(each, failures[each.name]) for each in lost[:NAMED]]
-        if len(lost) > NAMED:
-            told.append(f"and {len(lost) - NAMED} shards more")
+        told = [_format_failures(each, failures[each.name]) for each in lost[:MAX_SHARDS_IN_ERROR]]
+        if len(lost) > MAX_SHARDS_IN_ERROR:
+            told.append(f"and {len(lost) - MAX_SHARDS_IN_ERROR} shards more")
         if in_a_row >= most:
             told.append(
                 f"the last {in_a_row} attempts all failed, so that the others were not made"
@@ -184,7 +186,7 @@ def _attempts(crew: Crew, pending: list[Shard], what: str) -> Iterator[tuple[Sha
         )
 
 
-def _told(shard: Shard, problems: list[str]) -> str:
+def _format_failures(shard: Shard, problems: list[str]) -> str:
     attempts = f"{len(problems)} attempt" + ("s" if len(problems) > 1 else "")
     return (
         f"{shard.name} with the {shard.rows} rows from key {shard.first_key} to {shard.last_key} "
@@ -193,8 +195,8 @@ def _told(shard: Shard, problems: list[str]) -> str:
 
 
 def _crew(
-    manifest: Manifest, path: Path, shards: int, settings: InferenceSettings
-) -> AbstractContextManager[Crew]:
+    manifest: StagingManifest, path: Path, shards: int, settings: InferenceSettings
+) -> AbstractContextManager[WorkerPool]:
     scorer = None
     with suppress(ImportError, AttributeError):  # Told by the workers, with the rows concerned.
         scorer = scorer_class(manifest)
@@ -202,14 +204,14 @@ def _crew(
     if scorer and not uses_gpu(scorer, model):
         settings = settings.model_copy(update={"device": "cpu", "ray_num_gpus": 0.0})
     if settings.engine == "ray":
-        from batch_predictions.inference.pools.ray import RayCrew
+        from batch_predictions.inference.pools.ray import RayPool
 
-        return RayCrew.of(path, shards, settings)
-    from batch_predictions.inference.pools.local import ProcessCrew, ThreadCrew
+        return RayPool.of(path, shards, settings)
+    from batch_predictions.inference.pools.local import ProcessPool, ThreadPool
 
     device = choose_device(settings.device)
     size = min(instances(settings.workers, device), shards)
     # One instance needs no process of its own, which would import everything once more.
     kind = workers_of(scorer) if scorer and size > 1 else "threads"
-    crew = ProcessCrew if kind == "processes" else ThreadCrew
-    return crew(path, dealt(device, size), settings.block_mb)
+    crew = ProcessPool if kind == "processes" else ThreadPool
+    return crew(path, assign_devices(device, size), settings.block_mb)

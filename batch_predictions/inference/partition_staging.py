@@ -9,7 +9,7 @@ from batch_predictions.inference import staging
 from batch_predictions.inference.declaration import BatchPrediction
 from batch_predictions.inference.scorer import name_of
 from batch_predictions.model_store import ModelStore
-from batch_predictions.partitions import week_due
+from batch_predictions.partitions import latest_ended_week
 from batch_predictions.settings import Settings
 from batch_predictions.warehouse import Warehouse, as_date
 
@@ -47,7 +47,7 @@ def stage_partition(
         table=declared.table,
         partition=partition,
         rows=declared.rows,
-        side=declared.side,
+        side=declared.lookup_tables,
         key=declared.key,
         sql_parameters={**sql_parameters(declared, partition, settings), **learned},
         scorer=name_of(declared.scorer),
@@ -58,7 +58,7 @@ def stage_partition(
         model_folder=place,
         shard_rows=max(settings.inference.shard_rows, declared.shard_rows),
         shard_mb=settings.inference.shard_mb,
-        companions=declared.companions,
+        companions=declared.child_tables,
     )
 
 
@@ -70,7 +70,7 @@ def _model_due(
         return None, f"{RULES}-{declared.scorer.version}", None, {}
     day = declared.as_of(partition)
     manifest = models.champion(
-        declared.model, day, settings.recommender.max_age_days, week_due(day)
+        declared.model, day, settings.recommender.max_age_days, latest_ended_week(day)
     )
     folder = models.verified_folder(declared.model, manifest.version)
     learned = {f"model_{name}": value for name, value in manifest.parameters.items()}

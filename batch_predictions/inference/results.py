@@ -11,8 +11,8 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from batch_predictions.inference.scorer import Note, notes_in
-from batch_predictions.inference.staging import Manifest, result_path
+from batch_predictions.inference.scorer import ScorerMetric, metrics_in
+from batch_predictions.inference.staging import StagingManifest, result_path
 
 
 def write(result: pa.RecordBatch, target: Path) -> None:
@@ -36,7 +36,7 @@ def write(result: pa.RecordBatch, target: Path) -> None:
         draft.unlink(missing_ok=True)
 
 
-def is_whole(result: Path) -> bool:
+def is_complete(result: Path) -> bool:
     """Whether a result is there to its end: a machine that lost its power may have kept the name of
     a file and not its bytes. Results are not forced to the disk one by one: they can be made again.
     """
@@ -51,14 +51,14 @@ def is_whole(result: Path) -> bool:
     return footer[4:] == b"PAR1" and 0 < length <= size - 12
 
 
-def notes_of(manifest_path: Path) -> dict[str, Note]:
+def metrics_of(manifest_path: Path) -> dict[str, ScorerMetric]:
     """The figures that scorers noted beside all results of a partition, as one mean each."""
     sums: dict[str, tuple[float, int]] = {}
-    for shard in Manifest.read(manifest_path).shards:
-        for name, note in notes_in(pq.read_schema(result_path(manifest_path, shard))).items():
+    for shard in StagingManifest.read(manifest_path).shards:
+        for name, note in metrics_in(pq.read_schema(result_path(manifest_path, shard))).items():
             total, of = sums.get(name, (0.0, 0))
             sums[name] = total + note.mean * note.of, of + note.of
-    return {name: Note(mean=total / of, of=of) for name, (total, of) in sums.items() if of}
+    return {name: ScorerMetric(mean=total / of, of=of) for name, (total, of) in sums.items() if of}
 
 
 def _leaves(fields: Iterable[pa.Field], wanted: Callable[[Any], bool], path: str = "") -> list[str]:

@@ -18,7 +18,7 @@ EXCLUDED = "excluded"
 NOTES = b"notes"
 
 
-class Note(BaseModel):
+class ScorerMetric(BaseModel):
     """A figure of a scorer's own about its results: a mean, and of how many users or rows."""
 
     model_config = ConfigDict(frozen=True)
@@ -27,24 +27,24 @@ class Note(BaseModel):
     of: int
 
 
-_Notes = TypeAdapter(dict[str, Note])
+_Notes = TypeAdapter(dict[str, ScorerMetric])
 
 
-def with_notes(rows: pa.RecordBatch, notes: Mapping[str, Note]) -> pa.RecordBatch:
+def with_metrics(rows: pa.RecordBatch, notes: Mapping[str, ScorerMetric]) -> pa.RecordBatch:
     """Rows with figures about them, which are logged and shown as the asset's metadata."""
     if not notes:
         return rows
     return rows.replace_schema_metadata({NOTES: _Notes.dump_json(dict(notes))})
 
 
-def notes_in(schema: pa.Schema) -> dict[str, Note]:
+def metrics_in(schema: pa.Schema) -> dict[str, ScorerMetric]:
     """The figures that a scorer put down beside its rows."""
     kept = (schema.metadata or {}).get(NOTES)
     return _Notes.validate_json(kept) if kept else {}
 
 
 @dataclass(frozen=True)
-class Opening:
+class ScorerContext:
     """What an instance is opened with: files and plain values, so that any worker can open it.
 
     Attributes:
@@ -56,14 +56,14 @@ class Opening:
     """
 
     model: Path | None = None
-    side: Mapping[str, Path] = field(default_factory=dict)
+    lookup_tables: Mapping[str, Path] = field(default_factory=dict)
     parameters: Mapping[str, Any] = field(default_factory=dict)
     device: str = "cpu"
     block_mb: int = 256
 
-    def side_table(self, name: str) -> pa.Table:
+    def lookup_table(self, name: str) -> pa.Table:
         """A side table's rows."""
-        return pq.read_table(self.side[name])
+        return pq.read_table(self.lookup_tables[name])
 
 
 class Scorer(Protocol):
@@ -85,7 +85,7 @@ class Scorer(Protocol):
     """
 
     @classmethod
-    def open(cls, opening: Opening) -> Self:
+    def open(cls, opening: ScorerContext) -> Self:
         """Loads the model; called once in each worker."""
         ...
 

@@ -15,13 +15,13 @@ from typing import Any, NamedTuple
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from batch_predictions.inference.device import enter
+from batch_predictions.inference.device import set_current_device
 from batch_predictions.inference.results import write
-from batch_predictions.inference.scorer import EXCLUDED, Opening, Scorer
-from batch_predictions.inference.staging import Manifest, Shard, result_path
+from batch_predictions.inference.scorer import EXCLUDED, Scorer, ScorerContext
+from batch_predictions.inference.staging import Shard, StagingManifest, result_path
 
 
-class Took(NamedTuple):
+class StageTimings(NamedTuple):
     """Where an instance's seconds went."""
 
     opening: float = 0.0
@@ -29,9 +29,9 @@ class Took(NamedTuple):
     scoring: float = 0.0
     writing: float = 0.0
 
-    def plus(self, more: Took) -> Took:
+    def plus(self, more: StageTimings) -> StageTimings:
         """The sum."""
-        return Took(*(a + b for a, b in zip(self, more, strict=True)))
+        return StageTimings(*(a + b for a, b in zip(self, more, strict=True)))
 
     def shares(self) -> dict[str, float]:
         """Of all seconds, by what they went to."""
@@ -54,17 +54,20 @@ class Worker:
     ) -> None:
         self.path, self.device, self.block_mb = manifest_path, device, block_mb
         self.beside_others = beside_others
-        self.manifest = Manifest.read(manifest_path)
+        self.manifest = StagingManifest.read(manifest_path)
         self.shards = {shard.name: shard for shard in self.manifest.shards}
         self.scorer: Scorer | None = None
 
     def open(self) -> Scorer:
         """The instance, opened once."""
         if self.scorer is None:
-            enter(self.device)
-            opening = Opening(
+            set_current_device(self.device)
+            opening = ScorerContext(
                 model=Path(self.manifest.model_folder) if self.manifest.model_folder else None,
-                side={each: self.path.parent / file for each, file in self.manifest.side.items()},
+                lookup_tables={
+                    each: self.path.parent / file
+                    for each, file in self.manifest.lookup_tables.items()
+                },
                 parameters=self.manifest.parameters,
                 device=self.device,
                 block_mb=self.block_mb,
@@ -75,7 +78,7 @@ class Worker:
         assert self.scorer is not None
         return self.scorer
 
-    def score(self, name: str) -> Took:
+    def score(self, name: str) -> StageTimings:
         """Scores the shard of that name; with the first, opening the instance took its time."""
         began = time.perf_counter()
         scorer = self.open()
@@ -83,7 +86,7 @@ class Worker:
         return score_shard(scorer, self.path, self.shards[name])._replace(opening=opening)
 
 
-def scorer_class(manifest: Manifest) -> Any:
+def scorer_class(manifest: StagingManifest) -> Any:
     """The class of the manifest's scorer."""
     module, _, name = manifest.scorer.partition(":")
     scorer: Any = importlib.import_module(module)
@@ -92,7 +95,7 @@ def scorer_class(manifest: Manifest) -> Any:
     return scorer
 
 
-def score_shard(scorer: Scorer, manifest_path: Path, shard: Shard) -> Took:
+def score_shard(scorer: Scorer, manifest_path: Path, shard: Shard) -> StageTimings:
     """Scores one shard and renames its result into place."""
     began = time.perf_counter()
     table = pq.read_table(manifest_path.parent / shard.name, memory_map=False).combine_chunks()
@@ -103,7 +106,7 @@ def score_shard(scorer: Scorer, manifest_path: Path, shard: Shard) -> Took:
     if EXCLUDED not in result.schema.names:
         result = result.append_column(EXCLUDED, pa.nulls(result.num_rows, pa.string()))
     write(result, result_path(manifest_path, shard))
-    return Took(0.0, read - began, scored - read, time.perf_counter() - scored)
+    return StageTimings(0.0, read - began, scored - read, time.perf_counter() - scored)
 
 
 def _one_thread() -> None:

@@ -19,7 +19,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from pydantic import BaseModel, ConfigDict
 
-from batch_predictions.home import place_folder, write_durably
+from batch_predictions.home import rename_if_absent, write_and_fsync
 from batch_predictions.tables import Table
 from batch_predictions.warehouse import Warehouse
 
@@ -42,7 +42,7 @@ class Shard(BaseModel):
     result: str
 
 
-class Manifest(BaseModel):
+class StagingManifest(BaseModel):
     """A partition that is ready to score. Only the path of this file passes between steps."""
 
     model_config = ConfigDict(frozen=True)
@@ -52,7 +52,7 @@ class Manifest(BaseModel):
     key: tuple[str, ...]
     rows: int
     shards: tuple[Shard, ...]
-    side: dict[str, str]
+    lookup_tables: dict[str, str]
     scorer: str
     model: str | None
     model_version: str
@@ -60,7 +60,7 @@ class Manifest(BaseModel):
     parameters: dict[str, Any]
 
     @classmethod
-    def read(cls, path: Path) -> Manifest:
+    def read(cls, path: Path) -> StagingManifest:
         """The manifest at a path."""
         return cls.model_validate_json(path.read_text(encoding="utf-8"))
 
@@ -122,26 +122,26 @@ def stage(
                         result=_hash([digest, *basis]),
                     )
                 )
-        manifest = Manifest(
+        manifest = StagingManifest(
             table=table.qualified,
             partition=partition,
             key=key,
             rows=sum(shard.rows for shard in shards),
             shards=tuple(shards),
-            side={name: f"side-{name}.parquet" for name in side},
+            lookup_tables={name: f"side-{name}.parquet" for name in side},
             scorer=scorer,
             model=model,
             model_version=model_version,
             model_folder=str(model_folder) if model_folder else None,
             parameters=dict(parameters),
         )
-        write_durably(draft / MANIFEST, manifest.model_dump_json(indent=1))
+        write_and_fsync(draft / MANIFEST, manifest.model_dump_json(indent=1))
         staged = place / f"staged-{_hash([[shard.result for shard in shards], *basis])}"
         if staged.is_dir() and not _equal(draft, staged):
             # Cut short by a machine that lost its power, for only the manifest was forced to the
             # disk; or the home has moved, and with it the model's folder.
             shutil.rmtree(staged)
-        place_folder(draft, staged)
+        rename_if_absent(draft, staged)
         return staged / MANIFEST
     finally:
         shutil.rmtree(draft, ignore_errors=True)

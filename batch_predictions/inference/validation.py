@@ -11,12 +11,12 @@ from typing import Any
 import duckdb
 
 from batch_predictions.inference import child_tables as beside
-from batch_predictions.inference.child_tables import Companions
+from batch_predictions.inference.child_tables import ChildTables
 from batch_predictions.inference.scorer import EXCLUDED
-from batch_predictions.inference.staging import Manifest, result_path
+from batch_predictions.inference.staging import StagingManifest, result_path
 from batch_predictions.tables import EXCLUSIONS, Table
-from batch_predictions.warehouse import Warehouse, Written
-from batch_predictions.warehouse.schema_sql import named
+from batch_predictions.warehouse import Warehouse, WriteResult
+from batch_predictions.warehouse.schema_sql import used_parameters
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,7 @@ class Check:
 
 
 @dataclass(frozen=True)
-class Judgement:
+class ValidationResult:
     """What one partition's results are: the accounting of keys, and how many break each check."""
 
     partition: str
@@ -63,27 +63,27 @@ BELONG = Check(
 
 
 @dataclass(frozen=True)
-class Loaded:
+class LoadResult:
     """What was written of one partition; the companions by their qualified names."""
 
-    main: Written
-    companions: dict[str, Written] = field(default_factory=dict)
+    main: WriteResult
+    child_tables: dict[str, WriteResult] = field(default_factory=dict)
 
 
-def judge(
+def validate(
     warehouse: Warehouse,
     table: Table,
     manifest_path: Path,
     checks: Sequence[Check],
     parameters: Mapping[str, Any],
     companions: Mapping[str, Table] = {},
-) -> Judgement:
+) -> ValidationResult:
     """Counts keys and asks the checks, without writing anything.
 
     Raises:
         WarehouseError: a companion's column does not fit its table.
     """
-    manifest = Manifest.read(manifest_path)
+    manifest = StagingManifest.read(manifest_path)
     with _results(warehouse, table, manifest_path, companions) as db:
         same = " and ".join(f"a.{k} is not distinct from b.{k}" for k in manifest.key)
         keys = ", ".join(manifest.key)
@@ -108,7 +108,7 @@ def judge(
             questions[BELONG.name] = {
                 what: sql
                 for column, companion in companions.items()
-                for what, sql in beside.questions(
+                for what, sql in beside.integrity_queries(
                     companion, manifest, f"from temp.lists_{column}"
                 ).items()
             }
@@ -123,9 +123,9 @@ def judge(
             if wrong:
                 examples[name] = "; ".join(wrong)
         for check in checks:
-            bound = named(check.sql, parameters)
+            bound = used_parameters(check.sql, parameters)
             broken[check.name] = int(_one(db, check.sql, bound)[0] or 0)
-        return Judgement(
+        return ValidationResult(
             partition=manifest.partition,
             staged=manifest.rows,
             scored=_one(db, "select count(*) from temp.scored_keys")[0],
@@ -138,9 +138,9 @@ def judge(
 
 def load(
     warehouse: Warehouse, table: Table, manifest_path: Path, companions: Mapping[str, Table] = {}
-) -> Loaded:
+) -> LoadResult:
     """Replaces the companions' partitions, the partition and its exclusions by the results."""
-    manifest = Manifest.read(manifest_path)
+    manifest = StagingManifest.read(manifest_path)
     files = _files(manifest, manifest_path)
     # Companions first: whoever finds a partition of the main table finds theirs too. After a
     # crash in between, theirs are new and the main one is old, each of them whole.
@@ -167,16 +167,16 @@ def load(
         f"select {key} as key, {EXCLUDED} as reason from ({source}) where {EXCLUDED} is not null",
         part={"table_name": table.name},
     )
-    return Loaded(written, kept)
+    return LoadResult(written, kept)
 
 
 @contextmanager
 def _results(
-    warehouse: Warehouse, table: Table, manifest_path: Path, companions: Companions
+    warehouse: Warehouse, table: Table, manifest_path: Path, companions: ChildTables
 ) -> Iterator[duckdb.DuckDBPyConnection]:
     """A connection with the temporary views staged, new_rows and excluded_rows, and two for each
     companion: the scored keys' lists and their entries as rows."""
-    manifest = Manifest.read(manifest_path)
+    manifest = StagingManifest.read(manifest_path)
     source = _source(table, manifest, manifest_path, companions)
     files = _files(manifest, manifest_path)
     shards = [manifest_path.parent / shard.name for shard in manifest.shards]
@@ -205,12 +205,14 @@ def _results(
         yield db
 
 
-def _files(manifest: Manifest, manifest_path: Path) -> list[Path]:
+def _files(manifest: StagingManifest, manifest_path: Path) -> list[Path]:
     """The results of all shards."""
     return [result_path(manifest_path, shard) for shard in manifest.shards]
 
 
-def _source(table: Table, manifest: Manifest, manifest_path: Path, companions: Companions) -> str:
+def _source(
+    table: Table, manifest: StagingManifest, manifest_path: Path, companions: ChildTables
+) -> str:
     """A query for the results of all shards but companions' lists; typed where there are none."""
     if manifest.shards:
         files = _list(_files(manifest, manifest_path))

@@ -142,8 +142,8 @@ def train_demographic(
     warehouse: Warehouse, settings: Settings, through: dt.date, progress: Callable[[str], None]
 ) -> Trained:
     """Half-life and tilt of the fallback, by cross-validation over held-out users."""
-    from batch_predictions.models.demographic.model import SegmentTilt
-    from batch_predictions.models.demographic.ridge import RidgeTilt
+    from batch_predictions.models.demographic.model import CountAdjustment
+    from batch_predictions.models.demographic.ridge import RidgeAdjustment
     from batch_predictions.models.demographic.selection import select_demographic
 
     segments = warehouse.query(
@@ -163,8 +163,8 @@ def train_demographic(
         progress=progress,
     )
     tilt = selection.model.tilt
-    counts = tilt if isinstance(tilt, SegmentTilt) else None
-    ridge = tilt if isinstance(tilt, RidgeTilt) else None
+    counts = tilt if isinstance(tilt, CountAdjustment) else None
+    ridge = tilt if isinstance(tilt, RidgeAdjustment) else None
     return Trained(
         write=selection.model.save,
         candidate=selection.candidate,

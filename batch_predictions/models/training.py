@@ -18,7 +18,7 @@ import pyarrow as pa
 from batch_predictions.model_store import Decision, ModelStore, Verdict
 from batch_predictions.models.common.ranking_metrics import NDCG
 from batch_predictions.partitions import trained_through, weekly
-from batch_predictions.reporting import OWNERS, axes, image, markdown
+from batch_predictions.reporting import OWNERS, figure_metadata, markdown, new_axes
 from batch_predictions.settings import Settings
 from batch_predictions.tables import (
     INTERACTIONS,
@@ -230,7 +230,9 @@ def _metadata(trained: Trained, decision: Decision) -> dict[str, Any]:
         ),
         **{name: draw() for name, draw in trained.figures.items()},
     }
-    metadata.update({name: image(figure) for name, figure in drawn.items() if figure is not None})
+    metadata.update(
+        {name: figure_metadata(figure) for name, figure in drawn.items() if figure is not None}
+    )
     return metadata
 
 
@@ -249,7 +251,7 @@ def plot(
     )
     if not rows:
         return None
-    figure, ax = axes(f"{metric} on the hold-out, 95 % intervals (n = {rows[0]['n']:,})")
+    figure, ax = new_axes(f"{metric} on the hold-out, 95 % intervals (n = {rows[0]['n']:,})")
     for place, row in enumerate(rows):
         colour = "#4c78a8" if row["candidate"] == chosen else "#bab0ac"
         ax.barh(place, row["value"], color=colour, height=0.6)

@@ -8,7 +8,7 @@ from typing import Any, ClassVar, Self
 import pyarrow as pa
 
 from batch_predictions.inference.declaration import BatchPrediction
-from batch_predictions.inference.scorer import EXCLUDED, Opening
+from batch_predictions.inference.scorer import EXCLUDED, ScorerContext
 from batch_predictions.models.sentiment.aspects import aspects as find_aspects
 from batch_predictions.models.sentiment.aspects import background
 from batch_predictions.predictions import sentiment_plots as plots
@@ -25,15 +25,15 @@ class AspectScorer:
     version: ClassVar[str] = "1"
     uses_gpu: ClassVar[bool] = False
 
-    def __init__(self, opening: Opening) -> None:
+    def __init__(self, opening: ScorerContext) -> None:
         self.most = int(opening.parameters["aspects"])
         self.least = int(opening.parameters["aspect_reviews"])
-        said = opening.side_table("texts")
+        said = opening.lookup_table("texts")
         columns = (said[name].to_pylist() for name in ("text", "p_positive", "p_negative"))
         self.usual = background(zip(*columns, strict=True))
 
     @classmethod
-    def open(cls, opening: Opening) -> Self:
+    def open(cls, opening: ScorerContext) -> Self:
         """Counts the terms of the week."""
         return cls(opening)
 
@@ -100,7 +100,7 @@ aspects = BatchPrediction(
         from ({_SCORED}) group by item_id having count(*) >= $aspect_reviews::INTEGER
     """,
     # A sample by id is enough to say how often a term is said.
-    side={
+    lookup_tables={
         "texts": f"""select text, p_positive, p_negative from ({_SCORED})
             order by review_id limit 20000"""
     },

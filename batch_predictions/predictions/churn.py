@@ -8,10 +8,10 @@ import numpy as np
 import pyarrow as pa
 
 from batch_predictions.inference.declaration import BatchPrediction
-from batch_predictions.inference.scorer import EXCLUDED, Opening
+from batch_predictions.inference.scorer import EXCLUDED, ScorerContext
 from batch_predictions.inference.validation import Check
 from batch_predictions.models.churn.model import ChurnModel
-from batch_predictions.reporting import axes
+from batch_predictions.reporting import new_axes
 from batch_predictions.tables import CHURN_SCORES
 from batch_predictions.warehouse import Warehouse, as_date
 
@@ -31,7 +31,7 @@ class ChurnScorer:
         self.model = model
 
     @classmethod
-    def open(cls, opening: Opening) -> Self:
+    def open(cls, opening: ScorerContext) -> Self:
         """Opens the model."""
         assert opening.model is not None
         return cls(ChurnModel.load(opening.model))
@@ -39,12 +39,12 @@ class ChurnScorer:
     def score(self, rows: pa.RecordBatch) -> pa.RecordBatch:
         """Probabilities of customers (the columns of features.churn_features)."""
         count = rows.num_rows
-        if self.model.why_not is None:
+        if self.model.unserved_reason is None:
             probabilities = pa.array(self.model.probabilities(rows))
             excluded = pa.nulls(count, pa.string())
         else:
             probabilities = pa.nulls(count, pa.float64())
-            excluded = pa.array([self.model.why_not] * count, pa.string())
+            excluded = pa.array([self.model.unserved_reason] * count, pa.string())
         return pa.RecordBatch.from_pydict(
             {
                 "user_id": rows["user_id"],
@@ -64,7 +64,7 @@ def plot(warehouse: Warehouse, day: str) -> Figure | None:
     if not found.num_rows:
         return None
     values = found["churn_probability"].to_numpy()
-    figure, ax = axes(
+    figure, ax = new_axes(
         f"{len(values):,} active customers, {values.sum():,.0f} of them expected to go, {day}"
     )
     ax.hist(values, np.linspace(0, 1, 41), color="#4c78a8")

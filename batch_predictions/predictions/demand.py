@@ -11,12 +11,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from batch_predictions.inference.declaration import BatchPrediction
-from batch_predictions.inference.scorer import EXCLUDED, Opening
+from batch_predictions.inference.scorer import EXCLUDED, ScorerContext
 from batch_predictions.inference.validation import Check
-from batch_predictions.models.demand.model import Prediction
+from batch_predictions.models.demand.model import DemandPrediction
 from batch_predictions.models.demand.panel import Doubles
 from batch_predictions.models.demand.panel_builder import days_known
-from batch_predictions.models.demand.replenishment.policy import Terms
+from batch_predictions.models.demand.replenishment.policy import OrderTerms
 from batch_predictions.models.demand.training import DemandModels
 from batch_predictions.predictions import demand_plots as plots
 from batch_predictions.settings import Settings
@@ -46,14 +46,14 @@ class DemandScorer:
     # Matrix products, trees and compiled loops let go of the interpreter's lock.
     workers: ClassVar[str] = "threads"
 
-    def __init__(self, models: DemandModels, opening: Opening) -> None:
+    def __init__(self, models: DemandModels, opening: ScorerContext) -> None:
         self.models = models
         self.min_days = int(opening.parameters["min_days"])
         self.horizon = int(opening.parameters["horizon"])
         self.usual = opening.parameters
 
     @classmethod
-    def open(cls, opening: Opening) -> Self:
+    def open(cls, opening: ScorerContext) -> Self:
         """Opens the models of all levels."""
         assert opening.model is not None
         return cls(DemandModels.load(opening.model), opening)
@@ -93,7 +93,7 @@ class DemandScorer:
                 reasons.append(None)
         return reasons
 
-    def _rows(self, table: pa.Table, day: dt.date, found: Prediction) -> pa.Table:
+    def _rows(self, table: pa.Table, day: dt.date, found: DemandPrediction) -> pa.Table:
         n, horizon = found.mean.shape
         owner = pa.array(np.repeat(np.arange(n), horizon))
         days = [day + dt.timedelta(days=step + 1) for step in range(horizon)]
@@ -114,10 +114,10 @@ class DemandScorer:
         }
         return pa.table(columns, schema=_SCHEMA)
 
-    def _sums(self, table: pa.Table, found: Prediction, first: Any) -> pa.ListArray:
+    def _sums(self, table: pa.Table, found: DemandPrediction, first: Any) -> pa.ListArray:
         """Demand over the lead time and over the cycle, as a list on each series' first row."""
         own = {name: _numbers(table[name]) for name in TERMS}
-        terms = Terms.of(own, self.usual)
+        terms = OrderTerms.of(own, self.usual)
         lengths = np.stack([terms.lead, terms.cycle], axis=1)
         # A cycle that is longer than the forecast has no sum: the order says so.
         kept = lengths <= found.mean.shape[1]
@@ -147,7 +147,7 @@ class DemandScorer:
         return pa.ListArray.from_arrays(pa.array(offsets), entries, mask=pa.array(~first))
 
 
-def _at_levels(found: Prediction, lengths: Any, levels: Doubles) -> Doubles:
+def _at_levels(found: DemandPrediction, lengths: Any, levels: Doubles) -> Doubles:
     """Quantiles of the sums, each series at its own level."""
     out = np.empty(len(levels))
     for level in np.unique(levels):
@@ -216,7 +216,7 @@ demand_forecasts = BatchPrediction(
     """,
     scorer=DemandScorer,
     model="demand",
-    companions={"lead_time_demand": LEAD_TIME_DEMAND},
+    child_tables={"lead_time_demand": LEAD_TIME_DEMAND},
     parameters=parameters,
     checks=(
         Check(

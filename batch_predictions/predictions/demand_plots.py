@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from batch_predictions.reporting import axes
+from batch_predictions.reporting import new_axes
 from batch_predictions.warehouse import Warehouse, as_date
 
 if TYPE_CHECKING:
@@ -29,7 +29,9 @@ def fan(warehouse: Warehouse, day: str) -> Figure | None:
     ).to_pylist()
     if not series:
         return None
-    figure, ax = axes(f"Forecasts as of {day}: intervals of 50, 80 and 90 %", width=10, height=5.6)
+    figure, ax = new_axes(
+        f"Forecasts as of {day}: intervals of 50, 80 and 90 %", width=10, height=5.6
+    )
     figure.suptitle(ax.get_title(loc="left"), fontsize=11, x=0.02, ha="left")
     ax.remove()
     places = figure.subplots(2, 2)
@@ -97,7 +99,7 @@ def orders(warehouse: Warehouse, day: str) -> Figure | None:
     if not rows:
         return None
     rows.reverse()
-    figure, ax = axes(f"Order-up-to levels as of {day}, largest first", width=8, height=4.6)
+    figure, ax = new_axes(f"Order-up-to levels as of {day}, largest first", width=8, height=4.6)
     names = [f"{str(row['title'] or '')[:22]} · {row['item_id']}" for row in rows]
     expected = [row["order_up_to"] - row["safety_stock"] for row in rows]
     places = range(len(rows))

@@ -9,10 +9,10 @@ import pyarrow as pa
 
 from batch_predictions.features.queries import sql
 from batch_predictions.inference.declaration import BatchPrediction
-from batch_predictions.inference.scorer import EXCLUDED, Opening
+from batch_predictions.inference.scorer import EXCLUDED, ScorerContext
 from batch_predictions.inference.validation import Check
 from batch_predictions.models.demographic.model import DemographicModel
-from batch_predictions.reporting import axes
+from batch_predictions.reporting import new_axes
 from batch_predictions.settings import Settings
 from batch_predictions.tables import DEMOGRAPHIC_RECOMMENDATIONS
 from batch_predictions.warehouse import Warehouse, as_date
@@ -32,16 +32,16 @@ class DemographicScorer:
     version: ClassVar[str] = "3"
     uses_gpu: ClassVar[bool] = False
 
-    def __init__(self, model: DemographicModel, opening: Opening) -> None:
+    def __init__(self, model: DemographicModel, opening: ScorerContext) -> None:
         self.k = int(opening.parameters["k"])
         self.ranker = model.ranker(
-            opening.side_table("wanted"),
-            opening.side_table("users"),
-            opening.side_table("changes") if model.calendar else None,
+            opening.lookup_table("wanted"),
+            opening.lookup_table("users"),
+            opening.lookup_table("changes") if model.calendar else None,
         )
 
     @classmethod
-    def open(cls, opening: Opening) -> Self:
+    def open(cls, opening: ScorerContext) -> Self:
         """Opens the model's parameters and counts the segments' wants."""
         assert opening.model is not None
         return cls(DemographicModel.load(opening.model), opening)
@@ -84,7 +84,7 @@ def plot(warehouse: Warehouse, day: str) -> Figure | None:
     )
     if not rows.num_rows:
         return None
-    figure, ax = axes(f"Items of each age bracket's list that are not on everyone's, {day}")
+    figure, ax = new_axes(f"Items of each age bracket's list that are not on everyone's, {day}")
     ax.bar(rows["age_bracket"].to_pylist(), rows["own"].to_pylist(), color="#f58518")
     ax.set_ylabel("items", fontsize=9)
     return figure
@@ -131,7 +131,7 @@ demographic_recommendations = BatchPrediction(
             )
         )
     """,
-    side={
+    lookup_tables={
         "users": """select age_bracket, gender, location, count(*) as users
             from features.user_segments where date = $date group by all order by all""",
         "changes": sql("promotion_changes"),

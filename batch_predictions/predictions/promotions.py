@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 import pyarrow as pa
 
 from batch_predictions.inference.declaration import BatchPrediction
-from batch_predictions.inference.scorer import EXCLUDED, Opening
+from batch_predictions.inference.scorer import EXCLUDED, ScorerContext
 from batch_predictions.inference.validation import Check
 from batch_predictions.predictions.affinity import CAMPAIGNS, ON_OFFER, PAIRS
 from batch_predictions.predictions.holdout import place_sql
-from batch_predictions.reporting import axes, legend_beside
+from batch_predictions.reporting import legend_outside, new_axes
 from batch_predictions.settings import Settings
 from batch_predictions.tables import PROMOTION_AUDIENCE
 from batch_predictions.warehouse import Warehouse, as_date
@@ -36,13 +36,13 @@ class PromotionScorer:
     version: ClassVar[str] = "1"
     uses_gpu: ClassVar[bool] = False
 
-    def __init__(self, opening: Opening) -> None:
+    def __init__(self, opening: ScorerContext) -> None:
         self.most = int(opening.parameters["promotion_items"])
-        popular = opening.side_table("popular").to_pylist()
+        popular = opening.lookup_table("popular").to_pylist()
         self.of_category = {(each["campaign_id"], each["category"]): each for each in popular}
 
     @classmethod
-    def open(cls, opening: Opening) -> Self:
+    def open(cls, opening: ScorerContext) -> Self:
         """Reads what is wanted most of every campaign."""
         return cls(opening)
 
@@ -110,14 +110,14 @@ def plot(warehouse: Warehouse, day: str) -> Figure | None:
     ).to_pydict()
     if not rows["campaign_id"]:
         return None
-    figure, ax = axes(f"Promotion audiences by campaign, {day}")
+    figure, ax = new_axes(f"Promotion audiences by campaign, {day}")
     names = [str(each) for each in rows["campaign_id"]]
     ax.bar(names, rows["contacted"], color="#4c78a8", label="to contact")
     ax.bar(names, rows["held_out"], bottom=rows["contacted"], color="#bab0ac", label="held out")
     ax.plot(names, rows["own"], "o", color="#f58518", label="bought its items before")
     ax.set_xlabel("campaign", fontsize=9)
     ax.set_ylabel("customers", fontsize=9)
-    legend_beside(ax)
+    legend_outside(ax)
     return figure
 
 
@@ -176,7 +176,7 @@ promotion_audience = BatchPrediction(
         left join liked_most on liked_most.campaign_id = listed.campaign_id
             and liked_most.user_id = listed.user_id
     """,
-    side={
+    lookup_tables={
         # Of every campaign and its categories (null: all of it), the items wanted most.
         "popular": f"""
             select campaign_id, category, list(item_id order by place) as items from (

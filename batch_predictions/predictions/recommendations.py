@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 
 from batch_predictions.features.queries import sql
 from batch_predictions.inference.declaration import BatchPrediction
-from batch_predictions.inference.scorer import EXCLUDED, Note, Opening, with_notes
+from batch_predictions.inference.scorer import EXCLUDED, ScorerContext, ScorerMetric, with_metrics
 from batch_predictions.inference.topk import Index, recall
 from batch_predictions.inference.validation import Check
 from batch_predictions.models.recommender.base import (
@@ -29,7 +29,7 @@ from batch_predictions.models.recommender.data.item_features import WANTED, Item
 from batch_predictions.models.recommender.explanations import BOUGHT_BEFORE, TRENDING, reasons
 from batch_predictions.models.recommender.rules import Rules
 from batch_predictions.models.recommender.two_stage import TwoStage
-from batch_predictions.reporting import axes
+from batch_predictions.reporting import new_axes
 from batch_predictions.settings import Settings
 from batch_predictions.sources import registry
 from batch_predictions.tables import ITEM_SCORES, RECOMMENDATIONS
@@ -55,7 +55,7 @@ class RecommendationScorer:
     # Products, trees and compiled loops all let go of the interpreter's lock.
     workers: ClassVar[str] = "threads"
 
-    def __init__(self, model: Recommender, opening: Opening) -> None:
+    def __init__(self, model: Recommender, opening: ScorerContext) -> None:
         self.model = model
         chosen = opening.parameters
         self.k = int(chosen["k"])
@@ -71,14 +71,16 @@ class RecommendationScorer:
         items = model.items
         described = model.described if isinstance(model, TwoStage) else None
         self.facts = ItemFacts.from_tables(
-            opening.side_table("wanted"),
+            opening.lookup_table("wanted"),
             items,
             ItemTraits.from_table(described, items) if described is not None else None,
-            opening.side_table("promoted"),
+            opening.lookup_table("promoted"),
         )
         self.barred = pa.concat_arrays(
             [
-                pc.cast(opening.side_table("unavailable")["item_id"].combine_chunks(), pa.string()),
+                pc.cast(
+                    opening.lookup_table("unavailable")["item_id"].combine_chunks(), pa.string()
+                ),
                 pa.array(chosen["blocked_items"], pa.string()),
             ]
         )
@@ -98,10 +100,10 @@ class RecommendationScorer:
                 block_mb=opening.block_mb,
                 cells=self.cells,
             )
-        self.boosted = _among(items, opening.side_table("boosted")["item_id"].combine_chunks())
-        self.categories = _categories(opening.side_table("categories"), items)
+        self.boosted = _among(items, opening.lookup_table("boosted")["item_id"].combine_chunks())
+        self.categories = _categories(opening.lookup_table("categories"), items)
         gone = set(self.barred.to_pylist())
-        trending = opening.side_table("trending")["item_id"].to_pylist()
+        trending = opening.lookup_table("trending")["item_id"].to_pylist()
         self.trending = [item for item in trending if item not in gone]
 
     @classmethod
@@ -112,7 +114,7 @@ class RecommendationScorer:
         return is_linear(model)
 
     @classmethod
-    def open(cls, opening: Opening) -> Self:
+    def open(cls, opening: ScorerContext) -> Self:
         """Opens the model's files, memory-mapped."""
         assert opening.model is not None
         return cls(Recommender.load(opening.model), opening)
@@ -125,18 +127,18 @@ class RecommendationScorer:
             for start in range(0, max(rows.num_rows, 1), USERS)
         ]
         whole = pa.Table.from_batches(parts).combine_chunks().to_batches(len(rows) * self.k + 1)[0]
-        return with_notes(whole, self._notes(rows.num_rows))
+        return with_metrics(whole, self._notes(rows.num_rows))
 
-    def _notes(self, users: int) -> dict[str, Note]:
+    def _notes(self, users: int) -> dict[str, ScorerMetric]:
         """How much of the exact answer was found, where that is not all; how many weeks of
         promotions were known, where more than the coming one are asked for."""
-        notes: dict[str, Note] = {}
+        notes: dict[str, ScorerMetric] = {}
         if self.weeks_asked > 1 and users:
-            notes["planned_weeks_known"] = Note(mean=self.weeks, of=users)
+            notes["planned_weeks_known"] = ScorerMetric(mean=self.weeks, of=users)
         sampled = sum(of for _, of in self.recalls)
         if sampled:
             mean = sum(share * of for share, of in self.recalls) / sampled
-            notes["recall"] = Note(mean=mean, of=sampled)
+            notes["recall"] = ScorerMetric(mean=mean, of=sampled)
         return notes
 
     def _score(self, rows: pa.RecordBatch) -> pa.RecordBatch:
@@ -296,7 +298,7 @@ def plot(warehouse: Warehouse, day: str) -> Figure | None:
     )["users"].to_pylist()
     if not counts:
         return None
-    figure, ax = axes(f"Users to whom each of the {len(counts):,} offered items goes, {day}")
+    figure, ax = new_axes(f"Users to whom each of the {len(counts):,} offered items goes, {day}")
     ax.loglog(range(1, len(counts) + 1), counts, color="#4c78a8")
     ax.set_xlabel("items, most offered first", fontsize=9)
     ax.set_ylabel("users", fontsize=9)
@@ -334,7 +336,7 @@ recommendations = BatchPrediction(
         left join histories on histories.user_id = users.user_id
         where users.date = $date
     """,
-    side={
+    lookup_tables={
         "unavailable": """select item_id from features.item_state
             where date = $date and not available order by item_id""",
         "categories": """select item_id, category from features.item_state
@@ -354,7 +356,7 @@ recommendations = BatchPrediction(
     },
     scorer=RecommendationScorer,
     model="recommender",
-    companions={"item_scores": ITEM_SCORES},
+    child_tables={"item_scores": ITEM_SCORES},
     parameters=parameters,
     looks_ahead=lambda settings: settings.recommender.planned_weeks,
     checks=(

@@ -9,13 +9,13 @@ import numpy as np
 import pyarrow as pa
 
 from batch_predictions.inference.declaration import BatchPrediction
-from batch_predictions.inference.scorer import EXCLUDED, Opening
+from batch_predictions.inference.scorer import EXCLUDED, ScorerContext
 from batch_predictions.inference.validation import Check
 from batch_predictions.models.demand.panel import Doubles
 from batch_predictions.models.demand.replenishment.policy import (
-    Terms,
-    levels_of_stock,
+    OrderTerms,
     order_quantity,
+    stock_levels,
 )
 from batch_predictions.predictions import demand_plots as plots
 from batch_predictions.predictions.demand import TERMS
@@ -34,17 +34,17 @@ class OrderScorer:
     version: ClassVar[str] = "1"
     uses_gpu: ClassVar[bool] = False
 
-    def __init__(self, opening: Opening) -> None:
+    def __init__(self, opening: ScorerContext) -> None:
         self.usual = opening.parameters
 
     @classmethod
-    def open(cls, opening: Opening) -> Self:
+    def open(cls, opening: ScorerContext) -> Self:
         """Takes the usual terms."""
         return cls(opening)
 
     def score(self, rows: pa.RecordBatch) -> pa.RecordBatch:
         """Orders of items (terms, on_hand, on_order, forecast_version, sums by days)."""
-        terms = Terms.of({name: _numbers(rows[name]) for name in TERMS}, self.usual)
+        terms = OrderTerms.of({name: _numbers(rows[name]) for name in TERMS}, self.usual)
         sums = [{each["days"]: each for each in found or ()} for found in rows["sums"].to_pylist()]
         reasons = [
             self._reason(found, int(cycle))
@@ -60,7 +60,7 @@ class OrderScorer:
                 np.float64,
             )
 
-        stock = levels_of_stock(
+        stock = stock_levels(
             of(terms.lead, "q_level"), of(terms.cycle, "q_level"), of(terms.cycle, "mean")
         )
         on_hand = _numbers(rows["on_hand"])

@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 import pyarrow as pa
 
 from batch_predictions.inference.declaration import BatchPrediction
-from batch_predictions.inference.scorer import EXCLUDED, Opening
+from batch_predictions.inference.scorer import EXCLUDED, ScorerContext
 from batch_predictions.inference.validation import Check
 from batch_predictions.predictions.holdout import place_sql
-from batch_predictions.reporting import axes
+from batch_predictions.reporting import new_axes
 from batch_predictions.settings import Settings
 from batch_predictions.tables import RETENTION_AUDIENCE
 from batch_predictions.warehouse import Warehouse, as_date
@@ -34,14 +34,14 @@ class RetentionScorer:
     version: ClassVar[str] = "1"
     uses_gpu: ClassVar[bool] = False
 
-    def __init__(self, opening: Opening) -> None:
+    def __init__(self, opening: ScorerContext) -> None:
         chosen = opening.parameters
         self.probability = float(chosen["min_churn_probability"])
         self.quiet = int(chosen["quiet_days"])
         self.budget = int(chosen["budget"])
 
     @classmethod
-    def open(cls, opening: Opening) -> Self:
+    def open(cls, opening: ScorerContext) -> Self:
         """Reads the bounds, which reasons name."""
         return cls(opening)
 
@@ -131,7 +131,7 @@ def plot(warehouse: Warehouse, day: str) -> Figure | None:
     ).to_pylist()
     if not rows:
         return None
-    figure, ax = axes(f"Retention audience of {day}, {len(rows):,} customers", width=9)
+    figure, ax = new_axes(f"Retention audience of {day}, {len(rows):,} customers", width=9)
     ax.set_position((0.08, 0.2, 0.4, 0.67))
     by_week = {(row["days_inactive"] // 14) for row in rows}
     weeks = {n: f"{14 * n}-{14 * n + 13}" for n in sorted(by_week)}

@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 
 from batch_predictions.inference.declaration import BatchPrediction
-from batch_predictions.inference.scorer import EXCLUDED, Opening
+from batch_predictions.inference.scorer import EXCLUDED, ScorerContext
 from batch_predictions.inference.validation import Check
 from batch_predictions.models.common.ranking_metrics import Doubles
 from batch_predictions.models.sentiment.classifier import Classifier
@@ -55,10 +55,10 @@ class ReviewScorer:
         self.classifier = classifier
 
     @classmethod
-    def open(cls, opening: Opening) -> Self:
+    def open(cls, opening: ScorerContext) -> Self:
         """Opens the model, in the fastest arithmetic that this machine has."""
         assert opening.model is not None
-        return cls(Classifier.load(opening.model).quicken())
+        return cls(Classifier.load(opening.model).to_bf16())
 
     def score(self, rows: pa.RecordBatch) -> pa.RecordBatch:
         """Sentiments of reviews (review_id, item_id, text, language, simulated, expected)."""
@@ -118,18 +118,18 @@ class ItemScorer:
     version: ClassVar[str] = "1"
     uses_gpu: ClassVar[bool] = False
 
-    def __init__(self, classifier: Classifier, opening: Opening) -> None:
+    def __init__(self, classifier: Classifier, opening: ScorerContext) -> None:
         self.classifier = classifier
         self.share = float(opening.parameters["change_share"])
         self.least = float(opening.parameters["min_change"])
-        [tests] = opening.side_table("tests")["items"].to_pylist()
+        [tests] = opening.lookup_table("tests")["items"].to_pylist()
         self.tests = max(1, int(tests))
 
     @classmethod
-    def open(cls, opening: Opening) -> Self:
+    def open(cls, opening: ScorerContext) -> Self:
         """Opens the model."""
         assert opening.model is not None
-        return cls(Classifier.load(opening.model).quicken(), opening)
+        return cls(Classifier.load(opening.model).to_bf16(), opening)
 
     def score(self, rows: pa.RecordBatch) -> pa.RecordBatch:
         """Sentiments of items (item_id, reviews, before: texts with language, expected)."""
@@ -165,7 +165,7 @@ class ItemScorer:
         kept = np.flatnonzero(fit)
         owners = np.array(owner, np.int64)[kept]
         found = self.classifier.probabilities(documents.take(kept)).astype(np.float64)
-        net = _net(self.classifier.as_they_occur(found))
+        net = _net(self.classifier.undo_prior_shift(found))
         return (
             [net[owners == n] for n in range(rows.num_rows)]
             if len(kept)
@@ -180,7 +180,7 @@ class ItemScorer:
         before: Doubles,
         corrected: Doubles,
     ) -> dict[str, Any]:
-        usual = self.classifier.as_they_occur(probabilities)
+        usual = self.classifier.undo_prior_shift(probabilities)
         shares = usual.mean(axis=0)
         shares /= shares.sum()
         net = float(shares[2] - shares[0])
@@ -290,7 +290,7 @@ item_sentiments = BatchPrediction(
         select scored.item_id, scored.reviews, before.before, $model_language::VARCHAR as expected
         from scored left join before on before.item_id = scored.item_id
     """,
-    side={
+    lookup_tables={
         # How many items are compared: each test is judged among so many.
         "tests": f"""select count(*) as items from
             (select item_id from ({_SCORED}) group by item_id having count(*) >= {LEAST})

@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime as dt
 from typing import TYPE_CHECKING, Any
 
-from batch_predictions.reporting import axes, legend_beside
+from batch_predictions.reporting import legend_outside, new_axes
 from batch_predictions.warehouse import Warehouse, as_date
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ def distribution(warehouse: Warehouse, week: str) -> Figure | None:
         return None
     import numpy as np
 
-    figure, ax = axes(f"{len(rows):,} reviews of the week of {week}{_made_up(rows)}", width=9)
+    figure, ax = new_axes(f"{len(rows):,} reviews of the week of {week}{_made_up(rows)}", width=9)
     ax.set_position((0.08, 0.15, 0.4, 0.72))
     bins = np.linspace(0, 1, 21)
     for name, colour in (("p_negative", RED), ("p_positive", BLUE)):
@@ -73,7 +73,7 @@ def moved(warehouse: Warehouse, week: str) -> Figure | None:
     if not rows:
         return None
     shown: set[dt.date] = set()
-    figure, ax = axes(f"Items whose sentiment moved most, {week}{_made_up(rows)}")
+    figure, ax = new_axes(f"Items whose sentiment moved most, {week}{_made_up(rows)}")
     for n, item in enumerate(dict.fromkeys(row["item_id"] for row in rows)):
         mine = [row for row in rows if row["item_id"] == item]
         colour = f"C{n}"
@@ -95,7 +95,7 @@ def moved(warehouse: Warehouse, week: str) -> Figure | None:
     ax.set_xlabel("week of", fontsize=9)
     ax.set_ylabel("net sentiment", fontsize=9)
     ax.set_ylim(-1.05, 1.05)
-    legend_beside(ax)
+    legend_outside(ax)
     return figure
 
 
@@ -110,7 +110,7 @@ def terms(warehouse: Warehouse, week: str) -> Figure | None:
     if not rows:
         return None
     rows.sort(key=lambda row: row["weight"])
-    figure, ax = axes(f"Terms that push sentiment, {week}{_made_up(rows)}", height=4)
+    figure, ax = new_axes(f"Terms that push sentiment, {week}{_made_up(rows)}", height=4)
     colours = [BLUE if row["weight"] > 0 else RED for row in rows]
     ax.barh([row["term"] for row in rows], [row["weight"] for row in rows], color=colours)
     ax.set_xlabel("log-odds, summed over items", fontsize=9)

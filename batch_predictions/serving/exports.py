@@ -11,7 +11,7 @@ from pathlib import Path
 import pyarrow as pa
 
 from batch_predictions.serving.release.pointer import ReleaseError
-from batch_predictions.sources.manual_rows import add
+from batch_predictions.sources.manual_rows import add_manual_rows
 from batch_predictions.tables import (
     CAMPAIGN_EVENTS,
     PROMOTION_AUDIENCE,
@@ -113,7 +113,7 @@ def mark_listed(warehouse: Warehouse, name: str, rows: pa.Table) -> int:
         )
     for (day, campaign), events in lists.items():
         table = pa.Table.from_pylist(events, _EVENTS)
-        add(warehouse, CAMPAIGN_EVENTS, f"{name} {campaign} {day}", table)
+        add_manual_rows(warehouse, CAMPAIGN_EVENTS, f"{name} {campaign} {day}", table)
     return len(listed)
 
 
@@ -168,7 +168,7 @@ def add_campaign(
     ]
     types = {"starts_on": pa.date32(), "ends_on": pa.date32()}
     schema = pa.schema([(name, types.get(name, pa.string())) for name in rows[0]])
-    return add(warehouse, PROMOTIONS, campaign, pa.Table.from_pylist(rows, schema))
+    return add_manual_rows(warehouse, PROMOTIONS, campaign, pa.Table.from_pylist(rows, schema))
 
 
 def items_in(file: Path) -> list[str]:

@@ -9,7 +9,7 @@ from batch_predictions.sources.base import (
     SourceExhausted,
     Span,
 )
-from batch_predictions.sources.registry import begin, kinds, source_of, today
+from batch_predictions.sources.registry import initialise_home, kinds, source_of, today
 
 __all__ = [
     "RAW",
@@ -17,7 +17,7 @@ __all__ = [
     "SourceError",
     "SourceExhausted",
     "Span",
-    "begin",
+    "initialise_home",
     "kinds",
     "source_of",
     "today",

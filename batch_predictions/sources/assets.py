@@ -7,9 +7,9 @@ import dagster as dg
 
 from batch_predictions.home import HomeError, read_state
 from batch_predictions.partitions import daily, weekly_ahead
-from batch_predictions.reporting import CADENCE, OWNERS, record, table_metadata
+from batch_predictions.reporting import CADENCE, OWNERS, record_materializations, table_metadata
 from batch_predictions.settings import Settings
-from batch_predictions.sources.ingest import Ingested, ingest
+from batch_predictions.sources.ingest import IngestResult, ingest
 from batch_predictions.sources.registry import source_of
 from batch_predictions.tables import (
     CAMPAIGN_EVENTS,
@@ -70,7 +70,7 @@ def _raw(table: Table) -> dg.AssetsDefinition:
                     f"{each.counts.quarantined} of {each.counts.read} rows of {table.name} on "
                     f"{day} were refused: see raw.quarantine"
                 )
-        record(
+        record_materializations(
             context,
             warehouse,
             {day: each.written for day, each in ingested.items()},
@@ -81,7 +81,7 @@ def _raw(table: Table) -> dg.AssetsDefinition:
     return raw
 
 
-def _figures(each: Ingested) -> dict[str, int]:
+def _figures(each: IngestResult) -> dict[str, int]:
     counts = each.counts
     return {
         "rows_read": counts.read,
@@ -91,7 +91,7 @@ def _figures(each: Ingested) -> dict[str, int]:
     }
 
 
-def _accounted(ingested: dict[str, Ingested]) -> dg.AssetCheckResult:
+def _accounted(ingested: dict[str, IngestResult]) -> dg.AssetCheckResult:
     """One result for all days: it lists those that fail."""
     counts = {day: each.counts for day, each in ingested.items()}
     failing = [

@@ -169,12 +169,12 @@ def last_sunday_before(today: dt.date) -> dt.date:
     return today - dt.timedelta(days=today.weekday() + 1)
 
 
-def quoted(name: str) -> str:
+def quote_identifier(name: str) -> str:
     """A column's name as SQL writes it."""
     return '"' + name.replace('"', '""') + '"'
 
 
-def literal(value: object) -> str:
+def quote_literal(value: object) -> str:
     """A text within single quotes, for what cannot be bound: a relation is SQL without values."""
     return "'" + str(value).replace("'", "''") + "'"
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import duckdb
 
-from batch_predictions.sources.base import SourceError, literal, quoted
+from batch_predictions.sources.base import SourceError, quote_identifier, quote_literal
 
 FILE, ROW, DAMAGE, LINE = "__source", "__row", "__damage", "__line"
 """Columns beside the data: file, row in it, what is wrong with the line, and its text."""
@@ -30,7 +30,7 @@ _DAMAGES = {
 
 
 @dataclass(frozen=True)
-class Raw:
+class DelimitedFile:
     """Rows as read: SQL of them, with the columns beside the data, and the data's types."""
 
     relation: str
@@ -86,7 +86,7 @@ def read_delimited(
     folder: Path,
     files: Iterable[tuple[Path, Dialect]],
     limit: int | None = None,
-) -> Raw:
+) -> DelimitedFile:
     """Reads files into temporary tables of `db`.
 
     Files of one dialect are read together; columns that some lack are null there.
@@ -100,7 +100,7 @@ def read_delimited(
     parts = [_stage(db, folder, paths, dialect, limit) for dialect, paths in groups.items()]
     names = list(dict.fromkeys(name for dialect in groups for name in dialect.names))
     relation = parts[0] if len(parts) == 1 else " union all by name ".join(parts)
-    return Raw(f"({relation})", dict.fromkeys(names, "VARCHAR"))
+    return DelimitedFile(f"({relation})", dict.fromkeys(names, "VARCHAR"))
 
 
 def _stage(
@@ -112,8 +112,8 @@ def _stage(
 ) -> str:
     mark = uuid.uuid4().hex
     rows, rejects, scans = f"rows_{mark}", f"rejects_{mark}", f"scans_{mark}"
-    columns = ", ".join(f"{literal(name)}: 'VARCHAR'" for name in dialect.names)
-    listed = ", ".join(literal(path) for path in paths)
+    columns = ", ".join(f"{quote_literal(name)}: 'VARCHAR'" for name in dialect.names)
+    listed = ", ".join(quote_literal(path) for path in paths)
     some = f"limit {int(limit)}" if limit is not None else ""
     try:
         # The order of rows is kept, so that the number over all files, less the number of the
@@ -121,8 +121,9 @@ def _stage(
         db.execute(
             f"create temp table {rows} as select *, row_number() over () as __n "
             f"from read_csv([{listed}], columns = {{{columns}}}, auto_detect = false, "
-            f"delim = {literal(dialect.delimiter)}, quote = {literal(dialect.quote)}, "
-            f"escape = {literal(dialect.quote)}, encoding = {literal(dialect.encoding)}, "
+            f"delim = {quote_literal(dialect.delimiter)}, quote = {quote_literal(dialect.quote)}, "
+            f"escape = {quote_literal(dialect.quote)}, "
+            f"encoding = {quote_literal(dialect.encoding)}, "
             f"header = {str(dialect.header).lower()}, filename = '__file', store_rejects = true, "
             f"rejects_table = '{rejects}', rejects_scan = '{scans}', rejects_limit = 0) {some}"
         )
@@ -130,9 +131,9 @@ def _stage(
         raise _unreadable(error, folder, paths) from error
     _refuse_swallowed(db, folder, rejects, scans)
     skipped = 1 if dialect.header else 0
-    order = ", ".join(literal(each) for each in _DAMAGES)
+    order = ", ".join(quote_literal(each) for each in _DAMAGES)
     reason = " ".join(
-        f"when {literal(kind)} then replace({literal(text)}, '{{line}}', line::VARCHAR)"
+        f"when {quote_literal(kind)} then replace({quote_literal(text)}, '{{line}}', line::VARCHAR)"
         for kind, text in _DAMAGES.items()
     )
     db.execute(
@@ -145,8 +146,8 @@ def _stage(
         f"from temp.{rejects} r join temp.{scans} s using (scan_id, file_id) group by 1, 2)"
     )
     cut = len(str(folder)) + 2
-    names = ", ".join(quoted(name) for name in dialect.names)
-    nulls = ", ".join(f"null::VARCHAR as {quoted(name)}" for name in dialect.names)
+    names = ", ".join(quote_identifier(name) for name in dialect.names)
+    nulls = ", ".join(f"null::VARCHAR as {quote_identifier(name)}" for name in dialect.names)
     # The damaged lines before a row are missing from its number: they are added to it.
     return (
         f"(select {names}, substr(r.__file, {cut}) as {FILE}, "

@@ -21,10 +21,10 @@ from batch_predictions.sources.base import (
     Span,
     day_list,
     last_sunday_before,
-    literal,
-    quoted,
+    quote_identifier,
+    quote_literal,
 )
-from batch_predictions.sources.delimited import DAMAGE, FILE, LINE, ROW, Raw
+from batch_predictions.sources.delimited import DAMAGE, FILE, LINE, ROW, DelimitedFile
 from batch_predictions.sources.validation import timestamps as moments
 from batch_predictions.sources.validation.column_mapping import MOMENTS
 from batch_predictions.tables import Table
@@ -33,7 +33,7 @@ NONE = " where false"
 """No days: no rows."""
 
 
-class TabularSource(Source):
+class FileSource(Source):
     """A folder of files; an adapter says which files a table has and what its columns are."""
 
     @property
@@ -59,7 +59,7 @@ class TabularSource(Source):
         """Files of a table, in order; none where the source lacks it."""
 
     @abstractmethod
-    def read(self, db: duckdb.DuckDBPyConnection, table: Table, limit: int | None) -> Raw:
+    def read(self, db: duckdb.DuckDBPyConnection, table: Table, limit: int | None) -> DelimitedFile:
         """The rows of a table's files, as they are."""
 
     @abstractmethod
@@ -125,7 +125,7 @@ class TabularSource(Source):
             raw = self.read(db, table, None)
             shape = self.shape(table, raw.types)
             if table.partition == "week":
-                dated = weeks.spans(db, raw, shape, self.timezone, self.settings.earliest)
+                dated = weeks.weekly_spans(db, raw, shape, self.timezone, self.settings.earliest)
                 first, last = "__starts", "__ends"
             else:
                 dated = self._dated(db, table, raw, shape, default, None)
@@ -145,11 +145,13 @@ class TabularSource(Source):
         """SQL of a table's rows, those of the days or weeks asked for where it has them."""
         raw = self.read(db, table, limit)
         shape = self.shape(table, raw.types)
-        own = ", ".join(f"{quoted(name)} := {quoted(name)}" for name in raw.types)
+        own = ", ".join(
+            f"{quote_identifier(name)} := {quote_identifier(name)}" for name in raw.types
+        )
         fixed = f"{FILE} as source, {ROW} as row_number, {LINE} as line, struct_pack({own}) as row"
         moment = MOMENTS.get(table.name)
         given = "".join(
-            f", {sql} as {quoted(name)}"
+            f", {sql} as {quote_identifier(name)}"
             for name, sql in shape.items()
             if name not in ("date", moment, *(weeks.DATED if table.partition == "week" else ()))
         )
@@ -184,7 +186,7 @@ class TabularSource(Source):
     def _in_weeks(
         self,
         db: duckdb.DuckDBPyConnection,
-        raw: Raw,
+        raw: DelimitedFile,
         shape: dict[str, str],
         columns: str,
         wanted: Sequence[str] | None,
@@ -194,7 +196,7 @@ class TabularSource(Source):
         A week before the home's first is a partition that nobody asks for, and no error: the
         promotion may still be in force later.
         """
-        spans = weeks.spans(db, raw, shape, self.timezone, self.settings.earliest)
+        spans = weeks.weekly_spans(db, raw, shape, self.timezone, self.settings.earliest)
         newest = f"newest_{uuid.uuid4().hex}"
         default = weeks.monday(f"DATE '{self.state.default_date}'")
         db.execute(
@@ -215,7 +217,7 @@ class TabularSource(Source):
         self,
         db: duckdb.DuckDBPyConnection,
         table: Table,
-        raw: Raw,
+        raw: DelimitedFile,
         shape: dict[str, str],
         default: dt.date,
         first_day: dt.date | None,
@@ -244,9 +246,11 @@ class TabularSource(Source):
         )
         apart = "null"
         if "date" in shape and moment in shape:
-            text = literal(f"date and {moment} lie more than two days apart: correct one of them")
+            text = quote_literal(
+                f"date and {moment} lie more than two days apart: correct one of them"
+            )
             apart = f"case when abs(__moment::DATE - __day) > 2 then {text} end"
-            text = literal(f"{moment} is not a time: write 2024-01-31 13:45:00+00:00")
+            text = quote_literal(f"{moment} is not a time: write 2024-01-31 13:45:00+00:00")
             unread = moments.day(instant, instant_type, "__moment", self.timezone)
             apart += (
                 f", case when not {moments.missing(instant, instant_type)} "

@@ -11,12 +11,12 @@ from pathlib import Path
 import duckdb
 
 from batch_predictions.home import State
-from batch_predictions.sources.base import ABSENT, Source, SourceError, literal
-from batch_predictions.sources.ingest_log import Entry, changing_ledger, read_ledger
-from batch_predictions.sources.manual_rows import additions
-from batch_predictions.sources.validation.row_checks import Checked, Counts, check_rows
+from batch_predictions.sources.base import ABSENT, Source, SourceError, quote_literal
+from batch_predictions.sources.ingest_log import IngestLogEntry, read_ingest_log, update_ingest_log
+from batch_predictions.sources.manual_rows import manual_rows
+from batch_predictions.sources.validation.row_checks import CheckedRows, RowCounts, validate_rows
 from batch_predictions.tables import QUARANTINE, Table
-from batch_predictions.warehouse import Warehouse, Written, as_date
+from batch_predictions.warehouse import Warehouse, WriteResult, as_date
 
 _UNIT = {"date": "day", "week": "week"}
 WEEKS_AT_ONCE = 4
@@ -24,11 +24,11 @@ WEEKS_AT_ONCE = 4
 
 
 @dataclass(frozen=True)
-class Ingested:
+class IngestResult:
     """A day or week that was ingested: its counts, what was written, and whether it was needed."""
 
-    counts: Counts
-    written: Written
+    counts: RowCounts
+    written: WriteResult
     superseded: bool = False
     """A snapshot for an older day than the one that is there: nothing was replaced."""
     added: int = 0
@@ -37,7 +37,7 @@ class Ingested:
 
 def ingest(
     warehouse: Warehouse, source: Source, table: Table, days: Sequence[str], state: State
-) -> dict[str, Ingested]:
+) -> dict[str, IngestResult]:
     """Takes days of a raw table from its source: accepted rows in, refused ones to quarantine.
 
     A daily table gets a partition for every day, all read in one go; a weekly one is asked for by
@@ -65,13 +65,13 @@ def ingest(
     if not table.partition:
         return _snapshot(warehouse, source, table, days)
     step = WEEKS_AT_ONCE if table.partition == "week" else len(days)
-    found: dict[str, Ingested] = {}
+    found: dict[str, IngestResult] = {}
     for begin in range(0, len(days), step):
         found |= _days(warehouse, source, table, days[begin : begin + step])
     return found
 
 
-def due(
+def days_to_ingest(
     warehouse: Warehouse, source: Source, table: Table, first: dt.date, last: dt.date
 ) -> list[str]:
     """Partitions to ingest from first to last: not written, or read from another state of it.
@@ -79,7 +79,7 @@ def due(
     Of a weekly table, the Mondays of the weeks that hold these days. Of a snapshot, the last day
     or none: it is read once for every state of the source.
     """
-    ledger = read_ledger(Path(warehouse.home), table)
+    ledger = read_ingest_log(Path(warehouse.home), table)
     fingerprint = source.fingerprint(table)
     if not table.partition:
         if ledger.as_of and ledger.as_of > last.isoformat():
@@ -103,57 +103,61 @@ def due(
 
 def _days(
     warehouse: Warehouse, source: Source, table: Table, days: Sequence[str]
-) -> dict[str, Ingested]:
+) -> dict[str, IngestResult]:
     home = Path(warehouse.home)
     # Before reading: files that change meanwhile are due again.
     fingerprint = source.fingerprint(table)
     with warehouse.connect() as db:
         gone = fingerprint == ABSENT
-        checked = _nothing(table) if gone else check_rows(db, source, table, days)
+        checked = _nothing(table) if gone else validate_rows(db, source, table, days)
         _quarantine(warehouse, db, table, checked, days)
-        counts = {day: checked.counts.get(day, Counts()) for day in days}
+        counts = {day: checked.counts.get(day, RowCounts()) for day in days}
         # Held, so that no addition is made between its reading and the writing.
-        with changing_ledger(home, table) as ledger:
-            rows, added = additions(db, home, table, checked.accepted, days)
+        with update_ingest_log(home, table) as ledger:
+            rows, added = manual_rows(db, home, table, checked.accepted, days)
             written = warehouse.replace_partitions(table, days, rows, db=db)
             for day in days:
                 ledger.days[day] = _entry(fingerprint, counts[day])
-    return {day: Ingested(counts[day], written[day], added=added.get(day, 0)) for day in days}
+    return {day: IngestResult(counts[day], written[day], added=added.get(day, 0)) for day in days}
 
 
 def _snapshot(
     warehouse: Warehouse, source: Source, table: Table, days: Sequence[str]
-) -> dict[str, Ingested]:
+) -> dict[str, IngestResult]:
     day = days[-1]
     home = Path(warehouse.home)
     path = warehouse.path(table)
     # The lock is held throughout: of two snapshots the newer day's must be the one that stays.
-    with changing_ledger(home, table) as ledger:
+    with update_ingest_log(home, table) as ledger:
         if ledger.as_of and ledger.as_of > day and path.exists():
             there = warehouse.value(f"select count(*) from {table.qualified}")
-            return {day: Ingested(Counts(), Written(table, None, there, path, False), True)}
+            return {
+                day: IngestResult(RowCounts(), WriteResult(table, None, there, path, False), True)
+            }
         fingerprint = source.fingerprint(table)
         with warehouse.connect() as db:
             gone = fingerprint == ABSENT
-            checked = _nothing(table) if gone else check_rows(db, source, table, None, undated=day)
+            checked = (
+                _nothing(table) if gone else validate_rows(db, source, table, None, undated=day)
+            )
             _quarantine(warehouse, db, table, checked, [day])
-            rows, added = additions(db, home, table, checked.accepted, None)
+            rows, added = manual_rows(db, home, table, checked.accepted, None)
             with tempfile.TemporaryDirectory() as folder:
                 # A shard in Parquet, which unlike Arrow keeps a MAP as it is.
                 shard = Path(folder) / "snapshot.parquet"
-                db.execute(f"copy ({rows}) to {literal(shard)} (format parquet)")
+                db.execute(f"copy ({rows}) to {quote_literal(shard)} (format parquet)")
                 written = warehouse.replace_partition(table, None, [shard])
-        counts = checked.counts.get(day, Counts())
+        counts = checked.counts.get(day, RowCounts())
         ledger.as_of = day
         ledger.days[day] = _entry(fingerprint, counts)
-    return {day: Ingested(counts, written, added=sum(added.values()))}
+    return {day: IngestResult(counts, written, added=sum(added.values()))}
 
 
 def _quarantine(
     warehouse: Warehouse,
     db: duckdb.DuckDBPyConnection,
     table: Table,
-    checked: Checked,
+    checked: CheckedRows,
     days: Iterable[str],
 ) -> None:
     """Keeps the refused rows of the days, and clears the quarantine of days without any."""
@@ -165,13 +169,13 @@ def _quarantine(
         warehouse.remove_partition(QUARANTINE, day, part)
 
 
-def _nothing(table: Table) -> Checked:
+def _nothing(table: Table) -> CheckedRows:
     columns = ", ".join(f'null::{each.type} as "{each.name}"' for each in table.columns)
-    return Checked(f"select {columns} where false", "", {})
+    return CheckedRows(f"select {columns} where false", "", {})
 
 
-def _entry(fingerprint: str, counts: Counts) -> Entry:
-    return Entry(
+def _entry(fingerprint: str, counts: RowCounts) -> IngestLogEntry:
+    return IngestLogEntry(
         fingerprint=fingerprint,
         read=counts.read,
         accepted=counts.accepted,

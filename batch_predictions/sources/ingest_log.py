@@ -14,11 +14,11 @@ from pathlib import Path
 
 from pydantic import BaseModel
 
-from batch_predictions.home import replace_durably
+from batch_predictions.home import atomic_write
 from batch_predictions.tables import Table
 
 
-class Entry(BaseModel):
+class IngestLogEntry(BaseModel):
     """One ingest of a day or week."""
 
     fingerprint: str
@@ -27,32 +27,32 @@ class Entry(BaseModel):
     quarantined: int
 
 
-class Ledger(BaseModel):
+class IngestLog(BaseModel):
     """The ingests of a table by day or week; of a snapshot, also the newest day it was read for."""
 
-    days: dict[str, Entry] = {}
+    days: dict[str, IngestLogEntry] = {}
     as_of: str | None = None
 
 
-def read_ledger(home: Path, table: Table) -> Ledger:
+def read_ingest_log(home: Path, table: Table) -> IngestLog:
     """The ledger of a table; empty before its first ingest."""
     path = _path(home, table)
     if not path.exists():
-        return Ledger()
-    return Ledger.model_validate(json.loads(path.read_text(encoding="utf-8")))
+        return IngestLog()
+    return IngestLog.model_validate(json.loads(path.read_text(encoding="utf-8")))
 
 
 @contextmanager
-def changing_ledger(home: Path, table: Table) -> Iterator[Ledger]:
+def update_ingest_log(home: Path, table: Table) -> Iterator[IngestLog]:
     """The ledger, held against other processes, written when the block ends without an error."""
     path = _path(home, table)
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.with_suffix(".lock").open("a", encoding="utf-8") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        ledger = read_ledger(home, table)
+        ledger = read_ingest_log(home, table)
         yield ledger
         ledger.days = dict(sorted(ledger.days.items()))
-        replace_durably(path, ledger.model_dump_json(indent=1))
+        atomic_write(path, ledger.model_dump_json(indent=1))
 
 
 def _path(home: Path, table: Table) -> Path:

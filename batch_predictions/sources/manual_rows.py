@@ -18,23 +18,23 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from batch_predictions.home import fsync_folder
-from batch_predictions.sources.base import day_list, literal
-from batch_predictions.sources.ingest_log import changing_ledger
+from batch_predictions.sources.base import day_list, quote_literal
+from batch_predictions.sources.ingest_log import update_ingest_log
 from batch_predictions.tables import Table
 from batch_predictions.warehouse import Warehouse
 
 
-def add(warehouse: Warehouse, table: Table, name: str, rows: pa.Table) -> int:
+def add_manual_rows(warehouse: Warehouse, table: Table, name: str, rows: pa.Table) -> int:
     """Keeps rows as the addition of a name, in place of its earlier ones, and shows them at once.
 
     Partitions that were never ingested get them when they are. Returns the number of rows.
     """
     home = Path(warehouse.home)
-    with changing_ledger(home, table):
+    with update_ingest_log(home, table):
         folder = home / "additions" / table.name
         folder.mkdir(parents=True, exist_ok=True)
         path = folder / f"{hashlib.sha256(name.encode()).hexdigest()[:24]}.parquet"
-        before = f"select * from read_parquet({literal(path)})" if path.exists() else None
+        before = f"select * from read_parquet({quote_literal(path)})" if path.exists() else None
         with warehouse.connect() as db:
             columns = ", ".join(f'"{each.name}"' for each in table.columns)
             casts = ", ".join(
@@ -51,7 +51,7 @@ def add(warehouse: Warehouse, table: Table, name: str, rows: pa.Table) -> int:
             for partition in _partitions(db, warehouse, table):
                 within = " where true"
                 if table.partition:
-                    within = f" where {table.partition} = DATE {literal(partition)}"
+                    within = f" where {table.partition} = DATE {quote_literal(partition)}"
                 anti = _without_keys(table, "theirs")
                 there = db.sql(
                     f"with theirs as (select {columns} from {table.qualified}{within} "
@@ -62,7 +62,7 @@ def add(warehouse: Warehouse, table: Table, name: str, rows: pa.Table) -> int:
     return rows.num_rows
 
 
-def additions(
+def manual_rows(
     db: duckdb.DuckDBPyConnection,
     home: Path,
     table: Table,
@@ -83,7 +83,7 @@ def additions(
         return accepted, {}
     within = " where true" if days is None else f" where {table.partition} in ({day_list(days)})"
     mark = f"additions_{uuid.uuid4().hex}"
-    files = f"read_parquet({literal(folder / '*.parquet')})"
+    files = f"read_parquet({quote_literal(folder / '*.parquet')})"
     db.execute(f"create temp table {mark}_theirs as {accepted}")
     db.execute(
         f"create temp table {mark} as select * from {files}{within}"

@@ -58,7 +58,7 @@ def today(timezone: str) -> dt.date:
     return dt.datetime.now(ZoneInfo(timezone)).date()
 
 
-def begin(settings: Settings, today_: dt.date | None = None) -> State:
+def initialise_home(settings: Settings, today_: dt.date | None = None) -> State:
     """The home's state, fixed now where this is its first run.
 
     Raises:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pyarrow as pa
 
 from batch_predictions.sources.base import ABSENT, Source
-from batch_predictions.sources.validation.row_checks import check_rows
+from batch_predictions.sources.validation.row_checks import validate_rows
 from batch_predictions.tables import USERS
 from batch_predictions.warehouse import Warehouse
 
@@ -34,7 +34,9 @@ def new_sign_ups(warehouse: Warehouse, source: Source, cursor: str | None) -> tu
         return _SCHEMA.empty_table(), fingerprint
     with warehouse.connect() as db:
         # The day stands for none: nothing of it is returned or written.
-        checked = check_rows(db, source, USERS, None, undated=source.state.default_date.isoformat())
+        checked = validate_rows(
+            db, source, USERS, None, undated=source.state.default_date.isoformat()
+        )
         found = db.sql(
             f"select {', '.join(COLUMNS)} from ({checked.accepted}) s "
             f"anti join {USERS.qualified} u using (user_id) order by user_id"

@@ -18,7 +18,7 @@ from batch_predictions.sources.base import (
     last_sunday_before,
 )
 from batch_predictions.sources.registry import source_of, today
-from batch_predictions.sources.validation.row_checks import check_rows
+from batch_predictions.sources.validation.row_checks import validate_rows
 from batch_predictions.tables import Table
 
 NEEDS: dict[str, str] = {
@@ -97,7 +97,7 @@ class SourceReport:
         return self.render()
 
 
-def check(
+def check_source(
     settings: Settings, sample_rows: int = 1000, today_: dt.date | None = None
 ) -> SourceReport:
     """Reads a sample of every table through the mapping, and writes nothing.
@@ -163,7 +163,7 @@ def _table(settings: Settings, source: Source, table: Table, sample_rows: int) -
             },
         ) as db:
             db.execute("set timezone = 'UTC'")
-            checked = check_rows(
+            checked = validate_rows(
                 db,
                 source,
                 table,

@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 import duckdb
 
 from batch_predictions.sources.base import day_list
-from batch_predictions.sources.delimited import DAMAGE, Raw
+from batch_predictions.sources.delimited import DAMAGE, DelimitedFile
 from batch_predictions.sources.validation import timestamps as moments
 
 DATED = ("week", "starts_on", "ends_on")
@@ -24,9 +24,9 @@ def monday(day: str) -> str:
     return f"date_trunc('week', {day})::DATE"
 
 
-def spans(
+def weekly_spans(
     db: duckdb.DuckDBPyConnection,
-    raw: Raw,
+    raw: DelimitedFile,
     shape: Mapping[str, str],
     timezone: str,
     earliest: dt.date,

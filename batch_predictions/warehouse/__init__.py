@@ -5,6 +5,6 @@ in, `schema_sql` turns declared tables into views, casts and checks.
 """
 
 from batch_predictions.warehouse.schema_sql import WarehouseError
-from batch_predictions.warehouse.warehouse import Rows, Warehouse, Written, as_date
+from batch_predictions.warehouse.warehouse import Rows, Warehouse, WriteResult, as_date
 
-__all__ = ["Rows", "Warehouse", "WarehouseError", "Written", "as_date"]
+__all__ = ["Rows", "Warehouse", "WarehouseError", "WriteResult", "as_date"]

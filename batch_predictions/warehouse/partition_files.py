@@ -19,7 +19,7 @@ from batch_predictions.tables import Table
 from batch_predictions.warehouse.schema_sql import WarehouseError, fixed_columns
 
 
-def written(folder: Path, table: Table) -> list[str]:
+def list_partitions(folder: Path, table: Table) -> list[str]:
     """Keys of the partitions that lie in a warehouse's folder, oldest first."""
     prefix = f"{table.partition}="
     folder = folder / table.schema / table.name
@@ -59,7 +59,7 @@ def path_of(
 
 
 @contextmanager
-def workplace(folder: Path) -> Iterator[Path]:
+def scratch_dir(folder: Path) -> Iterator[Path]:
     """A folder of this process's own for drafts; left-overs of dead processes are swept."""
     root = folder / ".tmp"
     host = socket.gethostname()
@@ -75,7 +75,7 @@ def workplace(folder: Path) -> Iterator[Path]:
         shutil.rmtree(work, ignore_errors=True)
 
 
-def same(draft: Path, target: Path) -> bool:
+def files_equal(draft: Path, target: Path) -> bool:
     """Whether two files hold the same rows in the same order, with the same metadata.
 
     Equal rows give equal bytes, but where other rows of the same query had a null: DuckDB writes a

@@ -27,7 +27,7 @@ class WarehouseError(ValueError):
     """Rows do not fit the table they were to be written to; nothing was written."""
 
 
-def view_of(table: Table, folder: Path) -> str:
+def view_sql(table: Table, folder: Path) -> str:
     """One line of SQL: a view that is typed when empty and takes files that come later."""
     glob = folder / table.schema / table.name
     for name in table.folders:
@@ -38,7 +38,7 @@ def view_of(table: Table, folder: Path) -> str:
     hive = f", hive_partitioning=true, hive_types={{{hive}}}" if hive else ""
     return (
         f"create view {table.qualified} as select {casts} from (select {nulls} where false "
-        f"union all by name select * from read_parquet('{quoted(glob / 'data.parquet')}', "
+        f"union all by name select * from read_parquet('{escape_literal(glob / 'data.parquet')}', "
         f"allow_empty=true, union_by_name=true{hive}))"
     )
 
@@ -75,7 +75,7 @@ def typed_rows(
         if name in there:
             casts.append(f'"{name}"::{type_} as "{name}"')
         elif name in fixed:
-            casts.append(f"'{quoted(str(fixed[name]))}'::{type_} as \"{name}\"")
+            casts.append(f"'{escape_literal(str(fixed[name]))}'::{type_} as \"{name}\"")
     order = table.order or table.key or tuple(c.name for c in table.columns)
     by = ", ".join(f'"{name}"' for name in order if name not in fixed)
     return f"select {', '.join(casts)} from ({relation}) as rows_ order by {by}"
@@ -86,7 +86,7 @@ def check_rows(
 ) -> None:
     """Refuses a draft with rows of another partition, or whose key is not unique."""
     # Hive partitioning is off: the folder's value would hide a different one in the file.
-    source = f"read_parquet('{quoted(draft)}', hive_partitioning=false)"
+    source = f"read_parquet('{escape_literal(draft)}', hive_partitioning=false)"
     for name, value in fixed.items():
         other = db.execute(
             f'select "{name}", count(*) from {source} '
@@ -121,10 +121,10 @@ def fixed_columns(
     return fixed
 
 
-def rows_of_shards(paths: Sequence[Path]) -> str:
+def select_from_parquet(paths: Sequence[Path]) -> str:
     if not paths:
         raise WarehouseError("no shards were given: write an empty shard for an empty partition")
-    files = ", ".join(f"'{quoted(path)}'" for path in paths)
+    files = ", ".join(f"'{escape_literal(path)}'" for path in paths)
     return f"select * from read_parquet([{files}], hive_partitioning=false)"
 
 
@@ -136,7 +136,7 @@ def _fits(there: str, wanted: str) -> bool:
     return re.fullmatch(_WIDENS.get(wanted, "(?!)"), there) is not None
 
 
-def named(sql: str, parameters: Mapping[str, Any] | None) -> dict[str, Any]:
+def used_parameters(sql: str, parameters: Mapping[str, Any] | None) -> dict[str, Any]:
     """The parameters that the query names; DuckDB refuses those that it does not."""
     names = set(re.findall(r"\$([a-z_]\w*)", sql))
     given = {**(parameters or {})}
@@ -171,6 +171,6 @@ def tables_in(sql: str) -> set[str]:
     return {name for name in found if name in TABLES}
 
 
-def quoted(value: object) -> str:
+def escape_literal(value: object) -> str:
     """Text within single quotes in SQL, for paths, which cannot be bound in COPY and views."""
     return str(value).replace("'", "''")

@@ -39,12 +39,12 @@ from batch_predictions.warehouse import partition_files
 from batch_predictions.warehouse.schema_sql import (
     WarehouseError,
     check_rows,
+    escape_literal,
     fixed_columns,
-    named,
-    quoted,
-    rows_of_shards,
+    select_from_parquet,
     typed_rows,
-    view_of,
+    used_parameters,
+    view_sql,
 )
 
 Rows: TypeAlias = str | pa.Table | pa.RecordBatchReader | Sequence[Path]
@@ -55,7 +55,7 @@ TRIES = 10
 
 
 @dataclass(frozen=True)
-class Written:
+class WriteResult:
     """A partition that was written: its file, its rows, and whether they differ from before."""
 
     table: Table
@@ -100,21 +100,21 @@ class Warehouse(dg.ConfigurableResource[Any]):
         views = self.ensure_views()
         with self.duckdb.get_connection() as db:
             db.execute("set timezone = 'UTC'")
-            db.execute(f"attach '{quoted(views)}' as warehouse (read_only)")
+            db.execute(f"attach '{escape_literal(views)}' as warehouse (read_only)")
             db.execute("use warehouse")
             yield db
 
     def query(self, sql: str, parameters: Mapping[str, Any] | None = None) -> pa.Table:
         """The rows of a query over the warehouse, as Arrow. Parameters are bound (`$name`)."""
-        bound = named(sql, parameters)
-        return self._ask(lambda db: db.sql(sql, params=bound).to_arrow_table())
+        bound = used_parameters(sql, parameters)
+        return self._with_retry(lambda db: db.sql(sql, params=bound).to_arrow_table())
 
     @contextmanager
     def stream(
         self, sql: str, parameters: Mapping[str, Any] | None = None, batch_rows: int = 65_536
     ) -> Iterator[pa.RecordBatchReader]:
         """The rows of a query as a stream of Arrow batches: memory stays bounded."""
-        bound = named(sql, parameters)
+        bound = used_parameters(sql, parameters)
         with ExitStack() as stack:
 
             def begin(
@@ -123,17 +123,17 @@ class Warehouse(dg.ConfigurableResource[Any]):
                 reader = db.sql(sql, params=bound).to_arrow_reader(batch_rows)
                 return reader, list(itertools.islice(reader, 1))
 
-            reader, first = self._ask(begin, stack)
+            reader, first = self._with_retry(begin, stack)
             batches = itertools.chain(first, reader)
             yield pa.RecordBatchReader.from_batches(reader.schema, batches)
 
     def value(self, sql: str, parameters: Mapping[str, Any] | None = None) -> Any:
         """The first column of a query's first row; None where there is none."""
-        bound = named(sql, parameters)
-        row = self._ask(lambda db: db.execute(sql, bound).fetchone())
+        bound = used_parameters(sql, parameters)
+        row = self._with_retry(lambda db: db.execute(sql, bound).fetchone())
         return row[0] if row else None
 
-    def _ask(
+    def _with_retry(
         self, read: Callable[[DuckDBPyConnection], Answer], stack: ExitStack | None = None
     ) -> Answer:
         """An answer from a new connection, which stays open for as long as `stack`, if given.
@@ -146,7 +146,7 @@ class Warehouse(dg.ConfigurableResource[Any]):
                 try:
                     answer = read(own.enter_context(self.connect()))
                 except DuckDBError as error:
-                    if not left or not _misread(error):
+                    if not left or not _is_concurrent_replace(error):
                         raise
                 else:
                     if stack is not None:
@@ -156,7 +156,7 @@ class Warehouse(dg.ConfigurableResource[Any]):
 
     def partitions(self, table: Table) -> list[str]:
         """Keys of the partitions that were written, oldest first."""
-        return partition_files.written(self.folder, table)
+        return partition_files.list_partitions(self.folder, table)
 
     def path(
         self, table: Table, partition: str | None = None, part: Mapping[str, str] | None = None
@@ -175,7 +175,7 @@ class Warehouse(dg.ConfigurableResource[Any]):
         *,
         part: Mapping[str, str] | None = None,
         metadata: Mapping[str, str] | None = None,
-    ) -> Written:
+    ) -> WriteResult:
         """Replaces a partition by rows, whole or not at all.
 
         Columns are matched by name; columns that stand in the folder's name may be left out. Rows
@@ -187,17 +187,19 @@ class Warehouse(dg.ConfigurableResource[Any]):
                 row is of another partition. Nothing was written.
         """
         if isinstance(rows, str):
-            bound = named(rows, parameters)
-            return self._ask(
-                lambda db: self._swap(db, table, partition, rows, bound, part, metadata)
+            bound = used_parameters(rows, parameters)
+            return self._with_retry(
+                lambda db: self._write_and_replace(
+                    db, table, partition, rows, bound, part, metadata
+                )
             )
         with self.connect() as db:
             if isinstance(rows, pa.Table | pa.RecordBatchReader):
                 db.register("arrow_rows", rows)
                 relation = "select * from arrow_rows"
             else:
-                relation = rows_of_shards(rows)
-            return self._swap(db, table, partition, relation, {}, part, metadata)
+                relation = select_from_parquet(rows)
+            return self._write_and_replace(db, table, partition, relation, {}, part, metadata)
 
     def replace_partitions(
         self,
@@ -209,7 +211,7 @@ class Warehouse(dg.ConfigurableResource[Any]):
         db: DuckDBPyConnection | None = None,
         part: Mapping[str, str] | None = None,
         metadata: Mapping[str, str] | None = None,
-    ) -> dict[str, Written]:
+    ) -> dict[str, WriteResult]:
         """Replaces many partitions from one query, each whole or not at all.
 
         The query is run once; a partition without rows becomes an empty file. `db` is a
@@ -219,7 +221,7 @@ class Warehouse(dg.ConfigurableResource[Any]):
             WarehouseError: as `replace_partition`, or rows outside the partitions asked for.
         """
         if db is None:
-            return self._ask(
+            return self._with_retry(
                 lambda own: self.replace_partitions(
                     table, partitions, rows, parameters, db=own, part=part, metadata=metadata
                 )
@@ -227,7 +229,7 @@ class Warehouse(dg.ConfigurableResource[Any]):
         assert table.partition, f"{table.qualified} has no partitions"
         column = table.partition
         staged = f"staged_{uuid.uuid4().hex}"
-        db.execute(f"create temp table {staged} as {rows}", named(rows, parameters))
+        db.execute(f"create temp table {staged} as {rows}", used_parameters(rows, parameters))
         try:
             there = db.execute(f"describe temp.{staged}").fetchall()
             if column not in {row[0] for row in there}:
@@ -245,7 +247,9 @@ class Warehouse(dg.ConfigurableResource[Any]):
                 )
             select = f"select * from temp.{staged} where {column} = $partition_key::DATE"
             return {
-                key: self._swap(db, table, key, select, {"partition_key": key}, part, metadata)
+                key: self._write_and_replace(
+                    db, table, key, select, {"partition_key": key}, part, metadata
+                )
                 for key in partitions
             }
         finally:
@@ -260,7 +264,7 @@ class Warehouse(dg.ConfigurableResource[Any]):
         path.unlink(missing_ok=True)
         return there
 
-    def _swap(
+    def _write_and_replace(
         self,
         db: DuckDBPyConnection,
         table: Table,
@@ -269,19 +273,21 @@ class Warehouse(dg.ConfigurableResource[Any]):
         bound: dict[str, Any],
         part: Mapping[str, str] | None,
         metadata: Mapping[str, str] | None,
-    ) -> Written:
+    ) -> WriteResult:
         target = self.path(table, partition, part)
         fixed = fixed_columns(table, partition, part)
         select = typed_rows(db, table, relation, bound, fixed)
-        with partition_files.workplace(self.folder) as work:
+        with partition_files.scratch_dir(self.folder) as work:
             draft = work / "data.parquet"
             footer = ""
             if metadata:
-                pairs = ", ".join(f"{k}: '{quoted(v)}'" for k, v in sorted(metadata.items()))
+                pairs = ", ".join(
+                    f"{k}: '{escape_literal(v)}'" for k, v in sorted(metadata.items())
+                )
                 footer = f", kv_metadata {{{pairs}}}"
             try:
                 copied = db.execute(
-                    f"copy ({select}) to '{quoted(draft)}' "
+                    f"copy ({select}) to '{escape_literal(draft)}' "
                     f"(format parquet, compression zstd{footer})",
                     bound,
                 ).fetchone()
@@ -291,12 +297,12 @@ class Warehouse(dg.ConfigurableResource[Any]):
             with draft.open("rb") as file:
                 os.fsync(file.fileno())
             # A file that stays keeps its time, so nothing downstream looks stale.
-            changed = not (target.exists() and partition_files.same(draft, target))
+            changed = not (target.exists() and partition_files.files_equal(draft, target))
             if changed:
                 target.parent.mkdir(parents=True, exist_ok=True)
                 draft.replace(target)
                 fsync_folder(target.parent)
-        return Written(table, partition, copied[0] if copied else 0, target, changed)
+        return WriteResult(table, partition, copied[0] if copied else 0, target, changed)
 
     def metadata(
         self, table: Table, partition: str | None, part: Mapping[str, str] | None = None
@@ -314,7 +320,7 @@ class Warehouse(dg.ConfigurableResource[Any]):
     def ensure_views(self) -> Path:
         """`<home>/warehouse.duckdb`, rewritten by rename where a declared table is not in it."""
         path = Path(self.home) / "warehouse.duckdb"
-        wanted = {name: view_of(table, self.folder) for name, table in TABLES.items()}
+        wanted = {name: view_sql(table, self.folder) for name, table in TABLES.items()}
         stamp = path.with_suffix(".views")
         text = "\n".join(wanted[name] for name in sorted(wanted))
         # Another process may have declared more tables: a superset of ours is as good.
@@ -323,7 +329,7 @@ class Warehouse(dg.ConfigurableResource[Any]):
             return path
         for table in TABLES.values():
             (self.folder / table.schema / table.name).mkdir(parents=True, exist_ok=True)
-        with partition_files.workplace(self.folder) as work:
+        with partition_files.scratch_dir(self.folder) as work:
             with open_database(str(work / "views.duckdb")) as db:
                 for schema in sorted({table.schema for table in TABLES.values()}):
                     db.execute(f"create schema {schema}")
@@ -335,7 +341,7 @@ class Warehouse(dg.ConfigurableResource[Any]):
         return path
 
 
-def _misread(error: DuckDBError) -> bool:
+def _is_concurrent_replace(error: DuckDBError) -> bool:
     """Whether an error may come from a file that was replaced while it was read."""
     if isinstance(error, InvalidInputException):
         return "read file" in str(error)

@@ -19,11 +19,11 @@ import pyarrow as pa
 import pytest
 
 from batch_predictions.inference.dagster.assets import GPU, prediction_asset
-from batch_predictions.inference.dagster.io_manager import Handles
+from batch_predictions.inference.dagster.io_manager import JsonPathIOManager
 from batch_predictions.inference.declaration import BatchPrediction
 from batch_predictions.inference.partition_staging import stage_partition
-from batch_predictions.inference.scorer import Note, Opening, with_notes
-from batch_predictions.inference.staging import Manifest
+from batch_predictions.inference.scorer import ScorerContext, ScorerMetric, with_metrics
+from batch_predictions.inference.staging import StagingManifest
 from batch_predictions.inference.validation import Check
 from batch_predictions.model_store import ModelStore
 from batch_predictions.serving.assets import release_asset
@@ -63,7 +63,7 @@ class ToyScorer:
     version = "1"
 
     @classmethod
-    def open(cls, opening: Opening) -> Self:
+    def open(cls, opening: ScorerContext) -> Self:
         return cls()
 
     def score(self, rows: pa.RecordBatch) -> pa.RecordBatch:
@@ -137,7 +137,7 @@ def _materialize(
             "settings": settings,
             "warehouse": Warehouse.of(settings),
             "models": ModelStore.of(settings),
-            "handles": Handles(home=str(settings.home)),
+            "handles": JsonPathIOManager(home=str(settings.home)),
         },
         raise_on_error=False,
     )
@@ -185,8 +185,8 @@ def test_what_a_scorer_notes_is_logged_and_shown(
 
     def noted(self: ToyScorer, rows: pa.RecordBatch) -> pa.RecordBatch:
         first = rows["user_id"][0].as_py() == "u0"
-        note = Note(mean=1.0 if first else 0.5, of=2)
-        return with_notes(plain(self, rows), {"recall": note} if rows.num_rows == 3 else {})
+        note = ScorerMetric(mean=1.0 if first else 0.5, of=2)
+        return with_metrics(plain(self, rows), {"recall": note} if rows.num_rows == 3 else {})
 
     monkeypatch.setattr(ToyScorer, "score", noted)
     for _ in range(2):  # The second time nothing is scored; what was noted is kept.
@@ -344,7 +344,7 @@ def test_a_declaration_may_ask_for_larger_shards(
     path = stage_partition(
         replace(toy, shard_rows=declared), DAYS[0], shop, ModelStore.of(settings), settings
     )
-    assert [shard.rows for shard in Manifest.read(path).shards] == sizes
+    assert [shard.rows for shard in StagingManifest.read(path).shards] == sizes
 
 
 def test_the_declaration_is_short() -> None:

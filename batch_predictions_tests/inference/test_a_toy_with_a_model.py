@@ -19,14 +19,14 @@ import pytest
 
 from batch_predictions.features import assets as features
 from batch_predictions.inference.dagster.assets import prediction_asset
-from batch_predictions.inference.dagster.io_manager import Handles
+from batch_predictions.inference.dagster.io_manager import JsonPathIOManager
 from batch_predictions.inference.declaration import BatchPrediction
-from batch_predictions.inference.scorer import Opening
+from batch_predictions.inference.scorer import ScorerContext
 from batch_predictions.inference.validation import Check
 from batch_predictions.model_store import Decision, ModelStore
 from batch_predictions.models import assets as trainings
 from batch_predictions.partitions import newest_ended_week
-from batch_predictions.reporting import axes
+from batch_predictions.reporting import new_axes
 from batch_predictions.settings import InferenceSettings, Settings
 from batch_predictions.sources import assets as raw
 from batch_predictions.tables import TABLES, USER_SEGMENTS, Table, columns, declare
@@ -57,10 +57,10 @@ class LuckyScorer:
         self.factor, self.plus = factor, plus
 
     @classmethod
-    def open(cls, opening: Opening) -> Self:
+    def open(cls, opening: ScorerContext) -> Self:
         assert opening.model is not None
         factor = int((opening.model / "factor.txt").read_text(encoding="utf-8"))
-        return cls(factor, opening.side_table("segments")["n"][0].as_py())
+        return cls(factor, opening.lookup_table("segments")["n"][0].as_py())
 
     def score(self, rows: pa.RecordBatch) -> pa.RecordBatch:
         names = rows["user_id"].to_pylist()
@@ -75,11 +75,13 @@ luck = BatchPrediction(
     key=("user_id",),
     rows="""select user_id from features.user_segments
         where date = $date and length(user_id) >= $model_shortest::BIGINT""",
-    side={"segments": "select count(*) as n from features.user_segments where date = $date"},
+    lookup_tables={
+        "segments": "select count(*) as n from features.user_segments where date = $date"
+    },
     scorer=LuckyScorer,
     model="recommender",
     checks=(Check("no_13", "13 is no luck.", "select count(*) from new_rows where number = 13"),),
-    plot=lambda warehouse, day: axes(f"Luck of {day}")[0],
+    plot=lambda warehouse, day: new_axes(f"Luck of {day}")[0],
 )
 
 SATURDAY, SUNDAY, MONDAY = "2024-03-09", "2024-03-10", "2024-03-11"
@@ -151,7 +153,7 @@ class World:
                 "settings": self.settings,
                 "warehouse": self.warehouse,
                 "models": ModelStore.of(self.settings),
-                "handles": Handles(home=str(self.settings.home)),
+                "handles": JsonPathIOManager(home=str(self.settings.home)),
             },
             raise_on_error=False,
         )
@@ -291,7 +293,7 @@ def test_a_days_model_is_the_week_that_ended_by_then_in_the_lineage_too(world: W
                 "settings": world.settings,
                 "warehouse": world.warehouse,
                 "models": ModelStore.of(world.settings),
-                "handles": Handles(home=str(world.settings.home)),
+                "handles": JsonPathIOManager(home=str(world.settings.home)),
             },
         )
     )

@@ -9,12 +9,12 @@ import dagster as dg
 import pyarrow as pa
 import pytest
 
-from batch_predictions.automation.job_runner import Chain
+from batch_predictions.automation.job_runner import JobRunner
 from batch_predictions.automation.jobs import NIGHTLY, PREDICT
 from batch_predictions.inference.dagster.assets import GPU, prediction_asset
-from batch_predictions.inference.dagster.io_manager import Handles
+from batch_predictions.inference.dagster.io_manager import JsonPathIOManager
 from batch_predictions.inference.declaration import BatchPrediction
-from batch_predictions.inference.scorer import Opening
+from batch_predictions.inference.scorer import ScorerContext
 from batch_predictions.inference.validation import Check
 from batch_predictions.model_store import ModelStore
 from batch_predictions.partitions import daily
@@ -55,7 +55,7 @@ class OfferScorer:
     version = "1"
 
     @classmethod
-    def open(cls, opening: Opening) -> Self:
+    def open(cls, opening: ScorerContext) -> Self:
         return cls()
 
     def score(self, rows: pa.RecordBatch) -> pa.RecordBatch:
@@ -79,7 +79,7 @@ offers = BatchPrediction(
     rows="""select user_id, list(distinct item_id order by item_id) as item_ids
         from raw.interactions where date <= $date group by user_id""",
     scorer=OfferScorer,
-    companions={"candidates": CANDIDATES},
+    child_tables={"candidates": CANDIDATES},
     checks=(
         Check(
             "offers_are_candidates",
@@ -130,7 +130,7 @@ def _resources(settings: Settings) -> dict[str, Any]:
         "settings": settings,
         "warehouse": Warehouse.of(settings),
         "models": ModelStore.of(settings),
-        "handles": Handles(home=str(settings.home)),
+        "handles": JsonPathIOManager(home=str(settings.home)),
     }
 
 
@@ -306,9 +306,9 @@ def test_a_night_and_the_rest_of_it_have_both_and_count_their_steps_once(
 ) -> None:
     definitions = _definitions(settings)
     with dg.DagsterInstance.ephemeral() as instance:
-        chain = Chain(instance, definitions, [])
+        chain = JobRunner(instance, definitions, [])
         assert chain.keys(NIGHTLY) == chain.keys(NIGHTLY, PREDICT) == [COMPANION, MAIN]
         assert chain.keys(NIGHTLY, ["features"]) == []
         assert chain.weight(NIGHTLY) == 3
         # A source without interactions feeds neither.
-        assert Chain(instance, definitions, [INTERACTIONS]).keys(NIGHTLY) == []
+        assert JobRunner(instance, definitions, [INTERACTIONS]).keys(NIGHTLY) == []

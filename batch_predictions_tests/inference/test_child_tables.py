@@ -13,10 +13,17 @@ import pytest
 
 from batch_predictions.inference.declaration import BatchPrediction
 from batch_predictions.inference.scorer import EXCLUDED
-from batch_predictions.inference.staging import Manifest, result_path
-from batch_predictions.inference.validation import ACCOUNTED, BELONG, Check, Judgement, judge, load
+from batch_predictions.inference.staging import StagingManifest, result_path
+from batch_predictions.inference.validation import (
+    ACCOUNTED,
+    BELONG,
+    Check,
+    ValidationResult,
+    load,
+    validate,
+)
 from batch_predictions.tables import Table, columns
-from batch_predictions.warehouse import Rows, Warehouse, Written
+from batch_predictions.warehouse import Rows, Warehouse, WriteResult
 from batch_predictions.warehouse.schema_sql import WarehouseError
 from batch_predictions_tests.worlds.engine import DAY, DOUBLES, Doubler, Staging, rows_of
 
@@ -68,7 +75,7 @@ def answered(
     `odd` puts another column of lists, or none, into the result of the shard of that number.
     """
     path = stage(n, shard_rows=2, companions=KEPT, parameters={"rows": str(rows)}, **other)
-    for number, shard in enumerate(Manifest.read(path).shards):
+    for number, shard in enumerate(StagingManifest.read(path).shards):
         first = 2 * number
         # What is not among the numbers staged comes with the first of them.
         mine = [
@@ -93,8 +100,8 @@ def answered(
     return path
 
 
-def judged(stage: Staging, path: Path, *checks: Check) -> Judgement:
-    return judge(stage.warehouse, DOUBLES, path, checks, {}, KEPT)
+def judged(stage: Staging, path: Path, *checks: Check) -> ValidationResult:
+    return validate(stage.warehouse, DOUBLES, path, checks, {}, KEPT)
 
 
 def kept(warehouse: Warehouse) -> list[tuple[str, str, float]]:
@@ -110,7 +117,7 @@ def test_lists_become_rows_with_the_key_and_the_model_version(stage: Staging) ->
     assert {row["model_version"] for row in rows_of(stage.warehouse.path(NEAR, DAY))} == {
         "rules-'7"
     }
-    assert loaded.companions["features.near"].rows == 3 and loaded.main.rows == 5
+    assert loaded.child_tables["features.near"].rows == 3 and loaded.main.rows == 5
     assert [row["id"] for row in rows_of(loaded.main.path)] == ["0", "0", "1", "3", "4"]
 
 
@@ -125,7 +132,7 @@ def test_no_lists_give_an_empty_file(stage: Staging, n: int, type_: pa.DataType)
     rows: list[Row] = [(str(number), 1, None, None) for number in range(n)]
     path = answered(stage, rows, type_, n=n)
     assert judged(stage, path).passed
-    assert load(stage.warehouse, DOUBLES, path, KEPT).companions["features.near"].rows == 0
+    assert load(stage.warehouse, DOUBLES, path, KEPT).child_tables["features.near"].rows == 0
     assert stage.warehouse.partitions(NEAR) == [DAY]
     assert pq.read_schema(stage.warehouse.path(NEAR, DAY)).names == [c.name for c in NEAR.columns]
 
@@ -222,7 +229,9 @@ def test_after_a_crash_in_between_the_companion_is_new_and_the_main_table_is_old
     before = main.read_bytes()
     plain = Warehouse.replace_partition
 
-    def dies(self: Warehouse, table: Table, part: str, rows: Rows, *rest: Any, **o: Any) -> Written:
+    def dies(
+        self: Warehouse, table: Table, part: str, rows: Rows, *rest: Any, **o: Any
+    ) -> WriteResult:
         if table is DOUBLES:
             raise KeyboardInterrupt
         return plain(self, table, part, rows, *rest, **o)
@@ -280,5 +289,5 @@ def test_a_table_that_cannot_be_a_companion_is_refused_when_it_is_declared(
             rows="select 1",
             key=("id",),
             scorer=Doubler,
-            companions={column: companion},
+            child_tables={column: companion},
         )

@@ -14,7 +14,13 @@ import numpy as np
 import pytest
 import torch
 
-from batch_predictions.inference.device import choose_device, dealt, halving, instances, uploads
+from batch_predictions.inference.device import (
+    assign_devices,
+    choose_device,
+    instances,
+    prefetching_uploader,
+    with_oom_backoff,
+)
 from batch_predictions.inference.engine import score
 from batch_predictions.inference.topk import Index
 from batch_predictions.inference.topk import gpu as topk_device
@@ -77,10 +83,10 @@ def cuda(monkeypatch: pytest.MonkeyPatch) -> FakeCuda:
 
 def test_instances_are_dealt_over_the_visible_gpus(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 3)
-    assert dealt("cuda", 5) == ["cuda:0", "cuda:1", "cuda:2", "cuda:0", "cuda:1"]
+    assert assign_devices("cuda", 5) == ["cuda:0", "cuda:1", "cuda:2", "cuda:0", "cuda:1"]
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)  # Torch counts it, CUDA hides it.
-    assert dealt("cuda", 2) == ["cuda:0", "cuda:0"]
-    assert dealt("cpu", 2) == ["cpu", "cpu"]
+    assert assign_devices("cuda", 2) == ["cuda:0", "cuda:0"]
+    assert assign_devices("cpu", 2) == ["cpu", "cpu"]
 
 
 def test_the_next_batch_travels_from_pinned_memory_while_one_is_at_work(cuda: FakeCuda) -> None:
@@ -91,7 +97,7 @@ def test_the_next_batch_travels_from_pinned_memory_while_one_is_at_work(cuda: Fa
         cuda.asked.append(("work", low, high))
         worked.extend(rows.tolist())
 
-    assert halving(work, uploads(array, "cuda:1"), 5, 2) == 2
+    assert with_oom_backoff(work, prefetching_uploader(array, "cuda:1"), 5, 2) == 2
     assert worked == array.tolist()
     there = "cuda:1", "transfers"
     assert cuda.asked == [
@@ -118,7 +124,7 @@ def test_a_batch_without_room_is_halved_and_what_was_sent_ahead_is_sent_again(
             raise torch.OutOfMemoryError("CUDA out of memory")
         worked.extend(rows.tolist())
 
-    assert halving(work, uploads(array, "cuda"), 11, 8) == 2
+    assert with_oom_backoff(work, prefetching_uploader(array, "cuda"), 11, 8) == 2
     assert sizes == [8, 4, 2, 2, 2, 2, 2, 1] and worked == array.tolist()
     assert cuda.asked.count(("emptied",)) == 2
 
@@ -127,13 +133,16 @@ def test_a_transfer_without_room_is_halved_too(cuda: FakeCuda) -> None:
     cuda.room = 2
     array = np.arange(14, dtype=np.float32).reshape(7, 2)
     worked: list[Any] = []
-    rows = halving(
-        lambda low, high, rows: worked.extend(rows.tolist()), uploads(array, "cuda"), 7, 8
+    rows = with_oom_backoff(
+        lambda low, high, rows: worked.extend(rows.tolist()),
+        prefetching_uploader(array, "cuda"),
+        7,
+        8,
     )
     assert rows == 2 and worked == array.tolist()
     cuda.room = 0
     with pytest.raises(torch.OutOfMemoryError):
-        halving(lambda *_: None, uploads(array, "cuda"), 7, 8)
+        with_oom_backoff(lambda *_: None, prefetching_uploader(array, "cuda"), 7, 8)
 
 
 def test_memory_is_given_back_when_what_failed_no_longer_holds_it(
@@ -159,7 +168,7 @@ def test_memory_is_given_back_when_what_failed_no_longer_holds_it(
     monkeypatch.setattr(torch.cuda, "empty_cache", lambda: left.append([each() for each in held]))
     gc.disable()
     try:
-        halving(work, lambda *_: torch.zeros(1), 2, 2)
+        with_oom_backoff(work, lambda *_: torch.zeros(1), 2, 2)
     finally:
         gc.enable()
     assert left == [[None]]
@@ -172,7 +181,7 @@ def test_the_search_sends_its_users_ahead_and_answers_as_the_processor(
     random = np.random.default_rng(6)
     targets = random.standard_normal((700, 16)).astype(np.float32)
     queries = random.standard_normal((90, 16)).astype(np.float32)
-    find = topk_device.OnDevice._candidates
+    find = topk_device.GPUCandidates._candidates
     sizes = []
 
     def small(self: Any, block: torch.Tensor, *rest: Any) -> Any:
@@ -184,9 +193,9 @@ def test_the_search_sends_its_users_ahead_and_answers_as_the_processor(
 
     index = Index(targets)
     expected = index.search(queries, 7)
-    index.elsewhere = topk_device.OnDevice(index.targets, index.order, "cpu", block_mb=64)
+    index.elsewhere = topk_device.GPUCandidates(index.targets, index.order, "cpu", block_mb=64)
     index.elsewhere.device = "cuda"
-    monkeypatch.setattr(topk_device.OnDevice, "_candidates", small)
+    monkeypatch.setattr(topk_device.GPUCandidates, "_candidates", small)
     found = index.search(queries, 7)
     assert sizes == [90, 45, 23, 23, 23, 21]
     assert (found[0] == expected[0]).all() and found[1].tobytes() == expected[1].tobytes()
@@ -201,11 +210,13 @@ def test_a_batch_that_does_not_fit_is_halved_until_it_does():
             raise torch.OutOfMemoryError("full")
         taken.append((low, high))
 
-    rows = halving(work, lambda low, high, _: torch.zeros(high - low), 10, 8)
+    rows = with_oom_backoff(work, lambda low, high, _: torch.zeros(high - low), 10, 8)
     assert rows == 2
     assert taken == [(0, 2), (2, 4), (4, 6), (6, 8), (8, 10)]
     with pytest.raises(torch.OutOfMemoryError):
-        halving(lambda *_: (_ for _ in ()).throw(torch.OutOfMemoryError()), lambda *_: None, 4, 4)
+        with_oom_backoff(
+            lambda *_: (_ for _ in ()).throw(torch.OutOfMemoryError()), lambda *_: None, 4, 4
+        )
 
 
 # --- which one, and for whom ---------------------------------------------------------------------

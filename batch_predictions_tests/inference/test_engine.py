@@ -15,7 +15,7 @@ import pytest
 import batch_predictions
 from batch_predictions.inference.engine import ScoringError, score
 from batch_predictions.inference.scorer import workers_of
-from batch_predictions.inference.staging import Manifest
+from batch_predictions.inference.staging import StagingManifest
 from batch_predictions.settings import InferenceSettings
 from batch_predictions.warehouse import Warehouse
 from batch_predictions_tests.worlds.paths import ROOT
@@ -163,8 +163,8 @@ def environment() -> dict[str, str]:
 
 
 def test_wide_rows_make_shards_of_fewer_rows(warehouse: Warehouse):
-    narrow = Manifest.read(staged(warehouse, rows=200_000, shard_rows=150_000))
-    wide = Manifest.read(staged(warehouse, rows=200_000, shard_rows=150_000, shard_mb=1))
+    narrow = StagingManifest.read(staged(warehouse, rows=200_000, shard_rows=150_000))
+    wide = StagingManifest.read(staged(warehouse, rows=200_000, shard_rows=150_000, shard_mb=1))
     assert [shard.rows for shard in narrow.shards] == [150_000, 50_000]
     assert len(wide.shards) > 3 and wide.rows == 200_000
 
@@ -185,7 +185,7 @@ def test_an_empty_partition_scores_nothing(warehouse: Warehouse):
 @pytest.mark.parametrize("scorer", CREWS)
 def test_where_the_time_went_is_told(warehouse: Warehouse, scorer: type[Doubler]):
     path = staged(warehouse, rows=20, scorer=scorer, seconds=0.05)
-    took = score(path, inference()).took
+    took = score(path, inference()).timings
     assert 4 * 0.05 <= took.scoring < 4 * 0.05 + 1
     assert min(took) > 0
     assert sum(took.shares().values()) == pytest.approx(1)

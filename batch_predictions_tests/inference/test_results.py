@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from batch_predictions.inference.engine import score
-from batch_predictions.inference.staging import Manifest, result_path
+from batch_predictions.inference.staging import StagingManifest, result_path
 from batch_predictions.settings import InferenceSettings
 from batch_predictions_tests.worlds.engine import Doubler, Staging, rows_of
 
@@ -41,7 +41,7 @@ def test_texts_have_dictionaries_and_floats_are_split_by_bytes(
 ) -> None:
     path = stage(2)
     score(path, ONE)
-    file = result_path(path, Manifest.read(path).shards[0])
+    file = result_path(path, StagingManifest.read(path).shards[0])
     group = pq.ParquetFile(file).metadata.row_group(0)
     columns = [group.column(i) for i in range(group.num_columns)]
 
@@ -67,7 +67,7 @@ def test_duckdb_reads_them_as_they_were(stage: Staging, offers: pa.RecordBatch) 
 
     path = stage(2)
     score(path, ONE)
-    file = result_path(path, Manifest.read(path).shards[0])
+    file = result_path(path, StagingManifest.read(path).shards[0])
     found: list[Any] = duckdb.sql(f"select name, score, entries from '{file}'").fetchall()
     assert [row[:2] for row in found] == [("x", 0.1), ("x", 1 / 3)]
     assert found[0][2] == offers["entries"][0].as_py()
@@ -77,7 +77,7 @@ def test_duckdb_reads_them_as_they_were(stage: Staging, offers: pa.RecordBatch) 
 def test_a_result_that_was_cut_short_is_made_again(stage: Staging, kept: float) -> None:
     path = stage(8)
     score(path, ONE)
-    file = result_path(path, Manifest.read(path).shards[1])
+    file = result_path(path, StagingManifest.read(path).shards[1])
     whole = file.read_bytes()
     length = round(kept * len(whole)) if 0 < kept < 1 else int(kept)
     file.write_bytes(whole[:length])
@@ -88,7 +88,7 @@ def test_a_result_that_was_cut_short_is_made_again(stage: Staging, kept: float) 
 
 def test_drafts_of_killed_workers_go_and_those_at_work_stay(stage: Staging) -> None:
     path = stage(4)
-    file = result_path(path, Manifest.read(path).shards[0])
+    file = result_path(path, StagingManifest.read(path).shards[0])
     file.parent.mkdir()
     old, young = (file.with_name(f".{file.name}-{name}") for name in ("old", "young"))
     old.write_bytes(b"half")

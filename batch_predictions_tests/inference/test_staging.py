@@ -16,12 +16,12 @@ from hypothesis import strategies as st
 
 from batch_predictions.inference.cleanup import sweep
 from batch_predictions.inference.engine import score
-from batch_predictions.inference.staging import Manifest, StagingError, result_path
+from batch_predictions.inference.staging import StagingError, StagingManifest, result_path
 from batch_predictions.settings import InferenceSettings
 from batch_predictions_tests.worlds.engine import DAY, Staging, rows_of
 
 
-def results(manifest: Manifest) -> list[str]:
+def results(manifest: StagingManifest) -> list[str]:
     return [shard.result for shard in manifest.shards]
 
 
@@ -34,7 +34,7 @@ def test_shards_have_exactly_the_rows_asked_for_in_the_order_of_the_key(
     shard_rows = max(shard_rows, n // 40)
     rows = "select lpad(i::VARCHAR, 5, '0') as id, i as n from range($n::BIGINT) as r(i) "
     path = stage(n, rows=rows + "order by hash(i)", shard_rows=shard_rows)
-    manifest = Manifest.read(path)
+    manifest = StagingManifest.read(path)
     full, rest = divmod(n, shard_rows)
     assert [s.rows for s in manifest.shards] == [shard_rows] * full + ([rest] if rest else [])
     assert manifest.rows == n
@@ -121,9 +121,9 @@ def test_a_side_table_counts_by_its_rows_and_is_kept_beside_the_shards(stage: St
 
     one, again, two = priced(1), priced(1), priced(2)
     assert one == again != two
-    manifest = Manifest.read(two)
-    assert rows_of(two.parent / manifest.side["prices"]) == [{"price": 2}]
-    assert not set(results(Manifest.read(one))) & set(results(manifest))
+    manifest = StagingManifest.read(two)
+    assert rows_of(two.parent / manifest.lookup_tables["prices"]) == [{"price": 2}]
+    assert not set(results(StagingManifest.read(one))) & set(results(manifest))
 
 
 def test_only_the_shards_whose_rows_changed_are_named_anew(stage: Staging) -> None:
@@ -140,7 +140,7 @@ def test_what_a_worker_needs_is_in_the_manifest(stage: Staging, tmp_path: Path) 
         model_folder=tmp_path,
         parameters={"k": 3, "names": ["a"]},
     )
-    manifest = Manifest.read(path)
+    manifest = StagingManifest.read(path)
     assert (manifest.table, manifest.partition) == ("predictions.doubles", DAY)
     assert (manifest.model_version, manifest.model_folder) == ("r-1", str(tmp_path))
     assert manifest.parameters == {"k": 3, "names": ["a"]}
@@ -164,7 +164,7 @@ def test_two_that_stage_the_same_at_once_both_succeed(stage: Staging) -> None:
         for thread in threads:
             thread.join()
         assert len(got) == 3 and len(set(got)) == 1
-        assert Manifest.read(got[0]).rows == n
+        assert StagingManifest.read(got[0]).rows == n
 
 
 @pytest.mark.parametrize("how", ["cut short", "gone", "of a home that moved"])
@@ -251,5 +251,5 @@ def test_a_stage_always_outlives_the_run_that_made_it() -> None:
 
 def test_shards_are_readable_by_anybody(stage: Staging) -> None:
     path = stage(3)
-    shard = path.parent / Manifest.read(path).shards[0].name
+    shard = path.parent / StagingManifest.read(path).shards[0].name
     assert pq.read_schema(shard).names == ["id", "n"]

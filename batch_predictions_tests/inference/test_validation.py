@@ -12,8 +12,14 @@ import pytest
 
 from batch_predictions.inference.engine import score
 from batch_predictions.inference.scorer import EXCLUDED, name_of
-from batch_predictions.inference.staging import Manifest, result_path
-from batch_predictions.inference.validation import ACCOUNTED, Check, Judgement, judge, load
+from batch_predictions.inference.staging import StagingManifest, result_path
+from batch_predictions.inference.validation import (
+    ACCOUNTED,
+    Check,
+    ValidationResult,
+    load,
+    validate,
+)
 from batch_predictions.settings import InferenceSettings
 from batch_predictions.tables import EXCLUSIONS, INTERACTIONS
 from batch_predictions.warehouse import Warehouse
@@ -34,8 +40,8 @@ def answered(stage: Staging, rows: list[Answer], n: int = 5, **other: Any) -> Pa
     return path
 
 
-def judged(stage: Staging, path: Path, *checks: Check, **parameters: Any) -> Judgement:
-    return judge(stage.warehouse, DOUBLES, path, checks, parameters)
+def judged(stage: Staging, path: Path, *checks: Check, **parameters: Any) -> ValidationResult:
+    return validate(stage.warehouse, DOUBLES, path, checks, parameters)
 
 
 def table(warehouse: Warehouse) -> list[dict[str, Any]]:
@@ -83,7 +89,7 @@ def test_keys_with_null_parts_are_accounted_for(stage: Staging, tmp_path: Path) 
     rows = """select id, null::VARCHAR as place, 1 as n from range(3) as r(i),
         (select i::VARCHAR as id) union all values ('0', 'here', 1)"""
     path = stage(rows=rows, key=("id", "place"))
-    manifest = Manifest.read(path)
+    manifest = StagingManifest.read(path)
     (shard,) = manifest.shards
     result = {
         "id": ["0", "0", "1", "2"],
@@ -191,7 +197,7 @@ def test_a_scorer_may_exclude_nobody_by_any_column_of_nulls(
     stage: Staging, type_: pa.DataType
 ) -> None:
     path = stage(2)
-    (shard,) = Manifest.read(path).shards
+    (shard,) = StagingManifest.read(path).shards
     rows = {"id": ["0", "1"], "rank": [1, 1], "value": [0, 2], EXCLUDED: pa.nulls(2, type_)}
     target = result_path(path, shard)
     target.parent.mkdir()

@@ -16,7 +16,7 @@ import pytest
 from batch_predictions.features import assets as features
 from batch_predictions.home import State, write_state
 from batch_predictions.inference.dagster.assets import prediction_asset
-from batch_predictions.inference.dagster.io_manager import Handles
+from batch_predictions.inference.dagster.io_manager import JsonPathIOManager
 from batch_predictions.model_store import ModelStore
 from batch_predictions.models.churn.assets import churn
 from batch_predictions.predictions.churn import churn_scores
@@ -75,7 +75,7 @@ class World:
                 "settings": self.settings,
                 "warehouse": self.warehouse,
                 "models": ModelStore.of(self.settings),
-                "handles": Handles(home=str(self.settings.home)),
+                "handles": JsonPathIOManager(home=str(self.settings.home)),
             },
             instance=dg.DagsterInstance.ephemeral(),
         )

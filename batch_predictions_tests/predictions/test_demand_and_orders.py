@@ -17,11 +17,11 @@ import pytest
 from batch_predictions.features import assets as features
 from batch_predictions.home import State, write_state
 from batch_predictions.inference.dagster.assets import prediction_asset
-from batch_predictions.inference.dagster.io_manager import Handles
-from batch_predictions.inference.scorer import EXCLUDED, Opening
+from batch_predictions.inference.dagster.io_manager import JsonPathIOManager
+from batch_predictions.inference.scorer import EXCLUDED, ScorerContext
 from batch_predictions.model_store import ModelStore
 from batch_predictions.models.demand.assets import demand
-from batch_predictions.models.demand.panel_builder import Frame
+from batch_predictions.models.demand.panel_builder import PanelSpec
 from batch_predictions.models.demand.training import UNTRAINED, DemandModels
 from batch_predictions.predictions import demand_plots
 from batch_predictions.predictions.demand import DemandScorer, demand_forecasts
@@ -67,7 +67,7 @@ def materialize(settings: Settings, assets: Sequence[dg.AssetsDefinition], key: 
         "settings": settings,
         "warehouse": Warehouse.of(settings),
         "models": ModelStore.of(settings),
-        "handles": Handles(home=str(settings.home)),
+        "handles": JsonPathIOManager(home=str(settings.home)),
     }
     assert dg.materialize(list(assets), partition_key=key, resources=resources).success
 
@@ -222,7 +222,7 @@ def test_whoever_gets_no_row_is_named_with_the_reason(world: Settings) -> None:
 
 def test_a_day_made_again_is_the_same(world: Settings) -> None:
     warehouse = Warehouse.of(world)
-    tables = (demand_forecasts.table, *demand_forecasts.companions.values())
+    tables = (demand_forecasts.table, *demand_forecasts.child_tables.values())
     paths = [
         warehouse.path(table, SUNDAY.isoformat()) for table in (*tables, replenishment_orders.table)
     ]
@@ -236,7 +236,7 @@ def test_a_day_made_again_is_the_same(world: Settings) -> None:
 def test_a_series_is_forecast_alike_whatever_stands_beside_it(world: Settings) -> None:
     manifest = ModelStore.of(world).champion("demand", SUNDAY, 35, dt.date.fromisoformat(WEEK))
     folder = ModelStore.of(world).verified_folder("demand", manifest.version)
-    scorer = DemandScorer.open(Opening(folder, {}, dict(forecast_parameters(world))))
+    scorer = DemandScorer.open(ScorerContext(folder, {}, dict(forecast_parameters(world))))
     rows = Warehouse.of(world).query(demand_forecasts.rows, {"date": SUNDAY})
     together = pa.Table.from_batches([scorer.score(rows.combine_chunks().to_batches()[0])])
     alone = [
@@ -275,10 +275,10 @@ def test_without_a_series_that_is_long_enough_nothing_is_learned_and_nothing_fai
 
 
 def test_a_level_that_was_not_trained_is_excluded(tmp_path: Path) -> None:
-    frame = Frame(history_days=30, horizon=14)
+    frame = PanelSpec(history_days=30, horizon=14)
     DemandModels(frame).save(tmp_path / "model")
     scorer = DemandScorer.open(
-        Opening(tmp_path / "model", {}, dict(forecast_parameters(Settings())))
+        ScorerContext(tmp_path / "model", {}, dict(forecast_parameters(Settings())))
     )
     rows = pa.RecordBatch.from_pylist(
         [

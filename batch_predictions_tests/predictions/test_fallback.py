@@ -10,10 +10,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from batch_predictions.inference.scorer import EXCLUDED, Opening
-from batch_predictions.models.demographic.model import NO_TILT, DemographicModel, SegmentTilt
+from batch_predictions.inference.scorer import EXCLUDED, ScorerContext
+from batch_predictions.models.demographic.model import (
+    NO_ADJUSTMENT,
+    CountAdjustment,
+    DemographicModel,
+)
 from batch_predictions.models.demographic.ridge_fit import RidgeFit
-from batch_predictions.models.demographic.segments import SegmentUsers, Tilt
+from batch_predictions.models.demographic.segments import SegmentAdjustment, SegmentUsers
 from batch_predictions.predictions.fallback import DemographicScorer, demographic_recommendations
 
 USERS = pa.table(
@@ -26,7 +30,7 @@ USERS = pa.table(
 )
 
 
-def ridge() -> Tilt:
+def ridge() -> SegmentAdjustment:
     """The young want tea, the old cake."""
     from scipy.sparse import csr_matrix
 
@@ -64,9 +68,10 @@ def test_the_tilt_says_which_segments_have_lists(
 
 
 @pytest.mark.parametrize(
-    ("tilt", "of_the_old"), [(NO_TILT, "tea"), (SegmentTilt(1.0), "cake"), (ridge(), "cake")]
+    ("tilt", "of_the_old"),
+    [(NO_ADJUSTMENT, "tea"), (CountAdjustment(1.0), "cake"), (ridge(), "cake")],
 )
-def test_the_stored_tilt_serves(tilt: Tilt, of_the_old: str, tmp_path: Path) -> None:
+def test_the_stored_tilt_serves(tilt: SegmentAdjustment, of_the_old: str, tmp_path: Path) -> None:
     DemographicModel(30.0, tilt).save(tmp_path / "model")  # type: ignore[arg-type]
     wanted = pa.table(
         {
@@ -80,7 +85,7 @@ def test_the_stored_tilt_serves(tilt: Tilt, of_the_old: str, tmp_path: Path) -> 
     for name, table in (("users", USERS), ("wanted", wanted)):
         pq.write_table(table, tmp_path / f"{name}.parquet")
     side = {name: tmp_path / f"{name}.parquet" for name in ("users", "wanted")}
-    scorer = DemographicScorer.open(Opening(tmp_path / "model", side, {"k": 2}))
+    scorer = DemographicScorer.open(ScorerContext(tmp_path / "model", side, {"k": 2}))
     rows = pa.RecordBatch.from_pydict(
         {
             "segment_level": ["age", "everyone"],

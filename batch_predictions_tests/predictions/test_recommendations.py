@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from batch_predictions.inference.scorer import EXCLUDED, Note, Opening, notes_in
+from batch_predictions.inference.scorer import EXCLUDED, ScorerContext, ScorerMetric, metrics_in
 from batch_predictions.models.recommender.data.histories import Histories
 from batch_predictions.models.recommender.data.interactions import Interactions
 from batch_predictions.models.recommender.data.item_features import WANTED
@@ -118,7 +118,7 @@ def scorer(folder: Path, gone: list[str] | None = None, **changed: Any) -> Recom
         "planned_weeks": 1,
         **changed,
     }
-    return RecommendationScorer.open(Opening(folder / "model", side, parameters))
+    return RecommendationScorer.open(ScorerContext(folder / "model", side, parameters))
 
 
 def lists(answer: pa.RecordBatch) -> dict[str, list[str]]:
@@ -135,8 +135,10 @@ def test_how_many_weeks_of_promotions_were_known_is_noted_where_more_are_asked_f
     rows = staged()
     answer = scorer(folder, planned_weeks=4).score(rows)
     # The calendar is empty.
-    assert notes_in(answer.schema) == {"planned_weeks_known": Note(mean=0.0, of=rows.num_rows)}
-    assert notes_in(scorer(folder).score(rows).schema) == {}
+    assert metrics_in(answer.schema) == {
+        "planned_weeks_known": ScorerMetric(mean=0.0, of=rows.num_rows)
+    }
+    assert metrics_in(scorer(folder).score(rows).schema) == {}
 
 
 def test_planted_tastes_are_found(folder: Path) -> None:
@@ -276,11 +278,11 @@ def test_where_the_search_is_approximate_its_recall_is_noted_beside_the_rows(
     whole = scorer(tmp_path, approximate={"items": 10, "cells": 99})
     assert whole.cells == 99 and exact.cells == 0
     answer = whole.score(rows)
-    assert notes_in(answer.schema) == {"recall": Note(mean=1.0, of=-(-USERS // EVERY))}
+    assert metrics_in(answer.schema) == {"recall": ScorerMetric(mean=1.0, of=-(-USERS // EVERY))}
     assert lists(answer) == lists(exact.score(rows))
-    assert notes_in(exact.score(rows).schema) == {}
+    assert metrics_in(exact.score(rows).schema) == {}
     # The second batch's note does not hold the first one's users.
-    assert notes_in(whole.score(rows.slice(0, 5)).schema)["recall"].of == 1
+    assert metrics_in(whole.score(rows.slice(0, 5)).schema)["recall"].of == 1
 
 
 def test_below_the_number_of_items_that_is_set_the_search_is_exact(tmp_path: Path) -> None:

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from batch_predictions.home import HomeError
-from batch_predictions.sources import SourceError, begin, kinds, source_of
-from batch_predictions.sources.ingest import due
-from batch_predictions.sources.ingest_log import read_ledger
+from batch_predictions.sources import SourceError, initialise_home, kinds, source_of
+from batch_predictions.sources.ingest import days_to_ingest
+from batch_predictions.sources.ingest_log import read_ingest_log
 from batch_predictions.tables import INTERACTIONS, QUARANTINE, REVIEWS, USERS
 from batch_predictions_tests.worlds.source_folders import HEADER, World, days, totals
 
@@ -67,7 +67,7 @@ def test_an_older_day_does_not_replace_a_newer_snapshot(tmp_path: Path) -> None:
     assert list(newer) == ["2024-01-06"]
     assert newer["2024-01-06"].written.changed
     assert len(world.rows("from raw.users")) == 1
-    assert read_ledger(world.settings.home, USERS).as_of == "2024-01-06"
+    assert read_ingest_log(world.settings.home, USERS).as_of == "2024-01-06"
 
 
 def test_refused_users_are_kept_under_the_day_of_the_ingest(tmp_path: Path) -> None:
@@ -82,7 +82,7 @@ def test_due_days_are_those_not_written_or_read_from_another_state(tmp_path: Pat
     first, last = dt.date(2024, 1, 1), dt.date(2024, 1, 4)
 
     def pending(through: dt.date = last) -> list[str]:
-        return due(world.warehouse, world.source, INTERACTIONS, first, through)
+        return days_to_ingest(world.warehouse, world.source, INTERACTIONS, first, through)
 
     assert pending() == days(4)
     world.ingest(keys=days(4))
@@ -100,7 +100,7 @@ def test_a_snapshot_is_due_once_for_every_state_of_the_source(tmp_path: Path) ->
 
     def pending(last: str) -> list[str]:
         through = dt.date.fromisoformat(last)
-        return due(world.warehouse, world.source, USERS, through, through)
+        return days_to_ingest(world.warehouse, world.source, USERS, through, through)
 
     assert pending("2024-01-03") == ["2024-01-03"]
     world.ingest(USERS, ["2024-01-03"])
@@ -117,7 +117,10 @@ def test_a_table_that_the_source_lacks_gets_empty_partitions(tmp_path: Path) -> 
     assert world.warehouse.partitions(REVIEWS) == days(10)
     assert world.warehouse.path(USERS).exists()
     assert (
-        due(world.warehouse, world.source, USERS, dt.date(2024, 1, 1), dt.date(2024, 1, 20)) == []
+        days_to_ingest(
+            world.warehouse, world.source, USERS, dt.date(2024, 1, 1), dt.date(2024, 1, 20)
+        )
+        == []
     )
 
 
@@ -129,15 +132,15 @@ def test_a_day_before_the_home_is_refused(tmp_path: Path) -> None:
 
 def test_the_first_run_fixes_the_days_and_another_source_is_refused(tmp_path: Path) -> None:
     world = World(tmp_path).write("interactions.csv", HEADER + "u,i,2024-01-03,1\n")
-    state = begin(world.settings, dt.date(2024, 1, 10))
+    state = initialise_home(world.settings, dt.date(2024, 1, 10))
     assert (state.first_day, state.default_date) == (dt.date(2024, 1, 3), dt.date(2024, 1, 7))
     world.write("interactions.csv", HEADER + "u,i,2023-01-03,1\n")
-    assert begin(world.settings, dt.date(2024, 2, 10)) == state
+    assert initialise_home(world.settings, dt.date(2024, 2, 10)) == state
     for change in ({"kind": "movielens"}, {"timezone": "Europe/Berlin"}):
         source = world.settings.source.model_copy(update=change)
         other = world.settings.model_copy(update={"source": source})
         with pytest.raises(HomeError, match="--home"):
-            begin(other, dt.date(2024, 1, 10))
+            initialise_home(other, dt.date(2024, 1, 10))
 
 
 def test_an_unknown_kind_lists_those_there_are(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ import pyarrow as pa
 import pytest
 
 from batch_predictions.serving.exports import AudienceError, add_campaign, items_in
-from batch_predictions.sources.manual_rows import add
+from batch_predictions.sources.manual_rows import add_manual_rows
 from batch_predictions.tables import CAMPAIGN_EVENTS, INTERACTIONS, ITEMS, PROMOTIONS
 from batch_predictions_tests.worlds.source_folders import World, totals
 
@@ -99,7 +99,7 @@ def test_where_the_source_comes_to_have_the_same_row_the_sources_stands(world: W
 
 
 def test_who_was_listed_stays_listed_when_the_day_is_ingested_again(world: World) -> None:
-    add(world.warehouse, CAMPAIGN_EVENTS, "retention", listed("u1", "u2"))
+    add_manual_rows(world.warehouse, CAMPAIGN_EVENTS, "retention", listed("u1", "u2"))
     assert events(world) == [*LISTED, REDEEMED]
     world.write("campaign_events.csv", EVENTS + "spring,u3,i1,redeemed,2024-01-02\n")
     again = world.ingest(CAMPAIGN_EVENTS, [DAY])
@@ -111,12 +111,12 @@ def test_who_was_listed_stays_listed_when_the_day_is_ingested_again(world: World
 
 def test_a_list_recorded_again_is_counted_once(world: World) -> None:
     for users in (("u1", "u2", "u3"), ("u1", "u2"), ("u1", "u2")):
-        add(world.warehouse, CAMPAIGN_EVENTS, "retention", listed(*users))
+        add_manual_rows(world.warehouse, CAMPAIGN_EVENTS, "retention", listed(*users))
     assert events(world) == [*LISTED, REDEEMED]
 
 
 def test_a_day_that_was_not_ingested_yet_gets_its_rows_then(world: World) -> None:
-    add(world.warehouse, CAMPAIGN_EVENTS, "later", listed("u9", day="2024-01-04"))
+    add_manual_rows(world.warehouse, CAMPAIGN_EVENTS, "later", listed("u9", day="2024-01-04"))
     assert events(world) == [REDEEMED]
     world.ingest(CAMPAIGN_EVENTS, ["2024-01-04"])
     assert ("2024-01-04", "retention", "u9", "listed") in events(world)
@@ -128,7 +128,7 @@ def test_a_source_without_campaigns_takes_additions_too(tmp_path: Path) -> None:
     for table in (INTERACTIONS, PROMOTIONS, CAMPAIGN_EVENTS):
         world.ingest(table, [DAY])
     add_campaign(world.warehouse, "own", ["i1"], STARTS, ENDS)
-    add(world.warehouse, CAMPAIGN_EVENTS, "retention", listed("u1", "u2"))
+    add_manual_rows(world.warehouse, CAMPAIGN_EVENTS, "retention", listed("u1", "u2"))
     for table in (PROMOTIONS, CAMPAIGN_EVENTS):
         world.ingest(table, [DAY])
     assert campaigns(world) == [("own", "ad_hoc", "i1")] and events(world) == LISTED

@@ -13,10 +13,10 @@ import pytest
 from batch_predictions.home import write_state
 from batch_predictions.partitions import week_of, weekly_ahead
 from batch_predictions.settings import Settings, SourceSettings
-from batch_predictions.sources import SourceError, assets, begin, source_of
+from batch_predictions.sources import SourceError, assets, initialise_home, source_of
 from batch_predictions.sources.adapters.complete_journey import CompleteJourneySource
-from batch_predictions.sources.ingest import due, ingest
-from batch_predictions.sources.source_check import check
+from batch_predictions.sources.ingest import days_to_ingest, ingest
+from batch_predictions.sources.source_check import check_source
 from batch_predictions.tables import PROMOTION_CALENDAR as CALENDAR
 from batch_predictions.warehouse import Warehouse
 from batch_predictions_tests.worlds.source_folders import HEADER, World, totals
@@ -178,12 +178,12 @@ def test_parquet_with_dates_is_read_as_csv_is(tmp_path: Path) -> None:
 def test_a_calendar_moves_neither_the_first_nor_the_newest_day(tmp_path: Path) -> None:
     rows = "i,a,2020-01-01,2020-01-02,x,\ni,a,2031-01-01,2031-01-20,x,\n"
     world = calendar(tmp_path, rows).write("interactions.csv", HEADER + "u,i,2024-01-03,1\n")
-    state = begin(world.settings, dt.date(2024, 1, 10))
+    state = initialise_home(world.settings, dt.date(2024, 1, 10))
     assert state.first_day == dt.date(2024, 1, 3)
     assert world.source.newest_complete_day(dt.date(2024, 1, 10)) == dt.date(2024, 1, 3)
     report = next(
         each
-        for each in check(world.settings, today_=dt.date(2024, 1, 10)).tables
+        for each in check_source(world.settings, today_=dt.date(2024, 1, 10)).tables
         if each.table == "promotion_calendar"
     )
     assert (report.first_day, report.newest_day) == (dt.date(2020, 1, 1), dt.date(2031, 1, 20))
@@ -195,7 +195,7 @@ def test_due_weeks_are_mondays_not_written_or_read_from_another_state(tmp_path: 
 
     def pending() -> list[str]:
         first, last = dt.date(2024, 1, 3), dt.date(2024, 1, 22)
-        return due(world.warehouse, world.source, CALENDAR, first, last)
+        return days_to_ingest(world.warehouse, world.source, CALENDAR, first, last)
 
     assert pending() == WEEKS
     world.ingest(CALENDAR, WEEKS)
@@ -276,7 +276,7 @@ def test_the_journeys_weeks_are_accounted_for_and_a_repeat_adds_to_the_fuller_ro
     tmp_path: Path,
 ) -> None:
     settings = Settings(home=tmp_path / "home")
-    state = begin(settings, dt.date(2025, 11, 24))
+    state = initialise_home(settings, dt.date(2025, 11, 24))
     source, warehouse = source_of(settings.source, state), Warehouse.of(settings)
     shift = dt.timedelta(days=state.shift_days)
     keys = [(dt.date(2016, 12, 26) + shift + dt.timedelta(days=7 * n)).isoformat() for n in (0, 45)]
@@ -318,7 +318,7 @@ def test_of_two_rows_of_the_journey_the_fuller_is_taken_with_what_the_other_adds
     tmp_path: Path,
 ) -> None:
     settings = Settings(home=tmp_path / "home", source=SourceSettings(original_dates=True))
-    state = begin(settings, dt.date(2025, 11, 24))
+    state = initialise_home(settings, dt.date(2025, 11, 24))
     source, warehouse = source_of(settings.source, state), Warehouse.of(settings)
     assert isinstance(source, CompleteJourneySource)
     source.folder = tmp_path

@@ -36,7 +36,7 @@ def test_users_that_are_not_in_the_snapshot_are_new(
         }
     ]
     with monkeypatch.context() as patch:
-        patch.delattr(signups, "check_rows")  # an unchanged source is not read
+        patch.delattr(signups, "validate_rows")  # an unchanged source is not read
         again, same = new_sign_ups(world.warehouse, world.source, cursor)
     assert (again.num_rows, same) == (0, cursor)
     assert again.schema == found.schema

@@ -38,7 +38,7 @@ from batch_predictions.tables import (
 )
 from batch_predictions.warehouse import Warehouse, as_date
 from batch_predictions.warehouse.schema_sql import WarehouseError, tables_in
-from batch_predictions.warehouse.warehouse import _misread
+from batch_predictions.warehouse.warehouse import _is_concurrent_replace
 
 DAY, NEXT = "2024-03-01", "2024-03-02"
 PETS = Table(
@@ -694,9 +694,9 @@ def test_a_query_is_asked_again_where_a_file_was_replaced_while_it_was_read(
 
     def noted(error: duckdb.Error) -> bool:
         misread.append(error)
-        return _misread(error)
+        return _is_concurrent_replace(error)
 
-    monkeypatch.setattr("batch_predictions.warehouse.warehouse._misread", noted)
+    monkeypatch.setattr("batch_predictions.warehouse.warehouse._is_concurrent_replace", noted)
     replacing = threading.Thread(target=replace)
     replacing.start()
     sums = "select count(*), count(distinct pet_id), min(legs), max(legs) from raw.pets"

@@ -12,8 +12,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from batch_predictions.inference import staging
-from batch_predictions.inference.scorer import EXCLUDED, Opening, name_of
-from batch_predictions.inference.staging import Manifest, result_path
+from batch_predictions.inference.scorer import EXCLUDED, ScorerContext, name_of
+from batch_predictions.inference.staging import StagingManifest, result_path
 from batch_predictions.tables import Table, columns
 from batch_predictions.warehouse import Warehouse
 
@@ -38,7 +38,7 @@ class Doubler:
     """Doubles numbers. What it was asked and by which threads is kept for the tests."""
 
     version: ClassVar[str] = "1"
-    opened: ClassVar[list[tuple[int, Opening]]] = []
+    opened: ClassVar[list[tuple[int, ScorerContext]]] = []
     asked: ClassVar[list[list[str]]] = []
     before: ClassVar[list[Callable[[list[str]], object]]] = []
     """Each is called with the ids of a batch before it is scored."""
@@ -47,7 +47,7 @@ class Doubler:
         self.thread = threading.get_ident()
 
     @classmethod
-    def open(cls, opening: Opening) -> Self:
+    def open(cls, opening: ScorerContext) -> Self:
         cls.opened.append((threading.get_ident(), opening))
         return cls()
 
@@ -115,8 +115,8 @@ class Staging:
         }
         return staging.stage(self.warehouse, self.folder, **given)
 
-    def manifest(self, n: int = 10, **other: Any) -> Manifest:
-        return Manifest.read(self(n, **other))
+    def manifest(self, n: int = 10, **other: Any) -> StagingManifest:
+        return StagingManifest.read(self(n, **other))
 
 
 def rows_of(path: Path) -> list[dict[str, Any]]:
@@ -128,6 +128,8 @@ def rows_of(path: Path) -> list[dict[str, Any]]:
 def values(path: Path) -> dict[str, int]:
     """All results of a stage."""
     rows = [
-        row for shard in Manifest.read(path).shards for row in rows_of(result_path(path, shard))
+        row
+        for shard in StagingManifest.read(path).shards
+        for row in rows_of(result_path(path, shard))
     ]
     return {row["id"]: row["value"] for row in rows}

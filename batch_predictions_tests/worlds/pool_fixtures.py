@@ -15,8 +15,8 @@ import pyarrow.parquet as pq
 
 from batch_predictions.inference import results as results_
 from batch_predictions.inference import staging
-from batch_predictions.inference.scorer import Opening, Scorer, name_of
-from batch_predictions.inference.staging import Manifest, result_path
+from batch_predictions.inference.scorer import Scorer, ScorerContext, name_of
+from batch_predictions.inference.staging import StagingManifest, result_path
 from batch_predictions.tables import RECOMMENDATIONS
 from batch_predictions.warehouse import Warehouse
 
@@ -35,7 +35,7 @@ class Doubler:
         self.parameters = parameters
 
     @classmethod
-    def open(cls, opening: Opening) -> Self:
+    def open(cls, opening: ScorerContext) -> Self:
         """An instance."""
         if marks := opening.parameters.get("say_gpus_in"):
             visible = os.environ.get("CUDA_VISIBLE_DEVICES", "all")
@@ -123,10 +123,10 @@ def staged(
 
 def results(path: Path) -> pa.Table:
     """All results of a manifest, in order."""
-    manifest = Manifest.read(path)
+    manifest = StagingManifest.read(path)
     return pa.concat_tables(pq.read_table(result_path(path, s)) for s in manifest.shards)
 
 
 def scored_shards(path: Path) -> int:
     """How many shards have a result."""
-    return sum(result_path(path, shard).exists() for shard in Manifest.read(path).shards)
+    return sum(result_path(path, shard).exists() for shard in StagingManifest.read(path).shards)

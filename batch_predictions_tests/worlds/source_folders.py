@@ -10,7 +10,7 @@ from typing import Any
 from batch_predictions.home import State
 from batch_predictions.settings import Settings, SourceSettings
 from batch_predictions.sources import Source, source_of
-from batch_predictions.sources.ingest import Ingested, ingest
+from batch_predictions.sources.ingest import IngestResult, ingest
 from batch_predictions.tables import INTERACTIONS, Table
 from batch_predictions.warehouse import Warehouse
 
@@ -60,7 +60,7 @@ class World:
 
     def ingest(
         self, table: Table = INTERACTIONS, keys: Sequence[str] | None = None
-    ) -> dict[str, Ingested]:
+    ) -> dict[str, IngestResult]:
         """Ingests days of a table, the first ten unless told otherwise."""
         return ingest(self.warehouse, self.source, table, keys or days(10), self.state)
 
@@ -73,7 +73,7 @@ class World:
         return [row["reason"] for row in self.rows("from raw.quarantine order by row_number")]
 
 
-def totals(ingested: dict[str, Ingested]) -> tuple[int, int, int]:
+def totals(ingested: dict[str, IngestResult]) -> tuple[int, int, int]:
     """Rows read, accepted and quarantined over all days; nothing may be lost."""
     counts = [each.counts for each in ingested.values()]
     read = sum(each.read for each in counts)

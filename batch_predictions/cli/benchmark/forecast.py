@@ -19,8 +19,8 @@ import numpy as np
 import numpy.typing as npt
 
 from batch_predictions.models.demand.forecasters.baselines import SeasonalNaive
-from batch_predictions.models.demand.forecasters.sarima import Sarima, lost
-from batch_predictions.models.demand.forecasters.smoothing import Naive2, Season, Theta
+from batch_predictions.models.demand.forecasters.sarima import Sarima, diverged
+from batch_predictions.models.demand.forecasters.smoothing import Naive2, SeasonalAdjustment, Theta
 from batch_predictions.models.demand.panel import Doubles, Panel
 from batch_predictions.settings import SettingsError
 
@@ -188,7 +188,7 @@ def _sarima(order: tuple[int, ...], period: int, adjusted: bool) -> Method:
         if adjusted:
             for row, season in enumerate(seasons):
                 means[row] = season.put_back(means[row], int(np.isfinite(now.y[row]).sum()))
-        gone = lost(now, means)
+        gone = diverged(now, means)
         if gone.any():
             means[gone] = Theta().forecast(now.take(gone), horizon)
         return np.asarray(means)
@@ -196,11 +196,11 @@ def _sarima(order: tuple[int, ...], period: int, adjusted: bool) -> Method:
     return run
 
 
-def _season(row: Doubles, period: int) -> Season:
-    return Season(row[np.isfinite(row)], period)
+def _season(row: Doubles, period: int) -> SeasonalAdjustment:
+    return SeasonalAdjustment(row[np.isfinite(row)], period)
 
 
-def _without(row: Doubles, season: Season) -> Doubles:
+def _without(row: Doubles, season: SeasonalAdjustment) -> Doubles:
     there, found = np.isfinite(row), row.copy()
     found[there] = season.remove(row[there])
     return found

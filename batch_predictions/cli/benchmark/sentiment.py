@@ -27,11 +27,16 @@ from batch_predictions.models.sentiment.data import (
     label_of,
     of_rows,
 )
-from batch_predictions.models.sentiment.fold_cache import Kept, basis_of
-from batch_predictions.models.sentiment.metrics import ACCURACY, MACRO_F1, Judged, clusters_of
-from batch_predictions.models.sentiment.models.base import Floats, Training
+from batch_predictions.models.sentiment.fold_cache import FoldCache, basis_of
+from batch_predictions.models.sentiment.metrics import (
+    ACCURACY,
+    MACRO_F1,
+    EvaluatedClassifier,
+    clusters_of,
+)
+from batch_predictions.models.sentiment.models.base import Floats, ModelTraining
 from batch_predictions.models.sentiment.text.documents import Documents
-from batch_predictions.models.sentiment.training import Fitter
+from batch_predictions.models.sentiment.training import ClassifierTrainer
 from batch_predictions.settings import SentimentSettings, SettingsError
 
 TEXTS = ("text", "review_text", "review", "verified_reviews", "sentence", "body", "content")
@@ -147,7 +152,7 @@ def benchmark(
     there = read(test, settings, group) if test else None
     if there and there.classes != here.classes:
         raise SettingsError(f"{file} has {here.classes}, and {test} has {there.classes}")
-    training = Training(
+    training = ModelTraining(
         classes=len(here.classes),
         seed=settings.seed,
         vectors=settings.vectors,
@@ -155,14 +160,14 @@ def benchmark(
         options=dict(settings.options),
         progress=progress,
     )
-    kept = Kept(keep, _basis(here, there, folds_, group, settings)) if keep else None
+    kept = FoldCache(keep, _basis(here, there, folds_, group, settings)) if keep else None
     truth: list[Any] = []
     clusters: list[str] = []
     guesses: dict[str, list[Any]] = {name: [] for name in models}
     seconds = dict.fromkeys(models, 0.0)
     with one_torch_thread():
         for number, (train, judged) in enumerate(_splits(here.reviews, there, folds_, settings)):
-            fitter = Fitter(distinct(train), training)
+            fitter = ClassifierTrainer(distinct(train), training)
             truth.append(judged.labels)
             clusters += judged.groups if group else [f"{number} {n}" for n in range(len(judged))]
             for name in models:
@@ -178,7 +183,7 @@ def benchmark(
     labels = np.concatenate(truth)
     report = {}
     for name in models:
-        judged_ = Judged(
+        judged_ = EvaluatedClassifier(
             labels, np.concatenate(guesses[name]), clusters_of(clusters), len(here.classes)
         )
         intervals = judged_.intervals(settings.seed)

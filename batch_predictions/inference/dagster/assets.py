@@ -44,7 +44,7 @@ def prediction_asset(
     chosen = settings or Settings()
     ins, tags = declared.upstreams(chosen), step_tags(chosen)
     tables = {"result": declared.table}
-    tables |= {f"companion_{name}": each for name, each in declared.companions.items()}
+    tables |= {f"companion_{name}": each for name, each in declared.child_tables.items()}
     several = len(tables) > 1
 
     @dg.op(

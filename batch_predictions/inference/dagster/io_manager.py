@@ -7,10 +7,10 @@ from pathlib import Path
 
 import dagster as dg
 
-from batch_predictions.home import replace_durably
+from batch_predictions.home import atomic_write
 
 
-class Handles(dg.ConfigurableIOManager):
+class JsonPathIOManager(dg.ConfigurableIOManager):
     """Keeps a step's small output as `<home>/inference/.handles/<run>/<step>.<output>.json`.
 
     The default IO manager would pickle, and refuses ranges of partitions.
@@ -22,7 +22,7 @@ class Handles(dg.ConfigurableIOManager):
         """Writes an output: partition key to manifest path."""
         path = self._path(context)
         path.parent.mkdir(parents=True, exist_ok=True)
-        replace_durably(path, json.dumps(obj))
+        atomic_write(path, json.dumps(obj))
 
     def load_input(self, context: dg.InputContext) -> dict[str, str]:
         """Reads what the step before wrote."""

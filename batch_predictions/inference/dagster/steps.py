@@ -10,7 +10,7 @@ from typing import Any
 
 import dagster as dg
 
-from batch_predictions.home import replace_durably
+from batch_predictions.home import atomic_write
 from batch_predictions.inference import engine, staging
 from batch_predictions.inference import validation as loading
 from batch_predictions.inference.cleanup import sweep
@@ -20,10 +20,10 @@ from batch_predictions.inference.partition_staging import (
     sql_parameters,
     stage_partition,
 )
-from batch_predictions.inference.results import notes_of
-from batch_predictions.inference.validation import ACCOUNTED, Judgement
+from batch_predictions.inference.results import metrics_of
+from batch_predictions.inference.validation import ACCOUNTED, ValidationResult
 from batch_predictions.model_store import ModelError, ModelStore
-from batch_predictions.reporting import record
+from batch_predictions.reporting import record_materializations
 from batch_predictions.settings import Settings
 from batch_predictions.tables import TABLES
 from batch_predictions.warehouse import Warehouse
@@ -56,7 +56,7 @@ def stage(
         except ModelError as error:
             untrained.append(str(error))
             continue
-        manifest = staging.Manifest.read(path)
+        manifest = staging.StagingManifest.read(path)
         context.log.info(
             f"{declared.name} {partition}: {manifest.rows:,} rows to score in "
             f"{len(manifest.shards)} shards, model {manifest.model_version}"
@@ -76,7 +76,7 @@ def score(
 ) -> dict[str, str]:
     """Scores what has no result yet, and says how much that was and how fast it went."""
     for partition, path in staged.items():
-        lines = _Lines(context, f"{declared.name} {partition}")
+        lines = _ProgressLogger(context, f"{declared.name} {partition}")
         done = engine.score(Path(path), settings.inference, lines, lines.begun)
         what = f"nothing to score, all {done.kept:,} results were kept"
         if done.scored:
@@ -86,7 +86,7 @@ def score(
                 f"{done.device}), {done.kept:,} kept from before"
                 + (f", {done.retried} shards tried again" if done.retried else "")
                 + "; of the instances' time "
-                + ", ".join(f"{name} {each:.0%}" for name, each in done.took.shares().items())
+                + ", ".join(f"{name} {each:.0%}" for name, each in done.timings.shares().items())
             )
             pace = {
                 "rows_per_second": round(done.scored / done.seconds, 1),
@@ -94,10 +94,10 @@ def score(
                 "instances": done.instances,
                 "device": done.device,
             }
-            replace_durably(Path(path).with_name(PACE), json.dumps(pace))
+            atomic_write(Path(path).with_name(PACE), json.dumps(pace))
         notes = "".join(
             f"; {name} {note.mean:.3f}, on a sample of {note.of:,}"
-            for name, note in notes_of(Path(path)).items()
+            for name, note in metrics_of(Path(path)).items()
         )
         context.log.info(f"{declared.name} {partition}: {what}{notes}")
     return dict(staged)
@@ -116,13 +116,13 @@ def load(
         Failure: a check failed.
     """
     judgements = [
-        loading.judge(
+        loading.validate(
             warehouse,
             declared.table,
             Path(path),
             declared.checks,
             sql_parameters(declared, partition, settings),
-            declared.companions,
+            declared.child_tables,
         )
         for partition, path in scored.items()
     ]
@@ -143,16 +143,16 @@ def load(
             allow_retries=False,
         )
     loaded = {
-        partition: loading.load(warehouse, declared.table, Path(path), declared.companions)
+        partition: loading.load(warehouse, declared.table, Path(path), declared.child_tables)
         for partition, path in scored.items()
     }
-    for companion in declared.companions.values():
+    for companion in declared.child_tables.values():
         key = asset_key_of(companion)
-        beside = {day: each.companions[companion.qualified] for day, each in loaded.items()}
-        record(context, warehouse, beside, asset_key=key)
+        beside = {day: each.child_tables[companion.qualified] for day, each in loaded.items()}
+        record_materializations(context, warehouse, beside, asset_key=key)
         if key in context.selected_asset_keys:
             yield dg.MaterializeResult(asset_key=key)
-    record(
+    record_materializations(
         context,
         warehouse,
         {partition: each.main for partition, each in loaded.items()},
@@ -190,7 +190,7 @@ def _short(keys: Sequence[str]) -> str:
 
 
 def _check_result(
-    declared: BatchPrediction, check: loading.Check, judgements: Sequence[Judgement]
+    declared: BatchPrediction, check: loading.Check, judgements: Sequence[ValidationResult]
 ) -> dg.AssetCheckResult:
     """One result for a run; in a range it lists the failing partitions with their figures."""
     failing = {j.partition: j.broken[check.name] for j in judgements if j.broken[check.name]}
@@ -212,11 +212,11 @@ def _check_result(
     )
 
 
-def _extra(judgement: Judgement, scored: Mapping[str, str]) -> dict[str, Any]:
+def _extra(judgement: ValidationResult, scored: Mapping[str, str]) -> dict[str, Any]:
     path = Path(scored[judgement.partition])
-    manifest = staging.Manifest.read(path)
+    manifest = staging.StagingManifest.read(path)
     noted: dict[str, Any] = {}
-    for name, note in notes_of(path).items():
+    for name, note in metrics_of(path).items():
         noted |= {name: note.mean, f"{name}_sample": note.of}
     kept = path.with_name(PACE)
     pace = json.loads(kept.read_text("utf-8")) if kept.exists() else {}
@@ -234,7 +234,7 @@ def _counted(instances: int) -> str:
     return f"{instances} instance" + ("s" if instances != 1 else "")
 
 
-class _Lines:
+class _ProgressLogger:
     """Progress as log lines at a human pace: where, rows, rows per second, time left."""
 
     def __init__(self, context: dg.AssetExecutionContext, what: str) -> None:

@@ -25,15 +25,15 @@ from queue import SimpleQueue
 from types import TracebackType
 from typing import Self
 
-from batch_predictions.inference.engine import Ended
-from batch_predictions.inference.shards import Took, Worker
+from batch_predictions.inference.engine import ShardOutcome
+from batch_predictions.inference.shards import StageTimings, Worker
 
 _ONE_THREAD = dict.fromkeys(
     ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS"), "1"
 )
 
 
-class ThreadCrew:
+class ThreadPool:
     """Threads of this process; each opens one instance, at its first shard.
 
     Args:
@@ -46,13 +46,13 @@ class ThreadCrew:
         self.path, self.block_mb, self.size = path, block_mb, len(devices)
         # One ahead for each, by name alone: a thread goes on before the engine has heard of its
         # last shard, which on a busy machine takes milliseconds.
-        self.room = 2 * self.size
+        self.max_in_flight = 2 * self.size
         self.device = ", ".join(dict.fromkeys(devices))
         self.devices: SimpleQueue[str] = SimpleQueue()
         for each in devices:
             self.devices.put(each)
         self.own = threading.local()
-        self.under_way: dict[Future[Took], str] = {}
+        self.under_way: dict[Future[StageTimings], str] = {}
 
     def __enter__(self) -> Self:
         self.pool = ThreadPoolExecutor(self.size, thread_name_prefix="scorer")
@@ -69,22 +69,22 @@ class ThreadCrew:
         self.pool.shutdown(wait=True, cancel_futures=True)
         self.limits.__exit__(kind, error, trace)
 
-    def hand_out(self, shard: str) -> None:
+    def submit(self, shard: str) -> None:
         """Gives a shard to the next free thread."""
         self.under_way[self.pool.submit(self._work, shard)] = shard
 
-    def wait(self) -> list[Ended]:
+    def wait(self) -> list[ShardOutcome]:
         """Waits until at least one shard has ended."""
         done, _ = wait(self.under_way, return_when=FIRST_COMPLETED)
         return [_ended(self.under_way.pop(each), each) for each in done]
 
-    def _work(self, shard: str) -> Took:
+    def _work(self, shard: str) -> StageTimings:
         if not hasattr(self.own, "device"):
             self.own.device, self.own.worker = self.devices.get_nowait(), None
         try:
             if self.own.worker is None:
                 self.own.worker = Worker(self.path, self.own.device, self.block_mb, self.size > 1)
-            took: Took = self.own.worker.score(shard)
+            took: StageTimings = self.own.worker.score(shard)
         except BaseException:
             # Whatever state a failure left in the instance, the next shard gets a new one.
             self.own.worker = None
@@ -92,7 +92,7 @@ class ThreadCrew:
         return took
 
 
-class ProcessCrew:
+class ProcessPool:
     """Processes of one thread each; one that dies is replaced, and its shard has failed once.
 
     Args:
@@ -103,10 +103,10 @@ class ProcessCrew:
 
     def __init__(self, path: Path, devices: Sequence[str], block_mb: int) -> None:
         self.path, self.block_mb = path, block_mb
-        self.size = self.room = len(devices)
+        self.size = self.max_in_flight = len(devices)
         self.device = ", ".join(dict.fromkeys(devices))
         self.devices = deque(devices)
-        self.members: dict[Connection, tuple[BaseProcess, str]] = {}
+        self.workers: dict[Connection, tuple[BaseProcess, str]] = {}
         self.under_way: dict[Connection, str] = {}
 
     def __enter__(self) -> Self:
@@ -118,18 +118,18 @@ class ProcessCrew:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        for line, (member, _) in self.members.items():
+        for line, (member, _) in self.workers.items():
             if line in self.under_way:
                 # Interrupted: a result that was not renamed yet is scored again next time.
                 member.terminate()
             line.close()
-        for member, _ in self.members.values():
+        for member, _ in self.workers.values():
             member.join()
 
-    def hand_out(self, shard: str) -> None:
+    def submit(self, shard: str) -> None:
         """Gives a shard to a free process, a new one where none is."""
-        free = [line for line in self.members if line not in self.under_way]
-        line = free[0] if free else self._hire()
+        free = [line for line in self.workers if line not in self.under_way]
+        line = free[0] if free else self._spawn()
         self.under_way[line] = shard
         try:
             line.send(shard)
@@ -137,26 +137,26 @@ class ProcessCrew:
             # It died while it was idle; `wait` finds its line closed.
             return
 
-    def wait(self) -> list[Ended]:
+    def wait(self) -> list[ShardOutcome]:
         """Waits until a shard has ended or its worker has died."""
         ended = []
         for line in wait_for(list(self.under_way)):
             assert isinstance(line, Connection)
             shard = self.under_way.pop(line)
-            took = Took()
+            took = StageTimings()
             try:
                 answer, *seconds = line.recv()
-                took = Took(*seconds)
+                took = StageTimings(*seconds)
             except (EOFError, OSError):
-                member, device = self.members.pop(line)
+                member, device = self.workers.pop(line)
                 self.devices.append(device)  # The next one hired takes its place.
                 member.join()
                 line.close()
                 answer = f"the worker died with exit code {member.exitcode}"
-            ended.append(Ended(shard, answer or None, took))
+            ended.append(ShardOutcome(shard, answer or None, took))
         return ended
 
-    def _hire(self) -> Connection:
+    def _spawn(self) -> Connection:
         # Spawned: a forked child would inherit locks of threads that it does not have.
         context = multiprocessing.get_context("spawn")
         mine, theirs = context.Pipe()
@@ -168,7 +168,7 @@ class ProcessCrew:
         with _environment(_ONE_THREAD):
             member.start()
         theirs.close()
-        self.members[mine] = member, device
+        self.workers[mine] = member, device
         return mine
 
 
@@ -181,7 +181,7 @@ def _serve(line: Connection, order: str) -> None:
             shard = str(line.recv())
         except EOFError:  # The engine has ended, or was killed.
             return
-        answer, took = "", Took()
+        answer, took = "", StageTimings()
         try:
             if worker is None:
                 worker = Worker(Path(what["path"]), what["device"], int(what["block_mb"]), True)
@@ -192,9 +192,9 @@ def _serve(line: Connection, order: str) -> None:
         line.send((answer, *took))
 
 
-def _ended(shard: str, work: Future[Took]) -> Ended:
+def _ended(shard: str, work: Future[StageTimings]) -> ShardOutcome:
     problem = _problem(work.exception())
-    return Ended(shard, problem) if problem else Ended(shard, None, work.result())
+    return ShardOutcome(shard, problem) if problem else ShardOutcome(shard, None, work.result())
 
 
 def _problem(error: BaseException | None) -> str | None:

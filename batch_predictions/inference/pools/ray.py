@@ -18,8 +18,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from batch_predictions.inference.engine import Ended, ScoringError
-from batch_predictions.inference.shards import Took
+from batch_predictions.inference.engine import ScoringError, ShardOutcome
+from batch_predictions.inference.shards import StageTimings
 from batch_predictions.settings import PREFIX, InferenceSettings, home_folder
 
 _LOOK_SECONDS = 2.0
@@ -29,12 +29,12 @@ class RayError(ScoringError):
     """Ray is not there, or the cluster has no room; the message says what is missing."""
 
 
-class RayCrew:
+class RayPool:
     """Actors, one for each instance; one that dies is replaced."""
 
     def __init__(self, path: Path, settings: InferenceSettings, size: int, owned: bool) -> None:
         self.path, self.settings, self.owned = path, settings, owned
-        self.size = self.room = size
+        self.size = self.max_in_flight = size
         self.devices: set[str] = set()
         self.free: list[Any] = []
         self.under_way: dict[Any, tuple[Any, str]] = {}
@@ -43,7 +43,7 @@ class RayCrew:
         self.heard = time.monotonic()
 
     @classmethod
-    def of(cls, path: Path, shards: int, settings: InferenceSettings) -> RayCrew:
+    def of(cls, path: Path, shards: int, settings: InferenceSettings) -> RayPool:
         """Enters the cluster, or starts a Ray of its own on this machine.
 
         Raises:
@@ -75,7 +75,7 @@ class RayCrew:
                 ) from error
         try:
             settings = settings.model_copy(update={"ray_num_gpus": _gpus(settings)})
-            fits = _places(settings)
+            fits = _cluster_capacity(settings)
         except RayError:
             if owned:
                 ray.shutdown()
@@ -103,12 +103,12 @@ class RayCrew:
         if self.owned:
             ray.shutdown()
 
-    def hand_out(self, shard: str) -> None:
+    def submit(self, shard: str) -> None:
         """Gives a shard to a free actor, a new one where none is."""
-        actor = self.free.pop() if self.free else self._hire()
+        actor = self.free.pop() if self.free else self._spawn()
         self.under_way[actor.score.remote(shard)] = (actor, shard)
 
-    def wait(self) -> list[Ended]:
+    def wait(self) -> list[ShardOutcome]:
         """Waits until a shard has ended or its actor has died.
 
         Raises:
@@ -120,10 +120,10 @@ class RayCrew:
             ready, _ = ray.wait(list(self.under_way), num_returns=1, timeout=_LOOK_SECONDS)
             if ready:
                 break
-            self._move_on()
+            self._reassign()
         return [self._ended(each) for each in ready]
 
-    def _ended(self, reference: Any) -> Ended:
+    def _ended(self, reference: Any) -> ShardOutcome:
         import ray
 
         actor, shard = self.under_way.pop(reference)
@@ -133,12 +133,14 @@ class RayCrew:
         except ray.exceptions.RayError as error:
             del self.actors[actor]
             cause = str(error).strip().splitlines()[0]
-            return Ended(shard, f"the actor or its node died ({type(error).__name__}: {cause})")
+            return ShardOutcome(
+                shard, f"the actor or its node died ({type(error).__name__}: {cause})"
+            )
         self.free.append(actor)
         self.devices.update([device] if device else [])
-        return Ended(shard, problem or None, Took(*seconds))
+        return ShardOutcome(shard, problem or None, StageTimings(*seconds))
 
-    def _hire(self) -> Any:
+    def _spawn(self) -> Any:
         import ray
 
         actor = (
@@ -154,7 +156,7 @@ class RayCrew:
         self.actors[actor] = actor.lives.remote()
         return actor
 
-    def _move_on(self) -> None:
+    def _reassign(self) -> None:
         """Takes shards from actors that found no place yet to free ones.
 
         Raises:
@@ -167,14 +169,15 @@ class RayCrew:
             if self.free and actor not in placed:
                 del self.under_way[reference], self.actors[actor]
                 ray.kill(actor)
-                self.hand_out(shard)
+                self.submit(shard)
         if placed:
             self.heard = time.monotonic()
         if time.monotonic() - self.heard > self.settings.ray_patience_seconds:
             raise RayError(
                 "no instance found a place in the Ray cluster within "
                 f"{self.settings.ray_patience_seconds:.0f} s: one asks for "
-                f"{_wish(self.settings)}; of {_resources(ray.cluster_resources())} there are "
+                f"{_format_request(self.settings)}; of "
+                f"{_resources(ray.cluster_resources())} there are "
                 f"{_resources(ray.available_resources())} free. Free some, lower "
                 "inference.ray_num_cpus or ray_num_gpus, or raise inference.ray_patience_seconds"
             )
@@ -256,7 +259,7 @@ def _device(settings: InferenceSettings) -> str:
     return settings.device if settings.ray_num_gpus else "cpu"
 
 
-def _places(settings: InferenceSettings) -> int:
+def _cluster_capacity(settings: InferenceSettings) -> int:
     """Instances that the cluster's nodes can hold at once.
 
     Raises:
@@ -265,18 +268,19 @@ def _places(settings: InferenceSettings) -> int:
     import ray
 
     nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
-    count = sum(_held(node, settings) for node in nodes)
+    count = sum(_instances_per_node(node, settings) for node in nodes)
     if not count:
         have = "; ".join(_resources(node) for node in nodes)
         raise RayError(
-            f"no node of the Ray cluster can hold one instance, which asks for {_wish(settings)}; "
+            f"no node of the Ray cluster can hold one instance, which asks for "
+            f"{_format_request(settings)}; "
             f"the {len(nodes)} nodes have {have}. Lower inference.ray_num_cpus or ray_num_gpus, "
             "or add a node"
         )
     return count
 
 
-def _held(node: Mapping[str, float], settings: InferenceSettings) -> int:
+def _instances_per_node(node: Mapping[str, float], settings: InferenceSettings) -> int:
     """Instances that one node can hold; two halves of two GPUs are none."""
     cpus, gpus = settings.ray_num_cpus, settings.ray_num_gpus or 0.0
     room = []
@@ -288,7 +292,7 @@ def _held(node: Mapping[str, float], settings: InferenceSettings) -> int:
     return min(room, default=1)
 
 
-def _wish(settings: InferenceSettings) -> str:
+def _format_request(settings: InferenceSettings) -> str:
     return f"{settings.ray_num_cpus:g} CPU and {settings.ray_num_gpus or 0:g} GPU"
 
 

@@ -144,7 +144,7 @@ class InCells:
         counts = (found >= 0).sum(axis=1)  # faiss fills up at the end.
         if seen is not None:
             taken = np.zeros(len(self.targets), dtype=np.bool_)
-            candidates.without(found, counts, seen.indptr, seen.indices, self.rank_of, taken)
+            candidates.drop_seen(found, counts, seen.indptr, seen.indices, self.rank_of, taken)
         unknown = np.full((n, depth), -np.inf)
         kernels.finish(
             (np.full(n, -np.inf), counts, unknown, -unknown, found),

@@ -4,20 +4,20 @@ from __future__ import annotations
 
 from typing import Any
 
-from batch_predictions.inference.topk.vectors import dot, fetch
-from batch_predictions.jit import compiled
+from batch_predictions.inference.topk.vectors import dot, prefetch
+from batch_predictions.jit import njit_cached
 
 AHEAD = 12
 """Rows asked for before they are needed, so that several are on their way from memory at once."""
 
 
-@compiled
+@njit_cached
 def _before(score: float, place: int, other: float, other_place: int) -> bool:
     """Whether one candidate ranks before another: the better score, then the lower position."""
     return score > other or (score == other and place < other_place)
 
 
-@compiled
+@njit_cached
 def _sink(scores: Any, places: Any, root: int, n: int) -> None:
     score, place = scores[root], places[root]
     while True:
@@ -34,7 +34,7 @@ def _sink(scores: Any, places: Any, root: int, n: int) -> None:
     scores[root], places[root] = score, place
 
 
-@compiled
+@njit_cached
 def sort_best_first(scores: Any, places: Any, n: int) -> None:
     """Sorts the first n candidates in place, in memory of their own (heap sort)."""
     for root in range(n // 2 - 1, -1, -1):
@@ -45,7 +45,7 @@ def sort_best_first(scores: Any, places: Any, n: int) -> None:
         _sink(scores, places, 0, end)
 
 
-@compiled
+@njit_cached
 def kth_largest(values: Any, n: int, k: int) -> Any:
     """The k-th largest (from 1) of the first n values, which it moves about (quickselect)."""
     low, high, wanted = 0, n - 1, k - 1
@@ -70,7 +70,7 @@ def kth_largest(values: Any, n: int, k: int) -> Any:
     return values[wanted]
 
 
-@compiled
+@njit_cached
 def near_kth(values: Any, n: int, k: int) -> float:
     """A number that at least k of the first n values reach, and hardly more than k.
 
@@ -94,8 +94,8 @@ def near_kth(values: Any, n: int, k: int) -> float:
     return low
 
 
-@compiled
-def keep(lower: Any, upper: Any, found: Any, n: int, floor: float) -> int:
+@njit_cached
+def prune_below_floor(lower: Any, upper: Any, found: Any, n: int, floor: float) -> int:
     """Moves candidates that can reach the floor to the front; how many."""
     kept = 0
     for i in range(n):
@@ -104,8 +104,10 @@ def keep(lower: Any, upper: Any, found: Any, n: int, floor: float) -> int:
     return kept
 
 
-@compiled
-def greedy(places: Any, scores: Any, n: int, k: int, categories: Any, cap: int, used: Any) -> int:
+@njit_cached
+def apply_category_cap(
+    places: Any, scores: Any, n: int, k: int, categories: Any, cap: int, used: Any
+) -> int:
     """Keeps of n sorted candidates the first k with at most `cap` of a category; how many."""
     kept = 0
     for i in range(n):
@@ -125,21 +127,21 @@ def greedy(places: Any, scores: Any, n: int, k: int, categories: Any, cap: int, 
     return kept
 
 
-@compiled
+@njit_cached
 def score_exactly(
     queries: Any, user: int, targets: Any, order: Any, found: Any, n: int, scores: Any, places: Any
 ) -> None:
     for i in range(n):
         places[i] = order[found[i]]
     for i in range(min(n, AHEAD)):
-        fetch(targets, places[i])
+        prefetch(targets, places[i])
     for i in range(n):
         if i + AHEAD < n:
-            fetch(targets, places[i + AHEAD])
+            prefetch(targets, places[i + AHEAD])
         scores[i] = dot(queries, user, targets, places[i])
 
 
-@compiled
+@njit_cached
 def first_floor(row: Any, width: int, k: int, maxima: Any) -> Any:
     """A lower bound of the k-th largest product of a row.
 
@@ -154,7 +156,7 @@ def first_floor(row: Any, width: int, k: int, maxima: Any) -> Any:
     return kth_largest(maxima, slots, k)
 
 
-@compiled
+@njit_cached
 def seen_by_block(
     indptr: Any, indices: Any, rank_of: Any, width: int, pointers: Any, users: Any, columns: Any
 ) -> None:
@@ -176,7 +178,7 @@ def seen_by_block(
                 place[block] += 1
 
 
-@compiled
+@njit_cached
 def first_allowed(
     k: int, rank_of: Any, indices: Any, taken: Any, categories: Any, cap: int, used: Any, out: Any
 ) -> int:
@@ -211,8 +213,8 @@ def first_allowed(
     return kept
 
 
-@compiled
-def without(found: Any, counts: Any, indptr: Any, indices: Any, rank_of: Any, taken: Any) -> None:
+@njit_cached
+def drop_seen(found: Any, counts: Any, indptr: Any, indices: Any, rank_of: Any, taken: Any) -> None:
     """Drops what users have seen from their candidates (n, C) of ranks; `counts` are lowered.
 
     Args:

@@ -21,7 +21,7 @@ WIDTH = 2048
 """Users and items of one block: 2 MiB of products, which stay in the processor's caches."""
 
 
-class Workplace:
+class SearchBuffers:
     """Buffers of one thread."""
 
     def __init__(self, index: Index, k: int) -> None:
@@ -67,7 +67,7 @@ class Search:
         self.seen = seen.tocsr() if seen is not None else None
         self.positions, self.scores = positions, scores
 
-    def batch(self, start: int, at: Workplace) -> None:
+    def batch(self, start: int, at: SearchBuffers) -> None:
         """Searches for up to 256 users."""
         import torch
 
@@ -145,7 +145,7 @@ class Search:
         rows: npt.NDArray[np.int64],
         positions: Positions,
         scores: Floats,
-        at: Workplace,
+        at: SearchBuffers,
     ) -> None:
         """Users with a vector of zeros: all scores are equal, the first positions win."""
         from batch_predictions.inference.topk import candidates
@@ -164,10 +164,10 @@ class Search:
 
 
 def in_threads(
-    work: Callable[[int, Workplace], None],
+    work: Callable[[int, SearchBuffers], None],
     starts: range,
     threads: int,
-    workplace: Callable[[], Workplace],
+    workplace: Callable[[], SearchBuffers],
 ) -> None:
     """Deals batches onto threads; the first error is raised when all have ended."""
     import torch

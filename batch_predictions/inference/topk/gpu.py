@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
-from batch_predictions.inference.device import halving, uploads
+from batch_predictions.inference.device import prefetching_uploader, with_oom_backoff
 from batch_predictions.inference.topk.arrays import Floats, Positions, norms_of
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ SPARE = 64
 MOST_ROWS = 8192
 
 
-class OnDevice:
+class GPUCandidates:
     """Items on a device of torch, as float16; `order` lists the positions that may be found."""
 
     def __init__(
@@ -73,7 +73,7 @@ class OnDevice:
             )
             left.append(low + open_ends)
 
-        halving(part, uploads(unit, self.device), len(queries), rows)
+        with_oom_backoff(part, prefetching_uploader(unit, self.device), len(queries), rows)
         # All scores of a vector of zeros are equal.
         return np.unique(np.concatenate([*left, np.flatnonzero(norms == 0)]))
 

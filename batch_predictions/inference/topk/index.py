@@ -20,8 +20,8 @@ import numpy.typing as npt
 
 from batch_predictions.inference.topk.approximate import InCells
 from batch_predictions.inference.topk.arrays import Floats, Positions, norms_of
-from batch_predictions.inference.topk.exact import USERS, WIDTH, Search, Workplace, in_threads
-from batch_predictions.inference.topk.gpu import OnDevice
+from batch_predictions.inference.topk.exact import USERS, WIDTH, Search, SearchBuffers, in_threads
+from batch_predictions.inference.topk.gpu import GPUCandidates
 from batch_predictions.models.common.torch_threads import one_torch_thread
 
 if TYPE_CHECKING:
@@ -115,13 +115,13 @@ class Index:
         ]  # fmt: skip
         largest = np.array([block.norm for block in self.blocks] + [0.0])
         self.later = np.maximum.accumulate(largest[::-1])[::-1][1:]
-        self.elsewhere: OnDevice | InCells | None = None
+        self.elsewhere: GPUCandidates | InCells | None = None
         if cells and len(self.order):
             self.elsewhere = InCells(
                 self.targets, self.order, self.rank_of, self.categories, self.cap, cells, block_mb
             )
         elif device != "cpu" and not self.cap:  # Caps need the order of all candidates: CPU.
-            self.elsewhere = OnDevice(self.targets, self.order, device, block_mb)
+            self.elsewhere = GPUCandidates(self.targets, self.order, device, block_mb)
 
     def _block(self, low: int, norms: npt.NDArray[np.float64]) -> _Block:
         import torch
@@ -207,11 +207,11 @@ class Index:
         with one_torch_thread() as before:
             threads = min(threads or before, len(starts))
             if threads < 2:
-                workplace = Workplace(self, k)
+                workplace = SearchBuffers(self, k)
                 for start in starts:
                     search.batch(start, workplace)
             else:
-                in_threads(search.batch, starts, threads, lambda: Workplace(self, k))
+                in_threads(search.batch, starts, threads, lambda: SearchBuffers(self, k))
         return positions, scores
 
 

@@ -13,18 +13,18 @@ from typing import Any
 import numpy as np
 
 from batch_predictions.inference.topk.candidates import (
+    apply_category_cap,
     first_floor,
-    greedy,
-    keep,
     near_kth,
+    prune_below_floor,
     score_exactly,
     sort_best_first,
 )
-from batch_predictions.inference.topk.vectors import CHUNK, above, first_bit
-from batch_predictions.jit import compiled
+from batch_predictions.inference.topk.vectors import CHUNK, first_bit, greater_mask
+from batch_predictions.jit import njit_cached
 
 
-@compiled
+@njit_cached
 def _prune(
     k: int,
     floor: float,
@@ -47,13 +47,13 @@ def _prune(
     if not cap:
         if n >= k:
             floor = max(floor, near_kth(lower, n, k))
-        n = keep(lower, upper, found, n, floor)
+        n = prune_below_floor(lower, upper, found, n, floor)
         if n < len(found) // 4 * 3:
             return floor, n
     # Bounds tell too few apart (many equal scores), or a cap needs the order: score them exactly.
     score_exactly(queries, user, targets, order, found, n, scores, places)
     sort_best_first(scores, places, n)
-    n = greedy(places, scores, n, k, categories, cap, used)
+    n = apply_category_cap(places, scores, n, k, categories, cap, used)
     for i in range(n):
         lower[i] = upper[i] = scores[i]
         found[i] = rank_of[places[i]]
@@ -62,7 +62,7 @@ def _prune(
     return floor, n
 
 
-@compiled
+@njit_cached
 def scan(
     product: Any,
     codes: Any,
@@ -123,7 +123,7 @@ def scan(
         whole = np.int32(min(max(np.floor(limit) - 1.0, -2147483648.0), 2147483647.0))
         real = np.float32(limit - abs(limit) * 1e-6 - 1e-37)
         for start in range(0, product.shape[1], CHUNK):
-            mask = above(row, start, whole, real)
+            mask = greater_mask(row, start, whole, real)
             while mask:
                 column = start + np.int64(first_bit(mask))
                 mask &= mask - np.uint64(1)
@@ -154,7 +154,7 @@ def scan(
     return left
 
 
-@compiled
+@njit_cached
 def finish(candidates: Any, exact: Any, filters: Any, positions: Any, found_scores: Any) -> None:
     """Scores the candidates that are left and writes every user's list, best first."""
     floors, counts, lowers, uppers, founds = candidates
@@ -165,10 +165,10 @@ def finish(candidates: Any, exact: Any, filters: Any, positions: Any, found_scor
         floor, n = floors[user], counts[user]
         if not cap and n >= k:
             floor = max(floor, near_kth(lower, n, k))
-        kept = keep(lower, upper, found, n, floor)
+        kept = prune_below_floor(lower, upper, found, n, floor)
         score_exactly(queries, user, targets, order, found, kept, scores, places)
         sort_best_first(scores, places, kept)
-        kept = greedy(places, scores, kept, k, categories, cap, used)
+        kept = apply_category_cap(places, scores, kept, k, categories, cap, used)
         for i in range(kept):
             positions[user, i] = places[i]
             found_scores[user, i] = np.float32(scores[i])

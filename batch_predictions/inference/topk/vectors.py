@@ -16,7 +16,7 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-from batch_predictions.jit import compiled
+from batch_predictions.jit import njit_cached
 
 CHUNK = 64
 """Products compared at once; blocks are as wide as a multiple of it."""
@@ -26,7 +26,7 @@ LANES = 8
 
 
 @intrinsic
-def above(typing: Any, row: Any, start: Any, whole: Any, real: Any) -> Any:
+def greater_mask(typing: Any, row: Any, start: Any, whole: Any, real: Any) -> Any:
     """A bit for each of row[start : start + 64] that is above `whole` (int32) or `real` (float32).
 
     Written as LLVM vectors, which become four AVX-512 comparisons, or what the processor has.
@@ -93,7 +93,7 @@ def _dot_whole(typing: Any, a: Any, i: Any, b: Any, j: Any, n: Any) -> Any:
     return signature, generate
 
 
-@compiled
+@njit_cached
 def dot(a: Any, i: int, b: Any, j: int) -> float:
     """The inner product of two rows of float32, summed in float64 in eight fixed lanes.
 
@@ -107,7 +107,7 @@ def dot(a: Any, i: int, b: Any, j: int) -> float:
     return _dot_whole(a, i, b, j, whole) + rest
 
 
-@compiled
+@njit_cached
 def quantise(rows: Any, out: Any, scales: Any, errors: Any, common: float) -> None:
     """Rows (n, f) as int8 with `rows ~ scales * out`.
 
@@ -140,7 +140,7 @@ def quantise(rows: Any, out: Any, scales: Any, errors: Any, common: float) -> No
 
 
 @intrinsic
-def fetch(typing: Any, rows: Any, i: Any) -> Any:
+def prefetch(typing: Any, rows: Any, i: Any) -> Any:
     """Asks for the first 256 bytes of a row, which lies anywhere in memory, ahead of its use."""
     signature = types.void(rows, types.intp)
 

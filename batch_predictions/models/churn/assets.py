@@ -50,7 +50,7 @@ def train_churn(
 ) -> Trained:
     """LightGBM, logistic regression and their average against recency and rhythm."""
     from batch_predictions.models.churn import plots
-    from batch_predictions.models.churn.selection import Course, select_churn
+    from batch_predictions.models.churn.selection import ChurnTrainingConfig, select_churn
 
     chosen = settings.churn
     first = warehouse.value(
@@ -61,7 +61,7 @@ def train_churn(
         lambda day: examples_as_of(warehouse, settings, day),
         first,
         through,
-        Course(
+        ChurnTrainingConfig(
             horizon=chosen.horizon_days,
             step=chosen.step_days,
             cutoffs=chosen.cutoffs,

@@ -15,7 +15,7 @@ LEAST = 0.001
 
 
 @dataclass(frozen=True)
-class Calibration:
+class ProbabilityCalibration:
     """Knots between which log-odds (platt: a straight line) or probabilities are interpolated.
 
     Platt (1999): p = 1 / (1 + exp(-(a * margin + b))). Isotonic (Zadrozny and Elkan 2002): the
@@ -27,7 +27,7 @@ class Calibration:
     values: Doubles
 
     @classmethod
-    def fit(cls, method: Method, margins: Doubles, churned: Doubles) -> Calibration:
+    def fit(cls, method: Method, margins: Doubles, churned: Doubles) -> ProbabilityCalibration:
         """Fits on margins and outcomes (0 or 1) of both kinds."""
         if method == "isotonic":
             from sklearn.isotonic import IsotonicRegression

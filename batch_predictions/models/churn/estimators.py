@@ -16,11 +16,11 @@ from typing import Any, ClassVar, Protocol, Self
 import numpy as np
 import pyarrow as pa
 
-from batch_predictions.models.churn.features import EVERYTHING, Design, Doubles
+from batch_predictions.models.churn.features import EVERYTHING, ChurnFeatures, Doubles
 from batch_predictions.models.forest.quickscorer import Rows, predictor
 
 
-class Margin(Protocol):
+class ChurnEstimator(Protocol):
     """A fitted model, before calibration."""
 
     def margins(self, rows: pa.Table | pa.RecordBatch) -> Doubles:
@@ -33,11 +33,11 @@ class Margin(Protocol):
 
 
 @dataclass(frozen=True)
-class Logistic:
+class LogisticEstimator:
     """Logistic regression over standardised columns; unknown values count as the median."""
 
     kind: ClassVar[str] = "logistic"
-    design: Design
+    design: ChurnFeatures
     medians: Doubles
     means: Doubles
     scales: Doubles
@@ -52,7 +52,7 @@ class Logistic:
         from sklearn.linear_model import LogisticRegression
         from threadpoolctl import threadpool_limits
 
-        design = Design.of(columns, rows)
+        design = ChurnFeatures.of(columns, rows)
         matrix = design.logged(design.matrix(rows))
         there = ~np.isnan(matrix).all(axis=0)
         medians = np.zeros(matrix.shape[1])
@@ -94,7 +94,7 @@ class Logistic:
         """Reads what `save` wrote."""
         about = json.loads((folder / f"{name}.json").read_text("utf-8"))
         numbers = np.load(folder / f"{name}.npy", allow_pickle=False)
-        design = Design(tuple(about["columns"]), tuple(about["genders"]))
+        design = ChurnFeatures(tuple(about["columns"]), tuple(about["genders"]))
         medians, means, scales, weights = numbers
         return cls(design, medians, means, scales, weights, about["intercept"])
 
@@ -119,11 +119,11 @@ SEEDS = 5
 
 
 @dataclass(frozen=True)
-class Trees:
+class GBDTEstimator:
     """LightGBM, as its text, over the numbers as they are; unknown values are its own branch."""
 
     kind: ClassVar[str] = "trees"
-    design: Design
+    design: ChurnFeatures
     text: str
 
     @classmethod
@@ -131,7 +131,7 @@ class Trees:
         """Small trees, many of them: some thousands of rows bear no more."""
         import lightgbm
 
-        design = Design.of(EVERYTHING, rows)
+        design = ChurnFeatures.of(EVERYTHING, rows)
         least = max(5, min(TREES["min_data_in_leaf"], len(churned) // 50))
         data = lightgbm.Dataset(design.matrix(rows), churned, feature_name=_safe(design.names))
         chosen = {**TREES, "min_data_in_leaf": least, "seed": seed}
@@ -163,16 +163,16 @@ class Trees:
         """Reads what `save` wrote."""
         about = json.loads((folder / f"{name}.json").read_text("utf-8"))
         text = (folder / f"{name}.txt").read_text("utf-8")
-        design = Design(tuple(about["columns"]), tuple(about["genders"]))
+        design = ChurnFeatures(tuple(about["columns"]), tuple(about["genders"]))
         return cls(design, text)
 
 
 @dataclass(frozen=True)
-class Average:
+class AverageEstimator:
     """The mean margin of several models."""
 
     kind: ClassVar[str] = "average"
-    parts: tuple[Margin, ...]
+    parts: tuple[ChurnEstimator, ...]
 
     def margins(self, rows: pa.Table | pa.RecordBatch) -> Doubles:
         """The parts' margins, added in their order."""
@@ -192,19 +192,19 @@ class Average:
     def load(cls, folder: Path, name: str) -> Self:
         """Reads what `save` wrote."""
         parts = json.loads((folder / f"{name}.json").read_text("utf-8"))["parts"]
-        return cls(tuple(load_margin(folder, f"{name}-{n}") for n in range(parts)))
+        return cls(tuple(load_estimator(folder, f"{name}-{n}") for n in range(parts)))
 
 
-def forests(rows: pa.Table, churned: Doubles, seed: int) -> Average:
+def forests(rows: pa.Table, churned: Doubles, seed: int) -> AverageEstimator:
     """The mean of `SEEDS` forests that differ in what they sampled."""
-    return Average(tuple(Trees.fit(rows, churned, seed + n) for n in range(SEEDS)))
+    return AverageEstimator(tuple(GBDTEstimator.fit(rows, churned, seed + n) for n in range(SEEDS)))
 
 
-def load_margin(folder: Path, name: str) -> Margin:
+def load_estimator(folder: Path, name: str) -> ChurnEstimator:
     """A model of whatever kind."""
     kind = json.loads((folder / f"{name}.json").read_text("utf-8"))["kind"]
-    kinds: dict[str, type[Logistic] | type[Trees] | type[Average]] = {
-        each.kind: each for each in (Logistic, Trees, Average)
+    kinds: dict[str, type[LogisticEstimator] | type[GBDTEstimator] | type[AverageEstimator]] = {
+        each.kind: each for each in (LogisticEstimator, GBDTEstimator, AverageEstimator)
     }
     return kinds[kind].load(folder, name)
 

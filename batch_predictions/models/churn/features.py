@@ -48,14 +48,14 @@ GENDERS = 3
 
 
 @dataclass(frozen=True)
-class Design:
+class ChurnFeatures:
     """Which columns a model reads; genders are those that training has seen."""
 
     columns: tuple[str, ...]
     genders: tuple[str, ...] = ()
 
     @classmethod
-    def of(cls, columns: tuple[str, ...], rows: pa.Table) -> Design:
+    def of(cls, columns: tuple[str, ...], rows: pa.Table) -> ChurnFeatures:
         """The columns, with genders where everything is read and more than one is known."""
         if columns != EVERYTHING:
             return cls(columns)

@@ -23,7 +23,7 @@ STEP = 100
 """Samples measured at one time."""
 
 
-class Judged:
+class EvaluatedModel:
     """Outcomes and probabilities of one candidate, ready to be measured under any weights."""
 
     def __init__(self, churned: Doubles, probabilities: Doubles) -> None:
@@ -80,7 +80,7 @@ def draws(users: npt.NDArray[np.int64], seed: int, samples: int = SAMPLES) -> li
     return chunks
 
 
-class Contest:
+class PairedComparison:
     """Candidates judged on the same customers and the same bootstrap samples."""
 
     def __init__(self, churned: Doubles, users: npt.NDArray[np.int64], seed: int) -> None:
@@ -89,9 +89,9 @@ class Contest:
         self.values: dict[str, dict[str, float]] = {}
         self.samples: dict[str, dict[str, Doubles]] = {}
 
-    def judge(self, name: str, probabilities: Doubles) -> dict[str, Interval]:
+    def evaluate(self, name: str, probabilities: Doubles) -> dict[str, Interval]:
         """Measures a candidate, and keeps it for differences."""
-        judged = Judged(self.churned, probabilities)
+        judged = EvaluatedModel(self.churned, probabilities)
         whole = judged.measure(np.ones((1, self.n)))
         parts = [judged.measure(weights) for weights in self._draws]
         self.values[name] = {metric: float(whole[metric][0]) for metric in METRICS}

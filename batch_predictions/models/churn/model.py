@@ -10,8 +10,8 @@ from typing import Self
 import numpy as np
 import pyarrow as pa
 
-from batch_predictions.models.churn.calibration import Calibration
-from batch_predictions.models.churn.estimators import Margin, load_margin
+from batch_predictions.models.churn.calibration import ProbabilityCalibration
+from batch_predictions.models.churn.estimators import ChurnEstimator, load_estimator
 from batch_predictions.models.churn.features import Doubles
 
 
@@ -19,19 +19,19 @@ from batch_predictions.models.churn.features import Doubles
 class ChurnModel:
     """What scores customers; without a margin it has learned nothing, and says why."""
 
-    margin: Margin | None
-    calibration: Calibration | None
-    why_not: str | None = None
+    margin: ChurnEstimator | None
+    calibration: ProbabilityCalibration | None
+    unserved_reason: str | None = None
 
     def probabilities(self, rows: pa.Table | pa.RecordBatch) -> Doubles:
         """The probability of churn of each row of features."""
-        assert self.margin is not None and self.calibration is not None, self.why_not
+        assert self.margin is not None and self.calibration is not None, self.unserved_reason
         return self.calibration.probabilities(self.margin.margins(rows))
 
     def save(self, folder: Path) -> None:
         """`churn.json`, the margin's files and the calibration's knots."""
         about = {
-            "why_not": self.why_not,
+            "why_not": self.unserved_reason,
             "calibration": self.calibration.method if self.calibration else None,
         }
         (folder / "churn.json").write_text(json.dumps(about, indent=1), encoding="utf-8")
@@ -47,5 +47,5 @@ class ChurnModel:
         if about["calibration"] is None:
             return cls(None, None, about["why_not"])
         knots, values = np.load(folder / "calibration.npy", allow_pickle=False)
-        calibration = Calibration(about["calibration"], knots, values)
-        return cls(load_margin(folder, "margin"), calibration)
+        calibration = ProbabilityCalibration(about["calibration"], knots, values)
+        return cls(load_estimator(folder, "margin"), calibration)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from batch_predictions.models.churn.features import Doubles
-from batch_predictions.reporting import axes
+from batch_predictions.reporting import new_axes
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -23,7 +23,7 @@ def calibration(probabilities: Doubles, churned: Doubles, what: str) -> Figure |
     n = len(churned)
     if n < 20 or not churned.any():
         return None
-    figure, ax = axes(f"{what}, n = {n:,}", width=9)
+    figure, ax = new_axes(f"{what}, n = {n:,}", width=9)
     ax.set_position((0.08, 0.15, 0.4, 0.72))
     order = np.argsort(-probabilities, kind="stable")
     tenths = np.array_split(order, 10)

@@ -14,10 +14,15 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 
-from batch_predictions.models.churn.calibration import Calibration, Method
-from batch_predictions.models.churn.estimators import Average, Logistic, Margin, forests
+from batch_predictions.models.churn.calibration import Method, ProbabilityCalibration
+from batch_predictions.models.churn.estimators import (
+    AverageEstimator,
+    ChurnEstimator,
+    LogisticEstimator,
+    forests,
+)
 from batch_predictions.models.churn.features import EVERYTHING, RECENCY, RHYTHM, Doubles
-from batch_predictions.models.churn.metrics import AUC, ECE, LIFT, Contest
+from batch_predictions.models.churn.metrics import AUC, ECE, LIFT, PairedComparison
 from batch_predictions.models.churn.model import ChurnModel
 from batch_predictions.models.churn.windows import Examples, Windows, windows
 from batch_predictions.models.common.ranking_metrics import Interval, Row, metric_row
@@ -29,7 +34,7 @@ GAIN = f"{AUC}_gain"
 
 
 @dataclass(frozen=True)
-class Course:
+class ChurnTrainingConfig:
     """How churn is learned in this home."""
 
     horizon: int = 28
@@ -53,24 +58,24 @@ class ChurnSelection:
     """Probabilities and outcomes of the chosen one on the judged window."""
 
 
-def fit(examples: Examples, seed: int) -> dict[str, Margin]:
+def fit(examples: Examples, seed: int) -> dict[str, ChurnEstimator]:
     """Baselines and candidates, by name."""
     rows, churned = examples.rows, examples.churned
-    logistic = Logistic.fit(rows, churned, EVERYTHING, 0.1)
+    logistic = LogisticEstimator.fit(rows, churned, EVERYTHING, 0.1)
     trees = forests(rows, churned, seed)
     return {
-        "recency": Logistic.fit(rows, churned, RECENCY, 1.0),
-        "rhythm": Logistic.fit(rows, churned, RHYTHM, 1.0),
+        "recency": LogisticEstimator.fit(rows, churned, RECENCY, 1.0),
+        "rhythm": LogisticEstimator.fit(rows, churned, RHYTHM, 1.0),
         "logistic": logistic,
         "lightgbm": trees,
-        "average": Average((logistic, trees)),
+        "average": AverageEstimator((logistic, trees)),
     }
 
 
-def calibrated(margin: Margin, examples: Examples, method: Method) -> ChurnModel:
+def calibrated(margin: ChurnEstimator, examples: Examples, method: Method) -> ChurnModel:
     """A margin with its calibration on a later window."""
     return ChurnModel(
-        margin, Calibration.fit(method, margin.margins(examples.rows), examples.churned)
+        margin, ProbabilityCalibration.fit(method, margin.margins(examples.rows), examples.churned)
     )
 
 
@@ -78,7 +83,7 @@ def select_churn(
     examples: Callable[[dt.date], Examples],
     first: dt.date | None,
     through: dt.date,
-    course: Course,
+    course: ChurnTrainingConfig,
     say: Callable[[str], None] = lambda text: None,
 ) -> ChurnSelection:
     """Judges the candidates on the newest window and fits the winner for serving.
@@ -113,11 +118,11 @@ def select_churn(
         name: calibrated(margin, tuned, course.calibration).probabilities(judged.rows)
         for name, margin in fit(learned, course.seed).items()
     }
-    match = Contest(judged.churned, codes(judged), course.seed)
+    match = PairedComparison(judged.churned, codes(judged), course.seed)
     metrics: list[Row] = []
     reached: dict[str, dict[str, Interval]] = {}
     for name, probabilities in contestants.items():
-        reached[name] = match.judge(name, probabilities)
+        reached[name] = match.evaluate(name, probabilities)
         metrics += [metric_row(name, metric, each) for metric, each in reached[name].items()]
     floor = max(BASELINES, key=lambda name: (match.values[name][AUC], name))
     gains = {name: match.gain(name, floor) for name in CANDIDATES}
@@ -150,7 +155,7 @@ def codes(examples: Examples) -> npt.NDArray[np.int64]:
 
 
 def _windows(
-    course: Course, first: dt.date | None, through: dt.date, *, judged: bool
+    course: ChurnTrainingConfig, first: dt.date | None, through: dt.date, *, judged: bool
 ) -> Windows | None:
     if first is None:
         return None

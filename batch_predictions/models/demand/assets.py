@@ -11,8 +11,8 @@ from batch_predictions.features.queries import sql
 from batch_predictions.home import read_state
 from batch_predictions.models.demand import plots
 from batch_predictions.models.demand.panel import Panel
-from batch_predictions.models.demand.panel_builder import Frame, days_known
-from batch_predictions.models.demand.selection import Contest
+from batch_predictions.models.demand.panel_builder import PanelSpec, days_known
+from batch_predictions.models.demand.selection import BacktestConfig
 from batch_predictions.models.demand.training import LevelSelection, select_levels
 from batch_predictions.models.training import Trained, training_asset
 from batch_predictions.settings import Settings
@@ -24,10 +24,10 @@ BASELINES = ("mean28_weekday", "seasonal_naive")
 WAPE_SUM = "wape_sum"
 
 
-def frame_of(settings: Settings) -> Frame:
+def frame_of(settings: Settings) -> PanelSpec:
     """How this home's rows become panels, before anything is learned."""
     state = read_state(settings.home)
-    return Frame(
+    return PanelSpec(
         history_days=settings.demand.history_days,
         horizon=settings.demand.horizon,
         country=registry.source_of(settings.source, state).holidays,
@@ -36,14 +36,14 @@ def frame_of(settings: Settings) -> Frame:
     )
 
 
-def contest_of(settings: Settings) -> Contest:
+def contest_of(settings: Settings) -> BacktestConfig:
     """How candidates are compared; the baselines always are."""
     chosen = settings.demand
-    return Contest(
+    return BacktestConfig(
         candidates=tuple(dict.fromkeys([*BASELINES, *chosen.candidates])),
         horizon=chosen.horizon,
         origins=chosen.origins,
-        every=chosen.origin_days,
+        step_size=chosen.origin_days,
         fits=chosen.fits,
         baseline=BASELINES[0],
         max_bias=chosen.max_bias,
@@ -52,7 +52,9 @@ def contest_of(settings: Settings) -> Contest:
     )
 
 
-def panels(rows: pa.Table, through: dt.date, settings: Settings) -> tuple[dict[str, Panel], Frame]:
+def panels(
+    rows: pa.Table, through: dt.date, settings: Settings
+) -> tuple[dict[str, Panel], PanelSpec]:
     """The series of every level that are long enough to be forecast, and how they were made."""
     frame = frame_of(settings).learned(rows)
     long = rows.filter(pa.array(days_known(rows, through) >= settings.demand.min_days))

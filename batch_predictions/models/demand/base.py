@@ -75,7 +75,7 @@ class Forecaster(ABC):
         """The counterpart of `_write`."""
 
 
-class PerSeries(Forecaster):
+class PerSeriesForecaster(Forecaster):
     """Parameters of every series by its id, in an open table: Parquet, a column each."""
 
     def __init__(self, name: str | None = None, **params: Any) -> None:
@@ -123,6 +123,6 @@ def kinds() -> dict[str, type[Forecaster]]:
     return {each.kind: each for each in FAMILIES}
 
 
-def clean(values: Doubles) -> Doubles:
+def impute(values: Doubles) -> Doubles:
     """Forecasts that are finite and not negative."""
     return np.maximum(np.nan_to_num(values, nan=0.0, posinf=0.0, neginf=0.0), 0.0)

@@ -26,7 +26,7 @@ FILE = "conformal"
 
 
 @dataclass(frozen=True)
-class Calibration:
+class ConformalCalibration:
     """Errors of past origins as quantiles.
 
     Attributes:

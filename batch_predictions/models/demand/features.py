@@ -29,7 +29,7 @@ MONTH_DAYS = 31.0
 
 
 @dataclass(frozen=True)
-class Design:
+class FeatureMatrix:
     """Rows of several origins.
 
     Attributes:
@@ -45,7 +45,7 @@ class Design:
     targets: Doubles
 
 
-def design(panel: Panel, origins: Sequence[int], horizon: int) -> Design:
+def build_features(panel: Panel, origins: Sequence[int], horizon: int) -> FeatureMatrix:
     """Rows of every series at origins (numbers of known columns), for steps 1 to `horizon`."""
     width = max(max(origins) + horizon - panel.columns, 0)
     at = np.asarray(origins, np.int64)
@@ -74,7 +74,7 @@ def design(panel: Panel, origins: Sequence[int], horizon: int) -> Design:
     for k in SAME_PHASE:
         same = _same_phase(panel, k, at, horizon)
         add(f"phase_{k}", np.log((same + SMALL) / level[:, :, None]))
-    for name in sorted(panel.ahead):
+    for name in sorted(panel.future_covariates):
         values = np.nan_to_num(panel.known(name, width), nan=0.0)
         add(name, values[:, ahead])
         for key, of in _under(panel.y, values[:, : panel.columns], panel.period).items():
@@ -94,7 +94,7 @@ def design(panel: Panel, origins: Sequence[int], horizon: int) -> Design:
     stacked = np.empty((*shape, len(parts)), np.float32)
     for place, part in enumerate(parts):
         stacked[..., place] = part
-    return Design(stacked, tuple(names), level, y[:, ahead])
+    return FeatureMatrix(stacked, tuple(names), level, y[:, ahead])
 
 
 def rolling_mean(values: Doubles, window: int) -> Doubles:

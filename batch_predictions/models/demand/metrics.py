@@ -16,7 +16,7 @@ COVERAGE_80, COVERAGE_90 = "coverage_80", "coverage_90"
 
 
 @dataclass(frozen=True)
-class Sums:
+class RatioMetric:
     """A measure as a quotient of sums over series: resampled series by series.
 
     Attributes:
@@ -55,13 +55,13 @@ def interval_of(value: float, samples: Doubles, n: int) -> Interval:
     return Interval(value, min(float(lower), value), max(float(upper), value), n)
 
 
-def difference(ours: Sums, theirs: Sums, seed: int) -> Interval:
+def difference(ours: RatioMetric, theirs: RatioMetric, seed: int) -> Interval:
     """Ours less theirs, paired by series."""
     samples = ours.resampled(seed) - theirs.resampled(seed)
     return interval_of(ours.value - theirs.value, samples, len(ours.above))
 
 
-def relative(ours: Sums, theirs: Sums, seed: int) -> Interval:
+def relative(ours: RatioMetric, theirs: RatioMetric, seed: int) -> Interval:
     """Ours over theirs less 1, paired by series."""
     value, there = _share(ours.value, theirs.value) - 1, theirs.resampled(seed)
     samples = np.divide(ours.resampled(seed), there, out=np.ones(len(there)), where=there > 0) - 1
@@ -75,54 +75,54 @@ def _share(above: float, below: float) -> float:
 # Of forecasts and what came, (origins, n, horizon); nan is left out.
 
 
-def wape(forecast: Doubles, actual: Doubles) -> Sums:
+def wape(forecast: Doubles, actual: Doubles) -> RatioMetric:
     """Weighted absolute percentage error of single columns."""
-    return Sums(_total(np.abs(forecast - actual)), _total(np.abs(actual)))
+    return RatioMetric(_total(np.abs(forecast - actual)), _total(np.abs(actual)))
 
 
-def wape_sum(forecast: Doubles, actual: Doubles) -> Sums:
+def wape_sum(forecast: Doubles, actual: Doubles) -> RatioMetric:
     """The same of the horizon's sum."""
     errors = np.abs(np.nansum(forecast - actual, axis=2)).sum(axis=0)
-    return Sums(errors, _total(np.abs(actual)))
+    return RatioMetric(errors, _total(np.abs(actual)))
 
 
-def bias(forecast: Doubles, actual: Doubles) -> Sums:
+def bias(forecast: Doubles, actual: Doubles) -> RatioMetric:
     """Forecast less actual, as a share of actual."""
-    return Sums(_total(forecast - actual), _total(np.abs(actual)))
+    return RatioMetric(_total(forecast - actual), _total(np.abs(actual)))
 
 
-def rmsse(forecast: Doubles, actual: Doubles, scale: Doubles) -> Sums:
+def rmsse(forecast: Doubles, actual: Doubles, scale: Doubles) -> RatioMetric:
     """Root mean square error over that of the naive of one season, mean of series."""
     return _scaled((forecast - actual) ** 2, scale, np.sqrt)
 
 
-def mase(forecast: Doubles, actual: Doubles, spread: Doubles) -> Sums:
+def mase(forecast: Doubles, actual: Doubles, spread: Doubles) -> RatioMetric:
     """Mean absolute error over that of the naive of one season, mean of series."""
     return _scaled(np.abs(forecast - actual), spread, lambda each: each)
 
 
-def pinball(quantiles: Doubles, actual: Doubles, levels: Sequence[float]) -> Sums:
+def pinball(quantiles: Doubles, actual: Doubles, levels: Sequence[float]) -> RatioMetric:
     """Mean pinball loss over levels, as a share of actual; `levels` are the last axis."""
     error, level = actual[..., None] - quantiles, np.asarray(levels)
     loss = np.maximum(level * error, (level - 1) * error).mean(axis=-1)
-    return Sums(_total(loss), _total(np.abs(actual)))
+    return RatioMetric(_total(loss), _total(np.abs(actual)))
 
 
-def coverage(lower: Doubles, upper: Doubles, actual: Doubles) -> Sums:
+def coverage(lower: Doubles, upper: Doubles, actual: Doubles) -> RatioMetric:
     """Share of columns that fell between, ends included."""
     there = np.isfinite(actual)
     inside = there & (actual >= lower) & (actual <= upper)
-    return Sums(inside.sum(axis=(0, 2)).astype(float), there.sum(axis=(0, 2)).astype(float))
+    return RatioMetric(inside.sum(axis=(0, 2)).astype(float), there.sum(axis=(0, 2)).astype(float))
 
 
 def _total(values: Doubles) -> Doubles:
     return np.asarray(np.nansum(values, axis=(0, 2)))
 
 
-def _scaled(errors: Doubles, scale: Doubles, after: Callable[[Doubles], Doubles]) -> Sums:
+def _scaled(errors: Doubles, scale: Doubles, after: Callable[[Doubles], Doubles]) -> RatioMetric:
     there = np.isfinite(errors).sum(axis=(0, 2))
     means = np.divide(
         _total(errors), there * scale, out=np.zeros(len(scale)), where=scale * there > 0
     )
     usable = (scale > 0) & (there > 0)
-    return Sums(np.where(usable, after(means), 0.0), usable.astype(float))
+    return RatioMetric(np.where(usable, after(means), 0.0), usable.astype(float))

@@ -10,12 +10,12 @@ from typing import Self
 import numpy as np
 
 from batch_predictions.models.demand.base import Forecaster
-from batch_predictions.models.demand.conformal import LEVELS, Calibration
+from batch_predictions.models.demand.conformal import LEVELS, ConformalCalibration
 from batch_predictions.models.demand.panel import Doubles, Integers, Panel
 
 
 @dataclass(frozen=True)
-class Prediction:
+class DemandPrediction:
     """Forecasts of a panel.
 
     Attributes:
@@ -30,7 +30,7 @@ class Prediction:
     quantiles: Doubles
     levels: tuple[float, ...]
     methods: list[str]
-    calibration: Calibration
+    calibration: ConformalCalibration
 
     def sums(self, days: int | Integers) -> Doubles:
         """Means of the sum of the first `days` columns, (n,)."""
@@ -48,14 +48,16 @@ class DemandModel:
     """A fitted forecaster with calibrated quantiles."""
 
     forecaster: Forecaster
-    calibration: Calibration
+    calibration: ConformalCalibration
 
-    def predict(self, panel: Panel, horizon: int, levels: Sequence[float] = LEVELS) -> Prediction:
+    def predict(
+        self, panel: Panel, horizon: int, levels: Sequence[float] = LEVELS
+    ) -> DemandPrediction:
         """Means and quantiles of the columns after the panel."""
         mean = self.forecaster.forecast(panel, horizon)
         found = self.calibration.quantiles(mean, levels)
         methods = self.forecaster.methods(panel)
-        return Prediction(mean, found, tuple(levels), methods, self.calibration)
+        return DemandPrediction(mean, found, tuple(levels), methods, self.calibration)
 
     def save(self, folder: Path) -> None:
         """Writes the forecaster and the calibration, each in a folder of its own."""
@@ -66,4 +68,4 @@ class DemandModel:
     def load(cls, folder: Path) -> Self:
         """Reads what `save` wrote."""
         forecaster = Forecaster.load(folder / "forecaster")
-        return cls(forecaster, Calibration.load(folder / "calibration"))
+        return cls(forecaster, ConformalCalibration.load(folder / "calibration"))

@@ -37,7 +37,7 @@ class Panel:
     ids: Sequence[str]
     start: dt.date | int
     y: Doubles
-    ahead: Mapping[str, Doubles] = field(default_factory=dict)
+    future_covariates: Mapping[str, Doubles] = field(default_factory=dict)
     static: Mapping[str, npt.NDArray[Any]] = field(default_factory=dict)
     holidays: Doubles | None = None
     period: int = 7
@@ -47,7 +47,7 @@ class Panel:
         n, t = self.y.shape
         if len(self.ids) != n:
             raise ValueError(f"{len(self.ids)} ids for {n} series")
-        for name, values in self.ahead.items():
+        for name, values in self.future_covariates.items():
             if values.shape[0] != n or values.shape[1] < t:
                 raise ValueError(f"{name} is {values.shape} for series of {self.y.shape}")
         for name, facts in self.static.items():
@@ -91,7 +91,7 @@ class Panel:
     def known(self, name: str, horizon: int = 0) -> Doubles:
         """What is known ahead, (n, t + horizon); what goes beyond the knowledge is nan."""
         width = self.columns + horizon
-        values = self.ahead[name]
+        values = self.future_covariates[name]
         if values.shape[1] >= width:
             return values[:, :width]
         return np.pad(values, ((0, 0), (0, width - values.shape[1])), constant_values=np.nan)
@@ -115,6 +115,8 @@ class Panel:
             self,
             ids=[self.ids[each] for each in positions],
             y=self.y[positions],
-            ahead={name: values[positions] for name, values in self.ahead.items()},
+            future_covariates={
+                name: values[positions] for name, values in self.future_covariates.items()
+            },
             static={name: facts[positions] for name, facts in self.static.items()},
         )

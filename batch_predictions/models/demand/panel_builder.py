@@ -22,7 +22,7 @@ COVARIATES = ("promotion", "display", "mailer")
 """Lists of the table that reach beyond its day."""
 
 
-class Frame(BaseModel):
+class PanelSpec(BaseModel):
     """How rows become a panel; stored with the model.
 
     Attributes:
@@ -64,7 +64,9 @@ class Frame(BaseModel):
             ids=series_ids(rows),
             start=start,
             y=_dense(rows["units"], first, t),
-            ahead={name: _dense(rows[name], first, t + self.horizon) for name in self.covariates},
+            future_covariates={
+                name: _dense(rows[name], first, t + self.horizon) for name in self.covariates
+            },
             static={"category": np.array(codes, np.int64)},
             shift_days=self.shift_days,
         )

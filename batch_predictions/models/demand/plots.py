@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from batch_predictions.models.demand.backtest import Backtest
-from batch_predictions.models.demand.conformal import LEVELS, Calibration
-from batch_predictions.reporting import axes, legend_beside
+from batch_predictions.models.demand.conformal import LEVELS, ConformalCalibration
+from batch_predictions.reporting import legend_outside, new_axes
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -25,7 +25,7 @@ def by_horizon(backtest: Backtest) -> Figure | None:
     total = np.where(there, actual, 0.0).sum(axis=(0, 1))
     if not (total > 0).any():
         return None
-    figure, ax = axes(f"WAPE by day ahead, {len(backtest.origins)} past origins")
+    figure, ax = new_axes(f"WAPE by day ahead, {len(backtest.origins)} past origins")
     steps = np.arange(1, backtest.horizon + 1)
     for place, (name, forecast) in enumerate(backtest.forecasts.items()):
         errors = np.where(there, np.abs(forecast - actual), 0.0).sum(axis=(0, 1))
@@ -33,7 +33,7 @@ def by_horizon(backtest: Backtest) -> Figure | None:
         ax.plot(steps, wape, color=f"C{place}", linewidth=1.4, label=name)
     ax.set_xlabel("days ahead", fontsize=9)
     ax.set_ylabel("WAPE", fontsize=9)
-    legend_beside(ax)
+    legend_outside(ax)
     return figure
 
 
@@ -42,13 +42,15 @@ def coverage(backtest: Backtest, candidate: str) -> Figure | None:
     forecasts = backtest.forecasts.get(candidate)
     if forecasts is None or len(backtest.origins) < 2:
         return None
-    calibration = Calibration.of(forecasts[:-1], backtest.actual[:-1])
+    calibration = ConformalCalibration.of(forecasts[:-1], backtest.actual[:-1])
     quantiles = calibration.quantiles(forecasts[-1], LEVELS)
     actual = backtest.actual[-1]
     there = np.isfinite(actual)
     if not there.any():
         return None
-    figure, ax = axes(f"Coverage at the newest origin, calibrated on those before ({candidate})")
+    figure, ax = new_axes(
+        f"Coverage at the newest origin, calibrated on those before ({candidate})"
+    )
     steps = np.arange(1, backtest.horizon + 1)
     for place, (nominal, low, high) in enumerate(NOMINAL):
         lower, upper = (quantiles[:, :, LEVELS.index(each)] for each in (low, high))

@@ -6,8 +6,11 @@ from typing import Any
 
 from batch_predictions.models.demand.base import Forecaster
 from batch_predictions.models.demand.forecasters.baselines import Mean28, SeasonalNaive
-from batch_predictions.models.demand.forecasters.ensembles import Average, Chosen
-from batch_predictions.models.demand.forecasters.gbdt import Trees
+from batch_predictions.models.demand.forecasters.ensembles import (
+    AverageForecaster,
+    PerSeriesSelector,
+)
+from batch_predictions.models.demand.forecasters.gbdt import GBDTForecaster
 from batch_predictions.models.demand.forecasters.gru import Gru
 from batch_predictions.models.demand.forecasters.linear import LinearPromotions, LinearRegression
 from batch_predictions.models.demand.forecasters.sarima import Sarima
@@ -21,10 +24,10 @@ FAMILIES: tuple[type[Forecaster], ...] = (
     LinearRegression,
     LinearPromotions,
     Sarima,
-    Trees,
+    GBDTForecaster,
     Gru,
-    Average,
-    Chosen,
+    AverageForecaster,
+    PerSeriesSelector,
 )
 MEMBERS = ("lightgbm", "gru")
 """Of the average."""
@@ -49,11 +52,11 @@ def make(name: str, options: dict[str, dict[str, Any]] | None = None, seed: int 
     given = dict((options or {}).get(name, {}))
     kind, params = NAMED.get(name, (name, {}))
     families = {each.kind: each for each in FAMILIES}
-    if kind not in families or kind == Chosen.kind:
+    if kind not in families or kind == PerSeriesSelector.kind:
         raise ValueError(f"there is no forecaster {name!r}: choose of {', '.join(names())}")
-    if kind == Average.kind:
+    if kind == AverageForecaster.kind:
         members = [make(each, options, seed) for each in given.get("members", MEMBERS)]
-        return Average(name, members)
+        return AverageForecaster(name, members)
     if kind in MEMBERS:
         given.setdefault("seed", seed)
     return families[kind](name, **{**params, **given})
@@ -61,4 +64,4 @@ def make(name: str, options: dict[str, dict[str, Any]] | None = None, seed: int 
 
 def names() -> list[str]:
     """What `make` knows."""
-    return [each.kind for each in FAMILIES if each is not Chosen] + list(NAMED)
+    return [each.kind for each in FAMILIES if each is not PerSeriesSelector] + list(NAMED)

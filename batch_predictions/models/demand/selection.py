@@ -12,8 +12,11 @@ from batch_predictions.models.common.ranking_metrics import Interval
 from batch_predictions.models.demand import metrics
 from batch_predictions.models.demand.backtest import Backtest, backtest, origins_of
 from batch_predictions.models.demand.base import Forecaster
-from batch_predictions.models.demand.conformal import LEVELS, Calibration
-from batch_predictions.models.demand.forecasters.ensembles import Average, Chosen
+from batch_predictions.models.demand.conformal import LEVELS, ConformalCalibration
+from batch_predictions.models.demand.forecasters.ensembles import (
+    AverageForecaster,
+    PerSeriesSelector,
+)
 from batch_predictions.models.demand.model import DemandModel
 from batch_predictions.models.demand.panel import Doubles, Integers, Panel
 from batch_predictions.models.demand.registry import MEMBERS, make
@@ -30,13 +33,13 @@ CANDIDATES = (
     "average",
 )
 """Strong baselines first."""
-CHOSEN, DRAWN = Chosen.kind, 3.0
+CHOSEN, DRAWN = PerSeriesSelector.kind, 3.0
 """A series' own record counts as much as everyone's after so many origins."""
 GAIN = "wape_sum_gain"
 
 
 @dataclass(frozen=True)
-class Contest:
+class BacktestConfig:
     """How candidates are compared.
 
     Attributes:
@@ -54,7 +57,7 @@ class Contest:
     candidates: tuple[str, ...] = CANDIDATES
     horizon: int = 14
     origins: int = 6
-    every: int = 14
+    step_size: int = 14
     fits: int = 1
     baseline: str = "mean28_weekday"
     max_bias: float = 0.05
@@ -63,7 +66,7 @@ class Contest:
 
 
 @dataclass(frozen=True)
-class Figure:
+class MetricValue:
     """One row of the table of candidates."""
 
     candidate: str
@@ -75,7 +78,7 @@ class Figure:
 
 
 @dataclass(frozen=True)
-class Selected:
+class SelectedForecaster:
     """What came of a contest.
 
     Attributes:
@@ -92,23 +95,23 @@ class Selected:
     fallback: DemandModel
     winner: str
     why: str
-    figures: list[Figure]
+    figures: list[MetricValue]
     backtest: Backtest
 
 
 def select(
-    panel: Panel, contest: Contest, progress: Callable[[str], None] = lambda text: None
-) -> Selected:
+    panel: Panel, contest: BacktestConfig, progress: Callable[[str], None] = lambda text: None
+) -> SelectedForecaster:
     """Runs the contest and fits the winner on the whole panel.
 
     Raises:
         ValueError: the panel is too short for the origins.
     """
-    origins = origins_of(panel.columns, contest.horizon, contest.origins, contest.every)
+    origins = origins_of(panel.columns, contest.horizon, contest.origins, contest.step_size)
     if origins[0] < 2 * panel.period:
         raise ValueError(
-            f"{panel.columns} columns are too few for {contest.origins} origins {contest.every} "
-            f"apart with a horizon of {contest.horizon}"
+            f"{panel.columns} columns are too few for {contest.origins} origins "
+            f"{contest.step_size} apart with a horizon of {contest.horizon}"
         )
     candidates = tuple(dict.fromkeys((contest.baseline, *contest.candidates)))
     options = _with_horizon(contest, candidates)
@@ -116,8 +119,8 @@ def select(
     makers = {name: _maker(name, options, contest.seed) for name in singles}
     tested = backtest(panel, makers, origins, contest.horizon, fits=contest.fits, progress=progress)
     forecasts = dict(tested.forecasts)
-    if Average.kind in candidates:
-        forecasts[Average.kind] = np.mean([forecasts[each] for each in MEMBERS], axis=0)
+    if AverageForecaster.kind in candidates:
+        forecasts[AverageForecaster.kind] = np.mean([forecasts[each] for each in MEMBERS], axis=0)
     forecasts = {name: forecasts[name] for name in candidates}
     forecasts[CHOSEN], champions = choose(forecasts, tested.actual)
     tested = Backtest(tested.origins, tested.actual, forecasts, tested.scale, tested.spread)
@@ -126,24 +129,26 @@ def select(
     fitted: dict[str, Forecaster] = {}
 
     def fit(name: str) -> Forecaster:
-        if name == Average.kind:
-            return Average(name, [fit(each) for each in MEMBERS])
+        if name == AverageForecaster.kind:
+            return AverageForecaster(name, [fit(each) for each in MEMBERS])
         if name not in fitted:
             fitted[name] = make(name, options, contest.seed).fit(panel)
             progress(f"{name}: fitted on all {panel.columns} columns")
         return fitted[name]
 
     def model(name: str) -> DemandModel:
-        calibration = Calibration.of(forecasts[name], tested.actual)
+        calibration = ConformalCalibration.of(forecasts[name], tested.actual)
         if name != CHOSEN:
             return DemandModel(fit(name), calibration)
         default = best_overall(forecasts, tested.actual, candidates)
         mine = {each: candidates[place] for each, place in zip(panel.ids, champions, strict=True)}
         members = [fit(each) for each in sorted({*mine.values(), default})]
-        return DemandModel(Chosen(CHOSEN, members, mine, default=default), calibration)
+        return DemandModel(PerSeriesSelector(CHOSEN, members, mine, default=default), calibration)
 
     fallback = model(contest.baseline)
-    return Selected(model(winner) if passed else None, fallback, winner, why, figures, tested)
+    return SelectedForecaster(
+        model(winner) if passed else None, fallback, winner, why, figures, tested
+    )
 
 
 def choose(forecasts: dict[str, Doubles], actual: Doubles) -> tuple[Doubles, Integers]:
@@ -190,7 +195,7 @@ def best_overall(
 
 def table(
     tested: Backtest, baseline: str, seed: int
-) -> tuple[list[Figure], dict[str, dict[str, Interval]]]:
+) -> tuple[list[MetricValue], dict[str, dict[str, Interval]]]:
     """Every candidate's metrics; `wape_sum_gain` is the baseline's WAPE of the sum less its own.
 
     Quantiles of an origin are calibrated on the origins before it, from the third on.
@@ -211,21 +216,23 @@ def table(
         found[name] = {metric: each.interval(seed) for metric, each in sums.items()}
         found[name][GAIN] = metrics.difference(reference, of_sum, seed)
     figures = [
-        Figure(name, metric, each.mean, each.lower, each.upper, each.n)
+        MetricValue(name, metric, each.mean, each.lower, each.upper, each.n)
         for name, values in found.items()
         for metric, each in values.items()
     ]
     return figures, found
 
 
-def judged_quantiles(forecast: Doubles, actual: Doubles, least: int = 2) -> dict[str, metrics.Sums]:
+def judged_quantiles(
+    forecast: Doubles, actual: Doubles, least: int = 2
+) -> dict[str, metrics.RatioMetric]:
     """Pinball loss and coverage where at least `least` origins went before."""
     number = actual.shape[0]
     if number <= least:
         return {}
     made = np.stack(
         [
-            Calibration.of(forecast[:each], actual[:each]).quantiles(forecast[each])
+            ConformalCalibration.of(forecast[:each], actual[:each]).quantiles(forecast[each])
             for each in range(least, number)
         ]
     )
@@ -238,7 +245,7 @@ def judged_quantiles(forecast: Doubles, actual: Doubles, least: int = 2) -> dict
     }
 
 
-def decide(found: dict[str, dict[str, Interval]], contest: Contest) -> tuple[str, bool, str]:
+def decide(found: dict[str, dict[str, Interval]], contest: BacktestConfig) -> tuple[str, bool, str]:
     """The winner by WAPE of the sum among those of small bias, whether it passed, and why."""
     rivals = [name for name in found if name != contest.baseline]
     fair = [name for name in rivals if abs(found[name][metrics.BIAS].mean) <= contest.max_bias]
@@ -264,13 +271,15 @@ def decide(found: dict[str, dict[str, Interval]], contest: Contest) -> tuple[str
 
 def _singles(candidates: tuple[str, ...]) -> list[str]:
     """Candidates and members of the average, each once."""
-    wanted = [each for each in candidates if each != Average.kind]
-    if Average.kind in candidates:
+    wanted = [each for each in candidates if each != AverageForecaster.kind]
+    if AverageForecaster.kind in candidates:
         wanted += MEMBERS
     return list(dict.fromkeys(wanted))
 
 
-def _with_horizon(contest: Contest, candidates: tuple[str, ...]) -> dict[str, dict[str, Any]]:
+def _with_horizon(
+    contest: BacktestConfig, candidates: tuple[str, ...]
+) -> dict[str, dict[str, Any]]:
     """Options in which the global models learn the contest's horizon."""
     return {
         name: {

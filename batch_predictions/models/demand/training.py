@@ -17,8 +17,8 @@ import numpy as np
 from batch_predictions.models.common.ranking_metrics import Interval, Row, metric_row
 from batch_predictions.models.demand.model import DemandModel
 from batch_predictions.models.demand.panel import Panel
-from batch_predictions.models.demand.panel_builder import Frame
-from batch_predictions.models.demand.selection import Contest, Selected, select
+from batch_predictions.models.demand.panel_builder import PanelSpec
+from batch_predictions.models.demand.selection import BacktestConfig, SelectedForecaster, select
 
 UNTRAINED = "untrained"
 FILE = "demand.json"
@@ -28,7 +28,7 @@ FILE = "demand.json"
 class DemandModels:
     """Models by level, and how rows become their panels."""
 
-    frame: Frame
+    frame: PanelSpec
     models: Mapping[str, DemandModel] = field(default_factory=dict)
 
     def save(self, folder: Path) -> None:
@@ -44,7 +44,7 @@ class DemandModels:
         """Reads what `save` wrote."""
         text = json.loads((folder / FILE).read_text())
         models = {level: DemandModel.load(folder / level) for level in text["levels"]}
-        return cls(Frame.model_validate(text["frame"]), models)
+        return cls(PanelSpec.model_validate(text["frame"]), models)
 
 
 @dataclass(frozen=True)
@@ -56,19 +56,19 @@ class LevelSelection:
     beats_baseline: bool
     why: str
     metrics: list[Row]
-    selected: Mapping[str, Selected]
+    selected: Mapping[str, SelectedForecaster]
 
 
-def possible_origins(panel: Panel, contest: Contest, min_days: int) -> int:
+def possible_origins(panel: Panel, contest: BacktestConfig, min_days: int) -> int:
     """How many past origins the longest series has room for, at most those asked for."""
     room = _longest(panel) - contest.horizon - min_days
-    return min(contest.origins, room // contest.every + 1) if room >= 0 else 0
+    return min(contest.origins, room // contest.step_size + 1) if room >= 0 else 0
 
 
 def select_levels(
     panels: Mapping[str, Panel],
-    frame: Frame,
-    contest: Contest,
+    frame: PanelSpec,
+    contest: BacktestConfig,
     min_days: int,
     progress: Callable[[str], None],
 ) -> LevelSelection:
@@ -81,7 +81,7 @@ def select_levels(
         min_days: days that an origin must have behind it.
         progress: told what is going on.
     """
-    found: dict[str, Selected] = {}
+    found: dict[str, SelectedForecaster] = {}
     reasons: list[str] = []
     for level, panel in panels.items():
         origins = possible_origins(panel, contest, min_days)
@@ -117,7 +117,7 @@ def select_levels(
     )
 
 
-def _served(selected: Selected, contest: Contest) -> str:
+def _served(selected: SelectedForecaster, contest: BacktestConfig) -> str:
     return selected.winner if selected.model else contest.baseline
 
 

@@ -21,7 +21,12 @@ import pyarrow as pa
 from batch_predictions.models.common.ranking_metrics import DEPTH, Doubles, measures, top_k
 from batch_predictions.models.demographic.promotion_uplift import Factors
 from batch_predictions.models.demographic.segments import user_leaves
-from batch_predictions.models.demographic.statistics import Candidate, Learned, matrices, recency
+from batch_predictions.models.demographic.statistics import (
+    Candidate,
+    SegmentStatistics,
+    matrices,
+    recency,
+)
 from batch_predictions.models.recommender.data.interactions import Interactions
 
 FOLDS = 5
@@ -33,7 +38,7 @@ Measured = dict[str, Doubles]
 
 
 @dataclass(frozen=True)
-class Window:
+class EvaluationWindow:
     """A cut in time, the rows before it, and who is asked about what came after."""
 
     cut: date
@@ -44,7 +49,7 @@ class Window:
     """csr, asked x items: ones where the user took the item in the window."""
 
 
-class ColdStart:
+class ColdStartEvaluation:
     """The users who are asked, in folds and windows, and what each was right to be offered."""
 
     def __init__(
@@ -86,7 +91,7 @@ class ColdStart:
         self.fold[np.random.default_rng(seed).permutation(users)] = np.arange(users) % self.folds
         self.fold_of_asked = self.fold[self.asked]
 
-    def _cut(self, through: date, holdout_days: int, windows: int) -> Iterator[Window]:
+    def _cut(self, through: date, holdout_days: int, windows: int) -> Iterator[EvaluationWindow]:
         known = self.known
         if known.single_date:
             # No times: hiding the user is all that can be done, and nothing has an age.
@@ -105,7 +110,7 @@ class ColdStart:
 
     def _window(
         self, cut: date, before: npt.NDArray[np.bool_], answers: npt.NDArray[np.bool_]
-    ) -> Window:
+    ) -> EvaluationWindow:
         from scipy.sparse import csr_matrix
 
         asked, rows = np.unique(self.known.users[answers], return_inverse=True)
@@ -114,7 +119,7 @@ class ColdStart:
         relevant = csr_matrix((np.ones(len(items), dtype=np.float32), (rows, items)), shape=shape)
         relevant.sum_duplicates()
         relevant.data[:] = 1.0
-        return Window(cut, before, asked.astype(np.int64), relevant)
+        return EvaluationWindow(cut, before, asked.astype(np.int64), relevant)
 
     def popularity(
         self, half_lives: Sequence[float], factors: Factors | None = None
@@ -175,20 +180,20 @@ class ColdStart:
                     hits[each][-1][members] = hit & (top >= 0)
         return {each: self._measured(of_windows) for each, of_windows in hits.items()}
 
-    def weights(self, window: Window, half_life: float) -> Doubles:
+    def weights(self, window: EvaluationWindow, half_life: float) -> Doubles:
         """Events of the rows before a window, faded; infinity leaves them as they are."""
         events = self.known.events[window.before]
         if math.isinf(half_life):
             return events
         return recency(self.known, window.cut, half_life, self.window_days)[window.before] * events
 
-    def _matrices(self, window: Window, half_life: float) -> tuple[Any, Any]:
+    def _matrices(self, window: EvaluationWindow, half_life: float) -> tuple[Any, Any]:
         rows = window.before
         weights = self.weights(window, half_life)
         return matrices(self.known, rows, weights)
 
-    def _learned(self, popular: Any, ever: Any, users: npt.NDArray[np.bool_]) -> Learned:
-        return Learned(self.known, self.leaves, self.leaf_of_user, popular, ever, users)
+    def _learned(self, popular: Any, ever: Any, users: npt.NDArray[np.bool_]) -> SegmentStatistics:
+        return SegmentStatistics(self.known, self.leaves, self.leaf_of_user, popular, ever, users)
 
     def _measured(self, of_windows: Sequence[npt.NDArray[np.bool_]]) -> Measured:
         """Per metric the mean over each user's windows."""

@@ -24,17 +24,17 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from batch_predictions.models.common.ranking_metrics import Doubles, top_k
-from batch_predictions.models.demographic.promotion_uplift import CalendarFactor
-from batch_predictions.models.demographic.ridge import RidgeTilt
+from batch_predictions.models.demographic.promotion_uplift import PromotionUplift
+from batch_predictions.models.demographic.ridge import RidgeAdjustment
 from batch_predictions.models.demographic.segments import (
     ALL,
     EVERYONE,
     PARENTS,
     Segment,
+    SegmentAdjustment,
     SegmentCounts,
     SegmentShares,
     SegmentUsers,
-    Tilt,
     segment_of,
 )
 from batch_predictions.tables import SEGMENT_LEVELS as LEVELS
@@ -44,7 +44,7 @@ MANIFEST = "demographic.json"
 
 
 @dataclass(frozen=True)
-class SegmentTilt:
+class CountAdjustment:
     """Counts of the segment, shrunk to its parent segment.
 
     With n events of an item and N in all,
@@ -95,7 +95,7 @@ class SegmentTilt:
         return lambda level, segment: (held if level == EVERYONE else shrunk)(level, segment)
 
 
-NO_TILT = SegmentTilt(math.inf)
+NO_ADJUSTMENT = CountAdjustment(math.inf)
 """Everyone's list for all: recency-weighted popularity."""
 
 
@@ -105,8 +105,8 @@ class DemographicModel:
     week's promotions do (None: nothing that is known)."""
 
     half_life_days: float
-    tilt: SegmentTilt | RidgeTilt = NO_TILT
-    calendar: CalendarFactor | None = None
+    tilt: CountAdjustment | RidgeAdjustment = NO_ADJUSTMENT
+    calendar: PromotionUplift | None = None
 
     def __post_init__(self) -> None:
         if not self.half_life_days > 0:
@@ -115,13 +115,13 @@ class DemographicModel:
     @property
     def tilted(self) -> bool:
         """Whether segments have lists of their own."""
-        return self.tilt != NO_TILT
+        return self.tilt != NO_ADJUSTMENT
 
     def save(self, folder: Path) -> None:
         """Write `demographic.json` (an infinite kappa is null, which JSON can say) and what the
         tilt has learned."""
         folder.mkdir(parents=True, exist_ok=True)
-        kappa = self.tilt.kappa if isinstance(self.tilt, SegmentTilt) else math.inf
+        kappa = self.tilt.kappa if isinstance(self.tilt, CountAdjustment) else math.inf
         values = {
             "kind": "demographic",
             "tilt": self.tilt.kind,
@@ -130,25 +130,29 @@ class DemographicModel:
             "calendar": asdict(self.calendar) if self.calendar else None,
         }
         (folder / MANIFEST).write_text(json.dumps(values, indent=2, sort_keys=True) + "\n")
-        if isinstance(self.tilt, RidgeTilt):
+        if isinstance(self.tilt, RidgeAdjustment):
             self.tilt.save(folder)
 
     @staticmethod
     def load(folder: Path) -> DemographicModel:
         """Read what `save` wrote."""
         values = json.loads((folder / MANIFEST).read_text())
-        tilt: SegmentTilt | RidgeTilt
+        tilt: CountAdjustment | RidgeAdjustment
         # Models of before there were two tilts do not name theirs.
-        if values.get("tilt", SegmentTilt.kind) == RidgeTilt.kind:
-            tilt = RidgeTilt.load(folder)
+        if values.get("tilt", CountAdjustment.kind) == RidgeAdjustment.kind:
+            tilt = RidgeAdjustment.load(folder)
         else:
-            tilt = NO_TILT if values["kappa"] is None else SegmentTilt(float(values["kappa"]))
+            tilt = (
+                NO_ADJUSTMENT
+                if values["kappa"] is None
+                else CountAdjustment(float(values["kappa"]))
+            )
         # Models of before there was a calendar have none.
         calendar = values.get("calendar")
         return DemographicModel(
             float(values["half_life_days"]),
             tilt,
-            CalendarFactor(**calendar) if calendar else None,
+            PromotionUplift(**calendar) if calendar else None,
         )
 
     def ranker(
@@ -169,7 +173,7 @@ class SegmentRanker:
 
     def __init__(
         self,
-        tilt: Tilt,
+        tilt: SegmentAdjustment,
         counts: SegmentCounts,
         users: SegmentUsers,
         factor: Doubles | None = None,

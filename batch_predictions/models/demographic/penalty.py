@@ -22,9 +22,9 @@ PENALTIES: Doubles = 5.0 * 2.0 ** (np.arange(31) / 2.0)[::-1]
 """Tried, from 163,840 users, with which no segment differs, down to 5."""
 WITHIN = 2.0
 """A direction's penalty is the common one times or over this at most."""
-JUDGES = 30
+METRICS = 30
 """Most wanted items, by which the common penalty is estimated: lists are drawn there."""
-DIRECTED = 250
+SIGNED_METRICS = 250
 """Most wanted items, of which directions are taken."""
 
 

@@ -29,7 +29,7 @@ from batch_predictions.models.demographic.promotion_response import WEEKS, respo
 from batch_predictions.models.recommender.data.histories import positions
 
 if TYPE_CHECKING:
-    from batch_predictions.models.demographic.evaluation import ColdStart
+    from batch_predictions.models.demographic.evaluation import ColdStartEvaluation
 
 FLOOR = 0.05
 """No item's popularity is multiplied by less."""
@@ -49,7 +49,7 @@ Factors: TypeAlias = Mapping[tuple[int, int], Doubles]
 
 
 @dataclass(frozen=True)
-class CalendarFactor:
+class PromotionUplift:
     """Coefficients: what being promoted in all shops, and not before, adds to popularity."""
 
     display: float
@@ -87,16 +87,20 @@ def _inputs(changes: Doubles, own: Doubles) -> Doubles:
     return np.column_stack([changes[:, :2], changes[:, 2] * own])
 
 
-class CalendarTrial:
+class PromotionUpliftCV:
     """The coefficients of each window and fold, learned from other users of the other windows, and
     those of all; `learned` is None where no window's promotions are known."""
 
     def __init__(
-        self, trial: ColdStart, changes: Changes, half_life: float, weeks: Weeks | None = None
+        self,
+        trial: ColdStartEvaluation,
+        changes: Changes,
+        half_life: float,
+        weeks: Weeks | None = None,
     ) -> None:
         """`weeks`: of the promotions before a day; None: items have no response of their own."""
         self.factors: Factors = {}
-        self.learned: CalendarFactor | None = None
+        self.learned: PromotionUplift | None = None
         changed = {}
         for number, window in enumerate(trial.windows):
             table = changes(window.cut)
@@ -126,9 +130,9 @@ class CalendarTrial:
             names = trial.known.item_ids.to_pylist()
             every = zip(names, newest.tolist(), strict=True)
             told = {name: value for name, value in every if value != usual}
-        self.learned = CalendarFactor(display, mailer, times, told, usual)
+        self.learned = PromotionUplift(display, mailer, times, told, usual)
         self.factors = {
-            (number, fold): CalendarFactor(
+            (number, fold): PromotionUplift(
                 *_solved(
                     [equations[other, fold] for other in changed if other != number]
                     or [equations[number, fold]]
@@ -140,7 +144,7 @@ class CalendarTrial:
 
     @staticmethod
     def _equations(
-        trial: ColdStart, number: int, fold: int, half_life: float, moved: Doubles
+        trial: ColdStartEvaluation, number: int, fold: int, half_life: float, moved: Doubles
     ) -> tuple[Doubles, Doubles]:
         """X'X and X'y of one window, without the users of a fold."""
         window, known = trial.windows[number], trial.known
@@ -159,7 +163,9 @@ class CalendarTrial:
         return np.einsum("ip,iq->pq", inputs, inputs), np.einsum("ip,i->p", inputs, target)
 
 
-def _responses(trial: ColdStart, day: date, weeks: Weeks | None) -> list[tuple[Doubles, float]]:
+def _responses(
+    trial: ColdStartEvaluation, day: date, weeks: Weeks | None
+) -> list[tuple[Doubles, float]]:
     """Without the users of each fold, and at last of all: slopes of the weeks up to a day."""
     known, width = trial.known, len(trial.known.item_ids)
     if weeks is None:

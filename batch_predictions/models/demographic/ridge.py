@@ -54,7 +54,7 @@ MANIFEST, EFFECTS, ITEMS = "ridge.json", "effects.npy", "items.json"
 
 
 @dataclass(frozen=True)
-class Inputs:
+class DemographicDesign:
     """Leaves as numbers: age thresholds, age unknown, genders, thresholds x genders, places."""
 
     ages: tuple[str, ...]
@@ -66,7 +66,7 @@ class Inputs:
     """None where places are not among the inputs."""
 
     @classmethod
-    def of(cls, users: SegmentUsers, *, places: bool) -> Inputs:
+    def of(cls, users: SegmentUsers, *, places: bool) -> DemographicDesign:
         """The inputs that these users' demographics give."""
         sizes: tuple[dict[str, int], ...] = ({}, {}, {})
         for leaf, number in zip(users.leaves, users.sizes.tolist(), strict=True):
@@ -118,7 +118,7 @@ def _frequent(sizes: dict[str, int], most: int) -> tuple[str, ...]:
 
 
 @dataclass(frozen=True)
-class RidgeTilt:
+class RidgeAdjustment:
     """A fitted regression.
 
     `penalty` is the common one, infinite where nobody differs; `effects` (len(inputs), len(items))
@@ -129,14 +129,14 @@ class RidgeTilt:
     kind: ClassVar[str] = "ridge"
 
     penalty: float
-    inputs: Inputs
+    inputs: DemographicDesign
     means: Doubles
     items: pa.StringArray
     effects: npt.NDArray[np.float32]
 
     def __eq__(self, other: object) -> bool:
         return (
-            isinstance(other, RidgeTilt)
+            isinstance(other, RidgeAdjustment)
             and (self.penalty, self.inputs) == (other.penalty, other.inputs)
             and self.items.equals(other.items)
             and np.array_equal(self.means, other.means)
@@ -204,13 +204,13 @@ class RidgeTilt:
         np.save(folder / EFFECTS, self.effects, allow_pickle=False)
 
     @staticmethod
-    def load(folder: Path) -> RidgeTilt:
+    def load(folder: Path) -> RidgeAdjustment:
         """Read what `save` wrote."""
         values = json.loads((folder / MANIFEST).read_text())
         lists = [tuple(values[name]) for name in ("ages", "usual_age", "genders", "locations")]
-        return RidgeTilt(
+        return RidgeAdjustment(
             float(values["penalty"]),
-            Inputs(*lists),
+            DemographicDesign(*lists),
             np.array(values["means"], dtype=np.float64),
             pa.array(json.loads((folder / ITEMS).read_text()), pa.string()),
             np.load(folder / EFFECTS, allow_pickle=False),

@@ -9,12 +9,16 @@ import pyarrow as pa
 
 from batch_predictions.models.common.ranking_metrics import Doubles, Positions
 from batch_predictions.models.demographic.penalty import (
-    JUDGES,
+    METRICS,
     common_penalty,
     log_likelihoods,
     own_penalties,
 )
-from batch_predictions.models.demographic.ridge import DAMPING_USERS, Inputs, RidgeTilt
+from batch_predictions.models.demographic.ridge import (
+    DAMPING_USERS,
+    DemographicDesign,
+    RidgeAdjustment,
+)
 from batch_predictions.models.demographic.segments import SegmentUsers
 
 
@@ -43,7 +47,7 @@ class RidgeFit:
         """
         from threadpoolctl import threadpool_limits
 
-        self.items, self.inputs = items, Inputs.of(users, places=places)
+        self.items, self.inputs = items, DemographicDesign.of(users, places=places)
         self._number = number = max(int(users.sizes.sum()), 1)
         rows = self.inputs.matrix(users.leaves)
         with threadpool_limits(limits=1, user_api="blas"):
@@ -58,13 +62,13 @@ class RidgeFit:
         self._means = np.asarray(sums.sum(axis=0)).ravel() / number
         self._level = self._means + DAMPING_USERS * np.log(2.0) / number
 
-    def tilt(self, penalty: float) -> RidgeTilt:
+    def tilt(self, penalty: float) -> RidgeAdjustment:
         """The solution for a penalty (> 0), in users: an input of so many users is halved."""
         if not penalty > 0:
             raise ValueError(f"ridge: the penalty is {penalty}, and must be positive")
         return self._tilt(penalty, self._rotated * self._weights(penalty))
 
-    def learned(self, wanted: Positions, together: Doubles) -> tuple[RidgeTilt, float]:
+    def learned(self, wanted: Positions, together: Doubles) -> tuple[RidgeAdjustment, float]:
         """The solution with the penalties that the data say, and the log-likelihood of the common
         one, which tells which inputs are worth having.
 
@@ -82,7 +86,7 @@ class RidgeFit:
             of_wanted = self._rotated[:, wanted]
             sizes, directions = np.linalg.eigh(centred)
             rotated = of_wanted @ directions
-            judges = slice(0, JUDGES)
+            judges = slice(0, METRICS)
             penalty, likelihood = common_penalty(
                 self._likelihoods(of_wanted[:, judges], np.diag(centred)[judges])
             )
@@ -99,9 +103,11 @@ class RidgeFit:
         """What X'Y is multiplied by in the basis of eigenvectors, (len(inputs), penalties)."""
         return np.asarray(1.0 / (np.maximum(self._values, 0.0)[:, np.newaxis] + penalty))
 
-    def _tilt(self, penalty: float, effects: Doubles) -> RidgeTilt:
+    def _tilt(self, penalty: float, effects: Doubles) -> RidgeAdjustment:
         from threadpoolctl import threadpool_limits
 
         with threadpool_limits(limits=1, user_api="blas"):
             scaled = self._scale[:, np.newaxis] * (self._vectors @ effects) / self._level
-        return RidgeTilt(penalty, self.inputs, self.means, self.items, scaled.astype(np.float32))
+        return RidgeAdjustment(
+            penalty, self.inputs, self.means, self.items, scaled.astype(np.float32)
+        )

@@ -188,7 +188,7 @@ SegmentShares: TypeAlias = Callable[[str, Segment], Doubles]
 """Level and segment to p(item) over `SegmentCounts.items`, summing to 1 (or 0 without counts)."""
 
 
-class Tilt(Protocol):
+class SegmentAdjustment(Protocol):
     """How a segment's shares of items differ from everyone's.
 
     What is popular changes by the day, who likes what hardly does. So the tilt is learned every

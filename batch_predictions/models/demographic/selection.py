@@ -33,16 +33,21 @@ from batch_predictions.models.common.ranking_metrics import (
     metric_row,
     paired_difference,
 )
-from batch_predictions.models.demographic.evaluation import ColdStart, Measured
-from batch_predictions.models.demographic.model import DemographicModel, SegmentTilt
+from batch_predictions.models.demographic.evaluation import ColdStartEvaluation, Measured
+from batch_predictions.models.demographic.model import CountAdjustment, DemographicModel
 from batch_predictions.models.demographic.promotion_uplift import (
-    CalendarTrial,
     Changes,
+    PromotionUpliftCV,
     Weeks,
 )
-from batch_predictions.models.demographic.ridge import RidgeTilt
-from batch_predictions.models.demographic.segments import Tilt, user_leaves
-from batch_predictions.models.demographic.statistics import Candidate, Learned, matrices, recency
+from batch_predictions.models.demographic.ridge import RidgeAdjustment
+from batch_predictions.models.demographic.segments import SegmentAdjustment, user_leaves
+from batch_predictions.models.demographic.statistics import (
+    Candidate,
+    SegmentStatistics,
+    matrices,
+    recency,
+)
 from batch_predictions.models.recommender.data.interactions import Interactions
 from batch_predictions.models.recommender.generators.popularity import popularity_name
 
@@ -112,7 +117,7 @@ def select_demographic(
     """
     say = progress or (lambda text: None)
     known = Interactions.from_table(rows).up_to(trained_through)
-    trial = ColdStart(
+    trial = ColdStartEvaluation(
         known,
         segments,
         trained_through,
@@ -152,7 +157,7 @@ def select_demographic(
     models = {recent: DemographicModel(half_life)}
     served, best, verdict = recent, 0.0, "no demographics tell users apart"
     base, calendar, factors, of_calendar = everyone, None, None, ""
-    tried_calendar = CalendarTrial(trial, changes, half_life, weeks) if changes else None
+    tried_calendar = PromotionUpliftCV(trial, changes, half_life, weeks) if changes else None
     if tried_calendar and tried_calendar.learned:
         measured = trial.popularity([half_life], tried_calendar.factors)[half_life]
         gain = paired_difference(measured[NDCG], everyone, seed)
@@ -235,16 +240,16 @@ def _fitted(
 ) -> DemographicModel:
     """The candidate, learned from all rows."""
     if chosen.kind == "segments":
-        return DemographicModel(half_life, SegmentTilt(chosen.kappa))
+        return DemographicModel(half_life, CountAdjustment(chosen.kappa))
     everything = np.ones(len(known), dtype=bool)
     popular, ever = matrices(
         known, everything, known.events * recency(known, through, half_life, window_days)
     )
     leaves, leaf_of_user = user_leaves(known.user_ids, segments)
     everybody = np.ones(len(known.user_ids), dtype=bool)
-    learned = Learned(known, leaves, leaf_of_user, popular, ever, everybody)
+    learned = SegmentStatistics(known, leaves, leaf_of_user, popular, ever, everybody)
     tilt = learned.tilt(chosen)
-    assert isinstance(tilt, RidgeTilt)
+    assert isinstance(tilt, RidgeAdjustment)
     return DemographicModel(half_life, tilt)
 
 
@@ -259,7 +264,7 @@ def _standard_error(values: Doubles) -> float:
     return float(values.std(ddof=1) / math.sqrt(len(values))) if len(values) > 1 else math.inf
 
 
-def _serves(tilt: Tilt, gain: Interval, differences: Doubles) -> bool:
+def _serves(tilt: SegmentAdjustment, gain: Interval, differences: Doubles) -> bool:
     """Whether a tilt is to be believed rather than one list for all.
 
     Counts are tried with many strengths and serve where they gain more than one standard error. The
@@ -267,7 +272,7 @@ def _serves(tilt: Tilt, gain: Interval, differences: Doubles) -> bool:
     demographics it serves, unless held-out users are surely worse off.
     """
     error = _standard_error(differences)
-    if isinstance(tilt, RidgeTilt):
+    if isinstance(tilt, RidgeAdjustment):
         return tilt.matters and math.isfinite(error) and gain.mean > -SURELY * error
     # A difference of rounding is none.
     return gain.mean > max(error, 1e-12)

@@ -13,16 +13,16 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from batch_predictions.models.common.ranking_metrics import DEPTH, Doubles, Positions, top_k
-from batch_predictions.models.demographic.model import SegmentTilt
-from batch_predictions.models.demographic.penalty import DIRECTED, JUDGES
-from batch_predictions.models.demographic.ridge import RidgeTilt
+from batch_predictions.models.demographic.model import CountAdjustment
+from batch_predictions.models.demographic.penalty import METRICS, SIGNED_METRICS
+from batch_predictions.models.demographic.ridge import RidgeAdjustment
 from batch_predictions.models.demographic.ridge_fit import RidgeFit
 from batch_predictions.models.demographic.segments import (
     Leaf,
+    SegmentAdjustment,
     SegmentCounts,
     SegmentShares,
     SegmentUsers,
-    Tilt,
 )
 from batch_predictions.models.recommender.data.interactions import Codes, Interactions
 
@@ -44,7 +44,7 @@ class Candidate:
     """segments: weight of the parent's shares. The regression estimates all it needs itself."""
 
 
-class Learned:
+class SegmentStatistics:
     """What is learned from some users' rows up to a day: counts, users and tilts."""
 
     def __init__(
@@ -92,20 +92,20 @@ class Learned:
         )
         self._ever = ever[chosen][:, self.columns]
         self._sums = member[:, chosen] @ self._ever
-        self._ridge: RidgeTilt | None = None
+        self._ridge: RidgeAdjustment | None = None
 
-    def tilt(self, candidate: Candidate) -> Tilt:
+    def tilt(self, candidate: Candidate) -> SegmentAdjustment:
         """The candidate, fitted."""
         if candidate.kind == "segments":
-            return SegmentTilt(candidate.kappa)
+            return CountAdjustment(candidate.kappa)
         return self.ridge()
 
-    def ridge(self) -> RidgeTilt:
+    def ridge(self) -> RidgeAdjustment:
         """The regression, learned once: with as much of places as is likeliest, or without them; of
         an infinite penalty where demographics say nothing."""
         if self._ridge is None:
             level = np.asarray(self._ever.sum(axis=0)).ravel()
-            wanted = top_k(level[np.newaxis], min(DIRECTED, len(level)))[0]
+            wanted = top_k(level[np.newaxis], min(SIGNED_METRICS, len(level)))[0]
             taken = self._ever[:, wanted]
             together = (taken.T @ taken).toarray()
             fits = [
@@ -121,7 +121,7 @@ class Learned:
             tried = [fit.learned(wanted, together) for fit in fits]
             # Nobody differs (the likelihood is relative to that), or by age and gender, or by place
             # too: the more is said, the likelier it has to be.
-            least = float(min(JUDGES, len(wanted)))
+            least = float(min(METRICS, len(wanted)))
             self._ridge, likelihood = fits[0].tilt(math.inf), 0.0
             for group in (tried[:1], tried[1:]):
                 tilt, likely = max(group, key=lambda found: found[1])
@@ -147,7 +147,7 @@ class Learned:
 
 
 def served(
-    tilt: Tilt,
+    tilt: SegmentAdjustment,
     shares: SegmentShares,
     users: SegmentUsers,
     leaves: Sequence[Leaf],

@@ -13,7 +13,7 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-from batch_predictions.jit import compiled
+from batch_predictions.jit import njit_cached
 
 ROWS = 32
 """Rows of a group: two registers of AVX-512, four of AVX2, which the compiler makes of them."""
@@ -89,7 +89,7 @@ def _exit_leaves(
     return signature, generate
 
 
-@compiled
+@njit_cached
 def margins(
     rows: Any,
     first: Any,
@@ -132,8 +132,8 @@ def margins(
         out[start : start + real] = total[:real]
 
 
-@compiled
-def _meets(x: Any, limit: float, to_right: bool, missing_left: bool, met: Any) -> None:
+@njit_cached
+def _satisfies(x: Any, limit: float, to_right: bool, missing_left: bool, met: Any) -> None:
     """Sets to 0 where a row does not take a split's side; rows before stay as they are."""
     if to_right and missing_left:
         for row in range(ROWS):
@@ -149,7 +149,7 @@ def _meets(x: Any, limit: float, to_right: bool, missing_left: bool, met: Any) -
             met[row] = met[row] if x[row] <= limit else 0.0
 
 
-@compiled
+@njit_cached
 def parts(
     rows: Any,
     leaves: Any,
@@ -205,7 +205,9 @@ def parts(
                 at = begin + step
                 for split in range(conditions[at], conditions[at + 1]):
                     side = sides[split]
-                    _meets(group[splits[split]], limits[split], side & 1 == 1, side & 2 == 2, own)
+                    _satisfies(
+                        group[splits[split]], limits[split], side & 1 == 1, side & 2 == 2, own
+                    )
                 for place in range(count):
                     point = points[count, place]
                     base = (1.0 - point) * shares[at]

@@ -13,7 +13,7 @@ _CATEGORICAL, _LEFT, _MISSING = 1, 2, 2
 """Bits of LightGBM's `decision_type`; the kind of missing values stands above the second."""
 
 
-class UnsuitedError(ValueError):
+class UnsupportedModelError(ValueError):
     """A model that only LightGBM itself scores; the message says why."""
 
 
@@ -50,9 +50,9 @@ def read(text: str) -> tuple[int, list[Tree]]:
     head, *blocks = text.split("end of trees")[0].split("\nTree=")
     about = _fields(head)
     if "average_output" in head.split():
-        raise UnsuitedError("the trees' mean is the answer, not their sum")
+        raise UnsupportedModelError("the trees' mean is the answer, not their sum")
     if int(about.get("num_tree_per_iteration", "1")) > 1:
-        raise UnsuitedError("it has several outputs")
+        raise UnsupportedModelError("it has several outputs")
     features = int(about["max_feature_idx"]) + 1
     trees = [_tree(block) for block in blocks]
     kinds: dict[int, set[int]] = {}
@@ -60,9 +60,9 @@ def read(text: str) -> tuple[int, list[Tree]]:
         for column, kind in zip(tree.feature, tree.missing, strict=True):
             kinds.setdefault(column, set()).add(kind)
     if any(_ZERO_IS_MISSING in each for each in kinds.values()):
-        raise UnsuitedError("zeros count as missing")
+        raise UnsupportedModelError("zeros count as missing")
     if any(len(each) > 1 for each in kinds.values()):
-        raise UnsuitedError("a feature's missing values are taken in two ways")
+        raise UnsupportedModelError("a feature's missing values are taken in two ways")
     return features, trees
 
 
@@ -70,12 +70,12 @@ def _tree(block: str) -> Tree:
     fields = _fields(block)
     values = [float(each) for each in fields["leaf_value"].split()]
     if len(values) > MOST_LEAVES:
-        raise UnsuitedError(f"a tree has more than {MOST_LEAVES} leaves")
+        raise UnsupportedModelError(f"a tree has more than {MOST_LEAVES} leaves")
     if fields.get("is_linear", "0") != "0":
-        raise UnsuitedError("its leaves are linear")
+        raise UnsupportedModelError("its leaves are linear")
     decisions = _integers(fields, "decision_type")
     if any(each & _CATEGORICAL for each in decisions):
-        raise UnsuitedError("it splits by category")
+        raise UnsupportedModelError("it splits by category")
     children = list(
         zip(_integers(fields, "left_child"), _integers(fields, "right_child"), strict=True)
     )

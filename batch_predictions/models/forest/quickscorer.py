@@ -30,7 +30,7 @@ def predictor(model: str) -> Callable[[Rows], Doubles]:
     """
     try:
         return Forest.read(model).margins
-    except text.UnsuitedError:
+    except text.UnsupportedModelError:
         import lightgbm
 
         booster = lightgbm.Booster(model_str=model)

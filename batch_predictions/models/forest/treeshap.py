@@ -32,8 +32,8 @@ def explainer(model: str) -> Callable[[Rows], Doubles]:
     LightGBM itself, on one thread, answers for a model that is not suited; see `scoring`.
     """
     try:
-        return Parts.read(model).of
-    except text.UnsuitedError:
+        return TreeExplainer.read(model).of
+    except text.UnsupportedModelError:
         import lightgbm
 
         booster = lightgbm.Booster(model_str=model)
@@ -43,7 +43,7 @@ def explainer(model: str) -> Callable[[Rows], Doubles]:
 
 
 @dataclass(frozen=True)
-class Parts:
+class TreeExplainer:
     """The paths of all leaves as flat arrays; see `kernels.parts`."""
 
     zeroed: npt.NDArray[np.bool_]
@@ -65,7 +65,7 @@ class Parts:
         return out
 
     @classmethod
-    def read(cls, model: str) -> Parts:
+    def read(cls, model: str) -> TreeExplainer:
         """The paths of a model in LightGBM's text format.
 
         Raises:

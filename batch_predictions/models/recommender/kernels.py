@@ -6,15 +6,15 @@ from typing import Any
 
 import numpy as np
 
-from batch_predictions.jit import compiled, compiled_sums
+from batch_predictions.jit import njit_cached, njit_reassoc
 
 
-@compiled
+@njit_cached
 def _worse(score: float, place: int, other: float, other_place: int) -> bool:
     return score < other or (score == other and place > other_place)
 
 
-@compiled
+@njit_cached
 def _sink(values: Any, places: Any, n: int, root: int) -> None:
     """Restores a heap whose root is its worst element."""
     while True:
@@ -32,7 +32,7 @@ def _sink(values: Any, places: Any, n: int, root: int) -> None:
         root = child
 
 
-@compiled
+@njit_cached
 def _hold(heap: Any, where: Any, n: int, k: int, score: float, place: int) -> int:
     """Takes a candidate into a heap of the k best, of which n are there; how many are now."""
     if n < k:
@@ -52,7 +52,7 @@ def _hold(heap: Any, where: Any, n: int, k: int, score: float, place: int) -> in
     return n
 
 
-@compiled
+@njit_cached
 def _sort(heap: Any, where: Any, n: int) -> None:
     """Puts a heap into order, best first."""
     for end in range(n - 1, 0, -1):
@@ -61,7 +61,7 @@ def _sort(heap: Any, where: Any, n: int) -> None:
         _sink(heap, where, end, 0)
 
 
-@compiled
+@njit_cached
 def best(scores: Any, k: int, places: Any, values: Any) -> None:
     """The k best of each row, best first, ties to the lower position; nan and -inf are left out.
 
@@ -84,7 +84,7 @@ def best(scores: Any, k: int, places: Any, values: Any) -> None:
             heap[rest], where[rest] = -np.inf, -1
 
 
-@compiled
+@njit_cached
 def best_entries(indptr: Any, columns: Any, scores: Any, k: int, places: Any) -> None:
     """`best` of the entries of csr rows: their columns into `places` (n, k)."""
     heap = np.empty(k, dtype=np.float32)
@@ -98,7 +98,7 @@ def best_entries(indptr: Any, columns: Any, scores: Any, k: int, places: Any) ->
         where[n:] = -1
 
 
-@compiled
+@njit_cached
 def affinities(tilt: Any, indptr: Any, tags: Any, weights: Any, items: Any, out: Any) -> None:
     """out[u, j] = the sum over the tags of item items[u, j] (csr) of weight x tilt[u, tag]."""
     for user in range(items.shape[0]):
@@ -110,7 +110,7 @@ def affinities(tilt: Any, indptr: Any, tags: Any, weights: Any, items: Any, out:
             out[user, place] = total
 
 
-@compiled
+@njit_cached
 def united(tops: Any, width: int, out: Any) -> int:
     """The distinct positions of several lists (g, n, k) per user into `out` (n, g k), in the order
     of rank; -1 fills up. The longest union's length."""
@@ -132,7 +132,7 @@ def united(tops: Any, width: int, out: Any) -> int:
     return longest
 
 
-@compiled
+@njit_cached
 def nearest(
     users_of: Any,
     users: Any,
@@ -179,7 +179,7 @@ def nearest(
         _sort(heap, where, size)
 
 
-@compiled
+@njit_cached
 def beside(
     sequence: Any,
     first: Any,
@@ -230,7 +230,7 @@ def beside(
         _sort(heap, where, size)
 
 
-@compiled
+@njit_cached
 def add_neighbours(
     indptr: Any, columns: Any, weights: Any, near: Any, likeness: Any, out: Any
 ) -> None:
@@ -245,7 +245,7 @@ def add_neighbours(
                 out[user, place] += weight * likeness[item, j]
 
 
-@compiled
+@njit_cached
 def loudest(
     indptr: Any, columns: Any, weights: Any, near: Any, likeness: Any, picks: Any, out: Any
 ) -> None:
@@ -271,7 +271,7 @@ def loudest(
                         break
 
 
-@compiled
+@njit_cached
 def ruled(
     ranked: Any,
     known: Any,
@@ -330,7 +330,7 @@ def ruled(
             out[user, rest] = -1
 
 
-@compiled_sums
+@njit_reassoc
 def products(left: Any, right: Any, out: Any) -> None:
     """Inner products of the rows of `left` (n, f) with those of `right` (m, f), float32.
 

@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 from batch_predictions.models.sentiment.data import CLASSES, Reviews, label_of, of_rows
 from batch_predictions.models.sentiment.metrics import MACRO_F1
-from batch_predictions.models.sentiment.models.base import Training
+from batch_predictions.models.sentiment.models.base import ModelTraining
 from batch_predictions.models.sentiment.text.documents import Documents
 from batch_predictions.models.sentiment.text.languages import base, detect, majority
 from batch_predictions.models.training import Trained, training_asset
@@ -59,7 +59,7 @@ def train_sentiment(
 
     chosen = settings.sentiment
     reviews, language, simulated = labelled_reviews(warehouse, settings, through)
-    training = Training(
+    training = ModelTraining(
         classes=len(CLASSES),
         seed=chosen.seed,
         vectors=chosen.vectors,

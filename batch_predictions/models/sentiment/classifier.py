@@ -19,20 +19,25 @@ import numpy as np
 from batch_predictions.models.common.ranking_metrics import Doubles
 from batch_predictions.models.sentiment.data import Labels
 from batch_predictions.models.sentiment.metrics import macro_f1
-from batch_predictions.models.sentiment.models.base import Floats, Part, log_softmax, uneven
+from batch_predictions.models.sentiment.models.base import (
+    Floats,
+    SentimentModel,
+    is_imbalanced,
+    log_softmax,
+)
 from batch_predictions.models.sentiment.text.documents import Documents
 
 TAUS = tuple(np.round(np.arange(0, 1.21, 0.1), 1).tolist())
 TEMPERATURES = (0.5, 0.6, 0.7, 0.8, 0.9, 1.0, 1.15, 1.3, 1.5, 1.75, 2.0, 2.5)
 
 
-def part_kinds() -> dict[str, type[Part]]:
+def part_kinds() -> dict[str, type[SentimentModel]]:
     """Every kind of part, by the name that stands in a stored classifier."""
-    from batch_predictions.models.sentiment.models.encoder import EncoderPart
-    from batch_predictions.models.sentiment.models.linear import LinearPart
-    from batch_predictions.models.sentiment.models.nets import NetPart
+    from batch_predictions.models.sentiment.models.encoder import EncoderModel
+    from batch_predictions.models.sentiment.models.linear import LinearModel
+    from batch_predictions.models.sentiment.models.nets import NetModel
 
-    return {each.kind: each for each in (LinearPart, NetPart, EncoderPart)}
+    return {each.kind: each for each in (LinearModel, NetModel, EncoderModel)}
 
 
 @dataclass
@@ -49,7 +54,7 @@ class Classifier:
         weights: share of every part in the mean log-score; without any they are equal.
     """
 
-    parts: list[Part]
+    parts: list[SentimentModel]
     classes: int
     prior: Doubles
     temperature: float = 1.0
@@ -83,7 +88,7 @@ class Classifier:
             loss = {t: -log_softmax(scores / t)[rows, labels].mean() for t in TEMPERATURES}
             self.temperature = min(TEMPERATURES, key=lambda t: loss[t])
             # With classes of a size there is nothing to adjust, and noise would choose.
-            if uneven(self.prior):
+            if is_imbalanced(self.prior):
                 self.tau = self._best_tau(scores, labels)
         adjusted = np.exp(log_softmax(self._adjusted(scores)))
         self.confusion = np.stack(
@@ -109,15 +114,15 @@ class Classifier:
         prior = np.log(np.maximum(self.prior, 1e-6))
         return np.asarray(scores / self.temperature - self.tau * prior, np.float32)
 
-    def as_they_occur(self, probabilities: Doubles) -> Doubles:
+    def undo_prior_shift(self, probabilities: Doubles) -> Doubles:
         """Adjusted probabilities with the adjustment taken back, (n, classes)."""
         back = probabilities * np.maximum(self.prior, 1e-6) ** self.tau
         return np.asarray(back / back.sum(axis=1, keepdims=True))
 
-    def quicken(self) -> Self:
+    def to_bf16(self) -> Self:
         """Nets in the fastest arithmetic that this processor has."""
         for part in self.parts:
-            getattr(part, "quicken", lambda: None)()
+            getattr(part, "to_bf16", lambda: None)()
         return self
 
     def save(self, folder: Path) -> None:

@@ -22,7 +22,7 @@ from batch_predictions.models.sentiment.models.base import Floats
 
 
 @dataclass(frozen=True)
-class Kept:
+class FoldCache:
     """A folder of finished folds; `basis` is a hash, see `basis_of`."""
 
     folder: Path

@@ -13,7 +13,7 @@ Z95 = 1.959964
 SHUFFLES = 20_000
 LEAST = 3
 """Reviews on each side without which no change is tested."""
-DOUBT = 5.0
+AMBIGUITY_THRESHOLD = 5.0
 """Reviews' worth of belief in the usual shares, where shares are corrected."""
 
 
@@ -89,5 +89,5 @@ def corrected_shares(
     for _ in range(100):
         explained = np.maximum(shares @ confusion, 1e-12)
         found = shares * ((means / explained) @ confusion.T)
-        shares = (found * weight + DOUBT * usual) / (weight + DOUBT)
+        shares = (found * weight + AMBIGUITY_THRESHOLD * usual) / (weight + AMBIGUITY_THRESHOLD)
     return np.asarray(shares / shares.sum(axis=1, keepdims=True))

@@ -16,7 +16,7 @@ ACCURACY, MACRO_F1 = "accuracy", "macro_f1"
 
 
 @dataclass(frozen=True)
-class Judged:
+class EvaluatedClassifier:
     """Predictions beside the truth, and the clusters that are resampled together."""
 
     truth: Labels
@@ -75,7 +75,7 @@ def macro_f1(truth: Labels, predicted: Labels, classes: int) -> float:
     return float(f1_of(counts.reshape(1, classes, classes)).mean())
 
 
-def difference(a: Judged, b: Judged, seed: int) -> Interval:
+def difference(a: EvaluatedClassifier, b: EvaluatedClassifier, seed: int) -> Interval:
     """Macro-F1 of a less that of b over the same reviews, with its 95 % bootstrap interval."""
     shape = (-1, a.classes, a.classes)
     # The same seed draws the same clusters: the difference is paired.

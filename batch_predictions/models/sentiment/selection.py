@@ -14,9 +14,14 @@ import numpy as np
 from batch_predictions.models.common.ranking_metrics import Interval, Row, metric_row
 from batch_predictions.models.sentiment.classifier import Classifier
 from batch_predictions.models.sentiment.data import CLASSES, Reviews, distinct, holdout
-from batch_predictions.models.sentiment.metrics import MACRO_F1, Judged, clusters_of, difference
-from batch_predictions.models.sentiment.models.base import Training
-from batch_predictions.models.sentiment.training import BASELINE, Fitter
+from batch_predictions.models.sentiment.metrics import (
+    MACRO_F1,
+    EvaluatedClassifier,
+    clusters_of,
+    difference,
+)
+from batch_predictions.models.sentiment.models.base import ModelTraining
+from batch_predictions.models.sentiment.training import BASELINE, ClassifierTrainer
 
 UNTRAINED = "untrained"
 GAIN = f"{MACRO_F1}_gain"
@@ -37,7 +42,7 @@ class SentimentSelection:
 def select_sentiment(
     reviews: Reviews,
     candidates: Sequence[str],
-    training: Training,
+    training: ModelTraining,
     *,
     holdout_share: float,
     min_reviews: int,
@@ -63,15 +68,15 @@ def select_sentiment(
         return SentimentSelection(empty, UNTRAINED, False, why, [], "none")
     split = holdout(once, holdout_share, training.seed)
     judged_reviews = once.take(split.test)
-    fitter = Fitter(once.take(split.train), training)
+    fitter = ClassifierTrainer(once.take(split.train), training)
     names = list(dict.fromkeys([BASELINE, *candidates]))
     # Reviews of one product are alike: whole products are resampled.
     clusters = clusters_of(judged_reviews.groups)
-    judged: dict[str, Judged] = {}
+    judged: dict[str, EvaluatedClassifier] = {}
     metrics: list[Row] = []
     for name in names:
         guess = fitter.fit(name).probabilities(judged_reviews.documents).argmax(axis=1)
-        judged[name] = Judged(judged_reviews.labels, guess, clusters, len(CLASSES))
+        judged[name] = EvaluatedClassifier(judged_reviews.labels, guess, clusters, len(CLASSES))
         for metric, interval in judged[name].intervals(training.seed).items():
             place = metric.removeprefix("f1_")
             shown = f"f1_{CLASSES[int(place)]}" if place.isdigit() else metric
@@ -86,7 +91,7 @@ def select_sentiment(
     else:
         why = f"no candidate is surely better than {BASELINE}, macro-F1 {reached:.4f} on {held}"
     training.progress(why)
-    final = Fitter(once, training).fit(chosen or BASELINE)
+    final = ClassifierTrainer(once, training).fit(chosen or BASELINE)
     return SentimentSelection(
         final, chosen or BASELINE, chosen is not None, why, metrics, split.kind
     )

@@ -8,7 +8,12 @@ import numpy as np
 
 from batch_predictions.models.sentiment.classifier import Classifier
 from batch_predictions.models.sentiment.data import Labels, Reviews
-from batch_predictions.models.sentiment.models.base import Part, Training, priors, uneven
+from batch_predictions.models.sentiment.models.base import (
+    ModelTraining,
+    SentimentModel,
+    is_imbalanced,
+    priors,
+)
 from batch_predictions.models.sentiment.text.documents import Documents
 
 BASELINE = "tfidf_lr"
@@ -27,14 +32,14 @@ def names_known() -> tuple[str, ...]:
     return (BASELINE, NB, *NETS, ENCODER, *(f"{AVERAGE}_{each}" for each in (*NETS, ENCODER)))
 
 
-class Fitter:
+class ClassifierTrainer:
     """Fits classifiers on the same reviews; what several share is fitted once."""
 
-    def __init__(self, reviews: Reviews, training: Training) -> None:
+    def __init__(self, reviews: Reviews, training: ModelTraining) -> None:
         self.training = training
         self.reviews = reviews
         self.prior = priors(reviews.labels, training.classes)
-        self._parts: dict[tuple[str, int], tuple[Part, Part]] = {}
+        self._parts: dict[tuple[str, int], tuple[SentimentModel, SentimentModel]] = {}
         random = np.random.default_rng(training.seed)
         shuffled = random.permutation(len(reviews))
         size = max(training.classes, int(len(reviews) * training.option("held_share", HELD_SHARE)))
@@ -56,7 +61,7 @@ class Fitter:
         else:
             one = name.removeprefix(f"{AVERAGE}_")
             nets = max(1, int(self.training.option("nets", 1))) if one in NETS else 1
-            both = self.training.option("average_tfidf", float(uneven(self.prior)))
+            both = self.training.option("average_tfidf", float(is_imbalanced(self.prior)))
             linear = (NB, BASELINE) if both else (NB,)
             pairs = [self._part(one, number) for number in range(nets)]
             pairs += [self._part(each) for each in linear]
@@ -68,34 +73,34 @@ class Fitter:
         classifier.tune(*self.held, textbook=name == BASELINE)
         return replace(classifier, parts=[final for _, final in pairs])
 
-    def _part(self, name: str, number: int = 0) -> tuple[Part, Part]:
+    def _part(self, name: str, number: int = 0) -> tuple[SentimentModel, SentimentModel]:
         """A part fitted without the held-out tenth, and the one that serves.
 
         Args:
             number: adds to the seed; nets of other numbers begin and are shuffled differently.
         """
         if (name, number) not in self._parts:
-            new = _new(name)
+            new = build_model(name)
             self.training.progress(f"fitting {name} on {len(self.reviews):,} reviews")
             training = replace(self.training, seed=self.training.seed + number)
             first = new.fit(*self.rest, self.held, training)
             last = first
             if name in (BASELINE, NB):
                 everything = (self.reviews.documents, self.reviews.labels)
-                last = _new(name).fit(*everything, self.held, self.training)
+                last = build_model(name).fit(*everything, self.held, self.training)
             self._parts[name, number] = (first, last)
         return self._parts[name, number]
 
 
-def _new(name: str) -> Part:
-    from batch_predictions.models.sentiment.models.encoder import EncoderPart
-    from batch_predictions.models.sentiment.models.linear import LinearPart
-    from batch_predictions.models.sentiment.models.nets import NetPart
+def build_model(name: str) -> SentimentModel:
+    from batch_predictions.models.sentiment.models.encoder import EncoderModel
+    from batch_predictions.models.sentiment.models.linear import LinearModel
+    from batch_predictions.models.sentiment.models.nets import NetModel
 
     if name in (BASELINE, NB):
-        return LinearPart(presence=name == NB)
+        return LinearModel(presence=name == NB)
     if name in NETS:
-        return NetPart(name)
+        return NetModel(name)
     if name == ENCODER:
-        return EncoderPart()
+        return EncoderModel()
     raise ValueError(f"there is no model {name!r}: there are {', '.join(names_known())}")

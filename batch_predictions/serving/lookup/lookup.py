@@ -27,7 +27,7 @@ from batch_predictions.serving.store.schema import (
     store_table,
     store_url,
 )
-from batch_predictions.serving.store.snapshot import ReadStore, Served
+from batch_predictions.serving.store.snapshot import ReadStore, ServedRelease
 from batch_predictions.settings import Settings
 from batch_predictions.tables import DEMOGRAPHIC_RECOMMENDATIONS, RECOMMENDATIONS, Table
 
@@ -203,7 +203,7 @@ class Lookup:
 def _answer(
     user_id: str,
     source: str,
-    served: Served,
+    served: ServedRelease,
     segment: dict[str, str] | None,
     rows: Sequence[sa.Row[Any]],
 ) -> dict[str, Any]:
@@ -247,7 +247,7 @@ def _matches(column: sa.Column[Any], value: Any) -> sa.ColumnElement[bool]:
     return column == value
 
 
-def _not_published(name: str, served: Served) -> NotPublishedError:
+def _not_published(name: str, served: ServedRelease) -> NotPublishedError:
     return NotPublishedError(
         f"release {served.release_id} has no table {name}: it has {', '.join(served.tables)}"
     )

@@ -25,10 +25,19 @@ from batch_predictions.serving.release.pointer import (
     read_pointer,
 )
 from batch_predictions.serving.release.pruning import abandon, prune, sweep
-from batch_predictions.serving.release.publisher_liveness import at_work
-from batch_predictions.serving.release.release_contents import Contents, Partition, read_contents
+from batch_predictions.serving.release.publisher_liveness import register_publisher
+from batch_predictions.serving.release.release_contents import (
+    ReleaseContents,
+    ReleasePartition,
+    read_release_contents,
+)
 from batch_predictions.serving.sign_ups import add_sign_ups, carry_forward
-from batch_predictions.serving.store.copy_rows import hold, load_items, load_table, load_users
+from batch_predictions.serving.store.copy_rows import (
+    assert_ownership,
+    copy_items,
+    copy_table,
+    copy_users,
+)
 from batch_predictions.serving.store.schema import ITEMS, RELEASES, USERS, Store, columns_of, key_of
 from batch_predictions.tables import DEMOGRAPHIC_RECOMMENDATIONS, Table
 from batch_predictions.warehouse import Warehouse
@@ -69,8 +78,8 @@ def publish(
             building this release or was faster with the same day. What was served still is.
     """
     now = now.astimezone(dt.UTC).replace(tzinfo=None) if now.tzinfo else now
-    contents = read_contents(warehouse, as_of, tables, optional)
-    with at_work() as builder:
+    contents = read_release_contents(warehouse, as_of, tables, optional)
+    with register_publisher() as builder:
         sweep(store, builder, now)
         stored = store.ensure([partition.table for partition in contents.published])
         seen, release = _begin(store, warehouse, contents, builder, now)
@@ -127,7 +136,7 @@ def releases(store: Store) -> list[Release]:
 
 
 def _begin(
-    store: Store, warehouse: Warehouse, contents: Contents, builder: str, now: dt.datetime
+    store: Store, warehouse: Warehouse, contents: ReleaseContents, builder: str, now: dt.datetime
 ) -> tuple[Pointer | None, Release]:
     """The pointer as it is, and the day's release: the one there, or a new one to be built."""
     manifest = _manifest(warehouse, contents)
@@ -157,10 +166,10 @@ def _begin(
     return seen, release
 
 
-def _manifest(warehouse: Warehouse, contents: Contents) -> dict[str, Any]:
+def _manifest(warehouse: Warehouse, contents: ReleaseContents) -> dict[str, Any]:
     """What the release consists of, for those who count, read or remove it."""
 
-    def described(one: Partition) -> dict[str, Any]:
+    def described(one: ReleasePartition) -> dict[str, Any]:
         files = {str(file.relative_to(warehouse.folder)): sha for file, sha in one.files.items()}
         return {"partition": one.key, "rows": one.rows, "files": files}
 
@@ -179,7 +188,7 @@ def _manifest(warehouse: Warehouse, contents: Contents) -> dict[str, Any]:
     }
 
 
-def _model_versions(warehouse: Warehouse, one: Partition) -> list[str]:
+def _model_versions(warehouse: Warehouse, one: ReleasePartition) -> list[str]:
     if "model_version" not in columns_of(one.table):
         return []
     query = (
@@ -193,7 +202,7 @@ def _model_versions(warehouse: Warehouse, one: Partition) -> list[str]:
 def _build(
     store: Store,
     warehouse: Warehouse,
-    contents: Contents,
+    contents: ReleaseContents,
     stored: dict[str, sa.Table],
     builder: str,
 ) -> None:
@@ -202,11 +211,11 @@ def _build(
     expected: dict[sa.Table, int] = {}
     for one in contents.published:
         table = stored[one.table.name]
-        load_table(store, warehouse, one, table, release_id, builder)
+        copy_table(store, warehouse, one, table, release_id, builder)
         expected[table] = one.rows
-    expected[ITEMS] = load_items(store, warehouse, contents, release_id, builder)
+    expected[ITEMS] = copy_items(store, warehouse, contents, release_id, builder)
     if contents.users:
-        load_users(store, warehouse, contents.users.key, release_id, builder)
+        copy_users(store, warehouse, contents.users.key, release_id, builder)
         expected[USERS] = contents.users.rows
     rewritten = [one.table.qualified for one in contents.partitions if not one.unchanged()]
     if rewritten:
@@ -224,7 +233,7 @@ def _build(
                 )
         _require_fallback(db, stored, release_id)
     with store.write() as db:
-        hold(db, release_id, builder)
+        assert_ownership(db, release_id, builder)
         this = RELEASES.c.release_id == release_id
         db.execute(RELEASES.update().where(this).values(status="ready"))
 

@@ -19,7 +19,7 @@ _AT_WORK: set[str] = set()
 
 
 @contextmanager
-def at_work() -> Iterator[str]:
+def register_publisher() -> Iterator[str]:
     """The name of one piece of work of this process: host, process, its start, a random part."""
     pid = os.getpid()
     name = f"{socket.gethostname()}-{pid}-{_started(pid)}-{uuid.uuid4().hex[:8]}"

@@ -16,7 +16,7 @@ from batch_predictions.warehouse import Warehouse
 
 
 @dataclass(frozen=True)
-class Partition:
+class ReleasePartition:
     """One partition of a table that goes into a release."""
 
     table: Table
@@ -31,16 +31,16 @@ class Partition:
 
 
 @dataclass(frozen=True)
-class Contents:
+class ReleaseContents:
     """The partitions of a release, and the hash over their bytes."""
 
     as_of: dt.date
-    published: tuple[Partition, ...]
-    users: Partition | None
-    items: Partition | None
+    published: tuple[ReleasePartition, ...]
+    users: ReleasePartition | None
+    items: ReleasePartition | None
 
     @property
-    def partitions(self) -> tuple[Partition, ...]:
+    def partitions(self) -> tuple[ReleasePartition, ...]:
         """All of them, features included."""
         return (*self.published, *(one for one in (self.users, self.items) if one))
 
@@ -60,9 +60,9 @@ class Contents:
         return f"{self.as_of.isoformat()}-{self.content_hash[:8]}"
 
 
-def read_contents(
+def read_release_contents(
     warehouse: Warehouse, as_of: dt.date, tables: Sequence[Table], optional: Collection[str] = ()
-) -> Contents:
+) -> ReleaseContents:
     """The partitions that a release of the day is made of.
 
     Daily tables give the day itself; weekly tables the newest week that had ended by then.
@@ -74,7 +74,7 @@ def read_contents(
     strangers = sorted(set(optional) - {table.name for table in tables})
     if strangers:
         raise ValueError(f"optional tables that are not published: {', '.join(strangers)}")
-    found: list[Partition] = []
+    found: list[ReleasePartition] = []
     lacking: list[str] = []
     for table in tables:
         partition = _partition(warehouse, table, as_of)
@@ -92,10 +92,10 @@ def read_contents(
         raise ReleaseError(f"no release of {as_of}: none of its tables has a partition of the day")
     users = _partition(warehouse, USER_SEGMENTS, as_of)
     items = _partition(warehouse, ITEM_STATE, as_of)
-    return Contents(as_of, tuple(found), users, items)
+    return ReleaseContents(as_of, tuple(found), users, items)
 
 
-def _partition(warehouse: Warehouse, table: Table, as_of: dt.date) -> Partition | None:
+def _partition(warehouse: Warehouse, table: Table, as_of: dt.date) -> ReleasePartition | None:
     if table.partition == "date":
         keys = [as_of.isoformat()]
     elif table.partition == "week":
@@ -112,7 +112,7 @@ def _partition(warehouse: Warehouse, table: Table, as_of: dt.date) -> Partition 
     stats = _stats(files)
     hashes = {file: _sha256(file) for file in files}
     rows = sum(pq.read_metadata(file).num_rows for file in files)
-    return Partition(table, keys[-1], rows, hashes, stats)
+    return ReleasePartition(table, keys[-1], rows, hashes, stats)
 
 
 def _sha256(file: Path) -> str:

@@ -9,7 +9,7 @@ import pyarrow as pa
 import sqlalchemy as sa
 
 from batch_predictions.serving.release.pointer import ReleaseError
-from batch_predictions.serving.release.release_contents import Contents, Partition
+from batch_predictions.serving.release.release_contents import ReleaseContents, ReleasePartition
 from batch_predictions.serving.store.schema import (
     ITEMS,
     RELEASES,
@@ -27,10 +27,10 @@ BATCHES_PER_TRANSACTION = 8
 """Commits in between let others write; the rows are seen by nobody until the release is ready."""
 
 
-def load_table(
+def copy_table(
     store: Store,
     warehouse: Warehouse,
-    partition: Partition,
+    partition: ReleasePartition,
     into: sa.Table,
     release_id: str,
     builder: str,
@@ -50,7 +50,7 @@ def load_table(
         return _insert(store, into, ["release_id", *names], batches, release_id, builder)
 
 
-def load_users(store: Store, warehouse: Warehouse, day: str, release_id: str, builder: str) -> int:
+def copy_users(store: Store, warehouse: Warehouse, day: str, release_id: str, builder: str) -> int:
     """Copies the users that the day knows, with their segments; the rows copied."""
     query = """
         select s.user_id, s.age_bracket, s.gender, s.location,
@@ -65,8 +65,8 @@ def load_users(store: Store, warehouse: Warehouse, day: str, release_id: str, bu
         return _insert(store, USERS, columns, batches, release_id, builder)
 
 
-def load_items(
-    store: Store, warehouse: Warehouse, contents: Contents, release_id: str, builder: str
+def copy_items(
+    store: Store, warehouse: Warehouse, contents: ReleaseContents, release_id: str, builder: str
 ) -> int:
     """Copies the titles of the items that occur in the release's tables; the rows copied."""
     parameters = {"day": contents.as_of.isoformat()}
@@ -96,7 +96,7 @@ def load_items(
         return _insert(store, ITEMS, columns, batches, release_id, builder)
 
 
-def hold(db: sa.Connection, release_id: str, builder: str) -> None:
+def assert_ownership(db: sa.Connection, release_id: str, builder: str) -> None:
     """Makes sure that a release still is this builder's to build.
 
     Raises:
@@ -127,7 +127,7 @@ def _insert(
     stream = iter(batches)
     while chunk := list(itertools.islice(stream, BATCHES_PER_TRANSACTION)):
         with store.write() as db:
-            hold(db, release_id, builder)
+            assert_ownership(db, release_id, builder)
             driver = db.connection.driver_connection
             assert driver is not None
             if db.dialect.name == "sqlite":

@@ -19,7 +19,7 @@ _MANIFEST = sa.select(RELEASES.c.manifest).where(
 )
 
 
-class Served(NamedTuple):
+class ServedRelease(NamedTuple):
     """The release that a snapshot sees."""
 
     release_id: str
@@ -36,7 +36,7 @@ class ReadStore:
         self._manifest: tuple[str, dict[str, Any]] = ("", {})
 
     @contextmanager
-    def snapshot(self) -> Iterator[tuple[sa.Connection, Served]]:
+    def snapshot(self) -> Iterator[tuple[sa.Connection, ServedRelease]]:
         """A transaction that sees the store as it is now, and the release served in it."""
         with self._connect() as db:
             release_id, as_of = self._pointer(db)
@@ -44,7 +44,7 @@ class ReadStore:
             if read != release_id:
                 manifest = db.execute(_MANIFEST, {"release_id": release_id}).scalar_one()
                 self._manifest = (release_id, manifest)
-            yield db, Served(release_id, as_of, manifest["tables"])
+            yield db, ServedRelease(release_id, as_of, manifest["tables"])
 
     def _connect(self) -> sa.Connection:
         try:

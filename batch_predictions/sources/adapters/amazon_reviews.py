@@ -12,9 +12,9 @@ from typing import ClassVar
 
 import duckdb
 
-from batch_predictions.sources.base import Source, literal
-from batch_predictions.sources.delimited import DAMAGE, FILE, LINE, ROW, Raw
-from batch_predictions.sources.file_source import TabularSource
+from batch_predictions.sources.base import Source, quote_literal
+from batch_predictions.sources.delimited import DAMAGE, FILE, LINE, ROW, DelimitedFile
+from batch_predictions.sources.file_source import FileSource
 from batch_predictions.tables import ITEMS, REVIEWS, Table
 
 _SUFFIXES = (".json", ".jsonl", ".json.gz", ".jsonl.gz")
@@ -52,7 +52,7 @@ _COLUMNS: dict[str, dict[str, str]] = {
 _TYPES = {"written_at": "TIMESTAMP"}
 
 
-class AmazonReviewsSource(TabularSource):
+class AmazonReviewsSource(FileSource):
     """Reviews and products as JSON lines; nothing is known of purchases."""
 
     kind: ClassVar[str] = "amazon_reviews"
@@ -78,12 +78,13 @@ class AmazonReviewsSource(TabularSource):
             "Books.jsonl.gz (2023) or reviews_Books_5.json.gz (2014, 2018)"
         )
 
-    def read(self, db: duckdb.DuckDBPyConnection, table: Table, limit: int | None) -> Raw:
+    def read(self, db: duckdb.DuckDBPyConnection, table: Table, limit: int | None) -> DelimitedFile:
         """A row a line; a line that is no JSON is damaged, and kept."""
         some = "" if limit is None else f" limit {int(limit)}"
         parts = [
-            f"select line, {literal(path.name)} as {FILE}, row_number() over () as {ROW} from "
-            f"read_csv({literal(path)}, columns = {{line: 'VARCHAR'}}, auto_detect = false, "
+            f"select line, {quote_literal(path.name)} as {FILE}, "
+            f"row_number() over () as {ROW} from "
+            f"read_csv({quote_literal(path)}, columns = {{line: 'VARCHAR'}}, auto_detect = false, "
             "delim = chr(1), quote = '', escape = '', header = false, max_line_size = 20000000)"
             f"{some}"
             for path in self.files(table)
@@ -101,7 +102,7 @@ class AmazonReviewsSource(TabularSource):
             f"'OBJECT', false) as sound from ({lines})))"
         )
         names = _COLUMNS[table.name]
-        return Raw(relation, {name: _TYPES.get(name, "VARCHAR") for name in names})
+        return DelimitedFile(relation, {name: _TYPES.get(name, "VARCHAR") for name in names})
 
     def shape(self, table: Table, types: dict[str, str]) -> dict[str, str]:
         """The columns have the contract's names already."""

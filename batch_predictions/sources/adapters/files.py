@@ -14,17 +14,17 @@ import duckdb
 
 from batch_predictions.home import State
 from batch_predictions.settings import SourceSettings
-from batch_predictions.sources.base import Source, SourceError, literal, quoted
+from batch_predictions.sources.base import Source, SourceError, quote_identifier, quote_literal
 from batch_predictions.sources.delimited import (
     DAMAGE,
     FILE,
     LINE,
     ROW,
-    Raw,
+    DelimitedFile,
     read_delimited,
     sniff,
 )
-from batch_predictions.sources.file_source import TabularSource
+from batch_predictions.sources.file_source import FileSource
 from batch_predictions.sources.validation.column_mapping import (
     HEADLINE,
     check_mapping,
@@ -35,7 +35,7 @@ from batch_predictions.tables import Table
 PARQUET, TEXT = (".parquet",), (".csv", ".tsv", ".csv.gz", ".tsv.gz")
 
 
-class FilesSource(TabularSource):
+class FilesSource(FileSource):
     """Files named for the raw tables, in `source.path`."""
 
     kind: ClassVar[str] = "files"
@@ -82,7 +82,7 @@ class FilesSource(TabularSource):
             )
         return found[0] if found else []
 
-    def read(self, db: duckdb.DuckDBPyConnection, table: Table, limit: int | None) -> Raw:
+    def read(self, db: duckdb.DuckDBPyConnection, table: Table, limit: int | None) -> DelimitedFile:
         """The rows of a table's files; CSV goes through temporary tables."""
         files = self.files(table)
         for path in files:
@@ -100,7 +100,7 @@ class FilesSource(TabularSource):
                 )
             sniffed = [(path, sniff(path, str(path.relative_to(self.folder)))) for path in files]
             return read_delimited(db, self.folder, sniffed, limit)
-        listed = ", ".join(literal(path) for path in files)
+        listed = ", ".join(quote_literal(path) for path in files)
         scan = (
             f"read_parquet([{listed}], union_by_name = true, filename = '__file', "
             f"file_row_number = true, hive_partitioning = {str(hive).lower()})"
@@ -121,12 +121,12 @@ class FilesSource(TabularSource):
             f"(file_row_number + 1)::BIGINT as {ROW}, null::VARCHAR as {DAMAGE}, "
             f"null::VARCHAR as {LINE} from {scan}{some})"
         )
-        return Raw(relation, types)
+        return DelimitedFile(relation, types)
 
     def shape(self, table: Table, types: dict[str, str]) -> dict[str, str]:
         """Contract column to column of the files, and the rest as attributes."""
         found = self._match(table, tuple(types))
-        shape = {column: quoted(source) for column, source in found.items()}
+        shape = {column: quote_identifier(source) for column, source in found.items()}
         headline, text = shape.pop(HEADLINE, None), shape.get("text")
         if headline is not None and text is not None:
             # A title alone is no review: a text that is missing stays so.
@@ -161,7 +161,8 @@ def _visible(path: Path, folder: Path) -> bool:
 
 def _as_map(names: list[str]) -> str:
     pairs = ", ".join(
-        f"struct_pack(k := {literal(name)}, v := nullif(trim({quoted(name)}::VARCHAR), ''))"
+        f"struct_pack(k := {quote_literal(name)}, "
+        f"v := nullif(trim({quote_identifier(name)}::VARCHAR), ''))"
         for name in names
     )
     return f"map_from_entries(list_filter([{pairs}], lambda pair: pair.v is not null))"

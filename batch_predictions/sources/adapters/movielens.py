@@ -18,9 +18,9 @@ from typing import ClassVar
 
 import duckdb
 
-from batch_predictions.sources.base import Source, SourceError, quoted
-from batch_predictions.sources.delimited import Dialect, Raw, read_delimited, sniff
-from batch_predictions.sources.file_source import TabularSource
+from batch_predictions.sources.base import Source, SourceError, quote_identifier
+from batch_predictions.sources.delimited import DelimitedFile, Dialect, read_delimited, sniff
+from batch_predictions.sources.file_source import FileSource
 from batch_predictions.tables import Table
 
 _GENRES = (  # noqa: SIM905
@@ -78,7 +78,7 @@ def _items(title: str, year: str, genres: str) -> dict[str, str]:
 
 
 _FLAGS = ", ".join(
-    f"case {quoted(name)} when '1' then '{name.replace(chr(39), chr(39) * 2)}' end"
+    f"case {quote_identifier(name)} when '1' then '{name.replace(chr(39), chr(39) * 2)}' end"
     for name in _GENRES
 )
 _YEAR = "nullif(regexp_extract(title, '\\((\\d{4})\\)\\s*$', 1), '')"
@@ -130,7 +130,7 @@ FORMS: dict[str, dict[str, _Form]] = {
 }
 
 
-class MovieLensSource(TabularSource):
+class MovieLensSource(FileSource):
     """Ratings of films; nobody wants the same film again."""
 
     kind: ClassVar[str] = "movielens"
@@ -174,7 +174,7 @@ class MovieLensSource(TabularSource):
             )
         return forms[0]
 
-    def read(self, db: duckdb.DuckDBPyConnection, table: Table, limit: int | None) -> Raw:
+    def read(self, db: duckdb.DuckDBPyConnection, table: Table, limit: int | None) -> DelimitedFile:
         """The rows of the table's file."""
         path = self.files(table)[0]
         form = FORMS[self._form()][table.name]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from batch_predictions.sources.base import LATEST, literal
+from batch_predictions.sources.base import LATEST, quote_literal
 from batch_predictions.sources.validation import timestamps as moments
 from batch_predictions.sources.validation.column_mapping import REQUIRED
 from batch_predictions.tables import Table
@@ -97,13 +97,15 @@ class Field:
         given = f"not {moments.missing(raw, type_)}"
 
         def refuse(condition: str, what: str) -> str:
-            head = literal(f"{self.name} '")
-            return f"when {condition} then {head} || {shown} || {literal(chr(39) + ' ' + what)}"
+            head = quote_literal(f"{self.name} '")
+            return (
+                f"when {condition} then {head} || {shown} || {quote_literal(chr(39) + ' ' + what)}"
+            )
 
         cases = []
         if self.required:
             text = f"{self.name} is empty: give every row one"
-            cases.append(f"when {value} is null then {literal(text)}")
+            cases.append(f"when {value} is null then {quote_literal(text)}")
         if self.kind == "number":
             cases += [
                 refuse(
@@ -137,7 +139,7 @@ class Field:
             )
         elif self.kind == "choice":
             wanted = ", ".join(self.choices)
-            listed = ", ".join(literal(choice) for choice in self.choices)
+            listed = ", ".join(quote_literal(choice) for choice in self.choices)
             cases.append(
                 refuse(f"{value} not in ({listed})", f"is not one of {wanted}: write one of them")
             )
@@ -186,10 +188,10 @@ def _age(raw: str, type_: str) -> str:
     """SQL of the bracket of an age, or of a bracket that is written with other dashes or spaces."""
     folded = f"lower(trim({raw}::VARCHAR))"
     spelled = f"replace(replace(replace({folded}, '–', '-'), ' - ', '-'), ' +', '+')"
-    listed = ", ".join(literal(bracket) for bracket in AGE_BRACKETS)
+    listed = ", ".join(quote_literal(bracket) for bracket in AGE_BRACKETS)
     number = f"try_cast({raw} as DOUBLE)"
     steps = "".join(
-        f"when {number} < {bracket.split('-')[1]} + 1 then {literal(bracket)} "
+        f"when {number} < {bracket.split('-')[1]} + 1 then {quote_literal(bracket)} "
         for bracket in AGE_BRACKETS[1:-1]
     )
     return (

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import duckdb
 
-from batch_predictions.sources.base import Source, SourceError, literal, quoted
+from batch_predictions.sources.base import Source, SourceError, quote_identifier, quote_literal
 from batch_predictions.sources.validation.column_mapping import MOMENTS
 from batch_predictions.sources.validation.column_rules import fields_of
 from batch_predictions.tables import Table
@@ -31,7 +31,7 @@ _REMEDIES = {
 
 
 @dataclass(frozen=True)
-class Counts:
+class RowCounts:
     """Rows of a day of a table: read = accepted + quarantined."""
 
     read: int = 0
@@ -40,15 +40,15 @@ class Counts:
 
 
 @dataclass(frozen=True)
-class Checked:
+class CheckedRows:
     """Checked rows in temporary tables of a connection: SQL of them, and their counts by day."""
 
     accepted: str
     refused: str
-    counts: dict[str, Counts]
+    counts: dict[str, RowCounts]
 
 
-def check_rows(
+def validate_rows(
     db: duckdb.DuckDBPyConnection,
     source: Source,
     table: Table,
@@ -56,7 +56,7 @@ def check_rows(
     *,
     undated: str | None = None,
     limit: int | None = None,
-) -> Checked:
+) -> CheckedRows:
     """Reads a table's rows for days and checks them.
 
     Args:
@@ -72,27 +72,28 @@ def check_rows(
     """
     relation = source.relation(db, table, days, limit)
     if not table.partition:
-        relation = f"select *, DATE {literal(undated)} as date from ({relation})"
+        relation = f"select *, DATE {quote_literal(undated)} as date from ({relation})"
     types = {row[0]: row[1] for row in db.execute(f"describe {relation}").fetchall()}
     mark = uuid.uuid4().hex
     checked, repeats = f"temp.checked_{mark}", f"temp.repeats_{mark}"
     fields = fields_of(table, source.timezone)
     values, raws, reasons = [], [], ["problem"]
     for field in fields:
-        name = quoted(field.name)
+        name = quote_identifier(field.name)
         declared = table.type_of(field.name)
         if field.name not in types:
             values.append(f"null::{declared} as {name}")
             continue
-        raws.append(f"{name} as {quoted('raw ' + field.name)}")
+        raws.append(f"{name} as {quote_identifier('raw ' + field.name)}")
         values.append(f"{field.value(name, types[field.name])} as {name}")
         # `value` is what the inner query made of the column.
-        reason = field.reason(quoted("raw " + field.name), types[field.name], name)
+        reason = field.reason(quote_identifier("raw " + field.name), types[field.name], name)
         reasons += [reason] if reason else []
     reasons += _across(table, types)
     names = [field.name for field in fields]
     typed = ", ".join(
-        f"{_with_default(table, name)}::{table.type_of(name)} as {quoted(name)}" for name in names
+        f"{_with_default(table, name)}::{table.type_of(name)} as {quote_identifier(name)}"
+        for name in names
     )
     db.execute(
         f"create temp table {checked.removeprefix('temp.')} as "
@@ -107,7 +108,9 @@ def check_rows(
     identity = _identify(db, source, table, checked, mark)
     kept = [name for name in names if name != _EVENT_IDS.get(table.name)]
     partition = table.partition or "date"
-    columns = ", ".join([f"c.date as {partition}", *(f"c.{quoted(name)}" for name in kept)])
+    columns = ", ".join(
+        [f"c.date as {partition}", *(f"c.{quote_identifier(name)}" for name in kept)]
+    )
     made_up = str(table.name in source.simulated).lower()
     constant = f", {made_up} as simulated" if table.name == "reviews" else ""
     # A promotion of several weeks is one row of the file and has one for each week.
@@ -133,7 +136,7 @@ def check_rows(
     counts = _counts(db, table, checked, accepted, refused)
     if table.partition is None:
         accepted = f"select * exclude (date) from ({accepted})"
-    return Checked(accepted, f"select * from {refused}", counts)
+    return CheckedRows(accepted, f"select * from {refused}", counts)
 
 
 _ROW = "case when line is not null then json_object('line', line) else to_json(row) end"
@@ -144,16 +147,22 @@ def _across(table: Table, types: dict[str, str]) -> list[str]:
     if not {"starts_on", "ends_on"} <= set(types):
         return []
     text = "ends_on lies before starts_on: correct one of them"
-    reasons = [f"case when ends_on < starts_on then {literal(text)} end"]
+    reasons = [f"case when ends_on < starts_on then {quote_literal(text)} end"]
     if table.partition == "week":
         text = "starts_on to ends_on has no day in week: correct one of them"
-        reasons.append(f"case when ends_on < date or starts_on > date + 6 then {literal(text)} end")
+        reasons.append(
+            f"case when ends_on < date or starts_on > date + 6 then {quote_literal(text)} end"
+        )
     return reasons
 
 
 def _with_default(table: Table, name: str) -> str:
     default = _DEFAULTS.get((table.name, name))
-    return f"coalesce({quoted(name)}, {literal(default)})" if default else quoted(name)
+    return (
+        f"coalesce({quote_identifier(name)}, {quote_literal(default)})"
+        if default
+        else quote_identifier(name)
+    )
 
 
 def _find_repeats(db: duckdb.DuckDBPyConnection, table: Table, checked: str, repeats: str) -> None:
@@ -165,16 +174,17 @@ def _find_repeats(db: duckdb.DuckDBPyConnection, table: Table, checked: str, rep
             f"from {checked} where false"
         )
         return
-    key = ", ".join(["date", *(quoted(column) for column in table.key)])
-    given = " and ".join(f"{quoted(column)} is not null" for column in table.key)
-    shown = " || ', ' || ".join(quoted(column) for column in table.key)
+    key = ", ".join(["date", *(quote_identifier(column) for column in table.key)])
+    given = " and ".join(f"{quote_identifier(column)} is not null" for column in table.key)
+    shown = " || ', ' || ".join(quote_identifier(column) for column in table.key)
     text = f"{' and '.join(table.key)} '"
     remedy = _REMEDIES.get(table.name, "remove one, or give each an id of its own")
     # Groups first, then the few rows of repeated ones: no window over a year of rows.
     db.execute(
         f"create temp table {name} as select date, source, row_number, "
-        f"{literal(text)} || {shown} || ''' stands in row ' || __first || ' of ' || __file || "
-        f"{literal(f' already: {remedy}')} as reason from ("
+        f"{quote_literal(text)} || {shown} || "
+        "''' stands in row ' || __first || ' of ' || __file || "
+        f"{quote_literal(f' already: {remedy}')} as reason from ("
         f"select *, row_number() over w as nth, first_value(row_number) over w as __first, "
         f"first_value(source) over w as __file from {checked} semi join "
         f"(select {key} from {checked} where reason is null and {given} "
@@ -195,7 +205,9 @@ def _identify(
     moment = MOMENTS[table.name]
     same = ["date", "user_id", "item_id", moment]
     rest = [
-        quoted(each.name) for each in table.columns if each.name not in (*same, column, "simulated")
+        quote_identifier(each.name)
+        for each in table.columns
+        if each.name not in (*same, column, "simulated")
     ]
     # Equal rows are numbered by what else they hold, so that their order in the file is nothing.
     db.execute(
@@ -209,7 +221,7 @@ def _identify(
     )
     parts = ", ".join(
         [
-            literal(source.kind),
+            quote_literal(source.kind),
             "coalesce(c.user_id, '')",
             "c.item_id",
             f"coalesce(c.{moment}::VARCHAR, c.date::VARCHAR)",
@@ -224,7 +236,7 @@ def _identify(
 
 def _counts(
     db: duckdb.DuckDBPyConnection, table: Table, checked: str, accepted: str, refused: str
-) -> dict[str, Counts]:
+) -> dict[str, RowCounts]:
     rows = db.execute(
         "select date, sum(r)::BIGINT, sum(a)::BIGINT, sum(q)::BIGINT from ("
         f"select date, count(*) r, 0 a, 0 q from {checked} group by all union all "
@@ -232,7 +244,7 @@ def _counts(
         "union all "
         f"select date, 0, 0, count(*) from {refused} group by all) group by all order by all"
     ).fetchall()
-    counts = {str(day): Counts(read, kept, bad) for day, read, kept, bad in rows}
+    counts = {str(day): RowCounts(read, kept, bad) for day, read, kept, bad in rows}
     for day, each in counts.items():
         if each.read != each.accepted + each.quarantined:
             raise SourceError(

@@ -11,7 +11,7 @@ from __future__ import annotations
 import datetime as dt
 import re
 
-from batch_predictions.sources.base import LATEST, literal
+from batch_predictions.sources.base import LATEST, quote_literal
 
 _NUMBER_TYPE = re.compile(r"U?(TINY|SMALL|BIG|HUGE)?INT(EGER)?|DOUBLE|FLOAT|DECIMAL\(\d+,\d+\)")
 _DATE = r"'\d{4}[-/]\d{1,2}[-/]\d{1,2}'"
@@ -79,7 +79,7 @@ def local_day(moment_: str, timezone: str) -> str:
     """SQL of the business day of a moment in UTC."""
     if timezone == "UTC":
         return f"({moment_})::DATE"
-    return f"(({moment_}) at time zone 'UTC' at time zone {literal(timezone)})::DATE"
+    return f"(({moment_}) at time zone 'UTC' at time zone {quote_literal(timezone)})::DATE"
 
 
 def missing(value: str, type_: str) -> str:
@@ -98,14 +98,14 @@ def day_problem(
     shown = f"left({value}::VARCHAR, 60)"
     return (
         f"case when {missing(value, type_)} "
-        f"then {literal(f'{name} is empty: give every row its time, or map a column to it')} "
-        f"when {day_} is null then {literal(name + ' ')} || '''' || {shown} || "
+        f"then {quote_literal(f'{name} is empty: give every row its time, or map a column to it')} "
+        f"when {day_} is null then {quote_literal(name + ' ')} || '''' || {shown} || "
         "''' is not a time: write 2024-01-31, 2024-01-31 13:45:00+00:00 or unix seconds' "
-        f"when {day_} < DATE '{earliest}' then {literal(name + ' ')} || {shown} || "
+        f"when {day_} < DATE '{earliest}' then {quote_literal(name + ' ')} || {shown} || "
         f"' lies before {earliest}: correct it, or lower source.earliest' "
-        f"when {day_} >= DATE '{LATEST}' then {literal(name + ' ')} || {shown} || "
+        f"when {day_} >= DATE '{LATEST}' then {quote_literal(name + ' ')} || {shown} || "
         f"' lies after {LATEST.year - 1}: correct it' "
-        f"when {day_} < DATE '{first_day}' then {literal(name + ' ')} || {shown} || "
+        f"when {day_} < DATE '{first_day}' then {quote_literal(name + ' ')} || {shown} || "
         f"' lies before the first day of this home, {first_day}: begin a new home folder with "
         "--home to take it in' end"
     )

@@ -14,7 +14,7 @@ from batch_predictions.inference.declaration import BatchPrediction
 from batch_predictions.inference.engine import ScoringError, score
 from batch_predictions.inference.scorer import EXCLUDED, name_of
 from batch_predictions.inference.shards import scorer_class
-from batch_predictions.inference.staging import Manifest, result_path
+from batch_predictions.inference.staging import StagingManifest, result_path
 from batch_predictions.predictions.fallback import demographic_recommendations
 from batch_predictions.predictions.recommendations import recommendations
 from batch_predictions.settings import InferenceSettings
@@ -56,7 +56,7 @@ def test_only_what_is_missing_is_scored(stage: Staging) -> None:
     path = stage(10)
     score(path, ONE)
     whole = values(path)
-    result_path(path, Manifest.read(path).shards[1]).unlink()
+    result_path(path, StagingManifest.read(path).shards[1]).unlink()
     Doubler.asked.clear()
     done = score(path, ONE)
     assert asked() == ["4", "5", "6", "7"]
@@ -81,7 +81,7 @@ def test_nothing_to_score_is_not_an_error(stage: Staging) -> None:
 def test_a_scorer_without_exclusions_need_not_speak_of_them(stage: Staging) -> None:
     path = stage(3)
     score(path, ONE)
-    rows = rows_of(result_path(path, Manifest.read(path).shards[0]))
+    rows = rows_of(result_path(path, StagingManifest.read(path).shards[0]))
     assert [row[EXCLUDED] for row in rows] == [None, None, None]
 
 
@@ -226,7 +226,7 @@ def test_an_instance_is_opened_with_all_that_it_needs(stage: Staging, tmp_path: 
     ((_, opening),) = Doubler.opened
     assert opening.model == tmp_path and opening.parameters == {"k": 3}
     assert (opening.device, opening.block_mb) == ("cpu", 9)
-    assert opening.side_table("prices").to_pylist() == [{"price": 2}]
+    assert opening.lookup_table("prices").to_pylist() == [{"price": 2}]
 
 
 def test_progress_counts_the_rows_still_to_score(stage: Staging) -> None:
@@ -237,7 +237,7 @@ def test_progress_counts_the_rows_still_to_score(stage: Staging) -> None:
     assert [total for _, total in said] == [10, 10, 10]
     assert [done for done, _ in said] == sorted(done for done, _ in said)
     assert said[-1] == (10, 10)
-    result_path(path, Manifest.read(path).shards[0]).unlink()
+    result_path(path, StagingManifest.read(path).shards[0]).unlink()
     said.clear()
     score(path, ONE, lambda done, total: said.append((done, total)))
     assert said == [(4, 4)]

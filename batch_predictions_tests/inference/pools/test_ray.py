@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from batch_predictions.inference.engine import score
-from batch_predictions.inference.pools.ray import RayCrew, RayError, _gpus, _held
+from batch_predictions.inference.pools.ray import RayError, RayPool, _gpus, _instances_per_node
 from batch_predictions.settings import InferenceSettings
 from batch_predictions.warehouse import Warehouse
 from batch_predictions_tests.worlds.paths import ROOT
@@ -93,7 +93,7 @@ def test_instances_share_a_gpu_by_parts_and_see_no_other(
 def test_what_a_node_holds_is_counted_by_whole_gpus():
     def held(cpus: float, gpus: float, of_cpus: float, of_gpus: float) -> int:
         asked = inference(ray_num_cpus=of_cpus, ray_num_gpus=of_gpus)
-        return _held({"CPU": cpus, "GPU": gpus}, asked)
+        return _instances_per_node({"CPU": cpus, "GPU": gpus}, asked)
 
     assert held(16, 2, 1, 0.5) == 4
     assert held(16, 2, 1, 0.4) == 4  # Five parts of .4 make two GPUs, but no part spans two.
@@ -137,7 +137,7 @@ def test_without_an_address_no_cluster_of_another_is_entered(
     if variable:
         monkeypatch.setenv("RAY_ADDRESS", variable)
     with pytest.raises(RayError, match=f"the Ray cluster at {entered} cannot be entered"):
-        RayCrew.of(Path("manifest.json"), 1, InferenceSettings(engine="ray", ray_address=setting))
+        RayPool.of(Path("manifest.json"), 1, InferenceSettings(engine="ray", ray_address=setting))
     assert asked == [entered]
 
 

@@ -15,7 +15,7 @@ from scipy.sparse import random as random_sparse
 
 from batch_predictions.inference.topk import Index, top_k
 from batch_predictions.inference.topk.arrays import Floats, Positions
-from batch_predictions.inference.topk.gpu import OnDevice
+from batch_predictions.inference.topk.gpu import GPUCandidates
 
 KINDS = ["int8", "float32", "half"]
 
@@ -58,7 +58,7 @@ def search(kind: str, queries: Floats, targets: Floats, k: int, **filters: Any) 
         return Index(targets, kind=kind, **filters).search(queries, k, seen=seen)
     index = Index(targets, **filters)
     if not index.cap:
-        index.elsewhere = OnDevice(index.targets, index.order, "cpu", block_mb=1)
+        index.elsewhere = GPUCandidates(index.targets, index.order, "cpu", block_mb=1)
     return index.search(queries, k, seen=seen)
 
 
@@ -198,15 +198,15 @@ def test_a_device_without_memory_gets_smaller_batches_and_the_same_answer(
     targets = random.standard_normal((500, 16)).astype(np.float32)
     queries = random.standard_normal((100, 16)).astype(np.float32)
     sizes = []
-    find = OnDevice._candidates
+    find = GPUCandidates._candidates
 
-    def small(self: OnDevice, block: torch.Tensor, *rest: Any) -> Any:
+    def small(self: GPUCandidates, block: torch.Tensor, *rest: Any) -> Any:
         sizes.append(len(block))
         if len(block) > 16:
             raise torch.OutOfMemoryError("CUDA out of memory")
         return find(self, block, *rest)
 
-    monkeypatch.setattr(OnDevice, "_candidates", small)
+    monkeypatch.setattr(GPUCandidates, "_candidates", small)
     found = search("half", queries, targets, 5)
     assert sizes == [100, 50, 25, *[13] * 7, 9]
     assert (found[0] == brute(queries, targets, 5)).all()

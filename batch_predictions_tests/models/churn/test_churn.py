@@ -13,9 +13,17 @@ from hypothesis import given
 from hypothesis import settings as budget
 from hypothesis import strategies as st
 
-from batch_predictions.models.churn.calibration import Calibration
-from batch_predictions.models.churn.features import EVERYTHING, Design
-from batch_predictions.models.churn.metrics import AUC, BRIER, ECE, LIFT, PRECISION, Contest, Judged
+from batch_predictions.models.churn.calibration import ProbabilityCalibration
+from batch_predictions.models.churn.features import EVERYTHING, ChurnFeatures
+from batch_predictions.models.churn.metrics import (
+    AUC,
+    BRIER,
+    ECE,
+    LIFT,
+    PRECISION,
+    EvaluatedModel,
+    PairedComparison,
+)
 from batch_predictions.models.churn.model import ChurnModel
 from batch_predictions.models.churn.plots import calibration as calibration_plot
 from batch_predictions.models.churn.selection import (
@@ -24,7 +32,7 @@ from batch_predictions.models.churn.selection import (
     GAIN,
     UNTRAINED,
     ChurnSelection,
-    Course,
+    ChurnTrainingConfig,
     calibrated,
     fit,
     select_churn,
@@ -61,7 +69,7 @@ def of_day(day: dt.date) -> Examples:
 
 @pytest.fixture(scope="module")
 def selection() -> ChurnSelection:
-    return select_churn(of_day, FIRST, THROUGH, Course(cutoffs=3))
+    return select_churn(of_day, FIRST, THROUGH, ChurnTrainingConfig(cutoffs=3))
 
 
 @given(
@@ -105,7 +113,7 @@ def test_measures_are_those_of_scikit_learn_ties_included() -> None:
     said = random.integers(0, 12, 400) / 12
     churned = (random.random(400) < said).astype(float)
     weights = np.stack([np.ones(400), random.integers(0, 4, 400).astype(float)])
-    found = Judged(churned, said).measure(weights)
+    found = EvaluatedModel(churned, said).measure(weights)
     for n, each in enumerate(weights):
         assert found[AUC][n] == pytest.approx(roc_auc_score(churned, said, sample_weight=each))
         assert found[PRECISION][n] == pytest.approx(
@@ -118,11 +126,11 @@ def test_lift_and_calibration_error_on_fingers() -> None:
     # 20 customers; the first two churned, and two others of 18: a tenth holds 2 of 4.
     churned = np.array([1.0, 1.0, *[0.0] * 16, 1.0, 1.0])
     said = np.linspace(0.95, 0.0, 20)
-    found = Judged(churned, said).measure(np.ones((1, 20)))
+    found = EvaluatedModel(churned, said).measure(np.ones((1, 20)))
     assert found[LIFT][0] == pytest.approx((2 / 4) / 0.1)
     pairs = np.abs((said - churned).reshape(10, 2).sum(axis=1)).sum() / 20
     assert found[ECE][0] == pytest.approx(pairs)
-    everyone = Judged(churned, np.full(20, 0.5)).measure(np.ones((1, 20)))
+    everyone = EvaluatedModel(churned, np.full(20, 0.5)).measure(np.ones((1, 20)))
     assert everyone[LIFT][0] == pytest.approx(1.0) and everyone[AUC][0] == pytest.approx(0.5)
     assert everyone[ECE][0] == pytest.approx(0.3)
 
@@ -130,9 +138,9 @@ def test_lift_and_calibration_error_on_fingers() -> None:
 def test_differences_are_paired_and_intervals_hold_their_value() -> None:
     examples = customers(1, 400)
     said = 1 / (1 + np.exp(examples.rows["spend_trend"].to_numpy() + 2))
-    contest = Contest(examples.churned, np.arange(400), seed=1)
-    found = contest.judge("one", said)
-    contest.judge("same order", said / 2)
+    contest = PairedComparison(examples.churned, np.arange(400), seed=1)
+    found = contest.evaluate("one", said)
+    contest.evaluate("same order", said / 2)
     assert all(each.lower <= each.mean <= each.upper for each in found.values())
     gap = contest.gain("one", "same order")
     assert (gap.mean, gap.lower, gap.upper) == (0.0, 0.0, 0.0)
@@ -142,9 +150,9 @@ def test_customers_of_several_windows_are_resampled_whole() -> None:
     churned = np.array([1.0, 0.0] * 50)
     said = np.where(churned > 0, 0.8, 0.2)
     said[::10] = 0.5
-    apart = Contest(churned, np.arange(100), 1).judge("x", said)[BRIER]
-    twins = Contest(np.tile(churned, 4), np.tile(np.arange(100), 4), 1)
-    together = twins.judge("x", np.tile(said, 4))[BRIER]
+    apart = PairedComparison(churned, np.arange(100), 1).evaluate("x", said)[BRIER]
+    twins = PairedComparison(np.tile(churned, 4), np.tile(np.arange(100), 4), 1)
+    together = twins.evaluate("x", np.tile(said, 4))[BRIER]
     assert together.upper - together.lower == pytest.approx(apart.upper - apart.lower, rel=0.2)
 
 
@@ -154,10 +162,10 @@ def test_calibration_makes_overconfident_margins_true(method: Any) -> None:
     truth = random.normal(-2, 1.2, 6000)
     churned = (random.random(6000) < 1 / (1 + np.exp(-truth))).astype(float)
     margins = 3 * truth + 4
-    fitted = Calibration.fit(method, margins[:3000], churned[:3000])
+    fitted = ProbabilityCalibration.fit(method, margins[:3000], churned[:3000])
     said = fitted.probabilities(margins[3000:])
-    error = Judged(churned[3000:], said).measure(np.ones((1, 3000)))[ECE][0]
-    raw = Judged(churned[3000:], 1 / (1 + np.exp(-margins[3000:])))
+    error = EvaluatedModel(churned[3000:], said).measure(np.ones((1, 3000)))[ECE][0]
+    raw = EvaluatedModel(churned[3000:], 1 / (1 + np.exp(-margins[3000:])))
     assert error < 0.02 < raw.measure(np.ones((1, 3000)))[ECE][0]
     order = np.argsort(margins[3000:])
     assert (np.diff(said[order]) >= 0).all() and said.min() > 0 and said.max() < 1
@@ -184,7 +192,7 @@ def test_candidates_that_know_no_more_than_the_rhythm_do_not_serve() -> None:
         lambda day: customers(day.toordinal(), 600, told_by="overdue"),
         FIRST,
         THROUGH,
-        Course(cutoffs=2),
+        ChurnTrainingConfig(cutoffs=2),
     )
     assert not found.beats_baseline and found.chosen == "rhythm"
     assert "no candidate is surely better" in found.why
@@ -212,7 +220,7 @@ def test_a_stored_model_gives_the_same_bits_in_any_batch(
 
 
 def test_training_twice_gives_the_same_model(selection: ChurnSelection, tmp_path: Path) -> None:
-    again = select_churn(of_day, FIRST, THROUGH, Course(cutoffs=3))
+    again = select_churn(of_day, FIRST, THROUGH, ChurnTrainingConfig(cutoffs=3))
     assert again.metrics == selection.metrics
     for name, one in (("a", selection), ("b", again)):
         (tmp_path / name).mkdir()
@@ -232,17 +240,17 @@ def test_training_twice_gives_the_same_model(selection: ChurnSelection, tmp_path
 def test_where_nothing_can_be_learned_it_says_so(
     first: dt.date | None, least: int, what: str, tmp_path: Path
 ) -> None:
-    found = select_churn(of_day, first, THROUGH, Course(cutoffs=1, min_churned=least))
+    found = select_churn(of_day, first, THROUGH, ChurnTrainingConfig(cutoffs=1, min_churned=least))
     assert (found.chosen, found.metrics) == (UNTRAINED, []) and what in found.why
     found.model.save(tmp_path)
-    assert ChurnModel.load(tmp_path).why_not == found.why
+    assert ChurnModel.load(tmp_path).unserved_reason == found.why
 
 
 def test_genders_are_columns_only_where_they_tell_customers_apart() -> None:
     rows = customers(1, 50).rows
-    assert set(Design.of(EVERYTHING, rows).genders) == {"f", "m"}
+    assert set(ChurnFeatures.of(EVERYTHING, rows).genders) == {"f", "m"}
     unknown = rows.set_column(
         rows.column_names.index("gender"), "gender", pa.array(["unknown"] * 50)
     )
-    assert Design.of(EVERYTHING, unknown).genders == ()
-    assert Design.of(("days_inactive",), rows).names == ["days_inactive"]
+    assert ChurnFeatures.of(EVERYTHING, unknown).genders == ()
+    assert ChurnFeatures.of(("days_inactive",), rows).names == ["days_inactive"]

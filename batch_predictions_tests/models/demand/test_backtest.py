@@ -14,10 +14,10 @@ from batch_predictions.models.demand import metrics
 from batch_predictions.models.demand.backtest import backtest, origins_of
 from batch_predictions.models.demand.base import Forecaster
 from batch_predictions.models.demand.calendar import easter, flags, to_next, us_holidays
-from batch_predictions.models.demand.conformal import LEVELS, Calibration
+from batch_predictions.models.demand.conformal import LEVELS, ConformalCalibration
 from batch_predictions.models.demand.forecasters.baselines import Mean28, SeasonalNaive
 from batch_predictions.models.demand.panel import Doubles, Panel
-from batch_predictions.models.demand.selection import Contest, choose, decide, select, table
+from batch_predictions.models.demand.selection import BacktestConfig, choose, decide, select, table
 from batch_predictions_tests.worlds.demand import panel, shop
 
 
@@ -87,7 +87,7 @@ def test_quantiles_cover_what_they_say_for_days_and_for_sums() -> None:
     # Days of an origin share a shock, so sums scatter more than independent days would.
     shock = random.gamma(4, 1 / 4, (8, 400, 1))
     actual = random.poisson(mean * shock).astype(float)
-    made = Calibration.of(mean[:5], actual[:5])
+    made = ConformalCalibration.of(mean[:5], actual[:5])
     for origin in range(5, 8):
         found = made.quantiles(mean[origin])
         assert (np.diff(found, axis=-1) >= 0).all() and (found >= 0).all()
@@ -111,7 +111,7 @@ def test_quantiles_are_ordered_and_not_negative_whatever_the_past(
     random = np.random.default_rng(seed)
     mean = random.gamma(0.3, 5, (2, n, horizon))
     actual = np.where(random.random(mean.shape) < 0.2, np.nan, random.poisson(mean))
-    made = Calibration.of(mean, actual)
+    made = ConformalCalibration.of(mean, actual)
     found = made.quantiles(random.gamma(0.3, 50, (n, horizon + 3)), LEVELS)
     assert np.isfinite(found).all() and (found >= 0).all()
     assert (np.diff(found, axis=-1) >= 0).all()
@@ -152,13 +152,13 @@ def test_the_gate_asks_for_the_sum_and_for_the_bias() -> None:
     forecasts["fair"] = tested.actual * 0.5 + forecasts["mean28_weekday"] * 0.5
     both = type(tested)(tested.origins, tested.actual, forecasts, tested.scale, tested.spread)
     _, found = table(both, "mean28_weekday", 7)
-    winner, passed, why = decide(found, Contest(max_bias=0.05))
+    winner, passed, why = decide(found, BacktestConfig(max_bias=0.05))
     assert (winner, passed) == ("fair", True) and "below mean28_weekday" in why
     only = {name: found[name] for name in ("mean28_weekday", "low")}
-    winner, passed, why = decide(only, Contest(max_bias=0.05))
+    winner, passed, why = decide(only, BacktestConfig(max_bias=0.05))
     assert (winner, passed) == ("low", False) and "bias" in why
     weak = {name: found[name] for name in ("mean28_weekday", "seasonal_naive")}
-    winner, passed, why = decide(weak, Contest())
+    winner, passed, why = decide(weak, BacktestConfig())
     assert (winner, passed) == ("seasonal_naive", False) and why.endswith("not surely better")
 
 
@@ -166,7 +166,7 @@ def test_a_contest_ends_with_a_fitted_model_and_the_table_of_all() -> None:
     world = shop(n=50, days=200)
     candidates = ("mean28_weekday", "linear_promotions", "lightgbm")
     options = {"lightgbm": {"rounds": 60, "lgb_min_data_in_leaf": 30}}
-    contest = Contest(candidates, horizon=7, origins=4, every=7, options=options)
+    contest = BacktestConfig(candidates, horizon=7, origins=4, step_size=7, options=options)
     found = select(world, contest)
     assert found.model is not None, found.why
     assert found.winner in ("linear_promotions", "lightgbm", "chosen")
@@ -185,7 +185,7 @@ def test_a_contest_ends_with_a_fitted_model_and_the_table_of_all() -> None:
 
 def test_too_short_a_panel_is_told() -> None:
     with pytest.raises(ValueError, match="80 columns are too few for 6 origins"):
-        select(panel(np.ones((2, 80))), Contest(candidates=("seasonal_naive",)))
+        select(panel(np.ones((2, 80))), BacktestConfig(candidates=("seasonal_naive",)))
 
 
 def test_holidays_fall_where_they_do() -> None:

@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 
 from batch_predictions.models.demand.base import Forecaster
-from batch_predictions.models.demand.conformal import Calibration
-from batch_predictions.models.demand.features import design
+from batch_predictions.models.demand.conformal import ConformalCalibration
+from batch_predictions.models.demand.features import build_features
 from batch_predictions.models.demand.forecasters.baselines import Mean28, SeasonalNaive
-from batch_predictions.models.demand.forecasters.ensembles import Chosen
+from batch_predictions.models.demand.forecasters.ensembles import PerSeriesSelector
 from batch_predictions.models.demand.forecasters.linear import LinearPromotions, LinearRegression
-from batch_predictions.models.demand.forecasters.smoothing import Season, is_seasonal
+from batch_predictions.models.demand.forecasters.smoothing import SeasonalAdjustment, is_seasonal
 from batch_predictions.models.demand.model import DemandModel
 from batch_predictions.models.demand.registry import make, names
 from batch_predictions_tests.worlds.demand import panel, shop
@@ -44,7 +44,7 @@ def test_every_forecaster_keeps_the_contract(name: str, tmp_path: Path) -> None:
     np.testing.assert_allclose(model.forecast(world.take(some), 14), found[some], rtol=1e-5)
     # A series that nobody has seen, and one without a value.
     ahead = {"promotion": np.zeros((2, 74))}
-    nothing = panel(np.full((2, 60), np.nan), ahead=ahead, holidays=np.zeros(74))
+    nothing = panel(np.full((2, 60), np.nan), future_covariates=ahead, holidays=np.zeros(74))
     strangers = replace(nothing, ids=["x", "y"], static={"category": np.array([-1, 9])})
     assert np.isfinite(model.forecast(strangers, 14)).all()
 
@@ -77,7 +77,7 @@ def test_linear_promotions_knows_the_lift() -> None:
     promotion = np.zeros((1, 114))
     promotion[0, ::5] = 1
     y = 3 + 4 * promotion[:, :100]
-    world = panel(y, ahead={"promotion": promotion})
+    world = panel(y, future_covariates={"promotion": promotion})
     found = LinearPromotions().fit(world).forecast(world, 14)
     np.testing.assert_allclose(found, 3 + 4 * promotion[:, 100:], rtol=1e-2)
 
@@ -109,27 +109,27 @@ def test_noise_has_no_season_and_a_weekly_pattern_has_one() -> None:
 
 def test_additive_seasons_are_for_values_that_are_not_positive() -> None:
     week = np.array([-3.0, 0, 0, 0, 0, 3.0, 0])
-    season = Season(np.tile(week, 20), 7)
+    season = SeasonalAdjustment(np.tile(week, 20), 7)
     assert not season.multiplied
     np.testing.assert_allclose(season.indices, week, atol=1e-9)
 
 
 def test_the_design_of_an_origin_sees_nothing_that_came_after_it() -> None:
     world = shop()
-    before = design(world, [100, 150], 14)
+    before = build_features(world, [100, 150], 14)
     changed = world.y.copy()
     changed[:, 100:] = 77.0
-    after = design(replace(world, y=changed), [100, 150], 14)
+    after = build_features(replace(world, y=changed), [100, 150], 14)
     np.testing.assert_array_equal(before.features[:, 0], after.features[:, 0])
     assert not np.array_equal(before.features[:, 1], after.features[:, 1])
     # And as of an origin it is what a panel that ends there gives.
-    cut = design(world.until(100), [100], 14)
+    cut = build_features(world.until(100), [100], 14)
     np.testing.assert_allclose(cut.features[:, 0], before.features[:, 0], rtol=1e-6)
 
 
 def test_the_same_weekday_of_the_design_is_that_of_the_target() -> None:
     weekly = np.tile(np.arange(7.0), 20)[None]
-    made = design(panel(weekly), [133], 14)
+    made = build_features(panel(weekly), [133], 14)
     at = made.names.index("phase_4")
     expected = np.log((np.tile(np.arange(7.0), 2) + 0.1) / made.level[0, 0])
     np.testing.assert_allclose(made.features[0, 0, :, at], expected, rtol=1e-5)
@@ -150,12 +150,12 @@ def test_a_global_model_learns_what_a_promotion_does(name: str) -> None:
 def test_each_series_has_its_champion_and_strangers_the_default(tmp_path: Path) -> None:
     world = shop(n=3)
     members = [SeasonalNaive(), Mean28()]
-    model = Chosen("chosen", members, {"s0": "seasonal_naive"}, default="mean28_weekday")
+    model = PerSeriesSelector("chosen", members, {"s0": "seasonal_naive"}, default="mean28_weekday")
     found = model.fit(world).forecast(world, 7)
     np.testing.assert_array_equal(found[0], SeasonalNaive().forecast(world, 7)[0])
     np.testing.assert_array_equal(found[1:], Mean28().forecast(world, 7)[1:])
     assert model.methods(world) == ["seasonal_naive", "mean28_weekday", "mean28_weekday"]
-    calibration = Calibration.of(found[None], found[None])
+    calibration = ConformalCalibration.of(found[None], found[None])
     DemandModel(model, calibration).save(tmp_path)
     prediction = DemandModel.load(tmp_path).predict(world, 7)
     np.testing.assert_array_equal(prediction.mean, found)

@@ -200,7 +200,7 @@ def test_with_a_regression_it_is_sarima_of_what_promotions_leave() -> None:
     y = wandering(3, 150, 7)
     lifted = y + 25 * promotion[:, :150]
     model = Sarima(order=list(AIRLINE), regression=True)
-    here = panel(lifted, ahead={"promotion": promotion})
+    here = panel(lifted, future_covariates={"promotion": promotion})
     found = model.fit(here).forecast(here, 14)
     plain = Sarima(order=list(AIRLINE)).fit(panel(y)).forecast(panel(y), 14)
     np.testing.assert_allclose(found, plain + 25 * promotion[:, 150:], atol=2.5)

@@ -9,8 +9,12 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from batch_predictions.models.demographic.model import NO_TILT, DemographicModel, SegmentTilt
-from batch_predictions.models.demographic.ridge import Inputs, RidgeTilt
+from batch_predictions.models.demographic.model import (
+    NO_ADJUSTMENT,
+    CountAdjustment,
+    DemographicModel,
+)
+from batch_predictions.models.demographic.ridge import DemographicDesign, RidgeAdjustment
 from batch_predictions.models.demographic.ridge_fit import RidgeFit
 from batch_predictions.models.demographic.segments import SegmentUsers, segments
 from batch_predictions.tables import SEGMENT_LEVELS as LEVELS
@@ -47,7 +51,7 @@ EVERYONE = ("everyone", None, None, None)
 
 
 def test_shares_are_drawn_to_those_of_the_parent():
-    ranker = DemographicModel(30, SegmentTilt(10.0)).ranker(COUNTS, USERS)
+    ranker = DemographicModel(30, CountAdjustment(10.0)).ranker(COUNTS, USERS)
     assert ranker.counts.items.to_pylist() == ["bread", "cake", "tea"]
     everyone = np.array([2, 10, 8]) / 20
     age = (np.array([0, 2, 8]) + 10 * everyone) / 20
@@ -62,7 +66,7 @@ def test_shares_are_drawn_to_those_of_the_parent():
 
 
 def test_a_thin_segment_says_what_its_parent_says():
-    ranker = DemographicModel(30, SegmentTilt(1e9)).ranker(COUNTS, USERS)
+    ranker = DemographicModel(30, CountAdjustment(1e9)).ranker(COUNTS, USERS)
     parent = ranker.shares("everyone", (None, None, None))
     assert ranker.shares("age", ("65+", None, None)) == pytest.approx(parent)
     nobody = ranker.shares("age", ("55-64", None, None))
@@ -76,7 +80,7 @@ def test_infinite_kappa_is_one_list_for_all():
 
 
 def test_lists_have_ranks_shares_and_support_and_no_blocked_items():
-    ranker = DemographicModel(30, SegmentTilt(1.0)).ranker(COUNTS, USERS)
+    ranker = DemographicModel(30, CountAdjustment(1.0)).ranker(COUNTS, USERS)
     segment = ("age_gender", "19-24", "f", None)
     lists = ranker.top_k(wanted(segment, EVERYONE), 5, blocked=pa.array(["bread", "nothing"]))
     assert lists.column_names == [
@@ -115,7 +119,9 @@ def test_segments_have_enough_users_and_everyone_always_exists():
 def test_nobody_and_nothing_still_make_everyone():
     made = segments(USERS.slice(0, 0), min_users=10)
     assert made["segment_level"].to_pylist() == ["everyone"] and made["users"].to_pylist() == [0]
-    ranker = DemographicModel(30, SegmentTilt(5.0)).ranker(COUNTS.slice(0, 0), USERS.slice(0, 0))
+    ranker = DemographicModel(30, CountAdjustment(5.0)).ranker(
+        COUNTS.slice(0, 0), USERS.slice(0, 0)
+    )
     assert ranker.top_k(made, 3).num_rows == 0
     assert ranker.top_k(made.slice(0, 0), 3).num_rows == 0
 
@@ -125,19 +131,19 @@ def test_the_order_of_rows_does_not_change_a_bit():
     counts = pa.concat_tables([COUNTS] * 20)
     weights = pa.array(random.random(counts.num_rows))
     counts = counts.set_column(4, "weight", weights)
-    model = DemographicModel(30, SegmentTilt(7.0))
+    model = DemographicModel(30, CountAdjustment(7.0))
     one = model.ranker(counts, USERS).top_k(segments(USERS, 1), 3)
     shuffled = counts.take(random.permutation(counts.num_rows))
     assert one.equals(model.ranker(shuffled, USERS).top_k(segments(USERS, 1), 3))
 
 
-@pytest.mark.parametrize("tilt", [SegmentTilt(300.0), NO_TILT, "ridge"])
-def test_saved_and_loaded_it_is_the_same(tilt: SegmentTilt | str, tmp_path: Path):
+@pytest.mark.parametrize("tilt", [CountAdjustment(300.0), NO_ADJUSTMENT, "ridge"])
+def test_saved_and_loaded_it_is_the_same(tilt: CountAdjustment | str, tmp_path: Path):
     made = ridge(1.0) if isinstance(tilt, str) else tilt
     model = DemographicModel(14.0, made)
     model.save(tmp_path)
     loaded = DemographicModel.load(tmp_path)
-    assert loaded == model and loaded.tilted == (tilt != NO_TILT)
+    assert loaded == model and loaded.tilted == (tilt != NO_ADJUSTMENT)
     assert {path.suffix for path in tmp_path.iterdir()} <= {".json", ".npy"}
     lists = [each.ranker(COUNTS, USERS).top_k(segments(USERS, 1), 3) for each in (model, loaded)]
     assert lists[0].equals(lists[1])
@@ -146,13 +152,13 @@ def test_saved_and_loaded_it_is_the_same(tilt: SegmentTilt | str, tmp_path: Path
 def test_a_model_of_before_there_were_two_tilts_is_read(tmp_path: Path):
     old = '{"kind": "demographic", "kappa": 300.0, "half_life_days": 30}'
     (tmp_path / "demographic.json").write_text(old)
-    assert DemographicModel.load(tmp_path) == DemographicModel(30, SegmentTilt(300.0))
+    assert DemographicModel.load(tmp_path) == DemographicModel(30, CountAdjustment(300.0))
 
 
 @pytest.mark.parametrize("wrong", [0.0, -1.0, math.nan])
 def test_strengths_and_half_lives_are_positive(wrong: float):
     with pytest.raises(ValueError, match="kappa"):
-        SegmentTilt(wrong)
+        CountAdjustment(wrong)
     with pytest.raises(ValueError, match="half_life_days"):
         DemographicModel(wrong)
     with pytest.raises(ValueError, match="penalty"):
@@ -165,7 +171,7 @@ CROWD = SegmentUsers([("19-24", "f", "here"), ("65+", "f", "here")], np.array([6
 TAKEN = np.log(2.0) * np.array([[60.0, 0.0], [0.0, 20.0]])
 
 
-def ridge(penalty: float, places: bool = False) -> RidgeTilt:
+def ridge(penalty: float, places: bool = False) -> RidgeAdjustment:
     from scipy.sparse import csr_matrix
 
     items = pa.array(["tea", "cake"], pa.string())
@@ -175,7 +181,7 @@ def ridge(penalty: float, places: bool = False) -> RidgeTilt:
 def test_the_regression_is_that_over_users():
     """Against the normal equations over 100 users, one row each."""
     penalty = 7.0
-    inputs = Inputs.of(CROWD, places=True).matrix(CROWD.leaves)
+    inputs = DemographicDesign.of(CROWD, places=True).matrix(CROWD.leaves)
     x = np.repeat(inputs, [60, 40], axis=0)
     y = np.zeros((100, 2))
     y[:60, 0] = np.log(2.0)
@@ -214,7 +220,7 @@ def test_ages_are_thresholds_and_an_unknown_one_is_the_usual():
         [("25-34", "f", "x"), ("65+", "m", "x"), ("under 19", "f", "y"), ("unknown", "m", "x")],
         np.array([30, 10, 20, 15]),
     )
-    inputs = Inputs.of(users, places=True)
+    inputs = DemographicDesign.of(users, places=True)
     assert inputs.ages == ("under 19", "25-34", "65+") and inputs.genders == ("f", "m")
     assert inputs.locations == ("x", "y") and len(inputs) == 2 + 1 + 2 + 4 + 2
     steps = [2 / 3, 1 / 6]

@@ -10,8 +10,8 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from batch_predictions.models.demographic.model import NO_TILT, DemographicModel
-from batch_predictions.models.demographic.promotion_uplift import FLOOR, CalendarFactor, spread
+from batch_predictions.models.demographic.model import NO_ADJUSTMENT, DemographicModel
+from batch_predictions.models.demographic.promotion_uplift import FLOOR, PromotionUplift, spread
 from batch_predictions.models.demographic.selection import (
     PROMOTED,
     DemographicSelection,
@@ -158,16 +158,16 @@ def test_a_factor_multiplies_and_has_a_floor() -> None:
         }
     )
     assert spread(changes, items).tolist() == [[0, 0, 0], [-1, 0, -1], [0, 0, 0], [0.5, 1, 1]]
-    factor = CalendarFactor(display=2.0, mailer=3.0)
+    factor = PromotionUplift(display=2.0, mailer=3.0)
     assert factor.on(changes, items).tolist() == [1.0, FLOOR, 1.0, 5.0]
     assert factor.on(NOTHING, items).tolist() == [1.0] * 4
-    own = CalendarFactor(0.0, 0.0, own=0.5, responses={"d": 4.0}, usual_response=1.0)
+    own = PromotionUplift(0.0, 0.0, own=0.5, responses={"d": 4.0}, usual_response=1.0)
     assert own.on(changes, items).tolist() == [1.0, 0.5, 1.0, 3.0]
 
 
 def test_a_stored_calendar_moves_the_lists_of_the_day(tmp_path: Path) -> None:
-    calendar = CalendarFactor(1.5, 0.0, 0.25, {"cake": 2.0, "tea": 0.1}, 0.3)
-    DemographicModel(30.0, NO_TILT, calendar).save(tmp_path)
+    calendar = PromotionUplift(1.5, 0.0, 0.25, {"cake": 2.0, "tea": 0.1}, 0.3)
+    DemographicModel(30.0, NO_ADJUSTMENT, calendar).save(tmp_path)
     model = DemographicModel.load(tmp_path)
     assert model.calendar == calendar
     people = {"age_bracket": ["65+"] * 3, "gender": ["f"] * 3, "location": ["here"] * 3}

@@ -13,10 +13,10 @@ from batch_predictions.models.demographic.penalty import (
     log_likelihoods,
     own_penalties,
 )
-from batch_predictions.models.demographic.ridge import RidgeTilt
+from batch_predictions.models.demographic.ridge import RidgeAdjustment
 from batch_predictions.models.demographic.ridge_fit import RidgeFit
 from batch_predictions.models.demographic.segments import SegmentUsers
-from batch_predictions.models.demographic.statistics import Candidate, Learned, matrices
+from batch_predictions.models.demographic.statistics import Candidate, SegmentStatistics, matrices
 from batch_predictions.models.recommender.data.interactions import Interactions
 
 AGES = ("under 19", "19-24", "25-34", "35-44", "45-54", "55-64")
@@ -117,7 +117,7 @@ def test_where_no_response_varies_nothing_breaks() -> None:
     assert abs(tilt.effects).max() < 1e-3
 
 
-def regression(place_matters: bool = False, age_matters: bool = True) -> RidgeTilt:
+def regression(place_matters: bool = False, age_matters: bool = True) -> RidgeAdjustment:
     """Learned from 600 users of three shops who take some of 40 items, ten of them by age or not,
     fifteen by shop or not."""
     from datetime import date
@@ -144,8 +144,10 @@ def regression(place_matters: bool = False, age_matters: bool = True) -> RidgeTi
     popular, ever = matrices(known, everything, known.events)
     everybody = np.ones(len(known.user_ids), dtype=bool)
     own = leaf[[int(name[1:]) for name in known.user_ids.to_pylist()]]
-    tilt = Learned(known, users.leaves, own, popular, ever, everybody).tilt(Candidate("ridge"))
-    assert isinstance(tilt, RidgeTilt)
+    tilt = SegmentStatistics(known, users.leaves, own, popular, ever, everybody).tilt(
+        Candidate("ridge")
+    )
+    assert isinstance(tilt, RidgeAdjustment)
     return tilt
 
 

@@ -15,10 +15,10 @@ from scipy.sparse import csr_matrix
 
 from batch_predictions.models.common.ranking_metrics import Interval
 from batch_predictions.models.demographic import evaluation as demographic_evaluation
-from batch_predictions.models.demographic.evaluation import ColdStart
-from batch_predictions.models.demographic.model import SegmentTilt
+from batch_predictions.models.demographic.evaluation import ColdStartEvaluation
+from batch_predictions.models.demographic.model import CountAdjustment
 from batch_predictions.models.demographic.ridge_fit import RidgeFit
-from batch_predictions.models.demographic.segments import SegmentUsers, Tilt
+from batch_predictions.models.demographic.segments import SegmentAdjustment, SegmentUsers
 from batch_predictions.models.demographic.selection import (
     HALF_LIVES,
     RIDGE,
@@ -27,7 +27,7 @@ from batch_predictions.models.demographic.selection import (
     _serves,
     select_demographic,
 )
-from batch_predictions.models.demographic.statistics import Candidate, Learned
+from batch_predictions.models.demographic.statistics import Candidate, SegmentStatistics
 from batch_predictions.models.recommender.data.interactions import Interactions
 from batch_predictions_tests.worlds.paths import MOVIELENS, ROOT
 
@@ -130,8 +130,8 @@ def test_the_regression_serves_where_it_matters_unless_users_are_surely_worse_of
         (fit.tilt(10.0), -1.0, True),
         (fit.tilt(10.0), -3.0, False),
         (fit.tilt(math.inf), 3.0, False),
-        (SegmentTilt(300.0), 0.5, False),
-        (SegmentTilt(300.0), 1.5, True),
+        (CountAdjustment(300.0), 0.5, False),
+        (CountAdjustment(300.0), 1.5, True),
     ]:
         # So many standard errors of the mean of 400.
         differences = noise + shift / 20
@@ -165,9 +165,9 @@ def test_the_order_of_rows_does_not_change_a_bit():
 
 def learned_by_fold(
     monkeypatch: pytest.MonkeyPatch, rows: pa.Table, traits: pa.Table
-) -> tuple[ColdStart, list[tuple[list[str], list[float], list[float]]]]:
+) -> tuple[ColdStartEvaluation, list[tuple[list[str], list[float], list[float]]]]:
     """What the evaluation learned for each fold: items, everyone's shares, the regression."""
-    trial = ColdStart(
+    trial = ColdStartEvaluation(
         Interactions.from_table(rows),
         traits,
         THROUGH,
@@ -179,15 +179,15 @@ def learned_by_fold(
     )
     seen: list[tuple[list[str], list[float], list[float]]] = []
 
-    class Watched(Learned):
-        def tilt(self, candidate: Candidate) -> Tilt:
+    class Watched(SegmentStatistics):
+        def tilt(self, candidate: Candidate) -> SegmentAdjustment:
             effects = self.ridge().effects
             seen.append(
                 (self.items.to_pylist(), self.counts.shares().tolist(), effects.ravel().tolist())
             )
             return super().tilt(candidate)
 
-    monkeypatch.setattr(demographic_evaluation, "Learned", Watched)
+    monkeypatch.setattr(demographic_evaluation, "SegmentStatistics", Watched)
     trial.tilts(30.0, [Candidate("ridge")])
     return trial, seen
 

@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from batch_predictions.models.forest.lightgbm_text import UnsuitedError
+from batch_predictions.models.forest.lightgbm_text import UnsupportedModelError
 from batch_predictions.models.forest.quickscorer import Forest, predictor
-from batch_predictions.models.forest.treeshap import Parts, explainer
+from batch_predictions.models.forest.treeshap import TreeExplainer, explainer
 
 
 def table(seed: int, rows: int, columns: int, missing: float, kind: Any) -> Any:
@@ -68,7 +68,7 @@ def test_parts_of_features_are_lightgbms(
     booster = trained(learned, trees=6, seed=seed, num_leaves=leaves)
     asked = np.concatenate([learned[:50], table(seed + 1, 40, columns, 0.2, kind)])
     expected = np.asarray(booster.predict(asked, pred_contrib=True))[:, :-1]
-    found = Parts.read(booster.model_to_string()).of(asked)
+    found = TreeExplainer.read(booster.model_to_string()).of(asked)
     np.testing.assert_allclose(found, expected, rtol=1e-6, atol=1e-9)
 
 
@@ -121,7 +121,7 @@ def test_trees_that_are_a_single_leaf_are_sums_all_the_same() -> None:
 def test_what_only_lightgbm_scores_is_left_to_it(params: dict[str, Any], why: str) -> None:
     rows = np.abs(table(3, 900, 3, 0.0, np.float64))
     text = trained(rows, **params).model_to_string()
-    with pytest.raises(UnsuitedError, match=why):
+    with pytest.raises(UnsupportedModelError, match=why):
         Forest.read(text)
     expected = lightgbm.Booster(model_str=text).predict(rows, raw_score=True)
     np.testing.assert_array_equal(predictor(text)(rows), expected)
@@ -135,7 +135,7 @@ def test_several_outputs_are_refused() -> None:
     labels = np.arange(200) % 3
     params = {"objective": "multiclass", "num_class": 3, "verbose": -1, "num_threads": 1}
     booster = lightgbm.train(params, lightgbm.Dataset(rows, labels), 2)
-    with pytest.raises(UnsuitedError, match="outputs"):
+    with pytest.raises(UnsupportedModelError, match="outputs"):
         Forest.read(booster.model_to_string())
 
 

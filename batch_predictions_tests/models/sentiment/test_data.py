@@ -24,7 +24,7 @@ from batch_predictions.models.sentiment.text.documents import (
     tokenise,
 )
 from batch_predictions.models.sentiment.text.languages import base, detect, majority
-from batch_predictions.models.sentiment.text.ragged import Ragged
+from batch_predictions.models.sentiment.text.ragged import RaggedArray
 
 
 @pytest.mark.parametrize(
@@ -123,7 +123,7 @@ def test_batches_are_of_texts_of_a_length() -> None:
     places = np.concatenate(list(by_length(lengths)))
     assert sorted(places.tolist()) == list(range(20_000))
     assert padding_share(lengths) < 0.02
-    filled, lengths = padded(Ragged.of([[5], [6, 7]]), np.array([1, 0]))
+    filled, lengths = padded(RaggedArray.of([[5], [6, 7]]), np.array([1, 0]))
     assert filled.tolist() == [[6, 7], [5, 0]] and lengths.tolist() == [2, 1]
 
 

@@ -12,7 +12,7 @@ import sqlalchemy as sa
 from batch_predictions.serving.lookup import Lookup
 from batch_predictions.serving.release.pointer import ReleaseError
 from batch_predictions.serving.release.publish import publish, releases, rollback
-from batch_predictions.serving.release.release_contents import read_contents
+from batch_predictions.serving.release.release_contents import read_release_contents
 from batch_predictions.serving.store import copy_rows as loading
 from batch_predictions.serving.store.schema import ITEMS, RELEASES, USERS
 from batch_predictions_tests.worlds.serving import (
@@ -82,13 +82,13 @@ def test_a_partition_rewritten_meanwhile_is_noticed(
     here: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     here.predict()
-    load = loading.load_users
+    load = loading.copy_users
 
     def rewriting(*args: Any) -> int:
         here.predict(tag="b")
         return load(*args)
 
-    monkeypatch.setattr("batch_predictions.serving.release.publish.load_users", rewriting)
+    monkeypatch.setattr("batch_predictions.serving.release.publish.copy_users", rewriting)
     with pytest.raises(ReleaseError, match="written anew while"):
         here.publish()
     assert ids(here) == []
@@ -96,12 +96,12 @@ def test_a_partition_rewritten_meanwhile_is_noticed(
 
 def test_left_overs_of_the_dead_are_swept_and_those_of_the_living_are_not(here: World) -> None:
     here.predict()
-    release_id = read_contents(here.warehouse, DAY, TABLES).release_id
+    release_id = read_release_contents(here.warehouse, DAY, TABLES).release_id
     template = {
         "as_of": DAY,
         "status": "building",
         "manifest": {"tables": {"recommendations": {"key": ["user_id", "rank"]}}},
-        "content_hash": read_contents(here.warehouse, DAY, TABLES).content_hash,
+        "content_hash": read_release_contents(here.warehouse, DAY, TABLES).content_hash,
     }
     here.store.ensure(TABLES)
     an_hour_ago = NOW.replace(tzinfo=None) - dt.timedelta(hours=1)
@@ -151,7 +151,7 @@ def test_of_two_contents_of_one_day_the_slower_is_told(
     here: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     here.predict(tag="a")
-    load = loading.load_users
+    load = loading.copy_users
     faster: list[str] = []
 
     def overtaken(*args: Any) -> int:
@@ -166,7 +166,7 @@ def test_of_two_contents_of_one_day_the_slower_is_told(
             other.store.close()
         return rows
 
-    monkeypatch.setattr("batch_predictions.serving.release.publish.load_users", overtaken)
+    monkeypatch.setattr("batch_predictions.serving.release.publish.copy_users", overtaken)
     with pytest.raises(ReleaseError, match="of the same day, was served while"):
         here.publish()
     assert served(here) == faster[0]

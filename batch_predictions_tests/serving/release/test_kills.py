@@ -13,7 +13,7 @@ from typing import Any
 
 from batch_predictions.serving.lookup import Lookup
 from batch_predictions.serving.release.publish import publish, releases
-from batch_predictions.serving.release.publisher_liveness import at_work, is_dead
+from batch_predictions.serving.release.publisher_liveness import is_dead, register_publisher
 from batch_predictions_tests.worlds.serving import DAY, TABLES, world
 
 KILLS = 8
@@ -117,7 +117,7 @@ def test_readers_see_whole_releases_while_publishers_are_killed(tmp_path: Path) 
 
 def test_who_is_dead() -> None:
     now = dt.datetime(2024, 3, 4, 5)
-    with at_work() as builder:
+    with register_publisher() as builder:
         assert not is_dead(builder, now - dt.timedelta(days=9), now)
     # This process lives, but works on that no more; so does a later one with its number.
     assert is_dead(builder, now, now)

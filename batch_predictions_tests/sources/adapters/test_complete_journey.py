@@ -10,9 +10,9 @@ import pytest
 
 from batch_predictions.home import State
 from batch_predictions.settings import Settings, SourceSettings
-from batch_predictions.sources import Source, SourceExhausted, begin, source_of
+from batch_predictions.sources import Source, SourceExhausted, initialise_home, source_of
 from batch_predictions.sources.ingest import ingest
-from batch_predictions.sources.source_check import check
+from batch_predictions.sources.source_check import check_source
 from batch_predictions.tables import CAMPAIGN_EVENTS, INTERACTIONS, ITEMS, PROMOTIONS, USERS
 from batch_predictions.warehouse import Warehouse
 from batch_predictions_tests.worlds.source_folders import days, totals
@@ -31,7 +31,7 @@ def opened(
     tmp_path: Path, today: dt.date = TODAY, **source: bool
 ) -> tuple[Settings, State, Source, Warehouse]:
     settings = Settings(home=tmp_path / "home", source=SourceSettings(**source))
-    state = begin(settings, today)
+    state = initialise_home(settings, today)
     return settings, state, source_of(settings.source, state), Warehouse.of(settings)
 
 
@@ -120,7 +120,7 @@ def test_households_products_and_campaigns(tmp_path: Path) -> None:
 
 def test_checking_it_writes_nothing(tmp_path: Path) -> None:
     settings = Settings(home=tmp_path / "home")
-    report = check(settings, sample_rows=100, today_=TODAY)
+    report = check_source(settings, sample_rows=100, today_=TODAY)
     assert report.ok
     assert list(report.lacking) == ["inventory"]
     assert not settings.home.exists()

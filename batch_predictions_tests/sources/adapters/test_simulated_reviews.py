@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from batch_predictions.settings import Settings
-from batch_predictions.sources import begin, source_of
+from batch_predictions.sources import initialise_home, source_of
 from batch_predictions.sources.adapters.simulated_reviews import review
 from batch_predictions.sources.ingest import ingest
 from batch_predictions.tables import REVIEWS
@@ -49,7 +49,7 @@ def test_there_are_negations_contrasts_and_ratings_that_are_off() -> None:
 )
 def test_the_complete_journey_has_reviews_that_say_they_are_simulated(tmp_path: Path) -> None:
     settings = Settings(home=tmp_path / "home")
-    state = begin(settings, dt.date(2025, 11, 24))
+    state = initialise_home(settings, dt.date(2025, 11, 24))
     source, warehouse = source_of(settings.source, state), Warehouse.of(settings)
     week = days(7, state.first_day + dt.timedelta(days=100))
     read, accepted, refused = totals(ingest(warehouse, source, REVIEWS, week, state))

@@ -12,14 +12,14 @@ from typing import Any
 
 import numpy as np
 
-from batch_predictions.jit import compiled
+from batch_predictions.jit import njit_cached
 
 STEADY = 1e-14
 """The covariance stands still when no element of it changes by more than this share of F."""
 FAR = 1e300
 
 
-@compiled
+@njit_cached
 def constrain(x: Any, out: Any) -> None:
     """Coefficients of a stationary polynomial from any numbers: Monahan (1984) by partial
     autocorrelations x / sqrt(1 + x²), as statsmodels does."""
@@ -34,7 +34,7 @@ def constrain(x: Any, out: Any) -> None:
         out[i] = -work[n - 1, i]
 
 
-@compiled
+@njit_cached
 def coefficients(order: Any, x: Any, out: Any) -> None:
     """Natural parameters (ar, ma, seasonal ar, seasonal ma) from unconstrained ones."""
     p, q, sp, sq = order[0], order[2], order[3], order[5]
@@ -47,7 +47,7 @@ def coefficients(order: Any, x: Any, out: Any) -> None:
             at += size
 
 
-@compiled
+@njit_cached
 def expand(order: Any, params: Any, phi: Any, theta: Any) -> None:
     """The products of plain and seasonal polynomials."""
     p, q, sp, sq, s = order[0], order[2], order[3], order[5], order[6]
@@ -69,7 +69,7 @@ def expand(order: Any, params: Any, phi: Any, theta: Any) -> None:
             theta[(j + 1) * s + i + 1] += ma[i] * sma[j]
 
 
-@compiled
+@njit_cached
 def _solve(a: Any, b: Any) -> bool:
     """Solves a x = b into b, by elimination with pivots; false where it is singular."""
     n = len(b)
@@ -98,7 +98,7 @@ def _solve(a: Any, b: Any) -> bool:
     return True
 
 
-@compiled
+@njit_cached
 def stationary(phi: Any, theta: Any, lags: int, gain: Any) -> float:
     """Variance of a value, and covariance of it with the next state into `gain`, at scale 1.
 
@@ -145,7 +145,7 @@ def stationary(phi: Any, theta: Any, lags: int, gain: Any) -> float:
     return float(gamma[0])
 
 
-@compiled
+@njit_cached
 def run_filter(
     w: Any, phi: Any, theta: Any, lags: int, state: Any, gain: Any, change: Any, out: Any
 ) -> bool:
@@ -203,7 +203,7 @@ def run_filter(
     return True
 
 
-@compiled
+@njit_cached
 def log_likelihood(squares: float, logs: float, n: int) -> float:
     """With the scale concentrated out."""
     scale = squares / n

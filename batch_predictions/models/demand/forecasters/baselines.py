@@ -6,7 +6,7 @@ from typing import ClassVar, Self
 
 import numpy as np
 
-from batch_predictions.models.demand.base import Forecaster, clean
+from batch_predictions.models.demand.base import Forecaster, impute
 from batch_predictions.models.demand.panel import Doubles, Panel
 
 
@@ -23,7 +23,7 @@ class SeasonalNaive(Forecaster):
         """The last season over and over; where it has a gap, the last value before."""
         filled = filled_forward(panel.y)
         steps = np.arange(horizon) % min(panel.period, panel.columns)
-        return clean(filled[:, panel.columns - min(panel.period, panel.columns) + steps])
+        return impute(filled[:, panel.columns - min(panel.period, panel.columns) + steps])
 
 
 class Mean28(Forecaster):
@@ -48,7 +48,7 @@ class Mean28(Forecaster):
         seen = np.isfinite(recent).sum(axis=1)[:, None] / period
         profile = np.divide(shares, overall, out=np.ones_like(shares), where=overall > 0)
         profile = (profile * seen + weight) / (seen + weight)
-        return clean(level[:, None] * profile[:, panel.phases(horizon)[panel.columns :]])
+        return impute(level[:, None] * profile[:, panel.phases(horizon)[panel.columns :]])
 
 
 def mean_of(values: Doubles) -> Doubles:

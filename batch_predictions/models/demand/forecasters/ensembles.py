@@ -14,7 +14,7 @@ from batch_predictions.models.demand.base import SERIES, Forecaster
 from batch_predictions.models.demand.panel import Doubles, Panel
 
 
-class Average(Forecaster):
+class AverageForecaster(Forecaster):
     """The mean of its members' forecasts."""
 
     kind: ClassVar[str] = "average"
@@ -43,7 +43,7 @@ class Average(Forecaster):
         self.members = read_members(folder)
 
 
-class Chosen(Forecaster):
+class PerSeriesSelector(Forecaster):
     """Each series by its own champion; series without one by `default`."""
 
     kind: ClassVar[str] = "chosen"

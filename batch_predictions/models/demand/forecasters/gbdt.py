@@ -7,8 +7,8 @@ from typing import Any, ClassVar, Self
 
 import numpy as np
 
-from batch_predictions.models.demand.base import Forecaster, clean
-from batch_predictions.models.demand.features import Design, design
+from batch_predictions.models.demand.base import Forecaster, impute
+from batch_predictions.models.demand.features import FeatureMatrix, build_features
 from batch_predictions.models.demand.panel import Doubles, Panel
 
 FILE = "trees.txt"
@@ -18,7 +18,7 @@ ROWS = 400_000
 """Rows that are learned from, at most; series and origins are thinned evenly."""
 
 
-class Trees(Forecaster):
+class GBDTForecaster(Forecaster):
     """Forecast = recent level × exp(sum of trees)."""
 
     kind: ClassVar[str] = "lightgbm"
@@ -39,7 +39,7 @@ class Trees(Forecaster):
         ]
         thin = max(1, round(len(panel) * len(origins) * horizon / ROWS))
         panel = panel.take(np.arange(0, len(panel), thin)) if len(panel) > thin else panel
-        made = design(panel, origins, horizon)
+        made = build_features(panel, origins, horizon)
         use = np.isfinite(made.targets)
         offsets = np.broadcast_to(np.log(made.level)[:, :, None], made.targets.shape)
         age = panel.columns - np.asarray(origins, float)
@@ -82,10 +82,10 @@ class Trees(Forecaster):
         found = np.empty((len(panel), horizon))
         for start in range(0, len(panel), PART):
             rows = np.arange(start, min(start + PART, len(panel)))
-            found[rows] = self._of(design(panel.take(rows), [panel.columns], horizon))
-        return clean(found)
+            found[rows] = self._of(build_features(panel.take(rows), [panel.columns], horizon))
+        return impute(found)
 
-    def _of(self, made: Design) -> Doubles:
+    def _of(self, made: FeatureMatrix) -> Doubles:
         n, _, horizon, width = made.features.shape
         flat = made.features.reshape(-1, width)
         raw = self.booster.predict(flat, raw_score=True, num_threads=1).reshape(n, horizon)

@@ -12,8 +12,14 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 import numpy as np
 
 from batch_predictions.models.common.torch_threads import one_torch_thread
-from batch_predictions.models.demand.base import Forecaster, clean
-from batch_predictions.models.demand.features import LEVEL, SMALL, Floats, design, rolling_mean
+from batch_predictions.models.demand.base import Forecaster, impute
+from batch_predictions.models.demand.features import (
+    LEVEL,
+    SMALL,
+    Floats,
+    build_features,
+    rolling_mean,
+)
 from batch_predictions.models.demand.panel import Doubles, Integers, Panel
 
 if TYPE_CHECKING:
@@ -47,7 +53,7 @@ class Gru(Forecaster):
         from batch_predictions.models.demand.forecasters.gru_net import train
 
         self.params.setdefault("horizon", 2 * panel.period)
-        self.params["covariates"] = sorted(panel.ahead)
+        self.params["covariates"] = sorted(panel.future_covariates)
         self.params["statics"] = sorted(panel.static)
         self.params["codes"] = [
             int(np.max(panel.static[name], initial=0)) + 2 for name in self.params["statics"]
@@ -60,7 +66,7 @@ class Gru(Forecaster):
         crowd = -(-len(some) * (last - first) * horizon // MOST_ROWS)
         every = max(int(self.params.get("every", 3)), crowd)
         origins = np.arange(last, first, -every)[::-1]
-        made = design(some, list(origins), horizon)
+        made = build_features(some, list(origins), horizon)
         wanted = [n for n, each in enumerate(made.names) if each not in some.static]
         features = made.features[..., wanted]
         flat = features.reshape(-1, features.shape[-1])
@@ -96,7 +102,7 @@ class Gru(Forecaster):
         for start in range(0, len(panel), PART):
             rows = np.arange(start, min(start + PART, len(panel)))
             part = panel.take(rows)
-            made = design(part, [part.columns], horizon)
+            made = build_features(part, [part.columns], horizon)
             wanted = [n for n, each in enumerate(made.names) if each not in part.static]
             features = (made.features[..., wanted] - self.arrays["centre"]) / self.arrays["width"]
             past, cut = self._past(part)
@@ -107,7 +113,7 @@ class Gru(Forecaster):
                     for net in self.nets
                 ]
             found[rows] = np.mean(means, axis=0)[:, 0]
-        return clean(found)
+        return impute(found)
 
     def _past(self, panel: Panel) -> tuple[Floats, int]:
         """What the GRU reads, (n, columns, inputs), and how many columns were left out."""

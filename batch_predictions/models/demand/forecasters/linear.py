@@ -6,7 +6,7 @@ from typing import ClassVar, Self
 
 import numpy as np
 
-from batch_predictions.models.demand.base import PerSeries, clean
+from batch_predictions.models.demand.base import PerSeriesForecaster, impute
 from batch_predictions.models.demand.forecasters.baselines import Mean28
 from batch_predictions.models.demand.panel import Doubles, Panel
 
@@ -15,7 +15,7 @@ RIDGE = 1e-6
 YEAR = 365.0
 
 
-class LinearRegression(PerSeries):
+class LinearRegression(PerSeriesForecaster):
     """Least squares on a constant, a trend, the weekday and holidays."""
 
     kind: ClassVar[str] = "linear_regression"
@@ -24,7 +24,7 @@ class LinearRegression(PerSeries):
     def fit(self, panel: Panel) -> Self:
         """One solution for each series, over its own days."""
         self.params["centre"] = float(panel.offset + panel.columns)
-        names = sorted(panel.ahead) if self.promotions else []
+        names = sorted(panel.future_covariates) if self.promotions else []
         self.params["covariates"] = names
         found = []
         for start in range(0, len(panel), PART):
@@ -46,7 +46,7 @@ class LinearRegression(PerSeries):
             found[part] = np.einsum("nhp,np->nh", x, self.learned["coefficients"][rows[part]])
         if (rows < 0).any():
             found[rows < 0] = Mean28().forecast(panel.take(rows < 0), horizon)
-        return clean(found)
+        return impute(found)
 
     def methods(self, panel: Panel) -> list[str]:
         """Its name, or the baseline's."""
@@ -59,7 +59,7 @@ class LinearRegression(PerSeries):
         parts = [np.broadcast_to(common, (len(panel), *common.shape))]
         for name in self.params["covariates"]:
             # A cause that is not told is not there.
-            known = panel.known(name, horizon) if name in panel.ahead else None
+            known = panel.known(name, horizon) if name in panel.future_covariates else None
             shape = (len(panel), len(times))
             values = np.zeros(shape) if known is None else np.nan_to_num(known, nan=0.0)
             parts.append(values[:, :, None])

@@ -12,7 +12,7 @@ from typing import Any, ClassVar, Self
 import numpy as np
 import numpy.typing as npt
 
-from batch_predictions.models.demand.base import PerSeries, clean
+from batch_predictions.models.demand.base import PerSeriesForecaster, impute
 from batch_predictions.models.demand.forecasters.baselines import Mean28
 from batch_predictions.models.demand.forecasters.linear import LinearPromotions
 from batch_predictions.models.demand.panel import Doubles, Integers, Panel
@@ -20,11 +20,11 @@ from batch_predictions.models.demand.panel import Doubles, Integers, Panel
 ORDER = (1, 0, 1, 0, 1, 1)
 """p, d, q, P, D, Q where none is given."""
 STATUS = ("fitted", "too short", "flat", "failed")
-WILD = 10.0
+MAX_FORECAST_RATIO = 10.0
 """A forecast beyond so many times the largest value is not one."""
 
 
-class Sarima(PerSeries):
+class Sarima(PerSeriesForecaster):
     """Parameters: `order` (p, d, q, P, D, Q); `tries`: starts followed; `log`: where positive;
     `seasons`: the newest of them are learned from; `regression`: on what is known ahead, SARIMA
     then runs on what the regression leaves."""
@@ -72,14 +72,14 @@ class Sarima(PerSeries):
     def forecast(self, panel: Panel, horizon: int) -> Doubles:
         """The filter's means; the baseline's where a series has no parameters."""
         means = self.filtered(panel, horizon)
-        gone = lost(panel, means)
+        gone = diverged(panel, means)
         if gone.any():
             means[gone] = Mean28().forecast(panel.take(gone), horizon)
-        return clean(means)
+        return impute(means)
 
     def methods(self, panel: Panel) -> list[str]:
         """Its name, or the baseline's for series that fall back."""
-        gone = lost(panel, self.filtered(panel, 1))
+        gone = diverged(panel, self.filtered(panel, 1))
         return [Mean28.kind if each else self.name for each in gone]
 
     def filtered(self, panel: Panel, horizon: int) -> Doubles:
@@ -117,7 +117,7 @@ class Sarima(PerSeries):
         effects = np.where(rows[:, None] >= 0, self.learned["effects"][rows], 0.0)
         found += effects[:, :1] * panel.flags(horizon)
         for place, name in enumerate(self.params["covariates"], start=1):
-            if name in panel.ahead:
+            if name in panel.future_covariates:
                 found += effects[:, place, None] * np.nan_to_num(panel.known(name, horizon))
         return found
 
@@ -135,10 +135,10 @@ class Sarima(PerSeries):
         return y, first, last, logged
 
 
-def lost(panel: Panel, means: Doubles) -> npt.NDArray[np.bool_]:
+def diverged(panel: Panel, means: Doubles) -> npt.NDArray[np.bool_]:
     """Series whose forecasts are none, or wild."""
     largest = np.nanmax(np.where(np.isfinite(panel.y), panel.y, 0.0), axis=1, initial=0.0)
-    far = WILD * np.maximum(largest, 1e-9)[:, None]
+    far = MAX_FORECAST_RATIO * np.maximum(largest, 1e-9)[:, None]
     return ~(np.isfinite(means) & (np.abs(means) <= far)).all(axis=1)
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from batch_predictions.jit import compiled
+from batch_predictions.jit import njit_cached
 from batch_predictions.models.demand.forecasters.arma_kernels import (
     FAR,
     coefficients,
@@ -24,7 +24,7 @@ LARGEST = 30.0
 """Unconstrained parameters are kept within this: a partial autocorrelation of .9994."""
 
 
-@compiled
+@njit_cached
 def differencing(order: Any) -> Any:
     """Coefficients of (1 - B)^d (1 - B^s)^D by lag."""
     d, sd, s = order[1], order[4], order[6]
@@ -39,7 +39,7 @@ def differencing(order: Any) -> Any:
     return found
 
 
-@compiled
+@njit_cached
 def differenced(y: Any, delta: Any, w: Any) -> None:
     """w[t] = sum of delta[j] y[t + lags - j]."""
     lags = len(delta) - 1
@@ -51,14 +51,14 @@ def differenced(y: Any, delta: Any, w: Any) -> None:
         w[t] = total
 
 
-@compiled
+@njit_cached
 def dimension(order: Any) -> int:
     """Of the state."""
     p, q, sp, sq, s = order[0], order[2], order[3], order[5], order[6]
     return int(max(p + sp * s, q + sq * s + 1))
 
 
-@compiled
+@njit_cached
 def _conditional(w: Any, phi: Any, theta: Any, lags: int, errors: Any) -> float:
     """Half the logarithm of the conditional sum of squares."""
     r, n = len(phi), len(w)
@@ -89,7 +89,7 @@ def _conditional(w: Any, phi: Any, theta: Any, lags: int, errors: Any) -> float:
     return float(0.5 * np.log(total / max(n - lags, 1) + 1e-300))
 
 
-@compiled
+@njit_cached
 def _objective(
     x: Any, order: Any, w: Any, exact: bool, params: Any, rows: Any, errors: Any, out: Any
 ) -> float:
@@ -106,7 +106,7 @@ def _objective(
     return value if value == value else FAR
 
 
-@compiled
+@njit_cached
 def _minimise(
     x: Any,
     order: Any,
@@ -203,7 +203,7 @@ def _minimise(
     return float(value)
 
 
-@compiled
+@njit_cached
 def fit_rows(
     y: Any, first: Any, last: Any, order: Any, starts: Any, tries: int, params: Any, facts: Any
 ) -> None:
@@ -257,7 +257,7 @@ def fit_rows(
         facts[row, 0], facts[row, 1], facts[row, 2] = -best * n, out[0] / n, FITTED
 
 
-@compiled
+@njit_cached
 def likelihood_rows(y: Any, first: Any, last: Any, order: Any, params: Any, facts: Any) -> None:
     """Log-likelihood, scale and steps to the steady state at given parameters, (n, 3)."""
     r, delta = dimension(order), differencing(order)
@@ -274,7 +274,7 @@ def likelihood_rows(y: Any, first: Any, last: Any, order: Any, params: Any, fact
             facts[row, 1], facts[row, 2] = out[0] / n, out[2]
 
 
-@compiled
+@njit_cached
 def forecast_rows(
     y: Any, first: Any, last: Any, order: Any, params: Any, places: Any, means: Any
 ) -> None:

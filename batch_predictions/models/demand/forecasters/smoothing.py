@@ -11,14 +11,14 @@ from typing import ClassVar, Self
 
 import numpy as np
 
-from batch_predictions.models.demand.base import Forecaster, clean
+from batch_predictions.models.demand.base import Forecaster, impute
 from batch_predictions.models.demand.panel import Doubles, Panel
 
 NINETY = 1.645
 """Of the normal distribution, two-sided 90 %."""
 
 
-class Adjusted(Forecaster):
+class SeasonallyAdjusted(Forecaster):
     """Forecasts the seasonally adjusted values and puts the season back."""
 
     def fit(self, panel: Panel) -> Self:
@@ -36,17 +36,17 @@ class Adjusted(Forecaster):
             # A gap within a series repeats the value before it.
             y = y[np.maximum.accumulate(np.where(np.isfinite(y), np.arange(len(y)), 0))]
             late = panel.columns - 1 - there[-1]
-            adjusted = Season(y, panel.period)
+            adjusted = SeasonalAdjustment(y, panel.period)
             ahead = self._ahead(adjusted.remove(y), horizon + late)
             found[row] = adjusted.put_back(ahead, len(y))[late:]
-        return clean(found)
+        return impute(found)
 
     @abstractmethod
     def _ahead(self, y: Doubles, horizon: int) -> Doubles:
         """Forecasts of one adjusted series."""
 
 
-class Naive2(Adjusted):
+class Naive2(SeasonallyAdjusted):
     """The last adjusted value."""
 
     kind: ClassVar[str] = "naive2"
@@ -55,7 +55,7 @@ class Naive2(Adjusted):
         return np.full(horizon, y[-1])
 
 
-class Theta(Adjusted):
+class Theta(SeasonallyAdjusted):
     """The mean of the trend line and of the smoothed line of twice the curvature."""
 
     kind: ClassVar[str] = "theta"
@@ -72,7 +72,7 @@ class Theta(Adjusted):
         return np.asarray(np.maximum(0.5 * (line + level), 0.0))
 
 
-class Season:
+class SeasonalAdjustment:
     """Seasonal indices of a series; neutral ones where the test finds no season."""
 
     def __init__(self, y: Doubles, period: int) -> None:

@@ -6,13 +6,13 @@ from typing import Any
 
 import numpy as np
 
-from batch_predictions.jit import compiled
+from batch_predictions.jit import njit_cached
 
 GOLDEN = 0.6180339887498949
 LEAST, MOST = 1e-4, 0.9999
 
 
-@compiled
+@njit_cached
 def _smooth(y: Any, alpha: float, out: Any) -> float:
     """Sum of squares at the best first level for alpha; the last level into out[0].
 
@@ -32,7 +32,7 @@ def _smooth(y: Any, alpha: float, out: Any) -> float:
     return float(aa - ab * ab / bb)
 
 
-@compiled
+@njit_cached
 def smoothed(y: Any) -> float:
     """The last level of least squares over alpha in [.0001, .9999] and the first level."""
     out, n = np.zeros(1), 20

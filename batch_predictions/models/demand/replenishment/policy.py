@@ -21,7 +21,7 @@ SMALLEST_LEVEL, LARGEST_LEVEL = 0.01, 0.995
 
 
 @dataclass(frozen=True)
-class Terms:
+class OrderTerms:
     """On what terms each series is ordered, (n,) each.
 
     Attributes:
@@ -44,7 +44,7 @@ class Terms:
         return self.lead + self.review
 
     @classmethod
-    def of(cls, own: Mapping[str, Doubles], usual: Mapping[str, Any]) -> Terms:
+    def of(cls, own: Mapping[str, Doubles], usual: Mapping[str, Any]) -> OrderTerms:
         """Each item's own terms where they make sense, else the usual ones.
 
         Args:
@@ -76,7 +76,7 @@ def critical_ratio(shortage: Doubles, excess: Doubles) -> Doubles:
 
 
 @dataclass(frozen=True)
-class Stock:
+class StockLevels:
     """Levels of stock, (n,) each."""
 
     reorder_point: Doubles
@@ -84,13 +84,15 @@ class Stock:
     safety_stock: Doubles
 
 
-def levels_of_stock(lead_quantile: Doubles, cycle_quantile: Doubles, cycle_mean: Doubles) -> Stock:
+def stock_levels(
+    lead_quantile: Doubles, cycle_quantile: Doubles, cycle_mean: Doubles
+) -> StockLevels:
     """Levels from the demand of the lead time and of the cycle, each at the service level.
 
     At or below the reorder point, stock may run out before an order that is placed now arrives.
     """
     up_to = np.maximum(cycle_quantile, 0.0)
-    return Stock(
+    return StockLevels(
         reorder_point=np.clip(lead_quantile, 0.0, up_to),
         order_up_to=up_to,
         safety_stock=np.maximum(up_to - cycle_mean, 0.0),
@@ -98,7 +100,7 @@ def levels_of_stock(lead_quantile: Doubles, cycle_quantile: Doubles, cycle_mean:
 
 
 def order_quantity(
-    position: Doubles, stock: Stock, pack: Doubles | float, least: Doubles | float
+    position: Doubles, stock: StockLevels, pack: Doubles | float, least: Doubles | float
 ) -> Doubles:
     """Units that raise a position (on hand and on order) to the order-up-to level.
 

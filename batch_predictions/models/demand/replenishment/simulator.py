@@ -19,7 +19,7 @@ Order = Callable[[int, Doubles], Doubles]
 
 
 @dataclass(frozen=True)
-class Replay:
+class StockSimulation:
     """What came of a policy; (n, days) each.
 
     Attributes:
@@ -54,11 +54,13 @@ class Replay:
         lost = (self.demand - self.sold).sum(axis=1)
         return float((self.stock.sum(axis=1) * holding + lost * lost_sale).sum())
 
-    def from_day(self, day: int) -> Replay:
+    def from_day(self, day: int) -> StockSimulation:
         """Without the days before, in which stock settles."""
         start = self.stock[:, day - 1] if day else self.start
         names = ("demand", "sold", "received", "ordered", "stock")
-        return Replay(**{name: getattr(self, name)[:, day:] for name in names}, start=start)
+        return StockSimulation(
+            **{name: getattr(self, name)[:, day:] for name in names}, start=start
+        )
 
 
 def simulate(
@@ -67,7 +69,7 @@ def simulate(
     lead: Integers | int,
     review: int,
     start: Doubles | None = None,
-) -> Replay:
+) -> StockSimulation:
     """Replays days of demand, (n, days).
 
     Args:
@@ -98,4 +100,4 @@ def simulate(
             ordered[:, day] = np.maximum(order(day, shelf + under_way), 0.0)
             arriving[rows, day + leads] += ordered[:, day]
             under_way += ordered[:, day]
-    return Replay(demand, sold, received, ordered, stock, first)
+    return StockSimulation(demand, sold, received, ordered, stock, first)

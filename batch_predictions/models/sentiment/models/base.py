@@ -22,7 +22,7 @@ Progress: TypeAlias = Callable[[str], None]
 
 
 @dataclass(frozen=True)
-class Training:
+class ModelTraining:
     """What parts are fitted with.
 
     Attributes:
@@ -46,7 +46,7 @@ class Training:
         return self.options.get(name, default)
 
 
-class Part(Protocol):
+class SentimentModel(Protocol):
     """One model. A document's scores do not depend on the documents beside it."""
 
     kind: ClassVar[str]
@@ -56,7 +56,7 @@ class Part(Protocol):
         documents: Documents,
         labels: Labels,
         held: tuple[Documents, Labels],
-        training: Training,
+        training: ModelTraining,
     ) -> Self:
         """Learns; `held` is for early stopping and is not learned from."""
         ...
@@ -87,21 +87,21 @@ def priors(labels: Labels, classes: int) -> npt.NDArray[np.float64]:
     return np.asarray(counts / max(1.0, float(counts.sum())))
 
 
-def uneven(prior: npt.NDArray[np.float64]) -> bool:
+def is_imbalanced(prior: npt.NDArray[np.float64]) -> bool:
     """Whether classes are of unlike sizes, so that a rare one needs care."""
     return bool(prior.min() < 0.8 * prior.max())
 
 
-NEVER = float(np.log(1e-6))
+IMPOSSIBLE_LOGIT = float(np.log(1e-6))
 """Log-odds of a class that no text of the training has."""
 
 
-def of_each_class(model: LogisticRegression, classes: int) -> tuple[Weights, Weights]:
+def class_counts(model: LogisticRegression, classes: int) -> tuple[Weights, Weights]:
     """Coefficients (classes, f) and intercepts (classes,) of a fitted model of scikit-learn, which
     has one row for two classes, the second against the first, and none of classes it never met."""
     rows, bias = model.coef_, model.intercept_
     if len(bias) == 1:
         rows, bias = np.vstack([-rows, rows]) / 2, np.append(-bias, bias) / 2
-    weights, biases = np.zeros((classes, rows.shape[1])), np.full(classes, NEVER)
+    weights, biases = np.zeros((classes, rows.shape[1])), np.full(classes, IMPOSSIBLE_LOGIT)
     weights[model.classes_], biases[model.classes_] = rows, bias
     return weights, biases

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from batch_predictions.models.sentiment.text.documents import PADDING
-from batch_predictions.models.sentiment.text.ragged import Places, Ragged
+from batch_predictions.models.sentiment.text.ragged import Places, RaggedArray
 
 WINDOW, BATCH, SLACK = 8192, 64, 0.04
 """Texts that are sorted together, texts of one batch, and how much longer its longest may be."""
@@ -50,7 +50,7 @@ def shuffled(lengths: Places, batch: int, random: np.random.Generator) -> Iterat
         yield batches[n]
 
 
-def padded(ids: Ragged, places: npt.NDArray[np.integer]) -> tuple[Places, Places]:
+def padded(ids: RaggedArray, places: npt.NDArray[np.integer]) -> tuple[Places, Places]:
     """Ids filled up with padding, (texts, longest), and lengths (texts,)."""
     lengths = ids.lengths[places]
     steps = np.arange(int(lengths.max()))

@@ -17,11 +17,11 @@ import numpy as np
 
 from batch_predictions.models.common.torch_threads import one_torch_thread
 from batch_predictions.models.sentiment.data import Labels
-from batch_predictions.models.sentiment.models.base import Floats, Training, of_each_class
+from batch_predictions.models.sentiment.models.base import Floats, ModelTraining, class_counts
 from batch_predictions.models.sentiment.models.batching import by_length, padded, shuffled
 from batch_predictions.models.sentiment.models.cpu_features import native_bf16
 from batch_predictions.models.sentiment.text.documents import Documents
-from batch_predictions.models.sentiment.text.ragged import Places, Ragged
+from batch_predictions.models.sentiment.text.ragged import Places, RaggedArray
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -34,7 +34,7 @@ class EncoderError(RuntimeError):
     """The encoder cannot be used; the message says what to install or set."""
 
 
-class EncoderPart:
+class EncoderModel:
     """A transformer with a linear head. With option `frozen` 1 the head alone is fitted, on states
     that are computed once: a tenth of the time of fine-tuning."""
 
@@ -50,7 +50,7 @@ class EncoderPart:
         documents: Documents,
         labels: Labels,
         held: tuple[Documents, Labels],
-        training: Training,
+        training: ModelTraining,
     ) -> Self:
         """AdamW with linear warm-up and decay; the best epoch by held-out loss is kept. Frozen, a
         logistic regression.
@@ -72,7 +72,7 @@ class EncoderPart:
                 self._train(documents, labels, held, training)
         return self
 
-    def _fit_head(self, documents: Documents, labels: Labels, training: Training) -> None:
+    def _fit_head(self, documents: Documents, labels: Labels, training: ModelTraining) -> None:
         """Logistic regression on mean states, each of variance 1, by L-BFGS."""
         import torch
         from sklearn.linear_model import LogisticRegression
@@ -84,7 +84,7 @@ class EncoderPart:
         # Hundreds of states that go together say little each: they are held firmly.
         model = LogisticRegression(C=training.option("frozen_c", 0.003), max_iter=200)
         model.fit((pooled - mean) / spread, labels)
-        weights, bias = of_each_class(model, self.classes)
+        weights, bias = class_counts(model, self.classes)
         weights = weights / spread
         with torch.no_grad():
             head = self.module["head"][1]
@@ -97,7 +97,7 @@ class EncoderPart:
         documents: Documents,
         labels: Labels,
         held: tuple[Documents, Labels],
-        training: Training,
+        training: ModelTraining,
     ) -> None:
         import torch
         from torch.nn.functional import cross_entropy
@@ -143,7 +143,7 @@ class EncoderPart:
         return self._by_batch(documents, self._logits, self.classes)
 
     def _by_batch(
-        self, documents: Documents, work: Callable[[Ragged, Places], Tensor], columns: int
+        self, documents: Documents, work: Callable[[RaggedArray, Places], Tensor], columns: int
     ) -> Floats:
         """What the module makes of documents, (n, columns), in batches of texts of a length."""
         import torch
@@ -156,11 +156,11 @@ class EncoderPart:
                 out[places] = work(ids, places).float().numpy()
         return out
 
-    def _logits(self, ids: Ragged, places: Places) -> Tensor:
+    def _logits(self, ids: RaggedArray, places: Places) -> Tensor:
         logits: Tensor = self.module["head"](self._pooled(ids, places))
         return logits
 
-    def _pooled(self, ids: Ragged, places: Places) -> Tensor:
+    def _pooled(self, ids: RaggedArray, places: Places) -> Tensor:
         """Mean of the last states over the words, (texts, width)."""
         import torch
 
@@ -172,9 +172,9 @@ class EncoderPart:
         weight = mask.unsqueeze(2).to(states.dtype)
         return (states * weight).sum(dim=1) / weight.sum(dim=1)
 
-    def _encode(self, documents: Documents) -> Ragged:
+    def _encode(self, documents: Documents) -> RaggedArray:
         encoded = self.tokenizer(list(documents), truncation=True, max_length=LONGEST)
-        return Ragged.of(encoded["input_ids"])
+        return RaggedArray.of(encoded["input_ids"])
 
     def _open(self, folder: Path, config_only: bool = False) -> None:
         import torch

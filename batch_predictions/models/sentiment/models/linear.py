@@ -15,15 +15,15 @@ import numpy as np
 
 from batch_predictions.models.sentiment.data import Labels
 from batch_predictions.models.sentiment.models.base import (
-    NEVER,
+    IMPOSSIBLE_LOGIT,
     Floats,
-    Training,
+    ModelTraining,
+    class_counts,
     log_softmax,
-    of_each_class,
     priors,
 )
 from batch_predictions.models.sentiment.text.documents import Documents
-from batch_predictions.models.sentiment.text.ngrams import Terms, frequent
+from batch_predictions.models.sentiment.text.ngrams import NGramIndex, frequent
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_matrix
@@ -31,14 +31,14 @@ if TYPE_CHECKING:
 MOST_TERMS = 200_000
 
 
-class LinearPart:
+class LinearModel:
     """Weights of terms by class. `presence`: whether a term counts once (NB) or by TF-IDF."""
 
     kind: ClassVar[str] = "linear"
 
     def __init__(self, presence: bool) -> None:
         self.presence = presence
-        self.terms = Terms(())
+        self.terms = NGramIndex(())
         self.weights: Floats = np.zeros((0, 0), np.float32)
         self.bias: Floats = np.zeros(0, np.float32)
 
@@ -47,13 +47,13 @@ class LinearPart:
         documents: Documents,
         labels: Labels,
         held: tuple[Documents, Labels],
-        training: Training,
+        training: ModelTraining,
     ) -> Self:
         """Fits by L-BFGS, which is deterministic."""
         # A word that stood once tells of a text, not of a class; NB's ratio holds it small.
         minimum = 1 if self.presence and len(documents) < 50_000 else 2
         kept = frequent(documents.tokens, minimum, MOST_TERMS)
-        self.terms = Terms([term for term, _ in kept])
+        self.terms = NGramIndex([term for term, _ in kept])
         if self.presence:
             self._fit_nb(self._counts(documents), labels, training)
         else:
@@ -73,7 +73,9 @@ class LinearPart:
         z = np.asarray(counts @ (self.weights * self.scale[:, np.newaxis]))
         return log_softmax(z / np.maximum(lengths, 1e-12) + self.bias)
 
-    def _fit_tfidf(self, counts: csr_matrix, labels: Labels, idf: Any, training: Training) -> None:
+    def _fit_tfidf(
+        self, counts: csr_matrix, labels: Labels, idf: Any, training: ModelTraining
+    ) -> None:
         from scipy.sparse import diags
         from sklearn.linear_model import LogisticRegression
         from sklearn.preprocessing import normalize
@@ -84,12 +86,12 @@ class LinearPart:
             C=training.option("tfidf_c", 3.0), class_weight="balanced", max_iter=200, tol=1e-3
         )
         model.fit(features, labels)
-        weights, bias = of_each_class(model, training.classes)
+        weights, bias = class_counts(model, training.classes)
         # Fitted as if classes were of one mass; the scores are to be those of the data.
         bias = bias + np.log(np.maximum(priors(labels, training.classes), 1e-6))
         self.weights, self.bias = weights.T.astype(np.float32), bias.astype(np.float32)
 
-    def _fit_nb(self, counts: csr_matrix, labels: Labels, training: Training) -> None:
+    def _fit_nb(self, counts: csr_matrix, labels: Labels, training: ModelTraining) -> None:
         from scipy.sparse import diags
         from sklearn.linear_model import LogisticRegression
 
@@ -102,7 +104,7 @@ class LinearPart:
             mine = labels == each
             if not mine.any():
                 columns.append(np.zeros(len(self.terms)))
-                biases.append(NEVER)
+                biases.append(IMPOSSIBLE_LOGIT)
                 continue
             inside = 1 + np.asarray(counts[mine].sum(axis=0)).ravel()
             outside = 1 + np.asarray(counts[~mine].sum(axis=0)).ravel()
@@ -145,7 +147,7 @@ class LinearPart:
         """Reads what `save` wrote."""
         about = json.loads((folder / "linear.json").read_text("utf-8"))
         made = cls(about["presence"])
-        made.terms = Terms(about["terms"])
+        made.terms = NGramIndex(about["terms"])
         for name in ("weights", "bias", "scale"):
             setattr(made, name, np.load(folder / f"{name}.npy"))
         return made

@@ -11,12 +11,12 @@ import numpy as np
 
 from batch_predictions.models.common.torch_threads import one_torch_thread
 from batch_predictions.models.sentiment.data import Labels
-from batch_predictions.models.sentiment.models.base import Floats, Training
+from batch_predictions.models.sentiment.models.base import Floats, ModelTraining
 from batch_predictions.models.sentiment.models.batching import by_length, padded, shuffled
 from batch_predictions.models.sentiment.models.cpu_features import native_bf16
 from batch_predictions.models.sentiment.text.documents import Documents, Vocabulary
 from batch_predictions.models.sentiment.text.vectors import read_vectors
-from batch_predictions.models.sentiment.text.wordpiece import Pieces, read_pieces
+from batch_predictions.models.sentiment.text.wordpiece import WordPieceTokenizer, read_pieces
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -25,14 +25,14 @@ LONGEST = 256
 """Tokens read of a text; reviews are shorter but for one in thousands."""
 
 
-class NetPart:
+class NetModel:
     """A net over words. `net` is cnn, lstm or gru; `both` whether it reads both ways."""
 
     kind: ClassVar[str] = "net"
 
     def __init__(self, net: str, both: bool = True) -> None:
         self.about: dict[str, Any] = {"net": net, "both": both}
-        self.vocabulary: Vocabulary | Pieces = Vocabulary(())
+        self.vocabulary: Vocabulary | WordPieceTokenizer = Vocabulary(())
         self.module: nn.Module | None = None
         self.bf16 = False
 
@@ -41,7 +41,7 @@ class NetPart:
         documents: Documents,
         labels: Labels,
         held: tuple[Documents, Labels],
-        training: Training,
+        training: ModelTraining,
     ) -> Self:
         """Adam with early stopping on the held-out loss; one thread, so that it repeats.
 
@@ -69,7 +69,7 @@ class NetPart:
             self._train(documents, labels, held, training)
         return self
 
-    def _read_words(self, documents: Documents, training: Training) -> Floats | None:
+    def _read_words(self, documents: Documents, training: ModelTraining) -> Floats | None:
         """Sets the vocabulary; the vectors of its words (len, width) where some are given."""
         path = training.vectors
         if path is not None and path.is_dir():
@@ -89,7 +89,7 @@ class NetPart:
         documents: Documents,
         labels: Labels,
         held: tuple[Documents, Labels],
-        training: Training,
+        training: ModelTraining,
     ) -> None:
         import torch
         from torch.nn.functional import cross_entropy
@@ -167,7 +167,7 @@ class NetPart:
         """The description and words as JSON, weights as .npy."""
         assert self.module is not None
         about = {**self.about, "vocabulary": list(self.vocabulary.words)}
-        if isinstance(self.vocabulary, Pieces):
+        if isinstance(self.vocabulary, WordPieceTokenizer):
             about["folded"] = self.vocabulary.folded
         (folder / "net.json").write_text(json.dumps(about, ensure_ascii=False), "utf-8")
         for name, value in self.module.state_dict().items():
@@ -184,7 +184,7 @@ class NetPart:
         made = cls(about["net"], about["both"])
         words = tuple(about.pop("vocabulary"))
         folded = about.pop("folded", None)
-        made.vocabulary = Vocabulary(words) if folded is None else Pieces(words, folded)
+        made.vocabulary = Vocabulary(words) if folded is None else WordPieceTokenizer(words, folded)
         made.about = about
         made.module = module_of(about)
         names = list(made.module.state_dict())
@@ -194,7 +194,7 @@ class NetPart:
         made.module.eval()
         return made
 
-    def quicken(self) -> Self:
+    def to_bf16(self) -> Self:
         """Weights in bfloat16 where the processor multiplies them natively and it is faster."""
         import torch
 

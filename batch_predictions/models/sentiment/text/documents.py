@@ -12,8 +12,8 @@ from functools import cached_property
 import numpy as np
 import numpy.typing as npt
 
-from batch_predictions.models.sentiment.text.ragged import Ragged
-from batch_predictions.models.sentiment.text.token_ids import Coded, code, places_in
+from batch_predictions.models.sentiment.text.ragged import RaggedArray
+from batch_predictions.models.sentiment.text.token_ids import TokenIds, encode_tokens, places_in
 
 PADDING, UNKNOWN = 0, 1
 _MARKS = r"!-/:-@\[-`{-~\u00a1-\u00bf\u2010-\u2027\u2030-\u205e\u3000-\u303f\uff01-\uff0f"
@@ -40,16 +40,18 @@ def tokenise(text: str) -> list[str]:
 class Documents(Sequence[str]):
     """Texts, tokenised once for all the parts that read them."""
 
-    def __init__(self, texts: Iterable[str], coded: Coded | None = None) -> None:
+    def __init__(self, texts: Iterable[str], coded: TokenIds | None = None) -> None:
         self.texts = list(texts)
         if coded is not None:
             self.coded = coded
 
     @cached_property
-    def coded(self) -> Coded:
+    def coded(self) -> TokenIds:
         """Tokens of every text, as numbers."""
         read = (text if text.isascii() else normalise(text) for text in self.texts)
-        return code([each.encode("utf-8", "surrogatepass") for each in read], _MARKS, _SINGLE)
+        return encode_tokens(
+            [each.encode("utf-8", "surrogatepass") for each in read], _MARKS, _SINGLE
+        )
 
     @cached_property
     def tokens(self) -> list[list[str]]:
@@ -96,8 +98,8 @@ class Vocabulary:
         kept = sorted((-n, word) for word, n in counts.items() if n >= minimum)
         return cls(tuple(word for _, word in kept[:most]))
 
-    def encode(self, coded: Coded, longest: int) -> Ragged:
+    def encode(self, coded: TokenIds, longest: int) -> RaggedArray:
         """Ids of every text, cut at `longest`; an empty text is one unknown token."""
         ids = places_in(coded.words, self.ids, UNKNOWN)
         rows = coded.rows.cut(longest)
-        return Ragged(ids[rows.values], rows.bounds).filled(UNKNOWN)
+        return RaggedArray(ids[rows.values], rows.bounds).filled(UNKNOWN)

@@ -12,7 +12,7 @@ from collections.abc import Iterable
 
 import numpy as np
 
-from batch_predictions.models.sentiment.text.token_ids import Coded
+from batch_predictions.models.sentiment.text.token_ids import TokenIds
 
 _FREQUENT = {
     "en": "a i the and is it this was for with that not you have are but they very great good my "
@@ -50,7 +50,7 @@ _SCRIPTS = (
 _WRITTEN = re.compile("[" + "".join(f"{chr(a)}-{chr(b)}" for _, a, b in _SCRIPTS) + "]")
 
 
-def detect(coded: Coded) -> list[str | None]:
+def detect(coded: TokenIds) -> list[str | None]:
     """ISO 639-1 of every text, or None where its tokens are too few to tell."""
     from batch_predictions.models.sentiment.text.token_kernels import count_marked
 

@@ -11,8 +11,8 @@ from typing import Any, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from batch_predictions.models.sentiment.text.ragged import Ragged
-from batch_predictions.models.sentiment.text.token_ids import Coded, places_in
+from batch_predictions.models.sentiment.text.ragged import RaggedArray
+from batch_predictions.models.sentiment.text.token_ids import TokenIds, places_in
 
 BEGIN, END = "<s>", "</s>"
 """What stands before the first word and after the last in pairs; no token is one of these."""
@@ -34,7 +34,7 @@ def frequent(documents: Iterable[Sequence[str]], minimum: int, most: int) -> lis
     return [(term, -n) for n, term in kept]
 
 
-class Terms:
+class NGramIndex:
     """Terms by name, each at its place in `names`."""
 
     def __init__(self, names: Sequence[str]) -> None:
@@ -43,7 +43,7 @@ class Terms:
     def __len__(self) -> int:
         return len(self.names)
 
-    def find(self, coded: Coded) -> Ragged:
+    def find(self, coded: TokenIds) -> RaggedArray:
         """The known terms of every text, each as often as it stands there."""
         from batch_predictions.models.sentiment.text.token_kernels import find_terms
 
@@ -54,7 +54,7 @@ class Terms:
         bounds = np.zeros(len(texts) + 1, np.int64)
         out = np.empty(2 * len(texts.values) + len(texts), np.int32)
         find_terms(texts.values, texts.bounds, single, half, ends, self._known, out, bounds[1:])
-        return Ragged(out[: bounds[-1]], bounds)
+        return RaggedArray(out[: bounds[-1]], bounds)
 
     @cached_property
     def _singles(self) -> dict[str, int]:

@@ -15,7 +15,7 @@ Places: TypeAlias = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True)
-class Ragged:
+class RaggedArray:
     """Rows of numbers.
 
     Attributes:
@@ -41,17 +41,17 @@ class Ragged:
         """Numbers of every row, (rows,)."""
         return np.diff(self.bounds)
 
-    def take(self, places: npt.NDArray[np.integer]) -> Ragged:
+    def take(self, places: npt.NDArray[np.integer]) -> RaggedArray:
         """The rows at some places."""
         return self._spans(self.bounds[:-1][places], self.lengths[places])
 
-    def cut(self, longest: int) -> Ragged:
+    def cut(self, longest: int) -> RaggedArray:
         """Rows of which no more than the first `longest` numbers are left."""
         if not len(self) or self.lengths.max() <= longest:
             return self
         return self._spans(self.bounds[:-1], np.minimum(self.lengths, longest))
 
-    def filled(self, value: int) -> Ragged:
+    def filled(self, value: int) -> RaggedArray:
         """Rows of which the empty ones have this one number."""
         empty = self.lengths == 0
         if not empty.any():
@@ -59,24 +59,24 @@ class Ragged:
         bounds = bounds_of(np.where(empty, 1, self.lengths))
         values = np.full(int(bounds[-1]), value, self.values.dtype)
         values[np.repeat(~empty, np.diff(bounds))] = self.values
-        return Ragged(values, bounds)
+        return RaggedArray(values, bounds)
 
-    def replaced(self, by: Ragged) -> Ragged:
+    def replaced(self, by: RaggedArray) -> RaggedArray:
         """Every number replaced by the row of `by` at that place."""
         lengths = by.lengths[self.values]
         inner = by.take(self.values)
         before = np.concatenate([[0], np.cumsum(lengths)])
-        return Ragged(inner.values, before[self.bounds])
+        return RaggedArray(inner.values, before[self.bounds])
 
     def tolist(self) -> list[list[int]]:
         """Lists of the rows."""
         flat, ends = self.values.tolist(), self.bounds.tolist()
         return [flat[a:b] for a, b in pairwise(ends)]
 
-    def _spans(self, first: Places, lengths: Places) -> Ragged:
+    def _spans(self, first: Places, lengths: Places) -> RaggedArray:
         bounds = bounds_of(lengths)
         at = np.arange(int(bounds[-1])) + np.repeat(first - bounds[:-1], lengths)
-        return Ragged(self.values[at], bounds)
+        return RaggedArray(self.values[at], bounds)
 
 
 def bounds_of(lengths: Places) -> Places:

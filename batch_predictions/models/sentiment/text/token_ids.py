@@ -16,14 +16,14 @@ from itertools import pairwise
 import numpy as np
 import numpy.typing as npt
 
-from batch_predictions.models.sentiment.text.ragged import Places, Ragged
+from batch_predictions.models.sentiment.text.ragged import Places, RaggedArray
 
 PLANE = 0x10000
 """Code points of the basic plane; all characters beyond it are parts of words."""
 
 
 @dataclass(frozen=True)
-class Coded:
+class TokenIds:
     """Tokens of texts.
 
     Attributes:
@@ -32,11 +32,11 @@ class Coded:
     """
 
     words: tuple[str, ...]
-    rows: Ragged
+    rows: RaggedArray
 
-    def take(self, places: npt.NDArray[np.integer]) -> Coded:
+    def take(self, places: npt.NDArray[np.integer]) -> TokenIds:
         """The texts at some places; `words` stay, whether these texts have them or not."""
-        return Coded(self.words, self.rows.take(places))
+        return TokenIds(self.words, self.rows.take(places))
 
     def tokens(self) -> list[list[str]]:
         """Lists of tokens."""
@@ -50,7 +50,7 @@ class Coded:
         return np.asarray(before[1:] > before[:-1])
 
 
-def code(texts: Sequence[bytes], marks: str, singles: str) -> Coded:
+def encode_tokens(texts: Sequence[bytes], marks: str, singles: str) -> TokenIds:
     """Texts as numbers.
 
     Args:
@@ -73,7 +73,7 @@ def code(texts: Sequence[bytes], marks: str, singles: str) -> Coded:
     whole, shown = data.tobytes(), example[:different]
     spans = zip(first[shown].tolist(), last[shown].tolist(), strict=True)
     words = tuple(whole[a:b].decode("utf-8", "surrogatepass") for a, b in spans)
-    return Coded(words, Ragged(codes, bounds))
+    return TokenIds(words, RaggedArray(codes, bounds))
 
 
 @cache

@@ -9,13 +9,13 @@ from typing import Any
 
 import numpy as np
 
-from batch_predictions.jit import compiled
+from batch_predictions.jit import njit_cached
 
 BLANK, WORD, MARK, SINGLE = 0, 1, 2, 3
 """Kinds of characters: a blank, part of a word, a mark, a token of its own."""
 
 
-@compiled
+@njit_cached
 def _character(data: Any, at: int) -> tuple[Any, Any]:
     """The code point at a place of UTF-8 bytes, and the place after it."""
     first = np.int64(data[at])
@@ -28,12 +28,12 @@ def _character(data: Any, at: int) -> tuple[Any, Any]:
     return code, at + 1 + more
 
 
-@compiled
+@njit_cached
 def _kind(kinds: Any, code: int) -> Any:
     return np.int64(kinds[code]) if code < kinds.shape[0] else WORD
 
 
-@compiled
+@njit_cached
 def cut(data: Any, ends: Any, kinds: Any, first: Any, last: Any, bounds: Any) -> int:
     """Tokens of texts; letters of ASCII become lower case where they stand.
 
@@ -82,7 +82,7 @@ def cut(data: Any, ends: Any, kinds: Any, first: Any, last: Any, bounds: Any) ->
     return tokens
 
 
-@compiled
+@njit_cached
 def _hash(data: Any, begin: int, end: int) -> Any:
     """FNV-1a, its high bits folded into the low ones, which choose the place."""
     found = np.uint64(0xCBF29CE484222325)
@@ -91,7 +91,7 @@ def _hash(data: Any, begin: int, end: int) -> Any:
     return np.int64((found ^ (found >> np.uint64(32))) & np.uint64(0x7FFFFFFF))
 
 
-@compiled
+@njit_cached
 def _same(data: Any, a: int, b: int, length: int) -> bool:
     n = 0
     while n < length and data[a + n] == data[b + n]:
@@ -99,7 +99,7 @@ def _same(data: Any, a: int, b: int, length: int) -> bool:
     return n == length
 
 
-@compiled
+@njit_cached
 def number(data: Any, first: Any, last: Any, tokens: int, codes: Any, example: Any) -> int:
     """Gives every different token a number, in the order in which they are first met.
 
@@ -149,14 +149,14 @@ def number(data: Any, first: Any, last: Any, tokens: int, codes: Any, example: A
     return different
 
 
-@compiled
+@njit_cached
 def _place_of(pair: int, size: int) -> Any:
     """Where a pair's search begins (Fibonacci hashing)."""
     mixed = np.uint64(pair) * np.uint64(0x9E3779B97F4A7C15)
     return np.int64(mixed >> np.uint64(33)) & (size - 1)
 
 
-@compiled
+@njit_cached
 def index(pairs: Any, table: Any) -> None:
     """A hash table of numbers: `table` (a power of two, above twice as many) is filled with the
     place of each in `pairs`, and -1."""
@@ -169,7 +169,7 @@ def index(pairs: Any, table: Any) -> None:
         table[place] = n
 
 
-@compiled
+@njit_cached
 def _term(pairs: Any, table: Any, terms: Any, pair: int) -> Any:
     size = table.shape[0]
     place = _place_of(pair, size)
@@ -180,7 +180,7 @@ def _term(pairs: Any, table: Any, terms: Any, pair: int) -> Any:
     return -1
 
 
-@compiled
+@njit_cached
 def find_terms(
     codes: Any, bounds: Any, single: Any, half: Any, ends: Any, known: Any, out: Any, until: Any
 ) -> None:
@@ -215,7 +215,7 @@ def find_terms(
         until[text] = found
 
 
-@compiled
+@njit_cached
 def count_marked(codes: Any, bounds: Any, marks: Any, counts: Any) -> None:
     """How many different tokens of each text bear each mark: bits of `marks` (numbers,) are
     counted into `counts` (texts, bits), which are 0."""

@@ -9,7 +9,7 @@ import numpy as np
 
 from batch_predictions.models.sentiment.models.base import Floats
 from batch_predictions.models.sentiment.text.documents import Vocabulary
-from batch_predictions.models.sentiment.text.wordpiece import VectorsError, level
+from batch_predictions.models.sentiment.text.wordpiece import VectorsError, pca_reduce
 
 
 def read_vectors(path: Path, words: Vocabulary, seed: int, width: int) -> tuple[Vocabulary, Floats]:
@@ -26,7 +26,7 @@ def read_vectors(path: Path, words: Vocabulary, seed: int, width: int) -> tuple[
     """
     names, table = _lines(path, words)
     place = {name: n for n, name in enumerate(names)}
-    table = level(table, width)
+    table = pca_reduce(table, width)
     more = [name for name in names if name not in words.ids]
     vocabulary = Vocabulary((*words.words, *more))
     random = np.random.default_rng(seed)

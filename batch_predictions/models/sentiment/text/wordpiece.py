@@ -17,8 +17,8 @@ import numpy as np
 
 from batch_predictions.models.sentiment.models.base import Floats
 from batch_predictions.models.sentiment.text.documents import UNKNOWN
-from batch_predictions.models.sentiment.text.ragged import Ragged
-from batch_predictions.models.sentiment.text.token_ids import Coded
+from batch_predictions.models.sentiment.text.ragged import RaggedArray
+from batch_predictions.models.sentiment.text.token_ids import TokenIds
 
 _TABLES = ("embeddings.word_embeddings.weight", "bert.embeddings.word_embeddings.weight")
 LONGEST_WORD, MOST_CACHED = 100, 500_000
@@ -28,7 +28,7 @@ class VectorsError(ValueError):
     """Vectors cannot be read; the message says what was looked for."""
 
 
-class Pieces:
+class WordPieceTokenizer:
     """Pieces by id: 0 is padding, 1 unknown, then the encoder's pieces in their order.
 
     Attributes:
@@ -49,7 +49,7 @@ class Pieces:
     def __len__(self) -> int:
         return len(self.words) + 2
 
-    def encode(self, coded: Coded, longest: int) -> Ragged:
+    def encode(self, coded: TokenIds, longest: int) -> RaggedArray:
         """Ids of every text, cut at `longest`; an empty text is one unknown piece."""
         if len(self._cut) + len(coded.words) > MOST_CACHED:
             # A stream of ever new words must not fill the memory.
@@ -57,7 +57,7 @@ class Pieces:
         cut = self._cut
         found = [cut.get(token) or self._remember(token) for token in coded.words]
         # A token that is nothing but marks that are left out has no piece.
-        rows = coded.rows.cut(longest).replaced(Ragged.of(found))
+        rows = coded.rows.cut(longest).replaced(RaggedArray.of(found))
         return rows.cut(longest).filled(UNKNOWN)
 
     def _remember(self, token: str) -> list[int]:
@@ -105,7 +105,7 @@ def _words(token: str, folded: bool) -> Iterator[str]:
         yield word
 
 
-def read_pieces(folder: Path, width: int) -> tuple[Pieces, Floats]:
+def read_pieces(folder: Path, width: int) -> tuple[WordPieceTokenizer, Floats]:
     """Pieces of a BERT-like folder and their vectors, (len, width), of mean length 1.
 
     Wider vectors are turned to their principal axes and cut at `width`.
@@ -117,16 +117,16 @@ def read_pieces(folder: Path, width: int) -> tuple[Pieces, Floats]:
     table = _table(folder / "model.safetensors")
     if len(table) < len(names):
         raise VectorsError(f"{folder} names {len(names)} pieces and has {len(table)} vectors")
-    table = level(table[: len(names)], width)
+    table = pca_reduce(table[: len(names)], width)
     unknown = names.index("[UNK]") if "[UNK]" in names else None
     out = np.zeros((len(names) + 2, table.shape[1]), np.float32)
     out[2:] = table
     if unknown is not None:
         out[UNKNOWN] = table[unknown]
-    return Pieces(tuple(names), folded), out
+    return WordPieceTokenizer(tuple(names), folded), out
 
 
-def level(table: Floats, width: int) -> Floats:
+def pca_reduce(table: Floats, width: int) -> Floats:
     """Vectors about their mean, at most `width` principal axes of them, of mean length 1."""
     table = table - table.mean(axis=0)
     if table.shape[1] > width:

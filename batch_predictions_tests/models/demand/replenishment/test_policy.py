@@ -11,11 +11,11 @@ from scipy import stats
 
 from batch_predictions.models.demand.replenishment.policy import (
     LARGEST_LEVEL,
-    Stock,
-    Terms,
+    OrderTerms,
+    StockLevels,
     critical_ratio,
-    levels_of_stock,
     order_quantity,
+    stock_levels,
 )
 from batch_predictions.models.demand.replenishment.simulator import simulate
 
@@ -31,14 +31,14 @@ USUAL = {
 AMOUNTS = st.floats(0, 1e6, allow_nan=False)
 
 
-def terms(**own: float) -> Terms:
+def terms(**own: float) -> OrderTerms:
     """Of one item with terms of its own."""
     nothing = {name: np.array([np.nan]) for name in USUAL}
-    return Terms.of({**nothing, **{k: np.array([v]) for k, v in own.items()}}, USUAL)
+    return OrderTerms.of({**nothing, **{k: np.array([v]) for k, v in own.items()}}, USUAL)
 
 
-def stock(reorder_point: float, order_up_to: float) -> Stock:
-    return Stock(np.array([reorder_point]), np.array([order_up_to]), np.array([0.0]))
+def stock(reorder_point: float, order_up_to: float) -> StockLevels:
+    return StockLevels(np.array([reorder_point]), np.array([order_up_to]), np.array([0.0]))
 
 
 def test_an_item_without_terms_has_the_usual_ones_and_its_own_win() -> None:
@@ -86,7 +86,7 @@ def test_levels_of_a_normal_demand_are_the_textbooks() -> None:
     """Mean 10 and deviation 3 a day, lead time 3, review 4, service level 95 %: z = 1.645."""
     z = stats.norm.ppf(0.95)
     lead, cycle = 30 + z * 3 * np.sqrt(3), 70 + z * 3 * np.sqrt(7)
-    found = levels_of_stock(np.array([lead]), np.array([cycle]), np.array([70.0]))
+    found = stock_levels(np.array([lead]), np.array([cycle]), np.array([70.0]))
     assert found.reorder_point[0] == pytest.approx(38.55, abs=0.01)
     assert found.order_up_to[0] == pytest.approx(83.06, abs=0.01)
     assert found.safety_stock[0] == pytest.approx(z * 3 * np.sqrt(7))
@@ -118,7 +118,7 @@ def test_orders_are_of_whole_packs_and_not_less_than_the_least_unless_it_is_urge
 def test_levels_are_in_order_and_orders_reach_them(
     lead: float, cycle: float, mean: float, position: float, pack: float, least: float
 ) -> None:
-    found = levels_of_stock(np.array([lead]), np.array([cycle]), np.array([mean]))
+    found = stock_levels(np.array([lead]), np.array([cycle]), np.array([mean]))
     assert 0 <= found.reorder_point[0] <= found.order_up_to[0] and found.safety_stock[0] >= 0
     quantity = order_quantity(np.array([position]), found, pack, least)[0]
     assert quantity >= 0 and abs(quantity / pack - round(quantity / pack)) < 1e-6

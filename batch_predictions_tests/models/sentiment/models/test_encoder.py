@@ -9,10 +9,10 @@ import pytest
 
 from batch_predictions.models.sentiment.classifier import Classifier
 from batch_predictions.models.sentiment.data import Reviews, distinct, of_rows
-from batch_predictions.models.sentiment.models.base import Training, log_softmax
-from batch_predictions.models.sentiment.models.encoder import EncoderError, EncoderPart
+from batch_predictions.models.sentiment.models.base import ModelTraining, log_softmax
+from batch_predictions.models.sentiment.models.encoder import EncoderError, EncoderModel
 from batch_predictions.models.sentiment.text.documents import Documents
-from batch_predictions.models.sentiment.training import Fitter
+from batch_predictions.models.sentiment.training import ClassifierTrainer
 from batch_predictions_tests.worlds.encoders import NAMES
 
 OPTIONS = {"encoder_rate": 3e-3, "encoder_epochs": 6.0, "encoder_words": 1.0}
@@ -51,11 +51,11 @@ def reviews() -> Reviews:
     return of_rows(texts, [n % 2 for n in range(160)])
 
 
-def fitter(folder: Path | None, **options: float) -> Fitter:
-    training = Training(
+def fitter(folder: Path | None, **options: float) -> ClassifierTrainer:
+    training = ModelTraining(
         2, 7, encoder=folder, options={**OPTIONS, **options}, progress=lambda _: None
     )
-    return Fitter(distinct(reviews()), training)
+    return ClassifierTrainer(distinct(reviews()), training)
 
 
 def fitted(folder: Path | None, **options: float) -> Classifier:
@@ -103,8 +103,8 @@ def test_a_frozen_encoder_s_head_is_a_logistic_regression_on_its_states(
     here = reviews()
     labels = np.where(np.arange(160) % 7 == 0, classes - 1, here.labels)
     options = {"frozen": 1.0, "frozen_c": 0.5}
-    training = Training(classes, 7, encoder=folder, options=options, progress=lambda _: None)
-    made = EncoderPart().fit(here.documents, labels, (here.documents, labels), training)
+    training = ModelTraining(classes, 7, encoder=folder, options=options, progress=lambda _: None)
+    made = EncoderModel().fit(here.documents, labels, (here.documents, labels), training)
     states = made._by_batch(here.documents, made._pooled, 16)
     scaled = (states - states.mean(axis=0)) / states.std(axis=0)
     theirs = LogisticRegression(C=0.5, max_iter=200).fit(scaled, labels)

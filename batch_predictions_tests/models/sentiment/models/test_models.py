@@ -10,13 +10,13 @@ import pytest
 
 from batch_predictions.models.sentiment.classifier import Classifier
 from batch_predictions.models.sentiment.data import Reviews, distinct, of_rows
-from batch_predictions.models.sentiment.metrics import Judged, difference, macro_f1
-from batch_predictions.models.sentiment.models.base import Training, log_softmax
-from batch_predictions.models.sentiment.models.linear import LinearPart
-from batch_predictions.models.sentiment.models.nets import NetPart
+from batch_predictions.models.sentiment.metrics import EvaluatedClassifier, difference, macro_f1
+from batch_predictions.models.sentiment.models.base import ModelTraining, log_softmax
+from batch_predictions.models.sentiment.models.linear import LinearModel
+from batch_predictions.models.sentiment.models.nets import NetModel
 from batch_predictions.models.sentiment.selection import UNTRAINED, select_sentiment
 from batch_predictions.models.sentiment.text.documents import Documents
-from batch_predictions.models.sentiment.training import Fitter, names_known
+from batch_predictions.models.sentiment.training import ClassifierTrainer, names_known
 
 GOOD, BAD, SOSO = ("great", "lovely", "superb"), ("awful", "broken", "nasty"), ("ok", "average")
 NAMES = [name for name in names_known() if "encoder" not in name]
@@ -37,10 +37,12 @@ def world(number: int, seed: int) -> Reviews:
 
 
 @cache
-def fitter() -> Fitter:
+def fitter() -> ClassifierTrainer:
     """All names share one, so that a net is fitted once."""
     options = {"epochs": 12.0, "width": 24.0, "size": 24.0, "rate": 0.006, "dropout": 0.2}
-    return Fitter(distinct(world(700, 1)), Training(3, 7, options=options, progress=lambda _: None))
+    return ClassifierTrainer(
+        distinct(world(700, 1)), ModelTraining(3, 7, options=options, progress=lambda _: None)
+    )
 
 
 @cache
@@ -81,17 +83,20 @@ def test_stored_and_opened_it_says_the_same(name: str, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["nb_lr", "gru"])
 def test_fitted_again_it_is_the_same(name: str) -> None:
-    training = Training(3, 7, options={"epochs": 2.0, "width": 8.0, "size": 8.0}, progress=len)
+    training = ModelTraining(3, 7, options={"epochs": 2.0, "width": 8.0, "size": 8.0}, progress=len)
     some = world(50, 4).documents
     first, second = (
-        Fitter(distinct(world(200, 1)), training).fit(name).probabilities(some) for _ in range(2)
+        ClassifierTrainer(distinct(world(200, 1)), training).fit(name).probabilities(some)
+        for _ in range(2)
     )
     assert (first == second).all()
 
 
 def test_an_average_of_several_nets_weighs_them_as_one(tmp_path: Path) -> None:
     options = {"epochs": 2.0, "width": 8.0, "size": 8.0, "nets": 2.0}
-    here = Fitter(distinct(world(200, 1)), Training(3, 7, options=options, progress=lambda _: None))
+    here = ClassifierTrainer(
+        distinct(world(200, 1)), ModelTraining(3, 7, options=options, progress=lambda _: None)
+    )
     some = world(50, 4).documents
     average = here.fit("average_cnn")
     scores = [log_softmax(part.log_scores(some)) for part in average.parts]
@@ -112,8 +117,8 @@ def test_an_average_of_several_nets_weighs_them_as_one(tmp_path: Path) -> None:
 def test_tfidf_is_in_an_average_where_a_class_is_rare_or_it_is_asked_for() -> None:
     def parts(reviews: Reviews, **options: float) -> int:
         options = {"epochs": 1.0, "width": 8.0, "size": 8.0, **options}
-        training = Training(2, 7, options=options, progress=lambda _: None)
-        return len(Fitter(reviews, training).fit("average_cnn").parts)
+        training = ModelTraining(2, 7, options=options, progress=lambda _: None)
+        return len(ClassifierTrainer(reviews, training).fit("average_cnn").parts)
 
     texts = [f"{('awful', 'great')[n % 2]} w{n}" for n in range(120)]
     even = of_rows(texts, [n % 2 for n in range(120)])
@@ -127,9 +132,9 @@ def test_weights_may_be_the_mean_of_the_last_epochs() -> None:
     shape = {"width": 8.0, "size": 8.0, "patience": 9.0}
 
     def weights(**options: float) -> np.ndarray:
-        training = Training(3, 7, options={**shape, **options}, progress=lambda _: None)
-        here = Fitter(distinct(world(200, 1)), training)
-        net = NetPart("cnn").fit(*here.rest, here.held, training)
+        training = ModelTraining(3, 7, options={**shape, **options}, progress=lambda _: None)
+        here = ClassifierTrainer(distinct(world(200, 1)), training)
+        net = NetModel("cnn").fit(*here.rest, here.held, training)
         assert net.module is not None
         return net.module.get_parameter("out.weight").detach().numpy()
 
@@ -144,7 +149,7 @@ def test_weights_may_be_the_mean_of_the_last_epochs() -> None:
 def test_probabilities_that_are_taken_back_are_those_of_the_data() -> None:
     new = world(1500, 5)
     classifier = fitted("average_cnn")
-    usual = classifier.as_they_occur(
+    usual = classifier.undo_prior_shift(
         classifier.probabilities(new.documents).astype(np.float64)
     ).mean(axis=0)
     np.testing.assert_allclose(usual, np.bincount(new.labels) / len(new), atol=0.04)
@@ -166,10 +171,10 @@ def test_a_net_begins_from_vectors_that_are_given(tmp_path: Path) -> None:
     ]
     path = tmp_path / "vectors.txt"
     path.write_text("\n".join(lines), "utf-8")
-    training = Training(
+    training = ModelTraining(
         3, 7, path, options={"epochs": 10.0, "rate": 0.01, "dropout": 0.1}, progress=len
     )
-    made = Fitter(distinct(world(400, 1)), training).fit("cnn")
+    made = ClassifierTrainer(distinct(world(400, 1)), training).fit("cnn")
     # Words that no review had, known by their vectors alone.
     guess = made.probabilities(Documents(["w1 greatish w2 w3", "w1 awfulish w2 w3"]))
     assert guess.argmax(axis=1).tolist() == [2, 0]
@@ -180,7 +185,7 @@ def test_of_three_classes_one_may_never_occur(presence: bool):
     said = [f"it was {'good' if n % 2 else 'bad'} w{n % 7}" for n in range(60)]
     truth = np.array([2 if n % 2 else 0 for n in range(60)])
     documents = Documents(said)
-    part = LinearPart(presence).fit(documents, truth, (documents, truth), Training(3, 7))
+    part = LinearModel(presence).fit(documents, truth, (documents, truth), ModelTraining(3, 7))
     scores = part.log_scores(documents)
     assert scores.shape == (60, 3) and (scores.argmax(axis=1) == truth).all()
     assert (scores[:, 1] < -10).all()
@@ -199,7 +204,7 @@ def test_the_gate_prefers_what_is_surely_better_and_says_why() -> None:
     found = select_sentiment(
         of_rows(texts, labels),
         ["cnn"],
-        Training(3, 7, options={"epochs": 15.0, "rate": 0.01, "width": 16.0}, progress=len),
+        ModelTraining(3, 7, options={"epochs": 15.0, "rate": 0.01, "width": 16.0}, progress=len),
         holdout_share=0.3,
         min_reviews=50,
         max_reviews=1000,
@@ -216,7 +221,7 @@ def test_without_labels_nothing_is_learned_and_it_is_said() -> None:
     found = select_sentiment(
         of_rows(["only one"], [2]),
         ["cnn"],
-        Training(3, 7),
+        ModelTraining(3, 7),
         holdout_share=0.2,
         min_reviews=50,
         max_reviews=1000,
@@ -226,8 +231,8 @@ def test_without_labels_nothing_is_learned_and_it_is_said() -> None:
 
 def test_macro_f1_and_its_difference_are_known() -> None:
     truth = np.array([0, 0, 1, 1, 2, 2])
-    right = Judged(truth, truth, np.arange(6), 3)
-    wrong = Judged(truth, np.array([0, 0, 1, 1, 1, 1]), np.arange(6), 3)
+    right = EvaluatedClassifier(truth, truth, np.arange(6), 3)
+    wrong = EvaluatedClassifier(truth, np.array([0, 0, 1, 1, 1, 1]), np.arange(6), 3)
     assert right.intervals(1)["macro_f1"].mean == 1
     assert wrong.f1().tolist() == pytest.approx([1, 2 / 3, 0])
     gain = difference(right, wrong, 1)

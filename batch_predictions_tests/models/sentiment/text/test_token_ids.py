@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from batch_predictions.models.sentiment.text import token_ids as coded_module
 from batch_predictions.models.sentiment.text.documents import Documents, tokenise
 from batch_predictions.models.sentiment.text.languages import detect
-from batch_predictions.models.sentiment.text.ngrams import Terms, frequent, terms_of
-from batch_predictions.models.sentiment.text.ragged import Ragged
+from batch_predictions.models.sentiment.text.ngrams import NGramIndex, frequent, terms_of
+from batch_predictions.models.sentiment.text.ragged import RaggedArray
 
 # Characters at which classes meet: marks, apostrophes, blanks of several kinds, scripts, planes.
 EDGES = (
@@ -63,7 +63,7 @@ def test_known_terms_are_found_as_often_as_they_stand(texts: list[str], drop: in
     # A pair may be known whose words are not.
     names = [name for n, name in enumerate(every) if (n * 7) % 10 != drop]
     ids = {name: place for place, name in enumerate(names)}
-    found = Terms(names).find(Documents([*texts, "z q"]).coded).tolist()
+    found = NGramIndex(names).find(Documents([*texts, "z q"]).coded).tolist()
     wanted = [sorted(ids[term] for term in terms_of(each) if term in ids) for each in tokens]
     assert [sorted(each) for each in found] == [*wanted, []]
 
@@ -71,19 +71,19 @@ def test_known_terms_are_found_as_often_as_they_stand(texts: list[str], drop: in
 def test_the_ends_of_a_text_stand_in_pairs_and_frequent_terms_come_first() -> None:
     kept = frequent([["a", "b"], ["a"], []], minimum=1, most=4)
     assert kept == [("<s> a", 2), ("a", 2), ("<s> </s>", 1), ("a </s>", 1)]
-    found = Terms([name for name, _ in kept]).find(Documents(["a", "", "b a"]).coded)
+    found = NGramIndex([name for name, _ in kept]).find(Documents(["a", "", "b a"]).coded)
     assert [sorted(each) for each in found.tolist()] == [[0, 1, 3], [2], [1, 3]]
 
 
 @pytest.mark.parametrize("rows", [[], [[]], [[1, 2], [], [3]], [[], [], [4, 5, 6]]])
 def test_ragged_rows_are_cut_filled_taken_and_replaced(rows: Sequence[Sequence[int]]) -> None:
-    ragged = Ragged.of(rows)
+    ragged = RaggedArray.of(rows)
     assert ragged.tolist() == [list(row) for row in rows] and len(ragged) == len(rows)
     assert ragged.cut(1).tolist() == [list(row[:1]) for row in rows]
     assert ragged.filled(9).tolist() == [list(row) or [9] for row in rows]
     backwards = np.arange(len(rows))[::-1]
     assert ragged.take(backwards).tolist() == [list(row) for row in reversed(rows)]
-    by = Ragged.of([[], [10], [20, 21], [30], [], [50, 51], [60]])
+    by = RaggedArray.of([[], [10], [20, 21], [30], [], [50, 51], [60]])
     assert ragged.replaced(by).tolist() == [
         [each for n in row for each in by.tolist()[n]] for row in rows
     ]
@@ -92,11 +92,11 @@ def test_ragged_rows_are_cut_filled_taken_and_replaced(rows: Sequence[Sequence[i
 def test_workers_beside_each_other_find_the_same() -> None:
     texts = [f"Only {n} of the {n % 13} reviews don't like it!" for n in range(2_000)]
     names = [name for name, _ in frequent(Documents(texts).tokens, 1, 5_000)]
-    alone = Terms(names).find(Documents(texts).coded).tolist()
+    alone = NGramIndex(names).find(Documents(texts).coded).tolist()
     found: list[list[list[int]]] = []
 
     def work() -> None:
-        found.append(Terms(names).find(Documents(texts).coded).tolist())
+        found.append(NGramIndex(names).find(Documents(texts).coded).tolist())
 
     workers = [threading.Thread(target=work) for _ in range(4)]
     for each in workers:

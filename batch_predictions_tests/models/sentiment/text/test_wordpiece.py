@@ -9,10 +9,14 @@ import pytest
 
 from batch_predictions.models.sentiment.classifier import Classifier
 from batch_predictions.models.sentiment.data import distinct, of_rows
-from batch_predictions.models.sentiment.models.base import Training
+from batch_predictions.models.sentiment.models.base import ModelTraining
 from batch_predictions.models.sentiment.text.documents import UNKNOWN, Documents
-from batch_predictions.models.sentiment.text.wordpiece import Pieces, VectorsError, read_pieces
-from batch_predictions.models.sentiment.training import Fitter
+from batch_predictions.models.sentiment.text.wordpiece import (
+    VectorsError,
+    WordPieceTokenizer,
+    read_pieces,
+)
+from batch_predictions.models.sentiment.training import ClassifierTrainer
 from batch_predictions_tests.worlds.encoders import NAMES, folder_of
 
 TEXTS = [
@@ -26,7 +30,7 @@ TEXTS = [
 ]
 
 
-def cut(pieces: Pieces, text: str) -> list[str]:
+def cut(pieces: WordPieceTokenizer, text: str) -> list[str]:
     names = ["[PAD]", "?", *pieces.words]
     return [names[n] for n in pieces.encode(Documents([text]).coded, 256).tolist()[0]]
 
@@ -74,8 +78,8 @@ def test_a_net_learns_on_pieces_and_knows_words_that_no_review_had(tmp_path: Pat
         labels.append(n % 2)
     folder = folder_of(tmp_path / "encoder")
     options = {"epochs": 8.0, "rate": 0.01, "dropout": 0.1, "size": 16.0, "vector_scale": 4.0}
-    training = Training(2, 7, folder, options=options, progress=lambda _: None)
-    made = Fitter(distinct(of_rows(texts, labels)), training).fit("cnn")
+    training = ModelTraining(2, 7, folder, options=options, progress=lambda _: None)
+    made = ClassifierTrainer(distinct(of_rows(texts, labels)), training).fit("cnn")
     new = Documents(["w1 ungreatly w2", "w1 awfully w2", "w3 good w4"])
     guess = made.probabilities(new)
     assert guess.argmax(axis=1).tolist() == [1, 0, 1]
