@@ -1,6 +1,6 @@
 """Exact top-k beside `implicit` and a bare float32 product, on two threads each.
 
-    batch-predictions benchmark topk --json [--only NAME] [--check] [--approximate]
+    batch-predictions benchmark topk --json [--only NAME] [--check]
 
 Gaussian factors of 20,000 to 1,000,000 items, factors of 64 and 128, k = 50, 50 seen items a user
 left out; and factors that ALS learned from the Complete Journey, some of its items, all of them,
@@ -8,15 +8,11 @@ and grown to 1,000,000: its items over and over, each moved by 30 % of its lengt
 
 In every case the lists of a sample of users are compared with brute force in float64: how many have
 the same set of items, and how many the same but for equal scores. `--check` does that alone.
-
-With `--approximate`: the exact search beside faiss's cells on 1,000,000 items, and the recall; then
-also on vectors around 2,000 centres, as encoders of texts or pictures give them.
 """
 
 from __future__ import annotations
 
 import argparse
-import time
 from collections.abc import Callable, Iterable
 from functools import cache, partial
 from typing import Any
@@ -72,53 +68,6 @@ def _cases() -> dict[str, Vectors]:
     return cases
 
 
-def approximate(only: str = "", repeats: int = 5) -> dict[str, Any]:
-    """The exact search beside the approximate one, by cells that are searched for a user."""
-    import torch
-
-    torch.set_num_threads(THREADS)
-    sources: dict[str, Vectors] = {
-        "gaussian": partial(_gaussian, MANY, 64),
-        "topics": _topics,
-        "complete_journey_als_grown": partial(_grown, MANY),
-    }
-    cases = {name: _beside_exact(name, *sources[name](), repeats) for name in _named(only, sources)}
-    return {"k": K, "threads": THREADS, "machine": machine(), "cases": cases}
-
-
-def _beside_exact(name: str, queries: Any, targets: Any, seen: Any, repeats: int) -> dict[str, Any]:
-    from batch_predictions.inference.topk import Index, recall
-
-    exact = Index(targets)
-    truth, _ = exact.search(queries, K, seen=seen)
-    result: dict[str, Any] = {"users": len(queries), "items": len(targets), "factors": 64}
-    result["same_as_brute_force"] = _same(exact, queries, targets, seen)
-    for cells in (16, 64, 256):
-        began = time.perf_counter()
-        near = Index(targets, cells=cells)
-        ready = time.perf_counter() - began
-        times = interleaved(
-            {
-                "exact": lambda: exact.search(queries, K, seen=seen, threads=THREADS),
-                "approximate": lambda near=near: near.search(  # type: ignore[misc]
-                    queries, K, seen=seen, threads=THREADS
-                ),
-            },
-            repeats,
-        )
-        result[f"{cells}_cells"] = {
-            "users_per_second": {
-                way: round(len(queries) / each["wall_seconds"]) for way, each in times.items()
-            },
-            "times_exact": ratio(times, "exact", "approximate"),
-            "recall": round(recall(near.search(queries, K, seen=seen)[0], truth), 4),
-            "ready_seconds": round(ready, 1),
-        }
-        say(name, cells, result[f"{cells}_cells"])
-        del near
-    return result
-
-
 def _case(name: str, queries: Any, targets: Any, seen: Any, repeats: int) -> dict[str, Any]:
     from batch_predictions.inference.topk import Index
 
@@ -127,7 +76,7 @@ def _case(name: str, queries: Any, targets: Any, seen: Any, repeats: int) -> dic
         "users": len(queries),
         "items": len(targets),
         "factors": queries.shape[1],
-        "products": index.kind,
+        "products": index.items.kind,
     }
     if repeats:
         result |= _times(index, queries, targets, seen, repeats)
@@ -231,18 +180,6 @@ def _grown(items: int) -> tuple[Any, Any, Any]:
     return queries, own + moved, _some_seen(random, len(queries), items)
 
 
-def _topics() -> tuple[Any, Any, Any]:
-    """Users and items around the same 2,000 centres."""
-    random = np.random.default_rng(2000)
-    centres = random.standard_normal((2000, 64), dtype=np.float32)
-    queries, targets = (
-        centres[random.integers(0, 2000, n)]
-        + 0.5 * random.standard_normal((n, 64), dtype=np.float32)
-        for n in (SIZES[MANY], MANY)
-    )
-    return queries, targets, _some_seen(random, len(queries), MANY)
-
-
 @cache
 def learned() -> tuple[Any, Any, Any]:
     """Users, items and histories of the Complete Journey by implicit's ALS, 64 factors."""
@@ -278,9 +215,5 @@ if __name__ == "__main__":
     parser.add_argument("--only", default="")
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--check", action="store_true")
-    parser.add_argument("--approximate", action="store_true")
     given = parser.parse_args()
-    if given.approximate:
-        show(approximate(given.only, given.repeats))
-    else:
-        show(measure(given.only, 0 if given.check else given.repeats))
+    show(measure(given.only, 0 if given.check else given.repeats))

@@ -1,9 +1,9 @@
-"""The batch engine: every shard through a scorer, by several instances, on this machine or others.
+"""The batch engine: sends every staged shard through a scorer, by several instances.
 
-Whoever works (threads, processes, Ray actors) is a crew: it takes shards by name and tells how
-they ended. What holds for all crews is here: a shard is handed out only when an instance is free or
-soon will be, one that failed is tried again after the others, and one that failed three times fails
-the step.
+The workers (threads, processes, Ray actors) are a pool: it takes shards by name and reports how
+they ended. The rules that hold for all pools are here: a shard is submitted only when an instance
+is free or soon will be, a failed shard is retried after the others, and three failures of one
+shard fail the step.
 """
 
 from __future__ import annotations
@@ -11,45 +11,45 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
 
 from batch_predictions.inference.cleanup import sweep_drafts
-from batch_predictions.inference.device import assign_devices, choose_device, instances
+from batch_predictions.inference.pools.base import ScoringError, ShardOutcome, WorkerPool
+from batch_predictions.inference.pools.factory import make_pool
 from batch_predictions.inference.results import is_complete
-from batch_predictions.inference.scorer import uses_gpu, workers_of
-from batch_predictions.inference.shards import StageTimings, scorer_class
+from batch_predictions.inference.shards import StageTimings
 from batch_predictions.inference.staging import Shard, StagingManifest, result_path
 from batch_predictions.settings import InferenceSettings
 
-ATTEMPTS = 3
+__all__ = ["OnProgress", "OnStart", "ScoreSummary", "ScoringError", "score"]
 
+MAX_ATTEMPTS = 3
+"""Attempts at one shard."""
 MAX_CONSECUTIVE_FAILURES = 8
-"""So many failed attempts, or four of each instance, without a success between them end the step:
-a full disk or a model that cannot be opened is no shard's fault, and others need not find out."""
-
+"""Abort after this many failures in a row (or 4 x instances): a full disk or an unreadable model
+is not one shard's fault."""
 MAX_SHARDS_IN_ERROR = 5
 """Shards that an error names before it counts the others."""
 
-
-class ScoringError(RuntimeError):
-    """A shard could not be scored; the message names its rows. What was scored is kept."""
+OnProgress = Callable[[int, int], None]
+"""Called with the rows done and the rows to score."""
+OnStart = Callable[[str, int, int], None]
+"""Called when the instances are there: their device, their number, and the rows to score."""
 
 
 @dataclass(frozen=True)
 class ScoreSummary:
-    """What the step did.
+    """What one call of `score` did.
 
     Attributes:
         scored: rows scored now.
-        kept: rows whose result was kept from before.
+        kept: rows whose result was kept from an earlier run.
         seconds: wall time.
-        device: where the scorers ran; several GPUs with commas.
+        device: where the scorers ran; several GPUs are separated by commas.
         instances: how many of them.
-        retried: shards that were handed out again after a failure.
-        took: seconds of all instances, by what they went to.
+        retried: shards that were submitted again after a failure.
+        timings: seconds of all instances, by stage.
     """
 
     scored: int
@@ -61,57 +61,13 @@ class ScoreSummary:
     timings: StageTimings = field(default_factory=StageTimings)
 
 
-@dataclass(frozen=True)
-class ShardOutcome:
-    """A shard that an instance is done with; `problem` says why it has no result."""
-
-    shard: str
-    problem: str | None = None
-    timings: StageTimings = field(default_factory=StageTimings)
-
-
-class WorkerPool(Protocol):
-    """Instances of one scorer at work."""
-
-    @property
-    def device(self) -> str:
-        """Where they are, for people to read."""
-        ...
-
-    @property
-    def size(self) -> int:
-        """How many instances there are: so many shards are scored at once."""
-        ...
-
-    @property
-    def max_in_flight(self) -> int:
-        """How many shards may be handed out at once; those beyond `size` wait for an instance."""
-        ...
-
-    def submit(self, shard: str) -> None:
-        """Gives a shard to an instance; called only while fewer than `room` are handed out."""
-        ...
-
-    def wait(self) -> list[ShardOutcome]:
-        """Waits until at least one shard has ended."""
-        ...
-
-
-Progress = Callable[[int, int], None]
-"""Called with the rows done and the rows to score."""
-
-
-OnStart = Callable[[str, int, int], None]
-"""Called once there are instances to work: where they are, how many, and the rows to score."""
-
-
 def score(
     manifest_path: Path,
     settings: InferenceSettings,
-    progress: Progress | None = None,
-    begun: OnStart | None = None,
+    on_progress: OnProgress | None = None,
+    on_start: OnStart | None = None,
 ) -> ScoreSummary:
-    """Scores every shard that has no result yet, each result written whole or not at all.
+    """Scores every shard that has no result yet; each result is written whole or not at all.
 
     Raises:
         ScoringError: a shard failed three times. Results of other shards are kept.
@@ -126,92 +82,74 @@ def score(
     results.mkdir(exist_ok=True)
     sweep_drafts(results)
     done = retried = 0
-    took = StageTimings()
-    with _crew(manifest, manifest_path, len(pending), settings) as crew:
-        if begun:
-            begun(crew.device, crew.size, total)
-        what = f"{manifest.table} {manifest.partition}"
-        for shard, ended in _attempts(crew, pending, what):
-            took = took.plus(ended.timings)
-            if ended.problem is None:
+    timings = StageTimings()
+    with make_pool(manifest, manifest_path, len(pending), settings) as pool:
+        if on_start:
+            on_start(pool.device, pool.size, total)
+        partition = f"{manifest.table} {manifest.partition}"
+        for shard, outcome in _score_shards(pool, pending, partition):
+            timings = timings.plus(outcome.timings)
+            if outcome.problem is None:
                 done += shard.rows
-                if progress:
-                    progress(done, total)
+                if on_progress:
+                    on_progress(done, total)
             else:
                 retried += 1
-        device, size = crew.device, crew.size
+        device, size = pool.device, pool.size
     seconds = time.perf_counter() - started
-    return ScoreSummary(total, manifest.rows - total, seconds, device, size, retried, took)
+    return ScoreSummary(total, manifest.rows - total, seconds, device, size, retried, timings)
 
 
-def _attempts(
-    crew: WorkerPool, pending: list[Shard], what: str
+def _score_shards(
+    pool: WorkerPool, pending: list[Shard], partition: str
 ) -> Iterator[tuple[Shard, ShardOutcome]]:
-    """Yields shards as they are scored, or failed and wait for another attempt."""
+    """Yields every shard that was scored, and every failed attempt that is to be repeated."""
     waiting = deque(pending)
-    under_way: dict[str, Shard] = {}
-    failures: dict[str, list[str]] = {}
-    lost: list[Shard] = []
-    in_a_row, most = 0, max(MAX_CONSECUTIVE_FAILURES, 4 * crew.size)
-    while under_way or (waiting and not lost):
-        # No more than there is room for: what waits takes no memory, whoever is slow.
-        while waiting and not lost and len(under_way) < crew.max_in_flight:
+    in_flight: dict[str, Shard] = {}
+    problems: dict[str, list[str]] = {}
+    failed: list[Shard] = []
+    consecutive, limit = 0, max(MAX_CONSECUTIVE_FAILURES, 4 * pool.size)
+    while in_flight or (waiting and not failed):
+        # Never more than the pool takes: what waits here costs no memory, however slow it is.
+        while waiting and not failed and len(in_flight) < pool.max_in_flight:
             shard = waiting.popleft()
-            under_way[shard.name] = shard
-            crew.submit(shard.name)
-        for ended in crew.wait():
-            shard = under_way.pop(ended.shard)
-            if ended.problem is None:
-                in_a_row = 0
-                yield shard, ended
+            in_flight[shard.name] = shard
+            pool.submit(shard.name)
+        for outcome in pool.wait():
+            shard = in_flight.pop(outcome.shard)
+            if outcome.problem is None:
+                consecutive = 0
+                yield shard, outcome
                 continue
-            in_a_row += 1
-            failures.setdefault(shard.name, []).append(ended.problem)
-            if len(failures[shard.name]) == ATTEMPTS or in_a_row >= most:
-                lost.append(shard)
+            consecutive += 1
+            problems.setdefault(shard.name, []).append(outcome.problem)
+            if len(problems[shard.name]) == MAX_ATTEMPTS or consecutive >= limit:
+                failed.append(shard)
             else:
-                # Last in the queue: a shard that always fails keeps no other from its result.
+                # Last in the queue: a shard that always fails does not delay the others.
                 waiting.append(shard)
-                yield shard, ended
-    if lost:
-        told = [_format_failures(each, failures[each.name]) for each in lost[:MAX_SHARDS_IN_ERROR]]
-        if len(lost) > MAX_SHARDS_IN_ERROR:
-            told.append(f"and {len(lost) - MAX_SHARDS_IN_ERROR} shards more")
-        if in_a_row >= most:
-            told.append(
-                f"the last {in_a_row} attempts all failed, so that the others were not made"
-            )
+                yield shard, outcome
+    if failed:
+        aborted = consecutive if consecutive >= limit else 0
+        reasons = _format_failures(failed, problems, aborted)
         raise ScoringError(
-            f"{what}: {'; '.join(told)}. What was scored is kept; run the partition again to go on"
+            f"{partition}: {reasons}. What was scored is kept; run the partition again to go on"
         )
 
 
-def _format_failures(shard: Shard, problems: list[str]) -> str:
-    attempts = f"{len(problems)} attempt" + ("s" if len(problems) > 1 else "")
-    return (
-        f"{shard.name} with the {shard.rows} rows from key {shard.first_key} to {shard.last_key} "
-        f"could not be scored in {attempts}: {' / '.join(dict.fromkeys(problems))}"
-    )
-
-
-def _crew(
-    manifest: StagingManifest, path: Path, shards: int, settings: InferenceSettings
-) -> AbstractContextManager[WorkerPool]:
-    scorer = None
-    with suppress(ImportError, AttributeError):  # Told by the workers, with the rows concerned.
-        scorer = scorer_class(manifest)
-    model = Path(manifest.model_folder) if manifest.model_folder else None
-    if scorer and not uses_gpu(scorer, model):
-        settings = settings.model_copy(update={"device": "cpu", "ray_num_gpus": 0.0})
-    if settings.engine == "ray":
-        from batch_predictions.inference.pools.ray import RayPool
-
-        return RayPool.of(path, shards, settings)
-    from batch_predictions.inference.pools.local import ProcessPool, ThreadPool
-
-    device = choose_device(settings.device)
-    size = min(instances(settings.workers, device), shards)
-    # One instance needs no process of its own, which would import everything once more.
-    kind = workers_of(scorer) if scorer and size > 1 else "threads"
-    crew = ProcessPool if kind == "processes" else ThreadPool
-    return crew(path, assign_devices(device, size), settings.block_mb)
+def _format_failures(failed: list[Shard], problems: dict[str, list[str]], aborted: int) -> str:
+    """The failed shards, their rows and their problems; `aborted` failures in a row ended it."""
+    parts = []
+    for shard in failed[:MAX_SHARDS_IN_ERROR]:
+        attempts = f"{len(problems[shard.name])} attempt"
+        attempts += "s" if len(problems[shard.name]) > 1 else ""
+        parts.append(
+            f"{shard.name} with the {shard.rows} rows from key {shard.first_key} to "
+            f"{shard.last_key} could not be scored in {attempts}: "
+            f"{' / '.join(dict.fromkeys(problems[shard.name]))}"
+        )
+    if len(failed) > MAX_SHARDS_IN_ERROR:
+        parts.append(f"and {len(failed) - MAX_SHARDS_IN_ERROR} more shards")
+    if aborted:
+        parts.append(f"aborted after {aborted} failed attempts in a row")
+    return "; ".join(parts)

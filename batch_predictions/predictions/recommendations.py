@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 from batch_predictions.features.queries import sql
 from batch_predictions.inference.declaration import BatchPrediction
 from batch_predictions.inference.scorer import EXCLUDED, ScorerContext, ScorerMetric, with_metrics
-from batch_predictions.inference.topk import Index, recall
+from batch_predictions.inference.topk import Index
 from batch_predictions.inference.validation import Check
 from batch_predictions.models.recommender.base import (
     Linear,
@@ -42,8 +42,6 @@ NO_HISTORY = "no interaction so far: looked up, the demographic fallback answers
 NOTHING_LEFT = "every item is unavailable or was seen: looked up, the demographic fallback answers"
 USERS = 512
 """Users whose candidates are held at one time."""
-EVERY = 64
-"""Of so many users one is searched for exactly too, where the search is approximate."""
 
 
 class RecommendationScorer:
@@ -89,16 +87,12 @@ class RecommendationScorer:
         promoted = self.facts.promoted
         self.weeks = len(promoted.weeks) if promoted else 0
         self.weeks_asked = int(chosen["planned_weeks"])
-        self.cells, self.recalls = 0, list[tuple[float, int]]()
         if isinstance(model, Linear):
-            near = chosen.get("approximate")
-            self.cells = int(near["cells"]) if near and len(items) >= near["items"] else 0
             self.index = Index(
                 model.targets(),
                 blocked=self.blocked,
                 device=opening.device,
                 block_mb=opening.block_mb,
-                cells=self.cells,
             )
         self.boosted = _among(items, opening.lookup_table("boosted")["item_id"].combine_chunks())
         self.categories = _categories(opening.lookup_table("categories"), items)
@@ -121,7 +115,6 @@ class RecommendationScorer:
 
     def score(self, rows: pa.RecordBatch) -> pa.RecordBatch:
         """Lists of at most k items for users (user_id, item_ids, ages, events, traits)."""
-        self.recalls.clear()
         parts = [
             self._score(rows.slice(start, USERS))
             for start in range(0, max(rows.num_rows, 1), USERS)
@@ -130,15 +123,10 @@ class RecommendationScorer:
         return with_metrics(whole, self._notes(rows.num_rows))
 
     def _notes(self, users: int) -> dict[str, ScorerMetric]:
-        """How much of the exact answer was found, where that is not all; how many weeks of
-        promotions were known, where more than the coming one are asked for."""
+        """How many weeks of promotions were known, where more than the coming one are asked for."""
         notes: dict[str, ScorerMetric] = {}
         if self.weeks_asked > 1 and users:
             notes["planned_weeks_known"] = ScorerMetric(mean=self.weeks, of=users)
-        sampled = sum(of for _, of in self.recalls)
-        if sampled:
-            mean = sum(share * of for share, of in self.recalls) / sampled
-            notes["recall"] = ScorerMetric(mean=mean, of=sampled)
         return notes
 
     def _score(self, rows: pa.RecordBatch) -> pa.RecordBatch:
@@ -170,13 +158,7 @@ class RecommendationScorer:
         taken = histories.matrix(self.model.history_half_life_days)
         seen = taken if self.exclude_seen else None
         queries = self.model.queries(taken)
-        found = Ranked(*self.index.search(queries, self.depth, seen=seen))
-        if self.cells:
-            some = np.flatnonzero(np.diff(histories.indptr))[::EVERY]
-            own = None if seen is None else seen[some]
-            exact, _ = self.index.search(queries[some], self.k, seen=own, exact=True)
-            self.recalls.append((recall(found.positions[some, : self.k], exact), len(some)))
-        return found
+        return Ranked(*self.index.search(queries, self.depth, seen=seen))
 
     def _lists(
         self,
@@ -269,11 +251,7 @@ def _categories(table: pa.Table, items: pa.StringArray) -> npt.NDArray[np.int64]
 
 def parameters(settings: Settings) -> Mapping[str, Any]:
     """k, the rules, and how far back a history goes."""
-    chosen, engine = settings.recommendations, settings.inference
-    nearby = {
-        "items": engine.approximate_items if engine.approximate == "auto" else 0,
-        "cells": engine.approximate_cells,
-    }
+    chosen = settings.recommendations
     return {
         "k": chosen.k,
         "exclude_seen": registry.excludes_seen(settings),
@@ -285,7 +263,6 @@ def parameters(settings: Settings) -> Mapping[str, Any]:
         "kept_scores": chosen.kept_scores,
         "history_days": settings.recommender.history_days,
         "planned_weeks": settings.recommender.planned_weeks,
-        "approximate": None if engine.approximate == "off" else nearby,
     }
 
 

@@ -50,18 +50,6 @@ class InferenceSettings(Section):
         "auto", description="Device of torch scorers; auto: cuda where there is one."
     )
     block_mb: int = Field(256, ge=1, description="Memory of one block of scores, MiB.")
-    approximate: Literal["off", "auto", "on"] = Field(
-        "off",
-        description="on: where a linear recommender serves alone, faiss (extra: ann) looks for the "
-        "best items in the cells nearest to a user, and may miss some; how many of the exact "
-        "answer it finds is logged and shown. auto: from approximate_items items on.",
-    )
-    approximate_items: int = Field(
-        1_000_000, ge=1, description="approximate auto: from a catalogue of so many items on."
-    )
-    approximate_cells: int = Field(
-        64, ge=1, description="approximate: cells searched for a user; more find more, slower."
-    )
     keep_days: int = Field(7, ge=1, description="Scored shards older than this are removed.")
     keep_partitions: int = Field(
         100,

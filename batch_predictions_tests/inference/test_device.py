@@ -193,8 +193,9 @@ def test_the_search_sends_its_users_ahead_and_answers_as_the_processor(
 
     index = Index(targets)
     expected = index.search(queries, 7)
-    index.elsewhere = topk_device.GPUCandidates(index.targets, index.order, "cpu", block_mb=64)
-    index.elsewhere.device = "cuda"
+    source = topk_device.GPUCandidates(index.items.targets, index.items.order, "cpu", block_mb=64)
+    source.device = "cuda"
+    index.candidate_source = source
     monkeypatch.setattr(topk_device.GPUCandidates, "_candidates", small)
     found = index.search(queries, 7)
     assert sizes == [90, 45, 23, 23, 23, 21]

@@ -16,17 +16,13 @@ from batch_predictions.inference.scorer import EXCLUDED, ScorerContext, ScorerMe
 from batch_predictions.models.recommender.data.histories import Histories
 from batch_predictions.models.recommender.data.interactions import Interactions
 from batch_predictions.models.recommender.data.item_features import WANTED
-from batch_predictions.models.recommender.generators.als import ALS
 from batch_predictions.models.recommender.generators.ease import EASE
 from batch_predictions.models.recommender.two_stage import TwoStage
 from batch_predictions.predictions.recommendations import (
-    EVERY,
     NO_HISTORY,
     NOTHING_LEFT,
     RecommendationScorer,
-    parameters,
 )
-from batch_predictions.settings import InferenceSettings, Settings
 
 AS_OF = dt.date(2024, 3, 31)
 USERS, ITEMS, DAYS = 60, 24, 60
@@ -266,37 +262,6 @@ def test_a_linear_model_that_serves_alone_is_searched_exactly(
     for row, user in enumerate(rows["user_id"].to_pylist()):
         expected = [model.items[int(place)].as_py() for place in dense.positions[row]]
         assert found[user][:5] == expected and "i05" not in found[user]
-
-
-def test_where_the_search_is_approximate_its_recall_is_noted_beside_the_rows(
-    tmp_path: Path,
-) -> None:
-    pytest.importorskip("faiss", reason="faiss is not installed: pip install -e '.[ann]'")
-    ALS.fit(Interactions.from_table(world()), AS_OF, factors=4).save(tmp_path / "model")
-    rows = staged()
-    exact = scorer(tmp_path)
-    whole = scorer(tmp_path, approximate={"items": 10, "cells": 99})
-    assert whole.cells == 99 and exact.cells == 0
-    answer = whole.score(rows)
-    assert metrics_in(answer.schema) == {"recall": ScorerMetric(mean=1.0, of=-(-USERS // EVERY))}
-    assert lists(answer) == lists(exact.score(rows))
-    assert metrics_in(exact.score(rows).schema) == {}
-    # The second batch's note does not hold the first one's users.
-    assert metrics_in(whole.score(rows.slice(0, 5)).schema)["recall"].of == 1
-
-
-def test_below_the_number_of_items_that_is_set_the_search_is_exact(tmp_path: Path) -> None:
-    ALS.fit(Interactions.from_table(world()), AS_OF, factors=4).save(tmp_path / "model")
-    assert scorer(tmp_path, approximate={"items": 1_000_000, "cells": 64}).cells == 0
-
-
-def test_the_search_is_exact_unless_it_is_set() -> None:
-    settings = Settings()
-    assert parameters(settings)["approximate"] is None
-    settings.inference = InferenceSettings(approximate="auto")
-    assert parameters(settings)["approximate"] == {"items": 1_000_000, "cells": 64}
-    settings.inference = InferenceSettings(approximate="on", approximate_cells=8)
-    assert parameters(settings)["approximate"] == {"items": 0, "cells": 8}
 
 
 @pytest.mark.parametrize(

@@ -25,7 +25,12 @@ def shop(n: int = 40, days: int = 200, horizon: int = 14, seed: int = 3) -> Pane
     y = random.poisson(level * weekday * 3 ** promotion[:, :days]).astype(float)
     y[0, :50] = np.nan
     facts = {"category": np.arange(n) % 3}
-    return panel(y, future_covariates={"promotion": promotion}, static=facts, holidays=np.zeros(days + horizon))
+    return panel(
+        y,
+        future_covariates={"promotion": promotion},
+        static=facts,
+        holidays=np.zeros(days + horizon),
+    )
 
 
 def wandering(n: int, length: int, period: int, seed: int = 1) -> Doubles:

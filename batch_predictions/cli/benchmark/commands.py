@@ -38,17 +38,11 @@ def topk(
     check: Annotated[
         bool, typer.Option("--check", help="Only compare lists with brute force in float64.")
     ] = False,
-    approximate: Annotated[
-        bool, typer.Option("--approximate", help="Beside faiss's cells, with their recall.")
-    ] = False,
     as_json: Json = False,
 ) -> None:
     """Exact top-k beside `implicit` and a bare matrix product: Gaussian and learned factors."""
     module = benchmark("topk")
-    if approximate:
-        show(module.approximate(only, repeats), as_json)
-    else:
-        show(module.measure(only, 0 if check else repeats), as_json)
+    show(module.measure(only, 0 if check else repeats), as_json)
 
 
 @benchmark_app.command("trees")

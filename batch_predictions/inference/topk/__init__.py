@@ -1,7 +1,7 @@
-"""Exact top-k by inner product: scores of all users by all items are never held.
+"""Exact top-k by inner product; the scores of all users by all items are never held.
 
-`top_k` answers once; `Index` keeps items ready for many batches of users, and can leave finding
-candidates to faiss, whose `recall` is then to be watched.
+`top_k` answers one call, `Index` prepares items for many. `exact` searches on the CPU over
+`item_blocks`, `gpu` finds candidates on a GPU; `kernels`, `candidates` and `vectors` are compiled.
 """
 
 from __future__ import annotations
@@ -12,19 +12,13 @@ import numpy as np
 import numpy.typing as npt
 
 from batch_predictions.inference.topk.arrays import Floats, Positions
-from batch_predictions.inference.topk.index import Index, Kind
+from batch_predictions.inference.topk.index import Index
+from batch_predictions.inference.topk.item_blocks import Kind
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_matrix
 
-__all__ = ["Index", "Kind", "recall", "top_k"]
-
-
-def recall(found: Positions, exact: Positions) -> float:
-    """The share of the exact lists' items (n, k; -1 at the end of short ones) that was found."""
-    pairs = [(own[own >= 0], wanted[wanted >= 0]) for own, wanted in zip(found, exact, strict=True)]
-    wanted = sum(len(each) for _, each in pairs)
-    return sum(int(np.isin(each, own).sum()) for own, each in pairs) / wanted if wanted else 1.0
+__all__ = ["Index", "Kind", "top_k"]
 
 
 def top_k(
@@ -47,11 +41,11 @@ def top_k(
     Args:
         queries: (n, f).
         targets: (m, f).
-        k: how many; fewer are found where fewer are allowed.
+        k: length of the lists; fewer are found where fewer are allowed.
         seen: (n, m) sparse; stored entries are not to be found.
         blocked: (m,) true for targets that nobody is to find.
         categories: (m,) integers, with `per_category`; negative: no category, no cap.
-        per_category: at most so many of one category in a list; 0: no cap.
+        per_category: at most this many of one category in a list; 0: no cap.
         device: cpu or cuda.
         block_mb: memory of one block of scores on a GPU, MiB; the CPU's blocks take 2.
 

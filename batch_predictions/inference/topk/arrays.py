@@ -1,4 +1,4 @@
-"""Arrays that the parts of the top-k share."""
+"""Array types of the top-k, the size of its blocks, and norms that are safe as upper bounds."""
 
 from __future__ import annotations
 
@@ -8,12 +8,16 @@ import numpy.typing as npt
 Floats = npt.NDArray[np.float32]
 Positions = npt.NDArray[np.int64]
 
+BLOCK_USERS = 256
+BLOCK_ITEMS = 2048
+"""Users and items of one block: 2 MiB of products, which stay in the processor's caches."""
 
-def norms_of(rows: Floats, what: str) -> npt.NDArray[np.float64]:
-    """Euclidean norms, a little above the true ones.
+
+def upper_norms(rows: Floats, name: str) -> npt.NDArray[np.float64]:
+    """Euclidean norm of every row, rounded up by 1e-12, (n,).
 
     Raises:
-        ValueError: a row holds what is not a finite number.
+        ValueError: a row holds a number that is not finite; `name` says whose row it is.
     """
     norms = np.empty(len(rows))
     for low in range(0, len(rows), 65_536):
@@ -23,5 +27,5 @@ def norms_of(rows: Floats, what: str) -> npt.NDArray[np.float64]:
         )  # fmt: skip
     if not np.isfinite(norms).all():
         row = int(np.flatnonzero(~np.isfinite(norms))[0])
-        raise ValueError(f"top-k: row {row} of the {what} holds what is not a finite number")
+        raise ValueError(f"top-k: row {row} of the {name} has a value that is not finite")
     return norms * (1 + 1e-12)

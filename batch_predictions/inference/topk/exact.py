@@ -1,4 +1,10 @@
-"""One search of an index: batches of users through its blocks of items, in threads."""
+"""The exact search on the CPU: batches of 256 users through blocks of 2,048 items, in threads.
+
+A block's products are made in int8 where the processor has VNNI (four times the speed of float32),
+else in float32. Whatever may be among the k best, given the bound of the rounding error, is kept,
+and the few hundred candidates that are left are scored from the float32 vectors in float64. So the
+answer is the same, to the bit, whatever the arithmetic.
+"""
 
 from __future__ import annotations
 
@@ -9,109 +15,150 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from batch_predictions.inference.topk.arrays import Floats, Positions, norms_of
+from batch_predictions.inference.topk.arrays import (
+    BLOCK_ITEMS,
+    BLOCK_USERS,
+    Floats,
+    Positions,
+    upper_norms,
+)
+from batch_predictions.inference.topk.item_blocks import ItemBlocks
+from batch_predictions.models.common.torch_threads import one_torch_thread
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_matrix
 
-    from batch_predictions.inference.topk.index import Index
 
-USERS = 256
-WIDTH = 2048
-"""Users and items of one block: 2 MiB of products, which stay in the processor's caches."""
+def search_exactly(
+    items: ItemBlocks,
+    queries: Floats,
+    k: int,
+    seen: csr_matrix | None = None,
+    threads: int | None = None,
+) -> tuple[Positions, Floats]:
+    """The k targets of the largest inner product for every query, best first.
+
+    Args:
+        items: the targets.
+        queries: (n, f) float32, C-contiguous.
+        k: length of the lists, at most `items.longest_list`.
+        seen: (n, m) sparse; stored entries are not to be found.
+        threads: number of threads; None: torch's.
+
+    Returns:
+        Positions (n, k) with -1, scores (n, k) with -inf, where there is no further target.
+    """
+    n = len(queries)
+    positions = np.full((n, k), -1, dtype=np.int64)
+    scores = np.full((n, k), -np.inf, dtype=np.float32)
+    search = _Search(items, queries, k, seen, positions, scores)
+    starts = range(0, n, BLOCK_USERS)
+    with one_torch_thread() as torch_threads:
+        threads = min(threads or torch_threads, len(starts))
+        if threads < 2:
+            buffers = SearchBuffers(items, k)
+            for start in starts:
+                search.run_batch(start, buffers)
+        else:
+            _run_in_threads(search.run_batch, starts, threads, lambda: SearchBuffers(items, k))
+    return positions, scores
 
 
 class SearchBuffers:
-    """Buffers of one thread."""
+    """Arrays that one thread uses for all its batches."""
 
-    def __init__(self, index: Index, k: int) -> None:
+    def __init__(self, items: ItemBlocks, k: int) -> None:
         import torch
 
-        whole = index.kind == "int8"
-        f = index.targets.shape[1] if index.rotation is None else index.rotation.shape[1]
-        self.product = torch.empty((USERS, WIDTH), dtype=torch.int32 if whole else torch.float32)
+        is_int8 = items.kind == "int8"
+        f = items.targets.shape[1] if items.rotation is None else items.rotation.shape[1]
+        self.product = torch.empty(
+            (BLOCK_USERS, BLOCK_ITEMS), dtype=torch.int32 if is_int8 else torch.float32
+        )
         self.array = self.product.numpy()
-        self.banned = np.int32(-(2**31)) if whole else np.float32(-np.inf)
-        self.codes = np.empty((USERS, f), dtype=np.int8 if whole else np.float32)
-        room = max(4 * k, k + 128)
-        self.floors = np.empty(USERS)
-        self.counts = np.empty(USERS, dtype=np.int64)
-        self.lower, self.upper = np.empty((USERS, room)), np.empty((USERS, room))
-        self.found = np.empty((USERS, room), dtype=np.int32)
-        self.room = np.empty(room), np.empty(room, dtype=np.int64)
-        self.used = np.zeros(int(index.categories.max()) + 2, dtype=np.int64)
-        self.taken = np.zeros(len(index.targets), dtype=np.bool_)
+        self.excluded_value = np.int32(-(2**31)) if is_int8 else np.float32(-np.inf)
+        self.codes = np.empty((BLOCK_USERS, f), dtype=np.int8 if is_int8 else np.float32)
+        capacity = max(4 * k, k + 128)
+        self.floors = np.empty(BLOCK_USERS)
+        self.counts = np.empty(BLOCK_USERS, dtype=np.int64)
+        self.lower = np.empty((BLOCK_USERS, capacity))
+        self.upper = np.empty((BLOCK_USERS, capacity))
+        self.candidates = np.empty((BLOCK_USERS, capacity), dtype=np.int32)
+        self.heap = np.empty(capacity), np.empty(capacity, dtype=np.int64)
+        self.category_counts = np.zeros(int(items.categories.max()) + 2, dtype=np.int64)
+        self.is_seen = np.zeros(len(items.targets), dtype=np.bool_)
         # Slots for the first floor: at least twice k, so that it is near the k-th best.
         slots = 1 << (2 * k - 1).bit_length()
-        none = np.empty(0, dtype=self.array.dtype)
-        self.maxima = np.empty(slots, dtype=self.array.dtype) if slots <= WIDTH else none
-        if index.cap or len(index.order) < k:
-            self.maxima = none
-        self.none = none
+        self.no_maxima = np.empty(0, dtype=self.array.dtype)
+        has_first_floor = slots <= BLOCK_ITEMS and not items.category_cap and len(items.order) >= k
+        self.maxima = np.empty(slots, dtype=self.array.dtype) if has_first_floor else self.no_maxima
 
 
-class Search:
-    """One call of `Index.search`; batches of users are independent of each other."""
+class _Search:
+    """One call of `search_exactly`; batches of users are independent of each other."""
 
     def __init__(
         self,
-        index: Index,
+        items: ItemBlocks,
         queries: Floats,
         k: int,
         seen: csr_matrix | None,
         positions: Positions,
         scores: Floats,
     ) -> None:
-        self.index, self.queries, self.k = index, queries, k
-        self.norms = norms_of(queries, "queries")
+        self.items, self.queries, self.k = items, queries, k
+        self.norms = upper_norms(queries, "queries")
         self.seen = seen.tocsr() if seen is not None else None
         self.positions, self.scores = positions, scores
 
-    def batch(self, start: int, at: SearchBuffers) -> None:
-        """Searches for up to 256 users."""
+    def run_batch(self, start: int, buffers: SearchBuffers) -> None:
+        """Searches for up to 256 users, from `start` on."""
         import torch
 
         from batch_predictions.inference.topk import kernels, vectors
 
-        index, k = self.index, self.k
-        queries = self.queries[start : start + USERS]
-        norms = self.norms[start : start + USERS]
+        items, k = self.items, self.k
+        queries = self.queries[start : start + BLOCK_USERS]
+        norms = self.norms[start : start + BLOCK_USERS]
         n = len(queries)
-        codes = at.codes[:n]
+        codes = buffers.codes[:n]
         scales, errors = np.ones(n), np.zeros(n)
-        if index.rotation is not None:
-            vectors.quantise(queries @ index.rotation, codes, scales, errors, 0.0)
+        if items.rotation is not None:
+            vectors.quantise(queries @ items.rotation, codes, scales, errors, 0.0)
         else:
             codes[:] = queries
         positions, scores = self.positions[start : start + n], self.scores[start : start + n]
         active = np.flatnonzero(norms > 0).astype(np.int64)
-        pointers, seen_users, seen_columns = self._seen(start, n)
+        pointers, seen_users, seen_columns = self._seen_by_block(start, n)
         if len(active) < n:
-            self._without_scores(start, np.flatnonzero(norms == 0), positions, scores, at)
+            self._fill_equal_scores(start, np.flatnonzero(norms == 0), positions, scores, buffers)
             codes[: len(active)] = codes[active]
-        at.floors[:], at.counts[:] = -np.inf, 0
+        buffers.floors[:], buffers.counts[:] = -np.inf, 0
         row_of = np.full(n, -1, dtype=np.int64)
         row_of[active] = np.arange(len(active))
         users = scales, norms, errors
-        lists = at.floors, at.counts, at.lower, at.upper, at.found
-        exact = (k, queries, index.targets, index.order, index.rank_of, *at.room)
+        lists = (
+            buffers.floors, buffers.counts, buffers.lower, buffers.upper, buffers.candidates
+        )  # fmt: skip
+        exact = (k, queries, items.targets, items.order, items.rank_of, *buffers.heap)
         filters = (
-            pointers, seen_users, seen_columns, row_of, index.categories, index.cap, at.used
+            pointers, seen_users, seen_columns, row_of, items.categories, items.category_cap,
+            buffers.category_counts,
         )  # fmt: skip
         left = len(active)
-        multiply = torch._int_mm if index.kind == "int8" else torch.mm
-        maxima = at.maxima
-        for number, block in enumerate(index.blocks):
+        multiply = torch._int_mm if items.kind == "int8" else torch.mm
+        maxima = buffers.maxima
+        for number, block in enumerate(items.blocks):
             if not left:
                 break
-            multiply(torch.from_numpy(codes[:left]), block.codes.T, out=at.product[:left])
+            multiply(torch.from_numpy(codes[:left]), block.codes.T, out=buffers.product[:left])
             left = kernels.scan(
-                at.array[:left],
+                buffers.array[:left],
                 codes,
-                at.banned,
+                buffers.excluded_value,
                 (
-                    block.low, block.width, number, block.scale, block.norm, block.lost,
-                    index.arithmetic, float(index.later[number]),
+                    block.low, block.width, number, block.scale, block.norm, block.rounding_error,
+                    items.arithmetic_error, float(items.suffix_max_norm[number]),
                 ),
                 active[:left],
                 users,
@@ -120,66 +167,67 @@ class Search:
                 filters,
                 maxima,
             )  # fmt: skip
-            maxima = at.none
-        kernels.finish(lists, exact, (index.categories, index.cap, at.used), positions, scores)
+            maxima = buffers.no_maxima
+        caps = items.categories, items.category_cap, buffers.category_counts
+        kernels.finish(lists, exact, caps, positions, scores)
 
-    def _seen(self, start: int, n: int) -> tuple[npt.NDArray[Any], ...]:
+    def _seen_by_block(self, start: int, n: int) -> tuple[npt.NDArray[Any], ...]:
         """The batch's seen items by block: pointers (blocks + 1), users and columns."""
         from batch_predictions.inference.topk import candidates
 
-        pointers = np.zeros(len(self.index.blocks) + 1, dtype=np.int64)
+        pointers = np.zeros(len(self.items.blocks) + 1, dtype=np.int64)
         if self.seen is None:
-            none = np.empty(0, dtype=np.int32)
-            return pointers, none, none
+            nothing = np.empty(0, dtype=np.int32)
+            return pointers, nothing, nothing
         indptr = self.seen.indptr[start : start + n + 1]
         users = np.empty(indptr[-1] - indptr[0], dtype=np.int32)
         columns = np.empty(len(users), dtype=np.int32)
         candidates.seen_by_block(
-            indptr, self.seen.indices, self.index.rank_of, WIDTH, pointers, users, columns
+            indptr, self.seen.indices, self.items.rank_of, BLOCK_ITEMS, pointers, users, columns
         )
         return pointers, users, columns
 
-    def _without_scores(
+    def _fill_equal_scores(
         self,
         start: int,
         rows: npt.NDArray[np.int64],
         positions: Positions,
         scores: Floats,
-        at: SearchBuffers,
+        buffers: SearchBuffers,
     ) -> None:
-        """Users with a vector of zeros: all scores are equal, the first positions win."""
+        """Lists of users whose vector is zero: all scores are 0, the lowest positions win."""
         from batch_predictions.inference.topk import candidates
 
-        index = self.index
-        own = np.empty(0, dtype=np.int32)
+        items = self.items
+        seen = np.empty(0, dtype=np.int32)
         for row in rows:
             if self.seen is not None:
                 low, high = self.seen.indptr[start + row], self.seen.indptr[start + row + 1]
-                own = self.seen.indices[low:high]
-            kept = candidates.first_allowed(
-                self.k, index.rank_of, own, at.taken, index.categories, index.cap, at.used,
-                positions[row],
+                seen = self.seen.indices[low:high]
+            length = candidates.first_allowed(
+                self.k, items.rank_of, seen, buffers.is_seen, items.categories,
+                items.category_cap, buffers.category_counts, positions[row],
             )  # fmt: skip
-            scores[row, :kept] = 0.0
+            scores[row, :length] = 0.0
 
 
-def in_threads(
-    work: Callable[[int, SearchBuffers], None],
+def _run_in_threads(
+    run_batch: Callable[[int, SearchBuffers], None],
     starts: range,
     threads: int,
-    workplace: Callable[[], SearchBuffers],
+    make_buffers: Callable[[], SearchBuffers],
 ) -> None:
-    """Deals batches onto threads; the first error is raised when all have ended."""
+    """Spreads batches over threads; the first error is raised when all have ended."""
     import torch
 
-    waiting = iter(starts)
+    remaining = iter(starts)
 
-    def worker() -> None:
+    def work() -> None:
         torch.set_num_threads(1)
-        at = workplace()
-        for start in waiting:  # One step of an iterator over a range is atomic.
-            work(start, at)
+        buffers = make_buffers()
+        for start in remaining:  # One step of an iterator over a range is atomic.
+            run_batch(start, buffers)
 
     with ThreadPoolExecutor(threads, thread_name_prefix="top-k") as pool:
-        for each in [pool.submit(worker) for _ in range(threads)]:
-            each.result()
+        for future in [pool.submit(work) for _ in range(threads)]:
+            future.result()

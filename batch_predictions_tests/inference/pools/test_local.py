@@ -154,7 +154,7 @@ def test_what_fails_everywhere_ends_the_step_early(stage: Staging, workers: int)
     least = max(8, 4 * workers)
     assert least <= len(Doubler.opened) <= least + 2 * workers
     assert "could not be scored in 1 attempt: OSError: disk full" in message
-    assert f"the last {len(Doubler.opened)} attempts all failed" in message
+    assert f"aborted after {len(Doubler.opened)} failed attempts in a row" in message
     assert message.count("shard-") <= 5
 
 

@@ -108,7 +108,7 @@ def test_gpus_are_asked_for_where_the_cluster_has_them(cluster: Any):
 
     assert (asked(device="auto"), asked(device="cuda"), asked(device="cpu")) == (1, 1, 0)
     assert asked(device="auto", ray_num_gpus=0) == 0 and asked(ray_num_gpus=0.25) == 0.25
-    with pytest.raises(RayError, match=r"1\.5: a part of one GPU, or whole ones"):
+    with pytest.raises(RayError, match=r"1\.5: set a fraction of one GPU, or whole ones"):
         asked(ray_num_gpus=1.5)
     with pytest.raises(RayError, match="cuda and ray_num_gpus 0"):
         asked(device="cuda", ray_num_gpus=0)
@@ -137,7 +137,9 @@ def test_without_an_address_no_cluster_of_another_is_entered(
     if variable:
         monkeypatch.setenv("RAY_ADDRESS", variable)
     with pytest.raises(RayError, match=f"the Ray cluster at {entered} cannot be entered"):
-        RayPool.of(Path("manifest.json"), 1, InferenceSettings(engine="ray", ray_address=setting))
+        RayPool.connect(
+            Path("manifest.json"), 1, InferenceSettings(engine="ray", ray_address=setting)
+        )
     assert asked == [entered]
 
 
@@ -155,7 +157,7 @@ def test_a_cluster_without_room_says_what_is_missing(cluster: Any, warehouse: Wa
 
     squatters = [Squatter.remote() for _ in range(3)]
     ray.get([each.here.remote() for each in squatters])
-    with pytest.raises(RayError, match=r"no instance found a place.*there are 0 CPU"):
+    with pytest.raises(RayError, match=r"no instance was placed.*there are 0 CPU"):
         score(path, inference(workers=1, ray_patience_seconds=3))
     for each in squatters:
         ray.kill(each)

@@ -57,8 +57,10 @@ def search(kind: str, queries: Floats, targets: Floats, k: int, **filters: Any) 
     if kind != "half":
         return Index(targets, kind=kind, **filters).search(queries, k, seen=seen)
     index = Index(targets, **filters)
-    if not index.cap:
-        index.elsewhere = GPUCandidates(index.targets, index.order, "cpu", block_mb=1)
+    if not index.items.category_cap:
+        index.candidate_source = GPUCandidates(
+            index.items.targets, index.items.order, "cpu", block_mb=1
+        )
     return index.search(queries, k, seen=seen)
 
 
@@ -160,7 +162,7 @@ def test_long_vectors_are_searched_without_a_copy():
     targets = random.standard_normal((2500, 600)).astype(np.float32)
     queries = random.standard_normal((5, 600)).astype(np.float32)
     index = Index(targets)
-    assert index.blocks[0].codes.data_ptr() == index.targets.ctypes.data
+    assert index.items.blocks[0].codes.data_ptr() == index.items.targets.ctypes.data
     assert (index.search(queries, 7)[0] == brute(queries, targets, 7)).all()
 
 
@@ -173,9 +175,9 @@ def test_a_vector_that_is_not_finite_is_named():
 
 def test_arrays_of_other_shapes_are_refused():
     targets = np.ones((4, 16), dtype=np.float32)
-    with pytest.raises(ValueError, match="vectors have 16"):
+    with pytest.raises(ValueError, match=r"queries have shape \(4, 8\), targets 16"):
         top_k(targets[:, :8], targets, 1)
-    with pytest.raises(ValueError, match=r"seen is \(4, 3\)"):
+    with pytest.raises(ValueError, match=r"`seen` has shape \(4, 3\)"):
         top_k(targets, targets, 1, seen=csr_matrix((4, 3)))
     with pytest.raises(ValueError, match="for 4 targets"):
         top_k(targets, targets, 1, blocked=np.ones(3, dtype=np.bool_))

@@ -1,0 +1,65 @@
+"""The protocol between the engine and its workers: shards go in by name, outcomes come out."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from batch_predictions.inference.shards import StageTimings
+
+
+class ScoringError(RuntimeError):
+    """A shard could not be scored; the message names its rows. Results of other shards are kept."""
+
+
+@dataclass(frozen=True)
+class ShardOutcome:
+    """How the scoring of one shard ended.
+
+    Attributes:
+        shard: name of the shard.
+        problem: why it has no result; None for success.
+        timings: seconds that the instance spent on it, by stage.
+    """
+
+    shard: str
+    problem: str | None = None
+    timings: StageTimings = field(default_factory=StageTimings)
+
+
+class WorkerPool(Protocol):
+    """Instances of one scorer that score shards side by side."""
+
+    @property
+    def device(self) -> str:
+        """Where the instances run, for log lines: `cpu`, `cuda:0, cuda:1`, `ray (cpu)`."""
+        ...
+
+    @property
+    def size(self) -> int:
+        """Number of instances."""
+        ...
+
+    @property
+    def max_in_flight(self) -> int:
+        """Shards that may be submitted and unfinished; those beyond `size` wait in the pool."""
+        ...
+
+    def submit(self, shard: str) -> None:
+        """Hands a shard to an instance; called only while fewer than `max_in_flight` are out."""
+        ...
+
+    def wait(self) -> list[ShardOutcome]:
+        """Blocks until at least one shard has ended."""
+        ...
+
+
+def describe_error(error: BaseException | None) -> str | None:
+    """`Type: message` of a failure; None for success.
+
+    Raises:
+        BaseException: the error itself where it is an interrupt and not a failure.
+    """
+    if error is not None and not isinstance(error, Exception):
+        raise error
+    return None if error is None else f"{type(error).__name__}: {error}"

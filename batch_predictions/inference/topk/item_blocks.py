@@ -1,0 +1,165 @@
+"""Items prepared for the exact search: sorted by norm, rotated, quantised, in blocks of 2,048.
+
+Sorting by norm lets Cauchy-Schwarz end a user's search early. A random rotation spreads every
+vector evenly over its coordinates, so that eight bits lose little. Each block keeps the bound of
+its rounding error, with which the search decides what may still enter the k best.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cache
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from batch_predictions.inference.topk.arrays import BLOCK_ITEMS, Floats, upper_norms
+
+if TYPE_CHECKING:
+    import torch
+
+Kind = Literal["int8", "float32"]
+
+MIN_INT8_FACTORS = 16
+MAX_INT8_FACTORS = 512
+"""Longer vectors are multiplied in float32: rotating them costs more than eight bits save."""
+
+
+@cache
+def fast_int8() -> bool:
+    """Whether the processor multiplies int8 fast and exactly (VNNI or AMX)."""
+    from llvmlite.binding import get_host_cpu_features
+
+    features = get_host_cpu_features()
+    if not any(features.get(name) for name in ("avx512vnni", "avxvnni", "amx-int8")):
+        return False
+    import torch
+
+    # Processors without VNNI saturate inside a product; an extreme product reveals it.
+    rows = torch.full((32, 64), 127, dtype=torch.int8)
+    rows[::2] = -127
+    return torch.equal(torch._int_mm(rows, rows.T), (rows.long() @ rows.long().T).int())
+
+
+@dataclass(frozen=True)
+class ItemBlock:
+    """Items of consecutive ranks.
+
+    Attributes:
+        codes: (BLOCK_ITEMS, f) int8 or float32, zeros beyond `width`.
+        low: rank of the first item.
+        width: number of items.
+        scale: value of one step of the codes; 1 for float32.
+        norm: largest norm of an item.
+        rounding_error: largest norm of what quantising took from an item.
+    """
+
+    codes: torch.Tensor
+    low: int
+    width: int
+    scale: float
+    norm: float
+    rounding_error: float
+
+
+class ItemBlocks:
+    """Items in search order, for any number of searches; searching does not change it.
+
+    Args:
+        targets: (m, f) float32; kept, not copied.
+        blocked: (m,) true for targets that nobody is to find.
+        categories: (m,) integers, with `per_category`; negative: no category, no cap.
+        per_category: at most this many of one category in a list; 0: no cap.
+        kind: arithmetic of the products; None: the faster one on this processor.
+
+    Raises:
+        ValueError: shapes differ, or a target has a value that is not finite.
+    """
+
+    def __init__(
+        self,
+        targets: Floats,
+        blocked: npt.NDArray[np.bool_] | None = None,
+        categories: npt.NDArray[np.integer[Any]] | None = None,
+        per_category: int = 0,
+        kind: Kind | None = None,
+    ) -> None:
+        self.targets = np.ascontiguousarray(targets, dtype=np.float32)
+        m, f = self.targets.shape
+        if blocked is not None and blocked.shape != (m,):
+            raise ValueError(f"top-k: `blocked` has shape {blocked.shape} for {m} targets")
+        norms = upper_norms(self.targets, "targets")
+        allowed = np.arange(m) if blocked is None else np.flatnonzero(~blocked)
+        if kind is None:
+            suits_int8 = MIN_INT8_FACTORS <= f <= MAX_INT8_FACTORS and fast_int8()
+            kind = "int8" if suits_int8 else "float32"
+        self.kind: Kind = kind
+        # Long vectors stay in their order: a sorted copy would need their memory once more.
+        sorts = f <= MAX_INT8_FACTORS
+        by_norm = np.argsort(-norms[allowed], kind="stable") if sorts else slice(None)
+        self.order = allowed[by_norm].astype(np.int32)
+        self.rank_of = np.full(m, -1, dtype=np.int32)
+        self.rank_of[self.order] = np.arange(len(self.order), dtype=np.int32)
+        self.category_cap = per_category if categories is not None else 0
+        self.categories = (
+            _encode_categories(categories, m) if self.category_cap else np.zeros(1, dtype=np.int32)
+        )
+        self.longest_list = self._longest_list() if self.category_cap else len(self.order)
+        # Sum of f rounded products in any order (Higham 2002, section 3.1), and the rotation's.
+        self.arithmetic_error = f * 2.0**-24 * (4.0 if kind == "int8" else 1.01)
+        self.rotation = _rotation(f) if kind == "int8" else None
+        self.blocks = [
+            self._block(low, norms) for low in range(0, len(self.order), BLOCK_ITEMS)
+        ]  # fmt: skip
+        largest = np.array([block.norm for block in self.blocks] + [0.0])
+        self.suffix_max_norm = np.maximum.accumulate(largest[::-1])[::-1][1:]
+
+    def _block(self, low: int, norms: npt.NDArray[np.float64]) -> ItemBlock:
+        import torch
+
+        from batch_predictions.inference.topk import vectors
+
+        positions = self.order[low : low + BLOCK_ITEMS]
+        norm = float(norms[positions].max())
+        if self.rotation is None and int(positions[-1]) - int(positions[0]) == BLOCK_ITEMS - 1:
+            view = self.targets[positions[0] : positions[0] + BLOCK_ITEMS]
+            if bool((np.diff(positions) == 1).all()):  # In their own order: no copy.
+                return ItemBlock(torch.from_numpy(view), low, BLOCK_ITEMS, 1.0, norm, 0.0)
+        rows = np.zeros((BLOCK_ITEMS, self.targets.shape[1]), dtype=np.float32)
+        rows[: len(positions)] = self.targets[positions]
+        if self.rotation is None:
+            return ItemBlock(torch.from_numpy(rows), low, len(positions), 1.0, norm, 0.0)
+        rows = rows @ self.rotation
+        scale = float(np.abs(rows).max()) / 127.0 or 1.0
+        codes = np.empty(rows.shape, dtype=np.int8)
+        errors = np.empty(len(rows))
+        vectors.quantise(rows, codes, np.empty(len(rows)), errors, scale)
+        error = float(errors.max())
+        return ItemBlock(torch.from_numpy(codes), low, len(positions), scale, norm, error)
+
+    def _longest_list(self) -> int:
+        """Length of the longest list that the category cap admits."""
+        counts = np.bincount(self.categories[self.order] + 1)
+        return int(counts[:1].sum() + np.minimum(counts[1:], self.category_cap).sum())
+
+
+def _rotation(f: int) -> Floats:
+    """Orthonormal rows (f, at least 16), the same every time.
+
+    torch._int_mm gives wrong products of vectors of length 1, so short ones are made longer.
+    """
+    random = np.random.default_rng(20_170_101)
+    width = max(f, MIN_INT8_FACTORS)
+    return np.linalg.qr(random.standard_normal((width, width)))[0][:f].astype(np.float32)
+
+
+def _encode_categories(
+    categories: npt.NDArray[np.integer[Any]] | None, m: int
+) -> npt.NDArray[np.int32]:
+    """Categories as 0 to c - 1; -1 for none."""
+    if categories is None or len(categories) != m:
+        raise ValueError(f"top-k: `categories` must be {m} integers, one for each target")
+    names, codes = np.unique(categories, return_inverse=True)
+    codes = codes - int((names < 0).sum())
+    return np.maximum(codes, -1).astype(np.int32)
