@@ -1,6 +1,7 @@
-"""What the platform consists of: the one `dg.Definitions`, an explicit list.
+"""What the platform consists of: the one `dg.Definitions` of a home folder.
 
-Assets are declared with this home's partitions, so the home begins before their modules load.
+Raw tables, feature tables, trainings, predictions and metrics are declarations, found in their
+folders and in the modules that the setting `plugins` names; here they become assets.
 """
 
 from __future__ import annotations
@@ -9,10 +10,30 @@ import warnings
 
 import dagster as dg
 
+from batch_predictions.automation.executors import executor_of
+from batch_predictions.automation.jobs import jobs
+from batch_predictions.automation.progress import LOGGER, terminal
+from batch_predictions.automation.schedules import schedules
+from batch_predictions.automation.sensors import sign_ups
+from batch_predictions.discovery import instances, load_plugins
+from batch_predictions.evaluation.assets import realized_metrics_asset
+from batch_predictions.evaluation.realized_metric import RealizedMetric
+from batch_predictions.features.assets import feature_asset
+from batch_predictions.features.declaration import FeatureTable
+from batch_predictions.inference.dagster.assets import prediction_asset
+from batch_predictions.inference.dagster.io_manager import JsonPathIOManager
+from batch_predictions.inference.declaration import BatchPrediction
+from batch_predictions.model_store import ModelStore
+from batch_predictions.models.training import training_asset, trainings
+from batch_predictions.partitions import Partitions
+from batch_predictions.serving.assets import release_asset
 from batch_predictions.settings import Settings
-from batch_predictions.sources import registry
+from batch_predictions.sources.assets import raw_asset
+from batch_predictions.sources.base import RAW
+from batch_predictions.sources.registry import initialise_home
+from batch_predictions.warehouse import Warehouse
 
-# Backfill policies and kinds are marked so; a line for each asset at every start helps nobody.
+# Backfill policies and kinds are beta; a warning for each asset at every start helps nobody.
 warnings.filterwarnings("ignore", category=dg.BetaWarning)
 warnings.filterwarnings("ignore", category=dg.PreviewWarning)
 
@@ -21,79 +42,30 @@ def platform(settings: Settings) -> dg.Definitions:
     """Every asset, job, schedule, sensor and resource of a home folder.
 
     Raises:
+        SettingsError: a plugin cannot be imported.
         SourceError: the source cannot be read; the message says what to set.
         HomeError: the home was begun with another source.
     """
-    state = registry.initialise_home(settings)
-
-    from batch_predictions.automation.executors import executor_of
-    from batch_predictions.automation.jobs import jobs
-    from batch_predictions.automation.progress import LOGGER, terminal
-    from batch_predictions.automation.schedules import schedules
-    from batch_predictions.automation.sensors import sign_ups
-    from batch_predictions.evaluation.assets import realized_metrics
-    from batch_predictions.features import assets as features
-    from batch_predictions.inference.dagster.assets import prediction_asset
-    from batch_predictions.inference.dagster.io_manager import JsonPathIOManager
-    from batch_predictions.model_store import ModelStore
-    from batch_predictions.models import assets as models
-    from batch_predictions.models.churn.assets import churn
-    from batch_predictions.models.demand.assets import demand
-    from batch_predictions.models.sentiment.assets import sentiment
-    from batch_predictions.predictions.aspects import aspects
-    from batch_predictions.predictions.churn import churn_scores
-    from batch_predictions.predictions.demand import demand_forecasts
-    from batch_predictions.predictions.fallback import demographic_recommendations
-    from batch_predictions.predictions.promotions import promotion_audience
-    from batch_predictions.predictions.recommendations import recommendations
-    from batch_predictions.predictions.replenishment import replenishment_orders
-    from batch_predictions.predictions.retention import retention_audience
-    from batch_predictions.predictions.sentiment import item_sentiments, review_sentiments
-    from batch_predictions.serving.assets import release_asset
-    from batch_predictions.sources import assets as raw
-    from batch_predictions.warehouse import Warehouse
-
-    predictions = (
-        recommendations,
-        demographic_recommendations,
-        churn_scores,
-        retention_audience,
-        promotion_audience,
-        review_sentiments,
-        item_sentiments,
-        aspects,
-        demand_forecasts,
-        replenishment_orders,
-    )
+    load_plugins(settings.plugins)
+    state = initialise_home(settings)
+    partitions = Partitions.of_home(state, settings)
+    predictions = instances(BatchPrediction, "predictions/*.py")
     assets = [
-        raw.interactions,
-        raw.users,
-        raw.items,
-        raw.reviews,
-        raw.promotions,
-        raw.campaign_events,
-        raw.promotion_calendar,
-        raw.inventory,
-        features.user_activity,
-        features.item_activity,
-        features.user_segments,
-        features.item_state,
-        features.churn_features,
-        features.demand,
-        models.recommender,
-        models.demographic,
-        churn,
-        sentiment,
-        demand,
-        *(prediction_asset(each, settings) for each in predictions),
-        realized_metrics,
-        release_asset(predictions),
+        *(raw_asset(table, partitions) for table in RAW),
+        *(
+            feature_asset(feature, partitions)
+            for feature in instances(FeatureTable, "features/feature_tables.py")
+        ),
+        *(training_asset(training, partitions) for training in trainings().values()),
+        *(prediction_asset(prediction, partitions, settings) for prediction in predictions),
+        realized_metrics_asset(instances(RealizedMetric, "evaluation/*.py"), partitions),
+        release_asset(predictions, partitions),
     ]
-    planned = jobs(assets)
+    job_specs = jobs(assets)
     return dg.Definitions(
         assets=assets,
-        jobs=[each.definition() for each in planned],
-        schedules=schedules(settings, state, planned),
+        jobs=[job.definition(partitions) for job in job_specs],
+        schedules=schedules(settings, state, job_specs),
         sensors=[sign_ups],
         resources={
             "settings": settings,

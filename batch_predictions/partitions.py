@@ -1,28 +1,22 @@
-"""Daily and weekly partitions of this home, and which week a day's predictions stand on.
+"""Daily and weekly partitions, and which week a day's predictions depend on.
 
 A daily partition D holds what happened on the business day D, or what is predicted as of its end.
 A weekly partition is named by its Monday; what is trained in it knows everything through its
-Sunday (`trained_through`). A day's prediction stands on the newest week that had ended by that
-day, so that on a Sunday it is the week that ends with it. What a source knows ahead, such as its
-promotions, has weekly partitions that reach beyond today.
+Sunday (`trained_through`). A day's prediction depends on the newest week that had ended by that
+day: on a Sunday, the week that ends with it. Tables that a source knows ahead, such as its
+promotions, have weekly partitions that reach beyond today.
 """
 
 from __future__ import annotations
 
 import datetime as dt
+from dataclasses import dataclass
 
 import dagster as dg
 
-from batch_predictions import home
-from batch_predictions.settings import Settings, home_folder
+from batch_predictions.home import State
+from batch_predictions.settings import Settings
 from batch_predictions.tables import week_of as week_of
-
-_state = home.read_state(home_folder())
-if _state is None:
-    raise home.HomeError(
-        f"{home_folder()} has not begun: load `batch_predictions.definitions`, or run "
-        "`batch-predictions run`, which fix its first day"
-    )
 
 
 def trained_through(week: dt.date) -> dt.date:
@@ -31,7 +25,7 @@ def trained_through(week: dt.date) -> dt.date:
 
 
 def latest_ended_week(day: dt.date) -> dt.date:
-    """The newest week that had ended by the end of a day."""
+    """Monday of the newest week that had ended by the end of a day."""
     return week_of(day - dt.timedelta(days=6))
 
 
@@ -41,47 +35,65 @@ def days_between(first: dt.date, last: dt.date) -> list[str]:
 
 
 def weeks_ahead(settings: Settings) -> int:
-    """Weeks that are read ahead, the running one included: they hold every day of the 14 after
-    yesterday, which forecasts look forward to, and of the recommender's `planned_weeks`."""
+    """Weeks of tables known ahead that are read, the running one included.
+
+    They hold every day of the 14 after yesterday, which demand forecasts cover, and of the
+    recommender's `planned_weeks`.
+    """
     return 1 + max(2, settings.recommender.planned_weeks)
 
 
-_end, _weekly_end = None, None
-if _state.last_day is not None:
-    _end = (_state.last_day + dt.timedelta(days=1)).isoformat()
-    # The week that holds the last day, whole.
-    _weekly_end = (week_of(_state.last_day) + dt.timedelta(days=7)).isoformat()
-
-daily = dg.DailyPartitionsDefinition(
-    start_date=_state.first_day.isoformat(),
-    end_date=_end,
-    timezone=_state.timezone,
-)
-weekly = dg.WeeklyPartitionsDefinition(
-    start_date=week_of(_state.first_day).isoformat(),
-    end_date=_weekly_end,
-    day_offset=1,
-    timezone=_state.timezone,
-)
-_ahead = weeks_ahead(Settings.load())
-# More weeks than those that have ended: the one that is running and the next two, which hold every
-# day of the 14 after yesterday, or as many as are planned. Dagster cuts them off at the end date.
-weekly_ahead = dg.WeeklyPartitionsDefinition(
-    start_date=week_of(_state.first_day).isoformat(),
-    end_date=_weekly_end,
-    day_offset=1,
-    timezone=_state.timezone,
-    end_offset=_ahead,
-)
 newest_ended_week = dg.TimeWindowPartitionMapping(start_offset=-6, end_offset=-6)
-"""A day's upstream week: the default mapping, and an offset of -1, point at an unfinished one."""
+"""A day's upstream week. The default mapping, and an offset of -1, point at an unfinished one."""
 
 
 def weeks_ahead_mapping(weeks: int) -> dg.TimeWindowPartitionMapping:
-    """The weeks of `weekly_ahead` that the 7 x `weeks` days after a day lie in: what is planned for
-    them."""
+    """A day's upstream weeks of a table known ahead: those of the 7 x `weeks` days after it."""
     return dg.TimeWindowPartitionMapping(start_offset=1, end_offset=7 * weeks)
 
 
-known_ahead = weeks_ahead_mapping(_ahead - 1)
-"""All of them: the 14 days after a day, or those of as many weeks as are planned."""
+@dataclass(frozen=True)
+class Partitions:
+    """The partitions of one home.
+
+    Attributes:
+        daily: from the home's first day on, to the source's last day if it has one.
+        weekly: the weeks of those days.
+        weekly_ahead: the same, and the weeks that are known ahead.
+        known_ahead: a day's upstream mapping to all weeks that are known ahead.
+    """
+
+    daily: dg.DailyPartitionsDefinition
+    weekly: dg.WeeklyPartitionsDefinition
+    weekly_ahead: dg.WeeklyPartitionsDefinition
+    known_ahead: dg.TimeWindowPartitionMapping
+
+    @classmethod
+    def of_home(cls, state: State, settings: Settings) -> Partitions:
+        """The partitions that a home's state and settings define."""
+        end, weekly_end = None, None
+        if state.last_day is not None:
+            end = (state.last_day + dt.timedelta(days=1)).isoformat()
+            # The week that holds the last day, whole.
+            weekly_end = (week_of(state.last_day) + dt.timedelta(days=7)).isoformat()
+        first_week = week_of(state.first_day).isoformat()
+        ahead = weeks_ahead(settings)
+
+        def weeks(end_offset: int) -> dg.WeeklyPartitionsDefinition:
+            return dg.WeeklyPartitionsDefinition(
+                start_date=first_week,
+                end_date=weekly_end,
+                day_offset=1,
+                timezone=state.timezone,
+                # Dagster cuts offsets off at the end date.
+                end_offset=end_offset,
+            )
+
+        return cls(
+            daily=dg.DailyPartitionsDefinition(
+                start_date=state.first_day.isoformat(), end_date=end, timezone=state.timezone
+            ),
+            weekly=weeks(0),
+            weekly_ahead=weeks(ahead),
+            known_ahead=weeks_ahead_mapping(ahead - 1),
+        )

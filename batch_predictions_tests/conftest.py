@@ -1,9 +1,8 @@
-"""One home for the test process: partitions are declared when their module is imported."""
+"""One home for the test process, and one of its own for every test that asks for it."""
 
 from __future__ import annotations
 
 import atexit
-import datetime as dt
 import os
 import shutil
 import tempfile
@@ -20,16 +19,9 @@ os.environ["DAGSTER_HOME"] = ""
 from batch_predictions.home import State, write_state  # noqa: E402
 from batch_predictions.settings import Settings  # noqa: E402
 from batch_predictions.warehouse import Warehouse  # noqa: E402
+from batch_predictions_tests.worlds.home import STATE  # noqa: E402
 
-STATE = write_state(
-    _home,
-    State(
-        source_kind="files",
-        timezone="UTC",
-        first_day=dt.date(2024, 1, 1),
-        default_date=dt.date(2024, 1, 7),
-    ),
-)
+write_state(_home, STATE)
 
 
 @pytest.fixture(autouse=True)
@@ -46,7 +38,7 @@ def _no_settings_of_the_machine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path)
 
 @pytest.fixture(scope="session")
 def tests_state() -> State:
-    """The state of the home that this process declared its partitions with."""
+    """The state that tests' homes begin with."""
     return STATE
 
 

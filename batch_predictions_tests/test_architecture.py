@@ -25,6 +25,7 @@ STAGES = [
 ]
 GROUND = {
     "jit",
+    "discovery",
     "settings",
     "home",
     "partitions",
@@ -34,6 +35,7 @@ GROUND = {
     "reporting",
 }
 TOP = {"definitions", "cli"}
+"""They know all stages; nothing imports them but commands and Dagster."""
 HEAVY = {
     "torch",
     "lightgbm",

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import datetime as dt
-import importlib.util
-from pathlib import Path
 from zoneinfo import ZoneInfo
 
 import dagster as dg
@@ -12,20 +10,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from batch_predictions import partitions
-from batch_predictions.home import State, write_state
+from batch_predictions.home import State
 from batch_predictions.partitions import (
-    daily,
+    Partitions,
     days_between,
     latest_ended_week,
     newest_ended_week,
     trained_through,
     week_of,
-    weekly,
-    weekly_ahead,
 )
 from batch_predictions.predictions.recommendations import recommendations
 from batch_predictions.settings import RecommenderSettings, Settings
+from batch_predictions_tests.worlds.home import PARTITIONS
 
 DATES = st.dates(dt.date(1990, 1, 1), dt.date(2100, 1, 1))
 MONDAY = dt.date(2024, 3, 4)
@@ -81,7 +77,7 @@ def mapped(
 def test_the_lineage_agrees_with_the_week_due_on_every_day_of_two_months() -> None:
     for day in days_between(dt.date(2024, 1, 7), dt.date(2024, 3, 10)):
         due = latest_ended_week(dt.date.fromisoformat(day)).isoformat()
-        assert mapped(day, daily, weekly) == [due], day
+        assert mapped(day, PARTITIONS.daily, PARTITIONS.weekly) == [due], day
 
 
 @pytest.mark.parametrize(
@@ -101,7 +97,7 @@ def test_recommendations_stand_on_the_weeks_ahead_that_they_are_told_of(
     assert isinstance(calendar.partition_mapping, dg.TimeWindowPartitionMapping)
     days = days_between(dt.date(2024, 3, 11), dt.date.fromisoformat(last))
     with dg.partition_loading_context(effective_dt=dt.datetime(2024, 5, 1, tzinfo=ZoneInfo("UTC"))):
-        found = mapped(day, daily, weekly_ahead, calendar.partition_mapping)
+        found = mapped(day, PARTITIONS.daily, PARTITIONS.weekly_ahead, calendar.partition_mapping)
     assert found == days[::7]
 
 
@@ -129,6 +125,7 @@ def test_a_day_on_which_clocks_change_is_one_partition_of_23_or_25_hours() -> No
 
 
 def test_partitions_begin_with_the_homes_first_day_and_its_week() -> None:
+    daily, weekly = PARTITIONS.daily, PARTITIONS.weekly
     assert daily.get_first_partition_key() == "2024-01-01"
     assert weekly.get_first_partition_key() == "2024-01-01"
     assert all(dt.date.fromisoformat(k).weekday() == 0 for k in weekly.get_partition_keys()[:60])
@@ -151,7 +148,7 @@ def test_partitions_begin_with_the_homes_first_day_and_its_week() -> None:
     ],
 )
 def test_what_is_known_ahead_reaches_as_far_as_is_planned_but_not_beyond_the_source(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, today: str, planned: int, newest: str
+    today: str, planned: int, newest: str
 ) -> None:
     state = State(
         source_kind="files",
@@ -160,14 +157,9 @@ def test_what_is_known_ahead_reaches_as_far_as_is_planned_but_not_beyond_the_sou
         last_day=dt.date(2024, 1, 31),
         default_date=dt.date(2024, 1, 7),
     )
-    write_state(tmp_path / "home", state)
-    monkeypatch.setenv("BATCH_PREDICTIONS_HOME", str(tmp_path / "home"))
-    monkeypatch.setenv("BATCH_PREDICTIONS_RECOMMENDER__PLANNED_WEEKS", str(planned))
-    spec = importlib.util.spec_from_file_location("partitions_of_a_home", partitions.__file__)
-    assert spec is not None and spec.loader is not None
-    fresh = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(fresh)
+    settings = Settings(recommender=RecommenderSettings(planned_weeks=planned))
+    ahead = Partitions.of_home(state, settings).weekly_ahead
     now = dt.datetime.fromisoformat(today).replace(hour=2, tzinfo=ZoneInfo(state.timezone))
     with dg.partition_loading_context(effective_dt=now):
-        assert fresh.weekly_ahead.get_first_partition_key() == "2024-01-01"
-        assert fresh.weekly_ahead.get_last_partition_key() == newest
+        assert ahead.get_first_partition_key() == "2024-01-01"
+        assert ahead.get_last_partition_key() == newest

@@ -7,7 +7,6 @@ from typing import Any
 
 import dagster as dg
 
-from batch_predictions.partitions import daily
 from batch_predictions.reporting import (
     figure_metadata,
     markdown,
@@ -18,6 +17,7 @@ from batch_predictions.reporting import (
 )
 from batch_predictions.tables import ITEM_ACTIVITY, ITEM_STATE
 from batch_predictions.warehouse import Warehouse
+from batch_predictions_tests.worlds.home import PARTITIONS
 
 ITEMS = (
     "select 'i' || i as item_id, 'a|b' as title, 'c' as category, i / 3 as price, "
@@ -70,7 +70,7 @@ def test_in_a_range_every_day_has_its_count_and_the_newest_preview_and_plot(
 ) -> None:
     drawn: list[int] = []
 
-    @dg.asset(partitions_def=daily, backfill_policy=dg.BackfillPolicy.single_run())
+    @dg.asset(partitions_def=PARTITIONS.daily, backfill_policy=dg.BackfillPolicy.single_run())
     def goods(context: dg.AssetExecutionContext) -> None:
         written = {
             day: warehouse.replace_partition(ITEM_STATE, day, ITEMS, {"n": int(day[-1])})

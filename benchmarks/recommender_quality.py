@@ -92,7 +92,6 @@ def measure(args: argparse.Namespace, home: Path) -> dict[str, object]:
     for table in (ITEMS, USERS):
         ingest(warehouse, source, table, [days[-1]], state)
 
-    from batch_predictions.models.assets import course, interactions
     from batch_predictions.models.recommender.data.interactions import Interactions
     from batch_predictions.models.recommender.evaluation import (
         leave_newest,
@@ -102,6 +101,7 @@ def measure(args: argparse.Namespace, home: Path) -> dict[str, object]:
     )
     from batch_predictions.models.recommender.selection import select
     from batch_predictions.models.recommender.training.tuning import tuned
+    from batch_predictions.models.recommender.warehouse_inputs import course, interactions
 
     began = time.perf_counter()
 

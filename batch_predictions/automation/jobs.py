@@ -8,7 +8,7 @@ from typing import Any
 
 import dagster as dg
 
-from batch_predictions.partitions import daily, weekly, weekly_ahead
+from batch_predictions.partitions import Partitions
 from batch_predictions.reporting import CADENCE
 
 
@@ -32,13 +32,13 @@ class JobSpec:
         tagged = dg.AssetSelection.tag(CADENCE, "weekly")
         return stages & tagged if self.is_weekly else stages - tagged
 
-    def definition(self) -> Any:
+    def definition(self, partitions: Partitions) -> Any:
         """As Dagster takes it."""
-        weeks = weekly_ahead if self.is_ahead else weekly
+        weeks = partitions.weekly_ahead if self.is_ahead else partitions.weekly
         return dg.define_asset_job(
             self.name,
             self.selection,
-            partitions_def=weeks if self.is_weekly else daily,
+            partitions_def=weeks if self.is_weekly else partitions.daily,
             description=self.description,
         )
 

@@ -22,7 +22,7 @@ from batch_predictions.automation.progress import bar
 from batch_predictions.automation.stale import corrected, stale, times
 from batch_predictions.home import read_state
 from batch_predictions.model_store import ModelStore
-from batch_predictions.models.training import TRAININGS
+from batch_predictions.models.training import trainings
 from batch_predictions.partitions import days_between, latest_ended_week, trained_through, week_of
 from batch_predictions.settings import Settings
 from batch_predictions.sources.registry import source_of
@@ -90,7 +90,11 @@ def run(
     lacking = [table for table in (INTERACTIONS, REVIEWS) if table not in source.tables()]
     chain = JobRunner(dg.DagsterInstance.get(), definitions, lacking)
     summary.skipped = chain.skipped()
-    trainings = {name: each for name, each in TRAININGS.items() if not {*each} & {*lacking}}
+    trained_from = {
+        name: training.tables
+        for name, training in trainings().items()
+        if not {*training.tables} & {*lacking}
+    }
     total = chain.weight(jobs.INGEST) * bool(days_of_rows) + chain.weight(
         jobs.NIGHTLY, jobs.PREDICT
     )
@@ -111,7 +115,7 @@ def run(
         of_events = {(table, day) for table, day in changed if table in EVENTS}
         summary.ingested = sorted({day for _, day in of_events})
         summary.corrected = sorted({key[1] for key in of_events if key in before})
-        untrained = training_due(weeks, trainings, warehouse, models, settings)
+        untrained = training_due(weeks, trained_from, warehouse, models, settings)
         trained_already = len(weeks) - len(untrained)
         shown.progress.advance(shown.task, chain.weight(jobs.WEEKLY_TRAINING) * trained_already)
         for week in untrained:
@@ -129,7 +133,7 @@ def run(
 
 
 def _decisions(models: ModelStore, through: dt.date) -> list[dict[str, Any]]:
-    made = [models.training(name, through) for name in TRAININGS]
+    made = [models.training(name, through) for name in trainings()]
     return [each.model_dump(mode="json") for each in made if each]
 
 

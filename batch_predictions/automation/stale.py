@@ -13,7 +13,7 @@ from collections.abc import Mapping
 import dagster as dg
 
 from batch_predictions.model_store import ModelStore
-from batch_predictions.models.training import TRAININGS
+from batch_predictions.models.training import trainings
 from batch_predictions.partitions import (
     days_between,
     latest_ended_week,
@@ -90,7 +90,7 @@ def stale(
         if keys:
             left[table.qualified] = keys
     trained_now = {str(trained_through(week)) for week in weeks}
-    for name in TRAININGS:
+    for name in trainings():
         begin = since.get(dg.AssetKey(["models", name]))
         trained = sorted({str(each.effective_from) for each in models.decisions(name)})
         keys = [day for day in trained if begin and day >= str(begin) and day not in trained_now]

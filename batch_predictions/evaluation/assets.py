@@ -2,33 +2,21 @@
 
 # No `from __future__ import annotations`: Dagster reads the type of `context` itself.
 import datetime as dt
-from collections.abc import Callable
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import dagster as dg
 import pyarrow as pa
 
-from batch_predictions.evaluation import audiences
-from batch_predictions.models.common.ranking_metrics import Row
-from batch_predictions.partitions import daily
+from batch_predictions.evaluation.realized_metric import RealizedMetric
+from batch_predictions.partitions import Partitions
 from batch_predictions.reporting import OWNERS, new_axes, record_materializations, table_metadata
 from batch_predictions.settings import Settings
-from batch_predictions.tables import (
-    CAMPAIGN_EVENTS,
-    CHURN_SCORES,
-    INTERACTIONS,
-    PROMOTION_AUDIENCE,
-    REALIZED_METRICS,
-    RETENTION_AUDIENCE,
-)
+from batch_predictions.tables import REALIZED_METRICS
 from batch_predictions.warehouse import Warehouse, as_date
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
-
-Measure = Callable[[Warehouse, Settings, dt.date], list[Row]]
-MEASURES: tuple[Measure, ...] = (audiences.churn, audiences.retention, audiences.promotions)
-"""What is measured every day; a further use case adds its own."""
 
 _SCHEMA = pa.schema(
     [
@@ -40,9 +28,11 @@ _SCHEMA = pa.schema(
 )
 
 
-def measured(warehouse: Warehouse, settings: Settings, day: dt.date) -> pa.Table:
-    """Everything that can be measured by the end of a day."""
-    rows = [row for measure in MEASURES for row in measure(warehouse, settings, day)]
+def compute_metrics(
+    metrics: Sequence[RealizedMetric], warehouse: Warehouse, settings: Settings, day: dt.date
+) -> pa.Table:
+    """Every metric that can be computed by the end of a day."""
+    rows = [row for metric in metrics for row in metric.compute(warehouse, settings, day)]
     return pa.Table.from_pylist([dict(row) for row in rows if row["value"] is not None], _SCHEMA)
 
 
@@ -67,37 +57,42 @@ def plot(warehouse: Warehouse, day: str) -> "Figure | None":
     return figure
 
 
-@dg.asset(
-    key_prefix="evaluation",
-    description=REALIZED_METRICS.description,
-    group_name="evaluation",
-    kinds={"duckdb", "parquet"},
-    owners=OWNERS,
-    partitions_def=daily,
-    backfill_policy=dg.BackfillPolicy.single_run(),
-    # Earlier days of these are read, as far as there are any: none of them is required.
-    deps=[
-        dg.AssetKey([table.schema, table.name])
-        for table in (
-            INTERACTIONS,
-            CAMPAIGN_EVENTS,
-            CHURN_SCORES,
-            RETENTION_AUDIENCE,
-            PROMOTION_AUDIENCE,
+def realized_metrics_asset(
+    metrics: Sequence[RealizedMetric], partitions: Partitions
+) -> dg.AssetsDefinition:
+    """A daily asset `evaluation/realized_metrics` of everything that metrics compute."""
+
+    @dg.asset(
+        key_prefix="evaluation",
+        description=REALIZED_METRICS.description,
+        group_name="evaluation",
+        kinds={"duckdb", "parquet"},
+        owners=OWNERS,
+        partitions_def=partitions.daily,
+        backfill_policy=dg.BackfillPolicy.single_run(),
+        # Metrics read earlier days of these, as far as there are any: none of them is required.
+        deps=[
+            dg.AssetKey([table.schema, table.name])
+            for table in dict.fromkeys(table for metric in metrics for table in metric.tables)
+        ],
+        metadata=table_metadata(REALIZED_METRICS),
+    )
+    def realized_metrics(
+        context: dg.AssetExecutionContext,
+        warehouse: Warehouse,
+        settings: dg.ResourceParam[Settings],
+    ) -> None:
+        """One row per day, model and metric."""
+        written = {
+            day: warehouse.replace_partition(
+                REALIZED_METRICS,
+                day,
+                compute_metrics(metrics, warehouse, settings, as_date(day)),
+            )
+            for day in context.partition_keys
+        }
+        record_materializations(
+            context, warehouse, written, plot=lambda: plot(warehouse, max(written))
         )
-    ],
-    metadata=table_metadata(REALIZED_METRICS),
-)
-def realized_metrics(
-    context: dg.AssetExecutionContext,
-    warehouse: Warehouse,
-    settings: dg.ResourceParam[Settings],
-) -> None:
-    """One row per day, model and metric."""
-    written = {
-        day: warehouse.replace_partition(
-            REALIZED_METRICS, day, measured(warehouse, settings, as_date(day))
-        )
-        for day in context.partition_keys
-    }
-    record_materializations(context, warehouse, written, plot=lambda: plot(warehouse, max(written)))
+
+    return realized_metrics

@@ -7,10 +7,18 @@ from typing import Any
 
 import numpy as np
 
+from batch_predictions.evaluation.realized_metric import RealizedMetric
 from batch_predictions.features.queries import parameters as feature_parameters
 from batch_predictions.models.common.proportions import difference, share
 from batch_predictions.models.common.ranking_metrics import Interval, Row, metric_row
 from batch_predictions.settings import Settings
+from batch_predictions.tables import (
+    CAMPAIGN_EVENTS,
+    CHURN_SCORES,
+    INTERACTIONS,
+    PROMOTION_AUDIENCE,
+    RETENTION_AUDIENCE,
+)
 from batch_predictions.warehouse import Warehouse
 
 _BOUGHT = """select distinct user_id, date from raw.interactions
@@ -169,3 +177,8 @@ def _row(model: str, metric: str, interval: Interval) -> Row:
     row = metric_row(model, metric, interval)
     row["model"] = row.pop("candidate")
     return row
+
+
+churn_metrics = RealizedMetric(churn, (INTERACTIONS, CHURN_SCORES))
+retention_metrics = RealizedMetric(retention, (INTERACTIONS, RETENTION_AUDIENCE))
+promotion_metrics = RealizedMetric(promotions, (CAMPAIGN_EVENTS, PROMOTION_AUDIENCE))

@@ -26,10 +26,8 @@ from batch_predictions.inference import child_tables as beside
 from batch_predictions.inference.scorer import Scorer
 from batch_predictions.inference.validation import ACCOUNTED, BELONG, Check
 from batch_predictions.partitions import (
-    daily,
     newest_ended_week,
     trained_through,
-    weekly,
     weeks_ahead_mapping,
 )
 from batch_predictions.settings import Settings
@@ -118,11 +116,6 @@ class BatchPrediction:
     def cadence(self) -> Literal["daily", "weekly"]:
         """How often it is made, from the table's partition column."""
         return "weekly" if self.table.partition == "week" else "daily"
-
-    @property
-    def partitions(self) -> dg.TimeWindowPartitionsDefinition:
-        """The asset's partitions."""
-        return weekly if self.cadence == "weekly" else daily
 
     @property
     def released_tables(self) -> tuple[Table, ...]:

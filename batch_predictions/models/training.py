@@ -15,9 +15,10 @@ from typing import TYPE_CHECKING, Any
 import dagster as dg
 import pyarrow as pa
 
+from batch_predictions.discovery import instances
 from batch_predictions.model_store import Decision, ModelStore, Verdict
 from batch_predictions.models.common.ranking_metrics import NDCG
-from batch_predictions.partitions import trained_through, weekly
+from batch_predictions.partitions import Partitions, trained_through
 from batch_predictions.reporting import OWNERS, figure_metadata, markdown, new_axes
 from batch_predictions.settings import Settings
 from batch_predictions.tables import (
@@ -53,41 +54,58 @@ class Trained:
 
 
 Train = Callable[[Warehouse, Settings, dt.date, Callable[[str], None]], Trained]
-TRAININGS: dict[str, tuple[Table, ...]] = {}
-"""Every model that has a training asset: its name, and the daily raw tables it learns from."""
 
 
-def training_asset(
-    name: str,
-    description: str,
-    train: Train,
-    *,
-    tables: tuple[Table, ...] = (INTERACTIONS,),
-    beside: tuple[Table, ...] = (ITEMS, USERS),
-    kinds: frozenset[str] = frozenset({"python", "numpy"}),
-) -> dg.AssetsDefinition:
-    """A weekly asset `models/<name>` that trains, measures, decides and stores.
+@dataclass(frozen=True)
+class Training:
+    """A model that is trained every week: what it learns from, and how.
 
-    Args:
-        name: recommender, demographic, churn, sentiment or demand.
+    Attributes:
+        name: the model's name, in `model_version`s, settings and the asset `models/<name>`.
         description: what it learns, for the UI.
-        train: fits on what is known through a day, and measures.
-        tables: daily raw tables that it learns from; trained again when their rows change.
-        beside: further raw tables that it reads.
+        train: fits on what is known through a day, and measures against baselines.
+        tables: daily raw tables that it learns from; it is trained again when their rows change.
+        extra_tables: further tables that it reads, for lineage.
         kinds: badges in the UI.
     """
-    TRAININGS[name] = tables
+
+    name: str
+    description: str
+    train: Train
+    tables: tuple[Table, ...] = (INTERACTIONS,)
+    extra_tables: tuple[Table, ...] = (ITEMS, USERS)
+    kinds: frozenset[str] = frozenset({"python", "numpy"})
+
+
+def trainings() -> dict[str, Training]:
+    """Every declared training by name, those of plugins included.
+
+    Raises:
+        ValueError: two trainings have one name.
+    """
+    found: dict[str, Training] = {}
+    for training in instances(Training, "models/*/assets.py"):
+        if found.setdefault(training.name, training) is not training:
+            raise ValueError(f"two trainings are named {training.name}: rename one")
+    return found
+
+
+def training_asset(training: Training, partitions: Partitions) -> dg.AssetsDefinition:
+    """A weekly asset `models/<name>` that trains, measures, decides and stores."""
 
     @dg.asset(
-        name=name,
+        name=training.name,
         key_prefix="models",
-        description=description,
+        description=training.description,
         group_name="models",
-        kinds=set(kinds),
+        kinds=set(training.kinds),
         owners=OWNERS,
-        partitions_def=weekly,
+        partitions_def=partitions.weekly,
         backfill_policy=dg.BackfillPolicy.single_run(),
-        deps=[dg.AssetKey([each.schema, each.name]) for each in (*tables, *beside)],
+        deps=[
+            dg.AssetKey([table.schema, table.name])
+            for table in (*training.tables, *training.extra_tables)
+        ],
         pool="training",
     )
     def model(
@@ -98,10 +116,12 @@ def training_asset(
     ) -> None:
         for week in context.partition_keys:
             through = trained_through(as_date(week))
-            trained = train(warehouse, settings, through, context.log.info)
-            data = data_version(warehouse, settings, through, tables)
-            decision = publish(name, trained, through, models, warehouse, data)
-            context.log.info(f"{name} through {through}: {decision.decision}. {decision.why}")
+            trained = training.train(warehouse, settings, through, context.log.info)
+            data = data_version(warehouse, settings, through, training.tables)
+            decision = publish(training.name, trained, through, models, warehouse, data)
+            context.log.info(
+                f"{training.name} through {through}: {decision.decision}. {decision.why}"
+            )
             context.add_asset_metadata(_metadata(trained, decision), partition_key=week)
 
     return model

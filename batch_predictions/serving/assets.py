@@ -8,7 +8,7 @@ from typing import Any
 import dagster as dg
 
 from batch_predictions.inference.declaration import BatchPrediction, asset_key_of
-from batch_predictions.partitions import daily, newest_ended_week
+from batch_predictions.partitions import Partitions, newest_ended_week
 from batch_predictions.reporting import OWNERS, markdown
 from batch_predictions.serving.release.publish import Release, publish
 from batch_predictions.serving.store.schema import Store
@@ -16,7 +16,9 @@ from batch_predictions.settings import Settings
 from batch_predictions.warehouse import Warehouse, as_date
 
 
-def release_asset(predictions: Sequence[BatchPrediction]) -> dg.AssetsDefinition:
+def release_asset(
+    predictions: Sequence[BatchPrediction], partitions: Partitions
+) -> dg.AssetsDefinition:
     """A daily asset `serving/release` that publishes every released prediction at once."""
     released = [(table, each.cadence) for each in predictions for table in each.released_tables]
 
@@ -28,7 +30,7 @@ def release_asset(predictions: Sequence[BatchPrediction]) -> dg.AssetsDefinition
         group_name="serving",
         kinds={"sqlite"},
         owners=OWNERS,
-        partitions_def=daily,
+        partitions_def=partitions.daily,
         backfill_policy=dg.BackfillPolicy.single_run(),
         deps=[
             dg.AssetDep(

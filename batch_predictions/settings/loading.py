@@ -45,6 +45,11 @@ class Settings(BaseSettings):
     model_config = SettingsConfigDict(env_prefix=PREFIX, env_nested_delimiter="__", extra="forbid")
 
     home: Path = Field(DEFAULT_HOME, description="Folder of the warehouse, models and releases.")
+    plugins: list[str] = Field(
+        [],
+        description="Modules of your own package, such as [my_shop.predictions]: the sources, "
+        "tables, trainings and predictions that they declare join the platform.",
+    )
     source: SourceSettings = SourceSettings()
     duckdb: DuckDBSettings = DuckDBSettings()
     recommender: RecommenderSettings = RecommenderSettings()

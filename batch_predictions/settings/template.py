@@ -25,6 +25,9 @@ def as_yaml(chosen: Mapping[str, Mapping[str, Any]] | None = None) -> str:
     lines = [
         "# Settings of batch_predictions. To change one, uncomment its line and its section's.",
         "# The environment wins over this file: BATCH_PREDICTIONS_SOURCE__KIND=files",
+        "",
+        *(f"# {line}" for line in _wrapped(Settings.model_fields["plugins"].description or "")),
+        "# plugins: []",
     ]
     for name, section in Settings.model_fields.items():
         model = section.annotation

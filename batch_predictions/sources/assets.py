@@ -6,36 +6,26 @@ from pathlib import Path
 import dagster as dg
 
 from batch_predictions.home import HomeError, read_state
-from batch_predictions.partitions import daily, weekly_ahead
+from batch_predictions.partitions import Partitions
 from batch_predictions.reporting import CADENCE, OWNERS, record_materializations, table_metadata
 from batch_predictions.settings import Settings
 from batch_predictions.sources.ingest import IngestResult, ingest
 from batch_predictions.sources.registry import source_of
-from batch_predictions.tables import (
-    CAMPAIGN_EVENTS,
-    INTERACTIONS,
-    INVENTORY,
-    ITEMS,
-    PROMOTION_CALENDAR,
-    PROMOTIONS,
-    REVIEWS,
-    USERS,
-    Table,
-)
+from batch_predictions.tables import Table
 from batch_predictions.warehouse import Warehouse
 
 CHECK = "all_rows_accounted_for"
 
 
-def _raw(table: Table) -> dg.AssetsDefinition:
-    """The asset of a raw table; a weekly one is known ahead and says so by its partitions."""
+def raw_asset(table: Table, partitions: Partitions) -> dg.AssetsDefinition:
+    """An asset `raw/<table>` that ingests days of the source, or weeks of a table known ahead."""
     is_weekly = table.partition == "week"
 
     @dg.asset(
         name=table.name,
         key_prefix="raw",
         description=table.description,
-        partitions_def=weekly_ahead if table.ahead else daily,
+        partitions_def=partitions.weekly_ahead if table.ahead else partitions.daily,
         backfill_policy=dg.BackfillPolicy.single_run(),
         group_name="sources",
         kinds={"duckdb", "parquet"},
@@ -112,13 +102,3 @@ def _accounted(ingested: dict[str, IngestResult]) -> dg.AssetCheckResult:
             "failing_days": dg.MetadataValue.json(failing),
         },
     )
-
-
-interactions = _raw(INTERACTIONS)
-users = _raw(USERS)
-items = _raw(ITEMS)
-reviews = _raw(REVIEWS)
-promotions = _raw(PROMOTIONS)
-campaign_events = _raw(CAMPAIGN_EVENTS)
-promotion_calendar = _raw(PROMOTION_CALENDAR)
-inventory = _raw(INVENTORY)

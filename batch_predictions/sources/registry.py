@@ -3,24 +3,22 @@
 from __future__ import annotations
 
 import datetime as dt
-import importlib
-import re
-from pathlib import Path
 from zoneinfo import ZoneInfo
 
+from batch_predictions.discovery import subclasses
 from batch_predictions.home import HomeError, State, read_state, write_state
 from batch_predictions.settings import Settings, SourceSettings
 from batch_predictions.sources.base import Source, SourceError
 
 
+def adapters() -> dict[str, type[Source]]:
+    """Every adapter by its `kind`: those of `sources/adapters`, and of plugins."""
+    return {adapter.kind: adapter for adapter in subclasses(Source, "sources/adapters/*.py")}
+
+
 def kinds() -> list[str]:
-    """Names of the adapters there are: modules here that define SOURCE."""
-    # By text, since importing every module would load what is not needed.
-    return sorted(
-        path.stem
-        for path in (Path(__file__).parent / "adapters").glob("*.py")
-        if re.search(r"^SOURCE\b.*=", path.read_text(encoding="utf-8"), re.MULTILINE)
-    )
+    """What `source.kind` may be."""
+    return sorted(adapters())
 
 
 def source_of(settings: SourceSettings, state: State | None) -> Source:
@@ -29,14 +27,12 @@ def source_of(settings: SourceSettings, state: State | None) -> Source:
     Raises:
         SourceError: there is no such adapter, or its source is not there.
     """
-    there = kinds()
-    if settings.kind not in there:
+    adapter = adapters().get(settings.kind)
+    if adapter is None:
         raise SourceError(
-            f"source.kind {settings.kind!r} does not exist: there are {', '.join(there)}; "
-            "one of your own is a module with SOURCE in batch_predictions/sources/adapters"
+            f"source.kind {settings.kind!r} does not exist: there are {', '.join(kinds())}; "
+            "an adapter of your own is a subclass of Source in a module of the setting plugins"
         )
-    module = importlib.import_module(f"batch_predictions.sources.adapters.{settings.kind}")
-    adapter: type[Source] = module.SOURCE
     return adapter(settings, state)
 
 

@@ -10,8 +10,10 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
+from batch_predictions.discovery import instances
 from batch_predictions.evaluation import assets
-from batch_predictions.evaluation.assets import measured
+from batch_predictions.evaluation.assets import compute_metrics
+from batch_predictions.evaluation.realized_metric import RealizedMetric
 from batch_predictions.models.common.proportions import difference, share
 from batch_predictions.settings import Settings, SourceSettings
 from batch_predictions.tables import (
@@ -26,6 +28,7 @@ from batch_predictions.tables import (
 from batch_predictions.warehouse import Warehouse
 from batch_predictions_tests.worlds.customers import arrow_schema, interactions, put
 
+METRICS = instances(RealizedMetric, "evaluation/*.py")
 MADE = dt.date(2024, 3, 1)
 SEEN = MADE + dt.timedelta(days=28)
 N = 400
@@ -49,7 +52,7 @@ def bought(warehouse: Warehouse, *visits: tuple[str, dt.date]) -> None:
 
 
 def found(warehouse: Warehouse, settings: Settings, day: dt.date) -> dict[str, dict[str, Any]]:
-    rows = measured(warehouse, settings, day).to_pylist()
+    rows = compute_metrics(METRICS, warehouse, settings, day).to_pylist()
     return {f"{row['model']} {row['metric']}": row for row in rows}
 
 
@@ -176,7 +179,7 @@ def test_redeemers_are_looked_for_by_rank_of_the_first_audience(
     assert told["promotion redeemed_held_out:c1"]["value"] == 0
     assert "promotion placebo:c1" in told and "promotion uplift:c1" not in told
     assert found(warehouse, settings, SEEN + dt.timedelta(days=8)) == {}, "it is over for a week"
-    table = measured(warehouse, settings, MADE + dt.timedelta(days=4))
+    table = compute_metrics(METRICS, warehouse, settings, MADE + dt.timedelta(days=4))
     day = str(MADE + dt.timedelta(days=4))
     warehouse.replace_partition(REALIZED_METRICS, day, table)
     assert assets.plot(warehouse, day) is not None

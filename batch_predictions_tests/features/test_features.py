@@ -14,7 +14,6 @@ from hypothesis import HealthCheck, given
 from hypothesis import settings as budget
 from hypothesis import strategies as st
 
-from batch_predictions.features import assets
 from batch_predictions.features.plots import PLOTS
 from batch_predictions.features.queries import parameters, sql
 from batch_predictions.settings import DuckDBSettings, Settings, SourceSettings
@@ -29,6 +28,7 @@ from batch_predictions.tables import (
     Table,
 )
 from batch_predictions.warehouse import Warehouse, as_date
+from batch_predictions_tests.worlds.home import features_asset
 
 DAY = dt.date(2024, 3, 31)
 FEATURES = (USER_ACTIVITY, ITEM_ACTIVITY, USER_SEGMENTS, ITEM_STATE)
@@ -369,10 +369,10 @@ def test_the_assets_write_every_day_of_a_range_and_show_it(
     known(warehouse, ("ann", DAY, "25-34", "Rome"))
     happened(warehouse, [(0, "ann", "a", 1.0, None), (2, "bob", "a", 2.0, None)])
     features = [
-        assets.user_activity,
-        assets.item_activity,
-        assets.user_segments,
-        assets.item_state,
+        features_asset("user_activity"),
+        features_asset("item_activity"),
+        features_asset("user_segments"),
+        features_asset("item_state"),
     ]
     days = [(DAY - dt.timedelta(days=ago)).isoformat() for ago in (3, 2, 1, 0)]
     with dg.DagsterInstance.ephemeral() as instance:
@@ -389,7 +389,9 @@ def test_the_assets_write_every_day_of_a_range_and_show_it(
             },
         )
         assert result.success
-        events = instance.fetch_materializations(assets.user_segments.key, limit=9).records
+        events = instance.fetch_materializations(
+            features_asset("user_segments").key, limit=9
+        ).records
     for table in FEATURES:
         assert warehouse.partitions(table) == days
     counts = {
@@ -412,6 +414,6 @@ def test_the_lineage_is_read_from_the_queries() -> None:
     def upstream(asset: dg.AssetsDefinition) -> set[str]:
         return {key.to_user_string() for key in asset.asset_deps[asset.key]}
 
-    assert upstream(assets.user_activity) == {"raw/interactions"}
-    assert upstream(assets.user_segments) == {"raw/interactions", "raw/users"}
-    assert upstream(assets.item_state) == {"raw/interactions", "raw/items"}
+    assert upstream(features_asset("user_activity")) == {"raw/interactions"}
+    assert upstream(features_asset("user_segments")) == {"raw/interactions", "raw/users"}
+    assert upstream(features_asset("item_state")) == {"raw/interactions", "raw/items"}

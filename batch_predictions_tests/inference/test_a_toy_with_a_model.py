@@ -17,20 +17,22 @@ import dagster as dg
 import pyarrow as pa
 import pytest
 
-from batch_predictions.features import assets as features
-from batch_predictions.inference.dagster.assets import prediction_asset
 from batch_predictions.inference.dagster.io_manager import JsonPathIOManager
 from batch_predictions.inference.declaration import BatchPrediction
 from batch_predictions.inference.scorer import ScorerContext
 from batch_predictions.inference.validation import Check
 from batch_predictions.model_store import Decision, ModelStore
-from batch_predictions.models import assets as trainings
 from batch_predictions.partitions import newest_ended_week
 from batch_predictions.reporting import new_axes
 from batch_predictions.settings import InferenceSettings, Settings
-from batch_predictions.sources import assets as raw
 from batch_predictions.tables import TABLES, USER_SEGMENTS, Table, columns, declare
 from batch_predictions.warehouse import Warehouse
+from batch_predictions_tests.worlds.home import (
+    features_asset,
+    model_asset,
+    prediction_asset,
+    raw_asset,
+)
 
 LUCK = Table(
     "predictions",
@@ -283,11 +285,11 @@ def test_a_days_model_is_the_week_that_ended_by_then_in_the_lineage_too(world: W
         dg.Definitions(
             assets=[
                 asset,
-                features.user_segments,
-                trainings.recommender,
-                raw.interactions,
-                raw.users,
-                raw.items,
+                features_asset("user_segments"),
+                model_asset("recommender"),
+                raw_asset("interactions"),
+                raw_asset("users"),
+                raw_asset("items"),
             ],
             resources={
                 "settings": world.settings,

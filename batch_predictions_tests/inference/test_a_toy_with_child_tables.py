@@ -11,16 +11,16 @@ import pytest
 
 from batch_predictions.automation.job_runner import JobRunner
 from batch_predictions.automation.jobs import NIGHTLY, PREDICT
-from batch_predictions.inference.dagster.assets import GPU, prediction_asset
+from batch_predictions.inference.dagster.assets import GPU
 from batch_predictions.inference.dagster.io_manager import JsonPathIOManager
 from batch_predictions.inference.declaration import BatchPrediction
 from batch_predictions.inference.scorer import ScorerContext
 from batch_predictions.inference.validation import Check
 from batch_predictions.model_store import ModelStore
-from batch_predictions.partitions import daily
 from batch_predictions.settings import InferenceSettings, Settings
 from batch_predictions.tables import INTERACTIONS, TABLES, Table, columns, declare
 from batch_predictions.warehouse import Warehouse
+from batch_predictions_tests.worlds.home import PARTITIONS, prediction_asset
 
 OFFERS = Table(
     "predictions",
@@ -279,7 +279,7 @@ def test_both_stand_in_lineage_with_their_columns(settings: Settings) -> None:
     for key, table in ((MAIN, OFFERS), (COMPANION, CANDIDATES)):
         node = graph.get(key)
         assert node.parent_keys == {dg.AssetKey(["raw", "interactions"])}
-        assert node.partitions_def == daily
+        assert node.partitions_def == PARTITIONS.daily
         assert node.backfill_policy == dg.BackfillPolicy.single_run()
         assert node.group_name == "predictions" and node.tags["cadence"] == "daily"
         assert node.owners == ["team:data"] and node.kinds == {"torch", "duckdb"}

@@ -13,12 +13,9 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from batch_predictions.features import assets as features
 from batch_predictions.home import State, write_state
-from batch_predictions.inference.dagster.assets import prediction_asset
 from batch_predictions.inference.dagster.io_manager import JsonPathIOManager
 from batch_predictions.model_store import ModelStore
-from batch_predictions.models.churn.assets import churn
 from batch_predictions.predictions.churn import churn_scores
 from batch_predictions.predictions.holdout import place, place_sql
 from batch_predictions.predictions.promotions import promotion_audience
@@ -44,6 +41,7 @@ from batch_predictions_tests.worlds.customers import (
     visits,
     write_shop,
 )
+from batch_predictions_tests.worlds.home import features_asset, model_asset, prediction_asset
 
 WEEK, DAY, NEXT = "2024-05-20", "2024-05-26", "2024-05-27"
 BUDGET = 25
@@ -84,10 +82,10 @@ class World:
     def predict(self, day: str) -> None:
         """A day's features, stand-ins for the recommender's tables, and the audiences."""
         self.make(
-            features.churn_features,
-            features.item_state,
-            features.item_activity,
-            features.user_segments,
+            features_asset("churn_features"),
+            features_asset("item_state"),
+            features_asset("item_activity"),
+            features_asset("user_segments"),
             day=day,
         )
         users = self.rows("select distinct user_id from raw.interactions where date <= $day", day)
@@ -147,7 +145,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     exports.add_campaign(made.warehouse, "threes", ["i0", "i3", "i6", "i9"], start, end)
     exports.add_campaign(made.warehouse, "later", ["i1"], dt.date(2024, 6, 20), end)
     exports.add_campaign(made.warehouse, "over", ["i1"], FIRST, dt.date(2024, 5, 26))
-    made.make(churn, day=WEEK)
+    made.make(model_asset("churn"), day=WEEK)
     made.predict(DAY)
     yield made
 
@@ -244,7 +242,7 @@ def test_nobody_is_on_more_lists_than_the_cap(tmp_path: Any, world: World) -> No
     listed = [{"item_id": "i5", "available": False}]
     goods = other.rows("select * from raw.items where item_id <> 'i5'")
     put(other.warehouse, ITEMS, [{**row, "attributes": None} for row in goods] + listed)
-    other.make(churn, day=WEEK)
+    other.make(model_asset("churn"), day=WEEK)
     other.predict(DAY)
     users = [row["user_id"] for row in other.promotions()]
     assert len(users) == len(set(users)) > 0
@@ -260,7 +258,7 @@ def test_a_day_made_again_has_the_same_bytes(world: World) -> None:
         return {str(path): path.read_bytes() for path in folder.rglob("data.parquet")}
 
     before = held()
-    world.make(features.churn_features, day=DAY)
+    world.make(features_asset("churn_features"), day=DAY)
     world.make(*AUDIENCES, day=DAY)
     assert held() == before and len(before) >= 5
 
@@ -333,7 +331,7 @@ def test_without_history_nothing_fails_and_everyone_has_a_reason(tmp_path: Any) 
     world = World(tmp_path)
     day = (as_date(DAY) - FIRST).days
     write_shop(world.warehouse, [(f"u-{n:03d}", day) for n in range(30)])
-    world.make(churn, day=WEEK)
+    world.make(model_asset("churn"), day=WEEK)
     world.predict(DAY)
     told = world.rows("select reason from predictions.exclusions where table_name = 'churn_scores'")
     assert len(told) == 30 and all("nothing was learned" in row["reason"] for row in told)

@@ -14,13 +14,10 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from batch_predictions.features import assets as features
 from batch_predictions.home import State, write_state
-from batch_predictions.inference.dagster.assets import prediction_asset
 from batch_predictions.inference.dagster.io_manager import JsonPathIOManager
 from batch_predictions.inference.scorer import EXCLUDED, ScorerContext
 from batch_predictions.model_store import ModelStore
-from batch_predictions.models.demand.assets import demand
 from batch_predictions.models.demand.panel_builder import PanelSpec
 from batch_predictions.models.demand.training import UNTRAINED, DemandModels
 from batch_predictions.predictions import demand_plots
@@ -34,6 +31,7 @@ from batch_predictions.serving.store.schema import Store
 from batch_predictions.settings import DemandSettings, Settings
 from batch_predictions.tables import INVENTORY
 from batch_predictions.warehouse import Warehouse
+from batch_predictions_tests.worlds.home import features_asset, model_asset, prediction_asset
 from batch_predictions_tests.worlds.paths import CONTRACT
 from batch_predictions_tests.worlds.sales import counted, goods, promoted, sold
 
@@ -75,7 +73,7 @@ def materialize(settings: Settings, assets: Sequence[dg.AssetsDefinition], key: 
 def night(settings: Settings, day: dt.date) -> None:
     """Features, forecasts and orders of a day."""
     key = day.isoformat()
-    materialize(settings, [features.demand], key)
+    materialize(settings, [features_asset("demand")], key)
     materialize(settings, [prediction_asset(demand_forecasts)], key)
     materialize(settings, [prediction_asset(replenishment_orders)], key)
 
@@ -114,7 +112,7 @@ def world(tmp_path_factory: pytest.TempPathFactory, tests_state: State) -> Setti
         ),
     )
     counted(warehouse, SUNDAY, *({"item": f"i{n}", "on_hand": 5.0 * n} for n in range(1, ITEMS)))
-    materialize(settings, [demand], WEEK)
+    materialize(settings, [model_asset("demand")], WEEK)
     night(settings, SUNDAY)
     return settings
 
@@ -258,7 +256,7 @@ def test_without_a_series_that_is_long_enough_nothing_is_learned_and_nothing_fai
     warehouse = Warehouse.of(settings)
     sold(warehouse, [{"day": SUNDAY, "item": f"i{n % 3}", "quantity": 1.0} for n in range(9)])
     counted(warehouse, SUNDAY)
-    materialize(settings, [demand], WEEK)
+    materialize(settings, [model_asset("demand")], WEEK)
     [decision] = ModelStore.of(settings).decisions("demand")
     assert decision.decision == "baseline"
     night(settings, SUNDAY)

@@ -11,14 +11,15 @@ import duckdb
 import pytest
 
 from batch_predictions.home import write_state
-from batch_predictions.partitions import week_of, weekly_ahead
+from batch_predictions.partitions import week_of
 from batch_predictions.settings import Settings, SourceSettings
-from batch_predictions.sources import SourceError, assets, initialise_home, source_of
+from batch_predictions.sources import SourceError, initialise_home, source_of
 from batch_predictions.sources.adapters.complete_journey import CompleteJourneySource
 from batch_predictions.sources.ingest import days_to_ingest, ingest
 from batch_predictions.sources.source_check import check_source
 from batch_predictions.tables import PROMOTION_CALENDAR as CALENDAR
 from batch_predictions.warehouse import Warehouse
+from batch_predictions_tests.worlds.home import PARTITIONS, raw_asset
 from batch_predictions_tests.worlds.source_folders import HEADER, World, totals
 
 NAMES = "item_id,location,starts_on,ends_on,display,mailer\n"
@@ -35,7 +36,7 @@ def materialize(world: World, first: str, last: str) -> dg.ExecuteInProcessResul
     """Materializes the asset over a range of weeks, as a job of the platform does."""
     write_state(world.settings.home, world.state)
     return dg.materialize(
-        [assets.promotion_calendar],
+        [raw_asset("promotion_calendar")],
         resources={"warehouse": world.warehouse, "settings": world.settings},
         tags={
             "dagster/asset_partition_range_start": first,
@@ -223,9 +224,9 @@ def test_the_asset_is_weekly_adds_up_and_shows_an_empty_week(tmp_path: Path) -> 
     assert [figures[name] for name in ("days", "read", "accepted", "quarantined")] == [4, 3, 2, 1]
     assert world.warehouse.partitions(CALENDAR) == WEEKS
     assert world.warehouse.path(CALENDAR, WEEKS[3]).exists()
-    [spec] = list(assets.promotion_calendar.specs)
+    [spec] = list(raw_asset("promotion_calendar").specs)
     assert spec.group_name == "sources" and spec.tags["cadence"] == "weekly"
-    assert spec.partitions_def == weekly_ahead
+    assert spec.partitions_def == PARTITIONS.weekly_ahead
 
 
 def test_a_source_without_the_table_gets_an_empty_week(tmp_path: Path) -> None:
@@ -239,7 +240,7 @@ def test_a_source_without_the_table_gets_an_empty_week(tmp_path: Path) -> None:
 
 
 def test_the_week_after_next_can_be_materialized_before_it_begins(tmp_path: Path) -> None:
-    ahead = weekly_ahead.get_last_partition_key()
+    ahead = PARTITIONS.weekly_ahead.get_last_partition_key()
     assert ahead is not None
     monday = dt.date.fromisoformat(ahead)
     assert monday == week_of(dt.date.today()) + dt.timedelta(days=14)

@@ -9,16 +9,17 @@ import dagster as dg
 import pytest
 
 from batch_predictions.home import write_state
-from batch_predictions.sources import assets
+from batch_predictions.tables import INTERACTIONS, REVIEWS
+from batch_predictions_tests.worlds.home import raw_asset
 from batch_predictions_tests.worlds.source_folders import HEADER, World
 
 RAW_ASSETS = [
-    assets.interactions,
-    assets.users,
-    assets.items,
-    assets.reviews,
-    assets.promotions,
-    assets.campaign_events,
+    raw_asset("interactions"),
+    raw_asset("users"),
+    raw_asset("items"),
+    raw_asset("reviews"),
+    raw_asset("promotions"),
+    raw_asset("campaign_events"),
 ]
 
 
@@ -49,8 +50,8 @@ def test_a_range_of_days_is_materialized_and_adds_up(tmp_path: Path) -> None:
     assert all(each.passed for each in checks.values())
     figures = {name: value.value for name, value in checks["interactions"].metadata.items()}
     assert [figures[name] for name in ("days", "read", "accepted", "quarantined")] == [5, 2, 1, 1]
-    assert len(world.warehouse.partitions(assets.INTERACTIONS)) == 5
-    assert len(world.warehouse.partitions(assets.REVIEWS)) == 5
+    assert len(world.warehouse.partitions(INTERACTIONS)) == 5
+    assert len(world.warehouse.partitions(REVIEWS)) == 5
     assert len(world.rows("from raw.quarantine")) == 2
 
 

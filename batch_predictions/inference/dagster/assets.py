@@ -10,6 +10,7 @@ import dagster as dg
 from batch_predictions.inference.dagster import steps
 from batch_predictions.inference.declaration import BatchPrediction, asset_key_of
 from batch_predictions.model_store import ModelStore
+from batch_predictions.partitions import Partitions
 from batch_predictions.reporting import CADENCE, OWNERS, table_metadata
 from batch_predictions.settings import Settings
 from batch_predictions.tables import Table
@@ -30,7 +31,7 @@ def step_tags(settings: Settings) -> dict[str, Any]:
 
 
 def prediction_asset(
-    declared: BatchPrediction, settings: Settings | None = None
+    declared: BatchPrediction, partitions: Partitions, settings: Settings | None = None
 ) -> dg.AssetsDefinition:
     """A partitioned asset `predictions/<table>` of the steps stage, score and load; `settings` say
     whether the heavy step asks for a GPU and how many weeks lie upstream (None: the defaults).
@@ -122,7 +123,7 @@ def prediction_asset(
         },
         # The main table's, wherever the companion's rows lie: features alone never score.
         group_name=declared.table.schema,
-        partitions_def=declared.partitions,
+        partitions_def=partitions.weekly if declared.cadence == "weekly" else partitions.daily,
         backfill_policy=dg.BackfillPolicy.single_run(),
         can_subset=several,
         ins=ins,

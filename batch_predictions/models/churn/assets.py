@@ -9,7 +9,7 @@ from batch_predictions.features.queries import parameters as feature_parameters
 from batch_predictions.features.queries import sql
 from batch_predictions.models.churn.metrics import AUC
 from batch_predictions.models.churn.windows import Examples
-from batch_predictions.models.training import Trained, training_asset
+from batch_predictions.models.training import Trained, Training
 from batch_predictions.settings import Settings
 from batch_predictions.tables import CAMPAIGN_EVENTS, ITEMS, USERS
 from batch_predictions.warehouse import Warehouse
@@ -95,12 +95,12 @@ def train_churn(
     )
 
 
-churn = training_asset(
+churn = Training(
     "churn",
     "Who of the active customers buys nothing in the coming days: LightGBM, logistic regression "
     "or their average, calibrated, where it is surely better than recency and rhythm alone on the "
     "newest window.",
     train_churn,
-    beside=(ITEMS, USERS, CAMPAIGN_EVENTS),
+    extra_tables=(ITEMS, USERS, CAMPAIGN_EVENTS),
     kinds=frozenset({"python", "lightgbm", "scikitlearn"}),
 )

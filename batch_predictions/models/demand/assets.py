@@ -14,7 +14,7 @@ from batch_predictions.models.demand.panel import Panel
 from batch_predictions.models.demand.panel_builder import PanelSpec, days_known
 from batch_predictions.models.demand.selection import BacktestConfig
 from batch_predictions.models.demand.training import LevelSelection, select_levels
-from batch_predictions.models.training import Trained, training_asset
+from batch_predictions.models.training import Trained, Training
 from batch_predictions.settings import Settings
 from batch_predictions.sources import registry
 from batch_predictions.tables import ITEMS, PROMOTION_CALENDAR
@@ -109,12 +109,12 @@ def train_demand(
     )
 
 
-demand = training_asset(
+demand = Training(
     "demand",
     "Demand of the next days: of baselines, regressions, SARIMA and global models the one with "
     "the least error of the horizon's sum at past origins, where it is surely better than the "
     "baseline and not biased; with quantiles from the errors of those origins.",
     train_demand,
-    beside=(ITEMS, PROMOTION_CALENDAR),
+    extra_tables=(ITEMS, PROMOTION_CALENDAR),
     kinds=frozenset({"python", "numpy", "lightgbm"}),
 )

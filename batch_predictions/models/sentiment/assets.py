@@ -8,7 +8,7 @@ from batch_predictions.models.sentiment.metrics import MACRO_F1
 from batch_predictions.models.sentiment.models.base import ModelTraining
 from batch_predictions.models.sentiment.text.documents import Documents
 from batch_predictions.models.sentiment.text.languages import base, detect, majority
-from batch_predictions.models.training import Trained, training_asset
+from batch_predictions.models.training import Trained, Training
 from batch_predictions.settings import Settings
 from batch_predictions.tables import REVIEWS
 from batch_predictions.warehouse import Warehouse
@@ -87,12 +87,12 @@ def train_sentiment(
     )
 
 
-sentiment = training_asset(
+sentiment = Training(
     "sentiment",
     "Sentiment of reviews: the best of nets, linear models and their averages by macro-F1 on "
     "reviews held out, where it is surely better than TF-IDF with logistic regression.",
     train_sentiment,
     tables=(REVIEWS,),
-    beside=(),
+    extra_tables=(),
     kinds=frozenset({"python", "torch", "scikitlearn"}),
 )

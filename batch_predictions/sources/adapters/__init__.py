@@ -1,1 +1,1 @@
-"""One file per kind of source, found by its `SOURCE`: which tables it has and how they are read."""
+"""One file per kind of source: a subclass of `Source`, found by its `kind`."""

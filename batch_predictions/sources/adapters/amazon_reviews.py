@@ -12,7 +12,7 @@ from typing import ClassVar
 
 import duckdb
 
-from batch_predictions.sources.base import Source, quote_literal
+from batch_predictions.sources.base import quote_literal
 from batch_predictions.sources.delimited import DAMAGE, FILE, LINE, ROW, DelimitedFile
 from batch_predictions.sources.file_source import FileSource
 from batch_predictions.tables import ITEMS, REVIEWS, Table
@@ -118,6 +118,3 @@ class AmazonReviewsSource(FileSource):
             "written_at": "timestamp or unixReviewTime",
         }
         return keys if table == REVIEWS and self.files(table) else {}
-
-
-SOURCE: type[Source] = AmazonReviewsSource

@@ -220,6 +220,3 @@ class CompleteJourneySource(Source):
     def _year(self) -> CompleteJourneyYear:
         unreviewed = self.exclude_items["category"]
         return CompleteJourneyYear(self.folder, self.state.shift_days, self.timezone, unreviewed)
-
-
-SOURCE: type[Source] = CompleteJourneySource

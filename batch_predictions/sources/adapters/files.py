@@ -14,7 +14,7 @@ import duckdb
 
 from batch_predictions.home import State
 from batch_predictions.settings import SourceSettings
-from batch_predictions.sources.base import Source, SourceError, quote_identifier, quote_literal
+from batch_predictions.sources.base import SourceError, quote_identifier, quote_literal
 from batch_predictions.sources.delimited import (
     DAMAGE,
     FILE,
@@ -166,6 +166,3 @@ def _as_map(names: list[str]) -> str:
         for name in names
     )
     return f"map_from_entries(list_filter([{pairs}], lambda pair: pair.v is not null))"
-
-
-SOURCE: type[Source] = FilesSource

@@ -18,7 +18,7 @@ from typing import ClassVar
 
 import duckdb
 
-from batch_predictions.sources.base import Source, SourceError, quote_identifier
+from batch_predictions.sources.base import SourceError, quote_identifier
 from batch_predictions.sources.delimited import DelimitedFile, Dialect, read_delimited, sniff
 from batch_predictions.sources.file_source import FileSource
 from batch_predictions.tables import Table
@@ -218,6 +218,3 @@ class MovieLensSource(FileSource):
             or sql.strip("'")
             for column, sql in self.shape(table, types).items()
         }
-
-
-SOURCE: type[Source] = MovieLensSource

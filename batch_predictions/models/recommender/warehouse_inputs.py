@@ -1,4 +1,4 @@
-"""The models that are trained every week: what each learns from, and against which baselines."""
+"""What the warehouse tells the recommender: interactions, side information, settings."""
 
 import datetime as dt
 from collections.abc import Callable
@@ -9,10 +9,8 @@ import pyarrow as pa
 
 from batch_predictions.features.queries import parameters as feature_parameters
 from batch_predictions.features.queries import sql
-from batch_predictions.models.training import Trained, training_asset
 from batch_predictions.settings import Settings
 from batch_predictions.sources import registry
-from batch_predictions.tables import ITEMS, PROMOTION_CALENDAR, USERS
 from batch_predictions.warehouse import Warehouse
 
 if TYPE_CHECKING:
@@ -111,89 +109,3 @@ def course(
         beside=Beside(warehouse, settings),
         say=progress,
     )
-
-
-def train_recommender(
-    warehouse: Warehouse, settings: Settings, through: dt.date, progress: Callable[[str], None]
-) -> Trained:
-    """Two stages against popularity, own history and every generator alone."""
-    from batch_predictions.models.recommender.data.interactions import Interactions
-    from batch_predictions.models.recommender.selection import TWO_STAGE, select
-    from batch_predictions.models.recommender.training.tuning import tuned
-
-    chosen = settings.recommender
-    rows = Interactions.from_table(interactions(warehouse, settings, through))
-    taught = course(warehouse, settings, progress)
-    if chosen.tuning_trials:
-        taught = tuned(rows, through, taught, chosen.tuning_trials)
-    selection = select(rows, through, taught, candidates=(TWO_STAGE,) if chosen.two_stage else ())
-    tuning = {"tuned": {name: dict(each) for name, each in taught.params.items()}}
-    return Trained(
-        write=selection.model.save,
-        candidate=selection.chosen,
-        beats_baseline=selection.beats_baseline,
-        parameters={**selection.model.params, **tuning},
-        why=selection.why,
-        metrics=[dict(row) for row in selection.metrics],
-    )
-
-
-def train_demographic(
-    warehouse: Warehouse, settings: Settings, through: dt.date, progress: Callable[[str], None]
-) -> Trained:
-    """Half-life and tilt of the fallback, by cross-validation over held-out users."""
-    from batch_predictions.models.demographic.model import CountAdjustment
-    from batch_predictions.models.demographic.ridge import RidgeAdjustment
-    from batch_predictions.models.demographic.selection import select_demographic
-
-    segments = warehouse.query(
-        f"select user_id, age_bracket, gender, location from ({sql('user_segments')})",
-        {**feature_parameters(settings), "date": through},
-    )
-    selection = select_demographic(
-        interactions(warehouse, settings, through),
-        segments,
-        through,
-        holdout_days=settings.recommender.holdout_days,
-        window_days=settings.fallback.window_days,
-        seed=settings.recommender.seed,
-        min_users=settings.fallback.min_users,
-        changes=lambda day: warehouse.query(sql("promotion_changes"), {"date": day}),
-        weeks=lambda day: warehouse.query(sql("promotion_weeks"), {"date": day}),
-        progress=progress,
-    )
-    tilt = selection.model.tilt
-    counts = tilt if isinstance(tilt, CountAdjustment) else None
-    ridge = tilt if isinstance(tilt, RidgeAdjustment) else None
-    return Trained(
-        write=selection.model.save,
-        candidate=selection.candidate,
-        beats_baseline=selection.model.tilted or selection.model.calendar is not None,
-        parameters={
-            "half_life_days": selection.model.half_life_days,
-            "kappa": counts.kappa if counts and selection.model.tilted else None,
-            "penalty": ridge.penalty if ridge else None,
-            # Which segments have lists: see `Tilt`.
-            "min_users": tilt.fewest(settings.fallback.min_users),
-            "places": tilt.places,
-        },
-        why=selection.why,
-        metrics=[dict(row) for row in selection.metrics],
-    )
-
-
-recommender = training_asset(
-    "recommender",
-    "Candidates of several generators ranked by trees and a line, where that beats popularity, "
-    "own history and every generator alone on the week held out; refitted through the week's "
-    "Sunday.",
-    train_recommender,
-    beside=(ITEMS, USERS, PROMOTION_CALENDAR),
-    kinds=frozenset({"python", "lightgbm"}),
-)
-demographic = training_asset(
-    "demographic",
-    "Half-life, promotions and tilt of the demographic fallback, chosen on users held out whole.",
-    train_demographic,
-    beside=(ITEMS, USERS, PROMOTION_CALENDAR),
-)

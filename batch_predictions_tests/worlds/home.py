@@ -1,0 +1,53 @@
+"""The state and partitions that tests' homes begin with, and declarations as assets of it."""
+
+from __future__ import annotations
+
+import datetime as dt
+
+import dagster as dg
+
+from batch_predictions.features import feature_tables
+from batch_predictions.features.assets import feature_asset
+from batch_predictions.home import State
+from batch_predictions.inference.dagster import assets as prediction_assets
+from batch_predictions.inference.declaration import BatchPrediction
+from batch_predictions.models.training import training_asset, trainings
+from batch_predictions.partitions import Partitions
+from batch_predictions.settings import Settings
+from batch_predictions.sources.assets import raw_asset as make_raw_asset
+from batch_predictions.tables import TABLES
+
+STATE = State(
+    source_kind="files",
+    timezone="UTC",
+    first_day=dt.date(2024, 1, 1),
+    default_date=dt.date(2024, 1, 7),
+)
+PARTITIONS = Partitions.of_home(STATE, Settings())
+
+
+def raw_asset(name: str) -> dg.AssetsDefinition:
+    """The asset `raw/<name>`."""
+    return make_raw_asset(TABLES[f"raw.{name}"], PARTITIONS)
+
+
+def features_asset(name: str) -> dg.AssetsDefinition:
+    """The asset `features/<name>` of the platform's own."""
+    found = [
+        feature
+        for feature in vars(feature_tables).values()
+        if isinstance(feature, feature_tables.FeatureTable) and feature.table.name == name
+    ]
+    return feature_asset(found[0], PARTITIONS)
+
+
+def model_asset(name: str) -> dg.AssetsDefinition:
+    """The asset `models/<name>`."""
+    return training_asset(trainings()[name], PARTITIONS)
+
+
+def prediction_asset(
+    prediction: BatchPrediction, settings: Settings | None = None
+) -> dg.AssetsDefinition:
+    """A prediction as an asset of the tests' home."""
+    return prediction_assets.prediction_asset(prediction, PARTITIONS, settings)
