@@ -35,13 +35,8 @@ import pyarrow.compute as pc
 from cold_start_upper_bound import oracles
 
 from batch_predictions.features.queries import parameters, sql
-from batch_predictions.models.common.ranking_metrics import (
-    NDCG,
-    Doubles,
-    bootstrap_interval,
-    measures,
-    paired_difference,
-)
+from batch_predictions.models.common.bootstrap import bootstrap_interval, paired_difference
+from batch_predictions.models.common.ranking_metrics import NDCG, Doubles, measures
 from batch_predictions.models.demographic.model import DemographicModel
 from batch_predictions.models.demographic.promotion_uplift import Changes, Weeks
 from batch_predictions.models.demographic.segments import user_leaves

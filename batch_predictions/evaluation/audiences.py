@@ -9,8 +9,8 @@ import numpy as np
 
 from batch_predictions.evaluation.realized_metric import RealizedMetric
 from batch_predictions.features.queries import parameters as feature_parameters
-from batch_predictions.models.common.proportions import difference, share
-from batch_predictions.models.common.ranking_metrics import Interval, Row, metric_row
+from batch_predictions.models.common.bootstrap import Interval, Row, metric_row
+from batch_predictions.models.common.proportions import proportion, proportion_difference
 from batch_predictions.settings import Settings
 from batch_predictions.tables import (
     CAMPAIGN_EVENTS,
@@ -47,7 +47,7 @@ def churn(warehouse: Warehouse, settings: Settings, day: dt.date) -> list[Row]:
     contest = PairedComparison(churned, np.arange(len(churned)), settings.churn.seed)
     found = contest.evaluate("served", rows["churn_probability"].to_numpy())
     measured = [_row("churn", name, each) for name, each in found.items()]
-    gone = share(int(churned.sum()), len(churned))
+    gone = proportion(int(churned.sum()), len(churned))
     return [*measured, _row("churn", "churned", gone)]
 
 
@@ -131,12 +131,12 @@ def promotions(warehouse: Warehouse, settings: Settings, day: dt.date) -> list[R
             continue
         known = [row for row in redeemers if row["rank"] is not None]
         tag = f":{campaign}"
-        caught = share(len(known), len(redeemers))
+        caught = proportion(len(known), len(redeemers))
         measured.append(_row("promotion", f"redeemers_in_audience{tag}", caught))
         for top in TOPS:
             first = sum(row["rank"] <= max(1, round(top * row["size"])) for row in known)
             name = f"redeemers_in_top_{top:.0%}{tag}"
-            measured.append(_row("promotion", name, share(first, len(redeemers))))
+            measured.append(_row("promotion", name, proportion(first, len(redeemers))))
         groups = []
         for held_out in (False, True):
             group = [row for row in mine if row["held_out"] is held_out]
@@ -160,10 +160,10 @@ def _compared(model: str, verb: str, tag: str, groups: list[dict[str, Any]]) -> 
     for name, side in (("contacted", listed), ("held_out", held)):
         if side and side["n"]:
             what = name if name == "held_out" or side["told"] else "listed"
-            reached = share(side["back"], side["n"])
+            reached = proportion(side["back"], side["n"])
             found.append(_row(model, f"{verb}_{what}{tag}", reached))
     if listed and held and listed["n"] and held["n"]:
-        gap = difference(listed["back"], listed["n"], held["back"], held["n"])
+        gap = proportion_difference(listed["back"], listed["n"], held["back"], held["n"])
         name = "uplift" if listed["told"] else "placebo"
         found.append(_row(model, f"{name}{tag}", gap))
     return found

@@ -14,7 +14,7 @@ from batch_predictions.discovery import instances
 from batch_predictions.evaluation import assets
 from batch_predictions.evaluation.assets import compute_metrics
 from batch_predictions.evaluation.realized_metric import RealizedMetric
-from batch_predictions.models.common.proportions import difference, share
+from batch_predictions.models.common.proportions import proportion, proportion_difference
 from batch_predictions.settings import Settings, SourceSettings
 from batch_predictions.tables import (
     CAMPAIGN_EVENTS,
@@ -59,11 +59,11 @@ def found(warehouse: Warehouse, settings: Settings, day: dt.date) -> dict[str, d
 def test_shares_and_differences_are_those_of_the_textbook() -> None:
     # Newcombe (1998), table II, method 10: 56/70 against 48/80, and 9/10 against 3/10.
     for case, lower, upper in (((56, 70, 48, 80), 0.0524, 0.3339), ((9, 10, 3, 10), 0.1705, 0.809)):
-        gap = difference(*case)
+        gap = proportion_difference(*case)
         assert (gap.lower, gap.upper) == pytest.approx((lower, upper), abs=5e-5)
-    one = share(0, 10)
+    one = proportion(0, 10)
     assert one.mean == one.lower == 0 and one.upper == pytest.approx(0.2775, abs=1e-4)
-    assert np.isnan(share(0, 0).mean)
+    assert np.isnan(proportion(0, 0).mean)
 
 
 def test_churn_is_judged_on_the_days_after_its_scores(

@@ -13,14 +13,12 @@ import numpy as np
 import numpy.typing as npt
 
 from batch_predictions.models.churn.features import Doubles
-from batch_predictions.models.common.ranking_metrics import SAMPLES, Interval
+from batch_predictions.models.common.bootstrap import Interval, percentile_interval, resample_counts
 
 AUC, PRECISION, BRIER = "auc", "average_precision", "brier"
 ECE, LIFT = "calibration_error", "lift@10%"
 METRICS = (AUC, PRECISION, BRIER, ECE, LIFT)
 BINS = 10
-STEP = 100
-"""Samples measured at one time."""
 
 
 class EvaluatedModel:
@@ -67,17 +65,10 @@ class EvaluatedModel:
         return caught
 
 
-def draws(users: npt.NDArray[np.int64], seed: int, samples: int = SAMPLES) -> list[Doubles]:
+def draws(users: npt.NDArray[np.int64], seed: int) -> list[Doubles]:
     """Bootstrap weights of rows in chunks of samples: how often each row's user was drawn."""
-    random = np.random.default_rng(seed)
     number = int(users.max()) + 1 if len(users) else 0
-    chunks = []
-    for start in range(0, samples, STEP):
-        size = min(STEP, samples - start)
-        drawn = random.integers(0, max(1, number), size=(size, number))
-        counts = np.stack([np.bincount(row, minlength=number) for row in drawn])
-        chunks.append(counts[:, users].astype(np.float64))
-    return chunks
+    return [counts[:, users] for counts in resample_counts(number, seed)]
 
 
 class PairedComparison:
@@ -110,15 +101,6 @@ class PairedComparison:
 
     def _interval(self, value: float, samples: Doubles) -> Interval:
         return percentile_interval(value, samples, self.n)
-
-
-def percentile_interval(value: float, samples: Doubles, n: int) -> Interval:
-    """A 95 % bootstrap interval; it holds the value itself."""
-    known = samples[np.isfinite(samples)]
-    if not len(known) or not np.isfinite(value):
-        return Interval(value, float("nan"), float("nan"), n)
-    lower, upper = np.quantile(known, [0.025, 0.975])
-    return Interval(value, min(float(lower), value), max(float(upper), value), n)
 
 
 def measured(

@@ -25,7 +25,7 @@ from batch_predictions.models.churn.features import EVERYTHING, RECENCY, RHYTHM,
 from batch_predictions.models.churn.metrics import AUC, ECE, LIFT, PairedComparison
 from batch_predictions.models.churn.model import ChurnModel
 from batch_predictions.models.churn.windows import Examples, Windows, windows
-from batch_predictions.models.common.ranking_metrics import Interval, Row, metric_row
+from batch_predictions.models.common.bootstrap import Interval, Row, metric_row
 
 UNTRAINED = "untrained"
 BASELINES = ("recency", "rhythm")

@@ -1,28 +1,34 @@
-"""Shares and their differences, with 95 % intervals that hold for small numbers too."""
+"""Proportions and their differences, with 95 % intervals that hold for small numbers too."""
 
 from __future__ import annotations
 
 import math
 
-from batch_predictions.models.common.ranking_metrics import Interval
+from batch_predictions.models.common.bootstrap import Interval
 
-Z = 1.959964
+Z95 = 1.959964
+"""Quantile of the normal distribution that 2.5 % lie above."""
 
 
-def share(hits: int, n: int) -> Interval:
-    """A share with Wilson's (1927) interval; nan where nobody was asked."""
+def wilson_bounds(share: float, n: int) -> tuple[float, float]:
+    """Ends of Wilson's (1927) 95 % interval of a share in 0 to 1 of n > 0 units."""
+    centre = (share + Z95 * Z95 / (2 * n)) / (1 + Z95 * Z95 / n)
+    half = Z95 / (1 + Z95 * Z95 / n) * math.sqrt(share * (1 - share) / n + Z95 * Z95 / (4 * n * n))
+    return max(0.0, min(share, centre - half)), min(1.0, max(share, centre + half))
+
+
+def proportion(hits: int, n: int) -> Interval:
+    """hits / n with Wilson's interval; nan where n is 0."""
     if n == 0:
         return Interval(math.nan, math.nan, math.nan, 0)
-    p = hits / n
-    centre = (p + Z * Z / (2 * n)) / (1 + Z * Z / n)
-    half = Z / (1 + Z * Z / n) * math.sqrt(p * (1 - p) / n + Z * Z / (4 * n * n))
-    return Interval(p, max(0.0, min(p, centre - half)), min(1.0, max(p, centre + half)), n)
+    share = hits / n
+    return Interval(share, *wilson_bounds(share, n), n)
 
 
-def difference(hits: int, n: int, other_hits: int, other_n: int) -> Interval:
-    """The first share less the second, with Newcombe's (1998) hybrid score interval."""
-    one, two = share(hits, n), share(other_hits, other_n)
-    gap = one.mean - two.mean
-    down = math.hypot(one.mean - one.lower, two.upper - two.mean)
-    up = math.hypot(one.upper - one.mean, two.mean - two.lower)
-    return Interval(gap, gap - down, gap + up, n + other_n)
+def proportion_difference(hits: int, n: int, other_hits: int, other_n: int) -> Interval:
+    """The first proportion less the second, with Newcombe's (1998) hybrid score interval."""
+    first, second = proportion(hits, n), proportion(other_hits, other_n)
+    difference = first.mean - second.mean
+    down = math.hypot(first.mean - first.lower, second.upper - second.mean)
+    up = math.hypot(first.upper - first.mean, second.mean - second.lower)
+    return Interval(difference, difference - down, difference + up, n + other_n)

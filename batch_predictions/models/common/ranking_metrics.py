@@ -6,7 +6,7 @@ can be taken user by user.
 
 from __future__ import annotations
 
-from typing import NamedTuple, TypeAlias
+from typing import TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -14,13 +14,10 @@ import numpy.typing as npt
 Doubles: TypeAlias = npt.NDArray[np.float64]
 Positions: TypeAlias = npt.NDArray[np.int64]
 
-Row: TypeAlias = dict[str, str | float | int | None]
 
 NDCG, RECALL, MAP = "ndcg@10", "recall@20", "map@10"
 DEPTH = 20
 """Ranks that `measures` needs."""
-SAMPLES = 1000
-"""Bootstrap samples: the ends of a 95 % interval then move by about 2 % of its width."""
 
 
 def top_k(scores: npt.NDArray[np.floating], k: int) -> Positions:
@@ -81,59 +78,4 @@ def measures(hits: npt.NDArray[np.bool_], relevant: npt.NDArray[np.integer]) -> 
         NDCG: ndcg(hits[:, :10], relevant),
         RECALL: recall(hits, relevant),
         MAP: average_precision(hits[:, :10], relevant),
-    }
-
-
-class Interval(NamedTuple):
-    """A mean over users and its 95 % bootstrap interval."""
-
-    mean: float
-    lower: float
-    upper: float
-    n: int
-
-    def __str__(self) -> str:
-        return f"{self.mean:.4f} (95 % interval {self.lower:.4f} to {self.upper:.4f})"
-
-
-def bootstrap_interval(values: Doubles, seed: int, samples: int = SAMPLES) -> Interval:
-    """Mean and 95 % percentile interval over users resampled with replacement (Efron 1979).
-
-    The same seed and n resample the same users, so intervals of several metrics go together.
-    Without values everything is nan.
-    """
-    n = len(values)
-    if n == 0:
-        return Interval(float("nan"), float("nan"), float("nan"), 0)
-    random = np.random.default_rng(seed)
-    means = np.empty(samples)
-    step = max(1, 2_000_000 // n)
-    for start in range(0, samples, step):
-        size = min(step, samples - start)
-        means[start : start + size] = values[random.integers(0, n, size=(size, n))].mean(axis=1)
-    mean = float(values.mean())
-    lower, upper = np.quantile(means, [0.025, 0.975])
-    return Interval(mean, min(float(lower), mean), max(float(upper), mean), n)
-
-
-def paired_difference(a: Doubles, b: Doubles, seed: int) -> Interval:
-    """The mean of a - b over the same users, with its 95 % bootstrap interval."""
-    if len(a) != len(b):
-        raise ValueError(f"paired differences need the same users: {len(a)} and {len(b)} values")
-    return bootstrap_interval(a - b, seed)
-
-
-def metric_row(candidate: str, metric: str, interval: Interval) -> Row:
-    """One row of `evaluation.model_metrics`; bounds that do not exist are null."""
-
-    def known(number: float) -> float | None:
-        return None if np.isnan(number) else number
-
-    return {
-        "candidate": candidate,
-        "metric": metric,
-        "value": known(interval.mean),
-        "lower": known(interval.lower),
-        "upper": known(interval.upper),
-        "n": interval.n,
     }

@@ -7,7 +7,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from batch_predictions.models.common.ranking_metrics import SAMPLES, Interval
+from batch_predictions.models.common.bootstrap import (
+    Interval,
+    multinomial_counts,
+    percentile_interval,
+)
 from batch_predictions.models.demand.panel import Doubles
 
 WAPE, WAPE_SUM, BIAS = "wape", "wape_sum", "bias"
@@ -34,38 +38,26 @@ class RatioMetric:
 
     def resampled(self, seed: int) -> Doubles:
         """Quotients of samples of series with replacement, (samples,)."""
-        counts = draws(len(self.above), seed)
+        counts = multinomial_counts(len(self.above), seed)
         below = counts @ self.below
         return np.divide(counts @ self.above, below, out=np.zeros(len(below)), where=below > 0)
 
     def interval(self, seed: int) -> Interval:
         """The value with its 95 % interval."""
-        return interval_of(self.value, self.resampled(seed), len(self.above))
-
-
-def draws(n: int, seed: int) -> Doubles:
-    """How often each of n series is in each sample, (samples, n); the same for the same seed."""
-    random = np.random.default_rng(seed)
-    return random.multinomial(n, np.full(n, 1 / max(n, 1)), SAMPLES).astype(float)
-
-
-def interval_of(value: float, samples: Doubles, n: int) -> Interval:
-    """A value between the ends of the middle 95 % of its samples."""
-    lower, upper = np.quantile(samples, [0.025, 0.975])
-    return Interval(value, min(float(lower), value), max(float(upper), value), n)
+        return percentile_interval(self.value, self.resampled(seed), len(self.above))
 
 
 def difference(ours: RatioMetric, theirs: RatioMetric, seed: int) -> Interval:
     """Ours less theirs, paired by series."""
     samples = ours.resampled(seed) - theirs.resampled(seed)
-    return interval_of(ours.value - theirs.value, samples, len(ours.above))
+    return percentile_interval(ours.value - theirs.value, samples, len(ours.above))
 
 
 def relative(ours: RatioMetric, theirs: RatioMetric, seed: int) -> Interval:
     """Ours over theirs less 1, paired by series."""
     value, there = _share(ours.value, theirs.value) - 1, theirs.resampled(seed)
     samples = np.divide(ours.resampled(seed), there, out=np.ones(len(there)), where=there > 0) - 1
-    return interval_of(value, samples, len(ours.above))
+    return percentile_interval(value, samples, len(ours.above))
 
 
 def _share(above: float, below: float) -> float:

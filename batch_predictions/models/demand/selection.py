@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from batch_predictions.models.common.ranking_metrics import Interval
+from batch_predictions.models.common.bootstrap import Interval
 from batch_predictions.models.demand import metrics
 from batch_predictions.models.demand.backtest import Backtest, backtest, origins_of
 from batch_predictions.models.demand.base import Forecaster

@@ -14,7 +14,7 @@ from typing import Self
 
 import numpy as np
 
-from batch_predictions.models.common.ranking_metrics import Interval, Row, metric_row
+from batch_predictions.models.common.bootstrap import Interval, Row, metric_row
 from batch_predictions.models.demand.model import DemandModel
 from batch_predictions.models.demand.panel import Panel
 from batch_predictions.models.demand.panel_builder import PanelSpec

@@ -24,15 +24,14 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from batch_predictions.models.common.ranking_metrics import (
-    NDCG,
-    Doubles,
+from batch_predictions.models.common.bootstrap import (
     Interval,
     Row,
     bootstrap_interval,
     metric_row,
     paired_difference,
 )
+from batch_predictions.models.common.ranking_metrics import NDCG, Doubles
 from batch_predictions.models.demographic.evaluation import ColdStartEvaluation, Measured
 from batch_predictions.models.demographic.model import CountAdjustment, DemographicModel
 from batch_predictions.models.demographic.promotion_uplift import (

@@ -16,17 +16,19 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from batch_predictions.models.common.bootstrap import (
+    Interval,
+    Row,
+    bootstrap_interval,
+    metric_row,
+    paired_difference,
+)
 from batch_predictions.models.common.ranking_metrics import (
     DEPTH,
     NDCG,
     Doubles,
-    Interval,
     Positions,
-    Row,
-    bootstrap_interval,
     measures,
-    metric_row,
-    paired_difference,
 )
 from batch_predictions.models.recommender.base import Recommender
 from batch_predictions.models.recommender.data.histories import Histories, positions

@@ -12,13 +12,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 
-from batch_predictions.models.common.ranking_metrics import (
-    NDCG,
-    Interval,
-    Row,
-    metric_row,
-    paired_difference,
-)
+from batch_predictions.models.common.bootstrap import Interval, Row, metric_row, paired_difference
+from batch_predictions.models.common.ranking_metrics import NDCG
 from batch_predictions.models.recommender.base import Recommender
 from batch_predictions.models.recommender.candidate_generation import Bundle
 from batch_predictions.models.recommender.data.interactions import Interactions

@@ -7,9 +7,9 @@ import zlib
 
 import numpy as np
 
+from batch_predictions.models.common.proportions import wilson_bounds
 from batch_predictions.models.common.ranking_metrics import Doubles
 
-Z95 = 1.959964
 SHUFFLES = 20_000
 LEAST = 3
 """Reviews on each side without which no change is tested."""
@@ -22,10 +22,8 @@ def wilson(net: float, n: int) -> tuple[float, float]:
 
     Values between the ends vary less than a coin's, so that it is wide rather than narrow.
     """
-    share = (net + 1) / 2
-    middle = (share + Z95**2 / (2 * n)) / (1 + Z95**2 / n)
-    half = Z95 / (1 + Z95**2 / n) * math.sqrt(share * (1 - share) / n + Z95**2 / (4 * n * n))
-    return 2 * max(0.0, min(share, middle - half)) - 1, 2 * min(1.0, max(share, middle + half)) - 1
+    lower, upper = wilson_bounds((net + 1) / 2, n)
+    return 2 * lower - 1, 2 * upper - 1
 
 
 def change_chance(now: Doubles, before: Doubles, name: str, interesting: float) -> float | None:

@@ -9,7 +9,8 @@ from functools import cached_property
 import numpy as np
 import numpy.typing as npt
 
-from batch_predictions.models.common.ranking_metrics import SAMPLES, Doubles, Interval
+from batch_predictions.models.common.bootstrap import Interval, percentile_interval, resample_counts
+from batch_predictions.models.common.ranking_metrics import Doubles
 from batch_predictions.models.sentiment.data import Labels
 
 ACCURACY, MACRO_F1 = "accuracy", "macro_f1"
@@ -38,10 +39,11 @@ class EvaluatedClassifier:
 
     def resampled(self, seed: int) -> Doubles:
         """Confusions of samples of whole clusters with replacement, (samples, classes²)."""
-        random, counts = np.random.default_rng(seed), self._by_cluster
-        n = len(counts)
-        draws = (np.bincount(random.integers(0, n, n), minlength=n) for _ in range(SAMPLES))
-        return np.stack([draw @ counts for draw in draws])
+        counts = self._by_cluster
+        samples = [
+            drawn @ counts for chunk in resample_counts(len(counts), seed) for drawn in chunk
+        ]
+        return np.stack(samples)
 
     def f1(self) -> Doubles:
         """F1 by class, (classes,)."""
@@ -54,11 +56,11 @@ class EvaluatedClassifier:
         right = np.trace(samples, axis1=1, axis2=2) / samples.sum(axis=(1, 2))
         here, n = self.f1(), len(self.truth)
         found = {
-            ACCURACY: _interval(float(np.trace(self.confusion) / n), right, n),
-            MACRO_F1: _interval(float(here.mean()), by_class.mean(axis=1), n),
+            ACCURACY: percentile_interval(float(np.trace(self.confusion) / n), right, n),
+            MACRO_F1: percentile_interval(float(here.mean()), by_class.mean(axis=1), n),
         }
         for each in range(self.classes):
-            found[f"f1_{each}"] = _interval(float(here[each]), by_class[:, each], n)
+            found[f"f1_{each}"] = percentile_interval(float(here[each]), by_class[:, each], n)
         return found
 
 
@@ -81,15 +83,10 @@ def difference(a: EvaluatedClassifier, b: EvaluatedClassifier, seed: int) -> Int
     # The same seed draws the same clusters: the difference is paired.
     ours = f1_of(a.resampled(seed).reshape(shape)).mean(axis=1)
     theirs = f1_of(b.resampled(seed).reshape(shape)).mean(axis=1)
-    return _interval(float(a.f1().mean() - b.f1().mean()), ours - theirs, len(a.truth))
+    return percentile_interval(float(a.f1().mean() - b.f1().mean()), ours - theirs, len(a.truth))
 
 
 def clusters_of(names: Sequence[str]) -> npt.NDArray[np.int64]:
     """A number for every different name."""
     seen: dict[str, int] = {}
     return np.array([seen.setdefault(name, len(seen)) for name in names], dtype=np.int64)
-
-
-def _interval(value: float, samples: Doubles, n: int) -> Interval:
-    lower, upper = np.quantile(samples, [0.025, 0.975])
-    return Interval(value, min(float(lower), value), max(float(upper), value), n)

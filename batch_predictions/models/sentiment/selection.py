@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from batch_predictions.models.common.ranking_metrics import Interval, Row, metric_row
+from batch_predictions.models.common.bootstrap import Interval, Row, metric_row
 from batch_predictions.models.sentiment.classifier import Classifier
 from batch_predictions.models.sentiment.data import CLASSES, Reviews, distinct, holdout
 from batch_predictions.models.sentiment.metrics import (

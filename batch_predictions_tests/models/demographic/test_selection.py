@@ -13,7 +13,7 @@ import pyarrow as pa
 import pytest
 from scipy.sparse import csr_matrix
 
-from batch_predictions.models.common.ranking_metrics import Interval
+from batch_predictions.models.common.bootstrap import Interval
 from batch_predictions.models.demographic import evaluation as demographic_evaluation
 from batch_predictions.models.demographic.evaluation import ColdStartEvaluation
 from batch_predictions.models.demographic.model import CountAdjustment

@@ -267,7 +267,7 @@ def test_paired_differences_are_narrower_than_the_users_differ():
     taste = np.random.default_rng(0).random(200)
     gain = paired_difference(taste + 0.01, taste, seed=0)
     assert (gain.lower, gain.upper) == (pytest.approx(0.01), pytest.approx(0.01))
-    with pytest.raises(ValueError, match="same users"):
+    with pytest.raises(ValueError, match="same units"):
         paired_difference(taste, taste[1:], seed=0)
 
 
