@@ -55,7 +55,10 @@ COMPILED = {
     "inference/topk/vectors.py",
     "models/demand/forecasters/gru_net.py",
     "models/forest/kernels.py",
-    "models/recommender/kernels.py",
+    "models/recommender/kernels/candidates.py",
+    "models/recommender/kernels/neighbours.py",
+    "models/recommender/kernels/rules.py",
+    "models/recommender/kernels/topk.py",
 }
 """Decorators compile when a module is loaded; whoever needs these imports them in a function."""
 MODULES = sorted(PACKAGE.rglob("*.py"))

@@ -1,18 +1,16 @@
-"""How good the fallback is for users of whom nothing but demographics is known.
+"""NDCG@10 of the fallback for users of whom only demographics are known.
 
     python benchmarks/cold_start.py movielens ../shared/data/movielens_100k --split random
     python benchmarks/cold_start.py movielens ../shared/data/movielens_100k --split time
     python benchmarks/cold_start.py complete_journey --cut 2017-12-03 [--days 28] [--no-promotions]
 
-A fifth of the users is held out whole, five times, so that everybody is held out once. The others'
-rows up to the cut go through the weekly training as it is (`select_demographic`), which chooses
-half-life and tilt by cross-validation among them; then the held-out users are asked about: what
-they took after the cut (`time`), or all that they ever took (`random`). Their age, gender and place
-are known, and nothing else; a place that is known from interactions only is the usual one up to the
-cut. The promotions of the week after the cut are known, as they are to the platform. Two oracles
-say what is possible: the best single list for these users in hindsight, and lists of each
-segment, learned from other users of the same days. Prints one JSON object; progress goes to the
-standard error.
+A fifth of the users is hidden, five times, so that every user is hidden once. The other users' rows
+up to the cut go through the weekly training (`select_demographic`); then the hidden users are
+evaluated on what they took after the cut (`time`), or on all that they ever took (`random`). Their
+age, gender and location are known; a location that is known from interactions only is the most
+frequent one up to the cut. The promotions of the week after the cut are known, as they are to the
+platform. `upper_bounds` are computed from the test rows. Prints one JSON object; progress goes to
+the standard error.
 """
 
 from __future__ import annotations
@@ -32,26 +30,26 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-from cold_start_upper_bound import oracles
+from cold_start_upper_bound import upper_bounds
 
 from batch_predictions.features.queries import parameters, sql
 from batch_predictions.models.common.bootstrap import bootstrap_interval, paired_difference
-from batch_predictions.models.common.ranking_metrics import NDCG, Doubles, measures
+from batch_predictions.models.common.ranking_metrics import NDCG, Doubles, compute_metrics
 from batch_predictions.models.demographic.model import DemographicModel
-from batch_predictions.models.demographic.promotion_uplift import Changes, Weeks
-from batch_predictions.models.demographic.segments import user_leaves
+from batch_predictions.models.demographic.promotion_uplift import PromotionChanges, PromotionWeeks
+from batch_predictions.models.demographic.segments import encode_user_leaves
 from batch_predictions.models.demographic.selection import (
     HALF_LIVES,
     NAMES,
-    POPULARITY,
     PROMOTED,
+    DemographicConfig,
     select_demographic,
 )
 from batch_predictions.models.demographic.statistics import (
     SegmentStatistics,
-    matrices,
-    recency,
-    served,
+    event_matrices,
+    recency_weights,
+    serve_lists,
 )
 from batch_predictions.models.recommender.data.interactions import Interactions
 from batch_predictions.models.recommender.generators.popularity import popularity_name
@@ -61,42 +59,45 @@ from batch_predictions.sources.registry import initialise_home, source_of
 from batch_predictions.tables import INTERACTIONS, ITEMS, PROMOTION_CALENDAR, USERS
 from batch_predictions.warehouse import Warehouse
 
-ROWS = """with goods as ({goods})
+ROWS = """with items as ({item_state})
     select events.user_id, events.item_id, events.date, count(*)::DOUBLE as events
-    from raw.interactions as events join goods on goods.item_id = events.item_id and goods.available
+    from raw.interactions as events join items on items.item_id = events.item_id and items.available
     group by all order by all"""
 SEGMENTS = "select user_id, age_bracket, gender, location from ({segments}) order by user_id"
 FOLDS = 5
-RECENT, SERVED = "recency_popularity_chosen", "fallback"
+POPULARITY = popularity_name(None)
+RECENCY, FALLBACK = "recency_popularity_chosen", "fallback"
 
 
 def main() -> None:
-    """Reads the source into a temporary home, holds users out, trains, measures."""
+    """Reads the source into a temporary home, hides users, trains, evaluates."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("source", choices=["movielens", "complete_journey", "files"])
     parser.add_argument("path", type=Path, nargs="?")
     parser.add_argument("--split", choices=["random", "time"], default="time")
-    parser.add_argument("--cut", type=dt.date.fromisoformat, help="last day that is learned from")
-    parser.add_argument("--last-share", type=float, default=0.2, help="else: rows after the cut")
-    parser.add_argument("--days", type=int, help="ask about so many days after the cut only")
+    parser.add_argument("--cut", type=dt.date.fromisoformat, help="last training day")
+    parser.add_argument(
+        "--last-share", type=float, default=0.2, help="without --cut: share of the rows after it"
+    )
+    parser.add_argument("--days", type=int, help="evaluate only this many days after the cut")
     parser.add_argument("--no-promotions", action="store_true", help="hide the calendar")
     parser.add_argument("--seed", type=int, default=7)
     args = parser.parse_args()
-    began = time.process_time()
+    start = time.process_time()
     with tempfile.TemporaryDirectory() as home:
-        chosen = SourceSettings(kind=args.source, path=args.path, original_dates=True)
-        settings = Settings(home=Path(home), source=chosen)
+        source = SourceSettings(kind=args.source, path=args.path, original_dates=True)
+        settings = Settings(home=Path(home), source=source)
         rows, segments, cut, changes, weeks = _read(settings, args)
-        answer = _measure(rows, segments, cut, changes, weeks, settings, args)
-    answer["cpu_seconds"] = round(time.process_time() - began, 1)
-    print(json.dumps(answer, indent=1))
+        result = _evaluate(rows, segments, cut, changes, weeks, settings, args)
+    result["cpu_seconds"] = round(time.process_time() - start, 1)
+    print(json.dumps(result, indent=1))
 
 
 def _read(
     settings: Settings, args: argparse.Namespace
-) -> tuple[Interactions, pa.Table, dt.date | None, Changes | None, Weeks | None]:
-    """Rows of goods, demographics as of the cut, the cut (None: all rows are of one day), and the
-    promotions after and before a day (None: nothing is known)."""
+) -> tuple[Interactions, pa.Table, dt.date | None, PromotionChanges | None, PromotionWeeks | None]:
+    """Rows of available items, demographics as of the cut, the cut (None: all rows are of one day),
+    and queries of the promotions after and before a day (None: unknown)."""
     state = initialise_home(settings)
     source = source_of(settings.source, state)
     span = source.extent(INTERACTIONS)
@@ -107,11 +108,11 @@ def _read(
     ingest(warehouse, source, INTERACTIONS, days, state)
     for table in (USERS, ITEMS):
         ingest(warehouse, source, table, days[-1:], state)
-    bound = {**parameters(settings), "date": span[1]}
-    table = warehouse.query(ROWS.format(goods=sql("item_state")), bound)
+    params = {**parameters(settings), "date": span[1]}
+    table = warehouse.query(ROWS.format(item_state=sql("item_state")), params)
     cut: dt.date | None = None
     if args.split == "random":
-        # All on one day: nothing has an age, and hiding the user is all that can be done.
+        # All rows on one day: without times, users can only be hidden.
         day = pa.array([span[1]] * table.num_rows, pa.date32())
         table = table.set_column(table.column_names.index("date"), "date", day)
     rows = Interactions.from_table(table)
@@ -120,17 +121,17 @@ def _read(
         if args.days:
             rows = rows.up_to(cut + dt.timedelta(days=args.days))
     segments = warehouse.query(
-        SEGMENTS.format(segments=sql("user_segments")), {**bound, "date": cut or span[1]}
+        SEGMENTS.format(segments=sql("user_segments")), {**params, "date": cut or span[1]}
     )
-    changes = shown = None
+    changes = past_weeks = None
     if PROMOTION_CALENDAR in source.tables() and cut and not args.no_promotions:
         monday = cut - dt.timedelta(days=cut.weekday())
         weeks = [monday + dt.timedelta(days=7 * number) for number in range(-17, 2)]
         weeks = [week for week in weeks if week >= span[0]]
         ingest(warehouse, source, PROMOTION_CALENDAR, [str(week) for week in weeks], state)
         changes = lru_cache(lambda day: warehouse.query(sql("promotion_changes"), {"date": day}))
-        shown = lru_cache(lambda day: warehouse.query(sql("promotion_weeks"), {"date": day}))
-    return rows, segments, cut, changes, shown
+        past_weeks = lru_cache(lambda day: warehouse.query(sql("promotion_weeks"), {"date": day}))
+    return rows, segments, cut, changes, past_weeks
 
 
 def _last_day(rows: Interactions, share: float) -> dt.date:
@@ -139,41 +140,43 @@ def _last_day(rows: Interactions, share: float) -> dt.date:
     return first - dt.timedelta(days=1)
 
 
-def _measure(
+def _evaluate(
     rows: Interactions,
     segments: pa.Table,
     cut: dt.date | None,
-    changes: Changes | None,
-    weeks: Weeks | None,
+    changes: PromotionChanges | None,
+    weeks: PromotionWeeks | None,
     settings: Settings,
     args: argparse.Namespace,
 ) -> dict[str, Any]:
-    """Every candidate's figures over the users of all folds."""
-    everything = np.ones(len(rows), dtype=bool)
-    before = everything if cut is None else rows.dates <= np.datetime64(cut, "D")
-    answers = everything if cut is None else ~before
+    """Every candidate's metrics over the users of all folds."""
+    all_rows = np.ones(len(rows), dtype=bool)
+    before = all_rows if cut is None else rows.dates <= np.datetime64(cut, "D")
+    after = all_rows if cut is None else ~before
     users = len(rows.user_ids)
     fold = np.empty(users, dtype=np.int64)
     fold[np.random.default_rng(args.seed).permutation(users)] = np.arange(users) % FOLDS
-    asked = np.unique(rows.users[answers])
+    users_evaluated = np.unique(rows.users[after])
     per_user: dict[str, Doubles] = {}
-    chosen: Counter[str] = Counter()
+    candidates: Counter[str] = Counter()
     for number in range(FOLDS):
-        print(f"fold {number + 1} of {FOLDS}: training on the others", file=sys.stderr)
-        trained = rows.where(before & (fold[rows.users] != number))
+        print(f"fold {number + 1} of {FOLDS}: training on the other folds", file=sys.stderr)
+        train = rows.filter(before & (fold[rows.users] != number))
         through = cut or rows.dates[0].item()
         selection = select_demographic(
-            _table(trained),
+            _table(train),
             segments,
             through,
-            window_days=settings.fallback.window_days,
-            seed=args.seed,
-            min_users=settings.fallback.min_users,
+            DemographicConfig(
+                seed=args.seed,
+                window_days=settings.fallback.window_days,
+                min_users=settings.fallback.min_users,
+            ),
             changes=changes,
             weeks=weeks,
         )
         print(selection.why, file=sys.stderr)
-        chosen[selection.candidate] += 1
+        candidates[selection.candidate] += 1
         models = {
             POPULARITY: (DemographicModel(math.inf), None),
             **{
@@ -185,38 +188,38 @@ def _measure(
                 for name, model in selection.models.items()
                 if name in (*NAMES.values(), PROMOTED)
             },
-            RECENT: (
+            RECENCY: (
                 DemographicModel(selection.model.half_life_days),
                 settings.fallback.window_days,
             ),
-            SERVED: (selection.model, settings.fallback.window_days),
+            FALLBACK: (selection.model, settings.fallback.window_days),
         }
-        members = np.flatnonzero(fold[asked] == number)
-        held_out = rows.where(answers & (fold[rows.users] == number))
+        members = np.flatnonzero(fold[users_evaluated] == number)
+        test = rows.filter(after & (fold[rows.users] == number))
         for name, (model, days) in models.items():
-            values = _ndcg(model, days, trained, through, held_out, segments, changes, settings)
-            per_user.setdefault(name, np.zeros(len(asked)))[members] = values
-    held_out = rows.where(answers)
-    leaves, leaf_of_user = user_leaves(held_out.user_ids, segments)
-    bounds = oracles(held_out, [leaves[place] for place in leaf_of_user], args.seed)
+            values = _ndcg(model, days, train, through, test, segments, changes, settings)
+            per_user.setdefault(name, np.zeros(len(users_evaluated)))[members] = values
+    test = rows.filter(after)
+    leaves, leaf_of_user = encode_user_leaves(test.user_ids, segments)
+    bounds = upper_bounds(test, [leaves[index] for index in leaf_of_user], args.seed)
     return {
         "source": args.source,
         "split": args.split,
         "cut": cut and str(cut),
-        "users_held_out": len(asked),
-        "users_never_seen_before_the_cut": len(np.setdiff1d(asked, rows.users[before]))
+        "users_held_out": len(users_evaluated),
+        "users_never_seen_before_the_cut": len(np.setdiff1d(users_evaluated, rows.users[before]))
         if cut
         else 0,
-        "served": dict(sorted(chosen.items())),
+        "served": dict(sorted(candidates.items())),
         "candidates": {
             name: {
                 NDCG: bootstrap_interval(values, args.seed)._asdict(),
                 "over_popularity": _gain(values, per_user[POPULARITY], args.seed),
-                "over_recency_popularity": _gain(values, per_user[RECENT], args.seed),
+                "over_recency_popularity": _gain(values, per_user[RECENCY], args.seed),
             }
             for name, values in per_user.items()
         },
-        "oracles": {
+        "upper_bounds": {
             name: _gain(values, per_user[POPULARITY], args.seed) for name, values in bounds.items()
         },
     }
@@ -236,38 +239,43 @@ def _table(rows: Interactions) -> pa.Table:
 def _ndcg(
     model: DemographicModel,
     window_days: int | None,
-    trained: Interactions,
+    train: Interactions,
     through: dt.date,
-    held_out: Interactions,
+    test: Interactions,
     segments: pa.Table,
-    changes: Changes | None,
+    changes: PromotionChanges | None,
     settings: Settings,
 ) -> Doubles:
-    """NDCG@10 of each held-out user, in the order of ids; items unknown to the model are missed."""
-    everything = np.ones(len(trained), dtype=bool)
-    weights = trained.events
+    """NDCG@10 of each hidden user, in the order of ids; items unknown to the model are missed."""
+    all_rows = np.ones(len(train), dtype=bool)
+    weights = train.events
     if math.isfinite(model.half_life_days):
-        weights = weights * recency(trained, through, model.half_life_days, window_days)
-    popular, ever = matrices(trained, everything, weights)
-    leaves, leaf_of_user = user_leaves(trained.user_ids, segments)
-    all_users = np.ones(len(trained.user_ids), dtype=bool)
-    learned = SegmentStatistics(trained, leaves, leaf_of_user, popular, ever, all_users)
-    shares = model.tilt.on(learned.counts, learned.users)
-    asked_leaves, asked_leaf = user_leaves(held_out.user_ids, segments)
-    factor = None
-    if model.calendar and changes:
-        factor = model.calendar.on(changes(through), learned.items)
-    lists = served(
-        model.tilt, shares, learned.users, asked_leaves, settings.fallback.min_users, factor
-    )
-    tops = lists[asked_leaf]
-    found = pc.fill_null(pc.index_in(learned.items, value_set=held_out.item_ids), -1)
-    positions = np.append(found.to_numpy(zero_copy_only=False), -1)[tops]
-    wanted = held_out.users.astype(np.int64) * len(held_out.item_ids) + held_out.items
-    offered = np.arange(len(tops))[:, np.newaxis] * len(held_out.item_ids) + positions
-    hits = np.isin(offered, wanted) & (positions >= 0)
-    distinct = np.unique(wanted) // len(held_out.item_ids)
-    return measures(hits, np.bincount(distinct, minlength=len(tops)))[NDCG]
+        weights = weights * recency_weights(train, through, model.half_life_days, window_days)
+    summed, log_events = event_matrices(train, all_rows, weights)
+    leaves, leaf_of_user = encode_user_leaves(train.user_ids, segments)
+    all_users = np.ones(len(train.user_ids), dtype=bool)
+    statistics = SegmentStatistics(train, leaves, leaf_of_user, summed, log_events, all_users)
+    shares = model.adjustment.apply(statistics.counts, statistics.users)
+    test_leaves, test_leaf = encode_user_leaves(test.user_ids, segments)
+    factors = None
+    if model.uplift and changes:
+        factors = model.uplift.factors(changes(through), statistics.items)
+    lists = serve_lists(
+        model.adjustment,
+        shares,
+        statistics.users,
+        test_leaves,
+        settings.fallback.min_users,
+        factors,
+    )[test_leaf]
+    in_test = pc.fill_null(pc.index_in(statistics.items, value_set=test.item_ids), -1)
+    positions = np.append(in_test.to_numpy(zero_copy_only=False), -1)[lists]
+    width = len(test.item_ids)
+    relevant = test.users.astype(np.int64) * width + test.items
+    recommended = np.arange(len(lists))[:, np.newaxis] * width + positions
+    hits = np.isin(recommended, relevant) & (positions >= 0)
+    users = np.unique(relevant) // width
+    return compute_metrics(hits, np.bincount(users, minlength=len(lists)))[NDCG]
 
 
 def _gain(values: Doubles, base: Doubles, seed: int) -> dict[str, float]:

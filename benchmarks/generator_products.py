@@ -2,7 +2,7 @@
 
     python benchmarks/generator_products.py
 
-ALS on the Complete Journey, 64 factors: for every user the best items that it has not seen, and the
+ALS on the Complete Journey, 64 factors: for every user the topk_rows items that it has not seen, and the
 scores of 400 other candidates, which the ranker reads. By plain products of all items, as the
 generators do it, and by `Index.search` with products of the candidates alone; on one thread, CPU
 seconds, medians of three interleaved repeats.
@@ -51,7 +51,7 @@ def measure() -> dict[str, Any]:
 
 def _by_products(queries: Any, targets: Any, seen: Any, others: Any, k: int) -> Any:
     from batch_predictions.models.recommender.base import inner_products
-    from batch_predictions.models.recommender.kernels import best
+    from batch_predictions.models.recommender.kernels.topk import topk_rows
 
     found = np.empty((len(queries), k), dtype=np.int64)
     for low in range(0, len(queries), USERS):
@@ -59,7 +59,7 @@ def _by_products(queries: Any, targets: Any, seen: Any, others: Any, k: int) -> 
         scores = inner_products(queries[part], targets)
         left = scores.copy()
         left[seen[part].nonzero()] = np.nan
-        best(left, k, found[part], np.empty((len(left), k), dtype=np.float32))
+        topk_rows(left, k, found[part], np.empty((len(left), k), dtype=np.float32))
         np.take_along_axis(scores, others[part], 1)
     return found
 

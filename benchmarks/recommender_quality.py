@@ -93,14 +93,14 @@ def measure(args: argparse.Namespace, home: Path) -> dict[str, object]:
         ingest(warehouse, source, table, [days[-1]], state)
 
     from batch_predictions.models.recommender.data.interactions import Interactions
-    from batch_predictions.models.recommender.evaluation import (
-        leave_newest,
+    from batch_predictions.models.recommender.data.splits import (
+        leave_last_out,
         leave_out,
         split_by_time,
         split_newest,
     )
     from batch_predictions.models.recommender.selection import select
-    from batch_predictions.models.recommender.training.tuning import tuned
+    from batch_predictions.models.recommender.training.tuning import tune
     from batch_predictions.models.recommender.warehouse_inputs import course, interactions
 
     began = time.perf_counter()
@@ -114,7 +114,7 @@ def measure(args: argparse.Namespace, home: Path) -> dict[str, object]:
     if args.split == "user":
         holdout = leave_out(rows, as_of=span[1], seed=args.seed)
     elif args.split == "last":
-        holdout = leave_newest(rows, as_of=span[1])
+        holdout = leave_last_out(rows, as_of=span[1])
     elif args.cut:
         rows = rows.up_to(end)
         holdout = split_by_time(rows, cut=args.cut, exclude_seen=masked, seed=args.seed)
@@ -130,7 +130,7 @@ def measure(args: argparse.Namespace, home: Path) -> dict[str, object]:
         course(warehouse, settings, say), window_days=(end - cut).days or 7, seed=args.seed
     )
     if args.tune:
-        taught = tuned(holdout.train, cut, taught, args.tune)
+        taught = tune(holdout.train, cut, taught, args.tune)
     selection = select(rows, end, taught, holdout=holdout)
     models: dict[str, dict[str, object]] = {}
     for row in selection.metrics:
@@ -142,7 +142,7 @@ def measure(args: argparse.Namespace, home: Path) -> dict[str, object]:
         "cut": str(cut),
         "until": str(end),
         "users": len(holdout.users),
-        "seen_left_out": holdout.masked,
+        "seen_left_out": holdout.masks_seen,
         "planned_weeks": weeks,
         "why": selection.why,
         "models": models,

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 
 from batch_predictions.home import HomeError, State
 from batch_predictions.model_store import ModelStore
-from batch_predictions.models.training import data_version
+from batch_predictions.models.training import Training, data_version
 from batch_predictions.partitions import (
     days_between,
     latest_ended_week,
@@ -112,7 +112,7 @@ def weeks_ahead_due(
 
 def training_due(
     weeks: Sequence[dt.date],
-    trainings: Mapping[str, tuple[Table, ...]],
+    trainings: Mapping[str, Training],
     warehouse: Warehouse,
     models: ModelStore,
     settings: Settings,
@@ -121,13 +121,15 @@ def training_due(
     untrained = []
     for week in weeks:
         through = trained_through(week)
-        versions: dict[tuple[Table, ...], str] = {}
-        for name, tables in trainings.items():
-            made = models.training(name, through)
-            if made is not None and tables not in versions:
-                # Hashed once for the models that learn from the same tables.
-                versions[tables] = data_version(warehouse, settings, through, tables)
-            if made is None or made.data_version != versions[tables]:
+        versions: dict[tuple[tuple[Table, ...], int], str] = {}
+        for name, training in trainings.items():
+            decision = models.training(name, through)
+            days = training.history_days(settings)
+            key = training.tables, days
+            if decision is not None and key not in versions:
+                # Hashed once for the models that learn from the same rows.
+                versions[key] = data_version(warehouse, through, training.tables, days)
+            if decision is None or decision.data_version != versions[key]:
                 untrained.append(week)
                 break
     return untrained

@@ -90,8 +90,8 @@ def run(
     lacking = [table for table in (INTERACTIONS, REVIEWS) if table not in source.tables()]
     chain = JobRunner(dg.DagsterInstance.get(), definitions, lacking)
     summary.skipped = chain.skipped()
-    trained_from = {
-        name: training.tables
+    fed_trainings = {
+        name: training
         for name, training in trainings().items()
         if not {*training.tables} & {*lacking}
     }
@@ -115,7 +115,7 @@ def run(
         of_events = {(table, day) for table, day in changed if table in EVENTS}
         summary.ingested = sorted({day for _, day in of_events})
         summary.corrected = sorted({key[1] for key in of_events if key in before})
-        untrained = training_due(weeks, trained_from, warehouse, models, settings)
+        untrained = training_due(weeks, fed_trainings, warehouse, models, settings)
         trained_already = len(weeks) - len(untrained)
         shown.progress.advance(shown.task, chain.weight(jobs.WEEKLY_TRAINING) * trained_already)
         for week in untrained:

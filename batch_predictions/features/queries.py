@@ -13,8 +13,18 @@ EXCLUDABLE = ("category", "subcategory", "brand")
 
 
 def sql(name: str) -> str:
-    """The query in `features/<name>.sql`."""
+    """The query in `features/sql/<name>.sql`."""
     return (resources.files(__package__) / "sql" / f"{name}.sql").read_text(encoding="utf-8")
+
+
+def user_item_days(item_state: str) -> str:
+    """The query of users' days with items, over a relation of item states.
+
+    Args:
+        item_state: SQL of the item states as of `$date`: the partition, where it is made, or
+            `sql("item_state")`, which makes it.
+    """
+    return sql("user_item_days").format(item_state=item_state)
 
 
 def parameters(settings: Settings) -> dict[str, Any]:

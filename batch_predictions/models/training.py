@@ -56,6 +56,10 @@ class Trained:
 Train = Callable[[Warehouse, Settings, dt.date, Callable[[str], None]], Trained]
 
 
+def _history_days(settings: Settings) -> int:
+    return settings.recommender.history_days
+
+
 @dataclass(frozen=True)
 class Training:
     """A model that is trained every week: what it learns from, and how.
@@ -67,6 +71,7 @@ class Training:
         tables: daily raw tables that it learns from; it is trained again when their rows change.
         extra_tables: further tables that it reads, for lineage.
         kinds: badges in the UI.
+        history_days: days of `tables` that it reads, the training's last day included.
     """
 
     name: str
@@ -75,6 +80,7 @@ class Training:
     tables: tuple[Table, ...] = (INTERACTIONS,)
     extra_tables: tuple[Table, ...] = (ITEMS, USERS)
     kinds: frozenset[str] = frozenset({"python", "numpy"})
+    history_days: Callable[[Settings], int] = _history_days
 
 
 def trainings() -> dict[str, Training]:
@@ -117,7 +123,9 @@ def training_asset(training: Training, partitions: Partitions) -> dg.AssetsDefin
         for week in context.partition_keys:
             through = trained_through(as_date(week))
             trained = training.train(warehouse, settings, through, context.log.info)
-            data = data_version(warehouse, settings, through, training.tables)
+            data = data_version(
+                warehouse, through, training.tables, training.history_days(settings)
+            )
             decision = publish(training.name, trained, through, models, warehouse, data)
             context.log.info(
                 f"{training.name} through {through}: {decision.decision}. {decision.why}"
@@ -165,11 +173,16 @@ def publish(
     return decision
 
 
-def data_version(
-    warehouse: Warehouse, settings: Settings, through: dt.date, tables: Sequence[Table]
-) -> str:
-    """A hash of the raw days that a training through a day sees: equal rows, equal hash."""
-    first = (through - dt.timedelta(days=settings.recommender.history_days - 1)).isoformat()
+def data_version(warehouse: Warehouse, through: dt.date, tables: Sequence[Table], days: int) -> str:
+    """A hash of the raw rows that a training reads; equal rows have equal hashes.
+
+    Args:
+        warehouse: of the raw tables.
+        through: the training's last day.
+        tables: daily raw tables.
+        days: how many days it reads.
+    """
+    first = (through - dt.timedelta(days=days - 1)).isoformat()
     digest = hashlib.sha256()
     for table in tables:
         for day in warehouse.partitions(table):

@@ -1,4 +1,4 @@
-"""What users of a similar demographic want, for users without predictions of their own."""
+"""The fallback: daily lists by demographic segment, for users without recommendations."""
 
 from __future__ import annotations
 
@@ -21,46 +21,57 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 KEY = ("segment_level", "age_bracket", "gender", "location")
-NOTHING_WANTED = "nobody has interacted with an available item in fallback.window_days"
+NO_POPULAR_ITEM = "no user interacted with an available item in the last fallback.window_days"
 
 
 class DemographicScorer:
-    """Recency-weighted popularity of the day, moved by the coming week's promotions and tilted to
-    the segment as the week's training found best: by the segment's own counts drawn to its
-    parent's, by a regression on demographics, or not at all."""
+    """Ranks items for segments.
 
-    version: ClassVar[str] = "3"
+    Recency-weighted popularity of the day, times the uplift of the coming week's promotions and the
+    segment's adjustment, as the week's training chose them.
+
+    Args:
+        model: the trained model.
+        context: with lookup tables `weights`, `users` and `promotion_changes`, and the parameter k.
+    """
+
+    version: ClassVar[str] = "4"
     uses_gpu: ClassVar[bool] = False
 
-    def __init__(self, model: DemographicModel, opening: ScorerContext) -> None:
-        self.k = int(opening.parameters["k"])
+    def __init__(self, model: DemographicModel, context: ScorerContext) -> None:
+        self.k = int(context.parameters["k"])
         self.ranker = model.ranker(
-            opening.lookup_table("wanted"),
-            opening.lookup_table("users"),
-            opening.lookup_table("changes") if model.calendar else None,
+            context.lookup_table("weights"),
+            context.lookup_table("users"),
+            context.lookup_table("promotion_changes") if model.uplift else None,
         )
 
     @classmethod
-    def open(cls, opening: ScorerContext) -> Self:
-        """Opens the model's parameters and counts the segments' wants."""
-        assert opening.model is not None
-        return cls(DemographicModel.load(opening.model), opening)
+    def open(cls, context: ScorerContext) -> Self:
+        """Loads the model and the day's counts by segment."""
+        assert context.model is not None
+        return cls(DemographicModel.load(context.model), context)
 
     def score(self, rows: pa.RecordBatch) -> pa.RecordBatch:
         """Lists of at most k items for segments (segment_level, age_bracket, gender, location)."""
-        wanted = pa.Table.from_batches([rows]).select(KEY)
-        lists = self.ranker.top_k(wanted, self.k)
+        segments = pa.Table.from_batches([rows]).select(KEY)
+        lists = self.ranker.top_k(segments, self.k)
         lists = lists.append_column(EXCLUDED, pa.nulls(lists.num_rows, pa.string()))
-        served = set(zip(*(lists[name].to_pylist() for name in KEY), strict=True))
-        lost = [row for row in wanted.to_pylist() if tuple(row.values()) not in served]
-        empty = pa.Table.from_pylist([{**row, EXCLUDED: NOTHING_WANTED} for row in lost])
-        if lost:
-            lists = pa.concat_tables([lists, empty], promote_options="permissive")
+        with_list = set(zip(*(lists[name].to_pylist() for name in KEY), strict=True))
+        excluded = [
+            {**row, EXCLUDED: NO_POPULAR_ITEM}
+            for row in segments.to_pylist()
+            if tuple(row.values()) not in with_list
+        ]
+        if excluded:
+            lists = pa.concat_tables(
+                [lists, pa.Table.from_pylist(excluded)], promote_options="permissive"
+            )
         return lists.combine_chunks().to_batches()[0]
 
 
 def parameters(settings: Settings) -> Mapping[str, Any]:
-    """k, the smallest segment with a list of its own, and the days that are counted."""
+    """k, the users that a segment needs, and the days of which popularity is counted."""
     return {
         "k": settings.fallback.k,
         "min_users": settings.fallback.min_users,
@@ -69,7 +80,7 @@ def parameters(settings: Settings) -> Mapping[str, Any]:
 
 
 def plot(warehouse: Warehouse, day: str) -> Figure | None:
-    """How far each age bracket's list differs from everyone's."""
+    """By age bracket, how many items of its list are not on the list of all users."""
     rows = warehouse.query(
         """with lists as (
             select segment_level, age_bracket, item_id
@@ -77,15 +88,17 @@ def plot(warehouse: Warehouse, day: str) -> Figure | None:
             where date = $date and segment_level in ('age', 'everyone')
         )
         select age_bracket, count(*) filter (item_id not in
-            (select item_id from lists where segment_level = 'everyone')) as own
+            (select item_id from lists where segment_level = 'everyone')) as items
         from lists where segment_level = 'age' group by 1
         order by age_bracket = 'unknown', age_bracket <> 'under 19', age_bracket""",
         {"date": as_date(day)},
     )
     if not rows.num_rows:
         return None
-    figure, ax = new_axes(f"Items of each age bracket's list that are not on everyone's, {day}")
-    ax.bar(rows["age_bracket"].to_pylist(), rows["own"].to_pylist(), color="#f58518")
+    figure, ax = new_axes(
+        f"Items of each age bracket's list that are not on the list of all users, {day}"
+    )
+    ax.bar(rows["age_bracket"].to_pylist(), rows["items"].to_pylist(), color="#f58518")
     ax.set_ylabel("items", fontsize=9)
     return figure
 
@@ -94,8 +107,8 @@ demographic_recommendations = BatchPrediction(
     table=DEMOGRAPHIC_RECOMMENDATIONS,
     key=KEY,
     rows="""
-        with known as (
-            -- A trait that nobody has tells nobody apart: its levels would repeat the coarser ones.
+        with traits as (
+            -- Levels of a trait that is unknown for all users would repeat the coarser levels.
             select
                 count(*) filter (age_bracket <> 'unknown') > 0 as has_age,
                 count(*) filter (gender <> 'unknown') > 0 as has_gender,
@@ -114,19 +127,19 @@ demographic_recommendations = BatchPrediction(
                 else 'everyone'
             end as segment_level,
             age_bracket, gender, location
-        from features.user_segments, known
+        from features.user_segments, traits
         where date = $date
         group by grouping sets (
             (age_bracket, gender, location), (age_bracket, location), (age_bracket, gender),
             (gender, location), (age_bracket), (location), (gender), ()
         )
         having grouping(age_bracket, gender, location) = 7 or (
-            -- The model's tilt says how many users a list needs, and whether places matter.
+            -- The model says how many users a segment needs, and whether lists differ by location.
             count(*) >= $model_min_users::BIGINT
             and (any_value(has_age) or grouping(age_bracket) = 1)
             and (any_value(has_gender) or grouping(gender) = 1)
             and (
-                (any_value(has_location) and $model_places::BOOLEAN)
+                (any_value(has_location) and $model_uses_location::BOOLEAN)
                 or grouping(location) = 1
             )
         )
@@ -134,9 +147,9 @@ demographic_recommendations = BatchPrediction(
     lookup_tables={
         "users": """select age_bracket, gender, location, count(*) as users
             from features.user_segments where date = $date group by all order by all""",
-        "changes": sql("promotion_changes"),
-        # The half-life is the model's: what a champion learned is what serves.
-        "wanted": """select segments.age_bracket, segments.gender, segments.location,
+        "promotion_changes": sql("promotion_changes"),
+        # The half-life is that of the model that serves.
+        "weights": """select segments.age_bracket, segments.gender, segments.location,
                 events.item_id,
                 fsum(pow(0.5, ($date - events.date) / $model_half_life_days::DOUBLE)) as weight
             from raw.interactions as events
@@ -153,7 +166,7 @@ demographic_recommendations = BatchPrediction(
     checks=(
         Check(
             "everyone_is_served",
-            "There is a list for everyone, unless nobody has wanted anything.",
+            "There is a list for all users, unless no user has interacted with anything.",
             """select count(*) from (select 1) where
                 not exists (select 1 from new_rows where segment_level = 'everyone')
                 and exists (select 1 from new_rows)""",

@@ -1,4 +1,4 @@
-"""The best items of every user, every day."""
+"""The best items of every user, every day: the prediction and its scorer."""
 
 from __future__ import annotations
 
@@ -11,24 +11,34 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from batch_predictions.features.queries import sql
+from batch_predictions.features.queries import sql, user_item_days
 from batch_predictions.inference.declaration import BatchPrediction
-from batch_predictions.inference.scorer import EXCLUDED, ScorerContext, ScorerMetric, with_metrics
+from batch_predictions.inference.scorer import (
+    EXCLUDED,
+    ScorerContext,
+    ScorerMetric,
+    with_metrics,
+)
 from batch_predictions.inference.topk import Index
 from batch_predictions.inference.validation import Check
 from batch_predictions.models.recommender.base import (
-    Linear,
+    LinearRecommender,
     Positions,
-    Ranked,
+    Ranking,
     Recommender,
-    is_linear,
 )
-from batch_predictions.models.recommender.data.histories import Histories, positions
-from batch_predictions.models.recommender.data.interactions import encode
-from batch_predictions.models.recommender.data.item_features import WANTED, ItemFacts, ItemTraits
-from batch_predictions.models.recommender.explanations import BOUGHT_BEFORE, TRENDING, reasons
+from batch_predictions.models.recommender.data.histories import Histories
+from batch_predictions.models.recommender.data.interactions import encode_ids, positions_in
+from batch_predictions.models.recommender.data.item_features import ITEM_STATS_SQL, ItemFeatures
+from batch_predictions.models.recommender.data.item_metadata import ItemMetadata
+from batch_predictions.models.recommender.explanations import (
+    BOUGHT_BEFORE,
+    TRENDING,
+    explain_lists,
+)
+from batch_predictions.models.recommender.registry import is_linear, load
 from batch_predictions.models.recommender.rules import Rules
-from batch_predictions.models.recommender.two_stage import TwoStage
+from batch_predictions.models.recommender.two_stage import TwoStageRecommender
 from batch_predictions.reporting import new_axes
 from batch_predictions.settings import Settings
 from batch_predictions.sources import registry
@@ -38,212 +48,250 @@ from batch_predictions.warehouse import Warehouse, as_date
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-NO_HISTORY = "no interaction so far: looked up, the demographic fallback answers"
-NOTHING_LEFT = "every item is unavailable or was seen: looked up, the demographic fallback answers"
-USERS = 512
-"""Users whose candidates are held at one time."""
+NO_HISTORY = "no interaction so far: a lookup returns the demographic fallback"
+NOTHING_LEFT = "every item is unavailable or was seen: a lookup returns the demographic fallback"
+BATCH_USERS = 512
+"""Users whose candidates are held at a time."""
+MIN_DEPTH_WITH_RULES = 500
+"""Ranked items under rules: what is new, or of a rare category, may rank far down."""
 
 
 class RecommendationScorer:
-    """Candidates of all generators from the history known on the day, so whoever came after the
-    training is served too; ranked by the model, put under the shop's rules, and filled up with
-    what is trending where they fall short of k. The best candidates are kept with their scores."""
+    """Lists of k items for users, ranked by the champion and adjusted by the shop's rules.
 
-    version: ClassVar[str] = "9"
-    # Products, trees and compiled loops all let go of the interpreter's lock.
+    Candidates come from the history known on the day, so users who appeared after the training get
+    a list too. Where fewer than k items are ranked, the list is filled up with trending items. The
+    best candidates are kept with their scores.
+    """
+
+    version: ClassVar[str] = "10"
+    # Matrix products, trees and compiled loops all release the GIL.
     workers: ClassVar[str] = "threads"
 
-    def __init__(self, model: Recommender, opening: ScorerContext) -> None:
+    def __init__(self, model: Recommender, context: ScorerContext) -> None:
         self.model = model
-        chosen = opening.parameters
-        self.k = int(chosen["k"])
-        self.kept = int(chosen["kept_scores"])
-        self.exclude_seen = bool(chosen["exclude_seen"])
+        parameters = context.parameters
+        self.k = int(parameters["k"])
+        self.kept_scores = int(parameters["kept_scores"])
+        self.exclude_seen = bool(parameters["exclude_seen"])
         self.rules = Rules(
-            int(chosen["per_category"]), float(chosen["new_share"]), int(chosen["boost_places"])
+            int(parameters["per_category"]),
+            float(parameters["new_share"]),
+            int(parameters["boost_places"]),
         )
-        self.depth = max(self.k, self.kept)
+        self.depth = max(self.k, self.kept_scores)
         if self.rules.per_category or self.rules.new_share:
-            # What is new, or of a rare category, may stand far down.
-            self.depth = max(self.depth, 20 * self.k, 500)
+            self.depth = max(self.depth, 20 * self.k, MIN_DEPTH_WITH_RULES)
         items = model.items
-        described = model.described if isinstance(model, TwoStage) else None
-        self.facts = ItemFacts.from_tables(
-            opening.lookup_table("wanted"),
+        metadata = model.metadata if isinstance(model, TwoStageRecommender) else None
+        self.item_features = ItemFeatures.from_tables(
+            context.lookup_table("item_stats"),
             items,
-            ItemTraits.from_table(described, items) if described is not None else None,
-            opening.lookup_table("promoted"),
+            ItemMetadata.from_table(metadata, items) if metadata is not None else None,
+            context.lookup_table("promoted"),
         )
-        self.barred = pa.concat_arrays(
+        promotions = self.item_features.promotions
+        self.known_weeks = len(promotions.weeks) if promotions else 0
+        self.planned_weeks = int(parameters["planned_weeks"])
+        unavailable = context.lookup_table("unavailable")["item_id"].combine_chunks()
+        excluded = pa.concat_arrays(
             [
-                pc.cast(
-                    opening.lookup_table("unavailable")["item_id"].combine_chunks(), pa.string()
-                ),
-                pa.array(chosen["blocked_items"], pa.string()),
+                pc.cast(unavailable, pa.string()),
+                pa.array(parameters["blocked_items"], pa.string()),
             ]
         )
-        self.blocked = _among(items, self.barred)
+        self.blocked = _is_in(items, excluded)
         self.index: Index | None = None
-        promoted = self.facts.promoted
-        self.weeks = len(promoted.weeks) if promoted else 0
-        self.weeks_asked = int(chosen["planned_weeks"])
-        if isinstance(model, Linear):
+        if isinstance(model, LinearRecommender):
             self.index = Index(
                 model.targets(),
                 blocked=self.blocked,
-                device=opening.device,
-                block_mb=opening.block_mb,
+                device=context.device,
+                block_mb=context.block_mb,
             )
-        self.boosted = _among(items, opening.lookup_table("boosted")["item_id"].combine_chunks())
-        self.categories = _categories(opening.lookup_table("categories"), items)
-        gone = set(self.barred.to_pylist())
-        trending = opening.lookup_table("trending")["item_id"].to_pylist()
-        self.trending = [item for item in trending if item not in gone]
+        boosted = context.lookup_table("boosted")["item_id"].combine_chunks()
+        self.boosted = _is_in(items, boosted)
+        self.categories = _category_codes(context.lookup_table("categories"), items)
+        excluded_ids = set(excluded.to_pylist())
+        trending = context.lookup_table("trending")["item_id"].to_pylist()
+        self.trending = [item for item in trending if item not in excluded_ids]
 
     @classmethod
     def uses_gpu(cls, model: Path | None) -> bool:
-        """For the search of a linear model that serves alone; trees and the products of generators
-        are the processor's."""
+        """For a linear model that serves alone, whose search runs there; all else is CPU work."""
         assert model is not None
         return is_linear(model)
 
     @classmethod
-    def open(cls, opening: ScorerContext) -> Self:
+    def open(cls, context: ScorerContext) -> Self:
         """Opens the model's files, memory-mapped."""
-        assert opening.model is not None
-        return cls(Recommender.load(opening.model), opening)
+        assert context.model is not None
+        return cls(load(context.model), context)
 
     def score(self, rows: pa.RecordBatch) -> pa.RecordBatch:
-        """Lists of at most k items for users (user_id, item_ids, ages, events, traits)."""
-        parts = [
-            self._score(rows.slice(start, USERS))
-            for start in range(0, max(rows.num_rows, 1), USERS)
+        """Lists of users; the columns of `rows` are those of the declaration's query."""
+        batches = [
+            self._score_batch(rows.slice(start, BATCH_USERS))
+            for start in range(0, max(rows.num_rows, 1), BATCH_USERS)
         ]
-        whole = pa.Table.from_batches(parts).combine_chunks().to_batches(len(rows) * self.k + 1)[0]
-        return with_metrics(whole, self._notes(rows.num_rows))
+        table = pa.Table.from_batches(batches).combine_chunks()
+        result = table.to_batches(len(rows) * self.k + 1)[0]
+        return with_metrics(result, self._metrics(rows.num_rows))
 
-    def _notes(self, users: int) -> dict[str, ScorerMetric]:
-        """How many weeks of promotions were known, where more than the coming one are asked for."""
-        notes: dict[str, ScorerMetric] = {}
-        if self.weeks_asked > 1 and users:
-            notes["planned_weeks_known"] = ScorerMetric(mean=self.weeks, of=users)
-        return notes
+    def _metrics(self, users: int) -> dict[str, ScorerMetric]:
+        """How many weeks of promotions were known, where more than the coming one are planned."""
+        if self.planned_weeks > 1 and users:
+            return {"planned_weeks_known": ScorerMetric(mean=self.known_weeks, of=users)}
+        return {}
 
-    def _score(self, rows: pa.RecordBatch) -> pa.RecordBatch:
+    def _score_batch(self, rows: pa.RecordBatch) -> pa.RecordBatch:
         histories = Histories.from_rows(rows, self.model.items)
-        ranked = self._ranked(histories)
-        # Of a user without history the model knows nothing: the fallback knows better.
-        ranked.positions[np.diff(histories.indptr) == 0] = -1
-        known = histories.entry_of(ranked.positions) >= 0
-        chosen = self.rules.apply(
-            ranked.positions,
+        ranking = self._rank(histories)
+        # The model knows nothing of a user without history; the demographic fallback does.
+        ranking.positions[np.diff(histories.indptr) == 0] = -1
+        in_history = histories.find_entries(ranking.positions) >= 0
+        columns = self.rules.apply(
+            ranking.positions,
             self.k,
-            known=known,
+            in_history=in_history,
             categories=self.categories,
             boosted=self.boosted,
         )
-        why = reasons(self.model, ranked, chosen, histories, self.facts, known)
-        return self._lists(rows, ranked, chosen, why)
+        reasons = explain_lists(
+            self.model, ranking, columns, histories, self.item_features, in_history
+        )
+        return self._build_lists(rows, ranking, columns, reasons)
 
-    def _ranked(self, histories: Histories) -> Ranked:
+    def _rank(self, histories: Histories) -> Ranking:
         """The best candidates of every user; a linear model's by exact top-k, on the device."""
-        if self.index is None or not isinstance(self.model, Linear):
+        if self.index is None or not isinstance(self.model, LinearRecommender):
             return self.model.rank(
                 histories,
-                self.facts,
+                self.item_features,
                 self.depth,
                 exclude_seen=self.exclude_seen,
                 blocked=self.blocked,
             )
-        taken = histories.matrix(self.model.history_half_life_days)
-        seen = taken if self.exclude_seen else None
-        queries = self.model.queries(taken)
-        return Ranked(*self.index.search(queries, self.depth, seen=seen))
+        matrix = histories.matrix(self.model.history_half_life_days)
+        seen = matrix if self.exclude_seen else None
+        queries = self.model.queries(matrix)
+        return Ranking(*self.index.search(queries, self.depth, seen=seen))
 
-    def _lists(
+    def _build_lists(
         self,
         rows: pa.RecordBatch,
-        ranked: Ranked,
-        chosen: Positions,
-        why: npt.NDArray[np.object_],
+        ranking: Ranking,
+        columns: Positions,
+        reasons: npt.NDArray[np.object_],
     ) -> pa.RecordBatch:
-        """One row per item, or one that says why there is none; the scores stand on the first."""
-        out: dict[str, list[Any]] = {
-            name: [] for name in ("user_id", "rank", "item_id", "score", "reason", EXCLUDED)
-        }
-        firsts: list[int] = []
-
-        def add(user: str, rank: int | None, item: str | None, *rest: Any) -> None:
-            for column, value in zip(out.values(), (user, rank, item, *rest), strict=True):
-                column.append(value)
-
-        at = np.maximum(chosen, 0)
-        picks = np.take_along_axis(ranked.positions, at, axis=1)
-        scores = np.take_along_axis(ranked.scores, at, axis=1)
-        sizes = (chosen >= 0).sum(axis=1)
-        names = self.model.items.take(pa.array(np.maximum(picks, 0).ravel())).to_pylist()
+        """One row per item, or one row with the reason why a user has none."""
+        lists = _ListRows()
+        safe_columns = np.maximum(columns, 0)
+        picks = np.take_along_axis(ranking.positions, safe_columns, axis=1)
+        scores = np.take_along_axis(ranking.scores, safe_columns, axis=1)
+        sizes = (columns >= 0).sum(axis=1)
+        item_ids = self.model.items.take(pa.array(np.maximum(picks, 0).ravel())).to_pylist()
         histories = rows["item_ids"].to_pylist()
+        first_rows: list[int] = []
         for row, user in enumerate(rows["user_id"].to_pylist()):
-            firsts.append(len(out["user_id"]))
-            had = set(histories[row] or ())
-            if not had:
-                add(user, None, None, None, None, NO_HISTORY)
+            first_rows.append(len(lists))
+            history = set(histories[row] or ())
+            if not history:
+                lists.exclude(user, NO_HISTORY)
                 continue
             size = int(sizes[row])
-            listed = names[row * self.k : row * self.k + size]
+            listed = item_ids[row * self.k : row * self.k + size]
             for rank, item in enumerate(listed):
-                add(user, rank + 1, item, float(scores[row, rank]), why[row, rank], None)
-            worst = float(scores[row, :size].min()) if size else 0.0
-            for item in self.trending:
-                if size >= self.k:
-                    break
-                if item in listed or (self.exclude_seen and item in had):
-                    continue
+                lists.add(user, rank + 1, item, float(scores[row, rank]), reasons[row, rank])
+            lowest = float(scores[row, :size].min()) if size else 0.0
+            for item in self._fill_up(listed, history):
                 size += 1
-                reason = BOUGHT_BEFORE if item in had else TRENDING
-                add(user, size, item, worst, reason, None)
+                reason = BOUGHT_BEFORE if item in history else TRENDING
+                lists.add(user, size, item, lowest, reason)
             if not size:
-                add(user, None, None, None, None, NOTHING_LEFT)
-        columns = [pa.array(values, _TYPES[name]) for name, values in out.items()]
-        kept = self._kept(ranked, np.array(firsts), len(out["user_id"]))
-        return pa.RecordBatch.from_arrays([*columns, kept], names=[*out, "item_scores"])
+                lists.exclude(user, NOTHING_LEFT)
+        candidates = self._candidate_lists(ranking, np.array(first_rows), len(lists))
+        return lists.to_batch(candidates)
 
-    def _kept(self, ranked: Ranked, firsts: npt.NDArray[np.int64], rows: int) -> pa.ListArray:
-        """The candidates and scores of each user, as a list on the user's first row."""
-        places, scores = ranked.positions[:, : self.kept], ranked.scores[:, : self.kept]
-        there = places >= 0
+    def _fill_up(self, listed: list[str], history: set[str]) -> list[str]:
+        """Trending items for a list that has fewer than k."""
+        missing = self.k - len(listed)
+        items: list[str] = []
+        for item in self.trending:
+            if len(items) >= missing:
+                break
+            if item not in listed and not (self.exclude_seen and item in history):
+                items.append(item)
+        return items
+
+    def _candidate_lists(
+        self, ranking: Ranking, first_rows: npt.NDArray[np.int64], rows: int
+    ) -> pa.ListArray:
+        """The best candidates and scores of each user, as a list on the user's first row."""
+        positions = ranking.positions[:, : self.kept_scores]
+        scores = ranking.scores[:, : self.kept_scores]
+        is_item = positions >= 0
         lengths = np.zeros(rows, dtype=np.int64)
-        lengths[firsts] = there.sum(axis=1)
+        lengths[first_rows] = is_item.sum(axis=1)
         offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int32)
-        items = pc.cast(self.model.items.take(pa.array(places[there])), pa.string())
-        worth = pa.array(scores[there].astype(np.float64))
-        entries = pa.StructArray.from_arrays([items, worth], names=["item_id", "score"])
-        none = np.ones(rows, dtype=bool)
-        none[firsts] = False
-        return pa.ListArray.from_arrays(pa.array(offsets), entries, mask=pa.array(none))
+        items = pc.cast(self.model.items.take(pa.array(positions[is_item])), pa.string())
+        values = pa.array(scores[is_item].astype(np.float64))
+        entries = pa.StructArray.from_arrays([items, values], names=["item_id", "score"])
+        is_null = np.ones(rows, dtype=bool)
+        is_null[first_rows] = False
+        return pa.ListArray.from_arrays(pa.array(offsets), entries, mask=pa.array(is_null))
 
 
-_TYPES = {
-    "user_id": pa.string(),
-    "rank": pa.int64(),
-    "item_id": pa.string(),
-    "score": pa.float64(),
-    "reason": pa.string(),
-    EXCLUDED: pa.string(),
-}
+class _ListRows:
+    """Rows of recommendations, collected column by column."""
+
+    TYPES: ClassVar[dict[str, pa.DataType]] = {
+        "user_id": pa.string(),
+        "rank": pa.int64(),
+        "item_id": pa.string(),
+        "score": pa.float64(),
+        "reason": pa.string(),
+        EXCLUDED: pa.string(),
+    }
+
+    def __init__(self) -> None:
+        self.columns: dict[str, list[Any]] = {name: [] for name in self.TYPES}
+
+    def __len__(self) -> int:
+        return len(self.columns["user_id"])
+
+    def add(self, user: str, rank: int, item: str, score: float, reason: str) -> None:
+        """Adds an item of a user's list."""
+        self._append(user, rank, item, score, reason, None)
+
+    def exclude(self, user: str, reason: str) -> None:
+        """Adds a user who gets no list."""
+        self._append(user, None, None, None, None, reason)
+
+    def _append(self, *values: Any) -> None:
+        for column, value in zip(self.columns.values(), values, strict=True):
+            column.append(value)
+
+    def to_batch(self, candidates: pa.ListArray) -> pa.RecordBatch:
+        """All rows, with the candidates of each user as the column `item_scores`."""
+        arrays = [pa.array(values, self.TYPES[name]) for name, values in self.columns.items()]
+        return pa.RecordBatch.from_arrays(
+            [*arrays, candidates], names=[*self.columns, "item_scores"]
+        )
 
 
-def _among(items: pa.StringArray, some: pa.Array) -> npt.NDArray[np.bool_]:
-    found = pc.is_in(items, value_set=pc.cast(some, pa.string()))
-    return np.asarray(found.to_numpy(zero_copy_only=False), dtype=bool)
+def _is_in(items: pa.StringArray, ids: pa.Array) -> npt.NDArray[np.bool_]:
+    """Whether each item is among some ids, (m,)."""
+    is_in = pc.is_in(items, value_set=pc.cast(ids, pa.string()))
+    return np.asarray(is_in.to_numpy(zero_copy_only=False), dtype=bool)
 
 
-def _categories(table: pa.Table, items: pa.StringArray) -> npt.NDArray[np.int64]:
-    """The category of every item as a number, -1 where none is known."""
-    _, codes = encode(table["category"])
-    rows = positions(items, pc.cast(table["item_id"].combine_chunks(), pa.string()))
-    unknown = pc.equal(table["category"].combine_chunks(), "unknown")
-    codes = np.where(unknown.to_numpy(zero_copy_only=False), -1, codes).astype(np.int64)
+def _category_codes(table: pa.Table, items: pa.StringArray) -> npt.NDArray[np.int64]:
+    """The category of every item as a number, -1 where it is unknown, (m,)."""
+    _, codes = encode_ids(table["category"])
+    rows = positions_in(items, pc.cast(table["item_id"].combine_chunks(), pa.string()))
+    is_unknown = pc.equal(table["category"].combine_chunks(), "unknown")
+    codes = np.where(is_unknown.to_numpy(zero_copy_only=False), -1, codes).astype(np.int64)
     if not len(codes):
         return np.full(len(items), -1, dtype=np.int64)
     return np.where(rows >= 0, codes[np.maximum(rows, 0)], -1)
@@ -251,23 +299,23 @@ def _categories(table: pa.Table, items: pa.StringArray) -> npt.NDArray[np.int64]
 
 def parameters(settings: Settings) -> Mapping[str, Any]:
     """k, the rules, and how far back a history goes."""
-    chosen = settings.recommendations
+    config = settings.recommendations
     return {
-        "k": chosen.k,
+        "k": config.k,
         "exclude_seen": registry.excludes_seen(settings),
-        "per_category": chosen.per_category,
-        "new_share": chosen.new_share,
-        "boost_places": chosen.boost_places,
-        "blocked_items": chosen.blocked_items,
-        "boosted_campaigns": chosen.boosted_campaigns,
-        "kept_scores": chosen.kept_scores,
+        "per_category": config.per_category,
+        "new_share": config.new_share,
+        "boost_places": config.boost_places,
+        "blocked_items": config.blocked_items,
+        "boosted_campaigns": config.boosted_campaigns,
+        "kept_scores": config.kept_scores,
         "history_days": settings.recommender.history_days,
         "planned_weeks": settings.recommender.planned_weeks,
     }
 
 
 def plot(warehouse: Warehouse, day: str) -> Figure | None:
-    """How often each item is offered: a flat curve offers the whole catalogue, a steep one hits."""
+    """To how many users each item is recommended; a steep curve offers only the hits."""
     counts = warehouse.query(
         """select count(*) as users from predictions.recommendations where date = $date
         group by item_id order by users desc""",
@@ -275,21 +323,14 @@ def plot(warehouse: Warehouse, day: str) -> Figure | None:
     )["users"].to_pylist()
     if not counts:
         return None
-    figure, ax = new_axes(f"Users to whom each of the {len(counts):,} offered items goes, {day}")
+    figure, ax = new_axes(f"Users per recommended item, {len(counts):,} items, {day}")
     ax.loglog(range(1, len(counts) + 1), counts, color="#4c78a8")
-    ax.set_xlabel("items, most offered first", fontsize=9)
+    ax.set_xlabel("items, most recommended first", fontsize=9)
     ax.set_ylabel("users", fontsize=9)
     return figure
 
 
-_EVENTS = """(
-    select
-        user_id, item_id, date, count(*)::DOUBLE as events,
-        coalesce(epoch_ms(min(occurred_at)), 0) as moment,
-        favg(amount::DOUBLE) filter (event_type = 'rating') as rating
-    from raw.interactions
-    where date <= $date::DATE and date > $date::DATE - $history_days::INTEGER group by all
-)"""
+_USER_ITEM_DAYS = "(" + user_item_days("select * from features.item_state where date = $date") + ")"
 
 recommendations = BatchPrediction(
     table=RECOMMENDATIONS,
@@ -301,13 +342,13 @@ recommendations = BatchPrediction(
                 list(item_id order by item_id, date) as item_ids,
                 list(($date::DATE - date)::INTEGER order by item_id, date) as ages,
                 list(events order by item_id, date) as events,
-                list(moment order by item_id, date) as moments,
+                list(event_time order by item_id, date) as timestamps,
                 list(rating order by item_id, date) as ratings
-            from {_EVENTS} group by user_id
+            from {_USER_ITEM_DAYS} group by user_id
         )
         select
             users.user_id, histories.item_ids, histories.ages, histories.events,
-            histories.moments, histories.ratings,
+            histories.timestamps, histories.ratings,
             users.age_bracket, users.gender, users.location
         from features.user_segments as users
         left join histories on histories.user_id = users.user_id
@@ -318,14 +359,14 @@ recommendations = BatchPrediction(
             where date = $date and not available order by item_id""",
         "categories": """select item_id, category from features.item_state
             where date = $date and available order by item_id""",
-        # Twice k and the longest history would always fill; 1,000 is that and cheap.
+        # Enough to fill any list: twice k and the longest history are fewer.
         "trending": """select activity.item_id from features.item_activity as activity
             join features.item_state as state
             on state.item_id = activity.item_id and state.date = $date
             where activity.date = $date and state.available
             order by activity.users_28d desc, activity.users_84d desc, activity.item_id
             limit 1000""",
-        "wanted": WANTED.format(events=_EVENTS),
+        "item_stats": ITEM_STATS_SQL.format(interactions=_USER_ITEM_DAYS),
         "promoted": sql("promoted_items"),
         "boosted": """select distinct item_id from raw.promotions
             where list_contains($boosted_campaigns::VARCHAR[], campaign_id)
@@ -339,14 +380,14 @@ recommendations = BatchPrediction(
     checks=(
         Check(
             "only_available_items",
-            "No item is offered that is not available on the day, or is blocked.",
+            "No recommended item is unavailable on the day, or blocked.",
             """select count(*) from new_rows where item_id in
                 (select item_id from features.item_state where date = $date and not available)
                 or list_contains($blocked_items::VARCHAR[], item_id)""",
         ),
         Check(
             "ranks_are_complete",
-            "The ranks of every user are 1 to n, n at most k.",
+            "The ranks of every user are 1 to n, with n at most k.",
             """select count(*) from (select user_id from new_rows group by user_id
                 having min(rank) <> 1 or max(rank) <> count(*) or count(*) > $k)""",
         ),

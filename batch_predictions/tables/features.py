@@ -77,7 +77,8 @@ ITEM_STATE = declare(
         title VARCHAR: name for people, the id where there is none
         category VARCHAR: coarse group, or unknown
         price DOUBLE: list price, else the median amount per unit in the last 28 days
-        available BOOLEAN: whether it may be offered
+        available BOOLEAN: whether it may be recommended
+        is_excluded BOOLEAN: whether source.exclude_items leaves it out for good
     """),
         key=("item_id",),
     )

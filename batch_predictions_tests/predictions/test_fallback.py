@@ -1,4 +1,4 @@
-"""The fallback's declaration: which segments have lists, and that the stored tilt serves them."""
+"""The fallback's declaration: which segments have lists, and that the stored model serves them."""
 
 from __future__ import annotations
 
@@ -11,11 +11,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from batch_predictions.inference.scorer import EXCLUDED, ScorerContext
-from batch_predictions.models.demographic.model import (
-    NO_ADJUSTMENT,
-    CountAdjustment,
-    DemographicModel,
-)
+from batch_predictions.models.demographic.count_adjustment import NO_ADJUSTMENT, CountAdjustment
+from batch_predictions.models.demographic.model import DemographicModel
 from batch_predictions.models.demographic.ridge_fit import RidgeFit
 from batch_predictions.models.demographic.segments import SegmentAdjustment, SegmentUsers
 from batch_predictions.predictions.fallback import DemographicScorer, demographic_recommendations
@@ -30,50 +27,58 @@ USERS = pa.table(
 )
 
 
-def ridge() -> SegmentAdjustment:
-    """The young want tea, the old cake."""
+def fit_ridge() -> SegmentAdjustment:
+    """Users of 19-24 take tea, users of 65+ cake."""
     from scipy.sparse import csr_matrix
 
-    taken = csr_matrix(np.array([[20.0, 1.0], [1.0, 0.0], [2.0, 30.0]]))
+    log_events = csr_matrix(np.array([[20.0, 1.0], [1.0, 0.0], [2.0, 30.0]]))
     items = pa.array(["tea", "cake"])
-    return RidgeFit(SegmentUsers.from_table(USERS), items, taken, places=False).tilt(1.0)
+    return RidgeFit(SegmentUsers.from_table(USERS), items, log_events, uses_location=False).solve(
+        1.0
+    )
 
 
 @pytest.mark.parametrize(
-    ("fewest", "places", "segments"),
+    ("min_users", "uses_location", "expected"),
     [
         (10, True, {"age_gender_location": 2, "age_location": 2, "age_gender": 2, "location": 2}),
         (1, True, {"age_gender_location": 3, "age_location": 2, "age_gender": 3, "location": 2}),
         (1, False, {"age_gender": 3}),
     ],
 )
-def test_the_tilt_says_which_segments_have_lists(
-    fewest: int, places: bool, segments: dict[str, int]
+def test_the_model_says_which_segments_have_lists(
+    min_users: int, uses_location: bool, expected: dict[str, int]
 ) -> None:
     with duckdb.connect() as db:
         db.execute("create schema features")
-        db.register("given", USERS)
+        db.register("leaves", USERS)
         db.execute(
-            "create table features.user_segments as select date '2024-03-31' as date, given.* "
-            "exclude users from given, range(users)"
+            "create table features.user_segments as select date '2024-03-31' as date, leaves.* "
+            "exclude users from leaves, range(users)"
         )
-        found = db.execute(
+        rows = db.execute(
             f"select segment_level, count(*) from ({demographic_recommendations.rows}) group by 1",
-            {"date": "2024-03-31", "model_min_users": fewest, "model_places": places},
+            {
+                "date": "2024-03-31",
+                "model_min_users": min_users,
+                "model_uses_location": uses_location,
+            },
         ).fetchall()
-    counts = dict(found)
+    counts = dict(rows)
     assert counts["everyone"] == 1 and counts["age"] == 2
-    named = ("age_gender_location", "age_location", "age_gender", "location")
-    assert {level: counts[level] for level in named if level in counts} == segments
+    levels = ("age_gender_location", "age_location", "age_gender", "location")
+    assert {level: counts[level] for level in levels if level in counts} == expected
 
 
 @pytest.mark.parametrize(
-    ("tilt", "of_the_old"),
-    [(NO_ADJUSTMENT, "tea"), (CountAdjustment(1.0), "cake"), (ridge(), "cake")],
+    ("adjustment", "first_of_65"),
+    [(NO_ADJUSTMENT, "tea"), (CountAdjustment(1.0), "cake"), (fit_ridge(), "cake")],
 )
-def test_the_stored_tilt_serves(tilt: SegmentAdjustment, of_the_old: str, tmp_path: Path) -> None:
-    DemographicModel(30.0, tilt).save(tmp_path / "model")  # type: ignore[arg-type]
-    wanted = pa.table(
+def test_the_stored_model_serves(
+    adjustment: SegmentAdjustment, first_of_65: str, tmp_path: Path
+) -> None:
+    DemographicModel(30.0, adjustment).save(tmp_path / "model")  # type: ignore[arg-type]
+    weights = pa.table(
         {
             "age_bracket": ["19-24", "65+", "19-24"],
             "gender": ["f", "f", "m"],
@@ -82,10 +87,10 @@ def test_the_stored_tilt_serves(tilt: SegmentAdjustment, of_the_old: str, tmp_pa
             "weight": [12.0, 10.0, 1.0],
         }
     )
-    for name, table in (("users", USERS), ("wanted", wanted)):
+    for name, table in (("users", USERS), ("weights", weights)):
         pq.write_table(table, tmp_path / f"{name}.parquet")
-    side = {name: tmp_path / f"{name}.parquet" for name in ("users", "wanted")}
-    scorer = DemographicScorer.open(ScorerContext(tmp_path / "model", side, {"k": 2}))
+    files = {name: tmp_path / f"{name}.parquet" for name in ("users", "weights")}
+    scorer = DemographicScorer.open(ScorerContext(tmp_path / "model", files, {"k": 2}))
     rows = pa.RecordBatch.from_pydict(
         {
             "segment_level": ["age", "everyone"],
@@ -94,8 +99,8 @@ def test_the_stored_tilt_serves(tilt: SegmentAdjustment, of_the_old: str, tmp_pa
             "location": pa.array([None, None], pa.string()),
         }
     )
-    answer = pa.Table.from_batches([scorer.score(rows)])
-    first = {row["segment_level"]: row for row in answer.to_pylist() if row["rank"] == 1}
-    assert first["age"]["item_id"] == of_the_old and first["age"]["support"] == 40
+    lists = pa.Table.from_batches([scorer.score(rows)])
+    first = {row["segment_level"]: row for row in lists.to_pylist() if row["rank"] == 1}
+    assert first["age"]["item_id"] == first_of_65 and first["age"]["support"] == 40
     assert first["everyone"]["item_id"] == "tea" and first["everyone"]["support"] == 71
-    assert answer[EXCLUDED].null_count == answer.num_rows
+    assert lists[EXCLUDED].null_count == lists.num_rows

@@ -1,4 +1,4 @@
-"""The daily lists: rules and reasons reach them, nobody is lost, unavailable items never show."""
+"""The recommendation scorer: rules, reasons, exclusions, and unavailable items."""
 
 from __future__ import annotations
 
@@ -13,11 +13,12 @@ import pyarrow.parquet as pq
 import pytest
 
 from batch_predictions.inference.scorer import EXCLUDED, ScorerContext, ScorerMetric, metrics_in
+from batch_predictions.models.recommender.config import TwoStageConfig
 from batch_predictions.models.recommender.data.histories import Histories
 from batch_predictions.models.recommender.data.interactions import Interactions
-from batch_predictions.models.recommender.data.item_features import WANTED
-from batch_predictions.models.recommender.generators.ease import EASE
-from batch_predictions.models.recommender.two_stage import TwoStage
+from batch_predictions.models.recommender.data.item_features import ITEM_STATS_SQL
+from batch_predictions.models.recommender.generators.ease import EASE, EASEParams
+from batch_predictions.models.recommender.training.trainer import RankerTrainer
 from batch_predictions.predictions.recommendations import (
     NO_HISTORY,
     NOTHING_LEFT,
@@ -28,15 +29,15 @@ AS_OF = dt.date(2024, 3, 31)
 USERS, ITEMS, DAYS = 60, 24, 60
 
 
-def world(seed: int = 3) -> pa.Table:
-    """Planted tastes: users of a colour take its squares, four favourites of their own most."""
-    random = np.random.default_rng(seed)
+def make_rows(seed: int = 3) -> pa.Table:
+    """Users take the items of their parity, four favourites of their own most often."""
+    rng = np.random.default_rng(seed)
     rows = []
     for user in range(USERS):
-        colour = np.arange(user % 2, ITEMS, 2)
-        favourites = random.choice(colour, 4, replace=False)
+        same_parity = np.arange(user % 2, ITEMS, 2)
+        favourites = rng.choice(same_parity, 4, replace=False)
         for day in range(0, DAYS, 2):
-            item = random.choice(favourites) if random.random() < 0.8 else random.choice(colour)
+            item = rng.choice(favourites) if rng.random() < 0.8 else rng.choice(same_parity)
             rows.append((f"u{user:02}", f"i{item:02}", AS_OF - dt.timedelta(days=day), 1.0))
     names = ("user_id", "item_id", "date", "events")
     return pa.table(dict(zip(names, map(list, zip(*rows, strict=True)), strict=True)))
@@ -44,23 +45,24 @@ def world(seed: int = 3) -> pa.Table:
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    place = tmp_path_factory.mktemp("recommender")
-    rows = Interactions.from_table(world())
-    TwoStage.fit(rows, AS_OF, exclude_seen=False, seed=1, lesson_users=200).save(place / "model")
-    yield place
+    folder = tmp_path_factory.mktemp("recommender")
+    config = TwoStageConfig(exclude_seen=False, seed=1, max_labelled_users=200)
+    model = RankerTrainer(config).fit(Interactions.from_table(make_rows()), AS_OF)
+    model.save(folder / "model")
+    yield folder
 
 
-def staged(extra: list[dict[str, Any]] | None = None) -> pa.RecordBatch:
+def make_batch(extra: list[dict[str, Any]] | None = None) -> pa.RecordBatch:
     import duckdb
 
-    events = world()
+    events = make_rows()
     with duckdb.connect() as db:
         db.register("events", events)
         rows = db.sql(
             """select user_id, list(item_id order by item_id, date) as item_ids,
             list((DATE '2024-03-31' - date)::INTEGER order by item_id, date) as ages,
             list(events order by item_id, date) as events,
-            list(0::BIGINT order by item_id, date) as moments,
+            list(0::BIGINT order by item_id, date) as timestamps,
             list(null::DOUBLE order by item_id, date) as ratings, 'unknown' as age_bracket,
             'unknown' as gender, 'unknown' as location from events group by 1 order by 1"""
         ).to_arrow_table()
@@ -70,18 +72,22 @@ def staged(extra: list[dict[str, Any]] | None = None) -> pa.RecordBatch:
     return rows.combine_chunks().to_batches()[0]
 
 
-def scorer(folder: Path, gone: list[str] | None = None, **changed: Any) -> RecommendationScorer:
+def open_scorer(
+    folder: Path, unavailable: list[str] | None = None, **changed: Any
+) -> RecommendationScorer:
     import duckdb
 
-    events = world()
+    events = make_rows()
     items = sorted(set(events["item_id"].to_pylist()))
     with duckdb.connect() as db:
         db.register("events_", events)
-        wanted = db.sql(WANTED.format(events="events_"), params={"date": AS_OF}).to_arrow_table()
-    nothing = pa.table({"item_id": pa.array([], pa.string())})
+        stats = db.sql(
+            ITEM_STATS_SQL.format(interactions="events_"), params={"date": AS_OF}
+        ).to_arrow_table()
+    no_items = pa.table({"item_id": pa.array([], pa.string())})
     flags = pa.array([], pa.bool_())
-    sides = {
-        "wanted": wanted,
+    tables = {
+        "item_stats": stats,
         "promoted": pa.table(
             {
                 "weeks_ahead": pa.array([], pa.int32()),
@@ -92,17 +98,17 @@ def scorer(folder: Path, gone: list[str] | None = None, **changed: Any) -> Recom
                 "tomorrow": flags,
             }
         ),
-        "unavailable": pa.table({"item_id": pa.array(gone or [], pa.string())}),
-        "boosted": changed.pop("boosted", nothing),
+        "unavailable": pa.table({"item_id": pa.array(unavailable or [], pa.string())}),
+        "boosted": changed.pop("boosted", no_items),
         "trending": pa.table({"item_id": items}),
         "categories": pa.table(
             {"item_id": items, "category": [f"c{int(item[1:]) % 3}" for item in items]}
         ),
     }
-    side = {}
-    for name, table in sides.items():
-        side[name] = folder / f"{name}-{abs(hash((str(gone), str(changed))))}.parquet"
-        pq.write_table(table, side[name])
+    files = {}
+    for name, table in tables.items():
+        files[name] = folder / f"{name}-{abs(hash((str(unavailable), str(changed))))}.parquet"
+        pq.write_table(table, files[name])
     parameters = {
         "k": 8,
         "exclude_seen": False,
@@ -114,126 +120,129 @@ def scorer(folder: Path, gone: list[str] | None = None, **changed: Any) -> Recom
         "planned_weeks": 1,
         **changed,
     }
-    return RecommendationScorer.open(ScorerContext(folder / "model", side, parameters))
+    return RecommendationScorer.open(ScorerContext(folder / "model", files, parameters))
 
 
-def lists(answer: pa.RecordBatch) -> dict[str, list[str]]:
-    found: dict[str, list[str]] = {}
-    for row in answer.to_pylist():
+def lists_of(scored: pa.RecordBatch) -> dict[str, list[str]]:
+    lists: dict[str, list[str]] = {}
+    for row in scored.to_pylist():
         if row[EXCLUDED] is None:
-            found.setdefault(row["user_id"], []).append(row["item_id"])
-    return found
+            lists.setdefault(row["user_id"], []).append(row["item_id"])
+    return lists
 
 
-def test_how_many_weeks_of_promotions_were_known_is_noted_where_more_are_asked_for(
+def test_the_number_of_known_promotion_weeks_is_a_metric(
     folder: Path,
 ) -> None:
-    rows = staged()
-    answer = scorer(folder, planned_weeks=4).score(rows)
+    rows = make_batch()
+    answer = open_scorer(folder, planned_weeks=4).score(rows)
     # The calendar is empty.
     assert metrics_in(answer.schema) == {
         "planned_weeks_known": ScorerMetric(mean=0.0, of=rows.num_rows)
     }
-    assert metrics_in(scorer(folder).score(rows).schema) == {}
+    assert metrics_in(open_scorer(folder).score(rows).schema) == {}
 
 
 def test_planted_tastes_are_found(folder: Path) -> None:
-    answer = lists(scorer(folder).score(staged()))
+    answer = lists_of(open_scorer(folder).score(make_batch()))
     assert len(answer) == USERS
-    right = [int(item[1:]) % 2 == int(user[1:]) % 2 for user in answer for item in answer[user][:5]]
-    assert np.mean(right) > 0.97
+    same_taste = [
+        int(item[1:]) % 2 == int(user[1:]) % 2 for user in answer for item in answer[user][:5]
+    ]
+    assert np.mean(same_taste) > 0.97
 
 
-def test_an_item_that_goes_out_of_stock_is_offered_to_nobody(folder: Path) -> None:
-    before = lists(scorer(folder).score(staged()))
+def test_an_unavailable_item_is_recommended_to_nobody(folder: Path) -> None:
+    before = lists_of(open_scorer(folder).score(make_batch()))
     item = next(iter(before.values()))[0]
-    after = lists(scorer(folder, gone=[item]).score(staged()))
-    assert all(item not in each and len(each) == 8 for each in after.values())
-    blocked = lists(scorer(folder, blocked_items=[item]).score(staged()))
+    after = lists_of(open_scorer(folder, unavailable=[item]).score(make_batch()))
+    assert all(item not in items and len(items) == 8 for items in after.values())
+    blocked = lists_of(open_scorer(folder, blocked_items=[item]).score(make_batch()))
     assert blocked == after
 
 
-def test_a_user_without_history_is_left_to_the_fallback_and_one_of_unknown_items_is_not(
+def test_only_users_without_any_history_are_excluded(
     folder: Path,
 ) -> None:
     unknown = {"age_bracket": "unknown", "gender": "unknown", "location": "unknown"}
-    people = [
+    users = [
         {
             "user_id": "new",
             "item_ids": None,
             "ages": None,
             "events": None,
-            "moments": None,
+            "timestamps": None,
             "ratings": None,
             **unknown,
         },
         {
-            "user_id": "odd",
+            "user_id": "unknown_items",
             "item_ids": ["never"],
             "ages": [1],
             "events": [1.0],
-            "moments": [0],
+            "timestamps": [0],
             "ratings": [4.0],
             **unknown,
         },
     ]
-    answer = scorer(folder).score(staged(people))
-    why = {row["user_id"]: row[EXCLUDED] for row in answer.to_pylist() if row[EXCLUDED]}
-    assert why == {"new": NO_HISTORY}
-    assert len(lists(answer)["odd"]) == 8
+    answer = open_scorer(folder).score(make_batch(users))
+    reasons = {row["user_id"]: row[EXCLUDED] for row in answer.to_pylist() if row[EXCLUDED]}
+    assert reasons == {"new": NO_HISTORY}
+    assert len(lists_of(answer)["unknown_items"]) == 8
 
 
-def test_where_everything_is_gone_the_reason_says_so(folder: Path) -> None:
-    gone = sorted(set(world()["item_id"].to_pylist()))
-    answer = scorer(folder, gone=gone).score(staged())
+def test_users_are_excluded_where_no_item_is_available(folder: Path) -> None:
+    items = sorted(set(make_rows()["item_id"].to_pylist()))
+    answer = open_scorer(folder, unavailable=items).score(make_batch())
     assert {row[EXCLUDED] for row in answer.to_pylist()} == {NOTHING_LEFT}
 
 
 def test_rules_reach_the_lists(folder: Path) -> None:
-    capped = lists(scorer(folder, per_category=3).score(staged()))
+    capped = lists_of(open_scorer(folder, per_category=3).score(make_batch()))
     for items in capped.values():
-        kinds = [int(item[1:]) % 3 for item in items]
-        assert max(kinds.count(kind) for kind in range(3)) == 3
-    had = {row["user_id"]: set(row["item_ids"]) for row in staged().to_pylist()}
-    fresh = lists(scorer(folder, new_share=0.5).score(staged()))
-    assert all(len(set(items) - had[user]) >= 4 for user, items in fresh.items())
-    seen = lists(scorer(folder, exclude_seen=True).score(staged()))
-    assert all(not set(items) & had[user] for user, items in seen.items())
+        categories = [int(item[1:]) % 3 for item in items]
+        assert max(categories.count(category) for category in range(3)) == 3
+    histories = {row["user_id"]: set(row["item_ids"]) for row in make_batch().to_pylist()}
+    new_half = lists_of(open_scorer(folder, new_share=0.5).score(make_batch()))
+    assert all(len(set(items) - histories[user]) >= 4 for user, items in new_half.items())
+    unseen = lists_of(open_scorer(folder, exclude_seen=True).score(make_batch()))
+    assert all(not set(items) & histories[user] for user, items in unseen.items())
 
 
 def test_a_boosted_item_moves_up_by_its_places(folder: Path) -> None:
-    plain = lists(scorer(folder).score(staged()))
+    plain = lists_of(open_scorer(folder).score(make_batch()))
     user, items = next(iter(plain.items()))
     boosted = pa.table({"item_id": [items[6]]})
-    moved = lists(scorer(folder, boosted=boosted, boost_places=4).score(staged()))[user]
+    moved = lists_of(open_scorer(folder, boosted=boosted, boost_places=4).score(make_batch()))[user]
     assert moved.index(items[6]) == 2
 
 
-def test_reasons_can_be_said_of_their_items(folder: Path) -> None:
-    rows = staged()
-    had = {row["user_id"]: set(row["item_ids"]) for row in rows.to_pylist()}
+def test_reasons_are_true_of_their_items(folder: Path) -> None:
+    rows = make_batch()
+    histories = {row["user_id"]: set(row["item_ids"]) for row in rows.to_pylist()}
     reasons = set()
-    for row in scorer(folder).score(rows).to_pylist():
+    for row in open_scorer(folder).score(rows).to_pylist():
         reason = row["reason"]
         reasons.add(reason.split(":")[0])
         if reason == "bought_before":
-            assert row["item_id"] in had[row["user_id"]]
+            assert row["item_id"] in histories[row["user_id"]]
         if reason.startswith("because_you_liked:"):
-            cause = reason.removeprefix("because_you_liked:")
-            assert cause in had[row["user_id"]] and cause != row["item_id"]
+            contributor = reason.removeprefix("because_you_liked:")
+            assert contributor in histories[row["user_id"]] and contributor != row["item_id"]
     assert "bought_before" in reasons
     assert reasons <= {"bought_before", "because_you_liked", "trending"}
 
 
 def test_a_user_gets_the_same_list_whatever_shard_it_is_in(folder: Path) -> None:
-    rows, one = staged(), scorer(folder)
-    whole = one.score(rows).to_pylist()
-    parts = [row for at in range(0, USERS, 7) for row in one.score(rows.slice(at, 7)).to_pylist()]
-    assert parts == whole
+    rows, scorer = make_batch(), open_scorer(folder)
+    all_rows = scorer.score(rows).to_pylist()
+    shards = [rows.slice(start, 7) for start in range(0, USERS, 7)]
+    by_shard = [row for shard in shards for row in scorer.score(shard).to_pylist()]
+    assert by_shard == all_rows
 
 
 def test_the_candidates_are_kept_once_a_user_best_first(folder: Path) -> None:
-    answer = scorer(folder).score(staged()).to_pylist()
+    answer = open_scorer(folder).score(make_batch()).to_pylist()
     kept = [row for row in answer if row["item_scores"] is not None]
     assert len(kept) == USERS and all(row["rank"] == 1 for row in kept)
     for row in kept:
@@ -246,29 +255,29 @@ def test_the_candidates_are_kept_once_a_user_best_first(folder: Path) -> None:
 def test_a_linear_model_that_serves_alone_is_searched_exactly(
     tmp_path: Path, exclude_seen: bool
 ) -> None:
-    interactions = Interactions.from_table(world())
-    model = EASE.fit(interactions, AS_OF, l2=3.0)
+    interactions = Interactions.from_table(make_rows())
+    model = EASE.fit(interactions, AS_OF, EASEParams(l2=3.0))
     model.save(tmp_path / "model")
-    rows = staged()
-    one = scorer(tmp_path, gone=["i05"], exclude_seen=exclude_seen, kept_scores=8)
+    rows = make_batch()
+    scorer = open_scorer(tmp_path, unavailable=["i05"], exclude_seen=exclude_seen, kept_scores=8)
     dense = model.rank(
         Histories.from_rows(rows, model.items),
-        one.facts,
+        scorer.item_features,
         5,
         exclude_seen=exclude_seen,
-        blocked=one.blocked,
+        blocked=scorer.blocked,
     )
-    found = lists(one.score(rows))
+    lists = lists_of(scorer.score(rows))
     for row, user in enumerate(rows["user_id"].to_pylist()):
-        expected = [model.items[int(place)].as_py() for place in dense.positions[row]]
-        assert found[user][:5] == expected and "i05" not in found[user]
+        expected = [model.items[int(position)].as_py() for position in dense.positions[row]]
+        assert lists[user][:5] == expected and "i05" not in lists[user]
 
 
 @pytest.mark.parametrize(
-    ("kind", "wanted"), [("als", True), ("popularity", False), ("two_stage", False)]
+    ("kind", "expected"), [("als", True), ("popularity", False), ("two_stage", False)]
 )
 def test_a_gpu_is_for_a_linear_model_that_serves_alone(
-    tmp_path: Path, kind: str, wanted: bool
+    tmp_path: Path, kind: str, expected: bool
 ) -> None:
     (tmp_path / "recommender.json").write_text(f'{{"kind": "{kind}"}}', encoding="utf-8")
-    assert RecommendationScorer.uses_gpu(tmp_path) is wanted
+    assert RecommendationScorer.uses_gpu(tmp_path) is expected

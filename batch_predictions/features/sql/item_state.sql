@@ -1,6 +1,6 @@
--- Price and availability of every item listed or wanted so far. An item that is not a good to
--- recommend (fuel, coupons: source.exclude_items) is not available.
-with wanted as (
+-- Price and availability of every item in the catalogue or in interactions so far. An item that is
+-- never recommended (fuel, coupons: source.exclude_items) is not available.
+with interacted as (
     select
         item_id,
         median(amount / quantity) filter (
@@ -12,14 +12,14 @@ with wanted as (
 )
 select
     $date::DATE as date,
-    coalesce(items.item_id, wanted.item_id) as item_id,
-    coalesce(nullif(items.title, ''), items.item_id, wanted.item_id) as title,
+    coalesce(items.item_id, interacted.item_id) as item_id,
+    coalesce(nullif(items.title, ''), items.item_id, interacted.item_id) as title,
     coalesce(items.category, 'unknown') as category,
-    coalesce(items.price, wanted.paid) as price,
-    coalesce(items.available, true)
-        and not coalesce(list_contains($exclude_category::VARCHAR[], items.category), false)
-        and not coalesce(list_contains($exclude_subcategory::VARCHAR[], items.subcategory), false)
-        and not coalesce(list_contains($exclude_brand::VARCHAR[], items.brand), false)
-        as available
+    coalesce(items.price, interacted.paid) as price,
+    coalesce(list_contains($exclude_category::VARCHAR[], items.category), false)
+        or coalesce(list_contains($exclude_subcategory::VARCHAR[], items.subcategory), false)
+        or coalesce(list_contains($exclude_brand::VARCHAR[], items.brand), false)
+        as is_excluded,
+    coalesce(items.available, true) and not is_excluded as available
 from raw.items as items
-full join wanted on wanted.item_id = items.item_id
+full join interacted on interacted.item_id = items.item_id

@@ -1,7 +1,7 @@
-"""Ranked lists: which k items come first, and how good a list was.
+"""Top-k selection, and metrics of ranked lists.
 
-All measures take binary relevance and give one value per user, so that differences between models
-can be taken user by user.
+All metrics take binary relevance and give one value per user, so that models can be compared user
+by user.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ Positions: TypeAlias = npt.NDArray[np.int64]
 
 NDCG, RECALL, MAP = "ndcg@10", "recall@20", "map@10"
 DEPTH = 20
-"""Ranks that `measures` needs."""
+"""Ranks that `compute_metrics` needs."""
 
 
 def top_k(scores: npt.NDArray[np.floating], k: int) -> Positions:
@@ -72,7 +72,9 @@ def average_precision(hits: npt.NDArray[np.bool_], relevant: npt.NDArray[np.inte
     return np.asarray((precision * hits).sum(axis=1) / best, dtype=np.float64)
 
 
-def measures(hits: npt.NDArray[np.bool_], relevant: npt.NDArray[np.integer]) -> dict[str, Doubles]:
+def compute_metrics(
+    hits: npt.NDArray[np.bool_], relevant: npt.NDArray[np.integer]
+) -> dict[str, Doubles]:
     """NDCG@10, Recall@20 and AP@10 by metric name, from the first 20 ranks, (n, 20)."""
     return {
         NDCG: ndcg(hits[:, :10], relevant),

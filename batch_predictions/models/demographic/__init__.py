@@ -1,1 +1,7 @@
-"""The fallback for users without predictions: what users of their segment want, and when."""
+"""The fallback: recommendations for users without history, by age bracket, gender and location.
+
+`segments` says who belongs together; `count_adjustment` and `ridge` (with `design`, `penalty` and
+`ridge_fit`) are two ways to adjust popularity to a segment; `promotion_uplift` adjusts it to the
+promotions of the coming week; `model` ranks. `evaluation` measures on hidden users, `selection`
+chooses, `assets` trains weekly.
+"""

@@ -1,11 +1,13 @@
 """The weekly training of the demographic fallback."""
 
+from __future__ import annotations
+
 import datetime as dt
 from collections.abc import Callable
 
 from batch_predictions.features.queries import parameters as feature_parameters
 from batch_predictions.features.queries import sql
-from batch_predictions.models.recommender.warehouse_inputs import interactions
+from batch_predictions.models.recommender.warehouse_inputs import read_interactions
 from batch_predictions.models.training import Trained, Training
 from batch_predictions.settings import Settings
 from batch_predictions.tables import ITEMS, PROMOTION_CALENDAR, USERS
@@ -15,41 +17,46 @@ from batch_predictions.warehouse import Warehouse
 def train_demographic(
     warehouse: Warehouse, settings: Settings, through: dt.date, progress: Callable[[str], None]
 ) -> Trained:
-    """Half-life and tilt of the fallback, by cross-validation over held-out users."""
-    from batch_predictions.models.demographic.model import CountAdjustment
+    """Half-life, uplift and adjustment of the fallback, by cross-validation over hidden users."""
+    from batch_predictions.models.demographic.count_adjustment import CountAdjustment
     from batch_predictions.models.demographic.ridge import RidgeAdjustment
-    from batch_predictions.models.demographic.selection import select_demographic
+    from batch_predictions.models.demographic.selection import (
+        DemographicConfig,
+        select_demographic,
+    )
 
     segments = warehouse.query(
         f"select user_id, age_bracket, gender, location from ({sql('user_segments')})",
         {**feature_parameters(settings), "date": through},
     )
     selection = select_demographic(
-        interactions(warehouse, settings, through),
+        read_interactions(warehouse, settings, through, settings.recommender.history_days),
         segments,
         through,
-        holdout_days=settings.recommender.holdout_days,
-        window_days=settings.fallback.window_days,
-        seed=settings.recommender.seed,
-        min_users=settings.fallback.min_users,
+        DemographicConfig(
+            seed=settings.recommender.seed,
+            holdout_days=settings.recommender.holdout_days,
+            window_days=settings.fallback.window_days,
+            min_users=settings.fallback.min_users,
+        ),
         changes=lambda day: warehouse.query(sql("promotion_changes"), {"date": day}),
         weeks=lambda day: warehouse.query(sql("promotion_weeks"), {"date": day}),
         progress=progress,
     )
-    tilt = selection.model.tilt
-    counts = tilt if isinstance(tilt, CountAdjustment) else None
-    ridge = tilt if isinstance(tilt, RidgeAdjustment) else None
+    model = selection.model
+    adjustment = model.adjustment
+    kappa = adjustment.kappa if isinstance(adjustment, CountAdjustment) else None
     return Trained(
-        write=selection.model.save,
+        write=model.save,
         candidate=selection.candidate,
-        beats_baseline=selection.model.tilted or selection.model.calendar is not None,
+        beats_baseline=model.has_segment_lists or model.uplift is not None,
         parameters={
-            "half_life_days": selection.model.half_life_days,
-            "kappa": counts.kappa if counts and selection.model.tilted else None,
-            "penalty": ridge.penalty if ridge else None,
-            # Which segments have lists: see `Tilt`.
-            "min_users": tilt.fewest(settings.fallback.min_users),
-            "places": tilt.places,
+            "half_life_days": model.half_life_days,
+            "kappa": kappa if model.has_segment_lists else None,
+            "penalty": adjustment.penalty if isinstance(adjustment, RidgeAdjustment) else None,
+            # The day's query reads these: which segments have lists.
+            "min_users": adjustment.required_users(settings.fallback.min_users),
+            "uses_location": adjustment.uses_location,
         },
         why=selection.why,
         metrics=[dict(row) for row in selection.metrics],
@@ -58,7 +65,8 @@ def train_demographic(
 
 demographic = Training(
     "demographic",
-    "Half-life, promotions and tilt of the demographic fallback, chosen on users held out whole.",
+    "Half-life of popularity, uplift of promotions and adjustment to segments of the demographic "
+    "fallback, chosen on hidden users.",
     train_demographic,
     extra_tables=(ITEMS, USERS, PROMOTION_CALENDAR),
 )

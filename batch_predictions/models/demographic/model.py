@@ -1,11 +1,8 @@
-"""What people of an age, a gender and a place take: the answer for whoever has no history.
+"""The fallback's model: which lists users without history get.
 
-A list is everyone's recency-weighted popularity, moved by the promotions of the coming week where
-they are known (`demographic_calendar`), and tilted to the segment. There are two tilts, and
-training decides which serves, if any:
-
-- `SegmentTilt`, counts of the segment drawn to its parent's shares, the more so the fewer they are;
-- `RidgeTilt`, a regression of what users take on their demographics (`demographic_ridge`).
+A list is the recency-weighted popularity of the day, times the uplift of the coming week's
+promotions where they are known, times the segment's adjustment: `CountAdjustment`,
+`RidgeAdjustment`, or none. Training chooses.
 """
 
 from __future__ import annotations
@@ -14,9 +11,7 @@ import json
 import math
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
-from functools import lru_cache
 from pathlib import Path
-from typing import ClassVar
 
 import numpy as np
 import numpy.typing as npt
@@ -24,16 +19,13 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from batch_predictions.models.common.ranking_metrics import Doubles, top_k
+from batch_predictions.models.demographic.count_adjustment import NO_ADJUSTMENT, CountAdjustment
 from batch_predictions.models.demographic.promotion_uplift import PromotionUplift
 from batch_predictions.models.demographic.ridge import RidgeAdjustment
 from batch_predictions.models.demographic.segments import (
-    ALL,
-    EVERYONE,
-    PARENTS,
     Segment,
     SegmentAdjustment,
     SegmentCounts,
-    SegmentShares,
     SegmentUsers,
     segment_of,
 )
@@ -44,193 +36,155 @@ MANIFEST = "demographic.json"
 
 
 @dataclass(frozen=True)
-class CountAdjustment:
-    """Counts of the segment, shrunk to its parent segment.
+class DemographicModel:
+    """What training learns.
 
-    With n events of an item and N in all,
-
-        p(item) = (n + kappa p_parent(item)) / (N + kappa),
-
-    the posterior mean under a Dirichlet prior of weight `kappa` around the parent, which is
-    empirical Bayes in the sense of Casella (1985), "An Introduction to Empirical Bayes Data
-    Analysis". A thin segment so says what its parent says.
+    Attributes:
+        half_life_days: of popularity, > 0.
+        adjustment: of segments.
+        uplift: of the coming week's promotions; None: they change nothing.
     """
 
-    kind: ClassVar[str] = "segments"
-
-    kappa: float
-    """Prior weight in (recency-weighted) events; infinity: everyone's shares for all."""
-
-    def __post_init__(self) -> None:
-        if not self.kappa > 0:
-            raise ValueError(f"demographic: `kappa` is {self.kappa}, and must be positive")
-
-    def __str__(self) -> str:
-        return f"kappa {self.kappa:g}"
-
-    @property
-    def places(self) -> bool:
-        """Counts are by place too."""
-        return True
-
-    def fewest(self, min_users: int) -> int:
-        """Counts need people: the setting."""
-        return min_users
-
-    def on(self, counts: SegmentCounts, users: SegmentUsers) -> SegmentShares:
-        """Shrunk shares of segments; what is held is the parents' of recent ones."""
-
-        def shrunk(level: str, segment: Segment) -> Doubles:
-            if level == EVERYONE:
-                return counts.shares()
-            taken = counts.of(segment)
-            parent = PARENTS[level]
-            prior = held(parent, segment_of(parent, segment))
-            shares = (taken + self.kappa * prior) / (taken.sum() + self.kappa)
-            return np.asarray(shares, dtype=np.float64)
-
-        held = lru_cache(maxsize=64)(shrunk)
-        if math.isinf(self.kappa):
-            return lambda level, segment: held(EVERYONE, ALL)
-        return lambda level, segment: (held if level == EVERYONE else shrunk)(level, segment)
-
-
-NO_ADJUSTMENT = CountAdjustment(math.inf)
-"""Everyone's list for all: recency-weighted popularity."""
-
-
-@dataclass(frozen=True)
-class DemographicModel:
-    """What training learns: how fast popularity ages, how segments differ, and what the coming
-    week's promotions do (None: nothing that is known)."""
-
     half_life_days: float
-    tilt: CountAdjustment | RidgeAdjustment = NO_ADJUSTMENT
-    calendar: PromotionUplift | None = None
+    adjustment: CountAdjustment | RidgeAdjustment = NO_ADJUSTMENT
+    uplift: PromotionUplift | None = None
 
     def __post_init__(self) -> None:
         if not self.half_life_days > 0:
             raise ValueError("demographic: `half_life_days` must be positive")
 
     @property
-    def tilted(self) -> bool:
-        """Whether segments have lists of their own."""
-        return self.tilt != NO_ADJUSTMENT
+    def has_segment_lists(self) -> bool:
+        """Whether lists differ by segment."""
+        return self.adjustment != NO_ADJUSTMENT
 
     def save(self, folder: Path) -> None:
-        """Write `demographic.json` (an infinite kappa is null, which JSON can say) and what the
-        tilt has learned."""
+        """Writes `demographic.json` (an infinite kappa is null) and the adjustment's files."""
         folder.mkdir(parents=True, exist_ok=True)
-        kappa = self.tilt.kappa if isinstance(self.tilt, CountAdjustment) else math.inf
+        adjustment = self.adjustment
+        kappa = adjustment.kappa if isinstance(adjustment, CountAdjustment) else math.inf
         values = {
             "kind": "demographic",
-            "tilt": self.tilt.kind,
+            "adjustment": adjustment.kind,
             "kappa": kappa if math.isfinite(kappa) else None,
             "half_life_days": self.half_life_days,
-            "calendar": asdict(self.calendar) if self.calendar else None,
+            "uplift": asdict(self.uplift) if self.uplift else None,
         }
         (folder / MANIFEST).write_text(json.dumps(values, indent=2, sort_keys=True) + "\n")
-        if isinstance(self.tilt, RidgeAdjustment):
-            self.tilt.save(folder)
+        if isinstance(adjustment, RidgeAdjustment):
+            adjustment.save(folder)
 
     @staticmethod
     def load(folder: Path) -> DemographicModel:
-        """Read what `save` wrote."""
+        """Reads what `save` wrote."""
         values = json.loads((folder / MANIFEST).read_text())
-        tilt: CountAdjustment | RidgeAdjustment
-        # Models of before there were two tilts do not name theirs.
-        if values.get("tilt", CountAdjustment.kind) == RidgeAdjustment.kind:
-            tilt = RidgeAdjustment.load(folder)
-        else:
-            tilt = (
-                NO_ADJUSTMENT
-                if values["kappa"] is None
-                else CountAdjustment(float(values["kappa"]))
-            )
-        # Models of before there was a calendar have none.
-        calendar = values.get("calendar")
-        return DemographicModel(
-            float(values["half_life_days"]),
-            tilt,
-            PromotionUplift(**calendar) if calendar else None,
-        )
+        adjustment: CountAdjustment | RidgeAdjustment = NO_ADJUSTMENT
+        if values["adjustment"] == RidgeAdjustment.kind:
+            adjustment = RidgeAdjustment.load(folder)
+        elif values["kappa"] is not None:
+            adjustment = CountAdjustment(float(values["kappa"]))
+        uplift = PromotionUplift(**values["uplift"]) if values["uplift"] else None
+        return DemographicModel(float(values["half_life_days"]), adjustment, uplift)
 
     def ranker(
         self, counts: pa.Table, users: pa.Table, changes: pa.Table | None = None
     ) -> SegmentRanker:
-        """Ready to rank, from leaf counts (age_bracket, gender, location, item_id, weight, with
-        weights of this half-life), users per leaf (age_bracket, gender, location, users) and the
-        changes of promotions (item_id, display, mailer)."""
-        by_leaf = SegmentCounts.from_table(counts)
-        factor = None
-        if self.calendar is not None and changes is not None:
-            factor = self.calendar.on(changes, by_leaf.items)
-        return SegmentRanker(self.tilt, by_leaf, SegmentUsers.from_table(users), factor)
+        """A ranker for a day.
+
+        Args:
+            counts: age_bracket, gender, location, item_id, weight, with weights of
+                `half_life_days`.
+            users: age_bracket, gender, location, users.
+            changes: of promotions: item_id, display, mailer, promoted; None: unknown.
+        """
+        segment_counts = SegmentCounts.from_table(counts)
+        factors = None
+        if self.uplift is not None and changes is not None:
+            factors = self.uplift.factors(changes, segment_counts.items)
+        return SegmentRanker(
+            self.adjustment, segment_counts, SegmentUsers.from_table(users), factors
+        )
 
 
 class SegmentRanker:
-    """The most likely items of segments."""
+    """Ranks items for segments.
+
+    Args:
+        adjustment: of segments.
+        counts: of the day.
+        users: of the day.
+        factors: multiply every segment's shares of the items, (m,); None: 1.
+
+    Attributes:
+        shares: p(item) over `counts.items` by level and segment.
+    """
 
     def __init__(
         self,
-        tilt: SegmentAdjustment,
+        adjustment: SegmentAdjustment,
         counts: SegmentCounts,
         users: SegmentUsers,
-        factor: Doubles | None = None,
+        factors: Doubles | None = None,
     ) -> None:
-        """`factor` multiplies every segment's shares of the items."""
-        self.counts, self.users, self.factor = counts, users, factor
-        self.shares = tilt.on(counts, users)
-        """p(item) over `counts.items` of a level's segment."""
+        self.counts, self.users, self.factors = counts, users, factors
+        self.shares = adjustment.apply(counts, users)
 
-    def top_k(self, wanted: pa.Table, k: int, blocked: pa.Array | None = None) -> pa.Table:
-        """The k best items of each wanted segment, without the blocked ones.
+    def top_k(self, segments: pa.Table, k: int, blocked: pa.Array | None = None) -> pa.Table:
+        """The k best items of segments.
 
-        `wanted` has segment_level, age_bracket, gender, location. The answer repeats them, with
-        rank (from 1), item_id, score (share) and support (users in the segment). Ties go to the
-        lower item id; fewer than k rows where fewer items have been taken at all.
+        Args:
+            segments: segment_level, age_bracket, gender, location.
+            k: items of each list at most; fewer where fewer items have weights.
+            blocked: item ids that are never recommended.
+
+        Returns:
+            The columns of `segments`, rank (from 1), item_id, score (share) and support (users of
+            the segment). Ties go to the lower item id.
+
+        Raises:
+            ValueError: a segment level is unknown.
         """
-        out: dict[str, list[npt.NDArray[np.generic]]] = {
+        chunks: dict[str, list[npt.NDArray[np.generic]]] = {
             name: [] for name in ("row", "rank", "item", "score")
         }
-        supports = np.zeros(wanted.num_rows, dtype=np.int64)
-        barred = np.zeros(len(self.counts.items), dtype=bool)
+        supports = np.zeros(segments.num_rows, dtype=np.int64)
+        is_blocked = np.zeros(len(self.counts.items), dtype=bool)
         if blocked is not None and len(blocked):
-            barred = pc.is_in(self.counts.items, value_set=pc.cast(blocked, pa.string())).to_numpy(
-                zero_copy_only=False
-            )
-        for row, (level, segment) in enumerate(_keys(wanted)):
+            blocked_ids = pc.cast(blocked, pa.string())
+            is_in = pc.is_in(self.counts.items, value_set=blocked_ids)
+            is_blocked = is_in.to_numpy(zero_copy_only=False)
+        for row, (level, segment) in enumerate(_iterate_segments(segments)):
             supports[row] = self.users.count(level, segment)
             shares = self.shares(level, segment)
-            if self.factor is not None:
-                shares = shares * self.factor
+            if self.factors is not None:
+                shares = shares * self.factors
                 shares = shares / max(shares.sum(), 1e-300)
-            scores = np.where((shares > 0) & ~barred, shares, -np.inf)
+            scores = np.where((shares > 0) & ~is_blocked, shares, -np.inf)
             best = top_k(scores[np.newaxis], k)[0]
             best = best[best >= 0]
-            out["row"].append(np.full(len(best), row))
-            out["rank"].append(np.arange(1, len(best) + 1))
-            out["item"].append(best)
-            out["score"].append(scores[best])
-        nothing = np.empty(0, dtype=np.int64)
+            chunks["row"].append(np.full(len(best), row))
+            chunks["rank"].append(np.arange(1, len(best) + 1))
+            chunks["item"].append(best)
+            chunks["score"].append(scores[best])
+        empty = np.empty(0, dtype=np.int64)
         rows, ranks, items = (
-            np.concatenate([nothing, *out[name]]) for name in ("row", "rank", "item")
+            np.concatenate([empty, *chunks[name]]) for name in ("row", "rank", "item")
         )
-        kept = wanted.select(["segment_level", *TRAITS]).take(pa.array(rows))
+        lists = segments.select(["segment_level", *TRAITS]).take(pa.array(rows))
         columns = {
             "rank": pa.array(ranks, pa.int32()),
             "item_id": self.counts.items.take(pa.array(items)),
-            "score": pa.array(np.concatenate([np.empty(0), *out["score"]]), pa.float64()),
+            "score": pa.array(np.concatenate([np.empty(0), *chunks["score"]]), pa.float64()),
             "support": pa.array(supports[rows], pa.int64()),
         }
         for name, column in columns.items():
-            kept = kept.append_column(name, column)
-        return kept
+            lists = lists.append_column(name, column)
+        return lists
 
 
-def _keys(wanted: pa.Table) -> Iterator[tuple[str, Segment]]:
+def _iterate_segments(segments: pa.Table) -> Iterator[tuple[str, Segment]]:
     """Each row's level and segment."""
-    columns = [wanted[name].to_pylist() for name in ("segment_level", *TRAITS)]
+    columns = [segments[name].to_pylist() for name in ("segment_level", *TRAITS)]
     for level, *values in zip(*columns, strict=True):
         if level not in LEVELS:
             raise ValueError(f"unknown segment level {level!r}; known are {list(LEVELS)}")

@@ -1,4 +1,4 @@
-"""Segments of users by age, gender and place: who is in them, and what they took."""
+"""Segments of users by age bracket, gender and location: their users, and what these took."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from batch_predictions.models.common.ranking_metrics import Doubles
-from batch_predictions.models.recommender.data.interactions import Codes, encode
+from batch_predictions.models.recommender.data.interactions import Codes, encode_ids
 from batch_predictions.tables import SEGMENT_LEVELS as LEVELS
 from batch_predictions.tables import TRAITS
 
@@ -28,60 +28,71 @@ PARENTS: dict[str, str] = {
     "location": EVERYONE,
     "gender": EVERYONE,
 }
+"""The coarser level whose shares a level's counts are shrunk to."""
 
 Segment: TypeAlias = tuple[str | None, str | None, str | None]
 """Age bracket, gender, location; None outside the segment's level."""
 
 Leaf: TypeAlias = tuple[str, str, str]
-"""Age bracket, gender, location of one kind of users, `unknown` where not known."""
+"""Age bracket, gender and location of a user; `unknown` where a trait is not known."""
 
 ALL: Segment = (None, None, None)
 
 
 def segment_of(level: str, leaf: Sequence[str | None]) -> Segment:
     """The leaf's segment at a level."""
-    kept = [
+    age, gender, location = (
         value if trait in LEVELS[level] else None for trait, value in zip(TRAITS, leaf, strict=True)
-    ]
-    return kept[0], kept[1], kept[2]
+    )
+    return age, gender, location
 
 
-def leaves_of(table: pa.Table) -> tuple[list[Leaf], Codes]:
-    """The sorted distinct leaves, `unknown` where a trait is null or empty, and each row's."""
+def encode_leaves(table: pa.Table) -> tuple[list[Leaf], Codes]:
+    """The sorted distinct leaves of the rows, and each row's position among them.
+
+    A trait that is null or empty is `unknown`.
+    """
     distinct, codes = [], []
     for trait in TRAITS:
-        given = pc.cast(table[trait], pa.string())
-        values, code = encode(pc.if_else(pc.equal(given, ""), UNKNOWN, given).fill_null(UNKNOWN))
+        column = pc.cast(table[trait], pa.string())
+        column = pc.if_else(pc.equal(column, ""), UNKNOWN, column).fill_null(UNKNOWN)
+        values, code = encode_ids(column)
         distinct.append(values.to_pylist())
         codes.append(code)
     shape = [max(len(values), 1) for values in distinct]
     used, rows = np.unique(np.ravel_multi_index(tuple(codes), shape), return_inverse=True)
     leaves: list[Leaf] = []
-    for places in zip(*np.unravel_index(used, shape), strict=True):
+    for positions in zip(*np.unravel_index(used, shape), strict=True):
         age, gender, location = (
-            values[place] for values, place in zip(distinct, places, strict=True)
+            values[position] for values, position in zip(distinct, positions, strict=True)
         )
         leaves.append((age, gender, location))
     return leaves, rows.astype(np.int32)
 
 
-def user_leaves(user_ids: pa.StringArray, segments: pa.Table) -> tuple[list[Leaf], Codes]:
-    """The leaves that occur, and each user's; the unknown leaf for users without a row.
+def encode_user_leaves(user_ids: pa.StringArray, segments: pa.Table) -> tuple[list[Leaf], Codes]:
+    """The leaves that occur, and each user's position among them.
 
-    `segments` has user_id, age_bracket, gender, location; of a user's rows the first counts.
+    Args:
+        user_ids: the users, (n,); those without a row have unknown traits.
+        segments: user_id, age_bracket, gender, location; of a user's rows the first counts.
     """
     row = pc.index_in(user_ids, value_set=pc.cast(segments["user_id"], pa.string()))
-    return leaves_of(segments.select(list(TRAITS)).take(row))
+    return encode_leaves(segments.select(list(TRAITS)).take(row))
 
 
-def segments(users: pa.Table, min_users: int) -> pa.Table:
+def list_segments(users: pa.Table, min_users: int) -> pa.Table:
     """Every segment of every level with at least `min_users` users; `everyone` always.
 
-    `users` has age_bracket, gender, location, users (a row per leaf). Columns of the answer:
-    segment_level, age_bracket, gender, location (null outside the level), users; in the order of
-    the levels, then by value.
+    Args:
+        users: age_bracket, gender, location, users; a row per leaf.
+        min_users: users that a segment has.
+
+    Returns:
+        segment_level, age_bracket, gender, location (null outside the level) and users, in the
+        order of the levels, then by value.
     """
-    counts = SegmentUsers.from_table(users).by_level
+    counts = SegmentUsers.from_table(users).counts_by_level
     rows = [
         {"segment_level": level, **dict(zip(TRAITS, segment, strict=True)), "users": count}
         for level in LEVELS
@@ -103,41 +114,52 @@ def _rows_by_segment(leaves: Sequence[Leaf]) -> dict[Segment, list[int]]:
 
 
 class SegmentUsers:
-    """How many users are in each leaf, and in any segment."""
+    """The number of users of each leaf, and of any segment.
+
+    Args:
+        leaves: distinct leaves, (l,).
+        sizes: their users, >= 0, (l,).
+    """
 
     def __init__(self, leaves: Sequence[Leaf], sizes: npt.NDArray[np.integer]) -> None:
-        """`sizes` has one number of users (>= 0) for each of the distinct `leaves`."""
         self.leaves = list(leaves)
         self.sizes = np.asarray(sizes, dtype=np.int64)
-        self.by_level: dict[str, dict[Segment, int]] = {level: {} for level in LEVELS}
-        self.by_level[EVERYONE][ALL] = 0
+        self.counts_by_level: dict[str, dict[Segment, int]] = {level: {} for level in LEVELS}
+        self.counts_by_level[EVERYONE][ALL] = 0
         for leaf, number in zip(self.leaves, self.sizes.tolist(), strict=True):
-            for level in LEVELS:
+            for level, counts in self.counts_by_level.items():
                 segment = segment_of(level, leaf)
-                self.by_level[level][segment] = self.by_level[level].get(segment, 0) + number
+                counts[segment] = counts.get(segment, 0) + number
         self._rows = _rows_by_segment(self.leaves)
 
     @classmethod
     def from_table(cls, users: pa.Table) -> SegmentUsers:
-        """From rows age_bracket, gender, location, users; several of one leaf are added."""
-        leaves, rows = leaves_of(users)
+        """From rows age_bracket, gender, location, users; rows of the same leaf are added up."""
+        leaves, rows = encode_leaves(users)
         sizes = np.zeros(len(leaves), dtype=np.int64)
         np.add.at(sizes, rows, pc.cast(users["users"], pa.int64()).to_numpy())
         return cls(leaves, sizes)
 
     def count(self, level: str, segment: Segment) -> int:
-        """Users in a segment; 0 for one that does not occur."""
-        return self.by_level[level].get(segment, 0)
+        """Users of a segment; 0 for one that does not occur."""
+        return self.counts_by_level[level].get(segment, 0)
 
     def rows(self, segment: Segment) -> list[int]:
-        """Positions in `leaves` of those that make up a segment."""
+        """Positions in `leaves` of the leaves of a segment."""
         return self._rows.get(segment, [])
 
-    def serving(self, leaf: Leaf, min_users: int, *, places: bool = True) -> tuple[str, Segment]:
-        """Where a lookup ends for such a user: the first level with enough users, among those
-        without a place where there are no lists by `places`."""
+    def find_segment(
+        self, leaf: Leaf, min_users: int, *, uses_location: bool = True
+    ) -> tuple[str, Segment]:
+        """Level and segment whose list a lookup finds: the finest one with enough users.
+
+        Args:
+            leaf: traits of the user.
+            min_users: users that a segment needs for a list.
+            uses_location: whether there are lists of levels with a location.
+        """
         for level, traits in LEVELS.items():
-            if "location" in traits and not places:
+            if "location" in traits and not uses_location:
                 continue
             segment = segment_of(level, leaf)
             if self.count(level, segment) >= max(min_users, 1):
@@ -146,25 +168,30 @@ class SegmentUsers:
 
 
 class SegmentCounts:
-    """Weights per leaf and item, and their sums for any segment, in a fixed order of adding."""
+    """Weights per leaf and item, and their sums for any segment, always added in the same order.
+
+    Args:
+        leaves: distinct leaves, (l,).
+        items: ids, (m,).
+        weights: CSR of doubles, l x m.
+    """
 
     def __init__(self, leaves: Sequence[Leaf], items: pa.StringArray, weights: Any) -> None:
-        """`weights` is csr, double, len(leaves) x len(items); `leaves` are distinct."""
         self.items = items
         self._weights = weights
         self._rows = _rows_by_segment(leaves)
-        # 64 vectors: a batch in order of value needs few parents at a time.
-        self.of = lru_cache(maxsize=64)(self._sum)
+        # Segments come in the order of their values, so that few parents are needed at a time.
+        self.weights_of = lru_cache(maxsize=64)(self._sum_weights)
 
     @classmethod
     def from_table(cls, counts: pa.Table) -> SegmentCounts:
         """From rows age_bracket, gender, location, item_id, weight (double, >= 0), in any order."""
         from scipy.sparse import csr_matrix
 
-        leaves, rows = leaves_of(counts)
-        items, columns = encode(counts["item_id"])
+        leaves, rows = encode_leaves(counts)
+        items, columns = encode_ids(counts["item_id"])
         weights = pc.cast(counts["weight"], pa.float64()).to_numpy()
-        # Sums of doubles depend on their order, a database's order on its threads.
+        # Sums of doubles depend on their order, and a database's order on its threads.
         order = np.lexsort((weights, columns, rows))
         matrix = csr_matrix(
             (weights[order], (rows[order], columns[order])), shape=(len(leaves), len(items))
@@ -172,41 +199,42 @@ class SegmentCounts:
         matrix.sum_duplicates()
         return cls(leaves, items, matrix)
 
-    def _sum(self, segment: Segment) -> Doubles:
-        chosen = self._weights[self._rows.get(segment, [])]
-        sums = np.bincount(chosen.indices, chosen.data, minlength=len(self.items))
+    def _sum_weights(self, segment: Segment) -> Doubles:
+        """Summed weights of a segment's items, (m,)."""
+        rows = self._weights[self._rows.get(segment, [])]
+        sums = np.bincount(rows.indices, rows.data, minlength=len(self.items))
         return sums.astype(np.float64, copy=False)
 
-    def shares(self) -> Doubles:
-        """Everyone's shares of the items, summing to 1; zeros where nobody took anything."""
-        counts = self.of(ALL)
-        total = counts.sum()
-        return counts / total if total > 0 else counts
+    def overall_shares(self) -> Doubles:
+        """All users' shares of the items, summing to 1; zeros without any weight, (m,)."""
+        weights = self.weights_of(ALL)
+        total = weights.sum()
+        return weights / total if total > 0 else weights
 
 
 SegmentShares: TypeAlias = Callable[[str, Segment], Doubles]
-"""Level and segment to p(item) over `SegmentCounts.items`, summing to 1 (or 0 without counts)."""
+"""Level and segment to p(item) over `SegmentCounts.items`, summing to 1, or 0 without weights."""
 
 
 class SegmentAdjustment(Protocol):
-    """How a segment's shares of items differ from everyone's.
+    """How the items' shares of a segment differ from those of all users.
 
-    What is popular changes by the day, who likes what hardly does. So the tilt is learned every
-    week and applied to the counts of the day, which `on` is given.
+    Popularity changes by the day, tastes of segments hardly do: an adjustment is trained every week
+    and applied to the counts of each day.
     """
 
     kind: ClassVar[str]
 
     @property
-    def places(self) -> bool:
-        """Whether lists differ by location: if not, no level with one is listed, so that a lookup
-        finds age and gender first."""
+    def uses_location(self) -> bool:
+        """Whether lists differ by location; if not, no level with a location has lists, so that a
+        lookup finds the list by age and gender."""
         ...
 
-    def fewest(self, min_users: int) -> int:
-        """Users that a segment needs for a list of its own, given the setting for counts."""
+    def required_users(self, min_users: int) -> int:
+        """Users that a segment needs for a list, given the setting `fallback.min_users`."""
         ...
 
-    def on(self, counts: SegmentCounts, users: SegmentUsers) -> SegmentShares:
-        """Shares of any segment, given the day's weights and users."""
+    def apply(self, counts: SegmentCounts, users: SegmentUsers) -> SegmentShares:
+        """Shares of any segment, from the day's weights and users."""
         ...

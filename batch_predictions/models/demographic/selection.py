@@ -1,22 +1,21 @@
-"""What serves users without a history: chosen on users whose history is hidden.
+"""Chooses the fallback's model, on users whose history is hidden.
 
-First the half-life of popularity is chosen, with one list for everyone. Where the promotions of the
-coming week are known, they multiply it if that gains at all: two weights, not below 0 and learned
-from everybody, can hardly follow chance. Then the two tilts compete on top of it: counts of the
-segment with a weight `kappa` of their parent, and the ridge regression, which estimates its
-penalties itself. A tilt is judged by figures of users that had no say in its strength: for each
-fold kappa is the one that is best on the other folds. Counts serve only if their gain over
-everyone's list is more than one standard error (Breiman et al. 1984, "Classification and Regression
-Trees", 3.4.3: the simpler of two that cannot be told apart). The regression serves where what users
-took is likelier with their demographics than without, by more than chance explains, and held-out
-users are not surely worse off with it. Otherwise one list serves everyone.
+1. The half-life of popularity, with one list for all users.
+2. Where the promotions of the coming week are known, their uplift multiplies popularity if it gains
+   at all: three non-negative coefficients fitted on all users hardly overfit.
+3. The adjustments of segments compete on top of it. `CountAdjustment` is evaluated by
+   cross-fitting: each fold with the kappa that is best on the other folds. It serves if its gain
+   over one list for all exceeds one standard error (Breiman et al. 1984, "Classification and
+   Regression Trees", 3.4.3). `RidgeAdjustment` estimates its penalties by likelihood; it serves
+   where demographics raise the likelihood beyond chance, unless hidden users are significantly
+   worse off. Otherwise one list serves all users.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from datetime import date, timedelta
 from typing import Literal
 
@@ -32,20 +31,23 @@ from batch_predictions.models.common.bootstrap import (
     paired_difference,
 )
 from batch_predictions.models.common.ranking_metrics import NDCG, Doubles
-from batch_predictions.models.demographic.evaluation import ColdStartEvaluation, Measured
-from batch_predictions.models.demographic.model import CountAdjustment, DemographicModel
+from batch_predictions.models.demographic.count_adjustment import CountAdjustment
+from batch_predictions.models.demographic.evaluation import ColdStartEvaluation, UserMetrics
+from batch_predictions.models.demographic.model import DemographicModel
 from batch_predictions.models.demographic.promotion_uplift import (
-    Changes,
-    PromotionUpliftCV,
-    Weeks,
+    Factors,
+    PromotionChanges,
+    PromotionUplift,
+    PromotionWeeks,
 )
+from batch_predictions.models.demographic.promotion_uplift_cv import PromotionUpliftCV
 from batch_predictions.models.demographic.ridge import RidgeAdjustment
-from batch_predictions.models.demographic.segments import SegmentAdjustment, user_leaves
+from batch_predictions.models.demographic.segments import SegmentAdjustment, encode_user_leaves
 from batch_predictions.models.demographic.statistics import (
     Candidate,
     SegmentStatistics,
-    matrices,
-    recency,
+    event_matrices,
+    recency_weights,
 )
 from batch_predictions.models.recommender.data.interactions import Interactions
 from batch_predictions.models.recommender.generators.popularity import popularity_name
@@ -54,25 +56,47 @@ HALF_LIVES = (7, 14, 21, 30, 60, 90, 365)
 """Days; with the longest, recency-weighted popularity is nearly that of all time."""
 DEFAULT_HALF_LIFE = 30
 KAPPAS = (300.0, 1_000.0, 3_000.0, 10_000.0, 30_000.0)
-SURELY = 2.0
-"""Standard errors by which held-out users must be worse off for the regression not to serve."""
+MAX_LOSS_STANDARD_ERRORS = 2.0
+"""The ridge regression does not serve if hidden users lose more than this with it."""
 CANDIDATES = (*(Candidate("segments", kappa) for kappa in KAPPAS), Candidate("ridge"))
-WINDOWS = 4
 SEGMENTS, RIDGE = "demographic_segments", "demographic_ridge"
 NAMES = {"segments": SEGMENTS, "ridge": RIDGE}
 PROMOTED = "promoted_popularity"
-POPULARITY = popularity_name(None)
 GAIN, GAIN_OVER_POPULARITY = f"{NDCG}_gain", f"{NDCG}_gain_over_popularity"
+
+
+@dataclass(frozen=True)
+class DemographicConfig:
+    """How the fallback is trained.
+
+    Attributes:
+        seed: of folds and bootstrap samples.
+        holdout_days: days of each evaluated window.
+        windows: windows at most.
+        window_days: days of which popularity is counted; None: all.
+        min_users: users that a segment needs for a list from its counts.
+    """
+
+    seed: int
+    holdout_days: int = 7
+    windows: int = 4
+    window_days: int | None = None
+    min_users: int = 20
 
 
 @dataclass(frozen=True)
 class DemographicSelection:
     """What serves, and why.
 
-    `metrics` has each candidate's figures, with paired differences to recency-weighted popularity
-    of the chosen half-life (`ndcg@10_gain`) and to all-time popularity
-    (`ndcg@10_gain_over_popularity`); of a tilt they are cross-fitted, whether or not it serves.
-    `models` has the best model of each kind by candidate name, fitted on all rows.
+    Attributes:
+        model: the one that serves, fitted on all rows.
+        candidate: its name.
+        why: the decision with its figures.
+        metrics: of each candidate, with paired differences to recency-weighted popularity of the
+            chosen half-life (`ndcg@10_gain`) and to all-time popularity
+            (`ndcg@10_gain_over_popularity`); those of adjustments are cross-fitted.
+        split: how hidden users were evaluated.
+        models: the best model of each kind by candidate name, fitted on all rows.
     """
 
     model: DemographicModel
@@ -86,196 +110,228 @@ class DemographicSelection:
 def select_demographic(
     rows: pa.Table,
     segments: pa.Table,
-    trained_through: date,
+    through: date,
+    config: DemographicConfig,
     *,
-    holdout_days: int = 7,
-    windows: int = WINDOWS,
-    window_days: int | None = None,
-    seed: int,
-    min_users: int = 20,
-    changes: Changes | None = None,
-    weeks: Weeks | None = None,
+    changes: PromotionChanges | None = None,
+    weeks: PromotionWeeks | None = None,
     progress: Callable[[str], None] | None = None,
 ) -> DemographicSelection:
-    """Choose half-life and tilt by cross-validation over users; fit them on all rows.
+    """Chooses half-life, uplift and adjustment by cross-validation over users; fits on all rows.
 
     Args:
         rows: user_id, item_id, date, events.
-        segments: user_id, age_bracket, gender, location, as known when users sign up (users
-            without a row are unknown).
-        trained_through: last day that is known.
-        holdout_days: days of each window that is asked about.
-        windows: the newest so many windows are asked about.
-        window_days: days that popularity is counted over; None: all.
-        seed: of folds and bootstrap samples.
-        min_users: that of the segments which will be served.
+        segments: user_id, age_bracket, gender, location, as known when users sign up; users
+            without a row are unknown.
+        through: last day that is known.
+        config: how.
         changes: of promotions in the week after a day; None: no calendar is known.
-        weeks: of the promotions before a day, by which items' own responses are learned; None: they
-            have none.
-        progress: is told what is being measured.
+        weeks: promotions before a day, from which items' responses are learned; None: they have
+            none.
+        progress: called with a line about what is being done.
     """
-    say = progress or (lambda text: None)
-    known = Interactions.from_table(rows).up_to(trained_through)
-    trial = ColdStartEvaluation(
-        known,
+    interactions = Interactions.from_table(rows).up_to(through)
+    evaluation = ColdStartEvaluation(
+        interactions,
         segments,
-        trained_through,
-        holdout_days=holdout_days,
-        windows=windows,
-        window_days=window_days,
-        seed=seed,
-        min_users=min_users,
+        through,
+        holdout_days=config.holdout_days,
+        windows=config.windows,
+        window_days=config.window_days,
+        seed=config.seed,
+        min_users=config.min_users,
     )
-    if len(trial.asked) == 0:
-        where = (
-            "on its one day"
-            if known.single_date
-            else f"both sides of {trained_through - timedelta(days=holdout_days)}"
-        )
-        return DemographicSelection(
-            DemographicModel(DEFAULT_HALF_LIFE),
-            popularity_name(DEFAULT_HALF_LIFE),
-            f"One list serves everyone, with a half-life of {DEFAULT_HALF_LIFE} days: nothing "
-            f"could be measured, since the data has no users to learn from and to ask {where}.",
-            [],
-            trial.split,
-        )
-    say(f"measuring popularity on {len(trial.asked):,} users without history")
-    lists = trial.popularity([math.inf, *HALF_LIVES])
-    # Among equals the longest: it rests on most events.
-    half_life = max(HALF_LIVES, key=lambda days: (lists[days][NDCG].mean(), days))
-    everyone, ever = lists[half_life][NDCG], lists[math.inf][NDCG]
-    metrics: list[Row] = []
-    for days, measured in lists.items():
-        name = popularity_name(None if math.isinf(days) else days)
-        metrics += _figures(name, measured, seed)
-        if not math.isinf(days):
-            gain = paired_difference(measured[NDCG], ever, seed)
-            metrics.append(metric_row(name, GAIN_OVER_POPULARITY, gain))
-    recent = popularity_name(half_life)
-    models = {recent: DemographicModel(half_life)}
-    served, best, verdict = recent, 0.0, "no demographics tell users apart"
-    base, calendar, factors, of_calendar = everyone, None, None, ""
-    tried_calendar = PromotionUpliftCV(trial, changes, half_life, weeks) if changes else None
-    if tried_calendar and tried_calendar.learned:
-        measured = trial.popularity([half_life], tried_calendar.factors)[half_life]
-        gain = paired_difference(measured[NDCG], everyone, seed)
-        metrics += _figures(PROMOTED, measured, seed)
-        metrics.append(metric_row(PROMOTED, GAIN, gain))
-        over = paired_difference(measured[NDCG], ever, seed)
-        metrics.append(metric_row(PROMOTED, GAIN_OVER_POPULARITY, over))
-        models[PROMOTED] = DemographicModel(half_life, calendar=tried_calendar.learned)
-        factor = tried_calendar.learned
-        idle = max(factor.display, factor.mailer, factor.own) == 0.0
-        serves = not idle and gain.mean > 1e-12
-        of_calendar = (
-            f" The coming week's promotions {'move' if serves else 'do not move'} all lists: "
-            f"{_signed(gain)}."
+    if len(evaluation.users) == 0:
+        return _without_evaluation(evaluation, config.holdout_days)
+    report = progress or (lambda text: None)
+    report(f"evaluating popularity on {len(evaluation.users):,} users without history")
+    selector = _Selector(evaluation, segments, config)
+    if changes is not None:
+        selector.evaluate_uplift(changes, weeks)
+    if len(evaluation.leaves) > 1:
+        report("evaluating counts by segment and the regression on demographics")
+        selector.evaluate_adjustments()
+    return selector.result()
+
+
+class _Selector:
+    """Evaluates one step after the other, and keeps the best so far."""
+
+    def __init__(
+        self, evaluation: ColdStartEvaluation, segments: pa.Table, config: DemographicConfig
+    ) -> None:
+        self.evaluation, self.segments, self.config = evaluation, segments, config
+        self.metrics: list[Row] = []
+        by_half_life = evaluation.evaluate_popularity([math.inf, *HALF_LIVES])
+        self.all_time = by_half_life[math.inf][NDCG]
+        # Of equals the longest: it rests on most events.
+        self.half_life = max(HALF_LIVES, key=lambda days: (by_half_life[days][NDCG].mean(), days))
+        self.recent = by_half_life[self.half_life][NDCG]
+        for days, metrics in by_half_life.items():
+            name = popularity_name(None if math.isinf(days) else days)
+            self.metrics += self._metric_rows(name, metrics)
+            if not math.isinf(days):
+                self._add_gain(name, GAIN_OVER_POPULARITY, metrics, self.all_time)
+        self.name = popularity_name(self.half_life)
+        self.models = {self.name: DemographicModel(self.half_life)}
+        self.base = self.recent
+        self.uplift: PromotionUplift | None = None
+        self.factors: Factors | None = None
+        self.uplift_verdict = ""
+        self.segment_verdict = "all users have the same demographics"
+
+    def evaluate_uplift(self, changes: PromotionChanges, weeks: PromotionWeeks | None) -> None:
+        """Popularity times the uplift of promotions serves where it gains at all."""
+        fitted = PromotionUpliftCV.fit(self.evaluation, changes, self.half_life, weeks)
+        uplift = fitted.uplift
+        if uplift is None:
+            return
+        evaluated = self.evaluation.evaluate_popularity([self.half_life], fitted.factors)
+        metrics = evaluated[self.half_life]
+        gain = self._add_candidate(PROMOTED, metrics)
+        self.models[PROMOTED] = DemographicModel(self.half_life, uplift=uplift)
+        has_effect = max(uplift.display, uplift.mailer, uplift.item_response) > 0
+        serves = has_effect and gain.mean > 1e-12
+        self.uplift_verdict = (
+            f" The coming week's promotions {'change' if serves else 'do not change'} the lists: "
+            f"{_format_gain(gain)}."
         )
         if serves:
-            served, base = PROMOTED, measured[NDCG]
-            calendar, factors = tried_calendar.learned, tried_calendar.factors
-    if len(trial.leaves) > 1:
-        say("measuring segments and regression")
-        tried = trial.tilts(half_life, CANDIDATES, factors)
-        told = []
+            self.name, self.base = PROMOTED, metrics[NDCG]
+            self.uplift, self.factors = uplift, fitted.factors
+
+    def evaluate_adjustments(self) -> None:
+        """Of the adjustments that pass, the one with the larger gain serves."""
+        evaluated = self.evaluation.evaluate_adjustments(self.half_life, CANDIDATES, self.factors)
+        best_gain = 0.0
+        verdicts = []
         for kind, name in NAMES.items():
-            of_kind = {each: found for each, found in tried.items() if each.kind == kind}
-            measured = _cross_fitted(of_kind, trial.fold_of_asked)
-            chosen = max(of_kind, key=lambda each: _order(each, of_kind[each][NDCG]))
-            gain = paired_difference(measured[NDCG], base, seed)
-            metrics += _figures(name, measured, seed)
-            metrics.append(
-                metric_row(name, GAIN, paired_difference(measured[NDCG], everyone, seed))
+            of_kind = {
+                candidate: metrics
+                for candidate, metrics in evaluated.items()
+                if candidate.kind == kind
+            }
+            metrics = _cross_fit(of_kind, self.evaluation.fold_of_evaluated)
+            best = max(of_kind, key=lambda candidate: _order(candidate, of_kind[candidate][NDCG]))
+            gain = paired_difference(metrics[NDCG], self.base, self.config.seed)
+            self._add_candidate(name, metrics)
+            model = self._fit(best)
+            self.models[name] = model
+            verdicts.append(f"{name} ({model.adjustment}) {_format_gain(gain)}")
+            is_better = self.name not in NAMES.values() or gain.mean > best_gain
+            if is_better and _passes(model.adjustment, gain, metrics[NDCG] - self.base):
+                self.name, best_gain = name, gain.mean
+        self.segment_verdict = "; ".join(verdicts)
+
+    def result(self) -> DemographicSelection:
+        """The selection, with its reason."""
+        if self.name in NAMES.values():
+            decision = f"{self.name} serves, by gains over one list for all users"
+        else:
+            decision = "One list serves all users, as adjusting it to segments does not improve it"
+        recency_gain = paired_difference(self.recent, self.all_time, self.config.seed)
+        why = (
+            f"{decision}: {self.segment_verdict}.{self.uplift_verdict} A half-life of "
+            f"{self.half_life} days is the best of {', '.join(map(str, HALF_LIVES))} with NDCG@10 "
+            f"{self.recent.mean():.4f}, {_format_gain(recency_gain)} over all-time popularity, on "
+            f"{len(self.evaluation.users):,} users without history."
+        )
+        model = self.models[self.name]
+        return DemographicSelection(
+            model, self.name, why, self.metrics, self.evaluation.split, self.models
+        )
+
+    def _fit(self, candidate: Candidate) -> DemographicModel:
+        """The candidate's model, fitted on all rows."""
+        if candidate.kind == "segments":
+            adjustment: CountAdjustment | RidgeAdjustment = CountAdjustment(candidate.kappa)
+        else:
+            evaluation, interactions = self.evaluation, self.evaluation.interactions
+            weights, log_events = event_matrices(
+                interactions,
+                np.ones(len(interactions), dtype=bool),
+                interactions.events
+                * recency_weights(
+                    interactions, evaluation.through, self.half_life, self.config.window_days
+                ),
             )
-            over = paired_difference(measured[NDCG], ever, seed)
-            metrics.append(metric_row(name, GAIN_OVER_POPULARITY, over))
-            models[name] = replace(
-                _fitted(known, segments, trained_through, half_life, window_days, chosen),
-                calendar=calendar,
-            )
-            told.append(f"{name} ({models[name].tilt}) {_signed(gain)}")
-            better = served not in NAMES.values() or gain.mean > best
-            if better and _serves(models[name].tilt, gain, measured[NDCG] - base):
-                served, best = name, gain.mean
-        verdict = "; ".join(told)
-    if served in (recent, PROMOTED):
-        what = f"One list serves everyone, since demographics tell no more than it: {verdict}"
-    else:
-        what = f"{served} serves, by differences to one list for all: {verdict}"
-    why = (
-        f"{what}.{of_calendar} A half-life of {half_life} days is the best of "
-        f"{', '.join(map(str, HALF_LIVES))} with NDCG@10 {everyone.mean():.4f}, "
-        f"{_signed(paired_difference(everyone, ever, seed))} to all-time popularity, over "
-        f"{len(trial.asked):,} users without history."
+            leaves, leaf_of_user = encode_user_leaves(interactions.user_ids, self.segments)
+            all_users = np.ones(len(interactions.user_ids), dtype=bool)
+            adjustment = SegmentStatistics(
+                interactions, leaves, leaf_of_user, weights, log_events, all_users
+            ).fit_ridge()
+        return DemographicModel(self.half_life, adjustment, self.uplift)
+
+    def _add_candidate(self, name: str, metrics: UserMetrics) -> Interval:
+        """Adds a candidate's rows; its gain over recency-weighted popularity."""
+        self.metrics += self._metric_rows(name, metrics)
+        gain = self._add_gain(name, GAIN, metrics, self.recent)
+        self._add_gain(name, GAIN_OVER_POPULARITY, metrics, self.all_time)
+        return gain
+
+    def _add_gain(self, name: str, metric: str, metrics: UserMetrics, base: Doubles) -> Interval:
+        gain = paired_difference(metrics[NDCG], base, self.config.seed)
+        self.metrics.append(metric_row(name, metric, gain))
+        return gain
+
+    def _metric_rows(self, name: str, metrics: UserMetrics) -> list[Row]:
+        return [
+            metric_row(name, metric, bootstrap_interval(values, self.config.seed))
+            for metric, values in metrics.items()
+        ]
+
+
+def _without_evaluation(evaluation: ColdStartEvaluation, holdout_days: int) -> DemographicSelection:
+    """Default parameters, where no user can be evaluated."""
+    cut = evaluation.through - timedelta(days=holdout_days)
+    is_single = evaluation.interactions.has_single_date
+    where = "on its one day" if is_single else f"both before and after {cut}"
+    return DemographicSelection(
+        DemographicModel(DEFAULT_HALF_LIFE),
+        popularity_name(DEFAULT_HALF_LIFE),
+        f"One list serves all users, with a half-life of {DEFAULT_HALF_LIFE} days: nothing could "
+        f"be evaluated, since the data has no users {where}.",
+        [],
+        evaluation.split,
     )
-    return DemographicSelection(models[served], served, why, metrics, trial.split, models)
 
 
-def _order(candidate: Candidate, ndcgs: Doubles) -> tuple[float, float]:
-    """The better one last; among equals the one that departs least from everyone's list."""
-    return float(ndcgs.mean()), candidate.kappa
+def _order(candidate: Candidate, ndcg: Doubles) -> tuple[float, float]:
+    """Sorts the better candidate last; of equals the one closest to one list for all users."""
+    return float(ndcg.mean()), candidate.kappa
 
 
-def _cross_fitted(of_kind: dict[Candidate, Measured], fold: npt.NDArray[np.int64]) -> Measured:
-    """Each fold's figures with the strength that is best on the other folds."""
-    out: Measured = {}
+def _cross_fit(
+    evaluated: Mapping[Candidate, UserMetrics], fold: npt.NDArray[np.int64]
+) -> UserMetrics:
+    """Each fold's metrics with the candidate that is best on the other folds."""
+    result: dict[str, Doubles] = {}
     for number in np.unique(fold):
-        own = fold == number
-        judges = ~own if (~own).any() else own
-        chosen = max(of_kind, key=lambda each: _order(each, of_kind[each][NDCG][judges]))
-        for metric, values in of_kind[chosen].items():
-            out.setdefault(metric, np.zeros(len(fold)))[own] = values[own]
-    return out
+        in_fold = fold == number
+        others = ~in_fold if (~in_fold).any() else in_fold
+        best = max(
+            evaluated, key=lambda candidate: _order(candidate, evaluated[candidate][NDCG][others])
+        )
+        for metric, values in evaluated[best].items():
+            result.setdefault(metric, np.zeros(len(fold)))[in_fold] = values[in_fold]
+    return result
 
 
-def _fitted(
-    known: Interactions,
-    segments: pa.Table,
-    through: date,
-    half_life: float,
-    window_days: int | None,
-    chosen: Candidate,
-) -> DemographicModel:
-    """The candidate, learned from all rows."""
-    if chosen.kind == "segments":
-        return DemographicModel(half_life, CountAdjustment(chosen.kappa))
-    everything = np.ones(len(known), dtype=bool)
-    popular, ever = matrices(
-        known, everything, known.events * recency(known, through, half_life, window_days)
-    )
-    leaves, leaf_of_user = user_leaves(known.user_ids, segments)
-    everybody = np.ones(len(known.user_ids), dtype=bool)
-    learned = SegmentStatistics(known, leaves, leaf_of_user, popular, ever, everybody)
-    tilt = learned.tilt(chosen)
-    assert isinstance(tilt, RidgeAdjustment)
-    return DemographicModel(half_life, tilt)
+def _passes(adjustment: SegmentAdjustment, gain: Interval, differences: Doubles) -> bool:
+    """Whether an adjustment may serve instead of one list for all users.
 
-
-def _figures(candidate: str, measured: Measured, seed: int) -> list[Row]:
-    return [
-        metric_row(candidate, metric, bootstrap_interval(values, seed))
-        for metric, values in measured.items()
-    ]
-
-
-def _standard_error(values: Doubles) -> float:
-    return float(values.std(ddof=1) / math.sqrt(len(values))) if len(values) > 1 else math.inf
-
-
-def _serves(tilt: SegmentAdjustment, gain: Interval, differences: Doubles) -> bool:
-    """Whether a tilt is to be believed rather than one list for all.
-
-    Counts are tried with many strengths and serve where they gain more than one standard error. The
-    regression is not chosen by gains at all: where what users took is much likelier with their
-    demographics it serves, unless held-out users are surely worse off.
+    Counts are tried with several kappas, and must gain more than one standard error. The regression
+    is not chosen by gains: it passes where its likelihood says that demographics have an effect,
+    unless hidden users are significantly worse off.
     """
-    error = _standard_error(differences)
-    if isinstance(tilt, RidgeAdjustment):
-        return tilt.matters and math.isfinite(error) and gain.mean > -SURELY * error
-    # A difference of rounding is none.
+    count = len(differences)
+    error = float(differences.std(ddof=1) / math.sqrt(count)) if count > 1 else math.inf
+    if isinstance(adjustment, RidgeAdjustment):
+        min_gain = -MAX_LOSS_STANDARD_ERRORS * error
+        return adjustment.has_effect and math.isfinite(error) and gain.mean > min_gain
+    # Differences of rounding do not count.
     return gain.mean > max(error, 1e-12)
 
 
-def _signed(gain: Interval) -> str:
+def _format_gain(gain: Interval) -> str:
     return f"{gain.mean:+.4f} (95 % interval {gain.lower:+.4f} to {gain.upper:+.4f})"

@@ -1,9 +1,16 @@
 """The weekly training of the recommender."""
 
+from __future__ import annotations
+
 import datetime as dt
 from collections.abc import Callable
 
-from batch_predictions.models.recommender.warehouse_inputs import course, interactions
+from batch_predictions.models.recommender.warehouse_inputs import (
+    WarehouseSideInformation,
+    read_interactions,
+    training_days,
+    two_stage_config,
+)
 from batch_predictions.models.training import Trained, Training
 from batch_predictions.settings import Settings
 from batch_predictions.tables import ITEMS, PROMOTION_CALENDAR, USERS
@@ -13,34 +20,39 @@ from batch_predictions.warehouse import Warehouse
 def train_recommender(
     warehouse: Warehouse, settings: Settings, through: dt.date, progress: Callable[[str], None]
 ) -> Trained:
-    """Two stages against popularity, own history and every generator alone."""
+    """Two stages against popularity, the user's own frequencies and every generator alone."""
     from batch_predictions.models.recommender.data.interactions import Interactions
     from batch_predictions.models.recommender.selection import TWO_STAGE, select
-    from batch_predictions.models.recommender.training.tuning import tuned
+    from batch_predictions.models.recommender.training.trainer import RankerTrainer
+    from batch_predictions.models.recommender.training.tuning import tune
 
-    chosen = settings.recommender
-    rows = Interactions.from_table(interactions(warehouse, settings, through))
-    taught = course(warehouse, settings, progress)
-    if chosen.tuning_trials:
-        taught = tuned(rows, through, taught, chosen.tuning_trials)
-    selection = select(rows, through, taught, candidates=(TWO_STAGE,) if chosen.two_stage else ())
-    tuning = {"tuned": {name: dict(each) for name, each in taught.params.items()}}
+    rows = read_interactions(warehouse, settings, through, training_days(settings))
+    interactions = Interactions.from_table(rows)
+    trainer = RankerTrainer(
+        two_stage_config(settings), WarehouseSideInformation(warehouse, settings), progress
+    )
+    if settings.recommender.tuning_trials:
+        trainer = tune(interactions, through, trainer, settings.recommender.tuning_trials)
+    candidates = (TWO_STAGE,) if settings.recommender.two_stage else ()
+    selection = select(interactions, through, trainer, candidates=candidates)
+    params = trainer.config.generator_params
     return Trained(
         write=selection.model.save,
         candidate=selection.chosen,
         beats_baseline=selection.beats_baseline,
-        parameters={**selection.model.params, **tuning},
+        parameters={"generator_params": {name: dict(values) for name, values in params.items()}},
         why=selection.why,
         metrics=[dict(row) for row in selection.metrics],
     )
 
 
 recommender = Training(
-    "recommender",
-    "Candidates of several generators ranked by trees and a line, where that beats popularity, "
-    "own history and every generator alone on the week held out; refitted through the week's "
-    "Sunday.",
-    train_recommender,
+    name="recommender",
+    description="Candidates of several generators, ranked by gradient-boosted trees and a "
+    "conditional logit where that beats popularity, the user's own frequencies and every generator "
+    "alone on the week held out; fitted again through the week's Sunday.",
+    train=train_recommender,
     extra_tables=(ITEMS, USERS, PROMOTION_CALENDAR),
     kinds=frozenset({"python", "lightgbm"}),
+    history_days=training_days,
 )

@@ -1,16 +1,16 @@
-"""The one contract of all recommenders: scores of all items from what users did so far.
+"""The contract of all recommenders: scores of all items from users' histories.
 
-Scores are computed from the histories that are known when scoring, not from a table of trained
-users: whoever appeared after the training is served too, and what a user bought yesterday counts
-today. A `Linear` one answers with a vector per user (`queries`) and per item (`targets`).
+Scores are computed from the histories known when scoring, not from a table of trained users: users
+who appeared after the training are served too, and yesterday's interactions count today. A
+`LinearRecommender` has a vector per user (`queries`) and per item (`targets`).
 """
 
 from __future__ import annotations
 
 import json
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import asdict, dataclass, fields
 from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Self, TypeAlias
@@ -20,9 +20,9 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from batch_predictions.models.recommender.data.histories import Histories, batches
+from batch_predictions.models.recommender.data.histories import Histories, spans
 from batch_predictions.models.recommender.data.interactions import Interactions
-from batch_predictions.models.recommender.data.item_features import ItemFacts
+from batch_predictions.models.recommender.data.item_features import ItemFeatures
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_matrix
@@ -31,195 +31,243 @@ Floats: TypeAlias = npt.NDArray[np.float32]
 Positions: TypeAlias = npt.NDArray[np.int64]
 
 MANIFEST = "recommender.json"
-DENSE_MB = 128
-"""Memory of the dense scores of one batch of users, MiB."""
 ITEMS = "items.parquet"
+DENSE_SCORES_MB = 128
+"""Memory of the dense scores of one batch of users, MiB."""
 
 
 @dataclass(frozen=True)
-class Ranked:
-    """Each user's best items: `positions` (n, k), -1 at the end of short lists, and `scores`."""
+class Ranking:
+    """Each user's best items, best first.
+
+    Attributes:
+        positions: positions in the model's items, -1 at the end of short lists, (n, k).
+        scores: their scores, -inf at the end of short lists, (n, k).
+    """
 
     positions: Positions
     scores: Floats
 
 
 class Proposals(NamedTuple):
-    """Each user's best items, and how to ask for the scores of others.
+    """Each user's best items by one generator, and its scores of any others.
 
-    `positions` is (n, k), -1 at the end of short lists; `of(positions)` gives the scores of items
-    (n, m), nan where the model has nothing to say or must not say it.
+    Attributes:
+        positions: best first, -1 at the end of short lists, (n, k).
+        scores_of: scores of items (n, m), given as positions or -1; nan where the generator has no
+            score or the item is masked.
     """
 
     positions: Positions
-    of: Callable[[Positions], Floats]
+    scores_of: Callable[[Positions], Floats]
 
 
 class Recommender(ABC):
-    """A fitted recommender. `items` is sorted; every position below is a position in it."""
+    """A fitted recommender.
+
+    Attributes:
+        items: the sorted ids of its items, (m,); every position is a position in it.
+        params: its parameters, a frozen dataclass.
+        name: the name in evaluation tables.
+    """
 
     kind: ClassVar[str]
-    """What `load` dispatches on."""
+    """Names the class in stored manifests."""
 
-    def __init__(
-        self,
-        name: str,
-        items: pa.StringArray,
-        params: dict[str, Any],
-        arrays: dict[str, npt.NDArray[Any]],
-    ) -> None:
-        self.name = name
+    def __init__(self, items: pa.StringArray, params: Any, name: str | None = None) -> None:
         self.items = items
         self.params = params
-        self.arrays = arrays
+        self.name = name or self.kind
 
-    @classmethod
     @abstractmethod
-    def fit(cls, interactions: Interactions, as_of: date, **params: Any) -> Self:
-        """Learn from all given rows, as of the end of `as_of`. The same rows give the same bytes.
+    def scores(self, histories: Histories, item_features: ItemFeatures | None = None) -> Floats:
+        """Scores of all items, (n, m), dense: pass users in batches.
 
-        Works on any data with at least one row.
+        A user's scores depend on its own rows only; nan means that the model has no score.
+
+        Args:
+            histories: n users over `items`.
+            item_features: of `items`, as of the day; required by models that use them.
         """
 
     @abstractmethod
-    def scores(self, histories: Histories, facts: ItemFacts | None = None) -> Floats:
-        """Scores of all items, (n, len(items)), dense: pass users in batches.
-
-        `histories` are over `items`, and so are the facts of the day, where a model uses them. A
-        user's scores depend on its own rows alone; nan: the model has nothing to say of an item.
-        """
+    def save(self, folder: Path) -> None:
+        """Writes JSON, Parquet, .npy and text files; equal models give equal bytes."""
 
     def rank(
         self,
         histories: Histories,
-        facts: ItemFacts,
+        item_features: ItemFeatures,
         k: int,
         *,
         exclude_seen: bool,
         blocked: npt.NDArray[np.bool_] | None = None,
-    ) -> Ranked:
-        """The k best items of every user, equal scores by position.
+    ) -> Ranking:
+        """The k best items of every user; equal scores are ordered by position.
 
         Args:
-            histories: over `items`.
-            facts: of `items`, as of the day.
+            histories: n users over `items`.
+            item_features: of `items`, as of the day.
             k: length of the lists; shorter where fewer items have a score.
-            exclude_seen: leave out what is in the history.
-            blocked: (len(items),) true for items that nobody is to get.
+            exclude_seen: leave out items of the history.
+            blocked: true for items that no user gets, (m,).
         """
-        from batch_predictions.models.recommender.kernels import best
+        from batch_predictions.models.recommender.kernels.topk import topk_rows
 
-        places = np.empty((histories.users, k), dtype=np.int64)
+        positions = np.empty((histories.users, k), dtype=np.int64)
         values = np.empty((histories.users, k), dtype=np.float32)
-        for start, stop, part in in_batches(histories):
-            scores = barred(self.scores(part, facts), part, exclude_seen, blocked)
-            best(scores, k, places[start:stop], values[start:stop])
-        return Ranked(places, values)
+        for start, stop, batch in user_batches(histories):
+            scores = mask_scores(self.scores(batch, item_features), batch, exclude_seen, blocked)
+            topk_rows(scores, k, positions[start:stop], values[start:stop])
+        return Ranking(positions, values)
 
     def propose(
         self,
         histories: Histories,
-        facts: ItemFacts,
+        item_features: ItemFeatures,
         k: int,
         *,
         exclude_seen: bool,
         blocked: npt.NDArray[np.bool_] | None = None,
     ) -> Proposals:
-        """`rank` for a batch of users, whose other scores are wanted too; `k` 0: those alone."""
-        from batch_predictions.models.recommender.kernels import best
+        """`rank` for one batch of users, keeping the scores of all items; k may be 0."""
+        from batch_predictions.models.recommender.kernels.topk import topk_rows
 
-        scores = barred(self.scores(histories, facts), histories, exclude_seen, blocked)
-        places = np.empty((histories.users, k), dtype=np.int64)
+        scores = mask_scores(
+            self.scores(histories, item_features), histories, exclude_seen, blocked
+        )
+        positions = np.empty((histories.users, k), dtype=np.int64)
         if k:
-            best(scores, k, places, np.empty((histories.users, k), dtype=np.float32))
+            topk_rows(scores, k, positions, np.empty((histories.users, k), dtype=np.float32))
 
-        def of(asked: Positions) -> Floats:
-            there = np.take_along_axis(scores, np.maximum(asked, 0), axis=1)
-            return np.where(asked >= 0, there, np.float32(np.nan))
+        def scores_of(items: Positions) -> Floats:
+            values = np.take_along_axis(scores, np.maximum(items, 0), axis=1)
+            return np.where(items >= 0, values, np.float32(np.nan))
 
-        return Proposals(places, of)
+        return Proposals(positions, scores_of)
 
     def explain(self, histories: Histories, picks: Positions) -> Positions:
-        """For each pick, the position of the history item that speaks most for it, (n, k).
+        """For each pick the history item that contributes most to its score, (n, k).
 
-        `picks` holds item positions, -1 where a user has fewer than k. The answer is -1 where no
-        item of the history has a positive part in the score. It may be the pick itself: "because
-        you buy it often".
+        Args:
+            histories: n users over `items`.
+            picks: item positions, -1 where a user has fewer than k, (n, k).
+
+        Returns:
+            Item positions; -1 where no history item has a positive contribution. It may be the pick
+            itself.
         """
         return np.full(picks.shape, -1, dtype=np.int64)
 
+
+class TrainableRecommender(Recommender):
+    """A recommender that is fitted on interactions alone, as every candidate generator is.
+
+    Attributes:
+        arrays: what it learned, by name; stored as .npy files.
+        learned: further learned values, as JSON can hold them.
+    """
+
+    Params: ClassVar[type[Any]]
+    """The class of its parameters, a frozen dataclass whose fields have defaults."""
+
+    def __init__(
+        self,
+        items: pa.StringArray,
+        params: Any = None,
+        arrays: Mapping[str, npt.NDArray[Any]] | None = None,
+        learned: Mapping[str, Any] | None = None,
+        name: str | None = None,
+    ) -> None:
+        super().__init__(items, self.Params() if params is None else params, name)
+        self.arrays = dict(arrays or {})
+        self.learned = dict(learned or {})
+
+    @classmethod
+    @abstractmethod
+    def fit(
+        cls,
+        interactions: Interactions,
+        as_of: date,
+        params: Any = None,
+        users: pa.Table | None = None,
+    ) -> Self:
+        """Learns from all given rows; equal rows give equal bytes.
+
+        Args:
+            interactions: at least one row.
+            as_of: the last day that is known.
+            params: an instance of `Params`; None: the defaults.
+            users: user_id and demographic traits, where they are known.
+
+        Raises:
+            ValueError: a parameter is out of range.
+        """
+
     def save(self, folder: Path) -> None:
-        """Write the model: JSON, Parquet and .npy files; equal models give equal bytes."""
+        """Writes JSON, Parquet and .npy files; equal models give equal bytes."""
         folder.mkdir(parents=True, exist_ok=True)
-        manifest = {
-            "kind": self.kind,
-            "name": self.name,
-            "params": self.params,
-            "arrays": sorted(self.arrays),
-        }
-        text = json.dumps(manifest, indent=2, sort_keys=True, allow_nan=False)
-        (folder / MANIFEST).write_text(text + "\n")
+        write_manifest(
+            folder,
+            kind=self.kind,
+            name=self.name,
+            params=asdict(self.params),
+            learned=self.learned,
+            arrays=sorted(self.arrays),
+        )
         pq.write_table(pa.table({"item_id": self.items}), folder / ITEMS)
         for name, array in self.arrays.items():
             np.save(folder / f"{name}.npy", np.ascontiguousarray(array), allow_pickle=False)
 
-    @staticmethod
-    def load(folder: Path) -> Recommender:
-        """Read any recommender; its arrays stay on disk and are mapped, not copied."""
-        manifest = json.loads((folder / MANIFEST).read_text())
-        items = pq.read_table(folder / ITEMS)["item_id"].combine_chunks()
-        if isinstance(items, pa.ChunkedArray):
-            items = items.combine_chunks()
-        if manifest["kind"] == "two_stage":
-            from batch_predictions.models.recommender.two_stage import TwoStage
-
-            return TwoStage.read(folder, manifest, items)
-        kind = _kinds().get(manifest["kind"])
-        if kind is None:
-            raise ValueError(f"{folder}: unknown kind of recommender {manifest['kind']!r}")
+    @classmethod
+    def load(cls, folder: Path) -> Self:
+        """Reads what `save` of this class wrote; arrays stay on disk and are memory-mapped."""
+        manifest = read_manifest(folder)
         arrays = {
             name: np.load(folder / f"{name}.npy", mmap_mode="c", allow_pickle=False)
             for name in manifest["arrays"]
         }
-        return kind(manifest["name"], items, manifest["params"], arrays)
+        params = cls.Params(**manifest["params"])
+        return cls(read_items(folder), params, arrays, manifest["learned"], manifest["name"])
 
 
-class Linear(Recommender):
-    """score = queries @ targets.T."""
+class LinearRecommender(TrainableRecommender):
+    """A recommender whose scores are queries @ targets.T."""
 
     @property
     def history_half_life_days(self) -> float | None:
-        """How events of histories fade when scoring; None: every event counts 1."""
-        days: float | None = self.params.get("history_half_life_days")
-        return days
+        """Half-life of events in histories when scoring; None: every event counts 1."""
+        half_life: float | None = self.params.history_half_life_days
+        return half_life
 
     @abstractmethod
     def queries(self, histories: csr_matrix) -> Floats:
-        """User vectors, (n, f), from histories (n users x len(items), summed, faded events).
+        """User vectors, (n, f).
 
-        A user's vector depends on its own row alone, whatever the batch around it; an empty row
-        gives zeros where the model has nothing to say.
+        A user's vector depends on its own row only, whatever the batch; an empty row gives zeros.
+
+        Args:
+            histories: n users x m items, summed decayed events.
         """
 
     @abstractmethod
     def targets(self) -> Floats:
-        """Item vectors, (len(items), f); read-only, perhaps mapped from disk."""
+        """Item vectors, (m, f); read-only, perhaps memory-mapped."""
 
     @abstractmethod
-    def causes(self, histories: csr_matrix, picks: Positions) -> Positions:
-        """`explain` over summed, faded events."""
+    def top_contributors(self, histories: csr_matrix, picks: Positions) -> Positions:
+        """`explain` over summed decayed events, n users x m items."""
 
-    def scores(self, histories: Histories, facts: ItemFacts | None = None) -> Floats:
-        """Inner products, (n, len(items))."""
-        return inner_products(
-            self.queries(histories.matrix(self.history_half_life_days)), self.targets()
-        )
+    def scores(self, histories: Histories, item_features: ItemFeatures | None = None) -> Floats:
+        """Inner products, (n, m)."""
+        matrix = histories.matrix(self.history_half_life_days)
+        return inner_products(self.queries(matrix), self.targets())
 
     def explain(self, histories: Histories, picks: Positions) -> Positions:
-        """The history item with the largest part in the pick's score."""
-        return self.causes(histories.matrix(self.history_half_life_days), picks)
+        """The history item with the largest part of the pick's score, (n, k)."""
+        return self.top_contributors(histories.matrix(self.history_half_life_days), picks)
 
-    def _check(self, histories: csr_matrix) -> None:
+    def _check_width(self, histories: csr_matrix) -> None:
         if histories.shape[1] != len(self.items):
             raise ValueError(
                 f"{self.name}: histories have {histories.shape[1]} columns, "
@@ -227,52 +275,77 @@ class Linear(Recommender):
             )
 
 
-def inner_products(queries: Floats, targets: Floats) -> Floats:
-    """queries @ targets.T, (n, m), each the same bits whatever rows stand around it."""
-    from batch_predictions.models.recommender.kernels import products
+def override_params(defaults: Any, overrides: Mapping[str, Any], name: str) -> Any:
+    """Parameters with some values replaced.
 
-    found = np.empty((len(queries), len(targets)), dtype=np.float32)
-    products(
+    Raises:
+        ValueError: a name is unknown; the message lists the known ones.
+    """
+    known = [field.name for field in fields(defaults)]
+    unknown = sorted(set(overrides) - set(known))
+    if unknown:
+        raise ValueError(
+            f"{name} has no parameters {', '.join(unknown)}: it has {', '.join(known) or 'none'}"
+        )
+    return type(defaults)(**{**asdict(defaults), **overrides})
+
+
+def inner_products(queries: Floats, targets: Floats) -> Floats:
+    """queries @ targets.T, (n, m); each product has the same bits whatever the batch."""
+    from batch_predictions.models.recommender.kernels.candidates import inner_products_by_row
+
+    result = np.empty((len(queries), len(targets)), dtype=np.float32)
+    inner_products_by_row(
         np.ascontiguousarray(queries, dtype=np.float32),
         np.ascontiguousarray(targets, dtype=np.float32),
-        found,
+        result,
     )
-    return found
+    return result
 
 
-def in_batches(
-    histories: Histories, scores: int | None = None
+def user_batches(
+    histories: Histories, scores_per_user: int | None = None
 ) -> Iterator[tuple[int, int, Histories]]:
-    """Spans of users with their histories, as many as have room for so many dense `scores` each
-    (None: one of every item), and a copy of one model's."""
-    wanted = 2 * histories.width if scores is None else scores
-    size = DENSE_MB * 2**20 // (4 * max(wanted, 1))
-    for start, stop in batches(histories.users, int(np.clip(size, 16, 256))):
-        yield start, stop, histories.part(start, stop)
+    """Ranges of users whose dense scores fit `DENSE_SCORES_MB`, with their histories.
+
+    Args:
+        histories: all users.
+        scores_per_user: dense scores held per user; None: two per item, the model's and a copy.
+    """
+    scores = 2 * histories.width if scores_per_user is None else scores_per_user
+    size = DENSE_SCORES_MB * 2**20 // (4 * max(scores, 1))
+    for start, stop in spans(histories.users, int(np.clip(size, 16, 256))):
+        yield start, stop, histories.slice_users(start, stop)
 
 
-def barred(
+def mask_scores(
     scores: Floats,
     histories: Histories,
     exclude_seen: bool,
     blocked: npt.NDArray[np.bool_] | None,
 ) -> Floats:
-    """A copy of scores with nan for items that are not to be offered."""
+    """A copy of scores (n, m) with nan for blocked items and, if asked, items of the history."""
     scores = np.array(scores, dtype=np.float32)
     if exclude_seen:
-        scores[histories.entry_owners, histories.entries] = np.nan
+        scores[histories.entry_users, histories.entry_items] = np.nan
     if blocked is not None:
         scores[:, blocked] = np.nan
     return scores
 
 
-def is_linear(folder: Path) -> bool:
-    """Whether the recommender in a folder is a linear one, without reading it."""
-    kind = json.loads((folder / MANIFEST).read_text())["kind"]
-    return issubclass(_kinds().get(kind, Recommender), Linear)
+def write_manifest(folder: Path, **manifest: Any) -> None:
+    """Writes a model's description; floats that JSON cannot hold are refused."""
+    text = json.dumps(manifest, indent=2, sort_keys=True, allow_nan=False)
+    (folder / MANIFEST).write_text(text + "\n")
 
 
-def _kinds() -> dict[str, type[Recommender]]:
-    from batch_predictions.models.recommender.generators.registry import FAMILIES
+def read_manifest(folder: Path) -> dict[str, Any]:
+    """What `write_manifest` wrote."""
+    manifest: dict[str, Any] = json.loads((folder / MANIFEST).read_text())
+    return manifest
 
-    return {kind.kind: kind for kind in FAMILIES}
+
+def read_items(folder: Path) -> pa.StringArray:
+    """The item ids of a stored model."""
+    items = pq.read_table(folder / ITEMS)["item_id"].combine_chunks()
+    return items.combine_chunks() if isinstance(items, pa.ChunkedArray) else items

@@ -1,4 +1,4 @@
-"""Generators fitted on the same rows, each over the items that it knows."""
+"""Candidate generation: several fitted generators, and the union of their best items per user."""
 
 from __future__ import annotations
 
@@ -12,90 +12,101 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from batch_predictions.models.recommender.base import Positions, Recommender
-from batch_predictions.models.recommender.data.histories import Histories, positions
-from batch_predictions.models.recommender.data.interactions import Interactions
-from batch_predictions.models.recommender.data.item_features import ItemFacts
-from batch_predictions.models.recommender.features.candidates import Group, Pairs
-from batch_predictions.models.recommender.generators.registry import GENERATORS, Generator
+from batch_predictions.models.recommender.base import Positions, TrainableRecommender
+from batch_predictions.models.recommender.data.histories import Histories
+from batch_predictions.models.recommender.data.interactions import Interactions, positions_in
+from batch_predictions.models.recommender.data.item_features import ItemFeatures
+from batch_predictions.models.recommender.features.candidates import CandidateBatch, FeatureGroup
+from batch_predictions.models.recommender.generators.declaration import Generator
+from batch_predictions.models.recommender.generators.registry import generators
 
-DECLARED = {each.name: each for each in GENERATORS}
-Params: TypeAlias = Mapping[str, Mapping[str, Any]]
-Say: TypeAlias = Callable[[str], None]
+GeneratorParams: TypeAlias = Mapping[str, Mapping[str, Any]]
+"""Parameters that differ from the declared ones, by generator and name."""
+Progress: TypeAlias = Callable[[str], None]
+"""Called with a line about what is being done."""
 
 
 @dataclass(frozen=True)
-class Space:
-    """Some of the bundle's `width` items, as a model numbers them: `columns` are their positions
-    among all."""
+class ItemSubset:
+    """Some of the ensemble's items, as one model numbers them.
+
+    Attributes:
+        columns: the model's items as positions among all, ascending.
+        width: number of all items.
+    """
 
     columns: Positions
     width: int
 
     @property
-    def whole(self) -> bool:
-        """Whether it is all of them."""
+    def is_complete(self) -> bool:
+        """Whether it is all items."""
         return len(self.columns) == self.width
 
     @cached_property
-    def back(self) -> npt.NDArray[np.int32]:
-        """The model's number of each of all items, -1 where it does not know it, (width,)."""
-        back = np.full(self.width, -1, dtype=np.int32)
-        back[self.columns] = np.arange(len(self.columns), dtype=np.int32)
-        return back
+    def local_positions(self) -> npt.NDArray[np.int32]:
+        """The model's position of each of all items, -1 where it does not know it, (width,)."""
+        local = np.full(self.width, -1, dtype=np.int32)
+        local[self.columns] = np.arange(len(self.columns), dtype=np.int32)
+        return local
 
-    def inside(self, positions: Positions) -> Positions:
-        """Positions among all as the model's own, -1 where it does not know them."""
-        return np.where(positions >= 0, self.back[np.maximum(positions, 0)], -1)
+    def to_local(self, positions: Positions) -> Positions:
+        """Positions among all as the model's own; -1 where it does not know the item."""
+        return np.where(positions >= 0, self.local_positions[np.maximum(positions, 0)], -1)
 
-    def outside(self, numbers: Positions) -> Positions:
-        """The model's numbers as positions among all; -1 stays."""
-        return np.where(numbers >= 0, self.columns[np.maximum(numbers, 0)], -1)
+    def to_global(self, positions: Positions) -> Positions:
+        """The model's positions as positions among all; -1 stays."""
+        return np.where(positions >= 0, self.columns[np.maximum(positions, 0)], -1)
 
-    def histories(self, histories: Histories) -> Histories:
+    def reindex_histories(self, histories: Histories) -> Histories:
         """Histories over the model's items."""
-        return histories if self.whole else histories.onto(self.back, len(self.columns))
+        if self.is_complete:
+            return histories
+        return histories.reindex(self.local_positions, len(self.columns))
 
 
 @dataclass(frozen=True)
-class Member:
-    """A fitted generator among others, over a space of items that some of them share."""
+class FittedGenerator:
+    """A fitted generator and the items that it knows; generators of equal items share a subset."""
 
-    declared: Generator
-    model: Recommender
-    space: Space
+    declaration: Generator
+    model: TrainableRecommender
+    subset: ItemSubset
+
+    @property
+    def name(self) -> str:
+        """The declared name."""
+        return self.declaration.name
 
     def explain(self, histories: Histories, picks: Positions) -> Positions:
-        """`Recommender.explain` over all items of the bundle."""
-        own = self.space.histories(histories)
-        return self.space.outside(self.model.explain(own, self.space.inside(picks)))
+        """`Recommender.explain` over all items of the ensemble."""
+        local = self.model.explain(
+            self.subset.reindex_histories(histories), self.subset.to_local(picks)
+        )
+        return self.subset.to_global(local)
 
 
 @dataclass(frozen=True)
-class Bundle:
-    """Generators fitted on the same rows; `items` are all that one of them knows."""
+class GeneratorEnsemble:
+    """Generators fitted on the same rows; `items` are all that any of them knows, (m,)."""
 
     items: pa.StringArray
-    members: tuple[Member, ...]
+    generators: tuple[FittedGenerator, ...]
 
     @classmethod
-    def of(cls, items: pa.StringArray, fitted: Sequence[tuple[Generator, Recommender]]) -> Bundle:
-        """Of generators over some of the items; those over the same ones share the space."""
-        spaces: list[tuple[pa.StringArray, Space]] = []
+    def from_fitted(
+        cls, items: pa.StringArray, fitted: Sequence[tuple[Generator, TrainableRecommender]]
+    ) -> GeneratorEnsemble:
+        """An ensemble of fitted generators over some of the items."""
+        subsets: list[tuple[pa.StringArray, ItemSubset]] = []
         members = []
-        for declared, model in fitted:
-            space = next((known for own, known in spaces if own.equals(model.items)), None)
-            if space is None:
-                space = Space(positions(model.items, items), len(items))
-                spaces.append((model.items, space))
-            members.append(Member(declared, model, space))
+        for declaration, model in fitted:
+            subset = next((s for ids, s in subsets if ids.equals(model.items)), None)
+            if subset is None:
+                subset = ItemSubset(positions_in(model.items, items), len(items))
+                subsets.append((model.items, subset))
+            members.append(FittedGenerator(declaration, model, subset))
         return cls(items, tuple(members))
-
-    @cached_property
-    def scores(self) -> int:
-        """Dense scores that are held for each user."""
-        dense = [len(m.model.items) for m in self.members if not m.declared.everything]
-        return sum(dense) + max(dense, default=1)
 
     @classmethod
     def fit(
@@ -106,75 +117,100 @@ class Bundle:
         *,
         exclude_seen: bool,
         max_items: int,
-        params: Params | None = None,
-        traits: pa.Table | None = None,
-        say: Say | None = None,
-    ) -> Bundle:
-        """Fit some generators, most of them on the `max_items` items with most events."""
-        wanted = _most_wanted(interactions, max_items)
+        params: GeneratorParams | None = None,
+        users: pa.Table | None = None,
+        progress: Progress | None = None,
+    ) -> GeneratorEnsemble:
+        """Fits generators; those that do not cover the full catalogue know `max_items` items.
+
+        Args:
+            interactions: rows up to `as_of`.
+            as_of: the last day that is known.
+            names: which generators.
+            exclude_seen: whether lists hold only new items.
+            max_items: the most frequent items that are kept.
+            params: overrides of the declared parameters.
+            users: user_id and demographic traits, where known.
+            progress: called before each fit.
+        """
+        declared = generators()
+        frequent = _most_frequent(interactions, max_items)
         fitted = []
         for name in names:
-            declared = DECLARED[name]
-            rows = interactions if declared.everything else wanted
-            if say:
-                say(f"fitting {name} on {len(rows):,} rows through {as_of}")
-            chosen = dict(declared.new_items if exclude_seen else declared.repeats)
-            chosen |= (params or {}).get(name, {})
-            if "segments" in declared.only:
-                chosen["traits"] = traits
-            fitted.append((declared, declared.family.fit(rows, as_of, **chosen)))
-        everything = any(declared.everything for declared, _ in fitted)
-        return cls.of((interactions if everything else wanted).item_ids, fitted)
+            declaration = declared[name]
+            rows = interactions if declaration.full_catalogue else frequent
+            if progress:
+                progress(f"fitting {name} on {len(rows):,} rows through {as_of}")
+            model_params = declaration.params(exclude_seen, (params or {}).get(name, {}))
+            model = declaration.recommender_class.fit(rows, as_of, model_params, users)
+            model.name = name
+            fitted.append((declaration, model))
+        is_full = any(declaration.full_catalogue for declaration, _ in fitted)
+        return cls.from_fitted((interactions if is_full else frequent).item_ids, fitted)
 
-    def pairs(
+    @cached_property
+    def dense_scores_per_user(self) -> int:
+        """Scores that `propose` holds for each user at a time."""
+        dense = [len(g.model.items) for g in self.generators if not g.declaration.full_catalogue]
+        return sum(dense) + max(dense, default=1)
+
+    def propose(
         self,
         histories: Histories,
-        facts: ItemFacts,
-        each: int,
+        item_features: ItemFeatures,
+        candidates_per_generator: int,
         exclude_seen: bool,
         blocked: npt.NDArray[np.bool_] | None,
-    ) -> Pairs:
-        """The `each` best items of every generator that proposes, united, with all generators'
-        scores."""
-        from batch_predictions.models.recommender.kernels import united
+    ) -> CandidateBatch:
+        """The union of every source's best items per user, with all generators' scores of them.
 
-        width, n = len(self.items), histories.users
-        known: dict[int, tuple[Histories, ItemFacts, npt.NDArray[np.bool_] | None]] = {}
-        tops = []
-        scores = []
-        alone = not any(member.declared.proposes for member in self.members)
-        for member in self.members:
-            space = member.space
-            if id(space) not in known:
-                known[id(space)] = (
-                    space.histories(histories),
-                    facts if space.whole else facts.at(space.columns),
-                    blocked if blocked is None else blocked[space.columns],
+        Args:
+            histories: n users over `items`.
+            item_features: of `items`.
+            candidates_per_generator: items that each candidate source proposes.
+            exclude_seen: leave out items of the history.
+            blocked: true for items that no user gets, (m,).
+        """
+        from batch_predictions.models.recommender.kernels.candidates import union_candidates
+
+        inputs: dict[int, tuple[Histories, ItemFeatures, npt.NDArray[np.bool_] | None]] = {}
+        lists, scorers = [], []
+        has_source = any(g.declaration.is_candidate_source for g in self.generators)
+        for generator in self.generators:
+            subset = generator.subset
+            if id(subset) not in inputs:
+                inputs[id(subset)] = (
+                    subset.reindex_histories(histories),
+                    item_features if subset.is_complete else item_features.take(subset.columns),
+                    blocked if blocked is None else blocked[subset.columns],
                 )
-            own, counted, barred = known[id(space)]
-            proposes = member.declared.proposes or alone
-            proposed = member.model.propose(
-                own, counted, each if proposes else 0, exclude_seen=exclude_seen, blocked=barred
+            local_histories, local_features, local_blocked = inputs[id(subset)]
+            is_source = generator.declaration.is_candidate_source or not has_source
+            proposals = generator.model.propose(
+                local_histories,
+                local_features,
+                candidates_per_generator if is_source else 0,
+                exclude_seen=exclude_seen,
+                blocked=local_blocked,
             )
-            if proposes:
-                tops.append(space.outside(proposed.positions))
-            scores.append(proposed.of)
-        union = np.empty((n, len(tops) * each), dtype=np.int64)
-        longest = united(np.stack(tops), width, union)
+            if is_source:
+                lists.append(subset.to_global(proposals.positions))
+            scorers.append(proposals.scores_of)
+        union = np.empty((histories.users, len(lists) * candidates_per_generator), dtype=np.int64)
+        longest = union_candidates(np.stack(lists), len(self.items), union)
         union = np.ascontiguousarray(union[:, : max(longest, 1)])
-        held = {
-            member.declared.name: of(member.space.inside(union))
-            for member, of in zip(self.members, scores, strict=True)
+        scores = {
+            generator.name: scores_of(generator.subset.to_local(union))
+            for generator, scores_of in zip(self.generators, scorers, strict=True)
         }
-        reasons: dict[str, Group] = {m.declared.name: m.declared.reason for m in self.members}
-        return Pairs(histories, facts, union, held, reasons)
+        groups: dict[str, FeatureGroup] = {g.name: g.declaration.reason for g in self.generators}
+        return CandidateBatch(histories, item_features, union, scores, groups)
 
 
-def _most_wanted(interactions: Interactions, max_items: int) -> Interactions:
+def _most_frequent(interactions: Interactions, max_items: int) -> Interactions:
     """The rows of the items with most events, ties by position."""
     if len(interactions.item_ids) <= max_items:
         return interactions
-    sums = np.bincount(interactions.items, interactions.events)
-    chosen = np.zeros(len(sums), dtype=bool)
-    chosen[np.argsort(-sums, kind="stable")[:max_items]] = True
-    return interactions.where(chosen[interactions.items])
+    is_kept = np.zeros(len(interactions.item_ids), dtype=bool)
+    is_kept[interactions.most_frequent_items(max_items)] = True
+    return interactions.filter(is_kept[interactions.items])

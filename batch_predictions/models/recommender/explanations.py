@@ -1,9 +1,9 @@
-"""Why an item is offered, in words of a fixed vocabulary, true to what moved its score.
+"""The reason of each recommendation, from a fixed vocabulary, by what raised its score.
 
-The parts of a ranker's margin (TreeSHAP: Lundberg et al. 2020, "From local explanations to global
-understanding with explainable AI for trees"; a straight line's are its terms) are summed by group
-of features; the group that moved the score up most, of those that can be said of the item, is the
-reason.
+The contributions of the ranker's features (TreeSHAP: Lundberg et al. 2020, "From local explanations
+to global understanding with explainable AI for trees"; and the linear model's terms) are summed by
+feature group. The reason is the group that raised the score most, among those that are true of the
+item: only an item of the history was bought before.
 """
 
 from __future__ import annotations
@@ -13,11 +13,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from batch_predictions.models.recommender.base import Positions, Ranked, Recommender
+from batch_predictions.models.recommender.base import Positions, Ranking, Recommender
+from batch_predictions.models.recommender.candidate_generation import FittedGenerator
 from batch_predictions.models.recommender.data.histories import Histories
-from batch_predictions.models.recommender.data.item_features import ItemFacts
-from batch_predictions.models.recommender.generators.registry import GENERATORS
-from batch_predictions.models.recommender.two_stage import Reasoned, TwoStage
+from batch_predictions.models.recommender.data.item_features import ItemFeatures
+from batch_predictions.models.recommender.generators.registry import generators
+from batch_predictions.models.recommender.two_stage import ExplainedRanking, TwoStageRecommender
 
 BOUGHT_BEFORE = "bought_before"
 BECAUSE = "because_you_liked:"
@@ -25,123 +26,136 @@ SEGMENT = "popular_with_your_segment"
 TRENDING = "trending"
 PROMOTION = "on_promotion"
 GROUPS = ("own", "similar", "segment", "trend", "promotion")
+OWN, SIMILAR, TREND = GROUPS.index("own"), GROUPS.index("similar"), GROUPS.index("trend")
+ON_PROMOTION = GROUPS.index("promotion")
 TEXTS = {"own": BOUGHT_BEFORE, "segment": SEGMENT, "trend": TRENDING, "promotion": PROMOTION}
 
 
-def reasons(
+def explain_lists(
     model: Recommender,
-    ranked: Ranked,
-    chosen: Positions,
+    ranking: Ranking,
+    columns: Positions,
     histories: Histories,
-    facts: ItemFacts,
-    known: npt.NDArray[np.bool_],
+    item_features: ItemFeatures,
+    in_history: npt.NDArray[np.bool_],
 ) -> npt.NDArray[Any]:
-    """The reason for every chosen item, (n, k); None where there is none.
+    """The reason of every recommended item, (n, k); None where there is no item.
 
-    `chosen` holds places in `ranked.positions` (n, m), -1 at the end; `known` (n, m) says what the
-    user has had.
+    Args:
+        model: that ranked.
+        ranking: its ranking, (n, m).
+        columns: columns of the ranking that are recommended, -1 at the end, (n, k).
+        histories: of the users.
+        item_features: of the model's items, as of the day.
+        in_history: whether the user has had each ranked item, (n, m).
     """
-    there = chosen >= 0
-    at = np.maximum(chosen, 0)
-    picks = np.where(there, np.take_along_axis(ranked.positions, at, axis=1), -1)
-    had = np.take_along_axis(known, at, axis=1) & there
+    is_item = columns >= 0
+    safe_columns = np.maximum(columns, 0)
+    picks = np.where(is_item, np.take_along_axis(ranking.positions, safe_columns, axis=1), -1)
+    had_before = np.take_along_axis(in_history, safe_columns, axis=1) & is_item
     strength = np.full((*picks.shape, len(GROUPS)), -np.inf)
-    if isinstance(model, TwoStage) and isinstance(ranked, Reasoned):
-        rows = np.take_along_axis(ranked.rows, at, axis=1)
-        parts = _parts(model, ranked, rows[there])
-        strength[there] = _summed(model, parts)
-        _bar(strength, picks, had, facts)
-        causes = _causes(model, parts, there, picks, histories, strength)
+    if isinstance(model, TwoStageRecommender) and isinstance(ranking, ExplainedRanking):
+        rows = np.take_along_axis(ranking.rows, safe_columns, axis=1)
+        contributions = _contributions(model, ranking, rows[is_item])
+        strength[is_item] = _sum_by_group(model, contributions)
+        _mask_invalid(strength, picks, had_before, item_features)
+        contributors = _top_contributors(model, contributions, is_item, picks, histories, strength)
     else:
         strength[..., GROUPS.index(_reason_of(model))] = 1.0
-        causes = model.explain(histories, picks)
-        # "Because you had it" is said by bought_before.
-        strength[..., GROUPS.index("own")] = 2.0
-        _bar(strength, picks, had, facts)
-    strength[..., GROUPS.index("similar")][(causes < 0) | (causes == picks)] = -np.inf
+        contributors = model.explain(histories, picks)
+        # An item that the user had before is explained by that, whatever the model.
+        strength[..., OWN] = 2.0
+        _mask_invalid(strength, picks, had_before, item_features)
+    strength[..., SIMILAR][(contributors < 0) | (contributors == picks)] = -np.inf
     best = strength.argmax(axis=2)
-    positive = np.take_along_axis(strength, best[..., np.newaxis], axis=2)[..., 0] > 0
-    # Nothing moved it up: it is what is left of what many take.
-    best = np.where(positive, best, GROUPS.index("trend"))
+    is_positive = np.take_along_axis(strength, best[..., np.newaxis], axis=2)[..., 0] > 0
+    # Nothing raised the score: the item is left over from what is popular.
+    best = np.where(is_positive, best, TREND)
     texts = np.array([TEXTS.get(group, "") for group in GROUPS], dtype=object)[best]
-    similar = there & (best == GROUPS.index("similar"))
-    if similar.any():
-        names = model.items.take(causes[similar]).to_pylist()
-        texts[similar] = [f"{BECAUSE}{name}" for name in names]
-    texts[~there] = None
+    is_similar = is_item & (best == SIMILAR)
+    if is_similar.any():
+        names = model.items.take(contributors[is_similar]).to_pylist()
+        texts[is_similar] = [f"{BECAUSE}{name}" for name in names]
+    texts[~is_item] = None
     return texts
 
 
-def _bar(
-    strength: npt.NDArray[Any], picks: Positions, had: npt.NDArray[np.bool_], facts: ItemFacts
+def _mask_invalid(
+    strength: npt.NDArray[Any],
+    picks: Positions,
+    had_before: npt.NDArray[np.bool_],
+    item_features: ItemFeatures,
 ) -> None:
-    """What cannot be said of a pick: that it was bought, or that it is promoted when the list is
-    looked up, on the next day."""
-    strength[..., GROUPS.index("own")][~had] = -np.inf
-    promoted = np.zeros(len(facts.items), dtype=bool)
-    if facts.promoted is not None:
-        promoted = facts.promoted.tomorrow
-    strength[..., GROUPS.index("promotion")][~promoted[np.maximum(picks, 0)]] = -np.inf
+    """Masks reasons that are not true: bought before, and on promotion.
+
+    A list is looked up on the day after it was made, so a promotion must hold on that day.
+    """
+    strength[..., OWN][~had_before] = -np.inf
+    is_promoted = np.zeros(len(item_features.items), dtype=bool)
+    if item_features.promotions is not None:
+        is_promoted = item_features.promotions.is_promoted_tomorrow
+    strength[..., ON_PROMOTION][~is_promoted[np.maximum(picks, 0)]] = -np.inf
 
 
-def _parts(model: TwoStage, ranked: Reasoned, rows: Positions) -> npt.NDArray[Any]:
-    """Each feature's part in the margins of some rows, (rows, f)."""
-    features = ranked.features[rows]
+def _contributions(
+    model: TwoStageRecommender, ranking: ExplainedRanking, rows: Positions
+) -> npt.NDArray[Any]:
+    """Each feature's contribution to the margins of some rows, (rows, f)."""
+    features = ranking.features[rows]
     if not len(features):
-        return np.empty((0, len(model.groups)))
-    parts = model.ranker.trees.parts(features)
-    return parts if ranked.straight is None else parts + ranked.straight[rows]
+        return np.empty((0, len(model.params.columns)))
+    contributions = model.ranker.trees.contributions(features)
+    if ranking.linear_contributions is None:
+        return contributions
+    return contributions + ranking.linear_contributions[rows]
 
 
-def _summed(model: TwoStage, parts: npt.NDArray[Any]) -> npt.NDArray[Any]:
-    """Parts by group, (rows, groups). The user's features move all candidates alike; what little
-    they add to one is not said."""
-    sums = np.zeros((len(parts), len(GROUPS)))
+def _sum_by_group(model: TwoStageRecommender, contributions: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """Contributions by group, (rows, groups); the user's own features belong to none."""
+    sums = np.zeros((len(contributions), len(GROUPS)))
     for place, group in enumerate(GROUPS):
-        columns = [i for i, (_, each) in enumerate(model.groups) if each == group]
-        sums[:, place] = parts[:, columns].sum(axis=1)
+        columns = [i for i, column in enumerate(model.params.columns) if column.group == group]
+        sums[:, place] = contributions[:, columns].sum(axis=1)
     return sums
 
 
-def _causes(
-    model: TwoStage,
-    parts: npt.NDArray[Any],
-    there: npt.NDArray[np.bool_],
+def _top_contributors(
+    model: TwoStageRecommender,
+    contributions: npt.NDArray[Any],
+    is_item: npt.NDArray[np.bool_],
     picks: Positions,
     histories: Histories,
     strength: npt.NDArray[Any],
 ) -> Positions:
-    """The history item that speaks for each pick, by the generator that moved its score most."""
-    # Of ALS each cause is a system of equations: the others say as well what is alike.
-    members = [
-        m for m in model.bundle.members if m.declared.reason == "similar" and m.model.kind != "als"
+    """The history item that explains each pick, by the generator that raised its score most."""
+    # ALS solves a system of equations for each pick, and the others explain as well.
+    explainers: list[FittedGenerator] = [
+        generator
+        for generator in model.ensemble.generators
+        if generator.declaration.reason == "similar" and generator.model.kind != "als"
     ]
-    causes = np.full(picks.shape, -1, dtype=np.int64)
-    if not members or not len(parts):
-        return causes
-    names = [name for name, _ in model.groups]
-    moved = np.full((*picks.shape, len(members)), -np.inf)
-    for place, member in enumerate(members):
-        columns = [
-            i
-            for i, name in enumerate(names)
-            if name in (member.declared.name, f"{member.declared.name}_rank")
-        ]
-        moved[there, place] = parts[:, columns].sum(axis=1)
-    order = np.argsort(-moved, axis=2, kind="stable")
-    wanted = there & (strength.argmax(axis=2) == GROUPS.index("similar"))
-    for turn in range(len(members)):
-        for place, member in enumerate(members):
-            asked = wanted & (causes < 0) & (order[..., turn] == place)
-            if asked.any():
-                found = member.explain(histories, np.where(asked, picks, -1))
-                causes = np.where(asked & (found != picks), found, causes)
-    return causes
+    contributors = np.full(picks.shape, -1, dtype=np.int64)
+    if not explainers or not len(contributions):
+        return contributors
+    names = [column.name for column in model.params.columns]
+    raised = np.full((*picks.shape, len(explainers)), -np.inf)
+    for place, generator in enumerate(explainers):
+        own_columns = (generator.name, f"{generator.name}_rank")
+        columns = [i for i, name in enumerate(names) if name in own_columns]
+        raised[is_item, place] = contributions[:, columns].sum(axis=1)
+    order = np.argsort(-raised, axis=2, kind="stable")
+    needs_item = is_item & (strength.argmax(axis=2) == SIMILAR)
+    for rank in range(len(explainers)):
+        for place, generator in enumerate(explainers):
+            is_next = needs_item & (contributors < 0) & (order[..., rank] == place)
+            if is_next.any():
+                items = generator.explain(histories, np.where(is_next, picks, -1))
+                is_explained = is_next & (items != picks)
+                contributors = np.where(is_explained, items, contributors)
+    return contributors
 
 
 def _reason_of(model: Recommender) -> str:
     """The group of a model that serves alone."""
-    return next(
-        (each.reason for each in GENERATORS if each.family is type(model)),
-        "trend",
-    )
+    declared = generators().values()
+    return next((g.reason for g in declared if g.recommender_class is type(model)), "trend")

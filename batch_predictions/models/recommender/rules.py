@@ -1,8 +1,8 @@
-"""Business rules, applied to ranked lists: what no model knows and a shop must hold to.
+"""Business rules that a shop applies to ranked lists, whatever the model.
 
-Rules never empty a list: what they hold back fills it up again, in rank order, where too little
-else is left. Only blocked and unavailable items, and seen ones where these are left out, stay away;
-they are barred before the ranking.
+Rules never shorten a list: what they hold back fills it up again, in rank order, where too little
+else is left. Only blocked and unavailable items, and seen ones where these are excluded, stay out;
+they are masked before the ranking.
 """
 
 from __future__ import annotations
@@ -21,9 +21,10 @@ class Rules:
     """Rules of a list.
 
     Attributes:
-        per_category: items of one category at most; 0: no cap. Items without one are not capped.
+        per_category: items of one category at most; 0: no cap. Items without a category are not
+            capped.
         new_share: share of the list that is new to the user, at least, as far as there is any.
-        boost_places: places that boosted items move up.
+        boost_places: places by which boosted items move up.
     """
 
     per_category: int = 0
@@ -35,35 +36,35 @@ class Rules:
         ranked: Positions,
         k: int,
         *,
-        known: npt.NDArray[np.bool_],
+        in_history: npt.NDArray[np.bool_],
         categories: npt.NDArray[np.int64],
         boosted: npt.NDArray[np.bool_],
     ) -> Positions:
         """Lists of k under the rules.
 
         Args:
-            ranked: (n, m) item positions, best first, -1 at the end of short ones.
+            ranked: item positions, best first, -1 at the end of short lists, (n, m).
             k: length of the lists.
-            known: (n, m) whether the user has had the item.
-            categories: (items,) the category of every item, -1 where it has none.
-            boosted: (items,) whether the item moves up.
+            in_history: whether the user has interacted with the item, (n, m).
+            categories: the category of every item, -1 where it has none, (items,).
+            boosted: whether the item moves up, (items,).
 
         Returns:
-            (n, k) places in `ranked`, in the order of the list, -1 where too few are ranked.
+            Columns of `ranked` in the order of the list, -1 where too few are ranked, (n, k).
         """
-        from batch_predictions.models.recommender.kernels import ruled
+        from batch_predictions.models.recommender.kernels.rules import apply_rules
 
-        out = np.empty((len(ranked), k), dtype=np.int64)
-        least_new = math.ceil(self.new_share * k - 1e-9)
-        ruled(
+        columns = np.empty((len(ranked), k), dtype=np.int64)
+        min_new = math.ceil(self.new_share * k - 1e-9)
+        apply_rules(
             np.ascontiguousarray(ranked),
-            np.ascontiguousarray(known),
+            np.ascontiguousarray(in_history),
             boosted,
             categories,
             self.per_category,
-            least_new,
+            min_new,
             self.boost_places,
             k,
-            out,
+            columns,
         )
-        return out
+        return columns

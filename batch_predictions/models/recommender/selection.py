@@ -1,9 +1,9 @@
-"""Which recommender may serve: the two stages, if they beat the best of all simpler ones.
+"""Selects the recommender that serves: two stages, if they beat the best simpler one.
 
-Everything learns from the days up to a cut and is asked about the days after it. The two-stage
-recommender is promoted only where the 95 % interval of its paired difference in NDCG@10 to the best
-baseline lies above zero; every generator alone is a baseline too. Whoever wins learns again from
-everything, the days of the contest included.
+All candidates are fitted on the days up to a cut and evaluated on the days after it. Two stages are
+promoted only where the 95 % interval of their paired difference in NDCG@10 to the best baseline
+lies above zero; every generator alone is a baseline too. The selected recommender is then fitted
+again on everything, the hold-out included.
 """
 
 from __future__ import annotations
@@ -12,66 +12,84 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 
-from batch_predictions.models.common.bootstrap import Interval, Row, metric_row, paired_difference
+from batch_predictions.models.common.bootstrap import (
+    Interval,
+    Row,
+    metric_row,
+    paired_difference,
+)
 from batch_predictions.models.common.ranking_metrics import NDCG
 from batch_predictions.models.recommender.base import Recommender
-from batch_predictions.models.recommender.candidate_generation import Bundle
+from batch_predictions.models.recommender.candidate_generation import GeneratorEnsemble
 from batch_predictions.models.recommender.data.interactions import Interactions
-from batch_predictions.models.recommender.data.item_features import ItemFacts
-from batch_predictions.models.recommender.evaluation import (
-    Evaluation,
-    Holdout,
-    Split,
-    evaluate,
-    hold_out,
+from batch_predictions.models.recommender.data.item_features import ItemFeatures
+from batch_predictions.models.recommender.data.splits import Holdout, Split, hold_out
+from batch_predictions.models.recommender.evaluation import Evaluation, evaluate
+from batch_predictions.models.recommender.generators.popularity import (
+    Popularity,
+    PopularityParams,
+    popularity_name,
 )
-from batch_predictions.models.recommender.generators.heuristics import OwnHistory, own_history_name
-from batch_predictions.models.recommender.generators.popularity import Popularity, popularity_name
-from batch_predictions.models.recommender.training.trainer import Course
-from batch_predictions.models.recommender.two_stage import TwoStage
+from batch_predictions.models.recommender.generators.user_frequency import (
+    UserFrequency,
+    UserFrequencyParams,
+    user_frequency_name,
+)
+from batch_predictions.models.recommender.training.trainer import RankerTrainer
+from batch_predictions.models.recommender.two_stage import TwoStageRecommender
 
-TWO_STAGE = "two_stage"
-HALF_LIVES = (7, 14, 30)
-POPULARITY: dict[str, int | None] = {popularity_name(days): days for days in (None, *HALF_LIVES)}
-OWN_HISTORY: dict[str, int | None] = {own_history_name(days): days for days in (None, 90)}
+TWO_STAGE = TwoStageRecommender.kind
+POPULARITY_BASELINES = {popularity_name(days): PopularityParams(days) for days in (None, 7, 14, 30)}
+USER_FREQUENCY_BASELINES = {
+    user_frequency_name(days): UserFrequencyParams(days) for days in (None, 90)
+}
 FALLBACK = popularity_name(14)
-"""Serves where nothing can be measured: recent taste, over enough days to be steady."""
+"""Serves where nothing can be evaluated: recent popularity, over enough days to be steady."""
 
 
 @dataclass(frozen=True)
 class Selection:
-    """The contest's result: a model that has learned from everything, and why it is that one."""
+    """The recommender that serves, and why.
+
+    Attributes:
+        model: fitted on everything.
+        chosen: its name among the candidates.
+        beats_baseline: whether two stages beat the best baseline.
+        why: the decision in a sentence, with its figures.
+        metrics: rows of `evaluation.model_metrics`; bounds are 95 %. `ndcg@10_gain` is the paired
+            difference of two stages to the best baseline.
+        split: how the hold-out was split.
+        evaluations: of every candidate, by name.
+    """
 
     model: Recommender
     chosen: str
     beats_baseline: bool
     why: str
     metrics: list[Row]
-    """candidate, metric, value, lower, upper, n; the bounds are 95 %, null where there are none.
-    `ndcg@10_gain` is the two stages' paired difference to the best baseline."""
     split: Split
-    measured: Mapping[str, Evaluation]
+    evaluations: Mapping[str, Evaluation]
 
 
 def select(
     interactions: Interactions,
     trained_through: date,
-    course: Course,
+    trainer: RankerTrainer,
     *,
     candidates: Sequence[str] = (TWO_STAGE,),
     holdout: Holdout | None = None,
 ) -> Selection:
-    """Fit, measure, decide, refit.
+    """Fits, evaluates, decides and fits the winner again.
 
     Args:
-        interactions: rows; those after `trained_through` are not looked at.
+        interactions: rows; those after `trained_through` are not read.
         trained_through: the last day that is known.
-        course: how the two stages are taught; its window is the hold-out's length.
+        trainer: of the two stages; its window is as long as the hold-out.
         candidates: `two_stage`, or nothing: then the best baseline serves.
-        holdout: asked instead of the last `window_days`.
+        holdout: evaluated on instead of the last `window_days`.
 
     Raises:
-        ValueError: there are no rows, or an unknown candidate.
+        ValueError: there are no rows, or a candidate is unknown.
     """
     unknown = sorted({*candidates} - {TWO_STAGE})
     if unknown:
@@ -79,152 +97,172 @@ def select(
     known = interactions.up_to(trained_through)
     if len(known) == 0:
         raise ValueError(f"no interactions up to {trained_through}: nothing to learn from")
+    config = trainer.config
     if holdout is None:
         holdout = hold_out(
             known,
             through=trained_through,
-            holdout_days=course.window_days,
-            exclude_seen=course.exclude_seen,
-            seed=course.seed,
+            holdout_days=config.window_days,
+            exclude_seen=config.exclude_seen,
+            seed=config.seed,
+            history_days=config.history_days,
         )
     if len(holdout.users) == 0:
-        chosen = popularity_name(None) if known.single_date else FALLBACK
-        simple = _alone(course, chosen, known, trained_through)
-        why = f"{chosen} serves: {_unmeasured(holdout, course.window_days)}."
-        return Selection(simple, chosen, False, why, [], holdout.split, {})
-    bundle = course.bundle(holdout.train, holdout.as_of)
-    facts = course.facts(holdout.train, holdout.as_of, holdout.train.item_ids)
-    measured = _baselines(course, holdout, bundle, facts)
-    best_baseline = _best(measured)
+        return _unevaluated(trainer, known, trained_through, holdout)
+    ensemble = trainer.fit_generators(holdout.train, holdout.as_of)
+    item_features = trainer.item_features(holdout.train, holdout.as_of, holdout.train.item_ids)
+    evaluations = _evaluate_baselines(trainer, holdout, ensemble, item_features)
+    best_baseline = _best(evaluations)
     gain: Interval | None = None
-    lessons = (
-        course.past(holdout.train, holdout.as_of, holdout.split) if TWO_STAGE in candidates else []
-    )
-    if any(len(each.groups) for each in lessons):
-        ranker = course.ranker(lessons)
-        model = TwoStage(bundle, ranker.mixed, ranker.params)
-        users = course.beside.users(holdout.as_of)
-        measured[TWO_STAGE] = evaluate(model, holdout, facts.onto(bundle.items), users)
-        gain = paired_difference(
-            measured[TWO_STAGE].per_user[NDCG], measured[best_baseline].per_user[NDCG], course.seed
+    datasets = []
+    if TWO_STAGE in candidates:
+        datasets = trainer.build_datasets(holdout.train, holdout.as_of, holdout.split)
+    if any(dataset.users for dataset in datasets):
+        trained = trainer.fit_ranker(datasets)
+        model = TwoStageRecommender(ensemble, trained.ranker, trained.params)
+        users = trainer.side_information.users(holdout.as_of)
+        evaluations[TWO_STAGE] = evaluate(
+            model, holdout, item_features.reindex(ensemble.items), users
         )
-    metrics = [row for each in measured.values() for row in each.rows(course.seed)]
-    beats = gain is not None and gain.lower > 0
+        gain = paired_difference(
+            evaluations[TWO_STAGE].per_user[NDCG],
+            evaluations[best_baseline].per_user[NDCG],
+            config.seed,
+        )
+    metrics = [row for evaluation in evaluations.values() for row in evaluation.rows(config.seed)]
     if gain is not None:
         metrics.append(metric_row(TWO_STAGE, f"{NDCG}_gain", gain))
-    if beats:
-        chosen = TWO_STAGE
-        # The hold-out, over, is one more lesson; its generators are fitted already.
-        ranker = course.ranker([course.lesson(holdout, bundle), *lessons])
-        final = course.bundle(known, trained_through)
-        winner: Recommender = TwoStage(final, ranker.mixed, ranker.params, course.beside.items())
+    beats_baseline = gain is not None and gain.lower > 0
+    if beats_baseline:
+        # The hold-out has become a label window, for which the generators are fitted already.
+        trained = trainer.fit_ranker([trainer.build_dataset(holdout, ensemble), *datasets])
+        winner: Recommender = trainer.build_recommender(known, trained_through, trained)
     else:
-        chosen = best_baseline
-        winner = _alone(course, chosen, known, trained_through)
+        winner = _fit_baseline(trainer, best_baseline, known, trained_through)
     return Selection(
         model=winner,
-        chosen=chosen,
-        beats_baseline=beats,
-        why=_verdict(measured, best_baseline, gain, holdout),
+        chosen=TWO_STAGE if beats_baseline else best_baseline,
+        beats_baseline=beats_baseline,
+        why=_explain(evaluations, best_baseline, gain, holdout),
         metrics=metrics,
         split=holdout.split,
-        measured=measured,
+        evaluations=evaluations,
     )
 
 
-def _baselines(
-    course: Course, holdout: Holdout, bundle: Bundle, facts: ItemFacts
+def _unevaluated(
+    trainer: RankerTrainer, known: Interactions, through: date, holdout: Holdout
+) -> Selection:
+    """Popularity serves where the hold-out has no users."""
+    chosen = popularity_name(None) if known.has_single_date else FALLBACK
+    model = _fit_baseline(trainer, chosen, known, through)
+    why = f"{chosen} serves: {_why_unevaluated(holdout, trainer.config.window_days)}."
+    return Selection(model, chosen, False, why, [], holdout.split, {})
+
+
+def _evaluate_baselines(
+    trainer: RankerTrainer,
+    holdout: Holdout,
+    ensemble: GeneratorEnsemble,
+    item_features: ItemFeatures,
 ) -> dict[str, Evaluation]:
-    """Popularity, own history and every generator alone, on the hold-out."""
-    users = course.beside.users(holdout.as_of)
-    simple: list[Recommender] = [
-        Popularity.fit(holdout.train, holdout.as_of, half_life_days=days)
-        for days in POPULARITY.values()
+    """Popularity, the user's own frequencies and every generator alone, on the hold-out."""
+    users = trainer.side_information.users(holdout.as_of)
+    baselines: list[Recommender] = [
+        Popularity.fit(holdout.train, holdout.as_of, params)
+        for params in POPULARITY_BASELINES.values()
     ]
-    if not holdout.masked:
-        simple += [
-            OwnHistory.fit(holdout.train, holdout.as_of, half_life_days=days)
-            for days in OWN_HISTORY.values()
+    if not holdout.masks_seen:
+        baselines += [
+            UserFrequency.fit(holdout.train, holdout.as_of, params)
+            for params in USER_FREQUENCY_BASELINES.values()
         ]
-    measured = {each.name: evaluate(each, holdout, facts, users) for each in simple}
-    for member in bundle.members:
-        if isinstance(member.model, Popularity | OwnHistory):
+    evaluations = {
+        model.name: evaluate(model, holdout, item_features, users) for model in baselines
+    }
+    for generator in ensemble.generators:
+        if isinstance(generator.model, Popularity | UserFrequency):
             continue
-        known = facts.onto(member.model.items)
-        evaluation = evaluate(member.model, holdout, known, users)
-        measured[member.declared.name] = evaluation.named(member.declared.name)
-    return measured
+        features = item_features.reindex(generator.model.items)
+        evaluation = evaluate(generator.model, holdout, features, users)
+        evaluations[generator.name] = evaluation.renamed(generator.name)
+    return evaluations
 
 
-def _alone(course: Course, name: str, known: Interactions, through: date) -> Recommender:
+def _fit_baseline(
+    trainer: RankerTrainer, name: str, known: Interactions, through: date
+) -> Recommender:
     """A baseline by name, fitted on everything."""
-    if name in POPULARITY:
-        return Popularity.fit(known, through, half_life_days=POPULARITY[name])
-    if name in OWN_HISTORY:
-        return OwnHistory.fit(known, through, half_life_days=OWN_HISTORY[name])
-    return course.bundle(known, through, [name]).members[0].model
+    rows = known.up_to(through, trainer.config.history_days)
+    if name in POPULARITY_BASELINES:
+        return Popularity.fit(rows, through, POPULARITY_BASELINES[name])
+    if name in USER_FREQUENCY_BASELINES:
+        return UserFrequency.fit(rows, through, USER_FREQUENCY_BASELINES[name])
+    return trainer.fit_generators(known, through, [name]).generators[0].model
 
 
 def _mean(evaluation: Evaluation) -> float:
     return float(evaluation.per_user[NDCG].mean())
 
 
-def _best(measured: Mapping[str, Evaluation]) -> str:
-    """The highest mean NDCG@10; among equals the first named."""
-    return max(measured, key=lambda name: _mean(measured[name]))
+def _best(evaluations: Mapping[str, Evaluation]) -> str:
+    """The candidate of the highest mean NDCG@10; of equal ones the first."""
+    return max(evaluations, key=lambda name: _mean(evaluations[name]))
 
 
-def _users(holdout: Holdout) -> str:
+def _describe_users(holdout: Holdout) -> str:
     n = len(holdout.users)
     people = "1 user" if n == 1 else f"{n:,} users"
     if holdout.split == "leave_out":
         return f"{people} with items held out (the data has no times)"
     if holdout.split == "leave_newest":
         return f"{people} with their newest items held out"
-    left = f", {holdout.without_new:,} who took nothing new left out" if holdout.without_new else ""
-    return f"{people} active after {holdout.as_of}{left}"
+    left_out = ""
+    if holdout.users_without_new:
+        left_out = f", {holdout.users_without_new:,} who took nothing new left out"
+    return f"{people} active after {holdout.as_of}{left_out}"
 
 
-def _verdict(
-    measured: Mapping[str, Evaluation],
-    best_baseline: str,
+def _explain(
+    evaluations: Mapping[str, Evaluation],
+    baseline: str,
     gain: Interval | None,
     holdout: Holdout,
 ) -> str:
-    """One sentence with the figures of the decision."""
-    of_baseline = f"NDCG@10 {_mean(measured[best_baseline]):.4f} over {_users(holdout)}"
+    """The decision in a sentence with its figures."""
+    baseline_ndcg = _mean(evaluations[baseline])
     if gain is None:
         return (
-            f"{best_baseline} serves: it is the best baseline with {of_baseline}, and two stages "
-            "had no past window to learn from."
+            f"{baseline} serves: it is the best baseline with NDCG@10 {baseline_ndcg:.4f} over "
+            f"{_describe_users(holdout)}, and two stages had no past window to learn from."
         )
     figures = (
-        f"NDCG@10 {_mean(measured[TWO_STAGE]):.4f} against {_mean(measured[best_baseline]):.4f} "
-        f"over {_users(holdout)}, a difference of {gain.mean:+.4f} (95 % interval "
+        f"NDCG@10 {_mean(evaluations[TWO_STAGE]):.4f} against {baseline_ndcg:.4f} "
+        f"over {_describe_users(holdout)}, a difference of {gain.mean:+.4f} (95 % interval "
         f"{gain.lower:+.4f} to {gain.upper:+.4f})"
     )
     if gain.lower > 0:
-        return f"{TWO_STAGE} serves: it beats the best baseline, {best_baseline}: {figures}."
+        return f"{TWO_STAGE} serves: it beats the best baseline, {baseline}: {figures}."
     return (
-        f"{best_baseline} serves: {TWO_STAGE} does not surely beat this best baseline: {figures}."
+        f"{baseline} serves: {TWO_STAGE} does not beat this best baseline beyond chance: {figures}."
     )
 
 
-def _unmeasured(holdout: Holdout, holdout_days: int) -> str:
-    """Why nobody could be asked."""
+def _why_unevaluated(holdout: Holdout, holdout_days: int) -> str:
+    """Why the hold-out has no users."""
     if holdout.split == "leave_out":
-        return "nothing could be measured, since no user has two items of which one can be held out"
+        return "nothing could be evaluated, since no user has two items of which to hide one"
     if len(holdout.train) == 0:
         return (
-            f"nothing could be measured, since there are no rows before the hold-out of "
+            f"nothing could be evaluated, since there are no rows before the hold-out of "
             f"{holdout_days} days, which begins after {holdout.as_of}"
         )
-    if holdout.without_new:
+    if holdout.users_without_new:
         return (
-            f"nothing could be measured, since {holdout.without_new:,} of the users known by "
-            f"{holdout.as_of} were active after it and none took anything new"
+            f"nothing could be evaluated, since {holdout.users_without_new:,} of the users known "
+            f"by {holdout.as_of} were active after it and none took anything new"
         )
     return (
-        f"nothing could be measured, since no user known by {holdout.as_of} was active in the "
+        f"nothing could be evaluated, since no user known by {holdout.as_of} was active in the "
         f"{holdout_days} days after it"
     )

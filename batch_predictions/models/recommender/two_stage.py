@@ -1,19 +1,17 @@
-"""Two stages: generators propose, a ranker decides.
+"""The two-stage recommender: generators propose candidates, a ranker orders them.
 
-Candidates of several generators are ranked by gradient-boosted trees, LambdaRank (Burges 2010,
-"From RankNet to LambdaRank to LambdaMART") and cross-entropy over the list together, and by a
-straight line, over each generator's score and rank and over what is known of user, item and both
-(`pairs`). The ranker learns from past windows: see `lessons`.
+Candidates are ranked by gradient-boosted trees (LambdaRank: Burges 2010, "From RankNet to
+LambdaRank to LambdaMART"; and cross-entropy over the list) and a conditional logit, over each
+generator's score and rank and over features of user, item and both. The ranker is trained on past
+windows by `training.trainer`.
 """
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
-from dataclasses import dataclass
-from datetime import date
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -23,153 +21,204 @@ import pyarrow.parquet as pq
 
 from batch_predictions.models.recommender.base import (
     ITEMS,
-    MANIFEST,
     Floats,
     Positions,
-    Ranked,
+    Ranking,
     Recommender,
-    in_batches,
+    read_items,
+    read_manifest,
+    user_batches,
+    write_manifest,
 )
-from batch_predictions.models.recommender.candidate_generation import DECLARED, Bundle
+from batch_predictions.models.recommender.candidate_generation import GeneratorEnsemble
 from batch_predictions.models.recommender.data.histories import Histories
-from batch_predictions.models.recommender.data.interactions import Interactions
-from batch_predictions.models.recommender.data.item_features import ItemFacts
-from batch_predictions.models.recommender.features.candidates import Group
-from batch_predictions.models.recommender.features.table import table as feature_table
-from batch_predictions.models.recommender.ranker.ranker_ensemble import Mixed
+from batch_predictions.models.recommender.data.item_features import ItemFeatures
+from batch_predictions.models.recommender.features.candidates import CandidateBatch, FeatureColumn
+from batch_predictions.models.recommender.features.table import build_feature_table
+from batch_predictions.models.recommender.generators.registry import generators, load_generator
+from batch_predictions.models.recommender.ranker.ranker_ensemble import RankerEnsemble
 
-DESCRIBED = "described.parquet"
+METADATA = "metadata.parquet"
 
 
 @dataclass(frozen=True)
-class Reasoned(Ranked):
-    """A ranking that can say what moved its scores: `features` (rows of `table`, f) of the ranked
-    candidates, what each had in the straight line's margins (`straight`, like them; None: there is
-    no such line), and for each place of `positions` its row, -1 where there is none."""
+class TwoStageParams:
+    """What a trained two-stage recommender keeps besides its models.
+
+    Attributes:
+        candidates_per_generator: items that each candidate source proposes.
+        columns: columns of the feature table that the ranker was trained on.
+        training: what was chosen in training, for people: windows, changed parameters.
+    """
+
+    candidates_per_generator: int = 60
+    columns: tuple[FeatureColumn, ...] = ()
+    training: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class ExplainedRanking(Ranking):
+    """A ranking that keeps what its reasons are computed from.
+
+    Attributes:
+        features: feature rows of the ranked candidates, (rows, f).
+        linear_contributions: contributions of the linear model, (rows, f); None without one.
+        rows: the row of each ranked item, -1 for none, (n, k).
+    """
 
     features: Floats
-    straight: Floats | None
+    linear_contributions: Floats | None
     rows: Positions
 
 
-class TwoStage(Recommender):
-    """A bundle of generators and a ranker of their candidates."""
+class TwoStageRecommender(Recommender):
+    """A generator ensemble, and a ranker of its candidates.
+
+    Args:
+        ensemble: the fitted generators.
+        ranker: the trained ranker.
+        params: the number of candidates and the ranker's columns.
+        metadata: item_id and a column per attribute; see `ItemMetadata.from_table`.
+    """
 
     kind = "two_stage"
 
     def __init__(
         self,
-        bundle: Bundle,
-        ranker: Mixed,
-        params: dict[str, Any],
-        described: pa.Table | None = None,
+        ensemble: GeneratorEnsemble,
+        ranker: RankerEnsemble,
+        params: TwoStageParams,
+        metadata: pa.Table | None = None,
     ) -> None:
-        """`ranker` ranks; `params` hold `each`, the number of candidates per generator, `groups`,
-        name and group of each feature, and whatever was chosen; `described` says what items are
-        (see `ItemTraits.from_table`)."""
-        super().__init__("two_stage", bundle.items, params, {})
-        self.bundle = bundle
+        super().__init__(ensemble.items, params)
+        self.ensemble = ensemble
         self.ranker = ranker
-        self.described = described
-        self.groups: list[tuple[str, Group]] = [(name, group) for name, group in params["groups"]]
-
-    @classmethod
-    def fit(cls, interactions: Interactions, as_of: date, **params: Any) -> Self:
-        """Learn from past windows of the rows: the parameters are those of `lessons.Course`."""
-        from batch_predictions.models.recommender.training.trainer import Course
-
-        course = Course(**params)
-        ranker = course.ranker(course.past(interactions, as_of))
-        bundle = course.bundle(interactions, as_of)
-        return cls(bundle, ranker.mixed, ranker.params, course.beside.items())
+        self.metadata = metadata
 
     def rank(
         self,
         histories: Histories,
-        facts: ItemFacts,
+        item_features: ItemFeatures,
         k: int,
         *,
         exclude_seen: bool,
         blocked: npt.NDArray[np.bool_] | None = None,
-    ) -> Reasoned:
-        """The k best of the candidates; scores are the ranker's margins."""
-        from batch_predictions.models.recommender.kernels import best
+    ) -> ExplainedRanking:
+        """The k best candidates; scores are the ranker's margins."""
+        batches = [
+            self._rank_batch(
+                self.ensemble.propose(
+                    batch,
+                    item_features,
+                    self.params.candidates_per_generator,
+                    exclude_seen,
+                    blocked,
+                ),
+                k,
+            )
+            for _, _, batch in user_batches(histories, self.ensemble.dense_scores_per_user)
+        ]
+        return _concatenate(batches, histories.users, k, len(self.params.columns))
 
-        places = np.full((histories.users, k), -1, dtype=np.int64)
-        values = np.full((histories.users, k), -np.inf, dtype=np.float32)
-        rows = np.full((histories.users, k), -1, dtype=np.int64)
-        kept: list[Floats] = []
-        moved: list[Floats] = []
-        held = 0
-        for start, stop, part in in_batches(histories, self.bundle.scores):
-            pairs = self.bundle.pairs(part, facts, int(self.params["each"]), exclude_seen, blocked)
-            table, _ = feature_table(pairs, self.groups)
-            real = pairs.positions >= 0
-            scores = np.full(real.shape, np.nan, dtype=np.float32)
-            parts = None
-            if len(table):
-                scores[real], parts = self.ranker.margins(table, real.sum(axis=1))
-            # Equal scores go to the lower position, as everywhere: candidates in that order.
-            order = np.argsort(np.where(real, pairs.positions, len(self.items)), axis=1)
-            top = np.empty((len(real), k), dtype=np.int64)
-            worth = np.empty((len(real), k), dtype=np.float32)
-            best(np.take_along_axis(scores, order, axis=1), k, top, worth)
-            found = top >= 0
-            chosen = np.take_along_axis(order, np.maximum(top, 0), axis=1)
-            picked = np.take_along_axis(pairs.positions, chosen, axis=1)
-            places[start:stop] = np.where(found, picked, -1)
-            values[start:stop] = worth
-            number = np.cumsum(real.ravel()).reshape(real.shape) - 1
-            row_of = np.take_along_axis(number, chosen, axis=1)
-            used = row_of[found]
-            rows[start:stop][found] = held + np.arange(len(used))
-            kept.append(table[used])
-            if parts is not None:
-                moved.append(parts[used])
-            held += len(used)
-        width = len(self.groups)
-        features = np.concatenate(kept) if kept else np.empty((0, width), dtype=np.float32)
-        straight = np.concatenate(moved) if moved else None
-        return Reasoned(places, values, features, straight, rows)
+    def _rank_batch(self, candidates: CandidateBatch, k: int) -> ExplainedRanking:
+        """The k best of one batch's candidates."""
+        from batch_predictions.models.recommender.kernels.topk import topk_rows
 
-    def scores(self, histories: Histories, facts: ItemFacts | None = None) -> Floats:
-        """The ranker's margins of the candidates, nan for all other items."""
-        assert facts is not None, "the ranker reads the facts of the day"
+        table, _ = build_feature_table(candidates, self.params.columns)
+        is_candidate = candidates.is_candidate
+        margins = np.full(is_candidate.shape, np.nan, dtype=np.float32)
+        contributions = None
+        if len(table):
+            sizes = is_candidate.sum(axis=1)
+            margins[is_candidate], contributions = self.ranker.margins(table, sizes)
+        # Equal margins are ordered by position, as everywhere: candidates in that order.
+        order = np.argsort(np.where(is_candidate, candidates.positions, len(self.items)), axis=1)
+        top = np.empty((len(is_candidate), k), dtype=np.int64)
+        scores = np.empty((len(is_candidate), k), dtype=np.float32)
+        topk_rows(np.take_along_axis(margins, order, axis=1), k, top, scores)
+        is_ranked = top >= 0
+        columns = np.take_along_axis(order, np.maximum(top, 0), axis=1)
+        picked = np.take_along_axis(candidates.positions, columns, axis=1)
+        row_of_candidate = np.cumsum(is_candidate.ravel()).reshape(is_candidate.shape) - 1
+        picked_rows = np.take_along_axis(row_of_candidate, columns, axis=1)[is_ranked]
+        rows = np.full(top.shape, -1, dtype=np.int64)
+        rows[is_ranked] = np.arange(len(picked_rows))
+        return ExplainedRanking(
+            np.where(is_ranked, picked, -1),
+            scores,
+            table[picked_rows],
+            None if contributions is None else contributions[picked_rows],
+            rows,
+        )
+
+    def scores(self, histories: Histories, item_features: ItemFeatures | None = None) -> Floats:
+        """The ranker's margins of the candidates, nan for all other items, (n, m)."""
+        assert item_features is not None, "the ranker reads the day's item features"
         scores = np.full((histories.users, len(self.items)), np.nan, dtype=np.float32)
-        everything = int(self.params["each"]) * len(self.bundle.members)
-        ranked = self.rank(histories, facts, everything, exclude_seen=False)
-        users, ranks = np.nonzero(ranked.positions >= 0)
-        scores[users, ranked.positions[users, ranks]] = ranked.scores[users, ranks]
+        all_candidates = self.params.candidates_per_generator * len(self.ensemble.generators)
+        ranking = self.rank(histories, item_features, all_candidates, exclude_seen=False)
+        users, ranks = np.nonzero(ranking.positions >= 0)
+        scores[users, ranking.positions[users, ranks]] = ranking.scores[users, ranks]
         return scores
 
     def save(self, folder: Path) -> None:
-        """The manifest, the ranker as text, each generator in a folder of its name."""
+        """Writes the manifest, the ranker as text, and each generator into a folder of its name."""
         folder.mkdir(parents=True, exist_ok=True)
-        manifest = {
-            "kind": self.kind,
-            "name": self.name,
-            "params": self.params,
-            "arrays": [],
-            "generators": [each.declared.name for each in self.bundle.members],
-        }
-        text = json.dumps(manifest, indent=2, sort_keys=True, allow_nan=False)
-        (folder / MANIFEST).write_text(text + "\n")
-        self.ranker.trees.save(folder)
+        write_manifest(
+            folder,
+            kind=self.kind,
+            name=self.name,
+            params=asdict(self.params),
+            ranker=self.ranker.to_json(),
+            generators=[generator.name for generator in self.ensemble.generators],
+        )
+        self.ranker.save(folder)
         pq.write_table(pa.table({"item_id": self.items}), folder / ITEMS)
-        if self.described is not None:
-            known = pc.is_in(self.described["item_id"], value_set=self.items)
-            pq.write_table(self.described.filter(known), folder / DESCRIBED)
-        for member in self.bundle.members:
-            member.model.save(folder / member.declared.name)
+        if self.metadata is not None:
+            is_known = pc.is_in(self.metadata["item_id"], value_set=self.items)
+            pq.write_table(self.metadata.filter(is_known), folder / METADATA)
+        for generator in self.ensemble.generators:
+            generator.model.save(folder / generator.name)
 
     @classmethod
-    def read(cls, folder: Path, manifest: Mapping[str, Any], items: pa.StringArray) -> TwoStage:
-        """What `save` wrote."""
-        names = manifest["generators"]
-        bundle = Bundle.of(
-            items, [(DECLARED[name], Recommender.load(folder / name)) for name in names]
+    def load(cls, folder: Path) -> TwoStageRecommender:
+        """Reads what `save` wrote."""
+        manifest = read_manifest(folder)
+        declared = generators()
+        fitted = [
+            (declared[name], load_generator(folder / name)) for name in manifest["generators"]
+        ]
+        ensemble = GeneratorEnsemble.from_fitted(read_items(folder), fitted)
+        stored = manifest["params"]
+        params = TwoStageParams(
+            stored["candidates_per_generator"],
+            tuple(FeatureColumn(**column) for column in stored["columns"]),
+            stored["training"],
         )
-        there = (folder / DESCRIBED).exists()
-        described = pq.read_table(folder / DESCRIBED) if there else None
-        params = dict(manifest["params"])
-        return cls(bundle, Mixed.load(folder, params), params, described)
+        file = folder / METADATA
+        metadata = pq.read_table(file) if file.exists() else None
+        return cls(ensemble, RankerEnsemble.load(folder, manifest["ranker"]), params, metadata)
+
+
+def _concatenate(
+    batches: list[ExplainedRanking], users: int, k: int, width: int
+) -> ExplainedRanking:
+    """The rankings of consecutive batches as one."""
+    positions = np.full((users, k), -1, dtype=np.int64)
+    scores = np.full((users, k), -np.inf, dtype=np.float32)
+    rows = np.full((users, k), -1, dtype=np.int64)
+    user = offset = 0
+    for batch in batches:
+        span = slice(user, user + len(batch.positions))
+        positions[span], scores[span] = batch.positions, batch.scores
+        rows[span] = np.where(batch.rows >= 0, batch.rows + offset, -1)
+        user, offset = span.stop, offset + len(batch.features)
+    features = [batch.features for batch in batches]
+    linear = [b.linear_contributions for b in batches if b.linear_contributions is not None]
+    return ExplainedRanking(
+        positions,
+        scores,
+        np.concatenate(features) if features else np.empty((0, width), dtype=np.float32),
+        np.concatenate(linear) if linear else None,
+        rows,
+    )

@@ -1,52 +1,53 @@
-"""What the warehouse tells the recommender: interactions, side information, settings."""
+"""What the warehouse gives the recommender: interactions, side information, configuration."""
+
+from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Callable
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
 from batch_predictions.features.queries import parameters as feature_parameters
-from batch_predictions.features.queries import sql
+from batch_predictions.features.queries import sql, user_item_days
 from batch_predictions.settings import Settings
 from batch_predictions.sources import registry
 from batch_predictions.warehouse import Warehouse
 
 if TYPE_CHECKING:
-    from batch_predictions.models.recommender.training.trainer import Course
-
-# What a training sees: interactions with goods, through the week's Sunday.
-_INTERACTIONS = """
-    with goods as ({item_state})
-    select
-        events.user_id, events.item_id, events.date, count(*)::DOUBLE as events,
-        coalesce(epoch_ms(min(events.occurred_at)), 0) as moment,
-        favg(events.amount::DOUBLE) filter (events.event_type = 'rating') as rating
-    from raw.interactions as events
-    join goods on goods.item_id = events.item_id and goods.available
-    where events.date <= $date and events.date > $date - $history_days::INTEGER
-    group by all order by all
-"""
+    from batch_predictions.models.recommender.config import TwoStageConfig
 
 
-def interactions(warehouse: Warehouse, settings: Settings, through: dt.date) -> pa.Table:
-    """user_id, item_id, date, events, moment, rating: goods only, what a training sees."""
+def training_days(settings: Settings) -> int:
+    """Days of interactions that a training reads: histories as long as served ones, also for the
+    oldest label window."""
+    return settings.recommender.history_days + two_stage_config(settings).reach_days
+
+
+def read_interactions(
+    warehouse: Warehouse, settings: Settings, through: dt.date, days: int
+) -> pa.Table:
+    """user_id, item_id, date, events, event_time and rating of the days up to `through`.
+
+    Items that are never recommended (`source.exclude_items`) are left out.
+
+    Args:
+        warehouse: with raw.interactions and raw.items.
+        settings: which items are excluded.
+        through: the last day.
+        days: how many days.
+    """
     return warehouse.query(
-        _INTERACTIONS.format(item_state=sql("item_state")),
-        {
-            **feature_parameters(settings),
-            "date": through,
-            "history_days": settings.recommender.history_days,
-        },
+        user_item_days(sql("item_state")),
+        {**feature_parameters(settings), "date": through, "history_days": days},
     )
 
 
-class Beside:
-    """What the warehouse knows besides the interactions, as of a day; see `lessons.Beside`."""
+class WarehouseSideInformation:
+    """Users, items and promotions as the warehouse knows them; see `config.SideInformation`."""
 
     def __init__(self, warehouse: Warehouse, settings: Settings) -> None:
-        self.warehouse, self.bound = warehouse, feature_parameters(settings)
+        self.warehouse, self.parameters = warehouse, feature_parameters(settings)
         self.planned_weeks = settings.recommender.planned_weeks
         names = settings.recommender.item_attributes
         if names is None:
@@ -54,58 +55,56 @@ class Beside:
         self.attributes = names
         self.users = lru_cache(maxsize=None)(self._users)
         self.items = lru_cache(maxsize=None)(self._items)
-        self.promoted = lru_cache(maxsize=None)(self._promoted)
+        self.promotions = lru_cache(maxsize=None)(self._promotions)
 
     def _users(self, as_of: dt.date) -> pa.Table:
         return self.warehouse.query(
             f"select user_id, age_bracket, gender, location from ({sql('user_segments')}) "
             "order by user_id",
-            {**self.bound, "date": as_of},
+            {**self.parameters, "date": as_of},
         )
 
     def _items(self) -> pa.Table:
-        described = self.warehouse.query(
+        table = self.warehouse.query(
             """select item_id, category, subcategory, brand,
                 list_transform($names::VARCHAR[], lambda name: attributes[name]) as attributes
             from raw.items order by item_id""",
             {"names": self.attributes},
         )
-        values = described["attributes"].combine_chunks().flatten()
-        described = described.drop_columns("attributes")
+        values = table["attributes"].combine_chunks().flatten()
+        table = table.drop_columns("attributes")
         for place, name in enumerate(self.attributes):
-            every = pa.array(range(place, len(values), len(self.attributes)))
-            described = described.append_column(name, values.take(every))
-        return described
+            rows = pa.array(range(place, len(values), len(self.attributes)))
+            table = table.append_column(name, values.take(rows))
+        return table
 
-    def _promoted(self, as_of: dt.date) -> pa.Table:
+    def _promotions(self, as_of: dt.date) -> pa.Table:
         return self.warehouse.query(
             sql("promoted_items"), {"date": as_of, "planned_weeks": self.planned_weeks}
         )
 
 
-def course(
-    warehouse: Warehouse, settings: Settings, progress: Callable[[str], None] | None = None
-) -> "Course":
-    """How the two stages are taught in this home."""
-    from batch_predictions.models.recommender.training.trainer import Course
+def two_stage_config(settings: Settings) -> TwoStageConfig:
+    """How this home trains its recommender; some defaults depend on whether lists repeat items."""
+    from batch_predictions.models.recommender.config import TwoStageConfig
 
-    chosen = settings.recommender
+    recommender = settings.recommender
     exclude_seen = registry.excludes_seen(settings)
-    days = chosen.history_half_life_days
-    half_life = {} if days is None else {"history_half_life_days": days}
-    return Course(
+    half_life_days = recommender.history_half_life_days
+    half_life = {} if half_life_days is None else {"history_half_life_days": half_life_days}
+    generators = recommender.generators
+    return TwoStageConfig(
         exclude_seen=exclude_seen,
-        window_days=chosen.holdout_days,
-        seed=chosen.seed,
-        generators=chosen.generators,
-        each=chosen.candidates_each or (100 if exclude_seen else 60),
-        max_items=chosen.max_items or (50_000 if exclude_seen else 12_000),
-        lesson_users=chosen.lesson_users,
-        seeds=chosen.seeds or (3 if exclude_seen else 1),
-        params={
-            "als": {"factors": chosen.factors, "seed": chosen.seed, **half_life},
-            "ease": {"max_items": chosen.ease_items, **half_life},
+        window_days=recommender.holdout_days,
+        history_days=recommender.history_days,
+        seed=recommender.seed,
+        generators=None if generators is None else tuple(generators),
+        candidates_per_generator=recommender.candidates_each or (100 if exclude_seen else 60),
+        max_items=recommender.max_items or (50_000 if exclude_seen else 12_000),
+        max_labelled_users=recommender.lesson_users,
+        ranker_seeds=recommender.seeds or (3 if exclude_seen else 1),
+        generator_params={
+            "als": {"factors": recommender.factors, "seed": recommender.seed, **half_life},
+            "ease": {"max_items": recommender.ease_items, **half_life},
         },
-        beside=Beside(warehouse, settings),
-        say=progress,
     )

@@ -1,4 +1,4 @@
-"""A planted calendar moves what everybody takes, and is found; one that says nothing is not."""
+"""The uplift of promotions: planted effects are found, and unrelated calendars do not serve."""
 
 from __future__ import annotations
 
@@ -10,19 +10,26 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from batch_predictions.models.demographic.model import NO_ADJUSTMENT, DemographicModel
-from batch_predictions.models.demographic.promotion_uplift import FLOOR, PromotionUplift, spread
+from batch_predictions.models.demographic.count_adjustment import NO_ADJUSTMENT
+from batch_predictions.models.demographic.model import DemographicModel
+from batch_predictions.models.demographic.promotion_uplift import (
+    MIN_FACTOR,
+    PromotionUplift,
+    align_changes,
+)
 from batch_predictions.models.demographic.selection import (
     PROMOTED,
+    DemographicConfig,
     DemographicSelection,
     select_demographic,
 )
 
 THROUGH = date(2024, 3, 31)
+CONFIG = DemographicConfig(seed=0)
 WEEKS, USERS, ITEMS = 12, 150, 60
-TIMES = 6.0
-"""How many times as much of an item on display is taken."""
-NOTHING = pa.table(
+DISPLAY_LIFT = 6.0
+"""Odds of an item on display over those of others."""
+NO_CHANGES = pa.table(
     {
         "item_id": pa.array([], pa.string()),
         "display": pa.array([], pa.float64()),
@@ -38,42 +45,42 @@ def on_display(seed: int = 1) -> np.ndarray:
 
 
 def sales(display: np.ndarray, responding: np.ndarray | bool = True) -> pa.Table:
-    """Everybody takes a few items a week, those on display more often where they respond."""
-    random = np.random.default_rng(2)
-    usual = 1.0 / (np.arange(ITEMS) + 10.0)
+    """Every user takes four items a week, items on display more often where they respond."""
+    rng = np.random.default_rng(2)
+    base_odds = 1.0 / (np.arange(ITEMS) + 10.0)
     rows: dict[str, list[object]] = {name: [] for name in ("user_id", "item_id", "date", "events")}
     for week in range(WEEKS):
-        odds = usual * np.where(display[week] & responding, TIMES, 1.0)
+        odds = base_odds * np.where(display[week] & responding, DISPLAY_LIFT, 1.0)
         for user in range(USERS):
-            for item in random.choice(ITEMS, 4, replace=False, p=odds / odds.sum()):
+            for item in rng.choice(ITEMS, 4, replace=False, p=odds / odds.sum()):
                 rows["user_id"].append(f"u{user:03}")
                 rows["item_id"].append(f"i{item:02}")
-                ago = 7 * (WEEKS - 1 - week) + int(random.integers(7))
+                ago = 7 * (WEEKS - 1 - week) + int(rng.integers(7))
                 rows["date"].append(THROUGH - timedelta(days=ago))
                 rows["events"].append(1.0)
     return pa.table(rows)
 
 
-def known(display: np.ndarray) -> Callable[[date], pa.Table]:
-    """The changes as `features/promotion_changes.sql` has them."""
+def make_changes_query(display: np.ndarray) -> Callable[[date], pa.Table]:
+    """Changes as `features/sql/promotion_changes.sql` computes them."""
 
     def changes(day: date) -> pa.Table:
         week = WEEKS - (THROUGH - day).days // 7
-        moved = display[week] - display[max(week - 4, 0) : week].mean(axis=0)
+        change = display[week] - display[max(week - 4, 0) : week].mean(axis=0)
         return pa.table(
             {
                 "item_id": [f"i{item:02}" for item in range(ITEMS)],
-                "display": moved.astype(float),
+                "display": change.astype(float),
                 "mailer": np.zeros(ITEMS),
-                "promoted": moved.astype(float),
+                "promoted": change.astype(float),
             }
         )
 
     return changes
 
 
-def before(display: np.ndarray) -> Callable[[date], pa.Table]:
-    """The weeks before as `features/promotion_weeks.sql` has them."""
+def make_weeks_query(display: np.ndarray) -> Callable[[date], pa.Table]:
+    """Past weeks as `features/sql/promotion_weeks.sql` computes them."""
 
     def weeks(day: date) -> pa.Table:
         week = WEEKS - (THROUGH - day).days // 7
@@ -89,65 +96,69 @@ def before(display: np.ndarray) -> Callable[[date], pa.Table]:
     return weeks
 
 
-def chosen(changes: Callable[[date], pa.Table] | None) -> DemographicSelection:
-    nobody = pa.table(
+def select_model(changes: Callable[[date], pa.Table] | None) -> DemographicSelection:
+    no_traits = pa.table(
         {name: pa.array([], pa.string()) for name in ("user_id", "age_bracket", "gender")}
     ).append_column("location", pa.array([], pa.string()))
-    return select_demographic(sales(on_display()), nobody, THROUGH, seed=0, changes=changes)
+    return select_demographic(sales(on_display()), no_traits, THROUGH, CONFIG, changes=changes)
 
 
-def test_displays_that_move_everybody_are_found_and_serve() -> None:
-    selection = chosen(known(on_display()))
-    calendar = selection.model.calendar
-    assert selection.candidate == PROMOTED and calendar is not None
-    assert calendar.display > 1.2 and calendar.mailer == 0.0
+def test_displays_with_an_effect_are_found_and_serve() -> None:
+    selection = select_model(make_changes_query(on_display()))
+    uplift = selection.model.uplift
+    assert selection.candidate == PROMOTED and uplift is not None
+    assert uplift.display > 1.2 and uplift.mailer == 0.0
     rows = {row["metric"]: row for row in selection.metrics if row["candidate"] == PROMOTED}
     gain = rows["ndcg@10_gain"]
     assert gain["lower"] > 0.02 and rows["ndcg@10_gain_over_popularity"]["lower"] > 0.02
-    assert "promotions move all lists" in selection.why
-    assert chosen(known(on_display())) == selection
+    assert "promotions change the lists" in selection.why
+    assert select_model(make_changes_query(on_display())) == selection
 
 
-def test_where_only_some_items_respond_it_is_they_that_are_moved() -> None:
+def test_responses_are_found_where_only_some_items_respond() -> None:
     display, responding = on_display(), np.arange(ITEMS) % 2 == 0
     rows = sales(display, responding)
     traits = pa.table(
         {name: pa.array([], pa.string()) for name in ("user_id", "age_bracket", "gender")}
     ).append_column("location", pa.array([], pa.string()))
-    alike, own = (
-        select_demographic(rows, traits, THROUGH, seed=0, changes=known(display), weeks=weeks)
-        for weeks in (None, before(display))
+    without_responses, with_responses = (
+        select_demographic(
+            rows, traits, THROUGH, CONFIG, changes=make_changes_query(display), weeks=weeks
+        )
+        for weeks in (None, make_weeks_query(display))
     )
-    found = own.model.calendar
-    assert own.candidate == PROMOTED and found is not None and found.own > 0
-    slopes = np.array([found.responses.get(f"i{item:02}", np.nan) for item in range(ITEMS)])
+    uplift = with_responses.model.uplift
+    assert with_responses.candidate == PROMOTED and uplift is not None
+    assert uplift.item_response > 0
+    slopes = np.array([uplift.responses.get(f"i{item:02}", np.nan) for item in range(ITEMS)])
     assert np.nanmean(slopes[responding]) > 1.0 + np.nanmean(slopes[~responding])
-    assert alike.model.calendar is not None and alike.model.calendar.own == 0.0
+    assert without_responses.model.uplift is not None
+    assert without_responses.model.uplift.item_response == 0.0
 
     def gain(selection: DemographicSelection) -> float:
         key = (PROMOTED, "ndcg@10_gain")
         rows = [row for row in selection.metrics if (row["candidate"], row["metric"]) == key]
         return float(rows[0]["value"] or 0.0)
 
-    assert gain(own) > 1.2 * gain(alike)
+    assert gain(with_responses) > 1.2 * gain(without_responses)
 
 
 def test_a_calendar_of_other_weeks_does_not_serve() -> None:
-    selection = chosen(known(on_display(seed=9)))
-    assert selection.model.calendar is None and selection.candidate != PROMOTED
-    assert "do not move" in selection.why
+    selection = select_model(make_changes_query(on_display(seed=9)))
+    assert selection.model.uplift is None and selection.candidate != PROMOTED
+    assert "do not change" in selection.why
 
 
-@pytest.mark.parametrize("changes", [None, lambda day: NOTHING])
-def test_without_a_calendar_nothing_is_tried(
+@pytest.mark.parametrize("changes", [None, lambda day: NO_CHANGES])
+def test_without_a_calendar_no_uplift_is_evaluated(
     changes: Callable[[date], pa.Table] | None,
 ) -> None:
-    selection = chosen(changes)
-    assert selection.model.calendar is None
+    selection = select_model(changes)
+    assert selection.model.uplift is None
     assert PROMOTED not in {row["candidate"] for row in selection.metrics}
 
 
-def test_a_factor_multiplies_and_has_a_floor() -> None:
+def test_factors_are_the_formula_with_a_minimum() -> None:
     items = pa.array(["a", "b", "c", "d"])
     changes = pa.table(
         {
@@ -157,29 +168,36 @@ def test_a_factor_multiplies_and_has_a_floor() -> None:
             "promoted": [1.0, -1.0, 9.0],
         }
     )
-    assert spread(changes, items).tolist() == [[0, 0, 0], [-1, 0, -1], [0, 0, 0], [0.5, 1, 1]]
-    factor = PromotionUplift(display=2.0, mailer=3.0)
-    assert factor.on(changes, items).tolist() == [1.0, FLOOR, 1.0, 5.0]
-    assert factor.on(NOTHING, items).tolist() == [1.0] * 4
-    own = PromotionUplift(0.0, 0.0, own=0.5, responses={"d": 4.0}, usual_response=1.0)
-    assert own.on(changes, items).tolist() == [1.0, 0.5, 1.0, 3.0]
+    assert align_changes(changes, items).tolist() == [
+        [0, 0, 0],
+        [-1, 0, -1],
+        [0, 0, 0],
+        [0.5, 1, 1],
+    ]
+    uplift = PromotionUplift(display=2.0, mailer=3.0)
+    assert uplift.factors(changes, items).tolist() == [1.0, MIN_FACTOR, 1.0, 5.0]
+    assert uplift.factors(NO_CHANGES, items).tolist() == [1.0] * 4
+    uplift = PromotionUplift(
+        0.0, 0.0, item_response=0.5, responses={"d": 4.0}, default_response=1.0
+    )
+    assert uplift.factors(changes, items).tolist() == [1.0, 0.5, 1.0, 3.0]
 
 
-def test_a_stored_calendar_moves_the_lists_of_the_day(tmp_path: Path) -> None:
-    calendar = PromotionUplift(1.5, 0.0, 0.25, {"cake": 2.0, "tea": 0.1}, 0.3)
-    DemographicModel(30.0, NO_ADJUSTMENT, calendar).save(tmp_path)
+def test_a_stored_uplift_changes_the_lists_of_the_day(tmp_path: Path) -> None:
+    uplift = PromotionUplift(1.5, 0.0, 0.25, {"cake": 2.0, "tea": 0.1}, 0.3)
+    DemographicModel(30.0, NO_ADJUSTMENT, uplift).save(tmp_path)
     model = DemographicModel.load(tmp_path)
-    assert model.calendar == calendar
-    people = {"age_bracket": ["65+"] * 3, "gender": ["f"] * 3, "location": ["here"] * 3}
-    counts = pa.table({**people, "item_id": ["tea", "cake", "milk"], "weight": [5.0, 4.0, 1.0]})
-    users = pa.table({**{k: v[:1] for k, v in people.items()}, "users": [9]})
-    wanted = pa.table(
-        {"segment_level": ["everyone"], **{name: pa.nulls(1, pa.string()) for name in people}}
+    assert model.uplift == uplift
+    traits = {"age_bracket": ["65+"] * 3, "gender": ["f"] * 3, "location": ["here"] * 3}
+    counts = pa.table({**traits, "item_id": ["tea", "cake", "milk"], "weight": [5.0, 4.0, 1.0]})
+    users = pa.table({**{k: v[:1] for k, v in traits.items()}, "users": [9]})
+    segments = pa.table(
+        {"segment_level": ["everyone"], **{name: pa.nulls(1, pa.string()) for name in traits}}
     )
     changes = pa.table({"item_id": ["cake"], "display": [1.0], "mailer": [0.0], "promoted": [1.0]})
-    lists = model.ranker(counts, users, changes).top_k(wanted, 3)
+    lists = model.ranker(counts, users, changes).top_k(segments, 3)
     assert lists["item_id"].to_pylist() == ["cake", "tea", "milk"]
     # Shares still add up to 1: 4 x 3 of 5 + 4 x 3 + 1.
     assert lists["score"].to_pylist() == pytest.approx([12 / 18, 5 / 18, 1 / 18])
-    plain = model.ranker(counts, users, NOTHING).top_k(wanted, 3)
-    assert plain["item_id"].to_pylist() == ["tea", "cake", "milk"]
+    unchanged = model.ranker(counts, users, NO_CHANGES).top_k(segments, 3)
+    assert unchanged["item_id"].to_pylist() == ["tea", "cake", "milk"]

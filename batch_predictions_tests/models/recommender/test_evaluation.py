@@ -1,4 +1,4 @@
-"""Measures against hand and against scikit-learn; hold-outs that look nowhere ahead."""
+"""Hold-outs without leakage, and metrics of a model on them."""
 
 from __future__ import annotations
 
@@ -15,31 +15,32 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from batch_predictions.models.common.bootstrap import bootstrap_interval, paired_difference
 from batch_predictions.models.common.ranking_metrics import (
     average_precision,
-    measures,
     ndcg,
     recall,
     top_k,
 )
 from batch_predictions.models.recommender.data.interactions import Interactions
-from batch_predictions.models.recommender.data.item_features import ItemFacts
-from batch_predictions.models.recommender.evaluation import (
-    Evaluation,
+from batch_predictions.models.recommender.data.item_features import ItemFeatures
+from batch_predictions.models.recommender.data.splits import (
     Holdout,
-    bootstrap_interval,
-    evaluate,
     hold_out,
-    leave_newest,
+    leave_last_out,
     leave_out,
-    paired_difference,
     split_by_time,
     split_newest,
 )
-from batch_predictions.models.recommender.generators.ease import EASE
-from batch_predictions.models.recommender.generators.heuristics import OwnHistory, SegmentTaste
+from batch_predictions.models.recommender.evaluation import Evaluation, evaluate
+from batch_predictions.models.recommender.generators.ease import EASE, EASEParams
 from batch_predictions.models.recommender.generators.popularity import Popularity
-from batch_predictions.models.recommender.kernels import best
+from batch_predictions.models.recommender.generators.segment_popularity import (
+    SegmentPopularity,
+    SegmentPopularityParams,
+)
+from batch_predictions.models.recommender.generators.user_frequency import UserFrequency
+from batch_predictions.models.recommender.kernels.topk import topk_rows
 
 CUT = date(2024, 1, 10)
 BEFORE, AFTER = date(2024, 1, 9), date(2024, 1, 12)
@@ -69,12 +70,14 @@ ROWS = Interactions.from_table(
 )
 
 
-def measured(holdout: Holdout) -> Evaluation:
+def evaluate_popularity(holdout: Holdout) -> Evaluation:
     model = Popularity.fit(holdout.train, holdout.as_of)
-    return evaluate(model, holdout, ItemFacts.of(holdout.train, holdout.as_of, model.items))
+    return evaluate(
+        model, holdout, ItemFeatures.from_interactions(holdout.train, holdout.as_of, model.items)
+    )
 
 
-def test_measures_by_hand():
+def test_metrics_by_hand():
     hits = np.array([[True, False, True, False], [False, False, False, True]])
     relevant = np.array([2, 6])
     ideal = 1 + 1 / np.log2(3)
@@ -91,9 +94,9 @@ def test_measures_by_hand():
 def test_ndcg_is_that_of_scikit_learn(seed: int):
     from sklearn.metrics import ndcg_score
 
-    random = np.random.default_rng(seed)
-    scores = random.permutation(40).astype(np.float64)[np.newaxis]
-    truth = random.random((1, 40)) < 0.2
+    rng = np.random.default_rng(seed)
+    scores = rng.permutation(40).astype(np.float64)[np.newaxis]
+    truth = rng.random((1, 40)) < 0.2
     truth[0, 0] = True
     hits = truth[0][top_k(scores, 10)]
     assert ndcg(hits, truth.sum(axis=1))[0] == pytest.approx(ndcg_score(truth, scores, k=10))
@@ -108,71 +111,71 @@ def test_ndcg_is_that_of_scikit_learn(seed: int):
     st.integers(1, 8),
 )
 @settings(deadline=None)
-def test_top_k_is_a_stable_sort_that_leaves_out_the_barred(scores: list[list[float]], k: int):
+def test_top_k_is_a_stable_sort_without_blocked_items(scores: list[list[float]], k: int):
     expected = []
     for row in scores:
         order = sorted((-score, place) for place, score in enumerate(row) if score > -np.inf)
         expected.append(([place for _, place in order] + [-1] * k)[:k])
     assert top_k(np.array(scores), k).tolist() == expected
-    places = np.empty((len(scores), k), dtype=np.int64)
+    positions = np.empty((len(scores), k), dtype=np.int64)
     values = np.empty((len(scores), k), dtype=np.float32)
-    best(np.array(scores, dtype=np.float32), k, places, values)
-    assert places.tolist() == expected
-    for row, (top, worth) in enumerate(zip(places, values, strict=True)):
-        assert worth.tolist() == [scores[row][place] if place >= 0 else -np.inf for place in top]
+    topk_rows(np.array(scores, dtype=np.float32), k, positions, values)
+    assert positions.tolist() == expected
+    for row, (top, top_scores) in enumerate(zip(positions, values, strict=True)):
+        assert top_scores.tolist() == [scores[row][i] if i >= 0 else -np.inf for i in top]
 
 
-def test_what_is_not_known_is_never_ranked():
+def test_nan_scores_are_never_ranked():
     scores = np.array([[np.nan, 1.0, -np.inf, 2.0, np.nan]], dtype=np.float32)
-    places, values = np.empty((1, 3), dtype=np.int64), np.empty((1, 3), dtype=np.float32)
-    best(scores, 3, places, values)
-    assert places.tolist() == [[3, 1, -1]] and values.tolist() == [[2.0, 1.0, -np.inf]]
+    positions, values = np.empty((1, 3), dtype=np.int64), np.empty((1, 3), dtype=np.float32)
+    topk_rows(scores, 3, positions, values)
+    assert positions.tolist() == [[3, 1, -1]] and values.tolist() == [[2.0, 1.0, -np.inf]]
 
 
-THEIRS = """
+RANX_SCRIPT = """
 import json, sys
 from ranx import Qrels, Run, evaluate
 truth, run, names = json.load(sys.stdin)
-found = evaluate(Qrels(truth), Run(run), names, return_mean=False)
-print(json.dumps({name: [float(value) for value in found[name]] for name in names}))
+values = evaluate(Qrels(truth), Run(run), names, return_mean=False)
+print(json.dumps({name: [float(value) for value in values[name]] for name in names}))
 """
 
 
-def test_measures_are_those_of_ranx():
+def test_metrics_equal_those_of_ranx():
     if importlib.util.find_spec("ranx") is None:
         pytest.skip("ranx is not installed")
-    random = np.random.default_rng(0)
+    rng = np.random.default_rng(0)
     users, items = 60, 80
-    truth = random.random((users, items)) < 0.15
+    truth = rng.random((users, items)) < 0.15
     truth[:, 0] = True
-    ranked = top_k(random.random((users, items)), 20)
+    ranked = top_k(rng.random((users, items)), 20)
     names = ["ndcg@10", "recall@20", "map@10"]
-    asked = [
+    qrels_and_run = [
         {f"u{u:02}": {f"i{i}": 1 for i in np.flatnonzero(truth[u])} for u in range(users)},
         {f"u{u:02}": {f"i{i}": 20.0 - at for at, i in enumerate(ranked[u])} for u in range(users)},
         names,
     ]
     # As plain Python: compiling ranx would take a minute.
     answer = subprocess.run(
-        [sys.executable, "-c", THEIRS],
-        input=json.dumps(asked),
+        [sys.executable, "-c", RANX_SCRIPT],
+        input=json.dumps(qrels_and_run),
         env={**os.environ, "NUMBA_DISABLE_JIT": "1"},
         capture_output=True,
         text=True,
         check=True,
     )
     expected = {name: np.array(v) for name, v in json.loads(answer.stdout).items()}
-    ours = measures(np.take_along_axis(truth, ranked, axis=1), truth.sum(axis=1))
+    ours = compute_metrics(np.take_along_axis(truth, ranked, axis=1), truth.sum(axis=1))
     for name in ("ndcg@10", "recall@20"):
         np.testing.assert_allclose(ours[name], expected[name], atol=1e-9)
-    # ranx divides by all relevant items, we by the most that the list can hold.
-    held = np.minimum(truth.sum(axis=1), 10) / truth.sum(axis=1)
-    np.testing.assert_allclose(ours["map@10"] * held, expected["map@10"], atol=1e-9)
+    # ranx divides by all relevant items; ours divides by at most k.
+    ratio = np.minimum(truth.sum(axis=1), 10) / truth.sum(axis=1)
+    np.testing.assert_allclose(ours["map@10"] * ratio, expected["map@10"], atol=1e-9)
 
 
-def test_users_known_before_the_cut_and_active_after_it_count():
+def test_users_with_rows_before_and_after_the_cut_are_evaluated():
     holdout = split_by_time(ROWS, cut=CUT, exclude_seen=False)
-    evaluation = measured(holdout)
+    evaluation = evaluate_popularity(holdout)
     assert evaluation.n == 3 and evaluation.split == "time"
     # Popularity before the cut: a 5, b 4, c 1. Ann took b and c, bob something new, cat c.
     ideal = 1 + 1 / np.log2(3)
@@ -182,12 +185,12 @@ def test_users_known_before_the_cut_and_active_after_it_count():
     assert evaluation.coverage == 1.0
 
 
-def test_seen_items_are_neither_offered_nor_right():
+def test_seen_items_are_neither_recommended_nor_relevant():
     holdout = split_by_time(ROWS, cut=CUT, exclude_seen=True)
-    evaluation = measured(holdout)
-    # Cat took only c, which it had; it has nothing to be right about.
-    assert evaluation.n == 2 and holdout.without_new == 1
-    # Ann has a and b, so c is her first; b is no answer any more.
+    evaluation = evaluate_popularity(holdout)
+    # Cat took only c, which it had before: it has no relevant item.
+    assert evaluation.n == 2 and holdout.users_without_new == 1
+    # Ann has a and b, so c is ranked first for her, and b is not relevant.
     assert evaluation.per_user["ndcg@10"].tolist() == [1.0, 0.0]
 
 
@@ -195,7 +198,7 @@ def test_rows_of_one_date_are_split_by_user_and_the_result_says_so():
     rows = [(f"u{u}", f"i{i}", BEFORE, 1) for u in range(4) for i in range(u * 4 + 1)]
     interactions = Interactions.from_table(table(*rows))
     holdout = hold_out(interactions, through=AFTER, holdout_days=7, exclude_seen=False, seed=1)
-    assert holdout.split == "leave_out" and holdout.masked
+    assert holdout.split == "leave_out" and holdout.masks_seen
     # u0 has one item and keeps it; the others give a fifth of theirs, at least one.
     assert np.diff(holdout.relevant.indptr).tolist() == [1, 1, 2]
     again = leave_out(interactions, as_of=AFTER, seed=1)
@@ -204,53 +207,55 @@ def test_rows_of_one_date_are_split_by_user_and_the_result_says_so():
     assert (
         holdout.relevant.shape != other.relevant.shape or (holdout.relevant != other.relevant).nnz
     )
-    assert measured(holdout).split == "leave_out"
+    assert evaluate_popularity(holdout).split == "leave_out"
 
 
-def test_the_newest_rows_are_asked_about_by_the_time_of_day_too():
+def test_split_newest_orders_rows_by_time_of_day():
     # Ten rows on two days, two of them at one moment; ann and bob came before, cat afterwards.
     rows = [("ann", f"i{n}", BEFORE, 1) for n in range(4)]
     rows += [("bob", f"i{n}", AFTER, 1) for n in range(3)]
     rows += [("ann", "i7", AFTER, 1), ("bob", "i8", AFTER, 1), ("cat", "i9", AFTER, 1)]
-    moments = [9, 8, 7, 6, 1, 2, 3, 4, 4, 5]
-    known = Interactions.from_table(table(*rows).append_column("moment", pa.array(moments)))
-    holdout = split_newest(known, 0.3, exclude_seen=True)
+    times = [9, 8, 7, 6, 1, 2, 3, 4, 4, 5]
+    interactions = Interactions.from_table(
+        table(*rows).append_column("event_time", pa.array(times))
+    )
+    holdout = split_newest(interactions, 0.3, exclude_seen=True)
     assert (holdout.split, holdout.as_of, len(holdout.train)) == ("time", AFTER, 7)
-    asked = [holdout.train.user_ids[int(user)].as_py() for user in holdout.users]
+    users = [holdout.train.user_ids[int(user)].as_py() for user in holdout.users]
     hidden = [[holdout.item_ids[int(i)].as_py() for i in row.indices] for row in holdout.relevant]
-    assert dict(zip(asked, hidden, strict=True)) == {"ann": ["i7"], "bob": ["i8"]}
+    assert dict(zip(users, hidden, strict=True)) == {"ann": ["i7"], "bob": ["i8"]}
     # What happened at one moment stays on one side: a fifth would cut between i7 and i8.
-    assert len(split_newest(known, 0.2, exclude_seen=True).train) == 7
-    assert len(split_newest(known, 0.1, exclude_seen=True).train) == 9
+    assert len(split_newest(interactions, 0.2, exclude_seen=True).train) == 7
+    assert len(split_newest(interactions, 0.1, exclude_seen=True).train) == 9
     # Without the time of day a day stays on one side.
     by_day = split_newest(Interactions.from_table(table(*rows)), 0.3, exclude_seen=True)
     assert (by_day.as_of, len(by_day.train)) == (BEFORE, 4)
-    assert measured(by_day).n == 1
+    assert evaluate_popularity(by_day).n == 1
 
 
-def test_the_newest_items_of_every_user_are_hidden_by_the_time_of_day_too():
+def test_leave_last_out_orders_items_by_time_of_day():
     # u0 took 20 items on one day, from the last to the first, and the first one again at the end.
-    moments = [*range(20, 0, -1), 30]
+    times = [*range(20, 0, -1), 30]
     rows = [("u0", f"i{i:02}", BEFORE, 1) for i in [*range(20), 19]]
     rows += [("u1", f"i{i:02}", day, 1) for i, day in enumerate([AFTER, *[BEFORE] * 9])]
     rows += [("u2", f"i{i:02}", BEFORE, 1) for i in range(9)]
-    known = table(*rows).append_column("moment", pa.array([*moments, *range(19)]))
-    holdout = leave_newest(Interactions.from_table(known), as_of=AFTER)
-    asked = [holdout.train.user_ids[int(user)].as_py() for user in holdout.users]
+    interactions = table(*rows).append_column("event_time", pa.array([*times, *range(19)]))
+    holdout = leave_last_out(Interactions.from_table(interactions), as_of=AFTER)
+    users = [holdout.train.user_ids[int(user)].as_py() for user in holdout.users]
     hidden = [[holdout.item_ids[int(i)].as_py() for i in row.indices] for row in holdout.relevant]
     # A tenth of 20 and of 10 items; u2 has too few. Item 19 was first taken long before.
-    assert dict(zip(asked, hidden, strict=True)) == {"u0": ["i00", "i01"], "u1": ["i00"]}
-    assert holdout.split == "leave_newest" and holdout.masked
+    assert dict(zip(users, hidden, strict=True)) == {"u0": ["i00", "i01"], "u1": ["i00"]}
+    assert holdout.split == "leave_newest" and holdout.masks_seen
     assert len(holdout.train) == len(rows) - 3
     # Without the time of day the day decides.
-    by_day = leave_newest(Interactions.from_table(table(*rows)), as_of=AFTER)
+    by_day = leave_last_out(Interactions.from_table(table(*rows)), as_of=AFTER)
     assert {len(row.indices) for row in by_day.relevant} == {1, 2}
-    assert measured(by_day).n == 2
+    assert evaluate_popularity(by_day).n == 2
 
 
-def test_a_large_hold_out_is_measured_on_a_seeded_sample():
+def test_a_large_holdout_is_evaluated_on_a_seeded_sample():
     holdout = split_by_time(ROWS, cut=CUT, exclude_seen=False, max_users=2, seed=4)
-    assert measured(holdout).n == 2
+    assert evaluate_popularity(holdout).n == 2
 
 
 def test_intervals_hold_the_mean_and_come_again():
@@ -272,7 +277,7 @@ def test_paired_differences_are_narrower_than_the_users_differ():
 
 
 def test_metric_rows_hold_their_values():
-    rows = measured(split_by_time(ROWS, cut=CUT, exclude_seen=False)).rows(seed=0)
+    rows = evaluate_popularity(split_by_time(ROWS, cut=CUT, exclude_seen=False)).rows(seed=0)
     assert [row["metric"] for row in rows] == [
         "ndcg@10",
         "recall@20",
@@ -285,43 +290,47 @@ def test_metric_rows_hold_their_values():
     assert rows[4]["lower"] is None
 
 
-def test_novelty_is_the_mean_self_information_of_what_is_offered():
+def test_novelty_is_the_mean_self_information_of_recommended_items():
     # Of the four (item, user) pairs before the cut one is of a, two of b, one of c: 2, 1, 2 bits.
-    evaluation = measured(split_by_time(ROWS, cut=CUT, exclude_seen=False))
+    evaluation = evaluate_popularity(split_by_time(ROWS, cut=CUT, exclude_seen=False))
     assert evaluation.per_user["novelty@10"] == pytest.approx([5 / 3] * 3)
-    masked = measured(split_by_time(ROWS, cut=CUT, exclude_seen=True))
-    # Ann is offered c, bob a and c.
+    masked = evaluate_popularity(split_by_time(ROWS, cut=CUT, exclude_seen=True))
+    # Ann gets c, bob a and c.
     assert masked.per_user["novelty@10"] == pytest.approx([2.0, 2.0])
 
 
 def test_an_evaluation_keeps_its_values_under_another_name():
-    evaluation = measured(split_by_time(ROWS, cut=CUT, exclude_seen=False))
-    renamed = evaluation.named("other")
+    evaluation = evaluate_popularity(split_by_time(ROWS, cut=CUT, exclude_seen=False))
+    renamed = evaluation.renamed("other")
     assert renamed.candidate == "other" and evaluation.candidate == "popularity"
     assert renamed.per_user is evaluation.per_user
     assert {row["candidate"] for row in renamed.rows(seed=0)} == {"other"}
 
 
-def test_a_model_that_knows_fewer_items_answers_over_its_own():
+def test_a_model_of_fewer_items_misses_the_others():
     """EASE here knows a and b only; c, which ann and cat took, counts as missed."""
     holdout = split_by_time(ROWS, cut=CUT, exclude_seen=False)
-    model = EASE.fit(holdout.train, CUT, max_items=2)
-    evaluation = evaluate(model, holdout, ItemFacts.of(holdout.train, CUT, model.items))
+    model = EASE.fit(holdout.train, CUT, EASEParams(max_items=2))
+    evaluation = evaluate(
+        model, holdout, ItemFeatures.from_interactions(holdout.train, CUT, model.items)
+    )
     assert evaluation.per_user["recall@20"].tolist() == [0.5, 0.0, 0.0]
     assert evaluation.coverage == pytest.approx(2 / 3)
 
 
-def test_a_user_for_whom_a_model_finds_nothing_counts():
+def test_a_user_with_an_empty_list_counts():
     holdout = split_by_time(ROWS, cut=CUT, exclude_seen=True)
-    model = OwnHistory.fit(holdout.train, CUT)
-    evaluation = evaluate(model, holdout, ItemFacts.of(holdout.train, CUT, model.items))
+    model = UserFrequency.fit(holdout.train, CUT)
+    evaluation = evaluate(
+        model, holdout, ItemFeatures.from_interactions(holdout.train, CUT, model.items)
+    )
     assert evaluation.n == 2 and evaluation.coverage == 0.0
     assert all((values == 0).all() for values in evaluation.per_user.values())
 
 
-def test_what_is_known_of_users_reaches_the_model():
+def test_user_traits_reach_the_model():
     holdout = split_by_time(ROWS, cut=CUT, exclude_seen=False)
-    people = pa.table(
+    users = pa.table(
         {
             "user_id": ["cat", "ann", "bob"],
             "age_bracket": pa.nulls(3, pa.string()),
@@ -329,16 +338,18 @@ def test_what_is_known_of_users_reaches_the_model():
             "location": ["south", "north", "north"],
         }
     )
-    model = SegmentTaste.fit(holdout.train, CUT, traits=people, min_users=1, kappa=1e-3)
-    facts = ItemFacts.of(holdout.train, CUT, model.items)
-    known = evaluate(model, holdout, facts, people).per_user["ndcg@10"]
-    # Cat's place takes nothing but c, which is right; without a place nothing is known of it.
-    assert known[2] == 1.0
-    assert (evaluate(model, holdout, facts).per_user["ndcg@10"] == 0).all()
+    model = SegmentPopularity.fit(
+        holdout.train, CUT, SegmentPopularityParams(min_users=1, kappa=1e-3), users
+    )
+    item_features = ItemFeatures.from_interactions(holdout.train, CUT, model.items)
+    evaluation = evaluate(model, holdout, item_features, users)
+    # Users of cat's location take only c, which is relevant.
+    assert evaluation.per_user["ndcg@10"][2] == 1.0
+    assert (evaluate(model, holdout, item_features).per_user["ndcg@10"] == 0).all()
 
 
 def test_histories_are_weighted_as_the_model_was_trained():
-    """An old habit and a new one: with a half-life the new one speaks louder."""
+    """With a half-life recent events weigh more than old ones."""
     old, new = date(2023, 10, 1), BEFORE
     rows = [("ann", "old", old, 2), ("ann", "new", new, 1)]
     rows += [(f"u{i}", item, new, 1) for i in range(5) for item in ("old", "old2")]
@@ -347,11 +358,11 @@ def test_histories_are_weighted_as_the_model_was_trained():
     holdout = split_by_time(Interactions.from_table(table(*rows)), cut=CUT, exclude_seen=True)
     scores = {}
     for days in (None, 10.0):
-        model = EASE.fit(holdout.train, CUT, l2=1.0, history_half_life_days=days)
+        model = EASE.fit(holdout.train, CUT, EASEParams(l2=1.0, history_half_life_days=days))
         assert model.history_half_life_days == days
-        facts = ItemFacts.of(holdout.train, CUT, model.items)
-        scores[days] = evaluate(model, holdout, facts).per_user["ndcg@10"][0]
+        item_features = ItemFeatures.from_interactions(holdout.train, CUT, model.items)
+        scores[days] = evaluate(model, holdout, item_features).per_user["ndcg@10"][0]
     assert scores[10.0] == 1.0 > scores[None]
-    weighted = holdout.train.decayed(10.0, CUT)
+    weighted = holdout.train.with_decayed_events(10.0, CUT)
     assert weighted.events.min() < 0.01 and weighted.matrix().nnz == holdout.train.matrix().nnz
-    assert holdout.train.decayed(None, CUT) is holdout.train
+    assert holdout.train.with_decayed_events(None, CUT) is holdout.train

@@ -1,13 +1,13 @@
-"""What users did, as arrays: the one input of every recommender.
+"""User-item interactions as arrays: what every recommender learns from.
 
-Rows are put into one order (user, item, date) when they come in, so that sums, and with them
-models, do not depend on the order in which a database returned the rows.
+Rows are sorted by (user, item, date) when they are read, so that sums, and with them models, do not
+depend on the order in which a database returned the rows.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from datetime import date
+from datetime import date, timedelta
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
@@ -25,18 +25,23 @@ Doubles: TypeAlias = npt.NDArray[np.float64]
 
 Scalar = TypeVar("Scalar", bound=np.generic)
 
-COLUMNS = ("user_id", "item_id", "date", "events")
+REQUIRED_COLUMNS = ("user_id", "item_id", "date", "events")
 
 
 @dataclass(frozen=True)
 class Interactions:
-    """Rows (user, item, date, events): a user's dealings with an item on one day.
+    """Rows (user, item, date, events): how often a user interacted with an item on one day.
 
-    `users`, `items`, `dates` (datetime64[D]) and `events` (a positive count) have one entry per
-    row; `users` and `items` are positions in the sorted `user_ids` and `item_ids`. Every listed id
-    has at least one row. `moments` order the rows of a day, where the time of day is known.
-    `ratings` are what the user gave the item, higher is better, nan where nothing; None where
-    nobody rated.
+    Attributes:
+        user_ids: sorted distinct ids; every one has at least one row.
+        item_ids: the same of items.
+        users: position in `user_ids` of each row, (n,).
+        items: position in `item_ids` of each row, (n,).
+        dates: datetime64[D], (n,).
+        events: positive counts, (n,).
+        timestamps: integers that order the rows of one day; None where no time of day is known.
+        ratings: the user's rating of the item, higher is better, nan where there is none; None
+            where no row has one.
     """
 
     user_ids: pa.StringArray
@@ -45,33 +50,37 @@ class Interactions:
     items: Codes
     dates: Dates
     events: Doubles
-    moments: npt.NDArray[np.int64] | None = None
+    timestamps: npt.NDArray[np.int64] | None = None
     ratings: Doubles | None = None
 
     @classmethod
     def from_table(cls, table: pa.Table) -> Interactions:
-        """From columns user_id (string), item_id (string), date (date32), events (number > 0), and
-        perhaps moment (integer, ascending with time) and rating (number or null).
+        """From a table of interactions; other columns are ignored, equal rows are kept.
 
-        Other columns are ignored; several rows of one user, item and date are kept as they are.
+        Args:
+            table: user_id (string), item_id (string), date (date32), events (number > 0), and
+                optionally event_time (integer) and rating (number or null).
+
+        Raises:
+            ValueError: a required column is missing or has nulls, or a count is not positive.
         """
-        missing = [name for name in COLUMNS if name not in table.column_names]
+        missing = [name for name in REQUIRED_COLUMNS if name not in table.column_names]
         if missing:
-            raise ValueError(f"interactions lack {missing}; needed are {list(COLUMNS)}")
-        for name in COLUMNS:
+            raise ValueError(f"interactions lack {missing}; required are {list(REQUIRED_COLUMNS)}")
+        for name in REQUIRED_COLUMNS:
             if table[name].null_count:
                 raise ValueError(f"interactions: {table[name].null_count} nulls in {name!r}")
-        user_ids, users = encode(table["user_id"])
-        item_ids, items = encode(table["item_id"])
+        user_ids, users = encode_ids(table["user_id"])
+        item_ids, items = encode_ids(table["item_id"])
         days = pc.cast(table["date"], pa.date32())
         dates = pc.cast(days, pa.int32()).to_numpy().astype("datetime64[D]")
         events = pc.cast(table["events"], pa.float64()).to_numpy()
         if events.size and not (np.isfinite(events).all() and events.min() > 0):
             raise ValueError("interactions: `events` must be positive counts")
         order = np.lexsort((events, dates, items, users))
-        moments = None
-        if "moment" in table.column_names:
-            moments = pc.cast(table["moment"], pa.int64()).to_numpy()[order]
+        timestamps = None
+        if "event_time" in table.column_names:
+            timestamps = pc.cast(table["event_time"], pa.int64()).to_numpy()[order]
         ratings = None
         if "rating" in table.column_names and table["rating"].null_count < len(table):
             ratings = pc.cast(table["rating"], pa.float64()).to_numpy()[order]
@@ -82,7 +91,7 @@ class Interactions:
             items[order],
             dates[order],
             events[order],
-            moments,
+            timestamps,
             ratings,
         )
 
@@ -90,55 +99,74 @@ class Interactions:
         return len(self.users)
 
     @property
-    def single_date(self) -> bool:
-        """All rows carry one date, as those of a source without times do."""
+    def has_single_date(self) -> bool:
+        """Whether all rows carry one date, as those of a source without times do."""
         return len(self) > 0 and bool((self.dates == self.dates[0]).all())
 
     @property
-    def clock(self) -> npt.NDArray[np.int64]:
-        """The moments, which order the rows of a day; zeros where there are no times of day."""
-        if self.moments is None:
-            return np.zeros(len(self), dtype=np.int64)
-        return self.moments
-
-    @property
-    def are_rated(self) -> bool:
-        """Some row carries a rating."""
+    def has_ratings(self) -> bool:
+        """Whether any row carries a rating."""
         return self.ratings is not None and not bool(np.isnan(self.ratings).all())
 
-    def where(self, keep: npt.NDArray[np.bool_]) -> Interactions:
-        """The rows that `keep` marks, with only the ids that they still name."""
-        user_ids, users = _compact(self.user_ids, self.users[keep])
-        item_ids, items = _compact(self.item_ids, self.items[keep])
+    @property
+    def time_order(self) -> npt.NDArray[np.int64]:
+        """The timestamps, which order the rows of a day; zeros where none are known, (n,)."""
+        if self.timestamps is None:
+            return np.zeros(len(self), dtype=np.int64)
+        return self.timestamps
+
+    def filter(self, mask: npt.NDArray[np.bool_]) -> Interactions:
+        """The rows that `mask` (n,) marks, with only the ids that they still name."""
+        user_ids, users = _compact(self.user_ids, self.users[mask])
+        item_ids, items = _compact(self.item_ids, self.items[mask])
         return Interactions(
             user_ids,
             item_ids,
             users,
             items,
-            self.dates[keep],
-            self.events[keep],
-            at_rows(self.moments, keep),
-            at_rows(self.ratings, keep),
+            self.dates[mask],
+            self.events[mask],
+            take_optional(self.timestamps, mask),
+            take_optional(self.ratings, mask),
         )
 
-    def up_to(self, day: date) -> Interactions:
-        """The rows with date <= `day`: what was known at its end."""
-        return self.where(self.dates <= np.datetime64(day, "D"))
+    def up_to(self, day: date, days: int | None = None) -> Interactions:
+        """The rows with date <= `day`: what was known at its end.
+
+        Args:
+            day: last day.
+            days: keep only the last so many days up to `day`; None: all.
+        """
+        mask = self.dates <= np.datetime64(day, "D")
+        if days is not None:
+            mask &= self.dates > np.datetime64(day - timedelta(days=days), "D")
+        return self.filter(mask)
 
     def after(self, day: date) -> Interactions:
         """The rows with date > `day`."""
-        return self.where(self.dates > np.datetime64(day, "D"))
+        return self.filter(self.dates > np.datetime64(day, "D"))
+
+    def with_ratings(self) -> Interactions:
+        """The rows that carry a rating; where none does, all rows with a rating of 1."""
+        if self.ratings is None or not self.has_ratings:
+            return replace(self, ratings=np.ones(len(self)))
+        return self.filter(~np.isnan(self.ratings))
 
     def recency_weights(self, half_life_days: float, as_of: date) -> Doubles:
-        """One weight per row, halved for every `half_life_days` of age at `as_of`."""
+        """One weight per row, halved for every `half_life_days` of age at `as_of`, (n,)."""
         age = (np.datetime64(as_of, "D") - self.dates).astype(np.float64)
         return np.asarray(0.5 ** (np.maximum(age, 0.0) / half_life_days), dtype=np.float64)
 
-    def decayed(self, half_life_days: float | None, as_of: date) -> Interactions:
+    def with_decayed_events(self, half_life_days: float | None, as_of: date) -> Interactions:
         """The same rows with events weighted by recency; None leaves them as they are."""
         if half_life_days is None:
             return self
         return replace(self, events=self.events * self.recency_weights(half_life_days, as_of))
+
+    def most_frequent_items(self, max_items: int) -> npt.NDArray[np.int64]:
+        """Positions of the items with most events, ties by position, in ascending order."""
+        sums = np.bincount(self.items, self.events, minlength=len(self.item_ids))
+        return np.sort(np.argsort(-sums, kind="stable")[:max_items])
 
     def matrix(self) -> csr_matrix:
         """Users x items, summed events, float32, columns sorted in each row."""
@@ -146,15 +174,16 @@ class Interactions:
 
     @cached_property
     def _matrix(self) -> csr_matrix:
-        return summed(self.users, self.items, self.events, (len(self.user_ids), len(self.item_ids)))
+        shape = (len(self.user_ids), len(self.item_ids))
+        return sum_to_csr(self.users, self.items, self.events, shape)
 
 
-def at_rows(values: npt.NDArray[Scalar] | None, rows: Any) -> npt.NDArray[Scalar] | None:
-    """The values of some rows; None, where nothing is known, stays."""
+def take_optional(values: npt.NDArray[Scalar] | None, rows: Any) -> npt.NDArray[Scalar] | None:
+    """The values of some rows; None stays None."""
     return None if values is None else values[rows]
 
 
-def encode(ids: pa.ChunkedArray) -> tuple[pa.StringArray, Codes]:
+def encode_ids(ids: pa.ChunkedArray) -> tuple[pa.StringArray, Codes]:
     """The sorted distinct ids, and each row's position among them."""
     encoded = pc.cast(ids, pa.string()).combine_chunks().dictionary_encode()
     if isinstance(encoded, pa.ChunkedArray):
@@ -173,10 +202,10 @@ def _compact(ids: pa.StringArray, codes: Codes) -> tuple[pa.StringArray, Codes]:
     return ids.filter(pa.array(used)), position[codes]
 
 
-def summed(
+def sum_to_csr(
     rows: npt.NDArray[Any], columns: npt.NDArray[Any], values: Doubles, shape: tuple[int, int]
 ) -> csr_matrix:
-    """Values summed per (row, column) in double precision and given order, float32, csr."""
+    """Values summed per (row, column) in double precision and given order, as float32 CSR."""
     from scipy.sparse import csr_matrix
 
     matrix = csr_matrix((values, (rows, columns)), shape=shape, dtype=np.float64)
@@ -184,9 +213,15 @@ def summed(
     return matrix.astype(np.float32)
 
 
-def flatten(lists: pa.ListArray | pa.ChunkedArray) -> tuple[pa.Array, npt.NDArray[np.int64]]:
-    """All values of the lists in one array, and for each the row that owns it."""
+def flatten_lists(lists: pa.ListArray | pa.ChunkedArray) -> tuple[pa.Array, npt.NDArray[np.int64]]:
+    """All values of a list column in one array, and the row that each belongs to."""
     if isinstance(lists, pa.ChunkedArray):
         lists = lists.combine_chunks()
     lengths = pc.fill_null(pc.list_value_length(lists), 0).to_numpy(zero_copy_only=False)
     return lists.flatten(), np.repeat(np.arange(len(lists), dtype=np.int64), lengths)
+
+
+def positions_in(ids: pa.StringArray, among: pa.StringArray) -> npt.NDArray[np.int64]:
+    """Position of each id in `among`, -1 where it is not there, (len(ids),)."""
+    found = pc.index_in(ids, value_set=among)
+    return np.asarray(pc.fill_null(found, -1).to_numpy(zero_copy_only=False), dtype=np.int64)

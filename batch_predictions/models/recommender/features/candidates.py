@@ -1,8 +1,8 @@
-"""Pairs (user, candidate), and what a feature of them is."""
+"""Batches of (user, candidate) pairs, and what a ranker feature is."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Literal, TypeAlias
@@ -12,80 +12,117 @@ import numpy.typing as npt
 
 from batch_predictions.models.recommender.base import Floats, Positions
 from batch_predictions.models.recommender.data.histories import Histories
-from batch_predictions.models.recommender.data.item_features import ItemFacts
+from batch_predictions.models.recommender.data.item_features import ItemFeatures
 
-Group: TypeAlias = Literal["own", "similar", "segment", "trend", "promotion", "user"]
+FeatureGroup: TypeAlias = Literal["own", "similar", "segment", "trend", "promotion", "user"]
+"""What a user is told where features of the group raised an item's score; `user` features do not
+distinguish candidates and are never a reason."""
 Values: TypeAlias = npt.NDArray[Any]
 
-
-AGES = 2**20
-"""More days than any history has."""
+DAY_STRIDE = 2**20
+"""Larger than any age in days: makes (user, age) one sortable integer."""
 
 
 @dataclass(frozen=True)
-class Pairs:
-    """Users and their candidates: `positions` (n, m), -1 where a user has fewer.
+class CandidateBatch:
+    """Users and their candidates.
 
-    `scores[generator]` is (n, m), nan where the generator has nothing to say; `reasons` is the
-    group of each generator.
+    Attributes:
+        histories: of n users.
+        item_features: of all items.
+        positions: candidates of each user, -1 where a user has fewer, (n, m).
+        scores: by generator, (n, m), nan where it has no score.
+        groups: by generator, the group of its features.
     """
 
     histories: Histories
-    facts: ItemFacts
+    item_features: ItemFeatures
     positions: Positions
     scores: Mapping[str, Floats]
-    reasons: Mapping[str, Group]
+    groups: Mapping[str, FeatureGroup]
 
     @cached_property
-    def at(self) -> Positions:
-        """Positions with 0 for -1: what comes of these is not looked at."""
+    def is_candidate(self) -> npt.NDArray[np.bool_]:
+        """Whether there is a candidate, (n, m)."""
+        return self.positions >= 0
+
+    @cached_property
+    def safe_positions(self) -> Positions:
+        """Positions with 0 for -1: values of these are never used, (n, m)."""
         return np.maximum(self.positions, 0)
 
     @cached_property
-    def entry(self) -> Positions:
-        """The entry of the user's history that is the candidate, -1 where it is new."""
-        return self.histories.entry_of(self.positions)
+    def history_entry(self) -> Positions:
+        """The history entry of each candidate, -1 where it is new to the user, (n, m)."""
+        return self.histories.find_entries(self.positions)
 
-    def of_entry(self, values: Values, new: float = np.nan) -> Values:
-        """A value per entry for the candidates that are in the history; `new` for the others."""
+    def from_entries(self, values: Values, new: float = np.nan) -> Values:
+        """A value per history entry, for candidates of the history; `new` for others, (n, m)."""
         if not len(values):
             return np.full(self.positions.shape, new)
-        return np.where(self.entry >= 0, values[np.maximum(self.entry, 0)], new)
+        entries = self.history_entry
+        return np.where(entries >= 0, values[np.maximum(entries, 0)], new)
 
-    def of_item(self, values: Values) -> Values:
-        """A value per item for the candidates."""
-        return np.asarray(values[self.at])
+    def from_items(self, values: Values) -> Values:
+        """A value per item, for the candidates, (n, m)."""
+        return np.asarray(values[self.safe_positions])
 
-    def of_user(self, values: Values) -> Values:
-        """A value per user for all its candidates."""
+    def from_users(self, values: Values) -> Values:
+        """A value per user, the same for all its candidates, (n, m)."""
         return np.broadcast_to(values[:, np.newaxis], self.positions.shape)
 
     @cached_property
-    def came(self) -> tuple[Values, Values]:
+    def active_days(self) -> tuple[Values, Values]:
         """Distinct (user, age) as sorted keys, and the first key of each user, (n + 1,)."""
-        h = self.histories
-        keys = np.unique(h.owners.astype(np.int64) * AGES + h.ages)
-        return keys, np.searchsorted(keys, np.arange(h.users + 1) * AGES)
+        histories = self.histories
+        keys = np.unique(histories.user_index.astype(np.int64) * DAY_STRIDE + histories.ages)
+        return keys, np.searchsorted(keys, np.arange(histories.users + 1) * DAY_STRIDE)
 
     @cached_property
-    def inactive(self) -> Values:
-        """Days since each user's newest row, (n,)."""
-        return self.histories.per_user(self.histories.ages, np.minimum, np.nan)
+    def days_inactive(self) -> Values:
+        """Days since each user's newest row, nan without rows, (n,)."""
+        return self.histories.reduce_per_user(self.histories.ages, np.minimum, np.nan)
 
     @cached_property
-    def since(self) -> Values:
-        """Days since each user's first row, (n,)."""
-        return self.histories.per_user(self.histories.ages, np.maximum, np.nan)
+    def tenure_days(self) -> Values:
+        """Days since each user's first row, nan without rows, (n,)."""
+        return self.histories.reduce_per_user(self.histories.ages, np.maximum, np.nan)
 
 
 @dataclass(frozen=True)
 class Feature:
-    """A feature: its name, group and values.
+    """A ranker feature.
 
-    The values are a function from `Pairs` to an array (n, m); the group says what a user is told
-    where it moves a score.
+    Attributes:
+        name: unique among all features.
+        group: what a user is told where it raised a score.
+        compute: its values for a batch, (n, m).
+        high_if_missing: whether nan means a high value (an age, a rank) to the linear model.
     """
 
     name: str
-    group: Group
-    of: Callable[[Pairs], Values]
+    group: FeatureGroup
+    compute: Callable[[CandidateBatch], Values]
+    high_if_missing: bool = False
+
+
+@dataclass(frozen=True)
+class FeatureSet:
+    """Features of one kind, declared together.
+
+    Attributes:
+        features: the features of a batch; which there are may depend on the items' metadata.
+        order: place among the feature sets: columns come in this order.
+    """
+
+    features: Callable[[CandidateBatch], Sequence[Feature]]
+    order: int = 1000
+
+
+@dataclass(frozen=True)
+class FeatureColumn:
+    """A column of a feature table, as a stored model names it."""
+
+    name: str
+    group: FeatureGroup
+    high_if_missing: bool = False

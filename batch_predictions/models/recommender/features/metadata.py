@@ -1,4 +1,4 @@
-"""Features of what items are: their kinds (tags) and numbers, beside those the user takes."""
+"""Features of the candidate's metadata: its tags and numbers, compared with the user's items."""
 
 from __future__ import annotations
 
@@ -6,101 +6,125 @@ from collections.abc import Callable
 
 import numpy as np
 
-from batch_predictions.models.recommender.features.candidates import Feature, Pairs, Values
+from batch_predictions.models.recommender.features.candidates import (
+    CandidateBatch,
+    Feature,
+    FeatureSet,
+    Values,
+)
 
-SHELVES = ("category", "subcategory")
-"""Kinds within which one item stands in for another: of these more is said."""
+SUBSTITUTE_KINDS = ("category", "subcategory")
+"""Kinds of tags within which one item can replace another; they have more features."""
+NEVER_DAYS = 1000.0
+"""Days since the user last took a tag that it never took."""
 
 
-def trait_features(pairs: Pairs) -> list[Feature]:
-    """What items are, and how near that is to what the user takes."""
+def _features(batch: CandidateBatch) -> list[Feature]:
+    """Features of every kind of tag and every number that items have."""
     features: list[Feature] = []
-    for kind in pairs.facts.traits.tags:
+    for kind in batch.item_features.metadata.tags:
         features.append(Feature(f"{kind}_affinity", "similar", _affinity(kind)))
-        if kind not in SHELVES:
+        if kind not in SUBSTITUTE_KINDS:
             continue
-        features.append(Feature(f"{kind}_taken", "similar", _tag_taken(kind)))
-        features.append(Feature(f"{kind}_tried", "similar", _tag_tried(kind)))
-        features.append(Feature(f"{kind}_missed", "similar", _tag_missed(kind)))
-    for name in pairs.facts.traits.numbers:
+        features.append(Feature(f"{kind}_events", "similar", _tag_events(kind)))
+        features.append(Feature(f"{kind}_new_items", "similar", _tag_new_items(kind)))
+        features.append(
+            Feature(
+                f"{kind}_days_since_last",
+                "similar",
+                _tag_days_since_last(kind),
+                high_if_missing=True,
+            )
+        )
+    for name in batch.item_features.metadata.numbers:
         features.append(Feature(f"{name}_value", "trend", _number(name)))
-        features.append(Feature(f"{name}_usual", "user", _usual(name)))
+        features.append(Feature(f"{name}_user_mean", "user", _user_mean(name)))
     return features
 
 
-def _affinity(kind: str) -> Callable[[Pairs], Values]:
-    """The share of the user's (fading) events on the item's tags, each against everyone's."""
+def _affinity(kind: str) -> Callable[[CandidateBatch], Values]:
+    """Log lift of the user's share of (decayed) events on the item's tags over all users'."""
 
-    def of(pairs: Pairs) -> Values:
-        tags = pairs.facts.traits.tags[kind].tocsr()
-        own = (pairs.histories.matrix(90) @ tags).toarray()
-        own /= np.maximum(own.sum(axis=1, keepdims=True), 1e-12)
-        everyone = tags.T @ pairs.facts.share("recent_90")
-        return _at_tags(pairs, kind, np.log((own + 0.01 * everyone + 1e-9) / (everyone + 1e-9)))
+    def compute(batch: CandidateBatch) -> Values:
+        tags = batch.item_features.metadata.tags[kind].tocsr()
+        shares = (batch.histories.matrix(90) @ tags).toarray()
+        shares /= np.maximum(shares.sum(axis=1, keepdims=True), 1e-12)
+        overall = tags.T @ batch.item_features.share("decayed_events_90")
+        lift = np.log((shares + 0.01 * overall + 1e-9) / (overall + 1e-9))
+        return _mean_over_tags(batch, kind, lift)
 
-    return of
+    return compute
 
 
-def _at_tags(pairs: Pairs, kind: str, values: Values) -> Values:
-    """A value per user and tag, averaged over the tags of the candidates."""
-    from batch_predictions.models.recommender.kernels import affinities
+def _mean_over_tags(batch: CandidateBatch, kind: str, values: Values) -> Values:
+    """A value per user and tag, averaged over the tags of each candidate, (n, m)."""
+    from batch_predictions.models.recommender.kernels.candidates import mean_tag_values
 
-    tags = pairs.facts.traits.tags[kind].tocsr()
-    found = np.empty(pairs.positions.shape, dtype=np.float32)
+    tags = batch.item_features.metadata.tags[kind].tocsr()
+    result = np.empty(batch.positions.shape, dtype=np.float32)
     values = np.ascontiguousarray(values, dtype=np.float32)
-    affinities(values, tags.indptr, tags.indices, tags.data, pairs.at, found)
-    return found
+    mean_tag_values(values, tags.indptr, tags.indices, tags.data, batch.safe_positions, result)
+    return result
 
 
-def _tag_taken(kind: str) -> Callable[[Pairs], Values]:
-    """The user's fading events on the item's tags."""
-    return lambda pairs: _at_tags(
-        pairs,
-        kind,
-        np.log1p((pairs.histories.matrix(30) @ pairs.facts.traits.tags[kind]).toarray()),
-    )
+def _tag_events(kind: str) -> Callable[[CandidateBatch], Values]:
+    """The user's decayed events on the item's tags."""
+
+    def compute(batch: CandidateBatch) -> Values:
+        events = batch.histories.matrix(30) @ batch.item_features.metadata.tags[kind]
+        return _mean_over_tags(batch, kind, np.log1p(events.toarray()))
+
+    return compute
 
 
-def _tag_tried(kind: str) -> Callable[[Pairs], Values]:
-    """How many items of the item's tags the user took for the first time, fading."""
+def _tag_new_items(kind: str) -> Callable[[CandidateBatch], Values]:
+    """How many items of the tags the user took for the first time, decayed."""
 
-    def of(pairs: Pairs) -> Values:
-        h = pairs.histories
-        tried = h.csr((0.5 ** (h.oldest / 60.0)).astype(np.float32))
-        return _at_tags(pairs, kind, np.log1p((tried @ pairs.facts.traits.tags[kind]).toarray()))
+    def compute(batch: CandidateBatch) -> Values:
+        histories = batch.histories
+        first_times = histories.to_csr(
+            (0.5 ** (histories.days_since_first / 60.0)).astype(np.float32)
+        )
+        counts = first_times @ batch.item_features.metadata.tags[kind]
+        return _mean_over_tags(batch, kind, np.log1p(counts.toarray()))
 
-    return of
-
-
-def _tag_missed(kind: str) -> Callable[[Pairs], Values]:
-    """Days since the user took anything of the item's tags; 1,000 where it never did."""
-
-    def of(pairs: Pairs) -> Values:
-        h = pairs.histories
-        tags = pairs.facts.traits.tags[kind].tocsr()
-        newest = np.full((h.users, tags.shape[1]), 1000.0, dtype=np.float32)
-        rows = tags[h.entries]
-        owners = np.repeat(h.entry_owners, np.diff(rows.indptr))
-        ages = np.repeat(h.youngest, np.diff(rows.indptr))
-        np.minimum.at(newest, (owners, rows.indices), ages.astype(np.float32))
-        return _at_tags(pairs, kind, newest)
-
-    return of
+    return compute
 
 
-def _number(name: str) -> Callable[[Pairs], Values]:
-    return lambda pairs: pairs.of_item(pairs.facts.traits.numbers[name])
+def _tag_days_since_last(kind: str) -> Callable[[CandidateBatch], Values]:
+    """Days since the user took any item of the tags."""
+
+    def compute(batch: CandidateBatch) -> Values:
+        histories = batch.histories
+        tags = batch.item_features.metadata.tags[kind].tocsr()
+        newest = np.full((histories.users, tags.shape[1]), NEVER_DAYS, dtype=np.float32)
+        entry_tags = tags[histories.entry_items]
+        tags_per_entry = np.diff(entry_tags.indptr)
+        users = np.repeat(histories.entry_users, tags_per_entry)
+        ages = np.repeat(histories.days_since_last, tags_per_entry)
+        np.minimum.at(newest, (users, entry_tags.indices), ages.astype(np.float32))
+        return _mean_over_tags(batch, kind, newest)
+
+    return compute
 
 
-def _usual(name: str) -> Callable[[Pairs], Values]:
-    """The mean of the user's items."""
+def _number(name: str) -> Callable[[CandidateBatch], Values]:
+    return lambda batch: batch.from_items(batch.item_features.metadata.numbers[name])
 
-    def of(pairs: Pairs) -> Values:
-        values = pairs.facts.traits.numbers[name][pairs.histories.items]
-        known = np.isfinite(values)
-        sums = pairs.histories.per_user(np.where(known, values, 0.0), np.add, np.nan)
-        numbers = pairs.histories.per_user(known.astype(np.float64), np.add, 0.0)
+
+def _user_mean(name: str) -> Callable[[CandidateBatch], Values]:
+    """Mean of the number over the history's rows; nan where none has it."""
+
+    def compute(batch: CandidateBatch) -> Values:
+        histories = batch.histories
+        values = batch.item_features.metadata.numbers[name][histories.items]
+        is_known = np.isfinite(values)
+        sums = histories.reduce_per_user(np.where(is_known, values, 0.0), np.add, np.nan)
+        counts = histories.reduce_per_user(is_known.astype(np.float64), np.add, 0.0)
         with np.errstate(invalid="ignore", divide="ignore"):
-            return pairs.of_user(np.where(numbers > 0, sums / numbers, np.nan))
+            return batch.from_users(np.where(counts > 0, sums / counts, np.nan))
 
-    return of
+    return compute
+
+
+metadata_features = FeatureSet(_features, order=50)

@@ -1,4 +1,4 @@
-"""Features of what is promoted in the weeks that are known ahead."""
+"""Features of the candidate's promotions in the weeks that are known ahead."""
 
 from __future__ import annotations
 
@@ -6,46 +6,62 @@ from collections.abc import Callable
 
 import numpy as np
 
-from batch_predictions.models.recommender.features.candidates import Feature, Pairs, Values
-from batch_predictions.models.recommender.generators.heuristics import shop_rows
+from batch_predictions.models.recommender.data.item_promotions import PLACEMENTS
+from batch_predictions.models.recommender.features.candidates import (
+    CandidateBatch,
+    Feature,
+    FeatureSet,
+    Values,
+)
+from batch_predictions.models.recommender.generators.promoted_items import shop_of_user
 
 
-def later_features(pairs: Pairs) -> list[Feature]:
-    """Those of each known week after the coming one: a user who comes then finds them."""
-    promoted = pairs.facts.promoted
+def _share_of_shops(placement: str) -> Callable[[CandidateBatch], Values]:
+    """The share of shops that promote the item so; nan where no promotions are known."""
+
+    def compute(batch: CandidateBatch) -> Values:
+        promotions = batch.item_features.promotions
+        if promotions is None:
+            return np.full(batch.positions.shape, np.nan)
+        return batch.from_items(promotions.shares[placement])
+
+    return compute
+
+
+def _in_users_shop(placement: str) -> Callable[[CandidateBatch], Values]:
+    """1 where the user's shop promotes the item so, 0 where not; nan for users without a shop."""
+
+    def compute(batch: CandidateBatch) -> Values:
+        promotions = batch.item_features.promotions
+        result = np.full(batch.positions.shape, np.nan)
+        if promotions is None:
+            return result
+        shops = shop_of_user(batch.histories, batch.item_features)
+        users = np.flatnonzero(shops >= 0)
+        distinct, rows = np.unique(shops[users], return_inverse=True)
+        dense = promotions.by_shop[placement][distinct].toarray()
+        result[users] = dense[rows[:, np.newaxis], batch.safe_positions[users]]
+        return result
+
+    return compute
+
+
+COMING_WEEK = (
+    *(Feature(f"{name}_share", "promotion", _share_of_shops(name)) for name in PLACEMENTS),
+    *(Feature(f"{name}_in_users_shop", "promotion", _in_users_shop(name)) for name in PLACEMENTS),
+)
+
+
+def _later_weeks(batch: CandidateBatch) -> list[Feature]:
+    """The features of each known week after the coming one."""
+    promotions = batch.item_features.promotions
     features: list[Feature] = []
-    for week in promoted.weeks[1:] if promoted else ():
-        for kind in week:
-            features.append(Feature(f"{kind}_share", "promotion", everywhere(kind)))
-            features.append(Feature(f"{kind}_here", "promotion", here(kind)))
+    for week in promotions.weeks[1:] if promotions else ():
+        for name in week:
+            features.append(Feature(f"{name}_share", "promotion", _share_of_shops(name)))
+            features.append(Feature(f"{name}_in_users_shop", "promotion", _in_users_shop(name)))
     return features
 
 
-def here(kind: str) -> Callable[[Pairs], Values]:
-    """Whether the item is promoted so in the user's own shop; a kind names its week."""
-
-    def of(pairs: Pairs) -> Values:
-        promoted = pairs.facts.promoted
-        result = np.full(pairs.positions.shape, np.nan)
-        if promoted is None:
-            return result
-        rows = shop_rows(pairs.histories, pairs.facts)
-        some = np.flatnonzero(rows >= 0)
-        shops, place = np.unique(rows[some], return_inverse=True)
-        dense = promoted.by_shop[kind][shops].toarray()
-        result[some] = dense[place[:, np.newaxis], pairs.at[some]]
-        return result
-
-    return of
-
-
-def everywhere(kind: str) -> Callable[[Pairs], Values]:
-    """The share of shops that promote the item so; a kind names its week."""
-
-    def of(pairs: Pairs) -> Values:
-        promoted = pairs.facts.promoted
-        if promoted is None:
-            return np.full(pairs.positions.shape, np.nan)
-        return pairs.of_item(promoted.share[kind])
-
-    return of
+coming_week_features = FeatureSet(lambda batch: COMING_WEEK, order=30)
+later_weeks_features = FeatureSet(_later_weeks, order=60)

@@ -1,8 +1,8 @@
-"""Implicit-feedback matrix factorisation, served by fold-in.
+"""Implicit-feedback matrix factorisation (ALS), served by fold-in.
 
 Hu, Koren and Volinsky (2008), "Collaborative Filtering for Implicit Feedback Datasets": confidence
-c = 1 + alpha log(1 + events) that a user wants what it took, c = 1 for everything else. Trained by
-the `implicit` library; only the item factors are kept. A user's vector solves
+c = 1 + alpha log(1 + events) that a user prefers an item of its history, c = 1 for all others.
+Trained by the `implicit` library; only the item factors are kept. A user's vector solves
 
     (Y'Y + Y'(C - I)Y + reg I) x = Y'C p
 
@@ -12,73 +12,80 @@ for the history known when scoring.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from datetime import date
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Self
 
 import numpy as np
+import pyarrow as pa
 
-from batch_predictions.models.recommender.base import Floats, Linear, Positions
+from batch_predictions.models.recommender.base import Floats, LinearRecommender, Positions
 from batch_predictions.models.recommender.data.interactions import Codes, Doubles, Interactions
+from batch_predictions.models.recommender.generators.declaration import Generator
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_matrix
 
-BATCH = 256
+BATCH_USERS = 256
 """Users whose systems are solved at once: 256 x 64 x 64 doubles are 8 MiB."""
+THREADS = 2
+"""implicit solves each row by itself and BLAS has one thread: the bytes do not depend on it."""
 
 
-class ALS(Linear):
-    """Item factors (float32) and their Gram matrix (float64, so that fold-in need not redo it)."""
+@dataclass(frozen=True)
+class ALSParams:
+    """Parameters of ALS.
+
+    Attributes:
+        factors: length of the vectors; cut to the number of users and items.
+        iterations: passes over users and items.
+        regularization: ridge strength.
+        alpha: weight of an event in the confidence.
+        history_half_life_days: half-life of events, here and in histories; None: all count alike.
+        seed: of the initial factors.
+    """
+
+    factors: int = 64
+    iterations: int = 15
+    regularization: float = 1.0
+    alpha: float = 10.0
+    history_half_life_days: float | None = None
+    seed: int = 0
+
+
+class ALS(LinearRecommender):
+    """Item factors (float32) and their Gram matrix (float64), which fold-in needs."""
 
     kind = "als"
+    Params = ALSParams
 
     @classmethod
-    def fit(cls, interactions: Interactions, as_of: date, **params: Any) -> Self:
-        """Parameters: factors, iterations, regularization, alpha, seed, threads, and
-        history_half_life_days, which weighs events by age here and in the histories scored.
-
-        `factors` is cut to the number of users and items. implicit solves each row by itself and
-        BLAS is held to one thread, so the bytes do not depend on `threads`.
-        """
-        factors = int(params.pop("factors", 64))
-        iterations = int(params.pop("iterations", 15))
-        regularization = float(params.pop("regularization", 1.0))
-        alpha = float(params.pop("alpha", 10.0))
-        seed = int(params.pop("seed", 0))
-        threads = int(params.pop("threads", 2))
-        half_life_days: float | None = params.pop("history_half_life_days", None)
-        if params:
-            raise TypeError(f"als: unknown parameters {sorted(params)}")
-        if factors < 1 or iterations < 1 or not regularization > 0 or not alpha > 0:
-            raise ValueError("als: factors, iterations, regularization, alpha must be positive")
-        factors = min(factors, len(interactions.user_ids), len(interactions.item_ids))
-        item_factors = _train(
-            _confidence(interactions.decayed(half_life_days, as_of).matrix(), alpha),
-            factors=factors,
-            iterations=iterations,
-            regularization=regularization,
-            seed=seed,
-            threads=threads,
-        )
+    def fit(
+        cls,
+        interactions: Interactions,
+        as_of: date,
+        params: ALSParams | None = None,
+        users: pa.Table | None = None,
+    ) -> Self:
+        """Alternating least squares over all users and items."""
+        params = params or ALSParams()
+        if params.factors < 1 or params.iterations < 1:
+            raise ValueError("als: factors and iterations must be positive")
+        if not params.regularization > 0 or not params.alpha > 0:
+            raise ValueError("als: regularization and alpha must be positive")
+        size = min(params.factors, len(interactions.user_ids), len(interactions.item_ids))
+        params = replace(params, factors=size)
+        decayed = interactions.with_decayed_events(params.history_half_life_days, as_of)
+        item_factors = _train(_confidence(decayed.matrix(), params.alpha), params)
         double = item_factors.astype(np.float64)
-        return cls(
-            "als",
-            interactions.item_ids,
-            {
-                "factors": factors,
-                "iterations": iterations,
-                "regularization": regularization,
-                "alpha": alpha,
-                "seed": seed,
-                "history_half_life_days": half_life_days,
-            },
-            # einsum adds in a fixed order on any number of cores; BLAS need not.
-            {"item_factors": item_factors, "gram": np.einsum("if,ig->fg", double, double)},
-        )
+        # einsum adds in a fixed order on any number of cores; BLAS need not.
+        gram = np.einsum("if,ig->fg", double, double)
+        arrays = {"item_factors": item_factors, "gram": gram}
+        return cls(interactions.item_ids, params, arrays)
 
     def queries(self, histories: csr_matrix) -> Floats:
         """Folded-in user factors, (n, factors); zeros for an empty history."""
-        self._check(histories)
+        self._check_width(histories)
         queries = np.zeros((histories.shape[0], self.arrays["gram"].shape[0]), dtype=np.float32)
         for start, batch in self._batches(histories):
             systems, sides = self._systems(batch)
@@ -87,38 +94,36 @@ class ALS(Linear):
         return queries
 
     def targets(self) -> Floats:
-        """Item factors, (len(items), factors)."""
+        """Item factors, (m, factors)."""
         return self.arrays["item_factors"]
 
-    def causes(self, histories: csr_matrix, picks: Positions) -> Positions:
-        """Exact for the fold-in: item j adds c_j y_i' A^-1 y_j to the score of i (section 5 of
-        the paper); the largest part wins."""
-        self._check(histories)
-        because = np.full(picks.shape, -1, dtype=np.int64)
+    def top_contributors(self, histories: csr_matrix, picks: Positions) -> Positions:
+        """Exact for the fold-in: item j adds c_j y_i' A^-1 y_j to the score of i (section 5)."""
+        self._check_width(histories)
+        contributors = np.full(picks.shape, -1, dtype=np.int64)
         for start, batch in self._batches(histories):
             systems, _ = self._systems(batch)
-            wanted = picks[start : start + len(systems)]
-            # A pick of -1 solves for item 0 and is not looked at again.
-            seeds = self.targets()[np.maximum(wanted, 0)].astype(np.float64)
-            solved = np.linalg.solve(systems, seeds.transpose(0, 2, 1))
+            batch_picks = picks[start : start + len(systems)]
+            # A pick of -1 solves for item 0, and its result is not used.
+            vectors = self.targets()[np.maximum(batch_picks, 0)].astype(np.float64)
+            solved = np.linalg.solve(systems, vectors.transpose(0, 2, 1))
             for user in range(len(systems)):
-                items, confidences, vectors = self._known(batch, user)
+                items, confidences, item_vectors = self._history_of(batch, user)
                 if len(items) == 0:
                     continue
-                parts = (vectors @ solved[user]) * confidences[:, np.newaxis]
+                parts = (item_vectors @ solved[user]) * confidences[:, np.newaxis]
                 best = parts.argmax(axis=0)
-                positive = (np.take_along_axis(parts, best[np.newaxis], 0)[0] > 0) & (
-                    wanted[user] >= 0
-                )
-                because[start + user, positive] = items[best[positive]]
-        return because
+                largest = np.take_along_axis(parts, best[np.newaxis], 0)[0]
+                is_positive = (largest > 0) & (batch_picks[user] >= 0)
+                contributors[start + user, is_positive] = items[best[is_positive]]
+        return contributors
 
     def _batches(self, histories: csr_matrix) -> Iterator[tuple[int, csr_matrix]]:
-        confidence = _confidence(histories, self.params["alpha"])
-        for start in range(0, histories.shape[0], BATCH):
-            yield start, confidence[start : start + BATCH]
+        confidence = _confidence(histories, self.params.alpha)
+        for start in range(0, histories.shape[0], BATCH_USERS):
+            yield start, confidence[start : start + BATCH_USERS]
 
-    def _known(self, confidence: csr_matrix, user: int) -> tuple[Codes, Doubles, Doubles]:
+    def _history_of(self, confidence: csr_matrix, user: int) -> tuple[Codes, Doubles, Doubles]:
         """Positions (h,), confidences (h,) and vectors (h, f) of one user's items."""
         span = slice(confidence.indptr[user], confidence.indptr[user + 1])
         items = confidence.indices[span]
@@ -128,15 +133,14 @@ class ALS(Linear):
     def _systems(self, confidence: csr_matrix) -> tuple[Doubles, Doubles]:
         """Left sides A (n, f, f) and right sides b (n, f) of the fold-in.
 
-        User by user, so that the sums do not depend on who else is in the batch.
+        Built user by user, so that sums do not depend on the other users of the batch.
         """
-        ridge = self.arrays["gram"] + self.params["regularization"] * np.eye(
-            self.arrays["gram"].shape[0]
-        )
+        factors = self.arrays["gram"].shape[0]
+        ridge = self.arrays["gram"] + self.params.regularization * np.eye(factors)
         systems = np.repeat(ridge[np.newaxis], confidence.shape[0], axis=0)
-        sides = np.zeros((confidence.shape[0], ridge.shape[0]))
+        sides = np.zeros((confidence.shape[0], factors))
         for user in range(confidence.shape[0]):
-            items, confidences, vectors = self._known(confidence, user)
+            items, confidences, vectors = self._history_of(confidence, user)
             if len(items):
                 systems[user] += vectors.T @ (vectors * (confidences - 1.0)[:, np.newaxis])
                 sides[user] = confidences @ vectors
@@ -149,26 +153,28 @@ def _confidence(histories: csr_matrix, alpha: float) -> csr_matrix:
     return result
 
 
-def _train(
-    confidence: csr_matrix,
-    *,
-    factors: int,
-    iterations: int,
-    regularization: float,
-    seed: int,
-    threads: int,
-) -> Floats:
+def _train(confidence: csr_matrix, params: ALSParams) -> Floats:
     from implicit.cpu.als import AlternatingLeastSquares
     from threadpoolctl import threadpool_limits
 
     with threadpool_limits(limits=1, user_api="blas"):
         model = AlternatingLeastSquares(
-            factors=factors,
-            regularization=regularization,
-            alpha=1.0,  # the confidence is already in the matrix
-            iterations=iterations,
-            num_threads=threads,
-            random_state=seed,
+            factors=params.factors,
+            regularization=params.regularization,
+            alpha=1.0,  # The confidence is already in the matrix.
+            iterations=params.iterations,
+            num_threads=THREADS,
+            random_state=params.seed,
         )
         model.fit(confidence, show_progress=False)
     return np.asarray(model.item_factors, dtype=np.float32)
+
+
+als = Generator(
+    "als",
+    ALS,
+    "similar",
+    params_for_new_items=ALSParams(regularization=60.0, alpha=10.0),
+    params_for_repeats=ALSParams(regularization=20.0, alpha=0.3, history_half_life_days=90),
+    order=10,
+)

@@ -1,122 +1,109 @@
-"""EASE: each item's score is a linear sum over the items of the history.
+"""EASE: each item's score is a linear function of the history's items.
 
 Steck (2019), "Embarrassingly Shallow Autoencoders for Sparse Data": with X users x items, the B
 that minimises |X - XB|^2 + l2 |B|^2 under diag(B) = 0 has the closed form B_ij = -P_ij / P_jj,
-P = (X'X + l2 I)^-1. One Cholesky inverse of items x items: n^3 operations and 8 n^2 bytes, hence
-`max_items`.
+P = (X'X + l2 I)^-1. One Cholesky inverse of items x items takes n^3 operations and 8 n^2 bytes,
+hence `max_items`.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from datetime import date
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Literal, Self
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 
-from batch_predictions.models.recommender.base import Floats, Linear, Positions
+from batch_predictions.models.recommender.base import Floats, LinearRecommender, Positions
 from batch_predictions.models.recommender.data.histories import Histories
 from batch_predictions.models.recommender.data.interactions import Interactions
-from batch_predictions.models.recommender.data.item_features import ItemFacts
+from batch_predictions.models.recommender.data.item_features import ItemFeatures
+from batch_predictions.models.recommender.generators.declaration import Generator
+from batch_predictions.models.recommender.generators.item_weights import top_contributors
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_matrix
 
-BLOCK = 512
-"""Items per block of the Gram matrix: bounds the sparse product to BLOCK x max_items."""
+BLOCK_ITEMS = 512
+"""Items per block of the Gram matrix: bounds the sparse product to BLOCK_ITEMS x max_items."""
 
 
-class EASE(Linear):
-    """Knows the `max_items` items with most events; the others it never recommends."""
+@dataclass(frozen=True)
+class EASEParams:
+    """Parameters of EASE.
+
+    Attributes:
+        l2: ridge strength, in units of (transformed) events squared.
+        max_items: the most frequent items that the model knows.
+        transform: `log1p` (counts matter) or `binary`.
+        history_half_life_days: half-life of events, here and in histories; None: all count alike.
+    """
+
+    l2: float = 300.0
+    max_items: int = 5000
+    transform: Literal["log1p", "binary"] = "log1p"
+    history_half_life_days: float | None = None
+
+
+class EASE(LinearRecommender):
+    """Knows the `max_items` most frequent items and never recommends others."""
 
     kind = "ease"
+    Params = EASEParams
 
     @classmethod
-    def fit(cls, interactions: Interactions, as_of: date, **params: Any) -> Self:
-        """`l2` is the ridge, in units of (transformed) events squared; `max_items` the cut;
-        `transform` is `log1p` (counts matter) or `binary`; `history_half_life_days` weighs events
-        by age, here and in the histories that are scored."""
-        l2 = float(params.pop("l2", 300.0))
-        max_items = int(params.pop("max_items", 5000))
-        transform = str(params.pop("transform", "log1p"))
-        half_life_days: float | None = params.pop("history_half_life_days", None)
-        if params:
-            raise TypeError(f"ease: unknown parameters {sorted(params)}")
-        if not l2 > 0 or max_items < 1:
-            raise ValueError("ease: `l2` and `max_items` must be positive")
-        interactions = interactions.decayed(half_life_days, as_of)
-        kept = most_bought(interactions, max_items)
-        history = _transformed(interactions.matrix()[:, kept], transform)
-        return cls(
-            "ease",
-            interactions.item_ids.take(pa.array(kept)),
-            {
-                "l2": l2,
-                "max_items": max_items,
-                "transform": transform,
-                "history_half_life_days": half_life_days,
-            },
-            {"weights": _weights(history, l2)},
-        )
+    def fit(
+        cls,
+        interactions: Interactions,
+        as_of: date,
+        params: EASEParams | None = None,
+        users: pa.Table | None = None,
+    ) -> Self:
+        """One closed-form solution."""
+        params = params or EASEParams()
+        if not params.l2 > 0 or params.max_items < 1:
+            raise ValueError("ease: l2 and max_items must be positive")
+        interactions = interactions.with_decayed_events(params.history_half_life_days, as_of)
+        items = interactions.most_frequent_items(params.max_items)
+        history = _transform(interactions.matrix()[:, items], params.transform)
+        arrays = {"weights": _solve(history, params.l2)}
+        return cls(interactions.item_ids.take(pa.array(items)), params, arrays)
 
     def queries(self, histories: csr_matrix) -> Floats:
-        """The transformed histories, dense, (n, len(items)): pass users in batches."""
-        self._check(histories)
-        dense: Floats = _transformed(histories, self.params["transform"]).toarray()
+        """The transformed histories, dense, (n, m): pass users in batches."""
+        self._check_width(histories)
+        dense: Floats = _transform(histories, self.params.transform).toarray()
         return dense
 
-    def scores(self, histories: Histories, facts: ItemFacts | None = None) -> Floats:
-        """x B of sparse histories, (n, len(items)): a sum over the items that are there, in their
-        order, so the same bits whatever the batch."""
+    def scores(self, histories: Histories, item_features: ItemFeatures | None = None) -> Floats:
+        """x B of sparse histories, (n, m).
+
+        A sum over the items of the history in their order: the same bits whatever the batch.
+        """
         matrix = histories.matrix(self.history_half_life_days)
-        self._check(matrix)
-        found: Floats = _transformed(matrix, self.params["transform"]) @ self._by_history
-        return found
+        self._check_width(matrix)
+        scores: Floats = _transform(matrix, self.params.transform) @ self._weights_by_history_item
+        return scores
 
     @cached_property
-    def _by_history(self) -> Floats:
-        """B: row j holds what item j of a history says for every item."""
+    def _weights_by_history_item(self) -> Floats:
+        """B: row j holds the weights of history item j for every target."""
         return np.ascontiguousarray(self.targets().T)
 
     def targets(self) -> Floats:
-        """B transposed, (len(items), len(items)): row i holds what each item says for item i."""
+        """B transposed, (m, m): row i holds the weights of every history item for target i."""
         return self.arrays["weights"]
 
-    def causes(self, histories: csr_matrix, picks: Positions) -> Positions:
-        """Exact: the score of i is the sum of x_j B_ji over the history; the largest part wins."""
-        self._check(histories)
-        history = _transformed(histories, self.params["transform"])
-        return loudest_parts(history, self.targets(), picks)
+    def top_contributors(self, histories: csr_matrix, picks: Positions) -> Positions:
+        """Exact: the score of i is the sum of x_j B_ji over the history."""
+        self._check_width(histories)
+        history = _transform(histories, self.params.transform)
+        return top_contributors(history, self.targets(), picks)
 
 
-def loudest_parts(history: csr_matrix, weights: Floats, picks: Positions) -> Positions:
-    """For each pick i the item j of the history with the largest x_j * weights[i, j], -1 where
-    none is positive, (n, k)."""
-    because = np.full(picks.shape, -1, dtype=np.int64)
-    for user in range(history.shape[0]):
-        span = slice(history.indptr[user], history.indptr[user + 1])
-        items, amounts = history.indices[span], history.data[span]
-        chosen = np.flatnonzero(picks[user] >= 0)
-        if len(items) == 0 or len(chosen) == 0:
-            continue
-        parts = weights[np.ix_(picks[user, chosen], items)] * amounts
-        best = parts.argmax(axis=1)
-        positive = parts[np.arange(len(chosen)), best] > 0
-        because[user, chosen[positive]] = items[best[positive]]
-    return because
-
-
-def most_bought(interactions: Interactions, max_items: int) -> npt.NDArray[np.int64]:
-    """Positions of the items with most events, ties by position, in ascending order."""
-    sums = np.bincount(
-        interactions.items, interactions.events, minlength=len(interactions.item_ids)
-    )
-    return np.sort(np.argsort(-sums, kind="stable")[:max_items])
-
-
-def _transformed(histories: csr_matrix, transform: str) -> csr_matrix:
+def _transform(histories: csr_matrix, transform: str) -> csr_matrix:
     result = histories.astype(np.float32, copy=True)
     if transform == "log1p":
         result.data = np.log1p(result.data)
@@ -127,8 +114,8 @@ def _transformed(histories: csr_matrix, transform: str) -> csr_matrix:
     return result
 
 
-def _weights(history: csr_matrix, l2: float) -> Floats:
-    """B transposed, float32, from the transformed histories; solved in double precision."""
+def _solve(history: csr_matrix, l2: float) -> Floats:
+    """B transposed, float32, from transformed histories; solved in double precision."""
     from scipy.linalg import lapack
     from threadpoolctl import threadpool_limits
 
@@ -137,17 +124,17 @@ def _weights(history: csr_matrix, l2: float) -> Floats:
     rows = columns.tocsr()
     # Fortran order lets LAPACK work in place: one items x items matrix of doubles in all.
     gram = np.zeros((items, items), dtype=np.float64, order="F")
-    for start in range(0, items, BLOCK):
-        block = columns[:, start : start + BLOCK]
-        gram[:, start : start + BLOCK] = (block.T.tocsr() @ rows).toarray().T
+    for start in range(0, items, BLOCK_ITEMS):
+        block = columns[:, start : start + BLOCK_ITEMS]
+        gram[:, start : start + BLOCK_ITEMS] = (block.T.tocsr() @ rows).toarray().T
     gram[np.diag_indices(items)] += l2
-    # One thread: the result then does not depend on the number of cores.
+    # One thread, so that the result does not depend on the number of cores.
     with threadpool_limits(limits=1, user_api="blas"):
-        factor, failed = lapack.dpotrf(gram, lower=1, overwrite_a=1)
-        inverse, failed_too = lapack.dpotri(factor, lower=1, overwrite_c=1)
-    if failed or failed_too:
+        factor, factor_failed = lapack.dpotrf(gram, lower=1, overwrite_a=1)
+        inverse, inverse_failed = lapack.dpotri(factor, lower=1, overwrite_c=1)
+    if factor_failed or inverse_failed:
         raise ValueError(f"ease: the Gram matrix is not positive definite with l2={l2:g}")
-    # dpotri fills the lower triangle; with P symmetric, B'_ij = B_ji = -P_ij / P_ii.
+    # dpotri fills the lower triangle; P is symmetric, so B'_ij = B_ji = -P_ij / P_ii.
     weights = np.empty((items, items), dtype=np.float32)
     scale = -1.0 / inverse.diagonal()
     for row in range(items):
@@ -155,3 +142,13 @@ def _weights(history: csr_matrix, l2: float) -> Floats:
         weights[row, row:] = inverse[row:, row] * scale[row]
     weights[np.diag_indices(items)] = 0.0
     return weights
+
+
+ease = Generator(
+    "ease",
+    EASE,
+    "similar",
+    params_for_new_items=EASEParams(l2=200.0),
+    params_for_repeats=EASEParams(l2=10.0, history_half_life_days=90),
+    order=20,
+)

@@ -1,53 +1,81 @@
-"""What everybody takes: the baseline that a personal model has to beat.
+"""Popularity: the same list for every user, and the baseline that a personal model must beat.
 
-With a half-life it is a strong one: on grocery and film data the last two weeks predict the next
-one better than many a learned model does (Ji et al. 2020, "A Re-visit of the Popularity Baseline
-in Recommender Systems").
+With a half-life it is a strong one: in groceries and films, the last two weeks predict the next one
+better than many a learned model (Ji et al. 2020, "A Re-visit of the Popularity Baseline in
+Recommender Systems").
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from datetime import date
-from typing import Any, Self
+from typing import Self
 
 import numpy as np
+import pyarrow as pa
 
-from batch_predictions.models.recommender.base import Floats, Recommender
+from batch_predictions.models.recommender.base import Floats, TrainableRecommender
 from batch_predictions.models.recommender.data.histories import Histories
 from batch_predictions.models.recommender.data.interactions import Interactions
-from batch_predictions.models.recommender.data.item_features import HALF_LIVES, ItemFacts
+from batch_predictions.models.recommender.data.item_features import (
+    POPULARITY_HALF_LIVES,
+    ItemFeatures,
+)
+from batch_predictions.models.recommender.generators.declaration import Generator
 
 
 def popularity_name(half_life_days: float | None) -> str:
-    """The candidate's name in evaluation tables: popularity, recency_popularity_14d."""
+    """The name in evaluation tables: popularity, recency_popularity_14d."""
     return "popularity" if half_life_days is None else f"recency_popularity_{half_life_days:g}d"
 
 
-class Popularity(Recommender):
-    """Every user is offered what all take, as of the day that is scored."""
+@dataclass(frozen=True)
+class PopularityParams:
+    """Parameters of Popularity.
+
+    Attributes:
+        half_life_days: half-life of events, one of `POPULARITY_HALF_LIVES`; None: all count alike.
+    """
+
+    half_life_days: int | None = None
+
+
+class Popularity(TrainableRecommender):
+    """The most popular items as of the day of scoring."""
 
     kind = "popularity"
+    Params = PopularityParams
 
     @classmethod
-    def fit(cls, interactions: Interactions, as_of: date, **params: Any) -> Self:
-        """`half_life_days` (None: all days count alike; else one of HALF_LIVES) weighs an event by
-        its age."""
-        half_life_days: int | None = params.pop("half_life_days", None)
-        if params:
-            raise TypeError(f"popularity: unknown parameters {sorted(params)}")
-        if half_life_days is not None and half_life_days not in HALF_LIVES:
-            raise ValueError(f"popularity: half_life_days is one of {list(HALF_LIVES)} or None")
-        return cls(
-            popularity_name(half_life_days),
-            interactions.item_ids,
-            {"half_life_days": half_life_days},
-            {},
-        )
+    def fit(
+        cls,
+        interactions: Interactions,
+        as_of: date,
+        params: PopularityParams | None = None,
+        users: pa.Table | None = None,
+    ) -> Self:
+        """Learns which items there are; their popularity is read when scoring."""
+        params = params or PopularityParams()
+        half_life = params.half_life_days
+        if half_life is not None and half_life not in POPULARITY_HALF_LIVES:
+            known = list(POPULARITY_HALF_LIVES)
+            raise ValueError(f"popularity: half_life_days must be one of {known} or None")
+        return cls(interactions.item_ids, params, name=popularity_name(half_life))
 
-    def scores(self, histories: Histories, facts: ItemFacts | None = None) -> Floats:
-        """Shares of all (weighted) events, the same for every user; nan where nobody took any."""
-        assert facts is not None, "popularity is counted as of the day"
-        days = self.params["half_life_days"]
-        shares = facts.share("events" if days is None else f"recent_{days}")
-        known = np.where(shares > 0, shares, np.nan).astype(np.float32)
-        return np.broadcast_to(known, (histories.users, len(known)))
+    def scores(self, histories: Histories, item_features: ItemFeatures | None = None) -> Floats:
+        """Shares of all (decayed) events, the same for every user; nan without events, (n, m)."""
+        assert item_features is not None, "popularity is read from the day's item features"
+        days = self.params.half_life_days
+        shares = item_features.share("events" if days is None else f"decayed_events_{days}")
+        scores = np.where(shares > 0, shares, np.nan).astype(np.float32)
+        return np.broadcast_to(scores, (histories.users, len(scores)))
+
+
+recent = Generator(
+    "recent",
+    Popularity,
+    "trend",
+    params_for_new_items=PopularityParams(half_life_days=14),
+    params_for_repeats=PopularityParams(half_life_days=14),
+    order=90,
+)

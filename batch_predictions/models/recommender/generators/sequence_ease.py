@@ -1,170 +1,224 @@
-"""EASE in the order of time: what was taken lately says what is taken next.
+"""EASE over sequences: a ridge regression from a user's recent items to the next ones.
 
-A ridge regression from what a user had just taken, the newer the louder, to what it took next, over
-places in all users' sequences: B = (X'X + l2 I)^-1 X'Y, as EASE (Steck 2019) has it, but Y is the
-future, so nothing need be forbidden on the diagonal. X has one block of items per fade.
+B = (X'X + l2 I)^-1 X'Y, as EASE (Steck 2019) has it, over places in all users' sequences: X holds
+the items before a place, weighted by recency, Y the items after it. Since Y is the future, the
+diagonal of B needs no constraint. X has one block of items per `fades`.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from datetime import date
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Self
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from batch_predictions.models.recommender.base import Floats, Positions, Recommender
+from batch_predictions.models.recommender.base import Floats, Positions, TrainableRecommender
 from batch_predictions.models.recommender.data.histories import Histories
 from batch_predictions.models.recommender.data.interactions import Codes, Doubles, Interactions
-from batch_predictions.models.recommender.data.item_features import ItemFacts
-from batch_predictions.models.recommender.generators.ease import most_bought
-from batch_predictions.models.recommender.generators.item_neighbours import refuse
-from batch_predictions.models.recommender.generators.sequence_neighbours import sequence_of
+from batch_predictions.models.recommender.data.item_features import ItemFeatures
+from batch_predictions.models.recommender.data.sequences import item_sequences
+from batch_predictions.models.recommender.generators.declaration import Generator
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_matrix
 
-NOTHING = 0.02
-"""A weight below which an item is no longer heard."""
-BLOCK = 8192
-"""Places whose products are added at once: bounds what is held besides the Gram matrix."""
+MIN_WEIGHT = 0.02
+"""Items of a history whose weight is smaller are left out."""
+BLOCK_PLACES = 8192
+"""Places whose products are added at once: bounds the memory besides the Gram matrix."""
 
 
-class SequenceEASE(Recommender):
-    """Knows the `max_items` items with most events; the others it never recommends."""
+@dataclass(frozen=True)
+class SequenceEASEParams:
+    """Parameters of SequenceEASE.
+
+    Attributes:
+        fades: weight of an item against the one after it, one block of features each, in (0, 1).
+        ahead: following items that are targets.
+        ahead_fade: weight of a target against the one before it.
+        backward: weight of the sequences read in reverse.
+        l2: ridge strength.
+        places: places in sequences that are learned from at most, evenly spread.
+        max_items: the most frequent items that the model knows.
+    """
+
+    fades: tuple[float, ...] = (0.8, 0.97)
+    ahead: int = 5
+    ahead_fade: float = 0.9
+    backward: float = 0.5
+    l2: float = 2000.0
+    places: int = 50_000
+    max_items: int = 3000
+
+    def __post_init__(self) -> None:
+        # A stored manifest holds a list.
+        object.__setattr__(self, "fades", tuple(self.fades))
+
+
+class SequenceEASE(TrainableRecommender):
+    """Knows the `max_items` most frequent items and never recommends others."""
 
     kind = "sequence_ease"
+    Params = SequenceEASEParams
 
     @classmethod
-    def fit(cls, interactions: Interactions, as_of: date, **params: Any) -> Self:
-        """Parameters: `fades`, weights of an item against the one taken after it, one block each;
-        `ahead` items that are next, each times `ahead_fade` of the one before; `backward`, how much
-        the sequences read from their ends count; the ridge `l2`; at most `places` that are learned
-        from, evenly spread; `max_items`."""
-        fades = [float(each) for each in params.pop("fades", (0.8, 0.97))]
-        ahead = int(params.pop("ahead", 5))
-        ahead_fade = float(params.pop("ahead_fade", 0.9))
-        backward = float(params.pop("backward", 0.5))
-        l2 = float(params.pop("l2", 2000.0))
-        places = int(params.pop("places", 50_000))
-        max_items = int(params.pop("max_items", 3000))
-        refuse(cls.kind, params)
-        if not l2 > 0 or min(ahead, places, max_items) < 1 or not all(0 < f < 1 for f in fades):
-            raise ValueError(
-                f"{cls.kind}: counts and `l2` must be positive, `fades` within 0 and 1"
-            )
-        kept = most_bought(interactions, max_items)
-        number = np.full(len(interactions.item_ids), -1, dtype=np.int32)
-        number[kept] = np.arange(len(kept), dtype=np.int32)
-        items, users = sequence_of(interactions)
-        known = number[items] >= 0
-        sequence, users = number[items[known]], users[known]
-        bounds = np.searchsorted(users, np.arange(len(interactions.user_ids) + 1))
-        first, last = bounds[users], bounds[users + 1]
-        at = np.flatnonzero(np.arange(len(sequence)) > first)
-        at = at[:: max(1, -(-len(at) // places))]
-        width = len(kept)
-        gram = np.zeros((width * len(fades),) * 2, order="F")
-        sides = np.zeros((width * len(fades), width), order="F")
-        turned = sequence[first + last - 1 - np.arange(len(sequence))]
-        weights = ahead_fade ** np.arange(ahead, dtype=np.float64)
-        for read, loudness in ((sequence, 1.0), (turned, backward)):
-            for start in range(0, len(at) if loudness > 0 else 0, BLOCK):
-                some = at[start : start + BLOCK]
-                before = _blocks([_around(read, some, first, -1, _fading(f), width) for f in fades])
-                after = _around(read, some, last, 1, weights, width)
-                gram += loudness * (before.T @ before).toarray()
-                sides += loudness * (before.T @ after).toarray()
-        settings = {
-            "fades": fades,
-            "ahead": ahead,
-            "ahead_fade": ahead_fade,
-            "backward": backward,
-            "l2": l2,
-            "places": places,
-            "max_items": max_items,
-        }
-        known_items = interactions.item_ids.take(pa.array(kept))
-        return cls(cls.kind, known_items, settings, {"weights": _ridge(gram, sides, l2)})
+    def fit(
+        cls,
+        interactions: Interactions,
+        as_of: date,
+        params: SequenceEASEParams | None = None,
+        users: pa.Table | None = None,
+    ) -> Self:
+        """One closed-form solution."""
+        params = params or SequenceEASEParams()
+        if not params.l2 > 0 or min(params.ahead, params.places, params.max_items) < 1:
+            raise ValueError("sequence_ease: l2, ahead, places and max_items must be positive")
+        if not all(0 < fade < 1 for fade in params.fades):
+            raise ValueError("sequence_ease: fades must lie between 0 and 1")
+        kept_items = interactions.most_frequent_items(params.max_items)
+        column_of = np.full(len(interactions.item_ids), -1, dtype=np.int32)
+        column_of[kept_items] = np.arange(len(kept_items), dtype=np.int32)
+        items, sequence_users = item_sequences(interactions)
+        is_kept = column_of[items] >= 0
+        sequence, sequence_users = column_of[items[is_kept]], sequence_users[is_kept]
+        bounds = np.searchsorted(sequence_users, np.arange(len(interactions.user_ids) + 1))
+        first, last = bounds[sequence_users], bounds[sequence_users + 1]
+        gram, sides = _normal_equations(sequence, first, last, len(kept_items), params)
+        arrays = {"weights": _solve_ridge(gram, sides, params.l2)}
+        return cls(interactions.item_ids.take(pa.array(kept_items)), params, arrays)
 
-    def scores(self, histories: Histories, facts: ItemFacts | None = None) -> Floats:
-        """x B of sparse contexts, (n, items): the same bits whatever the batch."""
-        found: Floats = self._heard(histories) @ self.arrays["weights"]
-        return found
+    def scores(self, histories: Histories, item_features: ItemFeatures | None = None) -> Floats:
+        """x B of sparse profiles, (n, m): the same bits whatever the batch."""
+        scores: Floats = self._user_profile(histories) @ self.arrays["weights"]
+        return scores
 
     def explain(self, histories: Histories, picks: Positions) -> Positions:
-        """Exact: the score is a sum over the items that are heard; the largest part wins."""
-        heard, width = self._heard(histories), len(self.items)
-        because = np.full(picks.shape, -1, dtype=np.int64)
+        """Exact: the score is a sum over the profile's items; the largest part wins, (n, k)."""
+        profile, width = self._user_profile(histories), len(self.items)
+        contributors = np.full(picks.shape, -1, dtype=np.int64)
         for user in range(histories.users):
-            span = slice(heard.indptr[user], heard.indptr[user + 1])
-            chosen = np.flatnonzero(picks[user] >= 0)
-            items, rows = np.unique(heard.indices[span] % width, return_inverse=True)
-            if len(items) == 0 or len(chosen) == 0:
+            span = slice(profile.indptr[user], profile.indptr[user + 1])
+            ranks = np.flatnonzero(picks[user] >= 0)
+            items, rows = np.unique(profile.indices[span] % width, return_inverse=True)
+            if len(items) == 0 or len(ranks) == 0:
                 continue
-            each = self.arrays["weights"][np.ix_(heard.indices[span], picks[user, chosen])]
-            parts = np.zeros((len(items), len(chosen)))
-            np.add.at(parts, rows, each * heard.data[span][:, np.newaxis])
+            weights = self.arrays["weights"][np.ix_(profile.indices[span], picks[user, ranks])]
+            parts = np.zeros((len(items), len(ranks)))
+            np.add.at(parts, rows, weights * profile.data[span][:, np.newaxis])
             best = parts.argmax(axis=0)
-            positive = parts[best, np.arange(len(chosen))] > 0
-            because[user, chosen[positive]] = items[best[positive]]
-        return because
+            is_positive = parts[best, np.arange(len(ranks))] > 0
+            contributors[user, ranks[is_positive]] = items[best[is_positive]]
+        return contributors
 
-    def _heard(self, histories: Histories) -> csr_matrix:
-        """Users x (fades x items): how loud each item of the history is."""
+    def _user_profile(self, histories: Histories) -> csr_matrix:
+        """Users x (fades x items): the weight of each item of the history."""
+        ranks = histories.recency_rank
         blocks = []
-        for fade in self.params["fades"]:
-            steps = _fading(fade)
-            far = histories.places >= len(steps)
-            loud = np.where(far, 0.0, steps[np.minimum(histories.places, len(steps) - 1)])
-            block = histories.csr(loud.astype(np.float32))
+        for fade in self.params.fades:
+            weights = _fade_weights(fade)
+            recent = weights[np.minimum(ranks, len(weights) - 1)]
+            values = np.where(ranks >= len(weights), 0.0, recent)
+            block = histories.to_csr(values.astype(np.float32))
             block.eliminate_zeros()
             blocks.append(block)
-        return _blocks(blocks)
+        return _stack(blocks)
 
 
-def _fading(fade: float) -> Doubles:
-    """Weights of the items before, the last one first, as far as they are heard."""
-    return fade ** np.arange(1 + int(np.log(NOTHING) / np.log(fade)), dtype=np.float64)
+def _normal_equations(
+    sequence: Codes,
+    first: npt.NDArray[np.int64],
+    last: npt.NDArray[np.int64],
+    width: int,
+    params: SequenceEASEParams,
+) -> tuple[Doubles, Doubles]:
+    """X'X and X'Y over places of the sequences, read forwards and backwards.
+
+    Args:
+        sequence: items of all users, one user after the other, (n,).
+        first: the first place of each place's user, (n,).
+        last: the place after each place's user, (n,).
+        width: number of items.
+        params: of the model.
+    """
+    columns = width * len(params.fades)
+    gram = np.zeros((columns, columns), order="F")
+    sides = np.zeros((columns, width), order="F")
+    places = np.flatnonzero(np.arange(len(sequence)) > first)
+    places = places[:: max(1, -(-len(places) // params.places))]
+    reverse = sequence[first + last - 1 - np.arange(len(sequence))]
+    targets = params.ahead_fade ** np.arange(params.ahead, dtype=np.float64)
+    for direction, weight in ((sequence, 1.0), (reverse, params.backward)):
+        for start in range(0, len(places) if weight > 0 else 0, BLOCK_PLACES):
+            block = places[start : start + BLOCK_PLACES]
+            before = _stack(
+                [
+                    _window(direction, block, first, -1, _fade_weights(fade), width)
+                    for fade in params.fades
+                ]
+            )
+            after = _window(direction, block, last, 1, targets, width)
+            gram += weight * (before.T @ before).toarray()
+            sides += weight * (before.T @ after).toarray()
+    return gram, sides
 
 
-def _blocks(blocks: list[csr_matrix]) -> csr_matrix:
+def _fade_weights(fade: float) -> Doubles:
+    """Weights of a history's items, the newest first, down to `MIN_WEIGHT`."""
+    return fade ** np.arange(1 + int(np.log(MIN_WEIGHT) / np.log(fade)), dtype=np.float64)
+
+
+def _stack(blocks: list[csr_matrix]) -> csr_matrix:
     from scipy.sparse import hstack
 
     return hstack(blocks, format="csr")
 
 
-def _around(
+def _window(
     sequence: Codes,
-    at: npt.NDArray[np.int64],
+    places: npt.NDArray[np.int64],
     bounds: npt.NDArray[np.int64],
     step: int,
     weights: Doubles,
     width: int,
 ) -> csr_matrix:
-    """Items after some places of a sequence (`step` 1, the place itself first) or before them
-    (-1), weighted by how far they are, up to the user's bound; (len(at), width)."""
+    """Items around places of a sequence, weighted by distance, (len(places), width).
+
+    Args:
+        sequence: items of all users.
+        places: where to look.
+        bounds: how far each place's user reaches.
+        step: 1 for the items from the place on, -1 for those before it.
+        weights: by distance.
+        width: number of items.
+    """
     from scipy.sparse import csr_matrix
 
-    far = np.arange(len(weights)) + (step < 0)
-    places = at[:, np.newaxis] + step * far
-    bound = bounds[at][:, np.newaxis]
-    inside = places < bound if step > 0 else places >= bound
-    owners = np.repeat(np.arange(len(at)), inside.sum(axis=1))
-    values = np.broadcast_to(weights, places.shape)[inside].astype(np.float64)
-    return csr_matrix((values, (owners, sequence[places[inside]])), shape=(len(at), width))
+    distances = np.arange(len(weights)) + (step < 0)
+    neighbours = places[:, np.newaxis] + step * distances
+    bound = bounds[places][:, np.newaxis]
+    is_inside = neighbours < bound if step > 0 else neighbours >= bound
+    rows = np.repeat(np.arange(len(places)), is_inside.sum(axis=1))
+    values = np.broadcast_to(weights, neighbours.shape)[is_inside].astype(np.float64)
+    return csr_matrix((values, (rows, sequence[neighbours[is_inside]])), shape=(len(places), width))
 
 
-def _ridge(gram: Doubles, sides: Doubles, l2: float) -> Floats:
-    """(gram + l2 I)^-1 sides, float32; solved in place and double precision."""
+def _solve_ridge(gram: Doubles, sides: Doubles, l2: float) -> Floats:
+    """(gram + l2 I)^-1 sides, float32; solved in place and in double precision."""
     from scipy.linalg import lapack
     from threadpoolctl import threadpool_limits
 
     gram[np.diag_indices(len(gram))] += l2
-    # One thread: the result then does not depend on the number of cores.
+    # One thread, so that the result does not depend on the number of cores.
     with threadpool_limits(limits=1, user_api="blas"):
         _, solved, failed = lapack.dposv(gram, sides, lower=1, overwrite_a=1, overwrite_b=1)
     if failed:
         raise ValueError(f"sequence_ease: not positive definite with l2={l2:g}")
     return np.ascontiguousarray(solved, dtype=np.float32)
+
+
+sequence_ease = Generator(
+    "sequence_ease", SequenceEASE, "similar", requires=("new_items", "times"), order=80
+)

@@ -1,117 +1,139 @@
-"""What is taken one after the other: neighbours in the order of time, not of a whole taste."""
+"""Neighbours in time: items that users took shortly before or after what the user took last.
+
+Within a visit or a sitting one item leads to another, which similarity over whole histories misses.
+"""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from datetime import date
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Self
 
 import numpy as np
+import pyarrow as pa
 
-from batch_predictions.models.recommender.base import Floats, Positions, Recommender
+from batch_predictions.models.recommender.base import Floats, Positions, TrainableRecommender
 from batch_predictions.models.recommender.data.histories import Histories
-from batch_predictions.models.recommender.data.interactions import Codes, Interactions
-from batch_predictions.models.recommender.data.item_features import ItemFacts
-from batch_predictions.models.recommender.generators.item_neighbours import (
-    BLOCK,
-    causes,
-    in_blocks,
-    refuse,
-    spread,
+from batch_predictions.models.recommender.data.interactions import Interactions
+from batch_predictions.models.recommender.data.item_features import ItemFeatures
+from batch_predictions.models.recommender.data.sequences import item_sequences
+from batch_predictions.models.recommender.generators.declaration import Generator
+from batch_predictions.models.recommender.generators.neighbour_tables import (
+    BLOCK_ITEMS,
+    run_in_blocks,
+    score_neighbours,
+    top_neighbour_contributors,
 )
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_matrix
 
 
-class SequenceNeighbours(Recommender):
-    """What others took shortly before or after what the user took last: within a visit or a
-    sitting one thing leads to another, and that passes."""
+@dataclass(frozen=True)
+class SequenceNeighboursParams:
+    """Parameters of SequenceNeighbours.
+
+    Attributes:
+        neighbours: neighbours kept per item.
+        half_life: distance in a sequence, items, after which nearness counts half.
+        reach: largest distance that counts.
+        backward: weight of a neighbour that precedes the item against one that follows it.
+        newest: newest items of a history that count when scoring.
+        fade: weight of each of these against the one after it.
+    """
+
+    neighbours: int = 200
+    half_life: float = 20.0
+    reach: int = 60
+    backward: float = 0.5
+    newest: int = 20
+    fade: float = 0.9
+
+
+class SequenceNeighbours(TrainableRecommender):
+    """Sum of co-occurrence in sequences with the user's newest items."""
 
     kind = "sequence_neighbours"
+    Params = SequenceNeighboursParams
 
     @classmethod
-    def fit(cls, interactions: Interactions, as_of: date, **params: Any) -> Self:
-        """Parameters: `neighbours` kept per item; `half_life`, items in between after which
-        nearness counts half, looked at up to `reach`; `backward`, how much what came before counts
-        against what came after; the user's `newest` items that count, each times `fade` of the one
-        after it; `name`."""
-        name = str(params.pop("name", cls.kind))
-        neighbours = int(params.pop("neighbours", 200))
-        half_life = float(params.pop("half_life", 20.0))
-        reach = int(params.pop("reach", 60))
-        backward = float(params.pop("backward", 0.5))
-        newest = int(params.pop("newest", 20))
-        fade = float(params.pop("fade", 0.9))
-        refuse(name, params)
-        sequence, users = sequence_of(interactions)
-        bounds = np.searchsorted(users, np.arange(len(interactions.user_ids) + 1))
+    def fit(
+        cls,
+        interactions: Interactions,
+        as_of: date,
+        params: SequenceNeighboursParams | None = None,
+        users: pa.Table | None = None,
+    ) -> Self:
+        """Computes every item's neighbours in the sequences of all users."""
+        params = params or SequenceNeighboursParams()
+        sequence, sequence_users = item_sequences(interactions)
+        bounds = np.searchsorted(sequence_users, np.arange(len(interactions.user_ids) + 1))
+        first, last = bounds[sequence_users], bounds[sequence_users + 1]
         width = len(interactions.item_ids)
         places = np.argsort(sequence, kind="stable")
-        places_of = np.searchsorted(sequence[places], np.arange(width + 1))
-        weights = 0.5 ** (np.arange(reach + 1) / half_life)
-        near = np.full((width, min(neighbours, width)), -1, dtype=np.int32)
-        likeness = np.zeros(near.shape, dtype=np.float32)
+        place_indptr = np.searchsorted(sequence[places], np.arange(width + 1))
+        weights = 0.5 ** (np.arange(params.reach + 1) / params.half_life)
+        neighbour_ids = np.full((width, min(params.neighbours, width)), -1, dtype=np.int32)
+        similarity = np.zeros(neighbour_ids.shape, dtype=np.float32)
 
-        def fill(start: int) -> None:
-            from batch_predictions.models.recommender.kernels import beside
+        def compute_block(start: int) -> None:
+            from batch_predictions.models.recommender.kernels.neighbours import cooccurrence
 
-            stop = min(start + BLOCK, width)
-            first, last = bounds[users], bounds[users + 1]
-            beside(
+            cooccurrence(
                 sequence,
                 first,
                 last,
-                places_of,
+                place_indptr,
                 places,
                 weights,
-                backward,
+                params.backward,
                 start,
-                stop,
-                near,
-                likeness,
+                min(start + BLOCK_ITEMS, width),
+                neighbour_ids,
+                similarity,
             )
 
-        in_blocks(fill, width)
-        settings = {
-            "neighbours": neighbours,
-            "half_life": half_life,
-            "reach": reach,
-            "backward": backward,
-            "newest": newest,
-            "fade": fade,
-        }
-        return cls(name, interactions.item_ids, settings, {"near": near, "likeness": likeness})
+        run_in_blocks(compute_block, width)
+        arrays = {"neighbour_ids": neighbour_ids, "similarity": similarity}
+        return cls(interactions.item_ids, params, arrays)
 
-    def scores(self, histories: Histories, facts: ItemFacts | None = None) -> Floats:
-        """Sums of likeness to the newest items, (n, items)."""
-        return spread(self._heard(histories), self.arrays["near"], self.arrays["likeness"])
+    def scores(self, histories: Histories, item_features: ItemFeatures | None = None) -> Floats:
+        """Sums of similarity to the newest items, (n, m)."""
+        profile = self._user_profile(histories)
+        return score_neighbours(profile, self.arrays["neighbour_ids"], self.arrays["similarity"])
 
     def explain(self, histories: Histories, picks: Positions) -> Positions:
-        """The newest item that is nearest to the pick."""
-        return causes(self._heard(histories), picks, self.arrays["near"], self.arrays["likeness"])
-
-    def _heard(self, histories: Histories) -> csr_matrix:
-        fade = np.float32(self.params["fade"]) ** histories.places.astype(np.float32)
-        heard = histories.csr(np.where(histories.places < self.params["newest"], fade, 0))
-        heard.eliminate_zeros()
-        return heard
-
-
-def sequence_of(interactions: Interactions) -> tuple[Codes, Codes]:
-    """Items of every user in the order in which they were first taken, and the users."""
-    moments = interactions.clock
-    by_pair = np.lexsort((moments, interactions.dates, interactions.items, interactions.users))
-    users, items = interactions.users[by_pair], interactions.items[by_pair]
-    new = (np.diff(users, prepend=-1) != 0) | (np.diff(items, prepend=-1) != 0)
-    firsts = by_pair[new]
-    order = firsts[
-        np.lexsort(
-            (
-                interactions.items[firsts],
-                moments[firsts],
-                interactions.dates[firsts],
-                interactions.users[firsts],
-            )
+        """The newest item that is most similar to the pick, (n, k)."""
+        return top_neighbour_contributors(
+            self._user_profile(histories),
+            picks,
+            self.arrays["neighbour_ids"],
+            self.arrays["similarity"],
         )
-    ]
-    return interactions.items[order], interactions.users[order]
+
+    def _user_profile(self, histories: Histories) -> csr_matrix:
+        ranks = histories.recency_rank
+        fade = np.float32(self.params.fade) ** ranks.astype(np.float32)
+        profile = histories.to_csr(np.where(ranks < self.params.newest, fade, 0))
+        profile.eliminate_zeros()
+        return profile
+
+
+sequence_neighbours = Generator(
+    "sequence_neighbours",
+    SequenceNeighbours,
+    "similar",
+    requires=("new_items", "times"),
+    order=60,
+)
+# What directly follows the user's last items.
+next_neighbours = Generator(
+    "next_neighbours",
+    SequenceNeighbours,
+    "similar",
+    params_for_new_items=SequenceNeighboursParams(
+        half_life=3, reach=10, backward=0.3, newest=5, fade=0.7
+    ),
+    requires=("new_items", "times"),
+    order=70,
+)

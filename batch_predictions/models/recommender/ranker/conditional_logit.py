@@ -1,11 +1,12 @@
-"""A straight line that ranks: few weights, which a few hundred users are enough for.
+"""A linear ranker: the conditional logit, whose few weights need only a few hundred users.
 
-Every feature is taken relative to the user's other candidates, in their standard deviations, and
-the weights are those of a multinomial logit (McFadden 1974): the candidates that were taken are
-chosen among all of the list, with a ridge. Where users are few, trees learn them by heart.
+Every feature is standardised within the user's candidates. The weights maximise the likelihood of a
+conditional (multinomial) logit (McFadden 1974), in which the items that were taken are chosen among
+all candidates of the list, with a ridge penalty. With few users, gradient-boosted trees overfit and
+this model does not.
 
-Each weight turns with how long the user has been away: who was here yesterday goes on from there,
-who comes back after months takes what all the others have taken meanwhile.
+Each weight varies with how long the user has been inactive: a user who was active yesterday
+continues from there, one who returns after months takes what others have taken in the meantime.
 """
 
 from __future__ import annotations
@@ -19,162 +20,207 @@ import numpy.typing as npt
 
 from batch_predictions.models.recommender.base import Floats
 from batch_predictions.models.recommender.data.interactions import Doubles
-from batch_predictions.models.recommender.features.candidates import Group
+from batch_predictions.models.recommender.features.candidates import FeatureColumn
+from batch_predictions.models.recommender.features.user import DAYS_INACTIVE
 
 Sizes: TypeAlias = npt.NDArray[np.int64]
 
-FARTHEST = 6.0
-"""Standard deviations beyond which a feature says no more."""
-RIDGE = 1.0
-"""As much as so many times as many users who say nothing. MovieLens by time, nine earlier cuts,
-NDCG@10 of the line alone: .7 .2215, 1.0 .2218, 1.5 .2229, the last losing where users are few."""
-AWAY, INACTIVE = 10.0, "user_inactive"
-"""Days away for which `weights` stand as they are, and the feature that says how many."""
-USERS = 2000
-"""Lists that are learned from, evenly spread: more do not move so few weights."""
-ENOUGH = 1500
-"""Users from whom trees learn as much."""
-ROUNDS = 100
-LARGE = ("_rank", "_age", "_missed", "_gap", "_overdue")
-"""Ends of the names of features that are large where there is nothing; others are small."""
+CLIP_SD = 6.0
+"""Standardised features are clipped to +- this many standard deviations."""
+RIDGE_PER_USER = 1.0
+"""Ridge strength, in multiples of the users' information."""
+REFERENCE_INACTIVE_DAYS = 10.0
+"""Days inactive at which `weights` apply unchanged."""
+MAX_LISTS = 2000
+"""Lists that are learned from, evenly spread; more hardly change so few weights."""
+USERS_FOR_TREES = 1500
+"""Users from which gradient-boosted trees rank as well as the linear model."""
+MAX_ITERATIONS = 100
 
 
-def loudness(users: int, new_items: bool) -> float:
-    """How far the line's margins should spread against the trees', by the users learned from.
+def linear_weight(users: int, new_items: bool) -> float:
+    """Spread of the linear model's margins relative to the trees', by the users learned from.
 
-    MovieLens by time, 600 to 1,200 users, six earlier cuts: 1.5 to 2 are best (NDCG@10 .218, the
-    trees .187, the line .209); the tenths before the newest, 2,800: a quarter (.2157; .2150 and
-    .2115). Where people take the same again, and there are enough, it costs time and brings nothing
-    (Complete Journey, cut 2017-11-24: .3030; .3028 and .2953).
+    Few users give it up to twice the spread of the trees. Where lists may repeat items and there
+    are enough users, it adds nothing and is left out. Figures: docs/quality.md.
     """
-    if not new_items and users >= ENOUGH:
+    if not new_items and users >= USERS_FOR_TREES:
         return 0.0
-    return min(2.0, (ENOUGH / max(users, 1)) ** 2)
+    return min(2.0, (USERS_FOR_TREES / max(users, 1)) ** 2)
 
 
 @dataclass(frozen=True)
-class Straight:
-    """A weight for every feature of `table`, 0 for those that are alike for all candidates.
+class ConditionalLogit:
+    """A weight for every column of a feature table.
 
-    `away` are the weights' changes per unit of `_away`, which the feature at `inactive` tells (-1:
-    none does); `large` says which features are large where there is nothing.
+    Attributes:
+        weights: at `REFERENCE_INACTIVE_DAYS`; 0 for features that are equal for all candidates.
+        inactivity_weights: change of each weight per unit of `_inactivity`.
+        high_if_missing: whether nan counts as the list's highest value, else as its lowest.
+        inactivity_column: the column of days inactive, -1 for none.
     """
 
     weights: tuple[float, ...]
-    away: tuple[float, ...]
-    large: tuple[bool, ...]
-    inactive: int = -1
+    inactivity_weights: tuple[float, ...]
+    high_if_missing: tuple[bool, ...]
+    inactivity_column: int = -1
 
     def margins(self, features: Floats, sizes: Sizes) -> Doubles:
-        """Sums of parts, (rows,); `sizes` are the rows of every user."""
-        return np.asarray(self.parts(features, sizes).sum(axis=1, dtype=np.float64))
+        """Sums of contributions, (rows,).
 
-    def parts(self, features: Floats, sizes: Sizes) -> Floats:
-        """Each feature's part in the margins, (rows, f): weight times relative feature."""
-        found = np.zeros(features.shape, dtype=np.float32)
-        away = _away(features, self.inactive)
-        used = [one != 0 or two != 0 for one, two in zip(self.weights, self.away, strict=True)]
-        for place, values in _relative(features, sizes, used, self.large):
-            found[:, place] = values * (self.weights[place] + self.away[place] * away)
-        return found
+        Args:
+            features: a row per candidate, list by list, (rows, f).
+            sizes: rows of every list.
+        """
+        return np.asarray(self.contributions(features, sizes).sum(axis=1, dtype=np.float64))
 
-    def times(self, factor: float) -> Straight:
-        """With all margins times a factor."""
-        return Straight(
-            tuple(each * factor for each in self.weights),
-            tuple(each * factor for each in self.away),
-            self.large,
-            self.inactive,
+    def contributions(self, features: Floats, sizes: Sizes) -> Floats:
+        """Weight times standardised feature, (rows, f)."""
+        result = np.zeros(features.shape, dtype=np.float32)
+        inactivity = _inactivity(features, self.inactivity_column)
+        pairs = zip(self.weights, self.inactivity_weights, strict=True)
+        is_used = [weight != 0 or change != 0 for weight, change in pairs]
+        for column, values in _standardise(features, sizes, is_used, self.high_if_missing):
+            weight = self.weights[column] + self.inactivity_weights[column] * inactivity
+            result[:, column] = values * weight
+        return result
+
+    def scaled(self, factor: float) -> ConditionalLogit:
+        """The same with all margins multiplied by a factor."""
+        return ConditionalLogit(
+            tuple(weight * factor for weight in self.weights),
+            tuple(weight * factor for weight in self.inactivity_weights),
+            self.high_if_missing,
+            self.inactivity_column,
         )
 
     @classmethod
-    def taught(
+    def fit(
         cls,
         features: Floats,
         labels: npt.NDArray[np.int8],
         sizes: Sizes,
-        names: Sequence[tuple[str, Group]],
-    ) -> Straight:
-        """The weights that make what was taken likeliest; lists without a right candidate are
-        left out."""
-        from scipy.optimize import minimize
-        from threadpoolctl import threadpool_limits
+        columns: Sequence[FeatureColumn],
+    ) -> ConditionalLogit:
+        """Maximises the penalised likelihood of the items taken.
 
-        owners = np.repeat(np.arange(len(sizes)), sizes)
-        right = np.bincount(owners, labels, minlength=len(sizes))
-        lists = np.flatnonzero(right > 0)
-        lists = lists[:: max(1, -(-len(lists) // USERS))]
-        chosen = np.zeros(len(sizes), dtype=bool)
-        chosen[lists] = True
-        rows = chosen[owners]
-        features, labels, sizes = features[rows], labels[rows], sizes[lists]
-        # A list's own traits do not order it.
-        varying = [group != "user" for _, group in names]
-        large = tuple(name.endswith(LARGE) for name, _ in names)
-        columns = [place for place, each in enumerate(varying) if each]
-        x = np.empty((len(features), len(columns)))
-        for column, (_, values) in enumerate(_relative(features, sizes, varying, large)):
-            x[:, column] = values
-        starts = np.cumsum(sizes) - sizes
-        owners = np.repeat(np.arange(len(sizes)), sizes)
-        wanted = labels / right[lists][owners]
-        users = max(len(sizes), 1)
-        inactive = next((n for n, (name, _) in enumerate(names) if name == INACTIVE), -1)
-        away = _away(features, inactive)
-        ridge = RIDGE * users
+        Lists without a taken candidate are left out.
 
-        def loss(both: Doubles) -> tuple[float, Doubles]:
-            turned = x @ both.reshape(2, -1).T
-            margins = turned[:, 0] + away * turned[:, 1]
-            margins -= np.maximum.reduceat(margins, starts)[owners]
-            odds = np.exp(margins)
-            sums = np.add.reduceat(odds, starts)
-            value = np.log(sums).sum() - wanted @ margins + ridge / 2 * (both @ both)
-            error = odds / sums[owners] - wanted
-            slope = (x.T @ np.stack([error, away * error], axis=1)).T.ravel() + ridge * both
-            return float(value) / users, slope / users
-
-        found = np.zeros((2, len(names)))
-        # One thread: the result then does not depend on the number of cores.
-        with threadpool_limits(limits=1, user_api="blas"):
-            best = minimize(
-                loss,
-                np.zeros(2 * len(columns)),
-                jac=True,
-                method="L-BFGS-B",
-                options={"maxiter": ROUNDS},
-            )
-        found[:, columns] = best.x.reshape(2, -1)
-        weights, turns = (tuple(each.tolist()) for each in found)
-        return cls(weights, turns, large, inactive)
+        Args:
+            features: a row per candidate, list by list, (rows, f).
+            labels: 1 for candidates that were taken, (rows,).
+            sizes: rows of every list.
+            columns: of the features.
+        """
+        features, labels, sizes = _sample_lists(features, labels, sizes)
+        # Features of the user are equal for all candidates and cannot order them.
+        varies = [column.group != "user" for column in columns]
+        high_if_missing = tuple(column.high_if_missing for column in columns)
+        used = [index for index, is_used in enumerate(varies) if is_used]
+        x = np.empty((len(features), len(used)))
+        standardised = _standardise(features, sizes, varies, high_if_missing)
+        for index, (_, values) in enumerate(standardised):
+            x[:, index] = values
+        names = [column.name for column in columns]
+        inactivity_column = names.index(DAYS_INACTIVE) if DAYS_INACTIVE in names else -1
+        inactivity = _inactivity(features, inactivity_column)
+        result = np.zeros((2, len(columns)))
+        result[:, used] = _maximise_likelihood(x, labels, sizes, inactivity)
+        weights, changes = (tuple(row.tolist()) for row in result)
+        return cls(weights, changes, high_if_missing, inactivity_column)
 
 
-def _away(features: Floats, inactive: int) -> Doubles:
-    """How long each row's user has been away, -2 to 2: 0 after `AWAY` days or where nobody knows,
-    1 after 48 days."""
-    if inactive < 0:
+def _sample_lists(
+    features: Floats, labels: npt.NDArray[np.int8], sizes: Sizes
+) -> tuple[Floats, npt.NDArray[np.int8], Sizes]:
+    """Evenly spread lists that hold a taken candidate, `MAX_LISTS` at most."""
+    list_of_row = np.repeat(np.arange(len(sizes)), sizes)
+    lists = np.flatnonzero(np.bincount(list_of_row, labels, minlength=len(sizes)) > 0)
+    lists = lists[:: max(1, -(-len(lists) // MAX_LISTS))]
+    is_sampled = np.zeros(len(sizes), dtype=bool)
+    is_sampled[lists] = True
+    rows = is_sampled[list_of_row]
+    return features[rows], labels[rows], sizes[lists]
+
+
+def _maximise_likelihood(
+    x: Doubles, labels: npt.NDArray[np.int8], sizes: Sizes, inactivity: Doubles
+) -> Doubles:
+    """Weights and their changes with inactivity, (2, f), by L-BFGS.
+
+    Args:
+        x: standardised features, list by list, (rows, f).
+        labels: 1 for candidates that were taken, (rows,).
+        sizes: rows of every list.
+        inactivity: of each row's user, (rows,).
+    """
+    from scipy.optimize import minimize
+    from threadpoolctl import threadpool_limits
+
+    starts = np.cumsum(sizes) - sizes
+    list_of_row = np.repeat(np.arange(len(sizes)), sizes)
+    taken_per_list = np.bincount(list_of_row, labels, minlength=len(sizes))
+    target = labels / taken_per_list[list_of_row]
+    lists = max(len(sizes), 1)
+    ridge = RIDGE_PER_USER * lists
+
+    def loss(parameters: Doubles) -> tuple[float, Doubles]:
+        linear = x @ parameters.reshape(2, -1).T
+        margins = linear[:, 0] + inactivity * linear[:, 1]
+        margins -= np.maximum.reduceat(margins, starts)[list_of_row]
+        odds = np.exp(margins)
+        sums = np.add.reduceat(odds, starts)
+        penalty = ridge / 2 * (parameters @ parameters)
+        value = np.log(sums).sum() - target @ margins + penalty
+        error = odds / sums[list_of_row] - target
+        gradient = (x.T @ np.stack([error, inactivity * error], axis=1)).T.ravel()
+        gradient = gradient + ridge * parameters
+        return float(value) / lists, gradient / lists
+
+    # One thread, so that the result does not depend on the number of cores.
+    with threadpool_limits(limits=1, user_api="blas"):
+        optimum = minimize(
+            loss,
+            np.zeros(2 * x.shape[1]),
+            jac=True,
+            method="L-BFGS-B",
+            options={"maxiter": MAX_ITERATIONS},
+        )
+    return np.asarray(optimum.x.reshape(2, -1))
+
+
+def _inactivity(features: Floats, column: int) -> Doubles:
+    """How long each row's user has been inactive, on a log scale, -2 to 2, (rows,).
+
+    0 at `REFERENCE_INACTIVE_DAYS` or where it is unknown, 1 at 48 days.
+    """
+    if column < 0:
         return np.zeros(len(features))
-    days = np.log1p(np.maximum(features[:, inactive].astype(np.float64), 0)) - np.log1p(AWAY)
-    return np.clip(np.where(np.isfinite(days), days / 1.5, 0.0), -2, 2)
+    days = np.maximum(features[:, column].astype(np.float64), 0)
+    logs = np.log1p(days) - np.log1p(REFERENCE_INACTIVE_DAYS)
+    return np.clip(np.where(np.isfinite(logs), logs / 1.5, 0.0), -2, 2)
 
 
-def _relative(
-    features: Floats, sizes: Sizes, used: Sequence[bool], large: Sequence[bool]
+def _standardise(
+    features: Floats, sizes: Sizes, is_used: Sequence[bool], high_if_missing: Sequence[bool]
 ) -> Iterator[tuple[int, Doubles]]:
-    """The columns that are used, relative to their list: each list by itself, whatever stands
-    around it. What is unknown is the list's lowest, or highest where it is `large` then."""
+    """The used columns, standardised within each list, whatever the other lists.
+
+    Missing values become the list's lowest value, or its highest where `high_if_missing` says so.
+    """
     lists = sizes[sizes > 0]
     starts = np.cumsum(lists) - lists
-    owners = np.repeat(np.arange(len(lists)), lists)
-    for place, wanted in enumerate(used):
-        if not wanted or not len(features):
+    list_of_row = np.repeat(np.arange(len(lists)), lists)
+    for column, column_is_used in enumerate(is_used):
+        if not column_is_used or not len(features):
             continue
-        values = features[:, place].astype(np.float64)
-        known = np.isfinite(values)
-        sign = -1.0 if large[place] else 1.0
-        end = sign * np.minimum.reduceat(np.where(known, sign * values, np.inf), starts)
-        values = np.where(known, values, np.where(np.isfinite(end), end, 0.0)[owners])
-        values -= (np.bincount(owners, values) / lists)[owners]
-        spread = np.sqrt(np.bincount(owners, values * values) / lists)
-        values /= np.maximum(spread, 1e-6)[owners]
-        yield place, np.clip(values, -FARTHEST, FARTHEST)
+        values = features[:, column].astype(np.float64)
+        is_finite = np.isfinite(values)
+        sign = -1.0 if high_if_missing[column] else 1.0
+        extreme = sign * np.minimum.reduceat(np.where(is_finite, sign * values, np.inf), starts)
+        fill = np.where(np.isfinite(extreme), extreme, 0.0)[list_of_row]
+        values = np.where(is_finite, values, fill)
+        values -= (np.bincount(list_of_row, values) / lists)[list_of_row]
+        deviation = np.sqrt(np.bincount(list_of_row, values * values) / lists)
+        values /= np.maximum(deviation, 1e-6)[list_of_row]
+        yield column, np.clip(values, -CLIP_SD, CLIP_SD)

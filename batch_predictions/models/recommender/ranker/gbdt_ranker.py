@@ -1,4 +1,4 @@
-"""Trees that rank: several LightGBM models whose margins, each in its own spread, are added."""
+"""Gradient-boosted trees that rank: several LightGBM models whose scaled margins are added."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from batch_predictions.models.recommender.base import Floats
 if TYPE_CHECKING:
     import lightgbm
 
-RANKER: dict[str, Any] = {
+LIGHTGBM_PARAMS: dict[str, Any] = {
     "learning_rate": 0.12,
     "min_data_in_leaf": 50,
     "lambda_l2": 10.0,
@@ -28,6 +28,7 @@ RANKER: dict[str, Any] = {
     "lambdarank_truncation_level": 20,
     "rounds": 60,
 }
+"""LightGBM's parameters, and `rounds`."""
 OBJECTIVES: tuple[dict[str, Any], ...] = (
     {"objective": "lambdarank", "num_leaves": 7},
     # Cross-entropy over the list: Bruch 2021, "An Alternative Cross Entropy Loss for
@@ -35,93 +36,104 @@ OBJECTIVES: tuple[dict[str, Any], ...] = (
     {"objective": "rank_xendcg", "num_leaves": 15},
     {"objective": "rank_xendcg", "num_leaves": 31},
 )
-"""Which of them ranks better differs by data; together they are better than the best: new items on
-the Complete Journey, cut 2017-11-03, 500 users a lesson, .0528, .0566, .0544 and together .0577."""
+"""Which objective ranks best differs by data; their sum is better than the best of them."""
 
 
 @dataclass(frozen=True)
-class Trees:
-    """LightGBM models as text, and the spread (standard deviation) of each one's margins where it
-    was taught."""
+class GBDTRanker:
+    """LightGBM models, and the scale of each.
 
-    texts: tuple[str, ...]
-    spreads: tuple[float, ...]
+    Attributes:
+        models: LightGBM's text of each model.
+        scales: standard deviation of each model's margins on its training data.
+    """
+
+    models: tuple[str, ...]
+    scales: tuple[float, ...]
 
     @cached_property
     def _boosters(self) -> list[lightgbm.Booster]:
         import lightgbm
 
-        return [lightgbm.Booster(model_str=text) for text in self.texts]
+        return [lightgbm.Booster(model_str=model) for model in self.models]
 
     @cached_property
     def _predictors(self) -> list[Callable[[Rows], Doubles]]:
-        return [predictor(text) for text in self.texts]
+        return [predictor(model) for model in self.models]
 
     def margins(self, features: Floats) -> Doubles:
-        """Sums of margins over spreads, (rows,)."""
+        """Sums of margins over scales, (rows,)."""
         total = np.zeros(len(features))
-        for margins, spread in zip(self._predictors, self.spreads, strict=True):
-            total += margins(features) / spread
+        for predict, scale in zip(self._predictors, self.scales, strict=True):
+            total += predict(features) / scale
         return total
 
     @cached_property
     def _explainers(self) -> list[Callable[[Rows], Doubles]]:
-        return [explainer(text) for text in self.texts]
+        return [explainer(model) for model in self.models]
 
-    def parts(self, features: Floats) -> Doubles:
-        """Each feature's part in the margins (TreeSHAP), (rows, f)."""
+    def contributions(self, features: Floats) -> Doubles:
+        """TreeSHAP contribution of each feature to the margins, (rows, f)."""
         total = np.zeros(features.shape)
-        for parts, spread in zip(self._explainers, self.spreads, strict=True):
-            total += parts(features) / spread
+        for explain, scale in zip(self._explainers, self.scales, strict=True):
+            total += explain(features) / scale
         return total
 
-    def gains(self) -> dict[str, float]:
-        """How much each feature lowered the loss, as a share of all, over the models."""
+    def feature_importance(self) -> dict[str, float]:
+        """Share of the loss reduction by feature, averaged over the models; they sum to 1."""
         total: dict[str, float] = {}
         for booster in self._boosters:
             gains = booster.feature_importance("gain")
-            whole = max(float(gains.sum()), 1e-12) * len(self._boosters)
+            scale = max(float(gains.sum()), 1e-12) * len(self._boosters)
             for name, gain in zip(booster.feature_name(), gains, strict=True):
-                total[name] = total.get(name, 0.0) + float(gain) / whole
+                total[name] = total.get(name, 0.0) + float(gain) / scale
         return total
 
     def save(self, folder: Path) -> None:
-        """One text file per model."""
-        for place, text in enumerate(self.texts):
-            (folder / f"ranker-{place}.txt").write_text(text)
+        """Writes one text file per model."""
+        for number, model in enumerate(self.models):
+            (folder / f"ranker-{number}.txt").write_text(model)
 
     @classmethod
-    def load(cls, folder: Path, spreads: Sequence[float]) -> Trees:
-        """What `save` wrote."""
-        names = [folder / f"ranker-{place}.txt" for place in range(len(spreads))]
-        return cls(tuple(name.read_text() for name in names), tuple(spreads))
+    def load(cls, folder: Path, scales: Sequence[float]) -> GBDTRanker:
+        """Reads what `save` wrote."""
+        files = [folder / f"ranker-{number}.txt" for number in range(len(scales))]
+        return cls(tuple(file.read_text() for file in files), tuple(scales))
 
     @classmethod
-    def taught(
+    def fit(
         cls,
-        models: Sequence[dict[str, Any]],
+        model_params: Sequence[dict[str, Any]],
         features: Floats,
         labels: npt.NDArray[np.int8],
-        groups: npt.NDArray[np.int64],
+        sizes: npt.NDArray[np.int64],
         names: Sequence[str],
-    ) -> Trees:
-        """One model per parameters of LightGBM, `rounds` among them."""
+    ) -> GBDTRanker:
+        """Trains one model per entry of `model_params`.
+
+        Args:
+            model_params: LightGBM's parameters, `rounds` among them.
+            features: a row per candidate, list by list, (rows, f).
+            labels: 1 for candidates that were taken, (rows,).
+            sizes: rows of every list.
+            names: of the features.
+        """
         import lightgbm
 
-        # Bins are found once for all: by one seed, and whatever leaves the models allow.
+        # All models share the bins, so these must not depend on a model's seed or leaves.
         binning = {"deterministic": True, "force_row_wise": True, "verbose": -1}
         binning |= {"data_random_seed": 1, "feature_pre_filter": False}
         dataset = lightgbm.Dataset(
-            features, labels, group=groups, feature_name=list(names), params=binning
+            features, labels, group=sizes, feature_name=list(names), params=binning
         )
-        texts, spreads = [], []
-        for model in models:
-            chosen = dict(model)
-            rounds = int(chosen.pop("rounds"))
-            booster = lightgbm.train({**binning, **chosen}, dataset, rounds)
-            texts.append(booster.model_to_string())
-            # A sample says the spread as well; a model that learned nothing has none.
-            some = features[:: max(1, len(features) // 100_000)]
-            spread = float(np.std(booster.predict(some, raw_score=True)))
-            spreads.append(spread if spread > 0 else 1.0)
-        return cls(tuple(texts), tuple(spreads))
+        models, scales = [], []
+        sample = features[:: max(1, len(features) // 100_000)]
+        for params in model_params:
+            params = dict(params)
+            rounds = int(params.pop("rounds"))
+            booster = lightgbm.train({**binning, **params}, dataset, rounds)
+            models.append(booster.model_to_string())
+            deviation = float(np.std(booster.predict(sample, raw_score=True)))
+            # A model that learned nothing has no deviation.
+            scales.append(deviation if deviation > 0 else 1.0)
+        return cls(tuple(models), tuple(scales))

@@ -1,4 +1,4 @@
-"""The second stage: trees and a straight line, whose margins are added."""
+"""The second stage: gradient-boosted trees and a conditional logit, whose margins are added."""
 
 from __future__ import annotations
 
@@ -12,73 +12,97 @@ import numpy.typing as npt
 
 from batch_predictions.models.recommender.base import Floats
 from batch_predictions.models.recommender.data.interactions import Doubles
-from batch_predictions.models.recommender.features.candidates import Group
-from batch_predictions.models.recommender.ranker.conditional_logit import Sizes, Straight
-from batch_predictions.models.recommender.ranker.gbdt_ranker import Trees
+from batch_predictions.models.recommender.features.candidates import FeatureColumn
+from batch_predictions.models.recommender.ranker.conditional_logit import ConditionalLogit, Sizes
+from batch_predictions.models.recommender.ranker.gbdt_ranker import GBDTRanker
+
+SCALE_SAMPLE_ROWS = 100_000
+"""Rows of whole lists on which the margins' scales are compared."""
 
 
 @dataclass(frozen=True)
-class Mixed:
-    """Ranks rows of features, list by list; `sizes` below are the rows of every list."""
+class RankerEnsemble:
+    """Ranks rows of features, list by list; `linear` is None where it has no weight."""
 
-    trees: Trees
-    straight: Straight | None = None
+    trees: GBDTRanker
+    linear: ConditionalLogit | None = None
 
     def margins(self, features: Floats, sizes: Sizes) -> tuple[Doubles, Floats | None]:
-        """The sums of all margins, (rows,), and each feature's part in the straight line's,
-        (rows, f), where there is one."""
+        """Sums of all margins, and the linear model's contributions.
+
+        Args:
+            features: a row per candidate, list by list, (rows, f).
+            sizes: rows of every list.
+
+        Returns:
+            Margins (rows,); contributions (rows, f), None without a linear model.
+        """
         total = self.trees.margins(features)
-        if self.straight is None:
+        if self.linear is None:
             return total, None
-        parts = self.straight.parts(features, sizes)
-        return total + parts.sum(axis=1, dtype=np.float64), parts
+        contributions = self.linear.contributions(features, sizes)
+        return total + contributions.sum(axis=1, dtype=np.float64), contributions
 
-    def params(self) -> dict[str, Any]:
-        """What `load` needs besides the folder."""
-        held: dict[str, Any] = {"spreads": list(self.trees.spreads)}
-        if self.straight is not None:
-            held["straight"] = list(self.straight.weights)
-            held["away"] = list(self.straight.away)
-            held["large"] = list(self.straight.large)
-            held["inactive"] = self.straight.inactive
-        return held
+    def to_json(self) -> dict[str, Any]:
+        """What `load` needs besides the folder, as JSON values."""
+        values: dict[str, Any] = {"scales": list(self.trees.scales), "linear": None}
+        if self.linear is not None:
+            values["linear"] = {
+                "weights": list(self.linear.weights),
+                "inactivity_weights": list(self.linear.inactivity_weights),
+                "high_if_missing": list(self.linear.high_if_missing),
+                "inactivity_column": self.linear.inactivity_column,
+            }
+        return values
+
+    def save(self, folder: Path) -> None:
+        """Writes the trees; `to_json` goes into the model's manifest."""
+        self.trees.save(folder)
 
     @classmethod
-    def load(cls, folder: Path, held: Mapping[str, Any]) -> Self:
-        """Trees that were saved in a folder, and `params`."""
-        straight = None
-        if "straight" in held:
-            # Models of before know no `away`.
-            straight = Straight(
-                tuple(held["straight"]),
-                tuple(held.get("away", [0.0] * len(held["straight"]))),
-                tuple(held["large"]),
-                int(held.get("inactive", -1)),
+    def load(cls, folder: Path, values: Mapping[str, Any]) -> Self:
+        """Reads what `save` wrote, with the values of `to_json`."""
+        linear = None
+        if values["linear"] is not None:
+            stored = values["linear"]
+            linear = ConditionalLogit(
+                tuple(stored["weights"]),
+                tuple(stored["inactivity_weights"]),
+                tuple(stored["high_if_missing"]),
+                int(stored["inactivity_column"]),
             )
-        return cls(Trees.load(folder, held["spreads"]), straight)
+        return cls(GBDTRanker.load(folder, values["scales"]), linear)
 
     @classmethod
-    def taught(
+    def fit(
         cls,
-        models: Sequence[dict[str, Any]],
-        weight: float,
+        model_params: Sequence[dict[str, Any]],
+        linear_weight: float,
         features: Floats,
         labels: npt.NDArray[np.int8],
         sizes: Sizes,
-        names: Sequence[tuple[str, Group]],
+        columns: Sequence[FeatureColumn],
     ) -> Self:
-        """Trees of some parameters of LightGBM, and a straight line whose margins spread `weight`
-        times as far as theirs (0: none)."""
-        trees = Trees.taught(models, features, labels, sizes, [name for name, _ in names])
-        if not weight:
+        """Trains the trees, and a linear model whose margins are scaled to theirs.
+
+        Args:
+            model_params: of each LightGBM model.
+            linear_weight: standard deviation of the linear margins relative to the trees'; 0: no
+                linear model.
+            features: a row per candidate, list by list, (rows, f).
+            labels: 1 for candidates that were taken, (rows,).
+            sizes: rows of every list.
+            columns: of the features.
+        """
+        names = [column.name for column in columns]
+        trees = GBDTRanker.fit(model_params, features, labels, sizes, names)
+        if not linear_weight:
             return cls(trees)
-        straight = Straight.taught(features, labels, sizes, names)
-        # Whole lists of a sample say how far margins spread.
-        some = np.arange(0, len(sizes), max(1, len(features) // 100_000))
-        owners = np.repeat(np.arange(len(sizes)), sizes)
-        chosen = np.isin(owners, some)
-        sample = features[chosen]
-        own = float(np.std(straight.margins(sample, sizes[some])))
-        others = float(np.std(trees.margins(sample)))
-        factor = weight * (others or 1.0) / own if own > 0 else 1.0
-        return cls(trees, straight.times(factor))
+        linear = ConditionalLogit.fit(features, labels, sizes, columns)
+        lists = np.arange(0, len(sizes), max(1, len(features) // SCALE_SAMPLE_ROWS))
+        list_of_row = np.repeat(np.arange(len(sizes)), sizes)
+        sample = features[np.isin(list_of_row, lists)]
+        linear_scale = float(np.std(linear.margins(sample, sizes[lists])))
+        tree_scale = float(np.std(trees.margins(sample)))
+        factor = linear_weight * (tree_scale or 1.0) / linear_scale if linear_scale > 0 else 1.0
+        return cls(trees, linear.scaled(factor))

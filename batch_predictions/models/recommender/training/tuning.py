@@ -1,31 +1,32 @@
-"""Parameters by search: on a window before the hold-out, so that the contest stays clean.
+"""Parameters by search, on a window before the hold-out, so that the hold-out stays unseen.
 
 Each generator is tuned alone on the validation window's NDCG@10, then the ranker on the same window
-over lessons before it (Optuna's TPE: Akiba et al. 2019, "Optuna: A Next-generation Hyperparameter
-Optimization Framework").
+with datasets of windows before it (Optuna's TPE: Akiba et al. 2019, "Optuna: A Next-generation
+Hyperparameter Optimization Framework").
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import replace
+from dataclasses import asdict, replace
 from datetime import date, timedelta
 from typing import TYPE_CHECKING, Any
 
 from batch_predictions.models.common.ranking_metrics import NDCG
-from batch_predictions.models.recommender.candidate_generation import DECLARED
 from batch_predictions.models.recommender.data.interactions import Interactions
-from batch_predictions.models.recommender.evaluation import Holdout, evaluate, hold_out
-from batch_predictions.models.recommender.ranker.gbdt_ranker import RANKER
-from batch_predictions.models.recommender.training.trainer import Course
-from batch_predictions.models.recommender.two_stage import TwoStage
+from batch_predictions.models.recommender.data.splits import Holdout, hold_out
+from batch_predictions.models.recommender.evaluation import evaluate
+from batch_predictions.models.recommender.generators.registry import generators
+from batch_predictions.models.recommender.ranker.gbdt_ranker import LIGHTGBM_PARAMS
+from batch_predictions.models.recommender.training.trainer import RankerTrainer
+from batch_predictions.models.recommender.two_stage import TwoStageRecommender
 
 if TYPE_CHECKING:
     import optuna
 
-Space = Callable[["optuna.Trial"], dict[str, Any]]
+SearchSpace = Callable[["optuna.Trial"], dict[str, Any]]
 
-GENERATOR_SPACES: dict[str, Space] = {
+GENERATOR_SPACES: dict[str, SearchSpace] = {
     "als": lambda trial: {
         "regularization": trial.suggest_float("regularization", 1.0, 200.0, log=True),
         "alpha": trial.suggest_float("alpha", 0.1, 40.0, log=True),
@@ -49,7 +50,7 @@ GENERATOR_SPACES: dict[str, Space] = {
 
 
 def ranker_space(trial: optuna.Trial) -> dict[str, Any]:
-    """LightGBM's parameters, alike for all objectives; leaves are each objective's own."""
+    """LightGBM's parameters, the same for all objectives; leaves are fixed by objective."""
     return {
         "rounds": trial.suggest_int("rounds", 40, 100),
         "learning_rate": trial.suggest_float("learning_rate", 0.04, 0.2, log=True),
@@ -60,93 +61,106 @@ def ranker_space(trial: optuna.Trial) -> dict[str, Any]:
     }
 
 
-def tuned(interactions: Interactions, through: date, course: Course, trials: int) -> Course:
-    """The course with the best parameters found in `trials` trials, half of them the ranker's.
+def tune(
+    interactions: Interactions, through: date, trainer: RankerTrainer, trials: int
+) -> RankerTrainer:
+    """The trainer with the best parameters of `trials` trials, half of them the ranker's.
 
-    The hold-out's days, the last `window_days`, are not looked at. Where the days before it hold
-    nobody to ask, the course comes back as it was.
+    The days of the hold-out, the last `window_days`, are not read. Where the days before it have no
+    users to evaluate, the trainer is returned unchanged.
     """
+    config = trainer.config
     known = interactions.up_to(through)
-    timed = not known.single_date
-    end = through - timedelta(days=course.window_days) if timed else through
+    has_times = not known.has_single_date
+    end = through - timedelta(days=config.window_days) if has_times else through
     holdout = hold_out(
-        known.up_to(end) if timed else known,
+        known.up_to(end) if has_times else known,
         through=end,
-        holdout_days=course.window_days,
-        exclude_seen=course.exclude_seen,
-        seed=course.seed + 2,
+        holdout_days=config.window_days,
+        exclude_seen=config.exclude_seen,
+        seed=config.seed + 2,
+        history_days=config.history_days,
     )
     if not len(holdout.users):
-        return course
-    names = [name for name in course.names(holdout.as_of) if name in GENERATOR_SPACES]
-    of_ranker = (trials + 1) // 2
-    params = {name: dict(each) for name, each in course.params.items()}
+        return trainer
+    names = [name for name in trainer.generator_names(holdout.as_of) if name in GENERATOR_SPACES]
+    ranker_trials = (trials + 1) // 2
+    params = {name: dict(values) for name, values in config.generator_params.items()}
     for place, name in enumerate(names):
-        share = (trials - of_ranker + place) // len(names)
-        if share:
-            found = _generator(name, share, course, holdout)
-            params[name] = {**params.get(name, {}), **found}
-    course = replace(course, params=params)
-    return replace(course, ranker_params=_ranker(of_ranker, course, holdout))
+        generator_trials = (trials - ranker_trials + place) // len(names)
+        if generator_trials:
+            best = _tune_generator(name, generator_trials, trainer, holdout)
+            params[name] = {**params.get(name, {}), **best}
+    trainer = replace(trainer, config=replace(config, generator_params=params))
+    ranker_params = _tune_ranker(ranker_trials, trainer, holdout)
+    return replace(trainer, config=replace(trainer.config, ranker_params=ranker_params))
 
 
-def _generator(name: str, trials: int, course: Course, holdout: Holdout) -> dict[str, Any]:
-    """A generator's best parameters, alone."""
+def _tune_generator(
+    name: str, trials: int, trainer: RankerTrainer, holdout: Holdout
+) -> dict[str, Any]:
+    """A generator's best parameters, evaluated alone."""
+    config = trainer.config
+    overrides = config.generator_params.get(name, {})
 
     def objective(trial: optuna.Trial) -> float:
-        chosen = GENERATOR_SPACES[name](trial)
-        changed = {**course.params, name: {**course.params.get(name, {}), **chosen}}
-        bundle = replace(course, params=changed, say=None).bundle(
-            holdout.train, holdout.as_of, [name]
+        values = {**overrides, **GENERATOR_SPACES[name](trial)}
+        params = {**config.generator_params, name: values}
+        trial_trainer = replace(
+            trainer, config=replace(config, generator_params=params), progress=None
         )
-        model = bundle.members[0].model
-        facts = course.facts(holdout.train, holdout.as_of, model.items)
-        return float(evaluate(model, holdout, facts).per_user[NDCG].mean())
+        ensemble = trial_trainer.fit_generators(holdout.train, holdout.as_of, [name])
+        model = ensemble.generators[0].model
+        item_features = trainer.item_features(holdout.train, holdout.as_of, model.items)
+        return float(evaluate(model, holdout, item_features).per_user[NDCG].mean())
 
-    declared = DECLARED[name].new_items if course.exclude_seen else DECLARED[name].repeats
-    known = {**declared, **course.params.get(name, {})}
-    return _best(objective, trials, course, name, known)
+    defaults = asdict(generators()[name].params(config.exclude_seen, overrides))
+    return _best_params(objective, trials, trainer, name, defaults)
 
 
-def _ranker(trials: int, course: Course, holdout: Holdout) -> dict[str, Any]:
-    """The ranker's best parameters over fixed generators and lessons."""
-    bundle = course.bundle(holdout.train, holdout.as_of)
-    facts = course.facts(holdout.train, holdout.as_of, bundle.items)
-    users = course.beside.users(holdout.as_of)
-    lessons = course.past(holdout.train, holdout.as_of)
-    if not any(len(each.groups) for each in lessons):
-        return dict(course.ranker_params)
+def _tune_ranker(trials: int, trainer: RankerTrainer, holdout: Holdout) -> dict[str, Any]:
+    """The ranker's best parameters, over fixed generators and datasets."""
+    config = trainer.config
+    ensemble = trainer.fit_generators(holdout.train, holdout.as_of)
+    item_features = trainer.item_features(holdout.train, holdout.as_of, ensemble.items)
+    users = trainer.side_information.users(holdout.as_of)
+    datasets = trainer.build_datasets(holdout.train, holdout.as_of)
+    if not any(dataset.users for dataset in datasets):
+        return dict(config.ranker_params)
 
     def objective(trial: optuna.Trial) -> float:
-        chosen = {**course.ranker_params, **ranker_space(trial)}
-        ranker = replace(course, ranker_params=chosen, say=None).ranker(lessons)
-        model = TwoStage(bundle, ranker.mixed, ranker.params)
-        return float(evaluate(model, holdout, facts, users).per_user[NDCG].mean())
+        params = {**config.ranker_params, **ranker_space(trial)}
+        trial_trainer = replace(
+            trainer, config=replace(config, ranker_params=params), progress=None
+        )
+        trained = trial_trainer.fit_ranker(datasets)
+        model = TwoStageRecommender(ensemble, trained.ranker, trained.params)
+        return float(evaluate(model, holdout, item_features, users).per_user[NDCG].mean())
 
-    known = {**RANKER, **course.ranker_params}
-    return {**course.ranker_params, **_best(objective, trials, course, "ranker", known)}
+    defaults = {**LIGHTGBM_PARAMS, **config.ranker_params}
+    best = _best_params(objective, trials, trainer, "ranker", defaults)
+    return {**config.ranker_params, **best}
 
 
-def _best(
+def _best_params(
     objective: Callable[[optuna.Trial], float],
     trials: int,
-    course: Course,
-    what: str,
-    known: Mapping[str, Any],
+    trainer: RankerTrainer,
+    name: str,
+    defaults: Mapping[str, Any],
 ) -> dict[str, Any]:
-    """The best of the values that are `known`, tried first, and of those that Optuna proposes:
-    what comes of it is, on the validation window, no worse than what was there."""
+    """The best parameters found; the defaults are tried first, so the result is never worse."""
     import optuna
 
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     study = optuna.create_study(
-        direction="maximize", sampler=optuna.samplers.TPESampler(seed=course.seed)
+        direction="maximize", sampler=optuna.samplers.TPESampler(seed=trainer.config.seed)
     )
-    study.enqueue_trial(dict(known))
+    study.enqueue_trial(dict(defaults))
     study.optimize(objective, n_trials=trials)
-    if course.say:
-        course.say(
-            f"tuned {what} in {trials} trials: NDCG@10 {study.best_value:.4f}, "
-            f"{study.trials[0].value:.4f} before, with {study.best_params}"
+    if trainer.progress:
+        trainer.progress(
+            f"tuned {name} in {trials} trials: NDCG@10 {study.best_value:.4f}, "
+            f"{study.trials[0].value:.4f} with the defaults, by {study.best_params}"
         )
     return dict(study.best_params)

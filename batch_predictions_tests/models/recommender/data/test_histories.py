@@ -1,4 +1,4 @@
-"""What users did before a day: the same from interactions and from staged rows."""
+"""Histories: equal from interactions and from the lists of a staged shard."""
 
 from __future__ import annotations
 
@@ -8,13 +8,8 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from batch_predictions.models.recommender.data.histories import (
-    TRAITS,
-    Histories,
-    batches,
-    positions,
-)
-from batch_predictions.models.recommender.data.interactions import Interactions
+from batch_predictions.models.recommender.data.histories import TRAITS, Histories, spans
+from batch_predictions.models.recommender.data.interactions import Interactions, positions_in
 
 AS_OF = date(2024, 3, 31)
 ITEMS = pa.array(["x", "y", "z"])
@@ -28,8 +23,8 @@ ROWS = [
     ("bob", "z", -1, 9.0),
     ("cat", "?", 3, 1.0),
 ]
-"""User, item, age, events; ? is an item that the model does not know, age -1 is tomorrow."""
-PEOPLE = pa.table(
+"""User, item, age, events; "?" is an item that the model does not know, age -1 is tomorrow."""
+USER_TRAITS = pa.table(
     {
         "user_id": ["cat", "ann"],
         "age_bracket": ["18-24", "25-34"],
@@ -47,18 +42,20 @@ def interactions() -> Interactions:
     )
 
 
-def histories(*users: int, traits: pa.Table | None = PEOPLE) -> Histories:
-    return Histories.of(interactions(), np.array(users or (0, 1, 2)), ITEMS, AS_OF, traits)
+def make_histories(*users: int, traits: pa.Table | None = USER_TRAITS) -> Histories:
+    return Histories.from_interactions(
+        interactions(), np.array(users or (0, 1, 2)), ITEMS, AS_OF, traits
+    )
 
 
-def rows_of(each: Histories) -> list[tuple[int, int, int, float]]:
-    columns = (each.owners, each.items, each.ages, each.events)
+def rows_of(histories: Histories) -> list[tuple[int, int, int, float]]:
+    columns = (histories.user_index, histories.items, histories.ages, histories.events)
     return list(zip(*(column.tolist() for column in columns), strict=True))
 
 
-def known_of(each: Histories) -> list[dict[str, str | None]]:
-    assert each.traits is not None
-    return each.traits.to_pylist()
+def traits_of(histories: Histories) -> list[dict[str, str | None]]:
+    assert histories.traits is not None
+    return histories.traits.to_pylist()
 
 
 ANN = [(0, 0, 2, 1.0), (0, 0, 4, 2.0), (0, 0, 10, 3.0), (0, 1, 4, 1.0)]
@@ -66,21 +63,21 @@ BOB = (1, 2, 0, 1.0)
 
 
 def test_rows_are_ordered_and_hold_nothing_of_other_items_or_later_days():
-    each = histories()
-    assert (each.users, each.width) == (3, 3)
-    assert rows_of(each) == [*ANN, BOB]
-    assert known_of(each) == [
+    histories = make_histories()
+    assert (histories.users, histories.width) == (3, 3)
+    assert rows_of(histories) == [*ANN, BOB]
+    assert traits_of(histories) == [
         {"age_bracket": "25-34", "gender": None, "location": "there"},
         dict.fromkeys(TRAITS),
         {"age_bracket": "18-24", "gender": "f", "location": "here"},
     ]
 
 
-def test_users_come_in_the_order_in_which_they_are_asked():
-    each = histories(2, 1, 0)
-    assert rows_of(each) == [BOB, *((2, *row[1:]) for row in ANN)]
-    assert [row["location"] for row in known_of(each)] == ["here", None, "there"]
-    assert histories(1, traits=None).traits is None
+def test_users_come_in_the_order_of_the_argument():
+    histories = make_histories(2, 1, 0)
+    assert rows_of(histories) == [BOB, *((2, *row[1:]) for row in ANN)]
+    assert [row["location"] for row in traits_of(histories)] == ["here", None, "there"]
+    assert make_histories(1, traits=None).traits is None
 
 
 def test_staged_rows_give_the_same_as_interactions():
@@ -89,28 +86,32 @@ def test_staged_rows_give_the_same_as_interactions():
         if age >= 0:
             lists.setdefault(user, [[]])[0].append((item, age, events))
     users = ["ann", "bob", "cat"]
-    held = [lists[user][0] for user in users]
+    user_rows = [lists[user][0] for user in users]
     batch = pa.record_batch(
         {
-            "item_ids": pa.array([[row[0] for row in each] for each in held]),
-            "ages": pa.array([[row[1] for row in each] for each in held], pa.list_(pa.int32())),
-            "events": pa.array([[row[2] for row in each] for each in held]),
+            "item_ids": pa.array([[row[0] for row in rows] for rows in user_rows]),
+            "ages": pa.array(
+                [[row[1] for row in rows] for rows in user_rows], pa.list_(pa.int32())
+            ),
+            "events": pa.array([[row[2] for row in rows] for rows in user_rows]),
             **{
-                name: pa.array([values[name] for values in known_of(histories())], pa.string())
+                name: pa.array(
+                    [values[name] for values in traits_of(make_histories())], pa.string()
+                )
                 for name in TRAITS
             },
         }
     )
-    staged, cut = Histories.from_rows(batch, ITEMS), histories()
-    assert rows_of(staged) == rows_of(cut) and known_of(staged) == known_of(cut)
-    for name in ("owners", "items", "ages", "events"):
-        assert getattr(staged, name).dtype == getattr(cut, name).dtype
-    assert (staged.matrix(7.0) != cut.matrix(7.0)).nnz == 0
+    staged, computed = Histories.from_rows(batch, ITEMS), make_histories()
+    assert rows_of(staged) == rows_of(computed) and traits_of(staged) == traits_of(computed)
+    for name in ("user_index", "items", "ages", "events"):
+        assert getattr(staged, name).dtype == getattr(computed, name).dtype
+    assert (staged.matrix(7.0) != computed.matrix(7.0)).nnz == 0
     # A slice, as a shard is read in.
     assert rows_of(Histories.from_rows(batch.slice(1), ITEMS)) == [(0, *BOB[1:])]
 
 
-def staged(items: list[list[str] | None], ages: list[list[int] | None]) -> pa.RecordBatch:
+def staged_batch(items: list[list[str] | None], ages: list[list[int] | None]) -> pa.RecordBatch:
     return pa.record_batch(
         {
             "item_ids": pa.array(items, pa.list_(pa.string())),
@@ -121,111 +122,122 @@ def staged(items: list[list[str] | None], ages: list[list[int] | None]) -> pa.Re
     )
 
 
-def test_no_list_and_an_empty_one_are_no_rows():
-    each = Histories.from_rows(staged([None, [], ["y"]], [None, [], [1]]), ITEMS)
-    assert each.users == 3 and rows_of(each) == [(2, 1, 1, 1.0)]
-    assert each.indptr.tolist() == [0, 0, 0, 1]
+def test_null_and_empty_lists_are_no_rows():
+    histories = Histories.from_rows(staged_batch([None, [], ["y"]], [None, [], [1]]), ITEMS)
+    assert histories.users == 3 and rows_of(histories) == [(2, 1, 1, 1.0)]
+    assert histories.indptr.tolist() == [0, 0, 0, 1]
 
 
 def test_lists_of_different_lengths_are_refused():
-    with pytest.raises(ValueError, match="length of lists"):
-        Histories.from_rows(staged([["x"], ["y"]], [[1, 2], []]), ITEMS)
+    with pytest.raises(ValueError, match="differ in length"):
+        Histories.from_rows(staged_batch([["x"], ["y"]], [[1, 2], []]), ITEMS)
 
 
 def test_entries_are_a_users_rows_of_one_item():
-    each = histories()
-    assert each.starts.tolist() == [0, 3, 4]
-    assert each.entries.tolist() == [0, 1, 2] and each.entry_owners.tolist() == [0, 0, 1]
-    assert each.indptr.tolist() == [0, 2, 3, 3]
-    assert each.youngest.tolist() == [2, 4, 0]
-    assert each.oldest.tolist() == [10, 4, 0]
-    assert each.days.tolist() == [3, 1, 1]
-    assert each.summed(each.events).tolist() == [6.0, 1.0, 1.0]
+    histories = make_histories()
+    assert histories.entry_starts.tolist() == [0, 3, 4]
+    assert histories.entry_items.tolist() == [0, 1, 2] and histories.entry_users.tolist() == [
+        0,
+        0,
+        1,
+    ]
+    assert histories.indptr.tolist() == [0, 2, 3, 3]
+    assert histories.days_since_last.tolist() == [2, 4, 0]
+    assert histories.days_since_first.tolist() == [10, 4, 0]
+    assert histories.days_per_entry.tolist() == [3, 1, 1]
+    assert histories.sum_per_entry(histories.events).tolist() == [6.0, 1.0, 1.0]
 
 
 def test_events_halve_with_every_half_life():
-    each = histories()
-    assert each.decayed(2.0).tolist() == [0.5, 0.5, 3 / 32, 0.25, 1.0]
-    assert each.decayed(None) is each.events
-    assert each.matrix().toarray().tolist() == [[6, 1, 0], [0, 0, 1], [0, 0, 0]]
-    assert each.matrix(2.0).toarray()[0].tolist() == [1 + 3 / 32, 0.25, 0]
-    assert each.matrix().dtype == np.float32
+    histories = make_histories()
+    assert histories.decayed_events(2.0).tolist() == [0.5, 0.5, 3 / 32, 0.25, 1.0]
+    assert histories.decayed_events(None) is histories.events
+    assert histories.matrix().toarray().tolist() == [[6, 1, 0], [0, 0, 1], [0, 0, 0]]
+    assert histories.matrix(2.0).toarray()[0].tolist() == [1 + 3 / 32, 0.25, 0]
+    assert histories.matrix().dtype == np.float32
 
 
 def test_values_are_reduced_per_user_and_empty_where_there_are_no_rows():
-    each = histories()
-    assert each.per_user(each.ages, np.minimum, -1.0).tolist() == [2.0, 0.0, -1.0]
-    assert each.per_user(each.events, np.add, 0.0).tolist() == [7.0, 1.0, 0.0]
+    histories = make_histories()
+    assert histories.reduce_per_user(histories.ages, np.minimum, -1.0).tolist() == [2.0, 0.0, -1.0]
+    assert histories.reduce_per_user(histories.events, np.add, 0.0).tolist() == [7.0, 1.0, 0.0]
 
 
-def test_a_part_is_what_these_users_alone_would_be():
-    whole = histories()
+def test_a_slice_of_users_equals_their_histories_alone():
+    all_users = make_histories()
     for start, stop in ((0, 1), (1, 3), (0, 3), (2, 2), (1, 9)):
-        part = whole.part(start, stop)
-        assert part.users == min(stop, 3) - start
+        subset = all_users.slice_users(start, stop)
+        assert subset.users == min(stop, 3) - start
         assert (
-            rows_of(part)
-            == [(r[0] - start, *r[1:]) for r in rows_of(whole) if r[0] >= start][
-                : sum(start <= r[0] < stop for r in rows_of(whole))
+            rows_of(subset)
+            == [(r[0] - start, *r[1:]) for r in rows_of(all_users) if r[0] >= start][
+                : sum(start <= r[0] < stop for r in rows_of(all_users))
             ]
         )
-        assert known_of(part) == known_of(whole)[start:stop]
+        assert traits_of(subset) == traits_of(all_users)[start:stop]
 
 
-def test_onto_other_items_moves_rows_and_leaves_the_others_out():
-    moved = histories().onto(np.array([1, -1, 4], dtype=np.int32), 6)
+def test_reindex_moves_rows_to_other_items_and_drops_the_rest():
+    moved = make_histories().reindex(np.array([1, -1, 4], dtype=np.int32), 6)
     assert moved.width == 6
     assert rows_of(moved) == [(0, 1, 2, 1), (0, 1, 4, 2), (0, 1, 10, 3), (1, 4, 0, 1)]
-    assert known_of(moved) == known_of(histories())
+    assert traits_of(moved) == traits_of(make_histories())
 
 
-def test_the_newest_days_are_counted_from_each_users_own_newest_row():
-    each = histories()
-    assert rows_of(each.newest(1)) == [ANN[0], BOB]
-    assert rows_of(each.newest(2)) == [ANN[0], BOB]
-    assert rows_of(each.newest(3)) == [ANN[0], ANN[1], ANN[3], BOB]
-    assert rows_of(each.newest(9)) == rows_of(each)
+def test_last_active_days_are_counted_from_each_users_newest_row():
+    histories = make_histories()
+    assert rows_of(histories.last_active_days(1)) == [ANN[0], BOB]
+    assert rows_of(histories.last_active_days(2)) == [ANN[0], BOB]
+    assert rows_of(histories.last_active_days(3)) == [ANN[0], ANN[1], ANN[3], BOB]
+    assert rows_of(histories.last_active_days(9)) == rows_of(histories)
 
 
-def test_nobody_and_nothing_are_fine():
-    nobody, nothing = histories().part(0, 0), histories(2)
-    for each in (nobody, nothing):
-        assert each.starts.tolist() == each.oldest.tolist() == each.days.tolist() == []
-        assert each.summed(each.events).tolist() == []
-        assert each.matrix(3.0).shape == (each.users, 3) and each.matrix().nnz == 0
-        assert rows_of(each.newest(4)) == []
+def test_no_users_and_no_rows_give_empty_results():
+    no_users, no_rows = make_histories().slice_users(0, 0), make_histories(2)
+    for histories in (no_users, no_rows):
+        assert (
+            histories.entry_starts.tolist()
+            == histories.days_since_first.tolist()
+            == histories.days_per_entry.tolist()
+            == []
+        )
+        assert histories.sum_per_entry(histories.events).tolist() == []
+        assert histories.matrix(3.0).shape == (histories.users, 3) and histories.matrix().nnz == 0
+        assert rows_of(histories.last_active_days(4)) == []
 
 
-def test_positions_and_batches():
-    assert positions(pa.array(["z", "?", "x", None]), ITEMS).tolist() == [2, -1, 0, -1]
-    assert batches(5, 2) == [(0, 2), (2, 4), (4, 5)] and batches(0, 2) == []
+def test_positions_in_and_spans():
+    assert positions_in(pa.array(["z", "?", "x", None]), ITEMS).tolist() == [2, -1, 0, -1]
+    assert spans(5, 2) == [(0, 2), (2, 4), (4, 5)] and spans(0, 2) == []
 
 
-def test_places_are_by_age_then_by_the_time_of_day():
+def test_recency_rank_is_by_age_then_by_time_of_day():
     rows = pa.table(
         {
             "user_id": ["ann"] * 4 + ["bob"],
             "item_id": ["x", "x", "y", "z", "y"],
             "date": [AS_OF - timedelta(days=age) for age in (5, 1, 1, 9, 2)],
             "events": [1] * 5,
-            "moment": [99, 10, 20, 500, 0],
+            "event_time": [99, 10, 20, 500, 0],
         }
     )
-    cut = Histories.of(Interactions.from_table(rows), np.array([0, 1]), ITEMS, AS_OF)
+    computed = Histories.from_interactions(
+        Interactions.from_table(rows), np.array([0, 1]), ITEMS, AS_OF
+    )
     # Ann took y last, then x, z long ago; bob has only y.
-    assert cut.places.tolist() == [1, 0, 2, 0]
-    assert cut.part(1, 2).places.tolist() == [0]
-    assert cut.onto(np.array([0, -1, 1], dtype=np.int32), 2).places.tolist() == [0, 1]
-    lists = {"item_ids": ["x", "y"], "ages": [1, 1], "events": [1.0, 1.0], "moments": [10, 20]}
+    assert computed.recency_rank.tolist() == [1, 0, 2, 0]
+    assert computed.slice_users(1, 2).recency_rank.tolist() == [0]
+    assert computed.reindex(np.array([0, -1, 1], dtype=np.int32), 2).recency_rank.tolist() == [0, 1]
+    lists = {"item_ids": ["x", "y"], "ages": [1, 1], "events": [1.0, 1.0], "timestamps": [10, 20]}
     unknown = dict.fromkeys(TRAITS, "unknown")
     staged_rows = pa.Table.from_pylist([{**lists, **unknown}]).to_batches()[0]
-    assert Histories.from_rows(staged_rows, ITEMS).places.tolist() == [1, 0]
-    short = pa.Table.from_pylist([{**lists, "moments": [1], **unknown}]).to_batches()[0]
-    with pytest.raises(ValueError, match="moments"):
+    assert Histories.from_rows(staged_rows, ITEMS).recency_rank.tolist() == [1, 0]
+    short = pa.Table.from_pylist([{**lists, "timestamps": [1], **unknown}]).to_batches()[0]
+    with pytest.raises(ValueError, match="timestamps"):
         Histories.from_rows(short, ITEMS)
 
 
-def test_ratings_go_with_their_rows_and_choose_among_them():
+def test_ratings_stay_with_their_rows_and_filter_them():
     rows = pa.table(
         {
             "user_id": ["ann"] * 3 + ["bob"],
@@ -235,19 +247,21 @@ def test_ratings_go_with_their_rows_and_choose_among_them():
             "rating": [5.0, 1.0, None, 4.0],
         }
     )
-    known = Interactions.from_table(rows)
-    assert known.are_rated and known.ratings is not None
-    assert not Interactions.from_table(rows.drop_columns("rating")).are_rated
-    nobody = rows.set_column(4, "rating", pa.nulls(4, pa.float64()))
-    assert Interactions.from_table(nobody).ratings is None
-    cut = Histories.of(known, np.array([0, 1]), ITEMS, AS_OF)
-    assert cut.ratings is not None
-    np.testing.assert_array_equal(cut.ratings, [1, np.nan, 5, 4])
-    liked = cut.rated_above(3.5)
-    assert liked.items.tolist() == [2, 0] and liked.owners.tolist() == [0, 1]
-    assert liked.part(1, 2).ratings.tolist() == [4]
-    assert len(cut.rated_above(-np.inf).items) == 3
-    unrated = Histories.of(Interactions.from_table(nobody), np.array([0, 1]), ITEMS, AS_OF)
+    interactions = Interactions.from_table(rows)
+    assert interactions.has_ratings and interactions.ratings is not None
+    assert not Interactions.from_table(rows.drop_columns("rating")).has_ratings
+    unrated_rows = rows.set_column(4, "rating", pa.nulls(4, pa.float64()))
+    assert Interactions.from_table(unrated_rows).ratings is None
+    computed = Histories.from_interactions(interactions, np.array([0, 1]), ITEMS, AS_OF)
+    assert computed.ratings is not None
+    np.testing.assert_array_equal(computed.ratings, [1, np.nan, 5, 4])
+    liked = computed.rated_above(3.5)
+    assert liked.items.tolist() == [2, 0] and liked.user_index.tolist() == [0, 1]
+    assert liked.slice_users(1, 2).ratings.tolist() == [4]
+    assert len(computed.rated_above(-np.inf).items) == 3
+    unrated = Histories.from_interactions(
+        Interactions.from_table(unrated_rows), np.array([0, 1]), ITEMS, AS_OF
+    )
     assert not len(unrated.rated_above(-np.inf).items)
     # Out of a staged shard, the same.
     lists = {"item_ids": ["z", "x", "y"], "ages": [5, 1, 2], "events": [1.0] * 3}
@@ -259,9 +273,9 @@ def test_ratings_go_with_their_rows_and_choose_among_them():
 
 
 def test_a_matrix_can_be_changed_in_place_and_the_histories_stay_as_they_are():
-    each = histories()
-    before = each.entries.tolist(), each.indptr.tolist()
-    changed = each.csr(np.arange(len(each.entries)) == 1)
+    histories = make_histories()
+    before = histories.entry_items.tolist(), histories.indptr.tolist()
+    changed = histories.to_csr(np.arange(len(histories.entry_items)) == 1)
     changed.eliminate_zeros()
     assert changed.nnz == 1
-    assert (each.entries.tolist(), each.indptr.tolist()) == before
+    assert (histories.entry_items.tolist(), histories.indptr.tolist()) == before

@@ -37,7 +37,7 @@ def test_up_to_and_after_part_the_rows_and_keep_only_their_ids():
     assert late.user_ids.to_pylist() == ["b"]
     assert late.matrix().toarray().tolist() == [[3, 4]]
     assert early.matrix().toarray().tolist() == [[2, 0], [0, 1]]
-    assert not early.single_date and late.single_date
+    assert not early.has_single_date and late.has_single_date
 
 
 def test_weights_halve_with_age_and_do_not_grow_in_the_future():
@@ -60,7 +60,7 @@ def test_rows_that_break_the_contract_are_refused(table: pa.Table, message: str)
 
 def test_no_rows_are_fine():
     empty = Interactions.from_table(TABLE.slice(0, 0))
-    assert len(empty) == 0 and empty.matrix().shape == (0, 0) and not empty.single_date
+    assert len(empty) == 0 and empty.matrix().shape == (0, 0) and not empty.has_single_date
 
 
 def staged(ids: pa.Array, counts: pa.Array) -> pa.RecordBatch:

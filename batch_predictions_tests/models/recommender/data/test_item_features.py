@@ -1,4 +1,4 @@
-"""What is known of items at the end of a day, against counting by hand."""
+"""Item features as of the end of a day, against counting by hand."""
 
 from __future__ import annotations
 
@@ -9,12 +9,9 @@ import pyarrow as pa
 import pytest
 
 from batch_predictions.models.recommender.data.interactions import Interactions
-from batch_predictions.models.recommender.data.item_features import (
-    COUNTS,
-    ItemFacts,
-    ItemTraits,
-    Promoted,
-)
+from batch_predictions.models.recommender.data.item_features import ITEM_STATS, ItemFeatures
+from batch_predictions.models.recommender.data.item_metadata import ItemMetadata
+from batch_predictions.models.recommender.data.item_promotions import ItemPromotions
 
 AS_OF = date(2024, 3, 31)
 ITEMS = pa.array(["new", "none", "old"])
@@ -30,46 +27,48 @@ ROWS = [
 ]
 
 
-def facts(
+def item_features(
     items: pa.StringArray = ITEMS,
-    traits: ItemTraits | None = None,
-    promoted: pa.Table | None = None,
-) -> ItemFacts:
+    metadata: ItemMetadata | None = None,
+    promotions: pa.Table | None = None,
+) -> ItemFeatures:
     users, ids, ages, events = zip(*ROWS, strict=True)
     days = [AS_OF - timedelta(days=age) for age in ages]
     table = pa.table({"user_id": users, "item_id": ids, "date": days, "events": events})
-    return ItemFacts.of(Interactions.from_table(table), AS_OF, items, traits, promoted)
+    return ItemFeatures.from_interactions(
+        Interactions.from_table(table), AS_OF, items, metadata, promotions
+    )
 
 
-def test_counts_are_of_the_rows_up_to_the_day():
-    counts = facts().counts
-    assert set(counts) == set(COUNTS)
-    assert counts["events"].tolist() == [4.0, 0.0, 7.0]
-    assert counts["users"].tolist() == [2.0, 0.0, 2.0]
-    assert counts["first_age"].tolist() == [14.0, -1.0, 28.0]
+def test_stats_are_of_the_rows_up_to_the_day():
+    stats = item_features().stats
+    assert set(stats) == set(ITEM_STATS)
+    assert stats["events"].tolist() == [4.0, 0.0, 7.0]
+    assert stats["users"].tolist() == [2.0, 0.0, 2.0]
+    assert stats["days_since_first"].tolist() == [14.0, -1.0, 28.0]
 
 
-def test_recent_wants_halve_with_every_half_life():
-    counts = facts().counts
+def test_decayed_events_halve_with_every_half_life():
+    stats = item_features().stats
     # new: 1 today, 3 at 14 days; old: 3 at 14 days, 4 at 28.
-    assert counts["recent_14"] == pytest.approx([1 + 3 / 2, 0, 3 / 2 + 4 / 4])
-    assert counts["recent_7"] == pytest.approx([1 + 3 / 4, 0, 3 / 4 + 4 / 16])
+    assert stats["decayed_events_14"] == pytest.approx([1 + 3 / 2, 0, 3 / 2 + 4 / 4])
+    assert stats["decayed_events_7"] == pytest.approx([1 + 3 / 4, 0, 3 / 4 + 4 / 16])
     half = 0.5 ** (14 / 30)
-    assert counts["recent_30"] == pytest.approx([1 + 3 * half, 0, 3 * half + 4 * half**2])
+    assert stats["decayed_events_30"] == pytest.approx([1 + 3 * half, 0, 3 * half + 4 * half**2])
 
 
-def test_returning_wants_are_those_of_users_who_had_come_before():
-    counts = facts().counts
-    # Ann came back twice; all that bob did by the day was on his first.
-    assert counts["returning_14"] == pytest.approx([1, 0, 2 / 2])
-    assert counts["returning_30"] == pytest.approx([1, 0, 2 * 0.5 ** (14 / 30)])
+def test_returning_events_are_of_users_with_an_earlier_day():
+    stats = item_features().stats
+    # Ann returned on two days; bob has only his first day.
+    assert stats["returning_events_14"] == pytest.approx([1, 0, 2 / 2])
+    assert stats["returning_events_30"] == pytest.approx([1, 0, 2 * 0.5 ** (14 / 30)])
 
 
-def test_fresh_wants_are_those_of_first_takers_who_had_come_before():
-    counts = facts().counts
-    # Of ann's second coming only new was new to her; bob came for the first time.
-    assert counts["fresh_14"] == pytest.approx([1, 0, 0])
-    assert counts["fresh_90"] == pytest.approx([1, 0, 0])
+def test_first_time_events_are_of_returning_users_only():
+    stats = item_features().stats
+    # On ann's later days only `new` was new to her; bob has only his first day.
+    assert stats["first_time_events_14"] == pytest.approx([1, 0, 0])
+    assert stats["first_time_events_90"] == pytest.approx([1, 0, 0])
 
 
 OLD_IS_PROMOTED = pa.table(
@@ -84,34 +83,40 @@ OLD_IS_PROMOTED = pa.table(
 )
 
 
-def test_facts_at_some_positions_are_counts_and_plans():
-    some = facts(ITEMS, traits(), OLD_IS_PROMOTED).at(np.array([2, 0]))
-    assert some.items.to_pylist() == ["old", "new"]
-    assert some.counts["events"].tolist() == [7.0, 4.0] and not some.traits.tags
-    assert some.promoted is not None and some.promoted.tomorrow.tolist() == [True, False]
+def test_take_keeps_stats_and_promotions():
+    taken = item_features(ITEMS, metadata(), OLD_IS_PROMOTED).take(np.array([2, 0]))
+    assert taken.items.to_pylist() == ["old", "new"]
+    assert taken.stats["events"].tolist() == [7.0, 4.0] and not taken.metadata.tags
+    assert taken.promotions is not None and taken.promotions.is_promoted_tomorrow.tolist() == [
+        True,
+        False,
+    ]
 
 
-def test_shares_sum_to_one_or_are_nothing():
-    assert facts().share("events") == pytest.approx([4 / 11, 0, 7 / 11])
-    assert facts(pa.array(["none"])).share("events").tolist() == [0.0]
+def test_shares_sum_to_one_or_are_zero():
+    assert item_features().share("events") == pytest.approx([4 / 11, 0, 7 / 11])
+    assert item_features(pa.array(["none"])).share("events").tolist() == [0.0]
 
 
-def test_facts_of_other_items_are_the_same_figures():
-    described = ItemTraits.from_table(
+def test_reindex_gives_the_same_values_for_other_items():
+    described = ItemMetadata.from_table(
         pa.table({"item_id": ["old", "new"], "price": [2.0, 1.0], "kind": ["a", "b"]}), ITEMS
     )
-    moved = facts(ITEMS, described, OLD_IS_PROMOTED).onto(pa.array(["old", "new"]))
-    direct = facts(pa.array(["old", "new"]), described, OLD_IS_PROMOTED)
-    for name in COUNTS:
-        np.testing.assert_array_equal(moved.counts[name], direct.counts[name])
-    assert moved.traits.numbers["price"].tolist() == [2.0, 1.0]
-    assert moved.traits.tags["kind"].toarray().tolist() == [[1, 0], [0, 1]]
-    assert moved.promoted is not None and moved.promoted.tomorrow.tolist() == [True, False]
+    moved = item_features(ITEMS, described, OLD_IS_PROMOTED).reindex(pa.array(["old", "new"]))
+    direct = item_features(pa.array(["old", "new"]), described, OLD_IS_PROMOTED)
+    for name in ITEM_STATS:
+        np.testing.assert_array_equal(moved.stats[name], direct.stats[name])
+    assert moved.metadata.numbers["price"].tolist() == [2.0, 1.0]
+    assert moved.metadata.tags["kind"].toarray().tolist() == [[1, 0], [0, 1]]
+    assert moved.promotions is not None and moved.promotions.is_promoted_tomorrow.tolist() == [
+        True,
+        False,
+    ]
     with pytest.raises(AssertionError):
-        facts().onto(pa.array(["stranger"]))
+        item_features().reindex(pa.array(["stranger"]))
 
 
-def traits() -> ItemTraits:
+def metadata() -> ItemMetadata:
     table = pa.table(
         {
             "item_id": ["old", "new", "elsewhere"],
@@ -122,30 +127,30 @@ def traits() -> ItemTraits:
             "nothing": pa.nulls(3, pa.string()),
         }
     )
-    return ItemTraits.from_table(table, ITEMS)
+    return ItemMetadata.from_table(table, ITEMS)
 
 
 def test_texts_are_tags_whose_rows_sum_to_one():
-    found = traits()
-    assert set(found.tags) == {"genres", "brand"}
+    item_metadata = metadata()
+    assert set(item_metadata.tags) == {"genres", "brand"}
     # fun, war; only tags that the items have are known.
-    assert found.tags["genres"].toarray().tolist() == [[0, 1], [0, 0], [0.5, 0.5]]
-    assert found.tags["brand"].toarray().tolist() == [[1], [0], [0]]
+    assert item_metadata.tags["genres"].toarray().tolist() == [[0, 1], [0, 0], [0.5, 0.5]]
+    assert item_metadata.tags["brand"].toarray().tolist() == [[1], [0], [0]]
 
 
 def test_numbers_stay_numbers_also_where_they_are_written_as_text():
-    found = traits()
-    assert set(found.numbers) == {"price", "year"}
-    np.testing.assert_array_equal(found.numbers["price"], [np.nan, np.nan, 2.0])
-    np.testing.assert_array_equal(found.numbers["year"], [2001.0, np.nan, 1999.0])
+    item_metadata = metadata()
+    assert set(item_metadata.numbers) == {"price", "year"}
+    np.testing.assert_array_equal(item_metadata.numbers["price"], [np.nan, np.nan, 2.0])
+    np.testing.assert_array_equal(item_metadata.numbers["year"], [2001.0, np.nan, 1999.0])
 
 
-def test_traits_of_other_items_are_unknown():
-    moved = traits().onto(pa.array(["old", "stranger"]))
+def test_metadata_of_other_items_is_unknown():
+    moved = metadata().reindex(pa.array(["old", "stranger"]))
     assert moved.tags["genres"].toarray().tolist() == [[0.5, 0.5], [0, 0]]
     np.testing.assert_array_equal(moved.numbers["year"], [1999.0, np.nan])
-    nothing = ItemTraits.nothing(ITEMS)
-    assert not nothing.tags and not nothing.numbers and nothing.items.equals(ITEMS)
+    empty = ItemMetadata.empty(ITEMS)
+    assert not empty.tags and not empty.numbers and empty.items.equals(ITEMS)
 
 
 CALENDAR = pa.table(
@@ -161,34 +166,37 @@ CALENDAR = pa.table(
 
 
 def test_promotions_are_shares_of_the_shops_that_have_any():
-    promoted = Promoted.from_table(CALENDAR, ITEMS)
-    assert promoted is not None
-    assert promoted.shops.to_pylist() == ["s1", "s2", "s3"]
-    assert promoted.share["display"] == pytest.approx([2 / 3, 0, 0])
-    assert promoted.share["mailer"] == pytest.approx([0, 0, 1 / 3])
-    # Of what is promoted in the coming week only old is on the next day, and a stranger.
-    assert promoted.tomorrow.tolist() == [False, False, True]
-    assert promoted.by_shop["display"].toarray().tolist() == [[1, 0, 0], [1, 0, 0], [0, 0, 0]]
-    some = promoted.at(np.array([2, 0]))
-    assert some.tomorrow.tolist() == [True, False]
-    assert some.by_shop["mailer"].toarray().tolist() == [[0, 0], [1, 0], [0, 0]]
+    promotions = ItemPromotions.from_table(CALENDAR, ITEMS)
+    assert promotions is not None
+    assert promotions.shops.to_pylist() == ["s1", "s2", "s3"]
+    assert promotions.shares["display"] == pytest.approx([2 / 3, 0, 0])
+    assert promotions.shares["mailer"] == pytest.approx([0, 0, 1 / 3])
+    # On the next day only `old` and an unknown item are promoted.
+    assert promotions.is_promoted_tomorrow.tolist() == [False, False, True]
+    assert promotions.by_shop["display"].toarray().tolist() == [[1, 0, 0], [1, 0, 0], [0, 0, 0]]
+    taken = promotions.take(np.array([2, 0]))
+    assert taken.is_promoted_tomorrow.tolist() == [True, False]
+    assert taken.by_shop["mailer"].toarray().tolist() == [[0, 0], [1, 0], [0, 0]]
 
 
-def test_a_week_after_the_coming_one_has_kinds_of_its_own():
+def test_a_later_week_has_its_own_placements():
     later = CALENDAR.slice(1, 2).set_column(0, "weeks_ahead", pa.array([3, 3]))
     later = later.set_column(5, "tomorrow", pa.array([False, False]))
-    promoted = Promoted.from_table(pa.concat_tables([CALENDAR, later]), ITEMS)
-    assert promoted is not None
-    assert promoted.weeks == [("display", "mailer"), ("display_3", "mailer_3")]
-    assert promoted.share["display_3"] == pytest.approx([1 / 3, 0, 0])
-    assert promoted.share["mailer_3"] == pytest.approx([0, 0, 1 / 3])
-    assert promoted.share["display"] == pytest.approx([2 / 3, 0, 0])
-    assert promoted.at(np.array([2])).weeks == promoted.weeks
-    alone = Promoted.from_table(later, ITEMS)
-    assert alone is not None and alone.weeks == promoted.weeks
-    assert not alone.share["display"].any() and not alone.tomorrow.any()
+    promotions = ItemPromotions.from_table(pa.concat_tables([CALENDAR, later]), ITEMS)
+    assert promotions is not None
+    assert promotions.weeks == [("display", "mailer"), ("display_3", "mailer_3")]
+    assert promotions.shares["display_3"] == pytest.approx([1 / 3, 0, 0])
+    assert promotions.shares["mailer_3"] == pytest.approx([0, 0, 1 / 3])
+    assert promotions.shares["display"] == pytest.approx([2 / 3, 0, 0])
+    assert promotions.take(np.array([2])).weeks == promotions.weeks
+    alone = ItemPromotions.from_table(later, ITEMS)
+    assert alone is not None and alone.weeks == promotions.weeks
+    assert not alone.shares["display"].any() and not alone.is_promoted_tomorrow.any()
 
 
-def test_an_empty_calendar_promotes_nothing():
-    assert Promoted.from_table(CALENDAR.slice(0, 0), ITEMS) is None
-    assert facts(promoted=CALENDAR.slice(0, 0)).promoted is None and facts().promoted is None
+def test_an_empty_calendar_is_no_promotions():
+    assert ItemPromotions.from_table(CALENDAR.slice(0, 0), ITEMS) is None
+    assert (
+        item_features(promotions=CALENDAR.slice(0, 0)).promotions is None
+        and item_features().promotions is None
+    )

@@ -1,4 +1,4 @@
-"""Features of what items are, in a world of four items and two users, by hand."""
+"""Features of item metadata for four items and two users, computed by hand."""
 
 from __future__ import annotations
 
@@ -12,57 +12,62 @@ import pytest
 
 from batch_predictions.models.recommender.data.histories import Histories
 from batch_predictions.models.recommender.data.interactions import Interactions
-from batch_predictions.models.recommender.data.item_features import ItemFacts, ItemTraits
-from batch_predictions.models.recommender.features.candidates import Pairs
-from batch_predictions.models.recommender.features.metadata import trait_features
+from batch_predictions.models.recommender.data.item_features import ItemFeatures
+from batch_predictions.models.recommender.data.item_metadata import ItemMetadata
+from batch_predictions.models.recommender.features.candidates import CandidateBatch
+from batch_predictions.models.recommender.features.metadata import metadata_features
 
 DAY = date(2024, 3, 31)
 ITEMS = pa.array(["a", "b", "c", "d"])
-# Two kinds of milk and two of tea, of which ann took one every week, long ago.
-KINDS = ["milk", "milk", "tea", "tea"]
-TAKEN = {
+# Two kinds of milk and two of tea.
+CATEGORIES = ["milk", "milk", "tea", "tea"]
+AGES = {
     "ann": {"a": (30, 20, 10), "b": (10,), "c": (100, 93, 86)},
     "bob": {"d": (5,)},
 }
 
 
-def of(name: str, kind: str = "category") -> npt.NDArray[Any]:
-    """The feature for ann and bob, (2, 4)."""
-    rows = [(u, i, age) for u, items in TAKEN.items() for i, ages in items.items() for age in ages]
+def compute(name: str, kind: str = "category") -> npt.NDArray[Any]:
+    """The feature of ann and bob for every item, (2, 4)."""
+    rows = [(u, i, age) for u, items in AGES.items() for i, ages in items.items() for age in ages]
     users, items, ages = zip(*rows, strict=True)
     days = [DAY - timedelta(days=age) for age in ages]
     columns = {"user_id": users, "item_id": items, "date": days, "events": [1] * len(rows)}
-    known = Interactions.from_table(pa.table(columns))
-    traits = ItemTraits.from_table(pa.table({"item_id": ITEMS, kind: pa.array(KINDS)}), ITEMS)
-    histories = Histories.of(known, np.arange(2), ITEMS, DAY)
-    facts = ItemFacts.of(known, DAY, ITEMS, traits)
-    pairs = Pairs(histories, facts, np.tile(np.arange(4), (2, 1)), {}, {})
-    features = {each.name: each for each in trait_features(pairs)}
-    return np.asarray(features[name].of(pairs))
+    interactions = Interactions.from_table(pa.table(columns))
+    metadata = ItemMetadata.from_table(
+        pa.table({"item_id": ITEMS, kind: pa.array(CATEGORIES)}), ITEMS
+    )
+    histories = Histories.from_interactions(interactions, np.arange(2), ITEMS, DAY)
+    item_features = ItemFeatures.from_interactions(interactions, DAY, ITEMS, metadata)
+    batch = CandidateBatch(histories, item_features, np.tile(np.arange(4), (2, 1)), {}, {})
+    features = {feature.name: feature for feature in metadata_features.features(batch)}
+    return np.asarray(features[name].compute(batch))
 
 
-def two(milk: float, tea: float) -> list[Any]:
+def by_category(milk: float, tea: float) -> list[Any]:
     return [pytest.approx(value, rel=1e-5) for value in (milk, milk, tea, tea)]
 
 
-def half(age: float, life: float) -> float:
-    return float(0.5 ** (age / life))
+def decay(age: float, half_life: float) -> float:
+    return float(0.5 ** (age / half_life))
 
 
-def test_what_was_taken_tried_and_missed_of_a_category():
-    ann, bob = of("category_missed").tolist()
-    assert ann == two(10, 86) and bob == two(1000, 5)
-    ann, _ = of("category_tried").tolist()
-    assert ann == two(np.log1p(half(30, 60) + half(10, 60)), np.log1p(half(100, 60)))
-    ann, _ = of("category_taken").tolist()
-    milk = half(30, 30) + half(20, 30) + 2 * half(10, 30)
-    assert ann == two(np.log1p(milk), np.log1p(sum(half(age, 30) for age in (100, 93, 86))))
+def test_recency_new_items_and_events_of_a_category():
+    ann, bob = compute("category_days_since_last").tolist()
+    assert ann == by_category(10, 86) and bob == by_category(1000, 5)
+    ann, _ = compute("category_new_items").tolist()
+    assert ann == by_category(np.log1p(decay(30, 60) + decay(10, 60)), np.log1p(decay(100, 60)))
+    ann, _ = compute("category_events").tolist()
+    milk = decay(30, 30) + decay(20, 30) + 2 * decay(10, 30)
+    assert ann == by_category(
+        np.log1p(milk), np.log1p(sum(decay(age, 30) for age in (100, 93, 86)))
+    )
 
 
-def test_what_a_user_takes_more_than_others_is_near():
-    ann, bob = of("brand_affinity", "brand").tolist()
+def test_affinity_is_positive_where_a_user_takes_more_than_others():
+    ann, bob = compute("brand_affinity", "brand").tolist()
     assert ann[0] == ann[1] > 0 > ann[2] == ann[3]
     assert bob[2] == bob[3] > 0 > bob[0] == bob[1]
-    # Of shelves alone more is said.
+    # Only kinds within which items replace each other have more features.
     with pytest.raises(KeyError):
-        of("brand_missed", "brand")
+        compute("brand_days_since_last", "brand")

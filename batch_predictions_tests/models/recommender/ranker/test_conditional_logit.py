@@ -1,4 +1,4 @@
-"""The straight line of the second stage: what it learns, by hand and by its optimum."""
+"""The conditional logit and its sum with trees: by hand, and at the likelihood's optimum."""
 
 from __future__ import annotations
 
@@ -9,184 +9,194 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
+from batch_predictions.models.recommender.config import TwoStageConfig
 from batch_predictions.models.recommender.data.histories import Histories
 from batch_predictions.models.recommender.data.interactions import Interactions
-from batch_predictions.models.recommender.data.item_features import ItemFacts
-from batch_predictions.models.recommender.explanations import _parts
-from batch_predictions.models.recommender.features.candidates import Group
+from batch_predictions.models.recommender.data.item_features import ItemFeatures
+from batch_predictions.models.recommender.explanations import _contributions
+from batch_predictions.models.recommender.features.candidates import FeatureColumn
+from batch_predictions.models.recommender.features.user import DAYS_INACTIVE
 from batch_predictions.models.recommender.ranker.conditional_logit import (
-    FARTHEST,
-    RIDGE,
-    Straight,
-    loudness,
+    CLIP_SD,
+    RIDGE_PER_USER,
+    ConditionalLogit,
+    linear_weight,
 )
-from batch_predictions.models.recommender.ranker.ranker_ensemble import Mixed
-from batch_predictions.models.recommender.two_stage import TwoStage
+from batch_predictions.models.recommender.ranker.ranker_ensemble import RankerEnsemble
+from batch_predictions.models.recommender.training.trainer import RankerTrainer
 
-NAMES: list[tuple[str, Group]] = [
-    ("ease", "similar"),
-    ("ease_rank", "similar"),
-    ("user_items", "user"),
-    ("wanted", "trend"),
+COLUMNS = [
+    FeatureColumn("ease", "similar"),
+    FeatureColumn("ease_rank", "similar", high_if_missing=True),
+    FeatureColumn("user_items", "user"),
+    FeatureColumn("popularity", "trend"),
 ]
 NAN = float("nan")
 
 
-def lists(users: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Of ten candidates the taken one is likelier, the higher `ease` is against the others'."""
-    random = np.random.default_rng(seed)
-    features = random.standard_normal((users, 10, 4))
-    # Each list on a level of its own: only what is relative tells.
-    level = random.normal(0, 50, (users, 1))
+def make_lists(users: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Lists of ten: the odds of being taken are exp(2 ease), relative to the list."""
+    rng = np.random.default_rng(seed)
+    features = rng.standard_normal((users, 10, 4))
+    # Every list has its own level: only differences within the list matter.
+    level = rng.normal(0, 50, (users, 1))
     odds = np.exp(2.0 * features[..., 0])
     features[..., 0] += level
     features[..., 2] = level
-    taken = [random.choice(10, p=each / each.sum()) for each in odds]
+    taken = [rng.choice(10, p=row / row.sum()) for row in odds]
     labels = np.zeros((users, 10), dtype=np.int8)
     labels[np.arange(users), taken] = 1
     flat = features.reshape(-1, 4).astype(np.float32)
     return flat, labels.ravel(), np.full(users, 10)
 
 
-def test_features_are_relative_to_the_list_and_the_unknown_comes_last():
-    line = Straight((1.0, 1.0, 0.0, 1.0), (0.0,) * 4, (False, True, False, False))
+def test_features_are_standardised_within_a_list_and_missing_values_are_worst():
+    logit = ConditionalLogit((1.0, 1.0, 0.0, 1.0), (0.0,) * 4, (False, True, False, False))
     features = np.array(
         [
             [3, 0, 9, 5],
             [1, NAN, 9, 5],
             [NAN, 2, 9, 5],
-            # Another user's list, where nothing is known of `ease`.
+            # Another list, where `ease` is missing for all.
             [NAN, 1, 7, 0],
             [NAN, 1, 7, 4],
         ],
         dtype=np.float32,
     )
-    parts = line.parts(features, np.array([3, 0, 2]))
+    contributions = logit.contributions(features, np.array([3, 0, 2]))
     high, low = 2 / np.sqrt(2), -1 / np.sqrt(2)
-    np.testing.assert_allclose(parts[:, 0], [high, low, low, 0, 0], rtol=1e-6)
-    # Ranks: none known is as the last one.
-    np.testing.assert_allclose(parts[:, 1], [-high, -low, -low, 0, 0], rtol=1e-6)
-    assert (parts[:, 2] == 0).all()
-    np.testing.assert_allclose(parts[:, 3], [0, 0, 0, -1, 1], rtol=1e-6)
-    np.testing.assert_allclose(line.margins(features, np.array([3, 2])), parts.sum(axis=1))
-    far = np.zeros((200, 4), dtype=np.float32)
-    far[0] = 1.0
-    assert line.parts(far, np.array([200])).max() == FARTHEST
+    np.testing.assert_allclose(contributions[:, 0], [high, low, low, 0, 0], rtol=1e-6)
+    # A missing rank counts as the last.
+    np.testing.assert_allclose(contributions[:, 1], [-high, -low, -low, 0, 0], rtol=1e-6)
+    assert (contributions[:, 2] == 0).all()
+    np.testing.assert_allclose(contributions[:, 3], [0, 0, 0, -1, 1], rtol=1e-6)
+    np.testing.assert_allclose(logit.margins(features, np.array([3, 2])), contributions.sum(axis=1))
+    outlier = np.zeros((200, 4), dtype=np.float32)
+    outlier[0] = 1.0
+    assert logit.contributions(outlier, np.array([200])).max() == CLIP_SD
 
 
-def test_a_lists_margins_are_the_same_bits_whatever_stands_around_it():
-    features, labels, sizes = lists(40)
-    line = Straight.taught(features, labels, sizes, NAMES)
-    whole = line.margins(features, sizes)
+def test_margins_of_a_list_do_not_depend_on_the_other_lists():
+    features, labels, sizes = make_lists(40)
+    logit = ConditionalLogit.fit(features, labels, sizes, COLUMNS)
+    all_margins = logit.margins(features, sizes)
     for user in (0, 17, 39):
-        alone = line.margins(features[10 * user : 10 * user + 10], np.array([10]))
-        assert alone.tobytes() == whole[10 * user : 10 * user + 10].tobytes()
-    assert line.margins(features[:0], np.array([0])).shape == (0,)
+        alone = logit.margins(features[10 * user : 10 * user + 10], np.array([10]))
+        assert alone.tobytes() == all_margins[10 * user : 10 * user + 10].tobytes()
+    assert logit.margins(features[:0], np.array([0])).shape == (0,)
 
 
-def test_it_finds_what_tells_the_taken_ones_and_weighs_nothing_else():
-    features, labels, sizes = lists(1500)
-    weights = Straight.taught(features, labels, sizes, NAMES).weights
-    # 2 per unit, a little less per standard deviation of ten, and the ridge draws it in.
+def test_only_the_predictive_feature_gets_a_weight():
+    features, labels, sizes = make_lists(1500)
+    weights = ConditionalLogit.fit(features, labels, sizes, COLUMNS).weights
+    # 2 per unit, a little less per standard deviation of ten values, shrunk by the ridge.
     assert 0.5 < weights[0] < 1.9
     assert weights[2] == 0 and max(abs(weights[1]), abs(weights[3])) < 0.15
 
 
-def test_the_weights_are_where_the_logit_with_a_ridge_is_best():
-    features, labels, sizes = lists(300, seed=4)
-    # A list of which nothing is taken teaches nothing.
+def test_weights_minimise_the_penalised_loss():
+    features, labels, sizes = make_lists(300, seed=4)
+    # A list without a taken candidate has no likelihood.
     labels[:10] = 0
-    line = Straight.taught(features, labels, sizes, NAMES)
+    logit = ConditionalLogit.fit(features, labels, sizes, COLUMNS)
 
     def loss(weights: np.ndarray) -> float:
-        moved = Straight(tuple(weights), line.away, line.large)
-        margins = moved.margins(features, sizes).reshape(-1, 10)
-        chances = np.exp(margins) / np.exp(margins).sum(axis=1, keepdims=True)
-        right = labels.reshape(-1, 10).astype(bool)
-        return float(-np.log(chances[right]).sum() + RIDGE * 299 / 2 * (weights**2).sum())
+        other = ConditionalLogit(tuple(weights), logit.inactivity_weights, logit.high_if_missing)
+        margins = other.margins(features, sizes).reshape(-1, 10)
+        probabilities = np.exp(margins) / np.exp(margins).sum(axis=1, keepdims=True)
+        is_taken = labels.reshape(-1, 10).astype(bool)
+        return float(
+            -np.log(probabilities[is_taken]).sum() + RIDGE_PER_USER * 299 / 2 * (weights**2).sum()
+        )
 
-    best = np.array(line.weights)
-    for place in (0, 1, 3):
+    best = np.array(logit.weights)
+    for index in (0, 1, 3):
         for step in (-0.02, 0.02):
-            other = best.copy()
-            other[place] += step
-            assert loss(other) > loss(best)
+            changed = best.copy()
+            changed[index] += step
+            assert loss(changed) > loss(best)
 
 
-def test_what_tells_turns_with_how_long_the_user_was_away():
-    random = np.random.default_rng(1)
+def test_weights_change_with_days_inactive():
+    rng = np.random.default_rng(1)
     days = np.repeat([0.0, 90.0], 1000)
-    features = random.standard_normal((2000, 10, 3))
+    features = rng.standard_normal((2000, 10, 3))
     features[..., 2] = days[:, None]
-    # Who was here today follows the one, who comes back after months the other.
+    # Users active today follow the first feature, users inactive for months the second.
     odds = np.exp(2.0 * np.where(days[:, None] > 0, features[..., 1], features[..., 0]))
     labels = np.zeros((2000, 10), dtype=np.int8)
-    taken = [random.choice(10, p=each / each.sum()) for each in odds]
+    taken = [rng.choice(10, p=row / row.sum()) for row in odds]
     labels[np.arange(2000), taken] = 1
     flat, sizes = features.reshape(-1, 3).astype(np.float32), np.full(2000, 10)
-    names: list[tuple[str, Group]] = [
-        ("next_neighbours", "similar"),
-        ("recent", "trend"),
-        ("user_inactive", "user"),
+    columns = [
+        FeatureColumn("sequence_neighbours", "similar"),
+        FeatureColumn("recent", "trend"),
+        FeatureColumn(DAYS_INACTIVE, "user"),
     ]
-    line = Straight.taught(flat, labels.ravel(), sizes, names)
-    assert line.inactive == 2 and line.away[0] < -0.1 and line.away[1] > 0.1
-    parts = np.abs(line.parts(flat, sizes)).reshape(2000, 10, 3).mean(axis=1)
-    assert (parts[days == 0, 0] > 2 * parts[days == 0, 1]).all()
-    assert (parts[days > 0, 1] > 2 * parts[days > 0, 0]).all()
-    # Unknown is as after ten days.
+    logit = ConditionalLogit.fit(flat, labels.ravel(), sizes, columns)
+    assert logit.inactivity_column == 2
+    assert logit.inactivity_weights[0] < -0.1 and logit.inactivity_weights[1] > 0.1
+    magnitude = np.abs(logit.contributions(flat, sizes)).reshape(2000, 10, 3).mean(axis=1)
+    assert (magnitude[days == 0, 0] > 2 * magnitude[days == 0, 1]).all()
+    assert (magnitude[days > 0, 1] > 2 * magnitude[days > 0, 0]).all()
+    # Unknown counts as ten days.
     flat[:, 2] = NAN
-    unknown = line.parts(flat, sizes)
+    unknown = logit.contributions(flat, sizes)
     flat[:, 2] = 10
-    np.testing.assert_allclose(line.parts(flat, sizes), unknown, atol=1e-6)
+    np.testing.assert_allclose(logit.contributions(flat, sizes), unknown, atol=1e-6)
 
 
 TREES = {"objective": "lambdarank", "rounds": 5, "num_leaves": 4, "num_threads": 1}
 
 
-def test_trees_and_line_are_added_in_units_of_the_trees_spread(tmp_path: Path):
-    features, labels, sizes = lists(200)
-    mixed = Mixed.taught([TREES], 0.5, features, labels, sizes, NAMES)
-    total, parts = mixed.margins(features, sizes)
-    assert parts is not None and mixed.straight is not None
-    trees = mixed.trees.margins(features)
-    np.testing.assert_allclose(total, trees + parts.sum(axis=1), rtol=1e-5, atol=1e-5)
+def test_linear_margins_are_scaled_to_the_trees(tmp_path: Path):
+    features, labels, sizes = make_lists(200)
+    ensemble = RankerEnsemble.fit([TREES], 0.5, features, labels, sizes, COLUMNS)
+    total, contributions = ensemble.margins(features, sizes)
+    assert contributions is not None
+    trees = ensemble.trees.margins(features)
+    np.testing.assert_allclose(total, trees + contributions.sum(axis=1), rtol=1e-5, atol=1e-5)
     assert np.std(total - trees) == pytest.approx(0.5 * np.std(trees), rel=1e-4)
-    mixed.trees.save(tmp_path)
-    again = Mixed.load(tmp_path, mixed.params())
-    assert again.margins(features, sizes)[0].tobytes() == total.tobytes()
-    # Trees alone, as of a model saved before there was a line.
-    alone = Mixed.taught([TREES], 0.0, features, labels, sizes, NAMES)
-    assert alone.straight is None and alone.params().keys() == {"spreads"}
-    assert Mixed.load(tmp_path, alone.params()).margins(features, sizes)[1] is None
-    # A line of before it turned with the days away.
-    before = {name: mixed.params()[name] for name in ("spreads", "straight", "large")}
-    assert Mixed.load(tmp_path, before).margins(features, sizes)[0].tobytes() == total.tobytes()
+    ensemble.save(tmp_path)
+    loaded = RankerEnsemble.load(tmp_path, ensemble.to_json())
+    assert loaded.margins(features, sizes)[0].tobytes() == total.tobytes()
+    trees_only = RankerEnsemble.fit([TREES], 0.0, features, labels, sizes, COLUMNS)
+    assert trees_only.linear is None
+    loaded = RankerEnsemble.load(tmp_path, trees_only.to_json())
+    assert loaded.margins(features, sizes)[1] is None
 
 
-def test_the_fewer_users_there_are_the_louder_is_the_line():
-    assert loudness(0, True) == loudness(100, True) == loudness(100, False) == 2
-    assert loudness(1500, True) == 1 and loudness(3000, True) == 0.25
-    assert loudness(1500, False) == 0
+def test_the_linear_weight_falls_with_the_number_of_users():
+    assert linear_weight(0, True) == linear_weight(100, True) == linear_weight(100, False) == 2
+    assert linear_weight(1500, True) == 1 and linear_weight(3000, True) == 0.25
+    assert linear_weight(1500, False) == 0
 
 
-def test_what_reasons_are_read_from_adds_up_to_the_scores_line_included():
-    random = np.random.default_rng(0)
+def test_contributions_add_up_to_the_scores():
+    rng = np.random.default_rng(0)
     day = date(2024, 3, 31)
-    rows = [(f"u{n % 20:02}", f"i{random.integers(30):02}", n % 50) for n in range(3000)]
+    rows = [(f"u{n % 20:02}", f"i{rng.integers(30):02}", n % 50) for n in range(3000)]
     users, items, ages = zip(*rows, strict=True)
     days = [day - timedelta(days=age) for age in ages]
     columns = {"user_id": users, "item_id": items, "date": days, "events": [1] * len(rows)}
-    known = Interactions.from_table(pa.table(columns))
-    taught = {"exclude_seen": False, "generators": ("recent", "own_history"), "threads": 1}
-    model = TwoStage.fit(known, day, **taught, ranker_params={"rounds": 8})
-    assert model.ranker.straight is not None and any(model.ranker.straight.weights)
-    facts = ItemFacts.of(known, day, model.items)
-    ranked = model.rank(
-        Histories.of(known, np.arange(20), model.items, day), facts, 10, exclude_seen=False
+    interactions = Interactions.from_table(pa.table(columns))
+    config = TwoStageConfig(
+        exclude_seen=False,
+        generators=("recent", "own_history"),
+        ranker_params={"rounds": 8},
+        threads=1,
     )
-    sums = _parts(model, ranked, ranked.rows.ravel()).sum(axis=1)
+    model = RankerTrainer(config).fit(interactions, day)
+    assert model.ranker.linear is not None and any(model.ranker.linear.weights)
+    features = ItemFeatures.from_interactions(interactions, day, model.items)
+    ranked = model.rank(
+        Histories.from_interactions(interactions, np.arange(20), model.items, day),
+        features,
+        10,
+        exclude_seen=False,
+    )
+    sums = _contributions(model, ranked, ranked.rows.ravel()).sum(axis=1)
     rest = ranked.scores.ravel() - sums
-    # What is left is the trees' mean, the same for all.
+    # The rest is the trees' mean, equal for all.
     np.testing.assert_allclose(rest, rest[0], atol=1e-4)
     assert np.std(ranked.scores) > 0.1

@@ -3,22 +3,31 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from datetime import date, timedelta
 
 import numpy as np
 import pyarrow as pa
 
+from batch_predictions.models.recommender.config import TwoStageConfig
 from batch_predictions.models.recommender.data.interactions import Interactions
-from batch_predictions.models.recommender.ranker.gbdt_ranker import RANKER
-from batch_predictions.models.recommender.training.trainer import Course
-from batch_predictions.models.recommender.training.tuning import tuned
+from batch_predictions.models.recommender.ranker.gbdt_ranker import LIGHTGBM_PARAMS
+from batch_predictions.models.recommender.training.trainer import RankerTrainer
+from batch_predictions.models.recommender.training.tuning import tune
 
 THROUGH = date(2024, 3, 31)
-COURSE = Course(exclude_seen=False, seed=5, lesson_users=60, generators=("ease", "own_history"))
+TRAINER = RankerTrainer(
+    TwoStageConfig(
+        exclude_seen=False,
+        seed=5,
+        max_labelled_users=60,
+        generators=("ease", "own_history"),
+    )
+)
 
 
 def colours(last_days: int = 0) -> Interactions:
-    """Users take squares of their colour; in the last days they take the other colour's."""
+    """Users take items of their colour; in the last days they take the other colour's."""
     random = np.random.default_rng(0)
     rows = []
     for user in range(30):
@@ -31,42 +40,41 @@ def colours(last_days: int = 0) -> Interactions:
     return Interactions.from_table(pa.table(dict(zip(names, columns, strict=True))))
 
 
-def test_parameters_are_found_within_their_spaces_and_told() -> None:
-    said: list[str] = []
-    found = tuned(
-        colours(),
-        THROUGH,
-        Course(**{**vars(COURSE), "say": said.append}),
-        trials=8,
+def test_parameters_are_found_within_their_spaces_and_logged() -> None:
+    lines: list[str] = []
+    tuned = tune(colours(), THROUGH, replace(TRAINER, progress=lines.append), trials=8).config
+    assert 3.0 <= tuned.generator_params["ease"]["l2"] <= 1000.0
+    assert 20 <= tuned.generator_params["own_history"]["half_life_days"] <= 200
+    assert 40 <= tuned.ranker_params["rounds"] <= 100
+    assert [line for line in lines if line.startswith("tuned ease in 2 trials")]
+    (ranker,) = [line for line in lines if line.startswith("tuned ranker in 4 trials")]
+    best, default = re.findall(r"0\.\d{4}(?= with|,)", ranker)[:2]
+    assert float(best) >= float(default) > 0
+
+
+def test_the_defaults_are_tried_first() -> None:
+    config = replace(TRAINER.config, generators=("own_history",))
+    tuned = tune(colours(), THROUGH, RankerTrainer(config), trials=2).config
+    assert tuned.generator_params["own_history"] == {"half_life_days": 90}
+    assert tuned.ranker_params == {name: LIGHTGBM_PARAMS[name] for name in tuned.ranker_params}
+    config = replace(
+        config,
+        generator_params={"own_history": {"half_life_days": 30}},
+        ranker_params={"rounds": 41},
     )
-    assert 3.0 <= found.params["ease"]["l2"] <= 1000.0
-    assert 20 <= found.params["own_history"]["half_life_days"] <= 200
-    assert 40 <= found.ranker_params["rounds"] <= 100
-    assert [line for line in said if line.startswith("tuned ease in 2 trials")]
-    (ranker,) = [line for line in said if line.startswith("tuned ranker in 4 trials")]
-    found_value, value_before = re.findall(r"0\.\d{4}(?= before|,)", ranker)[:2]
-    assert float(found_value) >= float(value_before) > 0
+    tuned = tune(colours(), THROUGH, RankerTrainer(config), trials=2).config
+    assert tuned.generator_params["own_history"]["half_life_days"] == 30
+    assert tuned.ranker_params["rounds"] == 41
 
 
-def test_what_is_there_already_is_tried_first() -> None:
-    course = Course(**{**vars(COURSE), "generators": ("own_history",)})
-    found = tuned(colours(), THROUGH, course, trials=2)
-    assert found.params["own_history"] == {"half_life_days": 90}
-    assert found.ranker_params == {name: RANKER[name] for name in found.ranker_params}
-    other = {"params": {"own_history": {"half_life_days": 30}}, "ranker_params": {"rounds": 41}}
-    found = tuned(colours(), THROUGH, Course(**{**vars(course), **other}), trials=2)
-    assert found.params["own_history"]["half_life_days"] == 30
-    assert found.ranker_params["rounds"] == 41
+def test_the_days_of_the_hold_out_are_not_read() -> None:
+    tuned = tune(colours(), THROUGH, TRAINER, trials=4)
+    other = tune(colours(last_days=7), THROUGH, TRAINER, trials=4)
+    assert tuned.config == other.config
 
 
-def test_the_hold_outs_days_are_not_looked_at() -> None:
-    one = tuned(colours(), THROUGH, COURSE, trials=4)
-    two = tuned(colours(last_days=7), THROUGH, COURSE, trials=4)
-    assert one.params == two.params and one.ranker_params == two.ranker_params
-
-
-def test_without_anybody_to_ask_the_course_stays_as_it_was() -> None:
-    few = Interactions.from_table(
+def test_without_users_to_evaluate_nothing_is_tuned() -> None:
+    one_row = Interactions.from_table(
         pa.table({"user_id": ["a"], "item_id": ["x"], "date": [THROUGH], "events": [1.0]})
     )
-    assert tuned(few, THROUGH, COURSE, trials=4) == COURSE
+    assert tune(one_row, THROUGH, TRAINER, trials=4) == TRAINER

@@ -1,0 +1,99 @@
+"""Features of the user's own interactions with the candidate."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+
+from batch_predictions.models.recommender.features.candidates import (
+    DAY_STRIDE,
+    CandidateBatch,
+    Feature,
+    FeatureSet,
+    Values,
+)
+
+
+def _days(batch: CandidateBatch) -> Values:
+    """Days on which the user took the item."""
+    return batch.from_entries(batch.histories.days_per_entry.astype(np.float64), 0.0)
+
+
+def _decayed_events(half_life_days: float) -> Callable[[CandidateBatch], Values]:
+    """The user's decayed events on the item."""
+
+    def compute(batch: CandidateBatch) -> Values:
+        histories = batch.histories
+        events = histories.sum_per_entry(histories.decayed_events(half_life_days))
+        return batch.from_entries(events, 0.0)
+
+    return compute
+
+
+def _event_share(half_life_days: float) -> Callable[[CandidateBatch], Values]:
+    """The item's share of the user's decayed events."""
+
+    def compute(batch: CandidateBatch) -> Values:
+        histories = batch.histories
+        events = histories.decayed_events(half_life_days)
+        totals = np.bincount(histories.user_index, events, minlength=histories.users)
+        shares = histories.sum_per_entry(events) / np.maximum(totals[histories.entry_users], 1e-12)
+        return batch.from_entries(shares, 0.0)
+
+    return compute
+
+
+def _rate(batch: CandidateBatch) -> Values:
+    """Of the user's active days since it first took the item, the share on which it took it."""
+    histories = batch.histories
+    keys, first = batch.active_days
+    users = histories.entry_users
+    last_key = users.astype(np.int64) * DAY_STRIDE + histories.days_since_first
+    active_days = np.searchsorted(keys, last_key, side="right") - first[users]
+    return batch.from_entries((histories.days_per_entry + 0.5) / (active_days + 2.0), 0.0)
+
+
+def _active_days_since_last(batch: CandidateBatch) -> Values:
+    """The user's active days since it last took the item."""
+    histories = batch.histories
+    keys, first = batch.active_days
+    users = histories.entry_users
+    last_key = users.astype(np.int64) * DAY_STRIDE + histories.days_since_last
+    active_days = np.searchsorted(keys, last_key) - first[users]
+    return batch.from_entries(active_days.astype(np.float64))
+
+
+def _days_since_last(batch: CandidateBatch) -> Values:
+    """Days since the user last took the item."""
+    return batch.from_entries(batch.histories.days_since_last.astype(np.float64))
+
+
+def _mean_gap(batch: CandidateBatch) -> Values:
+    """Mean days between the days on which the user took the item; nan for a single day."""
+    histories = batch.histories
+    days = histories.days_per_entry
+    span = histories.days_since_first - histories.days_since_last
+    return batch.from_entries(np.where(days > 1, span / np.maximum(days - 1, 1), np.nan))
+
+
+def _gaps_since_last(batch: CandidateBatch) -> Values:
+    """Days since the user last took the item, in mean gaps."""
+    return _days_since_last(batch) / np.maximum(_mean_gap(batch), 1)
+
+
+FEATURES = (
+    Feature("user_item_days", "own", _days),
+    Feature("user_item_events_14d", "own", _decayed_events(14)),
+    Feature("user_item_events_90d", "own", _decayed_events(90)),
+    Feature("user_item_share_30d", "own", _event_share(30)),
+    Feature("user_item_share_180d", "own", _event_share(180)),
+    Feature("user_item_rate", "own", _rate),
+    Feature(
+        "user_item_active_days_since_last", "own", _active_days_since_last, high_if_missing=True
+    ),
+    Feature("user_item_days_since_last", "own", _days_since_last, high_if_missing=True),
+    Feature("user_item_mean_gap", "own", _mean_gap, high_if_missing=True),
+    Feature("user_item_gaps_since_last", "own", _gaps_since_last, high_if_missing=True),
+)
+user_item_features = FeatureSet(lambda batch: FEATURES, order=10)

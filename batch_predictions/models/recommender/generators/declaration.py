@@ -1,0 +1,57 @@
+"""A candidate generator, declared: which class, with which parameters, where it applies."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal, TypeAlias
+
+from batch_predictions.models.recommender.base import TrainableRecommender, override_params
+
+ReasonGroup: TypeAlias = Literal["own", "similar", "segment", "trend", "promotion"]
+"""What a user is told of an item that a generator proposed."""
+
+Requirement: TypeAlias = Literal[
+    "repeats", "new_items", "segments", "promotions", "times", "ratings"
+]
+"""Lists may repeat items or hold only new ones; users have segments; promotions are known ahead;
+interactions have times, or ratings."""
+
+
+@dataclass(frozen=True)
+class Generator:
+    """A source of candidates, or of scores of others' candidates.
+
+    Attributes:
+        name: in settings, metrics and features.
+        recommender_class: what is fitted.
+        reason: what its candidates tell a user.
+        params_for_new_items: parameters where lists hold only new items, an instance of the
+            class's `Params`; None: its defaults.
+        params_for_repeats: parameters where lists may repeat items; None: the class's defaults.
+        requires: what must hold for it to be used.
+        full_catalogue: it is fitted on all items; otherwise on the `max_items` most frequent ones.
+        is_candidate_source: its best items are candidates; otherwise it only scores others'.
+        order: place among the generators: columns of the ranker, and candidates of equal rank,
+            come in this order, then by name.
+    """
+
+    name: str
+    recommender_class: type[TrainableRecommender]
+    reason: ReasonGroup
+    params_for_new_items: Any = None
+    params_for_repeats: Any = None
+    requires: tuple[Requirement, ...] = ()
+    full_catalogue: bool = False
+    is_candidate_source: bool = True
+    order: int = 1000
+
+    def params(self, exclude_seen: bool, overrides: Mapping[str, Any]) -> Any:
+        """Its parameters, some of them overridden.
+
+        Raises:
+            ValueError: an override names no parameter.
+        """
+        declared = self.params_for_new_items if exclude_seen else self.params_for_repeats
+        defaults = self.recommender_class.Params() if declared is None else declared
+        return override_params(defaults, overrides, self.name)

@@ -1,0 +1,131 @@
+"""GF-CF: collaborative filtering as a graph filter, without iterative training.
+
+Shen et al. (2021), "How Powerful is Graph Convolution for Recommendation?": a linear low-pass
+filter, which is normalised co-occurrence, plus an ideal low-pass filter, a truncated SVD of the
+normalised user-item graph.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from datetime import date
+from typing import TYPE_CHECKING, Self
+
+import numpy as np
+import pyarrow as pa
+
+from batch_predictions.models.recommender.base import (
+    Floats,
+    Positions,
+    TrainableRecommender,
+    inner_products,
+)
+from batch_predictions.models.recommender.data.histories import Histories
+from batch_predictions.models.recommender.data.interactions import Interactions
+from batch_predictions.models.recommender.data.item_features import ItemFeatures
+from batch_predictions.models.recommender.generators.declaration import Generator
+from batch_predictions.models.recommender.generators.neighbour_tables import (
+    divide_by_root_length,
+    nearest_neighbours,
+    scale_matrix,
+    score_neighbours,
+    top_neighbour_contributors,
+)
+
+if TYPE_CHECKING:
+    from scipy.sparse import csr_matrix
+
+
+@dataclass(frozen=True)
+class GraphFilterParams:
+    """Parameters of GraphFilter.
+
+    Attributes:
+        factors: singular vectors of the ideal filter; fewer where the graph has fewer.
+        weight: weight of the ideal filter against the linear one.
+        neighbours: neighbours kept per item of the linear filter.
+        half_life_days: half-life of events, here and in histories; None: all count alike.
+        seed: of the SVD's start vector.
+    """
+
+    factors: int = 64
+    weight: float = 0.3
+    neighbours: int = 200
+    half_life_days: float | None = None
+    seed: int = 0
+
+
+class GraphFilter(TrainableRecommender):
+    """Neighbours by normalised co-occurrence, and singular vectors scaled by item degrees."""
+
+    kind = "graph_filter"
+    Params = GraphFilterParams
+
+    @classmethod
+    def fit(
+        cls,
+        interactions: Interactions,
+        as_of: date,
+        params: GraphFilterParams | None = None,
+        users: pa.Table | None = None,
+    ) -> Self:
+        """Computes both filters."""
+        params = params or GraphFilterParams()
+        # A copy: the interactions share their matrix with other models.
+        events = interactions.with_decayed_events(params.half_life_days, as_of).matrix().copy()
+        events.data = np.log1p(events.data)
+        user_degrees = np.asarray(events.sum(axis=1), dtype=np.float64).ravel()
+        item_degrees = np.asarray(events.sum(axis=0), dtype=np.float64).ravel()
+        graph = scale_matrix(events, 1 / np.sqrt(user_degrees), 1 / np.sqrt(item_degrees))
+        neighbour_ids, similarity = nearest_neighbours(
+            graph, graph, params.neighbours, include_self=True
+        )
+        params = replace(params, factors=min(params.factors, min(graph.shape) - 1))
+        basis = _singular_vectors(graph, params)
+        root = np.sqrt(item_degrees)[:, np.newaxis]
+        arrays = {
+            "neighbour_ids": neighbour_ids,
+            "similarity": similarity,
+            "left": np.ascontiguousarray(basis / root, dtype=np.float32),
+            "right": np.ascontiguousarray(params.weight * basis * root, dtype=np.float32),
+        }
+        return cls(interactions.item_ids, params, arrays)
+
+    def scores(self, histories: Histories, item_features: ItemFeatures | None = None) -> Floats:
+        """Both filters, over the root of the number of items, (n, m)."""
+        profile = self._user_profile(histories)
+        scores = score_neighbours(profile, self.arrays["neighbour_ids"], self.arrays["similarity"])
+        scores += inner_products(profile @ self.arrays["left"], self.arrays["right"])
+        return scores
+
+    def explain(self, histories: Histories, picks: Positions) -> Positions:
+        """The history item with the largest part of the linear filter's score, (n, k)."""
+        return top_neighbour_contributors(
+            self._user_profile(histories),
+            picks,
+            self.arrays["neighbour_ids"],
+            self.arrays["similarity"],
+        )
+
+    def _user_profile(self, histories: Histories) -> csr_matrix:
+        matrix = histories.matrix(self.params.half_life_days)
+        matrix.data = np.log1p(matrix.data)
+        return divide_by_root_length(matrix)
+
+
+def _singular_vectors(graph: csr_matrix, params: GraphFilterParams) -> np.ndarray:
+    """Right singular vectors of the graph, (items, factors), double precision."""
+    from scipy.sparse.linalg import svds
+    from threadpoolctl import threadpool_limits
+
+    if params.factors <= 0:
+        return np.zeros((graph.shape[1], 0), dtype=np.float64)
+    start = np.random.default_rng(params.seed).standard_normal(min(graph.shape))
+    # One thread, so that the result does not depend on the number of cores.
+    with threadpool_limits(limits=1, user_api="blas"):
+        basis: np.ndarray = svds(graph.astype(np.float64), params.factors, v0=start)[2].T
+    return basis
+
+
+# Where lists may repeat items it adds nothing, and costs more than all other generators together.
+graph_filter = Generator("graph_filter", GraphFilter, "similar", requires=("new_items",), order=30)

@@ -1,0 +1,131 @@
+"""Tables of each item's nearest neighbours: computed in blocks, summed over histories."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from batch_predictions.models.recommender.base import Floats, Positions
+
+if TYPE_CHECKING:
+    from scipy.sparse import csr_matrix
+
+BLOCK_ITEMS = 512
+"""Items whose neighbours one thread computes at a time."""
+THREADS = 2
+
+
+def nearest_neighbours(
+    left: csr_matrix, right: csr_matrix, neighbours: int, *, include_self: bool
+) -> tuple[npt.NDArray[np.int32], Floats]:
+    """For every item i the items j of the largest (left' right)_ij > 0.
+
+    Args:
+        left: users x items.
+        right: users x items.
+        neighbours: how many are kept.
+        include_self: whether an item may be its own neighbour.
+
+    Returns:
+        Item positions (m, neighbours), -1 at the end, and their similarity.
+    """
+    from batch_predictions.models.recommender.kernels.neighbours import topk_neighbours
+
+    items = left.shape[1]
+    neighbours = min(neighbours, items)
+    neighbour_ids = np.full((items, neighbours), -1, dtype=np.int32)
+    similarity = np.zeros((items, neighbours), dtype=np.float32)
+    by_item, by_user = left.T.tocsr(), right.tocsr()
+
+    def compute_block(start: int) -> None:
+        topk_neighbours(
+            by_item.indptr,
+            by_item.indices,
+            by_item.data,
+            by_user.indptr,
+            by_user.indices,
+            by_user.data,
+            include_self,
+            start,
+            min(start + BLOCK_ITEMS, items),
+            neighbour_ids,
+            similarity,
+        )
+
+    run_in_blocks(compute_block, items)
+    return neighbour_ids, similarity
+
+
+def run_in_blocks(compute_block: Callable[[int], None], items: int) -> None:
+    """Calls a function with the first item of every block, in threads.
+
+    Items are independent of each other, so the number of threads changes no result.
+    """
+    with ThreadPoolExecutor(THREADS) as pool:
+        list(pool.map(compute_block, range(0, items, BLOCK_ITEMS)))
+
+
+def score_neighbours(
+    profile: csr_matrix, neighbour_ids: npt.NDArray[np.int32], similarity: Floats
+) -> Floats:
+    """Sums of weight x similarity over the items of each user's profile, (n, m)."""
+    from batch_predictions.models.recommender.kernels.neighbours import add_neighbours
+
+    scores = np.zeros((profile.shape[0], len(neighbour_ids)), dtype=np.float32)
+    add_neighbours(profile.indptr, profile.indices, profile.data, neighbour_ids, similarity, scores)
+    return scores
+
+
+def top_neighbour_contributors(
+    profile: csr_matrix,
+    picks: Positions,
+    neighbour_ids: npt.NDArray[np.int32],
+    similarity: Floats,
+) -> Positions:
+    """For each pick the profile item with the largest part of its score, -1 if none, (n, k)."""
+    from batch_predictions.models.recommender.kernels.neighbours import top_contributor
+
+    contributors = np.empty(picks.shape, dtype=np.int64)
+    top_contributor(
+        profile.indptr,
+        profile.indices,
+        profile.data,
+        neighbour_ids,
+        similarity,
+        picks,
+        contributors,
+    )
+    return contributors
+
+
+def as_binary(matrix: csr_matrix) -> csr_matrix:
+    """A copy with ones for all entries."""
+    result = matrix.copy()
+    result.data = np.ones_like(result.data)
+    return result
+
+
+def scale_matrix(
+    matrix: csr_matrix, rows: npt.NDArray[Any] | None, columns: npt.NDArray[Any] | None
+) -> csr_matrix:
+    """A copy with rows and columns multiplied by factors, float32."""
+    result = matrix.astype(np.float64)
+    if rows is not None:
+        result.data *= np.repeat(rows, np.diff(result.indptr))
+    if columns is not None:
+        result.data *= columns[result.indices]
+    return result.astype(np.float32)
+
+
+def divide_by_root_length(matrix: csr_matrix) -> csr_matrix:
+    """Rows over the root of their number of entries: long histories do not score higher."""
+    lengths = np.diff(matrix.indptr)
+    result = matrix.copy()
+    result.data = result.data / np.sqrt(np.repeat(np.maximum(lengths, 1), lengths)).astype(
+        np.float32
+    )
+    return result

@@ -1,0 +1,138 @@
+"""Popularity within demographic segments, by the lift of a segment over all users."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import date
+from typing import Any, Self
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from batch_predictions.models.recommender.base import Floats, TrainableRecommender
+from batch_predictions.models.recommender.data.histories import Histories
+from batch_predictions.models.recommender.data.interactions import Interactions, positions_in
+from batch_predictions.models.recommender.data.item_features import ItemFeatures
+from batch_predictions.models.recommender.generators.declaration import Generator
+from batch_predictions.tables import TRAITS
+
+SEGMENTATIONS = ("people", "place")
+"""Age bracket with gender, and location."""
+
+
+@dataclass(frozen=True)
+class SegmentPopularityParams:
+    """Parameters of SegmentPopularity.
+
+    Attributes:
+        half_life_days: half-life of events; None: all count alike.
+        kappa: events by which a segment's shares are shrunk towards those of all users.
+        min_users: users of the smallest segment that counts.
+        segments: segments of each segmentation at most, the largest first.
+    """
+
+    half_life_days: float | None = 30
+    kappa: float = 3000.0
+    min_users: int = 10
+    segments: int = 200
+
+
+class SegmentPopularity(TrainableRecommender):
+    """Log share of an item among all users, plus the log lifts of the user's two segments."""
+
+    kind = "segment_taste"
+    Params = SegmentPopularityParams
+
+    @classmethod
+    def fit(
+        cls,
+        interactions: Interactions,
+        as_of: date,
+        params: SegmentPopularityParams | None = None,
+        users: pa.Table | None = None,
+    ) -> Self:
+        """Computes the lifts of all segments; without `users` there are none."""
+        params = params or SegmentPopularityParams()
+        rows = interactions.with_decayed_events(params.half_life_days, as_of)
+        overall = np.bincount(rows.items, rows.events, minlength=len(rows.item_ids))
+        overall = overall / overall.sum()
+        names: dict[str, list[str]] = {}
+        arrays: dict[str, npt.NDArray[Any]] = {}
+        for segmentation in SEGMENTATIONS:
+            segments, codes = _segment_users(segmentation, rows.user_ids, users, params)
+            sums = np.zeros((len(segments), len(overall)))
+            inside = codes[rows.users] >= 0
+            np.add.at(sums, (codes[rows.users[inside]], rows.items[inside]), rows.events[inside])
+            totals = sums.sum(axis=1, keepdims=True)
+            shares = (sums + params.kappa * overall) / (totals + params.kappa)
+            lifts = np.log(shares / np.maximum(overall, 1e-300))
+            arrays[segmentation] = lifts.astype(np.float32)
+            names[segmentation] = segments
+        arrays["overall"] = np.log(np.maximum(overall, 1e-12)).astype(np.float32)
+        return cls(rows.item_ids, params, arrays, learned=names)
+
+    def scores(self, histories: Histories, item_features: ItemFeatures | None = None) -> Floats:
+        """Log shares in the user's segments; nan for users of no segment, (n, m)."""
+        scores = np.full((histories.users, len(self.items)), np.nan, dtype=np.float32)
+        if histories.traits is None:
+            return scores
+        overall = self.arrays["overall"]
+        for segmentation in SEGMENTATIONS:
+            segments = pa.array(self.learned[segmentation], pa.string())
+            codes = positions_in(_segment_names(segmentation, histories.traits), segments)
+            members = np.flatnonzero(codes >= 0)
+            is_scored = np.isfinite(scores[members])
+            base = np.where(is_scored, scores[members], overall)
+            scores[members] = base + self.arrays[segmentation][codes[members]]
+        return scores
+
+
+def _segment_users(
+    segmentation: str,
+    user_ids: pa.StringArray,
+    users: pa.Table | None,
+    params: SegmentPopularityParams,
+) -> tuple[list[str], npt.NDArray[np.int64]]:
+    """Names of the segments that count, the largest first, and each user's (-1: none)."""
+    nothing: list[str] = []
+    if users is None:
+        return nothing, np.full(len(user_ids), -1)
+    rows = pc.index_in(user_ids, value_set=_as_strings(users["user_id"]))
+    names = _segment_names(segmentation, users.take(rows))
+    counts = pc.value_counts(names.drop_null()).to_pylist()
+    sizes = {entry["values"]: entry["counts"] for entry in counts}
+    large = (name for name in sizes if sizes[name] >= params.min_users)
+    segments = sorted(large, key=lambda name: (-sizes[name], name))[: params.segments]
+    if len(segments) < 2:
+        return nothing, np.full(len(user_ids), -1)
+    return segments, positions_in(names, pa.array(segments, pa.string()))
+
+
+def _segment_names(segmentation: str, traits: pa.Table) -> pa.StringArray:
+    """Each row's segment; null where the traits are unknown."""
+    age, gender, location = (
+        pc.if_else(pc.equal(_as_strings(traits[name]), "unknown"), None, _as_strings(traits[name]))
+        for name in TRAITS
+    )
+    if segmentation == "place":
+        return location
+    is_known = pc.or_(pc.is_valid(age), pc.is_valid(gender))
+    joined = pc.binary_join_element_wise(age.fill_null(""), gender.fill_null(""), "|")
+    return pc.if_else(is_known, joined, None)
+
+
+def _as_strings(column: pa.ChunkedArray | pa.Array) -> pa.StringArray:
+    flat = column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
+    return pc.cast(flat, pa.string())
+
+
+# Where lists hold only new items it made the ranking worse.
+segment_taste = Generator(
+    "segment_taste",
+    SegmentPopularity,
+    "segment",
+    requires=("segments", "repeats"),
+    order=110,
+)

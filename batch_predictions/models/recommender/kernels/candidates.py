@@ -1,0 +1,68 @@
+"""Loops over users and their candidates: unions of lists, values of tags, inner products."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from batch_predictions.jit import njit_cached, njit_reassoc
+
+
+@njit_cached
+def union_candidates(lists: Any, width: int, out: Any) -> int:
+    """The distinct positions of several lists per user, in the order of rank, then of list.
+
+    Args:
+        lists: (g, n, k) positions, -1 for none.
+        width: number of items.
+        out: (n, g k), filled up with -1.
+
+    Returns:
+        The length of the longest union.
+    """
+    generators, users, k = lists.shape
+    last_user = np.full(width, -1, dtype=np.int64)
+    longest = 0
+    for user in range(users):
+        n = 0
+        for rank in range(k):
+            for generator in range(generators):
+                position = lists[generator, user, rank]
+                if position >= 0 and last_user[position] != user:
+                    last_user[position] = user
+                    out[user, n] = position
+                    n += 1
+        longest = max(longest, n)
+        for empty in range(n, out.shape[1]):
+            out[user, empty] = -1
+    return longest
+
+
+@njit_cached
+def mean_tag_values(
+    values: Any, indptr: Any, tags: Any, weights: Any, items: Any, out: Any
+) -> None:
+    """out[u, j] = sum over the tags of item items[u, j] (CSR) of weight x values[u, tag]."""
+    for user in range(items.shape[0]):
+        for column in range(items.shape[1]):
+            item = items[user, column]
+            total = np.float32(0.0)
+            for entry in range(indptr[item], indptr[item + 1]):
+                total += weights[entry] * values[user, tags[entry]]
+            out[user, column] = total
+
+
+@njit_reassoc
+def inner_products_by_row(left: Any, right: Any, out: Any) -> None:
+    """Inner products of the rows of `left` (n, f) with those of `right` (m, f), float32.
+
+    Each product has the same bits whatever the other rows. BLAS does not promise that: it computes
+    the edges of a matrix differently from its middle.
+    """
+    for row in range(left.shape[0]):
+        for column in range(right.shape[0]):
+            total = np.float32(0.0)
+            for n in range(left.shape[1]):
+                total += left[row, n] * right[column, n]
+            out[row, column] = total

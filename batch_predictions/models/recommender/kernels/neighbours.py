@@ -1,0 +1,157 @@
+"""Item-to-item neighbours: how they are computed, summed over histories, and explained."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from batch_predictions.jit import njit_cached
+from batch_predictions.models.recommender.kernels.topk import heap_push, heap_sort
+
+
+@njit_cached
+def topk_neighbours(
+    item_indptr: Any,
+    item_users: Any,
+    left: Any,
+    user_indptr: Any,
+    user_items: Any,
+    right: Any,
+    include_self: bool,
+    start: int,
+    stop: int,
+    neighbour_ids: Any,
+    similarity: Any,
+) -> None:
+    """For every item i in start..stop-1 the items j of the largest sum over users u of
+    left_ui right_uj > 0.
+
+    `item_indptr`, `item_users`, `left` are items x users (CSR), `user_indptr`, `user_items`,
+    `right` users x items. Sums are in double precision, in the order of the users.
+    """
+    width, keep = neighbour_ids.shape
+    sums = np.zeros(width)
+    last_item = np.full(width, -1, dtype=np.int64)
+    touched = np.empty(width, dtype=np.int64)
+    for item in range(start, stop):
+        n = 0
+        for entry in range(item_indptr[item], item_indptr[item + 1]):
+            user, weight = item_users[entry], left[entry]
+            for user_entry in range(user_indptr[user], user_indptr[user + 1]):
+                neighbour = user_items[user_entry]
+                if last_item[neighbour] != item:
+                    last_item[neighbour] = item
+                    sums[neighbour] = 0.0
+                    touched[n] = neighbour
+                    n += 1
+                sums[neighbour] += weight * right[user_entry]
+        size = 0
+        for index in range(n):
+            neighbour = touched[index]
+            score = np.float32(sums[neighbour])
+            if neighbour == item and not include_self:
+                continue
+            size = heap_push(similarity[item], neighbour_ids[item], size, keep, score, neighbour)
+        heap_sort(similarity[item], neighbour_ids[item], size)
+
+
+@njit_cached
+def cooccurrence(
+    sequence: Any,
+    first: Any,
+    last: Any,
+    place_indptr: Any,
+    places: Any,
+    weights: Any,
+    backward: float,
+    start: int,
+    stop: int,
+    neighbour_ids: Any,
+    similarity: Any,
+) -> None:
+    """For every item i in start..stop-1 the items j that most often occur near it in sequences.
+
+    `sequence` holds the items of all users, one user after the other, in the order of time;
+    `first` and `last` (len(sequence),) bound the user of each place; `place_indptr`, `places` are
+    the places of each item (CSR). The similarity is the sum of weights[distance], times `backward`
+    where j precedes i, over the root of the product of both items' numbers of places.
+    """
+    width, keep = neighbour_ids.shape
+    reach = len(weights) - 1
+    sums = np.zeros(width)
+    last_item = np.full(width, -1, dtype=np.int64)
+    touched = np.empty(width, dtype=np.int64)
+    for item in range(start, stop):
+        n = 0
+        for entry in range(place_indptr[item], place_indptr[item + 1]):
+            place = places[entry]
+            low, high = max(first[place], place - reach), min(last[place], place + reach + 1)
+            for near in range(low, high):
+                neighbour = sequence[near]
+                if neighbour == item:
+                    continue
+                if last_item[neighbour] != item:
+                    last_item[neighbour] = item
+                    sums[neighbour] = 0.0
+                    touched[n] = neighbour
+                    n += 1
+                if near > place:
+                    sums[neighbour] += weights[near - place]
+                else:
+                    sums[neighbour] += backward * weights[place - near]
+        count = place_indptr[item + 1] - place_indptr[item]
+        size = 0
+        for index in range(n):
+            neighbour = touched[index]
+            product = count * (place_indptr[neighbour + 1] - place_indptr[neighbour])
+            score = np.float32(sums[neighbour] / np.sqrt(float(product)))
+            size = heap_push(similarity[item], neighbour_ids[item], size, keep, score, neighbour)
+        heap_sort(similarity[item], neighbour_ids[item], size)
+
+
+@njit_cached
+def add_neighbours(
+    indptr: Any, columns: Any, weights: Any, neighbour_ids: Any, similarity: Any, out: Any
+) -> None:
+    """out[u, neighbour_ids[i, j]] += weight of (u, i) x similarity[i, j], for histories in CSR."""
+    for user in range(out.shape[0]):
+        for entry in range(indptr[user], indptr[user + 1]):
+            item, weight = columns[entry], weights[entry]
+            for rank in range(neighbour_ids.shape[1]):
+                neighbour = neighbour_ids[item, rank]
+                if neighbour < 0:
+                    break
+                out[user, neighbour] += weight * similarity[item, rank]
+
+
+@njit_cached
+def top_contributor(
+    indptr: Any,
+    columns: Any,
+    weights: Any,
+    neighbour_ids: Any,
+    similarity: Any,
+    picks: Any,
+    out: Any,
+) -> None:
+    """For each pick (n, k) the history item of the largest weight x similarity, -1 if none."""
+    for user in range(picks.shape[0]):
+        for rank in range(picks.shape[1]):
+            pick = picks[user, rank]
+            out[user, rank] = -1
+            if pick < 0:
+                continue
+            largest = 0.0
+            for entry in range(indptr[user], indptr[user + 1]):
+                item = columns[entry]
+                for neighbour in range(neighbour_ids.shape[1]):
+                    position = neighbour_ids[item, neighbour]
+                    if position < 0:
+                        break
+                    if position == pick:
+                        part = weights[entry] * similarity[item, neighbour]
+                        if part > largest:
+                            largest = part
+                            out[user, rank] = item
+                        break

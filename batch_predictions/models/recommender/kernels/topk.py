@@ -1,0 +1,99 @@
+"""The k best of a row, by a heap whose root is its worst element; ties go to the lower position."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from batch_predictions.jit import njit_cached
+
+
+@njit_cached
+def is_worse(score: float, position: int, other_score: float, other_position: int) -> bool:
+    """Whether an element is ranked after another."""
+    return score < other_score or (score == other_score and position > other_position)
+
+
+@njit_cached
+def heap_sift(scores: Any, positions: Any, n: int, root: int) -> None:
+    """Restores the heap of n elements below `root`."""
+    while True:
+        child = 2 * root + 1
+        if child >= n:
+            return
+        if child + 1 < n and is_worse(
+            scores[child + 1], positions[child + 1], scores[child], positions[child]
+        ):
+            child += 1
+        if not is_worse(scores[child], positions[child], scores[root], positions[root]):
+            return
+        scores[child], scores[root] = scores[root], scores[child]
+        positions[child], positions[root] = positions[root], positions[child]
+        root = child
+
+
+@njit_cached
+def heap_push(scores: Any, positions: Any, n: int, k: int, score: float, position: int) -> int:
+    """Offers an element to a heap that holds n of at most k; returns the new n."""
+    if n < k:
+        child = n
+        scores[child], positions[child] = score, position
+        while child > 0:
+            parent = (child - 1) // 2
+            if not is_worse(scores[child], positions[child], scores[parent], positions[parent]):
+                break
+            scores[child], scores[parent] = scores[parent], scores[child]
+            positions[child], positions[parent] = positions[parent], positions[child]
+            child = parent
+        return n + 1
+    if is_worse(scores[0], positions[0], score, position):
+        scores[0], positions[0] = score, position
+        heap_sift(scores, positions, n, 0)
+    return n
+
+
+@njit_cached
+def heap_sort(scores: Any, positions: Any, n: int) -> None:
+    """Sorts a heap of n elements, best first."""
+    for end in range(n - 1, 0, -1):
+        scores[0], scores[end] = scores[end], scores[0]
+        positions[0], positions[end] = positions[end], positions[0]
+        heap_sift(scores, positions, end, 0)
+
+
+@njit_cached
+def topk_rows(scores: Any, k: int, positions: Any, values: Any) -> None:
+    """The k best of each row of `scores` (n, m), best first; nan and -inf are left out.
+
+    `positions` (n, k) is filled with -1 and `values` (n, k) with -inf where there are fewer.
+    """
+    for row in range(scores.shape[0]):
+        row_values, row_positions, row_scores = values[row], positions[row], scores[row]
+        n = 0
+        worst = np.float32(-np.inf)
+        for position in range(row_scores.shape[0]):
+            score = row_scores[position]
+            # Positions ascend, so of equal scores the one in the heap stays; nan is never greater.
+            if not score > worst:
+                continue
+            n = heap_push(row_values, row_positions, n, k, score, position)
+            if n == k:
+                worst = row_values[0]
+        heap_sort(row_values, row_positions, n)
+        for rank in range(n, k):
+            row_values[rank], row_positions[rank] = -np.inf, -1
+
+
+@njit_cached
+def topk_entries(indptr: Any, columns: Any, scores: Any, k: int, positions: Any) -> None:
+    """`topk_rows` over the entries of CSR rows: their columns into `positions` (n, k)."""
+    heap = np.empty(k, dtype=np.float32)
+    for row in range(positions.shape[0]):
+        row_positions = positions[row]
+        n = 0
+        for entry in range(indptr[row], indptr[row + 1]):
+            if scores[entry] > -np.inf:
+                n = heap_push(heap, row_positions, n, k, scores[entry], columns[entry])
+        heap_sort(heap, row_positions, n)
+        row_positions[n:] = -1

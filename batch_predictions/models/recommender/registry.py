@@ -1,0 +1,33 @@
+"""Owns kind -> class of every recommender: reads whatever a training stored."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from batch_predictions.models.recommender.base import (
+    LinearRecommender,
+    Recommender,
+    read_manifest,
+)
+from batch_predictions.models.recommender.generators.registry import (
+    load_generator,
+    recommender_classes,
+)
+from batch_predictions.models.recommender.two_stage import TwoStageRecommender
+
+
+def load(folder: Path) -> Recommender:
+    """Reads any recommender; its arrays stay on disk and are memory-mapped.
+
+    Raises:
+        ValueError: its kind is not known.
+    """
+    if read_manifest(folder)["kind"] == TwoStageRecommender.kind:
+        return TwoStageRecommender.load(folder)
+    return load_generator(folder)
+
+
+def is_linear(folder: Path) -> bool:
+    """Whether the recommender in a folder is a linear one, without reading its arrays."""
+    kind = read_manifest(folder)["kind"]
+    return issubclass(recommender_classes().get(kind, Recommender), LinearRecommender)

@@ -1,0 +1,90 @@
+"""Ranking datasets: labelled candidates of a label window's users."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from batch_predictions.models.recommender.base import Floats, user_batches
+from batch_predictions.models.recommender.candidate_generation import GeneratorEnsemble
+from batch_predictions.models.recommender.data.interactions import positions_in
+from batch_predictions.models.recommender.data.item_features import ItemFeatures
+from batch_predictions.models.recommender.data.splits import Holdout
+from batch_predictions.models.recommender.features.candidates import FeatureColumn
+from batch_predictions.models.recommender.features.table import build_feature_table
+
+
+@dataclass(frozen=True)
+class RankingDataset:
+    """Candidates with labels, user by user.
+
+    Attributes:
+        features: a row per candidate, (rows, f).
+        labels: 1 where the user took the candidate in the window, (rows,).
+        sizes: candidates of each user, (users,).
+        columns: of the features.
+    """
+
+    features: Floats
+    labels: npt.NDArray[np.int8]
+    sizes: npt.NDArray[np.int64]
+    columns: list[FeatureColumn]
+
+    @property
+    def users(self) -> int:
+        """How many users have a taken candidate."""
+        return len(self.sizes)
+
+    def with_columns(self, columns: Sequence[FeatureColumn]) -> Floats:
+        """The features in the order of other columns, nan for those that it lacks."""
+        if self.columns == list(columns):
+            return self.features
+        place = {column.name: index for index, column in enumerate(self.columns)}
+        features = np.full((len(self.features), len(columns)), np.nan, dtype=np.float32)
+        for index, column in enumerate(columns):
+            if column.name in place:
+                features[:, index] = self.features[:, place[column.name]]
+        return features
+
+
+def build_dataset(
+    holdout: Holdout,
+    ensemble: GeneratorEnsemble,
+    item_features: ItemFeatures,
+    users: pa.Table | None,
+    candidates_per_generator: int,
+) -> RankingDataset:
+    """The candidates of a hold-out's users, labelled by what they took.
+
+    Users none of whose candidates was taken are left out: they teach the ranker nothing.
+
+    Args:
+        holdout: users and their relevant items.
+        ensemble: fitted on `holdout.train`.
+        item_features: of the ensemble's items, as of the cut.
+        users: demographic traits as of the cut, where known.
+        candidates_per_generator: items that each candidate source proposes.
+    """
+    histories = holdout.histories(ensemble.items, users)
+    to_holdout = positions_in(ensemble.items, holdout.item_ids)
+    features, labels, sizes = [], [], []
+    columns: list[FeatureColumn] = []
+    for start, _, batch in user_batches(histories, ensemble.dense_scores_per_user):
+        candidates = ensemble.propose(
+            batch, item_features, candidates_per_generator, holdout.masks_seen, None
+        )
+        is_candidate = candidates.is_candidate
+        items = np.where(is_candidate, to_holdout[candidates.safe_positions], -1)
+        is_taken = holdout.hits(start, items)
+        has_taken = is_taken.any(axis=1)
+        table, columns = build_feature_table(candidates)
+        features.append(table[np.repeat(has_taken, is_candidate.sum(axis=1))])
+        labels.append(is_taken[has_taken][is_candidate[has_taken]].astype(np.int8))
+        sizes.append(is_candidate[has_taken].sum(axis=1))
+    return RankingDataset(
+        np.concatenate(features), np.concatenate(labels), np.concatenate(sizes), columns
+    )
