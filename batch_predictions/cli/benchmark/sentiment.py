@@ -184,7 +184,7 @@ def benchmark(
     Raises:
         SettingsError: a file, a column or a model is missing, or the files have other classes.
     """
-    validate_names(list(models))
+    validate_names(models)
     data = read_labelled_file(file, settings, group)
     test_data = read_labelled_file(test, settings, group) if test else None
     if test_data and test_data.classes != data.classes:

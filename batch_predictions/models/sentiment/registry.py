@@ -5,6 +5,7 @@ Models are found in `models/` and in the modules of the setting `plugins`.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from batch_predictions.discovery import instances, subclasses
@@ -43,7 +44,7 @@ def classifier_names() -> tuple[str, ...]:
     return (*specs, *(f"{AVERAGE_PREFIX}{name}" for name in averages))
 
 
-def validate_names(names: list[str]) -> None:
+def validate_names(names: Sequence[str]) -> None:
     """Checks names of classifiers.
 
     Raises:

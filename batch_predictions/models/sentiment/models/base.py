@@ -96,10 +96,10 @@ class SentimentModelSpec:
     Attributes:
         name: in `sentiment.candidates` and in `evaluation.model_metrics`.
         make: creates an unfitted model.
-        role: `linear` models need no early stopping: after temperature and decision are tuned,
-            they are fitted again on all reviews, the held-out ones included. `net` and `encoder`
-            models can also be averaged with linear ones, as `average_<name>`; an average may have
-            several nets with different seeds (option `nets`).
+        role: `linear` models need no early stopping: after temperature and tau are tuned, they are
+            fitted again on all reviews, the held-out ones included. `net` and `encoder` models can
+            also be averaged with linear ones, as `average_<name>`; an average may have several
+            nets with different seeds (option `nets`).
         parameters: dataclass of the model's parameters. The names of its fields are valid in
             `sentiment.options`; a name that two models have applies to both.
     """

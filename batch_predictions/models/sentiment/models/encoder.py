@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 
 MAX_PIECES = 256
 """Word pieces of a text that are read."""
-BATCH_SIZE = 32
+TRAINING_BATCH_SIZE = 32
 """Texts of one training step."""
 
 
@@ -151,13 +151,13 @@ class EncoderModel(SentimentModel):
             self.module["body"].get_input_embeddings().requires_grad_(False)
         trained = [p for p in self.module.parameters() if p.requires_grad]
         ids, truth = self._encode(documents), torch.from_numpy(labels)
-        steps = parameters.encoder_epochs * -(-len(ids) // BATCH_SIZE)
+        steps = parameters.encoder_epochs * -(-len(ids) // TRAINING_BATCH_SIZE)
         optimiser, schedule = _build_optimiser(trained, parameters.encoder_rate, steps)
         random = np.random.default_rng(training.seed)
         best_loss, best_weights, started = np.inf, None, time.perf_counter()
         for epoch in range(1, parameters.encoder_epochs + 1):
             self.module.train()
-            for batch in shuffled_batches(ids.lengths, BATCH_SIZE, random):
+            for batch in shuffled_batches(ids.lengths, TRAINING_BATCH_SIZE, random):
                 with torch.autocast("cpu", torch.bfloat16, enabled=has_native_bf16()):
                     logits = self._logits(ids, batch)
                 loss = cross_entropy(logits.float(), truth[batch])
