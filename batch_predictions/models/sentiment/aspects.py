@@ -50,7 +50,7 @@ class Aspect:
 
 
 def extract_terms(text: str) -> set[str]:
-    """The words of a text that are no stop words, and pairs of neighbours of such words."""
+    """Words of a text that are not stop words, and pairs of neighbouring words of that kind."""
     tokens = tokenise(text)
     is_term = [
         len(token) > 1 and token not in STOP_WORDS and any(map(str.isalpha, token))
@@ -145,7 +145,7 @@ def _log_odds(
 
 
 def _drop_redundant(strongest_first: list[Aspect]) -> list[Aspect]:
-    """Drops a word that is part of a stronger term, and a pair whose words all are."""
+    """Drops a word that is part of a stronger term, and a pair if both of its words are."""
     selected: list[Aspect] = []
     covered: set[str] = set()
     for aspect in strongest_first:

@@ -27,7 +27,7 @@ from batch_predictions.models.sentiment.text.documents import Documents
 TAUS = tuple(np.round(np.arange(0, 1.21, 0.1), 1).tolist())
 TEMPERATURES = (0.5, 0.6, 0.7, 0.8, 0.9, 1.0, 1.15, 1.3, 1.5, 1.75, 2.0, 2.5)
 MACRO_F1_TOLERANCE = 0.005
-"""Taus whose macro-F1 is this close to the best are as good as the best."""
+"""Taus whose macro-F1 is this close to the best count as equally good."""
 MIN_PRIOR = 1e-6
 
 

@@ -47,7 +47,7 @@ class Reviews:
     Attributes:
         documents: the texts.
         labels: class of each review.
-        groups: product of each review; its reviews stay together in splits and in bootstraps.
+        groups: product of each review; folds and bootstraps keep its reviews together.
         days: proleptic ordinal of each review's date; all 0 where dates are unknown.
     """
 
@@ -119,7 +119,7 @@ class ReviewSplit:
 
     Attributes:
         train, test: row indices.
-        kind: how the rows were split: `time: from <date>`, `products` or `texts`.
+        kind: how the rows were split: `time: from <date>`, `time`, `products` or `texts`.
     """
 
     train: Ints

@@ -49,7 +49,8 @@ def change_p_value(
         return None
     difference = abs(current.mean() - previous.mean())
     within = ((current - current.mean()) ** 2).sum() + ((previous - previous.mean()) ** 2).sum()
-    # The floor of the variance is the model's noise: equal scores are not certain ones.
+    # Scores are noisy: without a lower bound of the variance, a few equal scores would make any
+    # difference significant.
     error = math.sqrt(max(within / (n + m - 2), 0.01) * (1 / n + 1 / m))
     rarest = 1 / math.comb(n + m, n) if n + m < 1000 else 0.0
     approximate = max(float(2 * t.sf(difference / error, n + m - 2)), rarest)

@@ -132,7 +132,7 @@ class ClassifierTrainer:
 
         Args:
             name: of a model.
-            number: added to the seed; number 0 is the model that the name alone stands for.
+            number: added to the seed; outside averages it is 0.
         """
         if (name, number) not in self._fitted:
             self.training.progress(f"fitting {name} on {len(self.reviews):,} reviews")

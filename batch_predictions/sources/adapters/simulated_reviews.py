@@ -1,4 +1,4 @@
-"""Simulated reviews for the demo, whose data, the Complete Journey, has none.
+"""Simulated reviews for the demo: its data, the Complete Journey, has no reviews.
 
 A seeded grammar writes a review for about one purchase in sixty; everything computed from them is
 marked as `simulated`. An item has a fixed quality for each of its aspects, and in some weeks one of

@@ -45,7 +45,7 @@ class ModelTraining:
 
 
 class SentimentModel(ABC):
-    """A fitted model. The scores of a document do not depend on the other documents."""
+    """A sentiment model. The scores of a document do not depend on the other documents."""
 
     kind: ClassVar[str]
     """Names the class in stored classifiers; `registry.load_model` finds the class by it."""

@@ -61,7 +61,7 @@ class EncoderParameters:
 
     encoder_epochs: int = 2
     encoder_rate: float = 1.6e-4
-    # A few thousand reviews say little about single words; freezing them saves time.
+    # A few thousand reviews contain little information about single words.
     encoder_words: bool = False
     frozen: bool = False
     # The hundreds of hidden states are correlated: they need a strong penalty.

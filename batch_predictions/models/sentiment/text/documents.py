@@ -21,7 +21,7 @@ _PUNCTUATION = r"!-/:-@\[-`{-~\u00a1-\u00bf\u2010-\u2027\u2030-\u205e\u3000-\u30
 # Scripts that put no blanks between words: every character is a token.
 _SINGLE = r"\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff"
 _WORD = rf"[^\s{_PUNCTUATION}{_SINGLE}]"
-# A word, apostrophes inside included (don't); a character of such a script; a run of one mark.
+# A word, which may contain apostrophes (don't), a character of such a script, or a run of a mark.
 _TOKEN = re.compile(rf"{_WORD}+(?:'{_WORD}+)*|[{_SINGLE}]|([{_PUNCTUATION}])\1*")
 
 

@@ -16,13 +16,13 @@ from batch_predictions.models.sentiment.text.ragged import RaggedArray
 from batch_predictions.models.sentiment.text.token_ids import TokenIds, look_up
 
 START, END = "<s>", "</s>"
-"""Half of a pair that stands for the start or the end of a text; the tokeniser splits both."""
+"""Placeholders in pairs for the start and the end of a text; no token can be equal to them."""
 
 _PairTable: TypeAlias = tuple[Ints, npt.NDArray[np.int32], Ints]
 
 
 def extract_ngrams(tokens: Sequence[str]) -> list[str]:
-    """The words of a text, and its pairs of neighbours, those with its start and end included."""
+    """The words of a text and its pairs of neighbours; START and END are neighbours too."""
     return [*tokens, *(f"{first} {second}" for first, second in pairwise([START, *tokens, END]))]
 
 

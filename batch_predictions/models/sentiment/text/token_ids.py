@@ -62,7 +62,7 @@ def encode_tokens(texts: Sequence[bytes], punctuation: str, single_characters: s
         texts: UTF-8. ASCII letters may be upper case and blanks may repeat; apart from that the
             texts are normalised (see `documents.normalise`).
         punctuation: character class of a regular expression: punctuation marks.
-        single_characters: character class: characters of which each is a token by itself.
+        single_characters: character class: each of these characters is a token by itself.
     """
     from batch_predictions.models.sentiment.text import token_kernels as kernels
 

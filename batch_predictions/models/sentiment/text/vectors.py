@@ -13,7 +13,8 @@ from batch_predictions.models.sentiment.arrays import Floats
 from batch_predictions.models.sentiment.text.documents import Vocabulary
 
 MAX_FILE_WORDS = 50_000
-"""Words of the file that are kept without being asked for: the first, which are the frequent."""
+"""Words read from the start of the file, where the frequent ones are. Words of the vocabulary are
+read from the whole file."""
 
 
 class VectorsError(ValueError):
