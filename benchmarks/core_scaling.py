@@ -1,7 +1,7 @@
-"""What two cores do at most: as much work in two processes as in one, whatever the code.
+"""The upper bound of scaling to two cores: two independent processes against one.
 
-Two virtual processors may be two threads of one core, share a cache, or be slowed by neighbours of
-the machine; no engine gets more out of them than processes do that share nothing.
+Two virtual processors may be two threads of one core, share a cache, or be slowed by other virtual
+machines; no engine can scale better than processes that share nothing.
 """
 
 from __future__ import annotations
@@ -18,18 +18,18 @@ from multiprocessing.synchronize import Barrier
 from typing import Any
 
 Step = Callable[[], int]
-"""Does some work, and says how much."""
+"""Does a piece of work and returns how many units it was."""
 
 
 def python() -> Step:
     """Pure Python: a regular expression and a dictionary."""
-    said = "the quick brown fox isn't lazy and jumps over the dog again " * 20
+    text = "the quick brown fox isn't lazy and jumps over the dog again " * 20
     words = re.compile(r"\w+(?:'\w+)*")
-    return lambda: sum(Counter(words.findall(said)).values())
+    return lambda: sum(Counter(words.findall(text)).values())
 
 
 def lstm(size: int, bf16: bool) -> Step:
-    """The net's heavy part alone: an LSTM over 64 texts of 40 words, one thread."""
+    """The main cost of a net: an LSTM over 64 texts of 40 words, one thread."""
     import torch
 
     torch.set_num_threads(1)
@@ -45,50 +45,63 @@ def lstm(size: int, bf16: bool) -> Step:
     return step
 
 
-def twice(work: Callable[..., Step], arguments: Iterable[Any], seconds: float = 3.0) -> float:
-    """How many times the work of one process two do beside each other, a core each.
+def two_process_speedup(
+    make_step: Callable[..., Step], arguments: Iterable[Any], seconds: float = 3.0
+) -> float:
+    """Units of work of two simultaneous processes, a core each, divided by those of one process.
 
-    Median of three rounds of one and two in turn; starting is not in the time.
+    The median of three rounds in which one and two processes alternate; start-up is not measured.
+
+    Args:
+        make_step: called in each process with `arguments`.
+        arguments: arguments of `make_step`.
+        seconds: length of a measurement.
     """
-    found = []
+    ratios = []
     for _ in range(3):
-        done = [_round(work, tuple(arguments), processes, seconds) for processes in (1, 2)]
-        found.append(done[1] / done[0])
-    return round(statistics.median(found), 2)
+        units = [
+            _measure_units(make_step, tuple(arguments), processes, seconds) for processes in (1, 2)
+        ]
+        ratios.append(units[1] / units[0])
+    return round(statistics.median(ratios), 2)
 
 
-def _round(work: Callable[..., Step], arguments: tuple[Any, ...], n: int, seconds: float) -> int:
+def _measure_units(
+    make_step: Callable[..., Step], arguments: tuple[Any, ...], processes: int, seconds: float
+) -> int:
+    """Units of work that simultaneous processes do in a time, in total."""
     context = multiprocessing.get_context("spawn")
-    barrier, answers = context.Barrier(n), context.Queue()
+    barrier, results = context.Barrier(processes), context.Queue()
     cores = sorted(os.sched_getaffinity(0))
-    members = [
+    workers = [
         context.Process(
             target=_work,
-            args=(work, arguments, cores[each % len(cores)], seconds, barrier, answers),
+            args=(make_step, arguments, cores[n % len(cores)], seconds, barrier, results),
         )
-        for each in range(n)
+        for n in range(processes)
     ]
-    for member in members:
-        member.start()
-    done = sum(answers.get(timeout=300) for _ in members)
-    for member in members:
-        member.join()
-    return int(done)
+    for worker in workers:
+        worker.start()
+    units = sum(results.get(timeout=300) for _ in workers)
+    for worker in workers:
+        worker.join()
+    return int(units)
 
 
 def _work(
-    work: Callable[..., Step],
+    make_step: Callable[..., Step],
     arguments: tuple[Any, ...],
     core: int,
     seconds: float,
     barrier: Barrier,
-    answers: Queue[int],
+    results: Queue[int],
 ) -> None:
+    """A process: warms up, waits for the others, works until the time is over."""
     os.sched_setaffinity(0, {core})
-    step = work(*arguments)
+    step = make_step(*arguments)
     step()
     barrier.wait()
-    done, end = 0, time.perf_counter() + seconds
+    units, end = 0, time.perf_counter() + seconds
     while time.perf_counter() < end:
-        done += step()
-    answers.put(done)
+        units += step()
+    results.put(units)

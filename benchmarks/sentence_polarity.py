@@ -1,8 +1,9 @@
-"""Writes MR (Pang and Lee 2005), two files of sentences, as one TSV for the sentiment benchmark.
+"""Converts MR (Pang and Lee 2005), two files of sentences, to a TSV for `benchmark sentiment`.
 
     python benchmarks/sentence_polarity.py FOLDER mr.tsv
 
-MR overlaps the film snippets of VADER's evaluation set: never train on one to test on the other.
+MR overlaps with the film snippets of VADER's evaluation set: never train on one and test on the
+other.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from pathlib import Path
 
 
 def main(folder: Path, target: Path) -> None:
-    """One row a sentence, with its label."""
+    """Writes one row per sentence, with its label."""
     with target.open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file, delimiter="\t")
         writer.writerow(["text", "label"])

@@ -1,12 +1,12 @@
-"""int8 against single precision and bfloat16: speed, labels that flip, and whether it is invariant.
+"""int8 against single precision and bfloat16: speed, changed labels, independence of the batch.
 
-    pip install onnx onnxruntime                 # of no extra: without them torch's alone is tried
+    pip install onnx onnxruntime                 # in no extra; without them only torch is measured
     python benchmarks/sentiment_int8.py [--number 4096]
 
-Prints JSON, one core. Torch: dynamic quantisation of LSTM and linear layers. ONNX Runtime: the same
-net exported and quantised dynamically; it has no masks, so all ways get batches of one exact
-length. Activations are scaled by the largest of a batch, so a review's scores may depend on those
-beside it: each of some reviews is also scored alone.
+Prints JSON; uses one core. Torch: dynamic quantisation of the LSTM and the linear layers. ONNX
+Runtime: the same net, exported and dynamically quantised; it has no masks, so that all backends get
+batches of texts of one exact length. Dynamic quantisation scales activations by the maximum of the
+batch, so a review's scores may depend on its batch: some reviews are also scored alone.
 """
 
 from __future__ import annotations
@@ -16,26 +16,27 @@ import copy
 import importlib.util
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from common import machine, say, show
-from sentiment_scoring import texts, trained
+from sentiment_scoring import generate_texts, train_net
 
-from batch_predictions.models.sentiment.models.base import log_softmax
-from batch_predictions.models.sentiment.models.batching import by_length, padded
-from batch_predictions.models.sentiment.models.nets import LONGEST
+from batch_predictions.models.sentiment.models.batching import batches_by_length, pad
+from batch_predictions.models.sentiment.models.lstm import LSTM
+from batch_predictions.models.sentiment.models.net import MAX_TOKENS
+from batch_predictions.models.sentiment.models.probabilities import log_softmax
 from batch_predictions.models.sentiment.text.documents import Documents
 
-Way = Callable[[np.ndarray], np.ndarray]
-"""Logits (texts, classes) of ids (texts, length)."""
+Backend = Callable[[np.ndarray], np.ndarray]
+"""Logits (texts, classes) of token ids (texts, length)."""
 
 
-def of_module(module: torch.nn.Module) -> Way:
-    """Torch's own."""
+def torch_backend(module: torch.nn.Module) -> Backend:
+    """Runs a torch module."""
 
     def run(ids: np.ndarray) -> np.ndarray:
         lengths = torch.full((len(ids),), ids.shape[1])
@@ -45,124 +46,131 @@ def of_module(module: torch.nn.Module) -> Way:
     return run
 
 
-def quantised(module: torch.nn.Module) -> torch.nn.Module:
-    """LSTM and linear layers with weights in int8, activations scaled batch by batch."""
+def quantise(module: torch.nn.Module) -> torch.nn.Module:
+    """int8 weights in the LSTM and the linear layers; activations are scaled batch by batch."""
     layers = {torch.nn.LSTM, torch.nn.Linear}
-    made: torch.nn.Module = torch.ao.quantization.quantize_dynamic(module, layers, torch.qint8)
-    return made
+    quantised: torch.nn.Module = torch.ao.quantization.quantize_dynamic(module, layers, torch.qint8)
+    return quantised
 
 
-class Plain(torch.nn.Module):
-    """The net without masks, as ONNX has it: for texts of one length it is the same net."""
+class UnmaskedLSTM(torch.nn.Module):
+    """The net without masks, for the export to ONNX; equal to it for texts of one length."""
 
-    def __init__(self, module: Any, size: int, both: bool) -> None:
+    def __init__(self, module: Any, size: int, bidirectional: bool) -> None:
         super().__init__()
         self.embedding, self.out = module.embedding, module.out
-        self.read = torch.nn.LSTM(size, size, bidirectional=both, batch_first=True)
+        self.lstm = torch.nn.LSTM(size, size, bidirectional=bidirectional, batch_first=True)
         with torch.no_grad():
-            for suffix, cell in (("", module.onward), ("_reverse", module.back)):
-                for name, values in cell.named_parameters() if cell is not None else ():
-                    self.read.get_parameter(name + suffix).copy_(values)
+            for suffix, direction in (("", module.onward), ("_reverse", module.back)):
+                parameters = direction.named_parameters() if direction is not None else ()
+                for name, values in parameters:
+                    self.lstm.get_parameter(name + suffix).copy_(values)
 
     def forward(self, ids: torch.Tensor) -> torch.Tensor:
         """Logits of a batch."""
-        logits: torch.Tensor = self.out(self.read(self.embedding(ids))[0].amax(dim=1))
+        logits: torch.Tensor = self.out(self.lstm(self.embedding(ids))[0].amax(dim=1))
         return logits
 
 
-def onnx_ways(module: torch.nn.Module, size: int, both: bool, folder: Path) -> dict[str, Way]:
-    """ONNX Runtime in single precision and int8, where it is installed."""
-    if not all(importlib.util.find_spec(each) for each in ("onnx", "onnxruntime")):
-        say("onnx and onnxruntime are not installed: left out")
+def onnx_backends(
+    module: torch.nn.Module, size: int, bidirectional: bool, folder: Path
+) -> dict[str, Backend]:
+    """ONNX Runtime in single precision and in int8; empty where it is not installed."""
+    if not all(importlib.util.find_spec(name) for name in ("onnx", "onnxruntime")):
+        say("onnx and onnxruntime are not installed: only torch is measured")
         return {}
     import onnxruntime
     from onnxruntime.quantization import QuantType, quantize_dynamic
 
-    plain, small = str(folder / "plain.onnx"), str(folder / "int8.onnx")
+    fp32_path, int8_path = str(folder / "fp32.onnx"), str(folder / "int8.onnx")
     torch.onnx.export(
-        Plain(module, size, both).eval(),
+        UnmaskedLSTM(module, size, bidirectional).eval(),
         (torch.ones(64, 40, dtype=torch.long),),
-        plain,
+        fp32_path,
         input_names=["ids"],
         dynamic_axes={"ids": {0: "texts", 1: "words"}},
         dynamo=False,
         opset_version=17,
     )
-    quantize_dynamic(plain, small, weight_type=QuantType.QInt8)
+    quantize_dynamic(fp32_path, int8_path, weight_type=QuantType.QInt8)
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = options.inter_op_num_threads = 1
 
-    def way(path: str) -> Way:
+    def load(path: str) -> Backend:
         session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
         return lambda ids: np.asarray(session.run(None, {"ids": ids})[0])
 
-    return {"onnx_fp32": way(plain), "onnx_int8": way(small)}
+    return {"onnx_fp32": load(fp32_path), "onnx_int8": load(int8_path)}
 
 
-def measure(both: bool, size: int, number: int, repeats: int) -> dict[str, Any]:
-    """Reviews a second of every way, in turn; flips against torch in single precision."""
-    part = trained("lstm", both, {"epochs": 2.0, "width": size, "size": size, "rate": 3e-3})
-    assert part.module is not None
-    part.module.eval()
-    ids = part.vocabulary.encode(Documents(texts(number, 2)[0]).coded, LONGEST)
-    batches = [padded(ids, places)[0] for places in by_length(ids.lengths, slack=0.0)]
-    half = copy.deepcopy(part.module).to(torch.bfloat16)
-    with tempfile.TemporaryDirectory(prefix="benchmark-int8-") as name:
-        ways = {
-            "torch_fp32": of_module(part.module),
-            "torch_bf16": of_module(half),
-            "torch_int8": of_module(quantised(part.module)),
-            **onnx_ways(part.module, size, both, Path(name)),
+def measure(bidirectional: bool, size: int, number: int, repeats: int) -> dict[str, Any]:
+    """Speed of every backend, in turn, and its labels against torch in single precision."""
+    model = train_net(
+        LSTM, bidirectional, {"epochs": 2.0, "width": size, "size": size, "rate": 3e-3}
+    )
+    assert model.module is not None
+    model.module.eval()
+    documents = Documents(generate_texts(number, 2)[0])
+    ids = model.vocabulary.encode(documents.token_ids, MAX_TOKENS)
+    batches = [pad(ids, batch)[0] for batch in batches_by_length(ids.lengths, tolerance=0.0)]
+    bf16_module = copy.deepcopy(model.module).to(torch.bfloat16)
+    with tempfile.TemporaryDirectory(prefix="benchmark-int8-") as folder:
+        backends = {
+            "torch_fp32": torch_backend(model.module),
+            "torch_bf16": torch_backend(bf16_module),
+            "torch_int8": torch_backend(quantise(model.module)),
+            **onnx_backends(model.module, size, bidirectional, Path(folder)),
         }
-        best = dict.fromkeys(ways, float("inf"))
+        seconds = dict.fromkeys(backends, float("inf"))
         logits = {}
         for _ in range(repeats):
-            for each, way in ways.items():
-                began = time.perf_counter()
-                logits[each] = np.concatenate([way(some) for some in batches])
-                best[each] = min(best[each], time.perf_counter() - began)
-        # One in eight batches, review by review.
-        some = batches[::8]
-        alone = {
-            each: np.concatenate([way(row[np.newaxis]) for batch in some for row in batch])
-            for each, way in ways.items()
-        }
-        together = {
-            each: np.concatenate([way(batch) for batch in some]) for each, way in ways.items()
-        }
-    plain = logits["torch_fp32"].argmax(axis=1)
+            for name, backend in backends.items():
+                started = time.perf_counter()
+                logits[name] = np.concatenate([backend(batch) for batch in batches])
+                seconds[name] = min(seconds[name], time.perf_counter() - started)
+        invariance = _measure_invariance(backends, batches[::8])
+    reference = logits["torch_fp32"].argmax(axis=1)
     return {
-        each: {
-            "reviews_per_second": round(number / best[each]),
-            "over_torch_fp32": round(best["torch_fp32"] / best[each], 2),
-            "flips_percent": round(100 * float((logits[each].argmax(axis=1) != plain).mean()), 3),
-            "alone_or_together": {
-                "reviews": len(alone[each]),
-                "flips": int((alone[each].argmax(axis=1) != together[each].argmax(axis=1)).sum()),
-                "largest_difference_of_a_probability": float(
-                    f"{np.abs(_shares(alone[each]) - _shares(together[each])).max():.1g}"
-                ),
-            },
+        name: {
+            "reviews_per_second": round(number / seconds[name]),
+            "over_torch_fp32": round(seconds["torch_fp32"] / seconds[name], 2),
+            "flips_percent": round(
+                100 * float((logits[name].argmax(axis=1) != reference).mean()), 3
+            ),
+            "alone_or_together": invariance[name],
         }
-        for each in ways
+        for name in backends
     }
 
 
-def _shares(logits: np.ndarray) -> np.ndarray:
-    return np.asarray(np.exp(log_softmax(logits)))
+def _measure_invariance(
+    backends: Mapping[str, Backend], batches: Sequence[np.ndarray]
+) -> dict[str, dict[str, float]]:
+    """How much a review's result depends on its batch: each is scored alone and in its batch."""
+    results = {}
+    for name, backend in backends.items():
+        alone = np.concatenate([backend(row[np.newaxis]) for batch in batches for row in batch])
+        together = np.concatenate([backend(batch) for batch in batches])
+        difference = np.abs(np.exp(log_softmax(alone)) - np.exp(log_softmax(together))).max()
+        results[name] = {
+            "reviews": len(alone),
+            "flips": int((alone.argmax(axis=1) != together.argmax(axis=1)).sum()),
+            "largest_difference_of_a_probability": float(f"{difference:.1g}"),
+        }
+    return results
 
 
 def main() -> None:
-    """Two nets, every way."""
+    """Measures two nets with every backend."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--number", type=int, default=4096)
     parser.add_argument("--repeats", type=int, default=5)
-    given = parser.parse_args()
+    arguments = parser.parse_args()
     torch.set_num_threads(1)
     show(
         {
-            "bilstm_128": measure(True, 128, given.number, given.repeats),
-            "lstm_64": measure(False, 64, given.number, given.repeats),
+            "bilstm_128": measure(True, 128, arguments.number, arguments.repeats),
+            "lstm_64": measure(False, 64, arguments.number, arguments.repeats),
             **machine(),
         }
     )

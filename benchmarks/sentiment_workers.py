@@ -1,11 +1,12 @@
-"""Two workers against one on a week of reviews, through the batch engine from stage to results.
+"""Two workers against one on a week of reviews, through the batch engine from staging to results.
 
     python benchmarks/sentiment_workers.py [--number 65536] [--net lstm] [--size 128]
 
-Prints JSON. The whole of `review_sentiments` is timed: reading shards, languages, tokens, the model
-(a net averaged with nb_lr, as in production), writing; starting the workers is in the time. Beside
-it, what two processes that share nothing do against one: of pure Python, of a net's LSTM alone, and
-of scoring one shard over and over. Results of one worker and of two are compared byte by byte.
+Prints JSON. The measured time includes everything that `review_sentiments` does: starting workers,
+reading shards, languages, tokens, the model (a net averaged with nb_lr, as in production), writing.
+The upper bound is measured too: two independent processes against one, on pure Python, on a net's
+LSTM alone, and on repeatedly scoring one shard. Results of one worker and of two must have the same
+bytes.
 """
 
 from __future__ import annotations
@@ -24,15 +25,15 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
 from common import machine, say, show
-from core_scaling import Step, lstm, python, twice
-from sentiment_scoring import texts
+from core_scaling import Step, lstm, python, two_process_speedup
+from sentiment_scoring import generate_texts
 
 from batch_predictions.inference import staging
 from batch_predictions.inference.engine import score
 from batch_predictions.inference.scorer import name_of
-from batch_predictions.models.sentiment.data import of_rows
+from batch_predictions.models.sentiment.data import build_reviews
 from batch_predictions.models.sentiment.models.base import ModelTraining
-from batch_predictions.models.sentiment.models.cpu_features import native_bf16
+from batch_predictions.models.sentiment.models.cpu_features import has_native_bf16
 from batch_predictions.models.sentiment.training import ClassifierTrainer
 from batch_predictions.settings import InferenceSettings, Settings
 from batch_predictions.tables import REVIEW_SENTIMENTS
@@ -41,32 +42,34 @@ from batch_predictions.warehouse import Warehouse
 WEEK = "2024-01-01"
 
 
-def model(folder: Path, net: str, size: int) -> None:
-    """A small classifier of the usual kind, trained for a minute, in the folder."""
-    said, labels = texts(3000, 1)
+def train_classifier(folder: Path, net: str, size: int) -> None:
+    """Trains an average of a net on a few texts and saves it in the folder."""
+    texts, labels = generate_texts(3000, 1)
     options = {"epochs": 1.0, "width": float(size), "size": float(size), "rate": 3e-3}
-    training = ModelTraining(3, 7, options=options, progress=say)
+    trainer = ClassifierTrainer(
+        build_reviews(texts, labels.tolist()), ModelTraining(3, 7, options=options, progress=say)
+    )
     folder.mkdir()
-    ClassifierTrainer(of_rows(said, labels.tolist()), training).fit(f"average_{net}").save(folder)
+    trainer.fit(f"average_{net}").save(folder)
 
 
-def staged(home: Path, number: int) -> Path:
-    """A week of reviews as shards, as `review_sentiments` declares them; the manifest's path."""
-    # The declaration knows its partitions, and those are of a home that has begun: this one.
+def stage_reviews(home: Path, number: int) -> Path:
+    """Stages a week of reviews as `review_sentiments` does; returns the path of the manifest."""
+    # Partitions are computed from the state of a home: here, of this new one.
     os.environ["BATCH_PREDICTIONS_HOME"] = str(home)
     import batch_predictions.definitions  # noqa: F401
     from batch_predictions.predictions.sentiment import ReviewScorer, review_sentiments
 
-    pool, _ = texts(16384, 3)
-    chosen = np.random.default_rng(5).integers(0, len(pool), number)
+    pool, _ = generate_texts(16384, 3)
+    sample = np.random.default_rng(5).integers(0, len(pool), number).tolist()
     rows = home / "reviews.parquet"
     pq.write_table(
         pa.table(
             {
                 "review_id": [f"r{n:08d}" for n in range(number)],
                 "item_id": [f"i{n % 500}" for n in range(number)],
-                # A text of its own for every review: nothing is remembered from another.
-                "text": [f"{pool[each]} {n}" for n, each in enumerate(chosen.tolist())],
+                # All texts differ, so that nothing can be cached.
+                "text": [f"{pool[index]} {n}" for n, index in enumerate(sample)],
             }
         ),
         rows,
@@ -92,7 +95,7 @@ def staged(home: Path, number: int) -> Path:
 
 
 def scoring(home: str, shard: str) -> Step:
-    """Scores one shard over and over, read once."""
+    """Repeatedly scores one shard, which is read once."""
     os.environ["BATCH_PREDICTIONS_HOME"] = home
     import batch_predictions.definitions  # noqa: F401
     from batch_predictions.inference.scorer import ScorerContext
@@ -104,71 +107,75 @@ def scoring(home: str, shard: str) -> Step:
     return lambda: scorer.score(rows).num_rows
 
 
-def ceilings(home: Path, shard: Path, size: int) -> dict[str, float]:
-    """How many times one process's work two do, by kind of work."""
-    bf16 = native_bf16()
+def measure_upper_bounds(home: Path, shard: Path, size: int) -> dict[str, float]:
+    """Speed-up of two independent processes, by kind of work."""
+    bf16 = has_native_bf16()
     return {
-        "python": twice(python, ()),
-        f"lstm_{'bf16' if bf16 else 'fp32'}": twice(lstm, (size, bf16)),
-        "scoring": twice(scoring, (str(home), str(shard)), seconds=6.0),
+        "python": two_process_speedup(python, ()),
+        f"lstm_{'bf16' if bf16 else 'fp32'}": two_process_speedup(lstm, (size, bf16)),
+        "scoring": two_process_speedup(scoring, (str(home), str(shard)), seconds=6.0),
     }
 
 
-def _bytes_of(results: Path) -> str:
-    """A hash of all results."""
-    found = hashlib.sha256()
-    for file in sorted(results.rglob("*.parquet")):
-        found.update(file.name.encode() + file.read_bytes())
-    return found.hexdigest()
+def hash_results(folder: Path) -> str:
+    """A hash of names and bytes of all results."""
+    digest = hashlib.sha256()
+    for file in sorted(folder.rglob("*.parquet")):
+        digest.update(file.name.encode() + file.read_bytes())
+    return digest.hexdigest()
 
 
 def measure(number: int, net: str, size: int, repeats: int) -> dict[str, Any]:
-    """Median seconds with one worker and with two, in turn, and how many times faster two are."""
+    """Median seconds with one worker and with two, in turn, and the speed-up."""
     seconds: dict[int, list[float]] = {1: [], 2: []}
     hashes = set()
-    with tempfile.TemporaryDirectory(prefix="benchmark-sentiment-") as name:
-        home = Path(name)
-        model(home / "model", net, size)
-        manifest = staged(home, number)
+    with tempfile.TemporaryDirectory(prefix="benchmark-sentiment-") as folder:
+        home = Path(folder)
+        train_classifier(home / "model", net, size)
+        manifest = stage_reviews(home, number)
+        results = manifest.parent.parent / "results"
         for _ in range(repeats):
-            for workers, taken in seconds.items():
-                shutil.rmtree(manifest.parent.parent / "results", ignore_errors=True)
-                done = score(manifest, InferenceSettings(workers=workers, device="cpu"))
-                assert done.scored == number and done.instances == workers
-                taken.append(done.seconds)
-                hashes.add(_bytes_of(manifest.parent.parent / "results"))
-                say(f"{workers} workers: {done.seconds:.1f} s")
+            for workers, worker_seconds in seconds.items():
+                shutil.rmtree(results, ignore_errors=True)
+                summary = score(manifest, InferenceSettings(workers=workers, device="cpu"))
+                assert summary.scored == number and summary.instances == workers
+                worker_seconds.append(summary.seconds)
+                hashes.add(hash_results(results))
+                say(f"{workers} workers: {summary.seconds:.1f} s")
         assert len(hashes) == 1, "results differ between runs"
         shards = staging.StagingManifest.read(manifest).shards
-        beside = ceilings(home, manifest.parent / shards[0].name, size)
-    one, two = (statistics.median(each) for each in seconds.values())
+        upper_bounds = measure_upper_bounds(home, manifest.parent / shards[0].name, size)
+    one_worker, two_workers = (statistics.median(values) for values in seconds.values())
+    speedup = one_worker / two_workers
     return {
         "net": f"average_{net} {size}",
         "reviews": number,
         "shards": len(shards),
-        "one_seconds": round(one, 1),
-        "two_seconds": round(two, 1),
-        "one_reviews_per_second": round(number / one),
-        "two_reviews_per_second": round(number / two),
-        "two_over_one": round(one / two, 2),
-        "two_processes_over_one": beside,
-        "share_of_ceiling": round(one / two / beside["scoring"], 2),
-        "all_seconds": {each: [round(s, 1) for s in taken] for each, taken in seconds.items()},
+        "one_seconds": round(one_worker, 1),
+        "two_seconds": round(two_workers, 1),
+        "one_reviews_per_second": round(number / one_worker),
+        "two_reviews_per_second": round(number / two_workers),
+        "two_over_one": round(speedup, 2),
+        "two_processes_over_one": upper_bounds,
+        "share_of_ceiling": round(speedup / upper_bounds["scoring"], 2),
+        "all_seconds": {
+            workers: [round(value, 1) for value in values] for workers, values in seconds.items()
+        },
         **machine(),
     }
 
 
 def main() -> None:
-    """One net, one and two workers."""
+    """Measures one net with one worker and with two."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--number", type=int, default=65_536)
     parser.add_argument("--net", default="lstm", choices=("cnn", "lstm", "gru"))
     parser.add_argument("--size", type=int, default=128)
     parser.add_argument("--repeats", type=int, default=3)
-    given = parser.parse_args()
-    # One worker is one thread, as each of two is.
+    arguments = parser.parse_args()
+    # A worker is a thread; torch must not use further ones.
     torch.set_num_threads(1)
-    show(measure(given.number, given.net, given.size, given.repeats))
+    show(measure(arguments.number, arguments.net, arguments.size, arguments.repeats))
 
 
 if __name__ == "__main__":

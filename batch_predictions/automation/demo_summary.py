@@ -9,7 +9,7 @@ from batch_predictions.automation.run import Summary
 from batch_predictions.partitions import latest_ended_week
 from batch_predictions.serving.lookup import Lookup, demand
 from batch_predictions.serving.lookup.audiences import retention
-from batch_predictions.serving.lookup.sentiment import as_lines, item_sentiment
+from batch_predictions.serving.lookup.sentiment import item_sentiment, sentiment_lines
 from batch_predictions.serving.sign_ups import add_sign_ups
 from batch_predictions.serving.store.schema import Store
 from batch_predictions.settings import Settings
@@ -77,7 +77,7 @@ def _lookups(settings: Settings, summary: Summary) -> Iterator[str]:
         )
         if item:
             yield f"  batch-predictions lookup sentiment {item}"
-            yield from (f"    {line}" for line in as_lines(item_sentiment(lookup, item)))
+            yield from (f"    {line}" for line in sentiment_lines(item_sentiment(lookup, item)))
         if summary.rows.get("retention_audience"):
             first = retention(lookup, 1)["rows"][0]
             yield "  batch-predictions lookup retention"

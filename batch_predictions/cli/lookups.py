@@ -56,11 +56,11 @@ def lookup_sentiment(
 ) -> None:
     """What an item's customers felt in the newest week, and the words that say why."""
     from batch_predictions.serving.lookup import Lookup
-    from batch_predictions.serving.lookup.sentiment import as_lines, item_sentiment
+    from batch_predictions.serving.lookup.sentiment import item_sentiment, sentiment_lines
 
     with Lookup(settings_of(home, context)) as lookup:
         answer = item_sentiment(lookup, item_id)
-    typer.echo(json.dumps(answer, default=str) if as_json else "\n".join(as_lines(answer)))
+    typer.echo(json.dumps(answer, default=str) if as_json else "\n".join(sentiment_lines(answer)))
 
 
 @lookup_app.command("churn")

@@ -1,4 +1,4 @@
-"""Why customers feel so: the terms that push an item's sentiment up or down, every week."""
+"""The terms that distinguish the positive from the negative reviews of an item, weekly."""
 
 from __future__ import annotations
 
@@ -9,59 +9,62 @@ import pyarrow as pa
 
 from batch_predictions.inference.declaration import BatchPrediction
 from batch_predictions.inference.scorer import EXCLUDED, ScorerContext
-from batch_predictions.models.sentiment.aspects import aspects as find_aspects
-from batch_predictions.models.sentiment.aspects import background
+from batch_predictions.models.sentiment.aspects import background_shares, find_aspects
 from batch_predictions.predictions import sentiment_plots as plots
 from batch_predictions.settings import Settings
 from batch_predictions.tables import ASPECTS
 
-NOTHING = "no term of its reviews tells pleased from displeased"
+NO_ASPECTS = "no term distinguishes its positive from its negative reviews"
 
 
 class AspectScorer:
-    """Log-odds of terms in pleased against displeased reviews of the item, with all products'
-    reviews of the week as a prior (Monroe et al. 2008)."""
+    """Log-odds of terms in positive against negative reviews of an item.
+
+    The prior is the week's reviews of all items (Monroe et al. 2008).
+    """
 
     version: ClassVar[str] = "1"
     uses_gpu: ClassVar[bool] = False
 
-    def __init__(self, opening: ScorerContext) -> None:
-        self.most = int(opening.parameters["aspects"])
-        self.least = int(opening.parameters["aspect_reviews"])
-        said = opening.lookup_table("texts")
-        columns = (said[name].to_pylist() for name in ("text", "p_positive", "p_negative"))
-        self.usual = background(zip(*columns, strict=True))
+    def __init__(self, context: ScorerContext) -> None:
+        self.max_terms = int(context.parameters["aspects"])
+        self.min_reviews = int(context.parameters["aspect_reviews"])
+        texts = context.lookup_table("texts")
+        columns = (texts[name].to_pylist() for name in ("text", "p_positive", "p_negative"))
+        self.background = background_shares(zip(*columns, strict=True))
 
     @classmethod
-    def open(cls, opening: ScorerContext) -> Self:
-        """Counts the terms of the week."""
-        return cls(opening)
+    def open(cls, context: ScorerContext) -> Self:
+        """Counts the terms of the week's reviews."""
+        return cls(context)
 
     def score(self, rows: pa.RecordBatch) -> pa.RecordBatch:
         """Terms of items (item_id, reviews: text, p_positive, p_negative, simulated)."""
-        out: list[dict[str, Any]] = []
-        for item, reviews in zip(
-            rows["item_id"].to_pylist(), rows["reviews"].to_pylist(), strict=True
-        ):
-            said = [(each["text"], each["p_positive"], each["p_negative"]) for each in reviews]
-            found = find_aspects(said, self.usual, most=self.most, least_reviews=self.least)
-            if not found:
-                out.append({"item_id": item, EXCLUDED: NOTHING})
-            simulated = any(each["simulated"] for each in reviews)
-            for each in found:
-                direction = "up" if each.log_odds > 0 else "down"
-                out.append(
-                    {
-                        "item_id": item,
-                        "term": each.term,
-                        "direction": direction,
-                        "log_odds": each.log_odds,
-                        "reviews": each.reviews,
-                        "z": each.z,
-                        "simulated": simulated,
-                    }
-                )
-        return pa.RecordBatch.from_pylist(out, schema=_SCHEMA)
+        results: list[dict[str, Any]] = []
+        items = zip(rows["item_id"].to_pylist(), rows["reviews"].to_pylist(), strict=True)
+        for item_id, reviews in items:
+            aspects = find_aspects(
+                [(row["text"], row["p_positive"], row["p_negative"]) for row in reviews],
+                self.background,
+                max_terms=self.max_terms,
+                min_reviews=self.min_reviews,
+            )
+            if not aspects:
+                results.append({"item_id": item_id, EXCLUDED: NO_ASPECTS})
+            simulated = any(row["simulated"] for row in reviews)
+            results += [
+                {
+                    "item_id": item_id,
+                    "term": aspect.term,
+                    "direction": "up" if aspect.log_odds > 0 else "down",
+                    "log_odds": aspect.log_odds,
+                    "reviews": aspect.reviews,
+                    "z": aspect.z,
+                    "simulated": simulated,
+                }
+                for aspect in aspects
+            ]
+        return pa.RecordBatch.from_pylist(results, schema=_SCHEMA)
 
 
 _SCHEMA = pa.schema(
@@ -79,9 +82,9 @@ _SCHEMA = pa.schema(
 
 
 def parameters(settings: Settings) -> Mapping[str, Any]:
-    """How many terms, and in how many reviews a term stands at least."""
-    chosen = settings.sentiment
-    return {"aspects": chosen.aspects, "aspect_reviews": chosen.aspect_reviews}
+    """Parameters of `AspectScorer`: numbers of terms and of reviews that contain a term."""
+    config = settings.sentiment
+    return {"aspects": config.aspects, "aspect_reviews": config.aspect_reviews}
 
 
 _TEXTS = """select review_id, any_value(text order by date desc) as text from raw.reviews
@@ -99,13 +102,13 @@ aspects = BatchPrediction(
             order by review_id) as reviews
         from ({_SCORED}) group by item_id having count(*) >= $aspect_reviews::INTEGER
     """,
-    # A sample by id is enough to say how often a term is said.
+    # A sample is enough to estimate how often a term occurs.
     lookup_tables={
         "texts": f"""select text, p_positive, p_negative from ({_SCORED})
             order by review_id limit 20000"""
     },
     scorer=AspectScorer,
     parameters=parameters,
-    plot=plots.terms,
+    plot=plots.plot_terms,
     kinds=frozenset({"duckdb"}),
 )

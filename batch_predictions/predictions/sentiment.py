@@ -1,4 +1,4 @@
-"""What customers feel, every week: of every review, and of every reviewed item."""
+"""The sentiment of every review and of every reviewed item, weekly."""
 
 from __future__ import annotations
 
@@ -11,42 +11,43 @@ import pyarrow as pa
 from batch_predictions.inference.declaration import BatchPrediction
 from batch_predictions.inference.scorer import EXCLUDED, ScorerContext
 from batch_predictions.inference.validation import Check
-from batch_predictions.models.common.ranking_metrics import Doubles
+from batch_predictions.models.sentiment.arrays import Doubles
 from batch_predictions.models.sentiment.classifier import Classifier
 from batch_predictions.models.sentiment.data import CLASSES
+from batch_predictions.models.sentiment.eligibility import exclusion_reasons
 from batch_predictions.models.sentiment.item_aggregates import (
-    LEAST,
-    change_chance,
+    MIN_REVIEWS_PER_SIDE,
+    change_p_value,
     corrected_shares,
-    wilson,
+    wilson_interval,
 )
-from batch_predictions.models.sentiment.models.batching import WINDOW
+from batch_predictions.models.sentiment.models.batching import SORT_WINDOW
 from batch_predictions.models.sentiment.text.documents import Documents
-from batch_predictions.models.sentiment.text.languages import base, detect
 from batch_predictions.predictions import sentiment_plots as plots
 from batch_predictions.settings import Settings
 from batch_predictions.tables import ITEM_SENTIMENTS, REVIEW_SENTIMENTS
 
 UNTRAINED = (
-    "too few labelled reviews to learn from by this week: give ratings or labels (see "
+    "there were too few labelled reviews to train a model: provide ratings or labels (see "
     "`batch-predictions models list`)"
 )
-NO_WORDS = "it has no words"
 
 
 def parameters(settings: Settings) -> Mapping[str, Any]:
-    """What item sentiments are compared with, and when a change is marked."""
-    chosen = settings.sentiment
+    """Parameters of `ItemScorer`: the period of comparison, and when a change is marked."""
+    config = settings.sentiment
     return {
-        "baseline_weeks": chosen.baseline_weeks,
-        "change_share": chosen.change_share,
-        "min_change": chosen.min_change,
+        "baseline_weeks": config.baseline_weeks,
+        "change_share": config.change_share,
+        "min_change": config.min_change,
     }
 
 
 class ReviewScorer:
-    """The likeliest sentiment and the probabilities of a text. A text in another language than the
-    model's is not scored: it is in `exclusions`, with the language."""
+    """Probabilities and sentiment of reviews.
+
+    A text in another language than the model's is not scored; the reason names its language.
+    """
 
     version: ClassVar[str] = "1"
     uses_gpu: ClassVar[bool] = False
@@ -55,177 +56,170 @@ class ReviewScorer:
         self.classifier = classifier
 
     @classmethod
-    def open(cls, opening: ScorerContext) -> Self:
-        """Opens the model, in the fastest arithmetic that this machine has."""
-        assert opening.model is not None
-        return cls(Classifier.load(opening.model).to_bf16())
+    def open(cls, context: ScorerContext) -> Self:
+        """Loads the classifier, in the fastest precision of this machine."""
+        assert context.model is not None
+        return cls(Classifier.load(context.model).to_bf16())
 
     def score(self, rows: pa.RecordBatch) -> pa.RecordBatch:
-        """Sentiments of reviews (review_id, item_id, text, language, simulated, expected)."""
+        """Scores reviews (review_id, item_id, text, language, simulated, expected)."""
         documents = Documents(rows["text"].to_pylist())
-        declared, expected = rows["language"].to_pylist(), rows["expected"].to_pylist()
-        reasons = _unfit(documents, declared, expected)
-        if not self.classifier.parts:
+        reasons = exclusion_reasons(
+            documents, rows["language"].to_pylist(), rows["expected"].to_pylist()
+        )
+        if not self.classifier.models:
             reasons = [UNTRAINED] * len(reasons)
-        places = np.array([n for n, each in enumerate(reasons) if each is None], np.int64)
-        found = np.full((rows.num_rows, len(CLASSES)), np.nan)
-        found[places] = self.classifier.probabilities(documents.take(places))
-        # Of single precision, rows sum to 1 but for rounding: made exact.
-        found /= found.sum(axis=1, keepdims=True)
-        best = [None if each else CLASSES[n] for each, n in zip(reasons, _best(found), strict=True)]
+        scored = np.array([n for n, reason in enumerate(reasons) if reason is None], np.int64)
+        probabilities = np.full((rows.num_rows, len(CLASSES)), np.nan)
+        probabilities[scored] = self.classifier.probabilities(documents.take(scored))
+        # In single precision rows sum to 1 only approximately.
+        probabilities /= probabilities.sum(axis=1, keepdims=True)
+        likeliest = np.nan_to_num(probabilities).argmax(axis=1).tolist()
+        sentiments = [
+            CLASSES[k] if reason is None else None
+            for k, reason in zip(likeliest, reasons, strict=True)
+        ]
         return pa.RecordBatch.from_pydict(
             {
                 "review_id": rows["review_id"],
                 "item_id": rows["item_id"],
-                "sentiment": pa.array(best, pa.string()),
-                **{f"p_{name}": pa.array(found[:, n]) for n, name in enumerate(CLASSES)},
+                "sentiment": pa.array(sentiments, pa.string()),
+                **{f"p_{name}": pa.array(probabilities[:, k]) for k, name in enumerate(CLASSES)},
                 "simulated": rows["simulated"],
                 EXCLUDED: pa.array(reasons, pa.string()),
             }
         )
 
 
-def _best(probabilities: Doubles) -> list[int]:
-    return [int(n) for n in np.nan_to_num(probabilities).argmax(axis=1)]
-
-
-def _unfit(
-    documents: Documents, declared: Sequence[str | None], expected: Sequence[str | None]
-) -> list[str | None]:
-    """Why each text is not scored; None where it is."""
-    coded = documents.coded
-    tells = np.array([len(word) > 1 or word.isalnum() for word in coded.words], bool)
-    worded, detected = coded.any_of(tells).tolist(), detect(coded)
-    return [
-        _reason(base(said), by_words, wanted) if words else NO_WORDS
-        for words, said, by_words, wanted in zip(worded, declared, detected, expected, strict=True)
-    ]
-
-
-def _reason(said: str | None, by_words: str | None, expected: str | None) -> str | None:
-    own = said or by_words
-    if expected is None or own is None or own == expected:
-        return None
-    how = "declared" if said else "by its words"
-    return f"language {own} ({how}), and the model learned {expected}"
-
-
 class ItemScorer:
-    """The mean of its reviews' probabilities, as classes occur. The weeks before are scored by the
-    same model, so that a new model is not taken for a change of heart. The chance of a change is
-    of a permutation test, times the number of items tested (Bonferroni)."""
+    """Mean sentiment of items, and whether it changed against the weeks before.
+
+    The reviews of these weeks are scored by the same model, so that a new model does not look like
+    a change of opinion. The p-value of a change is that of a permutation test, times the number of
+    items that are tested (Bonferroni).
+    """
 
     version: ClassVar[str] = "1"
     uses_gpu: ClassVar[bool] = False
 
-    def __init__(self, classifier: Classifier, opening: ScorerContext) -> None:
+    def __init__(self, classifier: Classifier, context: ScorerContext) -> None:
         self.classifier = classifier
-        self.share = float(opening.parameters["change_share"])
-        self.least = float(opening.parameters["min_change"])
-        [tests] = opening.lookup_table("tests")["items"].to_pylist()
-        self.tests = max(1, int(tests))
+        self.significance = float(context.parameters["change_share"])
+        self.min_change = float(context.parameters["min_change"])
+        [tested_items] = context.lookup_table("tests")["items"].to_pylist()
+        self.test_count = max(1, int(tested_items))
 
     @classmethod
-    def open(cls, opening: ScorerContext) -> Self:
-        """Opens the model."""
-        assert opening.model is not None
-        return cls(Classifier.load(opening.model).to_bf16(), opening)
+    def open(cls, context: ScorerContext) -> Self:
+        """Loads the classifier, in the fastest precision of this machine."""
+        assert context.model is not None
+        return cls(Classifier.load(context.model).to_bf16(), context)
 
     def score(self, rows: pa.RecordBatch) -> pa.RecordBatch:
-        """Sentiments of items (item_id, reviews, before: texts with language, expected)."""
+        """Scores items (item_id, reviews, before: texts with language, expected)."""
         items, reviews = rows["item_id"].to_pylist(), rows["reviews"].to_pylist()
-        earlier = self._before(rows)
-        sums = [_probabilities(each) for each in reviews]
-        raw = np.stack([each.mean(axis=0) for each in sums])
-        counts = np.array([len(each) for each in sums], np.float64)
+        previous_nets = self._score_previous_reviews(rows)
+        probabilities = [_probabilities(item_reviews) for item_reviews in reviews]
+        means = np.stack([values.mean(axis=0) for values in probabilities])
+        counts = np.array([len(values) for values in probabilities], np.float64)
         confusion = self.classifier.confusion
         if confusion is None:
             confusion = np.eye(len(CLASSES))
-        corrected = corrected_shares(raw, counts, confusion, self.classifier.prior)
-        out = [
-            self._item(items[n], reviews[n], sums[n], earlier[n], corrected[n])
+        corrected = corrected_shares(means, counts, confusion, self.classifier.prior)
+        results = [
+            self._score_item(items[n], reviews[n], probabilities[n], previous_nets[n], corrected[n])
             for n in range(len(items))
         ]
-        return pa.RecordBatch.from_pylist(out, schema=_SCHEMA)
+        return pa.RecordBatch.from_pylist(results, schema=_SCHEMA)
 
-    def _before(self, rows: pa.RecordBatch) -> list[Doubles]:
-        """Net sentiment of every review of the weeks before, by item."""
-        texts, owner = [], []
-        for n, (before, expected) in enumerate(
-            zip(rows["before"].to_pylist(), rows["expected"].to_pylist(), strict=True)
-        ):
-            for each in before or ():
-                texts.append((each["text"], each["language"], expected))
-                owner.append(n)
-        documents = Documents(text for text, _, _ in texts)
-        reasons = _unfit(
-            documents, [said for _, said, _ in texts], [wanted for _, _, wanted in texts]
-        )
-        fit = np.array([each is None for each in reasons], bool)
-        kept = np.flatnonzero(fit)
-        owners = np.array(owner, np.int64)[kept]
-        found = self.classifier.probabilities(documents.take(kept)).astype(np.float64)
-        net = _net(self.classifier.undo_prior_shift(found))
-        return (
-            [net[owners == n] for n in range(rows.num_rows)]
-            if len(kept)
-            else [np.zeros(0)] * rows.num_rows
-        )
+    def _score_previous_reviews(self, rows: pa.RecordBatch) -> list[Doubles]:
+        """Net sentiment of every scorable review of the weeks before, an array per item."""
+        texts, languages, expected, item_rows = [], [], [], []
+        previous = zip(rows["before"].to_pylist(), rows["expected"].to_pylist(), strict=True)
+        for n, (reviews, model_language) in enumerate(previous):
+            for review in reviews or ():
+                texts.append(review["text"])
+                languages.append(review["language"])
+                expected.append(model_language)
+                item_rows.append(n)
+        documents = Documents(texts)
+        reasons = exclusion_reasons(documents, languages, expected)
+        scored = np.flatnonzero(np.array([reason is None for reason in reasons], bool))
+        if not len(scored):
+            return [np.zeros(0)] * rows.num_rows
+        item_of_review = np.array(item_rows, np.int64)[scored]
+        adjusted = self.classifier.probabilities(documents.take(scored)).astype(np.float64)
+        nets = _net(self.classifier.undo_prior_shift(adjusted))
+        return [nets[item_of_review == n] for n in range(rows.num_rows)]
 
-    def _item(
+    def _score_item(
         self,
-        item: str,
+        item_id: str,
         reviews: Sequence[Mapping[str, Any]],
         probabilities: Doubles,
-        before: Doubles,
+        previous_nets: Doubles,
         corrected: Doubles,
     ) -> dict[str, Any]:
-        usual = self.classifier.undo_prior_shift(probabilities)
-        shares = usual.mean(axis=0)
+        """A row of the result.
+
+        Args:
+            item_id: the item.
+            reviews: its scored reviews of the week.
+            probabilities: their probabilities, (reviews, classes).
+            previous_nets: net sentiment of its reviews of the weeks before.
+            corrected: see `corrected_shares`, (classes,).
+        """
+        unadjusted = self.classifier.undo_prior_shift(probabilities)
+        shares = unadjusted.mean(axis=0)
         shares /= shares.sum()
         net = float(shares[2] - shares[0])
-        lower, upper = wilson(net, len(reviews))
-        change = net - float(before.mean()) if len(before) else None
-        chance = change_chance(_net(usual), before, item, self.share / self.tests * 100)
-        adjusted = None if chance is None else min(1.0, chance * self.tests)
+        lower, upper = wilson_interval(net, len(reviews))
+        change = net - float(previous_nets.mean()) if len(previous_nets) else None
+        # P-values above 100 times the threshold are not refined: they will not be significant.
+        test_below = self.significance / self.test_count * 100
+        p_value = change_p_value(_net(unadjusted), previous_nets, item_id, test_below)
+        if p_value is not None:
+            p_value = min(1.0, p_value * self.test_count)
         return {
-            "item_id": item,
+            "item_id": item_id,
             "reviews": len(reviews),
-            **{f"share_{name}": float(shares[n]) for n, name in enumerate(CLASSES)},
+            **{f"share_{name}": float(shares[k]) for k, name in enumerate(CLASSES)},
             "net_sentiment": net,
             "net_lower": lower,
             "net_upper": upper,
             "change": change,
-            "example_review_ids": _examples(reviews, probabilities),
-            "simulated": any(each["simulated"] for each in reviews),
-            "reviews_before": len(before),
-            "change_p": adjusted,
-            "changed": adjusted is not None
-            and adjusted <= self.share
+            "example_review_ids": _example_review_ids(reviews, probabilities),
+            "simulated": any(review["simulated"] for review in reviews),
+            "reviews_before": len(previous_nets),
+            "change_p": p_value,
+            "changed": p_value is not None
+            and p_value <= self.significance
             and change is not None
-            and abs(change) >= self.least,
-            **{f"corrected_{name}": float(corrected[n]) for n, name in enumerate(CLASSES)},
+            and abs(change) >= self.min_change,
+            **{f"corrected_{name}": float(corrected[k]) for k, name in enumerate(CLASSES)},
         }
 
 
 def _probabilities(reviews: Sequence[Mapping[str, Any]]) -> Doubles:
-    return np.array([[each[f"p_{name}"] for name in CLASSES] for each in reviews])
+    """The probabilities of scored reviews, (reviews, classes)."""
+    return np.array([[review[f"p_{name}"] for name in CLASSES] for review in reviews])
 
 
 def _net(probabilities: Doubles) -> Doubles:
+    """Probability of positive less that of negative, (reviews,)."""
     return np.asarray(probabilities[:, 2] - probabilities[:, 0])
 
 
-def _examples(reviews: Sequence[Mapping[str, Any]], probabilities: Doubles) -> list[str]:
-    """The most certain review of each sentiment that there is; ties go to the first id."""
-    best = probabilities.argmax(axis=1)
-    found = []
-    for each in range(len(CLASSES)):
-        places = np.flatnonzero(best == each)
-        if len(places):
-            at = places[probabilities[places, each].argmax()]
-            found.append(str(reviews[at]["review_id"]))
-    return found
+def _example_review_ids(reviews: Sequence[Mapping[str, Any]], probabilities: Doubles) -> list[str]:
+    """The most certain review of each sentiment that occurs; ties go to the first id."""
+    likeliest = probabilities.argmax(axis=1)
+    review_ids = []
+    for k in range(len(CLASSES)):
+        of_class = np.flatnonzero(likeliest == k)
+        if len(of_class):
+            most_certain = of_class[probabilities[of_class, k].argmax()]
+            review_ids.append(str(reviews[most_certain]["review_id"]))
+    return review_ids
 
 
 _SCHEMA = pa.schema(
@@ -257,8 +251,9 @@ review_sentiments = BatchPrediction(
     """,
     scorer=ReviewScorer,
     model="sentiment",
-    # Sorted by length within a window, batches have little padding; in smaller shards more.
-    shard_rows=WINDOW,
+    # Batches are formed within a window of texts sorted by length; smaller shards need more
+    # padding.
+    shard_rows=SORT_WINDOW,
     checks=(
         Check(
             "probabilities_sum_to_one",
@@ -269,7 +264,7 @@ review_sentiments = BatchPrediction(
                 else p_positive end""",
         ),
     ),
-    plot=plots.distribution,
+    plot=plots.plot_probabilities,
 )
 _SCORED = "select * from predictions.review_sentiments where week = $week"
 _BEFORE = """select item_id, text, language, date, review_id from raw.reviews
@@ -291,11 +286,13 @@ item_sentiments = BatchPrediction(
         from scored left join before on before.item_id = scored.item_id
     """,
     lookup_tables={
-        # How many items are compared: each test is judged among so many.
+        # The number of items whose change is tested, for the Bonferroni correction.
         "tests": f"""select count(*) as items from
-            (select item_id from ({_SCORED}) group by item_id having count(*) >= {LEAST})
+            (select item_id from ({_SCORED}) group by item_id
+                having count(*) >= {MIN_REVIEWS_PER_SIDE})
             semi join
-            (select item_id from ({_BEFORE}) group by item_id having count(*) >= {LEAST})
+            (select item_id from ({_BEFORE}) group by item_id
+                having count(*) >= {MIN_REVIEWS_PER_SIDE})
             using (item_id)""",
     },
     scorer=ItemScorer,
@@ -309,5 +306,5 @@ item_sentiments = BatchPrediction(
                 - (select count(*) from ({_SCORED})))::BIGINT""",
         ),
     ),
-    plot=plots.moved,
+    plot=plots.plot_changes,
 )

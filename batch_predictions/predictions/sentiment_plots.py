@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from batch_predictions.reporting import legend_outside, new_axes
@@ -12,13 +13,14 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 RED, GREY, BLUE = "#e45756", "#bab0ac", "#4c78a8"
+MIN_REVIEWS_PER_BIN = 5
 
 
-def distribution(warehouse: Warehouse, week: str) -> Figure | None:
-    """Left: how sure the week's sentiments are. Right: whether the pleased give high ratings.
+def plot_probabilities(warehouse: Warehouse, week: str) -> Figure | None:
+    """Left: distribution of the week's probabilities. Right: reliability diagram.
 
-    The right side is calibration: of reviews with a rating, the share rated 4 or 5 by tenths of
-    the probability of positive.
+    The reliability diagram shows, by tenths of p_positive, the share of reviews that are rated 4
+    or 5; it is drawn where reviews have ratings.
     """
     rows = warehouse.query(
         """select s.p_positive, s.p_negative, r.rating, s.simulated
@@ -31,7 +33,8 @@ def distribution(warehouse: Warehouse, week: str) -> Figure | None:
         return None
     import numpy as np
 
-    figure, ax = new_axes(f"{len(rows):,} reviews of the week of {week}{_made_up(rows)}", width=9)
+    title = f"{len(rows):,} reviews of the week of {week}{_simulated_note(rows)}"
+    figure, ax = new_axes(title, width=9)
     ax.set_position((0.08, 0.15, 0.4, 0.72))
     bins = np.linspace(0, 1, 21)
     for name, colour in (("p_negative", RED), ("p_positive", BLUE)):
@@ -39,28 +42,36 @@ def distribution(warehouse: Warehouse, week: str) -> Figure | None:
     ax.set_xlabel("probability", fontsize=9)
     ax.set_ylabel("reviews", fontsize=9)
     ax.legend(fontsize=8, frameon=False)
-    rated = [(row["p_positive"], row["rating"] >= 4) for row in rows if row["rating"] is not None]
-    if rated:
-        right = figure.add_axes((0.58, 0.15, 0.38, 0.72))
-        guess, truth = (np.array(each, dtype=float) for each in zip(*rated, strict=True))
-        tenth = np.minimum((guess * 10).astype(int), 9)
-        there = [n for n in range(10) if (tenth == n).sum() >= 5]
-        right.plot([0, 1], [0, 1], color=GREY, linewidth=1)
-        right.plot(
-            [guess[tenth == n].mean() for n in there],
-            [truth[tenth == n].mean() for n in there],
-            marker="o",
-            color=BLUE,
-        )
-        right.set_xlabel("p_positive, by tenths", fontsize=9)
-        right.set_ylabel("share rated 4 or 5", fontsize=9)
-        right.tick_params(labelsize=8)
-        right.spines[["top", "right"]].set_visible(False)
+    _plot_reliability(figure, [row for row in rows if row["rating"] is not None])
     return figure
 
 
-def moved(warehouse: Warehouse, week: str) -> Figure | None:
-    """The course of the items that moved most: net sentiment by week, with intervals."""
+def _plot_reliability(figure: Figure, rated: Sequence[dict[str, Any]]) -> None:
+    """Adds the reliability diagram of rated reviews on the right."""
+    if not rated:
+        return
+    import numpy as np
+
+    ax = figure.add_axes((0.58, 0.15, 0.38, 0.72))
+    predicted = np.array([row["p_positive"] for row in rated], dtype=float)
+    observed = np.array([row["rating"] >= 4 for row in rated], dtype=float)
+    tenth = np.minimum((predicted * 10).astype(int), 9)
+    populated = [n for n in range(10) if (tenth == n).sum() >= MIN_REVIEWS_PER_BIN]
+    ax.plot([0, 1], [0, 1], color=GREY, linewidth=1)
+    ax.plot(
+        [predicted[tenth == n].mean() for n in populated],
+        [observed[tenth == n].mean() for n in populated],
+        marker="o",
+        color=BLUE,
+    )
+    ax.set_xlabel("p_positive, by tenths", fontsize=9)
+    ax.set_ylabel("share rated 4 or 5", fontsize=9)
+    ax.tick_params(labelsize=8)
+    ax.spines[["top", "right"]].set_visible(False)
+
+
+def plot_changes(warehouse: Warehouse, week: str) -> Figure | None:
+    """Net sentiment by week, with intervals, of the five items that changed most."""
     rows = warehouse.query(
         """with most as (select item_id from predictions.item_sentiments where week = $week
             order by changed desc, change_p nulls last, abs(change) desc nulls last, item_id
@@ -72,26 +83,27 @@ def moved(warehouse: Warehouse, week: str) -> Figure | None:
     ).to_pylist()
     if not rows:
         return None
-    shown: set[dt.date] = set()
-    figure, ax = new_axes(f"Items whose sentiment moved most, {week}{_made_up(rows)}")
-    for n, item in enumerate(dict.fromkeys(row["item_id"] for row in rows)):
-        mine = [row for row in rows if row["item_id"] == item]
+    ticks: set[dt.date] = set()
+    title = f"Items with the largest change of sentiment, {week}{_simulated_note(rows)}"
+    figure, ax = new_axes(title)
+    for n, item_id in enumerate(dict.fromkeys(row["item_id"] for row in rows)):
+        item_rows = [row for row in rows if row["item_id"] == item_id]
         colour = f"C{n}"
-        values = [row["net_sentiment"] for row in mine]
-        weeks = [row["week"] for row in mine]
-        first = mine[-1]
-        if len(mine) == 1 and first["before"] is not None:
-            # One week made so far: what the weeks before were stands in the same row.
-            weeks = [first["week"] - dt.timedelta(days=14), *weeks]
-            values = [first["before"], *values]
-        shown.update(weeks)
-        ax.plot(weeks, values, marker="o", color=colour, label=item)
-        for row in mine:
+        values = [row["net_sentiment"] for row in item_rows]
+        weeks = [row["week"] for row in item_rows]
+        before = item_rows[-1]["before"]
+        if len(item_rows) == 1 and before is not None:
+            # With a single week, the mean of the weeks before is drawn in front of it.
+            weeks = [weeks[0] - dt.timedelta(days=14), *weeks]
+            values = [before, *values]
+        ticks.update(weeks)
+        ax.plot(weeks, values, marker="o", color=colour, label=item_id)
+        for row in item_rows:
             ax.plot(
                 [row["week"]] * 2, [row["net_lower"], row["net_upper"]], color=colour, alpha=0.4
             )
-    ticks = sorted(shown)
-    ax.set_xticks(ticks, [f"{each.day} {each:%b}" for each in ticks])
+    ordered_ticks = sorted(ticks)
+    ax.set_xticks(ordered_ticks, [f"{tick.day} {tick:%b}" for tick in ordered_ticks])
     ax.set_xlabel("week of", fontsize=9)
     ax.set_ylabel("net sentiment", fontsize=9)
     ax.set_ylim(-1.05, 1.05)
@@ -99,8 +111,8 @@ def moved(warehouse: Warehouse, week: str) -> Figure | None:
     return figure
 
 
-def terms(warehouse: Warehouse, week: str) -> Figure | None:
-    """The terms of most weight over all items of the week."""
+def plot_terms(warehouse: Warehouse, week: str) -> Figure | None:
+    """The 20 terms with the largest absolute log-odds, summed over the items of the week."""
     rows = warehouse.query(
         """select term, sum(log_odds) as weight, bool_or(simulated) as simulated
         from predictions.aspects where week = $week
@@ -110,12 +122,13 @@ def terms(warehouse: Warehouse, week: str) -> Figure | None:
     if not rows:
         return None
     rows.sort(key=lambda row: row["weight"])
-    figure, ax = new_axes(f"Terms that push sentiment, {week}{_made_up(rows)}", height=4)
+    title = f"Terms of positive and negative reviews, {week}{_simulated_note(rows)}"
+    figure, ax = new_axes(title, height=4)
     colours = [BLUE if row["weight"] > 0 else RED for row in rows]
     ax.barh([row["term"] for row in rows], [row["weight"] for row in rows], color=colours)
     ax.set_xlabel("log-odds, summed over items", fontsize=9)
     return figure
 
 
-def _made_up(rows: list[dict[str, Any]]) -> str:
+def _simulated_note(rows: Sequence[dict[str, Any]]) -> str:
     return " (simulated)" if any(row["simulated"] for row in rows) else ""

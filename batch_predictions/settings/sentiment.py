@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
 
 from pydantic import Field
 
@@ -13,63 +12,60 @@ from batch_predictions.settings.section import Section, Share
 class SentimentSettings(Section):
     """Sentiment of reviews: weekly training, weekly tables."""
 
-    candidates: list[
-        Literal[
-            "tfidf_lr",
-            "nb_lr",
-            "cnn",
-            "lstm",
-            "gru",
-            "encoder",
-            "average_cnn",
-            "average_lstm",
-            "average_gru",
-            "average_encoder",
-        ]
-    ] = Field(
+    candidates: list[str] = Field(
         ["tfidf_lr", "nb_lr", "cnn", "lstm", "average_cnn"],
-        description="Models trained and compared each week by macro-F1; tfidf_lr, the baseline, "
-        "always is. An average sums the logits of a net (or the encoder) and of nb_lr, "
-        "and of tfidf_lr where classes are of unlike sizes.",
+        description="Models that are compared each week by macro-F1; the baseline tfidf_lr always "
+        "is. Available: tfidf_lr, nb_lr, cnn, lstm, gru, encoder, average_cnn, average_lstm, "
+        "average_gru, average_encoder, and models of plugins. An average sums the logits of a net "
+        "(or the encoder), of nb_lr and, where the classes are imbalanced, of tfidf_lr.",
     )
     default: str = Field(
-        "average_cnn", description="Model that `benchmark sentiment` names as the default."
+        "average_cnn", description="Model that `benchmark sentiment` reports as the default."
     )
-    negative_up_to: float = Field(2, description="Ratings up to this are negative.")
-    positive_from: float = Field(4, description="Ratings from this on are positive.")
-    history_days: int = Field(365, ge=1, description="Days of reviews that training looks back on.")
+    negative_up_to: float = Field(2, description="Highest rating that is negative.")
+    positive_from: float = Field(4, description="Lowest rating that is positive.")
+    history_days: int = Field(365, ge=1, description="Days of reviews that training uses.")
     max_reviews: int = Field(
-        6_000, ge=100, description="Different texts that training takes at most, the newest."
+        6_000, ge=100, description="Largest number of distinct texts in training, the newest."
     )
     min_reviews: int = Field(
-        60, ge=20, description="With fewer labelled texts nothing is trained, and none scored."
+        60,
+        ge=20,
+        description="With fewer labelled texts nothing is trained, and no review is scored.",
     )
     holdout_share: float = Field(
-        0.2, gt=0, lt=1, description="Share of reviews, the newest, that the models are judged on."
+        0.2,
+        gt=0,
+        lt=1,
+        description="Share of reviews, the newest, on which the models are compared.",
     )
     baseline_weeks: int = Field(
-        4, ge=1, description="Weeks before, with which a product's week is compared."
+        4, ge=1, description="Number of previous weeks with which an item's week is compared."
     )
     change_share: Share = Field(
         0.05,
-        description="Chance that any unchanged product of a week is marked as changed.",
+        description="Probability that any unchanged item of a week is marked as changed.",
     )
     min_change: float = Field(
-        0.1, ge=0, description="Smaller changes of net sentiment are not marked, however certain."
+        0.1,
+        ge=0,
+        description="Smaller changes of net sentiment are not marked, even if significant.",
     )
-    aspects: int = Field(10, ge=1, description="Terms of a product in each direction, at most.")
-    aspect_reviews: int = Field(3, ge=1, description="Reviews that a term stands in, at least.")
+    aspects: int = Field(10, ge=1, description="Largest number of terms per item and direction.")
+    aspect_reviews: int = Field(
+        3, ge=1, description="Smallest number of an item's reviews that contain a term."
+    )
     vectors: Path | None = Field(
         None,
         description="Pretrained word vectors: a text file, or a BERT-like folder whose table of "
         "word pieces is read. Empty: nets learn their own.",
     )
     encoder: Path | None = Field(
-        None, description="Local Hugging Face folder of the candidate encoder (extra: encoder)."
+        None, description="Local Hugging Face folder of the model encoder (extra: encoder)."
     )
     options: dict[str, float] = Field(
         default_factory=dict,
-        description="Further values of training, such as {epochs: 12, size: 100, nets: 3}; "
+        description="Parameters of the models, such as {epochs: 12, size: 100, nets: 3}; "
         "docs/sentiment.md lists them.",
     )
     seed: int = Field(7, description="Seed of everything random in training.")

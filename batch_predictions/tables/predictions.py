@@ -48,14 +48,14 @@ REVIEW_SENTIMENTS = declare(
         "The sentiment of every review of a week.",
         columns("""
         week DATE: Monday of the week in which it was written
-        review_id VARCHAR: which review
-        item_id VARCHAR: about what
-        sentiment VARCHAR: negative, neutral or positive: the likeliest
-        p_negative DOUBLE: probability, rare classes raised so that the likeliest is the best guess
-        p_neutral DOUBLE: probability, likewise
-        p_positive DOUBLE: probability, likewise
-        simulated BOOLEAN: true: the review was made up for the demo
-        model_version VARCHAR: model that scored it
+        review_id VARCHAR: review
+        item_id VARCHAR: item that it is about
+        sentiment VARCHAR: negative, neutral or positive: the likeliest of the three
+        p_negative DOUBLE: probability of negative, adjusted for rare classes (maximises macro-F1)
+        p_neutral DOUBLE: probability of neutral, adjusted in the same way
+        p_positive DOUBLE: probability of positive, adjusted in the same way
+        simulated BOOLEAN: whether the review was simulated for the demo
+        model_version VARCHAR: version of the model that scored it
     """),
         key=("review_id",),
         partition="week",
@@ -65,27 +65,27 @@ ITEM_SENTIMENTS = declare(
     Table(
         "predictions",
         "item_sentiments",
-        "What the customers of every reviewed item felt in a week, and whether that has changed.",
+        "The mean sentiment of every item reviewed in a week, and whether it has changed.",
         columns("""
         week DATE: Monday of the week
-        item_id VARCHAR: which
+        item_id VARCHAR: item
         reviews BIGINT: reviews of the week that were scored
-        share_negative DOUBLE: mean probability, as classes occur
-        share_neutral DOUBLE: mean probability, as classes occur
-        share_positive DOUBLE: mean probability, as classes occur
+        share_negative DOUBLE: mean probability of negative, without the adjustment for rare classes
+        share_neutral DOUBLE: mean probability of neutral, without the adjustment
+        share_positive DOUBLE: mean probability of positive, without the adjustment
         net_sentiment DOUBLE: share_positive - share_negative, -1 to 1
-        net_lower DOUBLE: lower end of the 95 % interval (Wilson), of the sampling of reviews
-        net_upper DOUBLE: upper end
+        net_lower DOUBLE: lower end of the 95 % interval (Wilson), for the sampling of reviews
+        net_upper DOUBLE: upper end of the interval
         change DOUBLE: net_sentiment less that of the weeks before, by the same model; null: none
-        example_review_ids VARCHAR[]: the most certain of each sentiment, negative first
-        simulated BOOLEAN: true: some of its reviews were made up for the demo
-        model_version VARCHAR: model that scored them
-        reviews_before BIGINT: reviews of the weeks before (sentiment.baseline_weeks)
-        change_p DOUBLE: chance of such a change by luck in any product tested; null: not tested
-        changed BOOLEAN: change_p is at most sentiment.change_share, and the change not small
-        corrected_negative DOUBLE: share after correction for the model's confusions
-        corrected_neutral DOUBLE: likewise
-        corrected_positive DOUBLE: likewise
+        example_review_ids VARCHAR[]: the most certain review of each sentiment, negative first
+        simulated BOOLEAN: whether any of its reviews was simulated for the demo
+        model_version VARCHAR: version of the model that scored them
+        reviews_before BIGINT: scored reviews of the weeks before (sentiment.baseline_weeks)
+        change_p DOUBLE: p-value of the change, Bonferroni-corrected over items; null: not tested
+        changed BOOLEAN: change_p <= sentiment.change_share and abs(change) >= sentiment.min_change
+        corrected_negative DOUBLE: share of negative, corrected for the model's confusions
+        corrected_neutral DOUBLE: share of neutral, corrected in the same way
+        corrected_positive DOUBLE: share of positive, corrected in the same way
     """),
         key=("item_id",),
         partition="week",
@@ -95,17 +95,17 @@ ASPECTS = declare(
     Table(
         "predictions",
         "aspects",
-        "Words and pairs of words that push an item's sentiment up or down in a week.",
+        "Terms that distinguish the positive from the negative reviews of an item in a week.",
         columns("""
         week DATE: Monday of the week
-        item_id VARCHAR: which
-        term VARCHAR: a word, or two neighbouring ones
-        direction VARCHAR: up: said by the pleased; down: by the displeased
-        log_odds DOUBLE: log-odds of pleased against displeased reviews, with a prior
-        reviews BIGINT: the item's reviews of the week that say it
-        model_version VARCHAR: version of the rule
-        z DOUBLE: log_odds in standard deviations
-        simulated BOOLEAN: true: some of its reviews were made up for the demo
+        item_id VARCHAR: item
+        term VARCHAR: a word, or two neighbouring words
+        direction VARCHAR: up: a term of positive reviews; down: of negative reviews
+        log_odds DOUBLE: log-odds of the term in positive against negative reviews, with a prior
+        reviews BIGINT: the item's reviews of the week that contain it
+        model_version VARCHAR: version of the scorer
+        z DOUBLE: log_odds in standard errors
+        simulated BOOLEAN: whether any of the item's reviews was simulated for the demo
     """),
         key=("item_id", "term"),
         partition="week",

@@ -123,11 +123,11 @@ def benchmark_sentiment(
         file,
         settings,
         test=test,
-        folds_=folds,
+        fold_count=folds,
         group=group,
         models=list(dict.fromkeys(names)),
         progress=lambda text: typer.echo(text, err=True),
-        keep=keep,
+        cache_folder=keep,
     )
     if as_json:
         typer.echo(json.dumps(report))

@@ -1,6 +1,7 @@
-"""Sentiment of texts: linear models, nets and their average behind one contract.
+"""Sentiment of texts: linear models, neural nets, an encoder, and averages of them.
 
-Pure: nothing here knows Dagster or the warehouse. `documents` and `languages` read texts, `data`
-makes labels and splits, `linear`, `nets` and `encoder` are parts, `classifier` is what is stored
-and scores, `fitting` makes one of a name, `selection` chooses between names.
+Independent of Dagster and of the warehouse, except `assets`. `text/` turns texts into numbers;
+`data` has labels and splits; `models/` has the models, which `registry` finds by name; `training`
+fits them, `classifier` is the stored result, `selection` decides which one serves;
+`item_aggregates` and `aspects` go from reviews to items.
 """

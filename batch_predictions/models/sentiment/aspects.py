@@ -1,9 +1,8 @@
-"""Why a product is liked or not: the words by which pleased and displeased reviews differ.
+"""Terms by which the positive reviews of an item differ from its negative ones.
 
-Log-odds of a term in pleased against displeased reviews with an informative prior (Monroe, Colaresi
-and Quinn 2008). The prior is how often pleased and displeased reviews of all products say the term:
-what a word means is known from all of them, and that it is said of this product, from its own
-reviews. Reviews count with their probabilities, not with hard labels.
+Log-odds of a term in positive against negative reviews, with an informative prior (Monroe, Colaresi
+and Quinn 2008). The prior is how often positive and negative reviews of all items contain the
+term. Reviews count with their probabilities of being positive and negative, not with hard labels.
 """
 
 from __future__ import annotations
@@ -12,25 +11,37 @@ import math
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import TypeAlias
 
 from batch_predictions.models.sentiment.text.documents import tokenise
 
 PRIOR_REVIEWS = 10.0
-LEAST_Z = 1.0
-LEAST_SHARE = 0.02
-_STOP_WORDS = (
+"""Weight of the prior, in reviews."""
+MIN_ABS_Z = 1.0
+MIN_PRIOR_SHARE, MAX_PRIOR_SHARE = 0.02, 0.9
+_TEXT_OF_STOP_WORDS = (
     "a about after all also an and any are as at be been before but by can could did do does for "
     "from get got had has have he her here him his how i i'm i've if in into is it it's its just "
     "me more most my of on one only or other our out over own s she so some such than that the "
     "their them then there these they this those through to up us very was we were what when "
     "which while who will with would you your the der die das und ich ist ein eine es mit"
 )
-_STOP = frozenset(_STOP_WORDS.split())
+STOP_WORDS = frozenset(_TEXT_OF_STOP_WORDS.split())
+
+ScoredText: TypeAlias = tuple[str, float, float]
+"""Text of a review, its probability of being positive, its probability of being negative."""
 
 
 @dataclass(frozen=True)
 class Aspect:
-    """A term of a product: log-odds above 0 where the pleased say it."""
+    """A term of an item.
+
+    Attributes:
+        term: a word, or two neighbouring words.
+        log_odds: above 0 where positive reviews contain it more often than negative ones.
+        z: `log_odds` in standard errors.
+        reviews: reviews that contain it.
+    """
 
     term: str
     log_odds: float
@@ -38,85 +49,108 @@ class Aspect:
     reviews: int
 
 
-def terms_of(text: str) -> set[str]:
-    """Words that mean something, and neighbours of which at least one does."""
+def extract_terms(text: str) -> set[str]:
+    """Words of a text that are not stop words, and pairs of neighbouring words of that kind."""
     tokens = tokenise(text)
-    means = [len(t) > 1 and t not in _STOP and any(c.isalpha() for c in t) for t in tokens]
-    word = [any(c.isalpha() for c in t) for t in tokens]
-    found = {token for token, good in zip(tokens, means, strict=True) if good}
+    is_term = [
+        len(token) > 1 and token not in STOP_WORDS and any(map(str.isalpha, token))
+        for token in tokens
+    ]
+    terms = {token for token, selected in zip(tokens, is_term, strict=True) if selected}
     for n in range(len(tokens) - 1):
-        if word[n] and word[n + 1] and (means[n] and means[n + 1]):
-            found.add(f"{tokens[n]} {tokens[n + 1]}")
-    return found
+        if is_term[n] and is_term[n + 1]:
+            terms.add(f"{tokens[n]} {tokens[n + 1]}")
+    return terms
 
 
-def background(reviews: Iterable[tuple[str, float, float]]) -> dict[str, tuple[float, float]]:
-    """Share of pleased and of displeased reviews that say each term, of (text, up, down)."""
-    up: dict[str, float] = defaultdict(float)
-    down: dict[str, float] = defaultdict(float)
-    ups = downs = 0.0
-    for text, pleased, displeased in reviews:
-        ups, downs = ups + pleased, downs + displeased
-        for term in terms_of(text):
-            up[term] += pleased
-            down[term] += displeased
-    return {term: (up[term] / max(ups, 1.0), down[term] / max(downs, 1.0)) for term in up}
+def background_shares(reviews: Iterable[ScoredText]) -> dict[str, tuple[float, float]]:
+    """Share of the positive and of the negative reviews of all items that contain each term."""
+    positive: dict[str, float] = defaultdict(float)
+    negative: dict[str, float] = defaultdict(float)
+    positive_total = negative_total = 0.0
+    for text, p_positive, p_negative in reviews:
+        positive_total += p_positive
+        negative_total += p_negative
+        for term in extract_terms(text):
+            positive[term] += p_positive
+            negative[term] += p_negative
+    return {
+        term: (
+            positive[term] / max(positive_total, 1.0),
+            negative[term] / max(negative_total, 1.0),
+        )
+        for term in positive
+    }
 
 
-def aspects(
-    reviews: Sequence[tuple[str, float, float]],
-    usual: Mapping[str, tuple[float, float]],
+def find_aspects(
+    reviews: Sequence[ScoredText],
+    background: Mapping[str, tuple[float, float]],
     *,
-    most: int,
-    least_reviews: int,
+    max_terms: int,
+    min_reviews: int,
 ) -> list[Aspect]:
-    """The strongest terms of a product in each direction.
+    """The terms of an item with the largest |z|, the positive ones first.
 
     Args:
-        reviews: text, probability of pleased, probability of displeased.
-        usual: shares of pleased and displeased reviews of all products that say a term.
-        most: terms in each direction.
-        least_reviews: reviews that a term stands in, at least.
+        reviews: the item's reviews.
+        background: see `background_shares`.
+        max_terms: terms in each direction.
+        min_reviews: smallest number of reviews that contain a term.
     """
-    pleased: dict[str, float] = defaultdict(float)
-    displeased: dict[str, float] = defaultdict(float)
-    count: Counter[str] = Counter()
-    for text, up, down in reviews:
-        for term in sorted(terms_of(text)):
-            pleased[term] += up
-            displeased[term] += down
-            count[term] += 1
-    ups = math.fsum(up for _, up, _ in reviews)
-    downs = math.fsum(down for _, _, down in reviews)
-    found = []
-    for term, n in count.items():
-        if n < least_reviews:
+    positive: dict[str, float] = defaultdict(float)
+    negative: dict[str, float] = defaultdict(float)
+    counts: Counter[str] = Counter()
+    for text, p_positive, p_negative in reviews:
+        for term in sorted(extract_terms(text)):
+            positive[term] += p_positive
+            negative[term] += p_negative
+            counts[term] += 1
+    positive_total = math.fsum(p_positive for _, p_positive, _ in reviews)
+    negative_total = math.fsum(p_negative for _, _, p_negative in reviews)
+    candidates = []
+    for term, count in counts.items():
+        if count < min_reviews:
             continue
-        shares = (min(max(share, LEAST_SHARE), 0.9) for share in usual.get(term, (0.0, 0.0)))
-        prior_up, prior_down = (PRIOR_REVIEWS * share for share in shares)
-        up, down = pleased[term] + prior_up, displeased[term] + prior_down
-        odds = math.log(up / max(ups + PRIOR_REVIEWS - up, 0.1))
-        odds -= math.log(down / max(downs + PRIOR_REVIEWS - down, 0.1))
-        z = odds / math.sqrt(1 / up + 1 / down)
-        if abs(z) >= LEAST_Z:
-            found.append(Aspect(term, odds, z, n))
-    chosen = []
-    for sign in (1, -1):
-        side = sorted(
-            (each for each in found if each.log_odds * sign > 0),
-            key=lambda each: (-abs(each.z), each.term),
+        prior = background.get(term, (0.0, 0.0))
+        log_odds, z = _log_odds(
+            positive[term], positive_total, negative[term], negative_total, prior
         )
-        chosen += _without_parts(side)[:most]
-    return chosen
+        if abs(z) >= MIN_ABS_Z:
+            candidates.append(Aspect(term, log_odds, z, count))
+    aspects = []
+    for sign in (1, -1):
+        strongest_first = sorted(
+            (aspect for aspect in candidates if aspect.log_odds * sign > 0),
+            key=lambda aspect: (-abs(aspect.z), aspect.term),
+        )
+        aspects += _drop_redundant(strongest_first)[:max_terms]
+    return aspects
 
 
-def _without_parts(side: list[Aspect]) -> list[Aspect]:
-    """Leaves out a word whose stronger pair is there already, and a pair of a stronger word."""
-    kept: list[Aspect] = []
-    words: set[str] = set()
-    for each in side:
-        parts = set(each.term.split())
-        if not (parts & words and len(parts) == 1) and not parts <= words:
-            kept.append(each)
-            words |= parts
-    return kept
+def _log_odds(
+    positive: float,
+    positive_total: float,
+    negative: float,
+    negative_total: float,
+    prior: tuple[float, float],
+) -> tuple[float, float]:
+    """Log-odds ratio with the prior's reviews added, and the ratio in standard errors."""
+    shares = (min(max(share, MIN_PRIOR_SHARE), MAX_PRIOR_SHARE) for share in prior)
+    prior_positive, prior_negative = (PRIOR_REVIEWS * share for share in shares)
+    positive, negative = positive + prior_positive, negative + prior_negative
+    log_odds = math.log(positive / max(positive_total + PRIOR_REVIEWS - positive, 0.1))
+    log_odds -= math.log(negative / max(negative_total + PRIOR_REVIEWS - negative, 0.1))
+    return log_odds, log_odds / math.sqrt(1 / positive + 1 / negative)
+
+
+def _drop_redundant(strongest_first: list[Aspect]) -> list[Aspect]:
+    """Drops a word that is part of a stronger term, and a pair if both of its words are."""
+    selected: list[Aspect] = []
+    covered: set[str] = set()
+    for aspect in strongest_first:
+        words = set(aspect.term.split())
+        if not (words & covered and len(words) == 1) and not words <= covered:
+            selected.append(aspect)
+            covered |= words
+    return selected

@@ -1,60 +1,52 @@
-"""What is stored and scores: one part, or several whose log-scores are averaged, and a decision.
+"""The stored classifier: one model, or several whose log-probabilities are averaged.
 
-Parts are fitted to the classes as they occur, so that their probabilities are those of the data;
-then a class that is rare is never the likeliest. The probabilities given are therefore adjusted:
-divided by the class's share to the power tau (Menon et al. 2021), which the held-out macro-F1
-chooses. The sentiment is the likeliest class of the adjusted ones, and `as_they_occur` takes the
-adjustment back, for shares of a product.
+Models are fitted to the classes in the shares in which they occur, so a rare class is hardly ever
+the likeliest. The classifier therefore divides probabilities by the class shares to the power tau
+(Menon et al. 2021); tau is chosen for macro-F1 on held-out reviews. The sentiment is the likeliest
+class after this adjustment; `undo_prior_shift` reverses it, for the shares of an item.
 """
 
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
 import numpy as np
 
-from batch_predictions.models.common.ranking_metrics import Doubles
+from batch_predictions.models.sentiment.arrays import Doubles, Floats
 from batch_predictions.models.sentiment.data import Labels
 from batch_predictions.models.sentiment.metrics import macro_f1
-from batch_predictions.models.sentiment.models.base import (
-    Floats,
-    SentimentModel,
-    is_imbalanced,
-    log_softmax,
-)
+from batch_predictions.models.sentiment.models.base import SentimentModel
+from batch_predictions.models.sentiment.models.probabilities import is_imbalanced, log_softmax
+from batch_predictions.models.sentiment.registry import load_model
 from batch_predictions.models.sentiment.text.documents import Documents
 
 TAUS = tuple(np.round(np.arange(0, 1.21, 0.1), 1).tolist())
 TEMPERATURES = (0.5, 0.6, 0.7, 0.8, 0.9, 1.0, 1.15, 1.3, 1.5, 1.75, 2.0, 2.5)
-
-
-def part_kinds() -> dict[str, type[SentimentModel]]:
-    """Every kind of part, by the name that stands in a stored classifier."""
-    from batch_predictions.models.sentiment.models.encoder import EncoderModel
-    from batch_predictions.models.sentiment.models.linear import LinearModel
-    from batch_predictions.models.sentiment.models.nets import NetModel
-
-    return {each.kind: each for each in (LinearModel, NetModel, EncoderModel)}
+MACRO_F1_TOLERANCE = 0.005
+"""Taus whose macro-F1 is this close to the best count as equally good."""
+MIN_PRIOR = 1e-6
 
 
 @dataclass
 class Classifier:
-    """Parts with what turns their scores into probabilities and a decision.
+    """Models, and what turns their scores into probabilities and a sentiment.
 
     Attributes:
-        parts: one or several; without any, nothing could be learned and nothing is scored.
+        models: one or several; none if there were too few reviews to train on. A classifier
+            without models cannot score.
         classes: number of classes.
-        temperature: the mean log-score is divided by it.
-        prior: share of every class where it was fitted, (classes,).
-        tau: how far probabilities are adjusted for rare classes.
-        confusion: mean adjusted probabilities (columns) by true class (rows) on held-out reviews.
-        weights: share of every part in the mean log-score; without any they are equal.
+        prior: share of every class in the training data, (classes,).
+        temperature: divides the mean log-probabilities.
+        tau: strength of the adjustment for rare classes; 0 is none.
+        confusion: mean adjusted probabilities (columns) of held-out reviews by true class (rows).
+        weights: of every model in the mean of log-probabilities; None: equal weights.
     """
 
-    parts: list[SentimentModel]
+    models: Sequence[SentimentModel]
     classes: int
     prior: Doubles
     temperature: float = 1.0
@@ -63,97 +55,101 @@ class Classifier:
     weights: tuple[float, ...] | None = None
 
     def probabilities(self, documents: Documents) -> Floats:
-        """Adjusted probabilities, (n, classes)."""
+        """Adjusted probabilities, (documents, classes)."""
         if not len(documents):
             return np.zeros((0, self.classes), np.float32)
-        return np.exp(log_softmax(self._adjusted(self.mean_scores(documents))))
+        return np.exp(log_softmax(self._adjust(self.mean_scores(documents))))
 
     def mean_scores(self, documents: Documents) -> Floats:
-        """Mean over the parts of log-probabilities, (n, classes): summed logits, halved."""
-        scores = [log_softmax(part.log_scores(documents)) for part in self.parts]
+        """Weighted mean of the models' log-probabilities, (documents, classes)."""
+        scores = [log_softmax(model.log_scores(documents)) for model in self.models]
         return np.asarray(np.average(scores, axis=0, weights=self.weights), np.float32)
 
-    def tune(self, documents: Documents, labels: Labels, textbook: bool = False) -> None:
-        """Chooses temperature by likelihood and tau by macro-F1 on held-out reviews.
+    def tune(self, documents: Documents, labels: Labels, equal_priors: bool = False) -> None:
+        """Sets temperature, tau and confusion from held-out reviews.
+
+        The temperature maximises the likelihood, tau the macro-F1.
 
         Args:
-            textbook: choose nothing: classes are equally likely beforehand, as in a regression
-                with balanced class weights.
+            documents, labels: held-out reviews.
+            equal_priors: set tau to 1 and leave the temperature at 1, as a logistic regression
+                with balanced class weights has it.
         """
         scores = self.mean_scores(documents)
-        if textbook:
+        if equal_priors:
             self.tau = 1.0
         else:
             rows = np.arange(len(labels))
             loss = {t: -log_softmax(scores / t)[rows, labels].mean() for t in TEMPERATURES}
             self.temperature = min(TEMPERATURES, key=lambda t: loss[t])
-            # With classes of a size there is nothing to adjust, and noise would choose.
+            # With balanced classes no adjustment is needed, and noise would choose one.
             if is_imbalanced(self.prior):
                 self.tau = self._best_tau(scores, labels)
-        adjusted = np.exp(log_softmax(self._adjusted(scores)))
+        probabilities = np.exp(log_softmax(self._adjust(scores)))
         self.confusion = np.stack(
             [
-                adjusted[labels == each].mean(axis=0)
-                if (labels == each).any()
-                else np.eye(self.classes)[each]
-                for each in range(self.classes)
+                probabilities[labels == k].mean(axis=0)
+                if (labels == k).any()
+                else np.eye(self.classes)[k]
+                for k in range(self.classes)
             ]
         ).astype(np.float64)
 
     def _best_tau(self, scores: Floats, labels: Labels) -> float:
-        """The middle of the taus whose macro-F1 is within half a point of the best."""
-        reached = []
-        for tau in TAUS:
-            self.tau = tau
-            guess = self._adjusted(scores).argmax(axis=1)
-            reached.append(macro_f1(labels, guess, self.classes))
-        near = [tau for tau, f1 in zip(TAUS, reached, strict=True) if f1 >= max(reached) - 0.005]
-        return float(near[len(near) // 2])
+        """The middle of the taus whose macro-F1 is within MACRO_F1_TOLERANCE of the best."""
+        f1_by_tau = {
+            tau: macro_f1(labels, self._adjust(scores, tau).argmax(axis=1), self.classes)
+            for tau in TAUS
+        }
+        best = max(f1_by_tau.values())
+        near_best = [tau for tau, f1 in f1_by_tau.items() if f1 >= best - MACRO_F1_TOLERANCE]
+        return float(near_best[len(near_best) // 2])
 
-    def _adjusted(self, scores: Floats) -> Floats:
-        prior = np.log(np.maximum(self.prior, 1e-6))
-        return np.asarray(scores / self.temperature - self.tau * prior, np.float32)
+    def _adjust(self, scores: Floats, tau: float | None = None) -> Floats:
+        """Log-probabilities at the temperature, less tau times the logarithm of the prior."""
+        log_prior = np.log(np.maximum(self.prior, MIN_PRIOR))
+        tau = self.tau if tau is None else tau
+        return np.asarray(scores / self.temperature - tau * log_prior, np.float32)
 
     def undo_prior_shift(self, probabilities: Doubles) -> Doubles:
-        """Adjusted probabilities with the adjustment taken back, (n, classes)."""
-        back = probabilities * np.maximum(self.prior, 1e-6) ** self.tau
-        return np.asarray(back / back.sum(axis=1, keepdims=True))
+        """Probabilities without the adjustment for rare classes, (n, classes)."""
+        unadjusted = probabilities * np.maximum(self.prior, MIN_PRIOR) ** self.tau
+        return np.asarray(unadjusted / unadjusted.sum(axis=1, keepdims=True))
 
     def to_bf16(self) -> Self:
-        """Nets in the fastest arithmetic that this processor has."""
-        for part in self.parts:
-            getattr(part, "to_bf16", lambda: None)()
+        """Converts the models to bfloat16 where this processor scores faster in it."""
+        for model in self.models:
+            model.to_bf16()
         return self
 
     def save(self, folder: Path) -> None:
-        """A folder for every part, and the decision as JSON."""
-        about = {
+        """Writes `classifier.json`, and a folder for every model."""
+        manifest = {
             "classes": self.classes,
             "prior": self.prior.tolist(),
             "temperature": self.temperature,
             "tau": self.tau,
             "confusion": None if self.confusion is None else self.confusion.tolist(),
-            "parts": [part.kind for part in self.parts],
+            "parts": [model.kind for model in self.models],
             "weights": self.weights,
         }
-        (folder / "classifier.json").write_text(json.dumps(about, indent=1), "utf-8")
-        for number, part in enumerate(self.parts):
-            (folder / f"part-{number}").mkdir()
-            part.save(folder / f"part-{number}")
+        (folder / "classifier.json").write_text(json.dumps(manifest, indent=1), "utf-8")
+        for n, model in enumerate(self.models):
+            model_folder = folder / f"part-{n}"
+            model_folder.mkdir()
+            model.save(model_folder)
 
     @classmethod
     def load(cls, folder: Path) -> Self:
         """Reads what `save` wrote."""
-        about = json.loads((folder / "classifier.json").read_text("utf-8"))
-        kinds = part_kinds()
-        parts = [kinds[k].load(folder / f"part-{n}") for n, k in enumerate(about["parts"])]
-        confusion, weights = about["confusion"], about.get("weights")
+        manifest = json.loads((folder / "classifier.json").read_text("utf-8"))
+        confusion, weights = manifest["confusion"], manifest.get("weights")
         return cls(
-            parts,
-            about["classes"],
-            np.array(about["prior"]),
-            about["temperature"],
-            about["tau"],
+            [load_model(kind, folder / f"part-{n}") for n, kind in enumerate(manifest["parts"])],
+            manifest["classes"],
+            np.array(manifest["prior"]),
+            manifest["temperature"],
+            manifest["tau"],
             None if confusion is None else np.array(confusion),
             None if weights is None else tuple(weights),
         )

@@ -1,4 +1,4 @@
-"""Labelled reviews: labels from ratings, equal texts counted once, splits that do not leak."""
+"""Labelled reviews: labels from ratings, deduplication, and splits without shared texts."""
 
 from __future__ import annotations
 
@@ -10,18 +10,27 @@ from typing import TypeAlias
 import numpy as np
 import numpy.typing as npt
 
+from batch_predictions.models.sentiment.arrays import Ints
 from batch_predictions.models.sentiment.text.documents import Documents, normalise
 
 NEGATIVE, NEUTRAL, POSITIVE = "negative", "neutral", "positive"
 CLASSES = (NEGATIVE, NEUTRAL, POSITIVE)
 Labels: TypeAlias = npt.NDArray[np.int64]
+"""Class indices, (reviews,)."""
 UNLABELLED = -1
 
 
-def label_of(
+def class_index(
     rating: float | None, label: str | None, negative_up_to: float, positive_from: float
 ) -> int:
-    """0 negative, 1 neutral, 2 positive; -1 unlabelled. What a person said beats the stars."""
+    """The class of a review: 0 negative, 1 neutral, 2 positive, -1 (UNLABELLED) unknown.
+
+    Args:
+        rating: stars; used only where there is no label.
+        label: a name of CLASSES that a person gave.
+        negative_up_to: highest negative rating.
+        positive_from: lowest positive rating.
+    """
     if label is not None:
         return CLASSES.index(label)
     if rating is None or rating != rating:
@@ -33,111 +42,131 @@ def label_of(
 
 @dataclass(frozen=True)
 class Reviews:
-    """Labelled reviews. `groups` are products, `days` ordinals; days all 0 where none are known."""
+    """Labelled reviews.
+
+    Attributes:
+        documents: the texts.
+        labels: class of each review.
+        groups: product of each review; folds and bootstraps keep its reviews together.
+        days: proleptic ordinal of each review's date; all 0 where dates are unknown.
+    """
 
     documents: Documents
     labels: Labels
     groups: tuple[str, ...]
-    days: npt.NDArray[np.int64]
+    days: Ints
 
     def __len__(self) -> int:
         return len(self.labels)
 
-    def take(self, places: npt.NDArray[np.integer]) -> Reviews:
-        """The reviews at some places."""
+    def take(self, indices: npt.NDArray[np.integer]) -> Reviews:
+        """The reviews at these indices, in their order."""
         return Reviews(
-            self.documents.take(places),
-            self.labels[places],
-            tuple(self.groups[n] for n in places.tolist()),
-            self.days[places],
+            self.documents.take(indices),
+            self.labels[indices],
+            tuple(self.groups[n] for n in indices.tolist()),
+            self.days[indices],
         )
 
-    def text_ids(self) -> npt.NDArray[np.int64]:
-        """A number for every different text; equal texts have the same."""
-        seen: dict[str, int] = {}
-        texts = (normalise(text) for text in self.documents)
-        return np.array([seen.setdefault(text, len(seen)) for text in texts], dtype=np.int64)
+    def text_ids(self) -> Ints:
+        """A number for every distinct normalised text, (reviews,)."""
+        return number_distinct([normalise(text) for text in self.documents])
 
 
-def of_rows(
+def number_distinct(values: Sequence[str]) -> Ints:
+    """Numbers distinct values in the order in which they first occur, (values,)."""
+    numbers: dict[str, int] = {}
+    return np.array([numbers.setdefault(value, len(numbers)) for value in values], np.int64)
+
+
+def build_reviews(
     texts: Sequence[str],
     labels: Sequence[int],
     groups: Sequence[str | None] | None = None,
     days: Sequence[dt.date] | None = None,
 ) -> Reviews:
-    """Reviews of columns, without those that have no label."""
-    kept = [n for n, label in enumerate(labels) if label >= 0 and texts[n]]
+    """Reviews from columns. Rows without a label or a text are dropped.
+
+    Without `groups` every review is a group by itself.
+    """
+    rows = [n for n, label in enumerate(labels) if label >= 0 and texts[n]]
     return Reviews(
-        Documents(texts[n] for n in kept),
-        np.array([labels[n] for n in kept], dtype=np.int64),
-        tuple(str(groups[n]) if groups else str(n) for n in kept),
-        np.array([days[n].toordinal() if days else 0 for n in kept], dtype=np.int64),
+        Documents(texts[n] for n in rows),
+        np.array([labels[n] for n in rows], dtype=np.int64),
+        tuple(str(groups[n]) if groups else str(n) for n in rows),
+        np.array([days[n].toordinal() if days else 0 for n in rows], dtype=np.int64),
     )
 
 
-def distinct(reviews: Reviews) -> Reviews:
-    """Every different text once, with its most frequent label (of equals, the lower)."""
+def deduplicate(reviews: Reviews) -> Reviews:
+    """The first review of every distinct text, with the text's most frequent label.
+
+    Ties go to the lower class.
+    """
     ids = reviews.text_ids()
     if not len(ids):
         return reviews
     votes = np.zeros((int(ids.max()) + 1, int(reviews.labels.max()) + 1))
     np.add.at(votes, (ids, reviews.labels), 1)
     _, first = np.unique(ids, return_index=True)
-    once = reviews.take(first)
-    return Reviews(once.documents, votes.argmax(axis=1), once.groups, once.days)
+    unique = reviews.take(first)
+    return Reviews(unique.documents, votes.argmax(axis=1), unique.groups, unique.days)
 
 
 @dataclass(frozen=True)
-class Split:
-    """Rows to learn from and rows to be judged on; no text stands on both sides."""
+class ReviewSplit:
+    """Row indices for training and for testing, without a text that is in both.
 
-    train: npt.NDArray[np.int64]
-    test: npt.NDArray[np.int64]
+    Attributes:
+        train, test: row indices.
+        kind: how the rows were split: `time: from <date>`, `time`, `products` or `texts`.
+    """
+
+    train: Ints
+    test: Ints
     kind: str
 
 
-def holdout(reviews: Reviews, share: float, seed: int) -> Split:
-    """The newest `share` of reviews by days, where they have several; else whole products."""
+def split_holdout(reviews: Reviews, share: float, seed: int) -> ReviewSplit:
+    """Holds out the newest `share` of reviews; whole products where there is only one date."""
     days = np.unique(reviews.days)
     if len(days) > 1:
         ordered = np.sort(reviews.days)
-        cut = ordered[int(len(ordered) * (1 - share))]
-        cut = days[1] if cut == days[0] else cut
-        later = reviews.days >= cut
-        kind = f"time: from {dt.date.fromordinal(int(cut))}" if cut > 1 else "time"
-        return _without_leaks(reviews, ~later, later, kind)
-    return next(folds(reviews, max(2, round(1 / share)), seed))
+        cutoff = ordered[int(len(ordered) * (1 - share))]
+        # At least the first day is left for training.
+        cutoff = days[1] if cutoff == days[0] else cutoff
+        is_test = reviews.days >= cutoff
+        kind = f"time: from {dt.date.fromordinal(int(cutoff))}" if cutoff > 1 else "time"
+        return _split_by_mask(reviews, ~is_test, is_test, kind)
+    return next(group_folds(reviews, max(2, round(1 / share)), seed))
 
 
-def folds(reviews: Reviews, number: int, seed: int) -> Iterator[Split]:
-    """Folds of whole products; equal texts of several products stay with the first's.
+def group_folds(reviews: Reviews, fold_count: int, seed: int) -> Iterator[ReviewSplit]:
+    """Cross-validation folds of whole products; with fewer products than folds, of whole texts.
 
-    Products are dealt to the folds by a seeded draw, largest first, so that folds are of a size.
+    Groups go to the smallest fold, the largest group first and equal ones in a seeded order, so
+    that folds have similar sizes. A text that products of several folds share is tested in each of
+    these folds, and is left out of their training rows.
     """
-    ids = reviews.text_ids()
-    names: dict[str, int] = {}
-    codes = np.array([names.setdefault(each, len(names)) for each in reviews.groups], np.int64)
-    if len(names) < number:
-        # Too few products to hold some out: folds of whole texts.
-        codes, kind = ids, "texts"
-    else:
-        kind = "products"
-    sizes = np.bincount(codes)
+    group_ids, kind = number_distinct(reviews.groups), "products"
+    if len(set(reviews.groups)) < fold_count:
+        group_ids, kind = reviews.text_ids(), "texts"
+    sizes = np.bincount(group_ids)
     order = np.random.default_rng(seed).permutation(len(sizes))
     order = order[np.argsort(-sizes[order], kind="stable")]
-    load, place = np.zeros(number), np.zeros(len(sizes), dtype=np.int64)
+    fold_sizes, fold_of_group = np.zeros(fold_count), np.zeros(len(sizes), dtype=np.int64)
     for group in order:
-        place[group] = int(load.argmin())
-        load[place[group]] += sizes[group]
-    fold = place[codes]
-    for each in range(number):
-        yield _without_leaks(reviews, fold != each, fold == each, kind)
+        fold_of_group[group] = int(fold_sizes.argmin())
+        fold_sizes[fold_of_group[group]] += sizes[group]
+    fold_of_review = fold_of_group[group_ids]
+    for fold in range(fold_count):
+        yield _split_by_mask(reviews, fold_of_review != fold, fold_of_review == fold, kind)
 
 
-def _without_leaks(
+def _split_by_mask(
     reviews: Reviews, train: npt.NDArray[np.bool_], test: npt.NDArray[np.bool_], kind: str
-) -> Split:
-    """Takes texts that are judged out of what is learned."""
+) -> ReviewSplit:
+    """A split from masks; training rows whose text is in a test row are dropped."""
     ids = reviews.text_ids()
-    clean = train & ~np.isin(ids, ids[test])
-    return Split(np.flatnonzero(clean), np.flatnonzero(test), kind)
+    unshared = train & ~np.isin(ids, ids[test])
+    return ReviewSplit(np.flatnonzero(unshared), np.flatnonzero(test), kind)

@@ -1,7 +1,7 @@
-"""Predictions of finished folds, kept as Parquet, so that a long comparison goes on where it was.
+"""Caches the predictions of finished folds, so that an interrupted benchmark can be resumed.
 
-A file a model and fold; its name holds a hash of everything that the predictions depend on but the
-code: data, folds, seed, options, and names of vectors and encoder.
+One Parquet file per model and fold. The file's name contains a hash of everything that the
+predictions depend on except the code: data, folds, seed, options, paths of vectors and encoder.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,49 +18,54 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from batch_predictions.models.sentiment.arrays import Floats
 from batch_predictions.models.sentiment.data import Labels, Reviews
-from batch_predictions.models.sentiment.models.base import Floats
 
 
 @dataclass(frozen=True)
 class FoldCache:
-    """A folder of finished folds; `basis` is a hash, see `basis_of`."""
+    """A folder of predictions of finished folds.
+
+    Attributes:
+        folder: created when the first fold is written.
+        input_hash: see `hash_inputs`.
+    """
 
     folder: Path
-    basis: str
+    input_hash: str
 
-    def path(self, name: str, fold: int) -> Path:
-        """Where a model's predictions of a fold are."""
-        return self.folder / f"{name}-{fold:02d}-{self.basis}.parquet"
+    def path(self, model: str, fold: int) -> Path:
+        """File of a model's predictions of a fold."""
+        return self.folder / f"{model}-{fold:02d}-{self.input_hash}.parquet"
 
-    def read(self, name: str, fold: int) -> tuple[Floats, float] | None:
-        """Probabilities (n, classes) and the seconds they took; None where they are to be made."""
-        path = self.path(name, fold)
+    def read(self, model: str, fold: int) -> tuple[Floats, float] | None:
+        """Probabilities (n, classes) and the seconds that scoring took; None if not cached."""
+        path = self.path(model, fold)
         if not path.is_file():
             return None
         table = pq.read_table(path)
-        columns = [each for each in table.column_names if each.startswith("p_")]
+        columns = [name for name in table.column_names if name.startswith("p_")]
         seconds = float((table.schema.metadata or {})[b"seconds"])
-        return np.stack([table[each].to_numpy() for each in columns], axis=1), seconds
+        return np.stack([table[name].to_numpy() for name in columns], axis=1), seconds
 
     def write(
-        self, name: str, fold: int, probabilities: Floats, seconds: float, truth: Labels
+        self, model: str, fold: int, probabilities: Floats, seconds: float, truth: Labels
     ) -> None:
-        """Keeps a fold: `label`, and `p_<class>` for every class, in the order judged."""
+        """Writes a fold: `label`, and `p_<class>` for every class, one row per test review."""
         columns = {f"p_{n}": probabilities[:, n] for n in range(probabilities.shape[1])}
         table = pa.table({"label": truth, **columns})
-        path = self.path(name, fold)
+        path = self.path(model, fold)
         self.folder.mkdir(parents=True, exist_ok=True)
-        draft = path.with_suffix(f".{os.getpid()}.tmp")
-        pq.write_table(table.replace_schema_metadata({"seconds": repr(seconds)}), draft)
-        # Whole or not at all: a run that is ended while it writes leaves no half file.
-        draft.replace(path)
+        temporary = path.with_suffix(f".{os.getpid()}.tmp")
+        pq.write_table(table.replace_schema_metadata({"seconds": repr(seconds)}), temporary)
+        # Renamed when complete: a run that is killed while it writes leaves no partial file.
+        temporary.replace(path)
 
 
-def basis_of(reviews: list[Reviews], further: dict[str, Any]) -> str:
-    """Hash of reviews (texts, labels, groups) and of further values, 16 characters."""
-    found = hashlib.sha256(json.dumps(further, sort_keys=True, default=str).encode())
-    for each in reviews:
-        found.update(json.dumps([each.documents.texts, each.groups]).encode())
-        found.update(np.ascontiguousarray(each.labels).tobytes())
-    return found.hexdigest()[:16]
+def hash_inputs(datasets: Sequence[Reviews], parameters: Mapping[str, Any]) -> str:
+    """Hash of reviews (texts, labels, groups) and parameters, 16 hexadecimal digits."""
+    digest = hashlib.sha256(json.dumps(parameters, sort_keys=True, default=str).encode())
+    for reviews in datasets:
+        digest.update(json.dumps([reviews.documents.texts, reviews.groups]).encode())
+        digest.update(np.ascontiguousarray(reviews.labels).tobytes())
+    return digest.hexdigest()[:16]

@@ -1,4 +1,4 @@
-"""From reviews to a product: interval, change with its chance, corrected shares."""
+"""From the sentiments of reviews to an item's: interval, significance of change, true shares."""
 
 from __future__ import annotations
 
@@ -8,84 +8,102 @@ import zlib
 import numpy as np
 
 from batch_predictions.models.common.proportions import wilson_bounds
-from batch_predictions.models.common.ranking_metrics import Doubles
+from batch_predictions.models.sentiment.arrays import Doubles
 
-SHUFFLES = 20_000
-LEAST = 3
-"""Reviews on each side without which no change is tested."""
-AMBIGUITY_THRESHOLD = 5.0
-"""Reviews' worth of belief in the usual shares, where shares are corrected."""
+PERMUTATIONS = 20_000
+MIN_REVIEWS_PER_SIDE = 3
+"""With fewer reviews in either period no change is tested."""
+SHARE_PRIOR_REVIEWS = 5.0
+"""Weight of the training data's class shares when shares are corrected, in reviews."""
 
 
-def wilson(net: float, n: int) -> tuple[float, float]:
-    """The 95 % interval of a mean of n values in -1 to 1 (Wilson 1927, on (net + 1) / 2).
+def wilson_interval(net: float, n: int) -> tuple[float, float]:
+    """The 95 % interval of a mean of n values between -1 and 1 (Wilson 1927, on (net + 1) / 2).
 
-    Values between the ends vary less than a coin's, so that it is wide rather than narrow.
+    The interval is for values of -1 or 1; values in between vary less, so it is conservative.
     """
     lower, upper = wilson_bounds((net + 1) / 2, n)
     return 2 * lower - 1, 2 * upper - 1
 
 
-def change_chance(now: Doubles, before: Doubles, name: str, interesting: float) -> float | None:
-    """Two-sided chance of such a difference of means if all reviews were alike (permutation).
+def change_p_value(
+    current: Doubles, previous: Doubles, item_id: str, test_below: float
+) -> float | None:
+    """Two-sided p-value of the difference between the means of two samples.
 
-    First by Student's t, never below what the rarest arrangement has; where that is below
-    `interesting`, by shuffles seeded with the product's name.
+    Student's t first, but never less than the probability of the rarest permutation; where that
+    is below `test_below`, a permutation test, seeded with the item's id.
+
+    Args:
+        current, previous: net sentiment of the reviews of each period.
+        item_id: seeds the permutations.
+        test_below: p-values above this are not refined.
 
     Returns:
-        None where either side has fewer than three reviews.
+        None where either period has fewer than MIN_REVIEWS_PER_SIDE reviews.
     """
     from scipy.stats import t
 
-    n, m = len(now), len(before)
-    if n < LEAST or m < LEAST:
+    n, m = len(current), len(previous)
+    if n < MIN_REVIEWS_PER_SIDE or m < MIN_REVIEWS_PER_SIDE:
         return None
-    everything = np.concatenate([now, before])
-    difference = abs(now.mean() - before.mean())
-    inside = ((now - now.mean()) ** 2).sum() + ((before - before.mean()) ** 2).sum()
-    # A tenth of a class apart is noise of the model: all equal is no certainty.
-    error = math.sqrt(max(inside / (n + m - 2), 0.01) * (1 / n + 1 / m))
+    difference = abs(current.mean() - previous.mean())
+    within = ((current - current.mean()) ** 2).sum() + ((previous - previous.mean()) ** 2).sum()
+    # Scores are noisy: without a lower bound of the variance, a few equal scores would make any
+    # difference significant.
+    error = math.sqrt(max(within / (n + m - 2), 0.01) * (1 / n + 1 / m))
     rarest = 1 / math.comb(n + m, n) if n + m < 1000 else 0.0
-    rough = max(float(2 * t.sf(difference / error, n + m - 2)), rarest)
-    if rough > interesting or difference == 0:
-        return min(rough, 1.0)
-    random = np.random.default_rng(zlib.crc32(name.encode()))
+    approximate = max(float(2 * t.sf(difference / error, n + m - 2)), rarest)
+    if approximate > test_below or difference == 0:
+        return min(approximate, 1.0)
+    hits = _count_extreme_permutations(current, previous, difference, item_id)
+    # With fewer than 5 hits the permutation estimate is less precise than the approximation.
+    return (hits + 1) / (PERMUTATIONS + 1) if hits >= 5 else approximate
+
+
+def _count_extreme_permutations(
+    current: Doubles, previous: Doubles, difference: float, item_id: str
+) -> int:
+    """How many of PERMUTATIONS random regroupings differ at least as much as the periods do."""
+    pooled = np.concatenate([current, previous])
+    random = np.random.default_rng(zlib.crc32(item_id.encode()))
+    smaller = min(len(current), len(previous))
+    larger = len(pooled) - smaller
+    total, chunk = pooled.sum(), max(1, 1_000_000 // len(pooled))
     hits = done = 0
-    few = min(n, m)
-    total, step = everything.sum(), max(1, 1_000_000 // (n + m))
-    while done < SHUFFLES:
-        size = min(step, SHUFFLES - done)
-        keys = random.random((size, n + m))
-        chosen = np.argpartition(keys, few - 1, axis=1)[:, :few]
-        mean = everything[chosen].mean(axis=1)
-        other = (total - mean * few) / (n + m - few)
-        hits += int((np.abs(mean - other) >= difference - 1e-12).sum())
+    while done < PERMUTATIONS:
+        size = min(chunk, PERMUTATIONS - done)
+        keys = random.random((size, len(pooled)))
+        sample = np.argpartition(keys, smaller - 1, axis=1)[:, :smaller]
+        sample_mean = pooled[sample].mean(axis=1)
+        remaining_mean = (total - sample_mean * smaller) / larger
+        hits += int((np.abs(sample_mean - remaining_mean) >= difference - 1e-12).sum())
         done += size
-    # So few hits say less than the rough figure does.
-    return (hits + 1) / (done + 1) if hits >= 5 else rough
+    return hits
 
 
 def corrected_shares(
-    means: Doubles, counts: Doubles, confusion: Doubles, usual: Doubles
+    means: Doubles, counts: Doubles, confusion: Doubles, prior: Doubles
 ) -> Doubles:
-    """Shares of true classes that explain mean probabilities through the model's confusions.
+    """Shares of the true classes that explain mean probabilities, given the model's confusions.
 
     Expectation maximisation of the mixture (the probabilistic form of adjusted counts, Bella et
-    al. 2010), with the usual shares as a prior worth five reviews, so that few reviews say little.
+    al. 2010). The prior counts as SHARE_PRIOR_REVIEWS reviews, so that an item with few reviews
+    stays near the usual shares.
 
     Args:
-        means: mean probabilities of every product, (products, classes).
-        counts: reviews of every product, (products,).
+        means: mean probabilities of every item, (items, classes).
+        counts: reviews of every item, (items,).
         confusion: mean probabilities (columns) of reviews of each true class (rows).
-        usual: shares of classes in the training data, (classes,).
+        prior: class shares in the training data, (classes,).
 
     Returns:
-        Shares, (products, classes); rows sum to 1.
+        Shares, (items, classes); rows sum to 1.
     """
-    shares = np.tile(usual, (len(means), 1))
+    shares = np.tile(prior, (len(means), 1))
     weight = counts[:, np.newaxis]
     for _ in range(100):
         explained = np.maximum(shares @ confusion, 1e-12)
-        found = shares * ((means / explained) @ confusion.T)
-        shares = (found * weight + AMBIGUITY_THRESHOLD * usual) / (weight + AMBIGUITY_THRESHOLD)
+        expected = shares * ((means / explained) @ confusion.T)
+        shares = (expected * weight + SHARE_PRIOR_REVIEWS * prior) / (weight + SHARE_PRIOR_REVIEWS)
     return np.asarray(shares / shares.sum(axis=1, keepdims=True))

@@ -1,16 +1,14 @@
-"""Accuracy and F1 with bootstrap intervals over clusters (reviews, or whole products)."""
+"""Accuracy and F1, with bootstrap intervals over clusters: single reviews or whole products."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
-import numpy.typing as npt
 
 from batch_predictions.models.common.bootstrap import Interval, percentile_interval, resample_counts
-from batch_predictions.models.common.ranking_metrics import Doubles
+from batch_predictions.models.sentiment.arrays import Doubles, Ints
 from batch_predictions.models.sentiment.data import Labels
 
 ACCURACY, MACRO_F1 = "accuracy", "macro_f1"
@@ -18,75 +16,89 @@ ACCURACY, MACRO_F1 = "accuracy", "macro_f1"
 
 @dataclass(frozen=True)
 class EvaluatedClassifier:
-    """Predictions beside the truth, and the clusters that are resampled together."""
+    """Predicted and true classes of test reviews.
+
+    Attributes:
+        truth: true class of each review.
+        predicted: predicted class of each review.
+        clusters: cluster of each review, 0 to clusters - 1; a bootstrap draws whole clusters.
+        classes: number of classes.
+    """
 
     truth: Labels
     predicted: Labels
-    clusters: npt.NDArray[np.int64]
+    clusters: Ints
     classes: int
 
     @cached_property
     def confusion(self) -> Doubles:
-        """Counts by true and predicted class, (classes, classes)."""
-        return self._by_cluster.sum(axis=0).reshape(self.classes, self.classes)
+        """Counts by true class (rows) and predicted class (columns), (classes, classes)."""
+        return self._confusion_by_cluster.sum(axis=0).reshape(self.classes, self.classes)
 
     @cached_property
-    def _by_cluster(self) -> Doubles:
-        """Flattened confusion of every cluster, (clusters, classes²)."""
+    def _confusion_by_cluster(self) -> Doubles:
+        """Flattened confusion matrix of every cluster, (clusters, classes²)."""
         counts = np.zeros((int(self.clusters.max()) + 1, self.classes**2))
         np.add.at(counts, (self.clusters, self.truth * self.classes + self.predicted), 1)
         return counts
 
-    def resampled(self, seed: int) -> Doubles:
-        """Confusions of samples of whole clusters with replacement, (samples, classes²)."""
-        counts = self._by_cluster
+    def bootstrap_confusions(self, seed: int) -> Doubles:
+        """Confusion matrices of bootstrap samples of clusters, (samples, classes, classes)."""
+        counts = self._confusion_by_cluster
         samples = [
-            drawn @ counts for chunk in resample_counts(len(counts), seed) for drawn in chunk
+            cluster_counts @ counts
+            for chunk in resample_counts(len(counts), seed)
+            for cluster_counts in chunk
         ]
-        return np.stack(samples)
+        return np.stack(samples).reshape(-1, self.classes, self.classes)
 
     def f1(self) -> Doubles:
         """F1 by class, (classes,)."""
-        return f1_of(self.confusion[np.newaxis])[0]
+        return f1_by_class(self.confusion[np.newaxis])[0]
 
     def intervals(self, seed: int) -> dict[str, Interval]:
         """Accuracy, macro-F1 and F1 by class (`f1_0`, …) with 95 % bootstrap intervals."""
-        samples = self.resampled(seed).reshape(-1, self.classes, self.classes)
-        by_class = f1_of(samples)
-        right = np.trace(samples, axis1=1, axis2=2) / samples.sum(axis=(1, 2))
-        here, n = self.f1(), len(self.truth)
-        found = {
-            ACCURACY: percentile_interval(float(np.trace(self.confusion) / n), right, n),
-            MACRO_F1: percentile_interval(float(here.mean()), by_class.mean(axis=1), n),
+        samples = self.bootstrap_confusions(seed)
+        f1_samples = f1_by_class(samples)
+        accuracy_samples = np.trace(samples, axis1=1, axis2=2) / samples.sum(axis=(1, 2))
+        f1, n = self.f1(), len(self.truth)
+        accuracy = float(np.trace(self.confusion) / n)
+        intervals = {
+            ACCURACY: percentile_interval(accuracy, accuracy_samples, n),
+            MACRO_F1: percentile_interval(float(f1.mean()), f1_samples.mean(axis=1), n),
         }
-        for each in range(self.classes):
-            found[f"f1_{each}"] = percentile_interval(float(here[each]), by_class[:, each], n)
-        return found
+        for k in range(self.classes):
+            intervals[f"f1_{k}"] = percentile_interval(float(f1[k]), f1_samples[:, k], n)
+        return intervals
 
 
-def f1_of(confusions: Doubles) -> Doubles:
-    """F1 by class of confusions (n, classes, classes); 0 where a class is nowhere. (n, classes)"""
-    right = np.diagonal(confusions, axis1=1, axis2=2)
-    both = confusions.sum(axis=1) + confusions.sum(axis=2)
-    return np.asarray(np.divide(2 * right, both, out=np.zeros_like(both), where=both > 0))
+def f1_by_class(confusions: Doubles) -> Doubles:
+    """F1 of each class of confusion matrices (n, classes, classes): (n, classes).
+
+    It is 0 for a class that is neither true nor predicted anywhere.
+    """
+    hits = np.diagonal(confusions, axis1=1, axis2=2)
+    predicted_and_true = confusions.sum(axis=1) + confusions.sum(axis=2)
+    return np.asarray(
+        np.divide(
+            2 * hits,
+            predicted_and_true,
+            out=np.zeros_like(predicted_and_true),
+            where=predicted_and_true > 0,
+        )
+    )
 
 
 def macro_f1(truth: Labels, predicted: Labels, classes: int) -> float:
     """Mean of F1 over the classes."""
     counts = np.bincount(truth * classes + predicted, minlength=classes**2).astype(float)
-    return float(f1_of(counts.reshape(1, classes, classes)).mean())
+    return float(f1_by_class(counts.reshape(1, classes, classes)).mean())
 
 
-def difference(a: EvaluatedClassifier, b: EvaluatedClassifier, seed: int) -> Interval:
-    """Macro-F1 of a less that of b over the same reviews, with its 95 % bootstrap interval."""
-    shape = (-1, a.classes, a.classes)
-    # The same seed draws the same clusters: the difference is paired.
-    ours = f1_of(a.resampled(seed).reshape(shape)).mean(axis=1)
-    theirs = f1_of(b.resampled(seed).reshape(shape)).mean(axis=1)
-    return percentile_interval(float(a.f1().mean() - b.f1().mean()), ours - theirs, len(a.truth))
-
-
-def clusters_of(names: Sequence[str]) -> npt.NDArray[np.int64]:
-    """A number for every different name."""
-    seen: dict[str, int] = {}
-    return np.array([seen.setdefault(name, len(seen)) for name in names], dtype=np.int64)
+def macro_f1_difference(a: EvaluatedClassifier, b: EvaluatedClassifier, seed: int) -> Interval:
+    """Macro-F1 of `a` minus that of `b` on the same reviews, with its 95 % bootstrap interval."""
+    # The same seed draws the same clusters, so that the samples are paired.
+    a_samples = f1_by_class(a.bootstrap_confusions(seed)).mean(axis=1)
+    b_samples = f1_by_class(b.bootstrap_confusions(seed)).mean(axis=1)
+    difference = float(a.f1().mean() - b.f1().mean())
+    return percentile_interval(difference, a_samples - b_samples, len(a.truth))

@@ -1,4 +1,4 @@
-"""What an item's customers feel, looked up in the release that is served."""
+"""An item's sentiment, looked up in the release that is served."""
 
 from __future__ import annotations
 
@@ -8,51 +8,52 @@ from typing import Any
 from batch_predictions.serving.lookup import Lookup, NotPublishedError
 
 ITEMS, ASPECTS, REVIEWS = "item_sentiments", "aspects", "review_sentiments"
+MAX_PRINTED_TERMS = 8
 
 
 def item_sentiment(lookup: Lookup, item_id: str) -> dict[str, Any]:
-    """An item's newest week: shares, interval, change, terms, and its example reviews.
+    """An item's newest week: shares, interval, change, terms and example reviews.
 
     Returns:
-        item_id, release_id, as_of, week, sentiment (None where nobody reviewed it in the week),
+        item_id, release_id, as_of, week, sentiment (None if the item had no review in the week),
         aspects (strongest first) and examples.
 
     Raises:
         NoReleaseError: nothing has been released yet.
         NotPublishedError: the release has no sentiments.
     """
-    found = lookup.answer(ITEMS, item_id=item_id)
-    terms: list[dict[str, Any]] = []
+    answer = lookup.answer(ITEMS, item_id=item_id)
+    aspects: list[dict[str, Any]] = []
     examples: list[dict[str, Any]] = []
-    row = found["rows"][0] if found["rows"] else None
+    row = answer["rows"][0] if answer["rows"] else None
     if row:
         try:
-            terms = lookup.rows(ASPECTS, item_id=item_id)
+            aspects = lookup.rows(ASPECTS, item_id=item_id)
         except NotPublishedError:
-            # A release of before there were aspects.
-            terms = []
+            # A release may have been published without aspects.
+            aspects = []
         for review_id in row["example_review_ids"] or ():
             examples += lookup.rows(REVIEWS, review_id=review_id)
-    terms.sort(key=lambda each: (-abs(each["log_odds"]), each["term"]))
+    aspects.sort(key=lambda aspect: (-abs(aspect["log_odds"]), aspect["term"]))
     return {
         "item_id": item_id,
-        "release_id": found["release_id"],
-        "as_of": found["as_of"],
-        "week": found["partition"],
+        "release_id": answer["release_id"],
+        "as_of": answer["as_of"],
+        "week": answer["partition"],
         "sentiment": row,
-        "aspects": terms,
+        "aspects": aspects,
         "examples": examples,
     }
 
 
-def as_lines(answer: dict[str, Any]) -> Iterator[str]:
-    """The answer for people."""
+def sentiment_lines(answer: dict[str, Any]) -> Iterator[str]:
+    """The answer of `item_sentiment` as lines of text."""
     row = answer["sentiment"]
     if row is None:
         yield f"{answer['item_id']}: no review in the week of {answer['week']}"
         return
-    made_up = " (simulated reviews)" if row["simulated"] else ""
-    yield f"{answer['item_id']}, week of {answer['week']}: {row['reviews']} reviews{made_up}"
+    note = " (simulated reviews)" if row["simulated"] else ""
+    yield f"{answer['item_id']}, week of {answer['week']}: {row['reviews']} reviews{note}"
     yield (
         f"  net sentiment {row['net_sentiment']:+.2f} "
         f"(95 % interval {row['net_lower']:+.2f} to {row['net_upper']:+.2f}): "
@@ -60,11 +61,17 @@ def as_lines(answer: dict[str, Any]) -> Iterator[str]:
         f"{row['share_negative']:.0%} negative"
     )
     if row["change"] is not None:
-        verdict = "changed" if row["changed"] else "within what chance does"
-        yield f"  {row['change']:+.2f} against the weeks before: {verdict}"
-    for direction in ("up", "down"):
-        terms = [each["term"] for each in answer["aspects"] if each["direction"] == direction]
+        yield f"  change {row['change']:+.2f} against the weeks before ({_verdict(row)})"
+    for direction, label in (("up", "positive"), ("down", "negative")):
+        terms = [aspect["term"] for aspect in answer["aspects"] if aspect["direction"] == direction]
         if terms:
-            yield f"  {direction:5} {', '.join(terms[:8])}"
-    for each in answer["examples"]:
-        yield f"  such as {each['review_id']}: {each['sentiment']}"
+            yield f"  terms of {label} reviews: {', '.join(terms[:MAX_PRINTED_TERMS])}"
+    for review in answer["examples"]:
+        yield f"  example: {review['review_id']} ({review['sentiment']})"
+
+
+def _verdict(row: dict[str, Any]) -> str:
+    """Whether the change of an item is marked, and why not."""
+    if row["changed"]:
+        return "marked as changed"
+    return "too few reviews to test" if row["change_p"] is None else "not significant"

@@ -1,8 +1,8 @@
-"""Amazon reviews as published by McAuley's group: JSON lines of 2014, 2018 or 2023, gzipped or not.
+"""Amazon reviews as McAuley's group published them: JSON lines of 2014, 2018 or 2023, also gzipped.
 
-The folder holds files of reviews (`Books.jsonl.gz`, `reviews_Books_5.json.gz`, …) and, beside them,
-files of products whose names begin with `meta_`. The title is put before the text. A product of
-2023 is its parent's: sizes and colours are reviewed together.
+The folder has files of reviews (`Books.jsonl.gz`, `reviews_Books_5.json.gz`, …) and may have files
+of products, whose names begin with `meta_`. Titles are put before texts. In the files of 2023 a
+review belongs to the parent product, so that sizes and colours count as one product.
 """
 
 from __future__ import annotations
@@ -20,46 +20,49 @@ from batch_predictions.tables import ITEMS, REVIEWS, Table
 _SUFFIXES = (".json", ".jsonl", ".json.gz", ".jsonl.gz")
 
 
-def _field(*names: str) -> str:
-    """SQL of the first of these keys that a line has."""
-    found = ", ".join(f"nullif(json_extract_string(line, '$.{name}'), '')" for name in names)
-    return f"coalesce({found})" if len(names) > 1 else found
+def _json_field(*keys: str) -> str:
+    """SQL: the value of the first of these keys that a line has."""
+    values = ", ".join(f"nullif(json_extract_string(line, '$.{key}'), '')" for key in keys)
+    return f"coalesce({values})" if len(keys) > 1 else values
 
 
-def _moment(name: str, per_second: int) -> str:
-    number = f"try_cast({_field(name)} as BIGINT)"
-    return f"make_timestamp({number} * {1_000_000 // per_second})"
+def _timestamp(key: str, ticks_per_second: int) -> str:
+    """SQL: the UTC timestamp of a number of ticks since 1970."""
+    ticks = f"try_cast({_json_field(key)} as BIGINT)"
+    return f"make_timestamp({ticks} * {1_000_000 // ticks_per_second})"
 
 
 _COLUMNS: dict[str, dict[str, str]] = {
     REVIEWS.name: {
-        "item_id": _field("parent_asin", "asin"),
-        "user_id": _field("user_id", "reviewerID"),
-        "rating": _field("rating", "overall"),
-        "text": f"concat_ws('. ', {_field('title', 'summary')}, {_field('text', 'reviewText')})",
-        # Milliseconds in 2023, seconds before.
-        "written_at": f"coalesce({_moment('timestamp', 1000)}, {_moment('unixReviewTime', 1)})",
+        "item_id": _json_field("parent_asin", "asin"),
+        "user_id": _json_field("user_id", "reviewerID"),
+        "rating": _json_field("rating", "overall"),
+        "text": f"concat_ws('. ', {_json_field('title', 'summary')}, "
+        f"{_json_field('text', 'reviewText')})",
+        # The files of 2023 have milliseconds, the older ones seconds.
+        "written_at": f"coalesce({_timestamp('timestamp', 1000)}, "
+        f"{_timestamp('unixReviewTime', 1)})",
     },
     ITEMS.name: {
-        "item_id": _field("parent_asin", "asin"),
-        "title": _field("title"),
-        "category": _field("main_category", "main_cat", "category[0]", "categories[0][0]"),
-        "brand": _field("brand", "store"),
+        "item_id": _json_field("parent_asin", "asin"),
+        "title": _json_field("title"),
+        "category": _json_field("main_category", "main_cat", "category[0]", "categories[0][0]"),
+        "brand": _json_field("brand", "store"),
         # "$12.99" and "12.99" are prices; "from $3" and ranges are not.
-        "price": f"regexp_extract({_field('price')}, '^\\$?([0-9]+(?:[.][0-9]+)?)$', 1)",
+        "price": f"regexp_extract({_json_field('price')}, '^\\$?([0-9]+(?:[.][0-9]+)?)$', 1)",
     },
 }
 _TYPES = {"written_at": "TIMESTAMP"}
 
 
 class AmazonReviewsSource(FileSource):
-    """Reviews and products as JSON lines; nothing is known of purchases."""
+    """Reviews and products from JSON lines; there are no purchases."""
 
     kind: ClassVar[str] = "amazon_reviews"
     repeats: ClassVar[bool] = False
 
     def files(self, table: Table) -> list[Path]:
-        """Files of reviews, or of products (`meta_…`), ordered by name."""
+        """Files of reviews, or of products (`meta_…`), sorted by name."""
         if table.name not in _COLUMNS:
             return []
         return sorted(
@@ -72,44 +75,49 @@ class AmazonReviewsSource(FileSource):
         )
 
     def nothing_found(self) -> str:
-        """What was looked for."""
+        """The error message for a folder without such files."""
         return (
-            f"{self.folder} holds no Amazon reviews: it needs files of JSON lines, such as "
+            f"{self.folder} has no Amazon reviews: it must contain files of JSON lines, such as "
             "Books.jsonl.gz (2023) or reviews_Books_5.json.gz (2014, 2018)"
         )
 
     def read(self, db: duckdb.DuckDBPyConnection, table: Table, limit: int | None) -> DelimitedFile:
-        """A row a line; a line that is no JSON is damaged, and kept."""
-        some = "" if limit is None else f" limit {int(limit)}"
-        parts = [
+        """One row per line; lines that are no JSON objects are marked as damaged.
+
+        Args:
+            db: connection in which the relation will be read.
+            table: reviews or items.
+            limit: largest number of lines of each file.
+        """
+        limit_clause = "" if limit is None else f" limit {int(limit)}"
+        line_queries = [
             f"select line, {quote_literal(path.name)} as {FILE}, "
             f"row_number() over () as {ROW} from "
             f"read_csv({quote_literal(path)}, columns = {{line: 'VARCHAR'}}, auto_detect = false, "
             "delim = chr(1), quote = '', escape = '', header = false, max_line_size = 20000000)"
-            f"{some}"
+            f"{limit_clause}"
             for path in self.files(table)
         ]
+        column_sql = _COLUMNS[table.name]
         columns = ", ".join(
-            f"case when sound then {sql} end as {name}"
-            for name, sql in _COLUMNS[table.name].items()
+            f"case when is_json then {sql} end as {name}" for name, sql in column_sql.items()
         )
-        lines = " union all ".join(f"({part})" for part in parts)
+        lines = " union all ".join(f"({query})" for query in line_queries)
         relation = (
-            f"(select {columns}, {FILE}, {ROW}, case when not sound then 'line ' || {ROW} || "
+            f"(select {columns}, {FILE}, {ROW}, case when not is_json then 'line ' || {ROW} || "
             f"' is not a JSON object: remove it, or write it whole' end as {DAMAGE}, "
-            f"case when not sound then line end as {LINE} "
+            f"case when not is_json then line end as {LINE} "
             "from (select *, coalesce(json_type(case when json_valid(line) then line end) = "
-            f"'OBJECT', false) as sound from ({lines})))"
+            f"'OBJECT', false) as is_json from ({lines})))"
         )
-        names = _COLUMNS[table.name]
-        return DelimitedFile(relation, {name: _TYPES.get(name, "VARCHAR") for name in names})
+        return DelimitedFile(relation, {name: _TYPES.get(name, "VARCHAR") for name in column_sql})
 
     def shape(self, table: Table, types: dict[str, str]) -> dict[str, str]:
-        """The columns have the contract's names already."""
+        """Each column unchanged: the relation has the contract's names already."""
         return {name: name for name in types}
 
     def mapped(self, table: Table) -> dict[str, str]:
-        """Contract column to the keys that it is read from."""
+        """JSON keys from which each column of the contract is read."""
         keys = {
             "item_id": "parent_asin or asin",
             "user_id": "user_id or reviewerID",

@@ -97,7 +97,7 @@ class CompleteJourneyYear:
             f"and department not in ({', '.join(map(quote_literal, self.unreviewed))}) "
             f"order by date, event_id {'' if limit is None else f'limit {int(limit)}'}"
         ).to_arrow_table()
-        return simulated_reviews.table(db, purchases, self.first_day)
+        return simulated_reviews.create_table(db, purchases, self.first_day)
 
     def users(self) -> str:
         """Demographics of the households that have them."""

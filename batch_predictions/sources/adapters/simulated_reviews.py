@@ -1,10 +1,11 @@
-"""Reviews that nobody wrote: a seeded grammar over a day's purchases, for the demo.
+"""Simulated reviews for the demo: its data, the Complete Journey, has no reviews.
 
-The Complete Journey has no reviews. About one purchase in sixty gets one here, and everything made
-of it says `simulated`. An item has a quality of its own for each of its aspects; some items have
-weeks in which an aspect is bad. A text speaks of one to three aspects, with negation, contrast,
-mixed opinions, asides and typing errors; the rating follows what was felt, and one in nine is off.
-All of it is a function of the purchase's id and the item: the same purchase, the same review.
+A seeded grammar writes a review for about one purchase in sixty; everything computed from them is
+marked as `simulated`. An item has a fixed quality for each of its aspects, and in some weeks one of
+its aspects is bad. A text is about one to three aspects, with negation, contrast, mixed opinions,
+asides and typing errors; the rating follows the feelings, and one rating in nine deviates. The
+review is a function of the purchase's id, the item, its department and the week: the same purchase
+always gets the same review.
 """
 
 from __future__ import annotations
@@ -13,40 +14,62 @@ import datetime as dt
 import hashlib
 import random
 import uuid
+from typing import TypeAlias
 
 import duckdb
 import pyarrow as pa
 
-ONE_IN = 60
+PURCHASES_PER_REVIEW = 60
 SEED = "reviews-1"
-BAD_WEEKS = 0.02
+BAD_WEEK_SHARE = 0.02
 """Share of an item's weeks in which one of its aspects is bad."""
+NEUTRAL_SHARE = 0.12
+"""Share of aspects about which a customer has no opinion."""
 
-_FRESH = {
+AspectWords: TypeAlias = tuple[str, tuple[str, ...], tuple[str, ...]]
+"""Name of an aspect in a text, positive words, negative words."""
+Aspects: TypeAlias = dict[str, AspectWords]
+
+_FRESH_FOOD: Aspects = {
     "freshness": ("freshness", ("fresh", "crisp", "ripe"), ("stale", "wilted", "past its date")),
     "taste": ("taste", ("delicious", "full of flavour", "tasty"), ("bland", "bitter", "watery")),
     "price": ("price", ("a bargain", "fair", "cheap"), ("too high", "a rip-off", "steep")),
     "size": ("portion", ("generous", "just right", "big"), ("tiny", "smaller than before", "mean")),
 }
-_PACKED = {
-    "taste": _FRESH["taste"],
+_PACKAGED_FOOD: Aspects = {
+    "taste": _FRESH_FOOD["taste"],
     "packaging": ("packaging", ("sturdy", "easy to open", "neat"), ("torn", "leaking", "flimsy")),
-    "price": _FRESH["price"],
+    "price": _FRESH_FOOD["price"],
     "quality": (
         "quality",
         ("excellent", "reliable", "consistent"),
         ("poor", "worse than before", "uneven"),
     ),
 }
-_GOODS = {
-    "quality": _PACKED["quality"],
-    "packaging": _PACKED["packaging"],
-    "price": _FRESH["price"],
+_NON_FOOD: Aspects = {
+    "quality": _PACKAGED_FOOD["quality"],
+    "packaging": _PACKAGED_FOOD["packaging"],
+    "price": _FRESH_FOOD["price"],
     "use": ("handling", ("simple", "practical", "handy"), ("awkward", "useless", "fiddly")),
 }
-_FRESH_KINDS = ("PRODUCE", "MEAT", "MEAT-PCKGD", "SEAFOOD", "DELI", "PASTRY", "SALAD BAR")
-_GOODS_KINDS = ("DRUG GM", "COSMETICS", "NUTRITION", "FLORAL", "GARDEN CENTER", "KIOSK-GAS")
-_OPEN = {
+_FRESH_FOOD_DEPARTMENTS = (
+    "PRODUCE",
+    "MEAT",
+    "MEAT-PCKGD",
+    "SEAFOOD",
+    "DELI",
+    "PASTRY",
+    "SALAD BAR",
+)
+_NON_FOOD_DEPARTMENTS = (
+    "DRUG GM",
+    "COSMETICS",
+    "NUTRITION",
+    "FLORAL",
+    "GARDEN CENTER",
+    "KIOSK-GAS",
+)
+_OPENINGS = {
     1: ("Love it. ", "So happy with this. ", "Would buy again! ", "", "", "Great find: "),
     0: ("It is ok. ", "Nothing special. ", "Average. ", "", "", "So so. "),
     -1: ("Never again. ", "Disappointed. ", "What a waste. ", "", "", "Sent it back. "),
@@ -60,60 +83,77 @@ _ASIDES = (
     " I wanted something good for the weekend.",
     " My sister hates shopping here.",
 )
-_PLAIN = ("it does the job", "it is what it is", "about what you would expect", "fine, I guess")
+_NEUTRAL_PHRASES = (
+    "it does the job",
+    "it is what it is",
+    "about what you would expect",
+    "fine, I guess",
+)
 
 
-def is_reviewed(purchase: str) -> str:
-    """SQL of whether a purchase of this id gets a review: one in sixty does."""
-    return f"('0x' || substr(md5({purchase} || '{SEED}'), 1, 7))::BIGINT % {ONE_IN} = 0"
+def is_reviewed(purchase_id: str) -> str:
+    """SQL: whether a purchase gets a review.
+
+    Args:
+        purchase_id: SQL of the purchase's id.
+    """
+    digest = f"('0x' || substr(md5({purchase_id} || '{SEED}'), 1, 7))::BIGINT"
+    return f"{digest} % {PURCHASES_PER_REVIEW} = 0"
 
 
 def review(
-    purchase: str, item: str, kind: str | None, day: dt.date, first_day: dt.date
+    purchase_id: str, item_id: str, department: str | None, day: dt.date, first_day: dt.date
 ) -> tuple[int, str]:
-    """Rating 1 to 5 and text of a purchase's review.
+    """Rating (1 to 5) and text of a purchase's review.
 
     Args:
-        purchase: its id.
-        item: what was bought; its quality is its own.
-        kind: department, which says what people talk about.
-        day: when; some weeks of an item are bad.
-        first_day: first day of the home: weeks are counted from it, so that a replayed year has
+        purchase_id: seeds the review.
+        item_id: what was bought; it determines the quality.
+        department: determines the aspects that a text can be about.
+        day: day of the purchase.
+        first_day: first day of the home. Weeks are counted from it, so that a replayed year has
             the same reviews whenever it is replayed.
     """
-    draw = random.Random(_digest(purchase))  # noqa: S311 - a simulation, not a secret
-    aspects = _FRESH if kind in _FRESH_KINDS else _GOODS if kind in _GOODS_KINDS else _PACKED
-    names = draw.sample(sorted(aspects), draw.choices((1, 2, 3), (5, 4, 2))[0])
+    generator = random.Random(_digest(purchase_id))  # noqa: S311 - a simulation, not a secret
+    aspects = _aspects_of(department)
+    names = generator.sample(sorted(aspects), generator.choices((1, 2, 3), (5, 4, 2))[0])
     week = (day - first_day).days // 7
-    felt = {name: _feeling(draw, item, name, week, sorted(aspects)) for name in names}
-    mean = sum(felt.values()) / len(felt)
+    feelings = [_feeling(generator, item_id, name, week, sorted(aspects)) for name in names]
+    mean = sum(feelings) / len(feelings)
     overall = 1 if mean > 0.34 else -1 if mean < -0.34 else 0
-    phrases = [_phrase(draw, aspects[name], felt[name]) for name in names]
-    text = draw.choice(_OPEN[overall]) + _joined(draw, phrases, [felt[name] for name in names])
-    if draw.random() < 0.25:
-        text += draw.choice(_ASIDES)
-    stars = {1: (4, 5, 5), 0: (3, 3, 3, 2, 4), -1: (1, 1, 2)}[overall]
-    rating = draw.choice(stars)
-    if draw.random() < 1 / 9:
-        rating = min(5, max(1, rating + draw.choice((-2, -1, 1, 2))))
-    return rating, _typed(draw, text)
+    phrases = [
+        _phrase(generator, aspects[name], feeling)
+        for name, feeling in zip(names, feelings, strict=True)
+    ]
+    text = generator.choice(_OPENINGS[overall]) + _join(generator, phrases, feelings)
+    if generator.random() < 0.25:
+        text += generator.choice(_ASIDES)
+    ratings = {1: (4, 5, 5), 0: (3, 3, 3, 2, 4), -1: (1, 1, 2)}[overall]
+    rating = generator.choice(ratings)
+    if generator.random() < 1 / 9:
+        rating = min(5, max(1, rating + generator.choice((-2, -1, 1, 2))))
+    return rating, _add_typos(generator, text)
 
 
-def table(db: duckdb.DuckDBPyConnection, purchases: pa.Table, first_day: dt.date) -> str:
-    """A temporary table of the reviews of purchases, as an adapter's relation; its name.
+def create_table(db: duckdb.DuckDBPyConnection, purchases: pa.Table, first_day: dt.date) -> str:
+    """Creates a temporary table of the reviews of purchases and returns its name.
 
-    `purchases` has date, event_id, user_id, item_id, department, occurred_at, row_number.
+    Args:
+        db: connection in which the table is created.
+        purchases: date, event_id, user_id, item_id, department, occurred_at, row_number.
+        first_day: first day of the home.
     """
     names = ("event_id", "item_id", "department", "date")
     columns = (purchases[name].to_pylist() for name in names)
-    made = [
-        review(purchase, str(item), kind, day, first_day)
-        for purchase, item, kind, day in zip(*columns, strict=True)
+    reviews = [
+        review(purchase_id, str(item_id), department, day, first_day)
+        for purchase_id, item_id, department, day in zip(*columns, strict=True)
     ]
-    purchases = purchases.append_column("rating", pa.array([r for r, _ in made], pa.float64()))
-    purchases = purchases.append_column("text", pa.array([text for _, text in made], pa.string()))
+    ratings = pa.array([rating for rating, _ in reviews], pa.float64())
+    texts = pa.array([text for _, text in reviews], pa.string())
+    rows = purchases.append_column("rating", ratings).append_column("text", texts)
     name = f"simulated_{uuid.uuid4().hex}"
-    db.register(f"{name}_rows", purchases)
+    db.register(f"{name}_rows", rows)
     db.execute(
         f"create temp table {name} as select date, 'review-' || event_id as review_id, user_id, "
         "item_id, rating, text, occurred_at as written_at, 'en' as language, "
@@ -124,67 +164,78 @@ def table(db: duckdb.DuckDBPyConnection, purchases: pa.Table, first_day: dt.date
     return f"temp.{name}"
 
 
-def _feeling(draw: random.Random, item: str, aspect: str, week: int, aspects: list[str]) -> int:
-    """1 pleased, -1 displeased, 0 neither."""
-    quality = 0.35 + 0.6 * _share(item, aspect)
-    if _share(item, "bad week", str(week)) < BAD_WEEKS:
-        bad = aspects[int(_share(item, "which", str(week)) * len(aspects))]
-        quality = 0.1 if aspect == bad else quality * 0.6
-    if draw.random() < 0.12:
+def _aspects_of(department: str | None) -> Aspects:
+    """The aspects that reviews of a department can be about."""
+    if department in _FRESH_FOOD_DEPARTMENTS:
+        return _FRESH_FOOD
+    return _NON_FOOD if department in _NON_FOOD_DEPARTMENTS else _PACKAGED_FOOD
+
+
+def _feeling(
+    generator: random.Random, item_id: str, aspect: str, week: int, aspects: list[str]
+) -> int:
+    """A customer's opinion of an aspect: 1 positive, -1 negative, 0 neutral."""
+    quality = 0.35 + 0.6 * _uniform(item_id, aspect)
+    if _uniform(item_id, "bad week", str(week)) < BAD_WEEK_SHARE:
+        bad_aspect = aspects[int(_uniform(item_id, "which", str(week)) * len(aspects))]
+        quality = 0.1 if aspect == bad_aspect else quality * 0.6
+    if generator.random() < NEUTRAL_SHARE:
         return 0
-    return 1 if draw.random() < quality else -1
+    return 1 if generator.random() < quality else -1
 
 
-def _phrase(
-    draw: random.Random, words: tuple[str, tuple[str, ...], tuple[str, ...]], felt: int
-) -> str:
-    name, good, bad = words
-    if felt == 0:
-        return f"the {name} is ok" if draw.random() < 0.5 else draw.choice(_PLAIN)
-    own, other = (good, bad) if felt > 0 else (bad, good)
-    style = draw.random()
+def _phrase(generator: random.Random, words: AspectWords, feeling: int) -> str:
+    """A phrase that expresses a feeling about an aspect."""
+    name, positive, negative = words
+    if feeling == 0:
+        is_ok = generator.random() < 0.5
+        return f"the {name} is ok" if is_ok else generator.choice(_NEUTRAL_PHRASES)
+    matching, opposite = (positive, negative) if feeling > 0 else (negative, positive)
+    style = generator.random()
     if style < 0.2:
-        # By the opposite, negated.
-        negation = draw.choice(("not", "never", "far from", "anything but"))
-        return f"the {name} was {negation} {draw.choice(other)}"
+        negation = generator.choice(("not", "never", "far from", "anything but"))
+        return f"the {name} was {negation} {generator.choice(opposite)}"
     if style < 0.35:
-        return f"{draw.choice(own)}, that is the word for the {name}"
-    very = draw.choice(("", "", "very ", "really ", "so "))
-    word = draw.choice(own)
-    very = "" if word.startswith(("a ", "past", "full", "too", "just")) else very
-    return f"the {name} {draw.choice(('is', 'was'))} {very}{word}"
+        return f"{generator.choice(matching)}, that is the word for the {name}"
+    intensifier = generator.choice(("", "", "very ", "really ", "so "))
+    word = generator.choice(matching)
+    if word.startswith(("a ", "past", "full", "too", "just")):
+        intensifier = ""
+    return f"the {name} {generator.choice(('is', 'was'))} {intensifier}{word}"
 
 
-def _joined(draw: random.Random, phrases: list[str], felt: list[int]) -> str:
+def _join(generator: random.Random, phrases: list[str], feelings: list[int]) -> str:
+    """The phrases as a sentence; opposite feelings are joined by a contrast."""
     text = phrases[0]
-    for before, now, phrase in zip(felt, felt[1:], phrases[1:], strict=False):
-        if before * now < 0:
-            text += draw.choice((", but ", ", although ", "; on the other hand ", ". Still, "))
+    for previous, feeling, phrase in zip(feelings, feelings[1:], phrases[1:], strict=False):
+        if previous * feeling < 0:
+            text += generator.choice((", but ", ", although ", "; on the other hand ", ". Still, "))
         else:
-            text += draw.choice((" and ", ", and ", ". Also, ", "; "))
+            text += generator.choice((" and ", ", and ", ". Also, ", "; "))
         text += phrase
-    end = draw.choice((".", ".", "!", "", "..."))
+    end = generator.choice((".", ".", "!", "", "..."))
     return text[0].upper() + text[1:] + end
 
 
-def _typed(draw: random.Random, text: str) -> str:
-    """With a typing error in one text of five, and without capitals in one of ten."""
-    if draw.random() < 0.2 and len(text) > 12:
-        at = draw.randrange(1, len(text) - 2)
-        kind = draw.randrange(3)
+def _add_typos(generator: random.Random, text: str) -> str:
+    """Swaps, drops or doubles a letter in one text of five; lowers the case of one in ten."""
+    if generator.random() < 0.2 and len(text) > 12:
+        n = generator.randrange(1, len(text) - 2)
+        kind = generator.randrange(3)
         if kind == 0:
-            text = text[:at] + text[at + 1] + text[at] + text[at + 2 :]
+            text = text[:n] + text[n + 1] + text[n] + text[n + 2 :]
         elif kind == 1:
-            text = text[:at] + text[at + 1 :]
+            text = text[:n] + text[n + 1 :]
         else:
-            text = text[:at] + text[at] + text[at:]
-    return text.lower() if draw.random() < 0.1 else text
+            text = text[:n] + text[n] + text[n:]
+    return text.lower() if generator.random() < 0.1 else text
 
 
-def _share(*parts: str) -> float:
-    """A number from 0 to 1 that is always the same for the same parts."""
+def _uniform(*parts: str) -> float:
+    """A number between 0 and 1 that depends on the parts only."""
     return _digest("|".join(parts)) / 2**64
 
 
 def _digest(text: str) -> int:
+    """A 64-bit hash of SEED and a text."""
     return int.from_bytes(hashlib.blake2b(f"{SEED}|{text}".encode(), digest_size=8).digest(), "big")

@@ -1,4 +1,4 @@
-"""The comparison of sentiment models on a file, and what it keeps of finished folds."""
+"""The comparison of sentiment models on a file, and its cache of finished folds."""
 
 from __future__ import annotations
 
@@ -10,72 +10,87 @@ import pyarrow.parquet as pq
 import pytest
 
 from batch_predictions.cli.benchmark.sentiment import benchmark
-from batch_predictions.settings import SentimentSettings
+from batch_predictions.settings import SentimentSettings, SettingsError
 
 
 @pytest.fixture
 def file(tmp_path: Path) -> Path:
-    """Reviews of two classes; a word of feeling among words that mean nothing."""
+    """Reviews of two classes; one word with a sentiment among meaningless words."""
     random = np.random.default_rng(1)
     lines = ["text\tlabel"]
     for n in range(120):
         label, word = (("negative", "awful"), ("positive", "great"))[n % 2]
         filling = " ".join(f"w{random.integers(30)}" for _ in range(6))
-        # A few say the opposite: figures are not all 1.
+        # Some texts lack the word, so that the accuracy is less than 1.
         lines.append(f"{word if n % 9 else 'hm'} {filling}\t{label}")
     path = tmp_path / "reviews.tsv"
     path.write_text("\n".join(lines), "utf-8")
     return path
 
 
-def compare(file: Path, keep: Path | None, **options: float) -> tuple[dict[str, Any], list[str]]:
-    """The report, and what was said of fits."""
-    said: list[str] = []
+def run(
+    file: Path, cache_folder: Path | None, **options: float
+) -> tuple[dict[str, Any], list[str]]:
+    """The report, and the log lines of fits."""
+    lines: list[str] = []
     report = benchmark(
         file,
         SentimentSettings(options=options),
         test=None,
-        folds_=3,
+        fold_count=3,
         group=None,
         models=["tfidf_lr", "nb_lr"],
-        progress=said.append,
-        keep=keep,
+        progress=lines.append,
+        cache_folder=cache_folder,
     )
-    return report, [each for each in said if each.startswith("fitting")]
+    return report, [line for line in lines if line.startswith("fitting")]
 
 
-def test_a_comparison_goes_on_with_the_folds_that_are_missing(file: Path, tmp_path: Path) -> None:
-    keep = tmp_path / "kept"
-    plain, _ = compare(file, None)
-    first, fits = compare(file, keep)
-    assert len(fits) == 6 and len(list(keep.iterdir())) == 6
-    next(keep.glob("nb_lr-01-*")).unlink()
-    again, fits = compare(file, keep)
+def test_only_the_missing_folds_are_computed(file: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "cache"
+    uncached, _ = run(file, None)
+    first, fits = run(file, folder)
+    assert len(fits) == 6 and len(list(folder.iterdir())) == 6
+    next(folder.glob("nb_lr-01-*")).unlink()
+    second, fits = run(file, folder)
     assert len(fits) == 1 and "nb_lr" in fits[0]
 
-    def figures(report: dict[str, Any]) -> dict[str, Any]:
+    def without_speed(report: dict[str, Any]) -> dict[str, Any]:
         models = report["models"].items()
-        return {k: {**each, "reviews_per_second": 0} for k, each in models}
+        return {name: {**figures, "reviews_per_second": 0} for name, figures in models}
 
-    assert figures(plain) == figures(first) == figures(again)
+    assert without_speed(uncached) == without_speed(first) == without_speed(second)
     assert 0.5 < first["models"]["nb_lr"]["accuracy"] < 1
 
 
-def test_other_options_or_reviews_are_fitted_anew(file: Path, tmp_path: Path) -> None:
-    keep = tmp_path / "kept"
-    compare(file, keep)
-    assert len(compare(file, keep, nb_c=0.5)[1]) == 6
+def test_other_options_or_reviews_are_computed_anew(file: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "cache"
+    run(file, folder)
+    assert len(run(file, folder, nb_c=0.5)[1]) == 6
     file.write_text(file.read_text("utf-8") + "\nquite great\tpositive", "utf-8")
-    assert len(compare(file, keep)[1]) == 6
+    assert len(run(file, folder)[1]) == 6
 
 
-def test_what_is_kept_is_a_table_of_probabilities_beside_the_truth(
-    file: Path, tmp_path: Path
-) -> None:
-    report, _ = compare(file, tmp_path / "kept")
-    tables = [pq.read_table(path) for path in sorted((tmp_path / "kept").glob("nb_lr-*"))]
-    right = sum(
-        int(((each["p_1"].to_numpy() > 0.5) == (each["label"].to_numpy() == 1)).sum())
-        for each in tables
+def test_the_cache_is_a_table_of_labels_and_probabilities(file: Path, tmp_path: Path) -> None:
+    report, _ = run(file, tmp_path / "cache")
+    tables = [pq.read_table(path) for path in sorted((tmp_path / "cache").glob("nb_lr-*"))]
+    hits = sum(
+        int(((table["p_1"].to_numpy() > 0.5) == (table["label"].to_numpy() == 1)).sum())
+        for table in tables
     )
-    assert round(right / sum(map(len, tables)), 4) == report["models"]["nb_lr"]["accuracy"]
+    assert round(hits / sum(map(len, tables)), 4) == report["models"]["nb_lr"]["accuracy"]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("words\tlabel\ngood\tpositive", "no column for text: it has words, label"),
+        ("text\tclass_name\ngood\tpositive", "no column for rating or label"),
+        ("text\tlabel\ngood\tpositive", "fewer than two classes"),
+    ],
+)
+def test_a_file_that_cannot_be_used_is_explained(tmp_path: Path, text: str, message: str) -> None:
+    path = tmp_path / "reviews.tsv"
+    path.write_text(text, "utf-8")
+    with pytest.raises(SettingsError, match=message):
+        run(path, None)

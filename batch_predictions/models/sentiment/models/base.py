@@ -1,107 +1,110 @@
-"""The contract of what reads sentiment: fit on documents and labels, log-scores for batches."""
+"""The contract of sentiment models, and how one is declared."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar, Protocol, Self, TypeAlias
+from typing import ClassVar, Literal, Self, TypeAlias, TypeVar
 
-import numpy as np
-import numpy.typing as npt
-
+from batch_predictions.models.sentiment.arrays import Floats
 from batch_predictions.models.sentiment.data import Labels
+from batch_predictions.models.sentiment.models.parameters import build_parameters
 from batch_predictions.models.sentiment.text.documents import Documents
 
-if TYPE_CHECKING:
-    from sklearn.linear_model import LogisticRegression
-
-Floats: TypeAlias = npt.NDArray[np.float32]
-Weights: TypeAlias = npt.NDArray[np.float64]
 Progress: TypeAlias = Callable[[str], None]
+Role: TypeAlias = Literal["linear", "net", "encoder"]
+"""How a model is trained and averaged; see `SentimentModelSpec`."""
+Parameters = TypeVar("Parameters")
 
 
 @dataclass(frozen=True)
 class ModelTraining:
-    """What parts are fitted with.
+    """What all models are fitted with.
 
     Attributes:
         classes: number of classes.
         seed: of everything random.
-        vectors: file or folder of pretrained word vectors; None: from scratch.
-        encoder: Hugging Face folder of the encoder part.
-        options: further values by name, such as dimensions.
-        progress: told what is going on.
+        vectors: file or folder of pretrained word vectors; None: nets learn their own.
+        encoder: Hugging Face folder of the encoder.
+        options: `sentiment.options`: parameters of all models by name.
+        progress: receives log lines.
     """
 
     classes: int
     seed: int
     vectors: Path | None = None
     encoder: Path | None = None
-    options: dict[str, float] = field(default_factory=dict)
+    options: Mapping[str, float] = field(default_factory=dict)
     progress: Progress = print
 
-    def option(self, name: str, default: float) -> float:
-        """A further value, or its default."""
-        return self.options.get(name, default)
+    def parameters(self, kind: type[Parameters]) -> Parameters:
+        """The parameters of one model: a dataclass, filled from the options of the same names."""
+        return build_parameters(kind, self.options)
 
 
-class SentimentModel(Protocol):
-    """One model. A document's scores do not depend on the documents beside it."""
+class SentimentModel(ABC):
+    """A sentiment model. The scores of a document do not depend on the other documents."""
 
     kind: ClassVar[str]
+    """Names the class in stored classifiers; `registry.load_model` finds the class by it."""
 
+    @abstractmethod
     def fit(
         self,
         documents: Documents,
         labels: Labels,
-        held: tuple[Documents, Labels],
+        held_out: tuple[Documents, Labels],
         training: ModelTraining,
     ) -> Self:
-        """Learns; `held` is for early stopping and is not learned from."""
-        ...
+        """Fits the model. The same input gives the same weights.
 
+        Args:
+            documents, labels: training reviews.
+            held_out: reviews for early stopping; the model must not learn from them.
+            training: seed, options and files.
+        """
+
+    @abstractmethod
     def log_scores(self, documents: Documents) -> Floats:
-        """Log-probabilities up to a constant a row, (n, classes)."""
-        ...
+        """Log-probabilities up to a constant per row, (documents, classes)."""
 
+    @abstractmethod
     def save(self, folder: Path) -> None:
-        """Writes arrays as .npy and everything else as JSON."""
-        ...
+        """Writes arrays as .npy files and everything else as JSON."""
 
     @classmethod
+    @abstractmethod
     def load(cls, folder: Path) -> Self:
         """Reads what `save` wrote."""
-        ...
+
+    def to_bf16(self) -> Self:
+        """Converts weights to bfloat16 where that makes scoring faster; by default does nothing."""
+        return self
 
 
-def log_softmax(scores: npt.NDArray[np.floating]) -> Floats:
-    """Scores as log-probabilities, row by row."""
-    shifted = scores - scores.max(axis=1, keepdims=True)
-    return np.asarray(shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True)), np.float32)
+@dataclass(frozen=True)
+class NoParameters:
+    """Parameters of a model that has none."""
 
 
-def priors(labels: Labels, classes: int) -> npt.NDArray[np.float64]:
-    """Share of every class, (classes,)."""
-    counts = np.bincount(labels, minlength=classes).astype(np.float64)
-    return np.asarray(counts / max(1.0, float(counts.sum())))
+@dataclass(frozen=True)
+class SentimentModelSpec:
+    """Declares a model at the top level of its module.
 
+    Attributes:
+        name: in `sentiment.candidates` and in `evaluation.model_metrics`.
+        make: creates an unfitted model.
+        role: `linear` models need no early stopping: after temperature and tau are tuned, they are
+            fitted again on all reviews, the held-out ones included. `net` and `encoder` models can
+            also be averaged with linear ones, as `average_<name>`; an average may have several
+            nets with different seeds (option `nets`).
+        parameters: dataclass of the model's parameters. The names of its fields are valid in
+            `sentiment.options`; a name that two models have applies to both.
+    """
 
-def is_imbalanced(prior: npt.NDArray[np.float64]) -> bool:
-    """Whether classes are of unlike sizes, so that a rare one needs care."""
-    return bool(prior.min() < 0.8 * prior.max())
-
-
-IMPOSSIBLE_LOGIT = float(np.log(1e-6))
-"""Log-odds of a class that no text of the training has."""
-
-
-def class_counts(model: LogisticRegression, classes: int) -> tuple[Weights, Weights]:
-    """Coefficients (classes, f) and intercepts (classes,) of a fitted model of scikit-learn, which
-    has one row for two classes, the second against the first, and none of classes it never met."""
-    rows, bias = model.coef_, model.intercept_
-    if len(bias) == 1:
-        rows, bias = np.vstack([-rows, rows]) / 2, np.append(-bias, bias) / 2
-    weights, biases = np.zeros((classes, rows.shape[1])), np.full(classes, IMPOSSIBLE_LOGIT)
-    weights[model.classes_], biases[model.classes_] = rows, bias
-    return weights, biases
+    name: str
+    make: Callable[[], SentimentModel]
+    role: Role
+    parameters: type = NoParameters

@@ -1,4 +1,4 @@
-"""Batches of texts of about one length, so that little of a batch is padding."""
+"""Batches of texts of similar length, so that little of a batch is padding."""
 
 from __future__ import annotations
 
@@ -7,64 +7,78 @@ from collections.abc import Iterator
 import numpy as np
 import numpy.typing as npt
 
+from batch_predictions.models.sentiment.arrays import Ints
 from batch_predictions.models.sentiment.text.documents import PADDING
-from batch_predictions.models.sentiment.text.ragged import Places, RaggedArray
+from batch_predictions.models.sentiment.text.ragged import RaggedArray
 
-WINDOW, BATCH, SLACK = 8192, 64, 0.04
-"""Texts that are sorted together, texts of one batch, and how much longer its longest may be."""
+SORT_WINDOW = 8192
+"""Texts that are sorted by length together."""
+BATCH_SIZE = 64
+LENGTH_TOLERANCE = 0.04
+"""How much longer the longest text of a batch may be than its shortest, as a share."""
 
 
-def by_length(
-    lengths: Places,
-    window: int = WINDOW,
-    batch: int = BATCH,
-    slack: float = SLACK,
-) -> Iterator[Places]:
-    """Places of the texts of every batch: within a window, from short to long.
+def batches_by_length(
+    lengths: Ints,
+    window: int = SORT_WINDOW,
+    batch_size: int = BATCH_SIZE,
+    tolerance: float = LENGTH_TOLERANCE,
+) -> Iterator[Ints]:
+    """Indices of the texts of each batch, sorted by length within windows.
 
     Args:
-        lengths: tokens of every text, (texts,).
-        slack: a batch ends before a text that is longer than its shortest by more than this share,
-            so that short texts come in groups of one exact length.
+        lengths: number of tokens of every text, (texts,).
+        window: number of consecutive texts that are sorted together.
+        batch_size: largest number of texts of a batch.
+        tolerance: a batch ends before a text that is longer than its shortest by more than this
+            share, so that short texts form batches of one exact length.
     """
-    for start in range(0, len(lengths), window):
-        order = start + np.argsort(lengths[start : start + window], kind="stable")
+    for window_start in range(0, len(lengths), window):
+        order = window_start + np.argsort(
+            lengths[window_start : window_start + window], kind="stable"
+        )
         ordered = lengths[order]
-        at = 0
-        while at < len(order):
-            fits = int(np.searchsorted(ordered, ordered[at] * (1 + slack), side="right"))
-            end = min(at + batch, fits)
-            yield order[at:end]
-            at = end
+        start = 0
+        while start < len(order):
+            longest = ordered[start] * (1 + tolerance)
+            within = int(np.searchsorted(ordered, longest, side="right"))
+            end = min(start + batch_size, within)
+            yield order[start:end]
+            start = end
 
 
-def shuffled(lengths: Places, batch: int, random: np.random.Generator) -> Iterator[Places]:
-    """Places of the texts of every batch of an epoch, in a random order: texts of about one length
-    within windows of 50 batches, which are drawn anew."""
-    drawn = random.permutation(len(lengths))
+def shuffled_batches(lengths: Ints, batch_size: int, random: np.random.Generator) -> Iterator[Ints]:
+    """Indices of the texts of each batch of a training epoch, in random order.
+
+    The texts of a batch have similar lengths: each random window of 50 batches is sorted.
+    """
+    permutation = random.permutation(len(lengths))
     batches = []
-    for start in range(0, len(lengths), 50 * batch):
-        some = drawn[start : start + 50 * batch]
-        batches += [some[at] for at in by_length(lengths[some], len(some), batch, np.inf)]
+    for start in range(0, len(lengths), 50 * batch_size):
+        indices = permutation[start : start + 50 * batch_size]
+        batches += [
+            indices[batch]
+            for batch in batches_by_length(lengths[indices], len(indices), batch_size, np.inf)
+        ]
     for n in random.permutation(len(batches)).tolist():
         yield batches[n]
 
 
-def padded(ids: RaggedArray, places: npt.NDArray[np.integer]) -> tuple[Places, Places]:
-    """Ids filled up with padding, (texts, longest), and lengths (texts,)."""
-    lengths = ids.lengths[places]
-    steps = np.arange(int(lengths.max()))
-    at = ids.bounds[places][:, np.newaxis] + steps
-    inside = steps < lengths[:, np.newaxis]
-    filled = ids.values.take(at, mode="clip").astype(np.int64, copy=False)
-    return np.where(inside, filled, PADDING), lengths
+def pad(ids: RaggedArray, indices: npt.NDArray[np.integer]) -> tuple[Ints, Ints]:
+    """Token ids of a batch, padded to its longest text, (texts, longest), and lengths (texts,)."""
+    lengths = ids.lengths[indices]
+    columns = np.arange(int(lengths.max()))
+    positions = ids.bounds[indices][:, np.newaxis] + columns
+    is_token = columns < lengths[:, np.newaxis]
+    values = ids.values.take(positions, mode="clip").astype(np.int64, copy=False)
+    return np.where(is_token, values, PADDING), lengths
 
 
-def padding_share(lengths: Places) -> float:
-    """Share of all positions of all batches of texts of these lengths that are padding."""
+def padding_share(lengths: Ints) -> float:
+    """Share of padding in all batches of `batches_by_length`, 0 to 1."""
     cells = tokens = 0
-    for places in by_length(lengths):
-        some = lengths[places]
-        cells += int(some.max()) * len(some)
-        tokens += int(some.sum())
+    for batch in batches_by_length(lengths):
+        batch_lengths = lengths[batch]
+        cells += int(batch_lengths.max()) * len(batch_lengths)
+        tokens += int(batch_lengths.sum())
     return 1 - tokens / cells if cells else 0.0

@@ -1,4 +1,4 @@
-"""What this machine's processor multiplies natively."""
+"""Instructions that this machine's processor supports."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from pathlib import Path
 
 
 @cache
-def native_bf16() -> bool:
-    """Whether bfloat16 products are native (AVX-512 BF16 or AMX on Linux)."""
-    about = Path("/proc/cpuinfo")
-    if not about.exists():
+def has_native_bf16() -> bool:
+    """Whether the processor multiplies bfloat16 natively (AVX-512 BF16 or AMX; Linux only)."""
+    cpuinfo = Path("/proc/cpuinfo")
+    if not cpuinfo.exists():
         return False
-    for line in about.read_text(encoding="utf-8", errors="replace").splitlines():
+    for line in cpuinfo.read_text(encoding="utf-8", errors="replace").splitlines():
         if line.startswith("flags"):
             return bool({"avx512_bf16", "amx_bf16"} & set(line.split()))
     return False

@@ -1,132 +1,157 @@
-"""The linear baselines: TF-IDF with logistic regression, and NB-weighted logistic regression.
+"""Linear models: TF-IDF with logistic regression, and NB-weighted logistic regression.
 
-Both count words and pairs of words. TF-IDF: 1 + log tf, times idf, rows of length 1, classes
-weighted to equal mass. NB-weighted (Wang and Manning 2012): presence times the log-ratio of a
-naive Bayes model, one regression a class against the others.
+Both use words and pairs of words. `tfidf_lr`: 1 + log tf, times idf, rows of length 1, balanced
+class weights. `nb_lr` (Wang and Manning 2012): presence of a term times the log-ratio of a naive
+Bayes model, one regression for each class against the others.
 """
 
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Self
+from typing import TYPE_CHECKING, ClassVar, Self
 
 import numpy as np
 
+from batch_predictions.models.sentiment.arrays import Doubles, Floats
 from batch_predictions.models.sentiment.data import Labels
 from batch_predictions.models.sentiment.models.base import (
-    IMPOSSIBLE_LOGIT,
-    Floats,
     ModelTraining,
-    class_counts,
+    SentimentModel,
+    SentimentModelSpec,
+)
+from batch_predictions.models.sentiment.models.probabilities import (
+    IMPOSSIBLE_LOGIT,
+    class_shares,
+    coefficients_by_class,
     log_softmax,
-    priors,
 )
 from batch_predictions.models.sentiment.text.documents import Documents
-from batch_predictions.models.sentiment.text.ngrams import NGramIndex, frequent
+from batch_predictions.models.sentiment.text.ngrams import NGramIndex, frequent_ngrams
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_matrix
 
-MOST_TERMS = 200_000
+MAX_FEATURES = 200_000
 
 
-class LinearModel:
-    """Weights of terms by class. `presence`: whether a term counts once (NB) or by TF-IDF."""
+@dataclass(frozen=True)
+class TfidfParameters:
+    """Parameters of `tfidf_lr`.
+
+    Attributes:
+        tfidf_c: inverse strength of the L2 penalty.
+    """
+
+    tfidf_c: float = 3.0
+
+
+@dataclass(frozen=True)
+class NbParameters:
+    """Parameters of `nb_lr`.
+
+    Attributes:
+        nb_c: inverse strength of the L2 penalty; None: 1, and 0.1 for long texts.
+    """
+
+    nb_c: float | None = None
+
+
+class LinearModel(SentimentModel):
+    """Weights of n-grams by class.
+
+    Args:
+        presence: true: `nb_lr`, a term counts once; false: `tfidf_lr`.
+    """
 
     kind: ClassVar[str] = "linear"
 
     def __init__(self, presence: bool) -> None:
         self.presence = presence
-        self.terms = NGramIndex(())
+        self.ngrams = NGramIndex(())
         self.weights: Floats = np.zeros((0, 0), np.float32)
         self.bias: Floats = np.zeros(0, np.float32)
+        self.scale: Floats = np.zeros(0, np.float32)
 
     def fit(
         self,
         documents: Documents,
         labels: Labels,
-        held: tuple[Documents, Labels],
+        held_out: tuple[Documents, Labels],
         training: ModelTraining,
     ) -> Self:
-        """Fits by L-BFGS, which is deterministic."""
-        # A word that stood once tells of a text, not of a class; NB's ratio holds it small.
-        minimum = 1 if self.presence and len(documents) < 50_000 else 2
-        kept = frequent(documents.tokens, minimum, MOST_TERMS)
-        self.terms = NGramIndex([term for term, _ in kept])
+        """Fits by L-BFGS, which is deterministic; `held_out` is not used."""
+        # Terms that occur once carry no information about a class (min_df=2). In nb_lr their
+        # log-ratio is small anyway, so that they are dropped only where memory matters.
+        min_df = 1 if self.presence and len(documents) < 50_000 else 2
+        frequencies = frequent_ngrams(documents.tokens, min_df, MAX_FEATURES)
+        self.ngrams = NGramIndex([ngram for ngram, _ in frequencies])
+        features = self._features(documents)
         if self.presence:
-            self._fit_nb(self._counts(documents), labels, training)
+            self._fit_nb(features, labels, training)
         else:
-            n = np.array([number for _, number in kept], dtype=np.float64)
-            idf = np.log((1 + len(documents)) / (1 + n)) + 1
-            self._fit_tfidf(self._counts(documents), labels, idf, training)
+            df = np.array([count for _, count in frequencies], dtype=np.float64)
+            idf = np.log((1 + len(documents)) / (1 + df)) + 1
+            self._fit_tfidf(features, labels, idf, training)
         return self
 
     def log_scores(self, documents: Documents) -> Floats:
-        """Log-probabilities, (n, classes)."""
-        counts = self._counts(documents)
+        """Log-probabilities up to a constant per row, (documents, classes)."""
+        features = self._features(documents)
         if self.presence:
-            z = np.asarray(counts @ self.weights) + self.bias
-            # log sigmoid, without overflow
-            return np.asarray(-np.logaddexp(0, -z), dtype=np.float32)
-        lengths = np.sqrt(np.asarray(counts.power(2) @ (self.scale**2))).reshape(-1, 1)
-        z = np.asarray(counts @ (self.weights * self.scale[:, np.newaxis]))
-        return log_softmax(z / np.maximum(lengths, 1e-12) + self.bias)
+            logits = np.asarray(features @ self.weights) + self.bias
+            # The logarithm of the sigmoid, without overflow.
+            return np.asarray(-np.logaddexp(0, -logits), dtype=np.float32)
+        norms = np.sqrt(np.asarray(features.power(2) @ (self.scale**2))).reshape(-1, 1)
+        logits = np.asarray(features @ (self.weights * self.scale[:, np.newaxis]))
+        return log_softmax(logits / np.maximum(norms, 1e-12) + self.bias)
 
     def _fit_tfidf(
-        self, counts: csr_matrix, labels: Labels, idf: Any, training: ModelTraining
+        self, features: csr_matrix, labels: Labels, idf: Doubles, training: ModelTraining
     ) -> None:
         from scipy.sparse import diags
         from sklearn.linear_model import LogisticRegression
         from sklearn.preprocessing import normalize
 
         self.scale = idf.astype(np.float32)
-        features = normalize(counts @ diags(self.scale))
         model = LogisticRegression(
-            C=training.option("tfidf_c", 3.0), class_weight="balanced", max_iter=200, tol=1e-3
+            C=training.parameters(TfidfParameters).tfidf_c,
+            class_weight="balanced",
+            max_iter=200,
+            tol=1e-3,
         )
-        model.fit(features, labels)
-        weights, bias = class_counts(model, training.classes)
-        # Fitted as if classes were of one mass; the scores are to be those of the data.
-        bias = bias + np.log(np.maximum(priors(labels, training.classes), 1e-6))
+        model.fit(normalize(features @ diags(self.scale)), labels)
+        weights, bias = coefficients_by_class(model, training.classes)
+        # Balanced weights make the classes equally likely; scores must have the data's shares.
+        bias = bias + np.log(np.maximum(class_shares(labels, training.classes), 1e-6))
         self.weights, self.bias = weights.T.astype(np.float32), bias.astype(np.float32)
 
-    def _fit_nb(self, counts: csr_matrix, labels: Labels, training: ModelTraining) -> None:
-        from scipy.sparse import diags
-        from sklearn.linear_model import LogisticRegression
-
-        self.scale = np.ones(len(self.terms), np.float32)
-        # Long texts say much by their number of terms alone: they are held more firmly.
-        usual = 1.0 if counts.nnz < 60 * counts.shape[0] else 0.1
-        strength = training.option("nb_c", usual)
-        columns, biases = [], []
-        for each in range(training.classes):
-            mine = labels == each
-            if not mine.any():
-                columns.append(np.zeros(len(self.terms)))
-                biases.append(IMPOSSIBLE_LOGIT)
-                continue
-            inside = 1 + np.asarray(counts[mine].sum(axis=0)).ravel()
-            outside = 1 + np.asarray(counts[~mine].sum(axis=0)).ravel()
-            ratio = np.log(inside / inside.sum()) - np.log(outside / outside.sum())
-            model = LogisticRegression(C=strength, max_iter=200, tol=1e-3)
-            model.fit(counts @ diags(ratio.astype(np.float32)), mine)
-            columns.append(model.coef_.ravel() * ratio)
-            biases.append(float(model.intercept_[0]))
-            if training.classes == 2:
-                columns, biases = [columns[0], -columns[0]], [biases[0], -biases[0]]
-                break
+    def _fit_nb(self, features: csr_matrix, labels: Labels, training: ModelTraining) -> None:
+        self.scale = np.ones(len(self.ngrams), np.float32)
+        strength = training.parameters(NbParameters).nb_c
+        if strength is None:
+            # The many terms of long texts overfit: they need a stronger penalty.
+            strength = 1.0 if features.nnz < 60 * features.shape[0] else 0.1
+        if training.classes == 2:
+            weights, bias = _fit_nb_class(features, labels == 0, strength)
+            columns, biases = [weights, -weights], [bias, -bias]
+        else:
+            fitted = [
+                _fit_nb_class(features, labels == k, strength) for k in range(training.classes)
+            ]
+            columns, biases = [weights for weights, _ in fitted], [bias for _, bias in fitted]
         self.weights = np.stack(columns, axis=1).astype(np.float32)
         self.bias = np.array(biases, np.float32)
 
-    def _counts(self, documents: Documents) -> csr_matrix:
-        """Presence or 1 + log tf of known terms, (n, terms) in CSR, columns in order."""
+    def _features(self, documents: Documents) -> csr_matrix:
+        """Presence, or 1 + log tf, of known n-grams, (documents, n-grams), columns in order."""
         from scipy.sparse import csr_matrix
 
-        found = self.terms.find(documents.coded)
+        rows = self.ngrams.find(documents.token_ids)
         matrix = csr_matrix(
-            (np.ones(len(found.values), np.float32), found.values, found.bounds),
-            shape=(len(documents), len(self.terms)),
+            (np.ones(len(rows.values), np.float32), rows.values, rows.bounds),
+            shape=(len(documents), len(self.ngrams)),
         )
         matrix.sum_duplicates()
         if self.presence:
@@ -136,18 +161,45 @@ class LinearModel:
         return matrix
 
     def save(self, folder: Path) -> None:
-        """Terms as JSON, arrays as .npy."""
-        about = {"presence": self.presence, "terms": self.terms.names}
-        (folder / "linear.json").write_text(json.dumps(about, ensure_ascii=False), "utf-8")
+        """Writes n-grams as JSON, arrays as .npy."""
+        manifest = {"presence": self.presence, "terms": self.ngrams.ngrams}
+        (folder / "linear.json").write_text(json.dumps(manifest, ensure_ascii=False), "utf-8")
         for name in ("weights", "bias", "scale"):
             np.save(folder / f"{name}.npy", getattr(self, name))
 
     @classmethod
     def load(cls, folder: Path) -> Self:
         """Reads what `save` wrote."""
-        about = json.loads((folder / "linear.json").read_text("utf-8"))
-        made = cls(about["presence"])
-        made.terms = NGramIndex(about["terms"])
+        manifest = json.loads((folder / "linear.json").read_text("utf-8"))
+        model = cls(manifest["presence"])
+        model.ngrams = NGramIndex(manifest["terms"])
         for name in ("weights", "bias", "scale"):
-            setattr(made, name, np.load(folder / f"{name}.npy"))
-        return made
+            setattr(model, name, np.load(folder / f"{name}.npy"))
+        return model
+
+
+def _fit_nb_class(
+    features: csr_matrix, is_class: np.ndarray, strength: float
+) -> tuple[Doubles, float]:
+    """Weights (n-grams,) and intercept of one class against the others.
+
+    Args:
+        features: presence of n-grams, (documents, n-grams).
+        is_class: which documents have the class.
+        strength: inverse strength of the penalty.
+    """
+    from scipy.sparse import diags
+    from sklearn.linear_model import LogisticRegression
+
+    if not is_class.any():
+        return np.zeros(features.shape[1]), IMPOSSIBLE_LOGIT
+    in_class = 1 + np.asarray(features[is_class].sum(axis=0)).ravel()
+    elsewhere = 1 + np.asarray(features[~is_class].sum(axis=0)).ravel()
+    log_ratio = np.log(in_class / in_class.sum()) - np.log(elsewhere / elsewhere.sum())
+    model = LogisticRegression(C=strength, max_iter=200, tol=1e-3)
+    model.fit(features @ diags(log_ratio.astype(np.float32)), is_class)
+    return model.coef_.ravel() * log_ratio, float(model.intercept_[0])
+
+
+tfidf_lr = SentimentModelSpec("tfidf_lr", lambda: LinearModel(False), "linear", TfidfParameters)
+nb_lr = SentimentModelSpec("nb_lr", lambda: LinearModel(True), "linear", NbParameters)

@@ -1,1 +1,1 @@
-"""Text to numbers: tokens, n-grams, word pieces, languages, word vectors."""
+"""From text to numbers: tokens, n-grams, word pieces, languages and word vectors."""

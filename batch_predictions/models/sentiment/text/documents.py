@@ -1,4 +1,4 @@
-"""Texts as tokens: a regular expression and a dictionary, for any script, without loss."""
+"""Texts and their tokens: a regular expression that splits text of any script without loss."""
 
 from __future__ import annotations
 
@@ -13,93 +13,94 @@ import numpy as np
 import numpy.typing as npt
 
 from batch_predictions.models.sentiment.text.ragged import RaggedArray
-from batch_predictions.models.sentiment.text.token_ids import TokenIds, encode_tokens, places_in
+from batch_predictions.models.sentiment.text.token_ids import TokenIds, encode_tokens, look_up
 
 PADDING, UNKNOWN = 0, 1
-_MARKS = r"!-/:-@\[-`{-~\u00a1-\u00bf\u2010-\u2027\u2030-\u205e\u3000-\u303f\uff01-\uff0f"
-# Scripts without spaces between words: every character is a token.
+"""Ids that every vocabulary reserves."""
+_PUNCTUATION = r"!-/:-@\[-`{-~\u00a1-\u00bf\u2010-\u2027\u2030-\u205e\u3000-\u303f\uff01-\uff0f"
+# Scripts that put no blanks between words: every character is a token.
 _SINGLE = r"\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff"
-_WORD = rf"[^\s{_MARKS}{_SINGLE}]"
-# A word with apostrophes inside (don't), a character of such a script, or a run of one mark (!!!).
-_TOKENS = re.compile(rf"{_WORD}+(?:'{_WORD}+)*|[{_SINGLE}]|([{_MARKS}])\1*")
+_WORD = rf"[^\s{_PUNCTUATION}{_SINGLE}]"
+# A word, which may contain apostrophes (don't), a character of such a script, or a run of a mark.
+_TOKEN = re.compile(rf"{_WORD}+(?:'{_WORD}+)*|[{_SINGLE}]|([{_PUNCTUATION}])\1*")
 
 
 def normalise(text: str) -> str:
-    """NFC, lower case, straight apostrophes, single blanks: texts equal here are duplicates."""
-    # Plain ASCII, most texts, is in NFC already.
+    """NFC, lower case, straight apostrophes, single blanks. Duplicates are equal after this."""
+    # ASCII text, which most text is, is in NFC already.
     if not text.isascii():
         text = unicodedata.normalize("NFC", text).replace("\u2019", "'")
     return " ".join(text.lower().split())
 
 
 def tokenise(text: str) -> list[str]:
-    """Tokens of a text. Joined, they are the normalised text without its blanks."""
-    return [match.group() for match in _TOKENS.finditer(normalise(text))]
+    """The tokens of a text. Joined, they are the normalised text without its blanks."""
+    return [match.group() for match in _TOKEN.finditer(normalise(text))]
 
 
 class Documents(Sequence[str]):
-    """Texts, tokenised once for all the parts that read them."""
+    """Texts that are tokenised once, for all models that read them."""
 
-    def __init__(self, texts: Iterable[str], coded: TokenIds | None = None) -> None:
+    def __init__(self, texts: Iterable[str], token_ids: TokenIds | None = None) -> None:
         self.texts = list(texts)
-        if coded is not None:
-            self.coded = coded
+        if token_ids is not None:
+            self.token_ids = token_ids
 
     @cached_property
-    def coded(self) -> TokenIds:
-        """Tokens of every text, as numbers."""
-        read = (text if text.isascii() else normalise(text) for text in self.texts)
-        return encode_tokens(
-            [each.encode("utf-8", "surrogatepass") for each in read], _MARKS, _SINGLE
-        )
+    def token_ids(self) -> TokenIds:
+        """The tokens of every text as numbers."""
+        # The compiled tokeniser lowers ASCII letters and skips blanks itself.
+        texts = (text if text.isascii() else normalise(text) for text in self.texts)
+        encoded = [text.encode("utf-8", "surrogatepass") for text in texts]
+        return encode_tokens(encoded, _PUNCTUATION, _SINGLE)
 
     @cached_property
     def tokens(self) -> list[list[str]]:
-        """Tokens of every text."""
-        return self.coded.tokens()
+        """The tokens of every text as strings."""
+        return self.token_ids.decode()
 
     def __len__(self) -> int:
         return len(self.texts)
 
-    def __getitem__(self, place: int | slice) -> str:
-        assert isinstance(place, int)
-        return self.texts[place]
+    def __getitem__(self, index: int | slice) -> str:
+        assert isinstance(index, int)
+        return self.texts[index]
 
     def __iter__(self) -> Iterator[str]:
         return iter(self.texts)
 
-    def take(self, places: npt.NDArray[np.integer]) -> Documents:
-        """The documents at some places."""
-        return Documents([self.texts[n] for n in places.tolist()], self.coded.take(places))
+    def take(self, indices: npt.NDArray[np.integer]) -> Documents:
+        """The documents at these indices, in their order."""
+        return Documents([self.texts[n] for n in indices.tolist()], self.token_ids.take(indices))
 
 
 @dataclass(frozen=True)
 class Vocabulary:
-    """Tokens by id; 0 is padding, 1 any token that is not known."""
+    """Known tokens. Ids 0 and 1 are padding and unknown; the first token of `tokens` has id 2."""
 
-    words: tuple[str, ...]
+    tokens: tuple[str, ...]
 
     @cached_property
     def ids(self) -> dict[str, int]:
         """Token to id."""
-        return {word: place + 2 for place, word in enumerate(self.words)}
+        return {token: n + 2 for n, token in enumerate(self.tokens)}
 
     def __len__(self) -> int:
-        return len(self.words) + 2
+        return len(self.tokens) + 2
 
     @classmethod
-    def of(
-        cls, tokens: Iterable[Sequence[str]], minimum: int = 2, most: int = 30_000
+    def build(
+        cls, documents: Iterable[Sequence[str]], min_df: int = 2, max_size: int = 30_000
     ) -> Vocabulary:
-        """The tokens that stand in at least `minimum` documents, most frequent first."""
-        counts: Counter[str] = Counter()
-        for document in tokens:
-            counts.update(set(document))
-        kept = sorted((-n, word) for word, n in counts.items() if n >= minimum)
-        return cls(tuple(word for _, word in kept[:most]))
+        """The tokens that occur in at least `min_df` documents, the most frequent first."""
+        frequencies: Counter[str] = Counter()
+        for tokens in documents:
+            frequencies.update(set(tokens))
+        ordered = sorted((-df, token) for token, df in frequencies.items() if df >= min_df)
+        return cls(tuple(token for _, token in ordered[:max_size]))
 
-    def encode(self, coded: TokenIds, longest: int) -> RaggedArray:
-        """Ids of every text, cut at `longest`; an empty text is one unknown token."""
-        ids = places_in(coded.words, self.ids, UNKNOWN)
-        rows = coded.rows.cut(longest)
-        return RaggedArray(ids[rows.values], rows.bounds).filled(UNKNOWN)
+    def encode(self, token_ids: TokenIds, max_length: int) -> RaggedArray:
+        """Ids of the first `max_length` tokens of every text; an empty text is one UNKNOWN."""
+        ids = look_up(token_ids.distinct, self.ids, UNKNOWN)
+        rows = token_ids.rows.truncate(max_length)
+        return RaggedArray(ids[rows.values], rows.bounds).fill_empty(UNKNOWN)

@@ -1,7 +1,7 @@
-"""Which language a text is in, where its source does not say: by script and frequent words.
+"""Detects the language of a text whose source does not state it, by script and frequent words.
 
-Not a classifier of all languages: it tells a text that is clearly in another language than the
-model's. A text too short to tell is None, and is scored.
+Not a general language classifier: it recognises texts that are clearly in another language than
+the model's. The language of a text that is too short to decide is None, and the text is scored.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import numpy as np
 
 from batch_predictions.models.sentiment.text.token_ids import TokenIds
 
-_FREQUENT = {
+_TEXT_OF_FREQUENT_WORDS = {
     "en": "a i the and is it this was for with that not you have are but they very great good my "
     "of to love so just would all as on in from when has had be what we like too than me no these",
     "de": "der die das und ist nicht ich es ein eine mit für auf sehr aber auch den war zu von "
@@ -30,12 +30,14 @@ _FREQUENT = {
     "nl": "de het een en is niet ik van dat op met voor te maar zijn heel goed ook was er aan dit "
     "heb naar bij wel geen om",
 }
-_WORDS = {language: frozenset(text.split()) for language, text in _FREQUENT.items()}
-_MARKS = {
-    word: sum((word in words) << bit for bit, words in enumerate(_WORDS.values()))
-    for word in sorted({each for words in _WORDS.values() for each in words})
+FREQUENT_WORDS = {
+    language: frozenset(text.split()) for language, text in _TEXT_OF_FREQUENT_WORDS.items()
 }
-"""The languages that a word is frequent in, as bits."""
+_LANGUAGE_FLAGS = {
+    word: sum((word in words) << bit for bit, words in enumerate(FREQUENT_WORDS.values()))
+    for word in sorted({word for words in FREQUENT_WORDS.values() for word in words})
+}
+"""For each word, the languages in which it is frequent: bit n is the n-th of FREQUENT_WORDS."""
 _SCRIPTS = (
     ("ja", 0x3040, 0x30FF),
     ("zh", 0x3400, 0x9FFF),
@@ -47,55 +49,61 @@ _SCRIPTS = (
     ("hi", 0x0900, 0x097F),
     ("th", 0x0E00, 0x0E7F),
 )
-_WRITTEN = re.compile("[" + "".join(f"{chr(a)}-{chr(b)}" for _, a, b in _SCRIPTS) + "]")
+"""Language, first and last code point of scripts that indicate one language."""
+_SCRIPT_LETTER = re.compile(
+    "[" + "".join(f"{chr(first)}-{chr(last)}" for _, first, last in _SCRIPTS) + "]"
+)
 
 
-def detect(coded: TokenIds) -> list[str | None]:
-    """ISO 639-1 of every text, or None where its tokens are too few to tell."""
-    from batch_predictions.models.sentiment.text.token_kernels import count_marked
+def detect_languages(token_ids: TokenIds) -> list[str | None]:
+    """ISO 639-1 code of every text's language; None where its tokens do not decide it."""
+    from batch_predictions.models.sentiment.text.token_kernels import count_flags
 
-    marks = np.fromiter((_MARKS.get(word, 0) for word in coded.words), np.int64, len(coded.words))
-    counts = np.zeros((len(coded.rows), len(_WORDS)), np.int64)
-    count_marked(coded.rows.values, coded.rows.bounds, marks, counts)
+    distinct, rows = token_ids.distinct, token_ids.rows
+    flags = np.fromiter((_LANGUAGE_FLAGS.get(w, 0) for w in distinct), np.int64, len(distinct))
+    counts = np.zeros((len(rows), len(FREQUENT_WORDS)), np.int64)
+    count_flags(rows.values, rows.bounds, flags, counts)
     best = counts.argmax(axis=1)
-    second, first = np.sort(counts, axis=1)[:, -2:].T
-    sure = (first >= 2) & (first > 2 * second)
-    names = tuple(_WORDS)
-    found = [
-        names[n] if told else None for n, told in zip(best.tolist(), sure.tolist(), strict=True)
+    second_count, best_count = np.sort(counts, axis=1)[:, -2:].T
+    decided = (best_count >= 2) & (best_count > 2 * second_count)
+    codes = tuple(FREQUENT_WORDS)
+    languages = [
+        codes[n] if is_decided else None
+        for n, is_decided in zip(best.tolist(), decided.tolist(), strict=True)
     ]
-    # Few texts, or all of a shop's, have letters of a script that tells a language by itself.
-    written = coded.any_of(np.array([bool(_WRITTEN.search(word)) for word in coded.words], bool))
-    places = np.flatnonzero(written)
-    for n, tokens in zip(places.tolist(), coded.take(places).tokens(), strict=True):
-        found[n] = _by_script("".join(tokens)) or found[n]
-    return found
+    # The script is examined only for texts that have a letter of one of these scripts.
+    has_letter = np.array([bool(_SCRIPT_LETTER.search(word)) for word in distinct], bool)
+    indices = np.flatnonzero(token_ids.contains_any(has_letter))
+    for n, tokens in zip(indices.tolist(), token_ids.take(indices).decode(), strict=True):
+        languages[n] = _detect_by_script("".join(tokens)) or languages[n]
+    return languages
 
 
-def _by_script(text: str) -> str | None:
-    scripts: Counter[str] = Counter()
-    for letter, times in Counter(_WRITTEN.findall(text)).items():
-        for name, first, last in _SCRIPTS:
+def _detect_by_script(text: str) -> str | None:
+    """The language whose script has more than half of the letters, and at least two of them."""
+    letters_by_language: Counter[str] = Counter()
+    for letter, count in Counter(_SCRIPT_LETTER.findall(text)).items():
+        for language, first, last in _SCRIPTS:
             if first <= ord(letter) <= last:
-                scripts[name] += times
-    # Kana makes Japanese of a text that is mostly Chinese characters.
-    if scripts["ja"]:
-        scripts["ja"] += scripts["zh"]
-    if scripts:
-        language, letters = scripts.most_common(1)[0]
+                letters_by_language[language] += count
+    # Japanese mixes kana with Chinese characters, which may be the majority.
+    if letters_by_language["ja"]:
+        letters_by_language["ja"] += letters_by_language["zh"]
+    if letters_by_language:
+        language, letters = letters_by_language.most_common(1)[0]
         if letters >= 2 and letters > sum(map(str.isalpha, text)) / 2:
             return language
     return None
 
 
-def base(language: str | None) -> str | None:
-    """`en` of en-US, EN or en_GB; None where nothing is said."""
+def base_language(language: str | None) -> str | None:
+    """The primary language of a tag: `en` of en-US, EN and en_GB; None for an empty tag."""
     if not language or not language.strip():
         return None
     return language.strip().lower().replace("_", "-").split("-")[0]
 
 
-def majority(languages: Iterable[str | None]) -> str | None:
-    """The language of most texts, of those that can be told."""
-    counts = Counter(each for each in languages if each)
-    return min(counts, key=lambda each: (-counts[each], each)) if counts else None
+def most_common_language(languages: Iterable[str | None]) -> str | None:
+    """The most frequent language; Nones do not count, and ties go to the first alphabetically."""
+    counts = Counter(language for language in languages if language)
+    return min(counts, key=lambda language: (-counts[language], language)) if counts else None

@@ -1,4 +1,4 @@
-"""Words and pairs of neighbouring words by place: what the linear models count."""
+"""Words and pairs of neighbouring words (unigrams and bigrams): the features of linear models."""
 
 from __future__ import annotations
 
@@ -6,79 +6,97 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from functools import cached_property
 from itertools import pairwise
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
+from batch_predictions.models.sentiment.arrays import Ints
 from batch_predictions.models.sentiment.text.ragged import RaggedArray
-from batch_predictions.models.sentiment.text.token_ids import TokenIds, places_in
+from batch_predictions.models.sentiment.text.token_ids import TokenIds, look_up
 
-BEGIN, END = "<s>", "</s>"
-"""What stands before the first word and after the last in pairs; no token is one of these."""
+START, END = "<s>", "</s>"
+"""Placeholders in pairs for the start and the end of a text; no token can be equal to them."""
 
-_Known: TypeAlias = tuple[npt.NDArray[Any], npt.NDArray[Any], npt.NDArray[Any]]
-
-
-def terms_of(tokens: Sequence[str]) -> list[str]:
-    """The words of a text and its pairs of neighbours, the ends included."""
-    return [*tokens, *(f"{a} {b}" for a, b in pairwise([BEGIN, *tokens, END]))]
+_PairTable: TypeAlias = tuple[Ints, npt.NDArray[np.int32], Ints]
 
 
-def frequent(documents: Iterable[Sequence[str]], minimum: int, most: int) -> list[tuple[str, int]]:
-    """Terms that stand in at least `minimum` texts and in how many, the most frequent first."""
-    counts: Counter[str] = Counter()
+def extract_ngrams(tokens: Sequence[str]) -> list[str]:
+    """The words of a text and its pairs of neighbours; START and END are neighbours too."""
+    return [*tokens, *(f"{first} {second}" for first, second in pairwise([START, *tokens, END]))]
+
+
+def frequent_ngrams(
+    documents: Iterable[Sequence[str]], min_df: int, max_features: int
+) -> list[tuple[str, int]]:
+    """The n-grams that occur in at least `min_df` documents, with their document frequency.
+
+    Sorted by frequency, the highest first, then by name; at most `max_features`.
+    """
+    frequencies: Counter[str] = Counter()
     for tokens in documents:
-        counts.update(set(terms_of(tokens)))
-    kept = sorted((-n, term) for term, n in counts.items() if n >= minimum)[:most]
-    return [(term, -n) for n, term in kept]
+        frequencies.update(set(extract_ngrams(tokens)))
+    ordered = sorted((-df, ngram) for ngram, df in frequencies.items() if df >= min_df)
+    return [(ngram, -negative_df) for negative_df, ngram in ordered[:max_features]]
 
 
 class NGramIndex:
-    """Terms by name, each at its place in `names`."""
+    """Finds known n-grams in texts; each is known by its position in `ngrams`."""
 
-    def __init__(self, names: Sequence[str]) -> None:
-        self.names = tuple(names)
+    def __init__(self, ngrams: Sequence[str]) -> None:
+        self.ngrams = tuple(ngrams)
 
     def __len__(self) -> int:
-        return len(self.names)
+        return len(self.ngrams)
 
-    def find(self, coded: TokenIds) -> RaggedArray:
-        """The known terms of every text, each as often as it stands there."""
-        from batch_predictions.models.sentiment.text.token_kernels import find_terms
+    def find(self, token_ids: TokenIds) -> RaggedArray:
+        """The known n-grams of every text, with repetitions."""
+        from batch_predictions.models.sentiment.text.token_kernels import find_ngrams
 
-        texts = coded.rows
-        single = places_in(coded.words, self._singles, -1)
-        half = places_in(coded.words, self._halves, -1)
-        ends = places_in((BEGIN, END), self._halves, -1)
-        bounds = np.zeros(len(texts) + 1, np.int64)
-        out = np.empty(2 * len(texts.values) + len(texts), np.int32)
-        find_terms(texts.values, texts.bounds, single, half, ends, self._known, out, bounds[1:])
-        return RaggedArray(out[: bounds[-1]], bounds)
+        rows = token_ids.rows
+        unigrams = look_up(token_ids.distinct, self._unigrams, -1)
+        halves = look_up(token_ids.distinct, self._halves, -1)
+        boundary_halves = look_up((START, END), self._halves, -1)
+        bounds = np.zeros(len(rows) + 1, np.int64)
+        matches = np.empty(2 * len(rows.values) + len(rows), np.int32)
+        find_ngrams(
+            rows.values,
+            rows.bounds,
+            unigrams,
+            halves,
+            boundary_halves,
+            self._pair_table,
+            matches,
+            bounds[1:],
+        )
+        return RaggedArray(matches[: bounds[-1]], bounds)
 
     @cached_property
-    def _singles(self) -> dict[str, int]:
-        return {name: place for place, name in enumerate(self.names) if " " not in name}
+    def _unigrams(self) -> dict[str, int]:
+        """Position of every single word."""
+        return {ngram: n for n, ngram in enumerate(self.ngrams) if " " not in ngram}
 
     @cached_property
     def _pairs(self) -> list[tuple[str, str, int]]:
-        """First and second half of every pair, and its place. No token has a blank within."""
-        split = ((name.partition(" "), place) for place, name in enumerate(self.names))
-        return [(a, b, place) for (a, blank, b), place in split if blank]
+        """First half, second half and position of every pair; no token contains a blank."""
+        split = ((ngram.partition(" "), n) for n, ngram in enumerate(self.ngrams))
+        return [(first, second, n) for (first, blank, second), n in split if blank]
 
     @cached_property
     def _halves(self) -> dict[str, int]:
-        """A number for every word that stands in a pair."""
-        every = dict.fromkeys(half for a, b, _ in self._pairs for half in (a, b))
-        return {half: number for number, half in enumerate(every)}
+        """A number for every word that is half of a pair."""
+        words = dict.fromkeys(half for first, second, _ in self._pairs for half in (first, second))
+        return {word: number for number, word in enumerate(words)}
 
     @cached_property
-    def _known(self) -> _Known:
-        """Pairs as one number each, their hash table, their places."""
-        from batch_predictions.models.sentiment.text.token_kernels import index
+    def _pair_table(self) -> _PairTable:
+        """Pairs as one integer each, their hash table, and their positions in `ngrams`."""
+        from batch_predictions.models.sentiment.text.token_kernels import build_pair_table
 
         halves = self._halves
-        pairs = np.array([halves[a] << 32 | halves[b] for a, b, _ in self._pairs], np.int64)
+        pairs = np.array(
+            [halves[first] << 32 | halves[second] for first, second, _ in self._pairs], np.int64
+        )
         table = np.empty(1 << (2 * len(pairs) + 1).bit_length(), np.int32)
-        index(pairs, table)
-        return pairs, table, np.array([place for _, _, place in self._pairs], np.int64)
+        build_pair_table(pairs, table)
+        return pairs, table, np.array([n for _, _, n in self._pairs], np.int64)

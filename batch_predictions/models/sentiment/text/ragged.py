@@ -1,4 +1,4 @@
-"""Rows of numbers of different lengths, in two arrays: what texts become before they are padded."""
+"""Rows of integers of different lengths, stored in two flat arrays: the token ids of texts."""
 
 from __future__ import annotations
 
@@ -6,79 +6,80 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
-from typing import Self, TypeAlias
+from typing import Self
 
 import numpy as np
 import numpy.typing as npt
 
-Places: TypeAlias = npt.NDArray[np.int64]
+from batch_predictions.models.sentiment.arrays import Ints
 
 
 @dataclass(frozen=True)
 class RaggedArray:
-    """Rows of numbers.
+    """Rows of integers.
 
     Attributes:
-        values: all numbers, row after row, (numbers,).
-        bounds: numbers before each row, and in all, (rows + 1,).
+        values: the integers of all rows, one row after the other, (values,).
+        bounds: where each row starts in `values`, and where the last row ends, (rows + 1,).
     """
 
     values: npt.NDArray[np.integer]
-    bounds: Places
+    bounds: Ints
 
     @classmethod
-    def of(cls, rows: Sequence[Sequence[int]]) -> Self:
-        """Rows of lists."""
-        bounds = bounds_of(np.fromiter(map(len, rows), np.int64, len(rows)))
-        flat = (each for row in rows for each in row)
-        return cls(np.fromiter(flat, np.int64, int(bounds[-1])), bounds)
+    def from_rows(cls, rows: Sequence[Sequence[int]]) -> Self:
+        """Builds the array from a list of rows."""
+        bounds = bounds_from_lengths(np.fromiter(map(len, rows), np.int64, len(rows)))
+        values = (value for row in rows for value in row)
+        return cls(np.fromiter(values, np.int64, int(bounds[-1])), bounds)
 
     def __len__(self) -> int:
         return len(self.bounds) - 1
 
     @cached_property
-    def lengths(self) -> Places:
-        """Numbers of every row, (rows,)."""
+    def lengths(self) -> Ints:
+        """Number of values in each row, (rows,)."""
         return np.diff(self.bounds)
 
-    def take(self, places: npt.NDArray[np.integer]) -> RaggedArray:
-        """The rows at some places."""
-        return self._spans(self.bounds[:-1][places], self.lengths[places])
+    def take(self, indices: npt.NDArray[np.integer]) -> RaggedArray:
+        """The rows at these indices, in their order."""
+        return self._gather(self.bounds[:-1][indices], self.lengths[indices])
 
-    def cut(self, longest: int) -> RaggedArray:
-        """Rows of which no more than the first `longest` numbers are left."""
-        if not len(self) or self.lengths.max() <= longest:
+    def truncate(self, max_length: int) -> RaggedArray:
+        """The first `max_length` values of every row."""
+        if not len(self) or self.lengths.max() <= max_length:
             return self
-        return self._spans(self.bounds[:-1], np.minimum(self.lengths, longest))
+        return self._gather(self.bounds[:-1], np.minimum(self.lengths, max_length))
 
-    def filled(self, value: int) -> RaggedArray:
-        """Rows of which the empty ones have this one number."""
+    def fill_empty(self, value: int) -> RaggedArray:
+        """The same rows, with one `value` in each row that was empty."""
         empty = self.lengths == 0
         if not empty.any():
             return self
-        bounds = bounds_of(np.where(empty, 1, self.lengths))
+        bounds = bounds_from_lengths(np.where(empty, 1, self.lengths))
         values = np.full(int(bounds[-1]), value, self.values.dtype)
         values[np.repeat(~empty, np.diff(bounds))] = self.values
         return RaggedArray(values, bounds)
 
-    def replaced(self, by: RaggedArray) -> RaggedArray:
-        """Every number replaced by the row of `by` at that place."""
-        lengths = by.lengths[self.values]
-        inner = by.take(self.values)
-        before = np.concatenate([[0], np.cumsum(lengths)])
-        return RaggedArray(inner.values, before[self.bounds])
+    def expand(self, replacements: RaggedArray) -> RaggedArray:
+        """Replaces every value v by row v of `replacements`; rows grow or shrink accordingly."""
+        lengths = replacements.lengths[self.values]
+        expanded = replacements.take(self.values)
+        offsets = np.concatenate([[0], np.cumsum(lengths)])
+        return RaggedArray(expanded.values, offsets[self.bounds])
 
     def tolist(self) -> list[list[int]]:
-        """Lists of the rows."""
-        flat, ends = self.values.tolist(), self.bounds.tolist()
-        return [flat[a:b] for a, b in pairwise(ends)]
+        """The rows as lists."""
+        values, bounds = self.values.tolist(), self.bounds.tolist()
+        return [values[start:stop] for start, stop in pairwise(bounds)]
 
-    def _spans(self, first: Places, lengths: Places) -> RaggedArray:
-        bounds = bounds_of(lengths)
-        at = np.arange(int(bounds[-1])) + np.repeat(first - bounds[:-1], lengths)
-        return RaggedArray(self.values[at], bounds)
+    def _gather(self, starts: Ints, lengths: Ints) -> RaggedArray:
+        """Rows of these lengths, each from its start in `values`."""
+        bounds = bounds_from_lengths(lengths)
+        indices = np.arange(int(bounds[-1])) + np.repeat(starts - bounds[:-1], lengths)
+        return RaggedArray(self.values[indices], bounds)
 
 
-def bounds_of(lengths: Places) -> Places:
-    """Where rows of these lengths begin, and where the last one ends, (rows + 1,)."""
+def bounds_from_lengths(lengths: Ints) -> Ints:
+    """Start of each row of these lengths in a flat array, and the end of the last, (rows + 1,)."""
     return np.concatenate([np.zeros(1, np.int64), np.cumsum(lengths)])

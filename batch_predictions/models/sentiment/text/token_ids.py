@@ -1,14 +1,14 @@
-"""Texts as numbers: each different token of some texts is known by one, told from the others once.
+"""Tokenises many texts at once: every distinct token of a set of texts gets a number.
 
-What a model asks of tokens it asks of the different ones, a few thousand where texts have hundreds
-of thousands; loops over all tokens are compiled and let go of the interpreter's lock. The tokens
-are those of `documents.tokenise`, which says what a token is.
+Models look up each distinct token once (a few thousand) instead of every token (hundreds of
+thousands). The loops over all tokens are compiled and release the interpreter's lock. The result
+equals that of `documents.tokenise`, whose regular expression defines what a token is.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from itertools import pairwise
@@ -16,80 +16,93 @@ from itertools import pairwise
 import numpy as np
 import numpy.typing as npt
 
-from batch_predictions.models.sentiment.text.ragged import Places, RaggedArray
+from batch_predictions.models.sentiment.arrays import Ints
+from batch_predictions.models.sentiment.text.ragged import RaggedArray
 
-PLANE = 0x10000
-"""Code points of the basic plane; all characters beyond it are parts of words."""
+BASIC_PLANE_SIZE = 0x10000
+"""Code points of Unicode's basic plane; every character beyond it is part of a word."""
 
 
 @dataclass(frozen=True)
 class TokenIds:
-    """Tokens of texts.
+    """The tokens of texts as numbers.
 
     Attributes:
-        words: the different tokens, in the order in which they are first met.
-        rows: every text's tokens, as places in `words`.
+        distinct: the distinct tokens, in the order in which they first occur.
+        rows: the tokens of every text, as indices into `distinct`.
     """
 
-    words: tuple[str, ...]
+    distinct: tuple[str, ...]
     rows: RaggedArray
 
-    def take(self, places: npt.NDArray[np.integer]) -> TokenIds:
-        """The texts at some places; `words` stay, whether these texts have them or not."""
-        return TokenIds(self.words, self.rows.take(places))
+    def take(self, indices: npt.NDArray[np.integer]) -> TokenIds:
+        """The texts at these indices; `distinct` keeps tokens that none of them has."""
+        return TokenIds(self.distinct, self.rows.take(indices))
 
-    def tokens(self) -> list[list[str]]:
-        """Lists of tokens."""
-        words, ends = self.words, self.rows.bounds.tolist()
-        flat = [words[n] for n in self.rows.values.tolist()]
-        return [flat[a:b] for a, b in pairwise(ends)]
+    def decode(self) -> list[list[str]]:
+        """The tokens of every text as strings."""
+        distinct, bounds = self.distinct, self.rows.bounds.tolist()
+        tokens = [distinct[number] for number in self.rows.values.tolist()]
+        return [tokens[start:stop] for start, stop in pairwise(bounds)]
 
-    def any_of(self, marked: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
-        """Which texts have a token that is marked, (texts,); `marked` is of `words`."""
-        before = np.concatenate([[0], np.cumsum(marked[self.rows.values])])[self.rows.bounds]
-        return np.asarray(before[1:] > before[:-1])
+    def contains_any(self, selected: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
+        """Which texts have at least one selected token, (texts,).
+
+        Args:
+            selected: whether each token of `distinct` is selected, (distinct tokens,).
+        """
+        counts = np.concatenate([[0], np.cumsum(selected[self.rows.values])])[self.rows.bounds]
+        return np.asarray(counts[1:] > counts[:-1])
 
 
-def encode_tokens(texts: Sequence[bytes], marks: str, singles: str) -> TokenIds:
-    """Texts as numbers.
+def encode_tokens(texts: Sequence[bytes], punctuation: str, single_characters: str) -> TokenIds:
+    """Splits texts into tokens and numbers the distinct ones.
 
     Args:
-        texts: UTF-8, normalised but for the letters and blanks of ASCII.
-        marks, singles: classes of a regular expression: marks, and characters that are tokens.
+        texts: UTF-8. ASCII letters may be upper case and blanks may repeat; apart from that the
+            texts are normalised (see `documents.normalise`).
+        punctuation: character class of a regular expression: punctuation marks.
+        single_characters: character class: each of these characters is a token by itself.
     """
     from batch_predictions.models.sentiment.text import token_kernels as kernels
 
     data = np.frombuffer(bytearray(b"".join(texts)), np.uint8)
-    ends = np.cumsum(np.fromiter(map(len, texts), np.int64, len(texts)))
-    bounds, every = np.zeros(len(texts) + 1, np.int64), kinds(marks, singles)
-    size = np.int32 if len(data) < 2**31 else np.int64
-    none = np.empty(0, size)
-    # Counted first, then written: as many places as letters would take more than the texts do.
-    tokens = kernels.cut(data, ends, every, none, none, bounds)
-    first, last = (np.empty(tokens, size) for _ in range(2))
-    kernels.cut(data, ends, every, first, last, bounds)
-    codes, example = (np.empty(tokens, np.int32) for _ in range(2))
-    different = kernels.number(data, first, last, tokens, codes, example)
-    whole, shown = data.tobytes(), example[:different]
-    spans = zip(first[shown].tolist(), last[shown].tolist(), strict=True)
-    words = tuple(whole[a:b].decode("utf-8", "surrogatepass") for a, b in spans)
-    return TokenIds(words, RaggedArray(codes, bounds))
+    text_ends = np.cumsum(np.fromiter(map(len, texts), np.int64, len(texts)))
+    bounds = np.zeros(len(texts) + 1, np.int64)
+    classes = character_classes(punctuation, single_characters)
+    offset_type = np.int32 if len(data) < 2**31 else np.int64
+    no_offsets = np.empty(0, offset_type)
+    # The first pass only counts: arrays with one element per byte would be larger than the texts.
+    count = kernels.split_tokens(data, text_ends, classes, no_offsets, no_offsets, bounds)
+    starts, stops = (np.empty(count, offset_type) for _ in range(2))
+    kernels.split_tokens(data, text_ends, classes, starts, stops, bounds)
+    numbers, examples = (np.empty(count, np.int32) for _ in range(2))
+    distinct_count = kernels.number_tokens(data, starts, stops, count, numbers, examples)
+    text, first_uses = data.tobytes(), examples[:distinct_count]
+    spans = zip(starts[first_uses].tolist(), stops[first_uses].tolist(), strict=True)
+    distinct = tuple(text[start:stop].decode("utf-8", "surrogatepass") for start, stop in spans)
+    return TokenIds(distinct, RaggedArray(numbers, bounds))
 
 
 @cache
-def kinds(marks: str, singles: str) -> npt.NDArray[np.uint8]:
-    """The kind of every character of the basic plane, (PLANE,)."""
+def character_classes(punctuation: str, single_characters: str) -> npt.NDArray[np.uint8]:
+    """Class of every character of the basic plane (a constant of `token_kernels`), as an array."""
     from batch_predictions.models.sentiment.text import token_kernels as kernels
 
-    every = "".join(map(chr, range(PLANE)))
-    found = np.full(PLANE, kernels.WORD, np.uint8)
-    # As in the regular expression, a blank is none of the others, and a mark no token of its own.
-    named = ((rf"[{singles}]", kernels.SINGLE), (rf"[{marks}]", kernels.MARK))
-    for pattern, kind in (*named, (r"\s", kernels.BLANK)):
-        found[[ord(each) for each in re.findall(pattern, every)]] = kind
-    return found
+    characters = "".join(map(chr, range(BASIC_PLANE_SIZE)))
+    classes = np.full(BASIC_PLANE_SIZE, kernels.WORD, np.uint8)
+    # As in the regular expression, blank wins over punctuation, and punctuation over single.
+    patterns = (
+        (rf"[{single_characters}]", kernels.SINGLE),
+        (rf"[{punctuation}]", kernels.PUNCTUATION),
+        (r"\s", kernels.BLANK),
+    )
+    for pattern, character_class in patterns:
+        code_points = [ord(character) for character in re.findall(pattern, characters)]
+        classes[code_points] = character_class
+    return classes
 
 
-def places_in(words: Sequence[str], ids: dict[str, int], otherwise: int) -> Places:
-    """The id of every word, (words,)."""
-    return np.fromiter((ids.get(each, otherwise) for each in words), np.int64, len(words))
+def look_up(tokens: Sequence[str], ids: Mapping[str, int], default: int) -> Ints:
+    """The id of every token, `default` for tokens without one, (tokens,)."""
+    return np.fromiter((ids.get(token, default) for token in tokens), np.int64, len(tokens))

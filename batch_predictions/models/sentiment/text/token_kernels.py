@@ -1,6 +1,6 @@
-"""Compiled loops over texts and tokens. Imports numba: import it only inside functions.
+"""Compiled loops over texts and tokens. Imports numba: import this module only inside functions.
 
-Each lets go of the interpreter's lock, so that several workers tokenise beside each other.
+All of them release the interpreter's lock, so that several workers tokenise in parallel.
 """
 
 from __future__ import annotations
@@ -11,219 +11,249 @@ import numpy as np
 
 from batch_predictions.jit import njit_cached
 
-BLANK, WORD, MARK, SINGLE = 0, 1, 2, 3
-"""Kinds of characters: a blank, part of a word, a mark, a token of its own."""
+BLANK, WORD, PUNCTUATION, SINGLE = 0, 1, 2, 3
+"""Classes of characters: blank, part of a word, punctuation mark, token by itself."""
 
 
 @njit_cached
-def _character(data: Any, at: int) -> tuple[Any, Any]:
-    """The code point at a place of UTF-8 bytes, and the place after it."""
-    first = np.int64(data[at])
-    if first < 0x80:
-        return first, at + 1
-    more = 1 if first < 0xE0 else 2 if first < 0xF0 else 3
-    code = first & (0x3F >> more)
-    for n in range(1, more + 1):
-        code = (code << 6) | (np.int64(data[at + n]) & 0x3F)
-    return code, at + 1 + more
+def _decode_character(data: Any, position: int) -> tuple[Any, Any]:
+    """The code point that starts at a position in UTF-8 bytes, and the position after it."""
+    lead = np.int64(data[position])
+    if lead < 0x80:
+        return lead, position + 1
+    continuation = 1 if lead < 0xE0 else 2 if lead < 0xF0 else 3
+    code = lead & (0x3F >> continuation)
+    for n in range(1, continuation + 1):
+        code = (code << 6) | (np.int64(data[position + n]) & 0x3F)
+    return code, position + 1 + continuation
 
 
 @njit_cached
-def _kind(kinds: Any, code: int) -> Any:
-    return np.int64(kinds[code]) if code < kinds.shape[0] else WORD
+def _class_of(classes: Any, code: int) -> Any:
+    """Class of a code point; beyond the basic plane all are parts of words."""
+    return np.int64(classes[code]) if code < classes.shape[0] else WORD
 
 
 @njit_cached
-def cut(data: Any, ends: Any, kinds: Any, first: Any, last: Any, bounds: Any) -> int:
-    """Tokens of texts; letters of ASCII become lower case where they stand.
+def split_tokens(
+    data: Any, text_ends: Any, classes: Any, starts: Any, stops: Any, bounds: Any
+) -> int:
+    """Splits texts into tokens; ASCII letters are turned into lower case in place.
 
     Args:
-        data: UTF-8 bytes of all texts, (bytes,), changed.
-        ends: where each text ends, (texts,).
-        kinds: kind of every code point of the basic plane; beyond it all are parts of words.
-        first, last: filled with the bytes that each token spans, as far as they reach.
-        bounds: filled with the number of tokens before each text and in all, (texts + 1,).
+        data: UTF-8 bytes of all texts, (bytes,); modified.
+        text_ends: where each text ends in `data`, (texts,).
+        classes: class of every code point of the basic plane.
+        starts, stops: output: the byte span of each token. Tokens beyond their length are only
+            counted.
+        bounds: output: number of tokens before each text, and of all texts, (texts + 1,).
 
     Returns:
         The number of tokens.
     """
-    tokens, at = 0, 0
-    for text in range(ends.shape[0]):
-        bounds[text] = tokens
-        end = ends[text]
-        for n in range(at, end):
+    count, position = 0, 0
+    for text in range(text_ends.shape[0]):
+        bounds[text] = count
+        end = text_ends[text]
+        for n in range(position, end):
             if 65 <= data[n] <= 90:
                 data[n] += 32
-        while at < end:
-            begin = at
-            code, at = _character(data, at)
-            kind = _kind(kinds, code)
-            if kind == BLANK:
+        while position < end:
+            start = position
+            code, position = _decode_character(data, position)
+            character_class = _class_of(classes, code)
+            if character_class == BLANK:
                 continue
-            if kind == MARK:
-                while at < end:
-                    other, after = _character(data, at)
-                    if other != code:
+            if character_class == PUNCTUATION:
+                # A run of one mark is one token.
+                while position < end:
+                    following, after = _decode_character(data, position)
+                    if following != code:
                         break
-                    at = after
-            elif kind == WORD:
-                while at < end:
-                    other, after = _character(data, at)
-                    if other == 39 and after < end:
-                        # An apostrophe between parts of a word belongs to it.
-                        other, after = _character(data, after)
-                    if _kind(kinds, other) != WORD:
+                    position = after
+            elif character_class == WORD:
+                while position < end:
+                    following, after = _decode_character(data, position)
+                    if following == 39 and after < end:
+                        # An apostrophe between two parts of a word belongs to the word.
+                        following, after = _decode_character(data, after)
+                    if _class_of(classes, following) != WORD:
                         break
-                    at = after
-            if tokens < first.shape[0]:
-                first[tokens], last[tokens] = begin, at
-            tokens += 1
-    bounds[ends.shape[0]] = tokens
-    return tokens
+                    position = after
+            if count < starts.shape[0]:
+                starts[count], stops[count] = start, position
+            count += 1
+    bounds[text_ends.shape[0]] = count
+    return count
 
 
 @njit_cached
-def _hash(data: Any, begin: int, end: int) -> Any:
-    """FNV-1a, its high bits folded into the low ones, which choose the place."""
-    found = np.uint64(0xCBF29CE484222325)
-    for n in range(begin, end):
-        found = (found ^ np.uint64(data[n])) * np.uint64(0x100000001B3)
-    return np.int64((found ^ (found >> np.uint64(32))) & np.uint64(0x7FFFFFFF))
+def _hash_bytes(data: Any, start: int, stop: int) -> Any:
+    """FNV-1a; the high bits are folded into the low ones, which choose the slot."""
+    mixed = np.uint64(0xCBF29CE484222325)
+    for n in range(start, stop):
+        mixed = (mixed ^ np.uint64(data[n])) * np.uint64(0x100000001B3)
+    return np.int64((mixed ^ (mixed >> np.uint64(32))) & np.uint64(0x7FFFFFFF))
 
 
 @njit_cached
-def _same(data: Any, a: int, b: int, length: int) -> bool:
+def _equal_bytes(data: Any, first: int, second: int, length: int) -> bool:
+    """Whether two spans of `data` of one length are equal."""
     n = 0
-    while n < length and data[a + n] == data[b + n]:
+    while n < length and data[first + n] == data[second + n]:
         n += 1
     return n == length
 
 
 @njit_cached
-def number(data: Any, first: Any, last: Any, tokens: int, codes: Any, example: Any) -> int:
-    """Gives every different token a number, in the order in which they are first met.
+def number_tokens(
+    data: Any, starts: Any, stops: Any, count: int, numbers: Any, examples: Any
+) -> int:
+    """Numbers the distinct tokens in the order in which they first occur.
 
     Args:
-        codes: filled with each token's number, (at least tokens,).
-        example: filled with the first token of each number, (at least tokens,).
+        data: UTF-8 bytes of all texts.
+        starts, stops: byte span of each token.
+        count: number of tokens.
+        numbers: output: the number of each token, (at least count,).
+        examples: output: the first token with each number, (at least count,).
 
     Returns:
-        How many different tokens there are.
+        How many distinct tokens there are.
     """
+    # An open-addressing hash table that doubles when it is half full.
     size = 1 << 12
     table = np.full(size, -1, np.int32)
     hashes = np.empty(size, np.int64)
-    different = 0
-    for token in range(tokens):
-        begin, end = first[token], last[token]
-        own = _hash(data, begin, end)
-        place = own & (size - 1)
+    distinct = 0
+    for token in range(count):
+        start, stop = starts[token], stops[token]
+        token_hash = _hash_bytes(data, start, stop)
+        slot = token_hash & (size - 1)
         while True:
-            code = table[place]
-            if code < 0:
+            number = table[slot]
+            if number < 0:
                 break
-            other = example[code]
+            example = examples[number]
             if (
-                hashes[code] == own
-                and last[other] - first[other] == end - begin
-                and _same(data, first[other], begin, end - begin)
+                hashes[number] == token_hash
+                and stops[example] - starts[example] == stop - start
+                and _equal_bytes(data, starts[example], start, stop - start)
             ):
                 break
-            place = (place + 1) & (size - 1)
-        if code < 0:
-            code = different
-            table[place], hashes[code], example[code] = code, own, token
-            different += 1
-            if 2 * different == size:
+            slot = (slot + 1) & (size - 1)
+        if number < 0:
+            number = distinct
+            table[slot], hashes[number], examples[number] = number, token_hash, token
+            distinct += 1
+            if 2 * distinct == size:
                 size *= 2
-                more = np.empty(size, np.int64)
-                more[:different] = hashes[:different]
-                hashes = more
+                larger = np.empty(size, np.int64)
+                larger[:distinct] = hashes[:distinct]
+                hashes = larger
                 table = np.full(size, -1, np.int32)
-                for each in range(different):
-                    place = hashes[each] & (size - 1)
-                    while table[place] >= 0:
-                        place = (place + 1) & (size - 1)
-                    table[place] = each
-        codes[token] = code
-    return different
+                for n in range(distinct):
+                    slot = hashes[n] & (size - 1)
+                    while table[slot] >= 0:
+                        slot = (slot + 1) & (size - 1)
+                    table[slot] = n
+        numbers[token] = number
+    return distinct
 
 
 @njit_cached
-def _place_of(pair: int, size: int) -> Any:
-    """Where a pair's search begins (Fibonacci hashing)."""
+def _first_slot(pair: int, size: int) -> Any:
+    """The slot at which the search for a pair starts (Fibonacci hashing)."""
     mixed = np.uint64(pair) * np.uint64(0x9E3779B97F4A7C15)
     return np.int64(mixed >> np.uint64(33)) & (size - 1)
 
 
 @njit_cached
-def index(pairs: Any, table: Any) -> None:
-    """A hash table of numbers: `table` (a power of two, above twice as many) is filled with the
-    place of each in `pairs`, and -1."""
+def build_pair_table(pairs: Any, table: Any) -> None:
+    """Fills a hash table of pairs.
+
+    Args:
+        pairs: distinct integers, (pairs,).
+        table: output: the index in `pairs` that each slot holds, or -1. Its length is a power of
+            two and more than twice the number of pairs.
+    """
     table[:] = -1
     size = table.shape[0]
     for n in range(pairs.shape[0]):
-        place = _place_of(pairs[n], size)
-        while table[place] >= 0:
-            place = (place + 1) & (size - 1)
-        table[place] = n
+        slot = _first_slot(pairs[n], size)
+        while table[slot] >= 0:
+            slot = (slot + 1) & (size - 1)
+        table[slot] = n
 
 
 @njit_cached
-def _term(pairs: Any, table: Any, terms: Any, pair: int) -> Any:
+def _find_pair(pairs: Any, table: Any, ngrams: Any, pair: int) -> Any:
+    """The n-gram of a pair, or -1."""
     size = table.shape[0]
-    place = _place_of(pair, size)
-    while table[place] >= 0:
-        if pairs[table[place]] == pair:
-            return np.int64(terms[table[place]])
-        place = (place + 1) & (size - 1)
+    slot = _first_slot(pair, size)
+    while table[slot] >= 0:
+        if pairs[table[slot]] == pair:
+            return np.int64(ngrams[table[slot]])
+        slot = (slot + 1) & (size - 1)
     return -1
 
 
 @njit_cached
-def find_terms(
-    codes: Any, bounds: Any, single: Any, half: Any, ends: Any, known: Any, out: Any, until: Any
+def find_ngrams(
+    numbers: Any,
+    bounds: Any,
+    unigrams: Any,
+    halves: Any,
+    boundary_halves: Any,
+    pair_table: Any,
+    matches: Any,
+    match_ends: Any,
 ) -> None:
-    """Known words and pairs of neighbours of each text.
+    """Finds the known words and the known pairs of neighbouring words of each text.
 
     Args:
-        codes, bounds: tokens of the texts as numbers, and where each text's begin.
-        single: term of each number as a word, or -1.
-        half: the number by which pairs know each number, or -1.
-        ends: what stands before the first token and after the last in pairs, (2,).
-        known: (pairs, table, terms): numbers of first and second half in one, first in the upper
-            32 bits; their hash table; their terms.
-        out: filled with terms, (at least 2 tokens + texts,).
-        until: filled with the number of terms until the end of each text, (texts,).
+        numbers, bounds: the tokens of all texts as numbers, and where each text's tokens start.
+        unigrams: the n-gram that each token number is as a word, or -1.
+        halves: the number of each token as half of a pair, or -1.
+        boundary_halves: halves that stand for the start and the end of a text in pairs, (2,).
+        pair_table: (pairs, table, ngrams): both halves of each pair in one integer, the first in
+            the upper 32 bits; their hash table (see `build_pair_table`); their n-grams.
+        matches: output: n-grams, (at least 2 tokens + texts,).
+        match_ends: output: number of n-grams up to the end of each text, (texts,).
     """
-    pairs, table, terms = known
-    found = 0
+    pairs, table, ngrams = pair_table
+    count = 0
     for text in range(bounds.shape[0] - 1):
-        before = np.int64(ends[0])
+        previous = np.int64(boundary_halves[0])
         for token in range(bounds[text], bounds[text + 1] + 1):
-            last = token == bounds[text + 1]
-            here = np.int64(ends[1]) if last else np.int64(half[codes[token]])
-            if before >= 0 and here >= 0:
-                term = _term(pairs, table, terms, (before << 32) | here)
-                if term >= 0:
-                    out[found] = term
-                    found += 1
-            if not last and single[codes[token]] >= 0:
-                out[found] = single[codes[token]]
-                found += 1
-            before = here
-        until[text] = found
+            at_end = token == bounds[text + 1]
+            current = np.int64(boundary_halves[1]) if at_end else np.int64(halves[numbers[token]])
+            if previous >= 0 and current >= 0:
+                ngram = _find_pair(pairs, table, ngrams, (previous << 32) | current)
+                if ngram >= 0:
+                    matches[count] = ngram
+                    count += 1
+            if not at_end and unigrams[numbers[token]] >= 0:
+                matches[count] = unigrams[numbers[token]]
+                count += 1
+            previous = current
+        match_ends[text] = count
 
 
 @njit_cached
-def count_marked(codes: Any, bounds: Any, marks: Any, counts: Any) -> None:
-    """How many different tokens of each text bear each mark: bits of `marks` (numbers,) are
-    counted into `counts` (texts, bits), which are 0."""
-    seen = np.full(marks.shape[0], -1, np.int64)
+def count_flags(numbers: Any, bounds: Any, flags: Any, counts: Any) -> None:
+    """Counts, for each text and each bit, the distinct tokens whose flags have that bit set.
+
+    Args:
+        numbers, bounds: the tokens of all texts as numbers, and where each text's tokens start.
+        flags: bits of each token number, (distinct tokens,).
+        counts: output, zero at the start, (texts, bits).
+    """
+    last_text = np.full(flags.shape[0], -1, np.int64)
     for text in range(bounds.shape[0] - 1):
         for token in range(bounds[text], bounds[text + 1]):
-            code = codes[token]
-            if marks[code] != 0 and seen[code] != text:
-                seen[code] = text
+            number = numbers[token]
+            if flags[number] != 0 and last_text[number] != text:
+                last_text[number] = text
                 for bit in range(counts.shape[1]):
-                    counts[text, bit] += (marks[code] >> bit) & 1
+                    counts[text, bit] += (flags[number] >> bit) & 1

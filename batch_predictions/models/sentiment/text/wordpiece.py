@@ -1,8 +1,8 @@
-"""Word pieces of a pretrained encoder as the vocabulary of a net: no word is unknown.
+"""Word pieces of a pretrained encoder as the vocabulary of a net, so that no word is unknown.
 
-A BERT-like folder (vocab.txt or tokenizer.json, and model.safetensors) gives the pieces and their
-vectors; the encoder itself is not used, nor its library. The project's own tokens are cut into the
-longest pieces from the left (Wu et al. 2016), each different token once.
+A BERT-like folder (vocab.txt or tokenizer.json, and model.safetensors) supplies the pieces and
+their vectors; neither the encoder itself nor the transformers library is used. Tokens are split
+into the longest pieces from the left (Wu et al. 2016), each distinct token once.
 """
 
 from __future__ import annotations
@@ -15,128 +15,131 @@ from pathlib import Path
 
 import numpy as np
 
-from batch_predictions.models.sentiment.models.base import Floats
+from batch_predictions.models.sentiment.arrays import Floats
 from batch_predictions.models.sentiment.text.documents import UNKNOWN
 from batch_predictions.models.sentiment.text.ragged import RaggedArray
 from batch_predictions.models.sentiment.text.token_ids import TokenIds
+from batch_predictions.models.sentiment.text.vectors import VectorsError, pca_reduce
 
-_TABLES = ("embeddings.word_embeddings.weight", "bert.embeddings.word_embeddings.weight")
-LONGEST_WORD, MOST_CACHED = 100, 500_000
-
-
-class VectorsError(ValueError):
-    """Vectors cannot be read; the message says what was looked for."""
+_EMBEDDING_TENSORS = (
+    "embeddings.word_embeddings.weight",
+    "bert.embeddings.word_embeddings.weight",
+)
+MAX_WORD_LENGTH = 100
+"""Characters; a longer word is one UNKNOWN, as in BERT's tokenizer."""
+MAX_CACHED_TOKENS = 500_000
 
 
 class WordPieceTokenizer:
-    """Pieces by id: 0 is padding, 1 unknown, then the encoder's pieces in their order.
+    """Known word pieces. Ids 0 and 1 are padding and unknown; the first piece has id 2.
 
     Attributes:
-        words: the pieces; one that goes on with a word begins with `##`.
-        folded: whether accents are taken off, as uncased encoders do.
+        tokens: the pieces in the encoder's order; a piece that continues a word begins with `##`.
+        strip_accents: whether accents are removed, as uncased encoders do.
     """
 
-    def __init__(self, words: tuple[str, ...], folded: bool = True) -> None:
-        self.words = words
-        self.folded = folded
-        self._cut: dict[str, list[int]] = {}
+    def __init__(self, tokens: tuple[str, ...], strip_accents: bool = True) -> None:
+        self.tokens = tokens
+        self.strip_accents = strip_accents
+        self._cache: dict[str, list[int]] = {}
 
     @cached_property
     def ids(self) -> dict[str, int]:
         """Piece to id."""
-        return {word: place + 2 for place, word in enumerate(self.words)}
+        return {piece: n + 2 for n, piece in enumerate(self.tokens)}
 
     def __len__(self) -> int:
-        return len(self.words) + 2
+        return len(self.tokens) + 2
 
-    def encode(self, coded: TokenIds, longest: int) -> RaggedArray:
-        """Ids of every text, cut at `longest`; an empty text is one unknown piece."""
-        if len(self._cut) + len(coded.words) > MOST_CACHED:
-            # A stream of ever new words must not fill the memory.
-            self._cut = {}
-        cut = self._cut
-        found = [cut.get(token) or self._remember(token) for token in coded.words]
-        # A token that is nothing but marks that are left out has no piece.
-        rows = coded.rows.cut(longest).replaced(RaggedArray.of(found))
-        return rows.cut(longest).filled(UNKNOWN)
+    def encode(self, token_ids: TokenIds, max_length: int) -> RaggedArray:
+        """Ids of the first `max_length` pieces of every text; an empty text is one UNKNOWN."""
+        if len(self._cache) + len(token_ids.distinct) > MAX_CACHED_TOKENS:
+            # Bounds the memory of a process that scores an endless stream of texts.
+            self._cache = {}
+        cache = self._cache
+        pieces = [cache.get(token) or self._split(token) for token in token_ids.distinct]
+        # A token that consists of dropped characters only has no piece.
+        rows = token_ids.rows.truncate(max_length).expand(RaggedArray.from_rows(pieces))
+        return rows.truncate(max_length).fill_empty(UNKNOWN)
 
-    def _remember(self, token: str) -> list[int]:
-        found = [at for word in _words(token, self.folded) for at in self._longest(word)]
-        self._cut[token] = found
-        return found
+    def _split(self, token: str) -> list[int]:
+        """Ids of a token's pieces, which are cached."""
+        ids = [
+            piece_id
+            for word in _split_words(token, self.strip_accents)
+            for piece_id in self._match_pieces(word)
+        ]
+        self._cache[token] = ids
+        return ids
 
-    def _longest(self, word: str) -> list[int]:
-        """Longest pieces from the left; a word of which a part is no piece is one unknown."""
-        if len(word) > LONGEST_WORD:
+    def _match_pieces(self, word: str) -> list[int]:
+        """Ids of the longest pieces from the left; UNKNOWN where the word cannot be covered."""
+        if len(word) > MAX_WORD_LENGTH:
             return [UNKNOWN]
-        find, found, start = self.ids.get, [], 0
+        get_id = self.ids.get
+        ids: list[int] = []
+        start = 0
         while start < len(word):
             for end in range(len(word), start, -1):
-                at = find(word[start:end] if start == 0 else f"##{word[start:end]}")
-                if at is not None:
-                    found.append(at)
+                piece = word[start:end] if start == 0 else f"##{word[start:end]}"
+                piece_id = get_id(piece)
+                if piece_id is not None:
+                    ids.append(piece_id)
                     start = end
                     break
             else:
                 return [UNKNOWN]
-        return found
+        return ids
 
 
-def _words(token: str, folded: bool) -> Iterator[str]:
-    """What an encoder takes for words within a token: marks part them (don't is don ' t)."""
+def _split_words(token: str, strip_accents: bool) -> Iterator[str]:
+    """The words of a token for BERT: punctuation separates them (don't becomes don, ', t)."""
     if token.isascii() and token.isalnum():
         yield token
         return
-    if folded:
+    if strip_accents:
         token = unicodedata.normalize("NFD", token)
     word = ""
-    for each in token:
-        kind = unicodedata.category(each)
-        if (folded and kind == "Mn") or kind[0] == "C":
+    for character in token:
+        category = unicodedata.category(character)
+        if (strip_accents and category == "Mn") or category[0] == "C":
             continue
-        if kind[0] == "P" or (each.isascii() and not each.isalnum()):
+        if category[0] == "P" or (character.isascii() and not character.isalnum()):
             if word:
                 yield word
-            yield each
+            yield character
             word = ""
         else:
-            word += each
+            word += character
     if word:
         yield word
 
 
-def read_pieces(folder: Path, width: int) -> tuple[WordPieceTokenizer, Floats]:
-    """Pieces of a BERT-like folder and their vectors, (len, width), of mean length 1.
+def read_wordpieces(folder: Path, width: int) -> tuple[WordPieceTokenizer, Floats]:
+    """Reads the pieces of a BERT-like folder and their vectors.
 
-    Wider vectors are turned to their principal axes and cut at `width`.
+    Vectors wider than `width` are reduced to their first principal components.
+
+    Returns:
+        The tokenizer, and vectors (len(tokenizer), width) of mean length 1.
 
     Raises:
-        VectorsError: the folder has no pieces, or no table of them.
+        VectorsError: the folder has no pieces, or no table of their vectors.
     """
-    names, folded = _names(folder)
-    table = _table(folder / "model.safetensors")
-    if len(table) < len(names):
-        raise VectorsError(f"{folder} names {len(names)} pieces and has {len(table)} vectors")
-    table = pca_reduce(table[: len(names)], width)
-    unknown = names.index("[UNK]") if "[UNK]" in names else None
-    out = np.zeros((len(names) + 2, table.shape[1]), np.float32)
-    out[2:] = table
-    if unknown is not None:
-        out[UNKNOWN] = table[unknown]
-    return WordPieceTokenizer(tuple(names), folded), out
+    pieces, strip_accents = _read_pieces(folder)
+    table = _read_embeddings(folder / "model.safetensors")
+    if len(table) < len(pieces):
+        raise VectorsError(f"{folder} has {len(pieces)} word pieces, but {len(table)} vectors")
+    table = pca_reduce(table[: len(pieces)], width)
+    vectors = np.zeros((len(pieces) + 2, table.shape[1]), np.float32)
+    vectors[2:] = table
+    if "[UNK]" in pieces:
+        vectors[UNKNOWN] = table[pieces.index("[UNK]")]
+    return WordPieceTokenizer(tuple(pieces), strip_accents), vectors
 
 
-def pca_reduce(table: Floats, width: int) -> Floats:
-    """Vectors about their mean, at most `width` principal axes of them, of mean length 1."""
-    table = table - table.mean(axis=0)
-    if table.shape[1] > width:
-        _, axes = np.linalg.eigh(table.T @ table)
-        table = table @ axes[:, ::-1][:, :width]
-    return np.asarray(table / max(1e-9, float(np.linalg.norm(table, axis=1).mean())), np.float32)
-
-
-def _names(folder: Path) -> tuple[list[str], bool]:
-    """Pieces in their order, and whether accents are taken off."""
+def _read_pieces(folder: Path) -> tuple[list[str], bool]:
+    """The pieces in the encoder's order, and whether accents are removed."""
     vocabulary, tokenizer = folder / "vocab.txt", folder / "tokenizer.json"
     weights = folder / "model.safetensors"
     if not weights.is_file() or not (vocabulary.is_file() or tokenizer.is_file()):
@@ -144,29 +147,31 @@ def _names(folder: Path) -> tuple[list[str], bool]:
             f"{folder} has no vocab.txt (or tokenizer.json) and model.safetensors: name a "
             "BERT-like folder, or a text file of vectors"
         )
-    about = json.loads(tokenizer.read_text("utf-8")) if tokenizer.is_file() else {}
-    normalizer = about.get("normalizer") or {}
-    folded = normalizer.get("strip_accents")
-    if folded is None:
-        folded = normalizer.get("lowercase", True)
+    config = json.loads(tokenizer.read_text("utf-8")) if tokenizer.is_file() else {}
+    normalizer = config.get("normalizer") or {}
+    strip_accents = normalizer.get("strip_accents")
+    if strip_accents is None:
+        strip_accents = normalizer.get("lowercase", True)
     if vocabulary.is_file():
-        return vocabulary.read_text("utf-8").splitlines(), bool(folded)
-    ids = about["model"]["vocab"]
-    return sorted(ids, key=ids.__getitem__), bool(folded)
+        return vocabulary.read_text("utf-8").splitlines(), bool(strip_accents)
+    ids = config["model"]["vocab"]
+    return sorted(ids, key=ids.__getitem__), bool(strip_accents)
 
 
-def _table(weights: Path) -> Floats:
-    """The table of word pieces in a file of safetensors."""
+def _read_embeddings(weights: Path) -> Floats:
+    """The table of piece vectors of a safetensors file, (pieces, width)."""
     with weights.open("rb") as file:
         header = json.loads(file.read(int.from_bytes(file.read(8), "little")))
-        start = file.tell()
-        name = next((each for each in _TABLES if each in header), None)
+        data_start = file.tell()
+        name = next((tensor for tensor in _EMBEDDING_TENSORS if tensor in header), None)
         if name is None:
             raise VectorsError(f"{weights} has no table of word pieces")
-        kind = {"F32": "<f4", "F16": "<f2"}.get(header[name]["dtype"])
-        if kind is None:
-            raise VectorsError(f"{weights}: its table is {header[name]['dtype']}, not F32 or F16")
-        first, last = header[name]["data_offsets"]
-        file.seek(start + first)
-        table = np.frombuffer(file.read(last - first), kind).reshape(header[name]["shape"])
+        dtype = {"F32": "<f4", "F16": "<f2"}.get(header[name]["dtype"])
+        if dtype is None:
+            raise VectorsError(
+                f"{weights}: the word pieces are {header[name]['dtype']}; F32 or F16 is needed"
+            )
+        start, stop = header[name]["data_offsets"]
+        file.seek(data_start + start)
+        table = np.frombuffer(file.read(stop - start), dtype).reshape(header[name]["shape"])
     return table.astype(np.float32)

@@ -1,0 +1,250 @@
+"""What the CNN, LSTM and GRU share: vocabulary, training, batched scoring and storage.
+
+The torch module of each net is in the net's own file, as a `NetArchitecture`.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Self
+
+import numpy as np
+
+from batch_predictions.models.common.torch_threads import one_torch_thread
+from batch_predictions.models.sentiment.arrays import Floats
+from batch_predictions.models.sentiment.data import Labels
+from batch_predictions.models.sentiment.models.base import (
+    ModelTraining,
+    SentimentModel,
+    SentimentModelSpec,
+)
+from batch_predictions.models.sentiment.models.batching import batches_by_length, pad
+from batch_predictions.models.sentiment.models.cpu_features import has_native_bf16
+from batch_predictions.models.sentiment.models.net_training import NetParameters, train_net
+from batch_predictions.models.sentiment.registry import build_model
+from batch_predictions.models.sentiment.text.documents import Documents, Vocabulary
+from batch_predictions.models.sentiment.text.vectors import read_vectors
+from batch_predictions.models.sentiment.text.wordpiece import WordPieceTokenizer, read_wordpieces
+
+if TYPE_CHECKING:
+    from torch import nn
+
+MAX_TOKENS = 256
+"""Tokens of a text that are read; few reviews are longer."""
+
+
+@dataclass(frozen=True)
+class NetShape:
+    """Dimensions of a net.
+
+    Attributes:
+        bidirectional: whether a recurrent net also reads the text backwards.
+        vocabulary_size: rows of the embedding table, padding and unknown included.
+        embedding_width: components of a word vector.
+        hidden_size: filters of each width (CNN) or hidden units of each direction (LSTM, GRU).
+        classes: number of classes.
+        dropout: probability of dropout, of word vectors and before the last layer.
+    """
+
+    bidirectional: bool
+    vocabulary_size: int
+    embedding_width: int
+    hidden_size: int
+    classes: int
+    dropout: float
+
+    def to_json(self) -> dict[str, Any]:
+        """The shape under the keys of `net.json`."""
+        return {
+            "both": self.bidirectional,
+            "words": self.vocabulary_size,
+            "width": self.embedding_width,
+            "size": self.hidden_size,
+            "classes": self.classes,
+            "dropout": self.dropout,
+        }
+
+    @classmethod
+    def from_json(cls, values: dict[str, Any]) -> Self:
+        """Reads what `to_json` gave; further keys are ignored."""
+        return cls(
+            values["both"],
+            values["words"],
+            values["width"],
+            values["size"],
+            values["classes"],
+            values["dropout"],
+        )
+
+
+@dataclass(frozen=True)
+class NetArchitecture:
+    """A kind of net.
+
+    Attributes:
+        name: of the model, and in stored files.
+        build_module: a torch module that maps token ids (texts, longest) and lengths (texts,) to
+            logits (texts, classes), and whose word vectors are `embedding`. Padding must not
+            change the logits. Names of its parameters become names of stored files.
+        default_hidden_size: `hidden_size` without the option `size`.
+    """
+
+    name: str
+    build_module: Callable[[NetShape], nn.Module]
+    default_hidden_size: int = 64
+
+
+def net_spec(architecture: NetArchitecture) -> SentimentModelSpec:
+    """The declaration of a net."""
+    make = partial(NetModel, architecture)
+    return SentimentModelSpec(architecture.name, make, "net", NetParameters)
+
+
+class NetModel(SentimentModel):
+    """A net over the words of a text.
+
+    Args:
+        architecture: which net.
+        bidirectional: whether a recurrent net also reads the text backwards.
+    """
+
+    kind: ClassVar[str] = "net"
+
+    def __init__(self, architecture: NetArchitecture, bidirectional: bool = True) -> None:
+        self.architecture = architecture
+        self.bidirectional = bidirectional
+        self.vocabulary: Vocabulary | WordPieceTokenizer = Vocabulary(())
+        self.shape: NetShape | None = None
+        self.module: nn.Module | None = None
+
+    def fit(
+        self,
+        documents: Documents,
+        labels: Labels,
+        held_out: tuple[Documents, Labels],
+        training: ModelTraining,
+    ) -> Self:
+        """Trains with one thread, so that the same input gives the same weights.
+
+        Vocabulary: the tokens of the documents or, with pretrained vectors, also those of the
+        file. For early stopping and weight averaging see `net_training`.
+        """
+        import torch
+
+        parameters = training.parameters(NetParameters)
+        torch.manual_seed(training.seed)
+        vectors = self._build_vocabulary(documents, training, parameters)
+        self.shape = NetShape(
+            bidirectional=self.bidirectional,
+            vocabulary_size=len(self.vocabulary),
+            embedding_width=parameters.width if vectors is None else vectors.shape[1],
+            hidden_size=_or_default(parameters.size, self.architecture.default_hidden_size),
+            classes=training.classes,
+            dropout=parameters.dropout,
+        )
+        self.module = self.architecture.build_module(self.shape)
+        with torch.no_grad():
+            embedding = self.module.get_parameter("embedding.weight")
+            embedding.mul_(0.25)
+            if vectors is not None:
+                embedding.copy_(torch.from_numpy(vectors * parameters.vector_scale))
+        held_out_documents, held_out_labels = held_out
+        with one_torch_thread():
+            train_net(
+                self.module,
+                self.vocabulary.encode(documents.token_ids, MAX_TOKENS),
+                labels,
+                score_held_out=lambda: self.log_scores(held_out_documents),
+                held_out_labels=held_out_labels,
+                parameters=parameters,
+                name=self.architecture.name,
+                training=training,
+            )
+        return self
+
+    def _build_vocabulary(
+        self, documents: Documents, training: ModelTraining, parameters: NetParameters
+    ) -> Floats | None:
+        """Sets the vocabulary; returns its pretrained vectors (len, width), if there are any."""
+        path = training.vectors
+        if path is None:
+            self.vocabulary = Vocabulary.build(documents.tokens)
+            return None
+        if path.is_dir():
+            width = _or_default(parameters.vector_width, 384)
+            self.vocabulary, vectors = read_wordpieces(path, width)
+        else:
+            width = _or_default(parameters.vector_width, 192)
+            words = Vocabulary.build(documents.tokens, min_df=1)
+            self.vocabulary, vectors = read_vectors(path, words, training.seed, width)
+        return vectors
+
+    def log_scores(self, documents: Documents) -> Floats:
+        """Logits, (documents, classes)."""
+        import torch
+
+        assert self.module is not None and self.shape is not None
+        ids = self.vocabulary.encode(documents.token_ids, MAX_TOKENS)
+        self.module.eval()
+        scores = np.zeros((len(ids), self.shape.classes), np.float32)
+        with torch.inference_mode():
+            for batch in batches_by_length(ids.lengths):
+                padded, lengths = pad(ids, batch)
+                logits = self.module(torch.from_numpy(padded), torch.from_numpy(lengths))
+                scores[batch] = logits.float().numpy()
+        return scores
+
+    def save(self, folder: Path) -> None:
+        """Writes shape and vocabulary as JSON, weights as .npy."""
+        assert self.module is not None and self.shape is not None
+        manifest = {
+            "net": self.architecture.name,
+            **self.shape.to_json(),
+            "vocabulary": list(self.vocabulary.tokens),
+        }
+        if isinstance(self.vocabulary, WordPieceTokenizer):
+            manifest["folded"] = self.vocabulary.strip_accents
+        (folder / "net.json").write_text(json.dumps(manifest, ensure_ascii=False), "utf-8")
+        for name, weights in self.module.state_dict().items():
+            np.save(folder / f"{name}.npy", weights.numpy())
+
+    @classmethod
+    def load(cls, folder: Path) -> Self:
+        """Reads what `save` wrote; the architecture is found by the name of its model."""
+        import torch
+
+        manifest = json.loads((folder / "net.json").read_text("utf-8"))
+        declared = build_model(manifest["net"])
+        assert isinstance(declared, NetModel), f"{manifest['net']} is not declared by net_spec"
+        shape = NetShape.from_json(manifest)
+        model = cls(declared.architecture, shape.bidirectional)
+        tokens, strip_accents = tuple(manifest["vocabulary"]), manifest.get("folded")
+        model.vocabulary = (
+            Vocabulary(tokens)
+            if strip_accents is None
+            else WordPieceTokenizer(tokens, strip_accents)
+        )
+        model.shape = shape
+        model.module = model.architecture.build_module(shape)
+        names = list(model.module.state_dict())
+        model.module.load_state_dict(
+            {name: torch.from_numpy(np.load(folder / f"{name}.npy")) for name in names}
+        )
+        model.module.eval()
+        return model
+
+    def to_bf16(self) -> Self:
+        """Converts weights to bfloat16 where the processor multiplies it natively."""
+        import torch
+
+        if has_native_bf16() and self.module is not None:
+            self.module.to(torch.bfloat16)
+        return self
+
+
+def _or_default(value: int | None, default: int) -> int:
+    return default if value is None else value
