@@ -1,0 +1,169 @@
+"""The network of the GRU forecaster, and its training. Imports torch: import it in functions only.
+
+Shapes: n series, t columns of the past, o origins, h steps of the horizon.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from batch_predictions.models.demand.features import Floats
+from batch_predictions.models.demand.panel import Doubles, Integers
+
+EMBEDDING_SIZE = 4
+ORIGINS_PER_STEP = 12
+"""Origins of each series in a step of training."""
+
+
+class GRUNetwork(nn.Module):
+    """GRU over the past, embeddings of category codes, two dense layers for each step."""
+
+    def __init__(self, inputs: int, features: int, codes: Sequence[int], hidden: int) -> None:
+        """
+        Args:
+            inputs: values that the GRU reads in a column.
+            features: numeric features of a step of the horizon.
+            codes: number of codes of each static feature.
+            hidden: units of the GRU.
+        """
+        super().__init__()
+        self.gru = nn.GRU(inputs, hidden, batch_first=True)
+        embeddings = [nn.Embedding(count, EMBEDDING_SIZE) for count in codes]
+        self.embeddings = nn.ModuleList(embeddings)
+        width = hidden + features + EMBEDDING_SIZE * len(codes)
+        self.first = nn.Linear(width, 2 * hidden)
+        self.second = nn.Linear(2 * hidden, hidden)
+        self.last = nn.Linear(hidden, 2)
+        nn.init.zeros_(self.last.weight)
+        nn.init.zeros_(self.last.bias)
+        for embedding in embeddings:
+            nn.init.normal_(embedding.weight, std=0.05)
+
+    def forward(self, past: Any, columns: Any, features: Any, codes: Any) -> Any:
+        """Logarithm of mean / level and logarithm of the dispersion, (n, o, h) each.
+
+        Args:
+            past: (n, t, inputs).
+            columns: last known column of the past at each origin, (o,).
+            features: (n, o, h, features).
+            codes: (n, static features).
+        """
+        states, _ = self.gru(past)
+        origin_states = states[:, columns]
+        n, origins, horizon, _ = features.shape
+        expanded = origin_states[:, :, None].expand(n, origins, horizon, origin_states.shape[-1])
+        parts = [expanded, features]
+        for number, embedding in enumerate(self.embeddings):
+            embedded = embedding(codes[:, number])[:, None, None]
+            parts.append(embedded.expand(n, origins, horizon, EMBEDDING_SIZE))
+        hidden = torch.relu(self.first(torch.cat(parts, dim=-1)))
+        output = self.last(torch.relu(self.second(hidden)))
+        return output[..., 0].clamp(-4, 4), output[..., 1].clamp(-5, 4)
+
+    def means(
+        self, past: Floats, columns: Integers, features: Floats, codes: Integers, level: Doubles
+    ) -> Doubles:
+        """Means, (n, o, h); `level` is (n, o), the other arguments are those of `forward`."""
+        device = next(self.parameters()).device
+        tensors = [_to_tensor(array, device) for array in (past, columns, features, codes)]
+        log_ratio, _ = self(*tensors)
+        return np.asarray(level[:, :, None] * np.exp(log_ratio.double().cpu().numpy()))
+
+
+def train(
+    network: GRUNetwork,
+    past: Floats,
+    columns: Integers,
+    features: Floats,
+    codes: Integers,
+    level: Doubles,
+    targets: Doubles,
+    *,
+    steps: int,
+    batch: int,
+    rate: float,
+    seed: int,
+) -> None:
+    """Minimises the negative log-likelihood of the targets, on a GPU where there is one.
+
+    Args:
+        network: trained in place; ends on the CPU.
+        past: (n, t, inputs).
+        columns: last known column of the past at each origin, (o,); origins below 0 are left out.
+        features: (n, o, h, features).
+        codes: (n, static features).
+        level: (n, o).
+        targets: (n, o, h), nan where unknown.
+        steps: steps of training.
+        batch: series of a step.
+        rate: highest learning rate.
+        seed: seed of the choice of series and origins.
+    """
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    network.to(device)
+    random = np.random.default_rng(seed)
+    is_usable = columns >= 0
+    columns, features = columns[is_usable], features[:, is_usable]
+    level, targets = level[:, is_usable], targets[:, is_usable]
+    optimiser = torch.optim.Adam(network.parameters(), lr=rate, weight_decay=1e-5)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(
+        optimiser, rate, total_steps=steps, pct_start=0.15
+    )
+    for _ in range(steps):
+        rows = random.permutation(len(past))[:batch]
+        origins = np.sort(random.permutation(len(columns))[:ORIGINS_PER_STEP])
+        # The GRU need not read beyond the newest origin of the step.
+        end = int(columns[origins[-1]]) + 1
+        cells = np.ix_(rows, origins)
+        tensors = [
+            _to_tensor(array, device)
+            for array in (
+                past[rows, :end],
+                columns[origins],
+                features[cells],
+                codes[rows],
+                level[cells].astype(np.float32),
+                targets[cells].astype(np.float32),
+            )
+        ]
+        loss = _mean_loss(network, *tensors)
+        optimiser.zero_grad()
+        loss.backward()
+        nn.utils.clip_grad_norm_(network.parameters(), 1.0)
+        optimiser.step()
+        schedule.step()
+    network.to("cpu").eval()
+
+
+def _mean_loss(
+    network: GRUNetwork, past: Any, columns: Any, features: Any, codes: Any, level: Any, y: Any
+) -> Any:
+    """Mean negative log-likelihood of the targets y that are known."""
+    log_ratio, log_dispersion = network(past, columns, features.float(), codes)
+    is_known = torch.isfinite(y)
+    loss = negative_binomial(
+        torch.where(is_known, y, 0.0), level.log()[:, :, None] + log_ratio, log_dispersion
+    )
+    return (loss * is_known).sum() / is_known.sum().clamp(min=1)
+
+
+def negative_binomial(y: Any, log_mean: Any, log_dispersion: Any) -> Any:
+    """Negative log-likelihood of counts y: variance = mean + dispersion × mean²."""
+    shape = torch.exp(-log_dispersion)
+    log_total = torch.logaddexp(torch.log(shape), log_mean)
+    return (
+        torch.lgamma(shape)
+        + torch.lgamma(y + 1)
+        - torch.lgamma(y + shape)
+        - shape * (torch.log(shape) - log_total)
+        - y * (log_mean - log_total)
+    )
+
+
+def _to_tensor(array: Any, device: Any) -> Any:
+    return torch.from_numpy(np.ascontiguousarray(array)).to(device)
