@@ -29,6 +29,7 @@ from batch_predictions.warehouse import Warehouse
 
 BASELINES = ("mean28_weekday", "seasonal_naive")
 """Candidates of every training; the winner must beat the first one."""
+SERIES_ORDER = [(name, "ascending") for name in ("level", "item_id", "location")]
 
 
 def panel_spec(settings: Settings) -> PanelSpec:
@@ -79,7 +80,8 @@ def select_demand(
 ) -> LevelSelection:
     """Selects a model for each level from what is known through a day."""
     values = {**parameters(warehouse, settings), "date": through}
-    rows = warehouse.query(sql("demand"), values)
+    # The query's row order varies between runs; LightGBM's rows and bootstrap samples depend on it.
+    rows = warehouse.query(sql("demand"), values).sort_by(SERIES_ORDER)
     progress(f"{rows.num_rows:,} series (demand.max_series = {settings.demand.max_series:,})")
     panels, spec = build_panels(rows, through, settings)
     config = backtest_config(settings)
