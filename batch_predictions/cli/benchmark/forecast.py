@@ -47,7 +47,7 @@ MAX_RELATIVE_ERROR = 5.0
 """Cap of past errors relative to the median candidate, so that one failure does not dominate."""
 
 Method: TypeAlias = Callable[[Panel, Panel, int], Doubles]
-"""Forecasts (n, horizon) from the panel to learn from, the panel to forecast and the horizon."""
+"""Forecasts (n, horizon) from the panel to fit, the panel to forecast and the horizon."""
 
 
 @dataclass(frozen=True)
@@ -115,7 +115,7 @@ def read_series(path: Path, season: int, horizon: int) -> SeriesFile:
 def benchmark(
     file: Path, season: int, horizon: int, progress: Callable[[str], None]
 ) -> dict[str, Any]:
-    """sMAPE, MASE, OWA and CPU seconds of every method, and of those selected for each series."""
+    """sMAPE, MASE, OWA and CPU seconds of every method, and of the best ones of each series."""
     series = read_series(file, season, horizon)
     panel = series.train
     # At most as many origins as leave two seasons to learn from in the median series.
@@ -129,12 +129,12 @@ def benchmark(
     past = [candidate.past for candidate in candidates.values()]
     weights = combination_weights(past, actual)
     final = {name: candidate.final for name, candidate in candidates.items()}
-    chosen = (weights[:, :, None] * np.stack(list(final.values()))).sum(axis=0)
+    weighted_mean = (weights[:, :, None] * np.stack(list(final.values()))).sum(axis=0)
     final = {
         **{name: final[name] for name in results},
         SARIMA: _best_sarima(results, actual),
         COMBINED: final[COMBINED],
-        CHOSEN: chosen,
+        CHOSEN: weighted_mean,
     }
     total_seconds = sum(seconds.values()) + time.process_time() - began
     seconds[SARIMA] = sum(seconds[name] for name in results if name.startswith(SARIMA))
@@ -204,7 +204,7 @@ def build_methods(panel: Panel) -> dict[str, Method]:
     """The baselines and Theta, then SARIMA of the grid of orders, by name."""
 
     def without_params(kind: type[Naive2] | type[Theta] | type[SeasonalNaive]) -> Method:
-        return lambda learned, current, horizon: kind().fit(learned).forecast(current, horizon)
+        return lambda train, current, horizon: kind().fit(train).forecast(current, horizon)
 
     methods: dict[str, Method] = {
         kind.kind: without_params(kind) for kind in (Naive2, SeasonalNaive, Theta)
@@ -234,8 +234,8 @@ def sarima_name(order: Order, period: int) -> str:
 def _sarima(order: Order, period: int) -> Method:
     """SARIMA on logarithms where values are positive; Theta where it fails or diverges."""
 
-    def run(learned: Panel, current: Panel, horizon: int) -> Doubles:
-        model = Sarima(SarimaParams(order=order, log=True)).fit(replace(learned, period=period))
+    def run(train: Panel, current: Panel, horizon: int) -> Doubles:
+        model = Sarima(SarimaParams(order=order, log=True)).fit(replace(train, period=period))
         means = model.filter_means(replace(current, period=period), horizon)
         return _theta_where_diverged(current, means, horizon)
 
@@ -245,7 +245,7 @@ def _sarima(order: Order, period: int) -> Method:
 def _adjusted_sarima(order: Order, period: int) -> Method:
     """The same on seasonally adjusted series; the season is that of the panel to forecast."""
 
-    def run(learned: Panel, current: Panel, horizon: int) -> Doubles:
+    def run(train: Panel, current: Panel, horizon: int) -> Doubles:
         adjustments = [SeasonalAdjustment(row[np.isfinite(row)], period) for row in current.y]
 
         def adjusted(panel: Panel) -> Panel:
@@ -254,7 +254,7 @@ def _adjusted_sarima(order: Order, period: int) -> Method:
                 row[np.isfinite(row)] = adjustment.remove(row[np.isfinite(row)])
             return replace(panel, y=y, period=1)
 
-        model = Sarima(SarimaParams(order=order, log=True)).fit(adjusted(learned))
+        model = Sarima(SarimaParams(order=order, log=True)).fit(adjusted(train))
         means = model.filter_means(adjusted(current), horizon)
         for row, adjustment in enumerate(adjustments):
             length = int(np.isfinite(current.y[row]).sum())

@@ -72,10 +72,10 @@ def run_backtest(
     for name, make in makers.items():
         fitted: Forecaster | None = None
         for position, origin in enumerate(origins):
-            known = panel.truncate(origin)
+            past = panel.truncate(origin)
             if fitted is None or position in fit_positions:
-                fitted = make().fit(known)
-            forecasts[name].append(fitted.forecast(known, horizon))
+                fitted = make().fit(past)
+            forecasts[name].append(fitted.forecast(past, horizon))
         progress(f"{name}: {n_origins} origins")
     actual = np.stack([panel.y[:, origin : origin + horizon] for origin in origins])
     before = panel.y[:, : origins[0]]

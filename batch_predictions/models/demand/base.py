@@ -58,8 +58,8 @@ class ForecasterParams:
         """
         unknown = sorted(name for name in values if not cls.accepts(name))
         if unknown:
-            known = ", ".join(sorted(cls.names())) or "there are none"
-            raise ValueError(f"unknown parameter {', '.join(unknown)} (known: {known})")
+            names = ", ".join(sorted(cls.names())) or "there are none"
+            raise ValueError(f"unknown parameter {', '.join(unknown)} (known: {names})")
         try:
             return TypeAdapter(cls).validate_python(dict(values))
         except ValidationError as error:
@@ -86,7 +86,7 @@ class ForecasterParams:
 
 @dataclass(frozen=True)
 class ForecasterVariant:
-    """A name for a kind of forecaster with parameters of its own, declared at top level.
+    """A name for a kind of forecaster with other default parameters, declared at top level.
 
     Attributes:
         name: name of the variant, as candidates and stored methods use it.

@@ -1,6 +1,6 @@
 """Features of the global models: one row for each series, origin and step of the horizon.
 
-A feature is computed from the values of its own series up to the origin, or from what is known in
+A feature is computed from the values of the series up to the origin, or from what is known in
 advance for the target column. So the features of a series do not depend on the other series.
 """
 
@@ -114,8 +114,8 @@ def _covariate_features(
     for name in sorted(panel.future_covariates):
         values = np.nan_to_num(panel.covariate(name, extra_columns), nan=0.0)
         yield name, values[:, target_columns]
-        known = values[:, : panel.n_columns]
-        for suffix, effect in _covariate_effects(panel.y, known, panel.period):
+        past = values[:, : panel.n_columns]
+        for suffix, effect in _covariate_effects(panel.y, past, panel.period):
             yield f"{name}_{suffix}", effect[:, origin_columns, None]
 
 
@@ -189,7 +189,7 @@ def _same_phase_mean(panel: Panel, count: int, origin_columns: Integers, horizon
     steps = np.arange(horizon)
     newest = origin_columns[:, None] + steps - period * (steps // period + 1) + padding
     # An origin in the first season has no earlier column of the phase: the panel's first column
-    # stands in for it.
+    # is taken.
     newest = np.maximum(newest, 0)
     return np.asarray(means[:, newest % period, newest // period + 1])
 
@@ -217,7 +217,7 @@ def _covariate_effects(y: Doubles, covariate: Doubles, period: int) -> Iterator[
         UNPROMOTED_SEASONS * period,
     )
     level = rolling_mean(y, LEVEL_SEASONS * period) + LOG_OFFSET
-    known = np.where(is_finite, covariate, np.nan)
-    yield "lately", rolling_mean(known, LEVEL_SEASONS * period)
+    observed_covariate = np.where(is_finite, covariate, np.nan)
+    yield "lately", rolling_mean(observed_covariate, LEVEL_SEASONS * period)
     yield "lift", np.log(mean_on / overall)
     yield "without", np.log((mean_off + LOG_OFFSET) / level)

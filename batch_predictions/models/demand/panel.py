@@ -107,8 +107,8 @@ class Panel:
         """1 for holidays, else 0, (t + horizon,); 0 where none are known."""
         flags = np.zeros(self.n_columns + horizon)
         if self.holidays is not None:
-            known = self.holidays[: len(flags)]
-            flags[: len(known)] = known
+            holidays = self.holidays[: len(flags)]
+            flags[: len(holidays)] = holidays
         return flags
 
     def truncate(self, n_columns: int) -> Panel:

@@ -79,9 +79,9 @@ def make(
         ValueError: the name or a parameter is unknown, or a parameter has the wrong type; the
             message lists the known ones.
     """
-    known = names()
-    if name not in known:
-        raise ValueError(f"there is no forecaster {name!r}: choose of {', '.join(known)}")
+    all_names = names()
+    if name not in all_names:
+        raise ValueError(f"there is no forecaster {name!r}: choose of {', '.join(all_names)}")
     variant = variants().get(name) or ForecasterVariant(name, kind=name)
     forecaster_class = classes()[variant.kind]
     accepted = forecaster_class.params_class.accepts
@@ -115,8 +115,8 @@ def load(folder: Path) -> Forecaster:
     if manifest["kind"] not in class_of_kind:
         raise ValueError(
             f"{folder}: unknown kind of forecaster {manifest['kind']!r} (known: "
-            f"{', '.join(class_of_kind)}); a forecaster of your own must stand in a module of the "
-            "setting plugins"
+            f"{', '.join(class_of_kind)}); the module of a forecaster of "
+            "your package must be listed in the setting plugins"
         )
     forecaster = class_of_kind[manifest["kind"]].from_manifest(manifest)
     if isinstance(forecaster, EnsembleForecaster):

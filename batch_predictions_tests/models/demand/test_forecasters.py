@@ -156,10 +156,10 @@ def test_a_global_model_learns_the_lift_of_a_promotion(name: str) -> None:
         "lightgbm": FAST_OPTIONS["lightgbm"] | {"rounds": 80},
         "gru": {"steps": 80, "hidden": 16},
     }
-    known = panel.truncate(286)
+    past = panel.truncate(286)
     actual = panel.y[:, 286:]
-    forecasts = registry.make(name, options).fit(known).forecast(known, 14)
-    baseline = Mean28().forecast(known, 14)
+    forecasts = registry.make(name, options).fit(past).forecast(past, 14)
+    baseline = Mean28().forecast(past, 14)
     assert np.abs(forecasts - actual).sum() < 0.85 * np.abs(baseline - actual).sum()
     assert abs(forecasts.sum() / actual.sum() - 1) < 0.1
 

@@ -72,14 +72,14 @@ def test_a_forecaster_of_a_plugin_is_made_by_name_and_loaded_from_its_folder(
 ) -> None:
     panel = daily_panel(np.arange(1.0, 15.0)[None])
     assert {"recent_mean", "last_value"} <= set(registry.names())
-    made = registry.make("recent_mean", {"recent_mean": {"window": 3}}, seed=5).fit(panel)
-    np.testing.assert_array_equal(made.forecast(panel, 2), [[13.0, 13.0]])
-    made.save(tmp_path / "model")
+    forecaster = registry.make("recent_mean", {"recent_mean": {"window": 3}}, seed=5).fit(panel)
+    np.testing.assert_array_equal(forecaster.forecast(panel, 2), [[13.0, 13.0]])
+    forecaster.save(tmp_path / "model")
     loaded = registry.load(tmp_path / "model")
-    assert type(loaded) is type(made) and loaded.params == made.params
+    assert type(loaded) is type(forecaster) and loaded.params == forecaster.params
     assert loaded.params.to_mapping() == {"window": 3, "seed": 5}
     assert loaded.fitted_values == {"columns": 14}
-    np.testing.assert_array_equal(loaded.forecast(panel, 2), made.forecast(panel, 2))
+    np.testing.assert_array_equal(loaded.forecast(panel, 2), forecaster.forecast(panel, 2))
     variant = registry.make("last_value").fit(panel)
     assert variant.name == "last_value"
     np.testing.assert_array_equal(variant.forecast(panel, 1), [[14.0]])

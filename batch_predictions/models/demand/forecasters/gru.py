@@ -86,7 +86,7 @@ class GRUForecaster(Forecaster):
         """Learns from random series and origins; the same seed gives the same network."""
         import torch
 
-        from batch_predictions.models.demand.kernels.gru_network import train
+        from batch_predictions.models.demand.kernels.gru_network import NetworkInputs, train
 
         statics = sorted(panel.static_features)
         code_counts = [int(np.max(panel.static_features[name], initial=0)) + 2 for name in statics]
@@ -107,6 +107,9 @@ class GRUForecaster(Forecaster):
         }
         past, skipped_columns = self._past_inputs(panel)
         self.fitted_values |= {"inputs": past.shape[2], "features": features.shape[3]}
+        last_columns = origins - 1 - skipped_columns
+        codes = self._category_codes(panel)
+        inputs = NetworkInputs(past, last_columns, features, codes, matrix.level)
         self.networks = []
         with one_torch_thread():
             for number in range(self.params.nets):
@@ -115,11 +118,7 @@ class GRUForecaster(Forecaster):
                 network = self._build_network()
                 train(
                     network,
-                    past,
-                    origins - 1 - skipped_columns,
-                    features,
-                    self._category_codes(panel),
-                    matrix.level,
+                    inputs,
                     matrix.targets,
                     steps=self.params.steps,
                     batch=self.params.batch,
@@ -140,23 +139,23 @@ class GRUForecaster(Forecaster):
         """Forecasts from the state after the panel's last column."""
         import torch
 
+        from batch_predictions.models.demand.kernels.gru_network import NetworkInputs
+
         forecasts = np.empty((len(panel), horizon))
         for start in range(0, len(panel), CHUNK_SERIES):
             rows = np.arange(start, min(start + CHUNK_SERIES, len(panel)))
             chunk = panel.take(rows)
             matrix = build_features(chunk, [chunk.n_columns], horizon)
             features = _numeric_features(matrix, chunk)
-            features = (features - self.scaling["centre"]) / self.scaling["width"]
+            scaled = (features - self.scaling["centre"]) / self.scaling["width"]
             past, skipped_columns = self._past_inputs(chunk)
             last_column = np.array([chunk.n_columns - 1 - skipped_columns])
             codes = self._category_codes(chunk)
+            inputs = NetworkInputs(
+                past, last_column, scaled.astype(np.float32), codes, matrix.level
+            )
             with torch.no_grad():
-                means = [
-                    network.means(
-                        past, last_column, features.astype(np.float32), codes, matrix.level
-                    )
-                    for network in self.networks
-                ]
+                means = [network.means(inputs) for network in self.networks]
             forecasts[rows] = np.mean(means, axis=0)[:, 0]
         return clip_forecasts(forecasts)
 

@@ -6,9 +6,11 @@ Shapes: n series, t columns of the past, o origins, h steps of the horizon.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import nn
 
@@ -18,6 +20,35 @@ from batch_predictions.models.demand.panel import Doubles, Integers
 EMBEDDING_SIZE = 4
 ORIGINS_PER_STEP = 12
 """Origins of each series in a step of training."""
+
+
+@dataclass(frozen=True)
+class NetworkInputs:
+    """What the network forecasts from.
+
+    Attributes:
+        past: (n, t, inputs).
+        columns: last known column of the past at each origin, (o,).
+        features: numeric features, (n, o, h, features).
+        codes: category codes, (n, static features).
+        level: recent means of the series, (n, o).
+    """
+
+    past: Floats
+    columns: Integers
+    features: Floats
+    codes: Integers
+    level: Doubles
+
+    def take_origins(self, origins: npt.NDArray[Any]) -> NetworkInputs:
+        """The inputs of some of the origins, by mask."""
+        return NetworkInputs(
+            self.past,
+            self.columns[origins],
+            self.features[:, origins],
+            self.codes,
+            self.level[:, origins],
+        )
 
 
 class GRUNetwork(nn.Module):
@@ -47,11 +78,7 @@ class GRUNetwork(nn.Module):
     def forward(self, past: Any, columns: Any, features: Any, codes: Any) -> Any:
         """Logarithm of mean / level and logarithm of the dispersion, (n, o, h) each.
 
-        Args:
-            past: (n, t, inputs).
-            columns: last known column of the past at each origin, (o,).
-            features: (n, o, h, features).
-            codes: (n, static features).
+        The arguments are tensors of the fields of `NetworkInputs`.
         """
         states, _ = self.gru(past)
         origin_states = states[:, columns]
@@ -65,23 +92,17 @@ class GRUNetwork(nn.Module):
         output = self.last(torch.relu(self.second(hidden)))
         return output[..., 0].clamp(-4, 4), output[..., 1].clamp(-5, 4)
 
-    def means(
-        self, past: Floats, columns: Integers, features: Floats, codes: Integers, level: Doubles
-    ) -> Doubles:
-        """Means, (n, o, h); `level` is (n, o), the other arguments are those of `forward`."""
+    def means(self, inputs: NetworkInputs) -> Doubles:
+        """Means, (n, o, h)."""
         device = next(self.parameters()).device
-        tensors = [_to_tensor(array, device) for array in (past, columns, features, codes)]
-        log_ratio, _ = self(*tensors)
-        return np.asarray(level[:, :, None] * np.exp(log_ratio.double().cpu().numpy()))
+        arrays = (inputs.past, inputs.columns, inputs.features, inputs.codes)
+        log_ratio, _ = self(*(_to_tensor(array, device) for array in arrays))
+        return np.asarray(inputs.level[:, :, None] * np.exp(log_ratio.double().cpu().numpy()))
 
 
 def train(
     network: GRUNetwork,
-    past: Floats,
-    columns: Integers,
-    features: Floats,
-    codes: Integers,
-    level: Doubles,
+    inputs: NetworkInputs,
     targets: Doubles,
     *,
     steps: int,
@@ -93,45 +114,37 @@ def train(
 
     Args:
         network: trained in place; ends on the CPU.
-        past: (n, t, inputs).
-        columns: last known column of the past at each origin, (o,); origins below 0 are left out.
-        features: (n, o, h, features).
-        codes: (n, static features).
-        level: (n, o).
+        inputs: the training data; origins with a negative column are left out.
         targets: (n, o, h), nan where unknown.
         steps: steps of training.
         batch: series of a step.
-        rate: highest learning rate.
+        rate: highest learning rate of the one-cycle schedule.
         seed: seed of the choice of series and origins.
     """
     device = "cuda" if torch.cuda.is_available() else "cpu"
     network.to(device)
     random = np.random.default_rng(seed)
-    is_usable = columns >= 0
-    columns, features = columns[is_usable], features[:, is_usable]
-    level, targets = level[:, is_usable], targets[:, is_usable]
+    is_usable = inputs.columns >= 0
+    inputs, targets = inputs.take_origins(is_usable), targets[:, is_usable]
     optimiser = torch.optim.Adam(network.parameters(), lr=rate, weight_decay=1e-5)
     schedule = torch.optim.lr_scheduler.OneCycleLR(
         optimiser, rate, total_steps=steps, pct_start=0.15
     )
     for _ in range(steps):
-        rows = random.permutation(len(past))[:batch]
-        origins = np.sort(random.permutation(len(columns))[:ORIGINS_PER_STEP])
+        rows = random.permutation(len(inputs.past))[:batch]
+        origins = np.sort(random.permutation(len(inputs.columns))[:ORIGINS_PER_STEP])
         # The GRU need not read beyond the newest origin of the step.
-        end = int(columns[origins[-1]]) + 1
+        end = int(inputs.columns[origins[-1]]) + 1
         cells = np.ix_(rows, origins)
-        tensors = [
-            _to_tensor(array, device)
-            for array in (
-                past[rows, :end],
-                columns[origins],
-                features[cells],
-                codes[rows],
-                level[cells].astype(np.float32),
-                targets[cells].astype(np.float32),
-            )
-        ]
-        loss = _mean_loss(network, *tensors)
+        arrays = (
+            inputs.past[rows, :end],
+            inputs.columns[origins],
+            inputs.features[cells],
+            inputs.codes[rows],
+            inputs.level[cells].astype(np.float32),
+            targets[cells].astype(np.float32),
+        )
+        loss = _mean_loss(network, *(_to_tensor(array, device) for array in arrays))
         optimiser.zero_grad()
         loss.backward()
         nn.utils.clip_grad_norm_(network.parameters(), 1.0)
