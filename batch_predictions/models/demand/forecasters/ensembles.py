@@ -67,6 +67,9 @@ class PerSeriesSelector(EnsembleForecaster):
     """Forecasts each series by one of its members, its champion.
 
     `selection.select` chooses the champions by the errors at past origins.
+
+    Attributes:
+        champions: name of the member that forecasts each series, by the series' id.
     """
 
     kind: ClassVar[str] = "chosen"
@@ -82,13 +85,6 @@ class PerSeriesSelector(EnsembleForecaster):
         members: Sequence[Forecaster] = (),
         champions: Mapping[str, str] | None = None,
     ) -> None:
-        """
-        Args:
-            params: the default member.
-            name: name of the forecaster.
-            members: the forecasters to select from.
-            champions: name of the member that forecasts each series, by the series' id.
-        """
         super().__init__(params, name=name, members=members)
         self.champions = dict(champions or {})
 

@@ -55,7 +55,8 @@ class GRUNetwork(nn.Module):
     """GRU over the past, embeddings of category codes, two dense layers for each step."""
 
     def __init__(self, inputs: int, features: int, codes: Sequence[int], hidden: int) -> None:
-        """
+        """Creates the layers; weights are random, the last layer is 0.
+
         Args:
             inputs: values that the GRU reads in a column.
             features: numeric features of a step of the horizon.
