@@ -34,9 +34,9 @@ SERIES_FILE = "series.parquet"
 class ForecasterParams:
     """The parameters of a forecaster; those of a forecaster without parameters.
 
-    Forecasters with parameters declare a frozen subclass with typed fields and defaults. Two names
-    have a meaning of their own: a field `seed` receives the seed of the training, a field `horizon`
-    the number of columns that the training forecasts, unless `demand.options` sets them.
+    Forecasters with parameters declare a frozen subclass with typed fields and defaults. The
+    registry fills a field `seed` with the seed of the training and a field `horizon` with the
+    number of columns to forecast, unless `demand.options` sets them.
     """
 
     @classmethod
@@ -78,10 +78,6 @@ class ForecasterParams:
             if value != default:
                 values[parameter.name] = value
         return values
-
-    def updated(self, values: Mapping[str, Any]) -> Self:
-        """These parameters with other values for some names; raises like `from_mapping`."""
-        return self.from_mapping({**self.to_mapping(), **values})
 
 
 @dataclass(frozen=True)
