@@ -53,7 +53,7 @@ HEAVY = {
 }
 COMPILED = {
     "inference/topk/vectors.py",
-    "models/demand/forecasters/gru_net.py",
+    "models/demand/kernels/gru_network.py",
     "models/forest/kernels.py",
     "models/recommender/kernels/candidates.py",
     "models/recommender/kernels/neighbours.py",

@@ -1,13 +1,14 @@
-"""How good every demand forecaster is on the Complete Journey, from 8 October 2017 on.
+"""Accuracy of every demand forecaster on the Complete Journey, from 8 October 2017 on.
 
     python benchmarks/demand_quality.py
     python benchmarks/demand_quality.py --by category --top 100 --candidates linear_regression,gru
     python benchmarks/demand_quality.py --development
 
-Six origins 14 days apart, the first at the end of 8 October, horizon 14; the best sellers up to
-that day. `--development` ends before it: settings were chosen there. Quantiles of an origin are
-calibrated on the six origins before 8 October and on those that have passed since. Prints one JSON
-object; progress goes to the standard error.
+Six origins 14 days apart, the first at the end of 8 October, with a horizon of 14 days; the series
+are the best sellers up to that day. `--development` measures on the six origins before it, on which
+the settings of the forecasters were tuned. The quantiles of an origin are calibrated on the six
+origins before 8 October and on the later ones that precede it. Prints one JSON object; progress
+goes to the standard error.
 """
 
 from __future__ import annotations
@@ -18,147 +19,180 @@ import json
 import sys
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
-import complete_journey_data
 import numpy as np
+from complete_journey_data import sales_panel
 
 from batch_predictions.models.demand import metrics
-from batch_predictions.models.demand.backtest import Backtest, backtest
-from batch_predictions.models.demand.conformal import LEVELS, ConformalCalibration
+from batch_predictions.models.demand.backtest import Backtest, run_backtest
+from batch_predictions.models.demand.champions import forecast_by_champions
+from batch_predictions.models.demand.conformal import QUANTILE_LEVELS, ConformalCalibration
+from batch_predictions.models.demand.forecasters.ensembles import AverageForecaster
 from batch_predictions.models.demand.panel import Doubles, Panel
-from batch_predictions.models.demand.registry import MEMBERS, make
-from batch_predictions.models.demand.selection import CANDIDATES, choose
+from batch_predictions.models.demand.selection import (
+    CANDIDATES,
+    PER_SERIES,
+    BacktestConfig,
+    make_candidate,
+)
 from batch_predictions.sources.adapters.complete_journey_year import FIRST_DAY
 
-FIRST, EVERY, NUMBER, HORIZON, SEED = dt.date(2017, 10, 8), 14, 6, 14, 7
-QUIET = 3
+FIRST_ORIGIN, STEP_SIZE, ORIGINS, HORIZON, SEED = dt.date(2017, 10, 8), 14, 6, 14, 7
+ORIGINS_BEFORE_HOLIDAYS = 3
 """Origins whose horizon ends before Thanksgiving."""
-STRAWMAN, NAIVE, MEAN28 = "linear_regression", "seasonal_naive", "mean28_weekday"
+REFERENCES = ("linear_regression", "mean28_weekday", "seasonal_naive")
+"""Forecasters to which the WAPE of the others is compared."""
+CONFIG = BacktestConfig(horizon=HORIZON, seed=SEED)
 
 
 def main() -> None:
-    """Measures and prints."""
+    """Measures and prints the report."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--top", type=int, default=500, help="series")
+    parser.add_argument("--top", type=int, default=500, help="number of series")
     parser.add_argument("--by", choices=["product", "category"], default="product")
     parser.add_argument("--candidates", default=",".join(CANDIDATES))
     parser.add_argument("--fits", type=int, default=1, help="fits over the six origins")
     parser.add_argument("--development", action="store_true", help="the six origins before")
     args = parser.parse_args()
-    ranked = FIRST - dt.timedelta(days=EVERY * NUMBER) if args.development else FIRST
-    panel = complete_journey_data.panel(args.top, ranked, args.by)
-    print(json.dumps(measure(panel, args.candidates.split(","), args.fits, ranked), indent=1))
+    first = FIRST_ORIGIN
+    if args.development:
+        first -= dt.timedelta(days=STEP_SIZE * ORIGINS)
+    panel = sales_panel(args.top, first, args.by)
+    print(json.dumps(measure(panel, args.candidates.split(","), args.fits, first), indent=1))
 
 
 def measure(panel: Panel, candidates: Sequence[str], fits: int, first: dt.date) -> dict[str, Any]:
-    """The table, differences to the simple ones, and coverage."""
-    known = (first - FIRST_DAY).days + 1
-    origins = [known + EVERY * step for step in range(NUMBER)]
-    before = [known - EVERY * step for step in range(NUMBER, 0, -1)]
-    now, seconds = tested(panel, candidates, origins, fits)
-    past, _ = tested(panel, candidates, before, 1)
-    # The champion of an origin is of all origins before it, those before the first included.
-    forecasts = {
-        name: np.concatenate([past.forecasts[name], now.forecasts[name]]) for name in candidates
-    }
-    chosen, _ = choose(forecasts, np.concatenate([past.actual, now.actual]))
-    actual, table = now.actual, {}
-    now = Backtest(
-        now.origins, actual, {**now.forecasts, "chosen": chosen[NUMBER:]}, now.scale, now.spread
-    )
-    past = Backtest(
-        past.origins,
-        past.actual,
-        {**past.forecasts, "chosen": chosen[:NUMBER]},
-        past.scale,
-        past.spread,
-    )
-    for name, forecast in now.forecasts.items():
-        found = {
-            metrics.WAPE: metrics.wape(forecast, actual),
-            metrics.WAPE_SUM: metrics.wape_sum(forecast, actual),
-            metrics.BIAS: metrics.bias(forecast, actual),
-            metrics.RMSSE: metrics.rmsse(forecast, actual, now.scale),
-            metrics.MASE: metrics.mase(forecast, actual, now.spread),
-            **covered(past, now, name),
+    """Metrics of every candidate, differences to the references, and coverage of the intervals."""
+    known_columns = (first - FIRST_DAY).days + 1
+    origins = [known_columns + STEP_SIZE * step for step in range(ORIGINS)]
+    earlier_origins = [known_columns - STEP_SIZE * step for step in range(ORIGINS, 0, -1)]
+    backtest, seconds = backtest_candidates(panel, candidates, origins, fits)
+    earlier, _ = backtest_candidates(panel, candidates, earlier_origins, 1)
+    backtest, earlier = add_champions(backtest, earlier)
+    report: dict[str, dict[str, Any]] = {}
+    for name in backtest.forecasts:
+        report[name] = {
+            **candidate_report(backtest, earlier, name),
+            "cpu_seconds": round(seconds.get(name, 0.0), 1),
+            **reference_differences(backtest, name),
         }
-        row: dict[str, Any] = {key: round(each.value, 4) for key, each in found.items()}
-        table[name] = row
-        row["wape_by_origin"] = [
-            round(metrics.wape(forecast[k : k + 1], actual[k : k + 1]).value, 3)
-            for k in range(NUMBER)
-        ]
-        row["bias_by_origin"] = [
-            round(metrics.bias(forecast[k : k + 1], actual[k : k + 1]).value, 3)
-            for k in range(NUMBER)
-        ]
-        row["cpu_seconds"] = round(seconds.get(name, 0.0), 1)
-        for other in (STRAWMAN, MEAN28, NAIVE):
-            if other in now.forecasts and name != other:
-                gain = metrics.relative(
-                    found[metrics.WAPE], metrics.wape(now.forecasts[other], actual), SEED
-                )
-                row[f"wape_to_{other}"] = [
-                    round(each, 4) for each in (gain.mean, gain.lower, gain.upper)
-                ]
     return {
         "series": len(panel),
         "first_origin": str(first),
-        "origins": NUMBER,
+        "origins": ORIGINS,
         "fits": fits,
-        "candidates": table,
+        "candidates": report,
     }
 
 
-def tested(
+def backtest_candidates(
     panel: Panel, candidates: Sequence[str], origins: Sequence[int], fits: int
 ) -> tuple[Backtest, dict[str, float]]:
-    """Forecasts of past origins with the average of the global models, and CPU seconds."""
-    singles = [each for each in candidates if each != "average"]
-    singles += [each for each in MEMBERS if "average" in candidates and each not in singles]
-    options = {name: {"horizon": HORIZON} for name in MEMBERS}
+    """Forecasts at the origins, and CPU seconds of every candidate but the average."""
+    members = make_average().member_names() if AverageForecaster.kind in candidates else ()
+    names = [name for name in candidates if name != AverageForecaster.kind]
     forecasts: dict[str, Doubles] = {}
     seconds: dict[str, float] = {}
-    found = None
-    for name in singles:
+    backtest = None
+    for name in dict.fromkeys([*names, *members]):
         began = time.process_time()
-        found = backtest(
-            panel, {name: partial(make, name, options, SEED)}, origins, HORIZON, fits=fits
-        )
+        makers = {name: partial(make_candidate, name, CONFIG)}
+        backtest = run_backtest(panel, makers, origins, HORIZON, n_fits=fits)
         seconds[name] = time.process_time() - began
-        forecasts[name] = found.forecasts[name]
+        forecasts[name] = backtest.forecasts[name]
         print(f"{name}: {seconds[name]:.1f} CPU seconds", file=sys.stderr, flush=True)
-    assert found is not None
-    if "average" in candidates:
-        forecasts["average"] = np.mean([forecasts[each] for each in MEMBERS], axis=0)
-    forecasts = {name: forecasts[name] for name in candidates}
-    return Backtest(found.origins, found.actual, forecasts, found.scale, found.spread), seconds
+    assert backtest is not None
+    if members:
+        average = make_average().combine([forecasts[name] for name in members])
+        forecasts[AverageForecaster.kind] = average
+    return replace(backtest, forecasts={name: forecasts[name] for name in candidates}), seconds
 
 
-def covered(past: Backtest, now: Backtest, name: str) -> dict[str, metrics.RatioMetric]:
-    """Coverage of days and of the 14-day sum, before the holidays and over all origins."""
-    quantiles, sums = [], []
-    for place in range(NUMBER):
-        seen = np.concatenate([past.forecasts[name], now.forecasts[name][:place]])
-        came = np.concatenate([past.actual, now.actual[:place]])
-        # What lies within a horizon of the origin had not been seen then; origins are one apart.
-        made = ConformalCalibration.of(seen, came)
-        quantiles.append(made.quantiles(now.forecasts[name][place], LEVELS))
-        sums.append(made.sum_quantiles(now.forecasts[name][place], HORIZON, LEVELS))
-    days, totals = np.stack(quantiles), np.stack(sums)[:, :, None]
-    actual, total = now.actual, now.actual.sum(axis=2, keepdims=True)
-    found = {metrics.PINBALL: metrics.pinball(days, actual, LEVELS)}
-    for key, low, high in ((metrics.COVERAGE_80, 1, 5), (metrics.COVERAGE_90, 0, 6)):
-        for of, span in (("quiet", slice(0, QUIET)), ("all", slice(0, NUMBER))):
-            found[f"{key}_{of}"] = metrics.coverage(
+def make_average() -> AverageForecaster:
+    """The unfitted average of the global models."""
+    forecaster = make_candidate(AverageForecaster.kind, CONFIG)
+    assert isinstance(forecaster, AverageForecaster)
+    return forecaster
+
+
+def add_champions(backtest: Backtest, earlier: Backtest) -> tuple[Backtest, Backtest]:
+    """Both backtests with each series' champion, chosen by all origins before an origin."""
+    forecasts = {
+        name: np.concatenate([earlier.forecasts[name], forecast])
+        for name, forecast in backtest.forecasts.items()
+    }
+    actual = np.concatenate([earlier.actual, backtest.actual])
+    selected, _ = forecast_by_champions(forecasts, actual)
+    return (
+        replace(backtest, forecasts={**backtest.forecasts, PER_SERIES: selected[ORIGINS:]}),
+        replace(earlier, forecasts={**earlier.forecasts, PER_SERIES: selected[:ORIGINS]}),
+    )
+
+
+def candidate_report(backtest: Backtest, earlier: Backtest, name: str) -> dict[str, Any]:
+    """Metrics over all origins, and WAPE and bias of each origin."""
+    forecast, actual = backtest.forecasts[name], backtest.actual
+    ratios = {
+        metrics.WAPE: metrics.wape(forecast, actual),
+        metrics.WAPE_SUM: metrics.wape_sum(forecast, actual),
+        metrics.BIAS: metrics.bias(forecast, actual),
+        metrics.RMSSE: metrics.rmsse(forecast, actual, backtest.naive_mse),
+        metrics.MASE: metrics.mase(forecast, actual, backtest.naive_mae),
+        **quantile_metrics(backtest, earlier, name),
+    }
+    report: dict[str, Any] = {metric: round(ratio.value, 4) for metric, ratio in ratios.items()}
+    spans = [slice(origin, origin + 1) for origin in range(ORIGINS)]
+    for metric in (metrics.wape, metrics.bias):
+        report[f"{metric.__name__}_by_origin"] = [
+            round(metric(forecast[span], actual[span]).value, 3) for span in spans
+        ]
+    return report
+
+
+def reference_differences(backtest: Backtest, name: str) -> dict[str, list[float]]:
+    """Relative difference of the WAPE to each reference: value, lower and upper end."""
+    wape = metrics.wape(backtest.forecasts[name], backtest.actual)
+    differences = {}
+    for reference in REFERENCES:
+        if reference in backtest.forecasts and reference != name:
+            reference_wape = metrics.wape(backtest.forecasts[reference], backtest.actual)
+            difference = metrics.relative_difference(wape, reference_wape, SEED)
+            differences[f"wape_to_{reference}"] = [
+                round(value, 4) for value in (difference.mean, difference.lower, difference.upper)
+            ]
+    return differences
+
+
+def quantile_metrics(
+    backtest: Backtest, earlier: Backtest, name: str
+) -> dict[str, metrics.RatioMetric]:
+    """Pinball loss, and coverage of days and 14-day sums, before the holidays and overall."""
+    forecast, actual = backtest.forecasts[name], backtest.actual
+    quantiles, sum_quantiles = [], []
+    for origin in range(ORIGINS):
+        # Origins are a horizon apart, so that the values of earlier origins are known at an origin.
+        calibration = ConformalCalibration.fit(
+            np.concatenate([earlier.forecasts[name], forecast[:origin]]),
+            np.concatenate([earlier.actual, actual[:origin]]),
+        )
+        quantiles.append(calibration.quantiles(forecast[origin], QUANTILE_LEVELS))
+        sum_quantiles.append(calibration.sum_quantiles(forecast[origin], HORIZON, QUANTILE_LEVELS))
+    days, sums = np.stack(quantiles), np.stack(sum_quantiles)[:, :, None]
+    actual_sums = actual.sum(axis=2, keepdims=True)
+    ratios = {metrics.PINBALL: metrics.pinball(days, actual, QUANTILE_LEVELS)}
+    periods = {"quiet": slice(0, ORIGINS_BEFORE_HOLIDAYS), "all": slice(0, ORIGINS)}
+    for metric, low, high in ((metrics.COVERAGE_80, 1, 5), (metrics.COVERAGE_90, 0, 6)):
+        for period, span in periods.items():
+            ratios[f"{metric}_{period}"] = metrics.coverage(
                 days[span, ..., low], days[span, ..., high], actual[span]
             )
-            found[f"sum_{key}_{of}"] = metrics.coverage(
-                totals[span, ..., low], totals[span, ..., high], total[span]
+            ratios[f"sum_{metric}_{period}"] = metrics.coverage(
+                sums[span, ..., low], sums[span, ..., high], actual_sums[span]
             )
-    return found
+    return ratios
 
 
 if __name__ == "__main__":

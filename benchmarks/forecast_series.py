@@ -1,60 +1,63 @@
-"""Writes a file of series that look like public ones: weekly (s = 52) or hourly (s = 24).
+"""Writes a file of simulated weekly (season of 52) or hourly (season of 24) series.
 
     python benchmarks/forecast_series.py weekly /tmp/weekly.parquet
     batch-predictions benchmark forecast /tmp/weekly.parquet --season 52 --horizon 13
 
-Lengths, levels and seasons are spread as in the M4 competition's weekly and hourly sets, which are
-not here: levels are random walks in logarithms, some with a drift; a part of the series has a
-season; errors are related. It shows that the methods run and how long; how good they are, the
-competition's own file says.
+Lengths, levels and seasons vary as in the weekly and hourly sets of the M4 competition: levels are
+random walks of logarithms, some with a drift; part of the series has a season; errors are
+autocorrelated. The file shows that the methods run, and how long they take. Their accuracy on real
+series is measured on the competition's own files.
 """
 
 from __future__ import annotations
 
 import argparse
 from pathlib import Path
+from typing import TypeAlias
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+Doubles: TypeAlias = npt.NDArray[np.float64]
+
 
 def main() -> None:
-    """Makes the file."""
+    """Writes the file."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("kind", choices=["weekly", "hourly"])
     parser.add_argument("file", type=Path)
     parser.add_argument("--series", type=int, default=400)
     parser.add_argument("--seed", type=int, default=7)
     args = parser.parse_args()
-    pq.write_table(table(args.kind, args.series, args.seed), args.file)
+    pq.write_table(simulate_table(args.kind, args.series, args.seed), args.file)
 
 
-def table(kind: str, number: int, seed: int) -> pa.Table:
-    """series, t, y, part."""
+def simulate_table(kind: str, n: int, seed: int) -> pa.Table:
+    """A table of n series with the columns series, t, y and part."""
     random = np.random.default_rng(seed)
     horizon = 13 if kind == "weekly" else 48
-    parts = []
-    for each in range(number):
+    rows = []
+    for number in range(1, n + 1):
         length = int(random.choice([700, 960])) if kind == "hourly" else weekly_length(random)
-        y = series(kind, length + horizon, random)
-        names = np.repeat(["train", "test"], [length, horizon])
-        parts.append(
-            (np.repeat(f"{kind[0].upper()}{each + 1}", len(y)), np.arange(len(y)), y, names)
-        )
-    columns = [np.concatenate(each) for each in zip(*parts, strict=True)]
+        y = simulate_series(kind, length + horizon, random)
+        name = f"{kind[0].upper()}{number}"
+        parts = np.repeat(["train", "test"], [length, horizon])
+        rows.append((np.repeat(name, len(y)), np.arange(len(y)), y, parts))
+    columns = [np.concatenate(arrays) for arrays in zip(*rows, strict=True)]
     return pa.table(dict(zip(("series", "t", "y", "part"), columns, strict=True)))
 
 
 def weekly_length(random: np.random.Generator) -> int:
-    """From 80 to 2,597, half of them about 900 or longer."""
+    """Between 80 and 2,597; half of the lengths are at least 900."""
     return int(
         np.clip(random.choice([random.uniform(80, 900), random.uniform(900, 2597)]), 80, 2597)
     )
 
 
-def series(kind: str, length: int, random: np.random.Generator) -> np.ndarray:
-    """One series of positive values."""
+def simulate_series(kind: str, length: int, random: np.random.Generator) -> Doubles:
+    """One series of positive values, (length,)."""
     times = np.arange(length)
     shocks = random.normal(0, random.choice([0.002, 0.01, 0.03]), length)
     shocks += random.normal(0, 0.0006)
@@ -63,15 +66,16 @@ def series(kind: str, length: int, random: np.random.Generator) -> np.ndarray:
         errors[t] += 0.4 * errors[t - 1]
     if kind == "hourly":
         day, week = random.normal(0, 0.4, 24), random.normal(0, 0.15, 168)
-        log = np.cumsum(shocks * 0.2) + smooth(day)[times % 24] + smooth(week)[times % 168]
+        log_level = np.cumsum(shocks * 0.2)
+        log_level = log_level + smooth(day)[times % 24] + smooth(week)[times % 168]
     else:
         strength = random.choice([0.0, 0.0, 0.05, 0.2])
-        log = np.cumsum(shocks) + smooth(random.normal(0, 1, 52))[times % 52] * strength
-    return np.round(random.uniform(50, 10_000) * np.exp(log + errors), 2)
+        log_level = np.cumsum(shocks) + smooth(random.normal(0, 1, 52))[times % 52] * strength
+    return np.round(random.uniform(50, 10_000) * np.exp(log_level + errors), 2)
 
 
-def smooth(values: np.ndarray) -> np.ndarray:
-    """Around the circle."""
+def smooth(values: Doubles) -> Doubles:
+    """Circular moving average with the weights 1, 2, 1."""
     return (np.roll(values, 1) + 2 * values + np.roll(values, -1)) / 3
 
 

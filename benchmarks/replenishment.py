@@ -1,14 +1,14 @@
-"""Stock that a policy needs to fill 95 % of demand, on the Complete Journey replayed day by day.
+"""Stock that a policy needs to fill 95 % of the demand, simulated on the Complete Journey.
 
     python benchmarks/replenishment.py [--top 500] [--lead 3] [--review 4] [--json]
 
-Every policy orders up to a level of its own every few days, for the same products, days and terms;
-what is not on the shelf is lost. The usual policy covers a number of days of the mean of the last
-28; the others order up to a quantile of the demand over lead time and review period, which moves
-with the forecast. Each is replayed for many levels of cover or service, and the mean stock of an
-evening is read off where 95 % of all units wanted were sold. Forecasts are made as of the day of
-the order by models that were fitted before the replay; their quantiles come from the errors of
-origins before it. Nothing is chosen on the replayed days.
+All policies order the same products on the same days with the same lead time; demand that exceeds
+the stock is lost. The reference policy orders up to a number of days of the mean of the last 28
+days. The others order up to a quantile of the demand over lead time and review period, which
+follows the forecast. Each is simulated for many numbers of days or service levels, and the mean
+stock at a fill rate of 95 % is interpolated. Models are fitted, and their quantiles calibrated,
+before the first simulated day; they forecast on the day of each order. Nothing was tuned on the
+simulated days.
 """
 
 from __future__ import annotations
@@ -17,96 +17,138 @@ import argparse
 import datetime as dt
 import json
 import sys
-from collections.abc import Callable
-from dataclasses import replace
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, TypeAlias
 
 import numpy as np
-from complete_journey_data import panel as journey
+from complete_journey_data import sales_panel
 
-from batch_predictions.models.demand.backtest import backtest, origins_of
+from batch_predictions.models.common.bootstrap import multinomial_counts, percentile_interval
+from batch_predictions.models.demand.backtest import backtest_origins, run_backtest
 from batch_predictions.models.demand.base import Forecaster
 from batch_predictions.models.demand.conformal import ConformalCalibration
 from batch_predictions.models.demand.forecasters.baselines import Mean28
-from batch_predictions.models.demand.forecasters.gbdt import GBDTForecaster
+from batch_predictions.models.demand.forecasters.gbdt import GBDTForecaster, GBDTParams
 from batch_predictions.models.demand.panel import Doubles, Panel
 from batch_predictions.models.demand.replenishment.policy import order_quantity, stock_levels
 from batch_predictions.models.demand.replenishment.simulator import StockSimulation, simulate
+from batch_predictions.sources.adapters.complete_journey_year import FIRST_DAY
 
-BEGIN = dt.date(2017, 10, 8)
-"""First day that is replayed; everything is fitted and calibrated before it."""
+FIRST_SIMULATED_DAY = dt.date(2017, 10, 8)
 DAYS = 84
+"""Days that are simulated."""
 HORIZON = 14
-FILL = 0.95
-LEVELS = np.r_[0.02, np.arange(0.05, 0.95, 0.05), 0.95, 0.965, 0.975, 0.98, 0.985, 0.99, 0.995]
-COVER = np.arange(1.0, 60.0, 1.0)
-SAMPLES = 1000
+FILL_RATE = 0.95
+SERVICE_LEVELS = np.r_[
+    0.02, np.arange(0.05, 0.95, 0.05), 0.95, 0.965, 0.975, 0.98, 0.985, 0.99, 0.995
+]
+COVER_DAYS = np.arange(1.0, 60.0, 1.0)
+REFERENCE = "days of cover"
+SEED = 7
+
+Simulations: TypeAlias = Sequence[StockSimulation]
+"""Simulations of one policy, in ascending order of its service level."""
 
 
-def targets_of(
-    panel: Panel, make: Callable[[], Forecaster], begin: int, lead: int, review: int
-) -> list[tuple[Doubles, Doubles, Doubles]]:
-    """Quantiles over lead time and cycle, (n, levels), and the cycle's mean, of every review."""
-    origins = origins_of(begin, HORIZON, 6, 14)
-    past = backtest(panel.until(begin), {"model": make}, origins, HORIZON)
-    calibration = ConformalCalibration.of(past.forecasts["model"], past.actual)
-    fitted = make().fit(panel.until(begin))
-    found = []
-    for day in range(0, DAYS, review):
-        mean = fitted.forecast(panel.until(begin + day), HORIZON)
-        found.append(
-            (
-                calibration.sum_quantiles(mean, lead, LEVELS.tolist()),
-                calibration.sum_quantiles(mean, lead + review, LEVELS.tolist()),
-                mean[:, : lead + review].sum(axis=1),
+@dataclass(frozen=True)
+class DemandQuantiles:
+    """Demand that is forecast on one day of an order.
+
+    Attributes:
+        lead: quantiles over the lead time at the service levels, (n, levels).
+        cycle: quantiles over lead time and review period, (n, levels).
+        cycle_mean: mean over lead time and review period, (n,).
+    """
+
+    lead: Doubles
+    cycle: Doubles
+    cycle_mean: Doubles
+
+
+def forecast_demand(
+    panel: Panel, make: Callable[[], Forecaster], begin: int, lead_days: int, review_days: int
+) -> list[DemandQuantiles]:
+    """Forecasts of every day of an order, by a model that was fitted before the column `begin`."""
+    origins = backtest_origins(begin, HORIZON, 6, 14)
+    past = run_backtest(panel.truncate(begin), {"model": make}, origins, HORIZON)
+    calibration = ConformalCalibration.fit(past.forecasts["model"], past.actual)
+    model = make().fit(panel.truncate(begin))
+    levels = SERVICE_LEVELS.tolist()
+    cycle_days = lead_days + review_days
+    forecasts = []
+    for day in range(0, DAYS, review_days):
+        mean = model.forecast(panel.truncate(begin + day), HORIZON)
+        forecasts.append(
+            DemandQuantiles(
+                lead=calibration.sum_quantiles(mean, lead_days, levels),
+                cycle=calibration.sum_quantiles(mean, cycle_days, levels),
+                cycle_mean=mean[:, :cycle_days].sum(axis=1),
             )
         )
-    return found
+    return forecasts
 
 
-def by_quantile(
-    demand: Doubles, targets: list[tuple[Doubles, Doubles, Doubles]], lead: int, review: int
+def simulate_quantile_policy(
+    demand: Doubles, forecasts: Sequence[DemandQuantiles], lead_days: int, review_days: int
 ) -> list[StockSimulation]:
-    """A replay for every service level."""
-    replays = []
-    for place in range(len(LEVELS)):
+    """A simulation for every service level."""
+    simulations = []
+    for level in range(len(SERVICE_LEVELS)):
 
-        def order(day: int, position: Doubles, place: int = place) -> Doubles:
-            over_lead, over_cycle, mean = targets[day // review]
-            stock = stock_levels(over_lead[:, place], over_cycle[:, place], mean)
-            return order_quantity(position, stock, 1.0, 0.0)
+        def policy(day: int, position: Doubles, level: int = level) -> Doubles:
+            forecast = forecasts[day // review_days]
+            levels = stock_levels(
+                forecast.lead[:, level], forecast.cycle[:, level], forecast.cycle_mean
+            )
+            return order_quantity(position, levels, pack_size=1.0, min_order=0.0)
 
-        replays.append(simulate(demand, order, lead, review, targets[0][1][:, place]))
-    return replays
+        initial_stock = forecasts[0].cycle[:, level]
+        simulations.append(simulate(demand, policy, lead_days, review_days, initial_stock))
+    return simulations
 
 
-def by_cover(panel: Panel, begin: int, lead: int, review: int) -> list[StockSimulation]:
-    """A replay for every number of days of cover."""
+def simulate_cover_policy(
+    panel: Panel, begin: int, lead_days: int, review_days: int
+) -> list[StockSimulation]:
+    """A simulation for every number of days of cover."""
     means = [
         np.nanmean(panel.y[:, begin + day - 28 : begin + day], axis=1)
-        for day in range(0, DAYS, review)
+        for day in range(0, DAYS, review_days)
     ]
     demand = panel.y[:, begin : begin + DAYS]
-    replays = []
-    for days in COVER:
+    simulations = []
+    for cover_days in COVER_DAYS:
 
-        def order(day: int, position: Doubles, days: float = days) -> Doubles:
-            return np.asarray(np.ceil(np.maximum(days * means[day // review] - position, 0)))
+        def policy(day: int, position: Doubles, cover_days: float = cover_days) -> Doubles:
+            gap = cover_days * means[day // review_days] - position
+            return np.asarray(np.ceil(np.maximum(gap, 0)))
 
-        replays.append(simulate(demand, order, lead, review, np.ceil(days * means[0])))
-    return replays
+        initial_stock = np.ceil(cover_days * means[0])
+        simulations.append(simulate(demand, policy, lead_days, review_days, initial_stock))
+    return simulations
 
 
-def stock_at(replays: list[StockSimulation], weights: Doubles) -> Doubles:
-    """Mean stock where the fill rate is FILL, for each row of weights of the series, (samples,)."""
-    wanted = weights @ replays[0].demand.sum(axis=1)
-    sold = np.stack([weights @ each.sold.sum(axis=1) for each in replays], axis=1)
-    stock = np.stack([weights @ each.stock.mean(axis=1) for each in replays], axis=1)
-    fill = sold / wanted[:, None]
+def stock_at_fill_rate(simulations: Simulations, weights: Doubles) -> Doubles:
+    """Mean stock at which the fill rate is `FILL_RATE`; nan where no simulation reaches it.
+
+    Args:
+        simulations: of one policy.
+        weights: weights of the series, (samples, n).
+
+    Returns:
+        (samples,).
+    """
+    demanded = weights @ simulations[0].demand.sum(axis=1)
+    sold = np.stack([weights @ simulation.sold.sum(axis=1) for simulation in simulations], axis=1)
+    stock = np.stack(
+        [weights @ simulation.stock.mean(axis=1) for simulation in simulations], axis=1
+    )
+    fill_rates = np.maximum.accumulate(sold / demanded[:, None], axis=1)
     return np.array(
         [
-            np.interp(FILL, np.maximum.accumulate(f), s, left=np.nan, right=np.nan)
-            for f, s in zip(fill, stock, strict=True)
+            np.interp(FILL_RATE, sample_fill_rates, sample_stock, left=np.nan, right=np.nan)
+            for sample_fill_rates, sample_stock in zip(fill_rates, stock, strict=True)
         ]
     )
 
@@ -118,68 +160,80 @@ def measure(
     only: str = "",
     progress: Callable[[str], None] = lambda text: print(text, file=sys.stderr),
 ) -> dict[str, Any]:
-    """Stock at 95 % fill of every policy, and how much less than by days of cover."""
-    panel = journey(top, BEGIN - dt.timedelta(days=1))
-    begin = (BEGIN - dt.date(2017, 1, 1)).days
-    # What is observed; before its first sale a product was not wanted.
-    panel = replace(
-        panel, y=np.where(np.arange(panel.columns) >= begin, np.nan_to_num(panel.y), panel.y)
-    )
-    plain = replace(panel, future_covariates={})
+    """Stock of every policy at a fill rate of 95 %, and its change from days of cover."""
+    panel = sales_panel(top, FIRST_SIMULATED_DAY - dt.timedelta(days=1))
+    begin = (FIRST_SIMULATED_DAY - FIRST_DAY).days
+    # Days before a product's first sale are unknown for the models, but days without demand in the
+    # simulation.
+    is_simulated = np.arange(panel.n_columns) >= begin
+    panel = replace(panel, y=np.where(is_simulated, np.nan_to_num(panel.y), panel.y))
+    without_promotions = replace(panel, future_covariates={})
     demand = panel.y[:, begin : begin + DAYS]
-    policies: dict[str, list[StockSimulation]] = {
-        "days of cover": by_cover(panel, begin, lead, review)
-    }
+    simulations = {REFERENCE: simulate_cover_policy(panel, begin, lead, review)}
     methods: dict[str, tuple[Panel, Callable[[], Forecaster]]] = {
-        "mean28_weekday": (plain, Mean28),
-        "lightgbm without promotions": (plain, lambda: GBDTForecaster(horizon=HORIZON)),
-        "lightgbm": (panel, lambda: GBDTForecaster(horizon=HORIZON)),
+        "mean28_weekday": (without_promotions, Mean28),
+        "lightgbm without promotions": (without_promotions, make_lightgbm),
+        "lightgbm": (panel, make_lightgbm),
     }
-    for name, (series, make) in methods.items():
+    for name, (method_panel, make) in methods.items():
         if only and name != only:
             continue
-        progress(f"{name}: fitting, calibrating, replaying {DAYS} days")
-        targets = targets_of(series, make, begin, lead, review)
-        policies[name] = by_quantile(demand, targets, lead, review)
-    # Stock settles while what was ordered first arrives.
+        progress(f"{name}: fits, calibrates and simulates {DAYS} days")
+        forecasts = forecast_demand(method_panel, make, begin, lead, review)
+        simulations[name] = simulate_quantile_policy(demand, forecasts, lead, review)
+    # Without the first days, on which the first orders have not arrived yet.
     settled = {
-        name: [each.from_day(lead + review) for each in replays]
-        for name, replays in policies.items()
+        name: [simulation.from_day(lead + review) for simulation in by_level]
+        for name, by_level in simulations.items()
     }
-    random = np.random.default_rng(7)
-    weights = random.multinomial(top, np.full(top, 1 / top), SAMPLES).astype(float)
-    everyone = np.ones((1, top))
-    usual = stock_at(settled["days of cover"], everyone)[0]
-    usual_samples = stock_at(settled["days of cover"], weights)
-    rows = {}
-    for name, replays in settled.items():
-        stock = stock_at(replays, everyone)[0]
-        samples = stock_at(replays, weights) / usual_samples - 1
-        lower, upper = np.nanquantile(samples, [0.025, 0.975])
-        rows[name] = {
+    policies = compare_policies(settled, top)
+    return {"top": top, "lead": lead, "review": review, "fill": FILL_RATE, "policies": policies}
+
+
+def make_lightgbm() -> GBDTForecaster:
+    """An unfitted LightGBM forecaster."""
+    return GBDTForecaster(GBDTParams(horizon=HORIZON, seed=SEED))
+
+
+def compare_policies(
+    simulations: Mapping[str, Simulations], top: int
+) -> dict[str, dict[str, float]]:
+    """Stock, days of demand in stock, and the relative change from days of cover by policy.
+
+    Intervals are 95 % bootstrap intervals over products.
+    """
+    samples, all_products = multinomial_counts(top, SEED), np.ones((1, top))
+    reference = stock_at_fill_rate(simulations[REFERENCE], all_products)[0]
+    reference_samples = stock_at_fill_rate(simulations[REFERENCE], samples)
+    policies = {}
+    for name, by_level in simulations.items():
+        stock = stock_at_fill_rate(by_level, all_products)[0]
+        changes = stock_at_fill_rate(by_level, samples) / reference_samples - 1
+        change = percentile_interval(float(stock / reference - 1), changes, top)
+        policies[name] = {
             "stock": float(stock),
-            "days": float(stock / settled[name][0].demand.sum(axis=0).mean()),
-            "change": float(stock / usual - 1),
-            "lower": float(lower),
-            "upper": float(upper),
+            "days": float(stock / by_level[0].demand.sum(axis=0).mean()),
+            "change": change.mean,
+            "lower": change.lower,
+            "upper": change.upper,
         }
-    return {"top": top, "lead": lead, "review": review, "fill": FILL, "policies": rows}
+    return policies
 
 
 def main() -> None:
     """Prints the table, or one JSON object."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--top", type=int, default=500, help="products, by units before the replay")
+    parser.add_argument("--top", type=int, default=500, help="products, the best sellers before")
     parser.add_argument("--lead", type=int, default=3, help="days from order to receipt")
     parser.add_argument("--review", type=int, default=4, help="days between orders")
-    parser.add_argument("--only", default="", help="one method beside days of cover")
+    parser.add_argument("--only", default="", help="one method, compared with days of cover")
     parser.add_argument("--json", action="store_true")
     args = parser.parse_args()
-    found = measure(args.top, args.lead, args.review, args.only)
+    report = measure(args.top, args.lead, args.review, args.only)
     if args.json:
-        print(json.dumps(found))
+        print(json.dumps(report))
         return
-    for name, row in found["policies"].items():
+    for name, row in report["policies"].items():
         print(
             f"{name:30} {row['stock']:8.0f} units, {row['days']:5.2f} days of demand, "
             f"{row['change']:+.1%} ({row['lower']:+.1%} to {row['upper']:+.1%})"

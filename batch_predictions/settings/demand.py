@@ -1,4 +1,4 @@
-"""Demand: series, weekly training, daily forecasts, and the orders that follow from them."""
+"""Settings of demand: series, weekly training, daily forecasts, replenishment orders."""
 
 from __future__ import annotations
 
@@ -13,101 +13,102 @@ Level = Literal["item", "item_location", "category"]
 
 
 class DemandSettings(Section):
-    """Demand: series, weekly training, daily forecasts, orders."""
+    """Series, weekly training, daily forecasts and replenishment orders."""
 
     levels: list[Level] = Field(
         ["item", "category"],
         min_length=1,
-        description="What is forecast: units of an item over all shops, of an item in a shop, and "
-        "totals of categories.",
+        description="Levels of series to forecast: item (units over all shops), item_location "
+        "(units in one shop) and category (totals of categories).",
     )
     max_series: int = Field(
         500,
         ge=1,
-        description="Series of a level that are forecast: those of most units in the last 84 days.",
+        description="Series to forecast of each level: those with the most units in the last 84 "
+        "days.",
     )
-    horizon: int = Field(14, ge=1, le=91, description="Days ahead that are forecast.")
-    history_days: int = Field(365, ge=14, description="Days that a series looks back on.")
+    horizon: int = Field(14, ge=1, le=91, description="Days to forecast.")
+    history_days: int = Field(365, ge=14, description="Days of history of a series.")
     min_days: int = Field(
         28,
         ge=1,
-        description="Series whose first sale is fewer days ago are excluded, with the reason.",
+        description="Series with fewer days since their first sale are excluded, with the reason.",
     )
     event_types: list[str] = Field(
         ["purchase", "interaction"],
-        description="Types of raw.interactions that are demand; interaction is the type of rows "
-        "whose source names none.",
+        description="Event types of raw.interactions that count as demand; rows of sources without "
+        "event types have the type interaction.",
     )
     outlier_factor: float = Field(
         20.0,
         ge=0,
-        description="A line of more units than so many times the item's median line counts as "
-        "that many; 0: no cap.",
+        description="The units of a line are capped at this multiple of the item's median line; "
+        "0: no cap.",
     )
     holidays: list[dt.date] = Field(
         default_factory=list,
-        description="Days that are holidays, besides those that the adapter knows (of the United "
-        "States for complete_journey).",
+        description="Holidays in addition to those of the source's country (the United States for "
+        "complete_journey).",
     )
     promotion_weeks: int = Field(
         26,
         ge=4,
-        description="Weeks of raw.promotion_calendar that `run` reads before a training.",
+        description="Weeks of raw.promotion_calendar that `run` ingests before a training.",
     )
     candidates: list[str] = Field(
         ["linear_promotions", "linear_regression", "sarima", "sarima_promotions", "lightgbm"],
-        description="Methods compared each week by past origins; the baselines mean28_weekday and "
-        "seasonal_naive always are. Further ones: arima, theta, gru, average (of lightgbm and gru) "
-        "and chosen (the best of past origins for every series).",
+        description="Forecasters that each training compares at past origins, in addition to the "
+        "baselines mean28_weekday and seasonal_naive and to chosen, the best candidate of each "
+        "series. Others are arima, naive2, theta, gru and average (of lightgbm and gru).",
     )
-    origins: int = Field(6, ge=1, description="Past origins that the methods are judged on.")
-    origin_days: int = Field(14, ge=1, description="Days between origins.")
-    fits: int = Field(1, ge=1, description="How often each method is fitted over the past origins.")
+    origins: int = Field(6, ge=1, description="Past origins at which forecasters are compared.")
+    origin_days: int = Field(14, ge=1, description="Days between past origins.")
+    fits: int = Field(
+        1, ge=1, description="How often each forecaster is fitted over the past origins."
+    )
     max_bias: float = Field(
         0.05,
         gt=0,
-        description="Largest bias of a champion, as a share of demand: a method of little error "
-        "that forecasts too little would empty the shelves.",
+        description="Largest absolute bias of a forecaster that serves, as a share of demand: one "
+        "with a small error that is biased downwards would lead to lost sales.",
     )
     options: dict[str, dict[str, Any]] = Field(
         default_factory=dict,
-        description="Parameters of methods by name, such as {gru: {steps: 400}}.",
+        description="Parameters by forecaster, such as {gru: {steps: 400}}.",
     )
     service_level: float = Field(
         0.95,
         gt=0,
         lt=1,
-        description="Chance that a cycle passes without stock running out. Attribute service_level "
-        "of an item wins; costs of lost sales and holding, where both are known, win over both.",
+        description="Probability that stock lasts for lead time and review period. An item's "
+        "attribute service_level takes precedence over the setting, and the optimum by "
+        "lost_sale_cost and holding_cost, where both are known, over both.",
     )
     lead_time_days: int = Field(
-        3, ge=1, description="Days from an order to its receipt; attribute lead_time_days wins."
+        3,
+        ge=1,
+        description="Days from an order to its receipt; an item's attribute of this name takes "
+        "precedence, as for the other terms of orders.",
     )
-    review_days: int = Field(
-        4, ge=1, description="Days from one order to the next; attribute review_days wins."
-    )
-    pack_size: float = Field(
-        1.0, gt=0, description="Units are ordered in multiples of it; attribute pack_size wins."
-    )
-    min_order: float = Field(
-        0.0, ge=0, description="Fewest units of an order; attribute min_order wins."
-    )
+    review_days: int = Field(4, ge=1, description="Days from one order to the next.")
+    pack_size: float = Field(1.0, gt=0, description="Units of a pack; orders are whole packs.")
+    min_order: float = Field(0.0, ge=0, description="Smallest order in units.")
     holding_cost: float | None = Field(
         None,
         gt=0,
-        description="Cost of keeping a unit for a day; attribute holding_cost wins.",
+        description="Cost of holding a unit for a day.",
     )
     lost_sale_cost: float | None = Field(
         None,
         gt=0,
-        description="Cost of a unit that was wanted and not there; attribute lost_sale_cost wins.",
+        description="Cost of a unit of demand that could not be met.",
     )
     stock_max_age_days: int = Field(
         0,
         ge=0,
-        description="How many days before a day its stock may have been counted.",
+        description="Age in days of the oldest stock count that is used.",
     )
-    seed: int = Field(7, description="Seed of everything random in training.")
+    seed: int = Field(7, description="Seed of the random numbers of the training.")
 
     @model_validator(mode="after")
     def _horizon_covers_the_cycle(self) -> DemandSettings:

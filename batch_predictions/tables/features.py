@@ -101,28 +101,28 @@ DEMAND = declare(
     Table(
         "features",
         "demand",
-        "One row per series of demand and day: its daily units so far, and what is known ahead.",
+        "One row per demand series and day: its daily units so far, and promotions known ahead.",
         columns("""
         date DATE: as of the end of this day
         item_id VARCHAR: item, or category:<name> for the total of a category
         location VARCHAR: shop, or all where units are summed over shops
         level VARCHAR: item, item_location or category
         category VARCHAR: category of the item, or unknown
-        first_date DATE: day of the first sale in the history; the lists begin with it
+        first_date DATE: day of the first sale in the history; the lists begin on it
         last_date DATE: day of the newest sale
-        units_84d DOUBLE: units of the last 84 days, by which series are chosen
+        units_84d DOUBLE: units of the last 84 days, by which series are selected
         units DOUBLE[]: units of each day from first_date to date; 0 where nothing was sold
-        prices DOUBLE[]: price paid for a unit, of each day; of the last sale where nothing was sold
-        promotion DOUBLE[]: share of the item's units whose shops promote it; reaches beyond date
-        display DOUBLE[]: the same of a display in the shop; null where the week is not known
-        mailer DOUBLE[]: the same of a place in the mailer
-        lead_time_days DOUBLE: attribute of the item; null: the setting counts
-        review_days DOUBLE: attribute of the item, likewise
-        service_level DOUBLE: attribute of the item, likewise
-        pack_size DOUBLE: attribute of the item, likewise
-        min_order DOUBLE: attribute of the item, likewise
-        holding_cost DOUBLE: attribute of the item, likewise
-        lost_sale_cost DOUBLE: attribute of the item, likewise
+        prices DOUBLE[]: price paid per unit on each day; that of the last sale on days without one
+        promotion DOUBLE[]: share of the item's units in shops that promote it; beyond date, too
+        display DOUBLE[]: like promotion, for displays in the shop; null where not known
+        mailer DOUBLE[]: like promotion, for the mailer
+        lead_time_days DOUBLE: attribute of the item; null: the setting applies
+        review_days DOUBLE: attribute of the item; null: the setting applies
+        service_level DOUBLE: attribute of the item; null: the setting applies
+        pack_size DOUBLE: attribute of the item; null: the setting applies
+        min_order DOUBLE: attribute of the item; null: the setting applies
+        holding_cost DOUBLE: attribute of the item; null: the setting applies
+        lost_sale_cost DOUBLE: attribute of the item; null: the setting applies
     """),
         key=("item_id", "location"),
     )

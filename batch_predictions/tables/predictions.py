@@ -128,22 +128,22 @@ DEMAND_FORECASTS = declare(
     Table(
         "predictions",
         "demand_forecasts",
-        "Units that will be wanted of every series on each of the next days, with quantiles.",
+        "Forecast units of every demand series for each of the coming days, with quantiles.",
         columns("""
         date DATE: as of the end of this day
         item_id VARCHAR: item, or category:<name> for the total of a category
         location VARCHAR: shop, or all
-        target_date DATE: day that is forecast
+        target_date DATE: day of the forecast units
         mean DOUBLE: expected units
-        q05 DOUBLE: units that are not exceeded in 5 of 100 cases
-        q10 DOUBLE: in 10 of 100
-        q25 DOUBLE: in 25 of 100
-        q50 DOUBLE: in half of the cases
-        q75 DOUBLE: in 75 of 100
-        q90 DOUBLE: in 90 of 100
-        q95 DOUBLE: in 95 of 100
-        model_version VARCHAR: model that forecast it
-        method VARCHAR: method behind the series, such as lightgbm or mean28_weekday
+        q05 DOUBLE: 5 % quantile of the units
+        q10 DOUBLE: 10 % quantile
+        q25 DOUBLE: 25 % quantile
+        q50 DOUBLE: median
+        q75 DOUBLE: 75 % quantile
+        q90 DOUBLE: 90 % quantile
+        q95 DOUBLE: 95 % quantile
+        model_version VARCHAR: version of the model
+        method VARCHAR: forecaster of the series, such as lightgbm or mean28_weekday
     """),
         key=("item_id", "location", "target_date"),
     )
@@ -152,20 +152,20 @@ LEAD_TIME_DEMAND = declare(
     Table(
         "predictions",
         "lead_time_demand",
-        "Units that will be wanted in all over the next days, of the lengths that orders need.",
+        "Forecast total units of the periods that orders need, with quantiles.",
         columns("""
         date DATE: as of the end of this day
         item_id VARCHAR: item, or category:<name>
         location VARCHAR: shop, or all
-        days BIGINT: so many days from the day after date
-        mean DOUBLE: expected units in all
-        q50 DOUBLE: units that are not exceeded in half of the cases
-        q90 DOUBLE: in 90 of 100
-        q95 DOUBLE: in 95 of 100
-        q99 DOUBLE: in 99 of 100
-        model_version VARCHAR: model that forecast it
-        level DOUBLE: service level of the item: its own, that of its costs, or the setting
-        q_level DOUBLE: units that are not exceeded with the chance `level`
+        days BIGINT: length of the period, which begins on the day after date
+        mean DOUBLE: expected total units
+        q50 DOUBLE: median of the total units
+        q90 DOUBLE: 90 % quantile
+        q95 DOUBLE: 95 % quantile
+        q99 DOUBLE: 99 % quantile
+        model_version VARCHAR: version of the model
+        level DOUBLE: service level: by the item's costs or attribute, else by the setting
+        q_level DOUBLE: quantile of the total units at `level`
     """),
         key=("item_id", "location", "days"),
     )
@@ -174,22 +174,22 @@ REPLENISHMENT_ORDERS = declare(
     Table(
         "predictions",
         "replenishment_orders",
-        "What to order of every item now: levels of stock, and the quantity that reaches them.",
+        "Stock levels of every item, and the quantity to order now.",
         columns("""
         date DATE: as of the end of this day
-        item_id VARCHAR: which item
+        item_id VARCHAR: item
         location VARCHAR: shop, or all
         on_hand DOUBLE: units in stock at the end of the day; null: not known
-        reorder_point DOUBLE: at or below it, stock may run out before an order arrives
-        order_up_to DOUBLE: stock and orders under way after ordering
-        safety_stock DOUBLE: order_up_to less the units expected until the next order arrives
+        reorder_point DOUBLE: stock at which it may run out before an order arrives
+        order_up_to DOUBLE: stock on hand and on order after ordering
+        safety_stock DOUBLE: order_up_to minus the expected demand of lead time and review period
         order_quantity DOUBLE: units to order now; null where on_hand is not known
-        service_level DOUBLE: chance that a cycle passes without stock running out
-        model_version VARCHAR: version of the rule
-        on_order DOUBLE: units ordered before and not yet received
+        service_level DOUBLE: probability that stock lasts for lead time and review period
+        model_version VARCHAR: version of the order policy
+        on_order DOUBLE: units ordered and not yet received
         lead_time_days BIGINT: days from order to receipt
         review_days BIGINT: days between orders
-        forecast_version VARCHAR: model behind the quantiles
+        forecast_version VARCHAR: version of the demand model
     """),
         key=("item_id", "location"),
     )

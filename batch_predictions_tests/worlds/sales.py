@@ -1,4 +1,4 @@
-"""Tiny worlds of demand, written into a warehouse in a line."""
+"""Writes small tables of sales, items, promotions and stock into a warehouse."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from batch_predictions.tables import INTERACTIONS, INVENTORY, ITEMS, PROMOTION_C
 from batch_predictions.warehouse import Warehouse
 
 Sale = Mapping[str, Any]
-"""day, item; optionally quantity (1), amount (null), location, event_type (purchase)."""
+"""day and item; optionally quantity (1), amount (null), location (null), event_type (purchase)."""
 
 
-def sold(warehouse: Warehouse, sales: Sequence[Sale]) -> None:
-    """Writes sales; every day with sales is replaced."""
+def write_sales(warehouse: Warehouse, sales: Sequence[Sale]) -> None:
+    """Writes raw.interactions; every day with sales is replaced."""
     rows = [
         {
             "date": sale["day"],
@@ -44,13 +44,13 @@ def sold(warehouse: Warehouse, sales: Sequence[Sale]) -> None:
     )
     days = sorted({sale["day"].isoformat() for sale in sales})
     with warehouse.connect() as db:
-        db.register("sold_rows", pa.Table.from_pylist(rows, schema))
+        db.register("sales_rows", pa.Table.from_pylist(rows, schema))
         if days:
-            warehouse.replace_partitions(INTERACTIONS, days, "select * from sold_rows", db=db)
+            warehouse.replace_partitions(INTERACTIONS, days, "select * from sales_rows", db=db)
 
 
-def goods(warehouse: Warehouse, *items: Mapping[str, Any]) -> None:
-    """Writes items: item_id, and category, subcategory and attributes where given."""
+def write_items(warehouse: Warehouse, *items: Mapping[str, Any]) -> None:
+    """Writes raw.items: item_id; optionally category, subcategory and attributes."""
     names = ("item_id", "title", "category", "subcategory", "brand")
     schema = pa.schema(
         [
@@ -60,12 +60,17 @@ def goods(warehouse: Warehouse, *items: Mapping[str, Any]) -> None:
             ("attributes", pa.map_(pa.string(), pa.string())),
         ]
     )
-    rows = [{**each, "attributes": list(each.get("attributes", {}).items())} for each in items]
+    rows = [{**item, "attributes": list(item.get("attributes", {}).items())} for item in items]
     warehouse.replace_partition(ITEMS, None, pa.Table.from_pylist(rows, schema))
 
 
-def promoted(warehouse: Warehouse, weeks: Sequence[dt.date], *rows: Mapping[str, Any]) -> None:
-    """Writes weeks of the calendar: item, starts, ends; optionally location, display, mailer."""
+def write_promotions(
+    warehouse: Warehouse, weeks: Sequence[dt.date], *promotions: Mapping[str, Any]
+) -> None:
+    """Writes weeks of raw.promotion_calendar.
+
+    A promotion has item, starts and ends; optionally location (all), display and mailer.
+    """
     schema = pa.schema(
         [
             ("item_id", pa.string()),
@@ -78,24 +83,24 @@ def promoted(warehouse: Warehouse, weeks: Sequence[dt.date], *rows: Mapping[str,
     )
     for week in weeks:
         assert week == week_of(week)
-        mine = [
+        rows = [
             {
-                "item_id": each["item"],
-                "location": each.get("location", "all"),
-                "starts_on": each["starts"],
-                "ends_on": each["ends"],
-                "display": each.get("display"),
-                "mailer": each.get("mailer"),
+                "item_id": promotion["item"],
+                "location": promotion.get("location", "all"),
+                "starts_on": promotion["starts"],
+                "ends_on": promotion["ends"],
+                "display": promotion.get("display"),
+                "mailer": promotion.get("mailer"),
             }
-            for each in rows
-            if each["starts"] <= week + dt.timedelta(days=6) and each["ends"] >= week
+            for promotion in promotions
+            if promotion["starts"] <= week + dt.timedelta(days=6) and promotion["ends"] >= week
         ]
-        table = pa.Table.from_pylist(mine, schema)
+        table = pa.Table.from_pylist(rows, schema)
         warehouse.replace_partition(PROMOTION_CALENDAR, week.isoformat(), table)
 
 
-def counted(warehouse: Warehouse, day: dt.date, *rows: Mapping[str, Any]) -> None:
-    """Writes a day's stock: item, on_hand; optionally on_order, location."""
+def write_stock_counts(warehouse: Warehouse, day: dt.date, *counts: Mapping[str, Any]) -> None:
+    """Writes a day of raw.inventory: item and on_hand; optionally on_order, location (all)."""
     schema = pa.schema(
         [
             ("item_id", pa.string()),
@@ -104,14 +109,14 @@ def counted(warehouse: Warehouse, day: dt.date, *rows: Mapping[str, Any]) -> Non
             ("on_order", pa.float64()),
         ]
     )
-    listed = [
+    rows = [
         {
-            "item_id": each["item"],
-            "location": each.get("location", "all"),
-            "on_hand": each["on_hand"],
-            "on_order": each.get("on_order"),
+            "item_id": count["item"],
+            "location": count.get("location", "all"),
+            "on_hand": count["on_hand"],
+            "on_order": count.get("on_order"),
         }
-        for each in rows
+        for count in counts
     ]
-    table = pa.Table.from_pylist(listed, schema)
+    table = pa.Table.from_pylist(rows, schema)
     warehouse.replace_partition(INVENTORY, day.isoformat(), table)

@@ -1,67 +1,94 @@
-"""`batch-predictions benchmark forecast`: every method on a public file of series.
+"""`batch-predictions benchmark forecast`: compares forecasters on a public file of series.
 
-The file is Parquet or CSV with the columns series, t, y and part (`train` or `test`). Measures are
-the M4 competition's: sMAPE, MASE over the in-sample naive of one season, and OWA, the mean of both
-as shares of Naive2's. SARIMA runs on logarithms where all values are positive, its order chosen for
-each series from a small grid by past origins, as is the method.
+The file is Parquet or CSV with the columns series, t, y and part (`train` or `test`). Metrics are
+those of the M4 competition: sMAPE, MASE with the in-sample seasonal naive error as its scale, and
+OWA, the mean of both relative to Naive2. SARIMA models logarithms where all values of a series are
+positive. Its order is selected for each series from a small grid by past origins, and so is the
+forecaster.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import duckdb
 import numpy as np
 import numpy.typing as npt
 
 from batch_predictions.models.demand.forecasters.baselines import SeasonalNaive
-from batch_predictions.models.demand.forecasters.sarima import Sarima, diverged
+from batch_predictions.models.demand.forecasters.sarima import Sarima, SarimaParams, diverged
 from batch_predictions.models.demand.forecasters.smoothing import Naive2, SeasonalAdjustment, Theta
 from batch_predictions.models.demand.panel import Doubles, Panel
 from batch_predictions.settings import SettingsError
 
 COLUMNS = ("series", "t", "y", "part")
 NAIVE2, CHOSEN, SARIMA, COMBINED = "naive2", "chosen", "sarima", "combined"
-SEASONAL_ORDERS = ((0, 1, 1, 0, 1, 1), (1, 0, 1, 0, 1, 1), (1, 1, 1, 1, 0, 0))
-PLAIN_ORDERS = ((0, 1, 1, 0, 0, 0), (1, 1, 1, 0, 0, 0))
-ADJUSTED_ORDER = (1, 1, 1, 0, 0, 0)
-LONGER = {24: 168}
-"""A second season that series of a season often have: hours have weeks."""
-ORIGINS = 3
+Order: TypeAlias = tuple[int, int, int, int, int, int]
+"""p, d, q, P, D, Q."""
+SEASONAL_ORDERS: tuple[Order, ...] = ((0, 1, 1, 0, 1, 1), (1, 0, 1, 0, 1, 1), (1, 1, 1, 1, 0, 0))
+PLAIN_ORDERS: tuple[Order, ...] = ((0, 1, 1, 0, 0, 0), (1, 1, 1, 0, 0, 0))
+ADJUSTED_ORDER: Order = (1, 1, 1, 0, 0, 0)
+"""Order for seasonally adjusted series."""
+LONG_PERIODS = {24: 168}
+"""A second, longer season by period: hourly series often have a season of a week, too."""
+MAX_ORIGINS = 3
 """Past origins, a horizon apart."""
-LONGEST = 2600
-TOGETHER, CLOSE = 3, 1.1
-"""Candidates that forecast a series together, at most, and how close they are to the best."""
+MAX_TRAINING_LENGTH = 2600
+"""Newest training values of a series that are used."""
+MAX_COMBINED = 3
+"""Candidates that are averaged for a series, at most."""
+MAX_ERROR_RATIO = 1.1
+"""Candidates are averaged where their past errors are within this multiple of the smallest."""
+MAX_RELATIVE_ERROR = 5.0
+"""Cap of past errors relative to the median candidate, so that one failure does not dominate."""
+
+Method: TypeAlias = Callable[[Panel, Panel, int], Doubles]
+"""Forecasts (n, horizon) from the panel to fit, the panel to forecast and the horizon."""
 
 
 @dataclass(frozen=True)
-class Read:
-    """A file's series: training values right-aligned, and what came after them."""
+class SeriesFile:
+    """The series of a file.
+
+    Attributes:
+        train: training values; all series end in the last column.
+        test: values after them, (n, horizon).
+    """
 
     train: Panel
     test: Doubles
 
 
-Method = Callable[[Panel, Panel, int], Doubles]
-"""Forecasts of a panel with what was learned from another, older or equal one."""
+@dataclass(frozen=True)
+class MethodForecasts:
+    """Forecasts of one method.
+
+    Attributes:
+        past: forecasts at the past origins, (origins, n, horizon).
+        final: forecasts after the training values, (n, horizon).
+    """
+
+    past: Doubles
+    final: Doubles
 
 
-def read(path: Path, season: int, horizon: int) -> Read:
-    """The series of a file.
+def read_series(path: Path, season: int, horizon: int) -> SeriesFile:
+    """Reads the series of a file.
 
     Raises:
-        SettingsError: the file, or a column, is missing; or a series has too few test values.
+        SettingsError: the file or a column is missing, or a series has no training values or fewer
+            test values than the horizon.
     """
     if not path.is_file():
         raise SettingsError(f"there is no file {path}")
     with duckdb.connect(":memory:") as db:
         source = "read_parquet(?)" if path.suffix == ".parquet" else "read_csv(?)"
         columns = db.execute(f"describe select * from {source}", [str(path)]).fetchall()
-        missing = sorted(set(COLUMNS) - {each[0] for each in columns})
+        missing = sorted(set(COLUMNS) - {name for name, *_ in columns})
         if missing:
             raise SettingsError(f"{path} has no column {', '.join(missing)}")
         rows = db.execute(
@@ -76,181 +103,228 @@ def read(path: Path, season: int, horizon: int) -> Read:
             f"{path}: {len(short)} series of {len(rows)} have no training values or fewer than "
             f"{horizon} test values, such as {short[:3]}"
         )
-    width = min(max(len(train) for _, train, _ in rows), LONGEST)
+    width = min(max(len(train) for _, train, _ in rows), MAX_TRAINING_LENGTH)
     y = np.full((len(rows), width), np.nan)
     for row, (_, train, _) in enumerate(rows):
-        kept = train[-width:]
-        y[row, width - len(kept) :] = kept
-    test = np.array([each[2][:horizon] for each in rows], float)
-    return Read(Panel([each[0] for each in rows], 0, y, period=season), test)
+        newest = train[-width:]
+        y[row, width - len(newest) :] = newest
+    test_values = np.array([test[:horizon] for _, _, test in rows], float)
+    return SeriesFile(Panel([name for name, *_ in rows], 0, y, period=season), test_values)
 
 
 def benchmark(
     file: Path, season: int, horizon: int, progress: Callable[[str], None]
 ) -> dict[str, Any]:
-    """sMAPE, MASE, OWA and CPU seconds of every method, and of the one chosen per series."""
-    given = read(file, season, horizon)
-    panel, methods = given.train, methods_of(given.train)
-    # Past origins that leave most of a series two seasons to learn from.
-    typical = int(np.median(np.isfinite(panel.y).sum(axis=1)))
-    number = int(np.clip((typical - 2 * season) // horizon, 1, ORIGINS))
-    origins = [panel.columns - horizon * back for back in range(number, 0, -1)]
-    final: dict[str, Doubles] = {}
-    past: dict[str, Doubles] = {}
-    seconds: dict[str, float] = {}
-    for name, method in methods.items():
-        began = time.process_time()
-        first = panel.until(origins[0])
-        past[name] = np.stack([method(first, panel.until(each), horizon) for each in origins])
-        final[name] = method(panel, panel, horizon)
-        seconds[name] = time.process_time() - began
-        progress(f"{name}: {seconds[name]:.1f} CPU seconds")
+    """sMAPE, MASE, OWA and CPU seconds of every method, and of the best ones of each series."""
+    series = read_series(file, season, horizon)
+    panel = series.train
+    # At most as many origins as leave two seasons to learn from in the median series.
+    length = int(np.median(np.isfinite(panel.y).sum(axis=1)))
+    n_origins = int(np.clip((length - 2 * season) // horizon, 1, MAX_ORIGINS))
+    origins = [panel.n_columns - horizon * back for back in range(n_origins, 0, -1)]
+    actual = np.stack([panel.y[:, origin : origin + horizon] for origin in origins])
+    results, seconds = run_methods(panel, build_methods(panel), origins, horizon, progress)
     began = time.process_time()
-    actual = np.stack([panel.y[:, each : each + horizon] for each in origins])
-    orders = [name for name in methods if name.startswith(SARIMA)]
-    best = champions_of([past[each] for each in orders], actual)
-    final[SARIMA] = np.stack([final[each] for each in orders])[best, np.arange(len(panel))]
-    seconds[SARIMA] = sum(seconds[each] for each in orders)
-    # The middle of everything but the naive ones, for series on which no method leads.
-    middle = [each for each in methods if each not in (NAIVE2, SeasonalNaive.kind)]
-    past[COMBINED] = np.median([past[each] for each in middle], axis=0)
-    final[COMBINED] = np.median([final[each] for each in middle], axis=0)
-    candidates = [*methods, COMBINED]
-    shares = shares_of([past[each] for each in candidates], actual)
-    stacked = np.stack([final[each] for each in candidates])
-    final[CHOSEN] = (shares[:, :, None] * stacked).sum(axis=0)
-    spare = time.process_time() - began
-    seconds[COMBINED] = seconds[CHOSEN] = sum(seconds[each] for each in methods) + spare
-    reference = measures(final[NAIVE2], given)
-    figures = {
-        name: {**scored(measures(each, given), reference), "cpu_seconds": round(seconds[name], 2)}
-        for name, each in final.items()
+    candidates = {**results, COMBINED: _median_of_methods(results)}
+    past = [candidate.past for candidate in candidates.values()]
+    weights = combination_weights(past, actual)
+    final = {name: candidate.final for name, candidate in candidates.items()}
+    weighted_mean = (weights[:, :, None] * np.stack(list(final.values()))).sum(axis=0)
+    final = {
+        **{name: final[name] for name in results},
+        SARIMA: _best_sarima(results, actual),
+        COMBINED: final[COMBINED],
+        CHOSEN: weighted_mean,
     }
+    total_seconds = sum(seconds.values()) + time.process_time() - began
+    seconds[SARIMA] = sum(seconds[name] for name in results if name.startswith(SARIMA))
+    seconds[COMBINED] = seconds[CHOSEN] = total_seconds
+    reference = compute_metrics(final[NAIVE2], series)
+    scores: dict[str, dict[str, Any]] = {
+        name: {
+            **summarise_metrics(compute_metrics(forecast, series), reference),
+            "cpu_seconds": round(seconds[name], 2),
+        }
+        for name, forecast in final.items()
+    }
+    series_by_method = {
+        name: round(float(weight), 2)
+        for name, weight in zip(candidates, weights.sum(axis=1), strict=True)
+    }
+    chosen_scores = {**scores.pop(CHOSEN), "series_by_method": series_by_method}
     return {
         "series": len(panel),
         "season": season,
         "horizon": horizon,
-        "origins": number,
-        "methods": {name: each for name, each in figures.items() if name != CHOSEN},
-        "chosen": {
-            **figures[CHOSEN],
-            "series_by_method": {
-                name: round(float(share), 2)
-                for name, share in zip(candidates, shares.sum(axis=1), strict=True)
-            },
-        },
+        "origins": n_origins,
+        "methods": scores,
+        "chosen": chosen_scores,
     }
 
 
-def methods_of(panel: Panel) -> dict[str, Method]:
-    """Strong baselines first, then the grid of orders."""
+def run_methods(
+    panel: Panel,
+    methods: dict[str, Method],
+    origins: Sequence[int],
+    horizon: int,
+    progress: Callable[[str], None],
+) -> tuple[dict[str, MethodForecasts], dict[str, float]]:
+    """Forecasts and CPU seconds of every method; it learns once before the first past origin."""
+    results: dict[str, MethodForecasts] = {}
+    seconds: dict[str, float] = {}
+    first = panel.truncate(origins[0])
+    for name, method in methods.items():
+        began = time.process_time()
+        past = np.stack([method(first, panel.truncate(origin), horizon) for origin in origins])
+        results[name] = MethodForecasts(past, method(panel, panel, horizon))
+        seconds[name] = time.process_time() - began
+        progress(f"{name}: {seconds[name]:.1f} CPU seconds")
+    return results, seconds
 
-    def simple(kind: type[Naive2] | type[Theta] | type[SeasonalNaive]) -> Method:
-        return lambda learned, now, horizon: kind().fit(learned).forecast(now, horizon)
 
-    found: dict[str, Method] = {each.kind: simple(each) for each in (Naive2, SeasonalNaive, Theta)}
+def _best_sarima(results: dict[str, MethodForecasts], actual: Doubles) -> Doubles:
+    """Forecasts of each series by the SARIMA order with the smallest past errors, (n, horizon)."""
+    candidates = [result for name, result in results.items() if name.startswith(SARIMA)]
+    best = best_candidates([candidate.past for candidate in candidates], actual)
+    return np.stack([candidate.final for candidate in candidates])[best, np.arange(len(best))]
+
+
+def _median_of_methods(results: dict[str, MethodForecasts]) -> MethodForecasts:
+    """The median of all methods except the naive ones."""
+    members = [
+        result for name, result in results.items() if name not in (NAIVE2, SeasonalNaive.kind)
+    ]
+    return MethodForecasts(
+        past=np.median([member.past for member in members], axis=0),
+        final=np.median([member.final for member in members], axis=0),
+    )
+
+
+def build_methods(panel: Panel) -> dict[str, Method]:
+    """The baselines and Theta, then SARIMA of the grid of orders, by name."""
+
+    def without_params(kind: type[Naive2] | type[Theta] | type[SeasonalNaive]) -> Method:
+        return lambda train, current, horizon: kind().fit(train).forecast(current, horizon)
+
+    methods: dict[str, Method] = {
+        kind.kind: without_params(kind) for kind in (Naive2, SeasonalNaive, Theta)
+    }
     period = panel.period
     for order in SEASONAL_ORDERS if period > 1 else ():
-        found[name_of(order, period)] = _sarima(order, period, adjusted=False)
+        methods[sarima_name(order, period)] = _sarima(order, period)
     for order in PLAIN_ORDERS:
-        found[name_of(order, 1)] = _sarima(order, 1, adjusted=False)
+        methods[sarima_name(order, 1)] = _sarima(order, 1)
     if period > 1:
-        found[f"{name_of(ADJUSTED_ORDER, 1)}_adjusted"] = _sarima(ADJUSTED_ORDER, period, True)
-    longer = LONGER.get(period)
-    if longer and np.median(np.isfinite(panel.y).sum(axis=1)) >= 4 * longer:
+        name = f"{sarima_name(ADJUSTED_ORDER, 1)}_adjusted"
+        methods[name] = _adjusted_sarima(ADJUSTED_ORDER, period)
+    long_period = LONG_PERIODS.get(period)
+    if long_period and np.median(np.isfinite(panel.y).sum(axis=1)) >= 4 * long_period:
         order = SEASONAL_ORDERS[1]
-        found[name_of(order, longer)] = _sarima(order, longer, adjusted=False)
-    return found
+        methods[sarima_name(order, long_period)] = _sarima(order, long_period)
+    return methods
 
 
-def name_of(order: tuple[int, ...], period: int) -> str:
-    """Such as sarima_011_011_52."""
-    p, d, q, *season = order
-    seasonal = f"_{''.join(map(str, season))}_{period}" if any(season) else ""
-    return f"{SARIMA}_{p}{d}{q}{seasonal}"
+def sarima_name(order: Order, period: int) -> str:
+    """Name of an order and period, such as sarima_011_011_52."""
+    p, d, q, *seasonal_order = order
+    suffix = f"_{''.join(map(str, seasonal_order))}_{period}" if any(seasonal_order) else ""
+    return f"{SARIMA}_{p}{d}{q}{suffix}"
 
 
-def _sarima(order: tuple[int, ...], period: int, adjusted: bool) -> Method:
-    """SARIMA on logarithms where positive; Theta where a series has no fit or a wild forecast."""
-    from dataclasses import replace
+def _sarima(order: Order, period: int) -> Method:
+    """SARIMA on logarithms where values are positive; Theta where it fails or diverges."""
 
-    def run(learned: Panel, now: Panel, horizon: int) -> Doubles:
-        seasons = [_season(row, period) for row in now.y] if adjusted else []
-
-        def prepared(panel: Panel) -> Panel:
-            if not adjusted:
-                return replace(panel, period=period)
-            y = np.stack([_without(row, s) for row, s in zip(panel.y, seasons, strict=True)])
-            return replace(panel, y=y, period=1)
-
-        model = Sarima(order=list(order), log=True).fit(prepared(learned))
-        means = model.filtered(prepared(now), horizon)
-        if adjusted:
-            for row, season in enumerate(seasons):
-                means[row] = season.put_back(means[row], int(np.isfinite(now.y[row]).sum()))
-        gone = diverged(now, means)
-        if gone.any():
-            means[gone] = Theta().forecast(now.take(gone), horizon)
-        return np.asarray(means)
+    def run(train: Panel, current: Panel, horizon: int) -> Doubles:
+        model = Sarima(SarimaParams(order=order, log=True)).fit(replace(train, period=period))
+        means = model.filter_means(replace(current, period=period), horizon)
+        return _theta_where_diverged(current, means, horizon)
 
     return run
 
 
-def _season(row: Doubles, period: int) -> SeasonalAdjustment:
-    return SeasonalAdjustment(row[np.isfinite(row)], period)
+def _adjusted_sarima(order: Order, period: int) -> Method:
+    """The same on seasonally adjusted series; the season is that of the panel to forecast."""
+
+    def run(train: Panel, current: Panel, horizon: int) -> Doubles:
+        adjustments = [SeasonalAdjustment(row[np.isfinite(row)], period) for row in current.y]
+
+        def adjusted(panel: Panel) -> Panel:
+            y = panel.y.copy()
+            for row, adjustment in zip(y, adjustments, strict=True):
+                row[np.isfinite(row)] = adjustment.remove(row[np.isfinite(row)])
+            return replace(panel, y=y, period=1)
+
+        model = Sarima(SarimaParams(order=order, log=True)).fit(adjusted(train))
+        means = model.filter_means(adjusted(current), horizon)
+        for row, adjustment in enumerate(adjustments):
+            length = int(np.isfinite(current.y[row]).sum())
+            means[row] = adjustment.restore(means[row], length)
+        return _theta_where_diverged(current, means, horizon)
+
+    return run
 
 
-def _without(row: Doubles, season: SeasonalAdjustment) -> Doubles:
-    there, found = np.isfinite(row), row.copy()
-    found[there] = season.remove(row[there])
-    return found
+def _theta_where_diverged(panel: Panel, means: Doubles, horizon: int) -> Doubles:
+    is_diverged = diverged(panel, means)
+    if is_diverged.any():
+        means[is_diverged] = Theta().forecast(panel.take(is_diverged), horizon)
+    return np.asarray(means)
 
 
-def champions_of(past: list[Doubles], actual: Doubles) -> npt.NDArray[np.int64]:
-    """The best candidate of each series by its past errors, (n,)."""
+def best_candidates(past: Sequence[Doubles], actual: Doubles) -> npt.NDArray[np.int64]:
+    """Number of the candidate with the smallest past errors of each series, (n,)."""
     return np.asarray(_past_errors(past, actual).argmin(axis=0))
 
 
-def shares_of(past: list[Doubles], actual: Doubles) -> Doubles:
-    """Each candidate's share in the chosen forecast, (candidates, n): the champion of the series,
-    or the mean of up to `TOGETHER` whose past errors are about as small as the champion's."""
+def combination_weights(past: Sequence[Doubles], actual: Doubles) -> Doubles:
+    """Weight of each candidate in the forecast of each series, (candidates, n).
+
+    The best candidate and up to two others are averaged where their past errors are within 10 % of
+    the best candidate's.
+    """
     errors = _past_errors(past, actual)
     ranked = np.sort(errors, axis=0)
-    close = (errors <= CLOSE * ranked[0]) & (errors <= ranked[min(TOGETHER, len(errors)) - 1])
-    return np.asarray(close / close.sum(axis=0))
+    is_close = errors <= MAX_ERROR_RATIO * ranked[0]
+    is_among_best = errors <= ranked[min(MAX_COMBINED, len(errors)) - 1]
+    is_selected = is_close & is_among_best
+    return np.asarray(is_selected / is_selected.sum(axis=0))
 
 
-def _past_errors(past: list[Doubles], actual: Doubles) -> Doubles:
-    """Absolute errors of past origins, (candidates, n), relative to the candidates' median and
-    drawn to what they are for everyone as strongly as by one origin."""
-    error = np.stack([np.nansum(np.abs(each - actual), axis=2) for each in past])
-    typical = np.maximum(np.median(error, axis=0), 1e-12)
-    relative = np.minimum(error / typical, 5.0)
-    mine, everyone = relative.mean(axis=1), relative.mean(axis=(1, 2))
-    return np.asarray(mine + everyone[:, None] / len(actual))
+def _past_errors(past: Sequence[Doubles], actual: Doubles) -> Doubles:
+    """Mean absolute errors at past origins relative to the median candidate, (candidates, n).
+
+    The errors of a series are shrunk towards those of all series, which count as one origin.
+    """
+    errors = np.stack([np.nansum(np.abs(forecast - actual), axis=2) for forecast in past])
+    median = np.maximum(np.median(errors, axis=0), 1e-12)
+    relative = np.minimum(errors / median, MAX_RELATIVE_ERROR)
+    by_series, overall = relative.mean(axis=1), relative.mean(axis=(1, 2))
+    return np.asarray(by_series + overall[:, None] / len(actual))
 
 
-def measures(forecast: Doubles, given: Read) -> tuple[Doubles, Doubles]:
-    """sMAPE in per cent and MASE of every series."""
-    both = np.abs(forecast) + np.abs(given.test)
-    error = np.abs(forecast - given.test)
-    smape = np.divide(200 * error, both, out=np.zeros_like(error), where=both > 0).mean(axis=1)
-    scale = np.array([naive_error(row, given.train.period) for row in given.train.y])
-    usable = scale > 0
+def compute_metrics(forecast: Doubles, series: SeriesFile) -> tuple[Doubles, Doubles]:
+    """sMAPE in per cent and MASE of each series, (n,) each; MASE is nan for constant series."""
+    magnitude = np.abs(forecast) + np.abs(series.test)
+    errors = np.abs(forecast - series.test)
+    smape = np.divide(200 * errors, magnitude, out=np.zeros_like(errors), where=magnitude > 0)
+    scale = np.array([naive_error(row, series.train.period) for row in series.train.y])
+    is_usable = scale > 0
     mase = np.full(len(scale), np.nan)
-    mase[usable] = error[usable].mean(axis=1) / scale[usable]
-    return smape, mase
+    mase[is_usable] = errors[is_usable].mean(axis=1) / scale[is_usable]
+    return smape.mean(axis=1), mase
 
 
 def naive_error(row: Doubles, season: int) -> float:
-    """In-sample mean absolute error of the naive of one season; of one step for short series."""
+    """In-sample mean absolute error of the seasonal naive; of the plain one for short series."""
     y = row[np.isfinite(row)]
     lag = season if len(y) > season else 1
     return float(np.abs(y[lag:] - y[:-lag]).mean()) if len(y) > lag else 0.0
 
 
-def scored(mine: tuple[Doubles, Doubles], reference: tuple[Doubles, Doubles]) -> dict[str, float]:
-    """Means over series, and OWA: the mean of both relative to Naive2's means."""
-    smape, mase = float(np.mean(mine[0])), float(np.nanmean(mine[1]))
+def summarise_metrics(
+    metrics: tuple[Doubles, Doubles], reference: tuple[Doubles, Doubles]
+) -> dict[str, float]:
+    """Means of sMAPE and MASE, and OWA: the mean of both relative to the reference's."""
+    smape, mase = float(np.mean(metrics[0])), float(np.nanmean(metrics[1]))
     owa = 0.5 * (smape / float(np.mean(reference[0])) + mase / float(np.nanmean(reference[1])))
     return {"smape": round(smape, 4), "mase": round(mase, 4), "owa": round(owa, 4)}

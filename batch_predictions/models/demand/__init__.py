@@ -1,1 +1,1 @@
-"""Demand forecasts: one contract, baselines, batched SARIMA, global models; pure, no Dagster."""
+"""Demand forecasting: panels of series, forecasters, backtests, conformal quantiles, selection."""

@@ -1,4 +1,6 @@
-"""The weekly training of demand as a Dagster asset."""
+"""The weekly training of demand models as a Dagster asset."""
+
+from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Callable
@@ -9,11 +11,16 @@ import pyarrow.compute as pc
 from batch_predictions.features.demand import parameters
 from batch_predictions.features.queries import sql
 from batch_predictions.home import read_state
-from batch_predictions.models.demand import plots
+from batch_predictions.models.demand.metrics import WAPE_SUM
 from batch_predictions.models.demand.panel import Panel
-from batch_predictions.models.demand.panel_builder import PanelSpec, days_known
+from batch_predictions.models.demand.panel_builder import PanelSpec, history_lengths
+from batch_predictions.models.demand.plots import plot_coverage, plot_error_by_horizon
 from batch_predictions.models.demand.selection import BacktestConfig
-from batch_predictions.models.demand.training import LevelSelection, select_levels
+from batch_predictions.models.demand.training import (
+    LevelSelection,
+    select_levels,
+    serving_candidate,
+)
 from batch_predictions.models.training import Trained, Training
 from batch_predictions.settings import Settings
 from batch_predictions.sources import registry
@@ -21,11 +28,12 @@ from batch_predictions.tables import ITEMS, PROMOTION_CALENDAR
 from batch_predictions.warehouse import Warehouse
 
 BASELINES = ("mean28_weekday", "seasonal_naive")
-WAPE_SUM = "wape_sum"
+"""Candidates of every training; the winner must beat the first one."""
+SERIES_ORDER = [(name, "ascending") for name in ("level", "item_id", "location")]
 
 
-def frame_of(settings: Settings) -> PanelSpec:
-    """How this home's rows become panels, before anything is learned."""
+def panel_spec(settings: Settings) -> PanelSpec:
+    """How the rows of this home become panels, before it is fitted to them."""
     state = read_state(settings.home)
     return PanelSpec(
         history_days=settings.demand.history_days,
@@ -36,61 +44,65 @@ def frame_of(settings: Settings) -> PanelSpec:
     )
 
 
-def contest_of(settings: Settings) -> BacktestConfig:
-    """How candidates are compared; the baselines always are."""
-    chosen = settings.demand
+def backtest_config(settings: Settings) -> BacktestConfig:
+    """How candidates are compared by the settings."""
+    demand = settings.demand
     return BacktestConfig(
-        candidates=tuple(dict.fromkeys([*BASELINES, *chosen.candidates])),
-        horizon=chosen.horizon,
-        origins=chosen.origins,
-        step_size=chosen.origin_days,
-        fits=chosen.fits,
+        candidates=tuple(dict.fromkeys([*BASELINES, *demand.candidates])),
+        horizon=demand.horizon,
+        origins=demand.origins,
+        step_size=demand.origin_days,
+        fits=demand.fits,
         baseline=BASELINES[0],
-        max_bias=chosen.max_bias,
-        options=dict(chosen.options),
-        seed=chosen.seed,
+        max_bias=demand.max_bias,
+        options=dict(demand.options),
+        seed=demand.seed,
     )
 
 
-def panels(
+def build_panels(
     rows: pa.Table, through: dt.date, settings: Settings
 ) -> tuple[dict[str, Panel], PanelSpec]:
-    """The series of every level that are long enough to be forecast, and how they were made."""
-    frame = frame_of(settings).learned(rows)
-    long = rows.filter(pa.array(days_known(rows, through) >= settings.demand.min_days))
-    found: dict[str, Panel] = {}
+    """Panels of the series with at least `demand.min_days` days, by level, and their spec."""
+    spec = panel_spec(settings).fit(rows)
+    is_long = pa.array(history_lengths(rows, through) >= settings.demand.min_days)
+    long_rows = rows.filter(is_long)
+    panels: dict[str, Panel] = {}
     for level in settings.demand.levels:
-        mine = long.filter(pc.equal(long["level"], level))
-        if mine.num_rows:
-            found[level] = frame.panel(mine, through)
-    return found, frame
+        level_rows = long_rows.filter(pc.equal(long_rows["level"], level))
+        if level_rows.num_rows:
+            panels[level] = spec.build_panel(level_rows, through)
+    return panels, spec
 
 
 def select_demand(
     warehouse: Warehouse, settings: Settings, through: dt.date, progress: Callable[[str], None]
 ) -> LevelSelection:
-    """The contests of all levels on what is known through a day."""
-    bound = {**parameters(warehouse, settings), "date": through}
-    rows = warehouse.query(sql("demand"), bound)
+    """Selects a model for each level from what is known through a day."""
+    values = {**parameters(warehouse, settings), "date": through}
+    # The query's row order varies between runs; LightGBM's rows and bootstrap samples depend on it.
+    rows = warehouse.query(sql("demand"), values).sort_by(SERIES_ORDER)
     progress(f"{rows.num_rows:,} series (demand.max_series = {settings.demand.max_series:,})")
-    known, frame = panels(rows, through, settings)
-    return select_levels(known, frame, contest_of(settings), settings.demand.min_days, progress)
+    panels, spec = build_panels(rows, through, settings)
+    config = backtest_config(settings)
+    return select_levels(panels, spec, config, settings.demand.min_days, progress)
 
 
 def train_demand(
     warehouse: Warehouse, settings: Settings, through: dt.date, progress: Callable[[str], None]
 ) -> Trained:
-    """Every method on past origins, with the gate on error and bias of the horizon's sum."""
+    """Compares all candidates at past origins; the gate is on the sum's error and on bias."""
     selection = select_demand(warehouse, settings, through, progress)
-    first = next(iter(selection.selected), None)
+    config = backtest_config(settings)
+    first = next(iter(selection.selected.values()), None)
     return Trained(
         write=selection.models.save,
-        candidate=selection.chosen,
+        candidate=selection.candidate,
         beats_baseline=selection.beats_baseline,
         parameters={
             "served": {
-                level: each.winner if each.model else BASELINES[0]
-                for level, each in selection.selected.items()
+                level: serving_candidate(selected, config)
+                for level, selected in selection.selected.items()
             },
             "horizon": settings.demand.horizon,
         },
@@ -99,10 +111,8 @@ def train_demand(
         plotted=WAPE_SUM,
         lowest_is_best=True,
         figures={
-            "error by horizon": lambda: plots.by_horizon(selection.selected[first].backtest),
-            "coverage": lambda: plots.coverage(
-                selection.selected[first].backtest, selection.chosen
-            ),
+            "error by horizon": lambda: plot_error_by_horizon(first.backtest),
+            "coverage": lambda: plot_coverage(first.backtest, selection.candidate),
         }
         if first
         else {},
@@ -111,9 +121,9 @@ def train_demand(
 
 demand = Training(
     "demand",
-    "Demand of the next days: of baselines, regressions, SARIMA and global models the one with "
-    "the least error of the horizon's sum at past origins, where it is surely better than the "
-    "baseline and not biased; with quantiles from the errors of those origins.",
+    "Demand of the coming days: the best of baselines, regressions, SARIMA and global models by "
+    "the error of the horizon's sum at past origins, where it beats the baseline significantly "
+    "and its bias is small. Quantiles are calibrated on the errors at these origins.",
     train_demand,
     extra_tables=(ITEMS, PROMOTION_CALENDAR),
     kinds=frozenset({"python", "numpy", "lightgbm"}),

@@ -1,4 +1,4 @@
-"""Rolling origins: what every method would have forecast then, beside what came."""
+"""Backtests: forecasts of several methods at past origins, with the values observed since."""
 
 from __future__ import annotations
 
@@ -13,74 +13,76 @@ from batch_predictions.models.demand.panel import Doubles, Panel
 
 @dataclass(frozen=True)
 class Backtest:
-    """Forecasts of past origins.
+    """Forecasts at past origins and what was observed.
 
     Attributes:
-        origins: columns that were known at each.
-        actual: (origins, n, horizon), nan where nothing was observed.
-        forecasts: the same shape, by method.
-        scale: (n,), mean square of the one-season-naive error before the first origin's day, the
-            denominator of RMSSE and, by its root's absolute sibling `spread`, of MASE.
-        spread: (n,), mean absolute one-season-naive error before the first origin.
+        origins: numbers of columns that were known at the origins, ascending.
+        actual: observed values, (origins, n, horizon); nan where nothing was observed.
+        forecasts: forecasts of the same shape by method.
+        naive_mse: mean squared error of the seasonal naive forecast on the columns before the first
+            origin, (n,): the denominator of RMSSE.
+        naive_mae: its mean absolute error, (n,): the denominator of MASE.
     """
 
     origins: tuple[int, ...]
     actual: Doubles
     forecasts: Mapping[str, Doubles]
-    scale: Doubles
-    spread: Doubles
+    naive_mse: Doubles
+    naive_mae: Doubles
 
     @property
     def horizon(self) -> int:
-        """Columns forecast at each origin."""
+        """Columns that were forecast at each origin."""
         return self.actual.shape[2]
 
 
-def origins_of(columns: int, horizon: int, number: int, every: int) -> tuple[int, ...]:
-    """The newest origins whose horizon has been observed, oldest first, `every` columns apart."""
-    newest = columns - horizon
-    return tuple(newest - every * back for back in range(number - 1, -1, -1))
+def backtest_origins(
+    n_columns: int, horizon: int, n_origins: int, step_size: int
+) -> tuple[int, ...]:
+    """The last origins whose whole horizon has been observed, ascending, `step_size` apart."""
+    newest = n_columns - horizon
+    return tuple(newest - step_size * back for back in range(n_origins - 1, -1, -1))
 
 
-def backtest(
+def run_backtest(
     panel: Panel,
-    forecasters: Mapping[str, Callable[[], Forecaster]],
+    makers: Mapping[str, Callable[[], Forecaster]],
     origins: Sequence[int],
     horizon: int,
     *,
-    fits: int = 1,
+    n_fits: int = 1,
     progress: Callable[[str], None] = lambda text: None,
 ) -> Backtest:
-    """Forecasts of every method at every origin.
+    """Forecasts with every method at every origin, from what was known at the origin.
 
-    A method is fitted `fits` times over the origins, evenly spread, and only on what was known
-    then; between fits its parameters stay and its state is that of the origin, as in production.
+    A method is fitted at `n_fits` of the origins, evenly spread from the first one on. Between fits
+    its parameters stay as they are and it forecasts from the newest values, as in production.
 
     Args:
         panel: all columns.
-        forecasters: makers of unfitted methods by name.
+        makers: functions that make an unfitted forecaster, by method.
         origins: numbers of known columns, ascending.
         horizon: columns to forecast.
-        fits: from 1 (at the first origin) to the number of origins.
-        progress: told what is going on.
+        n_fits: number of fits, from 1 to the number of origins.
+        progress: called with a line of text after each method.
     """
-    number = len(origins)
-    fit_at = {round(step * number / fits) for step in range(min(fits, number))}
-    found: dict[str, list[Doubles]] = {name: [] for name in forecasters}
-    for name, make in forecasters.items():
+    n_origins = len(origins)
+    fit_positions = {round(fit * n_origins / n_fits) for fit in range(min(n_fits, n_origins))}
+    forecasts: dict[str, list[Doubles]] = {name: [] for name in makers}
+    for name, make in makers.items():
         fitted: Forecaster | None = None
-        for place, origin in enumerate(origins):
-            known = panel.until(origin)
-            if fitted is None or place in fit_at:
-                fitted = make().fit(known)
-            found[name].append(fitted.forecast(known, horizon))
-        progress(f"{name}: {number} origins")
+        for position, origin in enumerate(origins):
+            past = panel.truncate(origin)
+            if fitted is None or position in fit_positions:
+                fitted = make().fit(past)
+            forecasts[name].append(fitted.forecast(past, horizon))
+        progress(f"{name}: {n_origins} origins")
     actual = np.stack([panel.y[:, origin : origin + horizon] for origin in origins])
     before = panel.y[:, : origins[0]]
-    step = before[:, panel.period :] - before[:, : -panel.period]
+    naive_errors = before[:, panel.period :] - before[:, : -panel.period]
     with np.errstate(invalid="ignore"):
-        there = np.maximum(np.isfinite(step).sum(axis=1), 1)
-        scale = np.nansum(step**2, axis=1) / there
-        spread = np.nansum(np.abs(step), axis=1) / there
-    stacked = {name: np.stack(each) for name, each in found.items()}
-    return Backtest(tuple(origins), actual, stacked, scale, spread)
+        counts = np.maximum(np.isfinite(naive_errors).sum(axis=1), 1)
+        naive_mse = np.nansum(naive_errors**2, axis=1) / counts
+        naive_mae = np.nansum(np.abs(naive_errors), axis=1) / counts
+    stacked = {name: np.stack(by_origin) for name, by_origin in forecasts.items()}
+    return Backtest(tuple(origins), actual, stacked, naive_mse, naive_mae)

@@ -1,4 +1,4 @@
-"""Days that are unlike their weekday."""
+"""Holidays: their dates, flags for a panel's columns, and the distance to the next one."""
 
 from __future__ import annotations
 
@@ -13,20 +13,23 @@ from batch_predictions.models.demand.panel import Doubles
 
 def us_holidays(years: Iterable[int]) -> set[dt.date]:
     """New Year, Easter, Memorial, Independence and Labor Day, Thanksgiving, Christmas."""
-    found: set[dt.date] = set()
+    holidays: set[dt.date] = set()
     for year in years:
-        found |= {dt.date(year, 1, 1), dt.date(year, 7, 4), dt.date(year, 12, 25)}
-        last_of_may = dt.date(year, 5, 31)
-        found.add(last_of_may - dt.timedelta(days=last_of_may.weekday()))
-        found.add(dt.date(year, 9, 1) + dt.timedelta(days=-dt.date(year, 9, 1).weekday() % 7))
-        first = dt.date(year, 11, 1)
-        found.add(first + dt.timedelta(days=(3 - first.weekday()) % 7 + 21))
-        found.add(easter(year))
-    return found
+        holidays |= {dt.date(year, 1, 1), dt.date(year, 7, 4), dt.date(year, 12, 25)}
+        end_of_may = dt.date(year, 5, 31)
+        holidays.add(end_of_may - dt.timedelta(days=end_of_may.weekday()))
+        start_of_september = dt.date(year, 9, 1)
+        holidays.add(start_of_september + dt.timedelta(days=-start_of_september.weekday() % 7))
+        start_of_november = dt.date(year, 11, 1)
+        holidays.add(
+            start_of_november + dt.timedelta(days=(3 - start_of_november.weekday()) % 7 + 21)
+        )
+        holidays.add(easter(year))
+    return holidays
 
 
 def easter(year: int) -> dt.date:
-    """Easter Sunday of the Gregorian calendar (the anonymous algorithm)."""
+    """Easter Sunday of the Gregorian calendar (the anonymous algorithm, Meeus 1991)."""
     a, b, c = year % 19, year // 100, year % 100
     h = (19 * a + b - b // 4 - (b - (b + 8) // 25 + 1) // 3 + 15) % 30
     weekday = (32 + 2 * (b % 4) + 2 * (c // 4) - h - c % 4) % 7
@@ -35,16 +38,15 @@ def easter(year: int) -> dt.date:
     return dt.date(year, month, day + 1)
 
 
-def flags(days: npt.NDArray[np.datetime64], holidays: Iterable[dt.date]) -> Doubles:
-    """1 on holidays, else 0: `Panel.holidays` from `Panel.days`."""
-    wanted = np.array(sorted(holidays), "datetime64[D]")
-    return np.isin(days, wanted).astype(float)
+def holiday_flags(dates: npt.NDArray[np.datetime64], holidays: Iterable[dt.date]) -> Doubles:
+    """1 for dates that are holidays, else 0: `Panel.holidays` from `Panel.original_dates`."""
+    return np.isin(dates, np.array(sorted(holidays), "datetime64[D]")).astype(float)
 
 
-def to_next(marks: Doubles, most: int) -> Doubles:
-    """Columns until the next mark, 0 on it, at most `most`."""
-    found, left = np.empty(len(marks)), float(most)
-    for at in range(len(marks) - 1, -1, -1):
-        left = 0.0 if marks[at] > 0 else min(left + 1, most)
-        found[at] = left
-    return found
+def steps_to_next(flags: Doubles, limit: int) -> Doubles:
+    """Columns until the next positive flag, 0 on the flag itself, at most `limit`."""
+    steps, distance = np.empty(len(flags)), float(limit)
+    for column in range(len(flags) - 1, -1, -1):
+        distance = 0.0 if flags[column] > 0 else min(distance + 1, limit)
+        steps[column] = distance
+    return steps

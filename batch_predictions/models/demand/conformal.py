@@ -1,8 +1,9 @@
-"""Quantiles from the errors of past origins: conformal, so they cover what they say.
+"""Quantiles of forecasts, calibrated on the errors at past origins (conformal prediction).
 
-An error is scaled by the root of the forecast, which is how counts scatter. Errors are kept by size
-of the forecast, in bins of equal numbers, and by step of the horizon; sums over 1, 2, … days have
-errors of their own, since the errors of neighbouring days are related.
+An error is divided by the square root of its forecast, since counts scatter in proportion to it.
+Scaled errors are collected for each step of the horizon, in bins of the forecast's size with equal
+numbers of errors. Sums over 1, 2, … columns are calibrated separately, since the errors of
+neighbouring columns are correlated.
 """
 
 from __future__ import annotations
@@ -17,23 +18,30 @@ import numpy as np
 
 from batch_predictions.models.demand.panel import Doubles, Integers
 
-LEVELS = (0.05, 0.10, 0.25, 0.50, 0.75, 0.90, 0.95)
-"""Quantiles of a day's forecast."""
-GRID = np.r_[0.005, np.arange(0.01, 0.995, 0.01), 0.995]
-"""Levels that are kept; others lie between them."""
-BINS, PER_BIN, NEAR = 10, 150, 3
-FILE = "conformal"
+QUANTILE_LEVELS = (0.05, 0.10, 0.25, 0.50, 0.75, 0.90, 0.95)
+"""Levels of the quantiles of a day's forecast."""
+STORED_LEVELS = np.r_[0.005, np.arange(0.01, 0.995, 0.01), 0.995]
+"""Levels at which quantiles of the errors are stored; other levels are interpolated."""
+MAX_BINS = 10
+MIN_ERRORS_PER_BIN = 150
+NEIGHBOUR_STEPS = 3
+"""Errors of this many steps before and after a step count as errors of the step."""
+MIN_SCALE = 0.05
+"""Added to a forecast before its square root is taken, so that scaled errors stay finite."""
+FILE_PREFIX = "conformal"
+ARRAYS = ("edges", "errors", "sum_edges", "sum_errors")
 
 
 @dataclass(frozen=True)
 class ConformalCalibration:
-    """Errors of past origins as quantiles.
+    """Quantiles of scaled errors at past origins.
 
     Attributes:
-        edges: sizes that part the bins, by step (horizon, bins - 1).
-        errors: scaled errors by step, bin and level of GRID, (horizon, bins, levels).
-        sum_edges: the same of sums over 1 to `horizon` columns.
-        sum_errors: the same of sums.
+        edges: forecasts that separate the bins of each step, (horizon, bins - 1).
+        errors: quantiles of the scaled errors by step, bin and stored level, (horizon, bins,
+            levels).
+        sum_edges: like `edges`, for sums over 1 to `horizon` columns.
+        sum_errors: like `errors`, for these sums.
     """
 
     edges: Doubles
@@ -42,24 +50,27 @@ class ConformalCalibration:
     sum_errors: Doubles
 
     @classmethod
-    def of(cls, forecasts: Doubles, actual: Doubles) -> Self:
-        """From forecasts and what came, both (origins, n, horizon); nan is left out."""
-        gaps = ~np.isfinite(actual)
-        edges, errors = _learn(forecasts, actual, NEAR)
-        sums, came = forecasts.cumsum(axis=2), np.where(gaps, 0.0, actual).cumsum(axis=2)
-        came = np.where(np.maximum.accumulate(gaps, axis=2), np.nan, came)
-        return cls(edges, errors, *_learn(sums, came, 0))
+    def fit(cls, forecasts: Doubles, actual: Doubles) -> Self:
+        """Calibrates on forecasts and observed values, (origins, n, horizon) each.
+
+        Values that are nan are left out, and sums that contain one.
+        """
+        is_missing = ~np.isfinite(actual)
+        edges, errors = _fit_bins(forecasts, actual, NEIGHBOUR_STEPS)
+        actual_sums = np.where(is_missing, 0.0, actual).cumsum(axis=2)
+        actual_sums = np.where(np.maximum.accumulate(is_missing, axis=2), np.nan, actual_sums)
+        sum_edges, sum_errors = _fit_bins(forecasts.cumsum(axis=2), actual_sums, 0)
+        return cls(edges, errors, sum_edges, sum_errors)
 
     @property
     def horizon(self) -> int:
         """Longest step, and longest sum, that was calibrated."""
         return self.edges.shape[0]
 
-    def quantiles(self, mean: Doubles, levels: Sequence[float] = LEVELS) -> Doubles:
+    def quantiles(self, mean: Doubles, levels: Sequence[float] = QUANTILE_LEVELS) -> Doubles:
         """Quantiles of each column of forecasts (n, horizon): (n, horizon, levels), ordered."""
-        n, horizon = mean.shape
-        steps = np.broadcast_to(np.arange(horizon), (n, horizon))
-        return self._apply(mean, steps, levels, self.edges, self.errors)
+        steps = np.broadcast_to(np.arange(mean.shape[1]), mean.shape)
+        return self._add_errors(mean, steps, levels, self.edges, self.errors)
 
     def sum_quantiles(
         self, mean: Doubles, days: int | Integers, levels: Sequence[float]
@@ -67,10 +78,9 @@ class ConformalCalibration:
         """Quantiles of the sum of the first `days` columns, one number or (n,): (n, levels)."""
         lengths = np.broadcast_to(np.asarray(days, np.int64), (len(mean),))
         sums = mean.cumsum(axis=1)[np.arange(len(mean)), lengths - 1]
-        found = self._apply(sums, lengths - 1, levels, self.sum_edges, self.sum_errors)
-        return found
+        return self._add_errors(sums, lengths - 1, levels, self.sum_edges, self.sum_errors)
 
-    def _apply(
+    def _add_errors(
         self,
         mean: Doubles,
         steps: Integers,
@@ -78,68 +88,76 @@ class ConformalCalibration:
         edges: Doubles,
         errors: Doubles,
     ) -> Doubles:
-        # Beyond what was calibrated the last step's errors are taken.
+        """The forecasts plus the quantiles of their errors, (*mean.shape, levels)."""
+        # Steps beyond the calibrated horizon take the errors of its last step.
         steps = np.minimum(steps, self.horizon - 1)
         bins = (mean[..., None] > edges[steps]).sum(axis=-1)
-        at = np.interp(levels, GRID, np.arange(len(GRID)))
-        low = np.floor(at).astype(int)
-        high = np.minimum(low + 1, len(GRID) - 1)
-        chosen = errors[steps, bins]
-        between = chosen[..., low] * (1 - (at - low)) + chosen[..., high] * (at - low)
-        found = mean[..., None] + between * _size(mean)[..., None]
-        return np.maximum.accumulate(np.maximum(found, 0.0), axis=-1)
+        positions = np.interp(levels, STORED_LEVELS, np.arange(len(STORED_LEVELS)))
+        low = np.floor(positions).astype(int)
+        high = np.minimum(low + 1, len(STORED_LEVELS) - 1)
+        stored = errors[steps, bins]
+        fraction = positions - low
+        scaled = stored[..., low] * (1 - fraction) + stored[..., high] * fraction
+        quantiles = mean[..., None] + scaled * _error_scale(mean)[..., None]
+        return np.maximum.accumulate(np.maximum(quantiles, 0.0), axis=-1)
 
     def save(self, folder: Path) -> None:
-        """Writes four .npy files and the levels as JSON."""
+        """Writes four .npy files and the stored levels as JSON."""
         folder.mkdir(parents=True, exist_ok=True)
-        for name in ("edges", "errors", "sum_edges", "sum_errors"):
-            np.save(folder / f"{FILE}_{name}.npy", getattr(self, name), allow_pickle=False)
-        levels = [round(float(each), 4) for each in GRID]
-        (folder / f"{FILE}.json").write_text(json.dumps({"levels": levels}) + "\n")
+        for name in ARRAYS:
+            np.save(folder / f"{FILE_PREFIX}_{name}.npy", getattr(self, name), allow_pickle=False)
+        levels = [round(float(level), 4) for level in STORED_LEVELS]
+        (folder / f"{FILE_PREFIX}.json").write_text(json.dumps({"levels": levels}) + "\n")
 
     @classmethod
     def load(cls, folder: Path) -> Self:
         """Reads what `save` wrote."""
-        names = ("edges", "errors", "sum_edges", "sum_errors")
-        return cls(*(np.load(folder / f"{FILE}_{name}.npy", allow_pickle=False) for name in names))
+        return cls(
+            *(np.load(folder / f"{FILE_PREFIX}_{name}.npy", allow_pickle=False) for name in ARRAYS)
+        )
 
 
-def _size(mean: Doubles) -> Doubles:
-    """What errors are divided by: counts scatter as their root, tiny forecasts do not vanish."""
-    return np.asarray(np.sqrt(np.maximum(mean, 0.0) + 0.05))
+def _error_scale(mean: Doubles) -> Doubles:
+    """What errors are divided by: about the standard deviation of counts with these means."""
+    return np.asarray(np.sqrt(np.maximum(mean, 0.0) + MIN_SCALE))
 
 
-def _learn(forecasts: Doubles, actual: Doubles, near: int) -> tuple[Doubles, Doubles]:
-    """Edges and errors of every step, each with the steps up to `near` beside it."""
+def _fit_bins(forecasts: Doubles, actual: Doubles, neighbours: int) -> tuple[Doubles, Doubles]:
+    """Edges and error quantiles of each step, from the errors of up to `neighbours` steps around.
+
+    Returns:
+        edges: (horizon, bins - 1).
+        errors: (horizon, bins, levels).
+    """
     horizon = forecasts.shape[2]
+    spans = [slice(max(0, step - neighbours), step + neighbours + 1) for step in range(horizon)]
+    counts = [np.isfinite(actual[:, :, span]).sum() for span in spans]
+    n_bins = int(np.clip(min(counts) // MIN_ERRORS_PER_BIN, 1, MAX_BINS))
     edges, errors = [], []
-    sizes = [
-        np.isfinite(actual[:, :, max(0, s - near) : s + near + 1]).sum() for s in range(horizon)
-    ]
-    bins = int(np.clip(min(sizes) // PER_BIN, 1, BINS))
-    for step in range(horizon):
-        span = slice(max(0, step - near), step + near + 1)
-        there = np.isfinite(actual[:, :, span])
-        mean, came = forecasts[:, :, span][there], actual[:, :, span][there]
+    for span in spans:
+        is_known = np.isfinite(actual[:, :, span])
+        mean, observed = forecasts[:, :, span][is_known], actual[:, :, span][is_known]
         if not len(mean):
-            edges.append(np.full(bins - 1, np.inf))
-            errors.append(np.zeros((bins, len(GRID))))
+            edges.append(np.full(n_bins - 1, np.inf))
+            errors.append(np.zeros((n_bins, len(STORED_LEVELS))))
             continue
-        cuts = np.quantile(mean, np.arange(1, bins) / bins)
-        scaled, place = (came - mean) / _size(mean), (mean[:, None] > cuts).sum(axis=1)
-        table = []
-        for each in range(bins):
-            mine = scaled[place == each]
-            # Equal forecasts can leave a bin empty: everyone's errors then.
-            table.append(_quantiles(mine if len(mine) else scaled))
+        cuts = np.quantile(mean, np.arange(1, n_bins) / n_bins)
+        scaled, bins = (observed - mean) / _error_scale(mean), (mean[:, None] > cuts).sum(axis=1)
+        # Many equal forecasts can leave a bin empty; it takes the errors of all bins.
+        errors_by_bin = [scaled[bins == number] for number in range(n_bins)]
         edges.append(cuts)
-        errors.append(np.stack(table))
+        errors.append(
+            np.stack([_error_quantiles(part if len(part) else scaled) for part in errors_by_bin])
+        )
     return np.stack(edges), np.stack(errors)
 
 
-def _quantiles(scores: Doubles) -> Doubles:
-    """Quantiles with the correction of a finite sample: a level p is the ceil(p (n + 1))-th."""
-    n, ordered = len(scores), np.sort(scores)
-    upper = np.minimum(np.ceil(GRID * (n + 1)), n) - 1
-    lower = np.maximum(np.floor(GRID * (n + 1)), 1) - 1
-    return np.asarray(ordered[np.where(GRID >= 0.5, upper, lower).astype(int)])
+def _error_quantiles(errors: Doubles) -> Doubles:
+    """Quantiles at the stored levels with the finite-sample correction of conformal prediction.
+
+    Level p is the ceil(p (n + 1))-th smallest error, and below the median the floor(p (n + 1))-th.
+    """
+    n, ordered = len(errors), np.sort(errors)
+    upper = np.minimum(np.ceil(STORED_LEVELS * (n + 1)), n) - 1
+    lower = np.maximum(np.floor(STORED_LEVELS * (n + 1)), 1) - 1
+    return np.asarray(ordered[np.where(STORED_LEVELS >= 0.5, upper, lower).astype(int)])

@@ -1,4 +1,8 @@
-"""Errors of forecasts, series by series, and their intervals by bootstrap over series."""
+"""Errors of forecasts as ratios of sums over series, with bootstrap intervals over series.
+
+Forecasts and observed values have the shape (origins, n, horizon). Values that were not observed
+are nan and are left out.
+"""
 
 from __future__ import annotations
 
@@ -21,100 +25,116 @@ COVERAGE_80, COVERAGE_90 = "coverage_80", "coverage_90"
 
 @dataclass(frozen=True)
 class RatioMetric:
-    """A measure as a quotient of sums over series: resampled series by series.
+    """A metric that is a ratio of sums over series.
 
     Attributes:
-        above: parts of the numerator, (n,).
-        below: parts of the denominator, (n,).
+        numerator: each series' part of the numerator, (n,).
+        denominator: each series' part of the denominator, (n,).
     """
 
-    above: Doubles
-    below: Doubles
+    numerator: Doubles
+    denominator: Doubles
 
     @property
     def value(self) -> float:
-        """The quotient; 0 of nothing."""
-        return _share(self.above.sum(), self.below.sum())
+        """The ratio; 0 where the denominator is 0."""
+        return _ratio(self.numerator.sum(), self.denominator.sum())
 
-    def resampled(self, seed: int) -> Doubles:
-        """Quotients of samples of series with replacement, (samples,)."""
-        counts = multinomial_counts(len(self.above), seed)
-        below = counts @ self.below
-        return np.divide(counts @ self.above, below, out=np.zeros(len(below)), where=below > 0)
+    def resample(self, seed: int) -> Doubles:
+        """The ratio on bootstrap samples of series, (samples,)."""
+        counts = multinomial_counts(len(self.numerator), seed)
+        denominators = counts @ self.denominator
+        return np.divide(
+            counts @ self.numerator,
+            denominators,
+            out=np.zeros(len(denominators)),
+            where=denominators > 0,
+        )
 
     def interval(self, seed: int) -> Interval:
         """The value with its 95 % interval."""
-        return percentile_interval(self.value, self.resampled(seed), len(self.above))
+        return percentile_interval(self.value, self.resample(seed), len(self.numerator))
 
 
-def difference(ours: RatioMetric, theirs: RatioMetric, seed: int) -> Interval:
-    """Ours less theirs, paired by series."""
-    samples = ours.resampled(seed) - theirs.resampled(seed)
-    return percentile_interval(ours.value - theirs.value, samples, len(ours.above))
+def difference(metric: RatioMetric, reference: RatioMetric, seed: int) -> Interval:
+    """The metric minus the reference, paired by series."""
+    samples = metric.resample(seed) - reference.resample(seed)
+    return percentile_interval(metric.value - reference.value, samples, len(metric.numerator))
 
 
-def relative(ours: RatioMetric, theirs: RatioMetric, seed: int) -> Interval:
-    """Ours over theirs less 1, paired by series."""
-    value, there = _share(ours.value, theirs.value) - 1, theirs.resampled(seed)
-    samples = np.divide(ours.resampled(seed), there, out=np.ones(len(there)), where=there > 0) - 1
-    return percentile_interval(value, samples, len(ours.above))
+def relative_difference(metric: RatioMetric, reference: RatioMetric, seed: int) -> Interval:
+    """The metric divided by the reference, minus 1, paired by series."""
+    value = _ratio(metric.value, reference.value) - 1
+    references = reference.resample(seed)
+    ratios = np.divide(
+        metric.resample(seed), references, out=np.ones(len(references)), where=references > 0
+    )
+    return percentile_interval(value, ratios - 1, len(metric.numerator))
 
 
-def _share(above: float, below: float) -> float:
-    return float(above / below) if below else 0.0
-
-
-# Of forecasts and what came, (origins, n, horizon); nan is left out.
+def _ratio(numerator: float, denominator: float) -> float:
+    return float(numerator / denominator) if denominator else 0.0
 
 
 def wape(forecast: Doubles, actual: Doubles) -> RatioMetric:
-    """Weighted absolute percentage error of single columns."""
-    return RatioMetric(_total(np.abs(forecast - actual)), _total(np.abs(actual)))
+    """Weighted absolute percentage error of single columns: sum of |error| / sum of |actual|."""
+    return RatioMetric(_sum_by_series(np.abs(forecast - actual)), _sum_by_series(np.abs(actual)))
 
 
 def wape_sum(forecast: Doubles, actual: Doubles) -> RatioMetric:
-    """The same of the horizon's sum."""
+    """WAPE of the sum over the horizon."""
     errors = np.abs(np.nansum(forecast - actual, axis=2)).sum(axis=0)
-    return RatioMetric(errors, _total(np.abs(actual)))
+    return RatioMetric(errors, _sum_by_series(np.abs(actual)))
 
 
 def bias(forecast: Doubles, actual: Doubles) -> RatioMetric:
-    """Forecast less actual, as a share of actual."""
-    return RatioMetric(_total(forecast - actual), _total(np.abs(actual)))
+    """Sum of forecast - actual, as a share of the sum of |actual|; positive: too high."""
+    return RatioMetric(_sum_by_series(forecast - actual), _sum_by_series(np.abs(actual)))
 
 
-def rmsse(forecast: Doubles, actual: Doubles, scale: Doubles) -> RatioMetric:
-    """Root mean square error over that of the naive of one season, mean of series."""
-    return _scaled((forecast - actual) ** 2, scale, np.sqrt)
+def rmsse(forecast: Doubles, actual: Doubles, naive_mse: Doubles) -> RatioMetric:
+    """Root mean squared scaled error, mean over series.
+
+    `naive_mse` is the mean squared error of the seasonal naive forecast, (n,).
+    """
+    return _scaled_error((forecast - actual) ** 2, naive_mse, np.sqrt)
 
 
-def mase(forecast: Doubles, actual: Doubles, spread: Doubles) -> RatioMetric:
-    """Mean absolute error over that of the naive of one season, mean of series."""
-    return _scaled(np.abs(forecast - actual), spread, lambda each: each)
+def mase(forecast: Doubles, actual: Doubles, naive_mae: Doubles) -> RatioMetric:
+    """Mean absolute scaled error, mean over series.
+
+    `naive_mae` is the mean absolute error of the seasonal naive forecast, (n,).
+    """
+    return _scaled_error(np.abs(forecast - actual), naive_mae, lambda errors: errors)
 
 
 def pinball(quantiles: Doubles, actual: Doubles, levels: Sequence[float]) -> RatioMetric:
-    """Mean pinball loss over levels, as a share of actual; `levels` are the last axis."""
+    """Mean pinball loss over the levels (last axis of `quantiles`), as a share of actual."""
     error, level = actual[..., None] - quantiles, np.asarray(levels)
     loss = np.maximum(level * error, (level - 1) * error).mean(axis=-1)
-    return RatioMetric(_total(loss), _total(np.abs(actual)))
+    return RatioMetric(_sum_by_series(loss), _sum_by_series(np.abs(actual)))
 
 
 def coverage(lower: Doubles, upper: Doubles, actual: Doubles) -> RatioMetric:
-    """Share of columns that fell between, ends included."""
-    there = np.isfinite(actual)
-    inside = there & (actual >= lower) & (actual <= upper)
-    return RatioMetric(inside.sum(axis=(0, 2)).astype(float), there.sum(axis=(0, 2)).astype(float))
+    """Share of observed values in the intervals, ends included."""
+    is_known = np.isfinite(actual)
+    is_covered = is_known & (actual >= lower) & (actual <= upper)
+    return RatioMetric(
+        is_covered.sum(axis=(0, 2)).astype(float), is_known.sum(axis=(0, 2)).astype(float)
+    )
 
 
-def _total(values: Doubles) -> Doubles:
+def _sum_by_series(values: Doubles) -> Doubles:
     return np.asarray(np.nansum(values, axis=(0, 2)))
 
 
-def _scaled(errors: Doubles, scale: Doubles, after: Callable[[Doubles], Doubles]) -> RatioMetric:
-    there = np.isfinite(errors).sum(axis=(0, 2))
+def _scaled_error(
+    errors: Doubles, scale: Doubles, transform: Callable[[Doubles], Doubles]
+) -> RatioMetric:
+    """Mean over series of transform(mean error / scale); series without a scale are left out."""
+    counts = np.isfinite(errors).sum(axis=(0, 2))
     means = np.divide(
-        _total(errors), there * scale, out=np.zeros(len(scale)), where=scale * there > 0
+        _sum_by_series(errors), counts * scale, out=np.zeros(len(scale)), where=scale * counts > 0
     )
-    usable = (scale > 0) & (there > 0)
-    return RatioMetric(np.where(usable, after(means), 0.0), usable.astype(float))
+    is_usable = (scale > 0) & (counts > 0)
+    return RatioMetric(np.where(is_usable, transform(means), 0.0), is_usable.astype(float))

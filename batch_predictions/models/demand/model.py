@@ -1,4 +1,4 @@
-"""What is stored and serves: a forecaster and the calibration of its quantiles."""
+"""The stored demand model of one level: a forecaster with the calibration of its quantiles."""
 
 from __future__ import annotations
 
@@ -9,8 +9,9 @@ from typing import Self
 
 import numpy as np
 
+from batch_predictions.models.demand import registry
 from batch_predictions.models.demand.base import Forecaster
-from batch_predictions.models.demand.conformal import LEVELS, ConformalCalibration
+from batch_predictions.models.demand.conformal import QUANTILE_LEVELS, ConformalCalibration
 from batch_predictions.models.demand.panel import Doubles, Integers, Panel
 
 
@@ -21,9 +22,9 @@ class DemandPrediction:
     Attributes:
         mean: (n, horizon).
         quantiles: (n, horizon, levels), ordered and not negative.
-        levels: what they are.
-        methods: name of the method behind each series.
-        calibration: for sums of columns.
+        levels: levels of the quantiles, in 0 to 1.
+        methods: name of the method that forecast each series.
+        calibration: calibration of the quantiles of sums.
     """
 
     mean: Doubles
@@ -32,8 +33,8 @@ class DemandPrediction:
     methods: list[str]
     calibration: ConformalCalibration
 
-    def sums(self, days: int | Integers) -> Doubles:
-        """Means of the sum of the first `days` columns, (n,)."""
+    def sum_means(self, days: int | Integers) -> Doubles:
+        """Means of the sum of the first `days` columns, one number or (n,): (n,)."""
         lengths = np.broadcast_to(np.asarray(days, np.int64), (len(self.mean),))
         totals = self.mean.cumsum(axis=1)[np.arange(len(self.mean)), lengths - 1]
         return np.asarray(totals)
@@ -51,21 +52,21 @@ class DemandModel:
     calibration: ConformalCalibration
 
     def predict(
-        self, panel: Panel, horizon: int, levels: Sequence[float] = LEVELS
+        self, panel: Panel, horizon: int, levels: Sequence[float] = QUANTILE_LEVELS
     ) -> DemandPrediction:
-        """Means and quantiles of the columns after the panel."""
+        """Means and quantiles of the `horizon` columns after the panel."""
         mean = self.forecaster.forecast(panel, horizon)
-        found = self.calibration.quantiles(mean, levels)
+        quantiles = self.calibration.quantiles(mean, levels)
         methods = self.forecaster.methods(panel)
-        return DemandPrediction(mean, found, tuple(levels), methods, self.calibration)
+        return DemandPrediction(mean, quantiles, tuple(levels), methods, self.calibration)
 
     def save(self, folder: Path) -> None:
-        """Writes the forecaster and the calibration, each in a folder of its own."""
+        """Writes the forecaster and the calibration, each in its own folder."""
         self.forecaster.save(folder / "forecaster")
         self.calibration.save(folder / "calibration")
 
     @classmethod
     def load(cls, folder: Path) -> Self:
-        """Reads what `save` wrote."""
-        forecaster = Forecaster.load(folder / "forecaster")
+        """Reads what `save` wrote; raises ValueError for an unknown kind of forecaster."""
+        forecaster = registry.load(folder / "forecaster")
         return cls(forecaster, ConformalCalibration.load(folder / "calibration"))

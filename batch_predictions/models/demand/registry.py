@@ -1,67 +1,125 @@
-"""Every kind of forecaster there is, and how one is made of a name: an explicit list."""
+"""Finds forecasters by name, makes unfitted ones and loads stored ones.
+
+The classes and variants are those that modules of `models/demand/forecasters/` and plugin modules
+declare at their top level, so adding a forecaster is adding one file.
+"""
 
 from __future__ import annotations
 
+import json
+from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
-from batch_predictions.models.demand.base import Forecaster
-from batch_predictions.models.demand.forecasters.baselines import Mean28, SeasonalNaive
-from batch_predictions.models.demand.forecasters.ensembles import (
-    AverageForecaster,
-    PerSeriesSelector,
+from batch_predictions.discovery import instances, subclasses
+from batch_predictions.models.demand.base import (
+    MANIFEST_FILE,
+    EnsembleForecaster,
+    Forecaster,
+    ForecasterVariant,
 )
-from batch_predictions.models.demand.forecasters.gbdt import GBDTForecaster
-from batch_predictions.models.demand.forecasters.gru import Gru
-from batch_predictions.models.demand.forecasters.linear import LinearPromotions, LinearRegression
-from batch_predictions.models.demand.forecasters.sarima import Sarima
-from batch_predictions.models.demand.forecasters.smoothing import Naive2, Theta
 
-FAMILIES: tuple[type[Forecaster], ...] = (
-    SeasonalNaive,
-    Mean28,
-    Naive2,
-    Theta,
-    LinearRegression,
-    LinearPromotions,
-    Sarima,
-    GBDTForecaster,
-    Gru,
-    AverageForecaster,
-    PerSeriesSelector,
-)
-MEMBERS = ("lightgbm", "gru")
-"""Of the average."""
-NAMED: dict[str, tuple[str, dict[str, Any]]] = {
-    "arima": ("sarima", {"order": [1, 1, 1, 0, 0, 0]}),
-    "sarima_promotions": ("sarima", {"regression": True}),
-}
-"""Names that are a family with parameters of its own."""
+MODULES = "models/demand/forecasters/*.py"
 
 
-def make(name: str, options: dict[str, dict[str, Any]] | None = None, seed: int = 7) -> Forecaster:
-    """An unfitted forecaster of a name.
-
-    Args:
-        name: of a family, `arima`, or `average`.
-        options: parameters by name.
-        seed: of what is random.
+def classes() -> dict[str, type[Forecaster]]:
+    """The class of every kind of forecaster.
 
     Raises:
-        ValueError: there is no such name.
+        ValueError: two classes have the same kind.
     """
-    given = dict((options or {}).get(name, {}))
-    kind, params = NAMED.get(name, (name, {}))
-    families = {each.kind: each for each in FAMILIES}
-    if kind not in families or kind == PerSeriesSelector.kind:
-        raise ValueError(f"there is no forecaster {name!r}: choose of {', '.join(names())}")
-    if kind == AverageForecaster.kind:
-        members = [make(each, options, seed) for each in given.get("members", MEMBERS)]
-        return AverageForecaster(name, members)
-    if kind in MEMBERS:
-        given.setdefault("seed", seed)
-    return families[kind](name, **{**params, **given})
+    class_of_kind: dict[str, type[Forecaster]] = {}
+    for forecaster_class in subclasses(Forecaster, MODULES):
+        kind = forecaster_class.kind
+        if class_of_kind.setdefault(kind, forecaster_class) is not forecaster_class:
+            raise ValueError(f"two classes of forecasters have the kind {kind!r}: rename one")
+    return class_of_kind
+
+
+def variants() -> dict[str, ForecasterVariant]:
+    """The declared variants by name.
+
+    Raises:
+        ValueError: a name is taken already, or there is no class of a variant's kind.
+    """
+    kinds = classes()
+    variant_of_name: dict[str, ForecasterVariant] = {}
+    for variant in instances(ForecasterVariant, MODULES):
+        if variant.kind not in kinds:
+            raise ValueError(f"the forecaster {variant.name} has the unknown kind {variant.kind!r}")
+        if variant.name in kinds or variant.name in variant_of_name:
+            raise ValueError(f"two forecasters are named {variant.name!r}: rename one")
+        variant_of_name[variant.name] = variant
+    return variant_of_name
 
 
 def names() -> list[str]:
-    """What `make` knows."""
-    return [each.kind for each in FAMILIES if each is not PerSeriesSelector] + list(NAMED)
+    """Names that `make` accepts."""
+    kinds = [kind for kind, candidate in classes().items() if candidate.is_candidate]
+    return kinds + list(variants())
+
+
+def make(
+    name: str,
+    options: Mapping[str, Mapping[str, Any]] | None = None,
+    *,
+    seed: int = 7,
+    horizon: int | None = None,
+) -> Forecaster:
+    """An unfitted forecaster; an ensemble comes with its members.
+
+    Args:
+        name: a kind of forecaster or the name of a variant.
+        options: parameters by the name of the forecaster (`demand.options`).
+        seed: seed of forecasters that have a parameter `seed`.
+        horizon: columns to forecast, for forecasters that have a parameter `horizon`; None: their
+            default.
+
+    Raises:
+        ValueError: the name or a parameter is unknown, or a parameter has the wrong type; the
+            message lists the known ones.
+    """
+    all_names = names()
+    if name not in all_names:
+        raise ValueError(f"there is no forecaster {name!r}: choose of {', '.join(all_names)}")
+    variant = variants().get(name) or ForecasterVariant(name, kind=name)
+    forecaster_class = classes()[variant.kind]
+    accepted = forecaster_class.params_class.accepts
+    defaults = {"seed": seed} if horizon is None else {"seed": seed, "horizon": horizon}
+    values = {
+        **{parameter: value for parameter, value in defaults.items() if accepted(parameter)},
+        **variant.params.to_mapping(),
+        **(options or {}).get(name, {}),
+    }
+    try:
+        params = forecaster_class.params_class.from_mapping(values)
+    except ValueError as error:
+        raise ValueError(f"demand.options of the forecaster {name}: {error}") from error
+    forecaster = forecaster_class(params, name=name)
+    if isinstance(forecaster, EnsembleForecaster):
+        forecaster.members = [
+            make(member, options, seed=seed, horizon=horizon)
+            for member in forecaster.member_names()
+        ]
+    return forecaster
+
+
+def load(folder: Path) -> Forecaster:
+    """Reads what the `save` of any forecaster wrote.
+
+    Raises:
+        ValueError: no class has the stored kind, such as one of a plugin that is not loaded.
+    """
+    manifest = json.loads((folder / MANIFEST_FILE).read_text())
+    class_of_kind = classes()
+    if manifest["kind"] not in class_of_kind:
+        raise ValueError(
+            f"{folder}: unknown kind of forecaster {manifest['kind']!r} (known: "
+            f"{', '.join(class_of_kind)}); the module of a forecaster of "
+            "your package must be listed in the setting plugins"
+        )
+    forecaster = class_of_kind[manifest["kind"]].from_manifest(manifest)
+    if isinstance(forecaster, EnsembleForecaster):
+        forecaster.load_members(folder, load)
+    forecaster.load_state(folder)
+    return forecaster

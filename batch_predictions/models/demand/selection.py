@@ -1,25 +1,29 @@
-"""Chooses by past origins, never by fit: each series' champion, and whether it may serve."""
+"""Selects the forecaster of a panel by its errors at past origins, and decides if it serves."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
 
-import numpy as np
-
-from batch_predictions.models.common.bootstrap import Interval
-from batch_predictions.models.demand import metrics
-from batch_predictions.models.demand.backtest import Backtest, backtest, origins_of
+from batch_predictions.models.demand import metrics, registry
+from batch_predictions.models.demand.backtest import Backtest, backtest_origins, run_backtest
 from batch_predictions.models.demand.base import Forecaster
-from batch_predictions.models.demand.conformal import LEVELS, ConformalCalibration
+from batch_predictions.models.demand.champions import best_overall, forecast_by_champions
+from batch_predictions.models.demand.conformal import ConformalCalibration
+from batch_predictions.models.demand.evaluation import (
+    WAPE_SUM_GAIN,
+    CandidateMetrics,
+    evaluate_candidates,
+)
 from batch_predictions.models.demand.forecasters.ensembles import (
     AverageForecaster,
     PerSeriesSelector,
+    SelectorParams,
 )
 from batch_predictions.models.demand.model import DemandModel
-from batch_predictions.models.demand.panel import Doubles, Integers, Panel
-from batch_predictions.models.demand.registry import MEMBERS, make
+from batch_predictions.models.demand.panel import Integers, Panel
 
 CANDIDATES = (
     "mean28_weekday",
@@ -32,10 +36,12 @@ CANDIDATES = (
     "gru",
     "average",
 )
-"""Strong baselines first."""
-CHOSEN, DRAWN = PerSeriesSelector.kind, 3.0
-"""A series' own record counts as much as everyone's after so many origins."""
-GAIN = "wape_sum_gain"
+"""Default candidates, baselines first; of equally good candidates the first one wins."""
+PER_SERIES = PerSeriesSelector.kind
+"""Name of the candidate that forecasts each series by its best other candidate."""
+
+Progress = Callable[[str], None]
+"""Called with a line of text."""
 
 
 @dataclass(frozen=True)
@@ -43,15 +49,15 @@ class BacktestConfig:
     """How candidates are compared.
 
     Attributes:
-        candidates: names that `families.make` knows, in the order of the table.
-        horizon: columns ahead; the longest sum that is calibrated, too.
-        origins: past origins; at least 3.
-        every: columns between origins.
-        fits: how often over the origins each method is fitted.
-        baseline: what the winner must beat.
+        candidates: names that `registry.make` knows, in the order of the metrics.
+        horizon: columns to forecast, and the longest sum that is calibrated.
+        origins: number of past origins; quantiles are evaluated from the third on.
+        step_size: columns between origins.
+        fits: how often each method is fitted over the origins.
+        baseline: the candidate that the winner must beat.
         max_bias: largest |bias| of a winner, as a share of demand.
-        options: parameters of methods by name, e.g. {"gru": {"steps": 200}}.
-        seed: of everything random.
+        options: parameters of forecasters by name, such as {"gru": {"steps": 200}}.
+        seed: seed of random forecasters and of the bootstrap samples.
     """
 
     candidates: tuple[str, ...] = CANDIDATES
@@ -64,231 +70,171 @@ class BacktestConfig:
     options: dict[str, dict[str, Any]] = field(default_factory=dict)
     seed: int = 7
 
-
-@dataclass(frozen=True)
-class MetricValue:
-    """One row of the table of candidates."""
-
-    candidate: str
-    metric: str
-    value: float
-    lower: float
-    upper: float
-    n: int
+    @property
+    def all_candidates(self) -> tuple[str, ...]:
+        """The baseline and the candidates, each once."""
+        return tuple(dict.fromkeys((self.baseline, *self.candidates)))
 
 
 @dataclass(frozen=True)
 class SelectedForecaster:
-    """What came of a contest.
+    """The result of a selection.
 
     Attributes:
-        model: the winner, fitted on all columns, with calibrated quantiles; None: the gate refused
-            it, serve `fallback`.
+        model: the winner, fitted on all columns, with calibrated quantiles; None where it did not
+            pass the gate: then `fallback` serves.
         fallback: the baseline, fitted and calibrated.
-        winner: name of the best candidate, `chosen` for a champion per series.
+        winner: name of the best candidate; `chosen` where each series has its own.
         why: the decision in a sentence.
-        figures: every candidate's metrics, in the order of the candidates.
-        backtest: forecasts and actuals of the past origins, for plots; `chosen` is among them.
+        metrics: metrics of every candidate, in the order of the candidates; `chosen` comes last.
+        backtest: forecasts of every candidate at the past origins, and what was observed.
     """
 
     model: DemandModel | None
     fallback: DemandModel
     winner: str
     why: str
-    figures: list[MetricValue]
+    metrics: CandidateMetrics
     backtest: Backtest
 
 
 def select(
-    panel: Panel, contest: BacktestConfig, progress: Callable[[str], None] = lambda text: None
+    panel: Panel, config: BacktestConfig, progress: Progress = lambda text: None
 ) -> SelectedForecaster:
-    """Runs the contest and fits the winner on the whole panel.
+    """Compares the candidates at past origins and fits the winner on the whole panel.
 
     Raises:
-        ValueError: the panel is too short for the origins.
+        ValueError: the panel is too short for the origins, or a candidate or one of its options is
+            unknown.
     """
-    origins = origins_of(panel.columns, contest.horizon, contest.origins, contest.step_size)
+    origins = backtest_origins(panel.n_columns, config.horizon, config.origins, config.step_size)
     if origins[0] < 2 * panel.period:
         raise ValueError(
-            f"{panel.columns} columns are too few for {contest.origins} origins "
-            f"{contest.step_size} apart with a horizon of {contest.horizon}"
+            f"{panel.n_columns} columns are too few for {config.origins} origins "
+            f"{config.step_size} columns apart with a horizon of {config.horizon}"
         )
-    candidates = tuple(dict.fromkeys((contest.baseline, *contest.candidates)))
-    options = _with_horizon(contest, candidates)
-    singles = _singles(candidates)
-    makers = {name: _maker(name, options, contest.seed) for name in singles}
-    tested = backtest(panel, makers, origins, contest.horizon, fits=contest.fits, progress=progress)
-    forecasts = dict(tested.forecasts)
-    if AverageForecaster.kind in candidates:
-        forecasts[AverageForecaster.kind] = np.mean([forecasts[each] for each in MEMBERS], axis=0)
-    forecasts = {name: forecasts[name] for name in candidates}
-    forecasts[CHOSEN], champions = choose(forecasts, tested.actual)
-    tested = Backtest(tested.origins, tested.actual, forecasts, tested.scale, tested.spread)
-    figures, found = table(tested, contest.baseline, contest.seed)
-    winner, passed, why = decide(found, contest)
+    backtest = _backtest_candidates(panel, config, origins, progress)
+    selected, champions = forecast_by_champions(backtest.forecasts, backtest.actual)
+    backtest = replace(backtest, forecasts={**backtest.forecasts, PER_SERIES: selected})
+    candidate_metrics = evaluate_candidates(backtest, config.baseline, config.seed)
+    winner, passed, why = decide(candidate_metrics, config)
     fitted: dict[str, Forecaster] = {}
 
-    def fit(name: str) -> Forecaster:
-        if name == AverageForecaster.kind:
-            return AverageForecaster(name, [fit(each) for each in MEMBERS])
-        if name not in fitted:
-            fitted[name] = make(name, options, contest.seed).fit(panel)
-            progress(f"{name}: fitted on all {panel.columns} columns")
-        return fitted[name]
+    def calibrated(forecaster: Forecaster) -> DemandModel:
+        forecasts = backtest.forecasts[forecaster.name]
+        return DemandModel(forecaster, ConformalCalibration.fit(forecasts, backtest.actual))
 
-    def model(name: str) -> DemandModel:
-        calibration = ConformalCalibration.of(forecasts[name], tested.actual)
-        if name != CHOSEN:
-            return DemandModel(fit(name), calibration)
-        default = best_overall(forecasts, tested.actual, candidates)
-        mine = {each: candidates[place] for each, place in zip(panel.ids, champions, strict=True)}
-        members = [fit(each) for each in sorted({*mine.values(), default})]
-        return DemandModel(PerSeriesSelector(CHOSEN, members, mine, default=default), calibration)
-
-    fallback = model(contest.baseline)
-    return SelectedForecaster(
-        model(winner) if passed else None, fallback, winner, why, figures, tested
-    )
+    fallback = calibrated(_fit(config.baseline, panel, config, fitted, progress))
+    model = None
+    if passed and winner == PER_SERIES:
+        model = calibrated(_fit_selector(panel, config, backtest, champions, fitted, progress))
+    elif passed:
+        model = calibrated(_fit(winner, panel, config, fitted, progress))
+    return SelectedForecaster(model, fallback, winner, why, candidate_metrics, backtest)
 
 
-def choose(forecasts: dict[str, Doubles], actual: Doubles) -> tuple[Doubles, Integers]:
-    """Forecasts by each series' champion of the origins before, and the champions after all.
+def decide(candidate_metrics: CandidateMetrics, config: BacktestConfig) -> tuple[str, bool, str]:
+    """The candidate with the least WAPE of the sum among those with a small bias.
 
-    At the first origin nothing is known: the first candidate, the baseline, forecasts.
+    It passes the gate where the whole interval of its gain over the baseline is above 0.
+
+    Returns:
+        winner: name of the best candidate.
+        passed: whether it may serve.
+        why: the decision in a sentence.
     """
-    names = list(forecasts)
-    losses = np.stack([_losses(forecasts[name], actual) for name in names])
-    found = np.empty_like(actual)
-    stacked = np.stack([forecasts[name] for name in names])
-    columns = np.arange(actual.shape[1])
-    for origin in range(actual.shape[0]):
-        champions = _champions(losses[:, :origin])
-        found[origin] = stacked[champions, origin, columns]
-    return found, _champions(losses)
-
-
-def _losses(forecast: Doubles, actual: Doubles) -> Doubles:
-    """Absolute error of columns plus that of their sum, (origins, n)."""
-    error = np.nan_to_num(forecast - actual, nan=0.0)
-    return np.asarray(np.abs(error).sum(axis=2) + np.abs(error.sum(axis=2)))
-
-
-def _champions(losses: Doubles) -> Integers:
-    """The best candidate of each series by losses (candidates, origins, n), its own record drawn
-    to everyone's: a few days of luck make no champion."""
-    number, n = losses.shape[1], losses.shape[2]
-    if number == 0:
-        return np.zeros(n, np.int64)
-    mine, everyone = losses.sum(axis=1), losses.sum(axis=(1, 2))
-    typical = mine.mean(axis=0)
-    ratio = everyone / max(everyone.mean(), 1e-12)
-    drawn = mine + DRAWN / number * typical * ratio[:, None]
-    return np.asarray(drawn.argmin(axis=0))
-
-
-def best_overall(
-    forecasts: dict[str, Doubles], actual: Doubles, candidates: tuple[str, ...]
-) -> str:
-    """The candidate with the smallest loss over everything."""
-    return min(candidates, key=lambda name: _losses(forecasts[name], actual).sum())
-
-
-def table(
-    tested: Backtest, baseline: str, seed: int
-) -> tuple[list[MetricValue], dict[str, dict[str, Interval]]]:
-    """Every candidate's metrics; `wape_sum_gain` is the baseline's WAPE of the sum less its own.
-
-    Quantiles of an origin are calibrated on the origins before it, from the third on.
-    """
-    actual = tested.actual
-    reference = metrics.wape_sum(tested.forecasts[baseline], actual)
-    found: dict[str, dict[str, Interval]] = {}
-    for name, forecast in tested.forecasts.items():
-        of_sum = metrics.wape_sum(forecast, actual)
-        sums = {
-            metrics.WAPE: metrics.wape(forecast, actual),
-            metrics.WAPE_SUM: of_sum,
-            metrics.BIAS: metrics.bias(forecast, actual),
-            metrics.RMSSE: metrics.rmsse(forecast, actual, tested.scale),
-            metrics.MASE: metrics.mase(forecast, actual, tested.spread),
-            **judged_quantiles(forecast, actual),
-        }
-        found[name] = {metric: each.interval(seed) for metric, each in sums.items()}
-        found[name][GAIN] = metrics.difference(reference, of_sum, seed)
-    figures = [
-        MetricValue(name, metric, each.mean, each.lower, each.upper, each.n)
-        for name, values in found.items()
-        for metric, each in values.items()
-    ]
-    return figures, found
-
-
-def judged_quantiles(
-    forecast: Doubles, actual: Doubles, least: int = 2
-) -> dict[str, metrics.RatioMetric]:
-    """Pinball loss and coverage where at least `least` origins went before."""
-    number = actual.shape[0]
-    if number <= least:
-        return {}
-    made = np.stack(
-        [
-            ConformalCalibration.of(forecast[:each], actual[:each]).quantiles(forecast[each])
-            for each in range(least, number)
-        ]
-    )
-    came = actual[least:]
-    at = {level: place for place, level in enumerate(LEVELS)}
-    return {
-        metrics.PINBALL: metrics.pinball(made, came, LEVELS),
-        metrics.COVERAGE_80: metrics.coverage(made[..., at[0.1]], made[..., at[0.9]], came),
-        metrics.COVERAGE_90: metrics.coverage(made[..., at[0.05]], made[..., at[0.95]], came),
-    }
-
-
-def decide(found: dict[str, dict[str, Interval]], contest: BacktestConfig) -> tuple[str, bool, str]:
-    """The winner by WAPE of the sum among those of small bias, whether it passed, and why."""
-    rivals = [name for name in found if name != contest.baseline]
-    fair = [name for name in rivals if abs(found[name][metrics.BIAS].mean) <= contest.max_bias]
-    if not fair:
-        least = min(rivals, key=lambda each: abs(found[each][metrics.BIAS].mean), default=None)
-        if least is None:
-            return contest.baseline, False, "there is no candidate beside the baseline"
-        return (
-            least,
-            False,
-            f"every candidate's bias is beyond {contest.max_bias:.0%}; the least is {least}'s, "
-            f"{found[least][metrics.BIAS].mean:+.1%}",
+    rivals = [name for name in candidate_metrics if name != config.baseline]
+    if not rivals:
+        return config.baseline, False, "there is no candidate except the baseline"
+    bias = {name: candidate_metrics[name][metrics.BIAS].mean for name in rivals}
+    unbiased = [name for name in rivals if abs(bias[name]) <= config.max_bias]
+    if not unbiased:
+        least_biased = min(rivals, key=lambda name: abs(bias[name]))
+        why = (
+            f"the bias of every candidate exceeds {config.max_bias:.0%}; the smallest is "
+            f"{bias[least_biased]:+.1%} ({least_biased})"
         )
-    winner = min(fair, key=lambda name: found[name][metrics.WAPE_SUM].mean)
-    gain, mine = found[winner][GAIN], found[winner]
-    said = (
-        f"{winner}: WAPE of the {contest.horizon}-day sum {mine[metrics.WAPE_SUM].mean:.3f}, "
-        f"{gain.mean:+.3f} ({gain.lower:+.3f} to {gain.upper:+.3f}) below {contest.baseline}, "
-        f"bias {mine[metrics.BIAS].mean:+.1%}"
+        return least_biased, False, why
+    wape_sum = {name: candidate_metrics[name][metrics.WAPE_SUM].mean for name in unbiased}
+    winner = min(unbiased, key=lambda name: wape_sum[name])
+    gain = candidate_metrics[winner][WAPE_SUM_GAIN]
+    why = (
+        f"{winner}: WAPE of the {config.horizon}-day sum {wape_sum[winner]:.3f}, a gain of "
+        f"{gain.mean:+.3f} over {config.baseline} (95 % interval {gain.lower:+.3f} to "
+        f"{gain.upper:+.3f}), bias {bias[winner]:+.1%}"
     )
-    return winner, gain.lower > 0, said if gain.lower > 0 else f"{said}: not surely better"
+    passed = gain.lower > 0
+    return winner, passed, why if passed else f"{why}: not significant"
 
 
-def _singles(candidates: tuple[str, ...]) -> list[str]:
-    """Candidates and members of the average, each once."""
-    wanted = [each for each in candidates if each != AverageForecaster.kind]
-    if AverageForecaster.kind in candidates:
-        wanted += MEMBERS
-    return list(dict.fromkeys(wanted))
+def make_candidate(name: str, config: BacktestConfig) -> Forecaster:
+    """An unfitted candidate with the options, seed and horizon of the configuration."""
+    return registry.make(name, config.options, seed=config.seed, horizon=config.horizon)
 
 
-def _with_horizon(
-    contest: BacktestConfig, candidates: tuple[str, ...]
-) -> dict[str, dict[str, Any]]:
-    """Options in which the global models learn the contest's horizon."""
-    return {
-        name: {
-            **({"horizon": contest.horizon} if name in MEMBERS else {}),
-            **contest.options.get(name, {}),
-        }
-        for name in (*candidates, *MEMBERS)
+def _backtest_candidates(
+    panel: Panel, config: BacktestConfig, origins: Sequence[int], progress: Progress
+) -> Backtest:
+    """Forecasts of the candidates at past origins; members of averages are fitted only once."""
+    # All are made before anything is fitted, so that a wrong name or option fails at once.
+    candidates = {name: make_candidate(name, config) for name in config.all_candidates}
+    averages = {
+        name: forecaster
+        for name, forecaster in candidates.items()
+        if isinstance(forecaster, AverageForecaster)
     }
+    names = [name for name in candidates if name not in averages]
+    names += [member.name for average in averages.values() for member in average.members]
+    makers = {name: partial(make_candidate, name, config) for name in dict.fromkeys(names)}
+    backtest = run_backtest(
+        panel, makers, origins, config.horizon, n_fits=config.fits, progress=progress
+    )
+    forecasts = dict(backtest.forecasts)
+    for name, average in averages.items():
+        forecasts[name] = average.combine([forecasts[member.name] for member in average.members])
+    return replace(backtest, forecasts={name: forecasts[name] for name in candidates})
 
 
-def _maker(name: str, options: dict[str, dict[str, Any]], seed: int) -> Callable[[], Forecaster]:
-    return lambda: make(name, options, seed)
+def _fit(
+    name: str,
+    panel: Panel,
+    config: BacktestConfig,
+    fitted: dict[str, Forecaster],
+    progress: Progress,
+) -> Forecaster:
+    """A candidate fitted on the whole panel; `fitted` keeps those that several models share."""
+    if name in fitted:
+        return fitted[name]
+    forecaster = make_candidate(name, config)
+    if isinstance(forecaster, AverageForecaster):
+        forecaster.members = [
+            _fit(member.name, panel, config, fitted, progress) for member in forecaster.members
+        ]
+    else:
+        forecaster.fit(panel)
+        progress(f"{name}: fitted on all {panel.n_columns} columns")
+    fitted[name] = forecaster
+    return forecaster
+
+
+def _fit_selector(
+    panel: Panel,
+    config: BacktestConfig,
+    backtest: Backtest,
+    champions: Integers,
+    fitted: dict[str, Forecaster],
+    progress: Progress,
+) -> PerSeriesSelector:
+    """The champions of the series, fitted on the whole panel."""
+    candidates = config.all_candidates
+    default = best_overall(backtest.forecasts, backtest.actual, candidates)
+    champion_of_series = {
+        series: candidates[champion] for series, champion in zip(panel.ids, champions, strict=True)
+    }
+    members = [
+        _fit(name, panel, config, fitted, progress)
+        for name in sorted({*champion_of_series.values(), default})
+    ]
+    return PerSeriesSelector(
+        SelectorParams(default), name=PER_SERIES, members=members, champions=champion_of_series
+    )

@@ -1,4 +1,4 @@
-"""What will be wanted, and what to order, looked up in the release that is served."""
+"""Lookups of demand forecasts and replenishment orders in the current release."""
 
 from __future__ import annotations
 
@@ -7,72 +7,83 @@ from typing import Any
 
 from batch_predictions.serving.lookup import Lookup
 
-FORECASTS, SUMS, ORDERS = "demand_forecasts", "lead_time_demand", "replenishment_orders"
+FORECASTS, LEAD_TIME_DEMAND, ORDERS = "demand_forecasts", "lead_time_demand", "replenishment_orders"
 
 
 def forecast(lookup: Lookup, item_id: str, location: str | None = None) -> dict[str, Any]:
-    """An item's next days with quantiles, and its demand over lead time and cycle.
+    """The forecasts of an item with quantiles, and its demand over lead time and order cycle.
 
-    `category:<name>` names the total of a category.
+    Args:
+        lookup: the open release.
+        item_id: an item, or `category:<name>` for the total of a category.
+        location: a shop; None: all locations that are forecast.
 
     Returns:
-        item_id, release_id, as_of, forecasts (by location and day) and lead_time_demand; both are
-        empty where nothing is forecast of it.
+        item_id, release_id, as_of, forecasts (by location and day) and lead_time_demand; both lists
+        are empty where the item is not forecast.
 
     Raises:
         NoReleaseError: nothing has been released yet.
         NotPublishedError: the release has no forecasts.
     """
     key: dict[str, Any] = {"item_id": item_id}
-    key |= {"location": location} if location else {}
-    found = lookup.answer(FORECASTS, **key)
+    if location:
+        key["location"] = location
+    answer = lookup.answer(FORECASTS, **key)
     return {
         "item_id": item_id,
-        "release_id": found["release_id"],
-        "as_of": found["as_of"],
-        "forecasts": found["rows"],
-        "lead_time_demand": lookup.rows(SUMS, **key) if found["rows"] else [],
+        "release_id": answer["release_id"],
+        "as_of": answer["as_of"],
+        "forecasts": answer["rows"],
+        "lead_time_demand": lookup.rows(LEAD_TIME_DEMAND, **key) if answer["rows"] else [],
     }
 
 
 def orders(lookup: Lookup, item_id: str | None = None, limit: int | None = None) -> dict[str, Any]:
-    """Levels of stock and quantities to order, of an item or of all, largest orders first.
+    """Stock levels and order quantities of one item or of all, largest orders first.
+
+    Args:
+        lookup: the open release.
+        item_id: an item; None: all.
+        limit: number of orders at most; None: all.
+
+    Returns:
+        release_id, as_of and orders.
 
     Raises:
         NoReleaseError: nothing has been released yet.
         NotPublishedError: the release has no orders.
     """
     key: dict[str, Any] = {"item_id": item_id} if item_id else {}
-    found = lookup.answer(ORDERS, **key)
-    rows = found["rows"]
-    rows.sort(
+    answer = lookup.answer(ORDERS, **key)
+    rows = sorted(
+        answer["rows"],
         key=lambda row: (
             -(row["order_quantity"] or 0),
             -row["order_up_to"],
             row["item_id"],
             row["location"],
-        )
+        ),
     )
     return {
-        "release_id": found["release_id"],
-        "as_of": found["as_of"],
+        "release_id": answer["release_id"],
+        "as_of": answer["as_of"],
         "orders": rows[:limit] if limit else rows,
     }
 
 
 def forecast_lines(answer: dict[str, Any]) -> Iterator[str]:
-    """A forecast for people."""
+    """An answer of `forecast` as lines of text."""
+    item_id, as_of = answer["item_id"], answer["as_of"]
     if not answer["forecasts"]:
-        yield f"{answer['item_id']}: no forecast as of {answer['as_of']}"
+        yield f"{item_id}: no forecast as of {as_of}"
         return
-    places = dict.fromkeys(row["location"] for row in answer["forecasts"])
-    for place in places:
-        rows = [row for row in answer["forecasts"] if row["location"] == place]
-        where = "" if place == "all" else f" at {place}"
+    for location in dict.fromkeys(row["location"] for row in answer["forecasts"]):
+        rows = [row for row in answer["forecasts"] if row["location"] == location]
         total = sum(row["mean"] for row in rows)
         yield (
-            f"{answer['item_id']}{where}, as of {answer['as_of']}: {total:.0f} units in "
-            f"{len(rows)} days ({rows[0]['method']})"
+            f"{item_id}{_at(location)}, as of {as_of}: {total:.0f} units in {len(rows)} days "
+            f"({rows[0]['method']})"
         )
         for row in rows:
             yield (
@@ -80,28 +91,32 @@ def forecast_lines(answer: dict[str, Any]) -> Iterator[str]:
                 f"80 %: {row['q10']:.0f} to {row['q90']:.0f}"
             )
         for row in answer["lead_time_demand"]:
-            if row["location"] == place:
+            if row["location"] == location:
                 yield (
                     f"  {row['days']} days: {row['mean']:.0f} expected, at most "
-                    f"{row['q_level']:.0f} with a chance of {row['level']:.0%}"
+                    f"{row['q_level']:.0f} with a probability of {row['level']:.0%}"
                 )
 
 
 def order_lines(answer: dict[str, Any]) -> Iterator[str]:
-    """Orders for people."""
+    """An answer of `orders` as lines of text."""
     if not answer["orders"]:
         yield f"no orders as of {answer['as_of']}"
         return
     for row in answer["orders"]:
-        where = "" if row["location"] == "all" else f" at {row['location']}"
+        item = f"{row['item_id']}{_at(row['location'])}"
         levels = (
             f"order up to {row['order_up_to']:.0f}, reorder point {row['reorder_point']:.0f}, "
             f"safety stock {row['safety_stock']:.0f}, service level {row['service_level']:.0%}"
         )
         if row["order_quantity"] is None:
-            yield f"{row['item_id']}{where}: {levels}; stock on hand is not known"
+            yield f"{item}: {levels}; stock on hand is not known"
         else:
             yield (
-                f"{row['item_id']}{where}: order {row['order_quantity']:.0f} "
-                f"({row['on_hand']:.0f} on hand, {row['on_order']:.0f} on order); {levels}"
+                f"{item}: order {row['order_quantity']:.0f} ({row['on_hand']:.0f} on hand, "
+                f"{row['on_order']:.0f} on order); {levels}"
             )
+
+
+def _at(location: str) -> str:
+    return "" if location == "all" else f" at {location}"

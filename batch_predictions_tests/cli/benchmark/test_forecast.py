@@ -1,4 +1,4 @@
-"""Measures by M4's own formulas, the choice per series, and the command."""
+"""Metrics by the formulas of M4, the selection of methods for each series, and the command."""
 
 from __future__ import annotations
 
@@ -14,27 +14,27 @@ from typer.testing import CliRunner
 
 from batch_predictions.cli.benchmark.commands import benchmark_app
 from batch_predictions.cli.benchmark.forecast import (
-    Read,
+    SeriesFile,
     benchmark,
-    champions_of,
-    measures,
+    best_candidates,
+    combination_weights,
+    compute_metrics,
     naive_error,
-    name_of,
-    read,
-    scored,
-    shares_of,
+    read_series,
+    sarima_name,
+    summarise_metrics,
 )
 from batch_predictions.models.demand.forecasters.smoothing import Naive2
 from batch_predictions.models.demand.panel import Doubles, Panel
 from batch_predictions.settings import SettingsError
-from batch_predictions_tests.worlds.demand import wandering
+from batch_predictions_tests.worlds.demand import random_walks
 
 HORIZON = 8
 
 
-def file_of(path: Path, series: list[Doubles], horizon: int = HORIZON) -> Path:
-    """Rows in no order of time, as a file may have them."""
-    columns = {"series": [], "t": [], "y": [], "part": []}  # type: dict[str, list[object]]
+def write_series(path: Path, series: list[Doubles], horizon: int = HORIZON) -> Path:
+    """Writes series with their rows in descending order of time; returns the path."""
+    columns: dict[str, list[object]] = {"series": [], "t": [], "y": [], "part": []}
     for name, y in enumerate(series):
         for t in reversed(range(len(y))):
             columns["series"].append(f"W{name}")
@@ -49,59 +49,61 @@ def file_of(path: Path, series: list[Doubles], horizon: int = HORIZON) -> Path:
     return path
 
 
-def test_measures_are_those_of_the_competition() -> None:
-    """Computed as the competition's R code does, step by step."""
+def test_metrics_equal_those_of_the_competition() -> None:
+    """Calculated as in the competition's R code, step by step."""
     train = np.array([3.0, 5, 4, 6, 5, 8, 6, 9])
     test, forecast = np.array([7.0, 10.0]), np.array([6.0, 12.0])
-    given = Read(Panel(["a"], 0, np.r_[np.nan, train][None], period=2), test[None])
-    smape, mase = measures(forecast[None], given)
+    series = SeriesFile(Panel(["a"], 0, np.r_[np.nan, train][None], period=2), test[None])
+    smape, mase = compute_metrics(forecast[None], series)
     # mean(200 * abs(f - o) / (abs(f) + abs(o)))
     assert smape[0] == pytest.approx((200 * 1 / 13 + 200 * 2 / 22) / 2)
     # mean(abs(o - f)) / mean(abs(diff(insample, lag = frq)))
     lagged = [abs(train[i] - train[i - 2]) for i in range(2, 8)]
     assert naive_error(np.r_[np.nan, train], 2) == pytest.approx(np.mean(lagged))
     assert mase[0] == pytest.approx(1.5 / np.mean(lagged))
-    assert scored((smape, mase), (2 * smape, 4 * mase))["owa"] == pytest.approx((1 / 2 + 1 / 4) / 2)
-    assert scored((smape, mase), (smape, mase))["owa"] == 1.0
+    summary = summarise_metrics((smape, mase), (2 * smape, 4 * mase))
+    assert summary["owa"] == pytest.approx((1 / 2 + 1 / 4) / 2)
+    assert summarise_metrics((smape, mase), (smape, mase))["owa"] == 1.0
 
 
-def test_naive2_adjusts_a_season_that_passes_the_test_and_no_other() -> None:
+def test_naive2_adjusts_only_a_season_that_passes_the_test() -> None:
     random = np.random.default_rng(0)
     walk = 100 + np.cumsum(random.normal(0, 1, 80))
     season = np.tile([0.8, 1.2, 1.0, 1.0], 20)
-    plain = Naive2().forecast(Panel(["a"], 0, walk[None], period=13), 4)[0]
-    np.testing.assert_allclose(plain, walk[-1])
-    found = Naive2().forecast(Panel(["a"], 0, (100 * season)[None], period=4), 6)[0]
-    np.testing.assert_allclose(found, 100 * season[:6])
+    unadjusted = Naive2().forecast(Panel(["a"], 0, walk[None], period=13), 4)[0]
+    np.testing.assert_allclose(unadjusted, walk[-1])
+    adjusted = Naive2().forecast(Panel(["a"], 0, (100 * season)[None], period=4), 6)[0]
+    np.testing.assert_allclose(adjusted, 100 * season[:6])
 
 
 @pytest.mark.parametrize("suffix", ["parquet", "csv"])
-def test_a_file_is_read_in_the_order_of_time_and_right_aligned(tmp_path: Path, suffix: str) -> None:
-    series = [np.arange(1.0, 31), np.arange(1.0, 21)]
-    given = read(file_of(tmp_path / f"w.{suffix}", series), 4, HORIZON)
-    assert list(given.train.ids) == ["W0", "W1"]
-    np.testing.assert_array_equal(given.train.y[0], np.arange(1.0, 23))
-    np.testing.assert_array_equal(given.train.y[1, -12:], np.arange(1.0, 13))
-    assert np.isnan(given.train.y[1, :-12]).all()
-    np.testing.assert_array_equal(given.test[1], np.arange(13.0, 21))
+def test_series_are_sorted_by_time_and_end_in_the_same_column(tmp_path: Path, suffix: str) -> None:
+    path = write_series(tmp_path / f"w.{suffix}", [np.arange(1.0, 31), np.arange(1.0, 21)])
+    series = read_series(path, 4, HORIZON)
+    assert list(series.train.ids) == ["W0", "W1"]
+    np.testing.assert_array_equal(series.train.y[0], np.arange(1.0, 23))
+    np.testing.assert_array_equal(series.train.y[1, -12:], np.arange(1.0, 13))
+    assert np.isnan(series.train.y[1, :-12]).all()
+    np.testing.assert_array_equal(series.test[1], np.arange(13.0, 21))
 
 
-def test_what_is_wrong_with_a_file_is_told(tmp_path: Path) -> None:
+def test_invalid_files_are_refused_with_the_reason(tmp_path: Path) -> None:
     with pytest.raises(SettingsError, match="there is no file"):
-        read(tmp_path / "none.parquet", 4, HORIZON)
-    bad = tmp_path / "bad.parquet"
-    pq.write_table(pa.table({"series": ["a"], "t": [1], "y": [1.0]}), bad)
+        read_series(tmp_path / "none.parquet", 4, HORIZON)
+    incomplete = tmp_path / "incomplete.parquet"
+    pq.write_table(pa.table({"series": ["a"], "t": [1], "y": [1.0]}), incomplete)
     with pytest.raises(SettingsError, match="no column part"):
-        read(bad, 4, HORIZON)
-    short = file_of(tmp_path / "short.parquet", [np.ones(20)], horizon=3)
+        read_series(incomplete, 4, HORIZON)
+    short = write_series(tmp_path / "short.parquet", [np.ones(20)], horizon=3)
     with pytest.raises(SettingsError, match=r"1 series of 1 .* fewer than 8"):
-        read(short, 4, HORIZON)
+        read_series(short, 4, HORIZON)
 
 
 def test_seasonal_series_are_forecast_better_than_by_naive2(tmp_path: Path) -> None:
-    y = wandering(12, 140 + HORIZON, 7)
+    y = random_walks(12, 140 + HORIZON, 7)
     series = [*y, y[0, -60:]]
-    report = benchmark(file_of(tmp_path / "w.parquet", series), 7, HORIZON, lambda text: None)
+    path = write_series(tmp_path / "w.parquet", series)
+    report = benchmark(path, 7, HORIZON, lambda text: None)
     methods = report["methods"]
     names = {
         "naive2",
@@ -109,42 +111,43 @@ def test_seasonal_series_are_forecast_better_than_by_naive2(tmp_path: Path) -> N
         "theta",
         "sarima",
         "combined",
-        name_of((0, 1, 1, 0, 1, 1), 7),
+        sarima_name((0, 1, 1, 0, 1, 1), 7),
     }
     assert names <= set(methods)
     assert methods["naive2"]["owa"] == 1.0
     assert methods["sarima"]["owa"] < 0.95 and report["chosen"]["owa"] < 0.95
     assert sum(report["chosen"]["series_by_method"].values()) == pytest.approx(len(series), abs=0.1)
-    for each in (*methods.values(), report["chosen"]):
-        assert {"smape", "mase", "owa", "cpu_seconds"} <= set(each)
-        assert all(np.isfinite(each[key]) for key in ("smape", "mase", "owa"))
+    for scores in (*methods.values(), report["chosen"]):
+        assert {"smape", "mase", "owa", "cpu_seconds"} <= set(scores)
+        assert all(np.isfinite(scores[key]) for key in ("smape", "mase", "owa"))
 
 
-def test_short_flat_and_constant_series_go_through(tmp_path: Path) -> None:
+def test_short_and_constant_series_have_finite_metrics(tmp_path: Path) -> None:
     random = np.random.default_rng(0)
     series = [np.full(60, 5.0), random.gamma(2, 2, 14), random.normal(0, 1, 70), np.zeros(40)]
-    report = benchmark(file_of(tmp_path / "odd.parquet", series), 12, HORIZON, lambda text: None)
-    assert all(np.isfinite(each["smape"]) for each in report["methods"].values())
+    path = write_series(tmp_path / "short.parquet", series)
+    report = benchmark(path, 12, HORIZON, lambda text: None)
+    assert all(np.isfinite(scores["smape"]) for scores in report["methods"].values())
 
 
-def test_a_series_gets_the_method_that_was_best_for_it() -> None:
+def test_a_series_is_forecast_by_the_methods_with_its_smallest_past_errors() -> None:
     actual = np.ones((3, 4, 5))
-    right, wrong = actual + 0.1, actual + 1.0
-    a = np.where(np.arange(4)[None, :, None] < 2, right, wrong)
-    b = np.where(np.arange(4)[None, :, None] < 2, wrong, right)
-    assert champions_of([a, b], actual).tolist() == [0, 0, 1, 1]
-    assert shares_of([a, b], actual).tolist() == [[1, 1, 0, 0], [0, 0, 1, 1]]
-    near = shares_of([a, a * 1.001, b], actual)
-    assert near[:, 0].tolist() == [0.5, 0.5, 0]
+    good, bad = actual + 0.1, actual + 1.0
+    a = np.where(np.arange(4)[None, :, None] < 2, good, bad)
+    b = np.where(np.arange(4)[None, :, None] < 2, bad, good)
+    assert best_candidates([a, b], actual).tolist() == [0, 0, 1, 1]
+    assert combination_weights([a, b], actual).tolist() == [[1, 1, 0, 0], [0, 0, 1, 1]]
+    with_similar = combination_weights([a, a * 1.001, b], actual)
+    assert with_similar[:, 0].tolist() == [0.5, 0.5, 0]
 
 
 def test_the_command_prints_one_json_object(tmp_path: Path) -> None:
-    path = file_of(tmp_path / "w.csv", list(wandering(3, 90, 4)))
+    path = write_series(tmp_path / "w.csv", list(random_walks(3, 90, 4)))
     command = ["forecast", str(path), "--season", "4", "--horizon", str(HORIZON)]
-    done = CliRunner().invoke(benchmark_app, [*command, "--json"])
-    assert done.exit_code == 0, done.output
-    report = json.loads(done.stdout)
+    result = CliRunner().invoke(benchmark_app, [*command, "--json"])
+    assert result.exit_code == 0, result.output
+    report = json.loads(result.stdout)
     assert set(report["methods"]["theta"]) == {"smape", "mase", "owa", "cpu_seconds"}
     assert "owa" in report["chosen"]
-    shown = CliRunner().invoke(benchmark_app, command)
-    assert "chosen per series" in shown.stdout
+    text = CliRunner().invoke(benchmark_app, command).stdout
+    assert "chosen per series" in text

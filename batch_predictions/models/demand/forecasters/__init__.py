@@ -1,1 +1,1 @@
-"""The forecasters, a file each: every one fits a panel and forecasts its next days."""
+"""The forecasters: each module declares classes with their parameters, and variants of them."""

@@ -1,114 +1,127 @@
-"""Forecasters made of forecasters: the mean of some, and the champion of each series."""
+"""Ensembles: the average of several forecasters, and the best forecaster of each series."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from batch_predictions.models.demand.base import SERIES, Forecaster
+from batch_predictions.models.demand.base import (
+    SERIES_FILE,
+    EnsembleForecaster,
+    Forecaster,
+    ForecasterParams,
+)
 from batch_predictions.models.demand.panel import Doubles, Panel
 
 
-class AverageForecaster(Forecaster):
+@dataclass(frozen=True)
+class AverageParams(ForecasterParams):
+    """Parameters of `AverageForecaster`.
+
+    Attributes:
+        members: names of the forecasters that are averaged.
+    """
+
+    members: tuple[str, ...] = ("lightgbm", "gru")
+
+
+class AverageForecaster(EnsembleForecaster):
     """The mean of its members' forecasts."""
 
     kind: ClassVar[str] = "average"
+    params_class: ClassVar[type[ForecasterParams]] = AverageParams
+    params: AverageParams
 
-    def __init__(
-        self, name: str | None = None, members: Sequence[Forecaster] = (), **params: Any
-    ) -> None:
-        super().__init__(name, **params)
-        self.members = list(members)
-
-    def fit(self, panel: Panel) -> Self:
-        """Fits every member."""
-        for each in self.members:
-            each.fit(panel)
-        return self
+    def member_names(self) -> Sequence[str]:
+        """The members of the parameters."""
+        return self.params.members
 
     def forecast(self, panel: Panel, horizon: int) -> Doubles:
-        """The mean."""
-        parts = [each.forecast(panel, horizon) for each in self.members]
-        return np.asarray(np.mean(parts, axis=0))
+        """The mean of the members' forecasts."""
+        return self.combine([member.forecast(panel, horizon) for member in self.members])
 
-    def _write(self, folder: Path) -> None:
-        write_members(folder, self.members)
-
-    def _read(self, folder: Path) -> None:
-        self.members = read_members(folder)
+    def combine(self, forecasts: Sequence[Doubles]) -> Doubles:
+        """The mean of forecasts that the members have already made."""
+        return np.asarray(np.mean(forecasts, axis=0))
 
 
-class PerSeriesSelector(Forecaster):
-    """Each series by its own champion; series without one by `default`."""
+@dataclass(frozen=True)
+class SelectorParams(ForecasterParams):
+    """Parameters of `PerSeriesSelector`.
+
+    Attributes:
+        default: name of the member that forecasts series without a champion.
+    """
+
+    default: str
+
+
+class PerSeriesSelector(EnsembleForecaster):
+    """Forecasts each series by one of its members, its champion.
+
+    `selection.select` chooses the champions by the errors at past origins.
+
+    Attributes:
+        champions: name of the member that forecasts each series, by the series' id.
+    """
 
     kind: ClassVar[str] = "chosen"
+    is_candidate: ClassVar[bool] = False
+    params_class: ClassVar[type[ForecasterParams]] = SelectorParams
+    params: SelectorParams
 
     def __init__(
         self,
+        params: SelectorParams,
+        *,
         name: str | None = None,
         members: Sequence[Forecaster] = (),
         champions: Mapping[str, str] | None = None,
-        **params: Any,
     ) -> None:
-        super().__init__(name, **params)
-        self.members = list(members)
+        super().__init__(params, name=name, members=members)
         self.champions = dict(champions or {})
 
-    def fit(self, panel: Panel) -> Self:
-        """Fits every member; champions were chosen by past origins."""
-        for each in self.members:
-            each.fit(panel)
-        return self
-
     def forecast(self, panel: Panel, horizon: int) -> Doubles:
-        """Each member forecasts its own series."""
-        found, mine = np.zeros((len(panel), horizon)), self._champions(panel)
-        for each in self.members:
-            rows = mine == each.name
+        """Each member forecasts the series whose champion it is."""
+        forecasts, champions = np.zeros((len(panel), horizon)), self._champions(panel)
+        for member in self.members:
+            rows = champions == member.name
             if rows.any():
-                found[rows] = each.forecast(panel.take(rows), horizon)
-        return found
+                forecasts[rows] = member.forecast(panel.take(rows), horizon)
+        return forecasts
 
     def methods(self, panel: Panel) -> list[str]:
-        """The champion's name, or what stands in for it."""
-        mine = self._champions(panel)
-        found = list(map(str, mine))
-        for each in self.members:
-            rows = np.flatnonzero(mine == each.name)
+        """Name of each series' champion, or of the champion's fallback."""
+        champions = self._champions(panel)
+        methods = list(map(str, champions))
+        for member in self.members:
+            rows = np.flatnonzero(champions == member.name)
             if len(rows):
-                for row, method in zip(rows, each.methods(panel.take(rows)), strict=True):
-                    found[row] = method
-        return found
+                for row, method in zip(rows, member.methods(panel.take(rows)), strict=True):
+                    methods[row] = method
+        return methods
 
-    def _champions(self, panel: Panel) -> Any:
-        default = self.params["default"]
-        return np.array([self.champions.get(each, default) for each in panel.ids], object)
+    def _champions(self, panel: Panel) -> npt.NDArray[Any]:
+        default = self.params.default
+        return np.array([self.champions.get(series_id, default) for series_id in panel.ids], object)
 
-    def _write(self, folder: Path) -> None:
-        write_members(folder, self.members)
-        table = {"id": list(self.champions), "method": list(self.champions.values())}
-        text = pa.schema([("id", pa.string()), ("method", pa.string())])
-        pq.write_table(pa.table(table, schema=text), folder / SERIES)
+    def save_state(self, folder: Path) -> None:
+        """Writes the members, and the champions as Parquet."""
+        super().save_state(folder)
+        columns = {"id": list(self.champions), "method": list(self.champions.values())}
+        schema = pa.schema([("id", pa.string()), ("method", pa.string())])
+        pq.write_table(pa.table(columns, schema=schema), folder / SERIES_FILE)
 
-    def _read(self, folder: Path) -> None:
-        self.members = read_members(folder)
-        table = pq.read_table(folder / SERIES)
+    def load_state(self, folder: Path) -> None:
+        """Reads the champions."""
+        table = pq.read_table(folder / SERIES_FILE)
         self.champions = dict(
             zip(table["id"].to_pylist(), table["method"].to_pylist(), strict=True)
         )
-
-
-def write_members(folder: Path, members: Sequence[Forecaster]) -> None:
-    """Each in a numbered folder."""
-    for number, each in enumerate(members):
-        each.save(folder / f"member_{number:02d}")
-
-
-def read_members(folder: Path) -> list[Forecaster]:
-    """In their order."""
-    return [Forecaster.load(each) for each in sorted(folder.glob("member_*"))]

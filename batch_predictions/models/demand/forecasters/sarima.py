@@ -1,165 +1,213 @@
-"""SARIMA of thousands of series of one order at once: statsmodels' definition, compiled.
+"""Seasonal ARIMA, fitted to thousands of series of one order at once by compiled loops.
 
-Exact Gaussian likelihood of the differenced series with the scale concentrated out. Parameters are
-an open table; a forecast filters the panel's values with them, so daily inference refits nothing.
+The model is statsmodels' SARIMAX with simple differencing: the exact Gaussian likelihood of the
+differenced series with the scale concentrated out. Parameters are stored in a table. A forecast
+filters the values of the panel with them, so that daily forecasts refit nothing.
 """
 
 from __future__ import annotations
 
 import itertools
-from typing import Any, ClassVar, Self
+from dataclasses import dataclass
+from typing import ClassVar, Self
 
 import numpy as np
 import numpy.typing as npt
 
-from batch_predictions.models.demand.base import PerSeriesForecaster, impute
+from batch_predictions.models.demand.base import (
+    ForecasterParams,
+    ForecasterVariant,
+    PerSeriesForecaster,
+    clip_forecasts,
+)
 from batch_predictions.models.demand.forecasters.baselines import Mean28
 from batch_predictions.models.demand.forecasters.linear import LinearPromotions
 from batch_predictions.models.demand.panel import Doubles, Integers, Panel
 
-ORDER = (1, 0, 1, 0, 1, 1)
-"""p, d, q, P, D, Q where none is given."""
-STATUS = ("fitted", "too short", "flat", "failed")
+STATUSES = ("fitted", "too short", "flat", "failed")
+"""Outcomes of a series' fit, by their code in the table."""
 MAX_FORECAST_RATIO = 10.0
-"""A forecast beyond so many times the largest value is not one."""
+"""A forecast above this multiple of the largest observed value counts as diverged."""
+STARTS_IF_MULTIMODAL = 3
+"""Starting points that are optimised by default where the likelihood has several maxima."""
+
+
+@dataclass(frozen=True)
+class SarimaParams(ForecasterParams):
+    """Parameters of `Sarima`.
+
+    Attributes:
+        order: p, d, q, P, D, Q.
+        tries: starting points that are optimised, the best ones by conditional sum of squares;
+            None: 3 where the order has both AR and MA terms, plain or seasonal, else 1.
+        log: whether series with positive values only are modelled on the log scale.
+        seasons: seasons from which parameters are learned, the newest ones; None: all.
+        regression: whether holidays and covariates are first removed by linear regression.
+    """
+
+    order: tuple[int, int, int, int, int, int] = (1, 0, 1, 0, 1, 1)
+    tries: int | None = None
+    log: bool = False
+    seasons: int | None = None
+    regression: bool = False
+
+
+arima = ForecasterVariant("arima", "sarima", SarimaParams(order=(1, 1, 1, 0, 0, 0)))
+sarima_promotions = ForecasterVariant("sarima_promotions", "sarima", SarimaParams(regression=True))
 
 
 class Sarima(PerSeriesForecaster):
-    """Parameters: `order` (p, d, q, P, D, Q); `tries`: starts followed; `log`: where positive;
-    `seasons`: the newest of them are learned from; `regression`: on what is known ahead, SARIMA
-    then runs on what the regression leaves."""
+    """Seasonal ARIMA of each series, by maximum likelihood."""
 
     kind: ClassVar[str] = "sarima"
+    params_class: ClassVar[type[ForecasterParams]] = SarimaParams
+    params: SarimaParams
 
     def order(self, period: int) -> Integers:
-        """p, d, q, P, D, Q, s."""
-        return np.array([*self.params.get("order", ORDER), period], np.int64)
+        """p, d, q, P, D, Q, s: the order as the compiled loops take it."""
+        return np.array([*self.params.order, period], np.int64)
 
     def fit(self, panel: Panel) -> Self:
-        """Maximum likelihood of every series; status and likelihood are kept beside parameters."""
-        from batch_predictions.models.demand.forecasters.sarima_kernels import fit_rows
+        """Fits every series; likelihood, scale and status are stored with the parameters."""
+        from batch_predictions.models.demand.kernels.sarima import fit_rows
 
         order = self.order(panel.period)
-        effects = self._effects(panel)
-        self.keep(panel.ids, **effects)
-        y, first, last, _ = self._prepared(panel)
-        if seasons := self.params.get("seasons"):
-            first = np.maximum(first, panel.columns - int(seasons) * panel.period)
-        params = np.empty((len(panel), int(order[[0, 2, 3, 5]].sum())))
-        facts = np.empty((len(panel), 3))
-        starts = places_to_start(order)
-        # Orders with both kinds of terms of one season have several optima.
-        several = (order[0] and order[2]) or (order[3] and order[5])
-        tries = int(self.params.get("tries", 3 if several else 1))
-        fit_rows(y, first, last, order, starts, tries, params, facts)
-        gone = (last <= first) | _has_gap(y, first, last)
-        params[gone], facts[gone, 2] = np.nan, STATUS.index("failed")
-        return self.keep(
+        effects = self._fit_regression(panel)
+        self.set_series_table(panel.ids, **effects)
+        y, first, end, _ = self._prepare(panel)
+        if self.params.seasons:
+            first = np.maximum(first, panel.n_columns - self.params.seasons * panel.period)
+        parameters = np.empty((len(panel), int(order[[0, 2, 3, 5]].sum())))
+        statistics = np.empty((len(panel), 3))
+        is_multimodal = (order[0] and order[2]) or (order[3] and order[5])
+        tries = self.params.tries or (STARTS_IF_MULTIMODAL if is_multimodal else 1)
+        fit_rows(y, first, end, order, starting_points(order), tries, parameters, statistics)
+        is_unusable = (end <= first) | _has_gap(y, first, end)
+        parameters[is_unusable], statistics[is_unusable, 2] = np.nan, STATUSES.index("failed")
+        return self.set_series_table(
             panel.ids,
-            parameters=params,
-            log_likelihood=facts[:, 0],
-            scale=facts[:, 1],
-            status=facts[:, 2].astype(np.int64),
+            parameters=parameters,
+            log_likelihood=statistics[:, 0],
+            scale=statistics[:, 1],
+            status=statistics[:, 2].astype(np.int64),
             **effects,
         )
 
     @property
     def failures(self) -> dict[str, int]:
-        """Series that were not fitted, by reason; the baseline stands in for them."""
-        counts = np.bincount(self.learned["status"], minlength=len(STATUS))
-        return {name: int(counts[n]) for n, name in enumerate(STATUS) if n and counts[n]}
+        """Number of series that could not be fitted, by reason; `Mean28` forecasts them."""
+        counts = np.bincount(self.series_table["status"], minlength=len(STATUSES))
+        return {
+            status: int(counts[code])
+            for code, status in enumerate(STATUSES)
+            if status != "fitted" and counts[code]
+        }
 
     def forecast(self, panel: Panel, horizon: int) -> Doubles:
-        """The filter's means; the baseline's where a series has no parameters."""
-        means = self.filtered(panel, horizon)
-        gone = diverged(panel, means)
-        if gone.any():
-            means[gone] = Mean28().forecast(panel.take(gone), horizon)
-        return impute(means)
+        """Means of the Kalman filter; `Mean28` for series without parameters or that diverge."""
+        means = self.filter_means(panel, horizon)
+        is_diverged = diverged(panel, means)
+        if is_diverged.any():
+            means[is_diverged] = Mean28().forecast(panel.take(is_diverged), horizon)
+        return clip_forecasts(means)
 
     def methods(self, panel: Panel) -> list[str]:
-        """Its name, or the baseline's for series that fall back."""
-        gone = diverged(panel, self.filtered(panel, 1))
-        return [Mean28.kind if each else self.name for each in gone]
+        """This method, or `mean28_weekday` for series that fall back to it."""
+        is_diverged = diverged(panel, self.filter_means(panel, 1))
+        return [Mean28.kind if fell_back else self.name for fell_back in is_diverged]
 
-    def filtered(self, panel: Panel, horizon: int) -> Doubles:
-        """Means as the filter gives them; nan where a series has no parameters."""
-        from batch_predictions.models.demand.forecasters.sarima_kernels import forecast_rows
+    def filter_means(self, panel: Panel, horizon: int) -> Doubles:
+        """Means of the Kalman filter, (n, horizon); nan where a series has no parameters."""
+        from batch_predictions.models.demand.kernels.sarima import forecast_rows
 
-        y, first, last, logged = self._prepared(panel)
-        means = np.empty((len(panel), horizon))
-        # A series that ended before the panel is forecast from its own end.
-        late = panel.columns - last
-        wide = np.empty((len(panel), horizon + int(late.max(initial=0))))
-        order, params = self.order(panel.period), self.learned["parameters"]
-        forecast_rows(y, first, last, order, params, self.rows(panel), wide)
-        means = np.take_along_axis(wide, late[:, None] + np.arange(horizon), axis=1)
-        if logged.any():
+        y, first, end, is_log = self._prepare(panel)
+        # A series that ended before the panel is forecast from its last observation.
+        missing_columns = panel.n_columns - end
+        from_end = np.empty((len(panel), horizon + int(missing_columns.max(initial=0))))
+        order, parameters = self.order(panel.period), self.series_table["parameters"]
+        forecast_rows(y, first, end, order, parameters, self.table_rows(panel), from_end)
+        steps = missing_columns[:, None] + np.arange(horizon)
+        means = np.take_along_axis(from_end, steps, axis=1)
+        if is_log.any():
             with np.errstate(over="ignore"):
-                means[logged] = np.exp(means[logged])
-        return means + self._explained(panel, horizon)[:, panel.columns :]
+                means[is_log] = np.exp(means[is_log])
+        return means + self._regression_part(panel, horizon)[:, panel.n_columns :]
 
-    def _effects(self, panel: Panel) -> dict[str, Doubles]:
-        """Coefficients of what is known ahead, beside weekdays and a trend that are dropped."""
-        if not self.params.get("regression"):
+    def _fit_regression(self, panel: Panel) -> dict[str, Doubles]:
+        """Coefficients of holidays and covariates, from a regression that also has a trend and
+        weekdays; empty without the parameter `regression`."""
+        if not self.params.regression:
             return {}
         model = LinearPromotions().fit(panel)
-        self.params["covariates"] = names = model.params["covariates"]
-        whole = model.learned["coefficients"]
-        return {"effects": whole[:, whole.shape[1] - len(names) - 1 :]}
+        covariates = model.fitted_values["covariates"]
+        self.fitted_values = {"covariates": covariates}
+        coefficients = model.series_table["coefficients"]
+        return {"effects": coefficients[:, coefficients.shape[1] - len(covariates) - 1 :]}
 
-    def _explained(self, panel: Panel, horizon: int) -> Doubles:
-        """What holidays and covariates add, (n, t + horizon), as fitted; 0 for strangers."""
-        found = np.zeros((len(panel), panel.columns + horizon))
-        if "effects" not in self.learned:
-            return found
-        rows = self.rows(panel)
-        effects = np.where(rows[:, None] >= 0, self.learned["effects"][rows], 0.0)
-        found += effects[:, :1] * panel.flags(horizon)
-        for place, name in enumerate(self.params["covariates"], start=1):
+    def _regression_part(self, panel: Panel, horizon: int) -> Doubles:
+        """What holidays and covariates add, (n, t + horizon); 0 for series that were not fitted."""
+        total = np.zeros((len(panel), panel.n_columns + horizon))
+        if "effects" not in self.series_table:
+            return total
+        rows = self.table_rows(panel)
+        effects = np.where(rows[:, None] >= 0, self.series_table["effects"][rows], 0.0)
+        total += effects[:, :1] * panel.holiday_flags(horizon)
+        for column, name in enumerate(self.fitted_values["covariates"], start=1):
             if name in panel.future_covariates:
-                found += effects[:, place, None] * np.nan_to_num(panel.known(name, horizon))
-        return found
+                values = np.nan_to_num(panel.covariate(name, horizon))
+                total += effects[:, column, None] * values
+        return total
 
-    def _prepared(self, panel: Panel) -> tuple[Doubles, Integers, Integers, npt.NDArray[np.bool_]]:
-        """Values, the span of each series, and which were made logarithms."""
-        y = np.ascontiguousarray(panel.y - self._explained(panel, 0), float)
-        there = np.isfinite(y)
-        first = np.where(there.any(axis=1), there.argmax(axis=1), 0)
-        last = np.where(there.any(axis=1), y.shape[1] - there[:, ::-1].argmax(axis=1), 0)
-        logged = np.zeros(len(panel), bool)
-        if self.params.get("log"):
-            logged = np.asarray((~there | (y > 0)).all(axis=1), bool)
+    def _prepare(self, panel: Panel) -> tuple[Doubles, Integers, Integers, npt.NDArray[np.bool_]]:
+        """The values to model.
+
+        Returns:
+            y: values without what the regression explains, or their logarithms, (n, t).
+            first: column of the first observation of each series, (n,).
+            end: column after the last observation, (n,).
+            is_log: whether the values are logarithms, (n,).
+        """
+        y = np.ascontiguousarray(panel.y - self._regression_part(panel, 0), float)
+        is_known = np.isfinite(y)
+        has_values = is_known.any(axis=1)
+        first = np.where(has_values, is_known.argmax(axis=1), 0)
+        end = np.where(has_values, y.shape[1] - is_known[:, ::-1].argmax(axis=1), 0)
+        is_log = np.zeros(len(panel), bool)
+        if self.params.log:
+            is_log = np.asarray((~is_known | (y > 0)).all(axis=1), bool)
             y = y.copy()
-            y[logged] = np.log(y[logged])
-        return y, first, last, logged
+            y[is_log] = np.log(y[is_log])
+        return y, first, end, is_log
 
 
 def diverged(panel: Panel, means: Doubles) -> npt.NDArray[np.bool_]:
-    """Series whose forecasts are none, or wild."""
+    """Series whose forecasts are not finite, or far above every observed value, (n,)."""
     largest = np.nanmax(np.where(np.isfinite(panel.y), panel.y, 0.0), axis=1, initial=0.0)
-    far = MAX_FORECAST_RATIO * np.maximum(largest, 1e-9)[:, None]
-    return ~(np.isfinite(means) & (np.abs(means) <= far)).all(axis=1)
+    limit = MAX_FORECAST_RATIO * np.maximum(largest, 1e-9)[:, None]
+    return ~(np.isfinite(means) & (np.abs(means) <= limit)).all(axis=1)
 
 
-def _has_gap(y: Doubles, first: Integers, last: Integers) -> npt.NDArray[np.bool_]:
+def _has_gap(y: Doubles, first: Integers, end: Integers) -> npt.NDArray[np.bool_]:
+    """Series with a missing value between their first and last observation, (n,)."""
     columns = np.arange(y.shape[1])
-    within = (columns >= first[:, None]) & (columns < last[:, None])
-    return np.asarray((within & ~np.isfinite(y)).any(axis=1))
+    is_inside = (columns >= first[:, None]) & (columns < end[:, None])
+    return np.asarray((is_inside & ~np.isfinite(y)).any(axis=1))
 
 
-def places_to_start(order: npt.NDArray[Any]) -> Doubles:
-    """Unconstrained parameters to begin at: two of each first coefficient, (m, k).
+def starting_points(order: Integers) -> Doubles:
+    """Unconstrained parameters to start the optimiser from, (points, k).
 
-    The transformation gives an ar coefficient -x / sqrt(1 + x²), a ma coefficient x / sqrt(1 + x²).
+    All combinations of two values for the first coefficient of each polynomial; the other
+    coefficients start at 0. The transformation makes -x / sqrt(1 + x²) of an AR and
+    x / sqrt(1 + x²) of an MA parameter x.
     """
-    p, _, q, sp, _, sq, _ = order
+    p, _, q, seasonal_p, _, seasonal_q, _ = order
     choices: list[tuple[float, ...]] = []
-    for size, firsts in (
+    for degree, first_values in (
         (p, (-0.3, -1.2)),
         (q, (-0.3, -1.2)),
-        (sp, (-0.2, -1.2)),
-        (sq, (-0.4, -1.5)),
+        (seasonal_p, (-0.2, -1.2)),
+        (seasonal_q, (-0.4, -1.5)),
     ):
-        choices += [firsts if lag == 0 else (0.0,) for lag in range(size)]
+        choices += [first_values if lag == 0 else (0.0,) for lag in range(degree)]
     return np.array(list(itertools.product(*choices)), float)

@@ -1,7 +1,8 @@
-"""Naive2 and Theta as the M4 competition's benchmarks define them.
+"""Naive2 and Theta, as the M4 competition's benchmarks define them.
 
-Both adjust for the season first, where a 90 % test of the autocorrelation says that there is one:
-classical multiplicative decomposition, additive where values are not all positive.
+Both forecast the seasonally adjusted series. A series is adjusted by classical decomposition where
+a 90 % test of its autocorrelation finds a season: multiplicative where all values are positive,
+additive otherwise.
 """
 
 from __future__ import annotations
@@ -11,100 +12,109 @@ from typing import ClassVar, Self
 
 import numpy as np
 
-from batch_predictions.models.demand.base import Forecaster, impute
+from batch_predictions.models.demand.base import Forecaster, clip_forecasts
 from batch_predictions.models.demand.panel import Doubles, Panel
 
-NINETY = 1.645
-"""Of the normal distribution, two-sided 90 %."""
+Z90 = 1.645
+"""Quantile of the normal distribution for a two-sided 90 % test."""
 
 
-class SeasonallyAdjusted(Forecaster):
-    """Forecasts the seasonally adjusted values and puts the season back."""
+class SeasonallyAdjustedForecaster(Forecaster):
+    """Forecasts the seasonally adjusted values and restores the season."""
 
     def fit(self, panel: Panel) -> Self:
-        """Nothing to learn: all it needs is in the panel."""
+        """Does nothing: series are decomposed when they are forecast."""
         return self
 
     def forecast(self, panel: Panel, horizon: int) -> Doubles:
-        """Series by series, each from its own end."""
-        found = np.zeros((len(panel), horizon))
+        """Forecasts each series from its last observation."""
+        forecasts = np.zeros((len(panel), horizon))
         for row, values in enumerate(panel.y):
-            there = np.flatnonzero(np.isfinite(values))
-            if not len(there):
+            observed = np.flatnonzero(np.isfinite(values))
+            if not len(observed):
                 continue
-            y = values[there[0] : there[-1] + 1]
+            y = values[observed[0] : observed[-1] + 1]
             # A gap within a series repeats the value before it.
             y = y[np.maximum.accumulate(np.where(np.isfinite(y), np.arange(len(y)), 0))]
-            late = panel.columns - 1 - there[-1]
-            adjusted = SeasonalAdjustment(y, panel.period)
-            ahead = self._ahead(adjusted.remove(y), horizon + late)
-            found[row] = adjusted.put_back(ahead, len(y))[late:]
-        return impute(found)
+            missing_columns = panel.n_columns - 1 - observed[-1]
+            adjustment = SeasonalAdjustment(y, panel.period)
+            adjusted = self._forecast_adjusted(adjustment.remove(y), horizon + missing_columns)
+            forecasts[row] = adjustment.restore(adjusted, len(y))[missing_columns:]
+        return clip_forecasts(forecasts)
 
     @abstractmethod
-    def _ahead(self, y: Doubles, horizon: int) -> Doubles:
-        """Forecasts of one adjusted series."""
+    def _forecast_adjusted(self, y: Doubles, horizon: int) -> Doubles:
+        """Forecasts of one adjusted series, (horizon,)."""
 
 
-class Naive2(SeasonallyAdjusted):
-    """The last adjusted value."""
+class Naive2(SeasonallyAdjustedForecaster):
+    """The last seasonally adjusted value."""
 
     kind: ClassVar[str] = "naive2"
 
-    def _ahead(self, y: Doubles, horizon: int) -> Doubles:
+    def _forecast_adjusted(self, y: Doubles, horizon: int) -> Doubles:
         return np.full(horizon, y[-1])
 
 
-class Theta(SeasonallyAdjusted):
-    """The mean of the trend line and of the smoothed line of twice the curvature."""
+class Theta(SeasonallyAdjustedForecaster):
+    """Mean of the linear trend and of exponential smoothing of the series with double curvature.
+
+    Assimakopoulos and Nikolopoulos 2000.
+    """
 
     kind: ClassVar[str] = "theta"
 
-    def _ahead(self, y: Doubles, horizon: int) -> Doubles:
-        from batch_predictions.models.demand.forecasters.smoothing_kernels import smoothed
+    def _forecast_adjusted(self, y: Doubles, horizon: int) -> Doubles:
+        from batch_predictions.models.demand.kernels.smoothing import smoothed_level
 
         if len(y) < 3:
             return np.full(horizon, y[-1])
         times = np.arange(1.0, len(y) + 1)
-        slope, constant = np.polyfit(times, y, 1)
-        level = smoothed(2 * y - (constant + slope * times))
-        line = constant + slope * np.arange(len(y) + 1.0, len(y) + horizon + 1)
-        return np.asarray(np.maximum(0.5 * (line + level), 0.0))
+        slope, intercept = np.polyfit(times, y, 1)
+        level = smoothed_level(2 * y - (intercept + slope * times))
+        trend = intercept + slope * np.arange(len(y) + 1.0, len(y) + horizon + 1)
+        return np.asarray(np.maximum(0.5 * (trend + level), 0.0))
 
 
 class SeasonalAdjustment:
-    """Seasonal indices of a series; neutral ones where the test finds no season."""
+    """Seasonal indices of one series; neutral ones where the test finds no season.
+
+    Attributes:
+        period: columns of a season.
+        is_multiplicative: whether indices are factors; otherwise they are added.
+        indices: one for each phase, (period,); phase 0 is that of the first value.
+    """
 
     def __init__(self, y: Doubles, period: int) -> None:
         self.period = period
-        self.multiplied = bool((y > 0).all())
-        self.indices = np.full(period, 1.0 if self.multiplied else 0.0)
+        self.is_multiplicative = bool((y > 0).all())
+        self.indices = np.full(period, 1.0 if self.is_multiplicative else 0.0)
         if is_seasonal(y, period):
             self.indices = self._decompose(y)
 
     def remove(self, y: Doubles) -> Doubles:
         """The adjusted series."""
         pattern = self.indices[np.arange(len(y)) % self.period]
-        return y / pattern if self.multiplied else y - pattern
+        return y / pattern if self.is_multiplicative else y - pattern
 
-    def put_back(self, forecasts: Doubles, after: int) -> Doubles:
-        """Forecasts of the values after `after` ones."""
-        pattern = self.indices[np.arange(after, after + len(forecasts)) % self.period]
-        return forecasts * pattern if self.multiplied else forecasts + pattern
+    def restore(self, forecasts: Doubles, start: int) -> Doubles:
+        """Forecasts with the season; `start` is the number of values before the first of them."""
+        pattern = self.indices[np.arange(start, start + len(forecasts)) % self.period]
+        return forecasts * pattern if self.is_multiplicative else forecasts + pattern
 
     def _decompose(self, y: Doubles) -> Doubles:
-        """Mean of each phase's ratio, or difference, to the centred moving average."""
+        """Mean ratio, or difference, of each phase to the centred moving average."""
         period = self.period
         kernel = np.full(period, 1.0 / period)
         if period % 2 == 0:
             kernel = np.r_[0.5, np.ones(period - 1), 0.5] / period
         trend, half = np.convolve(y, kernel, "valid"), period // 2
-        inner = y[half : half + len(trend)]
-        rest = inner / trend if self.multiplied else inner - trend
+        centre = y[half : half + len(trend)]
+        detrended = centre / trend if self.is_multiplicative else centre - trend
         phases = np.arange(half, half + len(trend)) % period
-        sums = np.bincount(phases, rest, period) / np.bincount(phases, minlength=period)
-        found = sums / sums.mean() if self.multiplied else sums - sums.mean()
-        return np.asarray(found)
+        means = np.bincount(phases, detrended, period) / np.bincount(phases, minlength=period)
+        indices = means / means.mean() if self.is_multiplicative else means - means.mean()
+        return np.asarray(indices)
 
 
 def is_seasonal(y: Doubles, period: int) -> bool:
@@ -112,8 +122,9 @@ def is_seasonal(y: Doubles, period: int) -> bool:
     if period < 2 or len(y) < 3 * period or np.ptp(y) == 0:
         return False
     centred = y - y.mean()
-    whole = (centred**2).sum()
-    found = np.array([(centred[lag:] * centred[:-lag]).sum() for lag in range(1, period + 1)])
-    found /= whole
-    limit = NINETY / np.sqrt(len(y)) * np.sqrt(1 + 2 * (found[:-1] ** 2).sum())
-    return bool(abs(found[-1]) > limit)
+    autocorrelation = np.array(
+        [(centred[lag:] * centred[:-lag]).sum() for lag in range(1, period + 1)]
+    )
+    autocorrelation /= (centred**2).sum()
+    limit = Z90 / np.sqrt(len(y)) * np.sqrt(1 + 2 * (autocorrelation[:-1] ** 2).sum())
+    return bool(abs(autocorrelation[-1]) > limit)

@@ -1,1 +1,1 @@
-"""What to order: reorder points and order-up-to levels, and a simulator that tries them."""
+"""Replenishment: stock levels and order quantities, and a simulator of stock policies."""

@@ -1,9 +1,9 @@
-"""Stock policies: from quantiles of demand to levels of stock, and to what is ordered.
+"""Stock policy: from quantiles of demand to levels of stock, and to order quantities.
 
-Periodic review: every `review` days an order is placed that arrives `lead` days later, so stock
-and orders under way must last for `lead + review` days. The base-stock level is a quantile of the
-demand of those days: that of the service level, or, where costs are known, of the critical ratio
-of the newsvendor (Arrow, Harris and Marschak 1951).
+Periodic review: every `review_days` days an order is placed that arrives `lead_days` days later.
+So the stock on hand and on order must last for `lead_days + review_days` days, the cycle. The
+order-up-to level is a quantile of the demand of the cycle: the one at the service level or, where
+the costs are known, at the critical ratio of the newsvendor (Arrow, Harris and Marschak 1951).
 """
 
 from __future__ import annotations
@@ -16,68 +16,92 @@ import numpy as np
 
 from batch_predictions.models.demand.panel import Doubles, Integers
 
-SMALLEST_LEVEL, LARGEST_LEVEL = 0.01, 0.995
-"""Quantiles beyond are not calibrated."""
+TERM_COLUMNS = (
+    "lead_time_days",
+    "review_days",
+    "service_level",
+    "pack_size",
+    "min_order",
+    "holding_cost",
+    "lost_sale_cost",
+)
+"""Terms of orders: attributes of items, and the settings in `demand` that are their defaults."""
+MIN_SERVICE_LEVEL, MAX_SERVICE_LEVEL = 0.01, 0.995
+"""Range of the service level; quantiles outside it are not calibrated."""
+MIN_POSITIVE = 1e-9
 
 
 @dataclass(frozen=True)
 class OrderTerms:
-    """On what terms each series is ordered, (n,) each.
+    """The terms on which each series is ordered, (n,) each.
 
     Attributes:
-        lead: days from order to receipt.
-        review: days between orders.
-        level: chance that a cycle passes without stock running out.
-        pack: units are ordered in multiples of it.
-        least: fewest units of an order.
+        lead_days: days from order to receipt.
+        review_days: days between orders.
+        service_level: probability that the stock lasts for a cycle.
+        pack_size: orders are multiples of this number of units.
+        min_order: smallest order in units.
     """
 
-    lead: Integers
-    review: Integers
-    level: Doubles
-    pack: Doubles
-    least: Doubles
+    lead_days: Integers
+    review_days: Integers
+    service_level: Doubles
+    pack_size: Doubles
+    min_order: Doubles
 
     @property
-    def cycle(self) -> Integers:
-        """Days for which stock and orders under way must last."""
-        return self.lead + self.review
+    def cycle_days(self) -> Integers:
+        """Days for which the stock on hand and on order must last."""
+        return self.lead_days + self.review_days
 
     @classmethod
-    def of(cls, own: Mapping[str, Doubles], usual: Mapping[str, Any]) -> OrderTerms:
-        """Each item's own terms where they make sense, else the usual ones.
+    def from_items(
+        cls, item_terms: Mapping[str, Doubles], defaults: Mapping[str, Any]
+    ) -> OrderTerms:
+        """The terms of each item where they are valid, else the defaults.
 
         Args:
-            own: lead_time_days, review_days, service_level, pack_size, min_order, holding_cost and
-                lost_sale_cost, (n,); nan: not given.
-            usual: the same as one number each; costs may be None.
+            item_terms: (n,) by name of `TERM_COLUMNS`; nan where an item has none.
+            defaults: one number by the same names; None for costs that are not known.
         """
 
-        def chosen(name: str, low: float, high: float = np.inf) -> Doubles:
-            given = np.asarray(own[name], np.float64)
-            fits = (given >= low) & (given <= high)
-            other = np.nan if usual[name] is None else float(usual[name])
-            return np.where(fits, given, other)
+        def valid(name: str, low: float, high: float = np.inf) -> Doubles:
+            values = np.asarray(item_terms[name], np.float64)
+            default = np.nan if defaults[name] is None else float(defaults[name])
+            return np.where((values >= low) & (values <= high), values, default)
 
-        tiny = 1e-9
-        lead = np.ceil(chosen("lead_time_days", 1)).astype(np.int64)
-        review = np.ceil(chosen("review_days", 1)).astype(np.int64)
-        level = chosen("service_level", tiny, 1 - tiny)
-        lost, holding = chosen("lost_sale_cost", tiny), chosen("holding_cost", tiny)
-        priced = np.isfinite(lost) & np.isfinite(holding)
-        ratio = critical_ratio(lost, holding * review)
-        level = np.clip(np.where(priced, ratio, level), SMALLEST_LEVEL, LARGEST_LEVEL)
-        return cls(lead, review, level, chosen("pack_size", tiny), chosen("min_order", 0))
+        lead_days = np.ceil(valid("lead_time_days", 1)).astype(np.int64)
+        review_days = np.ceil(valid("review_days", 1)).astype(np.int64)
+        service_level = valid("service_level", MIN_POSITIVE, 1 - MIN_POSITIVE)
+        lost_sale_cost = valid("lost_sale_cost", MIN_POSITIVE)
+        holding_cost = valid("holding_cost", MIN_POSITIVE)
+        has_costs = np.isfinite(lost_sale_cost) & np.isfinite(holding_cost)
+        ratio = critical_ratio(lost_sale_cost, holding_cost * review_days)
+        return cls(
+            lead_days,
+            review_days,
+            np.clip(
+                np.where(has_costs, ratio, service_level), MIN_SERVICE_LEVEL, MAX_SERVICE_LEVEL
+            ),
+            valid("pack_size", MIN_POSITIVE),
+            valid("min_order", 0),
+        )
 
 
-def critical_ratio(shortage: Doubles, excess: Doubles) -> Doubles:
-    """The newsvendor's quantile: cost of a unit too few over that of one too few plus too many."""
-    return np.asarray(shortage / (shortage + excess))
+def critical_ratio(shortage_cost: Doubles, excess_cost: Doubles) -> Doubles:
+    """The newsvendor's optimal quantile, from the costs of one unit too few and one too many."""
+    return np.asarray(shortage_cost / (shortage_cost + excess_cost))
 
 
 @dataclass(frozen=True)
 class StockLevels:
-    """Levels of stock, (n,) each."""
+    """Levels of stock in units, (n,) each.
+
+    Attributes:
+        reorder_point: at or below it, stock may run out before an order that is placed now arrives.
+        order_up_to: stock on hand and on order after ordering.
+        safety_stock: order-up-to level minus the expected demand of the cycle.
+    """
 
     reorder_point: Doubles
     order_up_to: Doubles
@@ -87,29 +111,40 @@ class StockLevels:
 def stock_levels(
     lead_quantile: Doubles, cycle_quantile: Doubles, cycle_mean: Doubles
 ) -> StockLevels:
-    """Levels from the demand of the lead time and of the cycle, each at the service level.
+    """Stock levels from the demand of the lead time and of the cycle, (n,) each.
 
-    At or below the reorder point, stock may run out before an order that is placed now arrives.
+    Args:
+        lead_quantile: quantile of the demand of the lead time at the service level.
+        cycle_quantile: quantile of the demand of the cycle at the service level.
+        cycle_mean: expected demand of the cycle.
     """
-    up_to = np.maximum(cycle_quantile, 0.0)
+    order_up_to = np.maximum(cycle_quantile, 0.0)
     return StockLevels(
-        reorder_point=np.clip(lead_quantile, 0.0, up_to),
-        order_up_to=up_to,
-        safety_stock=np.maximum(up_to - cycle_mean, 0.0),
+        reorder_point=np.clip(lead_quantile, 0.0, order_up_to),
+        order_up_to=order_up_to,
+        safety_stock=np.maximum(order_up_to - cycle_mean, 0.0),
     )
 
 
 def order_quantity(
-    position: Doubles, stock: StockLevels, pack: Doubles | float, least: Doubles | float
+    position: Doubles, levels: StockLevels, pack_size: Doubles | float, min_order: Doubles | float
 ) -> Doubles:
-    """Units that raise a position (on hand and on order) to the order-up-to level.
+    """Units to order so that the position reaches the order-up-to level, in whole packs, (n,).
 
-    In whole packs, rounded up. Less than the least is not ordered, until the position is at the
-    reorder point: then the least is.
+    An order below the minimum waits until the position is at or below the reorder point; then the
+    minimum is ordered.
+
+    Args:
+        position: units on hand and on order, (n,).
+        levels: the stock levels.
+        pack_size: units of a pack.
+        min_order: smallest order in units.
     """
-    gap = np.maximum(stock.order_up_to - position, 0.0)
-    packs = np.ceil(np.round(gap / pack, 9))
-    least_packs = np.ceil(np.round(np.asarray(least, np.float64) / pack, 9))
-    urgent = position <= stock.reorder_point
-    packs = np.where((packs > 0) & (packs < least_packs), np.where(urgent, least_packs, 0.0), packs)
-    return np.asarray(packs * pack)
+    gap = np.maximum(levels.order_up_to - position, 0.0)
+    # Rounded first, so that a rounding error of the gap does not order one more pack.
+    packs = np.ceil(np.round(gap / pack_size, 9))
+    min_packs = np.ceil(np.round(np.asarray(min_order, np.float64) / pack_size, 9))
+    is_urgent = position <= levels.reorder_point
+    is_too_small = (packs > 0) & (packs < min_packs)
+    packs = np.where(is_too_small, np.where(is_urgent, min_packs, 0.0), packs)
+    return np.asarray(packs * pack_size)

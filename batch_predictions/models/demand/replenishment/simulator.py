@@ -1,34 +1,35 @@
-"""Replays demand under a stock policy: what is sold, what is lost, what lies in stock.
+"""Simulates a stock policy day by day: units sold, sales lost and stock.
 
-A day: demand takes from the shelf, and what is not there is lost; in the evening, what was ordered
-`lead` days ago arrives and, on a day of review, an order is placed. So stock and orders under way
-must last for the `lead + review` days after an order.
+During a day, demand is met from the stock; what exceeds it is lost. In the evening, orders that
+were placed `lead_days` days ago arrive and, every `review_days` days, an order is placed. So stock
+on hand and on order must last for the `lead_days + review_days` days after an order.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TypeAlias
 
 import numpy as np
 
 from batch_predictions.models.demand.panel import Doubles, Integers
 
-Order = Callable[[int, Doubles], Doubles]
-"""Units to order, (n,), in the evening of a day, given the position: on hand and on order."""
+OrderPolicy: TypeAlias = Callable[[int, Doubles], Doubles]
+"""Units to order, (n,), from the number of the day and the position: units on hand and on order."""
 
 
 @dataclass(frozen=True)
 class StockSimulation:
-    """What came of a policy; (n, days) each.
+    """The days of a simulation, (n, days) each.
 
     Attributes:
-        demand: units wanted.
-        sold: units sold; the rest was lost.
+        demand: units demanded.
+        sold: units sold; the difference to the demand was lost.
         received: units that arrived in the evening.
         ordered: units ordered in the evening.
-        stock: units on the shelf in the evening.
-        start: units on the shelf before the first day, (n,).
+        stock: units on hand in the evening.
+        initial_stock: units on hand before the first day, (n,).
     """
 
     demand: Doubles
@@ -36,68 +37,71 @@ class StockSimulation:
     received: Doubles
     ordered: Doubles
     stock: Doubles
-    start: Doubles
+    initial_stock: Doubles
 
     @property
     def fill_rate(self) -> float:
-        """Share of all units wanted that were sold."""
-        wanted = self.demand.sum()
-        return float(self.sold.sum() / wanted) if wanted > 0 else 1.0
+        """Share of the demanded units that were sold; 1 without demand."""
+        demanded = self.demand.sum()
+        return float(self.sold.sum() / demanded) if demanded > 0 else 1.0
 
     @property
     def mean_stock(self) -> float:
-        """Units of all series on the shelf of an evening, on average over days."""
+        """Units of all series on hand in the evening, mean over days."""
         return float(self.stock.sum(axis=0).mean())
 
     def cost(self, holding: Doubles | float, lost_sale: Doubles | float) -> float:
-        """Cost of all units kept overnight and of all sales lost."""
+        """Total cost of all units held overnight and of all lost sales, at costs per unit."""
         lost = (self.demand - self.sold).sum(axis=1)
         return float((self.stock.sum(axis=1) * holding + lost * lost_sale).sum())
 
     def from_day(self, day: int) -> StockSimulation:
-        """Without the days before, in which stock settles."""
-        start = self.stock[:, day - 1] if day else self.start
+        """The simulation without its first `day` days, in which stock has not settled yet."""
         names = ("demand", "sold", "received", "ordered", "stock")
         return StockSimulation(
-            **{name: getattr(self, name)[:, day:] for name in names}, start=start
+            **{name: getattr(self, name)[:, day:] for name in names},
+            initial_stock=self.stock[:, day - 1] if day else self.initial_stock,
         )
 
 
 def simulate(
     demand: Doubles,
-    order: Order,
-    lead: Integers | int,
-    review: int,
-    start: Doubles | None = None,
+    policy: OrderPolicy,
+    lead_days: Integers | int,
+    review_days: int,
+    initial_stock: Doubles | None = None,
 ) -> StockSimulation:
-    """Replays days of demand, (n, days).
+    """Simulates the days of a demand, (n, days).
 
     Args:
-        demand: units wanted.
-        order: the policy, asked in the evening of days 0, review, 2 review, …
-        lead: days from order to receipt, one number or (n,): an order of lead 1 arrives the next
-            evening, to be sold from the day after.
-        review: days between orders.
-        start: units on the shelf before the first day; None: none.
+        demand: units demanded.
+        policy: called in the evening of the days 0, review_days, 2 review_days, …
+        lead_days: days from order to receipt, one number or (n,): an order with a lead time of 1
+            arrives the next evening and can be sold from the day after.
+        review_days: days between orders.
+        initial_stock: units on hand before the first day, (n,); None: 0.
+
+    Raises:
+        ValueError: `lead_days` or `review_days` is less than 1.
     """
     n, days = demand.shape
-    leads = np.broadcast_to(np.asarray(lead, np.int64), (n,))
-    if (leads < 1).any() or review < 1:
-        raise ValueError("lead and review are at least one day")
-    shelf = np.zeros(n) if start is None else np.asarray(start, np.float64).copy()
-    first = shelf.copy()
-    arriving = np.zeros((n, days + int(leads.max(initial=1)) + 1))
-    under_way = np.zeros(n)
+    leads = np.broadcast_to(np.asarray(lead_days, np.int64), (n,))
+    if (leads < 1).any() or review_days < 1:
+        raise ValueError("lead_days and review_days must be at least one day")
+    on_hand = np.zeros(n) if initial_stock is None else np.asarray(initial_stock, np.float64).copy()
+    start = on_hand.copy()
+    on_order = np.zeros(n)
+    arrivals = np.zeros((n, days + int(leads.max(initial=1)) + 1))
     sold, received, ordered, stock = (np.zeros((n, days)) for _ in range(4))
     rows = np.arange(n)
     for day in range(days):
-        sold[:, day] = np.minimum(shelf, demand[:, day])
-        received[:, day] = arriving[:, day]
-        shelf += received[:, day] - sold[:, day]
-        under_way -= received[:, day]
-        stock[:, day] = shelf
-        if day % review == 0:
-            ordered[:, day] = np.maximum(order(day, shelf + under_way), 0.0)
-            arriving[rows, day + leads] += ordered[:, day]
-            under_way += ordered[:, day]
-    return StockSimulation(demand, sold, received, ordered, stock, first)
+        sold[:, day] = np.minimum(on_hand, demand[:, day])
+        received[:, day] = arrivals[:, day]
+        on_hand += received[:, day] - sold[:, day]
+        on_order -= received[:, day]
+        stock[:, day] = on_hand
+        if day % review_days == 0:
+            ordered[:, day] = np.maximum(policy(day, on_hand + on_order), 0.0)
+            arrivals[rows, day + leads] += ordered[:, day]
+            on_order += ordered[:, day]
+    return StockSimulation(demand, sold, received, ordered, stock, start)

@@ -1,9 +1,10 @@
-"""Exact Gaussian likelihood of ARMA models, compiled. Imports numba: import it only in functions.
+"""Exact Gaussian likelihood of ARMA models. Decorating imports numba: import it only in functions.
 
-`phi[i]` is the coefficient of lag i + 1, `theta[j]` of lag j with theta[0] = 1, both of length r,
-the dimension of Harvey's state. Started from the stationary distribution, the covariance of the
-predicted state changes by a matrix of rank one in every step (Chandrasekhar's recursions: Morf,
-Sidhu and Kailath 1974), so a step costs O(r) and not O(r²) or O(r³).
+`phi[i]` is the AR coefficient of lag i + 1, `theta[j]` the MA coefficient of lag j, theta[0] = 1.
+Both have the length r, the dimension of Harvey's state vector. With the stationary distribution as
+the start, the covariance of the predicted state changes by a matrix of rank one in every step
+(Chandrasekhar recursions: Morf, Sidhu and Kailath 1974), so that a step costs O(r) instead of O(r²)
+or O(r³).
 """
 
 from __future__ import annotations
@@ -14,42 +15,45 @@ import numpy as np
 
 from batch_predictions.jit import njit_cached
 
-STEADY = 1e-14
-"""The covariance stands still when no element of it changes by more than this share of F."""
-FAR = 1e300
+STEADY_TOLERANCE = 1e-14
+"""The covariance is steady when no element changes by more than this share of the variance."""
+INVALID = 1e300
+"""Objective of parameters without a likelihood."""
 
 
 @njit_cached
 def constrain(x: Any, out: Any) -> None:
-    """Coefficients of a stationary polynomial from any numbers: Monahan (1984) by partial
-    autocorrelations x / sqrt(1 + x²), as statsmodels does."""
+    """Coefficients of a stationary polynomial from unconstrained numbers.
+
+    Monahan (1984), with the partial autocorrelations x / sqrt(1 + x²) as in statsmodels.
+    """
     n = len(x)
     work = np.zeros((n, n))
     for k in range(n):
-        r = x[k] / np.sqrt(1.0 + x[k] * x[k])
+        partial = x[k] / np.sqrt(1.0 + x[k] * x[k])
         for i in range(k):
-            work[k, i] = work[k - 1, i] + r * work[k - 1, k - i - 1]
-        work[k, k] = r
+            work[k, i] = work[k - 1, i] + partial * work[k - 1, k - i - 1]
+        work[k, k] = partial
     for i in range(n):
         out[i] = -work[n - 1, i]
 
 
 @njit_cached
-def coefficients(order: Any, x: Any, out: Any) -> None:
-    """Natural parameters (ar, ma, seasonal ar, seasonal ma) from unconstrained ones."""
+def constrain_parameters(order: Any, x: Any, out: Any) -> None:
+    """Parameters (AR, MA, seasonal AR, seasonal MA) from unconstrained ones."""
     p, q, sp, sq = order[0], order[2], order[3], order[5]
-    at = 0
+    start = 0
     for size, sign in ((p, 1.0), (q, -1.0), (sp, 1.0), (sq, -1.0)):
         if size > 0:
-            constrain(x[at : at + size], out[at : at + size])
-            for i in range(at, at + size):
+            constrain(x[start : start + size], out[start : start + size])
+            for i in range(start, start + size):
                 out[i] *= sign
-            at += size
+            start += size
 
 
 @njit_cached
 def expand(order: Any, params: Any, phi: Any, theta: Any) -> None:
-    """The products of plain and seasonal polynomials."""
+    """The products of the plain and seasonal polynomials, into phi and theta."""
     p, q, sp, sq, s = order[0], order[2], order[3], order[5], order[6]
     ar, ma = params[:p], params[p : p + q]
     sar, sma = params[p + q : p + q + sp], params[p + q + sp :]
@@ -71,25 +75,25 @@ def expand(order: Any, params: Any, phi: Any, theta: Any) -> None:
 
 @njit_cached
 def _solve(a: Any, b: Any) -> bool:
-    """Solves a x = b into b, by elimination with pivots; false where it is singular."""
+    """Solves a x = b into b by elimination with pivoting; False where a is singular."""
     n = len(b)
     for k in range(n):
-        best = k
+        pivot = k
         for i in range(k + 1, n):
-            if abs(a[i, k]) > abs(a[best, k]):
-                best = i
-        if abs(a[best, k]) < 1e-13:
+            if abs(a[i, k]) > abs(a[pivot, k]):
+                pivot = i
+        if abs(a[pivot, k]) < 1e-13:
             return False
-        if best != k:
+        if pivot != k:
             for j in range(k, n):
-                a[k, j], a[best, j] = a[best, j], a[k, j]
-            b[k], b[best] = b[best], b[k]
+                a[k, j], a[pivot, j] = a[pivot, j], a[k, j]
+            b[k], b[pivot] = b[pivot], b[k]
         for i in range(k + 1, n):
             if a[i, k] != 0.0:
-                share = a[i, k] / a[k, k]
+                factor = a[i, k] / a[k, k]
                 for j in range(k, n):
-                    a[i, j] -= share * a[k, j]
-                b[i] -= share * b[k]
+                    a[i, j] -= factor * a[k, j]
+                b[i] -= factor * b[k]
     for k in range(n - 1, -1, -1):
         total = b[k]
         for j in range(k + 1, n):
@@ -100,7 +104,7 @@ def _solve(a: Any, b: Any) -> bool:
 
 @njit_cached
 def stationary(phi: Any, theta: Any, lags: int, gain: Any) -> float:
-    """Variance of a value, and covariance of it with the next state into `gain`, at scale 1.
+    """Variance of a value at scale 1, and its covariance with the next state into `gain`.
 
     `lags` is the highest lag of phi. Negative where there is no stationary distribution.
     """
@@ -149,10 +153,11 @@ def stationary(phi: Any, theta: Any, lags: int, gain: Any) -> float:
 def run_filter(
     w: Any, phi: Any, theta: Any, lags: int, state: Any, gain: Any, change: Any, out: Any
 ) -> bool:
-    """The Kalman filter over w; `state` ends as the prediction of the value after the last.
+    """The Kalman filter over w; `state` ends as the prediction of the value after the last one.
 
-    `out` gets the sum of v² / F, the sum of log F and the steps until the covariance stood still.
-    False where the parameters have no stationary distribution.
+    `change` is the vector of the covariance's rank-one change. `out` receives the sum of squared
+    scaled errors, the sum of the log variances, and the number of steps until the covariance was
+    steady. False where the parameters have no stationary distribution.
     """
     r, n = len(phi), len(w)
     variance = stationary(phi, theta, lags, gain)
@@ -162,11 +167,12 @@ def run_filter(
     for i in range(r):
         change[i], state[i] = gain[i], 0.0
     squares, logs, product = 0.0, 0.0, 1.0
-    moving, steady = True, n
+    is_steady, steps_to_steady = False, n
     for t in range(n):
         error = w[t] - state[0]
         scaled = error / variance
         squares += error * scaled
+        # One logarithm for many variances: of their product, before it overflows.
         product *= variance
         if product > 1e100 or product < 1e-100:
             logs += np.log(product)
@@ -175,38 +181,38 @@ def run_filter(
         for i in range(r - 1):
             state[i] = state[i + 1] + phi[i] * first + gain[i] * scaled
         state[r - 1] = phi[r - 1] * first + gain[r - 1] * scaled
-        if moving:
+        if not is_steady:
             head = change[0]
             part = factor * head
-            following = variance + head * part
-            if not following > 0.0:
+            new_variance = variance + head * part
+            if not new_variance > 0.0:
                 return False
             factor += part * part / variance
-            ratio = head / following
+            ratio = head / new_variance
             for i in range(r - 1):
-                moved = change[i + 1] + phi[i] * head
-                gain[i] += moved * part
-                change[i] = moved - gain[i] * ratio
-            moved = phi[r - 1] * head
-            gain[r - 1] += moved * part
-            change[r - 1] = moved - gain[r - 1] * ratio
-            variance = following
+                shifted = change[i + 1] + phi[i] * head
+                gain[i] += shifted * part
+                change[i] = shifted - gain[i] * ratio
+            shifted = phi[r - 1] * head
+            gain[r - 1] += shifted * part
+            change[r - 1] = shifted - gain[r - 1] * ratio
+            variance = new_variance
             if t % 8 == 7:
-                # All of the covariance: its change is factor × change × change', so no element is
-                # larger than the largest on the diagonal.
+                # The covariance changes by factor × change × change', whose largest element is
+                # on the diagonal.
                 largest = 0.0
                 for i in range(r):
                     largest = max(largest, change[i] * change[i])
-                if -factor * largest < STEADY * variance:
-                    moving, steady = False, t + 1
-    out[0], out[1], out[2] = squares, logs + np.log(product), steady
+                if -factor * largest < STEADY_TOLERANCE * variance:
+                    is_steady, steps_to_steady = True, t + 1
+    out[0], out[1], out[2] = squares, logs + np.log(product), steps_to_steady
     return True
 
 
 @njit_cached
 def log_likelihood(squares: float, logs: float, n: int) -> float:
-    """With the scale concentrated out."""
+    """Log-likelihood of n values with the scale concentrated out, from the filter's sums."""
     scale = squares / n
     if not scale > 0.0:
-        return -FAR
+        return -INVALID
     return float(-0.5 * (n * np.log(2.0 * np.pi * scale) + logs + n))

@@ -1,0 +1,1 @@
+"""Compiled loops and the network of the forecasters; import them only inside functions."""
