@@ -21,7 +21,7 @@ from batch_predictions_tests.worlds.home import PARTITIONS
 
 ITEMS = (
     "select 'i' || i as item_id, 'a|b' as title, 'c' as category, i / 3 as price, "
-    "true as available from range($n) as r(i)"
+    "false as is_excluded, true as available from range($n) as r(i)"
 )
 
 
@@ -52,7 +52,7 @@ def test_a_preview_shows_the_first_rows_of_what_was_written(warehouse: Warehouse
     written = warehouse.replace_partition(ITEM_STATE, "2024-01-02", ITEMS, {"n": 30})
     lines = str(preview(warehouse, written).value).splitlines()
     assert lines[0].startswith("| date | item_id | title |")
-    assert lines[2] == "| 2024-01-02 | i0 | a\\|b | c | 0 | True |"
+    assert lines[2] == "| 2024-01-02 | i0 | a\\|b | c | 0 | True | False |"
     assert len(lines) == 2 + 8
 
 

@@ -2,7 +2,7 @@
 
     python benchmarks/generator_products.py
 
-ALS on the Complete Journey, 64 factors: for every user the topk_rows items that it has not seen, and the
+ALS on the Complete Journey, 64 factors: for every user the best items that it has not seen, and the
 scores of 400 other candidates, which the ranker reads. By plain products of all items, as the
 generators do it, and by `Index.search` with products of the candidates alone; on one thread, CPU
 seconds, medians of three interleaved repeats.

@@ -93,7 +93,8 @@ def _release(settings: Settings, warehouse: Warehouse) -> None:
     warehouse.replace_partition(
         ITEM_STATE,
         DAY,
-        "select 'i1' as item_id, 'one' as title, 'c' as category, 1.0 as price, true as available",
+        "select 'i1' as item_id, 'one' as title, 'c' as category, 1.0 as price, "
+        "false as is_excluded, true as available",
     )
     store = Store.of(settings)
     publish(

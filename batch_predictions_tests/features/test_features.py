@@ -261,7 +261,9 @@ def test_items_are_those_listed_or_wanted_and_what_is_not_said_is_filled_in(
         (50, "ann", "once", 4.0, None),
     ]
     happened(warehouse, events)
-    assert made(warehouse, ITEM_STATE) == {
+    rows = made(warehouse, ITEM_STATE)
+    assert not any(row.pop("is_excluded") for row in rows.values())
+    assert rows == {
         "told": {"title": "Tea", "category": "drinks", "price": 3.0, "available": True},
         "untold": {"title": "untold", "category": "unknown", "price": None, "available": True},
         # The median price per unit, of 2 units each, in the last 28 days.
@@ -285,12 +287,13 @@ def test_items_that_are_unavailable_or_excluded_may_not_be_offered(warehouse: Wa
         "exclude_brand": ["cheap"],
     }
 
-    def offered(**bound: Any) -> set[str]:
-        found = made(warehouse, ITEM_STATE, **bound)
-        return {item for item, row in found.items() if row["available"]}
+    def items_where(column: str, **bound: Any) -> set[str]:
+        rows = made(warehouse, ITEM_STATE, **bound)
+        return {item for item, row in rows.items() if row[column]}
 
-    assert offered(**excluded) == {"good"}
-    assert offered() == {"fuel", "coupon", "cheap", "good"}
+    assert items_where("available", **excluded) == {"good"}
+    assert items_where("is_excluded", **excluded) == {"fuel", "coupon", "cheap"}
+    assert items_where("available") == {"fuel", "coupon", "cheap", "good"}
 
 
 @pytest.mark.parametrize("table", FEATURES, ids=lambda table: table.name)

@@ -292,7 +292,8 @@ def test_it_has_a_place_in_the_next_release(settings: Settings, shop: Warehouse)
     shop.replace_partition(
         ITEM_STATE,
         DAYS[0],
-        "select 'i' as item_id, 'i' as title, 'c' as category, 1.0 as price, true as available",
+        "select 'i' as item_id, 'i' as title, 'c' as category, 1.0 as price, "
+        "false as is_excluded, true as available",
     )
     _materialize(settings, DAYS[0], extra=(release_asset([toy], PARTITIONS),))
     with Lookup(settings) as lookup:

@@ -80,7 +80,7 @@ class World:
             ITEM_STATE,
             key,
             "select $tag || i as item_id, 'Title ' || $tag || i as title, 'things' as category, "
-            "1.0 as price, true as available from range(40) as a(i)",
+            "1.0 as price, false as is_excluded, true as available from range(40) as a(i)",
             bound,
         )
 

@@ -11,6 +11,6 @@ select
     coalesce(epoch_ms(min(events.occurred_at)), 0) as event_time,
     favg(events.amount::DOUBLE) filter (events.event_type = 'rating') as rating
 from raw.interactions as events
-join ({item_state}) as items on items.item_id = events.item_id and not items.is_excluded
+join ({item_state}) as items on items.item_id = events.item_id and items.is_excluded is not true
 where events.date <= $date::DATE and events.date > $date::DATE - $history_days::INTEGER
 group by all

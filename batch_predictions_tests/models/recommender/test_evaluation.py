@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 from batch_predictions.models.common.bootstrap import bootstrap_interval, paired_difference
 from batch_predictions.models.common.ranking_metrics import (
     average_precision,
+    compute_metrics,
     ndcg,
     recall,
     top_k,
