@@ -1,7 +1,10 @@
-# A thin face over plain commands, which the README gives too.
+# Shortcuts for plain commands, which the README gives too.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+# With every extra: make EXTRAS=dev,encoder,postgres,ray test
+EXTRAS ?= dev
+comma := ,
 export BATCH_PREDICTIONS_HOME ?= $(CURDIR)/.batch_predictions
 
 .DEFAULT_GOAL := help
@@ -10,15 +13,16 @@ export BATCH_PREDICTIONS_HOME ?= $(CURDIR)/.batch_predictions
 help:  ## what there is
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
 
-# The stamp is remade only when the dependencies change.
-$(VENV)/.installed: setup.cfg pyproject.toml
+# Installs again only when the dependencies change, or for other extras.
+INSTALLED := $(VENV)/.installed-$(subst $(comma),-,$(EXTRAS))
+$(INSTALLED): setup.cfg pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' || \
 	  { echo "Python 3.11 to 3.13 is needed: make PYTHON=python3.12 $(MAKECMDGOALS)"; exit 1; }
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[dev]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[$(EXTRAS)]'
 	touch $@
 
-setup: $(VENV)/.installed  ## virtual environment with everything installed
+setup: $(INSTALLED)  ## virtual environment with everything installed
 
 demo: setup  ## run on a grocer's year of real shopping and look at what was made
 	$(BIN)/batch-predictions demo

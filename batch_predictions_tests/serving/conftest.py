@@ -1,4 +1,4 @@
-"""A store of every kind that this machine has: SQLite, and PostgreSQL where one is named."""
+"""A store of every kind: SQLite, and PostgreSQL where the environment names a server."""
 
 from __future__ import annotations
 
@@ -16,16 +16,22 @@ POSTGRES = "BATCH_PREDICTIONS_TEST_POSTGRES"
 
 @pytest.fixture(params=["sqlite", "postgres"])
 def here(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[World]:
-    """An empty world of this test's own."""
-    url = None
-    if request.param == "postgres":
-        url = os.environ.get(POSTGRES)
-        if not url:
-            pytest.skip(f"{POSTGRES} names no PostgreSQL (postgresql+psycopg://…)")
-        engine = sa.create_engine(url)
-        with engine.begin() as db:
-            db.exec_driver_sql("drop schema public cascade; create schema public")
-        engine.dispose()
-    made = world(tmp_path / "home", url)
-    yield made
-    made.store.close()
+    """An empty world for each test."""
+    url = empty_postgres_database() if request.param == "postgres" else None
+    empty_world = world(tmp_path / "home", url)
+    yield empty_world
+    empty_world.store.close()
+
+
+def empty_postgres_database() -> str:
+    """The address of an empty database; test processes that run at once have their own."""
+    server = os.environ.get(POSTGRES)
+    if not server:
+        pytest.skip(f"{POSTGRES} names no PostgreSQL (.ci/with-postgres starts one)")
+    name = f"tests_{os.environ.get('PYTEST_XDIST_WORKER', 'main')}"
+    engine = sa.create_engine(server, isolation_level="AUTOCOMMIT")
+    with engine.connect() as db:
+        db.exec_driver_sql(f"drop database if exists {name} with (force)")
+        db.exec_driver_sql(f"create database {name}")
+    engine.dispose()
+    return sa.make_url(server).set(database=name).render_as_string(hide_password=False)

@@ -1,0 +1,164 @@
+"""Training and serving see the same rows: item statistics, histories, and the history's length."""
+
+from __future__ import annotations
+
+import datetime as dt
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from batch_predictions.features.queries import parameters as feature_parameters
+from batch_predictions.features.queries import sql
+from batch_predictions.home import write_state
+from batch_predictions.models.recommender.data.histories import Histories
+from batch_predictions.models.recommender.data.interactions import Interactions
+from batch_predictions.models.recommender.data.item_features import ITEM_STATS, ItemFeatures
+from batch_predictions.models.recommender.training.trainer import RankerTrainer
+from batch_predictions.models.recommender.training.windows import label_windows
+from batch_predictions.models.recommender.warehouse_inputs import (
+    read_interactions,
+    training_days,
+    two_stage_config,
+)
+from batch_predictions.predictions.recommendations import parameters, recommendations
+from batch_predictions.settings import RecommenderSettings, Settings, SourceSettings
+from batch_predictions.tables import INTERACTIONS, ITEM_STATE, ITEMS, USER_SEGMENTS, USERS
+from batch_predictions.warehouse import Warehouse
+from batch_predictions_tests.worlds.home import STATE
+
+DAY = dt.date(2024, 3, 31)
+USERS_COUNT, ITEMS_COUNT, DAYS = 30, 20, 120
+HISTORY_DAYS = 40
+
+
+@pytest.fixture(scope="module")
+def shop(tmp_path_factory: pytest.TempPathFactory) -> tuple[Warehouse, Settings]:
+    """Users who buy items, some of which are never recommended (fuel) or sold out."""
+    home = tmp_path_factory.mktemp("home")
+    write_state(home, STATE)
+    settings = Settings(
+        home=home,
+        source=SourceSettings(kind="files", exclude_items={"category": ["fuel"]}),
+        recommender=RecommenderSettings(history_days=HISTORY_DAYS, holdout_days=7),
+    )
+    warehouse = Warehouse.of(settings)
+    write_interactions(warehouse)
+    item_ids = [f"i{item:02}" for item in range(ITEMS_COUNT)]
+    items = pa.table(
+        {
+            "item_id": item_ids,
+            "title": item_ids,
+            "category": ["fuel" if item < 3 else "food" for item in range(ITEMS_COUNT)],
+            "subcategory": pa.nulls(ITEMS_COUNT, pa.string()),
+            "brand": pa.nulls(ITEMS_COUNT, pa.string()),
+            "price": pa.nulls(ITEMS_COUNT, pa.float64()),
+            "available": [item % 5 != 4 for item in range(ITEMS_COUNT)],
+            "attributes": pa.nulls(ITEMS_COUNT, pa.map_(pa.string(), pa.string())),
+        }
+    )
+    warehouse.replace_partition(ITEMS, None, items)
+    user_ids = [f"u{user:02}" for user in range(USERS_COUNT)]
+    users = pa.table(
+        {
+            "user_id": user_ids,
+            "signed_up_on": pa.nulls(USERS_COUNT, pa.date32()),
+            **{name: pa.nulls(USERS_COUNT, pa.string()) for name in ("age_bracket", "gender")},
+            "location": pa.nulls(USERS_COUNT, pa.string()),
+            "attributes": pa.nulls(USERS_COUNT, pa.map_(pa.string(), pa.string())),
+        }
+    )
+    warehouse.replace_partition(USERS, None, users)
+    for table in (ITEM_STATE, USER_SEGMENTS):
+        query_parameters = {**feature_parameters(settings), "date": DAY}
+        warehouse.replace_partition(table, DAY.isoformat(), sql(table.name), query_parameters)
+    return warehouse, settings
+
+
+def write_interactions(warehouse: Warehouse) -> None:
+    """Random purchases and ratings, with a time of day."""
+    rng = np.random.default_rng(5)
+    for age in range(DAYS):
+        day = DAY - dt.timedelta(days=age)
+        rows = int(rng.integers(6, 12))
+        times = [dt.datetime.combine(day, dt.time(int(rng.integers(24)))) for _ in range(rows)]
+        is_rating = rng.random(rows) < 0.3
+        table = pa.table(
+            {
+                "event_id": [f"{day}-{row}" for row in range(rows)],
+                "user_id": [f"u{user:02}" for user in rng.integers(0, USERS_COUNT, rows)],
+                "item_id": [f"i{item:02}" for item in rng.integers(0, ITEMS_COUNT, rows)],
+                "event_type": ["rating" if rated else "purchase" for rated in is_rating],
+                "quantity": pa.nulls(rows, pa.float64()),
+                "amount": rng.integers(1, 6, rows).astype(np.float64),
+                "location": pa.nulls(rows, pa.string()),
+                "occurred_at": pa.array(times, pa.timestamp("us")),
+            }
+        )
+        warehouse.replace_partition(INTERACTIONS, day.isoformat(), table)
+
+
+def serving_parameters(settings: Settings) -> dict[str, object]:
+    return {**parameters(settings), "date": DAY}
+
+
+def training_interactions(warehouse: Warehouse, settings: Settings) -> Interactions:
+    rows = read_interactions(warehouse, settings, DAY, training_days(settings))
+    return Interactions.from_table(rows)
+
+
+def test_item_statistics_of_training_equal_those_of_serving(
+    shop: tuple[Warehouse, Settings],
+) -> None:
+    warehouse, settings = shop
+    interactions = training_interactions(warehouse, settings)
+    trainer = RankerTrainer(two_stage_config(settings))
+    training = trainer.item_features(interactions, DAY, interactions.item_ids)
+    stats = warehouse.query(
+        recommendations.lookup_tables["item_stats"], serving_parameters(settings)
+    )
+    serving = ItemFeatures.from_tables(stats, interactions.item_ids)
+    # Excluded items are unknown to both, unavailable ones known to both.
+    assert not {"i00", "i01", "i02"} & {*interactions.item_ids.to_pylist()}
+    assert {"i04", "i09"} <= {*interactions.item_ids.to_pylist()}
+    for name in ITEM_STATS:
+        np.testing.assert_array_equal(serving.stats[name], training.stats[name], err_msg=name)
+    assert training.stats["returning_events_14"].sum() > 0
+    assert training.stats["first_time_events_14"].sum() > 0
+
+
+def test_histories_of_training_equal_those_of_serving(shop: tuple[Warehouse, Settings]) -> None:
+    warehouse, settings = shop
+    interactions = training_interactions(warehouse, settings)
+    rows = warehouse.query(
+        f"select * from ({recommendations.rows}) order by user_id", serving_parameters(settings)
+    )
+    items = interactions.item_ids
+    serving = Histories.from_rows(rows.combine_chunks().to_batches()[0], items)
+    recent = interactions.up_to(DAY, HISTORY_DAYS)
+    users = np.array(
+        [recent.user_ids.index(user).as_py() for user in rows["user_id"].combine_chunks()]
+    )
+    training = Histories.from_interactions(recent, users, items, DAY)
+    for name in ("user_index", "items", "ages", "events", "timestamps", "ratings"):
+        np.testing.assert_array_equal(getattr(serving, name), getattr(training, name), err_msg=name)
+    assert serving.ages.max() == HISTORY_DAYS - 1
+
+
+def test_the_oldest_label_window_sees_histories_as_long_as_those_that_are_served(
+    shop: tuple[Warehouse, Settings],
+) -> None:
+    warehouse, settings = shop
+    interactions = training_interactions(warehouse, settings)
+    config = two_stage_config(settings)
+    windows = list(label_windows(interactions, DAY, config))
+    # The oldest window begins long before the history that serving sees.
+    assert (DAY - windows[-1].as_of).days > HISTORY_DAYS
+    first_day = np.datetime64(DAY, "D") - (DAYS - 1)
+    for window in windows:
+        first_seen = np.datetime64(window.as_of, "D") - (HISTORY_DAYS - 1)
+        assert window.train.dates.min() == max(first_seen, first_day)
+        features = RankerTrainer(config).item_features(
+            interactions, window.as_of, interactions.item_ids
+        )
+        assert features.stats["days_since_first"].max() <= HISTORY_DAYS - 1
