@@ -26,16 +26,15 @@ Day = Annotated[
 ]
 
 
-def settings_of(home: Path | None, context: typer.Context) -> Settings:
-    """The settings of the home folder that a command, or one above it, was given."""
-    chosen = home
-    parent: Any = context
-    while chosen is None and parent is not None:
-        chosen = parent.obj if isinstance(parent.obj, Path) else None
-        parent = parent.parent
-    return Settings.load(chosen)
+def load_settings(home: Path | None, context: typer.Context) -> Settings:
+    """The settings of the home folder that the command, or one above it, was given."""
+    level: Any = context
+    while home is None and level is not None:
+        home = level.obj if isinstance(level.obj, Path) else None
+        level = level.parent
+    return Settings.load(home)
 
 
 def day_of(value: dt.datetime | None) -> dt.date | None:
-    """The day of an option of the type `Day`."""
+    """The day of a `Day` option."""
     return value.date() if value else None

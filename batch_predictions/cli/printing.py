@@ -1,4 +1,4 @@
-"""Rows on the standard output."""
+"""Prints rows on the standard output."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from typing import Any
 import typer
 
 
-def show(rows: list[dict[str, Any]], as_json: bool) -> None:
-    """Rows as JSON or as aligned columns."""
+def print_rows(rows: list[dict[str, Any]], as_json: bool) -> None:
+    """Prints rows as JSON or as aligned columns."""
     if as_json:
         typer.echo(json.dumps(rows, default=str))
     else:
@@ -17,7 +17,7 @@ def show(rows: list[dict[str, Any]], as_json: bool) -> None:
 
 
 def print_table(rows: list[dict[str, Any]]) -> None:
-    """Rows as aligned columns on the standard output."""
+    """Prints rows as aligned columns."""
     from rich import box
     from rich.console import Console
     from rich.table import Table
@@ -27,12 +27,12 @@ def print_table(rows: list[dict[str, Any]]) -> None:
         return
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     for name in rows[0]:
-        number = all(isinstance(row[name], int | float) for row in rows)
-        table.add_column(name, justify="right" if number else "left", overflow="fold")
+        is_number = all(isinstance(row[name], int | float) for row in rows)
+        table.add_column(name, justify="right" if is_number else "left", overflow="fold")
     for row in rows:
         table.add_row(*(_cell(value) for value in row.values()))
     console = Console()
-    # Piped into a file or a pager, nothing is folded.
+    # In a file or a pager lines are not folded.
     console.print(table) if console.is_terminal else Console(width=240).print(table)
 
 

@@ -17,6 +17,7 @@ import pyarrow as pa
 
 from batch_predictions.discovery import instances
 from batch_predictions.model_store import Decision, ModelStore, Verdict
+from batch_predictions.models.common.gate import GateResult
 from batch_predictions.models.common.ranking_metrics import NDCG
 from batch_predictions.partitions import Partitions, trained_through
 from batch_predictions.reporting import OWNERS, figure_metadata, markdown, new_axes
@@ -51,6 +52,32 @@ class Trained:
     """Whether the plotted metric is an error."""
     figures: "Mapping[str, Callable[[], Figure | None]]" = field(default_factory=dict)
     """Further plots by name, drawn once, when the training is shown."""
+
+    @classmethod
+    def from_gate(
+        cls,
+        gate: GateResult,
+        write: Callable[[Path], None],
+        parameters: Mapping[str, Any] | None = None,
+    ) -> "Trained":
+        """A training whose candidate `paired_gate` chose.
+
+        Args:
+            gate: the decision, with the metrics of all candidates.
+            write: writes the model's files into a folder.
+            parameters: JSON values that the model was trained with; SQL binds them as
+                `$model_<name>`.
+        """
+        return cls(
+            write=write,
+            candidate=gate.chosen,
+            beats_baseline=gate.beats_baseline,
+            parameters=dict(parameters or {}),
+            why=gate.why,
+            metrics=[dict(row) for row in gate.metrics],
+            plotted=gate.metric,
+            lowest_is_best=gate.lower_is_better,
+        )
 
 
 Train = Callable[[Warehouse, Settings, dt.date, Callable[[str], None]], Trained]

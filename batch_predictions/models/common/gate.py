@@ -26,6 +26,8 @@ class GateResult:
         metrics: rows of `evaluation.model_metrics`: every candidate's mean with its interval, and
             `<metric>_gain`, its paired gain over the best baseline.
         gains: the paired gain of every candidate over the best baseline; positive is better.
+        metric: what was compared.
+        lower_is_better: whether the metric is an error.
     """
 
     chosen: str
@@ -33,6 +35,8 @@ class GateResult:
     why: str
     metrics: list[Row]
     gains: Mapping[str, Interval]
+    metric: str = "error"
+    lower_is_better: bool = True
 
 
 def paired_gate(
@@ -80,7 +84,7 @@ def paired_gate(
     ]
     metrics += [metric_row(name, f"{metric}_gain", gain) for name, gain in gains.items()]
     why = _explain(values, best_baseline, gains, chosen, metric)
-    return GateResult(chosen, bool(passed), why, metrics, gains)
+    return GateResult(chosen, bool(passed), why, metrics, gains, metric, lower_is_better)
 
 
 def _explain(

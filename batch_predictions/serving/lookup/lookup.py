@@ -186,6 +186,23 @@ class Lookup:
             "rows": found,
         }
 
+    def tables(self) -> list[dict[str, Any]]:
+        """The tables of the release that is served: name, partition, key and columns.
+
+        Raises:
+            NoReleaseError: nothing has been released yet.
+        """
+        with self._store.snapshot() as (_, served):
+            return [
+                {
+                    "table": name,
+                    "partition": entry["partition"],
+                    "key": list(entry["key"]),
+                    "columns": list(entry["columns"]),
+                }
+                for name, entry in served.tables.items()
+            ]
+
     def freshness(self, today: dt.date) -> dict[str, Any]:
         """How old what is served is: release_id, as_of, age_days.
 

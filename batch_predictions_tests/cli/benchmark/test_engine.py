@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from batch_predictions.cli.benchmark.commands import benchmark
+from batch_predictions.cli.commands.benchmark import load_benchmark
 
 SECONDS = {"bare": 10.0, "one": 11.0, "two": 6.0, "ray": 7.0}
 
@@ -16,7 +16,7 @@ SECONDS = {"bare": 10.0, "one": 11.0, "two": 6.0, "ray": 7.0}
 @pytest.fixture
 def ran(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The ways that were run, in turn; nothing is scored."""
-    module = benchmark("engine")
+    module = load_benchmark("engine")
     ways: list[str] = []
 
     def run(way: str, path: Path) -> dict[str, Any]:
@@ -40,7 +40,7 @@ def ran(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
 def test_repeats_go_round_the_ways_and_a_second_call_runs_nothing(
     ran: list[str], tmp_path: Path
 ) -> None:
-    measure = benchmark("engine").measure
+    measure = load_benchmark("engine").measure
     result = measure(60, repeats=2, folder=tmp_path)
     assert ran == ["bare", "one", "two", "bare", "one", "two", "killed"]
     assert result["overhead"] == pytest.approx(1.1, abs=0.01)
@@ -51,7 +51,7 @@ def test_repeats_go_round_the_ways_and_a_second_call_runs_nothing(
 
 
 def test_ways_are_run_one_at_a_time_and_added_later(ran: list[str], tmp_path: Path) -> None:
-    measure = benchmark("engine").measure
+    measure = load_benchmark("engine").measure
     assert "overhead" not in measure(60, repeats=1, folder=tmp_path, only=["two"])
     result = measure(60, repeats=1, folder=tmp_path, only=["ray"])
     assert ran == ["two", "ray"]
@@ -61,7 +61,7 @@ def test_ways_are_run_one_at_a_time_and_added_later(ran: list[str], tmp_path: Pa
 
 
 def test_other_seconds_and_unknown_ways_are_refused(ran: list[str], tmp_path: Path) -> None:
-    measure = benchmark("engine").measure
+    measure = load_benchmark("engine").measure
     with pytest.raises(ValueError, match="was made for --seconds 60, not 30"):
         measure(30, folder=tmp_path)
     with pytest.raises(ValueError, match="no way is called three"):

@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 from typer.testing import CliRunner
 
-from batch_predictions.cli.benchmark.commands import benchmark_app
+from batch_predictions.cli import make_app
 from batch_predictions.cli.benchmark.forecast import (
     SeriesFile,
     benchmark,
@@ -144,10 +144,10 @@ def test_a_series_is_forecast_by_the_methods_with_its_smallest_past_errors() -> 
 def test_the_command_prints_one_json_object(tmp_path: Path) -> None:
     path = write_series(tmp_path / "w.csv", list(random_walks(3, 90, 4)))
     command = ["forecast", str(path), "--season", "4", "--horizon", str(HORIZON)]
-    result = CliRunner().invoke(benchmark_app, [*command, "--json"])
+    result = CliRunner().invoke(make_app(), ["benchmark", *command, "--json"])
     assert result.exit_code == 0, result.output
     report = json.loads(result.stdout)
     assert set(report["methods"]["theta"]) == {"smape", "mase", "owa", "cpu_seconds"}
     assert "owa" in report["chosen"]
-    text = CliRunner().invoke(benchmark_app, command).stdout
+    text = CliRunner().invoke(make_app(), ["benchmark", *command]).stdout
     assert "chosen per series" in text

@@ -6,37 +6,36 @@ from typing import Annotated
 
 import typer
 
-from batch_predictions.cli.options import Home, Json, settings_of
-from batch_predictions.cli.printing import show
+from batch_predictions.cli.command import command
+from batch_predictions.cli.options import Home, Json, load_settings
+from batch_predictions.cli.printing import print_rows
 
-releases_app = typer.Typer(help="Releases: what applications see.", no_args_is_help=True)
 
-
-@releases_app.command("list")
+@command("releases list", order=10)
 def releases_list(context: typer.Context, home: Home = None, as_json: Json = False) -> None:
-    """Releases that are kept, newest first; * is what applications see."""
+    """Kept releases, the newest first; * marks the one that applications see."""
     from batch_predictions.serving.release.publish import releases
     from batch_predictions.serving.store.schema import Store
 
-    store = Store.of(settings_of(home, context))
+    store = Store.of(load_settings(home, context))
     try:
         rows = [
             {
-                "current": "*" if each.current else "",
-                "release_id": each.release_id,
-                "as_of": each.as_of,
-                "created_at": each.created_at,
-                "status": each.status,
-                "rows": sum(each.rows.values()),
+                "current": "*" if release.current else "",
+                "release_id": release.release_id,
+                "as_of": release.as_of,
+                "created_at": release.created_at,
+                "status": release.status,
+                "rows": sum(release.rows.values()),
             }
-            for each in releases(store)
+            for release in releases(store)
         ]
     finally:
         store.close()
-    show(rows, as_json)
+    print_rows(rows, as_json)
 
 
-@releases_app.command("rollback")
+@command("releases rollback", order=20)
 def releases_rollback(
     context: typer.Context,
     to: Annotated[
@@ -48,7 +47,7 @@ def releases_rollback(
     from batch_predictions.serving.release.publish import rollback
     from batch_predictions.serving.store.schema import Store
 
-    store = Store.of(settings_of(home, context))
+    store = Store.of(load_settings(home, context))
     try:
         typer.echo(rollback(store, to).note)
     finally:

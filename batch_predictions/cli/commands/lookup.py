@@ -1,4 +1,4 @@
-"""`batch-predictions lookup …`: what applications are answered."""
+"""`batch-predictions lookup …`: predictions by key, as applications get them."""
 
 from __future__ import annotations
 
@@ -7,32 +7,31 @@ from typing import Annotated, Any
 
 import typer
 
-from batch_predictions.cli.options import Home, Json, settings_of
+from batch_predictions.cli.command import command
+from batch_predictions.cli.options import Home, Json, load_settings
 from batch_predictions.cli.printing import print_table
 
-lookup_app = typer.Typer(help="Look predictions up in the current release.", no_args_is_help=True)
 
-
-@lookup_app.command("recommendations")
+@command("lookup recommendations", order=10)
 def lookup_recommendations(
     context: typer.Context,
-    user_id: Annotated[str, typer.Argument(help="Whom to recommend to; need not be known.")],
+    user_id: Annotated[str, typer.Argument(help="The user, who need not be known.")],
     age_bracket: Annotated[
-        str | None, typer.Option(help="Such as 35-44, or an age; for a user not known yet.")
+        str | None, typer.Option(help="Such as 35-44, or an age; of a user who is not known yet.")
     ] = None,
     gender: Annotated[str | None, typer.Option(help="As the source writes it.")] = None,
     location: Annotated[str | None, typer.Option(help="As the source writes it.")] = None,
-    k: Annotated[int, typer.Option(help="How many items at most.", min=1)] = 10,
+    k: Annotated[int, typer.Option(help="Items at most.", min=1)] = 10,
     home: Home = None,
     as_json: Json = False,
 ) -> None:
-    """The best items for a user: their own, else what users like them want, else what is popular.
+    """The best items for a user: personal, else of their demographic segment, else popular.
 
-    The source of the answer is said: personal, demographic or popular.
+    The answer says which of these it is.
     """
     from batch_predictions.serving.lookup import Lookup
 
-    with Lookup(settings_of(home, context)) as lookup:
+    with Lookup(load_settings(home, context)) as lookup:
         answer = lookup.recommendations(
             user_id, age_bracket=age_bracket, gender=gender, location=location, k=k
         )
@@ -47,73 +46,73 @@ def lookup_recommendations(
     print_table(answer["items"])
 
 
-@lookup_app.command("sentiment")
+@command("lookup sentiment", order=20)
 def lookup_sentiment(
     context: typer.Context,
-    item_id: Annotated[str, typer.Argument(help="Which item.")],
+    item_id: Annotated[str, typer.Argument(help="The item.")],
     home: Home = None,
     as_json: Json = False,
 ) -> None:
-    """What an item's customers felt in the newest week, and the words that say why."""
+    """Sentiment of an item's reviews in the newest week, and the words that stand out."""
     from batch_predictions.serving.lookup import Lookup
     from batch_predictions.serving.lookup.sentiment import item_sentiment, sentiment_lines
 
-    with Lookup(settings_of(home, context)) as lookup:
+    with Lookup(load_settings(home, context)) as lookup:
         answer = item_sentiment(lookup, item_id)
     typer.echo(json.dumps(answer, default=str) if as_json else "\n".join(sentiment_lines(answer)))
 
 
-@lookup_app.command("churn")
+@command("lookup churn", order=30)
 def lookup_churn(
     context: typer.Context,
-    user_id: Annotated[str, typer.Argument(help="Which customer.")],
+    user_id: Annotated[str, typer.Argument(help="The customer.")],
     home: Home = None,
     as_json: Json = False,
 ) -> None:
-    """How likely a customer is to buy nothing in the coming days."""
+    """The probability that a customer buys nothing in the coming days."""
     from batch_predictions.serving.lookup import Lookup
     from batch_predictions.serving.lookup.audiences import churn, churn_lines
 
-    with Lookup(settings_of(home, context)) as lookup:
+    with Lookup(load_settings(home, context)) as lookup:
         answer = churn(lookup, user_id)
     typer.echo(json.dumps(answer, default=str) if as_json else "\n".join(churn_lines(answer)))
 
 
-@lookup_app.command("retention")
+@command("lookup retention", order=40)
 def lookup_retention(
     context: typer.Context,
     limit: Annotated[int, typer.Option(help="Customers at most.", min=1)] = 20,
     home: Home = None,
     as_json: Json = False,
 ) -> None:
-    """Inactive customers worth winning back, the most valuable first."""
+    """Inactive customers worth winning back, the highest margin at risk first."""
     from batch_predictions.serving.lookup import Lookup
     from batch_predictions.serving.lookup.audiences import retention
 
-    with Lookup(settings_of(home, context)) as lookup:
+    with Lookup(load_settings(home, context)) as lookup:
         answer = retention(lookup, limit)
-    _show(answer, as_json)
+    _print_answer(answer, as_json)
 
 
-@lookup_app.command("promotions")
+@command("lookup promotions", order=50)
 def lookup_promotions(
     context: typer.Context,
-    campaign: Annotated[str | None, typer.Argument(help="Which campaign.")] = None,
+    campaign: Annotated[str | None, typer.Argument(help="The campaign.")] = None,
     user: Annotated[str | None, typer.Option(help="Campaigns of this customer.")] = None,
     limit: Annotated[int, typer.Option(help="Rows at most.", min=1)] = 20,
     home: Home = None,
     as_json: Json = False,
 ) -> None:
-    """The audience of a campaign, the most interested first, or the campaigns of a customer."""
+    """The audience of a campaign, the highest affinity first, or the campaigns of a customer."""
     from batch_predictions.serving.lookup import Lookup
     from batch_predictions.serving.lookup.audiences import promotions
 
-    with Lookup(settings_of(home, context)) as lookup:
+    with Lookup(load_settings(home, context)) as lookup:
         answer = promotions(lookup, campaign, user, limit)
-    _show(answer, as_json)
+    _print_answer(answer, as_json)
 
 
-def _show(answer: dict[str, Any], as_json: bool) -> None:
+def _print_answer(answer: dict[str, Any], as_json: bool) -> None:
     if as_json:
         typer.echo(json.dumps(answer, default=str))
         return
@@ -121,35 +120,35 @@ def _show(answer: dict[str, Any], as_json: bool) -> None:
     print_table(answer["rows"])
 
 
-@lookup_app.command("forecast")
+@command("lookup forecast", order=60)
 def lookup_forecast(
     context: typer.Context,
-    item_id: Annotated[str, typer.Argument(help="Which item, or category:NAME for a total.")],
-    location: Annotated[str | None, typer.Option(help="Which shop alone.")] = None,
+    item_id: Annotated[str, typer.Argument(help="The item, or category:NAME for a total.")],
+    location: Annotated[str | None, typer.Option(help="One location only.")] = None,
     home: Home = None,
     as_json: Json = False,
 ) -> None:
-    """How many units of an item will be wanted on each of the next days, with intervals."""
+    """Expected units of an item on each of the next days, with intervals."""
     from batch_predictions.serving.lookup import Lookup
     from batch_predictions.serving.lookup.demand import forecast, forecast_lines
 
-    with Lookup(settings_of(home, context)) as lookup:
+    with Lookup(load_settings(home, context)) as lookup:
         answer = forecast(lookup, item_id, location)
     typer.echo(json.dumps(answer, default=str) if as_json else "\n".join(forecast_lines(answer)))
 
 
-@lookup_app.command("orders")
+@command("lookup orders", order=70)
 def lookup_orders(
     context: typer.Context,
-    item_id: Annotated[str | None, typer.Argument(help="Which item; without it, all.")] = None,
-    limit: Annotated[int, typer.Option(help="How many at most.", min=1)] = 20,
+    item_id: Annotated[str | None, typer.Argument(help="The item; without it, all.")] = None,
+    limit: Annotated[int, typer.Option(help="Orders at most.", min=1)] = 20,
     home: Home = None,
     as_json: Json = False,
 ) -> None:
-    """What to order now, and the levels of stock behind it, largest orders first."""
+    """What to order now, with reorder point and safety stock, the largest orders first."""
     from batch_predictions.serving.lookup import Lookup
     from batch_predictions.serving.lookup.demand import order_lines, orders
 
-    with Lookup(settings_of(home, context)) as lookup:
+    with Lookup(load_settings(home, context)) as lookup:
         answer = orders(lookup, item_id, limit)
     typer.echo(json.dumps(answer, default=str) if as_json else "\n".join(order_lines(answer)))

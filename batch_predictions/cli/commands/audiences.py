@@ -8,14 +8,11 @@ from typing import Annotated, Literal
 
 import typer
 
-from batch_predictions.cli.options import Home, day_of, settings_of
-
-audiences_app = typer.Typer(
-    help="Audiences: add a campaign, export a list, record who was on it.", no_args_is_help=True
-)
+from batch_predictions.cli.command import command
+from batch_predictions.cli.options import Home, day_of, load_settings
 
 
-@audiences_app.command("add-campaign")
+@command("audiences add-campaign", order=10)
 def add_campaign(
     context: typer.Context,
     campaign: Annotated[str, typer.Argument(help="Its name; adding it again replaces it.")],
@@ -32,7 +29,7 @@ def add_campaign(
     from batch_predictions.serving import exports
     from batch_predictions.warehouse import Warehouse
 
-    settings = settings_of(home, context)
+    settings = load_settings(home, context)
     listed = [*items.split(","), *(exports.items_in(file) if file else ())]
     with home_lock(settings.home, "batch-predictions audiences add-campaign"):
         rows = exports.add_campaign(
@@ -42,7 +39,7 @@ def add_campaign(
     typer.echo("`batch-predictions run` makes its audience", err=True)
 
 
-@audiences_app.command("export")
+@command("audiences export", order=20)
 def export(
     context: typer.Context,
     audience: Annotated[Literal["retention", "promotions"], typer.Argument(help="Which audience.")],
@@ -68,7 +65,7 @@ def export(
     from batch_predictions.serving import exports
     from batch_predictions.warehouse import Warehouse
 
-    settings = settings_of(home, context)
+    settings = load_settings(home, context)
     warehouse = Warehouse.of(settings)
     rows = exports.audience(warehouse, audience, day_of(date), campaign, held_out)
     text = exports.as_csv(rows)

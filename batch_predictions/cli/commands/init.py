@@ -1,0 +1,31 @@
+"""`batch-predictions init`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from batch_predictions.cli.command import command
+from batch_predictions.settings import FILE_NAME, SettingsError, as_yaml
+
+
+@command("init", order=10)
+def init(
+    source: Annotated[
+        str, typer.Option(help="Adapter: complete_journey, files or movielens.")
+    ] = "files",
+    path: Annotated[Path | None, typer.Option(help="Folder of the source.")] = None,
+    force: Annotated[bool, typer.Option(help="Replace an existing file.")] = False,
+) -> None:
+    """Write a commented settings file into the working directory."""
+    target = Path(FILE_NAME)
+    if target.exists() and not force:
+        raise SettingsError(f"{target} exists already: edit it, or replace it with --force")
+    source_settings: dict[str, Any] = {"kind": source}
+    if path:
+        source_settings["path"] = str(path)
+    target.write_text(as_yaml({"source": source_settings}), encoding="utf-8")
+    typer.echo(f"wrote {target}: every setting is explained in it")
+    typer.echo("next: batch-predictions check-source", err=True)

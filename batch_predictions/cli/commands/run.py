@@ -1,0 +1,89 @@
+"""`batch-predictions run` and `batch-predictions demo`."""
+
+from __future__ import annotations
+
+import datetime as dt
+import json
+import sys
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from batch_predictions.cli.command import command
+from batch_predictions.cli.options import Home, Json, day_of, load_settings
+from batch_predictions.settings import Settings
+
+if TYPE_CHECKING:
+    from batch_predictions.automation.run import Summary
+
+
+@command("run", order=30)
+def run(
+    context: typer.Context,
+    home: Home = None,
+    first: Annotated[
+        dt.datetime | None,
+        typer.Option("--from", formats=["%Y-%m-%d"], help="First day to predict."),
+    ] = None,
+    date: Annotated[
+        dt.datetime | None,
+        typer.Option(
+            "--date",
+            formats=["%Y-%m-%d"],
+            help="Last day to predict. [default: the newest complete day of the source]",
+        ),
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Ingest what is missing, train what is due, predict, release. For cron, and to begin.
+
+    Running it again does only what is new or has changed in the source.
+    """
+    _run(load_settings(home, context), day_of(first), day_of(date), as_json)
+
+
+@command("demo", order=40)
+def demo(
+    context: typer.Context,
+    home: Home = None,
+    days: Annotated[int, typer.Option(help="Days to predict, up to yesterday.", min=1)] = 7,
+    as_json: Json = False,
+) -> None:
+    """Run on the default source, a grocer's year of real purchases, and show the results."""
+    _run(load_settings(home, context), None, None, as_json, demo_days=days)
+
+
+def _run(
+    settings: Settings,
+    first: dt.date | None,
+    last: dt.date | None,
+    as_json: bool,
+    *,
+    demo_days: int | None = None,
+) -> None:
+    """Runs the platform; with `demo_days`, that many days, and a simulated sign-up after them."""
+    from batch_predictions.discovery import load_plugins
+    from batch_predictions.home import home_lock
+    from batch_predictions.sources.registry import initialise_home
+
+    with home_lock(settings.home, " ".join(["batch-predictions", *sys.argv[1:]])):
+        load_plugins(settings.plugins)
+        # `definitions` declares partitions from the home's first day when it is imported.
+        initialise_home(settings)
+        from batch_predictions.automation.demo_summary import simulate_sign_up
+        from batch_predictions.automation.run import run as run_platform
+        from batch_predictions.definitions import defs
+
+        summary = run_platform(settings, defs, first, last, demo_days)
+        if demo_days is not None and summary.release_id:
+            simulate_sign_up(settings)
+    _print_summary(settings, summary, as_json)
+
+
+def _print_summary(settings: Settings, summary: Summary, as_json: bool) -> None:
+    from batch_predictions.automation.demo_summary import as_text
+
+    if as_json:
+        typer.echo(json.dumps(summary.as_dict(), default=str))
+    else:
+        typer.echo(as_text(settings, summary))
