@@ -50,7 +50,7 @@ def measure() -> dict[str, Any]:
 
 
 def _by_products(queries: Any, targets: Any, seen: Any, others: Any, k: int) -> Any:
-    from batch_predictions.models.recommender.base import inner_products
+    from batch_predictions.models.recommender.dense_scores import inner_products
     from batch_predictions.models.recommender.kernels.topk import topk_rows
 
     found = np.empty((len(queries), k), dtype=np.int64)

@@ -19,7 +19,7 @@ from batch_predictions.models.recommender.data.interactions import Interactions
 from batch_predictions.models.recommender.data.item_features import ITEM_STATS_SQL
 from batch_predictions.models.recommender.generators.ease import EASE, EASEParams
 from batch_predictions.models.recommender.training.trainer import RankerTrainer
-from batch_predictions.predictions.recommendations import (
+from batch_predictions.predictions.recommendation_scorer import (
     NO_HISTORY,
     NOTHING_LEFT,
     RecommendationScorer,

@@ -44,9 +44,10 @@ class DemographicDesign:
             for users_of, value in zip(sizes, leaf, strict=True):
                 users_of[value] = users_of.get(value, 0) + number
         ages = tuple(sorted((age for age in sizes[0] if age != UNKNOWN), key=_age_order))
-        known = max(sum(sizes[0][age] for age in ages), 1)
+        users_of_known_age = max(sum(sizes[0][age] for age in ages), 1)
         mean_thresholds = tuple(
-            sum(sizes[0][age] for age in ages[start:]) / known for start in range(1, len(ages))
+            sum(sizes[0][age] for age in ages[start:]) / users_of_known_age
+            for start in range(1, len(ages))
         )
         return cls(
             ages,

@@ -39,7 +39,7 @@ UserMetrics: TypeAlias = Mapping[str, Doubles]
 
 @dataclass(frozen=True)
 class EvaluationWindow:
-    """A cut in time and what came after it.
+    """A cut in time, and the items that users took after it.
 
     Attributes:
         cut: last day of the training rows.

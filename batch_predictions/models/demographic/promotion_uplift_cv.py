@@ -73,7 +73,7 @@ class PromotionUpliftCV:
                 aligned[number] = align_changes(table, evaluation.interactions.item_ids)
         if not aligned:
             return cls()
-        # The fold after the last one leaves out nobody.
+        # The fold after the last one leaves out no users.
         all_users = evaluation.folds
         responses = {
             (number, fold): slopes

@@ -42,7 +42,7 @@ from batch_predictions.models.demographic.segments import (
 MIN_RATIO = 0.05
 """No ratio is lower: a linear model would go below zero."""
 DAMPING_USERS = 5
-"""An item's mean is raised by so many users of one event: few takers make no extreme ratios."""
+"""Users of one event by whom an item's mean is raised: rare items have no extreme ratios."""
 MANIFEST, EFFECTS, ITEMS = "ridge.json", "effects.npy", "items.json"
 
 

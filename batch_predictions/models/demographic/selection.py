@@ -308,9 +308,9 @@ def _cross_fit(
     result: dict[str, Doubles] = {}
     for number in np.unique(fold):
         in_fold = fold == number
-        others = ~in_fold if (~in_fold).any() else in_fold
+        training = ~in_fold if (~in_fold).any() else in_fold
         best = max(
-            evaluated, key=lambda candidate: _order(candidate, evaluated[candidate][NDCG][others])
+            evaluated, key=lambda candidate: _order(candidate, evaluated[candidate][NDCG][training])
         )
         for metric, values in evaluated[best].items():
             result.setdefault(metric, np.zeros(len(fold)))[in_fold] = values[in_fold]

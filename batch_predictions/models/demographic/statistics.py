@@ -86,13 +86,13 @@ class SegmentStatistics:
         best = top_k(np.where(totals > 0, totals, -np.inf)[np.newaxis], MAX_ITEMS)[0]
         self.columns: Positions = np.sort(best[best >= 0])
         self.items = interactions.item_ids.take(pa.array(self.columns))
-        kept = leaf_weights[:, self.columns]
+        listed = leaf_weights[:, self.columns]
         # All further items count as one that is never recommended, so that shares stay shares.
-        rest = np.asarray(leaf_weights.sum(axis=1) - kept.sum(axis=1))
+        unlisted = np.asarray(leaf_weights.sum(axis=1) - listed.sum(axis=1))
         self.counts = SegmentCounts(
             leaves,
             pa.concat_arrays([self.items, pa.array([None], pa.string())]),
-            hstack([kept, csr_matrix(np.maximum(rest, 0.0))], format="csr"),
+            hstack([listed, csr_matrix(np.maximum(unlisted, 0.0))], format="csr"),
         )
         self._log_events = log_events[active][:, self.columns]
         self._leaf_sums = membership[:, active] @ self._log_events

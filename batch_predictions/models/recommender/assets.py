@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Callable
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
 
 from batch_predictions.models.recommender.warehouse_inputs import (
     WarehouseSideInformation,
@@ -15,6 +17,9 @@ from batch_predictions.models.training import Trained, Training
 from batch_predictions.settings import Settings
 from batch_predictions.tables import ITEMS, PROMOTION_CALENDAR, USERS
 from batch_predictions.warehouse import Warehouse
+
+if TYPE_CHECKING:
+    from batch_predictions.models.recommender.base import Recommender
 
 
 def train_recommender(
@@ -35,15 +40,23 @@ def train_recommender(
         trainer = tune(interactions, through, trainer, settings.recommender.tuning_trials)
     candidates = (TWO_STAGE,) if settings.recommender.two_stage else ()
     selection = select(interactions, through, trainer, candidates=candidates)
-    params = trainer.config.generator_params
+    overrides = trainer.config.generator_params
+    generator_params = {name: dict(values) for name, values in overrides.items()}
     return Trained(
         write=selection.model.save,
-        candidate=selection.chosen,
+        candidate=selection.candidate,
         beats_baseline=selection.beats_baseline,
-        parameters={"generator_params": {name: dict(values) for name, values in params.items()}},
+        parameters={**_model_parameters(selection.model), "generator_params": generator_params},
         why=selection.why,
         metrics=[dict(row) for row in selection.metrics],
     )
+
+
+def _model_parameters(model: Recommender) -> dict[str, Any]:
+    """The parameters of the model that serves; the ranker's columns are in its own manifest."""
+    parameters = asdict(model.params)
+    parameters.pop("columns", None)
+    return parameters
 
 
 recommender = Training(

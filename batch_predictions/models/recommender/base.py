@@ -7,9 +7,8 @@ who appeared after the training are served too, and yesterday's interactions cou
 
 from __future__ import annotations
 
-import json
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, fields
 from datetime import date
 from pathlib import Path
@@ -20,20 +19,26 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from batch_predictions.models.recommender.data.histories import Histories, spans
+from batch_predictions.models.recommender.data.histories import Histories
 from batch_predictions.models.recommender.data.interactions import Interactions
 from batch_predictions.models.recommender.data.item_features import ItemFeatures
+from batch_predictions.models.recommender.dense_scores import (
+    inner_products,
+    mask_scores,
+    user_batches,
+)
+from batch_predictions.models.recommender.manifest import (
+    ITEMS,
+    read_items,
+    read_manifest,
+    write_manifest,
+)
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_matrix
 
 Floats: TypeAlias = npt.NDArray[np.float32]
 Positions: TypeAlias = npt.NDArray[np.int64]
-
-MANIFEST = "recommender.json"
-ITEMS = "items.parquet"
-DENSE_SCORES_MB = 128
-"""Memory of the dense scores of one batch of users, MiB."""
 
 
 @dataclass(frozen=True)
@@ -164,8 +169,8 @@ class TrainableRecommender(Recommender):
     """A recommender that is fitted on interactions alone, as every candidate generator is.
 
     Attributes:
-        arrays: what it learned, by name; stored as .npy files.
-        learned: further learned values, as JSON can hold them.
+        arrays: fitted arrays by name; stored as .npy files.
+        fitted_values: further fitted values, as JSON can hold them.
     """
 
     Params: ClassVar[type[Any]]
@@ -176,12 +181,12 @@ class TrainableRecommender(Recommender):
         items: pa.StringArray,
         params: Any = None,
         arrays: Mapping[str, npt.NDArray[Any]] | None = None,
-        learned: Mapping[str, Any] | None = None,
+        fitted_values: Mapping[str, Any] | None = None,
         name: str | None = None,
     ) -> None:
         super().__init__(items, self.Params() if params is None else params, name)
         self.arrays = dict(arrays or {})
-        self.learned = dict(learned or {})
+        self.fitted_values = dict(fitted_values or {})
 
     @classmethod
     @abstractmethod
@@ -212,7 +217,7 @@ class TrainableRecommender(Recommender):
             kind=self.kind,
             name=self.name,
             params=asdict(self.params),
-            learned=self.learned,
+            fitted_values=self.fitted_values,
             arrays=sorted(self.arrays),
         )
         pq.write_table(pa.table({"item_id": self.items}), folder / ITEMS)
@@ -228,7 +233,7 @@ class TrainableRecommender(Recommender):
             for name in manifest["arrays"]
         }
         params = cls.Params(**manifest["params"])
-        return cls(read_items(folder), params, arrays, manifest["learned"], manifest["name"])
+        return cls(read_items(folder), params, arrays, manifest["fitted_values"], manifest["name"])
 
 
 class LinearRecommender(TrainableRecommender):
@@ -279,73 +284,12 @@ def override_params(defaults: Any, overrides: Mapping[str, Any], name: str) -> A
     """Parameters with some values replaced.
 
     Raises:
-        ValueError: a name is unknown; the message lists the known ones.
+        ValueError: a name is unknown; the message lists the parameters.
     """
-    known = [field.name for field in fields(defaults)]
-    unknown = sorted(set(overrides) - set(known))
+    names = [field.name for field in fields(defaults)]
+    unknown = sorted(set(overrides) - set(names))
     if unknown:
         raise ValueError(
-            f"{name} has no parameters {', '.join(unknown)}: it has {', '.join(known) or 'none'}"
+            f"{name} has no parameters {', '.join(unknown)}: it has {', '.join(names) or 'none'}"
         )
     return type(defaults)(**{**asdict(defaults), **overrides})
-
-
-def inner_products(queries: Floats, targets: Floats) -> Floats:
-    """queries @ targets.T, (n, m); each product has the same bits whatever the batch."""
-    from batch_predictions.models.recommender.kernels.candidates import inner_products_by_row
-
-    result = np.empty((len(queries), len(targets)), dtype=np.float32)
-    inner_products_by_row(
-        np.ascontiguousarray(queries, dtype=np.float32),
-        np.ascontiguousarray(targets, dtype=np.float32),
-        result,
-    )
-    return result
-
-
-def user_batches(
-    histories: Histories, scores_per_user: int | None = None
-) -> Iterator[tuple[int, int, Histories]]:
-    """Ranges of users whose dense scores fit `DENSE_SCORES_MB`, with their histories.
-
-    Args:
-        histories: all users.
-        scores_per_user: dense scores held per user; None: two per item, the model's and a copy.
-    """
-    scores = 2 * histories.width if scores_per_user is None else scores_per_user
-    size = DENSE_SCORES_MB * 2**20 // (4 * max(scores, 1))
-    for start, stop in spans(histories.users, int(np.clip(size, 16, 256))):
-        yield start, stop, histories.slice_users(start, stop)
-
-
-def mask_scores(
-    scores: Floats,
-    histories: Histories,
-    exclude_seen: bool,
-    blocked: npt.NDArray[np.bool_] | None,
-) -> Floats:
-    """A copy of scores (n, m) with nan for blocked items and, if asked, items of the history."""
-    scores = np.array(scores, dtype=np.float32)
-    if exclude_seen:
-        scores[histories.entry_users, histories.entry_items] = np.nan
-    if blocked is not None:
-        scores[:, blocked] = np.nan
-    return scores
-
-
-def write_manifest(folder: Path, **manifest: Any) -> None:
-    """Writes a model's description; floats that JSON cannot hold are refused."""
-    text = json.dumps(manifest, indent=2, sort_keys=True, allow_nan=False)
-    (folder / MANIFEST).write_text(text + "\n")
-
-
-def read_manifest(folder: Path) -> dict[str, Any]:
-    """What `write_manifest` wrote."""
-    manifest: dict[str, Any] = json.loads((folder / MANIFEST).read_text())
-    return manifest
-
-
-def read_items(folder: Path) -> pa.StringArray:
-    """The item ids of a stored model."""
-    items = pq.read_table(folder / ITEMS)["item_id"].combine_chunks()
-    return items.combine_chunks() if isinstance(items, pa.ChunkedArray) else items

@@ -80,12 +80,12 @@ def evaluate(
     hits = holdout.hits(0, np.where(lists >= 0, to_holdout[np.maximum(lists, 0)], -1))
     relevant = np.diff(holdout.relevant.indptr)
     top10 = lists[:, :10]
-    offered = np.unique(top10[top10 >= 0])
-    known = len(holdout.train.item_ids)
+    recommended = np.unique(top10[top10 >= 0])
+    training_items = len(holdout.train.item_ids)
     return Evaluation(
         candidate=model.name,
         per_user={**compute_metrics(hits, relevant), NOVELTY: _novelty(top10, item_features)},
-        coverage=float(len(offered)) / known if known else 0.0,
+        coverage=float(len(recommended)) / training_items if training_items else 0.0,
         split=holdout.split,
     )
 

@@ -4,15 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from batch_predictions.models.recommender.base import (
-    LinearRecommender,
-    Recommender,
-    read_manifest,
-)
+from batch_predictions.models.recommender.base import LinearRecommender, Recommender
 from batch_predictions.models.recommender.generators.registry import (
     load_generator,
     recommender_classes,
 )
+from batch_predictions.models.recommender.manifest import read_manifest
 from batch_predictions.models.recommender.two_stage import TwoStageRecommender
 
 

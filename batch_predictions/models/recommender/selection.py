@@ -2,8 +2,8 @@
 
 All candidates are fitted on the days up to a cut and evaluated on the days after it. Two stages are
 promoted only where the 95 % interval of their paired difference in NDCG@10 to the best baseline
-lies above zero; every generator alone is a baseline too. The selected recommender is then fitted
-again on everything, the hold-out included.
+is above zero; every generator alone is a baseline too. The selected recommender is then fitted
+again on all rows, the hold-out included.
 """
 
 from __future__ import annotations
@@ -35,6 +35,7 @@ from batch_predictions.models.recommender.generators.user_frequency import (
     UserFrequencyParams,
     user_frequency_name,
 )
+from batch_predictions.models.recommender.training.dataset import RankingDataset
 from batch_predictions.models.recommender.training.trainer import RankerTrainer
 from batch_predictions.models.recommender.two_stage import TwoStageRecommender
 
@@ -52,8 +53,8 @@ class Selection:
     """The recommender that serves, and why.
 
     Attributes:
-        model: fitted on everything.
-        chosen: its name among the candidates.
+        model: fitted on all rows.
+        candidate: its name among the candidates.
         beats_baseline: whether two stages beat the best baseline.
         why: the decision in a sentence, with its figures.
         metrics: rows of `evaluation.model_metrics`; bounds are 95 %. `ndcg@10_gain` is the paired
@@ -63,7 +64,7 @@ class Selection:
     """
 
     model: Recommender
-    chosen: str
+    candidate: str
     beats_baseline: bool
     why: str
     metrics: list[Row]
@@ -94,13 +95,13 @@ def select(
     unknown = sorted({*candidates} - {TWO_STAGE})
     if unknown:
         raise ValueError(f"unknown recommenders {unknown}; known is {TWO_STAGE}")
-    known = interactions.up_to(trained_through)
-    if len(known) == 0:
+    rows = interactions.up_to(trained_through)
+    if len(rows) == 0:
         raise ValueError(f"no interactions up to {trained_through}: nothing to learn from")
     config = trainer.config
     if holdout is None:
         holdout = hold_out(
-            known,
+            rows,
             through=trained_through,
             holdout_days=config.window_days,
             exclude_seen=config.exclude_seen,
@@ -108,40 +109,45 @@ def select(
             history_days=config.history_days,
         )
     if len(holdout.users) == 0:
-        return _unevaluated(trainer, known, trained_through, holdout)
+        return _without_evaluation(trainer, rows, trained_through, holdout)
+    return _select(rows, trained_through, trainer, candidates, holdout)
+
+
+def _select(
+    rows: Interactions,
+    trained_through: date,
+    trainer: RankerTrainer,
+    candidates: Sequence[str],
+    holdout: Holdout,
+) -> Selection:
+    """The same on a hold-out that has users."""
+    config = trainer.config
     ensemble = trainer.fit_generators(holdout.train, holdout.as_of)
     item_features = trainer.item_features(holdout.train, holdout.as_of, holdout.train.item_ids)
     evaluations = _evaluate_baselines(trainer, holdout, ensemble, item_features)
     best_baseline = _best(evaluations)
-    gain: Interval | None = None
-    datasets = []
+    datasets: list[RankingDataset] = []
     if TWO_STAGE in candidates:
         datasets = trainer.build_datasets(holdout.train, holdout.as_of, holdout.split)
+    gain: Interval | None = None
     if any(dataset.users for dataset in datasets):
-        trained = trainer.fit_ranker(datasets)
-        model = TwoStageRecommender(ensemble, trained.ranker, trained.params)
-        users = trainer.side_information.users(holdout.as_of)
-        evaluations[TWO_STAGE] = evaluate(
-            model, holdout, item_features.reindex(ensemble.items), users
-        )
-        gain = paired_difference(
-            evaluations[TWO_STAGE].per_user[NDCG],
-            evaluations[best_baseline].per_user[NDCG],
-            config.seed,
-        )
-    metrics = [row for evaluation in evaluations.values() for row in evaluation.rows(config.seed)]
-    if gain is not None:
-        metrics.append(metric_row(TWO_STAGE, f"{NDCG}_gain", gain))
+        evaluation = _evaluate_two_stage(trainer, holdout, ensemble, item_features, datasets)
+        baseline_ndcg = evaluations[best_baseline].per_user[NDCG]
+        gain = paired_difference(evaluation.per_user[NDCG], baseline_ndcg, config.seed)
+        evaluations[TWO_STAGE] = evaluation
     beats_baseline = gain is not None and gain.lower > 0
     if beats_baseline:
         # The hold-out has become a label window, for which the generators are fitted already.
         trained = trainer.fit_ranker([trainer.build_dataset(holdout, ensemble), *datasets])
-        winner: Recommender = trainer.build_recommender(known, trained_through, trained)
+        winner: Recommender = trainer.build_recommender(rows, trained_through, trained)
     else:
-        winner = _fit_baseline(trainer, best_baseline, known, trained_through)
+        winner = _fit_baseline(trainer, best_baseline, rows, trained_through)
+    metrics = [row for evaluation in evaluations.values() for row in evaluation.rows(config.seed)]
+    if gain is not None:
+        metrics.append(metric_row(TWO_STAGE, f"{NDCG}_gain", gain))
     return Selection(
         model=winner,
-        chosen=TWO_STAGE if beats_baseline else best_baseline,
+        candidate=TWO_STAGE if beats_baseline else best_baseline,
         beats_baseline=beats_baseline,
         why=_explain(evaluations, best_baseline, gain, holdout),
         metrics=metrics,
@@ -150,14 +156,28 @@ def select(
     )
 
 
-def _unevaluated(
-    trainer: RankerTrainer, known: Interactions, through: date, holdout: Holdout
+def _evaluate_two_stage(
+    trainer: RankerTrainer,
+    holdout: Holdout,
+    ensemble: GeneratorEnsemble,
+    item_features: ItemFeatures,
+    datasets: Sequence[RankingDataset],
+) -> Evaluation:
+    """Two stages, trained before the hold-out, on the hold-out."""
+    trained = trainer.fit_ranker(datasets)
+    model = TwoStageRecommender(ensemble, trained.ranker, trained.params)
+    users = trainer.side_information.users(holdout.as_of)
+    return evaluate(model, holdout, item_features.reindex(ensemble.items), users)
+
+
+def _without_evaluation(
+    trainer: RankerTrainer, interactions: Interactions, through: date, holdout: Holdout
 ) -> Selection:
     """Popularity serves where the hold-out has no users."""
-    chosen = popularity_name(None) if known.has_single_date else FALLBACK
-    model = _fit_baseline(trainer, chosen, known, through)
-    why = f"{chosen} serves: {_why_unevaluated(holdout, trainer.config.window_days)}."
-    return Selection(model, chosen, False, why, [], holdout.split, {})
+    name = popularity_name(None) if interactions.has_single_date else FALLBACK
+    model = _fit_baseline(trainer, name, interactions, through)
+    why = f"{name} serves: {_explain_missing_users(holdout, trainer.config.window_days)}."
+    return Selection(model, name, False, why, [], holdout.split, {})
 
 
 def _evaluate_baselines(
@@ -190,15 +210,15 @@ def _evaluate_baselines(
 
 
 def _fit_baseline(
-    trainer: RankerTrainer, name: str, known: Interactions, through: date
+    trainer: RankerTrainer, name: str, interactions: Interactions, through: date
 ) -> Recommender:
-    """A baseline by name, fitted on everything."""
-    rows = known.up_to(through, trainer.config.history_days)
+    """A baseline by name, fitted on all rows."""
+    rows = interactions.up_to(through, trainer.config.history_days)
     if name in POPULARITY_BASELINES:
         return Popularity.fit(rows, through, POPULARITY_BASELINES[name])
     if name in USER_FREQUENCY_BASELINES:
         return UserFrequency.fit(rows, through, USER_FREQUENCY_BASELINES[name])
-    return trainer.fit_generators(known, through, [name]).generators[0].model
+    return trainer.fit_generators(interactions, through, [name]).generators[0].model
 
 
 def _mean(evaluation: Evaluation) -> float:
@@ -212,15 +232,15 @@ def _best(evaluations: Mapping[str, Evaluation]) -> str:
 
 def _describe_users(holdout: Holdout) -> str:
     n = len(holdout.users)
-    people = "1 user" if n == 1 else f"{n:,} users"
+    users = "1 user" if n == 1 else f"{n:,} users"
     if holdout.split == "leave_out":
-        return f"{people} with items held out (the data has no times)"
+        return f"{users} with items held out (the data has no times)"
     if holdout.split == "leave_newest":
-        return f"{people} with their newest items held out"
+        return f"{users} with their newest items held out"
     left_out = ""
     if holdout.users_without_new:
         left_out = f", {holdout.users_without_new:,} who took nothing new left out"
-    return f"{people} active after {holdout.as_of}{left_out}"
+    return f"{users} active after {holdout.as_of}{left_out}"
 
 
 def _explain(
@@ -248,7 +268,7 @@ def _explain(
     )
 
 
-def _why_unevaluated(holdout: Holdout, holdout_days: int) -> str:
+def _explain_missing_users(holdout: Holdout, holdout_days: int) -> str:
     """Why the hold-out has no users."""
     if holdout.split == "leave_out":
         return "nothing could be evaluated, since no user has two items of which to hide one"

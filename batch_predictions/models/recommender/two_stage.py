@@ -19,23 +19,20 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from batch_predictions.models.recommender.base import (
-    ITEMS,
-    Floats,
-    Positions,
-    Ranking,
-    Recommender,
-    read_items,
-    read_manifest,
-    user_batches,
-    write_manifest,
-)
+from batch_predictions.models.recommender.base import Floats, Positions, Ranking, Recommender
 from batch_predictions.models.recommender.candidate_generation import GeneratorEnsemble
 from batch_predictions.models.recommender.data.histories import Histories
 from batch_predictions.models.recommender.data.item_features import ItemFeatures
+from batch_predictions.models.recommender.dense_scores import user_batches
 from batch_predictions.models.recommender.features.candidates import CandidateBatch, FeatureColumn
 from batch_predictions.models.recommender.features.table import build_feature_table
 from batch_predictions.models.recommender.generators.registry import generators, load_generator
+from batch_predictions.models.recommender.manifest import (
+    ITEMS,
+    read_items,
+    read_manifest,
+    write_manifest,
+)
 from batch_predictions.models.recommender.ranker.ranker_ensemble import RankerEnsemble
 
 METADATA = "metadata.parquet"

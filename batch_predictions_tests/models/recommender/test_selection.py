@@ -101,8 +101,8 @@ def check_metrics(selection: Selection) -> None:
         assert row["value"] is not None
         if row["lower"] is not None:
             assert row["lower"] <= row["value"] <= row["upper"]
-    assert selection.model.name == selection.chosen
-    assert selection.why.endswith(".") and selection.chosen in selection.why
+    assert selection.model.name == selection.candidate
+    assert selection.why.endswith(".") and selection.candidate in selection.why
 
 
 def ndcgs(selection: Selection) -> dict[str, float]:
@@ -127,7 +127,7 @@ def test_a_personal_pattern_is_promoted(world: Callable[[], Interactions], exclu
     lines: list[str] = []
     selection = select(world(), THROUGH, trainer(exclude_seen, progress=lines.append))
     check_metrics(selection)
-    assert selection.beats_baseline and selection.chosen == "two_stage"
+    assert selection.beats_baseline and selection.candidate == "two_stage"
     assert isinstance(selection.model, TwoStageRecommender)
     assert selection.split == "time" and "95 % interval" in selection.why
     assert any("past windows" in line for line in lines)
@@ -145,11 +145,11 @@ def test_a_personal_pattern_is_promoted(world: Callable[[], Interactions], exclu
 def test_noise_is_not_promoted():
     selection = select(noise(), THROUGH, trainer(False))
     check_metrics(selection)
-    assert not selection.beats_baseline and selection.chosen != "two_stage"
+    assert not selection.beats_baseline and selection.candidate != "two_stage"
     by_name = ndcgs(selection)
     assert "two_stage" in by_name
     simpler = {name: value for name, value in by_name.items() if name != "two_stage"}
-    assert selection.chosen == max(simpler, key=lambda name: simpler[name])
+    assert selection.candidate == max(simpler, key=lambda name: simpler[name])
 
 
 def test_rows_after_the_training_day_are_not_read():
@@ -252,7 +252,7 @@ def test_a_generator_that_wins_alone_serves_under_its_own_name(alone: str):
     world = Interactions.from_table(table(*map(list, zip(*rows, strict=True))))
     selection = select(world, THROUGH, trainer(True, generators=(alone,)), candidates=())
     check_metrics(selection)
-    assert selection.chosen == alone and not selection.beats_baseline
+    assert selection.candidate == alone and not selection.beats_baseline
     assert "two_stage" not in ndcgs(selection)
 
 
@@ -282,7 +282,7 @@ def test_small_data_is_enough(world: str, exclude_seen: bool):
     check_metrics(selection)
     if world not in ("one day", "three days", "only repeats"):
         assert "nothing could be evaluated" in selection.why and selection.metrics == []
-        assert selection.chosen == (FALLBACK if world != "one row" else "popularity")
+        assert selection.candidate == (FALLBACK if world != "one row" else "popularity")
     top = best_of(selection.model, interactions, 2)
     assert top.shape == (len(interactions.user_ids), 2)
     if world == "one day":
@@ -314,4 +314,4 @@ def test_movielens_reaches_the_known_figures():
     assert by_name["recency_popularity_14d"] > 0.2 > by_name["popularity"]
     assert by_name["two_stage"] > 0.24 and by_name["two_stage"] > by_name["recency_popularity_14d"]
     # 88 users are too few to be sure of it.
-    assert selection.beats_baseline == (selection.chosen == "two_stage")
+    assert selection.beats_baseline == (selection.candidate == "two_stage")

@@ -48,7 +48,7 @@ class Histories:
         events: positive counts, (n,).
         traits: age_bracket, gender and location, a row per user; None where unknown for all.
         timestamps: integers that order the rows of one day; None where no time of day is known.
-        ratings: the user's rating, nan where there is none; None where no row has one.
+        ratings: the user's rating, nan without one; None where no row has one.
     """
 
     users: int

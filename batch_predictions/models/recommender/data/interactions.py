@@ -40,7 +40,7 @@ class Interactions:
         dates: datetime64[D], (n,).
         events: positive counts, (n,).
         timestamps: integers that order the rows of one day; None where no time of day is known.
-        ratings: the user's rating of the item, higher is better, nan where there is none; None
+        ratings: the user's rating of the item, higher is better, nan without one; None
             where no row has one.
     """
 
@@ -135,7 +135,7 @@ class Interactions:
 
         Args:
             day: last day.
-            days: keep only the last so many days up to `day`; None: all.
+            days: length of the period that ends with `day`; None: all rows.
         """
         mask = self.dates <= np.datetime64(day, "D")
         if days is not None:
@@ -223,5 +223,5 @@ def flatten_lists(lists: pa.ListArray | pa.ChunkedArray) -> tuple[pa.Array, npt.
 
 def positions_in(ids: pa.StringArray, among: pa.StringArray) -> npt.NDArray[np.int64]:
     """Position of each id in `among`, -1 where it is not there, (len(ids),)."""
-    found = pc.index_in(ids, value_set=among)
-    return np.asarray(pc.fill_null(found, -1).to_numpy(zero_copy_only=False), dtype=np.int64)
+    positions = pc.index_in(ids, value_set=among)
+    return np.asarray(pc.fill_null(positions, -1).to_numpy(zero_copy_only=False), dtype=np.int64)

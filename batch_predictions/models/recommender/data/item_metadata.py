@@ -112,8 +112,8 @@ def _take_rows(matrix: csr_matrix, rows: npt.NDArray[np.int64]) -> csr_matrix:
     """The rows at some positions; -1 gives an empty row."""
     from scipy.sparse import csr_matrix
 
-    known = np.flatnonzero(rows >= 0)
-    entries = matrix[rows[known]].tocoo()
+    present = np.flatnonzero(rows >= 0)
+    entries = matrix[rows[present]].tocoo()
     return csr_matrix(
-        (entries.data, (known[entries.row], entries.col)), shape=(len(rows), matrix.shape[1])
+        (entries.data, (present[entries.row], entries.col)), shape=(len(rows), matrix.shape[1])
     )

@@ -90,11 +90,11 @@ def hold_out(
 
     Where all rows share one date, a share of each user's items is held out instead.
     """
-    known = interactions.up_to(through)
-    if known.has_single_date:
-        return leave_out(known, as_of=through, seed=seed, max_users=max_users)
+    rows = interactions.up_to(through)
+    if rows.has_single_date:
+        return leave_out(rows, as_of=through, seed=seed, max_users=max_users)
     return split_by_time(
-        known,
+        rows,
         cut=through - timedelta(days=holdout_days),
         exclude_seen=exclude_seen,
         seed=seed,

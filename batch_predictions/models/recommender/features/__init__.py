@@ -1,5 +1,5 @@
 """The ranker's features of (user, candidate) pairs, a file for each kind.
 
 `candidates` says what a batch and a feature are, `table` puts all declared feature sets together.
-A feature of one's own is a `FeatureSet` in a plugin.
+A plugin adds features by declaring a `FeatureSet`.
 """

@@ -15,8 +15,8 @@ from batch_predictions.models.recommender.data.histories import Histories
 from batch_predictions.models.recommender.data.item_features import ItemFeatures
 
 FeatureGroup: TypeAlias = Literal["own", "similar", "segment", "trend", "promotion", "user"]
-"""What a user is told where features of the group raised an item's score; `user` features do not
-distinguish candidates and are never a reason."""
+"""The reason given to a user where features of the group raised an item's score; `user` features do
+not distinguish candidates and are never a reason."""
 Values: TypeAlias = npt.NDArray[Any]
 
 DAY_STRIDE = 2**20
@@ -95,7 +95,7 @@ class Feature:
 
     Attributes:
         name: unique among all features.
-        group: what a user is told where it raised a score.
+        group: the reason given where it raised a score.
         compute: its values for a batch, (n, m).
         high_if_missing: whether nan means a high value (an age, a rank) to the linear model.
     """

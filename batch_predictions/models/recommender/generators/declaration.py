@@ -9,7 +9,7 @@ from typing import Any, Literal, TypeAlias
 from batch_predictions.models.recommender.base import TrainableRecommender, override_params
 
 ReasonGroup: TypeAlias = Literal["own", "similar", "segment", "trend", "promotion"]
-"""What a user is told of an item that a generator proposed."""
+"""The reason given to a user for an item that a generator proposed."""
 
 Requirement: TypeAlias = Literal[
     "repeats", "new_items", "segments", "promotions", "times", "ratings"
@@ -25,7 +25,7 @@ class Generator:
     Attributes:
         name: in settings, metrics and features.
         recommender_class: what is fitted.
-        reason: what its candidates tell a user.
+        reason: given for its candidates.
         params_for_new_items: parameters where lists hold only new items, an instance of the
             class's `Params`; None: its defaults.
         params_for_repeats: parameters where lists may repeat items; None: the class's defaults.

@@ -14,15 +14,11 @@ from typing import TYPE_CHECKING, Self
 import numpy as np
 import pyarrow as pa
 
-from batch_predictions.models.recommender.base import (
-    Floats,
-    Positions,
-    TrainableRecommender,
-    inner_products,
-)
+from batch_predictions.models.recommender.base import Floats, Positions, TrainableRecommender
 from batch_predictions.models.recommender.data.histories import Histories
 from batch_predictions.models.recommender.data.interactions import Interactions
 from batch_predictions.models.recommender.data.item_features import ItemFeatures
+from batch_predictions.models.recommender.dense_scores import inner_products
 from batch_predictions.models.recommender.generators.declaration import Generator
 from batch_predictions.models.recommender.generators.neighbour_tables import (
     divide_by_root_length,

@@ -39,7 +39,7 @@ class LikedEASE(TrainableRecommender):
         if not len(liked):
             threshold, liked = -float(np.finfo(np.float64).max), rated
         ease = EASE.fit(liked, as_of, params)
-        return cls(ease.items, ease.params, ease.arrays, learned={"threshold": threshold})
+        return cls(ease.items, ease.params, ease.arrays, fitted_values={"threshold": threshold})
 
     @cached_property
     def _ease(self) -> EASE:
@@ -54,7 +54,7 @@ class LikedEASE(TrainableRecommender):
         return self._ease.explain(self._liked(histories), picks)
 
     def _liked(self, histories: Histories) -> Histories:
-        return histories.rated_above(self.learned["threshold"])
+        return histories.rated_above(self.fitted_values["threshold"])
 
 
 liked_ease = Generator(

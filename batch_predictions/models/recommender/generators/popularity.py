@@ -1,7 +1,7 @@
 """Popularity: the same list for every user, and the baseline that a personal model must beat.
 
 With a half-life it is a strong one: in groceries and films, the last two weeks predict the next one
-better than many a learned model (Ji et al. 2020, "A Re-visit of the Popularity Baseline in
+better than many models (Ji et al. 2020, "A Re-visit of the Popularity Baseline in
 Recommender Systems").
 """
 
@@ -58,8 +58,8 @@ class Popularity(TrainableRecommender):
         params = params or PopularityParams()
         half_life = params.half_life_days
         if half_life is not None and half_life not in POPULARITY_HALF_LIVES:
-            known = list(POPULARITY_HALF_LIVES)
-            raise ValueError(f"popularity: half_life_days must be one of {known} or None")
+            half_lives = list(POPULARITY_HALF_LIVES)
+            raise ValueError(f"popularity: half_life_days must be one of {half_lives} or None")
         return cls(interactions.item_ids, params, name=popularity_name(half_life))
 
     def scores(self, histories: Histories, item_features: ItemFeatures | None = None) -> Floats:

@@ -6,8 +6,9 @@ from functools import cache
 from pathlib import Path
 
 from batch_predictions.discovery import instances, plugins
-from batch_predictions.models.recommender.base import TrainableRecommender, read_manifest
+from batch_predictions.models.recommender.base import TrainableRecommender
 from batch_predictions.models.recommender.generators.declaration import Generator
+from batch_predictions.models.recommender.manifest import read_manifest
 
 
 def generators() -> dict[str, Generator]:

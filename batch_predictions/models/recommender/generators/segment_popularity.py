@@ -18,7 +18,7 @@ from batch_predictions.models.recommender.data.item_features import ItemFeatures
 from batch_predictions.models.recommender.generators.declaration import Generator
 from batch_predictions.tables import TRAITS
 
-SEGMENTATIONS = ("people", "place")
+SEGMENTATIONS = ("demographic", "location")
 """Age bracket with gender, and location."""
 
 
@@ -71,7 +71,7 @@ class SegmentPopularity(TrainableRecommender):
             arrays[segmentation] = lifts.astype(np.float32)
             names[segmentation] = segments
         arrays["overall"] = np.log(np.maximum(overall, 1e-12)).astype(np.float32)
-        return cls(rows.item_ids, params, arrays, learned=names)
+        return cls(rows.item_ids, params, arrays, fitted_values=names)
 
     def scores(self, histories: Histories, item_features: ItemFeatures | None = None) -> Floats:
         """Log shares in the user's segments; nan for users of no segment, (n, m)."""
@@ -80,7 +80,7 @@ class SegmentPopularity(TrainableRecommender):
             return scores
         overall = self.arrays["overall"]
         for segmentation in SEGMENTATIONS:
-            segments = pa.array(self.learned[segmentation], pa.string())
+            segments = pa.array(self.fitted_values[segmentation], pa.string())
             codes = positions_in(_segment_names(segmentation, histories.traits), segments)
             members = np.flatnonzero(codes >= 0)
             is_scored = np.isfinite(scores[members])
@@ -116,7 +116,7 @@ def _segment_names(segmentation: str, traits: pa.Table) -> pa.StringArray:
         pc.if_else(pc.equal(_as_strings(traits[name]), "unknown"), None, _as_strings(traits[name]))
         for name in TRAITS
     )
-    if segmentation == "place":
+    if segmentation == "location":
         return location
     is_known = pc.or_(pc.is_valid(age), pc.is_valid(gender))
     joined = pc.binary_join_element_wise(age.fill_null(""), gender.fill_null(""), "|")

@@ -41,7 +41,7 @@ class SequenceEASEParams:
         ahead_fade: weight of a target against the one before it.
         backward: weight of the sequences read in reverse.
         l2: ridge strength.
-        places: places in sequences that are learned from at most, evenly spread.
+        places: positions in sequences to learn from at most, evenly spread.
         max_items: the most frequent items that the model knows.
     """
 
@@ -77,7 +77,7 @@ class SequenceEASE(TrainableRecommender):
         if not params.l2 > 0 or min(params.ahead, params.places, params.max_items) < 1:
             raise ValueError("sequence_ease: l2, ahead, places and max_items must be positive")
         if not all(0 < fade < 1 for fade in params.fades):
-            raise ValueError("sequence_ease: fades must lie between 0 and 1")
+            raise ValueError("sequence_ease: fades must be between 0 and 1")
         kept_items = interactions.most_frequent_items(params.max_items)
         column_of = np.full(len(interactions.item_ids), -1, dtype=np.int32)
         column_of[kept_items] = np.arange(len(kept_items), dtype=np.int32)

@@ -1,4 +1,4 @@
-"""The user's own most frequent items of late: strong wherever people buy the same again."""
+"""The user's most frequent items: a strong baseline where users buy the same items again."""
 
 from __future__ import annotations
 

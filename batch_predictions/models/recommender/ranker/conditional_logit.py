@@ -32,14 +32,14 @@ RIDGE_PER_USER = 1.0
 REFERENCE_INACTIVE_DAYS = 10.0
 """Days inactive at which `weights` apply unchanged."""
 MAX_LISTS = 2000
-"""Lists that are learned from, evenly spread; more hardly change so few weights."""
+"""Training lists at most, evenly spread; more hardly change so few weights."""
 USERS_FOR_TREES = 1500
 """Users from which gradient-boosted trees rank as well as the linear model."""
 MAX_ITERATIONS = 100
 
 
 def linear_weight(users: int, new_items: bool) -> float:
-    """Spread of the linear model's margins relative to the trees', by the users learned from.
+    """Spread of the linear model's margins relative to the trees', by the number of training users.
 
     Few users give it up to twice the spread of the trees. Where lists may repeat items and there
     are enough users, it adds nothing and is left out. Figures: docs/quality.md.

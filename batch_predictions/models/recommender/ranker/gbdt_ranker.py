@@ -134,6 +134,6 @@ class GBDTRanker:
             booster = lightgbm.train({**binning, **params}, dataset, rounds)
             models.append(booster.model_to_string())
             deviation = float(np.std(booster.predict(sample, raw_score=True)))
-            # A model that learned nothing has no deviation.
+            # Margins of a model without a split do not vary.
             scales.append(deviation if deviation > 0 else 1.0)
         return cls(tuple(models), tuple(scales))

@@ -9,11 +9,12 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from batch_predictions.models.recommender.base import Floats, user_batches
+from batch_predictions.models.recommender.base import Floats
 from batch_predictions.models.recommender.candidate_generation import GeneratorEnsemble
 from batch_predictions.models.recommender.data.interactions import positions_in
 from batch_predictions.models.recommender.data.item_features import ItemFeatures
 from batch_predictions.models.recommender.data.splits import Holdout
+from batch_predictions.models.recommender.dense_scores import user_batches
 from batch_predictions.models.recommender.features.candidates import FeatureColumn
 from batch_predictions.models.recommender.features.table import build_feature_table
 

@@ -73,7 +73,7 @@ class RankerTrainer:
 
     def generator_names(self, as_of: date) -> list[str]:
         """The generators that apply as of a day, whatever the rows."""
-        chosen = self.config.generators
+        selected = self.config.generators
         promotions = self.side_information.promotions(as_of)
         holds = {
             "repeats": not self.config.exclude_seen,
@@ -87,7 +87,7 @@ class RankerTrainer:
         return [
             name
             for name, generator in generators().items()
-            if (chosen is None or name in chosen)
+            if (selected is None or name in selected)
             and all(holds[requirement] for requirement in generator.requires)
         ]
 

@@ -70,11 +70,11 @@ def tune(
     users to evaluate, the trainer is returned unchanged.
     """
     config = trainer.config
-    known = interactions.up_to(through)
-    has_times = not known.has_single_date
+    rows = interactions.up_to(through)
+    has_times = not rows.has_single_date
     end = through - timedelta(days=config.window_days) if has_times else through
     holdout = hold_out(
-        known.up_to(end) if has_times else known,
+        rows.up_to(end) if has_times else rows,
         through=end,
         holdout_days=config.window_days,
         exclude_seen=config.exclude_seen,
@@ -86,8 +86,8 @@ def tune(
     names = [name for name in trainer.generator_names(holdout.as_of) if name in GENERATOR_SPACES]
     ranker_trials = (trials + 1) // 2
     params = {name: dict(values) for name, values in config.generator_params.items()}
-    for place, name in enumerate(names):
-        generator_trials = (trials - ranker_trials + place) // len(names)
+    for index, name in enumerate(names):
+        generator_trials = (trials - ranker_trials + index) // len(names)
         if generator_trials:
             best = _tune_generator(name, generator_trials, trainer, holdout)
             params[name] = {**params.get(name, {}), **best}

@@ -1,7 +1,7 @@
 """Label windows: past hold-outs from which a ranker learns.
 
-A label window is a hold-out of its own: its users' candidates come from generators that knew only
-the days before it, and the items that they took in it are the labels. Where few users return, more
+A label window is a hold-out: candidates of its users come from generators fitted on the days
+before it, and the items that they took in it are the labels. Where few users return, more
 windows are added, until there are enough users or history ends.
 """
 
@@ -35,43 +35,43 @@ def label_windows(
         interactions: rows; those after `as_of` are not read.
         as_of: the last day that is known.
         config: length and number of the windows.
-        split: how the hold-out that the ranker will be judged on was split; None: by time.
+        split: how the hold-out of the evaluation was split; None: by time.
     """
-    known = interactions.up_to(as_of)
-    if split == "leave_out" or known.has_single_date:
-        # The question is which of a user's items were hidden: hide more of them.
+    rows = interactions.up_to(as_of)
+    if split == "leave_out" or rows.has_single_date:
+        # The evaluation hides items of each user: hide others here.
         holdout = leave_out(
-            known, as_of=as_of, seed=config.seed + 1, max_users=config.max_labelled_users
+            rows, as_of=as_of, seed=config.seed + 1, max_users=config.max_labelled_users
         )
         if len(holdout.users):
             yield holdout
     elif split == "leave_newest":
-        yield from _repeated_leave_last_out(known, as_of, config)
+        yield from _repeated_leave_last_out(rows, as_of, config)
     else:
-        yield from _windows_by_time(known, as_of, config)
+        yield from _windows_by_time(rows, as_of, config)
 
 
 def _repeated_leave_last_out(
-    known: Interactions, as_of: date, config: TwoStageConfig
+    rows: Interactions, as_of: date, config: TwoStageConfig
 ) -> Iterator[Holdout]:
     """Each user's newest items, then the newest of what is left, and so on."""
     users = 0
     while users < config.max_labelled_users:
-        holdout = leave_last_out(known, as_of)
+        holdout = leave_last_out(rows, as_of)
         if not len(holdout.users):
             return
         yield holdout
         users += len(holdout.users)
-        known = holdout.train
+        rows = holdout.train
 
 
-def _windows_by_time(known: Interactions, as_of: date, config: TwoStageConfig) -> Iterator[Holdout]:
+def _windows_by_time(rows: Interactions, as_of: date, config: TwoStageConfig) -> Iterator[Holdout]:
     """Windows of full length a stride apart, and shorter ones where these have too few users.
 
-    Shorter windows ask for less than the hold-out does, of those users who return soonest.
+    Shorter windows have fewer labels, of the users who return soonest.
     """
     users = 0
-    first = known.dates.min() if len(known) else np.datetime64(as_of, "D")
+    first = rows.dates.min() if len(rows) else np.datetime64(as_of, "D")
     stride = config.window_stride
     strides = -(-config.window_days // stride)
     full = range(strides, strides + config.max_windows)
@@ -85,7 +85,7 @@ def _windows_by_time(known: Interactions, as_of: date, config: TwoStageConfig) -
                 break
             end = cut + timedelta(days=min(age, config.window_days))
             holdout = split_by_time(
-                known.up_to(end),
+                rows.up_to(end),
                 cut=cut,
                 exclude_seen=config.exclude_seen,
                 seed=config.seed,

@@ -1,0 +1,61 @@
+"""Dense scores of users and items: by batches, masked, with the same bits whatever the batch."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+from batch_predictions.models.recommender.data.histories import Histories, spans
+
+if TYPE_CHECKING:
+    pass
+Floats: TypeAlias = npt.NDArray[np.float32]
+
+DENSE_SCORES_MB = 128
+"""Memory of the dense scores of one batch of users, MiB."""
+
+
+def inner_products(queries: Floats, targets: Floats) -> Floats:
+    """queries @ targets.T, (n, m); each product has the same bits whatever the batch."""
+    from batch_predictions.models.recommender.kernels.candidates import inner_products_by_row
+
+    result = np.empty((len(queries), len(targets)), dtype=np.float32)
+    inner_products_by_row(
+        np.ascontiguousarray(queries, dtype=np.float32),
+        np.ascontiguousarray(targets, dtype=np.float32),
+        result,
+    )
+    return result
+
+
+def user_batches(
+    histories: Histories, scores_per_user: int | None = None
+) -> Iterator[tuple[int, int, Histories]]:
+    """Ranges of users whose dense scores fit `DENSE_SCORES_MB`, with their histories.
+
+    Args:
+        histories: all users.
+        scores_per_user: dense scores held per user; None: two per item, the model's and a copy.
+    """
+    scores = 2 * histories.width if scores_per_user is None else scores_per_user
+    size = DENSE_SCORES_MB * 2**20 // (4 * max(scores, 1))
+    for start, stop in spans(histories.users, int(np.clip(size, 16, 256))):
+        yield start, stop, histories.slice_users(start, stop)
+
+
+def mask_scores(
+    scores: Floats,
+    histories: Histories,
+    exclude_seen: bool,
+    blocked: npt.NDArray[np.bool_] | None,
+) -> Floats:
+    """A copy of scores (n, m) with nan for blocked items and, if asked, items of the history."""
+    scores = np.array(scores, dtype=np.float32)
+    if exclude_seen:
+        scores[histories.entry_users, histories.entry_items] = np.nan
+    if blocked is not None:
+        scores[:, blocked] = np.nan
+    return scores

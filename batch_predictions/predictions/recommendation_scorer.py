@@ -1,0 +1,285 @@
+"""Scores users: candidates of the serving model, business rules, reasons, rows of the table."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, ClassVar, Self
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from batch_predictions.inference.scorer import (
+    EXCLUDED,
+    ScorerContext,
+    ScorerMetric,
+    with_metrics,
+)
+from batch_predictions.inference.topk import Index
+from batch_predictions.models.recommender.base import (
+    LinearRecommender,
+    Positions,
+    Ranking,
+    Recommender,
+)
+from batch_predictions.models.recommender.data.histories import Histories
+from batch_predictions.models.recommender.data.interactions import encode_ids, positions_in
+from batch_predictions.models.recommender.data.item_features import ItemFeatures
+from batch_predictions.models.recommender.data.item_metadata import ItemMetadata
+from batch_predictions.models.recommender.explanations import (
+    BOUGHT_BEFORE,
+    TRENDING,
+    explain_lists,
+)
+from batch_predictions.models.recommender.registry import is_linear, load
+from batch_predictions.models.recommender.rules import Rules
+from batch_predictions.models.recommender.two_stage import TwoStageRecommender
+
+NO_HISTORY = "no interaction so far: a lookup returns the demographic fallback"
+NOTHING_LEFT = "every item is unavailable or was seen: a lookup returns the demographic fallback"
+BATCH_USERS = 512
+"""Users whose candidates are held at a time."""
+MIN_DEPTH_WITH_RULES = 500
+"""Ranked items under rules: what is new, or of a rare category, may rank far down."""
+
+
+class RecommendationScorer:
+    """Lists of k items for users, ranked by the serving model and adjusted by the shop's rules.
+
+    Candidates come from the history known on the day, so users who appeared after the training get
+    a list too. Where fewer than k items are ranked, the list is filled up with trending items. The
+    best candidates are kept with their scores.
+    """
+
+    version: ClassVar[str] = "10"
+    # Matrix products, trees and compiled loops all release the GIL.
+    workers: ClassVar[str] = "threads"
+
+    def __init__(self, model: Recommender, context: ScorerContext) -> None:
+        self.model = model
+        parameters = context.parameters
+        self.k = int(parameters["k"])
+        self.kept_scores = int(parameters["kept_scores"])
+        self.exclude_seen = bool(parameters["exclude_seen"])
+        self.rules = Rules(
+            int(parameters["per_category"]),
+            float(parameters["new_share"]),
+            int(parameters["boost_places"]),
+        )
+        self.depth = max(self.k, self.kept_scores)
+        if self.rules.per_category or self.rules.new_share:
+            self.depth = max(self.depth, 20 * self.k, MIN_DEPTH_WITH_RULES)
+        items = model.items
+        metadata = model.metadata if isinstance(model, TwoStageRecommender) else None
+        self.item_features = ItemFeatures.from_tables(
+            context.lookup_table("item_stats"),
+            items,
+            ItemMetadata.from_table(metadata, items) if metadata is not None else None,
+            context.lookup_table("promoted"),
+        )
+        promotions = self.item_features.promotions
+        self.known_weeks = len(promotions.weeks) if promotions else 0
+        self.planned_weeks = int(parameters["planned_weeks"])
+        unavailable = context.lookup_table("unavailable")["item_id"].combine_chunks()
+        excluded = pa.concat_arrays(
+            [
+                pc.cast(unavailable, pa.string()),
+                pa.array(parameters["blocked_items"], pa.string()),
+            ]
+        )
+        self.blocked = _is_in(items, excluded)
+        self.index: Index | None = None
+        if isinstance(model, LinearRecommender):
+            self.index = Index(
+                model.targets(),
+                blocked=self.blocked,
+                device=context.device,
+                block_mb=context.block_mb,
+            )
+        boosted = context.lookup_table("boosted")["item_id"].combine_chunks()
+        self.boosted = _is_in(items, boosted)
+        self.categories = _category_codes(context.lookup_table("categories"), items)
+        excluded_ids = set(excluded.to_pylist())
+        trending = context.lookup_table("trending")["item_id"].to_pylist()
+        self.trending = [item for item in trending if item not in excluded_ids]
+
+    @classmethod
+    def uses_gpu(cls, model: Path | None) -> bool:
+        """For a linear model that serves alone, whose search runs there; all else is CPU work."""
+        assert model is not None
+        return is_linear(model)
+
+    @classmethod
+    def open(cls, context: ScorerContext) -> Self:
+        """Opens the model's files, memory-mapped."""
+        assert context.model is not None
+        return cls(load(context.model), context)
+
+    def score(self, rows: pa.RecordBatch) -> pa.RecordBatch:
+        """Lists of users; the columns of `rows` are those of the declaration's query."""
+        batches = [
+            self._score_batch(rows.slice(start, BATCH_USERS))
+            for start in range(0, max(rows.num_rows, 1), BATCH_USERS)
+        ]
+        table = pa.Table.from_batches(batches).combine_chunks()
+        result = table.to_batches(len(rows) * self.k + 1)[0]
+        return with_metrics(result, self._metrics(rows.num_rows))
+
+    def _metrics(self, users: int) -> dict[str, ScorerMetric]:
+        """How many weeks of promotions were known, where more than the coming one are planned."""
+        if self.planned_weeks > 1 and users:
+            return {"planned_weeks_known": ScorerMetric(mean=self.known_weeks, of=users)}
+        return {}
+
+    def _score_batch(self, rows: pa.RecordBatch) -> pa.RecordBatch:
+        histories = Histories.from_rows(rows, self.model.items)
+        ranking = self._rank(histories)
+        # The model knows nothing of a user without history; the demographic fallback does.
+        ranking.positions[np.diff(histories.indptr) == 0] = -1
+        in_history = histories.find_entries(ranking.positions) >= 0
+        columns = self.rules.apply(
+            ranking.positions,
+            self.k,
+            in_history=in_history,
+            categories=self.categories,
+            boosted=self.boosted,
+        )
+        reasons = explain_lists(
+            self.model, ranking, columns, histories, self.item_features, in_history
+        )
+        return self._build_lists(rows, ranking, columns, reasons)
+
+    def _rank(self, histories: Histories) -> Ranking:
+        """The best candidates of every user; a linear model's by exact top-k, on the device."""
+        if self.index is None or not isinstance(self.model, LinearRecommender):
+            return self.model.rank(
+                histories,
+                self.item_features,
+                self.depth,
+                exclude_seen=self.exclude_seen,
+                blocked=self.blocked,
+            )
+        matrix = histories.matrix(self.model.history_half_life_days)
+        seen = matrix if self.exclude_seen else None
+        queries = self.model.queries(matrix)
+        return Ranking(*self.index.search(queries, self.depth, seen=seen))
+
+    def _build_lists(
+        self,
+        rows: pa.RecordBatch,
+        ranking: Ranking,
+        columns: Positions,
+        reasons: npt.NDArray[np.object_],
+    ) -> pa.RecordBatch:
+        """One row per item, or one row with the reason why a user has none."""
+        lists = _ListRows()
+        safe_columns = np.maximum(columns, 0)
+        picks = np.take_along_axis(ranking.positions, safe_columns, axis=1)
+        scores = np.take_along_axis(ranking.scores, safe_columns, axis=1)
+        sizes = (columns >= 0).sum(axis=1)
+        item_ids = self.model.items.take(pa.array(np.maximum(picks, 0).ravel())).to_pylist()
+        histories = rows["item_ids"].to_pylist()
+        first_rows: list[int] = []
+        for row, user in enumerate(rows["user_id"].to_pylist()):
+            first_rows.append(len(lists))
+            history = set(histories[row] or ())
+            if not history:
+                lists.exclude(user, NO_HISTORY)
+                continue
+            size = int(sizes[row])
+            listed = item_ids[row * self.k : row * self.k + size]
+            for rank, item in enumerate(listed):
+                lists.add(user, rank + 1, item, float(scores[row, rank]), reasons[row, rank])
+            lowest = float(scores[row, :size].min()) if size else 0.0
+            for item in self._fill_up(listed, history):
+                size += 1
+                reason = BOUGHT_BEFORE if item in history else TRENDING
+                lists.add(user, size, item, lowest, reason)
+            if not size:
+                lists.exclude(user, NOTHING_LEFT)
+        candidates = self._candidate_lists(ranking, np.array(first_rows), len(lists))
+        return lists.to_batch(candidates)
+
+    def _fill_up(self, listed: list[str], history: set[str]) -> list[str]:
+        """Trending items for a list that has fewer than k."""
+        missing = self.k - len(listed)
+        items: list[str] = []
+        for item in self.trending:
+            if len(items) >= missing:
+                break
+            if item not in listed and not (self.exclude_seen and item in history):
+                items.append(item)
+        return items
+
+    def _candidate_lists(
+        self, ranking: Ranking, first_rows: npt.NDArray[np.int64], rows: int
+    ) -> pa.ListArray:
+        """The best candidates and scores of each user, as a list on the user's first row."""
+        positions = ranking.positions[:, : self.kept_scores]
+        scores = ranking.scores[:, : self.kept_scores]
+        is_item = positions >= 0
+        lengths = np.zeros(rows, dtype=np.int64)
+        lengths[first_rows] = is_item.sum(axis=1)
+        offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int32)
+        items = pc.cast(self.model.items.take(pa.array(positions[is_item])), pa.string())
+        values = pa.array(scores[is_item].astype(np.float64))
+        entries = pa.StructArray.from_arrays([items, values], names=["item_id", "score"])
+        is_null = np.ones(rows, dtype=bool)
+        is_null[first_rows] = False
+        return pa.ListArray.from_arrays(pa.array(offsets), entries, mask=pa.array(is_null))
+
+
+class _ListRows:
+    """Rows of recommendations, collected column by column."""
+
+    TYPES: ClassVar[dict[str, pa.DataType]] = {
+        "user_id": pa.string(),
+        "rank": pa.int64(),
+        "item_id": pa.string(),
+        "score": pa.float64(),
+        "reason": pa.string(),
+        EXCLUDED: pa.string(),
+    }
+
+    def __init__(self) -> None:
+        self.columns: dict[str, list[Any]] = {name: [] for name in self.TYPES}
+
+    def __len__(self) -> int:
+        return len(self.columns["user_id"])
+
+    def add(self, user: str, rank: int, item: str, score: float, reason: str) -> None:
+        """Adds an item of a user's list."""
+        self._append(user, rank, item, score, reason, None)
+
+    def exclude(self, user: str, reason: str) -> None:
+        """Adds a user who gets no list."""
+        self._append(user, None, None, None, None, reason)
+
+    def _append(self, *values: Any) -> None:
+        for column, value in zip(self.columns.values(), values, strict=True):
+            column.append(value)
+
+    def to_batch(self, candidates: pa.ListArray) -> pa.RecordBatch:
+        """All rows, with the candidates of each user as the column `item_scores`."""
+        arrays = [pa.array(values, self.TYPES[name]) for name, values in self.columns.items()]
+        return pa.RecordBatch.from_arrays(
+            [*arrays, candidates], names=[*self.columns, "item_scores"]
+        )
+
+
+def _is_in(items: pa.StringArray, ids: pa.Array) -> npt.NDArray[np.bool_]:
+    """Whether each item is among some ids, (m,)."""
+    is_in = pc.is_in(items, value_set=pc.cast(ids, pa.string()))
+    return np.asarray(is_in.to_numpy(zero_copy_only=False), dtype=bool)
+
+
+def _category_codes(table: pa.Table, items: pa.StringArray) -> npt.NDArray[np.int64]:
+    """The category of every item as a number, -1 where it is unknown, (m,)."""
+    _, codes = encode_ids(table["category"])
+    rows = positions_in(items, pc.cast(table["item_id"].combine_chunks(), pa.string()))
+    is_unknown = pc.equal(table["category"].combine_chunks(), "unknown")
+    codes = np.where(is_unknown.to_numpy(zero_copy_only=False), -1, codes).astype(np.int64)
+    if not len(codes):
+        return np.full(len(items), -1, dtype=np.int64)
+    return np.where(rows >= 0, codes[np.maximum(rows, 0)], -1)
