@@ -33,3 +33,21 @@ def test_samples_that_are_not_finite_are_left_out_and_the_value_is_inside() -> N
     assert (interval.lower, interval.upper) == (1.025, 5.0)
     assert np.isnan(percentile_interval(float("nan"), np.ones(3), 3).lower)
     assert np.isnan(bootstrap_interval(np.empty(0), 0).mean)
+
+
+def test_intervals_hold_the_mean_and_come_again():
+    values = np.random.default_rng(0).normal(1.0, 1.0, 400)
+    first, again = bootstrap_interval(values, seed=7), bootstrap_interval(values, seed=7)
+    assert first == again
+    assert first.lower < first.mean < first.upper
+    # The percentile interval of a mean is about the normal one.
+    assert first.upper - first.lower == pytest.approx(2 * 1.96 * values.std() / 20, rel=0.1)
+    assert np.isnan(bootstrap_interval(np.empty(0), seed=0).mean)
+
+
+def test_paired_differences_are_narrower_than_the_values_vary():
+    taste = np.random.default_rng(0).random(200)
+    gain = paired_difference(taste + 0.01, taste, seed=0)
+    assert (gain.lower, gain.upper) == (pytest.approx(0.01), pytest.approx(0.01))
+    with pytest.raises(ValueError, match="same units"):
+        paired_difference(taste, taste[1:], seed=0)

@@ -1,0 +1,108 @@
+"""Generators that read sequences: neighbours and EASE of the following items."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from batch_predictions.models.recommender.data.interactions import Interactions
+from batch_predictions.models.recommender.generators.sequence_ease import SequenceEASE
+from batch_predictions.models.recommender.generators.sequence_neighbours import SequenceNeighbours
+from batch_predictions_tests.worlds.recommenders import (
+    WORLD,
+    all_histories,
+    fit,
+    item_features,
+    make_sequences,
+    scores,
+)
+
+
+def test_items_near_in_a_session_are_ranked_next():
+    """Every user takes all eight items on one day, in alphabetical order or in reverse."""
+    letters = list("abcdefgh")
+    rows = [
+        (f"u{user}", item, time)
+        for user in range(6)
+        for time, item in enumerate(letters[:: 1 if user % 2 else -1])
+    ]
+    # The last user has taken four of them.
+    rows += [("x", item, time) for time, item in enumerate("abcd")]
+    users, items, times = zip(*rows, strict=True)
+    n = len(rows)
+    table = pa.table(
+        {
+            "user_id": users,
+            "item_id": items,
+            "date": [WORLD.as_of] * n,
+            "events": [1] * n,
+            "event_time": times,
+        }
+    )
+    interactions = Interactions.from_table(table)
+    model = fit(SequenceNeighbours, interactions, half_life=1.0, fade=0.5)
+    histories = all_histories(interactions, model).slice_users(6, 7)
+    assert histories.recency_rank.tolist() == [3, 2, 1, 0]
+    ranked = model.rank(
+        histories, item_features(interactions, model.items), 4, exclude_seen=True
+    ).positions
+    assert [letters[position] for position in ranked[0]] == ["e", "f", "g", "h"]
+    assert [letters[i] for i in model.explain(histories, ranked)[0]] == ["d"] * 4
+    # By hand: c comes after d three times and before it, which counts half, four times; both occur
+    # 7 times.
+    neighbours = model.arrays["neighbour_ids"][3].tolist()
+    similarity = model.arrays["similarity"][3]
+    assert similarity[neighbours.index(2)] == pytest.approx((3 + 4 / 2) * 0.5 / 7)
+    assert similarity[neighbours.index(5)] == pytest.approx((3 + 3 / 2) * 0.25 / np.sqrt(7 * 6))
+    # Without a time of day, items of a day are in alphabetical order.
+    untimed = Interactions.from_table(table.drop_columns("event_time"))
+    untimed_model = fit(SequenceNeighbours, untimed, half_life=1.0)
+    assert np.isfinite(untimed_model.arrays["similarity"]).all()
+
+
+def test_sequence_ease_is_the_ridge_regression_on_the_following_items():
+    interactions = make_sequences({"u": "abc", "v": "cab", "w": "ba"})
+    fades, l2 = (0.5, 0.25), 2.0
+    settings: dict[str, Any] = {"fades": fades, "l2": l2, "ahead": 2, "ahead_fade": 0.5}
+    model = fit(SequenceEASE, interactions, **settings, backward=0.25)
+    gram, sides = np.zeros((6, 6)), np.zeros((6, 3))
+    for sequence in ("abc", "cab", "ba"):
+        for letters, weight in ((sequence, 1.0), (sequence[::-1], 0.25)):
+            for cut in range(1, len(letters)):
+                before, after = np.zeros(6), np.zeros(3)
+                for back, item in enumerate(letters[:cut][::-1]):
+                    for block, fade in enumerate(fades):
+                        before[3 * block + "abc".index(item)] = fade**back
+                for ahead, item in enumerate(letters[cut : cut + 2]):
+                    after["abc".index(item)] = 0.5**ahead
+                gram += weight * np.outer(before, before)
+                sides += weight * np.outer(before, after)
+    expected = np.linalg.solve(gram + l2 * np.eye(6), sides)
+    np.testing.assert_allclose(model.arrays["weights"], expected, rtol=1e-5, atol=1e-7)
+    # u took c last, then b, then a.
+    profile = np.array([0.25, 0.5, 1, 0.0625, 0.25, 1])
+    np.testing.assert_allclose(scores(model, interactions)[0], profile @ expected, rtol=1e-5)
+
+
+def test_sequence_ease_ranks_the_next_item_and_explains_it_by_the_previous():
+    interactions = make_sequences({**{f"u{n}": "abcdef" for n in range(9)}, "x": "bc", "y": "de"})
+    model = fit(SequenceEASE, interactions, l2=1.0, fades=(0.5,), ahead=2, backward=0.0)
+    ranked = model.rank(
+        all_histories(interactions, model).slice_users(9, 11),
+        item_features(interactions, model.items),
+        1,
+        exclude_seen=True,
+    )
+    assert [model.items[int(position)].as_py() for position in ranked.positions[:, 0]] == ["d", "f"]
+    contributors = model.explain(
+        all_histories(interactions, model).slice_users(9, 11), ranked.positions
+    )
+    assert [model.items[int(position)].as_py() for position in contributors[:, 0]] == ["c", "e"]
+    # A few positions are enough for a pattern that all users share; rare items are left out.
+    small = fit(SequenceEASE, interactions, l2=1.0, ahead=1, places=12, max_items=5)
+    assert small.items.to_pylist() == list("abcde")
+    with pytest.raises(ValueError, match="fades"):
+        fit(SequenceEASE, interactions, fades=(1.0,))

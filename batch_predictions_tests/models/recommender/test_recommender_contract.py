@@ -1,0 +1,265 @@
+"""The contract of every recommender, and personal ones on a checkerboard."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from batch_predictions.models.recommender.base import (
+    LinearRecommender,
+    override_params,
+)
+from batch_predictions.models.recommender.data.histories import TRAITS, Histories
+from batch_predictions.models.recommender.data.interactions import Interactions
+from batch_predictions.models.recommender.data.item_features import ItemFeatures
+from batch_predictions.models.recommender.generators.promoted_items import PromotedItems
+from batch_predictions.models.recommender.generators.registry import recommender_classes
+from batch_predictions.models.recommender.registry import load
+from batch_predictions_tests.worlds.recommenders import (
+    BOARD,
+    MODELS,
+    PERSONAL,
+    WORLD,
+    all_histories,
+    fit,
+    fitted,
+    history_of,
+    item_features,
+    random_rows,
+    scores,
+    traits,
+)
+
+
+@pytest.fixture(params=sorted(MODELS))
+def name(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+def test_every_generator_is_tested():
+    classes = {model_class for model_class, _ in MODELS.values()}
+    assert classes == set(recommender_classes().values())
+
+
+def test_scoring_does_not_change_the_histories(name: str):
+    model = fitted(name)
+    histories = all_histories(BOARD, model)
+    before = histories.entry_items.tolist(), histories.indptr.tolist(), histories.events.tolist()
+    model.scores(histories, item_features(BOARD, model.items))
+    after = histories.entry_items.tolist(), histories.indptr.tolist(), histories.events.tolist()
+    assert after == before
+
+
+@pytest.mark.parametrize("personal", PERSONAL)
+def test_a_checkerboard_user_gets_the_unseen_square_of_its_colour(personal: str):
+    model = fitted(personal)
+    ranked = model.rank(
+        all_histories(BOARD, model), item_features(BOARD, model.items), 1, exclude_seen=True
+    )
+    for user, top in enumerate(ranked.positions[:, 0]):
+        assert [model.items[int(top)].as_py()] == WORLD.unseen_same_colour(user)
+
+
+@pytest.mark.parametrize("personal", PERSONAL)
+def test_a_user_without_training_rows_is_served_from_its_history(personal: str):
+    model = fitted(personal)
+    white = WORLD.items[1::2]
+    ranked = model.rank(
+        history_of(model, *white[:4]), item_features(BOARD, model.items), 2, exclude_seen=True
+    )
+    assert {model.items[int(i)].as_py() for i in ranked.positions[0]} == set(white[4:])
+
+
+@pytest.mark.parametrize("personal", PERSONAL)
+def test_explanations_are_items_of_the_history(personal: str):
+    model = fitted(personal)
+    histories = all_histories(BOARD, model)
+    picks = np.tile(np.arange(len(model.items)), (histories.users, 1))
+    contributors = model.explain(histories, picks)
+    for user in range(histories.users):
+        history = set(WORLD.history(user))
+        for pick, contributor in zip(picks[user], contributors[user], strict=True):
+            if pick % 2 == user % 2 or contributor >= 0:
+                assert model.items[int(contributor)].as_py() in history
+
+
+def test_shapes_types_and_names(name: str):
+    model = fitted(name)
+    assert model.kind == MODELS[name][0].kind
+    assert model.items.to_pylist() == sorted(WORLD.items)
+    model_scores = scores(model, BOARD)
+    assert model_scores.shape == (12, 12) and model_scores.dtype == np.float32
+    assert np.isfinite(model_scores).any() and not np.isinf(model_scores).any()
+    no_users = all_histories(BOARD, model).slice_users(0, 0)
+    assert model.scores(no_users, item_features(BOARD, model.items)).shape == (0, 12)
+    if isinstance(model, LinearRecommender):
+        queries, targets = model.queries(all_histories(BOARD, model).matrix()), model.targets()
+        assert queries.dtype == targets.dtype == np.float32
+        assert queries.shape == (12, targets.shape[1]) and targets.shape[0] == 12
+
+
+def test_items_without_a_score_are_nan():
+    in_history = all_histories(BOARD, fitted("own_history")).matrix().toarray() > 0
+    np.testing.assert_array_equal(np.isfinite(scores(fitted("own_history"), BOARD)), in_history)
+    is_scored = np.isfinite(scores(fitted("promoted"), BOARD))
+    assert (is_scored == [item in (0, 11) for item in range(12)]).all()
+    user_traits = traits(BOARD.user_ids)
+    unknown = np.logical_and.reduce(
+        [user_traits[name].is_null().to_numpy() for name in ("location", "gender")]
+    )
+    is_nan = np.isnan(scores(fitted("segment_taste"), BOARD))
+    assert is_nan[unknown].all() and not is_nan[~unknown].any() and unknown.any()
+    model = fit(PromotedItems, BOARD)
+    no_promotions = ItemFeatures.from_interactions(BOARD, WORLD.as_of, model.items)
+    assert np.isnan(model.scores(all_histories(BOARD, model), no_promotions)).all()
+
+
+def test_items_without_a_score_are_not_ranked():
+    model = fitted("own_history")
+    histories = all_histories(BOARD, model)
+    features = item_features(BOARD, model.items)
+    ranked = model.rank(histories, features, 8, exclude_seen=False)
+    assert ((ranked.positions >= 0).sum(axis=1) == np.diff(histories.indptr)).all()
+    assert (np.isneginf(ranked.scores) == (ranked.positions < 0)).all()
+    assert (model.rank(histories, features, 8, exclude_seen=True).positions == -1).all()
+
+
+def test_blocked_and_seen_items_are_not_ranked(name: str):
+    model = fitted(name)
+    blocked = np.arange(12) < 6
+    histories, features = all_histories(BOARD, model), item_features(BOARD, model.items)
+    ranked = model.rank(histories, features, 12, exclude_seen=True, blocked=blocked).positions
+    allowed = (histories.matrix().toarray() == 0) & ~blocked & np.isfinite(scores(model, BOARD))
+    for user in range(12):
+        assert sorted(ranked[user][ranked[user] >= 0]) == np.flatnonzero(allowed[user]).tolist()
+
+
+def test_proposals_equal_rankings(name: str):
+    interactions = Interactions.from_table(random_rows(30, 12, 300))
+    model = fitted(name, interactions)
+    histories = all_histories(interactions, model)
+    features = item_features(interactions, model.items)
+    blocked = np.arange(len(model.items)) == 3
+    all_items = np.tile(np.arange(-1, len(model.items)), (histories.users, 1))
+    for exclude_seen in (False, True):
+        rules = {"exclude_seen": exclude_seen, "blocked": blocked}
+        proposed = model.propose(histories, features, 5, **rules)
+        ranked = model.rank(histories, features, 5, **rules)
+        np.testing.assert_array_equal(proposed.positions, ranked.positions)
+        proposed_scores = proposed.scores_of(all_items)
+        assert np.isnan(proposed_scores[:, 0]).all() and np.isnan(proposed_scores[:, 1 + 3]).all()
+        is_item = ranked.positions >= 0
+        ranked_scores = np.take_along_axis(proposed_scores, 1 + ranked.positions, axis=1)
+        np.testing.assert_array_equal(ranked_scores[is_item], ranked.scores[is_item])
+        complete = model.rank(histories, features, len(model.items), **rules).positions
+        assert (np.isfinite(proposed_scores).sum(axis=1) == (complete >= 0).sum(axis=1)).all()
+
+
+def test_a_users_scores_do_not_depend_on_the_batch(name: str):
+    interactions = Interactions.from_table(random_rows(300, 60, 4000))
+    model = fitted(name, interactions)
+    histories = all_histories(interactions, model)
+    features = item_features(interactions, model.items)
+    batches = [histories.slice_users(start, start + 7) for start in range(0, histories.users, 7)]
+    by_batch = np.concatenate([model.scores(batch, features) for batch in batches])
+    np.testing.assert_allclose(model.scores(histories, features), by_batch, rtol=1e-4, atol=1e-6)
+    # Rankings are served from shards of any size: not a bit may differ.
+    ranked = model.rank(histories, features, 10, exclude_seen=False)
+    rankings = [model.rank(batch, features, 10, exclude_seen=False) for batch in batches]
+    np.testing.assert_array_equal(ranked.positions, np.concatenate([r.positions for r in rankings]))
+    np.testing.assert_array_equal(ranked.scores, np.concatenate([r.scores for r in rankings]))
+
+
+def test_empty_picks_and_histories_have_no_explanation(name: str):
+    model = fitted(name)
+    histories = all_histories(BOARD, model)
+    contributors = model.explain(histories.slice_users(0, 1), np.array([[-1, -1]]))
+    assert (contributors == -1).all()
+    unknown = pa.table({trait: pa.nulls(2, pa.string()) for trait in TRAITS})
+    empty = replace(histories.slice_users(0, 0), users=2, traits=unknown)
+    assert (model.explain(empty, np.array([[3, 5], [-1, 0]])) == -1).all()
+    assert not np.isinf(model.scores(empty, item_features(BOARD, model.items))).any()
+
+
+def test_a_loaded_model_scores_as_the_saved_one(name: str, tmp_path: Path):
+    model = fitted(name)
+    model.save(tmp_path / "model")
+    loaded = load(tmp_path / "model")
+    assert (
+        type(loaded) is type(model) and loaded.name == model.name and loaded.params == model.params
+    )
+    assert loaded.items.equals(model.items)
+    np.testing.assert_array_equal(scores(loaded, BOARD), scores(model, BOARD))
+    picks = np.tile(np.arange(5), (12, 1))
+    histories = all_histories(BOARD, model)
+    np.testing.assert_array_equal(loaded.explain(histories, picks), model.explain(histories, picks))
+    assert loaded.arrays.keys() == model.arrays.keys()
+    assert all(isinstance(array, np.memmap) for array in loaded.arrays.values())
+
+
+def test_a_model_of_an_unknown_kind_is_not_loaded(tmp_path: Path):
+    fitted("popularity").save(tmp_path)
+    manifest = json.loads((tmp_path / "recommender.json").read_text())
+    (tmp_path / "recommender.json").write_text(json.dumps({**manifest, "kind": "oracle"}))
+    with pytest.raises(ValueError, match="oracle"):
+        load(tmp_path)
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in sorted(folder.iterdir())}
+
+
+def test_equal_rows_in_any_order_give_equal_bytes(name: str, tmp_path: Path):
+    table = random_rows(60, 40, 900)
+    shuffled = table.take(np.random.default_rng(1).permutation(table.num_rows))
+    fitted(name, Interactions.from_table(table)).save(tmp_path / "a")
+    fitted(name, Interactions.from_table(shuffled)).save(tmp_path / "b")
+    assert contents(tmp_path / "a") == contents(tmp_path / "b")
+
+
+def test_fitting_does_not_change_the_interactions(name: str):
+    """Several recommenders are fitted on the same rows."""
+    interactions = Interactions.from_table(random_rows(60, 40, 900))
+    before = interactions.matrix().toarray()
+    fitted(name, interactions)
+    np.testing.assert_array_equal(interactions.matrix().toarray(), before)
+
+
+@pytest.mark.parametrize("personal", ["als", "ease", "graph_filter"])
+def test_the_number_of_threads_does_not_change_a_byte(personal: str, tmp_path: Path):
+    """Large enough for BLAS to use several threads."""
+    from threadpoolctl import threadpool_limits
+
+    interactions = Interactions.from_table(random_rows(700, 600, 30_000))
+    for threads in (1, 2):
+        with threadpool_limits(limits=threads):
+            fit(MODELS[personal][0], interactions).save(tmp_path / str(threads))
+    assert contents(tmp_path / "1") == contents(tmp_path / "2")
+
+
+def test_the_smallest_data_is_enough(name: str, tmp_path: Path):
+    row = {"user_id": ["u"], "item_id": ["i"], "date": [WORLD.as_of], "events": [2]}
+    interactions = Interactions.from_table(pa.table(row))
+    model = fitted(name, interactions)
+    model_scores = scores(model, interactions)
+    assert model_scores.shape == (1, 1) and not np.isinf(model_scores).any()
+    model.save(tmp_path)
+    np.testing.assert_array_equal(scores(load(tmp_path), interactions), model_scores)
+
+
+def test_an_unknown_parameter_is_refused(name: str):
+    with pytest.raises(ValueError, match=f"{name} has no parameters factorz: it has"):
+        override_params(MODELS[name][0].Params(), {"factorz": 3}, name)
+
+
+@pytest.mark.parametrize("linear", ["als", "ease"])
+def test_histories_of_another_model_are_refused(linear: str):
+    model = fitted(linear)
+    histories = Histories.from_interactions(BOARD, np.arange(12), model.items[:5], WORLD.as_of)
+    with pytest.raises(ValueError, match="5 columns"):
+        model.scores(histories)

@@ -1,0 +1,164 @@
+"""Recommenders of every kind, fitted on a checkerboard and on random rows."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from batch_predictions.models.recommender.base import (
+    TrainableRecommender,
+)
+from batch_predictions.models.recommender.data.histories import Histories
+from batch_predictions.models.recommender.data.interactions import Interactions
+from batch_predictions.models.recommender.data.item_features import ItemFeatures
+from batch_predictions.models.recommender.generators.als import ALS
+from batch_predictions.models.recommender.generators.ease import EASE
+from batch_predictions.models.recommender.generators.graph_filter import GraphFilter
+from batch_predictions.models.recommender.generators.item_knn_rating import ItemKNNRating
+from batch_predictions.models.recommender.generators.item_neighbours import ItemNeighbours
+from batch_predictions.models.recommender.generators.liked_ease import LikedEASE
+from batch_predictions.models.recommender.generators.popularity import Popularity
+from batch_predictions.models.recommender.generators.promoted_items import PromotedItems
+from batch_predictions.models.recommender.generators.segment_popularity import SegmentPopularity
+from batch_predictions.models.recommender.generators.sequence_ease import SequenceEASE
+from batch_predictions.models.recommender.generators.sequence_neighbours import SequenceNeighbours
+from batch_predictions.models.recommender.generators.user_frequency import UserFrequency
+from batch_predictions_tests.worlds.checkerboard import checkerboard
+
+DIRECTED: dict[str, Any] = {"target_half_life_days": 14, "newest_days": None}
+
+
+MODELS: dict[str, tuple[type[TrainableRecommender], dict[str, Any]]] = {
+    "als": (ALS, {"factors": 4, "seed": 3}),
+    "ease": (EASE, {"l2": 1.0}),
+    "item_neighbours": (ItemNeighbours, {"newest_days": None}),
+    "current_neighbours": (ItemNeighbours, DIRECTED),
+    "graph_filter": (GraphFilter, {"factors": 2}),
+    "sequence_neighbours": (SequenceNeighbours, {"newest": 3}),
+    "next_neighbours": (SequenceNeighbours, {"newest": 1}),
+    "sequence_ease": (SequenceEASE, {"l2": 1.0, "places": 50}),
+    "popularity": (Popularity, {}),
+    "recency_popularity_14d": (Popularity, {"half_life_days": 14}),
+    "own_history": (UserFrequency, {}),
+    "own_history_90d": (UserFrequency, {"half_life_days": 90}),
+    "segment_taste": (SegmentPopularity, {"min_users": 1, "kappa": 1.0}),
+    "promoted": (PromotedItems, {}),
+    "predicted_rating": (ItemKNNRating, {}),
+    "rating_lift": (ItemKNNRating, {"lift": True}),
+    "liked_ease": (LikedEASE, {"l2": 1.0}),
+}
+
+
+PERSONAL = ["als", "current_neighbours", "ease", "graph_filter", "item_neighbours"]
+
+
+WORLD = checkerboard(users=12, items=12, seed=5)
+
+
+BOARD = Interactions.from_table(WORLD.interactions)
+
+
+DAYS = (0, 3, 17, 40)
+
+
+def traits(user_ids: pa.StringArray) -> pa.Table:
+    """Users are black or white by turns, in two locations; traits of some are unknown."""
+    n = len(user_ids)
+    columns = {
+        "user_id": user_ids,
+        "age_bracket": [["black", "white", "unknown"][i % 3] for i in range(n)],
+        "gender": [None if i % 3 == 2 else "f" for i in range(n)],
+        "location": [["here", "there", None][i // 2 % 3] for i in range(n)],
+    }
+    return pa.table({name: pa.array(values, pa.string()) for name, values in columns.items()})
+
+
+def random_rows(users: int, items: int, rows: int, seed: int = 0) -> pa.Table:
+    rng = np.random.default_rng(seed)
+    ages = rng.choice(DAYS, rows)
+    return pa.table(
+        {
+            "user_id": [f"u{user:03}" for user in rng.integers(0, users, rows)],
+            "item_id": [f"i{item:03}" for item in rng.zipf(1.4, rows) % items],
+            "date": pa.array([WORLD.as_of - timedelta(days=int(a)) for a in ages], pa.date32()),
+            "events": rng.integers(1, 5, rows),
+            "rating": [int(r) if r else None for r in rng.integers(0, 6, rows)],
+        }
+    )
+
+
+def fit(
+    model_class: type[TrainableRecommender],
+    interactions: Interactions,
+    users: pa.Table | None = None,
+    **params: Any,
+) -> Any:
+    """A model with some parameters, as of the world's day."""
+    return model_class.fit(interactions, WORLD.as_of, model_class.Params(**params), users)
+
+
+def fitted(name: str, interactions: Interactions = BOARD) -> Any:
+    model_class, params = MODELS[name]
+    return fit(model_class, interactions, traits(interactions.user_ids), **params)
+
+
+def all_histories(interactions: Interactions, model: TrainableRecommender) -> Histories:
+    """The histories of all users."""
+    users = np.arange(len(interactions.user_ids))
+    user_traits = traits(interactions.user_ids)
+    return Histories.from_interactions(interactions, users, model.items, WORLD.as_of, user_traits)
+
+
+def item_features(interactions: Interactions, items: pa.StringArray) -> ItemFeatures:
+    """Item features with a promotion of the first item in one location, of the last in another."""
+    promotions = pa.table(
+        {
+            "weeks_ahead": [1, 1],
+            "item_id": pa.array([items[0].as_py(), items[-1].as_py()], pa.string()),
+            "location": ["here", "there"],
+            "display": [True, False],
+            "mailer": [True, True],
+            "tomorrow": [True, True],
+        }
+    )
+    return ItemFeatures.from_interactions(interactions, WORLD.as_of, items, promotions=promotions)
+
+
+def scores(model: TrainableRecommender, interactions: Interactions) -> np.ndarray[Any, Any]:
+    return model.scores(
+        all_histories(interactions, model), item_features(interactions, model.items)
+    )
+
+
+def history_of(model: TrainableRecommender, *items: str) -> Histories:
+    """One user who took some items on the day."""
+    rows = pa.table(
+        {
+            "user_id": ["x"] * len(items),
+            "item_id": list(items),
+            "date": [WORLD.as_of] * len(items),
+            "events": [1] * len(items),
+        }
+    )
+    return Histories.from_interactions(
+        Interactions.from_table(rows), np.array([0]), model.items, WORLD.as_of
+    )
+
+
+def make_sequences(sequences: dict[str, str]) -> Interactions:
+    """Users who took letters one after the other on one day."""
+    rows = [(u, item, n) for u, items in sequences.items() for n, item in enumerate(items)]
+    users, items, times = zip(*rows, strict=True)
+    table = pa.table(
+        {
+            "user_id": users,
+            "item_id": items,
+            "date": [WORLD.as_of] * len(rows),
+            "events": [1] * len(rows),
+            "event_time": times,
+        }
+    )
+    return Interactions.from_table(table)
