@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 
 from batch_predictions.models.common.bootstrap import (
     bootstrap_interval,
     multinomial_counts,
+    paired_difference,
     percentile_interval,
     resample_counts,
 )
