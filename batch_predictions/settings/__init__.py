@@ -1,8 +1,8 @@
 """Every setting of the platform, documented where it is declared.
 
-Settings come from, the first that has a key winning: the environment (two underscores between
-levels: `BATCH_PREDICTIONS_SOURCE__KIND=files`), `<home>/batch_predictions.yaml`,
-`batch_predictions.yaml` in the working directory, the defaults below.
+The value of a key comes from the first of these that has it: the environment (two underscores
+between levels: `BATCH_PREDICTIONS_SOURCE__KIND=files`), `<home>/batch_predictions.yaml`,
+`batch_predictions.yaml` in the working directory, the defaults.
 """
 
 from batch_predictions.settings.audiences import AudiencesSettings, ChurnSettings

@@ -36,7 +36,7 @@ DEFAULT_HOME = Path(".batch_predictions")
 
 
 class SettingsError(ValueError):
-    """A setting is unknown or has a value that cannot be; the message names key and remedy."""
+    """A setting is unknown or has an invalid value; the message names the key and the remedy."""
 
 
 class Settings(BaseSettings):
@@ -47,8 +47,8 @@ class Settings(BaseSettings):
     home: Path = Field(DEFAULT_HOME, description="Folder of the warehouse, models and releases.")
     plugins: list[str] = Field(
         [],
-        description="Modules of your own package, such as [my_shop.predictions]: the sources, "
-        "tables, trainings and predictions that they declare join the platform.",
+        description="Modules of your own package, such as [my_shop.predictions]: sources, tables, "
+        "models, predictions and commands that they declare join the platform. See docs/models.md.",
     )
     source: SourceSettings = SourceSettings()
     duckdb: DuckDBSettings = DuckDBSettings()
@@ -73,7 +73,7 @@ class Settings(BaseSettings):
         dotenv_settings: PydanticBaseSettingsSource,
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """Environment before the home's file before the working directory's."""
+        """The environment comes before the home's file, and that before the working directory's."""
         files = [home_folder() / FILE_NAME, Path(FILE_NAME)]
         return (
             init_settings,
@@ -98,7 +98,7 @@ class Settings(BaseSettings):
         except yaml.YAMLError as error:
             raise SettingsError(f"{FILE_NAME} is not YAML: {error}") from None
         except ValueError as error:
-            # A file that is no mapping, or a variable of a list or mapping that is not JSON.
+            # A file that is no mapping, or a variable with a list or mapping that is not JSON.
             raise SettingsError(
                 f"{FILE_NAME} or a variable cannot be read: {error} ({error.__cause__})"
             ) from None
@@ -107,7 +107,7 @@ class Settings(BaseSettings):
 
 
 def _refuse_unknown_variables() -> None:
-    """pydantic-settings passes over variables whose section it does not know."""
+    """pydantic-settings ignores variables of unknown sections."""
     for name in (name for name in os.environ if name.upper().startswith(PREFIX)):
         section, nested, _ = name.lower().removeprefix(PREFIX.lower()).partition("__")
         if nested and section not in Settings.model_fields:
@@ -115,7 +115,7 @@ def _refuse_unknown_variables() -> None:
 
 
 def home_folder() -> Path:
-    """The home folder, before any file is read: `BATCH_PREDICTIONS_HOME` or the default."""
+    """The home folder: `BATCH_PREDICTIONS_HOME` or the default; no file is read."""
     return Path(os.environ.get("BATCH_PREDICTIONS_HOME") or DEFAULT_HOME).absolute()
 
 

@@ -16,45 +16,45 @@ class InferenceSettings(Section):
         "local", description="Where shards are scored: on this machine or on a Ray cluster."
     )
     workers: int = Field(
-        0, ge=0, description="Model instances at work at once; 0: one for each core or GPU."
+        0, ge=0, description="Model instances that work in parallel; 0: one per core or GPU."
     )
     shard_rows: int = Field(
         1024,
         ge=1,
-        description="Rows of one shard, the unit of resume. Reviews have 8,192 at least, which "
-        "are sorted by length together.",
+        description="Rows of a shard, which is scored and resumed as a whole. Reviews have at "
+        "least 8,192, which are sorted by length together.",
     )
     shard_mb: int = Field(
         64,
         ge=1,
-        description="Memory that the rows of one shard may take, MiB; wide rows make shards of "
-        "fewer rows.",
+        description="Memory for the rows of a shard, MiB; shards of wide rows have fewer of them.",
     )
     ray_address: str | None = Field(
         None,
         description="ray: address of the cluster, such as ray://head:10001 or auto; the home must "
-        "be a folder that all its nodes share. Empty: that of RAY_ADDRESS, else a Ray of its own "
-        "on this machine.",
+        "be a folder that all its nodes share. Empty: RAY_ADDRESS, else a new "
+        "Ray on this machine.",
     )
-    ray_num_cpus: float = Field(1.0, ge=0, description="ray: CPUs that one instance asks for.")
+    ray_num_cpus: float = Field(1.0, ge=0, description="ray: CPUs per instance.")
     ray_num_gpus: float | None = Field(
         None,
         ge=0,
-        description="ray: GPUs that one instance asks for, or a part of one: with .5 two instances "
-        "share a GPU. Empty: 1 where the cluster has GPUs and device is not cpu, else 0.",
+        description="ray: GPUs per instance; with 0.5 two instances share one. Empty: 1 where the "
+        "cluster has GPUs and device is not cpu, else 0.",
     )
     ray_patience_seconds: float = Field(
-        60.0, gt=0, description="ray: how long to wait for a first free place in the cluster."
+        60.0, gt=0, description="ray: seconds to wait for the first free resources of the cluster."
     )
     device: Literal["auto", "cpu", "cuda"] = Field(
-        "auto", description="Device of torch scorers; auto: cuda where there is one."
+        "auto", description="Device of torch scorers; auto: cuda if available."
     )
     block_mb: int = Field(256, ge=1, description="Memory of one block of scores, MiB.")
     keep_days: int = Field(7, ge=1, description="Scored shards older than this are removed.")
     keep_partitions: int = Field(
         100,
         ge=1,
-        description="Scored shards of so many partitions of a prediction are kept beyond a day.",
+        description="Partitions of each prediction whose scored shards are kept for more than a "
+        "day.",
     )
 
 
@@ -63,24 +63,23 @@ class ExecutionSettings(Section):
 
     executor: Literal["in_process", "multiprocess", "ray"] = Field(
         "in_process",
-        description="in_process: one after the other in the job's process, which is quickest on "
-        "one machine. multiprocess: each in a process of its own. ray: each as a job of a Ray "
-        "cluster (extra: ray), the heavy steps where there is a GPU; the home folder must be one "
-        "that all its nodes share.",
+        description="in_process: one after the other in the job's process, the fastest on one "
+        "machine. multiprocess: each in its own process. ray: each as a job of a Ray cluster "
+        "(extra: ray), GPU-tagged steps on nodes with a GPU; all nodes must share the home folder.",
     )
     launcher: Literal["default", "ray"] = Field(
         "default",
-        description="Where runs of schedules, sensors and the UI start: default: on this machine. "
-        "ray: each as a job of a Ray cluster (extra: ray), as for executor.",
+        description="Where runs of schedules, sensors and the UI start. default: on this machine. "
+        "ray: each as a job of a Ray cluster (extra: ray).",
     )
     ray_jobs: str | None = Field(
         None,
         description="ray: address of the cluster's job server, such as http://head:8265. Empty: "
-        "that of the variable RAY_ADDRESS, or of this machine.",
+        "the variable RAY_ADDRESS, or this machine.",
     )
     instance: dict[str, Any] = Field(
         default_factory=dict,
-        description="Laid over the platform's dagster.yaml, key by key, such as {run_launcher: "
+        description="Merged into the platform's dagster.yaml, key by key, such as {run_launcher: "
         "{module: dagster_k8s, class: K8sRunLauncher, config: {…}}}.",
     )
 
@@ -91,17 +90,17 @@ class ServingSettings(Section):
     url: str | None = Field(
         None,
         description="SQLAlchemy URL of the serving store, such as postgresql+psycopg://host/db. "
-        "Empty: SQLite in <home>/serving.sqlite. Set it by the environment if it has a password.",
+        "Empty: SQLite in <home>/serving.sqlite. Set it in the environment if it has a password.",
     )
     keep_releases: int = Field(3, ge=2, description="Releases kept, the current one included.")
 
 
 class ScheduleSettings(Section):
-    """Cron times of the schedules, in the source's time zone."""
+    """Cron expressions of the schedules, in the source's time zone."""
 
     ingest: str = Field("0 1 * * *", description="Ingest yesterday's raw rows.")
     ingest_weekly: str = Field(
-        "0 2 * * *", description="Ingest promotions of this week and those after it, known ahead."
+        "0 2 * * *", description="Ingest the promotions of this week and of the following ones."
     )
     weekly_training: str = Field("0 3 * * 1", description="Train on the week that ended.")
     weekly_predictions: str = Field(

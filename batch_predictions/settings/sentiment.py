@@ -68,4 +68,4 @@ class SentimentSettings(Section):
         description="Parameters of the models, such as {epochs: 12, size: 100, nets: 3}; "
         "docs/sentiment.md lists them.",
     )
-    seed: int = Field(7, description="Seed of everything random in training.")
+    seed: int = Field(7, description="Seed of the random numbers of training.")

@@ -1,4 +1,4 @@
-"""What a declared table is: columns, types, descriptions, key and partition column."""
+"""Declared tables: columns, types, descriptions, key and partition column."""
 
 from __future__ import annotations
 
@@ -27,11 +27,18 @@ class Column:
 class Table:
     """A declared table.
 
-    `key` is unique within a partition. `order` is the order of a partition's rows, the key unless
-    told otherwise: sort by what is looked up. `parts` are further folder levels of tables that
-    several writers fill (quarantine, exclusions, logs): each writer has files of its own, and the
-    columns of that name are stored in the folder's name. `ahead`: a partition is known before it
-    begins, so a day may read those of the days after it.
+    Attributes:
+        schema: raw, features, predictions or evaluation.
+        name: unique within the schema.
+        description: shown in the UI.
+        columns: in order.
+        key: columns that are unique within a partition.
+        partition: the partition column; None: the table is one snapshot.
+        parts: further folder levels, for tables that several writers fill (quarantine, exclusions,
+            logs): each has its own files, and these columns are stored in folder names.
+        order: columns by which a partition's rows are sorted; empty: the key.
+        ahead: whether partitions are known before they begin, so that a day may read those of the
+            following weeks.
     """
 
     schema: str
@@ -51,20 +58,24 @@ class Table:
 
     @property
     def folders(self) -> tuple[str, ...]:
-        """Columns that stand in folder names: the partition's, then the parts'."""
+        """Columns that are stored in folder names: the partition's, then the parts'."""
         return ((self.partition,) if self.partition else ()) + self.parts
 
     def partition_of(self, day: dt.date) -> dt.date:
-        """The partition that a day lies in: the day itself, or its week's Monday."""
+        """The partition of a day: the day itself, or its week's Monday."""
         return week_of(day) if self.partition == "week" else day
 
     def type_of(self, column: str) -> str:
-        """The declared type of a column; KeyError where there is none."""
-        return {each.name: each.type for each in self.columns}[column]
+        """The declared type of a column.
+
+        Raises:
+            KeyError: there is no such column.
+        """
+        return {item.name: item.type for item in self.columns}[column]
 
 
 def columns(text: str) -> tuple[Column, ...]:
-    """Reads `name TYPE: description` lines, so that a declaration reads as a table."""
+    """Parses lines of `name TYPE: description`."""
     declared = []
     for line in text.strip().splitlines():
         head, description = line.strip().split(": ", 1)

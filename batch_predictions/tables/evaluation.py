@@ -1,4 +1,4 @@
-"""Evaluation: what models reached, what was decided about them, and what came of it."""
+"""Evaluation tables: metrics of trainings, decisions about models, realized metrics."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ MODEL_METRICS = declare(
         columns("""
         model VARCHAR: recommender, demographic, …
         trained_through DATE: last day of the training week
-        candidate VARCHAR: what was measured; baselines are candidates too
+        candidate VARCHAR: candidate or baseline
         metric VARCHAR: ndcg@10, recall@20, …
-        value DOUBLE: on the hold-out
-        lower DOUBLE: lower end of the 95 % interval, where there is one
+        value DOUBLE: metric on the hold-out
+        lower DOUBLE: lower end of the 95 % interval; null without one
         upper DOUBLE: upper end
-        n BIGINT: users, series or reviews that it is measured on
+        n BIGINT: users, series or reviews that were evaluated
     """),
         key=("model", "trained_through", "candidate", "metric"),
         partition=None,
@@ -28,14 +28,14 @@ PROMOTIONS_LOG = declare(
     Table(
         "evaluation",
         "promotions_log",
-        "One row per decision about a champion: promoted, refused, rolled back.",
+        "One row per decision about which version of a model serves.",
         columns("""
         decided_at TIMESTAMP: UTC; of a training: the end of its week
         model VARCHAR: recommender, demographic, …
         model_version VARCHAR: version that serves after the decision
         trained_through DATE: last day of the training week, or the roll-back's day
         decision VARCHAR: promoted, baseline, kept or rolled_back
-        why VARCHAR: in words, with the figures
+        why VARCHAR: reason, with the metrics
     """),
         partition=None,
         parts=("model", "trained_through", "decision"),
@@ -45,15 +45,15 @@ REALIZED_METRICS = declare(
     Table(
         "evaluation",
         "realized_metrics",
-        "What came of earlier predictions, as seen at the end of each day.",
+        "Metrics of earlier predictions against what happened, as of the end of each day.",
         columns("""
-        date DATE: day by whose end it was seen
+        date DATE: as of the end of this day
         model VARCHAR: churn, retention, promotion, …
-        metric VARCHAR: auc, uplift, …; of one campaign: with :<campaign> behind
-        value DOUBLE: the figure
-        lower DOUBLE: lower end of the 95 % interval, where there is one
+        metric VARCHAR: auc, uplift, …; of one campaign with the suffix :<campaign>
+        value DOUBLE: value of the metric
+        lower DOUBLE: lower end of the 95 % interval; null without one
         upper DOUBLE: upper end
-        n BIGINT: customers that it is measured on
+        n BIGINT: customers that were evaluated
     """),
         key=("model", "metric"),
     )

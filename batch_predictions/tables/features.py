@@ -1,4 +1,4 @@
-"""Features: what was known at the end of a day."""
+"""Feature tables: the state of users, items and demand as of the end of a day."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ ITEM_ACTIVITY = declare(
         "One row per item and day, for items with an interaction in the last 84 days.",
         columns("""
         date DATE: as of the end of this day
-        item_id VARCHAR: which
+        item_id VARCHAR: item
         last_date DATE: day of the newest interaction
         users_7d BIGINT: different users in the last 7 days
         users_28d BIGINT: different users in the last 28 days
@@ -61,7 +61,7 @@ USER_SEGMENTS = declare(
         user_id VARCHAR: every user who had signed up or interacted by then
         age_bracket VARCHAR: age bracket, or unknown
         gender VARCHAR: gender, or unknown
-        location VARCHAR: location given, else where the user interacted most so far, or unknown
+        location VARCHAR: of the user, else the most frequent one of its interactions, or unknown
     """),
         key=("user_id",),
     )
@@ -74,11 +74,11 @@ ITEM_STATE = declare(
         columns("""
         date DATE: as of the end of this day
         item_id VARCHAR: every item listed or interacted with so far
-        title VARCHAR: name for people, the id where there is none
-        category VARCHAR: coarse group, or unknown
+        title VARCHAR: title, the id if there is none
+        category VARCHAR: category, or unknown
         price DOUBLE: list price, else the median amount per unit in the last 28 days
         available BOOLEAN: whether it may be recommended
-        is_excluded BOOLEAN: whether source.exclude_items leaves it out for good
+        is_excluded BOOLEAN: whether source.exclude_items excludes it for good
     """),
         key=("item_id",),
     )
@@ -87,12 +87,12 @@ ITEM_SCORES = declare(
     Table(
         "features",
         "item_scores",
-        "Each user's best candidates before rules, for audiences.",
+        "The best candidates of each user before business rules, for audiences.",
         columns("""
         date DATE: as of the end of this day
-        user_id VARCHAR: who
+        user_id VARCHAR: user
         item_id VARCHAR: candidate
-        score DOUBLE: the model's score; comparable within a user
+        score DOUBLE: score of the model, comparable within a user
     """),
         key=("user_id", "item_id"),
     )

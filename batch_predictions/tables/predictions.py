@@ -11,12 +11,12 @@ RECOMMENDATIONS = declare(
         "The best items of every user, ranked.",
         columns("""
         date DATE: as of the end of this day
-        user_id VARCHAR: for whom
+        user_id VARCHAR: user
         rank BIGINT: 1 is best
-        item_id VARCHAR: what to offer
-        score DOUBLE: the model's score; comparable within a user
+        item_id VARCHAR: recommended item
+        score DOUBLE: score of the model, comparable within a user
         reason VARCHAR: bought_before, because_you_liked:<item>, popular_with_your_segment, …
-        model_version VARCHAR: model that scored it
+        model_version VARCHAR: version of the model that scored it
     """),
         key=("user_id", "rank"),
     )
@@ -25,7 +25,7 @@ DEMOGRAPHIC_RECOMMENDATIONS = declare(
     Table(
         "predictions",
         "demographic_recommendations",
-        "The best items of every demographic segment: the fallback for users without their own.",
+        "The best items of every demographic segment, for users without recommendations.",
         columns("""
         date DATE: as of the end of this day
         segment_level VARCHAR: age_gender_location, age_location, …, everyone
@@ -33,10 +33,10 @@ DEMOGRAPHIC_RECOMMENDATIONS = declare(
         gender VARCHAR: gender; null outside the level
         location VARCHAR: location; null outside the level
         rank BIGINT: 1 is best
-        item_id VARCHAR: what to offer
-        score DOUBLE: share of the segment's interactions, shrunk towards its parent's
+        item_id VARCHAR: recommended item
+        score DOUBLE: expected share of the segment's interactions
         support BIGINT: users in the segment
-        model_version VARCHAR: model that scored it
+        model_version VARCHAR: version of the model that scored it
     """),
         key=("segment_level", "age_bracket", "gender", "location", "rank"),
     )
@@ -112,7 +112,7 @@ ASPECTS = declare(
     )
 )
 TRAITS = ("age_bracket", "gender", "location")
-"""What is known of a user besides what it did."""
+"""Demographic traits of a user."""
 SEGMENT_LEVELS: dict[str, tuple[str, ...]] = {
     "age_gender_location": TRAITS,
     "age_location": ("age_bracket", "location"),
@@ -202,8 +202,8 @@ EXCLUSIONS = declare(
         columns("""
         date DATE: day, or Monday of the week, of the prediction
         table_name VARCHAR: prediction table
-        key VARCHAR: who or what got no row
-        reason VARCHAR: why
+        key VARCHAR: key that got no row
+        reason VARCHAR: reason
     """),
         parts=("table_name",),
     )

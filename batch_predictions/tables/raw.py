@@ -1,4 +1,4 @@
-"""Raw tables: a day of the source, as it was."""
+"""Raw tables: the rows of a source, validated."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ INTERACTIONS = declare(
         columns("""
         date DATE: business day in the source's time zone
         event_id VARCHAR: id of the event, from the source or a hash of its content
-        user_id VARCHAR: who
-        item_id VARCHAR: with what
+        user_id VARCHAR: user
+        item_id VARCHAR: item
         event_type VARCHAR: purchase, view, rating, …
         quantity DOUBLE: units
         amount DOUBLE: money in the source's currency, or the rating
         location VARCHAR: shop, site or region
-        occurred_at TIMESTAMP: moment, UTC; null where the source gives none
+        occurred_at TIMESTAMP: time in UTC; null if the source has none
     """),
         key=("event_id",),
         order=("user_id", "item_id", "event_id"),
@@ -30,12 +30,12 @@ USERS = declare(
         "users",
         "One row per user: the newest snapshot.",
         columns("""
-        user_id VARCHAR: who
+        user_id VARCHAR: user
         signed_up_on DATE: day of sign-up
         age_bracket VARCHAR: under 19, 19-24, 25-34, 35-44, 45-54, 55-64 or 65+
         gender VARCHAR: as the source gives it
         location VARCHAR: region, city or home shop
-        attributes MAP(VARCHAR, VARCHAR): everything else that the source knows
+        attributes MAP(VARCHAR, VARCHAR): further columns of the source
     """),
         key=("user_id",),
         partition=None,
@@ -47,14 +47,14 @@ ITEMS = declare(
         "items",
         "One row per item: the newest snapshot.",
         columns("""
-        item_id VARCHAR: which
-        title VARCHAR: name for people
-        category VARCHAR: coarse group
-        subcategory VARCHAR: finer group
-        brand VARCHAR: maker
+        item_id VARCHAR: item
+        title VARCHAR: title
+        category VARCHAR: category
+        subcategory VARCHAR: subcategory
+        brand VARCHAR: brand
         price DOUBLE: list price
-        available BOOLEAN: false: not to be offered; null means available
-        attributes MAP(VARCHAR, VARCHAR): everything else that the source knows
+        available BOOLEAN: whether it may be recommended; null means true
+        attributes MAP(VARCHAR, VARCHAR): further columns of the source
     """),
         key=("item_id",),
         partition=None,
@@ -68,14 +68,14 @@ REVIEWS = declare(
         columns("""
         date DATE: business day
         review_id VARCHAR: id, from the source or a hash of its content
-        user_id VARCHAR: who wrote it
-        item_id VARCHAR: about what
+        user_id VARCHAR: author
+        item_id VARCHAR: reviewed item
         rating DOUBLE: stars, 1 to 5
         text VARCHAR: the review
-        written_at TIMESTAMP: moment, UTC
-        label VARCHAR: negative, neutral or positive, where a person said so
+        written_at TIMESTAMP: time in UTC
+        label VARCHAR: negative, neutral or positive, as labelled by a person
         language VARCHAR: language of the text, ISO 639-1
-        simulated BOOLEAN: true: made up for the demo
+        simulated BOOLEAN: whether it was simulated for the demo
     """),
         key=("review_id",),
     )
@@ -86,7 +86,7 @@ PROMOTIONS = declare(
         "promotions",
         "One row per campaign and item: the newest snapshot.",
         columns("""
-        campaign_id VARCHAR: which campaign
+        campaign_id VARCHAR: campaign
         kind VARCHAR: type of campaign
         item_id VARCHAR: item on offer
         starts_on DATE: first day
@@ -103,9 +103,9 @@ CAMPAIGN_EVENTS = declare(
         "One row per event of a user in a campaign: targeted, redeemed or listed.",
         columns("""
         date DATE: business day
-        campaign_id VARCHAR: which campaign
-        user_id VARCHAR: who
-        item_id VARCHAR: item, where one is known
+        campaign_id VARCHAR: campaign
+        user_id VARCHAR: user
+        item_id VARCHAR: item; null if not known
         event_type VARCHAR: targeted, redeemed or listed
     """),
     )
@@ -114,15 +114,15 @@ PROMOTION_CALENDAR = declare(
     Table(
         "raw",
         "promotion_calendar",
-        "One row per week, item and location with a promotion in that week; known ahead.",
+        "One row per week, item and location with a promotion in that week, known in advance.",
         columns("""
         week DATE: Monday of a week in which the promotion is in force
         item_id VARCHAR: item that is promoted
-        location VARCHAR: shop, or all where the source does not tell shops apart
-        starts_on DATE: first day of the promotion, which may lie in an earlier week
-        ends_on DATE: last day, which may lie in a later week
-        display VARCHAR: kind of display in the shop, as the source gives it; null: none
-        mailer VARCHAR: kind of place in the mailer, as the source gives it; null: none
+        location VARCHAR: shop, or all if the source does not distinguish shops
+        starts_on DATE: first day of the promotion, possibly in an earlier week
+        ends_on DATE: last day, possibly in a later week
+        display VARCHAR: kind of display in the shop; null: none
+        mailer VARCHAR: kind of advertisement in the mailer; null: none
     """),
         key=("item_id", "location"),
         partition="week",
@@ -135,11 +135,11 @@ INVENTORY = declare(
         "inventory",
         "One row per item, location and day: stock at the end of the day.",
         columns("""
-        date DATE: business day at whose end it was counted
-        item_id VARCHAR: which item
-        location VARCHAR: shop or warehouse, or all where the source does not tell them apart
-        on_hand DOUBLE: units in stock; negative where more was sold than the books held
-        on_order DOUBLE: units ordered and not yet received; null counts as none
+        date DATE: business day; counted at its end
+        item_id VARCHAR: item
+        location VARCHAR: shop or warehouse, or all if the source does not distinguish them
+        on_hand DOUBLE: units in stock; negative if more was sold than recorded
+        on_order DOUBLE: units ordered and not yet received; null counts as 0
     """),
         key=("item_id", "location"),
     )
@@ -150,11 +150,11 @@ QUARANTINE = declare(
         "quarantine",
         "One row per refused row of a source, with the reason.",
         columns("""
-        date DATE: business day or week of the row, or the day of the ingest where it has none
+        date DATE: business day or week of the row, or the day of the ingest if it has none
         table_name VARCHAR: raw table that refused it
-        source VARCHAR: file or relation it came from
-        row_number BIGINT: its row there, 1 being the first of data
-        reason VARCHAR: what is wrong and what to do
+        source VARCHAR: file or relation
+        row_number BIGINT: row in it; 1 is the first data row
+        reason VARCHAR: what is wrong, and what to do
         row JSON: the row as it was read
     """),
         parts=("table_name",),
