@@ -107,7 +107,7 @@ class Stages:
 
     def work(self, stage: str) -> dict[str, Any]:
         """One stage; what it made."""
-        from batch_predictions.automation.planning import WEEKS_BEFORE
+        from batch_predictions.automation.planning import WEEKS_BEFORE_TRAINING
         from batch_predictions.partitions import weeks_ahead
 
         step, _, name = stage.partition(":")
@@ -117,7 +117,7 @@ class Stages:
         if step == "ingest":
             return self._job(self.jobs.INGEST, str(self.first), day)
         if step == "ingest_ahead":
-            weeks = max(WEEKS_BEFORE, self.settings.demand.promotion_weeks)
+            weeks = max(WEEKS_BEFORE_TRAINING, self.settings.demand.promotion_weeks)
             back = dt.timedelta(days=7 * weeks)
             first = max(self.week - back, self.first)
             monday = first - dt.timedelta(days=first.weekday())

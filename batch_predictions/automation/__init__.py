@@ -1,1 +1,1 @@
-"""When things happen: jobs, their schedules, and the sensor for new sign-ups."""
+"""Jobs and their schedules, the sensor for sign-ups, and `batch-predictions run` without the UI."""

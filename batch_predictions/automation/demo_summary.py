@@ -1,4 +1,4 @@
-"""The closing words of a run: what was made, where it is, and what to type next."""
+"""The summary of a run for people: what was made, some lookups, and which commands come next."""
 
 from __future__ import annotations
 
@@ -15,24 +15,25 @@ from batch_predictions.serving.store.schema import Store
 from batch_predictions.settings import Settings
 from batch_predictions.warehouse import Warehouse, as_date
 
-SIMULATED = {"user_id": "simulated-sign-up", "age_bracket": "35-44"}
+SIMULATED_USER = {"user_id": "simulated-sign-up", "age_bracket": "35-44"}
 
 
 def simulate_sign_up(settings: Settings) -> None:
-    """Adds one user who has just signed up, marked as simulated, to the current release."""
+    """Adds one new user, marked as simulated, to the release that is served."""
     store = Store.of(settings)
     try:
-        add_sign_ups(store, [SIMULATED], simulated=True)
+        add_sign_ups(store, [SIMULATED_USER], simulated=True)
     finally:
         store.close()
 
 
 def as_text(settings: Settings, summary: Summary) -> str:
-    """The summary for people."""
-    return "\n".join([*_made(summary), *_lookups(settings, summary), *_next(settings, summary)])
+    """The summary as lines of text."""
+    parts = [_work_lines(summary), _lookup_lines(settings, summary), _next_lines(settings, summary)]
+    return "\n".join(line for lines in parts for line in lines)
 
 
-def _made(summary: Summary) -> Iterator[str]:
+def _work_lines(summary: Summary) -> Iterator[str]:
     yield f"Done in {summary.seconds:.0f} s. Home: {summary.home}"
     yield ""
     if summary.ingested:
@@ -40,11 +41,12 @@ def _made(summary: Summary) -> Iterator[str]:
         yield f"  ingested     {len(summary.ingested)} days of new or changed rows, {span}"
     else:
         yield "  ingested     nothing: the source has not changed"
-    for each in summary.trained:
-        yield f"  trained      {each['model']} through {each['effective_from']}: {each['decision']}"
-        yield f"               {each['why']}"
+    for decision in summary.trained:
+        model, through = decision["model"], decision["effective_from"]
+        yield f"  trained      {model} through {through}: {decision['decision']}"
+        yield f"               {decision['why']}"
     if not summary.trained:
-        yield "  trained      nothing: every model that is due is there"
+        yield "  trained      nothing: all models are up to date"
     span = summary.last_day
     if summary.first_day != summary.last_day:
         span = f"{summary.first_day} to {summary.last_day}"
@@ -52,8 +54,8 @@ def _made(summary: Summary) -> Iterator[str]:
     for table, rows in summary.rows.items():
         yield f"               {rows:>9,} rows of {table} as of {summary.last_day}"
     yield f"  released     {summary.release_id or 'nothing'}"
-    for skipped in summary.skipped:
-        yield f"  skipped      {skipped}"
+    for line in summary.skipped:
+        yield f"  skipped      {line}"
     for table, keys in summary.stale.items():
         days = keys[0] if len(keys) == 1 else f"{keys[0]} to {keys[-1]} ({len(keys)})"
         yield f"  stale        {table} {days}: made from rows that were corrected since"
@@ -62,73 +64,74 @@ def _made(summary: Summary) -> Iterator[str]:
         yield f"               `batch-predictions run --from {first}` makes them again"
 
 
-def _lookups(settings: Settings, summary: Summary) -> Iterator[str]:
+def _lookup_lines(settings: Settings, summary: Summary) -> Iterator[str]:
+    """Lookups of every use case that has rows."""
     if not summary.release_id:
         return
     yield ""
     yield "Lookups:"
     with Lookup(settings) as lookup:
         if summary.rows.get("demographic_recommendations"):
-            yield from _recommended(settings, summary, lookup)
-        item = Warehouse.of(settings).value(
-            """select item_id from predictions.item_sentiments where week = $week
-            order by changed desc, reviews desc, item_id limit 1""",
-            {"week": latest_ended_week(as_date(summary.last_day))},
-        )
-        if item:
-            yield f"  batch-predictions lookup sentiment {item}"
-            yield from (f"    {line}" for line in sentiment_lines(item_sentiment(lookup, item)))
+            yield from _recommendation_lines(settings, summary, lookup)
+        yield from _sentiment_lines(settings, summary, lookup)
         if summary.rows.get("retention_audience"):
             first = retention(lookup, 1)["rows"][0]
             yield "  batch-predictions lookup retention"
-            yield f"    first of all {first['user_id']}: {first['reason']}"
+            yield f"    1. {first['user_id']}: {first['reason']}"
         if summary.rows.get("replenishment_orders"):
-            yield from _wanted(lookup)
+            yield from _demand_lines(lookup)
 
 
-def _wanted(lookup: Lookup) -> Iterator[str]:
-    """The item of the largest order, or of the largest level where stock is not known."""
-    largest = demand.orders(lookup, limit=1)["orders"][0]["item_id"]
-    yield f"  batch-predictions lookup forecast {largest}"
-    lines = list(demand.forecast_lines(demand.forecast(lookup, largest)))
-    yield from (f"    {line}" for line in lines[:4])
-    yield f"  batch-predictions lookup orders {largest}"
-    answer = demand.orders(lookup, largest)
-    yield from (f"    {line}" for line in demand.order_lines(answer))
-
-
-def _recommended(settings: Settings, summary: Summary, lookup: Lookup) -> Iterator[str]:
-    known = Warehouse.of(settings).value(
+def _recommendation_lines(settings: Settings, summary: Summary, lookup: Lookup) -> Iterator[str]:
+    """A user with recommendations, one known by age only, and an unknown one."""
+    user = Warehouse.of(settings).value(
         """select user_id from predictions.recommendations where date = $date::DATE
         order by user_id limit 1""",
         {"date": summary.last_day},
     )
-    asked: list[tuple[str, dict[str, Any], dict[str, Any]]] = []
-    if known:
-        asked.append((f"lookup recommendations {known}", {"user_id": known}, {}))
-    bracket = SIMULATED["age_bracket"]
-    asked.append(
-        (
-            f"lookup recommendations new-user --age-bracket {bracket}",
-            {"user_id": "new-user"},
-            {"age_bracket": bracket},
-        )
-    )
-    asked.append(("lookup recommendations stranger", {"user_id": "stranger"}, {}))
-    for words, user, given in asked:
-        answer = lookup.recommendations(**user, **given, k=3)
-        yield f"  batch-predictions {words}"
+    bracket = SIMULATED_USER["age_bracket"]
+    examples: list[tuple[str, dict[str, Any]]] = [
+        (f"new-user --age-bracket {bracket}", {"user_id": "new-user", "age_bracket": bracket}),
+        ("unknown-user", {"user_id": "unknown-user"}),
+    ]
+    if user:
+        examples.insert(0, (str(user), {"user_id": user}))
+    for arguments, query in examples:
+        answer = lookup.recommendations(**query, k=3)
         items = ", ".join(str(item["title"] or item["item_id"]) for item in answer["items"])
+        yield f"  batch-predictions lookup recommendations {arguments}"
         yield f"    {answer['source']}: {items}"
 
 
-def _next(settings: Settings, summary: Summary) -> Iterator[str]:
+def _sentiment_lines(settings: Settings, summary: Summary, lookup: Lookup) -> Iterator[str]:
+    """The item with the most reviews, one whose sentiment changed first."""
+    item = Warehouse.of(settings).value(
+        """select item_id from predictions.item_sentiments where week = $week
+        order by changed desc, reviews desc, item_id limit 1""",
+        {"week": latest_ended_week(as_date(summary.last_day))},
+    )
+    if item:
+        yield f"  batch-predictions lookup sentiment {item}"
+        yield from (f"    {line}" for line in sentiment_lines(item_sentiment(lookup, item)))
+
+
+def _demand_lines(lookup: Lookup) -> Iterator[str]:
+    """The item of the largest order, or of the highest stock level where stock is not known."""
+    item = demand.orders(lookup, limit=1)["orders"][0]["item_id"]
+    yield f"  batch-predictions lookup forecast {item}"
+    lines = list(demand.forecast_lines(demand.forecast(lookup, item)))
+    yield from (f"    {line}" for line in lines[:4])
+    yield f"  batch-predictions lookup orders {item}"
+    yield from (f"    {line}" for line in demand.order_lines(demand.orders(lookup, item)))
+
+
+def _next_lines(settings: Settings, summary: Summary) -> Iterator[str]:
     database = f"{settings.home}/warehouse.duckdb"
+    table = "recommendations" if summary.rows.get("recommendations") else "item_sentiments"
     yield ""
     yield "Next:"
-    yield "  batch-predictions models metrics           how good the models are, and the baselines"
-    yield "  make ui                                    the asset graph, schedules and plots"
+    yield "  batch-predictions models metrics           metrics of models and baselines"
+    yield "  batch-predictions ui                       the asset graph, schedules and plots"
     yield f"  duckdb -readonly {database} \\"
-    table = "recommendations" if summary.rows.get("recommendations") else "item_sentiments"
     yield f'      "from predictions.{table} limit 20"'
-    yield "  batch-predictions init                     to point it at tables of your own"
+    yield "  batch-predictions init                     settings for tables of your own"

@@ -1,4 +1,4 @@
-"""Where the steps of a job run, by setting: in its process, in others, or on a Ray cluster."""
+"""Where the steps of a job run: in its process, in other processes, or on a Ray cluster."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ def executor_of(settings: Settings) -> dg.ExecutorDefinition:
     Raises:
         SettingsError: it is ray, and the extra is not installed.
     """
-    chosen = settings.execution
-    if chosen.executor == "in_process":
+    execution = settings.execution
+    if execution.executor == "in_process":
         return dg.in_process_executor
-    if chosen.executor == "multiprocess":
-        # Forked from a server that has imported the platform: a fifth of a spawned step's time.
-        start = {"forkserver": {"preload_modules": ["batch_predictions.definitions"]}}
-        return dg.multiprocess_executor.configured({"start_method": start})
-    # Before the import: Ray reads it then.
+    if execution.executor == "multiprocess":
+        # Forked from a server that has imported the platform, which is faster than spawning.
+        start_method = {"forkserver": {"preload_modules": ["batch_predictions.definitions"]}}
+        return dg.multiprocess_executor.configured({"start_method": start_method})
+    # Ray reads it when it is imported.
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     try:
         from dagster_ray import ray_executor
@@ -33,13 +33,13 @@ def executor_of(settings: Settings) -> dg.ExecutorDefinition:
         ) from None
     environment = inherited_env(settings)
     ray = {
-        "address": chosen.ray_jobs,
+        "address": execution.ray_jobs,
         "env_vars": [f"{name}={value}" for name, value in sorted(environment.items())],
     }
     return ray_executor.configured({"ray": {k: v for k, v in ray.items() if v is not None}})
 
 
 def inherited_env(settings: Settings) -> dict[str, str]:
-    """Variables with which a process on another node reads the same settings and the same home."""
-    chosen = {name: value for name, value in os.environ.items() if name.startswith(PREFIX)}
-    return chosen | {f"{PREFIX}HOME": str(settings.home), "RAY_USAGE_STATS_ENABLED": "0"}
+    """Environment variables with which a process on another node reads the same settings."""
+    variables = {name: value for name, value in os.environ.items() if name.startswith(PREFIX)}
+    return variables | {f"{PREFIX}HOME": str(settings.home), "RAY_USAGE_STATS_ENABLED": "0"}

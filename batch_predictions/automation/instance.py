@@ -1,4 +1,4 @@
-"""The home's Dagster instance, and the runs that a killed process left behind in it."""
+"""The home's Dagster instance, and runs in it whose process was killed."""
 
 from __future__ import annotations
 
@@ -17,8 +17,7 @@ from batch_predictions.home import process_exists
 from batch_predictions.settings import PREFIX, Settings
 
 _HOME = f"{PREFIX}HOME"
-_HERE = "http://127.0.0.1:8265"
-"""Ray's job server, where nothing else is said."""
+_LOCAL_JOB_SERVER = "http://127.0.0.1:8265"
 
 OWNER_TAG = "batch_predictions/process"
 _UNFINISHED = [
@@ -29,14 +28,16 @@ _UNFINISHED = [
 
 
 def prepare(settings: Settings) -> Path:
-    """Puts the platform's dagster.yaml, with `execution.instance` laid over it, into
-    `<home>/dagster` and makes that `DAGSTER_HOME`."""
+    """Writes `<home>/dagster/dagster.yaml` and makes its folder `DAGSTER_HOME`.
+
+    It is the platform's dagster.yaml, with `execution.instance` merged into it.
+    """
     folder = settings.home / "dagster"
     folder.mkdir(parents=True, exist_ok=True)
     text = (resources.files("batch_predictions") / "dagster.yaml").read_text(encoding="utf-8")
-    over = {**_launcher(settings), **settings.execution.instance}
-    if over:
-        text = yaml.safe_dump({**yaml.safe_load(text), **over}, sort_keys=False)
+    overrides = {**_launcher(settings), **settings.execution.instance}
+    if overrides:
+        text = yaml.safe_dump({**yaml.safe_load(text), **overrides}, sort_keys=False)
     target = folder / "dagster.yaml"
     if not target.exists() or target.read_text(encoding="utf-8") != text:
         target.write_text(text, encoding="utf-8")
@@ -45,13 +46,15 @@ def prepare(settings: Settings) -> Path:
 
 
 def _launcher(settings: Settings) -> dict[str, Any]:
-    """dagster.yaml's part that sends runs to a Ray cluster, where it is set."""
+    """The part of dagster.yaml that launches runs on a Ray cluster, if that is set."""
     if settings.execution.launcher == "default":
         return {}
-    # By name: what is secret among the values stays in the launching process.
+    # Names without values: secrets are passed on by the launching process.
     names = sorted(set(inherited_env(settings)) - {_HOME})
     ray = {
-        "address": settings.execution.ray_jobs or os.environ.get("RAY_ADDRESS") or _HERE,
+        "address": settings.execution.ray_jobs
+        or os.environ.get("RAY_ADDRESS")
+        or _LOCAL_JOB_SERVER,
         "env_vars": [f"{_HOME}={settings.home.absolute()}", *names],
     }
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
@@ -60,28 +63,31 @@ def _launcher(settings: Settings) -> dict[str, Any]:
 
 
 def owner() -> str:
-    """This process, as runs are tagged with it."""
+    """Host and process id, with which runs are tagged."""
     return f"{socket.gethostname()}:{os.getpid()}"
 
 
 def fail_dead_runs(instance: dg.DagsterInstance) -> list[str]:
-    """Marks runs of dead processes of this host as failed and frees their slots of pools.
+    """Marks runs of dead processes of this host as failed, and frees their pool slots.
 
-    Only runs that the command line started are touched: the UI's are watched by its daemon.
+    Only runs started by the command line: those of the UI are monitored by its daemon.
+
+    Returns:
+        Ids of the runs.
     """
-    buried = []
+    failed = []
     for run in instance.get_runs(RunsFilter(statuses=_UNFINISHED)):
         host, _, pid = run.tags.get(OWNER_TAG, "").partition(":")
         if host != socket.gethostname() or not pid.isdigit() or process_exists(int(pid)):
             continue
         instance.report_run_failed(run, f"process {pid} died")
         instance.event_log_storage.free_concurrency_slots_for_run(run.run_id)
-        buried.append(run.run_id)
-    return buried
+        failed.append(run.run_id)
+    return failed
 
 
 def slot_holders(instance: dg.DagsterInstance, pool: str) -> list[str]:
-    """What holds the slots of a pool, for those who wait for it."""
+    """Runs and steps that hold the slots of a pool."""
     storage = instance.event_log_storage
     if not storage.supports_global_concurrency_limits:
         return []

@@ -1,6 +1,6 @@
 """Executes jobs of the platform in this process, recorded in the home's Dagster instance.
 
-A job is cut down to what the source feeds.
+Assets that the source has no data for are left out of the jobs.
 """
 
 from __future__ import annotations
@@ -11,53 +11,69 @@ import dagster as dg
 
 from batch_predictions.automation import instance as home_instance
 from batch_predictions.automation.jobs import JobSpec
-from batch_predictions.automation.progress import LOGGER, ProgressBar, weight
+from batch_predictions.automation.progress import LOGGER, ProgressBar, step_weight
 from batch_predictions.tables import Table
 
 RANGE_START, RANGE_END = "dagster/asset_partition_range_start", "dagster/asset_partition_range_end"
 
 
 class RunError(RuntimeError):
-    """A job of the chain failed; the message is its cause."""
+    """A job of a run failed; the message is its cause."""
 
 
 class JobRunner:
-    """Executes jobs of the platform in this process."""
+    """Executes jobs of the platform in this process.
+
+    Args:
+        instance: the home's Dagster instance.
+        definitions: the platform's.
+        missing: raw tables of events that the source lacks.
+
+    Attributes:
+        graph: the asset graph.
+        skipped_assets: what depends on the missing tables, and is not executed.
+    """
 
     def __init__(
-        self, instance: dg.DagsterInstance, definitions: dg.Definitions, lacking: Sequence[Table]
+        self, instance: dg.DagsterInstance, definitions: dg.Definitions, missing: Sequence[Table]
     ) -> None:
         self.instance = instance
         self.graph = definitions.resolve_asset_graph()
-        self.lacking = lacking
-        roots = dg.AssetSelection.assets(*(["raw", table.name] for table in lacking))
-        fed = roots.downstream(include_self=False) - dg.AssetSelection.groups("serving")
-        self.unfed = fed.resolve(self.graph) if lacking else set()
+        self.missing = missing
+        roots = dg.AssetSelection.assets(*(["raw", table.name] for table in missing))
+        dependent = roots.downstream(include_self=False) - dg.AssetSelection.groups("serving")
+        self.skipped_assets = dependent.resolve(self.graph) if missing else set()
 
-    def skipped(self) -> list[str]:
-        """What the source does not feed, for people."""
-        names = sorted(key.path[-1] for key in self.unfed if key.path[0] == "predictions")
-        tables = " and ".join(table.name for table in self.lacking)
+    def describe_skipped(self) -> list[str]:
+        """A line about the predictions that the source has no data for; none if it has all."""
+        names = sorted(key.path[-1] for key in self.skipped_assets if key.path[0] == "predictions")
+        tables = " and ".join(table.name for table in self.missing)
         return [f"{', '.join(names)}: the source has no {tables}"] if names else []
 
     def keys(self, job: JobSpec, groups: Sequence[str] = ()) -> list[dg.AssetKey]:
-        """Assets of a job, or of some of its stages."""
-        chosen = job.selection
+        """Assets of a job, or of some of its groups."""
+        selection = job.selection
         if groups:
-            chosen = chosen & dg.AssetSelection.groups(*groups)
-        return sorted(chosen.resolve(self.graph) - self.unfed)
+            selection = selection & dg.AssetSelection.groups(*groups)
+        return sorted(selection.resolve(self.graph) - self.skipped_assets)
 
     def weight(self, job: JobSpec, groups: Sequence[str] = ()) -> float:
-        """How long a job's steps take, relative to others."""
-        # By node: the steps of a prediction with companions make several assets.
+        """Relative duration of a job's steps, for the progress bar."""
+        # By node, since a prediction with child tables is several assets of the same steps.
         assets = (self.graph.get(key).assets_def for key in self.keys(job, groups))
-        nodes = {each.node_def.name: each.node_def for each in assets}
-        return sum(weight(name) for name, node in nodes.items() for _ in node.iterate_op_defs())
+        nodes = {asset.node_def.name: asset.node_def for asset in assets}
+        return sum(
+            step_weight(name) for name, node in nodes.items() for _ in node.iterate_op_defs()
+        )
 
     def execute(
-        self, job: JobSpec, keys: Sequence[str], shown: ProgressBar, groups: Sequence[str] = ()
+        self,
+        job: JobSpec,
+        partition_keys: Sequence[str],
+        progress: ProgressBar,
+        groups: Sequence[str] = (),
     ) -> None:
-        """Runs a job, or some of its stages, for one partition or a range of them.
+        """Runs a job, or some of its groups, for one partition or a range of them.
 
         Raises:
             RunError: a step failed; its first cause is the message.
@@ -66,8 +82,8 @@ class JobRunner:
         if not selected:
             return
         for holder in home_instance.slot_holders(self.instance, "gpu"):
-            shown.log(f"waiting for the pool gpu, held by {holder}")
-        first, last = min(keys), max(keys)
+            progress.log(f"waiting for the pool gpu, held by {holder}")
+        first, last = min(partition_keys), max(partition_keys)
         tags = {home_instance.OWNER_TAG: home_instance.owner()}
         if first == last:
             tags["dagster/partition"] = first
@@ -85,11 +101,11 @@ class JobRunner:
             raise_on_error=False,
         ) as result:
             if not result.success:
-                raise RunError(f"{job.name} for {first} to {last} failed: {_cause(result)}")
+                raise RunError(f"{job.name} for {first} to {last} failed: {_first_cause(result)}")
 
 
-def _cause(result: dg.JobExecutionResult) -> str:
-    """The first failure's own words, without the stack."""
+def _first_cause(result: dg.JobExecutionResult) -> str:
+    """The message of the first failure, without the traceback."""
     for event in result.all_events:
         if event.event_type_value == "STEP_FAILURE":
             data = event.step_failure_data

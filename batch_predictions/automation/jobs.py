@@ -1,4 +1,4 @@
-"""The jobs that schedules start and that `batch-predictions run` chains, one per partitioning."""
+"""The jobs that schedules start and `batch-predictions run` executes, one per partitioning."""
 
 from __future__ import annotations
 
@@ -14,26 +14,33 @@ from batch_predictions.reporting import CADENCE
 
 @dataclass(frozen=True)
 class JobSpec:
-    """A job over some stages, of daily or of weekly assets."""
+    """A job over some asset groups.
+
+    Attributes:
+        name: of the job, its schedule and its setting in `schedules`.
+        groups: asset groups.
+        is_weekly: whether it has the weekly assets of the groups, else the daily ones.
+        description: for the UI.
+        is_ahead: whether its weeks are known before they begin.
+    """
 
     name: str
     groups: tuple[str, ...]
     is_weekly: bool
     description: str
     is_ahead: bool = False
-    """Whether its weeks are known before they begin."""
 
     @property
     def selection(self) -> dg.AssetSelection:
-        """The assets; models are weekly all, others where they are tagged so."""
-        stages = dg.AssetSelection.groups(*self.groups)
+        """The assets; all models are weekly, other assets are tagged with their cadence."""
+        assets = dg.AssetSelection.groups(*self.groups)
         if self.groups == ("models",):
-            return stages
-        tagged = dg.AssetSelection.tag(CADENCE, "weekly")
-        return stages & tagged if self.is_weekly else stages - tagged
+            return assets
+        weekly = dg.AssetSelection.tag(CADENCE, "weekly")
+        return assets & weekly if self.is_weekly else assets - weekly
 
     def definition(self, partitions: Partitions) -> Any:
-        """As Dagster takes it."""
+        """The Dagster job."""
         weeks = partitions.weekly_ahead if self.is_ahead else partitions.weekly
         return dg.define_asset_job(
             self.name,
@@ -47,7 +54,7 @@ INGEST = JobSpec(
     "ingest",
     ("sources",),
     False,
-    "Raw rows of a day, so that Monday's training finds Sunday's.",
+    "Raw rows of a day, before the training that reads them.",
 )
 INGEST_WEEKLY = JobSpec(
     "ingest_weekly",
@@ -72,23 +79,23 @@ NIGHTLY = JobSpec(
     "nightly",
     ("sources", "features", "predictions", "evaluation", "serving"),
     False,
-    "A day from end to end: raw rows, features, predictions, release, what came of earlier ones.",
+    "A day from end to end: raw rows, features, predictions, release, realized metrics.",
 )
-PREDICT = ("features", "predictions", "evaluation", "serving")
-"""What is left of a night after the ingest."""
+AFTER_INGEST = ("features", "predictions", "evaluation", "serving")
+"""Groups of the nightly job that come after the ingest."""
 
 
 def jobs(assets: Iterable[dg.AssetsDefinition]) -> list[JobSpec]:
-    """The jobs that have something to do: without weekly tables there is none for them."""
-    tagged = any(
+    """The jobs that have assets: weekly predictions only where there are weekly tables."""
+    has_weekly = any(
         spec.tags.get(CADENCE) == "weekly" and spec.group_name in WEEKLY_PREDICTIONS.groups
-        for each in assets
-        for spec in each.specs
+        for asset in assets
+        for spec in asset.specs
     )
     return [
         INGEST,
         INGEST_WEEKLY,
         WEEKLY_TRAINING,
-        *([WEEKLY_PREDICTIONS] if tagged else []),
+        *([WEEKLY_PREDICTIONS] if has_weekly else []),
         NIGHTLY,
     ]

@@ -1,9 +1,10 @@
-"""What a run has to do: days to predict, raw days and weeks that are missing, weeks to train."""
+"""Plans a run: days to predict, raw days and weeks that are missing, weeks to train."""
 
 from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 from batch_predictions.home import HomeError, State
 from batch_predictions.model_store import ModelStore
@@ -20,10 +21,58 @@ from batch_predictions.sources.base import RAW, Source, SourceError
 from batch_predictions.sources.ingest import days_to_ingest
 from batch_predictions.sources.registry import today
 from batch_predictions.tables import Table
-from batch_predictions.warehouse import Warehouse
+from batch_predictions.warehouse import Warehouse, as_date
 
-WEEKS_BEFORE = 7
-"""Weeks of promotions before the first one trained that training needs."""
+WEEKS_BEFORE_TRAINING = 7
+"""Weeks of promotions that the training of the fallback reads, before the first week trained."""
+
+
+@dataclass(frozen=True)
+class RunPlan:
+    """What a run has to do.
+
+    Attributes:
+        first: first day to predict.
+        last: last day to predict.
+        weeks: Mondays of the weeks whose models and weekly tables the days need.
+        raw_days: days of daily raw tables to ingest.
+        weeks_ahead: weeks of raw tables that are known ahead to ingest.
+    """
+
+    first: dt.date
+    last: dt.date
+    weeks: list[dt.date]
+    raw_days: list[str]
+    weeks_ahead: list[str]
+
+
+def plan_run(
+    settings: Settings,
+    source: Source,
+    state: State,
+    warehouse: Warehouse,
+    first: dt.date | None,
+    last: dt.date | None,
+    days: int | None = None,
+) -> RunPlan:
+    """The plan for the days from first to last; see `run.run`.
+
+    Raises:
+        HomeError: a day is before the home's first, or not over yet.
+        SourceError: no model can have been trained by the day.
+    """
+    first, last = days_due(source, state, first, last)
+    if days:
+        earliest = max(state.first_day, trained_through(week_of(state.first_day)))
+        first = max(last - dt.timedelta(days=days - 1), min(earliest, last))
+    weeks = sorted({latest_ended_week(as_date(day)) for day in days_between(first, last)})
+    return RunPlan(
+        first,
+        last,
+        weeks,
+        raw_due(warehouse, source, state, first, last),
+        weeks_ahead_due(warehouse, source, state, weeks[0], last, settings),
+    )
 
 
 def days_due(
@@ -32,33 +81,33 @@ def days_due(
     """The days to predict, checked against what the home and the source have.
 
     Raises:
-        HomeError: a day lies before the home's first, or is not over.
-        SourceError: no week can have been trained by the day.
+        HomeError: a day is before the home's first, or not over yet.
+        SourceError: no model can have been trained by the day.
     """
     now = today(state.timezone)
     yesterday = now - dt.timedelta(days=1)
-    chosen = last or source.newest_complete_day(now)
+    end = last or source.newest_complete_day(now)
     if first and not last:
-        # A day after the source's newest was made by --date, and may be asked for again.
-        chosen = max(chosen, first)
-    if latest_ended_week(chosen) < week_of(state.first_day):
-        # All days of the source lie within its first week, which can be trained at its end.
+        # A day after the source's newest was predicted with --date, and may be asked for again.
+        end = max(end, first)
+    if latest_ended_week(end) < week_of(state.first_day):
+        # All days of the source are in its first week, at whose end the first training is possible.
         sunday = trained_through(week_of(state.first_day))
         if last is not None or sunday > yesterday:
             raise SourceError(
-                f"no week of this source had ended by {chosen}: the first training is possible "
+                f"no week of this source had ended by {end}: the first training is possible "
                 f"as of {sunday}; use --date {sunday} or later, once that day is over"
             )
-        chosen = sunday
-    if chosen > yesterday:
-        raise HomeError(f"{chosen} is not over in {state.timezone}: the newest day is {yesterday}")
-    begin = first or chosen
-    if not state.first_day <= begin <= chosen:
+        end = sunday
+    if end > yesterday:
+        raise HomeError(f"{end} is not over in {state.timezone}: the newest day is {yesterday}")
+    begin = first or end
+    if not state.first_day <= begin <= end:
         raise HomeError(
-            f"days {begin} to {chosen} cannot be predicted: this home begins on {state.first_day}"
+            f"days {begin} to {end} cannot be predicted: this home begins on {state.first_day}"
         )
     if first is None or latest_ended_week(begin) >= week_of(state.first_day):
-        return begin, chosen
+        return begin, end
     raise SourceError(
         f"no week had ended by {begin}: predictions begin on "
         f"{trained_through(week_of(state.first_day))}"
@@ -68,16 +117,15 @@ def days_due(
 def raw_due(
     warehouse: Warehouse, source: Source, state: State, first: dt.date, last: dt.date
 ) -> list[str]:
-    """Days of the daily tables and snapshots not ingested, or whose source has changed.
+    """Days of the daily tables and snapshots that are missing, or whose source has changed.
 
-    Of a table that the source lacks, the days to predict: they are empty partitions, and a home of
-    before there was such a table has none.
+    Of a table that the source lacks these are the days to predict, whose partitions are empty.
     """
     newest = min(last, state.last_day) if state.last_day else last
     days: set[str] = set()
-    there = source.tables()
+    source_tables = source.tables()
     for table in RAW:
-        if table in there and table.partition != "week":
+        if table in source_tables and table.partition != "week":
             days.update(days_to_ingest(warehouse, source, table, state.first_day, newest))
         elif table.partition == "date":
             days.update(set(days_between(first, newest)) - set(warehouse.partitions(table)))
@@ -94,13 +142,21 @@ def weeks_ahead_due(
 ) -> list[str]:
     """Weeks of the tables known ahead that a run needs and that are missing or have changed.
 
-    Training of the fallback asks about the promotions of four weeks before the end of the first one
-    due, each beside those of the four before it; that of demand looks back on more
-    (`demand.promotion_weeks`). Predictions look forward over the days that are forecast, as far as
-    weeks are known ahead. Older weeks stay out: the default source has 400,000 promotions a week.
+    The training of the fallback reads the promotions of the four weeks that it evaluates, each with
+    the four before it; that of demand reads `demand.promotion_weeks`. Predictions read the days
+    that are forecast, as far as weeks are known ahead. Older weeks are left out: the default source
+    has 400,000 promotions a week.
+
+    Args:
+        warehouse: with the weeks that have been ingested.
+        source: of the tables.
+        state: of the home.
+        first: Monday of the first week to train.
+        last: last day to predict.
+        settings: how far back and ahead tables are read.
     """
-    back = dt.timedelta(days=7 * max(WEEKS_BEFORE, settings.demand.promotion_weeks))
-    begin = max(first - back, week_of(state.first_day))
+    weeks_before = max(WEEKS_BEFORE_TRAINING, settings.demand.promotion_weeks)
+    begin = max(first - dt.timedelta(days=7 * weeks_before), week_of(state.first_day))
     end = week_of(last + dt.timedelta(days=7 * (weeks_ahead(settings) - 1)))
     end = min(end, state.last_day) if state.last_day else end
     weeks: set[str] = set()
@@ -117,8 +173,8 @@ def training_due(
     models: ModelStore,
     settings: Settings,
 ) -> list[dt.date]:
-    """Weeks never trained, or trained on rows that have changed since."""
-    untrained = []
+    """Weeks that were never trained, or were trained on rows that have changed since."""
+    due = []
     for week in weeks:
         through = trained_through(week)
         versions: dict[tuple[tuple[Table, ...], int], str] = {}
@@ -127,9 +183,9 @@ def training_due(
             days = training.history_days(settings)
             key = training.tables, days
             if decision is not None and key not in versions:
-                # Hashed once for the models that learn from the same rows.
+                # Hashed once for all models that read the same rows.
                 versions[key] = data_version(warehouse, through, training.tables, days)
             if decision is None or decision.data_version != versions[key]:
-                untrained.append(week)
+                due.append(week)
                 break
-    return untrained
+    return due

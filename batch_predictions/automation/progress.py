@@ -1,4 +1,4 @@
-"""How far a run is, for a person at a terminal: a bar with time left, fed by Dagster's events."""
+"""The progress bar of a run, moved by Dagster's events."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ from rich.progress import (
 
 LOGGER = "terminal"
 
-# Seconds that a step took on the demo, relative to the others: a bar of equal steps would lie.
-_WEIGHTS = {
+# Relative durations of steps in the demo; all other steps have weight 1.
+_STEP_WEIGHTS = {
     "raw__interactions": 12.0,
     "raw__reviews": 6.0,
     "raw__promotion_calendar": 3.0,
@@ -38,27 +38,35 @@ class ProgressBar:
     """One bar over all steps of a command."""
 
     def __init__(self, progress: Progress, total: float) -> None:
-        self.progress = progress
+        self.progress, self.total = progress, total
         self.task: TaskID = progress.add_task("starting", total=total)
-        self.plain = not progress.console.is_terminal
-        self.began = time.perf_counter()
+        self.is_plain = not progress.console.is_terminal
+        self.start = time.perf_counter()
 
     def event(self, event: dg.DagsterEvent) -> None:
-        """Moves with the steps of a run."""
+        """Advances with the steps of a run."""
         step = event.step_key
         if step is None:
             return
         if event.event_type_value == "STEP_START":
             self.log(_title(step))
         elif event.event_type_value in ("STEP_SUCCESS", "STEP_FAILURE"):
-            self.progress.advance(self.task, weight(step))
+            self.progress.advance(self.task, step_weight(step))
+
+    def advance(self, weight: float) -> None:
+        """Advances without a step, for work that was not necessary."""
+        self.progress.advance(self.task, weight)
+
+    def finish(self) -> None:
+        """Fills the bar."""
+        self.progress.update(self.task, completed=self.total, description="done")
 
     def log(self, text: str) -> None:
-        """What is going on now."""
+        """Shows a line: as the bar's description, and printed where there is no terminal."""
         short = text if len(text) <= 70 else f"{text[:69]}…"
         self.progress.update(self.task, description=short)
-        if self.plain:
-            elapsed = time.perf_counter() - self.began
+        if self.is_plain:
+            elapsed = time.perf_counter() - self.start
             self.progress.console.print(f"{elapsed:6.1f} s  {text}", soft_wrap=True)
 
 
@@ -66,9 +74,8 @@ _bar: ProgressBar | None = None
 
 
 @contextmanager
-def bar(total: float) -> Iterator[ProgressBar]:
-    """Shows a bar on the standard error while the block runs; plain lines where there is no
-    terminal."""
+def show_progress(total: float) -> Iterator[ProgressBar]:
+    """Shows a bar on the standard error while the block runs; lines where there is no terminal."""
     global _bar
     console = Console(stderr=True)
     columns = (
@@ -87,9 +94,9 @@ def bar(total: float) -> Iterator[ProgressBar]:
             _bar = None
 
 
-def weight(step: str) -> float:
-    """How long a step takes, relative to others."""
-    return _WEIGHTS.get(step.split(".")[0], 1.0)
+def step_weight(step: str) -> float:
+    """Relative duration of a step."""
+    return _STEP_WEIGHTS.get(step.split(".")[0], 1.0)
 
 
 def _title(step: str) -> str:
@@ -97,9 +104,9 @@ def _title(step: str) -> str:
     return name if "." not in step else f"{step.split('.')[0].split('__')[-1]}: {name.split()[-1]}"
 
 
-class _ToBar(logging.Handler):
+class _ProgressHandler(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
-        """Passes events and messages of a run on to the bar; errors go to the standard error."""
+        """Passes events and messages of a run to the bar."""
         meta: dict[str, Any] = getattr(record, "dagster_meta", {})
         event = meta.get("dagster_event")
         if _bar is None:
@@ -110,10 +117,10 @@ class _ToBar(logging.Handler):
             _bar.log(str(meta.get("orig_message") or record.getMessage()))
 
 
-@dg.logger(config_schema={}, description="Feeds the bar of `batch-predictions run`.")
+@dg.logger(config_schema={}, description="Moves the progress bar of `batch-predictions run`.")
 def terminal(context: dg.InitLoggerContext) -> logging.Logger:
-    """Dagster's events as a bar; used by the command line only."""
-    # Dagster logs the beginning and end of a step at DEBUG.
+    """A logger for the progress bar; used by the command line only."""
+    # Dagster logs start and end of a step at DEBUG.
     logger = logging.Logger("batch_predictions", level=logging.DEBUG)
-    logger.addHandler(_ToBar())
+    logger.addHandler(_ProgressHandler())
     return logger

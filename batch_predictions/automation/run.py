@@ -1,14 +1,14 @@
-"""The main job without the UI: ingest what is missing, train what is due, predict, release.
+"""`batch-predictions run`: ingest what is missing, train what is due, predict, release.
 
-It chains the jobs that the schedules start, one per partitioning, in one process, and records
-them in the home's Dagster instance.
+Executes the jobs that the schedules start, one after the other in one process, and records them in
+the home's Dagster instance.
 """
 
 from __future__ import annotations
 
 import datetime as dt
 import time
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -17,24 +17,38 @@ import dagster as dg
 from batch_predictions.automation import instance as home_instance
 from batch_predictions.automation import jobs
 from batch_predictions.automation.job_runner import JobRunner
-from batch_predictions.automation.planning import days_due, raw_due, training_due, weeks_ahead_due
-from batch_predictions.automation.progress import bar
-from batch_predictions.automation.stale import corrected, stale, times
+from batch_predictions.automation.planning import RunPlan, plan_run, training_due
+from batch_predictions.automation.progress import ProgressBar, show_progress
+from batch_predictions.automation.stale import find_stale, oldest_corrections, partition_times
 from batch_predictions.home import read_state
 from batch_predictions.model_store import ModelStore
-from batch_predictions.models.training import trainings
-from batch_predictions.partitions import days_between, latest_ended_week, trained_through, week_of
+from batch_predictions.models.training import Training, trainings
+from batch_predictions.partitions import days_between, latest_ended_week, trained_through
 from batch_predictions.settings import Settings
 from batch_predictions.sources.registry import source_of
-from batch_predictions.tables import INTERACTIONS, REVIEWS, TABLES
-from batch_predictions.warehouse import Warehouse, as_date
+from batch_predictions.tables import INTERACTIONS, REVIEWS, TABLES, Table
+from batch_predictions.warehouse import Warehouse
 
-EVENTS = (INTERACTIONS.name, REVIEWS.name)
+EVENT_TABLES = (INTERACTIONS.name, REVIEWS.name)
 
 
 @dataclass
 class Summary:
-    """What a run did."""
+    """What a run did.
+
+    Attributes:
+        home: the home folder.
+        first_day: first day that was predicted.
+        last_day: last day that was predicted.
+        ingested: days of interactions or reviews that are new or have changed.
+        corrected: those of them that had been ingested before.
+        stale: by table or model, partitions that were made from rows corrected since.
+        trained: decisions of the trainings.
+        rows: by prediction table, rows of the last day.
+        skipped: predictions that the source has no data for, in words.
+        release_id: of the release that is served; None: none.
+        seconds: duration.
+    """
 
     home: str
     first_day: str
@@ -60,88 +74,117 @@ def run(
     last: dt.date | None = None,
     days: int | None = None,
 ) -> Summary:
-    """Runs the chain for the days from first to last.
+    """Runs the platform for the days from first to last.
 
     Args:
+        settings: of the home.
         definitions: the platform's, of `batch_predictions.definitions`.
-        first: first day to predict; None: the last one alone.
+        first: first day to predict; None: the last one only.
         last: last day to predict; None: the newest complete day of the source.
-        days: where first is None: how many days to predict, as far as they can be.
+        days: without `first`: how many days to predict, as far as they can be.
 
     Raises:
         SourceError: the source cannot be read, or has no such day.
         RunError: a step failed.
     """
-    began = time.perf_counter()
+    start = time.perf_counter()
     state = read_state(settings.home)
-    assert state is not None, "definitions begin the home"
+    assert state is not None, "loading the definitions initialises the home"
     home_instance.prepare(settings)
     source = source_of(settings.source, state)
-    first, last = days_due(source, state, first, last)
-    if days:
-        earliest = max(state.first_day, trained_through(week_of(state.first_day)))
-        first = max(last - dt.timedelta(days=days - 1), min(earliest, last))
     warehouse, models = Warehouse.of(settings), ModelStore.of(settings)
-    summary = Summary(str(settings.home), first.isoformat(), last.isoformat())
-
-    days_of_rows = raw_due(warehouse, source, state, first, last)
-    weeks = sorted({latest_ended_week(as_date(day)) for day in days_between(first, last)})
-    weeks_ahead = weeks_ahead_due(warehouse, source, state, weeks[0], last, settings)
-    lacking = [table for table in (INTERACTIONS, REVIEWS) if table not in source.tables()]
-    chain = JobRunner(dg.DagsterInstance.get(), definitions, lacking)
-    summary.skipped = chain.skipped()
-    fed_trainings = {
-        name: training
-        for name, training in trainings().items()
-        if not {*training.tables} & {*lacking}
-    }
-    total = chain.weight(jobs.INGEST) * bool(days_of_rows) + chain.weight(
-        jobs.NIGHTLY, jobs.PREDICT
+    plan = plan_run(settings, source, state, warehouse, first, last, days)
+    missing = [table for table in (INTERACTIONS, REVIEWS) if table not in source.tables()]
+    runner = JobRunner(dg.DagsterInstance.get(), definitions, missing)
+    summary = Summary(str(settings.home), plan.first.isoformat(), plan.last.isoformat())
+    summary.skipped = runner.describe_skipped()
+    with show_progress(_total_weight(runner, plan)) as progress:
+        for run_id in home_instance.fail_dead_runs(runner.instance):
+            progress.log(f"run {run_id} of a process that died was marked as failed")
+        times_before = partition_times(warehouse)
+        _ingest(runner, plan, progress)
+        times_after = partition_times(warehouse)
+        _record_ingested(summary, times_before, times_after)
+        _train(runner, plan, progress, warehouse, models, settings, missing, summary)
+        week_keys = [week.isoformat() for week in plan.weeks]
+        runner.execute(jobs.WEEKLY_PREDICTIONS, week_keys, progress)
+        runner.execute(
+            jobs.NIGHTLY, days_between(plan.first, plan.last), progress, jobs.AFTER_INGEST
+        )
+        progress.finish()
+    skipped_tables = {key.path[-1] for key in runner.skipped_assets}
+    summary.rows = _count_rows(warehouse, plan.last, skipped_tables)
+    summary.release_id = _served_release(settings)
+    corrections = oldest_corrections(times_before, times_after)
+    summary.stale = find_stale(
+        runner.graph, warehouse, models, corrections, plan.first, plan.last, settings
     )
-    total += chain.weight(jobs.INGEST_WEEKLY) * bool(weeks_ahead)
-    total += len(weeks) * (
-        chain.weight(jobs.WEEKLY_TRAINING) + chain.weight(jobs.WEEKLY_PREDICTIONS)
-    )
-    with bar(total) as shown:
-        for run_id in home_instance.fail_dead_runs(chain.instance):
-            shown.log(f"run {run_id} of a process that died was marked as failed")
-        before = times(warehouse)
-        if days_of_rows:
-            chain.execute(jobs.INGEST, days_of_rows, shown)
-        if weeks_ahead:
-            chain.execute(jobs.INGEST_WEEKLY, weeks_ahead, shown)
-        after = times(warehouse)
-        changed = {key for key, when in after.items() if when != before.get(key)}
-        of_events = {(table, day) for table, day in changed if table in EVENTS}
-        summary.ingested = sorted({day for _, day in of_events})
-        summary.corrected = sorted({key[1] for key in of_events if key in before})
-        untrained = training_due(weeks, fed_trainings, warehouse, models, settings)
-        trained_already = len(weeks) - len(untrained)
-        shown.progress.advance(shown.task, chain.weight(jobs.WEEKLY_TRAINING) * trained_already)
-        for week in untrained:
-            chain.execute(jobs.WEEKLY_TRAINING, [week.isoformat()], shown)
-            summary.trained += _decisions(models, trained_through(week))
-        chain.execute(jobs.WEEKLY_PREDICTIONS, [week.isoformat() for week in weeks], shown)
-        chain.execute(jobs.NIGHTLY, days_between(first, last), shown, jobs.PREDICT)
-        summary.rows = _rows(warehouse, last, {key.path[-1] for key in chain.unfed})
-        summary.release_id = _current(settings)
-        shown.progress.update(shown.task, completed=total, description="done")
-    oldest = corrected(before, after)
-    summary.stale = stale(chain.graph, warehouse, models, oldest, first, last, settings)
-    summary.seconds = time.perf_counter() - began
+    summary.seconds = time.perf_counter() - start
     return summary
 
 
-def _decisions(models: ModelStore, through: dt.date) -> list[dict[str, Any]]:
-    made = [models.training(name, through) for name in trainings()]
-    return [each.model_dump(mode="json") for each in made if each]
+def _total_weight(runner: JobRunner, plan: RunPlan) -> float:
+    """Weight of all steps of a run, for the progress bar."""
+    weekly = runner.weight(jobs.WEEKLY_TRAINING) + runner.weight(jobs.WEEKLY_PREDICTIONS)
+    total = runner.weight(jobs.NIGHTLY, jobs.AFTER_INGEST) + len(plan.weeks) * weekly
+    if plan.raw_days:
+        total += runner.weight(jobs.INGEST)
+    if plan.weeks_ahead:
+        total += runner.weight(jobs.INGEST_WEEKLY)
+    return total
 
 
-def _rows(warehouse: Warehouse, day: dt.date, unfed: Collection[str]) -> dict[str, int]:
-    """Rows of every prediction as of a day, those that the source does not feed left out."""
+def _ingest(runner: JobRunner, plan: RunPlan, progress: ProgressBar) -> None:
+    if plan.raw_days:
+        runner.execute(jobs.INGEST, plan.raw_days, progress)
+    if plan.weeks_ahead:
+        runner.execute(jobs.INGEST_WEEKLY, plan.weeks_ahead, progress)
+
+
+def _record_ingested(
+    summary: Summary,
+    before: Mapping[tuple[str, str], int],
+    after: Mapping[tuple[str, str], int],
+) -> None:
+    """Fills in the days of events that are new or have changed."""
+    changed = {
+        key for key, time_ in after.items() if time_ != before.get(key) and key[0] in EVENT_TABLES
+    }
+    summary.ingested = sorted({day for _, day in changed})
+    summary.corrected = sorted({day for table, day in changed if (table, day) in before})
+
+
+def _train(
+    runner: JobRunner,
+    plan: RunPlan,
+    progress: ProgressBar,
+    warehouse: Warehouse,
+    models: ModelStore,
+    settings: Settings,
+    missing: Collection[Table],
+    summary: Summary,
+) -> None:
+    """Trains the weeks that are due, and records the decisions."""
+    possible: dict[str, Training] = {
+        name: training
+        for name, training in trainings().items()
+        if not {*training.tables} & {*missing}
+    }
+    due = training_due(plan.weeks, possible, warehouse, models, settings)
+    progress.advance(runner.weight(jobs.WEEKLY_TRAINING) * (len(plan.weeks) - len(due)))
+    for week in due:
+        runner.execute(jobs.WEEKLY_TRAINING, [week.isoformat()], progress)
+        decisions = [models.training(name, trained_through(week)) for name in trainings()]
+        summary.trained += [
+            decision.model_dump(mode="json") for decision in decisions if decision is not None
+        ]
+
+
+def _count_rows(warehouse: Warehouse, day: dt.date, skipped: Collection[str]) -> dict[str, int]:
+    """Rows of every prediction table as of a day, without the skipped ones."""
     counts = {}
     for table in TABLES.values():
-        if table.name in unfed:
+        if table.name in skipped:
             continue
         if table.schema == "predictions" and table.partition and not table.parts:
             key = day if table.partition == "date" else latest_ended_week(day)
@@ -154,7 +197,7 @@ def _rows(warehouse: Warehouse, day: dt.date, unfed: Collection[str]) -> dict[st
     return counts
 
 
-def _current(settings: Settings) -> str | None:
+def _served_release(settings: Settings) -> str | None:
     from batch_predictions.serving.release.pointer import read_pointer
     from batch_predictions.serving.store.schema import Store
 

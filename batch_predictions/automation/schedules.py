@@ -1,4 +1,4 @@
-"""Schedules: the partition comes from the tick's own time, never from the clock on the wall."""
+"""Schedules: partitions come from the tick's scheduled time, never from the clock."""
 
 from __future__ import annotations
 
@@ -17,13 +17,15 @@ def schedules(
     settings: Settings, state: State, jobs: Sequence[JobSpec]
 ) -> list[dg.ScheduleDefinition]:
     """A schedule for every job, in the source's time zone."""
-    times = settings.schedules.model_dump()
-    return [_schedule(job, times[job.name], state, weeks_ahead(settings)) for job in jobs]
+    cron_by_job = settings.schedules.model_dump()
+    return [_schedule(job, cron_by_job[job.name], state, weeks_ahead(settings)) for job in jobs]
 
 
-def _due(job: JobSpec, now: dt.datetime, ahead: int) -> list[dt.date]:
-    """The partitions that a tick asks for: yesterday; the newest week that had ended; or, of what
-    is known ahead, the running week and those after it, `ahead` in all."""
+def _due_partitions(job: JobSpec, now: dt.datetime, ahead: int) -> list[dt.date]:
+    """Partitions of a tick: yesterday, or the newest week that has ended.
+
+    Of a job that is known ahead, the running week and those after it, `ahead` weeks in all.
+    """
     this_week = week_of(now.date())
     if job.is_ahead:
         return [this_week + dt.timedelta(days=7 * n) for n in range(ahead)]
@@ -45,20 +47,19 @@ def _schedule(job: JobSpec, cron: str, state: State, ahead: int) -> dg.ScheduleD
     )
     def tick(context: dg.ScheduleEvaluationContext) -> list[dg.RunRequest] | dg.SkipReason:
         now = context.scheduled_execution_time
-        keys = _due(job, now, ahead)
+        keys = _due_partitions(job, now, ahead)
         if max(keys) < first:
-            return dg.SkipReason(
-                f"{max(keys)} lies before this home's first day, {state.first_day}"
-            )
-        there = [key for key in keys if key >= first and key <= (state.last_day or key)]
-        if not there:
+            return dg.SkipReason(f"{max(keys)} is before this home's first day, {state.first_day}")
+        available = [key for key in keys if key >= first and key <= (state.last_day or key)]
+        if not available:
             return dg.SkipReason(
                 f"the source ended on {state.last_day}: begin a new home folder to replay it"
             )
-        # A week that is known ahead is read again by later ticks: more is known by then.
-        seen = f" as of {now.date()}" if job.is_ahead else ""
+        # A week that is known ahead is ingested again by later ticks, when more of it is known.
+        suffix = f" as of {now.date()}" if job.is_ahead else ""
         return [
-            dg.RunRequest(run_key=f"{key}{seen}", partition_key=key.isoformat()) for key in there
+            dg.RunRequest(run_key=f"{key}{suffix}", partition_key=key.isoformat())
+            for key in available
         ]
 
     return tick

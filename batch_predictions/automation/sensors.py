@@ -1,4 +1,4 @@
-"""The sensor that notices users who signed up since the last release."""
+"""The sensor for users who signed up since the last release."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from batch_predictions.warehouse import Warehouse
 
 @dg.sensor(
     name="new_sign_ups",
-    description="Adds the demographics of users who have just signed up to the release that is "
-    "served, so that a lookup by their id alone answers with what users like them want.",
+    description="Adds new users with their demographics to the release that is served, so that a "
+    "lookup by their id returns the list of their demographic segment.",
     minimum_interval_seconds=60,
     default_status=dg.DefaultSensorStatus.RUNNING,
 )
@@ -26,8 +26,10 @@ def sign_ups(
     warehouse: Warehouse,
     settings: dg.ResourceParam[Settings],
 ) -> dg.SensorResult:
-    """Polls the source's users; the cursor is the source's fingerprint, so that one which has not
-    changed is not read."""
+    """Polls the source's users.
+
+    The cursor is the source's fingerprint, so that an unchanged source is not read.
+    """
     store = Store.of(settings)
     try:
         with store.read() as db:
@@ -35,7 +37,7 @@ def sign_ups(
         if served is None:
             return dg.SensorResult(skip_reason="no release is served yet", cursor=context.cursor)
         source = registry.source_of(settings.source, read_state(settings.home))
-        # A release forgets no sign-up, but a new one has to be told of those it does not know.
+        # A release keeps earlier sign-ups; those that it does not know are added.
         users, cursor = new_sign_ups(warehouse, source, context.cursor)
         added = add_sign_ups(store, users.to_pylist())
     finally:

@@ -1,14 +1,15 @@
-"""What was made from rows that have been corrected since, and was not made again.
+"""Finds partitions that were made from rows which have been corrected since.
 
-Lineage says it: of a corrected table, what lies downstream in the asset graph, from the oldest
-corrected day on. Snapshots (users, items) are not followed: what was known on a day is frozen in
-`features`.
+Of a corrected raw table these are the partitions of everything downstream in the asset graph, from
+the oldest corrected day on, unless the run made them again. Snapshots (users, items) are not
+followed: what was known on a day is kept in `features`.
 """
 
 from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Mapping
+from typing import TypeAlias
 
 import dagster as dg
 
@@ -31,22 +32,23 @@ from batch_predictions.tables import (
 )
 from batch_predictions.warehouse import Warehouse, as_date
 
-# Not campaign_events: lists that were exported are added to a day after it was read.
-FOLLOWED = (INTERACTIONS, REVIEWS, INVENTORY, PROMOTION_CALENDAR)
-Times = dict[tuple[str, str], int]
+# Without campaign_events, to whose days exported lists are added after the predictions.
+FOLLOWED_TABLES = (INTERACTIONS, REVIEWS, INVENTORY, PROMOTION_CALENDAR)
+PartitionTimes: TypeAlias = Mapping[tuple[str, str], int]
+"""By table and partition, when its file last changed, ns."""
 
 
-def times(warehouse: Warehouse) -> Times:
-    """When each raw partition last changed; an ingest that finds equal rows changes nothing."""
+def partition_times(warehouse: Warehouse) -> PartitionTimes:
+    """When each raw partition last changed; an ingest of equal rows changes nothing."""
     return {
         (table.name, key): warehouse.path(table, key).stat().st_mtime_ns
-        for table in FOLLOWED
+        for table in FOLLOWED_TABLES
         for key in warehouse.partitions(table)
     }
 
 
-def corrected(before: Times, after: Times) -> dict[str, dt.date]:
-    """For each table with partitions that were there and have changed: the oldest of them."""
+def oldest_corrections(before: PartitionTimes, after: PartitionTimes) -> dict[str, dt.date]:
+    """By table, the oldest partition that existed before and has changed."""
     oldest: dict[str, dt.date] = {}
     for name, key in sorted(after):
         if before.get((name, key), after[name, key]) != after[name, key]:
@@ -54,31 +56,33 @@ def corrected(before: Times, after: Times) -> dict[str, dt.date]:
     return oldest
 
 
-def stale(
+def find_stale(
     graph: dg.AssetGraph,
     warehouse: Warehouse,
     models: ModelStore,
-    oldest: Mapping[str, dt.date],
+    corrections: Mapping[str, dt.date],
     first: dt.date,
     last: dt.date,
     settings: Settings,
 ) -> dict[str, list[str]]:
-    """Partitions by table, and training days by model, that a run of these days left behind.
+    """Partitions by table, and training days by model, that a run of these days did not make again.
 
     Args:
         graph: the platform's assets.
-        oldest: of each corrected raw table, the oldest partition that changed.
+        warehouse: with the partitions.
+        models: with the trainings.
+        corrections: by raw table, the oldest partition that changed.
         first: first day that the run predicted.
         last: last day that the run predicted.
-        settings: say how far predictions look ahead.
+        settings: how far predictions look ahead.
     """
     days = days_between(first, last)
     weeks = {latest_ended_week(as_date(day)) for day in days}
     made = {"date": {*days}, "week": {str(week) for week in weeks}}
-    since = _since(graph, oldest, weeks_ahead(settings) - 1)
-    left: dict[str, list[str]] = {}
+    stale_since = _stale_since(graph, corrections, weeks_ahead(settings) - 1)
+    stale: dict[str, list[str]] = {}
     for table in TABLES.values():
-        begin = since.get(dg.AssetKey([table.schema, table.name]))
+        begin = stale_since.get(dg.AssetKey([table.schema, table.name]))
         if begin is None or table.parts or not table.partition:
             continue
         first_key = str(table.partition_of(begin))
@@ -88,28 +92,29 @@ def stale(
             if key >= first_key and key not in made[table.partition]
         ]
         if keys:
-            left[table.qualified] = keys
-    trained_now = {str(trained_through(week)) for week in weeks}
+            stale[table.qualified] = keys
+    trained_by_run = {str(trained_through(week)) for week in weeks}
     for name in trainings():
-        begin = since.get(dg.AssetKey(["models", name]))
-        trained = sorted({str(each.effective_from) for each in models.decisions(name)})
-        keys = [day for day in trained if begin and day >= str(begin) and day not in trained_now]
+        begin = stale_since.get(dg.AssetKey(["models", name]))
+        if begin is None:
+            continue
+        trained = sorted({str(decision.effective_from) for decision in models.decisions(name)})
+        keys = [day for day in trained if day >= str(begin) and day not in trained_by_run]
         if keys:
-            left[f"models/{name}"] = keys
-    return left
+            stale[f"models/{name}"] = keys
+    return stale
 
 
-def _since(
-    graph: dg.AssetGraph, oldest: Mapping[str, dt.date], ahead: int
+def _stale_since(
+    graph: dg.AssetGraph, corrections: Mapping[str, dt.date], weeks_ahead: int
 ) -> dict[dg.AssetKey, dt.date]:
-    """From which day on an asset is in doubt: the oldest of what it stands on, `ahead` weeks before
-    it where that is known ahead."""
+    """By asset, the first day that a correction upstream may have changed."""
     since: dict[dg.AssetKey, dt.date] = {}
-    for name, day in oldest.items():
+    for name, day in corrections.items():
         table: Table = TABLES[f"raw.{name}"]
         if table.partition == "week":
-            # Known ahead: days before it have looked forward to it.
-            day = day - dt.timedelta(days=7 * ahead)
+            # Days before the week have read it ahead.
+            day = day - dt.timedelta(days=7 * weeks_ahead)
         root = dg.AssetSelection.assets([table.schema, table.name])
         for key in root.downstream(include_self=False).resolve(graph):
             since[key] = min(day, since.get(key, day))

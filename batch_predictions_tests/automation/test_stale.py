@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import dagster as dg
 import pytest
 
-from batch_predictions.automation.stale import corrected, stale, times
+from batch_predictions.automation.stale import find_stale, oldest_corrections, partition_times
 from batch_predictions.model_store import ModelStore
 from batch_predictions.settings import Settings
 from batch_predictions.tables import TABLES
@@ -50,7 +50,7 @@ def left(
 ) -> dict[str, list[str]]:
     since = {name: dt.date.fromisoformat(day) for name, day in oldest.items()}
     newest = dt.date(2024, 3, 19)
-    return stale(graph, warehouse, ModelStore.of(settings), since, newest, newest, settings)
+    return find_stale(graph, warehouse, ModelStore.of(settings), since, newest, newest, settings)
 
 
 def test_corrected_reviews_leave_sentiment_behind_and_nothing_else(
@@ -81,10 +81,12 @@ def test_a_corrected_week_of_promotions_reaches_the_days_that_looked_forward_to_
 
 
 def test_a_partition_is_corrected_when_it_was_there_and_has_changed(made: Warehouse) -> None:
-    before = times(made)
-    assert corrected(before, times(made)) == {}
+    before = partition_times(made)
+    assert oldest_corrections(before, partition_times(made)) == {}
     for day in ("2024-03-12", "2024-03-15"):
         path = made.path(TABLES["raw.interactions"], day)
         os.utime(path, ns=(1, before["interactions", day] + 1))
     make(made, "raw.interactions", ["2024-03-20"])
-    assert corrected(before, times(made)) == {"interactions": dt.date(2024, 3, 12)}
+    assert oldest_corrections(before, partition_times(made)) == {
+        "interactions": dt.date(2024, 3, 12)
+    }

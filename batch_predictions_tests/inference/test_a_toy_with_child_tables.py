@@ -10,7 +10,7 @@ import pyarrow as pa
 import pytest
 
 from batch_predictions.automation.job_runner import JobRunner
-from batch_predictions.automation.jobs import NIGHTLY, PREDICT
+from batch_predictions.automation.jobs import AFTER_INGEST, NIGHTLY
 from batch_predictions.inference.dagster.assets import GPU
 from batch_predictions.inference.dagster.io_manager import JsonPathIOManager
 from batch_predictions.inference.declaration import BatchPrediction
@@ -307,7 +307,7 @@ def test_a_night_and_the_rest_of_it_have_both_and_count_their_steps_once(
     definitions = _definitions(settings)
     with dg.DagsterInstance.ephemeral() as instance:
         chain = JobRunner(instance, definitions, [])
-        assert chain.keys(NIGHTLY) == chain.keys(NIGHTLY, PREDICT) == [COMPANION, MAIN]
+        assert chain.keys(NIGHTLY) == chain.keys(NIGHTLY, AFTER_INGEST) == [COMPANION, MAIN]
         assert chain.keys(NIGHTLY, ["features"]) == []
         assert chain.weight(NIGHTLY) == 3
         # A source without interactions feeds neither.
