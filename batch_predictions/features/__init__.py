@@ -1,5 +1,5 @@
-"""What was known at the end of each day: SQL over the raw tables, point-in-time correct.
+"""Feature tables: the state of users, items and demand at the end of each day, by SQL.
 
-Every query filters by `date <= $date`, so a partition never sees what happened after it. One file
-per table, of the table's name.
+Every query filters by `date <= $date`, so that a partition never sees what happened after it. A
+table is a `FeatureTable`, its query the file `sql/<table>.sql`.
 """

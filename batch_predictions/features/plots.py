@@ -1,4 +1,4 @@
-"""Pictures of a day's features, for the assets' metadata."""
+"""Plots of a day's features, for the assets' metadata."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 Plot = Callable[[Warehouse, str], "Figure | None"]
 
 
-def _bars(title: str, sql: str, across: str, up: str) -> Plot:
+def _bars(title: str, sql: str, xlabel: str, ylabel: str) -> Plot:
     """Bars of a query's two columns: label and height."""
 
     def draw(warehouse: Warehouse, day: str) -> Figure | None:
@@ -24,8 +24,8 @@ def _bars(title: str, sql: str, across: str, up: str) -> Plot:
         figure, ax = new_axes(f"{title}, {day}")
         labels, heights = (column.to_pylist() for column in rows.columns)
         ax.bar([str(label) for label in labels], heights, color="#4c78a8")
-        ax.set_xlabel(across, fontsize=9)
-        ax.set_ylabel(up, fontsize=9)
+        ax.set_xlabel(xlabel, fontsize=9)
+        ax.set_ylabel(ylabel, fontsize=9)
         if max(map(len, map(str, labels))) > 8:
             ax.tick_params(axis="x", rotation=30)
             for label in ax.get_xticklabels():
@@ -47,7 +47,7 @@ PLOTS: dict[str, Plot] = {
         "users",
     ),
     "item_activity": _bars(
-        "Most wanted items of the last 28 days",
+        "Items with most interactions in the last 28 days",
         """select left(s.title, 24) || ' · ' || a.item_id as item, a.events_28d
         from features.item_activity a join features.item_state s
         on s.item_id = a.item_id and s.date = $date
@@ -64,7 +64,7 @@ PLOTS: dict[str, Plot] = {
         "users",
     ),
     "item_state": _bars(
-        "Items that may be offered, by category",
+        "Available items by category",
         """select category, count(*) as items from features.item_state
         where date = $date and available group by 1 order by 2 desc, 1 limit 12""",
         "",
@@ -74,19 +74,19 @@ PLOTS: dict[str, Plot] = {
         "Active customers by how overdue they are",
         """select case when overdue is null then 'one visit' when overdue < 0.5 then 'under 0.5'
         when overdue < 1 then '0.5 to 1' when overdue < 2 then '1 to 2'
-        when overdue < 4 then '2 to 4' else '4 and more' end as late, count(*) as customers
+        when overdue < 4 then '2 to 4' else '4 and more' end as overdue_bin, count(*) as customers
         from features.churn_features where date = $date group by 1
         order by min(coalesce(overdue, 1e9))""",
-        "days inactive by own mean gap",
+        "days inactive / mean gap between visits",
         "customers",
     ),
     "demand": _bars(
         "Units of the last 28 days, by days before",
         """with days as (
-            select unnest(units[-28:]) as units, unnest(range(28)) as place
+            select unnest(units[-28:]) as units, unnest(range(28)) as position
             from features.demand where date = $date and level <> 'category' and len(units) >= 28
         )
-        select 27 - place as ago, sum(units) as units from days group by 1 order by 1 desc""",
+        select 27 - position as days_ago, sum(units) as units from days group by 1 order by 1 desc""",
         "days before",
         "units",
     ),

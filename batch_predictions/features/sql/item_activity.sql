@@ -1,4 +1,4 @@
--- Demand for every item that was wanted in the last 84 days.
+-- Activity of every item with an interaction in the last 84 days.
 select
     $date::DATE as date,
     item_id,

@@ -1,5 +1,5 @@
--- Price and availability of every item in the catalogue or in interactions so far. An item that is
--- never recommended (fuel, coupons: source.exclude_items) is not available.
+-- Price and availability of every item in the catalogue or in interactions up to the day. An item that
+-- is never recommended (fuel, coupons: source.exclude_items) is excluded and not available.
 with interacted as (
     select
         item_id,

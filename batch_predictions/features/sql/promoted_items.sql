@@ -1,9 +1,8 @@
--- Items promoted after $date, by location (`all`: everywhere), in each of the $planned_weeks spans
--- of seven days that follow it (`weeks_ahead` 1: the coming one): whether on display, whether in the
--- mailer, and whether on the very next day (`tomorrow`), when a list of $date is looked up. That looks
--- ahead and is legitimate: a calendar of promotions is made before its weeks begin, and
--- `recommender.planned_weeks` says how long before. Seven days lie in one week or two; the filter on
--- `week` is constant, so that no other partition is read.
+-- Items promoted after $date by location (`all`: everywhere), in each of the $planned_weeks spans of
+-- seven days that follow it (`weeks_ahead`: 1 is the coming one): on display, in the mailer, and on the
+-- next day (`tomorrow`), when a list of $date is looked up. Reading ahead is correct here: a promotion
+-- calendar is made before its weeks begin, and `recommender.planned_weeks` says how long before. Seven
+-- days are in one week or two; the filter on `week` is constant, so that no other partition is read.
 with spans as (
     select
         weeks_ahead,

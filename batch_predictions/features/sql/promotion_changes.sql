@@ -1,9 +1,8 @@
--- How much more of the shops promote an item on the seven days after $date than did in the weeks
--- before it, on display, in a mailer, or either (`promoted`): shares of shops, those of the coming
--- week less the mean of the four before. What was bought of late was bought under the promotions of
--- late, so it is the change that tells. Looking ahead is legitimate here, see promoted_items.sql. An
--- item without a row keeps its promotions; no rows at all: nothing is known of the coming week, or
--- of any week before it.
+-- By how much the share of shops that promote an item on display, in a mailer, or either (`promoted`)
+-- changes from the four weeks before to the seven days after $date. Recent purchases were made under
+-- recent promotions, so it is the change that matters. Reading ahead is correct here, see
+-- promoted_items.sql. An item without a row keeps its promotions; no rows at all: the coming week, or
+-- the weeks before it, are unknown.
 with spans as (
     select distinct
         days_back,
@@ -32,7 +31,7 @@ by_week as (
         and calendar.week <= date_trunc('week', $date::DATE + 7)::DATE
     group by spans.days_back, calendar.week, calendar.item_id
 ),
--- Seven days touch two weeks where they do not begin on a Monday: the one with more shops counts.
+-- Seven days touch two weeks unless they begin on a Monday: the one with more shops counts.
 planned as (
     select
         days_back,

@@ -1,6 +1,6 @@
--- In which share of the shops each item was promoted, on display or in a mailer, in each of the
--- twelve weeks up to $date: `weeks_back` 1 is the seven days that end with it. A known week has no
--- row of an item that was not promoted; a week without any row is unknown.
+-- The share of shops that promoted each item, on display or in a mailer, in each of the twelve weeks up
+-- to $date (`weeks_back`: 1 is the seven days that end with it). An item without a row in a known week
+-- was not promoted; a week without any row is unknown.
 with spans as (
     select distinct
         weeks_back,
@@ -31,7 +31,7 @@ shops as (
         week >= date_trunc('week', $date::DATE - 83)::DATE
         and week <= $date::DATE
 )
--- Seven days touch two weeks where they do not begin on a Monday: the one with more shops counts.
+-- Seven days touch two weeks unless they begin on a Monday: the one with more shops counts.
 select
     item_id,
     weeks_back,

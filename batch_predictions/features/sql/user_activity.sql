@@ -13,7 +13,7 @@ select
     count(*) filter (date > $date::DATE - 7) as events_7d,
     count(*) filter (date > $date::DATE - 28) as events_28d,
     count(*) filter (date > $date::DATE - 84) as events_84d,
-    -- fsum: the sum of doubles does not depend on the number of threads.
+    -- fsum: sums of doubles must not depend on the number of threads.
     coalesce(fsum(amount) filter (date > $date::DATE - 7), 0) as spend_7d,
     coalesce(fsum(amount) filter (date > $date::DATE - 28), 0) as spend_28d,
     coalesce(fsum(amount) filter (date > $date::DATE - 84), 0) as spend_84d

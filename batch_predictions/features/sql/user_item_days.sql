@@ -1,8 +1,8 @@
--- One row per user, item and day of the $history_days days up to $date: what recommenders learn from
--- and what their histories are made of, so that training and scoring see the same rows. Items that are
--- never recommended (source.exclude_items) are left out. Items that are unavailable stay: they say
--- what users like, and may become available again.
--- The placeholder is the partition of features.item_state, or the query that makes it.
+-- One row per user, item and day of the $history_days days up to $date: training rows of recommenders,
+-- and the histories that they score, so that training and serving read the same rows. Items that are
+-- never recommended (source.exclude_items) are left out. Unavailable items are kept: they show what
+-- users like, and may become available again.
+-- The placeholder stands for the partition of features.item_state, or the query that computes it.
 select
     events.user_id,
     events.item_id,

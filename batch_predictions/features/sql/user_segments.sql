@@ -1,5 +1,5 @@
--- The demographic segment of every user who had signed up or interacted by the day. A value that
--- is missing is the segment 'unknown', never an error and never a lost user.
+-- The demographic segment of every user who had signed up or interacted by the day. Missing values are
+-- the segment 'unknown', so that no user is lost.
 with places as (
     select user_id, location, count(*) as events
     from raw.interactions
