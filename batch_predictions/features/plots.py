@@ -86,7 +86,8 @@ PLOTS: dict[str, Plot] = {
             select unnest(units[-28:]) as units, unnest(range(28)) as position
             from features.demand where date = $date and level <> 'category' and len(units) >= 28
         )
-        select 27 - position as days_ago, sum(units) as units from days group by 1 order by 1 desc""",
+        select 27 - position as days_ago, sum(units) as units
+        from days group by 1 order by 1 desc""",
         "days before",
         "units",
     ),
