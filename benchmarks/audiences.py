@@ -1,13 +1,13 @@
-"""Do promotion audiences find those who redeem? Real coupons of the Complete Journey.
+"""Share of coupon redeemers at the top of promotion audiences, on the Complete Journey.
 
     python benchmarks/audiences.py [--plot gain.png] [--fit] [--home FOLDER]
 
-For every campaign that began in the last third of the year, customers are ranked as of the day
-before it began, by what was known then; those who redeemed one of its coupons afterwards are looked
-for in the first 10 % and 20 %. Only households that were sent the coupons can redeem them, so they
-are ranked among the targeted, and among all active customers too. `--fit` prints instead the
-weights of a logistic regression on the campaigns before, which `predictions/affinity.py` holds.
-The recommender's candidates are not there on these days: their part of the score is 0.
+Customers are ranked for every campaign that began in the last third of the year, as of the day
+before it began. The benchmark computes which share of the customers who redeemed one of its coupons
+afterwards is in the first 10 % and 20 %. Only targeted households can redeem, so customers are
+ranked among the targeted, and among all active customers too. `--fit` prints instead the weights of
+a logistic regression on the campaigns before, which are in `predictions/affinity.py`. There are no
+recommendations on these days: their part of the score is 0.
 """
 
 from __future__ import annotations
@@ -15,47 +15,78 @@ from __future__ import annotations
 import argparse
 import datetime as dt
 import tempfile
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 from common import machine, say, show
 
 LAST_THIRD = dt.date(2017, 9, 1)
-TOPS = (0.1, 0.2)
-LOGGED = ("own_visits", "redemptions", "visits_84d")
+TOP_SHARES = (0.1, 0.2)
+LOG_COLUMNS = ("own_visits", "redemptions", "visits_84d")
+RANKINGS = ("audience", "most_active", "random")
+INTERCEPT_SCALE = 3
+"""Value of the intercepts' indicators: the larger it is, the less the penalty shrinks them."""
+SEED = 7
+
+Campaign: TypeAlias = dict[str, Any]
+"""campaign_id, kind, starts, and columns of customers as arrays: user_id, own_visits,
+category_share, redemptions, visits_84d, score, active, targeted, redeemed."""
+_CUSTOMERS = """
+    with {affinity_ctes},
+    scores as (select * from affinities where campaign_id = $campaign),
+    events as (
+        select user_id, bool_or(event_type = 'targeted') as targeted,
+            bool_or(event_type = 'redeemed') as redeemed
+        from raw.campaign_events where campaign_id = $campaign group by 1
+    ),
+    active as (select user_id, visits_84d from features.churn_features where date = $date)
+    select coalesce(active.user_id, events.user_id) as user_id,
+        coalesce(scores.own_visits, 0) as own_visits,
+        coalesce(scores.category_share, 0) as category_share,
+        coalesce(scores.redemptions, 0) as redemptions,
+        coalesce(active.visits_84d, 0) as visits_84d,
+        coalesce(scores.score, -1) as score,
+        active.user_id is not null as active,
+        coalesce(events.targeted, false) as targeted,
+        coalesce(events.redeemed, false) as redeemed
+    from active full join events on events.user_id = active.user_id
+    left join scores on scores.user_id = coalesce(active.user_id, events.user_id)
+    order by 1
+"""
+"""Active customers, and customers with events of a campaign, with their scores."""
 
 
 def main() -> None:
-    """Reads the year, ranks for every campaign, counts."""
+    """Reads the year, ranks customers for every campaign and prints one JSON object."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--plot", type=Path, help="write the gain curve as PNG")
-    parser.add_argument("--fit", action="store_true", help="weights from the campaigns before")
+    parser.add_argument("--fit", action="store_true", help="print the weights instead")
     parser.add_argument("--home", type=Path, help="a home to keep; default: a temporary one")
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        pairs = ranked_pairs(args.home or Path(folder))
-        show(fitted(pairs) if args.fit else measure(pairs, args.plot))
+        campaigns = read_campaigns(args.home or Path(folder))
+        show(fit_weights(campaigns) if args.fit else measure(campaigns, args.plot))
 
 
-def ranked_pairs(home: Path) -> list[dict[str, Any]]:
-    """Of every campaign, columns of its customers: facts, score, targeted, redeemed."""
+def read_campaigns(home: Path) -> list[Campaign]:
+    """Every campaign with its customers as of the day before it began."""
     from complete_journey_home import open_home
 
     settings, warehouse = open_home(home)
 
     from batch_predictions.features.queries import parameters, sql
-    from batch_predictions.predictions.affinity import PAIRS
+    from batch_predictions.predictions.affinity import AFFINITY_CTES
     from batch_predictions.tables import CHURN_FEATURES, ITEM_STATE
 
-    campaigns = warehouse.query(
+    campaigns: list[Campaign] = warehouse.query(
         """select campaign_id, any_value(kind) as kind, min(starts_on) as starts from raw.promotions
         group by 1 having starts >= DATE '2017-02-01' order by starts, campaign_id"""
     ).to_pylist()
-    found = []
     for campaign in campaigns:
         day = campaign["starts"] - dt.timedelta(days=1)
-        bound = {
+        sql_parameters = {
             **parameters(settings),
             "date": day,
             "starts_within_days": 1,
@@ -64,144 +95,151 @@ def ranked_pairs(home: Path) -> list[dict[str, Any]]:
         }
         for table in (CHURN_FEATURES, ITEM_STATE):
             if not warehouse.path(table, str(day)).exists():
-                warehouse.replace_partition(table, str(day), sql(table.name), bound)
-        rows = warehouse.query(
-            f"""with {PAIRS}, own_pairs as (select * from pairs where campaign_id = $campaign),
-            told as (
-                select user_id, bool_or(event_type = 'targeted') as targeted,
-                    bool_or(event_type = 'redeemed') as redeemed
-                from raw.campaign_events where campaign_id = $campaign group by 1
-            ),
-            active as (select user_id, visits_84d from features.churn_features where date = $date)
-            select coalesce(active.user_id, told.user_id) as user_id,
-                coalesce(own_pairs.own_visits, 0) as own_visits,
-                coalesce(own_pairs.category_share, 0) as category_share,
-                coalesce(own_pairs.redemptions, 0) as redemptions,
-                coalesce(active.visits_84d, 0) as visits_84d,
-                coalesce(own_pairs.score, -1) as score,
-                active.user_id is not null as active,
-                coalesce(told.targeted, false) as targeted,
-                coalesce(told.redeemed, false) as redeemed
-            from active full join told on told.user_id = active.user_id
-            left join own_pairs on own_pairs.user_id = coalesce(active.user_id, told.user_id)
-            order by 1""",
-            bound,
-        )
-        columns = {name: rows[name].to_numpy(zero_copy_only=False) for name in rows.column_names}
-        found.append({**campaign, **columns})
-        say(campaign["campaign_id"], day, int(columns["redeemed"].sum()), "redeemers")
-    return found
+                warehouse.replace_partition(table, str(day), sql(table.name), sql_parameters)
+        rows = warehouse.query(_CUSTOMERS.format(affinity_ctes=AFFINITY_CTES), sql_parameters)
+        for name in rows.column_names:
+            campaign[name] = rows[name].to_numpy(zero_copy_only=False)
+        say(campaign["campaign_id"], day, int(campaign["redeemed"].sum()), "redeemers")
+    return campaigns
 
 
-def fitted(pairs: list[dict[str, Any]]) -> dict[str, Any]:
-    """Weights over the targeted of the campaigns before the last third, an intercept for each."""
+def fit_weights(campaigns: Sequence[Campaign]) -> dict[str, Any]:
+    """Weights over targeted customers of the campaigns before the last third of the year.
+
+    Each campaign has its own intercept.
+    """
     from sklearn.linear_model import LogisticRegression
 
-    names = (*LOGGED, "category_share")
-    before = [each for each in pairs if each["starts"] < LAST_THIRD]
-    facts, outcomes = [], []
-    for n, each in enumerate(before):
-        there = each["targeted"]
-        columns = [np.log1p(each[name][there].astype(float)) for name in LOGGED]
-        columns.append(each["category_share"][there].astype(float))
-        own = np.zeros((int(there.sum()), len(before)))
-        # Three times as large: the penalty hardly holds the intercepts.
-        own[:, n] = 3
-        facts.append(np.column_stack([*columns, own]))
-        outcomes.append(each["redeemed"][there])
-    model = LogisticRegression(max_iter=5000).fit(np.vstack(facts), np.concatenate(outcomes))
+    names = (*LOG_COLUMNS, "category_share")
+    earlier = [campaign for campaign in campaigns if campaign["starts"] < LAST_THIRD]
+    features, outcomes = [], []
+    for number, campaign in enumerate(earlier):
+        targeted = campaign["targeted"]
+        columns = [np.log1p(campaign[name][targeted].astype(float)) for name in LOG_COLUMNS]
+        columns.append(campaign["category_share"][targeted].astype(float))
+        intercepts = np.zeros((int(targeted.sum()), len(earlier)))
+        intercepts[:, number] = INTERCEPT_SCALE
+        features.append(np.column_stack([*columns, intercepts]))
+        outcomes.append(campaign["redeemed"][targeted])
+    model = LogisticRegression(max_iter=5000).fit(np.vstack(features), np.concatenate(outcomes))
     weights = {name: round(float(w), 3) for name, w in zip(names, model.coef_[0], strict=False)}
-    return {"campaigns": len(before), "redeemers": int(sum(map(np.sum, outcomes))), **weights}
+    return {"campaigns": len(earlier), "redeemers": int(sum(map(np.sum, outcomes))), **weights}
 
 
-def measure(pairs: list[dict[str, Any]], plot: Path | None) -> dict[str, Any]:
+def measure(campaigns: Sequence[Campaign], plot: Path | None) -> dict[str, Any]:
     """Shares of redeemers in the first 10 % and 20 %, over all campaigns of the last third."""
-    late = [each for each in pairs if each["starts"] >= LAST_THIRD]
-    answer: dict[str, Any] = {"campaigns": len(late), "machine": machine()}
-    for crowd in ("targeted", "active"):
-        depths = {way: _depths(late, crowd, way) for way in ("audience", "most_active", "random")}
-        users = np.concatenate([each["user_id"][_redeemers(each, crowd)] for each in late])
+    late = [campaign for campaign in campaigns if campaign["starts"] >= LAST_THIRD]
+    result: dict[str, Any] = {"campaigns": len(late), "machine": machine()}
+    for group in ("targeted", "active"):
+        depths = {ranking: rank_depths(late, group, ranking) for ranking in RANKINGS}
+        users = np.concatenate(
+            [campaign["user_id"][_redeemers(campaign, group)] for campaign in late]
+        )
         _, codes = np.unique(users.astype(str), return_inverse=True)
-        answer[crowd] = {
+        difference = {
+            _top(share): _mean_with_interval(
+                _is_in_top(depths["audience"], share) - _is_in_top(depths["most_active"], share),
+                codes,
+            )
+            for share in TOP_SHARES
+        }
+        result[group] = {
             "redeemers": len(users),
             **{
-                way: {f"top_{top:.0%}": _share(d, top, codes) for top in TOPS}
-                for way, d in depths.items()
+                ranking: {
+                    _top(share): _mean_with_interval(_is_in_top(depths[ranking], share), codes)
+                    for share in TOP_SHARES
+                }
+                for ranking in RANKINGS
             },
-            "audience - most_active": {
-                f"top_{top:.0%}": _share_gap(depths["audience"], depths["most_active"], top, codes)
-                for top in TOPS
-            },
+            "audience - most_active": difference,
         }
-        if plot and crowd == "targeted":
-            _draw(plot, depths)
-    answer["by_campaign"] = [
-        {
-            "campaign": each["campaign_id"],
-            "kind": each["kind"],
-            "targeted": int(each["targeted"].sum()),
-            "redeemers": int(_redeemers(each, "targeted").sum()),
-            **{
-                f"top_{top:.0%}": round(
-                    float((_depths([each], "targeted", "audience") <= top).mean()), 3
-                )
-                for top in TOPS
-            },
-        }
-        for each in late
-    ]
-    return answer
+        if plot and group == "targeted":
+            draw_gain_curves(plot, depths)
+    result["by_campaign"] = [_campaign_result(campaign) for campaign in late]
+    return result
 
 
-def _redeemers(each: dict[str, Any], crowd: str) -> np.ndarray:
-    """Redeemers within the crowd: those who could not be ranked are counted among `targeted`."""
-    return each["redeemed"] & each[crowd]
+def _campaign_result(campaign: Campaign) -> dict[str, Any]:
+    depths = rank_depths([campaign], "targeted", "audience")
+    return {
+        "campaign": campaign["campaign_id"],
+        "kind": campaign["kind"],
+        "targeted": int(campaign["targeted"].sum()),
+        "redeemers": int(_redeemers(campaign, "targeted").sum()),
+        **{_top(share): round(float((depths <= share).mean()), 3) for share in TOP_SHARES},
+    }
 
 
-def _depths(campaigns: list[dict[str, Any]], crowd: str, way: str) -> np.ndarray:
-    """How deep in the ranking, as a share of the crowd, every redeemer stands."""
+def _top(share: float) -> str:
+    return f"top_{share:.0%}"
+
+
+def _redeemers(campaign: Campaign, group: str) -> np.ndarray:
+    """Which customers are redeemers of the group (targeted or active)."""
+    return campaign["redeemed"] & campaign[group]
+
+
+def rank_depths(campaigns: Sequence[Campaign], group: str, ranking: str) -> np.ndarray:
+    """Rank of every redeemer divided by the size of the group, in (0, 1].
+
+    Args:
+        campaigns: campaigns, one after the other.
+        group: column of the customers to rank: targeted or active.
+        ranking: one of RANKINGS.
+    """
     depths = []
-    random = np.random.default_rng(7)
-    for each in campaigns:
-        there = each[crowd]
-        score = {
-            "audience": each["score"],
-            "most_active": each["visits_84d"],
-            "random": random.random(len(there)),
-        }[way][there].astype(float)
-        # Ties in a random order, the same for all ways of ranking.
-        lots = np.random.default_rng(1).random(len(score))
-        place = np.empty(len(score))
-        place[np.lexsort((lots, -score))] = np.arange(1, len(score) + 1)
-        depths.append(place[each["redeemed"][there]] / len(score))
+    random = np.random.default_rng(SEED)
+    for campaign in campaigns:
+        in_group = campaign[group]
+        scores = {
+            "audience": campaign["score"],
+            "most_active": campaign["visits_84d"],
+            "random": random.random(len(in_group)),
+        }[ranking][in_group].astype(float)
+        # Ties are in random order, the same for all rankings.
+        tie_order = np.random.default_rng(1).random(len(scores))
+        ranks = np.empty(len(scores))
+        ranks[np.lexsort((tie_order, -scores))] = np.arange(1, len(scores) + 1)
+        depths.append(ranks[campaign["redeemed"][in_group]] / len(scores))
     return np.concatenate(depths)
 
 
-def _share(depths: np.ndarray, top: float, codes: np.ndarray) -> dict[str, float]:
-    from batch_predictions.models.churn.metrics import measured
-
-    hits = (depths <= top).astype(float)
-    found = measured(lambda w: (w * hits).sum(axis=1) / w.sum(axis=1), len(hits), codes, 7)
-    return {n: round(v, 4) for n, v in zip(("value", "lower", "upper"), found[:3], strict=True)}
+def _is_in_top(depths: np.ndarray, share: float) -> np.ndarray:
+    return (depths <= share).astype(float)
 
 
-def _share_gap(a: np.ndarray, b: np.ndarray, top: float, codes: np.ndarray) -> dict[str, float]:
-    from batch_predictions.models.churn.metrics import measured
+def _mean_with_interval(values: np.ndarray, codes: np.ndarray) -> dict[str, float]:
+    """Mean of one value per redemption, with a bootstrap interval over customers.
 
-    gap = (a <= top).astype(float) - (b <= top)
-    found = measured(lambda w: (w * gap).sum(axis=1) / w.sum(axis=1), len(gap), codes, 7)
-    return {n: round(v, 4) for n, v in zip(("value", "lower", "upper"), found[:3], strict=True)}
+    Args:
+        values: (redemptions,).
+        codes: number of each redemption's customer, 0 to customers - 1, (redemptions,).
+    """
+    from batch_predictions.models.common.bootstrap import percentile_interval, resample_counts
+
+    weights = (counts[:, codes] for counts in resample_counts(int(codes.max()) + 1, SEED))
+    samples = [(w * values).sum(axis=1) / w.sum(axis=1) for w in weights]
+    interval = percentile_interval(
+        float(values.sum() / len(values)), np.concatenate(samples), len(values)
+    )
+    return {
+        "value": round(interval.mean, 4),
+        "lower": round(interval.lower, 4),
+        "upper": round(interval.upper, 4),
+    }
 
 
-def _draw(path: Path, depths: dict[str, np.ndarray]) -> None:
+def draw_gain_curves(path: Path, depths: Mapping[str, np.ndarray]) -> None:
+    """Draws the share of redeemers among the first customers of each ranking."""
     from batch_predictions.reporting import new_axes
 
-    figure, ax = new_axes("Redeemers caught by the first customers, campaigns of the last third")
+    figure, ax = new_axes("Redeemers among the first customers, campaigns of the last third")
     colours = {"audience": "#4c78a8", "most_active": "#f58518", "random": "#bab0ac"}
-    grid = np.linspace(0, 1, 101)
-    for way, each in depths.items():
-        caught = [(each <= share).mean() for share in grid]
-        ax.plot(grid, caught, color=colours[way], label=way.replace("_", " "))
+    shares = np.linspace(0, 1, 101)
+    for ranking, ranking_depths in depths.items():
+        gains = [(ranking_depths <= share).mean() for share in shares]
+        ax.plot(shares, gains, color=colours[ranking], label=ranking.replace("_", " "))
     ax.set_xlabel("share of the targeted, best first", fontsize=9)
     ax.set_ylabel("share of redeemers", fontsize=9)
     ax.legend(fontsize=8, frameon=False)

@@ -1,10 +1,10 @@
-"""How good churn probabilities are on the Complete Journey: every candidate on the same customers.
+"""Quality of churn probabilities on the Complete Journey, of every estimator on equal customers.
 
     python benchmarks/churn_quality.py [--cuts 2017-10-08 2017-11-05 2017-12-03] [--active-days 84]
 
-For every cut the models learn and calibrate on windows before it, as the weekly training does, and
-are asked about the customers active on it; the cuts' answers are judged together. Intervals
-resample customers, each with all their cuts. Prints one JSON object.
+For every cut-off the estimators are fitted and calibrated on earlier cut-offs, as in the weekly
+training, and predict the customers who are active on it. All cut-offs are evaluated together;
+bootstrap samples draw customers with all their cut-offs. Prints one JSON object.
 """
 
 from __future__ import annotations
@@ -13,6 +13,8 @@ import argparse
 import datetime as dt
 import tempfile
 import time
+from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +25,7 @@ CUTS = ("2017-10-08", "2017-11-05", "2017-12-03")
 
 
 def main() -> None:
-    """Reads the year, trains before every cut, judges."""
+    """Reads the year, trains before every cut-off and evaluates."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--cuts", nargs="+", type=dt.date.fromisoformat, default=None)
     parser.add_argument("--active-days", type=int, default=84)
@@ -36,73 +38,92 @@ def main() -> None:
 
 
 def measure(args: argparse.Namespace, home: Path) -> dict[str, object]:
-    """Every candidate over all cuts."""
-    from complete_journey_home import FIRST, open_home
+    """Metrics of every estimator over all cut-offs."""
+    from complete_journey_home import open_home
 
     from batch_predictions.settings import ChurnSettings
 
-    chosen = ChurnSettings(active_days=args.active_days, calibration=args.calibration)
-    settings, warehouse = open_home(home, churn=chosen)
+    churn = ChurnSettings(active_days=args.active_days, calibration=args.calibration)
+    settings, warehouse = open_home(home, churn=churn)
 
-    from batch_predictions.models.churn.assets import examples_as_of
+    from batch_predictions.models.churn.examples import Examples
     from batch_predictions.models.churn.metrics import PairedComparison
-    from batch_predictions.models.churn.selection import BASELINES, calibrated, codes, fit
-    from batch_predictions.models.churn.windows import Examples, windows
+    from batch_predictions.models.churn.registry import baseline_names, candidate_names
+    from batch_predictions.models.churn.warehouse_inputs import examples_as_of
 
-    held: dict[dt.date, Examples] = {}
-    judged: list[Examples] = []
-    answers: dict[str, list[Any]] = {}
-    seconds = 0.0
-    for cut in args.cuts:
-        through = cut + dt.timedelta(days=chosen.horizon_days)
-        plan = windows(
-            through,
-            FIRST,
-            chosen.horizon_days,
-            judged=True,
-            step=chosen.step_days,
-            most=chosen.cutoffs,
-        )
-        assert plan is not None, f"{cut} lies too early in the year"
-        began = time.process_time()
-        for day in plan.days:
-            if day not in held:
-                held[day] = examples_as_of(warehouse, settings, day)
-        learned = Examples.joined([held[day] for day in plan.fit])
-        for name, margin in fit(learned, chosen.seed).items():
-            model = calibrated(margin, held[plan.calibrate], chosen.calibration)
-            answers.setdefault(name, []).append(model.probabilities(held[cut].rows))
-        judged.append(held[cut])
-        seconds += time.process_time() - began
-        say(f"{cut}: learned from {len(learned.churned):,} rows of {len(plan.fit)} days")
-    everyone = Examples.joined(judged)
-    contest = PairedComparison(everyone.churned, codes(everyone), chosen.seed)
-    found = {}
-    for name, parts in answers.items():
-        intervals = contest.evaluate(name, np.concatenate(parts))
-        found[name] = {metric: _figures(each) for metric, each in intervals.items()}
+    read_examples = cache(lambda day: examples_as_of(warehouse, settings, day))
+    started = time.process_time()
+    predictions = [predict(cut, read_examples, churn) for cut in args.cuts]
+    seconds = time.process_time() - started
+    test = Examples.concat([read_examples(cut) for cut in args.cuts])
+    comparison = PairedComparison(test.churned, test.customer_codes(), churn.seed)
+    metrics = {}
+    for name in predictions[0]:
+        probabilities = np.concatenate([by_name[name] for by_name in predictions])
+        intervals = comparison.evaluate(name, probabilities)
+        metrics[name] = {metric: _rounded(interval) for metric, interval in intervals.items()}
     gains = {
-        f"{name} - {floor}": _figures(contest.gain(name, floor))
-        for name in answers
-        if name not in BASELINES
-        for floor in BASELINES
+        f"{name} - {baseline}": _rounded(comparison.difference(name, baseline))
+        for name in candidate_names()
+        for baseline in baseline_names()
     }
     return {
         "cuts": [str(cut) for cut in args.cuts],
-        "active_days": chosen.active_days,
-        "calibration": chosen.calibration,
-        "n": contest.n,
-        "churned": round(float(everyone.churned.mean()), 4),
-        "models": found,
+        "active_days": churn.active_days,
+        "calibration": churn.calibration,
+        "n": comparison.n,
+        "churned": round(float(test.churned.mean()), 4),
+        "models": metrics,
         "auc_gains": gains,
         "cpu_seconds": round(seconds, 1),
         "machine": machine(),
     }
 
 
-def _figures(interval: Any) -> dict[str, float]:
-    mean, lower, upper, _ = interval
-    return {"value": round(mean, 4), "lower": round(lower, 4), "upper": round(upper, 4)}
+def predict(
+    cut: dt.date, read_examples: Callable[[dt.date], Any], churn: Any
+) -> dict[str, np.ndarray]:
+    """Probabilities of the customers on a cut-off, by estimators fitted on earlier ones.
+
+    Args:
+        cut: the cut-off.
+        read_examples: reads the customers of a past day with their outcomes.
+        churn: the section churn of the settings.
+    """
+    from complete_journey_home import FIRST
+
+    from batch_predictions.models.churn.examples import Examples
+    from batch_predictions.models.churn.model import ChurnModel
+    from batch_predictions.models.churn.registry import estimator_specs
+    from batch_predictions.models.churn.training import EstimatorTrainer
+    from batch_predictions.models.churn.windows import training_windows
+
+    windows = training_windows(
+        cut + dt.timedelta(days=churn.horizon_days),
+        FIRST,
+        churn.horizon_days,
+        with_test=True,
+        step_days=churn.step_days,
+        max_cutoffs=churn.cutoffs,
+    )
+    assert windows is not None, f"{cut} is too early in the year"
+    fit_examples = Examples.concat([read_examples(day) for day in windows.fit_days])
+    say(f"{cut}: fitting on {len(fit_examples):,} rows of {len(windows.fit_days)} days")
+    trainer = EstimatorTrainer(fit_examples, churn.seed)
+    calibration, rows = read_examples(windows.calibration_day), read_examples(cut).rows
+    probabilities = {}
+    for name in estimator_specs():
+        model = ChurnModel.calibrate(trainer.fit(name), calibration, churn.calibration)
+        probabilities[name] = model.probabilities(rows)
+    return probabilities
+
+
+def _rounded(interval: Any) -> dict[str, float]:
+    return {
+        "value": round(interval.mean, 4),
+        "lower": round(interval.lower, 4),
+        "upper": round(interval.upper, 4),
+    }
 
 
 if __name__ == "__main__":

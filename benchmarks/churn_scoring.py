@@ -1,11 +1,11 @@
-"""A million customers scored for churn through the engine: rows a second and peak memory.
+"""Speed and peak memory of scoring a million customers for churn through the engine.
 
     python benchmarks/churn_scoring.py [--customers 1000000] [--workers 2]
 
-The features are made up (their distributions are roughly a grocer's), written as a partition of
-`features.churn_features`, staged by the declaration's own query and scored by the engine with the
-average of trees and logistic regression, the dearest model there is. Every step runs in a process
-of its own, which tells its seconds and its peak. Prints one JSON object.
+The features are simulated, with distributions roughly like a grocer's. They are written as a
+partition of `features.churn_features`, staged by the query of the declaration, and scored by the
+engine with the average of LightGBM and logistic regression, the slowest model. Every step runs in
+its own process, which reports its seconds and its peak memory. Prints one JSON object.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -27,10 +28,12 @@ from common import machine, say, show
 
 DAY = dt.date(2024, 3, 31)
 STEPS = ("make", "train", "stage", "score", "load")
+BATCH_ROWS = 100_000
+TRAINING_CUSTOMERS = 20_000
 
 
 def main() -> None:
-    """All steps, each in a process of its own."""
+    """Runs all steps, each in its own process."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--customers", type=int, default=1_000_000)
     parser.add_argument("--workers", type=int, default=2)
@@ -39,20 +42,20 @@ def main() -> None:
     parser.add_argument("--home", type=Path)
     args = parser.parse_args()
     if args.step:
-        print(json.dumps(work(args)))
+        print(json.dumps(run_step(args)))
         return
     with tempfile.TemporaryDirectory(prefix="benchmark-churn-") as folder:
         result: dict[str, Any] = {"customers": args.customers, "workers": args.workers}
         for step in STEPS:
-            words = ["--home", folder, "--step", step, "--customers", str(args.customers)]
-            words += ["--workers", str(args.workers), "--shard-rows", str(args.shard_rows)]
-            done = subprocess.run(
-                [sys.executable, "-W", "ignore", __file__, *words],
+            options = ["--home", folder, "--step", step, "--customers", str(args.customers)]
+            options += ["--workers", str(args.workers), "--shard-rows", str(args.shard_rows)]
+            process = subprocess.run(
+                [sys.executable, "-W", "ignore", __file__, *options],
                 stdout=subprocess.PIPE,
                 check=True,
                 text=True,
             )
-            result[step] = json.loads(done.stdout.splitlines()[-1])
+            result[step] = json.loads(process.stdout.splitlines()[-1])
             say(step, result[step])
         seconds = result["score"]["seconds"]
         result["rows_per_second"] = round(args.customers / seconds)
@@ -60,8 +63,8 @@ def main() -> None:
         show(result)
 
 
-def work(args: argparse.Namespace) -> dict[str, float]:
-    """One step in this process."""
+def run_step(args: argparse.Namespace) -> dict[str, float]:
+    """Runs one step in this process; returns its seconds and its peak memory in MiB."""
     os.environ["BATCH_PREDICTIONS_HOME"] = str(args.home)
     from batch_predictions.home import State, write_state
     from batch_predictions.settings import InferenceSettings, Settings
@@ -78,18 +81,17 @@ def work(args: argparse.Namespace) -> dict[str, float]:
     settings = Settings(
         home=args.home, inference=InferenceSettings(workers=args.workers, device="cpu")
     )
-    began = time.perf_counter()
-    {"make": make, "train": train, "stage": stage, "score": score, "load": load}[args.step](
-        settings, args
-    )
+    steps = {"make": make, "train": train, "stage": stage, "score": score, "load": load}
+    started = time.perf_counter()
+    steps[args.step](settings, args)
     return {
-        "seconds": round(time.perf_counter() - began, 2),
+        "seconds": round(time.perf_counter() - started, 2),
         "peak_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024,
     }
 
 
-def features(random: np.random.Generator, first: int, number: int) -> dict[str, Any]:
-    """Columns of made-up customers."""
+def simulate_features(random: np.random.Generator, first: int, number: int) -> dict[str, Any]:
+    """Columns of simulated customers with the numbers from `first` on."""
     gap = random.gamma(2, 6, number) + 1
     inactive = np.minimum(random.exponential(gap), 83).astype(np.int64)
     visits = np.maximum(1, random.poisson(84 / gap))
@@ -129,63 +131,65 @@ def features(random: np.random.Generator, first: int, number: int) -> dict[str, 
 
 
 def make(settings: Any, args: argparse.Namespace) -> None:
-    """Writes the partition, a hundred thousand rows at a time."""
+    """Writes the partition of features, BATCH_ROWS rows at a time."""
     import pyarrow as pa
 
     from batch_predictions.tables import CHURN_FEATURES
     from batch_predictions.warehouse import Warehouse
 
-    step = 100_000
-    schema = pa.table(features(np.random.default_rng(0), 0, 1)).schema
+    schema = pa.table(simulate_features(np.random.default_rng(0), 0, 1)).schema
 
-    def batches() -> Any:
-        for first in range(0, args.customers, step):
-            number = min(step, args.customers - first)
-            yield pa.RecordBatch.from_pydict(
-                features(np.random.default_rng(first), first, number), schema
-            )
+    def batches() -> Iterator[pa.RecordBatch]:
+        for first in range(0, args.customers, BATCH_ROWS):
+            number = min(BATCH_ROWS, args.customers - first)
+            columns = simulate_features(np.random.default_rng(first), first, number)
+            yield pa.RecordBatch.from_pydict(columns, schema)
 
     reader = pa.RecordBatchReader.from_batches(schema, batches())
     Warehouse.of(settings).replace_partition(CHURN_FEATURES, str(DAY), reader)
 
 
 def train(settings: Any, args: argparse.Namespace) -> None:
-    """The average of both kinds on 20,000 customers who go by a known hazard."""
+    """Trains the average on TRAINING_CUSTOMERS customers with a known hazard of churn."""
     import pyarrow as pa
 
-    from batch_predictions.models.churn.selection import calibrated, fit
-    from batch_predictions.models.churn.windows import Examples
+    from batch_predictions.models.churn.examples import Examples
+    from batch_predictions.models.churn.model import ChurnModel
+    from batch_predictions.models.churn.training import EstimatorTrainer
 
-    parts = []
-    for seed in (1, 2):
+    def simulate_examples(seed: int) -> Examples:
         random = np.random.default_rng(seed)
-        rows = pa.table(features(random, 0, 20_000))
+        rows = pa.table(simulate_features(random, 0, TRAINING_CUSTOMERS))
         hazard = 1 / (1 + np.exp(3 - 0.8 * rows["overdue"].to_numpy()))
-        parts.append(Examples(rows, (random.random(20_000) < hazard).astype(np.float64)))
-    model = calibrated(fit(parts[0], 7)["average"], parts[1], "platt")
+        churned = random.random(TRAINING_CUSTOMERS) < hazard
+        return Examples(rows, churned.astype(np.float64))
+
+    fit_examples, calibration = simulate_examples(1), simulate_examples(2)
+    estimator = EstimatorTrainer(fit_examples, 7).fit("average")
+    model = ChurnModel.calibrate(estimator, calibration, "platt")
     folder = settings.home / "model"
     folder.mkdir()
     model.save(folder)
 
 
 def stage(settings: Any, args: argparse.Namespace) -> None:
-    """The declaration's own query, as shards."""
+    """Writes the rows of the declaration's query as shards."""
     from batch_predictions.inference import staging
     from batch_predictions.inference.scorer import name_of
-    from batch_predictions.predictions.churn import churn_scores as declared
+    from batch_predictions.predictions.churn import churn_scores
     from batch_predictions.warehouse import Warehouse
 
     path = staging.stage(
         Warehouse.of(settings),
         settings.home / "inference",
-        table=declared.table,
+        table=churn_scores.table,
         partition=str(DAY),
-        rows=declared.rows,
+        rows=churn_scores.rows,
         side={},
-        key=declared.key,
+        key=churn_scores.key,
         sql_parameters={"date": DAY},
-        scorer=name_of(declared.scorer),
-        scorer_version=declared.scorer.version,
+        scorer=name_of(churn_scores.scorer),
+        scorer_version=churn_scores.scorer.version,
         parameters={},
         model="churn",
         model_version="churn-benchmark",
@@ -196,23 +200,24 @@ def stage(settings: Any, args: argparse.Namespace) -> None:
 
 
 def score(settings: Any, args: argparse.Namespace) -> None:
-    """The engine."""
-    from batch_predictions.inference.engine import score as through
+    """Scores the shards with the engine."""
+    from batch_predictions.inference import engine
 
-    through(Path((settings.home / "manifest").read_text("utf-8")), settings.inference)
+    engine.score(Path((settings.home / "manifest").read_text("utf-8")), settings.inference)
 
 
 def load(settings: Any, args: argparse.Namespace) -> None:
-    """Accounts for every key and replaces the partition."""
-    from batch_predictions.inference import validation as loading
-    from batch_predictions.predictions.churn import churn_scores as declared
+    """Validates the results and replaces the partition."""
+    from batch_predictions.inference import validation
+    from batch_predictions.predictions.churn import churn_scores
     from batch_predictions.warehouse import Warehouse
 
     path = Path((settings.home / "manifest").read_text("utf-8"))
     warehouse = Warehouse.of(settings)
-    judged = loading.validate(warehouse, declared.table, path, declared.checks, {"date": DAY})
-    assert judged.passed and judged.scored == args.customers, judged
-    loading.load(warehouse, declared.table, path)
+    table, checks = churn_scores.table, churn_scores.checks
+    result = validation.validate(warehouse, table, path, checks, {"date": DAY})
+    assert result.passed and result.scored == args.customers, result
+    validation.load(warehouse, table, path)
 
 
 if __name__ == "__main__":

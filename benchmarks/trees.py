@@ -1,10 +1,10 @@
-"""Tree scoring: ours (`models/forest`) beside LightGBM's own predictor and tl2cgen's.
+"""Speed of scoring trees: `models/forest`, LightGBM's own predictor, and tl2cgen's.
 
     batch-predictions benchmark trees --json
 
 A binary model of 300 trees with 31 leaves on 40 features scores 200,000 rows, on one thread and on
-two; tl2cgen, which compiles trees to C, is skipped where it or a C compiler is missing. Then each
-feature's part in 2,000 margins (TreeSHAP), ours beside LightGBM's.
+two. tl2cgen, which compiles trees to C, is skipped if it or a C compiler is missing. Then the SHAP
+values of 2,000 rows are computed, by `models/forest` and by LightGBM.
 """
 
 from __future__ import annotations
@@ -12,64 +12,52 @@ from __future__ import annotations
 import argparse
 import shutil
 import tempfile
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from common import interleaved, machine, ratio, say, show
 
-from batch_predictions.models.forest.quickscorer import predictor
-from batch_predictions.models.forest.treeshap import explainer
+from batch_predictions.models.forest.quickscorer import build_predictor
+from batch_predictions.models.forest.treeshap import build_explainer
 
 ROWS, FEATURES, TREES, LEAVES = 200_000, 40, 300, 31
+TRAINING_ROWS = 50_000
+EXPLAINED_ROWS = 2000
 
 
 def measure(repeats: int = 5) -> dict[str, Any]:
-    """Times of all ways, how many times LightGBM's each is, and how far apart the answers are."""
-    import lightgbm as lgb
-
+    """Times of all predictors, their ratio to LightGBM's, and differences of results."""
     random = np.random.default_rng(3)
     rows = random.standard_normal((ROWS, FEATURES))
     label = (rows[:, 0] * rows[:, 1] + np.sin(rows[:, 2] * 2) + random.standard_normal(ROWS)) > 0
     say("training")
-    model = lgb.train(
-        {"objective": "binary", "num_leaves": LEAVES, "verbose": -1, "num_threads": 2},
-        lgb.Dataset(rows[:50_000], label[:50_000]),
-        TREES,
-    )
-    ways: dict[str, Any] = {
-        f"lightgbm_{n}": lambda n=n: model.predict(rows, num_threads=n) for n in (1, 2)
-    }
-    margins = predictor(model.model_to_string())
-    pool: ThreadPoolExecutor  # Opened below, before the ways are taken.
+    model = _train(rows[:TRAINING_ROWS], label[:TRAINING_ROWS])
+    predict_raw = build_predictor(model.model_to_string())
     halves = np.array_split(rows, 2)
-    ways["forest_1"] = lambda: _probabilities(margins(rows))
-    ways["forest_2"] = lambda: np.concatenate(
-        list(pool.map(lambda half: _probabilities(margins(half)), halves))
-    )
     with (
         ThreadPoolExecutor(2) as pool,
         tempfile.TemporaryDirectory(prefix="benchmark-trees-") as folder,
     ):
-        compiled, why = _compiled(model, Path(folder))
-        for n, predict in compiled.items():
-            ways[f"tl2cgen_{n}"] = lambda predict=predict: predict(rows)
-        times = interleaved(ways, repeats)
-        some = rows[:2000]
-        parts = explainer(model.model_to_string())
-        explained = interleaved(
-            {
-                "lightgbm": lambda: model.predict(some, pred_contrib=True, num_threads=1),
-                "forest": lambda: parts(some),
-            },
-            repeats,
-        )
-        lightgbms = np.asarray(model.predict(some, pred_contrib=True))[:, :-1]
-        own = model.predict(rows)
-        apart = {
-            name: float(np.abs(np.ravel(work()) - own).max())
-            for name, work in ways.items()
+        predictors: dict[str, Callable[[], Any]] = {
+            "lightgbm_1": lambda: model.predict(rows, num_threads=1),
+            "lightgbm_2": lambda: model.predict(rows, num_threads=2),
+            "forest_1": lambda: _sigmoid(predict_raw(rows)),
+            "forest_2": lambda: np.concatenate(
+                list(pool.map(lambda half: _sigmoid(predict_raw(half)), halves))
+            ),
+        }
+        compiled, skipped = _compile_predictors(model, Path(folder))
+        for threads, predict in compiled.items():
+            predictors[f"tl2cgen_{threads}"] = partial(predict, rows)
+        times = interleaved(predictors, repeats)
+        expected = model.predict(rows)
+        differences = {
+            name: float(np.abs(np.ravel(predict()) - expected).max())
+            for name, predict in predictors.items()
             if not name.startswith("lightgbm")
         }
     return {
@@ -77,21 +65,48 @@ def measure(repeats: int = 5) -> dict[str, Any]:
         "trees": TREES,
         "machine": machine(),
         "times": times,
-        "times_lightgbm": {name: ratio(times, f"lightgbm_{name[-1]}", name) for name in apart},
-        "largest_difference": apart,
-        "explained": explained,
-        "explained_times_lightgbm": ratio(explained, "lightgbm", "forest"),
-        "explained_largest_difference": float(np.abs(parts(some) - lightgbms).max()),
-        "skipped": why,
+        "times_lightgbm": {
+            name: ratio(times, f"lightgbm_{name[-1]}", name) for name in differences
+        },
+        "largest_difference": differences,
+        **_measure_explainers(model, rows[:EXPLAINED_ROWS], repeats),
+        "skipped": skipped,
     }
 
 
-def _probabilities(margins: Any) -> Any:
-    return 1.0 / (1.0 + np.exp(-margins))
+def _train(rows: np.ndarray, label: np.ndarray) -> Any:
+    import lightgbm as lgb
+
+    params = {"objective": "binary", "num_leaves": LEAVES, "verbose": -1, "num_threads": 2}
+    return lgb.train(params, lgb.Dataset(rows, label), TREES)
 
 
-def _compiled(model: Any, folder: Path) -> tuple[dict[int, Any], str | None]:
-    """Predictors by number of threads, which take the rows as LightGBM does."""
+def _measure_explainers(model: Any, rows: np.ndarray, repeats: int) -> dict[str, Any]:
+    """Times of SHAP values by LightGBM and by `models/forest`, and their largest difference."""
+    explain = build_explainer(model.model_to_string())
+    times = interleaved(
+        {
+            "lightgbm": lambda: model.predict(rows, pred_contrib=True, num_threads=1),
+            "forest": lambda: explain(rows),
+        },
+        repeats,
+    )
+    expected = np.asarray(model.predict(rows, pred_contrib=True))[:, :-1]
+    return {
+        "explained": times,
+        "explained_times_lightgbm": ratio(times, "lightgbm", "forest"),
+        "explained_largest_difference": float(np.abs(explain(rows) - expected).max()),
+    }
+
+
+def _sigmoid(raw_scores: Any) -> Any:
+    return 1.0 / (1.0 + np.exp(-raw_scores))
+
+
+def _compile_predictors(
+    model: Any, folder: Path
+) -> tuple[dict[int, Callable[[Any], Any]], str | None]:
+    """tl2cgen's predictors by number of threads, and why there are none."""
     if not shutil.which("cc"):
         return {}, "no C compiler"
     try:
@@ -107,12 +122,12 @@ def _compiled(model: Any, folder: Path) -> tuple[dict[int, Any], str | None]:
         forest, toolchain="gcc", libpath=str(library), params={"parallel_comp": 8}, verbose=False
     )
 
-    def way(threads: int) -> Any:
+    def load_predictor(threads: int) -> Callable[[Any], Any]:
         predictor = tl2cgen.Predictor(str(library), nthread=threads)
-        # The matrix is copied by tl2cgen: part of the price.
+        # tl2cgen copies the matrix, which is part of the measured time.
         return lambda rows: predictor.predict(tl2cgen.DMatrix(rows, dtype="float64"))
 
-    return {threads: way(threads) for threads in (1, 2)}, None
+    return {threads: load_predictor(threads) for threads in (1, 2)}, None
 
 
 if __name__ == "__main__":

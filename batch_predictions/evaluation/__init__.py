@@ -1,1 +1,1 @@
-"""What came of predictions: measured when the days that they were about have passed."""
+"""Realized metrics: earlier predictions compared with what happened since, every day."""

@@ -1,4 +1,4 @@
-"""What came of earlier predictions, as a Dagster asset: `evaluation/realized_metrics`."""
+"""Realized metrics as a Dagster asset: `evaluation/realized_metrics`."""
 
 # No `from __future__ import annotations`: Dagster reads the type of `context` itself.
 import datetime as dt
@@ -31,13 +31,13 @@ _SCHEMA = pa.schema(
 def compute_metrics(
     metrics: Sequence[RealizedMetric], warehouse: Warehouse, settings: Settings, day: dt.date
 ) -> pa.Table:
-    """Every metric that can be computed by the end of a day."""
+    """Rows of all metrics as of the end of a day; metrics without a value are left out."""
     rows = [row for metric in metrics for row in metric.compute(warehouse, settings, day)]
     return pa.Table.from_pylist([dict(row) for row in rows if row["value"] is not None], _SCHEMA)
 
 
-def plot(warehouse: Warehouse, day: str) -> "Figure | None":
-    """The differences between contacted and held out, and shares of redeemers, with intervals."""
+def plot_intervals(warehouse: Warehouse, day: str) -> "Figure | None":
+    """The metrics of a day with an interval and a value between -1 and 1; None without any."""
     rows = warehouse.query(
         """select model || ' ' || metric as name, value, lower, upper
         from evaluation.realized_metrics where date = $date and value between -1 and 1
@@ -46,12 +46,10 @@ def plot(warehouse: Warehouse, day: str) -> "Figure | None":
     ).to_pylist()
     if not rows:
         return None
-    figure, ax = new_axes(
-        f"What came of earlier predictions, seen on {day}", height=1 + len(rows) / 4
-    )
-    for place, row in enumerate(reversed(rows)):
-        ax.plot([row["lower"], row["upper"]], [place, place], color="#bab0ac", linewidth=2)
-        ax.plot(row["value"], place, "o", color="#4c78a8", markersize=4)
+    figure, ax = new_axes(f"Realized metrics as of {day}, 95 % intervals", height=1 + len(rows) / 4)
+    for y, row in enumerate(reversed(rows)):
+        ax.plot([row["lower"], row["upper"]], [y, y], color="#bab0ac", linewidth=2)
+        ax.plot(row["value"], y, "o", color="#4c78a8", markersize=4)
     ax.axvline(0, color="#333333", linewidth=0.6)
     ax.set_yticks(range(len(rows)), [row["name"] for row in reversed(rows)])
     return figure
@@ -60,7 +58,7 @@ def plot(warehouse: Warehouse, day: str) -> "Figure | None":
 def realized_metrics_asset(
     metrics: Sequence[RealizedMetric], partitions: Partitions
 ) -> dg.AssetsDefinition:
-    """A daily asset `evaluation/realized_metrics` of everything that metrics compute."""
+    """A daily asset `evaluation/realized_metrics` with the rows of all metrics."""
 
     @dg.asset(
         key_prefix="evaluation",
@@ -70,7 +68,7 @@ def realized_metrics_asset(
         owners=OWNERS,
         partitions_def=partitions.daily,
         backfill_policy=dg.BackfillPolicy.single_run(),
-        # Metrics read earlier days of these, as far as there are any: none of them is required.
+        # Metrics read earlier days of these tables where there are any; no day is required.
         deps=[
             dg.AssetKey([table.schema, table.name])
             for table in dict.fromkeys(table for metric in metrics for table in metric.tables)
@@ -92,7 +90,7 @@ def realized_metrics_asset(
             for day in context.partition_keys
         }
         record_materializations(
-            context, warehouse, written, plot=lambda: plot(warehouse, max(written))
+            context, warehouse, written, plot=lambda: plot_intervals(warehouse, max(written))
         )
 
     return realized_metrics

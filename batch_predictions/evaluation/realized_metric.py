@@ -1,4 +1,4 @@
-"""A realized metric, declared: what earlier predictions are worth, seen at the end of a day."""
+"""Declares realized metrics: earlier predictions compared with what happened since."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import datetime as dt
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from batch_predictions.models.common.bootstrap import Row
+from batch_predictions.models.common.bootstrap import Interval, Row, metric_row
 from batch_predictions.settings import Settings
 from batch_predictions.tables import Table
 from batch_predictions.warehouse import Warehouse
@@ -14,13 +14,22 @@ from batch_predictions.warehouse import Warehouse
 
 @dataclass(frozen=True)
 class RealizedMetric:
-    """Compares earlier predictions with what happened, once a day.
+    """Declares realized metrics at the top level of a module.
+
+    The module is in `evaluation/`, or in a package that the setting `plugins` names.
 
     Attributes:
-        compute: rows of `evaluation.realized_metrics` as of the end of a day: model, metric, value,
-            lower, upper, n. Reads nothing after that day; a row whose value is None is left out.
-        tables: tables that it reads, for lineage; days that were never made are no error.
+        compute: returns rows of `evaluation.realized_metrics` (see `realized_row`) as of the end of
+            a day. It must not read anything after that day. Rows without a value are dropped.
+        tables: tables that it reads, for lineage. Missing partitions must not be an error.
     """
 
     compute: Callable[[Warehouse, Settings, dt.date], list[Row]]
     tables: tuple[Table, ...]
+
+
+def realized_row(model: str, metric: str, interval: Interval) -> Row:
+    """A row of `evaluation.realized_metrics`: model, metric, value, lower, upper, n."""
+    row = metric_row(model, metric, interval)
+    row["model"] = row.pop("candidate")
+    return row

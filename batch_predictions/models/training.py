@@ -70,7 +70,7 @@ class Trained:
         """
         return cls(
             write=write,
-            candidate=gate.chosen,
+            candidate=gate.serving,
             beats_baseline=gate.beats_baseline,
             parameters=dict(parameters or {}),
             why=gate.why,

@@ -1,10 +1,11 @@
-"""How interested customers are in campaigns: one query over every pair, and what weighs how much.
+"""SQL of the affinity of customers to campaigns, and its weights.
 
-`own_visits` and `redemptions` weigh what a logistic regression of who redeemed a coupon among the
-targeted found, with an intercept for each campaign, on the Complete Journey's campaigns that began
-before September 2017 (`benchmarks/audiences.py --fit`). It found nothing for activity and for the
-category's share, and no recommender of that time was there: these three are set by hand, small, and
-decide among customers without purchases or redemptions of their own.
+The weights of `own_visits` and `redemptions` come from a logistic regression of who redeemed a
+coupon among the targeted customers, with an intercept for each campaign, on the Complete Journey's
+campaigns that began before September 2017 (`benchmarks/audiences.py --fit`). The regression found
+no effect of activity and of the category's share, and had no recommendations. So the weights of
+these three are set by hand, and small: they rank customers without purchases of the campaign's
+items and without redemptions.
 """
 
 from __future__ import annotations
@@ -16,7 +17,13 @@ WEIGHTS = {
     "visits_84d": 0.02,
     "recommended": 0.3,
 }
-"""Of log(1 + x) but for category_share, a share; recommended is a sum of 1 / log2(1 + rank)."""
+"""Weights of log(1 + x), but of category_share itself.
+
+own_visits: visits with purchases of the campaign's items; category_share: share of the customer's
+purchases in the campaign's categories; redemptions: coupons redeemed; visits_84d: visits in 84
+days; recommended: sum of 1 / log2(1 + rank) over the campaign's items among the recommender's
+candidates.
+"""
 
 CAMPAIGNS = """
     select campaign_id, max(kind) as kind, min(starts_on) as starts_on,
@@ -25,32 +32,35 @@ CAMPAIGNS = """
     where ends_on > $date::DATE and starts_on <= $date::DATE + $starts_within_days::INTEGER
     group by campaign_id
 """
-"""Campaigns that are live on the next day or start soon after; assumed to be planned by then."""
+"""SQL: campaigns that are live on the next day, or start within `$starts_within_days`.
 
-ON_OFFER = f"""
+A campaign is assumed to be planned, with its items, by then.
+"""
+
+CAMPAIGN_ITEMS = f"""
     select promotions.campaign_id, promotions.item_id, state.category
     from raw.promotions as promotions
     semi join ({CAMPAIGNS}) as campaigns using (campaign_id)
     join features.item_state as state
         on state.item_id = promotions.item_id and state.date = $date and state.available
 """
-"""Their items that may be offered, with the category as known on the day."""
+"""SQL: their available items, with the category as known on the day."""
 
-_BOUGHT = """
+_ITEM_VISITS = """
     select events.user_id, events.item_id, count(distinct events.date) as visits
     from raw.interactions as events
-    semi join (select item_id from on_offer) as offered on offered.item_id = events.item_id
+    semi join (select item_id from campaign_items) as items on items.item_id = events.item_id
     where events.date <= $date::DATE and events.date > $date::DATE - $history_days::INTEGER
     group by events.user_id, events.item_id
 """
-_CANDIDATES = """
-    select user_id, item_id, 1 / log2(1 + place) as fit from (
+_RECOMMENDED_ITEMS = """
+    select user_id, item_id, 1 / log2(1 + position) as relevance from (
         select user_id, item_id,
-            row_number() over (partition by user_id order by score desc, item_id) as place
+            row_number() over (partition by user_id order by score desc, item_id) as position
         from features.item_scores where date = $date
-    ) semi join (select item_id from on_offer) as offered using (item_id)
+    ) semi join (select item_id from campaign_items) as items using (item_id)
 """
-_SHARES = """
+_CATEGORY_EVENTS = """
     select events.user_id, state.category, count(*) as events
     from raw.interactions as events
     join features.item_state as state on state.item_id = events.item_id and state.date = $date
@@ -59,67 +69,73 @@ _SHARES = """
 """
 
 
-def _logged(column: str) -> str:
+def _log(column: str) -> str:
     return f"ln(1 + coalesce({column}, 0))"
 
 
-SCORE = " + ".join(
+_SCORE = " + ".join(
     [
-        f"{WEIGHTS['own_visits']} * {_logged('own.visits')}",
-        f"{WEIGHTS['category_share']} * coalesce(shares.share, 0)",
-        f"{WEIGHTS['redemptions']} * {_logged('redeemed.redemptions')}",
-        f"{WEIGHTS['visits_84d']} * {_logged('active.visits_84d')}",
-        f"{WEIGHTS['recommended']} * {_logged('candidates.fit')}",
+        f"{WEIGHTS['own_visits']} * {_log('own_purchases.visits')}",
+        f"{WEIGHTS['category_share']} * coalesce(category_shares.share, 0)",
+        f"{WEIGHTS['redemptions']} * {_log('redemption_counts.redemptions')}",
+        f"{WEIGHTS['visits_84d']} * {_log('active.visits_84d')}",
+        f"{WEIGHTS['recommended']} * {_log('recommendations.relevance')}",
     ]
 )
-PAIRS = f"""
-    on_offer as materialized ({ON_OFFER}),
-    bought as materialized ({_BOUGHT}),
-    candidates_ as materialized ({_CANDIDATES}),
-    own as (
+AFFINITY_CTES = f"""
+    campaign_items as materialized ({CAMPAIGN_ITEMS}),
+    item_visits as materialized ({_ITEM_VISITS}),
+    recommended_items as materialized ({_RECOMMENDED_ITEMS}),
+    own_purchases as (
         select campaign_id, user_id, sum(visits)::BIGINT as visits, count(*) as items
-        from bought join on_offer using (item_id) group by all
+        from item_visits join campaign_items using (item_id) group by all
     ),
-    candidates as (
-        select campaign_id, user_id, fsum(fit) as fit
-        from candidates_ join on_offer using (item_id) group by all
+    recommendations as (
+        select campaign_id, user_id, fsum(relevance) as relevance
+        from recommended_items join campaign_items using (item_id) group by all
     ),
-    shares_ as (
+    user_category_shares as (
         select user_id, category, events / sum(events) over (partition by user_id) as share
-        from ({_SHARES})
+        from ({_CATEGORY_EVENTS})
     ),
-    shares as (
+    category_shares as (
         select campaign_id, user_id, least(1, fsum(share)) as share,
             arg_max(category, struct_pack(share, category)) as category
-        from shares_ join (select distinct campaign_id, category from on_offer) using (category)
+        from user_category_shares
+        join (select distinct campaign_id, category from campaign_items) using (category)
         group by all
     ),
-    redeemed as (
+    redemption_counts as (
         select user_id, count(*) as redemptions from raw.campaign_events
         where event_type = 'redeemed' and date <= $date
             and date > $date::DATE - $history_days::INTEGER
         group by user_id
     ),
-    pairs_ as (
-        select campaign_id, user_id from own union select campaign_id, user_id from candidates
-        union select campaign_id, user_id from shares
+    candidate_pairs as (
+        select campaign_id, user_id from own_purchases
+        union select campaign_id, user_id from recommendations
+        union select campaign_id, user_id from category_shares
     ),
-    -- Who has not bought for long belongs to retention.
-    pairs as (
-        select pairs_.campaign_id, pairs_.user_id, coalesce(own.items, 0) as own_items,
-            coalesce(own.visits, 0) as own_visits, coalesce(shares.share, 0) as category_share,
-            coalesce(redeemed.redemptions, 0) as redemptions, active.visits_84d,
-            coalesce(candidates.fit, 0) as recommended, shares.category,
-            {SCORE} as score
-        from pairs_
+    -- Customers without a purchase in churn.active_days have no churn_features and no affinities.
+    affinities as (
+        select pairs.campaign_id, pairs.user_id, coalesce(own_purchases.items, 0) as own_items,
+            coalesce(own_purchases.visits, 0) as own_visits,
+            coalesce(category_shares.share, 0) as category_share,
+            coalesce(redemption_counts.redemptions, 0) as redemptions, active.visits_84d,
+            coalesce(recommendations.relevance, 0) as recommended, category_shares.category,
+            {_SCORE} as score
+        from candidate_pairs as pairs
         join features.churn_features as active
-            on active.user_id = pairs_.user_id and active.date = $date
-        left join own on own.campaign_id = pairs_.campaign_id and own.user_id = pairs_.user_id
-        left join candidates on candidates.campaign_id = pairs_.campaign_id
-            and candidates.user_id = pairs_.user_id
-        left join shares on shares.campaign_id = pairs_.campaign_id
-            and shares.user_id = pairs_.user_id
-        left join redeemed on redeemed.user_id = pairs_.user_id
+            on active.user_id = pairs.user_id and active.date = $date
+        left join own_purchases on own_purchases.campaign_id = pairs.campaign_id
+            and own_purchases.user_id = pairs.user_id
+        left join recommendations on recommendations.campaign_id = pairs.campaign_id
+            and recommendations.user_id = pairs.user_id
+        left join category_shares on category_shares.campaign_id = pairs.campaign_id
+            and category_shares.user_id = pairs.user_id
+        left join redemption_counts on redemption_counts.user_id = pairs.user_id
     )
 """
-"""Every pair of an active customer and a campaign that has something for them, with its score."""
+"""CTEs of the query that follows: `affinities`, a row with the score of each active customer and
+campaign that have an item or a category in common, and `campaign_items`, `item_visits` and
+`recommended_items`."""

@@ -1,40 +1,35 @@
-"""Who of the active customers will buy nothing in the coming days, every day."""
+"""Churn probabilities of the active customers, every day."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar, Self
+from typing import ClassVar, Self
 
-import numpy as np
 import pyarrow as pa
 
 from batch_predictions.inference.declaration import BatchPrediction
 from batch_predictions.inference.scorer import EXCLUDED, ScorerContext
 from batch_predictions.inference.validation import Check
 from batch_predictions.models.churn.model import ChurnModel
-from batch_predictions.reporting import new_axes
+from batch_predictions.predictions.audience_plots import plot_churn_probabilities
 from batch_predictions.tables import CHURN_SCORES
-from batch_predictions.warehouse import Warehouse, as_date
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
 
 
 class ChurnScorer:
-    """The champion's calibrated probability, from the day's features."""
+    """The champion's calibrated probability of churn, from the day's features."""
 
     version: ClassVar[str] = "1"
     uses_gpu: ClassVar[bool] = False
-    # Numpy and LightGBM let go of the interpreter's lock.
+    # NumPy and LightGBM release the interpreter's lock.
     workers: ClassVar[str] = "threads"
 
     def __init__(self, model: ChurnModel) -> None:
         self.model = model
 
     @classmethod
-    def open(cls, opening: ScorerContext) -> Self:
-        """Opens the model."""
-        assert opening.model is not None
-        return cls(ChurnModel.load(opening.model))
+    def open(cls, context: ScorerContext) -> Self:
+        """Loads the model."""
+        assert context.model is not None
+        return cls(ChurnModel.load(context.model))
 
     def score(self, rows: pa.RecordBatch) -> pa.RecordBatch:
         """Probabilities of customers (the columns of features.churn_features)."""
@@ -55,25 +50,6 @@ class ChurnScorer:
         )
 
 
-def plot(warehouse: Warehouse, day: str) -> Figure | None:
-    """Customers by probability of churn."""
-    found = warehouse.query(
-        "select churn_probability from predictions.churn_scores where date = $date",
-        {"date": as_date(day)},
-    )
-    if not found.num_rows:
-        return None
-    values = found["churn_probability"].to_numpy()
-    figure, ax = new_axes(
-        f"{len(values):,} active customers, {values.sum():,.0f} of them expected to go, {day}"
-    )
-    ax.hist(values, np.linspace(0, 1, 41), color="#4c78a8")
-    ax.set_yscale("log")
-    ax.set_xlabel("probability of churn", fontsize=9)
-    ax.set_ylabel("customers", fontsize=9)
-    return figure
-
-
 churn_scores = BatchPrediction(
     table=CHURN_SCORES,
     key=("user_id",),
@@ -88,6 +64,6 @@ churn_scores = BatchPrediction(
                 where (churn_probability between 0 and 1) is not true""",
         ),
     ),
-    plot=plot,
+    plot=plot_churn_probabilities,
     kinds=frozenset({"lightgbm", "duckdb"}),
 )

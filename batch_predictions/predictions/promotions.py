@@ -1,71 +1,79 @@
-"""Whom each campaign interests, every day: customers of all live campaigns in one table.
+"""The promotion audience, every day: the customers of each campaign, with items for each.
 
-Campaigns are rows, whatever their number. One query scores the pairs of customers and campaigns,
-gives every customer to the campaigns where they are worth most, and every campaign its best; the
-scorer fills the lists of items.
+One query scores pairs of customers and campaigns, assigns customers to the campaigns with their
+highest scores, and keeps the best customers of each campaign. The scorer fills the lists of items.
+All campaigns are in one table.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, ClassVar, Self
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar, Self
 
 import pyarrow as pa
 
 from batch_predictions.inference.declaration import BatchPrediction
 from batch_predictions.inference.scorer import EXCLUDED, ScorerContext
 from batch_predictions.inference.validation import Check
-from batch_predictions.predictions.affinity import CAMPAIGNS, ON_OFFER, PAIRS
-from batch_predictions.predictions.holdout import place_sql
-from batch_predictions.reporting import legend_outside, new_axes
+from batch_predictions.predictions.affinity import AFFINITY_CTES, CAMPAIGN_ITEMS, CAMPAIGNS
+from batch_predictions.predictions.audience_plots import plot_promotion_audience
+from batch_predictions.predictions.holdout import hash_fraction_sql
 from batch_predictions.settings import Settings
 from batch_predictions.tables import PROMOTION_AUDIENCE
-from batch_predictions.warehouse import Warehouse, as_date
 
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
-
-NOBODY = "no active customer fits its available items, or all who do are worth more elsewhere"
+NO_AUDIENCE = (
+    "no active customer has an affinity to its available items, or all who have one are assigned "
+    "to other campaigns"
+)
+MAX_STAGED_ITEMS = 20
+"""Items of a customer, and popular items of a campaign or category, that the queries return."""
 
 
 class PromotionScorer:
-    """Log-odds to redeem from own purchases of the campaign's items, past redemptions, the
-    recommender's candidates and categories. A customer's items are those bought most and
-    recommended first, then what is wanted most of their category, then of the campaign."""
+    """Fills the list of items of each customer of a campaign.
+
+    First come items that the customer bought or that the recommender proposes, by their relevance;
+    then the most popular items of the campaign in the customer's category; then those of the whole
+    campaign.
+
+    Args:
+        promotion_items: items of a list at most.
+        popular: rows of the lookup table: campaign_id, category (None: the whole campaign), items.
+    """
 
     version: ClassVar[str] = "1"
     uses_gpu: ClassVar[bool] = False
 
-    def __init__(self, opening: ScorerContext) -> None:
-        self.most = int(opening.parameters["promotion_items"])
-        popular = opening.lookup_table("popular").to_pylist()
-        self.of_category = {(each["campaign_id"], each["category"]): each for each in popular}
+    def __init__(self, promotion_items: int, popular: Sequence[Mapping[str, Any]]) -> None:
+        self.promotion_items = promotion_items
+        self.popular_items = {
+            (row["campaign_id"], row["category"]): row["items"] for row in popular
+        }
 
     @classmethod
-    def open(cls, opening: ScorerContext) -> Self:
-        """Reads what is wanted most of every campaign."""
-        return cls(opening)
+    def open(cls, context: ScorerContext) -> Self:
+        """Reads the popular items of every campaign."""
+        popular = context.lookup_table("popular").to_pylist()
+        return cls(int(context.parameters["promotion_items"]), popular)
 
     def score(self, rows: pa.RecordBatch) -> pa.RecordBatch:
-        """Rows of the list from staged pairs (see the query)."""
-        out = []
+        """Rows of the audience from staged pairs (see the query), or the reason for none."""
+        audience: list[dict[str, Any]] = []
         for row in rows.to_pylist():
             if row["user_id"] is None:
-                out.append({"campaign_id": row["campaign_id"], EXCLUDED: NOBODY})
+                audience.append({"campaign_id": row["campaign_id"], EXCLUDED: NO_AUDIENCE})
                 continue
-            items = self._items(row)
-            kept = {name: row[name] for name in _SCHEMA.names if name in row}
-            out.append({**kept, "item_ids": items})
-        return pa.RecordBatch.from_pylist(out, schema=_SCHEMA)
+            columns = {name: row[name] for name in _SCHEMA.names if name in row}
+            audience.append({**columns, "item_ids": self._select_items(row)})
+        return pa.RecordBatch.from_pylist(audience, schema=_SCHEMA)
 
-    def _items(self, row: Mapping[str, Any]) -> list[str]:
-        items = list(dict.fromkeys(row["own"] or ()))
+    def _select_items(self, row: Mapping[str, Any]) -> list[str]:
+        items = list(dict.fromkeys(row["best_item_ids"] or ()))
         for category in (row["category"], None):
-            more = self.of_category.get((row["campaign_id"], category))
-            for item in more["items"] if more else ():
-                if len(items) < self.most and item not in items:
+            for item in self.popular_items.get((row["campaign_id"], category), ()):
+                if len(items) < self.promotion_items and item not in items:
                     items.append(item)
-        return items[: self.most]
+        return items[: self.promotion_items]
 
 
 _SCHEMA = pa.schema(
@@ -86,122 +94,105 @@ _SCHEMA = pa.schema(
 
 
 def parameters(settings: Settings) -> Mapping[str, Any]:
-    """Caps, items and holdout."""
-    chosen = settings.audiences
+    """Settings that query, scorer and checks use."""
+    audiences = settings.audiences
     return {
-        "starts_within_days": chosen.starts_within_days,
-        "users_per_campaign": chosen.users_per_campaign,
-        "campaigns_per_user": chosen.campaigns_per_user,
-        "promotion_items": chosen.promotion_items,
-        "holdout_share": chosen.holdout_share,
-        "holdout_salt": chosen.holdout_salt,
+        "starts_within_days": audiences.starts_within_days,
+        "users_per_campaign": audiences.users_per_campaign,
+        "campaigns_per_user": audiences.campaigns_per_user,
+        "promotion_items": audiences.promotion_items,
+        "holdout_share": audiences.holdout_share,
+        "holdout_salt": audiences.holdout_salt,
         "history_days": settings.churn.history_days,
     }
-
-
-def plot(warehouse: Warehouse, day: str) -> Figure | None:
-    """How many customers each campaign has, and how many of them bought its items before."""
-    rows = warehouse.query(
-        """select campaign_id, count(*) filter (not held_out) as contacted,
-            count(*) filter (held_out) as held_out, count(*) filter (own_items > 0) as own
-        from predictions.promotion_audience where date = $date group by 1
-        order by count(*) desc, campaign_id limit 20""",
-        {"date": as_date(day)},
-    ).to_pydict()
-    if not rows["campaign_id"]:
-        return None
-    figure, ax = new_axes(f"Promotion audiences by campaign, {day}")
-    names = [str(each) for each in rows["campaign_id"]]
-    ax.bar(names, rows["contacted"], color="#4c78a8", label="to contact")
-    ax.bar(names, rows["held_out"], bottom=rows["contacted"], color="#bab0ac", label="held out")
-    ax.plot(names, rows["own"], "o", color="#f58518", label="bought its items before")
-    ax.set_xlabel("campaign", fontsize=9)
-    ax.set_ylabel("customers", fontsize=9)
-    legend_outside(ax)
-    return figure
 
 
 promotion_audience = BatchPrediction(
     table=PROMOTION_AUDIENCE,
     key=("campaign_id", "user_id"),
     rows=f"""
-        with {PAIRS},
-        -- A customer goes to the campaigns where they are worth most.
-        wanted as (
-            select *, {place_sql("campaign_id", "user_id")} < $holdout_share::DOUBLE as held_out
-            from pairs
+        with {AFFINITY_CTES},
+        -- A customer is assigned to the campaigns with their highest scores.
+        assigned as (
+            select *,
+                {hash_fraction_sql("campaign_id", "user_id")} < $holdout_share::DOUBLE as held_out
+            from affinities
             qualify row_number() over (partition by user_id order by score desc, campaign_id)
                 <= $campaigns_per_user::INTEGER
         ),
         ranked as (
-            select *, row_number() over best as rank,
-                count(*) filter (not held_out) over best as contacted
-            from wanted
-            window best as (
+            select *, row_number() over by_score as rank,
+                count(*) filter (not held_out) over by_score as contacted
+            from assigned
+            window by_score as (
                 partition by campaign_id order by score desc, user_id rows unbounded preceding
             )
         ),
-        listed as (
+        audience as (
             select * from ranked
-            -- Those held out cost nothing: the cap counts who is contacted.
+            -- The limit counts customers who are contacted, not those held out.
             where contacted <= $users_per_campaign::BIGINT - held_out::INTEGER
         ),
-        -- Materialised: else all of a campaign's items are tried with all of its customers.
-        fits as materialized (
-            select on_offer.campaign_id, own.user_id, own.item_id, fsum(own.fit) as fit
+        -- Materialized: otherwise all items of a campaign are joined with all of its customers.
+        item_relevance as materialized (
+            select campaign_items.campaign_id, user_items.user_id, user_items.item_id,
+                fsum(user_items.relevance) as relevance
             from (
-                select user_id, item_id, ln(1 + visits) as fit from bought
-                union all select user_id, item_id, fit from candidates_
-            ) as own
-            join on_offer on on_offer.item_id = own.item_id
+                select user_id, item_id, ln(1 + visits) as relevance from item_visits
+                union all select user_id, item_id, relevance from recommended_items
+            ) as user_items
+            join campaign_items on campaign_items.item_id = user_items.item_id
             group by all
         ),
-        liked as (
-            select fits.* from fits
-            semi join listed on listed.campaign_id = fits.campaign_id
-                and listed.user_id = fits.user_id
+        audience_items as (
+            select item_relevance.* from item_relevance
+            semi join audience on audience.campaign_id = item_relevance.campaign_id
+                and audience.user_id = item_relevance.user_id
         ),
-        liked_most as (
-            select campaign_id, user_id, max(struct_pack(fit, item_id), 20) as items
-            from liked group by campaign_id, user_id
+        best_items as (
+            select campaign_id, user_id,
+                max(struct_pack(relevance, item_id), {MAX_STAGED_ITEMS}) as items
+            from audience_items group by campaign_id, user_id
         )
         select
-            campaigns.campaign_id, listed.user_id, listed.rank, listed.score, listed.held_out,
-            listed.own_items, listed.category, campaigns.kind, campaigns.starts_on,
-            campaigns.ends_on,
-            list_transform(liked_most.items, lambda each: each.item_id)
-                [:$promotion_items::INTEGER] as own
+            campaigns.campaign_id, audience.user_id, audience.rank, audience.score,
+            audience.held_out, audience.own_items, audience.category, campaigns.kind,
+            campaigns.starts_on, campaigns.ends_on,
+            list_transform(best_items.items, lambda item: item.item_id)
+                [:$promotion_items::INTEGER] as best_item_ids
         from ({CAMPAIGNS}) as campaigns
-        left join listed on listed.campaign_id = campaigns.campaign_id
-        left join liked_most on liked_most.campaign_id = listed.campaign_id
-            and liked_most.user_id = listed.user_id
+        left join audience on audience.campaign_id = campaigns.campaign_id
+        left join best_items on best_items.campaign_id = audience.campaign_id
+            and best_items.user_id = audience.user_id
     """,
     lookup_tables={
-        # Of every campaign and its categories (null: all of it), the items wanted most.
+        # The most popular items of each campaign and category; null: of the whole campaign.
         "popular": f"""
-            select campaign_id, category, list(item_id order by place) as items from (
-                select on_offer.campaign_id, on_offer.category, on_offer.item_id,
+            select campaign_id, category, list(item_id order by position) as items from (
+                select campaign_items.campaign_id, campaign_items.category,
+                    campaign_items.item_id,
                     row_number() over (
-                        partition by on_offer.campaign_id, on_offer.category
-                        order by coalesce(activity.users_84d, 0) desc, on_offer.item_id
-                    ) as place
+                        partition by campaign_items.campaign_id, campaign_items.category
+                        order by coalesce(activity.users_84d, 0) desc, campaign_items.item_id
+                    ) as position
                 from (
-                    select campaign_id, category, item_id from ({ON_OFFER})
+                    select campaign_id, category, item_id from ({CAMPAIGN_ITEMS})
                     union all
-                    select distinct campaign_id, null, item_id from ({ON_OFFER})
-                ) as on_offer
+                    select distinct campaign_id, null, item_id from ({CAMPAIGN_ITEMS})
+                ) as campaign_items
                 left join features.item_activity as activity
-                    on activity.item_id = on_offer.item_id and activity.date = $date
-            ) where place <= 20 group by all order by all""",
+                    on activity.item_id = campaign_items.item_id and activity.date = $date
+            ) where position <= {MAX_STAGED_ITEMS} group by all order by all""",
     },
     scorer=PromotionScorer,
     parameters=parameters,
     checks=(
         Check(
             "within_caps",
-            "No campaign contacts more than its cap, nobody is listed for too many campaigns.",
-            """select coalesce(sum(too_many), 0)::BIGINT from (
-                select greatest(0, count(*) - $campaigns_per_user::BIGINT) as too_many
+            "No campaign contacts more than audiences.users_per_campaign customers, and no "
+            "customer is listed for more than audiences.campaigns_per_user campaigns.",
+            """select coalesce(sum(excess), 0)::BIGINT from (
+                select greatest(0, count(*) - $campaigns_per_user::BIGINT) as excess
                 from new_rows group by user_id
                 union all
                 select greatest(0, count(*) filter (not held_out) - $users_per_campaign::BIGINT)
@@ -209,13 +200,14 @@ promotion_audience = BatchPrediction(
         ),
         Check(
             "items_of_the_campaign",
-            "Every item on a list belongs to its campaign.",
+            "Every item of a list belongs to its campaign.",
             """select count(*) from
-                (select campaign_id, unnest(item_ids) as item_id from new_rows) as shown
-                anti join raw.promotions as offered
-                on offered.campaign_id = shown.campaign_id and offered.item_id = shown.item_id""",
+                (select campaign_id, unnest(item_ids) as item_id from new_rows) as listed
+                anti join raw.promotions as promotions
+                on promotions.campaign_id = listed.campaign_id
+                and promotions.item_id = listed.item_id""",
         ),
     ),
-    plot=plot,
+    plot=plot_promotion_audience,
     kinds=frozenset({"duckdb"}),
 )

@@ -1,89 +1,87 @@
-"""Inactive customers worth winning back, every day: whom to contact, with what, and why.
+"""The retention audience, every day: inactive customers to win back, with offers and a reason.
 
-All of it is relational, so that one query ranks everyone: who is inactive, likely to go and not
-contacted lately, the most valuable first, until the budget is spent. The scorer adds words.
+One query ranks the customers: inactive, likely to churn, not listed recently, by falling expected
+value until the budget is used up. The scorer adds the texts.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, ClassVar, Self
+from typing import Any, ClassVar, Self
 
 import pyarrow as pa
 
 from batch_predictions.inference.declaration import BatchPrediction
 from batch_predictions.inference.scorer import EXCLUDED, ScorerContext
 from batch_predictions.inference.validation import Check
-from batch_predictions.predictions.holdout import place_sql
-from batch_predictions.reporting import new_axes
+from batch_predictions.predictions.audience_plots import plot_retention_audience
+from batch_predictions.predictions.holdout import hash_fraction_sql
 from batch_predictions.settings import Settings
 from batch_predictions.tables import RETENTION_AUDIENCE
-from batch_predictions.warehouse import Warehouse, as_date
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
-
-LIST = "retention"
-"""Name of the list in `raw.campaign_events` and in the holdout's hash."""
+from batch_predictions.tables.audiences import RETENTION_LIST
 
 
 class RetentionScorer:
-    """Probability of churn times the margin at risk; offers are the customer's best
-    recommendations of the day, those already liked first."""
+    """Churn probability times the margin at risk; offers are the customer's recommendations."""
 
-    version: ClassVar[str] = "1"
+    version: ClassVar[str] = "2"
     uses_gpu: ClassVar[bool] = False
 
-    def __init__(self, opening: ScorerContext) -> None:
-        chosen = opening.parameters
-        self.probability = float(chosen["min_churn_probability"])
-        self.quiet = int(chosen["quiet_days"])
-        self.budget = int(chosen["budget"])
+    def __init__(self, parameters: Mapping[str, Any]) -> None:
+        self.min_churn_probability = float(parameters["min_churn_probability"])
+        self.quiet_days = int(parameters["quiet_days"])
+        self.budget = int(parameters["budget"])
 
     @classmethod
-    def open(cls, opening: ScorerContext) -> Self:
-        """Reads the bounds, which reasons name."""
-        return cls(opening)
+    def open(cls, context: ScorerContext) -> Self:
+        """Takes the limits that reasons of exclusions name from the parameters."""
+        return cls(context.parameters)
 
     def score(self, rows: pa.RecordBatch) -> pa.RecordBatch:
-        """Rows of the list from staged customers (see the query), or why not."""
-        out = []
-        for row in rows.to_pylist():
-            why_not = self._why_not(row)
-            if why_not:
-                out.append({"user_id": row["user_id"], EXCLUDED: why_not})
-                continue
-            out.append(
-                {
-                    "user_id": row["user_id"],
-                    "rank": row["rank"],
-                    "churn_probability": row["churn_probability"],
-                    "expected_value": row["expected_value"],
-                    "offer_item_ids": row["offers"] or [],
-                    "reason": self._reason(row),
-                    "held_out": row["held_out"],
-                    "days_inactive": row["days_inactive"],
-                    "margin_at_risk": row["margin_at_risk"],
-                }
-            )
-        return pa.RecordBatch.from_pylist(out, schema=_SCHEMA)
+        """Rows of the audience from staged customers (see the query), or the reason for none."""
+        return pa.RecordBatch.from_pylist(
+            [self._audience_row(row) for row in rows.to_pylist()], schema=_SCHEMA
+        )
 
-    def _why_not(self, row: Mapping[str, Any]) -> str | None:
+    def _audience_row(self, row: Mapping[str, Any]) -> dict[str, Any]:
+        exclusion_reason = self._exclusion_reason(row)
+        if exclusion_reason:
+            return {"user_id": row["user_id"], EXCLUDED: exclusion_reason}
+        return {
+            "user_id": row["user_id"],
+            "rank": row["rank"],
+            "churn_probability": row["churn_probability"],
+            "expected_value": row["expected_value"],
+            "offer_item_ids": row["offers"] or [],
+            "reason": _reason(row),
+            "held_out": row["held_out"],
+            "days_inactive": row["days_inactive"],
+            "margin_at_risk": row["margin_at_risk"],
+        }
+
+    def _exclusion_reason(self, row: Mapping[str, Any]) -> str | None:
+        """Why a customer is not in the audience; None for one who is."""
         if row["listed_on"] is not None:
-            return f"listed on {row['listed_on']}, less than {self.quiet} days ago"
-        if row["churn_probability"] < self.probability:
-            return f"probability of churn below {self.probability:g}"
+            return f"listed on {row['listed_on']}, less than {self.quiet_days} days ago"
+        if row["churn_probability"] < self.min_churn_probability:
+            return f"churn probability below {self.min_churn_probability:g}"
         if row["rank"] is None:
-            return f"beyond the budget of {self.budget}"
+            return f"ranked below the budget of {self.budget} customers"
         return None
 
-    @staticmethod
-    def _reason(row: Mapping[str, Any]) -> str:
-        text = f"no purchase for {row['days_inactive']} days"
-        if row["gap_mean"]:
-            text += f", usually one every {row['gap_mean']:.0f}"
-        text += f"; likely to stay away: {row['churn_probability']:.0%}"
-        return f"{text}; margin at risk {row['margin_at_risk']:.2f}"
+
+def _reason(row: Mapping[str, Any]) -> str:
+    """Why a customer is in the audience."""
+    parts = [f"no purchase for {_days(row['days_inactive'])}"]
+    if row["gap_mean"]:
+        parts.append(f"buys every {_days(round(row['gap_mean']))} on average")
+    parts.append(f"churn probability {row['churn_probability']:.0%}")
+    parts.append(f"margin at risk {row['margin_at_risk']:.2f}")
+    return "; ".join(parts)
+
+
+def _days(number: int) -> str:
+    return f"{number} day" if number == 1 else f"{number} days"
 
 
 _SCHEMA = pa.schema(
@@ -103,71 +101,19 @@ _SCHEMA = pa.schema(
 
 
 def parameters(settings: Settings) -> Mapping[str, Any]:
-    """Budget, bounds, margin and holdout."""
-    chosen = settings.audiences
+    """Settings that query, scorer and checks use."""
+    audiences = settings.audiences
     return {
-        "min_inactive_days": chosen.min_inactive_days,
-        "min_churn_probability": chosen.min_churn_probability,
-        "budget": chosen.budget,
-        "quiet_days": chosen.quiet_days,
-        "margin": chosen.margin,
-        "value_days": chosen.value_days,
-        "offers": chosen.offers,
-        "holdout_share": chosen.holdout_share,
-        "holdout_salt": chosen.holdout_salt,
+        "min_inactive_days": audiences.min_inactive_days,
+        "min_churn_probability": audiences.min_churn_probability,
+        "budget": audiences.budget,
+        "quiet_days": audiences.quiet_days,
+        "margin": audiences.margin,
+        "value_days": audiences.value_days,
+        "offers": audiences.offers,
+        "holdout_share": audiences.holdout_share,
+        "holdout_salt": audiences.holdout_salt,
     }
-
-
-def plot(warehouse: Warehouse, day: str) -> Figure | None:
-    """Who is on the list, by days inactive and by age bracket, and the value expected of each."""
-    rows = warehouse.query(
-        """select audience.days_inactive, audience.held_out, audience.expected_value,
-            segments.age_bracket
-        from predictions.retention_audience as audience
-        join features.user_segments as segments
-        on segments.user_id = audience.user_id and segments.date = $date
-        where audience.date = $date order by audience.rank""",
-        {"date": as_date(day)},
-    ).to_pylist()
-    if not rows:
-        return None
-    figure, ax = new_axes(f"Retention audience of {day}, {len(rows):,} customers", width=9)
-    ax.set_position((0.08, 0.2, 0.4, 0.67))
-    by_week = {(row["days_inactive"] // 14) for row in rows}
-    weeks = {n: f"{14 * n}-{14 * n + 13}" for n in sorted(by_week)}
-    _stacked(ax, [(weeks[row["days_inactive"] // 14], row) for row in rows], list(weeks.values()))
-    ax.set_xlabel("days inactive", fontsize=9)
-    ax.set_ylabel("customers (above: value expected)", fontsize=9)
-    ax.legend(fontsize=8, frameon=False)
-    right = figure.add_axes((0.56, 0.2, 0.4, 0.67))
-    ages = sorted(
-        {row["age_bracket"] for row in rows},
-        key=lambda age: (age == "unknown", age != "under 19", age),
-    )
-    _stacked(right, [(row["age_bracket"], row) for row in rows], ages)
-    right.set_xlabel("age bracket", fontsize=9)
-    right.tick_params(labelsize=8)
-    right.spines[["top", "right"]].set_visible(False)
-    return figure
-
-
-def _stacked(ax: Any, rows: list[tuple[str, dict[str, Any]]], names: list[str]) -> None:
-    """Bars of those to contact and held out, with the sum of expected values above."""
-    for place, name in enumerate(names):
-        mine = [row for label, row in rows if label == name]
-        held = sum(row["held_out"] for row in mine)
-        first = place == 0
-        ax.bar(name, len(mine) - held, color="#4c78a8", label="to contact" if first else None)
-        ax.bar(
-            name,
-            held,
-            bottom=len(mine) - held,
-            color="#bab0ac",
-            label="held out" if first else None,
-        )
-        value = sum(row["expected_value"] for row in mine)
-        ax.text(place, len(mine), f"{value:,.0f}", ha="center", va="bottom", fontsize=8)
-    ax.margins(y=0.12)
 
 
 retention_audience = BatchPrediction(
@@ -180,16 +126,17 @@ retention_audience = BatchPrediction(
                 features.gap_mean,
                 $margin::DOUBLE * greatest(0, features.spend_84d) / 84 * $value_days::INTEGER
                     as margin_at_risk,
-                {place_sql(f"'{LIST}'", "scores.user_id")} < $holdout_share::DOUBLE as held_out
+                {hash_fraction_sql(f"'{RETENTION_LIST}'", "scores.user_id")}
+                    < $holdout_share::DOUBLE as held_out
             from predictions.churn_scores as scores
             join features.churn_features as features
             on features.user_id = scores.user_id and features.date = $date
             where scores.date = $date and scores.days_inactive >= $min_inactive_days::INTEGER
         ),
-        -- Before the day: what the day's own list was exported to changes it no more.
+        -- Before the day, so that exporting the day's own list does not change that list.
         listed as (
             select user_id, max(date) as listed_on from raw.campaign_events
-            where event_type = 'listed' and campaign_id = '{LIST}'
+            where event_type = 'listed' and campaign_id = '{RETENTION_LIST}'
                 and date < $date and date >= $date::DATE - $quiet_days::INTEGER
             group by user_id
         ),
@@ -201,18 +148,18 @@ retention_audience = BatchPrediction(
         ranked as (
             select
                 user_id,
-                row_number() over best as rank,
-                -- Those held out cost nothing: the budget counts who is contacted.
-                count(*) filter (not held_out) over best as contacted,
+                row_number() over by_value as rank,
+                -- The budget counts customers who are contacted, not those held out.
+                count(*) filter (not held_out) over by_value as contacted,
                 held_out
             from valued
             where listed_on is null and churn_probability >= $min_churn_probability::DOUBLE
-            window best as (
+            window by_value as (
                 order by expected_value desc, churn_probability desc, user_id
                 rows unbounded preceding
             )
         ),
-        within as (
+        within_budget as (
             select user_id, rank from ranked
             where contacted <= $budget::BIGINT - held_out::INTEGER
         ),
@@ -222,10 +169,11 @@ retention_audience = BatchPrediction(
             where date = $date and rank <= $offers::INTEGER
             group by user_id
         )
-        select valued.*, within.rank, offers.offers
+        select valued.*, within_budget.rank, offers.offers
         from valued
-        left join within on within.user_id = valued.user_id
-        left join offers on offers.user_id = valued.user_id and within.rank is not null
+        left join within_budget on within_budget.user_id = valued.user_id
+        left join offers
+            on offers.user_id = valued.user_id and within_budget.rank is not null
     """,
     scorer=RetentionScorer,
     parameters=parameters,
@@ -239,12 +187,13 @@ retention_audience = BatchPrediction(
         ),
         Check(
             "nobody_twice",
-            "Nobody is listed who was listed in the last audiences.quiet_days.",
+            "No customer was on a list that was exported in the last audiences.quiet_days.",
             f"""select count(*) from new_rows where user_id in (select user_id
-                from raw.campaign_events where event_type = 'listed' and campaign_id = '{LIST}'
+                from raw.campaign_events where event_type = 'listed'
+                and campaign_id = '{RETENTION_LIST}'
                 and date < $date and date >= $date::DATE - $quiet_days::INTEGER)""",
         ),
     ),
-    plot=plot,
+    plot=plot_retention_audience,
     kinds=frozenset({"duckdb"}),
 )

@@ -1,4 +1,4 @@
-"""Churn, and the audiences of retention and of promotions."""
+"""Settings of churn, and of the retention and promotion audiences."""
 
 from __future__ import annotations
 
@@ -10,77 +10,92 @@ from batch_predictions.settings.section import Section, Share
 
 
 class ChurnSettings(Section):
-    """Churn: who of the active customers will not buy again soon."""
+    """Churn: probability that an active customer buys nothing in the coming days."""
 
     active_days: int = Field(
-        84, ge=1, description="A customer who bought in so many last days is active, and scored."
+        84,
+        ge=1,
+        description="A customer with a purchase in this many last days is active and is scored.",
     )
     horizon_days: int = Field(
-        28, ge=1, description="An active customer has churned who buys nothing in so many days."
+        28,
+        ge=1,
+        description="An active customer who buys nothing in this many next days has churned.",
     )
     event_types: list[str] = Field(
         default_factory=list,
-        description="Types of interactions that are purchases, such as [purchase]. Empty: all.",
+        description="Event types of raw.interactions that are purchases, such as [purchase]. "
+        "Empty: all.",
     )
-    history_days: int = Field(365, ge=1, description="Days of purchases that features look back.")
+    history_days: int = Field(365, ge=1, description="Days of purchases that features use.")
     cutoffs: int = Field(
-        16, ge=1, description="Past days that training learns from, at most, as if they were today."
+        16,
+        ge=1,
+        description="Number of past days at most on which training describes the customers and "
+        "learns what they did next.",
     )
-    step_days: int = Field(7, ge=1, description="Days from one of them to the one before.")
+    step_days: int = Field(7, ge=1, description="Days between these past days.")
     max_customers: int = Field(
-        50_000, ge=100, description="Customers of each past day, drawn by a hash, at most."
+        50_000,
+        ge=100,
+        description="Customers of each past day at most; a hash of their ids selects them.",
     )
     calibration: Literal["platt", "isotonic"] = Field(
         "platt",
-        description="How scores become probabilities, on a window later than those learned from.",
+        description="How scores become probabilities, on a later day than those of fitting.",
     )
     min_churned: int = Field(
         20,
         ge=2,
-        description="Customers who churned, and who did not, that each window needs; with fewer "
-        "nothing is learned.",
+        description="Customers who churned, and customers who did not, that fitting, calibration "
+        "and test each need; with fewer no model is trained.",
     )
     seed: int = Field(7, description="Seed of everything random in training.")
 
 
 class AudiencesSettings(Section):
-    """Whom a campaign is sent to: retention, promotions, and what came of them."""
+    """Audiences of retention and promotions, and how their effect is measured."""
 
     min_inactive_days: int = Field(
-        14, ge=0, description="retention: days without a purchase from which on one is inactive."
+        14, ge=0, description="retention: a customer without a purchase for this long is inactive."
     )
     min_churn_probability: Share = Field(
-        0.2, description="retention: customers less likely to churn are left alone."
+        0.2, description="retention: lowest churn probability of a customer in the audience."
     )
     budget: int = Field(
-        500, ge=1, description="retention: customers contacted in a day's list, at most."
+        500, ge=1, description="retention: customers to contact in a day's audience at most."
     )
     quiet_days: int = Field(
-        28, ge=0, description="retention: days in which nobody is listed again after an export."
+        28, ge=0, description="retention: days after an export in which a customer is not listed."
     )
-    margin: Share = Field(0.25, description="retention: share of spend that is margin.")
+    margin: Share = Field(0.25, description="retention: margin as a share of the amount spent.")
     value_days: int = Field(
-        84, ge=1, description="retention: days of spend that are at risk when a customer goes."
+        84, ge=1, description="retention: days of spend that are lost if a customer churns."
     )
-    offers: int = Field(5, ge=1, description="retention: items offered to each customer.")
+    offers: int = Field(5, ge=1, description="retention: items offered to each customer at most.")
     starts_within_days: int = Field(
-        7, ge=1, description="promotions: campaigns that start within so many days get a list."
+        7, ge=1, description="promotions: campaigns that start in this many days have an audience."
     )
     users_per_campaign: int = Field(
-        1000, ge=1, description="promotions: customers contacted for one campaign, at most."
+        1000, ge=1, description="promotions: customers to contact for one campaign at most."
     )
     campaigns_per_user: int = Field(
-        2, ge=1, description="promotions: campaigns that one customer is listed for, at most."
+        2, ge=1, description="promotions: campaigns that one customer is listed for at most."
     )
     promotion_items: int = Field(
-        5, ge=1, description="promotions: items of the campaign shown to each customer."
+        5, ge=1, description="promotions: items of the campaign shown to each customer at most."
     )
     holdout_share: float = Field(
-        0.1, ge=0, lt=1, description="Share of customers kept out of each list, for measuring."
+        0.1,
+        ge=0,
+        lt=1,
+        description="Share of customers who are held out of each list to measure its effect.",
     )
     holdout_salt: str = Field(
-        "holdout", description="Another text draws another holdout; the same one keeps it."
+        "holdout", description="Decides who is held out; a different text selects others."
     )
     measured_days: int = Field(
-        28, ge=1, description="Days of lists that are measured together, each customer once."
+        28,
+        ge=1,
+        description="Days of retention audiences that are measured together, each customer once.",
     )

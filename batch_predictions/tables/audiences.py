@@ -1,14 +1,16 @@
-"""Churn and audiences: what is known of active customers, who will go, whom to contact."""
+"""Tables of churn and audiences: features and scores of customers, and whom to contact."""
 
 from __future__ import annotations
 
 from batch_predictions.tables.declaration import Table, columns, declare
 
+RETENTION_LIST = "retention"
+"""`campaign_id` in raw.campaign_events of customers who were on an exported retention list."""
 CHURN_FEATURES = declare(
     Table(
         "features",
         "churn_features",
-        "One row per active customer and day: recency, frequency, own rhythm, spend, breadth.",
+        "One row per active customer and day: recency, frequency, intervals, spend, variety.",
         columns("""
         date DATE: as of the end of this day
         user_id VARCHAR: every customer with a purchase in churn.active_days
@@ -21,17 +23,17 @@ CHURN_FEATURES = declare(
         visits_84d BIGINT: visits in the last 84 days
         weeks_84d BIGINT: of the last 12 weeks, those with a visit
         gap_median DOUBLE: days between visits, the median; null with a single visit
-        gap_mean DOUBLE: the mean
-        gap_sd DOUBLE: the standard deviation; null with fewer than two gaps
-        gap_max BIGINT: the longest
+        gap_mean DOUBLE: days between visits, the mean
+        gap_sd DOUBLE: days between visits, the standard deviation; null with fewer than two gaps
+        gap_max BIGINT: days between visits, the maximum
         gap_recent DOUBLE: the mean of the last three gaps
-        overdue DOUBLE: days_inactive by gap_mean; more than 1: later than usual
-        longer_gap_share DOUBLE: share of own gaps that were longer than days_inactive, smoothed
+        overdue DOUBLE: days_inactive / gap_mean; above 1: later than usual
+        longer_gap_share DOUBLE: share of the customer's gaps longer than days_inactive, smoothed
         spend_28d DOUBLE: amount in the last 28 days
         spend_56d DOUBLE: amount in the last 56 days
         spend_84d DOUBLE: amount in the last 84 days
-        spend_trend DOUBLE: log of spend_28d by a third of spend_84d
-        visit_trend DOUBLE: log of visits_28d by a third of visits_84d
+        spend_trend DOUBLE: log of spend_28d over a third of spend_84d
+        visit_trend DOUBLE: log of visits_28d over a third of visits_84d
         events_28d BIGINT: purchases in the last 28 days
         events_84d BIGINT: purchases in the last 84 days
         items_84d BIGINT: different items in the last 84 days
@@ -48,7 +50,7 @@ CHURN_SCORES = declare(
     Table(
         "predictions",
         "churn_scores",
-        "How likely every active customer is to buy nothing in the coming days.",
+        "The probability that an active customer buys nothing in the coming days.",
         columns("""
         date DATE: as of the end of this day
         user_id VARCHAR: every customer with a purchase in churn.active_days
@@ -63,19 +65,19 @@ RETENTION_AUDIENCE = declare(
     Table(
         "predictions",
         "retention_audience",
-        "Inactive customers worth winning back, the most valuable first, with offers.",
+        "Inactive customers to win back, highest expected value first, with offers.",
         columns("""
         date DATE: as of the end of this day
         rank BIGINT: 1 has the highest expected value
-        user_id VARCHAR: whom to contact, unless held_out
+        user_id VARCHAR: customer to contact, unless held_out
         churn_probability DOUBLE: from predictions.churn_scores
-        expected_value DOUBLE: probability times the margin at risk, in the source's currency
+        expected_value DOUBLE: churn_probability times margin_at_risk, in the source's currency
         offer_item_ids VARCHAR[]: items to offer, from the customer's recommendations
-        reason VARCHAR: why the customer is on the list, for people
-        held_out BOOLEAN: true: not to be contacted, so that the effect can be measured
+        reason VARCHAR: why the customer is in the audience, as text
+        held_out BOOLEAN: true: do not contact, so that the effect can be measured
         model_version VARCHAR: version of the rule
         days_inactive BIGINT: days since the newest purchase
-        margin_at_risk DOUBLE: margin of the spend in audiences.value_days, as it was so far
+        margin_at_risk DOUBLE: margin of audiences.value_days of spend, as in the last 84 days
     """),
         key=("rank",),
         order=("user_id", "rank"),
@@ -85,15 +87,15 @@ PROMOTION_AUDIENCE = declare(
     Table(
         "predictions",
         "promotion_audience",
-        "Customers of each campaign that is live or about to start, the most interested first.",
+        "Customers of each campaign that is live or about to start, highest score first.",
         columns("""
         date DATE: as of the end of this day
         campaign_id VARCHAR: campaign of raw.promotions
-        rank BIGINT: 1 is the most interested of the campaign
-        user_id VARCHAR: whom to contact, unless held_out
+        rank BIGINT: 1 has the highest score of the campaign
+        user_id VARCHAR: customer to contact, unless held_out
         score DOUBLE: log-odds to redeem; comparable within a day
-        item_ids VARCHAR[]: items of the campaign that fit the customer best, best first
-        held_out BOOLEAN: true: not to be contacted, so that the effect can be measured
+        item_ids VARCHAR[]: items of the campaign for the customer, most relevant first
+        held_out BOOLEAN: true: do not contact, so that the effect can be measured
         model_version VARCHAR: version of the rule
         kind VARCHAR: kind of the campaign
         starts_on DATE: its first day

@@ -1,18 +1,23 @@
-"""What came of audiences: planted returns and redemptions are found, with honest intervals."""
+"""Realized metrics: planted returns and redemptions are found; plugins declare further metrics."""
 
 from __future__ import annotations
 
 import datetime as dt
+import sys
 from pathlib import Path
 from typing import Any
 
+import dagster as dg
 import numpy as np
 import pyarrow as pa
 import pytest
 
-from batch_predictions.discovery import instances
-from batch_predictions.evaluation import assets
-from batch_predictions.evaluation.assets import compute_metrics
+from batch_predictions import discovery
+from batch_predictions.evaluation.assets import (
+    compute_metrics,
+    plot_intervals,
+    realized_metrics_asset,
+)
 from batch_predictions.evaluation.realized_metric import RealizedMetric
 from batch_predictions.models.common.proportions import proportion, proportion_difference
 from batch_predictions.settings import Settings, SourceSettings
@@ -27,11 +32,31 @@ from batch_predictions.tables import (
 )
 from batch_predictions.warehouse import Warehouse
 from batch_predictions_tests.worlds.customers import arrow_schema, interactions, put
+from batch_predictions_tests.worlds.home import PARTITIONS
 
-METRICS = instances(RealizedMetric, "evaluation/*.py")
-MADE = dt.date(2024, 3, 1)
-SEEN = MADE + dt.timedelta(days=28)
+MODULES = "evaluation/*.py"
+METRICS = discovery.instances(RealizedMetric, MODULES)
+PREDICTED_ON = dt.date(2024, 3, 1)
+HORIZON_END = PREDICTED_ON + dt.timedelta(days=28)
 N = 400
+PLUGIN = '''
+"""The share of customers with a high churn probability."""
+from batch_predictions.evaluation.realized_metric import RealizedMetric, realized_row
+from batch_predictions.models.common.proportions import proportion
+from batch_predictions.tables import CHURN_SCORES
+
+
+def measure_risk(warehouse, settings, day):
+    [row] = warehouse.query(
+        """select count(*) filter (churn_probability > 0.5)::BIGINT as hits, count(*) as n
+        from predictions.churn_scores where date = $date""",
+        {"date": day},
+    ).to_pylist()
+    return [realized_row("churn", "high_risk", proportion(row["hits"], row["n"]))]
+
+
+risk = RealizedMetric(measure_risk, (CHURN_SCORES,))
+'''
 
 
 @pytest.fixture
@@ -41,61 +66,72 @@ def settings(settings: Settings, tmp_path: Path) -> Settings:
     return settings.model_copy(update={"source": source})
 
 
-def predicted(warehouse: Warehouse, table: Table, rows: list[dict[str, Any]]) -> None:
-    arrow = pa.Table.from_pylist(rows, arrow_schema(table))
-    warehouse.replace_partition(table, str(rows[0]["date"]), arrow)
+def write_predictions(warehouse: Warehouse, table: Table, rows: list[dict[str, Any]]) -> None:
+    arrow_rows = pa.Table.from_pylist(rows, arrow_schema(table))
+    warehouse.replace_partition(table, str(rows[0]["date"]), arrow_rows)
 
 
-def bought(warehouse: Warehouse, *visits: tuple[str, dt.date]) -> None:
+def write_purchases(warehouse: Warehouse, *visits: tuple[str, dt.date]) -> None:
     first = dt.date(2024, 1, 1)
-    put(warehouse, INTERACTIONS, interactions([(u, (day - first).days) for u, day in visits]))
+    rows = interactions([(user, (day - first).days) for user, day in visits])
+    put(warehouse, INTERACTIONS, rows)
 
 
-def found(warehouse: Warehouse, settings: Settings, day: dt.date) -> dict[str, dict[str, Any]]:
+def churn_scores() -> list[dict[str, Any]]:
+    """Scores that rise with the customer's number, from 0 to nearly 1."""
+    return [
+        {
+            "date": PREDICTED_ON,
+            "user_id": f"u-{n:03d}",
+            "churn_probability": n / N,
+            "days_inactive": 1,
+            "model_version": "m",
+        }
+        for n in range(N)
+    ]
+
+
+def realized(warehouse: Warehouse, settings: Settings, day: dt.date) -> dict[str, dict[str, Any]]:
+    """The rows of all metrics, by model and metric."""
     rows = compute_metrics(METRICS, warehouse, settings, day).to_pylist()
     return {f"{row['model']} {row['metric']}": row for row in rows}
 
 
-def test_shares_and_differences_are_those_of_the_textbook() -> None:
+def test_proportions_and_differences_equal_published_examples() -> None:
     # Newcombe (1998), table II, method 10: 56/70 against 48/80, and 9/10 against 3/10.
     for case, lower, upper in (((56, 70, 48, 80), 0.0524, 0.3339), ((9, 10, 3, 10), 0.1705, 0.809)):
-        gap = proportion_difference(*case)
-        assert (gap.lower, gap.upper) == pytest.approx((lower, upper), abs=5e-5)
-    one = proportion(0, 10)
-    assert one.mean == one.lower == 0 and one.upper == pytest.approx(0.2775, abs=1e-4)
+        difference = proportion_difference(*case)
+        assert (difference.lower, difference.upper) == pytest.approx((lower, upper), abs=5e-5)
+    zero = proportion(0, 10)
+    assert zero.mean == zero.lower == 0 and zero.upper == pytest.approx(0.2775, abs=1e-4)
     assert np.isnan(proportion(0, 0).mean)
 
 
-def test_churn_is_judged_on_the_days_after_its_scores(
+def test_churn_scores_are_compared_with_the_purchases_of_their_horizon(
     warehouse: Warehouse, settings: Settings
 ) -> None:
-    scores = [
-        {"date": MADE, "user_id": f"u-{n:03d}", "churn_probability": n / N, "days_inactive": 1}
-        | {"model_version": "m"}
-        for n in range(N)
-    ]
-    predicted(warehouse, CHURN_SCORES, scores)
-    # Who was said to stay buys: half on the first day after, half on the last one.
-    days = (MADE + dt.timedelta(days=1), SEEN)
-    stay = [(f"u-{n:03d}", days[n % 2]) for n in range(N // 2)]
-    # Purchases on the day itself and after the horizon are not theirs.
-    others = [("u-399", MADE), ("u-398", SEEN + dt.timedelta(days=1))]
-    bought(warehouse, *stay, *others)
-    told = found(warehouse, settings, SEEN)
-    assert told["churn auc"]["value"] == 1.0 and told["churn auc"]["n"] == N
-    assert told["churn churned"]["value"] == 0.5
-    assert told["churn lift@10%"]["value"] == pytest.approx(2.0)
-    early = found(warehouse, settings, SEEN - dt.timedelta(days=1))
-    assert early == {}, "before the horizon has passed nothing is known"
+    write_predictions(warehouse, CHURN_SCORES, churn_scores())
+    # Customers with low scores buy: half on the first day after, half on the last one.
+    days = (PREDICTED_ON + dt.timedelta(days=1), HORIZON_END)
+    buyers = [(f"u-{n:03d}", days[n % 2]) for n in range(N // 2)]
+    # Purchases on the day of the scores and after the horizon do not count.
+    outside = [("u-399", PREDICTED_ON), ("u-398", HORIZON_END + dt.timedelta(days=1))]
+    write_purchases(warehouse, *buyers, *outside)
+    metrics = realized(warehouse, settings, HORIZON_END)
+    assert metrics["churn auc"]["value"] == 1.0 and metrics["churn auc"]["n"] == N
+    assert metrics["churn churned"]["value"] == 0.5
+    assert metrics["churn lift@10%"]["value"] == pytest.approx(2.0)
+    early = realized(warehouse, settings, HORIZON_END - dt.timedelta(days=1))
+    assert early == {}, "there is no metric before the horizon has passed"
 
 
 @pytest.mark.parametrize("exported", [True, False])
-def test_an_uplift_is_found_where_the_list_was_exported_and_called_placebo_elsewhere(
+def test_the_difference_to_the_holdout_is_an_uplift_after_an_export_and_else_a_placebo(
     warehouse: Warehouse, settings: Settings, exported: bool
 ) -> None:
     rows = [
         {
-            "date": MADE,
+            "date": PREDICTED_ON,
             "rank": n + 1,
             "user_id": f"u-{n:03d}",
             "churn_probability": 0.5,
@@ -109,39 +145,49 @@ def test_an_uplift_is_found_where_the_list_was_exported_and_called_placebo_elsew
         }
         for n in range(N)
     ]
-    predicted(warehouse, RETENTION_AUDIENCE, rows)
-    # 40 % of those contacted come back, 20 % of the held out.
-    back = [r for r in rows if r["rank"] % 10 < (2 if r["held_out"] else 4)]
-    bought(warehouse, *((r["user_id"], MADE + dt.timedelta(days=5)) for r in back))
+    write_predictions(warehouse, RETENTION_AUDIENCE, rows)
+    # 40 % of those contacted return, and 20 % of those held out.
+    returned = [row for row in rows if row["rank"] % 10 < (2 if row["held_out"] else 4)]
+    returned_on = PREDICTED_ON + dt.timedelta(days=5)
+    write_purchases(warehouse, *((row["user_id"], returned_on) for row in returned))
     events = [
-        {"date": MADE, "campaign_id": "retention", "user_id": r["user_id"], "event_type": "listed"}
-        for r in rows
-        if exported and not r["held_out"]
+        {
+            "date": PREDICTED_ON,
+            "campaign_id": "retention",
+            "user_id": row["user_id"],
+            "event_type": "listed",
+        }
+        for row in rows
+        if exported and not row["held_out"]
     ]
     put(warehouse, CAMPAIGN_EVENTS, events)
-    told = found(warehouse, settings, SEEN)
-    name = "uplift" if exported else "placebo"
-    side = "contacted" if exported else "listed"
-    n, m = sum(not r["held_out"] for r in rows), sum(r["held_out"] for r in rows)
-    a, b = sum(not r["held_out"] for r in back), sum(r["held_out"] for r in back)
-    assert told[f"retention returned_{side}"]["value"] == pytest.approx(a / n)
-    assert told["retention returned_held_out"]["value"] == pytest.approx(b / m)
-    gap = told[f"retention {name}"]
-    assert gap["value"] == pytest.approx(a / n - b / m) and gap["n"] == N
-    assert 0 < gap["lower"] < gap["value"] < gap["upper"]
-    assert set(told) == {
-        f"retention returned_{side}",
+    metrics = realized(warehouse, settings, HORIZON_END)
+    difference_name = "uplift" if exported else "placebo"
+    group_name = "contacted" if exported else "listed"
+    shares = {
+        held_out: sum(row["held_out"] is held_out for row in returned)
+        / sum(row["held_out"] is held_out for row in rows)
+        for held_out in (False, True)
+    }
+    assert metrics[f"retention returned_{group_name}"]["value"] == pytest.approx(shares[False])
+    assert metrics["retention returned_held_out"]["value"] == pytest.approx(shares[True])
+    difference = metrics[f"retention {difference_name}"]
+    assert difference["value"] == pytest.approx(shares[False] - shares[True])
+    assert difference["n"] == N
+    assert 0 < difference["lower"] < difference["value"] < difference["upper"]
+    assert set(metrics) == {
+        f"retention returned_{group_name}",
         "retention returned_held_out",
-        f"retention {name}",
+        f"retention {difference_name}",
     }
 
 
-def test_redeemers_are_looked_for_by_rank_of_the_first_audience(
+def test_redeemers_are_counted_by_their_rank_in_the_first_audience(
     warehouse: Warehouse, settings: Settings
 ) -> None:
     rows = [
         {
-            "date": MADE,
+            "date": PREDICTED_ON,
             "campaign_id": "c1",
             "rank": n + 1,
             "user_id": f"u-{n:03d}",
@@ -150,37 +196,67 @@ def test_redeemers_are_looked_for_by_rank_of_the_first_audience(
             "held_out": n % 10 == 9,
             "model_version": "m",
             "kind": "A",
-            "starts_on": MADE,
-            "ends_on": SEEN,
+            "starts_on": PREDICTED_ON,
+            "ends_on": HORIZON_END,
             "own_items": 1,
         }
         for n in range(100)
     ]
-    predicted(warehouse, PROMOTION_AUDIENCE, rows)
-    later = [{**row, "date": SEEN, "rank": 101 - row["rank"]} for row in rows]
-    predicted(warehouse, PROMOTION_AUDIENCE, later)
-    places = [0, 1, 2, 15, 50]
+    write_predictions(warehouse, PROMOTION_AUDIENCE, rows)
+    later = [{**row, "date": HORIZON_END, "rank": 101 - row["rank"]} for row in rows]
+    write_predictions(warehouse, PROMOTION_AUDIENCE, later)
+    redeemers = [*(f"u-{n:03d}" for n in (0, 1, 2, 15, 50)), "not-in-the-audience"]
     redeemed = [
         {
-            "date": MADE + dt.timedelta(days=3),
+            "date": PREDICTED_ON + dt.timedelta(days=3),
             "campaign_id": "c1",
             "user_id": user,
             "event_type": "redeemed",
         }
-        for user in [*(f"u-{n:03d}" for n in places), "stranger"]
+        for user in redeemers
     ]
     put(warehouse, CAMPAIGN_EVENTS, redeemed)
-    bought(warehouse, ("u-000", MADE))
-    told = found(warehouse, settings, MADE + dt.timedelta(days=4))
-    assert told["promotion redeemers_in_audience:c1"]["value"] == pytest.approx(5 / 6)
-    assert told["promotion redeemers_in_top_10%:c1"]["value"] == pytest.approx(3 / 6)
-    assert told["promotion redeemers_in_top_20%:c1"]["value"] == pytest.approx(4 / 6)
-    assert told["promotion redeemed_listed:c1"]["value"] == pytest.approx(5 / 90)
-    assert told["promotion redeemed_held_out:c1"]["value"] == 0
-    assert "promotion placebo:c1" in told and "promotion uplift:c1" not in told
-    assert found(warehouse, settings, SEEN + dt.timedelta(days=8)) == {}, "it is over for a week"
-    table = compute_metrics(METRICS, warehouse, settings, MADE + dt.timedelta(days=4))
-    day = str(MADE + dt.timedelta(days=4))
-    warehouse.replace_partition(REALIZED_METRICS, day, table)
-    assert assets.plot(warehouse, day) is not None
-    assert assets.plot(warehouse, "2024-01-05") is None
+    write_purchases(warehouse, ("u-000", PREDICTED_ON))
+    day = PREDICTED_ON + dt.timedelta(days=4)
+    metrics = realized(warehouse, settings, day)
+    assert metrics["promotion redeemers_in_audience:c1"]["value"] == pytest.approx(5 / 6)
+    assert metrics["promotion redeemers_in_top_10%:c1"]["value"] == pytest.approx(3 / 6)
+    assert metrics["promotion redeemers_in_top_20%:c1"]["value"] == pytest.approx(4 / 6)
+    assert metrics["promotion redeemed_listed:c1"]["value"] == pytest.approx(5 / 90)
+    assert metrics["promotion redeemed_held_out:c1"]["value"] == 0
+    assert "promotion placebo:c1" in metrics and "promotion uplift:c1" not in metrics
+    after_the_end = HORIZON_END + dt.timedelta(days=8)
+    assert realized(warehouse, settings, after_the_end) == {}, "measured until a week after its end"
+    table = compute_metrics(METRICS, warehouse, settings, day)
+    warehouse.replace_partition(REALIZED_METRICS, str(day), table)
+    assert plot_intervals(warehouse, str(day)) is not None
+    assert plot_intervals(warehouse, "2024-01-05") is None
+
+
+def test_a_plugin_s_metric_is_one_module_and_joins_the_asset(
+    warehouse: Warehouse, settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "risk_metric.py").write_text(PLUGIN, "utf-8")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.setattr(discovery, "_plugins", {})
+    monkeypatch.delitem(sys.modules, "risk_metric", raising=False)
+    discovery.load_plugins(["risk_metric"])
+    metrics = discovery.instances(RealizedMetric, MODULES)
+    assert len(metrics) == len(METRICS) + 1
+    write_predictions(warehouse, CHURN_SCORES, churn_scores())
+    put(warehouse, CAMPAIGN_EVENTS, [])
+    write_purchases(warehouse, ("u-000", PREDICTED_ON))
+    asset = realized_metrics_asset(metrics, PARTITIONS)
+    assert dg.AssetKey(["predictions", "churn_scores"]) in asset.dependency_keys
+    result = dg.materialize(
+        [asset],
+        partition_key=str(PREDICTED_ON),
+        resources={"settings": settings, "warehouse": warehouse},
+        instance=dg.DagsterInstance.ephemeral(),
+    )
+    assert result.success
+    rows = warehouse.query(
+        "select metric, value, n from evaluation.realized_metrics where date = $date",
+        {"date": PREDICTED_ON},
+    ).to_pylist()
+    assert rows == [{"metric": "high_risk", "value": pytest.approx(199 / 400), "n": N}]

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from batch_predictions.features.queries import parameters, sql
-from batch_predictions.models.churn.assets import examples_as_of
+from batch_predictions.models.churn.warehouse_inputs import examples_as_of
 from batch_predictions.settings import Settings, SourceSettings
 from batch_predictions.tables import CAMPAIGN_EVENTS, CHURN_FEATURES
 from batch_predictions.warehouse import Warehouse

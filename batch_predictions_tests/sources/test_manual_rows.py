@@ -8,7 +8,7 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
-from batch_predictions.serving.exports import AudienceError, add_campaign, items_in
+from batch_predictions.serving.exports import AudienceError, add_campaign, read_item_ids
 from batch_predictions.sources.manual_rows import add_manual_rows
 from batch_predictions.tables import CAMPAIGN_EVENTS, INTERACTIONS, ITEMS, PROMOTIONS
 from batch_predictions_tests.worlds.source_folders import World, totals
@@ -138,4 +138,4 @@ def test_items_are_read_from_a_text_or_a_csv(tmp_path: Path) -> None:
     text, table = tmp_path / "items.txt", tmp_path / "items.csv"
     text.write_text("i1\n\n i2 \n")
     table.write_text('item_id,title\n"i1",One\ni2,Two\n')
-    assert items_in(text) == items_in(table) == ["i1", "i2"]
+    assert read_item_ids(text) == read_item_ids(table) == ["i1", "i2"]

@@ -1,4 +1,4 @@
-"""Customers with known hazards: steady ones who come every week, and fading ones who stop."""
+"""Customers with known hazards: steady ones visit all the time, fading ones stop."""
 
 from __future__ import annotations
 
@@ -17,28 +17,29 @@ STEADY, FADING = "steady", "fading"
 
 
 def visits(customers: int = 300, seed: int = 1, days: int = 182) -> list[tuple[str, int]]:
-    """(user_id, day) of every visit. A tenth fades: at a random time its gaps double each time.
+    """(user_id, day number) of every visit.
 
-    Who fades is said by the name, and by nothing else but the growing gaps.
+    A third of the customers fade: after a random day each gap is 2.5 times the one before it. Their
+    names begin with FADING; nothing but the growing gaps distinguishes them otherwise.
     """
     random = np.random.default_rng(seed)
-    found = []
+    rows = []
     for n in range(customers):
-        fades = n % 3 == 0
-        user = f"{FADING if fades else STEADY}-{n:03d}"
+        is_fading = n % 3 == 0
+        user = f"{FADING if is_fading else STEADY}-{n:03d}"
         gap = random.uniform(2, 6)
-        stop = random.integers(30, days) if fades else days
+        fades_after = random.integers(30, days) if is_fading else days
         day = random.uniform(0, gap)
         while day < days:
-            found.append((user, int(day)))
+            rows.append((user, int(day)))
             day += random.exponential(gap) + 0.5
-            if fades and day > stop:
+            if is_fading and day > fades_after:
                 gap *= 2.5
-    return sorted(set(found))
+    return sorted(set(rows))
 
 
 def interactions(rows: list[tuple[str, int]], spend: float = 10.0) -> pa.Table:
-    """Rows of raw.interactions: one item a visit, of a user's own two."""
+    """Rows of raw.interactions: each visit buys one of two items of the user."""
     return pa.Table.from_pylist(
         [
             {
@@ -59,17 +60,17 @@ def interactions(rows: list[tuple[str, int]], spend: float = 10.0) -> pa.Table:
 
 
 def write_shop(warehouse: Warehouse, rows: list[tuple[str, int]]) -> None:
-    """The visits, ten items, no users, no campaigns."""
+    """Writes the visits and ten items; there are no users and no campaigns."""
     put(warehouse, INTERACTIONS, interactions(rows))
-    goods = [{"item_id": f"i{n}", "title": f"Item {n}", "category": f"c{n % 3}"} for n in range(10)]
-    put(warehouse, ITEMS, goods)
+    items = [{"item_id": f"i{n}", "title": f"Item {n}", "category": f"c{n % 3}"} for n in range(10)]
+    put(warehouse, ITEMS, items)
     put(warehouse, USERS, [])
     put(warehouse, PROMOTIONS, [])
     put(warehouse, CAMPAIGN_EVENTS, [])
 
 
 def put(warehouse: Warehouse, table: Table, rows: pa.Table | list[dict[str, Any]]) -> None:
-    """Writes rows of a raw table; of a daily one the days with rows, and LAST."""
+    """Replaces rows of a raw table; of a daily table the days with rows, and LAST."""
     if isinstance(rows, list):
         rows = pa.Table.from_pylist(rows, arrow_schema(table))
     if not table.partition:
@@ -77,9 +78,9 @@ def put(warehouse: Warehouse, table: Table, rows: pa.Table | list[dict[str, Any]
         return
     days = sorted({str(day) for day in rows["date"].to_pylist()} | {str(LAST)})
     with warehouse.connect() as db:
-        db.register("given", rows)
-        db.execute("create temp table here as select * from given")
-        warehouse.replace_partitions(table, days, "select * from temp.here", db=db)
+        db.register("arrow_rows", rows)
+        db.execute("create temp table new_rows as select * from arrow_rows")
+        warehouse.replace_partitions(table, days, "select * from temp.new_rows", db=db)
 
 
 def arrow_schema(table: Table) -> pa.Schema:
@@ -94,4 +95,4 @@ def arrow_schema(table: Table) -> pa.Schema:
         "VARCHAR[]": pa.list_(pa.string()),
         "MAP(VARCHAR, VARCHAR)": pa.map_(pa.string(), pa.string()),
     }
-    return pa.schema([(each.name, types[each.type]) for each in table.columns])
+    return pa.schema([(column.name, types[column.type]) for column in table.columns])

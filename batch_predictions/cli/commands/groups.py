@@ -10,7 +10,7 @@ GROUPS = (
     CommandGroup("models", "Trained models and their metrics.", order=30),
     CommandGroup(
         "audiences",
-        "Audiences: add a campaign, export a list, record who was on it.",
+        "Audiences: add a campaign, export an audience, record who was listed.",
         order=40,
     ),
     CommandGroup("new", "Write the modules of a prediction of your own, with a test.", order=50),

@@ -69,7 +69,7 @@ def lookup_churn(
     home: Home = None,
     as_json: Json = False,
 ) -> None:
-    """The probability that a customer buys nothing in the coming days."""
+    """The probability that a customer buys nothing in the coming days (churn)."""
     from batch_predictions.serving.lookup import Lookup
     from batch_predictions.serving.lookup.audiences import churn, churn_lines
 
@@ -85,7 +85,7 @@ def lookup_retention(
     home: Home = None,
     as_json: Json = False,
 ) -> None:
-    """Inactive customers worth winning back, the highest margin at risk first."""
+    """The retention audience: inactive customers to win back, highest expected value first."""
     from batch_predictions.serving.lookup import Lookup
     from batch_predictions.serving.lookup.audiences import retention
 
@@ -103,7 +103,7 @@ def lookup_promotions(
     home: Home = None,
     as_json: Json = False,
 ) -> None:
-    """The audience of a campaign, the highest affinity first, or the campaigns of a customer."""
+    """The audience of a campaign, highest score first, or the campaigns of a customer."""
     from batch_predictions.serving.lookup import Lookup
     from batch_predictions.serving.lookup.audiences import promotions
 

@@ -1,4 +1,4 @@
-"""From margins to probabilities, fitted on a window later than what the model learned from."""
+"""Calibrates scores to probabilities, on a later cut-off than those of fitting."""
 
 from __future__ import annotations
 
@@ -7,19 +7,26 @@ from typing import Literal
 
 import numpy as np
 
-from batch_predictions.models.churn.features import Doubles
+from batch_predictions.models.common.bootstrap import Doubles
 
 Method = Literal["platt", "isotonic"]
-LEAST = 0.001
-"""No customer is certain to stay, or to go."""
+MIN_PROBABILITY = 0.001
+"""Probabilities are between this and 1 minus this: no outcome is certain."""
+MIN_SLOPE = 0.01
+"""Smallest slope of Platt's method, so that a higher score never has a lower probability."""
 
 
 @dataclass(frozen=True)
 class ProbabilityCalibration:
-    """Knots between which log-odds (platt: a straight line) or probabilities are interpolated.
+    """A non-decreasing function from scores to probabilities.
 
-    Platt (1999): p = 1 / (1 + exp(-(a * margin + b))). Isotonic (Zadrozny and Elkan 2002): the
-    best non-decreasing steps, joined by lines.
+    `platt` (Platt 1999): p = 1 / (1 + exp(-(a * score + b))). `isotonic` (Zadrozny and Elkan 2002):
+    the best non-decreasing step function, with lines between the steps.
+
+    Attributes:
+        method: platt or isotonic.
+        knots: scores, (knots,).
+        values: at the knots: log-odds (platt, two knots) or probabilities (isotonic), (knots,).
     """
 
     method: Method
@@ -27,33 +34,34 @@ class ProbabilityCalibration:
     values: Doubles
 
     @classmethod
-    def fit(cls, method: Method, margins: Doubles, churned: Doubles) -> ProbabilityCalibration:
-        """Fits on margins and outcomes (0 or 1) of both kinds."""
+    def fit(cls, method: Method, scores: Doubles, churned: Doubles) -> ProbabilityCalibration:
+        """Fits on scores and outcomes (0 or 1); both outcomes must occur."""
         if method == "isotonic":
             from sklearn.isotonic import IsotonicRegression
 
-            fitted = IsotonicRegression(y_min=LEAST, y_max=1 - LEAST).fit(margins, churned)
-            knots, values = fitted.X_thresholds_, fitted.y_thresholds_
+            isotonic = IsotonicRegression(y_min=MIN_PROBABILITY, y_max=1 - MIN_PROBABILITY)
+            isotonic.fit(scores, churned)
+            knots, values = isotonic.X_thresholds_, isotonic.y_thresholds_
             return cls(method, np.asarray(knots, np.float64), np.asarray(values, np.float64))
-        slope, offset = _platt(margins, churned)
-        return cls(method, np.array([0.0, 1.0]), np.array([offset, offset + slope]))
+        slope, intercept = _fit_platt(scores, churned)
+        return cls(method, np.array([0.0, 1.0]), np.array([intercept, intercept + slope]))
 
-    def probabilities(self, margins: Doubles) -> Doubles:
-        """A probability for each margin, never lower for a higher one."""
+    def probabilities(self, scores: Doubles) -> Doubles:
+        """The probability of each score, never lower for a higher score."""
         if self.method == "isotonic":
-            return np.asarray(np.interp(margins, self.knots, self.values), np.float64)
+            return np.asarray(np.interp(scores, self.knots, self.values), np.float64)
         slope = self.values[1] - self.values[0]
-        odds = self.values[0] + slope * margins
-        return np.clip(1 / (1 + np.exp(-odds)), LEAST, 1 - LEAST)
+        log_odds = self.values[0] + slope * scores
+        return np.clip(1 / (1 + np.exp(-log_odds)), MIN_PROBABILITY, 1 - MIN_PROBABILITY)
 
 
-def _platt(margins: Doubles, churned: Doubles) -> tuple[float, float]:
-    """Slope (at least a hundredth) and offset by Newton's steps on Platt's smoothed targets."""
-    positive, negative = churned.sum(), (1 - churned).sum()
-    targets = np.where(churned > 0, (positive + 1) / (positive + 2), 1 / (negative + 2))
-    centre, spread = float(margins.mean()), float(margins.std()) or 1.0
-    z = (margins - centre) / spread
-    a, b = 0.0, float(np.log((positive + 1) / (negative + 1)))
+def _fit_platt(scores: Doubles, churned: Doubles) -> tuple[float, float]:
+    """Slope (at least MIN_SLOPE) and intercept, by Newton's method on Platt's smoothed targets."""
+    positives, negatives = churned.sum(), (1 - churned).sum()
+    targets = np.where(churned > 0, (positives + 1) / (positives + 2), 1 / (negatives + 2))
+    mean, scale = float(scores.mean()), float(scores.std()) or 1.0
+    z = (scores - mean) / scale
+    a, b = 0.0, float(np.log((positives + 1) / (negatives + 1)))
     for _ in range(50):
         p = 1 / (1 + np.exp(-(a * z + b)))
         w = np.maximum(p * (1 - p), 1e-9)
@@ -63,5 +71,5 @@ def _platt(margins: Doubles, churned: Doubles) -> tuple[float, float]:
         a, b = a - step[0], b - step[1]
         if np.abs(step).max() < 1e-10:
             break
-    slope = max(a / spread, 0.01)
-    return slope, b - slope * centre
+    slope = max(a / scale, MIN_SLOPE)
+    return slope, b - slope * mean

@@ -1,18 +1,17 @@
-"""From rows of `features.churn_features` to a matrix of numbers."""
+"""Turns rows of `features.churn_features` into a matrix of numbers."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-Doubles = npt.NDArray[np.float64]
+from batch_predictions.models.common.bootstrap import Doubles
 
-AGES = ("under 19", "19-24", "25-34", "35-44", "45-54", "55-64", "65+")
-LOGGED = (
+AGE_BRACKETS = ("under 19", "19-24", "25-34", "35-44", "45-54", "55-64", "65+")
+LOG_COLUMNS = (
     "days_inactive",
     "tenure_days",
     "visits",
@@ -35,65 +34,82 @@ LOGGED = (
     "categories_84d",
     "redemptions",
 )
-"""Counts, days and money: a linear model sees their logarithms."""
-PLAIN = ("weeks_84d", "longer_gap_share", "spend_trend", "visit_trend", "discount_share")
+"""Counts, days and amounts; linear models use log(1 + x) of them."""
+UNTRANSFORMED_COLUMNS = (
+    "weeks_84d",
+    "longer_gap_share",
+    "spend_trend",
+    "visit_trend",
+    "discount_share",
+)
 AGE = "age"
-"""The place of the age bracket among all, nan where it is unknown."""
-RECENCY = ("days_inactive",)
-RHYTHM = (*RECENCY, "visits_28d", "visits_84d", "gap_mean", "gap_median", "gap_sd", "overdue")
-"""Recency, visits and the customer's own gaps."""
-EVERYTHING = (*LOGGED, *PLAIN, AGE)
-GENDERS = 3
-"""The most frequent genders get a column each."""
+"""Index of the age bracket in AGE_BRACKETS; nan where it is unknown."""
+RECENCY_COLUMNS = ("days_inactive",)
+INTERPURCHASE_COLUMNS = (
+    *RECENCY_COLUMNS,
+    "visits_28d",
+    "visits_84d",
+    "gap_mean",
+    "gap_median",
+    "gap_sd",
+    "overdue",
+)
+"""Recency, number of visits, and the intervals between a customer's own visits."""
+ALL_COLUMNS = (*LOG_COLUMNS, *UNTRANSFORMED_COLUMNS, AGE)
+MAX_GENDERS = 3
+"""Genders with an indicator column of their own, the most frequent ones."""
 
 
 @dataclass(frozen=True)
 class ChurnFeatures:
-    """Which columns a model reads; genders are those that training has seen."""
+    """The features that an estimator reads.
+
+    Attributes:
+        columns: columns of `features.churn_features`, or AGE.
+        genders: genders with an indicator column `gender=<name>` after `columns`.
+    """
 
     columns: tuple[str, ...]
     genders: tuple[str, ...] = ()
 
     @classmethod
-    def of(cls, columns: tuple[str, ...], rows: pa.Table) -> ChurnFeatures:
-        """The columns, with genders where everything is read and more than one is known."""
-        if columns != EVERYTHING:
+    def fit(cls, columns: tuple[str, ...], rows: pa.Table) -> ChurnFeatures:
+        """Features of training rows; all columns come with the rows' most frequent genders."""
+        if columns != ALL_COLUMNS:
             return cls(columns)
         counts = rows["gender"].combine_chunks().value_counts().to_pylist()
-        known = sorted(
-            (each for each in counts if each["values"] not in (None, "unknown")),
-            key=lambda each: (-each["counts"], each["values"]),
-        )
-        return cls(columns, tuple(str(each["values"]) for each in known[:GENDERS]))
+        genders = [count for count in counts if count["values"] not in (None, "unknown")]
+        genders.sort(key=lambda gender: (-gender["counts"], gender["values"]))
+        return cls(columns, tuple(str(gender["values"]) for gender in genders[:MAX_GENDERS]))
 
     @property
     def names(self) -> list[str]:
         """Names of the matrix's columns."""
-        return [*self.columns, *(f"gender={each}" for each in self.genders)]
+        return [*self.columns, *(f"gender={gender}" for gender in self.genders)]
 
-    def matrix(self, rows: pa.Table | pa.RecordBatch) -> Doubles:
-        """The numbers as they are, (rows, columns); nan where one is not known."""
-        found = []
+    def transform(self, rows: pa.Table | pa.RecordBatch) -> Doubles:
+        """The features as numbers, (rows, features); nan where a value is unknown."""
+        columns = []
         for name in self.columns:
-            column = _whole(rows["age_bracket" if name == AGE else name])
+            column = _as_array(rows["age_bracket" if name == AGE else name])
             if name == AGE:
-                column = pc.index_in(column, pa.array(AGES))
-            found.append(column.cast(pa.float64()).to_numpy(zero_copy_only=False))
-        for each in self.genders:
-            same = pc.fill_null(pc.equal(_whole(rows["gender"]), each), False)
-            found.append(same.cast(pa.float64()).to_numpy(zero_copy_only=False))
-        if not found:
+                column = pc.index_in(column, pa.array(AGE_BRACKETS))
+            columns.append(column.cast(pa.float64()).to_numpy(zero_copy_only=False))
+        for gender in self.genders:
+            is_gender = pc.fill_null(pc.equal(_as_array(rows["gender"]), gender), False)
+            columns.append(is_gender.cast(pa.float64()).to_numpy(zero_copy_only=False))
+        if not columns:
             return np.zeros((rows.num_rows, 0))
-        return np.ascontiguousarray(np.column_stack(found).astype(np.float64))
+        return np.ascontiguousarray(np.column_stack(columns).astype(np.float64))
 
-    def logged(self, matrix: Doubles) -> Doubles:
-        """The matrix with logarithms of counts, days and money, for linear models."""
-        out = matrix.copy()
-        for n, name in enumerate(self.columns):
-            if name in LOGGED:
-                out[:, n] = np.log1p(np.maximum(0, matrix[:, n]))
-        return out
+    def log_transform(self, rows: pa.Table | pa.RecordBatch) -> Doubles:
+        """The same with log(1 + max(0, x)) of LOG_COLUMNS, for linear models."""
+        matrix = self.transform(rows)
+        for number, name in enumerate(self.columns):
+            if name in LOG_COLUMNS:
+                matrix[:, number] = np.log1p(np.maximum(0, matrix[:, number]))
+        return matrix
 
 
-def _whole(column: pa.Array | pa.ChunkedArray) -> pa.Array:
+def _as_array(column: pa.Array | pa.ChunkedArray) -> pa.Array:
     return column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column

@@ -1,112 +1,144 @@
-"""How good probabilities of churn are: ranking, calibration, lift, with bootstrap intervals.
+"""Metrics of churn probabilities with bootstrap intervals: ranking, calibration and lift.
 
-Every measure takes weights, one a row and sample: a bootstrap sample is how often each customer was
-drawn, so that all candidates are measured on the same samples and differences are paired. Customers
-who stand in several windows are drawn whole. Ties count half, or in proportion.
+Every metric takes a weight per row: in a bootstrap sample the weight is how often the row's
+customer was drawn. All candidates are evaluated on the same samples, so that their differences are
+paired. A customer with rows of several days is drawn with all of them. Customers with equal
+probabilities count half against each other (AUC) or in proportion (lift).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import numpy as np
 import numpy.typing as npt
 
-from batch_predictions.models.churn.features import Doubles
-from batch_predictions.models.common.bootstrap import Interval, percentile_interval, resample_counts
+from batch_predictions.models.common.bootstrap import (
+    Doubles,
+    Interval,
+    percentile_interval,
+    resample_counts,
+)
 
-AUC, PRECISION, BRIER = "auc", "average_precision", "brier"
+AUC, AVERAGE_PRECISION, BRIER = "auc", "average_precision", "brier"
 ECE, LIFT = "calibration_error", "lift@10%"
-METRICS = (AUC, PRECISION, BRIER, ECE, LIFT)
-BINS = 10
+METRICS = (AUC, AVERAGE_PRECISION, BRIER, ECE, LIFT)
+CALIBRATION_BINS = 10
+"""Groups of customers by probability, of equal size except for ties, of the calibration error."""
+LIFT_SHARE = 0.1
+"""Share of the customers, those with the highest probabilities, that the lift is computed of."""
 
 
 class EvaluatedModel:
-    """Outcomes and probabilities of one candidate, ready to be measured under any weights."""
+    """Outcomes and probabilities of one candidate, sorted for metrics under any weights.
+
+    Args:
+        churned: outcomes, 0 or 1, (rows,).
+        probabilities: predicted probabilities of 1, (rows,).
+
+    Attributes:
+        order: the rows by falling probability, (rows,).
+        churned, probabilities: in that order, (rows,).
+        tie_starts: where each group of equal probabilities starts, (groups,).
+        bins: calibration bin of each row in that order, (rows,); ties are in one bin.
+    """
 
     def __init__(self, churned: Doubles, probabilities: Doubles) -> None:
         self.order = np.argsort(-probabilities, kind="stable")
         self.churned = churned[self.order]
         self.probabilities = probabilities[self.order]
         changes = np.flatnonzero(np.diff(self.probabilities)) + 1
-        self.starts = np.concatenate([[0], changes]).astype(np.int64)
-        # Tenths of the customers by probability; equal ones stay together.
-        first = self.starts[np.searchsorted(self.starts, np.arange(len(churned)), "right") - 1]
-        self.bins = first * BINS // max(1, len(churned))
+        self.tie_starts = np.concatenate([[0], changes]).astype(np.int64)
+        rows = np.arange(len(churned))
+        tie_start = self.tie_starts[np.searchsorted(self.tie_starts, rows, "right") - 1]
+        self.bins = tie_start * CALIBRATION_BINS // max(1, len(churned))
 
-    def measure(self, weights: Doubles) -> dict[str, Doubles]:
-        """Every metric of each row of weights (samples, customers in their given order)."""
-        drawn = weights[:, self.order]
-        total = drawn.sum(axis=1)
-        gone = np.add.reduceat(drawn * self.churned, self.starts, axis=1)
-        stayed = np.add.reduceat(drawn * (1 - self.churned), self.starts, axis=1)
-        all_gone, all_stayed = gone.sum(axis=1), stayed.sum(axis=1)
-        above_gone, above_stayed = gone.cumsum(axis=1), stayed.cumsum(axis=1)
+    def compute_metrics(self, weights: Doubles) -> dict[str, Doubles]:
+        """Every metric of each sample, by name, (samples,).
+
+        Args:
+            weights: of the rows as they were passed to the constructor, (samples, rows).
+        """
+        sorted_weights = weights[:, self.order]
+        total = sorted_weights.sum(axis=1)
+        # Per group of ties, then summed from the highest probability down.
+        churned = np.add.reduceat(sorted_weights * self.churned, self.tie_starts, axis=1)
+        stayed = np.add.reduceat(sorted_weights * (1 - self.churned), self.tie_starts, axis=1)
+        n_churned, n_stayed = churned.sum(axis=1), stayed.sum(axis=1)
+        churned_above, stayed_above = churned.cumsum(axis=1), stayed.cumsum(axis=1)
         with np.errstate(divide="ignore", invalid="ignore"):
-            below = all_stayed[:, None] - above_stayed + stayed / 2
-            auc = (gone * below).sum(axis=1) / (all_gone * all_stayed)
-            precision = above_gone / (above_gone + above_stayed)
-            average = (np.nan_to_num(precision) * gone).sum(axis=1) / all_gone
-            lift = self._caught(above_gone, above_gone + above_stayed, 0.1) / all_gone / 0.1
-            misses = drawn * (self.probabilities - self.churned)
-            brier = (drawn * (self.probabilities - self.churned) ** 2).sum(axis=1) / total
-            edges = np.concatenate([[0], np.flatnonzero(np.diff(self.bins)) + 1])
-            error = np.abs(np.add.reduceat(misses, edges, axis=1)).sum(axis=1) / total
-        return {AUC: auc, PRECISION: average, BRIER: brier, ECE: error, LIFT: lift}
-
-    @staticmethod
-    def _caught(gone: Doubles, reached: Doubles, share: float) -> Doubles:
-        """Churned customers among the first `share`; a group of ties gives its proportion."""
-        caught = np.empty(len(gone))
-        for n in range(len(gone)):
-            x = np.concatenate([[0.0], reached[n]])
-            y = np.concatenate([[0.0], gone[n]])
-            caught[n] = np.interp(share * reached[n, -1], x, y)
-        return caught
-
-
-def draws(users: npt.NDArray[np.int64], seed: int) -> list[Doubles]:
-    """Bootstrap weights of rows in chunks of samples: how often each row's user was drawn."""
-    number = int(users.max()) + 1 if len(users) else 0
-    return [counts[:, users] for counts in resample_counts(number, seed)]
+            stayed_below = n_stayed[:, None] - stayed_above + stayed / 2
+            auc = (churned * stayed_below).sum(axis=1) / (n_churned * n_stayed)
+            precision = churned_above / (churned_above + stayed_above)
+            average_precision = (np.nan_to_num(precision) * churned).sum(axis=1) / n_churned
+            captured = _churned_in_top(churned_above, churned_above + stayed_above, LIFT_SHARE)
+            lift = captured / n_churned / LIFT_SHARE
+            errors = sorted_weights * (self.probabilities - self.churned)
+            squares = sorted_weights * (self.probabilities - self.churned) ** 2
+            brier = squares.sum(axis=1) / total
+            bin_starts = np.concatenate([[0], np.flatnonzero(np.diff(self.bins)) + 1])
+            ece = np.abs(np.add.reduceat(errors, bin_starts, axis=1)).sum(axis=1) / total
+        return {
+            AUC: auc,
+            AVERAGE_PRECISION: average_precision,
+            BRIER: brier,
+            ECE: ece,
+            LIFT: lift,
+        }
 
 
 class PairedComparison:
-    """Candidates judged on the same customers and the same bootstrap samples."""
+    """Evaluates candidates on the same rows and the same bootstrap samples of customers.
 
-    def __init__(self, churned: Doubles, users: npt.NDArray[np.int64], seed: int) -> None:
+    Args:
+        churned: outcomes, 0 or 1, (rows,).
+        customers: number of each row's customer, 0 to customers - 1, (rows,).
+        seed: of the bootstrap samples.
+
+    Attributes:
+        n: number of rows.
+        values: metrics by candidate and name.
+        samples: metrics of the bootstrap samples by candidate and name, (samples,).
+    """
+
+    def __init__(self, churned: Doubles, customers: npt.NDArray[np.int64], seed: int) -> None:
         self.churned, self.n = churned, len(churned)
-        self._draws = draws(users, seed)
+        n_customers = int(customers.max()) + 1 if len(customers) else 0
+        self._weights = [counts[:, customers] for counts in resample_counts(n_customers, seed)]
         self.values: dict[str, dict[str, float]] = {}
         self.samples: dict[str, dict[str, Doubles]] = {}
 
     def evaluate(self, name: str, probabilities: Doubles) -> dict[str, Interval]:
-        """Measures a candidate, and keeps it for differences."""
-        judged = EvaluatedModel(self.churned, probabilities)
-        whole = judged.measure(np.ones((1, self.n)))
-        parts = [judged.measure(weights) for weights in self._draws]
-        self.values[name] = {metric: float(whole[metric][0]) for metric in METRICS}
+        """The metrics of a candidate, by name; they are kept for `difference`."""
+        model = EvaluatedModel(self.churned, probabilities)
+        values = model.compute_metrics(np.ones((1, self.n)))
+        chunks = [model.compute_metrics(weights) for weights in self._weights]
+        self.values[name] = {metric: float(values[metric][0]) for metric in METRICS}
         self.samples[name] = {
-            metric: np.concatenate([part[metric] for part in parts]) for metric in METRICS
+            metric: np.concatenate([chunk[metric] for chunk in chunks]) for metric in METRICS
         }
         return {
             metric: self._interval(self.values[name][metric], self.samples[name][metric])
             for metric in METRICS
         }
 
-    def gain(self, name: str, other: str, metric: str = AUC) -> Interval:
-        """The paired difference of two candidates."""
-        value = self.values[name][metric] - self.values[other][metric]
-        return self._interval(value, self.samples[name][metric] - self.samples[other][metric])
+    def difference(self, name: str, baseline: str, metric: str = AUC) -> Interval:
+        """The metric of one evaluated candidate minus that of another, paired."""
+        value = self.values[name][metric] - self.values[baseline][metric]
+        return self._interval(value, self.samples[name][metric] - self.samples[baseline][metric])
 
     def _interval(self, value: float, samples: Doubles) -> Interval:
         return percentile_interval(value, samples, self.n)
 
 
-def measured(
-    statistic: Callable[[Doubles], Doubles], n: int, users: npt.NDArray[np.int64], seed: int
-) -> Interval:
-    """Any weighted statistic with its interval; for measures that are not in `METRICS`."""
-    value = float(statistic(np.ones((1, n)))[0])
-    parts = [statistic(weights) for weights in draws(users, seed)]
-    return percentile_interval(value, np.concatenate(parts), n)
+def _churned_in_top(churned_above: Doubles, rows_above: Doubles, share: float) -> Doubles:
+    """Churned customers among the first `share` of the rows of each sample, (samples,).
+
+    Args:
+        churned_above, rows_above: sums of weights up to each group of ties, (samples, groups).
+        share: part of the rows; a group of ties that only partly fits counts in proportion.
+    """
+    captured = np.empty(len(churned_above))
+    for n in range(len(churned_above)):
+        x = np.concatenate([[0.0], rows_above[n]])
+        y = np.concatenate([[0.0], churned_above[n]])
+        captured[n] = np.interp(share * rows_above[n, -1], x, y)
+    return captured

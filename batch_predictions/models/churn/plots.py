@@ -1,4 +1,4 @@
-"""Whether customers of whom 30 % were said to go did go: the calibration plot."""
+"""Reliability diagram and gain curve of churn probabilities."""
 
 from __future__ import annotations
 
@@ -6,42 +6,52 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from batch_predictions.models.churn.features import Doubles
+from batch_predictions.models.common.bootstrap import Doubles
 from batch_predictions.reporting import new_axes
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 BLUE, GREY = "#4c78a8", "#bab0ac"
+MIN_CUSTOMERS = 20
 
 
-def calibration(probabilities: Doubles, churned: Doubles, what: str) -> Figure | None:
-    """Tenths of the customers by probability: what was said and what came, with intervals.
+def plot_calibration(probabilities: Doubles, churned: Doubles, title: str) -> Figure | None:
+    """Predicted against observed churn, and the gain curve.
 
-    Right: the gain curve, the share of all churned that the first customers hold.
+    Left: reliability diagram, customers in ten groups by probability, with 95 % intervals of the
+    observed rate. Right: share of all churned customers among those with the highest probabilities.
+
+    Args:
+        probabilities: predicted, (n,).
+        churned: observed, 0 or 1, (n,).
+        title: of the figure.
+
+    Returns:
+        None with fewer than MIN_CUSTOMERS customers, or if none churned.
     """
     n = len(churned)
-    if n < 20 or not churned.any():
+    if n < MIN_CUSTOMERS or not churned.any():
         return None
-    figure, ax = new_axes(f"{what}, n = {n:,}", width=9)
+    figure, ax = new_axes(f"{title}, n = {n:,}", width=9)
     ax.set_position((0.08, 0.15, 0.4, 0.72))
     order = np.argsort(-probabilities, kind="stable")
-    tenths = np.array_split(order, 10)
-    said = np.array([probabilities[each].mean() for each in tenths])
-    came = np.array([churned[each].mean() for each in tenths])
-    sizes = np.array([len(each) for each in tenths])
-    half = 1.96 * np.sqrt(np.maximum(came * (1 - came), 0.25 / sizes) / sizes)
-    top = float(max(said.max(), (came + half).max())) * 1.05
+    deciles = np.array_split(order, 10)
+    predicted = np.array([probabilities[rows].mean() for rows in deciles])
+    observed = np.array([churned[rows].mean() for rows in deciles])
+    sizes = np.array([len(rows) for rows in deciles])
+    half_width = 1.96 * np.sqrt(np.maximum(observed * (1 - observed), 0.25 / sizes) / sizes)
+    top = float(max(predicted.max(), (observed + half_width).max())) * 1.05
     ax.plot([0, top], [0, top], color=GREY, linewidth=1)
-    ax.errorbar(said, came, half, fmt="o", color=BLUE, markersize=4, linewidth=1)
-    ax.set_xlabel("churn said, by tenths of customers", fontsize=9)
-    ax.set_ylabel("churn seen", fontsize=9)
-    right = figure.add_axes((0.58, 0.15, 0.38, 0.72))
+    ax.errorbar(predicted, observed, half_width, fmt="o", color=BLUE, markersize=4, linewidth=1)
+    ax.set_xlabel("predicted churn, mean of each tenth of the customers", fontsize=9)
+    ax.set_ylabel("observed churn", fontsize=9)
+    gain_ax = figure.add_axes((0.58, 0.15, 0.38, 0.72))
     share = np.arange(1, n + 1) / n
-    right.plot(share, np.cumsum(churned[order]) / churned.sum(), color=BLUE)
-    right.plot([0, 1], [0, 1], color=GREY, linewidth=1)
-    right.set_xlabel("share of customers, likeliest first", fontsize=9)
-    right.set_ylabel("share of all churned", fontsize=9)
-    right.tick_params(labelsize=8)
-    right.spines[["top", "right"]].set_visible(False)
+    gain_ax.plot(share, np.cumsum(churned[order]) / churned.sum(), color=BLUE)
+    gain_ax.plot([0, 1], [0, 1], color=GREY, linewidth=1)
+    gain_ax.set_xlabel("share of customers, highest probability first", fontsize=9)
+    gain_ax.set_ylabel("share of all churned customers", fontsize=9)
+    gain_ax.tick_params(labelsize=8)
+    gain_ax.spines[["top", "right"]].set_visible(False)
     return figure

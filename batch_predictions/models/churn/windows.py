@@ -1,78 +1,66 @@
-"""Past days that a training takes as if each were today, in the order of time."""
+"""The past days that a training uses as cut-offs.
+
+A cut-off is a past day on which customers are described by what was known then; their outcome is
+what they bought in the horizon after it.
+"""
 
 from __future__ import annotations
 
 import datetime as dt
 from dataclasses import dataclass
 
-import numpy as np
-import pyarrow as pa
-
-from batch_predictions.models.churn.features import Doubles
-
 
 @dataclass(frozen=True)
-class Examples:
-    """Customers as they were at the end of a past day (features), and whether they churned."""
+class TrainingWindows:
+    """Cut-offs by what they are used for.
 
-    rows: pa.Table
-    churned: Doubles
+    The horizon of a fitting cut-off ends before the calibration cut-off, and that of the
+    calibration cut-off before the test cut-off, so that calibration and test use outcomes that
+    nothing before them has seen.
 
-    @classmethod
-    def joined(cls, parts: list[Examples]) -> Examples:
-        """Several days' examples as one."""
-        rows = pa.concat_tables([part.rows for part in parts])
-        return cls(rows, np.concatenate([part.churned for part in parts]))
-
-    def has_both(self, least: int) -> bool:
-        """Whether there are enough customers who churned, and who did not."""
-        gone = int(self.churned.sum())
-        return min(gone, len(self.churned) - gone) >= least
-
-
-@dataclass(frozen=True)
-class Windows:
-    """Cut-offs: learned from, calibrated on, judged on (none for the model that serves).
-
-    The outcomes of a window are over before the next window's cut-off: nothing that is judged, nor
-    what is calibrated on, has been seen before.
+    Attributes:
+        fit_days: cut-offs that estimators are fitted on, oldest first.
+        calibration_day: cut-off that probabilities are calibrated on.
+        test_day: cut-off that candidates are compared on; None for the model that serves.
     """
 
-    fit: tuple[dt.date, ...]
-    calibrate: dt.date
-    judge: tuple[dt.date, ...] = ()
+    fit_days: tuple[dt.date, ...]
+    calibration_day: dt.date
+    test_day: dt.date | None = None
 
     @property
     def days(self) -> list[dt.date]:
         """All cut-offs, oldest first."""
-        return sorted({*self.fit, self.calibrate, *self.judge})
+        test_days = () if self.test_day is None else (self.test_day,)
+        return sorted({*self.fit_days, self.calibration_day, *test_days})
 
 
-def windows(
+def training_windows(
     through: dt.date,
     first: dt.date,
-    horizon: int,
+    horizon_days: int,
     *,
-    judged: bool,
-    step: int,
-    most: int,
-) -> Windows | None:
-    """The windows of a training through a day; None where the history is too short.
+    with_test: bool,
+    step_days: int,
+    max_cutoffs: int,
+) -> TrainingWindows | None:
+    """The cut-offs of a training; None where the history is too short.
 
     Args:
         through: last day whose purchases are known.
-        first: first day of the history; a cut-off has `horizon` days before it at least.
-        horizon: days after a cut-off in which a customer who stays buys.
-        judged: whether the newest window is kept for judging.
-        step: days between the cut-offs that are learned from.
-        most: how many of them at most.
+        first: first day of the history; a cut-off has at least `horizon_days` days up to it.
+        horizon_days: days after a cut-off in which a customer who buys has not churned.
+        with_test: whether the newest cut-off is kept for the comparison of candidates.
+        step_days: days between the cut-offs of fitting.
+        max_cutoffs: number of cut-offs of fitting at most.
     """
-    after = dt.timedelta(days=horizon)
-    newest = through - after
-    calibrate = newest - after if judged else newest
-    begin, oldest = calibrate - after, first + dt.timedelta(days=horizon - 1)
-    fit = [begin - dt.timedelta(days=step * n) for n in range(most)]
-    fit = [day for day in fit if day >= oldest]
-    if not fit:
+    horizon = dt.timedelta(days=horizon_days)
+    newest = through - horizon
+    calibration_day = newest - horizon if with_test else newest
+    newest_fit = calibration_day - horizon
+    oldest_fit = first + dt.timedelta(days=horizon_days - 1)
+    candidates = [newest_fit - dt.timedelta(days=step_days * n) for n in range(max_cutoffs)]
+    fit_days = tuple(sorted(day for day in candidates if day >= oldest_fit))
+    if not fit_days:
         return None
-    return Windows(tuple(sorted(fit)), calibrate, (newest,) if judged else ())
+    return TrainingWindows(fit_days, calibration_day, newest if with_test else None)

@@ -1,1 +1,1 @@
-"""What several models share: ranking metrics, bootstrap intervals, proportions, thread limits."""
+"""Shared by several models: ranking metrics, bootstrap intervals, proportions, the gate."""

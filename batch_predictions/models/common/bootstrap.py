@@ -1,7 +1,7 @@
 """Statistics with 95 % bootstrap intervals (Efron 1979), paired where models are compared.
 
-The same seed and number of units draw the same samples, so that differences between models that
-are measured on the same units are paired.
+Equal seeds and numbers of units give equal samples, so that differences between models on the same
+units are paired.
 """
 
 from __future__ import annotations
@@ -20,11 +20,19 @@ Row: TypeAlias = dict[str, str | float | int | None]
 SAMPLES = 1000
 """Bootstrap samples: the ends of a 95 % interval then vary by about 2 % of its width."""
 CHUNK_SAMPLES = 100
-"""Samples that `resample_counts` holds at a time."""
+"""Samples of one chunk of `resample_counts`, which bounds its memory."""
+CHUNK_VALUES = 2_000_000
+"""Values that `bootstrap_interval` draws at once, which bounds its memory."""
 
 
 class Interval(NamedTuple):
-    """A value and its 95 % interval; nan where it cannot be computed. `n` counts the units."""
+    """A value and its 95 % interval; nan where it cannot be computed.
+
+    Attributes:
+        mean: the value, of the mean or of another statistic.
+        lower, upper: ends of the interval.
+        n: number of units.
+    """
 
     mean: float
     lower: float
@@ -36,11 +44,11 @@ class Interval(NamedTuple):
 
 
 def percentile_interval(value: float, samples: Doubles, n: int) -> Interval:
-    """The middle 95 % of a statistic's bootstrap samples, widened to hold the value itself.
+    """The middle 95 % of a statistic's bootstrap samples, widened to contain the value itself.
 
     Args:
         value: the statistic on all units.
-        samples: the statistic on each sample; values that are not finite are left out.
+        samples: the statistic on each sample; values that are not finite are ignored.
         n: number of units.
     """
     finite = samples[np.isfinite(samples)]
@@ -51,16 +59,16 @@ def percentile_interval(value: float, samples: Doubles, n: int) -> Interval:
 
 
 def bootstrap_interval(values: Doubles, seed: int, samples: int = SAMPLES) -> Interval:
-    """Mean of one value per unit, with the interval over units resampled with replacement.
+    """Mean of one value per unit, with the percentile interval over resampled units.
 
-    Without values everything is nan.
+    Without values, everything is nan.
     """
     n = len(values)
     if n == 0:
         return Interval(float("nan"), float("nan"), float("nan"), 0)
     random = np.random.default_rng(seed)
     means = np.empty(samples)
-    step = max(1, 2_000_000 // n)
+    step = max(1, CHUNK_VALUES // n)
     for start in range(0, samples, step):
         size = min(step, samples - start)
         means[start : start + size] = values[random.integers(0, n, size=(size, n))].mean(axis=1)
@@ -79,34 +87,34 @@ def paired_difference(a: Doubles, b: Doubles, seed: int) -> Interval:
 
 
 def resample_counts(n: int, seed: int, samples: int = SAMPLES) -> Iterator[Doubles]:
-    """How often each of n units is drawn in each sample, (up to CHUNK_SAMPLES, n) at a time."""
+    """How often each of n units is in each sample, in chunks of (up to CHUNK_SAMPLES, n)."""
     random = np.random.default_rng(seed)
     for start in range(0, samples, CHUNK_SAMPLES):
         size = min(CHUNK_SAMPLES, samples - start)
-        drawn = random.integers(0, max(1, n), size=(size, n))
-        yield np.stack([np.bincount(row, minlength=n) for row in drawn]).astype(np.float64)
+        units = random.integers(0, max(1, n), size=(size, n))
+        yield np.stack([np.bincount(row, minlength=n) for row in units]).astype(np.float64)
 
 
 def multinomial_counts(n: int, seed: int, samples: int = SAMPLES) -> Doubles:
-    """How often each of n units is drawn in each sample, (samples, n), all at once.
+    """How often each of n units is in each sample, (samples, n).
 
-    The same distribution as `resample_counts`, from one draw a sample: for few units.
+    The distribution is that of `resample_counts`, but all samples are in memory: for few units.
     """
     random = np.random.default_rng(seed)
     return random.multinomial(n, np.full(n, 1 / max(n, 1)), samples).astype(float)
 
 
 def metric_row(candidate: str, metric: str, interval: Interval) -> Row:
-    """A row of `evaluation.model_metrics`; values that do not exist are null."""
+    """A row of `evaluation.model_metrics`; nan becomes null."""
 
-    def or_null(number: float) -> float | None:
-        return None if np.isnan(number) else number
+    def nan_to_none(value: float) -> float | None:
+        return None if np.isnan(value) else value
 
     return {
         "candidate": candidate,
         "metric": metric,
-        "value": or_null(interval.mean),
-        "lower": or_null(interval.lower),
-        "upper": or_null(interval.upper),
+        "value": nan_to_none(interval.mean),
+        "lower": nan_to_none(interval.lower),
+        "upper": nan_to_none(interval.upper),
         "n": interval.n,
     }

@@ -1,4 +1,4 @@
-"""The gate that every training may use: does a candidate beat the best baseline beyond chance?"""
+"""The gate of trainings: is a candidate significantly better than the best baseline?"""
 
 from __future__ import annotations
 
@@ -17,20 +17,20 @@ from batch_predictions.models.common.bootstrap import (
 
 @dataclass(frozen=True)
 class GateResult:
-    """What the gate decided.
+    """The gate's decision.
 
     Attributes:
-        chosen: the candidate that serves: the best one that passed, else the best baseline.
+        serving: what serves: the best candidate that passed, else the best baseline.
         beats_baseline: whether a candidate passed.
-        why: the decision in a sentence, with its figures.
-        metrics: rows of `evaluation.model_metrics`: every candidate's mean with its interval, and
-            `<metric>_gain`, its paired gain over the best baseline.
+        why: the decision in a sentence, with figures.
+        metrics: rows of `evaluation.model_metrics`: the mean of every candidate and baseline with
+            its interval, and `<metric>_gain`, a candidate's paired gain over the best baseline.
         gains: the paired gain of every candidate over the best baseline; positive is better.
         metric: what was compared.
         lower_is_better: whether the metric is an error.
     """
 
-    chosen: str
+    serving: str
     beats_baseline: bool
     why: str
     metrics: list[Row]
@@ -49,15 +49,14 @@ def paired_gate(
 ) -> GateResult:
     """Compares candidates with the best baseline on the same units of a hold-out.
 
-    A candidate passes where the 95 % bootstrap interval of its paired gain lies above zero. Of
-    those that pass the best serves; where none does, the best baseline.
+    A candidate passes if the 95 % bootstrap interval of its paired gain is above zero. The best
+    candidate that passes serves; if none passes, the best baseline serves.
 
     Args:
-        values: by candidate, baselines included, one value per unit (user, series, review): its
-            error, or its score.
+        values: one value per unit (user, series, review), by the name of the candidate or baseline.
         baselines: names among `values` that a candidate must beat.
-        metric: what the values are, for rows and messages.
-        lower_is_better: errors; false for scores such as NDCG.
+        metric: name of the values, for rows and messages.
+        lower_is_better: true for errors, false for scores such as NDCG.
         seed: of the bootstrap samples.
 
     Raises:
@@ -67,7 +66,7 @@ def paired_gate(
     missing = [name for name in names if name not in values]
     if missing or not names:
         raise ValueError(f"paired_gate: no values for the baselines {missing or names}")
-    if not all(len(errors) for errors in values.values()):
+    if not all(len(unit_values) for unit_values in values.values()):
         raise ValueError("paired_gate: there are no units to compare on")
     sign = -1.0 if lower_is_better else 1.0
     best_baseline = max(names, key=lambda name: sign * float(values[name].mean()))
@@ -76,36 +75,50 @@ def paired_gate(
         name: paired_difference(sign * values[name], sign * values[best_baseline], seed)
         for name in candidates
     }
-    passed = [name for name in candidates if gains[name].lower > 0]
-    chosen = max(passed, key=lambda name: gains[name].mean) if passed else best_baseline
+    winner = best_significant(gains)
     metrics = [
-        metric_row(name, metric, bootstrap_interval(errors, seed))
-        for name, errors in values.items()
+        metric_row(name, metric, bootstrap_interval(unit_values, seed))
+        for name, unit_values in values.items()
     ]
     metrics += [metric_row(name, f"{metric}_gain", gain) for name, gain in gains.items()]
-    why = _explain(values, best_baseline, gains, chosen, metric)
-    return GateResult(chosen, bool(passed), why, metrics, gains, metric, lower_is_better)
+    why = _explain(values, best_baseline, gains, winner, metric)
+    return GateResult(
+        winner or best_baseline,
+        winner is not None,
+        why,
+        metrics,
+        gains,
+        metric,
+        lower_is_better,
+    )
+
+
+def best_significant(gains: Mapping[str, Interval]) -> str | None:
+    """The candidate with the largest gain among those whose interval is above 0; None without any.
+
+    The first one wins a tie.
+    """
+    passed = {name: gain.mean for name, gain in gains.items() if gain.lower > 0}
+    return max(passed, key=lambda name: passed[name]) if passed else None
 
 
 def _explain(
     values: Mapping[str, Doubles],
     baseline: str,
     gains: Mapping[str, Interval],
-    chosen: str,
+    winner: str | None,
     metric: str,
 ) -> str:
     """The decision in a sentence."""
     baseline_figure = f"{baseline} ({metric} {values[baseline].mean():.4g})"
     if not gains:
-        return f"{baseline_figure} serves: there is no candidate beside the baselines"
-    name = chosen if chosen in gains else max(gains, key=lambda name: gains[name].mean)
+        return f"{baseline_figure} serves: there are only baselines"
+    name = winner or max(gains, key=lambda name: gains[name].mean)
     gain = gains[name]
     figures = (
         f"{metric} {values[name].mean():.4g}, a gain of {gain.mean:+.4g} over the best baseline, "
         f"{baseline_figure} (95 % interval {gain.lower:+.4g} to {gain.upper:+.4g}, n = {gain.n:,})"
     )
-    if chosen in gains:
-        return f"{chosen} serves: {figures}"
-    return (
-        f"{baseline} serves: the best candidate, {name}, does not beat it beyond chance: {figures}"
-    )
+    if winner:
+        return f"{winner} serves: {figures}"
+    return f"{baseline} serves: the best candidate, {name}, is not significantly better: {figures}"

@@ -1,4 +1,4 @@
-"""Proportions and their differences, with 95 % intervals that hold for small numbers too."""
+"""Proportions and their differences, with 95 % intervals that are valid for small counts too."""
 
 from __future__ import annotations
 
@@ -7,14 +7,15 @@ import math
 from batch_predictions.models.common.bootstrap import Interval
 
 Z95 = 1.959964
-"""Quantile of the normal distribution that 2.5 % lie above."""
+"""The 97.5 % quantile of the standard normal distribution."""
 
 
 def wilson_bounds(share: float, n: int) -> tuple[float, float]:
-    """Ends of Wilson's (1927) 95 % interval of a share in 0 to 1 of n > 0 units."""
-    centre = (share + Z95 * Z95 / (2 * n)) / (1 + Z95 * Z95 / n)
-    half = Z95 / (1 + Z95 * Z95 / n) * math.sqrt(share * (1 - share) / n + Z95 * Z95 / (4 * n * n))
-    return max(0.0, min(share, centre - half)), min(1.0, max(share, centre + half))
+    """Ends of Wilson's (1927) 95 % interval of a share, 0 to 1, of n > 0 units."""
+    z2 = Z95 * Z95
+    centre = (share + z2 / (2 * n)) / (1 + z2 / n)
+    half_width = Z95 / (1 + z2 / n) * math.sqrt(share * (1 - share) / n + z2 / (4 * n * n))
+    return max(0.0, min(share, centre - half_width)), min(1.0, max(share, centre + half_width))
 
 
 def proportion(hits: int, n: int) -> Interval:
@@ -25,10 +26,10 @@ def proportion(hits: int, n: int) -> Interval:
     return Interval(share, *wilson_bounds(share, n), n)
 
 
-def proportion_difference(hits: int, n: int, other_hits: int, other_n: int) -> Interval:
-    """The first proportion less the second, with Newcombe's (1998) hybrid score interval."""
-    first, second = proportion(hits, n), proportion(other_hits, other_n)
-    difference = first.mean - second.mean
-    down = math.hypot(first.mean - first.lower, second.upper - second.mean)
-    up = math.hypot(first.upper - first.mean, second.mean - second.lower)
-    return Interval(difference, difference - down, difference + up, n + other_n)
+def proportion_difference(a_hits: int, a_n: int, b_hits: int, b_n: int) -> Interval:
+    """a_hits / a_n minus b_hits / b_n, with Newcombe's (1998) hybrid score interval."""
+    a, b = proportion(a_hits, a_n), proportion(b_hits, b_n)
+    difference = a.mean - b.mean
+    lower = difference - math.hypot(a.mean - a.lower, b.upper - b.mean)
+    upper = difference + math.hypot(a.upper - a.mean, b.mean - b.lower)
+    return Interval(difference, lower, upper, a_n + b_n)

@@ -1,7 +1,6 @@
 """Top-k selection, and metrics of ranked lists.
 
-All metrics take binary relevance and give one value per user, so that models can be compared user
-by user.
+All metrics take binary relevance and return one value per user, for paired comparisons.
 """
 
 from __future__ import annotations
@@ -14,16 +13,16 @@ import numpy.typing as npt
 Doubles: TypeAlias = npt.NDArray[np.float64]
 Positions: TypeAlias = npt.NDArray[np.int64]
 
-
 NDCG, RECALL, MAP = "ndcg@10", "recall@20", "map@10"
 DEPTH = 20
-"""Ranks that `compute_metrics` needs."""
+"""Number of ranks that `compute_metrics` needs."""
 
 
 def top_k(scores: npt.NDArray[np.floating], k: int) -> Positions:
     """Positions of the k highest scores of each row, best first, (n, k).
 
-    Ties go to the lower position, exactly. An item with -inf is never ranked; -1 fills up.
+    Of equal scores the lower position comes first. An item with -inf is never ranked; -1 fills
+    rows with fewer than k ranked items.
     """
     users, items = scores.shape
     top = np.full((users, k), -1, dtype=np.int64)
@@ -31,16 +30,16 @@ def top_k(scores: npt.NDArray[np.floating], k: int) -> Positions:
     if users == 0 or width == 0:
         return top
     threshold = np.partition(scores, items - width, axis=1)[:, items - width, np.newaxis]
-    chosen = scores > threshold
-    room = width - chosen.sum(axis=1)
+    selected = scores > threshold
+    n_free = width - selected.sum(axis=1)
     tied = scores == threshold
-    crowded = np.flatnonzero(tied.sum(axis=1) > room)
-    if len(crowded):
-        # Only the first ties by position still fit.
-        order = np.cumsum(tied[crowded], axis=1, dtype=np.int32)
-        tied[crowded] &= order <= room[crowded, np.newaxis]
-    chosen |= tied
-    positions = np.nonzero(chosen)[1].reshape(users, width)
+    # In rows with more ties than free places, the first ties by position are selected.
+    overfull = np.flatnonzero(tied.sum(axis=1) > n_free)
+    if len(overfull):
+        tie_number = np.cumsum(tied[overfull], axis=1, dtype=np.int32)
+        tied[overfull] &= tie_number <= n_free[overfull, np.newaxis]
+    selected |= tied
+    positions = np.nonzero(selected)[1].reshape(users, width)
     values = np.take_along_axis(scores, positions, axis=1)
     best_first = np.argsort(-values, axis=1, kind="stable")
     ranked = np.take_along_axis(positions, best_first, axis=1)
@@ -61,15 +60,15 @@ def ndcg(hits: npt.NDArray[np.bool_], relevant: npt.NDArray[np.integer]) -> Doub
 
 
 def recall(hits: npt.NDArray[np.bool_], relevant: npt.NDArray[np.integer]) -> Doubles:
-    """Recall@k: the share of all relevant items that the list holds."""
+    """Recall@k: the share of all relevant items that are in the list."""
     return np.asarray(hits.sum(axis=1) / relevant, dtype=np.float64)
 
 
 def average_precision(hits: npt.NDArray[np.bool_], relevant: npt.NDArray[np.integer]) -> Doubles:
-    """AP@k: precision at each hit, summed, over min(k, relevant); its mean is MAP@k."""
+    """AP@k: sum of the precision at each hit, divided by min(k, relevant); its mean is MAP@k."""
     precision = np.cumsum(hits, axis=1) / np.arange(1, hits.shape[1] + 1)
-    best = np.minimum(relevant, hits.shape[1])
-    return np.asarray((precision * hits).sum(axis=1) / best, dtype=np.float64)
+    max_hits = np.minimum(relevant, hits.shape[1])
+    return np.asarray((precision * hits).sum(axis=1) / max_hits, dtype=np.float64)
 
 
 def compute_metrics(

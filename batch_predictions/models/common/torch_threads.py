@@ -1,4 +1,4 @@
-"""Threads of computation: held to one where results must repeat, whatever the number of cores."""
+"""Runs torch on one thread, where results must be equal on every machine."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from contextlib import contextmanager
 
 @contextmanager
 def one_torch_thread() -> Iterator[int]:
-    """Torch works with one thread within, and with as many as before after; gives that number."""
+    """Limits torch to one thread; yields the previous number of threads and restores it."""
     import torch
 
-    before = torch.get_num_threads()
+    previous = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
-        yield before
+        yield previous
     finally:
-        torch.set_num_threads(before)
+        torch.set_num_threads(previous)

@@ -1,1 +1,1 @@
-"""LightGBM models scored and explained faster than LightGBM does it; see `scoring` and `parts`."""
+"""Scores and explains LightGBM models faster than LightGBM: `quickscorer`, `treeshap`."""

@@ -1,4 +1,4 @@
-"""Compiled tree scoring: rows in groups of 32, one register lane each.
+"""Compiled scoring and explaining of trees, in groups of 32 rows with one register lane each.
 
 Imports numba, so this module is imported only inside functions.
 """
@@ -15,220 +15,252 @@ from numba.extending import intrinsic
 
 from batch_predictions.jit import njit_cached
 
-ROWS = 32
-"""Rows of a group: two registers of AVX-512, four of AVX2, which the compiler makes of them."""
+GROUP_ROWS = 32
+"""Rows of a group: the compiler makes of them two registers of AVX-512, or four of AVX2."""
 
 
 @intrinsic
-def _exit_leaves(
+def _find_exit_leaves(
     typing: Any,
-    group: Any,
-    feature: Any,
+    columns: Any,
+    split_feature: Any,
     threshold: Any,
-    left: Any,
-    mask: Any,
+    default_left: Any,
+    right_mask: Any,
     start: Any,
     stop: Any,
-    out: Any,
+    exit_leaves: Any,
 ) -> Any:
-    """The leaf of one tree, nodes start to stop - 1, that each row of a group ends in.
+    """Writes the leaf of one tree, nodes start to stop - 1, that each row of a group ends in.
 
-    Every node clears the leaves of its left side for the rows that it sends to the right; the
-    lowest bit that is left is the exit. Whether a row comes by the node at all need not be asked:
-    a node off its path clears none that the path would reach first.
+    Every node clears the leaves of its left side for the rows that go right; the lowest bit that
+    remains is the exit leaf. Nodes off a row's path are evaluated too: they only clear leaves of
+    other subtrees, never the exit leaf.
     """
     signature = types.void(
-        group, feature, threshold, left, mask, types.intp, types.intp, types.int64[::1]
+        columns,
+        split_feature,
+        threshold,
+        default_left,
+        right_mask,
+        types.intp,
+        types.intp,
+        types.int64[::1],
     )
 
-    def generate(context: Any, builder: Any, signature: Any, values: Any) -> Any:
+    def generate_code(context: Any, builder: Any, signature: Any, values: Any) -> Any:
         arrays = {
             n: context.make_array(signature.args[n])(context, builder, values[n])
             for n in (0, 1, 2, 3, 4, 7)
         }
-        single = signature.args[0].dtype == types.float32
-        number = ir.FloatType() if single else ir.DoubleType()
-        word = ir.IntType(8 * signature.args[4].dtype.bitwidth // 8)
-        numbers, words = ir.VectorType(number, ROWS), ir.VectorType(word, ROWS)
-        place = values[5].type
+        is_single = signature.args[0].dtype == types.float32
+        float_type = ir.FloatType() if is_single else ir.DoubleType()
+        mask_type = ir.IntType(8 * signature.args[4].dtype.bitwidth // 8)
+        float_vector = ir.VectorType(float_type, GROUP_ROWS)
+        mask_vector = ir.VectorType(mask_type, GROUP_ROWS)
+        index_type = values[5].type
 
-        def of(n: int, at: Any) -> Any:
-            return builder.load(cgutils.gep_inbounds(builder, arrays[n].data, at))
+        def load_element(argument: int, index: Any) -> Any:
+            return builder.load(cgutils.gep_inbounds(builder, arrays[argument].data, index))
 
-        def spread(value: Any, vector: Any) -> Any:
-            nothing = ir.Constant(vector, ir.Undefined)
-            one = builder.insert_element(nothing, value, ir.IntType(32)(0))
-            same = ir.Constant(ir.VectorType(ir.IntType(32), ROWS), [0] * ROWS)
-            return builder.shuffle_vector(one, nothing, same)
+        def broadcast(value: Any, vector_type: Any) -> Any:
+            undefined = ir.Constant(vector_type, ir.Undefined)
+            first_lane = builder.insert_element(undefined, value, ir.IntType(32)(0))
+            lanes = ir.Constant(ir.VectorType(ir.IntType(32), GROUP_ROWS), [0] * GROUP_ROWS)
+            return builder.shuffle_vector(first_lane, undefined, lanes)
 
-        bits = cgutils.alloca_once_value(builder, ir.Constant(words, [-1] * ROWS))
-        with cgutils.for_range_slice(builder, values[5], values[6], place(1)) as (node, _):
-            row = builder.mul(builder.sext(of(1, node), place), place(ROWS))
-            held = cgutils.gep_inbounds(builder, arrays[0].data, row)
-            x = builder.load(builder.bitcast(held, numbers.as_pointer()), align=4)
-            limit = spread(of(2, node), numbers)
-            # A value that is missing fails the first comparison and passes the second.
-            to_right = builder.select(
-                builder.icmp_unsigned("!=", of(3, node), ir.IntType(8)(0)),
-                builder.fcmp_ordered(">", x, limit),
-                builder.fcmp_unordered(">", x, limit),
+        bits = cgutils.alloca_once_value(builder, ir.Constant(mask_vector, [-1] * GROUP_ROWS))
+        with cgutils.for_range_slice(builder, values[5], values[6], index_type(1)) as (node, _):
+            column = builder.sext(load_element(1, node), index_type)
+            offset = builder.mul(column, index_type(GROUP_ROWS))
+            pointer = cgutils.gep_inbounds(builder, arrays[0].data, offset)
+            x = builder.load(builder.bitcast(pointer, float_vector.as_pointer()), align=4)
+            node_threshold = broadcast(load_element(2, node), float_vector)
+            # A missing value fails the first comparison and passes the second.
+            goes_right = builder.select(
+                builder.icmp_unsigned("!=", load_element(3, node), ir.IntType(8)(0)),
+                builder.fcmp_ordered(">", x, node_threshold),
+                builder.fcmp_unordered(">", x, node_threshold),
             )
-            now = builder.load(bits)
-            fewer = builder.and_(now, spread(of(4, node), words))
-            builder.store(builder.select(to_right, fewer, now), bits)
-        kind = ir.FunctionType(words, [words, ir.IntType(1)])
-        name = f"llvm.cttz.v{ROWS}i{word.width}"
-        count = cgutils.get_or_insert_function(builder.module, kind, name)
-        lowest = builder.call(count, [builder.load(bits), ir.IntType(1)(1)])
-        leaves = ir.VectorType(ir.IntType(64), ROWS)
-        if word.width < 64:
-            lowest = builder.zext(lowest, leaves)
-        builder.store(lowest, builder.bitcast(arrays[7].data, leaves.as_pointer()), align=8)
+            before = builder.load(bits)
+            cleared = builder.and_(before, broadcast(load_element(4, node), mask_vector))
+            builder.store(builder.select(goes_right, cleared, before), bits)
+        count_type = ir.FunctionType(mask_vector, [mask_vector, ir.IntType(1)])
+        name = f"llvm.cttz.v{GROUP_ROWS}i{mask_type.width}"
+        count_trailing_zeros = cgutils.get_or_insert_function(builder.module, count_type, name)
+        lowest_bit = builder.call(count_trailing_zeros, [builder.load(bits), ir.IntType(1)(1)])
+        leaf_vector = ir.VectorType(ir.IntType(64), GROUP_ROWS)
+        if mask_type.width < 64:
+            lowest_bit = builder.zext(lowest_bit, leaf_vector)
+        target = builder.bitcast(arrays[7].data, leaf_vector.as_pointer())
+        builder.store(lowest_bit, target, align=8)
         return context.get_dummy_value()
 
-    return signature, generate
+    return signature, generate_code
 
 
 @njit_cached
-def margins(
+def raw_scores(
     rows: Any,
-    first: Any,
-    feature: Any,
+    tree_starts: Any,
+    split_feature: Any,
     threshold: Any,
-    left: Any,
-    mask: Any,
-    leaf: Any,
-    zeroed: Any,
+    default_left: Any,
+    right_mask: Any,
+    leaf_values: Any,
+    missing_as_zero: Any,
     out: Any,
 ) -> None:
-    """Sums of leaves, tree after tree, in float64: LightGBM's own order, so its own bits.
+    """Sums of leaf values, tree after tree, in float64: LightGBM's own order, so its own bits.
 
     Args:
-        rows: (n, f) float32 or float64.
-        first: (trees + 1,) the first node of each tree.
-        feature, threshold, left, mask: (nodes,) column; limit, of the type of `rows`; 1 where a
-            missing value goes left; the leaves that are left when a row goes right.
-        leaf: (trees, leaves) values from the left to the right.
-        zeroed: (f,) whether a missing value of the column counts as 0.
-        out: (n,) written.
+        rows: float32 or float64, (n, features).
+        tree_starts: first node of each tree, and the number of nodes, (trees + 1,).
+        split_feature: column of each node, (nodes,).
+        threshold: of each node, with the dtype of `rows`, (nodes,).
+        default_left: 1 where a missing value goes left, (nodes,).
+        right_mask: bits of the leaves that remain possible if a row goes right, (nodes,).
+        leaf_values: from left to right, (trees, leaves).
+        missing_as_zero: whether a missing value of the column counts as 0, (features,).
+        out: written, (n,).
     """
-    n, width = rows.shape
-    group = np.zeros((width, ROWS), dtype=rows.dtype)
-    ends = np.zeros(ROWS, dtype=np.int64)
-    total = np.empty(ROWS)
-    for start in range(0, n, ROWS):
-        real = min(ROWS, n - start)
-        for row in range(real):
-            for column in range(width):
-                value = rows[start + row, column]
-                if zeroed[column] and np.isnan(value):
+    n, n_features = rows.shape
+    columns = np.zeros((n_features, GROUP_ROWS), dtype=rows.dtype)
+    exit_leaves = np.zeros(GROUP_ROWS, dtype=np.int64)
+    total = np.empty(GROUP_ROWS)
+    for start in range(0, n, GROUP_ROWS):
+        size = min(GROUP_ROWS, n - start)
+        for row in range(size):
+            for feature in range(n_features):
+                value = rows[start + row, feature]
+                if missing_as_zero[feature] and np.isnan(value):
                     value = rows.dtype.type(0)
-                group[column, row] = value
+                columns[feature, row] = value
         total[:] = 0.0
-        for tree in range(len(first) - 1):
-            _exit_leaves(group, feature, threshold, left, mask, first[tree], first[tree + 1], ends)
-            for row in range(ROWS):
-                total[row] += leaf[tree, ends[row]]
-        out[start : start + real] = total[:real]
+        for tree in range(len(tree_starts) - 1):
+            _find_exit_leaves(
+                columns,
+                split_feature,
+                threshold,
+                default_left,
+                right_mask,
+                tree_starts[tree],
+                tree_starts[tree + 1],
+                exit_leaves,
+            )
+            for row in range(GROUP_ROWS):
+                total[row] += leaf_values[tree, exit_leaves[row]]
+        out[start : start + size] = total[:size]
 
 
 @njit_cached
-def _satisfies(x: Any, limit: float, to_right: bool, missing_left: bool, met: Any) -> None:
-    """Sets to 0 where a row does not take a split's side; rows before stay as they are."""
-    if to_right and missing_left:
-        for row in range(ROWS):
-            met[row] = met[row] if x[row] > limit else 0.0
-    elif to_right:
-        for row in range(ROWS):
-            met[row] = 0.0 if x[row] <= limit else met[row]
+def _satisfies(
+    x: Any, threshold: float, goes_right: bool, missing_left: bool, one_fraction: Any
+) -> None:
+    """Sets `one_fraction` to 0 for rows that do not go the path's way at a split.
+
+    Args:
+        x: values of the split's feature, (GROUP_ROWS,).
+        threshold: of the split.
+        goes_right: whether the path goes right.
+        missing_left: whether a missing value goes left.
+        one_fraction: written, (GROUP_ROWS,).
+    """
+    if goes_right and missing_left:
+        for row in range(GROUP_ROWS):
+            one_fraction[row] = one_fraction[row] if x[row] > threshold else 0.0
+    elif goes_right:
+        for row in range(GROUP_ROWS):
+            one_fraction[row] = 0.0 if x[row] <= threshold else one_fraction[row]
     elif missing_left:
-        for row in range(ROWS):
-            met[row] = 0.0 if x[row] > limit else met[row]
+        for row in range(GROUP_ROWS):
+            one_fraction[row] = 0.0 if x[row] > threshold else one_fraction[row]
     else:
-        for row in range(ROWS):
-            met[row] = met[row] if x[row] <= limit else 0.0
+        for row in range(GROUP_ROWS):
+            one_fraction[row] = one_fraction[row] if x[row] <= threshold else 0.0
 
 
 @njit_cached
-def parts(
+def shap_values(
     rows: Any,
-    leaves: Any,
-    values: Any,
-    features: Any,
-    shares: Any,
-    conditions: Any,
-    splits: Any,
-    limits: Any,
-    sides: Any,
+    leaf_starts: Any,
+    leaf_values: Any,
+    step_features: Any,
+    zero_fractions: Any,
+    step_starts: Any,
+    split_features: Any,
+    split_thresholds: Any,
+    split_directions: Any,
     points: Any,
     weights: Any,
-    zeroed: Any,
+    missing_as_zero: Any,
     out: Any,
 ) -> None:
-    """TreeSHAP of groups of rows; see `parts.Parts`.
+    """TreeSHAP of groups of rows; see `treeshap.TreeExplainer` for the arguments.
 
     Args:
-        rows: (n, f).
-        leaves: (leaves + 1,) the first step of each leaf's path; `values` its value.
-        features, shares: (steps,) column; share of the training's rows that its splits let by.
-        conditions: (steps + 1,) the first of each step's splits.
-        splits, limits, sides: (splits,) column; limit; 1 to the right, plus 2 where a missing
-            value goes left.
-        points, weights: (most + 1, most) of Gauss and Legendre on 0 to 1, by number of points.
-        zeroed: (f,) whether a missing value of the column counts as 0.
-        out: (n, f) written.
+        rows: (n, features).
+        out: written, (n, features).
     """
-    n, width = rows.shape
-    longest = 1
-    for leaf in range(len(values)):
-        longest = max(longest, leaves[leaf + 1] - leaves[leaf])
-    group = np.zeros((width, ROWS))
-    total = np.zeros((width, ROWS))
-    met = np.empty((longest, ROWS))
-    products = np.empty((longest, ROWS))
-    part = np.empty(ROWS)
-    for start in range(0, n, ROWS):
-        real = min(ROWS, n - start)
-        for row in range(real):
-            for column in range(width):
-                value = np.float64(rows[start + row, column])
-                group[column, row] = 0.0 if zeroed[column] and np.isnan(value) else value
+    n, n_features = rows.shape
+    max_steps = 1
+    for leaf in range(len(leaf_values)):
+        max_steps = max(max_steps, leaf_starts[leaf + 1] - leaf_starts[leaf])
+    columns = np.zeros((n_features, GROUP_ROWS))
+    total = np.zeros((n_features, GROUP_ROWS))
+    one_fractions = np.empty((max_steps, GROUP_ROWS))
+    products = np.empty((max_steps, GROUP_ROWS))
+    integral = np.empty(GROUP_ROWS)
+    for start in range(0, n, GROUP_ROWS):
+        size = min(GROUP_ROWS, n - start)
+        for row in range(size):
+            for feature in range(n_features):
+                value = np.float64(rows[start + row, feature])
+                is_zeroed = missing_as_zero[feature] and np.isnan(value)
+                columns[feature, row] = 0.0 if is_zeroed else value
         total[:] = 0.0
-        for leaf in range(len(values)):
-            begin, steps = leaves[leaf], leaves[leaf + 1] - leaves[leaf]
-            count = (steps + 1) // 2
-            for place in range(count):
-                products[place, :] = values[leaf]
-            for step in range(steps):
-                own = met[step]
-                own[:] = 1.0
-                at = begin + step
-                for split in range(conditions[at], conditions[at + 1]):
-                    side = sides[split]
+        for leaf in range(len(leaf_values)):
+            first_step = leaf_starts[leaf]
+            n_steps = leaf_starts[leaf + 1] - first_step
+            n_points = (n_steps + 1) // 2
+            for k in range(n_points):
+                products[k, :] = leaf_values[leaf]
+            for path_step in range(n_steps):
+                one_fraction = one_fractions[path_step]
+                one_fraction[:] = 1.0
+                step = first_step + path_step
+                for split in range(step_starts[step], step_starts[step + 1]):
+                    direction = split_directions[split]
                     _satisfies(
-                        group[splits[split]], limits[split], side & 1 == 1, side & 2 == 2, own
+                        columns[split_features[split]],
+                        split_thresholds[split],
+                        direction & 1 == 1,
+                        direction & 2 == 2,
+                        one_fraction,
                     )
-                for place in range(count):
-                    point = points[count, place]
-                    base = (1.0 - point) * shares[at]
-                    held = products[place]
-                    for row in range(ROWS):
-                        held[row] *= base + point * own[row]
-            for step in range(steps):
-                own = met[step]
-                at = begin + step
-                part[:] = 0.0
-                for place in range(count):
-                    point = points[count, place]
-                    base = (1.0 - point) * shares[at]
-                    none = weights[count, place] / base
-                    more = weights[count, place] / (base + point) - none
-                    held = products[place]
-                    for row in range(ROWS):
-                        part[row] += held[row] * (none + more * own[row])
-                moved = total[features[at]]
-                for row in range(ROWS):
-                    moved[row] += (own[row] - shares[at]) * part[row]
-        for row in range(real):
-            for column in range(width):
-                out[start + row, column] = total[column, row]
+                for k in range(n_points):
+                    point = points[n_points, k]
+                    base = (1.0 - point) * zero_fractions[step]
+                    product = products[k]
+                    for row in range(GROUP_ROWS):
+                        product[row] *= base + point * one_fraction[row]
+            for path_step in range(n_steps):
+                one_fraction = one_fractions[path_step]
+                step = first_step + path_step
+                integral[:] = 0.0
+                for k in range(n_points):
+                    point = points[n_points, k]
+                    base = (1.0 - point) * zero_fractions[step]
+                    # The weight over the step's own factor if its one_fraction is 0, and what is
+                    # added to that if it is 1.
+                    if_zero = weights[n_points, k] / base
+                    added_if_one = weights[n_points, k] / (base + point) - if_zero
+                    product = products[k]
+                    for row in range(GROUP_ROWS):
+                        integral[row] += product[row] * (if_zero + added_if_one * one_fraction[row])
+                contributions = total[step_features[step]]
+                for row in range(GROUP_ROWS):
+                    contributions[row] += (one_fraction[row] - zero_fractions[step]) * integral[row]
+        for row in range(size):
+            for feature in range(n_features):
+                out[start + row, feature] = total[feature, row]

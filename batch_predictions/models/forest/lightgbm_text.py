@@ -1,124 +1,139 @@
-"""LightGBM's text format, read without LightGBM: trees as nodes, and what they cannot be."""
+"""Parses LightGBM's text format without LightGBM."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-MOST_LEAVES = 64
-NOTHING_IS_MISSING = 0
-"""Kind of missing values of a split: a missing value counts as 0."""
-_ZERO_IS_MISSING = 1
-_CATEGORICAL, _LEFT, _MISSING = 1, 2, 2
-"""Bits of LightGBM's `decision_type`; the kind of missing values stands above the second."""
+MAX_LEAVES = 64
+"""Leaves of a tree at most: scoring keeps one bit for each."""
+MISSING_TYPE_NONE, MISSING_TYPE_ZERO = 0, 1
+"""LightGBM's `missing_type` of a split: a missing value counts as 0; zeros count as missing."""
+_CATEGORICAL_BIT, _DEFAULT_LEFT_BIT, _MISSING_TYPE_SHIFT = 1, 2, 2
+"""Parts of LightGBM's `decision_type`; the missing type is in the bits above the second."""
 
 
 class UnsupportedModelError(ValueError):
-    """A model that only LightGBM itself scores; the message says why."""
+    """A model that only LightGBM itself can score; the message says why."""
 
 
 @dataclass(frozen=True)
 class Tree:
-    """One tree. Children are nodes, or leaves as -1 - number from the left to the right.
+    """One tree. Leaves are numbered from left to right.
 
     Attributes:
-        feature, threshold, left, missing: of every node: column; limit, to the left up to it;
-            whether a missing value goes left; the kind of missing values.
-        children: left and right one of every node.
-        cleared: of every node, the leaves of its left side as bits.
-        counts: rows of the training in every node; `leaf_counts` in every leaf.
-        leaf: values of the leaves.
+        split_feature: column that each node compares, (nodes,).
+        threshold: a row goes left up to this value, (nodes,).
+        default_left: whether a missing value goes left, (nodes,).
+        missing_type: LightGBM's missing type, (nodes,).
+        children: left and right child of each node, (nodes, 2); a leaf is -1 - its number.
+        left_leaves: the leaves below each node's left child, as bits, (nodes,).
+        node_counts: training rows in each node, (nodes,).
+        leaf_values: values of the leaves, (leaves,).
+        leaf_counts: training rows in each leaf, (leaves,).
     """
 
-    feature: list[int]
+    split_feature: list[int]
     threshold: list[float]
-    left: list[bool]
-    missing: list[int]
+    default_left: list[bool]
+    missing_type: list[int]
     children: list[tuple[int, int]]
-    cleared: list[int]
-    counts: list[int]
-    leaf: list[float]
+    left_leaves: list[int]
+    node_counts: list[int]
+    leaf_values: list[float]
     leaf_counts: list[int]
 
 
-def read(text: str) -> tuple[int, list[Tree]]:
+def parse_model(text: str) -> tuple[int, list[Tree]]:
     """The number of features and the trees of a model.
 
     Raises:
-        UnsuitedError: it has more leaves, or splits or outputs of another kind.
+        UnsupportedModelError: it has too many leaves, or a kind of splits or outputs that is not
+            supported.
     """
-    head, *blocks = text.split("end of trees")[0].split("\nTree=")
-    about = _fields(head)
-    if "average_output" in head.split():
-        raise UnsupportedModelError("the trees' mean is the answer, not their sum")
-    if int(about.get("num_tree_per_iteration", "1")) > 1:
+    header, *tree_blocks = text.split("end of trees")[0].split("\nTree=")
+    fields = _parse_fields(header)
+    if "average_output" in header.split():
+        raise UnsupportedModelError("it predicts the mean of its trees, not their sum")
+    if int(fields.get("num_tree_per_iteration", "1")) > 1:
         raise UnsupportedModelError("it has several outputs")
-    features = int(about["max_feature_idx"]) + 1
-    trees = [_tree(block) for block in blocks]
-    kinds: dict[int, set[int]] = {}
+    n_features = int(fields["max_feature_idx"]) + 1
+    trees = [_parse_tree(block) for block in tree_blocks]
+    missing_types: dict[int, set[int]] = {}
     for tree in trees:
-        for column, kind in zip(tree.feature, tree.missing, strict=True):
-            kinds.setdefault(column, set()).add(kind)
-    if any(_ZERO_IS_MISSING in each for each in kinds.values()):
-        raise UnsupportedModelError("zeros count as missing")
-    if any(len(each) > 1 for each in kinds.values()):
-        raise UnsupportedModelError("a feature's missing values are taken in two ways")
-    return features, trees
+        for feature, missing_type in zip(tree.split_feature, tree.missing_type, strict=True):
+            missing_types.setdefault(feature, set()).add(missing_type)
+    if any(MISSING_TYPE_ZERO in types for types in missing_types.values()):
+        raise UnsupportedModelError("zeros count as missing values")
+    if any(len(types) > 1 for types in missing_types.values()):
+        raise UnsupportedModelError("splits of one feature treat missing values differently")
+    return n_features, trees
 
 
-def _tree(block: str) -> Tree:
-    fields = _fields(block)
-    values = [float(each) for each in fields["leaf_value"].split()]
-    if len(values) > MOST_LEAVES:
-        raise UnsupportedModelError(f"a tree has more than {MOST_LEAVES} leaves")
+def _parse_tree(block: str) -> Tree:
+    fields = _parse_fields(block)
+    values = _parse_floats(fields, "leaf_value")
+    if len(values) > MAX_LEAVES:
+        raise UnsupportedModelError(f"a tree has more than {MAX_LEAVES} leaves")
     if fields.get("is_linear", "0") != "0":
-        raise UnsupportedModelError("its leaves are linear")
-    decisions = _integers(fields, "decision_type")
-    if any(each & _CATEGORICAL for each in decisions):
-        raise UnsupportedModelError("it splits by category")
-    children = list(
-        zip(_integers(fields, "left_child"), _integers(fields, "right_child"), strict=True)
+        raise UnsupportedModelError("its leaves are linear models")
+    decisions = _parse_ints(fields, "decision_type")
+    if any(decision & _CATEGORICAL_BIT for decision in decisions):
+        raise UnsupportedModelError("it has categorical splits")
+    left_children, right_children = (
+        _parse_ints(fields, name) for name in ("left_child", "right_child")
     )
-    order, cleared = _leaves(children)
-    place = {leaf: n for n, leaf in enumerate(order)}
-    counts = _integers(fields, "leaf_count") or [0] * len(values)
+    children = list(zip(left_children, right_children, strict=True))
+    order, left_leaves = _order_leaves(children)
+    new_number = {leaf: number for number, leaf in enumerate(order)}
+    counts = _parse_ints(fields, "leaf_count") or [0] * len(values)
     return Tree(
-        _integers(fields, "split_feature"),
-        [float(each) for each in fields.get("threshold", "").split()],
-        [bool(each & _LEFT) for each in decisions],
-        [each >> _MISSING for each in decisions],
-        [(_moved(left, place), _moved(right, place)) for left, right in children],
-        cleared,
-        _integers(fields, "internal_count"),
-        [values[each] for each in order],
-        [counts[each] for each in order],
+        split_feature=_parse_ints(fields, "split_feature"),
+        threshold=_parse_floats(fields, "threshold"),
+        default_left=[bool(decision & _DEFAULT_LEFT_BIT) for decision in decisions],
+        missing_type=[decision >> _MISSING_TYPE_SHIFT for decision in decisions],
+        children=[
+            (_renumber(left, new_number), _renumber(right, new_number)) for left, right in children
+        ],
+        left_leaves=left_leaves,
+        node_counts=_parse_ints(fields, "internal_count"),
+        leaf_values=[values[leaf] for leaf in order],
+        leaf_counts=[counts[leaf] for leaf in order],
     )
 
 
-def _moved(child: int, place: Mapping[int, int]) -> int:
-    return child if child >= 0 else -1 - place[-1 - child]
+def _renumber(child: int, new_number: Mapping[int, int]) -> int:
+    """A child with the new number of a leaf."""
+    return child if child >= 0 else -1 - new_number[-1 - child]
 
 
-def _leaves(children: list[tuple[int, int]]) -> tuple[list[int], list[int]]:
-    """The leaves from the left to the right, and for each node the bits of its left side.
+def _order_leaves(children: list[tuple[int, int]]) -> tuple[list[int], list[int]]:
+    """LightGBM's numbers of the leaves from left to right, and the left leaves of each node.
 
-    Children are nodes, or leaves as -1 - number.
+    Args:
+        children: left and right child of each node; a leaf is -1 - LightGBM's number.
+
+    Returns:
+        order: the leaves, (leaves,).
+        left_leaves: bits of the positions in `order` that are below each node's left child,
+            (nodes,).
     """
     if not children:
         return [0], []
     order: list[int] = []
-    cleared = [0] * len(children)
+    left_leaves = [0] * len(children)
 
-    def visit(at: int) -> Iterator[int]:
-        if at < 0:
-            order.append(-1 - at)
+    def visit(child: int) -> Iterator[int]:
+        """Yields the children to visit next, left before right."""
+        if child < 0:
+            order.append(-1 - child)
             return
-        begin = len(order)
-        yield children[at][0]
-        cleared[at] = (1 << len(order)) - (1 << begin)
-        yield children[at][1]
+        first = len(order)
+        yield children[child][0]
+        left_leaves[child] = (1 << len(order)) - (1 << first)
+        yield children[child][1]
 
-    # A stack of its own: trees may be deeper than Python recurses.
+    # An explicit stack: trees may be deeper than Python's limit of recursion.
     stack = [visit(0)]
     while stack:
         child = next(stack[-1], None)
@@ -126,12 +141,16 @@ def _leaves(children: list[tuple[int, int]]) -> tuple[list[int], list[int]]:
             stack.pop()
         else:
             stack.append(visit(child))
-    return order, cleared
+    return order, left_leaves
 
 
-def _fields(block: str) -> dict[str, str]:
+def _parse_fields(block: str) -> dict[str, str]:
     return dict(line.split("=", 1) for line in block.splitlines() if "=" in line)
 
 
-def _integers(fields: Mapping[str, str], name: str) -> list[int]:
-    return [int(each) for each in fields.get(name, "").split()]
+def _parse_ints(fields: Mapping[str, str], name: str) -> list[int]:
+    return [int(value) for value in fields.get(name, "").split()]
+
+
+def _parse_floats(fields: Mapping[str, str], name: str) -> list[float]:
+    return [float(value) for value in fields.get(name, "").split()]

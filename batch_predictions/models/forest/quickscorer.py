@@ -1,10 +1,10 @@
-"""LightGBM models scored faster than LightGBM scores them, to the same bits.
+"""Scores LightGBM models faster than LightGBM, with results that are equal to the bit.
 
-QuickScorer (Lucchese et al. 2015, "QuickScorer: a Fast Algorithm to Rank Documents with Additive
-Ensembles of Regression Trees") without its sorted thresholds, over groups of rows instead: every
-node compares 32 rows at once, no step waits for the branch before it, and a tree's state is one
-bit for each leaf. Of trees of at most 64 leaves; others, and what few models use (categorical
-splits, linear leaves), are left to LightGBM.
+The algorithm is QuickScorer (Lucchese et al. 2015, "QuickScorer: a Fast Algorithm to Rank Documents
+with Additive Ensembles of Regression Trees"), but with groups of rows in place of its sorted
+thresholds: every node compares 32 rows at once, no comparison depends on the one before it, and the
+state of a tree is one bit for each leaf. It supports trees of up to 64 leaves. Larger trees,
+categorical splits and linear leaves are left to LightGBM.
 """
 
 from __future__ import annotations
@@ -16,24 +16,29 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from batch_predictions.models.forest import lightgbm_text as text
+from batch_predictions.models.forest.lightgbm_text import (
+    MISSING_TYPE_NONE,
+    Tree,
+    UnsupportedModelError,
+    parse_model,
+)
 
 Doubles = npt.NDArray[np.float64]
 Rows = npt.NDArray[np.float32] | Doubles
 
 
-def predictor(model: str) -> Callable[[Rows], Doubles]:
-    """Margins (raw scores) of a model, given as LightGBM's text: (n, f) rows to (n,).
+def build_predictor(model_text: str) -> Callable[[Rows], Doubles]:
+    """A function from rows, (n, features), to raw scores, (n,), for LightGBM's text of a model.
 
-    One thread works, without the interpreter's lock. LightGBM itself, on one thread, answers for
-    a model that is not suited.
+    The function uses one thread and releases the interpreter's lock. A model that is not supported
+    here is scored by LightGBM on one thread.
     """
     try:
-        return Forest.read(model).margins
-    except text.UnsupportedModelError:
+        return Forest.from_text(model_text).raw_scores
+    except UnsupportedModelError:
         import lightgbm
 
-        booster = lightgbm.Booster(model_str=model)
+        booster = lightgbm.Booster(model_str=model_text)
         return lambda rows: np.asarray(
             booster.predict(rows, raw_score=True, num_threads=1), np.float64
         )
@@ -41,78 +46,101 @@ def predictor(model: str) -> Callable[[Rows], Doubles]:
 
 @dataclass(frozen=True)
 class Forest:
-    """Trees as flat arrays of nodes; see `kernels.margins`.
+    """Trees as flat arrays of nodes; see `kernels.raw_scores`.
 
     Attributes:
-        features: how many columns rows have.
-        limits: thresholds by type of rows. Where `x <= t` in float64, the same is true of float32
-            rows and the largest float32 that is no larger than t.
+        n_features: number of columns of rows.
+        tree_starts: first node of each tree, and the number of nodes, (trees + 1,).
+        split_feature: column that each node compares, (nodes,).
+        thresholds: a row goes left up to this value, (nodes,), by the dtype of rows. For float32 it
+            is the largest float32 up to the threshold, which gives the same comparisons.
+        default_left: whether a missing value goes left, (nodes,).
+        right_mask: bits of the leaves that remain possible if a row goes right, (nodes,).
+        leaf_values: from left to right, (trees, leaves).
+        missing_as_zero: whether a missing value counts as 0, (features,).
     """
 
-    features: int
-    first: npt.NDArray[np.intp]
-    feature: npt.NDArray[np.int32]
-    limits: Mapping[str, Rows]
-    left: npt.NDArray[np.uint8]
-    mask: npt.NDArray[Any]
-    leaf: Doubles
-    zeroed: npt.NDArray[np.bool_]
+    n_features: int
+    tree_starts: npt.NDArray[np.intp]
+    split_feature: npt.NDArray[np.int32]
+    thresholds: Mapping[str, Rows]
+    default_left: npt.NDArray[np.uint8]
+    right_mask: npt.NDArray[Any]
+    leaf_values: Doubles
+    missing_as_zero: npt.NDArray[np.bool_]
 
-    def margins(self, rows: Rows) -> Doubles:
-        """Raw scores, (n,), of rows (n, f): what `Booster.predict(rows, raw_score=True)` gives.
+    def raw_scores(self, rows: Rows) -> Doubles:
+        """Raw scores, (n,), of rows, (n, features): as `Booster.predict(rows, raw_score=True)`.
 
         Raises:
-            ValueError: rows do not have the model's columns.
+            ValueError: rows do not have the model's number of columns.
         """
         from batch_predictions.models.forest import kernels
 
-        single = rows.dtype == np.float32
-        held: npt.NDArray[Any] = np.ascontiguousarray(rows, np.float32 if single else np.float64)
-        if held.ndim != 2 or held.shape[1] != self.features:
-            raise ValueError(f"rows are {held.shape}, the trees know {self.features} features")
-        out = np.empty(len(held))
-        nodes = self.feature, self.limits[held.dtype.name], self.left, self.mask
-        kernels.margins(held, self.first, *nodes, self.leaf, self.zeroed, out)
-        return out
+        dtype = np.float32 if rows.dtype == np.float32 else np.float64
+        matrix: npt.NDArray[Any] = np.ascontiguousarray(rows, dtype)
+        if matrix.ndim != 2 or matrix.shape[1] != self.n_features:
+            raise ValueError(
+                f"rows are {matrix.shape}, but the trees have {self.n_features} features"
+            )
+        scores = np.empty(len(matrix))
+        kernels.raw_scores(
+            matrix,
+            self.tree_starts,
+            self.split_feature,
+            self.thresholds[matrix.dtype.name],
+            self.default_left,
+            self.right_mask,
+            self.leaf_values,
+            self.missing_as_zero,
+            scores,
+        )
+        return scores
 
     @classmethod
-    def read(cls, model: str) -> Forest:
+    def from_text(cls, model_text: str) -> Forest:
         """The trees of a model in LightGBM's text format.
 
         Raises:
-            UnsuitedError: it has more leaves, or splits or outputs of another kind.
+            UnsupportedModelError: it has too many leaves, or a kind of splits or outputs that is
+                not supported.
         """
-        features, trees = text.read(model)
-        most = max((len(tree.leaf) for tree in trees), default=1)
-        word = np.uint32 if most <= 32 else np.uint64
-        threshold = np.array([each for tree in trees for each in tree.threshold], np.float64)
-        leaf = np.zeros((len(trees), most))
-        for n, tree in enumerate(trees):
-            leaf[n, : len(tree.leaf)] = tree.leaf
-        whole = (1 << np.dtype(word).itemsize * 8) - 1
+        n_features, trees = parse_model(model_text)
+        max_leaves = max((len(tree.leaf_values) for tree in trees), default=1)
+        bits = np.uint32 if max_leaves <= 32 else np.uint64
+        all_bits = (1 << np.dtype(bits).itemsize * 8) - 1
+        thresholds = np.array([t for tree in trees for t in tree.threshold], np.float64)
+        leaf_values = np.zeros((len(trees), max_leaves))
+        for number, tree in enumerate(trees):
+            leaf_values[number, : len(tree.leaf_values)] = tree.leaf_values
         return cls(
-            features,
-            np.cumsum([0, *(len(tree.feature) for tree in trees)]).astype(np.intp),
-            np.array([each for tree in trees for each in tree.feature], np.int32),
-            {"float64": threshold, "float32": _rounded_down(threshold)},
-            np.array([each for tree in trees for each in tree.left], np.uint8),
-            np.array([whole & ~each for tree in trees for each in tree.cleared], word),
-            leaf,
-            zeroed_features(features, trees),
+            n_features=n_features,
+            tree_starts=np.cumsum([0, *(len(tree.threshold) for tree in trees)]).astype(np.intp),
+            split_feature=np.array([f for tree in trees for f in tree.split_feature], np.int32),
+            thresholds={"float64": thresholds, "float32": _round_down(thresholds)},
+            default_left=np.array([left for tree in trees for left in tree.default_left], np.uint8),
+            right_mask=np.array(
+                [all_bits & ~leaves for tree in trees for leaves in tree.left_leaves], bits
+            ),
+            leaf_values=leaf_values,
+            missing_as_zero=find_missing_as_zero(n_features, trees),
         )
 
 
-def zeroed_features(features: int, trees: Sequence[text.Tree]) -> npt.NDArray[np.bool_]:
-    """(features,) whether a missing value counts as 0: where the training saw none."""
-    zeroed = np.zeros(features, np.bool_)
+def find_missing_as_zero(n_features: int, trees: Sequence[Tree]) -> npt.NDArray[np.bool_]:
+    """Features whose missing values count as 0, (features,): training had none missing."""
+    missing_as_zero = np.zeros(n_features, np.bool_)
     for tree in trees:
-        for column, kind in zip(tree.feature, tree.missing, strict=True):
-            zeroed[column] = kind == text.NOTHING_IS_MISSING
-    return zeroed
+        for feature, missing_type in zip(tree.split_feature, tree.missing_type, strict=True):
+            missing_as_zero[feature] = missing_type == MISSING_TYPE_NONE
+    return missing_as_zero
 
 
-def _rounded_down(values: Doubles) -> npt.NDArray[np.float32]:
-    """The largest float32 that is no larger; of beyond the largest, the largest or -inf."""
+def _round_down(values: Doubles) -> npt.NDArray[np.float32]:
+    """The largest float32 up to each value; the largest finite one or -inf outside their range."""
     with np.errstate(over="ignore"):
-        near = values.astype(np.float32)
-    return np.where(near > values, np.nextafter(near, np.float32(-np.inf)), near).astype(np.float32)
+        rounded = values.astype(np.float32)
+    is_above = rounded > values
+    return np.where(is_above, np.nextafter(rounded, np.float32(-np.inf)), rounded).astype(
+        np.float32
+    )

@@ -1,42 +1,51 @@
-"""What each feature adds to a margin: TreeSHAP as LightGBM computes it, many rows at once.
+"""Contribution of each feature to a raw score: TreeSHAP as LightGBM computes it, many rows at once.
 
 Lundberg et al. 2020, "From local explanations to global understanding with explainable AI for
-trees": the Shapley values of the game in which a feature that is known takes its row's way and one
-that is not takes every way by the share of the training's rows. A leaf of value v whose path asks
-features j, each letting by a share z_j of the rows and this row (o_j = 1) or not (0), gives feature
-i the part
+trees" (path-dependent TreeSHAP): Shapley values of the game in which a known feature sends a row
+along its own path, and an unknown feature along every path in proportion to the training rows.
+Take a leaf of value v whose path splits on the features j. The path's splits on j let a share z_j
+of the training rows pass (the zero fraction), and this row (o_j = 1) or not (o_j = 0). The leaf
+adds to feature i
 
     v (o_i - z_i) * integral over t from 0 to 1 of prod over j other than i of ((1 - t) z_j + t o_j)
 
-since the weights of Shapley are Beta integrals. The product is a polynomial in t, which Gauss and
-Legendre's points integrate exactly: half as many as features. Every row of a group goes through the
-same steps, so they run side by side; no factor is 0, so the product without i is a quotient.
+since the weights of Shapley values are Beta integrals. The product is a polynomial in t, which
+Gauss-Legendre quadrature integrates exactly with half as many points as features. All rows take the
+same steps, so that they are computed side by side. No factor is 0, so that the product without i is
+a quotient.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from batch_predictions.models.forest import lightgbm_text as text
-from batch_predictions.models.forest.quickscorer import Doubles, Rows, zeroed_features
+from batch_predictions.models.forest.lightgbm_text import (
+    Tree,
+    UnsupportedModelError,
+    parse_model,
+)
+from batch_predictions.models.forest.quickscorer import Doubles, Rows, find_missing_as_zero
+
+Integers = npt.NDArray[np.int64]
+Path = list[tuple[int, bool]]
+"""Nodes from the root to a leaf, and whether the path goes right at each."""
 
 
-def explainer(model: str) -> Callable[[Rows], Doubles]:
-    """Parts of the features in the margins of a model: (n, f) rows to (n, f).
+def build_explainer(model_text: str) -> Callable[[Rows], Doubles]:
+    """A function from rows, (n, features), to contributions, (n, features), for a model's text.
 
-    LightGBM itself, on one thread, answers for a model that is not suited; see `scoring`.
+    A model that is not supported here is explained by LightGBM on one thread.
     """
     try:
-        return TreeExplainer.read(model).of
-    except text.UnsupportedModelError:
+        return TreeExplainer.from_text(model_text).shap_values
+    except UnsupportedModelError:
         import lightgbm
 
-        booster = lightgbm.Booster(model_str=model)
+        booster = lightgbm.Booster(model_str=model_text)
         return lambda rows: np.asarray(
             booster.predict(rows, pred_contrib=True, num_threads=1), np.float64
         )[:, :-1]
@@ -44,92 +53,142 @@ def explainer(model: str) -> Callable[[Rows], Doubles]:
 
 @dataclass(frozen=True)
 class TreeExplainer:
-    """The paths of all leaves as flat arrays; see `kernels.parts`."""
+    """The paths of all leaves as flat arrays; see `kernels.shap_values`.
 
-    zeroed: npt.NDArray[np.bool_]
-    arrays: tuple[npt.NDArray[Any], ...]
+    A path has a step for each of its features, and a step has the path's splits on that feature.
 
-    def of(self, rows: Rows) -> Doubles:
-        """Parts (n, f) of rows (n, f): `Booster.predict(rows, pred_contrib=True)` without its last
-        column, the expected value.
+    Attributes:
+        leaf_starts: first step of each leaf, and the number of steps, (leaves + 1,).
+        leaf_values: (leaves,).
+        step_features: feature of each step, (steps,).
+        zero_fractions: share of the training rows that each step's splits let pass, (steps,).
+        step_starts: first split of each step, and the number of splits, (steps + 1,).
+        split_features: (splits,).
+        split_thresholds: (splits,).
+        split_directions: 1 if the path goes right, plus 2 if a missing value goes left, (splits,).
+        points, weights: of Gauss-Legendre quadrature on 0 to 1, by number of points,
+            (max points + 1, max points).
+        missing_as_zero: whether a missing value counts as 0, (features,).
+    """
+
+    leaf_starts: Integers
+    leaf_values: Doubles
+    step_features: Integers
+    zero_fractions: Doubles
+    step_starts: Integers
+    split_features: Integers
+    split_thresholds: Doubles
+    split_directions: Integers
+    points: Doubles
+    weights: Doubles
+    missing_as_zero: npt.NDArray[np.bool_]
+
+    def shap_values(self, rows: Rows) -> Doubles:
+        """Contributions, (n, features), of rows, (n, features).
+
+        They are those of `Booster.predict(rows, pred_contrib=True)` without its last column, the
+        expected value.
 
         Raises:
-            ValueError: rows do not have the model's columns.
+            ValueError: rows do not have the model's number of columns.
         """
         from batch_predictions.models.forest import kernels
 
-        if rows.ndim != 2 or rows.shape[1] != len(self.zeroed):
-            raise ValueError(f"rows are {rows.shape}, the trees know {len(self.zeroed)} features")
-        out = np.empty(rows.shape, np.float64)
-        kernels.parts(np.ascontiguousarray(rows), *self.arrays, self.zeroed, out)
-        return out
+        n_features = len(self.missing_as_zero)
+        if rows.ndim != 2 or rows.shape[1] != n_features:
+            raise ValueError(f"rows are {rows.shape}, but the trees have {n_features} features")
+        contributions = np.empty(rows.shape, np.float64)
+        kernels.shap_values(
+            np.ascontiguousarray(rows),
+            self.leaf_starts,
+            self.leaf_values,
+            self.step_features,
+            self.zero_fractions,
+            self.step_starts,
+            self.split_features,
+            self.split_thresholds,
+            self.split_directions,
+            self.points,
+            self.weights,
+            self.missing_as_zero,
+            contributions,
+        )
+        return contributions
 
     @classmethod
-    def read(cls, model: str) -> TreeExplainer:
+    def from_text(cls, model_text: str) -> TreeExplainer:
         """The paths of a model in LightGBM's text format.
 
         Raises:
-            UnsuitedError: LightGBM alone can tell; the message says why.
+            UnsupportedModelError: only LightGBM can explain the model.
         """
-        features, trees = text.read(model)
-        leaves, values, columns, shares = [0], [], [], []
-        conditions, splits, limits, sides = [0], [], [], []
+        n_features, trees = parse_model(model_text)
+        leaf_starts, leaf_values = [0], []
+        step_features, zero_fractions, step_starts = [], [], [0]
+        split_features, split_thresholds, split_directions = [], [], []
         for tree in trees:
-            for leaf, path in _paths(tree):
-                values.append(tree.leaf[leaf])
-                for feature, share, taken in _steps(tree, path):
-                    columns.append(feature)
-                    shares.append(share)
-                    for node, right in taken:
-                        splits.append(feature)
-                        limits.append(tree.threshold[node])
-                        sides.append(right + 2 * tree.left[node])
-                    conditions.append(len(splits))
-                leaves.append(len(columns))
-        points, weights = _points(int(max(np.diff(leaves), default=1)))
-        whole = np.int64
-        arrays = (
-            *(np.array(leaves, whole), np.array(values, np.float64)),
-            *(np.array(columns, whole), np.array(shares, np.float64)),
-            *(np.array(conditions, whole), np.array(splits, whole)),
-            *(np.array(limits, np.float64), np.array(sides, whole), points, weights),
+            for leaf, path in _iterate_paths(tree):
+                leaf_values.append(tree.leaf_values[leaf])
+                for feature, zero_fraction, splits in _group_by_feature(tree, path):
+                    step_features.append(feature)
+                    zero_fractions.append(zero_fraction)
+                    for node, goes_right in splits:
+                        split_features.append(feature)
+                        split_thresholds.append(tree.threshold[node])
+                        split_directions.append(goes_right + 2 * tree.default_left[node])
+                    step_starts.append(len(split_features))
+                leaf_starts.append(len(step_features))
+        points, weights = _quadrature(int(max(np.diff(leaf_starts), default=1)))
+        return cls(
+            np.array(leaf_starts, np.int64),
+            np.array(leaf_values, np.float64),
+            np.array(step_features, np.int64),
+            np.array(zero_fractions, np.float64),
+            np.array(step_starts, np.int64),
+            np.array(split_features, np.int64),
+            np.array(split_thresholds, np.float64),
+            np.array(split_directions, np.int64),
+            points,
+            weights,
+            find_missing_as_zero(n_features, trees),
         )
-        return cls(zeroed_features(features, trees), arrays)
 
 
-Path = list[tuple[int, bool]]
-"""Nodes from the root, and whether the way goes to the right."""
-
-
-def _paths(tree: text.Tree) -> Iterator[tuple[int, Path]]:
-    """Every leaf of a tree with more than one, and the way to it."""
+def _iterate_paths(tree: Tree) -> Iterator[tuple[int, Path]]:
+    """Every leaf of a tree with its path; nothing for a tree that is a single leaf."""
     stack: list[tuple[int, Path]] = [(0, [])] if tree.children else []
     while stack:
-        at, path = stack.pop()
-        if at < 0:
-            yield -1 - at, path
+        child, path = stack.pop()
+        if child < 0:
+            yield -1 - child, path
             continue
-        for right, child in enumerate(tree.children[at]):
-            stack.append((child, [*path, (at, bool(right))]))
+        left, right = tree.children[child]
+        stack.append((left, [*path, (child, False)]))
+        stack.append((right, [*path, (child, True)]))
 
 
-def _steps(tree: text.Tree, path: Path) -> list[tuple[int, float, Path]]:
-    """A path by feature: the share of rows that its splits let by, and the splits."""
+def _group_by_feature(tree: Tree, path: Path) -> list[tuple[int, float, Path]]:
+    """The features of a path, each with its zero fraction and its splits."""
     steps: dict[int, tuple[float, Path]] = {}
-    for node, right in path:
-        child = tree.children[node][right]
-        count = tree.counts[child] if child >= 0 else tree.leaf_counts[-1 - child]
-        share, taken = steps.get(tree.feature[node], (1.0, []))
-        share *= count / tree.counts[node]
-        steps[tree.feature[node]] = share, [*taken, (node, right)]
-    return [(feature, share, taken) for feature, (share, taken) in steps.items()]
+    for node, goes_right in path:
+        child = tree.children[node][goes_right]
+        count = tree.node_counts[child] if child >= 0 else tree.leaf_counts[-1 - child]
+        zero_fraction, splits = steps.get(tree.split_feature[node], (1.0, []))
+        zero_fraction *= count / tree.node_counts[node]
+        steps[tree.split_feature[node]] = zero_fraction, [*splits, (node, goes_right)]
+    return [(feature, fraction, splits) for feature, (fraction, splits) in steps.items()]
 
 
-def _points(longest: int) -> tuple[Doubles, Doubles]:
-    """Points and weights on 0 to 1, by their number: enough for a path of `longest` features."""
-    most = (int(longest) + 1) // 2
-    points, weights = np.zeros((most + 1, most)), np.zeros((most + 1, most))
-    for count in range(1, most + 1):
-        at, weight = np.polynomial.legendre.leggauss(count)
-        points[count, :count], weights[count, :count] = (at + 1) / 2, weight / 2
+def _quadrature(max_features: int) -> tuple[Doubles, Doubles]:
+    """Points and weights of Gauss-Legendre quadrature on 0 to 1, by number of points.
+
+    Args:
+        max_features: features of the longest path; half as many points are exact for it.
+    """
+    max_points = (max_features + 1) // 2
+    points = np.zeros((max_points + 1, max_points))
+    weights = np.zeros((max_points + 1, max_points))
+    for count in range(1, max_points + 1):
+        nodes, node_weights = np.polynomial.legendre.leggauss(count)
+        points[count, :count], weights[count, :count] = (nodes + 1) / 2, node_weights / 2
     return points, weights

@@ -7,12 +7,13 @@ it is then fitted on all reviews.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from batch_predictions.models.common.bootstrap import Interval, Row, metric_row
+from batch_predictions.models.common.bootstrap import Row, metric_row
+from batch_predictions.models.common.gate import best_significant
 from batch_predictions.models.sentiment.classifier import Classifier
 from batch_predictions.models.sentiment.data import (
     CLASSES,
@@ -99,7 +100,7 @@ def select_sentiment(
     metrics = [
         row for name in names for row in _metric_rows(name, evaluated[name], training.seed)
     ] + [metric_row(name, GAIN, gain) for name, gain in gains.items()]
-    winner = _best_significant(gains)
+    winner = best_significant(gains)
     serving = winner or BASELINE
     test_set = f"{len(test):,} held-out reviews ({split.kind})"
     f1 = evaluated[serving].f1().mean()
@@ -140,12 +141,6 @@ def _metric_rows(name: str, evaluated: EvaluatedClassifier, seed: int) -> list[R
         metric_row(name, class_metrics.get(metric, metric), interval)
         for metric, interval in evaluated.intervals(seed).items()
     ]
-
-
-def _best_significant(gains: Mapping[str, Interval]) -> str | None:
-    """The candidate with the largest gain among those whose interval is above 0."""
-    significant = {name: gain.mean for name, gain in gains.items() if gain.lower > 0}
-    return max(significant, key=lambda name: significant[name]) if significant else None
 
 
 def _untrained(counts: Labels, min_reviews: int) -> SentimentSelection:

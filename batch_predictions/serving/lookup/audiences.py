@@ -1,4 +1,4 @@
-"""Churn and audiences, looked up in the release that is served."""
+"""Lookups of churn scores and of the retention and promotion audiences in the current release."""
 
 from __future__ import annotations
 
@@ -11,28 +11,37 @@ CHURN, RETENTION, PROMOTION = "churn_scores", "retention_audience", "promotion_a
 
 
 def churn(lookup: Lookup, user_id: str) -> dict[str, Any]:
-    """How likely a customer is to stay away: user_id, release_id, as_of, churn (None: not active).
+    """The churn probability of a customer.
+
+    Returns:
+        user_id, release_id, as_of and churn (None if the customer is not active).
 
     Raises:
         NoReleaseError: nothing has been released yet.
         NotPublishedError: the release has no churn scores.
     """
-    found = lookup.answer(CHURN, user_id=user_id)
-    row = found["rows"][0] if found["rows"] else None
+    answer = lookup.answer(CHURN, user_id=user_id)
     return {
         "user_id": user_id,
-        "release_id": found["release_id"],
-        "as_of": found["as_of"],
-        "churn": row,
+        "release_id": answer["release_id"],
+        "as_of": answer["as_of"],
+        "churn": answer["rows"][0] if answer["rows"] else None,
     }
 
 
 def retention(lookup: Lookup, limit: int | None = None) -> dict[str, Any]:
-    """The retention audience, best first: release_id, as_of, rows.
+    """The retention audience, best first.
+
+    Args:
+        lookup: the open release.
+        limit: number of customers at most; None: all.
+
+    Returns:
+        release_id, as_of, partition and rows.
 
     Raises:
         NoReleaseError: nothing has been released yet.
-        NotPublishedError: the release has no audience.
+        NotPublishedError: the release has no retention audience.
     """
     return lookup.answer(RETENTION, limit=limit)
 
@@ -43,23 +52,33 @@ def promotions(
     user_id: str | None = None,
     limit: int | None = None,
 ) -> dict[str, Any]:
-    """The audience of a campaign, or the campaigns of a customer: release_id, as_of, rows.
+    """The audience of a campaign, best first, or the campaigns of a customer.
+
+    Args:
+        lookup: the open release.
+        campaign: only this campaign; None: all.
+        user_id: only this customer; None: all.
+        limit: number of rows at most; None: all.
+
+    Returns:
+        release_id, as_of, partition and rows.
 
     Raises:
         NoReleaseError: nothing has been released yet.
-        NotPublishedError: the release has no audience.
+        NotPublishedError: the release has no promotion audience.
     """
     key = {"campaign_id": campaign, "user_id": user_id}
-    return lookup.answer(PROMOTION, limit=limit, **{k: v for k, v in key.items() if v is not None})
+    key = {column: value for column, value in key.items() if value is not None}
+    return lookup.answer(PROMOTION, limit=limit, **key)
 
 
 def churn_lines(answer: dict[str, Any]) -> Iterator[str]:
-    """A customer's churn for people."""
-    row = answer["churn"]
+    """An answer of `churn` as lines of text."""
+    user_id, as_of, row = answer["user_id"], answer["as_of"], answer["churn"]
     if row is None:
-        yield f"{answer['user_id']}: not an active customer as of {answer['as_of']}"
+        yield f"{user_id}: not an active customer as of {as_of}"
         return
     yield (
-        f"{answer['user_id']}, as of {answer['as_of']}: likely to stay away "
-        f"{row['churn_probability']:.1%}, last purchase {row['days_inactive']} days before"
+        f"{user_id}, as of {as_of}: churn probability {row['churn_probability']:.1%}, last "
+        f"purchase {row['days_inactive']} days earlier"
     )

@@ -1,4 +1,4 @@
-"""Churn: windows in the order of time, measures with known answers, planted hazards found."""
+"""Churn models: cut-offs in the order of time, known metrics, a planted hazard is found."""
 
 from __future__ import annotations
 
@@ -9,248 +9,247 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pytest
-from hypothesis import given
-from hypothesis import settings as budget
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from batch_predictions.models.churn.calibration import ProbabilityCalibration
-from batch_predictions.models.churn.features import EVERYTHING, ChurnFeatures
+from batch_predictions.models.churn.examples import Examples
+from batch_predictions.models.churn.features import ALL_COLUMNS, ChurnFeatures
 from batch_predictions.models.churn.metrics import (
     AUC,
+    AVERAGE_PRECISION,
     BRIER,
     ECE,
     LIFT,
-    PRECISION,
     EvaluatedModel,
     PairedComparison,
 )
 from batch_predictions.models.churn.model import ChurnModel
-from batch_predictions.models.churn.plots import calibration as calibration_plot
+from batch_predictions.models.churn.plots import plot_calibration
+from batch_predictions.models.churn.registry import (
+    baseline_names,
+    candidate_names,
+    estimator_specs,
+)
 from batch_predictions.models.churn.selection import (
-    BASELINES,
-    CANDIDATES,
     GAIN,
     UNTRAINED,
     ChurnSelection,
     ChurnTrainingConfig,
-    calibrated,
-    fit,
     select_churn,
 )
-from batch_predictions.models.churn.windows import Examples, windows
+from batch_predictions.models.churn.training import EstimatorTrainer
+from batch_predictions.models.churn.windows import training_windows
+from batch_predictions_tests.worlds.churn import make_examples
 
 THROUGH = dt.date(2024, 9, 29)
 FIRST = dt.date(2024, 1, 1)
 
 
-def customers(seed: int, number: int = 1500, told_by: str = "spend_trend") -> Examples:
-    """Customers who go by a hazard that one column tells, and recency a little."""
-    random = np.random.default_rng(seed)
-    columns: dict[str, Any] = {
-        name: random.gamma(2, 3, number)
-        for name in EVERYTHING
-        if name not in ("age", "spend_trend", "visit_trend")
-    }
-    columns["spend_trend"], columns["visit_trend"] = random.normal(size=(2, number))
-    columns["user_id"] = [f"u{n:05d}" for n in range(number)]
-    columns["age_bracket"] = random.choice(["25-34", "unknown"], number)
-    columns["gender"] = random.choice(["f", "m", "unknown"], number)
-    columns["gap_sd"] = np.where(random.random(number) < 0.1, np.nan, columns["gap_sd"])
-    rows = pa.table(columns)
-    told = np.log1p(rows[told_by].to_numpy()) if told_by != "spend_trend" else columns[told_by]
-    known = (told - told.mean()) / told.std()
-    logit = -2.0 - 2.0 * known + 0.1 * rows["days_inactive"].to_numpy()
-    return Examples(rows, (random.random(number) < 1 / (1 + np.exp(-logit))).astype(np.float64))
-
-
-def of_day(day: dt.date) -> Examples:
-    return customers(day.toordinal())
+def examples_as_of(day: dt.date) -> Examples:
+    return make_examples(day.toordinal())
 
 
 @pytest.fixture(scope="module")
 def selection() -> ChurnSelection:
-    return select_churn(of_day, FIRST, THROUGH, ChurnTrainingConfig(cutoffs=3))
+    return select_churn(examples_as_of, FIRST, THROUGH, ChurnTrainingConfig(max_cutoffs=3))
 
 
 @given(
-    horizon=st.integers(1, 40),
-    step=st.integers(1, 40),
-    most=st.integers(1, 10),
-    days=st.integers(1, 400),
-    judged=st.booleans(),
+    horizon_days=st.integers(1, 40),
+    step_days=st.integers(1, 40),
+    max_cutoffs=st.integers(1, 10),
+    history_days=st.integers(1, 400),
+    with_test=st.booleans(),
 )
-@budget(max_examples=200, deadline=None)
-def test_no_window_is_seen_before_its_outcomes_are_over(
-    horizon: int, step: int, most: int, days: int, judged: bool
+@settings(max_examples=200, deadline=None)
+def test_the_outcomes_of_a_cutoff_end_before_the_next_use(
+    horizon_days: int, step_days: int, max_cutoffs: int, history_days: int, with_test: bool
 ) -> None:
-    first = THROUGH - dt.timedelta(days=days)
-    found = windows(THROUGH, first, horizon, judged=judged, step=step, most=most)
-    after = dt.timedelta(days=horizon)
-    if found is None:
-        assert days < (3 + judged) * horizon
+    first = THROUGH - dt.timedelta(days=history_days)
+    windows = training_windows(
+        THROUGH,
+        first,
+        horizon_days,
+        with_test=with_test,
+        step_days=step_days,
+        max_cutoffs=max_cutoffs,
+    )
+    horizon = dt.timedelta(days=horizon_days)
+    if windows is None:
+        assert history_days < (3 + with_test) * horizon_days
         return
-    assert 1 <= len(found.fit) <= most
-    assert max(found.fit) + after <= found.calibrate
-    assert len(found.judge) == judged
-    for day in found.judge:
-        assert found.calibrate + after <= day
-    assert max(found.days) + after == THROUGH
-    assert min(found.fit) >= first + dt.timedelta(days=horizon - 1)
+    assert 1 <= len(windows.fit_days) <= max_cutoffs
+    assert max(windows.fit_days) + horizon <= windows.calibration_day
+    assert (windows.test_day is not None) == with_test
+    if windows.test_day is not None:
+        assert windows.calibration_day + horizon <= windows.test_day
+    assert max(windows.days) + horizon == THROUGH
+    assert min(windows.fit_days) >= first + dt.timedelta(days=horizon_days - 1)
 
 
-def test_what_serves_learns_from_later_windows_than_what_was_judged() -> None:
-    contest = windows(THROUGH, FIRST, 28, judged=True, step=14, most=3)
-    serving = windows(THROUGH, FIRST, 28, judged=False, step=14, most=3)
-    assert contest and serving
-    assert serving.calibrate == contest.judge[0]
-    assert max(serving.fit) == max(contest.fit) + dt.timedelta(days=28)
+def test_the_serving_model_uses_cutoffs_one_horizon_later_than_the_comparison() -> None:
+    config = ChurnTrainingConfig(step_days=14, max_cutoffs=3)
+    comparison = config.windows(FIRST, THROUGH, with_test=True)
+    serving = config.windows(FIRST, THROUGH, with_test=False)
+    assert comparison and serving
+    assert serving.calibration_day == comparison.test_day
+    assert max(serving.fit_days) == max(comparison.fit_days) + dt.timedelta(days=28)
 
 
-def test_measures_are_those_of_scikit_learn_ties_included() -> None:
+def test_metrics_equal_those_of_scikit_learn_with_ties() -> None:
     from sklearn.metrics import average_precision_score, brier_score_loss, roc_auc_score
 
     random = np.random.default_rng(3)
-    said = random.integers(0, 12, 400) / 12
-    churned = (random.random(400) < said).astype(float)
+    predicted = random.integers(0, 12, 400) / 12
+    churned = (random.random(400) < predicted).astype(float)
     weights = np.stack([np.ones(400), random.integers(0, 4, 400).astype(float)])
-    found = EvaluatedModel(churned, said).measure(weights)
-    for n, each in enumerate(weights):
-        assert found[AUC][n] == pytest.approx(roc_auc_score(churned, said, sample_weight=each))
-        assert found[PRECISION][n] == pytest.approx(
-            average_precision_score(churned, said, sample_weight=each)
-        )
-        assert found[BRIER][n] == pytest.approx(brier_score_loss(churned, said, sample_weight=each))
+    metrics = EvaluatedModel(churned, predicted).compute_metrics(weights)
+    references = {
+        AUC: roc_auc_score,
+        AVERAGE_PRECISION: average_precision_score,
+        BRIER: brier_score_loss,
+    }
+    for sample, sample_weight in enumerate(weights):
+        for metric, reference in references.items():
+            expected = reference(churned, predicted, sample_weight=sample_weight)
+            assert metrics[metric][sample] == pytest.approx(expected)
 
 
-def test_lift_and_calibration_error_on_fingers() -> None:
-    # 20 customers; the first two churned, and two others of 18: a tenth holds 2 of 4.
+def test_lift_and_calibration_error_of_twenty_customers() -> None:
+    # The first two of 20 customers churned, and two others: the top tenth has 2 of 4.
     churned = np.array([1.0, 1.0, *[0.0] * 16, 1.0, 1.0])
-    said = np.linspace(0.95, 0.0, 20)
-    found = EvaluatedModel(churned, said).measure(np.ones((1, 20)))
-    assert found[LIFT][0] == pytest.approx((2 / 4) / 0.1)
-    pairs = np.abs((said - churned).reshape(10, 2).sum(axis=1)).sum() / 20
-    assert found[ECE][0] == pytest.approx(pairs)
-    everyone = EvaluatedModel(churned, np.full(20, 0.5)).measure(np.ones((1, 20)))
-    assert everyone[LIFT][0] == pytest.approx(1.0) and everyone[AUC][0] == pytest.approx(0.5)
-    assert everyone[ECE][0] == pytest.approx(0.3)
+    predicted = np.linspace(0.95, 0.0, 20)
+    metrics = EvaluatedModel(churned, predicted).compute_metrics(np.ones((1, 20)))
+    assert metrics[LIFT][0] == pytest.approx((2 / 4) / 0.1)
+    bin_errors = np.abs((predicted - churned).reshape(10, 2).sum(axis=1)).sum() / 20
+    assert metrics[ECE][0] == pytest.approx(bin_errors)
+    ties = EvaluatedModel(churned, np.full(20, 0.5)).compute_metrics(np.ones((1, 20)))
+    assert ties[LIFT][0] == pytest.approx(1.0) and ties[AUC][0] == pytest.approx(0.5)
+    assert ties[ECE][0] == pytest.approx(0.3)
 
 
-def test_differences_are_paired_and_intervals_hold_their_value() -> None:
-    examples = customers(1, 400)
-    said = 1 / (1 + np.exp(examples.rows["spend_trend"].to_numpy() + 2))
-    contest = PairedComparison(examples.churned, np.arange(400), seed=1)
-    found = contest.evaluate("one", said)
-    contest.evaluate("same order", said / 2)
-    assert all(each.lower <= each.mean <= each.upper for each in found.values())
-    gap = contest.gain("one", "same order")
-    assert (gap.mean, gap.lower, gap.upper) == (0.0, 0.0, 0.0)
+def test_differences_are_paired_and_intervals_contain_the_value() -> None:
+    examples = make_examples(1, 400)
+    predicted = 1 / (1 + np.exp(examples.rows["spend_trend"].to_numpy() + 2))
+    comparison = PairedComparison(examples.churned, np.arange(400), seed=1)
+    metrics = comparison.evaluate("original", predicted)
+    comparison.evaluate("same order", predicted / 2)
+    assert all(interval.lower <= interval.mean <= interval.upper for interval in metrics.values())
+    difference = comparison.difference("original", "same order")
+    assert (difference.mean, difference.lower, difference.upper) == (0.0, 0.0, 0.0)
 
 
-def test_customers_of_several_windows_are_resampled_whole() -> None:
+def test_customers_of_several_days_are_resampled_with_all_their_rows() -> None:
     churned = np.array([1.0, 0.0] * 50)
-    said = np.where(churned > 0, 0.8, 0.2)
-    said[::10] = 0.5
-    apart = PairedComparison(churned, np.arange(100), 1).evaluate("x", said)[BRIER]
-    twins = PairedComparison(np.tile(churned, 4), np.tile(np.arange(100), 4), 1)
-    together = twins.evaluate("x", np.tile(said, 4))[BRIER]
-    assert together.upper - together.lower == pytest.approx(apart.upper - apart.lower, rel=0.2)
+    predicted = np.where(churned > 0, 0.8, 0.2)
+    predicted[::10] = 0.5
+    customers = np.arange(100)
+    single = PairedComparison(churned, customers, 1).evaluate("x", predicted)[BRIER]
+    repeated = PairedComparison(np.tile(churned, 4), np.tile(customers, 4), 1)
+    fourfold = repeated.evaluate("x", np.tile(predicted, 4))[BRIER]
+    assert fourfold.upper - fourfold.lower == pytest.approx(single.upper - single.lower, rel=0.2)
 
 
 @pytest.mark.parametrize("method", ["platt", "isotonic"])
-def test_calibration_makes_overconfident_margins_true(method: Any) -> None:
+def test_calibration_corrects_overconfident_scores(method: Any) -> None:
     random = np.random.default_rng(5)
-    truth = random.normal(-2, 1.2, 6000)
-    churned = (random.random(6000) < 1 / (1 + np.exp(-truth))).astype(float)
-    margins = 3 * truth + 4
-    fitted = ProbabilityCalibration.fit(method, margins[:3000], churned[:3000])
-    said = fitted.probabilities(margins[3000:])
-    error = EvaluatedModel(churned[3000:], said).measure(np.ones((1, 3000)))[ECE][0]
-    raw = EvaluatedModel(churned[3000:], 1 / (1 + np.exp(-margins[3000:])))
-    assert error < 0.02 < raw.measure(np.ones((1, 3000)))[ECE][0]
-    order = np.argsort(margins[3000:])
-    assert (np.diff(said[order]) >= 0).all() and said.min() > 0 and said.max() < 1
+    log_odds = random.normal(-2, 1.2, 6000)
+    churned = (random.random(6000) < 1 / (1 + np.exp(-log_odds))).astype(float)
+    scores = 3 * log_odds + 4
+    calibration = ProbabilityCalibration.fit(method, scores[:3000], churned[:3000])
+    calibrated = calibration.probabilities(scores[3000:])
+    uncalibrated = 1 / (1 + np.exp(-scores[3000:]))
+    errors = [
+        EvaluatedModel(churned[3000:], probabilities).compute_metrics(np.ones((1, 3000)))[ECE][0]
+        for probabilities in (calibrated, uncalibrated)
+    ]
+    assert errors[0] < 0.02 < errors[1]
+    order = np.argsort(scores[3000:])
+    assert (np.diff(calibrated[order]) >= 0).all()
+    assert calibrated.min() > 0 and calibrated.max() < 1
 
 
-def test_a_planted_hazard_is_found_and_recency_alone_is_beaten(
+def test_a_planted_hazard_is_found_and_the_recency_baseline_is_beaten(
     selection: ChurnSelection,
 ) -> None:
-    assert selection.beats_baseline and selection.chosen in CANDIDATES
+    assert selection.beats_baseline and selection.candidate in candidate_names()
     rows = {(row["candidate"], row["metric"]): row for row in selection.metrics}
-    assert {name for name, _ in rows} == {*BASELINES, *CANDIDATES}
-    reached, floor = (
-        float(rows[name, AUC]["value"] or 0) for name in (selection.chosen, "recency")
+    assert {name for name, _ in rows} == {*baseline_names(), *candidate_names()}
+    auc, recency_auc = (
+        float(rows[name, AUC]["value"] or 0) for name in (selection.candidate, "recency")
     )
-    assert reached > 0.8 > 0.65 > floor
-    assert float(rows[selection.chosen, GAIN]["lower"] or 0) > 0
-    assert float(rows[selection.chosen, ECE]["value"] or 1) < 0.04
+    assert auc > 0.8 > 0.65 > recency_auc
+    assert float(rows[selection.candidate, GAIN]["lower"] or 0) > 0
+    assert float(rows[selection.candidate, ECE]["value"] or 1) < 0.04
     assert "AUC" in selection.why and selection.outcomes is not None
-    assert calibration_plot(*selection.outcomes, "planted") is not None
+    assert plot_calibration(*selection.outcomes, "planted") is not None
 
 
-def test_candidates_that_know_no_more_than_the_rhythm_do_not_serve() -> None:
-    found = select_churn(
-        lambda day: customers(day.toordinal(), 600, told_by="overdue"),
+def test_candidates_without_an_advantage_over_the_interpurchase_baseline_do_not_serve() -> None:
+    selection = select_churn(
+        lambda day: make_examples(day.toordinal(), 600, feature="overdue"),
         FIRST,
         THROUGH,
-        ChurnTrainingConfig(cutoffs=2),
+        ChurnTrainingConfig(max_cutoffs=2),
     )
-    assert not found.beats_baseline and found.chosen == "rhythm"
-    assert "no candidate is surely better" in found.why
+    assert not selection.beats_baseline and selection.candidate == "rhythm"
+    assert "no candidate is significantly better" in selection.why
 
 
-def test_a_stored_model_gives_the_same_bits_in_any_batch(
-    selection: ChurnSelection, tmp_path: Path
-) -> None:
-    examples = customers(77, 300)
-    for name, margin in fit(customers(5, 800), 7).items():
-        model = calibrated(margin, customers(6, 800), "isotonic" if name == "lightgbm" else "platt")
+def test_a_stored_model_gives_equal_bits_in_any_batch(tmp_path: Path) -> None:
+    rows = make_examples(77, 300).rows
+    trainer = EstimatorTrainer(make_examples(5, 800), 7)
+    for name in estimator_specs():
+        method: Any = "isotonic" if name == "lightgbm" else "platt"
+        model = ChurnModel.calibrate(trainer.fit(name), make_examples(6, 800), method)
         folder = tmp_path / name
         folder.mkdir()
         model.save(folder)
-        files = {path.suffix for path in folder.iterdir()}
-        assert files <= {".json", ".npy", ".txt"}
-        again = ChurnModel.load(folder)
-        whole = model.probabilities(examples.rows)
-        parts = [
-            again.probabilities(examples.rows.slice(n, size))
-            for n, size in ((0, 1), (1, 7), (8, 292))
+        suffixes = {path.suffix for path in folder.iterdir()}
+        assert suffixes <= {".json", ".npy", ".txt"}
+        loaded = ChurnModel.load(folder)
+        batches = [
+            loaded.probabilities(rows.slice(start, size))
+            for start, size in ((0, 1), (1, 7), (8, 292))
         ]
-        assert whole.tobytes() == np.concatenate(parts).tobytes()
-    assert again.probabilities(examples.rows.slice(0, 0)).shape == (0,)
+        assert model.probabilities(rows).tobytes() == np.concatenate(batches).tobytes()
+        assert loaded.probabilities(rows.slice(0, 0)).shape == (0,)
 
 
-def test_training_twice_gives_the_same_model(selection: ChurnSelection, tmp_path: Path) -> None:
-    again = select_churn(of_day, FIRST, THROUGH, ChurnTrainingConfig(cutoffs=3))
-    assert again.metrics == selection.metrics
-    for name, one in (("a", selection), ("b", again)):
+def test_training_twice_gives_equal_models(selection: ChurnSelection, tmp_path: Path) -> None:
+    repeated = select_churn(examples_as_of, FIRST, THROUGH, ChurnTrainingConfig(max_cutoffs=3))
+    assert repeated.metrics == selection.metrics
+    for name, result in (("first", selection), ("second", repeated)):
         (tmp_path / name).mkdir()
-        one.model.save(tmp_path / name)
-    for path in (tmp_path / "a").iterdir():
-        assert path.read_bytes() == (tmp_path / "b" / path.name).read_bytes()
+        result.model.save(tmp_path / name)
+    for path in (tmp_path / "first").iterdir():
+        assert path.read_bytes() == (tmp_path / "second" / path.name).read_bytes()
 
 
 @pytest.mark.parametrize(
-    ("first", "least", "what"),
+    ("first", "min_churned", "reason"),
     [
-        (None, 20, "112 days"),
+        (None, 20, "there are no purchases"),
         (THROUGH - dt.timedelta(days=90), 20, "112 days"),
         (FIRST, 5000, "min_churned"),
     ],
 )
-def test_where_nothing_can_be_learned_it_says_so(
-    first: dt.date | None, least: int, what: str, tmp_path: Path
+def test_without_enough_data_no_model_is_trained_and_the_reason_is_stored(
+    first: dt.date | None, min_churned: int, reason: str, tmp_path: Path
 ) -> None:
-    found = select_churn(of_day, first, THROUGH, ChurnTrainingConfig(cutoffs=1, min_churned=least))
-    assert (found.chosen, found.metrics) == (UNTRAINED, []) and what in found.why
-    found.model.save(tmp_path)
-    assert ChurnModel.load(tmp_path).unserved_reason == found.why
+    config = ChurnTrainingConfig(max_cutoffs=1, min_churned=min_churned)
+    selection = select_churn(examples_as_of, first, THROUGH, config)
+    assert (selection.candidate, selection.metrics) == (UNTRAINED, []) and reason in selection.why
+    selection.model.save(tmp_path)
+    assert ChurnModel.load(tmp_path).unserved_reason == selection.why
 
 
-def test_genders_are_columns_only_where_they_tell_customers_apart() -> None:
-    rows = customers(1, 50).rows
-    assert set(ChurnFeatures.of(EVERYTHING, rows).genders) == {"f", "m"}
+def test_genders_are_features_only_where_some_are_known() -> None:
+    rows = make_examples(1, 50).rows
+    assert set(ChurnFeatures.fit(ALL_COLUMNS, rows).genders) == {"f", "m"}
     unknown = rows.set_column(
         rows.column_names.index("gender"), "gender", pa.array(["unknown"] * 50)
     )
-    assert ChurnFeatures.of(EVERYTHING, unknown).genders == ()
-    assert ChurnFeatures.of(("days_inactive",), rows).names == ["days_inactive"]
+    assert ChurnFeatures.fit(ALL_COLUMNS, unknown).genders == ()
+    assert ChurnFeatures.fit(("days_inactive",), rows).names == ["days_inactive"]

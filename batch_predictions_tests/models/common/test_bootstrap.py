@@ -1,4 +1,4 @@
-"""Bootstrap intervals cover the truth, and equal seeds draw equal samples."""
+"""Bootstrap intervals cover the true value, and equal seeds give equal samples."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from batch_predictions.models.common.bootstrap import (
 )
 
 
-def test_the_interval_of_a_mean_covers_it_as_often_as_it_says() -> None:
+def test_about_95_of_100_intervals_cover_the_mean() -> None:
     random = np.random.default_rng(0)
-    worlds = [random.exponential(size=200) for _ in range(200)]
-    intervals = [bootstrap_interval(values, seed=n) for n, values in enumerate(worlds)]
+    samples = [random.exponential(size=200) for _ in range(200)]
+    intervals = [bootstrap_interval(values, seed=n) for n, values in enumerate(samples)]
     covered = sum(interval.lower <= 1.0 <= interval.upper for interval in intervals)
     assert 180 <= covered <= 199
 
 
-def test_every_sample_draws_n_units_and_the_seed_fixes_them() -> None:
+def test_every_sample_has_n_units_and_depends_only_on_the_seed() -> None:
     counts = np.concatenate(list(resample_counts(30, seed=3)))
     assert counts.shape == (1000, 30) and (counts.sum(axis=1) == 30).all()
     assert (counts == np.concatenate(list(resample_counts(30, seed=3)))).all()
@@ -30,7 +30,7 @@ def test_every_sample_draws_n_units_and_the_seed_fixes_them() -> None:
     assert (multinomial_counts(30, seed=3).sum(axis=1) == 30).all()
 
 
-def test_samples_that_are_not_finite_are_left_out_and_the_value_is_inside() -> None:
+def test_samples_that_are_not_finite_are_ignored_and_the_value_is_in_the_interval() -> None:
     interval = percentile_interval(5.0, np.array([np.nan, 1.0, 2.0, np.inf]), 4)
     assert (interval.lower, interval.upper) == (1.025, 5.0)
     assert np.isnan(percentile_interval(float("nan"), np.ones(3), 3).lower)

@@ -1,4 +1,4 @@
-"""One thread of torch within, and as many as before after, whatever happens."""
+"""The limit to one torch thread ends with the block, also after an error."""
 
 from __future__ import annotations
 
@@ -7,15 +7,15 @@ import pytest
 from batch_predictions.models.common.torch_threads import one_torch_thread
 
 
-def test_one_thread_within_and_as_many_as_before_after() -> None:
+def test_torch_has_one_thread_in_the_block_and_the_previous_number_after_it() -> None:
     import torch
 
-    before = torch.get_num_threads()
+    previous = torch.get_num_threads()
     torch.set_num_threads(3)
     try:
-        with pytest.raises(RuntimeError, match="meanwhile"), one_torch_thread() as outside:
-            assert outside == 3 and torch.get_num_threads() == 1
-            raise RuntimeError("meanwhile")
+        with pytest.raises(RuntimeError, match="in the block"), one_torch_thread() as threads:
+            assert threads == 3 and torch.get_num_threads() == 1
+            raise RuntimeError("in the block")
         assert torch.get_num_threads() == 3
     finally:
-        torch.set_num_threads(before)
+        torch.set_num_threads(previous)

@@ -1,4 +1,4 @@
-"""Trees scored by registers: LightGBM's own answers, to the bit."""
+"""LightGBM models are scored with LightGBM's own results, to the bit, and explained as it does."""
 
 from __future__ import annotations
 
@@ -11,26 +11,28 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from batch_predictions.models.forest.lightgbm_text import UnsupportedModelError
-from batch_predictions.models.forest.quickscorer import Forest, predictor
-from batch_predictions.models.forest.treeshap import TreeExplainer, explainer
+from batch_predictions.models.forest.quickscorer import Forest, build_predictor
+from batch_predictions.models.forest.treeshap import TreeExplainer, build_explainer
 
 
-def table(seed: int, rows: int, columns: int, missing: float, kind: Any) -> Any:
+def make_rows(seed: int, rows: int, columns: int, missing_share: float, dtype: Any) -> Any:
+    """Random numbers of different scales; every third column has equal values."""
     random = np.random.default_rng(seed)
     values = random.standard_normal((rows, columns)) * 10.0 ** random.integers(-3, 4, columns)
-    values[:, ::3] = np.round(values[:, ::3])  # Equal values, and values on thresholds.
-    values[random.random(values.shape) < missing] = np.nan
-    return values.astype(kind)
+    values[:, ::3] = np.round(values[:, ::3])
+    values[random.random(values.shape) < missing_share] = np.nan
+    return values.astype(dtype)
 
 
-def trained(rows: Any, trees: int = 12, seed: int = 0, **params: Any) -> lightgbm.Booster:
+def train(rows: Any, trees: int = 12, seed: int = 0, **params: Any) -> lightgbm.Booster:
     random = np.random.default_rng(seed)
-    known = np.nan_to_num(rows.astype(np.float64))
-    label = np.sign(known[:, 0]) * np.tanh(known[:, -1]) + random.standard_normal(len(rows)) / 4
-    common = {"verbose": -1, "num_threads": 1, "min_data_in_leaf": 3, "objective": "regression"}
+    values = np.nan_to_num(rows.astype(np.float64))
+    noise = random.standard_normal(len(rows)) / 4
+    label = np.sign(values[:, 0]) * np.tanh(values[:, -1]) + noise
+    defaults = {"verbose": -1, "num_threads": 1, "min_data_in_leaf": 3, "objective": "regression"}
     categories = params.pop("categories", "auto")
-    data = lightgbm.Dataset(rows, label, categorical_feature=categories)
-    return lightgbm.train({**common, **params}, data, trees)
+    dataset = lightgbm.Dataset(rows, label, categorical_feature=categories)
+    return lightgbm.train({**defaults, **params}, dataset, trees)
 
 
 @settings(max_examples=25, deadline=None)
@@ -38,19 +40,26 @@ def trained(rows: Any, trees: int = 12, seed: int = 0, **params: Any) -> lightgb
     seed=st.integers(0, 2**31),
     leaves=st.integers(2, 64),
     columns=st.integers(1, 9),
-    missing=st.sampled_from([0.0, 0.3]),
-    asked_missing=st.sampled_from([0.0, 0.3]),
-    kind=st.sampled_from([np.float32, np.float64]),
+    missing_in_training=st.sampled_from([0.0, 0.3]),
+    missing_in_scoring=st.sampled_from([0.0, 0.3]),
+    dtype=st.sampled_from([np.float32, np.float64]),
     rows=st.integers(0, 130),
 )
-def test_margins_are_lightgbms_to_the_bit(
-    seed: int, leaves: int, columns: int, missing: float, asked_missing: float, kind: Any, rows: int
+def test_raw_scores_equal_lightgbm_s_to_the_bit(
+    seed: int,
+    leaves: int,
+    columns: int,
+    missing_in_training: float,
+    missing_in_scoring: float,
+    dtype: Any,
+    rows: int,
 ) -> None:
-    learned = table(seed, 400, columns, missing, kind)
-    booster = trained(learned, seed=seed, num_leaves=leaves, boost_from_average=seed % 2 == 0)
-    asked = np.concatenate([learned[:70], table(seed + 1, rows, columns, asked_missing, kind)])
-    found = Forest.read(booster.model_to_string()).margins(asked)
-    np.testing.assert_array_equal(found, booster.predict(asked, raw_score=True))
+    training = make_rows(seed, 400, columns, missing_in_training, dtype)
+    booster = train(training, seed=seed, num_leaves=leaves, boost_from_average=seed % 2 == 0)
+    new = make_rows(seed + 1, rows, columns, missing_in_scoring, dtype)
+    scoring = np.concatenate([training[:70], new])
+    scores = Forest.from_text(booster.model_to_string()).raw_scores(scoring)
+    np.testing.assert_array_equal(scores, booster.predict(scoring, raw_score=True))
 
 
 @settings(max_examples=15, deadline=None)
@@ -58,89 +67,93 @@ def test_margins_are_lightgbms_to_the_bit(
     seed=st.integers(0, 2**31),
     leaves=st.integers(2, 50),
     columns=st.integers(1, 12),
-    missing=st.sampled_from([0.0, 0.3]),
-    kind=st.sampled_from([np.float32, np.float64]),
+    missing_in_training=st.sampled_from([0.0, 0.3]),
+    dtype=st.sampled_from([np.float32, np.float64]),
 )
-def test_parts_of_features_are_lightgbms(
-    seed: int, leaves: int, columns: int, missing: float, kind: Any
+def test_shap_values_are_lightgbm_s(
+    seed: int, leaves: int, columns: int, missing_in_training: float, dtype: Any
 ) -> None:
-    learned = table(seed, 300, columns, missing, kind)
-    booster = trained(learned, trees=6, seed=seed, num_leaves=leaves)
-    asked = np.concatenate([learned[:50], table(seed + 1, 40, columns, 0.2, kind)])
-    expected = np.asarray(booster.predict(asked, pred_contrib=True))[:, :-1]
-    found = TreeExplainer.read(booster.model_to_string()).of(asked)
-    np.testing.assert_allclose(found, expected, rtol=1e-6, atol=1e-9)
+    training = make_rows(seed, 300, columns, missing_in_training, dtype)
+    booster = train(training, trees=6, seed=seed, num_leaves=leaves)
+    rows = np.concatenate([training[:50], make_rows(seed + 1, 40, columns, 0.2, dtype)])
+    expected = np.asarray(booster.predict(rows, pred_contrib=True))[:, :-1]
+    contributions = TreeExplainer.from_text(booster.model_to_string()).shap_values(rows)
+    np.testing.assert_allclose(contributions, expected, rtol=1e-6, atol=1e-9)
 
 
-def test_parts_add_up_to_the_margin_less_its_mean() -> None:
-    rows = table(7, 200, 9, 0.1, np.float64)
-    model = trained(rows, num_leaves=64).model_to_string()
-    rest = predictor(model)(rows) - explainer(model)(rows).sum(axis=1)
-    np.testing.assert_allclose(rest, rest[0], atol=1e-9)
+def test_shap_values_sum_to_the_raw_score_minus_the_expected_value() -> None:
+    rows = make_rows(7, 200, 9, 0.1, np.float64)
+    text = train(rows, num_leaves=64).model_to_string()
+    expected_value = build_predictor(text)(rows) - build_explainer(text)(rows).sum(axis=1)
+    np.testing.assert_allclose(expected_value, expected_value[0], atol=1e-9)
 
 
-def test_the_ends_of_the_number_line_and_of_float32_go_lightgbms_way() -> None:
-    learned = table(5, 500, 2, 0.2, np.float64)
-    booster = trained(learned, num_leaves=40)
-    limits = Forest.read(booster.model_to_string()).limits["float64"]
-    ends = np.array([np.inf, -np.inf, np.nan, 0.0, -0.0, 3.4e38, 1e-45])
-    for kind in (np.float32, np.float64):
-        # On a threshold, just above and just below it.
-        near = np.concatenate([ends, limits, np.nextafter(limits, 9), np.nextafter(limits, -9)])
+def test_extreme_values_and_thresholds_are_compared_as_lightgbm_does() -> None:
+    training = make_rows(5, 500, 2, 0.2, np.float64)
+    booster = train(training, num_leaves=40)
+    forest = Forest.from_text(booster.model_to_string())
+    thresholds = forest.thresholds["float64"]
+    extremes = np.array([np.inf, -np.inf, np.nan, 0.0, -0.0, 3.4e38, 1e-45])
+    just_above, just_below = (np.nextafter(thresholds, end) for end in (9, -9))
+    values = np.concatenate([extremes, thresholds, just_above, just_below])
+    for dtype in (np.float32, np.float64):
         with np.errstate(over="ignore"):
-            asked = np.stack([near, near[::-1]], axis=1).astype(kind)
-        found = Forest.read(booster.model_to_string()).margins(asked)
-        np.testing.assert_array_equal(found, booster.predict(asked, raw_score=True))
+            rows = np.stack([values, values[::-1]], axis=1).astype(dtype)
+        scores = forest.raw_scores(rows)
+        np.testing.assert_array_equal(scores, booster.predict(rows, raw_score=True))
 
 
-def test_a_row_has_one_answer_whatever_rows_stand_around_it() -> None:
-    rows = table(1, 300, 6, 0.1, np.float32)
-    margins = predictor(trained(rows).model_to_string())
-    whole = margins(rows)
-    alone = np.concatenate([margins(rows[n : n + 7]) for n in range(0, 300, 7)])
-    np.testing.assert_array_equal(whole, alone)
+def test_the_score_of_a_row_does_not_depend_on_its_batch() -> None:
+    rows = make_rows(1, 300, 6, 0.1, np.float32)
+    predict = build_predictor(train(rows).model_to_string())
+    batches = np.concatenate([predict(rows[start : start + 7]) for start in range(0, 300, 7)])
+    np.testing.assert_array_equal(predict(rows), batches)
 
 
-def test_trees_that_are_a_single_leaf_are_sums_all_the_same() -> None:
-    rows = table(2, 50, 2, 0.0, np.float64)
-    booster = trained(rows, trees=3, min_data_in_leaf=1000)
-    found = Forest.read(booster.model_to_string()).margins(rows)
-    np.testing.assert_array_equal(found, booster.predict(rows, raw_score=True))
+def test_trees_with_a_single_leaf_are_summed() -> None:
+    rows = make_rows(2, 50, 2, 0.0, np.float64)
+    booster = train(rows, trees=3, min_data_in_leaf=1000)
+    scores = Forest.from_text(booster.model_to_string()).raw_scores(rows)
+    np.testing.assert_array_equal(scores, booster.predict(rows, raw_score=True))
 
 
 @pytest.mark.parametrize(
-    ("params", "why"),
+    ("params", "reason"),
     [
         ({"num_leaves": 80, "min_data_in_leaf": 1}, "64 leaves"),
-        ({"categories": [2], "min_data_per_group": 1, "cat_smooth": 0}, "category"),
+        ({"categories": [2], "min_data_per_group": 1, "cat_smooth": 0}, "categorical"),
         ({"linear_tree": True}, "linear"),
         ({"zero_as_missing": True}, "zeros"),
         ({"boosting": "rf", "bagging_freq": 1, "bagging_fraction": 0.5}, "mean"),
     ],
 )
-def test_what_only_lightgbm_scores_is_left_to_it(params: dict[str, Any], why: str) -> None:
-    rows = np.abs(table(3, 900, 3, 0.0, np.float64))
-    text = trained(rows, **params).model_to_string()
-    with pytest.raises(UnsupportedModelError, match=why):
-        Forest.read(text)
-    expected = lightgbm.Booster(model_str=text).predict(rows, raw_score=True)
-    np.testing.assert_array_equal(predictor(text)(rows), expected)
+def test_unsupported_models_are_scored_and_explained_by_lightgbm(
+    params: dict[str, Any], reason: str
+) -> None:
+    rows = np.abs(make_rows(3, 900, 3, 0.0, np.float64))
+    text = train(rows, **params).model_to_string()
+    with pytest.raises(UnsupportedModelError, match=reason):
+        Forest.from_text(text)
+    booster = lightgbm.Booster(model_str=text)
+    expected = booster.predict(rows, raw_score=True)
+    np.testing.assert_array_equal(build_predictor(text)(rows), expected)
     if not params.get("linear_tree"):  # LightGBM does not explain linear leaves.
-        parts = lightgbm.Booster(model_str=text).predict(rows, pred_contrib=True)
-        np.testing.assert_allclose(explainer(text)(rows), np.asarray(parts)[:, :-1])
+        contributions = np.asarray(booster.predict(rows, pred_contrib=True))
+        np.testing.assert_allclose(build_explainer(text)(rows), contributions[:, :-1])
 
 
-def test_several_outputs_are_refused() -> None:
-    rows = table(4, 200, 3, 0.0, np.float64)
+def test_models_with_several_outputs_are_refused() -> None:
+    rows = make_rows(4, 200, 3, 0.0, np.float64)
     labels = np.arange(200) % 3
     params = {"objective": "multiclass", "num_class": 3, "verbose": -1, "num_threads": 1}
     booster = lightgbm.train(params, lightgbm.Dataset(rows, labels), 2)
     with pytest.raises(UnsupportedModelError, match="outputs"):
-        Forest.read(booster.model_to_string())
+        Forest.from_text(booster.model_to_string())
 
 
-def test_rows_of_another_width_are_refused() -> None:
-    rows = table(6, 100, 3, 0.0, np.float32)
-    forest = Forest.read(trained(rows).model_to_string())
-    with pytest.raises(ValueError, match="3 features"):
-        forest.margins(rows[:, :2])
+def test_rows_with_another_number_of_columns_are_refused() -> None:
+    rows = make_rows(6, 100, 3, 0.0, np.float32)
+    text = train(rows).model_to_string()
+    for function in (build_predictor(text), build_explainer(text)):
+        with pytest.raises(ValueError, match="3 features"):
+            function(rows[:, :2])

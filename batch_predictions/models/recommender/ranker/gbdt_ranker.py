@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from batch_predictions.models.forest.quickscorer import Doubles, Rows, predictor
-from batch_predictions.models.forest.treeshap import explainer
+from batch_predictions.models.forest.quickscorer import Doubles, Rows, build_predictor
+from batch_predictions.models.forest.treeshap import build_explainer
 from batch_predictions.models.recommender.base import Floats
 
 if TYPE_CHECKING:
@@ -59,7 +59,7 @@ class GBDTRanker:
 
     @cached_property
     def _predictors(self) -> list[Callable[[Rows], Doubles]]:
-        return [predictor(model) for model in self.models]
+        return [build_predictor(model) for model in self.models]
 
     def margins(self, features: Floats) -> Doubles:
         """Sums of margins over scales, (rows,)."""
@@ -70,7 +70,7 @@ class GBDTRanker:
 
     @cached_property
     def _explainers(self) -> list[Callable[[Rows], Doubles]]:
-        return [explainer(model) for model in self.models]
+        return [build_explainer(model) for model in self.models]
 
     def contributions(self, features: Floats) -> Doubles:
         """TreeSHAP contribution of each feature to the margins, (rows, f)."""

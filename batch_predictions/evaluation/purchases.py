@@ -1,0 +1,19 @@
+"""Purchases after a day, for metrics of churn and retention."""
+
+from __future__ import annotations
+
+import datetime as dt
+from typing import Any
+
+from batch_predictions.features.queries import parameters as feature_parameters
+from batch_predictions.models.churn.warehouse_inputs import PURCHASES
+from batch_predictions.settings import Settings
+
+PURCHASE_DAYS = f"""select distinct user_id, date from {PURCHASES}
+    and date > $from::DATE and date <= $date::DATE"""
+"""SQL: customers and days with a purchase in ($from, $date]; bind `purchase_parameters`."""
+
+
+def purchase_parameters(settings: Settings, after: dt.date, through: dt.date) -> dict[str, Any]:
+    """Parameters of queries with PURCHASE_DAYS: purchases after one day, through another."""
+    return {**feature_parameters(settings), "from": after, "date": through}

@@ -1,0 +1,1 @@
+"""Churn estimators, one module each; the registry finds what they declare."""

@@ -1,0 +1,59 @@
+"""Reads the training data of churn from the warehouse."""
+
+from __future__ import annotations
+
+import datetime as dt
+
+import numpy as np
+
+from batch_predictions.features.queries import parameters as feature_parameters
+from batch_predictions.features.queries import sql
+from batch_predictions.models.churn.examples import Examples
+from batch_predictions.settings import Settings
+from batch_predictions.warehouse import Warehouse
+
+PURCHASES = """raw.interactions where (len($churn_event_types::VARCHAR[]) = 0
+    or list_contains($churn_event_types::VARCHAR[], event_type))"""
+"""SQL after `from`: interactions that are purchases. `and …` may follow."""
+_EXAMPLES = f"""
+    select features.*, buyers.user_id is null as churned
+    from ({{features}}) as features
+    left join (
+        select distinct user_id from {PURCHASES}
+        and date > $date::DATE and date <= $date::DATE + $horizon_days::INTEGER
+    ) as buyers on buyers.user_id = features.user_id
+    qualify row_number() over (order by md5(features.user_id), features.user_id)
+        <= $max_customers::BIGINT
+    order by features.user_id
+"""
+"""Customers as of a past day, by the query that also computes a day's features, with outcomes."""
+
+
+def first_purchase_day(
+    warehouse: Warehouse, settings: Settings, through: dt.date
+) -> dt.date | None:
+    """The day of the oldest purchase up to a day; None without purchases."""
+    day: dt.date | None = warehouse.value(
+        f"select min(date) from {PURCHASES} and date <= $date",
+        {**feature_parameters(settings), "date": through},
+    )
+    return day
+
+
+def examples_as_of(warehouse: Warehouse, settings: Settings, day: dt.date) -> Examples:
+    """Customers as they were at the end of a past day, and whether they churned.
+
+    Of more than `churn.max_customers` customers, a hash of their ids selects the same ones on every
+    day.
+    """
+    rows = warehouse.query(
+        _EXAMPLES.format(features=sql("churn_features")),
+        {
+            **feature_parameters(settings),
+            "date": day,
+            "horizon_days": settings.churn.horizon_days,
+            "max_customers": settings.churn.max_customers,
+        },
+    )
+    churned = rows["churned"].to_numpy().astype(np.float64)
+    return Examples(rows.drop_columns("churned").combine_chunks(), churned)
