@@ -101,15 +101,15 @@ def test_damage_is_found_before_a_model_is_used(models: ModelStore, damage: str)
         file.unlink()
     else:
         file.write_text("1 2 9", encoding="utf-8")
-    with pytest.raises(ModelError, match=r"users\.txt is not as it was saved: delete .* train"):
+    with pytest.raises(ModelError, match=r"users\.txt is missing or has changed: delete .* train"):
         models.verified_folder("recommender", manifest.version)
 
 
 def test_a_version_that_is_not_there_is_named_with_those_that_are(models: ModelStore) -> None:
-    with pytest.raises(ModelError, match=r"no version nine \(there are: none\)"):
+    with pytest.raises(ModelError, match=r"no version nine \(stored: none\)"):
         models.manifest("recommender", "nine")
     version = save(models, FIRST).version
-    with pytest.raises(ModelError, match=rf"no version nine \(there are: {version}\)"):
+    with pytest.raises(ModelError, match=rf"no version nine \(stored: {version}\)"):
         models.verified_folder("recommender", "nine")
 
 
