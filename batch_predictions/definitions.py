@@ -24,7 +24,8 @@ from batch_predictions.inference.dagster.assets import prediction_asset
 from batch_predictions.inference.dagster.io_manager import JsonPathIOManager
 from batch_predictions.inference.declaration import BatchPrediction
 from batch_predictions.model_store import ModelStore
-from batch_predictions.models.training import training_asset, trainings
+from batch_predictions.models.training import trainings
+from batch_predictions.models.training_assets import training_asset
 from batch_predictions.partitions import Partitions
 from batch_predictions.serving.assets import release_asset
 from batch_predictions.settings import Settings

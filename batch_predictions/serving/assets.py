@@ -2,7 +2,7 @@
 
 # No `from __future__ import annotations`: Dagster reads the type of `context` itself.
 import datetime as dt
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 import dagster as dg
@@ -13,6 +13,7 @@ from batch_predictions.reporting import OWNERS, markdown
 from batch_predictions.serving.release.publish import Release, publish
 from batch_predictions.serving.store.schema import Store
 from batch_predictions.settings import Settings
+from batch_predictions.tables import Table
 from batch_predictions.warehouse import Warehouse, as_date
 
 
@@ -49,35 +50,45 @@ def release_asset(
         warehouse: Warehouse,
         settings: dg.ResourceParam[Settings],
     ) -> None:
-        days = sorted(context.partition_keys)
-        # Older days of a range would be pruned immediately.
-        skipped = days[: -settings.serving.keep_releases]
         # A table without any partition belongs to a use case that the source has no data for.
-        never_written = [table.name for table, _ in released if not warehouse.partitions(table)]
-        if len(never_written) == len(released):
+        empty = [table.name for table, _ in released if not warehouse.partitions(table)]
+        if len(empty) == len(released):
             context.log.warning("there are no predictions yet, so there is nothing to publish")
             return
-        store = Store.of(settings)
-        try:
-            for day in days[len(skipped) :]:
-                published = publish(
-                    store,
-                    warehouse,
-                    as_date(day),
-                    [table for table, _ in released],
-                    keep=settings.serving.keep_releases,
-                    now=_run_created_at(context),
-                    optional=never_written,
-                )
-                context.log.info(f"release {published.release_id}: {published.note}")
-                context.add_asset_metadata(_metadata(published), partition_key=day)
-        finally:
-            store.close()
-        for day in skipped:
-            note = f"not published: only the newest {settings.serving.keep_releases} days are kept"
-            context.add_asset_metadata({"note": note}, partition_key=day)
+        _publish_days(context, warehouse, settings, [table for table, _ in released], empty)
 
     return release
+
+
+def _publish_days(
+    context: dg.AssetExecutionContext,
+    warehouse: Warehouse,
+    settings: Settings,
+    tables: Sequence[Table],
+    optional: Collection[str],
+) -> None:
+    """Publishes the partitions of a run that are not pruned immediately, oldest first."""
+    keep = settings.serving.keep_releases
+    days = sorted(context.partition_keys)
+    for day in days[:-keep]:
+        note = f"not published: only the newest {keep} days are kept"
+        context.add_asset_metadata({"note": note}, partition_key=day)
+    store = Store.of(settings)
+    try:
+        for day in days[-keep:]:
+            published = publish(
+                store,
+                warehouse,
+                as_date(day),
+                tables,
+                keep=keep,
+                now=_run_created_at(context),
+                optional=optional,
+            )
+            context.log.info(f"release {published.release_id}: {published.note}")
+            context.add_asset_metadata(_metadata(published), partition_key=day)
+    finally:
+        store.close()
 
 
 def _run_created_at(context: dg.AssetExecutionContext) -> dt.datetime:

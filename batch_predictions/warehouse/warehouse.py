@@ -246,20 +246,7 @@ class Warehouse(dg.ConfigurableResource[Any]):
         staged = f"staged_{uuid.uuid4().hex}"
         db.execute(f"create temp table {staged} as {rows}", used_parameters(rows, parameters))
         try:
-            columns = db.execute(f"describe temp.{staged}").fetchall()
-            if column not in {row[0] for row in columns}:
-                raise WarehouseError(f"rows do not fit {table.qualified} (missing: {column})")
-            stray = db.execute(
-                f"select {column}, count(*) from temp.{staged} "
-                f"where {column} is null or not list_contains($keys::DATE[], {column}::DATE) "
-                "group by all order by all limit 1",
-                {"keys": list(partitions)},
-            ).fetchone()
-            if stray:
-                raise WarehouseError(
-                    f"{table.qualified}: {stray[1]} rows have {column} {stray[0]}, which is not "
-                    f"among the {len(partitions)} partitions written"
-                )
+            _check_partition_column(db, table, staged, partitions)
             select = f"select * from temp.{staged} where {column} = $partition_key::DATE"
             return {
                 key: self._write_and_replace(
@@ -354,6 +341,27 @@ class Warehouse(dg.ConfigurableResource[Any]):
             (scratch / "views.duckdb").replace(path)
             (scratch / "views").replace(stamp)
         return path
+
+
+def _check_partition_column(
+    db: DuckDBPyConnection, table: Table, staged: str, partitions: Sequence[str]
+) -> None:
+    """Checks that a temporary table has the partition column, and only rows of the partitions."""
+    column = table.partition
+    names = {row[0] for row in db.execute(f"describe temp.{staged}").fetchall()}
+    if column not in names:
+        raise WarehouseError(f"rows do not fit {table.qualified} (missing: {column})")
+    stray = db.execute(
+        f"select {column}, count(*) from temp.{staged} "
+        f"where {column} is null or not list_contains($keys::DATE[], {column}::DATE) "
+        "group by all order by all limit 1",
+        {"keys": list(partitions)},
+    ).fetchone()
+    if stray:
+        raise WarehouseError(
+            f"{table.qualified}: {stray[1]} rows have {column} {stray[0]}, which is not "
+            f"among the {len(partitions)} partitions written"
+        )
 
 
 def _is_concurrent_replace(error: DuckDBError) -> bool:
