@@ -49,7 +49,7 @@ def plugin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return package
 
 
-def test_a_plugin_s_estimators_come_in_their_order_after_the_platform_s(plugin: Path) -> None:
+def test_a_plugin_s_estimators_are_ordered_after_the_platform_s(plugin: Path) -> None:
     assert registry.baseline_names() == ["recency", "rhythm", "spend"]
     assert registry.candidate_names() == ["logistic", "lightgbm", "average", "binned", "mixed"]
 
