@@ -85,7 +85,7 @@ def test_every_user_gets_the_unseen_items_of_their_colour(shop: Shop) -> None:
 
 def test_the_contract_check_finds_no_violation(shop: Shop) -> None:
     if not CONTRACT.exists():
-        pytest.skip(f"{CONTRACT} is not beside this checkout")
+        pytest.skip(f"{CONTRACT} is missing")
     process = subprocess.run(
         [sys.executable, str(CONTRACT), str(shop.home)], capture_output=True, text=True
     )

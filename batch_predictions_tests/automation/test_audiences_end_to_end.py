@@ -23,7 +23,7 @@ CAMPAIGN_DAYS = ("--starts", "2024-02-20", "--ends", "2024-03-31")
 
 @pytest.fixture(scope="module")
 def shop(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, str], Path]:
-    """Eight weeks of customers, some of whom fade, without users, items or campaigns.
+    """Eight weeks of customers, of which some stop buying, without users, items or campaigns.
 
     Returns the environment of commands, and the folder of source and home.
     """

@@ -196,12 +196,12 @@ def test_a_demographic_that_is_not_given_is_unknown_and_no_user_is_lost(
         ("ann", dt.date(2024, 1, 1), "25-34", "Rome"),
         ("bob", None, None, None),
     )
-    write_events(warehouse, [(3, "stranger", "a", 1.0, None)])
+    write_events(warehouse, [(3, "unknown", "a", 1.0, None)])
     unknown = {"age_bracket": "unknown", "gender": "unknown", "location": "unknown"}
     assert compute(warehouse, USER_SEGMENTS) == {
         "ann": {**unknown, "age_bracket": "25-34", "location": "Rome"},
         "bob": unknown,
-        "stranger": unknown,
+        "unknown": unknown,
     }
 
 
@@ -252,24 +252,24 @@ def test_items_of_catalogue_and_events_get_defaults(
 ) -> None:
     write_items(
         warehouse,
-        {"item_id": "told", "title": "Tea", "category": "drinks", "price": 3.0, "available": True},
-        {"item_id": "untold", "title": ""},
+        {"item_id": "full", "title": "Tea", "category": "drinks", "price": 3.0, "available": True},
+        {"item_id": "bare", "title": ""},
     )
     events: list[Event] = [
-        (0, "ann", "wanted", 2.0, None),
-        (27, "ann", "wanted", 6.0, None),
-        (28, "ann", "wanted", 100.0, None),
-        (1, "ann", "told", 100.0, None),
+        (0, "ann", "bought", 2.0, None),
+        (27, "ann", "bought", 6.0, None),
+        (28, "ann", "bought", 100.0, None),
+        (1, "ann", "full", 100.0, None),
         (50, "ann", "once", 4.0, None),
     ]
     write_events(warehouse, events)
     rows = compute(warehouse, ITEM_STATE)
     assert not any(row.pop("is_excluded") for row in rows.values())
     assert rows == {
-        "told": {"title": "Tea", "category": "drinks", "price": 3.0, "available": True},
-        "untold": {"title": "untold", "category": "unknown", "price": None, "available": True},
+        "full": {"title": "Tea", "category": "drinks", "price": 3.0, "available": True},
+        "bare": {"title": "bare", "category": "unknown", "price": None, "available": True},
         # The median price per unit, of 2 units each, in the last 28 days.
-        "wanted": {"title": "wanted", "category": "unknown", "price": 2.0, "available": True},
+        "bought": {"title": "bought", "category": "unknown", "price": 2.0, "available": True},
         "once": {"title": "once", "category": "unknown", "price": None, "available": True},
     }
 

@@ -297,7 +297,7 @@ def test_no_interactions_are_an_error():
 
 
 @pytest.mark.real_data
-@pytest.mark.skipif(not ML.exists(), reason="MovieLens 100K is not beside the checkout")
+@pytest.mark.skipif(not ML.exists(), reason="MovieLens 100K is missing")
 def test_movielens_reaches_the_known_figures():
     rows = np.loadtxt(ML, skiprows=1, dtype=str, delimiter="\t")
     days = rows[:, 3].astype(np.int64).astype("datetime64[s]").astype("datetime64[D]")
