@@ -13,7 +13,7 @@ import inspect
 import os
 import pkgutil
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import ModuleType
 from typing import Any, TypeVar
@@ -80,6 +80,47 @@ def subclasses(kind: Any, pattern: str) -> list[Any]:
         and not inspect.isabstract(value)
         and not value.__name__.startswith("_")
     ]
+
+
+def index_unique(
+    values: Iterable[Declared], what: str, attribute: str = "name"
+) -> dict[str, Declared]:
+    """Values by an attribute that must differ, in their order.
+
+    Args:
+        values: declarations or classes.
+        what: what they are, in the plural, for the message.
+        attribute: name of the attribute.
+
+    Raises:
+        ValueError: two values have the same attribute.
+    """
+    by_attribute: dict[str, Declared] = {}
+    for value in values:
+        key = getattr(value, attribute)
+        if by_attribute.setdefault(key, value) is not value:
+            raise ValueError(f"two {what} have the {attribute} {key!r}: rename one")
+    return by_attribute
+
+
+def class_of_kind(classes: Mapping[str, Declared], kind: str, folder: Path, what: str) -> Declared:
+    """The class that reads a stored model.
+
+    Args:
+        classes: class by kind.
+        kind: the kind in the model's manifest.
+        folder: the model's folder, for the message.
+        what: what the model is, for the message.
+
+    Raises:
+        ValueError: no class has the kind, such as one of a plugin that is not loaded.
+    """
+    if kind not in classes:
+        raise ValueError(
+            f"{folder}: unknown kind of {what} {kind!r} (known: {', '.join(classes)}). If a plugin "
+            "defines it, name its module in the setting plugins"
+        )
+    return classes[kind]
 
 
 def _modules(pattern: str) -> Iterator[ModuleType]:

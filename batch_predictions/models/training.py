@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from batch_predictions.discovery import instances
+from batch_predictions.discovery import index_unique, instances
 from batch_predictions.models.common.gate import GateResult
 from batch_predictions.models.common.ranking_metrics import NDCG
 from batch_predictions.settings import Settings
@@ -108,8 +108,4 @@ def trainings() -> dict[str, Training]:
     Raises:
         ValueError: two trainings have one name.
     """
-    by_name: dict[str, Training] = {}
-    for training in instances(Training, "models/*/assets.py"):
-        if by_name.setdefault(training.name, training) is not training:
-            raise ValueError(f"two trainings are named {training.name}: rename one")
-    return by_name
+    return index_unique(instances(Training, "models/*/assets.py"), "trainings")

@@ -43,7 +43,7 @@ def test_commands_run_by_their_words_and_are_listed_in_order() -> None:
 
 
 def test_two_commands_of_the_same_words_are_an_error() -> None:
-    with pytest.raises(ValueError, match="two commands are called 'wrap'"):
+    with pytest.raises(ValueError, match="two commands have the words 'wrap'"):
         build_app([wrap, command("wrap")(lambda: None)], [])
 
 

@@ -104,5 +104,5 @@ def test_two_estimators_of_one_name_are_refused(plugin: Path) -> None:
     source = AVERAGE_MODULE.replace('"mixed"', '"logistic"').replace('"spend"', '"spend_2"')
     (plugin.parent / "second_logistic.py").write_text(source, "utf-8")
     discovery.load_plugins(["second_logistic"])
-    with pytest.raises(ValueError, match="two churn estimators are named logistic"):
+    with pytest.raises(ValueError, match="two churn estimators have the name 'logistic'"):
         registry.estimator_specs()
