@@ -402,12 +402,14 @@ def test_the_assets_write_every_day_of_a_range_and_show_it(
     for table in FEATURES:
         assert warehouse.partitions(table) == days
     counts = {
-        each.partition_key: each.asset_materialization.metadata["dagster/partition_row_count"].value
-        for each in events
-        if each.asset_materialization
+        event.partition_key: event.asset_materialization.metadata[
+            "dagster/partition_row_count"
+        ].value
+        for event in events
+        if event.asset_materialization
     }
     assert counts == dict(zip(days, (0, 1, 1, 2), strict=True))
-    newest = next(each for each in events if each.partition_key == days[-1])
+    newest = next(event for event in events if event.partition_key == days[-1])
     assert newest.asset_materialization
     assert {"preview", "plot"} <= set(newest.asset_materialization.metadata)
     offered = warehouse.query(

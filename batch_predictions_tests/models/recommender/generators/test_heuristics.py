@@ -42,7 +42,7 @@ def test_recent_popularity_halves_with_every_half_life():
     )
     rows = Interactions.from_table(table)
     recent, ever = (
-        scores(fitted(each, rows), rows) for each in ("recency_popularity_14d", "popularity")
+        scores(fitted(name, rows), rows) for name in ("recency_popularity_14d", "popularity")
     )
     assert recent[0] == pytest.approx([0.25, 0.25, 0.5])
     assert ever[1] == pytest.approx([1 / 11, 2 / 11, 8 / 11])
