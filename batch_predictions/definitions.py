@@ -1,7 +1,7 @@
-"""What the platform consists of: the one `dg.Definitions` of a home folder.
+"""The `dg.Definitions` of a home folder.
 
-Raw tables, feature tables, trainings, predictions and metrics are declarations, found in their
-folders and in the modules that the setting `plugins` names; here they become assets.
+Raw tables, feature tables, trainings, predictions and metrics are declarations in their folders and
+in the modules that the setting `plugins` names; this module builds the assets from them.
 """
 
 from __future__ import annotations
@@ -24,7 +24,8 @@ from batch_predictions.inference.dagster.assets import prediction_asset
 from batch_predictions.inference.dagster.io_manager import JsonPathIOManager
 from batch_predictions.inference.declaration import BatchPrediction
 from batch_predictions.model_store import ModelStore
-from batch_predictions.models.training import training_asset, trainings
+from batch_predictions.models.training import trainings
+from batch_predictions.models.training_assets import training_asset
 from batch_predictions.partitions import Partitions
 from batch_predictions.serving.assets import release_asset
 from batch_predictions.settings import Settings
@@ -33,7 +34,7 @@ from batch_predictions.sources.base import RAW_TABLES
 from batch_predictions.sources.registry import initialise_home
 from batch_predictions.warehouse import Warehouse
 
-# Backfill policies and kinds are beta; a warning for each asset at every start helps nobody.
+# Backfill policies and kinds are beta: without this, every start prints a warning per asset.
 warnings.filterwarnings("ignore", category=dg.BetaWarning)
 warnings.filterwarnings("ignore", category=dg.PreviewWarning)
 
@@ -44,7 +45,7 @@ def platform(settings: Settings) -> dg.Definitions:
     Raises:
         SettingsError: a plugin cannot be imported.
         SourceError: the source cannot be read; the message says what to set.
-        HomeError: the home was begun with another source.
+        HomeError: the home was initialised with another source.
     """
     load_plugins(settings.plugins)
     state = initialise_home(settings)
@@ -82,5 +83,5 @@ defs = platform(Settings.load())
 
 
 def job(name: str) -> dg.JobDefinition:
-    """A job by name, for processes that run it."""
+    """A job by name, for the processes that run it."""
     return defs.resolve_job_def(name)

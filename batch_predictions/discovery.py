@@ -1,9 +1,9 @@
-"""Finds what modules declare at their top level: the platform's own by folder, a user's by setting.
+"""Finds declarations at the top level of modules: the platform's by folder, plugins' by setting.
 
 A declaration is an instance (`BatchPrediction`, `Training`, `Generator`, `Table`, …) or a subclass
-(`Source`, `Forecaster`, …) that stands at the top level of a module. The platform's own modules are
-found in their folders; modules of a user's package are named by the setting `plugins`. So adding
-one more is adding one file, and no list has to be changed.
+(`Source`, `Forecaster`, …) at the top level of a module. The platform's modules are searched by
+folder; the setting `plugins` names the modules of a user's package. To add a declaration is to add
+a file: there is no list of them.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import inspect
 import os
 import pkgutil
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import ModuleType
 from typing import Any, TypeVar
@@ -31,15 +31,15 @@ _plugins: dict[str, ModuleType] = {}
 def load_plugins(names: Sequence[str]) -> None:
     """Imports the modules of the setting `plugins`, and all modules of those that are packages.
 
-    Tables that they declare become tables of the platform at once; everything else is found when
-    it is asked for. The working directory is searched too, as `python -m` does.
+    Their tables are declared to the platform; `instances` and `subclasses` find the rest later.
+    Modules are also searched in the working directory, as `python -m` does.
 
     Raises:
         SettingsError: a module cannot be imported; the message names it and the cause.
     """
-    here = os.getcwd()  # noqa: PTH109
-    if names and here not in sys.path and "" not in sys.path:
-        sys.path.append(here)
+    working_directory = os.getcwd()  # noqa: PTH109
+    if names and working_directory not in sys.path and "" not in sys.path:
+        sys.path.append(working_directory)
     for name in names:
         for module in _import_all(name):
             _plugins[module.__name__] = module
@@ -53,18 +53,18 @@ def plugins() -> list[str]:
 
 
 def instances(kind: type[Declared], pattern: str) -> list[Declared]:
-    """Instances of `kind` at the top level of modules, or in a tuple or list there; each once.
+    """Distinct instances of `kind` at the top level of modules, also within tuples and lists.
 
     Args:
-        kind: what is looked for.
-        pattern: the platform's modules, relative to the package: `predictions/*.py`. Plugins are
-            always searched, after them.
+        kind: the class of the instances.
+        pattern: the platform's modules, relative to the package, such as `predictions/*.py`.
+            Plugins are always searched after them.
     """
-    found: dict[int, Declared] = {}
+    by_identity: dict[int, Declared] = {}
     for module in _modules(pattern):
         for value in _values(module, kind):
-            found.setdefault(id(value), value)
-    return list(found.values())
+            by_identity.setdefault(id(value), value)
+    return list(by_identity.values())
 
 
 def subclasses(kind: Any, pattern: str) -> list[Any]:
@@ -80,6 +80,47 @@ def subclasses(kind: Any, pattern: str) -> list[Any]:
         and not inspect.isabstract(value)
         and not value.__name__.startswith("_")
     ]
+
+
+def index_unique(
+    values: Iterable[Declared], what: str, attribute: str = "name"
+) -> dict[str, Declared]:
+    """Values by an attribute that must differ, in their order.
+
+    Args:
+        values: declarations or classes.
+        what: what they are, in the plural, for the message.
+        attribute: name of the attribute.
+
+    Raises:
+        ValueError: two values have the same attribute.
+    """
+    by_attribute: dict[str, Declared] = {}
+    for value in values:
+        key = getattr(value, attribute)
+        if by_attribute.setdefault(key, value) is not value:
+            raise ValueError(f"two {what} have the {attribute} {key!r}: rename one")
+    return by_attribute
+
+
+def class_of_kind(classes: Mapping[str, Declared], kind: str, folder: Path, what: str) -> Declared:
+    """The class that reads a stored model.
+
+    Args:
+        classes: class by kind.
+        kind: the kind in the model's manifest.
+        folder: the model's folder, for the message.
+        what: what the model is, for the message.
+
+    Raises:
+        ValueError: no class has the kind, such as one of a plugin that is not loaded.
+    """
+    if kind not in classes:
+        raise ValueError(
+            f"{folder}: unknown kind of {what} {kind!r} (known: {', '.join(classes)}). If a plugin "
+            "defines it, name its module in the setting plugins"
+        )
+    return classes[kind]
 
 
 def _modules(pattern: str) -> Iterator[ModuleType]:
@@ -112,6 +153,6 @@ def _import_all(name: str) -> list[ModuleType]:
     except Exception as error:
         raise SettingsError(
             f"plugins names {name}, which cannot be imported: {type(error).__name__}: {error}. "
-            "Install its package into this environment, or run where it lies"
+            "Install its package into this environment, or run in the folder that contains it"
         ) from error
     return modules

@@ -1,4 +1,4 @@
-"""The home folder: what is fixed on its first run, who is at work in it, and where things lie."""
+"""The home folder: its state file, its lock, and atomic writes of files."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ SCHEMA_VERSION = 1
 
 
 class HomeError(RuntimeError):
-    """The home folder has not begun, or belongs to another source or version."""
+    """The home folder is not initialised, or belongs to another source or schema version."""
 
 
 class HomeBusyError(RuntimeError):
@@ -27,7 +27,7 @@ class HomeBusyError(RuntimeError):
 
 
 class State(BaseModel):
-    """What is fixed on the home's first run and never computed again (`<home>/state.yaml`)."""
+    """Values that the home's first run fixes for good (`<home>/state.yaml`)."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -49,7 +49,7 @@ def read_state(home: Path) -> State | None:
     """The home's state, or None before its first run.
 
     Raises:
-        HomeError: the file was written by another version of the platform.
+        HomeError: the file has another schema version.
     """
     try:
         text = state_path(home).read_text(encoding="utf-8")
@@ -59,13 +59,13 @@ def read_state(home: Path) -> State | None:
     if state.schema_version != SCHEMA_VERSION:
         raise HomeError(
             f"{state_path(home)} has schema version {state.schema_version}, this program has "
-            f"{SCHEMA_VERSION}: begin a new home folder with --home"
+            f"{SCHEMA_VERSION}: choose a new home folder with --home"
         )
     return state
 
 
 def write_state(home: Path, state: State) -> State:
-    """Fixes the state; where another process was faster, its state holds. Returns what holds."""
+    """Writes the state, unless another process has written one first. Returns the written one."""
     home.mkdir(parents=True, exist_ok=True)
     draft = home / f".state-{uuid.uuid4().hex}"
     text = yaml.safe_dump(state.model_dump(mode="json"), sort_keys=False)
@@ -74,9 +74,9 @@ def write_state(home: Path, state: State) -> State:
         # link, unlike rename, refuses to replace: the first writer wins.
         os.link(draft, state_path(home))
     except FileExistsError:
-        held = read_state(home)
-        assert held is not None
-        return held
+        existing = read_state(home)
+        assert existing is not None
+        return existing
     finally:
         draft.unlink(missing_ok=True)
     fsync_folder(home)
@@ -84,7 +84,7 @@ def write_state(home: Path, state: State) -> State:
 
 
 def write_and_fsync(path: Path, text: str) -> None:
-    """Writes a text and waits until it is on the disk."""
+    """Writes a text file and fsyncs it."""
     with path.open("w", encoding="utf-8") as file:
         file.write(text)
         file.flush()
@@ -92,7 +92,7 @@ def write_and_fsync(path: Path, text: str) -> None:
 
 
 def atomic_write(path: Path, text: str) -> None:
-    """Replaces a file by a text, whole or not at all."""
+    """Replaces a text file atomically."""
     draft = path.with_name(f".{path.name}-{uuid.uuid4().hex}")
     write_and_fsync(draft, text)
     draft.replace(path)
@@ -100,17 +100,17 @@ def atomic_write(path: Path, text: str) -> None:
 
 
 def rename_if_absent(draft: Path, target: Path) -> None:
-    """Renames a finished folder into its place, unless an equal one is there already."""
+    """Renames a finished folder, unless the target exists (and then has equal content)."""
     try:
         draft.replace(target)
     except OSError:
-        # Not empty: another process was faster.
+        # The target is not empty: another process was faster.
         if not target.is_dir():
             raise
 
 
 def fsync_folder(folder: Path) -> None:
-    """Makes renames in a folder survive a power cut."""
+    """Fsyncs a folder, so that renames in it survive a power failure."""
     handle = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(handle)
@@ -119,7 +119,7 @@ def fsync_folder(folder: Path) -> None:
 
 
 def process_exists(pid: int) -> bool:
-    """Whether a process of this number runs on this host, whoever's it is."""
+    """Whether a process with this number runs on this host, of any user."""
     try:
         os.kill(pid, 0)
     except ProcessLookupError:
@@ -130,11 +130,15 @@ def process_exists(pid: int) -> bool:
 
 
 @contextmanager
-def home_lock(home: Path, what: str) -> Iterator[None]:
-    """Holds the home's lock, which ends with the process, however it ends.
+def home_lock(home: Path, command: str) -> Iterator[None]:
+    """Holds the home's lock; the operating system releases it if the process dies.
+
+    Args:
+        home: the home folder.
+        command: what this process does, for the message of others.
 
     Raises:
-        HomeBusyError: another process holds it; the message names its number, host and work.
+        HomeBusyError: another process holds it; the message names its number, host and command.
     """
     home.mkdir(parents=True, exist_ok=True)
     path = home / "run.lock"
@@ -143,11 +147,11 @@ def home_lock(home: Path, what: str) -> Iterator[None]:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             file.seek(0)
-            raise HomeBusyError(_holder(file.read(), home)) from None
+            raise HomeBusyError(_busy_message(file.read(), home)) from None
         file.truncate(0)
         started = dt.datetime.now(dt.UTC).isoformat(timespec="seconds")
-        holder = {"pid": os.getpid(), "host": socket.gethostname(), "what": what, "since": started}
-        file.write(json.dumps(holder))
+        owner = {"pid": os.getpid(), "host": socket.gethostname(), "command": command}
+        file.write(json.dumps({**owner, "since": started}))
         file.flush()
         try:
             yield
@@ -155,13 +159,13 @@ def home_lock(home: Path, what: str) -> Iterator[None]:
             file.truncate(0)
 
 
-def _holder(text: str, home: Path) -> str:
+def _busy_message(text: str, home: Path) -> str:
     try:
-        holder = json.loads(text)
-        who = (
-            f"process {holder['pid']} on {holder['host']} "
-            f"(`{holder['what']}`, since {holder['since']})"
+        owner = json.loads(text)
+        process = (
+            f"process {owner['pid']} on {owner['host']} "
+            f"(`{owner['command']}`, since {owner['since']})"
         )
     except (json.JSONDecodeError, KeyError):
-        who = "another process that has just started"
-    return f"{home} is in use by {who}: wait until it ends, or choose another --home"
+        process = "another process that has just started"
+    return f"{home} is in use by {process}: wait until it ends, or choose another --home"

@@ -1,4 +1,4 @@
-"""Compiled Python: loops that numba turns into machine code once, cached on disk."""
+"""Decorators for functions that numba compiles to machine code, cached on disk."""
 
 from __future__ import annotations
 
@@ -7,17 +7,19 @@ from typing import Any
 
 
 def njit_cached(function: Callable[..., Any]) -> Any:
-    """Compiles at the first call, or takes what an earlier process compiled; lets go of the
-    interpreter's lock.
+    """Compiles at the first call, or loads the code that an earlier process compiled.
 
-    Decorating imports numba, so modules of compiled functions are imported only inside functions.
+    The function releases the interpreter's lock. Decorating imports numba: import modules of
+    compiled functions inside functions only.
     """
     return _compiled(function, fastmath=False)
 
 
 def njit_reassoc(function: Callable[..., Any]) -> Any:
-    """`compiled`, for loops of sums that may be added in the processor's order: one order for
-    each number of terms, so that equal terms give equal bits whatever stands around them."""
+    """`njit_cached`, with sums that the compiler may reorder for SIMD.
+
+    The order depends only on the number of terms, so that equal terms give equal bits.
+    """
     return _compiled(function, fastmath={"reassoc", "contract"})
 
 
@@ -27,5 +29,5 @@ def _compiled(function: Callable[..., Any], fastmath: bool | set[str]) -> Any:
     try:
         return njit(nogil=True, cache=True, fastmath=fastmath)(function)
     except RuntimeError:
-        # No folder for a cache can be written, as in some containers: compiled by every process.
+        # No writable folder for the cache, as in some containers: every process compiles.
         return njit(nogil=True, fastmath=fastmath)(function)

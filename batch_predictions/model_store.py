@@ -1,10 +1,10 @@
-"""Trained models on disk, and which of them serves a day.
+"""The model store: trained models on disk, and the decisions about which version serves a day.
 
 A model is a folder of files in open formats (`<home>/models/<model>/versions/<version>/`) with a
-manifest of hashes; its version is a hash of its content, so that training again on the same rows
-gives the same version. A decision (`decisions/<day>.<kind>.json`) says which version serves from a
-day on: a training decides for the days from its last day on, a roll-back from its own day on. The
-champion of a day is the newest decision by then, so that a backfill of March uses March's models.
+manifest of hashes. Its version is a hash of its content: training again on the same rows gives the
+same version. A decision (`decisions/<day>.<kind>.json`) names the version that serves from a day
+on: a training decides from its last day on, a roll-back from its own day on. The champion of a day
+is the version of the newest decision by that day, so that a backfill of March uses March's models.
 """
 
 from __future__ import annotations
@@ -29,11 +29,11 @@ Verdict = Literal["promoted", "baseline", "kept", "rolled_back"]
 
 
 class ModelError(RuntimeError):
-    """A model is missing, too old or damaged; the message says what to do."""
+    """A model is missing, too old or corrupt; the message says what to do."""
 
 
 class ModelManifest(BaseModel):
-    """What is known of a stored model."""
+    """The manifest of a stored model: what it was trained on, and the hashes of its files."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -60,7 +60,7 @@ class Decision(BaseModel):
 
 
 class ModelStore(dg.ConfigurableResource[Any]):
-    """Saves, finds, promotes and rolls back the models of one home folder."""
+    """Saves, loads, promotes and rolls back the models of one home folder."""
 
     home: str
 
@@ -79,15 +79,15 @@ class ModelStore(dg.ConfigurableResource[Any]):
         parameters: Mapping[str, Any],
         data_version: str,
     ) -> ModelManifest:
-        """Stores a model, whole or not at all; an equal one that is there already is kept.
+        """Stores a model atomically; an equal one that is stored already stays.
 
         Args:
             model: recommender, demographic, churn, sentiment or demand.
-            trained_through: last day whose rows it has seen.
-            write: writes the model's files into the folder it is given.
-            candidate: which of the candidates this is, such as als.
-            parameters: values it was trained with (JSON).
-            data_version: hash of the rows it was trained on.
+            trained_through: last day of its training rows.
+            write: writes the model's files into the given folder.
+            candidate: name of the candidate, such as als.
+            parameters: hyper-parameters of the training (JSON).
+            data_version: hash of the training rows.
         """
         draft = self._folder(model) / f".draft-{os.getpid()}-{uuid.uuid4().hex}"
         draft.mkdir(parents=True)
@@ -127,31 +127,31 @@ class ModelStore(dg.ConfigurableResource[Any]):
         """
         path = self.folder(model, version) / "manifest.json"
         if not path.exists():
-            there = ", ".join(self.versions(model)) or "none"
-            raise ModelError(f"{model} has no version {version} (there are: {there})")
+            stored = ", ".join(self.versions(model)) or "none"
+            raise ModelError(f"{model} has no version {version} (stored: {stored})")
         return ModelManifest.model_validate_json(path.read_text(encoding="utf-8"))
 
     def folder(self, model: str, version: str) -> Path:
-        """Where a version's files lie."""
+        """The folder of a version's files."""
         return self._folder(model) / "versions" / version
 
     def verified_folder(self, model: str, version: str) -> Path:
-        """Where a version's files lie, after their hashes were compared with the manifest's.
+        """The folder of a version's files, whose hashes are verified.
 
         Raises:
-            ModelError: there is no such version, or a file is not as it was saved.
+            ModelError: there is no such version, or a file is missing or has changed.
         """
         folder = self.folder(model, version)
         for name, digest in self.manifest(model, version).files.items():
             path = folder / name
             if not path.is_file() or _sha256(path) != digest:
                 raise ModelError(
-                    f"{path} is not as it was saved: delete {folder} and train the week again"
+                    f"{path} is missing or has changed: delete {folder} and train the week again"
                 )
         return folder
 
     def versions(self, model: str) -> list[str]:
-        """Versions stored, oldest training first."""
+        """Stored versions, oldest training first."""
         folder = self._folder(model) / "versions"
         return sorted(path.parent.name for path in folder.glob("*/manifest.json"))
 
@@ -163,7 +163,7 @@ class ModelStore(dg.ConfigurableResource[Any]):
     # --- champions ------------------------------------------------------------------------------
 
     def decide(self, decision: Decision) -> None:
-        """Records which version serves from a day on; a training decides again when re-run."""
+        """Writes a decision; it replaces that of an earlier run of the same training."""
         self.manifest(decision.model, decision.version)
         kind = "rollback" if decision.decision == "rolled_back" else "training"
         folder = self._folder(decision.model) / "decisions"
@@ -172,41 +172,43 @@ class ModelStore(dg.ConfigurableResource[Any]):
         atomic_write(path, decision.model_dump_json(indent=2))
 
     def decisions(self, model: str) -> list[Decision]:
-        """All decisions, in the order in which they take effect; a roll-back after its day's
-        training."""
+        """All decisions in the order in which they take effect.
+
+        A roll-back comes after the training of its day.
+        """
         folder = self._folder(model) / "decisions"
-        # "….rollback.json" sorts before "….training.json", so the kind is part of the order.
+        # By name alone, "….rollback.json" would come before "….training.json".
         paths = sorted(
             folder.glob("*.json"), key=lambda p: (p.name[:10], p.name.endswith("rollback.json"))
         )
         return [Decision.model_validate_json(path.read_text("utf-8")) for path in paths]
 
     def training(self, model: str, trained_through: dt.date) -> Decision | None:
-        """The decision of one training; None where that week was not trained."""
+        """The decision of one training; None if that week was not trained."""
         path = self._folder(model) / "decisions" / f"{trained_through}.training.json"
         if not path.exists():
             return None
         return Decision.model_validate_json(path.read_text(encoding="utf-8"))
 
     def champion(self, model: str, day: dt.date, max_age_days: int, week: dt.date) -> ModelManifest:
-        """The model that serves a day: what the newest decision by then names.
+        """The model that serves a day: the version of the newest decision by that day.
 
         Args:
             day: as of the end of this day.
-            max_age_days: a training older than this is refused.
+            max_age_days: how old the newest training may be.
             week: the weekly partition to materialize, for the message.
 
         Raises:
-            ModelError: nothing was decided by the day, or too long before it.
+            ModelError: there is no decision by that day, or the newest training is too old.
         """
-        due = [each for each in self.decisions(model) if each.effective_from <= day]
-        if not due:
+        decisions = self._decisions_by(model, day)
+        if not decisions:
             raise ModelError(
-                f"no training of {model} is there for {day}: materialize models/{model} for the "
+                f"there is no training of {model} for {day}: materialize models/{model} for the "
                 f"week {week}, or use `batch-predictions run --date {day}`"
             )
-        # A roll-back makes no training younger.
-        trainings = [each for each in due if each.decision != "rolled_back"] or due
+        # A roll-back does not count as a training.
+        trainings = [d for d in decisions if d.decision != "rolled_back"] or decisions
         trained = trainings[-1].effective_from
         if (day - trained).days > max_age_days:
             raise ModelError(
@@ -214,29 +216,35 @@ class ModelStore(dg.ConfigurableResource[Any]):
                 f"recommender.max_age_days = {max_age_days}: materialize models/{model} for the "
                 f"week {week}"
             )
-        return self.manifest(model, due[-1].version)
+        return self.manifest(model, decisions[-1].version)
 
     def roll_back(self, model: str, day: dt.date, to: str | None, why: str) -> Decision:
-        """Lets an older version serve from a day on, until a later training decides anew.
+        """Makes an older version serve from a day on, until the next training decides.
 
         Args:
-            to: the version; None: the one that served before the present one.
+            model: recommender, demographic, churn, sentiment or demand.
+            day: first day that the version serves.
+            to: the version; None: the one that served before the current one.
+            why: the reason, for the log of decisions.
 
         Raises:
-            ModelError: there is no such version, or none before.
+            ModelError: there is no such version, or no earlier one.
         """
-        due = [each for each in self.decisions(model) if each.effective_from <= day]
         if to is None:
-            present = due[-1].version if due else None
-            before = [each.version for each in due if each.version != present]
-            if not before:
-                raise ModelError(f"{model} has no champion before {present} as of {day}")
-            to = before[-1]
+            versions = [decision.version for decision in self._decisions_by(model, day)]
+            earlier = [version for version in versions if version != versions[-1]]
+            if not earlier:
+                current = versions[-1] if versions else None
+                raise ModelError(f"{model} has no champion before {current} as of {day}")
+            to = earlier[-1]
         decision = Decision(
             model=model, version=to, effective_from=day, decision="rolled_back", why=why
         )
         self.decide(decision)
         return decision
+
+    def _decisions_by(self, model: str, day: dt.date) -> list[Decision]:
+        return [d for d in self.decisions(model) if d.effective_from <= day]
 
     def _folder(self, model: str) -> Path:
         return Path(self.home) / "models" / model

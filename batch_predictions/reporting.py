@@ -1,4 +1,4 @@
-"""What a person sees of an asset in the UI: its columns, row counts, a preview and a plot."""
+"""Metadata of assets for Dagster's UI: columns, row counts, a preview and a plot."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ if TYPE_CHECKING:
 PREVIEW_ROWS = 8
 OWNERS = ["team:data"]
 CADENCE = "cadence"
-"""Tag of assets that are weekly: daily and weekly ones cannot share a job."""
+"""Tag of weekly assets: daily and weekly assets cannot share a job."""
 
 
 def table_metadata(table: Table) -> dict[str, Any]:
-    """Metadata of an asset that does not change: its columns with types and descriptions."""
+    """Metadata of an asset's definition: its columns with types and descriptions."""
     constraints = dg.TableColumnConstraints(nullable=False)
     columns = [
         dg.TableColumn(
@@ -42,33 +42,35 @@ def table_metadata(table: Table) -> dict[str, Any]:
 def record_materializations(
     context: dg.AssetExecutionContext,
     warehouse: Warehouse,
-    written: Mapping[str, WriteResult],
+    results: Mapping[str, WriteResult],
     *,
     extra: Mapping[str, Mapping[str, Any]] | None = None,
     plot: Callable[[], Figure | None] | None = None,
     asset_key: dg.AssetKey | None = None,
 ) -> None:
-    """Shows what was written: row counts for every partition, preview and plot for the newest.
+    """Reports written partitions: row counts of each, preview and plot of the newest.
 
     Args:
-        written: partition key to what was written.
-        extra: partition key to further metadata.
-        plot: draws the newest partition; called once, and may return None.
-        asset_key: which asset was written, by a step that writes several. One that was not
-            selected is shown as materialized all the same, since its rows were replaced too.
+        context: of the step.
+        warehouse: with the partitions.
+        results: write results by partition key.
+        extra: further metadata by partition key.
+        plot: draws the newest partition; it is called once and may return None.
+        asset_key: the written asset, if the step writes several. An asset that is not selected is
+            reported as materialized too, since its rows were replaced.
     """
-    if not written:
+    if not results:
         return
-    newest = max(written)
-    for key, each in written.items():
+    newest = max(results)
+    for key, result in results.items():
         metadata: dict[str, Any] = {
-            "dagster/partition_row_count": each.rows,
-            "path": dg.MetadataValue.path(str(each.path)),
-            "changed": each.changed,
+            "dagster/partition_row_count": result.rows,
+            "path": dg.MetadataValue.path(str(result.path)),
+            "changed": result.changed,
             **((extra or {}).get(key) or {}),
         }
         if key == newest:
-            metadata["preview"] = preview(warehouse, each)
+            metadata["preview"] = preview(warehouse, result)
             figure = plot() if plot else None
             if figure is not None:
                 metadata["plot"] = figure_metadata(figure)
@@ -76,23 +78,23 @@ def record_materializations(
             context.add_asset_metadata(metadata, asset_key=asset_key, partition_key=key)
         else:
             context.log_event(dg.AssetMaterialization(asset_key, partition=key, metadata=metadata))
-    rows = sum(each.rows for each in written.values())
-    changed = sum(each.changed for each in written.values())
-    table = next(iter(written.values())).table.qualified
+    rows = sum(result.rows for result in results.values())
+    changed = sum(result.changed for result in results.values())
+    table = results[newest].table.qualified
     context.log.info(
-        f"{table}: {rows:,} rows in {len(written)} partitions up to {newest}, {changed} changed"
+        f"{table}: {rows:,} rows in {len(results)} partitions up to {newest}, {changed} changed"
     )
 
 
-def preview(warehouse: Warehouse, written: WriteResult) -> dg.MetadataValue[Any]:
+def preview(warehouse: Warehouse, result: WriteResult) -> dg.MetadataValue[Any]:
     """The first rows of a partition as a table."""
     with warehouse.duckdb.get_connection() as db:
-        result = db.execute(
+        cursor = db.execute(
             f"select * from read_parquet(?, hive_partitioning=false) limit {PREVIEW_ROWS}",
-            [str(written.path)],
+            [str(result.path)],
         )
-        names = [column[0] for column in result.description or []]
-        rows = result.fetchall()
+        names = [column[0] for column in cursor.description or []]
+        rows = cursor.fetchall()
     return dg.MetadataValue.md(markdown(names, rows))
 
 
@@ -104,7 +106,7 @@ def markdown(names: list[str], rows: list[tuple[Any, ...]]) -> str:
 
 
 def figure_metadata(figure: Figure) -> dg.MetadataValue[Any]:
-    """A figure as an inline PNG of some 20 KB."""
+    """A figure as an inline PNG of about 20 KB."""
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=80, bbox_inches="tight")
     encoded = base64.b64encode(buffer.getvalue()).decode()
@@ -112,7 +114,7 @@ def figure_metadata(figure: Figure) -> dg.MetadataValue[Any]:
 
 
 def new_axes(title: str, width: float = 7, height: float = 3) -> tuple[Figure, Any]:
-    """An empty figure of the house's style, drawn without a screen."""
+    """An empty figure in the style of all plots, drawn without a display."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
@@ -126,7 +128,7 @@ def new_axes(title: str, width: float = 7, height: float = 3) -> tuple[Figure, A
 
 
 def legend_outside(ax: Any) -> None:
-    """The legend to the right of the axes, where it hides nothing that is drawn."""
+    """Draws the legend to the right of the axes, where it hides no data."""
     ax.legend(fontsize=8, frameon=False, loc="upper left", bbox_to_anchor=(1.0, 1.0))
 
 

@@ -35,7 +35,7 @@ GROUND = {
     "reporting",
 }
 TOP = {"definitions", "cli"}
-"""They know all stages; nothing imports them but commands and Dagster."""
+"""They may import all stages; no stage imports them."""
 HEAVY = {
     "torch",
     "lightgbm",
@@ -60,7 +60,9 @@ COMPILED = {
     "models/recommender/kernels/rules.py",
     "models/recommender/kernels/topk.py",
 }
-"""Decorators compile when a module is loaded; whoever needs these imports them in a function."""
+"""Modules of functions that numba compiles; they are imported inside functions."""
+MAX_FUNCTION_LINES = 60
+"""Longest function outside compiled kernels."""
 MODULES = sorted(PACKAGE.rglob("*.py"))
 
 
@@ -81,19 +83,19 @@ NAMES = {dotted(path) for path in MODULES}
 
 def imported_modules(path: Path) -> set[str]:
     """Modules of the package that a file imports, inside functions and for types too."""
-    found: set[str] = set()
+    modules: set[str] = set()
     for node in ast.walk(TREES[path]):
         if isinstance(node, ast.ImportFrom) and node.module:
             submodules = {f"{node.module}.{alias.name}" for alias in node.names} & NAMES
-            others = [a for a in node.names if f"{node.module}.{a.name}" not in NAMES]
-            found |= submodules | ({node.module} if others else set())
+            attributes = [a for a in node.names if f"{node.module}.{a.name}" not in NAMES]
+            modules |= submodules | ({node.module} if attributes else set())
         elif isinstance(node, ast.Import):
-            found |= {alias.name for alias in node.names}
-    return found & NAMES
+            modules |= {alias.name for alias in node.names}
+    return modules & NAMES
 
 
-def place(name: str) -> str:
-    """The stage or ground-floor module that a dotted name belongs to."""
+def stage_of(name: str) -> str:
+    """The stage or ground-floor module of a dotted name."""
     return name.split(".")[1] if "." in name else ""
 
 
@@ -120,20 +122,20 @@ def test_modules_form_a_dag() -> None:
 
 
 def test_a_stage_imports_only_stages_above_it_and_the_ground_floor() -> None:
-    wrong = []
+    violations = []
     for path in MODULES:
-        own = place(dotted(path))
-        if own in TOP or not own:
+        stage = stage_of(dotted(path))
+        if stage in TOP or not stage:
             continue
-        assert own in STAGES or own in GROUND, f"{relative(path)} belongs to no stage"
-        above = set(STAGES[: STAGES.index(own) + 1]) if own in STAGES else set()
-        below = {n for n in imported_modules(path) if place(n) not in GROUND | above}
-        wrong += [f"{relative(path)} imports {name}" for name in sorted(below)]
-    assert not wrong, "; ".join(wrong)
+        assert stage in STAGES or stage in GROUND, f"{relative(path)} belongs to no stage"
+        above = set(STAGES[: STAGES.index(stage) + 1]) if stage in STAGES else set()
+        below = {n for n in imported_modules(path) if stage_of(n) not in GROUND | above}
+        violations += [f"{relative(path)} imports {name}" for name in sorted(below)]
+    assert not violations, "; ".join(violations)
 
 
 def test_heavy_libraries_are_imported_inside_the_functions_that_need_them() -> None:
-    wrong = []
+    violations = []
     for path in MODULES:
         names = set()
         for node in imports_at_load(TREES[path].body):
@@ -142,14 +144,14 @@ def test_heavy_libraries_are_imported_inside_the_functions_that_need_them() -> N
             else:
                 names |= {alias.name.split(".")[0] for alias in node.names}
         if relative(path) not in COMPILED and names & HEAVY:
-            wrong.append(f"{relative(path)} loads {', '.join(sorted(names & HEAVY))}")
-    assert not wrong, "; ".join(wrong)
+            violations.append(f"{relative(path)} loads {', '.join(sorted(names & HEAVY))}")
+    assert not violations, "; ".join(violations)
 
 
-def test_models_and_the_engine_know_nothing_of_dagster() -> None:
-    """Assets are thin: a module that imports Dagster holds assets, not algorithms."""
-    adapters = {"assets.py", "training.py", "declaration.py"}
-    wrong = [
+def test_models_and_the_engine_do_not_import_dagster() -> None:
+    """Assets are thin: a module that imports Dagster has assets, not algorithms."""
+    adapters = {"assets.py", "training_assets.py", "declaration.py"}
+    violations = [
         relative(path)
         for stage in ("models", "inference")
         for path in sorted((PACKAGE / stage).rglob("*.py"))
@@ -157,7 +159,7 @@ def test_models_and_the_engine_know_nothing_of_dagster() -> None:
         and path.name not in adapters
         and path.parent != PACKAGE / "inference" / "dagster"
     ]
-    assert not wrong, wrong
+    assert not violations, violations
 
 
 def test_loading_the_code_location_loads_no_heavy_library(tmp_path: Path) -> None:
@@ -165,7 +167,7 @@ def test_loading_the_code_location_loads_no_heavy_library(tmp_path: Path) -> Non
         "import sys, batch_predictions.definitions as d; "
         f"print(sorted(set({sorted(HEAVY)!r}) & set(sys.modules)))"
     )
-    done = subprocess.run(
+    process = subprocess.run(
         [sys.executable, "-c", script],
         env={**os.environ, "BATCH_PREDICTIONS_HOME": str(tmp_path / "home")},
         cwd=tmp_path,
@@ -173,10 +175,10 @@ def test_loading_the_code_location_loads_no_heavy_library(tmp_path: Path) -> Non
         text=True,
         check=True,
     )
-    assert done.stdout.strip() == "[]"
+    assert process.stdout.strip() == "[]"
 
 
-def test_nothing_is_pickled_and_no_asset_asks_for_the_time() -> None:
+def test_nothing_is_pickled_and_no_asset_reads_the_clock() -> None:
     clocks = {
         "sources/registry.py",
         "home.py",
@@ -190,10 +192,31 @@ def test_nothing_is_pickled_and_no_asset_asks_for_the_time() -> None:
         assert name in clocks or (".now(" not in text and "date.today(" not in text), name
 
 
-def test_every_folder_says_what_lives_there() -> None:
-    silent = [
+def test_every_folder_has_a_docstring() -> None:
+    missing = [
         relative(path)
         for path in MODULES
         if path.name == "__init__.py" and not ast.get_docstring(TREES[path])
     ]
-    assert not silent, silent
+    assert not missing, missing
+
+
+def test_functions_are_short() -> None:
+    long = [
+        f"{relative(path)}:{node.lineno} {node.name}"
+        for path in MODULES
+        if not {"kernels", "kernels.py"} & set(path.parts)
+        for node in ast.walk(TREES[path])
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+        and (node.end_lineno or 0) - node.lineno + 1 > MAX_FUNCTION_LINES
+    ]
+    assert not long, long
+
+
+def test_no_two_public_classes_have_one_name() -> None:
+    paths: dict[str, list[str]] = {}
+    for path in MODULES:
+        for node in TREES[path].body:
+            if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
+                paths.setdefault(node.name, []).append(relative(path))
+    assert not {name: files for name, files in paths.items() if len(files) > 1}

@@ -47,29 +47,29 @@ def test_the_state_is_read_as_it_was_written(tmp_path: Path) -> None:
     assert read_state(tmp_path / "new" / "home") == state()
 
 
-def test_the_state_is_written_once_and_the_first_writer_holds(tmp_path: Path) -> None:
+def test_the_state_is_written_once(tmp_path: Path) -> None:
     write_state(tmp_path, state("files"))
     assert write_state(tmp_path, state("movielens")) == state("files")
     assert read_state(tmp_path) == state("files")
     assert [path.name for path in tmp_path.iterdir()] == ["state.yaml"]
 
 
-def test_of_writers_at_once_one_wins_and_all_get_what_holds(tmp_path: Path) -> None:
+def test_of_concurrent_writers_the_first_wins_and_all_get_its_state(tmp_path: Path) -> None:
     for round_ in range(20):
         home = tmp_path / str(round_)
         together = threading.Barrier(2)
-        got: list[State] = []
+        states: list[State] = []
 
         def write(kind: str, home: Path = home, together: threading.Barrier = together) -> None:
             together.wait()
-            got.append(write_state(home, state(kind)))  # noqa: B023 (joined below)
+            states.append(write_state(home, state(kind)))  # noqa: B023 (joined below)
 
         threads = [threading.Thread(target=write, args=(kind,)) for kind in ("files", "movielens")]
         for thread in threads:
             thread.start()
         for thread in threads:
             thread.join()
-        assert got == [read_state(home)] * 2
+        assert states == [read_state(home)] * 2
         assert [path.name for path in home.iterdir()] == ["state.yaml"]
 
 
@@ -91,7 +91,7 @@ def test_a_file_is_replaced_whole_and_leaves_no_draft(tmp_path: Path) -> None:
 
 
 @contextmanager
-def holder(home: Path) -> Iterator[subprocess.Popen[str]]:
+def lock_holder(home: Path) -> Iterator[subprocess.Popen[str]]:
     """A process that holds the home's lock until it reads a line."""
     script = (
         "import sys; from pathlib import Path; from batch_predictions.home import home_lock\n"
@@ -116,16 +116,16 @@ def holder(home: Path) -> Iterator[subprocess.Popen[str]]:
         process.stdout.close()
 
 
-def test_a_second_process_is_told_who_holds_the_home_and_what_it_does(tmp_path: Path) -> None:
+def test_the_error_of_a_second_process_names_the_first_and_its_command(tmp_path: Path) -> None:
     busy = pytest.raises(HomeBusyError)
-    with holder(tmp_path) as process, busy as caught, home_lock(tmp_path, "mine"):
+    with lock_holder(tmp_path) as process, busy as caught, home_lock(tmp_path, "mine"):
         raise AssertionError("both hold the lock")
     message = str(caught.value)
     assert str(process.pid) in message and "`the nightly run`" in message and "--home" in message
 
 
-def test_the_lock_is_free_when_the_work_ends_though_the_process_lives_on(tmp_path: Path) -> None:
-    with holder(tmp_path) as process:
+def test_the_lock_is_released_at_the_end_of_the_block(tmp_path: Path) -> None:
+    with lock_holder(tmp_path) as process:
         assert process.stdin and process.stdout
         print(file=process.stdin, flush=True)
         assert process.stdout.readline() == "let go\n"
@@ -135,7 +135,7 @@ def test_the_lock_is_free_when_the_work_ends_though_the_process_lives_on(tmp_pat
 
 
 def test_the_lock_ends_with_a_holder_that_is_killed(tmp_path: Path) -> None:
-    with holder(tmp_path) as process:
+    with lock_holder(tmp_path) as process:
         process.send_signal(signal.SIGKILL)
         process.wait()
         with home_lock(tmp_path, "mine"):

@@ -49,11 +49,11 @@ def save(
 def decide(
     models: ModelStore, version: str, day: dt.date, decision: Verdict = "promoted"
 ) -> Decision:
-    made = Decision(
+    decision = Decision(
         model="recommender", version=version, effective_from=day, decision=decision, why="better"
     )
-    models.decide(made)
-    return made
+    models.decide(decision)
+    return decision
 
 
 def champion(models: ModelStore, day: dt.date, max_age_days: int = 35) -> str:
@@ -101,19 +101,19 @@ def test_damage_is_found_before_a_model_is_used(models: ModelStore, damage: str)
         file.unlink()
     else:
         file.write_text("1 2 9", encoding="utf-8")
-    with pytest.raises(ModelError, match=r"users\.txt is not as it was saved: delete .* train"):
+    with pytest.raises(ModelError, match=r"users\.txt is missing or has changed: delete .* train"):
         models.verified_folder("recommender", manifest.version)
 
 
-def test_a_version_that_is_not_there_is_named_with_those_that_are(models: ModelStore) -> None:
-    with pytest.raises(ModelError, match=r"no version nine \(there are: none\)"):
+def test_the_error_of_a_missing_version_lists_the_stored_ones(models: ModelStore) -> None:
+    with pytest.raises(ModelError, match=r"no version nine \(stored: none\)"):
         models.manifest("recommender", "nine")
     version = save(models, FIRST).version
-    with pytest.raises(ModelError, match=rf"no version nine \(there are: {version}\)"):
+    with pytest.raises(ModelError, match=rf"no version nine \(stored: {version}\)"):
         models.verified_folder("recommender", "nine")
 
 
-def test_a_save_that_fails_leaves_nothing(models: ModelStore) -> None:
+def test_a_failed_save_leaves_no_files(models: ModelStore) -> None:
     def half(folder: Path) -> None:
         files("1")(folder)
         raise OSError("disk full")
@@ -134,18 +134,18 @@ def test_a_process_that_is_killed_while_it_saves_leaves_no_version(models: Model
         "ModelStore(home=sys.argv[1]).save('churn', dt.date(2024, 3, 3), write, candidate='gbm',"
         " parameters={}, data_version='rows-1')"
     )
-    done = subprocess.run([sys.executable, "-c", script, models.home])
-    assert done.returncode == -9
+    process = subprocess.run([sys.executable, "-c", script, models.home])
+    assert process.returncode == -9
     assert models.versions("churn") == []
     assert models.save(
         "churn", FIRST, files("1"), candidate="gbm", parameters={}, data_version="rows-1"
     ).version in models.versions("churn")
 
 
-def test_two_that_save_an_equal_model_at_once_both_succeed(models: ModelStore) -> None:
+def test_two_concurrent_saves_of_an_equal_model_succeed(models: ModelStore) -> None:
     for number in range(20):
         together = threading.Barrier(2)
-        got: list[str] = []
+        versions: list[str] = []
 
         def write(folder: Path, together: threading.Barrier = together) -> None:
             files("same")(folder)
@@ -153,21 +153,21 @@ def test_two_that_save_an_equal_model_at_once_both_succeed(models: ModelStore) -
 
         def work(
             number: int = number,
-            got: list[str] = got,
+            versions: list[str] = versions,
             write: Callable[[Path], None] = write,
         ) -> None:
-            made = models.save(
+            manifest = models.save(
                 "demand", FIRST, write, candidate=str(number), parameters={}, data_version="1"
             )
-            got.append(made.version)
+            versions.append(manifest.version)
 
         threads = [threading.Thread(target=work) for _ in range(2)]
         for thread in threads:
             thread.start()
         for thread in threads:
             thread.join()
-        assert len(got) == 2 and len(set(got)) == 1
-        models.verified_folder("demand", got[0])
+        assert len(versions) == 2 and len(set(versions)) == 1
+        models.verified_folder("demand", versions[0])
     assert len(models.versions("demand")) == 20
 
 
@@ -190,10 +190,10 @@ def test_the_order_in_which_weeks_were_trained_does_not_matter(models: ModelStor
     decide(models, new, SECOND)
     decide(models, old, FIRST)
     assert champion(models, THIRD) == new
-    assert [each.version for each in models.decisions("recommender")] == [old, new]
+    assert [decision.version for decision in models.decisions("recommender")] == [old, new]
 
 
-def test_without_a_training_by_the_day_the_week_and_the_command_are_named(
+def test_the_error_without_a_training_names_the_week_and_the_command(
     models: ModelStore,
 ) -> None:
     decide(models, save(models, SECOND).version, SECOND)
@@ -212,12 +212,12 @@ def test_a_training_that_is_too_old_is_refused(models: ModelStore) -> None:
         champion(models, FIRST + dt.timedelta(days=15), max_age_days=14)
 
 
-def test_a_training_that_is_run_again_decides_anew(models: ModelStore) -> None:
+def test_a_second_run_of_a_training_replaces_its_decision(models: ModelStore) -> None:
     first, second = save(models, FIRST).version, save(models, FIRST, text="other").version
     decide(models, first, FIRST)
-    made = decide(models, second, FIRST)
-    assert models.decisions("recommender") == [made]
-    assert models.training("recommender", FIRST) == made
+    decision = decide(models, second, FIRST)
+    assert models.decisions("recommender") == [decision]
+    assert models.training("recommender", FIRST) == decision
     assert models.training("recommender", SECOND) is None
 
 
@@ -231,7 +231,7 @@ def test_a_training_that_the_gate_refused_keeps_the_champion_and_is_young(
     assert champion(models, SECOND + dt.timedelta(days=10), max_age_days=10) == old
 
 
-def test_a_baseline_serves_where_nothing_better_was_ever_learned(models: ModelStore) -> None:
+def test_a_baseline_serves_if_no_model_was_promoted(models: ModelStore) -> None:
     baseline = save(models, FIRST).version
     decide(models, baseline, FIRST, "baseline")
     assert champion(models, FIRST) == baseline
@@ -243,13 +243,13 @@ def test_a_version_that_was_not_stored_cannot_be_decided_for(models: ModelStore)
     assert models.decisions("recommender") == []
 
 
-def test_a_roll_back_holds_from_its_day_on_until_a_later_training(models: ModelStore) -> None:
+def test_a_roll_back_is_effective_from_its_day_until_a_later_training(models: ModelStore) -> None:
     old, new = save(models, FIRST).version, save(models, SECOND).version
     decide(models, old, FIRST)
     decide(models, new, SECOND)
     day = SECOND + dt.timedelta(days=2)
-    made = models.roll_back("recommender", day, None, "complaints")
-    assert (made.version, made.decision) == (old, "rolled_back")
+    decision = models.roll_back("recommender", day, None, "complaints")
+    assert (decision.version, decision.decision) == (old, "rolled_back")
     assert champion(models, day - dt.timedelta(days=1)) == new
     assert champion(models, day) == old
     newest = save(models, THIRD).version
@@ -281,7 +281,7 @@ def test_a_roll_back_makes_no_training_younger(models: ModelStore) -> None:
         champion(models, day, max_age_days=19)
 
 
-def test_there_must_be_something_to_roll_back_to(models: ModelStore) -> None:
+def test_a_roll_back_needs_an_earlier_version(models: ModelStore) -> None:
     with pytest.raises(ModelError, match="no champion before None"):
         models.roll_back("recommender", FIRST, None, "worse")
     only = save(models, FIRST).version

@@ -45,7 +45,7 @@ def test_a_week_begins_on_its_monday_across_years() -> None:
 
 
 @given(DATES)
-def test_what_a_day_stands_on_had_ended_by_then_and_is_the_newest(day: dt.date) -> None:
+def test_a_day_depends_on_the_newest_week_that_had_ended(day: dt.date) -> None:
     week = latest_ended_week(day)
     assert week.weekday() == 0
     assert day - dt.timedelta(days=7) < trained_through(week) <= day
@@ -58,7 +58,7 @@ def test_days_between_are_all_of_them_in_order(first: dt.date, more: int) -> Non
     assert days == sorted(set(days)) and days[-1] == (first + dt.timedelta(days=more)).isoformat()
 
 
-def test_no_days_lie_between_a_day_and_an_earlier_one() -> None:
+def test_days_between_a_day_and_an_earlier_one_are_empty() -> None:
     assert days_between(MONDAY, MONDAY - dt.timedelta(days=1)) == []
 
 
@@ -89,16 +89,16 @@ def test_the_lineage_agrees_with_the_week_due_on_every_day_of_two_months() -> No
         ("2024-03-16", 4, "2024-04-08"),
     ],
 )
-def test_recommendations_stand_on_the_weeks_ahead_that_they_are_told_of(
-    day: str, weeks: int, last: str
-) -> None:
+def test_recommendations_depend_on_planned_weeks(day: str, weeks: int, last: str) -> None:
     settings = Settings(recommender=RecommenderSettings(planned_weeks=weeks))
     calendar = recommendations.upstreams(settings)["raw__promotion_calendar"]
     assert isinstance(calendar.partition_mapping, dg.TimeWindowPartitionMapping)
     days = days_between(dt.date(2024, 3, 11), dt.date.fromisoformat(last))
     with dg.partition_loading_context(effective_dt=dt.datetime(2024, 5, 1, tzinfo=ZoneInfo("UTC"))):
-        found = mapped(day, PARTITIONS.daily, PARTITIONS.weekly_ahead, calendar.partition_mapping)
-    assert found == days[::7]
+        upstream = mapped(
+            day, PARTITIONS.daily, PARTITIONS.weekly_ahead, calendar.partition_mapping
+        )
+    assert upstream == days[::7]
 
 
 @pytest.mark.parametrize("zone", ["America/New_York", "Europe/Berlin", "Pacific/Auckland"])
@@ -107,8 +107,8 @@ def test_the_lineage_agrees_across_the_days_on_which_clocks_change(zone: str) ->
     weeks = dg.WeeklyPartitionsDefinition("2024-01-01", day_offset=1, timezone=zone)
     changes = ["2024-03-10", "2024-03-31", "2024-04-07", "2024-09-29", "2024-10-27", "2024-11-03"]
     for change in map(dt.date.fromisoformat, changes):
-        near = days_between(change - dt.timedelta(days=2), change + dt.timedelta(days=2))
-        for day in near:
+        nearby_days = days_between(change - dt.timedelta(days=2), change + dt.timedelta(days=2))
+        for day in nearby_days:
             due = latest_ended_week(dt.date.fromisoformat(day)).isoformat()
             assert mapped(day, days, weeks) == [due], day
 
@@ -147,9 +147,7 @@ def test_partitions_begin_with_the_homes_first_day_and_its_week() -> None:
         ("2024-06-01", 4, "2024-01-29"),
     ],
 )
-def test_what_is_known_ahead_reaches_as_far_as_is_planned_but_not_beyond_the_source(
-    today: str, planned: int, newest: str
-) -> None:
+def test_weeks_ahead_end_with_the_plan_or_the_source(today: str, planned: int, newest: str) -> None:
     state = State(
         source_kind="files",
         timezone="America/New_York",
@@ -158,8 +156,8 @@ def test_what_is_known_ahead_reaches_as_far_as_is_planned_but_not_beyond_the_sou
         default_date=dt.date(2024, 1, 7),
     )
     settings = Settings(recommender=RecommenderSettings(planned_weeks=planned))
-    ahead = Partitions.of_home(state, settings).weekly_ahead
-    now = dt.datetime.fromisoformat(today).replace(hour=2, tzinfo=ZoneInfo(state.timezone))
-    with dg.partition_loading_context(effective_dt=now):
-        assert ahead.get_first_partition_key() == "2024-01-01"
-        assert ahead.get_last_partition_key() == newest
+    weekly_ahead = Partitions.of_home(state, settings).weekly_ahead
+    tick = dt.datetime.fromisoformat(today).replace(hour=2, tzinfo=ZoneInfo(state.timezone))
+    with dg.partition_loading_context(effective_dt=tick):
+        assert weekly_ahead.get_first_partition_key() == "2024-01-01"
+        assert weekly_ahead.get_last_partition_key() == newest

@@ -48,9 +48,9 @@ def test_rows_become_a_markdown_table_that_no_cell_can_break() -> None:
     assert markdown(["a"], []).endswith("*no rows*")
 
 
-def test_a_preview_shows_the_first_rows_of_what_was_written(warehouse: Warehouse) -> None:
-    written = warehouse.replace_partition(ITEM_STATE, "2024-01-02", ITEMS, {"n": 30})
-    lines = str(preview(warehouse, written).value).splitlines()
+def test_a_preview_shows_the_first_rows_of_a_partition(warehouse: Warehouse) -> None:
+    result = warehouse.replace_partition(ITEM_STATE, "2024-01-02", ITEMS, {"n": 30})
+    lines = str(preview(warehouse, result).value).splitlines()
     assert lines[0].startswith("| date | item_id | title |")
     assert lines[2] == "| 2024-01-02 | i0 | a\\|b | c | 0 | True | False |"
     assert len(lines) == 2 + 8
@@ -59,30 +59,30 @@ def test_a_preview_shows_the_first_rows_of_what_was_written(warehouse: Warehouse
 def test_a_figure_becomes_an_inline_png() -> None:
     figure, ax = new_axes("title")
     ax.plot([1, 2, 3])
-    found = re.fullmatch(
+    match = re.fullmatch(
         r"!\[plot\]\(data:image/png;base64,(.+)\)", str(figure_metadata(figure).value)
     )
-    assert found and base64.b64decode(found[1]).startswith(b"\x89PNG")
+    assert match and base64.b64decode(match[1]).startswith(b"\x89PNG")
 
 
 def test_in_a_range_every_day_has_its_count_and_the_newest_preview_and_plot(
     warehouse: Warehouse,
 ) -> None:
-    drawn: list[int] = []
+    plotted: list[int] = []
 
     @dg.asset(partitions_def=PARTITIONS.daily, backfill_policy=dg.BackfillPolicy.single_run())
     def goods(context: dg.AssetExecutionContext) -> None:
-        written = {
+        results = {
             day: warehouse.replace_partition(ITEM_STATE, day, ITEMS, {"n": int(day[-1])})
             for day in context.partition_keys
         }
 
         def plot() -> Any:
-            drawn.append(1)
+            plotted.append(1)
             return new_axes("goods")[0]
 
         extra = {"2024-01-01": {"note": "first"}}
-        record_materializations(context, warehouse, written, extra=extra, plot=plot)
+        record_materializations(context, warehouse, results, extra=extra, plot=plot)
         record_materializations(context, warehouse, {})
 
     with dg.DagsterInstance.ephemeral() as instance:
@@ -102,4 +102,4 @@ def test_in_a_range_every_day_has_its_count_and_the_newest_preview_and_plot(
     assert {day for day, each in metadata.items() if "preview" in each} == {"2024-01-03"}
     assert {day for day, each in metadata.items() if "plot" in each} == {"2024-01-03"}
     assert metadata["2024-01-01"]["note"].value == "first" and "note" not in metadata["2024-01-02"]
-    assert drawn == [1]
+    assert plotted == [1]

@@ -39,18 +39,16 @@ def uncommented(text: str) -> dict[str, dict[str, Any]]:
     return loaded
 
 
-def test_the_environment_wins_over_the_homes_file_over_the_working_directorys_over_the_default(
-    home: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    found = []
-    found.append(Settings.load(home).recommendations.k)
+def test_settings_precedence(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    values = []
+    values.append(Settings.load(home).recommendations.k)
     write(Path.cwd(), "recommendations: {k: 2}")
-    found.append(Settings.load(home).recommendations.k)
+    values.append(Settings.load(home).recommendations.k)
     write(home, "recommendations: {k: 3}")
-    found.append(Settings.load(home).recommendations.k)
+    values.append(Settings.load(home).recommendations.k)
     monkeypatch.setenv("BATCH_PREDICTIONS_RECOMMENDATIONS__K", "4")
-    found.append(Settings.load(home).recommendations.k)
-    assert found == [20, 2, 3, 4]
+    values.append(Settings.load(home).recommendations.k)
+    assert values == [20, 2, 3, 4]
 
 
 def test_places_are_merged_key_by_key(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -63,9 +61,7 @@ def test_places_are_merged_key_by_key(home: Path, monkeypatch: pytest.MonkeyPatc
     assert loaded.fallback.k == 5
 
 
-def test_the_home_is_absolute_so_that_a_later_change_of_directory_moves_nothing(
-    home: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_home_is_absolute(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("BATCH_PREDICTIONS_HOME", "there")
     assert Settings.load().home == Path.cwd() / "there"
     assert Settings.load(Path("here")).home == Path.cwd() / "here"
@@ -87,7 +83,7 @@ def test_the_home_is_absolute_so_that_a_later_change_of_directory_moves_nothing(
         ("- recommendations", FILE_NAME),
     ],
 )
-def test_a_wrong_file_is_refused_and_the_key_is_named(home: Path, text: str, key: str) -> None:
+def test_the_error_of_a_wrong_file_names_the_key(home: Path, text: str, key: str) -> None:
     write(home, text)
     with pytest.raises(SettingsError) as caught:
         Settings.load(home)
@@ -103,7 +99,7 @@ def test_a_wrong_file_is_refused_and_the_key_is_named(home: Path, text: str, key
         ("SOURCE__COLUMNS", "{bad", '"source"'),
     ],
 )
-def test_a_wrong_variable_is_refused_and_named(
+def test_the_error_of_a_wrong_variable_names_it(
     home: Path, monkeypatch: pytest.MonkeyPatch, name: str, value: str, key: str
 ) -> None:
     monkeypatch.setenv(f"BATCH_PREDICTIONS_{name}", value)
@@ -112,28 +108,28 @@ def test_a_wrong_variable_is_refused_and_named(
     assert key in str(caught.value)
 
 
-def test_every_wrong_key_is_named_at_once(home: Path) -> None:
+def test_the_error_names_every_wrong_key(home: Path) -> None:
     write(home, "recommendations: {k: 0}\nfallback: {kk: 1}")
     with pytest.raises(SettingsError) as caught:
         Settings.load(home)
     assert "recommendations.k = 0" in str(caught.value) and "fallback.kk" in str(caught.value)
 
 
-def test_the_template_changes_nothing_as_it_is(home: Path) -> None:
-    before = Settings.load(home)
+def test_the_template_equals_the_defaults(home: Path) -> None:
+    first = Settings.load(home)
     write(home, as_yaml())
     assert yaml.safe_load(as_yaml()) is None
-    assert Settings.load(home) == before
+    assert Settings.load(home) == first
 
 
-def test_the_template_holds_every_key_and_each_uncommented_equals_its_default(home: Path) -> None:
-    before = Settings.load(home)
+def test_every_key_of_the_template_equals_its_default(home: Path) -> None:
+    first = Settings.load(home)
     live = uncommented(as_yaml())
     assert {name: set(keys) for name, keys in live.items()} == {
         name: set(model.model_fields) for name, model in SECTIONS.items()
     }
     write(home, yaml.safe_dump(live))
-    assert Settings.load(home) == before
+    assert Settings.load(home) == first
 
 
 def test_chosen_keys_are_live_and_load(home: Path) -> None:

@@ -26,7 +26,7 @@ def test_everything_is_described(table: Table) -> None:
 
 
 @ALL
-def test_types_are_duckdbs_own_names_for_them(table: Table) -> None:
+def test_types_are_names_of_duckdb(table: Table) -> None:
     """`describe` answers with these names, and declarations are compared with it."""
     with duckdb.connect() as db:
         for column in table.columns:
@@ -35,7 +35,7 @@ def test_types_are_duckdbs_own_names_for_them(table: Table) -> None:
 
 
 @ALL
-def test_the_partition_column_is_a_date_and_stands_first(table: Table) -> None:
+def test_the_partition_column_is_a_date_and_comes_first(table: Table) -> None:
     if table.partition:
         assert table.columns[0].name == table.partition
         assert table.columns[0].type == "DATE"
@@ -50,7 +50,7 @@ def test_ids_are_text_and_money_is_double(table: Table) -> None:
             assert column.type == "DOUBLE", column.name
 
 
-def test_predictions_carry_the_model_that_made_them() -> None:
+def test_predictions_have_a_model_version() -> None:
     for name, table in TABLES.items():
         if name.startswith("predictions.") and name != "predictions.exclusions":
             assert table.type_of("model_version") == "VARCHAR", name
@@ -68,7 +68,7 @@ def test_a_declaration_reads_as_a_table() -> None:
     )
 
 
-def test_a_table_may_be_declared_twice_alike_but_not_differently() -> None:
+def test_a_table_can_be_declared_twice_if_equal() -> None:
     assert declare(dataclasses.replace(USERS)) == USERS
     with pytest.raises(ValueError, match=r"raw\.users is declared twice"):
         declare(dataclasses.replace(USERS, key=()))

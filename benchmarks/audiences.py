@@ -128,12 +128,12 @@ def fit_weights(campaigns: Sequence[Campaign]) -> dict[str, Any]:
 
 def measure(campaigns: Sequence[Campaign], plot: Path | None) -> dict[str, Any]:
     """Shares of redeemers in the first 10 % and 20 %, over all campaigns of the last third."""
-    late = [campaign for campaign in campaigns if campaign["starts"] >= LAST_THIRD]
-    result: dict[str, Any] = {"campaigns": len(late), "machine": machine()}
+    last_campaigns = [campaign for campaign in campaigns if campaign["starts"] >= LAST_THIRD]
+    result: dict[str, Any] = {"campaigns": len(last_campaigns), "machine": machine()}
     for group in ("targeted", "active"):
-        depths = {ranking: rank_depths(late, group, ranking) for ranking in RANKINGS}
+        depths = {ranking: rank_depths(last_campaigns, group, ranking) for ranking in RANKINGS}
         users = np.concatenate(
-            [campaign["user_id"][_redeemers(campaign, group)] for campaign in late]
+            [campaign["user_id"][_redeemers(campaign, group)] for campaign in last_campaigns]
         )
         _, codes = np.unique(users.astype(str), return_inverse=True)
         difference = {
@@ -156,7 +156,7 @@ def measure(campaigns: Sequence[Campaign], plot: Path | None) -> dict[str, Any]:
         }
         if plot and group == "targeted":
             draw_gain_curves(plot, depths)
-    result["by_campaign"] = [_campaign_result(campaign) for campaign in late]
+    result["by_campaign"] = [_campaign_result(campaign) for campaign in last_campaigns]
     return result
 
 

@@ -1,4 +1,4 @@
-"""NDCG@10 of the fallback for users of whom only demographics are known.
+"""NDCG@10 of the fallback for users with demographics but without history.
 
     python benchmarks/cold_start.py movielens ../shared/data/movielens_100k --split random
     python benchmarks/cold_start.py movielens ../shared/data/movielens_100k --split time
@@ -43,6 +43,7 @@ from batch_predictions.models.demographic.selection import (
     NAMES,
     PROMOTED,
     DemographicConfig,
+    DemographicSelection,
     select_demographic,
 )
 from batch_predictions.models.demographic.statistics import (
@@ -151,65 +152,36 @@ def _evaluate(
 ) -> dict[str, Any]:
     """Every candidate's metrics over the users of all folds."""
     all_rows = np.ones(len(rows), dtype=bool)
-    before = all_rows if cut is None else rows.dates <= np.datetime64(cut, "D")
-    after = all_rows if cut is None else ~before
+    is_train = all_rows if cut is None else rows.dates <= np.datetime64(cut, "D")
+    is_test = all_rows if cut is None else ~is_train
     users = len(rows.user_ids)
     fold = np.empty(users, dtype=np.int64)
     fold[np.random.default_rng(args.seed).permutation(users)] = np.arange(users) % FOLDS
-    users_evaluated = np.unique(rows.users[after])
+    users_evaluated = np.unique(rows.users[is_test])
     per_user: dict[str, Doubles] = {}
     candidates: Counter[str] = Counter()
     for number in range(FOLDS):
         print(f"fold {number + 1} of {FOLDS}: training on the other folds", file=sys.stderr)
-        train = rows.filter(before & (fold[rows.users] != number))
+        train = rows.filter(is_train & (fold[rows.users] != number))
         through = cut or rows.dates[0].item()
-        selection = select_demographic(
-            _table(train),
-            segments,
-            through,
-            DemographicConfig(
-                seed=args.seed,
-                window_days=settings.fallback.window_days,
-                min_users=settings.fallback.min_users,
-            ),
-            changes=changes,
-            weeks=weeks,
-        )
+        selection = _select(train, segments, through, changes, weeks, settings, args.seed)
         print(selection.why, file=sys.stderr)
         candidates[selection.candidate] += 1
-        models = {
-            POPULARITY: (DemographicModel(math.inf), None),
-            **{
-                popularity_name(days): (DemographicModel(days), settings.fallback.window_days)
-                for days in HALF_LIVES
-            },
-            **{
-                name: (model, settings.fallback.window_days)
-                for name, model in selection.models.items()
-                if name in (*NAMES.values(), PROMOTED)
-            },
-            RECENCY: (
-                DemographicModel(selection.model.half_life_days),
-                settings.fallback.window_days,
-            ),
-            FALLBACK: (selection.model, settings.fallback.window_days),
-        }
         members = np.flatnonzero(fold[users_evaluated] == number)
-        test = rows.filter(after & (fold[rows.users] == number))
-        for name, (model, days) in models.items():
+        test = rows.filter(is_test & (fold[rows.users] == number))
+        for name, (model, days) in _models(selection, settings).items():
             values = _ndcg(model, days, train, through, test, segments, changes, settings)
             per_user.setdefault(name, np.zeros(len(users_evaluated)))[members] = values
-    test = rows.filter(after)
+    test = rows.filter(is_test)
     leaves, leaf_of_user = encode_user_leaves(test.user_ids, segments)
     bounds = upper_bounds(test, [leaves[index] for index in leaf_of_user], args.seed)
+    new_users = np.setdiff1d(users_evaluated, rows.users[is_train])
     return {
         "source": args.source,
         "split": args.split,
         "cut": cut and str(cut),
         "users_held_out": len(users_evaluated),
-        "users_never_seen_before_the_cut": len(np.setdiff1d(users_evaluated, rows.users[before]))
-        if cut
-        else 0,
+        "users_never_seen_before_the_cut": len(new_users) if cut else 0,
         "served": dict(sorted(candidates.items())),
         "candidates": {
             name: {
@@ -222,6 +194,42 @@ def _evaluate(
         "upper_bounds": {
             name: _gain(values, per_user[POPULARITY], args.seed) for name, values in bounds.items()
         },
+    }
+
+
+def _select(
+    train: Interactions,
+    segments: pa.Table,
+    through: dt.date,
+    changes: PromotionChanges | None,
+    weeks: PromotionWeeks | None,
+    settings: Settings,
+    seed: int,
+) -> DemographicSelection:
+    """The selection that the platform makes from the training rows."""
+    config = DemographicConfig(
+        seed=seed, window_days=settings.fallback.window_days, min_users=settings.fallback.min_users
+    )
+    return select_demographic(
+        _table(train), segments, through, config, changes=changes, weeks=weeks
+    )
+
+
+def _models(
+    selection: DemographicSelection, settings: Settings
+) -> dict[str, tuple[DemographicModel, int | None]]:
+    """Every compared model with the days of events that it counts; None: all days."""
+    days = settings.fallback.window_days
+    compared = (*NAMES.values(), PROMOTED)
+    return {
+        POPULARITY: (DemographicModel(math.inf), None),
+        **{
+            popularity_name(half_life): (DemographicModel(half_life), days)
+            for half_life in HALF_LIVES
+        },
+        **{name: (model, days) for name, model in selection.models.items() if name in compared},
+        RECENCY: (DemographicModel(selection.model.half_life_days), days),
+        FALLBACK: (selection.model, days),
     }
 
 
@@ -251,10 +259,10 @@ def _ndcg(
     weights = train.events
     if math.isfinite(model.half_life_days):
         weights = weights * recency_weights(train, through, model.half_life_days, window_days)
-    summed, log_events = event_matrices(train, all_rows, weights)
+    events, log_events = event_matrices(train, all_rows, weights)
     leaves, leaf_of_user = encode_user_leaves(train.user_ids, segments)
     all_users = np.ones(len(train.user_ids), dtype=bool)
-    statistics = SegmentStatistics(train, leaves, leaf_of_user, summed, log_events, all_users)
+    statistics = SegmentStatistics(train, leaves, leaf_of_user, events, log_events, all_users)
     shares = model.adjustment.apply(statistics.counts, statistics.users)
     test_leaves, test_leaf = encode_user_leaves(test.user_ids, segments)
     factors = None

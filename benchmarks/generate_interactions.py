@@ -25,7 +25,7 @@ STRENGTH = 2.0
 odds."""
 SKEW = 0.6
 """Popularity of the item at place r: r to the power of minus this."""
-FEWEST = 5
+MIN_ITEMS = 5
 BATCH = 256
 
 
@@ -38,23 +38,23 @@ def main() -> None:
     parser.add_argument("--pairs", type=int, default=800_000)
     parser.add_argument("--seed", type=int, default=7)
     args = parser.parse_args()
-    write(args.folder, pairs(args.users, args.items, args.pairs, args.seed))
+    write_pairs(args.folder, draw_pairs(args.users, args.items, args.pairs, args.seed))
 
 
-def pairs(users: int, items: int, pairs: int, seed: int) -> tuple[npt.NDArray[Any], ...]:
-    """User and item of every pair, as numbers; pairs differ."""
+def draw_pairs(users: int, items: int, pairs: int, seed: int) -> tuple[npt.NDArray[Any], ...]:
+    """User and item of distinct pairs, as numbers, (pairs,) each."""
     random = np.random.default_rng(seed)
     weight = np.arange(1, TASTES + 1) ** -0.5
     weight *= STRENGTH / np.sqrt((weight**2).sum())
     taste = (random.standard_normal((users, TASTES)) * weight).astype(np.float32)
-    place = random.standard_normal((items, TASTES)).astype(np.float32)
+    item_taste = random.standard_normal((items, TASTES)).astype(np.float32)
     popularity = (-SKEW * np.log(random.permutation(items) + 1.0)).astype(np.float32)
     numbers = _lengths(users, min(items, pairs), pairs, random)
     owners = np.repeat(np.arange(users), numbers)
     chosen: list[npt.NDArray[np.int64]] = []
     for start in range(0, users, BATCH):
-        odds = taste[start : start + BATCH] @ place.T + popularity
-        # The largest of odds + Gumbel noise are draws without replacement.
+        odds = taste[start : start + BATCH] @ item_taste.T + popularity
+        # The largest values of odds + Gumbel noise are a sample without replacement.
         odds -= np.log(random.standard_exponential(odds.shape, dtype=np.float32))
         for row, number in zip(odds, numbers[start : start + BATCH], strict=True):
             chosen.append(np.argpartition(-row, number - 1)[:number])
@@ -62,20 +62,20 @@ def pairs(users: int, items: int, pairs: int, seed: int) -> tuple[npt.NDArray[An
 
 
 def _lengths(
-    users: int, most: int, pairs: int, random: np.random.Generator
+    users: int, max_items: int, pairs: int, random: np.random.Generator
 ) -> npt.NDArray[np.int64]:
-    """How many items each user has, adding up to `pairs`."""
+    """Number of items per user, which add up to `pairs`."""
     share = random.lognormal(0.0, 0.9, users)
-    share *= max(pairs - FEWEST * users, 0) / share.sum()
-    numbers = np.minimum(FEWEST + np.floor(share).astype(np.int64), most)
+    share *= max(pairs - MIN_ITEMS * users, 0) / share.sum()
+    numbers = np.minimum(MIN_ITEMS + np.floor(share).astype(np.int64), max_items)
     short = pairs - int(numbers.sum())
     numbers[random.permutation(users)[: max(short, 0)]] += 1
-    return np.minimum(numbers, most)
+    return np.minimum(numbers, max_items)
 
 
-def write(folder: Path, drawn: tuple[npt.NDArray[Any], ...]) -> None:
+def write_pairs(folder: Path, pairs: tuple[npt.NDArray[Any], ...]) -> None:
     """Writes interactions.parquet."""
-    owners, items = drawn
+    owners, items = pairs
     folder.mkdir(parents=True, exist_ok=True)
     table = pa.table(
         {

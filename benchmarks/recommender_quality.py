@@ -38,9 +38,13 @@ from batch_predictions.settings import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from batch_predictions.home import State
     from batch_predictions.models.recommender.data.interactions import Interactions
     from batch_predictions.models.recommender.data.splits import Holdout
+    from batch_predictions.models.recommender.selection import Selection
+    from batch_predictions.models.recommender.training.trainer import RankerTrainer
     from batch_predictions.sources.base import Source
 
 
@@ -85,6 +89,38 @@ def measure(args: argparse.Namespace, home: Path) -> dict[str, object]:
         recommendations=RecommendationsSettings(exclude_seen=True if args.new_items else None),
         recommender=RecommenderSettings(planned_weeks=weeks),
     )
+    start = time.perf_counter()
+
+    def report(text: str) -> None:
+        print(f"{time.perf_counter() - start:7.1f} s  {text}", file=sys.stderr, flush=True)
+
+    selection, holdout, trainer, end = select_model(args, settings, weeks, report)
+    models: dict[str, dict[str, object]] = {}
+    for row in selection.metrics:
+        figures = {name: row[name] for name in ("value", "lower", "upper")}
+        models.setdefault(str(row["candidate"]), {})[str(row["metric"])] = figures
+    config = trainer.config
+    return {
+        "source": args.source,
+        "split": selection.split,
+        "cut": str(holdout.as_of),
+        "until": str(end),
+        "users": len(holdout.users),
+        "seen_left_out": holdout.masks_seen,
+        "planned_weeks": weeks,
+        "why": selection.why,
+        "models": models,
+        "parameters": {name: dict(values) for name, values in config.generator_params.items()},
+        "ranker": dict(config.ranker_params),
+        "seconds": round(time.perf_counter() - start, 1),
+        "peak_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024,
+    }
+
+
+def select_model(
+    args: argparse.Namespace, settings: Settings, weeks: int, progress: Callable[[str], None]
+) -> tuple[Selection, Holdout, RankerTrainer, dt.date]:
+    """Ingests the source and selects a model; also the last day of the evaluation."""
     from batch_predictions.models.recommender.data.interactions import Interactions
     from batch_predictions.models.recommender.selection import select
     from batch_predictions.models.recommender.training.trainer import RankerTrainer
@@ -100,11 +136,6 @@ def measure(args: argparse.Namespace, home: Path) -> dict[str, object]:
 
     source, state, last_day = ingest_source(settings)
     warehouse = Warehouse.of(settings)
-    start = time.perf_counter()
-
-    def report(text: str) -> None:
-        print(f"{time.perf_counter() - start:7.1f} s  {text}", file=sys.stderr, flush=True)
-
     rows = read_interactions(warehouse, settings, last_day, training_days(settings))
     interactions = Interactions.from_table(rows)
     end = min(last_day, args.cut + dt.timedelta(days=args.days)) if args.days else last_day
@@ -115,30 +146,11 @@ def measure(args: argparse.Namespace, home: Path) -> dict[str, object]:
     if not args.no_promotions:
         ingest_promotions(settings, source, state, cut, weeks)
     config = replace(two_stage_config(settings), window_days=(end - cut).days or 7, seed=args.seed)
-    trainer = RankerTrainer(config, WarehouseSideInformation(warehouse, settings), report)
+    side_information = WarehouseSideInformation(warehouse, settings)
+    trainer = RankerTrainer(config, side_information, progress)
     if args.tune:
         trainer = tune(holdout.train, cut, trainer, args.tune)
-    selection = select(interactions, end, trainer, holdout=holdout)
-    models: dict[str, dict[str, object]] = {}
-    for row in selection.metrics:
-        figures = {name: row[name] for name in ("value", "lower", "upper")}
-        models.setdefault(str(row["candidate"]), {})[str(row["metric"])] = figures
-    config = trainer.config
-    return {
-        "source": args.source,
-        "split": selection.split,
-        "cut": str(cut),
-        "until": str(end),
-        "users": len(holdout.users),
-        "seen_left_out": holdout.masks_seen,
-        "planned_weeks": weeks,
-        "why": selection.why,
-        "models": models,
-        "parameters": {name: dict(values) for name, values in config.generator_params.items()},
-        "ranker": dict(config.ranker_params),
-        "seconds": round(time.perf_counter() - start, 1),
-        "peak_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024,
-    }
+    return select(interactions, end, trainer, holdout=holdout), holdout, trainer, end
 
 
 def ingest_source(settings: Settings) -> tuple[Source, State, dt.date]:

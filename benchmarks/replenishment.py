@@ -29,7 +29,7 @@ from batch_predictions.models.demand.backtest import backtest_origins, run_backt
 from batch_predictions.models.demand.base import Forecaster
 from batch_predictions.models.demand.conformal import ConformalCalibration
 from batch_predictions.models.demand.forecasters.baselines import Mean28
-from batch_predictions.models.demand.forecasters.gbdt import GBDTForecaster, GBDTParams
+from batch_predictions.models.demand.forecasters.gbdt import GBDTForecaster, GBDTForecasterParams
 from batch_predictions.models.demand.panel import Doubles, Panel
 from batch_predictions.models.demand.replenishment.policy import order_quantity, stock_levels
 from batch_predictions.models.demand.replenishment.simulator import StockSimulation, simulate
@@ -192,7 +192,7 @@ def measure(
 
 def make_lightgbm() -> GBDTForecaster:
     """An unfitted LightGBM forecaster."""
-    return GBDTForecaster(GBDTParams(horizon=HORIZON, seed=SEED))
+    return GBDTForecaster(GBDTForecasterParams(horizon=HORIZON, seed=SEED))
 
 
 def compare_policies(

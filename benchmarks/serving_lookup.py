@@ -1,9 +1,9 @@
-"""Publishing a release and looking up in it: rows per second, latencies, start of an application.
+"""Publishing of a release and lookups in it: rows per second, latencies, start of an application.
 
     .venv/bin/python benchmarks/serving_lookup.py [--users N] [--k N] [--lookups N] [--url URL]
 
-One JSON object on the standard output. Latencies are of one process; `while_publishing` are those
-of another process beside a publisher of the next day.
+Prints one JSON object. Latencies are of one process; `while_publishing` are those of another
+process while the next day is published.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -36,7 +37,7 @@ SEGMENTS = """
 
 
 def predict(settings: Settings, day: dt.date, users: int, k: int) -> None:
-    """Writes a day of predictions, of the widths that the platform's own have."""
+    """Writes a day of predictions with values as long as real ones."""
     from batch_predictions import tables
     from batch_predictions.warehouse import Warehouse
 
@@ -71,13 +72,13 @@ def predict(settings: Settings, day: dt.date, users: int, k: int) -> None:
         tables.ITEM_STATE,
         key,
         "select i::VARCHAR as item_id, 'Item number ' || i as title, 'category' as category, "
-        "1.0 as price, true as available from range(90000) as items(i)",
+        "1.0 as price, true as available, false as is_excluded from range(90000) as items(i)",
         bound,
     )
 
 
 def release(settings: Settings, day: dt.date) -> dict[str, Any]:
-    """Publishes a day; its rows and seconds."""
+    """Publishes a day. Returns its rows and seconds."""
     from batch_predictions import tables
     from batch_predictions.serving.release.publish import publish
     from batch_predictions.serving.store.schema import Store
@@ -85,50 +86,53 @@ def release(settings: Settings, day: dt.date) -> dict[str, Any]:
 
     store = Store.of(settings)
     published = [tables.RECOMMENDATIONS, tables.DEMOGRAPHIC_RECOMMENDATIONS]
-    begun = time.perf_counter()
-    made = publish(
+    start = time.perf_counter()
+    published_release = publish(
         store, Warehouse.of(settings), day, published, keep=2, now=dt.datetime.now(dt.UTC)
     )
-    seconds = time.perf_counter() - begun
+    seconds = time.perf_counter() - start
     store.close()
-    rows = sum(made.rows.values())
+    rows = sum(published_release.rows.values())
     return {"rows": rows, "seconds": round(seconds, 2), "rows_per_second": round(rows / seconds)}
 
 
-def latencies(ask: Callable[[int], Any], lookups: int, users: int) -> dict[str, float]:
+def latencies(look_up: Callable[[int], Any], lookups: int, users: int) -> dict[str, float]:
     """Milliseconds of lookups of random users."""
-    chosen = random.Random(7)
-    taken = []
+    generator = random.Random(7)
+    milliseconds = []
     for _ in range(lookups):
-        user = chosen.randrange(users)
-        begun = time.perf_counter_ns()
-        ask(user)
-        taken.append((time.perf_counter_ns() - begun) / 1e6)
-    taken.sort()
+        user = generator.randrange(users)
+        start = time.perf_counter_ns()
+        look_up(user)
+        milliseconds.append((time.perf_counter_ns() - start) / 1e6)
+    milliseconds.sort()
     shares = {"p50": 0.5, "p99": 0.99, "p99.9": 0.999}
-    found = {name: round(taken[int(share * len(taken))], 3) for name, share in shares.items()}
-    return {**found, "max": round(taken[-1], 3)}
+    percentiles = {
+        name: round(milliseconds[int(share * len(milliseconds))], 3)
+        for name, share in shares.items()
+    }
+    return {**percentiles, "max": round(milliseconds[-1], 3)}
 
 
-def look_up_meanwhile(
+def look_up_until_stopped(
     settings: Settings, users: int, stop: multiprocessing.synchronize.Event, answers: Any
 ) -> None:
-    """Looks up until told to stop, 200 times a second."""
-    taken: list[float] = []
+    """Looks users up 200 times a second until the event is set."""
+    milliseconds: list[float] = []
     with Lookup(settings) as lookup:
         while not stop.is_set():
-            begun = time.perf_counter_ns()
-            lookup.recommendations(str(len(taken) * 7919 % users))
-            taken.append((time.perf_counter_ns() - begun) / 1e6)
+            start = time.perf_counter_ns()
+            lookup.recommendations(str(len(milliseconds) * 7919 % users))
+            milliseconds.append((time.perf_counter_ns() - start) / 1e6)
             time.sleep(0.005)
-    taken.sort()
-    last = len(taken) - 1
+    milliseconds.sort()
+    last = len(milliseconds) - 1
     answers.put(
         {
-            "lookups": len(taken),
-            "p50": round(taken[last // 2], 3),
-            "p99": round(taken[int(0.99 * last)], 3),
-            "max": round(taken[-1], 3),
+            "lookups": len(milliseconds),
+            "p50": round(milliseconds[last // 2], 3),
+            "p99": round(milliseconds[int(0.99 * last)], 3),
+            "max": round(milliseconds[-1], 3),
         }
     )
 
@@ -140,9 +144,9 @@ def start_of_an_application(settings: Settings) -> float:
         "Lookup(sys.argv[1]).recommendations('5')"
     )
     url = settings.serving.url or f"sqlite:///{settings.home / 'serving.sqlite'}"
-    begun = time.perf_counter()
+    start = time.perf_counter()
     subprocess.run([sys.executable, "-c", program, url], check=True)
-    return round(time.perf_counter() - begun, 2)
+    return round(time.perf_counter() - start, 2)
 
 
 def main() -> None:
@@ -152,51 +156,55 @@ def main() -> None:
     parser.add_argument("--k", type=int, default=20)
     parser.add_argument("--lookups", type=int, default=5_000)
     parser.add_argument("--url", help="store to use instead of SQLite; it is filled")
-    asked = parser.parse_args()
+    args = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        settings = Settings(home=Path(folder), serving=ServingSettings(url=asked.url))
-        context = multiprocessing.get_context("spawn")
-        for n in range(2):
-            # Elsewhere, so that this process's peak of memory is that of publishing.
-            day = DAY + dt.timedelta(days=n)
-            writer = context.Process(target=predict, args=(settings, day, asked.users, asked.k))
-            writer.start()
-            writer.join()
-        before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-        first = release(settings, DAY)
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-        figures = {"users": asked.users, "k": asked.k, "publish": first}
-        figures["publish_peak_mib"] = peak >> 10
-        figures["publish_peak_mib_before"] = before >> 10
-        store = settings.home / "serving.sqlite"
-        figures["store_mib"] = store.stat().st_size >> 20 if store.exists() else None
-        figures["start_to_first_answer_seconds"] = start_of_an_application(settings)
-        figures["milliseconds"] = {}
-        asks: dict[str, Callable[[Lookup, int], Any]] = {
-            "personal": lambda up, user: up.recommendations(str(user)),
-            "demographic": lambda up, user: up.recommendations(
-                f"new{user}", age_bracket="37", gender="F", location=f"L{user % 50}"
-            ),
-            "popular": lambda up, user: up.recommendations(f"new{user}"),
-            "rows": lambda up, user: up.rows("recommendations", user_id=str(user)),
-        }
-        with Lookup(settings) as lookup:
-            for name, ask in asks.items():
-                figures["milliseconds"][name] = latencies(
-                    lambda user, ask=ask: ask(lookup, user),  # type: ignore[misc]
-                    asked.lookups,
-                    asked.users,
-                )
-        stop, answers = context.Event(), context.Queue()
-        reader = context.Process(
-            target=look_up_meanwhile, args=(settings, asked.users, stop, answers)
+        settings = Settings(home=Path(folder), serving=ServingSettings(url=args.url))
+        print(json.dumps(measure(settings, args.users, args.k, args.lookups), indent=2))
+
+
+def measure(settings: Settings, users: int, k: int, lookups: int) -> dict[str, Any]:
+    """Publishes two days and looks users up, also while the second day is published."""
+    context = multiprocessing.get_context("spawn")
+    for n in range(2):
+        # In another process, so that this one's peak memory is that of publishing.
+        writer = context.Process(
+            target=predict, args=(settings, DAY + dt.timedelta(days=n), users, k)
         )
-        reader.start()
-        figures["publish_with_a_reader"] = release(settings, DAY + dt.timedelta(days=1))
-        stop.set()
-        figures["milliseconds"]["while_publishing"] = answers.get()
-        reader.join()
-    print(json.dumps(figures, indent=2))
+        writer.start()
+        writer.join()
+    peak_before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    figures: dict[str, Any] = {"users": users, "k": k, "publish": release(settings, DAY)}
+    figures["publish_peak_mib"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss >> 10
+    figures["publish_peak_mib_before"] = peak_before >> 10
+    store = settings.home / "serving.sqlite"
+    figures["store_mib"] = store.stat().st_size >> 20 if store.exists() else None
+    figures["start_to_first_answer_seconds"] = start_of_an_application(settings)
+    figures["milliseconds"] = lookup_latencies(settings, lookups, users)
+    stop, answers = context.Event(), context.Queue()
+    reader = context.Process(target=look_up_until_stopped, args=(settings, users, stop, answers))
+    reader.start()
+    figures["publish_with_a_reader"] = release(settings, DAY + dt.timedelta(days=1))
+    stop.set()
+    figures["milliseconds"]["while_publishing"] = answers.get()
+    reader.join()
+    return figures
+
+
+def lookup_latencies(settings: Settings, lookups: int, users: int) -> dict[str, Any]:
+    """Latencies of the kinds of lookups."""
+    kinds: dict[str, Callable[[Lookup, int], Any]] = {
+        "personal": lambda lookup, user: lookup.recommendations(str(user)),
+        "demographic": lambda lookup, user: lookup.recommendations(
+            f"new{user}", age_bracket="37", gender="F", location=f"L{user % 50}"
+        ),
+        "popular": lambda lookup, user: lookup.recommendations(f"new{user}"),
+        "rows": lambda lookup, user: lookup.rows("recommendations", user_id=str(user)),
+    }
+    with Lookup(settings) as lookup:
+        return {
+            name: latencies(partial(look_up, lookup), lookups, users)
+            for name, look_up in kinds.items()
+        }
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""The summary of a run for people: what was made, some lookups, and which commands come next."""
+"""The summary of a demo run: tables and rows, some lookups, and the next commands."""
 
 from __future__ import annotations
 

@@ -81,8 +81,8 @@ class JobRunner:
         selected = self.keys(job, groups)
         if not selected:
             return
-        for holder in home_instance.slot_holders(self.instance, "gpu"):
-            progress.log(f"waiting for the pool gpu, held by {holder}")
+        for run in home_instance.slot_holders(self.instance, "gpu"):
+            progress.log(f"waiting for the pool gpu, held by {run}")
         first, last = min(partition_keys), max(partition_keys)
         tags = {home_instance.OWNER_TAG: home_instance.owner()}
         if first == last:

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 
 from batch_predictions.home import HomeError, State
 from batch_predictions.model_store import ModelStore
-from batch_predictions.models.training import Training, data_version
+from batch_predictions.models.publishing import data_version
+from batch_predictions.models.training import Training
 from batch_predictions.partitions import (
     days_between,
     latest_ended_week,

@@ -1,8 +1,8 @@
-"""Finds partitions that were made from rows which have been corrected since.
+"""Finds stale partitions: computed from rows that have been corrected since.
 
-Of a corrected raw table these are the partitions of everything downstream in the asset graph, from
-the oldest corrected day on, unless the run made them again. Snapshots (users, items) are not
-followed: what was known on a day is kept in `features`.
+Of a corrected raw table these are the partitions of all assets downstream in the graph, from the
+oldest corrected day on, unless the run has computed them again. Snapshots (users, items) are not
+followed: `features` keeps their state of each day.
 """
 
 from __future__ import annotations
@@ -32,14 +32,14 @@ from batch_predictions.tables import (
 )
 from batch_predictions.warehouse import Warehouse, as_date
 
-# Without campaign_events, to whose days exported lists are added after the predictions.
+# Without campaign_events: exports add events to a day after its predictions.
 FOLLOWED_TABLES = (INTERACTIONS, REVIEWS, INVENTORY, PROMOTION_CALENDAR)
 PartitionTimes: TypeAlias = Mapping[tuple[str, str], int]
-"""By table and partition, when its file last changed, ns."""
+"""Modification time of the partition's file in ns, by table name and partition key."""
 
 
 def partition_times(warehouse: Warehouse) -> PartitionTimes:
-    """When each raw partition last changed; an ingest of equal rows changes nothing."""
+    """Modification times of the raw partitions; an ingest of equal rows does not change them."""
     return {
         (table.name, key): warehouse.path(table, key).stat().st_mtime_ns
         for table in FOLLOWED_TABLES
@@ -48,7 +48,7 @@ def partition_times(warehouse: Warehouse) -> PartitionTimes:
 
 
 def oldest_corrections(before: PartitionTimes, after: PartitionTimes) -> dict[str, dt.date]:
-    """By table, the oldest partition that existed before and has changed."""
+    """By table, the oldest partition that existed before and has another modification time."""
     oldest: dict[str, dt.date] = {}
     for name, key in sorted(after):
         if before.get((name, key), after[name, key]) != after[name, key]:
@@ -65,7 +65,7 @@ def find_stale(
     last: dt.date,
     settings: Settings,
 ) -> dict[str, list[str]]:
-    """Partitions by table, and training days by model, that a run of these days did not make again.
+    """Stale partitions by table, and training days by model, that the run has not computed again.
 
     Args:
         graph: the platform's assets.
@@ -78,7 +78,7 @@ def find_stale(
     """
     days = days_between(first, last)
     weeks = {latest_ended_week(as_date(day)) for day in days}
-    made = {"date": {*days}, "week": {str(week) for week in weeks}}
+    recomputed = {"date": {*days}, "week": {str(week) for week in weeks}}
     stale_since = _stale_since(graph, corrections, weeks_ahead(settings) - 1)
     stale: dict[str, list[str]] = {}
     for table in TABLES.values():
@@ -89,7 +89,7 @@ def find_stale(
         keys = [
             key
             for key in warehouse.partitions(table)
-            if key >= first_key and key not in made[table.partition]
+            if key >= first_key and key not in recomputed[table.partition]
         ]
         if keys:
             stale[table.qualified] = keys

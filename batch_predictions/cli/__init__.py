@@ -2,7 +2,7 @@
 
 Results go to the standard output, progress and errors to the standard error. A command is a
 function declared in `commands`; heavy modules are imported by the commands that need them, so that
-a lookup starts at once.
+a lookup starts quickly.
 """
 
 from batch_predictions.cli.app import main, make_app

@@ -55,16 +55,16 @@ def main() -> None:
 
 
 def _app_for(arguments: Sequence[str]) -> Any:
-    """The application; with the plugins' commands where the arguments may need them.
+    """The application, with the plugins' commands if the arguments may need them.
 
-    The platform's own commands start without importing plugins, which may be heavy.
+    Commands of the platform do not import plugins, which may be slow.
     """
     app = make_app()
     words = [argument for argument in arguments if not argument.startswith("-")]
-    own = {group.name for group in app.registered_groups} | {
+    platform_words = {group.name for group in app.registered_groups} | {
         item.name for item in app.registered_commands
     }
-    if not words or words[0] not in own or len(words) == 1:
+    if not words or words[0] not in platform_words or len(words) == 1:
         names = _plugins_of_settings()
         if names:
             load_plugins(names)

@@ -15,6 +15,8 @@ from typing import Any
 
 import typer
 
+from batch_predictions.discovery import index_unique
+
 LAST = 1000
 """The place of a command or group that declares none."""
 
@@ -78,10 +80,7 @@ def build_app(commands: Sequence[Command], groups: Sequence[CommandGroup], **opt
     for group in sorted(by_name.values(), key=lambda group: (group.order, group.name)):
         apps[group.name] = typer.Typer(help=group.help, no_args_is_help=True)
         app.add_typer(apps[group.name], name=group.name)
-    registered: set[str] = set()
-    for item in sorted(commands, key=lambda item: (item.order, item.words)):
-        if item.words in registered:
-            raise ValueError(f"two commands are called {item.words!r}: rename one")
-        registered.add(item.words)
+    in_order = sorted(commands, key=lambda item: (item.order, item.words))
+    for item in index_unique(in_order, "commands", "words").values():
         apps[item.group].command(item.name)(item.function)
     return app

@@ -81,7 +81,7 @@ def realized_metrics_asset(
         settings: dg.ResourceParam[Settings],
     ) -> None:
         """One row per day, model and metric."""
-        written = {
+        results = {
             day: warehouse.replace_partition(
                 REALIZED_METRICS,
                 day,
@@ -90,7 +90,7 @@ def realized_metrics_asset(
             for day in context.partition_keys
         }
         record_materializations(
-            context, warehouse, written, plot=lambda: plot_intervals(warehouse, max(written))
+            context, warehouse, results, plot=lambda: plot_intervals(warehouse, max(results))
         )
 
     return realized_metrics

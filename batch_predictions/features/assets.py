@@ -44,7 +44,7 @@ def feature_asset(feature: FeatureTable, partitions: Partitions) -> dg.AssetsDef
         settings: dg.ResourceParam[Settings],
     ) -> None:
         parameters = feature.parameters(warehouse, settings)
-        written = {
+        results = {
             day: warehouse.replace_partition(
                 table, day, query, {**parameters, "date": as_date(day)}
             )
@@ -53,13 +53,13 @@ def feature_asset(feature: FeatureTable, partitions: Partitions) -> dg.AssetsDef
         record_materializations(
             context,
             warehouse,
-            written,
-            plot=(lambda: draw(warehouse, max(written))) if draw else None,
+            results,
+            plot=(lambda: draw(warehouse, max(results))) if draw else None,
         )
 
     return compute_feature
 
 
 def query_version(query: str) -> str:
-    """A hash of the query, so that the UI shows which partitions an older query made."""
+    """A hash of the query, so that the UI shows which partitions an older query wrote."""
     return hashlib.sha256(query.encode()).hexdigest()[:12]

@@ -79,7 +79,7 @@ def _plot_series(warehouse: Warehouse, day: str, series: dict[str, Any], ax: Any
 def _observed_units(
     warehouse: Warehouse, day: str, series: dict[str, Any], max_days: int
 ) -> list[float]:
-    """Units of the days after `day`, as far as they are known; at most `max_days` days."""
+    """Observed units of the days after `day`, at most `max_days` days."""
     newest = warehouse.query(
         """select units, date from features.demand
         where item_id = $item and location = $location and date > $date
@@ -114,10 +114,10 @@ def plot_orders(warehouse: Warehouse, day: str) -> Figure | None:
     ax.barh(bars, safety_stock, left=expected, color=GREY, height=0.6, label="safety stock")
     reorder_points = [row["reorder_point"] for row in rows]
     ax.scatter(reorder_points, bars, color=BLACK, marker="|", s=80, label="reorder point")
-    counted = [bar for bar in bars if rows[bar]["on_hand"] is not None]
-    if counted:
-        on_hand = [rows[bar]["on_hand"] for bar in counted]
-        ax.scatter(on_hand, counted, color=ORANGE, s=18, label="on hand", zorder=3)
+    bars_with_stock = [bar for bar in bars if rows[bar]["on_hand"] is not None]
+    if bars_with_stock:
+        on_hand = [rows[bar]["on_hand"] for bar in bars_with_stock]
+        ax.scatter(on_hand, bars_with_stock, color=ORANGE, s=18, label="on hand", zorder=3)
     ax.set_yticks(bars, labels)
     ax.set_xlabel("units", fontsize=9)
     ax.legend(fontsize=8, frameon=False, loc="lower right")

@@ -135,7 +135,7 @@ class RecommendationScorer:
     def _score_batch(self, rows: pa.RecordBatch) -> pa.RecordBatch:
         histories = Histories.from_rows(rows, self.model.items)
         ranking = self._rank(histories)
-        # The model knows nothing of a user without history; the demographic fallback does.
+        # Without a history the model has no basis for scores; the demographic fallback serves.
         ranking.positions[np.diff(histories.indptr) == 0] = -1
         in_history = histories.find_entries(ranking.positions) >= 0
         columns = self.rules.apply(
@@ -188,11 +188,11 @@ class RecommendationScorer:
                 lists.exclude(user, NO_HISTORY)
                 continue
             size = int(sizes[row])
-            listed = item_ids[row * self.k : row * self.k + size]
-            for rank, item in enumerate(listed):
+            ranked_items = item_ids[row * self.k : row * self.k + size]
+            for rank, item in enumerate(ranked_items):
                 lists.add(user, rank + 1, item, float(scores[row, rank]), reasons[row, rank])
             lowest = float(scores[row, :size].min()) if size else 0.0
-            for item in self._fill_up(listed, history):
+            for item in self._fill_up(ranked_items, history):
                 size += 1
                 reason = BOUGHT_BEFORE if item in history else TRENDING
                 lists.add(user, size, item, lowest, reason)
@@ -201,14 +201,14 @@ class RecommendationScorer:
         candidates = self._candidate_lists(ranking, np.array(first_rows), len(lists))
         return lists.to_batch(candidates)
 
-    def _fill_up(self, listed: list[str], history: set[str]) -> list[str]:
+    def _fill_up(self, ranked_items: list[str], history: set[str]) -> list[str]:
         """Trending items for a list that has fewer than k."""
-        missing = self.k - len(listed)
+        missing = self.k - len(ranked_items)
         items: list[str] = []
         for item in self.trending:
             if len(items) >= missing:
                 break
-            if item not in listed and not (self.exclude_seen and item in history):
+            if item not in ranked_items and not (self.exclude_seen and item in history):
                 items.append(item)
         return items
 

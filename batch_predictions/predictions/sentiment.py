@@ -267,7 +267,7 @@ review_sentiments = BatchPrediction(
     plot=plots.plot_probabilities,
 )
 _SCORED = "select * from predictions.review_sentiments where week = $week"
-_BEFORE = """select item_id, text, language, date, review_id from raw.reviews
+_EARLIER_REVIEWS = """select item_id, text, language, date, review_id from raw.reviews
     where date < $week and date >= $week - 7 * $baseline_weeks::INTEGER"""
 item_sentiments = BatchPrediction(
     table=ITEM_SENTIMENTS,
@@ -280,7 +280,7 @@ item_sentiments = BatchPrediction(
         ),
         before as (
             select item_id, list(struct_pack(text, language) order by date, review_id) as before
-            from ({_BEFORE}) group by item_id
+            from ({_EARLIER_REVIEWS}) group by item_id
         )
         select scored.item_id, scored.reviews, before.before, $model_language::VARCHAR as expected
         from scored left join before on before.item_id = scored.item_id
@@ -291,7 +291,7 @@ item_sentiments = BatchPrediction(
             (select item_id from ({_SCORED}) group by item_id
                 having count(*) >= {MIN_REVIEWS_PER_SIDE})
             semi join
-            (select item_id from ({_BEFORE}) group by item_id
+            (select item_id from ({_EARLIER_REVIEWS}) group by item_id
                 having count(*) >= {MIN_REVIEWS_PER_SIDE})
             using (item_id)""",
     },

@@ -91,11 +91,11 @@ def plot_changes(warehouse: Warehouse, week: str) -> Figure | None:
         colour = f"C{n}"
         values = [row["net_sentiment"] for row in item_rows]
         weeks = [row["week"] for row in item_rows]
-        before = item_rows[-1]["before"]
-        if len(item_rows) == 1 and before is not None:
-            # With a single week, the mean of the weeks before is drawn in front of it.
+        earlier_mean = item_rows[-1]["before"]
+        if len(item_rows) == 1 and earlier_mean is not None:
+            # With a single week, the mean of the earlier weeks is drawn before it.
             weeks = [weeks[0] - dt.timedelta(days=14), *weeks]
-            values = [before, *values]
+            values = [earlier_mean, *values]
         ticks.update(weeks)
         ax.plot(weeks, values, marker="o", color=colour, label=item_id)
         for row in item_rows:

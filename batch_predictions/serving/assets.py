@@ -1,8 +1,8 @@
-"""The release of a day as a Dagster asset: what applications look up from then on."""
+"""The asset `serving/release`: publishes a day's predictions for lookups."""
 
 # No `from __future__ import annotations`: Dagster reads the type of `context` itself.
 import datetime as dt
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 import dagster as dg
@@ -13,20 +13,25 @@ from batch_predictions.reporting import OWNERS, markdown
 from batch_predictions.serving.release.publish import Release, publish
 from batch_predictions.serving.store.schema import Store
 from batch_predictions.settings import Settings
+from batch_predictions.tables import Table
 from batch_predictions.warehouse import Warehouse, as_date
 
 
 def release_asset(
     predictions: Sequence[BatchPrediction], partitions: Partitions
 ) -> dg.AssetsDefinition:
-    """A daily asset `serving/release` that publishes every released prediction at once."""
-    released = [(table, each.cadence) for each in predictions for table in each.released_tables]
+    """The daily asset `serving/release`, which publishes all released predictions together."""
+    released = [
+        (table, prediction.cadence)
+        for prediction in predictions
+        for table in prediction.released_tables
+    ]
 
     @dg.asset(
         name="release",
         key_prefix="serving",
-        description="All predictions of a day under one release, to which applications are moved "
-        "at once: they see the whole old release or the whole new one.",
+        description="One release with all predictions of a day. Lookups switch to it atomically: "
+        "they read the old release or the new one, complete.",
         group_name="serving",
         kinds={"sqlite"},
         owners=OWNERS,
@@ -45,53 +50,63 @@ def release_asset(
         warehouse: Warehouse,
         settings: dg.ResourceParam[Settings],
     ) -> None:
-        days = sorted(context.partition_keys)
-        # Older days of a range would be pruned at once.
-        skipped = days[: -settings.serving.keep_releases]
-        # What has never been made is a use case that this source does not feed.
-        never = [table.name for table, _ in released if not warehouse.partitions(table)]
-        if len(never) == len(released):
-            context.log.warning("nothing was predicted yet, so there is nothing to release")
+        # A table without any partition belongs to a use case that the source has no data for.
+        empty = [table.name for table, _ in released if not warehouse.partitions(table)]
+        if len(empty) == len(released):
+            context.log.warning("there are no predictions yet, so there is nothing to publish")
             return
-        store = Store.of(settings)
-        try:
-            for day in days[len(skipped) :]:
-                made = publish(
-                    store,
-                    warehouse,
-                    as_date(day),
-                    [table for table, _ in released],
-                    keep=settings.serving.keep_releases,
-                    now=_began(context),
-                    optional=never,
-                )
-                context.log.info(f"release {made.release_id}: {made.note}")
-                context.add_asset_metadata(_metadata(made), partition_key=day)
-        finally:
-            store.close()
-        for day in skipped:
-            note = f"not published: only the newest {settings.serving.keep_releases} days are kept"
-            context.add_asset_metadata({"note": note}, partition_key=day)
+        _publish_days(context, warehouse, settings, [table for table, _ in released], empty)
 
     return release
 
 
-def _began(context: dg.AssetExecutionContext) -> dt.datetime:
-    """When the run was created, UTC: a release's `created_at`, which nothing is computed from."""
+def _publish_days(
+    context: dg.AssetExecutionContext,
+    warehouse: Warehouse,
+    settings: Settings,
+    tables: Sequence[Table],
+    optional: Collection[str],
+) -> None:
+    """Publishes the partitions of a run that are not pruned immediately, oldest first."""
+    keep = settings.serving.keep_releases
+    days = sorted(context.partition_keys)
+    for day in days[:-keep]:
+        note = f"not published: only the newest {keep} days are kept"
+        context.add_asset_metadata({"note": note}, partition_key=day)
+    store = Store.of(settings)
+    try:
+        for day in days[-keep:]:
+            published = publish(
+                store,
+                warehouse,
+                as_date(day),
+                tables,
+                keep=keep,
+                now=_run_created_at(context),
+                optional=optional,
+            )
+            context.log.info(f"release {published.release_id}: {published.note}")
+            context.add_asset_metadata(_metadata(published), partition_key=day)
+    finally:
+        store.close()
+
+
+def _run_created_at(context: dg.AssetExecutionContext) -> dt.datetime:
+    """When the run was created, UTC: a release's `created_at`, which no result depends on."""
     record = context.instance.get_run_record_by_id(context.run_id)
     assert record is not None
     return record.create_timestamp.astimezone(dt.UTC)
 
 
-def _metadata(made: Release) -> dict[str, Any]:
-    tables = made.manifest["tables"]
+def _metadata(published: Release) -> dict[str, Any]:
+    tables = published.manifest["tables"]
     rows = [
-        (name, each["rows"], ", ".join(each["model_versions"])) for name, each in tables.items()
+        (name, entry["rows"], ", ".join(entry["model_versions"])) for name, entry in tables.items()
     ]
     return {
-        "release_id": made.release_id,
-        "current": made.current,
-        "note": made.note,
-        "dagster/partition_row_count": sum(each["rows"] for each in tables.values()),
+        "release_id": published.release_id,
+        "current": published.current,
+        "note": published.note,
+        "dagster/partition_row_count": sum(entry["rows"] for entry in tables.values()),
         "tables": dg.MetadataValue.md(markdown(["table", "rows", "model versions"], rows)),
     }

@@ -1,7 +1,7 @@
-"""Users that an application adds between releases, so that lookups know them at once.
+"""Sign-ups: users that an application adds to the current release, so that lookups know them.
 
-The warehouse hears of a sign-up with the next day's raw users at the earliest. Until its segments
-know a user as well as the store does, every release takes the user over from the one before.
+The warehouse gets a new user with the next day's raw users at the earliest. Until it has all
+attributes that the application gave, every release takes the user over from the previous one.
 """
 
 from __future__ import annotations
@@ -21,37 +21,38 @@ _COLUMNS = ("user_id", *ATTRIBUTES, "signed_up_on", "simulated")
 
 
 def add_sign_ups(store: Store, users: Iterable[Mapping[str, Any]], simulated: bool = False) -> int:
-    """Adds users to the current release, or completes what it knows of them, all or none.
+    """Adds users to the current release, or updates their attributes, in one transaction.
 
     Args:
-        users: mappings with user_id and, where known, age_bracket (or an age), gender, location
-            and signed_up_on. What is given replaces what was known.
-        simulated: the users are made up; a user who is there already keeps their mark.
+        store: the serving store.
+        users: mappings with user_id and, if known, age_bracket (or an age), gender, location and
+            signed_up_on. Known values replace the stored ones.
+        simulated: marks new users as simulated.
 
     Returns:
-        How many users were given.
+        The number of users.
 
     Raises:
-        ValueError: a user has no user_id, or an attribute that the store does not hold.
+        ValueError: a user has no user_id, or an attribute that the store has no column for.
         NoReleaseError: nothing has been released yet.
     """
     rows = [_row(user, simulated) for user in users]
     with store.write() as db:
-        # Locked: a release that is just taking over cannot leave these users behind.
+        # The lock prevents that a release takes over without these users.
         pointer = read_pointer(db, lock=True)
         if pointer is None:
             raise NoReleaseError(store.name)
         rows = [{**row, "release_id": pointer.release_id, "added": True} for row in rows]
         upsert = insert_into(db, USERS)
         new = upsert.excluded
-        given = {
+        attributes = {
             name: sa.func.coalesce(sa.func.nullif(new[name], UNKNOWN), USERS.c[name])
             for name in ATTRIBUTES
         }
         signed_up_on = sa.func.coalesce(new.signed_up_on, USERS.c.signed_up_on)
-        completed = {**given, "signed_up_on": signed_up_on, "added": True}
+        updated = {**attributes, "signed_up_on": signed_up_on, "added": True}
         upsert = upsert.on_conflict_do_update(
-            index_elements=["release_id", "user_id"], set_=completed
+            index_elements=["release_id", "user_id"], set_=updated
         )
         if rows:
             db.execute(upsert, rows)
@@ -59,10 +60,10 @@ def add_sign_ups(store: Store, users: Iterable[Mapping[str, Any]], simulated: bo
 
 
 def carry_forward(db: sa.Connection, origin: str, to: str) -> None:
-    """Takes the sign-ups of one release over to another.
+    """Copies the sign-ups of one release to another.
 
-    A user whom the other does not know is added; one whom it knows with attributes unknown is
-    completed, and stays a sign-up until the warehouse knows all that was told to the store.
+    A user who is missing there is added. Unknown attributes of an existing user are filled in; such
+    a user stays a sign-up until the warehouse has all attributes.
     """
     old = USERS.alias("old")
     added = sa.select(sa.literal(to), *(old.c[name] for name in _COLUMNS), sa.true()).where(
@@ -70,23 +71,24 @@ def carry_forward(db: sa.Connection, origin: str, to: str) -> None:
     )
     upsert = insert_into(db, USERS).from_select(["release_id", *_COLUMNS, "added"], added)
     new = upsert.excluded
-    lacking = {
+    fills_unknown = {
         name: sa.and_(
             sa.func.coalesce(USERS.c[name], UNKNOWN) == UNKNOWN,
             sa.func.coalesce(new[name], UNKNOWN) != UNKNOWN,
         )
         for name in ATTRIBUTES
     }
-    completed = {
-        name: sa.case((lacks, new[name]), else_=USERS.c[name]) for name, lacks in lacking.items()
+    attributes = {
+        name: sa.case((fills, new[name]), else_=USERS.c[name])
+        for name, fills in fills_unknown.items()
     }
     db.execute(
         upsert.on_conflict_do_update(
             index_elements=["release_id", "user_id"],
             set_={
-                **completed,
+                **attributes,
                 "signed_up_on": sa.func.coalesce(USERS.c.signed_up_on, new.signed_up_on),
-                "added": sa.or_(USERS.c.added, *lacking.values()),
+                "added": sa.or_(USERS.c.added, *fills_unknown.values()),
             },
         )
     )
@@ -96,7 +98,7 @@ def _row(user: Mapping[str, Any], simulated: bool) -> dict[str, Any]:
     unknown = sorted(set(user) - {"user_id", *ATTRIBUTES, "signed_up_on"})
     if unknown:
         raise ValueError(
-            f"a sign-up has {', '.join(unknown)}, which the store does not hold: give user_id, "
+            f"a sign-up has {', '.join(unknown)}, for which the store has no column: give user_id, "
             f"{', '.join(ATTRIBUTES)}, signed_up_on"
         )
     user_id = str(user.get("user_id") or "").strip()

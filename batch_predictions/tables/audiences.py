@@ -1,4 +1,4 @@
-"""Tables of churn and audiences: features and scores of customers, and whom to contact."""
+"""Tables of churn and audiences: features and scores of customers, and audiences to contact."""
 
 from __future__ import annotations
 

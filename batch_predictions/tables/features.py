@@ -78,7 +78,7 @@ ITEM_STATE = declare(
         category VARCHAR: category, or unknown
         price DOUBLE: list price, else the median amount per unit in the last 28 days
         available BOOLEAN: whether it may be recommended
-        is_excluded BOOLEAN: whether source.exclude_items excludes it for good
+        is_excluded BOOLEAN: whether source.exclude_items excludes it
     """),
         key=("item_id",),
     )

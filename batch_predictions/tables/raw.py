@@ -155,7 +155,7 @@ QUARANTINE = declare(
         source VARCHAR: file or relation
         row_number BIGINT: row in it; 1 is the first data row
         reason VARCHAR: what is wrong, and what to do
-        row JSON: the row as it was read
+        row JSON: the row, unchanged
     """),
         parts=("table_name",),
     )

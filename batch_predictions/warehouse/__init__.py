@@ -1,7 +1,7 @@
-"""The warehouse: DuckDB over one Parquet file per partition, written whole or not at all.
+"""The warehouse: DuckDB over one Parquet file per partition, replaced atomically.
 
-`Warehouse` reads and replaces partitions, `partition_files` knows where each file lies and swaps it
-in, `schema_sql` turns declared tables into views, casts and checks.
+`Warehouse` reads and replaces partitions, `partition_files` gives the paths of their files and
+compares them, `schema_sql` generates views, casts and checks from the declared tables.
 """
 
 from batch_predictions.warehouse.schema_sql import WarehouseError

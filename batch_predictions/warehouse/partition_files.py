@@ -1,4 +1,4 @@
-"""The files of partitions: where each lies, a folder for drafts, and whether two hold the same."""
+"""The Parquet files of partitions: their paths, scratch folders for drafts, comparison of two."""
 
 from __future__ import annotations
 
@@ -20,27 +20,27 @@ from batch_predictions.warehouse.schema_sql import WarehouseError, fixed_columns
 
 
 def list_partitions(folder: Path, table: Table) -> list[str]:
-    """Keys of the partitions that lie in a warehouse's folder, oldest first."""
+    """Keys of the partitions in a warehouse's folder, oldest first."""
     prefix = f"{table.partition}="
     folder = folder / table.schema / table.name
     if not table.partition or not folder.is_dir():
         return []
     depth = "/*" * len(table.parts)
-    there = (path for path in folder.glob(f"{prefix}*{depth}/data.parquet"))
-    return sorted({path.relative_to(folder).parts[0].removeprefix(prefix) for path in there})
+    paths = (path for path in folder.glob(f"{prefix}*{depth}/data.parquet"))
+    return sorted({path.relative_to(folder).parts[0].removeprefix(prefix) for path in paths})
 
 
 def path_of(
     folder: Path, table: Table, partition: str | None, part: Mapping[str, str] | None
 ) -> Path:
-    """Where a partition's file lies in a warehouse's folder, whether it was written or not.
+    """The path of a partition's file, which need not exist.
 
     Raises:
-        WarehouseError: the table is divided by something else, or a key cannot name a folder.
+        WarehouseError: the table has other partition columns, or a key cannot be a folder's name.
     """
     values = fixed_columns(table, partition, part)
-    strange = partition is not None and not table.partition
-    if strange or set(values) != set(table.folders) or None in values.values():
+    unpartitioned = partition is not None and not table.partition
+    if unpartitioned or set(values) != set(table.folders) or None in values.values():
         raise WarehouseError(
             f"{table.qualified} is divided by {table.folders or 'nothing'}, "
             f"not by {tuple(values) or partition}"
@@ -60,13 +60,13 @@ def path_of(
 
 @contextmanager
 def scratch_dir(folder: Path) -> Iterator[Path]:
-    """A folder of this process's own for drafts; left-overs of dead processes are swept."""
+    """A temporary folder of this process for drafts; folders of dead processes are removed."""
     root = folder / ".tmp"
     host = socket.gethostname()
-    for left in root.glob(f"{host}-*-*") if root.is_dir() else ():
-        pid = left.name.removeprefix(f"{host}-").split("-")[0]
+    for leftover in root.glob(f"{host}-*-*") if root.is_dir() else ():
+        pid = leftover.name.removeprefix(f"{host}-").split("-")[0]
         if pid.isdigit() and not process_exists(int(pid)):
-            shutil.rmtree(left, ignore_errors=True)
+            shutil.rmtree(leftover, ignore_errors=True)
     work = root / f"{host}-{os.getpid()}-{uuid.uuid4().hex}"
     work.mkdir(parents=True)
     try:
@@ -76,31 +76,31 @@ def scratch_dir(folder: Path) -> Iterator[Path]:
 
 
 def files_equal(draft: Path, target: Path) -> bool:
-    """Whether two files hold the same rows in the same order, with the same metadata.
+    """Whether two files have the same rows in the same order, and the same metadata.
 
-    Equal rows give equal bytes, but where other rows of the same query had a null: DuckDB writes a
-    column as one that cannot be null if it knows of none.
+    Equal rows do not always give equal bytes: DuckDB declares a column of a Parquet file as
+    required or optional, depending on whether the query that wrote it saw nulls.
     """
     if filecmp.cmp(draft, target, shallow=False):
         return True
     import pyarrow.parquet as pq
 
     with pq.ParquetFile(draft) as new, pq.ParquetFile(target) as old:
-        ours, theirs = new.schema_arrow, old.schema_arrow
+        new_schema, old_schema = new.schema_arrow, old.schema_arrow
         if new.metadata.num_rows != old.metadata.num_rows or (
-            ours.names,
-            ours.types,
-            ours.metadata,
-        ) != (theirs.names, theirs.types, theirs.metadata):
+            new_schema.names,
+            new_schema.types,
+            new_schema.metadata,
+        ) != (old_schema.names, old_schema.types, old_schema.metadata):
             return False
-        for a, b in itertools.zip_longest(new.iter_batches(), old.iter_batches()):
-            if a is None or b is None or a.columns != b.columns:
+        for new_batch, old_batch in itertools.zip_longest(new.iter_batches(), old.iter_batches()):
+            if new_batch is None or old_batch is None or new_batch.columns != old_batch.columns:
                 return False
     return True
 
 
 def _is_day(key: str) -> bool:
-    """Whether a key is a day in the one form that partitions are named in."""
+    """Whether a key is a date as partitions are named, YYYY-MM-DD."""
     try:
         return dt.date.fromisoformat(key).isoformat() == key
     except ValueError:

@@ -1,4 +1,4 @@
-"""SQL about declared tables: their views, the casts and checks of a write, what a query names."""
+"""SQL of declared tables: views, casts and checks of a write; tables and parameters of a query."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from duckdb import connect as open_database
 
 from batch_predictions.tables import TABLES, Table
 
-# Types that a declared column takes without loss, besides its own.
+# Types that are cast to a declared type without loss, as regular expressions.
 _WIDENS: dict[str, str] = {
     "BIGINT": r"INTEGER|SMALLINT|TINYINT|UINTEGER|USMALLINT|UTINYINT",
     "DOUBLE": r"FLOAT|DECIMAL\(.*\)|BIGINT|INTEGER|SMALLINT|TINYINT|HUGEINT|UBIGINT|UINTEGER",
@@ -24,11 +24,11 @@ _WIDENS: dict[str, str] = {
 
 
 class WarehouseError(ValueError):
-    """Rows do not fit the table they were to be written to; nothing was written."""
+    """Rows do not fit the declaration of their table; nothing was written."""
 
 
 def view_sql(table: Table, folder: Path) -> str:
-    """One line of SQL: a view that is typed when empty and takes files that come later."""
+    """`create view` of a table in one line; it is typed without files and reads later ones."""
     glob = folder / table.schema / table.name
     for name in table.folders:
         glob /= f"{name}=*"
@@ -50,15 +50,24 @@ def typed_rows(
     bound: Mapping[str, Any],
     fixed: Mapping[str, str | None],
 ) -> str:
-    """A query for the relation's rows with the declared columns, types and order."""
-    there = {row[0]: row[1] for row in db.execute(f"describe {relation}", dict(bound)).fetchall()}
-    wanted = {column.name: column.type for column in table.columns}
-    missing = [name for name in wanted if name not in there and name not in fixed]
-    unknown = [name for name in there if name not in wanted]
+    """A query for the relation's rows with the declared columns, types and order.
+
+    Args:
+        relation: a SELECT.
+        bound: its parameters.
+        fixed: values of the columns that the folder's name gives.
+
+    Raises:
+        WarehouseError: columns are missing, unknown or mistyped.
+    """
+    actual = {row[0]: row[1] for row in db.execute(f"describe {relation}", dict(bound)).fetchall()}
+    declared = {column.name: column.type for column in table.columns}
+    missing = [name for name in declared if name not in actual and name not in fixed]
+    unknown = [name for name in actual if name not in declared]
     mistyped = [
-        f"{name} is {there[name]}, declared {wanted[name]}"
-        for name in wanted
-        if name in there and name not in fixed and not _fits(there[name], wanted[name])
+        f"{name} is {actual[name]}, declared {declared[name]}"
+        for name in declared
+        if name in actual and name not in fixed and not _fits(actual[name], declared[name])
     ]
     problems = [
         *([f"missing: {', '.join(missing)}"] if missing else []),
@@ -71,8 +80,8 @@ def typed_rows(
             "declaration in tables/"
         )
     casts = []
-    for name, type_ in wanted.items():
-        if name in there:
+    for name, type_ in declared.items():
+        if name in actual:
             casts.append(f'"{name}"::{type_} as "{name}"')
         elif name in fixed:
             casts.append(f"'{escape_literal(str(fixed[name]))}'::{type_} as \"{name}\"")
@@ -84,36 +93,40 @@ def typed_rows(
 def check_rows(
     db: DuckDBPyConnection, table: Table, draft: Path, fixed: Mapping[str, str | None]
 ) -> None:
-    """Refuses a draft with rows of another partition, or whose key is not unique."""
+    """Checks a draft.
+
+    Raises:
+        WarehouseError: it has rows of another partition, or its key is not unique.
+    """
     # Hive partitioning is off: the folder's value would hide a different one in the file.
     source = f"read_parquet('{escape_literal(draft)}', hive_partitioning=false)"
     for name, value in fixed.items():
-        other = db.execute(
+        stray = db.execute(
             f'select "{name}", count(*) from {source} '
             f'where "{name}" is distinct from $value::{table.type_of(name)} '
             "group by all order by all limit 1",
             {"value": value},
         ).fetchone()
-        if other:
+        if stray:
             raise WarehouseError(
-                f"{table.qualified}: {other[1]} rows have {name} {other[0]}, not {value}"
+                f"{table.qualified}: {stray[1]} rows have {name} {stray[0]}, not {value}"
             )
     if table.key:
         key = ", ".join(f'"{name}"' for name in table.key)
-        twice = db.execute(
+        duplicate = db.execute(
             f"select {key}, count(*) from {source} group by {key} having count(*) > 1 limit 1"
         ).fetchone()
-        if twice:
+        if duplicate:
             raise WarehouseError(
                 f"{table.qualified}: key ({', '.join(table.key)}) is not unique: "
-                f"{tuple(map(str, twice[:-1]))} stands {twice[-1]} times"
+                f"{tuple(map(str, duplicate[:-1]))} occurs {duplicate[-1]} times"
             )
 
 
 def fixed_columns(
     table: Table, partition: str | None, part: Mapping[str, str] | None
 ) -> dict[str, str | None]:
-    """Values of the columns that stand in the folder's name."""
+    """Values of the columns that the folder's name gives (`date=2026-11-24`)."""
     fixed: dict[str, str | None] = {}
     if table.partition:
         fixed[table.partition] = partition
@@ -122,29 +135,34 @@ def fixed_columns(
 
 
 def select_from_parquet(paths: Sequence[Path]) -> str:
+    """A query for the rows of Parquet files.
+
+    Raises:
+        WarehouseError: there are no files.
+    """
     if not paths:
-        raise WarehouseError("no shards were given: write an empty shard for an empty partition")
+        raise WarehouseError("there are no shards: write an empty shard for an empty partition")
     files = ", ".join(f"'{escape_literal(path)}'" for path in paths)
     return f"select * from read_parquet([{files}], hive_partitioning=false)"
 
 
-def _fits(there: str, wanted: str) -> bool:
-    if there == wanted or there.strip('"') == "NULL":
+def _fits(actual: str, declared: str) -> bool:
+    """Whether a column's type is the declared one, or is cast to it without loss."""
+    if actual == declared or actual.strip('"') == "NULL":
         return True
-    if there.endswith("[]") and wanted.endswith("[]"):
-        return _fits(there[:-2], wanted[:-2])
-    return re.fullmatch(_WIDENS.get(wanted, "(?!)"), there) is not None
+    if actual.endswith("[]") and declared.endswith("[]"):
+        return _fits(actual[:-2], declared[:-2])
+    return re.fullmatch(_WIDENS.get(declared, "(?!)"), actual) is not None
 
 
 def used_parameters(sql: str, parameters: Mapping[str, Any] | None) -> dict[str, Any]:
-    """The parameters that the query names; DuckDB refuses those that it does not."""
+    """The parameters that occur in a query (`$name`); DuckDB refuses parameters that do not."""
     names = set(re.findall(r"\$([a-z_]\w*)", sql))
-    given = {**(parameters or {})}
-    return {name: value for name, value in given.items() if name in names}
+    return {name: value for name, value in (parameters or {}).items() if name in names}
 
 
 def tables_in(sql: str) -> set[str]:
-    """Declared tables that a query reads, found in its syntax tree.
+    """The declared tables that a query reads, from its syntax tree.
 
     Raises:
         ValueError: the query is not SQL.
@@ -155,12 +173,12 @@ def tables_in(sql: str) -> set[str]:
     tree = json.loads(row[0])
     if tree.get("error"):
         raise ValueError(f"not a query: {tree.get('error_message')}\n{sql}")
-    found: set[str] = set()
+    tables: set[str] = set()
 
     def walk(node: Any) -> None:
         if isinstance(node, dict):
             if node.get("type") == "BASE_TABLE":
-                found.add(f"{node.get('schema_name')}.{node.get('table_name')}")
+                tables.add(f"{node.get('schema_name')}.{node.get('table_name')}")
             for value in node.values():
                 walk(value)
         elif isinstance(node, list):
@@ -168,9 +186,9 @@ def tables_in(sql: str) -> set[str]:
                 walk(value)
 
     walk(tree)
-    return {name for name in found if name in TABLES}
+    return {name for name in tables if name in TABLES}
 
 
 def escape_literal(value: object) -> str:
-    """Text within single quotes in SQL, for paths, which cannot be bound in COPY and views."""
+    """Escapes a text for single quotes in SQL: paths cannot be bound in COPY and in views."""
     return str(value).replace("'", "''")

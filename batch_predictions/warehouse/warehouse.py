@@ -1,9 +1,9 @@
 """The warehouse: DuckDB over one Parquet file per partition.
 
-A partition is written beside its place, fsynced and renamed into it, so a reader sees the old rows
-or the new ones, whole, whatever is killed and whenever; writers of different partitions run side
-by side. `<home>/warehouse.duckdb` holds one view per declared table over those files and nothing
-else; queries attach it read-only, analysts open it.
+A partition is written to a temporary file, fsynced and renamed over the old one, so that a reader
+sees all old rows or all new rows, even when the writer is killed. Different partitions can be
+written at the same time. `<home>/warehouse.duckdb` contains one view per declared table and no
+rows: queries attach it read-only, and analysts open it.
 """
 
 from __future__ import annotations
@@ -48,15 +48,15 @@ from batch_predictions.warehouse.schema_sql import (
 )
 
 Rows: TypeAlias = str | pa.Table | pa.RecordBatchReader | Sequence[Path]
-"""What a partition is written from: a query, Arrow, or Parquet shards."""
+"""Rows to write: a query, Arrow, or Parquet shards."""
 
-Answer = TypeVar("Answer")
-TRIES = 10
+Result = TypeVar("Result")
+READ_ATTEMPTS = 10
 
 
 @dataclass(frozen=True)
 class WriteResult:
-    """A partition that was written: its file, its rows, and whether they differ from before."""
+    """A written partition: its file, how many rows it has, whether they differ from before."""
 
     table: Table
     partition: str | None
@@ -73,7 +73,7 @@ class Warehouse(dg.ConfigurableResource[Any]):
 
     @classmethod
     def of(cls, settings: Settings) -> Warehouse:
-        """The warehouse of a home folder, with the engine's bounds from its settings."""
+        """The warehouse of a home folder, with DuckDB's limits from its settings."""
         home = settings.home.absolute()
         config = {
             "memory_limit": settings.duckdb.memory_limit,
@@ -93,9 +93,9 @@ class Warehouse(dg.ConfigurableResource[Any]):
 
     @contextmanager
     def connect(self) -> Iterator[DuckDBPyConnection]:
-        """An in-memory DuckDB whose default catalogue is the views over the warehouse.
+        """An in-memory DuckDB connection whose default catalogue has the warehouse's views.
 
-        Temporary tables may be made in it; nothing it does changes the warehouse.
+        It may create temporary tables; the warehouse is attached read-only.
         """
         views = self.ensure_views()
         with self.duckdb.get_connection() as db:
@@ -105,7 +105,7 @@ class Warehouse(dg.ConfigurableResource[Any]):
             yield db
 
     def query(self, sql: str, parameters: Mapping[str, Any] | None = None) -> pa.Table:
-        """The rows of a query over the warehouse, as Arrow. Parameters are bound (`$name`)."""
+        """The rows of a query over the warehouse. Parameters are bound (`$name`)."""
         bound = used_parameters(sql, parameters)
         return self._with_retry(lambda db: db.sql(sql, params=bound).to_arrow_table())
 
@@ -113,55 +113,55 @@ class Warehouse(dg.ConfigurableResource[Any]):
     def stream(
         self, sql: str, parameters: Mapping[str, Any] | None = None, batch_rows: int = 65_536
     ) -> Iterator[pa.RecordBatchReader]:
-        """The rows of a query as a stream of Arrow batches: memory stays bounded."""
+        """The rows of a query as a stream of Arrow batches, in bounded memory."""
         bound = used_parameters(sql, parameters)
         with ExitStack() as stack:
 
-            def begin(
+            def open_reader(
                 db: DuckDBPyConnection,
             ) -> tuple[pa.RecordBatchReader, list[pa.RecordBatch]]:
                 reader = db.sql(sql, params=bound).to_arrow_reader(batch_rows)
                 return reader, list(itertools.islice(reader, 1))
 
-            reader, first = self._with_retry(begin, stack)
+            reader, first = self._with_retry(open_reader, stack)
             batches = itertools.chain(first, reader)
             yield pa.RecordBatchReader.from_batches(reader.schema, batches)
 
     def value(self, sql: str, parameters: Mapping[str, Any] | None = None) -> Any:
-        """The first column of a query's first row; None where there is none."""
+        """The first column of a query's first row; None without rows."""
         bound = used_parameters(sql, parameters)
         row = self._with_retry(lambda db: db.execute(sql, bound).fetchone())
         return row[0] if row else None
 
     def _with_retry(
-        self, read: Callable[[DuckDBPyConnection], Answer], stack: ExitStack | None = None
-    ) -> Answer:
-        """An answer from a new connection, which stays open for as long as `stack`, if given.
+        self, read: Callable[[DuckDBPyConnection], Result], stack: ExitStack | None = None
+    ) -> Result:
+        """Reads from a new connection, which `stack`, if given, keeps open.
 
-        DuckDB opens a file to plan a query and opens it again to read: where it was replaced in
-        between, the new bytes do not fit the plan and the query fails, so it is asked again.
+        DuckDB opens a file to plan a query and opens it again to read it. If it is replaced in
+        between, the new file does not fit the plan and the query fails: it is tried again.
         """
-        for left in reversed(range(TRIES)):
-            with ExitStack() as own:
+        for attempt in range(READ_ATTEMPTS):
+            with ExitStack() as attempt_stack:
                 try:
-                    answer = read(own.enter_context(self.connect()))
+                    result = read(attempt_stack.enter_context(self.connect()))
                 except DuckDBError as error:
-                    if not left or not _is_concurrent_replace(error):
+                    if attempt == READ_ATTEMPTS - 1 or not _is_concurrent_replace(error):
                         raise
                 else:
                     if stack is not None:
-                        stack.push(own.pop_all())
-                    return answer
+                        stack.push(attempt_stack.pop_all())
+                    return result
         raise AssertionError("unreachable")
 
     def partitions(self, table: Table) -> list[str]:
-        """Keys of the partitions that were written, oldest first."""
+        """Keys of the written partitions, oldest first."""
         return partition_files.list_partitions(self.folder, table)
 
     def path(
         self, table: Table, partition: str | None = None, part: Mapping[str, str] | None = None
     ) -> Path:
-        """Where a partition's file lies, whether it was written or not."""
+        """The path of a partition's file, which need not exist."""
         return partition_files.path_of(self.folder, table, partition, part)
 
     # --- writing --------------------------------------------------------------------------------
@@ -176,11 +176,18 @@ class Warehouse(dg.ConfigurableResource[Any]):
         part: Mapping[str, str] | None = None,
         metadata: Mapping[str, str] | None = None,
     ) -> WriteResult:
-        """Replaces a partition by rows, whole or not at all.
+        """Replaces a partition atomically.
 
-        Columns are matched by name; columns that stand in the folder's name may be left out. Rows
-        are sorted by the table's order. No rows make a file without rows. `metadata` is kept in
-        the file's footer.
+        Columns are matched by name; columns that the folder's name gives may be left out. Rows are
+        sorted by the table's order. Without rows, a file without rows is written.
+
+        Args:
+            table: a declared table.
+            partition: a date or week, YYYY-MM-DD; None for an unpartitioned table.
+            rows: a query, Arrow, or Parquet shards.
+            parameters: of the query.
+            part: values of the table's further folders.
+            metadata: is written to the file's footer.
 
         Raises:
             WarehouseError: columns are missing, unknown or mistyped, the key is not unique, or a
@@ -212,18 +219,26 @@ class Warehouse(dg.ConfigurableResource[Any]):
         part: Mapping[str, str] | None = None,
         metadata: Mapping[str, str] | None = None,
     ) -> dict[str, WriteResult]:
-        """Replaces many partitions from one query, each whole or not at all.
+        """Replaces many partitions from one query, each atomically.
 
-        The query is run once; a partition without rows becomes an empty file. `db` is a
-        connection of this warehouse that holds temporary tables the query names.
+        The query runs once; a partition without rows becomes a file without rows.
+
+        Args:
+            table: a declared table with partitions.
+            partitions: dates or weeks, YYYY-MM-DD.
+            rows: a query.
+            parameters: of the query.
+            db: a connection of this warehouse with temporary tables that the query reads.
+            part: values of the table's further folders.
+            metadata: is written to the footers.
 
         Raises:
-            WarehouseError: as `replace_partition`, or rows outside the partitions asked for.
+            WarehouseError: as `replace_partition`, or a row is of no partition in `partitions`.
         """
         if db is None:
             return self._with_retry(
-                lambda own: self.replace_partitions(
-                    table, partitions, rows, parameters, db=own, part=part, metadata=metadata
+                lambda connection: self.replace_partitions(
+                    table, partitions, rows, parameters, db=connection, part=part, metadata=metadata
                 )
             )
         assert table.partition, f"{table.qualified} has no partitions"
@@ -231,20 +246,7 @@ class Warehouse(dg.ConfigurableResource[Any]):
         staged = f"staged_{uuid.uuid4().hex}"
         db.execute(f"create temp table {staged} as {rows}", used_parameters(rows, parameters))
         try:
-            there = db.execute(f"describe temp.{staged}").fetchall()
-            if column not in {row[0] for row in there}:
-                raise WarehouseError(f"rows do not fit {table.qualified} (missing: {column})")
-            stray = db.execute(
-                f"select {column}, count(*) from temp.{staged} "
-                f"where {column} is null or not list_contains($keys::DATE[], {column}::DATE) "
-                "group by all order by all limit 1",
-                {"keys": list(partitions)},
-            ).fetchone()
-            if stray:
-                raise WarehouseError(
-                    f"{table.qualified}: {stray[1]} rows have {column} {stray[0]}, which is not "
-                    f"among the {len(partitions)} partitions written"
-                )
+            _check_partition_column(db, table, staged, partitions)
             select = f"select * from temp.{staged} where {column} = $partition_key::DATE"
             return {
                 key: self._write_and_replace(
@@ -258,11 +260,11 @@ class Warehouse(dg.ConfigurableResource[Any]):
     def remove_partition(
         self, table: Table, partition: str | None, part: Mapping[str, str] | None = None
     ) -> bool:
-        """Removes a partition's file; whether there was one."""
+        """Removes a partition's file. Returns whether it existed."""
         path = self.path(table, partition, part)
-        there = path.exists()
+        exists = path.exists()
         path.unlink(missing_ok=True)
-        return there
+        return exists
 
     def _write_and_replace(
         self,
@@ -277,8 +279,8 @@ class Warehouse(dg.ConfigurableResource[Any]):
         target = self.path(table, partition, part)
         fixed = fixed_columns(table, partition, part)
         select = typed_rows(db, table, relation, bound, fixed)
-        with partition_files.scratch_dir(self.folder) as work:
-            draft = work / "data.parquet"
+        with partition_files.scratch_dir(self.folder) as scratch:
+            draft = scratch / "data.parquet"
             footer = ""
             if metadata:
                 pairs = ", ".join(
@@ -296,7 +298,7 @@ class Warehouse(dg.ConfigurableResource[Any]):
             check_rows(db, table, draft, fixed)
             with draft.open("rb") as file:
                 os.fsync(file.fileno())
-            # A file that stays keeps its time, so nothing downstream looks stale.
+            # An unchanged file keeps its time, so that nothing downstream becomes stale.
             changed = not (target.exists() and partition_files.files_equal(draft, target))
             if changed:
                 target.parent.mkdir(parents=True, exist_ok=True)
@@ -307,7 +309,7 @@ class Warehouse(dg.ConfigurableResource[Any]):
     def metadata(
         self, table: Table, partition: str | None, part: Mapping[str, str] | None = None
     ) -> dict[str, str]:
-        """The metadata that a partition was written with; empty where it was not written."""
+        """The metadata of a partition's file; empty if the partition was not written."""
         path = self.path(table, partition, part)
         if not path.exists():
             return {}
@@ -318,31 +320,52 @@ class Warehouse(dg.ConfigurableResource[Any]):
     # --- views ----------------------------------------------------------------------------------
 
     def ensure_views(self) -> Path:
-        """`<home>/warehouse.duckdb`, rewritten by rename where a declared table is not in it."""
+        """The path of `<home>/warehouse.duckdb`; replaced if a declared table has no view in it."""
         path = Path(self.home) / "warehouse.duckdb"
-        wanted = {name: view_sql(table, self.folder) for name, table in TABLES.items()}
+        statements = {name: view_sql(table, self.folder) for name, table in TABLES.items()}
         stamp = path.with_suffix(".views")
-        text = "\n".join(wanted[name] for name in sorted(wanted))
-        # Another process may have declared more tables: a superset of ours is as good.
-        held = stamp.read_text(encoding="utf-8") if stamp.exists() and path.exists() else ""
-        if held == text or set(text.splitlines()) <= set(held.splitlines()):
+        text = "\n".join(statements[name] for name in sorted(statements))
+        # Another process may have declared more tables, of plugins: they stay.
+        existing = stamp.read_text(encoding="utf-8") if stamp.exists() and path.exists() else ""
+        if existing == text or set(text.splitlines()) <= set(existing.splitlines()):
             return path
         for table in TABLES.values():
             (self.folder / table.schema / table.name).mkdir(parents=True, exist_ok=True)
-        with partition_files.scratch_dir(self.folder) as work:
-            with open_database(str(work / "views.duckdb")) as db:
+        with partition_files.scratch_dir(self.folder) as scratch:
+            with open_database(str(scratch / "views.duckdb")) as db:
                 for schema in sorted({table.schema for table in TABLES.values()}):
                     db.execute(f"create schema {schema}")
-                for statement in wanted.values():
+                for statement in statements.values():
                     db.execute(statement)
-            (work / "views").write_text(text, encoding="utf-8")
-            (work / "views.duckdb").replace(path)
-            (work / "views").replace(stamp)
+            (scratch / "views").write_text(text, encoding="utf-8")
+            (scratch / "views.duckdb").replace(path)
+            (scratch / "views").replace(stamp)
         return path
 
 
+def _check_partition_column(
+    db: DuckDBPyConnection, table: Table, staged: str, partitions: Sequence[str]
+) -> None:
+    """Checks that a temporary table has the partition column, and only rows of the partitions."""
+    column = table.partition
+    names = {row[0] for row in db.execute(f"describe temp.{staged}").fetchall()}
+    if column not in names:
+        raise WarehouseError(f"rows do not fit {table.qualified} (missing: {column})")
+    stray = db.execute(
+        f"select {column}, count(*) from temp.{staged} "
+        f"where {column} is null or not list_contains($keys::DATE[], {column}::DATE) "
+        "group by all order by all limit 1",
+        {"keys": list(partitions)},
+    ).fetchone()
+    if stray:
+        raise WarehouseError(
+            f"{table.qualified}: {stray[1]} rows have {column} {stray[0]}, which is not "
+            f"among the {len(partitions)} partitions written"
+        )
+
+
 def _is_concurrent_replace(error: DuckDBError) -> bool:
-    """Whether an error may come from a file that was replaced while it was read."""
+    """Whether an error may come from a file that was replaced during the query."""
     if isinstance(error, InvalidInputException):
         return "read file" in str(error)
     return type(error) is DuckDBError or isinstance(error, IOException | InternalException)

@@ -42,7 +42,7 @@ class Shop:
     def env(self) -> dict[str, str]:
         return environment(self.home, self.source)
 
-    def ask(self, sql: str) -> list[tuple[object, ...]]:
+    def query(self, sql: str) -> list[tuple[object, ...]]:
         """Rows of a query over the analysts' views."""
         with duckdb.connect(str(self.home / "warehouse.duckdb"), read_only=True) as db:
             return db.execute(sql).fetchall()
@@ -60,18 +60,21 @@ class Shop:
 def shop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shop]:
     """A shop of 28 days that was run once; tests below build on each other's days."""
     root = tmp_path_factory.mktemp("shop")
-    made = Shop(root / "home", root / "source", root)
-    write_shop(made.source, days=28, last=LAST)
-    summary = as_json("run", "--from", "2024-03-16", env=made.env, cwd=root)
+    new_shop = Shop(root / "home", root / "source", root)
+    write_shop(new_shop.source, days=28, last=LAST)
+    summary = as_json("run", "--from", "2024-03-16", env=new_shop.env, cwd=root)
     assert summary["first_day"] == "2024-03-16" and summary["last_day"] == "2024-03-17"
     assert len(summary["ingested"]) == 28 and summary["release_id"].startswith("2024-03-17-")
     # On Saturday the week due is the one before, on Sunday the one that ends with it.
-    assert {each["effective_from"] for each in summary["trained"]} == {"2024-03-10", "2024-03-17"}
-    yield made
+    assert {training["effective_from"] for training in summary["trained"]} == {
+        "2024-03-10",
+        "2024-03-17",
+    }
+    yield new_shop
 
 
-def test_every_user_is_offered_the_items_of_their_colour_that_they_had_not(shop: Shop) -> None:
-    rows = shop.ask(
+def test_every_user_gets_the_unseen_items_of_their_colour(shop: Shop) -> None:
+    rows = shop.query(
         "select user_id, list(item_id) from predictions.recommendations "
         "where date = '2024-03-17' and rank <= 2 group by 1"
     )
@@ -80,13 +83,13 @@ def test_every_user_is_offered_the_items_of_their_colour_that_they_had_not(shop:
     }
 
 
-def test_the_outside_contract_finds_nothing_broken(shop: Shop) -> None:
+def test_the_contract_check_finds_no_violation(shop: Shop) -> None:
     if not CONTRACT.exists():
-        pytest.skip(f"{CONTRACT} is not beside this checkout")
-    done = subprocess.run(
+        pytest.skip(f"{CONTRACT} is missing")
+    process = subprocess.run(
         [sys.executable, str(CONTRACT), str(shop.home)], capture_output=True, text=True
     )
-    assert done.returncode == 0, done.stdout
+    assert process.returncode == 0, process.stdout
 
 
 def test_a_lookup_says_whether_it_is_personal_demographic_or_popular(shop: Shop) -> None:
@@ -102,20 +105,20 @@ def test_a_lookup_says_whether_it_is_personal_demographic_or_popular(shop: Shop)
     assert look("nobody-yet")["source"] == "popular"
 
 
-def test_the_same_day_run_again_gives_the_same_bytes_and_trains_nothing(shop: Shop) -> None:
-    before = shop.hashes()
+def test_a_second_run_of_a_day_gives_the_same_bytes_without_training(shop: Shop) -> None:
+    hashes_before = shop.hashes()
     summary = as_json("run", "--from", "2024-03-16", env=shop.env, cwd=shop.cwd)
     assert summary["ingested"] == [] and summary["trained"] == []
-    assert shop.hashes() == before
+    assert shop.hashes() == hashes_before
 
 
-def test_a_home_of_its_own_gives_the_same_predictions(shop: Shop, tmp_path: Path) -> None:
-    other = Shop(tmp_path / "other", shop.source, tmp_path)
-    as_json("run", "--from", "2024-03-16", env=other.env, cwd=tmp_path)
-    assert other.hashes() == shop.hashes()
+def test_another_home_gives_the_same_predictions(shop: Shop, tmp_path: Path) -> None:
+    other_shop = Shop(tmp_path / "other", shop.source, tmp_path)
+    as_json("run", "--from", "2024-03-16", env=other_shop.env, cwd=tmp_path)
+    assert other_shop.hashes() == shop.hashes()
 
 
-def test_two_runs_on_one_home_the_second_says_who_holds_it(shop: Shop) -> None:
+def test_a_second_run_on_a_home_names_the_process_of_the_first(shop: Shop) -> None:
     first = subprocess.Popen(
         [sys.executable, "-m", "batch_predictions.cli", "run"],
         env=shop.env,
@@ -134,7 +137,7 @@ def test_two_runs_on_one_home_the_second_says_who_holds_it(shop: Shop) -> None:
     assert f"process {first.pid}" in second.stderr and "batch-predictions run" in second.stderr
 
 
-def test_a_run_that_is_killed_leaves_the_old_release_and_the_next_one_goes_on(shop: Shop) -> None:
+def test_a_killed_run_leaves_the_old_release_and_the_next_run_completes(shop: Shop) -> None:
     answer = as_json("lookup", "recommendations", "u01", env=shop.env, cwd=shop.cwd)
     write_shop(shop.source, days=29, last=LAST + dt.timedelta(days=1))
     killed = subprocess.Popen(
@@ -160,19 +163,19 @@ def test_a_run_that_is_killed_leaves_the_old_release_and_the_next_one_goes_on(sh
     assert shop.hashes()[table] == undisturbed.hashes()[table]
 
 
-def test_a_later_day_does_not_change_what_was_predicted_before_it(shop: Shop) -> None:
+def test_a_later_day_does_not_change_earlier_predictions(shop: Shop) -> None:
     """The shop has grown by a day since; the days before were predicted again by nobody, and a
     home that knows the later day from the start predicts them alike."""
-    late = Shop(shop.cwd / "late", shop.source, shop.cwd)
-    as_json("run", "--from", "2024-03-16", "--date", "2024-03-17", env=late.env, cwd=shop.cwd)
-    mine, theirs = shop.hashes(), late.hashes()
+    late_shop = Shop(shop.cwd / "late", shop.source, shop.cwd)
+    as_json("run", "--from", "2024-03-16", "--date", "2024-03-17", env=late_shop.env, cwd=shop.cwd)
+    hashes, late_hashes = shop.hashes(), late_shop.hashes()
     for table in ("predictions/recommendations", "features/user_activity"):
         for day in ("2024-03-16", "2024-03-17"):
             name = f"{table}/date={day}/data.parquet"
-            assert mine[name] == theirs[name], name
+            assert hashes[name] == late_hashes[name], name
 
 
-def test_a_corrected_day_names_what_has_become_stale(shop: Shop) -> None:
+def test_a_run_lists_the_stale_partitions_after_a_correction(shop: Shop) -> None:
     path = shop.source / "interactions.parquet"
     rows = pq.read_table(path).to_pylist()
     rows.append(
@@ -183,14 +186,14 @@ def test_a_corrected_day_names_what_has_become_stale(shop: Shop) -> None:
     assert summary["corrected"] == ["2024-03-15"]
     assert summary["stale"]["predictions.recommendations"] == ["2024-03-16", "2024-03-17"]
     # Monday stands on the week that ended on Sunday, which has one more row now.
-    assert {each["effective_from"] for each in summary["trained"]} == {"2024-03-17"}
+    assert {training["effective_from"] for training in summary["trained"]} == {"2024-03-17"}
     text = command("run", "--from", "2024-03-16", env=shop.env, cwd=shop.cwd).stdout
     assert "stale" not in text
 
 
 def test_releases_can_be_listed_and_rolled_back(shop: Shop) -> None:
-    kept = as_json("releases", "list", env=shop.env, cwd=shop.cwd)
-    current = next(each for each in kept if each["current"])
+    stored = as_json("releases", "list", env=shop.env, cwd=shop.cwd)
+    current = next(release for release in stored if release["current"])
     assert current["as_of"] == "2024-03-18"
     command("releases", "rollback", env=shop.env, cwd=shop.cwd)
     answer = as_json("lookup", "recommendations", "u01", env=shop.env, cwd=shop.cwd)
@@ -199,26 +202,26 @@ def test_releases_can_be_listed_and_rolled_back(shop: Shop) -> None:
 
 def test_models_can_be_listed_measured_and_rolled_back(shop: Shop) -> None:
     decisions = as_json("models", "list", env=shop.env, cwd=shop.cwd)
-    models = {each["model"] for each in decisions}
+    models = {decision["model"] for decision in decisions}
     assert models == {"recommender", "demographic", "churn", "demand"}
     metrics = as_json("models", "metrics", "recommender", env=shop.env, cwd=shop.cwd)
-    assert {"popularity", "als", "ease"} <= {each["candidate"] for each in metrics}
-    older = next(each["version"] for each in decisions if each["effective_from"] == "2024-03-10")
-    model = next(each["model"] for each in decisions if each["version"] == older)
+    assert {"popularity", "als", "ease"} <= {row["candidate"] for row in metrics}
+    older = next(d["version"] for d in decisions if d["effective_from"] == "2024-03-10")
+    model = next(d["model"] for d in decisions if d["version"] == older)
     words = ["models", "rollback", model, "--from", "2024-03-18", "--why", "a test", "--to", older]
     command(*words, env=shop.env, cwd=shop.cwd)
-    log = shop.ask(
+    log = shop.query(
         "select model_version, why from evaluation.promotions_log where decision = 'rolled_back'"
     )
     assert log == [(older, "a test")]
 
 
 def test_days_that_cannot_be_predicted_are_refused_in_words(shop: Shop) -> None:
-    early = command("run", "--date", "2024-02-20", env=shop.env, cwd=shop.cwd, check=False)
-    assert early.returncode == 1 and "first training is possible" in early.stderr
+    past = command("run", "--date", "2024-02-20", env=shop.env, cwd=shop.cwd, check=False)
+    assert past.returncode == 1 and "first training is possible" in past.stderr
     future = (dt.date.today() + dt.timedelta(days=3)).isoformat()
-    ahead = command("run", "--date", future, env=shop.env, cwd=shop.cwd, check=False)
-    assert ahead.returncode == 1 and "is not over" in ahead.stderr
+    future_run = command("run", "--date", future, env=shop.env, cwd=shop.cwd, check=False)
+    assert future_run.returncode == 1 and "is not over" in future_run.stderr
 
 
 def test_commands_explain_themselves(shop: Shop) -> None:
@@ -226,7 +229,7 @@ def test_commands_explain_themselves(shop: Shop) -> None:
     for name in ("init", "check-source", "run", "demo", "lookup", "releases", "models"):
         assert name in text
     command("init", "--path", str(shop.source), env=shop.env, cwd=shop.cwd)
-    again = command("init", env=shop.env, cwd=shop.cwd, check=False)
-    assert again.returncode == 1 and "--force" in again.stderr
+    second = command("init", env=shop.env, cwd=shop.cwd, check=False)
+    assert second.returncode == 1 and "--force" in second.stderr
     report = as_json("check-source", env=shop.env, cwd=shop.cwd)
     assert json.dumps(report)

@@ -100,7 +100,7 @@ def test_a_prediction_is_looked_up_by_its_key(home: UsersHome) -> None:
     assert row["expected"] > 2 * even["rows"][0]["expected"]
 
 
-def test_the_packages_command_is_one_of_the_platform(home: UsersHome) -> None:
+def test_the_packages_command_joins_the_commands(home: UsersHome) -> None:
     rows = as_json("shop", "best", "--limit", "3", env=home.env, cwd=home.folder)
     expected = [row["expected"] for row in rows]
     assert len(rows) == 3 and expected == sorted(expected, reverse=True)
@@ -108,7 +108,7 @@ def test_the_packages_command_is_one_of_the_platform(home: UsersHome) -> None:
     assert "shop" in help_text and "lookup" in help_text
 
 
-def test_a_second_run_does_nothing_again(home: UsersHome) -> None:
+def test_a_second_run_computes_nothing(home: UsersHome) -> None:
     summary = as_json("run", env=home.env, cwd=home.folder)
     assert summary["ingested"] == [] and summary["trained"] == []
     assert summary["release_id"] == home.summary["release_id"]

@@ -23,7 +23,7 @@ CAMPAIGN_DAYS = ("--starts", "2024-02-20", "--ends", "2024-03-31")
 
 @pytest.fixture(scope="module")
 def shop(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, str], Path]:
-    """Eight weeks of customers, some of whom fade, without users, items or campaigns.
+    """Eight weeks of customers, of which some stop buying, without users, items or campaigns.
 
     Returns the environment of commands, and the folder of source and home.
     """
@@ -62,8 +62,8 @@ def test_a_campaign_is_added_by_command_and_its_audience_is_looked_up(
     )
     assert refused.returncode == 1 and "unknown items: nothing" in refused.stderr
     export = command("audiences", "export", "retention", "--mark-listed", env=env, cwd=root)
-    listed = [row["user_id"] for row in csv.DictReader(io.StringIO(export.stdout))]
-    assert len(listed) == 10 and "10 recorded as listed" in export.stderr
+    exported = [row["user_id"] for row in csv.DictReader(io.StringIO(export.stdout))]
+    assert len(exported) == 10 and "10 recorded as listed" in export.stderr
     summary = as_json("run", "--date", NEXT_DAY, env=env, cwd=root)
     assert summary["rows"]["promotion_audience"] > 10
     audience = as_json("lookup", "promotions", "spring", "--limit", "5", env=env, cwd=root)
@@ -76,7 +76,7 @@ def test_a_campaign_is_added_by_command_and_its_audience_is_looked_up(
         campaigns = promotions(lookup, user_id=first["user_id"])
         assert [row["campaign_id"] for row in campaigns["rows"]] == ["spring"]
         next_audience = {row["user_id"] for row in retention(lookup)["rows"]}
-        assert next_audience and not next_audience & set(listed)
+        assert next_audience and not next_audience & set(exported)
         answer = churn(lookup, first["user_id"])
         assert 0 < answer["churn"]["churn_probability"] < 1
         assert "not an active customer" in next(churn_lines(churn(lookup, "nobody")))
@@ -91,6 +91,6 @@ def test_the_home_keeps_the_contract(shop: tuple[dict[str, str], Path]) -> None:
         capture_output=True,
         text=True,
     )
-    broken = [line for line in check.stdout.splitlines() if line.startswith("BROKEN")]
+    violations = [line for line in check.stdout.splitlines() if line.startswith("BROKEN")]
     # This source has neither users nor items.
-    assert all("raw.users" in line or "raw.items" in line for line in broken), check.stdout
+    assert all("raw.users" in line or "raw.items" in line for line in violations), check.stdout

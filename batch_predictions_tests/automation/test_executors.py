@@ -32,32 +32,32 @@ def settings(home: Path, **execution: Any) -> Settings:
 
 
 @pytest.mark.parametrize("name", ["in_process", "multiprocess"])
-def test_the_executor_is_the_one_that_is_set(tmp_path: Path, name: str) -> None:
+def test_the_executor_follows_the_settings(tmp_path: Path, name: str) -> None:
     assert executor_of(settings(tmp_path, executor=name)).name == name
 
 
-def test_a_processor_alone_asks_for_no_gpu(tmp_path: Path) -> None:
+def test_steps_on_the_cpu_request_no_gpu(tmp_path: Path) -> None:
     assert step_tags(settings(tmp_path)) == GPU
     assert step_tags(Settings(home=tmp_path, inference=InferenceSettings(device="cpu"))) == {}
 
 
-def test_what_is_set_is_laid_over_the_platforms_dagster_yaml(
+def test_settings_are_merged_into_dagster_yaml(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("DAGSTER_HOME", "")
     launcher = {"module": "dagster_ray", "class": "RayRunLauncher"}
     folder = prepare(settings(tmp_path, instance={"run_launcher": launcher}))
-    laid = yaml.safe_load((folder / "dagster.yaml").read_text())
-    assert laid["run_launcher"] == launcher and laid["telemetry"] == {"enabled": False}
+    config = yaml.safe_load((folder / "dagster.yaml").read_text())
+    assert config["run_launcher"] == launcher and config["telemetry"] == {"enabled": False}
     assert os.environ["DAGSTER_HOME"] == str(folder)
     plain = yaml.safe_load((prepare(settings(tmp_path)) / "dagster.yaml").read_text())
-    assert "run_launcher" not in plain and plain["concurrency"] == laid["concurrency"]
+    assert "run_launcher" not in plain and plain["concurrency"] == config["concurrency"]
 
 
 def test_a_ray_launcher_gets_the_settings_by_name_and_the_home_by_value(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for name in [each for each in os.environ if each.startswith("BATCH_PREDICTIONS_")]:
+    for name in [name for name in os.environ if name.startswith("BATCH_PREDICTIONS_")]:
         monkeypatch.delenv(name)
     monkeypatch.setenv("DAGSTER_HOME", "")
     monkeypatch.setenv("BATCH_PREDICTIONS_SERVING__URL", "postgresql://secret")
@@ -81,7 +81,7 @@ def test_a_ray_launcher_gets_the_settings_by_name_and_the_home_by_value(
 
 @pytest.fixture(scope="module")
 def job_server() -> Iterator[str]:
-    """A Ray of its own on this machine that takes jobs; its address."""
+    """The address of a local Ray cluster that accepts jobs."""
     pytest.importorskip(
         "dagster_ray", reason="dagster-ray is not installed: pip install -e '.[ray]'"
     )
@@ -139,8 +139,8 @@ with dg.execute_job(
     tags={"dagster/partition": "2024-03-16"},
 ) as result:
     assert result.success
-    said = [each.message for each in result.all_events if "Ray job" in (each.message or "")]
-    assert len(said) >= 3, said
+    messages = [event.message for event in result.all_events if "Ray job" in (event.message or "")]
+    assert len(messages) >= 3, messages
 """
 
 
@@ -151,28 +151,28 @@ def test_steps_that_run_as_ray_jobs_write_the_same_rows(job_server: str, tmp_pat
     as_json("run", "--date", "2024-03-16", env=env, cwd=tmp_path)
     table = tmp_path / "home" / "warehouse" / "predictions" / "demographic_recommendations"
     [file] = table.glob("date=2024-03-16/data.parquet")
-    before = hashlib.sha256(file.read_bytes()).hexdigest()
+    digest = hashlib.sha256(file.read_bytes()).hexdigest()
     file.unlink()
-    there = {
+    overrides = {
         "BATCH_PREDICTIONS_EXECUTION__EXECUTOR": "ray",
         "BATCH_PREDICTIONS_EXECUTION__RAY_JOBS": job_server,
         "BATCH_PREDICTIONS_INFERENCE__DEVICE": "cpu",
     }
-    done = subprocess.run(
+    process = subprocess.run(
         [sys.executable, "-c", ONE_ASSET],
-        env={**env, **there},
+        env={**env, **overrides},
         cwd=tmp_path,
         capture_output=True,
         text=True,
         timeout=280,
     )
-    assert done.returncode == 0, done.stderr[-3000:]
-    assert hashlib.sha256(file.read_bytes()).hexdigest() == before
+    assert process.returncode == 0, process.stderr[-3000:]
+    assert hashlib.sha256(file.read_bytes()).hexdigest() == digest
 
 
 def test_a_run_that_a_ray_launcher_starts_ingests_the_day(job_server: str, tmp_path: Path) -> None:
     write_shop(tmp_path / "source", days=7, last=dt.date(2024, 3, 17))
-    # At once: the queue would want a daemon beside it.
+    # Launched directly: a queued run would need the daemon.
     at_once = {"module": "dagster.core.run_coordinator", "class": "DefaultRunCoordinator"}
     env = environment(
         tmp_path / "home",
@@ -192,10 +192,10 @@ def test_a_run_that_a_ray_launcher_starts_ingests_the_day(job_server: str, tmp_p
     dagster += ["-m", "batch_predictions.definitions"]
     dagster += ["--tags", json.dumps({"dagster/partition": "2024-03-16"})]
     for words in ([sys.executable, "-c", prepared], dagster):
-        done = subprocess.run(
+        process = subprocess.run(
             words, env=env, cwd=tmp_path, capture_output=True, text=True, timeout=120
         )
-        assert done.returncode == 0, done.stderr[-3000:]
+        assert process.returncode == 0, process.stderr[-3000:]
     day = tmp_path / "home" / "warehouse" / "raw" / "interactions" / "date=2024-03-16"
     instance = dg.DagsterInstance.from_config(env["DAGSTER_HOME"])
     for _ in range(240):
@@ -205,6 +205,6 @@ def test_a_run_that_a_ray_launcher_starts_ingests_the_day(job_server: str, tmp_p
         time.sleep(0.5)
     assert run.status is dg.DagsterRunStatus.SUCCESS and (day / "data.parquet").exists()
     with urllib.request.urlopen(f"{job_server}/api/jobs/", timeout=5) as answer:
-        jobs = {each["submission_id"]: each["status"] for each in json.load(answer)}
+        jobs = {job["submission_id"]: job["status"] for job in json.load(answer)}
     # The run says that it is done shortly before its process ends.
     assert jobs[f"dagster-run-{run.run_id}"] in {"RUNNING", "SUCCEEDED"}

@@ -16,11 +16,16 @@ from batch_predictions_tests.worlds.retail_fixtures import as_json, environment
 USERS, ITEMS, PAIRS = 300, 400, 6_000
 
 
-def test_a_set_of_pairs_goes_from_files_to_lists_of_20_for_all(tmp_path: Path) -> None:
+def test_pairs_without_times_give_every_user_a_list_of_20(tmp_path: Path) -> None:
     source, home = tmp_path / "source", tmp_path / "home"
-    made = [f"--users={USERS}", f"--items={ITEMS}", f"--pairs={PAIRS}"]
+    options = [f"--users={USERS}", f"--items={ITEMS}", f"--pairs={PAIRS}"]
     subprocess.run(
-        [sys.executable, str(ROOT / "benchmarks" / "generate_interactions.py"), str(source), *made],
+        [
+            sys.executable,
+            str(ROOT / "benchmarks" / "generate_interactions.py"),
+            str(source),
+            *options,
+        ],
         check=True,
     )
     pairs = pq.read_table(source / "interactions.parquet")
@@ -33,21 +38,21 @@ def test_a_set_of_pairs_goes_from_files_to_lists_of_20_for_all(tmp_path: Path) -
     )
     summary = as_json("run", env=env, cwd=tmp_path)
     assert summary["rows"]["recommendations"] == USERS * 20
-    (trained,) = (each for each in summary["trained"] if each["model"] == "recommender")
+    (trained,) = (t for t in summary["trained"] if t["model"] == "recommender")
     assert "items held out (the data has no times)" in trained["why"]
     with duckdb.connect(str(home / "warehouse.duckdb"), read_only=True) as db:
         db.register("pairs", pairs)
         lists = db.sql(
             "select count(distinct user_id), max(rank) from predictions.recommendations"
         ).fetchall()
-        seen = db.sql(
+        history_items = db.sql(
             "select count(*) from predictions.recommendations join pairs using (user_id, item_id)"
         ).fetchall()
         figures = db.sql(
             "select candidate, value from evaluation.model_metrics "
             "where model = 'recommender' and metric = 'ndcg@10'"
         ).fetchall()
-    assert lists == [(USERS, 20)] and seen == [(0,)]
+    assert lists == [(USERS, 20)] and history_items == [(0,)]
     # Taste was planted: something personal is well above popularity.
     ndcg = dict(figures)
     assert max(ndcg.values()) > 1.15 * ndcg["popularity"] > 0

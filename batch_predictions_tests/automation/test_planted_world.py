@@ -25,7 +25,7 @@ AGES = (22, 30, 50, 70)
 BRACKETS = ("19-24", "25-34", "45-54", "65+")
 TRUE_TO_TASTE = 0.85
 TRUE_TO_AGE = 0.75
-GONE = 3
+UNAVAILABLE_PER_TASTE = 3
 """Best-sellers of each taste that run out."""
 
 
@@ -38,14 +38,14 @@ class World:
     best_sellers: set[str]
     home: Path
 
-    def ask(self, sql: str) -> list[tuple[object, ...]]:
+    def query(self, sql: str) -> list[tuple[object, ...]]:
         """Rows of a query over the analysts' views."""
         with duckdb.connect(str(self.home / "warehouse.duckdb"), read_only=True) as db:
             return db.execute(sql).fetchall()
 
     def lists(self, day: dt.date, k: int) -> dict[str, list[str]]:
         """The k best items of every user."""
-        rows = self.ask(
+        rows = self.query(
             "select user_id, list(item_id order by rank) from predictions.recommendations "
             f"where date = '{day}' and rank <= {k} group by user_id"
         )
@@ -53,7 +53,7 @@ class World:
 
     def fallback(self, level: str, column: str, day: dt.date, k: int) -> dict[str, list[str]]:
         """The k best items of every segment of a level."""
-        rows = self.ask(
+        rows = self.query(
             f"select {column}, list(item_id order by rank) "
             "from predictions.demographic_recommendations "
             f"where date = '{day}' and segment_level = '{level}' and rank <= {k} group by 1"
@@ -78,8 +78,8 @@ def write_world(source: Path, seed: int = 0) -> World:
     rows = []
     for user, taste in enumerate(tastes.tolist()):
         for _ in range(int(random.integers(12, 22))):
-            own = random.random() < TRUE_TO_TASTE
-            shelf = of_taste[taste if own else int(random.integers(0, TASTES))]
+            from_own_taste = random.random() < TRUE_TO_TASTE
+            shelf = of_taste[taste if from_own_taste else int(random.integers(0, TASTES))]
             day = SUNDAY - dt.timedelta(days=int(random.integers(0, DAYS)))
             item = shelf[int(random.choice(len(shelf), p=odds))]
             rows.append({"user_id": f"u{user:03d}", "item_id": item, "date": day})
@@ -96,14 +96,14 @@ def write_world(source: Path, seed: int = 0) -> World:
     return World(
         {f"u{user:03d}": taste for user, taste in enumerate(tastes.tolist())},
         {item: taste for taste, items in enumerate(of_taste) for item in items},
-        {item for items in of_taste for item in items[:GONE]},
+        {item for items in of_taste for item in items[:UNAVAILABLE_PER_TASTE]},
         source.parent / "home",
     )
 
 
-def stock(source: Path, items: list[str], gone: set[str]) -> None:
+def stock(source: Path, items: list[str], unavailable: set[str]) -> None:
     """Writes what there is of all items."""
-    goods = [{"item_id": item, "available": item not in gone} for item in sorted(items)]
+    goods = [{"item_id": item, "available": item not in unavailable} for item in sorted(items)]
     pq.write_table(pa.Table.from_pylist(goods), source / "items.parquet")
 
 
@@ -137,7 +137,7 @@ def test_everyone_is_offered_their_taste_far_more_often_than_popularity_would(wo
 
 
 def test_the_gate_found_that_taste_beats_every_popularity(world: World) -> None:
-    rows = world.ask(
+    rows = world.query(
         "select candidate, value, lower, upper from evaluation.model_metrics "
         "where model = 'recommender' and metric = 'ndcg@10'"
     )
@@ -145,7 +145,7 @@ def test_the_gate_found_that_taste_beats_every_popularity(world: World) -> None:
     popular = max(float(v[0]) for name, v in figures.items() if "popularity" in name)  # type: ignore[arg-type]
     best = max(figures.values(), key=lambda values: float(values[0]))  # type: ignore[arg-type]
     assert float(best[1]) > 1.3 * popular  # type: ignore[arg-type]
-    ((served,),) = world.ask(
+    ((served,),) = world.query(
         "select model_version from predictions.recommendations where date = '2024-03-17' limit 1"
     )
     assert "popularity" not in str(served)
@@ -161,13 +161,13 @@ def test_the_fallback_gives_each_age_its_favourites(world: World) -> None:
         assert max(world.true_to(taste, items) for taste in range(TASTES)) <= 0.5
 
 
-def test_what_is_out_of_stock_is_offered_to_nobody_and_was_before(world: World) -> None:
+def test_unavailable_items_are_no_longer_recommended(world: World) -> None:
     def offered(day: dt.date) -> set[str]:
         tables = ("recommendations", "demographic_recommendations")
-        asked = " union ".join(
+        subqueries = " union ".join(
             f"select item_id from predictions.{table} where date = '{day}'" for table in tables
         )
-        return {str(item) for (item,) in world.ask(asked)}
+        return {str(item) for (item,) in world.query(subqueries)}
 
     assert world.best_sellers <= offered(SUNDAY)
     assert not world.best_sellers & offered(MONDAY)

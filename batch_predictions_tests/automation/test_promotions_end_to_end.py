@@ -31,7 +31,7 @@ print(json.dumps({
 """
 
 
-def _ask(home: Path, sql: str) -> list[tuple[object, ...]]:
+def _query(home: Path, sql: str) -> list[tuple[object, ...]]:
     with duckdb.connect(str(home / "warehouse.duckdb"), read_only=True) as db:
         return db.execute(sql).fetchall()
 
@@ -54,24 +54,24 @@ def shop(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, str]
     return root, env
 
 
-def test_a_run_takes_in_weeks_before_the_week_due_to_those_of_the_14_days_after_its_day(
+def test_a_run_ingests_past_weeks_and_those_of_the_next_14_days(
     shop: tuple[Path, dict[str, str]],
 ) -> None:
     root, _ = shop
     # On a Saturday the week due is the one before, from 4 March: seven before it are those of the
     # home, which begins on 22 January.
-    before = ["01-22", "01-29", "02-05", "02-12", "02-19", "02-26"]
-    weeks = [*before, "03-04", "03-11", "03-18", "03-25"]
+    weeks_before = ["01-22", "01-29", "02-05", "02-12", "02-19", "02-26"]
+    weeks = [*weeks_before, "03-04", "03-11", "03-18", "03-25"]
     assert _weeks(root / "home") == [f"week=2024-{week}" for week in weeks]
     newest = "select item_id from raw.promotion_calendar where week = '2024-03-18' order by all"
-    assert _ask(root / "home", newest) == [("red-01",), ("red-02",)]
+    assert _query(root / "home", newest) == [("red-01",), ("red-02",)]
 
 
-def test_a_run_takes_in_a_changed_calendar_and_no_week_else(
+def test_a_run_ingests_only_the_changed_week_of_a_calendar(
     shop: tuple[Path, dict[str, str]],
 ) -> None:
     root, env = shop
-    before = {
+    weeks_before = {
         path: path.stat().st_mtime_ns for path in (root / "home").rglob("raw/*/*/data.parquet")
     }
     (root / "source" / "promotion_calendar.csv").write_text(
@@ -79,21 +79,21 @@ def test_a_run_takes_in_a_changed_calendar_and_no_week_else(
     )
     summary = as_json("run", "--date", "2024-03-16", env=env, cwd=root)
     assert summary["ingested"] == [] and summary["trained"] == []
-    changed = [path for path, time in before.items() if path.stat().st_mtime_ns != time]
+    changed = [path for path, time in weeks_before.items() if path.stat().st_mtime_ns != time]
     # The week that the promotion reaches now, and the next, whose row says when it began.
     assert sorted(path.parent.name for path in changed) == ["week=2024-03-11", "week=2024-03-18"]
     assert len(_weeks(root / "home")) == 10
 
 
-def test_daily_jobs_leave_the_calendar_alone_and_its_own_reaches_ahead(
+def test_only_the_weekly_job_ingests_the_calendar_ahead(
     shop: tuple[Path, dict[str, str]],
 ) -> None:
     root, env = shop
-    done = subprocess.run(
+    process = subprocess.run(
         [sys.executable, "-c", LIST_JOBS], env=env, cwd=root, capture_output=True, text=True
     )
-    assert done.returncode == 0, done.stderr
-    jobs = json.loads(done.stdout)
+    assert process.returncode == 0, process.stderr
+    jobs = json.loads(process.stdout)
     assert jobs["ingest_weekly"]["raw"] == ["promotion_calendar"]
     daily = [
         "campaign_events",
@@ -106,7 +106,7 @@ def test_daily_jobs_leave_the_calendar_alone_and_its_own_reaches_ahead(
     ]
     assert jobs["ingest"]["raw"] == jobs["nightly"]["raw"] == daily
     assert jobs["weekly_training"]["raw"] == jobs["weekly_predictions"]["raw"] == []
-    ahead, ended = (
+    starts, ends = (
         dt.date.fromisoformat(jobs[name]["last"]) for name in ("ingest_weekly", "weekly_training")
     )
-    assert ahead - ended == dt.timedelta(days=21)
+    assert starts - ends == dt.timedelta(days=21)

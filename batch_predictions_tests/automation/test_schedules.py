@@ -71,22 +71,22 @@ def test_a_tick_names_its_partition(name: str, at: dt.datetime, partition: str) 
         (dt.datetime(2024, 6, 26, 2), ["2024-06-24"]),
     ],
 )
-def test_what_is_known_ahead_is_asked_for_before_its_week_begins(
+def test_weeks_known_in_advance_are_requested_before_they_begin(
     at: dt.datetime, weeks: list[str]
 ) -> None:
-    def ask(at: dt.datetime) -> list[dg.RunRequest]:
+    def requests_at(at: dt.datetime) -> list[dg.RunRequest]:
         answer = _tick("ingest_weekly", at.replace(tzinfo=ZoneInfo(ZONE)))
         assert isinstance(answer, list)
         return answer
 
-    requests = ask(at)
+    requests = requests_at(at)
     assert [each.partition_key for each in requests] == weeks
     # The next tick asks for them again: more may be known by then.
-    later = ask(at + dt.timedelta(days=1))
+    later = requests_at(at + dt.timedelta(days=1))
     assert not {each.run_key for each in requests} & {each.run_key for each in later}
 
 
-def test_as_many_weeks_are_asked_for_as_the_recommender_is_told() -> None:
+def test_the_number_of_weeks_ahead_follows_planned_weeks() -> None:
     settings = Settings(recommender=RecommenderSettings(planned_weeks=4))
     at = dt.datetime(2024, 3, 17, 2, tzinfo=ZoneInfo(ZONE))
     answer = _tick("ingest_weekly", at, settings)
@@ -98,10 +98,10 @@ def test_as_many_weeks_are_asked_for_as_the_recommender_is_told() -> None:
 
 
 def test_a_tick_before_the_homes_first_day_or_after_the_sources_last_is_skipped() -> None:
-    early = _tick("nightly", dt.datetime(2024, 1, 1, 5, tzinfo=ZoneInfo(ZONE)))
-    assert isinstance(early, dg.SkipReason) and "first day" in str(early.skip_message)
-    late = _tick("nightly", dt.datetime(2024, 7, 2, 5, tzinfo=ZoneInfo(ZONE)))
-    assert isinstance(late, dg.SkipReason) and "new home" in str(late.skip_message)
+    before_start = _tick("nightly", dt.datetime(2024, 1, 1, 5, tzinfo=ZoneInfo(ZONE)))
+    assert isinstance(before_start, dg.SkipReason) and "first day" in str(before_start.skip_message)
+    after_end = _tick("nightly", dt.datetime(2024, 7, 2, 5, tzinfo=ZoneInfo(ZONE)))
+    assert isinstance(after_end, dg.SkipReason) and "new home" in str(after_end.skip_message)
     week = _tick("weekly_training", dt.datetime(2024, 1, 1, 3, tzinfo=ZoneInfo(ZONE)))
     assert isinstance(week, dg.SkipReason)
     for at in (dt.datetime(2023, 12, 13, 2), dt.datetime(2024, 7, 1, 2)):

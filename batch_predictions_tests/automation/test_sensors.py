@@ -42,7 +42,7 @@ def _tick(settings: Settings, warehouse: Warehouse, cursor: str | None) -> dg.Se
     return answer
 
 
-def test_a_sign_up_is_served_by_id_alone(settings: Settings, tmp_path: Path) -> None:
+def test_a_sign_up_is_looked_up_by_id(settings: Settings, tmp_path: Path) -> None:
     shop = tmp_path / "shop"
     shop.mkdir()
     (shop / "interactions.csv").write_text("user_id,item_id,date\nu1,i1,2024-01-07\n")

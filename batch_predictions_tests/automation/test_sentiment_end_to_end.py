@@ -45,7 +45,7 @@ def _query(root: Path, sql: str) -> list[tuple[object, ...]]:
         return db.execute(sql).fetchall()
 
 
-def test_the_changed_item_is_marked_in_its_week_and_nothing_else_is(
+def test_only_the_changed_item_is_marked_in_its_week(
     shop: tuple[dict[str, str], Path],
 ) -> None:
     rows = _query(
@@ -121,9 +121,9 @@ def test_a_second_run_changes_nothing(shop: tuple[dict[str, str], Path]) -> None
         files = sorted((root / "home" / "warehouse" / "predictions").rglob("data.parquet"))
         return {str(path): path.read_bytes() for path in files}
 
-    before = prediction_files()
+    files_before = prediction_files()
     summary = as_json("run", "--from", "2024-02-11", "--date", LAST_DAY, env=env, cwd=root)
-    assert summary["trained"] == [] and prediction_files() == before
+    assert summary["trained"] == [] and prediction_files() == files_before
 
 
 def test_the_home_fulfils_the_external_contract(shop: tuple[dict[str, str], Path]) -> None:
@@ -132,9 +132,9 @@ def test_the_home_fulfils_the_external_contract(shop: tuple[dict[str, str], Path
     check = subprocess.run(
         [sys.executable, str(CONTRACT), str(shop[1] / "home")], capture_output=True, text=True
     )
-    broken = [line for line in check.stdout.splitlines() if line.startswith("BROKEN")]
+    violations = [line for line in check.stdout.splitlines() if line.startswith("BROKEN")]
     # Tables that need interactions have no rows.
-    assert all("has no rows" in line for line in broken), check.stdout
+    assert all("has no rows" in line for line in violations), check.stdout
 
 
 def test_the_benchmark_reports_every_model(shop: tuple[dict[str, str], Path]) -> None:

@@ -31,7 +31,7 @@ def graph(tmp_path_factory: pytest.TempPathFactory) -> dg.AssetGraph:
 
 
 @pytest.fixture
-def made(warehouse: Warehouse) -> Warehouse:
+def written(warehouse: Warehouse) -> Warehouse:
     """A warehouse with some tables made, without rows."""
     for names, keys in ((DAILY, DAYS), (WEEKLY, WEEKS)):
         for name in names:
@@ -41,8 +41,8 @@ def made(warehouse: Warehouse) -> Warehouse:
 
 def make(warehouse: Warehouse, name: str, keys: Sequence[str]) -> None:
     table = TABLES[name]
-    nothing = ", ".join(f"null::{each.type} as {each.name}" for each in table.columns)
-    warehouse.replace_partitions(table, keys, f"select {nothing} where false")
+    nulls = ", ".join(f"null::{column.type} as {column.name}" for column in table.columns)
+    warehouse.replace_partitions(table, keys, f"select {nulls} where false")
 
 
 def left(
@@ -53,40 +53,40 @@ def left(
     return find_stale(graph, warehouse, ModelStore.of(settings), since, newest, newest, settings)
 
 
-def test_corrected_reviews_leave_sentiment_behind_and_nothing_else(
-    graph: dg.AssetGraph, made: Warehouse, settings: Settings
+def test_corrected_reviews_make_only_sentiment_stale(
+    graph: dg.AssetGraph, written: Warehouse, settings: Settings
 ) -> None:
     # A Wednesday's review belongs to the week that began before it. Tuesday the 19th stands on
     # the week of the 11th, which the run has made; the one before it, it has not.
-    assert left(graph, made, settings, reviews="2024-03-06") == {
+    assert left(graph, written, settings, reviews="2024-03-06") == {
         "predictions.review_sentiments": ["2024-03-04"]
     }
 
 
 def test_corrected_interactions_leave_later_days_behind_but_not_reviews(
-    graph: dg.AssetGraph, made: Warehouse, settings: Settings
+    graph: dg.AssetGraph, written: Warehouse, settings: Settings
 ) -> None:
-    assert left(graph, made, settings, interactions="2024-03-17") == {
+    assert left(graph, written, settings, interactions="2024-03-17") == {
         "features.demand": ["2024-03-17", "2024-03-18"],
         "predictions.recommendations": ["2024-03-17", "2024-03-18"],
     }
 
 
 def test_a_corrected_week_of_promotions_reaches_the_days_that_looked_forward_to_it(
-    graph: dg.AssetGraph, made: Warehouse, settings: Settings
+    graph: dg.AssetGraph, written: Warehouse, settings: Settings
 ) -> None:
-    found = left(graph, made, settings, promotion_calendar="2024-03-25")
-    assert found["predictions.recommendations"] == DAYS[1:-1]  # two weeks before, the newest made
-    assert "predictions.review_sentiments" not in found
+    stale = left(graph, written, settings, promotion_calendar="2024-03-25")
+    assert stale["predictions.recommendations"] == DAYS[1:-1]  # two weeks before, the newest made
+    assert "predictions.review_sentiments" not in stale
 
 
-def test_a_partition_is_corrected_when_it_was_there_and_has_changed(made: Warehouse) -> None:
-    before = partition_times(made)
-    assert oldest_corrections(before, partition_times(made)) == {}
+def test_a_correction_is_a_change_of_an_existing_partition(written: Warehouse) -> None:
+    times_before = partition_times(written)
+    assert oldest_corrections(times_before, partition_times(written)) == {}
     for day in ("2024-03-12", "2024-03-15"):
-        path = made.path(TABLES["raw.interactions"], day)
-        os.utime(path, ns=(1, before["interactions", day] + 1))
-    make(made, "raw.interactions", ["2024-03-20"])
-    assert oldest_corrections(before, partition_times(made)) == {
+        path = written.path(TABLES["raw.interactions"], day)
+        os.utime(path, ns=(1, times_before["interactions", day] + 1))
+    make(written, "raw.interactions", ["2024-03-20"])
+    assert oldest_corrections(times_before, partition_times(written)) == {
         "interactions": dt.date(2024, 3, 12)
     }

@@ -32,7 +32,7 @@ def wrap() -> None:
     typer.echo("wrapped")
 
 
-def test_commands_run_by_their_words_and_come_in_their_order() -> None:
+def test_commands_run_by_their_words_and_are_listed_in_order() -> None:
     app = build_app([gift, card, wrap], [CommandGroup("lookup", "Looks up.")])
     runner = CliRunner()
     assert runner.invoke(app, ["lookup", "gift", "ann"]).output == "a gift for ann\n"
@@ -43,7 +43,7 @@ def test_commands_run_by_their_words_and_come_in_their_order() -> None:
 
 
 def test_two_commands_of_the_same_words_are_an_error() -> None:
-    with pytest.raises(ValueError, match="two commands are called 'wrap'"):
+    with pytest.raises(ValueError, match="two commands have the words 'wrap'"):
         build_app([wrap, command("wrap")(lambda: None)], [])
 
 

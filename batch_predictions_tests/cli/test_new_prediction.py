@@ -26,19 +26,17 @@ def new_prediction(*words: str) -> str:
 
 
 @pytest.mark.parametrize("options", [[], ["--model"], ["--model", "--value", "sum(amount)"]])
-def test_the_written_test_passes_in_a_process_of_its_own(
-    options: list[str], tmp_path: Path
-) -> None:
+def test_the_written_test_passes(options: list[str], tmp_path: Path) -> None:
     output = new_prediction("expected_visits", *options, "--package", "our_shop")
     assert "our_shop/expected_visits.py" in output
-    done = subprocess.run(
+    process = subprocess.run(
         [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "tests"],
         cwd=tmp_path,
         env={"PYTHONPATH": f"{ROOT}", "PATH": "/usr/bin:/bin"},
         capture_output=True,
         text=True,
     )
-    assert done.returncode == 0, done.stdout + done.stderr
+    assert process.returncode == 0, process.stdout + process.stderr
 
 
 def test_the_package_joins_the_plugins_of_the_settings(tmp_path: Path) -> None:
@@ -50,7 +48,7 @@ def test_the_package_joins_the_plugins_of_the_settings(tmp_path: Path) -> None:
     assert "add other_shop to `plugins`" in new_prediction("third", "--package", "other_shop")
 
 
-def test_without_a_settings_file_one_is_begun(tmp_path: Path) -> None:
+def test_a_missing_settings_file_is_created(tmp_path: Path) -> None:
     new_prediction("first", "--package", "our_shop")
     assert Path(FILE_NAME).read_text() == "plugins: [our_shop]\n"
 
@@ -80,7 +78,7 @@ def test_unusable_names_are_refused(name: str, message: str, tmp_path: Path) -> 
         new_prediction(name)
 
 
-def test_the_documentation_shows_what_is_written() -> None:
+def test_the_documentation_shows_the_written_modules() -> None:
     files = render_files("expected_orders", "my_shop", "count(*)")
     blocks = code_blocks()
     for path in ("my_shop/expected_orders_model.py", "my_shop/expected_orders.py"):

@@ -121,8 +121,8 @@ def test_churn_scores_are_compared_with_the_purchases_of_their_horizon(
     assert metrics["churn auc"]["value"] == 1.0 and metrics["churn auc"]["n"] == N
     assert metrics["churn churned"]["value"] == 0.5
     assert metrics["churn lift@10%"]["value"] == pytest.approx(2.0)
-    early = realized(warehouse, settings, HORIZON_END - dt.timedelta(days=1))
-    assert early == {}, "there is no metric before the horizon has passed"
+    rows_before = realized(warehouse, settings, HORIZON_END - dt.timedelta(days=1))
+    assert rows_before == {}, "there is no metric before the horizon has passed"
 
 
 @pytest.mark.parametrize("exported", [True, False])

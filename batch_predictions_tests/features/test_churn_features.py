@@ -35,7 +35,7 @@ def features(warehouse: Warehouse, settings: Settings, day: dt.date) -> dict[str
     return {row["user_id"]: row for row in rows.to_pylist()}
 
 
-def test_a_customers_own_rhythm_on_fingers(warehouse: Warehouse, settings: Settings) -> None:
+def test_interpurchase_times_of_known_customers(warehouse: Warehouse, settings: Settings) -> None:
     day = FIRST + dt.timedelta(days=100)
     write_shop(
         warehouse,
@@ -45,9 +45,9 @@ def test_a_customers_own_rhythm_on_fingers(warehouse: Warehouse, settings: Setti
             ("gone-003", 10),
         ],
     )
-    found = features(warehouse, settings, day)
-    assert set(found) == {"ann-001", "once-002"}, "who has bought nothing for 84 days is not active"
-    ann = found["ann-001"]
+    rows = features(warehouse, settings, day)
+    assert set(rows) == {"ann-001", "once-002"}, "who has bought nothing for 84 days is not active"
+    ann = rows["ann-001"]
     assert (ann["days_inactive"], ann["tenure_days"], ann["visits"]) == (10, 90, 5)
     assert [ann[f"visits_{n}d"] for n in (7, 28, 56, 84)] == [0, 2, 4, 4]
     assert (ann["gap_median"], ann["gap_mean"], ann["gap_max"]) == (15, 20, 40)
@@ -59,27 +59,29 @@ def test_a_customers_own_rhythm_on_fingers(warehouse: Warehouse, settings: Setti
     assert [ann[f"spend_{n}d"] for n in (28, 56, 84)] == [20, 40, 40]
     assert ann["spend_trend"] == pytest.approx(np.log(21 / (1 + 40 / 3)))
     assert (ann["items_84d"], ann["categories_84d"], ann["weeks_84d"]) == (1, 1, 4)
-    once = found["once-002"]
+    once = rows["once-002"]
     assert (once["gap_mean"], once["overdue"], once["gap_sd"]) == (None, None, None)
     assert once["age_bracket"] == "unknown"
 
 
-def test_what_came_later_changes_nothing(warehouse: Warehouse, settings: Settings) -> None:
+def test_later_rows_do_not_change_the_features_of_a_day(
+    warehouse: Warehouse, settings: Settings
+) -> None:
     every = visits(45, days=40)
     cut = 28
     day = FIRST + dt.timedelta(days=cut)
     write_shop(warehouse, [(user, at) for user, at in every if at <= cut])
-    before = features(warehouse, settings, day)
+    rows_before = features(warehouse, settings, day)
     write_shop(warehouse, every)
     put(
         warehouse,
         CAMPAIGN_EVENTS,
         [
             {"date": LAST, "campaign_id": "c", "user_id": user, "event_type": "redeemed"}
-            for user in before
+            for user in rows_before
         ],
     )
-    assert features(warehouse, settings, day) == before and len(before) > 40
+    assert features(warehouse, settings, day) == rows_before and len(rows_before) > 40
 
 
 def test_labels_are_purchases_of_the_days_after_and_of_no_others(
@@ -90,13 +92,13 @@ def test_labels_are_purchases_of_the_days_after_and_of_no_others(
     # The day itself, the first and the last day of the horizon, and one after it.
     rows += [("u-000", 100), ("u-001", 101), ("u-002", 128), ("u-003", 129)]
     write_shop(warehouse, rows)
-    found = examples_as_of(warehouse, settings, day)
-    said = dict(zip(found.rows["user_id"].to_pylist(), found.churned, strict=True))
-    assert said == {"u-000": 1.0, "u-001": 0.0, "u-002": 0.0, "u-003": 1.0}
-    assert "churned" not in found.rows.column_names
+    examples = examples_as_of(warehouse, settings, day)
+    churned = dict(zip(examples.rows["user_id"].to_pylist(), examples.churned, strict=True))
+    assert churned == {"u-000": 1.0, "u-001": 0.0, "u-002": 0.0, "u-003": 1.0}
+    assert "churned" not in examples.rows.column_names
 
 
-def test_discounts_are_told_by_the_items_usual_price(
+def test_discounts_are_relative_to_the_items_usual_price(
     warehouse: Warehouse, settings: Settings
 ) -> None:
     from batch_predictions.tables import INTERACTIONS
@@ -107,8 +109,8 @@ def test_discounts_are_told_by_the_items_usual_price(
     amounts = [10.0, 10.0, 10.0, 9.5, 8.0]
     rows = rows.set_column(rows.column_names.index("amount"), "amount", [amounts])
     put(warehouse, INTERACTIONS, rows)
-    found = features(warehouse, settings, FIRST + dt.timedelta(days=100))
-    assert [row["discount_share"] for row in found.values()] == [0, 0, 0, 0, 1]
+    rows = features(warehouse, settings, FIRST + dt.timedelta(days=100))
+    assert [row["discount_share"] for row in rows.values()] == [0, 0, 0, 0, 1]
 
 
 def test_only_purchases_count_where_types_are_named(
@@ -116,19 +118,19 @@ def test_only_purchases_count_where_types_are_named(
 ) -> None:
     write_shop(warehouse, [("u-001", 90)])
     chosen = settings.churn.model_copy(update={"event_types": ["view"]})
-    other = settings.model_copy(update={"churn": chosen})
+    limited = settings.model_copy(update={"churn": chosen})
     day = FIRST + dt.timedelta(days=100)
     assert set(features(warehouse, settings, day)) == {"u-001"}
-    assert features(warehouse, other, day) == {}
+    assert features(warehouse, limited, day) == {}
 
 
-def test_of_many_customers_the_same_ones_are_learned_from(
+def test_the_same_sample_of_many_customers_is_drawn_for_training(
     warehouse: Warehouse, settings: Settings
 ) -> None:
     write_shop(warehouse, [(f"u-{n:03d}", 90) for n in range(150)])
     chosen = settings.churn.model_copy(update={"max_customers": 100})
-    few = settings.model_copy(update={"churn": chosen})
+    sampled = settings.model_copy(update={"churn": chosen})
     days = [FIRST + dt.timedelta(days=n) for n in (100, 110)]
-    drawn = [examples_as_of(warehouse, few, day).rows["user_id"].to_pylist() for day in days]
-    assert drawn[0] == drawn[1] == sorted(drawn[0]) and len(drawn[0]) == 100
+    samples = [examples_as_of(warehouse, sampled, day).rows["user_id"].to_pylist() for day in days]
+    assert samples[0] == samples[1] == sorted(samples[0]) and len(samples[0]) == 100
     assert examples_as_of(warehouse, settings, days[0]).rows.num_rows == 150

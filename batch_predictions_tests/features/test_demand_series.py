@@ -220,23 +220,25 @@ def test_later_sales_do_not_change_the_series_of_a_day(
     warehouse: Warehouse, settings: Settings, sales: list[tuple[int, str, float, str]]
 ) -> None:
     rows = [
-        {"day": days_ago(days), "item": item, "quantity": units, "location": place}
-        for days, item, units, place in sales
+        {"day": days_ago(days), "item": item, "quantity": units, "location": location}
+        for days, item, units, location in sales
     ]
     for key in warehouse.partitions(INTERACTIONS):
         warehouse.remove_partition(INTERACTIONS, key)
     levels = ["item", "item_location", "category"]
     write_sales(warehouse, [row for row in rows if row["day"] <= DAY])
-    before = build_series(warehouse, settings, levels=levels)
+    series_before = build_series(warehouse, settings, levels=levels)
     write_sales(warehouse, rows)
-    assert build_series(warehouse, settings, levels=levels) == before
+    assert build_series(warehouse, settings, levels=levels) == series_before
     total = {
-        level: sum(sum(row["units"]) for row in before.values() if row["level"] == level)
+        level: sum(sum(row["units"]) for row in series_before.values() if row["level"] == level)
         for level in levels
     }
     # A return is lost where its day has no sale in the series, more often in finer series.
     assert 0 <= total["category"] <= total["item"] + 1e-9 <= total["item_location"] + 2e-9
-    assert all(len(row["units"]) == (DAY - row["first_date"]).days + 1 for row in before.values())
+    assert all(
+        len(row["units"]) == (DAY - row["first_date"]).days + 1 for row in series_before.values()
+    )
 
 
 def test_a_day_that_is_built_again_has_the_same_bytes(
@@ -255,9 +257,9 @@ def test_a_day_that_is_built_again_has_the_same_bytes(
         ],
     )
     build_series(warehouse, settings)
-    before = warehouse.path(DEMAND, DAY.isoformat()).read_bytes()
+    bytes_before = warehouse.path(DEMAND, DAY.isoformat()).read_bytes()
     build_series(warehouse, settings)
-    assert warehouse.path(DEMAND, DAY.isoformat()).read_bytes() == before
+    assert warehouse.path(DEMAND, DAY.isoformat()).read_bytes() == bytes_before
 
 
 @pytest.mark.parametrize("weeks", [0, 2])

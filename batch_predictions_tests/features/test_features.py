@@ -42,10 +42,10 @@ Event = tuple[int, str, str, float, str | None]
 """Days before DAY, user, item, amount, location."""
 
 
-def happened(warehouse: Warehouse, events: Sequence[Event]) -> None:
+def write_events(warehouse: Warehouse, events: Sequence[Event]) -> None:
     """Writes interactions; every day with events is replaced."""
     by_day: dict[str, list[dict[str, Any]]] = {}
-    for number, (ago, user, item, amount, place) in enumerate(events):
+    for number, (ago, user, item, amount, location) in enumerate(events):
         row = {
             "event_id": f"e{number}",
             "user_id": user,
@@ -53,7 +53,7 @@ def happened(warehouse: Warehouse, events: Sequence[Event]) -> None:
             "event_type": "purchase",
             "quantity": 2.0,
             "amount": amount,
-            "location": place,
+            "location": location,
             "occurred_at": None,
         }
         by_day.setdefault((DAY - dt.timedelta(days=ago)).isoformat(), []).append(row)
@@ -64,7 +64,9 @@ def happened(warehouse: Warehouse, events: Sequence[Event]) -> None:
         warehouse.replace_partition(INTERACTIONS, day, pa.Table.from_pylist(rows, schema))
 
 
-def known(warehouse: Warehouse, *users: tuple[str, dt.date | None, str | None, str | None]) -> None:
+def write_users(
+    warehouse: Warehouse, *users: tuple[str, dt.date | None, str | None, str | None]
+) -> None:
     """Writes users: id, day of sign-up, age bracket, location."""
     rows = [
         {"user_id": user, "signed_up_on": day, "age_bracket": age, "gender": None, "location": at}
@@ -86,7 +88,7 @@ def known(warehouse: Warehouse, *users: tuple[str, dt.date | None, str | None, s
     warehouse.replace_partition(USERS, None, table)
 
 
-def listed(warehouse: Warehouse, *items: dict[str, Any]) -> None:
+def write_items(warehouse: Warehouse, *items: dict[str, Any]) -> None:
     """Writes items; what is not said is null."""
     names = ("item_id", "title", "category", "subcategory", "brand")
     schema = pa.schema(
@@ -100,7 +102,7 @@ def listed(warehouse: Warehouse, *items: dict[str, Any]) -> None:
     warehouse.replace_partition(ITEMS, None, pa.Table.from_pylist(list(items), schema))
 
 
-def made(warehouse: Warehouse, table: Table, day: dt.date = DAY, **bound: Any) -> dict[str, Any]:
+def compute(warehouse: Warehouse, table: Table, day: dt.date = DAY, **bound: Any) -> dict[str, Any]:
     """A day's features by user or item, null columns included."""
     query = sql(table.name)
     warehouse.replace_partition(table, day.isoformat(), query, {**BOUND, **bound, "date": day})
@@ -110,7 +112,7 @@ def made(warehouse: Warehouse, table: Table, day: dt.date = DAY, **bound: Any) -
     return {row.pop(table.key[0]): row for row in rows}
 
 
-def test_what_a_user_did_is_counted_over_windows_that_include_the_day(
+def test_user_activity_counts_windows_that_include_the_day(
     warehouse: Warehouse,
 ) -> None:
     events: list[Event] = [
@@ -124,9 +126,9 @@ def test_what_a_user_did_is_counted_over_windows_that_include_the_day(
         (84, "ann", "d", 128.0, None),
         (7, "bob", "a", 5.0, None),
     ]
-    happened(warehouse, events)
-    found = made(warehouse, USER_ACTIVITY)
-    assert found == {
+    write_events(warehouse, events)
+    rows = compute(warehouse, USER_ACTIVITY)
+    assert rows == {
         "ann": {
             "first_date": DAY - dt.timedelta(days=84),
             "last_date": DAY,
@@ -170,8 +172,8 @@ def test_demand_counts_different_users_and_forgets_after_84_days(warehouse: Ware
         (40, "cat", "a", 8.0, None),
         (84, "ann", "old", 1.0, None),
     ]
-    happened(warehouse, events)
-    assert made(warehouse, ITEM_ACTIVITY) == {
+    write_events(warehouse, events)
+    assert compute(warehouse, ITEM_ACTIVITY) == {
         "a": {
             "last_date": DAY,
             "users_7d": 1,
@@ -189,41 +191,41 @@ def test_demand_counts_different_users_and_forgets_after_84_days(warehouse: Ware
 def test_a_demographic_that_is_not_given_is_unknown_and_no_user_is_lost(
     warehouse: Warehouse,
 ) -> None:
-    known(
+    write_users(
         warehouse,
         ("ann", dt.date(2024, 1, 1), "25-34", "Rome"),
         ("bob", None, None, None),
     )
-    happened(warehouse, [(3, "stranger", "a", 1.0, None)])
+    write_events(warehouse, [(3, "unknown", "a", 1.0, None)])
     unknown = {"age_bracket": "unknown", "gender": "unknown", "location": "unknown"}
-    assert made(warehouse, USER_SEGMENTS) == {
+    assert compute(warehouse, USER_SEGMENTS) == {
         "ann": {**unknown, "age_bracket": "25-34", "location": "Rome"},
         "bob": unknown,
-        "stranger": unknown,
+        "unknown": unknown,
     }
 
 
-def test_whoever_signed_up_after_the_day_is_absent_and_from_that_day_on_there(
+def test_users_are_present_from_the_day_they_signed_up(
     warehouse: Warehouse,
 ) -> None:
     tomorrow = DAY + dt.timedelta(days=1)
-    known(warehouse, ("today", DAY, "25-34", None), ("tomorrow", tomorrow, "25-34", None))
-    assert set(made(warehouse, USER_SEGMENTS)) == {"today"}
-    assert set(made(warehouse, USER_SEGMENTS, tomorrow)) == {"today", "tomorrow"}
+    write_users(warehouse, ("today", DAY, "25-34", None), ("tomorrow", tomorrow, "25-34", None))
+    assert set(compute(warehouse, USER_SEGMENTS)) == {"today"}
+    assert set(compute(warehouse, USER_SEGMENTS, tomorrow)) == {"today", "tomorrow"}
 
 
-def test_what_a_user_tells_on_signing_up_is_not_known_before_though_they_bought(
+def test_attributes_are_unknown_before_the_sign_up(
     warehouse: Warehouse,
 ) -> None:
-    known(warehouse, ("ann", DAY + dt.timedelta(days=1), "25-34", "Rome"))
-    happened(warehouse, [(0, "ann", "a", 1.0, None)])
-    assert made(warehouse, USER_SEGMENTS)["ann"]["age_bracket"] == "unknown"
+    write_users(warehouse, ("ann", DAY + dt.timedelta(days=1), "25-34", "Rome"))
+    write_events(warehouse, [(0, "ann", "a", 1.0, None)])
+    assert compute(warehouse, USER_SEGMENTS)["ann"]["age_bracket"] == "unknown"
 
 
 def test_a_user_is_placed_where_they_bought_most_and_ties_go_by_name(
     warehouse: Warehouse,
 ) -> None:
-    known(warehouse, ("given", None, None, "Rome"))
+    write_users(warehouse, ("given", None, None, "Rome"))
     events: list[Event] = [
         (0, "most", "a", 1.0, "Oslo"),
         (1, "most", "b", 1.0, "Oslo"),
@@ -234,10 +236,10 @@ def test_a_user_is_placed_where_they_bought_most_and_ties_go_by_name(
         (5, "tied", "c", 1.0, None),
         (6, "given", "b", 1.0, "Bonn"),
     ]
-    happened(warehouse, events)
-    places = {user: row["location"] for user, row in made(warehouse, USER_SEGMENTS).items()}
-    assert places == {"most": "Oslo", "tied": "Bonn", "given": "Rome"}
-    off = made(warehouse, USER_SEGMENTS, location_from_interactions=False)
+    write_events(warehouse, events)
+    locations = {user: row["location"] for user, row in compute(warehouse, USER_SEGMENTS).items()}
+    assert locations == {"most": "Oslo", "tied": "Bonn", "given": "Rome"}
+    off = compute(warehouse, USER_SEGMENTS, location_from_interactions=False)
     assert {user: row["location"] for user, row in off.items()} == {
         "most": "unknown",
         "tied": "unknown",
@@ -245,35 +247,35 @@ def test_a_user_is_placed_where_they_bought_most_and_ties_go_by_name(
     }
 
 
-def test_items_are_those_listed_or_wanted_and_what_is_not_said_is_filled_in(
+def test_items_of_catalogue_and_events_get_defaults(
     warehouse: Warehouse,
 ) -> None:
-    listed(
+    write_items(
         warehouse,
-        {"item_id": "told", "title": "Tea", "category": "drinks", "price": 3.0, "available": True},
-        {"item_id": "untold", "title": ""},
+        {"item_id": "full", "title": "Tea", "category": "drinks", "price": 3.0, "available": True},
+        {"item_id": "bare", "title": ""},
     )
     events: list[Event] = [
-        (0, "ann", "wanted", 2.0, None),
-        (27, "ann", "wanted", 6.0, None),
-        (28, "ann", "wanted", 100.0, None),
-        (1, "ann", "told", 100.0, None),
+        (0, "ann", "bought", 2.0, None),
+        (27, "ann", "bought", 6.0, None),
+        (28, "ann", "bought", 100.0, None),
+        (1, "ann", "full", 100.0, None),
         (50, "ann", "once", 4.0, None),
     ]
-    happened(warehouse, events)
-    rows = made(warehouse, ITEM_STATE)
+    write_events(warehouse, events)
+    rows = compute(warehouse, ITEM_STATE)
     assert not any(row.pop("is_excluded") for row in rows.values())
     assert rows == {
-        "told": {"title": "Tea", "category": "drinks", "price": 3.0, "available": True},
-        "untold": {"title": "untold", "category": "unknown", "price": None, "available": True},
+        "full": {"title": "Tea", "category": "drinks", "price": 3.0, "available": True},
+        "bare": {"title": "bare", "category": "unknown", "price": None, "available": True},
         # The median price per unit, of 2 units each, in the last 28 days.
-        "wanted": {"title": "wanted", "category": "unknown", "price": 2.0, "available": True},
+        "bought": {"title": "bought", "category": "unknown", "price": 2.0, "available": True},
         "once": {"title": "once", "category": "unknown", "price": None, "available": True},
     }
 
 
 def test_items_that_are_unavailable_or_excluded_may_not_be_offered(warehouse: Warehouse) -> None:
-    listed(
+    write_items(
         warehouse,
         {"item_id": "gone", "available": False},
         {"item_id": "fuel", "category": "FUEL", "available": True},
@@ -288,7 +290,7 @@ def test_items_that_are_unavailable_or_excluded_may_not_be_offered(warehouse: Wa
     }
 
     def items_where(column: str, **bound: Any) -> set[str]:
-        rows = made(warehouse, ITEM_STATE, **bound)
+        rows = compute(warehouse, ITEM_STATE, **bound)
         return {item for item, row in rows.items() if row[column]}
 
     assert items_where("available", **excluded) == {"good"}
@@ -298,7 +300,7 @@ def test_items_that_are_unavailable_or_excluded_may_not_be_offered(warehouse: Wa
 
 @pytest.mark.parametrize("table", FEATURES, ids=lambda table: table.name)
 def test_a_day_without_rows_is_a_valid_partition(warehouse: Warehouse, table: Table) -> None:
-    assert made(warehouse, table) == {}
+    assert compute(warehouse, table) == {}
     assert warehouse.partitions(table) == [DAY.isoformat()]
     assert PLOTS[table.name](warehouse, DAY.isoformat()) is None
 
@@ -316,16 +318,16 @@ EVENTS = st.lists(
 
 
 @budget(max_examples=4, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(before=EVENTS, after=EVENTS)
-def test_what_happens_later_changes_nothing_of_an_earlier_day(
-    tmp_path_factory: pytest.TempPathFactory, before: list[Event], after: list[Event]
+@given(earlier=EVENTS, later=EVENTS)
+def test_later_events_do_not_change_an_earlier_day(
+    tmp_path_factory: pytest.TempPathFactory, earlier: list[Event], later: list[Event]
 ) -> None:
     warehouse = Warehouse.of(Settings(home=tmp_path_factory.mktemp("home")))
-    happened(warehouse, before)
-    then = {table: made(warehouse, table) for table in FEATURES}
-    # All of it one day later at the least.
-    happened(warehouse, [(-1 - ago, *rest) for ago, *rest in after])  # type: ignore[misc]
-    assert {table: made(warehouse, table) for table in FEATURES} == then
+    write_events(warehouse, earlier)
+    features_before = {table: compute(warehouse, table) for table in FEATURES}
+    # Every later event is at least one day later.
+    write_events(warehouse, [(-1 - ago, *event) for ago, *event in later])  # type: ignore[misc]
+    assert {table: compute(warehouse, table) for table in FEATURES} == features_before
 
 
 def test_the_bytes_do_not_depend_on_the_number_of_threads(tmp_path: Path) -> None:
@@ -335,13 +337,13 @@ def test_the_bytes_do_not_depend_on_the_number_of_threads(tmp_path: Path) -> Non
         (hash(i + 3) % 100000) / 9.7 as amount,
         'place ' || (hash(i + 4) % 5)::VARCHAR as location, null as occurred_at
         from range(250_000) as r(i)"""
-    written = []
+    results = []
     for threads in (1, 2):
         settings = Settings(home=tmp_path / str(threads), duckdb=DuckDBSettings(threads=threads))
         warehouse = Warehouse.of(settings)
         warehouse.replace_partition(INTERACTIONS, DAY.isoformat(), rows)
         bound = {**BOUND, "date": DAY}
-        written.append(
+        results.append(
             [
                 warehouse.replace_partition(
                     table, DAY.isoformat(), sql(table.name), bound
@@ -349,7 +351,7 @@ def test_the_bytes_do_not_depend_on_the_number_of_threads(tmp_path: Path) -> Non
                 for table in FEATURES
             ]
         )
-    assert written[0] == written[1]
+    assert results[0] == results[1]
 
 
 def excluding(settings: Settings, **excluded: list[str]) -> Settings:
@@ -357,7 +359,7 @@ def excluding(settings: Settings, **excluded: list[str]) -> Settings:
     return settings.model_copy(update={"source": source})
 
 
-def test_what_is_excluded_comes_from_the_settings(settings: Settings) -> None:
+def test_excluded_items_follow_the_settings(settings: Settings) -> None:
     bound = parameters(excluding(settings, category=["FUEL"]))
     assert bound["exclude_category"] == ["FUEL"] and bound["exclude_brand"] == []
     assert bound["location_from_interactions"] is True
@@ -368,9 +370,11 @@ def test_what_is_excluded_comes_from_the_settings(settings: Settings) -> None:
 def test_the_assets_write_every_day_of_a_range_and_show_it(
     warehouse: Warehouse, settings: Settings
 ) -> None:
-    listed(warehouse, {"item_id": "f", "category": "FUEL"}, {"item_id": "a", "category": "food"})
-    known(warehouse, ("ann", DAY, "25-34", "Rome"))
-    happened(warehouse, [(0, "ann", "a", 1.0, None), (2, "bob", "a", 2.0, None)])
+    write_items(
+        warehouse, {"item_id": "f", "category": "FUEL"}, {"item_id": "a", "category": "food"}
+    )
+    write_users(warehouse, ("ann", DAY, "25-34", "Rome"))
+    write_events(warehouse, [(0, "ann", "a", 1.0, None), (2, "bob", "a", 2.0, None)])
     features = [
         features_asset("user_activity"),
         features_asset("item_activity"),

@@ -11,7 +11,7 @@ from batch_predictions.warehouse import Warehouse
 from batch_predictions_tests.worlds.promotions import promoted
 
 
-def coming(warehouse: Warehouse, day: dt.date, weeks: int = 1) -> list[tuple[object, ...]]:
+def promoted_ahead(warehouse: Warehouse, day: dt.date, weeks: int = 1) -> list[tuple[object, ...]]:
     """The rows of the query as of a day, but `tomorrow`; without the week where there is one."""
     bound = {"date": day, "planned_weeks": weeks}
     rows = warehouse.query(sql("promoted_items"), bound).to_pylist()
@@ -45,10 +45,10 @@ def test_items_promoted_on_any_of_the_next_seven_days_and_no_other(
         ("next monday", "all", "18", "18", "1", None),
         ("sunday alone", "all", "17", "17", "1", None),
     )
-    assert [row[0] for row in coming(warehouse, day)] == items
+    assert [row[0] for row in promoted_ahead(warehouse, day)] == items
 
 
-def test_a_row_for_each_item_and_location_says_display_and_mailer(warehouse: Warehouse) -> None:
+def test_each_item_and_location_has_display_and_mailer(warehouse: Warehouse) -> None:
     promoted(
         warehouse,
         ("bread", "north", "11", "17", "7", None),
@@ -56,15 +56,15 @@ def test_a_row_for_each_item_and_location_says_display_and_mailer(warehouse: War
         ("bread", "south", "11", "17", None, "A"),
         ("cheaper", "all", "14", "20", None, None),
     )
-    assert coming(warehouse, dt.date(2024, 3, 13)) == [
+    assert promoted_ahead(warehouse, dt.date(2024, 3, 13)) == [
         ("bread", "north", True, True),
         ("bread", "south", False, True),
         ("cheaper", "all", False, False),
     ]
-    assert coming(warehouse, dt.date(2024, 3, 10))[0] == ("bread", "north", True, False)
+    assert promoted_ahead(warehouse, dt.date(2024, 3, 10))[0] == ("bread", "north", True, False)
 
 
-def test_what_is_promoted_on_the_next_day_is_marked(warehouse: Warehouse) -> None:
+def test_items_promoted_on_the_next_day_are_marked(warehouse: Warehouse) -> None:
     promoted(
         warehouse,
         ("from thursday on", "all", "14", "17", None, "A"),
@@ -91,7 +91,7 @@ def test_what_is_promoted_on_the_next_day_is_marked(warehouse: Warehouse) -> Non
     }
 
 
-def test_each_week_ahead_has_rows_of_its_own_and_none_beyond_those_asked_for(
+def test_each_requested_week_ahead_has_rows(
     warehouse: Warehouse,
 ) -> None:
     promoted(
@@ -104,9 +104,9 @@ def test_each_week_ahead_has_rows_of_its_own_and_none_beyond_those_asked_for(
     day = dt.date(2024, 3, 13)
     first = [(1, "bread", "north", True, False), (1, "milk", "all", False, True)]
     second = [(2, "cake", "all", True, False)]
-    assert coming(warehouse, day, 2) == first + second
-    assert coming(warehouse, day, 3) == first + second + [(3, "cake", "all", True, False)]
-    assert [row[1:] for row in first] == coming(warehouse, day)
+    assert promoted_ahead(warehouse, day, 2) == first + second
+    assert promoted_ahead(warehouse, day, 3) == first + second + [(3, "cake", "all", True, False)]
+    assert [row[1:] for row in first] == promoted_ahead(warehouse, day)
 
 
 @pytest.mark.parametrize(

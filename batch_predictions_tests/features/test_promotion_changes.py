@@ -44,12 +44,12 @@ def test_the_share_of_shops_in_the_coming_week_less_the_mean_of_the_weeks_before
 def test_a_weekday_looks_at_the_seven_days_after_it(warehouse: Warehouse) -> None:
     promoted(warehouse, *PROMOTIONS)
     # From Thursday the 21st: the 22nd to the 28th have new and old, the seven days before only old.
-    found = changes(warehouse, dt.date(2024, 3, 21))
-    assert found["new"] == (0.5, 0.0) and "old" not in found
+    rows = changes(warehouse, dt.date(2024, 3, 21))
+    assert rows["new"] == (0.5, 0.0) and "old" not in rows
 
 
 @pytest.mark.parametrize("day", ["2024-03-31", "2024-03-03", "2024-06-02"])
-def test_where_the_coming_week_or_all_before_it_is_unknown_there_are_no_rows(
+def test_without_the_next_week_or_any_earlier_one_there_are_no_rows(
     warehouse: Warehouse, day: str
 ) -> None:
     promoted(warehouse, *PROMOTIONS)

@@ -40,13 +40,13 @@ def test_the_share_of_shops_in_each_of_the_weeks_before(warehouse: Warehouse) ->
 def test_a_weekday_looks_at_sevens_of_days_that_end_with_it(warehouse: Warehouse) -> None:
     promoted(warehouse, *PROMOTIONS)
     # Up to Thursday the 21st: the 15th to the 21st, the 8th to the 14th, the 1st to the 7th.
-    found = weeks(warehouse, dt.date(2024, 3, 21))
-    assert found[("last", 1)] == 0.5 and ("last", 2) not in found
-    assert found[("everywhere", 1)] == found[("everywhere", 2)] == 1.0
-    assert {week for item, week in found if item == "long"} == {1, 2, 3}
+    rows = weeks(warehouse, dt.date(2024, 3, 21))
+    assert rows[("last", 1)] == 0.5 and ("last", 2) not in rows
+    assert rows[("everywhere", 1)] == rows[("everywhere", 2)] == 1.0
+    assert {week for item, week in rows if item == "long"} == {1, 2, 3}
 
 
-def test_where_nothing_is_known_of_the_weeks_before_there_are_no_rows(
+def test_without_earlier_weeks_there_are_no_rows(
     warehouse: Warehouse,
 ) -> None:
     promoted(warehouse, *PROMOTIONS)

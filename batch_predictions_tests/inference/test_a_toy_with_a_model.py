@@ -250,7 +250,7 @@ def test_a_damaged_model_scores_nobody(world: World) -> None:
     world.users(SATURDAY, "ann")
     folder = ModelStore.of(world.settings).folder("recommender", version)
     (folder / "factor.txt").write_text("11", encoding="utf-8")
-    assert "is not as it was saved" in failure(world.predict(SATURDAY))
+    assert "is missing or has changed" in failure(world.predict(SATURDAY))
 
 
 def test_a_check_of_its_own_blocks_every_day_of_the_range(world: World) -> None:

@@ -176,10 +176,10 @@ def test_computing_a_day_again_gives_equal_bytes(world: AudienceWorld) -> None:
     def read_files() -> dict[str, bytes]:
         return {str(path): path.read_bytes() for path in folder.rglob("data.parquet")}
 
-    before = read_files()
+    files_before = read_files()
     world.materialize(features_asset("churn_features"), day=DAY)
     world.materialize(*AUDIENCES, day=DAY)
-    assert read_files() == before and len(before) >= 5
+    assert read_files() == files_before and len(files_before) >= 5
 
 
 def test_listed_customers_are_not_listed_again_and_the_exported_day_stays_the_same(
@@ -195,9 +195,9 @@ def test_listed_customers_are_not_listed_again_and_the_exported_day_stays_the_sa
     world.materialize(*AUDIENCES, day=DAY)
     assert world.retention() == audience
     world.predict(NEXT_DAY)
-    listed = {row["user_id"] for row in events}
+    listed_users = {row["user_id"] for row in events}
     next_audience = world.retention(NEXT_DAY)
-    assert next_audience and not listed & {row["user_id"] for row in next_audience}
+    assert next_audience and not listed_users & {row["user_id"] for row in next_audience}
     exclusions = world.exclusions("retention_audience", NEXT_DAY)
     assert sum(f"listed on {DAY}" in row["reason"] for row in exclusions) > BUDGET / 2
     # Customers who are held out were not listed, and are held out again.

@@ -172,11 +172,11 @@ def test_a_day_that_is_predicted_again_has_the_same_bytes(world: Settings) -> No
     paths = [
         warehouse.path(table, SUNDAY.isoformat()) for table in (*tables, replenishment_orders.table)
     ]
-    before = [path.read_bytes() for path in paths]
+    bytes_before = [path.read_bytes() for path in paths]
     # Without the stored results of the shards, so that everything is scored again.
     shutil.rmtree(world.home / "inference")
     predict_day(world, SUNDAY)
-    assert [path.read_bytes() for path in paths] == before
+    assert [path.read_bytes() for path in paths] == bytes_before
 
 
 def test_the_selection_does_not_depend_on_the_row_order_of_the_query(
@@ -186,8 +186,8 @@ def test_the_selection_does_not_depend_on_the_row_order_of_the_query(
     expected = select_demand(warehouse, world, SUNDAY, lambda text: None)
     query_warehouse = Warehouse.query
 
-    def reversed_query(self: Warehouse, *args: Any, **named: Any) -> pa.Table:
-        rows = query_warehouse(self, *args, **named)
+    def reversed_query(self: Warehouse, *args: Any, **kwargs: Any) -> pa.Table:
+        rows = query_warehouse(self, *args, **kwargs)
         return rows.take(np.arange(rows.num_rows)[::-1])
 
     monkeypatch.setattr(Warehouse, "query", reversed_query)
@@ -345,6 +345,6 @@ def test_the_home_passes_the_contract_check(world: Settings) -> None:
         [sys.executable, str(CONTRACT), str(world.home)], capture_output=True, text=True
     )
     lines = result.stdout.splitlines()
-    broken = [line for line in lines if line.startswith("BROKEN") and "no rows" not in line]
+    violations = [line for line in lines if line.startswith("BROKEN") and "no rows" not in line]
     passed = [line for line in lines if "ok     predictions." in line]
-    assert not broken and len(passed) >= 4, result.stdout
+    assert not violations and len(passed) >= 4, result.stdout

@@ -152,13 +152,13 @@ def test_planted_tastes_are_found(folder: Path) -> None:
     assert np.mean(same_taste) > 0.97
 
 
-def test_an_unavailable_item_is_recommended_to_nobody(folder: Path) -> None:
-    before = lists_of(open_scorer(folder).score(make_batch()))
-    item = next(iter(before.values()))[0]
-    after = lists_of(open_scorer(folder, unavailable=[item]).score(make_batch()))
-    assert all(item not in items and len(items) == 8 for items in after.values())
+def test_an_unavailable_item_is_not_recommended(folder: Path) -> None:
+    lists_before = lists_of(open_scorer(folder).score(make_batch()))
+    item = next(iter(lists_before.values()))[0]
+    lists_after = lists_of(open_scorer(folder, unavailable=[item]).score(make_batch()))
+    assert all(item not in items and len(items) == 8 for items in lists_after.values())
     blocked = lists_of(open_scorer(folder, blocked_items=[item]).score(make_batch()))
-    assert blocked == after
+    assert blocked == lists_after
 
 
 def test_only_users_without_any_history_are_excluded(
@@ -217,7 +217,7 @@ def test_a_boosted_item_moves_up_by_its_places(folder: Path) -> None:
     assert moved.index(items[6]) == 2
 
 
-def test_reasons_are_true_of_their_items(folder: Path) -> None:
+def test_reasons_fit_their_items(folder: Path) -> None:
     rows = make_batch()
     histories = {row["user_id"]: set(row["item_ids"]) for row in rows.to_pylist()}
     reasons = set()
@@ -233,7 +233,7 @@ def test_reasons_are_true_of_their_items(folder: Path) -> None:
     assert reasons <= {"bought_before", "because_you_liked", "trending"}
 
 
-def test_a_user_gets_the_same_list_whatever_shard_it_is_in(folder: Path) -> None:
+def test_a_users_list_does_not_depend_on_the_shard(folder: Path) -> None:
     rows, scorer = make_batch(), open_scorer(folder)
     all_rows = scorer.score(rows).to_pylist()
     shards = [rows.slice(start, 7) for start in range(0, USERS, 7)]
@@ -243,18 +243,16 @@ def test_a_user_gets_the_same_list_whatever_shard_it_is_in(folder: Path) -> None
 
 def test_the_candidates_are_kept_once_a_user_best_first(folder: Path) -> None:
     answer = open_scorer(folder).score(make_batch()).to_pylist()
-    kept = [row for row in answer if row["item_scores"] is not None]
-    assert len(kept) == USERS and all(row["rank"] == 1 for row in kept)
-    for row in kept:
+    scored = [row for row in answer if row["item_scores"] is not None]
+    assert len(scored) == USERS and all(row["rank"] == 1 for row in scored)
+    for row in scored:
         scores = [entry["score"] for entry in row["item_scores"]]
         assert len(scores) == 12 and scores == sorted(scores, reverse=True)
         assert row["item_scores"][0] == {"item_id": row["item_id"], "score": row["score"]}
 
 
 @pytest.mark.parametrize("exclude_seen", [False, True])
-def test_a_linear_model_that_serves_alone_is_searched_exactly(
-    tmp_path: Path, exclude_seen: bool
-) -> None:
+def test_a_single_linear_model_uses_exact_search(tmp_path: Path, exclude_seen: bool) -> None:
     interactions = Interactions.from_table(make_rows())
     model = EASE.fit(interactions, AS_OF, EASEParams(l2=3.0))
     model.save(tmp_path / "model")
@@ -276,8 +274,6 @@ def test_a_linear_model_that_serves_alone_is_searched_exactly(
 @pytest.mark.parametrize(
     ("kind", "expected"), [("als", True), ("popularity", False), ("two_stage", False)]
 )
-def test_a_gpu_is_for_a_linear_model_that_serves_alone(
-    tmp_path: Path, kind: str, expected: bool
-) -> None:
+def test_only_a_single_linear_model_uses_a_gpu(tmp_path: Path, kind: str, expected: bool) -> None:
     (tmp_path / "recommender.json").write_text(f'{{"kind": "{kind}"}}', encoding="utf-8")
     assert RecommendationScorer.uses_gpu(tmp_path) is expected

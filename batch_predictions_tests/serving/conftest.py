@@ -9,22 +9,23 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 
-from batch_predictions_tests.worlds.serving import World, world
+from batch_predictions_tests.worlds.serving import World
+from batch_predictions_tests.worlds.serving import world as open_world
 
 POSTGRES = "BATCH_PREDICTIONS_TEST_POSTGRES"
 
 
 @pytest.fixture(params=["sqlite", "postgres"])
-def here(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[World]:
+def world(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[World]:
     """An empty world for each test."""
     url = empty_postgres_database() if request.param == "postgres" else None
-    empty_world = world(tmp_path / "home", url)
+    empty_world = open_world(tmp_path / "home", url)
     yield empty_world
     empty_world.store.close()
 
 
 def empty_postgres_database() -> str:
-    """The address of an empty database; test processes that run at once have their own."""
+    """The address of an empty database; test processes that run at the same time have their own."""
     server = os.environ.get(POSTGRES)
     if not server:
         pytest.skip(f"{POSTGRES} names no PostgreSQL (.ci/with-postgres starts one)")

@@ -106,14 +106,14 @@ def arrow(**columns_: Any) -> pa.Table:
 def test_columns_are_matched_by_name_and_not_by_position(warehouse: Warehouse) -> None:
     names = [column.name for column in PETS.columns if column.name != "date"]
     warehouse.replace_partition(PETS, DAY, ROW)
-    straight = pets(warehouse)
-    backwards = f"select {', '.join(reversed(names))} from ({ROW})"
-    assert not warehouse.replace_partition(PETS, DAY, backwards).changed
-    assert pets(warehouse) == straight
+    in_order = pets(warehouse)
+    in_reverse = f"select {', '.join(reversed(names))} from ({ROW})"
+    assert not warehouse.replace_partition(PETS, DAY, in_reverse).changed
+    assert pets(warehouse) == in_order
 
 
 @pytest.mark.parametrize(
-    ("rows", "named"),
+    ("rows", "message"),
     [
         (f"select * exclude (legs, toys) from ({ROW})", "missing: legs, toys"),
         (f"select *, 1 as wings, 2 as tails from ({ROW})", "not declared: wings, tails"),
@@ -129,17 +129,17 @@ def test_columns_are_matched_by_name_and_not_by_position(warehouse: Warehouse) -
         (f"select * replace ('{{bad' as passport) from ({ROW})", "passport"),
     ],
 )
-def test_rows_that_do_not_fit_are_refused_and_what_is_wrong_is_named(
-    warehouse: Warehouse, rows: str, named: str
+def test_rows_that_do_not_fit_are_an_error_that_names_the_columns(
+    warehouse: Warehouse, rows: str, message: str
 ) -> None:
     warehouse.replace_partition(PETS, DAY, ROW)
-    with pytest.raises(WarehouseError, match=named) as caught:
+    with pytest.raises(WarehouseError, match=message) as caught:
         warehouse.replace_partition(PETS, DAY, rows)
     assert "raw.pets" in str(caught.value)
     assert ids(warehouse) == ["1"]
 
 
-def test_narrower_numbers_widen_and_nothing_but_nulls_fits_any_type(warehouse: Warehouse) -> None:
+def test_narrower_numbers_widen_and_nulls_fit_any_type(warehouse: Warehouse) -> None:
     warehouse.replace_partition(
         PETS,
         DAY,
@@ -159,7 +159,7 @@ def test_narrower_numbers_widen_and_nothing_but_nulls_fits_any_type(warehouse: W
     ]
 
 
-def test_a_key_that_stands_twice_is_refused_and_named(warehouse: Warehouse) -> None:
+def test_a_duplicate_key_is_an_error_that_names_it(warehouse: Warehouse) -> None:
     warehouse.replace_partition(PETS, DAY, ROW)
     twice = f"{ROW} union all {ROW.replace('4 as legs', '3 as legs')}"
     with pytest.raises(WarehouseError, match=r"key \(pet_id\) is not unique: \('1',\) .* 2 times"):
@@ -167,7 +167,7 @@ def test_a_key_that_stands_twice_is_refused_and_named(warehouse: Warehouse) -> N
     assert [row["legs"] for row in pets(warehouse)] == [4]
 
 
-def test_a_row_of_another_partition_is_refused_though_the_folder_would_hide_it(
+def test_a_row_of_another_partition_is_an_error(
     warehouse: Warehouse,
 ) -> None:
     stray = f"{ROW} union all by name (select date '2024-03-02' as date, '2' as pet_id)"
@@ -180,10 +180,10 @@ def test_a_row_of_another_partition_is_refused_though_the_folder_would_hide_it(
     assert warehouse.partitions(PETS) == []
 
 
-def test_the_partitions_own_date_may_stand_in_the_rows(warehouse: Warehouse) -> None:
+def test_rows_may_have_the_partition_column(warehouse: Warehouse) -> None:
     warehouse.replace_partition(PETS, DAY, f"select date '{DAY}' as date, * from ({ROW})")
-    held = pq.read_table(warehouse.path(PETS, DAY), partitioning=None)
-    assert held["date"].to_pylist() == [dt.date(2024, 3, 1)]
+    stored = pq.read_table(warehouse.path(PETS, DAY), partitioning=None)
+    assert stored["date"].to_pylist() == [dt.date(2024, 3, 1)]
 
 
 # --- what comes back ----------------------------------------------------------------------------
@@ -193,16 +193,16 @@ def test_an_empty_partition_is_a_file_without_rows_and_the_view_is_typed(
     warehouse: Warehouse,
 ) -> None:
     schema = warehouse.query("from raw.pets").schema
-    written = warehouse.replace_partition(PETS, DAY, EMPTY)
-    assert written.rows == 0 and written.path.exists()
+    result = warehouse.replace_partition(PETS, DAY, EMPTY)
+    assert result.rows == 0 and result.path.exists()
     assert warehouse.partitions(PETS) == [DAY]
-    found = warehouse.query("from raw.pets")
-    assert found.num_rows == 0 and found.schema == schema
-    assert found.schema.field("legs").type == pa.int64()
-    assert found.schema.field("toys").type == pa.list_(pa.string())
+    rows = warehouse.query("from raw.pets")
+    assert rows.num_rows == 0 and rows.schema == schema
+    assert rows.schema.field("legs").type == pa.int64()
+    assert rows.schema.field("toys").type == pa.list_(pa.string())
 
 
-def test_maps_lists_json_and_times_come_back_as_they_went(warehouse: Warehouse) -> None:
+def test_maps_lists_json_and_times_round_trip(warehouse: Warehouse) -> None:
     warehouse.replace_partition(PETS, DAY, ROW)
     assert pets(warehouse) == [
         {
@@ -215,11 +215,13 @@ def test_maps_lists_json_and_times_come_back_as_they_went(warehouse: Warehouse) 
             "born": dt.datetime(2024, 2, 1, 3, 4, 5),
         }
     ]
-    one = "select tags['a'], toys[1], passport->>'no', typeof(passport), typeof(tags) from raw.pets"
-    assert warehouse.query(one).to_pylist() == [
+    query = (
+        "select tags['a'], toys[1], passport->>'no', typeof(passport), typeof(tags) from raw.pets"
+    )
+    assert warehouse.query(query).to_pylist() == [
         dict(
             zip(
-                warehouse.query(one).column_names,
+                warehouse.query(query).column_names,
                 ("b", "ball", "7", "JSON", "MAP(VARCHAR, VARCHAR)"),
                 strict=True,
             )
@@ -227,9 +229,7 @@ def test_maps_lists_json_and_times_come_back_as_they_went(warehouse: Warehouse) 
     ]
 
 
-def test_arrow_and_shards_are_taken_as_well_as_queries(
-    warehouse: Warehouse, tmp_path: Path
-) -> None:
+def test_arrow_and_shards_can_be_written_like_queries(warehouse: Warehouse, tmp_path: Path) -> None:
     rows = arrow(
         pet_id=["1"],
         weight=[1.5],
@@ -256,7 +256,7 @@ def test_arrow_and_shards_are_taken_as_well_as_queries(
 @budget(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @example(["00123", "1.0", "1e3", " 7 ", "NULL", "nan", "0x1F", "2024-01-01", "it's", "ß\U0001f600"])
 @given(st.lists(st.text(min_size=1).filter(lambda s: "\0" not in s), unique=True, max_size=8))
-def test_ids_are_kept_as_the_text_that_they_are(warehouse: Warehouse, names: list[str]) -> None:
+def test_ids_round_trip_as_text(warehouse: Warehouse, names: list[str]) -> None:
     names = [name for name in names if name.isprintable()]
     warehouse.replace_partition(PETS, DAY, arrow(pet_id=names))
     assert sorted(ids(warehouse)) == sorted(names)
@@ -266,11 +266,14 @@ def test_rows_are_sorted_by_the_key_and_equal_rows_give_equal_bytes(warehouse: W
     names = [f"p{n:03}" for n in range(200)]
     warehouse.replace_partition(PETS, DAY, arrow(pet_id=names[::-1]))
     assert ids(warehouse) == names
-    before = warehouse.path(PETS, DAY).stat()
-    again = warehouse.replace_partition(PETS, DAY, arrow(pet_id=names))
-    assert not again.changed and again.rows == 200
-    after = warehouse.path(PETS, DAY).stat()
-    assert (after.st_mtime_ns, after.st_ino) == (before.st_mtime_ns, before.st_ino)
+    stat_before = warehouse.path(PETS, DAY).stat()
+    second = warehouse.replace_partition(PETS, DAY, arrow(pet_id=names))
+    assert not second.changed and second.rows == 200
+    stat_after = warehouse.path(PETS, DAY).stat()
+    assert (stat_after.st_mtime_ns, stat_after.st_ino) == (
+        stat_before.st_mtime_ns,
+        stat_before.st_ino,
+    )
     assert warehouse.replace_partition(PETS, DAY, arrow(pet_id=names[:-1])).changed
 
 
@@ -280,16 +283,16 @@ def test_bytes_do_not_depend_on_the_number_of_threads(settings: Settings, tmp_pa
         "map {'n': i::VARCHAR} as tags, [i::VARCHAR] as toys, null as passport, "
         "null as born from range(300_000) as r(i)"
     )
-    written = []
+    contents = []
     for threads in (1, 2):
         home = tmp_path / str(threads)
         with_threads = DuckDBSettings(threads=threads)
-        one = Warehouse.of(settings.model_copy(update={"home": home, "duckdb": with_threads}))
-        written.append(one.replace_partition(PETS, DAY, rows).path.read_bytes())
-    assert written[0] == written[1]
+        other = Warehouse.of(settings.model_copy(update={"home": home, "duckdb": with_threads}))
+        contents.append(other.replace_partition(PETS, DAY, rows).path.read_bytes())
+    assert contents[0] == contents[1]
 
 
-def test_metadata_is_kept_in_the_footer(warehouse: Warehouse) -> None:
+def test_metadata_is_stored_in_the_footer(warehouse: Warehouse) -> None:
     assert warehouse.metadata(PETS, DAY) == {}
     warehouse.replace_partition(PETS, DAY, ROW, metadata={"source": "it's a file", "hash": "0f"})
     assert warehouse.metadata(PETS, DAY) == {"source": "it's a file", "hash": "0f"}
@@ -302,13 +305,13 @@ def test_metadata_is_kept_in_the_footer(warehouse: Warehouse) -> None:
 def test_an_unpartitioned_table_is_one_file(warehouse: Warehouse) -> None:
     person = "select 'u' as user_id, null as signed_up_on, null as age_bracket, null as gender, "
     person += "null as location, null as attributes"
-    written = warehouse.replace_partition(USERS, None, person)
-    assert written.path == warehouse.folder / "raw" / "users" / "data.parquet"
+    result = warehouse.replace_partition(USERS, None, person)
+    assert result.path == warehouse.folder / "raw" / "users" / "data.parquet"
     assert warehouse.value("select user_id from raw.users") == "u"
     assert warehouse.partitions(USERS) == []
 
 
-def test_parts_of_a_day_are_written_apart_and_read_as_one(warehouse: Warehouse) -> None:
+def test_parts_of_a_day_are_written_separately_and_read_together(warehouse: Warehouse) -> None:
     def refuse(table: str, number: int) -> None:
         warehouse.replace_partition(
             QUARANTINE,
@@ -321,8 +324,8 @@ def test_parts_of_a_day_are_written_apart_and_read_as_one(warehouse: Warehouse) 
     refuse("users", 1)
     refuse("00123", 2)
     refuse("users", 3)
-    found = 'select table_name, row_number as "row" from raw.quarantine order by all'
-    assert warehouse.query(found).to_pylist() == [
+    query = 'select table_name, row_number as "row" from raw.quarantine order by all'
+    assert warehouse.query(query).to_pylist() == [
         {"table_name": "00123", "row": 2},
         {"table_name": "users", "row": 3},
     ]
@@ -332,7 +335,7 @@ def test_parts_of_a_day_are_written_apart_and_read_as_one(warehouse: Warehouse) 
     assert warehouse.value("select count(*) from raw.quarantine") == 1
 
 
-def test_a_partition_is_named_by_all_of_its_folders_and_no_others(warehouse: Warehouse) -> None:
+def test_a_partition_needs_exactly_the_folders_of_its_table(warehouse: Warehouse) -> None:
     for table, day, part in (
         (PETS, None, None),
         (PETS, DAY, {"table_name": "users"}),
@@ -362,7 +365,7 @@ HOSTILE = [
 
 
 @pytest.mark.parametrize("value", [*HOSTILE, "2024-3-1", "2024-02-30", "20240301", "2024-W09-5"])
-def test_a_partition_that_is_no_day_is_refused(warehouse: Warehouse, value: str) -> None:
+def test_a_partition_key_that_is_not_a_date_is_an_error(warehouse: Warehouse, value: str) -> None:
     # Even without rows, which no cast would refuse: its folder would break the table's view.
     with pytest.raises(WarehouseError):
         warehouse.replace_partition(PETS, value, EMPTY)
@@ -370,13 +373,13 @@ def test_a_partition_that_is_no_day_is_refused(warehouse: Warehouse, value: str)
 
 
 @pytest.mark.parametrize("value", HOSTILE)
-def test_a_part_that_cannot_name_a_folder_is_refused(warehouse: Warehouse, value: str) -> None:
+def test_a_part_that_cannot_be_a_folder_name_is_an_error(warehouse: Warehouse, value: str) -> None:
     with pytest.raises(WarehouseError, match="cannot name a folder"):
         warehouse.path(QUARANTINE, DAY, {"table_name": value})
 
 
 @given(st.text(alphabet=string.printable, max_size=12))
-def test_no_value_leads_out_of_the_tables_folder(value: str) -> None:
+def test_no_value_gives_a_path_outside_the_tables_folder(value: str) -> None:
     warehouse = Warehouse.of(Settings(home=Path("/nowhere/home")))
     try:
         path = warehouse.path(QUARANTINE, DAY, {"table_name": value})
@@ -390,41 +393,43 @@ def test_a_range_is_written_from_one_query_and_days_without_rows_are_empty(
     warehouse: Warehouse,
 ) -> None:
     rows = f"select date '{NEXT}' as date, * from ({ROW})"
-    written = warehouse.replace_partitions(PETS, [DAY, NEXT], rows)
-    assert {key: each.rows for key, each in written.items()} == {DAY: 0, NEXT: 1}
+    first = warehouse.replace_partitions(PETS, [DAY, NEXT], rows)
+    assert {key: result.rows for key, result in first.items()} == {DAY: 0, NEXT: 1}
     assert warehouse.partitions(PETS) == [DAY, NEXT]
-    again = warehouse.replace_partitions(PETS, [DAY, NEXT], rows)
-    assert not any(each.changed for each in again.values())
+    second = warehouse.replace_partitions(PETS, [DAY, NEXT], rows)
+    assert not any(result.changed for result in second.values())
 
 
-def test_a_day_stays_though_another_day_of_the_range_knows_less(warehouse: Warehouse) -> None:
+def test_an_unchanged_day_keeps_its_file_when_another_day_of_the_range_has_nulls(
+    warehouse: Warehouse,
+) -> None:
     """Of a column without nulls DuckDB writes other bytes, which are the same rows."""
-    known = f"select date '{DAY}' as date, * from ({ROW})"
+    row_of_day = f"select date '{DAY}' as date, * from ({ROW})"
     unknown = f"select date '{NEXT}' as date, * replace (null::DOUBLE as weight) from ({ROW})"
-    first = warehouse.replace_partition(PETS, DAY, known)
-    before = first.path.read_bytes()
-    both = warehouse.replace_partitions(
-        PETS, [DAY, NEXT], f"({known}) union all by name ({unknown})"
+    first = warehouse.replace_partition(PETS, DAY, row_of_day)
+    bytes_before = first.path.read_bytes()
+    results = warehouse.replace_partitions(
+        PETS, [DAY, NEXT], f"({row_of_day}) union all by name ({unknown})"
     )
-    assert not both[DAY].changed and first.path.read_bytes() == before
-    heavier = f"select * replace (2.5::DOUBLE as weight) from ({known})"
+    assert not results[DAY].changed and first.path.read_bytes() == bytes_before
+    heavier = f"select * replace (2.5::DOUBLE as weight) from ({row_of_day})"
     assert warehouse.replace_partitions(
         PETS, [DAY, NEXT], f"({heavier}) union all by name ({unknown})"
     )[DAY].changed
 
 
-def test_a_range_may_be_written_from_a_temporary_table_of_ones_own(warehouse: Warehouse) -> None:
+def test_a_range_can_be_written_from_a_temporary_table(warehouse: Warehouse) -> None:
     with warehouse.connect() as db:
         db.execute(f"create temp table mine as select date '{DAY}' as date, * from ({ROW})")
         rows = "select * from mine where legs = $legs"
-        written = warehouse.replace_partitions(PETS, [DAY], rows, {"legs": 4, "other": 1}, db=db)
+        results = warehouse.replace_partitions(PETS, [DAY], rows, {"legs": 4, "other": 1}, db=db)
         left = db.execute("select count(*) from duckdb_tables() where temporary").fetchone()
-    assert written[DAY].rows == 1
+    assert results[DAY].rows == 1
     assert left == (1,)
 
 
 @pytest.mark.parametrize("stray", ["date '2024-03-09'", "null::DATE"])
-def test_rows_outside_the_range_are_refused_and_nothing_is_written(
+def test_rows_outside_the_range_are_an_error_and_nothing_is_written(
     warehouse: Warehouse, stray: str
 ) -> None:
     rows = f"select date '{DAY}' as date, * from ({ROW}) union all select {stray}, * from ({ROW})"
@@ -433,7 +438,7 @@ def test_rows_outside_the_range_are_refused_and_nothing_is_written(
     assert warehouse.partitions(PETS) == []
 
 
-def test_a_range_without_its_partition_column_is_refused(warehouse: Warehouse) -> None:
+def test_a_range_without_its_partition_column_is_an_error(warehouse: Warehouse) -> None:
     with pytest.raises(WarehouseError, match=r"raw\.pets \(missing: date\)"):
         warehouse.replace_partitions(PETS, [DAY], ROW)
 
@@ -441,24 +446,24 @@ def test_a_range_without_its_partition_column_is_refused(warehouse: Warehouse) -
 # --- queries ------------------------------------------------------------------------------------
 
 
-def test_parameters_are_bound_and_those_that_a_query_does_not_name_are_left_out(
+def test_parameters_are_bound_and_unused_ones_are_left_out(
     warehouse: Warehouse,
 ) -> None:
     hostile = "1'; drop table raw.pets; --"
     warehouse.replace_partition(PETS, DAY, arrow(pet_id=[hostile, "2"]))
-    found = warehouse.query(
+    rows = warehouse.query(
         "select pet_id from raw.pets where pet_id = $who", {"who": hostile, "unused": 1}
     )
-    assert found["pet_id"].to_pylist() == [hostile]
-    written = warehouse.replace_partition(
+    assert rows["pet_id"].to_pylist() == [hostile]
+    result = warehouse.replace_partition(
         PETS, NEXT, f"select * replace ($who::VARCHAR as pet_id) from ({ROW})", {"who": hostile}
     )
-    assert written.rows == 1 and ids(warehouse, NEXT) == [hostile]
+    assert result.rows == 1 and ids(warehouse, NEXT) == [hostile]
     assert warehouse.value("select count(*) from raw.pets where pet_id = $a", {"a": "9"}) == 0
     assert warehouse.value("select pet_id from raw.pets where pet_id = $a", {"a": "9"}) is None
 
 
-def test_a_stream_comes_in_batches(warehouse: Warehouse) -> None:
+def test_a_stream_has_batches(warehouse: Warehouse) -> None:
     with warehouse.stream("select i from range($n) as r(i)", {"n": 5000}, 2048) as reader:
         batches = [batch.num_rows for batch in reader]
     assert sum(batches) == 5000 and max(batches) <= 2048
@@ -469,7 +474,7 @@ def test_nothing_can_be_written_through_a_connection(warehouse: Warehouse) -> No
         db.execute("create table warehouse.raw.mine as select 1 as x")
 
 
-def test_tables_are_found_in_the_syntax_and_not_in_the_text_of_a_query() -> None:
+def test_tables_are_found_in_the_syntax_tree_of_a_query() -> None:
     query = """
         with pets as (select * from raw.users)  -- raw.items
         select 'raw.reviews' from pets join raw.pets as p on true
@@ -491,17 +496,17 @@ def analyst(home: Path, sql: str) -> list[tuple[Any, ...]]:
         return db.execute(sql).fetchall()
 
 
-def test_the_views_take_files_that_come_later(warehouse: Warehouse) -> None:
+def test_views_read_files_that_are_added_later(warehouse: Warehouse) -> None:
     views = warehouse.ensure_views()
-    before = views.stat()
+    stat_before = views.stat()
     assert analyst(views.parent, "select count(*) from raw.pets") == [(0,)]
     warehouse.replace_partition(PETS, DAY, ROW)
     warehouse.replace_partition(PETS, NEXT, ROW)
-    assert views.stat().st_ino == before.st_ino
+    assert views.stat().st_ino == stat_before.st_ino
     assert analyst(views.parent, "select count(*), max(date)::VARCHAR from raw.pets") == [(2, NEXT)]
 
 
-def test_the_views_take_files_that_lack_a_newer_column(warehouse: Warehouse) -> None:
+def test_views_read_files_without_a_newer_column(warehouse: Warehouse) -> None:
     warehouse.replace_partition(PETS, DAY, ROW)
     newer = Table(
         "raw", "pets", PETS.description, (*PETS.columns, Column("wings", "BIGINT", "how many"))
@@ -509,11 +514,11 @@ def test_the_views_take_files_that_lack_a_newer_column(warehouse: Warehouse) -> 
     TABLES[PETS.qualified] = newer
     assert warehouse.value("select typeof(wings) from raw.pets") == "BIGINT"
     warehouse.replace_partition(newer, NEXT, f"select *, 2 as wings from ({ROW})")
-    found = warehouse.query("select wings from raw.pets order by date")
-    assert found["wings"].to_pylist() == [None, 2]
+    rows = warehouse.query("select wings from raw.pets order by date")
+    assert rows["wings"].to_pylist() == [None, 2]
 
 
-def test_the_views_are_written_anew_when_a_table_is_declared_and_only_then(
+def test_views_are_rewritten_only_when_a_table_is_declared(
     warehouse: Warehouse,
 ) -> None:
     views = warehouse.ensure_views()
@@ -531,15 +536,15 @@ def test_the_views_are_written_anew_when_a_table_is_declared_and_only_then(
     assert analyst(views.parent, "from raw.more_pets") == []
 
 
-def test_the_views_follow_a_home_that_moves(settings: Settings, tmp_path: Path) -> None:
+def test_views_follow_a_home_that_moves(settings: Settings, tmp_path: Path) -> None:
     Warehouse.of(settings).replace_partition(PETS, DAY, ROW)
     moved = settings.home.rename(tmp_path / "it's moved")
-    there = Warehouse.of(settings.model_copy(update={"home": moved}))
-    assert ids(there) == ["1"]
+    moved_warehouse = Warehouse.of(settings.model_copy(update={"home": moved}))
+    assert ids(moved_warehouse) == ["1"]
     assert analyst(moved, "select pet_id from raw.pets") == [("1",)]
 
 
-def test_the_views_hold_no_rows_of_their_own(warehouse: Warehouse) -> None:
+def test_the_views_file_has_no_rows(warehouse: Warehouse) -> None:
     warehouse.replace_partition(PETS, DAY, ROW)
     home = Path(warehouse.home)
     assert analyst(home, "select count(*) from duckdb_tables()") == [(0,)]
@@ -550,22 +555,22 @@ def test_the_views_hold_no_rows_of_their_own(warehouse: Warehouse) -> None:
 # --- crashes ------------------------------------------------------------------------------------
 
 
-def test_left_overs_of_dead_processes_are_swept_and_of_living_ones_not(
+def test_drafts_of_dead_processes_are_removed_and_of_running_ones_are_not(
     warehouse: Warehouse,
 ) -> None:
-    ended = subprocess.Popen([sys.executable, "-c", ""])
-    ended.wait()
+    process = subprocess.Popen([sys.executable, "-c", ""])
+    process.wait()
     host, drafts = socket.gethostname(), warehouse.folder / ".tmp"
-    dead = drafts / f"{host}-{ended.pid}-0a"
-    mine = drafts / f"{host}-{os.getpid()}-0b"
+    dead = drafts / f"{host}-{process.pid}-0a"
+    own_draft = drafts / f"{host}-{os.getpid()}-0b"
     parents = drafts / f"{host}-{os.getppid()}-0c"
-    elsewhere = drafts / f"another-{host}-{ended.pid}-0d"
-    for folder in (dead, mine, parents, elsewhere):
+    elsewhere = drafts / f"another-{host}-{process.pid}-0d"
+    for folder in (dead, own_draft, parents, elsewhere):
         folder.mkdir(parents=True)
         (folder / "data.parquet").write_bytes(b"half")
     warehouse.replace_partition(PETS, DAY, ROW)
     left = {path for path in drafts.iterdir() if path.name != "spill"}
-    assert left == {mine, parents, elsewhere}
+    assert left == {own_draft, parents, elsewhere}
 
 
 def test_a_write_that_fails_leaves_no_draft(warehouse: Warehouse) -> None:
@@ -578,7 +583,7 @@ def test_a_write_that_fails_leaves_no_draft(warehouse: Warehouse) -> None:
 KILLS = 10
 
 
-def replace_for_ever(home: Path, number: int, done: Connection) -> None:
+def replace_forever(home: Path, number: int, sender: Connection) -> None:
     """Replaces a partition by one content after the other; every value says which it is."""
     warehouse = Warehouse.of(Settings(home=home))
     while True:
@@ -590,85 +595,95 @@ def replace_for_ever(home: Path, number: int, done: Connection) -> None:
             "repeat('x', 20) as location from range(4_000 + $n % 3) as r(i)",
             {"n": number},
         )
-        done.send(number)
+        sender.send(number)
 
 
-def test_a_reader_sees_the_old_or_the_new_rows_never_a_mixture(warehouse: Warehouse) -> None:
-    """A writer is killed again and again, at another point each time, while a reader reads."""
+SEGMENT_ROWS = "select user_id, age_bracket, gender from features.user_segments where date = $day"
+
+
+def read_segments(warehouse: Warehouse, *, streamed: bool) -> tuple[int, int, set[str]]:
+    """Rows, distinct users and distinct contents, by a query or by a stream."""
+    bound = {"day": as_date(DAY)}
+    if not streamed:
+        query = f"""select count(*) as n, count(distinct user_id) as users,
+            list(distinct age_bracket) || list(distinct gender) as content from ({SEGMENT_ROWS})"""
+        row = warehouse.query(query, bound).to_pylist()[0]
+        return row["n"], row["users"], set(row["content"])
+    with warehouse.stream(SEGMENT_ROWS, bound, 4096) as reader:
+        table = reader.read_all()
+    content = {*table["age_bracket"].to_pylist(), *table["gender"].to_pylist()}
+    return table.num_rows, len(set(table["user_id"].to_pylist())), content
+
+
+class SegmentReader(threading.Thread):
+    """Reads until it is stopped, and collects problems; `reads` counts finished reads."""
+
+    def __init__(self, warehouse: Warehouse) -> None:
+        super().__init__()
+        self.warehouse = warehouse
+        self.stopped, self.reads = threading.Event(), threading.Semaphore(0)
+        self.versions: set[int] = set()
+        self.problems: list[str] = []
+
+    def run(self) -> None:
+        streamed = False
+        while not self.stopped.is_set():
+            streamed = not streamed
+            try:
+                n, users, content = read_segments(self.warehouse, streamed=streamed)
+                version = int(min(content))
+                if len(content) > 1 or not n == users == 4_000 + version % 3:
+                    self.problems.append(f"{n} rows, {users} users of {content}")
+                self.versions.add(version)
+            except Exception as error:  # every error is a problem
+                self.problems.append(repr(error))
+            self.reads.release()
+
+
+def test_a_reader_sees_old_or_new_rows_while_writers_are_killed(warehouse: Warehouse) -> None:
     warehouse.replace_partition(
         USER_SEGMENTS,
         DAY,
         "select i::VARCHAR as user_id, '0' as age_bracket, '0' as gender, '' as location "
         "from range(4_000) as r(i)",
     )
-    stop, reads = threading.Event(), threading.Semaphore(0)
-    seen: set[int] = set()
-    problems: list[str] = []
-    rows = "select user_id, age_bracket, gender from features.user_segments where date = $day"
-    query = f"""select count(*) as n, count(distinct user_id) as users, list(distinct age_bracket)
-        || list(distinct gender) as content from ({rows})"""
-
-    def one(number: int) -> tuple[int, int, set[str]]:
-        bound = {"day": as_date(DAY)}
-        if number % 2:
-            found = warehouse.query(query, bound).to_pylist()[0]
-            return found["n"], found["users"], set(found["content"])
-        with warehouse.stream(rows, bound, 4096) as reader:
-            table = reader.read_all()
-        content = {*table["age_bracket"].to_pylist(), *table["gender"].to_pylist()}
-        return table.num_rows, len(set(table["user_id"].to_pylist())), content
-
-    def read() -> None:
-        number = 0
-        while not stop.is_set():
-            number += 1
-            try:
-                n, users, content = one(number)
-                version = int(min(content))
-                if len(content) > 1 or not n == users == 4_000 + version % 3:
-                    problems.append(f"{n} rows, {users} users of {content}")
-                seen.add(version)
-            except Exception as error:  # every error is a finding
-                problems.append(repr(error))
-            reads.release()
-
-    reader = threading.Thread(target=read)
+    reader = SegmentReader(warehouse)
     reader.start()
-    # The modules are loaded once, by the server that the writers are forked from.
+    # The fork server imports the modules once, for all writers.
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["batch_predictions.warehouse"])
     try:
         for kill in range(KILLS):
-            done, theirs = context.Pipe(duplex=False)
+            receiver, sender = context.Pipe(duplex=False)
             writer = context.Process(
-                target=replace_for_ever, args=(Path(warehouse.home), kill * 10_000, theirs)
+                target=replace_forever, args=(Path(warehouse.home), kill * 10_000, sender)
             )
             writer.start()
-            theirs.close()
-            replaced = done.recv()
-            # At another point of a later replacement each time: the reader's pace is the clock.
+            sender.close()
+            replaced = receiver.recv()
+            # Each kill hits another point of a replacement: the reader's pace is the clock.
             for _ in range(1 + kill % 4):
-                reads.acquire()
-                while done.poll():
-                    replaced = done.recv()
+                reader.reads.acquire()
+                while receiver.poll():
+                    replaced = receiver.recv()
             assert writer.pid
             os.kill(writer.pid, signal.SIGKILL)
             writer.join()
-            done.close()
-            now = int(warehouse.value("select min(gender) from features.user_segments"))
-            assert now >= replaced
+            receiver.close()
+            stored = int(warehouse.value("select min(gender) from features.user_segments"))
+            assert stored >= replaced
     finally:
-        stop.set()
+        reader.stopped.set()
         reader.join()
-    assert not problems, problems[:3]
-    assert len(seen) > KILLS
-    # Whatever the killed ones left is gone after the next write.
+    assert not reader.problems, reader.problems[:3]
+    assert len(reader.versions) > KILLS
+    # The next write removes what the killed processes left.
     warehouse.replace_partition(PETS, DAY, ROW)
     left = [path.name for path in (warehouse.folder / ".tmp").iterdir() if path.name != "spill"]
     assert left == []
 
 
-def test_a_query_is_asked_again_where_a_file_was_replaced_while_it_was_read(
+def test_a_query_is_tried_again_if_a_file_is_replaced_during_it(
     warehouse: Warehouse, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """DuckDB opens a file to plan and once more to read; here it is replaced all the time."""
@@ -676,8 +691,8 @@ def test_a_query_is_asked_again_where_a_file_was_replaced_while_it_was_read(
     for n in (3_000, 5_000):
         rows = "select i::VARCHAR as pet_id, i / 7 as weight, $n::BIGINT as legs, null as tags, "
         rows += "null as toys, null as passport, null as born from range($n) as r(i)"
-        written = warehouse.replace_partition(PETS, DAY, rows, {"n": n})
-        contents.append(written.path.rename(written.path.with_name(str(n))))
+        result = warehouse.replace_partition(PETS, DAY, rows, {"n": n})
+        contents.append(result.path.rename(result.path.with_name(str(n))))
     target = warehouse.path(PETS, DAY)
     target.hardlink_to(contents[-1])
     stop = threading.Event()
@@ -712,14 +727,14 @@ def test_a_query_is_asked_again_where_a_file_was_replaced_while_it_was_read(
     assert misread, "no file was ever replaced between the plan and the reading"
 
 
-def test_a_file_that_is_damaged_for_good_is_an_error(warehouse: Warehouse) -> None:
+def test_a_corrupt_file_is_an_error(warehouse: Warehouse) -> None:
     path = warehouse.replace_partition(PETS, DAY, ROW).path
     path.write_bytes(path.read_bytes()[:-20])
     with pytest.raises(duckdb.Error):
         warehouse.query("from raw.pets")
 
 
-def test_writers_of_different_partitions_run_side_by_side(warehouse: Warehouse) -> None:
+def test_different_partitions_can_be_written_concurrently(warehouse: Warehouse) -> None:
     days = [f"2024-03-{day:02}" for day in range(1, 9)]
     together = threading.Barrier(len(days))
     errors: list[BaseException] = []

@@ -11,7 +11,8 @@ from batch_predictions.features.assets import feature_asset
 from batch_predictions.home import State
 from batch_predictions.inference.dagster import assets as prediction_assets
 from batch_predictions.inference.declaration import BatchPrediction
-from batch_predictions.models.training import training_asset, trainings
+from batch_predictions.models.training import trainings
+from batch_predictions.models.training_assets import training_asset
 from batch_predictions.partitions import Partitions
 from batch_predictions.settings import Settings
 from batch_predictions.sources.assets import raw_asset as make_raw_asset

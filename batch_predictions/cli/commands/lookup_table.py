@@ -32,8 +32,8 @@ def lookup_table(
 ) -> None:
     """Rows of any table of the current release, by its columns.
 
-    Conditions on the first columns of the table's key are answered at once, others by reading the
-    whole table.
+    Conditions on the first columns of the table's key are looked up by index, others by a scan of
+    the release's rows.
     """
     from batch_predictions.serving.lookup import Lookup
 
@@ -42,7 +42,10 @@ def lookup_table(
         if name is None:
             print_rows(_describe_tables(lookup), as_json)
             return
-        answer = lookup.answer(name, limit=limit, **conditions)
+        try:
+            answer = lookup.answer(name, limit=limit, **conditions)
+        except ValueError as error:
+            raise typer.BadParameter(str(error)) from error
     if as_json:
         typer.echo(json.dumps(answer, default=str))
         return
@@ -56,7 +59,7 @@ def _parse_conditions(texts: Sequence[str]) -> dict[str, str]:
     for text in texts:
         column, separator, value = text.partition("=")
         if not separator or not column:
-            raise typer.BadParameter(f"{text!r} is no condition: write COLUMN=VALUE")
+            raise typer.BadParameter(f"{text!r} is not a condition: write COLUMN=VALUE")
         conditions[column] = value
     return conditions
 

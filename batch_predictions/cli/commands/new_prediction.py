@@ -32,7 +32,7 @@ def new_prediction(
 ) -> None:
     """Write the modules of a daily prediction and their test into your package.
 
-    The modules run as they are; change the query, the features and the model to yours. With
+    The modules run unchanged; change the query, the features and the model to yours. With
     `plugins: [my_predictions]` in the settings the prediction joins the platform.
     """
     check_name("the prediction", name)
@@ -87,17 +87,21 @@ def render_files(name: str, package: str, value: str | None) -> dict[str, str]:
     return files
 
 
-def check_name(what: str, name: str) -> None:
-    """Raises SettingsError unless the name is one of a table and a module."""
+def check_name(kind: str, name: str) -> None:
+    """Checks a name of a table and module.
+
+    Raises:
+        SettingsError: it is not a lower-case Python identifier.
+    """
     if not re.fullmatch(r"[a-z][a-z0-9_]*", name) or keyword.iskeyword(name):
         raise SettingsError(
-            f"{what} is called {name!r}: use lower-case letters, digits and underscores, such as "
+            f"{kind} is called {name!r}: use lower-case letters, digits and underscores, such as "
             "expected_orders"
         )
 
 
 def _add_plugin(package: str) -> str:
-    """Adds the package to `plugins` of the settings file where that is safe; what was done."""
+    """Adds the package to `plugins` in the settings file, if that is safe. Returns a message."""
     file = Path(FILE_NAME)
     text = file.read_text(encoding="utf-8") if file.exists() else ""
     if package in Settings.load().plugins:

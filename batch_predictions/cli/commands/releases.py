@@ -43,7 +43,7 @@ def releases_rollback(
     ] = None,
     home: Home = None,
 ) -> None:
-    """Move applications back to an earlier release, at once."""
+    """Serve an earlier release again, with immediate effect."""
     from batch_predictions.serving.release.publish import rollback
     from batch_predictions.serving.store.schema import Store
 

@@ -34,7 +34,7 @@ def ui(
     prepare(settings)
     os.environ["BATCH_PREDICTIONS_HOME"] = str(settings.home)
     module = ["-m", "batch_predictions.definitions"]
-    where = ["-w", str(WORKSPACE)] if WORKSPACE.exists() else module
-    command = [sys.executable, "-m", "dagster", "dev", *where, "-h", host, "-p", str(port)]
+    location = ["-w", str(WORKSPACE)] if WORKSPACE.exists() else module
+    command = [sys.executable, "-m", "dagster", "dev", *location, "-h", host, "-p", str(port)]
     # This process becomes Dagster, so that signals reach it.
     os.execv(command[0], command)  # noqa: S606

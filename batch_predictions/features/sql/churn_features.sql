@@ -1,5 +1,5 @@
 -- What is known of every customer who bought in the last 84 days (churn.active_days): recency,
--- frequency, the customer's own rhythm, spend, breadth, discounts, demographics. A purchase is an
+-- frequency, the customer's interpurchase times, spend, breadth, discounts, demographics. A purchase is an
 -- interaction of churn.event_types, all where none is named; a visit is a day with one.
 with events as (
     select user_id, item_id, date, quantity, amount
@@ -101,7 +101,7 @@ select
     rhythms.gap_sd,
     rhythms.gap_max::BIGINT as gap_max,
     rhythms.gap_recent,
-    -- More than 1: the next purchase is overdue by the customer's own rhythm.
+    -- More than 1: the time since the last purchase exceeds the customer's usual interpurchase time.
     rhythms.days_inactive / rhythms.gap_mean as overdue,
     (rhythms.longer_gaps + 1) / (rhythms.gaps + 2) as longer_gap_share,
     coalesce(rhythms.spend_28d, 0) as spend_28d,

@@ -8,7 +8,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from batch_predictions.discovery import instances, subclasses
+from batch_predictions.discovery import class_of_kind, index_unique, instances, subclasses
 from batch_predictions.models.churn.base import (
     ChurnEstimator,
     ChurnEstimatorSpec,
@@ -25,11 +25,8 @@ def estimator_specs() -> dict[str, ChurnEstimatorSpec[Any]]:
         ValueError: two estimators have one name.
     """
     declared = instances(ChurnEstimatorSpec, MODULES)
-    specs: dict[str, ChurnEstimatorSpec[Any]] = {}
-    for spec in sorted(declared, key=lambda spec: (spec.order, spec.name)):
-        if specs.setdefault(spec.name, spec) is not spec:
-            raise ValueError(f"two churn estimators are named {spec.name}: rename one")
-    return specs
+    in_order = sorted(declared, key=lambda spec: (spec.order, spec.name))
+    return index_unique(in_order, "churn estimators")
 
 
 def baseline_names() -> list[str]:
@@ -48,12 +45,7 @@ def estimator_classes() -> dict[str, type[ChurnEstimator]]:
     Raises:
         ValueError: two classes have the same kind.
     """
-    classes: dict[str, type[ChurnEstimator]] = {}
-    for estimator_class in subclasses(ChurnEstimator, MODULES):
-        kind = estimator_class.kind
-        if classes.setdefault(kind, estimator_class) is not estimator_class:
-            raise ValueError(f"two classes of churn estimators have the kind {kind}: rename one")
-    return classes
+    return index_unique(subclasses(ChurnEstimator, MODULES), "classes of churn estimators", "kind")
 
 
 def load_estimator(folder: Path, name: str) -> ChurnEstimator:
@@ -63,10 +55,5 @@ def load_estimator(folder: Path, name: str) -> ChurnEstimator:
         ValueError: no class has the stored kind; the message says which plugin may be missing.
     """
     kind = read_manifest(folder, name)["kind"]
-    classes = estimator_classes()
-    if kind not in classes:
-        raise ValueError(
-            f"{folder}: unknown kind of churn estimator {kind!r} (known: {', '.join(classes)}). "
-            "If a plugin defines it, name its module in the setting plugins"
-        )
-    return classes[kind].load(folder, name)
+    estimator_class = class_of_kind(estimator_classes(), kind, folder, "churn estimator")
+    return estimator_class.load(folder, name)

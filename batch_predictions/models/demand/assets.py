@@ -109,7 +109,7 @@ def train_demand(
         why=selection.why,
         metrics=[dict(row) for row in selection.metrics],
         plotted=WAPE_SUM,
-        lowest_is_best=True,
+        lower_is_better=True,
         figures={
             "error by horizon": lambda: plot_error_by_horizon(first.backtest),
             "coverage": lambda: plot_coverage(first.backtest, selection.candidate),

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from batch_predictions.discovery import instances, subclasses
+from batch_predictions.discovery import class_of_kind, index_unique, instances, subclasses
 from batch_predictions.models.demand.base import (
     MANIFEST_FILE,
     EnsembleForecaster,
@@ -28,12 +28,7 @@ def classes() -> dict[str, type[Forecaster]]:
     Raises:
         ValueError: two classes have the same kind.
     """
-    class_of_kind: dict[str, type[Forecaster]] = {}
-    for forecaster_class in subclasses(Forecaster, MODULES):
-        kind = forecaster_class.kind
-        if class_of_kind.setdefault(kind, forecaster_class) is not forecaster_class:
-            raise ValueError(f"two classes of forecasters have the kind {kind!r}: rename one")
-    return class_of_kind
+    return index_unique(subclasses(Forecaster, MODULES), "classes of forecasters", "kind")
 
 
 def variants() -> dict[str, ForecasterVariant]:
@@ -43,14 +38,13 @@ def variants() -> dict[str, ForecasterVariant]:
         ValueError: a name is taken already, or there is no class of a variant's kind.
     """
     kinds = classes()
-    variant_of_name: dict[str, ForecasterVariant] = {}
-    for variant in instances(ForecasterVariant, MODULES):
+    by_name = index_unique(instances(ForecasterVariant, MODULES), "forecasters")
+    for name, variant in by_name.items():
         if variant.kind not in kinds:
-            raise ValueError(f"the forecaster {variant.name} has the unknown kind {variant.kind!r}")
-        if variant.name in kinds or variant.name in variant_of_name:
-            raise ValueError(f"two forecasters are named {variant.name!r}: rename one")
-        variant_of_name[variant.name] = variant
-    return variant_of_name
+            raise ValueError(f"the forecaster {name} has the unknown kind {variant.kind!r}")
+        if name in kinds:
+            raise ValueError(f"two forecasters have the name {name!r}: rename one")
+    return by_name
 
 
 def names() -> list[str]:
@@ -111,14 +105,8 @@ def load(folder: Path) -> Forecaster:
         ValueError: no class has the stored kind, such as one of a plugin that is not loaded.
     """
     manifest = json.loads((folder / MANIFEST_FILE).read_text())
-    class_of_kind = classes()
-    if manifest["kind"] not in class_of_kind:
-        raise ValueError(
-            f"{folder}: unknown kind of forecaster {manifest['kind']!r} (known: "
-            f"{', '.join(class_of_kind)}); the module of a forecaster of "
-            "your package must be listed in the setting plugins"
-        )
-    forecaster = class_of_kind[manifest["kind"]].from_manifest(manifest)
+    forecaster_class = class_of_kind(classes(), manifest["kind"], folder, "forecaster")
+    forecaster = forecaster_class.from_manifest(manifest)
     if isinstance(forecaster, EnsembleForecaster):
         forecaster.load_members(folder, load)
     forecaster.load_state(folder)

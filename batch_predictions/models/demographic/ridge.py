@@ -42,7 +42,7 @@ from batch_predictions.models.demographic.segments import (
 MIN_RATIO = 0.05
 """No ratio is lower: a linear model would go below zero."""
 DAMPING_USERS = 5
-"""Users of one event by whom an item's mean is raised: rare items have no extreme ratios."""
+"""Users with one event that are added to an item's mean, which limits ratios of rare items."""
 MANIFEST, EFFECTS, ITEMS = "ridge.json", "effects.npy", "items.json"
 
 

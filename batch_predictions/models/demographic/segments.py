@@ -219,7 +219,7 @@ SegmentShares: TypeAlias = Callable[[str, Segment], Doubles]
 class SegmentAdjustment(Protocol):
     """How the items' shares of a segment differ from those of all users.
 
-    Popularity changes by the day, tastes of segments hardly do: an adjustment is trained every week
+    Popularity changes daily, preferences of segments slowly: an adjustment is trained every week
     and applied to the counts of each day.
     """
 

@@ -2,7 +2,7 @@
 
 1. The half-life of popularity, with one list for all users.
 2. Where the promotions of the coming week are known, their uplift multiplies popularity if it gains
-   at all: three non-negative coefficients fitted on all users hardly overfit.
+   at all: three non-negative coefficients fitted on all users do not overfit.
 3. The adjustments of segments compete on top of it. `CountAdjustment` is evaluated by
    cross-fitting: each fold with the kappa that is best on the other folds. It serves if its gain
    over one list for all exceeds one standard error (Breiman et al. 1984, "Classification and

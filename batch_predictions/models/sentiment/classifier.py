@@ -1,6 +1,6 @@
 """The stored classifier: one model, or several whose log-probabilities are averaged.
 
-Models are fitted to the classes in the shares in which they occur, so a rare class is hardly ever
+Models are fitted to the classes in the shares in which they occur, so a rare class is almost never
 the likeliest. The classifier therefore divides probabilities by the class shares to the power tau
 (Menon et al. 2021); tau is chosen for macro-F1 on held-out reviews. The sentiment is the likeliest
 class after this adjustment; `undo_prior_shift` reverses it, for the shares of an item.

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from batch_predictions.discovery import instances, subclasses
+from batch_predictions.discovery import class_of_kind, index_unique, instances, subclasses
 from batch_predictions.models.sentiment.models.base import (
     Role,
     SentimentModel,
@@ -29,12 +29,9 @@ def model_specs() -> dict[str, SentimentModelSpec]:
     Raises:
         ValueError: two models have one name.
     """
-    specs: dict[str, SentimentModelSpec] = {}
     declared = instances(SentimentModelSpec, MODULES)
-    for spec in sorted(declared, key=lambda spec: ROLES.index(spec.role)):
-        if specs.setdefault(spec.name, spec) is not spec:
-            raise ValueError(f"two sentiment models are named {spec.name}: rename one")
-    return specs
+    in_order = sorted(declared, key=lambda spec: ROLES.index(spec.role))
+    return index_unique(in_order, "sentiment models")
 
 
 def classifier_names() -> tuple[str, ...]:
@@ -89,17 +86,10 @@ def load_model(kind: str, folder: Path) -> SentimentModel:
         folder: what its `save` wrote.
 
     Raises:
-        SettingsError: no class has this kind.
+        ValueError: no class has this kind.
     """
-    classes: dict[str, type[SentimentModel]] = {}
-    for model_class in subclasses(SentimentModel, MODULES):
-        if classes.setdefault(model_class.kind, model_class) is not model_class:
-            raise ValueError(
-                f"two classes of sentiment models have the kind {model_class.kind}: rename one"
-            )
-    if kind not in classes:
-        raise SettingsError(
-            f"{folder} is a sentiment model of kind {kind!r}, and only {', '.join(classes)} are "
-            "known: name the module that defines it in the setting plugins"
-        )
-    return classes[kind].load(folder)
+    classes = index_unique(
+        subclasses(SentimentModel, MODULES), "classes of sentiment models", "kind"
+    )
+    model_class: type[SentimentModel] = class_of_kind(classes, kind, folder, "sentiment model")
+    return model_class.load(folder)

@@ -1,10 +1,10 @@
-"""Lookups for applications: what to offer a user, and the rows of any published table.
+"""Lookups for applications: recommendations of a user, and rows of any published table.
 
     lookup = Lookup(Settings.load())
     lookup.recommendations("1234", k=5)
 
-Only SQLAlchemy and the ground floor are imported: an application starts at once. A lookup is one
-snapshot of the store, so that it sees one release, whole, whatever is published meanwhile.
+It imports only SQLAlchemy, settings and table declarations, so that an application starts quickly.
+A lookup reads one snapshot of the store, and so one complete release, while others are published.
 """
 
 from __future__ import annotations
@@ -35,25 +35,25 @@ __all__ = ["Lookup", "NoReleaseError", "NotPublishedError"]
 
 
 class NotPublishedError(ReleaseError):
-    """The release that is served has no such table, or the table no such column."""
+    """The current release has no such table, or the table no such column."""
 
 
 def _ranked(declared: Table, *key: str) -> sa.Select[Any]:
     """The first rows of a ranked list by release and key, with the items' titles.
 
-    Only the columns answered with: the store may be older than this program's declarations.
+    It selects only the columns of the answer: the store may be older than the declarations.
     """
     table = declared_table(declared)
     same_item = sa.and_(
         ITEMS.c.release_id == table.c.release_id, ITEMS.c.item_id == table.c.item_id
     )
     title = sa.func.coalesce(ITEMS.c.title, table.c.item_id).label("title")
-    wanted = [table.c[name] == sa.bindparam(name) for name in ("release_id", *key)]
+    conditions = [table.c[name] == sa.bindparam(name) for name in ("release_id", *key)]
     names = ("rank", "item_id", "score", "reason", "model_version")
     return (
         sa.select(*(table.c[name] for name in names if name in table.c), title)
         .select_from(table.outerjoin(ITEMS, same_item))
-        .where(*wanted)
+        .where(*conditions)
         .order_by(table.c.rank)
         .limit(sa.bindparam("k"))
     )
@@ -67,11 +67,11 @@ _USER = sa.select(*(USERS.c[name] for name in ATTRIBUTES)).where(
 
 
 class Lookup:
-    """Looks predictions up in the release that is served. One instance serves many threads."""
+    """Looks predictions up in the current release; can be shared by threads."""
 
-    def __init__(self, where: Settings | str) -> None:
-        """Opens a store, by settings or SQLAlchemy URL; there need not be one yet."""
-        self._store = ReadStore(store_url(where) if isinstance(where, Settings) else where)
+    def __init__(self, store: Settings | str) -> None:
+        """Opens a store, by settings or SQLAlchemy URL; it need not exist yet."""
+        self._store = ReadStore(store_url(store) if isinstance(store, Settings) else store)
 
     def __enter__(self) -> Lookup:
         return self
@@ -92,10 +92,17 @@ class Lookup:
         location: str | None = None,
         k: int = 10,
     ) -> dict[str, Any]:
-        """What to offer a user: their own list, else that of the most specific segment there is.
+        """The recommendations of a user: their personal list, else that of a segment.
 
-        Attributes given here win over those the store knows of the user; one that is neither
-        given nor known is not matched. An age may be given as a number.
+        The segment is the most specific one that matches. The arguments replace the stored
+        attributes of the user; an attribute that is unknown in both is not matched.
+
+        Args:
+            user_id: the user, who need not be known.
+            age_bracket: such as 35-44, or an age as a number.
+            gender: as the source writes it.
+            location: as the source writes it.
+            k: number of items at most, at least 1.
 
         Returns:
             user_id, source (personal, demographic or popular), release_id, as_of, model_version,
@@ -108,16 +115,16 @@ class Lookup:
         if k < 1:
             raise ValueError(f"k is {k}: ask for at least one item")
         user_id = str(user_id)
-        given = {"age_bracket": age_bracket, "gender": gender, "location": location}
+        arguments = {"age_bracket": age_bracket, "gender": gender, "location": location}
         with self._store.snapshot() as (db, served):
-            here = {"release_id": served.release_id, "k": k}
+            common = {"release_id": served.release_id, "k": k}
             if RECOMMENDATIONS.name in served.tables:
-                rows = db.execute(_PERSONAL, {**here, "user_id": user_id}).all()
+                rows = db.execute(_PERSONAL, {**common, "user_id": user_id}).all()
                 if rows:
                     return _answer(user_id, "personal", served, None, rows)
             if DEMOGRAPHIC_RECOMMENDATIONS.name not in served.tables:
                 raise _not_published(DEMOGRAPHIC_RECOMMENDATIONS.name, served)
-            attributes = {name: known(name, value) for name, value in given.items()}
+            attributes = {name: known(name, value) for name, value in arguments.items()}
             if None in attributes.values():
                 user = {"release_id": served.release_id, "user_id": user_id}
                 stored = db.execute(_USER, user).one_or_none()
@@ -126,29 +133,29 @@ class Lookup:
             for level, values in levels(attributes):
                 # Columns outside the level are stored as empty strings.
                 key = {"segment_level": level, **dict.fromkeys(ATTRIBUTES, ""), **values}
-                rows = db.execute(_SEGMENT, {**here, **key}).all()
+                rows = db.execute(_SEGMENT, {**common, **key}).all()
                 if rows:
                     source = "demographic" if values else "popular"
                     return _answer(user_id, source, served, {"level": level, **values}, rows)
         raise ReleaseError(
-            f"release {served.release_id} has no rows of the level everyone: release again"
+            f"release {served.release_id} has no rows of the level everyone: publish it again"
         )
 
     def rows(
         self, table_name: str, *, limit: int | None = None, **key: Any
     ) -> list[dict[str, Any]]:
         """Rows of a published table in the order of its key; see `answer`."""
-        found: list[dict[str, Any]] = self.answer(table_name, limit=limit, **key)["rows"]
-        return found
+        rows: list[dict[str, Any]] = self.answer(table_name, limit=limit, **key)["rows"]
+        return rows
 
     def answer(self, table_name: str, *, limit: int | None = None, **key: Any) -> dict[str, Any]:
-        """Rows of a published table, with the release that they are of.
+        """Rows of a published table, and their release.
 
         Args:
             table_name: such as churn_scores.
-            limit: at most so many rows.
-            key: column to value. The first columns of the table's key are found at once, others
-                by reading the release's whole table. A key's null is stored as an empty string.
+            limit: number of rows at most; None: all.
+            key: values by column. The first columns of the table's key are looked up by index,
+                others by a scan of the release's rows. Nulls in keys are stored as empty strings.
 
         Returns:
             release_id, as_of, partition (the day, or the week's Monday) and rows.
@@ -162,32 +169,32 @@ class Lookup:
             if entry is None:
                 raise _not_published(table_name, served)
             types = entry["columns"]
-            strangers = sorted(set(key) - set(types))
-            if strangers:
+            unknown = sorted(set(key) - set(types))
+            if unknown:
                 raise NotPublishedError(
-                    f"{table_name} has no column {', '.join(strangers)}: it has {', '.join(types)}"
+                    f"{table_name} has no column {', '.join(unknown)}: it has {', '.join(types)}"
                 )
             table = _stored(table_name, tuple(types.items()), tuple(entry["key"]))
-            wanted = [_matches(table.c[name], value) for name, value in key.items()]
+            conditions = [_matches(table.c[name], value) for name, value in key.items()]
             query = (
                 sa.select(*(table.c[name] for name in types))
-                .where(table.c.release_id == served.release_id, *wanted)
+                .where(table.c.release_id == served.release_id, *conditions)
                 .order_by(*table.primary_key.columns)
                 .limit(limit)
             )
-            found = [dict(row) for row in db.execute(query).mappings()]
+            rows = [dict(row) for row in db.execute(query).mappings()]
         for name in (name for name, type_ in types.items() if is_json(type_)):
-            for row in found:
+            for row in rows:
                 row[name] = None if row[name] is None else json.loads(row[name])
         return {
             "release_id": served.release_id,
             "as_of": served.as_of.isoformat(),
             "partition": entry["partition"],
-            "rows": found,
+            "rows": rows,
         }
 
     def tables(self) -> list[dict[str, Any]]:
-        """The tables of the release that is served: name, partition, key and columns.
+        """The tables of the current release: name, partition, key and columns.
 
         Raises:
             NoReleaseError: nothing has been released yet.
@@ -204,7 +211,7 @@ class Lookup:
             ]
 
     def freshness(self, today: dt.date) -> dict[str, Any]:
-        """How old what is served is: release_id, as_of, age_days.
+        """The age of the current release: release_id, as_of, age_days.
 
         Raises:
             NoReleaseError: nothing has been released yet.
@@ -224,7 +231,7 @@ def _answer(
     segment: dict[str, str] | None,
     rows: Sequence[sa.Row[Any]],
 ) -> dict[str, Any]:
-    why = {"demographic": "popular_with_your_segment", "popular": "popular"}.get(source)
+    segment_reason = {"demographic": "popular_with_your_segment", "popular": "popular"}.get(source)
     return {
         "user_id": user_id,
         "source": source,
@@ -238,7 +245,7 @@ def _answer(
                 "item_id": row.item_id,
                 "title": row.title,
                 "score": row.score,
-                "reason": why or row.reason,
+                "reason": segment_reason or row.reason,
             }
             for row in rows
         ],
@@ -247,21 +254,39 @@ def _answer(
 
 @lru_cache(maxsize=64)
 def _stored(name: str, types: tuple[tuple[str, str], ...], key: tuple[str, ...]) -> sa.Table:
-    """A table as its release describes it; kept, so that SQLAlchemy compiles a query once."""
+    """A table by its release's manifest; cached, so that SQLAlchemy compiles each query once."""
     return store_table(name, dict(types), key)
 
 
 def _matches(column: sa.Column[Any], value: Any) -> sa.ColumnElement[bool]:
-    """A condition on a column; text from a command line becomes the column's type."""
+    """A condition on a column; text, as of a command line, is converted to the column's type.
+
+    Raises:
+        ValueError: the text is not of the column's type.
+    """
     if value is None:
         return column == "" if column.primary_key else column.is_(None)
-    if isinstance(value, str) and isinstance(column.type, sa.Date):
-        value = dt.date.fromisoformat(value)
-    elif isinstance(value, str) and isinstance(column.type, sa.Integer):
-        value = int(value)
+    if isinstance(value, str):
+        value = _parse(column, value)
     elif isinstance(column.type, sa.String):
         value = str(value)
     return column == value
+
+
+def _parse(column: sa.Column[Any], text: str) -> Any:
+    if isinstance(column.type, sa.String):
+        return text
+    try:
+        if isinstance(column.type, sa.Boolean):
+            return {"true": True, "false": False}[text.casefold()]
+        return (
+            column.type.python_type.fromisoformat(text)
+            if isinstance(column.type, sa.Date | sa.DateTime)
+            else column.type.python_type(text)
+        )
+    except (KeyError, ValueError):
+        kind = column.type.python_type.__name__
+        raise ValueError(f"{column.name} has the type {kind}, {text!r} is not of it") from None
 
 
 def _not_published(name: str, served: ServedRelease) -> NotPublishedError:

@@ -1,4 +1,4 @@
-"""Who a user is, for the fallback: attributes as they are matched, and the levels searched."""
+"""Attributes of users and the segment levels that the fallback searches."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ _BRACKETS = ((65, "65+"), (55, "55-64"), (45, "45-54"), (35, "35-44"), (25, "25-
 
 
 def age_bracket(value: str | int) -> str:
-    """The bracket of an age given as a number; anything else as it is: `37` is in `35-44`."""
+    """The bracket of an age (`37` gives `35-44`); other texts are returned unchanged."""
     text = str(value).strip()
     if not re.fullmatch(r"\d{1,3}", text):
         return text
-    return next((name for least, name in _BRACKETS if int(text) >= least), "under 19")
+    return next((name for min_age, name in _BRACKETS if int(text) >= min_age), "under 19")
 
 
 def known(name: str, value: str | int | None) -> str | None:
-    """An attribute's value as it is matched; None where it is not given, empty or `unknown`."""
+    """An attribute's normalised value; None if it is None, empty or `unknown`."""
     if value is None:
         return None
     text = age_bracket(value) if name == "age_bracket" else str(value).strip()
@@ -29,10 +29,10 @@ def known(name: str, value: str | int | None) -> str | None:
 
 
 def levels(attributes: Mapping[str, str | None]) -> list[tuple[str, dict[str, str]]]:
-    """The segments of somebody with these attributes, the most specific first."""
-    found = []
+    """Level and values of the segments that match a user's attributes, the most specific first."""
+    segments = []
     for level, names in LEVELS.items():
         values = {name: value for name in names if (value := attributes.get(name)) is not None}
         if len(values) == len(names):
-            found.append((level, values))
-    return found
+            segments.append((level, values))
+    return segments

@@ -1,4 +1,4 @@
-"""An item's sentiment, looked up in the release that is served."""
+"""Lookups of an item's sentiment in the current release."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def sentiment_lines(answer: dict[str, Any]) -> Iterator[str]:
         f"{row['share_negative']:.0%} negative"
     )
     if row["change"] is not None:
-        yield f"  change {row['change']:+.2f} against the weeks before ({_verdict(row)})"
+        yield f"  change {row['change']:+.2f} against the four weeks before ({_verdict(row)})"
     for direction, label in (("up", "positive"), ("down", "negative")):
         terms = [aspect["term"] for aspect in answer["aspects"] if aspect["direction"] == direction]
         if terms:

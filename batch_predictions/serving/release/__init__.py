@@ -1,1 +1,1 @@
-"""Publishing a release: its contents, the pointer that moves to it, what is removed afterwards."""
+"""Releases: their contents, publishing, the pointer to the current one, pruning of old ones."""

@@ -1,7 +1,7 @@
-"""Releases as the store knows them, and the one row that says which is served.
+"""The releases in the store, and the pointer: the one row that names the current release.
 
-The pointer moves by compare-and-set on its version, so that of two movers who saw the same row
-only one succeeds.
+The pointer moves by compare-and-set on its version: of two writers that have read the same row, one
+succeeds.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ from batch_predictions.serving.store.schema import CURRENT, RELEASES
 
 
 class ReleaseError(RuntimeError):
-    """A release could not be made or served; what was served before still is."""
+    """A release could not be built or served; the current release has not changed."""
 
 
 class NoReleaseError(ReleaseError):
-    """The store serves no release yet."""
+    """The store has no current release yet."""
 
     def __init__(self, store: str) -> None:
         super().__init__(
@@ -34,7 +34,18 @@ class NoReleaseError(ReleaseError):
 class Release:
     """A release: one day's predictions of every published table.
 
-    `note` says in words what the call that returned it did; `moved` whether it moved the pointer.
+    Attributes:
+        release_id: its day and the first digits of its hash.
+        as_of: the day.
+        created_at: UTC.
+        status: building, ready or removing.
+        content_hash: SHA-256 over its partitions.
+        manifest: its tables with partitions, rows, files, columns and keys.
+        builder: the process that builds or removes it.
+        withdrawn_at: when a roll-back withdrew it, UTC; None: never.
+        current: whether the pointer names it.
+        note: what the call that returned it did, in words.
+        moved: whether that call moved the pointer.
     """
 
     release_id: str
@@ -57,7 +68,7 @@ class Release:
 
 @dataclass(frozen=True)
 class Pointer:
-    """The pointer row: which release is served, and how often that has changed."""
+    """The pointer row: the current release, and the number of moves so far."""
 
     release_id: str
     as_of: dt.date
@@ -65,17 +76,17 @@ class Pointer:
 
 
 def read_pointer(db: sa.Connection, *, lock: bool = False) -> Pointer | None:
-    """The pointer; None before the first release. `lock` keeps it until the transaction ends."""
+    """The pointer; None before the first release. `lock` locks it until the transaction ends."""
     query = sa.select(CURRENT.c.release_id, CURRENT.c.as_of, CURRENT.c.version)
-    # SQLite has one writer at a time, and its dialect leaves the lock out.
+    # SQLite has one writer at a time; its dialect omits the lock.
     row = db.execute(query.with_for_update() if lock else query).one_or_none()
     return None if row is None else Pointer(row.release_id, row.as_of, row.version)
 
 
 def all_releases(db: sa.Connection) -> list[Release]:
-    """Every release in the store, the newest day first."""
+    """Every release in the store, newest day first."""
     pointer = read_pointer(db)
-    served = pointer.release_id if pointer else None
+    current = pointer.release_id if pointer else None
     newest_first = RELEASES.select().order_by(
         RELEASES.c.as_of.desc(), RELEASES.c.created_at.desc(), RELEASES.c.release_id.desc()
     )
@@ -89,37 +100,39 @@ def all_releases(db: sa.Connection) -> list[Release]:
             manifest=row.manifest,
             builder=row.builder,
             withdrawn_at=row.withdrawn_at,
-            current=row.release_id == served,
+            current=row.release_id == current,
         )
         for row in db.execute(newest_first)
     ]
 
 
-def find(releases: Sequence[Release], release_id: str) -> Release | None:
-    """The release of that id; None where there is none."""
-    return next((each for each in releases if each.release_id == release_id), None)
+def find_release(releases: Sequence[Release], release_id: str) -> Release | None:
+    """The release with an id; None if there is none."""
+    return next((release for release in releases if release.release_id == release_id), None)
 
 
 def predecessor(releases: Sequence[Release]) -> Release | None:
-    """What a roll-back goes to: the newest ready release before the current one."""
-    at = next((n for n, release in enumerate(releases) if release.current), None)
-    if at is None:
+    """The target of a roll-back: the newest ready release before the current one."""
+    index = next((n for n, release in enumerate(releases) if release.current), None)
+    if index is None:
         return None
-    before = releases[at + 1 :]
-    return next((one for one in before if one.status == "ready" and not one.withdrawn_at), None)
+    for release in releases[index + 1 :]:
+        if release.status == "ready" and not release.withdrawn_at:
+            return release
+    return None
 
 
-def move(db: sa.Connection, seen: Pointer | None, to: Release) -> bool:
-    """Points at a release if the pointer still is what was seen; whether it did."""
-    if seen is None:
+def move_pointer(db: sa.Connection, expected: Pointer | None, to: Release) -> bool:
+    """Points to a release if the pointer still has the expected value. Returns whether it moved."""
+    if expected is None:
         first = insert_into(db, CURRENT).values(
             id=1, release_id=to.release_id, as_of=to.as_of, version=1
         )
-        written = first.on_conflict_do_nothing().returning(CURRENT.c.version)
-        return db.execute(written).one_or_none() is not None
-    moved = (
+        insert = first.on_conflict_do_nothing().returning(CURRENT.c.version)
+        return db.execute(insert).one_or_none() is not None
+    update = (
         CURRENT.update()
-        .where(CURRENT.c.id == 1, CURRENT.c.version == seen.version)
-        .values(release_id=to.release_id, as_of=to.as_of, version=seen.version + 1)
+        .where(CURRENT.c.id == 1, CURRENT.c.version == expected.version)
+        .values(release_id=to.release_id, as_of=to.as_of, version=expected.version + 1)
     )
-    return db.execute(moved).rowcount == 1
+    return db.execute(update).rowcount == 1

@@ -1,8 +1,8 @@
-"""Removing releases: left-overs of killed publishes, and those beyond the number kept.
+"""Removes releases: incomplete ones of killed processes, and ready ones beyond the number to keep.
 
-Rows go in chunks, so that no transaction holds the store for long. A release is marked `removing`
-first, by whoever removes it: nobody points at it any more, and a remover that is killed is
-followed by the next.
+Rows are deleted in chunks, so that no transaction locks the store for long. A release is first
+marked `removing`, so that the pointer cannot move to it; if the process is killed, the next publish
+completes the removal.
 """
 
 from __future__ import annotations
@@ -24,55 +24,60 @@ from batch_predictions.serving.store.schema import ITEMS, RELEASES, USERS, Store
 CHUNK_ROWS = 50_000
 
 
-def sweep(store: Store, builder: str, now: dt.datetime) -> list[str]:
-    """Removes what killed publishes and removals left; the ids of those releases."""
+def remove_incomplete(store: Store, builder: str, now: dt.datetime) -> list[str]:
+    """Removes releases whose build or removal was killed. Returns their ids."""
     with store.write() as db:
-        left = [
+        incomplete = [
             release
             for release in all_releases(db)
             if release.status != "ready" and is_dead(release.builder, release.created_at, now)
         ]
-        claimed = [release for release in left if _claim(db, release, builder)]
+        claimed = [release for release in incomplete if _claim(db, release, builder)]
     for release in claimed:
         _remove(store, release, builder)
     return [release.release_id for release in claimed]
 
 
-def prune(store: Store, builder: str, keep: int, spare: Collection[str] = ()) -> list[str]:
-    """Removes ready releases beyond the newest `keep`; the ids of those removed.
+def prune(store: Store, builder: str, keep: int, protected: Collection[str] = ()) -> list[str]:
+    """Removes ready releases beyond the newest `keep`. Returns their ids.
 
-    The current release, the one that a roll-back goes to, and those to spare are never removed.
+    The current release, the target of a roll-back and the protected ones are never removed.
     """
     with store.write() as db:
-        # Locked: nobody points at a release while it is chosen here.
+        # The lock prevents that the pointer moves to a release that is selected here.
         read_pointer(db, lock=True)
         releases = all_releases(db)
-        before = predecessor(releases)
-        kept = {*spare, *([before.release_id] if before else [])}
+        previous = predecessor(releases)
+        kept_ids = {*protected, *([previous.release_id] if previous else [])}
         ready = [release for release in releases if release.status == "ready"]
-        beyond = [one for one in ready[keep:] if not one.current and one.release_id not in kept]
-        claimed = [release for release in beyond if _claim(db, release, builder)]
+        claimed = [
+            release
+            for release in ready[keep:]
+            if not release.current
+            and release.release_id not in kept_ids
+            and _claim(db, release, builder)
+        ]
     for release in claimed:
         _remove(store, release, builder)
     return [release.release_id for release in claimed]
 
 
 def abandon(store: Store, release_id: str, builder: str) -> None:
-    """Removes a release that its builder could not finish."""
+    """Removes a release whose build has failed."""
     with store.write() as db:
-        mine = [
+        unfinished = [
             release
             for release in all_releases(db)
             if release.release_id == release_id and release.builder == builder
         ]
-        claimed = [release for release in mine if _claim(db, release, builder)]
+        claimed = [release for release in unfinished if _claim(db, release, builder)]
     for release in claimed:
         _remove(store, release, builder)
 
 
 def _claim(db: sa.Connection, release: Release, builder: str) -> bool:
-    """Marks a release as being removed by this builder, if it still is what was seen."""
-    marked = (
+    """Marks a release as `removing`, unless it has changed since it was read."""
+    update = (
         RELEASES.update()
         .where(
             RELEASES.c.release_id == release.release_id,
@@ -81,14 +86,14 @@ def _claim(db: sa.Connection, release: Release, builder: str) -> bool:
         )
         .values(status="removing", builder=builder)
     )
-    return db.execute(marked).rowcount == 1
+    return db.execute(update).rowcount == 1
 
 
 def _remove(store: Store, release: Release, builder: str) -> None:
-    """Deletes the rows of a release that is marked, then the release."""
+    """Deletes the rows of a release marked `removing`, then the release."""
     first_columns = {name: entry["key"][0] for name, entry in release.manifest["tables"].items()}
     first_columns |= {ITEMS.name: "item_id", USERS.name: "user_id"}
-    mine = sa.and_(
+    claimed = sa.and_(
         RELEASES.c.release_id == release.release_id,
         RELEASES.c.status == "removing",
         RELEASES.c.builder == builder,
@@ -100,10 +105,10 @@ def _remove(store: Store, release: Release, builder: str) -> None:
         more = True
         while more:
             with store.write() as db:
-                # Whoever took over may be building a release of the same name by now.
+                # Another process may have taken over and build a release of the same id by now.
                 if (
                     db.execute(
-                        sa.select(RELEASES.c.status).where(mine).with_for_update()
+                        sa.select(RELEASES.c.status).where(claimed).with_for_update()
                     ).one_or_none()
                     is None
                 ):
@@ -113,4 +118,4 @@ def _remove(store: Store, release: Release, builder: str) -> None:
                 chunk = sa.and_(of_release, first <= bound) if more else of_release
                 db.execute(sa.delete(table).where(chunk))
     with store.write() as db:
-        db.execute(RELEASES.delete().where(mine))
+        db.execute(RELEASES.delete().where(claimed))

@@ -1,7 +1,7 @@
-"""Releases: a day's predictions of every table, copied into the store and served all at once.
+"""Publishes releases: copies a day's predictions into the store and moves the pointer to them.
 
-A release is written beside the one that is served, counted, and then pointed at. Readers see the
-whole old release or the whole new one, whatever is killed and whenever.
+The rows of a new release are written next to those of the current one and counted before the
+pointer moves. Readers see the old release or the new one, complete, even if a process is killed.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ from batch_predictions.serving.release.pointer import (
     Release,
     ReleaseError,
     all_releases,
-    find,
-    move,
+    find_release,
+    move_pointer,
     predecessor,
     read_pointer,
 )
-from batch_predictions.serving.release.pruning import abandon, prune, sweep
+from batch_predictions.serving.release.pruning import abandon, prune, remove_incomplete
 from batch_predictions.serving.release.publisher_liveness import register_publisher
 from batch_predictions.serving.release.release_contents import (
     ReleaseContents,
@@ -55,94 +55,102 @@ def publish(
     now: dt.datetime,
     optional: Collection[str] = (),
 ) -> Release:
-    """Releases a day: copies its predictions into the store, checks them, moves the pointer.
+    """Publishes a day: copies its predictions into the store, verifies them, moves the pointer.
 
-    The same rows give the same release, and publishing them again changes nothing. A day older
-    than the one served becomes a release that a roll-back can name, and is not served; so does
-    one that was rolled back, if its rows have not changed.
+    Equal rows give the same release, and publishing them again changes nothing. The pointer does
+    not move to a day older than the current release's, nor to a release that was rolled back; a
+    roll-back can name both.
 
     Args:
-        store: where to.
-        warehouse: where from.
+        store: the serving store to write to.
+        warehouse: the warehouse to read from.
         as_of: the day.
-        tables: what to publish; of a weekly table, the newest week that had ended by the day.
-        keep: releases to keep; the current one and the one before it always are.
-        now: the moment, for the release's record and to tell what was left behind.
-        optional: names of tables that are left out where they lack the partition.
+        tables: tables to publish; of a weekly one, the newest week that had ended by the day.
+        keep: number of releases to keep; the current one and its predecessor always stay.
+        now: the current time, for the release's record and the age of incomplete builds.
+        optional: names of tables that may lack the partition.
 
     Returns:
-        The release; `note` says what was done, `moved` whether it is served from now on.
+        The release, with `note` and `moved`.
 
     Raises:
-        ReleaseError: a partition is missing, the copy does not agree with it, or somebody else is
-            building this release or was faster with the same day. What was served still is.
+        ReleaseError: a partition is missing, its copy has other rows, or another process builds
+            this release or has published another one of the day. The pointer has not moved.
     """
     now = now.astimezone(dt.UTC).replace(tzinfo=None) if now.tzinfo else now
     contents = read_release_contents(warehouse, as_of, tables, optional)
     with register_publisher() as builder:
-        sweep(store, builder, now)
+        remove_incomplete(store, builder, now)
         stored = store.ensure([partition.table for partition in contents.published])
-        seen, release = _begin(store, warehouse, contents, builder, now)
+        pointer, release = _start_release(store, warehouse, contents, builder, now)
         if release.status != "ready":
             try:
-                _build(store, warehouse, contents, stored, builder)
+                _copy_and_verify(store, warehouse, contents, stored, builder)
             except BaseException:
                 abandon(store, release.release_id, builder)
                 raise
-        moved, note = _serve(store, release.release_id, seen)
-        prune(store, builder, keep, spare=[release.release_id])
-    return _found(store, release.release_id, note, moved)
+        moved, note = _serve(store, release.release_id, pointer)
+        prune(store, builder, keep, protected=[release.release_id])
+    return _read_release(store, release.release_id, note, moved)
 
 
 def rollback(store: Store, to: str | None = None) -> Release:
-    """Points at the previous ready release, or at the one named, and says so.
+    """Moves the pointer to the previous ready release, or to a named one.
 
-    The newer ones are marked: publishing the same rows of their days again does not serve them,
-    rolling back to one by name does. Sign-ups since then are kept.
+    Newer releases are marked as withdrawn: publishing the same rows of their days again does not
+    serve them, a roll-back to one by name does. Sign-ups since then are kept.
 
     Raises:
-        NoReleaseError: nothing is served yet.
-        ReleaseError: there is no such release; the message names those there are.
+        NoReleaseError: there is no current release.
+        ReleaseError: there is no such release; the message lists the ready ones.
     """
     with store.write() as db:
-        seen = read_pointer(db, lock=True)
-        if seen is None:
+        pointer = read_pointer(db, lock=True)
+        if pointer is None:
             raise NoReleaseError(store.name)
-        known = all_releases(db)
-        target = find(known, to) if to else predecessor(known)
-        ready = [release.release_id for release in known if release.status == "ready"]
+        stored = all_releases(db)
+        target = find_release(stored, to) if to else predecessor(stored)
         if target is None or target.status != "ready":
-            wanted = f"a release {to}" if to else f"a release before {seen.release_id}"
-            raise ReleaseError(f"there is not {wanted} to roll back to; there are {ready}")
-        moved = target.release_id != seen.release_id and move(db, seen, target)
+            ready = [release.release_id for release in stored if release.status == "ready"]
+            name = f"release {to}" if to else f"release before {pointer.release_id}"
+            raise ReleaseError(f"there is no {name} to roll back to (ready releases: {ready})")
+        moved = target.release_id != pointer.release_id and move_pointer(db, pointer, target)
         if moved:
-            carry_forward(db, seen.release_id, target.release_id)
-        # Not those that are being built: the next day's release is served as ever.
-        newest = [one for one in known[: known.index(target)] if one.status == "ready"]
-        newer = [one.release_id for one in newest if not one.withdrawn_at]
-        withdrawn_at = dt.datetime.now(dt.UTC).replace(tzinfo=None, microsecond=0)
-        marks = {target.release_id: None, **dict.fromkeys(newer, withdrawn_at)}
-        for release_id, mark in marks.items():
-            this = RELEASES.c.release_id == release_id
-            db.execute(RELEASES.update().where(this).values(withdrawn_at=mark))
-    note = f"{target.release_id} is served now; before, {seen.release_id} was"
-    return _found(store, target.release_id, note if moved else "it was served already", moved)
+            carry_forward(db, pointer.release_id, target.release_id)
+        _mark_withdrawn(db, target, newer=stored[: stored.index(target)])
+    note = f"{target.release_id} is served now, instead of {pointer.release_id}"
+    return _read_release(
+        store, target.release_id, note if moved else "it was the current release already", moved
+    )
 
 
 def releases(store: Store) -> list[Release]:
-    """Every release in the store, the newest day first; `current` marks the one served."""
+    """Every release in the store, newest day first."""
     with store.read() as db:
         return all_releases(db)
 
 
-def _begin(
+def _mark_withdrawn(db: sa.Connection, target: Release, newer: Sequence[Release]) -> None:
+    """Marks ready releases newer than a roll-back's target, and unmarks the target."""
+    # Releases that are being built are not marked: the next day's is served as usual.
+    now = dt.datetime.now(dt.UTC).replace(tzinfo=None, microsecond=0)
+    marks: dict[str, dt.datetime | None] = {target.release_id: None}
+    for release in newer:
+        if release.status == "ready" and not release.withdrawn_at:
+            marks[release.release_id] = now
+    for release_id, mark in marks.items():
+        is_release = RELEASES.c.release_id == release_id
+        db.execute(RELEASES.update().where(is_release).values(withdrawn_at=mark))
+
+
+def _start_release(
     store: Store, warehouse: Warehouse, contents: ReleaseContents, builder: str, now: dt.datetime
 ) -> tuple[Pointer | None, Release]:
-    """The pointer as it is, and the day's release: the one there, or a new one to be built."""
+    """The current pointer, and the day's release: the stored one, or a new one to be built."""
     manifest = _manifest(warehouse, contents)
     with store.write() as db:
-        seen = read_pointer(db)
-        release = find(all_releases(db), contents.release_id)
+        pointer = read_pointer(db)
+        release = find_release(all_releases(db), contents.release_id)
         if release is None:
             record = {
                 "release_id": contents.release_id,
@@ -154,73 +162,74 @@ def _begin(
                 "builder": builder,
             }
             db.execute(RELEASES.insert().values(record))
-            release = find(all_releases(db), contents.release_id)
+            release = find_release(all_releases(db), contents.release_id)
             assert release is not None
         elif release.content_hash != contents.content_hash:
-            raise ReleaseError(f"release {release.release_id} is there with another content hash")
+            raise ReleaseError(f"release {release.release_id} is stored with another content hash")
         elif release.status != "ready":
             raise ReleaseError(
-                f"release {release.release_id} is {release.status} at the hands of "
-                f"{release.builder} (host-process-start-work): wait for it, then publish again"
+                f"release {release.release_id} is {release.status} by {release.builder} "
+                "(host-process-start-id): wait until it ends, then publish again"
             )
-    return seen, release
+    return pointer, release
 
 
 def _manifest(warehouse: Warehouse, contents: ReleaseContents) -> dict[str, Any]:
-    """What the release consists of, for those who count, read or remove it."""
+    """The release's tables and features, with partitions, rows, files, columns and keys."""
 
-    def described(one: ReleasePartition) -> dict[str, Any]:
-        files = {str(file.relative_to(warehouse.folder)): sha for file, sha in one.files.items()}
-        return {"partition": one.key, "rows": one.rows, "files": files}
+    def describe(partition: ReleasePartition) -> dict[str, Any]:
+        files = {str(f.relative_to(warehouse.folder)): sha for f, sha in partition.files.items()}
+        return {"partition": partition.key, "rows": partition.rows, "files": files}
 
     tables: dict[str, Any] = {}
-    for one in contents.published:
-        tables[one.table.name] = {
-            **described(one),
-            "model_versions": _model_versions(warehouse, one),
-            "columns": columns_of(one.table),
-            "key": list(key_of(one.table)),
+    for partition in contents.published:
+        tables[partition.table.name] = {
+            **describe(partition),
+            "model_versions": _model_versions(warehouse, partition),
+            "columns": columns_of(partition.table),
+            "key": list(key_of(partition.table)),
         }
-    features = (one for one in (contents.users, contents.items) if one)
+    features = (partition for partition in (contents.users, contents.items) if partition)
     return {
         "tables": tables,
-        "features": {one.table.qualified: described(one) for one in features},
+        "features": {f.table.qualified: describe(f) for f in features},
     }
 
 
-def _model_versions(warehouse: Warehouse, one: ReleasePartition) -> list[str]:
-    if "model_version" not in columns_of(one.table):
+def _model_versions(warehouse: Warehouse, partition: ReleasePartition) -> list[str]:
+    table = partition.table
+    if "model_version" not in columns_of(table):
         return []
     query = (
-        f"select distinct model_version from {one.table.qualified} "
-        f'where "{one.table.partition}" = $day::DATE and model_version is not null order by 1'
+        f"select distinct model_version from {table.qualified} "
+        f'where "{table.partition}" = $day::DATE and model_version is not null order by 1'
     )
-    versions: list[str] = warehouse.query(query, {"day": one.key}).column(0).to_pylist()
+    versions: list[str] = warehouse.query(query, {"day": partition.key}).column(0).to_pylist()
     return versions
 
 
-def _build(
+def _copy_and_verify(
     store: Store,
     warehouse: Warehouse,
     contents: ReleaseContents,
     stored: dict[str, sa.Table],
     builder: str,
 ) -> None:
-    """Copies and counts the rows, then declares the release ready."""
+    """Copies the rows, compares their counts, then marks the release as ready."""
     release_id = contents.release_id
     expected: dict[sa.Table, int] = {}
-    for one in contents.published:
-        table = stored[one.table.name]
-        copy_table(store, warehouse, one, table, release_id, builder)
-        expected[table] = one.rows
+    for partition in contents.published:
+        table = stored[partition.table.name]
+        copy_table(store, warehouse, partition, table, release_id, builder)
+        expected[table] = partition.rows
     expected[ITEMS] = copy_items(store, warehouse, contents, release_id, builder)
     if contents.users:
         copy_users(store, warehouse, contents.users.key, release_id, builder)
         expected[USERS] = contents.users.rows
-    rewritten = [one.table.qualified for one in contents.partitions if not one.unchanged()]
+    rewritten = [p.table.qualified for p in contents.partitions if not p.unchanged()]
     if rewritten:
         raise ReleaseError(
-            f"{', '.join(rewritten)} was written anew while {release_id} was built: publish again"
+            f"{', '.join(rewritten)} changed while {release_id} was built: publish again"
         )
     with store.read() as db:
         for table, rows in expected.items():
@@ -234,12 +243,16 @@ def _build(
         _require_fallback(db, stored, release_id)
     with store.write() as db:
         assert_ownership(db, release_id, builder)
-        this = RELEASES.c.release_id == release_id
-        db.execute(RELEASES.update().where(this).values(status="ready"))
+        is_release = RELEASES.c.release_id == release_id
+        db.execute(RELEASES.update().where(is_release).values(status="ready"))
 
 
 def _require_fallback(db: sa.Connection, stored: dict[str, sa.Table], release_id: str) -> None:
-    """Refuses a release whose lookups could answer with nothing."""
+    """Checks that unknown users get recommendations.
+
+    Raises:
+        ReleaseError: the fallback has no rows of the level `everyone`.
+    """
     fallback = stored.get(DEMOGRAPHIC_RECOMMENDATIONS.name)
     if fallback is None:
         return
@@ -249,43 +262,47 @@ def _require_fallback(db: sa.Connection, stored: dict[str, sa.Table], release_id
     if db.execute(everyone.limit(1)).first() is None:
         raise ReleaseError(
             f"release {release_id}: {fallback.name} has no rows of the level everyone, so that "
-            "unknown users would be offered nothing; it is not served"
+            "unknown users would get no recommendations; it is not served"
         )
 
 
-def _serve(store: Store, release_id: str, seen: Pointer | None) -> tuple[bool, str]:
-    """Points at a release unless a newer day is served; whether it did, and what to say."""
+def _serve(store: Store, release_id: str, expected: Pointer | None) -> tuple[bool, str]:
+    """Moves the pointer to a release, unless the current one is of a newer day.
+
+    Returns:
+        Whether it moved, and a note for the user.
+    """
     while True:
         with store.write() as db:
-            # Locked before the release is read: it is not removed between here and the move.
+            # The lock prevents that the release is removed before the pointer moves.
             pointer = read_pointer(db, lock=True)
-            release = find(all_releases(db), release_id)
+            release = find_release(all_releases(db), release_id)
             if release is None or release.status != "ready":
                 raise ReleaseError(f"release {release_id} was removed meanwhile: publish again")
             if release.current:
                 return False, f"unchanged: {release_id} is served already"
-            if seen and seen.as_of > release.as_of:
-                return False, f"{release_id} is kept; the newer {seen.release_id} is served"
+            if expected and expected.as_of > release.as_of:
+                return False, f"{release_id} is kept; the newer {expected.release_id} is served"
             if release.withdrawn_at:
                 return False, (
                     f"{release_id} was rolled back and its rows have not changed: it is not "
                     f"served; `batch-predictions releases rollback {release_id}` would serve it"
                 )
-            if move(db, seen, release):
-                if seen:
-                    carry_forward(db, seen.release_id, release_id)
+            if move_pointer(db, expected, release):
+                if expected:
+                    carry_forward(db, expected.release_id, release_id)
                 return True, f"{release_id} is served now"
-        # Somebody was faster. Another content of this very day may be the newer one: no guessing.
+        # Another process moved the pointer. If to the same day, it may have the newer rows.
         if pointer and pointer.as_of == release.as_of:
             raise ReleaseError(
                 f"{pointer.release_id}, of the same day, was served while {release_id} was built: "
                 "publish again if the rows now in the warehouse are to be served"
             )
-        seen = pointer
+        expected = pointer
 
 
-def _found(store: Store, release_id: str, note: str, moved: bool) -> Release:
-    release = find(releases(store), release_id)
+def _read_release(store: Store, release_id: str, note: str, moved: bool) -> Release:
+    release = find_release(releases(store), release_id)
     if release is None:
         raise ReleaseError(f"release {release_id} was removed meanwhile")
     return dataclasses.replace(release, note=note, moved=moved)

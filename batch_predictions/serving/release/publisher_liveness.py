@@ -1,4 +1,4 @@
-"""Who builds a release, and whether they still live: left-overs of the dead may be removed."""
+"""Names of the processes that build releases, and whether such a process is still running."""
 
 from __future__ import annotations
 
@@ -12,44 +12,44 @@ from pathlib import Path
 
 from batch_predictions.home import process_exists
 
-GIVEN_UP = dt.timedelta(days=1)
-"""A release that another host has been building for longer was left behind."""
+MAX_BUILD_TIME = dt.timedelta(days=1)
+"""A build of another host that takes longer counts as dead."""
 
-_AT_WORK: set[str] = set()
+_ACTIVE: set[str] = set()
 
 
 @contextmanager
 def register_publisher() -> Iterator[str]:
-    """The name of one piece of work of this process: host, process, its start, a random part."""
+    """A unique name for a build by this process: host, process number, its start, a random part."""
     pid = os.getpid()
-    name = f"{socket.gethostname()}-{pid}-{_started(pid)}-{uuid.uuid4().hex[:8]}"
-    _AT_WORK.add(name)
+    name = f"{socket.gethostname()}-{pid}-{_start_ticks(pid)}-{uuid.uuid4().hex[:8]}"
+    _ACTIVE.add(name)
     try:
         yield name
     finally:
-        _AT_WORK.discard(name)
+        _ACTIVE.discard(name)
 
 
 def is_dead(builder: str, since: dt.datetime, now: dt.datetime) -> bool:
-    """Whether a builder works no more: its process has ended, or it began more than a day ago."""
-    if builder in _AT_WORK:
+    """Whether a builder no longer runs: its process has ended, or it started over a day ago."""
+    if builder in _ACTIVE:
         return False
-    if now - since > GIVEN_UP:
+    if now - since > MAX_BUILD_TIME:
         return True
     host, pid, started, _ = builder.rsplit("-", 3)
     if host != socket.gethostname():
         return False
-    # The start tells a process from a later one with its number, as in a restarted container.
-    return int(pid) == os.getpid() or _started(int(pid)) != started
+    # A later process may have the same number, as in a restarted container, but not the same start.
+    return int(pid) == os.getpid() or _start_ticks(int(pid)) != started
 
 
-def _started(pid: int) -> str:
-    """When a process began, in the kernel's ticks; empty where there is no such process."""
+def _start_ticks(pid: int) -> str:
+    """When a process started, in clock ticks since boot; empty if there is no such process."""
     if not Path("/proc/self/stat").exists():
         return "0" if process_exists(pid) else ""
     try:
         stat = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
     except (FileNotFoundError, ProcessLookupError):
         return ""
-    # The process's own name, in brackets, may hold blanks.
+    # The process's name, in parentheses, may contain spaces.
     return stat.rpartition(")")[2].split()[19]

@@ -1,4 +1,4 @@
-"""What a release of a day is made of: partitions of the warehouse, their files and their hash."""
+"""The contents of a release: partitions of the warehouse, their files and the hash over them."""
 
 from __future__ import annotations
 
@@ -17,7 +17,15 @@ from batch_predictions.warehouse import Warehouse
 
 @dataclass(frozen=True)
 class ReleasePartition:
-    """One partition of a table that goes into a release."""
+    """A partition that is part of a release.
+
+    Attributes:
+        table: its table.
+        key: day, or Monday of the week.
+        rows: number of rows.
+        files: path to SHA-256.
+        stats: inode, size and modification time (ns) of each file.
+    """
 
     table: Table
     key: str
@@ -26,13 +34,13 @@ class ReleasePartition:
     stats: tuple[tuple[int, int, int], ...]
 
     def unchanged(self) -> bool:
-        """Whether its files still are those that were hashed."""
+        """Whether its files are still those that were hashed."""
         return all(map(Path.exists, self.files)) and _stats(list(self.files)) == self.stats
 
 
 @dataclass(frozen=True)
 class ReleaseContents:
-    """The partitions of a release, and the hash over their bytes."""
+    """The partitions of a release: published predictions, and users and items of the day."""
 
     as_of: dt.date
     published: tuple[ReleasePartition, ...]
@@ -41,58 +49,59 @@ class ReleaseContents:
 
     @property
     def partitions(self) -> tuple[ReleasePartition, ...]:
-        """All of them, features included."""
-        return (*self.published, *(one for one in (self.users, self.items) if one))
+        """All partitions, those of users and items included."""
+        features = (self.users, self.items)
+        return (*self.published, *(partition for partition in features if partition))
 
     @property
     def content_hash(self) -> str:
         """SHA-256 over names, partitions and file hashes: equal rows give equal hashes."""
         text = "\n".join(
-            f"{one.table.qualified} {one.key} {sha}"
-            for one in sorted(self.partitions, key=lambda one: one.table.qualified)
-            for sha in one.files.values()
+            f"{partition.table.qualified} {partition.key} {sha}"
+            for partition in sorted(self.partitions, key=lambda p: p.table.qualified)
+            for sha in partition.files.values()
         )
         return hashlib.sha256(text.encode()).hexdigest()
 
     @property
     def release_id(self) -> str:
-        """The release's name: its day and the beginning of its hash."""
+        """The release's id: its day and the first 8 digits of its hash."""
         return f"{self.as_of.isoformat()}-{self.content_hash[:8]}"
 
 
 def read_release_contents(
     warehouse: Warehouse, as_of: dt.date, tables: Sequence[Table], optional: Collection[str] = ()
 ) -> ReleaseContents:
-    """The partitions that a release of the day is made of.
+    """The partitions of a day's release.
 
-    Daily tables give the day itself; weekly tables the newest week that had ended by then.
+    Of daily tables the day itself; of weekly tables the newest week that had ended by the day.
 
     Raises:
-        ReleaseError: tables that are not optional have no such partition; it names them all.
-        ValueError: `optional` names a table that is not among those to publish.
+        ReleaseError: tables that are not optional have no such partition; the message lists them.
+        ValueError: `optional` names a table that is not in `tables`.
     """
-    strangers = sorted(set(optional) - {table.name for table in tables})
-    if strangers:
-        raise ValueError(f"optional tables that are not published: {', '.join(strangers)}")
-    found: list[ReleasePartition] = []
-    lacking: list[str] = []
+    unpublished = sorted(set(optional) - {table.name for table in tables})
+    if unpublished:
+        raise ValueError(f"optional tables that are not published: {', '.join(unpublished)}")
+    published: list[ReleasePartition] = []
+    missing: list[str] = []
     for table in tables:
         partition = _partition(warehouse, table, as_of)
         if partition is not None:
-            found.append(partition)
+            published.append(partition)
         elif table.name not in optional:
-            lacking.append(table.qualified)
-    if lacking:
+            missing.append(table.qualified)
+    if missing:
         raise ReleaseError(
-            f"no release of {as_of}: {', '.join(lacking)} "
-            f"{'has' if len(lacking) == 1 else 'have'} no partition that is due by that day: "
+            f"no release of {as_of}: {', '.join(missing)} "
+            f"{'has' if len(missing) == 1 else 'have'} no partition that is due by that day: "
             "materialize it first"
         )
-    if not found:
+    if not published:
         raise ReleaseError(f"no release of {as_of}: none of its tables has a partition of the day")
     users = _partition(warehouse, USER_SEGMENTS, as_of)
     items = _partition(warehouse, ITEM_STATE, as_of)
-    return ReleaseContents(as_of, tuple(found), users, items)
+    return ReleaseContents(as_of, tuple(published), users, items)
 
 
 def _partition(warehouse: Warehouse, table: Table, as_of: dt.date) -> ReleasePartition | None:
@@ -116,9 +125,9 @@ def _partition(warehouse: Warehouse, table: Table, as_of: dt.date) -> ReleasePar
 
 
 def _sha256(file: Path) -> str:
-    with file.open("rb") as opened:
-        return hashlib.file_digest(opened, "sha256").hexdigest()
+    with file.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def _stats(files: Sequence[Path]) -> tuple[tuple[int, int, int], ...]:
-    return tuple((at.st_ino, at.st_size, at.st_mtime_ns) for at in map(Path.stat, files))
+    return tuple((s.st_ino, s.st_size, s.st_mtime_ns) for s in map(Path.stat, files))

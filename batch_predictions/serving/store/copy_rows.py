@@ -1,4 +1,4 @@
-"""Copying rows of the warehouse into the store, as a stream and in the order of the store's key."""
+"""Copies rows of the warehouse into the store, as a stream in the order of the store's key."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from batch_predictions.warehouse import Warehouse
 
 BATCH_ROWS = 65_536
 BATCHES_PER_TRANSACTION = 8
-"""Commits in between let others write; the rows are seen by nobody until the release is ready."""
+"""Commits in between let other processes write. Readers ignore a release that is not ready."""
 
 
 def copy_table(
@@ -35,7 +35,7 @@ def copy_table(
     release_id: str,
     builder: str,
 ) -> int:
-    """Copies a published partition into its store table; the rows copied."""
+    """Copies a published partition into its store table. Returns the number of rows."""
     table = partition.table
     key, types = key_of(table), columns_of(table)
     names = [column.name for column in into.columns if column.name in types]
@@ -43,15 +43,15 @@ def copy_table(
         f'{_expression(name, types[name], name in key)} as "{name}"' for name in names
     )
     query = f'select {select} from {table.qualified} where "{table.partition}" = $day::DATE'
-    in_file = [name for name in (table.order or table.key) if name != table.partition]
-    if table.parts or list(key) != in_file[: len(key)]:
+    file_order = [name for name in (table.order or table.key) if name != table.partition]
+    if table.parts or list(key) != file_order[: len(key)]:
         query += " order by " + ", ".join(f'"{name}"' for name in key)
     with warehouse.stream(query, {"day": partition.key}, BATCH_ROWS) as batches:
         return _insert(store, into, ["release_id", *names], batches, release_id, builder)
 
 
 def copy_users(store: Store, warehouse: Warehouse, day: str, release_id: str, builder: str) -> int:
-    """Copies the users that the day knows, with their segments; the rows copied."""
+    """Copies the day's users with their segments. Returns the number of rows."""
     query = """
         select s.user_id, s.age_bracket, s.gender, s.location,
                case when u.signed_up_on <= $day::DATE then u.signed_up_on end::VARCHAR,
@@ -68,7 +68,7 @@ def copy_users(store: Store, warehouse: Warehouse, day: str, release_id: str, bu
 def copy_items(
     store: Store, warehouse: Warehouse, contents: ReleaseContents, release_id: str, builder: str
 ) -> int:
-    """Copies the titles of the items that occur in the release's tables; the rows copied."""
+    """Copies the titles of items that occur in the release. Returns the number of rows."""
     parameters = {"day": contents.as_of.isoformat()}
     occurrences = []
     for number, partition in enumerate(contents.published):
@@ -97,17 +97,17 @@ def copy_items(
 
 
 def assert_ownership(db: sa.Connection, release_id: str, builder: str) -> None:
-    """Makes sure that a release still is this builder's to build.
+    """Locks the release's record and checks that this builder still builds it.
 
     Raises:
-        ReleaseError: somebody took it for dead and removed it.
+        ReleaseError: another process has removed it, since it took the builder for dead.
     """
-    mine = sa.select(RELEASES.c.status).where(
+    own_record = sa.select(RELEASES.c.status).where(
         RELEASES.c.release_id == release_id,
         RELEASES.c.builder == builder,
         RELEASES.c.status == "building",
     )
-    if db.execute(mine.with_for_update()).one_or_none() is None:
+    if db.execute(own_record.with_for_update()).one_or_none() is None:
         raise ReleaseError(f"release {release_id} was removed while it was built: publish again")
 
 
@@ -119,7 +119,19 @@ def _insert(
     release_id: str,
     builder: str,
 ) -> int:
-    """Appends batches, whose columns are `names` without the release, past SQLAlchemy."""
+    """Appends batches through the database driver, which is faster than SQLAlchemy.
+
+    Args:
+        store: the store.
+        into: its table.
+        names: columns: the release's id, then those of the batches.
+        batches: the rows.
+        release_id: the release.
+        builder: the process that builds it.
+
+    Returns:
+        The number of rows.
+    """
     rows = 0
     columns = [into.c[name] for name in names]
     preparer = store.engine.dialect.identifier_preparer
@@ -153,7 +165,7 @@ def _tuples(batch: pa.RecordBatch, release_id: str) -> Iterator[tuple[object, ..
 
 
 def _expression(name: str, type_: str, in_key: bool) -> str:
-    """A column as the store holds it: keys admit no nulls, times are text in ISO order."""
+    """SQL of a column as the store holds it: no nulls in keys, times as ISO text, lists as JSON."""
     if type_ == "VARCHAR":
         return f"coalesce(\"{name}\", '')" if in_key else f'"{name}"'
     if is_json(type_):

@@ -1,4 +1,4 @@
-"""Engines on the serving store: SQLite so that readers never wait for a writer, or PostgreSQL."""
+"""SQLAlchemy engines of the serving store: SQLite in WAL mode, or PostgreSQL."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.pool import ConnectionPoolEntry
 
 BUSY_SECONDS = 60
-"""How long a statement waits for another writer before it fails."""
+"""How long a statement waits for another writer, in seconds."""
 
 
 class StoreError(RuntimeError):
-    """The serving store cannot hold what it is asked to; the message says what to do."""
+    """The serving store does not support a table or a URL; the message says what to do."""
 
 
 def sqlite_file(url: sa.URL) -> Path | None:
@@ -28,21 +28,21 @@ def sqlite_file(url: sa.URL) -> Path | None:
     return Path(url.database).absolute()
 
 
-def open_engine(where: str, *, writing: bool) -> sa.Engine:
-    """An engine on a store, whose transactions are snapshots where it only reads.
+def open_engine(store_url: str, *, writing: bool) -> sa.Engine:
+    """An engine of a store; transactions of a reading one are snapshots.
 
     Raises:
-        StoreError: the URL names neither SQLite nor PostgreSQL through psycopg.
+        StoreError: the URL is neither of SQLite nor of PostgreSQL with psycopg.
     """
-    url = sa.make_url(where)
+    url = sa.make_url(store_url)
     file = sqlite_file(url)
     if file is not None:
         if writing:
             file.parent.mkdir(parents=True, exist_ok=True)
-        # mode=rw: a reader must not leave an empty file where there is no store yet.
+        # mode=rw: a reader must not create an empty file if there is no store yet.
         mode = "rwc" if writing else "rw"
-        at = sa.URL.create("sqlite", database=file.as_uri(), query={"mode": mode, "uri": "true"})
-        engine = sa.create_engine(at, connect_args={"timeout": BUSY_SECONDS})
+        uri = sa.URL.create("sqlite", database=file.as_uri(), query={"mode": mode, "uri": "true"})
+        engine = sa.create_engine(uri, connect_args={"timeout": BUSY_SECONDS})
         sa.event.listen(engine, "connect", _prepare_writer if writing else _prepare_reader)
         sa.event.listen(engine, "begin", _begin_writing if writing else _begin_reading)
         return engine
@@ -56,7 +56,7 @@ def open_engine(where: str, *, writing: bool) -> sa.Engine:
 
 
 def _prepare_reader(connection: Any, _: ConnectionPoolEntry) -> None:
-    # Without this the driver begins no transaction for a select, and there is no snapshot.
+    # Otherwise the driver begins no transaction for a SELECT, and there is no snapshot.
     connection.isolation_level = None
     connection.execute("pragma query_only = on")
 
@@ -64,7 +64,7 @@ def _prepare_reader(connection: Any, _: ConnectionPoolEntry) -> None:
 def _prepare_writer(connection: Any, _: ConnectionPoolEntry) -> None:
     connection.isolation_level = None
     connection.execute("pragma foreign_keys = on")
-    # FULL: when the pointer's move returns, it survives a power cut.
+    # FULL: a pointer that has moved survives a power failure.
     connection.execute("pragma synchronous = full")
     connection.execute("pragma journal_size_limit = 67108864")
     connection.execute("pragma cache_size = -32768")
@@ -75,13 +75,13 @@ def _begin_reading(connection: sa.Connection) -> None:
 
 
 def _begin_writing(connection: sa.Connection) -> None:
-    # A deferred transaction that turns into a writing one can fail at once, without waiting.
+    # A deferred transaction that starts to write later can fail without waiting for the lock.
     reading = connection.get_execution_options().get("reading", False)
     connection.exec_driver_sql("begin" if reading else "begin immediate")
 
 
 def use_wal(engine: sa.Engine) -> None:
-    """WAL, which stays with the file, lets readers read while releases are written."""
+    """Sets SQLite's WAL mode, so that readers do not wait for writers; the file keeps it."""
     deadline = time.monotonic() + BUSY_SECONDS
     connection = engine.raw_connection()
     try:
@@ -91,7 +91,7 @@ def use_wal(engine: sa.Engine) -> None:
             try:
                 db.execute("pragma journal_mode = wal")
             except sqlite3.OperationalError as error:
-                # SQLite does not wait here: another process is changing the mode just now.
+                # SQLite does not wait here if another process changes the mode.
                 if "locked" not in str(error) or time.monotonic() > deadline:
                     raise
                 time.sleep(0.01)
@@ -100,5 +100,5 @@ def use_wal(engine: sa.Engine) -> None:
 
 
 def insert_into(db: sa.Connection, table: sa.Table) -> sqlite.Insert | postgresql.Insert:
-    """An insert that may say what to do where the key is there already."""
+    """An INSERT of the database's dialect, which supports ON CONFLICT."""
     return (postgresql if db.dialect.name == "postgresql" else sqlite).insert(table)

@@ -1,8 +1,8 @@
-"""The serving store: one table per published table, keyed by release, and one pointer row.
+"""The serving store's schema: one table per published table, keyed by release, and one pointer row.
 
-Its tables follow from the declarations in `tables/`: same name, `release_id` instead of the
-partition column, lists as JSON text. SQLite by default, PostgreSQL by URL. An application imports
-this module: only SQLAlchemy and the ground floor.
+A store table has the declared table's name and columns, with `release_id` instead of the partition
+column and lists as JSON text. The store is SQLite by default, PostgreSQL by URL. Applications
+import this module: it needs only SQLAlchemy, settings and table declarations.
 """
 
 from __future__ import annotations
@@ -37,12 +37,12 @@ RELEASES = sa.Table(
     sa.Column("release_id", sa.String, primary_key=True),
     sa.Column("as_of", sa.Date, nullable=False),
     sa.Column("created_at", sa.DateTime, nullable=False),
-    # building: not whole yet; ready: may be pointed at; removing: being deleted, never pointed at.
+    # building: incomplete; ready: the pointer may name it; removing: is being deleted.
     sa.Column("status", sa.String, nullable=False),
     sa.Column("manifest", sa.JSON, nullable=False),
     sa.Column("content_hash", sa.String, nullable=False),
     sa.Column("builder", sa.String, nullable=False),
-    # Set by a roll-back: publishing the same rows again does not undo it.
+    # Set by a roll-back; publishing the same rows again does not undo it.
     sa.Column("withdrawn_at", sa.DateTime),
 )
 CURRENT = sa.Table(
@@ -72,14 +72,14 @@ USERS = sa.Table(
     sa.Column("location", sa.String),
     sa.Column("signed_up_on", sa.Date),
     sa.Column("simulated", sa.Boolean, nullable=False),
-    # True: told to the store by an application; the warehouse may not know it yet.
+    # True: added by an application; the warehouse may not have the user yet.
     sa.Column("added", sa.Boolean, nullable=False),
     sqlite_with_rowid=False,
 )
 
 
 def key_of(table: Table) -> tuple[str, ...]:
-    """The key of a store table after `release_id`: what is looked up first, first."""
+    """The key of a store table after `release_id`, with the columns of lookups first."""
     key = [name for name in table.key if name != table.partition]
     order = [name for name in table.order if name in key]
     return (*order, *(name for name in key if name not in order))
@@ -87,7 +87,7 @@ def key_of(table: Table) -> tuple[str, ...]:
 
 def columns_of(table: Table) -> dict[str, str]:
     """Columns of a store table after `release_id`, with their DuckDB types."""
-    return {each.name: each.type for each in table.columns if each.name != table.partition}
+    return {c.name: c.type for c in table.columns if c.name != table.partition}
 
 
 def is_json(duckdb_type: str) -> bool:
@@ -96,21 +96,23 @@ def is_json(duckdb_type: str) -> bool:
 
 
 def store_table(
-    name: str, columns: Mapping[str, str], key: Sequence[str], looked_up: str | None = None
+    name: str, columns: Mapping[str, str], key: Sequence[str], indexed: str | None = None
 ) -> sa.Table:
-    """The store's table for a declared one.
+    """A table of the store.
 
     Args:
         name: its name.
         columns: column to DuckDB type, without the partition column.
-        key: columns that are unique within a release, the one looked up first.
-        looked_up: a column that is looked up by and does not begin the key: it gets an index.
+        key: columns that are unique within a release; the first one is looked up by.
+        indexed: another column that is looked up by: it gets an index.
 
     Raises:
-        StoreError: the name is the store's own, there is no key, or a type is not known.
+        StoreError: the store uses the name itself, there is no key, or a type is not supported.
     """
     if name in _METADATA.tables:
-        raise StoreError(f"a published table cannot be named {name}: the store has its own")
+        raise StoreError(
+            f"a published table cannot be named {name}: the store has a table of that name itself"
+        )
     if not key:
         raise StoreError(f"{name} has no key: declare one in tables/, or do not publish it")
     declared: list[sa.Column[Any]] = [sa.Column("release_id", sa.String, primary_key=True)]
@@ -124,15 +126,15 @@ def store_table(
         in_key = column in key
         declared.append(sa.Column(column, type_, primary_key=in_key, autoincrement=False))
     table = sa.Table(name, sa.MetaData(), *declared, sqlite_with_rowid=False)
-    if looked_up and looked_up != key[0]:
-        sa.Index(f"ix_{name}_{looked_up}", table.c.release_id, table.c[looked_up])
+    if indexed and indexed != key[0]:
+        sa.Index(f"ix_{name}_{indexed}", table.c.release_id, table.c[indexed])
     return table
 
 
 def declared_table(table: Table) -> sa.Table:
-    """The store's table for a declaration of `tables/`."""
-    looked_up = table.order[0] if table.order and table.order[0] != table.partition else None
-    return store_table(table.name, columns_of(table), key_of(table), looked_up)
+    """The store's table for a declared table."""
+    indexed = table.order[0] if table.order and table.order[0] != table.partition else None
+    return store_table(table.name, columns_of(table), key_of(table), indexed)
 
 
 def store_url(settings: Settings) -> str:
@@ -141,7 +143,7 @@ def store_url(settings: Settings) -> str:
 
 
 class Store:
-    """A serving store, opened to write."""
+    """A serving store, opened for writing."""
 
     def __init__(self, url: str) -> None:
         self.engine = open_engine(url, writing=True)
@@ -157,32 +159,35 @@ class Store:
 
     @contextmanager
     def write(self) -> Iterator[sa.Connection]:
-        """One writing transaction; waits for other writers."""
+        """A writing transaction; waits for other writers."""
         with self.engine.begin() as db:
             yield db
 
     @contextmanager
     def read(self) -> Iterator[sa.Connection]:
-        """One reading transaction; waits for nobody."""
+        """A reading transaction; does not wait for writers."""
         with self.engine.connect().execution_options(reading=True) as db:
             yield db
 
     def ensure(self, tables: Sequence[Table]) -> dict[str, sa.Table]:
-        """Makes the tables that are missing, and adds missing columns; touches nothing else.
+        """Creates missing tables and adds missing columns; changes nothing else.
+
+        Returns:
+            The store's tables by name.
 
         Raises:
-            StoreError: a table there has another key: the message says what to do.
+            StoreError: a stored table has another key; the message says what to do.
         """
-        wanted = {table.name: declared_table(table) for table in tables}
+        declared = {table.name: declared_table(table) for table in tables}
         with self.write() as db:
             if db.dialect.name == "postgresql":
-                # PostgreSQL's `create table` of two sessions at once collides.
+                # In PostgreSQL, `create table if not exists` of two sessions can fail.
                 db.execute(sa.select(sa.func.pg_advisory_xact_lock(7205759403)))
             _METADATA.create_all(db)
             inspector = sa.inspect(db)
-            there = set(inspector.get_table_names())
-            for name, table in wanted.items():
-                if name not in there:
+            stored = set(inspector.get_table_names())
+            for name, table in declared.items():
+                if name not in stored:
                     table.create(db)
                     continue
                 key = inspector.get_pk_constraint(name)["constrained_columns"]
@@ -190,14 +195,14 @@ class Store:
                     raise StoreError(
                         f"the serving store's table {name} has the key ({', '.join(key)}), the "
                         f"declaration has ({', '.join(c.name for c in table.primary_key)}): drop "
-                        "the table, or begin a new store, and release again"
+                        "the table, or choose a new store, and publish again"
                     )
-                held = {column["name"] for column in inspector.get_columns(name)}
-                for column in (column for column in table.columns if column.name not in held):
+                existing = {column["name"] for column in inspector.get_columns(name)}
+                for column in (c for c in table.columns if c.name not in existing):
                     spec = sa.schema.CreateColumn(column).compile(dialect=db.dialect)
-                    quoted = db.dialect.identifier_preparer.format_table(table)
-                    db.exec_driver_sql(f"alter table {quoted} add column {spec}")
-        return wanted
+                    quoted_name = db.dialect.identifier_preparer.format_table(table)
+                    db.exec_driver_sql(f"alter table {quoted_name} add column {spec}")
+        return declared
 
     def close(self) -> None:
         """Closes its connections."""

@@ -1,4 +1,4 @@
-"""Reading the store: a transaction that sees one release, whole, whatever goes on meanwhile."""
+"""Snapshots for readers: a transaction that sees one complete release."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _MANIFEST = sa.select(RELEASES.c.manifest).where(
 
 
 class ServedRelease(NamedTuple):
-    """The release that a snapshot sees."""
+    """The current release of a snapshot: its id, day, and table entries of the manifest."""
 
     release_id: str
     as_of: dt.date
@@ -28,7 +28,7 @@ class ServedRelease(NamedTuple):
 
 
 class ReadStore:
-    """A serving store, opened to read; there need not be one yet. Serves many threads."""
+    """A serving store, opened for reading, for any number of threads; it need not exist yet."""
 
     def __init__(self, url: str) -> None:
         self._url = sa.make_url(url)
@@ -37,11 +37,11 @@ class ReadStore:
 
     @contextmanager
     def snapshot(self) -> Iterator[tuple[sa.Connection, ServedRelease]]:
-        """A transaction that sees the store as it is now, and the release served in it."""
+        """A read transaction, and the current release in it."""
         with self._connect() as db:
             release_id, as_of = self._pointer(db)
-            read, manifest = self._manifest
-            if read != release_id:
+            cached_id, manifest = self._manifest
+            if cached_id != release_id:
                 manifest = db.execute(_MANIFEST, {"release_id": release_id}).scalar_one()
                 self._manifest = (release_id, manifest)
             yield db, ServedRelease(release_id, as_of, manifest["tables"])
@@ -59,7 +59,7 @@ class ReadStore:
         try:
             row = db.execute(_POINTER).one_or_none()
         except (sa.exc.OperationalError, sa.exc.ProgrammingError):
-            # Asked only now, so that it costs a lookup nothing: a store without tables.
+            # A store without tables; checked only after an error, to keep lookups fast.
             if not sa.inspect(self._engine).has_table(CURRENT.name):
                 raise self._no_release() from None
             raise

@@ -17,27 +17,27 @@ SECONDS = {"bare": 10.0, "one": 11.0, "two": 6.0, "ray": 7.0}
 def ran(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The ways that were run, in turn; nothing is scored."""
     module = load_benchmark("engine")
-    ways: list[str] = []
+    modes: list[str] = []
 
-    def run(way: str, path: Path) -> dict[str, Any]:
-        ways.append(way)
-        wall = SECONDS[way] + len(ways) / 1000
-        hash_ = None if way == "bare" else "same"
+    def run(mode: str, path: Path) -> dict[str, Any]:
+        modes.append(mode)
+        wall = SECONDS[mode] + len(modes) / 1000
+        hash_ = None if mode == "bare" else "same"
         seconds = {f"{kind}_seconds": wall for kind in ("wall", "cpu", "others_cpu")}
         return {**seconds, "shards": 4, "results": hash_}
 
     def killed(path: Path) -> dict[str, Any]:
-        ways.append("killed")
+        modes.append("killed")
         return {"shards": 4, "scored_when_killed": 2, "scored_by_next_run": 2}
 
     monkeypatch.setattr(module, "_run", run)
     monkeypatch.setattr(module, "_killed", killed)
-    made = {"seconds": 60, "users": 100, "stage_seconds": 1.0, "manifest": "nowhere"}
-    (tmp_path / "made.json").write_text(json.dumps(made), encoding="utf-8")
-    return ways
+    result = {"seconds": 60, "users": 100, "stage_seconds": 1.0, "manifest": "nowhere"}
+    (tmp_path / "made.json").write_text(json.dumps(result), encoding="utf-8")
+    return modes
 
 
-def test_repeats_go_round_the_ways_and_a_second_call_runs_nothing(
+def test_repeats_alternate_the_modes_and_a_second_call_runs_none(
     ran: list[str], tmp_path: Path
 ) -> None:
     measure = load_benchmark("engine").measure
@@ -50,7 +50,7 @@ def test_repeats_go_round_the_ways_and_a_second_call_runs_nothing(
     assert len(ran) == 7
 
 
-def test_ways_are_run_one_at_a_time_and_added_later(ran: list[str], tmp_path: Path) -> None:
+def test_modes_can_be_added_later(ran: list[str], tmp_path: Path) -> None:
     measure = load_benchmark("engine").measure
     assert "overhead" not in measure(60, repeats=1, folder=tmp_path, only=["two"])
     result = measure(60, repeats=1, folder=tmp_path, only=["ray"])

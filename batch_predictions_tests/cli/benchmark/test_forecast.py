@@ -132,9 +132,9 @@ def test_short_and_constant_series_have_finite_metrics(tmp_path: Path) -> None:
 
 def test_a_series_is_forecast_by_the_methods_with_its_smallest_past_errors() -> None:
     actual = np.ones((3, 4, 5))
-    good, bad = actual + 0.1, actual + 1.0
-    a = np.where(np.arange(4)[None, :, None] < 2, good, bad)
-    b = np.where(np.arange(4)[None, :, None] < 2, bad, good)
+    close, distant = actual + 0.1, actual + 1.0
+    a = np.where(np.arange(4)[None, :, None] < 2, close, distant)
+    b = np.where(np.arange(4)[None, :, None] < 2, distant, close)
     assert best_candidates([a, b], actual).tolist() == [0, 0, 1, 1]
     assert combination_weights([a, b], actual).tolist() == [[1, 1, 0, 0], [0, 0, 1, 1]]
     with_similar = combination_weights([a, a * 1.001, b], actual)

@@ -63,7 +63,7 @@ def test_only_the_missing_folds_are_computed(file: Path, tmp_path: Path) -> None
     assert 0.5 < first["models"]["nb_lr"]["accuracy"] < 1
 
 
-def test_other_options_or_reviews_are_computed_anew(file: Path, tmp_path: Path) -> None:
+def test_other_options_or_reviews_are_computed_again(file: Path, tmp_path: Path) -> None:
     folder = tmp_path / "cache"
     run(file, folder)
     assert len(run(file, folder, nb_c=0.5)[1]) == 6

@@ -49,7 +49,7 @@ def plugin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return package
 
 
-def test_a_plugin_s_estimators_come_in_their_order_after_the_platform_s(plugin: Path) -> None:
+def test_a_plugin_s_estimators_are_ordered_after_the_platform_s(plugin: Path) -> None:
     assert registry.baseline_names() == ["recency", "rhythm", "spend"]
     assert registry.candidate_names() == ["logistic", "lightgbm", "average", "binned", "mixed"]
 
@@ -104,5 +104,5 @@ def test_two_estimators_of_one_name_are_refused(plugin: Path) -> None:
     source = AVERAGE_MODULE.replace('"mixed"', '"logistic"').replace('"spend"', '"spend_2"')
     (plugin.parent / "second_logistic.py").write_text(source, "utf-8")
     discovery.load_plugins(["second_logistic"])
-    with pytest.raises(ValueError, match="two churn estimators are named logistic"):
+    with pytest.raises(ValueError, match="two churn estimators have the name 'logistic'"):
         registry.estimator_specs()

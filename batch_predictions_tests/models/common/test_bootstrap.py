@@ -37,7 +37,7 @@ def test_samples_that_are_not_finite_are_ignored_and_the_value_is_in_the_interva
     assert np.isnan(bootstrap_interval(np.empty(0), 0).mean)
 
 
-def test_intervals_hold_the_mean_and_come_again():
+def test_intervals_contain_the_mean_and_are_reproducible():
     values = np.random.default_rng(0).normal(1.0, 1.0, 400)
     first, again = bootstrap_interval(values, seed=7), bootstrap_interval(values, seed=7)
     assert first == again

@@ -46,7 +46,7 @@ class ColumnCounter(Forecaster):
 
 
 @pytest.mark.parametrize(("n_fits", "expected"), [(1, (44,)), (2, (44, 72)), (4, (44, 58, 72, 86))])
-def test_a_forecaster_sees_only_what_was_known_at_the_origin(
+def test_a_forecaster_gets_only_values_before_the_origin(
     n_fits: int, expected: tuple[int, ...]
 ) -> None:
     ColumnCounter.fits = ()

@@ -11,7 +11,7 @@ import pytest
 from batch_predictions import discovery
 from batch_predictions.models.demand import registry
 from batch_predictions.models.demand.forecasters.ensembles import AverageForecaster
-from batch_predictions.models.demand.forecasters.gbdt import GBDTForecaster, GBDTParams
+from batch_predictions.models.demand.forecasters.gbdt import GBDTForecaster, GBDTForecasterParams
 from batch_predictions.models.demand.forecasters.sarima import Sarima, SarimaParams
 from batch_predictions.models.demand.selection import CANDIDATES
 from batch_predictions_tests.worlds.demand import daily_panel
@@ -150,5 +150,5 @@ def test_seed_and_horizon_reach_the_forecasters_that_declare_them() -> None:
 def test_parameters_of_lightgbm_have_a_prefix() -> None:
     forecaster = registry.make("lightgbm", {"lightgbm": {"lgb_num_leaves": 7, "rounds": 5}})
     assert isinstance(forecaster, GBDTForecaster)
-    assert forecaster.params == GBDTParams(rounds=5, seed=7, lightgbm={"num_leaves": 7})
+    assert forecaster.params == GBDTForecasterParams(rounds=5, seed=7, lightgbm={"num_leaves": 7})
     assert forecaster.params.to_mapping() == {"rounds": 5, "seed": 7, "lgb_num_leaves": 7}

@@ -220,7 +220,7 @@ def test_hidden_users_and_rows_after_the_cut_are_not_used(
 @pytest.mark.real_data
 def test_the_fallback_beats_popularity_for_new_users_of_movielens():
     if not MOVIELENS.is_dir():
-        pytest.skip(f"{MOVIELENS} is not beside this checkout")
+        pytest.skip(f"{MOVIELENS} is missing")
     script = [sys.executable, "benchmarks/cold_start.py", "movielens", str(MOVIELENS)]
     done = subprocess.run(
         [*script, "--split", "random"], capture_output=True, text=True, check=True, cwd=ROOT

@@ -203,7 +203,7 @@ def test_parameters_reach_their_generator():
     assert sizes["ease"] == 12 and sizes["item_neighbours"] == 60
 
 
-def test_a_users_own_rare_items_are_ranked_though_no_other_generator_knows_them():
+def test_a_users_rare_items_are_ranked_if_only_one_generator_proposes_them():
     rows = cyclic_tastes()
     selection = select(rows, THROUGH, trainer(False, max_items=15))
     assert isinstance(selection.model, TwoStageRecommender)
@@ -297,7 +297,7 @@ def test_no_interactions_are_an_error():
 
 
 @pytest.mark.real_data
-@pytest.mark.skipif(not ML.exists(), reason="MovieLens 100K is not beside the checkout")
+@pytest.mark.skipif(not ML.exists(), reason="MovieLens 100K is missing")
 def test_movielens_reaches_the_known_figures():
     rows = np.loadtxt(ML, skiprows=1, dtype=str, delimiter="\t")
     days = rows[:, 3].astype(np.int64).astype("datetime64[s]").astype("datetime64[D]")

@@ -15,7 +15,6 @@ from batch_predictions.models.sentiment.classifier import Classifier
 from batch_predictions.models.sentiment.data import Reviews, build_reviews
 from batch_predictions.models.sentiment.models.base import ModelTraining
 from batch_predictions.models.sentiment.training import ClassifierTrainer
-from batch_predictions.settings import SettingsError
 
 DOCS = Path(__file__).parents[3] / "docs" / "sentiment.md"
 LEXICON_MODULE = '''
@@ -116,5 +115,5 @@ def test_a_plugin_s_models_and_options_are_known_only_while_it_is_loaded(
     assert "lexicon_weight" in registry.option_names()
     monkeypatch.setattr(discovery, "_plugins", {})
     assert "lexicon" not in registry.classifier_names()
-    with pytest.raises(SettingsError, match=r"kind 'lexicon'.*setting plugins"):
+    with pytest.raises(ValueError, match=r"sentiment model 'lexicon'.*setting plugins"):
         registry.load_model("lexicon", tmp_path)

@@ -13,7 +13,7 @@ from batch_predictions.serving.lookup import Lookup
 from batch_predictions.serving.release.pointer import ReleaseError
 from batch_predictions.serving.release.publish import publish, releases, rollback
 from batch_predictions.serving.release.release_contents import read_release_contents
-from batch_predictions.serving.store import copy_rows as loading
+from batch_predictions.serving.store import copy_rows
 from batch_predictions.serving.store.schema import ITEMS, RELEASES, USERS
 from batch_predictions_tests.worlds.serving import (
     DAY,
@@ -23,162 +23,169 @@ from batch_predictions_tests.worlds.serving import (
     ids,
     rows_of,
     served,
-    world,
 )
+from batch_predictions_tests.worlds.serving import world as open_world
 
 NEXT = DAY + dt.timedelta(days=1)
 
 
-def test_releases_beyond_those_kept_are_removed_with_their_rows(here: World) -> None:
-    made = []
+def test_releases_beyond_the_number_to_keep_are_removed_with_their_rows(world: World) -> None:
+    published = []
     for n in range(4):
-        here.predict(DAY + dt.timedelta(days=n))
-        made.append(here.publish(DAY + dt.timedelta(days=n), keep=2))
-    assert ids(here) == [made[3].release_id, made[2].release_id]
-    for table in (ITEMS, USERS, *here.store.ensure(TABLES).values()):
-        assert rows_of(here, table, made[1].release_id) == 0
-        assert rows_of(here, table, made[2].release_id) > 0
+        world.predict(DAY + dt.timedelta(days=n))
+        published.append(world.publish(DAY + dt.timedelta(days=n), keep=2))
+    assert ids(world) == [published[3].release_id, published[2].release_id]
+    for table in (ITEMS, USERS, *world.store.ensure(TABLES).values()):
+        assert rows_of(world, table, published[1].release_id) == 0
+        assert rows_of(world, table, published[2].release_id) > 0
 
 
-def test_the_current_release_and_the_one_before_are_kept_whatever_comes(here: World) -> None:
-    made = [here.release(DAY + dt.timedelta(days=n)).release_id for n in range(3)]
-    rollback(here.store)
-    here.predict(DAY + dt.timedelta(days=5))
-    last = here.publish(DAY + dt.timedelta(days=5), keep=2).release_id
-    # Served: the last; before it: the second, as the third was rolled back.
-    assert ids(here) == [last, made[2], made[1]]
+def test_the_current_release_and_its_predecessor_are_always_kept(world: World) -> None:
+    published = [world.release(DAY + dt.timedelta(days=n)).release_id for n in range(3)]
+    rollback(world.store)
+    world.predict(DAY + dt.timedelta(days=5))
+    last = world.publish(DAY + dt.timedelta(days=5), keep=2).release_id
+    # The current one is the last; its predecessor is the second, since the third was rolled back.
+    assert ids(world) == [last, published[2], published[1]]
 
 
-def test_removing_in_chunks(here: World, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_removing_in_chunks(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("batch_predictions.serving.release.pruning.CHUNK_ROWS", 2)
-    made = []
+    published = []
     for n in range(3):
-        here.predict(DAY + dt.timedelta(days=n))
-        made.append(here.publish(DAY + dt.timedelta(days=n), keep=2).release_id)
-    assert ids(here) == made[:0:-1]
-    assert rows_of(here, here.store.ensure(TABLES)["recommendations"], made[0]) == 0
+        world.predict(DAY + dt.timedelta(days=n))
+        published.append(world.publish(DAY + dt.timedelta(days=n), keep=2).release_id)
+    assert ids(world) == published[:0:-1]
+    assert rows_of(world, world.store.ensure(TABLES)["recommendations"], published[0]) == 0
 
 
-def test_counts_that_do_not_agree_leave_the_pointer(
-    here: World, monkeypatch: pytest.MonkeyPatch
+def test_different_row_counts_leave_the_pointer_unchanged(
+    world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    first = here.release(DAY)
-    here.predict(NEXT)
-    tuples = loading._tuples
+    first = world.release(DAY)
+    world.predict(NEXT)
+    tuples = copy_rows._tuples
 
-    def losing_one(batch: Any, release_id: str) -> Any:
+    def drop_first_row(batch: Any, release_id: str) -> Any:
         return list(tuples(batch, release_id))[1:]
 
-    monkeypatch.setattr(loading, "_tuples", losing_one)
+    monkeypatch.setattr(copy_rows, "_tuples", drop_first_row)
     with pytest.raises(ReleaseError, match="recommendations has 11 rows in the store and 12 in"):
-        here.publish(NEXT)
-    assert served(here) == first.release_id
-    assert ids(here) == [first.release_id]
+        world.publish(NEXT)
+    assert served(world) == first.release_id
+    assert ids(world) == [first.release_id]
     monkeypatch.undo()
-    assert here.publish(NEXT).moved
+    assert world.publish(NEXT).moved
 
 
-def test_a_partition_rewritten_meanwhile_is_noticed(
-    here: World, monkeypatch: pytest.MonkeyPatch
+def test_a_partition_that_changes_during_the_copy_is_an_error(
+    world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    here.predict()
-    load = loading.copy_users
+    world.predict()
+    load = copy_rows.copy_users
 
-    def rewriting(*args: Any) -> int:
-        here.predict(tag="b")
+    def rewrite_partition(*args: Any) -> int:
+        world.predict(tag="b")
         return load(*args)
 
-    monkeypatch.setattr("batch_predictions.serving.release.publish.copy_users", rewriting)
-    with pytest.raises(ReleaseError, match="written anew while"):
-        here.publish()
-    assert ids(here) == []
+    monkeypatch.setattr("batch_predictions.serving.release.publish.copy_users", rewrite_partition)
+    with pytest.raises(ReleaseError, match=r"recommendations, .* changed while"):
+        world.publish()
+    assert ids(world) == []
 
 
-def test_left_overs_of_the_dead_are_swept_and_those_of_the_living_are_not(here: World) -> None:
-    here.predict()
-    release_id = read_release_contents(here.warehouse, DAY, TABLES).release_id
+def test_incomplete_releases_of_dead_processes_are_removed_and_of_running_ones_are_not(
+    world: World,
+) -> None:
+    world.predict()
+    release_id = read_release_contents(world.warehouse, DAY, TABLES).release_id
     template = {
         "as_of": DAY,
         "status": "building",
         "manifest": {"tables": {"recommendations": {"key": ["user_id", "rank"]}}},
-        "content_hash": read_release_contents(here.warehouse, DAY, TABLES).content_hash,
+        "content_hash": read_release_contents(world.warehouse, DAY, TABLES).content_hash,
     }
-    here.store.ensure(TABLES)
+    world.store.ensure(TABLES)
     an_hour_ago = NOW.replace(tzinfo=None) - dt.timedelta(hours=1)
-    elsewhere = "another-host-1-2-abcd"
-    record = {**template, "release_id": release_id, "builder": elsewhere, "created_at": an_hour_ago}
-    with here.store.write() as db:
+    other_host = "another-host-1-2-abcd"
+    record = {
+        **template,
+        "release_id": release_id,
+        "builder": other_host,
+        "created_at": an_hour_ago,
+    }
+    with world.store.write() as db:
         db.execute(RELEASES.insert().values(record))
-        db.execute(ITEMS.insert().values(release_id=release_id, item_id="left over"))
-    with pytest.raises(ReleaseError, match="is building at the hands of another-host-1-2-abcd"):
-        here.publish()
-    with here.store.write() as db:
+        db.execute(ITEMS.insert().values(release_id=release_id, item_id="orphan"))
+    with pytest.raises(ReleaseError, match="is building by another-host-1-2-abcd"):
+        world.publish()
+    with world.store.write() as db:
         long_ago = an_hour_ago - dt.timedelta(days=1)
         db.execute(RELEASES.update().values(created_at=long_ago))
-    assert here.publish().moved
-    assert rows_of(here, ITEMS, release_id) == 6
+    assert world.publish().moved
+    assert rows_of(world, ITEMS, release_id) == 6
 
 
-def test_of_two_days_published_at_once_the_newer_is_served(here: World) -> None:
+def test_of_days_that_are_published_concurrently_the_newest_is_served(world: World) -> None:
     days = [DAY + dt.timedelta(days=n) for n in range(4)]
     for day in days:
-        here.predict(day)
+        world.predict(day)
     start = threading.Barrier(len(days))
     failures: list[BaseException] = []
 
-    def one(day: dt.date) -> None:
-        mine = world(here.settings.home, here.settings.serving.url)
+    def publish_day(day: dt.date) -> None:
+        own_world = open_world(world.settings.home, world.settings.serving.url)
         start.wait()
         try:
-            publish(mine.store, mine.warehouse, day, TABLES, keep=9, now=NOW)
+            publish(own_world.store, own_world.warehouse, day, TABLES, keep=9, now=NOW)
         except BaseException as error:
             failures.append(error)
         finally:
-            mine.store.close()
+            own_world.store.close()
 
-    threads = [threading.Thread(target=one, args=(day,)) for day in days]
+    threads = [threading.Thread(target=publish_day, args=(day,)) for day in days]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
     assert not failures
-    assert (served(here) or "").startswith(days[-1].isoformat())
-    assert all(release.status == "ready" for release in releases(here.store))
-    assert len(ids(here)) == 4
+    assert (served(world) or "").startswith(days[-1].isoformat())
+    assert all(release.status == "ready" for release in releases(world.store))
+    assert len(ids(world)) == 4
 
 
-def test_of_two_contents_of_one_day_the_slower_is_told(
-    here: World, monkeypatch: pytest.MonkeyPatch
+def test_of_two_contents_of_one_day_the_slower_publish_fails(
+    world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    here.predict(tag="a")
-    load = loading.copy_users
-    faster: list[str] = []
+    world.predict(tag="a")
+    load = copy_rows.copy_users
+    release_ids: list[str] = []
 
-    def overtaken(*args: Any) -> int:
+    def publish_other_rows(*args: Any) -> int:
         rows = load(*args)
-        if not faster:
-            faster.append("")
-            other = world(here.settings.home.parent / "other", None)
-            other.predict(tag="b")
-            faster[0] = publish(
-                here.store, other.warehouse, DAY, TABLES, keep=3, now=NOW
+        if not release_ids:
+            release_ids.append("")
+            other_world = open_world(world.settings.home.parent / "other", None)
+            other_world.predict(tag="b")
+            release_ids[0] = publish(
+                world.store, other_world.warehouse, DAY, TABLES, keep=3, now=NOW
             ).release_id
-            other.store.close()
+            other_world.store.close()
         return rows
 
-    monkeypatch.setattr("batch_predictions.serving.release.publish.copy_users", overtaken)
+    monkeypatch.setattr("batch_predictions.serving.release.publish.copy_users", publish_other_rows)
     with pytest.raises(ReleaseError, match="of the same day, was served while"):
-        here.publish()
-    assert served(here) == faster[0]
+        world.publish()
+    assert served(world) == release_ids[0]
 
 
-def test_a_lookup_sees_its_release_to_the_end_though_it_is_removed_meanwhile(here: World) -> None:
-    first = here.release(DAY)
-    with Lookup(here.settings) as up, up._store.snapshot() as (db, served_then):
+def test_a_snapshot_keeps_its_release_while_it_is_removed(world: World) -> None:
+    first = world.release(DAY)
+    with Lookup(world.settings) as up, up._store.snapshot() as (db, snapshot_release):
         for n in range(1, 4):
-            here.predict(DAY + dt.timedelta(days=n))
-            here.publish(DAY + dt.timedelta(days=n), keep=2)
-        assert first.release_id not in ids(here)
-        assert served_then.release_id == first.release_id
-        mine = sa.select(sa.func.count()).where(USERS.c.release_id == first.release_id)
-        assert db.execute(mine).scalar_one() == 5
+            world.predict(DAY + dt.timedelta(days=n))
+            world.publish(DAY + dt.timedelta(days=n), keep=2)
+        assert first.release_id not in ids(world)
+        assert snapshot_release.release_id == first.release_id
+        users = sa.select(sa.func.count()).where(USERS.c.release_id == first.release_id)
+        assert db.execute(users).scalar_one() == 5

@@ -1,4 +1,4 @@
-"""A publisher killed again and again, while readers look up all the time."""
+"""A publisher is killed again and again while readers look predictions up."""
 
 from __future__ import annotations
 
@@ -14,46 +14,47 @@ from typing import Any
 from batch_predictions.serving.lookup import Lookup
 from batch_predictions.serving.release.publish import publish, releases
 from batch_predictions.serving.release.publisher_liveness import is_dead, register_publisher
-from batch_predictions_tests.worlds.serving import DAY, TABLES, world
+from batch_predictions_tests.worlds.serving import DAY, TABLES
+from batch_predictions_tests.worlds.serving import world as open_world
 
 KILLS = 8
 USERS = 400
 K = 6
 
 
-def publish_for_ever(home: Path, first: int) -> None:
-    """Releases one content after the other, of the same day and of the next."""
-    here = world(home)
+def publish_forever(home: Path, first: int) -> None:
+    """Publishes release after release, of the same day and of the next ones."""
+    world = open_world(home)
     n = first
     while True:
         n += 1
         day = DAY + dt.timedelta(days=n // 3)
-        here.predict(day, tag=f"v{n}x", users=USERS, k=K)
+        world.predict(day, tag=f"v{n}x", users=USERS, k=K)
         now = dt.datetime.now(dt.UTC)
-        publish(here.store, here.warehouse, day, TABLES, keep=2, now=now)
+        publish(world.store, world.warehouse, day, TABLES, keep=2, now=now)
 
 
-def broken(answer: dict[str, Any], contents: dict[str, str]) -> str | None:
-    """What is wrong with an answer: not whole, or not of one content."""
+def find_problem(answer: dict[str, Any], contents: dict[str, str]) -> str | None:
+    """Describes an answer that is incomplete or mixes two contents; None if it is right."""
     tag = answer["model_version"].partition("-")[2]
     items = answer["items"]
-    strange = [
+    unexpected = [
         item
         for item in items
         if not item["item_id"].startswith(tag) or not item["title"].endswith(item["item_id"])
     ]
     ranks = [item["rank"] for item in items]
-    if strange or ranks != list(range(1, K + 1)):
+    if unexpected or ranks != list(range(1, K + 1)):
         return f"{tag}: {answer}"
     if contents.setdefault(answer["release_id"], tag) != tag:
         return f"{answer['release_id']} was {contents[answer['release_id']]} and is {tag}"
     return None
 
 
-def test_readers_see_whole_releases_while_publishers_are_killed(tmp_path: Path) -> None:
-    here = world(tmp_path / "home")
-    here.predict(tag="v0x", users=USERS, k=K)
-    here.publish()
+def test_readers_see_complete_releases_while_publishers_are_killed(tmp_path: Path) -> None:
+    world = open_world(tmp_path / "home")
+    world.predict(tag="v0x", users=USERS, k=K)
+    world.publish()
     stop = threading.Event()
     problems: list[str] = []
     reads: list[int] = []
@@ -61,14 +62,14 @@ def test_readers_see_whole_releases_while_publishers_are_killed(tmp_path: Path) 
 
     def read(number: int) -> None:
         count = 0
-        with Lookup(here.settings) as lookup:
+        with Lookup(world.settings) as lookup:
             while not stop.is_set():
-                user = f"u{count % (USERS + 50)}"  # 50 of them are known to nobody
+                user = f"u{count % (USERS + 50)}"  # the last 50 are unknown users
                 try:
-                    problem = broken(lookup.recommendations(user), contents)
+                    problem = find_problem(lookup.recommendations(user), contents)
                     rows = len(lookup.rows("recommendations", user_id="u7"))
                     problem = problem or (None if rows == K else f"{rows} rows of u7")
-                except Exception as error:  # every error is a finding
+                except Exception as error:  # every error is a problem
                     problem = repr(error)
                 if problem:
                     problems.append(problem)
@@ -78,19 +79,19 @@ def test_readers_see_whole_releases_while_publishers_are_killed(tmp_path: Path) 
     readers = [threading.Thread(target=read, args=(number,)) for number in range(2)]
     for reader in readers:
         reader.start()
-    # The modules are loaded once, by the server that the publishers are forked from.
+    # The fork server imports the modules once, for all publishers.
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["batch_predictions.serving.release.publish"])
     try:
         first = 0
         for kill in range(KILLS):
-            publisher = context.Process(target=publish_for_ever, args=(here.settings.home, first))
+            publisher = context.Process(target=publish_forever, args=(world.settings.home, first))
             publisher.start()
             served = len(contents)
             deadline = time.monotonic() + 20
             while len(contents) == served and time.monotonic() < deadline:
                 time.sleep(0.01)
-            # At another point of the next publish each time.
+            # Each kill hits another point of the next publish.
             time.sleep(0.3 * kill / KILLS)
             assert publisher.pid
             os.kill(publisher.pid, signal.SIGKILL)
@@ -103,25 +104,25 @@ def test_readers_see_whole_releases_while_publishers_are_killed(tmp_path: Path) 
     assert not problems, problems[:3]
     assert sum(reads) > 500
     assert len(contents) > KILLS
-    # The next publish clears up what the killed ones left.
-    here.predict(DAY + dt.timedelta(days=999), tag="last", users=USERS, k=K)
-    here.publish(DAY + dt.timedelta(days=999), keep=2)
-    left = releases(here.store)
-    assert [release.status for release in left] == ["ready"] * len(left)
-    assert len(left) <= 3
-    with here.store.read() as db:
+    # The next publish removes what the killed processes left.
+    world.predict(DAY + dt.timedelta(days=999), tag="last", users=USERS, k=K)
+    world.publish(DAY + dt.timedelta(days=999), keep=2)
+    remaining = releases(world.store)
+    assert [release.status for release in remaining] == ["ready"] * len(remaining)
+    assert len(remaining) <= 3
+    with world.store.read() as db:
         for table in ("recommendations", "demographic_recommendations", "items", "users"):
             rows = db.exec_driver_sql(f"select distinct release_id from {table}").scalars().all()
-            assert set(rows) <= {release.release_id for release in left}
+            assert set(rows) <= {release.release_id for release in remaining}
 
 
-def test_who_is_dead() -> None:
+def test_is_dead() -> None:
     now = dt.datetime(2024, 3, 4, 5)
     with register_publisher() as builder:
         assert not is_dead(builder, now - dt.timedelta(days=9), now)
-    # This process lives, but works on that no more; so does a later one with its number.
+    # This process runs, but has ended that build; or another process has the number now.
     assert is_dead(builder, now, now)
-    host, _, _, work = builder.rsplit("-", 3)
-    assert is_dead(f"{host}-{os.getppid()}-1-{work}", now, now)
-    assert not is_dead(f"another-{host}-1-1-{work}", now, now)
-    assert is_dead(f"another-{host}-1-1-{work}", now - dt.timedelta(days=2), now)
+    host, _, _, build = builder.rsplit("-", 3)
+    assert is_dead(f"{host}-{os.getppid()}-1-{build}", now, now)
+    assert not is_dead(f"another-{host}-1-1-{build}", now, now)
+    assert is_dead(f"another-{host}-1-1-{build}", now - dt.timedelta(days=2), now)

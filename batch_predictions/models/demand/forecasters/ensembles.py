@@ -22,7 +22,7 @@ from batch_predictions.models.demand.panel import Doubles, Panel
 
 
 @dataclass(frozen=True)
-class AverageParams(ForecasterParams):
+class AverageForecasterParams(ForecasterParams):
     """Parameters of `AverageForecaster`.
 
     Attributes:
@@ -36,8 +36,8 @@ class AverageForecaster(EnsembleForecaster):
     """The mean of its members' forecasts."""
 
     kind: ClassVar[str] = "average"
-    params_class: ClassVar[type[ForecasterParams]] = AverageParams
-    params: AverageParams
+    params_class: ClassVar[type[ForecasterParams]] = AverageForecasterParams
+    params: AverageForecasterParams
 
     def member_names(self) -> Sequence[str]:
         """The members of the parameters."""

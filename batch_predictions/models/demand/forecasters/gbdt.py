@@ -44,7 +44,7 @@ LIGHTGBM_FIXED = {
 
 
 @dataclass(frozen=True)
-class GBDTParams(ForecasterParams):
+class GBDTForecasterParams(ForecasterParams):
     """Parameters of `GBDTForecaster`.
 
     Attributes:
@@ -98,10 +98,12 @@ class GBDTForecaster(Forecaster):
     """Forecast = level of the last four seasons × exp(sum of trees)."""
 
     kind: ClassVar[str] = "lightgbm"
-    params_class: ClassVar[type[ForecasterParams]] = GBDTParams
-    params: GBDTParams
+    params_class: ClassVar[type[ForecasterParams]] = GBDTForecasterParams
+    params: GBDTForecasterParams
 
-    def __init__(self, params: GBDTParams | None = None, *, name: str | None = None) -> None:
+    def __init__(
+        self, params: GBDTForecasterParams | None = None, *, name: str | None = None
+    ) -> None:
         super().__init__(params, name=name)
         self.booster: Any = None
 

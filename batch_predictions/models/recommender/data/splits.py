@@ -1,8 +1,8 @@
 """Hold-outs: which interactions a model learns from, which users are evaluated, and on what.
 
 The default is one global cut in time: models learn from the days up to it and are evaluated on the
-days after it. Every user who was known before the cut and active after it counts, also those for
-whom a model has no list; items that first appear after the cut count as missed by every model.
+days after it. Every user who was known before the cut and active after it counts, with 0 for models
+without a list for the user. Items that first appear after the cut count as missed by every model.
 """
 
 from __future__ import annotations

@@ -3,7 +3,7 @@
 Steck (2019), "Embarrassingly Shallow Autoencoders for Sparse Data": with X users x items, the B
 that minimises |X - XB|^2 + l2 |B|^2 under diag(B) = 0 has the closed form B_ij = -P_ij / P_jj,
 P = (X'X + l2 I)^-1. One Cholesky inverse of items x items takes n^3 operations and 8 n^2 bytes,
-hence `max_items`.
+so `max_items` limits it.
 """
 
 from __future__ import annotations

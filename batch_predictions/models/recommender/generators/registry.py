@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import cache
 from pathlib import Path
 
-from batch_predictions.discovery import instances, plugins
+from batch_predictions.discovery import class_of_kind, index_unique, instances, plugins
 from batch_predictions.models.recommender.base import TrainableRecommender
 from batch_predictions.models.recommender.generators.declaration import Generator
 from batch_predictions.models.recommender.manifest import read_manifest
@@ -23,11 +23,8 @@ def generators() -> dict[str, Generator]:
 @cache
 def _generators(plugin_modules: tuple[str, ...]) -> dict[str, Generator]:
     declared = instances(Generator, "models/recommender/generators/*.py")
-    by_name: dict[str, Generator] = {}
-    for generator in sorted(declared, key=lambda generator: (generator.order, generator.name)):
-        if by_name.setdefault(generator.name, generator) is not generator:
-            raise ValueError(f"two generators are named {generator.name}: rename one")
-    return by_name
+    in_order = sorted(declared, key=lambda generator: (generator.order, generator.name))
+    return index_unique(in_order, "generators")
 
 
 def recommender_classes() -> dict[str, type[TrainableRecommender]]:
@@ -45,10 +42,4 @@ def load_generator(folder: Path) -> TrainableRecommender:
         ValueError: its kind is not known; the message says which plugin may be missing.
     """
     kind = read_manifest(folder)["kind"]
-    classes = recommender_classes()
-    if kind not in classes:
-        raise ValueError(
-            f"{folder}: unknown kind of recommender {kind!r}; known are {', '.join(classes)}. If a "
-            "plugin declares it, name its module in the setting plugins"
-        )
-    return classes[kind].load(folder)
+    return class_of_kind(recommender_classes(), kind, folder, "recommender").load(folder)

@@ -32,7 +32,7 @@ RIDGE_PER_USER = 1.0
 REFERENCE_INACTIVE_DAYS = 10.0
 """Days inactive at which `weights` apply unchanged."""
 MAX_LISTS = 2000
-"""Training lists at most, evenly spread; more hardly change so few weights."""
+"""Training lists at most, evenly spread; more do not change the few weights."""
 USERS_FOR_TREES = 1500
 """Users from which gradient-boosted trees rank as well as the linear model."""
 MAX_ITERATIONS = 100

@@ -62,7 +62,7 @@ ANN = [(0, 0, 2, 1.0), (0, 0, 4, 2.0), (0, 0, 10, 3.0), (0, 1, 4, 1.0)]
 BOB = (1, 2, 0, 1.0)
 
 
-def test_rows_are_ordered_and_hold_nothing_of_other_items_or_later_days():
+def test_rows_are_ordered_without_other_items_and_later_days():
     histories = make_histories()
     assert (histories.users, histories.width) == (3, 3)
     assert rows_of(histories) == [*ANN, BOB]
@@ -73,7 +73,7 @@ def test_rows_are_ordered_and_hold_nothing_of_other_items_or_later_days():
     ]
 
 
-def test_users_come_in_the_order_of_the_argument():
+def test_users_are_in_the_order_of_the_argument():
     histories = make_histories(2, 1, 0)
     assert rows_of(histories) == [BOB, *((2, *row[1:]) for row in ANN)]
     assert [row["location"] for row in traits_of(histories)] == ["here", None, "there"]

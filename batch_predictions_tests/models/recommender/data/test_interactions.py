@@ -74,7 +74,7 @@ def staged(ids: pa.Array, counts: pa.Array) -> pa.RecordBatch:
     return pa.RecordBatch.from_pydict({**columns, **dict.fromkeys(TRAITS, unknown)})
 
 
-def test_histories_drop_what_the_model_does_not_know():
+def test_histories_drop_unknown_items():
     items = pa.array(["x", "y", "z"])
     ids = pa.array([["y", "?", "y"], None, [], ["z", None, "x"]], pa.list_(pa.string()))
     counts = pa.array([[1, 9, 2], None, [], [None, 1, 4]], pa.list_(pa.int64()))

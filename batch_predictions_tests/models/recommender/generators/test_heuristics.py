@@ -23,7 +23,7 @@ from batch_predictions_tests.worlds.recommenders import (
 )
 
 
-def test_own_history_gives_the_pick_itself_as_its_reason():
+def test_user_frequency_explains_an_item_by_itself():
     model = fitted("own_history")
     histories = all_histories(BOARD, model)
     contributors = model.explain(histories, np.tile(np.arange(12), (12, 1)))
@@ -50,7 +50,7 @@ def test_recent_popularity_halves_with_every_half_life():
         fit(Popularity, rows, half_life_days=15)
 
 
-def test_own_history_halves_with_every_half_life():
+def test_user_frequency_halves_with_every_half_life():
     table = pa.table(
         {
             "user_id": ["a", "a", "a"],

@@ -203,7 +203,7 @@ def test_a_class_without_a_training_review_is_never_predicted(presence: bool) ->
     assert (scores[:, 1] < -10).all()
 
 
-def test_the_selection_prefers_what_is_significantly_better_and_says_why() -> None:
+def test_the_selection_takes_a_significantly_better_model_and_explains_it() -> None:
     random = np.random.default_rng(0)
     # The order of two words decides; single words and pairs of neighbours carry no information,
     # because the words between, before and after them are random.

@@ -1,0 +1,110 @@
+"""Weekly trainings as Dagster assets: fit, evaluate against baselines, decide, store.
+
+A training reads rows through its week's Sunday. Its model is stored even if it does not serve: the
+gate's decision names the version that serves from that Sunday on.
+"""
+
+# No `from __future__ import annotations`: Dagster reads the type of `context` itself.
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import dagster as dg
+
+from batch_predictions.model_store import Decision, ModelStore
+from batch_predictions.models.publishing import data_version, publish
+from batch_predictions.models.training import Trained, Training
+from batch_predictions.partitions import Partitions, trained_through
+from batch_predictions.reporting import OWNERS, figure_metadata, markdown, new_axes
+from batch_predictions.settings import Settings
+from batch_predictions.warehouse import Warehouse, as_date
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+
+def training_asset(training: Training, partitions: Partitions) -> dg.AssetsDefinition:
+    """A weekly asset `models/<name>` that fits, evaluates, decides and stores."""
+
+    @dg.asset(
+        name=training.name,
+        key_prefix="models",
+        description=training.description,
+        group_name="models",
+        kinds=set(training.kinds),
+        owners=OWNERS,
+        partitions_def=partitions.weekly,
+        backfill_policy=dg.BackfillPolicy.single_run(),
+        deps=[
+            dg.AssetKey([table.schema, table.name])
+            for table in (*training.tables, *training.extra_tables)
+        ],
+        pool="training",
+    )
+    def model(
+        context: dg.AssetExecutionContext,
+        warehouse: Warehouse,
+        models: ModelStore,
+        settings: dg.ResourceParam[Settings],
+    ) -> None:
+        for week in context.partition_keys:
+            through = trained_through(as_date(week))
+            trained = training.train(warehouse, settings, through, context.log.info)
+            data = data_version(
+                warehouse, through, training.tables, training.history_days(settings)
+            )
+            decision = publish(training.name, trained, through, models, warehouse, data)
+            context.log.info(
+                f"{training.name} through {through}: {decision.decision}. {decision.why}"
+            )
+            context.add_asset_metadata(_metadata(trained, decision), partition_key=week)
+
+    return model
+
+
+def _metadata(trained: Trained, decision: Decision) -> dict[str, Any]:
+    names = ["candidate", "metric", "value", "lower", "upper", "n"]
+    rows = [tuple(row.get(name) for name in names) for row in trained.metrics]
+    metadata: dict[str, Any] = {
+        "model_version": decision.version,
+        "decision": decision.decision,
+        "why": decision.why,
+        "metrics": dg.MetadataValue.md(markdown(names, rows)),
+    }
+    figures: dict[str, Figure | None] = {
+        "plot": plot_metric(
+            trained.metrics,
+            trained.plotted,
+            trained.candidate,
+            lower_is_better=trained.lower_is_better,
+        ),
+        **{name: draw() for name, draw in trained.figures.items()},
+    }
+    metadata.update(
+        {name: figure_metadata(figure) for name, figure in figures.items() if figure is not None}
+    )
+    return metadata
+
+
+def plot_metric(
+    metrics: Sequence[Mapping[str, Any]],
+    metric: str,
+    serving: str | None = None,
+    *,
+    lower_is_better: bool = False,
+) -> "Figure | None":
+    """A metric of every candidate with its interval, best on top, the serving one in blue."""
+    rows = sorted(
+        (row for row in metrics if row["metric"] == metric and row["value"] is not None),
+        key=lambda row: float(row["value"]),
+        reverse=lower_is_better,
+    )
+    if not rows:
+        return None
+    figure, ax = new_axes(f"{metric} on the hold-out, 95 % intervals (n = {rows[0]['n']:,})")
+    for y, row in enumerate(rows):
+        colour = "#4c78a8" if row["candidate"] == serving else "#bab0ac"
+        ax.barh(y, row["value"], color=colour, height=0.6)
+        if row["lower"] is not None and row["upper"] is not None:
+            ax.plot([row["lower"], row["upper"]], [y, y], color="#333333", linewidth=1.2)
+    ax.set_yticks(range(len(rows)), [str(row["candidate"]) for row in rows])
+    return figure
