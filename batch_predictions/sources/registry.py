@@ -6,7 +6,7 @@ import datetime as dt
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from batch_predictions.discovery import subclasses
+from batch_predictions.discovery import index_unique, subclasses
 from batch_predictions.home import HomeError, State, read_state, write_state
 from batch_predictions.settings import Settings, SourceSettings
 from batch_predictions.sources.base import Source, SourceError, Span
@@ -16,20 +16,17 @@ def source_classes() -> dict[str, type[Source]]:
     """The adapters by kind, those of `sources/adapters/` and of the setting `plugins`.
 
     Raises:
-        SourceError: an adapter has no kind, or two adapters have the same kind.
+        SourceError: an adapter has no kind.
+        ValueError: two adapters have the same kind.
     """
-    classes: dict[str, type[Source]] = {}
-    for source_class in subclasses(Source, "sources/adapters/*.py"):
-        kind = getattr(source_class, "kind", None)
-        name = f"{source_class.__module__}.{source_class.__qualname__}"
-        if not kind:
+    classes: list[type[Source]] = subclasses(Source, "sources/adapters/*.py")
+    for source_class in classes:
+        if not getattr(source_class, "kind", None):
             raise SourceError(
-                f"{name} has no kind: set the class attribute `kind` to the value of source.kind "
-                "that selects it"
+                f"{source_class.__module__}.{source_class.__qualname__} has no kind: set the class "
+                "attribute `kind` to the value of source.kind that selects it"
             )
-        if classes.setdefault(kind, source_class) is not source_class:
-            raise SourceError(f"two source adapters have the kind {kind}: rename that of {name}")
-    return classes
+    return index_unique(classes, "source adapters", "kind")
 
 
 def source_kinds() -> list[str]:
