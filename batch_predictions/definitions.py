@@ -30,7 +30,7 @@ from batch_predictions.partitions import Partitions
 from batch_predictions.serving.assets import release_asset
 from batch_predictions.settings import Settings
 from batch_predictions.sources.assets import raw_asset
-from batch_predictions.sources.base import RAW
+from batch_predictions.sources.base import RAW_TABLES
 from batch_predictions.sources.registry import initialise_home
 from batch_predictions.warehouse import Warehouse
 
@@ -52,7 +52,7 @@ def platform(settings: Settings) -> dg.Definitions:
     partitions = Partitions.of_home(state, settings)
     predictions = instances(BatchPrediction, "predictions/*.py")
     assets = [
-        *(raw_asset(table, partitions) for table in RAW),
+        *(raw_asset(table, partitions) for table in RAW_TABLES),
         *(
             feature_asset(feature, partitions)
             for feature in instances(FeatureTable, "features/feature_tables.py")

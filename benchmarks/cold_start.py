@@ -56,7 +56,7 @@ from batch_predictions.models.recommender.data.interactions import Interactions
 from batch_predictions.models.recommender.generators.popularity import popularity_name
 from batch_predictions.settings import Settings, SourceSettings
 from batch_predictions.sources.ingest import ingest
-from batch_predictions.sources.registry import initialise_home, source_of
+from batch_predictions.sources.registry import build_source, initialise_home
 from batch_predictions.tables import INTERACTIONS, ITEMS, PROMOTION_CALENDAR, USERS
 from batch_predictions.warehouse import Warehouse
 
@@ -100,8 +100,8 @@ def _read(
     """Rows of available items, demographics as of the cut, the cut (None: all rows are of one day),
     and queries of the promotions after and before a day (None: unknown)."""
     state = initialise_home(settings)
-    source = source_of(settings.source, state)
-    span = source.extent(INTERACTIONS)
+    source = build_source(settings.source, state)
+    span = source.day_range(INTERACTIONS)
     assert span is not None, "the interactions have no readable day"
     length = (span[1] - span[0]).days + 1
     days = [(span[0] + dt.timedelta(days=n)).isoformat() for n in range(length)]

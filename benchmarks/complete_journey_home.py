@@ -21,12 +21,12 @@ def open_home(home: Path, **sections: Any) -> tuple[Any, Any]:
         **sections,
     )
     from batch_predictions.sources.ingest import ingest
-    from batch_predictions.sources.registry import initialise_home, source_of
+    from batch_predictions.sources.registry import build_source, initialise_home
     from batch_predictions.tables import CAMPAIGN_EVENTS, INTERACTIONS, ITEMS, PROMOTIONS, USERS
     from batch_predictions.warehouse import Warehouse
 
     state = initialise_home(settings)
-    source = source_of(settings.source, state)
+    source = build_source(settings.source, state)
     warehouse = Warehouse.of(settings)
     days = [str(FIRST + dt.timedelta(days=n)) for n in range((LAST - FIRST).days + 1)]
     for table in (INTERACTIONS, CAMPAIGN_EVENTS, ITEMS, USERS, PROMOTIONS):

@@ -156,13 +156,13 @@ def select_model(
 def ingest_source(settings: Settings) -> tuple[Source, State, dt.date]:
     """Ingests interactions, items and users; the source, the home's state and the last day."""
     from batch_predictions.sources.ingest import ingest
-    from batch_predictions.sources.registry import initialise_home, source_of
+    from batch_predictions.sources.registry import build_source, initialise_home
     from batch_predictions.tables import INTERACTIONS, ITEMS, USERS
     from batch_predictions.warehouse import Warehouse
 
     state = initialise_home(settings)
-    source = source_of(settings.source, state)
-    span = source.extent(INTERACTIONS)
+    source = build_source(settings.source, state)
+    span = source.day_range(INTERACTIONS)
     assert span is not None, "the interactions have no readable day"
     days = [str(span[0] + dt.timedelta(days=n)) for n in range((span[1] - span[0]).days + 1)]
     warehouse = Warehouse.of(settings)

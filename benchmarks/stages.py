@@ -74,7 +74,7 @@ class Stages:
         from batch_predictions.automation import instance, jobs
         from batch_predictions.home import read_state
         from batch_predictions.settings import Settings
-        from batch_predictions.sources.registry import source_of, today
+        from batch_predictions.sources.registry import build_source, current_date
 
         self.home, self.jobs = home, jobs
         self.settings = Settings.load()
@@ -82,10 +82,10 @@ class Stages:
         assert state is not None
         instance.prepare(self.settings)
         self.graph = definitions.defs.resolve_asset_graph()
-        self.source = source_of(self.settings.source, state)
+        self.source = build_source(self.settings.source, state)
         from batch_predictions.partitions import latest_ended_week, trained_through, week_of
 
-        newest = self.source.newest_complete_day(today(state.timezone))
+        newest = self.source.newest_complete_day(current_date(state.timezone))
         # A source of one day is predicted as of the end of its week.
         self.day = max(newest, trained_through(week_of(state.first_day)))
         self.week = latest_ended_week(self.day)

@@ -18,9 +18,9 @@ from batch_predictions.partitions import (
     weeks_ahead,
 )
 from batch_predictions.settings import Settings
-from batch_predictions.sources.base import RAW, Source, SourceError
+from batch_predictions.sources.base import RAW_TABLES, Source, SourceError
 from batch_predictions.sources.ingest import days_to_ingest
-from batch_predictions.sources.registry import today
+from batch_predictions.sources.registry import current_date
 from batch_predictions.tables import Table
 from batch_predictions.warehouse import Warehouse, as_date
 
@@ -85,7 +85,7 @@ def days_due(
         HomeError: a day is before the home's first, or not over yet.
         SourceError: no model can have been trained by the day.
     """
-    now = today(state.timezone)
+    now = current_date(state.timezone)
     yesterday = now - dt.timedelta(days=1)
     end = last or source.newest_complete_day(now)
     if first and not last:
@@ -125,7 +125,7 @@ def raw_due(
     newest = min(last, state.last_day) if state.last_day else last
     days: set[str] = set()
     source_tables = source.tables()
-    for table in RAW:
+    for table in RAW_TABLES:
         if table in source_tables and table.partition != "week":
             days.update(days_to_ingest(warehouse, source, table, state.first_day, newest))
         elif table.partition == "date":

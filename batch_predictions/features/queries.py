@@ -33,7 +33,7 @@ def parameters(settings: Settings) -> dict[str, Any]:
     Raises:
         ValueError: `source.exclude_items` names a column that items are not excluded by.
     """
-    source = registry.source_of(settings.source, read_state(settings.home))
+    source = registry.build_source(settings.source, read_state(settings.home))
     excluded = settings.source.exclude_items or source.exclude_items
     unknown = sorted(set(excluded) - set(EXCLUDABLE))
     if unknown:

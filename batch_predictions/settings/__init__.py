@@ -15,6 +15,7 @@ from batch_predictions.settings.loading import (
     home_folder,
 )
 from batch_predictions.settings.platform import (
+    DuckDBSettings,
     ExecutionSettings,
     InferenceSettings,
     ScheduleSettings,
@@ -26,7 +27,7 @@ from batch_predictions.settings.recommendations import (
     RecommenderSettings,
 )
 from batch_predictions.settings.sentiment import SentimentSettings
-from batch_predictions.settings.source import DuckDBSettings, SourceSettings
+from batch_predictions.settings.source import SourceSettings
 from batch_predictions.settings.template import as_yaml
 
 __all__ = [

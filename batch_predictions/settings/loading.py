@@ -17,6 +17,7 @@ from pydantic_settings import (
 from batch_predictions.settings.audiences import AudiencesSettings, ChurnSettings
 from batch_predictions.settings.demand import DemandSettings
 from batch_predictions.settings.platform import (
+    DuckDBSettings,
     ExecutionSettings,
     InferenceSettings,
     ScheduleSettings,
@@ -28,7 +29,7 @@ from batch_predictions.settings.recommendations import (
     RecommenderSettings,
 )
 from batch_predictions.settings.sentiment import SentimentSettings
-from batch_predictions.settings.source import DuckDBSettings, SourceSettings
+from batch_predictions.settings.source import SourceSettings
 
 FILE_NAME = "batch_predictions.yaml"
 PREFIX = "BATCH_PREDICTIONS_"

@@ -1,4 +1,4 @@
-"""The engine, the serving store and the schedules."""
+"""The query engine, the batch engine, the serving store and the schedules."""
 
 from __future__ import annotations
 
@@ -7,6 +7,13 @@ from typing import Any, Literal
 from pydantic import Field
 
 from batch_predictions.settings.section import Section
+
+
+class DuckDBSettings(Section):
+    """Limits of the query engine on this machine."""
+
+    memory_limit: str = Field("2GB", description="Memory of DuckDB; beyond it, it spills to disk.")
+    threads: int = Field(2, ge=1, description="Threads of one query.")
 
 
 class InferenceSettings(Section):

@@ -1,4 +1,4 @@
-"""The source of raw rows, and limits of the query engine."""
+"""Settings of the source of raw rows."""
 
 from __future__ import annotations
 
@@ -15,10 +15,12 @@ class SourceSettings(Section):
 
     kind: str = Field(
         "complete_journey",
-        description="Adapter: complete_journey, files, movielens, amazon_reviews, "
-        "simulated_reviews, or one of a plugin.",
+        description="Adapter: complete_journey, files, movielens, amazon_reviews, or the kind of "
+        "an adapter of a plugin.",
     )
-    path: Path | None = Field(None, description="Folder of the source (files, movielens).")
+    path: Path | None = Field(
+        None, description="Folder of the source (files, movielens, amazon_reviews)."
+    )
     timezone: str | None = Field(
         None,
         description="Time zone of the business day, such as Europe/Berlin. Empty: that of "
@@ -34,21 +36,14 @@ class SourceSettings(Section):
     )
     columns: dict[str, dict[str, str]] = Field(
         default_factory=dict,
-        description="files: by table, the platform's column: your column, such as "
+        description="files: for each raw table, its column: your column, such as "
         "{interactions: {user_id: customer, item_id: sku, occurred_at: ts}}.",
     )
     earliest: dt.date = Field(
-        dt.date(1990, 1, 1), description="Rows dated before this day are refused as implausible."
+        dt.date(1990, 1, 1), description="Rows of earlier days are refused as implausible."
     )
     exclude_items: dict[str, list[str]] = Field(
         default_factory=dict,
-        description="Items that are never recommended, by column of raw.items and values, such as "
-        "{category: [FUEL]}. Empty: as the adapter says.",
+        description="Items that are never recommended: column of raw.items to values, such as "
+        "{category: [FUEL]}. Empty: those that the adapter excludes.",
     )
-
-
-class DuckDBSettings(Section):
-    """Limits of the query engine on this machine."""
-
-    memory_limit: str = Field("2GB", description="Memory of DuckDB; beyond it, it spills to disk.")
-    threads: int = Field(2, ge=1, description="Threads of one query.")

@@ -1,24 +1,29 @@
-"""Raw days in: adapters of sources, what a row must satisfy, and the ingest into raw tables."""
+"""Raw data: adapters of sources, validation of their rows, and the ingest into raw tables."""
 
 from __future__ import annotations
 
 from batch_predictions.sources.base import (
-    RAW,
+    RAW_TABLES,
     Source,
     SourceError,
-    SourceExhausted,
+    SourceExhaustedError,
     Span,
 )
-from batch_predictions.sources.registry import initialise_home, kinds, source_of, today
+from batch_predictions.sources.registry import (
+    build_source,
+    current_date,
+    initialise_home,
+    source_kinds,
+)
 
 __all__ = [
-    "RAW",
+    "RAW_TABLES",
     "Source",
     "SourceError",
-    "SourceExhausted",
+    "SourceExhaustedError",
     "Span",
+    "build_source",
+    "current_date",
     "initialise_home",
-    "kinds",
-    "source_of",
-    "today",
+    "source_kinds",
 ]

@@ -1,4 +1,4 @@
-"""The raw tables as assets: a day or week of the source, checked and accounted for."""
+"""The raw tables as Dagster assets, with a check that no row of the source is lost."""
 
 # No `from __future__ import annotations`: Dagster reads the type of `context` itself.
 from pathlib import Path
@@ -10,7 +10,7 @@ from batch_predictions.partitions import Partitions
 from batch_predictions.reporting import CADENCE, OWNERS, record_materializations, table_metadata
 from batch_predictions.settings import Settings
 from batch_predictions.sources.ingest import IngestResult, ingest
-from batch_predictions.sources.registry import source_of
+from batch_predictions.sources.registry import build_source
 from batch_predictions.tables import Table
 from batch_predictions.warehouse import Warehouse
 
@@ -18,7 +18,7 @@ CHECK = "all_rows_accounted_for"
 
 
 def raw_asset(table: Table, partitions: Partitions) -> dg.AssetsDefinition:
-    """An asset `raw/<table>` that ingests days of the source, or weeks of a table known ahead."""
+    """The asset `raw/<table>`, which ingests partitions of the source."""
     is_weekly = table.partition == "week"
 
     @dg.asset(
@@ -47,58 +47,62 @@ def raw_asset(table: Table, partitions: Partitions) -> dg.AssetsDefinition:
     ) -> dg.MaterializeResult:
         state = read_state(Path(warehouse.home))
         if state is None:
-            raise HomeError(f"{warehouse.home} has not begun: run `batch-predictions run`")
-        source = source_of(settings.source, state)
+            raise HomeError(f"{warehouse.home} is not initialised: run `batch-predictions run`")
+        source = build_source(settings.source, state)
         if table not in source.tables():
-            context.log.info(f"source {source.kind} has no {table.name}: its partitions are empty")
-        ingested = ingest(warehouse, source, table, context.partition_keys, state)
-        for day, each in ingested.items():
-            if each.superseded:
-                context.log.info(f"raw.{table.name} is newer than {day}: it stays as it is")
-            if each.counts.quarantined:
+            context.log.info(f"source {source.kind} has no {table.name}: the partitions are empty")
+        results = ingest(warehouse, source, table, context.partition_keys, state)
+        for day, result in results.items():
+            if result.is_superseded:
+                context.log.info(f"raw.{table.name} has a snapshot newer than {day}: it is kept")
+            if result.counts.quarantined:
                 context.log.warning(
-                    f"{each.counts.quarantined} of {each.counts.read} rows of {table.name} on "
+                    f"{result.counts.quarantined} of {result.counts.read} rows of {table.name} on "
                     f"{day} were refused: see raw.quarantine"
                 )
         record_materializations(
             context,
             warehouse,
-            {day: each.written for day, each in ingested.items()},
-            extra={day: _figures(each) for day, each in ingested.items()},
+            {day: result.written for day, result in results.items()},
+            extra={day: _row_metadata(result) for day, result in results.items()},
         )
-        return dg.MaterializeResult(check_results=[_accounted(ingested)])
+        return dg.MaterializeResult(check_results=[_check_result(results)])
 
     return raw
 
 
-def _figures(each: IngestResult) -> dict[str, int]:
-    counts = each.counts
+def _row_metadata(result: IngestResult) -> dict[str, int]:
+    """Counts of rows, shown in the UI."""
     return {
-        "rows_read": counts.read,
-        "rows_accepted": counts.accepted,
-        "rows_quarantined": counts.quarantined,
-        "rows_added_here": each.added,
+        "rows_read": result.counts.read,
+        "rows_accepted": result.counts.accepted,
+        "rows_quarantined": result.counts.quarantined,
+        "rows_added_by_commands": result.manual_rows,
     }
 
 
-def _accounted(ingested: dict[str, IngestResult]) -> dg.AssetCheckResult:
-    """One result for all days: it lists those that fail."""
-    counts = {day: each.counts for day, each in ingested.items()}
-    failing = [
-        day
-        for day, each in ingested.items()
-        if each.counts.read != each.counts.accepted + each.counts.quarantined
-        # What was accepted is what the file holds, unless a newer snapshot stayed.
-        or (not each.superseded and each.written.rows != each.counts.accepted + each.added)
-    ]
+def _check_result(results: dict[str, IngestResult]) -> dg.AssetCheckResult:
+    """One result for all days; it lists the days whose rows do not add up."""
+    counts = [result.counts for result in results.values()]
     return dg.AssetCheckResult(
         check_name=CHECK,
-        passed=not failing,
+        passed=all(_adds_up(result) for result in results.values()),
         metadata={
-            "days": len(counts),
-            "read": sum(each.read for each in counts.values()),
-            "accepted": sum(each.accepted for each in counts.values()),
-            "quarantined": sum(each.quarantined for each in counts.values()),
-            "failing_days": dg.MetadataValue.json(failing),
+            "days": len(results),
+            "read": sum(day.read for day in counts),
+            "accepted": sum(day.accepted for day in counts),
+            "quarantined": sum(day.quarantined for day in counts),
+            "failing_days": dg.MetadataValue.json(
+                [day for day, result in results.items() if not _adds_up(result)]
+            ),
         },
+    )
+
+
+def _adds_up(result: IngestResult) -> bool:
+    """Whether all rows that were read are in the written file or in the quarantine."""
+    counts = result.counts
+    is_file_complete = result.written.rows == counts.accepted + result.manual_rows
+    return counts.read == counts.accepted + counts.quarantined and (
+        is_file_complete or result.is_superseded
     )

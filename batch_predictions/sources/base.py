@@ -1,4 +1,4 @@
-"""What an adapter of a source is: which raw tables it has, which days, and its rows as read."""
+"""The contract of source adapters: which raw tables and days a source has, and SQL of its rows."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from batch_predictions.tables import (
     Table,
 )
 
-RAW: tuple[Table, ...] = (
+RAW_TABLES: tuple[Table, ...] = (
     INTERACTIONS,
     USERS,
     ITEMS,
@@ -37,24 +37,31 @@ RAW: tuple[Table, ...] = (
 )
 """The tables that a source may have."""
 
-LATEST = dt.date(2100, 1, 1)
-"""Rows dated from this day on are refused as implausible."""
+MAX_DATE = dt.date(2099, 12, 31)
+"""Rows of later days are refused as implausible."""
 
-ABSENT = "absent"
-"""The fingerprint of a table that a source lacks."""
+ABSENT_FINGERPRINT = "absent"
+"""The fingerprint of a table that a source does not have."""
 
 
 class SourceError(ValueError):
-    """A source cannot be read as it is; the message names file, row, column and remedy."""
+    """A source cannot be read; the message names the file, row or column, and the remedy."""
 
 
-class SourceExhausted(SourceError):
-    """A source with a fixed end has no days beyond it; the message says how to begin again."""
+class SourceExhaustedError(SourceError):
+    """Days after the last day of a source with a fixed end; the message says how to go on."""
 
 
 @dataclass(frozen=True)
 class Span:
-    """The days of a source, found once, on the home's first run."""
+    """The days of a source, computed on the home's first run and then fixed.
+
+    Attributes:
+        first_day: first day of the home.
+        last_day: last day of a source with a fixed end, else None.
+        default_date: day of rows without a time.
+        shift_days: days by which the dates of the source are moved.
+    """
 
     first_day: dt.date
     last_day: dt.date | None
@@ -63,28 +70,46 @@ class Span:
 
 
 class Source(ABC):
-    """An adapter: reads the raw tables of one kind of source, as they are.
+    """Reads the raw tables of one kind of source. To add a kind, write a subclass.
 
-    An adapter selects and names columns; what a row must satisfy is checked afterwards, alike for
-    all adapters, in `validation`.
+    An adapter is one module, in `sources/adapters/` or in a package that the setting `plugins`
+    names, with a subclass that has a `kind` and implements the abstract methods. The registry finds
+    it by `source.kind`. For files, subclass `FileSource` (`sources/file_source.py`): it needs two
+    methods, `files` and `column_sql`. docs/models.md shows such an adapter.
+
+    An adapter selects rows and names columns, and does not validate: the rows of all adapters are
+    validated alike (`sources/validation/`), and refused rows go to the quarantine.
+
+    On the home's first run there is no state yet: `tables` and `span` are called without one. All
+    other methods may use `state`.
     """
 
     kind: ClassVar[str]
-    repeats: ClassVar[bool]
-    """Whether users want the same item again: `exclude_seen` is `not repeats` unless set."""
+    """The value of `source.kind` that selects the adapter."""
+
+    repeat_consumption: ClassVar[bool] = False
+    """Whether users take the same item again; the default of `recommendations.exclude_seen` is the
+    opposite."""
+
     default_timezone: ClassVar[str] = "UTC"
+    """Time zone of the business day, unless `source.timezone` is set."""
+
     exclude_items: ClassVar[Mapping[str, tuple[str, ...]]] = {}
-    """Items that are not goods to recommend: column of raw.items to values."""
-    holidays: ClassVar[str] = ""
-    """Country whose holidays move demand, such as us; empty: none are known."""
+    """Items that are never recommended, unless `source.exclude_items` is set: column of raw.items
+    to values."""
+
+    holiday_country: ClassVar[str] = ""
+    """Country whose holidays the demand models use, such as us; empty: no holidays."""
+
     item_attributes: ClassVar[tuple[str, ...]] = ()
-    """Attributes of raw.items that a recommender may read besides category and brand."""
-    simulated: ClassVar[frozenset[str]] = frozenset()
-    """Names of tables whose rows are made up, and say so."""
+    """Keys of `attributes` of raw.items that recommenders use besides category and brand."""
+
+    simulated_tables: ClassVar[frozenset[str]] = frozenset()
+    """Names of tables whose rows are simulated and marked as such."""
 
     def __init__(self, settings: SourceSettings, state: State | None) -> None:
         self.settings = settings
-        self.fixed = state
+        self._state = state
         self.timezone = state.timezone if state else settings.timezone or self.default_timezone
         if self.timezone not in zoneinfo.available_timezones():
             raise SettingsError(
@@ -94,91 +119,81 @@ class Source(ABC):
 
     @property
     def state(self) -> State:
-        """What the home's first run fixed; an adapter made without it cannot read rows."""
-        assert self.fixed is not None, "make the source with the home's state to read rows"
-        return self.fixed
+        """The state that the home's first run fixed."""
+        assert self._state is not None, "build the source with the home's state to read rows"
+        return self._state
 
     @abstractmethod
     def tables(self) -> tuple[Table, ...]:
-        """The raw tables that the source has.
+        """The tables of `RAW_TABLES` that the source has.
 
         Raises:
-            SourceError: the source is not there, or has neither interactions nor reviews.
+            SourceError: the source does not exist, or has neither interactions nor reviews.
         """
 
     @abstractmethod
     def span(self, today: dt.date) -> Span:
-        """The source's days, to be fixed on the home's first run."""
+        """The days of the source, for the home's first run."""
 
     @abstractmethod
     def newest_complete_day(self, today: dt.date) -> dt.date:
-        """The newest day that is in the source and over: yesterday, or older."""
+        """The newest day of the source that is over: yesterday, or an older day."""
 
     @abstractmethod
-    def extent(self, table: Table) -> tuple[dt.date, dt.date] | None:
-        """First and newest readable day of a table with partitions; None where no row has one.
+    def day_range(self, table: Table) -> tuple[dt.date, dt.date] | None:
+        """First and newest readable day of a daily or weekly table; None if no row has a day.
 
-        Of a table that is known ahead, the newest day may lie in the future.
+        The newest day of a weekly table may lie in the future.
         """
 
     @abstractmethod
     def fingerprint(self, table: Table) -> str:
-        """A text that changes when the table's content, or how it is read, may have changed."""
+        """A text that changes when the table's content, or the way it is read, may have changed.
+
+        `ABSENT_FINGERPRINT` for a table that the source does not have.
+        """
 
     @abstractmethod
-    def relation(
+    def rows_sql(
         self,
         db: duckdb.DuckDBPyConnection,
         table: Table,
         days: Sequence[str] | None,
         limit: int | None = None,
     ) -> str:
-        """SQL of the rows to validate; it may name temporary tables made in `db`.
+        """A query for the rows to validate; it may read temporary tables created in `db`.
 
-        Columns: the table's own, as read (text or native; those that the source lacks may be
-        left out), and
-        - `date` DATE (tables with partitions): the partition that counts the row, of a weekly
-          table its Monday. A row whose day cannot be read, or is implausible, has its file's
-          newest readable day, or the default date. A promotion of several weeks stands in each;
-        - `source` and `row_number` BIGINT: file, and row in it, 1 being the first of data;
-        - `problem` VARCHAR: why the row has no day or was damaged, null where nothing is wrong;
-        - `row`: a struct of the row as read; `line` VARCHAR: the text of a damaged line.
+        The query returns the table's columns as they are in the source, as text or with their type;
+        columns that the source does not have may be left out. It also returns:
+
+        - `date` DATE, for daily and weekly tables: the partition of the row, of a weekly table its
+          Monday. A row without a readable and plausible day has the newest readable day of its
+          file, or the default date. A promotion of several weeks has one row for each of them.
+        - `source` VARCHAR and `row_number` BIGINT: the file, and the row in it, from 1.
+        - `problem` VARCHAR: why the row has no day or is damaged, else null.
+        - `row` STRUCT: the row as it is in the source.
+        - `line` VARCHAR: the text of a damaged line, else null.
 
         Args:
             db: connection for temporary views and tables.
             table: one of `tables()`.
-            days: partitions wanted of a daily or weekly table; None: all.
-            limit: read about so many rows only, for samples.
+            days: partitions of a daily or weekly table to return; None: all.
+            limit: about how many rows to read, for samples; None: all.
 
         Raises:
-            SourceError: the table as a whole cannot be read.
-            SourceExhausted: days lie beyond the source's last.
+            SourceError: the table cannot be read.
+            SourceExhaustedError: a day is after the last day of the source.
         """
 
-    def read_files(self, table: Table) -> list[str]:
-        """Names of the files that a table is read from, for reports."""
+    def file_names(self, table: Table) -> list[str]:
+        """Names of the files of a table, for reports."""
         return []
 
-    def mapped(self, table: Table) -> dict[str, str]:
-        """Contract column to the column of the source that it is read from, for reports."""
+    def column_mapping(self, table: Table) -> dict[str, str]:
+        """Column of the raw table to the column of the source that it is read from, for reports."""
         return {}
 
 
 def last_sunday_before(today: dt.date) -> dt.date:
-    """The default day of rows without time: the last Sunday before the first run."""
+    """The default of `source.default_date` on a first run on `today`."""
     return today - dt.timedelta(days=today.weekday() + 1)
-
-
-def quote_identifier(name: str) -> str:
-    """A column's name as SQL writes it."""
-    return '"' + name.replace('"', '""') + '"'
-
-
-def quote_literal(value: object) -> str:
-    """A text within single quotes, for what cannot be bound: a relation is SQL without values."""
-    return "'" + str(value).replace("'", "''") + "'"
-
-
-def day_list(days: Sequence[str]) -> str:
-    """Partition keys as a list of SQL dates; anything else than dates raises."""
-    return ", ".join(f"DATE '{dt.date.fromisoformat(day)}'" for day in days)

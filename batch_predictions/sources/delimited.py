@@ -1,4 +1,4 @@
-"""Delimited text into DuckDB: every value as text, damaged lines kept with their number."""
+"""Reads delimited text with DuckDB: all values as text, damaged lines with their number."""
 
 from __future__ import annotations
 
@@ -13,33 +13,31 @@ from pathlib import Path
 
 import duckdb
 
-from batch_predictions.sources.base import SourceError, quote_identifier, quote_literal
+from batch_predictions.sources.base import SourceError
+from batch_predictions.sources.file_rows import (
+    FILE_NAME,
+    LINE_ERROR,
+    LINE_TEXT,
+    ROW_NUMBER,
+    FileRows,
+)
+from batch_predictions.sources.sql_literals import quote_identifier, quote_literal
 
-FILE, ROW, DAMAGE, LINE = "__source", "__row", "__damage", "__line"
-"""Columns beside the data: file, row in it, what is wrong with the line, and its text."""
-
-# Of a line with several errors, the first of these is told.
-_DAMAGES = {
+# DuckDB's error types and the reasons of refusals. Of several errors of a line, the first is given.
+_LINE_ERRORS = {
     "INVALID ENCODING": "line {line} is not UTF-8: save the file as UTF-8",
-    "TOO MANY COLUMNS": "line {line} has more fields than the header: quote values that hold the "
-    "delimiter",
+    "TOO MANY COLUMNS": "line {line} has more fields than the header: quote values that contain "
+    "the delimiter",
     "MISSING COLUMNS": "line {line} has fewer fields than the header: give every line all fields",
     "UNQUOTED VALUE": "line {line} has text after a closing quote: double the quotes within a "
     "quoted value",
 }
-
-
-@dataclass(frozen=True)
-class DelimitedFile:
-    """Rows as read: SQL of them, with the columns beside the data, and the data's types."""
-
-    relation: str
-    types: dict[str, str]
+_HEAD_BYTES = 1 << 16
 
 
 @dataclass(frozen=True)
 class Dialect:
-    """How delimited files are written; `names` where they have no header."""
+    """The format of delimited files; `names` are the names of the columns."""
 
     names: tuple[str, ...]
     delimiter: str = ","
@@ -48,36 +46,27 @@ class Dialect:
     header: bool = True
 
 
-def sniff(path: Path, name: str) -> Dialect:
-    """The dialect of a file with a header, from its first record.
+def sniff_dialect(path: Path, name: str) -> Dialect:
+    """The dialect of a UTF-8 file with a header, which may be gzipped.
+
+    Args:
+        path: the file.
+        name: its name in messages.
 
     Raises:
-        SourceError: the file is empty, not UTF-8, or its header has no or double names.
+        SourceError: the file is empty or not UTF-8, or a name in its header is empty or repeated.
     """
-    if path.stat().st_size == 0:
-        raise SourceError(f"{name} is empty (0 bytes): write at least a header, or remove it")
-    try:
-        with gzip.open(path, "rb") if path.suffix == ".gz" else path.open("rb") as file:
-            head = file.read(1 << 16)
-    except (gzip.BadGzipFile, EOFError) as error:
-        raise SourceError(f"{name} is not a whole gzip file ({error}): write it again") from None
-    try:
-        # A character may be cut at the end of what was read, so only whole lines are decoded.
-        text = (head[: head.rfind(b"\n") + 1] or head).split(b"\n")[0].decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise SourceError(
-            f"{name}, line 1 is not UTF-8 ({error.reason}): save it as UTF-8"
-        ) from None
-    if "\0" in text:
-        raise SourceError(f"{name}, line 1 holds zero bytes (UTF-16?): save it as UTF-8")
-    headers = {each: _fields(text, each) for each in (",", "\t", ";", "|")}
-    delimiter = max(headers, key=lambda each: len(headers[each]))
-    names = tuple(field.strip() for field in headers[delimiter])
+    header = _read_header(path, name)
+    fields_by_delimiter = {
+        delimiter: _split_fields(header, delimiter) for delimiter in (",", "\t", ";", "|")
+    }
+    delimiter = max(fields_by_delimiter, key=lambda key: len(fields_by_delimiter[key]))
+    names = tuple(field.strip() for field in fields_by_delimiter[delimiter])
     if not all(names):
         raise SourceError(f"{name}, line 1 has a column without a name: name every column")
-    twice = sorted({each for each in names if names.count(each) > 1})
-    if twice:
-        raise SourceError(f"{name}, line 1 names {', '.join(twice)} twice: rename one of them")
+    repeated = sorted({column for column in names if names.count(column) > 1})
+    if repeated:
+        raise SourceError(f"{name}, line 1 names {', '.join(repeated)} twice: rename one of them")
     return Dialect(names, delimiter)
 
 
@@ -86,117 +75,165 @@ def read_delimited(
     folder: Path,
     files: Iterable[tuple[Path, Dialect]],
     limit: int | None = None,
-) -> DelimitedFile:
-    """Reads files into temporary tables of `db`.
+) -> FileRows:
+    """Reads files into temporary tables; columns that a file lacks are null.
 
-    Files of one dialect are read together; columns that some lack are null there.
+    Args:
+        db: connection in which the tables are created.
+        folder: folder to which file names are relative.
+        files: the files and their dialects; files of one dialect are read together.
+        limit: about how many rows of each dialect to read; None: all.
 
     Raises:
-        SourceError: a file cannot be taken apart into lines.
+        SourceError: a file cannot be split into lines.
     """
-    groups: dict[Dialect, list[Path]] = {}
+    paths_by_dialect: dict[Dialect, list[Path]] = {}
     for path, dialect in files:
-        groups.setdefault(dialect, []).append(path)
-    parts = [_stage(db, folder, paths, dialect, limit) for dialect, paths in groups.items()]
-    names = list(dict.fromkeys(name for dialect in groups for name in dialect.names))
-    relation = parts[0] if len(parts) == 1 else " union all by name ".join(parts)
-    return DelimitedFile(f"({relation})", dict.fromkeys(names, "VARCHAR"))
+        paths_by_dialect.setdefault(dialect, []).append(path)
+    relations = [
+        _read_dialect(db, folder, paths, dialect, limit)
+        for dialect, paths in paths_by_dialect.items()
+    ]
+    names = dict.fromkeys(name for dialect in paths_by_dialect for name in dialect.names)
+    return FileRows(f"({' union all by name '.join(relations)})", dict.fromkeys(names, "VARCHAR"))
 
 
-def _stage(
+def _read_dialect(
     db: duckdb.DuckDBPyConnection,
     folder: Path,
     paths: Sequence[Path],
     dialect: Dialect,
     limit: int | None,
 ) -> str:
-    mark = uuid.uuid4().hex
-    rows, rejects, scans = f"rows_{mark}", f"rejects_{mark}", f"scans_{mark}"
-    columns = ", ".join(f"{quote_literal(name)}: 'VARCHAR'" for name in dialect.names)
-    listed = ", ".join(quote_literal(path) for path in paths)
-    some = f"limit {int(limit)}" if limit is not None else ""
+    """Reads files of one dialect; returns SQL of the rows and of the damaged lines."""
+    suffix = uuid.uuid4().hex
+    rows, damaged = f"temp.rows_{suffix}", f"temp.damaged_{suffix}"
     try:
-        # The order of rows is kept, so that the number over all files, less the number of the
-        # file's first, is the row's number in its file.
-        db.execute(
-            f"create temp table {rows} as select *, row_number() over () as __n "
-            f"from read_csv([{listed}], columns = {{{columns}}}, auto_detect = false, "
-            f"delim = {quote_literal(dialect.delimiter)}, quote = {quote_literal(dialect.quote)}, "
-            f"escape = {quote_literal(dialect.quote)}, "
-            f"encoding = {quote_literal(dialect.encoding)}, "
-            f"header = {str(dialect.header).lower()}, filename = '__file', store_rejects = true, "
-            f"rejects_table = '{rejects}', rejects_scan = '{scans}', rejects_limit = 0) {some}"
-        )
+        _create_rows(db, paths, dialect, limit, suffix)
     except duckdb.Error as error:
-        raise _unreadable(error, folder, paths) from error
-    _refuse_swallowed(db, folder, rejects, scans)
-    skipped = 1 if dialect.header else 0
-    order = ", ".join(quote_literal(each) for each in _DAMAGES)
-    reason = " ".join(
-        f"when {quote_literal(kind)} then replace({quote_literal(text)}, '{{line}}', line::VARCHAR)"
-        for kind, text in _DAMAGES.items()
-    )
-    db.execute(
-        f"create temp table damaged_{mark} as "
-        "select *, row_number() over (partition by __file order by line) as nth, "
-        f"case error_type {reason} else 'line ' || line || ': ' || error_message end as reason "
-        "from (select s.file_path as __file, r.line, any_value(r.csv_line) as csv_line, "
-        f"arg_min(r.error_type, coalesce(list_position([{order}], r.error_type), 99)) "
-        "as error_type, any_value(r.error_message) as error_message "
-        f"from temp.{rejects} r join temp.{scans} s using (scan_id, file_id) group by 1, 2)"
-    )
-    cut = len(str(folder)) + 2
+        raise _read_error(error, folder, paths) from error
+    _refuse_unclosed_quote(db, folder, suffix)
+    _create_damaged(db, suffix)
+    header_lines = 1 if dialect.header else 0
+    file_name = f"{len(str(folder)) + 2}) as {FILE_NAME}"
     names = ", ".join(quote_identifier(name) for name in dialect.names)
     nulls = ", ".join(f"null::VARCHAR as {quote_identifier(name)}" for name in dialect.names)
-    # The damaged lines before a row are missing from its number: they are added to it.
+    # DuckDB does not number damaged lines with the others: a row's number in its file is its number
+    # among the file's undamaged rows, plus the number of damaged lines before it.
     return (
-        f"(select {names}, substr(r.__file, {cut}) as {FILE}, "
-        f"(r.__n - f.__first + coalesce(d.nth, 0) + 1)::BIGINT as {ROW}, "
-        f"null::VARCHAR as {DAMAGE}, null::VARCHAR as {LINE} from temp.{rows} r "
-        f"join (select __file, min(__n) as __first from temp.{rows} group by all) f "
-        "on r.__file = f.__file asof left join "
-        f"(select __file, line - {skipped} - nth as before, max(nth) as nth "
-        f"from temp.damaged_{mark} group by all) d "
-        "on r.__file = d.__file and r.__n - f.__first >= d.before "
-        f"union all by name select {nulls}, substr(__file, {cut}) as {FILE}, "
-        f"(line - {skipped})::BIGINT as {ROW}, reason as {DAMAGE}, csv_line as {LINE} "
-        f"from temp.damaged_{mark})"
+        f"(select {names}, substr(r.__path, {file_name}, "
+        f"(r.__n - f.__first + coalesce(d.damaged_lines, 0) + 1)::BIGINT as {ROW_NUMBER}, "
+        f"null::VARCHAR as {LINE_ERROR}, null::VARCHAR as {LINE_TEXT} from {rows} r "
+        f"join (select __path, min(__n) as __first from {rows} group by all) f "
+        "on r.__path = f.__path asof left join "
+        f"(select __path, line - {header_lines} - nth as rows_before, max(nth) as damaged_lines "
+        f"from {damaged} group by all) d "
+        "on r.__path = d.__path and r.__n - f.__first >= d.rows_before "
+        f"union all by name select {nulls}, substr(__path, {file_name}, "
+        f"(line - {header_lines})::BIGINT as {ROW_NUMBER}, reason as {LINE_ERROR}, "
+        f"csv_line as {LINE_TEXT} from {damaged})"
     )
 
 
-def _refuse_swallowed(
-    db: duckdb.DuckDBPyConnection, folder: Path, rejects: str, scans: str
+def _create_rows(
+    db: duckdb.DuckDBPyConnection,
+    paths: Sequence[Path],
+    dialect: Dialect,
+    limit: int | None,
+    suffix: str,
 ) -> None:
-    """Refuses a quote that is never closed: the rows within it cannot be told apart."""
-    found = db.execute(
-        f"select s.file_path, min(r.line) from temp.{rejects} r join temp.{scans} s "
-        "using (scan_id, file_id) where r.error_type = 'LINE SIZE OVER MAXIMUM' "
+    """Creates a table of the undamaged rows, numbered over all files, and DuckDB's error tables."""
+    columns = ", ".join(f"{quote_literal(name)}: 'VARCHAR'" for name in dialect.names)
+    files = ", ".join(quote_literal(path) for path in paths)
+    limit_clause = f"limit {int(limit)}" if limit is not None else ""
+    db.execute(
+        f"create temp table rows_{suffix} as select *, row_number() over () as __n "
+        f"from read_csv([{files}], columns = {{{columns}}}, auto_detect = false, "
+        f"delim = {quote_literal(dialect.delimiter)}, quote = {quote_literal(dialect.quote)}, "
+        f"escape = {quote_literal(dialect.quote)}, encoding = {quote_literal(dialect.encoding)}, "
+        f"header = {str(dialect.header).lower()}, filename = '__path', store_rejects = true, "
+        f"rejects_table = 'rejects_{suffix}', rejects_scan = 'scans_{suffix}', rejects_limit = 0) "
+        f"{limit_clause}"
+    )
+
+
+def _create_damaged(db: duckdb.DuckDBPyConnection, suffix: str) -> None:
+    """Creates a table of the damaged lines: path, line, csv_line, reason, nth of the file."""
+    types = ", ".join(quote_literal(error_type) for error_type in _LINE_ERRORS)
+    reasons = " ".join(
+        f"when {quote_literal(error_type)} "
+        f"then replace({quote_literal(text)}, '{{line}}', line::VARCHAR)"
+        for error_type, text in _LINE_ERRORS.items()
+    )
+    db.execute(
+        f"create temp table damaged_{suffix} as "
+        "select *, row_number() over (partition by __path order by line) as nth, "
+        f"case error_type {reasons} else 'line ' || line || ': ' || error_message end as reason "
+        "from (select s.file_path as __path, r.line, any_value(r.csv_line) as csv_line, "
+        f"arg_min(r.error_type, coalesce(list_position([{types}], r.error_type), 99)) "
+        "as error_type, any_value(r.error_message) as error_message "
+        f"from temp.rejects_{suffix} r join temp.scans_{suffix} s using (scan_id, file_id) "
+        "group by 1, 2)"
+    )
+
+
+def _refuse_unclosed_quote(db: duckdb.DuckDBPyConnection, folder: Path, suffix: str) -> None:
+    """Raises SourceError if a quote is not closed: the lines after it cannot be split into rows."""
+    row = db.execute(
+        f"select s.file_path, min(r.line) from temp.rejects_{suffix} r "
+        f"join temp.scans_{suffix} s using (scan_id, file_id) "
+        "where r.error_type = 'LINE SIZE OVER MAXIMUM' "
         "or (r.error_type = 'UNQUOTED VALUE' and contains(r.csv_line, chr(10))) "
         "group by all order by all limit 1"
     ).fetchone()
-    if found:
+    if row:
         raise SourceError(
-            f"{_relative(found[0], folder)}, line {found[1]}: a quote is opened and not closed, so "
-            "the lines after it cannot be told apart: close it, or double it within a value"
+            f"{_relative(row[0], folder)}, line {row[1]}: a quote is opened and not closed, so "
+            "that the lines after it cannot be split into rows: close it, or double it within a "
+            "value"
         )
 
 
-def _unreadable(error: duckdb.Error, folder: Path, paths: Sequence[Path]) -> SourceError:
+def _read_error(error: duckdb.Error, folder: Path, paths: Sequence[Path]) -> SourceError:
+    """An error of DuckDB as one that names the file and the remedy."""
     text = str(error)
-    named = re.search(r"file ?[=:]? ?\"?(\S+?)\"?\s", text)
-    name = _relative(named[1], folder) if named and "/" in named[1] else None
-    name = name or ", ".join(_relative(str(path), folder) for path in paths[:3])
+    match = re.search(r"file ?[=:]? ?\"?(\S+?)\"?\s", text)
+    if match and "/" in match[1]:
+        name = _relative(match[1], folder)
+    else:
+        name = ", ".join(_relative(str(path), folder) for path in paths[:3])
     if "invalid state" in text:
         return SourceError(
-            f"{name}: some lines end in CR LF and others in LF alone, or a quote stands astray: "
-            "write all lines alike (dos2unix)"
+            f"{name}: some lines end in CR LF and others in LF alone, or a quote is not escaped: "
+            "give all lines the same ending (dos2unix)"
         )
     return SourceError(f"{name} cannot be read: {text.splitlines()[0]}; write the file again")
+
+
+def _read_header(path: Path, name: str) -> str:
+    """The first line of a file."""
+    if path.stat().st_size == 0:
+        raise SourceError(f"{name} is empty (0 bytes): write at least a header, or remove it")
+    try:
+        with gzip.open(path, "rb") if path.suffix == ".gz" else path.open("rb") as file:
+            head = file.read(_HEAD_BYTES)
+    except (gzip.BadGzipFile, EOFError) as error:
+        raise SourceError(f"{name} is not a complete gzip file ({error}): write it again") from None
+    try:
+        # Only complete lines are decoded: the last character that was read may be incomplete.
+        header = (head[: head.rfind(b"\n") + 1] or head).split(b"\n")[0].decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise SourceError(
+            f"{name}, line 1 is not UTF-8 ({error.reason}): save it as UTF-8"
+        ) from None
+    if "\0" in header:
+        raise SourceError(f"{name}, line 1 contains zero bytes (UTF-16?): save it as UTF-8")
+    return header
 
 
 def _relative(path: str, folder: Path) -> str:
     return path.removeprefix(f"{folder}/")
 
 
-def _fields(line: str, delimiter: str) -> list[str]:
+def _split_fields(line: str, delimiter: str) -> list[str]:
     return next(csv.reader(io.StringIO(line.rstrip("\r\n")), delimiter=delimiter), [])

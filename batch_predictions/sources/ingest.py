@@ -1,4 +1,4 @@
-"""Takes days of a source into the raw tables, and says which days are due."""
+"""Ingests partitions of raw tables from a source, and lists the partitions to ingest."""
 
 from __future__ import annotations
 
@@ -11,170 +11,194 @@ from pathlib import Path
 import duckdb
 
 from batch_predictions.home import State
-from batch_predictions.sources.base import ABSENT, Source, SourceError, quote_literal
+from batch_predictions.sources.base import ABSENT_FINGERPRINT, Source, SourceError
 from batch_predictions.sources.ingest_log import IngestLogEntry, read_ingest_log, update_ingest_log
-from batch_predictions.sources.manual_rows import manual_rows
-from batch_predictions.sources.validation.row_checks import CheckedRows, RowCounts, validate_rows
+from batch_predictions.sources.manual_rows import with_manual_rows
+from batch_predictions.sources.sql_literals import quote_literal
+from batch_predictions.sources.validation.row_checks import RowCounts, ValidatedRows, validate_rows
 from batch_predictions.tables import QUARANTINE, Table
 from batch_predictions.warehouse import Warehouse, WriteResult, as_date
 
-_UNIT = {"date": "day", "week": "week"}
-WEEKS_AT_ONCE = 4
-"""A week of shelves and leaflets may hold 400,000 rows: four of them take 0.6 GiB, 32 took 2.0."""
+WEEKS_PER_READ = 4
+"""Bounds the memory: a week of promotions may have 400,000 rows."""
 
 
 @dataclass(frozen=True)
 class IngestResult:
-    """A day or week that was ingested: its counts, what was written, and whether it was needed."""
+    """The ingest of one partition.
+
+    Attributes:
+        counts: rows of the source.
+        written: the file that was written.
+        manual_rows: rows in that file that commands of the platform added.
+        is_superseded: whether a snapshot was not written because a newer one exists.
+    """
 
     counts: RowCounts
     written: WriteResult
-    superseded: bool = False
-    """A snapshot for an older day than the one that is there: nothing was replaced."""
-    added: int = 0
-    """Rows of this platform's own commands, written beside the source's."""
+    manual_rows: int = 0
+    is_superseded: bool = False
 
 
 def ingest(
     warehouse: Warehouse, source: Source, table: Table, days: Sequence[str], state: State
 ) -> dict[str, IngestResult]:
-    """Takes days of a raw table from its source: accepted rows in, refused ones to quarantine.
+    """Replaces partitions of a raw table by the accepted rows, and their quarantine by the refused.
 
-    A daily table gets a partition for every day, all read in one go; a weekly one is asked for by
-    Mondays, which may lie ahead, and read some weeks at a time. A snapshot is read as it is
-    now and counted under the newest of the days, unless the one that is there is for a newer day.
-    Ingesting again replaces rows and quarantine, so corrected data clears it. A table that the
-    source lacks gets empty partitions.
+    A daily table gets a partition for every day. A weekly table is ingested by Mondays, which may
+    lie in the future. A table without partitions is a snapshot: it is read as it is now and counted
+    under the newest of the days, unless there is a snapshot of a later day. If the source does not
+    have the table, its partitions are empty.
+
+    Args:
+        warehouse: the warehouse to write to.
+        source: the source of the rows.
+        table: the raw table.
+        days: partition keys.
+        state: state of the home.
+
+    Returns:
+        The result of each partition.
 
     Raises:
-        SourceError: the table cannot be read as it is, or has no such partition. Nothing was
-            written.
+        SourceError: the table cannot be read, or a day is no partition of it; nothing was written.
     """
     if not days:
         return {}
     days = sorted(set(days))
-    first = table.partition_of(state.first_day)
-    if table.partition and days[0] < first.isoformat():
-        raise SourceError(
-            f"{days[0]} lies before {first}, the first {_UNIT[table.partition]} of this home: ask "
-            "for later ones, or begin a new home folder with --home"
-        )
-    for day in days if table.partition == "week" else ():
-        if (monday := table.partition_of(as_date(day))) != as_date(day):
-            raise SourceError(f"{day} is not a Monday: ask for its week, {monday}")
+    _validate_days(table, days, state)
     if not table.partition:
-        return _snapshot(warehouse, source, table, days)
-    step = WEEKS_AT_ONCE if table.partition == "week" else len(days)
-    found: dict[str, IngestResult] = {}
-    for begin in range(0, len(days), step):
-        found |= _days(warehouse, source, table, days[begin : begin + step])
-    return found
+        return _ingest_snapshot(warehouse, source, table, days)
+    step = WEEKS_PER_READ if table.partition == "week" else len(days)
+    results: dict[str, IngestResult] = {}
+    for start in range(0, len(days), step):
+        results |= _ingest_partitions(warehouse, source, table, days[start : start + step])
+    return results
 
 
 def days_to_ingest(
     warehouse: Warehouse, source: Source, table: Table, first: dt.date, last: dt.date
 ) -> list[str]:
-    """Partitions to ingest from first to last: not written, or read from another state of it.
+    """Partitions from first to last that do not exist, or were read before the source changed.
 
-    Of a weekly table, the Mondays of the weeks that hold these days. Of a snapshot, the last day
-    or none: it is read once for every state of the source.
+    Of a weekly table, the Mondays of the weeks with these days. Of a snapshot, the last day if it
+    must be read again, else none.
     """
-    ledger = read_ingest_log(Path(warehouse.home), table)
+    log = read_ingest_log(Path(warehouse.home), table)
     fingerprint = source.fingerprint(table)
     if not table.partition:
-        if ledger.as_of and ledger.as_of > last.isoformat():
+        if log.as_of and log.as_of > last.isoformat():
             return []
-        entry = ledger.days.get(ledger.as_of or "")
-        current = entry is not None and entry.fingerprint == fingerprint
-        return [] if current and warehouse.path(table).exists() else [last.isoformat()]
-    written = set(warehouse.partitions(table))
+        entry = log.days.get(log.as_of or "")
+        is_current = entry is not None and entry.fingerprint == fingerprint
+        return [] if is_current and warehouse.path(table).exists() else [last.isoformat()]
+    existing = set(warehouse.partitions(table))
     first = table.partition_of(first)
     step = 7 if table.partition == "week" else 1
-    ahead = range(0, (last - first).days + 1, step)
-    days = [(first + dt.timedelta(days=n)).isoformat() for n in ahead]
+    offsets = range(0, (last - first).days + 1, step)
+    days = [(first + dt.timedelta(days=offset)).isoformat() for offset in offsets]
     return [
         day
         for day in days
-        if day not in written
-        or day not in ledger.days
-        or ledger.days[day].fingerprint != fingerprint
+        if day not in existing or day not in log.days or log.days[day].fingerprint != fingerprint
     ]
 
 
-def _days(
+def _validate_days(table: Table, days: Sequence[str], state: State) -> None:
+    """Raises SourceError for days before the home's first, and days that are no Mondays."""
+    if not table.partition:
+        return
+    first_day = table.partition_of(state.first_day)
+    if days[0] < first_day.isoformat():
+        unit = "week" if table.partition == "week" else "day"
+        raise SourceError(
+            f"{days[0]} is before {first_day}, the first {unit} of this home: choose later ones, "
+            "or start a new home folder with --home"
+        )
+    for day in days:
+        partition = table.partition_of(as_date(day))
+        if partition != as_date(day):
+            raise SourceError(f"{day} is not a Monday: choose its week, {partition}")
+
+
+def _ingest_partitions(
     warehouse: Warehouse, source: Source, table: Table, days: Sequence[str]
 ) -> dict[str, IngestResult]:
+    """Ingests days, or weeks, that are read together."""
     home = Path(warehouse.home)
-    # Before reading: files that change meanwhile are due again.
+    # Before the rows are read, so that files that change meanwhile are ingested again.
     fingerprint = source.fingerprint(table)
     with warehouse.connect() as db:
-        gone = fingerprint == ABSENT
-        checked = _nothing(table) if gone else validate_rows(db, source, table, days)
-        _quarantine(warehouse, db, table, checked, days)
-        counts = {day: checked.counts.get(day, RowCounts()) for day in days}
-        # Held, so that no addition is made between its reading and the writing.
-        with update_ingest_log(home, table) as ledger:
-            rows, added = manual_rows(db, home, table, checked.accepted, days)
+        if fingerprint == ABSENT_FINGERPRINT:
+            validated = _no_rows(table)
+        else:
+            validated = validate_rows(db, source, table, days)
+        _write_quarantine(warehouse, db, table, validated, days)
+        counts = {day: validated.counts.get(day, RowCounts()) for day in days}
+        # The lock keeps commands from adding rows between the reading and the writing.
+        with update_ingest_log(home, table) as log:
+            rows, manual_counts = with_manual_rows(db, home, table, validated.accepted, days)
             written = warehouse.replace_partitions(table, days, rows, db=db)
             for day in days:
-                ledger.days[day] = _entry(fingerprint, counts[day])
-    return {day: IngestResult(counts[day], written[day], added=added.get(day, 0)) for day in days}
+                log.days[day] = _log_entry(fingerprint, counts[day])
+    return {day: IngestResult(counts[day], written[day], manual_counts.get(day, 0)) for day in days}
 
 
-def _snapshot(
+def _ingest_snapshot(
     warehouse: Warehouse, source: Source, table: Table, days: Sequence[str]
 ) -> dict[str, IngestResult]:
+    """Ingests a table without partitions as of the newest of the days."""
     day = days[-1]
     home = Path(warehouse.home)
     path = warehouse.path(table)
-    # The lock is held throughout: of two snapshots the newer day's must be the one that stays.
-    with update_ingest_log(home, table) as ledger:
-        if ledger.as_of and ledger.as_of > day and path.exists():
-            there = warehouse.value(f"select count(*) from {table.qualified}")
-            return {
-                day: IngestResult(RowCounts(), WriteResult(table, None, there, path, False), True)
-            }
+    # The lock is held throughout, so that of two snapshots that of the newer day remains.
+    with update_ingest_log(home, table) as log:
+        if log.as_of and log.as_of > day and path.exists():
+            rows_in_file = warehouse.value(f"select count(*) from {table.qualified}")
+            unchanged = WriteResult(table, None, rows_in_file, path, False)
+            return {day: IngestResult(RowCounts(), unchanged, is_superseded=True)}
         fingerprint = source.fingerprint(table)
         with warehouse.connect() as db:
-            gone = fingerprint == ABSENT
-            checked = (
-                _nothing(table) if gone else validate_rows(db, source, table, None, undated=day)
-            )
-            _quarantine(warehouse, db, table, checked, [day])
-            rows, added = manual_rows(db, home, table, checked.accepted, None)
+            if fingerprint == ABSENT_FINGERPRINT:
+                validated = _no_rows(table)
+            else:
+                validated = validate_rows(db, source, table, None, snapshot_day=day)
+            _write_quarantine(warehouse, db, table, validated, [day])
+            rows, manual_counts = with_manual_rows(db, home, table, validated.accepted, None)
             with tempfile.TemporaryDirectory() as folder:
-                # A shard in Parquet, which unlike Arrow keeps a MAP as it is.
+                # Parquet keeps the type MAP, Arrow does not.
                 shard = Path(folder) / "snapshot.parquet"
                 db.execute(f"copy ({rows}) to {quote_literal(shard)} (format parquet)")
                 written = warehouse.replace_partition(table, None, [shard])
-        counts = checked.counts.get(day, RowCounts())
-        ledger.as_of = day
-        ledger.days[day] = _entry(fingerprint, counts)
-    return {day: IngestResult(counts, written, added=sum(added.values()))}
+        counts = validated.counts.get(day, RowCounts())
+        log.as_of = day
+        log.days[day] = _log_entry(fingerprint, counts)
+    return {day: IngestResult(counts, written, sum(manual_counts.values()))}
 
 
-def _quarantine(
+def _write_quarantine(
     warehouse: Warehouse,
     db: duckdb.DuckDBPyConnection,
     table: Table,
-    checked: CheckedRows,
+    validated: ValidatedRows,
     days: Iterable[str],
 ) -> None:
-    """Keeps the refused rows of the days, and clears the quarantine of days without any."""
+    """Replaces the quarantine of the days; that of days without refused rows is removed."""
     part = {"table_name": table.name}
-    refused = [day for day, counts in checked.counts.items() if counts.quarantined]
-    if refused:
-        warehouse.replace_partitions(QUARANTINE, refused, checked.refused, db=db, part=part)
-    for day in set(days) - set(refused):
+    refused_days = [day for day, counts in validated.counts.items() if counts.quarantined]
+    if refused_days:
+        warehouse.replace_partitions(QUARANTINE, refused_days, validated.refused, db=db, part=part)
+    for day in set(days) - set(refused_days):
         warehouse.remove_partition(QUARANTINE, day, part)
 
 
-def _nothing(table: Table) -> CheckedRows:
-    columns = ", ".join(f'null::{each.type} as "{each.name}"' for each in table.columns)
-    return CheckedRows(f"select {columns} where false", "", {})
+def _no_rows(table: Table) -> ValidatedRows:
+    """The rows of a table that the source does not have."""
+    nulls = ", ".join(f'null::{column.type} as "{column.name}"' for column in table.columns)
+    return ValidatedRows(f"select {nulls} where false", "", {})
 
 
-def _entry(fingerprint: str, counts: RowCounts) -> IngestLogEntry:
+def _log_entry(fingerprint: str, counts: RowCounts) -> IngestLogEntry:
     return IngestLogEntry(
         fingerprint=fingerprint,
         read=counts.read,

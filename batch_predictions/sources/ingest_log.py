@@ -1,7 +1,7 @@
-"""What was ingested from which state of the source: `<home>/ingests/<table>.json`.
+"""The log of ingests, with the fingerprint of the source: `<home>/ingests/<table>.json`.
 
-It is kept beside the warehouse and not in the Parquet files: there a source whose files were
-touched would make every unchanged partition look changed.
+It is not part of the Parquet files: with a new fingerprint in them, partitions with equal rows
+would look changed.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from batch_predictions.tables import Table
 
 
 class IngestLogEntry(BaseModel):
-    """One ingest of a day or week."""
+    """The newest ingest of a partition: fingerprint of the source, and counts of rows."""
 
     fingerprint: str
     read: int
@@ -28,14 +28,19 @@ class IngestLogEntry(BaseModel):
 
 
 class IngestLog(BaseModel):
-    """The ingests of a table by day or week; of a snapshot, also the newest day it was read for."""
+    """The ingests of a table.
+
+    Attributes:
+        days: entries by partition; of a snapshot, by the day as of which it was read.
+        as_of: the newest day of a snapshot.
+    """
 
     days: dict[str, IngestLogEntry] = {}
     as_of: str | None = None
 
 
 def read_ingest_log(home: Path, table: Table) -> IngestLog:
-    """The ledger of a table; empty before its first ingest."""
+    """The log of a table; empty before its first ingest."""
     path = _path(home, table)
     if not path.exists():
         return IngestLog()
@@ -44,15 +49,15 @@ def read_ingest_log(home: Path, table: Table) -> IngestLog:
 
 @contextmanager
 def update_ingest_log(home: Path, table: Table) -> Iterator[IngestLog]:
-    """The ledger, held against other processes, written when the block ends without an error."""
+    """The log of a table, locked; it is written when the block ends without an error."""
     path = _path(home, table)
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.with_suffix(".lock").open("a", encoding="utf-8") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        ledger = read_ingest_log(home, table)
-        yield ledger
-        ledger.days = dict(sorted(ledger.days.items()))
-        atomic_write(path, ledger.model_dump_json(indent=1))
+        log = read_ingest_log(home, table)
+        yield log
+        log.days = dict(sorted(log.days.items()))
+        atomic_write(path, log.model_dump_json(indent=1))
 
 
 def _path(home: Path, table: Table) -> Path:

@@ -1,9 +1,8 @@
-"""Rows that this platform's own commands add to raw tables, beside those of the source.
+"""Rows that commands of the platform add to raw tables, such as ad hoc campaigns.
 
-An ad hoc campaign, or who was on a list that was exported, stands in no source. Such rows are kept
-in `<home>/additions/<table>/`, one Parquet file an addition, and every ingest of the table takes
-them in again, so that none is lost when a source is read anew. Where an addition and a row of the
-source have one key, the source's row stands.
+They are kept in `<home>/additions/<table>/`, one Parquet file per addition. Every ingest of the
+table reads them again, so that they survive new snapshots. If a row of the source has the same key,
+it replaces the added row.
 """
 
 from __future__ import annotations
@@ -18,100 +17,115 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from batch_predictions.home import fsync_folder
-from batch_predictions.sources.base import day_list, quote_literal
 from batch_predictions.sources.ingest_log import update_ingest_log
+from batch_predictions.sources.sql_literals import days_condition, quote_literal
 from batch_predictions.tables import Table
 from batch_predictions.warehouse import Warehouse
 
 
 def add_manual_rows(warehouse: Warehouse, table: Table, name: str, rows: pa.Table) -> int:
-    """Keeps rows as the addition of a name, in place of its earlier ones, and shows them at once.
+    """Stores rows under a name, in place of earlier rows of the name, and writes them to the table.
 
-    Partitions that were never ingested get them when they are. Returns the number of rows.
+    Partitions that were not ingested yet get their rows when they are.
+
+    Args:
+        warehouse: the home's warehouse.
+        table: the raw table.
+        name: name of the addition.
+        rows: the rows, with the table's columns.
+
+    Returns:
+        The number of rows.
     """
     home = Path(warehouse.home)
-    with update_ingest_log(home, table):
-        folder = home / "additions" / table.name
+    with update_ingest_log(home, table), warehouse.connect() as db:
+        folder = _folder(home, table)
         folder.mkdir(parents=True, exist_ok=True)
         path = folder / f"{hashlib.sha256(name.encode()).hexdigest()[:24]}.parquet"
-        before = f"select * from read_parquet({quote_literal(path)})" if path.exists() else None
-        with warehouse.connect() as db:
-            columns = ", ".join(f'"{each.name}"' for each in table.columns)
-            casts = ", ".join(
-                f'"{each.name}"::{each.type} as "{each.name}"' for each in table.columns
-            )
-            db.register("arrow_rows", rows)
-            db.execute(f"create temp table added as select {casts} from arrow_rows")
-            old = f"select {columns} from ({before})" if before else "from temp.added where false"
-            db.execute(f"create temp table gone as {old}")
-            draft = folder / f".{path.name}-{uuid.uuid4().hex}"
-            pq.write_table(db.sql("from temp.added").to_arrow_table(), draft, compression="zstd")
-            draft.replace(path)
-            fsync_folder(folder)
-            for partition in _partitions(db, warehouse, table):
-                within = " where true"
-                if table.partition:
-                    within = f" where {table.partition} = DATE {quote_literal(partition)}"
-                anti = _without_keys(table, "theirs")
-                there = db.sql(
-                    f"with theirs as (select {columns} from {table.qualified}{within} "
-                    f"except all select * from temp.gone{within}) "
-                    f"from theirs union all select * from temp.added{within}{anti}"
-                ).to_arrow_table()
-                warehouse.replace_partition(table, partition, there)
+        columns = ", ".join(f'"{column.name}"' for column in table.columns)
+        casts = ", ".join(f'"{c.name}"::{c.type} as "{c.name}"' for c in table.columns)
+        db.register("arrow_rows", rows)
+        db.execute(f"create temp table new_rows as select {casts} from arrow_rows")
+        old_rows = (
+            f"select {columns} from read_parquet({quote_literal(path)})"
+            if path.exists()
+            else "from temp.new_rows where false"
+        )
+        db.execute(f"create temp table old_rows as {old_rows}")
+        draft = folder / f".{path.name}-{uuid.uuid4().hex}"
+        pq.write_table(db.sql("from temp.new_rows").to_arrow_table(), draft, compression="zstd")
+        draft.replace(path)
+        fsync_folder(folder)
+        for partition in _changed_partitions(db, warehouse, table):
+            condition = "true"
+            if table.partition:
+                condition = f"{table.partition} = DATE {quote_literal(partition)}"
+            merged = db.sql(
+                f"with existing as (select {columns} from {table.qualified} where {condition} "
+                f"except all select * from temp.old_rows where {condition}) from existing "
+                f"union all select * from temp.new_rows where {condition}"
+                f"{_without_keys_of(table, 'existing')}"
+            ).to_arrow_table()
+            warehouse.replace_partition(table, partition, merged)
     return rows.num_rows
 
 
-def manual_rows(
+def with_manual_rows(
     db: duckdb.DuckDBPyConnection,
     home: Path,
     table: Table,
     accepted: str,
     days: Sequence[str] | None,
 ) -> tuple[str, dict[str | None, int]]:
-    """The accepted rows of a source with the additions, and how many there are of each partition.
+    """A query for the accepted rows and the added rows, and the number of added rows by partition.
 
     Args:
-        db: the connection that the accepted rows are in.
+        db: the connection of the accepted rows.
         home: the home folder.
         table: the raw table.
-        accepted: SQL of the source's rows.
+        accepted: query for the accepted rows of the source.
         days: partitions that are ingested; None for a snapshot.
     """
-    folder = home / "additions" / table.name
+    folder = _folder(home, table)
     if not any(folder.glob("*.parquet")):
         return accepted, {}
-    within = " where true" if days is None else f" where {table.partition} in ({day_list(days)})"
-    mark = f"additions_{uuid.uuid4().hex}"
-    files = f"read_parquet({quote_literal(folder / '*.parquet')})"
-    db.execute(f"create temp table {mark}_theirs as {accepted}")
+    suffix = uuid.uuid4().hex
+    source_rows, manual_rows = f"source_rows_{suffix}", f"manual_rows_{suffix}"
+    db.execute(f"create temp table {source_rows} as {accepted}")
     db.execute(
-        f"create temp table {mark} as select * from {files}{within}"
-        + _without_keys(table, f"temp.{mark}_theirs")
+        f"create temp table {manual_rows} as select * "
+        f"from read_parquet({quote_literal(folder / '*.parquet')}) "
+        f"where {days_condition(table.partition or '', days)}"
+        f"{_without_keys_of(table, f'temp.{source_rows}')}"
     )
-    by = table.partition or "null"
-    counts = db.execute(f"select {by}::VARCHAR, count(*) from temp.{mark} group by 1").fetchall()
-    merged = f"select * from temp.{mark}_theirs union all by name select * from temp.{mark}"
-    return merged, {key: int(number) for key, number in counts}
+    counts = db.execute(
+        f"select {table.partition or 'null'}::VARCHAR, count(*) from temp.{manual_rows} group by 1"
+    ).fetchall()
+    merged = f"select * from temp.{source_rows} union all by name select * from temp.{manual_rows}"
+    return merged, {key: int(count) for key, count in counts}
 
 
-def _without_keys(table: Table, theirs: str) -> str:
-    """A condition that a row's key is not among others'; nothing for a table without a key."""
+def _folder(home: Path, table: Table) -> Path:
+    return home / "additions" / table.name
+
+
+def _without_keys_of(table: Table, rows: str) -> str:
+    """SQL of a further condition: the row's key is not in `rows`. Empty if there is no key."""
     if not table.key:
         return ""
     key = ", ".join(f'"{name}"' for name in table.key)
-    return f" and ({key}) not in (select ({key}) from {theirs})"
+    return f" and ({key}) not in (select ({key}) from {rows})"
 
 
-def _partitions(
+def _changed_partitions(
     db: duckdb.DuckDBPyConnection, warehouse: Warehouse, table: Table
 ) -> list[str | None]:
-    """Partitions, ingested already, that an addition changes."""
+    """The ingested partitions that `new_rows` or `old_rows` belong to."""
     if not table.partition:
         return [None] if warehouse.path(table).exists() else []
     column = table.partition
-    touched = db.execute(
-        f"select {column} from temp.added union select {column} from temp.gone"
+    rows = db.execute(
+        f"select {column} from temp.new_rows union select {column} from temp.old_rows"
     ).fetchall()
-    written = set(warehouse.partitions(table))
-    return [day for day in sorted(str(row[0]) for row in touched) if day in written]
+    existing = set(warehouse.partitions(table))
+    return [day for day in sorted(str(row[0]) for row in rows) if day in existing]

@@ -1,74 +1,76 @@
-"""Finds the adapter that settings name, and fixes on a home's first run what it begins with."""
+"""Finds source adapters by kind, and fixes a home's state on its first run."""
 
 from __future__ import annotations
 
 import datetime as dt
+from typing import Any
 from zoneinfo import ZoneInfo
 
-from batch_predictions.discovery import subclasses
+from batch_predictions.discovery import index_unique, subclasses
 from batch_predictions.home import HomeError, State, read_state, write_state
 from batch_predictions.settings import Settings, SourceSettings
-from batch_predictions.sources.base import Source, SourceError
+from batch_predictions.sources.base import Source, SourceError, Span
 
 
-def adapters() -> dict[str, type[Source]]:
-    """Every adapter by its `kind`: those of `sources/adapters`, and of plugins."""
-    return {adapter.kind: adapter for adapter in subclasses(Source, "sources/adapters/*.py")}
-
-
-def kinds() -> list[str]:
-    """What `source.kind` may be."""
-    return sorted(adapters())
-
-
-def source_of(settings: SourceSettings, state: State | None) -> Source:
-    """The adapter that `source.kind` names.
+def source_classes() -> dict[str, type[Source]]:
+    """The adapters by kind, those of `sources/adapters/` and of the setting `plugins`.
 
     Raises:
-        SourceError: there is no such adapter, or its source is not there.
+        SourceError: an adapter has no kind.
+        ValueError: two adapters have the same kind.
     """
-    adapter = adapters().get(settings.kind)
-    if adapter is None:
-        raise SourceError(
-            f"source.kind {settings.kind!r} does not exist: there are {', '.join(kinds())}; "
-            "an adapter of your own is a subclass of Source in a module of the setting plugins"
-        )
-    return adapter(settings, state)
+    classes: list[type[Source]] = subclasses(Source, "sources/adapters/*.py")
+    for source_class in classes:
+        if not getattr(source_class, "kind", None):
+            raise SourceError(
+                f"{source_class.__module__}.{source_class.__qualname__} has no kind: set the class "
+                "attribute `kind` to the value of source.kind that selects it"
+            )
+    return index_unique(classes, "source adapters", "kind")
+
+
+def source_kinds() -> list[str]:
+    """The possible values of `source.kind`."""
+    return sorted(source_classes())
+
+
+def build_source(settings: SourceSettings, state: State | None) -> Source:
+    """The source that `source.kind` names.
+
+    Args:
+        settings: settings of the source.
+        state: state of the home; None before its first run.
+
+    Raises:
+        SourceError: there is no such adapter, or its source does not exist.
+    """
+    source_class = source_classes().get(settings.kind)
+    if source_class is None:
+        raise SourceError(_unknown_kind_message(settings.kind))
+    return source_class(settings, state)
 
 
 def excludes_seen(settings: Settings) -> bool:
-    """Whether lists leave out what a user already had: as set, else as suits the adapter."""
-    chosen = settings.recommendations.exclude_seen
-    if chosen is not None:
-        return chosen
-    return not source_of(settings.source, read_state(settings.home)).repeats
+    """Whether recommendations leave out items that the user already had."""
+    exclude_seen = settings.recommendations.exclude_seen
+    if exclude_seen is not None:
+        return exclude_seen
+    return not build_source(settings.source, read_state(settings.home)).repeat_consumption
 
 
 def item_attributes(settings: Settings) -> tuple[str, ...]:
-    """Attributes of raw.items that tell items apart, as the adapter names them."""
-    return source_of(settings.source, read_state(settings.home)).item_attributes
+    """Keys of `attributes` of raw.items that recommenders use."""
+    return build_source(settings.source, read_state(settings.home)).item_attributes
 
 
-def today(timezone: str) -> dt.date:
-    """The date in a time zone now: the only clock of the sources, read outside assets."""
+def current_date(timezone: str) -> dt.date:
+    """The date in a time zone now. Assets do not call it: their day is their partition."""
     return dt.datetime.now(ZoneInfo(timezone)).date()
 
 
-def initialise_home(settings: Settings, today_: dt.date | None = None) -> State:
-    """The home's state, fixed now where this is its first run.
-
-    Raises:
-        HomeError: the home was begun with another source, time zone or calendar.
-        SourceError: the source is not there.
-    """
-    state = read_state(settings.home)
-    if state is not None:
-        _refuse_another(settings, state)
-        return state
-    source = source_of(settings.source, None)
-    source.tables()
-    span = source.span(today_ or today(source.timezone))
-    state = State(
+def initial_state(source: Source, span: Span) -> State:
+    """The state of a home whose first run reads a source with this span."""
+    return State(
         source_kind=source.kind,
         timezone=source.timezone,
         first_day=span.first_day,
@@ -76,22 +78,63 @@ def initialise_home(settings: Settings, today_: dt.date | None = None) -> State:
         default_date=span.default_date,
         shift_days=span.shift_days,
     )
-    held = write_state(settings.home, state)
-    _refuse_another(settings, held)
-    return held
 
 
-def _refuse_another(settings: Settings, state: State) -> None:
-    chosen = settings.source
-    if chosen.kind != state.source_kind:
-        wanted, begun = f"source.kind {chosen.kind}", state.source_kind
-    elif chosen.timezone and chosen.timezone != state.timezone:
-        wanted, begun = f"source.timezone {chosen.timezone}", state.timezone
-    elif chosen.original_dates and state.shift_days:
-        wanted, begun = "source.original_dates", "replayed dates"
+def initialise_home(settings: Settings, today: dt.date | None = None) -> State:
+    """The home's state; on its first run it is computed and written.
+
+    Args:
+        settings: settings of the home and the source.
+        today: date of a first run; None: the current date.
+
+    Raises:
+        HomeError: the home was initialised with another source, time zone or calendar.
+        SourceError: the source does not exist.
+    """
+    state = read_state(settings.home)
+    if state is None:
+        source = build_source(settings.source, None)
+        source.tables()
+        span = source.span(today or current_date(source.timezone))
+        # If another process initialises the home at the same time, the first to write wins.
+        state = write_state(settings.home, initial_state(source, span))
+    _validate_state(settings, state)
+    return state
+
+
+def _validate_state(settings: Settings, state: State) -> None:
+    """Raises HomeError if the settings contradict the home's state."""
+    source = settings.source
+    if source.kind != state.source_kind:
+        setting, fixed = f"source.kind {source.kind}", state.source_kind
+    elif source.timezone and source.timezone != state.timezone:
+        setting, fixed = f"source.timezone {source.timezone}", state.timezone
+    elif source.original_dates and state.shift_days:
+        setting, fixed = "source.original_dates", "replayed dates"
     else:
         return
     raise HomeError(
-        f"{settings.home} was begun with {begun}, and settings now say {wanted}: use another "
-        "--home for it, or take the setting back"
+        f"{settings.home} was initialised with {fixed}, but the settings now have {setting}: "
+        "choose another home folder with --home, or restore the setting"
     )
+
+
+def _unknown_kind_message(kind: str) -> str:
+    """Why no adapter has a kind, and what to do."""
+    for source_class in _all_subclasses(Source):
+        missing = sorted(source_class.__abstractmethods__)
+        if getattr(source_class, "kind", None) == kind and missing:
+            return (
+                f"source.kind {kind!r}: its adapter {source_class.__module__}."
+                f"{source_class.__qualname__} does not implement {', '.join(missing)}: see the "
+                "docstrings of its base class"
+            )
+    return (
+        f"source.kind {kind!r} does not exist: choose one of {', '.join(source_kinds())}, or name "
+        "the module of your adapter, which has a subclass of Source, in the setting plugins"
+    )
+
+
+def _all_subclasses(parent: type[Any]) -> list[type[Any]]:
+    children = parent.__subclasses__()
+    return [*children, *(c for child in children for c in _all_subclasses(child))]

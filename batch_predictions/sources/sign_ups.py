@@ -1,10 +1,10 @@
-"""People who signed up since the last snapshot: in the source's users, not yet in raw.users."""
+"""New users: those of the source that are not in raw.users yet."""
 
 from __future__ import annotations
 
 import pyarrow as pa
 
-from batch_predictions.sources.base import ABSENT, Source
+from batch_predictions.sources.base import ABSENT_FINGERPRINT, Source
 from batch_predictions.sources.validation.row_checks import validate_rows
 from batch_predictions.tables import USERS
 from batch_predictions.warehouse import Warehouse
@@ -16,29 +16,28 @@ _SCHEMA = pa.schema(
 
 
 def new_sign_ups(warehouse: Warehouse, source: Source, cursor: str | None) -> tuple[pa.Table, str]:
-    """Users that the source has and raw.users has not, ordered by id, and the next cursor.
+    """Users of the source that are not in raw.users, ordered by id, and the next cursor.
 
-    The cursor is the fingerprint of the source's users: while it stays, nothing is read again.
-    Rows that would be refused are left to the next ingest, which keeps them in quarantine.
+    The cursor is the fingerprint of the source's users; while it does not change, the source is not
+    read. Invalid rows are left out; the next ingest puts them into the quarantine.
 
     Args:
         warehouse: the home's warehouse.
-        source: where the users come from.
-        cursor: what the last call returned; None at first.
+        source: the source of the users.
+        cursor: cursor that the previous call returned; None for the first call.
 
     Raises:
-        SourceError: the users cannot be read as they are.
+        SourceError: the users cannot be read.
     """
     fingerprint = source.fingerprint(USERS)
-    if fingerprint in (cursor, ABSENT):
+    if fingerprint in (cursor, ABSENT_FINGERPRINT):
         return _SCHEMA.empty_table(), fingerprint
+    # The day is required, but is not in the result.
+    day = source.state.default_date.isoformat()
     with warehouse.connect() as db:
-        # The day stands for none: nothing of it is returned or written.
-        checked = validate_rows(
-            db, source, USERS, None, undated=source.state.default_date.isoformat()
-        )
-        found = db.sql(
-            f"select {', '.join(COLUMNS)} from ({checked.accepted}) s "
+        validated = validate_rows(db, source, USERS, None, snapshot_day=day)
+        sign_ups = db.sql(
+            f"select {', '.join(COLUMNS)} from ({validated.accepted}) s "
             f"anti join {USERS.qualified} u using (user_id) order by user_id"
         ).to_arrow_table()
-    return found.cast(_SCHEMA), fingerprint
+    return sign_ups.cast(_SCHEMA), fingerprint

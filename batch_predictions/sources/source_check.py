@@ -1,4 +1,4 @@
-"""`batch-predictions check-source`: what the platform makes of a source, before anything runs."""
+"""`batch-predictions check-source`: what an ingest of the source would read, accept and refuse."""
 
 from __future__ import annotations
 
@@ -11,86 +11,112 @@ import duckdb
 from batch_predictions.home import State, read_state
 from batch_predictions.settings import Settings
 from batch_predictions.sources.base import (
-    RAW,
+    RAW_TABLES,
     Source,
     SourceError,
     Span,
     last_sunday_before,
 )
-from batch_predictions.sources.registry import source_of, today
-from batch_predictions.sources.validation.row_checks import validate_rows
+from batch_predictions.sources.registry import build_source, current_date, initial_state
+from batch_predictions.sources.validation.row_checks import ValidatedRows, validate_rows
 from batch_predictions.tables import Table
 
-NEEDS: dict[str, str] = {
+USES: dict[str, str] = {
     "interactions": "recommendations, fallback, churn, forecasts",
-    "users": "the fallback's segments (without them everyone is offered what is popular)",
+    "users": "the demographic segments of the fallback (without them, everyone gets popular items)",
     "items": "titles, categories and prices in the results",
     "reviews": "sentiments",
     "promotions": "promotion audiences",
     "campaign_events": "the response to campaigns in promotion audiences",
-    "promotion_calendar": "what is promoted in the coming week, where models ask for it",
-    "inventory": "order quantities (without it there are the levels of stock alone)",
+    "promotion_calendar": "models that use the promotions of the coming weeks",
+    "inventory": "order quantities (without it, there are only the levels to order at and up to)",
 }
-"""What stands on a table, and is skipped or poorer without it."""
+"""What needs a raw table."""
 
 
 @dataclass(frozen=True)
 class TableReport:
-    """A table of the source, from a sample of its rows; days are from all of them."""
+    """A table of the source: counts and examples of a sample of rows, days of all rows."""
 
     table: str
     files: list[str]
     columns: dict[str, str]
+    """Column of the raw table to column of the source."""
     rows_seen: int = 0
     accepted: int = 0
     refused: int = 0
     reasons: dict[str, int] = field(default_factory=dict)
+    """The most frequent reasons of refusals, without values and line numbers."""
     first_day: dt.date | None = None
     newest_day: dt.date | None = None
     examples: list[dict[str, Any]] = field(default_factory=list)
     problem: str | None = None
-    """Why the table cannot be read at all."""
+    """Why the table cannot be read."""
+
+    def render(self) -> list[str]:
+        """The report as lines of text."""
+        files = ", ".join(self.files[:3]) + (" …" if len(self.files) > 3 else "")
+        lines = [f"{self.table}   {files}"]
+        if self.problem:
+            return [*lines, f"  cannot be read: {self.problem}"]
+        days = f"; days {self.first_day} to {self.newest_day}" if self.first_day else ""
+        lines.append(
+            f"  {self.rows_seen:,} rows seen, {self.accepted:,} accepted, "
+            f"{self.refused:,} refused{days}"
+        )
+        if self.columns:
+            columns = (f"{column} <- {source}" for column, source in self.columns.items())
+            lines.append(f"  columns: {', '.join(columns)}")
+        lines += [f"  refused {count:,}: {reason}" for reason, count in self.reasons.items()]
+        for example in self.examples[:2]:
+            values = (
+                f"{name}={value}" for name, value in example.items() if value not in (None, [])
+            )
+            lines.append(f"  e.g. {', '.join(values)}")
+        return lines
 
 
 @dataclass(frozen=True)
 class SourceReport:
-    """A source as the platform would read it."""
+    """A source as an ingest would read it."""
 
     kind: str
     path: str | None
     timezone: str
     first_day: dt.date | None
-    """None where a table with days cannot be read."""
+    """None if the days of a daily table cannot be read."""
     newest_complete_day: dt.date | None
     default_date: dt.date
     shift_days: int
     tables: list[TableReport]
     lacking: dict[str, str]
-    """Tables that the source has not, and what goes without them."""
+    """Tables that the source does not have, and what needs them."""
 
     @property
     def ok(self) -> bool:
-        """Whether every table can be read and has accepted rows, or no rows at all."""
-        return not any(t.problem or (t.rows_seen and not t.accepted) for t in self.tables)
+        """Whether every table can be read, and has accepted rows if it has any."""
+        return not any(
+            table.problem or (table.rows_seen and not table.accepted) for table in self.tables
+        )
 
     def as_dict(self) -> dict[str, Any]:
-        """The report in values that JSON knows."""
-        plain: dict[str, Any] = _plain({**asdict(self), "ok": self.ok})
-        return plain
+        """The report in values of JSON."""
+        report: dict[str, Any] = _to_json({**asdict(self), "ok": self.ok})
+        return report
 
     def render(self) -> str:
-        """The report for people."""
+        """The report as text."""
+        shift = f", moved by {self.shift_days} days" if self.shift_days else ""
         lines = [
             f"source      {self.kind}" + (f" in {self.path}" if self.path else ""),
             f"days        {self.first_day or '?'} to {self.newest_complete_day or '?'} "
-            f"in {self.timezone}"
-            + (f", moved by {self.shift_days} days" if self.shift_days else ""),
+            f"in {self.timezone}{shift}",
             f"no time     rows without a time column belong to {self.default_date}",
         ]
-        for each in self.tables:
-            lines += ["", *_render_table(each)]
+        for table in self.tables:
+            lines += ["", *table.render()]
         lines += [""] if self.lacking else []
-        lines += [f"no {name}: needed for {what}" for name, what in self.lacking.items()]
+        lines += [f"no {name}: needed for {use}" for name, use in self.lacking.items()]
         return "\n".join(lines)
 
     def __str__(self) -> str:
@@ -98,127 +124,96 @@ class SourceReport:
 
 
 def check_source(
-    settings: Settings, sample_rows: int = 1000, today_: dt.date | None = None
+    settings: Settings, sample_rows: int = 1000, today: dt.date | None = None
 ) -> SourceReport:
-    """Reads a sample of every table through the mapping, and writes nothing.
+    """Reads and validates a sample of every table; writes nothing.
 
     Args:
         settings: the settings to check.
-        sample_rows: rows of each table that are checked.
-        today_: the date; now's where not given.
+        sample_rows: number of rows of each table to read.
+        today: the date; None: the current date.
 
     Raises:
-        SourceError: the source is not there or has neither interactions nor reviews.
+        SourceError: the source does not exist, or has neither interactions nor reviews.
     """
-    bare = source_of(settings.source, None)
-    there = bare.tables()
-    date = today_ or today(bare.timezone)
-    state, broken = _provisional(settings, bare, date)
-    source = source_of(settings.source, state)
-    lacking = {table.name: NEEDS[table.name] for table in RAW if table not in there}
+    source = build_source(settings.source, None)
+    tables = source.tables()
+    today = today or current_date(source.timezone)
+    state, has_days = _expected_state(settings, source, today)
+    source = build_source(settings.source, state)
     return SourceReport(
         kind=source.kind,
         path=str(settings.source.path) if settings.source.path else None,
         timezone=source.timezone,
-        first_day=None if broken else state.first_day,
-        newest_complete_day=None if broken else source.newest_complete_day(date),
+        first_day=state.first_day if has_days else None,
+        newest_complete_day=source.newest_complete_day(today) if has_days else None,
         default_date=state.default_date,
         shift_days=state.shift_days,
-        tables=[_table(settings, source, table, sample_rows) for table in there],
-        lacking=lacking,
+        tables=[_check_table(settings, source, table, sample_rows) for table in tables],
+        lacking={table.name: USES[table.name] for table in RAW_TABLES if table not in tables},
     )
 
 
-def _provisional(settings: Settings, source: Source, date: dt.date) -> tuple[State, bool]:
-    """The home's state, or what its first run would fix; whether a daily table is unreadable."""
-    held = read_state(settings.home)
-    broken = False
+def _expected_state(settings: Settings, source: Source, today: dt.date) -> tuple[State, bool]:
+    """The home's state, or that of a first run; and whether the days of the source are readable."""
+    has_days = True
     try:
-        span = source.span(date)
+        span = source.span(today)
     except SourceError:
-        # Told with its table, with the others' reports beside it.
-        broken = True
-        span = Span(source.settings.earliest, None, last_sunday_before(date))
-    if held is not None and held.source_kind == source.kind:
-        return held, broken
-    state = State(
-        source_kind=source.kind,
-        timezone=source.timezone,
-        first_day=span.first_day,
-        last_day=span.last_day,
-        default_date=span.default_date,
-        shift_days=span.shift_days,
-    )
-    return state, broken
+        # The report of the table has the error.
+        has_days = False
+        span = Span(source.settings.earliest, None, last_sunday_before(today))
+    state = read_state(settings.home)
+    if state is None or state.source_kind != source.kind:
+        state = initial_state(source, span)
+    return state, has_days
 
 
-def _table(settings: Settings, source: Source, table: Table, sample_rows: int) -> TableReport:
-    files = source.read_files(table)
+def _check_table(settings: Settings, source: Source, table: Table, sample_rows: int) -> TableReport:
+    files = source.file_names(table)
+    limits: dict[str, str | bool | int | float | list[str]] = {
+        "memory_limit": settings.duckdb.memory_limit,
+        "threads": settings.duckdb.threads,
+    }
     try:
-        with duckdb.connect(
-            ":memory:",
-            config={
-                "memory_limit": settings.duckdb.memory_limit,
-                "threads": settings.duckdb.threads,
-            },
-        ) as db:
+        with duckdb.connect(":memory:", config=limits) as db:
             db.execute("set timezone = 'UTC'")
-            checked = validate_rows(
-                db,
-                source,
-                table,
-                None,
-                undated=source.state.default_date.isoformat(),
-                limit=sample_rows,
-            )
-            reasons = db.execute(
-                # One reason for many rows: values and line numbers are left out of it.
-                "select regexp_replace(regexp_replace(reason, '''.*?''', '…'), "
-                "'(line|row) \\d+', '\\1 …', 'g') as why, count(*)::BIGINT as n "
-                f"from ({checked.refused}) group by all order by n desc, why limit 5"
-            ).fetchall()
-            examples = db.sql(f"select * from ({checked.accepted}) limit 3").to_arrow_table()
-        extent = source.extent(table) if table.partition else None
+            day = source.state.default_date.isoformat()
+            validated = validate_rows(db, source, table, None, snapshot_day=day, limit=sample_rows)
+            reasons = _frequent_reasons(db, validated)
+            examples = db.sql(f"select * from ({validated.accepted}) limit 3").to_arrow_table()
+        day_range = source.day_range(table) if table.partition else None
         return TableReport(
-            table.name,
-            files,
-            source.mapped(table),
-            sum(counts.read for counts in checked.counts.values()),
-            sum(counts.accepted for counts in checked.counts.values()),
-            sum(counts.quarantined for counts in checked.counts.values()),
-            dict(reasons),
-            extent[0] if extent else None,
-            extent[1] if extent else None,
-            examples.to_pylist(),
+            table=table.name,
+            files=files,
+            columns=source.column_mapping(table),
+            rows_seen=sum(counts.read for counts in validated.counts.values()),
+            accepted=sum(counts.accepted for counts in validated.counts.values()),
+            refused=sum(counts.quarantined for counts in validated.counts.values()),
+            reasons=reasons,
+            first_day=day_range[0] if day_range else None,
+            newest_day=day_range[1] if day_range else None,
+            examples=examples.to_pylist(),
         )
     except SourceError as error:
         return TableReport(table.name, files, {}, problem=str(error))
 
 
-def _render_table(report: TableReport) -> list[str]:
-    files = ", ".join(report.files[:3]) + (" …" if len(report.files) > 3 else "")
-    lines = [f"{report.table}   {files}"]
-    if report.problem:
-        return [*lines, f"  cannot be read: {report.problem}"]
-    days = f"; days {report.first_day} to {report.newest_day}" if report.first_day else ""
-    lines.append(
-        f"  {report.rows_seen:,} rows seen, {report.accepted:,} accepted, "
-        f"{report.refused:,} refused{days}"
-    )
-    if report.columns:
-        lines.append("  columns: " + ", ".join(f"{a} <- {b}" for a, b in report.columns.items()))
-    lines += [f"  refused {count:,}: {reason}" for reason, count in report.reasons.items()]
-    for example in report.examples[:2]:
-        shown = {key: value for key, value in example.items() if value not in (None, [])}
-        lines.append("  e.g. " + ", ".join(f"{key}={value}" for key, value in shown.items()))
-    return lines
+def _frequent_reasons(db: duckdb.DuckDBPyConnection, validated: ValidatedRows) -> dict[str, int]:
+    """Reasons of refusals with their counts, without values and line numbers."""
+    rows = db.execute(
+        "select regexp_replace(regexp_replace(reason, '''.*?''', '…'), "
+        "'(line|row) \\d+', '\\1 …', 'g') as reason, count(*)::BIGINT as n "
+        f"from ({validated.refused}) group by 1 order by n desc, 1 limit 5"
+    ).fetchall()
+    return dict(rows)
 
 
-def _plain(value: Any) -> Any:
+def _to_json(value: Any) -> Any:
     if isinstance(value, dict):
-        return {str(key): _plain(each) for key, each in value.items()}
+        return {str(key): _to_json(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [_plain(each) for each in value]
+        return [_to_json(item) for item in value]
     if isinstance(value, dt.date | dt.datetime):
         return value.isoformat()
     return value

@@ -16,7 +16,7 @@ from batch_predictions.serving.release.publish import publish
 from batch_predictions.serving.store.schema import Store
 from batch_predictions.settings import Settings, SourceSettings
 from batch_predictions.sources.ingest import ingest
-from batch_predictions.sources.registry import source_of
+from batch_predictions.sources.registry import build_source
 from batch_predictions.tables import (
     DEMOGRAPHIC_RECOMMENDATIONS,
     ITEM_STATE,
@@ -51,7 +51,7 @@ def test_a_sign_up_is_looked_up_by_id(settings: Settings, tmp_path: Path) -> Non
     warehouse = Warehouse.of(settings)
     state = read_state(settings.home)
     assert state is not None
-    ingest(warehouse, source_of(settings.source, state), USERS, [DAY], state)
+    ingest(warehouse, build_source(settings.source, state), USERS, [DAY], state)
     assert "no release" in str(_tick(settings, warehouse, None).skip_reason)
     _release(settings, warehouse)
 

@@ -1,4 +1,4 @@
-"""What commands add to raw tables stays, whatever is ingested again."""
+"""Rows that commands add to raw tables survive later ingests."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pytest
 from batch_predictions.serving.exports import AudienceError, add_campaign, read_item_ids
 from batch_predictions.sources.manual_rows import add_manual_rows
 from batch_predictions.tables import CAMPAIGN_EVENTS, INTERACTIONS, ITEMS, PROMOTIONS
-from batch_predictions_tests.worlds.source_folders import World, totals
+from batch_predictions_tests.worlds.source_folders import SourceFolder, total_counts
 
 DAY = "2024-01-02"
 STARTS, ENDS = dt.date(2024, 1, 5), dt.date(2024, 1, 20)
@@ -19,8 +19,8 @@ OFFERS = "campaign_id,kind,item_id,starts_on,ends_on\nspring,A,i1,2024-01-03,202
 EVENTS = "campaign_id,user_id,item_id,event_type,date\nspring,u1,i1,redeemed,2024-01-02\n"
 
 
-def listed(*users: str, day: str = DAY) -> pa.Table:
-    """Rows of a list that was exported."""
+def listed_rows(*users: str, day: str = DAY) -> pa.Table:
+    """Campaign events of an exported list."""
     rows = [
         {
             "date": dt.date.fromisoformat(day),
@@ -37,28 +37,27 @@ def listed(*users: str, day: str = DAY) -> pa.Table:
 
 
 @pytest.fixture
-def world(tmp_path: Path) -> World:
-    made = World(tmp_path)
-    made.write("interactions.csv", "user_id,item_id,occurred_at\nu1,i1,2024-01-02\n")
-    made.write("items.csv", "item_id,title\ni1,One\ni2,Two\n")
-    made.write("promotions.csv", OFFERS).write("campaign_events.csv", EVENTS)
-    made.ingest(INTERACTIONS, [DAY])
-    for table in (ITEMS, PROMOTIONS, CAMPAIGN_EVENTS):
-        made.ingest(table, [DAY])
-    return made
+def shop(tmp_path: Path) -> SourceFolder:
+    folder = SourceFolder(tmp_path)
+    folder.write("interactions.csv", "user_id,item_id,occurred_at\nu1,i1,2024-01-02\n")
+    folder.write("items.csv", "item_id,title\ni1,One\ni2,Two\n")
+    folder.write("promotions.csv", OFFERS).write("campaign_events.csv", EVENTS)
+    for table in (INTERACTIONS, ITEMS, PROMOTIONS, CAMPAIGN_EVENTS):
+        folder.ingest(table, [DAY])
+    return folder
 
 
-def campaigns(world: World) -> list[tuple[object, ...]]:
+def campaigns(shop: SourceFolder) -> list[tuple[object, ...]]:
     return [
         tuple(row.values())
-        for row in world.rows("select campaign_id, kind, item_id from raw.promotions order by all")
+        for row in shop.rows("select campaign_id, kind, item_id from raw.promotions order by all")
     ]
 
 
-def events(world: World) -> list[tuple[object, ...]]:
+def events(shop: SourceFolder) -> list[tuple[object, ...]]:
     return [
         tuple(row.values())
-        for row in world.rows(
+        for row in shop.rows(
             "select date::VARCHAR, campaign_id, user_id, event_type from raw.campaign_events "
             "order by all"
         )
@@ -66,76 +65,77 @@ def events(world: World) -> list[tuple[object, ...]]:
 
 
 SPRING = ("spring", "A", "i1")
-REDEEMED = (DAY, "spring", "u1", "redeemed")
-LISTED = [(DAY, "retention", user, "listed") for user in ("u1", "u2")]
+REDEEMED_EVENT = (DAY, "spring", "u1", "redeemed")
+LISTED_EVENTS = [(DAY, "retention", user, "listed") for user in ("u1", "u2")]
 
 
-def test_an_ad_hoc_campaign_is_there_at_once_and_survives_a_new_snapshot(world: World) -> None:
-    add_campaign(world.warehouse, "own", ["i2", "i1", "i2"], STARTS, ENDS)
-    own = [("own", "ad_hoc", "i1"), ("own", "ad_hoc", "i2")]
-    assert campaigns(world) == [*own, SPRING]
-    again = world.write("promotions.csv", OFFERS + "spring,A,i2,2024-01-03,2024-01-31\n").ingest(
-        PROMOTIONS, ["2024-01-03"]
-    )
-    assert campaigns(world) == [*own, SPRING, ("spring", "A", "i2")]
-    # The account of the source's rows stays what it was: 2 read, 2 accepted, 2 are our own.
-    assert totals(again) == (2, 2, 0)
-    assert [(each.added, each.written.rows) for each in again.values()] == [(2, 4)]
+def test_an_ad_hoc_campaign_survives_a_new_snapshot(
+    shop: SourceFolder,
+) -> None:
+    add_campaign(shop.warehouse, "ad hoc", ["i2", "i1", "i2"], STARTS, ENDS)
+    added = [("ad hoc", "ad_hoc", "i1"), ("ad hoc", "ad_hoc", "i2")]
+    assert campaigns(shop) == [*added, SPRING]
+    shop.write("promotions.csv", OFFERS + "spring,A,i2,2024-01-03,2024-01-31\n")
+    results = shop.ingest(PROMOTIONS, ["2024-01-03"])
+    assert campaigns(shop) == [*added, SPRING, ("spring", "A", "i2")]
+    # Added rows are not counted among those of the source.
+    assert total_counts(results) == (2, 2, 0)
+    assert [(result.manual_rows, result.written.rows) for result in results.values()] == [(2, 4)]
 
 
-def test_a_campaign_added_again_replaces_itself(world: World) -> None:
-    add_campaign(world.warehouse, "own", ["i1", "i2"], STARTS, ENDS)
-    add_campaign(world.warehouse, "own", ["i2"], STARTS, ENDS)
-    assert campaigns(world) == [("own", "ad_hoc", "i2"), SPRING]
+def test_a_campaign_replaces_an_earlier_one_of_the_same_name(shop: SourceFolder) -> None:
+    add_campaign(shop.warehouse, "ad hoc", ["i1", "i2"], STARTS, ENDS)
+    add_campaign(shop.warehouse, "ad hoc", ["i2"], STARTS, ENDS)
+    assert campaigns(shop) == [("ad hoc", "ad_hoc", "i2"), SPRING]
     with pytest.raises(AudienceError, match="the source has a campaign spring"):
-        add_campaign(world.warehouse, "spring", ["i2"], STARTS, ENDS)
+        add_campaign(shop.warehouse, "spring", ["i2"], STARTS, ENDS)
 
 
-def test_where_the_source_comes_to_have_the_same_row_the_sources_stands(world: World) -> None:
-    add_campaign(world.warehouse, "own", ["i1"], STARTS, ENDS)
-    world.write("promotions.csv", OFFERS + "own,B,i1,2024-01-03,2024-01-31\n")
-    world.ingest(PROMOTIONS, ["2024-01-03"])
-    assert campaigns(world) == [("own", "B", "i1"), SPRING]
+def test_a_row_of_the_source_replaces_an_added_row_with_the_same_key(shop: SourceFolder) -> None:
+    add_campaign(shop.warehouse, "ad hoc", ["i1"], STARTS, ENDS)
+    shop.write("promotions.csv", OFFERS + "ad hoc,B,i1,2024-01-03,2024-01-31\n")
+    shop.ingest(PROMOTIONS, ["2024-01-03"])
+    assert campaigns(shop) == [("ad hoc", "B", "i1"), SPRING]
 
 
-def test_who_was_listed_stays_listed_when_the_day_is_ingested_again(world: World) -> None:
-    add_manual_rows(world.warehouse, CAMPAIGN_EVENTS, "retention", listed("u1", "u2"))
-    assert events(world) == [*LISTED, REDEEMED]
-    world.write("campaign_events.csv", EVENTS + "spring,u3,i1,redeemed,2024-01-02\n")
-    again = world.ingest(CAMPAIGN_EVENTS, [DAY])
-    assert events(world) == [*LISTED, REDEEMED, (DAY, "spring", "u3", "redeemed")]
-    assert again[DAY].added == 2
-    unchanged = world.ingest(CAMPAIGN_EVENTS, [DAY])
+def test_added_events_survive_a_new_ingest_of_their_day(shop: SourceFolder) -> None:
+    add_manual_rows(shop.warehouse, CAMPAIGN_EVENTS, "retention", listed_rows("u1", "u2"))
+    assert events(shop) == [*LISTED_EVENTS, REDEEMED_EVENT]
+    shop.write("campaign_events.csv", EVENTS + "spring,u3,i1,redeemed,2024-01-02\n")
+    results = shop.ingest(CAMPAIGN_EVENTS, [DAY])
+    assert events(shop) == [*LISTED_EVENTS, REDEEMED_EVENT, (DAY, "spring", "u3", "redeemed")]
+    assert results[DAY].manual_rows == 2
+    unchanged = shop.ingest(CAMPAIGN_EVENTS, [DAY])
     assert not unchanged[DAY].written.changed
 
 
-def test_a_list_recorded_again_is_counted_once(world: World) -> None:
+def test_a_list_replaces_an_earlier_one_of_the_same_name(shop: SourceFolder) -> None:
     for users in (("u1", "u2", "u3"), ("u1", "u2"), ("u1", "u2")):
-        add_manual_rows(world.warehouse, CAMPAIGN_EVENTS, "retention", listed(*users))
-    assert events(world) == [*LISTED, REDEEMED]
+        add_manual_rows(shop.warehouse, CAMPAIGN_EVENTS, "retention", listed_rows(*users))
+    assert events(shop) == [*LISTED_EVENTS, REDEEMED_EVENT]
 
 
-def test_a_day_that_was_not_ingested_yet_gets_its_rows_then(world: World) -> None:
-    add_manual_rows(world.warehouse, CAMPAIGN_EVENTS, "later", listed("u9", day="2024-01-04"))
-    assert events(world) == [REDEEMED]
-    world.ingest(CAMPAIGN_EVENTS, ["2024-01-04"])
-    assert ("2024-01-04", "retention", "u9", "listed") in events(world)
+def test_added_rows_of_a_later_day_are_written_when_it_is_ingested(shop: SourceFolder) -> None:
+    add_manual_rows(shop.warehouse, CAMPAIGN_EVENTS, "later", listed_rows("u9", day="2024-01-04"))
+    assert events(shop) == [REDEEMED_EVENT]
+    shop.ingest(CAMPAIGN_EVENTS, ["2024-01-04"])
+    assert ("2024-01-04", "retention", "u9", "listed") in events(shop)
 
 
-def test_a_source_without_campaigns_takes_additions_too(tmp_path: Path) -> None:
-    world = World(tmp_path)
-    world.write("interactions.csv", "user_id,item_id,occurred_at\nu1,i1,2024-01-02\n")
+def test_rows_are_added_to_tables_that_the_source_does_not_have(tmp_path: Path) -> None:
+    shop = SourceFolder(tmp_path)
+    shop.write("interactions.csv", "user_id,item_id,occurred_at\nu1,i1,2024-01-02\n")
     for table in (INTERACTIONS, PROMOTIONS, CAMPAIGN_EVENTS):
-        world.ingest(table, [DAY])
-    add_campaign(world.warehouse, "own", ["i1"], STARTS, ENDS)
-    add_manual_rows(world.warehouse, CAMPAIGN_EVENTS, "retention", listed("u1", "u2"))
+        shop.ingest(table, [DAY])
+    add_campaign(shop.warehouse, "ad hoc", ["i1"], STARTS, ENDS)
+    add_manual_rows(shop.warehouse, CAMPAIGN_EVENTS, "retention", listed_rows("u1", "u2"))
     for table in (PROMOTIONS, CAMPAIGN_EVENTS):
-        world.ingest(table, [DAY])
-    assert campaigns(world) == [("own", "ad_hoc", "i1")] and events(world) == LISTED
+        shop.ingest(table, [DAY])
+    assert campaigns(shop) == [("ad hoc", "ad_hoc", "i1")] and events(shop) == LISTED_EVENTS
 
 
-def test_items_are_read_from_a_text_or_a_csv(tmp_path: Path) -> None:
-    text, table = tmp_path / "items.txt", tmp_path / "items.csv"
-    text.write_text("i1\n\n i2 \n")
-    table.write_text('item_id,title\n"i1",One\ni2,Two\n')
-    assert read_item_ids(text) == read_item_ids(table) == ["i1", "i2"]
+def test_item_ids_are_read_from_text_and_csv(tmp_path: Path) -> None:
+    text_file, csv_file = tmp_path / "items.txt", tmp_path / "items.csv"
+    text_file.write_text("i1\n\n i2 \n")
+    csv_file.write_text('item_id,title\n"i1",One\ni2,Two\n')
+    assert read_item_ids(text_file) == read_item_ids(csv_file) == ["i1", "i2"]

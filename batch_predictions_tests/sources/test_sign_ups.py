@@ -1,4 +1,4 @@
-"""New users are noticed once, without reading a source that did not change."""
+"""New users are returned once; an unchanged source is not read."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from batch_predictions.sources import sign_ups as signups
+from batch_predictions.sources import sign_ups
 from batch_predictions.sources.sign_ups import COLUMNS, new_sign_ups
 from batch_predictions.tables import USERS
-from batch_predictions_tests.worlds.source_folders import HEADER, World, days
+from batch_predictions_tests.worlds.source_folders import HEADER, SourceFolder, day_keys
 
 USERS_CSV = "user_id,age,gender,location,signed_up_on\n"
 
@@ -18,15 +18,15 @@ USERS_CSV = "user_id,age,gender,location,signed_up_on\n"
 def test_users_that_are_not_in_the_snapshot_are_new(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    world = World(tmp_path).write("interactions.csv", HEADER)
-    world.write("users.csv", USERS_CSV + "old,30,F,north,2023-12-01\n").ingest(USERS, days(1))
-    world.write(
+    shop = SourceFolder(tmp_path).write("interactions.csv", HEADER)
+    shop.write("users.csv", USERS_CSV + "old,30,F,north,2023-12-01\n").ingest(USERS, day_keys(1))
+    shop.write(
         "users.csv",
         USERS_CSV + "old,30,F,north,2023-12-01\nnew,70,M,south,2024-01-02\nbad,-3,M,south,\n",
     )
-    found, cursor = new_sign_ups(world.warehouse, world.source, None)
-    assert tuple(found.column_names) == COLUMNS
-    assert found.to_pylist() == [
+    users, cursor = new_sign_ups(shop.warehouse, shop.source, None)
+    assert tuple(users.column_names) == COLUMNS
+    assert users.to_pylist() == [
         {
             "user_id": "new",
             "age_bracket": "65+",
@@ -36,15 +36,15 @@ def test_users_that_are_not_in_the_snapshot_are_new(
         }
     ]
     with monkeypatch.context() as patch:
-        patch.delattr(signups, "validate_rows")  # an unchanged source is not read
-        again, same = new_sign_ups(world.warehouse, world.source, cursor)
-    assert (again.num_rows, same) == (0, cursor)
-    assert again.schema == found.schema
-    world.ingest(USERS, days(2))
-    assert new_sign_ups(world.warehouse, world.source, None)[0].num_rows == 0
+        patch.delattr(sign_ups, "validate_rows")  # an unchanged source is not read
+        no_users, next_cursor = new_sign_ups(shop.warehouse, shop.source, cursor)
+    assert (no_users.num_rows, next_cursor) == (0, cursor)
+    assert no_users.schema == users.schema
+    shop.ingest(USERS, day_keys(2))
+    assert new_sign_ups(shop.warehouse, shop.source, None)[0].num_rows == 0
 
 
 def test_a_source_without_users_has_no_sign_ups(tmp_path: Path) -> None:
-    world = World(tmp_path).write("interactions.csv", HEADER)
-    found, cursor = new_sign_ups(world.warehouse, world.source, None)
-    assert (found.num_rows, cursor) == (0, "absent")
+    shop = SourceFolder(tmp_path).write("interactions.csv", HEADER)
+    users, cursor = new_sign_ups(shop.warehouse, shop.source, None)
+    assert (users.num_rows, cursor) == (0, "absent")

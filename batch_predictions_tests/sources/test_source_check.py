@@ -1,4 +1,4 @@
-"""`check-source` tells what would be read, refused and skipped, and writes nothing."""
+"""`check-source` reports accepted, refused and missing data, and writes nothing."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ import pytest
 
 from batch_predictions.sources import SourceError
 from batch_predictions.sources.source_check import check_source
-from batch_predictions_tests.worlds.source_folders import HEADER, World
+from batch_predictions_tests.worlds.source_folders import HEADER, SourceFolder
 
 TODAY = dt.date(2024, 1, 20)
 
 
-def test_a_source_is_described_table_by_table(tmp_path: Path) -> None:
-    world = World(tmp_path, columns={"interactions": {"amount": "eur"}})
+def test_every_table_is_reported(tmp_path: Path) -> None:
+    shop = SourceFolder(tmp_path, columns={"interactions": {"amount": "eur"}})
     rows = "u,i,2024-01-02,1\nu,i,2024-01-15,x\nu,i,2024-01-09,y\nv,i,never,1\nw,i\n"
-    world.write("interactions.csv", HEADER.replace("amount", "eur") + rows)
-    world.write("users.csv", "name\nu\n")
-    report = check_source(world.settings, today_=TODAY)
+    shop.write("interactions.csv", HEADER.replace("amount", "eur") + rows)
+    shop.write("users.csv", "name\nu\n")
+    report = check_source(shop.settings, today=TODAY)
     interactions, users = report.tables
     assert (interactions.rows_seen, interactions.accepted, interactions.refused) == (5, 1, 4)
     assert interactions.columns["amount"] == "eur"
@@ -28,7 +28,7 @@ def test_a_source_is_described_table_by_table(tmp_path: Path) -> None:
         dt.date(2024, 1, 2),
         dt.date(2024, 1, 15),
     )
-    assert max(interactions.reasons.values()) == 2  # x and y are one reason
+    assert max(interactions.reasons.values()) == 2  # the two unreadable amounts have one reason
     assert users.problem is not None
     assert "source.columns.users.user_id" in users.problem
     assert not report.ok
@@ -45,24 +45,24 @@ def test_a_source_is_described_table_by_table(tmp_path: Path) -> None:
         "inventory",
     }
     text = str(report)
-    for part in ("amount <- eur", "4 refused", "cannot be read", "no reviews"):
-        assert part in text
+    for line in ("amount <- eur", "4 refused", "cannot be read", "no reviews"):
+        assert line in text
     assert json.loads(json.dumps(report.as_dict()))["tables"][0]["refused"] == 4
-    assert not world.settings.home.exists()
+    assert not shop.settings.home.exists()
 
 
-def test_a_sample_is_a_sample(tmp_path: Path) -> None:
-    world = World(tmp_path)
-    world.write("interactions.csv", HEADER + "u,i,2024-01-02,1\n" * 500)
-    report = check_source(world.settings, sample_rows=20, today_=TODAY)
+def test_only_a_sample_of_the_rows_is_read(tmp_path: Path) -> None:
+    shop = SourceFolder(tmp_path)
+    shop.write("interactions.csv", HEADER + "u,i,2024-01-02,1\n" * 500)
+    report = check_source(shop.settings, sample_rows=20, today=TODAY)
     assert report.tables[0].rows_seen == 20
     assert report.ok
 
 
-def test_a_broken_daily_table_is_told_and_the_others_with_it(tmp_path: Path) -> None:
-    world = World(tmp_path).write("interactions.csv", "who,item_id\nu,i\n")
-    world.write("users.csv", "user_id\nu\n")
-    report = check_source(world.settings, today_=TODAY)
+def test_the_error_of_one_table_does_not_hide_the_others(tmp_path: Path) -> None:
+    shop = SourceFolder(tmp_path).write("interactions.csv", "who,item_id\nu,i\n")
+    shop.write("users.csv", "user_id\nu\n")
+    report = check_source(shop.settings, today=TODAY)
     assert "no column for user_id" in str(report.tables[0].problem)
     assert report.first_day is report.newest_complete_day is None
     assert report.tables[1].accepted == 1
@@ -71,4 +71,4 @@ def test_a_broken_daily_table_is_told_and_the_others_with_it(tmp_path: Path) -> 
 
 def test_an_empty_folder_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(SourceError, match="neither interactions nor reviews"):
-        check_source(World(tmp_path).settings, today_=TODAY)
+        check_source(SourceFolder(tmp_path).settings, today=TODAY)

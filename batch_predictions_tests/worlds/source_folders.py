@@ -1,4 +1,4 @@
-"""Folders of files for tests: written in a line, ingested in another."""
+"""A folder of files as a source, and a home to ingest it into."""
 
 from __future__ import annotations
 
@@ -9,75 +9,70 @@ from typing import Any
 
 from batch_predictions.home import State
 from batch_predictions.settings import Settings, SourceSettings
-from batch_predictions.sources import Source, source_of
+from batch_predictions.sources import Source, build_source
 from batch_predictions.sources.ingest import IngestResult, ingest
 from batch_predictions.tables import INTERACTIONS, Table
 from batch_predictions.warehouse import Warehouse
 
-FIRST = dt.date(2024, 1, 1)
+FIRST_DAY = dt.date(2024, 1, 1)
+DEFAULT_DATE = dt.date(2024, 1, 7)
+"""Day of rows without a time."""
 HEADER = "user_id,item_id,occurred_at,amount\n"
 
 
-def days(n: int, first: dt.date = FIRST) -> list[str]:
-    """Partition keys of n days."""
-    return [(first + dt.timedelta(days=each)).isoformat() for each in range(n)]
+def day_keys(number: int, first_day: dt.date = FIRST_DAY) -> list[str]:
+    """Partition keys of consecutive days."""
+    return [(first_day + dt.timedelta(days=n)).isoformat() for n in range(number)]
 
 
-def state(timezone: str = "UTC", kind: str = "files", **more: Any) -> State:
-    """A home that began on 1 January 2024; rows without time belong to the 7th."""
-    given: dict[str, Any] = {"first_day": FIRST, "default_date": dt.date(2024, 1, 7), **more}
-    return State(source_kind=kind, timezone=timezone, **given)
+class SourceFolder:
+    """A folder of files, the settings of its source, and a home that began on FIRST_DAY."""
 
-
-def write(folder: Path, name: str, content: str | bytes) -> Path:
-    """Writes a file of the source."""
-    path = folder / name
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(content.encode() if isinstance(content, str) else content)
-    return path
-
-
-class World:
-    """A folder as a source, and a home to ingest it into."""
-
-    def __init__(self, tmp_path: Path, **source: Any) -> None:
+    def __init__(self, tmp_path: Path, **options: Any) -> None:
         self.folder = tmp_path / "source"
         self.folder.mkdir(exist_ok=True)
-        source = {"kind": "files", "path": self.folder, **source}
-        self.settings = Settings(home=tmp_path / "home", source=SourceSettings(**source))
+        options = {"kind": "files", "path": self.folder, **options}
+        self.settings = Settings(home=tmp_path / "home", source=SourceSettings(**options))
         self.warehouse = Warehouse.of(self.settings)
-        self.state = state(source.get("timezone") or "UTC", source["kind"])
+        self.state = State(
+            source_kind=options["kind"],
+            timezone=options.get("timezone") or "UTC",
+            first_day=FIRST_DAY,
+            default_date=DEFAULT_DATE,
+        )
 
     @property
     def source(self) -> Source:
-        """The adapter, made anew so that it sees the files as they are."""
-        return source_of(self.settings.source, self.state)
+        """A new adapter, which sees the files as they are now."""
+        return build_source(self.settings.source, self.state)
 
-    def write(self, name: str, content: str | bytes) -> World:
+    def write(self, name: str, content: str | bytes) -> SourceFolder:
         """Writes a file of the source; returns itself."""
-        write(self.folder, name, content)
+        path = self.folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content.encode() if isinstance(content, str) else content)
         return self
 
     def ingest(
-        self, table: Table = INTERACTIONS, keys: Sequence[str] | None = None
+        self, table: Table = INTERACTIONS, days: Sequence[str] | None = None
     ) -> dict[str, IngestResult]:
-        """Ingests days of a table, the first ten unless told otherwise."""
-        return ingest(self.warehouse, self.source, table, keys or days(10), self.state)
+        """Ingests days of a table, by default the first ten."""
+        return ingest(self.warehouse, self.source, table, days or day_keys(10), self.state)
 
     def rows(self, sql: str) -> list[dict[str, Any]]:
-        """The rows of a query."""
+        """The rows of a query over the warehouse."""
         return self.warehouse.query(sql).to_pylist()
 
     def reasons(self) -> list[str]:
-        """Reasons in quarantine, in the order of rows."""
+        """Reasons of the rows in the quarantine, by row number."""
         return [row["reason"] for row in self.rows("from raw.quarantine order by row_number")]
 
 
-def totals(ingested: dict[str, IngestResult]) -> tuple[int, int, int]:
-    """Rows read, accepted and quarantined over all days; nothing may be lost."""
-    counts = [each.counts for each in ingested.values()]
-    read = sum(each.read for each in counts)
-    accepted = sum(each.accepted for each in counts)
-    quarantined = sum(each.quarantined for each in counts)
+def total_counts(results: dict[str, IngestResult]) -> tuple[int, int, int]:
+    """Rows read, accepted and quarantined over all days; asserts that they add up."""
+    counts = [result.counts for result in results.values()]
+    read = sum(day.read for day in counts)
+    accepted = sum(day.accepted for day in counts)
+    quarantined = sum(day.quarantined for day in counts)
     assert read == accepted + quarantined
     return read, accepted, quarantined

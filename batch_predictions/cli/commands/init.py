@@ -14,7 +14,7 @@ from batch_predictions.settings import FILE_NAME, SettingsError, as_yaml
 @command("init", order=10)
 def init(
     source: Annotated[
-        str, typer.Option(help="Adapter: complete_journey, files or movielens.")
+        str, typer.Option(help="Kind of source, such as files, or that of an adapter of a plugin.")
     ] = "files",
     path: Annotated[Path | None, typer.Option(help="Folder of the source.")] = None,
     force: Annotated[bool, typer.Option(help="Replace an existing file.")] = False,

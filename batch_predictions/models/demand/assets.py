@@ -38,7 +38,7 @@ def panel_spec(settings: Settings) -> PanelSpec:
     return PanelSpec(
         history_days=settings.demand.history_days,
         horizon=settings.demand.horizon,
-        country=registry.source_of(settings.source, state).holidays,
+        country=registry.build_source(settings.source, state).holiday_country,
         holidays=tuple(settings.demand.holidays),
         shift_days=state.shift_days if state else 0,
     )

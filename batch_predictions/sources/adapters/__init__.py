@@ -1,1 +1,1 @@
-"""One file per kind of source: a subclass of `Source`, found by its `kind`."""
+"""Source adapters, one per file: subclasses of `Source`, found by their `kind`."""

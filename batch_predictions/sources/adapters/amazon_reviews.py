@@ -12,9 +12,15 @@ from typing import ClassVar
 
 import duckdb
 
-from batch_predictions.sources.base import quote_literal
-from batch_predictions.sources.delimited import DAMAGE, FILE, LINE, ROW, DelimitedFile
+from batch_predictions.sources.file_rows import (
+    FILE_NAME,
+    LINE_ERROR,
+    LINE_TEXT,
+    ROW_NUMBER,
+    FileRows,
+)
 from batch_predictions.sources.file_source import FileSource
+from batch_predictions.sources.sql_literals import quote_literal
 from batch_predictions.tables import ITEMS, REVIEWS, Table
 
 _SUFFIXES = (".json", ".jsonl", ".json.gz", ".jsonl.gz")
@@ -59,7 +65,6 @@ class AmazonReviewsSource(FileSource):
     """Reviews and products from JSON lines; there are no purchases."""
 
     kind: ClassVar[str] = "amazon_reviews"
-    repeats: ClassVar[bool] = False
 
     def files(self, table: Table) -> list[Path]:
         """Files of reviews, or of products (`meta_…`), sorted by name."""
@@ -74,25 +79,25 @@ class AmazonReviewsSource(FileSource):
             and path.name.startswith("meta_") == (table == ITEMS)
         )
 
-    def nothing_found(self) -> str:
+    def missing_files_message(self) -> str:
         """The error message for a folder without such files."""
         return (
             f"{self.folder} has no Amazon reviews: it must contain files of JSON lines, such as "
             "Books.jsonl.gz (2023) or reviews_Books_5.json.gz (2014, 2018)"
         )
 
-    def read(self, db: duckdb.DuckDBPyConnection, table: Table, limit: int | None) -> DelimitedFile:
-        """One row per line; lines that are no JSON objects are marked as damaged.
+    def read_rows(self, db: duckdb.DuckDBPyConnection, table: Table, limit: int | None) -> FileRows:
+        """One row per line; lines that are not JSON objects are marked as damaged.
 
         Args:
             db: connection in which the relation will be read.
             table: reviews or items.
-            limit: largest number of lines of each file.
+            limit: number of lines of each file to read; None: all.
         """
         limit_clause = "" if limit is None else f" limit {int(limit)}"
         line_queries = [
-            f"select line, {quote_literal(path.name)} as {FILE}, "
-            f"row_number() over () as {ROW} from "
+            f"select line, {quote_literal(path.name)} as {FILE_NAME}, "
+            f"row_number() over () as {ROW_NUMBER} from "
             f"read_csv({quote_literal(path)}, columns = {{line: 'VARCHAR'}}, auto_detect = false, "
             "delim = chr(1), quote = '', escape = '', header = false, max_line_size = 20000000)"
             f"{limit_clause}"
@@ -104,20 +109,21 @@ class AmazonReviewsSource(FileSource):
         )
         lines = " union all ".join(f"({query})" for query in line_queries)
         relation = (
-            f"(select {columns}, {FILE}, {ROW}, case when not is_json then 'line ' || {ROW} || "
-            f"' is not a JSON object: remove it, or write it whole' end as {DAMAGE}, "
-            f"case when not is_json then line end as {LINE} "
+            f"(select {columns}, {FILE_NAME}, {ROW_NUMBER}, "
+            f"case when not is_json then 'line ' || {ROW_NUMBER} || "
+            f"' is not a JSON object: correct or remove it' end as {LINE_ERROR}, "
+            f"case when not is_json then line end as {LINE_TEXT} "
             "from (select *, coalesce(json_type(case when json_valid(line) then line end) = "
             f"'OBJECT', false) as is_json from ({lines})))"
         )
-        return DelimitedFile(relation, {name: _TYPES.get(name, "VARCHAR") for name in column_sql})
+        return FileRows(relation, {name: _TYPES.get(name, "VARCHAR") for name in column_sql})
 
-    def shape(self, table: Table, types: dict[str, str]) -> dict[str, str]:
-        """Each column unchanged: the relation has the contract's names already."""
+    def column_sql(self, table: Table, types: dict[str, str]) -> dict[str, str]:
+        """Each column unchanged: `read_rows` gives them the names of the raw table."""
         return {name: name for name in types}
 
-    def mapped(self, table: Table) -> dict[str, str]:
-        """JSON keys from which each column of the contract is read."""
+    def column_mapping(self, table: Table) -> dict[str, str]:
+        """Column of raw.reviews to the JSON keys that it is read from."""
         keys = {
             "item_id": "parent_asin or asin",
             "user_id": "user_id or reviewerID",

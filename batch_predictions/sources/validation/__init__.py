@@ -1,1 +1,1 @@
-"""What a row must satisfy: column mapping, types and ranges, timestamps, repeated ids."""
+"""Validation of rows: column mapping, types and ranges of columns, timestamps, repeated keys."""

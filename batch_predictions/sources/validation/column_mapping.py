@@ -1,13 +1,13 @@
-"""Which column of a file is which column of the contract: settings, equal names, synonyms."""
+"""Maps the columns of a file to those of a raw table: by settings, equal names or synonyms."""
 
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 
-from batch_predictions.sources.base import RAW, SourceError
+from batch_predictions.sources.base import RAW_TABLES, SourceError
 from batch_predictions.tables import Table
 
-REQUIRED: dict[str, tuple[str, ...]] = {
+REQUIRED_COLUMNS: dict[str, tuple[str, ...]] = {
     "interactions": ("user_id", "item_id"),
     "users": ("user_id",),
     "items": ("item_id",),
@@ -17,14 +17,14 @@ REQUIRED: dict[str, tuple[str, ...]] = {
     "promotion_calendar": ("item_id", "starts_on", "ends_on"),
     "inventory": ("item_id", "on_hand"),
 }
-"""Columns that a table cannot do without."""
+"""Columns that a table must have."""
 
 HEADLINE = "headline"
-BESIDE: dict[str, tuple[str, ...]] = {"reviews": (HEADLINE,)}
-"""What a file may have beside the contract: the title of a review, put before its text."""
+EXTRA_COLUMNS: dict[str, tuple[str, ...]] = {"reviews": (HEADLINE,)}
+"""Columns of a file that raw tables do not have: the title of a review is put before its text."""
 
-IN_WEEK = ("starts_on", "ends_on")
-"""Columns that a table with a column `week` can do without: the week's Monday and Sunday."""
+COLUMNS_IMPLIED_BY_WEEK = ("starts_on", "ends_on")
+"""Columns that a table with a column `week` does not need: they are its Monday and Sunday."""
 
 SYNONYMS: dict[str, tuple[str, ...]] = {
     "user_id": ("user", "userid", "customer_id", "customer", "customerid", "household_id"),
@@ -62,94 +62,107 @@ SYNONYMS: dict[str, tuple[str, ...]] = {
     "on_hand": ("stock", "stock_on_hand", "in_stock_units", "quantity_on_hand"),
     "on_order": ("ordered", "incoming", "quantity_on_order"),
 }
-"""Names taken for a contract column that is neither mapped nor there, where only one fits."""
+"""Names of a column in files; used if the column is not mapped and only one of them exists."""
 
-MOMENTS = {"interactions": "occurred_at", "reviews": "written_at"}
-"""The moment of a daily table, from which its business day is read unless `date` is there."""
+TIME_COLUMNS = {"interactions": "occurred_at", "reviews": "written_at"}
+"""The timestamp of a daily table; it gives the business day of rows without a column `date`."""
 
 
-def check_mapping(mapping: Mapping[str, Mapping[str, str]]) -> None:
-    """Refuses keys of `source.columns` that name no table or column of the contract.
+def validate_mapping(mapping: Mapping[str, Mapping[str, str]]) -> None:
+    """Refuses keys of `source.columns` that are no raw table or no column of it.
 
     Raises:
-        SourceError: a key is unknown; the message lists those there are.
+        SourceError: a key is unknown; the message lists the known ones.
     """
-    known = {table.name: table for table in RAW}
+    tables = {table.name: table for table in RAW_TABLES}
     for name, columns in mapping.items():
-        if name not in known:
+        if name not in tables:
             raise SourceError(
-                f"source.columns.{name} names no table: there are {', '.join(sorted(known))}"
+                f"source.columns.{name}: there is no raw table {name}; write one of "
+                f"{', '.join(sorted(tables))}"
             )
-        there = _mappable(known[name])
+        mappable = _mappable_columns(tables[name])
         for column in columns:
-            if column not in there:
+            if column not in mappable:
                 raise SourceError(
-                    f"source.columns.{name}.{column} names no column of raw.{name}: there are "
-                    f"{', '.join(there)}"
+                    f"source.columns.{name}.{column}: there is no column of raw.{name} with that "
+                    f"name; write one of {', '.join(mappable)}"
                 )
 
 
 def match_columns(
-    table: Table, present: Collection[str], mapping: Mapping[str, str], name: str
+    table: Table, file_columns: Collection[str], mapping: Mapping[str, str], file_name: str
 ) -> dict[str, str]:
-    """Contract column to column of the file.
+    """Column of the raw table to column of the file.
 
-    A mapped column must be there. Otherwise an equal name, whatever its case, is taken, else the
-    only synonym that is there and not taken already.
+    Of columns that are not mapped, the one with an equal name (ignoring case) is taken, else the
+    only synonym that the file has and no other column uses.
 
     Args:
         table: the raw table.
-        present: columns of the file.
+        file_columns: columns of the file.
         mapping: the table's part of `source.columns`.
-        name: the file, for messages.
+        file_name: name of the file, for messages.
 
     Raises:
-        SourceError: a required or mapped column is missing, or several could be meant.
+        SourceError: a required or mapped column is missing, or a column has several candidates.
     """
-    shown = ", ".join(present)
-    key = f"source.columns.{table.name}"
-    for column, source in mapping.items():
-        if source not in present:
+    setting = f"source.columns.{table.name}"
+    for column, file_column in mapping.items():
+        if file_column not in file_columns:
             raise SourceError(
-                f"{name} has no column {source!r}, which {key}.{column} names; it has: {shown}"
+                f"{file_name} has no column {file_column!r}, which {setting}.{column} names; its "
+                f"columns are {', '.join(file_columns)}"
             )
-    found = dict(mapping)
-    folded: dict[str, list[str]] = {}
-    for each in present:
-        folded.setdefault(each.strip().lower(), []).append(each)
-    wanted = [column for column in _mappable(table) if column not in found]
-    for column in wanted:
-        fits = [each for each in folded.get(column, []) if each not in found.values()]
-        if len(fits) == 1:
-            found[column] = fits[0]
-    moment = MOMENTS.get(table.name)
-    for column in wanted:
-        # A day that is there is enough: a `time` beside it may be a time of day.
-        if column in found or (column in ("date", moment) and {"date", moment} & set(found)):
+    matches = dict(mapping)
+    by_lower_case: dict[str, list[str]] = {}
+    for file_column in file_columns:
+        by_lower_case.setdefault(file_column.strip().lower(), []).append(file_column)
+
+    def unused_columns(*names: str) -> list[str]:
+        columns = [column for name in names for column in by_lower_case.get(name, [])]
+        return [column for column in columns if column not in matches.values()]
+
+    unmapped = [column for column in _mappable_columns(table) if column not in matches]
+    for column in unmapped:
+        candidates = unused_columns(column)
+        if len(candidates) == 1:
+            matches[column] = candidates[0]
+    timestamp = TIME_COLUMNS.get(table.name)
+    for column in unmapped:
+        # If the file has a day, a column such as `time` may be a time of day.
+        has_day = bool({"date", timestamp} & set(matches))
+        if column in matches or (column in ("date", timestamp) and has_day):
             continue
-        fits = [
-            each
-            for synonym in SYNONYMS.get(column, ())
-            for each in folded.get(synonym, [])
-            if each not in found.values()
-        ]
-        if len(fits) > 1 and column in (*REQUIRED[table.name], moment):
+        candidates = unused_columns(*SYNONYMS.get(column, ()))
+        if len(candidates) > 1 and column in (*REQUIRED_COLUMNS[table.name], timestamp):
             raise SourceError(
-                f"{name}: {' and '.join(fits)} could each be {column}: say which with "
-                f"{key}.{column}"
+                f"{file_name}: {' and '.join(candidates)} could each be {column}: set "
+                f"{setting}.{column} to one of them"
             )
-        if len(fits) == 1:
-            found[column] = fits[0]
-    for column in REQUIRED[table.name]:
-        if column not in found and not ("week" in found and column in IN_WEEK):
-            instead = f", or name a week with {key}.week" if table.partition == "week" else ""
-            raise SourceError(
-                f"{name} has no column for {column}; it has: {shown}. Say which one it is with "
-                f"{key}.{column}{instead}"
-            )
-    return found
+        if len(candidates) == 1:
+            matches[column] = candidates[0]
+    _require_columns(table, file_columns, matches, file_name)
+    return matches
 
 
-def _mappable(table: Table) -> list[str]:
-    own = [column.name for column in table.columns if column.name != "simulated"]
-    return [*own, *BESIDE.get(table.name, ())]
+def _require_columns(
+    table: Table, file_columns: Collection[str], matches: Mapping[str, str], file_name: str
+) -> None:
+    """Raises SourceError if a required column has no match."""
+    setting = f"source.columns.{table.name}"
+    for column in REQUIRED_COLUMNS[table.name]:
+        is_implied = "week" in matches and column in COLUMNS_IMPLIED_BY_WEEK
+        if column not in matches and not is_implied:
+            alternative = (
+                f", or name a week with {setting}.week" if table.partition == "week" else ""
+            )
+            raise SourceError(
+                f"{file_name} has no column for {column}; its columns are "
+                f"{', '.join(file_columns)}. Name the column with {setting}.{column}{alternative}"
+            )
+
+
+def _mappable_columns(table: Table) -> list[str]:
+    declared = [column.name for column in table.columns if column.name != "simulated"]
+    return [*declared, *EXTRA_COLUMNS.get(table.name, ())]

@@ -1,7 +1,7 @@
-"""Splits rows as read into accepted and refused ones, each refused one with its reason.
+"""Splits the rows of a source into accepted and refused ones; a refused row has a reason.
 
-Nothing is lost: read = accepted + quarantined, for every day. The work is plain SQL over temporary
-tables, so a year of rows goes through at once in the engine's bounds.
+For every day, read = accepted + quarantined. All work is SQL over temporary tables, so that a year
+of rows stays within the memory limit of DuckDB.
 """
 
 from __future__ import annotations
@@ -12,27 +12,29 @@ from dataclasses import dataclass
 
 import duckdb
 
-from batch_predictions.sources.base import Source, SourceError, quote_identifier, quote_literal
-from batch_predictions.sources.validation.column_mapping import MOMENTS
-from batch_predictions.sources.validation.column_rules import fields_of
+from batch_predictions.sources.base import Source, SourceError
+from batch_predictions.sources.sql_literals import quote_identifier, quote_literal
+from batch_predictions.sources.validation.column_mapping import TIME_COLUMNS
+from batch_predictions.sources.validation.column_rules import column_rules
 from batch_predictions.tables import Table
 
-# Tables whose events have ids of their own, made from the row where the source gives none.
 _EVENT_IDS = {"interactions": "event_id", "reviews": "review_id"}
+"""Ids of events, made from the row where the source has none."""
 _DEFAULTS = {
     ("interactions", "event_type"): "interaction",
     ("promotion_calendar", "location"): "all",
     ("inventory", "location"): "all",
 }
-_REMEDIES = {
-    "promotion_calendar": "put the week's promotions of an item into one row",
-    "inventory": "give the stock of an item and day one row, or tell locations apart",
+_REPEAT_REMEDIES = {
+    "promotion_calendar": "write the promotions of an item in a week as one row",
+    "inventory": "write the stock of an item on a day as one row, or add a location",
 }
+_ROW_JSON = "case when line is not null then json_object('line', line) else to_json(row) end"
 
 
 @dataclass(frozen=True)
 class RowCounts:
-    """Rows of a day of a table: read = accepted + quarantined."""
+    """Rows of one day of a table: read = accepted + quarantined."""
 
     read: int = 0
     accepted: int = 0
@@ -40,8 +42,14 @@ class RowCounts:
 
 
 @dataclass(frozen=True)
-class CheckedRows:
-    """Checked rows in temporary tables of a connection: SQL of them, and their counts by day."""
+class ValidatedRows:
+    """Queries for the validated rows, which are in temporary tables of a connection.
+
+    Attributes:
+        accepted: query with the columns of the raw table.
+        refused: query with date, source, row_number, reason and row, as raw.quarantine has them.
+        counts: counts of rows by partition.
+    """
 
     accepted: str
     refused: str
@@ -54,189 +62,207 @@ def validate_rows(
     table: Table,
     days: Sequence[str] | None,
     *,
-    undated: str | None = None,
+    snapshot_day: str | None = None,
     limit: int | None = None,
-) -> CheckedRows:
-    """Reads a table's rows for days and checks them.
+) -> ValidatedRows:
+    """Reads the rows of a table and validates them.
 
     Args:
-        db: a connection for temporary tables.
-        source: where the rows come from.
+        db: connection in which temporary tables are created.
+        source: the source of the rows.
         table: the raw table.
-        days: partitions wanted of a daily or weekly table; None: all.
-        undated: the day under which rows of a table without days are counted.
-        limit: check about so many rows only.
+        days: partitions of a daily or weekly table to read; None: all.
+        snapshot_day: day under which the rows of a table without partitions are counted.
+        limit: about how many rows to read; None: all.
 
     Raises:
-        SourceError: the table as a whole cannot be read, or rows were lost in checking.
+        SourceError: the table cannot be read, or the counts do not add up.
     """
-    relation = source.relation(db, table, days, limit)
+    rows = source.rows_sql(db, table, days, limit)
     if not table.partition:
-        relation = f"select *, DATE {quote_literal(undated)} as date from ({relation})"
-    types = {row[0]: row[1] for row in db.execute(f"describe {relation}").fetchall()}
-    mark = uuid.uuid4().hex
-    checked, repeats = f"temp.checked_{mark}", f"temp.repeats_{mark}"
-    fields = fields_of(table, source.timezone)
-    values, raws, reasons = [], [], ["problem"]
-    for field in fields:
-        name = quote_identifier(field.name)
-        declared = table.type_of(field.name)
-        if field.name not in types:
-            values.append(f"null::{declared} as {name}")
-            continue
-        raws.append(f"{name} as {quote_identifier('raw ' + field.name)}")
-        values.append(f"{field.value(name, types[field.name])} as {name}")
-        # `value` is what the inner query made of the column.
-        reason = field.reason(quote_identifier("raw " + field.name), types[field.name], name)
-        reasons += [reason] if reason else []
-    reasons += _across(table, types)
-    names = [field.name for field in fields]
-    typed = ", ".join(
-        f"{_with_default(table, name)}::{table.type_of(name)} as {quote_identifier(name)}"
-        for name in names
-    )
-    db.execute(
-        f"create temp table {checked.removeprefix('temp.')} as "
-        f"select date, {typed}, source, row_number, reason, "
-        # The JSON is made of refused rows only.
-        f"case when reason is not null then {_ROW} end as row "
-        f"from (select *, coalesce({', '.join(reasons)}) as reason "
-        f"from (select date, source, row_number, row, line, problem, {', '.join(raws + values)} "
-        f"from ({relation})))"
-    )
-    _find_repeats(db, table, checked, repeats)
-    identity = _identify(db, source, table, checked, mark)
-    kept = [name for name in names if name != _EVENT_IDS.get(table.name)]
-    partition = table.partition or "date"
-    columns = ", ".join(
-        [f"c.date as {partition}", *(f"c.{quote_identifier(name)}" for name in kept)]
-    )
-    made_up = str(table.name in source.simulated).lower()
-    constant = f", {made_up} as simulated" if table.name == "reviews" else ""
-    # A promotion of several weeks is one row of the file and has one for each week.
-    same = "r.date = {0}.date and r.source = {0}.source and r.row_number = {0}.row_number"
-    unrepeated = f"anti join {repeats} r on {same.format('c')}"
-    any_repeat = _count(db, f"from {repeats}") > 0
-    accepted = (
-        f"select {columns}{identity[0]}{constant} from {checked} c {identity[1]} "
-        f"{unrepeated if any_repeat else ''} where c.reason is null"
-    )
-    refused = f"temp.refused_{mark}"
-    db.execute(
-        f"create temp table {refused.removeprefix('temp.')} as "
-        f"select date, source, row_number, reason, row::JSON as row from {checked} "
-        "where reason is not null"
-    )
-    if any_repeat:
-        # Their text was not kept with the accepted rows: it is read again.
-        db.execute(
-            f"insert into {refused} select r.date, r.source, r.row_number, r.reason, {_ROW} "
-            f"from ({relation}) s join {repeats} r on {same.format('s')}"
-        )
-    counts = _counts(db, table, checked, accepted, refused)
+        rows = f"select *, DATE {quote_literal(snapshot_day)} as date from ({rows})"
+    suffix = uuid.uuid4().hex
+    checked = _create_checked(db, source, table, rows, suffix)
+    repeats = _create_repeats(db, table, checked, suffix)
+    accepted = _accepted_sql(db, source, table, checked, repeats, suffix)
+    refused = _create_refused(db, checked, repeats, rows, suffix)
+    counts = _count_rows(db, table, checked, accepted, refused)
     if table.partition is None:
         accepted = f"select * exclude (date) from ({accepted})"
-    return CheckedRows(accepted, f"select * from {refused}", counts)
+    return ValidatedRows(accepted, f"select * from {refused}", counts)
 
 
-_ROW = "case when line is not null then json_object('line', line) else to_json(row) end"
+def _create_checked(
+    db: duckdb.DuckDBPyConnection, source: Source, table: Table, rows: str, suffix: str
+) -> str:
+    """Creates a table of the converted rows, with the reason and the JSON of refused ones."""
+    types = {row[0]: row[1] for row in db.execute(f"describe {rows}").fetchall()}
+    rules = column_rules(table, source.timezone)
+    raw_columns, values, reasons = [], [], ["problem"]
+    for rule in rules:
+        name, raw_name = quote_identifier(rule.name), quote_identifier(f"raw {rule.name}")
+        if rule.name not in types:
+            values.append(f"null::{table.type_of(rule.name)} as {name}")
+            continue
+        type_ = types[rule.name]
+        raw_columns.append(f"{name} as {raw_name}")
+        values.append(f"{rule.value_sql(name, type_)} as {name}")
+        reason = rule.reason_sql(raw_name, type_, name)
+        reasons += [reason] if reason else []
+    reasons += _order_reasons(table, types)
+    typed = ", ".join(_typed_column(table, rule.name) for rule in rules)
+    db.execute(
+        f"create temp table checked_{suffix} as select date, {typed}, source, row_number, reason, "
+        # Accepted rows need no JSON.
+        f"case when reason is not null then {_ROW_JSON} end as row "
+        f"from (select *, coalesce({', '.join(reasons)}) as reason "
+        "from (select date, source, row_number, row, line, problem, "
+        f"{', '.join(raw_columns + values)} from ({rows})))"
+    )
+    return f"temp.checked_{suffix}"
 
 
-def _across(table: Table, types: dict[str, str]) -> list[str]:
-    """Reasons that concern several columns."""
+def _order_reasons(table: Table, types: dict[str, str]) -> list[str]:
+    """SQL of the reasons that compare the first and the last day of a promotion."""
     if not {"starts_on", "ends_on"} <= set(types):
         return []
-    text = "ends_on lies before starts_on: correct one of them"
-    reasons = [f"case when ends_on < starts_on then {quote_literal(text)} end"]
+    reason = quote_literal("ends_on is before starts_on: correct one of them")
+    reasons = [f"case when ends_on < starts_on then {reason} end"]
     if table.partition == "week":
-        text = "starts_on to ends_on has no day in week: correct one of them"
-        reasons.append(
-            f"case when ends_on < date or starts_on > date + 6 then {quote_literal(text)} end"
-        )
+        reason = quote_literal("starts_on to ends_on has no day in week: correct one of them")
+        reasons.append(f"case when ends_on < date or starts_on > date + 6 then {reason} end")
     return reasons
 
 
-def _with_default(table: Table, name: str) -> str:
-    default = _DEFAULTS.get((table.name, name))
-    return (
-        f"coalesce({quote_identifier(name)}, {quote_literal(default)})"
-        if default
-        else quote_identifier(name)
-    )
+def _typed_column(table: Table, name: str) -> str:
+    """A converted column with its default and its declared type."""
+    value = quote_identifier(name)
+    if default := _DEFAULTS.get((table.name, name)):
+        value = f"coalesce({value}, {quote_literal(default)})"
+    return f"{value}::{table.type_of(name)} as {quote_identifier(name)}"
 
 
-def _find_repeats(db: duckdb.DuckDBPyConnection, table: Table, checked: str, repeats: str) -> None:
-    """Rows whose key stands in an earlier row already, of the same day where there are days."""
-    name = repeats.removeprefix("temp.")
+def _create_repeats(
+    db: duckdb.DuckDBPyConnection, table: Table, checked: str, suffix: str
+) -> str | None:
+    """Creates a table of rows that repeat the key of an earlier row; None if there are none."""
     if not table.key:
-        db.execute(
-            f"create temp table {name} as select date, source, row_number, reason "
-            f"from {checked} where false"
-        )
-        return
+        return None
     key = ", ".join(["date", *(quote_identifier(column) for column in table.key)])
-    given = " and ".join(f"{quote_identifier(column)} is not null" for column in table.key)
+    has_key = " and ".join(f"{quote_identifier(column)} is not null" for column in table.key)
     shown = " || ', ' || ".join(quote_identifier(column) for column in table.key)
-    text = f"{' and '.join(table.key)} '"
-    remedy = _REMEDIES.get(table.name, "remove one, or give each an id of its own")
-    # Groups first, then the few rows of repeated ones: no window over a year of rows.
+    start = quote_literal(f"{' and '.join(table.key)} '")
+    remedy = _REPEAT_REMEDIES.get(table.name, "remove one, or give them different ids")
+    repeats = f"temp.repeats_{suffix}"
+    # A window function only over rows with repeated keys: over a year of rows it needs much memory.
     db.execute(
-        f"create temp table {name} as select date, source, row_number, "
-        f"{quote_literal(text)} || {shown} || "
-        "''' stands in row ' || __first || ' of ' || __file || "
-        f"{quote_literal(f' already: {remedy}')} as reason from ("
-        f"select *, row_number() over w as nth, first_value(row_number) over w as __first, "
-        f"first_value(source) over w as __file from {checked} semi join "
-        f"(select {key} from {checked} where reason is null and {given} "
+        f"create temp table repeats_{suffix} as select date, source, row_number, "
+        f"{start} || {shown} || ''' is already in row ' || __first_row || ' of ' || __first_file "
+        f"|| {quote_literal(f': {remedy}')} as reason from ("
+        "select *, row_number() over w as __n, first_value(row_number) over w as __first_row, "
+        f"first_value(source) over w as __first_file from {checked} semi join "
+        f"(select {key} from {checked} where reason is null and {has_key} "
         f"group by all having count(*) > 1) using ({key}) where reason is null "
-        f"window w as (partition by {key} order by source, row_number)) where nth > 1"
+        f"window w as (partition by {key} order by source, row_number)) where __n > 1"
     )
+    return repeats if _count(db, f"from {repeats}") else None
 
 
-def _identify(
-    db: duckdb.DuckDBPyConnection, source: Source, table: Table, checked: str, mark: str
+def _is_same_row(left: str, right: str) -> str:
+    """A join condition. A row of the file may be in several weeks, so the date is part of it."""
+    columns = ("date", "source", "row_number")
+    return " and ".join(f"{left}.{column} = {right}.{column}" for column in columns)
+
+
+def _accepted_sql(
+    db: duckdb.DuckDBPyConnection,
+    source: Source,
+    table: Table,
+    checked: str,
+    repeats: str | None,
+    suffix: str,
+) -> str:
+    """A query for the accepted rows, with ids of events."""
+    event_id = _EVENT_IDS.get(table.name)
+    names = [rule.name for rule in column_rules(table, source.timezone) if rule.name != event_id]
+    columns = [f"c.date as {table.partition or 'date'}"]
+    columns += [f"c.{quote_identifier(name)}" for name in names]
+    joins = ""
+    if event_id:
+        id_column, joins = _event_id_sql(db, source, table, checked, suffix)
+        columns.append(f"{id_column} as {event_id}")
+    if table.name == "reviews":
+        columns.append(f"{str(table.name in source.simulated_tables).lower()} as simulated")
+    if repeats:
+        joins += f" anti join {repeats} r on {_is_same_row('r', 'c')}"
+    return f"select {', '.join(columns)} from {checked} c {joins} where c.reason is null"
+
+
+def _event_id_sql(
+    db: duckdb.DuckDBPyConnection, source: Source, table: Table, checked: str, suffix: str
 ) -> tuple[str, str]:
-    """The id column of events: given, or a hash. Returns select item and join."""
-    column = _EVENT_IDS.get(table.name)
-    if not column:
-        return "", ""
-    if _count(db, f"from {checked} where reason is null and {column} is null") == 0:
-        return f", c.{column}", ""
-    moment = MOMENTS[table.name]
-    same = ["date", "user_id", "item_id", moment]
-    rest = [
-        quote_identifier(each.name)
-        for each in table.columns
-        if each.name not in (*same, column, "simulated")
+    """SQL of the id of an event, of the source or a hash of the row, and the join that it needs."""
+    event_id, timestamp = _EVENT_IDS[table.name], TIME_COLUMNS[table.name]
+    without_id = f"from {checked} where reason is null and {event_id} is null"
+    if _count(db, without_id) == 0:
+        return f"c.{event_id}", ""
+    hashed = ["date", "user_id", "item_id", timestamp]
+    # Rows with equal hashed columns are numbered by their other columns, so that ids do not depend
+    # on the order of the rows in the file.
+    order = [
+        quote_identifier(column.name)
+        for column in table.columns
+        if column.name not in (*hashed, event_id, "simulated")
     ]
-    # Equal rows are numbered by what else they hold, so that their order in the file is nothing.
+    is_equal = " and ".join(f"c.{name} is not distinct from d.{name}" for name in hashed)
     db.execute(
-        f"create temp table twins_{mark} as select source, row_number, row_number() over "
-        f"(partition by {', '.join(same)} order by {', '.join(rest)}) as nth from {checked} k "
-        f"where reason is null and {column} is null and exists (select 1 from "
-        f"(select {', '.join(same)} from {checked} where reason is null and {column} is null "
-        "group by all having count(*) > 1) g where "
-        + " and ".join(f"k.{each} is not distinct from g.{each}" for each in same)
-        + ")"
+        f"create temp table duplicates_{suffix} as select source, row_number, row_number() over "
+        f"(partition by {', '.join(hashed)} order by {', '.join(order)}) as n from {checked} c "
+        f"where reason is null and {event_id} is null and exists (select 1 from "
+        f"(select {', '.join(hashed)} {without_id} group by all having count(*) > 1) d "
+        f"where {is_equal})"
     )
-    parts = ", ".join(
-        [
-            quote_literal(source.kind),
-            "coalesce(c.user_id, '')",
-            "c.item_id",
-            f"coalesce(c.{moment}::VARCHAR, c.date::VARCHAR)",
-            "coalesce(t.nth, 1)::VARCHAR",
-        ]
+    parts = (
+        quote_literal(source.kind),
+        "coalesce(c.user_id, '')",
+        "c.item_id",
+        f"coalesce(c.{timestamp}::VARCHAR, c.date::VARCHAR)",
+        "coalesce(d.n, 1)::VARCHAR",
     )
     return (
-        f", coalesce(c.{column}, md5(concat_ws(chr(31), {parts}))) as {column}",
-        f"left join temp.twins_{mark} t on c.source = t.source and c.row_number = t.row_number",
+        f"coalesce(c.{event_id}, md5(concat_ws(chr(31), {', '.join(parts)})))",
+        f"left join temp.duplicates_{suffix} d "
+        "on c.source = d.source and c.row_number = d.row_number",
     )
 
 
-def _counts(
+def _create_refused(
+    db: duckdb.DuckDBPyConnection, checked: str, repeats: str | None, rows: str, suffix: str
+) -> str:
+    """Creates a table of the refused rows."""
+    db.execute(
+        f"create temp table refused_{suffix} as "
+        f"select date, source, row_number, reason, row::JSON as row from {checked} "
+        "where reason is not null"
+    )
+    if repeats:
+        # The JSON of these rows was not computed with the others: they are read again.
+        db.execute(
+            f"insert into temp.refused_{suffix} "
+            f"select r.date, r.source, r.row_number, r.reason, {_ROW_JSON} "
+            f"from ({rows}) s join {repeats} r on {_is_same_row('r', 's')}"
+        )
+    return f"temp.refused_{suffix}"
+
+
+def _count_rows(
     db: duckdb.DuckDBPyConnection, table: Table, checked: str, accepted: str, refused: str
 ) -> dict[str, RowCounts]:
+    """Counts of rows by partition.
+
+    Raises:
+        SourceError: in a partition, accepted and refused rows are not those that were read.
+    """
     rows = db.execute(
         "select date, sum(r)::BIGINT, sum(a)::BIGINT, sum(q)::BIGINT from ("
         f"select date, count(*) r, 0 a, 0 q from {checked} group by all union all "
@@ -244,17 +270,18 @@ def _counts(
         "union all "
         f"select date, 0, 0, count(*) from {refused} group by all) group by all order by all"
     ).fetchall()
-    counts = {str(day): RowCounts(read, kept, bad) for day, read, kept, bad in rows}
-    for day, each in counts.items():
-        if each.read != each.accepted + each.quarantined:
+    counts = {str(day): RowCounts(*numbers) for day, *numbers in rows}
+    for day, day_counts in counts.items():
+        if day_counts.read != day_counts.accepted + day_counts.quarantined:
             raise SourceError(
-                f"{table.qualified}, {day}: {each.read} rows were read, but {each.accepted} "
-                f"accepted and {each.quarantined} refused: rows were lost or doubled in checking; "
-                "nothing was written"
+                f"{table.qualified}, {day}: {day_counts.read} rows were read, but "
+                f"{day_counts.accepted} accepted and {day_counts.quarantined} refused; nothing was "
+                "written. This is an error in the adapter or in the validation: does the adapter "
+                "give every row its own source and row_number?"
             )
     return counts
 
 
-def _count(db: duckdb.DuckDBPyConnection, rows: str) -> int:
-    found = db.execute(f"select count(*) {rows}").fetchone()
-    return int(found[0]) if found else 0
+def _count(db: duckdb.DuckDBPyConnection, from_clause: str) -> int:
+    row = db.execute(f"select count(*) {from_clause}").fetchone()
+    return int(row[0]) if row else 0

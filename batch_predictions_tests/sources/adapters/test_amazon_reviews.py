@@ -7,7 +7,7 @@ import json
 from pathlib import Path
 
 from batch_predictions.tables import ITEMS, REVIEWS
-from batch_predictions_tests.worlds.source_folders import World, totals
+from batch_predictions_tests.worlds.source_folders import SourceFolder, total_counts
 
 LINE_2014 = {
     "reviewerID": "A1",
@@ -43,15 +43,15 @@ LINE_2023 = {
 
 
 def test_all_formats_are_read_and_a_damaged_line_is_quarantined(tmp_path: Path) -> None:
-    world = World(tmp_path, kind="amazon_reviews")
+    folder = SourceFolder(tmp_path, kind="amazon_reviews")
     lines = [json.dumps(LINE_2014), '{"asin": "B', json.dumps(LINE_2018)]
-    world.write("reviews_Books.json", "\n".join(lines) + "\n")
-    world.write("Books.jsonl.gz", gzip.compress(json.dumps(LINE_2023).encode() + b"\n"))
+    folder.write("reviews_Books.json", "\n".join(lines) + "\n")
+    folder.write("Books.jsonl.gz", gzip.compress(json.dumps(LINE_2023).encode() + b"\n"))
     meta = {"parent_asin": "B2", "title": "A book", "main_category": "Books", "price": "$9.50"}
-    world.write("meta_Books.jsonl", json.dumps(meta) + "\n")
-    assert totals(world.ingest(REVIEWS)) == (4, 3, 1)
-    assert totals(world.ingest(ITEMS)) == (1, 1, 0)
-    rows = world.rows(
+    folder.write("meta_Books.jsonl", json.dumps(meta) + "\n")
+    assert total_counts(folder.ingest(REVIEWS)) == (4, 3, 1)
+    assert total_counts(folder.ingest(ITEMS)) == (1, 1, 0)
+    rows = folder.rows(
         "select user_id, item_id, rating, text, date::VARCHAR as date, simulated "
         "from raw.reviews order by user_id"
     )
@@ -60,8 +60,8 @@ def test_all_formats_are_read_and_a_damaged_line_is_quarantined(tmp_path: Path) 
         ("A2", "B1", 1.0, "Bad. broken", "2024-01-03", False),
         ("A3", "B2", 3.0, "Meh. it is ok", "2024-01-04", False),
     ]
-    [refused] = world.rows("from raw.quarantine")
+    [refused] = folder.rows("from raw.quarantine")
     assert refused["source"] == "reviews_Books.json" and refused["row_number"] == 2
     assert "line 2 is not a JSON object" in refused["reason"]
-    [item] = world.rows("from raw.items")
+    [item] = folder.rows("from raw.items")
     assert (item["item_id"], item["title"], item["price"]) == ("B2", "A book", 9.5)

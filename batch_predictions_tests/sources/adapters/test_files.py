@@ -1,4 +1,4 @@
-"""A folder of files: whatever is wrong with it is told, kept, or both; nothing is lost."""
+"""A folder of files: invalid rows are quarantined with a reason, unreadable files are refused."""
 
 from __future__ import annotations
 
@@ -9,9 +9,14 @@ import pytest
 
 from batch_predictions.sources import SourceError
 from batch_predictions.tables import INTERACTIONS, ITEMS, REVIEWS, USERS
-from batch_predictions_tests.worlds.source_folders import HEADER, World, days, totals
+from batch_predictions_tests.worlds.source_folders import (
+    HEADER,
+    SourceFolder,
+    day_keys,
+    total_counts,
+)
 
-GOOD = "u1,i1,2024-01-02,1.5\n"
+VALID_ROW = "u1,i1,2024-01-02,1.5\n"
 
 
 @pytest.mark.parametrize(
@@ -38,17 +43,19 @@ GOOD = "u1,i1,2024-01-02,1.5\n"
         pytest.param('u2,"i"2,2024-01-03,1\n', "closing quote", id="stray quote"),
     ],
 )
-def test_a_bad_row_is_kept_with_its_reason(tmp_path: Path, row: str | bytes, reason: str) -> None:
+def test_an_invalid_row_is_quarantined_with_its_reason(
+    tmp_path: Path, row: str | bytes, reason: str
+) -> None:
     row = row.encode() if isinstance(row, str) else row
-    world = World(tmp_path).write(
-        "interactions.csv", (HEADER + GOOD).encode() + row + b"u3,i3,2024-01-04,2\n"
+    shop = SourceFolder(tmp_path).write(
+        "interactions.csv", (HEADER + VALID_ROW).encode() + row + b"u3,i3,2024-01-04,2\n"
     )
-    assert totals(world.ingest()) == (3, 2, 1)
-    [kept] = world.rows("from raw.quarantine")
-    assert reason in kept["reason"]
-    assert (kept["source"], kept["row_number"]) == ("interactions.csv", 2)
-    assert "u2" in kept["row"] or "i2" in kept["row"]
-    assert world.rows("select user_id from raw.interactions order by 1") == [
+    assert total_counts(shop.ingest()) == (3, 2, 1)
+    [refused] = shop.rows("from raw.quarantine")
+    assert reason in refused["reason"]
+    assert (refused["source"], refused["row_number"]) == ("interactions.csv", 2)
+    assert "u2" in refused["row"] or "i2" in refused["row"]
+    assert shop.rows("select user_id from raw.interactions order by 1") == [
         {"user_id": "u1"},
         {"user_id": "u3"},
     ]
@@ -57,11 +64,11 @@ def test_a_bad_row_is_kept_with_its_reason(tmp_path: Path, row: str | bytes, rea
 @pytest.mark.parametrize(
     ("content", "columns", "message"),
     [
-        pytest.param("who,item_id\nu,i\n", {}, "no column for user_id; it has: who", id="missing"),
+        pytest.param("who,item_id\nu,i\n", {}, "no column for user_id; its columns", id="missing"),
         pytest.param("who,item_id\n", {}, "source.columns.interactions.user_id", id="remedy"),
         pytest.param("", {}, "is empty", id="empty file"),
-        pytest.param(GOOD, {"interactions": {"user": "x"}}, "no column of raw", id="unknown key"),
-        pytest.param(GOOD, {"sales": {"user_id": "x"}}, "names no table", id="unknown table"),
+        pytest.param(VALID_ROW, {"interactions": {"user": "x"}}, "no column of", id="unknown key"),
+        pytest.param(VALID_ROW, {"sales": {"user_id": "x"}}, "no raw table", id="unknown table"),
         pytest.param(
             HEADER, {"interactions": {"user_id": "kunde"}}, "no column 'kunde'", id="mapped away"
         ),
@@ -78,25 +85,27 @@ def test_a_bad_row_is_kept_with_its_reason(tmp_path: Path, row: str | bytes, rea
         ),
     ],
 )  # fmt: skip
-def test_a_bad_file_is_refused_as_a_whole(
+def test_an_unreadable_file_is_refused(
     tmp_path: Path, content: str | bytes, columns: dict[str, dict[str, str]], message: str
 ) -> None:
-    world = World(tmp_path, columns=columns).write("interactions.csv", content)
+    shop = SourceFolder(tmp_path, columns=columns).write("interactions.csv", content)
     with pytest.raises(SourceError, match=message):
-        world.ingest()
-    assert world.warehouse.partitions(INTERACTIONS) == []
+        shop.ingest()
+    assert shop.warehouse.partitions(INTERACTIONS) == []
 
 
-def test_an_empty_folder_says_what_was_looked_for(tmp_path: Path) -> None:
-    world = World(tmp_path).write("sales.csv", HEADER)
-    with pytest.raises(SourceError, match=r"interactions\.parquet.*it holds: sales\.csv"):
-        world.source.tables()
+def test_a_folder_without_interactions_and_reviews_names_the_files_it_needs(tmp_path: Path) -> None:
+    shop = SourceFolder(tmp_path).write("sales.csv", HEADER)
+    with pytest.raises(SourceError, match=r"interactions\.parquet.*it has: sales\.csv"):
+        shop.source.tables()
 
 
 def test_two_forms_of_one_table_are_refused(tmp_path: Path) -> None:
-    world = World(tmp_path).write("interactions.csv", HEADER).write("interactions.tsv", HEADER)
+    shop = (
+        SourceFolder(tmp_path).write("interactions.csv", HEADER).write("interactions.tsv", HEADER)
+    )
     with pytest.raises(SourceError, match="more than once"):
-        world.source.tables()
+        shop.source.tables()
 
 
 @pytest.mark.parametrize(
@@ -106,111 +115,109 @@ def test_two_forms_of_one_table_are_refused(tmp_path: Path) -> None:
         pytest.param(HEADER.rstrip(), id="header without line end"),
     ],
 )
-def test_a_header_alone_gives_no_rows(tmp_path: Path, content: str) -> None:
-    world = World(tmp_path).write("interactions.csv", content)
-    assert totals(world.ingest()) == (0, 0, 0)
-    assert world.warehouse.partitions(INTERACTIONS) == days(10)
+def test_a_file_with_only_a_header_has_no_rows(tmp_path: Path, content: str) -> None:
+    shop = SourceFolder(tmp_path).write("interactions.csv", content)
+    assert total_counts(shop.ingest()) == (0, 0, 0)
+    assert shop.warehouse.partitions(INTERACTIONS) == day_keys(10)
 
 
 @pytest.mark.parametrize(
     "content",
     [
-        pytest.param(HEADER + GOOD, id="comma"),
-        pytest.param((HEADER + GOOD).replace(",", ";"), id="semicolon"),
-        pytest.param((HEADER + GOOD).replace(",", "\t"), id="tab"),
-        pytest.param(b"\xef\xbb\xbf" + (HEADER + GOOD).encode(), id="BOM"),
-        pytest.param((HEADER + GOOD).replace("\n", "\r\n"), id="CR LF"),
-        pytest.param(HEADER.upper() + GOOD, id="capitals"),
-        pytest.param(HEADER.replace("user_id", "customer_id") + GOOD, id="synonym"),
-        pytest.param(HEADER.replace("occurred_at", "Timestamp") + GOOD, id="synonym of time"),
-        pytest.param(HEADER + "\n" + GOOD + "\n\n", id="empty lines"),
+        pytest.param(HEADER + VALID_ROW, id="comma"),
+        pytest.param((HEADER + VALID_ROW).replace(",", ";"), id="semicolon"),
+        pytest.param((HEADER + VALID_ROW).replace(",", "\t"), id="tab"),
+        pytest.param(b"\xef\xbb\xbf" + (HEADER + VALID_ROW).encode(), id="BOM"),
+        pytest.param((HEADER + VALID_ROW).replace("\n", "\r\n"), id="CR LF"),
+        pytest.param(HEADER.upper() + VALID_ROW, id="capitals"),
+        pytest.param(HEADER.replace("user_id", "customer_id") + VALID_ROW, id="synonym"),
+        pytest.param(HEADER.replace("occurred_at", "Timestamp") + VALID_ROW, id="synonym of time"),
+        pytest.param(HEADER + "\n" + VALID_ROW + "\n\n", id="empty lines"),
     ],
 )
-def test_a_well_formed_file_is_read_whatever_its_dialect(
-    tmp_path: Path, content: str | bytes
-) -> None:
-    world = World(tmp_path).write("interactions.csv", content)
-    assert totals(world.ingest()) == (1, 1, 0)
-    [row] = world.rows("select date, user_id, item_id, amount, event_type from raw.interactions")
+def test_valid_files_of_all_dialects_are_read(tmp_path: Path, content: str | bytes) -> None:
+    shop = SourceFolder(tmp_path).write("interactions.csv", content)
+    assert total_counts(shop.ingest()) == (1, 1, 0)
+    [row] = shop.rows("select date, user_id, item_id, amount, event_type from raw.interactions")
     assert list(row.values()) == [dt.date(2024, 1, 2), "u1", "i1", 1.5, "interaction"]
 
 
-def test_quoted_line_ends_stay_in_the_value_and_rows_keep_their_numbers(tmp_path: Path) -> None:
+def test_row_numbers_count_quoted_line_ends_and_damaged_lines(tmp_path: Path) -> None:
     text = 'item_id,text,date\ni1,"fine,\nreally",2024-01-02\ni2\ni3\n'
     text += "i4,good,2024-01-02\n,x,2024-01-02\n"
-    world = World(tmp_path).write("reviews.csv", text)
-    assert totals(world.ingest(REVIEWS)) == (5, 2, 3)
-    assert world.rows("select text from raw.reviews order by item_id")[0]["text"] == "fine,\nreally"
-    kept = world.rows("select row_number from raw.quarantine order by 1")
-    assert [row["row_number"] for row in kept] == [2, 3, 5]
+    shop = SourceFolder(tmp_path).write("reviews.csv", text)
+    assert total_counts(shop.ingest(REVIEWS)) == (5, 2, 3)
+    assert shop.rows("select text from raw.reviews order by item_id")[0]["text"] == "fine,\nreally"
+    refused = shop.rows("select row_number from raw.quarantine order by 1")
+    assert [row["row_number"] for row in refused] == [2, 3, 5]
 
 
-@pytest.mark.parametrize("name", ["Title", "summary", "mine"])
+@pytest.mark.parametrize("name", ["Title", "summary", "mapped"])
 def test_a_reviews_title_is_put_before_its_text(tmp_path: Path, name: str) -> None:
     text = f"item_id,{name},text,rating\na,Lovely,fits well,5\nb,,too small,2\nc,Only a title,,3\n"
-    columns = {"reviews": {"headline": name}} if name == "mine" else {}
-    world = World(tmp_path, columns=columns).write("reviews.csv", text)
-    read = totals(world.ingest(REVIEWS))
-    found = [row["text"] for row in world.rows("select text from raw.reviews order by item_id")]
-    assert found == ["Lovely. fits well", "too small"]
-    assert read == (3, 2, 1) and "text is empty" in world.reasons()[0]
+    columns = {"reviews": {"headline": name}} if name == "mapped" else {}
+    shop = SourceFolder(tmp_path, columns=columns).write("reviews.csv", text)
+    assert total_counts(shop.ingest(REVIEWS)) == (3, 2, 1)
+    texts = [row["text"] for row in shop.rows("select text from raw.reviews order by item_id")]
+    assert texts == ["Lovely. fits well", "too small"]
+    assert "text is empty" in shop.reasons()[0]
 
 
-def test_ids_are_text_and_a_float_of_pandas_is_the_id_it_was(tmp_path: Path) -> None:
+def test_ids_are_text_and_the_floats_of_pandas_are_reverted(tmp_path: Path) -> None:
     text = "user_id,item_id\n00123,1.0\n 7 ,0x1F\n1e5,1.50\n"
-    world = World(tmp_path).write("interactions.csv", text)
-    world.ingest()
-    ids = world.rows("select user_id, item_id from raw.interactions order by 1")
+    shop = SourceFolder(tmp_path).write("interactions.csv", text)
+    shop.ingest()
+    ids = shop.rows("select user_id, item_id from raw.interactions order by 1")
     assert [tuple(row.values()) for row in ids] == [("00123", "1"), ("1e5", "1.50"), ("7", "0x1F")]
 
 
 def test_rows_without_a_time_column_belong_to_the_default_date(tmp_path: Path) -> None:
-    world = World(tmp_path).write("interactions.csv", "user_id,item_id\nu,i\nu,j\n")
-    ingested = world.ingest()
-    assert totals(ingested) == (2, 2, 0)
-    assert ingested["2024-01-07"].counts.accepted == 2
-    assert {row["occurred_at"] for row in world.rows("from raw.interactions")} == {None}
+    shop = SourceFolder(tmp_path).write("interactions.csv", "user_id,item_id\nu,i\nu,j\n")
+    results = shop.ingest()
+    assert total_counts(results) == (2, 2, 0)
+    assert results["2024-01-07"].counts.accepted == 2
+    assert {row["occurred_at"] for row in shop.rows("from raw.interactions")} == {None}
 
 
-def test_users_keep_what_is_not_mapped_as_attributes(tmp_path: Path) -> None:
+def test_unmapped_columns_of_users_become_attributes(tmp_path: Path) -> None:
     text = "user_id,age,sex,shoe size\nu1,23,F,38\nu2,-4,M,44\nu3,18-24,,\nu1,30,F,39\nu4,65+,,\n"
-    world = World(tmp_path).write("interactions.csv", HEADER).write("users.csv", text)
-    assert totals(world.ingest(USERS)) == (5, 2, 3)
-    rows = world.rows("select * from raw.users order by user_id")
+    shop = SourceFolder(tmp_path).write("interactions.csv", HEADER).write("users.csv", text)
+    assert total_counts(shop.ingest(USERS)) == (5, 2, 3)
+    rows = shop.rows("select * from raw.users order by user_id")
     assert (rows[0]["age_bracket"], rows[0]["attributes"]) == ("19-24", [("shoe size", "38")])
     assert rows[1]["age_bracket"] == "65+"
-    reasons = world.reasons()
-    assert "neither an age" in reasons[0]
-    assert "neither an age" in reasons[1]
-    assert "stands in row 1 of users.csv already" in reasons[2]
+    reasons = shop.reasons()
+    assert "is not an age" in reasons[0]
+    assert "is not an age" in reasons[1]
+    assert "is already in row 1 of users.csv" in reasons[2]
 
 
-def test_items_availability_and_price_are_read(tmp_path: Path) -> None:
+def test_availability_and_price_of_items_are_validated(tmp_path: Path) -> None:
     text = "sku,name,price,available\na,Apple,1.20,no\nb,Pear,-1,yes\nc,Plum,,perhaps\nd,Fig,,\n"
-    world = World(tmp_path).write("interactions.csv", HEADER).write("items.csv", text)
-    assert totals(world.ingest(ITEMS)) == (4, 2, 2)
-    rows = world.rows("select item_id, title, price, available from raw.items order by 1")
+    shop = SourceFolder(tmp_path).write("interactions.csv", HEADER).write("items.csv", text)
+    assert total_counts(shop.ingest(ITEMS)) == (4, 2, 2)
+    rows = shop.rows("select item_id, title, price, available from raw.items order by 1")
     assert [tuple(row.values()) for row in rows] == [
         ("a", "Apple", 1.2, False),
         ("d", "Fig", None, None),
     ]
 
 
-def test_columns_may_be_called_as_the_platform_calls_its_own(tmp_path: Path) -> None:
+def test_columns_may_have_the_names_of_the_platforms_own_columns(tmp_path: Path) -> None:
     names = ("source", "row", "line", "problem", "row_number", "reason", "label", "Größe")
     header = ",".join(("user_id", "item_id", "occurred_at", *names))
-    world = World(tmp_path).write(
+    shop = SourceFolder(tmp_path).write(
         "interactions.csv", f"{header}\nu,i,2024-01-02{',x' * 8}\n,i,2024-01-02{',y' * 8}\n"
     )
-    assert totals(world.ingest()) == (2, 1, 1)
-    [kept] = world.rows("from raw.quarantine")
-    assert (kept["source"], kept["row_number"]) == ("interactions.csv", 2)
-    assert '"source":"y"' in kept["row"]
+    assert total_counts(shop.ingest()) == (2, 1, 1)
+    [refused] = shop.rows("from raw.quarantine")
+    assert (refused["source"], refused["row_number"]) == ("interactions.csv", 2)
+    assert '"source":"y"' in refused["row"]
 
 
-def test_a_quote_that_swallows_megabytes_is_refused(tmp_path: Path) -> None:
-    world = World(tmp_path)
-    rows = GOOD * 200_000
-    world.write("interactions.csv", HEADER + GOOD + 'u,"i,2024-01-02,1\n' + rows)
+def test_a_quote_that_is_closed_only_after_megabytes_is_refused(tmp_path: Path) -> None:
+    shop = SourceFolder(tmp_path)
+    rows = VALID_ROW * 200_000
+    shop.write("interactions.csv", HEADER + VALID_ROW + 'u,"i,2024-01-02,1\n' + rows)
     with pytest.raises(SourceError, match=r"interactions\.csv, line \d+"):
-        world.ingest()
+        shop.ingest()

@@ -9,12 +9,12 @@ from pathlib import Path
 import pytest
 
 from batch_predictions.settings import Settings
-from batch_predictions.sources import initialise_home, source_of
+from batch_predictions.sources import build_source, initialise_home
 from batch_predictions.sources.adapters.simulated_reviews import review
 from batch_predictions.sources.ingest import ingest
 from batch_predictions.tables import REVIEWS
 from batch_predictions.warehouse import Warehouse
-from batch_predictions_tests.worlds.source_folders import days, totals
+from batch_predictions_tests.worlds.source_folders import day_keys, total_counts
 
 FIRST_DAY = dt.date(2024, 1, 1)
 
@@ -56,9 +56,9 @@ def test_texts_have_negations_and_contrasts_and_some_ratings_deviate() -> None:
 def test_the_reviews_of_the_complete_journey_are_marked_as_simulated(tmp_path: Path) -> None:
     settings = Settings(home=tmp_path / "home")
     state = initialise_home(settings, dt.date(2025, 11, 24))
-    source, warehouse = source_of(settings.source, state), Warehouse.of(settings)
-    week = days(7, state.first_day + dt.timedelta(days=100))
-    read, accepted, refused = totals(ingest(warehouse, source, REVIEWS, week, state))
+    source, warehouse = build_source(settings.source, state), Warehouse.of(settings)
+    week = day_keys(7, state.first_day + dt.timedelta(days=100))
+    read, accepted, refused = total_counts(ingest(warehouse, source, REVIEWS, week, state))
     assert read == accepted > 300 and refused == 0
     assert warehouse.query("select distinct simulated from raw.reviews").to_pylist() == [
         {"simulated": True}

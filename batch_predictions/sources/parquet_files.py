@@ -1,0 +1,59 @@
+"""Reads Parquet files with DuckDB."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import duckdb
+
+from batch_predictions.sources.base import SourceError
+from batch_predictions.sources.file_rows import (
+    FILE_NAME,
+    LINE_ERROR,
+    LINE_TEXT,
+    ROW_NUMBER,
+    FileRows,
+)
+from batch_predictions.sources.sql_literals import quote_literal
+
+
+def read_parquet_files(
+    db: duckdb.DuckDBPyConnection,
+    folder: Path,
+    paths: Sequence[Path],
+    limit: int | None = None,
+    *,
+    hive_partitioning: bool = False,
+) -> FileRows:
+    """The rows of Parquet files, which are not copied; columns that a file lacks are null.
+
+    Args:
+        db: connection in which the relation will be read.
+        folder: folder to which file names are relative.
+        paths: the files.
+        limit: about how many rows to read; None: all.
+        hive_partitioning: whether folder names such as `date=2024-01-31` are columns.
+
+    Raises:
+        SourceError: a file is not Parquet.
+    """
+    files = ", ".join(quote_literal(path) for path in paths)
+    scan = (
+        f"read_parquet([{files}], union_by_name = true, filename = '__path', "
+        f"file_row_number = true, hive_partitioning = {str(hive_partitioning).lower()})"
+    )
+    try:
+        columns = db.execute(f"describe select * from {scan}").fetchall()
+    except duckdb.Error as error:
+        text = str(error).splitlines()[0].replace(f"{folder}/", "")
+        raise SourceError(f"a Parquet file cannot be read: {text}; write the file again") from error
+    types = {row[0]: row[1] for row in columns if row[0] not in ("__path", "file_row_number")}
+    limit_clause = "" if limit is None else f" limit {int(limit)}"
+    relation = (
+        "(select * exclude (__path, file_row_number), "
+        f"substr(__path, {len(str(folder)) + 2}) as {FILE_NAME}, "
+        f"(file_row_number + 1)::BIGINT as {ROW_NUMBER}, null::VARCHAR as {LINE_ERROR}, "
+        f"null::VARCHAR as {LINE_TEXT} from {scan}{limit_clause})"
+    )
+    return FileRows(relation, types)

@@ -1,0 +1,125 @@
+"""Days of rows, folders of files, Parquet."""
+
+from __future__ import annotations
+
+import datetime as dt
+import gzip
+from pathlib import Path
+
+import duckdb
+import pytest
+
+from batch_predictions.sources import SourceError
+from batch_predictions.tables import INTERACTIONS
+from batch_predictions_tests.worlds.source_folders import (
+    HEADER,
+    SourceFolder,
+    day_keys,
+    total_counts,
+)
+
+
+@pytest.mark.parametrize(
+    ("time", "day"),
+    [
+        ("2024-01-03", "2024-01-03"),
+        ("20240103", "2024-01-03"),
+        ("2024-01-03T04:59:59Z", "2024-01-02"),
+        ("2024-01-03 05:00:00", "2024-01-03"),
+        ("2024-01-03 00:30:00-05:00", "2024-01-03"),
+        ("2024-01-03T00:30:00+01:00", "2024-01-02"),
+        ("1704257999", "2024-01-02"),
+        ("1704258000", "2024-01-03"),
+        ("1704257999000", "2024-01-02"),
+    ],
+)
+def test_times_are_converted_to_the_time_zone_and_dates_are_not(
+    tmp_path: Path, time: str, day: str
+) -> None:
+    shop = SourceFolder(tmp_path, timezone="America/New_York")
+    shop.write("interactions.csv", HEADER + f"u,i,{time},1\n").ingest()
+    assert [str(row["date"]) for row in shop.rows("from raw.interactions")] == [day]
+
+
+@pytest.mark.parametrize(
+    ("expression", "day"),
+    [
+        ("DATE '2024-01-03'", "2024-01-03"),
+        ("TIMESTAMP '2024-01-03 04:59:59'", "2024-01-02"),
+        ("TIMESTAMPTZ '2024-01-03 05:00:00+00'", "2024-01-03"),
+        ("1704258000", "2024-01-03"),
+        ("1704257999.5::DOUBLE", "2024-01-02"),
+        ("20240103", "2024-01-03"),
+    ],
+)
+def test_types_of_parquet_are_converted(tmp_path: Path, expression: str, day: str) -> None:
+    shop = SourceFolder(tmp_path, timezone="America/New_York")
+    path = shop.folder / "interactions.parquet"
+    duckdb.execute(
+        f"copy (select 1.0::DOUBLE as user_id, 12 as item_id, {expression} as ts union all "
+        f"select 'nan'::DOUBLE, 13, {expression}) to '{path}'"
+    )
+    assert total_counts(shop.ingest()) == (2, 1, 1)
+    [row] = shop.rows("from raw.interactions")
+    assert (row["user_id"], row["item_id"], str(row["date"])) == ("1", "12", day)
+    assert shop.reasons() == ["user_id is empty: give every row one"]
+
+
+def test_invalid_rows_belong_to_the_newest_day_of_their_file(
+    tmp_path: Path,
+) -> None:
+    shop = SourceFolder(tmp_path)
+    shop.write("interactions/a.csv", HEADER + "u,i,2024-01-02,1\nu,i,never,1\n")
+    shop.write("interactions/b.csv", "user_id,item_id,day,shop\nv,i,2024-01-05,s\nv,j,bad,s\n")
+    packed = gzip.compress((HEADER + "w,i,broken,1\n").encode())
+    shop.write("interactions/c.csv.gz", packed)
+    shop.write("interactions/_SUCCESS", "")
+    # In b.csv the time has another name than in the other files: its rows are refused.
+    assert total_counts(shop.ingest()) == (5, 1, 4)
+    shop.write("interactions/b.csv", HEADER + "v,i,2024-01-05,1\nv,j,bad,1\n")
+    assert total_counts(shop.ingest()) == (5, 2, 3)
+    refused = shop.rows("select source, date from raw.quarantine order by source")
+    assert [(row["source"], str(row["date"])) for row in refused] == [
+        ("interactions/a.csv", "2024-01-02"),
+        ("interactions/b.csv", "2024-01-05"),
+        ("interactions/c.csv.gz", "2024-01-07"),
+    ]
+    # Ingested day by day, every invalid row is also counted once.
+    counts = [total_counts(shop.ingest(days=[day])) for day in day_keys(10)]
+    assert [sum(column) for column in zip(*counts, strict=True)] == [5, 2, 3]
+
+
+def test_the_folder_name_of_a_parquet_file_may_have_the_day(tmp_path: Path) -> None:
+    shop = SourceFolder(tmp_path)
+    for day in day_keys(3):
+        path = shop.folder / "interactions" / f"date={day}" / "part-0.parquet"
+        path.parent.mkdir(parents=True)
+        with duckdb.connect() as db:
+            db.execute(f"copy (select 'u' as user_id, '{day}' as item_id) to '{path}'")
+    assert total_counts(shop.ingest(days=day_keys(2))) == (2, 2, 0)
+    rows = shop.rows("select date::VARCHAR as date, item_id from raw.interactions")
+    assert all(row["date"] == row["item_id"] for row in rows)
+    assert shop.source.day_range(INTERACTIONS) == (dt.date(2024, 1, 1), dt.date(2024, 1, 3))
+
+
+def test_the_folder_name_of_a_text_file_may_not_have_the_day(tmp_path: Path) -> None:
+    shop = SourceFolder(tmp_path).write("interactions/date=2024-01-02/a.csv", HEADER)
+    with pytest.raises(SourceError, match="folder's name"):
+        shop.ingest()
+
+
+def test_the_error_of_a_damaged_parquet_file_names_it(tmp_path: Path) -> None:
+    shop = SourceFolder(tmp_path).write("interactions.parquet", b"PAR1 no")
+    with pytest.raises(SourceError, match=r"interactions\.parquet"):
+        shop.ingest()
+
+
+def test_the_span_begins_with_the_oldest_readable_day(tmp_path: Path) -> None:
+    shop = SourceFolder(tmp_path)
+    shop.write("interactions.csv", HEADER + "u,i,2023-05-06,1\nu,i,1970-01-01,1\nu,i,x,1\n")
+    today = dt.date(2024, 1, 10)
+    span = shop.source.span(today)
+    assert (span.first_day, span.last_day) == (dt.date(2023, 5, 6), None)
+    assert span.default_date == dt.date(2024, 1, 7)
+    shop.write("interactions.csv", HEADER + "u,i,2024-01-06,1\nu,i,2025-01-01,1\n")
+    assert shop.source.newest_complete_day(today) == dt.date(2024, 1, 9)
