@@ -63,7 +63,7 @@ def raw_asset(table: Table, partitions: Partitions) -> dg.AssetsDefinition:
         record_materializations(
             context,
             warehouse,
-            {day: result.written for day, result in results.items()},
+            {day: result.write_result for day, result in results.items()},
             extra={day: _row_metadata(result) for day, result in results.items()},
         )
         return dg.MaterializeResult(check_results=[_check_result(results)])
@@ -102,7 +102,7 @@ def _check_result(results: dict[str, IngestResult]) -> dg.AssetCheckResult:
 def _adds_up(result: IngestResult) -> bool:
     """Whether all rows that were read are in the written file or in the quarantine."""
     counts = result.counts
-    is_file_complete = result.written.rows == counts.accepted + result.manual_rows
+    is_file_complete = result.write_result.rows == counts.accepted + result.manual_rows
     return counts.read == counts.accepted + counts.quarantined and (
         is_file_complete or result.is_superseded
     )

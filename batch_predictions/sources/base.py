@@ -78,7 +78,7 @@ class Source(ABC):
     methods, `files` and `column_sql`. docs/models.md shows such an adapter.
 
     An adapter selects rows and names columns, and does not validate: the rows of all adapters are
-    validated alike (`sources/validation/`), and refused rows go to the quarantine.
+    validated by the same rules (`sources/validation/`), and refused rows go to the quarantine.
 
     On the home's first run there is no state yet: `tables` and `span` are called without one. All
     other methods may use `state`.
@@ -163,15 +163,15 @@ class Source(ABC):
     ) -> str:
         """A query for the rows to validate; it may read temporary tables created in `db`.
 
-        The query returns the table's columns as they are in the source, as text or with their type;
-        columns that the source does not have may be left out. It also returns:
+        The query returns the table's columns with the values of the source, as text or typed.
+        Columns that the source does not have may be left out. It also returns:
 
         - `date` DATE, for daily and weekly tables: the partition of the row, of a weekly table its
           Monday. A row without a readable and plausible day has the newest readable day of its
           file, or the default date. A promotion of several weeks has one row for each of them.
         - `source` VARCHAR and `row_number` BIGINT: the file, and the row in it, from 1.
         - `problem` VARCHAR: why the row has no day or is damaged, else null.
-        - `row` STRUCT: the row as it is in the source.
+        - `row` STRUCT: all columns of the row in the source.
         - `line` VARCHAR: the text of a damaged line, else null.
 
         Args:

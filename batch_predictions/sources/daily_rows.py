@@ -108,7 +108,7 @@ def dated_rows_sql(
 
 
 def _timestamp_problems(name: str, value: str, type_: str, timezone: str) -> list[str]:
-    """SQL of the reasons that concern a timestamp beside a date."""
+    """SQL of the reasons that concern the timestamp of a row that also has a date."""
     is_distant = "abs(__timestamp::DATE - __day) > 2"
     distant = quote_literal(f"date and {name} are more than two days apart: correct one of them")
     day = day_sql(value, type_, timezone, "__timestamp")

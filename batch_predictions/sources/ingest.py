@@ -29,13 +29,13 @@ class IngestResult:
 
     Attributes:
         counts: rows of the source.
-        written: the file that was written.
+        write_result: the file, and whether it changed.
         manual_rows: rows in that file that commands of the platform added.
         is_superseded: whether a snapshot was not written because a newer one exists.
     """
 
     counts: RowCounts
-    written: WriteResult
+    write_result: WriteResult
     manual_rows: int = 0
     is_superseded: bool = False
 
@@ -46,9 +46,9 @@ def ingest(
     """Replaces partitions of a raw table by the accepted rows, and their quarantine by the refused.
 
     A daily table gets a partition for every day. A weekly table is ingested by Mondays, which may
-    lie in the future. A table without partitions is a snapshot: it is read as it is now and counted
-    under the newest of the days, unless there is a snapshot of a later day. If the source does not
-    have the table, its partitions are empty.
+    lie in the future. A table without partitions is a snapshot: its present rows are read and
+    counted under the newest of the days, unless there is a snapshot of a later day. If the source
+    does not have the table, its partitions are empty.
 
     Args:
         warehouse: the warehouse to write to.
@@ -61,7 +61,7 @@ def ingest(
         The result of each partition.
 
     Raises:
-        SourceError: the table cannot be read, or a day is no partition of it; nothing was written.
+        SourceError: the table cannot be read, or a day is no partition of it.
     """
     if not days:
         return {}
@@ -138,10 +138,13 @@ def _ingest_partitions(
         # The lock keeps commands from adding rows between the reading and the writing.
         with update_ingest_log(home, table) as log:
             rows, manual_counts = with_manual_rows(db, home, table, validated.accepted, days)
-            written = warehouse.replace_partitions(table, days, rows, db=db)
+            write_results = warehouse.replace_partitions(table, days, rows, db=db)
             for day in days:
                 log.days[day] = _log_entry(fingerprint, counts[day])
-    return {day: IngestResult(counts[day], written[day], manual_counts.get(day, 0)) for day in days}
+    return {
+        day: IngestResult(counts[day], write_results[day], manual_counts.get(day, 0))
+        for day in days
+    }
 
 
 def _ingest_snapshot(
@@ -169,11 +172,11 @@ def _ingest_snapshot(
                 # Parquet keeps the type MAP, Arrow does not.
                 shard = Path(folder) / "snapshot.parquet"
                 db.execute(f"copy ({rows}) to {quote_literal(shard)} (format parquet)")
-                written = warehouse.replace_partition(table, None, [shard])
+                write_result = warehouse.replace_partition(table, None, [shard])
         counts = validated.counts.get(day, RowCounts())
         log.as_of = day
         log.days[day] = _log_entry(fingerprint, counts)
-    return {day: IngestResult(counts, written, sum(manual_counts.values()))}
+    return {day: IngestResult(counts, write_result, sum(manual_counts.values()))}
 
 
 def _write_quarantine(

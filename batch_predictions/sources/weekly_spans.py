@@ -96,7 +96,7 @@ def weekly_spans_sql(
         days.append(f"{day_sql(value, type_, rules.timezone)} as __{name}")
         problem = day_problem_sql(name, value, type_, f"__{name}", rules)
         if name != "week" and "week" in present:
-            # Beside a week, days may be missing.
+            # If there is a week, days may be missing.
             problem = f"case when not {is_missing_sql(value, type_)} then {problem} end"
         problems.append(f"{problem} as __{name}_problem")
     coalesced = ", ".join(f"__{name}_problem" for name in SPAN_COLUMNS)

@@ -21,10 +21,10 @@ import pytest
 
 from batch_predictions_tests.worlds.paths import CONTRACT
 from batch_predictions_tests.worlds.retail_fixtures import (
-    as_json,
-    command,
     environment,
-    unseen,
+    run_command,
+    run_json,
+    unseen_items,
     write_shop,
 )
 
@@ -62,7 +62,7 @@ def shop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shop]:
     root = tmp_path_factory.mktemp("shop")
     new_shop = Shop(root / "home", root / "source", root)
     write_shop(new_shop.source, days=28, last=LAST)
-    summary = as_json("run", "--from", "2024-03-16", env=new_shop.env, cwd=root)
+    summary = run_json("run", "--from", "2024-03-16", env=new_shop.env, cwd=root)
     assert summary["first_day"] == "2024-03-16" and summary["last_day"] == "2024-03-17"
     assert len(summary["ingested"]) == 28 and summary["release_id"].startswith("2024-03-17-")
     # On Saturday the week due is the one before, on Sunday the one that ends with it.
@@ -79,7 +79,7 @@ def test_every_user_gets_the_unseen_items_of_their_colour(shop: Shop) -> None:
         "where date = '2024-03-17' and rank <= 2 group by 1"
     )
     assert {user: set(items) for user, items in rows} == {  # type: ignore[call-overload]
-        f"u{n:02d}": unseen(n) for n in range(24)
+        f"u{n:02d}": unseen_items(n) for n in range(24)
     }
 
 
@@ -94,7 +94,7 @@ def test_the_contract_check_finds_no_violation(shop: Shop) -> None:
 
 def test_a_lookup_says_whether_it_is_personal_demographic_or_popular(shop: Shop) -> None:
     def look(*words: str) -> dict[str, object]:
-        answer = as_json("lookup", "recommendations", *words, env=shop.env, cwd=shop.cwd)
+        answer = run_json("lookup", "recommendations", *words, env=shop.env, cwd=shop.cwd)
         assert answer["items"] and answer["as_of"] == "2024-03-17"
         return dict(answer)
 
@@ -107,14 +107,14 @@ def test_a_lookup_says_whether_it_is_personal_demographic_or_popular(shop: Shop)
 
 def test_a_second_run_of_a_day_gives_the_same_bytes_without_training(shop: Shop) -> None:
     hashes_before = shop.hashes()
-    summary = as_json("run", "--from", "2024-03-16", env=shop.env, cwd=shop.cwd)
+    summary = run_json("run", "--from", "2024-03-16", env=shop.env, cwd=shop.cwd)
     assert summary["ingested"] == [] and summary["trained"] == []
     assert shop.hashes() == hashes_before
 
 
 def test_another_home_gives_the_same_predictions(shop: Shop, tmp_path: Path) -> None:
     other_shop = Shop(tmp_path / "other", shop.source, tmp_path)
-    as_json("run", "--from", "2024-03-16", env=other_shop.env, cwd=tmp_path)
+    run_json("run", "--from", "2024-03-16", env=other_shop.env, cwd=tmp_path)
     assert other_shop.hashes() == shop.hashes()
 
 
@@ -130,7 +130,7 @@ def test_a_second_run_on_a_home_names_the_process_of_the_first(shop: Shop) -> No
     lock = shop.home / "run.lock"
     while first.poll() is None and str(first.pid) not in lock.read_text(encoding="utf-8"):
         time.sleep(0.01)
-    second = command("run", env=shop.env, cwd=shop.cwd, check=False)
+    second = run_command("run", env=shop.env, cwd=shop.cwd, check=False)
     _, errors = first.communicate()
     assert first.returncode == 0, errors
     assert second.returncode == 1
@@ -138,7 +138,7 @@ def test_a_second_run_on_a_home_names_the_process_of_the_first(shop: Shop) -> No
 
 
 def test_a_killed_run_leaves_the_old_release_and_the_next_run_completes(shop: Shop) -> None:
-    answer = as_json("lookup", "recommendations", "u01", env=shop.env, cwd=shop.cwd)
+    answer = run_json("lookup", "recommendations", "u01", env=shop.env, cwd=shop.cwd)
     write_shop(shop.source, days=29, last=LAST + dt.timedelta(days=1))
     killed = subprocess.Popen(
         [sys.executable, "-m", "batch_predictions.cli", "run", "--date", "2024-03-18"],
@@ -152,13 +152,13 @@ def test_a_killed_run_leaves_the_old_release_and_the_next_run_completes(shop: Sh
         time.sleep(0.005)
     os.kill(killed.pid, signal.SIGKILL)
     killed.wait()
-    still = as_json("lookup", "recommendations", "u01", env=shop.env, cwd=shop.cwd)
+    still = run_json("lookup", "recommendations", "u01", env=shop.env, cwd=shop.cwd)
     assert still == answer
 
-    summary = as_json("run", "--date", "2024-03-18", env=shop.env, cwd=shop.cwd)
+    summary = run_json("run", "--date", "2024-03-18", env=shop.env, cwd=shop.cwd)
     assert summary["release_id"].startswith("2024-03-18-")
     undisturbed = Shop(shop.cwd / "undisturbed", shop.source, shop.cwd)
-    as_json("run", "--from", "2024-03-16", env=undisturbed.env, cwd=shop.cwd)
+    run_json("run", "--from", "2024-03-16", env=undisturbed.env, cwd=shop.cwd)
     table = "predictions/recommendations/date=2024-03-18/data.parquet"
     assert shop.hashes()[table] == undisturbed.hashes()[table]
 
@@ -167,7 +167,7 @@ def test_a_later_day_does_not_change_earlier_predictions(shop: Shop) -> None:
     """The shop has grown by a day since; the days before were predicted again by nobody, and a
     home that knows the later day from the start predicts them alike."""
     late_shop = Shop(shop.cwd / "late", shop.source, shop.cwd)
-    as_json("run", "--from", "2024-03-16", "--date", "2024-03-17", env=late_shop.env, cwd=shop.cwd)
+    run_json("run", "--from", "2024-03-16", "--date", "2024-03-17", env=late_shop.env, cwd=shop.cwd)
     hashes, late_hashes = shop.hashes(), late_shop.hashes()
     for table in ("predictions/recommendations", "features/user_activity"):
         for day in ("2024-03-16", "2024-03-17"):
@@ -182,34 +182,34 @@ def test_a_run_lists_the_stale_partitions_after_a_correction(shop: Shop) -> None
         {"user_id": "u00", "item_id": "red-01", "date": dt.date(2024, 3, 15), "amount": 9.0}
     )
     pq.write_table(pa.Table.from_pylist(rows), path)
-    summary = as_json("run", env=shop.env, cwd=shop.cwd)
+    summary = run_json("run", env=shop.env, cwd=shop.cwd)
     assert summary["corrected"] == ["2024-03-15"]
     assert summary["stale"]["predictions.recommendations"] == ["2024-03-16", "2024-03-17"]
     # Monday stands on the week that ended on Sunday, which has one more row now.
     assert {training["effective_from"] for training in summary["trained"]} == {"2024-03-17"}
-    text = command("run", "--from", "2024-03-16", env=shop.env, cwd=shop.cwd).stdout
+    text = run_command("run", "--from", "2024-03-16", env=shop.env, cwd=shop.cwd).stdout
     assert "stale" not in text
 
 
 def test_releases_can_be_listed_and_rolled_back(shop: Shop) -> None:
-    stored = as_json("releases", "list", env=shop.env, cwd=shop.cwd)
+    stored = run_json("releases", "list", env=shop.env, cwd=shop.cwd)
     current = next(release for release in stored if release["current"])
     assert current["as_of"] == "2024-03-18"
-    command("releases", "rollback", env=shop.env, cwd=shop.cwd)
-    answer = as_json("lookup", "recommendations", "u01", env=shop.env, cwd=shop.cwd)
+    run_command("releases", "rollback", env=shop.env, cwd=shop.cwd)
+    answer = run_json("lookup", "recommendations", "u01", env=shop.env, cwd=shop.cwd)
     assert answer["release_id"] != current["release_id"]
 
 
 def test_models_can_be_listed_measured_and_rolled_back(shop: Shop) -> None:
-    decisions = as_json("models", "list", env=shop.env, cwd=shop.cwd)
+    decisions = run_json("models", "list", env=shop.env, cwd=shop.cwd)
     models = {decision["model"] for decision in decisions}
     assert models == {"recommender", "demographic", "churn", "demand"}
-    metrics = as_json("models", "metrics", "recommender", env=shop.env, cwd=shop.cwd)
+    metrics = run_json("models", "metrics", "recommender", env=shop.env, cwd=shop.cwd)
     assert {"popularity", "als", "ease"} <= {row["candidate"] for row in metrics}
     older = next(d["version"] for d in decisions if d["effective_from"] == "2024-03-10")
     model = next(d["model"] for d in decisions if d["version"] == older)
     words = ["models", "rollback", model, "--from", "2024-03-18", "--why", "a test", "--to", older]
-    command(*words, env=shop.env, cwd=shop.cwd)
+    run_command(*words, env=shop.env, cwd=shop.cwd)
     log = shop.query(
         "select model_version, why from evaluation.promotions_log where decision = 'rolled_back'"
     )
@@ -217,19 +217,19 @@ def test_models_can_be_listed_measured_and_rolled_back(shop: Shop) -> None:
 
 
 def test_days_that_cannot_be_predicted_are_refused_in_words(shop: Shop) -> None:
-    past = command("run", "--date", "2024-02-20", env=shop.env, cwd=shop.cwd, check=False)
+    past = run_command("run", "--date", "2024-02-20", env=shop.env, cwd=shop.cwd, check=False)
     assert past.returncode == 1 and "first training is possible" in past.stderr
     future = (dt.date.today() + dt.timedelta(days=3)).isoformat()
-    future_run = command("run", "--date", future, env=shop.env, cwd=shop.cwd, check=False)
+    future_run = run_command("run", "--date", future, env=shop.env, cwd=shop.cwd, check=False)
     assert future_run.returncode == 1 and "is not over" in future_run.stderr
 
 
 def test_commands_explain_themselves(shop: Shop) -> None:
-    text = command("--help", env=shop.env, cwd=shop.cwd).stdout
+    text = run_command("--help", env=shop.env, cwd=shop.cwd).stdout
     for name in ("init", "check-source", "run", "demo", "lookup", "releases", "models"):
         assert name in text
-    command("init", "--path", str(shop.source), env=shop.env, cwd=shop.cwd)
-    second = command("init", env=shop.env, cwd=shop.cwd, check=False)
+    run_command("init", "--path", str(shop.source), env=shop.env, cwd=shop.cwd)
+    second = run_command("init", env=shop.env, cwd=shop.cwd, check=False)
     assert second.returncode == 1 and "--force" in second.stderr
-    report = as_json("check-source", env=shop.env, cwd=shop.cwd)
+    report = run_json("check-source", env=shop.env, cwd=shop.cwd)
     assert json.dumps(report)

@@ -13,7 +13,7 @@ import duckdb
 import pytest
 import yaml
 
-from batch_predictions_tests.worlds.retail_fixtures import as_json, command, environment
+from batch_predictions_tests.worlds.retail_fixtures import environment, run_command, run_json
 from batch_predictions_tests.worlds.users_package import write_orders, write_package
 
 LAST = dt.date(2024, 9, 1)
@@ -51,12 +51,12 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[UsersHome]:
     # Short recommender histories: this test is about the package.
     settings = {"plugins": ["my_shop"], "source": source, "recommender": {"two_stage": False}}
     (folder / "batch_predictions.yaml").write_text(yaml.safe_dump(settings))
-    users_home.summary = as_json("run", env=users_home.env, cwd=folder)
+    users_home.summary = run_json("run", env=users_home.env, cwd=folder)
     yield users_home
 
 
 def test_the_source_is_read_through_the_adapter(home: UsersHome) -> None:
-    report = as_json("check-source", env=home.env, cwd=home.folder)
+    report = run_json("check-source", env=home.env, cwd=home.folder)
     assert "my_shop_orders" in json.dumps(report)
     rows, first, items = home.query(
         "select count(*), min(date), count(distinct item_id) from raw.interactions"
@@ -84,7 +84,7 @@ def test_the_trained_model_passes_the_gate_and_serves(home: UsersHome) -> None:
 
 
 def test_a_prediction_is_looked_up_by_its_key(home: UsersHome) -> None:
-    answer = as_json(
+    answer = run_json(
         "lookup", "table", "expected_orders", "user_id=c07", env=home.env, cwd=home.folder
     )
     (row,) = answer["rows"]
@@ -94,21 +94,21 @@ def test_a_prediction_is_looked_up_by_its_key(home: UsersHome) -> None:
     )
     assert answer["as_of"] == "2024-09-01" and stored == [(row["expected"],)]
     # Age 0 to 27 was a pause of odd customers, so that they buy in the next weeks.
-    even = as_json(
+    even = run_json(
         "lookup", "table", "expected_orders", "user_id=c08", env=home.env, cwd=home.folder
     )
     assert row["expected"] > 2 * even["rows"][0]["expected"]
 
 
 def test_the_packages_command_joins_the_commands(home: UsersHome) -> None:
-    rows = as_json("shop", "best", "--limit", "3", env=home.env, cwd=home.folder)
+    rows = run_json("shop", "best", "--limit", "3", env=home.env, cwd=home.folder)
     expected = [row["expected"] for row in rows]
     assert len(rows) == 3 and expected == sorted(expected, reverse=True)
-    help_text = command("--help", env=home.env, cwd=home.folder).stdout
+    help_text = run_command("--help", env=home.env, cwd=home.folder).stdout
     assert "shop" in help_text and "lookup" in help_text
 
 
 def test_a_second_run_computes_nothing(home: UsersHome) -> None:
-    summary = as_json("run", env=home.env, cwd=home.folder)
+    summary = run_json("run", env=home.env, cwd=home.folder)
     assert summary["ingested"] == [] and summary["trained"] == []
     assert summary["release_id"] == home.summary["release_id"]

@@ -15,7 +15,7 @@ from batch_predictions.serving.lookup import Lookup
 from batch_predictions.serving.lookup.audiences import churn, churn_lines, promotions, retention
 from batch_predictions_tests.worlds.customers import interactions, visits
 from batch_predictions_tests.worlds.paths import CONTRACT
-from batch_predictions_tests.worlds.retail_fixtures import as_json, command, environment
+from batch_predictions_tests.worlds.retail_fixtures import environment, run_command, run_json
 
 DAY, NEXT_DAY = "2024-02-25", "2024-02-26"
 CAMPAIGN_DAYS = ("--starts", "2024-02-20", "--ends", "2024-03-31")
@@ -41,7 +41,7 @@ def shop(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, str], Path
         BATCH_PREDICTIONS_AUDIENCES__MIN_INACTIVE_DAYS="5",
         BATCH_PREDICTIONS_AUDIENCES__BUDGET="10",
     )
-    summary = as_json("run", "--date", DAY, env=env, cwd=root)
+    summary = run_json("run", "--date", DAY, env=env, cwd=root)
     assert summary["rows"]["churn_scores"] > 40
     assert 10 <= summary["rows"]["retention_audience"] < 20
     assert summary["rows"]["promotion_audience"] == 0
@@ -53,24 +53,24 @@ def test_a_campaign_is_added_by_command_and_its_audience_is_looked_up(
 ) -> None:
     env, root = shop
     add_campaign = ("audiences", "add-campaign")
-    added = command(
+    added = run_command(
         *add_campaign, "spring", "--items", "i1,i2", *CAMPAIGN_DAYS, env=env, cwd=root
     ).stdout
     assert "spring: 2 items" in added
-    refused = command(
+    refused = run_command(
         *add_campaign, "x", "--items", "i1,nothing", *CAMPAIGN_DAYS, env=env, cwd=root, check=False
     )
     assert refused.returncode == 1 and "unknown items: nothing" in refused.stderr
-    export = command("audiences", "export", "retention", "--mark-listed", env=env, cwd=root)
+    export = run_command("audiences", "export", "retention", "--mark-listed", env=env, cwd=root)
     exported = [row["user_id"] for row in csv.DictReader(io.StringIO(export.stdout))]
     assert len(exported) == 10 and "10 recorded as listed" in export.stderr
-    summary = as_json("run", "--date", NEXT_DAY, env=env, cwd=root)
+    summary = run_json("run", "--date", NEXT_DAY, env=env, cwd=root)
     assert summary["rows"]["promotion_audience"] > 10
-    audience = as_json("lookup", "promotions", "spring", "--limit", "5", env=env, cwd=root)
+    audience = run_json("lookup", "promotions", "spring", "--limit", "5", env=env, cwd=root)
     assert audience["as_of"] == NEXT_DAY and len(audience["rows"]) == 5
     first = audience["rows"][0]
     assert first["rank"] == 1 and set(first["item_ids"]) <= {"i1", "i2"}
-    text = command("lookup", "churn", first["user_id"], env=env, cwd=root).stdout
+    text = run_command("lookup", "churn", first["user_id"], env=env, cwd=root).stdout
     assert "churn probability" in text
     with Lookup(f"sqlite:///{root / 'home' / 'serving.sqlite'}") as lookup:
         campaigns = promotions(lookup, user_id=first["user_id"])

@@ -24,7 +24,7 @@ from batch_predictions.automation.executors import executor_of
 from batch_predictions.automation.instance import prepare
 from batch_predictions.inference.dagster.assets import GPU, step_tags
 from batch_predictions.settings import ExecutionSettings, InferenceSettings, Settings
-from batch_predictions_tests.worlds.retail_fixtures import as_json, environment, write_shop
+from batch_predictions_tests.worlds.retail_fixtures import environment, run_json, write_shop
 
 
 def settings(home: Path, **execution: Any) -> Settings:
@@ -148,7 +148,7 @@ def test_steps_that_run_as_ray_jobs_write_the_same_rows(job_server: str, tmp_pat
     last = dt.date(2024, 3, 17)
     write_shop(tmp_path / "source", days=35, last=last)
     env = environment(tmp_path / "home", tmp_path / "source", RAY_AUTH_MODE="disabled")
-    as_json("run", "--date", "2024-03-16", env=env, cwd=tmp_path)
+    run_json("run", "--date", "2024-03-16", env=env, cwd=tmp_path)
     table = tmp_path / "home" / "warehouse" / "predictions" / "demographic_recommendations"
     [file] = table.glob("date=2024-03-16/data.parquet")
     digest = hashlib.sha256(file.read_bytes()).hexdigest()

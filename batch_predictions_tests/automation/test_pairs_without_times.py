@@ -11,7 +11,7 @@ import duckdb
 import pyarrow.parquet as pq
 
 from batch_predictions_tests.worlds.paths import ROOT
-from batch_predictions_tests.worlds.retail_fixtures import as_json, environment
+from batch_predictions_tests.worlds.retail_fixtures import environment, run_json
 
 USERS, ITEMS, PAIRS = 300, 400, 6_000
 
@@ -36,7 +36,7 @@ def test_pairs_without_times_give_every_user_a_list_of_20(tmp_path: Path) -> Non
         BATCH_PREDICTIONS_RECOMMENDATIONS__K="20",
         BATCH_PREDICTIONS_SOURCE__DEFAULT_DATE=str(dt.date(2024, 3, 17)),
     )
-    summary = as_json("run", env=env, cwd=tmp_path)
+    summary = run_json("run", env=env, cwd=tmp_path)
     assert summary["rows"]["recommendations"] == USERS * 20
     (trained,) = (t for t in summary["trained"] if t["model"] == "recommender")
     assert "items held out (the data has no times)" in trained["why"]

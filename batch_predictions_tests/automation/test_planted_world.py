@@ -17,7 +17,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from batch_predictions_tests.worlds.retail_fixtures import as_json, environment
+from batch_predictions_tests.worlds.retail_fixtures import environment, run_json
 
 SUNDAY, MONDAY = dt.date(2024, 3, 17), dt.date(2024, 3, 18)
 DAYS, USERS, ITEMS, TASTES = 28, 240, 100, 4
@@ -118,9 +118,9 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
         BATCH_PREDICTIONS_RECOMMENDATIONS__K="10",
         BATCH_PREDICTIONS_RECOMMENDER__LESSON_USERS="200",
     )
-    as_json("run", "--date", str(SUNDAY), env=env, cwd=root)
+    run_json("run", "--date", str(SUNDAY), env=env, cwd=root)
     stock(root / "source", list(made.taste_of_item), made.best_sellers)
-    as_json("run", "--date", str(MONDAY), env=env, cwd=root)
+    run_json("run", "--date", str(MONDAY), env=env, cwd=root)
     yield made
 
 

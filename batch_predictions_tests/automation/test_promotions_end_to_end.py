@@ -11,7 +11,7 @@ from pathlib import Path
 import duckdb
 import pytest
 
-from batch_predictions_tests.worlds.retail_fixtures import as_json, environment, write_shop
+from batch_predictions_tests.worlds.retail_fixtures import environment, run_json, write_shop
 
 LAST = dt.date(2024, 3, 17)
 HEADER = "item_id,location,starts_on,ends_on,display\n"
@@ -50,7 +50,7 @@ def shop(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, str]
         HEADER + "red-01,,2024-01-01,2024-04-30,shelf\nred-02,,2024-03-18,2024-03-20,\n"
     )
     env = environment(root / "home", root / "source", BATCH_PREDICTIONS_DEMAND__PROMOTION_WEEKS="4")
-    as_json("run", "--date", "2024-03-16", env=env, cwd=root)
+    run_json("run", "--date", "2024-03-16", env=env, cwd=root)
     return root, env
 
 
@@ -77,7 +77,7 @@ def test_a_run_ingests_only_the_changed_week_of_a_calendar(
     (root / "source" / "promotion_calendar.csv").write_text(
         HEADER + "red-01,,2024-01-01,2024-04-30,shelf\nred-02,,2024-03-12,2024-03-20,\n"
     )
-    summary = as_json("run", "--date", "2024-03-16", env=env, cwd=root)
+    summary = run_json("run", "--date", "2024-03-16", env=env, cwd=root)
     assert summary["ingested"] == [] and summary["trained"] == []
     changed = [path for path, time in weeks_before.items() if path.stat().st_mtime_ns != time]
     # The week that the promotion reaches now, and the next, whose row says when it began.

@@ -11,7 +11,7 @@ import duckdb
 import pytest
 
 from batch_predictions_tests.worlds.paths import CONTRACT
-from batch_predictions_tests.worlds.retail_fixtures import as_json, command, environment
+from batch_predictions_tests.worlds.retail_fixtures import environment, run_command, run_json
 from batch_predictions_tests.worlds.reviews import CHANGED_ITEM, GERMAN_TEXT, write_reviews
 
 LAST_DAY = "2024-02-18"
@@ -30,7 +30,7 @@ def shop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[dict[str, s
         BATCH_PREDICTIONS_SENTIMENT__ASPECT_REVIEWS="2",
         BATCH_PREDICTIONS_SENTIMENT__OPTIONS='{"epochs": 3, "width": 16, "size": 16, "rate": 0.01}',
     )
-    summary = as_json("run", "--from", "2024-02-11", "--date", LAST_DAY, env=env, cwd=root)
+    summary = run_json("run", "--from", "2024-02-11", "--date", LAST_DAY, env=env, cwd=root)
     assert summary["skipped"] == [
         "churn_scores, demand_forecasts, demographic_recommendations, lead_time_demand, "
         "promotion_audience, recommendations, replenishment_orders, retention_audience: the source "
@@ -94,20 +94,20 @@ def test_a_lookup_returns_shares_change_terms_and_examples(
     shop: tuple[dict[str, str], Path],
 ) -> None:
     env, root = shop
-    answer = as_json("lookup", "sentiment", CHANGED_ITEM, env=env, cwd=root)
+    answer = run_json("lookup", "sentiment", CHANGED_ITEM, env=env, cwd=root)
     assert answer["week"] == LAST_WEEK and answer["sentiment"]["changed"] in (True, 1)
     assert answer["sentiment"]["simulated"] in (False, 0)
     assert answer["examples"][0]["sentiment"] == "negative"
-    text = command("lookup", "sentiment", CHANGED_ITEM, env=env, cwd=root).stdout
+    text = run_command("lookup", "sentiment", CHANGED_ITEM, env=env, cwd=root).stdout
     assert "net sentiment -" in text and "marked as changed" in text
-    assert "no review" in command("lookup", "sentiment", "unknown", env=env, cwd=root).stdout
+    assert "no review" in run_command("lookup", "sentiment", "unknown", env=env, cwd=root).stdout
 
 
 def test_all_candidates_are_measured_with_the_baseline_tfidf(
     shop: tuple[dict[str, str], Path],
 ) -> None:
     env, root = shop
-    metrics = as_json("models", "metrics", "sentiment", env=env, cwd=root)
+    metrics = run_json("models", "metrics", "sentiment", env=env, cwd=root)
     assert {row["candidate"] for row in metrics} == {"tfidf_lr", "nb_lr", "cnn"}
     assert all(
         row["lower"] <= row["value"] <= row["upper"] for row in metrics if row["lower"] is not None
@@ -122,7 +122,7 @@ def test_a_second_run_changes_nothing(shop: tuple[dict[str, str], Path]) -> None
         return {str(path): path.read_bytes() for path in files}
 
     files_before = prediction_files()
-    summary = as_json("run", "--from", "2024-02-11", "--date", LAST_DAY, env=env, cwd=root)
+    summary = run_json("run", "--from", "2024-02-11", "--date", LAST_DAY, env=env, cwd=root)
     assert summary["trained"] == [] and prediction_files() == files_before
 
 
@@ -141,7 +141,7 @@ def test_the_benchmark_reports_every_model(shop: tuple[dict[str, str], Path]) ->
     env, root = shop
     file = str(root / "source" / "reviews.parquet")
     words = ["--folds", "2", "--group", "item_id", "--models", "tfidf_lr,average_cnn"]
-    report = as_json("benchmark", "sentiment", file, *words, env=env, cwd=root)
+    report = run_json("benchmark", "sentiment", file, *words, env=env, cwd=root)
     assert set(report) >= {"default", "models"} and report["default"] == "average_cnn"
     for figures in report["models"].values():
         assert figures["lower"] <= figures["macro_f1"] <= figures["upper"]

@@ -31,7 +31,7 @@ from batch_predictions.tables import (
     Table,
 )
 from batch_predictions.warehouse import Warehouse
-from batch_predictions_tests.worlds.customers import arrow_schema, interactions, put
+from batch_predictions_tests.worlds.customers import arrow_schema, interactions, write_raw_rows
 from batch_predictions_tests.worlds.home import PARTITIONS
 
 MODULES = "evaluation/*.py"
@@ -74,7 +74,7 @@ def write_predictions(warehouse: Warehouse, table: Table, rows: list[dict[str, A
 def write_purchases(warehouse: Warehouse, *visits: tuple[str, dt.date]) -> None:
     first = dt.date(2024, 1, 1)
     rows = interactions([(user, (day - first).days) for user, day in visits])
-    put(warehouse, INTERACTIONS, rows)
+    write_raw_rows(warehouse, INTERACTIONS, rows)
 
 
 def churn_scores() -> list[dict[str, Any]]:
@@ -160,7 +160,7 @@ def test_the_difference_to_the_holdout_is_an_uplift_after_an_export_and_else_a_p
         for row in rows
         if exported and not row["held_out"]
     ]
-    put(warehouse, CAMPAIGN_EVENTS, events)
+    write_raw_rows(warehouse, CAMPAIGN_EVENTS, events)
     metrics = realized(warehouse, settings, HORIZON_END)
     difference_name = "uplift" if exported else "placebo"
     group_name = "contacted" if exported else "listed"
@@ -215,7 +215,7 @@ def test_redeemers_are_counted_by_their_rank_in_the_first_audience(
         }
         for user in redeemers
     ]
-    put(warehouse, CAMPAIGN_EVENTS, redeemed)
+    write_raw_rows(warehouse, CAMPAIGN_EVENTS, redeemed)
     write_purchases(warehouse, ("u-000", PREDICTED_ON))
     day = PREDICTED_ON + dt.timedelta(days=4)
     metrics = realized(warehouse, settings, day)
@@ -244,7 +244,7 @@ def test_a_plugin_s_metric_is_one_module_and_joins_the_asset(
     metrics = discovery.instances(RealizedMetric, MODULES)
     assert len(metrics) == len(METRICS) + 1
     write_predictions(warehouse, CHURN_SCORES, churn_scores())
-    put(warehouse, CAMPAIGN_EVENTS, [])
+    write_raw_rows(warehouse, CAMPAIGN_EVENTS, [])
     write_purchases(warehouse, ("u-000", PREDICTED_ON))
     asset = realized_metrics_asset(metrics, PARTITIONS)
     assert dg.AssetKey(["predictions", "churn_scores"]) in asset.dependency_keys

@@ -13,7 +13,13 @@ from batch_predictions.models.churn.warehouse_inputs import examples_as_of
 from batch_predictions.settings import Settings, SourceSettings
 from batch_predictions.tables import CAMPAIGN_EVENTS, CHURN_FEATURES
 from batch_predictions.warehouse import Warehouse
-from batch_predictions_tests.worlds.customers import FIRST, LAST, put, visits, write_shop
+from batch_predictions_tests.worlds.customers import (
+    FIRST,
+    LAST,
+    visits,
+    write_raw_rows,
+    write_visits,
+)
 
 
 @pytest.fixture
@@ -37,7 +43,7 @@ def features(warehouse: Warehouse, settings: Settings, day: dt.date) -> dict[str
 
 def test_interpurchase_times_of_known_customers(warehouse: Warehouse, settings: Settings) -> None:
     day = FIRST + dt.timedelta(days=100)
-    write_shop(
+    write_visits(
         warehouse,
         [
             *(("ann-001", 100 - ago) for ago in (90, 50, 30, 20, 10)),
@@ -70,10 +76,10 @@ def test_later_rows_do_not_change_the_features_of_a_day(
     every = visits(45, days=40)
     cut = 28
     day = FIRST + dt.timedelta(days=cut)
-    write_shop(warehouse, [(user, at) for user, at in every if at <= cut])
+    write_visits(warehouse, [(user, at) for user, at in every if at <= cut])
     rows_before = features(warehouse, settings, day)
-    write_shop(warehouse, every)
-    put(
+    write_visits(warehouse, every)
+    write_raw_rows(
         warehouse,
         CAMPAIGN_EVENTS,
         [
@@ -91,7 +97,7 @@ def test_labels_are_purchases_of_the_days_after_and_of_no_others(
     rows = [(f"u-{n:03d}", 99) for n in range(4)]
     # The day itself, the first and the last day of the horizon, and one after it.
     rows += [("u-000", 100), ("u-001", 101), ("u-002", 128), ("u-003", 129)]
-    write_shop(warehouse, rows)
+    write_visits(warehouse, rows)
     examples = examples_as_of(warehouse, settings, day)
     churned = dict(zip(examples.rows["user_id"].to_pylist(), examples.churned, strict=True))
     assert churned == {"u-000": 1.0, "u-001": 0.0, "u-002": 0.0, "u-003": 1.0}
@@ -104,11 +110,11 @@ def test_discounts_are_relative_to_the_items_usual_price(
     from batch_predictions.tables import INTERACTIONS
     from batch_predictions_tests.worlds.customers import interactions
 
-    write_shop(warehouse, [])
+    write_visits(warehouse, [])
     rows = interactions([(f"u-{n:03d}", 90) for n in range(0, 50, 10)])
     amounts = [10.0, 10.0, 10.0, 9.5, 8.0]
     rows = rows.set_column(rows.column_names.index("amount"), "amount", [amounts])
-    put(warehouse, INTERACTIONS, rows)
+    write_raw_rows(warehouse, INTERACTIONS, rows)
     rows = features(warehouse, settings, FIRST + dt.timedelta(days=100))
     assert [row["discount_share"] for row in rows.values()] == [0, 0, 0, 0, 1]
 
@@ -116,7 +122,7 @@ def test_discounts_are_relative_to_the_items_usual_price(
 def test_only_purchases_count_where_types_are_named(
     warehouse: Warehouse, settings: Settings
 ) -> None:
-    write_shop(warehouse, [("u-001", 90)])
+    write_visits(warehouse, [("u-001", 90)])
     chosen = settings.churn.model_copy(update={"event_types": ["view"]})
     limited = settings.model_copy(update={"churn": chosen})
     day = FIRST + dt.timedelta(days=100)
@@ -127,7 +133,7 @@ def test_only_purchases_count_where_types_are_named(
 def test_the_same_sample_of_many_customers_is_drawn_for_training(
     warehouse: Warehouse, settings: Settings
 ) -> None:
-    write_shop(warehouse, [(f"u-{n:03d}", 90) for n in range(150)])
+    write_visits(warehouse, [(f"u-{n:03d}", 90) for n in range(150)])
     chosen = settings.churn.model_copy(update={"max_customers": 100})
     sampled = settings.model_copy(update={"churn": chosen})
     days = [FIRST + dt.timedelta(days=n) for n in (100, 110)]

@@ -8,7 +8,7 @@ import pytest
 
 from batch_predictions.features.queries import sql
 from batch_predictions.warehouse import Warehouse
-from batch_predictions_tests.worlds.promotions import promoted
+from batch_predictions_tests.worlds.promotions import write_march_promotions
 
 
 def promoted_ahead(warehouse: Warehouse, day: dt.date, weeks: int = 1) -> list[tuple[object, ...]]:
@@ -38,7 +38,7 @@ def promoted_ahead(warehouse: Warehouse, day: dt.date, weeks: int = 1) -> list[t
 def test_items_promoted_on_any_of_the_next_seven_days_and_no_other(
     warehouse: Warehouse, day: dt.date, items: list[str]
 ) -> None:
-    promoted(
+    write_march_promotions(
         warehouse,
         ("all week", "all", "11", "17", "1", None),
         ("ends monday", "all", "04", "11", "1", None),
@@ -49,7 +49,7 @@ def test_items_promoted_on_any_of_the_next_seven_days_and_no_other(
 
 
 def test_each_item_and_location_has_display_and_mailer(warehouse: Warehouse) -> None:
-    promoted(
+    write_march_promotions(
         warehouse,
         ("bread", "north", "11", "17", "7", None),
         ("bread", "north", "18", "24", None, "D"),
@@ -65,7 +65,7 @@ def test_each_item_and_location_has_display_and_mailer(warehouse: Warehouse) -> 
 
 
 def test_items_promoted_on_the_next_day_are_marked(warehouse: Warehouse) -> None:
-    promoted(
+    write_march_promotions(
         warehouse,
         ("from thursday on", "all", "14", "17", None, "A"),
         ("on friday", "north", "15", "15", "7", None),
@@ -94,7 +94,7 @@ def test_items_promoted_on_the_next_day_are_marked(warehouse: Warehouse) -> None
 def test_each_requested_week_ahead_has_rows(
     warehouse: Warehouse,
 ) -> None:
-    promoted(
+    write_march_promotions(
         warehouse,
         ("cake", "all", "22", "31", "1", None),
         ("bread", "north", "11", "20", "7", None),
@@ -121,7 +121,7 @@ def test_each_requested_week_ahead_has_rows(
 def test_only_the_weeks_of_those_days_are_read(
     warehouse: Warehouse, day: dt.date, weeks: int, files: int
 ) -> None:
-    promoted(warehouse, ("bread", "all", "04", "31", "7", None))
+    write_march_promotions(warehouse, ("bread", "all", "04", "31", "7", None))
     with warehouse.connect() as db:
         plan = db.execute(
             f"explain analyze {sql('promoted_items')}", {"date": day, "planned_weeks": weeks}

@@ -8,7 +8,7 @@ import pytest
 
 from batch_predictions.features.queries import sql
 from batch_predictions.warehouse import Warehouse
-from batch_predictions_tests.worlds.promotions import Promotion, promoted
+from batch_predictions_tests.worlds.promotions import Promotion, write_march_promotions
 
 SUNDAY = dt.date(2024, 3, 24)
 PROMOTIONS: tuple[Promotion, ...] = (
@@ -31,7 +31,7 @@ def changes(warehouse: Warehouse, day: dt.date) -> dict[str, tuple[float, float]
 def test_the_share_of_shops_in_the_coming_week_less_the_mean_of_the_weeks_before(
     warehouse: Warehouse,
 ) -> None:
-    promoted(warehouse, *PROMOTIONS)
+    write_march_promotions(warehouse, *PROMOTIONS)
     # Two shops; of the four weeks before, three are known.
     assert changes(warehouse, SUNDAY) == {
         "new": (0.5, 0.0),
@@ -42,7 +42,7 @@ def test_the_share_of_shops_in_the_coming_week_less_the_mean_of_the_weeks_before
 
 
 def test_a_weekday_looks_at_the_seven_days_after_it(warehouse: Warehouse) -> None:
-    promoted(warehouse, *PROMOTIONS)
+    write_march_promotions(warehouse, *PROMOTIONS)
     # From Thursday the 21st: the 22nd to the 28th have new and old, the seven days before only old.
     rows = changes(warehouse, dt.date(2024, 3, 21))
     assert rows["new"] == (0.5, 0.0) and "old" not in rows
@@ -52,5 +52,5 @@ def test_a_weekday_looks_at_the_seven_days_after_it(warehouse: Warehouse) -> Non
 def test_without_the_next_week_or_any_earlier_one_there_are_no_rows(
     warehouse: Warehouse, day: str
 ) -> None:
-    promoted(warehouse, *PROMOTIONS)
+    write_march_promotions(warehouse, *PROMOTIONS)
     assert changes(warehouse, dt.date.fromisoformat(day)) == {}

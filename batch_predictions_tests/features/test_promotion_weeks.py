@@ -6,7 +6,7 @@ import datetime as dt
 
 from batch_predictions.features.queries import sql
 from batch_predictions.warehouse import Warehouse
-from batch_predictions_tests.worlds.promotions import Promotion, promoted
+from batch_predictions_tests.worlds.promotions import Promotion, write_march_promotions
 
 SUNDAY = dt.date(2024, 3, 24)
 PROMOTIONS: tuple[Promotion, ...] = (
@@ -26,7 +26,7 @@ def weeks(warehouse: Warehouse, day: dt.date) -> dict[tuple[str, int], float]:
 
 
 def test_the_share_of_shops_in_each_of_the_weeks_before(warehouse: Warehouse) -> None:
-    promoted(warehouse, *PROMOTIONS)
+    write_march_promotions(warehouse, *PROMOTIONS)
     assert weeks(warehouse, SUNDAY) == {
         ("last", 1): 0.5,
         ("both ways", 1): 0.5,
@@ -38,7 +38,7 @@ def test_the_share_of_shops_in_each_of_the_weeks_before(warehouse: Warehouse) ->
 
 
 def test_a_weekday_looks_at_sevens_of_days_that_end_with_it(warehouse: Warehouse) -> None:
-    promoted(warehouse, *PROMOTIONS)
+    write_march_promotions(warehouse, *PROMOTIONS)
     # Up to Thursday the 21st: the 15th to the 21st, the 8th to the 14th, the 1st to the 7th.
     rows = weeks(warehouse, dt.date(2024, 3, 21))
     assert rows[("last", 1)] == 0.5 and ("last", 2) not in rows
@@ -49,6 +49,6 @@ def test_a_weekday_looks_at_sevens_of_days_that_end_with_it(warehouse: Warehouse
 def test_without_earlier_weeks_there_are_no_rows(
     warehouse: Warehouse,
 ) -> None:
-    promoted(warehouse, *PROMOTIONS)
+    write_march_promotions(warehouse, *PROMOTIONS)
     assert weeks(warehouse, dt.date(2024, 3, 3)) == {}
     assert weeks(warehouse, dt.date(2024, 12, 1)) == {}

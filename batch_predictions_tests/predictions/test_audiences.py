@@ -30,9 +30,9 @@ from batch_predictions_tests.worlds.customers import (
     FIRST,
     LAST,
     STEADY,
-    put,
     visits,
-    write_shop,
+    write_raw_rows,
+    write_visits,
 )
 from batch_predictions_tests.worlds.home import features_asset, model_asset
 
@@ -43,7 +43,7 @@ CAMPAIGN_START, CAMPAIGN_END = dt.date(2024, 5, 20), dt.date(2024, 6, 30)
 @pytest.fixture(scope="module")
 def world(tmp_path_factory: pytest.TempPathFactory) -> AudienceWorld:
     world = AudienceWorld(tmp_path_factory.mktemp("audiences"))
-    write_shop(world.warehouse, visits())
+    write_visits(world.warehouse, visits())
     for campaign, items, starts, ends in (
         ("one-item", ["i3"], CAMPAIGN_START, CAMPAIGN_END),
         ("threes", ["i0", "i3", "i6", "i9"], CAMPAIGN_START, CAMPAIGN_END),
@@ -152,14 +152,16 @@ def test_buyers_of_a_campaign_s_items_are_ranked_first_and_lists_have_only_its_i
 
 def test_no_customer_is_listed_for_more_campaigns_than_allowed(tmp_path: Path) -> None:
     world = AudienceWorld(tmp_path, campaigns_per_user=1)
-    write_shop(world.warehouse, visits(60, days=150))
+    write_visits(world.warehouse, visits(60, days=150))
     for campaign in ("a", "b", "c"):
         items = ["i0", "i1", "i2"]
         exports.add_campaign(world.warehouse, campaign, items, CAMPAIGN_START, CAMPAIGN_END)
     exports.add_campaign(world.warehouse, "nobody", ["i5"], CAMPAIGN_START, CAMPAIGN_END)
     available = world.rows("select * from raw.items where item_id <> 'i5'")
     unavailable = {"item_id": "i5", "available": False}
-    put(world.warehouse, ITEMS, [{**row, "attributes": None} for row in available] + [unavailable])
+    write_raw_rows(
+        world.warehouse, ITEMS, [{**row, "attributes": None} for row in available] + [unavailable]
+    )
     world.materialize(model_asset("churn"), day=WEEK)
     world.predict(DAY)
     users = [row["user_id"] for row in world.promotions()]
@@ -253,7 +255,7 @@ def test_without_history_all_customers_are_excluded_with_a_reason(tmp_path: Path
     """A source without times: all rows are of one day."""
     world = AudienceWorld(tmp_path)
     day = (as_date(DAY) - FIRST).days
-    write_shop(world.warehouse, [(f"u-{n:03d}", day) for n in range(30)])
+    write_visits(world.warehouse, [(f"u-{n:03d}", day) for n in range(30)])
     world.materialize(model_asset("churn"), day=WEEK)
     world.predict(DAY)
     exclusions = world.exclusions("churn_scores")

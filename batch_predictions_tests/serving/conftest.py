@@ -9,14 +9,13 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 
-from batch_predictions_tests.worlds.serving import World
-from batch_predictions_tests.worlds.serving import world as open_world
+from batch_predictions_tests.worlds.serving import ServingWorld, open_world
 
 POSTGRES = "BATCH_PREDICTIONS_TEST_POSTGRES"
 
 
 @pytest.fixture(params=["sqlite", "postgres"])
-def world(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[World]:
+def world(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[ServingWorld]:
     """An empty world for each test."""
     url = empty_postgres_database() if request.param == "postgres" else None
     empty_world = open_world(tmp_path / "home", url)

@@ -32,10 +32,10 @@ def touch(path: Path, seconds: int) -> None:
 def test_a_repeated_ingest_of_equal_rows_writes_no_files(tmp_path: Path) -> None:
     shop = SourceFolder(tmp_path).write("interactions.csv", HEADER + "u,i,2024-01-02,1\nu,i,x,1\n")
     first = shop.ingest()
-    assert all(result.written.changed for result in first.values())
+    assert all(result.write_result.changed for result in first.values())
     touch(shop.folder / "interactions.csv", 5)
     second = shop.ingest()
-    assert not any(result.written.changed for result in second.values())
+    assert not any(result.write_result.changed for result in second.values())
     assert [result.counts for result in first.values()] == [
         result.counts for result in second.values()
     ]
@@ -47,7 +47,7 @@ def test_a_late_row_changes_only_its_day(tmp_path: Path) -> None:
     shop.write("interactions.csv", rows).ingest()
     shop.write("interactions.csv", rows + "late,i,2024-01-04,1\n")
     results = shop.ingest()
-    assert [day for day, result in results.items() if result.written.changed] == ["2024-01-04"]
+    assert [day for day, result in results.items() if result.write_result.changed] == ["2024-01-04"]
 
 
 def test_corrected_data_clears_the_quarantine(tmp_path: Path) -> None:
@@ -66,11 +66,11 @@ def test_an_older_day_does_not_replace_a_newer_snapshot(tmp_path: Path) -> None:
     shop.write("users.csv", "user_id\na\n")
     older = shop.ingest(USERS, ["2024-01-03", "2024-01-04"])
     assert older["2024-01-04"].is_superseded
-    assert not older["2024-01-04"].written.changed
+    assert not older["2024-01-04"].write_result.changed
     assert len(shop.rows("from raw.users")) == 2
     newer = shop.ingest(USERS, day_keys(6))
     assert list(newer) == ["2024-01-06"]
-    assert newer["2024-01-06"].written.changed
+    assert newer["2024-01-06"].write_result.changed
     assert len(shop.rows("from raw.users")) == 1
     assert read_ingest_log(shop.settings.home, USERS).as_of == "2024-01-06"
 

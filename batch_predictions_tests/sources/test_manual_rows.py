@@ -80,7 +80,9 @@ def test_an_ad_hoc_campaign_survives_a_new_snapshot(
     assert campaigns(shop) == [*added, SPRING, ("spring", "A", "i2")]
     # Added rows are not counted among those of the source.
     assert total_counts(results) == (2, 2, 0)
-    assert [(result.manual_rows, result.written.rows) for result in results.values()] == [(2, 4)]
+    assert [(result.manual_rows, result.write_result.rows) for result in results.values()] == [
+        (2, 4)
+    ]
 
 
 def test_a_campaign_replaces_an_earlier_one_of_the_same_name(shop: SourceFolder) -> None:
@@ -106,7 +108,7 @@ def test_added_events_survive_a_new_ingest_of_their_day(shop: SourceFolder) -> N
     assert events(shop) == [*LISTED_EVENTS, REDEEMED_EVENT, (DAY, "spring", "u3", "redeemed")]
     assert results[DAY].manual_rows == 2
     unchanged = shop.ingest(CAMPAIGN_EVENTS, [DAY])
-    assert not unchanged[DAY].written.changed
+    assert not unchanged[DAY].write_result.changed
 
 
 def test_a_list_replaces_an_earlier_one_of_the_same_name(shop: SourceFolder) -> None:

@@ -201,7 +201,7 @@ def test_weeks_are_due_until_they_are_ingested_and_after_the_source_changed(tmp_
     shop.write("promotion_calendar.csv", NAMES + "i,a,2024-01-03,2024-01-17,x,\n")
     assert due_weeks() == WEEKS
     results = shop.ingest(CALENDAR, WEEKS)
-    assert [result.written.changed for result in results.values()] == [True, True, True, False]
+    assert [result.write_result.changed for result in results.values()] == [True, True, True, False]
 
 
 def test_weeks_are_ingested_by_their_mondays_from_the_first_of_the_home(tmp_path: Path) -> None:

@@ -36,7 +36,7 @@ AUDIENCES = tuple(
 
 
 def recommended_item(user_id: str, rank: int) -> str:
-    """The item that stands in for a user's recommendation of a rank."""
+    """The made-up recommendation of a user at a rank."""
     return f"i{(int(user_id[-3:]) + rank) % 10}"
 
 
@@ -73,7 +73,7 @@ class AudienceWorld:
         assert result.success
 
     def predict(self, day: str) -> None:
-        """Computes a day's features and audiences; recommendations are stand-ins."""
+        """Computes a day's features and audiences; recommendations are made up."""
         self.materialize(*(features_asset(name) for name in FEATURES), day=day)
         users = self.rows("select distinct user_id from raw.interactions where date <= $day", day)
         lists = [
@@ -89,15 +89,15 @@ class AudienceWorld:
             for row in users
             for rank in range(1, 8)
         ]
-        self.put(RECOMMENDATIONS, day, lists)
+        self.write_rows(RECOMMENDATIONS, day, lists)
         names = {column.name for column in ITEM_SCORES.columns}
-        self.put(ITEM_SCORES, day, [{name: row[name] for name in names} for row in lists])
+        self.write_rows(ITEM_SCORES, day, [{name: row[name] for name in names} for row in lists])
         for table in (INTERACTIONS, CAMPAIGN_EVENTS):
             if day not in self.warehouse.partitions(table):
-                self.put(table, day, [])
+                self.write_rows(table, day, [])
         self.materialize(*AUDIENCES, day=day)
 
-    def put(self, table: Table, day: str, rows: list[dict[str, Any]]) -> None:
+    def write_rows(self, table: Table, day: str, rows: list[dict[str, Any]]) -> None:
         arrow_rows = pa.Table.from_pylist(rows, arrow_schema(table))
         self.warehouse.replace_partition(table, day, arrow_rows)
 

@@ -59,17 +59,19 @@ def interactions(rows: list[tuple[str, int]], spend: float = 10.0) -> pa.Table:
     )
 
 
-def write_shop(warehouse: Warehouse, rows: list[tuple[str, int]]) -> None:
-    """Writes the visits and ten items; there are no users and no campaigns."""
-    put(warehouse, INTERACTIONS, interactions(rows))
+def write_visits(warehouse: Warehouse, rows: list[tuple[str, int]]) -> None:
+    """Writes the visits and ten items; users and campaigns are empty."""
+    write_raw_rows(warehouse, INTERACTIONS, interactions(rows))
     items = [{"item_id": f"i{n}", "title": f"Item {n}", "category": f"c{n % 3}"} for n in range(10)]
-    put(warehouse, ITEMS, items)
-    put(warehouse, USERS, [])
-    put(warehouse, PROMOTIONS, [])
-    put(warehouse, CAMPAIGN_EVENTS, [])
+    write_raw_rows(warehouse, ITEMS, items)
+    write_raw_rows(warehouse, USERS, [])
+    write_raw_rows(warehouse, PROMOTIONS, [])
+    write_raw_rows(warehouse, CAMPAIGN_EVENTS, [])
 
 
-def put(warehouse: Warehouse, table: Table, rows: pa.Table | list[dict[str, Any]]) -> None:
+def write_raw_rows(
+    warehouse: Warehouse, table: Table, rows: pa.Table | list[dict[str, Any]]
+) -> None:
     """Replaces rows of a raw table; of a daily table the days with rows, and LAST."""
     if isinstance(rows, list):
         rows = pa.Table.from_pylist(rows, arrow_schema(table))

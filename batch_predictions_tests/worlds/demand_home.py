@@ -50,7 +50,7 @@ def demand_settings(home: Path, **options: Any) -> Settings:
 
 
 def build_demand_home(home: Path, state: State) -> Settings:
-    """Writes the world, trains on its last week and predicts as of its last day."""
+    """Writes the raw tables, trains on the last week and predicts as of the last day."""
     settings = demand_settings(home)
     write_state(settings.home, state)
     warehouse = Warehouse.of(settings)
@@ -78,7 +78,7 @@ def build_demand_home(home: Path, state: State) -> Settings:
 
 
 def promotion_weeks(item: int) -> list[dt.date]:
-    """Every fourth week, in turn; the week after the last day has promotions of items 0 and 4."""
+    """Every fourth week, depending on the item; in the week after the last day, items 0 and 4."""
     return [MONDAY + dt.timedelta(days=7 * n) for n in range(WEEKS + 2) if n % 4 == item % 4]
 
 

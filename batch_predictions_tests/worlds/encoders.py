@@ -1,4 +1,4 @@
-"""The files of a tiny BERT-like encoder: its vocabulary and its vectors."""
+"""The files of a tiny BERT-like encoder: vocabulary and embeddings."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ SPECIAL_PIECES = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
 WORD_PIECES = ["un", "great", "aw", "film", "don", "t", "good", "cafe", "好", "w", "7"]
 MARK_PIECES = ["!", "'", "-", "."]
 CONTINUATIONS = ["##great", "##ful", "##ly", "##s", *(f"##{n}" for n in range(10))]
-PIECES = [*SPECIAL_PIECES, *WORD_PIECES, *MARK_PIECES, *CONTINUATIONS]
+WORDPIECES = [*SPECIAL_PIECES, *WORD_PIECES, *MARK_PIECES, *CONTINUATIONS]
 
 
 def write_encoder_folder(path: Path, width: int = 8) -> Path:
-    """Writes the pieces of an encoder, and vectors in which great and awful are opposite."""
+    """Writes the vocabulary, and embeddings in which great and awful are opposite."""
     path.mkdir(parents=True, exist_ok=True)
-    (path / "vocab.txt").write_text("\n".join(PIECES) + "\n", "utf-8")
+    (path / "vocab.txt").write_text("\n".join(WORDPIECES) + "\n", "utf-8")
     random = np.random.default_rng(0)
-    table = 0.3 * random.normal(size=(len(PIECES), width))
+    table = 0.3 * random.normal(size=(len(WORDPIECES), width))
     axis = random.normal(size=width)
     for piece, sign in (("great", 1), ("##great", 1), ("good", 1), ("aw", -1), ("##ful", -1)):
-        table[PIECES.index(piece)] += sign * axis
+        table[WORDPIECES.index(piece)] += sign * axis
     data = table.astype("<f4").tobytes()
     tensor = {"dtype": "F32", "shape": list(table.shape), "data_offsets": [0, len(data)]}
     header = json.dumps({"embeddings.word_embeddings.weight": tensor}).encode()

@@ -1,4 +1,4 @@
-"""The state and partitions that tests' homes begin with, and declarations as assets of it."""
+"""The state and partitions of the tests' homes, and their assets."""
 
 from __future__ import annotations
 
@@ -33,13 +33,13 @@ def raw_asset(name: str) -> dg.AssetsDefinition:
 
 
 def features_asset(name: str) -> dg.AssetsDefinition:
-    """The asset `features/<name>` of the platform's own."""
-    found = [
-        feature
-        for feature in vars(feature_tables).values()
-        if isinstance(feature, feature_tables.FeatureTable) and feature.table.name == name
+    """The asset `features/<name>` of the platform."""
+    [feature_table] = [
+        value
+        for value in vars(feature_tables).values()
+        if isinstance(value, feature_tables.FeatureTable) and value.table.name == name
     ]
-    return feature_asset(found[0], PARTITIONS)
+    return feature_asset(feature_table, PARTITIONS)
 
 
 def model_asset(name: str) -> dg.AssetsDefinition:

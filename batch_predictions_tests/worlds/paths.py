@@ -1,4 +1,4 @@
-"""Where the checkout lies, and the data and checks that may stand beside it."""
+"""Paths of the checkout, and of data and checks in a folder next to it."""
 
 from __future__ import annotations
 

@@ -8,9 +8,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from batch_predictions.models.recommender.base import (
-    TrainableRecommender,
-)
+from batch_predictions.models.recommender.base import TrainableRecommender
 from batch_predictions.models.recommender.data.histories import Histories
 from batch_predictions.models.recommender.data.interactions import Interactions
 from batch_predictions.models.recommender.data.item_features import ItemFeatures
@@ -26,16 +24,15 @@ from batch_predictions.models.recommender.generators.segment_popularity import S
 from batch_predictions.models.recommender.generators.sequence_ease import SequenceEASE
 from batch_predictions.models.recommender.generators.sequence_neighbours import SequenceNeighbours
 from batch_predictions.models.recommender.generators.user_frequency import UserFrequency
-from batch_predictions_tests.worlds.checkerboard import checkerboard
+from batch_predictions_tests.worlds.checkerboard import AS_OF, checkerboard
 
-DIRECTED: dict[str, Any] = {"target_half_life_days": 14, "newest_days": None}
-
+DIRECTED_PARAMS: dict[str, Any] = {"target_half_life_days": 14, "newest_days": None}
 
 MODELS: dict[str, tuple[type[TrainableRecommender], dict[str, Any]]] = {
     "als": (ALS, {"factors": 4, "seed": 3}),
     "ease": (EASE, {"l2": 1.0}),
     "item_neighbours": (ItemNeighbours, {"newest_days": None}),
-    "current_neighbours": (ItemNeighbours, DIRECTED),
+    "current_neighbours": (ItemNeighbours, DIRECTED_PARAMS),
     "graph_filter": (GraphFilter, {"factors": 2}),
     "sequence_neighbours": (SequenceNeighbours, {"newest": 3}),
     "next_neighbours": (SequenceNeighbours, {"newest": 1}),
@@ -51,21 +48,19 @@ MODELS: dict[str, tuple[type[TrainableRecommender], dict[str, Any]]] = {
     "liked_ease": (LikedEASE, {"l2": 1.0}),
 }
 
+PERSONAL_MODELS = ["als", "current_neighbours", "ease", "graph_filter", "item_neighbours"]
 
-PERSONAL = ["als", "current_neighbours", "ease", "graph_filter", "item_neighbours"]
+CHECKERBOARD = checkerboard(users=12, items=12, seed=5)
 
+BOARD = Interactions.from_table(CHECKERBOARD.interactions)
+"""The interactions on the checkerboard."""
 
-WORLD = checkerboard(users=12, items=12, seed=5)
-
-
-BOARD = Interactions.from_table(WORLD.interactions)
-
-
-DAYS = (0, 3, 17, 40)
+AGES_IN_DAYS = (0, 3, 17, 40)
+"""Ages of random interactions."""
 
 
-def traits(user_ids: pa.StringArray) -> pa.Table:
-    """Users are black or white by turns, in two locations; traits of some are unknown."""
+def make_user_traits(user_ids: pa.StringArray) -> pa.Table:
+    """Traits of users: alternately black and white, in two locations, some unknown."""
     n = len(user_ids)
     columns = {
         "user_id": user_ids,
@@ -77,13 +72,14 @@ def traits(user_ids: pa.StringArray) -> pa.Table:
 
 
 def random_rows(users: int, items: int, rows: int, seed: int = 0) -> pa.Table:
+    """Random interactions with ratings, some of which are null; small item numbers are popular."""
     rng = np.random.default_rng(seed)
-    ages = rng.choice(DAYS, rows)
+    ages = rng.choice(AGES_IN_DAYS, rows)
     return pa.table(
         {
             "user_id": [f"u{user:03}" for user in rng.integers(0, users, rows)],
             "item_id": [f"i{item:03}" for item in rng.zipf(1.4, rows) % items],
-            "date": pa.array([WORLD.as_of - timedelta(days=int(a)) for a in ages], pa.date32()),
+            "date": pa.array([AS_OF - timedelta(days=int(age)) for age in ages], pa.date32()),
             "events": rng.integers(1, 5, rows),
             "rating": [int(r) if r else None for r in rng.integers(0, 6, rows)],
         }
@@ -96,24 +92,25 @@ def fit(
     users: pa.Table | None = None,
     **params: Any,
 ) -> Any:
-    """A model with some parameters, as of the world's day."""
-    return model_class.fit(interactions, WORLD.as_of, model_class.Params(**params), users)
+    """A model with parameters, as of AS_OF."""
+    return model_class.fit(interactions, AS_OF, model_class.Params(**params), users)
 
 
-def fitted(name: str, interactions: Interactions = BOARD) -> Any:
+def fit_named(name: str, interactions: Interactions = BOARD) -> Any:
+    """The model of a name in MODELS."""
     model_class, params = MODELS[name]
-    return fit(model_class, interactions, traits(interactions.user_ids), **params)
+    return fit(model_class, interactions, make_user_traits(interactions.user_ids), **params)
 
 
 def all_histories(interactions: Interactions, model: TrainableRecommender) -> Histories:
     """The histories of all users."""
     users = np.arange(len(interactions.user_ids))
-    user_traits = traits(interactions.user_ids)
-    return Histories.from_interactions(interactions, users, model.items, WORLD.as_of, user_traits)
+    user_traits = make_user_traits(interactions.user_ids)
+    return Histories.from_interactions(interactions, users, model.items, AS_OF, user_traits)
 
 
 def item_features(interactions: Interactions, items: pa.StringArray) -> ItemFeatures:
-    """Item features with a promotion of the first item in one location, of the last in another."""
+    """Item features: the first item is promoted in one location, the last in another."""
     promotions = pa.table(
         {
             "weeks_ahead": [1, 1],
@@ -124,39 +121,40 @@ def item_features(interactions: Interactions, items: pa.StringArray) -> ItemFeat
             "tomorrow": [True, True],
         }
     )
-    return ItemFeatures.from_interactions(interactions, WORLD.as_of, items, promotions=promotions)
+    return ItemFeatures.from_interactions(interactions, AS_OF, items, promotions=promotions)
 
 
-def scores(model: TrainableRecommender, interactions: Interactions) -> np.ndarray[Any, Any]:
+def score_users(model: TrainableRecommender, interactions: Interactions) -> np.ndarray[Any, Any]:
+    """Scores of all users and items, (users, items)."""
     return model.scores(
         all_histories(interactions, model), item_features(interactions, model.items)
     )
 
 
-def history_of(model: TrainableRecommender, *items: str) -> Histories:
-    """One user who took some items on the day."""
+def single_user_history(model: TrainableRecommender, *items: str) -> Histories:
+    """The history of one user, who has the items on AS_OF."""
     rows = pa.table(
         {
             "user_id": ["x"] * len(items),
             "item_id": list(items),
-            "date": [WORLD.as_of] * len(items),
+            "date": [AS_OF] * len(items),
             "events": [1] * len(items),
         }
     )
     return Histories.from_interactions(
-        Interactions.from_table(rows), np.array([0]), model.items, WORLD.as_of
+        Interactions.from_table(rows), np.array([0]), model.items, AS_OF
     )
 
 
 def make_sequences(sequences: dict[str, str]) -> Interactions:
-    """Users who took letters one after the other on one day."""
+    """Interactions of users with single-letter items, in the order of the letters, on one day."""
     rows = [(u, item, n) for u, items in sequences.items() for n, item in enumerate(items)]
     users, items, times = zip(*rows, strict=True)
     table = pa.table(
         {
             "user_id": users,
             "item_id": items,
-            "date": [WORLD.as_of] * len(rows),
+            "date": [AS_OF] * len(rows),
             "events": [1] * len(rows),
             "event_time": times,
         }

@@ -1,4 +1,4 @@
-"""A small shop as files, and its commands run in processes of their own."""
+"""A small shop as files, and commands that run in processes."""
 
 from __future__ import annotations
 
@@ -14,80 +14,80 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 COLOURS = ("red", "blue")
-
-
 ITEMS = 12
+"""Items of each colour."""
 WEEKS = 4
 
 
-def unseen(user: int) -> set[str]:
-    """The items of a user's colour that they have not had after four weeks."""
-    return {_item(user, place) for place in (ITEMS - 2, ITEMS - 1)}
+def unseen_items(user: int) -> set[str]:
+    """The items of a user's colour that the user does not have after four weeks."""
+    return {_item(user, position) for position in (ITEMS - 2, ITEMS - 1)}
 
 
-def _item(user: int, place: int) -> str:
-    """A user's own order of the items of their colour, so that none is more popular."""
-    return f"{COLOURS[user % 2]}-{(place + user // 2) % ITEMS:02d}"
+def _item(user: int, position: int) -> str:
+    """The item at a position of the user's order, which differs so that no item is more popular."""
+    return f"{COLOURS[user % 2]}-{(position + user // 2) % ITEMS:02d}"
 
 
 def write_shop(folder: Path, *, days: int, last: dt.date, users: int = 24) -> None:
-    """Users like items of one colour, one a day, and discover two new ones a week.
+    """Writes a source: users buy an item of their colour every day, and two new ones a week.
 
-    After four weeks, two items of their colour are left, which is what a good recommender finds.
+    After four weeks they lack two items of their colour: the right recommendations.
     """
     folder.mkdir(parents=True, exist_ok=True)
     rows = []
     for number in range(days):
         day = last - dt.timedelta(days=days - 1 - number)
-        known = 4 + 2 * min(number // 7, WEEKS - 1)
+        known_items = 4 + 2 * min(number // 7, WEEKS - 1)
         for user in range(users):
-            place = known - 2 + number % 7 if number % 7 < 2 else (number * 3 + user) % known
-            item = _item(user, place)
+            is_new = number % 7 < 2
+            position = known_items - 2 + number % 7 if is_new else (number * 3 + user) % known_items
+            item = _item(user, position)
             rows.append({"user_id": f"u{user:02d}", "item_id": item, "date": day, "amount": 2.5})
     pq.write_table(pa.Table.from_pylist(rows), folder / "interactions.parquet")
-    people = [
+    user_rows = [
         {"user_id": f"u{n:02d}", "age": 20 + 30 * (n % 2), "gender": "f", "location": "here"}
         for n in range(users)
     ]
-    pq.write_table(pa.Table.from_pylist(people), folder / "users.parquet")
-    goods = [
+    pq.write_table(pa.Table.from_pylist(user_rows), folder / "users.parquet")
+    item_rows = [
         {"item_id": f"{c}-{n:02d}", "title": f"{c.title()} {n}", "category": c, "available": True}
         for c in COLOURS
         for n in range(ITEMS)
     ]
-    pq.write_table(pa.Table.from_pylist(goods), folder / "items.parquet")
+    pq.write_table(pa.Table.from_pylist(item_rows), folder / "items.parquet")
 
 
-def environment(home: Path, source: Path, **more: str) -> dict[str, str]:
-    """Variables of a process that works in a home folder on a files source."""
-    clean = {k: v for k, v in os.environ.items() if not k.startswith("BATCH_PREDICTIONS_")}
+def environment(home: Path, source: Path, **variables: str) -> dict[str, str]:
+    """Environment variables of a process: home folder, source of files, few recommendations."""
+    inherited = {k: v for k, v in os.environ.items() if not k.startswith("BATCH_PREDICTIONS_")}
     return {
-        **clean,
+        **inherited,
         "BATCH_PREDICTIONS_HOME": str(home),
         "BATCH_PREDICTIONS_SOURCE__KIND": "files",
         "BATCH_PREDICTIONS_SOURCE__PATH": str(source),
         "BATCH_PREDICTIONS_FALLBACK__MIN_USERS": "3",
         "BATCH_PREDICTIONS_RECOMMENDATIONS__K": "5",
-        **more,
+        **variables,
     }
 
 
-def command(
-    *words: str, env: dict[str, str], cwd: Path, check: bool = True
+def run_command(
+    *arguments: str, env: dict[str, str], cwd: Path, check: bool = True
 ) -> subprocess.CompletedProcess[str]:
-    """`batch-predictions …` in a process of its own."""
-    done = subprocess.run(
-        [sys.executable, "-m", "batch_predictions.cli", *words],
+    """Runs `batch-predictions` with arguments in a process."""
+    process = subprocess.run(
+        [sys.executable, "-m", "batch_predictions.cli", *arguments],
         env=env,
         cwd=cwd,
         capture_output=True,
         text=True,
         timeout=300,
     )
-    assert not check or done.returncode == 0, done.stderr
-    return done
+    assert not check or process.returncode == 0, process.stderr
+    return process
 
 
-def as_json(*words: str, env: dict[str, str], cwd: Path) -> Any:
-    """What a command prints with --json."""
-    return json.loads(command(*words, "--json", env=env, cwd=cwd).stdout)
+def run_json(*arguments: str, env: dict[str, str], cwd: Path) -> Any:
+    """The output of a command with `--json`, parsed."""
+    return json.loads(run_command(*arguments, "--json", env=env, cwd=cwd).stdout)

@@ -1,4 +1,4 @@
-"""A tiny world to release: rows whose every value says which content they are of."""
+"""Small predictions to release; a tag in their values tells releases apart."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ LEVELS = """
 
 
 @dataclass(frozen=True)
-class World:
+class ServingWorld:
     """A home with a warehouse and a serving store."""
 
     settings: Settings
@@ -43,10 +43,10 @@ class World:
     store: Store
 
     def predict(self, day: dt.date = DAY, tag: str = "a", users: int = 3, k: int = 4) -> None:
-        """Writes the predictions of a day; model, items and titles carry the tag.
+        """Writes the predictions of a day; model, items and titles contain the tag.
 
-        Users u0, u1, … have lists of their own; `ann` (25-34, F, Berlin) and `bob` (all unknown)
-        are known without lists.
+        Users u0, u1, … have personal lists; `ann` (25-34, F, Berlin) and `bob` (all unknown) are
+        known, but have no lists.
         """
         key = day.isoformat()
         replace = self.warehouse.replace_partition
@@ -85,14 +85,14 @@ class World:
         )
 
     def publish(
-        self, day: dt.date = DAY, *more: Table, keep: int = 3, optional: tuple[str, ...] = ()
+        self, day: dt.date = DAY, *more_tables: Table, keep: int = 3, optional: tuple[str, ...] = ()
     ) -> Release:
-        """Publishes a day of the two tables, and more."""
+        """Publishes a day of TABLES and of more tables."""
         return publish(
             self.store,
             self.warehouse,
             day,
-            [*TABLES, *more],
+            [*TABLES, *more_tables],
             keep=keep,
             now=NOW,
             optional=optional,
@@ -104,22 +104,25 @@ class World:
         return self.publish(day)
 
 
-def world(home: Path, url: str | None = None) -> World:
-    """A world in a home folder, which may be there already."""
+def open_world(home: Path, url: str | None = None) -> ServingWorld:
+    """A world in a home folder, which may exist already."""
     settings = Settings(home=home, serving=ServingSettings(url=url))
-    return World(settings, Warehouse.of(settings), Store(store_url(settings)))
+    return ServingWorld(settings, Warehouse.of(settings), Store(store_url(settings)))
 
 
-def served(here: World) -> str | None:
-    with here.store.read() as db:
+def current_release_id(world: ServingWorld) -> str | None:
+    """The release that is served."""
+    with world.store.read() as db:
         return db.execute(sa.select(CURRENT.c.release_id)).scalar()
 
 
-def rows_of(here: World, table: Any, release_id: str) -> int:
-    with here.store.read() as db:
+def count_rows(world: ServingWorld, table: Any, release_id: str) -> int:
+    """The rows of a release in a table of the store."""
+    with world.store.read() as db:
         count = sa.select(sa.func.count()).select_from(table)
         return db.execute(count.where(table.c.release_id == release_id)).scalar_one()
 
 
-def ids(here: World) -> list[str]:
-    return [release.release_id for release in releases(here.store)]
+def list_release_ids(world: ServingWorld) -> list[str]:
+    """Ids of the releases in the store, the newest first."""
+    return [release.release_id for release in releases(world.store)]

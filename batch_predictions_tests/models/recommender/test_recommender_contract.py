@@ -20,19 +20,20 @@ from batch_predictions.models.recommender.data.item_features import ItemFeatures
 from batch_predictions.models.recommender.generators.promoted_items import PromotedItems
 from batch_predictions.models.recommender.generators.registry import recommender_classes
 from batch_predictions.models.recommender.registry import load
+from batch_predictions_tests.worlds.checkerboard import AS_OF
 from batch_predictions_tests.worlds.recommenders import (
     BOARD,
+    CHECKERBOARD,
     MODELS,
-    PERSONAL,
-    WORLD,
+    PERSONAL_MODELS,
     all_histories,
     fit,
-    fitted,
-    history_of,
+    fit_named,
     item_features,
+    make_user_traits,
     random_rows,
-    scores,
-    traits,
+    score_users,
+    single_user_history,
 )
 
 
@@ -47,7 +48,7 @@ def test_every_generator_is_tested():
 
 
 def test_scoring_does_not_change_the_histories(name: str):
-    model = fitted(name)
+    model = fit_named(name)
     histories = all_histories(BOARD, model)
     before = histories.entry_items.tolist(), histories.indptr.tolist(), histories.events.tolist()
     model.scores(histories, item_features(BOARD, model.items))
@@ -55,44 +56,47 @@ def test_scoring_does_not_change_the_histories(name: str):
     assert after == before
 
 
-@pytest.mark.parametrize("personal", PERSONAL)
+@pytest.mark.parametrize("personal", PERSONAL_MODELS)
 def test_a_checkerboard_user_gets_the_unseen_square_of_its_colour(personal: str):
-    model = fitted(personal)
+    model = fit_named(personal)
     ranked = model.rank(
         all_histories(BOARD, model), item_features(BOARD, model.items), 1, exclude_seen=True
     )
     for user, top in enumerate(ranked.positions[:, 0]):
-        assert [model.items[int(top)].as_py()] == WORLD.unseen_same_colour(user)
+        assert [model.items[int(top)].as_py()] == CHECKERBOARD.unseen_same_colour(user)
 
 
-@pytest.mark.parametrize("personal", PERSONAL)
+@pytest.mark.parametrize("personal", PERSONAL_MODELS)
 def test_a_user_without_training_rows_is_served_from_its_history(personal: str):
-    model = fitted(personal)
-    white = WORLD.items[1::2]
+    model = fit_named(personal)
+    white = CHECKERBOARD.items[1::2]
     ranked = model.rank(
-        history_of(model, *white[:4]), item_features(BOARD, model.items), 2, exclude_seen=True
+        single_user_history(model, *white[:4]),
+        item_features(BOARD, model.items),
+        2,
+        exclude_seen=True,
     )
     assert {model.items[int(i)].as_py() for i in ranked.positions[0]} == set(white[4:])
 
 
-@pytest.mark.parametrize("personal", PERSONAL)
+@pytest.mark.parametrize("personal", PERSONAL_MODELS)
 def test_explanations_are_items_of_the_history(personal: str):
-    model = fitted(personal)
+    model = fit_named(personal)
     histories = all_histories(BOARD, model)
     picks = np.tile(np.arange(len(model.items)), (histories.users, 1))
     contributors = model.explain(histories, picks)
     for user in range(histories.users):
-        history = set(WORLD.history(user))
+        history = set(CHECKERBOARD.history(user))
         for pick, contributor in zip(picks[user], contributors[user], strict=True):
             if pick % 2 == user % 2 or contributor >= 0:
                 assert model.items[int(contributor)].as_py() in history
 
 
 def test_shapes_types_and_names(name: str):
-    model = fitted(name)
+    model = fit_named(name)
     assert model.kind == MODELS[name][0].kind
-    assert model.items.to_pylist() == sorted(WORLD.items)
-    model_scores = scores(model, BOARD)
+    assert model.items.to_pylist() == sorted(CHECKERBOARD.items)
+    model_scores = score_users(model, BOARD)
     assert model_scores.shape == (12, 12) and model_scores.dtype == np.float32
     assert np.isfinite(model_scores).any() and not np.isinf(model_scores).any()
     no_users = all_histories(BOARD, model).slice_users(0, 0)
@@ -104,23 +108,25 @@ def test_shapes_types_and_names(name: str):
 
 
 def test_items_without_a_score_are_nan():
-    in_history = all_histories(BOARD, fitted("own_history")).matrix().toarray() > 0
-    np.testing.assert_array_equal(np.isfinite(scores(fitted("own_history"), BOARD)), in_history)
-    is_scored = np.isfinite(scores(fitted("promoted"), BOARD))
+    in_history = all_histories(BOARD, fit_named("own_history")).matrix().toarray() > 0
+    np.testing.assert_array_equal(
+        np.isfinite(score_users(fit_named("own_history"), BOARD)), in_history
+    )
+    is_scored = np.isfinite(score_users(fit_named("promoted"), BOARD))
     assert (is_scored == [item in (0, 11) for item in range(12)]).all()
-    user_traits = traits(BOARD.user_ids)
+    user_traits = make_user_traits(BOARD.user_ids)
     unknown = np.logical_and.reduce(
         [user_traits[name].is_null().to_numpy() for name in ("location", "gender")]
     )
-    is_nan = np.isnan(scores(fitted("segment_taste"), BOARD))
+    is_nan = np.isnan(score_users(fit_named("segment_taste"), BOARD))
     assert is_nan[unknown].all() and not is_nan[~unknown].any() and unknown.any()
     model = fit(PromotedItems, BOARD)
-    no_promotions = ItemFeatures.from_interactions(BOARD, WORLD.as_of, model.items)
+    no_promotions = ItemFeatures.from_interactions(BOARD, AS_OF, model.items)
     assert np.isnan(model.scores(all_histories(BOARD, model), no_promotions)).all()
 
 
 def test_items_without_a_score_are_not_ranked():
-    model = fitted("own_history")
+    model = fit_named("own_history")
     histories = all_histories(BOARD, model)
     features = item_features(BOARD, model.items)
     ranked = model.rank(histories, features, 8, exclude_seen=False)
@@ -130,18 +136,20 @@ def test_items_without_a_score_are_not_ranked():
 
 
 def test_blocked_and_seen_items_are_not_ranked(name: str):
-    model = fitted(name)
+    model = fit_named(name)
     blocked = np.arange(12) < 6
     histories, features = all_histories(BOARD, model), item_features(BOARD, model.items)
     ranked = model.rank(histories, features, 12, exclude_seen=True, blocked=blocked).positions
-    allowed = (histories.matrix().toarray() == 0) & ~blocked & np.isfinite(scores(model, BOARD))
+    allowed = (
+        (histories.matrix().toarray() == 0) & ~blocked & np.isfinite(score_users(model, BOARD))
+    )
     for user in range(12):
         assert sorted(ranked[user][ranked[user] >= 0]) == np.flatnonzero(allowed[user]).tolist()
 
 
 def test_proposals_equal_rankings(name: str):
     interactions = Interactions.from_table(random_rows(30, 12, 300))
-    model = fitted(name, interactions)
+    model = fit_named(name, interactions)
     histories = all_histories(interactions, model)
     features = item_features(interactions, model.items)
     blocked = np.arange(len(model.items)) == 3
@@ -162,7 +170,7 @@ def test_proposals_equal_rankings(name: str):
 
 def test_a_users_scores_do_not_depend_on_the_batch(name: str):
     interactions = Interactions.from_table(random_rows(300, 60, 4000))
-    model = fitted(name, interactions)
+    model = fit_named(name, interactions)
     histories = all_histories(interactions, model)
     features = item_features(interactions, model.items)
     batches = [histories.slice_users(start, start + 7) for start in range(0, histories.users, 7)]
@@ -176,7 +184,7 @@ def test_a_users_scores_do_not_depend_on_the_batch(name: str):
 
 
 def test_empty_picks_and_histories_have_no_explanation(name: str):
-    model = fitted(name)
+    model = fit_named(name)
     histories = all_histories(BOARD, model)
     contributors = model.explain(histories.slice_users(0, 1), np.array([[-1, -1]]))
     assert (contributors == -1).all()
@@ -187,14 +195,14 @@ def test_empty_picks_and_histories_have_no_explanation(name: str):
 
 
 def test_a_loaded_model_scores_as_the_saved_one(name: str, tmp_path: Path):
-    model = fitted(name)
+    model = fit_named(name)
     model.save(tmp_path / "model")
     loaded = load(tmp_path / "model")
     assert (
         type(loaded) is type(model) and loaded.name == model.name and loaded.params == model.params
     )
     assert loaded.items.equals(model.items)
-    np.testing.assert_array_equal(scores(loaded, BOARD), scores(model, BOARD))
+    np.testing.assert_array_equal(score_users(loaded, BOARD), score_users(model, BOARD))
     picks = np.tile(np.arange(5), (12, 1))
     histories = all_histories(BOARD, model)
     np.testing.assert_array_equal(loaded.explain(histories, picks), model.explain(histories, picks))
@@ -203,7 +211,7 @@ def test_a_loaded_model_scores_as_the_saved_one(name: str, tmp_path: Path):
 
 
 def test_a_model_of_an_unknown_kind_is_not_loaded(tmp_path: Path):
-    fitted("popularity").save(tmp_path)
+    fit_named("popularity").save(tmp_path)
     manifest = json.loads((tmp_path / "recommender.json").read_text())
     (tmp_path / "recommender.json").write_text(json.dumps({**manifest, "kind": "oracle"}))
     with pytest.raises(ValueError, match="oracle"):
@@ -217,8 +225,8 @@ def contents(folder: Path) -> dict[str, bytes]:
 def test_equal_rows_in_any_order_give_equal_bytes(name: str, tmp_path: Path):
     table = random_rows(60, 40, 900)
     shuffled = table.take(np.random.default_rng(1).permutation(table.num_rows))
-    fitted(name, Interactions.from_table(table)).save(tmp_path / "a")
-    fitted(name, Interactions.from_table(shuffled)).save(tmp_path / "b")
+    fit_named(name, Interactions.from_table(table)).save(tmp_path / "a")
+    fit_named(name, Interactions.from_table(shuffled)).save(tmp_path / "b")
     assert contents(tmp_path / "a") == contents(tmp_path / "b")
 
 
@@ -226,7 +234,7 @@ def test_fitting_does_not_change_the_interactions(name: str):
     """Several recommenders are fitted on the same rows."""
     interactions = Interactions.from_table(random_rows(60, 40, 900))
     before = interactions.matrix().toarray()
-    fitted(name, interactions)
+    fit_named(name, interactions)
     np.testing.assert_array_equal(interactions.matrix().toarray(), before)
 
 
@@ -243,13 +251,13 @@ def test_the_number_of_threads_does_not_change_a_byte(personal: str, tmp_path: P
 
 
 def test_the_smallest_data_is_enough(name: str, tmp_path: Path):
-    row = {"user_id": ["u"], "item_id": ["i"], "date": [WORLD.as_of], "events": [2]}
+    row = {"user_id": ["u"], "item_id": ["i"], "date": [AS_OF], "events": [2]}
     interactions = Interactions.from_table(pa.table(row))
-    model = fitted(name, interactions)
-    model_scores = scores(model, interactions)
+    model = fit_named(name, interactions)
+    model_scores = score_users(model, interactions)
     assert model_scores.shape == (1, 1) and not np.isinf(model_scores).any()
     model.save(tmp_path)
-    np.testing.assert_array_equal(scores(load(tmp_path), interactions), model_scores)
+    np.testing.assert_array_equal(score_users(load(tmp_path), interactions), model_scores)
 
 
 def test_an_unknown_parameter_is_refused(name: str):
@@ -259,7 +267,7 @@ def test_an_unknown_parameter_is_refused(name: str):
 
 @pytest.mark.parametrize("linear", ["als", "ease"])
 def test_histories_of_another_model_are_refused(linear: str):
-    model = fitted(linear)
-    histories = Histories.from_interactions(BOARD, np.arange(12), model.items[:5], WORLD.as_of)
+    model = fit_named(linear)
+    histories = Histories.from_interactions(BOARD, np.arange(12), model.items[:5], AS_OF)
     with pytest.raises(ValueError, match="5 columns"):
         model.scores(histories)

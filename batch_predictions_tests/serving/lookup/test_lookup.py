@@ -14,19 +14,19 @@ from batch_predictions.serving.release.publish import publish, rollback
 from batch_predictions.serving.sign_ups import add_sign_ups
 from batch_predictions.settings import Settings
 from batch_predictions.tables import RECOMMENDATIONS
-from batch_predictions_tests.worlds.serving import DAY, NOW, World
+from batch_predictions_tests.worlds.serving import DAY, NOW, ServingWorld
 
 NEXT = DAY + dt.timedelta(days=1)
 
 
-def segment(world: World, user: str = "nobody", **attributes: str) -> dict[str, str]:
+def segment(world: ServingWorld, user: str = "nobody", **attributes: str) -> dict[str, str]:
     with Lookup(world.settings) as up:
         answer = up.recommendations(user, **attributes)  # type: ignore[arg-type]
     values: dict[str, str] = answer["segment"]
     return values
 
 
-def test_a_user_with_a_personal_list_gets_it(world: World) -> None:
+def test_a_user_with_a_personal_list_gets_it(world: ServingWorld) -> None:
     release = world.release()
     with Lookup(world.settings) as up:
         assert up.recommendations("u1", location="Berlin", k=2) == {
@@ -58,7 +58,7 @@ def test_a_user_with_a_personal_list_gets_it(world: World) -> None:
             up.recommendations("u1", k=0)
 
 
-def test_a_known_user_without_a_list_gets_that_of_their_segment(world: World) -> None:
+def test_a_known_user_without_a_list_gets_that_of_their_segment(world: ServingWorld) -> None:
     world.release()
     with Lookup(world.settings) as up:
         answer = up.recommendations("ann", k=1)
@@ -73,7 +73,7 @@ def test_a_known_user_without_a_list_gets_that_of_their_segment(world: World) ->
     assert answer["model_version"] == "demo-a"
 
 
-def test_a_user_without_attributes_gets_popular_items(world: World) -> None:
+def test_a_user_without_attributes_gets_popular_items(world: ServingWorld) -> None:
     world.release()
     with Lookup(world.settings) as up:
         for user in ("nobody", "bob"):  # bob is known, but none of his attributes
@@ -83,7 +83,7 @@ def test_a_user_without_attributes_gets_popular_items(world: World) -> None:
             assert [item["reason"] for item in answer["items"]] == ["popular"] * 4
 
 
-def test_levels_are_searched_from_the_most_specific(world: World) -> None:
+def test_levels_are_searched_from_the_most_specific(world: ServingWorld) -> None:
     world.release()
     young, woman, berlin = {"age_bracket": "25-34"}, {"gender": "F"}, {"location": "Berlin"}
     assert segment(world, **young, **woman, **berlin)["level"] == "age_gender_location"
@@ -96,7 +96,7 @@ def test_levels_are_searched_from_the_most_specific(world: World) -> None:
     assert segment(world, age_bracket="65+", gender="M", location="Oslo") == {"level": "everyone"}
 
 
-def test_arguments_replace_stored_attributes(world: World) -> None:
+def test_arguments_replace_stored_attributes(world: ServingWorld) -> None:
     world.release()
     assert segment(world, "ann", gender="M")["level"] == "age_location"
     assert segment(world, "ann", gender="unknown")["level"] == "age_gender_location"
@@ -108,13 +108,13 @@ def test_arguments_replace_stored_attributes(world: World) -> None:
     }
 
 
-def test_an_unknown_attribute_is_not_matched(world: World) -> None:
+def test_an_unknown_attribute_is_not_matched(world: ServingWorld) -> None:
     world.release()  # it has rows of the location unknown
     for location in ("unknown", "Unknown", "", " "):
         assert segment(world, location=location) == {"level": "everyone"}
 
 
-def test_an_age_is_converted_to_its_bracket(world: World) -> None:
+def test_an_age_is_converted_to_its_bracket(world: ServingWorld) -> None:
     world.release()
     for age in ("37", " 37 ", "35-44"):
         assert segment(world, age_bracket=age) == {"level": "age", "age_bracket": "35-44"}
@@ -122,7 +122,7 @@ def test_an_age_is_converted_to_its_bracket(world: World) -> None:
         assert up.recommendations("nobody", age_bracket=37)["segment"]["age_bracket"] == "35-44"
 
 
-def test_a_sign_up_is_known_to_the_next_lookup(world: World) -> None:
+def test_a_sign_up_is_known_to_the_next_lookup(world: ServingWorld) -> None:
     with pytest.raises(NoReleaseError):
         add_sign_ups(world.store, [{"user_id": "new"}])
     world.release()
@@ -135,7 +135,7 @@ def test_a_sign_up_is_known_to_the_next_lookup(world: World) -> None:
     assert add_sign_ups(world.store, []) == 0
 
 
-def test_a_wrong_sign_up_adds_none_of_the_others(world: World) -> None:
+def test_a_wrong_sign_up_adds_none_of_the_others(world: ServingWorld) -> None:
     world.release()
     with pytest.raises(ValueError, match="no user_id"):
         add_sign_ups(world.store, [{"user_id": "new", "gender": "F"}, {"gender": "F"}])
@@ -144,7 +144,7 @@ def test_a_wrong_sign_up_adds_none_of_the_others(world: World) -> None:
     assert segment(world, "new") == {"level": "everyone"}
 
 
-def test_sign_ups_are_carried_forward_until_the_warehouse_has_them(world: World) -> None:
+def test_sign_ups_are_carried_forward_until_the_warehouse_has_them(world: ServingWorld) -> None:
     world.release()
     add_sign_ups(
         world.store,
@@ -165,7 +165,7 @@ def test_sign_ups_are_carried_forward_until_the_warehouse_has_them(world: World)
     assert segment(world, "newer") == {"level": "gender", "gender": "F"}
 
 
-def test_the_error_without_a_release_says_what_to_run(world: World, tmp_path: Path) -> None:
+def test_the_error_without_a_release_says_what_to_run(world: ServingWorld, tmp_path: Path) -> None:
     new_home = Settings(home=tmp_path / "new")
     with Lookup(new_home) as up, pytest.raises(NoReleaseError, match="batch-predictions run"):
         up.recommendations("u1")
@@ -181,7 +181,7 @@ def test_the_error_without_a_release_says_what_to_run(world: World, tmp_path: Pa
         assert up.freshness(NEXT)["age_days"] == 1
 
 
-def test_rows_by_key(world: World) -> None:
+def test_rows_by_key(world: ServingWorld) -> None:
     world.release()
     with Lookup(world.settings) as up:
         assert [row["rank"] for row in up.rows("recommendations", user_id="u2")] == [1, 2, 3, 4]
@@ -200,7 +200,7 @@ def test_rows_by_key(world: World) -> None:
             up.rows("recommendations", rank="first")
 
 
-def test_without_a_fallback_table_unknown_users_get_an_error(world: World) -> None:
+def test_without_a_fallback_table_unknown_users_get_an_error(world: ServingWorld) -> None:
     world.predict()
     publish(world.store, world.warehouse, DAY, [RECOMMENDATIONS], keep=2, now=NOW)
     with Lookup(world.settings) as up:

@@ -19,48 +19,50 @@ from batch_predictions_tests.worlds.serving import (
     DAY,
     NOW,
     TABLES,
-    World,
-    ids,
-    rows_of,
-    served,
+    ServingWorld,
+    count_rows,
+    current_release_id,
+    list_release_ids,
+    open_world,
 )
-from batch_predictions_tests.worlds.serving import world as open_world
 
 NEXT = DAY + dt.timedelta(days=1)
 
 
-def test_releases_beyond_the_number_to_keep_are_removed_with_their_rows(world: World) -> None:
+def test_releases_beyond_the_number_to_keep_are_removed_with_their_rows(
+    world: ServingWorld,
+) -> None:
     published = []
     for n in range(4):
         world.predict(DAY + dt.timedelta(days=n))
         published.append(world.publish(DAY + dt.timedelta(days=n), keep=2))
-    assert ids(world) == [published[3].release_id, published[2].release_id]
+    assert list_release_ids(world) == [published[3].release_id, published[2].release_id]
     for table in (ITEMS, USERS, *world.store.ensure(TABLES).values()):
-        assert rows_of(world, table, published[1].release_id) == 0
-        assert rows_of(world, table, published[2].release_id) > 0
+        assert count_rows(world, table, published[1].release_id) == 0
+        assert count_rows(world, table, published[2].release_id) > 0
 
 
-def test_the_current_release_and_its_predecessor_are_always_kept(world: World) -> None:
+def test_the_current_release_and_its_predecessor_are_always_kept(world: ServingWorld) -> None:
     published = [world.release(DAY + dt.timedelta(days=n)).release_id for n in range(3)]
     rollback(world.store)
     world.predict(DAY + dt.timedelta(days=5))
     last = world.publish(DAY + dt.timedelta(days=5), keep=2).release_id
     # The current one is the last; its predecessor is the second, since the third was rolled back.
-    assert ids(world) == [last, published[2], published[1]]
+    assert list_release_ids(world) == [last, published[2], published[1]]
 
 
-def test_removing_in_chunks(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_removing_in_chunks(world: ServingWorld, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("batch_predictions.serving.release.pruning.CHUNK_ROWS", 2)
     published = []
     for n in range(3):
         world.predict(DAY + dt.timedelta(days=n))
         published.append(world.publish(DAY + dt.timedelta(days=n), keep=2).release_id)
-    assert ids(world) == published[:0:-1]
-    assert rows_of(world, world.store.ensure(TABLES)["recommendations"], published[0]) == 0
+    assert list_release_ids(world) == published[:0:-1]
+    assert count_rows(world, world.store.ensure(TABLES)["recommendations"], published[0]) == 0
 
 
 def test_different_row_counts_leave_the_pointer_unchanged(
-    world: World, monkeypatch: pytest.MonkeyPatch
+    world: ServingWorld, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     first = world.release(DAY)
     world.predict(NEXT)
@@ -72,14 +74,14 @@ def test_different_row_counts_leave_the_pointer_unchanged(
     monkeypatch.setattr(copy_rows, "_tuples", drop_first_row)
     with pytest.raises(ReleaseError, match="recommendations has 11 rows in the store and 12 in"):
         world.publish(NEXT)
-    assert served(world) == first.release_id
-    assert ids(world) == [first.release_id]
+    assert current_release_id(world) == first.release_id
+    assert list_release_ids(world) == [first.release_id]
     monkeypatch.undo()
     assert world.publish(NEXT).moved
 
 
 def test_a_partition_that_changes_during_the_copy_is_an_error(
-    world: World, monkeypatch: pytest.MonkeyPatch
+    world: ServingWorld, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     world.predict()
     load = copy_rows.copy_users
@@ -91,11 +93,11 @@ def test_a_partition_that_changes_during_the_copy_is_an_error(
     monkeypatch.setattr("batch_predictions.serving.release.publish.copy_users", rewrite_partition)
     with pytest.raises(ReleaseError, match=r"recommendations, .* changed while"):
         world.publish()
-    assert ids(world) == []
+    assert list_release_ids(world) == []
 
 
 def test_incomplete_releases_of_dead_processes_are_removed_and_of_running_ones_are_not(
-    world: World,
+    world: ServingWorld,
 ) -> None:
     world.predict()
     release_id = read_release_contents(world.warehouse, DAY, TABLES).release_id
@@ -123,10 +125,10 @@ def test_incomplete_releases_of_dead_processes_are_removed_and_of_running_ones_a
         long_ago = an_hour_ago - dt.timedelta(days=1)
         db.execute(RELEASES.update().values(created_at=long_ago))
     assert world.publish().moved
-    assert rows_of(world, ITEMS, release_id) == 6
+    assert count_rows(world, ITEMS, release_id) == 6
 
 
-def test_of_days_that_are_published_concurrently_the_newest_is_served(world: World) -> None:
+def test_of_days_that_are_published_concurrently_the_newest_is_served(world: ServingWorld) -> None:
     days = [DAY + dt.timedelta(days=n) for n in range(4)]
     for day in days:
         world.predict(day)
@@ -149,13 +151,13 @@ def test_of_days_that_are_published_concurrently_the_newest_is_served(world: Wor
     for thread in threads:
         thread.join()
     assert not failures
-    assert (served(world) or "").startswith(days[-1].isoformat())
+    assert (current_release_id(world) or "").startswith(days[-1].isoformat())
     assert all(release.status == "ready" for release in releases(world.store))
-    assert len(ids(world)) == 4
+    assert len(list_release_ids(world)) == 4
 
 
 def test_of_two_contents_of_one_day_the_slower_publish_fails(
-    world: World, monkeypatch: pytest.MonkeyPatch
+    world: ServingWorld, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     world.predict(tag="a")
     load = copy_rows.copy_users
@@ -176,16 +178,16 @@ def test_of_two_contents_of_one_day_the_slower_publish_fails(
     monkeypatch.setattr("batch_predictions.serving.release.publish.copy_users", publish_other_rows)
     with pytest.raises(ReleaseError, match="of the same day, was served while"):
         world.publish()
-    assert served(world) == release_ids[0]
+    assert current_release_id(world) == release_ids[0]
 
 
-def test_a_snapshot_keeps_its_release_while_it_is_removed(world: World) -> None:
+def test_a_snapshot_keeps_its_release_while_it_is_removed(world: ServingWorld) -> None:
     first = world.release(DAY)
     with Lookup(world.settings) as up, up._store.snapshot() as (db, snapshot_release):
         for n in range(1, 4):
             world.predict(DAY + dt.timedelta(days=n))
             world.publish(DAY + dt.timedelta(days=n), keep=2)
-        assert first.release_id not in ids(world)
+        assert first.release_id not in list_release_ids(world)
         assert snapshot_release.release_id == first.release_id
         users = sa.select(sa.func.count()).where(USERS.c.release_id == first.release_id)
         assert db.execute(users).scalar_one() == 5

@@ -14,8 +14,7 @@ from typing import Any
 from batch_predictions.serving.lookup import Lookup
 from batch_predictions.serving.release.publish import publish, releases
 from batch_predictions.serving.release.publisher_liveness import is_dead, register_publisher
-from batch_predictions_tests.worlds.serving import DAY, TABLES
-from batch_predictions_tests.worlds.serving import world as open_world
+from batch_predictions_tests.worlds.serving import DAY, TABLES, open_world
 
 KILLS = 8
 USERS = 400

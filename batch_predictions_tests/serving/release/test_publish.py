@@ -14,7 +14,14 @@ from batch_predictions.serving.store.database import StoreError
 from batch_predictions.serving.store.schema import ITEMS, USERS
 from batch_predictions.tables import RECOMMENDATIONS, Table, columns
 from batch_predictions.tables import TABLES as DECLARED
-from batch_predictions_tests.worlds.serving import DAY, TABLES, World, ids, rows_of, served
+from batch_predictions_tests.worlds.serving import (
+    DAY,
+    TABLES,
+    ServingWorld,
+    count_rows,
+    current_release_id,
+    list_release_ids,
+)
 
 NEXT = DAY + dt.timedelta(days=1)
 AUDIENCE = Table(
@@ -49,60 +56,64 @@ WEEKLY = Table(
 )
 
 
-def test_a_release_has_the_days_rows_and_is_served(world: World) -> None:
+def test_a_release_has_the_days_rows_and_is_served(world: ServingWorld) -> None:
     release = world.release()
     assert release.moved
     assert release.current
-    assert served(world) == release.release_id
+    assert current_release_id(world) == release.release_id
     assert release.release_id == f"{DAY}-{release.content_hash[:8]}"
     assert release.rows == {"recommendations": 12, "demographic_recommendations": 44}
     assert release.manifest["tables"]["recommendations"]["model_versions"] == ["als-a"]
     # Items that occur in its tables, and users of the day.
-    assert rows_of(world, ITEMS, release.release_id) == 6
-    assert rows_of(world, USERS, release.release_id) == 5
+    assert count_rows(world, ITEMS, release.release_id) == 6
+    assert count_rows(world, USERS, release.release_id) == 5
 
 
-def test_equal_rows_give_the_same_release(world: World) -> None:
+def test_equal_rows_give_the_same_release(world: ServingWorld) -> None:
     first = world.release()
     second = world.release()
     assert second.release_id == first.release_id
     assert not second.moved
     assert "unchanged" in second.note
-    assert ids(world) == [first.release_id]
+    assert list_release_ids(world) == [first.release_id]
 
 
-def test_other_rows_of_the_same_day_are_served_and_the_first_ones_can_return(world: World) -> None:
+def test_other_rows_of_the_same_day_are_served_and_the_first_ones_can_return(
+    world: ServingWorld,
+) -> None:
     first, second = world.release(tag="a"), world.release(tag="b")
     assert second.moved
     assert first.release_id != second.release_id
     back = world.release(tag="a")
     assert back.release_id == first.release_id
     assert back.moved
-    assert served(world) == first.release_id
+    assert current_release_id(world) == first.release_id
 
 
-def test_an_older_day_is_kept_and_not_served(world: World) -> None:
+def test_an_older_day_is_kept_and_not_served(world: ServingWorld) -> None:
     newer = world.release(NEXT)
     older = world.release(DAY)
     assert not older.moved
     assert newer.release_id in older.note
-    assert served(world) == newer.release_id
-    assert ids(world) == [newer.release_id, older.release_id]
+    assert current_release_id(world) == newer.release_id
+    assert list_release_ids(world) == [newer.release_id, older.release_id]
     with Lookup(world.settings) as up:
         assert up.freshness(NEXT)["as_of"] == NEXT.isoformat()
 
 
-def test_a_missing_partition_is_an_error_unless_optional(world: World) -> None:
+def test_a_missing_partition_is_an_error_unless_optional(world: ServingWorld) -> None:
     world.predict()
     with pytest.raises(ReleaseError, match=r"predictions\.retention_audience has no partition"):
         world.publish(DAY, AUDIENCE)
-    assert served(world) is None
+    assert current_release_id(world) is None
     assert world.publish(DAY, AUDIENCE, optional=("retention_audience",)).moved
     with pytest.raises(ValueError, match="not published: retention"):
         world.publish(DAY, optional=("retention",))
 
 
-def test_a_new_table_with_lists_is_added(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_new_table_with_lists_is_added(
+    world: ServingWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setitem(DECLARED, AUDIENCE.qualified, AUDIENCE)
     first = world.release(DAY)
     world.predict(NEXT)
@@ -115,7 +126,7 @@ def test_a_new_table_with_lists_is_added(world: World, monkeypatch: pytest.Monke
     )
     release = world.publish(NEXT, AUDIENCE)
     assert release.rows["retention_audience"] == 2
-    assert rows_of(world, ITEMS, release.release_id) == 6 + 2
+    assert count_rows(world, ITEMS, release.release_id) == 6 + 2
     with Lookup(world.settings) as up:
         (row,) = up.rows("retention_audience", user_id="u9")
         assert row == {
@@ -127,13 +138,13 @@ def test_a_new_table_with_lists_is_added(world: World, monkeypatch: pytest.Monke
         }
         assert [row["rank"] for row in up.rows("retention_audience")] == [1, 2]
         rollback(world.store)
-        assert served(world) == first.release_id
+        assert current_release_id(world) == first.release_id
         with pytest.raises(NotPublishedError, match="has no table retention_audience"):
             up.rows("retention_audience", user_id="u9")
 
 
 def test_a_weekly_table_gives_the_newest_week_that_had_ended(
-    world: World, monkeypatch: pytest.MonkeyPatch
+    world: ServingWorld, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(DECLARED, WEEKLY.qualified, WEEKLY)
     world.predict(DAY)
@@ -154,7 +165,7 @@ def test_a_weekly_table_gives_the_newest_week_that_had_ended(
     assert saturday.manifest["tables"]["item_sentiments"]["partition"] == "2024-02-19"
 
 
-def test_a_rollback_serves_the_previous_release_until_rows_change(world: World) -> None:
+def test_a_rollback_serves_the_previous_release_until_rows_change(world: ServingWorld) -> None:
     first, second = world.release(DAY), world.release(NEXT)
     back = rollback(world.store)
     assert back.release_id == first.release_id
@@ -164,11 +175,11 @@ def test_a_rollback_serves_the_previous_release_until_rows_change(world: World) 
     republished = world.publish(NEXT)
     assert not republished.moved
     assert "rolled back" in republished.note
-    assert served(world) == first.release_id
+    assert current_release_id(world) == first.release_id
     with pytest.raises(ReleaseError, match="there is no release before"):
         rollback(world.store)
     assert rollback(world.store, second.release_id).moved
-    assert served(world) == second.release_id
+    assert current_release_id(world) == second.release_id
     assert not rollback(world.store, second.release_id).moved
     rollback(world.store)
     assert world.release(NEXT, tag="corrected").moved
@@ -176,12 +187,12 @@ def test_a_rollback_serves_the_previous_release_until_rows_change(world: World) 
         rollback(world.store, "nonsense")
 
 
-def test_nothing_to_roll_back_to(world: World) -> None:
+def test_nothing_to_roll_back_to(world: ServingWorld) -> None:
     with pytest.raises(NoReleaseError, match="batch-predictions run"):
         rollback(world.store)
 
 
-def test_a_fallback_without_everyone_is_not_served(world: World) -> None:
+def test_a_fallback_without_everyone_is_not_served(world: ServingWorld) -> None:
     world.predict()
     world.warehouse.replace_partition(
         TABLES[1],
@@ -191,10 +202,10 @@ def test_a_fallback_without_everyone_is_not_served(world: World) -> None:
     )
     with pytest.raises(ReleaseError, match="no rows of the level everyone"):
         world.publish()
-    assert served(world) is None
+    assert current_release_id(world) is None
 
 
-def test_a_stored_table_with_another_key_is_an_error(world: World) -> None:
+def test_a_stored_table_with_another_key_is_an_error(world: ServingWorld) -> None:
     world.release()
     changed = Table(
         "predictions", RECOMMENDATIONS.name, "", RECOMMENDATIONS.columns, key=("user_id",)
@@ -203,7 +214,7 @@ def test_a_stored_table_with_another_key_is_an_error(world: World) -> None:
         world.store.ensure([changed])
 
 
-def test_a_new_column_is_added(world: World) -> None:
+def test_a_new_column_is_added(world: ServingWorld) -> None:
     first = world.release()
     extended = Table(
         "predictions",
@@ -216,4 +227,4 @@ def test_a_new_column_is_added(world: World) -> None:
     with world.store.read() as db:
         assert db.execute(sa.select(table.c.why_text)).scalars().all() == [None] * 12
     assert world.release(NEXT).moved
-    assert rows_of(world, table, first.release_id) == 12
+    assert count_rows(world, table, first.release_id) == 12

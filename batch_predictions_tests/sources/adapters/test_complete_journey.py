@@ -103,7 +103,7 @@ def test_a_day_has_the_same_rows_alone_and_in_a_range(tmp_path: Path) -> None:
     days = day_keys(7, first_day)
     home.ingest(INTERACTIONS, days)
     result = home.ingest(INTERACTIONS, [days[3]])[days[3]]
-    assert result.counts.read > 1000 and not result.written.changed
+    assert result.counts.read > 1000 and not result.write_result.changed
 
 
 def test_original_dates_are_not_moved(tmp_path: Path) -> None:
@@ -197,7 +197,7 @@ def test_all_promotions_of_a_week_are_accepted_or_repeated(tmp_path: Path) -> No
     )
     assert without_placement == []
     result = home.ingest(PROMOTION_CALENDAR, weeks[1:])[weeks[1]]
-    assert not result.written.changed
+    assert not result.write_result.changed
 
 
 def test_of_two_rows_with_one_key_the_fuller_is_taken_and_completed(tmp_path: Path) -> None:

@@ -64,4 +64,4 @@ def test_the_reviews_of_the_complete_journey_are_marked_as_simulated(tmp_path: P
         {"simulated": True}
     ]
     single_day = ingest(warehouse, source, REVIEWS, [week[3]], state)
-    assert not single_day[week[3]].written.changed
+    assert not single_day[week[3]].write_result.changed

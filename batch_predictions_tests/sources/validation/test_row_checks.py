@@ -96,7 +96,7 @@ def test_generated_ids_are_unique_and_do_not_depend_on_the_order_of_rows(tmp_pat
         results = shop.ingest()
         assert total_counts(results) == (36, 36, 0)
         tables.append(shop.rows("from raw.interactions order by all"))
-        assert any(result.written.changed for result in results.values()) == (seed == 0)
+        assert any(result.write_result.changed for result in results.values()) == (seed == 0)
     assert tables[0] == tables[1] == tables[2]
     assert len({row["event_id"] for row in tables[0]}) == 36
 

@@ -14,24 +14,24 @@ from batch_predictions.models.recommender.data.splits import (
     split_newest,
 )
 from batch_predictions_tests.worlds.holdouts import (
-    AFTER,
-    BEFORE,
-    CUT,
-    ROWS,
+    CUT_DAY,
+    DAY_AFTER,
+    DAY_BEFORE,
+    INTERACTIONS,
     evaluate_popularity,
-    table,
+    event_table,
 )
 
 
 def test_rows_of_one_date_are_split_by_user_and_the_result_says_so():
-    rows = [(f"u{u}", f"i{i}", BEFORE, 1) for u in range(4) for i in range(u * 4 + 1)]
-    interactions = Interactions.from_table(table(*rows))
-    holdout = hold_out(interactions, through=AFTER, holdout_days=7, exclude_seen=False, seed=1)
+    rows = [(f"u{u}", f"i{i}", DAY_BEFORE, 1) for u in range(4) for i in range(u * 4 + 1)]
+    interactions = Interactions.from_table(event_table(*rows))
+    holdout = hold_out(interactions, through=DAY_AFTER, holdout_days=7, exclude_seen=False, seed=1)
     assert holdout.split == "leave_out" and holdout.masks_seen
     # u0 has one item and keeps it; the others give a fifth of theirs, at least one.
     assert np.diff(holdout.relevant.indptr).tolist() == [1, 1, 2]
-    again = leave_out(interactions, as_of=AFTER, seed=1)
-    other = leave_out(interactions, as_of=AFTER, seed=2)
+    again = leave_out(interactions, as_of=DAY_AFTER, seed=1)
+    other = leave_out(interactions, as_of=DAY_AFTER, seed=2)
     assert (holdout.relevant != again.relevant).nnz == 0
     assert (
         holdout.relevant.shape != other.relevant.shape or (holdout.relevant != other.relevant).nnz
@@ -41,15 +41,15 @@ def test_rows_of_one_date_are_split_by_user_and_the_result_says_so():
 
 def test_split_newest_orders_rows_by_time_of_day():
     # Ten rows on two days, two of them at one moment; ann and bob came before, cat afterwards.
-    rows = [("ann", f"i{n}", BEFORE, 1) for n in range(4)]
-    rows += [("bob", f"i{n}", AFTER, 1) for n in range(3)]
-    rows += [("ann", "i7", AFTER, 1), ("bob", "i8", AFTER, 1), ("cat", "i9", AFTER, 1)]
+    rows = [("ann", f"i{n}", DAY_BEFORE, 1) for n in range(4)]
+    rows += [("bob", f"i{n}", DAY_AFTER, 1) for n in range(3)]
+    rows += [("ann", "i7", DAY_AFTER, 1), ("bob", "i8", DAY_AFTER, 1), ("cat", "i9", DAY_AFTER, 1)]
     times = [9, 8, 7, 6, 1, 2, 3, 4, 4, 5]
     interactions = Interactions.from_table(
-        table(*rows).append_column("event_time", pa.array(times))
+        event_table(*rows).append_column("event_time", pa.array(times))
     )
     holdout = split_newest(interactions, 0.3, exclude_seen=True)
-    assert (holdout.split, holdout.as_of, len(holdout.train)) == ("time", AFTER, 7)
+    assert (holdout.split, holdout.as_of, len(holdout.train)) == ("time", DAY_AFTER, 7)
     users = [holdout.train.user_ids[int(user)].as_py() for user in holdout.users]
     hidden = [[holdout.item_ids[int(i)].as_py() for i in row.indices] for row in holdout.relevant]
     assert dict(zip(users, hidden, strict=True)) == {"ann": ["i7"], "bob": ["i8"]}
@@ -57,19 +57,19 @@ def test_split_newest_orders_rows_by_time_of_day():
     assert len(split_newest(interactions, 0.2, exclude_seen=True).train) == 7
     assert len(split_newest(interactions, 0.1, exclude_seen=True).train) == 9
     # Without the time of day a day stays on one side.
-    by_day = split_newest(Interactions.from_table(table(*rows)), 0.3, exclude_seen=True)
-    assert (by_day.as_of, len(by_day.train)) == (BEFORE, 4)
+    by_day = split_newest(Interactions.from_table(event_table(*rows)), 0.3, exclude_seen=True)
+    assert (by_day.as_of, len(by_day.train)) == (DAY_BEFORE, 4)
     assert evaluate_popularity(by_day).n == 1
 
 
 def test_leave_last_out_orders_items_by_time_of_day():
     # u0 took 20 items on one day, from the last to the first, and the first one again at the end.
     times = [*range(20, 0, -1), 30]
-    rows = [("u0", f"i{i:02}", BEFORE, 1) for i in [*range(20), 19]]
-    rows += [("u1", f"i{i:02}", day, 1) for i, day in enumerate([AFTER, *[BEFORE] * 9])]
-    rows += [("u2", f"i{i:02}", BEFORE, 1) for i in range(9)]
-    interactions = table(*rows).append_column("event_time", pa.array([*times, *range(19)]))
-    holdout = leave_last_out(Interactions.from_table(interactions), as_of=AFTER)
+    rows = [("u0", f"i{i:02}", DAY_BEFORE, 1) for i in [*range(20), 19]]
+    rows += [("u1", f"i{i:02}", day, 1) for i, day in enumerate([DAY_AFTER, *[DAY_BEFORE] * 9])]
+    rows += [("u2", f"i{i:02}", DAY_BEFORE, 1) for i in range(9)]
+    interactions = event_table(*rows).append_column("event_time", pa.array([*times, *range(19)]))
+    holdout = leave_last_out(Interactions.from_table(interactions), as_of=DAY_AFTER)
     users = [holdout.train.user_ids[int(user)].as_py() for user in holdout.users]
     hidden = [[holdout.item_ids[int(i)].as_py() for i in row.indices] for row in holdout.relevant]
     # A tenth of 20 and of 10 items; u2 has too few. Item 19 was first taken long before.
@@ -77,11 +77,11 @@ def test_leave_last_out_orders_items_by_time_of_day():
     assert holdout.split == "leave_newest" and holdout.masks_seen
     assert len(holdout.train) == len(rows) - 3
     # Without the time of day the day decides.
-    by_day = leave_last_out(Interactions.from_table(table(*rows)), as_of=AFTER)
+    by_day = leave_last_out(Interactions.from_table(event_table(*rows)), as_of=DAY_AFTER)
     assert {len(row.indices) for row in by_day.relevant} == {1, 2}
     assert evaluate_popularity(by_day).n == 2
 
 
 def test_a_large_holdout_is_evaluated_on_a_seeded_sample():
-    holdout = split_by_time(ROWS, cut=CUT, exclude_seen=False, max_users=2, seed=4)
+    holdout = split_by_time(INTERACTIONS, cut=CUT_DAY, exclude_seen=False, max_users=2, seed=4)
     assert evaluate_popularity(holdout).n == 2

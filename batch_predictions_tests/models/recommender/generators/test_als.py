@@ -7,17 +7,17 @@ import numpy as np
 from batch_predictions.models.recommender.data.interactions import Interactions
 from batch_predictions.models.recommender.generators.als import ALS
 from batch_predictions_tests.worlds.recommenders import (
-    fitted,
-    history_of,
+    fit_named,
     random_rows,
+    single_user_history,
 )
 
 
 def test_explanations_of_als_are_the_terms_of_its_scores():
     """Without an item's confidence on the right-hand side, exactly its term is missing."""
-    model = fitted("als", Interactions.from_table(random_rows(40, 30, 400)))
+    model = fit_named("als", Interactions.from_table(random_rows(40, 30, 400)))
     assert isinstance(model, ALS)
-    histories = history_of(model, "i001", "i002", "i005")
+    histories = single_user_history(model, "i001", "i002", "i005")
     batch = next(model._batches(histories.matrix()))[1]
     systems, sides = model._systems(batch)
     items, confidences, vectors = model._history_of(batch, 0)
@@ -41,7 +41,7 @@ def test_als_folds_in_to_the_factors_that_implicit_would_recalculate():
     from implicit.cpu.als import AlternatingLeastSquares
 
     interactions = Interactions.from_table(random_rows(40, 30, 400))
-    model = fitted("als", interactions)
+    model = fit_named("als", interactions)
     assert isinstance(model, ALS)
     implicit_model = AlternatingLeastSquares(
         factors=4, regularization=1.0, alpha=1.0, num_threads=1

@@ -7,11 +7,11 @@ import pyarrow as pa
 
 from batch_predictions.models.recommender.data.interactions import Interactions
 from batch_predictions.models.recommender.generators.ease import EASE
+from batch_predictions_tests.worlds.checkerboard import AS_OF
 from batch_predictions_tests.worlds.recommenders import (
-    WORLD,
     fit,
     random_rows,
-    scores,
+    score_users,
 )
 
 
@@ -23,7 +23,7 @@ def test_ease_solves_its_equations():
     inverse = np.linalg.inv(x.T @ x + 3.0 * np.eye(x.shape[1]))
     expected = np.eye(x.shape[1]) - inverse / np.diag(inverse)
     np.testing.assert_allclose(model.targets().T, expected, atol=1e-5)
-    np.testing.assert_allclose(scores(model, interactions), x @ expected, atol=1e-4)
+    np.testing.assert_allclose(score_users(model, interactions), x @ expected, atol=1e-4)
 
 
 def test_ease_keeps_the_items_with_most_events():
@@ -31,7 +31,7 @@ def test_ease_keeps_the_items_with_most_events():
         {
             "user_id": ["a"] * 3,
             "item_id": ["x", "y", "z"],
-            "date": [WORLD.as_of] * 3,
+            "date": [AS_OF] * 3,
             "events": [5, 1, 2],
         }
     )

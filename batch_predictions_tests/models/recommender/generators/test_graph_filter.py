@@ -9,7 +9,7 @@ from batch_predictions.models.recommender.generators.graph_filter import GraphFi
 from batch_predictions_tests.worlds.recommenders import (
     fit,
     random_rows,
-    scores,
+    score_users,
 )
 
 
@@ -23,4 +23,4 @@ def test_a_graph_filter_adds_normalised_cooccurrence_and_a_truncated_svd():
     ideal = basis @ basis.T / item_roots[:, np.newaxis] * item_roots
     scaled = x / np.sqrt((x > 0).sum(axis=1, keepdims=True))
     expected = scaled @ (graph.T @ graph + 0.3 * ideal)
-    np.testing.assert_allclose(scores(model, interactions), expected, atol=1e-4)
+    np.testing.assert_allclose(score_users(model, interactions), expected, atol=1e-4)

@@ -12,19 +12,19 @@ from batch_predictions.models.recommender.data.histories import TRAITS, Historie
 from batch_predictions.models.recommender.data.interactions import Interactions
 from batch_predictions.models.recommender.generators.popularity import Popularity
 from batch_predictions.models.recommender.generators.segment_popularity import SegmentPopularity
+from batch_predictions_tests.worlds.checkerboard import AS_OF
 from batch_predictions_tests.worlds.recommenders import (
     BOARD,
-    WORLD,
     all_histories,
     fit,
-    fitted,
+    fit_named,
     item_features,
-    scores,
+    score_users,
 )
 
 
 def test_user_frequency_explains_an_item_by_itself():
-    model = fitted("own_history")
+    model = fit_named("own_history")
     histories = all_histories(BOARD, model)
     contributors = model.explain(histories, np.tile(np.arange(12), (12, 1)))
     in_history = histories.matrix().toarray() > 0
@@ -42,7 +42,8 @@ def test_recent_popularity_halves_with_every_half_life():
     )
     rows = Interactions.from_table(table)
     recent, ever = (
-        scores(fitted(name, rows), rows) for name in ("recency_popularity_14d", "popularity")
+        score_users(fit_named(each, rows), rows)
+        for each in ("recency_popularity_14d", "popularity")
     )
     assert recent[0] == pytest.approx([0.25, 0.25, 0.5])
     assert ever[1] == pytest.approx([1 / 11, 2 / 11, 8 / 11])
@@ -55,13 +56,13 @@ def test_user_frequency_halves_with_every_half_life():
         {
             "user_id": ["a", "a", "a"],
             "item_id": ["x", "x", "y"],
-            "date": [WORLD.as_of, WORLD.as_of - timedelta(days=90), WORLD.as_of],
+            "date": [AS_OF, AS_OF - timedelta(days=90), AS_OF],
             "events": [1, 2, 4],
         }
     )
     rows = Interactions.from_table(table)
-    assert scores(fitted("own_history", rows), rows).tolist() == [[3.0, 4.0]]
-    assert scores(fitted("own_history_90d", rows), rows).tolist() == [[2.0, 4.0]]
+    assert score_users(fit_named("own_history", rows), rows).tolist() == [[3.0, 4.0]]
+    assert score_users(fit_named("own_history_90d", rows), rows).tolist() == [[2.0, 4.0]]
 
 
 def test_segment_popularity_is_shrunk_to_overall_shares():
@@ -70,7 +71,7 @@ def test_segment_popularity_is_shrunk_to_overall_shares():
         {
             "user_id": users * 2,
             "item_id": ["all"] * 8 + ["left", "right"] * 4,
-            "date": [WORLD.as_of] * 16,
+            "date": [AS_OF] * 16,
             "events": [1] * 16,
         }
     )
@@ -85,9 +86,7 @@ def test_segment_popularity_is_shrunk_to_overall_shares():
     rows = Interactions.from_table(table)
     model = fit(SegmentPopularity, rows, users=user_traits, min_users=4, kappa=8.0)
     assert model.fitted_values == {"location": ["l", "r"], "demographic": []}
-    histories = Histories.from_interactions(
-        rows, np.arange(2), rows.item_ids, WORLD.as_of, user_traits
-    )
+    histories = Histories.from_interactions(rows, np.arange(2), rows.item_ids, AS_OF, user_traits)
     # Segments of 8 events are shrunk to the overall shares (1/2, 1/4, 1/4) by kappa = 8 events.
     left = np.log([0.5, (4 + 2) / 16, (0 + 2) / 16])
     assert model.scores(histories)[0] == pytest.approx(left)
@@ -97,7 +96,7 @@ def test_segment_popularity_is_shrunk_to_overall_shares():
 
 
 def test_items_promoted_in_the_users_shop_score_higher():
-    model = fitted("promoted")
+    model = fit_named("promoted")
     features = item_features(BOARD, model.items)
     popularity = features.share("decayed_events_14")
     # "here" promotes the first item, "there" the last; each is half of the shops.

@@ -11,13 +11,13 @@ import pytest
 from batch_predictions.models.recommender.data.interactions import Interactions
 from batch_predictions.models.recommender.generators.sequence_ease import SequenceEASE
 from batch_predictions.models.recommender.generators.sequence_neighbours import SequenceNeighbours
+from batch_predictions_tests.worlds.checkerboard import AS_OF
 from batch_predictions_tests.worlds.recommenders import (
-    WORLD,
     all_histories,
     fit,
     item_features,
     make_sequences,
-    scores,
+    score_users,
 )
 
 
@@ -37,7 +37,7 @@ def test_items_near_in_a_session_are_ranked_next():
         {
             "user_id": users,
             "item_id": items,
-            "date": [WORLD.as_of] * n,
+            "date": [AS_OF] * n,
             "events": [1] * n,
             "event_time": times,
         }
@@ -84,7 +84,7 @@ def test_sequence_ease_is_the_ridge_regression_on_the_following_items():
     np.testing.assert_allclose(model.arrays["weights"], expected, rtol=1e-5, atol=1e-7)
     # u took c last, then b, then a.
     profile = np.array([0.25, 0.5, 1, 0.0625, 0.25, 1])
-    np.testing.assert_allclose(scores(model, interactions)[0], profile @ expected, rtol=1e-5)
+    np.testing.assert_allclose(score_users(model, interactions)[0], profile @ expected, rtol=1e-5)
 
 
 def test_sequence_ease_ranks_the_next_item_and_explains_it_by_the_previous():

@@ -14,7 +14,7 @@ from batch_predictions.models.sentiment.models.encoder import EncoderError, Enco
 from batch_predictions.models.sentiment.models.probabilities import log_softmax
 from batch_predictions.models.sentiment.text.documents import Documents
 from batch_predictions.models.sentiment.training import ClassifierTrainer
-from batch_predictions_tests.worlds.encoders import PIECES
+from batch_predictions_tests.worlds.encoders import WORDPIECES
 
 OPTIONS = {"encoder_rate": 3e-3, "encoder_epochs": 6.0, "encoder_words": 1.0}
 """Word vectors are trained too, because those of the tiny transformer are random."""
@@ -27,11 +27,11 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     import torch
 
     path = tmp_path_factory.mktemp("encoder")
-    (path / "vocab.txt").write_text("\n".join(PIECES) + "\n", "utf-8")
+    (path / "vocab.txt").write_text("\n".join(WORDPIECES) + "\n", "utf-8")
     transformers.BertTokenizer(str(path / "vocab.txt")).save_pretrained(path)
     torch.manual_seed(1)
     config = transformers.BertConfig(
-        vocab_size=len(PIECES),
+        vocab_size=len(WORDPIECES),
         hidden_size=16,
         num_hidden_layers=1,
         num_attention_heads=2,

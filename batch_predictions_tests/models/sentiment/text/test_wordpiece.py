@@ -14,7 +14,7 @@ from batch_predictions.models.sentiment.text.documents import UNKNOWN, Documents
 from batch_predictions.models.sentiment.text.vectors import VectorsError
 from batch_predictions.models.sentiment.text.wordpiece import WordPieceTokenizer, read_wordpieces
 from batch_predictions.models.sentiment.training import ClassifierTrainer
-from batch_predictions_tests.worlds.encoders import PIECES, write_encoder_folder
+from batch_predictions_tests.worlds.encoders import WORDPIECES, write_encoder_folder
 
 TEXTS = [
     "Great films, don't you think?",
@@ -49,7 +49,7 @@ def test_a_word_is_split_into_the_longest_pieces(tmp_path: Path) -> None:
 
 def test_reduced_vectors_keep_their_angles(tmp_path: Path) -> None:
     tokenizer, vectors = read_wordpieces(write_encoder_folder(tmp_path), 4)
-    assert vectors.shape == (len(PIECES) + 2, 4)
+    assert vectors.shape == (len(WORDPIECES) + 2, 4)
     np.testing.assert_allclose(np.linalg.norm(vectors[2:], axis=1).mean(), 1, atol=1e-5)
     great, good, aw = (vectors[tokenizer.ids[piece]] for piece in ("great", "good", "aw"))
     assert great @ good > 0 > great @ aw
@@ -91,6 +91,6 @@ def test_errors_name_what_is_missing(tmp_path: Path) -> None:
     with pytest.raises(VectorsError, match=r"vocab\.txt"):
         read_wordpieces(tmp_path, 8)
     folder = write_encoder_folder(tmp_path)
-    (folder / "vocab.txt").write_text("\n".join([*PIECES, "more"]), "utf-8")
+    (folder / "vocab.txt").write_text("\n".join([*WORDPIECES, "more"]), "utf-8")
     with pytest.raises(VectorsError, match="vectors"):
         read_wordpieces(folder, 8)
