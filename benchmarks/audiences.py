@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 import numpy as np
-from common import machine, say, show
+from common import log, machine, print_json
 
 LAST_THIRD = dt.date(2017, 9, 1)
 TOP_SHARES = (0.1, 0.2)
@@ -67,7 +67,7 @@ def main() -> None:
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         campaigns = read_campaigns(args.home or Path(folder))
-        show(fit_weights(campaigns) if args.fit else measure(campaigns, args.plot))
+        print_json(fit_weights(campaigns) if args.fit else measure(campaigns, args.plot))
 
 
 def read_campaigns(home: Path) -> list[Campaign]:
@@ -99,7 +99,7 @@ def read_campaigns(home: Path) -> list[Campaign]:
         rows = warehouse.query(_CUSTOMERS.format(affinity_ctes=AFFINITY_CTES), sql_parameters)
         for name in rows.column_names:
             campaign[name] = rows[name].to_numpy(zero_copy_only=False)
-        say(campaign["campaign_id"], day, int(campaign["redeemed"].sum()), "redeemers")
+        log(campaign["campaign_id"], day, int(campaign["redeemed"].sum()), "redeemers")
     return campaigns
 
 

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from common import machine, say, show
+from common import log, machine, print_json
 
 CUTS = ("2017-10-08", "2017-11-05", "2017-12-03")
 
@@ -34,7 +34,7 @@ def main() -> None:
     args = parser.parse_args()
     args.cuts = args.cuts or [dt.date.fromisoformat(cut) for cut in CUTS]
     with tempfile.TemporaryDirectory() as folder:
-        show(measure(args, args.home or Path(folder)))
+        print_json(measure(args, args.home or Path(folder)))
 
 
 def measure(args: argparse.Namespace, home: Path) -> dict[str, object]:
@@ -108,7 +108,7 @@ def predict(
     )
     assert windows is not None, f"{cut} is too early in the year"
     fit_examples = Examples.concat([read_examples(day) for day in windows.fit_days])
-    say(f"{cut}: fitting on {len(fit_examples):,} rows of {len(windows.fit_days)} days")
+    log(f"{cut}: fitting on {len(fit_examples):,} rows of {len(windows.fit_days)} days")
     trainer = EstimatorTrainer(fit_examples, churn.seed)
     calibration, rows = read_examples(windows.calibration_day), read_examples(cut).rows
     probabilities = {}

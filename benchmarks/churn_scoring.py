@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from common import machine, say, show
+from common import log, machine, print_json
 
 DAY = dt.date(2024, 3, 31)
 STEPS = ("make", "train", "stage", "score", "load")
@@ -57,11 +57,11 @@ def main() -> None:
                 text=True,
             )
             result[step] = json.loads(process.stdout.splitlines()[-1])
-            say(step, result[step])
+            log(step, result[step])
         seconds = result["score"]["seconds"]
         result["rows_per_second"] = round(args.customers / seconds)
         result["machine"] = machine()
-        show(result)
+        print_json(result)
 
 
 def run_step(args: argparse.Namespace) -> dict[str, float]:

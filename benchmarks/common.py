@@ -1,4 +1,4 @@
-"""What every benchmark needs: interleaved repeats, medians, ratios, one JSON object."""
+"""Functions of all benchmarks: interleaved timing, ratios, the machine, output."""
 
 from __future__ import annotations
 
@@ -12,38 +12,45 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 
-def interleaved(ways: Mapping[str, Callable[[], Any]], repeats: int = 5) -> dict[str, Any]:
-    """Medians of wall and CPU seconds of each way, taken in turn, so that a busy neighbour slows
-    all alike. One unmeasured call each comes first."""
-    wall: dict[str, list[float]] = {name: [] for name in ways}
-    cpu: dict[str, list[float]] = {name: [] for name in ways}
-    for work in ways.values():
-        work()
+def time_interleaved(
+    functions: Mapping[str, Callable[[], Any]], repeats: int = 5
+) -> dict[str, dict[str, float]]:
+    """Median wall and CPU seconds of functions, by name.
+
+    Every repeat calls all functions, so that other programs slow all of them. One call of each
+    comes first and is not measured.
+    """
+    wall: dict[str, list[float]] = {name: [] for name in functions}
+    cpu: dict[str, list[float]] = {name: [] for name in functions}
+    for function in functions.values():
+        function()
     for _ in range(repeats):
-        for name, work in ways.items():
-            began, burnt = time.perf_counter(), time.process_time()
-            work()
-            wall[name].append(time.perf_counter() - began)
-            cpu[name].append(time.process_time() - burnt)
+        for name, function in functions.items():
+            wall_start, cpu_start = time.perf_counter(), time.process_time()
+            function()
+            wall[name].append(time.perf_counter() - wall_start)
+            cpu[name].append(time.process_time() - cpu_start)
     return {
         name: {
             "wall_seconds": round(statistics.median(wall[name]), 5),
             "cpu_seconds": round(statistics.median(cpu[name]), 5),
         }
-        for name in ways
+        for name in functions
     }
 
 
-def ratio(times: Mapping[str, Any], of: str, to: str) -> dict[str, float]:
-    """How many times the seconds of `to` those of `of` are."""
+def time_ratio(times: Mapping[str, Any], numerator: str, denominator: str) -> dict[str, float]:
+    """Ratio of the wall and of the CPU seconds of two functions."""
     return {
-        kind: round(times[of][f"{kind}_seconds"] / times[to][f"{kind}_seconds"], 3)
-        for kind in ("wall", "cpu")
+        clock: round(
+            times[numerator][f"{clock}_seconds"] / times[denominator][f"{clock}_seconds"], 3
+        )
+        for clock in ("wall", "cpu")
     }
 
 
 def machine() -> dict[str, Any]:
-    """Where it ran."""
+    """The machine, for the results: cores, load, CPU, Python."""
     return {
         "cores": len(os.sched_getaffinity(0)),
         "load_before": os.getloadavg()[0],
@@ -52,13 +59,13 @@ def machine() -> dict[str, Any]:
     }
 
 
-def say(*words: Any) -> None:
-    """Progress, on the standard error."""
-    print(*words, file=sys.stderr, flush=True)
+def log(*values: Any) -> None:
+    """Prints progress on the standard error."""
+    print(*values, file=sys.stderr, flush=True)
 
 
-def show(result: Mapping[str, Any]) -> None:
-    """The one JSON object on the standard output."""
+def print_json(result: Mapping[str, Any]) -> None:
+    """Prints the result as one JSON object on the standard output."""
     print(json.dumps(result, indent=1))
 
 

@@ -1,7 +1,7 @@
-"""The upper bound of scaling to two cores: two independent processes against one.
+"""The upper bound of scaling to two cores: the speed-up of two independent processes.
 
-Two virtual processors may be two threads of one core, share a cache, or be slowed by other virtual
-machines; no engine can scale better than processes that share nothing.
+Two virtual CPUs may be two threads of one core, share a cache, or be slowed by other virtual
+machines; no engine scales better than processes that share nothing.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from multiprocessing.synchronize import Barrier
 from typing import Any
 
 Step = Callable[[], int]
-"""Does a piece of work and returns how many units it was."""
+"""Does a portion of work; returns its number of units."""
 
 
 def python() -> Step:
@@ -29,7 +29,7 @@ def python() -> Step:
 
 
 def lstm(size: int, bf16: bool) -> Step:
-    """The main cost of a net: an LSTM over 64 texts of 40 words, one thread."""
+    """The main cost of a net: an LSTM over 64 texts of 40 words, in one thread."""
     import torch
 
     torch.set_num_threads(1)
@@ -48,9 +48,9 @@ def lstm(size: int, bf16: bool) -> Step:
 def two_process_speedup(
     make_step: Callable[..., Step], arguments: Iterable[Any], seconds: float = 3.0
 ) -> float:
-    """Units of work of two simultaneous processes, a core each, divided by those of one process.
+    """Units of work of two simultaneous processes, each on one core, divided by those of one.
 
-    The median of three rounds in which one and two processes alternate; start-up is not measured.
+    The median of three rounds in which one and two processes alternate, without start-up.
 
     Args:
         make_step: called in each process with `arguments`.
@@ -69,7 +69,7 @@ def two_process_speedup(
 def _measure_units(
     make_step: Callable[..., Step], arguments: tuple[Any, ...], processes: int, seconds: float
 ) -> int:
-    """Units of work that simultaneous processes do in a time, in total."""
+    """Total units of work that simultaneous processes do in a number of seconds."""
     context = multiprocessing.get_context("spawn")
     barrier, results = context.Barrier(processes), context.Queue()
     cores = sorted(os.sched_getaffinity(0))
@@ -96,7 +96,7 @@ def _work(
     barrier: Barrier,
     results: Queue[int],
 ) -> None:
-    """A process: warms up, waits for the others, works until the time is over."""
+    """Runs one process: warms up, waits for the others, works until the time is over."""
     os.sched_setaffinity(0, {core})
     step = make_step(*arguments)
     step()

@@ -31,7 +31,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from common import machine, say, show
+from common import log, machine, print_json
 
 ITEMS, FACTORS, K, SHARD_ROWS = 20_000, 64, 20, 4096
 KILLED = "killed"
@@ -98,7 +98,7 @@ class _TimesFile:
 
     def append(self, mode: str, run: dict[str, Any]) -> None:
         """Adds the times of one run."""
-        say(mode, run)
+        log(mode, run)
         with self.path.open("a", encoding="utf-8") as file:
             file.write(json.dumps({"way": mode, **run}) + "\n")
 
@@ -117,7 +117,7 @@ def _prepare(folder: Path, seconds: float) -> dict[str, Any]:
             )
         return workload
     users = round(seconds / _seconds_per_shard(folder)) * SHARD_ROWS
-    say(f"{users:,} users take the bare loop {seconds:g} s")
+    log(f"{users:,} users take the bare loop {seconds:g} s")
     write_catalogue(folder, users, ITEMS, FACTORS)
     started = time.perf_counter()
     path = stage_users(folder, K, SHARD_ROWS)
@@ -254,4 +254,4 @@ if __name__ == "__main__":
     arguments = parser.parse_args()
     names = [name for name in arguments.only.split(",") if name]
     result = measure(arguments.seconds, arguments.repeats, arguments.ray, arguments.folder, names)
-    show(result)
+    print_json(result)

@@ -13,8 +13,8 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from common import interleaved, machine, say, show
-from topk import learned
+from common import log, machine, print_json, time_interleaved
+from topk import learned_factors
 
 ITEMS = (12_000, 68_509)
 EACH = (60, 300)
@@ -28,7 +28,7 @@ def measure() -> dict[str, Any]:
     from batch_predictions.inference.topk import Index
 
     torch.set_num_threads(1)
-    queries, targets, seen = learned()
+    queries, targets, seen = learned_factors()
     order = np.argsort(-np.bincount(seen.indices, minlength=len(targets)), kind="stable")
     cases = {}
     for items in ITEMS:
@@ -41,11 +41,11 @@ def measure() -> dict[str, Any]:
                 "products": lambda k=k: _by_products(queries, own, ours, others, k),  # noqa: B023
                 "index": lambda k=k: _by_index(index, queries, own, ours, others, k),  # noqa: B023
             }
-            times = interleaved(ways, 3)
+            times = time_interleaved(ways, 3)
             same = (np.sort(ways["products"]()) == np.sort(ways["index"]())).all(axis=1).mean()
             name = f"{len(known)}_items_{k}_candidates"
             cases[name] = {**times, "same_lists": round(float(same), 4)}
-            say(name, cases[name])
+            log(name, cases[name])
     return {"users": len(queries), "machine": machine(), "cases": cases}
 
 
@@ -73,4 +73,4 @@ def _by_index(index: Any, queries: Any, targets: Any, seen: Any, others: Any, k:
 
 
 if __name__ == "__main__":
-    show(measure())
+    print_json(measure())

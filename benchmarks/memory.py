@@ -20,7 +20,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from common import machine, say, show
+from common import log, machine, print_json
 
 FACTORS, K, SHARD_ROWS = 64, 20, 8192
 STEPS = ("stage", "score", "load")
@@ -31,7 +31,7 @@ def measure(users: int = 1_000_000, items: int = 100_000, folder: Path | None = 
     from catalogue import write_catalogue
 
     with tempfile.TemporaryDirectory(prefix="benchmark-memory-", dir=folder) as name:
-        say(f"writing {users:,} users and {items:,} items")
+        log(f"writing {users:,} users and {items:,} items")
         write_catalogue(Path(name), users, items, FACTORS)
         steps = {}
         for step in STEPS:
@@ -42,7 +42,7 @@ def measure(users: int = 1_000_000, items: int = 100_000, folder: Path | None = 
                 text=True,
             )
             steps[step] = json.loads(process.stdout.splitlines()[-1])
-            say(step, steps[step])
+            log(step, steps[step])
     tenths = steps["score"]["rows_per_cpu_second_by_tenth"]
     return {
         "users": users,
@@ -118,4 +118,4 @@ if __name__ == "__main__":
     if arguments.step:
         print(json.dumps(run_step(arguments.step, arguments.folder)))
     else:
-        show(measure(arguments.users, arguments.items, arguments.folder))
+        print_json(measure(arguments.users, arguments.items, arguments.folder))

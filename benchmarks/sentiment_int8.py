@@ -22,7 +22,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from common import machine, say, show
+from common import log, machine, print_json
 from sentiment_scoring import generate_texts, train_net
 
 from batch_predictions.models.sentiment.models.batching import batches_by_length, pad
@@ -77,7 +77,7 @@ def onnx_backends(
 ) -> dict[str, Backend]:
     """ONNX Runtime in single precision and in int8; empty where it is not installed."""
     if not all(importlib.util.find_spec(name) for name in ("onnx", "onnxruntime")):
-        say("onnx and onnxruntime are not installed: only torch is measured")
+        log("onnx and onnxruntime are not installed: only torch is measured")
         return {}
     import onnxruntime
     from onnxruntime.quantization import QuantType, quantize_dynamic
@@ -167,7 +167,7 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=5)
     arguments = parser.parse_args()
     torch.set_num_threads(1)
-    show(
+    print_json(
         {
             "bilstm_128": measure(True, 128, arguments.number, arguments.repeats),
             "lstm_64": measure(False, 64, arguments.number, arguments.repeats),

@@ -25,7 +25,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
-from common import machine, say, show
+from common import log, machine, print_json
 from core_scaling import Step, lstm, python, two_process_speedup
 from sentiment_scoring import generate_texts
 
@@ -51,7 +51,7 @@ def train_classifier(folder: Path, net: str, size: int) -> None:
     texts, labels = generate_texts(3000, 1)
     options = {"epochs": 1.0, "width": float(size), "size": float(size), "rate": 3e-3}
     trainer = ClassifierTrainer(
-        build_reviews(texts, labels.tolist()), ModelTraining(3, 7, options=options, progress=say)
+        build_reviews(texts, labels.tolist()), ModelTraining(3, 7, options=options, progress=log)
     )
     folder.mkdir()
     trainer.fit(f"average_{net}").save(folder)
@@ -136,7 +136,7 @@ def measure(number: int, net: str, size: int, repeats: int) -> dict[str, Any]:
                 assert summary.scored_rows == number and summary.instances == workers
                 worker_seconds.append(summary.seconds)
                 hashes.add(hash_results(results))
-                say(f"{workers} workers: {summary.seconds:.1f} s")
+                log(f"{workers} workers: {summary.seconds:.1f} s")
         assert len(hashes) == 1, "results differ between runs"
         shards = staging.StagingManifest.read(manifest).shards
         upper_bounds = measure_upper_bounds(home, manifest.parent / shards[0].name, size)
@@ -170,7 +170,7 @@ def main() -> None:
     arguments = parser.parse_args()
     # A worker is a thread; torch must not use further ones.
     torch.set_num_threads(1)
-    show(measure(arguments.number, arguments.net, arguments.size, arguments.repeats))
+    print_json(measure(arguments.number, arguments.net, arguments.size, arguments.repeats))
 
 
 if __name__ == "__main__":

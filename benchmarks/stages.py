@@ -1,14 +1,14 @@
-"""Seconds and peak memory of every stage of a day: each runs in a process of its own.
+"""Seconds and peak memory of every stage of a day, each in a separate process.
 
     python benchmarks/stages.py [--home FOLDER] [--days 1]
 
-The source is that of the settings, the default one unless BATCH_PREDICTIONS_SOURCE__KIND and
-__PATH say otherwise; the day is its newest complete one, the week trained the newest that had
-ended by it. Stages: ingest of all days, promotions known ahead, features, the training of each
-model, `stage`, `score` and `load` of each prediction, release. Seconds leave out starting Python
-and loading the platform, which is the stage `start`; memory is the highest resident set of the
-process (VmHWM), what it maps of files included, and that of its largest child, where that is more.
-Prints one JSON object; progress goes to the standard error.
+The source is that of the settings (BATCH_PREDICTIONS_SOURCE__KIND and __PATH); the day is its
+newest complete one, and the trained week the latest that has ended by then. Stages: ingest of all
+days, promotions known ahead, features, training of every model, `stage`, `score` and `load` of
+every prediction, release. Seconds do not include starting Python and loading the platform, which is
+the stage `start`. Memory is the peak resident set of the process (VmHWM), memory-mapped files
+included, and that of its largest child where it is more. Prints one JSON object; progress goes to
+the standard error.
 """
 
 from __future__ import annotations
@@ -16,10 +16,8 @@ from __future__ import annotations
 import argparse
 import datetime as dt
 import graphlib
-import importlib
 import json
 import os
-import pkgutil
 import resource
 import subprocess
 import sys
@@ -29,45 +27,45 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from common import machine, say, show
+from common import log, machine, print_json
 
 HANDLES = "benchmark-handles"
-"""Where, in the home, the manifests of staged predictions are noted between processes."""
+"""Folder in the home with the manifests' paths, which pass from process to process."""
 
 
 def measure(home: Path) -> dict[str, Any]:
-    """All stages, in the order of a run."""
+    """Measures all stages, in the order of a run."""
     load_before = machine()
     stages: dict[str, dict[str, Any]] = {}
-    for stage in ("start", *_run(home, "plan")["stages"]):
-        stages[stage] = _run(home, stage)
-        say(stage, stages[stage])
+    for name in ("start", *_run(home, "plan")["stages"]):
+        stages[name] = _run(home, name)
+        log(name, stages[name])
     return {
         "machine": load_before,
         "source": os.environ.get("BATCH_PREDICTIONS_SOURCE__KIND", "complete_journey"),
         "stages": stages,
-        "seconds": round(sum(each["seconds"] for each in stages.values()), 1),
-        "peak_mib": max(each["peak_mib"] for each in stages.values()),
+        "seconds": round(sum(stage["seconds"] for stage in stages.values()), 1),
+        "peak_mib": max(stage["peak_mib"] for stage in stages.values()),
     }
 
 
 def _run(home: Path, stage: str) -> dict[str, Any]:
-    began = time.perf_counter()
-    done = subprocess.run(
+    started = time.perf_counter()
+    process = subprocess.run(
         [sys.executable, __file__, "--stage", stage, "--home", str(home)],
         env={**os.environ, "BATCH_PREDICTIONS_HOME": str(home)},
         stdout=subprocess.PIPE,
         check=True,
         text=True,
     )
-    answer: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    report: dict[str, Any] = json.loads(process.stdout.splitlines()[-1])
     if stage == "start":
-        answer["seconds"] = round(time.perf_counter() - began, 2)
-    return answer
+        report["seconds"] = round(time.perf_counter() - started, 2)
+    return report
 
 
 class Stages:
-    """The stages by name, in one process."""
+    """Runs stages by name in this process."""
 
     def __init__(self, home: Path) -> None:
         from batch_predictions import definitions
@@ -92,21 +90,21 @@ class Stages:
         self.first = state.first_day
 
     def plan(self) -> list[str]:
-        """The stages that the source feeds."""
+        """Names of the stages for which the source has data."""
         from batch_predictions.tables import INTERACTIONS, REVIEWS
 
-        lacking = [t.name for t in (INTERACTIONS, REVIEWS) if t not in self.source.tables()]
-        ahead = [t for t in self.source.tables() if t.partition == "week"]
-        stages = ["ingest", *(["ingest_ahead"] if ahead else []), "features"]
-        unfed = self._downstream(lacking)
-        stages += [f"train:{key}" for key in self._keys("models") if key not in unfed]
+        missing = [t.name for t in (INTERACTIONS, REVIEWS) if t not in self.source.tables()]
+        weekly = [t for t in self.source.tables() if t.partition == "week"]
+        stages = ["ingest", *(["ingest_ahead"] if weekly else []), "features"]
+        unserved = self._downstream(missing)
+        stages += [f"train:{key}" for key in self._keys("models") if key not in unserved]
         for name in self._predictions():
-            if f"predictions/{name}" not in unfed:
+            if f"predictions/{name}" not in unserved:
                 stages += [f"{step}:{name}" for step in ("stage", "score", "load")]
         return [*stages, "release"]
 
-    def work(self, stage: str) -> dict[str, Any]:
-        """One stage; what it made."""
+    def run(self, stage: str) -> dict[str, Any]:
+        """Runs one stage; returns what it has processed."""
         from batch_predictions.automation.planning import WEEKS_BEFORE_TRAINING
         from batch_predictions.partitions import weeks_ahead
 
@@ -144,14 +142,14 @@ class Stages:
         prediction = self._predictions()[name]
         warehouse = Warehouse.of(self.settings)
         partition = str(self.day if prediction.table.partition == "date" else self.week)
-        noted = self.home / HANDLES / name
+        handle = self.home / HANDLES / name
         if step == "stage":
-            noted.parent.mkdir(exist_ok=True)
+            handle.parent.mkdir(exist_ok=True)
             models = ModelStore.of(self.settings)
             path = stage_partition(prediction, partition, warehouse, models, self.settings)
-            noted.write_text(str(path))
+            handle.write_text(str(path))
             return {"rows": StagingManifest.read(path).rows}
-        path = Path(noted.read_text())
+        path = Path(handle.read_text())
         if step == "score":
             summary = engine.score(path, self.settings.inference)
             return {"rows": summary.scored_rows, "instances": summary.instances}
@@ -162,23 +160,15 @@ class Stages:
         return {"rows": load_partition(warehouse, table, path, child_tables).main.rows}
 
     def _predictions(self) -> dict[str, Any]:
-        """Every declared prediction by name, each after those that it reads."""
-        from batch_predictions import predictions
+        """All declared predictions by name, each after those that it reads."""
+        from batch_predictions.discovery import instances
         from batch_predictions.inference.declaration import BatchPrediction
 
-        modules = [
-            importlib.import_module(f"{predictions.__name__}.{each.name}")
-            for each in pkgutil.iter_modules(predictions.__path__)
-        ]
-        found = {
-            each.table.qualified: each
-            for module in modules
-            for each in vars(module).values()
-            if isinstance(each, BatchPrediction)
-        }
-        graph = {name: found.keys() & each.tables() for name, each in found.items()}
+        declared = instances(BatchPrediction, "predictions/*.py")
+        by_table = {prediction.table.qualified: prediction for prediction in declared}
+        graph = {name: by_table.keys() & p.tables() for name, p in by_table.items()}
         order = graphlib.TopologicalSorter(graph).static_order()
-        return {found[name].name: found[name] for name in order}
+        return {by_table[name].name: by_table[name] for name in order}
 
     def _keys(self, group: str) -> list[str]:
         import dagster as dg
@@ -192,8 +182,8 @@ class Stages:
         if not raw:
             return set()
         roots = dg.AssetSelection.assets(*(["raw", name] for name in raw))
-        found = roots.downstream(include_self=False).resolve(self.graph)
-        return {"/".join(key.path) for key in found}
+        keys = roots.downstream(include_self=False).resolve(self.graph)
+        return {"/".join(key.path) for key in keys}
 
     def _job(
         self, job: Any, first: str, last: str, keys: list[str] | None = None
@@ -226,7 +216,7 @@ class Stages:
 
 
 def _peaks() -> Iterator[int]:
-    """Resident sets in MiB: this process's highest, and its largest child's."""
+    """Peak resident sets in MiB: of this process, and of its largest child."""
     for line in Path("/proc/self/status").read_text().splitlines():
         if line.startswith("VmHWM"):
             yield round(int(line.split()[1]) / 1024)
@@ -234,30 +224,30 @@ def _peaks() -> Iterator[int]:
 
 
 def main() -> None:
-    """Measures, or works on one stage for the process that measures."""
+    """Measures all stages, or runs one of them in its process."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--home", type=Path, help="a home to keep; else a temporary one")
     parser.add_argument("--stage", help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.stage:
         stages = Stages(args.home)
-        began, burnt = time.perf_counter(), time.process_time()
-        made = {"stages": stages.plan()} if args.stage == "plan" else stages.work(args.stage)
+        wall_start, cpu_start = time.perf_counter(), time.process_time()
+        report = {"stages": stages.plan()} if args.stage == "plan" else stages.run(args.stage)
         seconds = {
-            "seconds": round(time.perf_counter() - began, 2),
-            "cpu_seconds": round(time.process_time() - burnt, 2),
+            "seconds": round(time.perf_counter() - wall_start, 2),
+            "cpu_seconds": round(time.process_time() - cpu_start, 2),
         }
-        own, child = _peaks()
-        memory = {"peak_mib": own}
-        if child > own:
+        peak, child = _peaks()
+        memory = {"peak_mib": peak}
+        if child > peak:
             memory["worker_peak_mib"] = child
-        print(json.dumps({**seconds, **memory, **made}))
+        print(json.dumps({**seconds, **memory, **report}))
         return
     if args.home:
-        show(measure(args.home.absolute()))
+        print_json(measure(args.home.absolute()))
         return
     with tempfile.TemporaryDirectory(prefix="benchmark-stages-") as home:
-        show(measure(Path(home)))
+        print_json(measure(Path(home)))
 
 
 if __name__ == "__main__":

@@ -1,13 +1,13 @@
-"""Exact top-k beside `implicit` and a bare float32 product, on two threads each.
+"""Exact top-k against `implicit` and a bare float32 product, on two threads each.
 
     batch-predictions benchmark topk --json [--only NAME] [--check]
 
-Gaussian factors of 20,000 to 1,000,000 items, factors of 64 and 128, k = 50, 50 seen items a user
-left out; and factors that ALS learned from the Complete Journey, some of its items, all of them,
-and grown to 1,000,000: its items over and over, each moved by 30 % of its length.
+Cases: Gaussian factors of 20,000 to 1,000,000 items, f = 64 and 128, k = 50, without 50 seen items
+per user; and factors that ALS learned from the Complete Journey, for a sample of its items, for all
+of them, and for up to 1,000,000 synthetic ones: learned items with noise of 30 % of their length.
 
 In every case the lists of a sample of users are compared with brute force in float64: how many have
-the same set of items, and how many the same but for equal scores. `--check` does that alone.
+the same set of items, and how many the same set except for equal scores. `--check` does only that.
 """
 
 from __future__ import annotations
@@ -18,57 +18,61 @@ from functools import cache, partial
 from typing import Any
 
 import numpy as np
-from common import interleaved, machine, ratio, say, show
+from common import log, machine, print_json, time_interleaved, time_ratio
 
 Vectors = Callable[[], tuple[Any, Any, Any]]
-"""Makes users (n, f), items (m, f) and what was seen (n, m)."""
+"""Returns users (n, f), items (m, f) and seen entries (n, m)."""
 
 K = 50
 THREADS = 2
-MANY = 1_000_000
-SIZES = {20_000: 8192, 100_000: 2048, MANY: 512}
-"""Items: users, so that a repeat takes about a second. 512 are two blocks, one for each thread."""
+MOST_ITEMS = 1_000_000
+USERS_BY_ITEMS = {20_000: 8192, 100_000: 2048, MOST_ITEMS: 512}
+"""So that a repeat takes about a second; 512 users are one block for each thread."""
 
-CHECKED = {20_000: 512, 100_000: 128, MANY: 16}
-"""Items at most: users whose lists are compared with brute force."""
+CHECKED_USERS = {20_000: 512, 100_000: 128, MOST_ITEMS: 16}
+"""Users whose lists are compared with brute force, by upper bound of the items."""
 
 
 def measure(only: str = "", repeats: int = 5) -> dict[str, Any]:
-    """All cases, or those whose names contain `only`; without repeats only their exactness."""
+    """Times and exactness of all cases, or of those whose names contain `only`.
+
+    Args:
+        only: name of a case, or part of names; empty: all.
+        repeats: of every measurement; 0: no times.
+    """
     import torch
     from threadpoolctl import threadpool_limits
 
     torch.set_num_threads(THREADS)
     cases: dict[str, Any] = {}
-    with threadpool_limits(1, "blas"):  # As implicit asks for: its threads are its own.
-        sources = _cases()
-        for name in _named(only, sources):
-            cases[name] = _case(name, *sources[name](), repeats)
+    with threadpool_limits(1, "blas"):  # As implicit requires, which has threads itself.
+        vectors = _case_vectors()
+        for name in _select(only, vectors):
+            cases[name] = _measure_case(name, *vectors[name](), repeats)
     return {"k": K, "threads": THREADS, "machine": machine(), "cases": cases}
 
 
-def _named(only: str, cases: Iterable[str]) -> list[str]:
-    """The case of that name, or all whose names contain it."""
+def _select(only: str, cases: Iterable[str]) -> list[str]:
+    """The case named `only`, or all whose names contain it."""
     names = list(cases)
     return [only] if only in names else [name for name in names if only in name]
 
 
-def _cases() -> dict[str, Vectors]:
-    """Users, items and what was seen, by the case's name; made when called."""
+def _case_vectors() -> dict[str, Vectors]:
+    """Functions that return the vectors of a case, by its name."""
     cases: dict[str, Vectors] = {
-        f"gaussian_{items}x{factors}": partial(_gaussian, items, factors)
+        f"gaussian_{items}x{factors}": partial(_gaussian_factors, items, factors)
         for factors in (64, 128)
-        for items in SIZES
+        for items in USERS_BY_ITEMS
     }
-    cases["complete_journey_als"] = learned
-    for items in SIZES:
-        # The largest keeps the name that it had when it was the only one.
-        name = "grown" if items == MANY else str(items)
-        cases[f"complete_journey_als_{name}"] = partial(_grown, items)
+    cases["complete_journey_als"] = learned_factors
+    for items in USERS_BY_ITEMS:
+        name = "grown" if items == MOST_ITEMS else str(items)
+        cases[f"complete_journey_als_{name}"] = partial(_resized_factors, items)
     return cases
 
 
-def _case(name: str, queries: Any, targets: Any, seen: Any, repeats: int) -> dict[str, Any]:
+def _measure_case(name: str, queries: Any, targets: Any, seen: Any, repeats: int) -> dict[str, Any]:
     from batch_predictions.inference.topk import Index
 
     index = Index(targets)
@@ -79,14 +83,16 @@ def _case(name: str, queries: Any, targets: Any, seen: Any, repeats: int) -> dic
         "products": index.items.kind,
     }
     if repeats:
-        result |= _times(index, queries, targets, seen, repeats)
-    result["same_as_brute_force"] = _same(index, queries, targets, seen)
-    say(name, {key: value for key, value in result.items() if key != "times"})
+        result |= _measure_times(index, queries, targets, seen, repeats)
+    result["same_as_brute_force"] = _compare_with_brute_force(index, queries, targets, seen)
+    log(name, {key: value for key, value in result.items() if key != "times"})
     return result
 
 
-def _times(index: Any, queries: Any, targets: Any, seen: Any, repeats: int) -> dict[str, Any]:
-    """Ours, implicit's and the bare product's, in turn."""
+def _measure_times(
+    index: Any, queries: Any, targets: Any, seen: Any, repeats: int
+) -> dict[str, Any]:
+    """Interleaved times of this project, of implicit and of the bare product."""
     import torch
     from implicit.cpu.als import AlternatingLeastSquares
 
@@ -99,61 +105,63 @@ def _times(index: Any, queries: Any, targets: Any, seen: Any, repeats: int) -> d
     left, right = torch.from_numpy(queries), torch.from_numpy(targets).T
     product = torch.empty((256, items))
 
-    def bare() -> None:
+    def multiply() -> None:
         for start in range(0, users, 256):
-            part = left[start : start + 256]
-            torch.mm(part, right, out=product[: len(part)])
+            batch = left[start : start + 256]
+            torch.mm(batch, right, out=product[: len(batch)])
 
-    times = interleaved(
+    times = time_interleaved(
         {
             "ours": lambda: index.search(queries, K, seen=seen, threads=THREADS),
             "ready": lambda: Index(targets),
             "implicit": lambda: peer.recommend(ids, seen, N=K, filter_already_liked_items=True),
-            "bare_product": bare,
+            "bare_product": multiply,
         },
         repeats,
     )
     return {
         "times": times,
         "users_per_second": {
-            way: round(users / times[way]["wall_seconds"])
-            for way in ("ours", "implicit", "bare_product")
+            mode: round(users / times[mode]["wall_seconds"])
+            for mode in ("ours", "implicit", "bare_product")
         },
-        "times_implicit": ratio(times, "implicit", "ours"),
-        "times_bare_product": ratio(times, "bare_product", "ours"),
+        "times_implicit": time_ratio(times, "implicit", "ours"),
+        "times_bare_product": time_ratio(times, "bare_product", "ours"),
     }
 
 
-def _same(index: Any, queries: Any, targets: Any, seen: Any) -> dict[str, int]:
+def _compare_with_brute_force(index: Any, queries: Any, targets: Any, seen: Any) -> dict[str, int]:
     """Of a sample of users, how many have the items of brute force in float64."""
-    number = min(len(queries), next(n for most, n in CHECKED.items() if len(targets) <= most))
+    checked = next(users for items, users in CHECKED_USERS.items() if len(targets) <= items)
+    number = min(len(queries), checked)
     sample = np.linspace(0, len(queries) - 1, number).astype(int)
     positions, _ = index.search(queries[sample], K, seen=seen[sample])
     double = queries[sample].astype(np.float64)
     scores = np.empty((number, len(targets)))
-    for low in range(0, len(targets), 65_536):  # The items in float64 are never held whole.
-        part = targets[low : low + 65_536].astype(np.float64)
-        scores[:, low : low + len(part)] = double @ part.T
+    for low in range(0, len(targets), 65_536):  # In chunks, to save memory.
+        chunk = targets[low : low + 65_536].astype(np.float64)
+        scores[:, low : low + len(chunk)] = double @ chunk.T
     scores[seen[sample].nonzero()] = -np.inf
-    same = but_for_ties = 0
-    for row, own in enumerate(positions):
+    equal_sets = equal_scores = 0
+    for row, items in enumerate(positions):
         best = np.argpartition(-scores[row], K)[:K]
-        equal = set(best.tolist()) == set(own.tolist())
-        same += equal
-        lists = np.sort(scores[row, best]), np.sort(scores[row, own])
-        but_for_ties += equal or bool(np.allclose(*lists, rtol=1e-13, atol=0))
-    return {"users": number, "same_set": same, "same_but_for_ties": but_for_ties}
+        is_equal = set(best.tolist()) == set(items.tolist())
+        equal_sets += is_equal
+        lists = np.sort(scores[row, best]), np.sort(scores[row, items])
+        equal_scores += is_equal or bool(np.allclose(*lists, rtol=1e-13, atol=0))
+    return {"users": number, "same_set": equal_sets, "same_but_for_ties": equal_scores}
 
 
-def _gaussian(items: int, factors: int) -> tuple[Any, Any, Any]:
+def _gaussian_factors(items: int, factors: int) -> tuple[Any, Any, Any]:
     random = np.random.default_rng([items, factors])
     queries, targets = (
-        random.standard_normal((n, factors), dtype=np.float32) for n in (SIZES[items], items)
+        random.standard_normal((n, factors), dtype=np.float32)
+        for n in (USERS_BY_ITEMS[items], items)
     )
-    return queries, targets, _some_seen(random, len(queries), items)
+    return queries, targets, _random_seen(random, len(queries), items)
 
 
-def _some_seen(random: np.random.Generator, users: int, items: int) -> Any:
+def _random_seen(random: np.random.Generator, users: int, items: int) -> Any:
     from scipy.sparse import csr_matrix
 
     columns = random.integers(0, items, users * 50)
@@ -165,23 +173,23 @@ def _some_seen(random: np.random.Generator, users: int, items: int) -> Any:
     return seen
 
 
-def _grown(items: int) -> tuple[Any, Any, Any]:
-    """Some users, and as many items like those that were learned; fewer are a part of them."""
+def _resized_factors(items: int) -> tuple[Any, Any, Any]:
+    """Learned users, and `items` items: a sample of the learned ones, or noisy copies of them."""
     random = np.random.default_rng(items)
-    queries, targets, _ = learned()
-    queries = queries[: SIZES[items]]
+    queries, targets, _ = learned_factors()
+    queries = queries[: USERS_BY_ITEMS[items]]
     if items <= len(targets):
-        own = targets[random.permutation(len(targets))[:items]]
-        return queries, own, _some_seen(random, len(queries), items)
-    own = targets[random.integers(0, len(targets), items)]
-    moved = random.standard_normal(own.shape, dtype=np.float32) * targets.std(axis=0)
-    lengths = np.linalg.norm(own, axis=1) / np.linalg.norm(moved, axis=1)
-    moved *= 0.3 * lengths[:, np.newaxis]
-    return queries, own + moved, _some_seen(random, len(queries), items)
+        sample = targets[random.permutation(len(targets))[:items]]
+        return queries, sample, _random_seen(random, len(queries), items)
+    sample = targets[random.integers(0, len(targets), items)]
+    noise = random.standard_normal(sample.shape, dtype=np.float32) * targets.std(axis=0)
+    lengths = np.linalg.norm(sample, axis=1) / np.linalg.norm(noise, axis=1)
+    noise *= 0.3 * lengths[:, np.newaxis]
+    return queries, sample + noise, _random_seen(random, len(queries), items)
 
 
 @cache
-def learned() -> tuple[Any, Any, Any]:
+def learned_factors() -> tuple[Any, Any, Any]:
     """Users, items and histories of the Complete Journey by implicit's ALS, 64 factors."""
     from pathlib import Path
 
@@ -202,7 +210,7 @@ def learned() -> tuple[Any, Any, Any]:
     )
     values = 1 + 10 * np.log1p(rows["n"]).astype(np.float32)
     history = csr_matrix((values, (rows["u"], rows["i"])))
-    say(f"training ALS on {history.shape[0]:,} users x {history.shape[1]:,} items")
+    log(f"training ALS on {history.shape[0]:,} users x {history.shape[1]:,} items")
     model = AlternatingLeastSquares(
         factors=64, iterations=10, regularization=1.0, num_threads=THREADS, random_state=1
     )
@@ -215,5 +223,5 @@ if __name__ == "__main__":
     parser.add_argument("--only", default="")
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--check", action="store_true")
-    given = parser.parse_args()
-    show(measure(given.only, 0 if given.check else given.repeats))
+    arguments = parser.parse_args()
+    print_json(measure(arguments.only, 0 if arguments.check else arguments.repeats))

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from common import interleaved, machine, ratio, say, show
+from common import log, machine, print_json, time_interleaved, time_ratio
 
 from batch_predictions.models.forest.quickscorer import build_predictor
 from batch_predictions.models.forest.treeshap import build_explainer
@@ -34,7 +34,7 @@ def measure(repeats: int = 5) -> dict[str, Any]:
     random = np.random.default_rng(3)
     rows = random.standard_normal((ROWS, FEATURES))
     label = (rows[:, 0] * rows[:, 1] + np.sin(rows[:, 2] * 2) + random.standard_normal(ROWS)) > 0
-    say("training")
+    log("training")
     model = _train(rows[:TRAINING_ROWS], label[:TRAINING_ROWS])
     predict_raw = build_predictor(model.model_to_string())
     halves = np.array_split(rows, 2)
@@ -53,7 +53,7 @@ def measure(repeats: int = 5) -> dict[str, Any]:
         compiled, skipped = _compile_predictors(model, Path(folder))
         for threads, predict in compiled.items():
             predictors[f"tl2cgen_{threads}"] = partial(predict, rows)
-        times = interleaved(predictors, repeats)
+        times = time_interleaved(predictors, repeats)
         expected = model.predict(rows)
         differences = {
             name: float(np.abs(np.ravel(predict()) - expected).max())
@@ -66,7 +66,7 @@ def measure(repeats: int = 5) -> dict[str, Any]:
         "machine": machine(),
         "times": times,
         "times_lightgbm": {
-            name: ratio(times, f"lightgbm_{name[-1]}", name) for name in differences
+            name: time_ratio(times, f"lightgbm_{name[-1]}", name) for name in differences
         },
         "largest_difference": differences,
         **_measure_explainers(model, rows[:EXPLAINED_ROWS], repeats),
@@ -84,7 +84,7 @@ def _train(rows: np.ndarray, label: np.ndarray) -> Any:
 def _measure_explainers(model: Any, rows: np.ndarray, repeats: int) -> dict[str, Any]:
     """Times of SHAP values by LightGBM and by `models/forest`, and their largest difference."""
     explain = build_explainer(model.model_to_string())
-    times = interleaved(
+    times = time_interleaved(
         {
             "lightgbm": lambda: model.predict(rows, pred_contrib=True, num_threads=1),
             "forest": lambda: explain(rows),
@@ -94,7 +94,7 @@ def _measure_explainers(model: Any, rows: np.ndarray, repeats: int) -> dict[str,
     expected = np.asarray(model.predict(rows, pred_contrib=True))[:, :-1]
     return {
         "explained": times,
-        "explained_times_lightgbm": ratio(times, "lightgbm", "forest"),
+        "explained_times_lightgbm": time_ratio(times, "lightgbm", "forest"),
         "explained_largest_difference": float(np.abs(explain(rows) - expected).max()),
     }
 
@@ -117,7 +117,7 @@ def _compile_predictors(
     model.save_model(str(folder / "model.txt"))
     forest = treelite.frontend.load_lightgbm_model(str(folder / "model.txt"))
     library = folder / "model.so"
-    say("compiling")
+    log("compiling")
     tl2cgen.export_lib(
         forest, toolchain="gcc", libpath=str(library), params={"parallel_comp": 8}, verbose=False
     )
@@ -133,4 +133,4 @@ def _compile_predictors(
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--repeats", type=int, default=5)
-    show(measure(parser.parse_args().repeats))
+    print_json(measure(parser.parse_args().repeats))

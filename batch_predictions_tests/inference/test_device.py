@@ -187,7 +187,7 @@ def test_the_gpu_search_prefetches_and_gives_the_result_of_the_cpu(
     random = np.random.default_rng(6)
     targets = random.standard_normal((700, 16)).astype(np.float32)
     queries = random.standard_normal((90, 16)).astype(np.float32)
-    find_candidates = topk_gpu.GPUCandidates._candidates
+    find_candidates = topk_gpu.GPUCandidates._find_candidates
     sizes = []
 
     def find_in_small_memory(self: Any, block: torch.Tensor, *args: Any) -> Any:
@@ -202,7 +202,7 @@ def test_the_gpu_search_prefetches_and_gives_the_result_of_the_cpu(
     source = topk_gpu.GPUCandidates(index.items.targets, index.items.order, "cpu", block_mb=64)
     source.device = "cuda"
     index.candidate_source = source
-    monkeypatch.setattr(topk_gpu.GPUCandidates, "_candidates", find_in_small_memory)
+    monkeypatch.setattr(topk_gpu.GPUCandidates, "_find_candidates", find_in_small_memory)
     result = index.search(queries, 7)
     assert sizes == [90, 45, 23, 23, 23, 21]
     assert (result[0] == expected[0]).all() and result[1].tobytes() == expected[1].tobytes()

@@ -1,4 +1,8 @@
-"""Compiled lists of candidates: bounds, order, caps. See `vectors` for how it is compiled."""
+"""Compiled operations on a user's candidates: sorting, pruning by bounds, caps, exact scores.
+
+Candidates are item ranks (places in the search order) with bounds of their scores; exact scores
+belong to positions (rows of the targets). `vectors` says how the functions are compiled.
+"""
 
 from __future__ import annotations
 
@@ -7,48 +11,51 @@ from typing import Any
 from batch_predictions.inference.topk.vectors import dot, prefetch
 from batch_predictions.jit import njit_cached
 
-AHEAD = 12
-"""Rows asked for before they are needed, so that several are on their way from memory at once."""
+PREFETCH_DISTANCE = 12
+"""Rows that are prefetched ahead, so that several are loaded from memory at once."""
 
 
 @njit_cached
-def _before(score: float, place: int, other: float, other_place: int) -> bool:
-    """Whether one candidate ranks before another: the better score, then the lower position."""
-    return score > other or (score == other and place < other_place)
+def _is_better(score: float, position: int, other_score: float, other_position: int) -> bool:
+    """Whether one candidate ranks before another: by higher score, then by lower position."""
+    return score > other_score or (score == other_score and position < other_position)
 
 
 @njit_cached
-def _sink(scores: Any, places: Any, root: int, n: int) -> None:
-    score, place = scores[root], places[root]
+def _heap_sift(scores: Any, positions: Any, root: int, n: int) -> None:
+    """Moves the root down a heap whose root is its worst candidate."""
+    score, position = scores[root], positions[root]
     while True:
         child = 2 * root + 1
         if child >= n:
             break
         right = child + 1
-        if right < n and _before(scores[child], places[child], scores[right], places[right]):
+        if right < n and _is_better(
+            scores[child], positions[child], scores[right], positions[right]
+        ):
             child = right
-        if not _before(score, place, scores[child], places[child]):
+        if not _is_better(score, position, scores[child], positions[child]):
             break
-        scores[root], places[root] = scores[child], places[child]
+        scores[root], positions[root] = scores[child], positions[child]
         root = child
-    scores[root], places[root] = score, place
+    scores[root], positions[root] = score, position
 
 
 @njit_cached
-def sort_best_first(scores: Any, places: Any, n: int) -> None:
-    """Sorts the first n candidates in place, in memory of their own (heap sort)."""
+def sort_best_first(scores: Any, positions: Any, n: int) -> None:
+    """Sorts the first n candidates in place (heap sort, without allocations)."""
     for root in range(n // 2 - 1, -1, -1):
-        _sink(scores, places, root, n)
+        _heap_sift(scores, positions, root, n)
     for end in range(n - 1, 0, -1):
         scores[0], scores[end] = scores[end], scores[0]
-        places[0], places[end] = places[end], places[0]
-        _sink(scores, places, 0, end)
+        positions[0], positions[end] = positions[end], positions[0]
+        _heap_sift(scores, positions, 0, end)
 
 
 @njit_cached
 def kth_largest(values: Any, n: int, k: int) -> Any:
-    """The k-th largest (from 1) of the first n values, which it moves about (quickselect)."""
-    low, high, wanted = 0, n - 1, k - 1
+    """The k-th largest (from 1) of the first n values, which are reordered (quickselect)."""
+    low, high, target = 0, n - 1, k - 1
     while low < high:
         pivot = values[(low + high) // 2]
         i, j = low, high
@@ -61,20 +68,20 @@ def kth_largest(values: Any, n: int, k: int) -> Any:
                 values[i], values[j] = values[j], values[i]
                 i += 1
                 j -= 1
-        if wanted <= j:
+        if target <= j:
             high = j
-        elif wanted >= i:
+        elif target >= i:
             low = i
         else:
             break
-    return values[wanted]
+    return values[target]
 
 
 @njit_cached
-def near_kth(values: Any, n: int, k: int) -> float:
-    """A number that at least k of the first n values reach, and hardly more than k.
+def approximate_kth_largest(values: Any, n: int, k: int) -> float:
+    """A number, near the k-th largest value, that at least k of the first n values reach.
 
-    Bisection by counting: without branches, so several times faster than selecting the k-th.
+    Bisection by counting: without branches, so several times faster than a selection.
     """
     low, high = values[0], values[0]
     for i in range(n):
@@ -82,155 +89,193 @@ def near_kth(values: Any, n: int, k: int) -> float:
         high = values[i] if values[i] > high else high
     for _ in range(12):
         middle = 0.5 * (low + high)
-        reached = 0
+        count = 0
         for i in range(n):
-            reached += int(values[i] >= middle)
-        if reached >= k:
+            count += int(values[i] >= middle)
+        if count >= k:
             low = middle
         else:
             high = middle
-        if reached == k:
+        if count == k:
             break
     return low
 
 
 @njit_cached
-def prune_below_floor(lower: Any, upper: Any, found: Any, n: int, floor: float) -> int:
-    """Moves candidates that can reach the floor to the front; how many."""
-    kept = 0
+def prune_below_floor(lower: Any, upper: Any, ranks: Any, n: int, floor: float) -> int:
+    """Moves candidates that can reach the floor to the front; returns their number."""
+    count = 0
     for i in range(n):
-        lower[kept], upper[kept], found[kept] = lower[i], upper[i], found[i]
-        kept += int(upper[kept] >= floor)
-    return kept
+        lower[count], upper[count], ranks[count] = lower[i], upper[i], ranks[i]
+        count += int(upper[count] >= floor)
+    return count
 
 
 @njit_cached
 def apply_category_cap(
-    places: Any, scores: Any, n: int, k: int, categories: Any, cap: int, used: Any
+    positions: Any, scores: Any, n: int, k: int, categories: Any, cap: int, category_counts: Any
 ) -> int:
-    """Keeps of n sorted candidates the first k with at most `cap` of a category; how many."""
-    kept = 0
+    """Keeps the first k of n sorted candidates, at most `cap` of a category; returns their number.
+
+    Args:
+        positions: (n,) sorted, best first.
+        scores: (n,).
+        n: number of candidates.
+        k: length of the list.
+        categories: (m,) by position; negative: no category.
+        cap: most candidates of a category; 0: no cap.
+        category_counts: zeros, before and after.
+    """
+    count = 0
     for i in range(n):
-        if kept == k:
+        if count == k:
             break
-        category = categories[places[i]] if cap else -1
+        category = categories[positions[i]] if cap else -1
         if category >= 0:
-            if used[category] == cap:
+            if category_counts[category] == cap:
                 continue
-            used[category] += 1
-        scores[kept], places[kept] = scores[i], places[i]
-        kept += 1
+            category_counts[category] += 1
+        scores[count], positions[count] = scores[i], positions[i]
+        count += 1
     if cap:
-        for i in range(kept):
-            if categories[places[i]] >= 0:
-                used[categories[places[i]]] = 0
-    return kept
+        for i in range(count):
+            if categories[positions[i]] >= 0:
+                category_counts[categories[positions[i]]] = 0
+    return count
 
 
 @njit_cached
 def score_exactly(
-    queries: Any, user: int, targets: Any, order: Any, found: Any, n: int, scores: Any, places: Any
+    queries: Any,
+    user: int,
+    targets: Any,
+    order: Any,
+    ranks: Any,
+    n: int,
+    scores: Any,
+    positions: Any,
 ) -> None:
+    """Writes positions and exact scores of the first n candidates.
+
+    Args:
+        queries: (users, f) float32.
+        user: row of the query.
+        targets: (m, f) float32.
+        order: (m,) position by rank.
+        ranks: (n,) candidates.
+        n: number of candidates.
+        scores: (n,) written.
+        positions: (n,) written.
+    """
     for i in range(n):
-        places[i] = order[found[i]]
-    for i in range(min(n, AHEAD)):
-        prefetch(targets, places[i])
+        positions[i] = order[ranks[i]]
+    for i in range(min(n, PREFETCH_DISTANCE)):
+        prefetch(targets, positions[i])
     for i in range(n):
-        if i + AHEAD < n:
-            prefetch(targets, places[i + AHEAD])
-        scores[i] = dot(queries, user, targets, places[i])
+        if i + PREFETCH_DISTANCE < n:
+            prefetch(targets, positions[i + PREFETCH_DISTANCE])
+        scores[i] = dot(queries, user, targets, positions[i])
 
 
 @njit_cached
-def first_floor(row: Any, width: int, k: int, maxima: Any) -> Any:
+def initial_floor(products: Any, width: int, k: int, maxima: Any) -> Any:
     """A lower bound of the k-th largest product of a row.
 
-    The row is dealt onto slots; the k-th largest of the slots' maxima has k products at or above.
+    The products are distributed over slots; the k-th largest of the slots' maxima is reached by at
+    least k products.
+
+    Args:
+        products: (width,).
+        width: a multiple of the number of slots.
+        k: at most the number of slots.
+        maxima: one number per slot, overwritten.
     """
     slots = len(maxima)
-    maxima[:] = row[:slots]
+    maxima[:] = products[:slots]
     for start in range(slots, width // slots * slots, slots):
         for i in range(slots):
-            other = row[start + i]
-            maxima[i] = other if other > maxima[i] else maxima[i]
+            product = products[start + i]
+            maxima[i] = product if product > maxima[i] else maxima[i]
     return kth_largest(maxima, slots, k)
 
 
 @njit_cached
-def seen_by_block(
+def group_seen_by_block(
     indptr: Any, indices: Any, rank_of: Any, width: int, pointers: Any, users: Any, columns: Any
 ) -> None:
-    """Deals stored entries of a batch of users onto blocks of items (a counting sort)."""
+    """Groups the seen items of a batch of users by block of items (a counting sort).
+
+    Args:
+        indptr: (users + 1,) of a CSR matrix users x positions.
+        indices: positions of the CSR matrix.
+        rank_of: (m,) rank by position; -1 for blocked items.
+        width: items of a block.
+        pointers: (blocks + 1,) zeros; written: where each block's entries begin.
+        users: written: user of every entry.
+        columns: written: column of every entry within its block.
+    """
     for i in range(indptr[0], indptr[-1]):
         rank = rank_of[indices[i]]
         if rank >= 0:
             pointers[rank // width + 1] += 1
     for block in range(1, len(pointers)):
         pointers[block] += pointers[block - 1]
-    place = pointers.copy()
+    next_entry = pointers.copy()
     for user in range(len(indptr) - 1):
         for i in range(indptr[user], indptr[user + 1]):
             rank = rank_of[indices[i]]
             if rank >= 0:
                 block = rank // width
-                users[place[block]] = user
-                columns[place[block]] = rank - block * width
-                place[block] += 1
+                users[next_entry[block]] = user
+                columns[next_entry[block]] = rank - block * width
+                next_entry[block] += 1
 
 
 @njit_cached
-def first_allowed(
-    k: int, rank_of: Any, indices: Any, taken: Any, categories: Any, cap: int, used: Any, out: Any
+def first_allowed_positions(
+    k: int,
+    rank_of: Any,
+    seen: Any,
+    is_seen: Any,
+    categories: Any,
+    cap: int,
+    category_counts: Any,
+    positions: Any,
 ) -> int:
-    """For a user of whom every score is 0: the first k positions that are allowed; how many.
+    """The list of a user whose scores are all 0: the k lowest allowed positions.
 
     Args:
-        rank_of: (m,) rank by position, -1 for what nobody is to find.
-        indices: positions that the user has seen.
-        taken: (m,) false everywhere, before and after.
+        k: length of the list.
+        rank_of: (m,) rank by position; -1 for blocked items.
+        seen: positions that the user has seen.
+        is_seen: (m,) false, before and after.
+        categories: (m,) by position; negative: no category.
+        cap: most items of a category; 0: no cap.
+        category_counts: zeros, before and after.
+        positions: (k,) written.
+
+    Returns:
+        The number of positions written.
     """
-    for i in indices:
-        taken[i] = True
-    kept = 0
-    for place in range(len(rank_of)):
-        if kept == k:
+    for i in seen:
+        is_seen[i] = True
+    count = 0
+    for position in range(len(rank_of)):
+        if count == k:
             break
-        if rank_of[place] < 0 or taken[place]:
+        if rank_of[position] < 0 or is_seen[position]:
             continue
-        category = categories[place] if cap else -1
+        category = categories[position] if cap else -1
         if category >= 0:
-            if used[category] == cap:
+            if category_counts[category] == cap:
                 continue
-            used[category] += 1
-        out[kept] = place
-        kept += 1
-    for i in indices:
-        taken[i] = False
+            category_counts[category] += 1
+        positions[count] = position
+        count += 1
+    for i in seen:
+        is_seen[i] = False
     if cap:
-        for i in range(kept):
-            if categories[out[i]] >= 0:
-                used[categories[out[i]]] = 0
-    return kept
-
-
-@njit_cached
-def drop_seen(found: Any, counts: Any, indptr: Any, indices: Any, rank_of: Any, taken: Any) -> None:
-    """Drops what users have seen from their candidates (n, C) of ranks; `counts` are lowered.
-
-    Args:
-        taken: by rank, false everywhere, before and after.
-    """
-    for user in range(len(counts)):
-        for i in range(indptr[user], indptr[user + 1]):
-            if rank_of[indices[i]] >= 0:
-                taken[rank_of[indices[i]]] = True
-        kept = 0
-        for i in range(counts[user]):
-            rank = found[user, i]
-            if not taken[rank]:
-                found[user, kept] = rank
-                kept += 1
-        counts[user] = kept
-        for i in range(indptr[user], indptr[user + 1]):
-            if rank_of[indices[i]] >= 0:
-                taken[rank_of[indices[i]]] = False
+        for i in range(count):
+            if categories[positions[i]] >= 0:
+                category_counts[categories[positions[i]]] = 0
+    return count

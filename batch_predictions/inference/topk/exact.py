@@ -1,9 +1,9 @@
-"""The exact search on the CPU: batches of 256 users through blocks of 2,048 items, in threads.
+"""The exact search on the CPU: batches of 256 users by blocks of 2,048 items, in threads.
 
-A block's products are made in int8 where the processor has VNNI (four times the speed of float32),
-else in float32. Whatever may be among the k best, given the bound of the rounding error, is kept,
-and the few hundred candidates that are left are scored from the float32 vectors in float64. So the
-answer is the same, to the bit, whatever the arithmetic.
+Products are computed in int8 where the CPU has VNNI (four times the speed of float32), else in
+float32. Items that the bound of the rounding error does not exclude from the k best are candidates;
+a few hundred per user are scored from the float32 vectors in float64. So the lists are equal to the
+bit for both arithmetics.
 """
 
 from __future__ import annotations
@@ -42,11 +42,11 @@ def search_exactly(
         items: the targets.
         queries: (n, f) float32, C-contiguous.
         k: length of the lists, at most `items.longest_list`.
-        seen: (n, m) sparse; stored entries are not to be found.
-        threads: number of threads; None: torch's.
+        seen: (n, m) sparse; targets of stored entries are left out of the lists.
+        threads: number of threads; None: as many as torch uses.
 
     Returns:
-        Positions (n, k) with -1, scores (n, k) with -inf, where there is no further target.
+        Positions (n, k), filled with -1, and scores (n, k), filled with -inf.
     """
     n = len(queries)
     positions = np.full((n, k), -1, dtype=np.int64)
@@ -65,7 +65,7 @@ def search_exactly(
 
 
 class SearchBuffers:
-    """Arrays that one thread uses for all its batches."""
+    """Arrays that one thread reuses for all its batches."""
 
     def __init__(self, items: ItemBlocks, k: int) -> None:
         import torch
@@ -87,15 +87,19 @@ class SearchBuffers:
         self.heap = np.empty(capacity), np.empty(capacity, dtype=np.int64)
         self.category_counts = np.zeros(int(items.categories.max()) + 2, dtype=np.int64)
         self.is_seen = np.zeros(len(items.targets), dtype=np.bool_)
-        # Slots for the first floor: at least twice k, so that it is near the k-th best.
+        # At least 2 k slots: with fewer, the initial floor is far below the k-th best.
         slots = 1 << (2 * k - 1).bit_length()
         self.no_maxima = np.empty(0, dtype=self.array.dtype)
-        has_first_floor = slots <= BLOCK_ITEMS and not items.category_cap and len(items.order) >= k
-        self.maxima = np.empty(slots, dtype=self.array.dtype) if has_first_floor else self.no_maxima
+        has_initial_floor = (
+            slots <= BLOCK_ITEMS and not items.category_cap and len(items.order) >= k
+        )
+        self.maxima = (
+            np.empty(slots, dtype=self.array.dtype) if has_initial_floor else self.no_maxima
+        )
 
 
 class _Search:
-    """One call of `search_exactly`; batches of users are independent of each other."""
+    """One call of `search_exactly`; its batches of users are independent."""
 
     def __init__(
         self,
@@ -112,7 +116,7 @@ class _Search:
         self.positions, self.scores = positions, scores
 
     def run_batch(self, start: int, buffers: SearchBuffers) -> None:
-        """Searches for up to 256 users, from `start` on."""
+        """Searches for up to 256 users, beginning with row `start`."""
         import torch
 
         from batch_predictions.inference.topk import kernels, vectors
@@ -129,7 +133,7 @@ class _Search:
             codes[:] = queries
         positions, scores = self.positions[start : start + n], self.scores[start : start + n]
         active = np.flatnonzero(norms > 0).astype(np.int64)
-        pointers, seen_users, seen_columns = self._seen_by_block(start, n)
+        pointers, seen_users, seen_columns = self._group_seen_by_block(start, n)
         if len(active) < n:
             self._fill_equal_scores(start, np.flatnonzero(norms == 0), positions, scores, buffers)
             codes[: len(active)] = codes[active]
@@ -145,22 +149,23 @@ class _Search:
             pointers, seen_users, seen_columns, row_of, items.categories, items.category_cap,
             buffers.category_counts,
         )  # fmt: skip
-        left = len(active)
+        remaining = len(active)
         multiply = torch._int_mm if items.kind == "int8" else torch.mm
         maxima = buffers.maxima
         for number, block in enumerate(items.blocks):
-            if not left:
+            if not remaining:
                 break
-            multiply(torch.from_numpy(codes[:left]), block.codes.T, out=buffers.product[:left])
-            left = kernels.scan(
-                buffers.array[:left],
+            user_codes = torch.from_numpy(codes[:remaining])
+            multiply(user_codes, block.codes.T, out=buffers.product[:remaining])
+            remaining = kernels.scan(
+                buffers.array[:remaining],
                 codes,
                 buffers.excluded_value,
                 (
                     block.low, block.width, number, block.scale, block.norm, block.rounding_error,
                     items.arithmetic_error, float(items.suffix_max_norm[number]),
                 ),
-                active[:left],
+                active[:remaining],
                 users,
                 lists,
                 exact,
@@ -171,18 +176,18 @@ class _Search:
         caps = items.categories, items.category_cap, buffers.category_counts
         kernels.finish(lists, exact, caps, positions, scores)
 
-    def _seen_by_block(self, start: int, n: int) -> tuple[npt.NDArray[Any], ...]:
+    def _group_seen_by_block(self, start: int, n: int) -> tuple[npt.NDArray[Any], ...]:
         """The batch's seen items by block: pointers (blocks + 1), users and columns."""
         from batch_predictions.inference.topk import candidates
 
         pointers = np.zeros(len(self.items.blocks) + 1, dtype=np.int64)
         if self.seen is None:
-            nothing = np.empty(0, dtype=np.int32)
-            return pointers, nothing, nothing
+            empty = np.empty(0, dtype=np.int32)
+            return pointers, empty, empty
         indptr = self.seen.indptr[start : start + n + 1]
         users = np.empty(indptr[-1] - indptr[0], dtype=np.int32)
         columns = np.empty(len(users), dtype=np.int32)
-        candidates.seen_by_block(
+        candidates.group_seen_by_block(
             indptr, self.seen.indices, self.items.rank_of, BLOCK_ITEMS, pointers, users, columns
         )
         return pointers, users, columns
@@ -195,7 +200,7 @@ class _Search:
         scores: Floats,
         buffers: SearchBuffers,
     ) -> None:
-        """Lists of users whose vector is zero: all scores are 0, the lowest positions win."""
+        """Writes the lists of users with a zero vector: scores of 0, the lowest positions."""
         from batch_predictions.inference.topk import candidates
 
         items = self.items
@@ -204,7 +209,7 @@ class _Search:
             if self.seen is not None:
                 low, high = self.seen.indptr[start + row], self.seen.indptr[start + row + 1]
                 seen = self.seen.indices[low:high]
-            length = candidates.first_allowed(
+            length = candidates.first_allowed_positions(
                 self.k, items.rank_of, seen, buffers.is_seen, items.categories,
                 items.category_cap, buffers.category_counts, positions[row],
             )  # fmt: skip
@@ -217,17 +222,17 @@ def _run_in_threads(
     threads: int,
     make_buffers: Callable[[], SearchBuffers],
 ) -> None:
-    """Spreads batches over threads; the first error is raised when all have ended."""
+    """Distributes batches over threads; raises the first error when all threads have ended."""
     import torch
 
     remaining = iter(starts)
 
-    def work() -> None:
+    def run_batches() -> None:
         torch.set_num_threads(1)
         buffers = make_buffers()
-        for start in remaining:  # One step of an iterator over a range is atomic.
+        for start in remaining:  # Threads share the iterator; `next` on a range is atomic.
             run_batch(start, buffers)
 
     with ThreadPoolExecutor(threads, thread_name_prefix="top-k") as pool:
-        for future in [pool.submit(work) for _ in range(threads)]:
+        for future in [pool.submit(run_batches) for _ in range(threads)]:
             future.result()

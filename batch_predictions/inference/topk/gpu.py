@@ -1,10 +1,10 @@
-"""Candidates of the exact top-k found on a GPU in half precision, and scored exactly here.
+"""Candidates of the exact top-k, found on a GPU in half precision and scored exactly on the CPU.
 
-Vectors are scaled to norms of at most 1 and rounded to float16. The products' error is bounded by
-what rounding took from both vectors, so a list that is a little longer than k is proved to hold
-the k best whenever its last product is further from the k-th than twice the bound. Users for whom
-this cannot be proved (many equal scores) are returned, and the caller searches for them on the CPU.
-The answer equals the CPU's to the bit.
+Vectors are scaled to norms of at most 1 and rounded to float16. The rounding errors of both vectors
+bound the error of a product. So a list of somewhat more than k candidates provably contains the k
+best when its last product is below the k-th by more than twice the bound. Users without this proof
+(many equal scores) are returned, and the caller searches for them on the CPU. The lists equal the
+CPU's to the bit.
 """
 
 from __future__ import annotations
@@ -22,13 +22,20 @@ if TYPE_CHECKING:
     from scipy.sparse import csr_matrix
 
 EXTRA_CANDIDATES = 64
-"""Candidates beyond 1.5 k."""
+"""Number of candidates in addition to 1.5 k."""
 
 MAX_BATCH_USERS = 8192
 
 
 class GPUCandidates:
-    """Items on a torch device, as float16; `order` lists the positions that may be found."""
+    """Items on a torch device, as float16.
+
+    Args:
+        targets: (m, f) float32.
+        order: positions that lists may have; a candidate's rank is its index here.
+        device: torch device.
+        block_mb: memory of one block of products, MiB.
+    """
 
     def __init__(
         self, targets: Floats, order: npt.NDArray[np.int32], device: str, block_mb: int
@@ -47,7 +54,7 @@ class GPUCandidates:
             self.codes[low : low + len(rows)] = rows
             errors = (rows - self.codes[low : low + len(rows)].float()).norm(dim=1)
             rounding_error = max(rounding_error, float(errors.max()))
-        # The product's own rounding to float16, its sum in float32, and numbers near 0.
+        # And the product's rounding to float16, its sum in float32, and subnormal numbers.
         self.margin = rounding_error * 1.001 + 2.0**-11 + f * 2.0**-20 + 1e-6
 
     def search(
@@ -58,7 +65,7 @@ class GPUCandidates:
         positions: Positions,
         scores: Floats,
     ) -> npt.NDArray[np.int64]:
-        """Writes lists of at most k; returns the rows whose lists are not proved."""
+        """Writes lists of at most k; returns the rows whose lists lack a proof."""
         norms = upper_norms(queries, "queries")
         unit = (queries / np.where(norms > 0, norms, 1.0)[:, np.newaxis]).astype(np.float32)
         length = min(len(self.order), k + k // 2 + EXTRA_CANDIDATES)
@@ -66,7 +73,7 @@ class GPUCandidates:
         unproved = []
 
         def search_batch(low: int, high: int, block: torch.Tensor) -> None:
-            values, ranks, errors = self._candidates(block, length, seen, low)
+            values, ranks, errors = self._find_candidates(block, length, seen, low)
             rows = self._score_candidates(
                 queries[low:high], k, values, ranks, errors, positions[low:high], scores[low:high]
             )
@@ -78,10 +85,10 @@ class GPUCandidates:
         # All scores of a zero vector are equal.
         return np.unique(np.concatenate([*unproved, np.flatnonzero(norms == 0)]))
 
-    def _candidates(
+    def _find_candidates(
         self, block: torch.Tensor, length: int, seen: csr_matrix | None, start: int
     ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.int64], npt.NDArray[np.float64]]:
-        """The largest products of a block of users (r, length), their ranks, the users' errors."""
+        """The largest products of a batch of users (r, length), their ranks, the users' errors."""
         import torch
 
         r, m = len(block), len(self.order)
@@ -102,12 +109,12 @@ class GPUCandidates:
                         for axis in (hits.row, hits.col)
                     ]
                     product[indices[0], indices[1]] = -torch.inf
-                best, columns_found = torch.topk(product, min(length, high - low), dim=1)
+                best, best_columns = torch.topk(product, min(length, high - low), dim=1)
                 values = torch.cat([values, best], dim=1)
-                ranks = torch.cat([ranks, columns_found + low], dim=1)
+                ranks = torch.cat([ranks, best_columns + low], dim=1)
                 if values.shape[1] > length:
-                    values, columns_found = torch.topk(values, length, dim=1)
-                    ranks = ranks.gather(1, columns_found)
+                    values, best_columns = torch.topk(values, length, dim=1)
+                    ranks = ranks.gather(1, best_columns)
         return values.float().cpu().numpy(), ranks.cpu().numpy(), errors
 
     def _score_candidates(
@@ -120,7 +127,7 @@ class GPUCandidates:
         positions: Positions,
         scores: Floats,
     ) -> npt.NDArray[np.int64]:
-        """Scores candidates exactly and writes the lists; returns the rows that are not proved."""
+        """Scores candidates exactly and writes the lists; returns the rows without a proof."""
         from batch_predictions.inference.topk import kernels
 
         n, length = values.shape
@@ -130,14 +137,14 @@ class GPUCandidates:
         floors = np.full(n, -np.inf)
         if k <= length:
             floors = lower[:, k - 1]
-        complete = (counts < length) | (length == len(self.order)) | (upper[:, -1] < floors)
-        heap = np.empty(length), np.empty(length, dtype=np.int64)
-        nothing = np.zeros(1, dtype=np.int32)
+        is_proved = (counts < length) | (length == len(self.order)) | (upper[:, -1] < floors)
+        buffers = np.empty(length), np.empty(length, dtype=np.int64)
+        unused = np.zeros(1, dtype=np.int32)
         kernels.finish(
             (floors, counts, lower, upper, ranks.astype(np.int32)),
-            (k, queries, self.targets, self.order, nothing, *heap),
-            (nothing, 0, np.zeros(2, dtype=np.int64)),
+            (k, queries, self.targets, self.order, unused, *buffers),
+            (unused, 0, np.zeros(2, dtype=np.int64)),
             positions,
             scores,
         )
-        return np.flatnonzero(~complete)
+        return np.flatnonzero(~is_proved)

@@ -1,4 +1,4 @@
-"""Items prepared once and searched exactly, with candidates from a GPU where there is one."""
+"""An index of items for exact search, with candidates from a GPU where one is used."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 class CandidateSource(Protocol):
-    """Finds candidates elsewhere, of which the k best are proved to be among them, or not."""
+    """Finds and scores candidates, and proves for which queries these contain the k best."""
 
     def search(
         self,
@@ -27,21 +27,21 @@ class CandidateSource(Protocol):
         positions: Positions,
         scores: Floats,
     ) -> npt.NDArray[np.int64]:
-        """Writes lists into `positions` and `scores`; returns the rows that it could not prove."""
+        """Writes lists into `positions` and `scores`; returns the rows without a proof."""
         ...
 
 
 class Index:
-    """Items to search, for any number of queries; searching does not change it.
+    """Items that are prepared once for any number of searches; immutable.
 
     Args:
         targets: (m, f) float32; kept, not copied.
-        blocked: (m,) true for targets that nobody is to find.
+        blocked: (m,) true for targets that no list may have.
         categories: (m,) integers, with `per_category`; negative: no category, no cap.
         per_category: at most this many of one category in a list; 0: no cap.
-        kind: arithmetic of the products; None: the faster one on this processor.
-        device: cpu, or a torch device that finds candidates, which are scored on the CPU.
-        block_mb: memory that one block of products may take on a GPU, MiB.
+        kind: arithmetic of the products; None: the faster one on this CPU.
+        device: `cpu`, or a torch device that finds candidates, which the CPU then scores.
+        block_mb: memory of one block of products on a GPU, MiB; the CPU's blocks take 2.
     """
 
     def __init__(
@@ -58,7 +58,7 @@ class Index:
         self.items = ItemBlocks(targets, blocked, categories, per_category, kind)
         self.candidate_source: CandidateSource | None = None
         if device != "cpu" and not self.items.category_cap:
-            # Category caps need the order of all candidates, which only the CPU's search has.
+            # Category caps need the order of all candidates, which only the CPU search has.
             self.candidate_source = GPUCandidates(
                 self.items.targets, self.items.order, device, block_mb
             )
@@ -73,21 +73,24 @@ class Index:
     ) -> tuple[Positions, Floats]:
         """The k targets of the largest inner product for every query, best first.
 
+        Scores are summed in float64 and equal ones sorted by position, so that a list depends
+        neither on the batch of its query nor on the device.
+
         Args:
             queries: (n, f).
             k: length of the lists.
-            seen: (n, m) sparse; stored entries are not to be found.
-            threads: number of threads; None: torch's.
+            seen: (n, m) sparse; targets of stored entries are left out of the lists.
+            threads: number of threads; None: as many as torch uses.
 
         Returns:
-            Positions (n, k) with -1, scores (n, k) with -inf, where there is no further target.
+            Positions (n, k), filled with -1, and scores (n, k), filled with -inf.
 
         Raises:
             ValueError: shapes differ, or a query has a value that is not finite.
         """
         queries = np.ascontiguousarray(queries, dtype=np.float32)
         n, (m, f) = len(queries), self.items.targets.shape
-        # Compiled code does not check the bounds of what it reads.
+        # Compiled code does not check bounds.
         if queries.ndim != 2 or queries.shape[1] != f:
             raise ValueError(f"top-k: queries have shape {queries.shape}, targets {f} columns")
         if seen is not None and seen.shape != (n, m):
@@ -98,13 +101,13 @@ class Index:
         if not n or not length:
             return positions, scores
         if self.candidate_source is None:
-            found = search_exactly(self.items, queries, length, seen, threads)
-            positions[:, :length], scores[:, :length] = found
+            lists = search_exactly(self.items, queries, length, seen, threads)
+            positions[:, :length], scores[:, :length] = lists
             return positions, scores
         seen = seen.tocsr() if seen is not None else None
         unproved = self.candidate_source.search(queries, length, seen, positions, scores)
         if len(unproved):
-            seen_left = seen[unproved] if seen is not None else None
-            found = search_exactly(self.items, queries[unproved], length, seen_left, threads)
-            positions[unproved, :length], scores[unproved, :length] = found
+            unproved_seen = seen[unproved] if seen is not None else None
+            lists = search_exactly(self.items, queries[unproved], length, unproved_seen, threads)
+            positions[unproved, :length], scores[unproved, :length] = lists
         return positions, scores

@@ -1,8 +1,8 @@
 """Items prepared for the exact search: sorted by norm, rotated, quantised, in blocks of 2,048.
 
-Sorting by norm lets Cauchy-Schwarz end a user's search early. A random rotation spreads every
-vector evenly over its coordinates, so that eight bits lose little. Each block keeps the bound of
-its rounding error, with which the search decides what may still enter the k best.
+With items sorted by norm, Cauchy-Schwarz ends a user's search early. A random rotation spreads
+every vector evenly over its coordinates, so that eight bits lose little. A block has a bound of its
+rounding error, from which the search decides which items may enter the k best.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ Kind = Literal["int8", "float32"]
 
 MIN_INT8_FACTORS = 16
 MAX_INT8_FACTORS = 512
-"""Longer vectors are multiplied in float32: rotating them costs more than eight bits save."""
+"""Longer vectors are multiplied in float32: the rotation costs more than int8 saves."""
 
 
 @cache
 def fast_int8() -> bool:
-    """Whether the processor multiplies int8 fast and exactly (VNNI or AMX)."""
+    """Whether the CPU multiplies int8 fast and exactly (VNNI or AMX)."""
     from llvmlite.binding import get_host_cpu_features
 
     features = get_host_cpu_features()
@@ -36,7 +36,7 @@ def fast_int8() -> bool:
         return False
     import torch
 
-    # Processors without VNNI saturate inside a product; an extreme product reveals it.
+    # CPUs without VNNI saturate within a product: test an extreme one.
     rows = torch.full((32, 64), 127, dtype=torch.int8)
     rows[::2] = -127
     return torch.equal(torch._int_mm(rows, rows.T), (rows.long() @ rows.long().T).int())
@@ -52,7 +52,7 @@ class ItemBlock:
         width: number of items.
         scale: value of one step of the codes; 1 for float32.
         norm: largest norm of an item.
-        rounding_error: largest norm of what quantising took from an item.
+        rounding_error: largest norm of an item's quantisation error.
     """
 
     codes: torch.Tensor
@@ -64,14 +64,14 @@ class ItemBlock:
 
 
 class ItemBlocks:
-    """Items in search order, for any number of searches; searching does not change it.
+    """Items in search order, for any number of searches; immutable.
 
     Args:
         targets: (m, f) float32; kept, not copied.
-        blocked: (m,) true for targets that nobody is to find.
+        blocked: (m,) true for targets that no list may have.
         categories: (m,) integers, with `per_category`; negative: no category, no cap.
         per_category: at most this many of one category in a list; 0: no cap.
-        kind: arithmetic of the products; None: the faster one on this processor.
+        kind: arithmetic of the products; None: the faster one on this CPU.
 
     Raises:
         ValueError: shapes differ, or a target has a value that is not finite.
@@ -95,9 +95,9 @@ class ItemBlocks:
             suits_int8 = MIN_INT8_FACTORS <= f <= MAX_INT8_FACTORS and fast_int8()
             kind = "int8" if suits_int8 else "float32"
         self.kind: Kind = kind
-        # Long vectors stay in their order: a sorted copy would need their memory once more.
-        sorts = f <= MAX_INT8_FACTORS
-        by_norm = np.argsort(-norms[allowed], kind="stable") if sorts else slice(None)
+        # Long vectors are not sorted: a sorted copy would need their memory a second time.
+        is_sorted = f <= MAX_INT8_FACTORS
+        by_norm = np.argsort(-norms[allowed], kind="stable") if is_sorted else slice(None)
         self.order = allowed[by_norm].astype(np.int32)
         self.rank_of = np.full(m, -1, dtype=np.int32)
         self.rank_of[self.order] = np.arange(len(self.order), dtype=np.int32)
@@ -106,16 +106,16 @@ class ItemBlocks:
             _encode_categories(categories, m) if self.category_cap else np.zeros(1, dtype=np.int32)
         )
         self.longest_list = self._longest_list() if self.category_cap else len(self.order)
-        # Sum of f rounded products in any order (Higham 2002, section 3.1), and the rotation's.
+        # Bound for a sum of f rounded products in any order (Higham 2002, section 3.1), and for the
+        # rotation.
         self.arithmetic_error = f * 2.0**-24 * (4.0 if kind == "int8" else 1.01)
         self.rotation = _rotation(f) if kind == "int8" else None
-        self.blocks = [
-            self._block(low, norms) for low in range(0, len(self.order), BLOCK_ITEMS)
-        ]  # fmt: skip
+        starts = range(0, len(self.order), BLOCK_ITEMS)
+        self.blocks = [self._build_block(low, norms) for low in starts]
         largest = np.array([block.norm for block in self.blocks] + [0.0])
         self.suffix_max_norm = np.maximum.accumulate(largest[::-1])[::-1][1:]
 
-    def _block(self, low: int, norms: npt.NDArray[np.float64]) -> ItemBlock:
+    def _build_block(self, low: int, norms: npt.NDArray[np.float64]) -> ItemBlock:
         import torch
 
         from batch_predictions.inference.topk import vectors
@@ -124,7 +124,7 @@ class ItemBlocks:
         norm = float(norms[positions].max())
         if self.rotation is None and int(positions[-1]) - int(positions[0]) == BLOCK_ITEMS - 1:
             view = self.targets[positions[0] : positions[0] + BLOCK_ITEMS]
-            if bool((np.diff(positions) == 1).all()):  # In their own order: no copy.
+            if bool((np.diff(positions) == 1).all()):  # Adjacent rows: no copy.
                 return ItemBlock(torch.from_numpy(view), low, BLOCK_ITEMS, 1.0, norm, 0.0)
         rows = np.zeros((BLOCK_ITEMS, self.targets.shape[1]), dtype=np.float32)
         rows[: len(positions)] = self.targets[positions]
@@ -139,15 +139,15 @@ class ItemBlocks:
         return ItemBlock(torch.from_numpy(codes), low, len(positions), scale, norm, error)
 
     def _longest_list(self) -> int:
-        """Length of the longest list that the category cap admits."""
+        """Length of the longest list that the category cap allows."""
         counts = np.bincount(self.categories[self.order] + 1)
         return int(counts[:1].sum() + np.minimum(counts[1:], self.category_cap).sum())
 
 
 def _rotation(f: int) -> Floats:
-    """Orthonormal rows (f, at least 16), the same every time.
+    """A random rotation with a fixed seed: orthonormal rows (f, at least 16).
 
-    torch._int_mm gives wrong products of vectors of length 1, so short ones are made longer.
+    Short vectors get 16 coordinates: torch._int_mm gives wrong products of vectors of length 1.
     """
     random = np.random.default_rng(20_170_101)
     width = max(f, MIN_INT8_FACTORS)
@@ -157,7 +157,7 @@ def _rotation(f: int) -> Floats:
 def _encode_categories(
     categories: npt.NDArray[np.integer[Any]] | None, m: int
 ) -> npt.NDArray[np.int32]:
-    """Categories as 0 to c - 1; -1 for none."""
+    """Categories as codes 0 to c - 1; -1 for none."""
     if categories is None or len(categories) != m:
         raise ValueError(f"top-k: `categories` must be {m} integers, one for each target")
     names, codes = np.unique(categories, return_inverse=True)
