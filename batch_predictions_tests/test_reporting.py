@@ -92,14 +92,14 @@ def test_in_a_range_every_day_has_its_count_and_the_newest_preview_and_plot(
         }
         assert dg.materialize([goods], instance=instance, tags=days).success
         events = instance.fetch_materializations(goods.key, limit=10).records
-        shown = {each.partition_key: each.asset_materialization for each in events}
-    metadata = {str(day): each.metadata for day, each in shown.items() if each}
-    assert {day: each["dagster/partition_row_count"].value for day, each in metadata.items()} == {
+        shown = {event.partition_key: event.asset_materialization for event in events}
+    metadata = {str(day): event.metadata for day, event in shown.items() if event}
+    assert {day: event["dagster/partition_row_count"].value for day, event in metadata.items()} == {
         "2024-01-01": 1,
         "2024-01-02": 2,
         "2024-01-03": 3,
     }
-    assert {day for day, each in metadata.items() if "preview" in each} == {"2024-01-03"}
-    assert {day for day, each in metadata.items() if "plot" in each} == {"2024-01-03"}
+    assert {day for day, event in metadata.items() if "preview" in event} == {"2024-01-03"}
+    assert {day for day, event in metadata.items() if "plot" in event} == {"2024-01-03"}
     assert metadata["2024-01-01"]["note"].value == "first" and "note" not in metadata["2024-01-02"]
     assert plotted == [1]

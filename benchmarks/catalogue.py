@@ -1,4 +1,4 @@
-"""A world of any size for the engine's benchmarks: users with vectors, a catalogue, top-k lists."""
+"""Synthetic users and items for the engine's benchmarks, and a scorer of top-k lists."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import pyarrow.parquet as pq
 
 from batch_predictions.inference import staging
 from batch_predictions.inference.scorer import ScorerContext
+from batch_predictions.inference.staging import StagingSpec
 from batch_predictions.settings import DuckDBSettings, Settings
 from batch_predictions.tables import RECOMMENDATIONS
 from batch_predictions.warehouse import Warehouse
@@ -31,9 +32,9 @@ class CatalogueScorer:
         self.names = pa.array([f"i{item:07d}" for item in range(len(targets))])
 
     @classmethod
-    def open(cls, opening: ScorerContext) -> Self:
-        """Maps the catalogue and makes it ready."""
-        return cls(Path(opening.parameters["items"]), int(opening.parameters["k"]))
+    def open(cls, context: ScorerContext) -> Self:
+        """Memory-maps the catalogue and builds its index."""
+        return cls(Path(context.parameters["items"]), int(context.parameters["k"]))
 
     def score(self, rows: pa.RecordBatch) -> pa.RecordBatch:
         """k rows for each user."""
@@ -54,8 +55,8 @@ class CatalogueScorer:
         )
 
 
-def make(folder: Path, users: int, items: int, factors: int) -> None:
-    """Writes users.parquet and items.npy, a piece at a time."""
+def write_catalogue(folder: Path, users: int, items: int, factors: int) -> None:
+    """Writes users.parquet and items.npy, in chunks of users."""
     random = np.random.default_rng(5)
     folder.mkdir(parents=True, exist_ok=True)
     schema = pa.schema({"user_id": pa.string(), "vector": pa.list_(pa.float32())})
@@ -70,28 +71,22 @@ def make(folder: Path, users: int, items: int, factors: int) -> None:
     np.save(folder / "items.npy", random.standard_normal((items, factors), dtype=np.float32))
 
 
-def home(folder: Path) -> Warehouse:
-    """A warehouse of the benchmark's own, whose engine spills beyond 512 MiB."""
-    bounds = DuckDBSettings(memory_limit="512MB", threads=2)
-    return Warehouse.of(Settings(home=folder / "home", duckdb=bounds))
+def open_warehouse(folder: Path) -> Warehouse:
+    """A warehouse in a folder; DuckDB spills to disk beyond 512 MB."""
+    duckdb = DuckDBSettings(memory_limit="512MB", threads=2)
+    return Warehouse.of(Settings(home=folder / "home", duckdb=duckdb))
 
 
-def stage(folder: Path, k: int, shard_rows: int) -> Path:
+def stage_users(folder: Path, k: int, shard_rows: int) -> Path:
     """Stages all users; returns the manifest's path."""
-    return staging.stage(
-        home(folder),
-        folder / "home" / "inference",
+    spec = StagingSpec(
         table=RECOMMENDATIONS,
         partition=PARTITION,
         rows=f"select user_id, vector from read_parquet('{folder / 'users.parquet'}')",
-        side={},
         key=("user_id",),
-        sql_parameters={},
-        scorer="catalogue:CatalogueScorer",
-        scorer_version="1",
+        scorer=CatalogueScorer,
         parameters={"items": str(folder / "items.npy"), "k": k},
-        model=None,
         model_version="benchmark",
-        model_folder=None,
         shard_rows=shard_rows,
     )
+    return staging.stage(open_warehouse(folder), folder / "home" / "inference", spec)

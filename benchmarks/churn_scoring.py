@@ -20,6 +20,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -175,27 +176,19 @@ def train(settings: Any, args: argparse.Namespace) -> None:
 def stage(settings: Any, args: argparse.Namespace) -> None:
     """Writes the rows of the declaration's query as shards."""
     from batch_predictions.inference import staging
-    from batch_predictions.inference.scorer import name_of
+    from batch_predictions.inference.partition_staging import (
+        ServingModel,
+        engine_folder,
+        staging_spec,
+    )
     from batch_predictions.predictions.churn import churn_scores
     from batch_predictions.warehouse import Warehouse
 
-    path = staging.stage(
-        Warehouse.of(settings),
-        settings.home / "inference",
-        table=churn_scores.table,
-        partition=str(DAY),
-        rows=churn_scores.rows,
-        side={},
-        key=churn_scores.key,
-        sql_parameters={"date": DAY},
-        scorer=name_of(churn_scores.scorer),
-        scorer_version=churn_scores.scorer.version,
-        parameters={},
-        model="churn",
-        model_version="churn-benchmark",
-        model_folder=settings.home / "model",
-        shard_rows=args.shard_rows,
+    model = ServingModel("churn-benchmark", settings.home / "model")
+    spec = replace(
+        staging_spec(churn_scores, str(DAY), model, settings), shard_rows=args.shard_rows
     )
+    path = staging.stage(Warehouse.of(settings), engine_folder(settings), spec)
     (settings.home / "manifest").write_text(str(path), encoding="utf-8")
 
 
@@ -208,16 +201,17 @@ def score(settings: Any, args: argparse.Namespace) -> None:
 
 def load(settings: Any, args: argparse.Namespace) -> None:
     """Validates the results and replaces the partition."""
-    from batch_predictions.inference import validation
+    from batch_predictions.inference.partition_loading import load_partition
+    from batch_predictions.inference.validation import validate
     from batch_predictions.predictions.churn import churn_scores
     from batch_predictions.warehouse import Warehouse
 
     path = Path((settings.home / "manifest").read_text("utf-8"))
     warehouse = Warehouse.of(settings)
     table, checks = churn_scores.table, churn_scores.checks
-    result = validation.validate(warehouse, table, path, checks, {"date": DAY})
+    result = validate(warehouse, table, path, checks, {"date": DAY})
     assert result.passed and result.scored == args.customers, result
-    validation.load(warehouse, table, path)
+    load_partition(warehouse, table, path)
 
 
 if __name__ == "__main__":

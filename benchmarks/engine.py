@@ -1,15 +1,16 @@
-"""The engine beside a bare loop over the same batches: overhead, two workers, Ray, SIGKILL.
+"""The engine against a bare loop over the same batches: overhead, two workers, Ray, SIGKILL.
 
     batch-predictions benchmark engine --json [--seconds 60] [--ray]
     batch-predictions benchmark engine --json --folder FOLDER [--only bare,one]
 
-Every way scores the same users against the same catalogue (20,000 items, 64 factors, k = 20), one
-after the other in every repeat, each in a fresh process, which tells its wall and CPU seconds with
-those of its children. `--seconds` is what the bare loop is to take. The results of all ways are
-compared by the hash of their bytes; then a run is killed by SIGKILL half-way and run again.
+Every mode scores the same users against the same catalogue (20,000 items, 64 factors, k = 20). In
+every repeat the modes run one after the other, each in a new process, which reports wall and CPU
+seconds, those of its children included. `--seconds` is the target duration of the bare loop. The
+results of all modes are compared by the hash of their bytes; then a run is killed by SIGKILL
+half-way and started again.
 
-With `--folder`, the staged users and the times of ways that have ended are kept there: a run that
-was cut off goes on, and with `--only` ways are run one at a time, or added later.
+`--folder` keeps the staged users and the times of finished modes, so that an interrupted benchmark
+continues; with `--only`, modes can be run one at a time.
 """
 
 from __future__ import annotations
@@ -43,37 +44,37 @@ def measure(
     folder: Path | None = None,
     only: Sequence[str] = (),
 ) -> dict[str, Any]:
-    """Medians of all ways, and their ratios.
+    """Median times of all modes, and their ratios.
 
     Args:
-        seconds: what the bare loop is to take.
-        repeats: of every way, those found in the folder included.
-        ray: whether the Ray engine is a way.
+        seconds: target duration of the bare loop.
+        repeats: number of runs of every mode, those kept in the folder included.
+        ray: whether to run the Ray engine.
         folder: where users and times are kept; None: nowhere.
-        only: ways to run now, of bare, one, two, ray and killed; none: all.
+        only: modes to run, of bare, one, two, ray and killed; empty: all.
 
     Raises:
-        ValueError: the folder was made for other seconds, or there is no way of that name.
+        ValueError: the folder was written for another duration, or a mode is unknown.
     """
-    ways = ["bare", "one", "two", *(["ray"] if ray or "ray" in only else []), KILLED]
-    if unknown := set(only) - set(ways):
-        raise ValueError(f"no way is called {', '.join(sorted(unknown))}: {', '.join(ways)}")
-    with _place(folder) as place:
-        made = _made(place, seconds)
-        path = Path(made["manifest"])
-        kept = _Kept(place / "times.jsonl")
+    modes = ["bare", "one", "two", *(["ray"] if ray or "ray" in only else []), KILLED]
+    if unknown := set(only) - set(modes):
+        raise ValueError(f"unknown modes {', '.join(sorted(unknown))}; known: {', '.join(modes)}")
+    with _open_folder(folder) as work_folder:
+        workload = _prepare(work_folder, seconds)
+        path = Path(workload["manifest"])
+        times = _TimesFile(work_folder / "times.jsonl")
         for repeat in range(repeats):
-            for way in ways:
-                wanted = way != KILLED and (not only or way in only)
-                if wanted and len(kept.of(way)) <= repeat:
-                    kept.add(way, _run(way, path))
-        if (not only or KILLED in only) and not kept.of(KILLED):
-            kept.add(KILLED, _killed(path))
-        return _summary(made, kept)
+            for mode in modes:
+                is_selected = mode != KILLED and (not only or mode in only)
+                if is_selected and len(times.read(mode)) <= repeat:
+                    times.append(mode, _run(mode, path))
+        if (not only or KILLED in only) and not times.read(KILLED):
+            times.append(KILLED, _kill_and_resume(path))
+        return _summarise(workload, times)
 
 
 @contextlib.contextmanager
-def _place(folder: Path | None) -> Iterator[Path]:
+def _open_folder(folder: Path | None) -> Iterator[Path]:
     if folder is None:
         with tempfile.TemporaryDirectory(prefix="benchmark-engine-") as name:
             yield Path(name)
@@ -82,76 +83,77 @@ def _place(folder: Path | None) -> Iterator[Path]:
         yield folder.resolve()
 
 
-class _Kept:
-    """Times of the ways that have ended, a JSON object a line."""
+class _TimesFile:
+    """Times of finished runs, one JSON object per line."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
 
-    def of(self, way: str) -> list[dict[str, Any]]:
-        """What all runs of one way took, in turn."""
+    def read(self, mode: str) -> list[dict[str, Any]]:
+        """The times of all runs of one mode, in order."""
         if not self.path.exists():
             return []
-        entries = map(json.loads, self.path.read_text(encoding="utf-8").splitlines())
-        return [entry for entry in entries if entry["way"] == way]
+        runs = map(json.loads, self.path.read_text(encoding="utf-8").splitlines())
+        return [run for run in runs if run["way"] == mode]
 
-    def add(self, way: str, entry: dict[str, Any]) -> None:
-        """Notes one more run."""
-        say(way, entry)
+    def append(self, mode: str, run: dict[str, Any]) -> None:
+        """Adds the times of one run."""
+        say(mode, run)
         with self.path.open("a", encoding="utf-8") as file:
-            file.write(json.dumps({"way": way, **entry}) + "\n")
+            file.write(json.dumps({"way": mode, **run}) + "\n")
 
 
-def _made(folder: Path, seconds: float) -> dict[str, Any]:
-    """Users, catalogue and stage for a bare loop of so many seconds; those of before, if any."""
-    from catalogue import make, stage
+def _prepare(folder: Path, seconds: float) -> dict[str, Any]:
+    """Writes and stages users for a bare loop of a duration, unless the folder has them."""
+    from catalogue import stage_users, write_catalogue
 
-    note = folder / "made.json"
-    if note.exists():
-        made: dict[str, Any] = json.loads(note.read_text(encoding="utf-8"))
-        if made["seconds"] != seconds:
+    file = folder / "made.json"
+    if file.exists():
+        workload: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+        if workload["seconds"] != seconds:
             raise ValueError(
-                f"{folder} was made for --seconds {made['seconds']:g}, not {seconds:g}: say so, "
-                "or name another folder"
+                f"{folder} was written for --seconds {workload['seconds']:g}, not {seconds:g}: "
+                "give that number, or another folder"
             )
-        return made
-    users = round(seconds / _seconds_a_shard(folder)) * SHARD_ROWS
+        return workload
+    users = round(seconds / _seconds_per_shard(folder)) * SHARD_ROWS
     say(f"{users:,} users take the bare loop {seconds:g} s")
-    make(folder, users, ITEMS, FACTORS)
-    began = time.perf_counter()
-    path = stage(folder, K, SHARD_ROWS)
-    made = {
+    write_catalogue(folder, users, ITEMS, FACTORS)
+    started = time.perf_counter()
+    path = stage_users(folder, K, SHARD_ROWS)
+    workload = {
         "seconds": seconds,
         "users": users,
-        "stage_seconds": round(time.perf_counter() - began, 2),
+        "stage_seconds": round(time.perf_counter() - started, 2),
         "manifest": str(path),
     }
-    note.write_text(json.dumps(made), encoding="utf-8")
-    return made
+    file.write_text(json.dumps(workload), encoding="utf-8")
+    return workload
 
 
-def _seconds_a_shard(folder: Path) -> float:
-    """What the bare loop takes for one more shard; opening the model is the same for any number."""
-    from catalogue import make, stage
+def _seconds_per_shard(folder: Path) -> float:
+    """Seconds of the bare loop for a further shard, without opening the model."""
+    from catalogue import stage_users, write_catalogue
 
-    taken = []
-    # The first run compiles what is compiled once for a machine, and is not counted.
+    wall_seconds = []
+    # The first run compiles kernels, which are cached, and is not used.
     for shards in (1, 8, 32):
-        make(folder, shards * SHARD_ROWS, ITEMS, FACTORS)
-        taken.append(_run("bare", stage(folder, K, SHARD_ROWS))["wall_seconds"])
-    return max(1e-3, (taken[2] - taken[1]) / 24)
+        write_catalogue(folder, shards * SHARD_ROWS, ITEMS, FACTORS)
+        path = stage_users(folder, K, SHARD_ROWS)
+        wall_seconds.append(_run("bare", path)["wall_seconds"])
+    return max(1e-3, (wall_seconds[2] - wall_seconds[1]) / 24)
 
 
-def _summary(made: dict[str, Any], kept: _Kept) -> dict[str, Any]:
-    """Medians, and the ratios of the ways that there are."""
-    taken = {way: kept.of(way) for way in ("bare", "one", "two", "ray")}
-    taken = {way: entries for way, entries in taken.items() if entries}
+def _summarise(workload: dict[str, Any], times_file: _TimesFile) -> dict[str, Any]:
+    """Median times of the modes that have run, and their ratios."""
+    runs = {mode: times_file.read(mode) for mode in ("bare", "one", "two", "ray")}
+    runs = {mode: mode_runs for mode, mode_runs in runs.items() if mode_runs}
     times = {
-        way: {
-            f"{kind}_seconds": round(statistics.median(e[f"{kind}_seconds"] for e in entries), 3)
+        mode: {
+            f"{kind}_seconds": round(statistics.median(r[f"{kind}_seconds"] for r in mode_runs), 3)
             for kind in ("wall", "cpu", "others_cpu")
         }
-        for way, entries in taken.items()
+        for mode, mode_runs in runs.items()
     }
     ratios = {
         "overhead": ("one", "bare", "wall"),
@@ -160,81 +162,82 @@ def _summary(made: dict[str, Any], kept: _Kept) -> dict[str, Any]:
         "ray_cpu_to_local": ("ray", "two", "cpu"),
         "ray_wall_to_local": ("ray", "two", "wall"),
     }
-    hashes = {entry["results"] for entries in taken.values() for entry in entries} - {None}
+    hashes = {run["results"] for mode_runs in runs.values() for run in mode_runs} - {None}
     return {
-        "users": made["users"],
+        "users": workload["users"],
         "items": ITEMS,
-        "repeats": {way: len(entries) for way, entries in taken.items()},
+        "repeats": {mode: len(mode_runs) for mode, mode_runs in runs.items()},
         "machine": machine(),
         "times": times,
         "rows_per_second": {
-            way: round(made["users"] / each["wall_seconds"]) for way, each in times.items()
+            mode: round(workload["users"] / seconds["wall_seconds"])
+            for mode, seconds in times.items()
         },
-        "stage_seconds": made["stage_seconds"],
+        "stage_seconds": workload["stage_seconds"],
         **{
-            name: round(times[of][f"{kind}_seconds"] / times[to][f"{kind}_seconds"], 3)
-            for name, (of, to, kind) in ratios.items()
-            if of in times and to in times
+            name: round(times[mode][f"{kind}_seconds"] / times[base][f"{kind}_seconds"], 3)
+            for name, (mode, base, kind) in ratios.items()
+            if mode in times and base in times
         },
         "same_bytes_whatever_way": len(hashes) == 1 if hashes else None,
-        "killed_half_way": next(iter(kept.of(KILLED)), None),
+        "killed_half_way": next(iter(times_file.read(KILLED)), None),
     }
 
 
-def _run(way: str, path: Path) -> dict[str, Any]:
-    """Scores from nothing in a fresh process; its own account of what it took."""
+def _run(mode: str, path: Path) -> dict[str, Any]:
+    """Scores all shards in a new process; returns the times that it reports."""
     shutil.rmtree(_results(path), ignore_errors=True)
     load = os.getloadavg()[0]
-    done = subprocess.run(_command(way, path), stdout=subprocess.PIPE, check=True, text=True)
-    taken: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
-    return {**taken, "load_before": load, "results": None if way == "bare" else _hash(path)}
+    process = subprocess.run(_command(mode, path), stdout=subprocess.PIPE, check=True, text=True)
+    times: dict[str, Any] = json.loads(process.stdout.splitlines()[-1])
+    return {**times, "load_before": load, "results": None if mode == "bare" else _hash(path)}
 
 
-def _command(way: str, path: Path) -> list[str]:
-    return [sys.executable, str(Path(__file__).with_name("engine_modes.py")), way, str(path)]
+def _command(mode: str, path: Path) -> list[str]:
+    return [sys.executable, str(Path(__file__).with_name("engine_modes.py")), mode, str(path)]
 
 
 def _results(path: Path) -> Path:
     return path.parent.parent / "results"
 
 
-def _scored(path: Path) -> int:
-    """Results that are in place; drafts have other names."""
+def _count_results(path: Path) -> int:
+    """Number of finished results; drafts have another suffix."""
     return sum(1 for _ in _results(path).glob("*.parquet"))
 
 
 def _hash(path: Path) -> str:
-    """Of the bytes of all results, in the order of the shards."""
+    """Hash of the bytes of all results, in the order of the shards."""
     from batch_predictions.inference.staging import StagingManifest, result_path
 
-    together = hashlib.sha256()
+    digest = hashlib.sha256()
     for shard in StagingManifest.read(path).shards:
-        together.update(result_path(path, shard).read_bytes())
-    return together.hexdigest()[:16]
+        digest.update(result_path(path, shard).read_bytes())
+    return digest.hexdigest()[:16]
 
 
-def _killed(path: Path) -> dict[str, Any]:
-    """SIGKILL at half of the shards; what the next run scores, and whether the rows are equal."""
+def _kill_and_resume(path: Path) -> dict[str, Any]:
+    """Kills a run at half of the shards; counts what the next run scores, and compares bytes."""
     from batch_predictions.inference.staging import StagingManifest
 
     shards = len(StagingManifest.read(path).shards)
-    if _scored(path) < shards:  # Of the way before, unless a run was cut off meanwhile.
+    if _count_results(path) < shards:  # An earlier run was interrupted.
         _run("two", path)
     undisturbed = _hash(path)
     shutil.rmtree(_results(path))
     process = subprocess.Popen(_command("two", path), stdout=subprocess.DEVNULL)
-    while _scored(path) < shards // 2:
+    while _count_results(path) < shards // 2:
         if process.poll() is not None:
-            raise RuntimeError("the run ended before it could be killed: take more --seconds")
+            raise RuntimeError("the run ended before it was killed: raise --seconds")
         time.sleep(0.05)
     os.kill(process.pid, signal.SIGKILL)
     process.wait()
-    before = _scored(path)
-    done = subprocess.run(_command("two", path), stdout=subprocess.PIPE, check=True, text=True)
+    result_count = _count_results(path)
+    next_run = subprocess.run(_command("two", path), stdout=subprocess.PIPE, check=True, text=True)
     return {
         "shards": shards,
-        "scored_when_killed": before,
-        "scored_by_next_run": json.loads(done.stdout.splitlines()[-1])["shards"],
+        "scored_when_killed": result_count,
+        "scored_by_next_run": json.loads(next_run.stdout.splitlines()[-1])["shards"],
         "same_bytes_as_undisturbed": _hash(path) == undisturbed,
     }
 
@@ -248,6 +251,7 @@ if __name__ == "__main__":
     parser.add_argument("--ray", action="store_true")
     parser.add_argument("--folder", type=Path)
     parser.add_argument("--only", default="")
-    given = parser.parse_args()
-    names = [each for each in given.only.split(",") if each]
-    show(measure(given.seconds, given.repeats, given.ray, given.folder, names))
+    arguments = parser.parse_args()
+    names = [name for name in arguments.only.split(",") if name]
+    result = measure(arguments.seconds, arguments.repeats, arguments.ray, arguments.folder, names)
+    show(result)

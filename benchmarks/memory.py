@@ -1,9 +1,9 @@
-"""Memory and pace of a long partition: users streamed from Parquet through top-k to Parquet.
+"""Memory and speed on a long partition: users streamed from Parquet through top-k to Parquet.
 
     batch-predictions benchmark memory --json [--users 1000000] [--items 100000]
 
-64 factors, k = 20, two instances. Each step runs in a process of its own and tells its peak of
-resident memory, which includes what it maps of files; the pace is given for every tenth of the
+64 factors, k = 20, two instances. Every step runs in a separate process, which reports its peak
+resident memory, memory-mapped files included; rows per second are given for every tenth of the
 users.
 """
 
@@ -27,21 +27,21 @@ STEPS = ("stage", "score", "load")
 
 
 def measure(users: int = 1_000_000, items: int = 100_000, folder: Path | None = None) -> Any:
-    """Peaks of all steps, and rows per second by tenth."""
-    from catalogue import make
+    """Peak memory of all steps, and rows per second by tenth of the users."""
+    from catalogue import write_catalogue
 
     with tempfile.TemporaryDirectory(prefix="benchmark-memory-", dir=folder) as name:
-        say(f"making {users:,} users and {items:,} items")
-        make(Path(name), users, items, FACTORS)
+        say(f"writing {users:,} users and {items:,} items")
+        write_catalogue(Path(name), users, items, FACTORS)
         steps = {}
         for step in STEPS:
-            done = subprocess.run(
+            process = subprocess.run(
                 [sys.executable, __file__, "--step", step, "--folder", name],
                 stdout=subprocess.PIPE,
                 check=True,
                 text=True,
             )
-            steps[step] = json.loads(done.stdout.splitlines()[-1])
+            steps[step] = json.loads(process.stdout.splitlines()[-1])
             say(step, steps[step])
     tenths = steps["score"]["rows_per_cpu_second_by_tenth"]
     return {
@@ -56,56 +56,55 @@ def measure(users: int = 1_000_000, items: int = 100_000, folder: Path | None = 
     }
 
 
-def work(step: str, folder: Path) -> dict[str, Any]:
-    """One step, in this process."""
-    from catalogue import PARTITION, home, stage
+def run_step(step: str, folder: Path) -> dict[str, Any]:
+    """Runs one step in this process."""
+    from catalogue import PARTITION, open_warehouse, stage_users
 
     from batch_predictions.inference import engine
-    from batch_predictions.inference import validation as loading
+    from batch_predictions.inference.partition_loading import load_partition
     from batch_predictions.settings import InferenceSettings
     from batch_predictions.tables import RECOMMENDATIONS
 
-    handle = folder / "manifest.txt"
-    began = time.perf_counter()
-    more: dict[str, Any] = {}
+    manifest_file = folder / "manifest.txt"
+    started = time.perf_counter()
+    report: dict[str, Any] = {}
     if step == "stage":
-        handle.write_text(str(stage(folder, K, SHARD_ROWS)))
+        manifest_file.write_text(str(stage_users(folder, K, SHARD_ROWS)))
     elif step == "score":
-        times: list[tuple[float, float, int, int]] = []
+        progress: list[tuple[float, float, int]] = []
         engine.score(
-            Path(handle.read_text()),
+            Path(manifest_file.read_text()),
             InferenceSettings(workers=2, device="cpu"),
-            lambda done, total: times.append(
-                (time.perf_counter(), time.process_time(), done, total)
-            ),
+            lambda scored, _: progress.append((time.perf_counter(), time.process_time(), scored)),
         )
-        more = {
-            "rows_per_second_by_tenth": _tenths(times, 0),
-            "rows_per_cpu_second_by_tenth": _tenths(times, 1),
+        report = {
+            "rows_per_second_by_tenth": _rates_by_tenth(progress, 0),
+            "rows_per_cpu_second_by_tenth": _rates_by_tenth(progress, 1),
         }
     else:
-        written = loading.load(home(folder), RECOMMENDATIONS, Path(handle.read_text()))
-        more = {"partition": PARTITION, "rows": written.main.rows}
+        warehouse, path = open_warehouse(folder), Path(manifest_file.read_text())
+        loaded = load_partition(warehouse, RECOMMENDATIONS, path)
+        report = {"partition": PARTITION, "rows": loaded.main.rows}
     return {
-        "seconds": round(time.perf_counter() - began, 2),
+        "seconds": round(time.perf_counter() - started, 2),
         "peak_mib": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024),
-        **more,
+        **report,
     }
 
 
-def _tenths(times: list[tuple[float, float, int, int]], clock: int) -> list[int]:
-    """Rows per second of each tenth of the rows; opening the model counts to none.
+def _rates_by_tenth(progress: list[tuple[float, float, int]], clock: int) -> list[int]:
+    """Rows per second of every tenth of the rows, without the time of opening the model.
 
     Args:
-        times: wall and CPU seconds, rows done, rows in all.
-        clock: 0 for wall, 1 for CPU, which a busy neighbour disturbs less.
+        progress: wall and CPU seconds and the number of scored rows, at the end of every shard.
+        clock: 0 for wall, 1 for CPU seconds, which other programs disturb less.
     """
-    first, last = times[0][2], times[-1][2]
+    first, last = progress[0][2], progress[-1][2]
     bounds = [first + (last - first) * tenth / 10 for tenth in range(11)]
-    at = [next(entry for entry in times if entry[2] >= bound) for bound in bounds]
+    entries = [next(entry for entry in progress if entry[2] >= bound) for bound in bounds]
     return [
-        round((high[2] - low[2]) / (high[clock] - low[clock]))
-        for low, high in itertools.pairwise(at)
+        round((end[2] - start[2]) / (end[clock] - start[clock]))
+        for start, end in itertools.pairwise(entries)
     ]
 
 
@@ -115,8 +114,8 @@ if __name__ == "__main__":
     parser.add_argument("--items", type=int, default=100_000)
     parser.add_argument("--step")
     parser.add_argument("--folder", type=Path)
-    given = parser.parse_args()
-    if given.step:
-        print(json.dumps(work(given.step, given.folder)))
+    arguments = parser.parse_args()
+    if arguments.step:
+        print(json.dumps(run_step(arguments.step, arguments.folder)))
     else:
-        show(measure(given.users, given.items, given.folder))
+        show(measure(arguments.users, arguments.items, arguments.folder))

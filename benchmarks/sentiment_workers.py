@@ -17,6 +17,7 @@ import os
 import shutil
 import statistics
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -30,13 +31,16 @@ from sentiment_scoring import generate_texts
 
 from batch_predictions.inference import staging
 from batch_predictions.inference.engine import score
-from batch_predictions.inference.scorer import name_of
+from batch_predictions.inference.partition_staging import (
+    ServingModel,
+    engine_folder,
+    staging_spec,
+)
 from batch_predictions.models.sentiment.data import build_reviews
 from batch_predictions.models.sentiment.models.base import ModelTraining
 from batch_predictions.models.sentiment.models.cpu_features import has_native_bf16
 from batch_predictions.models.sentiment.training import ClassifierTrainer
 from batch_predictions.settings import InferenceSettings, Settings
-from batch_predictions.tables import REVIEW_SENTIMENTS
 from batch_predictions.warehouse import Warehouse
 
 WEEK = "2024-01-01"
@@ -58,7 +62,7 @@ def stage_reviews(home: Path, number: int) -> Path:
     # Partitions are computed from the state of a home: here, of this new one.
     os.environ["BATCH_PREDICTIONS_HOME"] = str(home)
     import batch_predictions.definitions  # noqa: F401
-    from batch_predictions.predictions.sentiment import ReviewScorer, review_sentiments
+    from batch_predictions.predictions.sentiment import review_sentiments
 
     pool, _ = generate_texts(16384, 3)
     sample = np.random.default_rng(5).integers(0, len(pool), number).tolist()
@@ -74,24 +78,15 @@ def stage_reviews(home: Path, number: int) -> Path:
         ),
         rows,
     )
-    return staging.stage(
-        Warehouse.of(Settings(home=home)),
-        home / "inference",
-        table=REVIEW_SENTIMENTS,
-        partition=WEEK,
+    settings = Settings(home=home)
+    model = ServingModel("benchmark", home / "model")
+    spec = replace(
+        staging_spec(review_sentiments, WEEK, model, settings),
         rows=f"""select review_id, item_id, text, null::varchar as language, true as simulated,
             'en' as expected from read_parquet('{rows}')""",
-        side={},
-        key=review_sentiments.key,
-        sql_parameters={},
-        scorer=name_of(ReviewScorer),
-        scorer_version=ReviewScorer.version,
-        parameters={},
-        model="sentiment",
-        model_version="benchmark",
-        model_folder=home / "model",
         shard_rows=review_sentiments.shard_rows,
     )
+    return staging.stage(Warehouse.of(settings), engine_folder(settings), spec)
 
 
 def scoring(home: str, shard: str) -> Step:
@@ -138,7 +133,7 @@ def measure(number: int, net: str, size: int, repeats: int) -> dict[str, Any]:
             for workers, worker_seconds in seconds.items():
                 shutil.rmtree(results, ignore_errors=True)
                 summary = score(manifest, InferenceSettings(workers=workers, device="cpu"))
-                assert summary.scored == number and summary.instances == workers
+                assert summary.scored_rows == number and summary.instances == workers
                 worker_seconds.append(summary.seconds)
                 hashes.add(hash_results(results))
                 say(f"{workers} workers: {summary.seconds:.1f} s")

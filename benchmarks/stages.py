@@ -134,34 +134,32 @@ class Stages:
 
     def _predict(self, step: str, name: str) -> dict[str, Any]:
         from batch_predictions.inference import engine
-        from batch_predictions.inference import validation as loading
+        from batch_predictions.inference.partition_loading import load_partition
         from batch_predictions.inference.partition_staging import sql_parameters, stage_partition
         from batch_predictions.inference.staging import StagingManifest
+        from batch_predictions.inference.validation import validate
         from batch_predictions.model_store import ModelStore
         from batch_predictions.warehouse import Warehouse
 
-        declared = self._predictions()[name]
+        prediction = self._predictions()[name]
         warehouse = Warehouse.of(self.settings)
-        partition = str(self.day if declared.table.partition == "date" else self.week)
+        partition = str(self.day if prediction.table.partition == "date" else self.week)
         noted = self.home / HANDLES / name
         if step == "stage":
             noted.parent.mkdir(exist_ok=True)
             models = ModelStore.of(self.settings)
-            path = stage_partition(declared, partition, warehouse, models, self.settings)
+            path = stage_partition(prediction, partition, warehouse, models, self.settings)
             noted.write_text(str(path))
             return {"rows": StagingManifest.read(path).rows}
         path = Path(noted.read_text())
         if step == "score":
-            scored = engine.score(path, self.settings.inference, lambda done, total: None)
-            return {"rows": scored.scored, "instances": scored.instances}
-        bound = sql_parameters(declared, partition, self.settings)
-        judged = loading.validate(
-            warehouse, declared.table, path, declared.checks, bound, declared.companions
-        )
-        assert judged.passed, judged
-        return {
-            "rows": loading.load(warehouse, declared.table, path, declared.companions).main.rows
-        }
+            summary = engine.score(path, self.settings.inference)
+            return {"rows": summary.scored_rows, "instances": summary.instances}
+        table, child_tables = prediction.table, prediction.child_tables
+        parameters = sql_parameters(prediction, partition, self.settings)
+        result = validate(warehouse, table, path, prediction.checks, parameters, child_tables)
+        assert result.passed, result
+        return {"rows": load_partition(warehouse, table, path, child_tables).main.rows}
 
     def _predictions(self) -> dict[str, Any]:
         """Every declared prediction by name, each after those that it reads."""

@@ -1,4 +1,4 @@
-"""What is removed from the engine's folder: partitions no longer needed, drafts of dead workers."""
+"""Removes old partitions of the engine's folder, and drafts of killed workers."""
 
 from __future__ import annotations
 
@@ -8,68 +8,71 @@ import time
 from contextlib import suppress
 from pathlib import Path
 
-from batch_predictions.inference.staging import MANIFEST, StagingManifest, result_path
+from pydantic import ValidationError
+
+from batch_predictions.inference.results import result_files
+from batch_predictions.inference.staging import MANIFEST, StagingManifest
 
 DAY_SECONDS = 86_400
-DRAFT_SECONDS = 3600.0
-"""Older drafts are of workers that were killed; one lives for moments."""
+MAX_DRAFT_SECONDS = 3600.0
+"""An older draft belongs to a killed worker: writing one takes well under a second."""
 
 
-def sweep(
+def remove_old_partitions(
     folder: Path, keep_days: int, now: float | None = None, keep_partitions: int | None = None
 ) -> int:
-    """Removes what is no longer needed to resume: partitions' shards and results.
+    """Removes shards and results of partitions that need not be resumed.
 
     Args:
-        folder: the engine's, with a folder for each prediction.
-        keep_days: what was not touched for so long goes.
-        now: seconds since the epoch.
-        keep_partitions: of a prediction, beyond so many what was touched longest ago goes before;
-            never what was touched within a day or waits to be scored, for a backfill stages all
-            its days first.
+        folder: the engine's folder, with a folder for each prediction.
+        keep_days: partitions without a change for longer are removed.
+        now: seconds since the epoch; None: the present.
+        keep_partitions: of each prediction, partitions beyond this number are removed before
+            `keep_days`, oldest change first. Kept are those that changed within a day and those
+            that are not scored yet, for a backfill stages all its days first. None: no bound.
 
     Returns:
-        How many partitions went.
+        The number of partitions removed.
     """
     now = time.time() if now is None else now
     removed = 0
     for prediction in folder.glob("*"):
-        places = [(_touched(place), place) for place in prediction.glob("*") if place.is_dir()]
-        places.sort(reverse=True)
-        for number, (touched, place) in enumerate(places):
-            # Handles of runs, which a hidden folder holds, are counted by nobody.
-            many = keep_partitions is not None and number >= keep_partitions
-            early = many and not prediction.name.startswith(".")
-            days = (now - touched) / DAY_SECONDS
-            if days > keep_days or (early and days > 1 and _finished(place)):
-                shutil.rmtree(place, ignore_errors=True)
+        # Hidden folders hold the handles of runs, not partitions.
+        bound = None if prediction.name.startswith(".") else keep_partitions
+        changes = [(_last_change(path), path) for path in prediction.glob("*") if path.is_dir()]
+        changes.sort(reverse=True)
+        for number, (changed, path) in enumerate(changes):
+            days = (now - changed) / DAY_SECONDS
+            is_surplus = bound is not None and number >= bound and days > 1
+            if days > keep_days or (is_surplus and _is_scored(path)):
+                shutil.rmtree(path, ignore_errors=True)
                 removed += 1
     return removed
 
 
-def _finished(place: Path) -> bool:
-    """Whether every stage of a partition has all its results."""
-    return all(
-        result_path(path, shard).exists()
-        for path in place.glob(f"staged-*/{MANIFEST}")
-        for shard in StagingManifest.read(path).shards
-    )
+def remove_stale_drafts(results: Path, now: float | None = None) -> None:
+    """Removes drafts of results that killed workers have left."""
+    oldest = (time.time() if now is None else now) - MAX_DRAFT_SECONDS
+    for draft in results.glob(".*.parquet-*"):
+        with suppress(FileNotFoundError):
+            if draft.stat().st_mtime < oldest:
+                draft.unlink()
 
 
-def _touched(folder: Path) -> float:
-    """When something in a folder last changed; what others remove meanwhile counts for nothing."""
+def _is_scored(partition: Path) -> bool:
+    """Whether all stages of a partition have all results, or are of another version's format."""
+    for path in partition.glob(f"staged-*/{MANIFEST}"):
+        with suppress(ValidationError):
+            if not all(file.exists() for file in result_files(StagingManifest.read(path), path)):
+                return False
+    return True
+
+
+def _last_change(folder: Path) -> float:
+    """Newest modification time in a folder; ignores files that are removed meanwhile."""
     newest = 0.0
     for parent, _, names in os.walk(folder):
         for name in (".", *names):
             with suppress(FileNotFoundError):
                 newest = max(newest, (Path(parent) / name).stat().st_mtime)
     return newest
-
-
-def sweep_drafts(results: Path, now: float | None = None) -> None:
-    """Removes what workers that were killed while writing have left."""
-    oldest = (time.time() if now is None else now) - DRAFT_SECONDS
-    for draft in results.glob(".*.parquet-*"):
-        with suppress(FileNotFoundError):
-            if draft.stat().st_mtime < oldest:
-                draft.unlink()

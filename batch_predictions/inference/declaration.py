@@ -1,4 +1,4 @@
-"""A prediction, declared: which rows to score, which scorer, which table.
+"""The declaration of a prediction: which rows to score, which scorer, which table.
 
     recommendations = BatchPrediction(
         table=RECOMMENDATIONS,
@@ -8,9 +8,9 @@
         model="recommender",
     )
 
-gives a partitioned asset of three steps with a GPU-tagged middle one, shards, several model
-instances, resume after a crash, accounting of keys, checks, previews, plots, lineage, backfills,
-and a place in the next release.
+From it the platform builds a partitioned asset of three steps, of which the scoring step has GPU
+tags. The asset has shards, several model instances, resume after a crash, accounting of keys,
+checks, previews, plots, lineage and backfills, and its table goes into the next release.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import dagster as dg
 
-from batch_predictions.inference import child_tables as beside
+from batch_predictions.inference.child_tables import declaration_errors
 from batch_predictions.inference.scorer import Scorer
-from batch_predictions.inference.validation import ACCOUNTED, BELONG, Check
+from batch_predictions.inference.validation import CHILD_ROWS_BELONG, KEYS_ACCOUNTED, Check
 from batch_predictions.partitions import (
     newest_ended_week,
     trained_through,
@@ -57,25 +57,28 @@ class BatchPrediction:
     """A declared prediction.
 
     Attributes:
-        table: where it goes; declared with `date` or `week` and `model_version`.
-        rows: query for the rows to score. `$date` (or `$week`), the parameters and, as
-            `$model_<name>`, the values that the model was trained with are bound. It sees only
-            what happened by that day: every table is filtered by `date <= $date`.
-        key: columns of the staged rows that name whom or what is scored; unique.
+        table: where the predictions are written; declared with `date` or `week` and
+            `model_version`.
+        rows: query for the rows to score. It may bind `$date` (or `$week`), the parameters and, as
+            `$model_<name>`, the values that the model was trained with. Filter every table by
+            `date <= $date`, so that nothing from after the partition is used.
+        key: columns of the rows that identify what is scored; unique.
         scorer: class that scores batches.
-        model: model whose champion of the day is loaded; None for a rule without a model.
-        parameters: settings that SQL and scorer use; part of the hash of results.
-        side: small tables, by name, that every row is scored beside.
-        companions: tables that are kept beside the main one, by the column of the scorer's rows
-            that holds their rows: a list of structs of what is neither partition, key nor
-            `model_version`, on one row of a key at most.
-        checks: further questions that block a release when answered with more than 0.
+        model: model whose champion of the day is loaded; None for a rule.
+        parameters: the values, from the settings, that SQL and scorer use; part of the results'
+            hash.
+        lookup_tables: queries for small tables that every worker reads whole, by name.
+        child_tables: tables that are written from the same scoring, by the column of the scorer's
+            rows that holds their rows: a list of structs without partition, key and
+            `model_version`, on at most one row of a key.
+        checks: queries that must count 0 violations before the partition is replaced.
         plot: draws one partition of the table.
         kinds: badges of the asset in the UI.
-        looks_ahead: weeks after the day that its SQL reads of tables that are known ahead.
-        released: whether applications look it up in the releases.
-        shard_rows: rows that a shard has at least, where the scorer gains by seeing many at once;
-            `inference.shard_rows` may ask for more, `inference.shard_mb` holds still.
+        looks_ahead: number of weeks after the day that the SQL reads of tables that are known in
+            advance.
+        released: whether applications look the table up in releases.
+        shard_rows: minimum number of rows per shard, for scorers that gain from large batches; the
+            setting `inference.shard_rows` may be larger, and `inference.shard_mb` still applies.
     """
 
     table: Table
@@ -94,17 +97,17 @@ class BatchPrediction:
     shard_rows: int = 1
 
     def __post_init__(self) -> None:
-        for column, companion in self.child_tables.items():
-            wrong = beside.problems(self.table, self.key, column, companion)
-            if wrong:
+        for column, child in self.child_tables.items():
+            errors = declaration_errors(self.table, self.key, column, child)
+            if errors:
                 raise ValueError(
-                    f"{companion.qualified} cannot be a companion of {self.table.qualified}: "
-                    + "; ".join(wrong)
+                    f"{child.qualified} cannot be a child table of {self.table.qualified}: "
+                    + "; ".join(errors)
                 )
 
     @property
     def name(self) -> str:
-        """The table's name, which is the asset's."""
+        """Name of the table and of its asset."""
         return self.table.name
 
     @property
@@ -114,33 +117,34 @@ class BatchPrediction:
 
     @property
     def cadence(self) -> Literal["daily", "weekly"]:
-        """How often it is made, from the table's partition column."""
+        """How often the table is predicted, from its partition column."""
         return "weekly" if self.table.partition == "week" else "daily"
 
     @property
     def released_tables(self) -> tuple[Table, ...]:
-        """What goes into releases: the table, and companions that are predictions too."""
+        """Tables that go into releases: the main table, and child tables of the same schema."""
         if not self.released:
             return ()
-        beside = (each for each in self.child_tables.values() if each.schema == self.table.schema)
-        return (self.table, *beside)
+        children = self.child_tables.values()
+        return (self.table, *(child for child in children if child.schema == self.table.schema))
 
     def as_of(self, partition: str) -> dt.date:
-        """The last day that a partition may know."""
+        """The last day whose data a partition may use."""
         day = as_date(partition)
         return trained_through(day) if self.cadence == "weekly" else day
 
     @property
     def all_checks(self) -> tuple[Check, ...]:
-        """The declared checks, after those that every prediction has."""
-        return (ACCOUNTED, *((BELONG,) if self.child_tables else ()), *self.checks)
+        """The checks that every prediction has, then the declared ones."""
+        child_checks = (CHILD_ROWS_BELONG,) if self.child_tables else ()
+        return (KEYS_ACCOUNTED, *child_checks, *self.checks)
 
     def tables(self) -> set[str]:
-        """Qualified names of the tables that its SQL reads."""
+        """Qualified names of the tables that the SQL reads."""
         return set().union(*(tables_in(sql) for sql in (self.rows, *self.lookup_tables.values())))
 
     def upstreams(self, settings: Settings) -> dict[str, dg.AssetIn]:
-        """The assets that its SQL and its model stand on, by input name."""
+        """The assets that the SQL and the model depend on, by input name."""
         ins = {}
         for name in sorted(self.tables()):
             mapping = None

@@ -1,4 +1,4 @@
-"""The device that torch scorers run on, chosen at run time, and how batches get there."""
+"""Devices of torch scorers, chosen at run time, and transfers of batches to them."""
 
 from __future__ import annotations
 
@@ -16,26 +16,26 @@ def choose_device(setting: str) -> str:
     """`cuda` or `cpu`.
 
     Args:
-        setting: auto, cpu or cuda; auto takes cuda where there is one.
+        setting: `auto`, `cpu` or `cuda`; `auto` is `cuda` where torch sees a GPU.
 
     Raises:
-        RuntimeError: cuda was asked for and there is none.
+        RuntimeError: the setting is `cuda` and torch sees no GPU.
     """
     if setting == "cpu":
         return "cpu"
     import torch
 
-    there = torch.cuda.is_available()
-    if setting == "cuda" and not there:
+    is_available = torch.cuda.is_available()
+    if setting == "cuda" and not is_available:
         raise RuntimeError(
             "inference.device is cuda and torch sees no GPU here: set it to auto, or install a "
             "CUDA build of torch"
         )
-    return "cuda" if there else "cpu"
+    return "cuda" if is_available else "cpu"
 
 
-def instances(setting: int, device: str) -> int:
-    """Model instances at work at once: as set, else one for each GPU, or for each core."""
+def instance_count(setting: int, device: str) -> int:
+    """Number of model instances that run at once: the setting, else one per GPU or per core."""
     if setting:
         return setting
     if device == "cuda":
@@ -46,20 +46,20 @@ def instances(setting: int, device: str) -> int:
 
 
 def assign_devices(device: str, size: int) -> list[str]:
-    """The device of each of `size` instances: the GPUs that there are, in turn.
+    """The devices of `size` instances: the visible GPUs, round-robin.
 
-    Which these are, and their order, is CUDA_VISIBLE_DEVICES': the first that it names is cuda:0.
+    CUDA_VISIBLE_DEVICES selects and orders the GPUs: the first that it names is `cuda:0`.
     """
     if device != "cuda":
         return [device] * size
     import torch
 
-    there = max(1, torch.cuda.device_count())
-    return [f"cuda:{number % there}" for number in range(size)]
+    gpus = max(1, torch.cuda.device_count())
+    return [f"cuda:{number % gpus}" for number in range(size)]
 
 
 def set_current_device(device: str) -> None:
-    """Makes a GPU the current one of this thread: what goes to plain `cuda` lies there, too."""
+    """Makes a GPU the current one of this thread, so that plain `cuda` means it too."""
     if device.startswith("cuda:"):
         import torch
 
@@ -67,19 +67,18 @@ def set_current_device(device: str) -> None:
 
 
 def with_oom_backoff(
-    work: Callable[[int, int, torch.Tensor], None],
+    process: Callable[[int, int, torch.Tensor], None],
     upload: Callable[[int, int, int], torch.Tensor],
     n: int,
-    rows: int,
+    batch_rows: int,
 ) -> int:
-    """Works through n rows in batches; where the device's memory runs out, in ever smaller ones.
+    """Processes n rows in batches, and halves the batches when the device runs out of memory.
 
     Args:
-        work: called with the first row, the one after the last, and `upload`'s batch.
-        upload: called with the first row, the one after the last, and the first after the batch
-            that is next in turn.
-        n: how many rows.
-        rows: of a batch to begin with.
+        process: called with `low`, `high` and the uploaded rows `low:high`.
+        upload: called with `low`, `high` and the end of the batch after, which may be prefetched.
+        n: number of rows.
+        batch_rows: rows of a batch at the start.
 
     Returns:
         The rows of a batch at the end.
@@ -91,55 +90,55 @@ def with_oom_backoff(
 
     low = 0
     while low < n:
-        high = min(n, low + rows)
-        full = False
+        high = min(n, low + batch_rows)
+        is_out_of_memory = False
         try:
-            work(low, high, upload(low, high, min(n, high + rows)))
+            process(low, high, upload(low, high, min(n, high + batch_rows)))
         except torch.OutOfMemoryError:
             if high - low == 1:
                 raise
-            full = True
-        if not full:
+            is_out_of_memory = True
+        if not is_out_of_memory:
             low = high
             continue
-        # Out here: the error held the frames that failed, and with them their tensors.
-        rows = -(-(high - low) // 2)
+        # Outside `except`: the error references the frames that failed, and so their tensors.
+        batch_rows = -(-(high - low) // 2)
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
-    return rows
+    return batch_rows
 
 
 def prefetching_uploader(
     array: npt.NDArray[Any], device: str
 ) -> Callable[[int, int, int], torch.Tensor]:
-    """Brings rows of an array to a device; on a GPU the next batch travels while one is at work.
+    """A function for `with_oom_backoff` that uploads rows of an array to a device.
 
-    The batch is copied into pinned memory, from which a stream of its own carries it over, so that
-    neither the processor nor the kernels wait for the bus.
+    On a GPU the next batch is prefetched while one is processed: it is copied into pinned memory
+    and transferred on a separate stream, so that neither CPU nor kernels wait for the bus.
     """
     import torch
 
     if torch.device(device).type != "cuda":
         return lambda low, high, _: torch.from_numpy(array[low:high]).to(device)
     stream = torch.cuda.Stream(device)
-    ahead: dict[tuple[int, int], torch.Tensor] = {}
+    prefetched: dict[tuple[int, int], torch.Tensor] = {}
     pinned: list[torch.Tensor] = []
 
-    def send(low: int, high: int) -> torch.Tensor:
+    def transfer(low: int, high: int) -> torch.Tensor:
         pinned.append(torch.from_numpy(array[low:high]).pin_memory())
         with torch.cuda.stream(stream):
             return pinned[-1].to(device, non_blocking=True)
 
-    def upload(low: int, high: int, after: int) -> torch.Tensor:
-        rows = ahead.pop((low, high), None)
-        ahead.clear()
-        rows = send(low, high) if rows is None else rows
+    def upload(low: int, high: int, next_high: int) -> torch.Tensor:
+        rows = prefetched.pop((low, high), None)
+        prefetched.clear()
+        rows = transfer(low, high) if rows is None else rows
         current = torch.cuda.current_stream(device)
         current.wait_stream(stream)
         rows.record_stream(current)
-        if after > high:
-            ahead[high, after] = send(high, after)
-        # A pinned copy may go when its transfer has ended; two are under way at most.
+        if next_high > high:
+            prefetched[high, next_high] = transfer(high, next_high)
+        # At most two transfers are in flight; earlier pinned copies are free.
         del pinned[:-2]
         return rows
 

@@ -1,9 +1,8 @@
-"""The batch engine: sends every staged shard through a scorer, by several instances.
+"""The batch engine: scores every staged shard with several instances of a scorer.
 
-The workers (threads, processes, Ray actors) are a pool: it takes shards by name and reports how
-they ended. The rules that hold for all pools are here: a shard is submitted only when an instance
-is free or soon will be, a failed shard is retried after the others, and three failures of one
-shard fail the step.
+A pool of workers (threads, processes, Ray actors) takes shards by name and reports their outcomes.
+The rules for all pools are here: a shard is submitted only when an instance is free or soon will
+be, a failed shard is retried after the others, and three failures of one shard fail the step.
 """
 
 from __future__ import annotations
@@ -14,7 +13,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from batch_predictions.inference.cleanup import sweep_drafts
+from batch_predictions.inference.cleanup import remove_stale_drafts
 from batch_predictions.inference.pools.base import ScoringError, ShardOutcome, WorkerPool
 from batch_predictions.inference.pools.factory import make_pool
 from batch_predictions.inference.results import is_complete
@@ -25,17 +24,17 @@ from batch_predictions.settings import InferenceSettings
 __all__ = ["OnProgress", "OnStart", "ScoreSummary", "ScoringError", "score"]
 
 MAX_ATTEMPTS = 3
-"""Attempts at one shard."""
+"""Attempts at one shard before the step fails."""
 MAX_CONSECUTIVE_FAILURES = 8
 """Abort after this many failures in a row (or 4 x instances): a full disk or an unreadable model
 is not one shard's fault."""
 MAX_SHARDS_IN_ERROR = 5
-"""Shards that an error names before it counts the others."""
+"""An error names this many failed shards and counts the others."""
 
 OnProgress = Callable[[int, int], None]
-"""Called with the rows done and the rows to score."""
+"""Called with the rows scored so far and the rows to score."""
 OnStart = Callable[[str, int, int], None]
-"""Called when the instances are there: their device, their number, and the rows to score."""
+"""Called before the first shard with device, number of instances and rows to score."""
 
 
 @dataclass(frozen=True)
@@ -43,21 +42,21 @@ class ScoreSummary:
     """What one call of `score` did.
 
     Attributes:
-        scored: rows scored now.
-        kept: rows whose result was kept from an earlier run.
+        scored_rows: rows that this call scored.
+        reused_rows: rows whose results an earlier run wrote.
         seconds: wall time.
         device: where the scorers ran; several GPUs are separated by commas.
-        instances: how many of them.
-        retried: shards that were submitted again after a failure.
+        instances: number of scorers.
+        retries: shards that were submitted again after a failure.
         timings: seconds of all instances, by stage.
     """
 
-    scored: int
-    kept: int
+    scored_rows: int
+    reused_rows: int
     seconds: float
     device: str
     instances: int
-    retried: int = 0
+    retries: int = 0
     timings: StageTimings = field(default_factory=StageTimings)
 
 
@@ -67,50 +66,62 @@ def score(
     on_progress: OnProgress | None = None,
     on_start: OnStart | None = None,
 ) -> ScoreSummary:
-    """Scores every shard that has no result yet; each result is written whole or not at all.
+    """Scores every shard that has no result yet; a result file is complete or absent.
+
+    Args:
+        manifest_path: the staged partition.
+        settings: engine, workers and device.
+        on_progress: called after every scored shard.
+        on_start: called when the pool is ready.
 
     Raises:
-        ScoringError: a shard failed three times. Results of other shards are kept.
+        ScoringError: a shard failed three times, or too many failed in a row. Results of other
+            shards are kept.
     """
     manifest = StagingManifest.read(manifest_path)
     pending = [s for s in manifest.shards if not is_complete(result_path(manifest_path, s))]
-    total = sum(shard.rows for shard in pending)
+    row_count = sum(shard.rows for shard in pending)
     if not pending:
         return ScoreSummary(0, manifest.rows, 0.0, "cpu", 0)
     started = time.perf_counter()
     results = result_path(manifest_path, pending[0]).parent
     results.mkdir(exist_ok=True)
-    sweep_drafts(results)
-    done = retried = 0
+    remove_stale_drafts(results)
+    scored_rows = retries = 0
     timings = StageTimings()
     with make_pool(manifest, manifest_path, len(pending), settings) as pool:
         if on_start:
-            on_start(pool.device, pool.size, total)
+            on_start(pool.device, pool.size, row_count)
         partition = f"{manifest.table} {manifest.partition}"
         for shard, outcome in _score_shards(pool, pending, partition):
             timings = timings.plus(outcome.timings)
             if outcome.problem is None:
-                done += shard.rows
+                scored_rows += shard.rows
                 if on_progress:
-                    on_progress(done, total)
+                    on_progress(scored_rows, row_count)
             else:
-                retried += 1
+                retries += 1
         device, size = pool.device, pool.size
     seconds = time.perf_counter() - started
-    return ScoreSummary(total, manifest.rows - total, seconds, device, size, retried, timings)
+    reused_rows = manifest.rows - row_count
+    return ScoreSummary(row_count, reused_rows, seconds, device, size, retries, timings)
 
 
 def _score_shards(
     pool: WorkerPool, pending: list[Shard], partition: str
 ) -> Iterator[tuple[Shard, ShardOutcome]]:
-    """Yields every shard that was scored, and every failed attempt that is to be repeated."""
+    """Yields the outcome of every scored shard, and of every attempt that is repeated.
+
+    Raises:
+        ScoringError: a shard failed three times, or too many failed in a row.
+    """
     waiting = deque(pending)
     in_flight: dict[str, Shard] = {}
     problems: dict[str, list[str]] = {}
     failed: list[Shard] = []
     consecutive, limit = 0, max(MAX_CONSECUTIVE_FAILURES, 4 * pool.size)
     while in_flight or (waiting and not failed):
-        # Never more than the pool takes: what waits here costs no memory, however slow it is.
+        # Bounded, so that memory does not grow with the partition.
         while waiting and not failed and len(in_flight) < pool.max_in_flight:
             shard = waiting.popleft()
             in_flight[shard.name] = shard
@@ -126,30 +137,37 @@ def _score_shards(
             if len(problems[shard.name]) == MAX_ATTEMPTS or consecutive >= limit:
                 failed.append(shard)
             else:
-                # Last in the queue: a shard that always fails does not delay the others.
+                # At the end of the queue, so that a shard that always fails does not delay others.
                 waiting.append(shard)
                 yield shard, outcome
     if failed:
         aborted = consecutive if consecutive >= limit else 0
         reasons = _format_failures(failed, problems, aborted)
         raise ScoringError(
-            f"{partition}: {reasons}. What was scored is kept; run the partition again to go on"
+            f"{partition}: {reasons}. Results of the scored shards are kept; run the partition "
+            "again to score the rest"
         )
 
 
 def _format_failures(failed: list[Shard], problems: dict[str, list[str]], aborted: int) -> str:
-    """The failed shards, their rows and their problems; `aborted` failures in a row ended it."""
-    parts = []
+    """Failed shards with their rows and problems.
+
+    Args:
+        failed: shards that failed for good.
+        problems: problems of all attempts, by name of the shard.
+        aborted: number of failures in a row that aborted the step; 0 if it was not aborted.
+    """
+    messages = []
     for shard in failed[:MAX_SHARDS_IN_ERROR]:
         attempts = f"{len(problems[shard.name])} attempt"
         attempts += "s" if len(problems[shard.name]) > 1 else ""
-        parts.append(
+        messages.append(
             f"{shard.name} with the {shard.rows} rows from key {shard.first_key} to "
             f"{shard.last_key} could not be scored in {attempts}: "
             f"{' / '.join(dict.fromkeys(problems[shard.name]))}"
         )
     if len(failed) > MAX_SHARDS_IN_ERROR:
-        parts.append(f"and {len(failed) - MAX_SHARDS_IN_ERROR} more shards")
+        messages.append(f"and {len(failed) - MAX_SHARDS_IN_ERROR} more shards")
     if aborted:
-        parts.append(f"aborted after {aborted} failed attempts in a row")
-    return "; ".join(parts)
+        messages.append(f"aborted after {aborted} failed attempts in a row")
+    return "; ".join(messages)

@@ -1,77 +1,107 @@
-"""What one partition of a declaration is staged with: its parameters, and the model that is due."""
+"""Stages one partition of a declared prediction with the model that serves it."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from batch_predictions.discovery import plugins
 from batch_predictions.inference import staging
 from batch_predictions.inference.declaration import BatchPrediction
-from batch_predictions.inference.scorer import name_of
+from batch_predictions.inference.staging import StagingSpec
 from batch_predictions.model_store import ModelStore
 from batch_predictions.partitions import latest_ended_week
 from batch_predictions.settings import Settings
 from batch_predictions.warehouse import Warehouse, as_date
 
 RULES = "rules"
-"""Begins the version of predictions that have no model."""
+"""Prefix of the version of predictions without a model."""
+
+
+@dataclass(frozen=True)
+class ServingModel:
+    """The model that serves a partition.
+
+    Attributes:
+        version: version that the predictions carry.
+        folder: folder of the model's files; None for a rule.
+        parameters: values that the model was trained with; SQL binds them as `$model_<name>`.
+    """
+
+    version: str
+    folder: Path | None = None
+    parameters: Mapping[str, Any] = field(default_factory=dict)
 
 
 def engine_folder(settings: Settings) -> Path:
-    """Where stages and results are kept: `<home>/inference`."""
+    """The folder of stages and results: `<home>/inference`."""
     return settings.home / "inference"
 
 
-def sql_parameters(declared: BatchPrediction, partition: str, settings: Settings) -> dict[str, Any]:
-    """What a declaration's SQL may name: `$date` or `$week`, and its parameters."""
-    parameters = dict(declared.parameters(settings))
-    return {**parameters, str(declared.table.partition): as_date(partition)}
+def sql_parameters(
+    prediction: BatchPrediction, partition: str, settings: Settings
+) -> dict[str, Any]:
+    """Values that a declaration's SQL may bind: `$date` or `$week`, and its parameters."""
+    parameters = dict(prediction.parameters(settings))
+    return {**parameters, str(prediction.table.partition): as_date(partition)}
 
 
 def stage_partition(
-    declared: BatchPrediction,
+    prediction: BatchPrediction,
     partition: str,
     warehouse: Warehouse,
     models: ModelStore,
     settings: Settings,
 ) -> Path:
-    """Stages one partition with the model that is due; the manifest's path.
+    """Stages one partition with the model that serves it; returns the manifest's path.
 
     Raises:
-        ModelError: no model is due, or it is too old.
+        ModelError: no model serves the partition, or the newest is too old.
     """
-    model, version, place, learned = _model_due(declared, partition, models, settings)
-    return staging.stage(
-        warehouse,
-        engine_folder(settings),
-        table=declared.table,
-        partition=partition,
-        rows=declared.rows,
-        side=declared.lookup_tables,
-        key=declared.key,
-        sql_parameters={**sql_parameters(declared, partition, settings), **learned},
-        scorer=name_of(declared.scorer),
-        scorer_version=declared.scorer.version,
-        parameters=dict(declared.parameters(settings)),
-        model=model,
-        model_version=version,
-        model_folder=place,
-        shard_rows=max(settings.inference.shard_rows, declared.shard_rows),
-        shard_mb=settings.inference.shard_mb,
-        companions=declared.child_tables,
-    )
+    model = find_serving_model(prediction, partition, models, settings)
+    spec = staging_spec(prediction, partition, model, settings)
+    return staging.stage(warehouse, engine_folder(settings), spec)
 
 
-def _model_due(
-    declared: BatchPrediction, partition: str, models: ModelStore, settings: Settings
-) -> tuple[str | None, str, Path | None, dict[str, Any]]:
-    """Model, version and folder of what serves a partition, and what SQL may bind of it."""
-    if declared.model is None:
-        return None, f"{RULES}-{declared.scorer.version}", None, {}
-    day = declared.as_of(partition)
+def find_serving_model(
+    prediction: BatchPrediction, partition: str, models: ModelStore, settings: Settings
+) -> ServingModel:
+    """The model that serves a partition, with its files verified.
+
+    Raises:
+        ModelError: no model serves the partition, the newest is too old, or its files are damaged.
+    """
+    if prediction.model is None:
+        return ServingModel(f"{RULES}-{prediction.scorer.version}")
+    day = prediction.as_of(partition)
     manifest = models.champion(
-        declared.model, day, settings.recommender.max_age_days, latest_ended_week(day)
+        prediction.model, day, settings.recommender.max_age_days, latest_ended_week(day)
     )
-    folder = models.verified_folder(declared.model, manifest.version)
-    learned = {f"model_{name}": value for name, value in manifest.parameters.items()}
-    return declared.model, manifest.version, folder, learned
+    folder = models.verified_folder(prediction.model, manifest.version)
+    return ServingModel(manifest.version, folder, manifest.parameters)
+
+
+def staging_spec(
+    prediction: BatchPrediction, partition: str, model: ServingModel, settings: Settings
+) -> StagingSpec:
+    """What `staging.stage` writes for one partition of a declaration."""
+    model_parameters = {f"model_{name}": value for name, value in model.parameters.items()}
+    return StagingSpec(
+        table=prediction.table,
+        partition=partition,
+        rows=prediction.rows,
+        key=prediction.key,
+        scorer=prediction.scorer,
+        model=prediction.model,
+        model_version=model.version,
+        model_folder=model.folder,
+        parameters=dict(prediction.parameters(settings)),
+        lookup_tables=prediction.lookup_tables,
+        child_tables=prediction.child_tables,
+        sql_parameters={**sql_parameters(prediction, partition, settings), **model_parameters},
+        plugins=tuple(plugins()),
+        shard_rows=max(settings.inference.shard_rows, prediction.shard_rows),
+        shard_mb=settings.inference.shard_mb,
+    )

@@ -1,4 +1,4 @@
-"""The files of results: one a shard, whole or not there, kept until the partition is swept."""
+"""Result files: one Parquet file per shard, complete or absent."""
 
 from __future__ import annotations
 
@@ -15,33 +15,35 @@ from batch_predictions.inference.scorer import ScorerMetric, metrics_in
 from batch_predictions.inference.staging import StagingManifest, result_path
 
 
-def write(result: pa.RecordBatch, target: Path) -> None:
-    """Writes a result beside its place and renames it there."""
-    draft = target.with_name(f".{target.name}-{uuid.uuid4().hex}")
+def write_result(result: pa.RecordBatch, path: Path) -> None:
+    """Writes a result under a temporary name and renames it."""
+    draft = path.with_name(f".{path.name}-{uuid.uuid4().hex}")
     try:
         with draft.open("wb") as file:
-            # Read once, by `load`, and by no one who would skip by statistics: half the time of
-            # the defaults with zstd, which try a dictionary on every column of scores. Scores come
-            # from float32 mostly: split by bytes, their empty halves take nothing.
+            # Written once and read once, whole: dictionaries for text only, no statistics and a
+            # fast compression take half the time of the defaults with zstd. Scores are float64
+            # from float32; byte stream split compresses their zero bytes.
             pq.write_table(
                 pa.Table.from_batches([result]),
                 file,
                 compression="lz4",
-                use_dictionary=_leaves(result.schema, _is_text),
-                use_byte_stream_split=_leaves(result.schema, pa.types.is_floating),
+                use_dictionary=_column_paths(result.schema, _is_text),
+                use_byte_stream_split=_column_paths(result.schema, pa.types.is_floating),
                 write_statistics=False,
             )
-        draft.replace(target)
+        draft.replace(path)
     finally:
         draft.unlink(missing_ok=True)
 
 
-def is_complete(result: Path) -> bool:
-    """Whether a result is there to its end: a machine that lost its power may have kept the name of
-    a file and not its bytes. Results are not forced to the disk one by one: they can be made again.
+def is_complete(path: Path) -> bool:
+    """Whether a result exists and has its Parquet footer.
+
+    Results are not fsynced, for they can be scored again: after a power failure a file may have its
+    name and not its bytes.
     """
     try:
-        with result.open("rb") as file:
+        with path.open("rb") as file:
             size = file.seek(0, os.SEEK_END)
             file.seek(max(0, size - 8))
             footer = file.read()
@@ -51,33 +53,46 @@ def is_complete(result: Path) -> bool:
     return footer[4:] == b"PAR1" and 0 < length <= size - 12
 
 
-def metrics_of(manifest_path: Path) -> dict[str, ScorerMetric]:
-    """The figures that scorers noted beside all results of a partition, as one mean each."""
+def result_files(manifest: StagingManifest, manifest_path: Path) -> list[Path]:
+    """Paths of the results of all shards."""
+    return [result_path(manifest_path, shard) for shard in manifest.shards]
+
+
+def mean_metrics(manifest_path: Path) -> dict[str, ScorerMetric]:
+    """The scorers' metrics over all results of a partition, weighted by their sample sizes."""
     sums: dict[str, tuple[float, int]] = {}
-    for shard in StagingManifest.read(manifest_path).shards:
-        for name, note in metrics_in(pq.read_schema(result_path(manifest_path, shard))).items():
-            total, of = sums.get(name, (0.0, 0))
-            sums[name] = total + note.mean * note.of, of + note.of
-    return {name: ScorerMetric(mean=total / of, of=of) for name, (total, of) in sums.items() if of}
+    for file in result_files(StagingManifest.read(manifest_path), manifest_path):
+        for name, metric in metrics_in(pq.read_schema(file)).items():
+            total, size = sums.get(name, (0.0, 0))
+            sums[name] = total + metric.mean * metric.sample_size, size + metric.sample_size
+    return {
+        name: ScorerMetric(mean=total / size, sample_size=size)
+        for name, (total, size) in sums.items()
+        if size
+    }
 
 
-def _leaves(fields: Iterable[pa.Field], wanted: Callable[[Any], bool], path: str = "") -> list[str]:
-    """Parquet's names of the columns whose type is wanted, those within structs and lists too."""
-    found = []
+def _column_paths(
+    fields: Iterable[pa.Field], has_type: Callable[[Any], bool], prefix: str = ""
+) -> list[str]:
+    """Parquet's paths of the columns of a type, including those inside structs and lists."""
+    paths = []
     for field in fields:
-        name = f"{path}{field.name}"
+        path = f"{prefix}{field.name}"
         if pa.types.is_struct(field.type):
-            found += _leaves(field.type, wanted, f"{name}.")
+            paths += _column_paths(field.type, has_type, f"{path}.")
         elif pa.types.is_list(field.type) or pa.types.is_large_list(field.type):
-            inside = pa.field("element", field.type.value_type)
-            found += _leaves([inside], wanted, f"{name}.list.")
-        elif wanted(field.type):
-            found.append(name)
-    return found
+            element = pa.field("element", field.type.value_type)
+            paths += _column_paths([element], has_type, f"{path}.list.")
+        elif has_type(field.type):
+            paths.append(path)
+    return paths
 
 
-def _is_text(kind: Any) -> bool:
-    """Whether a dictionary is for it; a column that comes with one keeps it."""
+def _is_text(type_: Any) -> bool:
+    """Whether a column is stored with a dictionary: text, and columns that have one already."""
     return (
-        pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_dictionary(kind)
+        pa.types.is_string(type_)
+        or pa.types.is_large_string(type_)
+        or pa.types.is_dictionary(type_)
     )

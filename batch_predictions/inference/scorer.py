@@ -1,4 +1,4 @@
-"""What scores rows: the contract between the engine and a model."""
+"""The contract between the engine and a model: a scorer and what it is opened with."""
 
 from __future__ import annotations
 
@@ -9,49 +9,49 @@ from typing import Any, ClassVar, Literal, Protocol, Self
 
 import pyarrow as pa
 import pyarrow.parquet as pq
-from pydantic import BaseModel, ConfigDict, TypeAdapter
+from pydantic import AliasChoices, BaseModel, ConfigDict, Field, TypeAdapter
 
 EXCLUDED = "excluded"
-"""Output column with the reason why a key gets no row; null for rows that are predictions."""
+"""Output column with the reason why a key gets no row; null in rows that are predictions."""
 
-
-NOTES = b"notes"
+METRICS_KEY = b"notes"
+"""Key of the scorer's metrics in the schema metadata of a result."""
 
 
 class ScorerMetric(BaseModel):
-    """A figure of a scorer's own about its results: a mean, and of how many users or rows."""
+    """A metric of one result: its mean, and the number of users or rows that it was taken over."""
 
     model_config = ConfigDict(frozen=True)
 
     mean: float
-    of: int
+    sample_size: int = Field(validation_alias=AliasChoices("sample_size", "of"))
 
 
-_Notes = TypeAdapter(dict[str, ScorerMetric])
+_METRICS = TypeAdapter(dict[str, ScorerMetric])
 
 
-def with_metrics(rows: pa.RecordBatch, notes: Mapping[str, ScorerMetric]) -> pa.RecordBatch:
-    """Rows with figures about them, which are logged and shown as the asset's metadata."""
-    if not notes:
+def with_metrics(rows: pa.RecordBatch, metrics: Mapping[str, ScorerMetric]) -> pa.RecordBatch:
+    """Attaches metrics to rows; they are logged and shown as metadata of the asset."""
+    if not metrics:
         return rows
-    return rows.replace_schema_metadata({NOTES: _Notes.dump_json(dict(notes))})
+    return rows.replace_schema_metadata({METRICS_KEY: _METRICS.dump_json(dict(metrics))})
 
 
 def metrics_in(schema: pa.Schema) -> dict[str, ScorerMetric]:
-    """The figures that a scorer put down beside its rows."""
-    kept = (schema.metadata or {}).get(NOTES)
-    return _Notes.validate_json(kept) if kept else {}
+    """The metrics that `with_metrics` attached to rows of this schema."""
+    metrics = (schema.metadata or {}).get(METRICS_KEY)
+    return _METRICS.validate_json(metrics) if metrics else {}
 
 
 @dataclass(frozen=True)
 class ScorerContext:
-    """What an instance is opened with: files and plain values, so that any worker can open it.
+    """What a scorer is opened with: files and plain values, so that any worker can open it.
 
     Attributes:
         model: folder of the model's files; None for predictions without a model.
-        side: small tables that every row is scored beside, by name (Parquet files).
+        lookup_tables: Parquet files of the declaration's lookup tables, by name.
         parameters: the declaration's parameters (JSON values).
-        device: cpu or cuda, chosen at run time.
+        device: `cpu`, `cuda` or `cuda:<number>`.
         block_mb: memory that one block of scores may take, MiB.
     """
 
@@ -62,30 +62,28 @@ class ScorerContext:
     block_mb: int = 256
 
     def lookup_table(self, name: str) -> pa.Table:
-        """A side table's rows."""
+        """The rows of a lookup table."""
         return pq.read_table(self.lookup_tables[name])
 
 
 class Scorer(Protocol):
     """Scores batches of rows with one loaded model; one instance lives in one worker.
 
-    `score` returns the prediction table's columns without the partition's and `model_version`; any
-    number of rows for each key. A key that gets none has one row with the reason in `excluded`.
-    For every companion of the declaration there is a further column, a list of structs: the key's
-    rows of that table, on one of its rows and null on the others.
-    The same rows give the same result whatever batch they come in. What a person should know of the
-    results beside the rows, such as a recall, is told by `with_notes`.
+    `score` returns the columns of the prediction table without the partition and `model_version`,
+    and any number of rows per key. A key without a prediction has one row with the reason in
+    `excluded`. For every child table of the declaration there is a further column, a list of
+    structs: the child rows of the key, on one of its rows and null on the others. A row's result
+    does not depend on the batch that the row comes in. `with_metrics` adds metrics of the results.
+
+    Optional class attributes: `workers = "processes"` (see `worker_kind`) and `uses_gpu = False`
+    (see `uses_gpu`).
     """
 
     version: ClassVar[str]
-    """Changed by hand when the same model and rows give other results: kept ones are not used.
-
-    A scorer may also have `workers = "processes"` and `uses_gpu = False`; see `workers_of` and
-    `uses_gpu`.
-    """
+    """Raise it when the same model and rows give other results: stored results are then ignored."""
 
     @classmethod
-    def open(cls, opening: ScorerContext) -> Self:
+    def open(cls, context: ScorerContext, /) -> Self:
         """Loads the model; called once in each worker."""
         ...
 
@@ -94,29 +92,31 @@ class Scorer(Protocol):
         ...
 
 
-def workers_of(scorer: type[Scorer]) -> Literal["threads", "processes"]:
-    """How several instances work beside each other on one machine, as the scorer declares it.
+def worker_kind(scorer: type[Scorer]) -> Literal["threads", "processes"]:
+    """Whether instances on one machine run in threads (the default) or in processes.
 
-    A class attribute `workers = "processes"` says that its work is in Python itself, which one
-    thread at a time runs; without it, instances are threads.
+    A scorer whose work is in Python itself declares `workers = "processes"`: the GIL lets one
+    thread at a time run Python.
+
+    Raises:
+        ValueError: the class attribute has another value.
     """
     kind = getattr(scorer, "workers", "threads")
     if kind not in ("threads", "processes"):
-        raise ValueError(f"{name_of(scorer)}.workers is {kind!r}: threads or processes")
+        raise ValueError(f"{scorer_name(scorer)}.workers is {kind!r}: threads or processes")
     return "processes" if kind == "processes" else "threads"
 
 
 def uses_gpu(scorer: type[Scorer], model: Path | None) -> bool:
-    """Whether its work is better done on a GPU where there is one, as the scorer declares it.
+    """Whether the scorer runs on a GPU where there is one: unless it declares `uses_gpu = False`.
 
-    Without an attribute `uses_gpu = False` it is: then there is an instance for each GPU, not for
-    each core, and on Ray each asks for one. Where that depends on the model, `uses_gpu` is a class
-    method that is called with the model's folder.
+    A scorer that does not use a GPU gets one instance per core, not per GPU, and its Ray actors
+    request no GPU. `uses_gpu` may also be a class method that takes the model's folder.
     """
     declared = getattr(scorer, "uses_gpu", True)
     return bool(declared(model) if callable(declared) else declared)
 
 
-def name_of(scorer: type[Scorer]) -> str:
-    """`module:Class`, by which any worker finds the scorer."""
+def scorer_name(scorer: type[Scorer]) -> str:
+    """`module:Class`, from which a worker imports the scorer."""
     return f"{scorer.__module__}:{scorer.__qualname__}"

@@ -1,7 +1,8 @@
-"""The first step of a prediction: the rows to score, as shards with a manifest.
+"""The first step of a prediction: writes the rows to score as Parquet shards with a manifest.
 
-Everything that a result depends on is hashed: the shard's bytes, the side tables, the model's
-version, the scorer and its parameters. A result that is kept under the same hash is not made again.
+The name of a shard's result is a hash of everything that the result depends on: the shard's bytes,
+the lookup tables, the model's version, the scorer and its parameters. A shard whose result exists
+under its hash is not scored again.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import json
 import shutil
 import uuid
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +22,7 @@ import pyarrow.parquet as pq
 from pydantic import BaseModel, ConfigDict
 
 from batch_predictions.home import rename_if_absent, write_and_fsync
+from batch_predictions.inference.scorer import Scorer, scorer_name
 from batch_predictions.tables import Table
 from batch_predictions.warehouse import Warehouse
 
@@ -27,11 +30,11 @@ MANIFEST = "manifest.json"
 
 
 class StagingError(ValueError):
-    """The rows to score are not what the declaration says; the message names them."""
+    """The rows to score do not fit the declaration; the message names them."""
 
 
 class Shard(BaseModel):
-    """Some rows to score, and the name under which their result is kept."""
+    """Rows that are scored together, and the name under which their result is stored."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -58,88 +61,121 @@ class StagingManifest(BaseModel):
     model_version: str
     model_folder: str | None
     parameters: dict[str, Any]
+    plugins: tuple[str, ...] = ()
+    """Modules that a worker imports first: they may declare the scorer, or what its model needs."""
 
     @classmethod
     def read(cls, path: Path) -> StagingManifest:
-        """The manifest at a path."""
+        """Reads the manifest at a path."""
         return cls.model_validate_json(path.read_text(encoding="utf-8"))
 
 
-def stage(
-    warehouse: Warehouse,
-    folder: Path,
-    *,
-    table: Table,
-    partition: str,
-    rows: str,
-    side: Mapping[str, str],
-    key: tuple[str, ...],
-    sql_parameters: Mapping[str, Any],
-    scorer: str,
-    scorer_version: str,
-    parameters: Mapping[str, Any],
-    model: str | None,
-    model_version: str,
-    model_folder: Path | None,
-    shard_rows: int,
-    shard_mb: int = 64,
-    companions: Mapping[str, Table] = {},
-) -> Path:
-    """Writes the rows of a query as shards, in the order of the key.
+@dataclass(frozen=True)
+class StagingSpec:
+    """One partition to stage: its rows, and everything that a worker needs to score them.
 
-    Returns:
-        The manifest's path. An equal stage that is there already is used again.
-
-    Raises:
-        StagingError: a column of the key is missing, or a key stands twice.
+    Attributes:
+        table: table of the prediction.
+        partition: `YYYY-MM-DD`.
+        rows: query for the rows to score.
+        key: columns of the rows that identify what is scored; unique.
+        scorer: class that scores the rows.
+        model_version: version that the predictions carry.
+        model: name of the model; None for a rule.
+        model_folder: folder of the model's files; None for a rule.
+        parameters: the scorer's parameters (JSON values).
+        lookup_tables: queries by name.
+        child_tables: child tables by column of the scorer's rows.
+        sql_parameters: values that the queries may bind.
+        plugins: modules that a worker imports before it loads the scorer.
+        shard_rows: rows of a shard.
+        shard_mb: upper bound of a shard in memory, MiB; wide rows make shards of fewer rows.
     """
-    place = folder / table.name / partition
-    draft = place / f".draft-{uuid.uuid4().hex}"
-    draft.mkdir(parents=True)
-    try:
-        sides = {}
-        for name, sql in side.items():
-            with warehouse.stream(sql, sql_parameters) as reader:
-                sides[name] = _write(reader, draft / f"side-{name}.parquet")
-        basis = [sides, model_version, scorer, scorer_version, dict(parameters)]
-        if companions:
-            # Results that were kept before a companion was declared do not have its column.
-            basis.append({name: _columns(each) for name, each in companions.items()})
-        shards = []
-        ordered = f"select * from ({rows}) as rows_ order by {', '.join(key)}"
-        with warehouse.stream(ordered, sql_parameters, shard_rows) as reader:
-            last: tuple[Any, ...] | None = None
-            for number, shard in enumerate(_chunks(reader, shard_rows, shard_mb * 2**20)):
-                last = _check_key(shard, key, last, table)
-                name = f"shard-{number:05d}.parquet"
-                digest = _write(shard, draft / name)
-                shards.append(
-                    Shard(
-                        name=name,
-                        rows=shard.num_rows,
-                        first_key=_key_text(shard, key, 0),
-                        last_key=_key_text(shard, key, shard.num_rows - 1),
-                        result=_hash([digest, *basis]),
-                    )
-                )
-        manifest = StagingManifest(
-            table=table.qualified,
-            partition=partition,
-            key=key,
+
+    table: Table
+    partition: str
+    rows: str
+    key: tuple[str, ...]
+    scorer: type[Scorer]
+    model_version: str
+    shard_rows: int
+    shard_mb: int = 64
+    model: str | None = None
+    model_folder: Path | None = None
+    parameters: Mapping[str, Any] = field(default_factory=dict)
+    lookup_tables: Mapping[str, str] = field(default_factory=dict)
+    child_tables: Mapping[str, Table] = field(default_factory=dict)
+    sql_parameters: Mapping[str, Any] = field(default_factory=dict)
+    plugins: tuple[str, ...] = ()
+
+    def hashed_values(self, lookup_digests: Mapping[str, str]) -> list[Any]:
+        """JSON values that every result depends on, besides its rows.
+
+        Args:
+            lookup_digests: SHA-256 of the lookup tables' files, by name.
+        """
+        values = [
+            dict(lookup_digests),
+            self.model_version,
+            scorer_name(self.scorer),
+            self.scorer.version,
+            dict(self.parameters),
+        ]
+        if self.child_tables:
+            # Results from before a child table was declared lack its column.
+            values.append({name: _column_types(t) for name, t in self.child_tables.items()})
+        return values
+
+    def manifest(self, shards: list[Shard], lookup_files: dict[str, str]) -> StagingManifest:
+        """The manifest of the written shards and lookup tables."""
+        return StagingManifest(
+            table=self.table.qualified,
+            partition=self.partition,
+            key=self.key,
             rows=sum(shard.rows for shard in shards),
             shards=tuple(shards),
-            lookup_tables={name: f"side-{name}.parquet" for name in side},
-            scorer=scorer,
-            model=model,
-            model_version=model_version,
-            model_folder=str(model_folder) if model_folder else None,
-            parameters=dict(parameters),
+            lookup_tables=lookup_files,
+            scorer=scorer_name(self.scorer),
+            model=self.model,
+            model_version=self.model_version,
+            model_folder=str(self.model_folder) if self.model_folder else None,
+            parameters=dict(self.parameters),
+            plugins=self.plugins,
         )
+
+
+def stage(warehouse: Warehouse, folder: Path, spec: StagingSpec) -> Path:
+    """Writes the rows of a partition as shards, sorted by the key.
+
+    Args:
+        warehouse: what the queries read.
+        folder: the engine's folder.
+        spec: what to stage.
+
+    Returns:
+        The manifest's path. An equal stage that exists already is used again.
+
+    Raises:
+        StagingError: a column of the key is missing, or a key is not unique.
+    """
+    partition_folder = folder / spec.table.name / spec.partition
+    draft = partition_folder / f".draft-{uuid.uuid4().hex}"
+    draft.mkdir(parents=True)
+    try:
+        lookup_files = {name: f"lookup-{name}.parquet" for name in spec.lookup_tables}
+        lookup_digests = {}
+        for name, sql in spec.lookup_tables.items():
+            with warehouse.stream(sql, spec.sql_parameters) as reader:
+                lookup_digests[name] = _write_parquet(reader, draft / lookup_files[name])
+        hashed_values = spec.hashed_values(lookup_digests)
+        shards = _write_shards(warehouse, draft, spec, hashed_values)
+        manifest = spec.manifest(shards, lookup_files)
         write_and_fsync(draft / MANIFEST, manifest.model_dump_json(indent=1))
-        staged = place / f"staged-{_hash([[shard.result for shard in shards], *basis])}"
-        if staged.is_dir() and not _equal(draft, staged):
-            # Cut short by a machine that lost its power, for only the manifest was forced to the
-            # disk; or the home has moved, and with it the model's folder.
+        content_hash = _hash([[shard.result for shard in shards], *hashed_values])
+        staged = partition_folder / f"staged-{content_hash}"
+        if staged.is_dir() and not _is_equal(draft, staged):
+            # Truncated by a power failure, for only the manifest is fsynced; or the model's folder
+            # has moved with the home.
             shutil.rmtree(staged)
         rename_if_absent(draft, staged)
         return staged / MANIFEST
@@ -148,67 +184,100 @@ def stage(
 
 
 def result_path(manifest_path: Path, shard: Shard) -> Path:
-    """Where a shard's result is kept: beside the stages of its partition, by content."""
+    """Path of a shard's result: in the partition's folder, so that all its stages share results."""
     return manifest_path.parent.parent / "results" / f"{shard.result}.parquet"
 
 
-def _chunks(reader: pa.RecordBatchReader, rows: int, size: int) -> Iterator[pa.Table]:
-    """The reader's rows in tables of `rows` rows, or fewer where these take more than `size` bytes.
+def _write_shards(
+    warehouse: Warehouse, folder: Path, spec: StagingSpec, hashed_values: list[Any]
+) -> list[Shard]:
+    shards = []
+    sorted_rows = f"select * from ({spec.rows}) as rows_ order by {', '.join(spec.key)}"
+    with warehouse.stream(sorted_rows, spec.sql_parameters, spec.shard_rows) as reader:
+        previous_key: tuple[Any, ...] | None = None
+        tables = _split(reader, spec.shard_rows, spec.shard_mb * 2**20)
+        for number, table in enumerate(tables):
+            previous_key = _validate_keys(table, spec.key, previous_key, spec.table)
+            name = f"shard-{number:05d}.parquet"
+            digest = _write_parquet(table, folder / name)
+            shards.append(
+                Shard(
+                    name=name,
+                    rows=table.num_rows,
+                    first_key=_format_key(table, spec.key, 0),
+                    last_key=_format_key(table, spec.key, table.num_rows - 1),
+                    result=_hash([digest, *hashed_values]),
+                )
+            )
+    return shards
 
-    Where wide rows (long histories) end a table depends on the rows alone.
+
+def _split(reader: pa.RecordBatchReader, max_rows: int, max_bytes: int) -> Iterator[pa.Table]:
+    """Yields tables of `max_rows` rows, or of fewer where these take more than `max_bytes`.
+
+    Where a table ends depends on the rows alone, not on the reader's batches.
     """
-    held: list[pa.RecordBatch] = []
-    count = taken = 0
+    slices: list[pa.RecordBatch] = []
+    row_count = byte_count = 0
     for batch in reader:
         while batch.num_rows:
-            part = batch.slice(0, rows - count)
-            while part.num_rows > 1 and taken + part.nbytes > size:
-                part = part.slice(0, part.num_rows // 2)
-            if held and taken + part.nbytes > size:
-                yield pa.Table.from_batches(held)
-                held, count, taken = [], 0, 0
+            head = batch.slice(0, max_rows - row_count)
+            while head.num_rows > 1 and byte_count + head.nbytes > max_bytes:
+                head = head.slice(0, head.num_rows // 2)
+            if slices and byte_count + head.nbytes > max_bytes:
+                yield pa.Table.from_batches(slices)
+                slices, row_count, byte_count = [], 0, 0
                 continue
-            held.append(part)
-            count += part.num_rows
-            taken += part.nbytes
-            batch = batch.slice(part.num_rows)
-            if count == rows:
-                yield pa.Table.from_batches(held)
-                held, count, taken = [], 0, 0
-    if count:
-        yield pa.Table.from_batches(held)
+            slices.append(head)
+            row_count += head.num_rows
+            byte_count += head.nbytes
+            batch = batch.slice(head.num_rows)
+            if row_count == max_rows:
+                yield pa.Table.from_batches(slices)
+                slices, row_count, byte_count = [], 0, 0
+    if row_count:
+        yield pa.Table.from_batches(slices)
 
 
-def _check_key(
-    shard: pa.Table, key: tuple[str, ...], last: tuple[Any, ...] | None, table: Table
+def _validate_keys(
+    rows: pa.Table, key: tuple[str, ...], previous_key: tuple[Any, ...] | None, table: Table
 ) -> tuple[Any, ...]:
-    """Refuses keys that stand twice; the rows come in the key's order. The shard's last key."""
-    missing = [name for name in key if name not in shard.column_names]
+    """Refuses duplicate keys among rows that are sorted by the key.
+
+    Args:
+        rows: rows of one shard.
+        key: columns of the key.
+        previous_key: last key of the shard before; None for the first shard.
+        table: table of the prediction, for the message.
+
+    Returns:
+        The last key.
+    """
+    missing = [name for name in key if name not in rows.column_names]
     if missing:
         raise StagingError(f"{table.qualified}: the rows to score have no column {missing}")
-    keys = shard.select(key)
-    first = tuple(keys.slice(0, 1).to_pylist()[0].values())
-    equal = [
-        pc.or_kleene(
-            pc.equal(keys[name].slice(1), keys[name].slice(0, len(keys) - 1)),
-            pc.and_(
-                pc.is_null(keys[name].slice(1)), pc.is_null(keys[name].slice(0, len(keys) - 1))
-            ),
-        ).fill_null(False)
-        for name in key
-    ]
-    same = equal[0]
-    for each in equal[1:]:
-        same = pc.and_(same, each)
-    if first == last or pc.any(same).as_py():
-        where = 0 if first == last else pc.index(same, True).as_py()
-        row = keys.slice(where, 1).to_pylist()[0]
-        raise StagingError(f"{table.qualified}: key {row} stands twice among the rows to score")
+    keys = rows.select(key)
+    first_key = tuple(keys.slice(0, 1).to_pylist()[0].values())
+    is_duplicate = None
+    for name in key:
+        after, before = keys[name].slice(1), keys[name].slice(0, len(keys) - 1)
+        both_null = pc.and_(pc.is_null(after), pc.is_null(before))
+        is_equal = pc.or_kleene(pc.equal(after, before), both_null).fill_null(False)
+        is_duplicate = is_equal if is_duplicate is None else pc.and_(is_duplicate, is_equal)
+    if first_key == previous_key or pc.any(is_duplicate).as_py():
+        row = 0 if first_key == previous_key else pc.index(is_duplicate, True).as_py()
+        duplicate = keys.slice(row, 1).to_pylist()[0]
+        raise StagingError(
+            f"{table.qualified}: the rows to score have key {duplicate} more than once"
+        )
     return tuple(keys.slice(len(keys) - 1, 1).to_pylist()[0].values())
 
 
-def _equal(draft: Path, staged: Path) -> bool:
-    """Whether a stage has all files of a draft under the same hash, whole, and its manifest."""
+def _is_equal(draft: Path, staged: Path) -> bool:
+    """Whether a stage has all files of a draft with the same hash, untruncated, and its manifest.
+
+    Files are compared by size only: their digests are in the hash.
+    """
     try:
         return (
             all(
@@ -221,16 +290,16 @@ def _equal(draft: Path, staged: Path) -> bool:
         return False
 
 
-def _columns(table: Table) -> list[str]:
-    return [f"{each.name} {each.type}" for each in table.columns]
+def _column_types(table: Table) -> list[str]:
+    return [f"{column.name} {column.type}" for column in table.columns]
 
 
-def _key_text(shard: pa.Table, key: tuple[str, ...], row: int) -> str:
-    return "|".join(str(shard[name][row].as_py()) for name in key)
+def _format_key(rows: pa.Table, key: tuple[str, ...], row: int) -> str:
+    return "|".join(str(rows[name][row].as_py()) for name in key)
 
 
-def _write(rows: pa.Table | pa.RecordBatchReader, path: Path) -> str:
-    """Writes Parquet; equal rows in equal order give equal bytes. Returns their hash."""
+def _write_parquet(rows: pa.Table | pa.RecordBatchReader, path: Path) -> str:
+    """Writes a Parquet file; equal rows in equal order give equal bytes. Returns its SHA-256."""
     if isinstance(rows, pa.Table):
         pq.write_table(rows.combine_chunks(), path, compression="zstd")
     else:
@@ -241,5 +310,5 @@ def _write(rows: pa.Table | pa.RecordBatchReader, path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _hash(basis: Any) -> str:
-    return hashlib.sha256(json.dumps(basis, sort_keys=True).encode()).hexdigest()[:24]
+def _hash(values: list[Any]) -> str:
+    return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:24]

@@ -48,10 +48,10 @@ class DemandScorer:
         self.default_terms = parameters
 
     @classmethod
-    def open(cls, opening: ScorerContext) -> Self:
+    def open(cls, context: ScorerContext) -> Self:
         """Loads the models of all levels."""
-        assert opening.model is not None
-        return cls(DemandModels.load(opening.model), opening.parameters)
+        assert context.model is not None
+        return cls(DemandModels.load(context.model), context.parameters)
 
     def score(self, rows: pa.RecordBatch) -> pa.RecordBatch:
         """Forecasts of rows of `features.demand` that are all of one day."""

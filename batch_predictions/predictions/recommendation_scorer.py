@@ -129,7 +129,7 @@ class RecommendationScorer:
     def _metrics(self, users: int) -> dict[str, ScorerMetric]:
         """How many weeks of promotions were known, where more than the coming one are planned."""
         if self.planned_weeks > 1 and users:
-            return {"planned_weeks_known": ScorerMetric(mean=self.known_weeks, of=users)}
+            return {"planned_weeks_known": ScorerMetric(mean=self.known_weeks, sample_size=users)}
         return {}
 
     def _score_batch(self, rows: pa.RecordBatch) -> pa.RecordBatch:

@@ -43,9 +43,9 @@ class OrderScorer:
         self.default_terms = parameters
 
     @classmethod
-    def open(cls, opening: ScorerContext) -> Self:
+    def open(cls, context: ScorerContext) -> Self:
         """Takes horizon and default terms from the parameters."""
-        return cls(opening.parameters)
+        return cls(context.parameters)
 
     def score(self, rows: pa.RecordBatch) -> pa.RecordBatch:
         """Orders of items: rows with terms, stock, and `sums` as lists of lead-time demand."""

@@ -34,7 +34,7 @@ def _tick(
     name: str, at: dt.datetime, settings: Settings | None = None
 ) -> list[dg.RunRequest] | dg.SkipReason:
     planned = schedules(settings or Settings(), STATE, JOBS)
-    schedule = next(each for each in planned if each.name == name)
+    schedule = next(schedule for schedule in planned if schedule.name == name)
     answer = schedule(dg.build_schedule_context(scheduled_execution_time=at))
     assert isinstance(answer, list | dg.SkipReason)
     return answer
@@ -80,10 +80,10 @@ def test_weeks_known_in_advance_are_requested_before_they_begin(
         return answer
 
     requests = requests_at(at)
-    assert [each.partition_key for each in requests] == weeks
+    assert [request.partition_key for request in requests] == weeks
     # The next tick asks for them again: more may be known by then.
     later = requests_at(at + dt.timedelta(days=1))
-    assert not {each.run_key for each in requests} & {each.run_key for each in later}
+    assert not {r.run_key for r in requests} & {r.run_key for r in later}
 
 
 def test_the_number_of_weeks_ahead_follows_planned_weeks() -> None:
@@ -92,7 +92,7 @@ def test_the_number_of_weeks_ahead_follows_planned_weeks() -> None:
     answer = _tick("ingest_weekly", at, settings)
     assert isinstance(answer, list)
     # On Sunday the 28 days from Monday on lie in the four weeks after the running one.
-    assert [each.partition_key for each in answer] == [
+    assert [request.partition_key for request in answer] == [
         *("2024-03-11", "2024-03-18", "2024-03-25", "2024-04-01", "2024-04-08")
     ]
 
@@ -109,6 +109,6 @@ def test_a_tick_before_the_homes_first_day_or_after_the_sources_last_is_skipped(
 
 
 def test_schedules_run_in_the_sources_time_zone_and_are_on_by_default() -> None:
-    for each in schedules(Settings(), STATE, JOBS):
-        assert each.execution_timezone == ZONE
-        assert each.default_status == dg.DefaultScheduleStatus.RUNNING
+    for schedule in schedules(Settings(), STATE, JOBS):
+        assert schedule.execution_timezone == ZONE
+        assert schedule.default_status == dg.DefaultScheduleStatus.RUNNING

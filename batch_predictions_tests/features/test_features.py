@@ -401,13 +401,14 @@ def test_the_assets_write_every_day_of_a_range_and_show_it(
         ).records
     for table in FEATURES:
         assert warehouse.partitions(table) == days
+    materializations = {event.partition_key: event.asset_materialization for event in events}
     counts = {
-        each.partition_key: each.asset_materialization.metadata["dagster/partition_row_count"].value
-        for each in events
-        if each.asset_materialization
+        day: materialization.metadata["dagster/partition_row_count"].value
+        for day, materialization in materializations.items()
+        if materialization
     }
     assert counts == dict(zip(days, (0, 1, 1, 2), strict=True))
-    newest = next(each for each in events if each.partition_key == days[-1])
+    newest = next(event for event in events if event.partition_key == days[-1])
     assert newest.asset_materialization
     assert {"preview", "plot"} <= set(newest.asset_materialization.metadata)
     offered = warehouse.query(

@@ -1,4 +1,4 @@
-"""The numbers' world for every test of the engine, clean at the start of each."""
+"""Fixtures of the engine's tests: a staging function, and scorers without earlier records."""
 
 from __future__ import annotations
 
@@ -6,20 +6,26 @@ from collections.abc import Iterator
 
 import pytest
 
-from batch_predictions.settings import Settings
+from batch_predictions.settings import InferenceSettings, Settings
 from batch_predictions.warehouse import Warehouse
-from batch_predictions_tests.worlds.engine import Answering, Doubler, Staging
+from batch_predictions_tests.worlds.engine import DoublingScorer, FixedScorer, Staging
 
 
 @pytest.fixture(autouse=True)
-def _nothing_asked_yet() -> Iterator[None]:
+def _clear_scorer_records() -> Iterator[None]:
     yield
-    Doubler.opened.clear()
-    Doubler.asked.clear()
-    Doubler.before.clear()
-    Answering.rows = []
+    DoublingScorer.opened.clear()
+    DoublingScorer.batches.clear()
+    DoublingScorer.hooks.clear()
+    FixedScorer.rows = []
 
 
 @pytest.fixture
 def stage(warehouse: Warehouse, settings: Settings) -> Staging:
     return Staging(warehouse, settings.home / "inference")
+
+
+@pytest.fixture
+def one_worker() -> InferenceSettings:
+    """Settings of one instance on the CPU."""
+    return InferenceSettings(workers=1, device="cpu")

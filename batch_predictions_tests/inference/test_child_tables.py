@@ -1,4 +1,4 @@
-"""Companion tables: written beside the main one from lists in the scorer's rows, or refused."""
+"""Child tables: written from lists in the scorer's rows, or refused."""
 
 from __future__ import annotations
 
@@ -12,87 +12,92 @@ import pyarrow.parquet as pq
 import pytest
 
 from batch_predictions.inference.declaration import BatchPrediction
+from batch_predictions.inference.partition_loading import load_partition
 from batch_predictions.inference.scorer import EXCLUDED
 from batch_predictions.inference.staging import StagingManifest, result_path
 from batch_predictions.inference.validation import (
-    ACCOUNTED,
-    BELONG,
+    CHILD_ROWS_BELONG,
+    KEYS_ACCOUNTED,
     Check,
     ValidationResult,
-    load,
     validate,
 )
 from batch_predictions.tables import Table, columns
 from batch_predictions.warehouse import Rows, Warehouse, WriteResult
 from batch_predictions.warehouse.schema_sql import WarehouseError
-from batch_predictions_tests.worlds.engine import DAY, DOUBLES, Doubler, Staging, rows_of
+from batch_predictions_tests.worlds.engine import DAY, DOUBLES, DoublingScorer, Staging, read_rows
 
 NEAR = Table(
     "features",
     "near",
-    "Numbers near to every number, for these tests.",
+    "The nearest numbers of every number, for these tests.",
     columns("""
         date DATE: as of the end of this day
         id VARCHAR: which number
-        other VARCHAR: a number near to it
+        other VARCHAR: a number near it
         distance DOUBLE: how far it is
-        model_version VARCHAR: model that found it
+        model_version VARCHAR: model that scored it
     """),
     key=("id", "other"),
 )
-KEPT = {"near": NEAR}
+CHILD_TABLES = {"near": NEAR}
 ENTRY = pa.struct({"other": pa.string(), "distance": pa.float64()})
 
-Row = tuple[str, int | None, str | None, Any]
-"""A row of the scorer: id, rank, excluded and the list."""
+ScoredRow = tuple[str, int | None, str | None, Any]
+"""id, rank, excluded and the list."""
 
 
-def near(*others: str) -> list[dict[str, Any]]:
-    return [{"other": each, "distance": float(place)} for place, each in enumerate(others)]
+def neighbours(*ids: str) -> list[dict[str, Any]]:
+    """A list of child rows, with distances 0, 1, …"""
+    return [{"other": id_, "distance": float(rank)} for rank, id_ in enumerate(ids)]
 
 
-RIGHT: list[Row] = [
-    ("0", 1, None, near("9", "8")),
+VALID_ROWS: list[ScoredRow] = [
+    ("0", 1, None, neighbours("9", "8")),
     ("0", 2, None, None),
-    ("1", 1, None, near("8")),
-    ("2", None, "too even", near("7")),
+    ("1", 1, None, neighbours("8")),
+    ("2", None, "too even", neighbours("7")),
     ("3", 1, None, []),
     ("4", 1, None, None),
 ]
-RIGHT_ROWS = [("0", "8", 1.0), ("0", "9", 0.0), ("1", "8", 0.0)]
+CHILD_ROWS = [("0", "8", 1.0), ("0", "9", 0.0), ("1", "8", 0.0)]
 
 
-def answered(
+def stage_with_results(
     stage: Staging,
-    rows: Sequence[Row] = RIGHT,
-    type_: pa.DataType | None = None,
-    odd: Mapping[int, pa.Array | None] | None = None,
+    rows: Sequence[ScoredRow] = VALID_ROWS,
+    list_type: pa.DataType | None = None,
+    columns: Mapping[int, pa.Array | None] | None = None,
     n: int = 5,
-    **other: Any,
+    **overrides: Any,
 ) -> Path:
-    """A stage of n numbers in shards of two, with these rows as results.
+    """Stages n numbers in shards of two, and writes these rows as results.
 
-    `odd` puts another column of lists, or none, into the result of the shard of that number.
+    Args:
+        stage: the staging function.
+        rows: the scorer's rows; ids that are not staged, "x…", are written to the first shard.
+        list_type: type of the column of lists.
+        columns: other columns of lists, by number of the shard; None: no such column.
+        n: number of staged ids.
+        overrides: fields of the staging specification.
     """
-    path = stage(n, shard_rows=2, companions=KEPT, parameters={"rows": str(rows)}, **other)
+    path = stage(
+        n, shard_rows=2, child_tables=CHILD_TABLES, parameters={"rows": str(rows)}, **overrides
+    )
     for number, shard in enumerate(StagingManifest.read(path).shards):
         first = 2 * number
-        # What is not among the numbers staged comes with the first of them.
-        mine = [
-            row
-            for row in rows
-            if row[0] in {str(first), str(first + 1)} or (number == 0 and row[0][0] == "x")
-        ]
+        ids = {str(first), str(first + 1)}
+        shard_rows = [r for r in rows if r[0] in ids or (number == 0 and r[0][0] == "x")]
         table = {
-            "id": [row[0] for row in mine],
-            "rank": pa.array([row[1] for row in mine], pa.int64()),
-            "value": pa.array([None if row[2] else 7 for row in mine], pa.int64()),
-            EXCLUDED: pa.array([row[2] for row in mine], pa.string()),
-            "near": pa.array([row[3] for row in mine], type_ or pa.list_(ENTRY)),
+            "id": [row[0] for row in shard_rows],
+            "rank": pa.array([row[1] for row in shard_rows], pa.int64()),
+            "value": pa.array([None if row[2] else 7 for row in shard_rows], pa.int64()),
+            EXCLUDED: pa.array([row[2] for row in shard_rows], pa.string()),
+            "near": pa.array([row[3] for row in shard_rows], list_type or pa.list_(ENTRY)),
         }
-        if odd and number in odd:
-            table["near"] = odd[number]
-            if odd[number] is None:
+        if columns and number in columns:
+            table["near"] = columns[number]
+            if columns[number] is None:
                 del table["near"]
         target = result_path(path, shard)
         target.parent.mkdir(exist_ok=True)
@@ -100,59 +105,67 @@ def answered(
     return path
 
 
-def judged(stage: Staging, path: Path, *checks: Check) -> ValidationResult:
-    return validate(stage.warehouse, DOUBLES, path, checks, {}, KEPT)
+def run_validation(stage: Staging, path: Path, *checks: Check) -> ValidationResult:
+    return validate(stage.warehouse, DOUBLES, path, checks, {}, CHILD_TABLES)
 
 
-def kept(warehouse: Warehouse) -> list[tuple[str, str, float]]:
-    rows = rows_of(warehouse.path(NEAR, DAY))
+def stored_child_rows(warehouse: Warehouse) -> list[tuple[str, str, float]]:
+    rows = read_rows(warehouse.path(NEAR, DAY))
     return [(row["id"], row["other"], row["distance"]) for row in rows]
 
 
 def test_lists_become_rows_with_the_key_and_the_model_version(stage: Staging) -> None:
-    path = answered(stage, model_version="rules-'7")
-    assert judged(stage, path).broken == {ACCOUNTED.name: 0, BELONG.name: 0}
-    loaded = load(stage.warehouse, DOUBLES, path, KEPT)
-    assert kept(stage.warehouse) == RIGHT_ROWS
-    assert {row["model_version"] for row in rows_of(stage.warehouse.path(NEAR, DAY))} == {
+    path = stage_with_results(stage, model_version="rules-'7")
+    assert run_validation(stage, path).violations == {
+        KEYS_ACCOUNTED.name: 0,
+        CHILD_ROWS_BELONG.name: 0,
+    }
+    loaded = load_partition(stage.warehouse, DOUBLES, path, CHILD_TABLES)
+    assert stored_child_rows(stage.warehouse) == CHILD_ROWS
+    assert {row["model_version"] for row in read_rows(stage.warehouse.path(NEAR, DAY))} == {
         "rules-'7"
     }
     assert loaded.child_tables["features.near"].rows == 3 and loaded.main.rows == 5
-    assert [row["id"] for row in rows_of(loaded.main.path)] == ["0", "0", "1", "3", "4"]
+    assert [row["id"] for row in read_rows(loaded.main.path)] == ["0", "0", "1", "3", "4"]
 
 
-def test_the_main_tables_accounting_knows_nothing_of_lists(stage: Staging) -> None:
-    found = judged(stage, answered(stage))
-    assert (found.staged, found.scored, found.excluded, found.rows) == (5, 4, 1, 5)
+def test_lists_do_not_count_in_the_accounting_of_keys(stage: Staging) -> None:
+    result = run_validation(stage, stage_with_results(stage))
+    assert (result.staged, result.scored, result.excluded, result.rows) == (5, 4, 1, 5)
 
 
 @pytest.mark.parametrize("n", [0, 5])
 @pytest.mark.parametrize("type_", [pa.list_(ENTRY), pa.large_list(ENTRY), pa.null()])
 def test_no_lists_give_an_empty_file(stage: Staging, n: int, type_: pa.DataType) -> None:
-    rows: list[Row] = [(str(number), 1, None, None) for number in range(n)]
-    path = answered(stage, rows, type_, n=n)
-    assert judged(stage, path).passed
-    assert load(stage.warehouse, DOUBLES, path, KEPT).child_tables["features.near"].rows == 0
+    rows: list[ScoredRow] = [(str(number), 1, None, None) for number in range(n)]
+    path = stage_with_results(stage, rows, type_, n=n)
+    assert run_validation(stage, path).passed
+    assert (
+        load_partition(stage.warehouse, DOUBLES, path, CHILD_TABLES)
+        .child_tables["features.near"]
+        .rows
+        == 0
+    )
     assert stage.warehouse.partitions(NEAR) == [DAY]
     assert pq.read_schema(stage.warehouse.path(NEAR, DAY)).names == [c.name for c in NEAR.columns]
 
 
 def test_a_shard_without_a_list_may_have_a_column_of_nulls(stage: Staging) -> None:
-    path = answered(stage, odd={0: pa.nulls(3)})
-    assert judged(stage, path).passed
-    load(stage.warehouse, DOUBLES, path, KEPT)
-    assert kept(stage.warehouse) == []
+    path = stage_with_results(stage, columns={0: pa.nulls(3)})
+    assert run_validation(stage, path).passed
+    load_partition(stage.warehouse, DOUBLES, path, CHILD_TABLES)
+    assert stored_child_rows(stage.warehouse) == []
 
 
 def test_narrower_numbers_fit(stage: Staging) -> None:
     narrow = pa.list_(pa.struct({"distance": pa.float32(), "other": pa.string()}))
-    path = answered(stage, type_=narrow)
-    assert judged(stage, path).passed
-    load(stage.warehouse, DOUBLES, path, KEPT)
-    assert kept(stage.warehouse) == RIGHT_ROWS
+    path = stage_with_results(stage, list_type=narrow)
+    assert run_validation(stage, path).passed
+    load_partition(stage.warehouse, DOUBLES, path, CHILD_TABLES)
+    assert stored_child_rows(stage.warehouse) == CHILD_ROWS
 
 
-LISTS_OF = {
+INVALID_LISTS = {
     "no struct": (pa.array([[1.0], None, None]), "it is list<.*double>"),
     "no list": (pa.array(["a", None, None]), "it is string"),
     "lacks": (
@@ -175,119 +188,137 @@ LISTS_OF = {
 }
 
 
-@pytest.mark.parametrize("every", [True, False], ids=["in every shard", "in one shard"])
-@pytest.mark.parametrize(("lists", "why"), LISTS_OF.values(), ids=list(LISTS_OF))
-def test_a_column_that_does_not_fit_is_refused_by_name_before_anything_is_replaced(
-    stage: Staging, lists: pa.Array | None, why: str, every: bool
+@pytest.mark.parametrize("in_all", [True, False], ids=["in every shard", "in one shard"])
+@pytest.mark.parametrize(("lists", "problem"), INVALID_LISTS.values(), ids=list(INVALID_LISTS))
+def test_a_column_that_does_not_fit_is_refused_and_named(
+    stage: Staging, lists: pa.Array | None, problem: str, in_all: bool
 ) -> None:
-    odd: dict[int, Any] = {0: lists}
-    if every:
-        size = {1: 2, 2: 1}
-        odd |= {n: lists if lists is None else lists.take([1] * size[n]) for n in size}
-    if not every and "declared" in why:
-        why = "it is list<.*> or list<.*>"
-    path = answered(stage, odd=odd)
-    with pytest.raises(WarehouseError, match=rf"(?s)features\.near.*column near.*{why}"):
-        judged(stage, path)
+    columns: dict[int, Any] = {0: lists}
+    if in_all:
+        sizes = {1: 2, 2: 1}
+        columns |= {n: lists if lists is None else lists.take([1] * sizes[n]) for n in sizes}
+    elif "declared" in problem:
+        problem = "it is list<.*> or list<.*>"
+    path = stage_with_results(stage, columns=columns)
+    with pytest.raises(WarehouseError, match=rf"(?s)features\.near.*column near.*{problem}"):
+        run_validation(stage, path)
     assert stage.warehouse.partitions(NEAR) == []
 
 
 @pytest.mark.parametrize(
-    ("rows", "number", "named"),
+    ("rows", "violations", "message"),
     [
-        ([*RIGHT, ("1", 2, None, near("7"))], 1, "1 keys of features.near have more than one list"),
-        ([*RIGHT, ("x1", 1, None, near("7"))], 1, "1 keys of features.near were not scored.*x1"),
-        ([*RIGHT, ("1", None, "no", None)], 1, "1 keys of features.near were not scored.*1"),
-        ([*RIGHT[:5], ("4", 1, None, [None])], 1, "have entries without other, such as .*4"),
         (
-            [*RIGHT[:5], ("4", 1, None, [{"other": None, "distance": 1.0}])],
+            [*VALID_ROWS, ("1", 2, None, neighbours("7"))],
+            1,
+            "1 keys of features.near have more than one list",
+        ),
+        (
+            [*VALID_ROWS, ("x1", 1, None, neighbours("7"))],
+            1,
+            "1 keys of features.near were not scored.*x1",
+        ),
+        ([*VALID_ROWS, ("1", None, "no", None)], 1, "1 keys of features.near were not scored.*1"),
+        ([*VALID_ROWS[:5], ("4", 1, None, [None])], 1, "have entries without other, such as .*4"),
+        (
+            [*VALID_ROWS[:5], ("4", 1, None, [{"other": None, "distance": 1.0}])],
             1,
             "have entries without other",
         ),
-        ([*RIGHT[:5], ("4", 1, None, near("7", "7"))], 1, "have the same other twice.*4"),
+        (
+            [*VALID_ROWS[:5], ("4", 1, None, neighbours("7", "7"))],
+            1,
+            "have the same other twice.*4",
+        ),
     ],
     ids=["two lists", "invented", "also excluded", "null entry", "null key", "twice"],
 )
-def test_lists_that_do_not_belong_are_found_and_named(
-    stage: Staging, rows: list[Row], number: int, named: str
+def test_lists_that_do_not_belong_to_scored_keys_are_named(
+    stage: Staging, rows: list[ScoredRow], violations: int, message: str
 ) -> None:
-    found = judged(stage, answered(stage, rows))
-    assert found.broken[BELONG.name] == number and not found.passed
-    assert re.search(named, found.examples[BELONG.name])
+    result = run_validation(stage, stage_with_results(stage, rows))
+    assert result.violations[CHILD_ROWS_BELONG.name] == violations and not result.passed
+    assert re.search(message, result.examples[CHILD_ROWS_BELONG.name])
 
 
-def test_a_declared_check_sees_the_new_rows_of_a_companion(stage: Staging) -> None:
+def test_a_check_reads_the_new_rows_of_a_child_table(stage: Staging) -> None:
     check = Check("far", "Far.", "select count(*) from new_near where distance > 0 and id = '0'")
-    assert judged(stage, answered(stage), check).broken["far"] == 1
+    assert run_validation(stage, stage_with_results(stage), check).violations["far"] == 1
 
 
-def test_after_a_crash_in_between_the_companion_is_new_and_the_main_table_is_old(
+def test_after_a_crash_the_child_table_is_new_and_the_main_table_is_old(
     stage: Staging, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    load(stage.warehouse, DOUBLES, answered(stage), KEPT)
+    load_partition(stage.warehouse, DOUBLES, stage_with_results(stage), CHILD_TABLES)
     main = stage.warehouse.path(DOUBLES, DAY)
-    before = main.read_bytes()
-    plain = Warehouse.replace_partition
+    old = main.read_bytes()
+    replace_partition = Warehouse.replace_partition
 
-    def dies(
-        self: Warehouse, table: Table, part: str, rows: Rows, *rest: Any, **o: Any
+    def interrupt(
+        self: Warehouse, table: Table, partition: str, rows: Rows, *args: Any, **kwargs: Any
     ) -> WriteResult:
         if table is DOUBLES:
             raise KeyboardInterrupt
-        return plain(self, table, part, rows, *rest, **o)
+        return replace_partition(self, table, partition, rows, *args, **kwargs)
 
-    other: list[Row] = [(str(n), 3, None, near("6")) for n in range(5)]
-    path = answered(stage, other)
+    rows: list[ScoredRow] = [(str(n), 3, None, neighbours("6")) for n in range(5)]
+    path = stage_with_results(stage, rows)
     with monkeypatch.context() as patch:
-        patch.setattr(Warehouse, "replace_partition", dies)
+        patch.setattr(Warehouse, "replace_partition", interrupt)
         with pytest.raises(KeyboardInterrupt):
-            load(stage.warehouse, DOUBLES, path, KEPT)
-    assert main.read_bytes() == before
-    assert kept(stage.warehouse) == [(str(n), "6", 0.0) for n in range(5)]
-    load(stage.warehouse, DOUBLES, path, KEPT)
-    assert {row["rank"] for row in rows_of(main)} == {3}
+            load_partition(stage.warehouse, DOUBLES, path, CHILD_TABLES)
+    assert main.read_bytes() == old
+    assert stored_child_rows(stage.warehouse) == [(str(n), "6", 0.0) for n in range(5)]
+    load_partition(stage.warehouse, DOUBLES, path, CHILD_TABLES)
+    assert {row["rank"] for row in read_rows(main)} == {3}
 
 
-def test_rows_that_the_companions_table_refuses_leave_the_main_table(stage: Staging) -> None:
-    load(stage.warehouse, DOUBLES, answered(stage), KEPT)
-    before = stage.warehouse.path(DOUBLES, DAY).read_bytes(), kept(stage.warehouse)
-    twice: list[Row] = [(str(n), 3, None, near("6", "6")) for n in range(5)]
+def test_child_rows_with_a_duplicate_key_replace_no_table(stage: Staging) -> None:
+    load_partition(stage.warehouse, DOUBLES, stage_with_results(stage), CHILD_TABLES)
+    old = stage.warehouse.path(DOUBLES, DAY).read_bytes(), stored_child_rows(stage.warehouse)
+    rows: list[ScoredRow] = [(str(n), 3, None, neighbours("6", "6")) for n in range(5)]
     with pytest.raises(WarehouseError, match=r"features.near: key \(id, other\) is not unique"):
-        load(stage.warehouse, DOUBLES, answered(stage, twice), KEPT)
-    assert (stage.warehouse.path(DOUBLES, DAY).read_bytes(), kept(stage.warehouse)) == before
+        load_partition(stage.warehouse, DOUBLES, stage_with_results(stage, rows), CHILD_TABLES)
+    assert (
+        stage.warehouse.path(DOUBLES, DAY).read_bytes(),
+        stored_child_rows(stage.warehouse),
+    ) == old
 
 
-def test_results_kept_from_before_a_companion_are_scored_again(stage: Staging) -> None:
-    def names(**other: Any) -> list[str]:
-        return [shard.result for shard in stage.manifest(**other).shards]
+def test_results_from_before_a_child_table_are_not_used(stage: Staging) -> None:
+    def names(**overrides: Any) -> list[str]:
+        return [shard.result for shard in stage.manifest(**overrides).shards]
 
     wider = Table("features", "near", "Near.", (*NEAR.columns, *columns("x BIGINT: x")), NEAR.key)
-    assert names() == names(companions={})
-    assert len({*names(), *names(companions=KEPT), *names(companions={"near": wider})}) == 9
+    assert names() == names(child_tables={})
+    assert (
+        len({*names(), *names(child_tables=CHILD_TABLES), *names(child_tables={"near": wider})})
+        == 9
+    )
 
 
 @pytest.mark.parametrize(
-    ("column", "other", "why"),
+    ("column", "overrides", "problem"),
     [
         ("near", {"columns": NEAR.columns[:1] + NEAR.columns[2:]}, "lacks the key's id"),
-        ("near", {"columns": NEAR.columns[:2] + NEAR.columns[4:]}, "no column beside the key"),
-        ("near", {"partition": "week"}, "divided by date alone"),
-        ("near", {"parts": ("other",)}, "divided by date alone"),
+        ("near", {"columns": NEAR.columns[:2] + NEAR.columns[4:]}, "no column besides the key"),
+        ("near", {"partition": "week"}, "partitioned by date alone"),
+        ("near", {"parts": ("other",)}, "partitioned by date alone"),
         ("value", {}, "value is another column of the scorer's rows"),
         (EXCLUDED, {}, "excluded is another column"),
     ],
 )
-def test_a_table_that_cannot_be_a_companion_is_refused_when_it_is_declared(
-    column: str, other: dict[str, Any], why: str
+def test_a_table_that_cannot_be_a_child_table_is_refused(
+    column: str, overrides: dict[str, Any], problem: str
 ) -> None:
-    companion = Table(**{**vars(NEAR), **other})
+    child = Table(**{**vars(NEAR), **overrides})
     with pytest.raises(
-        ValueError, match=f"features.near cannot be .* predictions.doubles: .*{why}"
+        ValueError, match=f"features.near cannot be .* predictions.doubles: .*{problem}"
     ):
         BatchPrediction(
             table=DOUBLES,
             rows="select 1",
             key=("id",),
-            scorer=Doubler,
-            child_tables={column: companion},
+            scorer=DoublingScorer,
+            child_tables={column: child},
         )

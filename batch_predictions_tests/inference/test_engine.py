@@ -1,191 +1,282 @@
-"""The engine's promises, for threads and processes: all rows, once, whatever fails or dies."""
+"""The local engine: results are reused, failures are named, instances are independent."""
 
 from __future__ import annotations
 
-import os
-import signal
-import subprocess
-import sys
-import time
-from concurrent.futures import ThreadPoolExecutor
+import threading
 from pathlib import Path
+from typing import BinaryIO
 
+import pyarrow as pa
 import pytest
 
-import batch_predictions
 from batch_predictions.inference.engine import ScoringError, score
-from batch_predictions.inference.scorer import workers_of
-from batch_predictions.inference.staging import StagingManifest
+from batch_predictions.inference.scorer import EXCLUDED
+from batch_predictions.inference.staging import StagingManifest, result_path
 from batch_predictions.settings import InferenceSettings
-from batch_predictions.warehouse import Warehouse
-from batch_predictions_tests.worlds.paths import ROOT
-from batch_predictions_tests.worlds.pool_fixtures import (
-    Doubler,
-    ProcessDoubler,
-    results,
-    scored_shards,
-    staged,
+from batch_predictions_tests.worlds.engine import (
+    DoublingScorer,
+    Staging,
+    read_rows,
+    read_values,
 )
 
-CREWS = [Doubler, ProcessDoubler]
+
+def result_names(path: Path) -> list[str]:
+    """Names of the files in the folder of results."""
+    return sorted(file.name for file in (path.parent.parent / "results").iterdir())
 
 
-def inference(workers: int = 2) -> InferenceSettings:
-    return InferenceSettings(workers=workers, device="cpu")
+def scored_ids() -> list[str]:
+    """Ids of all rows that were scored."""
+    return sorted(id_ for batch in DoublingScorer.batches for id_ in batch)
 
 
-def twice(rows: int) -> list[int]:
-    return [2 * row for row in range(rows)]
+# --- scoring and resuming -----------------------------------------------------------------------
 
 
-def test_every_row_is_scored_and_a_second_run_scores_nothing(warehouse: Warehouse):
-    path = staged(warehouse)
-    seen: list[tuple[int, int]] = []
-    done = score(path, inference(), lambda now, total: seen.append((now, total)))
-    assert (done.scored, done.kept, done.instances) == (40, 0, 2)
-    assert [now for now, _ in seen] == list(range(5, 41, 5)) and seen[-1] == (40, 40)
-    assert results(path)["twice"].to_pylist() == twice(40)
-    again = score(path, inference())
-    assert (again.scored, again.kept) == (0, 40)
+def test_every_row_is_scored_once(stage: Staging, one_worker: InferenceSettings) -> None:
+    path = stage(10)
+    summary = score(path, one_worker)
+    assert read_values(path) == {str(n): 2 * n for n in range(10)}
+    assert scored_ids() == sorted(map(str, range(10)))
+    assert (summary.scored_rows, summary.reused_rows) == (10, 0)
+    assert (summary.instances, summary.device) == (1, "cpu")
 
 
-def test_results_do_not_depend_on_workers_or_crew(warehouse: Warehouse):
-    tables = []
-    for workers, scorer in ((1, Doubler), (3, Doubler), (2, ProcessDoubler)):
-        path = staged(warehouse, scorer=scorer, run=workers)
-        score(path, inference(workers))
-        tables.append(results(path))
-    assert tables[0].equals(tables[1]) and tables[0].equals(tables[2])
+def test_shards_with_results_are_not_scored_again(
+    stage: Staging, one_worker: InferenceSettings
+) -> None:
+    path = stage(10)
+    score(path, one_worker)
+    DoublingScorer.batches.clear()
+    DoublingScorer.opened.clear()
+    summary = score(path, one_worker)
+    assert DoublingScorer.batches == [] and DoublingScorer.opened == []
+    assert (summary.scored_rows, summary.reused_rows, summary.instances) == (0, 10, 0)
 
 
-def test_a_shard_that_fails_twice_is_scored_at_the_third_attempt(
-    warehouse: Warehouse, tmp_path: Path
-):
-    (marks := tmp_path / "marks").mkdir()
-    path = staged(warehouse, fail_at=10, fail_times=2, marks=str(marks))
-    done = score(path, inference())
-    assert done.retried == 2
-    assert results(path)["twice"].to_pylist() == twice(40)
+def test_only_missing_results_are_scored(stage: Staging, one_worker: InferenceSettings) -> None:
+    path = stage(10)
+    score(path, one_worker)
+    all_values = read_values(path)
+    result_path(path, StagingManifest.read(path).shards[1]).unlink()
+    DoublingScorer.batches.clear()
+    summary = score(path, one_worker)
+    assert scored_ids() == ["4", "5", "6", "7"]
+    assert (summary.scored_rows, summary.reused_rows) == (4, 6)
+    assert read_values(path) == all_values
 
 
-@pytest.mark.parametrize("scorer", CREWS)
-def test_a_shard_that_fails_three_times_is_named_and_the_others_are_kept(
-    warehouse: Warehouse, scorer: type[Doubler], tmp_path: Path
-):
-    (marks := tmp_path / "marks").mkdir()
-    path = staged(warehouse, scorer=scorer, fail_at=10, fail_times=3, marks=str(marks))
-    with pytest.raises(ScoringError, match=r"u0000010 to u0000014.*cannot score 10") as error:
-        score(path, inference())
-    assert "3 attempts" in str(error.value)
-    assert scored_shards(path) == 7
-    again = score(path, inference())
-    assert (again.scored, again.kept) == (5, 35)
-    assert results(path)["twice"].to_pylist() == twice(40)
+def test_results_of_two_model_versions_are_stored_side_by_side(
+    stage: Staging, one_worker: InferenceSettings
+) -> None:
+    first, second = stage(10), stage(10, model_version="rules-2")
+    score(first, one_worker)
+    score(second, one_worker)
+    assert len(DoublingScorer.batches) == 6
+    assert len(result_names(first)) == 6 and read_values(first) == read_values(second)
 
 
-def test_a_worker_that_is_killed_is_replaced_and_its_shard_scored_again(
-    warehouse: Warehouse, tmp_path: Path
-):
-    (marks := tmp_path / "marks").mkdir()
-    path = staged(warehouse, scorer=ProcessDoubler, die_at=10, die_times=1, marks=str(marks))
-    done = score(path, inference())
-    assert done.retried == 1
-    assert results(path)["twice"].to_pylist() == twice(40)
+def test_an_empty_partition_opens_no_instance(
+    stage: Staging, one_worker: InferenceSettings
+) -> None:
+    summary = score(stage(0), one_worker)
+    assert (summary.scored_rows, summary.reused_rows, summary.instances) == (0, 0, 0)
+    assert DoublingScorer.opened == []
 
 
-def test_a_worker_that_is_killed_while_it_writes_leaves_no_result(
-    warehouse: Warehouse, tmp_path: Path
-):
-    (marks := tmp_path / "marks").mkdir()
-    trouble = {"die_writing_at": 10, "die_writing_times": 1, "marks": str(marks)}
-    path = staged(warehouse, scorer=ProcessDoubler, **trouble)
-    done = score(path, inference())
-    assert done.retried == 1
-    # The draft is left, under a name that nobody reads.
-    (draft,) = (path.parent.parent / "results").glob(".*")
-    assert draft.read_bytes() == b"PAR1 and no more"
-    assert results(path)["twice"].to_pylist() == twice(40)
+def test_a_scorer_without_exclusions_may_omit_the_column(
+    stage: Staging, one_worker: InferenceSettings
+) -> None:
+    path = stage(3)
+    score(path, one_worker)
+    rows = read_rows(result_path(path, StagingManifest.read(path).shards[0]))
+    assert [row[EXCLUDED] for row in rows] == [None, None, None]
 
 
-def test_two_runs_of_one_partition_at_once_give_what_one_gives(warehouse: Warehouse):
-    path = staged(warehouse, rows=100, scorer=Doubler, seconds=0.01)
-    with ThreadPoolExecutor(2) as pool:
-        both = [pool.submit(score, path, inference()) for _ in range(2)]
-        assert all(each.result().retried == 0 for each in both)
-    assert results(path)["twice"].to_pylist() == twice(100)
-    assert len(list((path.parent.parent / "results").iterdir())) == 20
-    assert score(path, inference()).scored == 0
+# --- failures -----------------------------------------------------------------------------------
 
 
-def test_a_shard_that_kills_every_worker_fails_the_step(warehouse: Warehouse, tmp_path: Path):
-    (marks := tmp_path / "marks").mkdir()
-    path = staged(warehouse, scorer=ProcessDoubler, die_at=10, die_times=9, marks=str(marks))
-    with pytest.raises(ScoringError, match=r"u0000010 to u0000014.*exit code -9"):
-        score(path, inference())
-    assert scored_shards(path) == 7
+@pytest.mark.parametrize("workers", [1, 3])
+def test_a_failing_shard_is_named_and_the_other_results_are_kept(
+    stage: Staging, one_worker: InferenceSettings, workers: int
+) -> None:
+    path = stage(10, shard_rows=2)
 
+    def fail_at_5(ids: list[str]) -> None:
+        if "5" in ids:
+            raise ValueError("a broken row")
 
-def test_no_more_shards_are_under_way_than_instances(warehouse: Warehouse):
-    Doubler.most_open = 0
-    path = staged(warehouse, seconds=0.01)
-    score(path, inference(3))
-    assert Doubler.most_open == 3
-
-
-def test_a_run_killed_half_way_goes_on_with_the_shards_that_were_under_way(
-    warehouse: Warehouse,
-):
-    """Kept results are not scored again, and the table equals that of a run nobody killed."""
-    path = staged(warehouse, rows=200, scorer=Doubler, seconds=0.05)
-    code = (
-        "import sys; from pathlib import Path; sys.path.insert(0, sys.argv[2]); "
-        "from batch_predictions.inference.engine import score; "
-        "from batch_predictions.settings import InferenceSettings; "
-        "score(Path(sys.argv[1]), InferenceSettings(workers=2, device='cpu'))"
+    DoublingScorer.hooks.append(fail_at_5)
+    with pytest.raises(ScoringError) as error:
+        score(path, InferenceSettings(workers=workers, device="cpu"))
+    message = str(error.value)
+    assert "predictions.doubles 2024-03-03: shard-00002.parquet" in message
+    assert (
+        "the 2 rows from key 4 to 5 could not be scored in 3 attempts: ValueError: a broken row"
+        in message
     )
-    root = str(ROOT)
-    process = subprocess.Popen([sys.executable, "-c", code, str(path), root], env=environment())
-    deadline = time.monotonic() + 30
-    while scored_shards(path) < 20 and time.monotonic() < deadline:
-        time.sleep(0.01)
-    os.kill(process.pid, signal.SIGKILL)
-    process.wait()
-    before = scored_shards(path)
-    assert 20 <= before < 40
-    done = score(path, inference())
-    assert done.kept == before * 5
-    assert results(path)["twice"].to_pylist() == twice(200)
+    result_count = len(result_names(path))
+    assert 2 <= result_count <= 4 if workers == 1 else result_count <= 4
+    assert not [name for name in result_names(path) if name.startswith(".")]
+
+    DoublingScorer.hooks.clear()
+    first_ids = scored_ids()
+    DoublingScorer.batches.clear()
+    summary = score(path, one_worker)
+    assert summary.reused_rows == 2 * result_count
+    assert summary.scored_rows == 10 - 2 * result_count
+    assert not set(scored_ids()) & set(first_ids)
+    assert read_values(path) == {str(n): 2 * n for n in range(10)}
 
 
-def environment() -> dict[str, str]:
-    root = str(Path(batch_predictions.__file__).parent.parent)
-    return {**os.environ, "PYTHONPATH": os.pathsep.join([root, os.environ.get("PYTHONPATH", "")])}
+class UnopenableScorer(DoublingScorer):
+    """Its model cannot be read."""
+
+    @classmethod
+    def open(cls, context: object) -> UnopenableScorer:
+        raise OSError("no such model")
 
 
-def test_wide_rows_make_shards_of_fewer_rows(warehouse: Warehouse):
-    narrow = StagingManifest.read(staged(warehouse, rows=200_000, shard_rows=150_000))
-    wide = StagingManifest.read(staged(warehouse, rows=200_000, shard_rows=150_000, shard_mb=1))
-    assert [shard.rows for shard in narrow.shards] == [150_000, 50_000]
-    assert len(wide.shards) > 3 and wide.rows == 200_000
+def test_a_scorer_that_cannot_be_opened_names_the_rows(
+    stage: Staging, one_worker: InferenceSettings
+) -> None:
+    with pytest.raises(ScoringError, match=r"shard-00000.*no such model"):
+        score(stage(3, scorer=UnopenableScorer), one_worker)
 
 
-def test_a_misspelt_kind_of_worker_is_refused():
-    class Odd(Doubler):
-        workers = "fibres"
+def test_a_scorer_that_cannot_be_imported_names_the_rows(
+    stage: Staging, one_worker: InferenceSettings
+) -> None:
+    class LocalScorer(DoublingScorer):
+        """Workers cannot import it: it is defined in a function."""
 
-    with pytest.raises(ValueError, match="threads or processes"):
-        workers_of(Odd)
-
-
-def test_an_empty_partition_scores_nothing(warehouse: Warehouse):
-    path = staged(warehouse, rows=0)
-    assert score(path, inference()).scored == 0
+    with pytest.raises(ScoringError, match=r"shard-00000.*AttributeError"):
+        score(stage(3, scorer=LocalScorer), one_worker)
 
 
-@pytest.mark.parametrize("scorer", CREWS)
-def test_where_the_time_went_is_told(warehouse: Warehouse, scorer: type[Doubler]):
-    path = staged(warehouse, rows=20, scorer=scorer, seconds=0.05)
-    took = score(path, inference()).timings
-    assert 4 * 0.05 <= took.scoring < 4 * 0.05 + 1
-    assert min(took) > 0
-    assert sum(took.shares().values()) == pytest.approx(1)
+def test_a_result_that_cannot_be_written_leaves_no_draft(
+    stage: Staging, one_worker: InferenceSettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = stage(3)
+
+    def fail_half_way(table: pa.Table, file: BinaryIO, **options: object) -> None:
+        file.write(b"half")
+        raise OSError("disk full")
+
+    monkeypatch.setattr("batch_predictions.inference.results.pq.write_table", fail_half_way)
+    with pytest.raises(ScoringError, match="disk full"):
+        score(path, one_worker)
+    assert result_names(path) == []
+
+
+@pytest.mark.parametrize("workers", [1, 3])
+def test_many_failures_in_a_row_abort_the_step(stage: Staging, workers: int) -> None:
+    """A full disk or an unreadable model need not fail 50 shards three times."""
+
+    def fail(ids: list[str]) -> None:
+        raise OSError("disk full")
+
+    DoublingScorer.hooks.append(fail)
+    with pytest.raises(ScoringError) as error:
+        score(stage(200), InferenceSettings(workers=workers, device="cpu"))
+    message = str(error.value)
+    limit = max(8, 4 * workers)
+    assert limit <= len(DoublingScorer.opened) <= limit + 2 * workers
+    assert "could not be scored in 1 attempt: OSError: disk full" in message
+    assert f"aborted after {len(DoublingScorer.opened)} failed attempts in a row" in message
+    assert message.count("shard-") <= 5
+
+
+def test_failures_between_successes_do_not_abort_the_step(
+    stage: Staging, one_worker: InferenceSettings
+) -> None:
+    path = stage(40, shard_rows=1)
+    failed: set[str] = set()
+
+    def fail_odd_ids_once(ids: list[str]) -> None:
+        if int(ids[0]) % 2 and ids[0] not in failed:
+            failed.add(ids[0])
+            raise ValueError("not now")
+
+    DoublingScorer.hooks.append(fail_odd_ids_once)
+    assert score(path, one_worker).retries == 20
+    assert len(read_values(path)) == 40
+
+
+# --- instances ----------------------------------------------------------------------------------
+
+
+def test_instances_score_in_parallel_and_every_thread_opens_one(stage: Staging) -> None:
+    path = stage(18, shard_rows=3)
+    # Passes only when three instances score at the same time.
+    barrier = threading.Barrier(3, timeout=60)
+    DoublingScorer.hooks.append(lambda ids: barrier.wait())
+    summary = score(path, InferenceSettings(workers=3, device="cpu"))
+    threads = [thread for thread, _ in DoublingScorer.opened]
+    assert len(threads) == len(set(threads)) == 3
+    assert summary.instances == 3 and len(DoublingScorer.batches) == 6
+    assert read_values(path) == {str(n): 2 * n for n in range(18)}
+
+
+def test_there_are_no_more_instances_than_shards(stage: Staging) -> None:
+    summary = score(stage(4), InferenceSettings(workers=8, device="cpu"))
+    assert summary.instances == len(DoublingScorer.opened) == 1
+
+
+def test_parallel_instances_use_one_torch_thread_each(
+    stage: Staging, one_worker: InferenceSettings
+) -> None:
+    import torch
+
+    initial_threads = torch.get_num_threads()
+    torch.set_num_threads(2)
+    threads: list[int] = []
+    DoublingScorer.hooks.append(lambda ids: threads.append(torch.get_num_threads()))
+    try:
+        score(stage(8), InferenceSettings(workers=2, device="cpu"))
+        assert torch.get_num_threads() == 2
+        score(stage(9), one_worker)
+    finally:
+        torch.set_num_threads(initial_threads)
+    assert threads[:2] == [1, 1] and set(threads[2:]) == {2}
+
+
+def test_an_instance_is_opened_with_its_context(stage: Staging, tmp_path: Path) -> None:
+    path = stage(
+        2,
+        model="m",
+        model_folder=tmp_path,
+        parameters={"k": 3},
+        lookup_tables={"prices": "select 2 as price"},
+    )
+    score(path, InferenceSettings(workers=1, device="cpu", block_mb=9))
+    ((_, context),) = DoublingScorer.opened
+    assert context.model == tmp_path and context.parameters == {"k": 3}
+    assert (context.device, context.block_mb) == ("cpu", 9)
+    assert context.lookup_table("prices").to_pylist() == [{"price": 2}]
+
+
+def test_progress_counts_the_rows_still_to_score(
+    stage: Staging, one_worker: InferenceSettings
+) -> None:
+    path = stage(10)
+    progress: list[tuple[int, int]] = []
+    score(path, one_worker, lambda scored, total: progress.append((scored, total)))
+    assert [total for _, total in progress] == [10, 10, 10]
+    # The order of shards that finish together is not defined.
+    assert [scored for scored, _ in progress] == sorted(scored for scored, _ in progress)
+    assert progress[-1] == (10, 10)
+    result_path(path, StagingManifest.read(path).shards[0]).unlink()
+    progress.clear()
+    score(path, one_worker, lambda scored, total: progress.append((scored, total)))
+    assert progress == [(4, 4)]
+
+
+def test_results_do_not_depend_on_the_size_of_shards(
+    stage: Staging, one_worker: InferenceSettings
+) -> None:
+    paths = [stage(50, shard_rows=rows) for rows in (1, 7, 50)]
+    for path in paths:
+        score(path, one_worker)
+    assert read_values(paths[0]) == read_values(paths[1]) == read_values(paths[2])

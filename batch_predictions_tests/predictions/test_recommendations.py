@@ -138,7 +138,7 @@ def test_the_number_of_known_promotion_weeks_is_a_metric(
     answer = open_scorer(folder, planned_weeks=4).score(rows)
     # The calendar is empty.
     assert metrics_in(answer.schema) == {
-        "planned_weeks_known": ScorerMetric(mean=0.0, of=rows.num_rows)
+        "planned_weeks_known": ScorerMetric(mean=0.0, sample_size=rows.num_rows)
     }
     assert metrics_in(open_scorer(folder).score(rows).schema) == {}
 

@@ -1,10 +1,10 @@
-"""A small prediction for the engine: numbers are doubled. Workers find its scorers by name."""
+"""A small prediction for the tests of the engine: numbers are doubled."""
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
@@ -12,8 +12,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from batch_predictions.inference import staging
-from batch_predictions.inference.scorer import EXCLUDED, ScorerContext, name_of
-from batch_predictions.inference.staging import StagingManifest, result_path
+from batch_predictions.inference.scorer import EXCLUDED, ScorerContext
+from batch_predictions.inference.staging import StagingManifest, StagingSpec, result_path
 from batch_predictions.tables import Table, columns
 from batch_predictions.warehouse import Warehouse
 
@@ -34,32 +34,34 @@ DOUBLES = Table(
 NUMBERS = "select i::VARCHAR as id, i as n from range($n::BIGINT) as r(i)"
 
 
-class Doubler:
-    """Doubles numbers. What it was asked and by which threads is kept for the tests."""
+class DoublingScorer:
+    """Doubles numbers, and records its instances and batches."""
 
     version: ClassVar[str] = "1"
     opened: ClassVar[list[tuple[int, ScorerContext]]] = []
-    asked: ClassVar[list[list[str]]] = []
-    before: ClassVar[list[Callable[[list[str]], object]]] = []
-    """Each is called with the ids of a batch before it is scored."""
+    """Thread and context of every instance."""
+    batches: ClassVar[list[list[str]]] = []
+    """Ids of every scored batch."""
+    hooks: ClassVar[list[Callable[[list[str]], object]]] = []
+    """Called with the ids of a batch before it is scored."""
 
     def __init__(self) -> None:
         self.thread = threading.get_ident()
 
     @classmethod
-    def open(cls, opening: ScorerContext) -> Self:
-        cls.opened.append((threading.get_ident(), opening))
+    def open(cls, context: ScorerContext) -> Self:
+        cls.opened.append((threading.get_ident(), context))
         return cls()
 
     def score(self, rows: pa.RecordBatch) -> pa.RecordBatch:
         assert self.thread == threading.get_ident(), "an instance lives in one worker"
         ids = rows["id"].to_pylist()
-        for each in self.before:
-            each(ids)
-        self.asked.append(ids)
-        return self.answer(rows)
+        for hook in self.hooks:
+            hook(ids)
+        self.batches.append(ids)
+        return self.predict(rows)
 
-    def answer(self, rows: pa.RecordBatch) -> pa.RecordBatch:
+    def predict(self, rows: pa.RecordBatch) -> pa.RecordBatch:
         return pa.RecordBatch.from_pydict(
             {
                 "id": rows["id"],
@@ -69,67 +71,59 @@ class Doubler:
         )
 
 
-class Answering(Doubler):
-    """Answers with rows that a test has put down: (id, rank, value, excluded)."""
+class FixedScorer(DoublingScorer):
+    """Returns the rows that a test has set: (id, rank, value, excluded)."""
 
     rows: ClassVar[list[tuple[Any, Any, Any, Any]]] = []
 
-    def answer(self, rows: pa.RecordBatch) -> pa.RecordBatch:
-        here = set(rows["id"].to_pylist())
-        # What is not among the batch's ids is invented with the batch that has the first.
-        first = "0" in here
-        mine = [row for row in self.rows if row[0] in here or (first and str(row[0])[0] == "x")]
+    def predict(self, rows: pa.RecordBatch) -> pa.RecordBatch:
+        ids = set(rows["id"].to_pylist())
+        # Rows of ids that were not staged, "x…", are returned with the batch of id 0.
+        results = [row for row in self.rows if row[0] in ids or (row[0][0] == "x" and "0" in ids)]
         names = ("id", "rank", "value", EXCLUDED)
         types = (pa.string(), pa.int64(), pa.int64(), pa.string())
         return pa.RecordBatch.from_arrays(
-            [pa.array([row[place] for row in mine], type_) for place, type_ in enumerate(types)],
+            [pa.array([row[i] for row in results], type_) for i, type_ in enumerate(types)],
             names=names,
         )
 
 
 @dataclass(frozen=True)
 class Staging:
-    """Stages numbers into a folder; what differs from the usual is said in the call."""
+    """Stages numbers into a folder; keyword arguments override fields of the specification."""
 
     warehouse: Warehouse
     folder: Path
-    usual: Mapping[str, Any] = field(default_factory=dict)
 
-    def __call__(self, n: int = 10, **other: Any) -> Path:
-        given: dict[str, Any] = {
-            "table": DOUBLES,
-            "partition": DAY,
-            "rows": NUMBERS,
-            "side": {},
-            "key": ("id",),
-            "sql_parameters": {"n": n},
-            "scorer": name_of(Doubler),
-            "scorer_version": Doubler.version,
-            "parameters": {},
-            "model": None,
-            "model_version": "rules-1",
-            "model_folder": None,
-            "shard_rows": 4,
-            **self.usual,
-            **other,
-        }
-        return staging.stage(self.warehouse, self.folder, **given)
+    def __call__(self, n: int = 10, **overrides: Any) -> Path:
+        spec = StagingSpec(
+            table=DOUBLES,
+            partition=DAY,
+            rows=NUMBERS,
+            key=("id",),
+            scorer=DoublingScorer,
+            model_version="rules-1",
+            sql_parameters={"n": n},
+            shard_rows=4,
+        )
+        return staging.stage(self.warehouse, self.folder, replace(spec, **overrides))
 
-    def manifest(self, n: int = 10, **other: Any) -> StagingManifest:
-        return StagingManifest.read(self(n, **other))
+    def manifest(self, n: int = 10, **overrides: Any) -> StagingManifest:
+        """The manifest of a stage."""
+        return StagingManifest.read(self(n, **overrides))
 
 
-def rows_of(path: Path) -> list[dict[str, Any]]:
-    """The rows of one file, without what its folders say."""
+def read_rows(path: Path) -> list[dict[str, Any]]:
+    """The rows of one file, without the columns in the names of its folders."""
     rows: list[dict[str, Any]] = pq.read_table(path, partitioning=None).to_pylist()
     return rows
 
 
-def values(path: Path) -> dict[str, int]:
-    """All results of a stage."""
+def read_values(path: Path) -> dict[str, int]:
+    """The values of all results of a stage, by id."""
     rows = [
         row
         for shard in StagingManifest.read(path).shards
-        for row in rows_of(result_path(path, shard))
+        for row in read_rows(result_path(path, shard))
     ]
     return {row["id"]: row["value"] for row in rows}

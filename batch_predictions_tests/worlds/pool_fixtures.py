@@ -1,4 +1,4 @@
-"""Staged partitions and scorers that fail on purpose, for every crew of the engine."""
+"""Staged partitions and scorers that fail on purpose, for the tests of all worker pools."""
 
 from __future__ import annotations
 
@@ -13,120 +13,134 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from batch_predictions.inference import results as results_
-from batch_predictions.inference import staging
-from batch_predictions.inference.scorer import Scorer, ScorerContext, name_of
-from batch_predictions.inference.staging import StagingManifest, result_path
+from batch_predictions.inference import results, staging
+from batch_predictions.inference.scorer import Scorer, ScorerContext
+from batch_predictions.inference.staging import StagingManifest, StagingSpec, result_path
+from batch_predictions.models.recommender.generators.registry import generators
 from batch_predictions.tables import RECOMMENDATIONS
 from batch_predictions.warehouse import Warehouse
 
-PARTITION = "2024-01-05"
 
+class FailingScorer:
+    """Doubles a row's number, and fails where its parameters say so.
 
-class Doubler:
-    """Twice the row's number; what else it does on the way is a parameter."""
+    Parameters:
+        seconds: duration of a batch.
+        gpu_folder: where an instance writes the GPUs that it sees.
+        fail_at, die_at, die_writing_at: number of the first row of a shard at which the scorer
+            raises an error, or its process is killed.
+        fail_times, die_times, die_writing_times: how often.
+        counter_folder: where failures are counted.
+    """
 
     version: ClassVar[str] = "1"
-    open_now: ClassVar[int] = 0
-    most_open: ClassVar[int] = 0
+    active: ClassVar[int] = 0
+    max_active: ClassVar[int] = 0
     lock: ClassVar[threading.Lock] = threading.Lock()
 
     def __init__(self, parameters: dict[str, Any]) -> None:
         self.parameters = parameters
 
     @classmethod
-    def open(cls, opening: ScorerContext) -> Self:
-        """An instance."""
-        if marks := opening.parameters.get("say_gpus_in"):
+    def open(cls, context: ScorerContext) -> Self:
+        """Writes the GPUs that the process sees."""
+        if folder := context.parameters.get("gpu_folder"):
             visible = os.environ.get("CUDA_VISIBLE_DEVICES", "all")
-            (Path(marks) / str(os.getpid())).write_text(visible)
-        return cls(dict(opening.parameters))
+            (Path(folder) / str(os.getpid())).write_text(visible)
+        return cls(dict(context.parameters))
 
     def score(self, rows: pa.RecordBatch) -> pa.RecordBatch:
         """user_id and twice n."""
         cls = type(self)
         with cls.lock:
-            cls.open_now += 1
-            cls.most_open = max(cls.most_open, cls.open_now)
+            cls.active += 1
+            cls.max_active = max(cls.max_active, cls.active)
         try:
-            self._trouble(rows["n"][0].as_py())
+            self._fail(rows["n"][0].as_py())
             time.sleep(float(self.parameters.get("seconds", 0)))
         finally:
             with cls.lock:
-                cls.open_now -= 1
+                cls.active -= 1
         return pa.RecordBatch.from_arrays(
             [rows["user_id"], pc.multiply(rows["n"], 2)], names=["user_id", "twice"]
         )
 
-    def _trouble(self, first: int) -> None:
-        """Fails or dies at the shard that begins with `first`, as often as its parameter says."""
-        for what in ("fail", "die", "die_writing"):
-            if self.parameters.get(f"{what}_at") != first:
+    def _fail(self, first: int) -> None:
+        """Fails or dies at the shard that begins with `first`."""
+        for failure in ("fail", "die", "die_writing"):
+            if self.parameters.get(f"{failure}_at") != first:
                 continue
-            marks = Path(self.parameters["marks"])
-            count = len(list(marks.iterdir()))
-            if count < self.parameters[f"{what}_times"]:
-                (marks / str(count)).touch()
-                if what == "die":
+            folder = Path(self.parameters["counter_folder"])
+            count = len(list(folder.iterdir()))
+            if count < self.parameters[f"{failure}_times"]:
+                (folder / str(count)).touch()
+                if failure == "die":
                     os.kill(os.getpid(), signal.SIGKILL)
-                if what == "die_writing":
-                    vars(results_)["pq"] = DyingWriter
+                if failure == "die_writing":
+                    vars(results)["pq"] = DyingWriter
                     return
                 raise ArithmeticError(f"cannot score {first}")
 
 
 class DyingWriter:
-    """Stands for pyarrow.parquet in a worker that is killed while it writes a result."""
+    """A fake `pyarrow.parquet` whose process is killed while it writes a result."""
 
     @staticmethod
-    def write_table(rows: pa.Table, file: Any, **how: Any) -> None:
-        """Half a file, and the end."""
+    def write_table(rows: pa.Table, file: Any, **options: Any) -> None:
+        """Writes the first bytes of a file, and dies."""
         file.write(b"PAR1 and no more")
         file.flush()
         os.kill(os.getpid(), signal.SIGKILL)
 
 
-class ProcessDoubler(Doubler):
+class ProcessScorer(FailingScorer):
     """The same in processes."""
 
     workers: ClassVar[str] = "processes"
 
 
-def staged(
+class GeneratorScorer(ProcessScorer):
+    """Looks a declaration up by name when it is opened, as scorers with a stored model do."""
+
+    @classmethod
+    def open(cls, context: ScorerContext) -> Self:
+        """Fails where the generator of the parameter `generator` is unknown in this process."""
+        if context.parameters["generator"] not in generators():
+            raise LookupError(f"no generator {context.parameters['generator']} in {os.getpid()}")
+        return cls(dict(context.parameters))
+
+
+def stage_users(
     warehouse: Warehouse,
-    rows: int = 40,
+    users: int = 40,
     shard_rows: int = 5,
-    scorer: type[Scorer] = Doubler,
+    scorer: type[Scorer] = FailingScorer,
     shard_mb: int = 64,
+    plugins: tuple[str, ...] = (),
     **parameters: Any,
 ) -> Path:
-    """A staged partition of users u000, u001, …; returns the manifest's path."""
-    return staging.stage(
-        warehouse,
-        Path(warehouse.home) / "inference",
+    """Stages users u0000000, u0000001, …; returns the manifest's path."""
+    spec = StagingSpec(
         table=RECOMMENDATIONS,
-        partition=PARTITION,
-        rows=f"select format('u{{:07d}}', r) as user_id, r as n from range({rows}) as t(r)",
-        side={},
+        partition="2024-01-05",
+        rows=f"select format('u{{:07d}}', r) as user_id, r as n from range({users}) as t(r)",
         key=("user_id",),
-        sql_parameters={},
-        scorer=name_of(scorer),
-        scorer_version=scorer.version,
+        scorer=scorer,
         parameters=parameters,
-        model=None,
+        plugins=plugins,
         model_version="rules-1",
-        model_folder=None,
         shard_rows=shard_rows,
         shard_mb=shard_mb,
     )
+    return staging.stage(warehouse, Path(warehouse.home) / "inference", spec)
 
 
-def results(path: Path) -> pa.Table:
-    """All results of a manifest, in order."""
-    manifest = StagingManifest.read(path)
-    return pa.concat_tables(pq.read_table(result_path(path, s)) for s in manifest.shards)
+def read_results(path: Path) -> pa.Table:
+    """All results of a stage, in order."""
+    files = results.result_files(StagingManifest.read(path), path)
+    return pa.concat_tables(pq.read_table(file) for file in files)
 
 
-def scored_shards(path: Path) -> int:
-    """How many shards have a result."""
+def count_results(path: Path) -> int:
+    """The number of shards that have a result."""
     return sum(result_path(path, shard).exists() for shard in StagingManifest.read(path).shards)

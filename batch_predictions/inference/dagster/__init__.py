@@ -1,1 +1,1 @@
-"""The engine in Dagster: a declaration becomes an asset of three ops; handles pass between them."""
+"""The engine in Dagster: a declared prediction becomes an asset of three ops."""

@@ -1,8 +1,8 @@
-"""The Dagster face of the engine: a declaration becomes a graph of three steps."""
+"""Assets of declared predictions: each is a graph of the steps stage, score and load."""
 
 # No `from __future__ import annotations`: Dagster reads the type of `context` itself.
 import inspect
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import dagster as dg
@@ -21,37 +21,103 @@ GPU = {
     "dagster-ray/config": {"num_gpus": 1},
     "dagster-celery/queue": "gpu",
 }
-"""Tags that send the heavy step, and it alone, to a machine with a GPU."""
+"""Tags of the scoring step, which launchers send to a machine with a GPU."""
 
 
 def step_tags(settings: Settings) -> dict[str, Any]:
-    """Tags of the heavy step: none that ask for a GPU where scorers are to run on the processor, so
-    that a cluster without one does not wait for it."""
+    """Tags of the scoring step: none where the settings say `cpu`.
+
+    A cluster without a GPU would wait for one for ever.
+    """
     return {} if settings.inference.device == "cpu" else GPU
 
 
 def prediction_asset(
-    declared: BatchPrediction, partitions: Partitions, settings: Settings | None = None
+    prediction: BatchPrediction, partitions: Partitions, settings: Settings | None = None
 ) -> dg.AssetsDefinition:
-    """A partitioned asset `predictions/<table>` of the steps stage, score and load; `settings` say
-    whether the heavy step asks for a GPU and how many weeks lie upstream (None: the defaults).
+    """A partitioned asset `predictions/<table>` of the steps stage, score and load.
 
-    Companion tables are assets of the same graph. One scoring makes them all, so whichever is
-    selected, all are written and shown as materialized; Dagster would refuse a part of a graph
-    that it may not subset, and with it `--select predictions/<table>`.
+    Child tables are assets of the same graph. One scoring writes them all: whichever is selected,
+    all are written and recorded as materialized. The graph declares `can_subset`, for else Dagster
+    refuses `--select predictions/<table>`.
+
+    Args:
+        prediction: the declaration.
+        partitions: the home's daily and weekly partitions.
+        settings: determine whether the scoring step requests a GPU, and how many weeks ahead it
+            reads; None: the defaults.
     """
-    name = declared.name
-    checks = declared.all_checks
-    chosen = settings or Settings()
-    ins, tags = declared.upstreams(chosen), step_tags(chosen)
-    tables = {"result": declared.table}
-    tables |= {f"companion_{name}": each for name, each in declared.child_tables.items()}
-    several = len(tables) > 1
+    settings = settings or Settings()
+    ins = prediction.upstreams(settings)
+    tables = _output_tables(prediction)
+    return dg.graph_multi_asset(
+        name=prediction.asset_key.to_python_identifier(),
+        outs={
+            output: dg.AssetOut(
+                key=asset_key_of(table),
+                dagster_type=dg.Nothing,
+                description=_description(prediction, table),
+                kinds=set(prediction.kinds),
+                owners=OWNERS,
+                tags={CADENCE: prediction.cadence},
+                metadata=table_metadata(table),
+            )
+            for output, table in tables.items()
+        },
+        # The main table's group for child tables too: selecting features must not score.
+        group_name=prediction.table.schema,
+        partitions_def=partitions.weekly if prediction.cadence == "weekly" else partitions.daily,
+        backfill_policy=dg.BackfillPolicy.single_run(),
+        can_subset=len(tables) > 1,
+        ins=ins,
+        check_specs=[
+            dg.AssetCheckSpec(
+                check.name,
+                asset=prediction.asset_key,
+                description=check.description,
+                blocking=True,
+            )
+            for check in prediction.all_checks
+        ],
+    )(_compose_graph(prediction, list(ins), step_tags(settings)))
 
+
+def _output_tables(prediction: BatchPrediction) -> dict[str, Table]:
+    """The main table and its child tables by the name of the graph's output."""
+    children = prediction.child_tables.items()
+    return {"result": prediction.table, **{f"child_{column}": table for column, table in children}}
+
+
+def _compose_graph(
+    prediction: BatchPrediction, upstreams: list[str], tags: dict[str, Any]
+) -> Callable[..., dict[str, Any]]:
+    """The composition function of the graph; `upstreams` are the names of its inputs."""
+    stage = _stage_op(prediction, upstreams)
+    score = _score_op(prediction, tags)
+    load = _load_op(prediction)
+
+    def compose(**inputs: Any) -> dict[str, Any]:
+        outputs = load(score(stage(**inputs)))
+        prefix = prediction.asset_key.to_python_identifier()
+        checks = [check.name for check in prediction.all_checks]
+        return {
+            **{output: getattr(outputs, output) for output in _output_tables(prediction)},
+            **{f"{prefix}_{check}": getattr(outputs, f"check_{check}") for check in checks},
+        }
+
+    # Dagster reads a graph's inputs from its signature.
+    parameter = inspect.Parameter
+    compose.__signature__ = inspect.Signature(  # type: ignore[attr-defined]
+        [parameter(name, parameter.POSITIONAL_OR_KEYWORD) for name in upstreams]
+    )
+    return compose
+
+
+def _stage_op(prediction: BatchPrediction, upstreams: list[str]) -> dg.OpDefinition:
     @dg.op(
-        name=f"{name}__stage",
-        description="Writes the rows to score as shards, with the model that is due.",
-        ins={each: dg.In(dg.Nothing) for each in ins},
+        name=f"{prediction.name}__stage",
+        description="Writes the rows to score as shards, and finds the model that serves the day.",
+        ins={upstream: dg.In(dg.Nothing) for upstream in upstreams},
         out=dg.Out(dict, io_manager_key="handles"),
     )
     def stage(
@@ -60,11 +126,15 @@ def prediction_asset(
         models: ModelStore,
         settings: dg.ResourceParam[Settings],
     ) -> dict[str, str]:
-        return steps.stage(context, declared, warehouse, models, settings)
+        return steps.stage(context, prediction, warehouse, models, settings)
 
+    return stage
+
+
+def _score_op(prediction: BatchPrediction, tags: dict[str, Any]) -> dg.OpDefinition:
     @dg.op(
-        name=f"{name}__score",
-        description="Sends every shard that has no result yet through the model.",
+        name=f"{prediction.name}__score",
+        description="Scores every shard that has no result yet.",
         ins={"staged": dg.In(dict)},
         out=dg.Out(dict, io_manager_key="handles"),
         pool="gpu",
@@ -75,16 +145,21 @@ def prediction_asset(
         settings: dg.ResourceParam[Settings],
         staged: dict[str, str],
     ) -> dict[str, str]:
-        return steps.score(context, declared, settings, staged)
+        return steps.score(context, prediction, settings, staged)
+
+    return score
+
+
+def _load_op(prediction: BatchPrediction) -> dg.OpDefinition:
+    tables = _output_tables(prediction)
+    checks = [f"check_{check.name}" for check in prediction.all_checks]
 
     @dg.op(
-        name=f"{name}__load",
-        description="Counts that no key was lost, asks the checks, replaces the partition.",
+        name=f"{prediction.name}__load",
+        description="Validates the results and replaces the partition.",
         ins={"scored": dg.In(dict)},
-        out={
-            each: dg.Out(dg.Nothing, is_required=not several)
-            for each in (*tables, *(f"check_{check.name}" for check in checks))
-        },
+        # With child tables a selection may leave outputs out.
+        out={out: dg.Out(dg.Nothing, is_required=len(tables) == 1) for out in (*tables, *checks)},
     )
     def load(
         context: dg.AssetExecutionContext,
@@ -92,56 +167,14 @@ def prediction_asset(
         settings: dg.ResourceParam[Settings],
         scored: dict[str, str],
     ) -> Iterator[dg.MaterializeResult[Any] | dg.AssetCheckResult]:
-        yield from steps.load(context, declared, warehouse, settings, scored)
+        yield from steps.load(context, prediction, warehouse, settings, scored)
 
-    def compose(**upstream: Any) -> dict[str, Any]:
-        results = load(score(stage(**upstream)))
-        prefix = declared.asset_key.to_python_identifier()
-        return {
-            **{output: getattr(results, output) for output in tables},
-            **{f"{prefix}_{c.name}": getattr(results, f"check_{c.name}") for c in checks},
-        }
-
-    # Dagster reads a graph's inputs from its signature; this one's come from the declaration.
-    parameter = inspect.Parameter
-    compose.__signature__ = inspect.Signature(  # type: ignore[attr-defined]
-        [parameter(each, parameter.POSITIONAL_OR_KEYWORD) for each in ins]
-    )
-    return dg.graph_multi_asset(
-        name=declared.asset_key.to_python_identifier(),
-        outs={
-            output: dg.AssetOut(
-                key=asset_key_of(table),
-                dagster_type=dg.Nothing,
-                description=_description(declared, table),
-                kinds=set(declared.kinds),
-                owners=OWNERS,
-                tags={CADENCE: declared.cadence},
-                metadata=table_metadata(table),
-            )
-            for output, table in tables.items()
-        },
-        # The main table's, wherever the companion's rows lie: features alone never score.
-        group_name=declared.table.schema,
-        partitions_def=partitions.weekly if declared.cadence == "weekly" else partitions.daily,
-        backfill_policy=dg.BackfillPolicy.single_run(),
-        can_subset=several,
-        ins=ins,
-        check_specs=[
-            dg.AssetCheckSpec(
-                check.name,
-                asset=declared.asset_key,
-                description=check.description,
-                blocking=True,
-            )
-            for check in checks
-        ],
-    )(compose)
+    return load
 
 
-def _description(declared: BatchPrediction, table: Table) -> str:
-    if table is not declared.table:
-        return f"{table.description}\n\nKept by the scoring of {declared.table.qualified}."
-    doc = inspect.getdoc(declared.scorer) or ""
-    key = ", ".join(declared.key)
+def _description(prediction: BatchPrediction, table: Table) -> str:
+    if table is not prediction.table:
+        return f"{table.description}\n\nWritten by the scoring of {prediction.table.qualified}."
+    doc = inspect.getdoc(prediction.scorer) or ""
+    key = ", ".join(prediction.key)
     return f"{table.description}\n\nOne key: {key}. {doc}"

@@ -1,4 +1,4 @@
-"""Carries paths between the steps of a prediction as JSON; frames never pass between steps."""
+"""Passes paths between the steps of a prediction as JSON; rows never pass between steps."""
 
 from __future__ import annotations
 
@@ -11,24 +11,25 @@ from batch_predictions.home import atomic_write
 
 
 class JsonPathIOManager(dg.ConfigurableIOManager):
-    """Keeps a step's small output as `<home>/inference/.handles/<run>/<step>.<output>.json`.
+    """Stores a step's output as `<home>/inference/.handles/<run>/<step>.<output>.json`.
 
-    The default IO manager would pickle, and refuses ranges of partitions.
+    The default IO manager pickles, and refuses ranges of partitions.
     """
 
     home: str
 
     def handle_output(self, context: dg.OutputContext, obj: dict[str, str]) -> None:
-        """Writes an output: partition key to manifest path."""
+        """Writes an output: manifest paths by partition key."""
         path = self._path(context)
         path.parent.mkdir(parents=True, exist_ok=True)
         atomic_write(path, json.dumps(obj))
 
     def load_input(self, context: dg.InputContext) -> dict[str, str]:
-        """Reads what the step before wrote."""
+        """Reads the output of the step before."""
         assert context.upstream_output is not None
-        handles: dict[str, str] = json.loads(self._path(context.upstream_output).read_text("utf-8"))
-        return handles
+        path = self._path(context.upstream_output)
+        manifest_paths: dict[str, str] = json.loads(path.read_text("utf-8"))
+        return manifest_paths
 
     def _path(self, context: dg.OutputContext) -> Path:
         folder = Path(self.home) / "inference" / ".handles" / context.run_id

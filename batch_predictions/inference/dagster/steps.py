@@ -11,249 +11,293 @@ from typing import Any
 import dagster as dg
 
 from batch_predictions.home import atomic_write
-from batch_predictions.inference import engine, staging
-from batch_predictions.inference import validation as loading
-from batch_predictions.inference.cleanup import sweep
+from batch_predictions.inference import engine
+from batch_predictions.inference.cleanup import remove_old_partitions
 from batch_predictions.inference.declaration import BatchPrediction, asset_key_of
+from batch_predictions.inference.engine import ScoreSummary
+from batch_predictions.inference.partition_loading import LoadResult, load_partition
 from batch_predictions.inference.partition_staging import (
     engine_folder,
     sql_parameters,
     stage_partition,
 )
-from batch_predictions.inference.results import metrics_of
-from batch_predictions.inference.validation import ACCOUNTED, ValidationResult
+from batch_predictions.inference.results import mean_metrics
+from batch_predictions.inference.staging import StagingManifest
+from batch_predictions.inference.validation import (
+    KEYS_ACCOUNTED,
+    Check,
+    ValidationResult,
+    validate,
+)
 from batch_predictions.model_store import ModelError, ModelStore
 from batch_predictions.reporting import record_materializations
 from batch_predictions.settings import Settings
 from batch_predictions.tables import TABLES
 from batch_predictions.warehouse import Warehouse
 
-SECONDS_BETWEEN_LINES = 10.0
+PROGRESS_SECONDS = 10.0
+"""Time between two log lines of progress."""
 
-PACE = "pace.json"
-"""Beside the manifest: how fast it was scored, for the asset's metadata and its plots."""
+PACE_FILE = "pace.json"
+"""File beside the manifest with the scoring speed, for the asset's metadata."""
 
 
 def stage(
     context: dg.AssetExecutionContext,
-    declared: BatchPrediction,
+    prediction: BatchPrediction,
     warehouse: Warehouse,
     models: ModelStore,
     settings: Settings,
 ) -> dict[str, str]:
-    """Stages every partition; the manifests' paths.
+    """Stages every partition; returns the manifests' paths by partition.
 
     Raises:
-        Failure: partitions without an upstream or a model, all of them named.
+        Failure: partitions lack an upstream or a model; the message names them all.
     """
-    kept = settings.inference
-    sweep(engine_folder(settings), kept.keep_days, keep_partitions=kept.keep_partitions)
-    _require_upstreams(declared, warehouse, context.partition_keys)
-    handles, untrained = {}, []
+    inference = settings.inference
+    remove_old_partitions(
+        engine_folder(settings), inference.keep_days, keep_partitions=inference.keep_partitions
+    )
+    _require_upstreams(prediction, warehouse, context.partition_keys)
+    manifest_paths, errors = {}, []
     for partition in context.partition_keys:
         try:
-            path = stage_partition(declared, partition, warehouse, models, settings)
+            path = stage_partition(prediction, partition, warehouse, models, settings)
         except ModelError as error:
-            untrained.append(str(error))
+            errors.append(str(error))
             continue
-        manifest = staging.StagingManifest.read(path)
+        manifest = StagingManifest.read(path)
         context.log.info(
-            f"{declared.name} {partition}: {manifest.rows:,} rows to score in "
+            f"{prediction.name} {partition}: {manifest.rows:,} rows to score in "
             f"{len(manifest.shards)} shards, model {manifest.model_version}"
         )
-        handles[partition] = str(path)
-    if untrained:
-        # All days at once: in a range, one would otherwise learn of them a run at a time.
-        raise dg.Failure("; ".join(untrained), allow_retries=False)
-    return handles
+        manifest_paths[partition] = str(path)
+    if errors:
+        # All partitions in one message, not one per run.
+        raise dg.Failure("; ".join(errors), allow_retries=False)
+    return manifest_paths
 
 
 def score(
     context: dg.AssetExecutionContext,
-    declared: BatchPrediction,
+    prediction: BatchPrediction,
     settings: Settings,
     staged: Mapping[str, str],
 ) -> dict[str, str]:
-    """Scores what has no result yet, and says how much that was and how fast it went."""
-    for partition, path in staged.items():
-        lines = _ProgressLogger(context, f"{declared.name} {partition}")
-        done = engine.score(Path(path), settings.inference, lines, lines.begun)
-        what = f"nothing to score, all {done.kept:,} results were kept"
-        if done.scored:
-            what = (
-                f"{done.scored:,} rows scored in {done.seconds:.1f} s "
-                f"({done.scored / done.seconds:,.0f} rows/s, {_counted(done.instances)} on "
-                f"{done.device}), {done.kept:,} kept from before"
-                + (f", {done.retried} shards tried again" if done.retried else "")
-                + "; of the instances' time "
-                + ", ".join(f"{name} {each:.0%}" for name, each in done.timings.shares().items())
-            )
+    """Scores every shard that has no result yet, and logs speed and metrics.
+
+    Args:
+        context: of the step.
+        prediction: the declaration.
+        settings: engine, workers and device.
+        staged: the manifests' paths by partition.
+
+    Returns:
+        The manifests' paths by partition.
+    """
+    for partition, manifest_path in staged.items():
+        path, label = Path(manifest_path), f"{prediction.name} {partition}"
+        progress = _ProgressLogger(context, label)
+        summary = engine.score(path, settings.inference, progress, progress.log_start)
+        if summary.scored_rows:
             pace = {
-                "rows_per_second": round(done.scored / done.seconds, 1),
-                "score_seconds": round(done.seconds, 2),
-                "instances": done.instances,
-                "device": done.device,
+                "rows_per_second": round(summary.scored_rows / summary.seconds, 1),
+                "score_seconds": round(summary.seconds, 2),
+                "instances": summary.instances,
+                "device": summary.device,
             }
-            atomic_write(Path(path).with_name(PACE), json.dumps(pace))
-        notes = "".join(
-            f"; {name} {note.mean:.3f}, on a sample of {note.of:,}"
-            for name, note in metrics_of(Path(path)).items()
+            atomic_write(path.with_name(PACE_FILE), json.dumps(pace))
+        metrics = "".join(
+            f"; {name} {metric.mean:.3f}, on a sample of {metric.sample_size:,}"
+            for name, metric in mean_metrics(path).items()
         )
-        context.log.info(f"{declared.name} {partition}: {what}{notes}")
+        context.log.info(f"{label}: {_format_summary(summary)}{metrics}")
     return dict(staged)
 
 
 def load(
     context: dg.AssetExecutionContext,
-    declared: BatchPrediction,
+    prediction: BatchPrediction,
     warehouse: Warehouse,
     settings: Settings,
     scored: Mapping[str, str],
 ) -> Iterator[dg.MaterializeResult[Any] | dg.AssetCheckResult]:
-    """Judges every partition, and replaces all of them or none.
+    """Validates every partition, and replaces all of them or none.
+
+    Args:
+        context: of the step.
+        prediction: the declaration.
+        warehouse: where the partitions are replaced.
+        settings: the parameters of the checks.
+        scored: the manifests' paths by partition.
 
     Raises:
         Failure: a check failed.
     """
-    judgements = [
-        loading.validate(
+    validations = [
+        validate(
             warehouse,
-            declared.table,
+            prediction.table,
             Path(path),
-            declared.checks,
-            sql_parameters(declared, partition, settings),
-            declared.child_tables,
+            prediction.checks,
+            sql_parameters(prediction, partition, settings),
+            prediction.child_tables,
         )
         for partition, path in scored.items()
     ]
-    asked = {key.name for key in context.selected_asset_check_keys}
-    results = [
-        _check_result(declared, check, judgements)
-        for check in declared.all_checks
-        if check.name in asked
+    selected_checks = {key.name for key in context.selected_asset_check_keys}
+    check_results = [
+        _check_result(prediction, check, validations)
+        for check in prediction.all_checks
+        if check.name in selected_checks
     ]
-    failing = sorted(each.partition for each in judgements if not each.passed)
+    failing = sorted(result.partition for result in validations if not result.passed)
     if failing:
-        # A result without a materialization: the old rows stay, and nothing counts as made.
-        yield from results
-        broken = sorted({name for j in judgements for name, n in j.broken.items() if n})
+        # Check results without a materialization: the old rows stay.
+        yield from check_results
+        checks = sorted({name for v in validations for name, n in v.violations.items() if n})
         raise dg.Failure(
-            f"{declared.name}: nothing was replaced, since {', '.join(failing)} failed "
-            f"{', '.join(broken)}; the check's metadata names what is wrong",
+            f"{prediction.name}: nothing was replaced, since {', '.join(failing)} failed "
+            f"{', '.join(checks)}; the check's metadata has examples",
             allow_retries=False,
         )
     loaded = {
-        partition: loading.load(warehouse, declared.table, Path(path), declared.child_tables)
+        partition: load_partition(warehouse, prediction.table, Path(path), prediction.child_tables)
         for partition, path in scored.items()
     }
-    for companion in declared.child_tables.values():
-        key = asset_key_of(companion)
-        beside = {day: each.child_tables[companion.qualified] for day, each in loaded.items()}
-        record_materializations(context, warehouse, beside, asset_key=key)
-        if key in context.selected_asset_keys:
-            yield dg.MaterializeResult(asset_key=key)
+    yield from _record_child_tables(context, prediction, warehouse, loaded)
     record_materializations(
         context,
         warehouse,
-        {partition: each.main for partition, each in loaded.items()},
-        extra={each.partition: _extra(each, scored) for each in judgements},
-        plot=lambda: declared.plot(warehouse, max(loaded)) if declared.plot else None,
-        asset_key=declared.asset_key,
+        {partition: result.main for partition, result in loaded.items()},
+        extra={result.partition: _load_metadata(result, scored) for result in validations},
+        plot=lambda: prediction.plot(warehouse, max(loaded)) if prediction.plot else None,
+        asset_key=prediction.asset_key,
     )
-    if declared.asset_key in context.selected_asset_keys:
-        yield dg.MaterializeResult(asset_key=declared.asset_key, check_results=results)
+    if prediction.asset_key in context.selected_asset_keys:
+        yield dg.MaterializeResult(asset_key=prediction.asset_key, check_results=check_results)
+
+
+def _record_child_tables(
+    context: dg.AssetExecutionContext,
+    prediction: BatchPrediction,
+    warehouse: Warehouse,
+    loaded: Mapping[str, LoadResult],
+) -> Iterator[dg.MaterializeResult[Any]]:
+    for child in prediction.child_tables.values():
+        key = asset_key_of(child)
+        writes = {day: result.child_tables[child.qualified] for day, result in loaded.items()}
+        record_materializations(context, warehouse, writes, asset_key=key)
+        if key in context.selected_asset_keys:
+            yield dg.MaterializeResult(asset_key=key)
 
 
 def _require_upstreams(
-    declared: BatchPrediction, warehouse: Warehouse, partitions: Sequence[str]
+    prediction: BatchPrediction, warehouse: Warehouse, partitions: Sequence[str]
 ) -> None:
-    """Fails where a day's upstream was never made: scoring no rows would look like success."""
-    missing = []
-    for name in sorted(declared.tables()):
+    """Fails where an upstream partition is missing: scoring no rows would look like success."""
+    messages = []
+    for name in sorted(prediction.tables()):
         table = TABLES[name]
-        if table.partition != declared.table.partition or table.parts:
+        if table.partition != prediction.table.partition or table.parts:
             continue
-        there = set(warehouse.partitions(table))
-        lacking = [key for key in partitions if key not in there]
-        if lacking:
-            missing.append(f"{name.replace('.', '/')} for {_short(lacking)}")
-    if missing:
+        available = set(warehouse.partitions(table))
+        missing = [partition for partition in partitions if partition not in available]
+        if missing:
+            messages.append(f"{name.replace('.', '/')} for {_format_partitions(missing)}")
+    if messages:
         raise dg.Failure(
-            f"{declared.name} stands on partitions that were not made: {'; '.join(missing)}. "
+            f"{prediction.name} needs partitions that are missing: {'; '.join(messages)}. "
             "Materialize them first, or use `batch-predictions run`",
             allow_retries=False,
         )
 
 
-def _short(keys: Sequence[str]) -> str:
-    return ", ".join(keys) if len(keys) < 4 else f"{keys[0]} to {keys[-1]} ({len(keys)})"
-
-
 def _check_result(
-    declared: BatchPrediction, check: loading.Check, judgements: Sequence[ValidationResult]
+    prediction: BatchPrediction, check: Check, validations: Sequence[ValidationResult]
 ) -> dg.AssetCheckResult:
-    """One result for a run; in a range it lists the failing partitions with their figures."""
-    failing = {j.partition: j.broken[check.name] for j in judgements if j.broken[check.name]}
-    metadata: dict[str, Any] = {"partitions": len(judgements)}
-    if check is ACCOUNTED:
-        for what in ("staged", "scored", "excluded"):
-            metadata[what] = sum(getattr(j, what) for j in judgements)
+    """One result for a run; for a range it lists the failing partitions with their counts."""
+    failing = {v.partition: v.violations[check.name] for v in validations}
+    failing = {partition: count for partition, count in failing.items() if count}
+    metadata: dict[str, Any] = {"partitions": len(validations)}
+    if check is KEYS_ACCOUNTED:
+        for count in ("staged", "scored", "excluded"):
+            metadata[count] = sum(getattr(result, count) for result in validations)
     if failing:
         metadata["failing"] = dg.MetadataValue.json(failing)
-        examples = {j.partition: j.examples.get(check.name) for j in judgements}
-        what = "; ".join(f"{day}: {example}" for day, example in examples.items() if example)
-        metadata.update({"what": what} if what else {})
+        examples = {v.partition: v.examples.get(check.name) for v in validations}
+        messages = [f"{partition}: {text}" for partition, text in examples.items() if text]
+        metadata |= {"what": "; ".join(messages)} if messages else {}
     return dg.AssetCheckResult(
         passed=not failing,
         check_name=check.name,
-        asset_key=declared.asset_key,
+        asset_key=prediction.asset_key,
         description=check.description,
         metadata=metadata,
     )
 
 
-def _extra(judgement: ValidationResult, scored: Mapping[str, str]) -> dict[str, Any]:
-    path = Path(scored[judgement.partition])
-    manifest = staging.StagingManifest.read(path)
-    noted: dict[str, Any] = {}
-    for name, note in metrics_of(path).items():
-        noted |= {name: note.mean, f"{name}_sample": note.of}
-    kept = path.with_name(PACE)
-    pace = json.loads(kept.read_text("utf-8")) if kept.exists() else {}
+def _load_metadata(validation: ValidationResult, scored: Mapping[str, str]) -> dict[str, Any]:
+    """Metadata of one partition's materialization: key counts, model version, metrics, speed."""
+    path = Path(scored[validation.partition])
+    metrics: dict[str, Any] = {}
+    for name, metric in mean_metrics(path).items():
+        metrics |= {name: metric.mean, f"{name}_sample": metric.sample_size}
+    pace_file = path.with_name(PACE_FILE)
+    pace = json.loads(pace_file.read_text("utf-8")) if pace_file.exists() else {}
     return {
-        "keys_eligible": judgement.staged,
-        "keys_scored": judgement.scored,
-        "keys_excluded": judgement.excluded,
-        "model_version": manifest.model_version,
-        **noted,
+        "keys_eligible": validation.staged,
+        "keys_scored": validation.scored,
+        "keys_excluded": validation.excluded,
+        "model_version": StagingManifest.read(path).model_version,
+        **metrics,
         **pace,
     }
 
 
-def _counted(instances: int) -> str:
-    return f"{instances} instance" + ("s" if instances != 1 else "")
+def _format_summary(summary: ScoreSummary) -> str:
+    if not summary.scored_rows:
+        return f"nothing to score, all {summary.reused_rows:,} rows have results"
+    rate = summary.scored_rows / summary.seconds
+    shares = ", ".join(f"{stage} {s:.0%}" for stage, s in summary.timings.shares().items())
+    return (
+        f"{summary.scored_rows:,} rows scored in {summary.seconds:.1f} s ({rate:,.0f} rows/s, "
+        f"{_format_instances(summary.instances)} on {summary.device}), "
+        f"{summary.reused_rows:,} reused from earlier runs"
+        + (f", {summary.retries} shards retried" if summary.retries else "")
+        + f"; share of the instances' time: {shares}"
+    )
+
+
+def _format_instances(count: int) -> str:
+    return f"{count} instance" + ("s" if count != 1 else "")
+
+
+def _format_partitions(keys: Sequence[str]) -> str:
+    return ", ".join(keys) if len(keys) < 4 else f"{keys[0]} to {keys[-1]} ({len(keys)})"
 
 
 class _ProgressLogger:
-    """Progress as log lines at a human pace: where, rows, rows per second, time left."""
+    """Logs progress every `PROGRESS_SECONDS`: rows, rows per second, remaining time."""
 
-    def __init__(self, context: dg.AssetExecutionContext, what: str) -> None:
-        self.context, self.what = context, what
-        self.began = self.spoke = time.perf_counter()
+    def __init__(self, context: dg.AssetExecutionContext, label: str) -> None:
+        self.context, self.label = context, label
+        self.started = self.last_logged = time.perf_counter()
 
-    def begun(self, device: str, instances: int, total: int) -> None:
-        """Says what is at work, before a first shard has ended."""
+    def log_start(self, device: str, instances: int, row_count: int) -> None:
+        """Logs device and instances, before the first shard is scored."""
         self.context.log.info(
-            f"{self.what}: {total:,} rows to score by {_counted(instances)} on {device}"
+            f"{self.label}: {row_count:,} rows to score by {_format_instances(instances)} "
+            f"on {device}"
         )
 
-    def __call__(self, done: int, total: int) -> None:
+    def __call__(self, scored_rows: int, row_count: int) -> None:
         now = time.perf_counter()
-        if now - self.spoke < SECONDS_BETWEEN_LINES:
+        if now - self.last_logged < PROGRESS_SECONDS:
             return
-        self.spoke = now
-        rate = done / (now - self.began)
+        self.last_logged = now
+        rate = scored_rows / (now - self.started)
         self.context.log.info(
-            f"{self.what}: {done:,} of {total:,} rows, {rate:,.0f} rows/s, "
-            f"{(total - done) / rate:,.0f} s left"
+            f"{self.label}: {scored_rows:,} of {row_count:,} rows, {rate:,.0f} rows/s, "
+            f"{(row_count - scored_rows) / rate:,.0f} s left"
         )

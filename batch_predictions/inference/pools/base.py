@@ -1,4 +1,4 @@
-"""The protocol between the engine and its workers: shards go in by name, outcomes come out."""
+"""The protocol between the engine and its workers: shards are submitted by name."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from batch_predictions.inference.shards import StageTimings
 
 
 class ScoringError(RuntimeError):
-    """A shard could not be scored; the message names its rows. Results of other shards are kept."""
+    """A shard could not be scored; the message names its rows. Other results are kept."""
 
 
 @dataclass(frozen=True)
 class ShardOutcome:
-    """How the scoring of one shard ended.
+    """Success or failure of one attempt at a shard.
 
     Attributes:
         shard: name of the shard.
@@ -28,7 +28,7 @@ class ShardOutcome:
 
 
 class WorkerPool(Protocol):
-    """Instances of one scorer that score shards side by side."""
+    """Instances of one scorer that score shards in parallel."""
 
     @property
     def device(self) -> str:
@@ -42,15 +42,15 @@ class WorkerPool(Protocol):
 
     @property
     def max_in_flight(self) -> int:
-        """Shards that may be submitted and unfinished; those beyond `size` wait in the pool."""
+        """Maximum of submitted, unfinished shards; those beyond `size` wait in the pool."""
         ...
 
     def submit(self, shard: str) -> None:
-        """Hands a shard to an instance; called only while fewer than `max_in_flight` are out."""
+        """Submits a shard; called only while fewer than `max_in_flight` are unfinished."""
         ...
 
     def wait(self) -> list[ShardOutcome]:
-        """Blocks until at least one shard has ended."""
+        """Blocks until at least one shard is finished; returns the outcomes."""
         ...
 
 
@@ -58,7 +58,7 @@ def describe_error(error: BaseException | None) -> str | None:
     """`Type: message` of a failure; None for success.
 
     Raises:
-        BaseException: the error itself where it is an interrupt and not a failure.
+        BaseException: the error itself if it is no `Exception`, such as KeyboardInterrupt.
     """
     if error is not None and not isinstance(error, Exception):
         raise error

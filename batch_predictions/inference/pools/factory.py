@@ -1,18 +1,18 @@
-"""Chooses the pool that settings and scorer ask for."""
+"""Builds the pool that settings and scorer require."""
 
 from __future__ import annotations
 
 from contextlib import AbstractContextManager, suppress
 from pathlib import Path
 
-from batch_predictions.inference.device import assign_devices, choose_device, instances
+from batch_predictions.inference.device import assign_devices, choose_device, instance_count
 from batch_predictions.inference.pools.base import WorkerPool
 from batch_predictions.inference.pools.processes import ProcessPool
 from batch_predictions.inference.pools.threads import ThreadPool
-from batch_predictions.inference.scorer import uses_gpu, workers_of
-from batch_predictions.inference.shards import scorer_class
+from batch_predictions.inference.scorer import uses_gpu, worker_kind
+from batch_predictions.inference.shards import load_scorer_class
 from batch_predictions.inference.staging import StagingManifest
-from batch_predictions.settings import InferenceSettings
+from batch_predictions.settings import InferenceSettings, SettingsError
 
 
 def make_pool(
@@ -21,17 +21,18 @@ def make_pool(
     """A pool for the scorer of a staged partition; enter it before submitting.
 
     Args:
-        manifest: what was staged.
-        manifest_path: where it lies.
-        shards: shards to score; there are never more instances than that.
+        manifest: the staged partition.
+        manifest_path: path of the manifest.
+        shards: number of shards to score; an upper bound of the instances.
         settings: engine, workers and device.
 
     Raises:
-        ScoringError: the Ray cluster cannot be entered, or has no room for one instance.
+        ScoringError: Ray cannot connect to the cluster, or no node can hold one instance.
     """
     scorer = None
-    with suppress(ImportError, AttributeError):  # Reported by the workers, with the rows concerned.
-        scorer = scorer_class(manifest)
+    # The workers report these errors, with the rows concerned.
+    with suppress(ImportError, AttributeError, SettingsError):
+        scorer = load_scorer_class(manifest)
     model = Path(manifest.model_folder) if manifest.model_folder else None
     if scorer and not uses_gpu(scorer, model):
         settings = settings.model_copy(update={"device": "cpu", "ray_num_gpus": 0.0})
@@ -40,8 +41,8 @@ def make_pool(
 
         return RayPool.connect(manifest_path, shards, settings)
     device = choose_device(settings.device)
-    size = min(instances(settings.workers, device), shards)
-    # A single instance needs no process of its own, which would import everything once more.
-    kind = workers_of(scorer) if scorer and size > 1 else "threads"
+    size = min(instance_count(settings.workers, device), shards)
+    # A single instance runs in this process: a new one would import everything again.
+    kind = worker_kind(scorer) if scorer and size > 1 else "threads"
     pool = ProcessPool if kind == "processes" else ThreadPool
     return pool(manifest_path, assign_devices(device, size), settings.block_mb)

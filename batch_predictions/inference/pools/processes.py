@@ -1,7 +1,7 @@
-"""Instances of a scorer in processes of one thread each.
+"""Instances of a scorer in single-threaded processes, for scorers that declare them.
 
-For scorers whose work is in Python itself (`workers = "processes"`); a crash then ends one worker
-and not the step.
+Scorers whose work is in Python itself declare `workers = "processes"`. A crash ends one worker, not
+the step.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _ONE_NATIVE_THREAD = dict.fromkeys(
 
 
 class ProcessPool:
-    """Processes of one thread each; one that dies is replaced, and its shard has failed once.
+    """Single-threaded processes; one that dies is replaced, and its shard counts as failed once.
 
     Args:
         manifest_path: the staged partition.
@@ -55,14 +55,14 @@ class ProcessPool:
     ) -> None:
         for connection, (process, _) in self._workers.items():
             if connection in self._in_flight:
-                # Interrupted: a result that was not renamed yet is scored again next time.
+                # Interrupted: the next run scores the shard again.
                 process.terminate()
             connection.close()
         for process, _ in self._workers.values():
             process.join()
 
     def submit(self, shard: str) -> None:
-        """Sends a shard to a free process, a new one where none is free."""
+        """Sends a shard to a free process, or to a new one."""
         free = [connection for connection in self._workers if connection not in self._in_flight]
         connection = free[0] if free else self._spawn()
         self._in_flight[connection] = shard
@@ -73,7 +73,7 @@ class ProcessPool:
             return
 
     def wait(self) -> list[ShardOutcome]:
-        """Blocks until a shard has ended or its process has died."""
+        """Blocks until a shard is finished or its process has died."""
         outcomes = []
         for connection in wait_for(list(self._in_flight)):
             assert isinstance(connection, Connection)
@@ -92,9 +92,9 @@ class ProcessPool:
         return outcomes
 
     def _spawn(self) -> Connection:
-        # Not forked: a forked child would inherit locks of threads that it does not have.
+        # Not forked: a child would inherit locks that threads of this process hold.
         context = multiprocessing.get_context("spawn")
-        ours, theirs = context.Pipe()
+        connection, child_connection = context.Pipe()
         device = self._free_devices.popleft()
         config = {
             "manifest_path": str(self.manifest_path),
@@ -102,23 +102,26 @@ class ProcessPool:
             "block_mb": self.block_mb,
         }
         process = context.Process(
-            target=_serve, args=(theirs, json.dumps(config)), name="scorer", daemon=True
+            target=_serve, args=(child_connection, json.dumps(config)), name="scorer", daemon=True
         )
         with _environment(_ONE_NATIVE_THREAD):
             process.start()
-        theirs.close()
-        self._workers[ours] = process, device
-        return ours
+        child_connection.close()
+        self._workers[connection] = process, device
+        return connection
 
 
 def _serve(connection: Connection, config_json: str) -> None:
-    """Runs a worker process: receives shard names, sends back "" or the problem, and seconds."""
+    """Runs a worker process: receives names of shards, sends "" or the problem, and seconds.
+
+    The process starts without plugins: `Worker` loads those of the manifest.
+    """
     config = json.loads(config_json)
     worker = None
     while True:
         try:
             shard = str(connection.recv())
-        except EOFError:  # The engine has ended, or was killed.
+        except EOFError:  # The engine has closed the pipe or was killed.
             return
         problem, timings = "", StageTimings()
         try:
@@ -134,6 +137,7 @@ def _serve(connection: Connection, config_json: str) -> None:
 
 @contextmanager
 def _environment(variables: dict[str, str]) -> Iterator[None]:
+    """Sets environment variables, which processes started meanwhile inherit."""
     before = {name: os.environ.get(name) for name in variables}
     os.environ.update(variables)
     try:

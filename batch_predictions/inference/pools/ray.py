@@ -1,37 +1,46 @@
 """Instances of a scorer as Ray actors, which read and write the shared home folder themselves.
 
 No rows pass through Ray: an actor receives a shard's name and returns its device and the problem,
-if any. An actor or node that dies costs the shards that it was scoring and nothing else.
+if any. When an actor or node dies, only the shards that it was scoring are scored again.
 
-Facts of Ray 2.60, each observed here: a running actor reserves 0 CPUs unless told otherwise, so
-`num_cpus` is always given; a request for more than the cluster has waits for ever in silence,
-hence `ray_patience_seconds`; a cluster started in another shell is entered only with the same
-RAY_AUTH_MODE and token; usage statistics are on unless RAY_USAGE_STATS_ENABLED is 0.
+Behaviour of Ray 2.60 that this module handles: an actor reserves 0 CPUs by default, so `num_cpus`
+is always given; a request that the cluster cannot fulfil waits for ever without a message, hence
+`ray_patience_seconds`; a driver needs the RAY_AUTH_MODE and token of the cluster; usage statistics
+are sent unless RAY_USAGE_STATS_ENABLED is 0.
 """
 
 from __future__ import annotations
 
 import os
 import time
-from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
 from batch_predictions.inference.device import choose_device
-from batch_predictions.inference.pools.base import ScoringError, ShardOutcome, describe_error
+from batch_predictions.inference.pools.base import ShardOutcome, describe_error
+from batch_predictions.inference.pools.ray_resources import (
+    RayError,
+    cluster_capacity,
+    format_request,
+    format_resources,
+    gpus_per_instance,
+)
 from batch_predictions.inference.shards import StageTimings, Worker
 from batch_predictions.settings import PREFIX, InferenceSettings, home_folder
 
 _POLL_SECONDS = 2.0
 
 
-class RayError(ScoringError):
-    """Ray is not there, or the cluster has no room; the message says what is missing."""
-
-
 class RayPool:
-    """Actors, one for each instance; one that dies is replaced."""
+    """One actor per instance; an actor that dies is replaced.
+
+    Args:
+        manifest_path: the staged partition, in a folder that all nodes share.
+        settings: resources of an instance, and patience.
+        size: number of instances.
+        owned: whether `connect` started the connection to Ray, which the pool then closes.
+    """
 
     def __init__(
         self, manifest_path: Path, settings: InferenceSettings, size: int, owned: bool
@@ -41,18 +50,18 @@ class RayPool:
         self._devices: set[str] = set()
         self._free: list[Any] = []
         self._in_flight: dict[Any, tuple[Any, str]] = {}
-        # Each actor with the future of a call that it answers as soon as it is placed.
+        # Actors, with the reference of a call that returns as soon as the actor is placed.
         self._actors: dict[Any, Any] = {}
         self._last_progress = time.monotonic()
 
     @classmethod
     def connect(cls, manifest_path: Path, shards: int, settings: InferenceSettings) -> RayPool:
-        """Enters the cluster of `inference.ray_address`, or starts Ray on this machine.
+        """Connects to the cluster of `inference.ray_address`, or starts Ray on this machine.
 
         Raises:
-            RayError: there is no Ray here, or no node can hold one instance.
+            RayError: Ray is not installed, does not connect, or no node can hold one instance.
         """
-        # Before the import: Ray reads it then.
+        # Before the import, which reads it.
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
         try:
             import ray
@@ -63,22 +72,22 @@ class RayPool:
             ) from None
         owned = not ray.is_initialized()
         if owned:
-            # Never without an address: Ray would enter whatever cluster was started last on this
-            # machine, another's or a dead one's.
+            # Never without an address: Ray would connect to the cluster that was started last on
+            # this machine, which may be another user's or dead.
             address = settings.ray_address or os.environ.get("RAY_ADDRESS") or "local"
-            quiet = {"log_to_driver": False, "configure_logging": False}
+            options = {"log_to_driver": False, "configure_logging": False}
             if address == "local":
-                quiet["include_dashboard"] = False
+                options["include_dashboard"] = False
             try:
-                ray.init(address=address, **quiet)
+                ray.init(address=address, **options)
             except (ConnectionError, RuntimeError, ValueError) as error:
                 raise RayError(
-                    f"the Ray cluster at {address} cannot be entered: {error}. A "
-                    "cluster with token authentication wants the same RAY_AUTH_MODE and token here"
+                    f"cannot connect to the Ray cluster at {address}: {error}. A cluster with "
+                    "token authentication requires the same RAY_AUTH_MODE and token here"
                 ) from error
         try:
-            settings = settings.model_copy(update={"ray_num_gpus": _gpus(settings)})
-            capacity = _cluster_capacity(settings)
+            settings = settings.model_copy(update={"ray_num_gpus": gpus_per_instance(settings)})
+            capacity = cluster_capacity(settings)
         except RayError:
             if owned:
                 ray.shutdown()
@@ -87,7 +96,7 @@ class RayPool:
 
     @property
     def device(self) -> str:
-        """`ray`, and what the instances chose on their nodes."""
+        """`ray`, with the devices that the instances chose on their nodes."""
         return f"ray ({', '.join(sorted(self._devices))})" if self._devices else "ray"
 
     def __enter__(self) -> Self:
@@ -107,12 +116,12 @@ class RayPool:
             ray.shutdown()
 
     def submit(self, shard: str) -> None:
-        """Sends a shard to a free actor, a new one where none is free."""
+        """Sends a shard to a free actor, or to a new one."""
         actor = self._free.pop() if self._free else self._spawn()
         self._in_flight[actor.score.remote(shard)] = (actor, shard)
 
     def wait(self) -> list[ShardOutcome]:
-        """Blocks until a shard has ended or its actor has died.
+        """Blocks until a shard is finished or its actor has died.
 
         Raises:
             RayError: no instance was placed for `inference.ray_patience_seconds`.
@@ -151,7 +160,7 @@ class RayPool:
             .options(
                 num_cpus=self.settings.ray_num_cpus,
                 num_gpus=self.settings.ray_num_gpus,  # The actor sees only these GPUs.
-                # A lost node takes as few instances with it as possible.
+                # So that a lost node has as few instances as possible.
                 scheduling_strategy="SPREAD",
             )
             .remote(
@@ -182,11 +191,11 @@ class RayPool:
             self._last_progress = time.monotonic()
         if time.monotonic() - self._last_progress > self.settings.ray_patience_seconds:
             raise RayError(
-                "no instance was placed in the Ray cluster within "
-                f"{self.settings.ray_patience_seconds:.0f} s: one asks for "
-                f"{_format_request(self.settings)}; of "
-                f"{_resources(ray.cluster_resources())} there are "
-                f"{_resources(ray.available_resources())} free. Free some, lower "
+                "the Ray cluster placed no instance within "
+                f"{self.settings.ray_patience_seconds:.0f} s: an instance requests "
+                f"{format_request(self.settings)}; of "
+                f"{format_resources(ray.cluster_resources())} "
+                f"{format_resources(ray.available_resources())} are free. Free some, lower "
                 "inference.ray_num_cpus or ray_num_gpus, or raise inference.ray_patience_seconds"
             )
 
@@ -198,20 +207,24 @@ class RayPool:
 
 
 class _Actor:
-    """One instance of the scorer, somewhere in the cluster."""
+    """One instance of the scorer on a node of the cluster.
+
+    The actor's process starts without plugins: `Worker` loads those of the manifest, so that they
+    must be importable on every node.
+    """
 
     def __init__(self, path: str, device: str, block_mb: int, variables: dict[str, str]) -> None:
         os.environ.update(variables)
-        self.manifest_path, self.wanted_device, self.block_mb = Path(path), device, block_mb
+        self.manifest_path, self.device_setting, self.block_mb = Path(path), device, block_mb
         self.device = ""
         self.worker: Any = None
 
     def is_placed(self) -> bool:
-        """Answers as soon as the actor runs on a node."""
+        """Returns as soon as the actor runs on a node."""
         return True
 
     def score(self, shard: str) -> tuple[Any, ...]:
-        """Scores a shard from and to the shared folder.
+        """Scores a shard of the shared folder.
 
         Returns:
             The device, the problem ("" for success), and the seconds of `StageTimings`.
@@ -220,8 +233,8 @@ class _Actor:
         try:
             if self.worker is None:
                 if not path.exists():
-                    return "", f"{path} does not exist: all nodes must share the home folder"
-                self.device = choose_device(self.wanted_device)
+                    return "", f"{path} does not exist here: all nodes must share the home folder"
+                self.device = choose_device(self.device_setting)
                 self.worker = Worker(path, self.device, self.block_mb, True)
             timings = self.worker.score(shard)
         except Exception as error:
@@ -231,77 +244,14 @@ class _Actor:
 
 
 def _variables() -> dict[str, str]:
-    """Settings of this process, passed on: nodes of the cluster have their own environment."""
-    settings = {name: value for name, value in os.environ.items() if name.startswith(PREFIX)}
-    return {**settings, f"{PREFIX}HOME": str(home_folder())}
-
-
-def _gpus(settings: InferenceSettings) -> float:
-    """GPUs that one instance requests: as set, else a whole one where the cluster has any.
-
-    Raises:
-        RayError: a number that Ray refuses, or 0 while `inference.device` is cuda.
-    """
-    import ray
-
-    gpus = settings.ray_num_gpus
-    if gpus is None:
-        available = ray.cluster_resources().get("GPU", 0.0) > 0
-        wanted = settings.device == "cuda" or (available and settings.device == "auto")
-        gpus = 1.0 if wanted else 0.0
-    if gpus > 1 and gpus % 1:
-        raise RayError(
-            f"inference.ray_num_gpus is {gpus:g}: set a fraction of one GPU, or whole ones"
-        )
-    if settings.device == "cuda" and not gpus:
-        raise RayError(
-            "inference.device is cuda and ray_num_gpus 0: Ray would give no instance a GPU"
-        )
-    return gpus
+    """Settings variables of this process, for the actors: nodes have another environment."""
+    variables = {name: value for name, value in os.environ.items() if name.startswith(PREFIX)}
+    return {**variables, f"{PREFIX}HOME": str(home_folder())}
 
 
 def _device(settings: InferenceSettings) -> str:
-    """The device setting of actors: Ray 2.60 hides no GPU from an actor that requested none, which
-    would use one that belongs to others."""
-    return settings.device if settings.ray_num_gpus else "cpu"
+    """The device setting of actors: `cpu` where they request no GPU.
 
-
-def _cluster_capacity(settings: InferenceSettings) -> int:
-    """Instances that the cluster's nodes can hold at once.
-
-    Raises:
-        RayError: no node can hold one.
+    Ray 2.60 hides no GPU from an actor that requested none; the actor would use another's.
     """
-    import ray
-
-    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
-    count = sum(_instances_per_node(node, settings) for node in nodes)
-    if not count:
-        resources = "; ".join(_resources(node) for node in nodes)
-        raise RayError(
-            f"no node of the Ray cluster can hold one instance, which asks for "
-            f"{_format_request(settings)}; "
-            f"the {len(nodes)} nodes have {resources}. Lower inference.ray_num_cpus or "
-            "ray_num_gpus, or add a node"
-        )
-    return count
-
-
-def _instances_per_node(node: Mapping[str, float], settings: InferenceSettings) -> int:
-    """Instances that one node can hold; halves of two GPUs do not add up to one."""
-    cpus, gpus = settings.ray_num_cpus, settings.ray_num_gpus or 0.0
-    limits = []
-    if cpus:
-        limits.append(int(node.get("CPU", 0.0) / cpus + 1e-9))
-    if gpus:
-        available = int(node.get("GPU", 0.0))
-        limits.append(int(available / gpus) if gpus >= 1 else available * int(1 / gpus + 1e-9))
-    return min(limits, default=1)
-
-
-def _format_request(settings: InferenceSettings) -> str:
-    return f"{settings.ray_num_cpus:g} CPU and {settings.ray_num_gpus or 0:g} GPU"
-
-
-def _resources(resources: dict[str, float]) -> str:
-    return f"{resources.get('CPU', 0):g} CPU and {resources.get('GPU', 0):g} GPU"
+    return settings.device if settings.ray_num_gpus else "cpu"

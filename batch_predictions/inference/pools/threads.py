@@ -1,8 +1,8 @@
 """Instances of a scorer in threads of this process: the default.
 
-Scorers that work in torch, numba, numpy or LightGBM release the GIL, and threads share one
-memory-mapped model, where each process would import and load its own (2.5 to 5 s and hundreds of
-MiB).
+Work in torch, numba, numpy and LightGBM releases the GIL, and threads share one memory-mapped
+model, where every process would import the libraries and load the model again
+(`docs/performance.md`).
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from batch_predictions.inference.shards import StageTimings, Worker
 
 
 class ThreadPool:
-    """Threads of this process; each opens one instance, at its first shard.
+    """Threads of this process; a thread opens its instance at its first shard.
 
     Args:
         manifest_path: the staged partition.
@@ -33,7 +33,7 @@ class ThreadPool:
 
     def __init__(self, manifest_path: Path, devices: Sequence[str], block_mb: int) -> None:
         self.manifest_path, self.block_mb, self.size = manifest_path, block_mb, len(devices)
-        # One shard ahead per thread, by name only: a thread goes on before the engine has seen
+        # One queued shard per thread, so that a thread need not wait until the engine has handled
         # its last outcome, which takes milliseconds on a busy machine.
         self.max_in_flight = 2 * self.size
         self.device = ", ".join(dict.fromkeys(devices))
@@ -63,7 +63,7 @@ class ThreadPool:
         self._in_flight[self._executor.submit(self._score, shard)] = shard
 
     def wait(self) -> list[ShardOutcome]:
-        """Blocks until at least one shard has ended."""
+        """Blocks until at least one shard is finished."""
         done, _ = wait(self._in_flight, return_when=FIRST_COMPLETED)
         return [_outcome(self._in_flight.pop(future), future) for future in done]
 
@@ -78,7 +78,7 @@ class ThreadPool:
                 )
             timings: StageTimings = thread.worker.score(shard)
         except BaseException:
-            # The failure may have left the instance in any state: the next shard opens a new one.
+            # The failed instance may be in any state: the next shard opens a new one.
             thread.worker = None
             raise
         return timings
@@ -91,15 +91,18 @@ def _outcome(shard: str, future: Future[StageTimings]) -> ShardOutcome:
 
 @contextmanager
 def _limit_native_threads(size: int) -> Iterator[None]:
-    """One native thread per instance where there are several; two thread pools on two cores fight.
+    """Limits native thread pools to one thread where several instances share the cores.
 
-    BLAS gets one thread even under a single instance: its sums, and so the last bits of results,
-    change with the number of threads, and small systems gain nothing from a second one.
+    BLAS gets one thread even for a single instance: the last bits of its sums change with the
+    number of threads, and small systems gain nothing from a second one.
+
+    Args:
+        size: number of instances.
     """
     import threadpoolctl
 
     torch = sys.modules.get("torch")
-    before = torch.get_num_threads() if torch is not None else len(os.sched_getaffinity(0))
+    torch_threads = torch.get_num_threads() if torch is not None else len(os.sched_getaffinity(0))
     with threadpoolctl.threadpool_limits(1, None if size > 1 else "blas"):
         if torch is not None and size > 1:
             torch.set_num_threads(1)
@@ -108,4 +111,4 @@ def _limit_native_threads(size: int) -> Iterator[None]:
         finally:
             torch = sys.modules.get("torch")
             if torch is not None and size > 1:
-                torch.set_num_threads(before)
+                torch.set_num_threads(torch_threads)

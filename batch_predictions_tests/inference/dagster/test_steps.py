@@ -1,4 +1,4 @@
-"""What the `score` step says while it is at work."""
+"""Log lines of the `score` step."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ import pytest
 
 from batch_predictions.inference.dagster import steps
 from batch_predictions.settings import InferenceSettings
-from batch_predictions_tests.worlds.engine import Doubler, Staging
+from batch_predictions_tests.worlds.engine import DoublingScorer, Staging
 
-LINE = re.compile(r"doubles 2024-03-03: (\d+) of 400 rows, (\d+) rows/s, (\d+) s left")
+PROGRESS = re.compile(r"doubles 2024-03-03: (\d+) of 400 rows, (\d+) rows/s, (\d+) s left")
 
 
-class Clock:
-    """Seconds that pass only when told to."""
+class FakeClock:
+    """A clock that a test sets."""
 
     now = 100.0
 
@@ -25,49 +25,47 @@ class Clock:
 
 
 @pytest.fixture
-def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
-    clock = Clock()
+def clock(monkeypatch: pytest.MonkeyPatch) -> FakeClock:
+    clock = FakeClock()
     monkeypatch.setattr(steps, "time", clock)
     return clock
 
 
-def said_by_scoring(path: Any, **inference: Any) -> list[str]:
-    said: list[str] = []
-    context: Any = SimpleNamespace(log=SimpleNamespace(info=said.append))
+def log_lines(path: Any, **inference: Any) -> list[str]:
+    """Runs the step; returns the lines that it logs."""
+    lines: list[str] = []
+    context: Any = SimpleNamespace(log=SimpleNamespace(info=lines.append))
     settings: Any = SimpleNamespace(inference=InferenceSettings(device="cpu", **inference))
-    declared: Any = SimpleNamespace(name="doubles")
-    steps.score(context, declared, settings, {"2024-03-03": str(path)})
-    return said
+    prediction: Any = SimpleNamespace(name="doubles")
+    steps.score(context, prediction, settings, {"2024-03-03": str(path)})
+    return lines
 
 
-def test_progress_comes_every_ten_seconds_with_rows_pace_and_time_left(
-    stage: Staging, clock: Clock
-) -> None:
+def test_progress_is_logged_every_ten_seconds(stage: Staging, clock: FakeClock) -> None:
     path = stage(400)  # 100 shards of 4 rows.
 
-    def takes(ids: list[str]) -> None:
+    def advance_clock(ids: list[str]) -> None:
         clock.now += 0.5
 
-    Doubler.before.append(takes)
-    said = said_by_scoring(path, workers=1)
-    first, *lines, last = said
+    DoublingScorer.hooks.append(advance_clock)
+    first, *lines, last = log_lines(path, workers=1)
     assert first == "doubles 2024-03-03: 400 rows to score by 1 instance on cpu"
-    # 50 seconds of work: a line each time ten have passed, none for the other shards. The worker is
-    # at its next shard already when the last one is counted, so a line may be a shard or two off.
-    told = [LINE.fullmatch(line) for line in lines]
-    assert 4 <= len(told) <= 5
-    for number, line in enumerate(told, 1):
-        assert line is not None, lines
-        rows, pace, left = map(int, line.groups())
+    # 50 seconds: a line for every ten. The worker scores the next shard while the engine counts
+    # the last one, so a line may be a shard or two off.
+    matches = [PROGRESS.fullmatch(line) for line in lines]
+    assert 4 <= len(matches) <= 5
+    for number, match in enumerate(matches, 1):
+        assert match is not None, lines
+        rows, rate, seconds_left = map(int, match.groups())
         assert abs(rows - 80 * number) <= 16
-        assert pace in (7, 8)
-        assert abs(left - 10 * (5 - number)) <= 3
+        assert rate in (7, 8)
+        assert abs(seconds_left - 10 * (5 - number)) <= 3
     assert last.startswith("doubles 2024-03-03: 400 rows scored in ")
-    assert "1 instance on cpu), 0 kept from before; of the instances' time opening" in last
+    assert "1 instance on cpu), 0 reused from earlier runs; share of the instances' time: " in last
 
 
-def test_a_short_run_says_its_begin_and_its_end(stage: Staging, clock: Clock) -> None:
+def test_a_short_run_logs_its_start_and_its_end(stage: Staging, clock: FakeClock) -> None:
     path = stage(40)
-    assert len(said_by_scoring(path)) == 2
-    (only,) = said_by_scoring(path)
-    assert only == "doubles 2024-03-03: nothing to score, all 40 results were kept"
+    assert len(log_lines(path)) == 2
+    (line,) = log_lines(path)
+    assert line == "doubles 2024-03-03: nothing to score, all 40 rows have results"

@@ -1,4 +1,4 @@
-"""The Ray crew on three nodes of one machine: the same rows whatever dies, no silent waiting."""
+"""Ray actors on three nodes of one machine: every row is scored when actors and nodes die."""
 
 from __future__ import annotations
 
@@ -10,173 +10,206 @@ from typing import Any
 
 import pytest
 
+from batch_predictions import discovery
 from batch_predictions.inference.engine import score
-from batch_predictions.inference.pools.ray import RayError, RayPool, _gpus, _instances_per_node
+from batch_predictions.inference.pools.ray import RayPool
+from batch_predictions.inference.pools.ray_resources import (
+    RayError,
+    gpus_per_instance,
+    instances_per_node,
+)
 from batch_predictions.settings import InferenceSettings
 from batch_predictions.warehouse import Warehouse
 from batch_predictions_tests.worlds.paths import ROOT
-from batch_predictions_tests.worlds.pool_fixtures import results, scored_shards, staged
+from batch_predictions_tests.worlds.pool_fixtures import (
+    GeneratorScorer,
+    count_results,
+    read_results,
+    stage_users,
+)
 
 ray = pytest.importorskip("ray", reason="Ray is not installed: pip install -e '.[ray]'")
 
 
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[Any]:
-    """Three nodes of one CPU each, one with a GPU, which find the tests' scorers."""
+    """Three nodes of one CPU each, one with a GPU, on which the tests' scorers are importable."""
     from ray.cluster_utils import Cluster
 
-    before = {name: os.environ.get(name) for name in ("PYTHONPATH", "RAY_AUTH_MODE")}
+    environment = {name: os.environ.get(name) for name in ("PYTHONPATH", "RAY_AUTH_MODE")}
     os.environ["PYTHONPATH"] = os.pathsep.join([str(ROOT)])
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
     os.environ["RAY_AUTH_MODE"] = "disabled"
-    small = {"num_cpus": 1, "object_store_memory": 80 * 2**20, "include_dashboard": False}
-    made = Cluster(initialize_head=True, head_node_args=small)
-    for gpus in (0, 1):  # Ray deals what it is told of; there is no GPU.
-        made.add_node(num_cpus=1, num_gpus=gpus, object_store_memory=80 * 2**20)
-    ray.init(address=made.address, log_to_driver=False, configure_logging=False)
-    made.wait_for_nodes()
-    yield made
+    node = {"num_cpus": 1, "object_store_memory": 80 * 2**20, "include_dashboard": False}
+    ray_cluster = Cluster(initialize_head=True, head_node_args=node)
+    for gpus in (0, 1):  # Ray assigns the GPUs that it is given; the machine needs none.
+        ray_cluster.add_node(num_cpus=1, num_gpus=gpus, object_store_memory=80 * 2**20)
+    ray.init(address=ray_cluster.address, log_to_driver=False, configure_logging=False)
+    ray_cluster.wait_for_nodes()
+    yield ray_cluster
     ray.shutdown()
-    made.shutdown()
-    for name, value in before.items():
+    ray_cluster.shutdown()
+    for name, value in environment.items():
         if value is None:
             os.environ.pop(name, None)
         else:
             os.environ[name] = value
 
 
-def inference(**more: Any) -> InferenceSettings:
-    return InferenceSettings(engine="ray", device="cpu", **more)
+def ray_settings(**settings: Any) -> InferenceSettings:
+    return InferenceSettings(engine="ray", device="cpu", **settings)
 
 
-def twice(rows: int) -> list[int]:
-    return [2 * row for row in range(rows)]
+def doubles(users: int) -> list[int]:
+    """The expected result of `stage_users`."""
+    return [2 * user for user in range(users)]
 
 
 def test_the_rows_are_those_of_the_local_engine(cluster: Any, warehouse: Warehouse):
-    path = staged(warehouse)
-    done = score(path, inference())
-    assert (done.scored, done.instances, done.device) == (40, 3, "ray (cpu)")
-    assert results(path)["twice"].to_pylist() == twice(40)
-    assert score(path, inference()).scored == 0
+    path = stage_users(warehouse)
+    summary = score(path, ray_settings())
+    assert (summary.scored_rows, summary.instances, summary.device) == (40, 3, "ray (cpu)")
+    assert read_results(path)["twice"].to_pylist() == doubles(40)
+    assert score(path, ray_settings()).scored_rows == 0
 
 
-def test_an_actor_that_is_killed_costs_its_shard_once(
+def test_actors_load_the_plugins_of_the_manifest(
+    cluster: Any, warehouse: Warehouse, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(discovery, "_plugins", {})
+    plugin = "batch_predictions_tests.worlds.plugin_generator"
+    path = stage_users(warehouse, scorer=GeneratorScorer, plugins=(plugin,), generator="plugin_als")
+    assert score(path, ray_settings()).retries == 0
+    assert read_results(path)["twice"].to_pylist() == doubles(40)
+
+
+def test_the_shard_of_a_killed_actor_is_scored_again(
     cluster: Any, warehouse: Warehouse, tmp_path: Path
 ):
-    (marks := tmp_path / "marks").mkdir()
-    path = staged(warehouse, die_at=10, die_times=1, marks=str(marks))
-    done = score(path, inference(workers=2))
-    assert done.retried == 1
-    assert results(path)["twice"].to_pylist() == twice(40)
+    (counter := tmp_path / "counter").mkdir()
+    path = stage_users(warehouse, die_at=10, die_times=1, counter_folder=str(counter))
+    summary = score(path, ray_settings(workers=2))
+    assert summary.retries == 1
+    assert read_results(path)["twice"].to_pylist() == doubles(40)
 
 
-def test_more_instances_than_places_still_score_everything(cluster: Any, warehouse: Warehouse):
-    path = staged(warehouse)
-    score(path, inference(workers=5))
-    assert results(path)["twice"].to_pylist() == twice(40)
+def test_more_instances_than_the_cluster_can_place_score_every_row(
+    cluster: Any, warehouse: Warehouse
+):
+    path = stage_users(warehouse)
+    score(path, ray_settings(workers=5))
+    assert read_results(path)["twice"].to_pylist() == doubles(40)
 
 
-def test_instances_share_a_gpu_by_parts_and_see_no_other(
+def test_instances_share_a_gpu_by_fractions_and_see_no_other(
     cluster: Any, warehouse: Warehouse, tmp_path: Path
 ):
-    (marks := tmp_path / "marks").mkdir()
-    path = staged(warehouse, seconds=0.1, say_gpus_in=str(marks))
-    parts = {"ray_num_cpus": 0.25, "ray_num_gpus": 0.5}
-    done = score(path, InferenceSettings(engine="ray", device="auto", **parts))
-    # Four would have the CPU; the one GPU has two halves.
-    assert done.instances == 2
-    assert [each.read_text() for each in marks.iterdir()] == ["0", "0"]
-    assert results(path)["twice"].to_pylist() == twice(40)
-
-
-def test_what_a_node_holds_is_counted_by_whole_gpus():
-    def held(cpus: float, gpus: float, of_cpus: float, of_gpus: float) -> int:
-        asked = inference(ray_num_cpus=of_cpus, ray_num_gpus=of_gpus)
-        return _instances_per_node({"CPU": cpus, "GPU": gpus}, asked)
-
-    assert held(16, 2, 1, 0.5) == 4
-    assert held(16, 2, 1, 0.4) == 4  # Five parts of .4 make two GPUs, but no part spans two.
-    assert held(16, 4, 1, 2) == 2
-    assert held(1, 0, 0.1, 0) == 10
-    assert held(16, 0, 1, 1) == held(0, 2, 1, 1) == 0
-
-
-def test_gpus_are_asked_for_where_the_cluster_has_them(cluster: Any):
-    def asked(**more: Any) -> float:
-        return _gpus(InferenceSettings(engine="ray", **more))
-
-    assert (asked(device="auto"), asked(device="cuda"), asked(device="cpu")) == (1, 1, 0)
-    assert asked(device="auto", ray_num_gpus=0) == 0 and asked(ray_num_gpus=0.25) == 0.25
-    with pytest.raises(RayError, match=r"1\.5: set a fraction of one GPU, or whole ones"):
-        asked(ray_num_gpus=1.5)
-    with pytest.raises(RayError, match="cuda and ray_num_gpus 0"):
-        asked(device="cuda", ray_num_gpus=0)
+    (counter := tmp_path / "counter").mkdir()
+    path = stage_users(warehouse, seconds=0.1, gpu_folder=str(counter))
+    request = {"ray_num_cpus": 0.25, "ray_num_gpus": 0.5}
+    summary = score(path, InferenceSettings(engine="ray", device="auto", **request))
+    # The CPUs suffice for four instances, the one GPU for two.
+    assert summary.instances == 2
+    assert [file.read_text() for file in counter.iterdir()] == ["0", "0"]
+    assert read_results(path)["twice"].to_pylist() == doubles(40)
 
 
 @pytest.mark.parametrize(
-    ("setting", "variable", "entered"),
+    ("node", "request_", "count"),
+    [
+        ((16, 2), (1, 0.5), 4),
+        ((16, 2), (1, 0.4), 4),  # Five times .4 is two GPUs, but no instance spans two.
+        ((16, 4), (1, 2), 2),
+        ((1, 0), (0.1, 0), 10),
+        ((16, 0), (1, 1), 0),
+        ((0, 2), (1, 1), 0),
+    ],
+)
+def test_no_instance_spans_fractions_of_two_gpus(
+    node: tuple[float, float], request_: tuple[float, float], count: int
+):
+    """`node` and `request_` are CPUs and GPUs."""
+    settings = ray_settings(ray_num_cpus=request_[0], ray_num_gpus=request_[1])
+    assert instances_per_node({"CPU": node[0], "GPU": node[1]}, settings) == count
+
+
+def test_instances_request_gpus_where_the_cluster_has_any(cluster: Any):
+    def gpus(**settings: Any) -> float:
+        return gpus_per_instance(InferenceSettings(engine="ray", **settings))
+
+    assert (gpus(device="auto"), gpus(device="cuda"), gpus(device="cpu")) == (1, 1, 0)
+    assert gpus(device="auto", ray_num_gpus=0) == 0 and gpus(ray_num_gpus=0.25) == 0.25
+    with pytest.raises(RayError, match=r"1\.5: set a fraction below 1, or a whole number"):
+        gpus(ray_num_gpus=1.5)
+    with pytest.raises(RayError, match="cuda and ray_num_gpus is 0"):
+        gpus(device="cuda", ray_num_gpus=0)
+
+
+@pytest.mark.parametrize(
+    ("setting", "variable", "address"),
     [
         (None, None, "local"),
         (None, "10.0.0.1:6379", "10.0.0.1:6379"),
         ("ray://head:10001", "10.0.0.1:6379", "ray://head:10001"),
     ],
 )
-def test_without_an_address_no_cluster_of_another_is_entered(
-    setting: str | None, variable: str | None, entered: str, monkeypatch: pytest.MonkeyPatch
+def test_without_an_address_ray_is_started_locally(
+    setting: str | None, variable: str | None, address: str, monkeypatch: pytest.MonkeyPatch
 ):
-    asked: list[Any] = []
+    addresses: list[Any] = []
 
-    def init(address: str | None = None, **more: Any) -> None:
-        asked.append(address)
-        raise ConnectionError("nobody is there")
+    def init(address: str | None = None, **options: Any) -> None:
+        addresses.append(address)
+        raise ConnectionError("no cluster")
 
     monkeypatch.setattr(ray, "is_initialized", lambda: False)
     monkeypatch.setattr(ray, "init", init)
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
     if variable:
         monkeypatch.setenv("RAY_ADDRESS", variable)
-    with pytest.raises(RayError, match=f"the Ray cluster at {entered} cannot be entered"):
+    with pytest.raises(
+        RayError, match=f"cannot connect to the Ray cluster at {address}: no cluster"
+    ):
         RayPool.connect(
             Path("manifest.json"), 1, InferenceSettings(engine="ray", ray_address=setting)
         )
-    assert asked == [entered]
+    assert addresses == [address]
 
 
-def test_a_cluster_without_room_says_what_is_missing(cluster: Any, warehouse: Warehouse):
-    path = staged(warehouse)
-    with pytest.raises(RayError, match="asks for 2 CPU and 0 GPU; the 3 nodes have 1 CPU"):
-        score(path, inference(ray_num_cpus=2))
-    with pytest.raises(RayError, match=r"1 CPU and 2 GPU.*1 CPU and 1 GPU"):
-        score(path, inference(ray_num_gpus=2))
-
-    @ray.remote(num_cpus=1)
-    class Squatter:
-        def here(self) -> bool:
-            return True
-
-    squatters = [Squatter.remote() for _ in range(3)]
-    ray.get([each.here.remote() for each in squatters])
-    with pytest.raises(RayError, match=r"no instance was placed.*there are 0 CPU"):
-        score(path, inference(workers=1, ray_patience_seconds=3))
-    for each in squatters:
-        ray.kill(each)
-
-
-def test_a_node_that_is_killed_half_way_costs_the_shards_it_held(
+def test_a_cluster_without_resources_is_named_with_what_is_missing(
     cluster: Any, warehouse: Warehouse
 ):
-    """Last in the file: the cluster is a node short afterwards."""
-    path = staged(warehouse, rows=100, seconds=0.2)
-    node = max(cluster.worker_nodes, key=lambda each: each.unique_id)
+    path = stage_users(warehouse)
+    with pytest.raises(RayError, match="requests 2 CPU and 0 GPU; the 3 nodes have 1 CPU"):
+        score(path, ray_settings(ray_num_cpus=2))
+    with pytest.raises(RayError, match=r"1 CPU and 2 GPU.*1 CPU and 1 GPU"):
+        score(path, ray_settings(ray_num_gpus=2))
+
+    @ray.remote(num_cpus=1)
+    class Blocker:
+        def is_placed(self) -> bool:
+            return True
+
+    blockers = [Blocker.remote() for _ in range(3)]
+    ray.get([blocker.is_placed.remote() for blocker in blockers])
+    with pytest.raises(RayError, match=r"placed no instance.* 0 CPU and 1 GPU are free"):
+        score(path, ray_settings(workers=1, ray_patience_seconds=3))
+    for blocker in blockers:
+        ray.kill(blocker)
+
+
+def test_the_shards_of_a_killed_node_are_scored_again(cluster: Any, warehouse: Warehouse):
+    """The last test of the file: the cluster has one node less afterwards."""
+    path = stage_users(warehouse, users=100, seconds=0.2)
+    node = max(cluster.worker_nodes, key=lambda worker: worker.unique_id)
     killed = []
 
-    def kill(done: int, total: int) -> None:
-        if done * 2 >= total and not killed:
-            killed.append(scored_shards(path))
+    def kill_node(scored: int, total: int) -> None:
+        if scored * 2 >= total and not killed:
+            killed.append(count_results(path))
             raylet = node.all_processes["raylet"][0].process
             os.kill(raylet.pid, signal.SIGKILL)
 
-    done = score(path, inference(), kill)
-    assert killed and done.retried <= 1
-    assert results(path)["twice"].to_pylist() == twice(100)
+    summary = score(path, ray_settings(), kill_node)
+    assert killed and summary.retries <= 1
+    assert read_results(path)["twice"].to_pylist() == doubles(100)

@@ -14,18 +14,20 @@ from typing import TYPE_CHECKING, Self
 import numpy as np
 import pyarrow as pa
 
-from batch_predictions.models.recommender.base import Floats, Positions, TrainableRecommender
+from batch_predictions.models.recommender.base import Floats
 from batch_predictions.models.recommender.data.histories import Histories
 from batch_predictions.models.recommender.data.interactions import Interactions
 from batch_predictions.models.recommender.data.item_features import ItemFeatures
 from batch_predictions.models.recommender.dense_scores import inner_products
 from batch_predictions.models.recommender.generators.declaration import Generator
+from batch_predictions.models.recommender.generators.neighbour_recommender import (
+    NeighbourRecommender,
+)
 from batch_predictions.models.recommender.generators.neighbour_tables import (
     divide_by_root_length,
     nearest_neighbours,
     scale_matrix,
     score_neighbours,
-    top_neighbour_contributors,
 )
 
 if TYPE_CHECKING:
@@ -51,7 +53,7 @@ class GraphFilterParams:
     seed: int = 0
 
 
-class GraphFilter(TrainableRecommender):
+class GraphFilter(NeighbourRecommender):
     """Neighbours by normalised co-occurrence, and singular vectors scaled by item degrees."""
 
     kind = "graph_filter"
@@ -89,21 +91,13 @@ class GraphFilter(TrainableRecommender):
 
     def scores(self, histories: Histories, item_features: ItemFeatures | None = None) -> Floats:
         """Both filters, over the root of the number of items, (n, m)."""
-        profile = self._user_profile(histories)
+        profile = self.user_profile(histories)
         scores = score_neighbours(profile, self.arrays["neighbour_ids"], self.arrays["similarity"])
         scores += inner_products(profile @ self.arrays["left"], self.arrays["right"])
         return scores
 
-    def explain(self, histories: Histories, picks: Positions) -> Positions:
-        """The history item with the largest part of the linear filter's score, (n, k)."""
-        return top_neighbour_contributors(
-            self._user_profile(histories),
-            picks,
-            self.arrays["neighbour_ids"],
-            self.arrays["similarity"],
-        )
-
-    def _user_profile(self, histories: Histories) -> csr_matrix:
+    def user_profile(self, histories: Histories) -> csr_matrix:
+        """Logarithms of decayed events over the root of the number of items, (n, m)."""
         matrix = histories.matrix(self.params.half_life_days)
         matrix.data = np.log1p(matrix.data)
         return divide_by_root_length(matrix)

@@ -1,8 +1,8 @@
-"""Item-to-item neighbours: what users took who took what the user took lately.
+"""Item-to-item neighbours: items that are similar to those of the user's newest days.
 
-Cosine similarity of items (Sarwar et al. 2001, "Item-based collaborative filtering") over the
-newest days of a user. With `target_half_life_days` the similarity is directed and follows taste:
-item j is near to item i if users who ever took i have taken j recently.
+Cosine similarity of items (Sarwar et al. 2001, "Item-based collaborative filtering"). With
+`target_half_life_days` the similarity is directed and weighted by recency: item j is similar to
+item i if users who ever took i have taken j recently.
 """
 
 from __future__ import annotations
@@ -14,18 +14,17 @@ from typing import TYPE_CHECKING, Self
 import numpy as np
 import pyarrow as pa
 
-from batch_predictions.models.recommender.base import Floats, Positions, TrainableRecommender
 from batch_predictions.models.recommender.data.histories import Histories
 from batch_predictions.models.recommender.data.interactions import Interactions
-from batch_predictions.models.recommender.data.item_features import ItemFeatures
 from batch_predictions.models.recommender.generators.declaration import Generator
+from batch_predictions.models.recommender.generators.neighbour_recommender import (
+    NeighbourRecommender,
+)
 from batch_predictions.models.recommender.generators.neighbour_tables import (
     as_binary,
     divide_by_root_length,
     nearest_neighbours,
     scale_matrix,
-    score_neighbours,
-    top_neighbour_contributors,
 )
 
 if TYPE_CHECKING:
@@ -48,7 +47,7 @@ class ItemNeighboursParams:
     target_half_life_days: float | None = None
 
 
-class ItemNeighbours(TrainableRecommender):
+class ItemNeighbours(NeighbourRecommender):
     """Sum of similarities to the items of the user's newest days, over the root of their number."""
 
     kind = "item_neighbours"
@@ -79,21 +78,8 @@ class ItemNeighbours(TrainableRecommender):
         arrays = {"neighbour_ids": neighbour_ids, "similarity": similarity}
         return cls(interactions.item_ids, params, arrays)
 
-    def scores(self, histories: Histories, item_features: ItemFeatures | None = None) -> Floats:
-        """Sums of similarity over the root of the number of items, (n, m)."""
-        profile = self._user_profile(histories)
-        return score_neighbours(profile, self.arrays["neighbour_ids"], self.arrays["similarity"])
-
-    def explain(self, histories: Histories, picks: Positions) -> Positions:
-        """The item of the user's newest days that is most similar to the pick, (n, k)."""
-        return top_neighbour_contributors(
-            self._user_profile(histories),
-            picks,
-            self.arrays["neighbour_ids"],
-            self.arrays["similarity"],
-        )
-
-    def _user_profile(self, histories: Histories) -> csr_matrix:
+    def user_profile(self, histories: Histories) -> csr_matrix:
+        """One over the root of the number of items of the newest days, (n, m)."""
         days = self.params.newest_days
         newest = histories if days is None else histories.last_active_days(days)
         return divide_by_root_length(as_binary(newest.matrix()))

@@ -1,6 +1,6 @@
-"""Neighbours in time: items that users took shortly before or after what the user took last.
+"""Neighbours in time: items that users took shortly before or after the user's newest items.
 
-Within a visit or a sitting one item leads to another, which similarity over whole histories misses.
+Within a visit one item leads to the next, which similarity over whole histories misses.
 """
 
 from __future__ import annotations
@@ -12,17 +12,16 @@ from typing import TYPE_CHECKING, Self
 import numpy as np
 import pyarrow as pa
 
-from batch_predictions.models.recommender.base import Floats, Positions, TrainableRecommender
 from batch_predictions.models.recommender.data.histories import Histories
 from batch_predictions.models.recommender.data.interactions import Interactions
-from batch_predictions.models.recommender.data.item_features import ItemFeatures
 from batch_predictions.models.recommender.data.sequences import item_sequences
 from batch_predictions.models.recommender.generators.declaration import Generator
+from batch_predictions.models.recommender.generators.neighbour_recommender import (
+    NeighbourRecommender,
+)
 from batch_predictions.models.recommender.generators.neighbour_tables import (
     BLOCK_ITEMS,
     run_in_blocks,
-    score_neighbours,
-    top_neighbour_contributors,
 )
 
 if TYPE_CHECKING:
@@ -50,7 +49,7 @@ class SequenceNeighboursParams:
     fade: float = 0.9
 
 
-class SequenceNeighbours(TrainableRecommender):
+class SequenceNeighbours(NeighbourRecommender):
     """Sum of co-occurrence in sequences with the user's newest items."""
 
     kind = "sequence_neighbours"
@@ -97,21 +96,8 @@ class SequenceNeighbours(TrainableRecommender):
         arrays = {"neighbour_ids": neighbour_ids, "similarity": similarity}
         return cls(interactions.item_ids, params, arrays)
 
-    def scores(self, histories: Histories, item_features: ItemFeatures | None = None) -> Floats:
-        """Sums of similarity to the newest items, (n, m)."""
-        profile = self._user_profile(histories)
-        return score_neighbours(profile, self.arrays["neighbour_ids"], self.arrays["similarity"])
-
-    def explain(self, histories: Histories, picks: Positions) -> Positions:
-        """The newest item that is most similar to the pick, (n, k)."""
-        return top_neighbour_contributors(
-            self._user_profile(histories),
-            picks,
-            self.arrays["neighbour_ids"],
-            self.arrays["similarity"],
-        )
-
-    def _user_profile(self, histories: Histories) -> csr_matrix:
+    def user_profile(self, histories: Histories) -> csr_matrix:
+        """Weights of the newest items, 1 for the last one, (n, m)."""
         ranks = histories.recency_rank
         fade = np.float32(self.params.fade) ** ranks.astype(np.float32)
         profile = histories.to_csr(np.where(ranks < self.params.newest, fade, 0))

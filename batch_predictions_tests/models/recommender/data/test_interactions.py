@@ -66,7 +66,7 @@ def test_no_rows_are_fine():
 def staged(ids: pa.Array, counts: pa.Array) -> pa.RecordBatch:
     """Rows as a shard has them, every event on the day itself."""
     ages = pa.array(
-        [None if each is None else [0] * len(each) for each in counts.to_pylist()],
+        [None if days is None else [0] * len(days) for days in counts.to_pylist()],
         pa.list_(pa.int32()),
     )
     unknown = pa.array(["unknown"] * len(ids))

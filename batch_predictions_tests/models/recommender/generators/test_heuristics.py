@@ -42,8 +42,8 @@ def test_recent_popularity_halves_with_every_half_life():
     )
     rows = Interactions.from_table(table)
     recent, ever = (
-        score_users(fit_named(each, rows), rows)
-        for each in ("recency_popularity_14d", "popularity")
+        score_users(fit_named(name, rows), rows)
+        for name in ("recency_popularity_14d", "popularity")
     )
     assert recent[0] == pytest.approx([0.25, 0.25, 0.5])
     assert ever[1] == pytest.approx([1 / 11, 2 / 11, 8 / 11])

@@ -1,4 +1,4 @@
-"""One more prediction in one file: what a declaration of some 20 lines gets."""
+"""A declaration of some 20 lines becomes a sharded, resumable, checked asset in the releases."""
 
 from __future__ import annotations
 
@@ -42,37 +42,37 @@ from batch_predictions.warehouse import Warehouse
 from batch_predictions_tests.worlds.home import PARTITIONS, prediction_asset
 from batch_predictions_tests.worlds.paths import ROOT
 
-# --- the declaration, whole ---------------------------------------------------------------------
+# --- the whole declaration ----------------------------------------------------------------------
 
 TOY = Table(
     "predictions",
     "toy",
-    "Twice what everyone did.",
+    "Twice the number of events of every user.",
     columns("""
         date DATE: as of the end of this day
-        user_id VARCHAR: who
+        user_id VARCHAR: user
         twice BIGINT: two times the events so far
-        model_version VARCHAR: what decided it
+        model_version VARCHAR: version of the rule
     """),
     key=("user_id",),
 )
 
 
 class ToyScorer:
-    """Doubles; knows nobody whose name begins with x."""
+    """Doubles the number of events; excludes users whose name begins with x."""
 
     version = "1"
 
     @classmethod
-    def open(cls, opening: ScorerContext) -> Self:
+    def open(cls, context: ScorerContext) -> Self:
         return cls()
 
     def score(self, rows: pa.RecordBatch) -> pa.RecordBatch:
         users = rows["user_id"].to_pylist()
         events = rows["events"].to_pylist()
         twice = [None if u[0] == "x" else 2 * n for u, n in zip(users, events, strict=True)]
-        why = ["nobody knows x" if each is None else None for each in twice]
-        return pa.RecordBatch.from_pydict({"user_id": users, "twice": twice, "excluded": why})
+        reasons = ["x is unknown" if value is None else None for value in twice]
+        return pa.RecordBatch.from_pydict({"user_id": users, "twice": twice, "excluded": reasons})
 
 
 toy = BatchPrediction(
@@ -84,21 +84,24 @@ toy = BatchPrediction(
     checks=(Check("small", "No sum over 100.", "select count(*) from new_rows where twice > 100"),),
 )
 
-# --- what it gets -------------------------------------------------------------------------------
+# --- the asset ----------------------------------------------------------------------------------
 
 DAYS = ("2024-01-02", "2024-01-03")
 
 
 @pytest.fixture(autouse=True)
-def _declared() -> Iterator[None]:
+def _declare_table() -> Iterator[None]:
     declare(TOY)
     yield
     del TABLES[TOY.qualified]
 
 
 @pytest.fixture
-def shop(settings: Settings, warehouse: Warehouse) -> Warehouse:
-    """Users u0 to u9 and x0: un has done n + 1 things by the first day, and one more a day."""
+def warehouse(settings: Settings, warehouse: Warehouse) -> Warehouse:
+    """A warehouse with events of users u0 to u9 and x0.
+
+    User un has n + 1 events by the first day, and one more per day.
+    """
     settings.inference = InferenceSettings(shard_rows=3, device="cpu", workers=2)
     for number, day in enumerate(DAYS):
         _events(
@@ -154,12 +157,14 @@ def _rows(warehouse: Warehouse, day: str) -> dict[str, int]:
 
 
 def test_a_day_is_scored_in_shards_and_every_key_is_accounted_for(
-    settings: Settings, shop: Warehouse
+    settings: Settings, warehouse: Warehouse
 ) -> None:
     result = _materialize(settings, DAYS[0])
-    assert _rows(shop, DAYS[0]) == {f"u{n}": 2 * (n + 1) for n in range(10)}
-    excluded = shop.query("select table_name, key, reason from predictions.exclusions").to_pylist()
-    assert excluded == [{"table_name": "toy", "key": "x0", "reason": "nobody knows x"}]
+    assert _rows(warehouse, DAYS[0]) == {f"u{n}": 2 * (n + 1) for n in range(10)}
+    excluded = warehouse.query(
+        "select table_name, key, reason from predictions.exclusions"
+    ).to_pylist()
+    assert excluded == [{"table_name": "toy", "key": "x0", "reason": "x is unknown"}]
     assert {c.check_name: c.passed for c in result.get_asset_check_evaluations()} == {
         "accounted": True,
         "small": True,
@@ -175,89 +180,92 @@ def test_a_day_is_scored_in_shards_and_every_key_is_accounted_for(
     assert "u0" in str(metadata["preview"].value)
 
 
-def test_what_a_scorer_notes_is_logged_and_shown(
+def test_metrics_of_a_scorer_are_logged_and_shown(
     settings: Settings,
-    shop: Warehouse,
+    warehouse: Warehouse,
     monkeypatch: pytest.MonkeyPatch,
     capfd: pytest.CaptureFixture[str],
 ) -> None:
-    plain = ToyScorer.score
+    score = ToyScorer.score
 
-    def noted(self: ToyScorer, rows: pa.RecordBatch) -> pa.RecordBatch:
-        first = rows["user_id"][0].as_py() == "u0"
-        note = ScorerMetric(mean=1.0 if first else 0.5, of=2)
-        return with_metrics(plain(self, rows), {"recall": note} if rows.num_rows == 3 else {})
+    def score_with_metrics(self: ToyScorer, rows: pa.RecordBatch) -> pa.RecordBatch:
+        is_first = rows["user_id"][0].as_py() == "u0"
+        recall = ScorerMetric(mean=1.0 if is_first else 0.5, sample_size=2)
+        metrics = {"recall": recall} if rows.num_rows == 3 else {}
+        return with_metrics(score(self, rows), metrics)
 
-    monkeypatch.setattr(ToyScorer, "score", noted)
-    for _ in range(2):  # The second time nothing is scored; what was noted is kept.
+    monkeypatch.setattr(ToyScorer, "score", score_with_metrics)
+    for _ in range(2):  # The second run scores nothing; the metrics are in the results.
         result = _materialize(settings, DAYS[0])
         (event,) = result.get_asset_materialization_events()
         metadata = event.materialization.metadata
         # Three of the four shards have three rows: 1, .5 and .5.
         assert metadata["recall"].value == pytest.approx(2 / 3)
         assert metadata["recall_sample"].value == 6
-        said = capfd.readouterr().err
-        assert "recall 0.667, on a sample of 6" in said
-    assert "nothing to score" in said
+        log = capfd.readouterr().err
+        assert "recall 0.667, on a sample of 6" in log
+    assert "nothing to score" in log
 
 
-def test_a_range_of_days_is_one_run_and_the_same_rows(settings: Settings, shop: Warehouse) -> None:
+def test_a_range_of_days_is_one_run_with_the_rows_of_single_days(
+    settings: Settings, warehouse: Warehouse
+) -> None:
     result = _materialize(settings, *DAYS)
     assert [e.partition for e in result.get_asset_materialization_events()] == list(DAYS)
-    assert _rows(shop, DAYS[1]) == {f"u{n}": 2 * (n + 2) for n in range(10)}
-    path = shop.path(TOY, DAYS[1])
-    before = path.read_bytes()
+    assert _rows(warehouse, DAYS[1]) == {f"u{n}": 2 * (n + 2) for n in range(10)}
+    path = warehouse.path(TOY, DAYS[1])
+    content = path.read_bytes()
     _materialize(settings, DAYS[1])
-    assert path.read_bytes() == before
+    assert path.read_bytes() == content
 
 
-def test_an_unchanged_day_is_not_scored_again_and_a_changed_shard_alone_is(
-    settings: Settings, shop: Warehouse, monkeypatch: pytest.MonkeyPatch
+def test_only_changed_shards_are_scored_again(
+    settings: Settings, warehouse: Warehouse, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     scored: list[str] = []
-    plain = ToyScorer.score
+    score = ToyScorer.score
 
-    def counted(self: ToyScorer, rows: pa.RecordBatch) -> pa.RecordBatch:
+    def record_users(self: ToyScorer, rows: pa.RecordBatch) -> pa.RecordBatch:
         scored.extend(rows["user_id"].to_pylist())
-        return plain(self, rows)
+        return score(self, rows)
 
-    monkeypatch.setattr(ToyScorer, "score", counted)
+    monkeypatch.setattr(ToyScorer, "score", record_users)
     _materialize(settings, DAYS[0])
     assert len(scored) == 11
     _materialize(settings, DAYS[0])
     assert len(scored) == 11
-    _events(shop, DAYS[0], ("x0", 1), *((f"u{n}", n + 1) for n in range(9)), ("u9", 20))
+    _events(warehouse, DAYS[0], ("x0", 1), *((f"u{n}", n + 1) for n in range(9)), ("u9", 20))
     _materialize(settings, DAYS[0])
-    # The last shard of three holds u9 and x0.
+    # u9 and x0 are in the last shard.
     assert scored[11:] == ["u9", "x0"]
-    assert _rows(shop, DAYS[0])["u9"] == 40
+    assert _rows(warehouse, DAYS[0])["u9"] == 40
 
 
 def test_a_failed_check_replaces_nothing_and_names_the_days(
-    settings: Settings, shop: Warehouse
+    settings: Settings, warehouse: Warehouse
 ) -> None:
     _materialize(settings, *DAYS)
-    old = {day: shop.path(TOY, day).read_bytes() for day in DAYS}
-    _events(shop, DAYS[1], ("u0", 200))
+    old = {day: warehouse.path(TOY, day).read_bytes() for day in DAYS}
+    _events(warehouse, DAYS[1], ("u0", 200))
     result = _materialize(settings, *DAYS, fails=True)
-    assert {day: shop.path(TOY, day).read_bytes() for day in DAYS} == old
+    assert {day: warehouse.path(TOY, day).read_bytes() for day in DAYS} == old
     assert result.get_asset_materialization_events() == []
     check = next(c for c in result.get_asset_check_evaluations() if c.check_name == "small")
     assert not check.passed and check.metadata["failing"].value == {DAYS[1]: 1}
 
 
-def test_a_key_that_gets_lost_fails_the_run(
-    settings: Settings, shop: Warehouse, monkeypatch: pytest.MonkeyPatch
+def test_a_lost_key_fails_the_run(
+    settings: Settings, warehouse: Warehouse, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    plain = ToyScorer.score
-    monkeypatch.setattr(ToyScorer, "score", lambda self, rows: plain(self, rows.slice(1)))
+    score = ToyScorer.score
+    monkeypatch.setattr(ToyScorer, "score", lambda self, rows: score(self, rows.slice(1)))
     result = _materialize(settings, DAYS[0], fails=True)
     check = next(c for c in result.get_asset_check_evaluations() if c.check_name == "accounted")
     assert not check.passed and "keys lost" in str(check.metadata["what"].value)
 
 
-def test_a_day_whose_upstream_was_never_made_is_refused_in_words(
-    settings: Settings, shop: Warehouse
+def test_a_day_without_its_upstream_fails_with_a_message(
+    settings: Settings, warehouse: Warehouse
 ) -> None:
     result = _materialize(settings, "2024-01-05", fails=True)
     failure = next(e for e in result.all_events if e.event_type_value == "STEP_FAILURE")
@@ -267,7 +275,7 @@ def test_a_day_whose_upstream_was_never_made_is_refused_in_words(
     )
 
 
-def test_only_the_heavy_step_has_the_gpu_tags_and_the_pool() -> None:
+def test_only_the_scoring_step_has_gpu_tags_and_the_pool() -> None:
     asset = prediction_asset(toy)
     ops = {op.name: op for op in asset.node_def.iterate_op_defs()}
     assert ops["toy__score"].pool == "gpu"
@@ -276,20 +284,20 @@ def test_only_the_heavy_step_has_the_gpu_tags_and_the_pool() -> None:
         assert ops[name].pool is None and not set(GPU) & set(ops[name].tags)
 
 
-def test_lineage_is_found_in_the_declaration() -> None:
+def test_lineage_is_derived_from_the_sql() -> None:
     asset = prediction_asset(toy)
     assert asset.key == dg.AssetKey(["predictions", "toy"])
     assert set(asset.dependency_keys) == {dg.AssetKey(["raw", "interactions"])}
 
 
-def test_it_has_a_place_in_the_next_release(settings: Settings, shop: Warehouse) -> None:
-    shop.replace_partition(
+def test_the_table_goes_into_the_next_release(settings: Settings, warehouse: Warehouse) -> None:
+    warehouse.replace_partition(
         USER_SEGMENTS,
         DAYS[0],
         "select 'u1' as user_id, 'unknown' as age_bracket, 'unknown' as gender, "
         "'unknown' as location",
     )
-    shop.replace_partition(
+    warehouse.replace_partition(
         ITEM_STATE,
         DAYS[0],
         "select 'i' as item_id, 'i' as title, 'c' as category, 1.0 as price, "
@@ -301,28 +309,27 @@ def test_it_has_a_place_in_the_next_release(settings: Settings, shop: Warehouse)
     assert row["twice"] == 8
 
 
-def test_a_run_that_is_killed_in_mid_score_goes_on_where_it_was(
-    settings: Settings, shop: Warehouse, tmp_path: Path
+def test_a_run_after_a_killed_one_scores_the_missing_shards(
+    settings: Settings, warehouse: Warehouse, tmp_path: Path
 ) -> None:
-    """The killed process scores two shards a moment apart; the next run scores the rest alone."""
+    """The killed process has scored two shards; the next run scores only the others."""
     script = textwrap.dedent(f"""
         import sys, time
         sys.path[:0] = [{str(ROOT)!r}]
-        import batch_predictions_tests.inference.test_a_toy_prediction as t
+        import batch_predictions_tests.inference.dagster.test_assets as t
         from batch_predictions.settings import InferenceSettings, Settings
         from pathlib import Path
-        plain = t.ToyScorer.score
-        def slow(self, rows):
+        score = t.ToyScorer.score
+        def score_slowly(self, rows):
             if rows["user_id"][0].as_py() > "u4":
                 time.sleep(60)
-            return plain(self, rows)
-        t.ToyScorer.score = slow
+            return score(self, rows)
+        t.ToyScorer.score = score_slowly
         t.declare(t.TOY)
         settings = Settings(home=Path({str(settings.home)!r}))
         settings.inference = InferenceSettings(shard_rows=3, device="cpu", workers=1)
         t._materialize(settings, {DAYS[0]!r})
     """)
-    # The child's partitions are its home's, which has the tests' state.
     env = {**os.environ, "BATCH_PREDICTIONS_HOME": str(settings.home)}
     child = subprocess.Popen([sys.executable, "-c", script], env=env, cwd=tmp_path)
     results = settings.home / "inference" / "toy" / DAYS[0] / "results"
@@ -330,26 +337,28 @@ def test_a_run_that_is_killed_in_mid_score_goes_on_where_it_was(
         time.sleep(0.01)
     os.kill(child.pid, signal.SIGKILL)
     child.wait()
-    kept = {path.name: path.stat().st_mtime_ns for path in results.glob("[0-9a-f]*.parquet")}
-    assert len(kept) == 2 and not shop.path(TOY, DAYS[0]).exists()
+    written = {path.name: path.stat().st_mtime_ns for path in results.glob("[0-9a-f]*.parquet")}
+    assert len(written) == 2 and not warehouse.path(TOY, DAYS[0]).exists()
     _materialize(settings, DAYS[0])
-    assert {n: (results / n).stat().st_mtime_ns for n in kept} == kept
-    assert _rows(shop, DAYS[0]) == {f"u{n}": 2 * (n + 1) for n in range(10)}
+    assert {n: (results / n).stat().st_mtime_ns for n in written} == written
+    assert _rows(warehouse, DAYS[0]) == {f"u{n}": 2 * (n + 1) for n in range(10)}
 
 
-@pytest.mark.parametrize(("declared", "sizes"), [(1, [3, 3, 3, 2]), (8, [8, 3]), (2, [3, 3, 3, 2])])
-def test_a_declaration_may_ask_for_larger_shards(
-    shop: Warehouse, settings: Settings, declared: int, sizes: list[int]
+@pytest.mark.parametrize(
+    ("shard_rows", "sizes"), [(1, [3, 3, 3, 2]), (8, [8, 3]), (2, [3, 3, 3, 2])]
+)
+def test_a_declaration_may_set_larger_shards(
+    warehouse: Warehouse, settings: Settings, shard_rows: int, sizes: list[int]
 ) -> None:
-    """The setting is 3: the larger of the two holds."""
+    """The setting is 3; the larger of the two applies."""
     path = stage_partition(
-        replace(toy, shard_rows=declared), DAYS[0], shop, ModelStore.of(settings), settings
+        replace(toy, shard_rows=shard_rows), DAYS[0], warehouse, ModelStore.of(settings), settings
     )
     assert [shard.rows for shard in StagingManifest.read(path).shards] == sizes
 
 
 def test_the_declaration_is_short() -> None:
-    """Some 20 lines beside the table and the scorer, as the guide promises."""
+    """At most 20 lines besides the table and the scorer, as docs/predictions.md says."""
     text = Path(__file__).read_text(encoding="utf-8")
-    declaration = text[text.index("toy = BatchPrediction(") : text.index("# --- what it gets")]
+    declaration = text[text.index("toy = BatchPrediction(") : text.index("# --- the asset")]
     assert len(declaration.strip().splitlines()) <= 20

@@ -1,4 +1,4 @@
-"""One scoring, two assets: what a declaration with a companion table gets in Dagster."""
+"""The assets of a prediction with a child table: one scoring materializes both."""
 
 from __future__ import annotations
 
@@ -25,22 +25,22 @@ from batch_predictions_tests.worlds.home import PARTITIONS, prediction_asset
 OFFERS = Table(
     "predictions",
     "offers",
-    "The best of everyone's candidates.",
+    "The best candidate of every user.",
     columns("""
         date DATE: as of the end of this day
-        user_id VARCHAR: who
-        item_id VARCHAR: what
-        model_version VARCHAR: what decided it
+        user_id VARCHAR: user
+        item_id VARCHAR: best item
+        model_version VARCHAR: version of the rule
     """),
     key=("user_id",),
 )
 CANDIDATES = Table(
     "features",
     "candidates",
-    "Everyone's candidates.",
+    "The candidates of every user.",
     columns("""
         date DATE: as of the end of this day
-        user_id VARCHAR: who
+        user_id VARCHAR: user
         item_id VARCHAR: candidate
         score DOUBLE: higher is better
     """),
@@ -50,25 +50,25 @@ LISTS = pa.list_(pa.struct({"item_id": pa.string(), "score": pa.float64()}))
 
 
 class OfferScorer:
-    """Candidates are what the user had; nobody is offered anything whose name begins with x."""
+    """Candidates are the items that a user had; excludes users whose name begins with x."""
 
     version = "1"
 
     @classmethod
-    def open(cls, opening: ScorerContext) -> Self:
+    def open(cls, context: ScorerContext) -> Self:
         return cls()
 
     def score(self, rows: pa.RecordBatch) -> pa.RecordBatch:
-        users, had = rows["user_id"].to_pylist(), rows["item_ids"].to_pylist()
-        lists = [[{"item_id": each, "score": float(len(i))} for each in i] for i in had]
-        why = ["nobody knows x" if user[0] == "x" else None for user in users]
-        best = [None if no else items[0] for no, items in zip(why, had, strict=True)]
+        users, histories = rows["user_id"].to_pylist(), rows["item_ids"].to_pylist()
+        lists = [[{"item_id": i, "score": float(len(items))} for i in items] for items in histories]
+        reasons = ["x is unknown" if user[0] == "x" else None for user in users]
+        best = [None if reason else i[0] for reason, i in zip(reasons, histories, strict=True)]
         return pa.RecordBatch.from_pydict(
             {
                 "user_id": users,
                 "item_id": best,
                 "candidates": pa.array(lists, LISTS),
-                "excluded": pa.array(why, pa.string()),
+                "excluded": pa.array(reasons, pa.string()),
             }
         )
 
@@ -83,7 +83,7 @@ offers = BatchPrediction(
     checks=(
         Check(
             "offers_are_candidates",
-            "What is offered is a candidate.",
+            "Every offer is a candidate.",
             """select count(*) from new_rows
                 anti join new_candidates using (user_id, item_id)""",
         ),
@@ -92,12 +92,12 @@ offers = BatchPrediction(
 )
 
 DAYS = ("2024-01-02", "2024-01-03")
-MAIN, COMPANION = dg.AssetKey(["predictions", "offers"]), dg.AssetKey(["features", "candidates"])
-CHECKS = {"accounted", "companions_belong", "offers_are_candidates", "no_ban"}
+MAIN, CHILD = dg.AssetKey(["predictions", "offers"]), dg.AssetKey(["features", "candidates"])
+CHECKS = {"accounted", "child_rows_belong", "offers_are_candidates", "no_ban"}
 
 
 @pytest.fixture(autouse=True)
-def _declared() -> Iterator[None]:
+def _declare_tables() -> Iterator[None]:
     declare(OFFERS)
     declare(CANDIDATES)
     yield
@@ -105,8 +105,8 @@ def _declared() -> Iterator[None]:
 
 
 @pytest.fixture
-def shop(settings: Settings, warehouse: Warehouse) -> Warehouse:
-    """Users u0 to u4 and x0 had i0 on the first day, and u0 and x0 i1 on the second."""
+def warehouse(settings: Settings, warehouse: Warehouse) -> Warehouse:
+    """Users u0 to u4 and x0 had i0 on the first day; u0 and x0 had i1 on the second."""
     settings.inference = InferenceSettings(shard_rows=2, device="cpu", workers=2)
     _events(warehouse, DAYS[0], *((f"u{n}", "i0") for n in range(5)), ("x0", "i0"))
     _events(warehouse, DAYS[1], ("u0", "i1"), ("x0", "i1"))
@@ -141,7 +141,7 @@ def _definitions(settings: Settings) -> dg.Definitions:
 def _materialize(
     settings: Settings,
     *days: str,
-    selection: tuple[dg.AssetKey, ...] = (MAIN, COMPANION),
+    selection: tuple[dg.AssetKey, ...] = (MAIN, CHILD),
     instance: dg.DagsterInstance | None = None,
     fails: bool = False,
 ) -> dg.ExecuteInProcessResult:
@@ -160,13 +160,13 @@ def _materialize(
     return result
 
 
-def _shown(instance: dg.DagsterInstance, key: dg.AssetKey) -> dict[Any, dict[str, Any]]:
-    """Metadata of an asset's materializations by partition, each of which there is once."""
+def _metadata(instance: dg.DagsterInstance, key: dg.AssetKey) -> dict[Any, dict[str, Any]]:
+    """Metadata of an asset's materializations by partition; asserts one per partition."""
     records = instance.fetch_materializations(key, limit=100).records
-    made = [each.asset_materialization for each in records]
-    found = {each.partition: dict(each.metadata) for each in made if each}
-    assert len(found) == len(made)
-    return found
+    materializations = [record.asset_materialization for record in records]
+    metadata = {m.partition: dict(m.metadata) for m in materializations if m}
+    assert len(metadata) == len(materializations)
+    return metadata
 
 
 def _candidates(warehouse: Warehouse, day: str) -> list[tuple[str, str, float]]:
@@ -180,74 +180,74 @@ FIRST = [(f"u{n}", "i0", 1.0) for n in range(5)]
 SECOND = [("u0", "i0", 2.0), ("u0", "i1", 2.0), *FIRST[1:]]
 
 
-def test_a_day_makes_both_and_shows_them(settings: Settings, shop: Warehouse) -> None:
+def test_a_day_materializes_both_with_metadata(settings: Settings, warehouse: Warehouse) -> None:
     with dg.DagsterInstance.ephemeral() as instance:
         result = _materialize(settings, DAYS[0], instance=instance)
-        main, companion = _shown(instance, MAIN)[DAYS[0]], _shown(instance, COMPANION)[DAYS[0]]
-    assert _candidates(shop, DAYS[0]) == FIRST
+        main, child = _metadata(instance, MAIN)[DAYS[0]], _metadata(instance, CHILD)[DAYS[0]]
+    assert _candidates(warehouse, DAYS[0]) == FIRST
     assert {c.check_name: c.passed for c in result.get_asset_check_evaluations()} == dict.fromkeys(
         CHECKS, True
     )
     assert main["dagster/partition_row_count"].value == 5
     assert (main["keys_scored"].value, main["keys_excluded"].value) == (5, 1)
-    assert companion["dagster/partition_row_count"].value == 5
-    assert "keys_scored" not in companion
-    assert "| score |" in companion["preview"].value and "u4" in companion["preview"].value
+    assert child["dagster/partition_row_count"].value == 5
+    assert "keys_scored" not in child
+    assert "| score |" in child["preview"].value and "u4" in child["preview"].value
     assert "| score |" not in main["preview"].value
 
 
-def test_a_range_is_one_run_and_a_day_made_again_has_the_same_bytes(
-    settings: Settings, shop: Warehouse
+def test_a_range_is_one_run_with_the_bytes_of_single_days(
+    settings: Settings, warehouse: Warehouse
 ) -> None:
     with dg.DagsterInstance.ephemeral() as instance:
         _materialize(settings, *DAYS, instance=instance)
-        for key in (MAIN, COMPANION):
-            shown = _shown(instance, key)
-            assert {day: "preview" in each for day, each in shown.items()} == {
+        for key in (MAIN, CHILD):
+            metadata = _metadata(instance, key)
+            assert {day: "preview" in values for day, values in metadata.items()} == {
                 DAYS[0]: False,
                 DAYS[1]: True,
             }
-    assert [_candidates(shop, day) for day in DAYS] == [FIRST, SECOND]
-    files = [shop.path(table, day) for table in (OFFERS, CANDIDATES) for day in DAYS]
-    before = [(path.read_bytes(), path.stat().st_mtime_ns) for path in files]
+    assert [_candidates(warehouse, day) for day in DAYS] == [FIRST, SECOND]
+    files = [warehouse.path(table, day) for table in (OFFERS, CANDIDATES) for day in DAYS]
+    contents = [(path.read_bytes(), path.stat().st_mtime_ns) for path in files]
     for day in DAYS:
         _materialize(settings, day)
-    assert [(path.read_bytes(), path.stat().st_mtime_ns) for path in files] == before
+    assert [(path.read_bytes(), path.stat().st_mtime_ns) for path in files] == contents
 
 
 @pytest.mark.parametrize("days", [DAYS[:1], DAYS], ids=["day", "range"])
-@pytest.mark.parametrize("chosen", [MAIN, COMPANION], ids=["main", "companion"])
-def test_whichever_is_selected_both_are_made_and_shown_once(
-    settings: Settings, shop: Warehouse, chosen: dg.AssetKey, days: tuple[str, ...]
+@pytest.mark.parametrize("selected", [MAIN, CHILD], ids=["main", "child"])
+def test_both_are_materialized_once_whichever_is_selected(
+    settings: Settings, warehouse: Warehouse, selected: dg.AssetKey, days: tuple[str, ...]
 ) -> None:
     with dg.DagsterInstance.ephemeral() as instance:
-        result = _materialize(settings, *days, selection=(chosen,), instance=instance)
-        for key in (MAIN, COMPANION):
-            shown = _shown(instance, key)
-            assert set(shown) == set(days)
-            assert "preview" in shown[max(days)]
-            assert shown[days[0]]["dagster/partition_row_count"].value == 5
+        result = _materialize(settings, *days, selection=(selected,), instance=instance)
+        for key in (MAIN, CHILD):
+            metadata = _metadata(instance, key)
+            assert set(metadata) == set(days)
+            assert "preview" in metadata[max(days)]
+            assert metadata[days[0]]["dagster/partition_row_count"].value == 5
     for day in days:
-        assert shop.path(OFFERS, day).exists() and shop.path(CANDIDATES, day).exists()
-    # The checks are the main asset's: without it Dagster takes no results of theirs.
-    checks = {each.check_name for each in result.get_asset_check_evaluations()}
-    assert checks == (CHECKS if chosen == MAIN else set())
+        assert warehouse.path(OFFERS, day).exists() and warehouse.path(CANDIDATES, day).exists()
+    # The checks belong to the main asset: without it Dagster accepts no check results.
+    checks = {check.check_name for check in result.get_asset_check_evaluations()}
+    assert checks == (CHECKS if selected == MAIN else set())
 
 
-@pytest.mark.parametrize("chosen", [MAIN, COMPANION], ids=["main", "companion"])
+@pytest.mark.parametrize("selected", [MAIN, CHILD], ids=["main", "child"])
 def test_a_failed_check_replaces_neither_on_any_day(
-    settings: Settings, shop: Warehouse, chosen: dg.AssetKey
+    settings: Settings, warehouse: Warehouse, selected: dg.AssetKey
 ) -> None:
     _materialize(settings, *DAYS)
-    files = [shop.path(table, day) for table in (OFFERS, CANDIDATES) for day in DAYS]
-    before = [path.read_bytes() for path in files]
-    _events(shop, DAYS[0], ("u0", "i0"), ("u9", "i9"))
-    _events(shop, DAYS[1], ("u1", "banned"))
+    files = [warehouse.path(table, day) for table in (OFFERS, CANDIDATES) for day in DAYS]
+    contents = [path.read_bytes() for path in files]
+    _events(warehouse, DAYS[0], ("u0", "i0"), ("u9", "i9"))
+    _events(warehouse, DAYS[1], ("u1", "banned"))
     with dg.DagsterInstance.ephemeral() as instance:
-        result = _materialize(settings, *DAYS, selection=(chosen,), instance=instance, fails=True)
-        assert not _shown(instance, MAIN) and not _shown(instance, COMPANION)
-    assert [path.read_bytes() for path in files] == before
-    if chosen == MAIN:
+        result = _materialize(settings, *DAYS, selection=(selected,), instance=instance, fails=True)
+        assert not _metadata(instance, MAIN) and not _metadata(instance, CHILD)
+    assert [path.read_bytes() for path in files] == contents
+    if selected == MAIN:
         passed = {c.check_name: c.passed for c in result.get_asset_check_evaluations()}
         assert passed == {name: name != "no_ban" for name in CHECKS}
     (failed,) = [e for e in result.all_events if e.event_type_value == "STEP_FAILURE"]
@@ -255,28 +255,28 @@ def test_a_failed_check_replaces_neither_on_any_day(
     assert data and f"{DAYS[1]} failed no_ban" in str(data.description)
 
 
-def test_a_scorer_without_the_column_fails_in_words(
-    settings: Settings, shop: Warehouse, monkeypatch: pytest.MonkeyPatch
+def test_a_scorer_without_the_column_fails_with_a_message(
+    settings: Settings, warehouse: Warehouse, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    plain = OfferScorer.score
+    score = OfferScorer.score
     monkeypatch.setattr(
         OfferScorer,
         "score",
-        lambda self, rows: plain(self, rows).select(["user_id", "item_id", "excluded"]),
+        lambda self, rows: score(self, rows).select(["user_id", "item_id", "excluded"]),
     )
     result = _materialize(settings, DAYS[0], fails=True)
     (failed,) = [e for e in result.all_events if e.event_type_value == "STEP_FAILURE"]
     assert "features.candidates is written from column candidates" in str(
         failed.step_failure_data.error
     )
-    assert shop.partitions(OFFERS) == shop.partitions(CANDIDATES) == []
+    assert warehouse.partitions(OFFERS) == warehouse.partitions(CANDIDATES) == []
 
 
-def test_both_stand_in_lineage_with_their_columns(settings: Settings) -> None:
+def test_both_are_in_lineage_with_their_columns(settings: Settings) -> None:
     asset = prediction_asset(offers)
-    assert asset.keys == {MAIN, COMPANION}
+    assert asset.keys == {MAIN, CHILD}
     graph = _definitions(settings).resolve_asset_graph()
-    for key, table in ((MAIN, OFFERS), (COMPANION, CANDIDATES)):
+    for key, table in ((MAIN, OFFERS), (CHILD, CANDIDATES)):
         node = graph.get(key)
         assert node.parent_keys == {dg.AssetKey(["raw", "interactions"])}
         assert node.partitions_def == PARTITIONS.daily
@@ -289,26 +289,28 @@ def test_both_stand_in_lineage_with_their_columns(settings: Settings) -> None:
     assert set(GPU) <= set(ops["offers__score"].tags) and ops["offers__score"].pool == "gpu"
 
 
-def test_a_job_of_the_main_asset_alone_is_not_refused(settings: Settings, shop: Warehouse) -> None:
-    """As `dagster asset materialize --select predictions/offers` does it."""
+def test_a_job_of_the_main_asset_alone_materializes_both(
+    settings: Settings, warehouse: Warehouse
+) -> None:
+    """As `dagster asset materialize --select predictions/offers` runs it."""
     job = _definitions(settings).resolve_implicit_job_def_def_for_assets([MAIN])
     assert job is not None
     with dg.DagsterInstance.ephemeral() as instance:
-        done = job.execute_in_process(
+        result = job.execute_in_process(
             partition_key=DAYS[0], asset_selection=[MAIN], instance=instance
         )
-        assert done.success and set(_shown(instance, COMPANION)) == {DAYS[0]}
-    assert _candidates(shop, DAYS[0]) == FIRST
+        assert result.success and set(_metadata(instance, CHILD)) == {DAYS[0]}
+    assert _candidates(warehouse, DAYS[0]) == FIRST
 
 
-def test_a_night_and_the_rest_of_it_have_both_and_count_their_steps_once(
+def test_jobs_select_both_and_count_their_steps_once(
     settings: Settings,
 ) -> None:
     definitions = _definitions(settings)
     with dg.DagsterInstance.ephemeral() as instance:
-        chain = JobRunner(instance, definitions, [])
-        assert chain.keys(NIGHTLY) == chain.keys(NIGHTLY, AFTER_INGEST) == [COMPANION, MAIN]
-        assert chain.keys(NIGHTLY, ["features"]) == []
-        assert chain.weight(NIGHTLY) == 3
+        runner = JobRunner(instance, definitions, [])
+        assert runner.keys(NIGHTLY) == runner.keys(NIGHTLY, AFTER_INGEST) == [CHILD, MAIN]
+        assert runner.keys(NIGHTLY, ["features"]) == []
+        assert runner.weight(NIGHTLY) == 3
         # A source without interactions feeds neither.
         assert JobRunner(instance, definitions, [INTERACTIONS]).keys(NIGHTLY) == []

@@ -1,0 +1,60 @@
+"""Replaces one partition of a prediction's tables by its validated results."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from batch_predictions.inference.child_tables import rows_query
+from batch_predictions.inference.result_queries import results_query
+from batch_predictions.inference.results import result_files
+from batch_predictions.inference.scorer import EXCLUDED
+from batch_predictions.inference.staging import StagingManifest
+from batch_predictions.tables import EXCLUSIONS, Table
+from batch_predictions.warehouse import Warehouse, WriteResult
+
+
+@dataclass(frozen=True)
+class LoadResult:
+    """The written partitions: of the main table, and of child tables by qualified name."""
+
+    main: WriteResult
+    child_tables: dict[str, WriteResult] = field(default_factory=dict)
+
+
+def load_partition(
+    warehouse: Warehouse,
+    table: Table,
+    manifest_path: Path,
+    child_tables: Mapping[str, Table] = {},
+) -> LoadResult:
+    """Replaces the partition of the child tables, of the main table and of the exclusions.
+
+    Child tables are written first: who reads a partition of the main table finds its child rows.
+    After a crash in between, the child tables are new and the main table is old, both complete.
+    """
+    manifest = StagingManifest.read(manifest_path)
+    files = result_files(manifest, manifest_path)
+    children = {
+        child.qualified: warehouse.replace_partition(
+            child, manifest.partition, rows_query(column, child, manifest, files)
+        )
+        for column, child in child_tables.items()
+    }
+    results = results_query(table, manifest, manifest_path, child_tables)
+    main = warehouse.replace_partition(
+        table,
+        manifest.partition,
+        f"select * exclude ({EXCLUDED}), $model_version::VARCHAR as model_version "
+        f"from ({results}) where {EXCLUDED} is null",
+        {"model_version": manifest.model_version},
+    )
+    key = " || '|' || ".join(f"coalesce({name}::VARCHAR, '')" for name in manifest.key)
+    warehouse.replace_partition(
+        EXCLUSIONS,
+        manifest.partition,
+        f"select {key} as key, {EXCLUDED} as reason from ({results}) where {EXCLUDED} is not null",
+        part={"table_name": table.name},
+    )
+    return LoadResult(main, children)

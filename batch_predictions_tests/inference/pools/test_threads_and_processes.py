@@ -1,0 +1,213 @@
+"""The engine with threads and processes: every row is scored once, even when workers die."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from batch_predictions import discovery
+from batch_predictions.inference.engine import ScoringError, score
+from batch_predictions.inference.scorer import worker_kind
+from batch_predictions.inference.staging import StagingManifest
+from batch_predictions.settings import InferenceSettings
+from batch_predictions.warehouse import Warehouse
+from batch_predictions_tests.worlds.paths import ROOT
+from batch_predictions_tests.worlds.pool_fixtures import (
+    FailingScorer,
+    GeneratorScorer,
+    ProcessScorer,
+    count_results,
+    read_results,
+    stage_users,
+)
+
+SCORERS = [FailingScorer, ProcessScorer]
+
+
+def pool_settings(workers: int = 2) -> InferenceSettings:
+    return InferenceSettings(workers=workers, device="cpu")
+
+
+def doubles(users: int) -> list[int]:
+    """The expected result of `stage_users`."""
+    return [2 * user for user in range(users)]
+
+
+def test_every_row_is_scored_and_a_second_run_scores_nothing(warehouse: Warehouse):
+    path = stage_users(warehouse)
+    progress: list[tuple[int, int]] = []
+    summary = score(path, pool_settings(), lambda scored, total: progress.append((scored, total)))
+    assert (summary.scored_rows, summary.reused_rows, summary.instances) == (40, 0, 2)
+    assert progress == [(scored, 40) for scored in range(5, 41, 5)]
+    assert read_results(path)["twice"].to_pylist() == doubles(40)
+    second = score(path, pool_settings())
+    assert (second.scored_rows, second.reused_rows) == (0, 40)
+
+
+def test_results_do_not_depend_on_workers_or_pool(warehouse: Warehouse):
+    tables = []
+    for workers, scorer in ((1, FailingScorer), (3, FailingScorer), (2, ProcessScorer)):
+        path = stage_users(warehouse, scorer=scorer, run=workers)
+        score(path, pool_settings(workers))
+        tables.append(read_results(path))
+    assert tables[0].equals(tables[1]) and tables[0].equals(tables[2])
+
+
+def test_a_shard_that_fails_twice_is_scored_at_the_third_attempt(
+    warehouse: Warehouse, tmp_path: Path
+):
+    (counter := tmp_path / "counter").mkdir()
+    path = stage_users(warehouse, fail_at=10, fail_times=2, counter_folder=str(counter))
+    summary = score(path, pool_settings())
+    assert summary.retries == 2
+    assert read_results(path)["twice"].to_pylist() == doubles(40)
+
+
+@pytest.mark.parametrize("scorer", SCORERS)
+def test_a_shard_that_fails_three_times_is_named_and_the_others_are_kept(
+    warehouse: Warehouse, scorer: type[FailingScorer], tmp_path: Path
+):
+    (counter := tmp_path / "counter").mkdir()
+    path = stage_users(
+        warehouse, scorer=scorer, fail_at=10, fail_times=3, counter_folder=str(counter)
+    )
+    with pytest.raises(ScoringError, match=r"u0000010 to u0000014.*cannot score 10") as error:
+        score(path, pool_settings())
+    assert "3 attempts" in str(error.value)
+    assert count_results(path) == 7
+    second = score(path, pool_settings())
+    assert (second.scored_rows, second.reused_rows) == (5, 35)
+    assert read_results(path)["twice"].to_pylist() == doubles(40)
+
+
+def test_a_killed_worker_is_replaced_and_its_shard_scored_again(
+    warehouse: Warehouse, tmp_path: Path
+):
+    (counter := tmp_path / "counter").mkdir()
+    path = stage_users(
+        warehouse, scorer=ProcessScorer, die_at=10, die_times=1, counter_folder=str(counter)
+    )
+    summary = score(path, pool_settings())
+    assert summary.retries == 1
+    assert read_results(path)["twice"].to_pylist() == doubles(40)
+
+
+def test_a_worker_killed_while_it_writes_leaves_no_result(warehouse: Warehouse, tmp_path: Path):
+    (counter := tmp_path / "counter").mkdir()
+    path = stage_users(
+        warehouse,
+        scorer=ProcessScorer,
+        die_writing_at=10,
+        die_writing_times=1,
+        counter_folder=str(counter),
+    )
+    summary = score(path, pool_settings())
+    assert summary.retries == 1
+    # The draft stays, under a name that is never read.
+    (draft,) = (path.parent.parent / "results").glob(".*")
+    assert draft.read_bytes() == b"PAR1 and no more"
+    assert read_results(path)["twice"].to_pylist() == doubles(40)
+
+
+def test_two_simultaneous_runs_of_a_partition_give_the_results_of_one(warehouse: Warehouse):
+    path = stage_users(warehouse, users=100, scorer=FailingScorer, seconds=0.01)
+    with ThreadPoolExecutor(2) as pool:
+        runs = [pool.submit(score, path, pool_settings()) for _ in range(2)]
+        assert all(run.result().retries == 0 for run in runs)
+    assert read_results(path)["twice"].to_pylist() == doubles(100)
+    assert len(list((path.parent.parent / "results").iterdir())) == 20
+    assert score(path, pool_settings()).scored_rows == 0
+
+
+def test_a_shard_that_kills_every_worker_fails_the_step(warehouse: Warehouse, tmp_path: Path):
+    (counter := tmp_path / "counter").mkdir()
+    path = stage_users(
+        warehouse, scorer=ProcessScorer, die_at=10, die_times=9, counter_folder=str(counter)
+    )
+    with pytest.raises(ScoringError, match=r"u0000010 to u0000014.*exit code -9"):
+        score(path, pool_settings())
+    assert count_results(path) == 7
+
+
+def test_as_many_shards_are_scored_at_once_as_there_are_instances(warehouse: Warehouse):
+    FailingScorer.max_active = 0
+    path = stage_users(warehouse, seconds=0.01)
+    score(path, pool_settings(3))
+    assert FailingScorer.max_active == 3
+
+
+def test_a_run_after_a_killed_one_scores_the_missing_shards(warehouse: Warehouse):
+    """Stored results are used again, and the rows equal those of an undisturbed run."""
+    path = stage_users(warehouse, users=200, scorer=FailingScorer, seconds=0.05)
+    code = (
+        "import sys; from pathlib import Path; sys.path.insert(0, sys.argv[2]); "
+        "from batch_predictions.inference.engine import score; "
+        "from batch_predictions.settings import InferenceSettings; "
+        "score(Path(sys.argv[1]), InferenceSettings(workers=2, device='cpu'))"
+    )
+    process = subprocess.Popen([sys.executable, "-c", code, str(path), str(ROOT)])
+    deadline = time.monotonic() + 30
+    while count_results(path) < 20 and time.monotonic() < deadline:
+        time.sleep(0.01)
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+    result_count = count_results(path)
+    assert 20 <= result_count < 40
+    summary = score(path, pool_settings())
+    assert summary.reused_rows == result_count * 5
+    assert read_results(path)["twice"].to_pylist() == doubles(200)
+
+
+def test_worker_processes_load_the_plugins_of_the_manifest(
+    warehouse: Warehouse, monkeypatch: pytest.MonkeyPatch
+):
+    """Worker processes are spawned, so that they start without the plugins of this process."""
+    monkeypatch.setattr(discovery, "_plugins", {})
+    plugin = "batch_predictions_tests.worlds.plugin_generator"
+    path = stage_users(warehouse, scorer=GeneratorScorer, plugins=(plugin,), generator="plugin_als")
+    assert score(path, pool_settings()).retries == 0
+    assert read_results(path)["twice"].to_pylist() == doubles(40)
+
+
+def test_a_plugin_that_a_worker_process_cannot_import_is_named(warehouse: Warehouse):
+    path = stage_users(warehouse, scorer=ProcessScorer, plugins=("no_such_plugin",))
+    with pytest.raises(ScoringError, match="plugins names no_such_plugin, which cannot be imp"):
+        score(path, pool_settings())
+
+
+def test_wide_rows_make_shards_of_fewer_rows(warehouse: Warehouse):
+    narrow = StagingManifest.read(stage_users(warehouse, users=200_000, shard_rows=150_000))
+    wide = StagingManifest.read(
+        stage_users(warehouse, users=200_000, shard_rows=150_000, shard_mb=1)
+    )
+    assert [shard.rows for shard in narrow.shards] == [150_000, 50_000]
+    assert len(wide.shards) > 3 and wide.rows == 200_000
+
+
+def test_an_unknown_kind_of_worker_is_refused():
+    class FibreScorer(FailingScorer):
+        workers = "fibres"
+
+    with pytest.raises(ValueError, match="threads or processes"):
+        worker_kind(FibreScorer)
+
+
+def test_an_empty_partition_scores_nothing(warehouse: Warehouse):
+    path = stage_users(warehouse, users=0)
+    assert score(path, pool_settings()).scored_rows == 0
+
+
+@pytest.mark.parametrize("scorer", SCORERS)
+def test_timings_are_given_by_stage(warehouse: Warehouse, scorer: type[FailingScorer]):
+    path = stage_users(warehouse, users=20, scorer=scorer, seconds=0.05)
+    timings = score(path, pool_settings()).timings
+    assert 4 * 0.05 <= timings.scoring < 4 * 0.05 + 1
+    assert min(timings) > 0
+    assert sum(timings.shares().values()) == pytest.approx(1)
