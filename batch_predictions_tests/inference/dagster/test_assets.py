@@ -19,11 +19,10 @@ import pyarrow as pa
 import pytest
 
 from batch_predictions.inference.dagster.assets import GPU
-from batch_predictions.inference.dagster.io_manager import JsonPathIOManager
 from batch_predictions.inference.declaration import BatchPrediction
+from batch_predictions.inference.manifest import StagingManifest
 from batch_predictions.inference.partition_staging import stage_partition
 from batch_predictions.inference.scorer import ScorerContext, ScorerMetric, with_metrics
-from batch_predictions.inference.staging import StagingManifest
 from batch_predictions.inference.validation import Check
 from batch_predictions.model_store import ModelStore
 from batch_predictions.serving.assets import release_asset
@@ -39,7 +38,7 @@ from batch_predictions.tables import (
     declare,
 )
 from batch_predictions.warehouse import Warehouse
-from batch_predictions_tests.worlds.home import PARTITIONS, prediction_asset
+from batch_predictions_tests.worlds.home import PARTITIONS, materialize, prediction_asset
 from batch_predictions_tests.worlds.paths import ROOT
 
 # --- the whole declaration ----------------------------------------------------------------------
@@ -131,20 +130,7 @@ def _events(warehouse: Warehouse, day: str, *counts: tuple[str, int]) -> None:
 def _materialize(
     settings: Settings, *days: str, extra: tuple[Any, ...] = (), fails: bool = False
 ) -> dg.ExecuteInProcessResult:
-    tags = {"dagster/asset_partition_range_start": min(days)}
-    tags["dagster/asset_partition_range_end"] = max(days)
-    result = dg.materialize(
-        [prediction_asset(toy), *extra],
-        partition_key=days[0] if len(days) == 1 else None,
-        tags=tags if len(days) > 1 else None,
-        resources={
-            "settings": settings,
-            "warehouse": Warehouse.of(settings),
-            "models": ModelStore.of(settings),
-            "handles": JsonPathIOManager(home=str(settings.home)),
-        },
-        raise_on_error=False,
-    )
+    result = materialize([prediction_asset(toy), *extra], settings, *days)
     assert result.success is not fails
     return result
 

@@ -17,7 +17,6 @@ import dagster as dg
 import pyarrow as pa
 import pytest
 
-from batch_predictions.inference.dagster.io_manager import JsonPathIOManager
 from batch_predictions.inference.declaration import BatchPrediction
 from batch_predictions.inference.scorer import ScorerContext
 from batch_predictions.inference.validation import Check
@@ -28,7 +27,9 @@ from batch_predictions.settings import InferenceSettings, Settings
 from batch_predictions.tables import TABLES, USER_SEGMENTS, Table, columns, declare
 from batch_predictions.warehouse import Warehouse
 from batch_predictions_tests.worlds.home import (
+    asset_resources,
     features_asset,
+    materialize,
     model_asset,
     prediction_asset,
     raw_asset,
@@ -143,22 +144,7 @@ class LuckHome:
 
     def predict(self, *days: str) -> dg.ExecuteInProcessResult:
         """Materializes a day, or the range from the first to the last day."""
-        tags = {
-            "dagster/asset_partition_range_start": days[0],
-            "dagster/asset_partition_range_end": days[-1],
-        }
-        return dg.materialize(
-            [prediction_asset(luck)],
-            instance=dg.DagsterInstance.ephemeral(),
-            tags=tags,
-            resources={
-                "settings": self.settings,
-                "warehouse": self.warehouse,
-                "models": ModelStore.of(self.settings),
-                "handles": JsonPathIOManager(home=str(self.settings.home)),
-            },
-            raise_on_error=False,
-        )
+        return materialize([prediction_asset(luck)], self.settings, *days)
 
     def predictions(self, day: str) -> dict[str, tuple[int, str]]:
         rows = self.warehouse.query(
@@ -292,12 +278,7 @@ def test_lineage_maps_a_day_to_the_latest_ended_week_of_the_model(home: LuckHome
                 raw_asset("users"),
                 raw_asset("items"),
             ],
-            resources={
-                "settings": home.settings,
-                "warehouse": home.warehouse,
-                "models": ModelStore.of(home.settings),
-                "handles": JsonPathIOManager(home=str(home.settings.home)),
-            },
+            resources=asset_resources(home.settings),
         )
     )
 
