@@ -10,7 +10,6 @@ import sys
 import textwrap
 import time
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, Self
 
@@ -20,11 +19,8 @@ import pytest
 
 from batch_predictions.inference.dagster.assets import GPU
 from batch_predictions.inference.declaration import BatchPrediction
-from batch_predictions.inference.manifest import StagingManifest
-from batch_predictions.inference.partition_staging import stage_partition
 from batch_predictions.inference.scorer import ScorerContext, ScorerMetric, with_metrics
 from batch_predictions.inference.validation import Check
-from batch_predictions.model_store import ModelStore
 from batch_predictions.serving.assets import release_asset
 from batch_predictions.serving.lookup import Lookup
 from batch_predictions.settings import InferenceSettings, Settings
@@ -330,21 +326,8 @@ def test_a_run_after_a_killed_one_scores_the_missing_shards(
     assert _rows(warehouse, DAYS[0]) == {f"u{n}": 2 * (n + 1) for n in range(10)}
 
 
-@pytest.mark.parametrize(
-    ("shard_rows", "sizes"), [(1, [3, 3, 3, 2]), (8, [8, 3]), (2, [3, 3, 3, 2])]
-)
-def test_a_declaration_may_set_larger_shards(
-    warehouse: Warehouse, settings: Settings, shard_rows: int, sizes: list[int]
-) -> None:
-    """The setting is 3; the larger of the two applies."""
-    path = stage_partition(
-        replace(toy, shard_rows=shard_rows), DAYS[0], warehouse, ModelStore.of(settings), settings
-    )
-    assert [shard.rows for shard in StagingManifest.read(path).shards] == sizes
-
-
 def test_the_declaration_is_short() -> None:
-    """At most 20 lines besides the table and the scorer, as docs/predictions.md says."""
+    """At most 20 lines besides the table and the scorer."""
     text = Path(__file__).read_text(encoding="utf-8")
     declaration = text[text.index("toy = BatchPrediction(") : text.index("# --- the asset")]
     assert len(declaration.strip().splitlines()) <= 20
