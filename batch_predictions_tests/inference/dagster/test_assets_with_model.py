@@ -77,7 +77,7 @@ luck = BatchPrediction(
     table=LUCK,
     key=("user_id",),
     rows="""select user_id from features.user_segments
-        where date = $date and length(user_id) >= $model_shortest::BIGINT""",
+        where date = $date and length(user_id) >= $model_min_length::BIGINT""",
     lookup_tables={
         "segments": "select count(*) as n from features.user_segments where date = $date"
     },
@@ -116,7 +116,7 @@ class LuckHome:
             {"names": list(names)},
         )
 
-    def write_model(self, through: str, factor: int, shortest: int = 1) -> str:
+    def write_model(self, through: str, factor: int, min_length: int = 1) -> str:
         """Stores a model that serves from a Sunday on; returns its version."""
         models = ModelStore.of(self.settings)
 
@@ -129,7 +129,7 @@ class LuckHome:
             sunday,
             write,
             candidate="luck",
-            parameters={"shortest": shortest},
+            parameters={"min_length": min_length},
             data_version="1",
         ).version
         decision = Decision(
@@ -200,7 +200,7 @@ def test_every_day_of_a_range_is_scored_by_the_model_that_served_it(home: LuckHo
 
 
 def test_sql_binds_the_parameters_of_the_model(home: LuckHome) -> None:
-    version = home.write_model("2024-03-03", factor=10, shortest=3)
+    version = home.write_model("2024-03-03", factor=10, min_length=3)
     home.write_users(SATURDAY, "ann", "jo")
     assert home.predict(SATURDAY).success
     assert home.predictions(SATURDAY) == {"ann": (32, version)}
