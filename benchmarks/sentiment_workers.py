@@ -31,6 +31,7 @@ from sentiment_scoring import generate_texts
 
 from batch_predictions.inference import staging
 from batch_predictions.inference.engine import score
+from batch_predictions.inference.manifest import StagingManifest
 from batch_predictions.inference.partition_staging import (
     ServingModel,
     engine_folder,
@@ -138,7 +139,7 @@ def measure(number: int, net: str, size: int, repeats: int) -> dict[str, Any]:
                 hashes.add(hash_results(results))
                 log(f"{workers} workers: {summary.seconds:.1f} s")
         assert len(hashes) == 1, "results differ between runs"
-        shards = staging.StagingManifest.read(manifest).shards
+        shards = StagingManifest.read(manifest).shards
         upper_bounds = measure_upper_bounds(home, manifest.parent / shards[0].name, size)
     one_worker, two_workers = (statistics.median(values) for values in seconds.values())
     speedup = one_worker / two_workers

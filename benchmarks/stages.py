@@ -132,9 +132,9 @@ class Stages:
 
     def _predict(self, step: str, name: str) -> dict[str, Any]:
         from batch_predictions.inference import engine
+        from batch_predictions.inference.manifest import StagingManifest
         from batch_predictions.inference.partition_loading import load_partition
         from batch_predictions.inference.partition_staging import sql_parameters, stage_partition
-        from batch_predictions.inference.staging import StagingManifest
         from batch_predictions.inference.validation import validate
         from batch_predictions.model_store import ModelStore
         from batch_predictions.warehouse import Warehouse

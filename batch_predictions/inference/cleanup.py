@@ -10,8 +10,8 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
+from batch_predictions.inference.manifest import MANIFEST, StagingManifest
 from batch_predictions.inference.results import result_files
-from batch_predictions.inference.staging import MANIFEST, StagingManifest
 
 DAY_SECONDS = 86_400
 MAX_DRAFT_SECONDS = 3600.0

@@ -11,8 +11,8 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from batch_predictions.inference.manifest import StagingManifest, result_path
 from batch_predictions.inference.scorer import ScorerMetric, metrics_in
-from batch_predictions.inference.staging import StagingManifest, result_path
 
 
 def write_result(result: pa.RecordBatch, path: Path) -> None:

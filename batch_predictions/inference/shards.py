@@ -17,9 +17,9 @@ import pyarrow.parquet as pq
 
 from batch_predictions.discovery import load_plugins
 from batch_predictions.inference.device import set_current_device
+from batch_predictions.inference.manifest import Shard, StagingManifest, result_path
 from batch_predictions.inference.results import write_result
 from batch_predictions.inference.scorer import EXCLUDED, Scorer, ScorerContext
-from batch_predictions.inference.staging import Shard, StagingManifest, result_path
 
 
 class StageTimings(NamedTuple):

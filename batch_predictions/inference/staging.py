@@ -19,55 +19,16 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
-from pydantic import BaseModel, ConfigDict
 
 from batch_predictions.home import rename_if_absent, write_and_fsync
+from batch_predictions.inference.manifest import MANIFEST, Shard, StagingManifest
 from batch_predictions.inference.scorer import Scorer, scorer_name
 from batch_predictions.tables import Table
 from batch_predictions.warehouse import Warehouse
 
-MANIFEST = "manifest.json"
-
 
 class StagingError(ValueError):
     """The rows to score do not fit the declaration; the message names them."""
-
-
-class Shard(BaseModel):
-    """Rows that are scored together, and the name under which their result is stored."""
-
-    model_config = ConfigDict(frozen=True)
-
-    name: str
-    rows: int
-    first_key: str
-    last_key: str
-    result: str
-
-
-class StagingManifest(BaseModel):
-    """A partition that is ready to score. Only the path of this file passes between steps."""
-
-    model_config = ConfigDict(frozen=True)
-
-    table: str
-    partition: str
-    key: tuple[str, ...]
-    rows: int
-    shards: tuple[Shard, ...]
-    lookup_tables: dict[str, str]
-    scorer: str
-    model: str | None
-    model_version: str
-    model_folder: str | None
-    parameters: dict[str, Any]
-    plugins: tuple[str, ...] = ()
-    """Modules that a worker imports first: they may declare the scorer, or what its model needs."""
-
-    @classmethod
-    def read(cls, path: Path) -> StagingManifest:
-        """Reads the manifest at a path."""
-        return cls.model_validate_json(path.read_text(encoding="utf-8"))
 
 
 @dataclass(frozen=True)
@@ -181,11 +142,6 @@ def stage(warehouse: Warehouse, folder: Path, spec: StagingSpec) -> Path:
         return staged / MANIFEST
     finally:
         shutil.rmtree(draft, ignore_errors=True)
-
-
-def result_path(manifest_path: Path, shard: Shard) -> Path:
-    """Path of a shard's result: in the partition's folder, so that all its stages share results."""
-    return manifest_path.parent.parent / "results" / f"{shard.result}.parquet"
 
 
 def _write_shards(

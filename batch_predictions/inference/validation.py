@@ -10,8 +10,8 @@ from typing import Any
 import duckdb
 
 from batch_predictions.inference.child_tables import ChildTables, integrity_queries
+from batch_predictions.inference.manifest import StagingManifest
 from batch_predictions.inference.result_queries import result_views
-from batch_predictions.inference.staging import StagingManifest
 from batch_predictions.tables import Table
 from batch_predictions.warehouse import Warehouse
 from batch_predictions.warehouse.schema_sql import used_parameters

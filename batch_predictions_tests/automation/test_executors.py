@@ -164,7 +164,7 @@ def test_steps_that_run_as_ray_jobs_write_the_same_rows(job_server: str, tmp_pat
         cwd=tmp_path,
         capture_output=True,
         text=True,
-        timeout=280,
+        timeout=1200,
     )
     assert process.returncode == 0, process.stderr[-3000:]
     assert hashlib.sha256(file.read_bytes()).hexdigest() == digest
@@ -193,7 +193,7 @@ def test_a_run_that_a_ray_launcher_starts_ingests_the_day(job_server: str, tmp_p
     dagster += ["--tags", json.dumps({"dagster/partition": "2024-03-16"})]
     for words in ([sys.executable, "-c", prepared], dagster):
         process = subprocess.run(
-            words, env=env, cwd=tmp_path, capture_output=True, text=True, timeout=120
+            words, env=env, cwd=tmp_path, capture_output=True, text=True, timeout=1200
         )
         assert process.returncode == 0, process.stderr[-3000:]
     day = tmp_path / "home" / "warehouse" / "raw" / "interactions" / "date=2024-03-16"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 
 import pytest
@@ -29,3 +30,15 @@ def stage(warehouse: Warehouse, settings: Settings) -> Staging:
 def one_worker() -> InferenceSettings:
     """Settings of one instance on the CPU."""
     return InferenceSettings(workers=1, device="cpu")
+
+
+@pytest.fixture
+def gpus(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, str]]:
+    """A fake machine with two GPUs; records the threads that set a current GPU."""
+    set_devices: list[tuple[int, str]] = []
+    monkeypatch.setattr("torch.cuda.is_available", lambda: True)
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 2)
+    monkeypatch.setattr(
+        "torch.cuda.set_device", lambda device: set_devices.append((threading.get_ident(), device))
+    )
+    return set_devices

@@ -10,7 +10,7 @@ import pytest
 
 from batch_predictions.inference.cleanup import remove_old_partitions
 from batch_predictions.inference.engine import score
-from batch_predictions.inference.staging import StagingManifest, result_path
+from batch_predictions.inference.manifest import StagingManifest, result_path
 from batch_predictions.settings import InferenceSettings
 from batch_predictions_tests.worlds.engine import Staging
 

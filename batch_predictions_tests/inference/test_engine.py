@@ -10,8 +10,8 @@ import pyarrow as pa
 import pytest
 
 from batch_predictions.inference.engine import ScoringError, score
+from batch_predictions.inference.manifest import StagingManifest, result_path
 from batch_predictions.inference.scorer import EXCLUDED
-from batch_predictions.inference.staging import StagingManifest, result_path
 from batch_predictions.settings import InferenceSettings
 from batch_predictions_tests.worlds.engine import (
     DoublingScorer,
@@ -210,7 +210,7 @@ def test_failures_between_successes_do_not_abort_the_step(
 def test_instances_score_in_parallel_and_every_thread_opens_one(stage: Staging) -> None:
     path = stage(18, shard_rows=3)
     # Passes only when three instances score at the same time.
-    barrier = threading.Barrier(3, timeout=60)
+    barrier = threading.Barrier(3, timeout=600)
     DoublingScorer.hooks.append(lambda ids: barrier.wait())
     summary = score(path, InferenceSettings(workers=3, device="cpu"))
     threads = [thread for thread, _ in DoublingScorer.opened]

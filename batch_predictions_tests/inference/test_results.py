@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from batch_predictions.inference.engine import score
-from batch_predictions.inference.staging import StagingManifest, result_path
+from batch_predictions.inference.manifest import StagingManifest, result_path
 from batch_predictions.settings import InferenceSettings
 from batch_predictions_tests.worlds.engine import DoublingScorer, Staging, read_rows
 

@@ -11,9 +11,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from batch_predictions.inference.engine import score
+from batch_predictions.inference.manifest import StagingManifest, result_path
 from batch_predictions.inference.partition_loading import load_partition
 from batch_predictions.inference.scorer import EXCLUDED
-from batch_predictions.inference.staging import StagingManifest, result_path
 from batch_predictions.inference.validation import (
     KEYS_ACCOUNTED,
     Check,

@@ -82,7 +82,7 @@ def run_command(
         cwd=cwd,
         capture_output=True,
         text=True,
-        timeout=300,
+        timeout=1200,
     )
     assert not check or process.returncode == 0, process.stderr
     return process

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,8 +12,9 @@ import dagster as dg
 from batch_predictions.home import atomic_write
 from batch_predictions.inference import engine
 from batch_predictions.inference.cleanup import remove_old_partitions
+from batch_predictions.inference.dagster.score_log import ProgressLogger, format_summary
 from batch_predictions.inference.declaration import BatchPrediction, asset_key_of
-from batch_predictions.inference.engine import ScoreSummary
+from batch_predictions.inference.manifest import StagingManifest
 from batch_predictions.inference.partition_loading import LoadResult, load_partition
 from batch_predictions.inference.partition_staging import (
     engine_folder,
@@ -22,7 +22,6 @@ from batch_predictions.inference.partition_staging import (
     stage_partition,
 )
 from batch_predictions.inference.results import mean_metrics
-from batch_predictions.inference.staging import StagingManifest
 from batch_predictions.inference.validation import (
     KEYS_ACCOUNTED,
     Check,
@@ -35,11 +34,8 @@ from batch_predictions.settings import Settings
 from batch_predictions.tables import TABLES
 from batch_predictions.warehouse import Warehouse
 
-PROGRESS_SECONDS = 10.0
-"""Time between two log lines of progress."""
-
 PACE_FILE = "pace.json"
-"""File beside the manifest with the scoring speed, for the asset's metadata."""
+"""File in the manifest's folder with the scoring speed, for the asset's metadata."""
 
 
 def stage(
@@ -97,7 +93,7 @@ def score(
     """
     for partition, manifest_path in staged.items():
         path, label = Path(manifest_path), f"{prediction.name} {partition}"
-        progress = _ProgressLogger(context, label)
+        progress = ProgressLogger(context, label)
         summary = engine.score(path, settings.inference, progress, progress.log_start)
         if summary.scored_rows:
             pace = {
@@ -111,7 +107,7 @@ def score(
             f"; {name} {metric.mean:.3f}, on a sample of {metric.sample_size:,}"
             for name, metric in mean_metrics(path).items()
         )
-        context.log.info(f"{label}: {_format_summary(summary)}{metrics}")
+        context.log.info(f"{label}: {format_summary(summary)}{metrics}")
     return dict(staged)
 
 
@@ -134,14 +130,15 @@ def load(
     Raises:
         Failure: a check failed.
     """
+    table, child_tables = prediction.table, prediction.child_tables
     validations = [
         validate(
             warehouse,
-            prediction.table,
+            table,
             Path(path),
             prediction.checks,
             sql_parameters(prediction, partition, settings),
-            prediction.child_tables,
+            child_tables,
         )
         for partition, path in scored.items()
     ]
@@ -151,18 +148,12 @@ def load(
         for check in prediction.all_checks
         if check.name in selected_checks
     ]
-    failing = sorted(result.partition for result in validations if not result.passed)
-    if failing:
+    if not all(result.passed for result in validations):
         # Check results without a materialization: the old rows stay.
         yield from check_results
-        checks = sorted({name for v in validations for name, n in v.violations.items() if n})
-        raise dg.Failure(
-            f"{prediction.name}: nothing was replaced, since {', '.join(failing)} failed "
-            f"{', '.join(checks)}; the check's metadata has examples",
-            allow_retries=False,
-        )
+        raise _validation_failure(prediction, validations)
     loaded = {
-        partition: load_partition(warehouse, prediction.table, Path(path), prediction.child_tables)
+        partition: load_partition(warehouse, table, Path(path), child_tables)
         for partition, path in scored.items()
     }
     yield from _record_child_tables(context, prediction, warehouse, loaded)
@@ -176,6 +167,18 @@ def load(
     )
     if prediction.asset_key in context.selected_asset_keys:
         yield dg.MaterializeResult(asset_key=prediction.asset_key, check_results=check_results)
+
+
+def _validation_failure(
+    prediction: BatchPrediction, validations: Sequence[ValidationResult]
+) -> dg.Failure:
+    failing = sorted(result.partition for result in validations if not result.passed)
+    checks = sorted({name for v in validations for name, n in v.violations.items() if n})
+    return dg.Failure(
+        f"{prediction.name}: nothing was replaced, since {', '.join(failing)} failed "
+        f"{', '.join(checks)}; the check's metadata has examples",
+        allow_retries=False,
+    )
 
 
 def _record_child_tables(
@@ -255,49 +258,5 @@ def _load_metadata(validation: ValidationResult, scored: Mapping[str, str]) -> d
     }
 
 
-def _format_summary(summary: ScoreSummary) -> str:
-    if not summary.scored_rows:
-        return f"nothing to score, all {summary.reused_rows:,} rows have results"
-    rate = summary.scored_rows / summary.seconds
-    shares = ", ".join(f"{stage} {s:.0%}" for stage, s in summary.timings.shares().items())
-    return (
-        f"{summary.scored_rows:,} rows scored in {summary.seconds:.1f} s ({rate:,.0f} rows/s, "
-        f"{_format_instances(summary.instances)} on {summary.device}), "
-        f"{summary.reused_rows:,} reused from earlier runs"
-        + (f", {summary.retries} shards retried" if summary.retries else "")
-        + f"; share of the instances' time: {shares}"
-    )
-
-
-def _format_instances(count: int) -> str:
-    return f"{count} instance" + ("s" if count != 1 else "")
-
-
 def _format_partitions(keys: Sequence[str]) -> str:
     return ", ".join(keys) if len(keys) < 4 else f"{keys[0]} to {keys[-1]} ({len(keys)})"
-
-
-class _ProgressLogger:
-    """Logs progress every `PROGRESS_SECONDS`: rows, rows per second, remaining time."""
-
-    def __init__(self, context: dg.AssetExecutionContext, label: str) -> None:
-        self.context, self.label = context, label
-        self.started = self.last_logged = time.perf_counter()
-
-    def log_start(self, device: str, instances: int, row_count: int) -> None:
-        """Logs device and instances, before the first shard is scored."""
-        self.context.log.info(
-            f"{self.label}: {row_count:,} rows to score by {_format_instances(instances)} "
-            f"on {device}"
-        )
-
-    def __call__(self, scored_rows: int, row_count: int) -> None:
-        now = time.perf_counter()
-        if now - self.last_logged < PROGRESS_SECONDS:
-            return
-        self.last_logged = now
-        rate = scored_rows / (now - self.started)
-        self.context.log.info(
-            f"{self.label}: {scored_rows:,} of {row_count:,} rows, {rate:,.0f} rows/s, "
-            f"{(row_count - scored_rows) / rate:,.0f} s left"
-        )

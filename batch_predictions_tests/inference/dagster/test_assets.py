@@ -10,7 +10,6 @@ import sys
 import textwrap
 import time
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, Self
 
@@ -19,13 +18,9 @@ import pyarrow as pa
 import pytest
 
 from batch_predictions.inference.dagster.assets import GPU
-from batch_predictions.inference.dagster.io_manager import JsonPathIOManager
 from batch_predictions.inference.declaration import BatchPrediction
-from batch_predictions.inference.partition_staging import stage_partition
 from batch_predictions.inference.scorer import ScorerContext, ScorerMetric, with_metrics
-from batch_predictions.inference.staging import StagingManifest
 from batch_predictions.inference.validation import Check
-from batch_predictions.model_store import ModelStore
 from batch_predictions.serving.assets import release_asset
 from batch_predictions.serving.lookup import Lookup
 from batch_predictions.settings import InferenceSettings, Settings
@@ -39,7 +34,7 @@ from batch_predictions.tables import (
     declare,
 )
 from batch_predictions.warehouse import Warehouse
-from batch_predictions_tests.worlds.home import PARTITIONS, prediction_asset
+from batch_predictions_tests.worlds.home import PARTITIONS, materialize, prediction_asset
 from batch_predictions_tests.worlds.paths import ROOT
 
 # --- the whole declaration ----------------------------------------------------------------------
@@ -131,20 +126,7 @@ def _events(warehouse: Warehouse, day: str, *counts: tuple[str, int]) -> None:
 def _materialize(
     settings: Settings, *days: str, extra: tuple[Any, ...] = (), fails: bool = False
 ) -> dg.ExecuteInProcessResult:
-    tags = {"dagster/asset_partition_range_start": min(days)}
-    tags["dagster/asset_partition_range_end"] = max(days)
-    result = dg.materialize(
-        [prediction_asset(toy), *extra],
-        partition_key=days[0] if len(days) == 1 else None,
-        tags=tags if len(days) > 1 else None,
-        resources={
-            "settings": settings,
-            "warehouse": Warehouse.of(settings),
-            "models": ModelStore.of(settings),
-            "handles": JsonPathIOManager(home=str(settings.home)),
-        },
-        raise_on_error=False,
-    )
+    result = materialize([prediction_asset(toy), *extra], settings, *days)
     assert result.success is not fails
     return result
 
@@ -344,21 +326,8 @@ def test_a_run_after_a_killed_one_scores_the_missing_shards(
     assert _rows(warehouse, DAYS[0]) == {f"u{n}": 2 * (n + 1) for n in range(10)}
 
 
-@pytest.mark.parametrize(
-    ("shard_rows", "sizes"), [(1, [3, 3, 3, 2]), (8, [8, 3]), (2, [3, 3, 3, 2])]
-)
-def test_a_declaration_may_set_larger_shards(
-    warehouse: Warehouse, settings: Settings, shard_rows: int, sizes: list[int]
-) -> None:
-    """The setting is 3; the larger of the two applies."""
-    path = stage_partition(
-        replace(toy, shard_rows=shard_rows), DAYS[0], warehouse, ModelStore.of(settings), settings
-    )
-    assert [shard.rows for shard in StagingManifest.read(path).shards] == sizes
-
-
 def test_the_declaration_is_short() -> None:
-    """At most 20 lines besides the table and the scorer, as docs/predictions.md says."""
+    """At most 20 lines besides the table and the scorer."""
     text = Path(__file__).read_text(encoding="utf-8")
     declaration = text[text.index("toy = BatchPrediction(") : text.index("# --- the asset")]
     assert len(declaration.strip().splitlines()) <= 20

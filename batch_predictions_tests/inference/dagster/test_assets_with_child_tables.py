@@ -12,15 +12,18 @@ import pytest
 from batch_predictions.automation.job_runner import JobRunner
 from batch_predictions.automation.jobs import AFTER_INGEST, NIGHTLY
 from batch_predictions.inference.dagster.assets import GPU
-from batch_predictions.inference.dagster.io_manager import JsonPathIOManager
 from batch_predictions.inference.declaration import BatchPrediction
 from batch_predictions.inference.scorer import ScorerContext
 from batch_predictions.inference.validation import Check
-from batch_predictions.model_store import ModelStore
 from batch_predictions.settings import InferenceSettings, Settings
 from batch_predictions.tables import INTERACTIONS, TABLES, Table, columns, declare
 from batch_predictions.warehouse import Warehouse
-from batch_predictions_tests.worlds.home import PARTITIONS, prediction_asset
+from batch_predictions_tests.worlds.home import (
+    PARTITIONS,
+    asset_resources,
+    materialize,
+    prediction_asset,
+)
 
 OFFERS = Table(
     "predictions",
@@ -125,17 +128,8 @@ def _events(warehouse: Warehouse, day: str, *events: tuple[str, str]) -> None:
     )
 
 
-def _resources(settings: Settings) -> dict[str, Any]:
-    return {
-        "settings": settings,
-        "warehouse": Warehouse.of(settings),
-        "models": ModelStore.of(settings),
-        "handles": JsonPathIOManager(home=str(settings.home)),
-    }
-
-
 def _definitions(settings: Settings) -> dg.Definitions:
-    return dg.Definitions(assets=[prediction_asset(offers)], resources=_resources(settings))
+    return dg.Definitions(assets=[prediction_asset(offers)], resources=asset_resources(settings))
 
 
 def _materialize(
@@ -145,16 +139,8 @@ def _materialize(
     instance: dg.DagsterInstance | None = None,
     fails: bool = False,
 ) -> dg.ExecuteInProcessResult:
-    tags = {"dagster/asset_partition_range_start": min(days)}
-    tags["dagster/asset_partition_range_end"] = max(days)
-    result = dg.materialize(
-        [prediction_asset(offers)],
-        selection=list(selection),
-        instance=instance,
-        partition_key=days[0] if len(days) == 1 else None,
-        tags=tags if len(days) > 1 else None,
-        resources=_resources(settings),
-        raise_on_error=False,
+    result = materialize(
+        [prediction_asset(offers)], settings, *days, selection=selection, instance=instance
     )
     assert result.success is not fails
     return result

@@ -17,7 +17,6 @@ import dagster as dg
 import pyarrow as pa
 import pytest
 
-from batch_predictions.inference.dagster.io_manager import JsonPathIOManager
 from batch_predictions.inference.declaration import BatchPrediction
 from batch_predictions.inference.scorer import ScorerContext
 from batch_predictions.inference.validation import Check
@@ -28,7 +27,9 @@ from batch_predictions.settings import InferenceSettings, Settings
 from batch_predictions.tables import TABLES, USER_SEGMENTS, Table, columns, declare
 from batch_predictions.warehouse import Warehouse
 from batch_predictions_tests.worlds.home import (
+    asset_resources,
     features_asset,
+    materialize,
     model_asset,
     prediction_asset,
     raw_asset,
@@ -76,7 +77,7 @@ luck = BatchPrediction(
     table=LUCK,
     key=("user_id",),
     rows="""select user_id from features.user_segments
-        where date = $date and length(user_id) >= $model_shortest::BIGINT""",
+        where date = $date and length(user_id) >= $model_min_length::BIGINT""",
     lookup_tables={
         "segments": "select count(*) as n from features.user_segments where date = $date"
     },
@@ -115,7 +116,7 @@ class LuckHome:
             {"names": list(names)},
         )
 
-    def write_model(self, through: str, factor: int, shortest: int = 1) -> str:
+    def write_model(self, through: str, factor: int, min_length: int = 1) -> str:
         """Stores a model that serves from a Sunday on; returns its version."""
         models = ModelStore.of(self.settings)
 
@@ -128,7 +129,7 @@ class LuckHome:
             sunday,
             write,
             candidate="luck",
-            parameters={"shortest": shortest},
+            parameters={"min_length": min_length},
             data_version="1",
         ).version
         decision = Decision(
@@ -143,22 +144,7 @@ class LuckHome:
 
     def predict(self, *days: str) -> dg.ExecuteInProcessResult:
         """Materializes a day, or the range from the first to the last day."""
-        tags = {
-            "dagster/asset_partition_range_start": days[0],
-            "dagster/asset_partition_range_end": days[-1],
-        }
-        return dg.materialize(
-            [prediction_asset(luck)],
-            instance=dg.DagsterInstance.ephemeral(),
-            tags=tags,
-            resources={
-                "settings": self.settings,
-                "warehouse": self.warehouse,
-                "models": ModelStore.of(self.settings),
-                "handles": JsonPathIOManager(home=str(self.settings.home)),
-            },
-            raise_on_error=False,
-        )
+        return materialize([prediction_asset(luck)], self.settings, *days)
 
     def predictions(self, day: str) -> dict[str, tuple[int, str]]:
         rows = self.warehouse.query(
@@ -214,7 +200,7 @@ def test_every_day_of_a_range_is_scored_by_the_model_that_served_it(home: LuckHo
 
 
 def test_sql_binds_the_parameters_of_the_model(home: LuckHome) -> None:
-    version = home.write_model("2024-03-03", factor=10, shortest=3)
+    version = home.write_model("2024-03-03", factor=10, min_length=3)
     home.write_users(SATURDAY, "ann", "jo")
     assert home.predict(SATURDAY).success
     assert home.predictions(SATURDAY) == {"ann": (32, version)}
@@ -295,12 +281,7 @@ def test_lineage_maps_a_day_to_the_latest_ended_week_of_the_model(home: LuckHome
                 raw_asset("users"),
                 raw_asset("items"),
             ],
-            resources={
-                "settings": home.settings,
-                "warehouse": home.warehouse,
-                "models": ModelStore.of(home.settings),
-                "handles": JsonPathIOManager(home=str(home.settings.home)),
-            },
+            resources=asset_resources(home.settings),
         )
     )
 

@@ -14,8 +14,8 @@ import pytest
 
 from batch_predictions import discovery
 from batch_predictions.inference.engine import ScoringError, score
+from batch_predictions.inference.manifest import StagingManifest
 from batch_predictions.inference.scorer import worker_kind
-from batch_predictions.inference.staging import StagingManifest
 from batch_predictions.settings import InferenceSettings
 from batch_predictions.warehouse import Warehouse
 from batch_predictions_tests.worlds.paths import ROOT
