@@ -112,7 +112,7 @@ def job_server() -> Iterator[str]:
 
 def _answering(address: str, head: subprocess.Popen[bytes]) -> str:
     """The address, as soon as the server there takes jobs."""
-    for _ in range(120):
+    for _ in range(1200):
         assert head.poll() is None, "Ray's head has ended"
         try:
             urllib.request.urlopen(f"{address}/api/jobs/", timeout=5).close()

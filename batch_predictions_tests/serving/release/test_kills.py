@@ -14,9 +14,13 @@ from typing import Any
 from batch_predictions.serving.lookup import Lookup
 from batch_predictions.serving.release.publish import publish, releases
 from batch_predictions.serving.release.publisher_liveness import is_dead, register_publisher
+from batch_predictions.settings import Settings
 from batch_predictions_tests.worlds.serving import DAY, TABLES, open_world
 
 KILLS = 8
+SECONDS_TO_PUBLISH = 120.0
+"""How long a publisher may take on a busy machine before it counts as stuck."""
+
 USERS = 400
 K = 6
 
@@ -50,44 +54,50 @@ def find_problem(answer: dict[str, Any], contents: dict[str, str]) -> str | None
     return None
 
 
-def test_readers_see_complete_releases_while_publishers_are_killed(tmp_path: Path) -> None:
-    world = open_world(tmp_path / "home")
-    world.predict(tag="v0x", users=USERS, k=K)
-    world.publish()
-    stop = threading.Event()
-    problems: list[str] = []
-    reads: list[int] = []
-    contents: dict[str, str] = {}
+class Reader(threading.Thread):
+    """Looks users up until it is stopped, and collects problems."""
 
-    def read(number: int) -> None:
-        count = 0
-        with Lookup(world.settings) as lookup:
-            while not stop.is_set():
-                user = f"u{count % (USERS + 50)}"  # the last 50 are unknown users
+    def __init__(self, settings: Settings, contents: dict[str, str]) -> None:
+        super().__init__()
+        self.settings = settings
+        self.contents = contents
+        self.stopped = threading.Event()
+        self.problems: list[str] = []
+        self.reads = 0
+
+    def run(self) -> None:
+        with Lookup(self.settings) as lookup:
+            while not self.stopped.is_set():
+                user = f"u{self.reads % (USERS + 50)}"  # the last 50 are unknown users
                 try:
-                    problem = find_problem(lookup.recommendations(user), contents)
+                    problem = find_problem(lookup.recommendations(user), self.contents)
                     rows = len(lookup.rows("recommendations", user_id="u7"))
                     problem = problem or (None if rows == K else f"{rows} rows of u7")
                 except Exception as error:  # every error is a problem
                     problem = repr(error)
                 if problem:
-                    problems.append(problem)
-                count += 2
-        reads.append(count)
+                    self.problems.append(problem)
+                self.reads += 2
 
-    readers = [threading.Thread(target=read, args=(number,)) for number in range(2)]
+
+def test_readers_see_complete_releases_while_publishers_are_killed(tmp_path: Path) -> None:
+    world = open_world(tmp_path / "home")
+    world.predict(tag="v0x", users=USERS, k=K)
+    world.publish()
+    contents: dict[str, str] = {}
+    readers = [Reader(world.settings, contents) for _ in range(2)]
     for reader in readers:
         reader.start()
     # The fork server imports the modules once, for all publishers.
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["batch_predictions.serving.release.publish"])
     try:
-        first = 0
         for kill in range(KILLS):
-            publisher = context.Process(target=publish_forever, args=(world.settings.home, first))
+            arguments = (world.settings.home, 30 * kill)
+            publisher = context.Process(target=publish_forever, args=arguments)
             publisher.start()
             served = len(contents)
-            deadline = time.monotonic() + 20
+            deadline = time.monotonic() + SECONDS_TO_PUBLISH
             while len(contents) == served and time.monotonic() < deadline:
                 time.sleep(0.01)
             # Each kill hits another point of the next publish.
@@ -95,13 +105,13 @@ def test_readers_see_complete_releases_while_publishers_are_killed(tmp_path: Pat
             assert publisher.pid
             os.kill(publisher.pid, signal.SIGKILL)
             publisher.join()
-            first += 30
     finally:
-        stop.set()
         for reader in readers:
+            reader.stopped.set()
             reader.join()
+    problems = [problem for reader in readers for problem in reader.problems]
     assert not problems, problems[:3]
-    assert sum(reads) > 500
+    assert all(reader.reads > 100 for reader in readers)
     assert len(contents) > KILLS
     # The next publish removes what the killed processes left.
     world.predict(DAY + dt.timedelta(days=999), tag="last", users=USERS, k=K)
