@@ -90,6 +90,31 @@ def typed_rows(
     return f"select {', '.join(casts)} from ({relation}) as rows_ order by {by}"
 
 
+def check_partition_column(
+    db: DuckDBPyConnection, table: Table, staged: str, partitions: Sequence[str]
+) -> None:
+    """Checks the partitions of rows in a temporary table.
+
+    Raises:
+        WarehouseError: they lack the partition column, or a row is of none of the partitions.
+    """
+    column = table.partition
+    names = {row[0] for row in db.execute(f"describe temp.{staged}").fetchall()}
+    if column not in names:
+        raise WarehouseError(f"rows do not fit {table.qualified} (missing: {column})")
+    stray = db.execute(
+        f"select {column}, count(*) from temp.{staged} "
+        f"where {column} is null or not list_contains($keys::DATE[], {column}::DATE) "
+        "group by all order by all limit 1",
+        {"keys": list(partitions)},
+    ).fetchone()
+    if stray:
+        raise WarehouseError(
+            f"{table.qualified}: {stray[1]} rows have {column} {stray[0]}, which is not "
+            f"among the {len(partitions)} partitions written"
+        )
+
+
 def check_rows(
     db: DuckDBPyConnection, table: Table, draft: Path, fixed: Mapping[str, str | None]
 ) -> None:

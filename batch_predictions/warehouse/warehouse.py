@@ -30,22 +30,22 @@ from duckdb import (
     OutOfRangeException,
 )
 from duckdb import Error as DuckDBError
-from duckdb import connect as open_database
 
 from batch_predictions.home import fsync_folder
 from batch_predictions.settings import Settings
-from batch_predictions.tables import TABLES, Table
+from batch_predictions.tables import Table
 from batch_predictions.warehouse import partition_files
 from batch_predictions.warehouse.schema_sql import (
     WarehouseError,
+    check_partition_column,
     check_rows,
     escape_literal,
     fixed_columns,
     select_from_parquet,
     typed_rows,
     used_parameters,
-    view_sql,
 )
+from batch_predictions.warehouse.views import ensure_views
 
 Rows: TypeAlias = str | pa.Table | pa.RecordBatchReader | Sequence[Path]
 """Rows to write: a query, Arrow, or Parquet shards."""
@@ -97,7 +97,7 @@ class Warehouse(dg.ConfigurableResource[Any]):
 
         It may create temporary tables; the warehouse is attached read-only.
         """
-        views = self.ensure_views()
+        views = ensure_views(Path(self.home), self.folder)
         with self.duckdb.get_connection() as db:
             db.execute("set timezone = 'UTC'")
             db.execute(f"attach '{escape_literal(views)}' as warehouse (read_only)")
@@ -246,7 +246,7 @@ class Warehouse(dg.ConfigurableResource[Any]):
         staged = f"staged_{uuid.uuid4().hex}"
         db.execute(f"create temp table {staged} as {rows}", used_parameters(rows, parameters))
         try:
-            _check_partition_column(db, table, staged, partitions)
+            check_partition_column(db, table, staged, partitions)
             select = f"select * from temp.{staged} where {column} = $partition_key::DATE"
             return {
                 key: self._write_and_replace(
@@ -316,52 +316,6 @@ class Warehouse(dg.ConfigurableResource[Any]):
         with self.duckdb.get_connection() as db:
             rows = db.execute("select key, value from parquet_kv_metadata(?)", [str(path)])
             return {key.decode(): value.decode() for key, value in rows.fetchall()}
-
-    # --- views ----------------------------------------------------------------------------------
-
-    def ensure_views(self) -> Path:
-        """The path of `<home>/warehouse.duckdb`; replaced if a declared table has no view in it."""
-        path = Path(self.home) / "warehouse.duckdb"
-        statements = {name: view_sql(table, self.folder) for name, table in TABLES.items()}
-        stamp = path.with_suffix(".views")
-        text = "\n".join(statements[name] for name in sorted(statements))
-        # Another process may have declared more tables, of plugins: they stay.
-        existing = stamp.read_text(encoding="utf-8") if stamp.exists() and path.exists() else ""
-        if existing == text or set(text.splitlines()) <= set(existing.splitlines()):
-            return path
-        for table in TABLES.values():
-            (self.folder / table.schema / table.name).mkdir(parents=True, exist_ok=True)
-        with partition_files.scratch_dir(self.folder) as scratch:
-            with open_database(str(scratch / "views.duckdb")) as db:
-                for schema in sorted({table.schema for table in TABLES.values()}):
-                    db.execute(f"create schema {schema}")
-                for statement in statements.values():
-                    db.execute(statement)
-            (scratch / "views").write_text(text, encoding="utf-8")
-            (scratch / "views.duckdb").replace(path)
-            (scratch / "views").replace(stamp)
-        return path
-
-
-def _check_partition_column(
-    db: DuckDBPyConnection, table: Table, staged: str, partitions: Sequence[str]
-) -> None:
-    """Checks that a temporary table has the partition column, and only rows of the partitions."""
-    column = table.partition
-    names = {row[0] for row in db.execute(f"describe temp.{staged}").fetchall()}
-    if column not in names:
-        raise WarehouseError(f"rows do not fit {table.qualified} (missing: {column})")
-    stray = db.execute(
-        f"select {column}, count(*) from temp.{staged} "
-        f"where {column} is null or not list_contains($keys::DATE[], {column}::DATE) "
-        "group by all order by all limit 1",
-        {"keys": list(partitions)},
-    ).fetchone()
-    if stray:
-        raise WarehouseError(
-            f"{table.qualified}: {stray[1]} rows have {column} {stray[0]}, which is not "
-            f"among the {len(partitions)} partitions written"
-        )
 
 
 def _is_concurrent_replace(error: DuckDBError) -> bool:

@@ -1,0 +1,43 @@
+"""The file of views, `<home>/warehouse.duckdb`: one view per declared table, and no rows."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from duckdb import connect as open_database
+
+from batch_predictions.tables import TABLES
+from batch_predictions.warehouse.partition_files import scratch_dir
+from batch_predictions.warehouse.schema_sql import view_sql
+
+
+def ensure_views(home: Path, folder: Path) -> Path:
+    """Replaces the file of views atomically if a declared table has no view in it.
+
+    Args:
+        home: the home folder.
+        folder: the warehouse's folder with the partitions.
+
+    Returns:
+        The path of `<home>/warehouse.duckdb`.
+    """
+    path = home / "warehouse.duckdb"
+    statements = {name: view_sql(table, folder) for name, table in TABLES.items()}
+    stamp = path.with_suffix(".views")
+    text = "\n".join(statements[name] for name in sorted(statements))
+    # Another process may have declared more tables, of plugins: they stay.
+    existing = stamp.read_text(encoding="utf-8") if stamp.exists() and path.exists() else ""
+    if existing == text or set(text.splitlines()) <= set(existing.splitlines()):
+        return path
+    for table in TABLES.values():
+        (folder / table.schema / table.name).mkdir(parents=True, exist_ok=True)
+    with scratch_dir(folder) as scratch:
+        with open_database(str(scratch / "views.duckdb")) as db:
+            for schema in sorted({table.schema for table in TABLES.values()}):
+                db.execute(f"create schema {schema}")
+            for statement in statements.values():
+                db.execute(statement)
+        (scratch / "views").write_text(text, encoding="utf-8")
+        (scratch / "views.duckdb").replace(path)
+        (scratch / "views").replace(stamp)
+    return path
