@@ -46,14 +46,16 @@ def topk_neighbours(
                     touched[n] = neighbour
                     n += 1
                 sums[neighbour] += weight * right[user_entry]
+        # Sliced here, since slices are slow in the inner loop.
+        item_similarity, item_neighbours = similarity[item], neighbour_ids[item]
         size = 0
         for index in range(n):
             neighbour = touched[index]
             score = np.float32(sums[neighbour])
             if neighbour == item and not include_self:
                 continue
-            size = heap_push(similarity[item], neighbour_ids[item], size, keep, score, neighbour)
-        heap_sort(similarity[item], neighbour_ids[item], size)
+            size = heap_push(item_similarity, item_neighbours, size, keep, score, neighbour)
+        heap_sort(item_similarity, item_neighbours, size)
 
 
 @njit_cached
@@ -101,13 +103,15 @@ def cooccurrence(
                 else:
                     sums[neighbour] += backward * weights[place - near]
         count = place_indptr[item + 1] - place_indptr[item]
+        # Sliced here, since slices are slow in the inner loop.
+        item_similarity, item_neighbours = similarity[item], neighbour_ids[item]
         size = 0
         for index in range(n):
             neighbour = touched[index]
             product = count * (place_indptr[neighbour + 1] - place_indptr[neighbour])
             score = np.float32(sums[neighbour] / np.sqrt(float(product)))
-            size = heap_push(similarity[item], neighbour_ids[item], size, keep, score, neighbour)
-        heap_sort(similarity[item], neighbour_ids[item], size)
+            size = heap_push(item_similarity, item_neighbours, size, keep, score, neighbour)
+        heap_sort(item_similarity, item_neighbours, size)
 
 
 @njit_cached
