@@ -1,6 +1,6 @@
 """Seconds and peak memory of every stage of a day, each in a separate process.
 
-    python benchmarks/stages.py [--home FOLDER] [--days 1]
+    python benchmarks/stages.py [--home FOLDER]
 
 The source is that of the settings (BATCH_PREDICTIONS_SOURCE__KIND and __PATH); the day is its
 newest complete one, and the trained week the latest that has ended by then. Stages: ingest of all
