@@ -71,7 +71,7 @@ PLOTS: dict[str, Plot] = {
         "items",
     ),
     "churn_features": _bars(
-        "Active customers by how overdue they are",
+        "Active customers by days inactive relative to their mean gap",
         """select case when overdue is null then 'one visit' when overdue < 0.5 then 'under 0.5'
         when overdue < 1 then '0.5 to 1' when overdue < 2 then '1 to 2'
         when overdue < 4 then '2 to 4' else '4 and more' end as overdue_bin, count(*) as customers
