@@ -1,8 +1,10 @@
 """SQL expressions of business days and timestamps, from the time formats that sources use.
 
 - A DATE, or a text that is a date alone, is the business day itself and is not shifted.
-- A time with an offset, or a TIMESTAMP WITH TIME ZONE, is converted to the source's time zone.
+- A time with an offset (`-05:00`, ` -0500`), or a TIMESTAMP WITH TIME ZONE, is converted to the
+  source's time zone.
 - A time without an offset is UTC.
+- Dates and times may have English month names; see `month_names`.
 - A number is Unix time in seconds, milliseconds, microseconds or nanoseconds, decided by its size;
   a number of eight digits such as 20240131 is a date.
 
@@ -17,6 +19,11 @@ from dataclasses import dataclass
 
 from batch_predictions.sources.base import MAX_DATE
 from batch_predictions.sources.sql_literals import quote_literal
+from batch_predictions.sources.validation.month_names import (
+    has_month_name_sql,
+    month_name_date_sql,
+    month_name_timestamp_sql,
+)
 
 _NUMBER_TYPE = re.compile(r"U?(TINY|SMALL|BIG|HUGE)?INT(EGER)?|DOUBLE|FLOAT|DECIMAL\(\d+,\d+\)")
 _DATE_PATTERN = r"'\d{4}[-/]\d{1,2}[-/]\d{1,2}'"
@@ -60,8 +67,11 @@ def timestamp_sql(value: str, type_: str) -> str:
         f"when regexp_full_match({text}, {_NUMBER_PATTERN}) "
         f"then {_from_unix(f'try_cast({text} as DOUBLE)')} "
         # DuckDB would read words such as `infinity` and `epoch` as times.
-        f"when regexp_matches({text}, '^\\d') "
-        f"then try_cast({text} as TIMESTAMPTZ) at time zone 'UTC' end"
+        f"when regexp_matches({text}, '^\\d') then coalesce("
+        f"try_cast({text} as TIMESTAMPTZ) at time zone 'UTC', "
+        f"try_cast({_with_iso_offset(text)} as TIMESTAMPTZ) at time zone 'UTC', "
+        f"{month_name_timestamp_sql(text)}) "
+        f"when {has_month_name_sql(text)} then {month_name_timestamp_sql(text)} end"
     )
 
 
@@ -89,7 +99,8 @@ def day_sql(value: str, type_: str, timezone: str, timestamp: str | None = None)
     return (
         f"case when regexp_full_match({text}, {_DATE_PATTERN}) then try_cast({text} as DATE) "
         f"when regexp_full_match({text}, {_COMPACT_DATE_PATTERN}) "
-        f"then try_strptime({text}, '%Y%m%d')::DATE else {local_day} end"
+        f"then try_strptime({text}, '%Y%m%d')::DATE "
+        f"else coalesce({local_day}, {month_name_date_sql(text)}) end"
     )
 
 
@@ -126,7 +137,8 @@ def day_problem_sql(name: str, value: str, type_: str, day: str, rules: DayRules
         f"case when {is_missing_sql(value, type_)} "
         f"then {quote_literal(f'{name} is empty: give every row its time, or map a column to it')} "
         f"when {day} is null then {quoted} || "
-        "''' is not a time: write 2024-01-31, 2024-01-31 13:45:00+00:00 or Unix seconds' "
+        "''' is not a time: write 2024-01-31, 2024-01-31 13:45:00+00:00, 31 Jan 2024 or Unix "
+        "seconds' "
         f"when {day} < DATE '{earliest}' then {shown} || "
         f"' is before {earliest}: correct it, or set source.earliest to an earlier day' "
         f"when {day} > DATE '{MAX_DATE}' then {shown} || "
@@ -139,6 +151,11 @@ def day_problem_sql(name: str, value: str, type_: str, day: str, rules: DayRules
 
 def _is_number(type_: str) -> bool:
     return _NUMBER_TYPE.fullmatch(type_) is not None
+
+
+def _with_iso_offset(text: str) -> str:
+    """SQL of a text whose offset is written as in ISO 8601: ` -0500` becomes `-05:00`."""
+    return rf"regexp_replace({text}, '\s*([+-](?:0\d|1[0-4])):?([0-5]\d)$', '\1:\2')"
 
 
 def _is_compact_date(value: str) -> str:
