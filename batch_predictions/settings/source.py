@@ -39,6 +39,12 @@ class SourceSettings(Section):
         description="files: for each raw table, its column: your column, such as "
         "{interactions: {user_id: customer, item_id: sku, occurred_at: ts}}.",
     )
+    formats: dict[str, dict[str, str]] = Field(
+        default_factory=dict,
+        description="files: for each raw table, its column of dates or times: the format of the "
+        "files, as in strptime, such as {interactions: {occurred_at: '%d.%m.%Y %H:%M'}}. Not "
+        "needed for ISO 8601, Unix time, RFC 2822 and English month names.",
+    )
     earliest: dt.date = Field(
         dt.date(1990, 1, 1), description="Rows of earlier days are refused as implausible."
     )

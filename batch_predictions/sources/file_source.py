@@ -11,6 +11,8 @@ from pathlib import Path
 
 import duckdb
 
+from batch_predictions.home import State
+from batch_predictions.settings import SourceSettings
 from batch_predictions.sources.base import (
     ABSENT_FINGERPRINT,
     RAW_TABLES,
@@ -23,6 +25,7 @@ from batch_predictions.sources.daily_rows import daily_rows_sql, dated_rows_sql
 from batch_predictions.sources.delimited import read_delimited, sniff_dialect
 from batch_predictions.sources.file_rows import LINE_ERROR, FileRows
 from batch_predictions.sources.parquet_files import read_parquet_files
+from batch_predictions.sources.validation.column_formats import apply_formats, validate_formats
 from batch_predictions.sources.validation.timestamps import DayRules
 from batch_predictions.sources.weekly_spans import weekly_rows_sql, weekly_spans_sql
 from batch_predictions.tables import Table
@@ -34,6 +37,10 @@ class FileSource(Source):
     Parquet files and delimited text with a header are read by default; for other formats override
     `read_rows`. Days, weeks, damaged lines and fingerprints are the same for all adapters of files.
     """
+
+    def __init__(self, settings: SourceSettings, state: State | None) -> None:
+        super().__init__(settings, state)
+        validate_formats(settings.formats)
 
     @abstractmethod
     def files(self, table: Table) -> list[Path]:
@@ -130,6 +137,7 @@ class FileSource(Source):
             self.timezone,
             str(self.settings.earliest),
             sorted(self.settings.columns.get(table.name, {}).items()),
+            *([formats] if (formats := self.settings.formats.get(table.name)) else []),
         ]
         for path, name in zip(paths, self.file_names(table), strict=True):
             stat = path.stat()
@@ -163,7 +171,7 @@ class FileSource(Source):
     ) -> str:
         """A query for the rows of a table's files; see `Source.rows_sql`."""
         rows = self.read_rows(db, table, limit)
-        columns = self.column_sql(table, rows.types)
+        columns = self._formatted_columns(table, rows)
         if not table.partition:
             select_list = rows.select_list(columns)
             return f"select {select_list}, {LINE_ERROR} as problem from {rows.relation}"
@@ -181,7 +189,7 @@ class FileSource(Source):
         with duckdb.connect(":memory:", config={"threads": 2}) as db:
             db.execute("set timezone = 'UTC'")
             rows = self.read_rows(db, table, None)
-            columns = self.column_sql(table, rows.types)
+            columns = self._formatted_columns(table, rows)
             rules = self._day_rules(default_date, dt.date.min)
             if table.partition == "week":
                 dated = weekly_spans_sql(db, rows, columns, rules)
@@ -193,6 +201,10 @@ class FileSource(Source):
                 f"select min({first_day}), max({last_day}) from ({dated}) where __problem is null"
             ).fetchone()
         return (row[0], row[1]) if row and row[0] else None
+
+    def _formatted_columns(self, table: Table, rows: FileRows) -> dict[str, str]:
+        formats = self.settings.formats.get(table.name, {})
+        return apply_formats(self.column_sql(table, rows.types), formats)
 
     def _day_rules(self, default_date: dt.date, first_day: dt.date) -> DayRules:
         return DayRules(self.timezone, self.settings.earliest, first_day, default_date)

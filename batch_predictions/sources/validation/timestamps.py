@@ -138,7 +138,7 @@ def day_problem_sql(name: str, value: str, type_: str, day: str, rules: DayRules
         f"then {quote_literal(f'{name} is empty: give every row its time, or map a column to it')} "
         f"when {day} is null then {quoted} || "
         "''' is not a time: write 2024-01-31, 2024-01-31 13:45:00+00:00, 31 Jan 2024 or Unix "
-        "seconds' "
+        "seconds, or set source.formats to its format, such as %d.%m.%Y %H:%M' "
         f"when {day} < DATE '{earliest}' then {shown} || "
         f"' is before {earliest}: correct it, or set source.earliest to an earlier day' "
         f"when {day} > DATE '{MAX_DATE}' then {shown} || "
