@@ -193,6 +193,14 @@ class Source(ABC):
         """Column of the raw table to the column of the source that it is read from, for reports."""
         return {}
 
+    def unused_columns(self, table: Table) -> list[str]:
+        """Columns of the source that no column of the raw table is read from, for reports."""
+        return []
+
+    def unread_files(self) -> list[str]:
+        """Names of files in the source's folder that belong to no table, for reports."""
+        return []
+
 
 def last_sunday_before(today: dt.date) -> dt.date:
     """The default of `source.default_date` on a first run on `today`."""

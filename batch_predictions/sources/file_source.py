@@ -127,6 +127,18 @@ class FileSource(Source):
         """Names of a table's files, relative to the folder."""
         return [str(path.relative_to(self.folder)) for path in self.files(table)]
 
+    def unread_files(self) -> list[str]:
+        """Visible files in the folder that belong to no table, relative to it, by name."""
+        read = {path for table in RAW_TABLES for path in self.files(table)}
+        names = (
+            path.relative_to(self.folder) for path in self.folder.rglob("*") if path not in read
+        )
+        return sorted(
+            str(name)
+            for name in names
+            if (self.folder / name).is_file() and not any(part[0] in "._" for part in name.parts)
+        )
+
     def fingerprint(self, table: Table) -> str:
         """A hash of the files' names, sizes and times, and of the settings that concern them."""
         paths = self.files(table)

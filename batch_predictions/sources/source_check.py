@@ -47,6 +47,10 @@ class TableReport:
     refused: int = 0
     reasons: dict[str, int] = field(default_factory=dict)
     """The most frequent reasons of refusals, without values and line numbers."""
+    offending_values: dict[str, list[str]] = field(default_factory=dict)
+    """Up to three values of each of these reasons."""
+    unused_columns: list[str] = field(default_factory=list)
+    """Columns of the source that nothing is read from."""
     first_day: dt.date | None = None
     newest_day: dt.date | None = None
     examples: list[dict[str, Any]] = field(default_factory=list)
@@ -67,7 +71,16 @@ class TableReport:
         if self.columns:
             columns = (f"{column} <- {source}" for column, source in self.columns.items())
             lines.append(f"  columns: {', '.join(columns)}")
-        lines += [f"  refused {count:,}: {reason}" for reason, count in self.reasons.items()]
+        if self.unused_columns:
+            lines.append(
+                f"  not used: {', '.join(self.unused_columns)}; map what you need in "
+                f"source.columns.{self.table}"
+            )
+        for reason, count in self.reasons.items():
+            values = ", ".join(f"'{value}'" for value in self.offending_values.get(reason, ()))
+            lines.append(
+                f"  refused {count:,}: {reason}" + (f" (such as {values})" if values else "")
+            )
         for example in self.examples[:2]:
             values = (
                 f"{name}={value}" for name, value in example.items() if value not in (None, [])
@@ -91,6 +104,8 @@ class SourceReport:
     tables: list[TableReport]
     lacking: dict[str, str]
     """Tables that the source does not have, and what needs them."""
+    unread_files: list[str] = field(default_factory=list)
+    """Files in the source's folder that belong to no table."""
 
     @property
     def ok(self) -> bool:
@@ -115,6 +130,11 @@ class SourceReport:
         ]
         for table in self.tables:
             lines += ["", *table.render()]
+        if self.unread_files:
+            names = ", ".join(self.unread_files[:10]) + (
+                " …" if len(self.unread_files) > 10 else ""
+            )
+            lines += ["", f"not read: {names}"]
         lines += [""] if self.lacking else []
         lines += [f"no {name}: needed for {use}" for name, use in self.lacking.items()]
         return "\n".join(lines)
@@ -151,6 +171,7 @@ def check_source(
         shift_days=state.shift_days,
         tables=[_check_table(settings, source, table, sample_rows) for table in tables],
         lacking={table.name: USES[table.name] for table in RAW_TABLES if table not in tables},
+        unread_files=source.unread_files(),
     )
 
 
@@ -190,7 +211,9 @@ def _check_table(settings: Settings, source: Source, table: Table, sample_rows: 
             rows_seen=sum(counts.read for counts in validated.counts.values()),
             accepted=sum(counts.accepted for counts in validated.counts.values()),
             refused=sum(counts.quarantined for counts in validated.counts.values()),
-            reasons=reasons,
+            reasons={reason: count for reason, count, _ in reasons},
+            offending_values={reason: values for reason, _, values in reasons if values},
+            unused_columns=source.unused_columns(table),
             first_day=day_range[0] if day_range else None,
             newest_day=day_range[1] if day_range else None,
             examples=examples.to_pylist(),
@@ -199,14 +222,17 @@ def _check_table(settings: Settings, source: Source, table: Table, sample_rows: 
         return TableReport(table.name, files, {}, problem=str(error))
 
 
-def _frequent_reasons(db: duckdb.DuckDBPyConnection, validated: ValidatedRows) -> dict[str, int]:
-    """Reasons of refusals with their counts, without values and line numbers."""
-    rows = db.execute(
+def _frequent_reasons(
+    db: duckdb.DuckDBPyConnection, validated: ValidatedRows
+) -> list[tuple[str, int, list[str]]]:
+    """Reasons of refusals, without values and line numbers: their counts, and up to 3 values."""
+    return db.execute(
         "select regexp_replace(regexp_replace(reason, '''.*?''', '…'), "
-        "'(line|row) \\d+', '\\1 …', 'g') as reason, count(*)::BIGINT as n "
-        f"from ({validated.refused}) group by 1 order by n desc, 1 limit 5"
+        "'(line|row) \\d+', '\\1 …', 'g') as reason, count(*)::BIGINT as n, "
+        "list_sort(list(distinct value) filter (value <> ''))[:3] as values from "
+        "(select reason, regexp_extract(reason, '''(.*?)''', 1) as value "
+        f"from ({validated.refused})) group by 1 order by n desc, 1 limit 5"
     ).fetchall()
-    return dict(rows)
 
 
 def _to_json(value: Any) -> Any:

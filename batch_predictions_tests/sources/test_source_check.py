@@ -7,7 +7,9 @@ import json
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
+from batch_predictions.cli.app import make_app
 from batch_predictions.sources import SourceError
 from batch_predictions.sources.source_check import check_source
 from batch_predictions_tests.worlds.source_folders import HEADER, SourceFolder
@@ -45,7 +47,7 @@ def test_every_table_is_reported(tmp_path: Path) -> None:
         "inventory",
     }
     text = str(report)
-    for line in ("amount <- eur", "4 refused", "cannot be read", "no reviews"):
+    for line in ("amount <- eur", "4 refused", "cannot be read", "no reviews", "such as 'x', 'y'"):
         assert line in text
     assert json.loads(json.dumps(report.as_dict()))["tables"][0]["refused"] == 4
     assert not shop.settings.home.exists()
@@ -72,3 +74,32 @@ def test_the_error_of_one_table_does_not_hide_the_others(tmp_path: Path) -> None
 def test_an_empty_folder_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(SourceError, match="neither interactions nor reviews"):
         check_source(SourceFolder(tmp_path).settings, today=TODAY)
+
+
+def test_unused_columns_and_unread_files_are_named(tmp_path: Path) -> None:
+    shop = SourceFolder(tmp_path).write(
+        "interactions.csv", "user_id,item_id,event_name\nu,i,view\n"
+    )
+    shop.write("reviews.jsonl", "{}\n").write("old/users.csv", "user_id\nu\n").write(
+        "items.csv", "sku,x\n1,2\n"
+    )
+    report = check_source(shop.settings, today=TODAY)
+    interactions, items = report.tables
+    assert (interactions.unused_columns, items.unused_columns) == (["event_name"], [])
+    assert report.unread_files == ["old/users.csv", "reviews.jsonl"]
+    text = str(report)
+    assert "not used: event_name; map what you need in source.columns.interactions" in text
+    assert "not read: old/users.csv, reviews.jsonl" in text
+
+
+@pytest.mark.parametrize(("time", "exit_code"), [("2024-01-02", 0), ("02/01/2024", 1)])
+def test_the_command_fails_if_all_rows_are_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, time: str, exit_code: int
+) -> None:
+    shop = SourceFolder(tmp_path).write("interactions.csv", f"{HEADER}u,i,{time},1\n")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("BATCH_PREDICTIONS_SOURCE__KIND", "files")
+    monkeypatch.setenv("BATCH_PREDICTIONS_SOURCE__PATH", str(shop.folder))
+    result = CliRunner().invoke(make_app(), ["--home", str(tmp_path / "home"), "check-source"])
+    assert result.exit_code == exit_code
+    assert ("such as '02/01/2024'" in result.output) == bool(exit_code)

@@ -18,7 +18,10 @@ def check_source(
     as_json: Json = False,
     rows: Annotated[int, typer.Option(help="Rows to read of each table.", min=1)] = 1000,
 ) -> None:
-    """Read a sample of the source through the mapping and report what it holds; write nothing."""
+    """Read a sample of the source through the mapping and report what it holds; write nothing.
+
+    Exits with 1 if a table cannot be read, or if all of its rows are refused.
+    """
     from batch_predictions.discovery import load_plugins
     from batch_predictions.sources.source_check import check_source
 
@@ -26,3 +29,5 @@ def check_source(
     load_plugins(settings.plugins)
     report = check_source(settings, rows)
     typer.echo(json.dumps(report.as_dict(), default=str) if as_json else report.render())
+    if not report.ok:
+        raise typer.Exit(1)

@@ -99,6 +99,15 @@ class MappedFilesSource(FileSource):
         with duckdb.connect(":memory:") as db:
             return self._match_columns(table, tuple(self.read_rows(db, table, 1).types))
 
+    def unused_columns(self, table: Table) -> list[str]:
+        """Columns of the files that are not matched; none for tables with `attributes`."""
+        if any(column.name == "attributes" for column in table.columns):
+            return []
+        with duckdb.connect(":memory:") as db:
+            file_columns = tuple(self.read_rows(db, table, 1).types)
+        matched = set(self._match_columns(table, file_columns).values())
+        return [name for name in file_columns if name not in matched]
+
     def _match_columns(self, table: Table, file_columns: tuple[str, ...]) -> dict[str, str]:
         mapping = self.settings.columns.get(table.name, {})
         return match_columns(table, file_columns, mapping, self.file_names(table)[0])
