@@ -77,10 +77,9 @@ class TableReport:
                 f"source.columns.{self.table}"
             )
         for reason, count in self.reasons.items():
-            values = ", ".join(f"'{value}'" for value in self.offending_values.get(reason, ()))
-            lines.append(
-                f"  refused {count:,}: {reason}" + (f" (such as {values})" if values else "")
-            )
+            offending = ", ".join(f"'{value}'" for value in self.offending_values.get(reason, ()))
+            such_as = f" (such as {offending})" if offending else ""
+            lines.append(f"  refused {count:,}: {reason}{such_as}")
         for example in self.examples[:2]:
             values = (
                 f"{name}={value}" for name, value in example.items() if value not in (None, [])
@@ -131,10 +130,8 @@ class SourceReport:
         for table in self.tables:
             lines += ["", *table.render()]
         if self.unread_files:
-            names = ", ".join(self.unread_files[:10]) + (
-                " …" if len(self.unread_files) > 10 else ""
-            )
-            lines += ["", f"not read: {names}"]
+            more = " …" if len(self.unread_files) > 10 else ""
+            lines += ["", f"not read: {', '.join(self.unread_files[:10])}{more}"]
         lines += [""] if self.lacking else []
         lines += [f"no {name}: needed for {use}" for name, use in self.lacking.items()]
         return "\n".join(lines)
