@@ -78,13 +78,13 @@ class TableReport:
             )
         for reason, count in self.reasons.items():
             offending = ", ".join(f"'{value}'" for value in self.offending_values.get(reason, ()))
-            such_as = f" (such as {offending})" if offending else ""
-            lines.append(f"  refused {count:,}: {reason}{such_as}")
+            values = f"; values: {offending}" if offending else ""
+            lines.append(f"  refused {count:,}: {reason}{values}")
         for example in self.examples[:2]:
-            values = (
+            cells = (
                 f"{name}={value}" for name, value in example.items() if value not in (None, [])
             )
-            lines.append(f"  e.g. {', '.join(values)}")
+            lines.append(f"  e.g. {', '.join(cells)}")
         return lines
 
 

@@ -47,7 +47,7 @@ def test_every_table_is_reported(tmp_path: Path) -> None:
         "inventory",
     }
     text = str(report)
-    for line in ("amount <- eur", "4 refused", "cannot be read", "no reviews", "such as 'x', 'y'"):
+    for line in ("amount <- eur", "4 refused", "cannot be read", "no reviews", "values: 'x', 'y'"):
         assert line in text
     assert json.loads(json.dumps(report.as_dict()))["tables"][0]["refused"] == 4
     assert not shop.settings.home.exists()
@@ -102,4 +102,4 @@ def test_the_command_fails_if_all_rows_are_refused(
     monkeypatch.setenv("BATCH_PREDICTIONS_SOURCE__PATH", str(shop.folder))
     result = CliRunner().invoke(make_app(), ["--home", str(tmp_path / "home"), "check-source"])
     assert result.exit_code == exit_code
-    assert ("such as '02/01/2024'" in result.output) == bool(exit_code)
+    assert ("values: '02/01/2024'" in result.output) == bool(exit_code)

@@ -274,19 +274,17 @@ def _matches(column: sa.Column[Any], value: Any) -> sa.ColumnElement[bool]:
 
 
 def _parse(column: sa.Column[Any], text: str) -> Any:
-    if isinstance(column.type, sa.String):
-        return text
+    python_type = column.type.python_type
     try:
-        if isinstance(column.type, sa.Boolean):
+        if python_type is bool:
             return {"true": True, "false": False}[text.casefold()]
-        return (
-            column.type.python_type.fromisoformat(text)
-            if isinstance(column.type, sa.Date | sa.DateTime)
-            else column.type.python_type(text)
-        )
+        if python_type in (dt.date, dt.datetime):
+            return python_type.fromisoformat(text)
+        return python_type(text)
     except (KeyError, ValueError):
-        kind = column.type.python_type.__name__
-        raise ValueError(f"{column.name} has the type {kind}, {text!r} is not of it") from None
+        raise ValueError(
+            f"{column.name} has the type {python_type.__name__}, {text!r} is not of it"
+        ) from None
 
 
 def _not_published(name: str, served: ServedRelease) -> NotPublishedError:
