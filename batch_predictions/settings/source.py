@@ -4,10 +4,29 @@ from __future__ import annotations
 
 import datetime as dt
 from pathlib import Path
+from typing import Literal
 
-from pydantic import Field
+from pydantic import ConfigDict, Field
 
 from batch_predictions.settings.section import Section
+
+
+class EventTypeSettings(Section):
+    """A type of interactions: the values of the source that belong to it, and its weight."""
+
+    model_config = ConfigDict(extra="forbid", populate_by_name=True)
+
+    weight: float = Field(
+        1.0, ge=0, le=1000, description="Weight of one event in a user's taste; 0: not read."
+    )
+    values: list[str] = Field(
+        default_factory=list,
+        alias="is",
+        description="Values of the source, in any case. Empty: the name of the type.",
+    )
+    target: bool = Field(
+        False, description="Whether recommendations are evaluated by how well they predict it."
+    )
 
 
 class SourceSettings(Section):
@@ -44,6 +63,19 @@ class SourceSettings(Section):
         description="files: for each raw table, its column of dates or times: the format of the "
         "files, as in strptime, such as {interactions: {occurred_at: '%d.%m.%Y %H:%M'}}. Not "
         "needed for ISO 8601, Unix time, RFC 2822 and English month names.",
+    )
+    events: dict[str, EventTypeSettings] = Field(
+        default_factory=dict,
+        description="Types of interactions, such as {purchase: {weight: 1, is: [order, sale], "
+        "target: true}, cart: {weight: 0.5}, view: {weight: 0.1}, return: {is: [refund]}}. "
+        "purchase is what demand and churn count, return is subtracted from it. Events of other "
+        "types are kept in raw.interactions, but only recency reads them. Empty: the types of the "
+        "adapter (files: purchase, rating, cart, view, return).",
+    )
+    returns: Literal["subtract", "exclude"] = Field(
+        "subtract",
+        description="Returns: interactions of the type return, and purchases with a negative "
+        "quantity. subtract: from units and amounts; exclude: they are not counted at all.",
     )
     earliest: dt.date = Field(
         dt.date(1990, 1, 1), description="Rows of earlier days are refused as implausible."

@@ -144,12 +144,14 @@ class FileSource(Source):
         paths = self.files(table)
         if not paths:
             return ABSENT_FINGERPRINT
+        is_typed = table.name == "interactions" and self.settings.events
         hashed: list[object] = [
             self.kind,
             self.timezone,
             str(self.settings.earliest),
             sorted(self.settings.columns.get(table.name, {}).items()),
             *([formats] if (formats := self.settings.formats.get(table.name)) else []),
+            *([self.event_types.values_by_type()] if is_typed else []),
         ]
         for path, name in zip(paths, self.file_names(table), strict=True):
             stat = path.stat()

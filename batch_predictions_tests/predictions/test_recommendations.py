@@ -82,7 +82,8 @@ def open_scorer(
     with duckdb.connect() as db:
         db.register("events_", events)
         stats = db.sql(
-            ITEM_STATS_SQL.format(interactions="events_"), params={"date": AS_OF}
+            ITEM_STATS_SQL.format(interactions="(select *, events as targets from events_)"),
+            params={"date": AS_OF},
         ).to_arrow_table()
     no_items = pa.table({"item_id": pa.array([], pa.string())})
     flags = pa.array([], pa.bool_())

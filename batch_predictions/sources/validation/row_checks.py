@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import duckdb
 
 from batch_predictions.sources.base import Source, SourceError
+from batch_predictions.sources.event_types import RETURN, UNKNOWN, UNTYPED
 from batch_predictions.sources.sql_literals import quote_identifier, quote_literal
 from batch_predictions.sources.validation.column_mapping import TIME_COLUMNS
 from batch_predictions.sources.validation.column_rules import column_rules
@@ -21,7 +22,7 @@ from batch_predictions.tables import Table
 _EVENT_IDS = {"interactions": "event_id", "reviews": "review_id"}
 """Ids of events, made from the row where the source has none."""
 _DEFAULTS = {
-    ("interactions", "event_type"): "interaction",
+    ("interactions", "event_type"): UNTYPED,
     ("promotion_calendar", "location"): "all",
     ("inventory", "location"): "all",
 }
@@ -106,7 +107,11 @@ def _create_checked(
             continue
         type_ = types[rule.name]
         raw_columns.append(f"{name} as {raw_name}")
-        values.append(f"{rule.value_sql(name, type_)} as {name}")
+        value = rule.value_sql(name, type_)
+        if (table.name, rule.name) == ("interactions", "event_type"):
+            # An empty type is not taken for a purchase, as all rows are where there are no types.
+            value = f"coalesce({value}, {quote_literal(UNKNOWN)})"
+        values.append(f"{value} as {name}")
         reason = rule.reason_sql(raw_name, type_, name)
         reasons += [reason] if reason else []
     reasons += _order_reasons(table, types)
@@ -186,7 +191,11 @@ def _accepted_sql(
     event_id = _EVENT_IDS.get(table.name)
     names = [rule.name for rule in column_rules(table, source.timezone) if rule.name != event_id]
     columns = [f"c.date as {table.partition or 'date'}"]
-    columns += [f"c.{quote_identifier(name)}" for name in names]
+    typed = _typed_events_sql(source) if table.name == "interactions" else {}
+    columns += [
+        f"{typed[name]} as {name}" if name in typed else f"c.{quote_identifier(name)}"
+        for name in names
+    ]
     joins = ""
     if event_id:
         id_column, joins = _event_id_sql(db, source, table, checked, suffix)
@@ -196,6 +205,17 @@ def _accepted_sql(
     if repeats:
         joins += f" anti join {repeats} r on {_is_same_row('r', 'c')}"
     return f"select {', '.join(columns)} from {checked} c {joins} where c.reason is null"
+
+
+def _typed_events_sql(source: Source) -> dict[str, str]:
+    """Columns of interactions that depend on the type: its name, and the signs of a return."""
+    name = source.event_types.name_sql("c.event_type")
+    is_return = f"({name}) = {quote_literal(RETURN)}"
+    return {
+        "event_type": name,
+        "quantity": f"case when {is_return} then -abs(coalesce(c.quantity, 1)) else c.quantity end",
+        "amount": f"case when {is_return} then -abs(c.amount) else c.amount end",
+    }
 
 
 def _event_id_sql(
