@@ -27,7 +27,7 @@ from batch_predictions.settings.recommendations import (
     RecommenderSettings,
 )
 from batch_predictions.settings.sentiment import SentimentSettings
-from batch_predictions.settings.source import SourceSettings
+from batch_predictions.settings.source import IdRule, SourceSettings
 from batch_predictions.settings.template import as_yaml
 
 __all__ = [
@@ -39,6 +39,7 @@ __all__ = [
     "DuckDBSettings",
     "ExecutionSettings",
     "FallbackSettings",
+    "IdRule",
     "InferenceSettings",
     "RecommendationsSettings",
     "RecommenderSettings",
