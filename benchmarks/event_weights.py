@@ -4,9 +4,9 @@
     python benchmarks/event_weights.py FOLDER [--days 7]
 
 The same training (generators, ranker, gate) runs three times over the same events, which only
-`source.events` weighs differently. All three are evaluated on the purchases of the last days: NDCG@10
-over the same users, with 95 % intervals, and the paired difference of the weighted events to each of
-the others. Prints JSON.
+`source.events` weighs differently. All three are evaluated on the purchases of the last days:
+NDCG@10 over the same users, with 95 % intervals, and the paired difference of the weighted events
+to each of the others. Prints JSON.
 """
 
 from __future__ import annotations

@@ -27,7 +27,7 @@ from batch_predictions.settings.recommendations import (
     RecommenderSettings,
 )
 from batch_predictions.settings.sentiment import SentimentSettings
-from batch_predictions.settings.source import EventTypeSettings, SourceSettings
+from batch_predictions.settings.source import EventTypeSettings, IdRule, SourceSettings
 from batch_predictions.settings.template import as_yaml
 
 __all__ = [
@@ -40,6 +40,7 @@ __all__ = [
     "EventTypeSettings",
     "ExecutionSettings",
     "FallbackSettings",
+    "IdRule",
     "InferenceSettings",
     "RecommendationsSettings",
     "RecommenderSettings",

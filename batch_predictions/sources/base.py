@@ -186,6 +186,9 @@ class Source(ABC):
         - `problem` VARCHAR: why the row has no day or is damaged, else null.
         - `row` STRUCT: all columns of the row in the source.
         - `line` VARCHAR: the text of a damaged line, else null.
+        - `birthday` of users, optional: it gives `age_bracket` where the source has none.
+        - `unread <column>` VARCHAR, optional: why a value of the column could not be read, else
+          null. The value is null then.
 
         Args:
             db: connection for temporary views and tables.

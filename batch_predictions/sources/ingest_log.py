@@ -25,6 +25,7 @@ class IngestLogEntry(BaseModel):
     read: int
     accepted: int
     quarantined: int
+    nulled: dict[str, int] = {}
 
 
 class IngestLog(BaseModel):
