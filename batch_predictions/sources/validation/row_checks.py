@@ -172,7 +172,7 @@ def _accepted_sql(
     if event_id:
         id_column, joins = _event_id_sql(db, source, table, checked, suffix)
         columns.append(f"{id_column} as {event_id}")
-    if table.name == "reviews":
+    if any(column.name == "simulated" for column in table.columns):
         columns.append(f"{str(table.name in source.simulated_tables).lower()} as simulated")
     if repeats:
         joins += f" anti join {repeats} r on {_is_same_row('r', 'c')}"
