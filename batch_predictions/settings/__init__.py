@@ -27,7 +27,7 @@ from batch_predictions.settings.recommendations import (
     RecommenderSettings,
 )
 from batch_predictions.settings.sentiment import SentimentSettings
-from batch_predictions.settings.source import IdRule, SourceSettings
+from batch_predictions.settings.source import DeduplicateRule, IdRule, SourceSettings
 from batch_predictions.settings.template import as_yaml
 
 __all__ = [
@@ -35,6 +35,7 @@ __all__ = [
     "PREFIX",
     "AudiencesSettings",
     "ChurnSettings",
+    "DeduplicateRule",
     "DemandSettings",
     "DuckDBSettings",
     "ExecutionSettings",
