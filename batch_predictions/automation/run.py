@@ -26,7 +26,7 @@ from batch_predictions.model_store import ModelStore
 from batch_predictions.models.training import Training, trainings
 from batch_predictions.partitions import days_between, latest_ended_week, trained_through
 from batch_predictions.settings import Settings
-from batch_predictions.sources.registry import build_source
+from batch_predictions.sources.registry import source_of
 from batch_predictions.tables import INTERACTIONS, REVIEWS, TABLES, Table
 from batch_predictions.warehouse import Warehouse
 
@@ -94,7 +94,7 @@ def run(
     state = read_state(settings.home)
     assert state is not None, "loading the definitions initialises the home"
     home_instance.prepare(settings)
-    source = build_source(settings.source, state)
+    source = source_of(settings, state)
     warehouse, models = Warehouse.of(settings), ModelStore.of(settings)
     plan = plan_run(settings, source, state, warehouse, first, last, days)
     missing = [table for table in (INTERACTIONS, REVIEWS) if table not in source.tables()]

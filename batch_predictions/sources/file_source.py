@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import datetime as dt
-import hashlib
-import json
 from abc import abstractmethod
 from collections.abc import Sequence
 from pathlib import Path
@@ -21,16 +19,21 @@ from batch_predictions.sources.base import (
     Span,
     last_sunday_before,
 )
-from batch_predictions.sources.daily_rows import daily_rows_sql, dated_rows_sql
 from batch_predictions.sources.delimited import read_delimited, sniff_dialect
-from batch_predictions.sources.file_rows import LINE_ERROR, FileRows
+from batch_predictions.sources.file_fingerprints import hash_json, reading_settings
+from batch_predictions.sources.file_rows import FileRows
 from batch_predictions.sources.parquet_files import read_parquet_files
-from batch_predictions.sources.sql_literals import quote_identifier
+from batch_predictions.sources.row_filters import validate_conditions
+from batch_predictions.sources.row_groups import (
+    Interpretation,
+    RowGroup,
+    group_day_range,
+    group_rows_sql,
+    interpret_rows,
+)
 from batch_predictions.sources.validation.column_formats import validate_formats
-from batch_predictions.sources.validation.interpretation import interpret_columns
 from batch_predictions.sources.validation.timestamps import DayRules
 from batch_predictions.sources.validation.value_maps import validate_values
-from batch_predictions.sources.weekly_spans import weekly_rows_sql, weekly_spans_sql
 from batch_predictions.tables import Table
 
 
@@ -45,6 +48,7 @@ class FileSource(Source):
         super().__init__(settings, state)
         validate_formats(settings.formats)
         validate_values(settings.values)
+        validate_conditions(settings.where)
 
     @abstractmethod
     def files(self, table: Table) -> list[Path]:
@@ -127,6 +131,20 @@ class FileSource(Source):
             raise SourceError(self.missing_files_message())
         return tables
 
+    def row_groups(
+        self, db: duckdb.DuckDBPyConnection, table: Table, limit: int | None
+    ) -> list[RowGroup]:
+        """The rows of a table by group of files that are read in the same way.
+
+        Args:
+            db: connection in which the relations will be read.
+            table: the raw table; the source has it.
+            limit: about how many rows of each group to read; None: all.
+        """
+        rows = self.read_rows(db, table, limit)
+        columns = self.column_sql(table, rows.types)
+        return [interpret_rows(db, table, rows, columns, Interpretation.of(self.settings, table))]
+
     def file_names(self, table: Table) -> list[str]:
         """Names of a table's files, relative to the folder."""
         return [str(path.relative_to(self.folder)) for path in self.files(table)]
@@ -148,22 +166,11 @@ class FileSource(Source):
         paths = self.files(table)
         if not paths:
             return ABSENT_FINGERPRINT
-        is_typed = table.name == "interactions" and self.settings.events
-        hashed: list[object] = [
-            self.kind,
-            self.timezone,
-            str(self.settings.earliest),
-            sorted(self.settings.columns.get(table.name, {}).items()),
-            # Settings without a value are left out: homes of older versions stay as they are.
-            *([formats] if (formats := self.settings.formats.get(table.name)) else []),
-            *([self.event_types.values_by_type()] if is_typed else []),
-            *([["values", values]] if (values := self.settings.values.get(table.name)) else []),
-            *([["ids", ids]] if (ids := sorted(map(str, self.settings.ids.items()))) else []),
-        ]
+        hashed = reading_settings(self.kind, self.timezone, self.settings, table)
         for path, name in zip(paths, self.file_names(table), strict=True):
             stat = path.stat()
             hashed.append((name, stat.st_size, stat.st_mtime_ns))
-        return hashlib.sha256(json.dumps(hashed).encode()).hexdigest()[:32]
+        return hash_json(hashed)
 
     def span(self, today: dt.date) -> Span:
         """From the oldest readable day, or the default date; without an end."""
@@ -191,15 +198,9 @@ class FileSource(Source):
         limit: int | None = None,
     ) -> str:
         """A query for the rows of a table's files; see `Source.rows_sql`."""
-        rows = self.read_rows(db, table, limit)
-        columns = self._interpreted_columns(db, table, rows)
-        if not table.partition:
-            select_list = rows.select_list(columns)
-            return f"select {select_list}, {LINE_ERROR} as problem from {rows.relation}"
+        groups = self.row_groups(db, table, limit)
         rules = self._day_rules(self.state.default_date, self.state.first_day)
-        if table.partition == "week":
-            return weekly_rows_sql(db, rows, columns, rules, days)
-        return daily_rows_sql(db, table, rows, columns, rules, days)
+        return group_rows_sql(db, table, groups, rules, days)
 
     def _daily_tables(self) -> list[Table]:
         """The tables that determine the days of the source; weekly ones are known ahead."""
@@ -209,32 +210,8 @@ class FileSource(Source):
         # Only the time columns are scanned: a small connection is enough.
         with duckdb.connect(":memory:", config={"threads": 2}) as db:
             db.execute("set timezone = 'UTC'")
-            rows = self.read_rows(db, table, None)
-            columns = self._interpreted_columns(db, table, rows)
-            rules = self._day_rules(default_date, dt.date.min)
-            if table.partition == "week":
-                dated = weekly_spans_sql(db, rows, columns, rules)
-                first_day, last_day = "__first_day", "__last_day"
-            else:
-                dated = dated_rows_sql(db, table, rows, columns, rules)
-                first_day = last_day = "__day"
-            row = db.execute(
-                f"select min({first_day}), max({last_day}) from ({dated}) where __problem is null"
-            ).fetchone()
-        return (row[0], row[1]) if row and row[0] else None
-
-    def _interpreted_columns(
-        self, db: duckdb.DuckDBPyConnection, table: Table, rows: FileRows
-    ) -> dict[str, str]:
-        columns = self.column_sql(table, rows.types)
-        formats = self.settings.formats.get(table.name, {})
-        values = self.settings.values.get(table.name, {})
-        if not formats and not values:
-            return columns
-        selected = ", ".join(f"{sql} as {quote_identifier(name)}" for name, sql in columns.items())
-        described = db.execute(f"describe select {selected} from {rows.relation}").fetchall()
-        types = {row[0]: row[1] for row in described}
-        return interpret_columns(table, columns, types, formats, values)
+            groups = self.row_groups(db, table, None)
+            return group_day_range(db, table, groups, self._day_rules(default_date, dt.date.min))
 
     def _day_rules(self, default_date: dt.date, first_day: dt.date) -> DayRules:
         return DayRules(self.timezone, self.settings.earliest, first_day, default_date)

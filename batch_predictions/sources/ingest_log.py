@@ -26,6 +26,8 @@ class IngestLogEntry(BaseModel):
     accepted: int
     quarantined: int
     nulled: dict[str, int] = {}
+    filtered: int = 0
+    deduplicated: int = 0
 
 
 class IngestLog(BaseModel):

@@ -7,6 +7,7 @@ not mapped become `attributes`.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import ClassVar
 
@@ -15,7 +16,10 @@ import duckdb
 from batch_predictions.home import State
 from batch_predictions.settings import SourceSettings
 from batch_predictions.sources.base import SourceError
+from batch_predictions.sources.file_rows import FILE_NAME, FileRows
 from batch_predictions.sources.file_source import FileSource
+from batch_predictions.sources.parquet_files import read_parquet_files
+from batch_predictions.sources.source_queries import SourceQuery, validate_queries
 from batch_predictions.sources.sql_literals import quote_identifier, quote_literal
 from batch_predictions.sources.validation.column_mapping import (
     HEADLINE,
@@ -36,6 +40,7 @@ class MappedFilesSource(FileSource):
     def __init__(self, settings: SourceSettings, state: State | None) -> None:
         super().__init__(settings, state)
         validate_mapping(settings.columns)
+        validate_queries(settings.queries)
 
     def missing_files_message(self) -> str:
         """Names the files that are needed, and those that the folder has."""
@@ -47,11 +52,13 @@ class MappedFilesSource(FileSource):
         )
 
     def files(self, table: Table) -> list[Path]:
-        """The file of a table, or those of its folder, ordered by name.
+        """The files that the table's query reads, else its file or those of its folder, by name.
 
         Raises:
             SourceError: the table exists in several forms, or its folder has no files.
         """
+        if query := self._query(table):
+            return query.files() or sorted(p for p in self.folder.rglob("*") if p.is_file())
         suffixes = (*PARQUET_SUFFIXES, *TEXT_SUFFIXES)
         paths = [self.folder / f"{table.name}{suffix}" for suffix in suffixes]
         forms = [[path] for path in paths if path.is_file()]
@@ -73,6 +80,21 @@ class MappedFilesSource(FileSource):
                 f"{self.folder} has raw.{table.name} more than once ({names}): keep one form"
             )
         return forms[0] if forms else []
+
+    def read_rows(self, db: duckdb.DuckDBPyConnection, table: Table, limit: int | None) -> FileRows:
+        """The rows of a table's files, or of its query."""
+        query = self._query(table)
+        if query is None:
+            return super().read_rows(db, table, limit)
+        result = query.result(self.derived_folder("source_queries"), self.limits)
+        rows = read_parquet_files(db, result.parent, [result], limit)
+        name = quote_literal(f"query {table.name}")
+        relation = f"(select * replace ({name} as {FILE_NAME}) from {rows.relation})"
+        return replace(rows, relation=relation)
+
+    def _query(self, table: Table) -> SourceQuery | None:
+        sql = self.settings.queries.get(table.name)
+        return SourceQuery(table.name, sql, self.folder) if sql else None
 
     def column_sql(self, table: Table, types: dict[str, str]) -> dict[str, str]:
         """The matched columns, and `attributes` of the others."""
@@ -110,7 +132,12 @@ class MappedFilesSource(FileSource):
 
     def _match_columns(self, table: Table, file_columns: tuple[str, ...]) -> dict[str, str]:
         mapping = self.settings.columns.get(table.name, {})
-        return match_columns(table, file_columns, mapping, self.file_names(table)[0])
+        name = (
+            f"the result of source.queries.{table.name}"
+            if self._query(table)
+            else self.file_names(table)[0]
+        )
+        return match_columns(table, file_columns, mapping, name)
 
 
 def _visible_files(folder: Path, suffixes: tuple[str, ...]) -> list[Path]:
