@@ -6,9 +6,27 @@ import datetime as dt
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field
+from pydantic import BeforeValidator, ConfigDict, Field
 
 from batch_predictions.settings.section import Section
+
+
+class EventTypeSettings(Section):
+    """A type of interactions: the values of the source that belong to it, and its weight."""
+
+    model_config = ConfigDict(extra="forbid", populate_by_name=True)
+
+    weight: float = Field(
+        1.0, ge=0, le=1000, description="Weight of one event in a user's taste; 0: not read."
+    )
+    values: list[str] = Field(
+        default_factory=list,
+        alias="is",
+        description="Values of the source, in any case. Empty: the name of the type.",
+    )
+    target: bool = Field(
+        False, description="Whether recommendations are evaluated by how well they predict it."
+    )
 
 
 def _as_value_map(value: Any) -> Any:
@@ -113,6 +131,19 @@ class SourceSettings(Section):
         "the table's columns, such as {interactions: \"select sku as item_id, customer as user_id, "
         "quantity * price as amount, day as date from 'orders*.csv'\"}. It reads only files in "
         "source.path, to which paths are relative.",
+    )
+    events: dict[str, EventTypeSettings] = Field(
+        default_factory=dict,
+        description="Types of interactions, such as {purchase: {weight: 1, is: [order, sale], "
+        "target: true}, cart: {weight: 0.5}, view: {weight: 0.1}, return: {is: [refund]}}. "
+        "purchase is what demand and churn count, return is subtracted from it. Events of other "
+        "types are kept in raw.interactions, but only recency reads them. Empty: the types of the "
+        "adapter (files: purchase, rating, cart, view, return).",
+    )
+    returns: Literal["subtract", "exclude"] = Field(
+        "subtract",
+        description="Returns: interactions of the type return, and purchases with a negative "
+        "quantity. subtract: from units and amounts; exclude: they are not counted at all.",
     )
     earliest: dt.date = Field(
         dt.date(1990, 1, 1), description="Rows of earlier days are refused as implausible."

@@ -14,7 +14,17 @@ from typing import ClassVar
 import duckdb
 
 from batch_predictions.home import State
-from batch_predictions.settings import DuckDBSettings, SettingsError, SourceSettings
+from batch_predictions.settings import (
+    DuckDBSettings,
+    EventTypeSettings,
+    SettingsError,
+    SourceSettings,
+)
+from batch_predictions.sources.event_types import (
+    DEFAULT_EVENTS,
+    EventTypes,
+    resolve_event_types,
+)
 from batch_predictions.tables import (
     CAMPAIGN_EVENTS,
     INTERACTIONS,
@@ -99,6 +109,9 @@ class Source(ABC):
     """Whether users take the same item again; the default of `recommendations.exclude_seen` is the
     opposite."""
 
+    events: ClassVar[Mapping[str, EventTypeSettings]] = DEFAULT_EVENTS
+    """Types of interactions, unless `source.events` is set."""
+
     default_timezone: ClassVar[str] = "UTC"
     """Time zone of the business day, unless `source.timezone` is set."""
 
@@ -144,6 +157,11 @@ class Source(ABC):
         if self._scratch is None:
             self._scratch = tempfile.TemporaryDirectory(prefix="batch_predictions-")
         return Path(self._scratch.name) / name
+
+    @property
+    def event_types(self) -> EventTypes:
+        """The types of interactions, without `recommendations.exclude_seen`."""
+        return resolve_event_types(self.settings.events, self.events, returns=self.settings.returns)
 
     @abstractmethod
     def tables(self) -> tuple[Table, ...]:

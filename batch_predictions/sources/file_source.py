@@ -166,7 +166,7 @@ class FileSource(Source):
         paths = self.files(table)
         if not paths:
             return ABSENT_FINGERPRINT
-        hashed = reading_settings(self.kind, self.timezone, self.settings, table)
+        hashed = reading_settings(self, table)
         for path, name in zip(paths, self.file_names(table), strict=True):
             stat = path.stat()
             hashed.append((name, stat.st_size, stat.st_mtime_ns))

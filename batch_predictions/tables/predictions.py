@@ -190,6 +190,7 @@ REPLENISHMENT_ORDERS = declare(
         lead_time_days BIGINT: days from order to receipt
         review_days BIGINT: days between orders
         forecast_version VARCHAR: version of the demand model
+        simulated BOOLEAN: whether the stock was simulated for the demo
     """),
         key=("item_id", "location"),
     )

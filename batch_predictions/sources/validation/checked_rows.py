@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import duckdb
 
 from batch_predictions.sources.base import Source
+from batch_predictions.sources.event_types import UNKNOWN, UNTYPED
 from batch_predictions.sources.sql_literals import quote_identifier, quote_literal
 from batch_predictions.sources.validation.ages import age_bracket_of_birthday_sql
 from batch_predictions.sources.validation.column_mapping import BIRTHDAY
@@ -20,7 +21,7 @@ from batch_predictions.sources.validation.column_rules import (
 from batch_predictions.tables import Table
 
 _DEFAULTS = {
-    ("interactions", "event_type"): "interaction",
+    ("interactions", "event_type"): UNTYPED,
     ("promotion_calendar", "location"): "all",
     ("inventory", "location"): "all",
 }
@@ -118,6 +119,10 @@ def _typed_column(
     if name == "age_bracket" and BIRTHDAY in types:
         birthday = f"case when {_null_reason(BIRTHDAY)} is null then {BIRTHDAY} end"
         value = f"coalesce({value}, {age_bracket_of_birthday_sql(birthday, 'date')})"
-    if default := _DEFAULTS.get((table.name, name)):
+    default = _DEFAULTS.get((table.name, name))
+    if default == UNTYPED and name in types:
+        # An empty type is not taken for a purchase, as all rows are where there are no types.
+        default = UNKNOWN
+    if default:
         value = f"coalesce({value}, {quote_literal(default)})"
     return f"({value})::{type_} as {quote_identifier(name)}"

@@ -16,6 +16,7 @@ from dataclasses import dataclass, field, replace
 import duckdb
 
 from batch_predictions.sources.base import Source, SourceError
+from batch_predictions.sources.event_types import RETURN
 from batch_predictions.sources.sql_literals import quote_identifier, quote_literal
 from batch_predictions.sources.validation.checked_rows import (
     ROW_JSON,
@@ -175,16 +176,31 @@ def _accepted_sql(
     event_id = _EVENT_IDS.get(table.name)
     names = [rule.name for rule in column_rules(table, source.timezone) if rule.name != event_id]
     columns = [f"c.date as {table.partition or 'date'}"]
-    columns += [f"c.{quote_identifier(name)}" for name in names]
+    typed = _typed_events_sql(source) if table.name == "interactions" else {}
+    columns += [
+        f"{typed[name]} as {name}" if name in typed else f"c.{quote_identifier(name)}"
+        for name in names
+    ]
     joins = ""
     if event_id:
         id_column, joins = _event_id_sql(db, source, table, checked, suffix)
         columns.append(f"{id_column} as {event_id}")
-    if table.name == "reviews":
+    if any(column.name == "simulated" for column in table.columns):
         columns.append(f"{str(table.name in source.simulated_tables).lower()} as simulated")
     if repeats:
         joins += f" anti join {repeats} r on {_is_same_row('r', 'c')}"
     return f"select {', '.join(columns)} from {checked} c {joins} where c.reason is null"
+
+
+def _typed_events_sql(source: Source) -> dict[str, str]:
+    """Columns of interactions that depend on the type: its name, and the signs of a return."""
+    name = source.event_types.name_sql("c.event_type")
+    is_return = f"({name}) = {quote_literal(RETURN)}"
+    return {
+        "event_type": name,
+        "quantity": f"case when {is_return} then -abs(coalesce(c.quantity, 1)) else c.quantity end",
+        "amount": f"case when {is_return} then -abs(c.amount) else c.amount end",
+    }
 
 
 def _event_id_sql(
