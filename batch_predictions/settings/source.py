@@ -67,6 +67,31 @@ class DeduplicateRule(Section):
     )
 
 
+class FilesEntry(Section):
+    """Files of a table, and how they are read where that differs from the table's other files."""
+
+    pattern: str = Field(description="Path or pattern, relative to source.path.")
+    format: Literal["parquet", "csv", "json"] | None = Field(
+        None, description="Format, if the files' names do not end with it."
+    )
+    columns: dict[str, str] = Field(default_factory=dict, description="As source.columns.")
+    formats: dict[str, str] = Field(default_factory=dict, description="As source.formats.")
+    values: dict[str, ValueMapSetting] = Field(
+        default_factory=dict, description="As source.values."
+    )
+    where: str | None = Field(None, description="As source.where.")
+
+
+def _as_entries(value: Any) -> Any:
+    """One pattern, or a list of patterns and entries, as a list of entries."""
+    items = value if isinstance(value, list) else [value]
+    return [{"pattern": item} if isinstance(item, str) else item for item in items]
+
+
+FilesSetting = Annotated[list[FilesEntry], BeforeValidator(_as_entries)]
+"""The files of a table."""
+
+
 class SourceSettings(Section):
     """The source of raw rows."""
 
@@ -90,6 +115,13 @@ class SourceSettings(Section):
     )
     original_dates: bool = Field(
         False, description="complete_journey: the original dates in 2017 instead of replayed ones."
+    )
+    files: dict[str, FilesSetting] = Field(
+        default_factory=dict,
+        description="files: for each raw table, a path or pattern in source.path, or a list, such "
+        "as {interactions: 'events/dt=*/**/*.parquet', reviews: ['*.jsonl', {pattern: shop.csv, "
+        "columns: {text: body}}]}; an entry may have columns, formats, values and where of its "
+        "own, and the format (csv, json, parquet). Empty: files that are named like the tables.",
     )
     columns: dict[str, dict[str, str]] = Field(
         default_factory=dict,

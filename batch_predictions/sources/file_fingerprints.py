@@ -32,6 +32,7 @@ def reading_settings(source: Source, table: Table) -> list[object]:
         "where": settings.where.get(table.name),
         "deduplicate": rule.model_dump() if rule else None,
         "query": settings.queries.get(table.name),
+        "files": [entry.model_dump() for entry in settings.files.get(table.name, ())],
     }
     return [*hashed, *([name, value] for name, value in further.items() if value)]
 
