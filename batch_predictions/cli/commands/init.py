@@ -10,7 +10,6 @@ import typer
 from batch_predictions.cli.command import command
 from batch_predictions.settings import FILE_NAME, SettingsError, as_yaml
 
-
 MAX_CHECKS = 4
 """Checks of `init --check`: each may find something that the one before could not see."""
 
@@ -63,7 +62,7 @@ def _propose(source_settings: dict[str, Any]) -> tuple[dict[str, Any], list[str]
     questions: dict[str, None] = {}
     for _ in range(MAX_CHECKS):
         settings = Settings(
-            home=home_folder(None),
+            home=home_folder(),
             source=SourceSettings.model_validate(source_settings | proposed),
         )
         report = check_source(settings, detect_languages=detect_text_languages)
