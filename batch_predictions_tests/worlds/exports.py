@@ -48,10 +48,10 @@ def decimal_comma(number: float) -> str:
 def write_shop_export(folder: Path, seed: int = 3) -> None:
     """Orders with a line per item in two files, products with drafts, customers with a BOM.
 
-    The price of a line is that of one unit. Some e-mail addresses differ in case, and a fifth of the
-    orders was voided, refunded or not paid. Customers of even number like even products.
+    The price of a line is that of one unit. Some e-mail addresses differ in case, and a third of
+    the orders was voided, refunded or not paid. Customers of even number like even products.
     """
-    rng = random.Random(seed)  # noqa: S311 - a simulation, not a secret
+    rng = random.Random(seed)
     folder.mkdir(parents=True, exist_ok=True)
     lines: list[list[str]] = []
     days = (LAST_DAY - FIRST_DAY).days + 1
@@ -134,7 +134,7 @@ def write_review_export(folder: Path, seed: int = 5, reviews: int = 1200) -> Non
 
     A third is German. Some have emoji, HTML, or no text.
     """
-    rng = random.Random(seed)  # noqa: S311 - a simulation, not a secret
+    rng = random.Random(seed)
     folder.mkdir(parents=True, exist_ok=True)
     play, apple = [], [["id", "app", "author", "date", "stars", "title", "review"]]
     for number in range(reviews):

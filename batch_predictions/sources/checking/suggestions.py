@@ -5,6 +5,7 @@ Nothing is applied by itself. What cannot be decided from the data is a question
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -36,6 +37,8 @@ EVENT_VALUES: dict[str, tuple[str, ...]] = {
 """By type, values of other systems."""
 MIN_FOLDED_IDS = 0.01
 """Share of ids that are known only if case does not count, from which a rule is proposed."""
+
+_OFFSET = re.compile(r"\d{2}:\d{2}(?::\d{2}(?:\.\d+)?)?\s*([+-]\d{2}:?\d{2})$")
 
 Preview = Mapping[str, Sequence[str]]
 """Column of a file to its texts, without empty ones."""
@@ -85,6 +88,8 @@ def suggest_tables(source: Source, present: Sequence[str], unread: Sequence[str]
         guess = guess_table(name, tuple(preview)) if preview else None
         if guess is not None and guess.table not in present:
             guesses.setdefault(guess.table, []).append((name, guess, preview))
+    if source.settings.timezone is None:
+        _ask_timezone(suggestions, guesses)
     for table, files in guesses.items():
         by_columns: dict[tuple[str, ...], list[tuple[str, FileGuess, Preview]]] = {}
         for name, guess, preview in files:
@@ -94,6 +99,24 @@ def suggest_tables(source: Source, present: Sequence[str], unread: Sequence[str]
         else:
             _suggest_several_kinds(suggestions, table, list(by_columns.values()))
     return suggestions
+
+
+def _ask_timezone(
+    suggestions: Suggestions, guesses: Mapping[str, Sequence[tuple[str, FileGuess, Preview]]]
+) -> None:
+    """Asks for the time zone where times have an offset to UTC."""
+    for files in guesses.values():
+        for _, guess, preview in files:
+            for name in ("occurred_at", "written_at"):
+                values = preview.get(guess.columns.get(name, ""), ())
+                offsets = {match[1] for value in values if (match := _OFFSET.search(value))}
+                if offsets - {"+00:00", "+0000", "-0000"}:
+                    suggestions.questions.append(
+                        f"in which time zone is your business day? Times have the offset "
+                        f"{', '.join(sorted(offsets)[:3])}, days are those of UTC: set "
+                        "source.timezone, such as America/New_York or Europe/Berlin"
+                    )
+                    return
 
 
 def _preview(source: Source, name: str) -> Preview:
@@ -112,6 +135,9 @@ def _suggest_one_kind(
     columns = dict(guess.columns)
     status, unit_price = columns.pop("status", None), columns.pop("unit_price", None)
     condition = _sold_condition(suggestions, status, preview) if status else None
+    if unit_price and "amount" not in columns and "quantity" not in columns:
+        # Each event is one unit.
+        columns["amount"], unit_price = unit_price, None
     if unit_price and "amount" not in columns:
         _suggest_query(suggestions, pattern, columns, unit_price, condition, preview)
     else:
@@ -176,9 +202,8 @@ def _suggest_query(
     """A query, because the price of a unit must be multiplied by the quantity."""
     selected = [f"{quote_identifier(column)} as {name}" for name, column in columns.items()]
     price = _number_sql(unit_price, preview)
-    quantity = columns.get("quantity")
-    amount = f"{_number_sql(quantity, preview)} * {price}" if quantity else price
-    selected.append(f"{amount} as amount")
+    quantity = _number_sql(columns["quantity"], preview)
+    selected.append(f"{quantity} * {price} as amount")
     where = f" where {condition}" if condition else ""
     query = f"select {', '.join(selected)} from {quote_literal(pattern)}{where}"
     suggestions.settings.setdefault("queries", {})["interactions"] = query

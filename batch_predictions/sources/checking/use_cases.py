@@ -156,5 +156,7 @@ def _forecasts(
 def _orders(accepted: Mapping[str, int]) -> UseCase:
     if accepted.get("inventory"):
         return UseCase("orders", "yes", [])
+    if not accepted.get("interactions"):
+        return UseCase("orders", "no", ["there are no purchases"])
     note = "without inventory there are reorder points and levels, but no quantities"
     return UseCase("orders", "limited", [note])
