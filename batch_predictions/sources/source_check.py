@@ -213,7 +213,8 @@ def _check_table(settings: Settings, source: Source, table: Table, sample_rows: 
     }
     try:
         with duckdb.connect(":memory:", config=limits) as db:
-            db.execute("set timezone = 'UTC'")
+            # DuckDB would draw its bar on the standard output.
+            db.execute("set enable_progress_bar = false; set timezone = 'UTC'")
             day = source.state.default_date.isoformat()
             validated = validate_rows(db, source, table, None, snapshot_day=day, limit=sample_rows)
             refusals = _frequent_reasons(db, validated.refused)

@@ -88,6 +88,12 @@ def test_texts_in_another_language_are_excluded_with_their_language(
         f"and date <= '{LAST_DAY}'",
     )
     assert excluded == german and "language de" in str(reason)
+    # The items say so too.
+    [(counted, why)] = _query(
+        root,
+        "select sum(reviews_not_scored)::BIGINT, max(not_scored) from predictions.item_sentiments",
+    )
+    assert counted == german and str(why).endswith("in de")
 
 
 def test_a_lookup_returns_shares_change_terms_and_examples(
@@ -122,7 +128,9 @@ def test_a_second_run_changes_nothing(shop: tuple[dict[str, str], Path]) -> None
         return {str(path): path.read_bytes() for path in files}
 
     files_before = prediction_files()
-    summary = run_json("run", "--from", "2024-02-11", "--date", LAST_DAY, env=env, cwd=root)
+    summary = run_json(
+        "run", "--force", "--from", "2024-02-11", "--date", LAST_DAY, env=env, cwd=root
+    )
     assert summary["trained"] == [] and prediction_files() == files_before
 
 

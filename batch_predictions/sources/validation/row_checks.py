@@ -29,6 +29,7 @@ from batch_predictions.sources.validation.left_out_rows import (
     validate_deduplication,
     without_left_out_rows,
 )
+from batch_predictions.sources.validation.review_text import clean_text_sql
 from batch_predictions.tables import Table
 
 _EVENT_IDS = {"interactions": "event_id", "reviews": "review_id"}
@@ -177,6 +178,8 @@ def _accepted_sql(
     names = [rule.name for rule in column_rules(table, source.timezone) if rule.name != event_id]
     columns = [f"c.date as {table.partition or 'date'}"]
     typed = _typed_events_sql(source) if table.name == "interactions" else {}
+    if table.name == "reviews":
+        typed = {"text": clean_text_sql(db, "c.text")}
     columns += [
         f"{typed[name]} as {name}" if name in typed else f"c.{quote_identifier(name)}"
         for name in names
