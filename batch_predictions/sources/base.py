@@ -193,6 +193,18 @@ class Source(ABC):
         `ABSENT_FINGERPRINT` for a table that the source does not have.
         """
 
+    def day_fingerprints(self, table: Table, days: Sequence[str]) -> dict[str, str]:
+        """By partition, a text that changes when the partition's rows may have changed.
+
+        Override it where changes of a day can be found without reading all rows, such as by the
+        number of rows and their newest change: then only changed days are ingested again.
+
+        Args:
+            table: a daily or weekly table.
+            days: its partitions.
+        """
+        return dict.fromkeys(days, self.fingerprint(table))
+
     @abstractmethod
     def rows_sql(
         self,
