@@ -9,7 +9,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar
+from typing import ClassVar, Self
 
 import duckdb
 
@@ -157,6 +157,11 @@ class Source(ABC):
         if self._scratch is None:
             self._scratch = tempfile.TemporaryDirectory(prefix="batch_predictions-")
         return Path(self._scratch.name) / name
+
+    def share_derived_files(self, other: Self) -> Self:
+        """Uses the derived files and the limits of another source of the same settings."""
+        self.home, self.limits, self._scratch = other.home, other.limits, other._scratch
+        return self
 
     @property
     def event_types(self) -> EventTypes:

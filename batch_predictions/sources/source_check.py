@@ -174,8 +174,7 @@ def check_source(
     tables = source.tables()
     today = today or current_date(source.timezone)
     state, has_days = _expected_state(settings, source, today)
-    source = build_source(settings.source, state)
-    source.limits = settings.duckdb
+    source = build_source(settings.source, state).share_derived_files(source)
     return SourceReport(
         kind=source.kind,
         path=str(settings.source.path) if settings.source.path else None,

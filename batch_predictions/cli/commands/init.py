@@ -16,7 +16,7 @@ def init(
     source: Annotated[
         str, typer.Option(help="Kind of source, such as files, or that of an adapter of a plugin.")
     ] = "files",
-    path: Annotated[Path | None, typer.Option(help="Folder of the source.")] = None,
+    path: Annotated[str | None, typer.Option(help="Folder or URL of the source.")] = None,
     force: Annotated[bool, typer.Option(help="Replace an existing file.")] = False,
 ) -> None:
     """Write a commented settings file into the working directory."""
@@ -25,7 +25,7 @@ def init(
         raise SettingsError(f"{target} exists already: edit it, or replace it with --force")
     source_settings: dict[str, Any] = {"kind": source}
     if path:
-        source_settings["path"] = str(path)
+        source_settings["path"] = path
     target.write_text(as_yaml({"source": source_settings}), encoding="utf-8")
     typer.echo(f"wrote {target}: every setting is explained in it")
     typer.echo("next: batch-predictions check-source", err=True)

@@ -16,13 +16,17 @@ import duckdb
 
 from batch_predictions.home import State
 from batch_predictions.settings import SourceSettings
+from batch_predictions.sources.base import RAW_TABLES, SourceError
 from batch_predictions.sources.file_fingerprints import hash_json, reading_settings
 from batch_predictions.sources.file_index import FileIndex, IndexSettings, update_index
 from batch_predictions.sources.file_patterns import (
     FileGroup,
     files_by_name,
     files_by_pattern,
+    fits,
+    is_pattern,
     list_names,
+    names_table,
     validate_patterns,
 )
 from batch_predictions.sources.file_rows import FileRows
@@ -35,7 +39,11 @@ from batch_predictions.sources.row_groups import (
     group_rows_sql,
     interpret_rows,
 )
-from batch_predictions.sources.source_queries import SourceQuery, validate_queries
+from batch_predictions.sources.source_queries import (
+    SourceQuery,
+    paths_in_query,
+    validate_queries,
+)
 from batch_predictions.sources.validation.column_formats import validate_formats
 from batch_predictions.sources.validation.column_mapping import validate_mapping
 from batch_predictions.sources.validation.value_maps import validate_values
@@ -77,6 +85,29 @@ class MappedFilesSource(FileSource):
         if query := self._query(table):
             return query.files() or sorted(p for p in self.folder.rglob("*") if p.is_file())
         return [path for group in self._file_groups(table) for path in group.paths]
+
+    def is_wanted(self, name: str) -> bool:
+        """Whether a pattern or a query may read a file, or its own name says its table."""
+        settings = self.settings
+        patterns = [entry.pattern for entries in settings.files.values() for entry in entries]
+        for table_name, sql in settings.queries.items():
+            patterns += paths_in_query(table_name, sql)
+        named = [t.name for t in RAW_TABLES if t.name not in {*settings.files, *settings.queries}]
+        return any(fits(name, pattern) for pattern in patterns) or names_table(name, named)
+
+    def remote_names(self) -> list[str]:
+        """The files of a web server: those that `source.files` names.
+
+        Raises:
+            SourceError: it names none, or has patterns.
+        """
+        names = [e.pattern for entries in self.settings.files.values() for e in entries]
+        if not names or any(is_pattern(name) for name in names):
+            raise SourceError(
+                "source.path is the URL of a web server, whose files cannot be listed: name each "
+                "with source.files, such as {interactions: [2026/01.csv, 2026/02.csv]}"
+            )
+        return list(dict.fromkeys(names))
 
     def row_groups(
         self, db: duckdb.DuckDBPyConnection, table: Table, limit: int | None
