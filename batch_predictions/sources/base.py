@@ -9,7 +9,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar
+from typing import ClassVar, Self
 
 import duckdb
 
@@ -158,6 +158,11 @@ class Source(ABC):
             self._scratch = tempfile.TemporaryDirectory(prefix="batch_predictions-")
         return Path(self._scratch.name) / name
 
+    def share_derived_files(self, other: Self) -> Self:
+        """Uses the derived files and the limits of another source of the same settings."""
+        self.home, self.limits, self._scratch = other.home, other.limits, other._scratch
+        return self
+
     @property
     def event_types(self) -> EventTypes:
         """The types of interactions, without `recommendations.exclude_seen`."""
@@ -192,6 +197,18 @@ class Source(ABC):
 
         `ABSENT_FINGERPRINT` for a table that the source does not have.
         """
+
+    def day_fingerprints(self, table: Table, days: Sequence[str]) -> dict[str, str]:
+        """By partition, a text that changes when the partition's rows may have changed.
+
+        Override it where changes of a day can be found without reading all rows, such as by the
+        number of rows and their newest change: then only changed days are ingested again.
+
+        Args:
+            table: a daily or weekly table.
+            days: its partitions.
+        """
+        return dict.fromkeys(days, self.fingerprint(table))
 
     @abstractmethod
     def rows_sql(

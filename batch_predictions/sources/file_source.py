@@ -23,6 +23,7 @@ from batch_predictions.sources.file_fingerprints import hash_json, reading_setti
 from batch_predictions.sources.file_formats import read_files
 from batch_predictions.sources.file_patterns import FileFormat, format_of
 from batch_predictions.sources.file_rows import FileRows
+from batch_predictions.sources.object_cache import ObjectCache, validate_url
 from batch_predictions.sources.row_filters import validate_conditions
 from batch_predictions.sources.row_groups import (
     Interpretation,
@@ -47,6 +48,8 @@ class FileSource(Source):
 
     def __init__(self, settings: SourceSettings, state: State | None) -> None:
         super().__init__(settings, state)
+        self._copied: Path | None = None
+        self._other_objects: list[str] = []
         validate_formats(settings.formats)
         validate_values(settings.values)
         validate_conditions(settings.where)
@@ -95,21 +98,42 @@ class FileSource(Source):
 
     @property
     def folder(self) -> Path:
-        """The folder of the files.
+        """The folder of the files; of a URL, that of their local copy, which is made once.
 
         Raises:
-            SourceError: `source.path` is not set, or is not a folder.
+            SourceError: `source.path` is not set, is not a folder, or cannot be downloaded.
         """
         path = self.settings.path
         if path is None:
             raise SourceError(
                 f"source.kind is {self.kind}: set source.path to the folder of its files"
             )
+        if isinstance(path, str):
+            return self._download(path)
         if not path.is_dir():
             raise SourceError(
                 f"source.path {path.absolute()} is not a folder: set it to the folder of the files"
             )
         return path.absolute()
+
+    def is_wanted(self, name: str) -> bool:
+        """Whether a file of a source that is a URL is downloaded; `name` is relative to it."""
+        return True
+
+    def remote_names(self) -> list[str] | None:
+        """Names of the files of a web server, which cannot list them; None if they are listed."""
+        return None
+
+    def _download(self, url: str) -> Path:
+        if self._copied is None:
+            validate_url(url)
+            key = hash_json([url, self.settings.endpoint])[:12]
+            folder = self.derived_folder("source_cache") / key
+            cache = ObjectCache(url, folder, self.settings.endpoint)
+            names = self.remote_names() if url.startswith("http") else None
+            self._other_objects = cache.update(self.is_wanted, names)
+            self._copied = cache.files.absolute()
+        return self._copied
 
     def tables(self) -> tuple[Table, ...]:
         """The raw tables that have files."""
@@ -162,11 +186,12 @@ class FileSource(Source):
         names = (
             path.relative_to(self.folder) for path in self.folder.rglob("*") if path not in read
         )
-        return sorted(
+        unread = [
             str(name)
             for name in names
             if (self.folder / name).is_file() and not any(part[0] in "._" for part in name.parts)
-        )
+        ]
+        return sorted([*unread, *self._other_objects])
 
     def fingerprint(self, table: Table) -> str:
         """A hash of the files' names, sizes and times, and of the settings that concern them."""
@@ -182,7 +207,7 @@ class FileSource(Source):
     def span(self, today: dt.date) -> Span:
         """From the oldest readable day, or the default date; without an end."""
         default_date = self.settings.default_date or last_sunday_before(today)
-        ranges = [self._day_range(table, default_date) for table in self._daily_tables()]
+        ranges = [self.find_day_range(table, default_date) for table in self._daily_tables()]
         first_days = [day_range[0] for day_range in ranges if day_range]
         return Span(min(first_days, default=default_date), None, default_date)
 
@@ -195,7 +220,7 @@ class FileSource(Source):
 
     def day_range(self, table: Table) -> tuple[dt.date, dt.date] | None:
         """First and newest readable day of a table's files."""
-        return self._day_range(table, self.state.default_date)
+        return self.find_day_range(table, self.state.default_date)
 
     def rows_sql(
         self,
@@ -206,19 +231,26 @@ class FileSource(Source):
     ) -> str:
         """A query for the rows of a table's files; see `Source.rows_sql`."""
         groups = self.row_groups(db, table, limit)
-        rules = self._day_rules(self.state.default_date, self.state.first_day)
+        rules = self.day_rules(self.state.default_date, self.state.first_day)
         return group_rows_sql(db, table, groups, rules, days)
 
     def _daily_tables(self) -> list[Table]:
         """The tables that determine the days of the source; weekly ones are known ahead."""
         return [table for table in self.tables() if table.partition == "date"]
 
-    def _day_range(self, table: Table, default_date: dt.date) -> tuple[dt.date, dt.date] | None:
+    def find_day_range(self, table: Table, default_date: dt.date) -> tuple[dt.date, dt.date] | None:
+        """First and newest readable day of a table's files.
+
+        Args:
+            table: a daily or weekly table.
+            default_date: day of rows without a time.
+        """
         # Only the time columns are scanned: a small connection is enough.
         with duckdb.connect(":memory:", config={"threads": 2}) as db:
             db.execute("set timezone = 'UTC'")
             groups = self.row_groups(db, table, None)
-            return group_day_range(db, table, groups, self._day_rules(default_date, dt.date.min))
+            return group_day_range(db, table, groups, self.day_rules(default_date, dt.date.min))
 
-    def _day_rules(self, default_date: dt.date, first_day: dt.date) -> DayRules:
+    def day_rules(self, default_date: dt.date, first_day: dt.date) -> DayRules:
+        """How rows get their day, in a home that begins on `first_day`."""
         return DayRules(self.timezone, self.settings.earliest, first_day, default_date)

@@ -85,8 +85,8 @@ def days_to_ingest(
     must be read again, else none.
     """
     log = read_ingest_log(Path(warehouse.home), table)
-    fingerprint = source.fingerprint(table)
     if not table.partition:
+        fingerprint = source.fingerprint(table)
         if log.as_of and log.as_of > last.isoformat():
             return []
         entry = log.days.get(log.as_of or "")
@@ -97,10 +97,13 @@ def days_to_ingest(
     step = 7 if table.partition == "week" else 1
     offsets = range(0, (last - first).days + 1, step)
     days = [(first + dt.timedelta(days=offset)).isoformat() for offset in offsets]
+    fingerprints = source.day_fingerprints(table, days)
     return [
         day
         for day in days
-        if day not in existing or day not in log.days or log.days[day].fingerprint != fingerprint
+        if day not in existing
+        or day not in log.days
+        or log.days[day].fingerprint != fingerprints[day]
     ]
 
 
@@ -127,9 +130,9 @@ def _ingest_partitions(
     """Ingests days, or weeks, that are read together."""
     home = Path(warehouse.home)
     # Before the rows are read, so that files that change meanwhile are ingested again.
-    fingerprint = source.fingerprint(table)
+    fingerprints = source.day_fingerprints(table, days)
     with warehouse.connect() as db:
-        if fingerprint == ABSENT_FINGERPRINT:
+        if ABSENT_FINGERPRINT in fingerprints.values():
             validated = _no_rows(table)
         else:
             validated = validate_rows(db, source, table, days)
@@ -140,7 +143,7 @@ def _ingest_partitions(
             rows, manual_counts = with_manual_rows(db, home, table, validated.accepted, days)
             write_results = warehouse.replace_partitions(table, days, rows, db=db)
             for day in days:
-                log.days[day] = _log_entry(fingerprint, counts[day])
+                log.days[day] = _log_entry(fingerprints[day], counts[day])
     return {
         day: IngestResult(counts[day], write_results[day], manual_counts.get(day, 0))
         for day in days
