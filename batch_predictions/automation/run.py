@@ -17,6 +17,7 @@ import dagster as dg
 from batch_predictions.automation import instance as home_instance
 from batch_predictions.automation import jobs
 from batch_predictions.automation.job_runner import JobRunner
+from batch_predictions.automation.left_out import describe_left_out
 from batch_predictions.automation.planning import RunPlan, plan_run, training_due
 from batch_predictions.automation.progress import ProgressBar, show_progress
 from batch_predictions.automation.stale import find_stale, oldest_corrections, partition_times
@@ -25,9 +26,10 @@ from batch_predictions.home import read_state
 from batch_predictions.model_store import ModelStore
 from batch_predictions.models.training import Training, trainings
 from batch_predictions.partitions import days_between, latest_ended_week, trained_through
-from batch_predictions.settings import Settings
+from batch_predictions.settings import Settings, SettingsError
+from batch_predictions.sources.item_exclusions import unknown_exclusions_message
 from batch_predictions.sources.registry import source_of
-from batch_predictions.tables import INTERACTIONS, REVIEWS, TABLES, Table
+from batch_predictions.tables import INTERACTIONS, ITEMS, REVIEWS, TABLES, Table
 from batch_predictions.warehouse import Warehouse
 
 EVENT_TABLES = (INTERACTIONS.name, REVIEWS.name)
@@ -47,6 +49,7 @@ class Summary:
         trained: decisions of the trainings.
         rows: by prediction table, rows of the last day.
         skipped: predictions that the source has no data for, in words.
+        left_out: rows, values, events and keys that are left out, in words.
         release_id: of the release that is served; None: none.
         unchanged: whether nothing was new, so that nothing was done.
         seconds: duration.
@@ -61,6 +64,7 @@ class Summary:
     trained: list[dict[str, Any]] = field(default_factory=list)
     rows: dict[str, int] = field(default_factory=dict)
     skipped: list[str] = field(default_factory=list)
+    left_out: list[str] = field(default_factory=list)
     release_id: str | None = None
     unchanged: bool = False
     seconds: float = 0.0
@@ -106,6 +110,7 @@ def run(
             progress.log(f"run {run_id} of a process that died was marked as failed")
         times_before = partition_times(warehouse)
         _ingest(runner, plan, progress)
+        _validate_exclusions(settings, warehouse)
         times_after = partition_times(warehouse)
         _record_ingested(summary, times_before, times_after)
         _train(runner, plan, progress, warehouse, models, settings, missing, summary)
@@ -117,6 +122,7 @@ def run(
         progress.finish()
     skipped_tables = {key.path[-1] for key in runner.skipped_assets}
     summary.rows = _count_rows(warehouse, plan.last, skipped_tables)
+    summary.left_out = describe_left_out(warehouse, settings, source, plan.last)
     summary.release_id = served_release(settings)
     corrections = oldest_corrections(times_before, times_after)
     summary.stale = find_stale(
@@ -144,6 +150,18 @@ def _ingest(runner: JobRunner, plan: RunPlan, progress: ProgressBar) -> None:
         runner.execute(jobs.INGEST, plan.raw_days, progress)
     if plan.weeks_ahead:
         runner.execute(jobs.INGEST_WEEKLY, plan.weeks_ahead, progress)
+
+
+def _validate_exclusions(settings: Settings, warehouse: Warehouse) -> None:
+    """Raises SettingsError if `source.exclude_items` names nothing that items have."""
+    if not settings.source.exclude_items or not warehouse.path(ITEMS).exists():
+        return
+    attributes = warehouse.query(
+        "select distinct unnest(map_keys(attributes)) as name from raw.items"
+    )["name"].to_pylist()
+    message = unknown_exclusions_message(settings.source.exclude_items, attributes)
+    if message:
+        raise SettingsError(message)
 
 
 def _record_ingested(

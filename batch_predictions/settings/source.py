@@ -199,6 +199,7 @@ class SourceSettings(Section):
     )
     exclude_items: dict[str, list[str]] = Field(
         default_factory=dict,
-        description="Items that are never recommended: column of raw.items to values, such as "
-        "{category: [FUEL]}. Empty: those that the adapter excludes.",
+        description="Items that are never recommended: category, subcategory, brand or an "
+        "attribute of raw.items (a column of your items that is not mapped) to values, such as "
+        "{category: [FUEL], Status: [draft]}. Empty: those that the adapter excludes.",
     )

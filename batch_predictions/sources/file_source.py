@@ -21,7 +21,7 @@ from batch_predictions.sources.base import (
 )
 from batch_predictions.sources.file_fingerprints import hash_json, reading_settings
 from batch_predictions.sources.file_formats import read_files
-from batch_predictions.sources.file_patterns import FileFormat
+from batch_predictions.sources.file_patterns import FileFormat, format_of
 from batch_predictions.sources.file_rows import FileRows
 from batch_predictions.sources.object_cache import ObjectCache, validate_url
 from batch_predictions.sources.row_filters import validate_conditions
@@ -32,6 +32,7 @@ from batch_predictions.sources.row_groups import (
     group_rows_sql,
     interpret_rows,
 )
+from batch_predictions.sources.sql_literals import quote_identifier
 from batch_predictions.sources.validation.column_formats import validate_formats
 from batch_predictions.sources.validation.timestamps import DayRules
 from batch_predictions.sources.validation.value_maps import validate_values
@@ -158,6 +159,26 @@ class FileSource(Source):
     def file_names(self, table: Table) -> list[str]:
         """Names of a table's files, relative to the folder."""
         return [str(path.relative_to(self.folder)) for path in self.files(table)]
+
+    def preview(self, name: str, rows: int) -> dict[str, list[str]]:
+        """Columns of a file with their texts, without empty ones."""
+        path = self.folder / name
+        format_ = format_of(name)
+        if format_ is None or not path.is_file():
+            return {}
+        with duckdb.connect(":memory:", config={"threads": 2}) as db:
+            db.execute("set enable_progress_bar = false; set timezone = 'UTC'")
+            read = read_files(db, self.folder, [path], format_, rows)
+            texts = ", ".join(
+                f"list(nullif(trim({quote_identifier(column)}::VARCHAR), '')) as "
+                f"{quote_identifier(column)}"
+                for column in read.types
+            )
+            [lists] = db.execute(f"select {texts} from {read.relation}").fetchall()
+        return {
+            column: [text for text in values or () if text is not None]
+            for column, values in zip(read.types, lists, strict=True)
+        }
 
     def unread_files(self) -> list[str]:
         """Visible files in the folder that belong to no table, relative to it, by name."""
