@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import datetime as dt
 from pathlib import Path
+from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, SecretStr
 
 from batch_predictions.settings.section import Section
 
@@ -15,8 +16,8 @@ class SourceSettings(Section):
 
     kind: str = Field(
         "complete_journey",
-        description="Adapter: complete_journey, files, movielens, amazon_reviews, or the kind of "
-        "an adapter of a plugin.",
+        description="Adapter: complete_journey, files, sql, movielens, amazon_reviews, or the kind "
+        "of an adapter of a plugin.",
     )
     path: Path | None = Field(
         None, description="Folder of the source (files, movielens, amazon_reviews)."
@@ -34,14 +35,65 @@ class SourceSettings(Section):
     original_dates: bool = Field(
         False, description="complete_journey: the original dates in 2017 instead of replayed ones."
     )
+    url: SecretStr | None = Field(
+        None,
+        description="sql: URL of the database, such as postgresql://user:password@host/database. "
+        "Set it in the environment, as BATCH_PREDICTIONS_SOURCE__URL.",
+    )
+    driver: Literal["auto", "adbc", "sqlalchemy"] = Field(
+        "auto",
+        description="sql: library that reads the database. auto: ADBC for PostgreSQL, SQLite, "
+        "Snowflake and BigQuery, SQLAlchemy for other databases.",
+    )
+    tables: dict[str, str] = Field(
+        default_factory=dict,
+        description="sql: for each raw table, your table or view, such as {interactions: "
+        "shop.order_lines, items: shop.products}.",
+    )
+    queries: dict[str, str] = Field(
+        default_factory=dict,
+        description="For each raw table, a SELECT that returns its rows, such as {interactions: "
+        "'select … from …'}. sql: in the SQL of the database, instead of a name in tables.",
+    )
+    where: dict[str, str] = Field(
+        default_factory=dict,
+        description="For each raw table, a SQL condition of the rows to read, such as "
+        "{interactions: deleted_at is null}.",
+    )
+    updated_at: dict[str, str] = Field(
+        default_factory=dict,
+        description="sql: for each raw table, your column with the time of a row's last change, "
+        "such as {interactions: modified_at}. With it, changes of a row in place are noticed.",
+    )
+    late_days: int = Field(
+        3,
+        ge=0,
+        description="sql: the days before the newest one that every run compares with the "
+        "database, because rows arrive late; those that changed are read again.",
+    )
+    reconcile_days: int = Field(
+        7,
+        ge=0,
+        description="sql: every so many days a run compares all days with the database, so that "
+        "older rows that were deleted or added are noticed. 0: never.",
+    )
+    statement_timeout_seconds: int = Field(
+        3600, ge=0, description="sql: longest time of one query. 0: no limit."
+    )
+    connect_timeout_seconds: int = Field(
+        10, ge=1, description="sql: longest time to wait for a connection."
+    )
+    retries: int = Field(
+        3, ge=0, description="sql: how often to try again after the connection fails or breaks."
+    )
     columns: dict[str, dict[str, str]] = Field(
         default_factory=dict,
-        description="files: for each raw table, its column: your column, such as "
+        description="files, sql: for each raw table, its column: your column, such as "
         "{interactions: {user_id: customer, item_id: sku, occurred_at: ts}}.",
     )
     formats: dict[str, dict[str, str]] = Field(
         default_factory=dict,
-        description="files: for each raw table, its column of dates or times: the format of the "
+        description="files, sql: for each raw table, its column of dates or times: the format of the "
         "files, as in strptime, such as {interactions: {occurred_at: '%d.%m.%Y %H:%M'}}. Not "
         "needed for ISO 8601, Unix time, RFC 2822 and English month names.",
     )

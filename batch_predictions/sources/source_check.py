@@ -160,7 +160,7 @@ def check_source(
     source = build_source(settings.source, state)
     return SourceReport(
         kind=source.kind,
-        path=str(settings.source.path) if settings.source.path else None,
+        path=source.location(),
         timezone=source.timezone,
         first_day=state.first_day if has_days else None,
         newest_complete_day=source.newest_complete_day(today) if has_days else None,
