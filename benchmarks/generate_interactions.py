@@ -1,6 +1,7 @@
 """A data set of user and item pairs without times, of any size, with a planted truth.
 
-    python benchmarks/pairs.py FOLDER [--users 30000] [--items 40000] [--pairs 800000] [--seed 7]
+    python benchmarks/generate_interactions.py FOLDER [--users 30000] [--items 40000]
+        [--pairs 800000] [--seed 7]
 
 Every user draws distinct items with odds of popularity (a power law) times exp(taste of the user .
 place of the item), both on `TASTES` latent directions of falling weight; how many, is lognormal. So

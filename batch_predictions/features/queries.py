@@ -13,8 +13,13 @@ EXCLUDABLE = ("category", "subcategory", "brand")
 
 
 def sql(name: str) -> str:
-    """The query in `features/sql/<name>.sql`."""
-    return (resources.files(__package__) / "sql" / f"{name}.sql").read_text(encoding="utf-8")
+    """The query in `features/sql/<name>.sql`; `{purchases}` in it stands for that query."""
+    text = (resources.files(__package__) / "sql" / f"{name}.sql").read_text(encoding="utf-8")
+    return text.replace("{purchases}", f"({sql('purchases')})") if "{purchases}" in text else text
+
+
+PURCHASES = f"(select * from ({sql('purchases')}) where not is_return)"
+"""SQL of the interactions that are purchases; returns are left out."""
 
 
 def user_item_days(item_state: str) -> str:
@@ -34,6 +39,7 @@ def parameters(settings: Settings) -> dict[str, Any]:
         ValueError: `source.exclude_items` names a column that items are not excluded by.
     """
     source = registry.build_source(settings.source, read_state(settings.home))
+    event_types = registry.event_types(settings)
     excluded = settings.source.exclude_items or source.exclude_items
     unknown = sorted(set(excluded) - set(EXCLUDABLE))
     if unknown:
@@ -42,9 +48,10 @@ def parameters(settings: Settings) -> dict[str, Any]:
             f"{', '.join(EXCLUDABLE)}"
         )
     return {
+        **event_types.parameters(),
         **{f"exclude_{column}": list(excluded.get(column, ())) for column in EXCLUDABLE},
         "location_from_interactions": settings.fallback.location_from_interactions,
         "churn_active_days": settings.churn.active_days,
-        "churn_event_types": settings.churn.event_types,
+        "churn_event_types": settings.churn.event_types or list(event_types.purchases),
         "churn_history_days": settings.churn.history_days,
     }

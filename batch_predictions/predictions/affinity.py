@@ -10,6 +10,8 @@ items and without redemptions.
 
 from __future__ import annotations
 
+from batch_predictions.features.queries import PURCHASES
+
 WEIGHTS = {
     "own_visits": 0.7,
     "category_share": 0.2,
@@ -46,9 +48,9 @@ CAMPAIGN_ITEMS = f"""
 """
 """SQL: their available items, with the category as known on the day."""
 
-_ITEM_VISITS = """
+_ITEM_VISITS = f"""
     select events.user_id, events.item_id, count(distinct events.date) as visits
-    from raw.interactions as events
+    from {PURCHASES} as events
     semi join (select item_id from campaign_items) as items on items.item_id = events.item_id
     where events.date <= $date::DATE and events.date > $date::DATE - $history_days::INTEGER
     group by events.user_id, events.item_id
@@ -60,9 +62,9 @@ _RECOMMENDED_ITEMS = """
         from features.item_scores where date = $date
     ) semi join (select item_id from campaign_items) as items using (item_id)
 """
-_CATEGORY_EVENTS = """
+_CATEGORY_EVENTS = f"""
     select events.user_id, state.category, count(*) as events
-    from raw.interactions as events
+    from {PURCHASES} as events
     join features.item_state as state on state.item_id = events.item_id and state.date = $date
     where events.date <= $date::DATE and events.date > $date::DATE - 84
     group by all

@@ -14,6 +14,7 @@ from batch_predictions.inference.validation import Check
 from batch_predictions.models.demographic.model import DemographicModel
 from batch_predictions.reporting import new_axes
 from batch_predictions.settings import Settings
+from batch_predictions.sources.registry import event_types
 from batch_predictions.tables import DEMOGRAPHIC_RECOMMENDATIONS
 from batch_predictions.warehouse import Warehouse, as_date
 
@@ -73,6 +74,7 @@ class DemographicScorer:
 def parameters(settings: Settings) -> Mapping[str, Any]:
     """k, the users that a segment needs, and the days of which popularity is counted."""
     return {
+        **event_types(settings).parameters(),
         "k": settings.fallback.k,
         "min_users": settings.fallback.min_users,
         "window_days": settings.fallback.window_days,
@@ -151,13 +153,19 @@ demographic_recommendations = BatchPrediction(
         # The half-life is that of the model that serves.
         "weights": """select segments.age_bracket, segments.gender, segments.location,
                 events.item_id,
-                fsum(pow(0.5, ($date - events.date) / $model_half_life_days::DOUBLE)) as weight
+                fsum(types.weight
+                    * pow(0.5, ($date - events.date) / $model_half_life_days::DOUBLE)) as weight
             from raw.interactions as events
+            join (
+                select unnest($weighted_types::VARCHAR[]) as event_type,
+                    unnest($type_weights::DOUBLE[]) as weight
+            ) as types on types.event_type = events.event_type
             join features.user_segments as segments
             on segments.user_id = events.user_id and segments.date = $date
             join features.item_state as state
             on state.item_id = events.item_id and state.date = $date and state.available
             where events.date <= $date and events.date > $date - $window_days::INTEGER
+            and coalesce(events.quantity, 0) >= 0
             group by all order by all""",
     },
     scorer=DemographicScorer,

@@ -19,6 +19,7 @@ from batch_predictions.predictions.affinity import AFFINITY_CTES, CAMPAIGN_ITEMS
 from batch_predictions.predictions.audience_plots import plot_promotion_audience
 from batch_predictions.predictions.holdout import hash_fraction_sql
 from batch_predictions.settings import Settings
+from batch_predictions.sources.registry import event_types
 from batch_predictions.tables import PROMOTION_AUDIENCE
 
 NO_AUDIENCE = (
@@ -97,6 +98,7 @@ def parameters(settings: Settings) -> Mapping[str, Any]:
     """Settings that query, scorer and checks use."""
     audiences = settings.audiences
     return {
+        **event_types(settings).parameters(),
         "starts_within_days": audiences.starts_within_days,
         "users_per_campaign": audiences.users_per_campaign,
         "campaigns_per_user": audiences.campaigns_per_user,
@@ -173,7 +175,7 @@ promotion_audience = BatchPrediction(
                     campaign_items.item_id,
                     row_number() over (
                         partition by campaign_items.campaign_id, campaign_items.category
-                        order by coalesce(activity.users_84d, 0) desc, campaign_items.item_id
+                        order by coalesce(activity.buyers_84d, 0) desc, campaign_items.item_id
                     ) as position
                 from (
                     select campaign_id, category, item_id from ({CAMPAIGN_ITEMS})

@@ -52,7 +52,7 @@ class RecommendationScorer:
     best candidates are kept with their scores.
     """
 
-    version: ClassVar[str] = "10"
+    version: ClassVar[str] = "11"
     # Matrix products, trees and compiled loops all release the GIL.
     workers: ClassVar[str] = "threads"
 
@@ -137,16 +137,20 @@ class RecommendationScorer:
         ranking = self._rank(histories)
         # Without a history the model has no basis for scores; the demographic fallback serves.
         ranking.positions[np.diff(histories.indptr) == 0] = -1
-        in_history = histories.find_entries(ranking.positions) >= 0
+        entries = histories.find_entries(ranking.positions)
+        in_history = entries >= 0
+        was_taken = in_history.copy()
+        if len(histories.entry_is_target):
+            was_taken &= histories.entry_is_target[np.maximum(entries, 0)]
         columns = self.rules.apply(
             ranking.positions,
             self.k,
-            in_history=in_history,
+            in_history=was_taken,
             categories=self.categories,
             boosted=self.boosted,
         )
         reasons = explain_lists(
-            self.model, ranking, columns, histories, self.item_features, in_history
+            self.model, ranking, columns, histories, self.item_features, in_history, was_taken
         )
         return self._build_lists(rows, ranking, columns, reasons)
 
@@ -161,7 +165,7 @@ class RecommendationScorer:
                 blocked=self.blocked,
             )
         matrix = histories.matrix(self.model.history_half_life_days)
-        seen = matrix if self.exclude_seen else None
+        seen = histories.seen_matrix() if self.exclude_seen else None
         queries = self.model.queries(matrix)
         return Ranking(*self.index.search(queries, self.depth, seen=seen))
 
@@ -180,11 +184,11 @@ class RecommendationScorer:
         sizes = (columns >= 0).sum(axis=1)
         item_ids = self.model.items.take(pa.array(np.maximum(picks, 0).ravel())).to_pylist()
         histories = rows["item_ids"].to_pylist()
+        events = _EventLists(rows)
         first_rows: list[int] = []
         for row, user in enumerate(rows["user_id"].to_pylist()):
             first_rows.append(len(lists))
-            history = set(histories[row] or ())
-            if not history:
+            if not histories[row]:
                 lists.exclude(user, NO_HISTORY)
                 continue
             size = int(sizes[row])
@@ -192,23 +196,24 @@ class RecommendationScorer:
             for rank, item in enumerate(ranked_items):
                 lists.add(user, rank + 1, item, float(scores[row, rank]), reasons[row, rank])
             lowest = float(scores[row, :size].min()) if size else 0.0
-            for item in self._fill_up(ranked_items, history):
+            taken = events.taken_items(row)
+            for item in self._fill_up(ranked_items, events.seen_items(row)):
                 size += 1
-                reason = BOUGHT_BEFORE if item in history else TRENDING
+                reason = BOUGHT_BEFORE if item in taken else TRENDING
                 lists.add(user, size, item, lowest, reason)
             if not size:
                 lists.exclude(user, NOTHING_LEFT)
         candidates = self._candidate_lists(ranking, np.array(first_rows), len(lists))
         return lists.to_batch(candidates)
 
-    def _fill_up(self, ranked_items: list[str], history: set[str]) -> list[str]:
-        """Trending items for a list that has fewer than k."""
+    def _fill_up(self, ranked_items: list[str], seen: set[str]) -> list[str]:
+        """Trending items for a list that has fewer than k, without seen items if so set."""
         missing = self.k - len(ranked_items)
         items: list[str] = []
         for item in self.trending:
             if len(items) >= missing:
                 break
-            if item not in ranked_items and not (self.exclude_seen and item in history):
+            if item not in ranked_items and not (self.exclude_seen and item in seen):
                 items.append(item)
         return items
 
@@ -228,6 +233,30 @@ class RecommendationScorer:
         is_null = np.ones(rows, dtype=bool)
         is_null[first_rows] = False
         return pa.ListArray.from_arrays(pa.array(offsets), entries, mask=pa.array(is_null))
+
+
+class _EventLists:
+    """Items of the users of staged rows by kind of event."""
+
+    def __init__(self, rows: pa.RecordBatch) -> None:
+        self.items = rows["item_ids"]
+        names = rows.schema.names
+        self.targets = rows["targets"] if "targets" in names else None
+        self.seen = rows["is_seen"] if "is_seen" in names else None
+
+    def taken_items(self, row: int) -> set[str]:
+        """Items with an event of a target type."""
+        return self._items_where(row, self.targets)
+
+    def seen_items(self, row: int) -> set[str]:
+        """Items that are barred where seen items are excluded."""
+        return self._items_where(row, self.seen)
+
+    def _items_where(self, row: int, flags: pa.ListArray | None) -> set[str]:
+        items = self.items[row].as_py() or ()
+        if flags is None:
+            return set(items)
+        return {item for item, flag in zip(items, flags[row].as_py(), strict=True) if flag}
 
 
 class _ListRows:

@@ -23,9 +23,11 @@ if TYPE_CHECKING:
 def parameters(settings: Settings) -> Mapping[str, Any]:
     """k, the rules, and how far back a history goes."""
     config = settings.recommendations
+    event_types = registry.event_types(settings)
     return {
+        **event_types.parameters(),
         "k": config.k,
-        "exclude_seen": registry.excludes_seen(settings),
+        "exclude_seen": bool(event_types.seen),
         "per_category": config.per_category,
         "new_share": config.new_share,
         "boost_places": config.boost_places,
@@ -65,13 +67,15 @@ recommendations = BatchPrediction(
                 list(item_id order by item_id, date) as item_ids,
                 list(($date::DATE - date)::INTEGER order by item_id, date) as ages,
                 list(events order by item_id, date) as events,
+                list(targets order by item_id, date) as targets,
+                list(is_seen order by item_id, date) as is_seen,
                 list(event_time order by item_id, date) as timestamps,
                 list(rating order by item_id, date) as ratings
             from {_USER_ITEM_DAYS} group by user_id
         )
         select
             users.user_id, histories.item_ids, histories.ages, histories.events,
-            histories.timestamps, histories.ratings,
+            histories.targets, histories.is_seen, histories.timestamps, histories.ratings,
             users.age_bracket, users.gender, users.location
         from features.user_segments as users
         left join histories on histories.user_id = users.user_id
@@ -87,7 +91,8 @@ recommendations = BatchPrediction(
             join features.item_state as state
             on state.item_id = activity.item_id and state.date = $date
             where activity.date = $date and state.available
-            order by activity.users_28d desc, activity.users_84d desc, activity.item_id
+            order by activity.buyers_28d desc, activity.buyers_84d desc, activity.users_28d desc,
+                activity.item_id
             limit 1000""",
         "item_stats": ITEM_STATS_SQL.format(interactions=_USER_ITEM_DAYS),
         "promoted": sql("promoted_items"),

@@ -27,7 +27,7 @@ from batch_predictions.settings.recommendations import (
     RecommenderSettings,
 )
 from batch_predictions.settings.sentiment import SentimentSettings
-from batch_predictions.settings.source import SourceSettings
+from batch_predictions.settings.source import EventTypeSettings, IdRule, SourceSettings
 from batch_predictions.settings.template import as_yaml
 
 __all__ = [
@@ -37,8 +37,10 @@ __all__ = [
     "ChurnSettings",
     "DemandSettings",
     "DuckDBSettings",
+    "EventTypeSettings",
     "ExecutionSettings",
     "FallbackSettings",
+    "IdRule",
     "InferenceSettings",
     "RecommendationsSettings",
     "RecommenderSettings",

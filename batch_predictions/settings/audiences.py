@@ -24,8 +24,8 @@ class ChurnSettings(Section):
     )
     event_types: list[str] = Field(
         default_factory=list,
-        description="Event types of raw.interactions that are purchases, such as [purchase]. "
-        "Empty: all.",
+        description="Event types of raw.interactions that count, such as [purchase]. Empty: the "
+        "purchases of source.events, or its targets where there are no purchases.",
     )
     history_days: int = Field(365, ge=1, description="Days of purchases that features use.")
     cutoffs: int = Field(

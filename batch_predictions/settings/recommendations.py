@@ -86,10 +86,12 @@ class RecommendationsSettings(Section):
     """The daily list of every user."""
 
     k: int = Field(20, ge=1, le=1000, description="Items per user.")
-    exclude_seen: bool | None = Field(
+    exclude_seen: bool | list[str] | None = Field(
         None,
-        description="Leave out items that the user already had. Empty: as the adapter says (off "
-        "for groceries, on for films and files).",
+        description="Leave out items that the user already had: true, false, or the types of "
+        "source.events that bar an item, such as [purchase]. true: the target types, so that an "
+        "item that was only viewed may be recommended. Empty: as the adapter says (off for "
+        "groceries, on for films and files).",
     )
     per_category: int = Field(
         0, ge=0, description="Items of one category in a list, at most; 0: no cap."

@@ -4,11 +4,58 @@ from __future__ import annotations
 
 import datetime as dt
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, SecretStr
+from pydantic import BeforeValidator, ConfigDict, Field, SecretStr
 
 from batch_predictions.settings.section import Section
+
+
+class EventTypeSettings(Section):
+    """A type of interactions: the values of the source that belong to it, and its weight."""
+
+    model_config = ConfigDict(extra="forbid", populate_by_name=True)
+
+    weight: float = Field(
+        1.0, ge=0, le=1000, description="Weight of one event in a user's taste; 0: not read."
+    )
+    values: list[str] = Field(
+        default_factory=list,
+        alias="is",
+        description="Values of the source, in any case. Empty: the name of the type.",
+    )
+    target: bool = Field(
+        False, description="Whether recommendations are evaluated by how well they predict it."
+    )
+
+
+def _as_value_map(value: Any) -> Any:
+    """A map of values with texts in place of the numbers and truth values of YAML."""
+    if not isinstance(value, dict):
+        return value
+    if any(isinstance(key, bool) for key in value):
+        raise ValueError(
+            "YAML reads yes, no, on, off, true and false without quotes as truth values: write the "
+            "values of the source in quotes, such as {'yes': true}"
+        )
+    return {str(key): _as_text(item) for key, item in value.items()}
+
+
+def _as_text(value: Any) -> Any:
+    if isinstance(value, bool):
+        return str(value).lower()
+    return str(value) if isinstance(value, int | float) else value
+
+
+ValueMapSetting = Annotated[dict[str, str | None], BeforeValidator(_as_value_map)]
+"""Value of the source to value of the raw table; null: a missing value."""
+
+
+class IdRule(Section):
+    """How the ids of a column are written, alike in all tables."""
+
+    trim: bool = Field(True, description="Spaces around an id are removed.")
+    case: Literal["keep", "lower", "upper"] = Field("keep", description="Case of letters.")
 
 
 class SourceSettings(Section):
@@ -93,9 +140,34 @@ class SourceSettings(Section):
     )
     formats: dict[str, dict[str, str]] = Field(
         default_factory=dict,
-        description="files, sql: for each raw table, its column of dates or times: the format of the "
-        "files, as in strptime, such as {interactions: {occurred_at: '%d.%m.%Y %H:%M'}}. Not "
-        "needed for ISO 8601, Unix time, RFC 2822 and English month names.",
+        description="files, sql: for each raw table, its column: the format of the files. Of dates and "
+        "times as in strptime, such as {interactions: {occurred_at: '%d.%m.%Y %H:%M'}}; not needed "
+        "for ISO 8601, Unix time, RFC 2822 and English month names. Of numbers as an example with "
+        "thousands and decimals, such as {items: {price: '1.234,56'}}; not needed for 1234.56.",
+    )
+    values: dict[str, dict[str, ValueMapSetting]] = Field(
+        default_factory=dict,
+        description="files, sql: for each raw table, its column: a map of your values to ours, such as "
+        "{items: {available: {active: true, draft: false}}, users: {gender: {Frau: female}}}. Case "
+        "and spaces around your values do not count.",
+    )
+    ids: dict[str, IdRule] = Field(
+        default_factory=dict,
+        description="How ids are written, alike in all tables, such as {user_id: {case: lower}, "
+        "item_id: {case: upper}}; spaces around ids are removed, unless trim is false.",
+    )
+    events: dict[str, EventTypeSettings] = Field(
+        default_factory=dict,
+        description="Types of interactions, such as {purchase: {weight: 1, is: [order, sale], "
+        "target: true}, cart: {weight: 0.5}, view: {weight: 0.1}, return: {is: [refund]}}. "
+        "purchase is what demand and churn count, return is subtracted from it. Events of other "
+        "types are kept in raw.interactions, but only recency reads them. Empty: the types of the "
+        "adapter (files: purchase, rating, cart, view, return).",
+    )
+    returns: Literal["subtract", "exclude"] = Field(
+        "subtract",
+        description="Returns: interactions of the type return, and purchases with a negative "
+        "quantity. subtract: from units and amounts; exclude: they are not counted at all.",
     )
     earliest: dt.date = Field(
         dt.date(1990, 1, 1), description="Rows of earlier days are refused as implausible."

@@ -2,6 +2,7 @@
 
 # No `from __future__ import annotations`: Dagster reads the type of `context` itself.
 from pathlib import Path
+from typing import Any
 
 import dagster as dg
 
@@ -60,6 +61,11 @@ def raw_asset(table: Table, partitions: Partitions) -> dg.AssetsDefinition:
                     f"{result.counts.quarantined} of {result.counts.read} rows of {table.name} on "
                     f"{day} were refused: see raw.quarantine"
                 )
+            for column, number in result.counts.nulled.items():
+                context.log.warning(
+                    f"{number} values of {table.name}.{column} on {day} could not be read and are "
+                    "empty: see `batch-predictions check-source`"
+                )
         record_materializations(
             context,
             warehouse,
@@ -71,13 +77,14 @@ def raw_asset(table: Table, partitions: Partitions) -> dg.AssetsDefinition:
     return raw
 
 
-def _row_metadata(result: IngestResult) -> dict[str, int]:
-    """Counts of rows, shown in the UI."""
+def _row_metadata(result: IngestResult) -> dict[str, Any]:
+    """Counts of rows, shown in the UI; `values_not_read` by column."""
     return {
         "rows_read": result.counts.read,
         "rows_accepted": result.counts.accepted,
         "rows_quarantined": result.counts.quarantined,
         "rows_added_by_commands": result.manual_rows,
+        "values_not_read": dg.MetadataValue.json(result.counts.nulled),
     }
 
 

@@ -14,7 +14,12 @@ from typing import ClassVar
 import duckdb
 
 from batch_predictions.home import State
-from batch_predictions.settings import SettingsError, SourceSettings
+from batch_predictions.settings import EventTypeSettings, SettingsError, SourceSettings
+from batch_predictions.sources.event_types import (
+    DEFAULT_EVENTS,
+    EventTypes,
+    resolve_event_types,
+)
 from batch_predictions.tables import (
     CAMPAIGN_EVENTS,
     INTERACTIONS,
@@ -112,6 +117,9 @@ class Source(ABC):
     """Whether users take the same item again; the default of `recommendations.exclude_seen` is the
     opposite."""
 
+    events: ClassVar[Mapping[str, EventTypeSettings]] = DEFAULT_EVENTS
+    """Types of interactions, unless `source.events` is set."""
+
     default_timezone: ClassVar[str] = "UTC"
     """Time zone of the business day, unless `source.timezone` is set."""
 
@@ -143,6 +151,11 @@ class Source(ABC):
         """The state that the home's first run fixed."""
         assert self._state is not None, "build the source with the home's state to read rows"
         return self._state
+
+    @property
+    def event_types(self) -> EventTypes:
+        """The types of interactions, without `recommendations.exclude_seen`."""
+        return resolve_event_types(self.settings.events, self.events, returns=self.settings.returns)
 
     @abstractmethod
     def tables(self) -> tuple[Table, ...]:
@@ -230,6 +243,9 @@ class Source(ABC):
         - `problem` VARCHAR: why the row has no day or is damaged, else null.
         - `row` STRUCT: all columns of the row in the source.
         - `line` VARCHAR: the text of a damaged line, else null.
+        - `birthday` of users, optional: it gives `age_bracket` where the source has none.
+        - `unread <column>` VARCHAR, optional: why a value of the column could not be read, else
+          null. The value is null then.
 
         Args:
             db: connection for temporary views and tables.

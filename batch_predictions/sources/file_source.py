@@ -25,8 +25,11 @@ from batch_predictions.sources.daily_rows import daily_rows_sql, dated_rows_sql
 from batch_predictions.sources.delimited import read_delimited, sniff_dialect
 from batch_predictions.sources.file_rows import LINE_ERROR, FileRows
 from batch_predictions.sources.parquet_files import read_parquet_files
-from batch_predictions.sources.validation.column_formats import apply_formats, validate_formats
+from batch_predictions.sources.sql_literals import quote_identifier
+from batch_predictions.sources.validation.column_formats import validate_formats
+from batch_predictions.sources.validation.interpretation import interpret_columns
 from batch_predictions.sources.validation.timestamps import DayRules
+from batch_predictions.sources.validation.value_maps import validate_values
 from batch_predictions.sources.weekly_spans import weekly_rows_sql, weekly_spans_sql
 from batch_predictions.tables import Table
 
@@ -41,6 +44,7 @@ class FileSource(Source):
     def __init__(self, settings: SourceSettings, state: State | None) -> None:
         super().__init__(settings, state)
         validate_formats(settings.formats)
+        validate_values(settings.values)
 
     @abstractmethod
     def files(self, table: Table) -> list[Path]:
@@ -144,12 +148,17 @@ class FileSource(Source):
         paths = self.files(table)
         if not paths:
             return ABSENT_FINGERPRINT
+        is_typed = table.name == "interactions" and self.settings.events
         hashed: list[object] = [
             self.kind,
             self.timezone,
             str(self.settings.earliest),
             sorted(self.settings.columns.get(table.name, {}).items()),
+            # Settings without a value are left out: homes of older versions stay as they are.
             *([formats] if (formats := self.settings.formats.get(table.name)) else []),
+            *([self.event_types.values_by_type()] if is_typed else []),
+            *([["values", values]] if (values := self.settings.values.get(table.name)) else []),
+            *([["ids", ids]] if (ids := sorted(map(str, self.settings.ids.items()))) else []),
         ]
         for path, name in zip(paths, self.file_names(table), strict=True):
             stat = path.stat()
@@ -183,7 +192,7 @@ class FileSource(Source):
     ) -> str:
         """A query for the rows of a table's files; see `Source.rows_sql`."""
         rows = self.read_rows(db, table, limit)
-        columns = self._formatted_columns(table, rows)
+        columns = self._interpreted_columns(db, table, rows)
         if not table.partition:
             select_list = rows.select_list(columns)
             return f"select {select_list}, {LINE_ERROR} as problem from {rows.relation}"
@@ -201,7 +210,7 @@ class FileSource(Source):
         with duckdb.connect(":memory:", config={"threads": 2}) as db:
             db.execute("set timezone = 'UTC'")
             rows = self.read_rows(db, table, None)
-            columns = self._formatted_columns(table, rows)
+            columns = self._interpreted_columns(db, table, rows)
             rules = self._day_rules(default_date, dt.date.min)
             if table.partition == "week":
                 dated = weekly_spans_sql(db, rows, columns, rules)
@@ -214,9 +223,18 @@ class FileSource(Source):
             ).fetchone()
         return (row[0], row[1]) if row and row[0] else None
 
-    def _formatted_columns(self, table: Table, rows: FileRows) -> dict[str, str]:
+    def _interpreted_columns(
+        self, db: duckdb.DuckDBPyConnection, table: Table, rows: FileRows
+    ) -> dict[str, str]:
+        columns = self.column_sql(table, rows.types)
         formats = self.settings.formats.get(table.name, {})
-        return apply_formats(self.column_sql(table, rows.types), formats)
+        values = self.settings.values.get(table.name, {})
+        if not formats and not values:
+            return columns
+        selected = ", ".join(f"{sql} as {quote_identifier(name)}" for name, sql in columns.items())
+        described = db.execute(f"describe select {selected} from {rows.relation}").fetchall()
+        types = {row[0]: row[1] for row in described}
+        return interpret_columns(table, columns, types, formats, values)
 
     def _day_rules(self, default_date: dt.date, first_day: dt.date) -> DayRules:
         return DayRules(self.timezone, self.settings.earliest, first_day, default_date)

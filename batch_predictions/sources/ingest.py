@@ -208,7 +208,7 @@ def _write_quarantine(
 def _no_rows(table: Table) -> ValidatedRows:
     """The rows of a table that the source does not have."""
     nulls = ", ".join(f'null::{column.type} as "{column.name}"' for column in table.columns)
-    return ValidatedRows(f"select {nulls} where false", "", {})
+    return ValidatedRows(f"select {nulls} where false", "", "", {})
 
 
 def _log_entry(fingerprint: str, counts: RowCounts) -> IngestLogEntry:
@@ -217,4 +217,5 @@ def _log_entry(fingerprint: str, counts: RowCounts) -> IngestLogEntry:
         read=counts.read,
         accepted=counts.accepted,
         quarantined=counts.quarantined,
+        nulled=counts.nulled,
     )

@@ -26,6 +26,7 @@ class IngestLogEntry(BaseModel):
     read: int
     accepted: int
     quarantined: int
+    nulled: dict[str, int] = {}
 
 
 class Comparison(BaseModel):

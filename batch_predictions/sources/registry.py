@@ -10,6 +10,7 @@ from batch_predictions.discovery import index_unique, subclasses
 from batch_predictions.home import HomeError, State, read_state, write_state
 from batch_predictions.settings import Settings, SourceSettings
 from batch_predictions.sources.base import Source, SourceError, Span
+from batch_predictions.sources.event_types import EventTypes, resolve_event_types
 
 
 def source_classes() -> dict[str, type[Source]]:
@@ -50,12 +51,27 @@ def build_source(settings: SourceSettings, state: State | None) -> Source:
     return source_class(settings, state)
 
 
+def event_types(settings: Settings) -> EventTypes:
+    """Types of interactions, with those that bar an item from a user's recommendations.
+
+    Raises:
+        SettingsError: `source.events` or `recommendations.exclude_seen` is contradictory.
+    """
+    source = build_source(settings.source, read_state(settings.home))
+    exclude_seen = settings.recommendations.exclude_seen
+    if exclude_seen is None:
+        exclude_seen = not source.repeat_consumption
+    return resolve_event_types(
+        settings.source.events,
+        source.events,
+        returns=settings.source.returns,
+        exclude_seen=exclude_seen,
+    )
+
+
 def excludes_seen(settings: Settings) -> bool:
     """Whether recommendations leave out items that the user already had."""
-    exclude_seen = settings.recommendations.exclude_seen
-    if exclude_seen is not None:
-        return exclude_seen
-    return not build_source(settings.source, read_state(settings.home)).repeat_consumption
+    return bool(event_types(settings).seen)
 
 
 def item_attributes(settings: Settings) -> tuple[str, ...]:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pyarrow as pa
 
 from batch_predictions.sources.base import ABSENT_FINGERPRINT, Source
+from batch_predictions.sources.ingest_log import read_ingest_log
 from batch_predictions.sources.validation.row_checks import validate_rows
 from batch_predictions.tables import USERS
 from batch_predictions.warehouse import Warehouse
@@ -32,8 +35,9 @@ def new_sign_ups(warehouse: Warehouse, source: Source, cursor: str | None) -> tu
     fingerprint = source.fingerprint(USERS)
     if fingerprint in (cursor, ABSENT_FINGERPRINT):
         return _SCHEMA.empty_table(), fingerprint
-    # The day is required, but is not in the result.
-    day = source.state.default_date.isoformat()
+    # Ages of birthdays are as of the newest snapshot, as in raw.users.
+    log = read_ingest_log(Path(warehouse.home), USERS)
+    day = log.as_of or source.state.default_date.isoformat()
     with warehouse.connect() as db:
         validated = validate_rows(db, source, USERS, None, snapshot_day=day)
         sign_ups = db.sql(

@@ -18,7 +18,7 @@ from batch_predictions.sources.base import (
     last_sunday_before,
 )
 from batch_predictions.sources.registry import build_source, current_date, initial_state
-from batch_predictions.sources.validation.row_checks import ValidatedRows, validate_rows
+from batch_predictions.sources.validation.row_checks import validate_rows
 from batch_predictions.tables import Table
 
 USES: dict[str, str] = {
@@ -47,6 +47,8 @@ class TableReport:
     refused: int = 0
     reasons: dict[str, int] = field(default_factory=dict)
     """The most frequent reasons of refusals, without values and line numbers."""
+    values_not_read: dict[str, int] = field(default_factory=dict)
+    """The most frequent reasons why values of accepted rows are left empty."""
     offending_values: dict[str, list[str]] = field(default_factory=dict)
     """Up to three values of each of these reasons."""
     unused_columns: list[str] = field(default_factory=list)
@@ -76,16 +78,19 @@ class TableReport:
                 f"  not used: {', '.join(self.unused_columns)}; map what you need in "
                 f"source.columns.{self.table}"
             )
-        for reason, count in self.reasons.items():
-            offending = ", ".join(f"'{value}'" for value in self.offending_values.get(reason, ()))
-            values = f"; values: {offending}" if offending else ""
-            lines.append(f"  refused {count:,}: {reason}{values}")
+        lines += [self._reason_line("refused", *item) for item in self.reasons.items()]
+        lines += [self._reason_line("left empty", *item) for item in self.values_not_read.items()]
         for example in self.examples[:2]:
             cells = (
                 f"{name}={value}" for name, value in example.items() if value not in (None, [])
             )
             lines.append(f"  e.g. {', '.join(cells)}")
         return lines
+
+    def _reason_line(self, outcome: str, reason: str, count: int) -> str:
+        offending = ", ".join(f"'{value}'" for value in self.offending_values.get(reason, ()))
+        values = f"; values: {offending}" if offending else ""
+        return f"  {outcome} {count:,}: {reason}{values}"
 
 
 @dataclass(frozen=True)
@@ -198,7 +203,8 @@ def _check_table(settings: Settings, source: Source, table: Table, sample_rows: 
             db.execute("set timezone = 'UTC'")
             day = source.state.default_date.isoformat()
             validated = validate_rows(db, source, table, None, snapshot_day=day, limit=sample_rows)
-            reasons = _frequent_reasons(db, validated)
+            refusals = _frequent_reasons(db, validated.refused)
+            not_read = _frequent_reasons(db, validated.nulled)
             examples = db.sql(f"select * from ({validated.accepted}) limit 3").to_arrow_table()
         day_range = source.day_range(table) if table.partition else None
         return TableReport(
@@ -208,8 +214,9 @@ def _check_table(settings: Settings, source: Source, table: Table, sample_rows: 
             rows_seen=sum(counts.read for counts in validated.counts.values()),
             accepted=sum(counts.accepted for counts in validated.counts.values()),
             refused=sum(counts.quarantined for counts in validated.counts.values()),
-            reasons={reason: count for reason, count, _ in reasons},
-            offending_values={reason: values for reason, _, values in reasons if values},
+            reasons={reason: count for reason, count, _ in refusals},
+            values_not_read={reason: count for reason, count, _ in not_read},
+            offending_values={r: values for r, _, values in [*refusals, *not_read] if values},
             unused_columns=source.unused_columns(table),
             first_day=day_range[0] if day_range else None,
             newest_day=day_range[1] if day_range else None,
@@ -220,15 +227,21 @@ def _check_table(settings: Settings, source: Source, table: Table, sample_rows: 
 
 
 def _frequent_reasons(
-    db: duckdb.DuckDBPyConnection, validated: ValidatedRows
+    db: duckdb.DuckDBPyConnection, reasons: str
 ) -> list[tuple[str, int, list[str]]]:
-    """Reasons of refusals, without values and line numbers: their counts, and up to 3 values."""
+    """Reasons without values and line numbers: their counts, and up to 3 values of each.
+
+    Args:
+        db: the connection of the rows.
+        reasons: a query with the column `reason`, whose first text in quotes is the value.
+    """
+    value = "'''(.*?)''( |:|$)'"  # a value may contain quotes, such as 1'234.50
     return db.execute(
-        "select regexp_replace(regexp_replace(reason, '''.*?''', '…'), "
+        f"select regexp_replace(regexp_replace(reason, {value}, '…\\2'), "
         "'(line|row) \\d+', '\\1 …', 'g') as reason, count(*)::BIGINT as n, "
         "list_sort(list(distinct value) filter (value <> ''))[:3] as values from "
-        "(select reason, regexp_extract(reason, '''(.*?)''', 1) as value "
-        f"from ({validated.refused})) group by 1 order by n desc, 1 limit 5"
+        f"(select reason, regexp_extract(reason, {value}, 1) as value "
+        f"from ({reasons})) group by 1 order by n desc, 1 limit 5"
     ).fetchall()
 
 

@@ -23,9 +23,9 @@ USER_ACTIVITY = declare(
         events_7d BIGINT: interactions in the last 7 days
         events_28d BIGINT: interactions in the last 28 days
         events_84d BIGINT: interactions in the last 84 days
-        spend_7d DOUBLE: amount in the last 7 days
-        spend_28d DOUBLE: amount in the last 28 days
-        spend_84d DOUBLE: amount in the last 84 days
+        spend_7d DOUBLE: amount of purchases in the last 7 days, less returns
+        spend_28d DOUBLE: amount of purchases in the last 28 days, less returns
+        spend_84d DOUBLE: amount of purchases in the last 84 days, less returns
     """),
         key=("user_id",),
     )
@@ -45,8 +45,10 @@ ITEM_ACTIVITY = declare(
         events_7d BIGINT: interactions in the last 7 days
         events_28d BIGINT: interactions in the last 28 days
         events_84d BIGINT: interactions in the last 84 days
-        quantity_28d DOUBLE: units in the last 28 days
-        amount_28d DOUBLE: amount in the last 28 days
+        quantity_28d DOUBLE: units bought in the last 28 days, less returns
+        amount_28d DOUBLE: amount of purchases in the last 28 days, less returns
+        buyers_28d BIGINT: different users with a target interaction in the last 28 days
+        buyers_84d BIGINT: different users with a target interaction in the last 84 days
     """),
         key=("item_id",),
     )

@@ -14,9 +14,9 @@ INTERACTIONS = declare(
         event_id VARCHAR: id of the event, from the source or a hash of its content
         user_id VARCHAR: user
         item_id VARCHAR: item
-        event_type VARCHAR: purchase, view, rating, …
-        quantity DOUBLE: units
-        amount DOUBLE: money in the source's currency, or the rating
+        event_type VARCHAR: type of source.events, else as the source has it
+        quantity DOUBLE: units; negative for a return
+        amount DOUBLE: paid for the whole line, not per unit; negative for a return; or the rating
         location VARCHAR: shop, site or region
         occurred_at TIMESTAMP: time in UTC; null if the source has none
     """),

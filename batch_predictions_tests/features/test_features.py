@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from batch_predictions.features.plots import PLOTS
 from batch_predictions.features.queries import parameters, sql
 from batch_predictions.settings import DuckDBSettings, Settings, SourceSettings
+from batch_predictions.sources.event_types import DEFAULT_EVENTS, resolve_event_types
 from batch_predictions.tables import (
     INTERACTIONS,
     ITEM_ACTIVITY,
@@ -33,6 +34,7 @@ from batch_predictions_tests.worlds.home import features_asset
 DAY = dt.date(2024, 3, 31)
 FEATURES = (USER_ACTIVITY, ITEM_ACTIVITY, USER_SEGMENTS, ITEM_STATE)
 BOUND: dict[str, Any] = {
+    **resolve_event_types({}, DEFAULT_EVENTS).parameters(),
     "exclude_category": [],
     "exclude_subcategory": [],
     "exclude_brand": [],
@@ -184,6 +186,8 @@ def test_demand_counts_different_users_and_forgets_after_84_days(warehouse: Ware
             "events_84d": 4,
             "quantity_28d": 6.0,
             "amount_28d": 7.0,
+            "buyers_28d": 2,
+            "buyers_84d": 3,
         }
     }
 

@@ -82,7 +82,8 @@ def open_scorer(
     with duckdb.connect() as db:
         db.register("events_", events)
         stats = db.sql(
-            ITEM_STATS_SQL.format(interactions="events_"), params={"date": AS_OF}
+            ITEM_STATS_SQL.format(interactions="(select *, events as targets from events_)"),
+            params={"date": AS_OF},
         ).to_arrow_table()
     no_items = pa.table({"item_id": pa.array([], pa.string())})
     flags = pa.array([], pa.bool_())
@@ -231,6 +232,26 @@ def test_reasons_fit_their_items(folder: Path) -> None:
             assert contributor in histories[row["user_id"]] and contributor != row["item_id"]
     assert "bought_before" in reasons
     assert reasons <= {"bought_before", "because_you_liked", "trending"}
+
+
+def test_a_viewed_item_may_be_offered_and_says_so(folder: Path) -> None:
+    rows = make_batch()
+    lists = rows["item_ids"].to_pylist()
+    # Users viewed their item of the lowest id, and took the others.
+    viewed = {
+        user: min(items) for user, items in zip(rows["user_id"].to_pylist(), lists, strict=True)
+    }
+    taken = [[item != min(items) for item in items] for items in lists]
+    rows = rows.append_column("targets", pa.array([[float(flag) for flag in row] for row in taken]))
+    rows = rows.append_column("is_seen", pa.array(taken))
+    scored = open_scorer(folder, exclude_seen=True).score(rows).to_pylist()
+    offered = {(row["user_id"], row["item_id"]): row["reason"] for row in scored}
+    histories = {
+        user: set(items) for user, items in zip(rows["user_id"].to_pylist(), lists, strict=True)
+    }
+    known = {pair: reason for pair, reason in offered.items() if pair[1] in histories[pair[0]]}
+    assert known and all(viewed[user] == item for user, item in known)
+    assert "viewed_before" in known.values() and "bought_before" not in offered.values()
 
 
 def test_a_users_list_does_not_depend_on_the_shard(folder: Path) -> None:

@@ -22,7 +22,7 @@ def test_users_that_are_not_in_the_snapshot_are_new(
     shop.write("users.csv", USERS_CSV + "old,30,F,north,2023-12-01\n").ingest(USERS, day_keys(1))
     shop.write(
         "users.csv",
-        USERS_CSV + "old,30,F,north,2023-12-01\nnew,70,M,south,2024-01-02\nbad,-3,M,south,\n",
+        USERS_CSV + "old,30,F,north,2023-12-01\nnew,70,M,south,2024-01-02\n,33,M,south,\n",
     )
     users, cursor = new_sign_ups(shop.warehouse, shop.source, None)
     assert tuple(users.column_names) == COLUMNS

@@ -1,28 +1,52 @@
 -- What is known of every customer who bought in the last 84 days (churn.active_days): recency,
 -- frequency, the customer's interpurchase times, spend, breadth, discounts, demographics. A purchase is an
--- interaction of churn.event_types, all where none is named; a visit is a day with one.
-with events as (
-    select user_id, item_id, date, quantity, amount
+-- interaction of churn.event_types; a visit is a day with one. Returns are subtracted from the spend.
+with lines as (
+    select
+        user_id,
+        item_id,
+        date,
+        quantity,
+        amount,
+        list_contains($churn_event_types::VARCHAR[], event_type) and coalesce(quantity, 0) >= 0
+            as is_purchase
     from raw.interactions
     where
         date <= $date::DATE
         and date > $date::DATE - $churn_history_days::INTEGER
         and (
-            len($churn_event_types::VARCHAR[]) = 0
-            or list_contains($churn_event_types::VARCHAR[], event_type)
+            list_contains($churn_event_types::VARCHAR[], event_type)
+            or list_contains($return_types::VARCHAR[], event_type)
         )
+        and (coalesce(quantity, 0) >= 0 or len($return_types::VARCHAR[]) > 0)
+),
+events as (
+    select user_id, item_id, date, quantity, amount from lines where is_purchase
+),
+days as (
+    select user_id, date, coalesce(fsum(amount), 0) as spend, bool_or(is_purchase) as is_visit
+    from lines
+    group by user_id, date
 ),
 visits as (
     select
         user_id,
         date,
-        coalesce(fsum(amount), 0) as spend,
         date - lag(date) over (partition by user_id order by date) as gap,
         $date::DATE - max(date) over (partition by user_id) as days_inactive,
         row_number() over (partition by user_id order by date desc) as newest
-    from events
-    group by user_id, date
+    from days
+    where is_visit
     qualify days_inactive < $churn_active_days::INTEGER
+),
+spends as (
+    select
+        user_id,
+        fsum(spend) filter (date > $date::DATE - 28) as spend_28d,
+        fsum(spend) filter (date > $date::DATE - 56) as spend_56d,
+        fsum(spend) filter (date > $date::DATE - 84) as spend_84d
+    from days
+    group by user_id
 ),
 rhythms as (
     select
@@ -44,10 +68,7 @@ rhythms as (
             as gap_sd,
         max(gap) as gap_max,
         avg(gap) filter (newest <= 3) as gap_recent,
-        count(*) filter (gap > days_inactive) as longer_gaps,
-        fsum(spend) filter (date > $date::DATE - 28) as spend_28d,
-        fsum(spend) filter (date > $date::DATE - 56) as spend_56d,
-        fsum(spend) filter (date > $date::DATE - 84) as spend_84d
+        count(*) filter (gap > days_inactive) as longer_gaps
     from visits
     group by user_id
 ),
@@ -104,11 +125,11 @@ select
     -- More than 1: the time since the last purchase exceeds the customer's usual interpurchase time.
     rhythms.days_inactive / rhythms.gap_mean as overdue,
     (rhythms.longer_gaps + 1) / (rhythms.gaps + 2) as longer_gap_share,
-    coalesce(rhythms.spend_28d, 0) as spend_28d,
-    coalesce(rhythms.spend_56d, 0) as spend_56d,
-    coalesce(rhythms.spend_84d, 0) as spend_84d,
-    ln((1 + greatest(0, coalesce(rhythms.spend_28d, 0)))
-        / (1 + greatest(0, coalesce(rhythms.spend_84d, 0)) / 3)) as spend_trend,
+    coalesce(spends.spend_28d, 0) as spend_28d,
+    coalesce(spends.spend_56d, 0) as spend_56d,
+    coalesce(spends.spend_84d, 0) as spend_84d,
+    ln((1 + greatest(0, coalesce(spends.spend_28d, 0)))
+        / (1 + greatest(0, coalesce(spends.spend_84d, 0)) / 3)) as spend_trend,
     ln((1 + rhythms.visits_28d) / (1 + rhythms.visits_84d / 3)) as visit_trend,
     coalesce(baskets.events_28d, 0) as events_28d,
     coalesce(baskets.events_84d, 0) as events_84d,
@@ -119,6 +140,7 @@ select
     coalesce(users.age_bracket, 'unknown') as age_bracket,
     coalesce(users.gender, 'unknown') as gender
 from rhythms
+left join spends on spends.user_id = rhythms.user_id
 left join baskets on baskets.user_id = rhythms.user_id
 left join coupons on coupons.user_id = rhythms.user_id
 left join raw.users as users

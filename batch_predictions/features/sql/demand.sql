@@ -16,7 +16,12 @@ with lines as (
     where
         events.date <= $date::DATE
         and events.date > $date::DATE - $history_days::INTEGER
-        and list_contains($event_types::VARCHAR[], events.event_type)
+        and (
+            list_contains($event_types::VARCHAR[], events.event_type)
+            or list_contains($return_types::VARCHAR[], events.event_type)
+        )
+        -- Returns are subtracted, unless source.returns is `exclude`.
+        and (coalesce(events.quantity, 0) >= 0 or len($return_types::VARCHAR[]) > 0)
         and not coalesce(list_contains($exclude_category::VARCHAR[], items.category), false)
         and not coalesce(list_contains($exclude_subcategory::VARCHAR[], items.subcategory), false)
         and not coalesce(list_contains($exclude_brand::VARCHAR[], items.brand), false)

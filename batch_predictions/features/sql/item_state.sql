@@ -5,6 +5,7 @@ with interacted as (
         item_id,
         median(amount / quantity) filter (
             date > $date::DATE - 28 and quantity > 0 and amount > 0
+            and list_contains($purchase_types::VARCHAR[], event_type)
         ) as paid
     from raw.interactions
     where date <= $date::DATE

@@ -1,4 +1,5 @@
--- Recency, frequency and spend of every user, from all interactions up to the day.
+-- Recency, frequency and spend of every user, from all interactions up to the day, whatever their
+-- type. Spend is the amount of purchases, less returns.
 select
     $date::DATE as date,
     user_id,
@@ -14,9 +15,17 @@ select
     count(*) filter (date > $date::DATE - 28) as events_28d,
     count(*) filter (date > $date::DATE - 84) as events_84d,
     -- fsum: sums of doubles must not depend on the number of threads.
-    coalesce(fsum(amount) filter (date > $date::DATE - 7), 0) as spend_7d,
-    coalesce(fsum(amount) filter (date > $date::DATE - 28), 0) as spend_28d,
-    coalesce(fsum(amount) filter (date > $date::DATE - 84), 0) as spend_84d
-from raw.interactions
+    coalesce(fsum(amount) filter (date > $date::DATE - 7 and is_counted), 0) as spend_7d,
+    coalesce(fsum(amount) filter (date > $date::DATE - 28 and is_counted), 0) as spend_28d,
+    coalesce(fsum(amount) filter (date > $date::DATE - 84 and is_counted), 0) as spend_84d
+from (
+    select
+        *,
+        (
+            list_contains($purchase_types::VARCHAR[], event_type)
+            and (coalesce(quantity, 0) >= 0 or len($return_types::VARCHAR[]) > 0)
+        ) or list_contains($return_types::VARCHAR[], event_type) as is_counted
+    from raw.interactions
+)
 where date <= $date::DATE
 group by user_id

@@ -12,8 +12,8 @@ from batch_predictions.models.churn.examples import Examples
 from batch_predictions.settings import Settings
 from batch_predictions.warehouse import Warehouse
 
-PURCHASES = """raw.interactions where (len($churn_event_types::VARCHAR[]) = 0
-    or list_contains($churn_event_types::VARCHAR[], event_type))"""
+PURCHASES = """raw.interactions where list_contains($churn_event_types::VARCHAR[], event_type)
+    and coalesce(quantity, 0) >= 0"""
 """SQL after `from`: interactions that are purchases. `and …` may follow."""
 _EXAMPLES = f"""
     select features.*, buyers.user_id is null as churned

@@ -9,7 +9,7 @@ import numpy as np
 
 from batch_predictions.models.common.ranking_metrics import Doubles
 from batch_predictions.models.demographic.segments import UNKNOWN, Leaf, SegmentUsers
-from batch_predictions.sources.validation.column_rules import AGE_BRACKETS
+from batch_predictions.sources.validation.ages import AGE_BRACKETS
 
 MIN_USERS = 10
 """A location or gender with fewer users has no input."""

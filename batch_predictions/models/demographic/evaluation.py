@@ -107,13 +107,14 @@ class ColdStartEvaluation:
         if interactions.has_single_date:
             # Without times users can be hidden, but no rows come before others.
             all_rows = np.ones(len(interactions), dtype=bool)
-            yield self._make_window(interactions.dates[0].item(), all_rows, all_rows)
+            yield self._make_window(interactions.dates[0].item(), all_rows, interactions.is_target)
             return
         for number in range(windows):
             end = through - timedelta(days=number * holdout_days)
             cut = end - timedelta(days=holdout_days)
             before = interactions.dates <= np.datetime64(cut, "D")
             in_window = ~before & (interactions.dates <= np.datetime64(end, "D"))
+            in_window &= interactions.is_target
             if not before.any() or (number and before.mean() < MIN_TRAINING_SHARE):
                 return
             if in_window.any():

@@ -52,10 +52,11 @@ def mask_scores(
     exclude_seen: bool,
     blocked: npt.NDArray[np.bool_] | None,
 ) -> Floats:
-    """A copy of scores (n, m) with nan for blocked items and, if asked, items of the history."""
+    """A copy of scores (n, m) with nan for blocked items and, if asked, seen items."""
     scores = np.array(scores, dtype=np.float32)
     if exclude_seen:
-        scores[histories.entry_users, histories.entry_items] = np.nan
+        seen = histories.entry_is_seen
+        scores[histories.entry_users[seen], histories.entry_items[seen]] = np.nan
     if blocked is not None:
         scores[:, blocked] = np.nan
     return scores

@@ -21,6 +21,7 @@ from batch_predictions.models.recommender.generators.registry import generators
 from batch_predictions.models.recommender.two_stage import ExplainedRanking, TwoStageRecommender
 
 BOUGHT_BEFORE = "bought_before"
+VIEWED_BEFORE = "viewed_before"
 BECAUSE = "because_you_liked:"
 SEGMENT = "popular_with_your_segment"
 TRENDING = "trending"
@@ -38,6 +39,7 @@ def explain_lists(
     histories: Histories,
     item_features: ItemFeatures,
     in_history: npt.NDArray[np.bool_],
+    was_taken: npt.NDArray[np.bool_] | None = None,
 ) -> npt.NDArray[Any]:
     """The reason of every recommended item, (n, k); None where there is no item.
 
@@ -47,31 +49,35 @@ def explain_lists(
         columns: columns of the ranking that are recommended, -1 at the end, (n, k).
         histories: of the users.
         item_features: of the model's items, as of the day.
-        in_history: whether the user has had each ranked item, (n, m).
+        in_history: whether each ranked item is in the user's history, (n, m).
+        was_taken: whether the user has taken it, not only viewed it, (n, m); None: as in_history.
     """
     is_item = columns >= 0
     safe_columns = np.maximum(columns, 0)
     picks = np.where(is_item, np.take_along_axis(ranking.positions, safe_columns, axis=1), -1)
-    had_before = np.take_along_axis(in_history, safe_columns, axis=1) & is_item
+    was_taken = in_history if was_taken is None else was_taken
+    is_known = np.take_along_axis(in_history, safe_columns, axis=1) & is_item
+    is_taken = np.take_along_axis(was_taken, safe_columns, axis=1) & is_item
     strength = np.full((*picks.shape, len(GROUPS)), -np.inf)
     if isinstance(model, TwoStageRecommender) and isinstance(ranking, ExplainedRanking):
         rows = np.take_along_axis(ranking.rows, safe_columns, axis=1)
         contributions = _contributions(model, ranking, rows[is_item])
         strength[is_item] = _sum_by_group(model, contributions)
-        _mask_invalid(strength, picks, had_before, item_features)
+        _mask_invalid(strength, picks, is_known, item_features)
         contributors = _top_contributors(model, contributions, is_item, picks, histories, strength)
     else:
         strength[..., GROUPS.index(_reason_of(model))] = 1.0
         contributors = model.explain(histories, picks)
-        # An item that the user had before is explained by that, whatever the model.
+        # An item of the history is explained by that, whatever the model.
         strength[..., OWN] = 2.0
-        _mask_invalid(strength, picks, had_before, item_features)
+        _mask_invalid(strength, picks, is_known, item_features)
     strength[..., SIMILAR][(contributors < 0) | (contributors == picks)] = -np.inf
     best = strength.argmax(axis=2)
     is_positive = np.take_along_axis(strength, best[..., np.newaxis], axis=2)[..., 0] > 0
     # Nothing raised the score: the item is left over from what is popular.
     best = np.where(is_positive, best, TREND)
     texts = np.array([TEXTS.get(group, "") for group in GROUPS], dtype=object)[best]
+    texts[(best == OWN) & ~is_taken] = VIEWED_BEFORE
     is_similar = is_item & (best == SIMILAR)
     if is_similar.any():
         names = model.items.take(contributors[is_similar]).to_pylist()
@@ -83,14 +89,14 @@ def explain_lists(
 def _mask_invalid(
     strength: npt.NDArray[Any],
     picks: Positions,
-    had_before: npt.NDArray[np.bool_],
+    is_known: npt.NDArray[np.bool_],
     item_features: ItemFeatures,
 ) -> None:
-    """Masks reasons that are not true: bought before, and on promotion.
+    """Masks reasons that are not true: bought or viewed before, and on promotion.
 
     A list is looked up on the day after it was made, so a promotion must hold on that day.
     """
-    strength[..., OWN][~had_before] = -np.inf
+    strength[..., OWN][~is_known] = -np.inf
     is_promoted = np.zeros(len(item_features.items), dtype=bool)
     if item_features.promotions is not None:
         is_promoted = item_features.promotions.is_promoted_tomorrow

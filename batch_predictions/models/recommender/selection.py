@@ -192,7 +192,7 @@ def _evaluate_baselines(
         Popularity.fit(holdout.train, holdout.as_of, params)
         for params in POPULARITY_BASELINES.values()
     ]
-    if not holdout.masks_seen:
+    if not holdout.masks_seen or holdout.train.has_unseen:
         baselines += [
             UserFrequency.fit(holdout.train, holdout.as_of, params)
             for params in USER_FREQUENCY_BASELINES.values()

@@ -12,14 +12,17 @@ coast): with smaller areas, most demographic segments would have only a few user
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
 import duckdb
 
+from batch_predictions.settings import EventTypeSettings
 from batch_predictions.sources.base import SourceError
 from batch_predictions.sources.delimited import Dialect, read_delimited, sniff_dialect
+from batch_predictions.sources.event_types import RATING
 from batch_predictions.sources.file_rows import FileRows
 from batch_predictions.sources.file_source import FileSource
 from batch_predictions.sources.sql_literals import quote_identifier, quote_literal
@@ -156,6 +159,7 @@ class MovieLensSource(FileSource):
     """Ratings of films."""
 
     kind: ClassVar[str] = "movielens"
+    events: ClassVar[Mapping[str, EventTypeSettings]] = {RATING: EventTypeSettings(target=True)}
     item_attributes: ClassVar[tuple[str, ...]] = ("genres", "year")
 
     def files(self, table: Table) -> list[Path]:

@@ -1,4 +1,4 @@
-"""Formats of columns of dates and times, from the setting `source.formats`."""
+"""Formats of columns of dates, times and numbers, from the setting `source.formats`."""
 
 from __future__ import annotations
 
@@ -9,8 +9,12 @@ import duckdb
 
 from batch_predictions.sources.base import RAW_TABLES, SourceError
 from batch_predictions.sources.sql_literals import quote_literal
+from batch_predictions.sources.validation.column_mapping import EXTRA_DATE_COLUMNS
+from batch_predictions.sources.validation.number_formats import NumberFormat
+from batch_predictions.tables import Table
 
 _TIME_TYPES = ("DATE", "TIMESTAMP")
+_NUMBER_TYPES = ("DOUBLE",)
 _EXAMPLE = dt.datetime(2026, 3, 31, 13, 45)
 
 
@@ -28,42 +32,29 @@ def validate_formats(formats: Mapping[str, Mapping[str, str]]) -> None:
                 f"source.formats.{table_name}: there is no raw table {table_name}; write one of "
                 f"{', '.join(sorted(tables))}"
             )
-        names = [c.name for c in tables[table_name].columns if c.type in _TIME_TYPES]
+        table = tables[table_name]
+        times = [*_columns_of_types(table, _TIME_TYPES), *EXTRA_DATE_COLUMNS.get(table_name, ())]
+        numbers = _columns_of_types(table, _NUMBER_TYPES)
         for name, format_ in columns.items():
             setting = f"source.formats.{table_name}.{name}"
-            if name not in names:
+            if name in numbers:
+                NumberFormat.parse(setting, format_)
+            elif name in times:
+                _validate_time_format(setting, format_)
+            else:
                 raise SourceError(
-                    f"{setting}: raw.{table_name} has no such column of dates or times; write one "
-                    f"of {', '.join(names)}"
+                    f"{setting}: raw.{table_name} has no such column of dates, times or numbers; "
+                    f"write one of {', '.join([*times, *numbers])}"
                 )
-            _validate_format(setting, format_)
 
 
-def apply_formats(columns: Mapping[str, str], formats: Mapping[str, str]) -> dict[str, str]:
-    """SQL of the columns, with values of the declared formats as ISO 8601.
-
-    Other values stay unchanged, and are validated like those of columns without a format.
-
-    Args:
-        columns: column of the raw table to SQL over the files' columns.
-        formats: column of the raw table to strptime format.
-
-    Raises:
-        SourceError: there is a format of a column that the files do not have.
-    """
-    for name in formats:
-        if name not in columns:
-            raise SourceError(
-                f"source.formats has a format of {name}, but no column of the files is mapped to "
-                "it: map one in source.columns, or remove the format"
-            )
-    return {
-        name: _iso_sql(sql, formats[name]) if name in formats else sql
-        for name, sql in columns.items()
-    }
+def is_number_column(table: Table, name: str) -> bool:
+    """Whether formats of a column are those of numbers."""
+    return name in _columns_of_types(table, _NUMBER_TYPES)
 
 
-def _iso_sql(value: str, format_: str) -> str:
+def iso_sql(value: str, format_: str) -> str:
+    """SQL of a date or time of a strptime format as ISO 8601; other values stay unchanged."""
     text = f"trim({value}::VARCHAR)"
     parsed = f"try_strptime({text}, {quote_literal(format_)})"
     if "%z" in format_:
@@ -75,7 +66,11 @@ def _iso_sql(value: str, format_: str) -> str:
     return f"coalesce({iso}, {text})"
 
 
-def _validate_format(setting: str, format_: str) -> None:
+def _columns_of_types(table: Table, types: tuple[str, ...]) -> list[str]:
+    return [column.name for column in table.columns if column.type in types]
+
+
+def _validate_time_format(setting: str, format_: str) -> None:
     example = "write a strptime format such as '%d.%m.%Y %H:%M' or '%m/%d/%Y'"
     with duckdb.connect() as db:
         try:

@@ -20,8 +20,12 @@ REQUIRED_COLUMNS: dict[str, tuple[str, ...]] = {
 """Columns that a table must have."""
 
 HEADLINE = "headline"
-EXTRA_COLUMNS: dict[str, tuple[str, ...]] = {"reviews": (HEADLINE,)}
-"""Columns of a file that raw tables do not have: the title of a review is put before its text."""
+BIRTHDAY = "birthday"
+EXTRA_COLUMNS: dict[str, tuple[str, ...]] = {"reviews": (HEADLINE,), "users": (BIRTHDAY,)}
+"""Columns of a file that raw tables do not have: the title of a review is put before its text, and
+the birthday of a user gives the age bracket."""
+EXTRA_DATE_COLUMNS: dict[str, tuple[str, ...]] = {"users": (BIRTHDAY,)}
+"""Those of them that are dates."""
 
 COLUMNS_IMPLIED_BY_WEEK = ("starts_on", "ends_on")
 """Columns that a table with a column `week` does not need: they are its Monday and Sunday."""
@@ -38,6 +42,7 @@ SYNONYMS: dict[str, tuple[str, ...]] = {
     "date": ("day",),
     "signed_up_on": ("signup_date", "sign_up_date", "registered_on", "joined_on"),
     "age_bracket": ("age", "age_group"),
+    BIRTHDAY: ("birth_date", "birthdate", "date_of_birth", "dob"),
     "gender": ("sex",),
     "title": ("name", "item_name", "product_name", "movie_title"),
     "category": ("department", "category_name"),

@@ -2,17 +2,29 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-from batch_predictions.sources.base import MAX_DATE
+from batch_predictions.settings import IdRule
+from batch_predictions.sources.base import MAX_DATE, RAW_TABLES, SourceError
 from batch_predictions.sources.sql_literals import quote_literal
-from batch_predictions.sources.validation.column_mapping import REQUIRED_COLUMNS
+from batch_predictions.sources.validation.ages import AGE_BRACKETS, MAX_AGE, age_bracket_sql
+from batch_predictions.sources.validation.column_mapping import BIRTHDAY, REQUIRED_COLUMNS
+from batch_predictions.sources.validation.number_formats import suggestion_sql
 from batch_predictions.sources.validation.timestamps import NULL_TEXTS, day_sql, is_missing_sql
 from batch_predictions.tables import Table
 
-AGE_BRACKETS = ("under 19", "19-24", "25-34", "35-44", "45-54", "55-64", "65+")
-"""Brackets of ages; a number is converted to its bracket."""
+REFUSING_COLUMNS: dict[str, tuple[str, ...]] = {
+    "interactions": ("quantity", "amount"),
+    "promotions": ("starts_on", "ends_on"),
+    "promotion_calendar": ("starts_on", "ends_on"),
+    "inventory": ("on_order",),
+}
+"""Columns besides `REQUIRED_COLUMNS` whose unreadable values refuse the row: without the value, the
+row would say something else (money is missing, a promotion has no end, nothing is on order). An
+unreadable value of any other column becomes null and is counted. Times of daily tables refuse the
+row too, since it would have no day."""
 
 ColumnKind = Literal[
     "id", "text", "number", "date", "boolean", "age", "timestamp", "map", "choice", "placement"
@@ -40,39 +52,59 @@ _CHOICES: dict[tuple[str, str], tuple[str, ...]] = {
     ("campaign_events", "event_type"): ("targeted", "redeemed", "listed"),
     ("reviews", "label"): ("negative", "neutral", "positive"),
 }
-# Bounds of numbers, and the text of the refusal.
-_BOUNDS: dict[tuple[str, str], tuple[str, str]] = {
-    ("reviews", "rating"): ("between 1 and 5", "is not between 1 and 5 stars: convert it"),
-    ("items", "price"): (">= 0", "is not a price, because it is negative: correct it"),
-    ("inventory", "on_order"): (">= 0", "is a negative number of units on order: correct it"),
+# What numbers must be, and what the reason says otherwise.
+_BOUNDS: dict[tuple[str, str], tuple[tuple[str, str], ...]] = {
+    ("reviews", "rating"): (("between 1 and 5", "is not between 1 and 5 stars: convert it"),),
+    ("items", "price"): ((">= 0", "is not a price, because it is negative: correct it"),),
+    ("inventory", "on_order"): ((">= 0", "is a negative number of units on order: correct it"),),
 }
+# What days must not be.
+_DATE_BOUNDS = (
+    ("< DATE '1900-01-01'", f"is before 1900 or after {MAX_DATE.year}: correct it"),
+    (f"> DATE '{MAX_DATE}'", f"is before 1900 or after {MAX_DATE.year}: correct it"),
+)
 _TRUE = "('true', 't', 'yes', 'y', '1', '1.0')"
 _FALSE = "('false', 'f', 'no', 'n', '0', '0.0')"
 # Without single letters, which are kinds of placement (F is the back page of a mailer).
 _NO_PLACEMENT = "('false', 'no', 'none', '0', '0.0')"
-_MAX_AGE = 120
 
 
 @dataclass(frozen=True)
 class ColumnRule:
     """The conversion and validation of one column of a raw table.
 
-    In its methods, `raw` is SQL of the value as read and `type_` is its DuckDB type.
+    In its methods, `raw` is SQL of the value as read and `type_` is its DuckDB type. `bounds` are
+    conditions after the value and what the reason says: of numbers, conditions that must hold; of
+    days, conditions that must not.
     """
 
     name: str
     kind: ColumnKind
     required: bool
     choices: tuple[str, ...] = ()
-    bounds: tuple[str, str] | None = None
+    bounds: tuple[tuple[str, str], ...] = ()
     timezone: str = "UTC"
+    table: str = ""
+    id_rule: IdRule | None = None
+
+    @property
+    def refuses(self) -> bool:
+        """Whether an unreadable value refuses the row; else it becomes null and is counted."""
+        return self.required or self.name in REFUSING_COLUMNS.get(self.table, ())
+
+    @property
+    def allowed_values(self) -> tuple[str, ...]:
+        """The values that the column may have; empty if there are none in particular."""
+        if self.kind == "boolean":
+            return ("true", "false")
+        return AGE_BRACKETS if self.kind == "age" else self.choices
 
     def value_sql(self, raw: str, type_: str) -> str:
         """SQL of the converted value; null for missing and unreadable values."""
         text = f"trim({raw}::VARCHAR)"
         is_missing = is_missing_sql(raw, type_)
         if self.kind == "id":
-            return _id_sql(raw, type_)
+            return _id_sql(raw, type_, self.id_rule)
         if self.kind == "number":
             number = f"try_cast({raw} as DOUBLE)"
             return f"case when not isnan({number}) then {number} end"
@@ -82,7 +114,7 @@ class ColumnRule:
             lower = f"lower({text})"
             return f"case when {lower} in {_TRUE} then true when {lower} in {_FALSE} then false end"
         if self.kind == "age":
-            return _age_bracket_sql(raw)
+            return age_bracket_sql(raw)
         if self.kind in ("boolean", "timestamp", "map"):
             return raw
         if self.kind == "placement":
@@ -92,75 +124,142 @@ class ColumnRule:
             return f"case when not {is_missing} then lower({text}) end"
         return f"nullif({text}, '')"
 
-    def reason_sql(self, raw: str, type_: str, value: str) -> str | None:
-        """SQL of the reason why a value is refused, null if it is valid; None if all are valid.
+    def reason_sql(self, raw: str, type_: str, value: str, unread: str | None = None) -> str | None:
+        """SQL of the reason why a value is not read, null if it is valid; None if all are valid.
 
         Args:
             raw: SQL of the value as read.
             type_: its DuckDB type.
             value: SQL of the converted value, from `value_sql`.
+            unread: SQL of the reason that the source gives; None if it gives none.
         """
-        cases = []
+        cases = [f"when {unread} is not null then {unread}"] if unread else []
+        for condition, text in self._refusals(raw, type_, value):
+            shown = f"{quote_literal(self.name + ' ' + chr(39))} || left({raw}::VARCHAR, 60)"
+            cases.append(
+                f"when {condition} then {shown} || {quote_literal(chr(39) + ' ')} || {text}"
+            )
         if self.required:
             reason = f"{self.name} is empty: give every row one"
             cases.append(f"when {value} is null then {quote_literal(reason)}")
-        for condition, text in self._refusals(raw, type_, value):
-            shown = f"{quote_literal(self.name + ' ' + chr(39))} || left({raw}::VARCHAR, 60)"
-            cases.append(f"when {condition} then {shown} || {quote_literal(chr(39) + ' ' + text)}")
         return f"case {' '.join(cases)} end" if cases else None
 
     def _refusals(self, raw: str, type_: str, value: str) -> list[tuple[str, str]]:
-        """Conditions of refused values, and for each what the reason says of the value."""
+        """Conditions of values that are not read, and for each what the reason says, as SQL."""
         is_unreadable = f"{value} is null and not {is_missing_sql(raw, type_)}"
         if self.kind == "number":
-            bounds = [(f"not ({value} {self.bounds[0]})", self.bounds[1])] if self.bounds else []
-            number = "is not a number: write it as 12.50, without currency or other signs"
+            suggestion = suggestion_sql(self.table, self.name, f"{raw}::VARCHAR")
+            otherwise = quote_literal("without currency or other signs")
+            number = "is not a number: write it as 12.50, "
             finite = "is not finite: correct it or leave it empty"
-            return [(is_unreadable, number), (f"not isfinite({value})", finite), *bounds]
-        if self.kind == "date":
-            is_implausible = f"{value} < DATE '1900-01-01' or {value} > DATE '{MAX_DATE}'"
             return [
-                (is_unreadable, "is not a day: write 2024-01-31"),
-                (is_implausible, f"is before 1900 or after {MAX_DATE.year}: correct it"),
+                (is_unreadable, f"{quote_literal(number)} || coalesce({suggestion}, {otherwise})"),
+                (f"not isfinite({value})", quote_literal(finite)),
+                *((f"not ({value} {b})", quote_literal(text)) for b, text in self.bounds),
+            ]
+        if self.kind == "date":
+            return [
+                (is_unreadable, quote_literal(f"is not a day: write 2024-01-31, {self._format}")),
+                *((f"{value} {b}", quote_literal(text)) for b, text in self.bounds),
             ]
         if self.kind == "boolean":
-            return [(is_unreadable, "is not a truth value: write true or false")]
+            text = (
+                "is not a truth value: write true or false, or map it with source.values, such as "
+                f"{{{self.table}: {{{self.name}: {{yes please: true}}}}}}"
+            )
+            return [(is_unreadable, quote_literal(text))]
         if self.kind == "age":
             is_unknown = f"lower(trim({raw}::VARCHAR)) = 'unknown'"
-            brackets = ", ".join(AGE_BRACKETS)
             text = (
-                f"is not an age of 0 to {_MAX_AGE}, nor one of {brackets}: correct it, or leave it"
+                f"is not an age of 0 to {MAX_AGE}, nor one of {', '.join(AGE_BRACKETS)}: correct "
+                "it, or leave it empty"
             )
-            return [(f"{is_unreadable} and not {is_unknown}", f"{text} empty")]
+            return [(f"{is_unreadable} and not {is_unknown}", quote_literal(text))]
         if self.kind == "choice":
             literals = ", ".join(quote_literal(choice) for choice in self.choices)
-            text = f"is not one of {', '.join(self.choices)}: write one of them"
-            return [(f"{value} not in ({literals})", text)]
+            text = (
+                f"is not one of {', '.join(self.choices)}: write one of them, or map it with "
+                f"source.values, such as {{{self.table}: {{{self.name}: "
+                f"{{your value: {self.choices[0]}}}}}}}"
+            )
+            return [(f"{value} not in ({literals})", quote_literal(text))]
         return []
 
+    @property
+    def _format(self) -> str:
+        return (
+            "or declare the format with source.formats, such as "
+            f'{{{self.table}: {{{self.name}: "%d.%m.%Y"}}}}'
+        )
 
-def column_rules(table: Table, timezone: str) -> list[ColumnRule]:
-    """The rules of the columns of a raw table that are read from a source."""
+
+def column_rules(
+    table: Table, timezone: str, ids: Mapping[str, IdRule] | None = None
+) -> list[ColumnRule]:
+    """The rules of the columns of a raw table that are read from a source.
+
+    Args:
+        table: the raw table.
+        timezone: time zone of the business day.
+        ids: the setting `source.ids`.
+    """
     rules = []
     for column in table.columns:
         if column.name in (table.partition, "simulated"):
             continue
         choices = _CHOICES.get((table.name, column.name), ())
         kind = _KIND_OF_COLUMN.get(column.name) or _KIND_OF_TYPE.get(column.type, "text")
+        bounds = _BOUNDS.get((table.name, column.name), ())
         rules.append(
             ColumnRule(
                 column.name,
                 "choice" if choices else kind,
                 column.name in REQUIRED_COLUMNS[table.name],
                 choices,
-                _BOUNDS.get((table.name, column.name)),
+                _DATE_BOUNDS if kind == "date" else bounds,
                 timezone,
+                table.name,
+                (ids or {}).get(column.name),
             )
         )
     return rules
 
 
-def _id_sql(raw: str, type_: str) -> str:
+def birthday_rule(timezone: str) -> ColumnRule:
+    """The rule of the birthday of a user; `date` is SQL of the day of the snapshot."""
+    bounds = (
+        ("> date", "is after the day of the snapshot: correct it"),
+        (f"< date - interval {MAX_AGE + 1} years", f"is over {MAX_AGE} years ago: correct it"),
+    )
+    return ColumnRule(BIRTHDAY, "date", False, (), bounds, timezone, "users")
+
+
+def unread_column(name: str) -> str:
+    """The column of `Source.rows_sql` with the reason why the value of a column is not read."""
+    return f"unread {name}"
+
+
+def validate_ids(ids: Mapping[str, IdRule]) -> None:
+    """Checks `source.ids`.
+
+    Raises:
+        SourceError: a column is no id.
+    """
+    known = dict.fromkeys(
+        rule.name
+        for table in RAW_TABLES
+        for rule in column_rules(table, "UTC")
+        if rule.kind == "id"
+    )
+    for name in ids:
+        if name not in known:
+            raise SourceError(
+                f"source.ids.{name}: there is no column of ids with that name; write one of "
+                f"{', '.join(known)}"
+            )
+
+
+def _id_sql(raw: str, type_: str, rule: IdRule | None) -> str:
     """SQL of an id as text. pandas turns 1 into 1.0 in a column with gaps; that is reverted."""
     if "INT" in type_:
         return f"{raw}::VARCHAR"
@@ -170,25 +269,11 @@ def _id_sql(raw: str, type_: str) -> str:
             f"then {raw}::BIGINT::VARCHAR else {raw}::VARCHAR end"
         )
     text = f"trim({raw}::VARCHAR)"
+    kept = text if rule is None or rule.trim else f"{raw}::VARCHAR"
+    if rule and rule.case != "keep":
+        kept = f"{rule.case}({kept})"
     return (
         f"case when lower({text}) in {NULL_TEXTS} then null "
         f"when regexp_full_match({text}, '-?\\d+\\.0+') then split_part({text}, '.', 1) "
-        f"else {text} end"
-    )
-
-
-def _age_bracket_sql(raw: str) -> str:
-    """SQL of the bracket of an age; brackets may be written with other dashes or spaces."""
-    lower = f"lower(trim({raw}::VARCHAR))"
-    normalised = f"replace(replace(replace({lower}, '–', '-'), ' - ', '-'), ' +', '+')"
-    brackets = ", ".join(quote_literal(bracket) for bracket in AGE_BRACKETS)
-    number = f"try_cast({raw} as DOUBLE)"
-    cases = "".join(
-        f"when {number} < {bracket.split('-')[1]} + 1 then {quote_literal(bracket)} "
-        for bracket in AGE_BRACKETS[1:-1]
-    )
-    return (
-        f"case when {normalised} in ({brackets}) then {normalised} "
-        f"when {number} is null or isnan({number}) or {number} < 0 or {number} > {_MAX_AGE} "
-        f"then null when {number} < 19 then 'under 19' {cases}else '65+' end"
+        f"else {kept} end"
     )

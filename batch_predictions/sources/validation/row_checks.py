@@ -1,44 +1,55 @@
 """Splits the rows of a source into accepted and refused ones; a refused row has a reason.
 
-For every day, read = accepted + quarantined. All work is SQL over temporary tables, so that a year
-of rows stays within the memory limit of DuckDB.
+For every day, read = accepted + quarantined. An unreadable value of a column that may be empty does
+not refuse its row: it becomes null and is counted.
+
+All work is SQL over temporary tables, so that a year of rows stays within the memory limit of
+DuckDB.
 """
 
 from __future__ import annotations
 
 import uuid
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import duckdb
 
 from batch_predictions.sources.base import Source, SourceError
+from batch_predictions.sources.event_types import RETURN
 from batch_predictions.sources.sql_literals import quote_identifier, quote_literal
+from batch_predictions.sources.validation.checked_rows import (
+    ROW_JSON,
+    CheckedRows,
+    create_checked_rows,
+)
 from batch_predictions.sources.validation.column_mapping import TIME_COLUMNS
-from batch_predictions.sources.validation.column_rules import column_rules
+from batch_predictions.sources.validation.column_rules import column_rules, validate_ids
 from batch_predictions.tables import Table
 
 _EVENT_IDS = {"interactions": "event_id", "reviews": "review_id"}
 """Ids of events, made from the row where the source has none."""
-_DEFAULTS = {
-    ("interactions", "event_type"): "interaction",
-    ("promotion_calendar", "location"): "all",
-    ("inventory", "location"): "all",
-}
 _REPEAT_REMEDIES = {
     "promotion_calendar": "write the promotions of an item in a week as one row",
     "inventory": "write the stock of an item on a day as one row, or add a location",
 }
-_ROW_JSON = "case when line is not null then json_object('line', line) else to_json(row) end"
 
 
 @dataclass(frozen=True)
 class RowCounts:
-    """Rows of one day of a table: read = accepted + quarantined."""
+    """Rows of one day of a table: read = accepted + quarantined.
+
+    Attributes:
+        read: rows of the source.
+        accepted: rows of the raw table.
+        quarantined: refused rows.
+        nulled: by column, values of accepted rows that could not be read and became null.
+    """
 
     read: int = 0
     accepted: int = 0
     quarantined: int = 0
+    nulled: dict[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -48,11 +59,13 @@ class ValidatedRows:
     Attributes:
         accepted: query with the columns of the raw table.
         refused: query with date, source, row_number, reason and row, as raw.quarantine has them.
+        nulled: query with date, column and reason, of values of accepted rows that became null.
         counts: counts of rows by partition.
     """
 
     accepted: str
     refused: str
+    nulled: str
     counts: dict[str, RowCounts]
 
 
@@ -81,65 +94,29 @@ def validate_rows(
     rows = source.rows_sql(db, table, days, limit)
     if not table.partition:
         rows = f"select *, DATE {quote_literal(snapshot_day)} as date from ({rows})"
+    validate_ids(source.settings.ids)
     suffix = uuid.uuid4().hex
-    checked = _create_checked(db, source, table, rows, suffix)
-    repeats = _create_repeats(db, table, checked, suffix)
-    accepted = _accepted_sql(db, source, table, checked, repeats, suffix)
-    refused = _create_refused(db, checked, repeats, rows, suffix)
-    counts = _count_rows(db, table, checked, accepted, refused)
+    checked = create_checked_rows(db, source, table, rows, suffix)
+    repeats = _create_repeats(db, table, checked.name, suffix)
+    accepted = _accepted_sql(db, source, table, checked.name, repeats, suffix)
+    refused = _create_refused(db, checked.name, repeats, rows, suffix)
+    nulled = _nulled_sql(checked, repeats)
+    counts = _count_rows(db, table, checked.name, accepted, refused, nulled)
     if table.partition is None:
         accepted = f"select * exclude (date) from ({accepted})"
-    return ValidatedRows(accepted, f"select * from {refused}", counts)
+    return ValidatedRows(accepted, f"select * from {refused}", nulled, counts)
 
 
-def _create_checked(
-    db: duckdb.DuckDBPyConnection, source: Source, table: Table, rows: str, suffix: str
-) -> str:
-    """Creates a table of the converted rows, with the reason and the JSON of refused ones."""
-    types = {row[0]: row[1] for row in db.execute(f"describe {rows}").fetchall()}
-    rules = column_rules(table, source.timezone)
-    raw_columns, values, reasons = [], [], ["problem"]
-    for rule in rules:
-        name, raw_name = quote_identifier(rule.name), quote_identifier(f"raw {rule.name}")
-        if rule.name not in types:
-            values.append(f"null::{table.type_of(rule.name)} as {name}")
-            continue
-        type_ = types[rule.name]
-        raw_columns.append(f"{name} as {raw_name}")
-        values.append(f"{rule.value_sql(name, type_)} as {name}")
-        reason = rule.reason_sql(raw_name, type_, name)
-        reasons += [reason] if reason else []
-    reasons += _order_reasons(table, types)
-    typed = ", ".join(_typed_column(table, rule.name) for rule in rules)
-    db.execute(
-        f"create temp table checked_{suffix} as select date, {typed}, source, row_number, reason, "
-        # Accepted rows need no JSON.
-        f"case when reason is not null then {_ROW_JSON} end as row "
-        f"from (select *, coalesce({', '.join(reasons)}) as reason "
-        "from (select date, source, row_number, row, line, problem, "
-        f"{', '.join(raw_columns + values)} from ({rows})))"
+def _nulled_sql(checked: CheckedRows, repeats: str | None) -> str:
+    """A query for the values of accepted rows that became null."""
+    if not checked.has_nulled:
+        return "select null::DATE as date, null::VARCHAR as column, null::VARCHAR as reason limit 0"
+    anti_join = f" anti join {repeats} r on {_is_same_row('r', 'c')}" if repeats else ""
+    return (
+        'select date, entry.column as "column", entry.reason as reason from '
+        f"(select date, unnest(nulled) as entry from {checked.name} c{anti_join} "
+        "where nulled is not null)"
     )
-    return f"temp.checked_{suffix}"
-
-
-def _order_reasons(table: Table, types: dict[str, str]) -> list[str]:
-    """SQL of the reasons that compare the first and the last day of a promotion."""
-    if not {"starts_on", "ends_on"} <= set(types):
-        return []
-    reason = quote_literal("ends_on is before starts_on: correct one of them")
-    reasons = [f"case when ends_on < starts_on then {reason} end"]
-    if table.partition == "week":
-        reason = quote_literal("starts_on to ends_on has no day in week: correct one of them")
-        reasons.append(f"case when ends_on < date or starts_on > date + 6 then {reason} end")
-    return reasons
-
-
-def _typed_column(table: Table, name: str) -> str:
-    """A converted column with its default and its declared type."""
-    value = quote_identifier(name)
-    if default := _DEFAULTS.get((table.name, name)):
-        value = f"coalesce({value}, {quote_literal(default)})"
-    return f"{value}::{table.type_of(name)} as {quote_identifier(name)}"
 
 
 def _create_repeats(
@@ -186,7 +163,11 @@ def _accepted_sql(
     event_id = _EVENT_IDS.get(table.name)
     names = [rule.name for rule in column_rules(table, source.timezone) if rule.name != event_id]
     columns = [f"c.date as {table.partition or 'date'}"]
-    columns += [f"c.{quote_identifier(name)}" for name in names]
+    typed = _typed_events_sql(source) if table.name == "interactions" else {}
+    columns += [
+        f"{typed[name]} as {name}" if name in typed else f"c.{quote_identifier(name)}"
+        for name in names
+    ]
     joins = ""
     if event_id:
         id_column, joins = _event_id_sql(db, source, table, checked, suffix)
@@ -196,6 +177,17 @@ def _accepted_sql(
     if repeats:
         joins += f" anti join {repeats} r on {_is_same_row('r', 'c')}"
     return f"select {', '.join(columns)} from {checked} c {joins} where c.reason is null"
+
+
+def _typed_events_sql(source: Source) -> dict[str, str]:
+    """Columns of interactions that depend on the type: its name, and the signs of a return."""
+    name = source.event_types.name_sql("c.event_type")
+    is_return = f"({name}) = {quote_literal(RETURN)}"
+    return {
+        "event_type": name,
+        "quantity": f"case when {is_return} then -abs(coalesce(c.quantity, 1)) else c.quantity end",
+        "amount": f"case when {is_return} then -abs(c.amount) else c.amount end",
+    }
 
 
 def _event_id_sql(
@@ -249,14 +241,19 @@ def _create_refused(
         # The JSON of these rows was not computed with the others: they are read again.
         db.execute(
             f"insert into temp.refused_{suffix} "
-            f"select r.date, r.source, r.row_number, r.reason, {_ROW_JSON} "
+            f"select r.date, r.source, r.row_number, r.reason, {ROW_JSON} "
             f"from ({rows}) s join {repeats} r on {_is_same_row('r', 's')}"
         )
     return f"temp.refused_{suffix}"
 
 
 def _count_rows(
-    db: duckdb.DuckDBPyConnection, table: Table, checked: str, accepted: str, refused: str
+    db: duckdb.DuckDBPyConnection,
+    table: Table,
+    checked: str,
+    accepted: str,
+    refused: str,
+    nulled: str,
 ) -> dict[str, RowCounts]:
     """Counts of rows by partition.
 
@@ -270,7 +267,15 @@ def _count_rows(
         "union all "
         f"select date, 0, 0, count(*) from {refused} group by all) group by all order by all"
     ).fetchall()
-    counts = {str(day): RowCounts(*numbers) for day, *numbers in rows}
+    nulled_by_day: dict[str, dict[str, int]] = {}
+    for day, column, number in db.execute(
+        f'select date, "column", count(*)::BIGINT from ({nulled}) group by all order by all'
+    ).fetchall():
+        nulled_by_day.setdefault(str(day), {})[column] = number
+    counts = {
+        str(day): RowCounts(read, accepted_rows, refused_rows, nulled_by_day.get(str(day), {}))
+        for day, read, accepted_rows, refused_rows in rows
+    }
     for day, day_counts in counts.items():
         if day_counts.read != day_counts.accepted + day_counts.quarantined:
             raise SourceError(

@@ -182,23 +182,26 @@ def test_rows_without_a_time_column_belong_to_the_default_date(tmp_path: Path) -
 def test_unmapped_columns_of_users_become_attributes(tmp_path: Path) -> None:
     text = "user_id,age,sex,shoe size\nu1,23,F,38\nu2,-4,M,44\nu3,18-24,,\nu1,30,F,39\nu4,65+,,\n"
     shop = SourceFolder(tmp_path).write("interactions.csv", HEADER).write("users.csv", text)
-    assert total_counts(shop.ingest(USERS)) == (5, 2, 3)
+    results = shop.ingest(USERS)
+    assert total_counts(results) == (5, 4, 1)
     rows = shop.rows("select * from raw.users order by user_id")
-    assert (rows[0]["age_bracket"], rows[0]["attributes"]) == ("19-24", [("shoe size", "38")])
-    assert rows[1]["age_bracket"] == "65+"
-    reasons = shop.reasons()
-    assert "is not an age" in reasons[0]
-    assert "is not an age" in reasons[1]
-    assert "is already in row 1 of users.csv" in reasons[2]
+    assert [row["age_bracket"] for row in rows] == ["19-24", None, None, "65+"]
+    assert rows[0]["attributes"] == [("shoe size", "38")]
+    assert results["2024-01-10"].counts.nulled == {"age_bracket": 2}
+    assert "is already in row 1 of users.csv" in shop.reasons()[0]
 
 
 def test_availability_and_price_of_items_are_validated(tmp_path: Path) -> None:
     text = "sku,name,price,available\na,Apple,1.20,no\nb,Pear,-1,yes\nc,Plum,,perhaps\nd,Fig,,\n"
     shop = SourceFolder(tmp_path).write("interactions.csv", HEADER).write("items.csv", text)
-    assert total_counts(shop.ingest(ITEMS)) == (4, 2, 2)
+    results = shop.ingest(ITEMS)
+    assert total_counts(results) == (4, 4, 0)
+    assert results["2024-01-10"].counts.nulled == {"available": 1, "price": 1}
     rows = shop.rows("select item_id, title, price, available from raw.items order by 1")
     assert [tuple(row.values()) for row in rows] == [
         ("a", "Apple", 1.2, False),
+        ("b", "Pear", None, True),
+        ("c", "Plum", None, None),
         ("d", "Fig", None, None),
     ]
 

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from batch_predictions.sources.base import SourceError
-from batch_predictions.sources.validation.column_formats import apply_formats
-from batch_predictions.tables import USERS
+from batch_predictions.sources.validation.interpretation import interpret_columns
+from batch_predictions.tables import INTERACTIONS, USERS
 from batch_predictions_tests.worlds.source_folders import HEADER, SourceFolder
 
 EVENTS = (
@@ -79,7 +79,10 @@ def test_another_format_changes_the_fingerprint(tmp_path: Path) -> None:
     ("formats", "message"),
     [
         ({"orders": {"date": "%d.%m.%Y"}}, "there is no raw table orders; write one of"),
-        ({"users": {"gender": "%d.%m.%Y"}}, "no such column of dates or times; write one of sign"),
+        (
+            {"users": {"gender": "%d.%m.%Y"}},
+            "no such column of dates, times or numbers; write one of signed_up_on, birthday",
+        ),
         ({"interactions": {"date": "%Q"}}, "'%Q' is not valid .* strptime format such as"),
         ({"interactions": {"date": "%d.%m."}}, "has no day, month and year"),
     ],
@@ -93,5 +96,7 @@ def test_a_wrong_setting_is_an_error(
 
 
 def test_a_format_of_a_column_that_the_files_lack_is_an_error() -> None:
-    with pytest.raises(SourceError, match="format of date, but no column"):
-        apply_formats({"user_id": '"user"'}, {"date": "%d.%m.%Y"})
+    with pytest.raises(SourceError, match=r"source\.formats\.interactions has date, but no column"):
+        interpret_columns(
+            INTERACTIONS, {"user_id": '"user"'}, {"user_id": "VARCHAR"}, {"date": "%d.%m.%Y"}, {}
+        )

@@ -33,6 +33,15 @@ if TYPE_CHECKING:
 Ints: TypeAlias = npt.NDArray[np.int64]
 
 
+_OPTIONAL_LISTS: tuple[tuple[str, pa.DataType, Any], ...] = (
+    ("timestamps", pa.int64(), 0),
+    ("ratings", pa.float64(), np.nan),
+    ("targets", pa.float64(), 0.0),
+    ("is_seen", pa.bool_(), False),
+)
+"""Lists that staged rows may have: name, type, and the value for null."""
+
+
 @dataclass(frozen=True)
 class Histories:
     """Rows (user, item, age, events), sorted by user, item and age.
@@ -45,10 +54,13 @@ class Histories:
         user_index: user of each row, 0 to users - 1, (n,).
         items: item of each row, a position among the model's items, (n,).
         ages: days between the row and the day of scoring, 0 for that day itself, (n,).
-        events: positive counts, (n,).
+        events: positive counts, weighted by the type of the events, (n,).
         traits: age_bracket, gender and location, a row per user; None where unknown for all.
         timestamps: integers that order the rows of one day; None where no time of day is known.
         ratings: the user's rating, nan without one; None where no row has one.
+        targets: numbers of events of a target type, (n,); None where all events are.
+        seen: whether the row bars its item where seen items are excluded, (n,); None where every
+            row does.
     """
 
     users: int
@@ -60,6 +72,8 @@ class Histories:
     traits: pa.Table | None = None
     timestamps: Ints | None = None
     ratings: Doubles | None = None
+    targets: Doubles | None = None
+    seen: npt.NDArray[np.bool_] | None = None
 
     @classmethod
     def from_interactions(
@@ -99,6 +113,8 @@ class Histories:
             user_traits,
             take_optional(interactions.timestamps, keep),
             take_optional(interactions.ratings, keep),
+            take_optional(interactions.targets, keep),
+            take_optional(interactions.seen, keep),
         )._sorted()
 
     @classmethod
@@ -107,9 +123,9 @@ class Histories:
 
         Args:
             rows: a row per user with lists `item_ids`, `ages` and `events` of equal lengths, null
-                or empty for users without history, the traits, and optionally lists `timestamps`
-                and `ratings`. Items that the model does not know, and null or zero events, are left
-                out.
+                or empty for users without history, the traits, and optionally lists `timestamps`,
+                `ratings`, `targets` and `is_seen`. Items that the model does not know, and null or
+                zero events, are left out.
             items: ids of the model's items.
 
         Raises:
@@ -124,13 +140,19 @@ class Histories:
         counts = pc.fill_null(pc.cast(events, pa.float64()), 0.0).to_numpy()
         keep = (columns >= 0) & (counts > 0)
         optional = {}
-        for name, type_, fill in (("timestamps", pa.int64(), 0), ("ratings", pa.float64(), np.nan)):
+        for name, type_, fill in _OPTIONAL_LISTS:
             if name not in rows.schema.names:
                 continue
             values, value_users = flatten_lists(rows[name])
             if not np.array_equal(user_index, value_users):
                 raise ValueError(f"histories: lists of item_ids and {name} differ in length")
-            optional[name] = pc.fill_null(pc.cast(values, type_), fill).to_numpy()[keep]
+            filled = pc.fill_null(pc.cast(values, type_), fill)
+            optional[name] = filled.to_numpy(zero_copy_only=False)[keep]
+        # As `Interactions` has them: nothing where all events are of a target type, or are seen.
+        if np.array_equal(optional.get("targets", ()), counts[keep]):
+            del optional["targets"]
+        if "is_seen" in optional and optional["is_seen"].all():
+            del optional["is_seen"]
         return cls(
             rows.num_rows,
             len(items),
@@ -141,6 +163,8 @@ class Histories:
             pa.table({name: rows[name] for name in TRAITS}),
             optional.get("timestamps"),
             optional.get("ratings"),
+            optional.get("targets"),
+            optional.get("is_seen"),
         )._sorted()
 
     def _sorted(self) -> Histories:
@@ -156,6 +180,8 @@ class Histories:
             events=self.events[rows],
             timestamps=take_optional(self.timestamps, rows),
             ratings=take_optional(self.ratings, rows),
+            targets=take_optional(self.targets, rows),
+            seen=take_optional(self.seen, rows),
         )
 
     def slice_users(self, start: int, stop: int) -> Histories:
@@ -209,6 +235,25 @@ class Histories:
         """User of every entry, (e,)."""
         return self.user_index[self.entry_starts]
 
+    @cached_property
+    def entry_is_seen(self) -> npt.NDArray[np.bool_]:
+        """Whether the item of every entry is barred where seen items are excluded, (e,)."""
+        if self.seen is None or not len(self.entry_starts):
+            return np.ones(len(self.entry_starts), dtype=bool)
+        return np.logical_or.reduceat(self.seen, self.entry_starts)
+
+    @cached_property
+    def entry_is_target(self) -> npt.NDArray[np.bool_]:
+        """Whether every entry has an event of a target type, (e,)."""
+        if self.targets is None or not len(self.entry_starts):
+            return np.ones(len(self.entry_starts), dtype=bool)
+        return self.sum_per_entry(self.targets) > 0
+
+    @cached_property
+    def entry_strength(self) -> npt.NDArray[np.float32]:
+        """Events of every entry, at most 1: less than 1 for what was only viewed, (e,)."""
+        return np.minimum(self.sum_per_entry(self.events), 1.0).astype(np.float32)
+
     def find_entries(self, items: Ints) -> Ints:
         """Entry of each user and item (users, m), -1 where the user has none, (users, m)."""
         if not len(self.entry_starts):
@@ -255,6 +300,20 @@ class Histories:
             return self.events
         return np.asarray(self.events * 0.5 ** (self.ages / half_life_days))
 
+    def decayed_targets(self, half_life_days: float) -> Doubles:
+        """Events of a target type of every row, halved for every half-life of age, (n,)."""
+        targets = self.events if self.targets is None else self.targets
+        return np.asarray(targets * 0.5 ** (self.ages / half_life_days))
+
+    @cached_property
+    def days_since_target(self) -> Doubles:
+        """Age of the newest row of every entry with a target event, days; nan without one, (e,)."""
+        if self.targets is None or not len(self.entry_starts):
+            return self.days_since_last.astype(np.float64)
+        ages = np.where(self.targets > 0, self.ages.astype(np.float64), np.inf)
+        newest = np.minimum.reduceat(ages, self.entry_starts)
+        return np.where(np.isfinite(newest), newest, np.nan)
+
     def reduce_per_user(self, values: npt.NDArray[Any], ufunc: np.ufunc, empty: float) -> Doubles:
         """Values per row reduced per user, (users,); `empty` for users without rows."""
         result = np.full(self.users, empty)
@@ -271,6 +330,12 @@ class Histories:
         return self.to_csr(
             self.sum_per_entry(self.decayed_events(half_life_days)).astype(np.float32)
         )
+
+    def seen_matrix(self) -> csr_matrix:
+        """Users x items, positive for items that are barred where seen items are excluded."""
+        matrix = self.to_csr(self.entry_is_seen.astype(np.float32))
+        matrix.eliminate_zeros()
+        return matrix
 
     def to_csr(self, values: npt.NDArray[Any]) -> csr_matrix:
         """A value per entry as users x items; a copy that may be changed in place."""

@@ -38,10 +38,14 @@ class Interactions:
         users: position in `user_ids` of each row, (n,).
         items: position in `item_ids` of each row, (n,).
         dates: datetime64[D], (n,).
-        events: positive counts, (n,).
+        events: positive counts, weighted by the type of the events, (n,).
         timestamps: integers that order the rows of one day; None where no time of day is known.
         ratings: the user's rating of the item, higher is better, nan without one; None
             where no row has one.
+        targets: numbers of events of a target type, which models should predict, (n,); None
+            where all events are.
+        seen: whether the row bars its item from the user's lists where seen items are excluded,
+            (n,); None where every row does.
     """
 
     user_ids: pa.StringArray
@@ -52,6 +56,8 @@ class Interactions:
     events: Doubles
     timestamps: npt.NDArray[np.int64] | None = None
     ratings: Doubles | None = None
+    targets: Doubles | None = None
+    seen: npt.NDArray[np.bool_] | None = None
 
     @classmethod
     def from_table(cls, table: pa.Table) -> Interactions:
@@ -59,7 +65,8 @@ class Interactions:
 
         Args:
             table: user_id (string), item_id (string), date (date32), events (number > 0), and
-                optionally event_time (integer) and rating (number or null).
+                optionally event_time (integer), rating (number or null), targets (number) and
+                is_seen (boolean).
 
         Raises:
             ValueError: a required column is missing or has nulls, or a count is not positive.
@@ -93,6 +100,8 @@ class Interactions:
             events[order],
             timestamps,
             ratings,
+            _targets_of(table, events, order),
+            _seen_of(table, order),
         )
 
     def __len__(self) -> int:
@@ -107,6 +116,16 @@ class Interactions:
     def has_ratings(self) -> bool:
         """Whether any row carries a rating."""
         return self.ratings is not None and not bool(np.isnan(self.ratings).all())
+
+    @property
+    def is_target(self) -> npt.NDArray[np.bool_]:
+        """Whether the row has an event of a target type, (n,)."""
+        return np.ones(len(self), dtype=bool) if self.targets is None else self.targets > 0
+
+    @property
+    def has_unseen(self) -> bool:
+        """Whether any row leaves its item open to recommendation where seen items are excluded."""
+        return self.seen is not None and not bool(self.seen.all())
 
     @property
     def time_order(self) -> npt.NDArray[np.int64]:
@@ -128,6 +147,8 @@ class Interactions:
             self.events[mask],
             take_optional(self.timestamps, mask),
             take_optional(self.ratings, mask),
+            take_optional(self.targets, mask),
+            take_optional(self.seen, mask),
         )
 
     def up_to(self, day: date, days: int | None = None) -> Interactions:
@@ -172,10 +193,34 @@ class Interactions:
         """Users x items, summed events, float32, columns sorted in each row."""
         return self._matrix
 
+    def seen_matrix(self) -> csr_matrix:
+        """Users x items, positive for items that are barred where seen items are excluded."""
+        if self.seen is None:
+            return self.matrix()
+        shape = (len(self.user_ids), len(self.item_ids))
+        rows = self.seen
+        return sum_to_csr(self.users[rows], self.items[rows], np.ones(int(rows.sum())), shape)
+
     @cached_property
     def _matrix(self) -> csr_matrix:
         shape = (len(self.user_ids), len(self.item_ids))
         return sum_to_csr(self.users, self.items, self.events, shape)
+
+
+def _targets_of(table: pa.Table, events: Doubles, order: npt.NDArray[np.int64]) -> Doubles | None:
+    """The column `targets`, sorted; None where all events are of a target type."""
+    if "targets" not in table.column_names:
+        return None
+    targets = pc.cast(table["targets"], pa.float64()).to_numpy()
+    return None if np.array_equal(targets, events) else targets[order]
+
+
+def _seen_of(table: pa.Table, order: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_] | None:
+    """The column `is_seen`, sorted; None where all are true."""
+    if "is_seen" not in table.column_names or pc.all(table["is_seen"]).as_py():
+        return None
+    seen: npt.NDArray[np.bool_] = table["is_seen"].to_numpy()[order]
+    return seen
 
 
 def take_optional(values: npt.NDArray[Scalar] | None, rows: Any) -> npt.NDArray[Scalar] | None:

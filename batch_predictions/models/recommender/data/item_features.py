@@ -40,6 +40,8 @@ ITEM_STATS = (
     "events",
     "users",
     "days_since_first",
+    "targets",
+    "decayed_targets_14",
 )
 """Names of the statistics."""
 
@@ -66,10 +68,13 @@ ITEM_STATS_SQL = f"""
         {_decayed_columns()},
         fsum(events) as events,
         count(distinct user_id)::DOUBLE as users,
-        ($date::DATE - min(date))::DOUBLE as days_since_first
+        ($date::DATE - min(date))::DOUBLE as days_since_first,
+        fsum(targets) as targets,
+        coalesce(fsum(targets * pow(0.5, ($date::DATE - date) / 14.0)), 0) as decayed_targets_14
     from dated group by item_id order by item_id
 """
-"""Statistics per item of {interactions}, a relation (user_id, item_id, date, events) to `$date`."""
+"""Statistics per item of {interactions}, a relation (user_id, item_id, date, events, targets)
+to `$date`."""
 
 
 @dataclass(frozen=True)
@@ -107,6 +112,7 @@ class ItemFeatures:
                 "item_id": rows.items,
                 "date": pa.array(rows.dates.astype("datetime64[D]")),
                 "events": rows.events,
+                "targets": rows.events if rows.targets is None else rows.targets,
             }
         )
         with duckdb.connect() as db:

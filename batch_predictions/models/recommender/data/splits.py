@@ -1,7 +1,8 @@
 """Hold-outs: which interactions a model learns from, which users are evaluated, and on what.
 
 The default is one global cut in time: models learn from the days up to it and are evaluated on the
-days after it. Every user who was known before the cut and active after it counts, with 0 for models
+days after it. Only events of a target type are relevant: models learn from views, and are evaluated
+on purchases. Every user who was known before the cut and active after it counts, with 0 for models
 without a list for the user. Items that first appear after the cut count as missed by every model.
 """
 
@@ -41,7 +42,7 @@ class Holdout:
         users: evaluated users, positions in `train.user_ids`, (n,).
         item_ids: sorted ids of the items of train and test, (m,).
         relevant: n x m boolean CSR of what each user took in the test rows.
-        masks_seen: whether items of the history are neither offered nor relevant.
+        masks_seen: whether seen items of the history are neither offered nor relevant.
         split: how the rows were split.
         users_without_new: active users who are left out because all they took was masked.
     """
@@ -162,7 +163,7 @@ def leave_out(
     A relevant item is by construction not in the history, so the history is always masked.
     """
     pairs = interactions.users.astype(np.int64) * len(interactions.item_ids) + interactions.items
-    distinct, pair_of_row = np.unique(pairs, return_inverse=True)
+    distinct = np.unique(pairs[interactions.is_target])
     user = distinct // max(len(interactions.item_ids), 1)
     random = np.random.default_rng(seed)
     order = np.lexsort((random.random(len(distinct)), user))
@@ -171,7 +172,7 @@ def leave_out(
     rank = np.empty(len(distinct), dtype=np.int64)
     rank[order] = np.arange(len(distinct)) - first[user[order]]
     hidden_items = np.where(counts >= 2, np.maximum(1, np.floor(counts * share)), 0)
-    is_hidden = (rank < hidden_items[user])[pair_of_row]
+    is_hidden = np.isin(pairs, distinct[rank < hidden_items[user]])
     train, test = interactions.filter(~is_hidden), interactions.filter(is_hidden)
     return _make_holdout(train, test, as_of, True, "leave_out", seed, max_users)
 
@@ -188,7 +189,8 @@ def leave_last_out(
     times = interactions.time_order
     width = max(len(interactions.item_ids), 1)
     pairs = interactions.users.astype(np.int64) * width + interactions.items
-    order = np.lexsort((times, interactions.dates, pairs))
+    targets = np.flatnonzero(interactions.is_target)
+    order = targets[np.lexsort((times[targets], interactions.dates[targets], pairs[targets]))]
     firsts = order[np.diff(pairs[order], prepend=-1) != 0]
     # Newest first within each user; of equal ones the higher item.
     newest_first = firsts[
@@ -219,6 +221,8 @@ def _make_holdout(
     seed: int,
     max_users: int,
 ) -> Holdout:
+    if test.targets is not None:
+        test = test.filter(test.is_target)
     item_ids = pc.unique(pa.concat_arrays([train.item_ids, test.item_ids])).sort()
     train_rows = positions_in(test.user_ids, train.user_ids)
     active = np.flatnonzero(train_rows >= 0)
@@ -227,7 +231,7 @@ def _make_holdout(
     users = train_rows[active]
     if masks_seen:
         columns = positions_in(train.item_ids, item_ids)
-        history = _binary_reindexed(train.matrix()[users], columns, len(item_ids))
+        history = _binary_reindexed(train.seen_matrix()[users], columns, len(item_ids))
         relevant = relevant - relevant.multiply(history)
         relevant.eliminate_zeros()
     evaluated = np.flatnonzero(np.diff(relevant.indptr) > 0)

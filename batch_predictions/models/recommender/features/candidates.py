@@ -98,12 +98,14 @@ class Feature:
         group: the reason given where it raised a score.
         compute: its values for a batch, (n, m).
         high_if_missing: whether nan means a high value (an age, a rank) to the linear model.
+        applies: whether models that are trained on a batch use it.
     """
 
     name: str
     group: FeatureGroup
     compute: Callable[[CandidateBatch], Values]
     high_if_missing: bool = False
+    applies: Callable[[CandidateBatch], bool] = lambda batch: True
 
 
 @dataclass(frozen=True)

@@ -44,6 +44,7 @@ def build_feature_table(
     Returns:
         The table (rows, f), float32, and its columns.
     """
+    used = None if columns is None else {column.name for column in columns}
     values: dict[str, Values] = {}
     described: dict[str, FeatureColumn] = {}
     for name, scores in batch.scores.items():
@@ -53,6 +54,8 @@ def build_feature_table(
         described[rank], values[rank] = FeatureColumn(rank, group, True), _log_rank(scores)
     for feature_set in feature_sets():
         for feature in feature_set.features(batch):
+            if not (feature.applies(batch) if used is None else feature.name in used):
+                continue
             described[feature.name] = FeatureColumn(
                 feature.name, feature.group, feature.high_if_missing
             )

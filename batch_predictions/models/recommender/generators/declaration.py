@@ -12,10 +12,11 @@ ReasonGroup: TypeAlias = Literal["own", "similar", "segment", "trend", "promotio
 """The reason given to a user for an item that a generator proposed."""
 
 Requirement: TypeAlias = Literal[
-    "repeats", "new_items", "segments", "promotions", "times", "ratings"
+    "repeats", "new_items", "history_items", "segments", "promotions", "times", "ratings"
 ]
-"""Lists may repeat items or hold only new ones; users have segments; promotions are known ahead;
-interactions have times, or ratings."""
+"""Lists may repeat items or hold only new ones; they may hold items of the user's history, because
+they may repeat items or because some events, such as views, do not bar an item; users have
+segments; promotions are known ahead; interactions have times, or ratings."""
 
 
 @dataclass(frozen=True)

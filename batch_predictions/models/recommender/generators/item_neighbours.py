@@ -21,7 +21,7 @@ from batch_predictions.models.recommender.generators.neighbour_recommender impor
     NeighbourRecommender,
 )
 from batch_predictions.models.recommender.generators.neighbour_tables import (
-    as_binary,
+    cap_at_one,
     divide_by_root_length,
     nearest_neighbours,
     scale_matrix,
@@ -63,14 +63,14 @@ class ItemNeighbours(NeighbourRecommender):
     ) -> Self:
         """Computes every item's neighbours."""
         params = params or ItemNeighboursParams()
-        left = as_binary(interactions.matrix())
+        left = cap_at_one(interactions.matrix())
         is_directed = params.target_half_life_days is not None
         if is_directed:
             right = interactions.with_decayed_events(params.target_half_life_days, as_of).matrix()
-            sizes = np.asarray(left.sum(axis=1)).ravel()
+            sizes = np.asarray(left.multiply(left).sum(axis=1)).ravel()
             left = scale_matrix(left, 1.0 / np.sqrt(sizes), None)
         else:
-            lengths = np.asarray(left.sum(axis=0)).ravel()
+            lengths = np.asarray(left.multiply(left).sum(axis=0)).ravel()
             left = right = scale_matrix(left, None, 1.0 / np.sqrt(lengths))
         neighbour_ids, similarity = nearest_neighbours(
             left, right, params.neighbours, include_self=is_directed
@@ -82,7 +82,7 @@ class ItemNeighbours(NeighbourRecommender):
         """One over the root of the number of items of the newest days, (n, m)."""
         days = self.params.newest_days
         newest = histories if days is None else histories.last_active_days(days)
-        return divide_by_root_length(as_binary(newest.matrix()))
+        return divide_by_root_length(cap_at_one(newest.matrix()))
 
 
 item_neighbours = Generator(

@@ -102,10 +102,10 @@ def top_neighbour_contributors(
     return contributors
 
 
-def as_binary(matrix: csr_matrix) -> csr_matrix:
-    """A copy with ones for all entries."""
+def cap_at_one(matrix: csr_matrix) -> csr_matrix:
+    """A copy with all entries at most 1: a purchase is 1 however often, a view less."""
     result = matrix.copy()
-    result.data = np.ones_like(result.data)
+    result.data = np.minimum(result.data, np.ones_like(result.data))
     return result
 
 

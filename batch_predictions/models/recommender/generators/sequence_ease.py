@@ -120,7 +120,7 @@ class SequenceEASE(TrainableRecommender):
         for fade in self.params.fades:
             weights = _fade_weights(fade)
             recent = weights[np.minimum(ranks, len(weights) - 1)]
-            values = np.where(ranks >= len(weights), 0.0, recent)
+            values = np.where(ranks >= len(weights), 0.0, recent) * histories.entry_strength
             block = histories.to_csr(values.astype(np.float32))
             block.eliminate_zeros()
             blocks.append(block)

@@ -97,9 +97,9 @@ class SequenceNeighbours(NeighbourRecommender):
         return cls(interactions.item_ids, params, arrays)
 
     def user_profile(self, histories: Histories) -> csr_matrix:
-        """Weights of the newest items, 1 for the last one, (n, m)."""
+        """Weights of the newest items, 1 for the last one that was taken, (n, m)."""
         ranks = histories.recency_rank
-        fade = np.float32(self.params.fade) ** ranks.astype(np.float32)
+        fade = np.float32(self.params.fade) ** ranks.astype(np.float32) * histories.entry_strength
         profile = histories.to_csr(np.where(ranks < self.params.newest, fade, 0))
         profile.eliminate_zeros()
         return profile

@@ -78,8 +78,8 @@ class UserFrequency(TrainableRecommender):
         matrix = histories.matrix(self.params.half_life_days)
         values = matrix.data
         if exclude_seen:
-            values = np.full_like(values, np.nan)
-        elif blocked is not None:
+            values = np.where(histories.entry_is_seen, np.float32(np.nan), values)
+        if blocked is not None:
             values = np.where(blocked[matrix.indices], np.float32(np.nan), values)
         positions = np.empty((histories.users, k), dtype=np.int64)
         topk_entries(matrix.indptr, matrix.indices, values, k, positions)
@@ -101,8 +101,10 @@ own_history = Generator(
     "own_history",
     UserFrequency,
     "own",
+    # Where seen items are excluded: what the user viewed and did not take yet.
+    params_for_new_items=UserFrequencyParams(half_life_days=14),
     params_for_repeats=UserFrequencyParams(half_life_days=90),
-    requires=("repeats",),
+    requires=("history_items",),
     full_catalogue=True,
     order=100,
 )

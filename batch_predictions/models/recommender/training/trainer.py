@@ -79,6 +79,7 @@ class RankerTrainer:
             "repeats": not self.config.exclude_seen,
             "new_items": self.config.exclude_seen,
             # These depend on the rows: see `fit_generators`.
+            "history_items": True,
             "times": True,
             "ratings": True,
             "segments": self.side_information.users(as_of) is not None,
@@ -96,8 +97,8 @@ class RankerTrainer:
     ) -> GeneratorEnsemble:
         """The generators, or some by name, fitted on the rows of `history_days` up to a day.
 
-        Those that need times or ratings are left out where the rows have none, unless no others
-        are left.
+        Those that need times, ratings or items of the history are left out where the rows have
+        none, unless no others are left.
         """
         rows = interactions.up_to(as_of, self.config.history_days)
         names = names or self.generator_names(as_of)
@@ -105,6 +106,7 @@ class RankerTrainer:
         for requirement, holds in (
             ("times", not rows.has_single_date),
             ("ratings", rows.has_ratings),
+            ("history_items", not self.config.exclude_seen or rows.has_unseen),
         ):
             if not holds:
                 usable = [name for name in names if requirement not in declared[name].requires]

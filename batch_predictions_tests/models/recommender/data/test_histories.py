@@ -279,3 +279,29 @@ def test_a_matrix_can_be_changed_in_place_and_the_histories_stay_as_they_are():
     changed.eliminate_zeros()
     assert changed.nnz == 1
     assert (histories.entry_items.tolist(), histories.indptr.tolist()) == before
+
+
+def test_events_of_other_types_weigh_less_and_bar_nothing() -> None:
+    batch = pa.RecordBatch.from_pylist(
+        [
+            {
+                "item_ids": ["a", "a", "b"],
+                "ages": [3, 1, 2],
+                "events": [1.0, 0.1, 0.3],
+                "targets": [1.0, 0.0, 0.0],
+                "is_seen": [True, False, False],
+                **dict.fromkeys(TRAITS),
+            }
+        ]
+    )
+    histories = Histories.from_rows(batch, pa.array(["a", "b"]))
+    assert histories.entry_is_target.tolist() == histories.entry_is_seen.tolist() == [True, False]
+    assert histories.seen_matrix().toarray().tolist() == [[1.0, 0.0]]
+    assert histories.entry_strength.tolist() == pytest.approx([1.0, 0.3])
+    assert histories.days_since_target[0] == 3 and np.isnan(histories.days_since_target[1])
+    assert histories.decayed_targets(3).tolist() == [0.0, 0.5, 0.0]
+    purchases = batch.set_column(3, "targets", batch["events"]).set_column(
+        4, "is_seen", pa.array([[True, True, True]])
+    )
+    plain = Histories.from_rows(purchases, pa.array(["a", "b"]))
+    assert plain.targets is None and plain.seen is None and plain.entry_is_seen.all()

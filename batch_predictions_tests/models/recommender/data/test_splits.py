@@ -7,6 +7,7 @@ import pyarrow as pa
 
 from batch_predictions.models.recommender.data.interactions import Interactions
 from batch_predictions.models.recommender.data.splits import (
+    Holdout,
     hold_out,
     leave_last_out,
     leave_out,
@@ -85,3 +86,37 @@ def test_leave_last_out_orders_items_by_time_of_day():
 def test_a_large_holdout_is_evaluated_on_a_seeded_sample():
     holdout = split_by_time(INTERACTIONS, cut=CUT_DAY, exclude_seen=False, max_users=2, seed=4)
     assert evaluate_popularity(holdout).n == 2
+
+
+def typed_interactions() -> Interactions:
+    """Ann viewed a and b and bought c; afterwards she bought a and c again, and viewed d."""
+    rows = [("ann", "a", DAY_BEFORE, 1), ("ann", "b", DAY_BEFORE, 1), ("ann", "c", DAY_BEFORE, 1)]
+    rows += [("ann", "a", DAY_AFTER, 1), ("ann", "c", DAY_AFTER, 1), ("ann", "d", DAY_AFTER, 1)]
+    table = event_table(*rows)
+    is_purchase = [False, False, True, True, True, False]
+    table = table.append_column("targets", pa.array([float(value) for value in is_purchase]))
+    return Interactions.from_table(table.append_column("is_seen", pa.array(is_purchase)))
+
+
+def hidden_items(holdout: Holdout) -> list[list[str]]:
+    return [[holdout.item_ids[int(i)].as_py() for i in row.indices] for row in holdout.relevant]
+
+
+def test_only_targets_are_relevant_and_only_seen_types_bar_an_item():
+    interactions = typed_interactions()
+    holdout = split_by_time(interactions, cut=CUT_DAY, exclude_seen=True)
+    # a was viewed, not bought: it may be offered. c was bought before. d was only viewed.
+    assert hidden_items(holdout) == [["a"]] and len(holdout.train) == 3
+    holdout = split_by_time(interactions, cut=CUT_DAY, exclude_seen=False)
+    assert hidden_items(holdout) == [["a", "c"]]
+
+
+def test_only_targets_are_hidden_and_all_rows_of_their_items():
+    interactions = typed_interactions()
+    holdout = leave_out(interactions, as_of=DAY_AFTER, seed=1, share=0.5)
+    [[item]] = hidden_items(holdout)
+    assert item in ("a", "c") and item not in holdout.train.item_ids.to_pylist()
+    holdout = leave_last_out(interactions, DAY_AFTER, share=0.5)
+    # The newest bought item by its first purchase: a.
+    assert hidden_items(holdout) == [["a"]]
+    assert holdout.train.item_ids.to_pylist() == ["b", "c", "d"]
