@@ -140,16 +140,17 @@ class SourceSettings(Section):
     )
     formats: dict[str, dict[str, str]] = Field(
         default_factory=dict,
-        description="files, sql: for each raw table, its column: the format of the files. Of dates and "
-        "times as in strptime, such as {interactions: {occurred_at: '%d.%m.%Y %H:%M'}}; not needed "
-        "for ISO 8601, Unix time, RFC 2822 and English month names. Of numbers as an example with "
-        "thousands and decimals, such as {items: {price: '1.234,56'}}; not needed for 1234.56.",
+        description="files, sql: for each raw table, its column: the format of its values. Of "
+        "dates and times as in strptime, such as {interactions: {occurred_at: '%d.%m.%Y %H:%M'}}; "
+        "not needed for ISO 8601, Unix time, RFC 2822 and English month names. Of numbers as an "
+        "example with thousands and decimals, such as {items: {price: '1.234,56'}}; "
+        "not needed for 1234.56.",
     )
     values: dict[str, dict[str, ValueMapSetting]] = Field(
         default_factory=dict,
-        description="files, sql: for each raw table, its column: a map of your values to ours, such as "
-        "{items: {available: {active: true, draft: false}}, users: {gender: {Frau: female}}}. Case "
-        "and spaces around your values do not count.",
+        description="files, sql: for each raw table, its column: a map of your values to ours, "
+        "such as {items: {available: {active: true, draft: false}}, users: {gender: {Frau: "
+        "female}}}. Case and spaces around your values do not count.",
     )
     ids: dict[str, IdRule] = Field(
         default_factory=dict,

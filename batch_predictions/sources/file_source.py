@@ -191,7 +191,15 @@ class FileSource(Source):
         limit: int | None = None,
     ) -> str:
         """A query for the rows of a table's files; see `Source.rows_sql`."""
-        rows = self.read_rows(db, table, limit)
+        return self._rows_sql(db, table, self.read_rows(db, table, limit), days)
+
+    def _rows_sql(
+        self,
+        db: duckdb.DuckDBPyConnection,
+        table: Table,
+        rows: FileRows,
+        days: Sequence[str] | None,
+    ) -> str:
         columns = self._interpreted_columns(db, table, rows)
         if not table.partition:
             select_list = rows.select_list(columns)
