@@ -20,12 +20,13 @@ from batch_predictions.automation.job_runner import JobRunner
 from batch_predictions.automation.planning import RunPlan, plan_run, training_due
 from batch_predictions.automation.progress import ProgressBar, show_progress
 from batch_predictions.automation.stale import find_stale, oldest_corrections, partition_times
+from batch_predictions.automation.unchanged import digest_of_run, record_run, served_release
 from batch_predictions.home import read_state
 from batch_predictions.model_store import ModelStore
 from batch_predictions.models.training import Training, trainings
 from batch_predictions.partitions import days_between, latest_ended_week, trained_through
 from batch_predictions.settings import Settings
-from batch_predictions.sources.registry import build_source
+from batch_predictions.sources.registry import source_of
 from batch_predictions.tables import INTERACTIONS, REVIEWS, TABLES, Table
 from batch_predictions.warehouse import Warehouse
 
@@ -47,6 +48,7 @@ class Summary:
         rows: by prediction table, rows of the last day.
         skipped: predictions that the source has no data for, in words.
         release_id: of the release that is served; None: none.
+        unchanged: whether nothing was new, so that nothing was done.
         seconds: duration.
     """
 
@@ -60,6 +62,7 @@ class Summary:
     rows: dict[str, int] = field(default_factory=dict)
     skipped: list[str] = field(default_factory=list)
     release_id: str | None = None
+    unchanged: bool = False
     seconds: float = 0.0
 
     def as_dict(self) -> dict[str, Any]:
@@ -91,7 +94,7 @@ def run(
     state = read_state(settings.home)
     assert state is not None, "loading the definitions initialises the home"
     home_instance.prepare(settings)
-    source = build_source(settings.source, state)
+    source = source_of(settings, state)
     warehouse, models = Warehouse.of(settings), ModelStore.of(settings)
     plan = plan_run(settings, source, state, warehouse, first, last, days)
     missing = [table for table in (INTERACTIONS, REVIEWS) if table not in source.tables()]
@@ -114,12 +117,14 @@ def run(
         progress.finish()
     skipped_tables = {key.path[-1] for key in runner.skipped_assets}
     summary.rows = _count_rows(warehouse, plan.last, skipped_tables)
-    summary.release_id = _served_release(settings)
+    summary.release_id = served_release(settings)
     corrections = oldest_corrections(times_before, times_after)
     summary.stale = find_stale(
         runner.graph, warehouse, models, corrections, plan.first, plan.last, settings
     )
     summary.seconds = time.perf_counter() - start
+    # The plan without its days to ingest, which have been ingested.
+    record_run(settings, digest_of_run(settings, plan, warehouse), summary.as_dict())
     return summary
 
 
@@ -195,16 +200,3 @@ def _count_rows(warehouse: Warehouse, day: dt.date, skipped: Collection[str]) ->
                 )
             )
     return counts
-
-
-def _served_release(settings: Settings) -> str | None:
-    from batch_predictions.serving.release.pointer import read_pointer
-    from batch_predictions.serving.store.schema import Store
-
-    store = Store.of(settings)
-    try:
-        with store.read() as db:
-            pointer = read_pointer(db)
-    finally:
-        store.close()
-    return pointer.release_id if pointer else None

@@ -36,7 +36,7 @@ def sign_ups(
             served = read_pointer(db)
         if served is None:
             return dg.SensorResult(skip_reason="no release is served yet", cursor=context.cursor)
-        source = registry.build_source(settings.source, read_state(settings.home))
+        source = registry.source_of(settings, read_state(settings.home))
         # A release keeps earlier sign-ups; those that it does not know are added.
         users, cursor = new_sign_ups(warehouse, source, context.cursor)
         added = add_sign_ups(store, users.to_pylist())

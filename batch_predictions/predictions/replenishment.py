@@ -35,7 +35,7 @@ class OrderScorer:
     waits until the stock is at the reorder point.
     """
 
-    version: ClassVar[str] = "1"
+    version: ClassVar[str] = "2"
     uses_gpu: ClassVar[bool] = False
 
     def __init__(self, parameters: Mapping[str, Any]) -> None:
@@ -94,6 +94,7 @@ class OrderScorer:
             "lead_time_days": pa.array(terms.lead_days),
             "review_days": pa.array(terms.review_days),
             "forecast_version": rows["forecast_version"],
+            "simulated": rows["simulated"],
             EXCLUDED: pa.array(reasons, pa.string()),
         }
         return pa.RecordBatch.from_pydict(columns)
@@ -129,7 +130,8 @@ replenishment_orders = BatchPrediction(
                 case when $order_level = 'item' then 'all' else location end as location,
                 date,
                 fsum(on_hand) as on_hand,
-                fsum(coalesce(on_order, 0)) as on_order
+                fsum(coalesce(on_order, 0)) as on_order,
+                coalesce(bool_or(simulated), false) as simulated
             from raw.inventory
             where date <= $date and date >= $date - $stock_max_age_days::INTEGER
                 and on_hand is not null
@@ -148,6 +150,7 @@ replenishment_orders = BatchPrediction(
             series.item_id, series.location,
             {", ".join(f"series.{name}" for name in TERM_COLUMNS)},
             newest_stock.on_hand, newest_stock.on_order,
+            coalesce(newest_stock.simulated, false) as simulated,
             demand_sums.forecast_version, demand_sums.sums
         from features.demand as series
         left join demand_sums

@@ -12,15 +12,14 @@ from batch_predictions.inference.declaration import BatchPrediction
 from batch_predictions.inference.scorer import EXCLUDED, ScorerContext
 from batch_predictions.inference.validation import Check
 from batch_predictions.models.sentiment.arrays import Doubles
-from batch_predictions.models.sentiment.classifier import Classifier
 from batch_predictions.models.sentiment.data import CLASSES
-from batch_predictions.models.sentiment.eligibility import exclusion_reasons
+from batch_predictions.models.sentiment.eligibility import assess_texts, summarise_exclusions
 from batch_predictions.models.sentiment.item_aggregates import (
     MIN_REVIEWS_PER_SIDE,
     change_p_value,
-    corrected_shares,
     wilson_interval,
 )
+from batch_predictions.models.sentiment.language_classifiers import LanguageClassifiers
 from batch_predictions.models.sentiment.models.batching import SORT_WINDOW
 from batch_predictions.models.sentiment.text.documents import Documents
 from batch_predictions.predictions import sentiment_plots as plots
@@ -46,32 +45,34 @@ def parameters(settings: Settings) -> Mapping[str, Any]:
 class ReviewScorer:
     """Probabilities and sentiment of reviews.
 
-    A text in another language than the model's is not scored; the reason names its language.
+    A text is scored by the classifier of its language. Where there is none it is not scored; the
+    reason names its language.
     """
 
-    version: ClassVar[str] = "1"
+    version: ClassVar[str] = "2"
     uses_gpu: ClassVar[bool] = False
 
-    def __init__(self, classifier: Classifier) -> None:
-        self.classifier = classifier
+    def __init__(self, classifiers: LanguageClassifiers) -> None:
+        self.classifiers = classifiers
 
     @classmethod
     def open(cls, context: ScorerContext) -> Self:
-        """Loads the classifier, in the fastest precision of this machine."""
+        """Loads the classifiers, in the fastest precision of this machine."""
         assert context.model is not None
-        return cls(Classifier.load(context.model).to_bf16())
+        return cls(LanguageClassifiers.load(context.model).to_bf16())
 
     def score(self, rows: pa.RecordBatch) -> pa.RecordBatch:
-        """Scores reviews (review_id, item_id, text, language, simulated, expected)."""
+        """Scores reviews (review_id, item_id, text, language, simulated)."""
         documents = Documents(rows["text"].to_pylist())
-        reasons = exclusion_reasons(
-            documents, rows["language"].to_pylist(), rows["expected"].to_pylist()
-        )
-        if not self.classifier.models:
+        assessed = assess_texts(documents, rows["language"].to_pylist(), self.classifiers.languages)
+        languages, reasons = assessed.languages, assessed.reasons
+        if not self.classifiers.is_trained:
             reasons = [UNTRAINED] * len(reasons)
         scored = np.array([n for n, reason in enumerate(reasons) if reason is None], np.int64)
         probabilities = np.full((rows.num_rows, len(CLASSES)), np.nan)
-        probabilities[scored] = self.classifier.probabilities(documents.take(scored))
+        probabilities[scored] = self.classifiers.probabilities(
+            documents.take(scored), [languages[n] for n in scored.tolist()]
+        )
         # In single precision rows sum to 1 only approximately.
         probabilities /= probabilities.sum(axis=1, keepdims=True)
         likeliest = np.nan_to_num(probabilities).argmax(axis=1).tolist()
@@ -86,6 +87,7 @@ class ReviewScorer:
                 "sentiment": pa.array(sentiments, pa.string()),
                 **{f"p_{name}": pa.array(probabilities[:, k]) for k, name in enumerate(CLASSES)},
                 "simulated": rows["simulated"],
+                "language": pa.array(languages, pa.string()),
                 EXCLUDED: pa.array(reasons, pa.string()),
             }
         )
@@ -99,11 +101,11 @@ class ItemScorer:
     items that are tested (Bonferroni).
     """
 
-    version: ClassVar[str] = "1"
+    version: ClassVar[str] = "2"
     uses_gpu: ClassVar[bool] = False
 
-    def __init__(self, classifier: Classifier, context: ScorerContext) -> None:
-        self.classifier = classifier
+    def __init__(self, classifiers: LanguageClassifiers, context: ScorerContext) -> None:
+        self.classifiers = classifiers
         self.significance = float(context.parameters["change_share"])
         self.min_change = float(context.parameters["min_change"])
         [tested_items] = context.lookup_table("tests")["items"].to_pylist()
@@ -111,65 +113,80 @@ class ItemScorer:
 
     @classmethod
     def open(cls, context: ScorerContext) -> Self:
-        """Loads the classifier, in the fastest precision of this machine."""
+        """Loads the classifiers, in the fastest precision of this machine."""
         assert context.model is not None
-        return cls(Classifier.load(context.model).to_bf16(), context)
+        return cls(LanguageClassifiers.load(context.model).to_bf16(), context)
 
     def score(self, rows: pa.RecordBatch) -> pa.RecordBatch:
-        """Scores items (item_id, reviews, before: texts with language, expected)."""
-        items, reviews = rows["item_id"].to_pylist(), rows["reviews"].to_pylist()
+        """Scores items (item_id, reviews, before and unscored: texts with language)."""
+        items = rows["item_id"].to_pylist()
+        reviews = [item_reviews or [] for item_reviews in rows["reviews"].to_pylist()]
         previous_nets = self._score_previous_reviews(rows)
-        probabilities = [_probabilities(item_reviews) for item_reviews in reviews]
-        means = np.stack([values.mean(axis=0) for values in probabilities])
-        counts = np.array([len(values) for values in probabilities], np.float64)
-        confusion = self.classifier.confusion
-        if confusion is None:
-            confusion = np.eye(len(CLASSES))
-        corrected = corrected_shares(means, counts, confusion, self.classifier.prior)
+        not_scored = self._summarise_unscored(rows)
+        corrected = self._correct_shares(reviews)
         results = [
-            self._score_item(items[n], reviews[n], probabilities[n], previous_nets[n], corrected[n])
+            self._score_item(items[n], reviews[n], previous_nets[n], corrected[n], not_scored[n])
+            if reviews[n]
+            else {"item_id": items[n], EXCLUDED: f"no review was scored: {not_scored[n][1]}"}
             for n in range(len(items))
         ]
         return pa.RecordBatch.from_pylist(results, schema=_SCHEMA)
 
+    def _correct_shares(self, reviews: Sequence[Sequence[Mapping[str, Any]]]) -> Doubles:
+        """Shares of the true classes of every item, (items, classes)."""
+        flat = [review for item_reviews in reviews for review in item_reviews]
+        items = np.repeat(np.arange(len(reviews)), [len(values) for values in reviews])
+        return self.classifiers.corrected_shares(
+            _probabilities(flat), _languages(flat), items, len(reviews)
+        )
+
+    def _summarise_unscored(self, rows: pa.RecordBatch) -> list[tuple[int, str | None]]:
+        """Number of an item's reviews that were not scored, and why in short, by item."""
+        texts, item_rows = _flatten_texts(rows["unscored"])
+        documents = Documents(text["text"] for text in texts)
+        declared = [text["language"] for text in texts]
+        assessed = assess_texts(documents, declared, self.classifiers.languages)
+        by_item: list[list[tuple[str | None, str | None]]] = [[] for _ in range(rows.num_rows)]
+        for n, language, reason in zip(
+            item_rows, assessed.languages, assessed.reasons, strict=True
+        ):
+            by_item[n].append((language, reason or UNTRAINED))
+        return [(len(entries), summarise_exclusions(entries)) for entries in by_item]
+
     def _score_previous_reviews(self, rows: pa.RecordBatch) -> list[Doubles]:
         """Net sentiment of every scorable review of the weeks before, an array per item."""
-        texts, languages, expected, item_rows = [], [], [], []
-        previous = zip(rows["before"].to_pylist(), rows["expected"].to_pylist(), strict=True)
-        for n, (reviews, model_language) in enumerate(previous):
-            for review in reviews or ():
-                texts.append(review["text"])
-                languages.append(review["language"])
-                expected.append(model_language)
-                item_rows.append(n)
-        documents = Documents(texts)
-        reasons = exclusion_reasons(documents, languages, expected)
-        scored = np.flatnonzero(np.array([reason is None for reason in reasons], bool))
-        if not len(scored):
+        texts, item_rows = _flatten_texts(rows["before"])
+        documents = Documents(text["text"] for text in texts)
+        declared = [text["language"] for text in texts]
+        assessed = assess_texts(documents, declared, self.classifiers.languages)
+        scored = np.flatnonzero(np.array([reason is None for reason in assessed.reasons], bool))
+        if not len(scored) or not self.classifiers.is_trained:
             return [np.zeros(0)] * rows.num_rows
         item_of_review = np.array(item_rows, np.int64)[scored]
-        adjusted = self.classifier.probabilities(documents.take(scored)).astype(np.float64)
-        nets = _net(self.classifier.undo_prior_shift(adjusted))
+        languages = [assessed.languages[n] for n in scored.tolist()]
+        adjusted = self.classifiers.probabilities(documents.take(scored), languages)
+        nets = _net(self.classifiers.undo_prior_shift(adjusted, languages))
         return [nets[item_of_review == n] for n in range(rows.num_rows)]
 
     def _score_item(
         self,
         item_id: str,
         reviews: Sequence[Mapping[str, Any]],
-        probabilities: Doubles,
         previous_nets: Doubles,
         corrected: Doubles,
+        not_scored: tuple[int, str | None],
     ) -> dict[str, Any]:
         """A row of the result.
 
         Args:
             item_id: the item.
             reviews: its scored reviews of the week.
-            probabilities: their probabilities, (reviews, classes).
             previous_nets: net sentiment of its reviews of the weeks before.
             corrected: see `corrected_shares`, (classes,).
+            not_scored: number of its reviews of the week that were not scored, and why.
         """
-        unadjusted = self.classifier.undo_prior_shift(probabilities)
+        probabilities = _probabilities(reviews)
+        unadjusted = self.classifiers.undo_prior_shift(probabilities, _languages(reviews))
         shares = unadjusted.mean(axis=0)
         shares /= shares.sum()
         net = float(shares[2] - shares[0])
@@ -197,12 +214,29 @@ class ItemScorer:
             and change is not None
             and abs(change) >= self.min_change,
             **{f"corrected_{name}": float(corrected[k]) for k, name in enumerate(CLASSES)},
+            "reviews_not_scored": not_scored[0],
+            "not_scored": not_scored[1],
         }
 
 
 def _probabilities(reviews: Sequence[Mapping[str, Any]]) -> Doubles:
     """The probabilities of scored reviews, (reviews, classes)."""
-    return np.array([[review[f"p_{name}"] for name in CLASSES] for review in reviews])
+    rows = [[review[f"p_{name}"] for name in CLASSES] for review in reviews]
+    return np.array(rows, np.float64).reshape(len(rows), len(CLASSES))
+
+
+def _languages(reviews: Sequence[Mapping[str, Any]]) -> list[str | None]:
+    return [review["language"] for review in reviews]
+
+
+def _flatten_texts(column: pa.ListArray) -> tuple[list[dict[str, Any]], list[int]]:
+    """All texts of a column of lists, and the row of each."""
+    texts: list[dict[str, Any]] = []
+    rows: list[int] = []
+    for row, entries in enumerate(column.to_pylist()):
+        texts += entries or []
+        rows += [row] * len(entries or ())
+    return texts, rows
 
 
 def _net(probabilities: Doubles) -> Doubles:
@@ -237,6 +271,9 @@ _SCHEMA = pa.schema(
         "change_p": pa.float64(),
         "changed": pa.bool_(),
         **{f"corrected_{name}": pa.float64() for name in CLASSES},
+        "reviews_not_scored": pa.int64(),
+        "not_scored": pa.string(),
+        EXCLUDED: pa.string(),
     }
 )
 
@@ -244,8 +281,7 @@ review_sentiments = BatchPrediction(
     table=REVIEW_SENTIMENTS,
     key=("review_id",),
     rows="""
-        select review_id, item_id, text, language, coalesce(simulated, false) as simulated,
-            $model_language::VARCHAR as expected
+        select review_id, item_id, text, language, coalesce(simulated, false) as simulated
         from raw.reviews where date >= $week and date <= $week + 6
         qualify row_number() over (partition by review_id order by date desc) = 1
     """,
@@ -275,15 +311,28 @@ item_sentiments = BatchPrediction(
     rows=f"""
         with scored as (
             select item_id, list(struct_pack(review_id, p_negative, p_neutral, p_positive,
-                simulated) order by review_id) as reviews
+                simulated, language) order by review_id) as reviews
             from ({_SCORED}) group by item_id
+        ),
+        unscored as (
+            select item_id, list(struct_pack(text, language) order by review_id) as unscored
+            from (
+                select review_id, item_id, text, language from raw.reviews
+                where date >= $week and date <= $week + 6
+                qualify row_number() over (partition by review_id order by date desc) = 1
+            ) as reviews
+            anti join ({_SCORED}) as scored_reviews
+            on scored_reviews.review_id = reviews.review_id
+            group by item_id
         ),
         before as (
             select item_id, list(struct_pack(text, language) order by date, review_id) as before
             from ({_EARLIER_REVIEWS}) group by item_id
         )
-        select scored.item_id, scored.reviews, before.before, $model_language::VARCHAR as expected
-        from scored left join before on before.item_id = scored.item_id
+        select coalesce(scored.item_id, unscored.item_id) as item_id, scored.reviews,
+            before.before, unscored.unscored
+        from scored full join unscored on unscored.item_id = scored.item_id
+        left join before on before.item_id = coalesce(scored.item_id, unscored.item_id)
     """,
     lookup_tables={
         # The number of items whose change is tested, for the Bonferroni correction.

@@ -27,7 +27,12 @@ from batch_predictions.settings.recommendations import (
     RecommenderSettings,
 )
 from batch_predictions.settings.sentiment import SentimentSettings
-from batch_predictions.settings.source import EventTypeSettings, IdRule, SourceSettings
+from batch_predictions.settings.source import (
+    DeduplicateRule,
+    EventTypeSettings,
+    IdRule,
+    SourceSettings,
+)
 from batch_predictions.settings.template import as_yaml
 
 __all__ = [
@@ -35,6 +40,7 @@ __all__ = [
     "PREFIX",
     "AudiencesSettings",
     "ChurnSettings",
+    "DeduplicateRule",
     "DemandSettings",
     "DuckDBSettings",
     "EventTypeSettings",

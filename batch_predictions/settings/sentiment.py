@@ -33,6 +33,17 @@ class SentimentSettings(Section):
         ge=20,
         description="With fewer labelled texts nothing is trained, and no review is scored.",
     )
+    min_language_reviews: int = Field(
+        200,
+        ge=20,
+        description="Labelled texts that a language besides the main one needs for a model. "
+        "Reviews in languages with fewer are not scored, unless `multilingual` is set.",
+    )
+    multilingual: bool = Field(
+        False,
+        description="Whether the model of `encoder` knows many languages (such as XLM-R): then it "
+        "also scores reviews in languages without a model.",
+    )
     holdout_share: float = Field(
         0.2,
         gt=0,

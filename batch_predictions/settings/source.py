@@ -58,6 +58,15 @@ class IdRule(Section):
     case: Literal["keep", "lower", "upper"] = Field("keep", description="Case of letters.")
 
 
+class DeduplicateRule(Section):
+    """Which rows of a table repeat others."""
+
+    by: list[str] = Field(min_length=1, description="Columns of the files or of the raw table.")
+    keep: Literal["first", "last"] = Field(
+        "last", description="Which stays, by the files' names and the rows in them."
+    )
+
+
 class SourceSettings(Section):
     """The source of raw rows."""
 
@@ -96,16 +105,6 @@ class SourceSettings(Section):
         default_factory=dict,
         description="sql: for each raw table, your table or view, such as {interactions: "
         "shop.order_lines, items: shop.products}.",
-    )
-    queries: dict[str, str] = Field(
-        default_factory=dict,
-        description="For each raw table, a SELECT that returns its rows, such as {interactions: "
-        "'select … from …'}. sql: in the SQL of the database, instead of a name in tables.",
-    )
-    where: dict[str, str] = Field(
-        default_factory=dict,
-        description="For each raw table, a SQL condition of the rows to read, such as "
-        "{interactions: deleted_at is null}.",
     )
     updated_at: dict[str, str] = Field(
         default_factory=dict,
@@ -169,6 +168,26 @@ class SourceSettings(Section):
         "subtract",
         description="Returns: interactions of the type return, and purchases with a negative "
         "quantity. subtract: from units and amounts; exclude: they are not counted at all.",
+    )
+    where: dict[str, str] = Field(
+        default_factory=dict,
+        description="files, sql: for each raw table, a SQL condition over your columns, such as "
+        "{interactions: \"status in ('paid', 'fulfilled')\"}. Other rows are left out; those of "
+        "files are counted. sql: in the SQL of the database, such as deleted_at is null.",
+    )
+    deduplicate: dict[str, DeduplicateRule] = Field(
+        default_factory=dict,
+        description="For each raw table, the columns of which rows of a day with equal values are "
+        "repeats, such as {interactions: {by: [order_id, line_no], keep: last}}. Repeats are left "
+        "out and counted; by the files' names and rows, the last stays or the first.",
+    )
+    queries: dict[str, str] = Field(
+        default_factory=dict,
+        description="files: for each raw table, a DuckDB SELECT over the files, whose result has "
+        "the table's columns, such as {interactions: \"select sku as item_id, customer as user_id, "
+        "quantity * price as amount, day as date from 'orders*.csv'\"}. It reads only files in "
+        "source.path, to which paths are relative. sql: a SELECT in the SQL of the database, "
+        "instead of a name in tables.",
     )
     earliest: dt.date = Field(
         dt.date(1990, 1, 1), description="Rows of earlier days are refused as implausible."

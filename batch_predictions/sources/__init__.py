@@ -14,6 +14,7 @@ from batch_predictions.sources.registry import (
     current_date,
     initialise_home,
     source_kinds,
+    source_of,
 )
 
 __all__ = [
@@ -26,4 +27,5 @@ __all__ = [
     "current_date",
     "initialise_home",
     "source_kinds",
+    "source_of",
 ]

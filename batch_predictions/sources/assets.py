@@ -11,7 +11,7 @@ from batch_predictions.partitions import Partitions
 from batch_predictions.reporting import CADENCE, OWNERS, record_materializations, table_metadata
 from batch_predictions.settings import Settings
 from batch_predictions.sources.ingest import IngestResult, ingest
-from batch_predictions.sources.registry import build_source
+from batch_predictions.sources.registry import source_of
 from batch_predictions.tables import Table
 from batch_predictions.warehouse import Warehouse
 
@@ -49,7 +49,7 @@ def raw_asset(table: Table, partitions: Partitions) -> dg.AssetsDefinition:
         state = read_state(Path(warehouse.home))
         if state is None:
             raise HomeError(f"{warehouse.home} is not initialised: run `batch-predictions run`")
-        source = build_source(settings.source, state)
+        source = source_of(settings, state)
         if table not in source.tables():
             context.log.info(f"source {source.kind} has no {table.name}: the partitions are empty")
         results = ingest(warehouse, source, table, context.partition_keys, state)
@@ -83,6 +83,8 @@ def _row_metadata(result: IngestResult) -> dict[str, Any]:
         "rows_read": result.counts.read,
         "rows_accepted": result.counts.accepted,
         "rows_quarantined": result.counts.quarantined,
+        "rows_filtered": result.counts.filtered,
+        "rows_deduplicated": result.counts.deduplicated,
         "rows_added_by_commands": result.manual_rows,
         "values_not_read": dg.MetadataValue.json(result.counts.nulled),
     }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import tempfile
 import zoneinfo
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
@@ -14,7 +15,12 @@ from typing import ClassVar
 import duckdb
 
 from batch_predictions.home import State
-from batch_predictions.settings import EventTypeSettings, SettingsError, SourceSettings
+from batch_predictions.settings import (
+    DuckDBSettings,
+    EventTypeSettings,
+    SettingsError,
+    SourceSettings,
+)
 from batch_predictions.sources.event_types import (
     DEFAULT_EVENTS,
     EventTypes,
@@ -108,6 +114,12 @@ class Source(ABC):
 
     On the home's first run there is no state yet: `tables` and `span` are called without one. All
     other methods may use `state`.
+
+    Attributes:
+        settings: settings of the source.
+        home: the home folder, which may not exist yet; None: the source is read without a home.
+        limits: limits of the connections that the adapter opens.
+        timezone: time zone of the business day.
     """
 
     kind: ClassVar[str]
@@ -138,6 +150,9 @@ class Source(ABC):
 
     def __init__(self, settings: SourceSettings, state: State | None) -> None:
         self.settings = settings
+        self.home: Path | None = None
+        self.limits = DuckDBSettings()
+        self._scratch: tempfile.TemporaryDirectory[str] | None = None
         self._state = state
         self.timezone = state.timezone if state else settings.timezone or self.default_timezone
         if self.timezone not in zoneinfo.available_timezones():
@@ -156,6 +171,17 @@ class Source(ABC):
     def event_types(self) -> EventTypes:
         """The types of interactions, without `recommendations.exclude_seen`."""
         return resolve_event_types(self.settings.events, self.events, returns=self.settings.returns)
+
+    def derived_folder(self, name: str) -> Path:
+        """A folder for files that the adapter derives from the source.
+
+        It is in the home, or a temporary folder if the source is read without a home.
+        """
+        if self.home is not None:
+            return self.home / name
+        if self._scratch is None:
+            self._scratch = tempfile.TemporaryDirectory(prefix="batch_predictions-")
+        return Path(self._scratch.name) / name
 
     @abstractmethod
     def tables(self) -> tuple[Table, ...]:
@@ -243,6 +269,7 @@ class Source(ABC):
         - `problem` VARCHAR: why the row has no day or is damaged, else null.
         - `row` STRUCT: all columns of the row in the source.
         - `line` VARCHAR: the text of a damaged line, else null.
+        - `left_out` BOOLEAN, optional: whether a condition of the settings leaves the row out.
         - `birthday` of users, optional: it gives `age_bracket` where the source has none.
         - `unread <column>` VARCHAR, optional: why a value of the column could not be read, else
           null. The value is null then.
@@ -277,6 +304,25 @@ class Source(ABC):
     def unread_files(self) -> list[str]:
         """Names of files in the source's folder that belong to no table, for reports."""
         return []
+
+
+def raw_table(name: str, setting: str) -> Table:
+    """The raw table of a name.
+
+    Args:
+        name: the name.
+        setting: the setting that has it, for the message.
+
+    Raises:
+        SourceError: there is no such table.
+    """
+    tables = {table.name: table for table in RAW_TABLES}
+    if name not in tables:
+        raise SourceError(
+            f"{setting}.{name}: there is no raw table {name}; write one of "
+            f"{', '.join(sorted(tables))}"
+        )
+    return tables[name]
 
 
 def last_sunday_before(today: dt.date) -> dt.date:

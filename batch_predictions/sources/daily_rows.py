@@ -55,7 +55,7 @@ def daily_rows_sql(
     newest = f"newest_{uuid.uuid4().hex}"
     db.execute(
         f"create temp table {newest} as select {FILE_NAME}, count(__problem) as problems, "
-        "coalesce(max(__day) filter (__problem is null), "
+        f"coalesce(max(__day) filter (__problem is null and not {rows.left_out}), "
         f"DATE '{rules.default_date}') as __newest from ({dated}) group by all"
     )
     problems = db.execute(f"select coalesce(sum(problems), 0)::BIGINT from temp.{newest}")

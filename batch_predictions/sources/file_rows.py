@@ -14,6 +14,10 @@ LINE_ERROR, LINE_TEXT = "__line_error", "__line_text"
 """Columns of every relation of rows: why a line is damaged, and its text; null if it is not."""
 
 
+LEFT_OUT = "__left_out"
+"""Column of relations of rows with a condition: whether it leaves the row out."""
+
+
 @dataclass(frozen=True)
 class FileRows:
     """The rows of a table's files.
@@ -22,10 +26,20 @@ class FileRows:
         relation: SQL that can follow `from`. Its columns are those of the files, and `FILE_NAME`,
             `ROW_NUMBER`, `LINE_ERROR` and `LINE_TEXT`.
         types: DuckDB types of the files' columns.
+        has_left_out: whether the relation has the column `LEFT_OUT`.
+        fields: columns of the row in the quarantine with their types, if they are not `types`:
+            of a table of several groups, all groups have the same.
     """
 
     relation: str
     types: dict[str, str]
+    has_left_out: bool = False
+    fields: dict[str, str] | None = None
+
+    @property
+    def left_out(self) -> str:
+        """SQL of whether a row is left out."""
+        return LEFT_OUT if self.has_left_out else "false"
 
     def select_list(self, columns: Mapping[str, str]) -> str:
         """SQL of the columns of `Source.rows_sql`, except `date` and `problem`.
@@ -33,13 +47,25 @@ class FileRows:
         Args:
             columns: column of the raw table to SQL over the files' columns.
         """
-        names = [quote_identifier(name) for name in self.types]
-        fields = ", ".join(f"{name} := {name}" for name in names)
+        fields = ", ".join(
+            f"{quote_identifier(name)} := {self._field_sql(name, type_)}"
+            for name, type_ in (self.fields or self.types).items()
+        )
         selected = [
             f"{FILE_NAME} as source",
             f"{ROW_NUMBER} as row_number",
             f"{LINE_TEXT} as line",
+            *([f"{LEFT_OUT} as left_out"] if self.has_left_out else []),
             f"struct_pack({fields}) as row",
             *(f"{sql} as {quote_identifier(name)}" for name, sql in columns.items()),
         ]
         return ", ".join(selected)
+
+    def _field_sql(self, name: str, type_: str) -> str:
+        """SQL of a column of the row in the quarantine."""
+        # DuckDB does not distinguish the case of names.
+        own_type = {key.lower(): value for key, value in self.types.items()}.get(name.lower())
+        if own_type is None:
+            return f"null::{type_}"
+        value = quote_identifier(name)
+        return value if own_type == type_ else f"{value}::{type_}"

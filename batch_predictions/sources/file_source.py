@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import datetime as dt
-import hashlib
-import json
 from abc import abstractmethod
-from collections.abc import Sequence
 from pathlib import Path
 
 import duckdb
@@ -16,25 +12,23 @@ from batch_predictions.settings import SourceSettings
 from batch_predictions.sources.base import (
     ABSENT_FINGERPRINT,
     RAW_TABLES,
-    Source,
     SourceError,
-    Span,
-    last_sunday_before,
 )
-from batch_predictions.sources.daily_rows import daily_rows_sql, dated_rows_sql
 from batch_predictions.sources.delimited import read_delimited, sniff_dialect
-from batch_predictions.sources.file_rows import LINE_ERROR, FileRows
+from batch_predictions.sources.file_fingerprints import hash_json, reading_settings
+from batch_predictions.sources.file_rows import FileRows
 from batch_predictions.sources.parquet_files import read_parquet_files
-from batch_predictions.sources.sql_literals import quote_identifier
-from batch_predictions.sources.validation.column_formats import validate_formats
-from batch_predictions.sources.validation.interpretation import interpret_columns
-from batch_predictions.sources.validation.timestamps import DayRules
-from batch_predictions.sources.validation.value_maps import validate_values
-from batch_predictions.sources.weekly_spans import weekly_rows_sql, weekly_spans_sql
+from batch_predictions.sources.row_filters import validate_conditions
+from batch_predictions.sources.row_groups import (
+    Interpretation,
+    RowGroup,
+    interpret_rows,
+)
+from batch_predictions.sources.tabular_source import TabularSource
 from batch_predictions.tables import Table
 
 
-class FileSource(Source):
+class FileSource(TabularSource):
     """Reads a folder of files, `source.path`. An adapter implements `files` and `column_sql`.
 
     Parquet files and delimited text with a header are read by default; for other formats override
@@ -43,8 +37,7 @@ class FileSource(Source):
 
     def __init__(self, settings: SourceSettings, state: State | None) -> None:
         super().__init__(settings, state)
-        validate_formats(settings.formats)
-        validate_values(settings.values)
+        validate_conditions(settings.where)
 
     @abstractmethod
     def files(self, table: Table) -> list[Path]:
@@ -127,6 +120,20 @@ class FileSource(Source):
             raise SourceError(self.missing_files_message())
         return tables
 
+    def row_groups(
+        self, db: duckdb.DuckDBPyConnection, table: Table, limit: int | None
+    ) -> list[RowGroup]:
+        """The rows of a table by group of files that are read in the same way.
+
+        Args:
+            db: connection in which the relations will be read.
+            table: the raw table; the source has it.
+            limit: about how many rows of each group to read; None: all.
+        """
+        rows = self.read_rows(db, table, limit)
+        columns = self.column_sql(table, rows.types)
+        return [interpret_rows(db, table, rows, columns, Interpretation.of(self.settings, table))]
+
     def file_names(self, table: Table) -> list[str]:
         """Names of a table's files, relative to the folder."""
         return [str(path.relative_to(self.folder)) for path in self.files(table)]
@@ -148,101 +155,8 @@ class FileSource(Source):
         paths = self.files(table)
         if not paths:
             return ABSENT_FINGERPRINT
-        is_typed = table.name == "interactions" and self.settings.events
-        hashed: list[object] = [
-            self.kind,
-            self.timezone,
-            str(self.settings.earliest),
-            sorted(self.settings.columns.get(table.name, {}).items()),
-            # Settings without a value are left out: homes of older versions stay as they are.
-            *([formats] if (formats := self.settings.formats.get(table.name)) else []),
-            *([self.event_types.values_by_type()] if is_typed else []),
-            *([["values", values]] if (values := self.settings.values.get(table.name)) else []),
-            *([["ids", ids]] if (ids := sorted(map(str, self.settings.ids.items()))) else []),
-        ]
+        hashed = reading_settings(self.kind, self.timezone, self.settings, table)
         for path, name in zip(paths, self.file_names(table), strict=True):
             stat = path.stat()
             hashed.append((name, stat.st_size, stat.st_mtime_ns))
-        return hashlib.sha256(json.dumps(hashed).encode()).hexdigest()[:32]
-
-    def span(self, today: dt.date) -> Span:
-        """From the oldest readable day, or the default date; without an end."""
-        default_date = self.settings.default_date or last_sunday_before(today)
-        ranges = [self._day_range(table, default_date) for table in self._daily_tables()]
-        first_days = [day_range[0] for day_range in ranges if day_range]
-        return Span(min(first_days, default=default_date), None, default_date)
-
-    def newest_complete_day(self, today: dt.date) -> dt.date:
-        """Yesterday, or the newest readable day if that is older."""
-        ranges = [self.day_range(table) for table in self._daily_tables()]
-        newest_days = [day_range[1] for day_range in ranges if day_range]
-        newest_day = max(newest_days, default=self.state.default_date)
-        return min(newest_day, today - dt.timedelta(days=1))
-
-    def day_range(self, table: Table) -> tuple[dt.date, dt.date] | None:
-        """First and newest readable day of a table's files."""
-        return self._day_range(table, self.state.default_date)
-
-    def rows_sql(
-        self,
-        db: duckdb.DuckDBPyConnection,
-        table: Table,
-        days: Sequence[str] | None,
-        limit: int | None = None,
-    ) -> str:
-        """A query for the rows of a table's files; see `Source.rows_sql`."""
-        return self._rows_sql(db, table, self.read_rows(db, table, limit), days)
-
-    def _rows_sql(
-        self,
-        db: duckdb.DuckDBPyConnection,
-        table: Table,
-        rows: FileRows,
-        days: Sequence[str] | None,
-    ) -> str:
-        columns = self._interpreted_columns(db, table, rows)
-        if not table.partition:
-            select_list = rows.select_list(columns)
-            return f"select {select_list}, {LINE_ERROR} as problem from {rows.relation}"
-        rules = self._day_rules(self.state.default_date, self.state.first_day)
-        if table.partition == "week":
-            return weekly_rows_sql(db, rows, columns, rules, days)
-        return daily_rows_sql(db, table, rows, columns, rules, days)
-
-    def _daily_tables(self) -> list[Table]:
-        """The tables that determine the days of the source; weekly ones are known ahead."""
-        return [table for table in self.tables() if table.partition == "date"]
-
-    def _day_range(self, table: Table, default_date: dt.date) -> tuple[dt.date, dt.date] | None:
-        # Only the time columns are scanned: a small connection is enough.
-        with duckdb.connect(":memory:", config={"threads": 2}) as db:
-            db.execute("set timezone = 'UTC'")
-            rows = self.read_rows(db, table, None)
-            columns = self._interpreted_columns(db, table, rows)
-            rules = self._day_rules(default_date, dt.date.min)
-            if table.partition == "week":
-                dated = weekly_spans_sql(db, rows, columns, rules)
-                first_day, last_day = "__first_day", "__last_day"
-            else:
-                dated = dated_rows_sql(db, table, rows, columns, rules)
-                first_day = last_day = "__day"
-            row = db.execute(
-                f"select min({first_day}), max({last_day}) from ({dated}) where __problem is null"
-            ).fetchone()
-        return (row[0], row[1]) if row and row[0] else None
-
-    def _interpreted_columns(
-        self, db: duckdb.DuckDBPyConnection, table: Table, rows: FileRows
-    ) -> dict[str, str]:
-        columns = self.column_sql(table, rows.types)
-        formats = self.settings.formats.get(table.name, {})
-        values = self.settings.values.get(table.name, {})
-        if not formats and not values:
-            return columns
-        selected = ", ".join(f"{sql} as {quote_identifier(name)}" for name, sql in columns.items())
-        described = db.execute(f"describe select {selected} from {rows.relation}").fetchall()
-        types = {row[0]: row[1] for row in described}
-        return interpret_columns(table, columns, types, formats, values)
-
-    def _day_rules(self, default_date: dt.date, first_day: dt.date) -> DayRules:
-        return DayRules(self.timezone, self.settings.earliest, first_day, default_date)
+        return hash_json(hashed)

@@ -218,4 +218,6 @@ def _log_entry(fingerprint: str, counts: RowCounts) -> IngestLogEntry:
         accepted=counts.accepted,
         quarantined=counts.quarantined,
         nulled=counts.nulled,
+        filtered=counts.filtered,
+        deduplicated=counts.deduplicated,
     )

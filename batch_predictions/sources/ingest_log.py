@@ -27,6 +27,8 @@ class IngestLogEntry(BaseModel):
     accepted: int
     quarantined: int
     nulled: dict[str, int] = {}
+    filtered: int = 0
+    deduplicated: int = 0
 
 
 class Comparison(BaseModel):

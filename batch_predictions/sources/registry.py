@@ -35,8 +35,24 @@ def source_kinds() -> list[str]:
     return sorted(source_classes())
 
 
+def source_of(settings: Settings, state: State | None) -> Source:
+    """The source of a home, which may keep files that it derives in the home folder.
+
+    Args:
+        settings: settings of the home and the source.
+        state: state of the home; None before its first run.
+
+    Raises:
+        SourceError: there is no such adapter, or its source does not exist.
+    """
+    source = build_source(settings.source, state)
+    source.home = settings.home
+    source.limits = settings.duckdb
+    return source
+
+
 def build_source(settings: SourceSettings, state: State | None) -> Source:
-    """The source that `source.kind` names.
+    """The source that `source.kind` names, without a home for files that it derives.
 
     Args:
         settings: settings of the source.
@@ -109,7 +125,7 @@ def initialise_home(settings: Settings, today: dt.date | None = None) -> State:
     """
     state = read_state(settings.home)
     if state is None:
-        source = build_source(settings.source, None)
+        source = source_of(settings, None)
         source.tables()
         span = source.span(today or current_date(source.timezone))
         # If another process initialises the home at the same time, the first to write wins.

@@ -45,6 +45,10 @@ class TableReport:
     rows_seen: int = 0
     accepted: int = 0
     refused: int = 0
+    filtered: int = 0
+    """Rows that `source.where` leaves out; they are not among the rows seen."""
+    deduplicated: int = 0
+    """Rows that `source.deduplicate` leaves out."""
     reasons: dict[str, int] = field(default_factory=dict)
     """The most frequent reasons of refusals, without values and line numbers."""
     values_not_read: dict[str, int] = field(default_factory=dict)
@@ -70,6 +74,12 @@ class TableReport:
             f"  {self.rows_seen:,} rows seen, {self.accepted:,} accepted, "
             f"{self.refused:,} refused{days}"
         )
+        if self.filtered:
+            lines.append(f"  left out {self.filtered:,}: source.where.{self.table} is not true")
+        if self.deduplicated:
+            lines.append(
+                f"  left out {self.deduplicated:,}: repeats by source.deduplicate.{self.table}"
+            )
         if self.columns:
             columns = (f"{column} <- {source}" for column, source in self.columns.items())
             lines.append(f"  columns: {', '.join(columns)}")
@@ -158,11 +168,14 @@ def check_source(
     Raises:
         SourceError: the source does not exist, or has neither interactions nor reviews.
     """
+    # Without the home: files that the adapter derives are written to a temporary folder.
     source = build_source(settings.source, None)
+    source.limits = settings.duckdb
     tables = source.tables()
     today = today or current_date(source.timezone)
     state, has_days = _expected_state(settings, source, today)
     source = build_source(settings.source, state)
+    source.limits = settings.duckdb
     return SourceReport(
         kind=source.kind,
         path=source.location(),
@@ -200,7 +213,8 @@ def _check_table(settings: Settings, source: Source, table: Table, sample_rows: 
     }
     try:
         with duckdb.connect(":memory:", config=limits) as db:
-            db.execute("set timezone = 'UTC'")
+            # DuckDB would draw its bar on the standard output.
+            db.execute("set enable_progress_bar = false; set timezone = 'UTC'")
             day = source.state.default_date.isoformat()
             validated = validate_rows(db, source, table, None, snapshot_day=day, limit=sample_rows)
             refusals = _frequent_reasons(db, validated.refused)
@@ -214,6 +228,8 @@ def _check_table(settings: Settings, source: Source, table: Table, sample_rows: 
             rows_seen=sum(counts.read for counts in validated.counts.values()),
             accepted=sum(counts.accepted for counts in validated.counts.values()),
             refused=sum(counts.quarantined for counts in validated.counts.values()),
+            filtered=sum(counts.filtered for counts in validated.counts.values()),
+            deduplicated=sum(counts.deduplicated for counts in validated.counts.values()),
             reasons={reason: count for reason, count, _ in refusals},
             values_not_read={reason: count for reason, count, _ in not_read},
             offending_values={r: values for r, _, values in [*refusals, *not_read] if values},

@@ -53,8 +53,8 @@ def weekly_rows_sql(
     default_week = _monday(f"DATE '{rules.default_date}'")
     db.execute(
         f"create temp table {newest} as select {FILE_NAME}, "
-        f"coalesce(max(__last_week) filter (__problem is null), {default_week}) as __newest "
-        f"from ({spans}) group by all"
+        f"coalesce(max(__last_week) filter (__problem is null and not {rows.left_out}), "
+        f"{default_week}) as __newest from ({spans}) group by all"
     )
     row_weeks = _weeks_between(
         "coalesce(__first_week, __newest)", "coalesce(__last_week, __newest)", weeks

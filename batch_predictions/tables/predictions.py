@@ -56,6 +56,7 @@ REVIEW_SENTIMENTS = declare(
         p_positive DOUBLE: probability of positive, adjusted in the same way
         simulated BOOLEAN: whether the review was simulated for the demo
         model_version VARCHAR: version of the model that scored it
+        language VARCHAR: language of the text, ISO 639-1; null: not known
     """),
         key=("review_id",),
         partition="week",
@@ -86,6 +87,8 @@ ITEM_SENTIMENTS = declare(
         corrected_negative DOUBLE: share of negative, corrected for the model's confusions
         corrected_neutral DOUBLE: share of neutral, corrected in the same way
         corrected_positive DOUBLE: share of positive, corrected in the same way
+        reviews_not_scored BIGINT: reviews of the week that were not scored
+        not_scored VARCHAR: why, such as 82 in en, 3 without words; null: all were scored
     """),
         key=("item_id",),
         partition="week",
@@ -190,6 +193,7 @@ REPLENISHMENT_ORDERS = declare(
         lead_time_days BIGINT: days from order to receipt
         review_days BIGINT: days between orders
         forecast_version VARCHAR: version of the demand model
+        simulated BOOLEAN: whether the stock was simulated for the demo
     """),
         key=("item_id", "location"),
     )

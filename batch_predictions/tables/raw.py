@@ -140,6 +140,7 @@ INVENTORY = declare(
         location VARCHAR: shop or warehouse, or all if the source does not distinguish them
         on_hand DOUBLE: units in stock; negative if more was sold than recorded
         on_order DOUBLE: units ordered and not yet received; null counts as 0
+        simulated BOOLEAN: whether it was simulated for the demo
     """),
         key=("item_id", "location"),
     )

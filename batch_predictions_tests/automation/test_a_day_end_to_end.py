@@ -107,9 +107,26 @@ def test_a_lookup_says_whether_it_is_personal_demographic_or_popular(shop: Shop)
 
 def test_a_second_run_of_a_day_gives_the_same_bytes_without_training(shop: Shop) -> None:
     hashes_before = shop.hashes()
-    summary = run_json("run", "--from", "2024-03-16", env=shop.env, cwd=shop.cwd)
+    summary = run_json("run", "--force", "--from", "2024-03-16", env=shop.env, cwd=shop.cwd)
     assert summary["ingested"] == [] and summary["trained"] == []
     assert shop.hashes() == hashes_before
+
+
+def test_a_run_is_skipped_only_where_nothing_is_new(shop: Shop) -> None:
+    again = ("run", "--from", "2024-03-16")
+    assert run_json(*again, env=shop.env, cwd=shop.cwd)["unchanged"]
+    text = run_command(*again, env=shop.env, cwd=shop.cwd).stdout
+    assert text.startswith("Nothing is new: 2024-03-16 to 2024-03-17 is predicted")
+    # A partition that was removed is computed again.
+    partition = shop.home / "warehouse" / "predictions" / "recommendations" / "date=2024-03-16"
+    rows = (partition / "data.parquet").read_bytes()
+    (partition / "data.parquet").unlink()
+    assert not run_json(*again, env=shop.env, cwd=shop.cwd)["unchanged"]
+    assert (partition / "data.parquet").read_bytes() == rows
+    # Other settings may give other results.
+    env = shop.env | {"BATCH_PREDICTIONS_FALLBACK__K": "19"}
+    assert not run_json(*again, env=env, cwd=shop.cwd)["unchanged"]
+    assert not run_json(*again, env=shop.env, cwd=shop.cwd)["unchanged"]
 
 
 def test_another_home_gives_the_same_predictions(shop: Shop, tmp_path: Path) -> None:

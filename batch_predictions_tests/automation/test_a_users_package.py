@@ -110,5 +110,6 @@ def test_the_packages_command_joins_the_commands(home: UsersHome) -> None:
 
 def test_a_second_run_computes_nothing(home: UsersHome) -> None:
     summary = run_json("run", env=home.env, cwd=home.folder)
+    assert summary["unchanged"] and summary["rows"] == home.summary["rows"]
     assert summary["ingested"] == [] and summary["trained"] == []
     assert summary["release_id"] == home.summary["release_id"]

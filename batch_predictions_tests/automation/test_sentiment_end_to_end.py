@@ -122,7 +122,9 @@ def test_a_second_run_changes_nothing(shop: tuple[dict[str, str], Path]) -> None
         return {str(path): path.read_bytes() for path in files}
 
     files_before = prediction_files()
-    summary = run_json("run", "--from", "2024-02-11", "--date", LAST_DAY, env=env, cwd=root)
+    summary = run_json(
+        "run", "--force", "--from", "2024-02-11", "--date", LAST_DAY, env=env, cwd=root
+    )
     assert summary["trained"] == [] and prediction_files() == files_before
 
 

@@ -78,7 +78,9 @@ class SourceDatabase:
         declared = ", ".join(f"{column} {type_}" for column, type_ in columns.items())
         return self.execute(f"create table {table_name} ({declared})")
 
-    def insert(self, rows: Sequence[Mapping[str, Any]], name: str = "order_lines") -> SourceDatabase:
+    def insert(
+        self, rows: Sequence[Mapping[str, Any]], name: str = "order_lines"
+    ) -> SourceDatabase:
         """Inserts rows; all have the keys of the first one."""
         columns = list(rows[0])
         table = sa.table(name, *(sa.column(column) for column in columns))

@@ -9,7 +9,7 @@ from typing import Any
 
 from batch_predictions.home import State
 from batch_predictions.settings import Settings, SourceSettings
-from batch_predictions.sources import Source, build_source
+from batch_predictions.sources import Source, source_of
 from batch_predictions.sources.ingest import IngestResult, ingest
 from batch_predictions.tables import INTERACTIONS, Table
 from batch_predictions.warehouse import Warehouse
@@ -44,7 +44,7 @@ class SourceFolder:
     @property
     def source(self) -> Source:
         """A new adapter, which sees the files as they are now."""
-        return build_source(self.settings.source, self.state)
+        return source_of(self.settings, self.state)
 
     def write(self, name: str, content: str | bytes) -> SourceFolder:
         """Writes a file of the source; returns itself."""

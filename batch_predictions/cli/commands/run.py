@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import json
 import sys
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -33,13 +33,17 @@ def run(
             help="Last day to predict. [default: the newest complete day of the source]",
         ),
     ] = None,
+    force: Annotated[
+        bool, typer.Option("--force", help="Predict and release again even if nothing is new.")
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Ingest what is missing, train what is due, predict, release. For cron, and to begin.
 
-    Running it again does only what is new or has changed in the source.
+    Running it again does only what is new or has changed: in the source, in the settings or in the
+    code. Where nothing has, it says so and ends.
     """
-    _run(load_settings(home, context), day_of(first), day_of(date), as_json)
+    _run(load_settings(home, context), day_of(first), day_of(date), as_json, force=force)
 
 
 @command("demo", order=40)
@@ -60,6 +64,7 @@ def _run(
     as_json: bool,
     *,
     demo_days: int | None = None,
+    force: bool = False,
 ) -> None:
     """Runs the platform; with `demo_days`, that many days, and a simulated sign-up after them."""
     from batch_predictions.discovery import load_plugins
@@ -70,6 +75,14 @@ def _run(
         load_plugins(settings.plugins)
         # `definitions` declares partitions from the home's first day when it is imported.
         initialise_home(settings)
+        from batch_predictions.automation.unchanged import find_unchanged_run
+
+        unchanged = None
+        if demo_days is None and not force:
+            unchanged = find_unchanged_run(settings, first, last)
+        if unchanged is not None:
+            _print_unchanged(unchanged, as_json)
+            return
         from batch_predictions.automation.demo_summary import simulate_sign_up
         from batch_predictions.automation.run import run as run_platform
         from batch_predictions.definitions import defs
@@ -78,6 +91,19 @@ def _run(
         if demo_days is not None and summary.release_id:
             simulate_sign_up(settings)
     _print_summary(settings, summary, as_json)
+
+
+def _print_unchanged(summary: dict[str, Any], as_json: bool) -> None:
+    if as_json:
+        typer.echo(json.dumps(summary, default=str))
+        return
+    days = summary["last_day"]
+    if summary["first_day"] != days:
+        days = f"{summary['first_day']} to {days}"
+    typer.echo(
+        f"Nothing is new: {days} is predicted, and release {summary['release_id']} is served. "
+        f"Home: {summary['home']}"
+    )
 
 
 def _print_summary(settings: Settings, summary: Summary, as_json: bool) -> None:

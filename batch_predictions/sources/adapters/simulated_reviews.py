@@ -1,6 +1,7 @@
 """Simulated reviews for the demo: its data, the Complete Journey, has no reviews.
 
-A seeded grammar writes a review for about one purchase in sixty; everything computed from them is
+A seeded grammar writes a review for about one purchase in sixty, and for one in three of some
+items; everything computed from them is
 marked as `simulated`. An item has a fixed quality for each of its aspects, and in some weeks one of
 its aspects is bad. A text is about one to three aspects, with negation, contrast, mixed opinions,
 asides and typing errors; the rating follows the feelings, and one rating in nine deviates. The
@@ -20,7 +21,10 @@ import duckdb
 import pyarrow as pa
 
 PURCHASES_PER_REVIEW = 60
-SEED = "reviews-1"
+OFTEN_REVIEWED_SHARE = 0.15
+"""Share of items with many reviews: enough in a week for the words that say why."""
+PURCHASES_PER_REVIEW_OFTEN = 3
+SEED = "reviews-2"
 BAD_WEEK_SHARE = 0.02
 """Share of an item's weeks in which one of its aspects is bad."""
 NEUTRAL_SHARE = 0.12
@@ -91,14 +95,22 @@ _NEUTRAL_PHRASES = (
 )
 
 
-def is_reviewed(purchase_id: str) -> str:
+def is_reviewed(purchase_id: str, item_id: str) -> str:
     """SQL: whether a purchase gets a review.
 
     Args:
         purchase_id: SQL of the purchase's id.
+        item_id: SQL of what was bought.
     """
-    digest = f"('0x' || substr(md5({purchase_id} || '{SEED}'), 1, 7))::BIGINT"
-    return f"{digest} % {PURCHASES_PER_REVIEW} = 0"
+    digest, item_digest = (
+        f"('0x' || substr(md5({text}::VARCHAR || '{SEED}'), 1, 7))::BIGINT"
+        for text in (purchase_id, item_id)
+    )
+    is_often = f"{item_digest} % 1000 < {round(1000 * OFTEN_REVIEWED_SHARE)}"
+    return (
+        f"{digest} % (case when {is_often} then {PURCHASES_PER_REVIEW_OFTEN} "
+        f"else {PURCHASES_PER_REVIEW} end) = 0"
+    )
 
 
 def review(

@@ -21,8 +21,8 @@ from batch_predictions.sources.databases.connection import (
 from batch_predictions.sources.databases.dialects import (
     BigQueryDialect,
     ColumnKind,
-    Dialect,
     SnowflakeDialect,
+    SqlDialect,
     SqliteDialect,
 )
 from batch_predictions.sources.databases.url import DatabaseUrl
@@ -45,7 +45,7 @@ class AdbcDriver:
 
     module: str
     extra: str
-    dialect: type[Dialect]
+    dialect: type[SqlDialect]
     arguments: Callable[[sa.URL, SourceSettings], dict[str, Any]]
     statements: Callable[[SourceSettings], list[str]] = lambda settings: []
 
@@ -119,7 +119,7 @@ def _bigquery_arguments(url: sa.URL, settings: SourceSettings) -> dict[str, Any]
 
 ADBC_DRIVERS = {
     "postgresql": AdbcDriver(
-        "adbc_driver_postgresql", "sql", Dialect, _postgres_arguments, _postgres_statements
+        "adbc_driver_postgresql", "sql", SqlDialect, _postgres_arguments, _postgres_statements
     ),
     "sqlite": AdbcDriver("adbc_driver_sqlite", "sql", SqliteDialect, _sqlite_arguments),
     "snowflake": AdbcDriver(

@@ -9,7 +9,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from batch_predictions.sources.databases.dialects import ColumnKind, Dialect
+from batch_predictions.sources.databases.dialects import ColumnKind, SqlDialect
 
 APPLICATION_NAME = "batch_predictions"
 
@@ -30,7 +30,7 @@ class DatabaseColumn:
 class DatabaseConnection(ABC):
     """An open connection. All its reads see the database as it was at the first of them."""
 
-    def __init__(self, dialect: Dialect) -> None:
+    def __init__(self, dialect: SqlDialect) -> None:
         self.dialect = dialect
 
     @abstractmethod

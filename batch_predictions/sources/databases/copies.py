@@ -35,6 +35,7 @@ class RowCopy:
         types: DuckDB types of the columns.
         missing: columns without values, which the files do not have.
         has_day: whether the files have the column `READ_DAY`.
+        order: columns that decide the order of rows before the others.
     """
 
     name: str
@@ -43,6 +44,7 @@ class RowCopy:
     types: Mapping[str, str]
     missing: tuple[str, ...] = ()
     has_day: bool = False
+    order: tuple[str, ...] = ()
 
     def file_rows(
         self,
@@ -51,9 +53,9 @@ class RowCopy:
         *,
         is_numbered: bool = True,
     ) -> FileRows:
-        """The rows that meet a condition, numbered from 1 in the order of all their columns.
+        """The rows that meet a condition, numbered from 1 in the order of their columns.
 
-        The numbers do not depend on the order in which the database returns the rows.
+        So the numbers do not depend on the order in which the database returns the rows.
 
         Args:
             condition: SQL over the columns.
@@ -62,7 +64,8 @@ class RowCopy:
         """
         names = [quote_identifier(name) for name in self.types]
         over = f"partition by {partition_by} " if partition_by else ""
-        number = f"row_number() over ({over}order by {', '.join(names)})" if is_numbered else "0"
+        order = ", ".join(map(quote_identifier, dict.fromkeys([*self.order, *self.types])))
+        number = f"row_number() over ({over}order by {order})" if is_numbered else "0"
         relation = (
             f"(select {', '.join(names)}, {quote_literal(self.name)} as {FILE_NAME}, "
             f"({number})::BIGINT as {ROW_NUMBER}, null::VARCHAR as {LINE_ERROR}, "
@@ -82,13 +85,18 @@ class RowCopy:
 
 
 def copy_rows(
-    name: str, columns: Sequence[str], batches: Iterable[pa.RecordBatch], folder: Path
+    name: str,
+    columns: Sequence[str],
+    order: Sequence[str],
+    batches: Iterable[pa.RecordBatch],
+    folder: Path,
 ) -> RowCopy:
     """Writes batches to Parquet files; a batch is a row group, and not more is in memory.
 
     Args:
         name: the source of the rows in reports.
         columns: the columns; those of which no batch has values are null.
+        order: columns that decide the order of rows before the others.
         batches: the rows. A batch with other types than the one before it begins another file.
         folder: folder of the files; what is in it is removed.
     """
@@ -113,7 +121,7 @@ def copy_rows(
     types = _types_of(paths)
     missing = tuple(column for column in columns if column not in types)
     types = {column: types.get(column, "VARCHAR") for column in columns}
-    return RowCopy(name, tuple(paths), rows, types, missing if paths else ())
+    return RowCopy(name, tuple(paths), rows, types, missing if paths else (), order=tuple(order))
 
 
 def _types_of(paths: Sequence[Path]) -> dict[str, str]:

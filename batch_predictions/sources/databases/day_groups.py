@@ -12,7 +12,7 @@ import duckdb
 from batch_predictions.sources.base import MAX_DATE
 from batch_predictions.sources.daily_rows import dated_rows_sql, partition_day_sql
 from batch_predictions.sources.databases.copies import READ_DAY, RowCopy
-from batch_predictions.sources.databases.dialects import ColumnKind, Dialect
+from batch_predictions.sources.databases.dialects import ColumnKind, SqlDialect
 from batch_predictions.sources.databases.time_columns import TypedTimeColumn
 from batch_predictions.sources.file_rows import FileRows
 from batch_predictions.sources.sql_literals import days_condition, quote_identifier, quote_literal
@@ -84,7 +84,7 @@ def rows_of_days(
     partition = partition_day_sql(f"({day})", rules)
     if days is None:
         return copy.file_rows(partition_by=partition)
-    time = TypedTimeColumn(name, Dialect(), rules.timezone, kind)
+    time = TypedTimeColumn(name, SqlDialect(), rules.timezone, kind)
     condition = time.condition([dt.date.fromisoformat(day) for day in days])
     if str(rules.undated_day) in days:
         condition = f"{condition} or {time.outside(rules.first_day, MAX_DATE)}"

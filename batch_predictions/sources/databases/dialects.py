@@ -43,7 +43,7 @@ def split_table_name(setting: str, name: str) -> list[tuple[str, bool]]:
     )
 
 
-class Dialect:
+class SqlDialect:
     """The SQL of a database; this class is that of PostgreSQL and DuckDB."""
 
     def column(self, name: str) -> str:
@@ -83,7 +83,7 @@ class Dialect:
         return f" limit {rows}"
 
 
-class SqliteDialect(Dialect):
+class SqliteDialect(SqlDialect):
     """SQLite, whose columns have no time types."""
 
     def local_day(self, column: str, kind: ColumnKind, timezone: str) -> str | None:
@@ -96,7 +96,7 @@ class SqliteDialect(Dialect):
         return f"case typeof({sql}) when 'real' then {real} else cast({sql} as text) end"
 
 
-class SnowflakeDialect(Dialect):
+class SnowflakeDialect(SqlDialect):
     """Snowflake, which reads names without quotes as upper case."""
 
     def table(self, parts: list[tuple[str, bool]]) -> str:
@@ -123,7 +123,7 @@ class SnowflakeDialect(Dialect):
         return column if kind == "date" else None
 
 
-class BigQueryDialect(Dialect):
+class BigQueryDialect(SqlDialect):
     """BigQuery, where TIMESTAMP has a time zone and DATETIME has none."""
 
     def column(self, name: str) -> str:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from batch_predictions.settings import SourceSettings
 from batch_predictions.sources.base import RAW_TABLES, SourceError
-from batch_predictions.sources.databases.dialects import Dialect, split_table_name
+from batch_predictions.sources.databases.dialects import SqlDialect, split_table_name
 
 
 @dataclass(frozen=True)
@@ -25,7 +25,7 @@ class TableRelation:
     query: str
     where: str
 
-    def sql(self, dialect: Dialect) -> str:
+    def sql(self, dialect: SqlDialect) -> str:
         """SQL that can follow `from`: the rows to read, under the name `rows_`."""
         # A query may end with a comment, so the parenthesis is on a line of its own.
         table = (

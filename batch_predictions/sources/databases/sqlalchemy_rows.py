@@ -22,7 +22,7 @@ from batch_predictions.sources.databases.connection import (
 )
 from batch_predictions.sources.databases.dialects import (
     ColumnKind,
-    Dialect,
+    SqlDialect,
     SqliteDialect,
     TimeValue,
 )
@@ -32,7 +32,7 @@ ROWS_PER_BATCH = 50_000
 _PARAMETER = re.compile(r"(?<![\\:]):(bound_\d+)\b")
 
 
-class BoundDialect(Dialect):
+class BoundDialect(SqlDialect):
     """A dialect of SQLAlchemy: its names in quotes, and bound values."""
 
     def __init__(self, dialect: sa.Dialect) -> None:

@@ -15,7 +15,7 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 from batch_predictions.sources.base import MAX_DATE
-from batch_predictions.sources.databases.dialects import ColumnKind, Dialect, TimeValue
+from batch_predictions.sources.databases.dialects import ColumnKind, SqlDialect, TimeValue
 
 DAY = dt.timedelta(days=1)
 MARGIN = dt.timedelta(seconds=1)
@@ -39,7 +39,7 @@ class TimeColumn(ABC):
     """
 
     sql: str
-    dialect: Dialect
+    dialect: SqlDialect
     timezone: str
 
     @abstractmethod
@@ -183,7 +183,7 @@ class SqliteTimeColumn(TimeColumn):
 
 
 def time_column(
-    sql: str, kind: ColumnKind, dialect: Dialect, timezone: str
+    sql: str, kind: ColumnKind, dialect: SqlDialect, timezone: str
 ) -> TypedTimeColumn | SqliteTimeColumn | None:
     """The time column of a table; None if the database cannot select its days."""
     if kind == "dynamic":

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 import duckdb
 
-from batch_predictions.sources.base import RAW_TABLES, SourceError
+from batch_predictions.sources.base import SourceError, raw_table
 from batch_predictions.sources.sql_literals import quote_literal
 from batch_predictions.sources.validation.column_mapping import EXTRA_DATE_COLUMNS
 from batch_predictions.sources.validation.number_formats import NumberFormat
@@ -25,14 +25,8 @@ def validate_formats(formats: Mapping[str, Mapping[str, str]]) -> None:
         SourceError: a table or column is unknown, or a format is not valid or lacks the day, month
             or year; the message says what to write.
     """
-    tables = {table.name: table for table in RAW_TABLES}
     for table_name, columns in formats.items():
-        if table_name not in tables:
-            raise SourceError(
-                f"source.formats.{table_name}: there is no raw table {table_name}; write one of "
-                f"{', '.join(sorted(tables))}"
-            )
-        table = tables[table_name]
+        table = raw_table(table_name, "source.formats")
         times = [*_columns_of_types(table, _TIME_TYPES), *EXTRA_DATE_COLUMNS.get(table_name, ())]
         numbers = _columns_of_types(table, _NUMBER_TYPES)
         for name, format_ in columns.items():

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 
-from batch_predictions.sources.base import RAW_TABLES, SourceError
+from batch_predictions.sources.base import SourceError, raw_table
 from batch_predictions.tables import Table
 
 REQUIRED_COLUMNS: dict[str, tuple[str, ...]] = {
@@ -79,14 +79,8 @@ def validate_mapping(mapping: Mapping[str, Mapping[str, str]]) -> None:
     Raises:
         SourceError: a key is unknown; the message lists the known ones.
     """
-    tables = {table.name: table for table in RAW_TABLES}
     for name, columns in mapping.items():
-        if name not in tables:
-            raise SourceError(
-                f"source.columns.{name}: there is no raw table {name}; write one of "
-                f"{', '.join(sorted(tables))}"
-            )
-        mappable = _mappable_columns(tables[name])
+        mappable = _mappable_columns(raw_table(name, "source.columns"))
         for column in columns:
             if column not in mappable:
                 raise SourceError(

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import duckdb
 
@@ -25,6 +25,11 @@ from batch_predictions.sources.validation.checked_rows import (
 )
 from batch_predictions.sources.validation.column_mapping import TIME_COLUMNS
 from batch_predictions.sources.validation.column_rules import column_rules, validate_ids
+from batch_predictions.sources.validation.left_out_rows import (
+    validate_deduplication,
+    without_left_out_rows,
+)
+from batch_predictions.sources.validation.review_text import clean_text_sql
 from batch_predictions.tables import Table
 
 _EVENT_IDS = {"interactions": "event_id", "reviews": "review_id"}
@@ -40,16 +45,20 @@ class RowCounts:
     """Rows of one day of a table: read = accepted + quarantined.
 
     Attributes:
-        read: rows of the source.
+        read: rows of the source, without those that are left out.
         accepted: rows of the raw table.
         quarantined: refused rows.
         nulled: by column, values of accepted rows that could not be read and became null.
+        filtered: rows that a condition of the settings leaves out.
+        deduplicated: rows that are left out as repeats of others.
     """
 
     read: int = 0
     accepted: int = 0
     quarantined: int = 0
     nulled: dict[str, int] = field(default_factory=dict)
+    filtered: int = 0
+    deduplicated: int = 0
 
 
 @dataclass(frozen=True)
@@ -95,13 +104,18 @@ def validate_rows(
     if not table.partition:
         rows = f"select *, DATE {quote_literal(snapshot_day)} as date from ({rows})"
     validate_ids(source.settings.ids)
+    validate_deduplication(source.settings.deduplicate)
     suffix = uuid.uuid4().hex
+    rows, left_out = without_left_out_rows(db, source, table, rows, suffix)
     checked = create_checked_rows(db, source, table, rows, suffix)
     repeats = _create_repeats(db, table, checked.name, suffix)
     accepted = _accepted_sql(db, source, table, checked.name, repeats, suffix)
     refused = _create_refused(db, checked.name, repeats, rows, suffix)
     nulled = _nulled_sql(checked, repeats)
     counts = _count_rows(db, table, checked.name, accepted, refused, nulled)
+    for day, (filtered, deduplicated) in left_out.items():
+        day_counts = counts.get(day, RowCounts())
+        counts[day] = replace(day_counts, filtered=filtered, deduplicated=deduplicated)
     if table.partition is None:
         accepted = f"select * exclude (date) from ({accepted})"
     return ValidatedRows(accepted, f"select * from {refused}", nulled, counts)
@@ -164,6 +178,8 @@ def _accepted_sql(
     names = [rule.name for rule in column_rules(table, source.timezone) if rule.name != event_id]
     columns = [f"c.date as {table.partition or 'date'}"]
     typed = _typed_events_sql(source) if table.name == "interactions" else {}
+    if table.name == "reviews":
+        typed = {"text": clean_text_sql(db, "c.text")}
     columns += [
         f"{typed[name]} as {name}" if name in typed else f"c.{quote_identifier(name)}"
         for name in names
@@ -172,7 +188,7 @@ def _accepted_sql(
     if event_id:
         id_column, joins = _event_id_sql(db, source, table, checked, suffix)
         columns.append(f"{id_column} as {event_id}")
-    if table.name == "reviews":
+    if any(column.name == "simulated" for column in table.columns):
         columns.append(f"{str(table.name in source.simulated_tables).lower()} as simulated")
     if repeats:
         joins += f" anti join {repeats} r on {_is_same_row('r', 'c')}"

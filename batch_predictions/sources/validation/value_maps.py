@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from batch_predictions.sources.base import RAW_TABLES, SourceError
+from batch_predictions.sources.base import SourceError, raw_table
 from batch_predictions.sources.sql_literals import quote_literal
 from batch_predictions.sources.validation.column_rules import column_rules
 
@@ -19,14 +19,9 @@ def validate_values(values: Mapping[str, Mapping[str, ValueMap]]) -> None:
         SourceError: a table or column is unknown, two values differ only in case, or a value is
             none that the column may have; the message says what to write.
     """
-    tables = {table.name: table for table in RAW_TABLES}
     for table_name, columns in values.items():
-        if table_name not in tables:
-            raise SourceError(
-                f"source.values.{table_name}: there is no raw table {table_name}; write one of "
-                f"{', '.join(sorted(tables))}"
-            )
-        rules = {rule.name: rule for rule in column_rules(tables[table_name], "UTC")}
+        table = raw_table(table_name, "source.values")
+        rules = {rule.name: rule for rule in column_rules(table, "UTC")}
         for name, value_map in columns.items():
             setting = f"source.values.{table_name}.{name}"
             if name not in rules:

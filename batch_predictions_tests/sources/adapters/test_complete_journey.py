@@ -229,5 +229,5 @@ def test_check_source_writes_nothing(tmp_path: Path) -> None:
     settings = Settings(home=tmp_path / "home")
     report = check_source(settings, sample_rows=100, today=TODAY)
     assert report.ok
-    assert list(report.lacking) == ["inventory"]
+    assert report.lacking == {}
     assert not settings.home.exists()

@@ -191,7 +191,7 @@ def test_a_change_in_place_is_found_with_updated_at(shop: SourceDatabase) -> Non
     shop.execute(f"alter table order_lines add column modified {type_}")
     shop.insert(order_lines(8))
     shop.run("2024-01-08")
-    change = "update order_lines set sku = 'other', modified = '2024-01-0{} 12:00' where line_id = {}"
+    change = "update order_lines set sku = 'x', modified = '2024-01-0{} 12:00' where line_id = {}"
     shop.execute(change.format(8, 701))
     assert shop.run("2024-01-08") == []
     shop.change(updated_at={"interactions": "modified"})
@@ -307,7 +307,7 @@ def test_a_query_in_the_sql_of_the_database(shop: SourceDatabase) -> None:
     query = "select line_id as event_id, customer as user_id, 'x:y' as item_id, ordered_at from "
     shop.change(
         tables={},
-        queries={"interactions": f"{query} order_lines where qty > 1; -- a comment"[:-13]},
+        queries={"interactions": f"{query} order_lines where qty > 1 -- a comment"},
         columns={"interactions": {"occurred_at": "ordered_at"}},
     )
     shop.insert([{**order_line(9001, "2024-01-01 00:00:00+00"), "customer": None}])

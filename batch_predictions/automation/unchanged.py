@@ -1,0 +1,144 @@
+"""Recognises a run that has nothing to do: its day is predicted and released from the same inputs.
+
+After a run, a digest of everything that its results depend on is stored in `<home>/last_run.json`.
+A later run of the same days with an equal digest, whose source has nothing new, is skipped.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import hashlib
+import json
+import sys
+import time
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+from batch_predictions.automation.planning import RunPlan, plan_run
+from batch_predictions.discovery import plugins
+from batch_predictions.home import atomic_write, read_state
+from batch_predictions.partitions import days_between
+from batch_predictions.settings import Settings
+from batch_predictions.sources.registry import build_source
+from batch_predictions.tables import PROMOTIONS_LOG, TABLES
+from batch_predictions.warehouse import Warehouse
+
+FILE_NAME = "last_run.json"
+CODE_SUFFIXES = (".py", ".sql")
+
+
+def digest_of_run(settings: Settings, plan: RunPlan, warehouse: Warehouse) -> str:
+    """A hash of what a run's results depend on, and of the results themselves.
+
+    It covers the settings, the code of the platform and of plugins, the raw partitions, the
+    decisions of trainings, the partitions of the predicted days and weeks, and the served release.
+    Files count by size and modification time.
+    """
+    digest = hashlib.sha256()
+    parts: Iterable[Any] = (
+        [settings.model_dump_json(), plan.first, plan.last, *plan.weeks],
+        _stats(sorted(_code_files())),
+        _stats(sorted(_partition_files(plan, warehouse))),
+        [served_release(settings)],
+    )
+    for part in parts:
+        for value in part:
+            digest.update(f"{value}\n".encode())
+    return digest.hexdigest()
+
+
+def record_run(settings: Settings, digest: str, summary: dict[str, Any]) -> None:
+    """Stores the digest and the summary of a run that ended without an error."""
+    text = json.dumps({"digest": digest, "summary": summary}, indent=1, default=str)
+    atomic_write(settings.home / FILE_NAME, text)
+
+
+def find_unchanged_run(
+    settings: Settings,
+    first: dt.date | None = None,
+    last: dt.date | None = None,
+) -> dict[str, Any] | None:
+    """The summary of the last run, if a run would have the same results; else None.
+
+    Args:
+        settings: of the home, which is initialised.
+        first: as of `run.run`.
+        last: as of `run.run`.
+
+    Raises:
+        SourceError: the source cannot be read, or has no such day.
+    """
+    if not (settings.home / FILE_NAME).exists():
+        return None
+    start = time.perf_counter()
+    state = read_state(settings.home)
+    assert state is not None, "the home is initialised"
+    source = build_source(settings.source, state)
+    warehouse = Warehouse.of(settings)
+    plan = plan_run(settings, source, state, warehouse, first, last)
+    summary = _recorded_summary(settings, plan, warehouse)
+    if summary is None:
+        return None
+    done: dict[str, Any] = {"ingested": [], "corrected": [], "stale": {}, "trained": []}
+    return summary | done | {"unchanged": True, "seconds": time.perf_counter() - start}
+
+
+def _recorded_summary(
+    settings: Settings, plan: RunPlan, warehouse: Warehouse
+) -> dict[str, Any] | None:
+    if plan.raw_days or plan.weeks_ahead:
+        return None
+    try:
+        record = json.loads((settings.home / FILE_NAME).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    if record.get("digest") != digest_of_run(settings, plan, warehouse):
+        return None
+    summary: dict[str, Any] = record["summary"]
+    return summary
+
+
+def served_release(settings: Settings) -> str | None:
+    """The release that applications see; None before the first."""
+    from batch_predictions.serving.release.pointer import read_pointer
+    from batch_predictions.serving.store.schema import Store
+
+    store = Store.of(settings)
+    try:
+        with store.read() as db:
+            pointer = read_pointer(db)
+    finally:
+        store.close()
+    return pointer.release_id if pointer else None
+
+
+def _code_files() -> Iterator[Path]:
+    """Files of the platform, and of the packages of plugins."""
+    folders = {Path(__file__).parents[1]}
+    for name in plugins():
+        file = getattr(sys.modules.get(name.split(".")[0]), "__file__", None)
+        if file:
+            folders.add(Path(file).parent if Path(file).name == "__init__.py" else Path(file))
+    for folder in folders:
+        files = [folder] if folder.is_file() else folder.rglob("*")
+        yield from (file for file in files if file.suffix in CODE_SUFFIXES)
+
+
+def _partition_files(plan: RunPlan, warehouse: Warehouse) -> Iterator[Path]:
+    """Files of raw tables and decisions, and of everything that is made for the plan's days."""
+    days = set(days_between(plan.first, plan.last))
+    weeks = {week.isoformat() for week in plan.weeks}
+    for table in TABLES.values():
+        folder = warehouse.folder / table.schema / table.name
+        if table.schema == "raw" or table == PROMOTIONS_LOG:
+            yield from folder.rglob("*.parquet")
+        elif table.partition:
+            for key in weeks if table.partition == "week" else days:
+                yield from (folder / f"{table.partition}={key}").rglob("*.parquet")
+
+
+def _stats(files: Iterable[Path]) -> Iterator[str]:
+    for file in files:
+        stat = file.stat()
+        yield f"{file} {stat.st_size} {stat.st_mtime_ns}"

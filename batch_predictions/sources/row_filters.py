@@ -1,0 +1,72 @@
+"""Conditions on the rows of files, from the setting `source.where`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import duckdb
+
+from batch_predictions.sources.base import SourceError, raw_table
+from batch_predictions.sources.file_rows import LEFT_OUT, LINE_ERROR, FileRows
+
+_ROWS = "rows_of_the_files"
+
+
+def validate_conditions(conditions: Mapping[str, str]) -> None:
+    """Checks `source.where`.
+
+    Raises:
+        SourceError: a table is unknown, or a condition is not one SQL expression over a row.
+    """
+    for table_name, condition in conditions.items():
+        raw_table(table_name, "source.where")
+        setting = f"source.where.{table_name}"
+        try:
+            duckdb.SQLExpression(condition)  # refuses anything but expressions
+            names = duckdb.get_table_names(f"select 1 from {_ROWS} where ({condition}\n)")
+        except duckdb.Error as error:
+            raise SourceError(
+                f"{setting} {condition!r} is not a condition ({_first_line(error)}): write one "
+                "such as \"status in ('paid', 'fulfilled')\""
+            ) from error
+        if names != {_ROWS}:
+            raise SourceError(
+                f"{setting} {condition!r} reads {', '.join(sorted(names - {_ROWS}))}: a condition "
+                "may use the columns of the row only; write source.queries for more"
+            )
+
+
+def apply_condition(
+    db: duckdb.DuckDBPyConnection, rows: FileRows, condition: str, setting: str
+) -> FileRows:
+    """The rows with a column `LEFT_OUT`: whether the condition is false or null.
+
+    Damaged lines are not left out, since their columns are unknown.
+
+    Args:
+        db: connection of the rows.
+        rows: the rows.
+        condition: SQL over the columns of the files.
+        setting: name of the setting, for messages.
+
+    Raises:
+        SourceError: the condition cannot be evaluated.
+    """
+    relation = (
+        f"(select *, {LINE_ERROR} is null and not coalesce(({condition}\n)::BOOLEAN, false) "
+        f"as {LEFT_OUT} from {rows.relation})"
+    )
+    try:
+        # All rows are tried, so that a value that cannot be compared is reported here.
+        db.execute(f"select count(*) from {relation} where {LEFT_OUT}").fetchall()
+    except duckdb.Error as error:
+        raise SourceError(
+            f"{setting} {condition!r} cannot be evaluated: {_first_line(error)}. The columns are "
+            f"{', '.join(rows.types)}; values of CSV and JSON files are text: compare numbers as "
+            "try_cast(quantity as double) > 0"
+        ) from error
+    return FileRows(relation, rows.types, has_left_out=True)
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).splitlines()[0]

@@ -1,0 +1,151 @@
+"""Groups of files that are read in the same way, and the query for the rows of all of them."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+import duckdb
+
+from batch_predictions.settings import SourceSettings
+from batch_predictions.sources.daily_rows import daily_rows_sql, dated_rows_sql
+from batch_predictions.sources.file_rows import LINE_ERROR, FileRows
+from batch_predictions.sources.row_filters import apply_condition
+from batch_predictions.sources.sql_literals import quote_identifier
+from batch_predictions.sources.validation.interpretation import interpret_columns
+from batch_predictions.sources.validation.timestamps import DayRules
+from batch_predictions.sources.validation.value_maps import ValueMap
+from batch_predictions.sources.weekly_spans import weekly_rows_sql, weekly_spans_sql
+from batch_predictions.tables import Table
+
+
+@dataclass(frozen=True)
+class RowGroup:
+    """Rows of files that are read in the same way.
+
+    Attributes:
+        rows: the rows as read.
+        columns: column of the raw table to SQL over the files' columns.
+    """
+
+    rows: FileRows
+    columns: dict[str, str]
+
+
+@dataclass(frozen=True)
+class Interpretation:
+    """How the values of a table's files are read.
+
+    Attributes:
+        formats: column of the raw table to its format.
+        values: column of the raw table to a map of its values.
+        where: a condition over the files' columns.
+    """
+
+    formats: Mapping[str, str] = field(default_factory=dict)
+    values: Mapping[str, ValueMap] = field(default_factory=dict)
+    where: str | None = None
+
+    @classmethod
+    def of(cls, settings: SourceSettings, table: Table) -> Interpretation:
+        """The parts of the settings that concern a table."""
+        return cls(
+            settings.formats.get(table.name, {}),
+            settings.values.get(table.name, {}),
+            settings.where.get(table.name),
+        )
+
+
+def interpret_rows(
+    db: duckdb.DuckDBPyConnection,
+    table: Table,
+    rows: FileRows,
+    columns: dict[str, str],
+    interpretation: Interpretation,
+) -> RowGroup:
+    """A group of rows, whose values are read as the settings say.
+
+    Args:
+        db: connection of the rows.
+        table: the raw table.
+        rows: the rows as read.
+        columns: column of the raw table to SQL over the files' columns.
+        interpretation: how values are read.
+
+    Raises:
+        SourceError: the interpretation does not fit the columns.
+    """
+    formats, values = interpretation.formats, interpretation.values
+    if interpretation.where:
+        rows = apply_condition(db, rows, interpretation.where, f"source.where.{table.name}")
+    if formats or values:
+        selected = ", ".join(f"{sql} as {quote_identifier(name)}" for name, sql in columns.items())
+        described = db.execute(f"describe select {selected} from {rows.relation}").fetchall()
+        types = {row[0]: row[1] for row in described}
+        columns = interpret_columns(table, columns, types, formats, values)
+    return RowGroup(rows, columns)
+
+
+def group_rows_sql(
+    db: duckdb.DuckDBPyConnection,
+    table: Table,
+    groups: Sequence[RowGroup],
+    rules: DayRules,
+    days: Sequence[str] | None,
+) -> str:
+    """A query for the rows of all groups, as `Source.rows_sql` returns it.
+
+    Args:
+        db: connection of the rows.
+        table: the raw table.
+        groups: the groups; in the quarantine, a row has the columns of all of them.
+        rules: how rows get their day.
+        days: partitions to return; None: all.
+    """
+    fields = _common_types([group.rows for group in groups])
+    queries = []
+    for group in groups:
+        rows = replace(group.rows, fields=fields)
+        if not table.partition:
+            select_list = rows.select_list(group.columns)
+            query = f"select {select_list}, {LINE_ERROR} as problem from {rows.relation}"
+        elif table.partition == "week":
+            query = weekly_rows_sql(db, rows, group.columns, rules, days)
+        else:
+            query = daily_rows_sql(db, table, rows, group.columns, rules, days)
+        queries.append(f"({query})")
+    return f"select * from ({' union all by name '.join(queries)})"
+
+
+def group_day_range(
+    db: duckdb.DuckDBPyConnection, table: Table, groups: Sequence[RowGroup], rules: DayRules
+) -> tuple[dt.date, dt.date] | None:
+    """First and newest readable day of a daily or weekly table; None if no row has one."""
+    queries = []
+    for group in groups:
+        rows = group.rows
+        if table.partition == "week":
+            dated = weekly_spans_sql(db, rows, group.columns, rules)
+            first_day, last_day = "__first_day", "__last_day"
+        else:
+            dated = dated_rows_sql(db, table, rows, group.columns, rules)
+            first_day = last_day = "__day"
+        queries.append(
+            f"select min({first_day}) as first, max({last_day}) as last from ({dated}) "
+            f"where __problem is null and not {rows.left_out}"
+        )
+    row = db.execute(
+        f"select min(first), max(last) from ({' union all '.join(queries)})"
+    ).fetchone()
+    return (row[0], row[1]) if row and row[0] else None
+
+
+def _common_types(rows: Sequence[FileRows]) -> dict[str, str]:
+    """The columns of all groups of rows; VARCHAR if their types differ."""
+    types: dict[str, tuple[str, str]] = {}
+    for group in rows:
+        for name, type_ in group.types.items():
+            first_name, first_type = types.get(name.lower(), (name, type_))
+            types[name.lower()] = first_name, type_ if first_type == type_ else "VARCHAR"
+    return dict(types.values())
