@@ -28,4 +28,11 @@ def init(
         source_settings["path"] = str(path)
     target.write_text(as_yaml({"source": source_settings}), encoding="utf-8")
     typer.echo(f"wrote {target}: every setting is explained in it")
+    if source == "sql":
+        typer.echo(
+            "set the URL of the database in the environment, not in the file: export "
+            "BATCH_PREDICTIONS_SOURCE__URL=postgresql://user:password@host/database; and name your "
+            "tables in source.tables",
+            err=True,
+        )
     typer.echo("next: batch-predictions check-source", err=True)

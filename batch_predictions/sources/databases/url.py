@@ -14,6 +14,8 @@ from batch_predictions.sources.base import SourceError
 _EXAMPLE = "write one such as postgresql://user:password@host:5432/database or sqlite:////path/file"
 _SECRET_OPTION = re.compile(r"pass|secret|token|key|credential", re.IGNORECASE)
 
+_SHORTEST_SECRET = 4
+
 
 @dataclass(frozen=True)
 class DatabaseUrl:
@@ -59,5 +61,9 @@ class DatabaseUrl:
                 secrets += [value] if isinstance(value, str) else value
         forms = {form for secret in secrets for form in (secret, quote(secret), quote_plus(secret))}
         for form in sorted(forms - {""}, key=len, reverse=True):
-            text = text.replace(form, "***")
+            if len(form) >= _SHORTEST_SECRET:
+                text = text.replace(form, "***")
+            else:
+                # Replaced everywhere, a short password could be read from the gaps.
+                text = re.sub(rf"([:=]\s*'?){re.escape(form)}(?=[@'&\s]|$)", r"\1***", text)
         return text
