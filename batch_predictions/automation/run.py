@@ -25,9 +25,10 @@ from batch_predictions.home import read_state
 from batch_predictions.model_store import ModelStore
 from batch_predictions.models.training import Training, trainings
 from batch_predictions.partitions import days_between, latest_ended_week, trained_through
-from batch_predictions.settings import Settings
+from batch_predictions.settings import Settings, SettingsError
+from batch_predictions.sources.item_exclusions import unknown_exclusions_message
 from batch_predictions.sources.registry import source_of
-from batch_predictions.tables import INTERACTIONS, REVIEWS, TABLES, Table
+from batch_predictions.tables import INTERACTIONS, ITEMS, REVIEWS, TABLES, Table
 from batch_predictions.warehouse import Warehouse
 
 EVENT_TABLES = (INTERACTIONS.name, REVIEWS.name)
@@ -106,6 +107,7 @@ def run(
             progress.log(f"run {run_id} of a process that died was marked as failed")
         times_before = partition_times(warehouse)
         _ingest(runner, plan, progress)
+        _validate_exclusions(settings, warehouse)
         times_after = partition_times(warehouse)
         _record_ingested(summary, times_before, times_after)
         _train(runner, plan, progress, warehouse, models, settings, missing, summary)
@@ -144,6 +146,18 @@ def _ingest(runner: JobRunner, plan: RunPlan, progress: ProgressBar) -> None:
         runner.execute(jobs.INGEST, plan.raw_days, progress)
     if plan.weeks_ahead:
         runner.execute(jobs.INGEST_WEEKLY, plan.weeks_ahead, progress)
+
+
+def _validate_exclusions(settings: Settings, warehouse: Warehouse) -> None:
+    """Raises SettingsError if `source.exclude_items` names nothing that items have."""
+    if not settings.source.exclude_items or not warehouse.path(ITEMS).exists():
+        return
+    attributes = warehouse.query(
+        "select distinct unnest(map_keys(attributes)) as name from raw.items"
+    )["name"].to_pylist()
+    message = unknown_exclusions_message(settings.source.exclude_items, attributes)
+    if message:
+        raise SettingsError(message)
 
 
 def _record_ingested(

@@ -8,8 +8,7 @@ from typing import Any
 from batch_predictions.home import read_state
 from batch_predictions.settings import Settings
 from batch_predictions.sources import registry
-
-EXCLUDABLE = ("category", "subcategory", "brand")
+from batch_predictions.sources.item_exclusions import exclusion_parameters
 
 
 def sql(name: str) -> str:
@@ -33,23 +32,13 @@ def user_item_days(item_state: str) -> str:
 
 
 def parameters(settings: Settings) -> dict[str, Any]:
-    """What the queries bind besides `$date`.
-
-    Raises:
-        ValueError: `source.exclude_items` names a column that items are not excluded by.
-    """
+    """What the queries bind besides `$date`."""
     source = registry.build_source(settings.source, read_state(settings.home))
     event_types = registry.event_types(settings)
     excluded = settings.source.exclude_items or source.exclude_items
-    unknown = sorted(set(excluded) - set(EXCLUDABLE))
-    if unknown:
-        raise ValueError(
-            f"source.exclude_items names {', '.join(unknown)}: items are excluded by "
-            f"{', '.join(EXCLUDABLE)}"
-        )
     return {
         **event_types.parameters(),
-        **{f"exclude_{column}": list(excluded.get(column, ())) for column in EXCLUDABLE},
+        **exclusion_parameters(excluded),
         "location_from_interactions": settings.fallback.location_from_interactions,
         "churn_active_days": settings.churn.active_days,
         "churn_event_types": settings.churn.event_types or list(event_types.purchases),

@@ -30,6 +30,7 @@ from batch_predictions.settings.sentiment import SentimentSettings
 from batch_predictions.settings.source import (
     DeduplicateRule,
     EventTypeSettings,
+    FilesEntry,
     IdRule,
     SourceSettings,
 )
@@ -46,6 +47,7 @@ __all__ = [
     "EventTypeSettings",
     "ExecutionSettings",
     "FallbackSettings",
+    "FilesEntry",
     "IdRule",
     "InferenceSettings",
     "RecommendationsSettings",

@@ -67,6 +67,31 @@ class DeduplicateRule(Section):
     )
 
 
+class FilesEntry(Section):
+    """Files of a table, and how they are read where that differs from the table's other files."""
+
+    pattern: str = Field(description="Path or pattern, relative to source.path.")
+    format: Literal["parquet", "csv", "json"] | None = Field(
+        None, description="Format, if the files' names do not end with it."
+    )
+    columns: dict[str, str] = Field(default_factory=dict, description="As source.columns.")
+    formats: dict[str, str] = Field(default_factory=dict, description="As source.formats.")
+    values: dict[str, ValueMapSetting] = Field(
+        default_factory=dict, description="As source.values."
+    )
+    where: str | None = Field(None, description="As source.where.")
+
+
+def _as_entries(value: Any) -> Any:
+    """One pattern, or a list of patterns and entries, as a list of entries."""
+    items = value if isinstance(value, list) else [value]
+    return [{"pattern": item} if isinstance(item, str) else item for item in items]
+
+
+FilesSetting = Annotated[list[FilesEntry], BeforeValidator(_as_entries)]
+"""The files of a table."""
+
+
 class SourceSettings(Section):
     """The source of raw rows."""
 
@@ -90,6 +115,13 @@ class SourceSettings(Section):
     )
     original_dates: bool = Field(
         False, description="complete_journey: the original dates in 2017 instead of replayed ones."
+    )
+    files: dict[str, FilesSetting] = Field(
+        default_factory=dict,
+        description="files: for each raw table, a path or pattern in source.path, or a list, such "
+        "as {interactions: 'events/dt=*/**/*.parquet', reviews: ['*.jsonl', {pattern: shop.csv, "
+        "columns: {text: body}}]}; an entry may have columns, formats, values and where of its "
+        "own, and the format (csv, json, parquet). Empty: files that are named like the tables.",
     )
     url: SecretStr | None = Field(
         None,
@@ -156,19 +188,6 @@ class SourceSettings(Section):
         description="How ids are written, alike in all tables, such as {user_id: {case: lower}, "
         "item_id: {case: upper}}; spaces around ids are removed, unless trim is false.",
     )
-    events: dict[str, EventTypeSettings] = Field(
-        default_factory=dict,
-        description="Types of interactions, such as {purchase: {weight: 1, is: [order, sale], "
-        "target: true}, cart: {weight: 0.5}, view: {weight: 0.1}, return: {is: [refund]}}. "
-        "purchase is what demand and churn count, return is subtracted from it. Events of other "
-        "types are kept in raw.interactions, but only recency reads them. Empty: the types of the "
-        "adapter (files: purchase, rating, cart, view, return).",
-    )
-    returns: Literal["subtract", "exclude"] = Field(
-        "subtract",
-        description="Returns: interactions of the type return, and purchases with a negative "
-        "quantity. subtract: from units and amounts; exclude: they are not counted at all.",
-    )
     where: dict[str, str] = Field(
         default_factory=dict,
         description="files, sql: for each raw table, a SQL condition over your columns, such as "
@@ -189,11 +208,25 @@ class SourceSettings(Section):
         "source.path, to which paths are relative. sql: a SELECT in the SQL of the database, "
         "instead of a name in tables.",
     )
+    events: dict[str, EventTypeSettings] = Field(
+        default_factory=dict,
+        description="Types of interactions, such as {purchase: {weight: 1, is: [order, sale], "
+        "target: true}, cart: {weight: 0.5}, view: {weight: 0.1}, return: {is: [refund]}}. "
+        "purchase is what demand and churn count, return is subtracted from it. Events of other "
+        "types are kept in raw.interactions, but only recency reads them. Empty: the types of the "
+        "adapter (files: purchase, rating, cart, view, return).",
+    )
+    returns: Literal["subtract", "exclude"] = Field(
+        "subtract",
+        description="Returns: interactions of the type return, and purchases with a negative "
+        "quantity. subtract: from units and amounts; exclude: they are not counted at all.",
+    )
     earliest: dt.date = Field(
         dt.date(1990, 1, 1), description="Rows of earlier days are refused as implausible."
     )
     exclude_items: dict[str, list[str]] = Field(
         default_factory=dict,
-        description="Items that are never recommended: column of raw.items to values, such as "
-        "{category: [FUEL]}. Empty: those that the adapter excludes.",
+        description="Items that are never recommended: category, subcategory, brand or an "
+        "attribute of raw.items (a column of your items that is not mapped) to values, such as "
+        "{category: [FUEL], Status: [draft]}. Empty: those that the adapter excludes.",
     )

@@ -167,11 +167,6 @@ class Source(ABC):
         assert self._state is not None, "build the source with the home's state to read rows"
         return self._state
 
-    @property
-    def event_types(self) -> EventTypes:
-        """The types of interactions, without `recommendations.exclude_seen`."""
-        return resolve_event_types(self.settings.events, self.events, returns=self.settings.returns)
-
     def derived_folder(self, name: str) -> Path:
         """A folder for files that the adapter derives from the source.
 
@@ -182,6 +177,11 @@ class Source(ABC):
         if self._scratch is None:
             self._scratch = tempfile.TemporaryDirectory(prefix="batch_predictions-")
         return Path(self._scratch.name) / name
+
+    @property
+    def event_types(self) -> EventTypes:
+        """The types of interactions, without `recommendations.exclude_seen`."""
+        return resolve_event_types(self.settings.events, self.events, returns=self.settings.returns)
 
     @abstractmethod
     def tables(self) -> tuple[Table, ...]:

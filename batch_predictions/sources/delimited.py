@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import gzip
 import io
 import re
 import uuid
@@ -47,7 +46,7 @@ class Dialect:
 
 
 def sniff_dialect(path: Path, name: str) -> Dialect:
-    """The dialect of a UTF-8 file with a header, which may be gzipped.
+    """The dialect of a UTF-8 file with a header, which may be compressed.
 
     Args:
         path: the file.
@@ -214,11 +213,7 @@ def _read_header(path: Path, name: str) -> str:
     """The first line of a file."""
     if path.stat().st_size == 0:
         raise SourceError(f"{name} is empty (0 bytes): write at least a header, or remove it")
-    try:
-        with gzip.open(path, "rb") if path.suffix == ".gz" else path.open("rb") as file:
-            head = file.read(_HEAD_BYTES)
-    except (gzip.BadGzipFile, EOFError) as error:
-        raise SourceError(f"{name} is not a complete gzip file ({error}): write it again") from None
+    head = read_head(path, name)
     try:
         # Only complete lines are decoded: the last character that was read may be incomplete.
         header = (head[: head.rfind(b"\n") + 1] or head).split(b"\n")[0].decode("utf-8-sig")
@@ -229,6 +224,29 @@ def _read_header(path: Path, name: str) -> str:
     if "\0" in header:
         raise SourceError(f"{name}, line 1 contains zero bytes (UTF-16?): save it as UTF-8")
     return header
+
+
+def read_head(path: Path, name: str) -> bytes:
+    """The first bytes of a file, uncompressed if its name ends with .gz or .zst.
+
+    Raises:
+        SourceError: the compressed file is not complete.
+    """
+    import pyarrow as pa
+
+    compression = {".gz": "gzip", ".zst": "zstd"}.get(path.suffix)
+    try:
+        with pa.input_stream(str(path), compression=compression) as file:
+            head: bytes = file.read(_HEAD_BYTES)
+    except OSError as error:
+        if not compression:
+            raise
+        raise SourceError(
+            f"{name} is not a complete {compression} file ({error}): write it again"
+        ) from None
+    if not head and compression:
+        raise SourceError(f"{name} is not a complete {compression} file: write it again")
+    return head
 
 
 def _relative(path: str, folder: Path) -> str:

@@ -5,25 +5,26 @@ from __future__ import annotations
 import hashlib
 import json
 
-from batch_predictions.settings import SourceSettings
+from batch_predictions.sources.base import Source
 from batch_predictions.tables import INTERACTIONS, Table
 
 
-def reading_settings(
-    kind: str, timezone: str, settings: SourceSettings, table: Table
-) -> list[object]:
+def reading_settings(source: Source, table: Table) -> list[object]:
     """The settings that decide how the files of a table are read, in values of JSON.
 
     Settings without a value are left out, so that a new one does not change other homes.
     """
+    settings = source.settings
     hashed: list[object] = [
-        kind,
-        timezone,
+        source.kind,
+        source.timezone,
         str(settings.earliest),
         sorted(settings.columns.get(table.name, {}).items()),
     ]
     if formats := settings.formats.get(table.name):
         hashed.append(formats)
+    if table == INTERACTIONS and settings.events:
+        hashed.append(source.event_types.values_by_type())
     rule = settings.deduplicate.get(table.name)
     further: dict[str, object] = {
         "values": settings.values.get(table.name),
@@ -31,9 +32,7 @@ def reading_settings(
         "where": settings.where.get(table.name),
         "deduplicate": rule.model_dump() if rule else None,
         "query": settings.queries.get(table.name),
-        "events": {name: sorted(type_.values) for name, type_ in sorted(settings.events.items())}
-        if table == INTERACTIONS
-        else None,
+        "files": [entry.model_dump() for entry in settings.files.get(table.name, ())],
     }
     return [*hashed, *([name, value] for name, value in further.items() if value)]
 

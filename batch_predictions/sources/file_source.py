@@ -14,10 +14,10 @@ from batch_predictions.sources.base import (
     RAW_TABLES,
     SourceError,
 )
-from batch_predictions.sources.delimited import read_delimited, sniff_dialect
 from batch_predictions.sources.file_fingerprints import hash_json, reading_settings
+from batch_predictions.sources.file_formats import read_files
+from batch_predictions.sources.file_patterns import FileFormat
 from batch_predictions.sources.file_rows import FileRows
-from batch_predictions.sources.parquet_files import read_parquet_files
 from batch_predictions.sources.row_filters import validate_conditions
 from batch_predictions.sources.row_groups import (
     Interpretation,
@@ -71,22 +71,8 @@ class FileSource(TabularSource):
             SourceError: a file cannot be read.
         """
         paths = self.files(table)
-        names = self.file_names(table)
-        for path, name in zip(paths, names, strict=True):
-            if path.stat().st_size == 0:
-                raise SourceError(
-                    f"{name} is empty (0 bytes): write at least a header, or remove it"
-                )
-        is_hive = any("=" in part for name in names for part in Path(name).parts)
-        if paths[0].suffix == ".parquet":
-            return read_parquet_files(db, self.folder, paths, limit, hive_partitioning=is_hive)
-        if is_hive:
-            raise SourceError(
-                f"{names[0]} has a column in its folder's name, which is only possible with "
-                "Parquet: write the column into the file, or write Parquet"
-            )
-        dialects = [sniff_dialect(path, name) for path, name in zip(paths, names, strict=True)]
-        return read_delimited(db, self.folder, zip(paths, dialects, strict=True), limit)
+        format_: FileFormat = "parquet" if paths[0].suffix == ".parquet" else "csv"
+        return read_files(db, self.folder, paths, format_, limit)
 
     def missing_files_message(self) -> str:
         """The error message if the folder has neither interactions nor reviews."""
@@ -155,7 +141,7 @@ class FileSource(TabularSource):
         paths = self.files(table)
         if not paths:
             return ABSENT_FINGERPRINT
-        hashed = reading_settings(self.kind, self.timezone, self.settings, table)
+        hashed = reading_settings(self, table)
         for path, name in zip(paths, self.file_names(table), strict=True):
             stat = path.stat()
             hashed.append((name, stat.st_size, stat.st_mtime_ns))

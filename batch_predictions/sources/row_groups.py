@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import duckdb
 
 from batch_predictions.settings import SourceSettings
 from batch_predictions.sources.daily_rows import daily_rows_sql, dated_rows_sql
+from batch_predictions.sources.file_patterns import FileGroup
 from batch_predictions.sources.file_rows import LINE_ERROR, FileRows
 from batch_predictions.sources.row_filters import apply_condition
 from batch_predictions.sources.sql_literals import quote_identifier
-from batch_predictions.sources.validation.interpretation import interpret_columns
+from batch_predictions.sources.validation.interpretation import interpret_columns, require_columns
 from batch_predictions.sources.validation.timestamps import DayRules
 from batch_predictions.sources.validation.value_maps import ValueMap
 from batch_predictions.sources.weekly_spans import weekly_rows_sql, weekly_spans_sql
@@ -54,6 +55,26 @@ class Interpretation:
             settings.formats.get(table.name, {}),
             settings.values.get(table.name, {}),
             settings.where.get(table.name),
+        )
+
+    def require_columns(self, table: Table, columns: Collection[str]) -> None:
+        """Raises SourceError if there is a format or a map of a column that no file has."""
+        require_columns(table, columns, self.formats, self.values)
+
+    def of_entry(self, group: FileGroup | None, columns: Collection[str]) -> Interpretation:
+        """How the values of a group are read: what its entry says is laid over this.
+
+        Args:
+            group: the group.
+            columns: columns of the raw table that the group has.
+        """
+        formats = {name: text for name, text in self.formats.items() if name in columns}
+        values = {name: value for name, value in self.values.items() if name in columns}
+        if group is None or group.entry is None:
+            return Interpretation(formats, values, self.where)
+        entry = group.entry
+        return Interpretation(
+            {**formats, **entry.formats}, {**values, **entry.values}, entry.where or self.where
         )
 
 
@@ -114,8 +135,27 @@ def group_rows_sql(
             query = weekly_rows_sql(db, rows, group.columns, rules, days)
         else:
             query = daily_rows_sql(db, table, rows, group.columns, rules, days)
-        queries.append(f"({query})")
-    return f"select * from ({' union all by name '.join(queries)})"
+        queries.append(query)
+    if len(queries) == 1:
+        return queries[0]
+    return " union all by name ".join(_alike(db, queries))
+
+
+def _alike(db: duckdb.DuckDBPyConnection, queries: Sequence[str]) -> list[str]:
+    """The queries, with columns as text whose types differ between them."""
+    types = [
+        {row[0]: row[1] for row in db.execute(f"describe {query}").fetchall()} for query in queries
+    ]
+    all_types: dict[str, set[str]] = {}
+    for types_of_query in types:
+        for name, type_ in types_of_query.items():
+            all_types.setdefault(name, set()).add(type_)
+    alike = []
+    for query, names in zip(queries, types, strict=True):
+        texts = [quote_identifier(name) for name in names if len(all_types[name]) > 1]
+        casts = ", ".join(f"{name}::VARCHAR as {name}" for name in texts)
+        alike.append(f"(select * replace ({casts}) from ({query}))" if texts else f"({query})")
+    return alike
 
 
 def group_day_range(

@@ -88,6 +88,12 @@ def test_texts_in_another_language_are_excluded_with_their_language(
         f"and date <= '{LAST_DAY}'",
     )
     assert excluded == german and "language de" in str(reason)
+    # The items say so too.
+    [(counted, why)] = _query(
+        root,
+        "select sum(reviews_not_scored)::BIGINT, max(not_scored) from predictions.item_sentiments",
+    )
+    assert counted == german and str(why).endswith("in de")
 
 
 def test_a_lookup_returns_shares_change_terms_and_examples(

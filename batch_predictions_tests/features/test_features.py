@@ -38,6 +38,7 @@ BOUND: dict[str, Any] = {
     "exclude_category": [],
     "exclude_subcategory": [],
     "exclude_brand": [],
+    "exclude_attributes": [],
     "location_from_interactions": True,
 }
 Event = tuple[int, str, str, float, str | None]
@@ -285,12 +286,20 @@ def test_items_that_are_unavailable_or_excluded_may_not_be_offered(warehouse: Wa
         {"item_id": "fuel", "category": "FUEL", "available": True},
         {"item_id": "coupon", "subcategory": "COUPON", "brand": "house"},
         {"item_id": "cheap", "brand": "cheap"},
-        {"item_id": "good", "category": "food", "subcategory": "bread", "brand": "house"},
+        {"item_id": "draft", "attributes": {"Status": "draft", "colour": "red"}},
+        {
+            "item_id": "good",
+            "category": "food",
+            "subcategory": "bread",
+            "brand": "house",
+            "attributes": {"Status": "active"},
+        },
     )
     excluded = {
         "exclude_category": ["FUEL", "TOYS"],
         "exclude_subcategory": ["COUPON"],
         "exclude_brand": ["cheap"],
+        "exclude_attributes": ["Status\x1fdraft"],
     }
 
     def items_where(column: str, **bound: Any) -> set[str]:
@@ -298,8 +307,8 @@ def test_items_that_are_unavailable_or_excluded_may_not_be_offered(warehouse: Wa
         return {item for item, row in rows.items() if row[column]}
 
     assert items_where("available", **excluded) == {"good"}
-    assert items_where("is_excluded", **excluded) == {"fuel", "coupon", "cheap"}
-    assert items_where("available") == {"fuel", "coupon", "cheap", "good"}
+    assert items_where("is_excluded", **excluded) == {"fuel", "coupon", "cheap", "draft"}
+    assert items_where("available") == {"fuel", "coupon", "cheap", "draft", "good"}
 
 
 @pytest.mark.parametrize("table", FEATURES, ids=lambda table: table.name)
@@ -367,8 +376,8 @@ def test_excluded_items_follow_the_settings(settings: Settings) -> None:
     bound = parameters(excluding(settings, category=["FUEL"]))
     assert bound["exclude_category"] == ["FUEL"] and bound["exclude_brand"] == []
     assert bound["location_from_interactions"] is True
-    with pytest.raises(ValueError, match=r"source\.exclude_items names colour: items are excl"):
-        parameters(excluding(settings, colour=["red"]))
+    bound = parameters(excluding(settings, Status=["draft", "archived"]))
+    assert bound["exclude_attributes"] == ["Status\x1fdraft", "Status\x1farchived"]
 
 
 def test_the_assets_write_every_day_of_a_range_and_show_it(

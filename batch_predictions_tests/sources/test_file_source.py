@@ -102,10 +102,13 @@ def test_the_folder_name_of_a_parquet_file_may_have_the_day(tmp_path: Path) -> N
     assert shop.source.day_range(INTERACTIONS) == (dt.date(2024, 1, 1), dt.date(2024, 1, 3))
 
 
-def test_the_folder_name_of_a_text_file_may_not_have_the_day(tmp_path: Path) -> None:
-    shop = SourceFolder(tmp_path).write("interactions/date=2024-01-02/a.csv", HEADER)
-    with pytest.raises(SourceError, match="folder's name"):
-        shop.ingest()
+def test_the_folder_name_of_a_text_file_may_have_the_day(tmp_path: Path) -> None:
+    shop = SourceFolder(tmp_path)
+    for day in day_keys(2):
+        shop.write(f"interactions/date={day}/a.csv", f"user_id,item_id\nu,{day}\n")
+    assert total_counts(shop.ingest()) == (2, 2, 0)
+    rows = shop.rows("select date::VARCHAR as date, item_id from raw.interactions")
+    assert all(row["date"] == row["item_id"] for row in rows)
 
 
 def test_the_error_of_a_damaged_parquet_file_names_it(tmp_path: Path) -> None:

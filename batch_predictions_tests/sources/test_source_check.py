@@ -80,16 +80,16 @@ def test_unused_columns_and_unread_files_are_named(tmp_path: Path) -> None:
     shop = SourceFolder(tmp_path).write(
         "interactions.csv", "user_id,item_id,event_name\nu,i,view\n"
     )
-    shop.write("reviews.jsonl", "{}\n").write("old/users.csv", "user_id\nu\n").write(
+    shop.write("notes.md", "{}\n").write("old/users.csv", "user_id\nu\n").write(
         "items.csv", "sku,x\n1,2\n"
     )
     report = check_source(shop.settings, today=TODAY)
     interactions, items = report.tables
     assert (interactions.unused_columns, items.unused_columns) == (["event_name"], [])
-    assert report.unread_files == ["old/users.csv", "reviews.jsonl"]
+    assert report.unread_files == ["notes.md", "old/users.csv"]
     text = str(report)
     assert "not used: event_name; map what you need in source.columns.interactions" in text
-    assert "not read: old/users.csv, reviews.jsonl" in text
+    assert "not read: notes.md, old/users.csv" in text
 
 
 @pytest.mark.parametrize(("time", "exit_code"), [("2024-01-02", 0), ("02/01/2024", 1)])

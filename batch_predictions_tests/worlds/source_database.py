@@ -43,6 +43,11 @@ class SourceDatabase:
     def __init__(self, tmp_path: Path, url: str | None = None, **options: Any) -> None:
         self.url = url or f"sqlite:///{tmp_path / 'shop.sqlite'}"
         self.is_postgres = self.url.startswith("postgresql")
+        if options.get("driver") != "sqlalchemy":
+            pytest.importorskip(
+                f"adbc_driver_{'postgresql' if self.is_postgres else 'sqlite'}",
+                reason="ADBC is not installed: pip install -e '.[sql]'",
+            )
         self.engine = sa.create_engine(self.url, poolclass=sa.pool.NullPool)
         options = {"kind": "sql", "url": self.url, "tables": TABLES, **options}
         self.settings = Settings(home=tmp_path / "home", source=SourceSettings(**options))

@@ -12,7 +12,21 @@ with lines as (
         coalesce(events.quantity, 1) as quantity,
         events.amount
     from raw.interactions as events
-    left join raw.items as items on items.item_id = events.item_id
+    left join (
+        select
+            item_id,
+            category,
+            coalesce(list_contains($exclude_category::VARCHAR[], category), false)
+            or coalesce(list_contains($exclude_subcategory::VARCHAR[], subcategory), false)
+            or coalesce(list_contains($exclude_brand::VARCHAR[], brand), false)
+            or coalesce(list_has_any(
+                list_transform(
+                    map_entries(attributes), lambda entry: entry.key || chr(31) || entry.value
+                ),
+                $exclude_attributes::VARCHAR[]
+            ), false) as is_excluded
+        from raw.items
+    ) as items on items.item_id = events.item_id
     where
         events.date <= $date::DATE
         and events.date > $date::DATE - $history_days::INTEGER
@@ -22,9 +36,7 @@ with lines as (
         )
         -- Returns are subtracted, unless source.returns is `exclude`.
         and (coalesce(events.quantity, 0) >= 0 or len($return_types::VARCHAR[]) > 0)
-        and not coalesce(list_contains($exclude_category::VARCHAR[], items.category), false)
-        and not coalesce(list_contains($exclude_subcategory::VARCHAR[], items.subcategory), false)
-        and not coalesce(list_contains($exclude_brand::VARCHAR[], items.brand), false)
+        and items.is_excluded is not true
 ),
 typical_quantities as (
     select item_id, median(quantity) as quantity from lines where quantity > 0 group by item_id

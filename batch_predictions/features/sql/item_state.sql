@@ -20,6 +20,12 @@ select
     coalesce(list_contains($exclude_category::VARCHAR[], items.category), false)
         or coalesce(list_contains($exclude_subcategory::VARCHAR[], items.subcategory), false)
         or coalesce(list_contains($exclude_brand::VARCHAR[], items.brand), false)
+        or coalesce(list_has_any(
+            list_transform(
+                map_entries(items.attributes), lambda entry: entry.key || chr(31) || entry.value
+            ),
+            $exclude_attributes::VARCHAR[]
+        ), false)
         as is_excluded,
     coalesce(items.available, true) and not is_excluded as available
 from raw.items as items

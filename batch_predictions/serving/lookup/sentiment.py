@@ -54,6 +54,9 @@ def sentiment_lines(answer: dict[str, Any]) -> Iterator[str]:
         return
     note = " (simulated reviews)" if row["simulated"] else ""
     yield f"{answer['item_id']}, week of {answer['week']}: {row['reviews']} reviews{note}"
+    if row.get("reviews_not_scored"):
+        total = row["reviews"] + row["reviews_not_scored"]
+        yield f"  {row['reviews_not_scored']} of {total} reviews not scored: {row['not_scored']}"
     yield (
         f"  net sentiment {row['net_sentiment']:+.2f} "
         f"(95 % interval {row['net_lower']:+.2f} to {row['net_upper']:+.2f}): "

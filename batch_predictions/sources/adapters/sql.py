@@ -111,7 +111,7 @@ class SqlSource(TabularSource):
     def _database_tables(self) -> dict[str, DatabaseTable]:
         tables = {table.name: table for table in RAW_TABLES}
         return {
-            name: DatabaseTable(tables[name], relation, self._url, self.settings, self.timezone)
+            name: DatabaseTable(tables[name], relation, self._url, self)
             for name, relation in self._relations.items()
         }
 

@@ -8,8 +8,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TypeVar
 
-from batch_predictions.settings import SourceSettings
-from batch_predictions.sources.base import MAX_DATE, SourceError
+from batch_predictions.sources.base import MAX_DATE, Source, SourceError
 from batch_predictions.sources.databases.aggregates import Aggregation, hash_texts, span_of_days
 from batch_predictions.sources.databases.connection import DatabaseColumn, DatabaseConnection
 from batch_predictions.sources.databases.copies import RowCopy, copy_rows
@@ -31,7 +30,6 @@ class DatabaseTable:
     Attributes:
         table: the raw table.
         relation: the table or query of the database.
-        timezone: of the business day.
     """
 
     def __init__(
@@ -39,14 +37,13 @@ class DatabaseTable:
         table: Table,
         relation: TableRelation,
         url: DatabaseUrl,
-        settings: SourceSettings,
-        timezone: str,
+        source: Source,
     ) -> None:
         self.table = table
         self.relation = relation
-        self.timezone = timezone
         self._url = url
-        self._settings = settings
+        self._source = source
+        self._settings = source.settings
 
     @property
     def name(self) -> str:
@@ -116,7 +113,7 @@ class DatabaseTable:
             if raw_name in interpreted.get(self.table.name, {}):
                 return None
         kind = self.columns[self.time_name].kind
-        return time_column(dialect.column(self.time_name), kind, dialect, self.timezone)
+        return time_column(dialect.column(self.time_name), kind, dialect, self._source.timezone)
 
     # --- days and aggregates --------------------------------------------------------------------
 
@@ -139,7 +136,7 @@ class DatabaseTable:
 
     def settings_fingerprint(self) -> str:
         """A hash of the settings that decide how rows are read."""
-        settings = reading_settings("sql", self.timezone, self._settings, self.table)
+        settings = reading_settings(self._source, self.table)
         mapping = sorted(self.mapping.items())
         relation = [self._url.location, repr(self.relation), self.updated_at]
         return hash_texts([settings, relation, mapping, self.columns_to_read])

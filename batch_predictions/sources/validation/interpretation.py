@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 from batch_predictions.sources.base import SourceError
 from batch_predictions.sources.validation.column_formats import is_number_column, iso_sql
@@ -41,13 +41,7 @@ def interpret_columns(
     Raises:
         SourceError: there is a format or a map of a column that the source does not have.
     """
-    for setting, names in (("formats", formats), ("values", values)):
-        for name in names:
-            if name not in columns:
-                raise SourceError(
-                    f"source.{setting}.{table.name} has {name}, but no column of the source is "
-                    f"mapped to it: map one in source.columns, or remove it from source.{setting}"
-                )
+    require_columns(table, columns, formats, values)
     interpreted: dict[str, str] = {}
     for name, raw in columns.items():
         value, reason = raw, None
@@ -60,6 +54,32 @@ def interpret_columns(
         if reason:
             interpreted[unread_column(name)] = reason
     return interpreted
+
+
+def require_columns(
+    table: Table,
+    columns: Collection[str],
+    formats: Mapping[str, str],
+    values: Mapping[str, ValueMap],
+) -> None:
+    """Checks that columns with a format or a map exist.
+
+    Args:
+        table: the raw table.
+        columns: columns of the raw table that the source has.
+        formats: the table's part of `source.formats`.
+        values: the table's part of `source.values`.
+
+    Raises:
+        SourceError: there is a format or a map of another column.
+    """
+    for setting, names in (("formats", formats), ("values", values)):
+        for name in names:
+            if name not in columns:
+                raise SourceError(
+                    f"source.{setting}.{table.name} has {name}, but no column of the source is "
+                    f"mapped to it: map one in source.columns, or remove it from source.{setting}"
+                )
 
 
 def _formatted_sql(

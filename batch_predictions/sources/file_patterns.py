@@ -1,0 +1,178 @@
+"""Which files of a folder belong to a table: by their names, or by patterns of `source.files`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from batch_predictions.settings import FilesEntry
+from batch_predictions.sources.base import SourceError, raw_table
+
+FileFormat = Literal["parquet", "csv", "json"]
+_COMPRESSIONS = ("", ".gz", ".zst")
+SUFFIXES: dict[FileFormat, tuple[str, ...]] = {
+    "parquet": (".parquet",),
+    "csv": tuple(f"{s}{c}" for s in (".csv", ".tsv", ".txt") for c in _COMPRESSIONS),
+    "json": tuple(f"{s}{c}" for s in (".jsonl", ".ndjson", ".json") for c in _COMPRESSIONS),
+}
+"""Suffixes of files by format. Text may be compressed; csv is any delimited text."""
+_WILDCARDS = frozenset("*?[")
+
+
+@dataclass(frozen=True)
+class FileGroup:
+    """Files of a table that are read in the same way.
+
+    Attributes:
+        paths: the files, by name.
+        format: their format.
+        entry: the entry of `source.files` that names them; None if their own name does.
+    """
+
+    paths: tuple[Path, ...]
+    format: FileFormat
+    entry: FilesEntry | None = None
+
+
+def validate_patterns(files: Mapping[str, Sequence[FilesEntry]]) -> None:
+    """Checks `source.files`.
+
+    Raises:
+        SourceError: a table is unknown, or a pattern leaves the folder.
+    """
+    for table_name, entries in files.items():
+        raw_table(table_name, "source.files")
+        for entry in entries:
+            path = Path(entry.pattern)
+            if not path.parts or path.is_absolute() or ".." in path.parts:
+                raise SourceError(
+                    f"source.files.{table_name} {entry.pattern!r}: write a pattern relative to "
+                    "source.path, such as 'events/**/*.parquet'"
+                )
+
+
+def files_by_pattern(
+    folder: Path, table_name: str, entries: Sequence[FilesEntry]
+) -> list[FileGroup]:
+    """The files of a table that the entries of `source.files` name.
+
+    A file that several patterns fit belongs to the first of them.
+
+    Raises:
+        SourceError: a pattern fits no file, or the format of a file is unknown.
+    """
+    groups: list[FileGroup] = []
+    taken: set[Path] = set()
+    for entry in entries:
+        fitting = _fitting_files(folder, entry.pattern)
+        if not fitting:
+            raise SourceError(
+                f"source.files.{table_name} {entry.pattern!r} fits no file in {folder}; it has: "
+                f"{list_names(folder)}"
+            )
+        paths = [path for path in fitting if path not in taken]
+        taken.update(paths)
+        groups += _split_groups(folder, table_name, paths, entry)
+    return groups
+
+
+def files_by_name(folder: Path, table_name: str) -> list[FileGroup]:
+    """The file of a table, or those of its folder.
+
+    Raises:
+        SourceError: the table exists in several forms, or its folder has no files.
+    """
+    forms: list[tuple[FileFormat, list[Path]]] = []
+    for format_, suffixes in SUFFIXES.items():
+        paths = (folder / f"{table_name}{suffix}" for suffix in suffixes)
+        forms += [(format_, [path]) for path in paths if path.is_file()]
+    table_folder = folder / table_name
+    if table_folder.is_dir():
+        for format_, suffixes in SUFFIXES.items():
+            found = [path for path in table_folder.rglob("*") if path.name.endswith(suffixes)]
+            if visible := _visible_files(folder, found):
+                forms.append((format_, visible))
+        if not forms:
+            raise SourceError(
+                f"{table_folder} has no .parquet, .csv, .tsv or .jsonl file: write one, or remove "
+                "the folder"
+            )
+    if len(forms) > 1:
+        names = " and ".join(str(paths[0].relative_to(folder)) for _, paths in forms)
+        raise SourceError(
+            f"{folder} has raw.{table_name} more than once ({names}): keep one form, or list the "
+            f"files that belong to it in source.files.{table_name}"
+        )
+    return [
+        FileGroup(tuple(paths), format_)
+        for format_, paths_of_form in forms
+        for paths in _by_path_columns(folder, paths_of_form)
+    ]
+
+
+def path_columns(name: str) -> dict[str, str]:
+    """Columns in the folders of a file's name, such as `dt` in `dt=2026-01-03/part.csv`."""
+    folders = Path(name).parts[:-1]
+    return dict(part.split("=", 1) for part in folders if "=" in part)
+
+
+def list_names(folder: Path) -> str:
+    """Names of the first files of a folder, for messages."""
+    paths = _visible_files(folder, folder.rglob("*"))
+    names = [str(path.relative_to(folder)) for path in paths[:10]]
+    return (", ".join(names) + (" …" if len(paths) > 10 else "")) or "no files"
+
+
+def _fitting_files(folder: Path, pattern: str) -> list[Path]:
+    if not _WILDCARDS & set(pattern):
+        path = folder / pattern
+        return [path] if path.is_file() else []
+    return _visible_files(folder, folder.glob(pattern))
+
+
+def _visible_files(folder: Path, paths: Iterable[Path]) -> list[Path]:
+    """Files by name; not those of folders such as Spark's `_temporary`."""
+    return sorted(
+        path
+        for path in paths
+        if path.is_file() and not any(part[0] in "._" for part in path.relative_to(folder).parts)
+    )
+
+
+def _split_groups(
+    folder: Path, table_name: str, paths: Sequence[Path], entry: FilesEntry
+) -> list[FileGroup]:
+    """Groups of the files of an entry by format and columns in their path."""
+    by_format: dict[FileFormat, list[Path]] = {}
+    for path in paths:
+        format_ = entry.format or _format_of(path.name)
+        if format_ is None:
+            known = ", ".join(suffixes[0] for suffixes in SUFFIXES.values())
+            raise SourceError(
+                f"source.files.{table_name}: the format of {path.relative_to(folder)} is unknown "
+                f"(known are {known} and others): write {{pattern: {entry.pattern!r}, format: csv}}"
+                ", or parquet or json"
+            )
+        by_format.setdefault(format_, []).append(path)
+    return [
+        FileGroup(tuple(group), format_, entry)
+        for format_, paths_of_format in by_format.items()
+        for group in _by_path_columns(folder, paths_of_format)
+    ]
+
+
+def _by_path_columns(folder: Path, paths: Iterable[Path]) -> list[list[Path]]:
+    groups: dict[tuple[str, ...], list[Path]] = {}
+    for path in paths:
+        key = tuple(path_columns(str(path.relative_to(folder))))
+        groups.setdefault(key, []).append(path)
+    return list(groups.values())
+
+
+def _format_of(name: str) -> FileFormat | None:
+    for format_, suffixes in SUFFIXES.items():
+        if name.lower().endswith(suffixes):
+            return format_
+    return None

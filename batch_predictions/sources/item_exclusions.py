@@ -1,0 +1,46 @@
+"""Items that are never recommended: columns and attributes of `source.exclude_items`."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any
+
+COLUMNS = ("category", "subcategory", "brand")
+"""Columns of raw.items that items are excluded by; any other name is an attribute."""
+SEPARATOR = "\x1f"
+
+
+def exclusion_parameters(excluded: Mapping[str, Sequence[str]]) -> dict[str, Any]:
+    """What queries bind: excluded values by column, and attributes as name and value.
+
+    Args:
+        excluded: column or attribute of raw.items to values.
+    """
+    return {
+        **{f"exclude_{column}": list(excluded.get(column, ())) for column in COLUMNS},
+        "exclude_attributes": [
+            f"{name}{SEPARATOR}{value}"
+            for name, values in sorted(excluded.items())
+            if name not in COLUMNS
+            for value in values
+        ],
+    }
+
+
+def unknown_exclusions_message(
+    excluded: Mapping[str, Sequence[str]], attributes: Collection[str]
+) -> str | None:
+    """The error message if `source.exclude_items` names no column or attribute; else None.
+
+    Args:
+        excluded: the setting.
+        attributes: names of the attributes that items have.
+    """
+    unknown = sorted(set(excluded) - {*COLUMNS, *attributes})
+    if not unknown:
+        return None
+    known = ", ".join([*COLUMNS, *sorted(attributes)])
+    return (
+        f"source.exclude_items names {', '.join(unknown)}: items are excluded by one of {known} "
+        "(columns of your items that are not mapped are attributes)"
+    )

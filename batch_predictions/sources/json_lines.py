@@ -1,0 +1,135 @@
+"""Reads JSON Lines with DuckDB: one object a line, with nested values as columns such as `a.b`."""
+
+from __future__ import annotations
+
+import json
+import uuid
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import duckdb
+
+from batch_predictions.sources.base import SourceError
+from batch_predictions.sources.delimited import Dialect, read_delimited, read_head
+from batch_predictions.sources.file_rows import (
+    FILE_NAME,
+    LINE_ERROR,
+    LINE_TEXT,
+    ROW_NUMBER,
+    FileRows,
+)
+from batch_predictions.sources.sql_literals import quote_identifier, quote_literal
+
+_JSON = "__json"
+# A line is one value: the delimiter cannot be in JSON, and nothing is quoted.
+_LINES = Dialect((_JSON,), "\x01", "", header=False)
+_MAX_KEYS = 200
+"""An object with more keys is one column: its keys are values, such as ids."""
+
+
+def read_json_lines(
+    db: duckdb.DuckDBPyConnection, folder: Path, paths: Sequence[Path], limit: int | None = None
+) -> FileRows:
+    """Reads files into a temporary table; all values are text, missing ones null.
+
+    Args:
+        db: connection in which the table is created.
+        folder: folder to which file names are relative.
+        paths: the files, which may be compressed. Files of 0 bytes have no rows.
+        limit: about how many rows to read; None: all.
+
+    Raises:
+        SourceError: a file is no JSON Lines, or two keys differ only in case.
+    """
+    paths = [path for path in paths if path.stat().st_size]
+    for path in paths:
+        _refuse_array(path, str(path.relative_to(folder)))
+    suffix = uuid.uuid4().hex
+    lines = f"(select null::VARCHAR as {_JSON} limit 0)"
+    if paths:
+        # All lines are read even for a sample: a key may be in the last one only.
+        lines = read_delimited(db, folder, ((path, _LINES) for path in paths)).relation
+        is_object = f"coalesce(json_type(case when json_valid({_JSON}) then {_JSON} end)"
+        lines = (
+            f"(select *, {is_object} = 'OBJECT', false) as __is_object from {lines} "
+            f"where {_JSON} is not null or {LINE_ERROR} is not null)"
+        )
+    pointers = _pointers(db, lines) if paths else {}
+    texts = ", ".join(quote_literal(pointer) for pointer in pointers.values())
+    columns = [f"__values[{n}] as {quote_identifier(name)}" for n, name in enumerate(pointers, 1)]
+    if not paths:
+        return FileRows(_no_rows(), {})
+    limit_clause = "" if limit is None else f" limit {int(limit)}"
+    not_object = quote_literal(" is not a JSON object: write one object a line")
+    db.execute(
+        f"create temp table json_{suffix} as select {', '.join([*columns, FILE_NAME])}, "
+        f"{ROW_NUMBER}, {LINE_ERROR}, {LINE_TEXT} from (select {FILE_NAME}, {ROW_NUMBER}, "
+        f"case when __is_object then json_extract_string({_JSON}, [{texts}]::VARCHAR[]) end "
+        f"as __values, coalesce({LINE_ERROR}, case when not __is_object "
+        f"then 'line ' || {ROW_NUMBER} || {not_object} end) as {LINE_ERROR}, "
+        f"case when not __is_object then coalesce({LINE_TEXT}, {_JSON}) end as {LINE_TEXT} "
+        f"from {lines}{limit_clause})"
+    )
+    return FileRows(f"temp.json_{suffix}", dict.fromkeys(pointers, "VARCHAR"))
+
+
+def _no_rows() -> str:
+    return (
+        f"(select null::VARCHAR as {FILE_NAME}, null::BIGINT as {ROW_NUMBER}, "
+        f"null::VARCHAR as {LINE_ERROR}, null::VARCHAR as {LINE_TEXT} limit 0)"
+    )
+
+
+def _pointers(db: duckdb.DuckDBPyConnection, lines: str) -> dict[str, str]:
+    """Names of the columns of all lines, and the JSON pointers of their values."""
+    pointers: dict[str, str] = {}
+    _add_pointers(db, lines, _structure(db, lines, ""), ("", ""), pointers)
+    by_lower_case: dict[str, str] = {}
+    for name in pointers:
+        other = by_lower_case.setdefault(name.lower(), name)
+        if other != name:
+            raise SourceError(
+                f"JSON has the keys {other} and {name}, which differ only in case: rename one"
+            )
+    return pointers
+
+
+def _structure(db: duckdb.DuckDBPyConnection, lines: str, pointer: str) -> dict[str, Any]:
+    """The keys of all objects at a pointer, nested, with the types of their values."""
+    value = f"json_extract({_JSON}, {quote_literal(pointer)})" if pointer else f"{_JSON}::JSON"
+    row = db.execute(
+        f"select json_group_structure(value) from (select {value} as value from {lines} "
+        "where __is_object) where json_type(value) = 'OBJECT'"
+    ).fetchone()
+    structure = json.loads(row[0]) if row and row[0] else {}
+    return structure if isinstance(structure, dict) else {}
+
+
+def _add_pointers(
+    db: duckdb.DuckDBPyConnection,
+    lines: str,
+    structure: dict[str, Any],
+    parent: tuple[str, str],
+    pointers: dict[str, str],
+) -> None:
+    """Adds the keys of an object; `parent` is the start of their names and of their pointers."""
+    for key, value in structure.items():
+        name = f"{parent[0]}{key}"
+        pointer = f"{parent[1]}/{key.replace('~', '~0').replace('/', '~1')}"
+        if value == "JSON":
+            # Values of several types: objects in some lines, perhaps, and texts in others.
+            pointers[name] = pointer
+            value = _structure(db, lines, pointer)
+        if isinstance(value, dict) and 0 < len(value) <= _MAX_KEYS:
+            _add_pointers(db, lines, value, (f"{name}.", pointer), pointers)
+        else:
+            pointers[name] = pointer
+
+
+def _refuse_array(path: Path, name: str) -> None:
+    """Raises SourceError for a file that is one array, not lines."""
+    if read_head(path, name).removeprefix(b"\xef\xbb\xbf").lstrip()[:1] == b"[":
+        raise SourceError(
+            f"{name} is a JSON array: write one object a line, as `jq -c '.[]' {name}` does"
+        )
