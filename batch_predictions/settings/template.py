@@ -49,7 +49,9 @@ def _scalar(value: Any) -> str:
     if value is None:
         return ""
     value = str(value) if isinstance(value, Path) else value
-    return yaml.safe_dump(value, default_flow_style=True, width=10_000).split("\n")[0]
+    return yaml.safe_dump(value, default_flow_style=True, width=10_000, sort_keys=False).split(
+        "\n"
+    )[0]
 
 
 def _choices(field: FieldInfo) -> str:

@@ -301,6 +301,18 @@ class Source(ABC):
         """Columns of the source that no column of the raw table is read from, for reports."""
         return []
 
+    def preview(self, name: str, rows: int) -> dict[str, list[str]]:
+        """Columns of a file with their texts, without empty ones, for suggestions of settings.
+
+        Args:
+            name: of a file, as `file_names` and `unread_files` have it.
+            rows: about how many rows to read.
+
+        Raises:
+            SourceError: the file cannot be read.
+        """
+        return {}
+
     def unread_files(self) -> list[str]:
         """Names of files in the source's folder that belong to no table, for reports."""
         return []

@@ -147,7 +147,7 @@ def _split_groups(
     """Groups of the files of an entry by format and columns in their path."""
     by_format: dict[FileFormat, list[Path]] = {}
     for path in paths:
-        format_ = entry.format or _format_of(path.name)
+        format_ = entry.format or format_of(path.name)
         if format_ is None:
             known = ", ".join(suffixes[0] for suffixes in SUFFIXES.values())
             raise SourceError(
@@ -171,7 +171,8 @@ def _by_path_columns(folder: Path, paths: Iterable[Path]) -> list[list[Path]]:
     return list(groups.values())
 
 
-def _format_of(name: str) -> FileFormat | None:
+def format_of(name: str) -> FileFormat | None:
+    """The format of a file by the end of its name; None: unknown."""
     for format_, suffixes in SUFFIXES.items():
         if name.lower().endswith(suffixes):
             return format_

@@ -16,7 +16,7 @@ from batch_predictions.sources.base import (
 )
 from batch_predictions.sources.file_fingerprints import hash_json, reading_settings
 from batch_predictions.sources.file_formats import read_files
-from batch_predictions.sources.file_patterns import FileFormat
+from batch_predictions.sources.file_patterns import FileFormat, format_of
 from batch_predictions.sources.file_rows import FileRows
 from batch_predictions.sources.row_filters import validate_conditions
 from batch_predictions.sources.row_groups import (
@@ -24,7 +24,7 @@ from batch_predictions.sources.row_groups import (
     RowGroup,
     interpret_rows,
 )
-from batch_predictions.sources.tabular_source import TabularSource
+from batch_predictions.sources.tabular_source import TabularSource, column_texts
 from batch_predictions.tables import Table
 
 
@@ -123,6 +123,17 @@ class FileSource(TabularSource):
     def file_names(self, table: Table) -> list[str]:
         """Names of a table's files, relative to the folder."""
         return [str(path.relative_to(self.folder)) for path in self.files(table)]
+
+    def preview(self, name: str, rows: int) -> dict[str, list[str]]:
+        """Columns of a file with their texts, without empty ones."""
+        path = self.folder / name
+        format_ = format_of(name)
+        if format_ is None or not path.is_file():
+            return {}
+        with duckdb.connect(":memory:", config={"threads": 2}) as db:
+            db.execute("set enable_progress_bar = false; set timezone = 'UTC'")
+            read = read_files(db, self.folder, [path], format_, rows)
+            return column_texts(db, read)
 
     def unread_files(self) -> list[str]:
         """Visible files in the folder that belong to no table, relative to it, by name."""

@@ -11,7 +11,9 @@ import duckdb
 from batch_predictions.home import State
 from batch_predictions.settings import SourceSettings
 from batch_predictions.sources.base import Source, Span, last_sunday_before
+from batch_predictions.sources.file_rows import FileRows
 from batch_predictions.sources.row_groups import RowGroup, group_day_range, group_rows_sql
+from batch_predictions.sources.sql_literals import quote_identifier
 from batch_predictions.sources.validation.column_formats import validate_formats
 from batch_predictions.sources.validation.timestamps import DayRules
 from batch_predictions.sources.validation.value_maps import validate_values
@@ -84,3 +86,16 @@ class TabularSource(Source):
 
     def _day_rules(self, default_date: dt.date, first_day: dt.date) -> DayRules:
         return DayRules(self.timezone, self.settings.earliest, first_day, default_date)
+
+
+def column_texts(db: duckdb.DuckDBPyConnection, rows: FileRows) -> dict[str, list[str]]:
+    """Columns of rows with their texts, without empty ones; see `Source.preview`."""
+    names = {name: quote_identifier(name) for name in rows.types}
+    texts = ", ".join(
+        f"list(nullif(trim({name}::VARCHAR), '')) as {name}" for name in names.values()
+    )
+    [lists] = db.execute(f"select {texts} from {rows.relation}").fetchall()
+    return {
+        name: [text for text in values or () if text is not None]
+        for name, values in zip(names, lists, strict=True)
+    }

@@ -11,7 +11,7 @@ import pyarrow as pa
 import pytest
 
 from batch_predictions.sources import SourceError
-from batch_predictions.sources.source_check import check_source
+from batch_predictions.sources.checking.check import check_source
 from batch_predictions.tables import INTERACTIONS, ITEMS, REVIEWS, USERS
 from batch_predictions_tests.worlds.source_folders import HEADER, SourceFolder, total_counts
 

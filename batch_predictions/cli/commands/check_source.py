@@ -16,18 +16,21 @@ def check_source(
     context: typer.Context,
     home: Home = None,
     as_json: Json = False,
-    rows: Annotated[int, typer.Option(help="Rows to read of each table.", min=1)] = 1000,
+    rows: Annotated[int, typer.Option(help="Rows to read of each table.", min=1)] = 100_000,
 ) -> None:
-    """Read a sample of the source through the mapping and report what it holds; write nothing.
+    """Read a sample of the source, say what it holds and allows, and propose settings.
 
-    Exits with 1 if a table cannot be read, or if all of its rows are refused.
+    It shows what is read, refused and not understood, the types of events, what is known of users
+    and items, and what each use case can do with it. It writes nothing. Exits with 1 if a table
+    cannot be read, if all of its rows are refused, or if `run` would fail on the settings.
     """
+    from batch_predictions.cli.languages import detect_text_languages
     from batch_predictions.discovery import load_plugins
-    from batch_predictions.sources.source_check import check_source
+    from batch_predictions.sources.checking.check import check_source
 
     settings = load_settings(home, context)
     load_plugins(settings.plugins)
-    report = check_source(settings, rows)
+    report = check_source(settings, rows, detect_languages=detect_text_languages)
     typer.echo(json.dumps(report.as_dict(), default=str) if as_json else report.render())
     if not report.ok:
         raise typer.Exit(1)

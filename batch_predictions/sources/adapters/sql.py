@@ -44,7 +44,7 @@ from batch_predictions.sources.row_groups import (
     group_rows_sql,
     interpret_rows,
 )
-from batch_predictions.sources.tabular_source import TabularSource
+from batch_predictions.sources.tabular_source import TabularSource, column_texts
 from batch_predictions.sources.validation.column_mapping import validate_mapping
 from batch_predictions.sources.validation.timestamps import DayRules
 from batch_predictions.tables import Table
@@ -96,6 +96,16 @@ class SqlSource(TabularSource):
         """Columns of the database that are not read."""
         database_table = self._database_tables[table.name]
         return [n for n in database_table.columns if n not in database_table.columns_to_read]
+
+    def preview(self, name: str, rows: int) -> dict[str, list[str]]:
+        """Columns of a table or query with their texts, without empty ones."""
+        tables = {table.name: table for table in RAW_TABLES}
+        for table_name, relation in self._relations.items():
+            if relation.name == name:
+                with self._small_duckdb(self._temporary_folder) as db:
+                    [group] = self.row_groups(db, tables[table_name], rows)
+                    return column_texts(db, group.rows)
+        return {}
 
     @cached_property
     def _url(self) -> DatabaseUrl:

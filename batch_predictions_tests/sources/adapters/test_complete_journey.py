@@ -16,8 +16,8 @@ from batch_predictions.partitions import week_of
 from batch_predictions.settings import Settings, SourceSettings
 from batch_predictions.sources import Source, SourceExhaustedError, build_source, initialise_home
 from batch_predictions.sources.adapters.complete_journey import CompleteJourneySource
+from batch_predictions.sources.checking.check import check_source
 from batch_predictions.sources.ingest import IngestResult, ingest
-from batch_predictions.sources.source_check import check_source
 from batch_predictions.tables import (
     CAMPAIGN_EVENTS,
     INTERACTIONS,

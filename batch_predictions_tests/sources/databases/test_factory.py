@@ -16,10 +16,10 @@ from typer.testing import CliRunner
 from batch_predictions.cli.app import make_app
 from batch_predictions.settings import Settings, SettingsError, SourceSettings, as_yaml
 from batch_predictions.sources import SourceError, build_source
+from batch_predictions.sources.checking.check import check_source
 from batch_predictions.sources.databases import factory
 from batch_predictions.sources.databases.connection import DatabaseConnection
 from batch_predictions.sources.databases.url import DatabaseUrl
-from batch_predictions.sources.source_check import check_source
 from batch_predictions.tables import INTERACTIONS
 from batch_predictions_tests.worlds.source_database import (
     DRIVERS,
@@ -112,6 +112,9 @@ def test_the_url_comes_from_the_environment_and_is_in_no_template(
     assert "BATCH_PREDICTIONS_SOURCE__URL" in result.stderr
     written = Path("batch_predictions.yaml").read_text()
     assert "kind: sql" in written and shop.url not in written and as_yaml()
+    result = runner.invoke(make_app(), ["init", "--source", "sql", "--check", "--force"])
+    assert result.exit_code == 0, result.output
+    assert shop.url not in Path("batch_predictions.yaml").read_text()
     result = runner.invoke(make_app(), ["check-source", "--home", str(tmp_path / "home")])
     assert result.exit_code == 0, result.output
     assert "source      sql in sqlite:///" in result.output

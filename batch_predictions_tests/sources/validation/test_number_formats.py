@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from batch_predictions.sources import SourceError
-from batch_predictions.sources.source_check import check_source
+from batch_predictions.sources.checking.check import check_source
 from batch_predictions.sources.validation.number_formats import NumberFormat
 from batch_predictions.tables import ITEMS
 from batch_predictions_tests.worlds.source_folders import HEADER, SourceFolder, total_counts

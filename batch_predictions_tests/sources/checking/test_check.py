@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 
 from batch_predictions.cli.app import make_app
 from batch_predictions.sources import SourceError
-from batch_predictions.sources.source_check import check_source
+from batch_predictions.sources.checking.check import check_source
 from batch_predictions_tests.worlds.source_folders import HEADER, SourceFolder
 
 TODAY = dt.date(2024, 1, 20)

@@ -1,0 +1,2 @@
+"""What `check-source` finds out: `check` reads a sample, `findings` measures it, `use_cases` says
+what each use case can do with it, `suggestions` proposes settings, `report` renders all of it."""

@@ -1,0 +1,280 @@
+"""`batch-predictions check-source`: what an ingest of the source would read, accept and refuse."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+
+import duckdb
+
+from batch_predictions.home import State, read_state
+from batch_predictions.settings import Settings
+from batch_predictions.sources.base import (
+    RAW_TABLES,
+    Source,
+    SourceError,
+    Span,
+    last_sunday_before,
+)
+from batch_predictions.sources.checking.findings import DetectLanguages, Findings, measure
+from batch_predictions.sources.checking.report import SourceReport, TableReport
+from batch_predictions.sources.checking.suggestions import (
+    PREVIEW_ROWS,
+    Suggestions,
+    suggest_for_findings,
+    suggest_tables,
+    suggest_values,
+)
+from batch_predictions.sources.checking.use_cases import Days, describe_use_cases
+from batch_predictions.sources.item_exclusions import unknown_exclusions_message
+from batch_predictions.sources.registry import build_source, current_date, initial_state
+from batch_predictions.sources.validation.row_checks import validate_rows
+from batch_predictions.tables import Table
+
+USES: dict[str, str] = {
+    "interactions": "recommendations, fallback, churn, forecasts",
+    "users": "the demographic segments of the fallback (without them, everyone gets popular items)",
+    "items": "titles, categories and prices in the results",
+    "reviews": "sentiments",
+    "promotions": "promotion audiences",
+    "campaign_events": "the response to campaigns in promotion audiences",
+    "promotion_calendar": "models that use the promotions of the coming weeks",
+    "inventory": "order quantities (without it, there are only the levels to order at and up to)",
+}
+"""What needs a raw table."""
+
+
+def check_source(
+    settings: Settings,
+    sample_rows: int = 100_000,
+    today: dt.date | None = None,
+    detect_languages: DetectLanguages | None = None,
+) -> SourceReport:
+    """Reads and validates a sample of every table; writes nothing.
+
+    Args:
+        settings: the settings to check.
+        sample_rows: number of rows of each table to read.
+        today: the date; None: the current date.
+        detect_languages: detects the language of reviews; None: only declared languages count.
+
+    Raises:
+        SourceError: the source does not exist, or nothing in it looks like interactions or reviews.
+        SettingsError: settings of the source contradict each other.
+    """
+    # Without the home: files that the adapter derives are written to a temporary folder.
+    source = build_source(settings.source, None)
+    source.limits = settings.duckdb
+    today = today or current_date(source.timezone)
+    try:
+        tables = source.tables()
+    except SourceError as error:
+        return _report_without_tables(settings, source, today, error)
+    return _check_tables(settings, source, tables, today, sample_rows, detect_languages)
+
+
+def _check_tables(
+    settings: Settings,
+    source: Source,
+    tables: Sequence[Table],
+    today: dt.date,
+    sample_rows: int,
+    detect_languages: DetectLanguages | None,
+) -> SourceReport:
+    """The report of a source that has tables."""
+    state, has_days = _expected_state(settings, source, today)
+    source = build_source(settings.source, state)
+    source.limits = settings.duckdb
+    newest = source.newest_complete_day(today) if has_days else None
+    unread = source.unread_files()
+    with _connect(settings) as db:
+        reports = [_check_table(db, source, table, sample_rows) for table in tables]
+        readable = {report.table: report for report in reports if not report.problem}
+        findings = measure(db, readable, source.event_types, detect_languages)
+    suggestions = suggest_tables(source, [table.name for table in tables], unread)
+    _suggest_for_reports(suggestions, source, reports)
+    suggest_for_findings(suggestions, settings.source, findings)
+    interactions = readable.get("interactions")
+    days = Days(
+        interactions.first_day if interactions else None,
+        interactions.newest_day if interactions else None,
+    )
+    accepted = {name: report.accepted for name, report in readable.items()}
+    return SourceReport(
+        kind=source.kind,
+        path=source.location(),
+        timezone=source.timezone,
+        first_day=state.first_day if has_days else None,
+        newest_complete_day=newest,
+        days_since=_days_since(newest, today),
+        default_date=state.default_date,
+        shift_days=state.shift_days,
+        tables=reports,
+        lacking={table.name: USES[table.name] for table in RAW_TABLES if table not in tables},
+        unread_files=unread,
+        findings=findings,
+        use_cases=describe_use_cases(settings, accepted, findings, days),
+        suggested_settings=suggestions.settings,
+        questions=suggestions.questions,
+        problems=_problems(settings, readable, findings, sample_rows),
+    )
+
+
+def _report_without_tables(
+    settings: Settings, source: Source, today: dt.date, error: SourceError
+) -> SourceReport:
+    """The report of a source whose files belong to no table: what they seem to be.
+
+    Raises:
+        SourceError: they seem to be nothing.
+    """
+    unread = source.unread_files()
+    suggestions = suggest_tables(source, [], unread)
+    if not suggestions.settings:
+        raise error
+    return SourceReport(
+        kind=source.kind,
+        path=source.location(),
+        timezone=source.timezone,
+        first_day=None,
+        newest_complete_day=None,
+        days_since=None,
+        default_date=settings.source.default_date or last_sunday_before(today),
+        shift_days=0,
+        tables=[],
+        lacking={},
+        unread_files=unread,
+        suggested_settings=suggestions.settings,
+        questions=suggestions.questions,
+        problems=[
+            "no file has the name of a table: paste the settings above, correct them, and check "
+            "again"
+        ],
+    )
+
+
+def _days_since(newest: dt.date | None, today: dt.date) -> int | None:
+    return (today - newest).days - 1 if newest else None
+
+
+def _problems(
+    settings: Settings,
+    readable: Mapping[str, TableReport],
+    findings: Findings,
+    sample_rows: int,
+) -> list[str]:
+    """Why a run would fail on the settings."""
+    problems = []
+    excluded = settings.source.exclude_items
+    if excluded and "items" in readable:
+        message = unknown_exclusions_message(excluded, findings.item_attributes)
+        problems += [message] if message else []
+    interactions = readable.get("interactions")
+    is_whole = interactions is not None and interactions.rows_seen < sample_rows
+    if is_whole and not any(event.role == "target" for event in findings.event_types):
+        types = ", ".join(f"{event.name} ({event.rows:,})" for event in findings.event_types)
+        problems.append(
+            f"no interaction is of a target type; the types are {types}: name the target in "
+            "source.events, such as {play: {target: true}}"
+        )
+    return problems
+
+
+def _suggest_for_reports(
+    suggestions: Suggestions, source: Source, reports: Sequence[TableReport]
+) -> None:
+    """Formats and maps of values of tables with values that cannot be read."""
+    for report in reports:
+        if report.problem or not (report.reasons or report.values_not_read) or not report.files:
+            continue
+        with suppress(SourceError):
+            preview = source.preview(report.files[0], PREVIEW_ROWS)
+            unset = {
+                name: column
+                for name, column in report.columns.items()
+                if name not in source.settings.formats.get(report.table, {})
+                and name not in source.settings.values.get(report.table, {})
+                and name != "event_type"
+            }
+            suggest_values(suggestions, report.table, unset, preview)
+
+
+def _expected_state(settings: Settings, source: Source, today: dt.date) -> tuple[State, bool]:
+    """The home's state, or that of a first run; and whether the days of the source are readable."""
+    has_days = True
+    try:
+        span = source.span(today)
+    except SourceError:
+        # The report of the table has the error.
+        has_days = False
+        span = Span(source.settings.earliest, None, last_sunday_before(today))
+    state = read_state(settings.home)
+    if state is None or state.source_kind != source.kind:
+        state = initial_state(source, span)
+    return state, has_days
+
+
+@contextmanager
+def _connect(settings: Settings) -> Iterator[duckdb.DuckDBPyConnection]:
+    limits: dict[str, str | bool | int | float | list[str]] = {
+        "memory_limit": settings.duckdb.memory_limit,
+        "threads": settings.duckdb.threads,
+    }
+    with duckdb.connect(":memory:", config=limits) as db:
+        # DuckDB would draw its bar on the standard output.
+        db.execute("set enable_progress_bar = false; set timezone = 'UTC'")
+        yield db
+
+
+def _check_table(
+    db: duckdb.DuckDBPyConnection, source: Source, table: Table, sample_rows: int
+) -> TableReport:
+    """Reads a sample of a table; its accepted rows become the table `accepted_<name>` of `db`."""
+    files = source.file_names(table)
+    try:
+        day = source.state.default_date.isoformat()
+        validated = validate_rows(db, source, table, None, snapshot_day=day, limit=sample_rows)
+        refusals = _frequent_reasons(db, validated.refused)
+        not_read = _frequent_reasons(db, validated.nulled)
+        db.execute(f"create temp table accepted_{table.name} as {validated.accepted}")
+        examples = db.sql(f"from accepted_{table.name} limit 3").to_arrow_table()
+        day_range = source.day_range(table) if table.partition else None
+        return TableReport(
+            table=table.name,
+            files=files,
+            columns=source.column_mapping(table),
+            rows_seen=sum(counts.read for counts in validated.counts.values()),
+            accepted=sum(counts.accepted for counts in validated.counts.values()),
+            refused=sum(counts.quarantined for counts in validated.counts.values()),
+            filtered=sum(counts.filtered for counts in validated.counts.values()),
+            deduplicated=sum(counts.deduplicated for counts in validated.counts.values()),
+            reasons={reason: count for reason, count, _ in refusals},
+            values_not_read={reason: count for reason, count, _ in not_read},
+            offending_values={r: values for r, _, values in [*refusals, *not_read] if values},
+            unused_columns=source.unused_columns(table),
+            first_day=day_range[0] if day_range else None,
+            newest_day=day_range[1] if day_range else None,
+            examples=examples.to_pylist(),
+        )
+    except SourceError as error:
+        return TableReport(table.name, files, {}, problem=str(error))
+
+
+def _frequent_reasons(
+    db: duckdb.DuckDBPyConnection, reasons: str
+) -> list[tuple[str, int, list[str]]]:
+    """Reasons without values and line numbers: their counts, and up to 3 values of each.
+
+    Args:
+        db: the connection of the rows.
+        reasons: a query with the column `reason`, whose first text in quotes is the value.
+    """
+    value = "'''(.*?)''( |:|$)'"  # a value may contain quotes, such as 1'234.50
+    return db.execute(
+        f"select regexp_replace(regexp_replace(reason, {value}, '…\\2'), "
+        "'(line|row) \\d+', '\\1 …', 'g') as reason, count(*)::BIGINT as n, "
+        "list_sort(list(distinct value) filter (value <> ''))[:3] as values from "
+        f"(select reason, regexp_extract(reason, {value}, 1) as value "
+        f"from ({reasons})) group by 1 order by n desc, 1 limit 5"
+    ).fetchall()

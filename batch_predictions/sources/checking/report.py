@@ -1,0 +1,224 @@
+"""The report of `check-source`: as text, and as values of JSON."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import yaml
+
+from batch_predictions.sources.checking.findings import Findings
+from batch_predictions.sources.checking.use_cases import UseCase
+
+MAX_NAMES = 10
+
+
+@dataclass(frozen=True)
+class TableReport:
+    """A table of the source: counts and examples of a sample of rows, days of all rows."""
+
+    table: str
+    files: list[str]
+    columns: dict[str, str]
+    """Column of the raw table to column of the source."""
+    rows_seen: int = 0
+    accepted: int = 0
+    refused: int = 0
+    filtered: int = 0
+    """Rows that `source.where` leaves out; they are not among the rows seen."""
+    deduplicated: int = 0
+    """Rows that `source.deduplicate` leaves out."""
+    reasons: dict[str, int] = field(default_factory=dict)
+    """The most frequent reasons of refusals, without values and line numbers."""
+    values_not_read: dict[str, int] = field(default_factory=dict)
+    """The most frequent reasons why values of accepted rows are left empty."""
+    offending_values: dict[str, list[str]] = field(default_factory=dict)
+    """Up to three values of each of these reasons."""
+    unused_columns: list[str] = field(default_factory=list)
+    """Columns of the source that nothing is read from."""
+    first_day: dt.date | None = None
+    newest_day: dt.date | None = None
+    examples: list[dict[str, Any]] = field(default_factory=list)
+    problem: str | None = None
+    """Why the table cannot be read."""
+
+    def render(self) -> list[str]:
+        """The report as lines of text."""
+        files = ", ".join(self.files[:3]) + (" …" if len(self.files) > 3 else "")
+        lines = [f"{self.table}   {files}"]
+        if self.problem:
+            return [*lines, f"  cannot be read: {self.problem}"]
+        days = f"; days {self.first_day} to {self.newest_day}" if self.first_day else ""
+        lines.append(
+            f"  {self.rows_seen:,} rows seen, {self.accepted:,} accepted, "
+            f"{self.refused:,} refused{days}"
+        )
+        if self.filtered:
+            lines.append(f"  left out {self.filtered:,}: source.where.{self.table} is not true")
+        if self.deduplicated:
+            lines.append(
+                f"  left out {self.deduplicated:,}: repeats by source.deduplicate.{self.table}"
+            )
+        if self.columns:
+            columns = (f"{column} <- {source}" for column, source in self.columns.items())
+            lines.append(f"  columns: {', '.join(columns)}")
+        if self.unused_columns:
+            lines.append(
+                f"  not used: {', '.join(self.unused_columns)}; map what you need in "
+                f"source.columns.{self.table}"
+            )
+        lines += [self._reason_line("refused", *item) for item in self.reasons.items()]
+        lines += [self._reason_line("left empty", *item) for item in self.values_not_read.items()]
+        for example in self.examples[:2]:
+            cells = (
+                f"{name}={value}" for name, value in example.items() if value not in (None, [])
+            )
+            lines.append(f"  e.g. {', '.join(cells)}")
+        return lines
+
+    def _reason_line(self, outcome: str, reason: str, count: int) -> str:
+        offending = ", ".join(f"'{value}'" for value in self.offending_values.get(reason, ()))
+        values = f"; values: {offending}" if offending else ""
+        return f"  {outcome} {count:,}: {reason}{values}"
+
+
+@dataclass(frozen=True)
+class SourceReport:
+    """A source as an ingest would read it."""
+
+    kind: str
+    path: str | None
+    timezone: str
+    first_day: dt.date | None
+    """None if the days of a daily table cannot be read."""
+    newest_complete_day: dt.date | None
+    days_since: int | None
+    """Days from the newest complete day to yesterday."""
+    default_date: dt.date
+    shift_days: int
+    tables: list[TableReport]
+    lacking: dict[str, str]
+    """Tables that the source does not have, and what needs them."""
+    unread_files: list[str] = field(default_factory=list)
+    """Files in the source's folder that belong to no table."""
+    findings: Findings = field(default_factory=Findings)
+    use_cases: list[UseCase] = field(default_factory=list)
+    suggested_settings: dict[str, Any] = field(default_factory=dict)
+    """Settings of the section `source` to paste."""
+    questions: list[str] = field(default_factory=list)
+    """What the data does not decide."""
+    problems: list[str] = field(default_factory=list)
+    """Why `run` would fail, besides tables that cannot be read."""
+
+    @property
+    def ok(self) -> bool:
+        """Whether `run` would work, and every table has accepted rows if it has any."""
+        is_readable = not any(
+            table.problem or (table.rows_seen and not table.accepted) for table in self.tables
+        )
+        return is_readable and not self.problems
+
+    def as_dict(self) -> dict[str, Any]:
+        """The report in values of JSON."""
+        report: dict[str, Any] = _to_json({**asdict(self), "ok": self.ok})
+        return report
+
+    def render(self) -> str:
+        """The report as text."""
+        shift = f", moved by {self.shift_days} days" if self.shift_days else ""
+        lines = [
+            f"source      {self.kind}" + (f" in {self.path}" if self.path else ""),
+            f"days        {self.first_day or '?'} to {self.newest_complete_day or '?'} "
+            f"in {self.timezone}{shift}",
+        ]
+        if self.days_since:
+            lines.append(
+                f"            its newest day is {self.days_since:,} days older than yesterday: a "
+                "run predicts as of that day"
+            )
+        lines.append(f"no time     rows without a time column belong to {self.default_date}")
+        for table in self.tables:
+            lines += ["", *table.render(), *_finding_lines(table.table, self.findings)]
+        if self.unread_files:
+            more = " …" if len(self.unread_files) > MAX_NAMES else ""
+            lines += ["", f"not read: {', '.join(self.unread_files[:MAX_NAMES])}{more}"]
+        lines += [""] if self.lacking else []
+        lines += [f"no {name}: needed for {use}" for name, use in self.lacking.items()]
+        lines += _use_case_lines(self.use_cases)
+        if self.questions:
+            lines += ["", "Please decide:", *(f"  - {question}" for question in self.questions)]
+        if self.suggested_settings:
+            lines += ["", "Settings to paste (batch_predictions.yaml):", *self.yaml_lines()]
+        if self.problems:
+            lines += ["", *(f"problem: {problem}" for problem in self.problems)]
+        return "\n".join(lines)
+
+    def yaml_lines(self) -> list[str]:
+        """The suggested settings as YAML."""
+        text = yaml.safe_dump(
+            {"source": self.suggested_settings},
+            sort_keys=False,
+            allow_unicode=True,
+            default_flow_style=None,
+            width=88,
+        )
+        return [f"  {line}" for line in text.splitlines()]
+
+    def __str__(self) -> str:
+        return self.render()
+
+
+def _finding_lines(table: str, findings: Findings) -> Iterator[str]:
+    """What was measured of a table."""
+    if table == "interactions":
+        for event in findings.event_types:
+            weight = f", weight {event.weight:g}" if event.role in ("target", "weighted") else ""
+            yield (
+                f"  {event.name}: {event.rows:,} ({event.share:.1%}), {event.role}{weight}, "
+                f"{event.first_day} to {event.last_day}"
+            )
+        for values in findings.ranges:
+            if values.median is None:
+                yield f"  {values.column}: none"
+            else:
+                yield (
+                    f"  {values.column}: {values.minimum:g} to {values.maximum:g}, median "
+                    f"{values.median:g}; {values.missing:.1%} missing, {values.negative:.1%} "
+                    "negative"
+                )
+        if findings.returns:
+            yield f"  returns: {findings.returns:.1%} of the interactions"
+    if table == "reviews":
+        for language in findings.languages:
+            yield (
+                f"  {language.language or 'language not known'}: {language.reviews:,} reviews, "
+                f"{language.labelled:,} labelled"
+            )
+    for reference in findings.references:
+        if reference.table == table and reference.ids:
+            unknown = f", not {', '.join(reference.examples)}" if reference.examples else ""
+            yield (
+                f"  {reference.known:,} of {reference.ids:,} {reference.column} "
+                f"({reference.known / reference.ids:.1%}) are in {reference.other}{unknown}"
+            )
+
+
+def _use_case_lines(use_cases: list[UseCase]) -> Iterator[str]:
+    if use_cases:
+        yield ""
+        yield "What this source allows:"
+    for use_case in use_cases:
+        notes = f": {'; '.join(use_case.notes)}" if use_case.notes else ""
+        yield f"  {use_case.name:<20} {use_case.status}{notes}"
+
+
+def _to_json(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {str(key): _to_json(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_to_json(item) for item in value]
+    if isinstance(value, dt.date | dt.datetime):
+        return value.isoformat()
+    return value

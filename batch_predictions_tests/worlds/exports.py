@@ -1,0 +1,180 @@
+"""Exports as other systems write them: a shop's orders, a click stream, an app's reviews."""
+
+from __future__ import annotations
+
+import csv
+import datetime as dt
+import json
+import random
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+FIRST_DAY = dt.date(2026, 1, 5)
+LAST_DAY = dt.date(2026, 3, 15)
+"""A Sunday, on which a training is possible."""
+PRODUCTS = 60
+CUSTOMERS = 120
+DRAFTS = 18
+_STATES = ("paid",) * 8 + ("partially_refunded", "refunded", "voided", "pending")
+_ENGLISH = (
+    ("awful", "broken", "useless", "a waste of money"),
+    ("ok", "average", "nothing special"),
+    ("great", "lovely", "perfect", "so easy to use"),
+)
+_GERMAN = (
+    ("furchtbar", "kaputt", "nutzlos", "leider schlecht"),
+    ("ganz ok", "mittelmäßig", "nichts besonderes"),
+    ("super", "wunderbar", "perfekt", "sehr einfach zu bedienen"),
+)
+
+
+def sku(number: int) -> str:
+    """The stock keeping unit of a product."""
+    return f"SKU-{number:03d}"
+
+
+def price(number: int) -> float:
+    """The price of a product."""
+    return round(4.9 + number * 19.35, 2)
+
+
+def decimal_comma(number: float) -> str:
+    """A number as it is written in Germany: 1.164,60."""
+    return f"{number:,.2f}".replace(",", " ").replace(".", ",").replace(" ", ".")
+
+
+def write_shop_export(folder: Path, seed: int = 3) -> None:
+    """Orders with a line per item in two files, products with drafts, customers with a BOM.
+
+    The price of a line is that of one unit. Some e-mail addresses differ in case, and a third of
+    the orders was voided, refunded or not paid. Customers of even number like even products.
+    """
+    rng = random.Random(seed)
+    folder.mkdir(parents=True, exist_ok=True)
+    lines: list[list[str]] = []
+    days = (LAST_DAY - FIRST_DAY).days + 1
+    for number in range(days * 14):
+        customer = rng.randrange(CUSTOMERS)
+        email = f"Customer{customer}@Example.com" if rng.random() < 0.3 else address(customer)
+        time = dt.datetime.combine(FIRST_DAY, dt.time(8)) + dt.timedelta(
+            days=number // 14, minutes=rng.randrange(720)
+        )
+        state = rng.choice(_STATES)
+        products = [
+            2 * rng.randrange(PRODUCTS // 2) + customer % 2
+            if rng.random() < 0.85
+            else rng.randrange(PRODUCTS)
+            for _ in range(rng.randrange(1, 4))
+        ]
+        for product in dict.fromkeys(products):
+            lines.append(
+                [
+                    f"#{1000 + number}",
+                    email,
+                    state,
+                    f"{time:%Y-%m-%d %H:%M:%S} -0500",
+                    str(rng.choice((1, 1, 1, 2, 3))),
+                    f"Product {product}",
+                    f"{price(product):.2f}",
+                    sku(product),
+                ]
+            )
+    header = "Name,Email,Financial Status,Created at,Lineitem quantity,Lineitem name"
+    names = [*header.split(","), "Lineitem price", "Lineitem sku"]
+    half = len(lines) // 2
+    for number, part in enumerate((lines[:half], lines[half:]), start=1):
+        _write_csv(folder / f"orders_export_{number}.csv", [names, *part])
+    _write_csv(
+        folder / "products_export.csv",
+        [
+            ["Variant SKU", "Title", "Vendor", "Type", "Variant Price", "Status"],
+            *(
+                [
+                    sku(number),
+                    f"Product {number}",
+                    f"Vendor {number % 5}",
+                    ("shoes", "bags")[number % 2],
+                    decimal_comma(price(number)),
+                    "draft" if number < DRAFTS else "active",
+                ]
+                for number in range(PRODUCTS)
+            ),
+        ],
+    )
+    customers = [["Email", "Anrede", "Geburtsdatum", "Ort"]] + [
+        [
+            address(number),
+            ("Frau", "Herr")[number % 2],
+            f"{number % 28 + 1:02d}.{number % 12 + 1:02d}.{1950 + number % 55}",
+            ("Köln", "Hamburg", "München")[number % 3],
+        ]
+        for number in range(CUSTOMERS)
+    ]
+    text = "\r\n".join(";".join(row) for row in customers)
+    (folder / "customers.csv").write_bytes(b"\xef\xbb\xbf" + text.encode() + b"\r\n")
+
+
+def address(customer: int) -> str:
+    """The e-mail address of a customer, as the shop has it."""
+    return f"customer{customer}@example.com"
+
+
+def write_click_stream(folder: Path, users: int = 2000, items: int = 800) -> None:
+    """The click stream of `benchmarks/generate_click_stream.py`."""
+    script = ROOT / "benchmarks" / "generate_click_stream.py"
+    command = [sys.executable, str(script), str(folder)]
+    command += ["--users", str(users), "--items", str(items)]
+    subprocess.run(command, check=True, capture_output=True)
+
+
+def write_review_export(folder: Path, seed: int = 5, reviews: int = 1200) -> None:
+    """Reviews of apps in two stores: JSON Lines with nested users, and CSV with month names.
+
+    A third is German. Some have emoji, HTML, or no text.
+    """
+    rng = random.Random(seed)
+    folder.mkdir(parents=True, exist_ok=True)
+    play, apple = [], [["id", "app", "author", "date", "stars", "title", "review"]]
+    for number in range(reviews):
+        german = number % 3 == 0
+        stars = rng.choice((1, 2, 3, 4, 5, 5))
+        words = (_GERMAN if german else _ENGLISH)[0 if stars < 3 else 1 if stars == 3 else 2]
+        day = FIRST_DAY + dt.timedelta(days=number * 69 // reviews)
+        text = (
+            f"das ist ein {rng.choice(words)} programm und ich habe es auf dem telefon {number}"
+            if german
+            else f"this is {rng.choice(words)} and i have it on the phone {number}"
+        )
+        kind = number % 20
+        if kind == 1:
+            text = f"<p>{text} &amp; more</p><br/>"
+        elif kind == 2:
+            text += " \U0001f600\U0001f44d"
+        elif kind == 3:
+            text = ""
+        app = f"app-{number % 4}"
+        if number % 2:
+            moment = dt.datetime.combine(day, dt.time(12), dt.UTC)
+            play.append(
+                {
+                    "review_id": f"p{number}",
+                    "app": app,
+                    "user": {"id": f"u{number % 97}", "locale": "de" if german else "en"},
+                    "at": int(moment.timestamp() * 1000),
+                    "score": stars,
+                    "content": text,
+                }
+            )
+        else:
+            date = f"{day:%b} {day.day}, {day.year}"
+            apple.append([f"a{number}", app, f"user {number % 89}", date, str(stars), "", text])
+    lines = "\n".join(json.dumps(row, ensure_ascii=False) for row in play)
+    (folder / "playstore.jsonl").write_text(lines + "\n", encoding="utf-8")
+    _write_csv(folder / "appstore.csv", apple)
+
+
+def _write_csv(path: Path, rows: list[list[str]]) -> None:
+    with path.open("w", encoding="utf-8", newline="") as file:
+        csv.writer(file).writerows(rows)
