@@ -18,8 +18,9 @@ _REFUSED_FOR_GOOD = re.compile(
     re.IGNORECASE,
 )
 _CONNECTION = re.compile(
-    r"failed to connect|could not connect|can't connect|connection (to server|refused|reset|timed "
-    r"out|has been closed|was closed|is closed|was killed|failure|already closed)"
+    r"dial tcp|no such host|failed to connect|could not connect|can't connect"
+    r"|connection (to server|refused|reset|timed out|has been closed|was closed|is closed"
+    r"|was killed|failure|already closed)"
     r"|closed the connection|terminating connection|lost connection|gone away|broken pipe"
     r"|no connection to the server|timeout expired|timed out|name resolution|database is locked"
     r"|could not receive data|could not send data|ssl (syscall|error)|eof detected|too many clients"

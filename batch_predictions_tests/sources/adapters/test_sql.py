@@ -318,6 +318,19 @@ def test_a_query_in_the_sql_of_the_database(shop: SourceDatabase) -> None:
     assert '"event_id"' in refused["row"]
 
 
+def test_the_newest_of_repeated_rows_stays(shop: SourceDatabase) -> None:
+    shop.execute("alter table order_lines add column changed int")
+    rows = [{**order_line(n, "2024-01-02 10:00:00+00:00"), "changed": 9 - n} for n in range(3)]
+    shop.insert([{**row, "qty": 7, "customer": "u"} for row in rows])
+    shop.change(
+        updated_at={"interactions": "changed"},
+        deduplicate={"interactions": {"by": ["qty", "customer"], "keep": "last"}},
+    )
+    results = shop.ingest()
+    assert results["2024-01-02"].counts.deduplicated == 2
+    assert [row["event_id"] for row in shop.rows()] == ["0"]
+
+
 def test_row_numbers_do_not_depend_on_the_order_of_the_database(shop: SourceDatabase) -> None:
     rows = [order_line(n % 3, f"2024-01-02 0{n}:00:00+00:00", n) for n in range(9)]
     shop.insert(rows)
