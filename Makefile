@@ -2,7 +2,7 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-# With every extra: make EXTRAS=dev,encoder,postgres,ray test
+# With every extra: make EXTRAS=dev,encoder,postgres,ray,sql test
 EXTRAS ?= dev
 comma := ,
 export BATCH_PREDICTIONS_HOME ?= $(CURDIR)/.batch_predictions

@@ -126,6 +126,9 @@ def _explain(error: ValidationError) -> str:
         key = ".".join(str(part) for part in problem["loc"])
         if problem["type"] == "extra_forbidden":
             lines.append(f"setting {key} does not exist (see `batch-predictions init` for all)")
+        elif key in ("source", "source.url", "serving.url"):
+            # The value may have a password.
+            lines.append(f"setting {key}: {problem['msg']}")
         else:
             lines.append(f"setting {key} = {problem['input']!r}: {problem['msg']}")
     return "; ".join(lines)

@@ -6,7 +6,7 @@ import datetime as dt
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, ConfigDict, Field
+from pydantic import BeforeValidator, ConfigDict, Field, SecretStr
 
 from batch_predictions.settings.section import Section
 
@@ -106,8 +106,8 @@ class SourceSettings(Section):
 
     kind: str = Field(
         "complete_journey",
-        description="Adapter: complete_journey, files, movielens, amazon_reviews, or the kind of "
-        "an adapter of a plugin.",
+        description="Adapter: complete_journey, files, sql, movielens, amazon_reviews, or the kind "
+        "of an adapter of a plugin.",
     )
     path: SourcePath | None = Field(
         None,
@@ -140,23 +140,65 @@ class SourceSettings(Section):
         "columns: {text: body}}]}; an entry may have columns, formats, values and where of its "
         "own, and the format (csv, json, parquet). Empty: files that are named like the tables.",
     )
+    url: SecretStr | None = Field(
+        None,
+        description="sql: URL of the database, such as postgresql://user:password@host/database. "
+        "Set it in the environment, as BATCH_PREDICTIONS_SOURCE__URL.",
+    )
+    driver: Literal["auto", "adbc", "sqlalchemy"] = Field(
+        "auto",
+        description="sql: library that reads the database. auto: ADBC for PostgreSQL, SQLite, "
+        "Snowflake and BigQuery, SQLAlchemy for other databases.",
+    )
+    tables: dict[str, str] = Field(
+        default_factory=dict,
+        description="sql: for each raw table, your table or view, such as {interactions: "
+        "shop.order_lines, items: shop.products}.",
+    )
+    updated_at: dict[str, str] = Field(
+        default_factory=dict,
+        description="sql: for each raw table, your column with the time of a row's last change, "
+        "such as {interactions: modified_at}. With it, changes of a row in place are noticed.",
+    )
+    late_days: int = Field(
+        3,
+        ge=0,
+        description="sql: the days before the newest one that every run compares with the "
+        "database, because rows arrive late; those that changed are read again.",
+    )
+    reconcile_days: int = Field(
+        7,
+        ge=0,
+        description="sql: every so many days a run compares all days with the database, so that "
+        "older rows that were deleted or added are noticed. 0: never.",
+    )
+    statement_timeout_seconds: int = Field(
+        3600, ge=0, description="sql: longest time of one query. 0: no limit."
+    )
+    connect_timeout_seconds: int = Field(
+        10, ge=1, description="sql: longest time to wait for a connection."
+    )
+    retries: int = Field(
+        3, ge=0, description="sql: how often to try again after the connection fails or breaks."
+    )
     columns: dict[str, dict[str, str]] = Field(
         default_factory=dict,
-        description="files: for each raw table, its column: your column, such as "
+        description="files, sql: for each raw table, its column: your column, such as "
         "{interactions: {user_id: customer, item_id: sku, occurred_at: ts}}.",
     )
     formats: dict[str, dict[str, str]] = Field(
         default_factory=dict,
-        description="files: for each raw table, its column: the format of the files. Of dates and "
-        "times as in strptime, such as {interactions: {occurred_at: '%d.%m.%Y %H:%M'}}; not needed "
-        "for ISO 8601, Unix time, RFC 2822 and English month names. Of numbers as an example with "
-        "thousands and decimals, such as {items: {price: '1.234,56'}}; not needed for 1234.56.",
+        description="files, sql: for each raw table, its column: the format of its values. Of "
+        "dates and times as in strptime, such as {interactions: {occurred_at: '%d.%m.%Y %H:%M'}}; "
+        "not needed for ISO 8601, Unix time, RFC 2822 and English month names. Of numbers as an "
+        "example with thousands and decimals, such as {items: {price: '1.234,56'}}; "
+        "not needed for 1234.56.",
     )
     values: dict[str, dict[str, ValueMapSetting]] = Field(
         default_factory=dict,
-        description="files: for each raw table, its column: a map of your values to ours, such as "
-        "{items: {available: {active: true, draft: false}}, users: {gender: {Frau: female}}}. Case "
-        "and spaces around your values do not count.",
+        description="files, sql: for each raw table, its column: a map of your values to ours, "
+        "such as {items: {available: {active: true, draft: false}}, users: {gender: {Frau: "
+        "female}}}. Case and spaces around your values do not count.",
     )
     ids: dict[str, IdRule] = Field(
         default_factory=dict,
@@ -165,8 +207,9 @@ class SourceSettings(Section):
     )
     where: dict[str, str] = Field(
         default_factory=dict,
-        description="files: for each raw table, a SQL condition over the files' columns, such as "
-        "{interactions: \"status in ('paid', 'fulfilled')\"}. Other rows are left out and counted.",
+        description="files, sql: for each raw table, a SQL condition over your columns, such as "
+        "{interactions: \"status in ('paid', 'fulfilled')\"}. Other rows are left out; those of "
+        "files are counted. sql: in the SQL of the database, such as deleted_at is null.",
     )
     deduplicate: dict[str, DeduplicateRule] = Field(
         default_factory=dict,
@@ -179,7 +222,8 @@ class SourceSettings(Section):
         description="files: for each raw table, a DuckDB SELECT over the files, whose result has "
         "the table's columns, such as {interactions: \"select sku as item_id, customer as user_id, "
         "quantity * price as amount, day as date from 'orders*.csv'\"}. It reads only files in "
-        "source.path, to which paths are relative.",
+        "source.path, to which paths are relative. sql: a SELECT in the SQL of the database, "
+        "instead of a name in tables.",
     )
     events: dict[str, EventTypeSettings] = Field(
         default_factory=dict,

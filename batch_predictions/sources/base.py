@@ -6,7 +6,8 @@ import datetime as dt
 import tempfile
 import zoneinfo
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar, Self
@@ -56,6 +57,10 @@ ABSENT_FINGERPRINT = "absent"
 """The fingerprint of a table that a source does not have."""
 
 
+WEEKS_PER_READ = 4
+"""Bounds the memory: a week of promotions may have 400,000 rows."""
+
+
 class SourceError(ValueError):
     """A source cannot be read; the message names the file, row or column, and the remedy."""
 
@@ -79,6 +84,21 @@ class Span:
     last_day: dt.date | None
     default_date: dt.date
     shift_days: int = 0
+
+
+@dataclass(frozen=True)
+class ComparisonWindow:
+    """Which ingested partitions a run compares with the source.
+
+    Attributes:
+        late_days: days before the newest one that every run compares.
+        reconcile_days: days after which a run compares all partitions; 0: never.
+        settings: fingerprint of the settings; all partitions are compared after it has changed.
+    """
+
+    late_days: int
+    reconcile_days: int
+    settings: str
 
 
 class Source(ABC):
@@ -199,16 +219,40 @@ class Source(ABC):
         """
 
     def day_fingerprints(self, table: Table, days: Sequence[str]) -> dict[str, str]:
-        """By partition, a text that changes when the partition's rows may have changed.
-
-        Override it where changes of a day can be found without reading all rows, such as by the
-        number of rows and their newest change: then only changed days are ingested again.
+        """For each day, a text that changes when its rows, or how they are read, may have changed.
 
         Args:
-            table: a daily or weekly table.
-            days: its partitions.
+            table: the raw table.
+            days: partitions of a daily or weekly table; of a snapshot, the day of the ingest.
         """
         return dict.fromkeys(days, self.fingerprint(table))
+
+    def comparison_window(self, table: Table) -> ComparisonWindow | None:
+        """Which ingested partitions a run compares with the source; None: all of them."""
+        return None
+
+    def always_compared(self, table: Table) -> Sequence[str]:
+        """Partitions that every run compares although they are not in the comparison window."""
+        return ()
+
+    @contextmanager
+    def open_partitions(
+        self, table: Table, days: Sequence[str], folder: Path
+    ) -> Iterator[list[Sequence[str]]]:
+        """Prepares the reading of partitions, and yields them in groups that are read together.
+
+        Within the block, `rows_sql` is called once for each group. Groups bound the memory.
+
+        Args:
+            table: the raw table.
+            days: partitions; of a snapshot, the day of the ingest.
+            folder: folder for temporary files, which the caller removes after the block.
+
+        Raises:
+            SourceError: the table cannot be read.
+        """
+        step = WEEKS_PER_READ if table.partition == "week" else len(days)
+        yield [days[start : start + step] for start in range(0, len(days), step)]
 
     @abstractmethod
     def rows_sql(
@@ -245,6 +289,10 @@ class Source(ABC):
             SourceError: the table cannot be read.
             SourceExhaustedError: a day is after the last day of the source.
         """
+
+    def location(self) -> str | None:
+        """Where the source is, for reports; without passwords."""
+        return str(self.settings.path) if self.settings.path else None
 
     def file_names(self, table: Table) -> list[str]:
         """Names of the files of a table, for reports."""

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 
 import duckdb
 
+from batch_predictions.sources.base import MAX_DATE
 from batch_predictions.sources.file_rows import FILE_NAME, LINE_ERROR, FileRows
 from batch_predictions.sources.sql_literals import days_condition, quote_literal
 from batch_predictions.sources.validation.column_mapping import TIME_COLUMNS
@@ -46,6 +47,11 @@ def daily_rows_sql(
     if timestamp:
         select_list += f", __timestamp as {timestamp}"
     dated = dated_rows_sql(db, table, rows, columns, rules)
+    if rules.undated_day:
+        return (
+            f"select * from (select {partition_day_sql('__day', rules)} as date, {select_list}, "
+            f"__problem as problem from ({dated})) where {days_condition('date', days)}"
+        )
     newest = f"newest_{uuid.uuid4().hex}"
     db.execute(
         f"create temp table {newest} as select {FILE_NAME}, count(__problem) as problems, "
@@ -63,6 +69,14 @@ def daily_rows_sql(
         "select * from (select case when __problem is null then __day else __newest end as date, "
         f"{select_list}, __problem as problem from ({dated}) "
         f"join temp.{newest} using ({FILE_NAME})) where {days_condition('date', days)}"
+    )
+
+
+def partition_day_sql(day: str, rules: DayRules) -> str:
+    """SQL of the partition of a row by its day: `rules.undated_day` if the day is not plausible."""
+    return (
+        f"case when {day} between DATE '{rules.first_day}' and DATE '{MAX_DATE}' then {day} "
+        f"else DATE '{rules.undated_day}' end"
     )
 
 

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import datetime as dt
 from abc import abstractmethod
-from collections.abc import Sequence
 from pathlib import Path
 
 import duckdb
@@ -14,10 +12,7 @@ from batch_predictions.settings import SourceSettings
 from batch_predictions.sources.base import (
     ABSENT_FINGERPRINT,
     RAW_TABLES,
-    Source,
     SourceError,
-    Span,
-    last_sunday_before,
 )
 from batch_predictions.sources.file_fingerprints import hash_json, reading_settings
 from batch_predictions.sources.file_formats import read_files
@@ -28,18 +23,13 @@ from batch_predictions.sources.row_filters import validate_conditions
 from batch_predictions.sources.row_groups import (
     Interpretation,
     RowGroup,
-    group_day_range,
-    group_rows_sql,
     interpret_rows,
 )
-from batch_predictions.sources.sql_literals import quote_identifier
-from batch_predictions.sources.validation.column_formats import validate_formats
-from batch_predictions.sources.validation.timestamps import DayRules
-from batch_predictions.sources.validation.value_maps import validate_values
+from batch_predictions.sources.tabular_source import TabularSource, column_texts
 from batch_predictions.tables import Table
 
 
-class FileSource(Source):
+class FileSource(TabularSource):
     """Reads a folder of files, `source.path`. An adapter implements `files` and `column_sql`.
 
     Parquet files and delimited text with a header are read by default; for other formats override
@@ -50,8 +40,6 @@ class FileSource(Source):
         super().__init__(settings, state)
         self._copied: Path | None = None
         self._other_objects: list[str] = []
-        validate_formats(settings.formats)
-        validate_values(settings.values)
         validate_conditions(settings.where)
 
     @abstractmethod
@@ -169,16 +157,7 @@ class FileSource(Source):
         with duckdb.connect(":memory:", config={"threads": 2}) as db:
             db.execute("set enable_progress_bar = false; set timezone = 'UTC'")
             read = read_files(db, self.folder, [path], format_, rows)
-            texts = ", ".join(
-                f"list(nullif(trim({quote_identifier(column)}::VARCHAR), '')) as "
-                f"{quote_identifier(column)}"
-                for column in read.types
-            )
-            [lists] = db.execute(f"select {texts} from {read.relation}").fetchall()
-        return {
-            column: [text for text in values or () if text is not None]
-            for column, values in zip(read.types, lists, strict=True)
-        }
+            return column_texts(db, read)
 
     def unread_files(self) -> list[str]:
         """Visible files in the folder that belong to no table, relative to it, by name."""
@@ -203,54 +182,3 @@ class FileSource(Source):
             stat = path.stat()
             hashed.append((name, stat.st_size, stat.st_mtime_ns))
         return hash_json(hashed)
-
-    def span(self, today: dt.date) -> Span:
-        """From the oldest readable day, or the default date; without an end."""
-        default_date = self.settings.default_date or last_sunday_before(today)
-        ranges = [self.find_day_range(table, default_date) for table in self._daily_tables()]
-        first_days = [day_range[0] for day_range in ranges if day_range]
-        return Span(min(first_days, default=default_date), None, default_date)
-
-    def newest_complete_day(self, today: dt.date) -> dt.date:
-        """Yesterday, or the newest readable day if that is older."""
-        ranges = [self.day_range(table) for table in self._daily_tables()]
-        newest_days = [day_range[1] for day_range in ranges if day_range]
-        newest_day = max(newest_days, default=self.state.default_date)
-        return min(newest_day, today - dt.timedelta(days=1))
-
-    def day_range(self, table: Table) -> tuple[dt.date, dt.date] | None:
-        """First and newest readable day of a table's files."""
-        return self.find_day_range(table, self.state.default_date)
-
-    def rows_sql(
-        self,
-        db: duckdb.DuckDBPyConnection,
-        table: Table,
-        days: Sequence[str] | None,
-        limit: int | None = None,
-    ) -> str:
-        """A query for the rows of a table's files; see `Source.rows_sql`."""
-        groups = self.row_groups(db, table, limit)
-        rules = self.day_rules(self.state.default_date, self.state.first_day)
-        return group_rows_sql(db, table, groups, rules, days)
-
-    def _daily_tables(self) -> list[Table]:
-        """The tables that determine the days of the source; weekly ones are known ahead."""
-        return [table for table in self.tables() if table.partition == "date"]
-
-    def find_day_range(self, table: Table, default_date: dt.date) -> tuple[dt.date, dt.date] | None:
-        """First and newest readable day of a table's files.
-
-        Args:
-            table: a daily or weekly table.
-            default_date: day of rows without a time.
-        """
-        # Only the time columns are scanned: a small connection is enough.
-        with duckdb.connect(":memory:", config={"threads": 2}) as db:
-            db.execute("set timezone = 'UTC'")
-            groups = self.row_groups(db, table, None)
-            return group_day_range(db, table, groups, self.day_rules(default_date, dt.date.min))
-
-    def day_rules(self, default_date: dt.date, first_day: dt.date) -> DayRules:
-        """How rows get their day, in a home that begins on `first_day`."""
-        return DayRules(self.timezone, self.settings.earliest, first_day, default_date)

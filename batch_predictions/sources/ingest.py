@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import datetime as dt
-import tempfile
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,15 +12,13 @@ import duckdb
 
 from batch_predictions.home import State
 from batch_predictions.sources.base import ABSENT_FINGERPRINT, Source, SourceError
+from batch_predictions.sources.comparison import changed_partitions
 from batch_predictions.sources.ingest_log import IngestLogEntry, read_ingest_log, update_ingest_log
 from batch_predictions.sources.manual_rows import with_manual_rows
 from batch_predictions.sources.sql_literals import quote_literal
 from batch_predictions.sources.validation.row_checks import RowCounts, ValidatedRows, validate_rows
 from batch_predictions.tables import QUARANTINE, Table
-from batch_predictions.warehouse import Warehouse, WriteResult, as_date
-
-WEEKS_PER_READ = 4
-"""Bounds the memory: a week of promotions may have 400,000 rows."""
+from batch_predictions.warehouse import Warehouse, WriteResult, as_date, scratch_dir
 
 
 @dataclass(frozen=True)
@@ -69,10 +67,17 @@ def ingest(
     _validate_days(table, days, state)
     if not table.partition:
         return _ingest_snapshot(warehouse, source, table, days)
-    step = WEEKS_PER_READ if table.partition == "week" else len(days)
+    # Before the rows are read, so that rows that change meanwhile are ingested again.
+    fingerprints = source.day_fingerprints(table, days)
     results: dict[str, IngestResult] = {}
-    for start in range(0, len(days), step):
-        results |= _ingest_partitions(warehouse, source, table, days[start : start + step])
+    if ABSENT_FINGERPRINT in fingerprints.values():
+        return _ingest_partitions(warehouse, source, table, days, fingerprints)
+    with (
+        scratch_dir(warehouse.folder) as folder,
+        source.open_partitions(table, days, folder) as groups,
+    ):
+        for group in groups:
+            results |= _ingest_partitions(warehouse, source, table, group, fingerprints)
     return results
 
 
@@ -84,27 +89,24 @@ def days_to_ingest(
     Of a weekly table, the Mondays of the weeks with these days. Of a snapshot, the last day if it
     must be read again, else none.
     """
-    log = read_ingest_log(Path(warehouse.home), table)
+    home = Path(warehouse.home)
+    log = read_ingest_log(home, table)
     if not table.partition:
-        fingerprint = source.fingerprint(table)
-        if log.as_of and log.as_of > last.isoformat():
+        day = last.isoformat()
+        if log.as_of and log.as_of > day:
             return []
         entry = log.days.get(log.as_of or "")
+        fingerprint = source.day_fingerprints(table, [day])[day]
         is_current = entry is not None and entry.fingerprint == fingerprint
-        return [] if is_current and warehouse.path(table).exists() else [last.isoformat()]
+        return [] if is_current and warehouse.path(table).exists() else [day]
     existing = set(warehouse.partitions(table))
     first = table.partition_of(first)
     step = 7 if table.partition == "week" else 1
     offsets = range(0, (last - first).days + 1, step)
     days = [(first + dt.timedelta(days=offset)).isoformat() for offset in offsets]
-    fingerprints = source.day_fingerprints(table, days)
-    return [
-        day
-        for day in days
-        if day not in existing
-        or day not in log.days
-        or log.days[day].fingerprint != fingerprints[day]
-    ]
+    ingested = [day for day in days if day in existing and day in log.days]
+    current = set(ingested) - changed_partitions(home, source, table, ingested, last)
+    return [day for day in days if day not in current]
 
 
 def _validate_days(table: Table, days: Sequence[str], state: State) -> None:
@@ -125,12 +127,14 @@ def _validate_days(table: Table, days: Sequence[str], state: State) -> None:
 
 
 def _ingest_partitions(
-    warehouse: Warehouse, source: Source, table: Table, days: Sequence[str]
+    warehouse: Warehouse,
+    source: Source,
+    table: Table,
+    days: Sequence[str],
+    fingerprints: Mapping[str, str],
 ) -> dict[str, IngestResult]:
     """Ingests days, or weeks, that are read together."""
     home = Path(warehouse.home)
-    # Before the rows are read, so that files that change meanwhile are ingested again.
-    fingerprints = source.day_fingerprints(table, days)
     with warehouse.connect() as db:
         if ABSENT_FINGERPRINT in fingerprints.values():
             validated = _no_rows(table)
@@ -144,6 +148,7 @@ def _ingest_partitions(
             write_results = warehouse.replace_partitions(table, days, rows, db=db)
             for day in days:
                 log.days[day] = _log_entry(fingerprints[day], counts[day])
+            log.changed = [day for day in log.changed if day not in days]
     return {
         day: IngestResult(counts[day], write_results[day], manual_counts.get(day, 0))
         for day in days
@@ -163,19 +168,21 @@ def _ingest_snapshot(
             rows_in_file = warehouse.value(f"select count(*) from {table.qualified}")
             unchanged = WriteResult(table, None, rows_in_file, path, False)
             return {day: IngestResult(RowCounts(), unchanged, is_superseded=True)}
-        fingerprint = source.fingerprint(table)
-        with warehouse.connect() as db:
+        fingerprint = source.day_fingerprints(table, [day])[day]
+        with ExitStack() as stack:
+            folder = stack.enter_context(scratch_dir(warehouse.folder))
+            db = stack.enter_context(warehouse.connect())
             if fingerprint == ABSENT_FINGERPRINT:
                 validated = _no_rows(table)
             else:
+                stack.enter_context(source.open_partitions(table, [day], folder))
                 validated = validate_rows(db, source, table, None, snapshot_day=day)
             _write_quarantine(warehouse, db, table, validated, [day])
             rows, manual_counts = with_manual_rows(db, home, table, validated.accepted, None)
-            with tempfile.TemporaryDirectory() as folder:
-                # Parquet keeps the type MAP, Arrow does not.
-                shard = Path(folder) / "snapshot.parquet"
-                db.execute(f"copy ({rows}) to {quote_literal(shard)} (format parquet)")
-                write_result = warehouse.replace_partition(table, None, [shard])
+            # Parquet keeps the type MAP, Arrow does not.
+            shard = folder / "snapshot.parquet"
+            db.execute(f"copy ({rows}) to {quote_literal(shard)} (format parquet)")
+            write_result = warehouse.replace_partition(table, None, [shard])
         counts = validated.counts.get(day, RowCounts())
         log.as_of = day
         log.days[day] = _log_entry(fingerprint, counts)

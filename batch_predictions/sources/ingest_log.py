@@ -6,6 +6,7 @@ would look changed.
 
 from __future__ import annotations
 
+import datetime as dt
 import fcntl
 import json
 from collections.abc import Iterator
@@ -30,16 +31,34 @@ class IngestLogEntry(BaseModel):
     deduplicated: int = 0
 
 
+class Comparison(BaseModel):
+    """When ingested partitions were last compared with the source.
+
+    Attributes:
+        newest: newest day of the runs that compared.
+        full: newest day of the last run that compared all partitions.
+        settings: fingerprint of the settings then.
+    """
+
+    newest: dt.date
+    full: dt.date
+    settings: str
+
+
 class IngestLog(BaseModel):
     """The ingests of a table.
 
     Attributes:
         days: entries by partition; of a snapshot, by the day as of which it was read.
         as_of: the newest day of a snapshot.
+        comparison: the last comparison, if the source does not compare all partitions each time.
+        changed: partitions that a comparison found changed and that are not ingested again yet.
     """
 
     days: dict[str, IngestLogEntry] = {}
     as_of: str | None = None
+    comparison: Comparison | None = None
+    changed: list[str] = []
 
 
 def read_ingest_log(home: Path, table: Table) -> IngestLog:

@@ -18,9 +18,10 @@ from batch_predictions.sources.file_rows import (
     ROW_NUMBER,
     FileRows,
 )
+from batch_predictions.sources.mapped_columns import mapped_column_sql
 from batch_predictions.sources.parquet_files import read_parquet_files
 from batch_predictions.sources.sql_literals import quote_identifier, quote_literal
-from batch_predictions.sources.validation.column_mapping import HEADLINE, match_columns
+from batch_predictions.sources.validation.column_mapping import match_columns
 from batch_predictions.tables import Table
 
 
@@ -107,23 +108,7 @@ class MappedGroup:
 
     def columns(self, types: Mapping[str, str]) -> dict[str, str]:
         """Column of the raw table to SQL over the files' columns; `attributes` of the others."""
-        matches = self.match(types)
-        columns = {name: quote_identifier(file_column) for name, file_column in matches.items()}
-        headline, text = columns.pop(HEADLINE, None), columns.get("text")
-        if headline is not None and text is not None:
-            # A title alone is not a review: without a text, the review stays empty.
-            columns["text"] = (
-                f"case when trim({text}::VARCHAR) <> '' then "
-                f"concat_ws('. ', nullif(trim({headline}::VARCHAR), ''), {text}) end"
-            )
-        if any(column.name == "attributes" for column in self.table.columns):
-            mapped = matches.get("attributes")
-            if mapped is None or types[mapped] != self.table.type_of("attributes"):
-                unmatched = [n for n in types if n not in matches.values() or n == mapped]
-                columns.pop("attributes", None)
-                if unmatched:
-                    columns["attributes"] = _map_sql(unmatched)
-        return columns
+        return mapped_column_sql(self.table, self.match(types), types)
 
 
 def _with_columns(rows: FileRows, types: Mapping[str, str]) -> FileRows:
@@ -143,13 +128,3 @@ def _no_rows(types: Mapping[str, str]) -> FileRows:
     texts = [f"null::VARCHAR as {name}" for name in (FILE_NAME, LINE_ERROR, LINE_TEXT)]
     selected = ", ".join([*columns, *texts, f"null::BIGINT as {ROW_NUMBER}"])
     return FileRows(f"(select {selected} limit 0)", dict(types))
-
-
-def _map_sql(names: list[str]) -> str:
-    """SQL of a map of the columns that are not empty."""
-    entries = ", ".join(
-        f"struct_pack(k := {quote_literal(name)}, "
-        f"v := nullif(trim({quote_identifier(name)}::VARCHAR), ''))"
-        for name in names
-    )
-    return f"map_from_entries(list_filter([{entries}], lambda entry: entry.v is not null))"

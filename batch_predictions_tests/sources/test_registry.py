@@ -53,7 +53,7 @@ def test_a_home_refuses_another_source(tmp_path: Path, change: dict[str, str]) -
 
 
 def test_the_error_of_an_unknown_kind_lists_the_kinds() -> None:
-    kinds = ["amazon_reviews", "complete_journey", "files", "movielens"]
+    kinds = ["amazon_reviews", "complete_journey", "files", "movielens", "sql"]
     assert source_kinds() == kinds
     with pytest.raises(SourceError, match=f"choose one of {', '.join(kinds)}.*plugins"):
         build_source(SourceSettings(kind="oracle"), None)

@@ -45,6 +45,13 @@ def init(
     typer.echo(f"wrote {target}: every setting is explained in it")
     for question in questions:
         typer.echo(f"please decide: {question}")
+    if source == "sql":
+        typer.echo(
+            "set the URL of the database in the environment, not in the file: export "
+            "BATCH_PREDICTIONS_SOURCE__URL=postgresql://user:password@host/database; and name your "
+            "tables in source.tables",
+            err=True,
+        )
     typer.echo("next: batch-predictions check-source", err=True)
 
 
@@ -54,17 +61,16 @@ def _propose(source_settings: dict[str, Any]) -> tuple[dict[str, Any], list[str]
     The first check finds files and columns, later ones what is in them.
     """
     from batch_predictions.cli.languages import detect_text_languages
-    from batch_predictions.settings import Settings, SourceSettings, home_folder
+    from batch_predictions.settings import Settings, home_folder
     from batch_predictions.sources.checking.check import check_source
     from batch_predictions.sources.checking.suggestions import merge_settings
 
     proposed: dict[str, Any] = {}
     questions: dict[str, None] = {}
     for _ in range(MAX_CHECKS):
-        settings = Settings(
-            home=home_folder(),
-            source=SourceSettings.model_validate(source_settings | proposed),
-        )
+        # A mapping is merged with the environment, which may have the URL of a database.
+        sections: dict[str, Any] = {"source": source_settings | proposed}
+        settings = Settings(home=home_folder(), **sections)
         report = check_source(settings, detect_languages=detect_text_languages)
         questions |= dict.fromkeys(report.questions)
         merged = merge_settings(proposed, report.suggested_settings)

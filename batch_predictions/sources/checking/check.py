@@ -102,7 +102,7 @@ def _check_tables(
     accepted = {name: report.accepted for name, report in readable.items()}
     return SourceReport(
         kind=source.kind,
-        path=str(settings.source.path) if settings.source.path else None,
+        path=source.location(),
         timezone=source.timezone,
         first_day=state.first_day if has_days else None,
         newest_complete_day=newest,
@@ -134,7 +134,7 @@ def _report_without_tables(
         raise error
     return SourceReport(
         kind=source.kind,
-        path=str(settings.source.path) if settings.source.path else None,
+        path=source.location(),
         timezone=source.timezone,
         first_day=None,
         newest_complete_day=None,

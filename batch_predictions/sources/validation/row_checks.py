@@ -224,9 +224,9 @@ def _event_id_sql(
     ]
     is_equal = " and ".join(f"c.{name} is not distinct from d.{name}" for name in hashed)
     db.execute(
-        f"create temp table duplicates_{suffix} as select source, row_number, row_number() over "
-        f"(partition by {', '.join(hashed)} order by {', '.join(order)}) as n from {checked} c "
-        f"where reason is null and {event_id} is null and exists (select 1 from "
+        f"create temp table duplicates_{suffix} as select date, source, row_number, "
+        f"row_number() over (partition by {', '.join(hashed)} order by {', '.join(order)}) as n "
+        f"from {checked} c where reason is null and {event_id} is null and exists (select 1 from "
         f"(select {', '.join(hashed)} {without_id} group by all having count(*) > 1) d "
         f"where {is_equal})"
     )
@@ -239,8 +239,7 @@ def _event_id_sql(
     )
     return (
         f"coalesce(c.{event_id}, md5(concat_ws(chr(31), {', '.join(parts)})))",
-        f"left join temp.duplicates_{suffix} d "
-        "on c.source = d.source and c.row_number = d.row_number",
+        f"left join temp.duplicates_{suffix} d on {_is_same_row('c', 'd')}",
     )
 
 

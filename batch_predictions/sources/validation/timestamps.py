@@ -41,13 +41,15 @@ class DayRules:
         timezone: time zone of the business day.
         earliest: rows of earlier days are refused as implausible.
         first_day: rows of days before it are refused, because the home begins on it.
-        default_date: day of rows without a time.
+        default_date: day of rows if the table has no column of a time.
+        undated_day: partition of rows without a plausible day; None: the newest day of their file.
     """
 
     timezone: str
     earliest: dt.date
     first_day: dt.date
     default_date: dt.date
+    undated_day: dt.date | None = None
 
 
 def timestamp_sql(value: str, type_: str) -> str:

@@ -1,0 +1,79 @@
+"""Finds ingested partitions whose rows in the source have changed since.
+
+A folder of files is compared as a whole. A database with years of rows is not: every run compares
+its newest days, and from time to time all of them (`Source.comparison_window`).
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Sequence
+from pathlib import Path
+
+from batch_predictions.sources.base import ComparisonWindow, Source
+from batch_predictions.sources.ingest_log import (
+    Comparison,
+    IngestLog,
+    read_ingest_log,
+    update_ingest_log,
+)
+from batch_predictions.tables import Table
+
+
+def changed_partitions(
+    home: Path, source: Source, table: Table, partitions: Sequence[str], newest: dt.date
+) -> set[str]:
+    """Those of the ingested partitions whose fingerprint is not that of their ingest.
+
+    Partitions that were found changed and are not ingested yet stay changed.
+
+    Args:
+        home: the home folder, which keeps when all partitions were last compared.
+        source: the source of the rows.
+        table: a table with partitions.
+        partitions: keys of ingested partitions, oldest first.
+        newest: the newest day of the run.
+    """
+    window = source.comparison_window(table)
+    log = read_ingest_log(home, table)
+    if window is None:
+        return _with_new_fingerprints(source, table, log, partitions)
+    is_full = _is_full_comparison_due(window, log.comparison, newest)
+    compared = list(partitions)
+    if not is_full:
+        assert log.comparison is not None
+        # Days after the newest of the previous run were not late yet when that run compared them.
+        start = min(newest, log.comparison.newest) - dt.timedelta(days=window.late_days)
+        first = table.partition_of(start).isoformat()
+        compared = [
+            key for key in partitions if key >= first or key in source.always_compared(table)
+        ]
+    changed = _with_new_fingerprints(source, table, log, compared)
+    with update_ingest_log(home, table) as updated:
+        full = newest if is_full else updated.comparison and updated.comparison.full
+        # A run of an older day does not move the window back.
+        latest = max(newest, updated.comparison.newest) if updated.comparison else newest
+        updated.comparison = Comparison(
+            newest=latest, full=full or newest, settings=window.settings
+        )
+        pending = set(updated.changed) - set(compared) | changed
+        updated.changed = sorted(pending)
+    return pending & set(partitions)
+
+
+def _with_new_fingerprints(
+    source: Source, table: Table, log: IngestLog, partitions: Sequence[str]
+) -> set[str]:
+    if not partitions:
+        return set()
+    fingerprints = source.day_fingerprints(table, partitions)
+    return {key for key in partitions if log.days[key].fingerprint != fingerprints[key]}
+
+
+def _is_full_comparison_due(
+    window: ComparisonWindow, previous: Comparison | None, newest: dt.date
+) -> bool:
+    if previous is None or previous.settings != window.settings:
+        return True
+    days = (newest - previous.full).days
+    return 0 < window.reconcile_days <= days

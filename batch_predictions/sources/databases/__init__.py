@@ -1,0 +1,1 @@
+"""Databases as a source: connections that see one snapshot, conditions of days, Arrow batches."""
