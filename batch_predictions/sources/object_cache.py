@@ -139,12 +139,14 @@ class ObjectCache:
     ) -> dict[str, ObjectMeta]:
         import obstore
 
-        with self._explained("cannot be listed"):
-            if names is not None:
-                found = [(name, obstore.head(store, name)) for name in names]
-            else:
+        found: list[tuple[str, ObjectMeta]] = []
+        if names is None:
+            with self._explained("cannot be listed"):
                 listed = (meta for chunk in obstore.list(store) for meta in chunk)
                 found = [(meta["path"], meta) for meta in listed]
+        for name in names or ():
+            with self._explained(f"has no {name}, or it cannot be read"):
+                found.append((name, obstore.head(store, name)))
         # Object stores show folders as empty objects, whose names end with a slash.
         objects = {name: meta for name, meta in found if name and not name.endswith("/")}
         for name in objects:

@@ -258,7 +258,7 @@ def test_files_of_a_web_server_are_those_that_settings_name(
     assert total_counts(shop.ingest()) == (2, 2, 0)
     assert sorted(downloaded) == ["a.csv", "b.csv"]
     missing = SourceFolder(tmp_path, path=url, files={"interactions": ["missing.csv"]})
-    with pytest.raises(SourceError, match="cannot be listed"):
+    with pytest.raises(SourceError, match=r"has no missing\.csv, or it cannot be read"):
         missing.ingest()
     for files in ({}, {"interactions": "*.csv"}):
         with pytest.raises(SourceError, match=r"cannot be listed: name each with source\.files"):
