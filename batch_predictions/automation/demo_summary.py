@@ -56,6 +56,8 @@ def _work_lines(summary: Summary) -> Iterator[str]:
     yield f"  released     {summary.release_id or 'nothing'}"
     for line in summary.skipped:
         yield f"  skipped      {line}"
+    for line in summary.left_out:
+        yield f"  left out     {line}"
     for table, keys in summary.stale.items():
         days = keys[0] if len(keys) == 1 else f"{keys[0]} to {keys[-1]} ({len(keys)})"
         yield f"  stale        {table} {days}: made from rows that were corrected since"

@@ -17,6 +17,7 @@ import dagster as dg
 from batch_predictions.automation import instance as home_instance
 from batch_predictions.automation import jobs
 from batch_predictions.automation.job_runner import JobRunner
+from batch_predictions.automation.left_out import describe_left_out
 from batch_predictions.automation.planning import RunPlan, plan_run, training_due
 from batch_predictions.automation.progress import ProgressBar, show_progress
 from batch_predictions.automation.stale import find_stale, oldest_corrections, partition_times
@@ -48,6 +49,7 @@ class Summary:
         trained: decisions of the trainings.
         rows: by prediction table, rows of the last day.
         skipped: predictions that the source has no data for, in words.
+        left_out: rows, values, events and keys that are left out, in words.
         release_id: of the release that is served; None: none.
         unchanged: whether nothing was new, so that nothing was done.
         seconds: duration.
@@ -62,6 +64,7 @@ class Summary:
     trained: list[dict[str, Any]] = field(default_factory=list)
     rows: dict[str, int] = field(default_factory=dict)
     skipped: list[str] = field(default_factory=list)
+    left_out: list[str] = field(default_factory=list)
     release_id: str | None = None
     unchanged: bool = False
     seconds: float = 0.0
@@ -119,6 +122,7 @@ def run(
         progress.finish()
     skipped_tables = {key.path[-1] for key in runner.skipped_assets}
     summary.rows = _count_rows(warehouse, plan.last, skipped_tables)
+    summary.left_out = describe_left_out(warehouse, settings, source, plan.last)
     summary.release_id = served_release(settings)
     corrections = oldest_corrections(times_before, times_after)
     summary.stale = find_stale(

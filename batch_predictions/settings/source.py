@@ -51,6 +51,15 @@ ValueMapSetting = Annotated[dict[str, str | None], BeforeValidator(_as_value_map
 """Value of the source to value of the raw table; null: a missing value."""
 
 
+def _as_path(value: Any) -> Any:
+    """A text as a path; a URL stays a text, since a path has no double slash."""
+    return Path(value) if isinstance(value, str) and "://" not in value else value
+
+
+SourcePath = Annotated[Path | str, BeforeValidator(_as_path)]
+"""A folder, or the URL of one."""
+
+
 class IdRule(Section):
     """How the ids of a column are written, alike in all tables."""
 
@@ -100,8 +109,16 @@ class SourceSettings(Section):
         description="Adapter: complete_journey, files, sql, movielens, amazon_reviews, or the kind "
         "of an adapter of a plugin.",
     )
-    path: Path | None = Field(
-        None, description="Folder of the source (files, movielens, amazon_reviews)."
+    path: SourcePath | None = Field(
+        None,
+        description="Folder of the source (files, movielens, amazon_reviews), or the URL of one: "
+        "s3://bucket/prefix, gs://, az://, https:// (extra: objectstore). Credentials are those of "
+        "the environment, such as AWS_ACCESS_KEY_ID.",
+    )
+    endpoint: str | None = Field(
+        None,
+        description="URL of an S3-compatible server, such as https://minio.example.com:9000, for "
+        "a path such as s3://bucket/prefix. Empty: AWS_ENDPOINT_URL, or Amazon.",
     )
     timezone: str | None = Field(
         None,

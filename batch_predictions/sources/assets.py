@@ -1,6 +1,8 @@
 """The raw tables as Dagster assets, with a check that no row of the source is lost."""
 
 # No `from __future__ import annotations`: Dagster reads the type of `context` itself.
+from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -56,16 +58,8 @@ def raw_asset(table: Table, partitions: Partitions) -> dg.AssetsDefinition:
         for day, result in results.items():
             if result.is_superseded:
                 context.log.info(f"raw.{table.name} has a snapshot newer than {day}: it is kept")
-            if result.counts.quarantined:
-                context.log.warning(
-                    f"{result.counts.quarantined} of {result.counts.read} rows of {table.name} on "
-                    f"{day} were refused: see raw.quarantine"
-                )
-            for column, number in result.counts.nulled.items():
-                context.log.warning(
-                    f"{number} values of {table.name}.{column} on {day} could not be read and are "
-                    "empty: see `batch-predictions check-source`"
-                )
+        for warning in _warnings(table, results):
+            context.log.warning(warning)
         record_materializations(
             context,
             warehouse,
@@ -75,6 +69,28 @@ def raw_asset(table: Table, partitions: Partitions) -> dg.AssetsDefinition:
         return dg.MaterializeResult(check_results=[_check_result(results)])
 
     return raw
+
+
+def _warnings(table: Table, results: dict[str, IngestResult]) -> Iterator[str]:
+    """What was refused or could not be read, summed over the days."""
+    counts = {day: result.counts for day, result in results.items()}
+    refused = {day: day_counts.quarantined for day, day_counts in counts.items()}
+    days = [day for day, number in refused.items() if number]
+    if days:
+        read = sum(day_counts.read for day_counts in counts.values())
+        span = days[0] if len(days) == 1 else f"{len(days)} days, {days[0]} to {days[-1]}"
+        yield (
+            f"{sum(refused.values()):,} of {read:,} rows of {table.name} were refused ({span}): "
+            "see raw.quarantine"
+        )
+    nulled: Counter[str] = Counter()
+    for day_counts in counts.values():
+        nulled.update(day_counts.nulled)
+    for column, number in nulled.items():
+        yield (
+            f"{number:,} values of {table.name}.{column} could not be read and are empty: see "
+            "`batch-predictions check-source`"
+        )
 
 
 def _row_metadata(result: IngestResult) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar
+from typing import ClassVar, Self
 
 import duckdb
 
@@ -178,6 +178,11 @@ class Source(ABC):
             self._scratch = tempfile.TemporaryDirectory(prefix="batch_predictions-")
         return Path(self._scratch.name) / name
 
+    def share_derived_files(self, other: Self) -> Self:
+        """Uses the derived files and the limits of another source of the same settings."""
+        self.home, self.limits, self._scratch = other.home, other.limits, other._scratch
+        return self
+
     @property
     def event_types(self) -> EventTypes:
         """The types of interactions, without `recommendations.exclude_seen`."""
@@ -214,7 +219,10 @@ class Source(ABC):
         """
 
     def day_fingerprints(self, table: Table, days: Sequence[str]) -> dict[str, str]:
-        """For each day, a text that changes when its rows, or how they are read, may have changed.
+        """By day, a text that changes when its rows, or how they are read, may have changed.
+
+        Override it where changes of a day can be found without reading all rows, such as by the
+        number of rows and their newest change: then only changed days are ingested again.
 
         Args:
             table: the raw table.

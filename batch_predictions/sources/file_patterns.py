@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Literal
 
 from batch_predictions.settings import FilesEntry
@@ -112,6 +113,34 @@ def files_by_name(folder: Path, table_name: str) -> list[FileGroup]:
     ]
 
 
+def is_pattern(text: str) -> bool:
+    """Whether a text has wildcards."""
+    return bool(_WILDCARDS & set(text))
+
+
+def fits(name: str, pattern: str) -> bool:
+    """Whether a path fits a pattern, as in `Path.glob`."""
+    if name == pattern:
+        return True
+    parts = PurePosixPath(pattern).parts
+    regex = "".join(
+        ("(?:[^/]+/)*" if part == "**" else f"{_part_regex(part)}/") for part in parts[:-1]
+    )
+    last = "(?:[^/]+/)*[^/]*" if parts[-1:] == ("**",) else _part_regex("".join(parts[-1:]))
+    return re.fullmatch(regex + last, name) is not None
+
+
+def names_table(name: str, table_names: Iterable[str]) -> bool:
+    """Whether a file's name, or its first folder, is that of a table."""
+    first, *others = PurePosixPath(name).parts
+    if format_of(name) is None:
+        return False
+    return any(
+        first == table_name if others else first.split(".")[0] == table_name
+        for table_name in table_names
+    )
+
+
 def path_columns(name: str) -> dict[str, str]:
     """Columns in the folders of a file's name, such as `dt` in `dt=2026-01-03/part.csv`."""
     folders = Path(name).parts[:-1]
@@ -125,8 +154,20 @@ def list_names(folder: Path) -> str:
     return (", ".join(names) + (" …" if len(paths) > 10 else "")) or "no files"
 
 
+def _part_regex(part: str) -> str:
+    """A part of a pattern, without slashes, as a regular expression."""
+    tokens = re.findall(r"\[!?[^]]+\]|.", part)
+    regexes = {"*": "[^/]*", "?": "[^/]"}
+    return "".join(
+        f"[{'^' if token[1] == '!' else ''}{token[1:-1].removeprefix('!')}]"
+        if len(token) > 1
+        else regexes.get(token, re.escape(token))
+        for token in tokens
+    )
+
+
 def _fitting_files(folder: Path, pattern: str) -> list[Path]:
-    if not _WILDCARDS & set(pattern):
+    if not is_pattern(pattern):
         path = folder / pattern
         return [path] if path.is_file() else []
     return _visible_files(folder, folder.glob(pattern))

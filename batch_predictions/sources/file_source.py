@@ -18,6 +18,7 @@ from batch_predictions.sources.file_fingerprints import hash_json, reading_setti
 from batch_predictions.sources.file_formats import read_files
 from batch_predictions.sources.file_patterns import FileFormat, format_of
 from batch_predictions.sources.file_rows import FileRows
+from batch_predictions.sources.object_cache import ObjectCache, validate_url
 from batch_predictions.sources.row_filters import validate_conditions
 from batch_predictions.sources.row_groups import (
     Interpretation,
@@ -37,6 +38,8 @@ class FileSource(TabularSource):
 
     def __init__(self, settings: SourceSettings, state: State | None) -> None:
         super().__init__(settings, state)
+        self._copied: Path | None = None
+        self._other_objects: list[str] = []
         validate_conditions(settings.where)
 
     @abstractmethod
@@ -83,21 +86,42 @@ class FileSource(TabularSource):
 
     @property
     def folder(self) -> Path:
-        """The folder of the files.
+        """The folder of the files; of a URL, that of their local copy, which is made once.
 
         Raises:
-            SourceError: `source.path` is not set, or is not a folder.
+            SourceError: `source.path` is not set, is not a folder, or cannot be downloaded.
         """
         path = self.settings.path
         if path is None:
             raise SourceError(
                 f"source.kind is {self.kind}: set source.path to the folder of its files"
             )
+        if isinstance(path, str):
+            return self._download(path)
         if not path.is_dir():
             raise SourceError(
                 f"source.path {path.absolute()} is not a folder: set it to the folder of the files"
             )
         return path.absolute()
+
+    def is_wanted(self, name: str) -> bool:
+        """Whether a file of a source that is a URL is downloaded; `name` is relative to it."""
+        return True
+
+    def remote_names(self) -> list[str] | None:
+        """Names of the files of a web server, which cannot list them; None if they are listed."""
+        return None
+
+    def _download(self, url: str) -> Path:
+        if self._copied is None:
+            validate_url(url)
+            key = hash_json([url, self.settings.endpoint])[:12]
+            folder = self.derived_folder("source_cache") / key
+            cache = ObjectCache(url, folder, self.settings.endpoint)
+            names = self.remote_names() if url.startswith("http") else None
+            self._other_objects = cache.update(self.is_wanted, names)
+            self._copied = cache.files.absolute()
+        return self._copied
 
     def tables(self) -> tuple[Table, ...]:
         """The raw tables that have files."""
@@ -141,11 +165,12 @@ class FileSource(TabularSource):
         names = (
             path.relative_to(self.folder) for path in self.folder.rglob("*") if path not in read
         )
-        return sorted(
+        unread = [
             str(name)
             for name in names
             if (self.folder / name).is_file() and not any(part[0] in "._" for part in name.parts)
-        )
+        ]
+        return sorted([*unread, *self._other_objects])
 
     def fingerprint(self, table: Table) -> str:
         """A hash of the files' names, sizes and times, and of the settings that concern them."""

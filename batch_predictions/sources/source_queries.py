@@ -36,6 +36,11 @@ def validate_queries(queries: Mapping[str, str]) -> None:
         _parse(table_name, sql)
 
 
+def paths_in_query(table_name: str, sql: str) -> list[str]:
+    """Texts of a query that may be paths or patterns of files."""
+    return [name for _, _, name in _path_nodes(_parse(table_name, sql))]
+
+
 @dataclass(frozen=True)
 class SourceQuery:
     """A query of a raw table over the files of a folder.

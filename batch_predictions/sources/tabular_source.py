@@ -46,7 +46,7 @@ class TabularSource(Source):
     def span(self, today: dt.date) -> Span:
         """From the oldest readable day, or the default date; without an end."""
         default_date = self.settings.default_date or last_sunday_before(today)
-        ranges = [self._day_range(table, default_date) for table in self._daily_tables()]
+        ranges = [self.find_day_range(table, default_date) for table in self._daily_tables()]
         first_days = [day_range[0] for day_range in ranges if day_range]
         return Span(min(first_days, default=default_date), None, default_date)
 
@@ -59,7 +59,7 @@ class TabularSource(Source):
 
     def day_range(self, table: Table) -> tuple[dt.date, dt.date] | None:
         """First and newest readable day of a table."""
-        return self._day_range(table, self.state.default_date)
+        return self.find_day_range(table, self.state.default_date)
 
     def rows_sql(
         self,
@@ -70,21 +70,28 @@ class TabularSource(Source):
     ) -> str:
         """A query for the rows of a table; see `Source.rows_sql`."""
         groups = self.row_groups(db, table, limit)
-        rules = self._day_rules(self.state.default_date, self.state.first_day)
+        rules = self.day_rules(self.state.default_date, self.state.first_day)
         return group_rows_sql(db, table, groups, rules, days)
 
     def _daily_tables(self) -> list[Table]:
         """The tables that determine the days of the source; weekly ones are known ahead."""
         return [table for table in self.tables() if table.partition == "date"]
 
-    def _day_range(self, table: Table, default_date: dt.date) -> tuple[dt.date, dt.date] | None:
+    def find_day_range(self, table: Table, default_date: dt.date) -> tuple[dt.date, dt.date] | None:
+        """First and newest readable day of a table.
+
+        Args:
+            table: a daily or weekly table.
+            default_date: day of rows without a time.
+        """
         # Only the time columns are scanned: a small connection is enough.
         with duckdb.connect(":memory:", config={"threads": 2}) as db:
             db.execute("set timezone = 'UTC'")
             groups = self.row_groups(db, table, None)
-            return group_day_range(db, table, groups, self._day_rules(default_date, dt.date.min))
+            return group_day_range(db, table, groups, self.day_rules(default_date, dt.date.min))
 
-    def _day_rules(self, default_date: dt.date, first_day: dt.date) -> DayRules:
+    def day_rules(self, default_date: dt.date, first_day: dt.date) -> DayRules:
+        """How rows get their day, in a home that begins on `first_day`."""
         return DayRules(self.timezone, self.settings.earliest, first_day, default_date)
 
 

@@ -19,7 +19,7 @@ def init(
     source: Annotated[
         str, typer.Option(help="Kind of source, such as files, or that of an adapter of a plugin.")
     ] = "files",
-    path: Annotated[Path | None, typer.Option(help="Folder of the source.")] = None,
+    path: Annotated[str | None, typer.Option(help="Folder or URL of the source.")] = None,
     check: Annotated[
         bool,
         typer.Option("--check", help="Check the source, and write the settings that fit it."),
@@ -36,7 +36,7 @@ def init(
         raise SettingsError(f"{target} exists already: edit it, or replace it with --force")
     source_settings: dict[str, Any] = {"kind": source}
     if path:
-        source_settings["path"] = str(path)
+        source_settings["path"] = path
     questions: list[str] = []
     if check:
         proposed, questions = _propose(source_settings)

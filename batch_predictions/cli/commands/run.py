@@ -104,6 +104,8 @@ def _print_unchanged(summary: dict[str, Any], as_json: bool) -> None:
         f"Nothing is new: {days} is predicted, and release {summary['release_id']} is served. "
         f"Home: {summary['home']}"
     )
+    for line in summary["left_out"]:
+        typer.echo(f"  left out     {line}")
 
 
 def _print_summary(settings: Settings, summary: Summary, as_json: bool) -> None:

@@ -24,7 +24,11 @@ _TEXT_OF_STOP_WORDS = (
     "from get got had has have he her here him his how i i'm i've if in into is it it's its just "
     "me more most my of on one only or other our out over own s she so some such than that the "
     "their them then there these they this those through to up us very was we were what when "
-    "which while who will with would you your the der die das und ich ist ein eine es mit"
+    "which while who will with would you your the "
+    "aber als am an auch auf aus bei bin da das dass dem den der des die dies du ein eine einem "
+    "einen einer er es für habe haben hat hier ich ihr im in ist ja kann man mein meine mich mir "
+    "mit nach noch nur oder schon sein sich sie sind so über um und uns vom von vor war waren was "
+    "wenn werden wie wir wird wurde zu zum zur"
 )
 STOP_WORDS = frozenset(_TEXT_OF_STOP_WORDS.split())
 

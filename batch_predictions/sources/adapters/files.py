@@ -7,8 +7,8 @@ reviews are needed. Columns of users and items that are not mapped become `attri
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import replace
+import datetime as dt
+from collections.abc import Sequence
 from pathlib import Path
 from typing import ClassVar
 
@@ -16,27 +16,36 @@ import duckdb
 
 from batch_predictions.home import State
 from batch_predictions.settings import SourceSettings
-from batch_predictions.sources.file_formats import read_files
+from batch_predictions.sources.base import RAW_TABLES, SourceError
+from batch_predictions.sources.file_fingerprints import hash_json, reading_settings
+from batch_predictions.sources.file_index import FileIndex, IndexSettings, update_index
 from batch_predictions.sources.file_patterns import (
     FileGroup,
     files_by_name,
     files_by_pattern,
+    fits,
+    is_pattern,
     list_names,
+    names_table,
     validate_patterns,
 )
-from batch_predictions.sources.file_rows import FILE_NAME, FileRows
+from batch_predictions.sources.file_rows import FileRows
 from batch_predictions.sources.file_source import FileSource
-from batch_predictions.sources.mapped_columns import mapped_column_sql
-from batch_predictions.sources.parquet_files import read_parquet_files
+from batch_predictions.sources.mapped_groups import MappedGroup
 from batch_predictions.sources.row_filters import validate_conditions
-from batch_predictions.sources.row_groups import Interpretation, RowGroup, interpret_rows
-from batch_predictions.sources.source_queries import SourceQuery, validate_queries
-from batch_predictions.sources.sql_literals import quote_literal
-from batch_predictions.sources.validation.column_formats import validate_formats
-from batch_predictions.sources.validation.column_mapping import (
-    match_columns,
-    validate_mapping,
+from batch_predictions.sources.row_groups import (
+    Interpretation,
+    RowGroup,
+    group_rows_sql,
+    interpret_rows,
 )
+from batch_predictions.sources.source_queries import (
+    SourceQuery,
+    paths_in_query,
+    validate_queries,
+)
+from batch_predictions.sources.validation.column_formats import validate_formats
+from batch_predictions.sources.validation.column_mapping import validate_mapping
 from batch_predictions.sources.validation.value_maps import validate_values
 from batch_predictions.tables import Table
 
@@ -68,25 +77,37 @@ class MappedFilesSource(FileSource):
         )
 
     def files(self, table: Table) -> list[Path]:
-        """The files that the table's query reads, else those of `groups`.
+        """The files that the table's query reads, else those of its patterns or of its name.
 
         Raises:
             SourceError: the table exists in several forms, or a pattern fits no file.
         """
         if query := self._query(table):
             return query.files() or sorted(p for p in self.folder.rglob("*") if p.is_file())
-        return [path for group in self.groups(table) for path in group.paths]
+        return [path for group in self._file_groups(table) for path in group.paths]
 
-    def groups(self, table: Table) -> list[FileGroup]:
-        """The files of a table without a query, by format and mapping.
+    def is_wanted(self, name: str) -> bool:
+        """Whether a pattern or a query may read a file, or its own name says its table."""
+        settings = self.settings
+        patterns = [entry.pattern for entries in settings.files.values() for entry in entries]
+        for table_name, sql in settings.queries.items():
+            patterns += paths_in_query(table_name, sql)
+        named = [t.name for t in RAW_TABLES if t.name not in {*settings.files, *settings.queries}]
+        return any(fits(name, pattern) for pattern in patterns) or names_table(name, named)
+
+    def remote_names(self) -> list[str]:
+        """The files of a web server: those that `source.files` names.
 
         Raises:
-            SourceError: the table exists in several forms, or a pattern fits no file.
+            SourceError: it names none, or has patterns.
         """
-        entries = self.settings.files.get(table.name)
-        if entries is None:
-            return files_by_name(self.folder, table.name)
-        return files_by_pattern(self.folder, table.name, entries)
+        names = [e.pattern for entries in self.settings.files.values() for e in entries]
+        if not names or any(is_pattern(name) for name in names):
+            raise SourceError(
+                "source.path is the URL of a web server, whose files cannot be listed: name each "
+                "with source.files, such as {interactions: [2026/01.csv, 2026/02.csv]}"
+            )
+        return list(dict.fromkeys(names))
 
     def row_groups(
         self, db: duckdb.DuckDBPyConnection, table: Table, limit: int | None
@@ -96,20 +117,50 @@ class MappedFilesSource(FileSource):
         Raises:
             SourceError: a file cannot be read, or has no column that a setting names.
         """
-        settings = Interpretation.of(self.settings, table)
-        groups = [
-            (group, rows, self._columns(table, group, rows.types))
-            for group, rows in self._read_groups(db, table, limit)
+        groups = self._groups(table)
+        return self._interpret(db, table, groups, [group.read(db, limit) for group in groups])
+
+    def rows_sql(
+        self,
+        db: duckdb.DuckDBPyConnection,
+        table: Table,
+        days: Sequence[str] | None,
+        limit: int | None = None,
+    ) -> str:
+        """A query for the rows; of a daily table, only the files with rows of the days are read."""
+        if days is None or self.home is None or table.partition != "date":
+            return super().rows_sql(db, table, days, limit)
+        index = self._index(self.home, table, self.state.default_date)
+        names = index.files_of(days, self.state.first_day, self.state.default_date)
+        groups = self._groups(table)
+        rows = [
+            group.read(
+                db,
+                limit,
+                [path for path in group.files.paths if group.name_of(path) in names],
+                index.types_of(group),
+            )
+            for group in groups
         ]
-        settings.require_columns(table, {name for *_, columns in groups for name in columns})
-        return [
-            interpret_rows(db, table, rows, columns, settings.of_entry(group, columns))
-            for group, rows, columns in groups
-        ]
+        rules = self.day_rules(self.state.default_date, self.state.first_day)
+        return group_rows_sql(db, table, self._interpret(db, table, groups, rows), rules, days)
+
+    def day_fingerprints(self, table: Table, days: Sequence[str]) -> dict[str, str]:
+        """By day, a hash of its rows, from the index of the files."""
+        if self.home is None or table.partition != "date" or not self.files(table):
+            return super().day_fingerprints(table, days)
+        index = self._index(self.home, table, self.state.default_date)
+        return index.fingerprints(days, self.state.first_day, self.state.default_date)
+
+    def find_day_range(self, table: Table, default_date: dt.date) -> tuple[dt.date, dt.date] | None:
+        """First and newest readable day; in a home from the index of the files."""
+        if self.home is None or table.partition != "date":
+            return super().find_day_range(table, default_date)
+        return self._index(self.home, table, default_date).day_range()
 
     def column_sql(self, table: Table, types: dict[str, str]) -> dict[str, str]:
-        """The matched columns by the table's mapping, and `attributes` of the others."""
-        return self._columns(table, None, types)
+        """The matched columns of the first group, and `attributes` of the others."""
+        return self._groups(table)[0].columns(types)
 
     def column_mapping(self, table: Table) -> dict[str, str]:
         """Column of the raw table to column of the files; several, if files differ."""
@@ -128,42 +179,57 @@ class MappedFilesSource(FileSource):
             unused |= dict.fromkeys(name for name in file_columns if name not in matches.values())
         return list(unused)
 
-    def _query(self, table: Table) -> SourceQuery | None:
-        sql = self.settings.queries.get(table.name)
-        return SourceQuery(table.name, sql, self.folder) if sql else None
-
-    def _read_groups(
-        self, db: duckdb.DuckDBPyConnection, table: Table, limit: int | None
-    ) -> Iterator[tuple[FileGroup | None, FileRows]]:
-        """The groups with their rows; None for the result of a query."""
-        if query := self._query(table):
-            result = query.result(self.derived_folder("source_queries"), self.limits)
-            rows = read_parquet_files(db, result.parent, [result], limit)
-            name = quote_literal(f"query {table.name}")
-            relation = f"(select * replace ({name} as {FILE_NAME}) from {rows.relation})"
-            yield None, replace(rows, relation=relation)
-            return
-        for group in self.groups(table):
-            yield group, read_files(db, self.folder, group.paths, group.format, limit)
-
     def _matches_of_groups(self, table: Table) -> list[tuple[tuple[str, ...], dict[str, str]]]:
         """Of each group, the columns of its files, and those of the raw table that they match."""
         with duckdb.connect(":memory:") as db:
-            groups = [(group, rows.types) for group, rows in self._read_groups(db, table, 1)]
-        return [(tuple(types), self._match(table, group, types)) for group, types in groups]
+            groups = [(group, group.read(db, 1).types) for group in self._groups(table)]
+        return [(tuple(types), group.match(types)) for group, types in groups]
 
-    def _match(
-        self, table: Table, group: FileGroup | None, types: dict[str, str]
-    ) -> dict[str, str]:
+    def _interpret(
+        self,
+        db: duckdb.DuckDBPyConnection,
+        table: Table,
+        groups: Sequence[MappedGroup],
+        rows: Sequence[FileRows],
+    ) -> list[RowGroup]:
+        """The groups, whose values are read as the settings say."""
+        settings = Interpretation.of(self.settings, table)
+        columns = [g.columns(r.types) for g, r in zip(groups, rows, strict=True)]
+        settings.require_columns(table, {name for names in columns for name in names})
+        return [
+            interpret_rows(db, table, r, names, settings.of_entry(group.files, names))
+            for group, r, names in zip(groups, rows, columns, strict=True)
+        ]
+
+    def _index(self, home: Path, table: Table, default_date: dt.date) -> FileIndex:
+        fingerprint = hash_json([reading_settings(self, table), str(default_date)])
+        settings = IndexSettings(
+            fingerprint,
+            self.day_rules(default_date, dt.date.min),
+            Interpretation.of(self.settings, table),
+            self.limits,
+        )
+        return update_index(home, table, self._groups(table), settings)
+
+    def _groups(self, table: Table) -> list[MappedGroup]:
+        query = self._query(table)
+        if query is None:
+            return [
+                MappedGroup.of_files(self.settings, table, self.folder, group)
+                for group in self._file_groups(table)
+            ]
+        result = query.result(self.derived_folder("source_queries"), self.limits)
+        files = FileGroup((result,), "parquet")
         mapping = self.settings.columns.get(table.name, {})
-        name = f"the result of source.queries.{table.name}"
-        if group:
-            name = str(group.paths[0].relative_to(self.folder))
-            mapping = {**mapping, **(group.entry.columns if group.entry else {})}
-        return match_columns(table, tuple(types), mapping, name)
+        return [MappedGroup(table, self.folder, files, mapping, query.fingerprint())]
 
-    def _columns(
-        self, table: Table, group: FileGroup | None, types: dict[str, str]
-    ) -> dict[str, str]:
-        """Column of the raw table to SQL over the columns of a group."""
-        return mapped_column_sql(table, self._match(table, group, types), types)
+    def _file_groups(self, table: Table) -> list[FileGroup]:
+        """The files of a table without a query, by format and mapping."""
+        entries = self.settings.files.get(table.name)
+        if entries is None:
+            return files_by_name(self.folder, table.name)
+        return files_by_pattern(self.folder, table.name, entries)
+
+    def _query(self, table: Table) -> SourceQuery | None:
+        sql = self.settings.queries.get(table.name)
+        return SourceQuery(table.name, sql, self.folder) if sql else None

@@ -127,15 +127,17 @@ class SqlSource(TabularSource):
 
     # --- days and changes -----------------------------------------------------------------------
 
-    def _day_range(self, table: Table, default_date: dt.date) -> tuple[dt.date, dt.date] | None:
+    def find_day_range(self, table: Table, default_date: dt.date) -> tuple[dt.date, dt.date] | None:
+        """First and newest readable day, from the database if it can tell."""
         database_table = self._database_tables[table.name]
         if database_table.has_days:
             is_exact, day_range = database_table.day_range()
             if is_exact:
                 return day_range
-        return super()._day_range(table, default_date)
+        return super().find_day_range(table, default_date)
 
-    def _day_rules(self, default_date: dt.date, first_day: dt.date) -> DayRules:
+    def day_rules(self, default_date: dt.date, first_day: dt.date) -> DayRules:
+        """How rows get their day, in a home that begins on `first_day`."""
         # A fixed day, so that rows without a day are counted once, however days are read.
         return DayRules(
             self.timezone, self.settings.earliest, first_day, default_date, undated_day=first_day
@@ -228,7 +230,7 @@ class SqlSource(TabularSource):
 
     @property
     def _rules(self) -> DayRules:
-        return self._day_rules(self.state.default_date, self.state.first_day)
+        return self.day_rules(self.state.default_date, self.state.first_day)
 
     @property
     def _temporary_folder(self) -> Path:

@@ -84,8 +84,7 @@ def _check_tables(
 ) -> SourceReport:
     """The report of a source that has tables."""
     state, has_days = _expected_state(settings, source, today)
-    source = build_source(settings.source, state)
-    source.limits = settings.duckdb
+    source = build_source(settings.source, state).share_derived_files(source)
     newest = source.newest_complete_day(today) if has_days else None
     unread = source.unread_files()
     with _connect(settings) as db:

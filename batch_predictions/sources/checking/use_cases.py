@@ -15,6 +15,9 @@ Status = Literal["yes", "limited", "no"]
 WEEKS_FOR_A_GATE = 3
 """Weeks of interactions with which a recommender can be trained and evaluated."""
 
+HORIZONS_FOR_CHURN = 4
+"""Horizons of purchases that training needs: for fitting, calibration and test."""
+
 
 @dataclass(frozen=True)
 class UseCase:
@@ -100,7 +103,7 @@ def _churn(
 ) -> UseCase:
     if not accepted.get("interactions") or not _has_targets(findings):
         return UseCase("churn", "no", ["there are no purchases"])
-    needed = settings.churn.horizon_days * 3
+    needed = settings.churn.horizon_days * HORIZONS_FOR_CHURN
     if days.number < needed:
         note = f"training needs about {needed} days of purchases, there are {days.number}"
         return UseCase("churn", "no", [note])

@@ -1,0 +1,274 @@
+"""Which days each file of a daily table has rows of: `<home>/ingests/<table>.files.json`.
+
+A file is read for the index only when it is new or has changed. So a new file, or a row that is
+appended to one, makes only the days due whose rows are not as before, and a day is read only from
+the files that have rows of it.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import duckdb
+from pydantic import BaseModel, ValidationError
+
+from batch_predictions.home import atomic_write
+from batch_predictions.settings import DuckDBSettings
+from batch_predictions.sources.daily_rows import dated_rows_sql
+from batch_predictions.sources.file_fingerprints import hash_json
+from batch_predictions.sources.file_rows import FILE_NAME, LINE_TEXT
+from batch_predictions.sources.mapped_groups import MappedGroup
+from batch_predictions.sources.row_groups import Interpretation, RowGroup, interpret_rows
+from batch_predictions.sources.sql_literals import quote_identifier
+from batch_predictions.sources.validation.timestamps import DayRules
+from batch_predictions.tables import Table
+
+_BYTES_PER_READ = 256 << 20
+"""Files that are read together for the index; a larger file is read alone."""
+
+RowsHash = tuple[int, str]
+"""A number of rows, and the sum of their hashes."""
+_Counted = tuple[str, str | None, int, str, bool]
+
+
+class IndexedFile(BaseModel):
+    """What the index knows of a file.
+
+    Attributes:
+        signature: changes when the file changes.
+        columns: its columns, with their DuckDB types.
+        reading: hash of how its columns are read.
+        days: its rows by readable day.
+        undated: its rows without a readable day.
+        oldest: the first day of its rows, without those that a condition leaves out.
+        newest: the last day of them.
+    """
+
+    signature: list[int | str]
+    columns: dict[str, str]
+    reading: str = ""
+    days: dict[str, RowsHash] = {}
+    undated: RowsHash = (0, "0")
+    oldest: str | None = None
+    newest: str | None = None
+
+    def parts(self, first_day: str, default_date: str) -> dict[str, list[RowsHash]]:
+        """Its rows by partition, as the ingest divides them.
+
+        Rows of no readable day, and of days before the home's first, belong to the newest day of
+        the file, or to the default date.
+        """
+        newest = self.newest if self.newest and self.newest >= first_day else default_date
+        parts: dict[str, list[RowsHash]] = {}
+        for day, rows in self.days.items():
+            parts.setdefault(day if day >= first_day else newest, []).append(rows)
+        if self.undated[0]:
+            parts.setdefault(newest, []).append(self.undated)
+        return parts
+
+
+class FileIndex(BaseModel):
+    """The index of a table.
+
+    Attributes:
+        settings: hash of the settings that decide how its files are read.
+        files: by name.
+    """
+
+    settings: str
+    files: dict[str, IndexedFile] = {}
+
+    def day_range(self) -> tuple[dt.date, dt.date] | None:
+        """First and newest readable day of all files; None if no row has one."""
+        oldest = [file.oldest for file in self.files.values() if file.oldest]
+        newest = [file.newest for file in self.files.values() if file.newest]
+        if not oldest or not newest:
+            return None
+        return dt.date.fromisoformat(min(oldest)), dt.date.fromisoformat(max(newest))
+
+    def fingerprints(
+        self, days: Sequence[str], first_day: dt.date, default_date: dt.date
+    ) -> dict[str, str]:
+        """By day, a hash of its rows and of how they are read."""
+        parts: dict[str, list[object]] = {day: [] for day in days}
+        for name, file in sorted(self.files.items()):
+            for day, rows in file.parts(str(first_day), str(default_date)).items():
+                if day in parts:
+                    parts[day].append((name, file.reading, rows))
+        return {day: hash_json([self.settings, part]) for day, part in parts.items()}
+
+    def files_of(
+        self, days: Iterable[str], first_day: dt.date, default_date: dt.date
+    ) -> frozenset[str]:
+        """Names of the files that have rows of one of the days."""
+        wanted = set(days)
+        return frozenset(
+            name
+            for name, file in self.files.items()
+            if wanted & file.parts(str(first_day), str(default_date)).keys()
+        )
+
+    def types_of(self, group: MappedGroup) -> dict[str, str]:
+        """Columns of all files of a group; of different types, that of the first file."""
+        types: dict[str, str] = {}
+        names: set[str] = set()
+        for path in group.files.paths:
+            for name, type_ in self.files[group.name_of(path)].columns.items():
+                if name.lower() not in names:
+                    names.add(name.lower())
+                    types[name] = type_
+        return types
+
+
+@dataclass(frozen=True)
+class IndexSettings:
+    """What decides how the files of a table are read.
+
+    Attributes:
+        fingerprint: hash of the settings.
+        rules: how rows get their day; without a first day.
+        interpretation: how values are read.
+        limits: limits of the connections that read the files.
+    """
+
+    fingerprint: str
+    rules: DayRules
+    interpretation: Interpretation
+    limits: DuckDBSettings
+
+
+def update_index(
+    home: Path, table: Table, groups: Sequence[MappedGroup], settings: IndexSettings
+) -> FileIndex:
+    """The index of a table as its files are now; it is written if it has changed.
+
+    Raises:
+        SourceError: a file cannot be read.
+    """
+    path = home / "ingests" / f"{table.name}.files.json"
+    old = _read_index(path, settings.fingerprint)
+    index = FileIndex(settings=settings.fingerprint)
+    for group in groups:
+        for file in group.files.paths:
+            name, signature = group.name_of(file), group.signature_of(file)
+            known = old.files.get(name)
+            if known is None or known.signature != signature:
+                # The signature is taken first: a file that changes meanwhile is read again.
+                with _connect(home, settings.limits) as db:
+                    types = group.read(db, 1, [file]).types
+                known = IndexedFile(signature=signature, columns=types)
+            index.files[name] = known
+    settings.interpretation.require_columns(
+        table, {name for group in groups for name in group.columns(index.types_of(group))}
+    )
+    for group in groups:
+        _index_group(home, table, group, index, settings)
+    if index != old:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        atomic_write(path, index.model_dump_json())
+    return index
+
+
+def _read_index(path: Path, fingerprint: str) -> FileIndex:
+    """The stored index; an empty one if there is none, or files are read in another way now."""
+    if path.exists():
+        try:
+            index = FileIndex.model_validate(json.loads(path.read_text(encoding="utf-8")))
+        except (ValidationError, ValueError):
+            index = FileIndex(settings="")  # of another version: it is made again
+        if index.settings == fingerprint:
+            return index
+    return FileIndex(settings=fingerprint)
+
+
+def _connect(home: Path, limits: DuckDBSettings) -> duckdb.DuckDBPyConnection:
+    """A connection for some files: its temporary tables are gone when it is closed."""
+    config: dict[str, str | bool | int | float | list[str]] = {
+        "memory_limit": limits.memory_limit,
+        "threads": limits.threads,
+        "temp_directory": str(home / "ingests" / ".spill"),
+    }
+    db = duckdb.connect(":memory:", config=config)
+    db.execute("set timezone = 'UTC'")
+    return db
+
+
+def _index_group(
+    home: Path,
+    table: Table,
+    group: MappedGroup,
+    index: FileIndex,
+    settings: IndexSettings,
+) -> None:
+    """Reads the files of a group that have changed, or are read in another way than before."""
+    types = index.types_of(group)
+    columns = group.columns(types)
+    interpretation = settings.interpretation.of_entry(group.files, columns)
+    reading = hash_json([columns, repr(interpretation)])
+    due: dict[tuple[tuple[str, str], ...], list[Path]] = {}
+    for path in group.files.paths:
+        file = index.files[group.name_of(path)]
+        if file.reading != reading:
+            due.setdefault(tuple(file.columns.items()), []).append(path)
+    for own_types, paths in due.items():
+        for batch in _batches(paths):
+            with _connect(home, settings.limits) as db:
+                rows = group.read(db, None, batch, types)
+                row_group = interpret_rows(db, table, rows, columns, interpretation)
+                counted = _count_rows(db, table, row_group, own_types, settings.rules)
+            for path in batch:
+                _set_days(index, group.name_of(path), reading, counted)
+
+
+def _count_rows(
+    db: duckdb.DuckDBPyConnection,
+    table: Table,
+    group: RowGroup,
+    own_types: Sequence[tuple[str, str]],
+    rules: DayRules,
+) -> list[_Counted]:
+    """By file and readable day: rows, the sum of their hashes, whether a condition keeps one.
+
+    A hash is of the file's own columns: it does not change with a new column of another file.
+    """
+    dated = dated_rows_sql(db, table, group.rows, group.columns, rules)
+    fields = ", ".join([*(quote_identifier(name) for name, _ in own_types), LINE_TEXT])
+    counted: list[_Counted] = db.execute(
+        f"select {FILE_NAME}, case when __problem is null then __day end::VARCHAR as day, "
+        f"count(*)::BIGINT, sum(hash({fields}))::VARCHAR, bool_or(not {group.rows.left_out}) "
+        f"from ({dated}) group by all order by all"
+    ).fetchall()
+    return counted
+
+
+def _set_days(index: FileIndex, name: str, reading: str, counted: Sequence[_Counted]) -> None:
+    rows = [row for row in counted if row[0] == name]
+    kept_days = [day for _, day, _, _, is_kept in rows if day and is_kept]
+    index.files[name] = index.files[name].model_copy(
+        update={
+            "reading": reading,
+            "days": {day: (number, hash_) for _, day, number, hash_, _ in rows if day},
+            "undated": next(((n, hash_) for _, day, n, hash_, _ in rows if not day), (0, "0")),
+            "oldest": min(kept_days, default=None),
+            "newest": max(kept_days, default=None),
+        }
+    )
+
+
+def _batches(paths: Sequence[Path]) -> Iterable[list[Path]]:
+    """Files that are read together."""
+    batch: list[Path] = []
+    size = 0
+    for path in paths:
+        bytes_of_file = path.stat().st_size
+        if batch and size + bytes_of_file > _BYTES_PER_READ:
+            yield batch
+            batch, size = [], 0
+        batch.append(path)
+        size += bytes_of_file
+    if batch:
+        yield batch

@@ -1,0 +1,257 @@
+"""Copies objects of an object store, or files of a web server, to a local folder.
+
+Only new and changed objects are downloaded: those whose ETag, size or time of change differ. A file
+takes its place when it is complete, so that an interrupted download is never read.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import fcntl
+import hashlib
+import json
+import os
+import re
+import uuid
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+from batch_predictions.home import atomic_write
+from batch_predictions.sources.base import SourceError
+
+if TYPE_CHECKING:
+    from obstore import ObjectMeta
+    from obstore.store import ObjectStore
+
+SCHEMES = ("s3", "gs", "az", "https", "http")
+"""Schemes of URLs that `source.path` may have."""
+_CHUNK_BYTES = 8 << 20
+_PARALLEL_DOWNLOADS = 8
+_ENDPOINT_NAMES = ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL", "AWS_ENDPOINT")
+_SECRET_NAMES = re.compile(r"SECRET|TOKEN|PASSWORD|KEY|SAS|CREDENTIAL", re.IGNORECASE)
+
+
+def validate_url(url: str) -> None:
+    """Checks a URL in `source.path`; messages do not show it.
+
+    Raises:
+        SourceError: its scheme is unknown, or it has a user name, a password or a query.
+    """
+    parts = urlsplit(url)
+    if parts.scheme not in SCHEMES:
+        raise SourceError(
+            f"source.path has the scheme {parts.scheme}://, which cannot be read: write "
+            f"{', '.join(f'{scheme}://' for scheme in SCHEMES)} or a folder"
+        )
+    if "@" in parts.netloc or parts.query:
+        raise SourceError(
+            "source.path is a URL with a user name, a password or a query: remove it, and set "
+            "credentials in the environment, such as AWS_ACCESS_KEY_ID"
+        )
+
+
+@dataclass(frozen=True)
+class ObjectCache:
+    """A local copy of the objects below a URL.
+
+    Attributes:
+        url: such as s3://bucket/prefix.
+        folder: folder of the copy and its manifest.
+        endpoint: URL of an S3-compatible server; None: that of the environment, or the provider's.
+    """
+
+    url: str
+    folder: Path
+    endpoint: str | None = None
+
+    @property
+    def files(self) -> Path:
+        """Folder of the copied files."""
+        return self.folder / "files"
+
+    def update(
+        self, is_wanted: Callable[[str], bool], names: Sequence[str] | None = None
+    ) -> list[str]:
+        """Downloads new and changed objects, and removes files whose objects are gone.
+
+        Args:
+            is_wanted: whether an object of a name, relative to the URL, is downloaded.
+            names: names of the objects; None: they are listed. A web server cannot list.
+
+        Returns:
+            The names of the other objects.
+
+        Raises:
+            SourceError: the store cannot be reached, or an object cannot be downloaded.
+        """
+        self.files.mkdir(parents=True, exist_ok=True)
+        with self._locked():
+            store = self._open_store()
+            objects = self._find_objects(store, names)
+            wanted = {name: meta for name, meta in objects.items() if is_wanted(name)}
+            manifest = self._read_manifest()
+            due = [
+                name
+                for name, meta in wanted.items()
+                if manifest.get(name) != _version(meta) or not (self.files / name).is_file()
+            ]
+            with ThreadPoolExecutor(_PARALLEL_DOWNLOADS) as pool:
+                downloads = {name: pool.submit(self._download, store, name) for name in due}
+                try:
+                    for name, download in downloads.items():
+                        manifest[name] = download.result()
+                finally:
+                    for download in downloads.values():
+                        download.cancel()
+                    self._write_manifest(manifest)
+            self._remove_others(set(wanted), manifest)
+        return sorted(objects.keys() - wanted.keys())
+
+    def _open_store(self) -> ObjectStore:
+        try:
+            from obstore.store import from_url
+        except ImportError:
+            raise SourceError(
+                f"source.path {redact(self.url)} needs the extra objectstore: pip install "
+                "'batch-predictions[objectstore]'"
+            ) from None
+        scheme = urlsplit(self.url).scheme
+        options: dict[str, Any] = {
+            "retry_config": {"max_retries": 5, "retry_timeout": dt.timedelta(seconds=60)},
+            "client_options": {"connect_timeout": "10s", "timeout": "300s"},
+        }
+        endpoint = self.endpoint or next(filter(None, map(os.environ.get, _ENDPOINT_NAMES)), None)
+        if self.url.startswith("http://") or (endpoint or "").startswith("http://"):
+            options["client_options"]["allow_http"] = True
+        if endpoint and scheme == "s3":
+            options["config"] = {"endpoint": endpoint}
+        with self._explained("cannot be opened"):
+            store: ObjectStore = from_url(self.url, **options)
+        return store
+
+    def _find_objects(
+        self, store: ObjectStore, names: Sequence[str] | None
+    ) -> dict[str, ObjectMeta]:
+        import obstore
+
+        with self._explained("cannot be listed"):
+            if names is not None:
+                found = [(name, obstore.head(store, name)) for name in names]
+            else:
+                listed = (meta for chunk in obstore.list(store) for meta in chunk)
+                found = [(meta["path"], meta) for meta in listed]
+        # Object stores show folders as empty objects, whose names end with a slash.
+        objects = {name: meta for name, meta in found if name and not name.endswith("/")}
+        for name in objects:
+            path = PurePosixPath(name)
+            if path.is_absolute() or {"..", "."} & set(path.parts) or str(path) != name:
+                raise SourceError(
+                    f"{redact(self.url)} has an object {name!r}, which cannot be the name of a "
+                    "file: rename it"
+                )
+        return objects
+
+    def _download(self, store: ObjectStore, name: str) -> list[str | int | None]:
+        """Downloads an object; returns its version."""
+        import obstore
+
+        target = self.files / name
+        draft = self.folder / f".download-{uuid.uuid4().hex}"
+        try:
+            with self._explained(f"{name} cannot be downloaded"):
+                result = obstore.get(store, name)
+                with draft.open("wb") as file:
+                    for chunk in result.stream(min_chunk_size=_CHUNK_BYTES):
+                        file.write(chunk)
+                    file.flush()
+                    os.fsync(file.fileno())
+            meta = result.meta
+            if draft.stat().st_size != meta["size"]:
+                raise SourceError(
+                    f"{redact(self.url)}: {name} has {meta['size']} bytes, but "
+                    f"{draft.stat().st_size} were received: try again"
+                )
+            version = _version(meta)
+            # Files with equal times and sizes count as unchanged: the ETag is part of the time.
+            nanoseconds = int(hashlib.sha256(str(version).encode()).hexdigest()[:8], 16) % 10**9
+            time = int(meta["last_modified"].timestamp()) * 10**9 + nanoseconds
+            os.utime(draft, ns=(time, time))
+            try:
+                target.parent.mkdir(parents=True, exist_ok=True)
+                draft.replace(target)
+            except OSError as error:
+                raise SourceError(
+                    f"{redact(self.url)}: {name} cannot be a file ({error.strerror}): another "
+                    "object has the name of its folder; rename one of them"
+                ) from None
+        finally:
+            draft.unlink(missing_ok=True)
+        return version
+
+    def _remove_others(self, names: set[str], manifest: dict[str, Any]) -> None:
+        """Removes files that are not among the names, and leftovers of interrupted downloads."""
+        for path in sorted(self.files.rglob("*"), reverse=True):
+            if path.is_dir():
+                if not any(path.iterdir()):
+                    path.rmdir()
+            elif path.relative_to(self.files).as_posix() not in names:
+                path.unlink()
+        for path in self.folder.glob(".download-*"):
+            path.unlink()
+        kept = {name: version for name, version in manifest.items() if name in names}
+        if kept != manifest:
+            self._write_manifest(kept)
+
+    def _read_manifest(self) -> dict[str, Any]:
+        path = self.folder / "manifest.json"
+        if not path.exists():
+            return {}
+        manifest: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        return manifest
+
+    def _write_manifest(self, manifest: dict[str, Any]) -> None:
+        atomic_write(self.folder / "manifest.json", json.dumps(manifest, indent=1))
+
+    @contextmanager
+    def _locked(self) -> Iterator[None]:
+        """No other process updates the copy meanwhile."""
+        with (self.folder / "lock").open("a", encoding="utf-8") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            yield
+
+    @contextmanager
+    def _explained(self, what: str) -> Iterator[None]:
+        """Raises errors of the store as SourceError, without credentials."""
+        from obstore.exceptions import BaseError
+
+        try:
+            yield
+        except (BaseError, OSError, ValueError) as error:
+            reason = redact(str(error).strip().split("\n")[0])[:500]
+            raise SourceError(
+                f"{redact(self.url)} {what}: {reason}. Credentials are those of the environment "
+                "(AWS_ACCESS_KEY_ID, GOOGLE_APPLICATION_CREDENTIALS, AZURE_STORAGE_ACCOUNT_NAME, "
+                "…); source.endpoint is the URL of an S3-compatible server"
+            ) from None
+
+
+def redact(text: str) -> str:
+    """A text without user names in URLs, queries of URLs and secrets of the environment."""
+    text = re.sub(r"(://)[^/@\s]*@", r"\1", text)
+    text = re.sub(r"\?[^\s\"')]*", "", text) if "://" in text else text
+    secrets = (value for name, value in os.environ.items() if _SECRET_NAMES.search(name))
+    for secret in secrets:
+        if len(secret) >= 6:
+            text = text.replace(secret, "…")
+    return text
+
+
+def _version(meta: ObjectMeta) -> list[str | int | None]:
+    """What changes when the object changes, in values of JSON."""
+    time = meta["last_modified"].astimezone(dt.UTC).isoformat()
+    return [meta.get("e_tag"), int(meta["size"]), time]

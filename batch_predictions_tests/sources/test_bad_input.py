@@ -1,0 +1,258 @@
+"""The kinds of bad input that docs/sources.md lists, and what happens to each."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from batch_predictions.sources import SourceError
+from batch_predictions.tables import (
+    CAMPAIGN_EVENTS,
+    INTERACTIONS,
+    INVENTORY,
+    ITEMS,
+    PROMOTION_CALENDAR,
+    PROMOTIONS,
+    REVIEWS,
+    USERS,
+    Table,
+)
+from batch_predictions_tests.worlds.paths import ROOT
+from batch_predictions_tests.worlds.source_folders import HEADER, SourceFolder
+
+REFUSED, EMPTY, ERROR = "row refused", "value empty", "run stops"
+VALID = "u1,i1,2024-01-02,1\n"
+
+
+@dataclass(frozen=True)
+class BadInput:
+    """A kind of bad input.
+
+    Attributes:
+        kind: as docs/sources.md has it.
+        outcome: what happens.
+        message: part of the reason or of the error; of an empty value, its column.
+        content: the file.
+        table: its table.
+        name: its name; empty: that of the table with .csv.
+        options: settings of the source.
+    """
+
+    kind: str
+    outcome: str
+    message: str
+    content: str | bytes
+    table: Table = INTERACTIONS
+    name: str = ""
+    options: dict[str, Any] = field(default_factory=dict)
+
+
+def event(kind: str, row: str | bytes, message: str, **options: Any) -> BadInput:
+    """A row of interactions that is refused, after a valid one."""
+    row = row if isinstance(row, bytes) else row.encode()
+    content = (HEADER + VALID).encode() + row + b"\n"
+    return BadInput(kind, REFUSED, message, content, options=options)
+
+
+def row_of(kind: str, table: Table, content: str, message: str) -> BadInput:
+    """A file of another table whose last row is refused."""
+    return BadInput(kind, REFUSED, message, content, table)
+
+
+def value_of(kind: str, table: Table, content: str, column: str) -> BadInput:
+    """A file of another table with one value that becomes null."""
+    return BadInput(kind, EMPTY, column, content, table)
+
+
+def unreadable(kind: str, content: str | bytes, message: str, **fields: Any) -> BadInput:
+    """A file of interactions that cannot be read."""
+    return BadInput(kind, ERROR, message, content, **fields)
+
+
+CALENDAR = "item_id,week,starts_on,ends_on\n"
+KINDS = [
+    event("empty id", ",i,2024-01-03,1", "user_id is empty"),
+    event("id `NaN`, `null` or `None`", "u,null,2024-01-03,1", "item_id is empty"),
+    event("empty time", "u,i,,1", "occurred_at is empty"),
+    event("text instead of a time", "u,i,yesterday,1", "'yesterday' is not a time"),
+    event("day and month in doubt: `03/01/2024`", "u,i,03/01/2024,1", "set source.formats"),
+    event("day that does not exist: `2024-02-30`", "u,i,2024-02-30,1", "is not a time"),
+    event("time `infinity`", "u,i,infinity,1", "is not a time"),
+    event("time before `source.earliest`", "u,i,1970-01-02,1", "is before 1990-01-01"),
+    event("Unix time 0", "u,i,0,1", "is before 1990-01-01"),
+    event("time after 2099", "u,i,2999-01-01,1", "is after 2099"),
+    event("day before the home's first", "u,i,2023-12-31,1", "first day of this home"),
+    event("text instead of an amount", "u,i,2024-01-03,abc", "'abc' is not a number"),
+    event("decimal comma", 'u,i,2024-01-03,"1,50"', '{interactions: {amount: "1.234,56"}}'),
+    event("thousands mark", 'u,i,2024-01-03,"1.164,60"', "'1.164,60' is not a number"),
+    event("currency", "u,i,2024-01-03,€ 12.50", '{interactions: {amount: "1,234.56"}}'),
+    event(
+        "number of another format than the declared one",
+        "u,i,2024-01-03,12.50",
+        "is not a number such as 1.234,56",
+        formats={"interactions": {"amount": "1.234,56"}},
+    ),
+    event(
+        "other currency than the declared one",
+        'u,i,2024-01-03,"5,00 USD"',
+        "is not a number such as 1.234,56 EUR",
+        formats={"interactions": {"amount": "1.234,56 EUR"}},
+    ),
+    event("infinite amount", "u,i,2024-01-03,inf", "is not finite"),
+    event("too few fields in a line", "u,i", "line 3 has fewer fields"),
+    event("too many fields in a line", "u,i,2024-01-03,1,9", "line 3 has more fields"),
+    event("bytes that are not UTF-8", b"u,caf\xe9,2024-01-03,1", "line 3 is not UTF-8"),
+    event("text after a closing quote", 'u,"i"2,2024-01-03,1', "after a closing quote"),
+    row_of(
+        "quantity that is not a number",
+        INTERACTIONS,
+        "user_id,item_id,quantity\nu,i,two\n",
+        "quantity 'two' is not a number",
+    ),
+    row_of(
+        "repeated event id",
+        INTERACTIONS,
+        "event_id,user_id,item_id\n1,u,i\n1,u,j\n",
+        "event_id '1' is already in row 1",
+    ),
+    row_of(
+        "time far from the date of its row",
+        INTERACTIONS,
+        "user_id,item_id,date,occurred_at\nu,i,2024-01-02,2024-01-09 10:00\n",
+        "more than two days apart",
+    ),
+    row_of("repeated key of a snapshot", USERS, "user_id\nu\nu\n", "is already in row 1"),
+    row_of("review without a text", REVIEWS, "item_id,text\ni,\n", "text is empty"),
+    row_of(
+        "unknown event of a campaign",
+        CAMPAIGN_EVENTS,
+        "campaign_id,user_id,event_type\nc,u,seen\n",
+        "is not one of targeted",
+    ),
+    row_of(
+        "promotion that ends before it begins",
+        PROMOTIONS,
+        "campaign_id,item_id,starts_on,ends_on\nc,i,2024-01-03,2024-01-01\n",
+        "ends_on is before starts_on",
+    ),
+    row_of(
+        "promotion with an unreadable day",
+        PROMOTIONS,
+        "campaign_id,item_id,ends_on\nc,i,later\n",
+        "'later' is not a day",
+    ),
+    row_of(
+        "promotion outside its week",
+        PROMOTION_CALENDAR,
+        CALENDAR + "i,2024-01-01,2024-01-20,2024-01-21\n",
+        "has no day in week",
+    ),
+    row_of("stock without a count", INVENTORY, "item_id,on_hand\ni,\n", "on_hand is empty"),
+    row_of(
+        "stock that is not a number", INVENTORY, "item_id,on_hand\ni,many\n", "'many' is not a num"
+    ),
+    row_of(
+        "negative units on order",
+        INVENTORY,
+        "item_id,on_hand,on_order\ni,1,-2\n",
+        "negative number of units",
+    ),
+    BadInput(
+        "line of JSON Lines that is no object",
+        REFUSED,
+        "line 2 is not a JSON object",
+        '{"user_id": "u", "item_id": "i"}\n[1]\n',
+        name="interactions.jsonl",
+    ),
+    value_of("price that is not a number", ITEMS, "item_id,price\ni,free\n", "price"),
+    value_of("negative price", ITEMS, "item_id,price\ni,-1\n", "price"),
+    value_of("truth value that is none", ITEMS, "item_id,available\ni,perhaps\n", "available"),
+    value_of("impossible age", USERS, "user_id,age\nu,200\n", "age_bracket"),
+    value_of("unreadable birthday", USERS, "user_id,birthday\nu,soon\n", "birthday"),
+    value_of("birthday in the future", USERS, "user_id,birthday\nu,2030-01-01\n", "birthday"),
+    value_of("unreadable day of sign-up", USERS, "user_id,signed_up_on\nu,x\n", "signed_up_on"),
+    value_of("sign-up before 1900", USERS, "user_id,signed_up_on\nu,1800-01-01\n", "signed_up_on"),
+    value_of("rating that is not 1 to 5", REVIEWS, "item_id,text,rating\ni,x,0\n", "rating"),
+    value_of("unknown label of a review", REVIEWS, "item_id,text,label\ni,x,meh\n", "label"),
+    unreadable("file of 0 bytes", "", "is empty .0 bytes"),
+    unreadable("required column missing", "who,item_id\n", "no column for user_id"),
+    unreadable(
+        "mapped column missing",
+        HEADER,
+        "no column 'kunde'",
+        options={"columns": {"interactions": {"user_id": "kunde"}}},
+    ),
+    unreadable("two columns for one", "user,customer,item_id\n", "could each be user_id"),
+    unreadable("repeated column name", "user_id,user_id,item_id\n", "user_id twice"),
+    unreadable("column without a name", "user_id,,item_id\n", "without a name"),
+    unreadable("UTF-16", HEADER.encode("utf-16"), "UTF-8"),
+    unreadable("quote that is not closed", HEADER + 'u,"i,2024-01-03,1\nu,i,,1\n', "quote is open"),
+    unreadable("mixed line ends", HEADER + "u,i,2024-01-02,1\r\nu,j,2024-01-02,1\n", "CR LF"),
+    unreadable("damaged Parquet file", b"PAR1 no", "cannot be read", name="interactions.parquet"),
+    unreadable("incomplete gzip file", b"no gzip", "not a complete", name="interactions.csv.gz"),
+    unreadable("JSON array", '[{"user_id": 1}]', "is a JSON array", name="interactions.json"),
+    unreadable(
+        "JSON keys that differ only in case",
+        '{"user_id": 1, "item_id": 1, "User_ID": 2}',
+        "differ only in case",
+        name="interactions.jsonl",
+    ),
+    unreadable(
+        "pattern that fits no file",
+        HEADER,
+        "fits no file",
+        options={"files": {"interactions": "sales*.csv"}},
+    ),
+    unreadable(
+        "condition that cannot be evaluated",
+        HEADER + VALID,
+        "cannot be evaluated",
+        options={"where": {"interactions": "state = 'paid'"}},
+    ),
+    unreadable(
+        "query that cannot be run",
+        HEADER,
+        "cannot be run",
+        options={"queries": {"interactions": "select kunde from 'interactions.csv'"}},
+    ),
+]
+
+
+def documented_kinds() -> dict[str, str]:
+    """The table of docs/sources.md: kind of bad input to what happens."""
+    text = (ROOT / "docs" / "sources.md").read_text(encoding="utf-8")
+    section = text.split("## Kinds of bad input")[1].split("\n## ")[0]
+    rows = re.findall(r"^\| (.+?) \| (.+?) \|$", section, flags=re.MULTILINE)
+    return dict(rows[2:])
+
+
+@pytest.mark.parametrize("bad", KINDS, ids=lambda bad: bad.kind)
+def test_bad_input(tmp_path: Path, bad: BadInput) -> None:
+    shop = SourceFolder(tmp_path, **bad.options)
+    if bad.table != INTERACTIONS:
+        shop.write("interactions.csv", HEADER)
+    shop.write(bad.name or f"{bad.table.name}.csv", bad.content)
+    days = ["2024-01-01"] if bad.table == PROMOTION_CALENDAR else None
+    if bad.outcome == ERROR:
+        with pytest.raises(SourceError, match=bad.message):
+            shop.ingest(bad.table, days)
+        assert not shop.warehouse.path(bad.table, "2024-01-02").exists()
+        return
+    counts = [result.counts for result in shop.ingest(bad.table, days).values()]
+    accepted, refused = sum(c.accepted for c in counts), sum(c.quarantined for c in counts)
+    if bad.outcome == REFUSED:
+        assert refused == 1
+        assert bad.message in shop.reasons()[0]
+        assert all(not day.nulled for day in counts)
+    else:
+        assert (accepted, refused) == (1, 0)
+        assert [day.nulled for day in counts if day.nulled] == [{bad.message: 1}]
+
+
+def test_the_documentation_lists_these_kinds() -> None:
+    assert documented_kinds() == {bad.kind: bad.outcome for bad in KINDS}
+    assert len(KINDS) >= 40
