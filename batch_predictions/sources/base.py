@@ -219,7 +219,10 @@ class Source(ABC):
         """
 
     def day_fingerprints(self, table: Table, days: Sequence[str]) -> dict[str, str]:
-        """For each day, a text that changes when its rows, or how they are read, may have changed.
+        """By day, a text that changes when its rows, or how they are read, may have changed.
+
+        Override it where changes of a day can be found without reading all rows, such as by the
+        number of rows and their newest change: then only changed days are ingested again.
 
         Args:
             table: the raw table.

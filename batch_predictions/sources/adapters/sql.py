@@ -128,7 +128,7 @@ class SqlSource(TabularSource):
     # --- days and changes -----------------------------------------------------------------------
 
     def find_day_range(self, table: Table, default_date: dt.date) -> tuple[dt.date, dt.date] | None:
-        """First and newest day by aggregates of the database, where these are exact."""
+        """First and newest readable day, from the database if it can tell."""
         database_table = self._database_tables[table.name]
         if database_table.has_days:
             is_exact, day_range = database_table.day_range()
