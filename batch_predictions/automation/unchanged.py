@@ -20,7 +20,7 @@ from batch_predictions.discovery import plugins
 from batch_predictions.home import atomic_write, read_state
 from batch_predictions.partitions import days_between
 from batch_predictions.settings import Settings
-from batch_predictions.sources.registry import build_source
+from batch_predictions.sources.registry import source_of
 from batch_predictions.tables import PROMOTIONS_LOG, TABLES
 from batch_predictions.warehouse import Warehouse
 
@@ -74,7 +74,7 @@ def find_unchanged_run(
     start = time.perf_counter()
     state = read_state(settings.home)
     assert state is not None, "the home is initialised"
-    source = build_source(settings.source, state)
+    source = source_of(settings, state)
     warehouse = Warehouse.of(settings)
     plan = plan_run(settings, source, state, warehouse, first, last)
     summary = _recorded_summary(settings, plan, warehouse)
