@@ -38,24 +38,21 @@ def changed_partitions(
     log = read_ingest_log(home, table)
     if window is None:
         return _with_new_fingerprints(source, table, log, partitions)
-    is_full = _is_full_comparison_due(window, log.comparison, newest)
+    previous = log.comparison
     compared = list(partitions)
-    if not is_full:
-        assert log.comparison is not None
-        # Days after the newest of the previous run were not late yet when that run compared them.
-        start = min(newest, log.comparison.newest) - dt.timedelta(days=window.late_days)
-        first = table.partition_of(start).isoformat()
-        compared = [
-            key for key in partitions if key >= first or key in source.always_compared(table)
-        ]
+    comparison = Comparison(newest=newest, full=newest, settings=window.settings)
+    if previous is not None and not _is_full_comparison_due(window, previous, newest):
+        # The days that were new in the previous run may have late rows now.
+        start = min(newest, previous.newest) - dt.timedelta(days=window.late_days)
+        first, always = table.partition_of(start).isoformat(), source.always_compared(table)
+        compared = [key for key in partitions if key >= first or key in always]
+        comparison = previous.model_copy(update={"newest": max(newest, previous.newest)})
+    elif previous is not None and newest < previous.newest:
+        # Later days are not among these: the next run compares all again.
+        comparison = previous
     changed = _with_new_fingerprints(source, table, log, compared)
     with update_ingest_log(home, table) as updated:
-        full = newest if is_full else updated.comparison and updated.comparison.full
-        # A run of an older day does not move the window back.
-        latest = max(newest, updated.comparison.newest) if updated.comparison else newest
-        updated.comparison = Comparison(
-            newest=latest, full=full or newest, settings=window.settings
-        )
+        updated.comparison = comparison
         pending = set(updated.changed) - set(compared) | changed
         updated.changed = sorted(pending)
     return pending & set(partitions)
@@ -71,9 +68,7 @@ def _with_new_fingerprints(
 
 
 def _is_full_comparison_due(
-    window: ComparisonWindow, previous: Comparison | None, newest: dt.date
+    window: ComparisonWindow, previous: Comparison, newest: dt.date
 ) -> bool:
-    if previous is None or previous.settings != window.settings:
-        return True
     days = (newest - previous.full).days
-    return 0 < window.reconcile_days <= days
+    return previous.settings != window.settings or 0 < window.reconcile_days <= days

@@ -175,6 +175,14 @@ def test_changed_settings_make_all_days_due(shop: SourceDatabase) -> None:
     assert shop.due("2024-01-08") == []
 
 
+def test_a_run_of_an_older_day_does_not_hide_changed_settings(shop: SourceDatabase) -> None:
+    shop.insert(order_lines(8))
+    shop.run("2024-01-08")
+    shop.change(late_days=0, where={"interactions": "qty > 1"})
+    assert shop.run("2024-01-03") == day_keys(3)
+    assert shop.due("2024-01-08") == day_keys(8)[3:]
+
+
 def test_softly_deleted_rows_are_left_out(shop: SourceDatabase) -> None:
     type_ = "timestamptz" if shop.is_postgres else "text"
     shop.execute(f"alter table order_lines add column deleted_at {type_}")
