@@ -17,14 +17,14 @@ from batch_predictions.sources.base import RAW_TABLES, Source
 from batch_predictions.sources.event_types import EventTypes
 from batch_predictions.sources.ingest_log import read_ingest_log
 from batch_predictions.sources.registry import current_date, event_types
+from batch_predictions.sources.validation.reasons import general_reason_sql
 from batch_predictions.tables import EXCLUSIONS, INTERACTIONS, QUARANTINE, TABLES, Table
 from batch_predictions.warehouse import Warehouse, as_date
 
 MAX_REASONS = 2
 MAX_DAYS_SINCE = 2
 """A source whose newest day is older than this is said to have ended."""
-_REASON_VALUE = "'''(.*?)''( |:|$)'"
-"""A value in a reason."""
+_REASON = general_reason_sql("reason")
 
 
 def describe_left_out(
@@ -81,7 +81,7 @@ def _rows(warehouse: Warehouse) -> Iterator[str]:
 def _reasons(warehouse: Warehouse, table: Table) -> str:
     """The most frequent reasons of refused rows, without their values."""
     rows = warehouse.query(
-        f"""select regexp_replace(reason, {_REASON_VALUE}, '…\\2') as reason, count(*) as n
+        f"""select {_REASON} as reason, count(*) as n
         from {QUARANTINE.qualified} where table_name = $name group by 1 order by n desc, 1""",
         {"name": table.name},
     ).to_pylist()
@@ -111,7 +111,7 @@ def _keys(warehouse: Warehouse, last: dt.date) -> Iterator[str]:
         if table.schema == "predictions" and table.partition and not table.parts
     }
     rows = warehouse.query(
-        f"""select table_name, regexp_replace(reason, {_REASON_VALUE}, '…\\2') as reason,
+        f"""select table_name, {_REASON} as reason,
             count(*) as n, date
         from {EXCLUSIONS.qualified} where date in ($day::DATE, $week::DATE)
         group by all order by table_name, n desc, reason""",
@@ -121,7 +121,7 @@ def _keys(warehouse: Warehouse, last: dt.date) -> Iterator[str]:
         of_table = [row for row in rows if row["table_name"] == name and row["date"] == date]
         if not of_table:
             continue
-        scored = _scored_keys(warehouse, TABLES_BY_NAME[name], str(date))
+        scored = _scored_keys(warehouse, _prediction_table(name), str(date))
         excluded = sum(row["n"] for row in of_table)
         shown = [f"{row['reason']} ({row['n']:,})" for row in of_table[:MAX_REASONS]]
         more = " …" if len(of_table) > MAX_REASONS else ""
@@ -130,16 +130,16 @@ def _keys(warehouse: Warehouse, last: dt.date) -> Iterator[str]:
 
 def _scored_keys(warehouse: Warehouse, table: Table, partition: str) -> int:
     """Distinct keys with a prediction: users of recommendations, items of forecasts."""
-    key = next((name for name in ("user_id", "review_id", "item_id") if name in table.key), None)
-    if key is None:
-        return 0
+    names = {column.name for column in table.columns}
+    key = next((name for name in ("user_id", "review_id", "item_id") if name in names), None)
     return int(
         warehouse.value(
-            f"select count(distinct {key}) from {table.qualified} "
+            f"select count({f'distinct {key}' if key else '*'}) from {table.qualified} "
             f"where {table.partition} = $partition",
             {"partition": as_date(partition)},
         )
     )
 
 
-TABLES_BY_NAME = {table.name: table for table in TABLES.values() if table.schema == "predictions"}
+def _prediction_table(name: str) -> Table:
+    return TABLES[f"predictions.{name}"]

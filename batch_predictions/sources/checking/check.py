@@ -29,6 +29,10 @@ from batch_predictions.sources.checking.suggestions import (
 from batch_predictions.sources.checking.use_cases import Days, describe_use_cases
 from batch_predictions.sources.item_exclusions import unknown_exclusions_message
 from batch_predictions.sources.registry import build_source, current_date, initial_state
+from batch_predictions.sources.validation.reasons import (
+    general_reason_sql,
+    value_in_reason_sql,
+)
 from batch_predictions.sources.validation.row_checks import validate_rows
 from batch_predictions.tables import Table
 
@@ -269,11 +273,9 @@ def _frequent_reasons(
         db: the connection of the rows.
         reasons: a query with the column `reason`, whose first text in quotes is the value.
     """
-    value = "'''(.*?)''( |:|$)'"  # a value may contain quotes, such as 1'234.50
     return db.execute(
-        f"select regexp_replace(regexp_replace(reason, {value}, '…\\2'), "
-        "'(line|row) \\d+', '\\1 …', 'g') as reason, count(*)::BIGINT as n, "
+        f"select {general_reason_sql('reason')} as reason, count(*)::BIGINT as n, "
         "list_sort(list(distinct value) filter (value <> ''))[:3] as values from "
-        f"(select reason, regexp_extract(reason, {value}, 1) as value "
-        f"from ({reasons})) group by 1 order by n desc, 1 limit 5"
+        f"(select reason, {value_in_reason_sql('reason')} as value from ({reasons})) "
+        "group by 1 order by n desc, 1 limit 5"
     ).fetchall()
