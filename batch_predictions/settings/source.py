@@ -66,6 +66,11 @@ class IdRule(Section):
     trim: bool = Field(True, description="Spaces around an id are removed.")
     case: Literal["keep", "lower", "upper"] = Field("keep", description="Case of letters.")
 
+    def apply(self, value: str) -> str:
+        """An id as the raw tables have it."""
+        text = value.strip() if self.trim else value
+        return {"keep": text, "lower": text.lower(), "upper": text.upper()}[self.case]
+
 
 class DeduplicateRule(Section):
     """Which rows of a table repeat others."""

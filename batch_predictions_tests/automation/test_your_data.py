@@ -143,6 +143,11 @@ def test_the_shop_recommends_no_draft_and_knows_its_customers(shop: Export) -> N
     assert offered and not offered & {*drafts}
     personal = shop.answers["lookup recommendations customer30@example.com"]
     assert personal["source"] == "personal" and personal["items"][0]["title"].startswith("Product")
+    # The address is the same customer in any case.
+    upper = run_json(
+        "lookup", "recommendations", "CUSTOMER30@example.com", env=shop.env, cwd=shop.folder
+    )
+    assert upper["items"] == personal["items"]
     [new] = [answer for words, answer in shop.answers.items() if "someone-new" in words]
     assert new["source"] == "demographic"
     brackets = {row[0] for row in shop.rows("select distinct age_bracket from raw.users")}

@@ -70,8 +70,12 @@ class Lookup:
     """Looks predictions up in the current release; can be shared by threads."""
 
     def __init__(self, store: Settings | str) -> None:
-        """Opens a store, by settings or SQLAlchemy URL; it need not exist yet."""
+        """Opens a store, by settings or SQLAlchemy URL; it need not exist yet.
+
+        With settings, ids are written as `source.ids` says before they are looked up.
+        """
         self._store = ReadStore(store_url(store) if isinstance(store, Settings) else store)
+        self._ids = store.source.ids if isinstance(store, Settings) else {}
 
     def __enter__(self) -> Lookup:
         return self
@@ -114,7 +118,7 @@ class Lookup:
         """
         if k < 1:
             raise ValueError(f"k is {k}: ask for at least one item")
-        user_id = str(user_id)
+        user_id = self._normalise("user_id", str(user_id))
         arguments = {"age_bracket": age_bracket, "gender": gender, "location": location}
         with self._store.snapshot() as (db, served):
             common = {"release_id": served.release_id, "k": k}
@@ -175,7 +179,9 @@ class Lookup:
                     f"{table_name} has no column {', '.join(unknown)}: it has {', '.join(types)}"
                 )
             table = _stored(table_name, tuple(types.items()), tuple(entry["key"]))
-            conditions = [_matches(table.c[name], value) for name, value in key.items()]
+            conditions = [
+                _matches(table.c[name], self._normalise(name, value)) for name, value in key.items()
+            ]
             query = (
                 sa.select(*(table.c[name] for name in types))
                 .where(table.c.release_id == served.release_id, *conditions)
@@ -192,6 +198,11 @@ class Lookup:
             "partition": entry["partition"],
             "rows": rows,
         }
+
+    def _normalise(self, column: str, value: Any) -> Any:
+        """An id as the source's settings write it; any other value as it is."""
+        rule = self._ids.get(column)
+        return rule.apply(value) if rule is not None and isinstance(value, str) else value
 
     def tables(self) -> list[dict[str, Any]]:
         """The tables of the current release: name, partition, key and columns.
