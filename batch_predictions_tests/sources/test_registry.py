@@ -15,7 +15,7 @@ from batch_predictions.sources import SourceError, build_source, initialise_home
 from batch_predictions_tests.worlds.source_folders import HEADER, SourceFolder
 
 ADAPTER = """
-from batch_predictions.sources.file_source import FileSource
+from batch_predictions.sources.files.file_source import FileSource
 class TinySource(FileSource):
     kind = "tiny"
     def files(self, table):

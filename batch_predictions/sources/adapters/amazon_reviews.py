@@ -12,14 +12,14 @@ from typing import ClassVar
 
 import duckdb
 
-from batch_predictions.sources.file_rows import (
+from batch_predictions.sources.files.file_source import FileSource
+from batch_predictions.sources.rows.file_rows import (
     FILE_NAME,
     LINE_ERROR,
     LINE_TEXT,
     ROW_NUMBER,
     FileRows,
 )
-from batch_predictions.sources.file_source import FileSource
 from batch_predictions.sources.sql_literals import quote_literal
 from batch_predictions.tables import ITEMS, REVIEWS, Table
 

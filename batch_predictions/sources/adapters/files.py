@@ -17,9 +17,11 @@ import duckdb
 from batch_predictions.home import State
 from batch_predictions.settings import SourceSettings
 from batch_predictions.sources.base import RAW_TABLES, SourceError
-from batch_predictions.sources.file_fingerprints import hash_json, reading_settings
-from batch_predictions.sources.file_index import FileIndex, IndexSettings, update_index
-from batch_predictions.sources.file_patterns import (
+from batch_predictions.sources.files.file_source import FileSource
+from batch_predictions.sources.files.fingerprints import hash_json, reading_settings
+from batch_predictions.sources.files.index import FileIndex, IndexSettings, update_index
+from batch_predictions.sources.files.mapped_groups import MappedGroup
+from batch_predictions.sources.files.patterns import (
     FileGroup,
     files_by_name,
     files_by_pattern,
@@ -29,20 +31,18 @@ from batch_predictions.sources.file_patterns import (
     names_table,
     validate_patterns,
 )
-from batch_predictions.sources.file_rows import FileRows
-from batch_predictions.sources.file_source import FileSource
-from batch_predictions.sources.mapped_groups import MappedGroup
-from batch_predictions.sources.row_filters import validate_conditions
-from batch_predictions.sources.row_groups import (
+from batch_predictions.sources.files.queries import (
+    SourceQuery,
+    paths_in_query,
+    validate_queries,
+)
+from batch_predictions.sources.rows.file_rows import FileRows
+from batch_predictions.sources.rows.row_filters import validate_conditions
+from batch_predictions.sources.rows.row_groups import (
     Interpretation,
     RowGroup,
     group_rows_sql,
     interpret_rows,
-)
-from batch_predictions.sources.source_queries import (
-    SourceQuery,
-    paths_in_query,
-    validate_queries,
 )
 from batch_predictions.sources.validation.column_formats import validate_formats
 from batch_predictions.sources.validation.column_mapping import validate_mapping

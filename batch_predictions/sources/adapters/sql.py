@@ -36,15 +36,15 @@ from batch_predictions.sources.databases.day_groups import (
 )
 from batch_predictions.sources.databases.relations import relations_of
 from batch_predictions.sources.databases.url import DatabaseUrl
-from batch_predictions.sources.file_rows import FileRows
-from batch_predictions.sources.mapped_columns import mapped_column_sql
-from batch_predictions.sources.row_groups import (
+from batch_predictions.sources.rows.file_rows import FileRows
+from batch_predictions.sources.rows.mapped_columns import mapped_column_sql
+from batch_predictions.sources.rows.row_groups import (
     Interpretation,
     RowGroup,
     group_rows_sql,
     interpret_rows,
 )
-from batch_predictions.sources.tabular_source import TabularSource, column_texts
+from batch_predictions.sources.rows.tabular_source import TabularSource, column_texts
 from batch_predictions.sources.validation.column_mapping import validate_mapping
 from batch_predictions.sources.validation.timestamps import DayRules
 from batch_predictions.tables import Table

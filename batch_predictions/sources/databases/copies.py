@@ -11,7 +11,7 @@ from pathlib import Path
 import duckdb
 import pyarrow as pa
 
-from batch_predictions.sources.file_rows import (
+from batch_predictions.sources.rows.file_rows import (
     FILE_NAME,
     LINE_ERROR,
     LINE_TEXT,

@@ -17,7 +17,7 @@ from batch_predictions.sources.databases.factory import read_database
 from batch_predictions.sources.databases.relations import TableRelation
 from batch_predictions.sources.databases.time_columns import TimeColumn, time_column
 from batch_predictions.sources.databases.url import DatabaseUrl
-from batch_predictions.sources.file_fingerprints import reading_settings
+from batch_predictions.sources.files.fingerprints import reading_settings
 from batch_predictions.sources.validation.column_mapping import TIME_COLUMNS, match_columns
 from batch_predictions.tables import Table
 

@@ -18,11 +18,11 @@ from pydantic import BaseModel, ValidationError
 
 from batch_predictions.home import atomic_write
 from batch_predictions.settings import DuckDBSettings
-from batch_predictions.sources.daily_rows import dated_rows_sql
-from batch_predictions.sources.file_fingerprints import hash_json
-from batch_predictions.sources.file_rows import FILE_NAME, LINE_TEXT
-from batch_predictions.sources.mapped_groups import MappedGroup
-from batch_predictions.sources.row_groups import Interpretation, RowGroup, interpret_rows
+from batch_predictions.sources.files.fingerprints import hash_json
+from batch_predictions.sources.files.mapped_groups import MappedGroup
+from batch_predictions.sources.rows.daily_rows import dated_rows_sql
+from batch_predictions.sources.rows.file_rows import FILE_NAME, LINE_TEXT
+from batch_predictions.sources.rows.row_groups import Interpretation, RowGroup, interpret_rows
 from batch_predictions.sources.sql_literals import quote_identifier
 from batch_predictions.sources.validation.timestamps import DayRules
 from batch_predictions.tables import Table

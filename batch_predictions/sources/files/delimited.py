@@ -13,7 +13,7 @@ from pathlib import Path
 import duckdb
 
 from batch_predictions.sources.base import SourceError
-from batch_predictions.sources.file_rows import (
+from batch_predictions.sources.rows.file_rows import (
     FILE_NAME,
     LINE_ERROR,
     LINE_TEXT,

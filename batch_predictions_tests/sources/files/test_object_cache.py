@@ -16,8 +16,8 @@ import pytest
 
 from batch_predictions.sources import SourceError
 from batch_predictions.sources.checking.check import check_source
+from batch_predictions.sources.files.object_cache import ObjectCache, redact
 from batch_predictions.sources.ingest import days_to_ingest
-from batch_predictions.sources.object_cache import ObjectCache, redact
 from batch_predictions.tables import INTERACTIONS, ITEMS
 from batch_predictions_tests.worlds.source_folders import (
     FIRST_DAY,

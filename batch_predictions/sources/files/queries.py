@@ -17,7 +17,7 @@ import duckdb
 
 from batch_predictions.settings import DuckDBSettings
 from batch_predictions.sources.base import SourceError, raw_table
-from batch_predictions.sources.file_fingerprints import hash_json
+from batch_predictions.sources.files.fingerprints import hash_json
 from batch_predictions.sources.sql_literals import quote_literal
 
 _BATCH_ROWS = 50_000

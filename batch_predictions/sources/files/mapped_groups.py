@@ -9,17 +9,17 @@ from pathlib import Path
 import duckdb
 
 from batch_predictions.settings import SourceSettings
-from batch_predictions.sources.file_formats import read_files
-from batch_predictions.sources.file_patterns import FileGroup
-from batch_predictions.sources.file_rows import (
+from batch_predictions.sources.files.formats import read_files
+from batch_predictions.sources.files.parquet import read_parquet_files
+from batch_predictions.sources.files.patterns import FileGroup
+from batch_predictions.sources.rows.file_rows import (
     FILE_NAME,
     LINE_ERROR,
     LINE_TEXT,
     ROW_NUMBER,
     FileRows,
 )
-from batch_predictions.sources.mapped_columns import mapped_column_sql
-from batch_predictions.sources.parquet_files import read_parquet_files
+from batch_predictions.sources.rows.mapped_columns import mapped_column_sql
 from batch_predictions.sources.sql_literals import quote_identifier, quote_literal
 from batch_predictions.sources.validation.column_mapping import match_columns
 from batch_predictions.tables import Table

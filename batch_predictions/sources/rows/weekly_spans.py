@@ -13,7 +13,7 @@ from dataclasses import replace
 
 import duckdb
 
-from batch_predictions.sources.file_rows import FILE_NAME, LINE_ERROR, FileRows
+from batch_predictions.sources.rows.file_rows import FILE_NAME, LINE_ERROR, FileRows
 from batch_predictions.sources.sql_literals import date_list
 from batch_predictions.sources.validation.timestamps import (
     DayRules,

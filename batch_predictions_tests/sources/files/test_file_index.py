@@ -13,8 +13,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from batch_predictions.sources import mapped_groups
 from batch_predictions.sources.checking.check import check_source
+from batch_predictions.sources.files import mapped_groups
 from batch_predictions.sources.ingest import days_to_ingest
 from batch_predictions.tables import INTERACTIONS, Table
 from batch_predictions_tests.worlds.source_folders import (

@@ -11,8 +11,8 @@ from typing import Any
 import duckdb
 
 from batch_predictions.sources.base import SourceError
-from batch_predictions.sources.delimited import Dialect, read_delimited, read_head
-from batch_predictions.sources.file_rows import (
+from batch_predictions.sources.files.delimited import Dialect, read_delimited, read_head
+from batch_predictions.sources.rows.file_rows import (
     FILE_NAME,
     LINE_ERROR,
     LINE_TEXT,

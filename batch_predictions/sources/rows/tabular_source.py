@@ -11,8 +11,8 @@ import duckdb
 from batch_predictions.home import State
 from batch_predictions.settings import SourceSettings
 from batch_predictions.sources.base import Source, Span, last_sunday_before
-from batch_predictions.sources.file_rows import FileRows
-from batch_predictions.sources.row_groups import RowGroup, group_day_range, group_rows_sql
+from batch_predictions.sources.rows.file_rows import FileRows
+from batch_predictions.sources.rows.row_groups import RowGroup, group_day_range, group_rows_sql
 from batch_predictions.sources.sql_literals import quote_identifier
 from batch_predictions.sources.validation.column_formats import validate_formats
 from batch_predictions.sources.validation.timestamps import DayRules

@@ -9,15 +9,15 @@ from dataclasses import dataclass, field, replace
 import duckdb
 
 from batch_predictions.settings import SourceSettings
-from batch_predictions.sources.daily_rows import daily_rows_sql, dated_rows_sql
-from batch_predictions.sources.file_patterns import FileGroup
-from batch_predictions.sources.file_rows import LINE_ERROR, FileRows
-from batch_predictions.sources.row_filters import apply_condition
+from batch_predictions.sources.files.patterns import FileGroup
+from batch_predictions.sources.rows.daily_rows import daily_rows_sql, dated_rows_sql
+from batch_predictions.sources.rows.file_rows import LINE_ERROR, FileRows
+from batch_predictions.sources.rows.row_filters import apply_condition
+from batch_predictions.sources.rows.weekly_spans import weekly_rows_sql, weekly_spans_sql
 from batch_predictions.sources.sql_literals import quote_identifier
 from batch_predictions.sources.validation.interpretation import interpret_columns, require_columns
 from batch_predictions.sources.validation.timestamps import DayRules
 from batch_predictions.sources.validation.value_maps import ValueMap
-from batch_predictions.sources.weekly_spans import weekly_rows_sql, weekly_spans_sql
 from batch_predictions.tables import Table
 
 

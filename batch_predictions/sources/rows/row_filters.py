@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import duckdb
 
 from batch_predictions.sources.base import SourceError, raw_table
-from batch_predictions.sources.file_rows import LEFT_OUT, LINE_ERROR, FileRows
+from batch_predictions.sources.rows.file_rows import LEFT_OUT, LINE_ERROR, FileRows
 
 _ROWS = "rows_of_the_files"
 

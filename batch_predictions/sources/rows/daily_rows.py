@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 import duckdb
 
 from batch_predictions.sources.base import MAX_DATE
-from batch_predictions.sources.file_rows import FILE_NAME, LINE_ERROR, FileRows
+from batch_predictions.sources.rows.file_rows import FILE_NAME, LINE_ERROR, FileRows
 from batch_predictions.sources.sql_literals import days_condition, quote_literal
 from batch_predictions.sources.validation.column_mapping import TIME_COLUMNS
 from batch_predictions.sources.validation.timestamps import (

@@ -14,18 +14,18 @@ from batch_predictions.sources.base import (
     RAW_TABLES,
     SourceError,
 )
-from batch_predictions.sources.file_fingerprints import hash_json, reading_settings
-from batch_predictions.sources.file_formats import read_files
-from batch_predictions.sources.file_patterns import FileFormat, format_of
-from batch_predictions.sources.file_rows import FileRows
-from batch_predictions.sources.object_cache import ObjectCache, validate_url
-from batch_predictions.sources.row_filters import validate_conditions
-from batch_predictions.sources.row_groups import (
+from batch_predictions.sources.files.fingerprints import hash_json, reading_settings
+from batch_predictions.sources.files.formats import read_files
+from batch_predictions.sources.files.object_cache import ObjectCache, validate_url
+from batch_predictions.sources.files.patterns import FileFormat, format_of
+from batch_predictions.sources.rows.file_rows import FileRows
+from batch_predictions.sources.rows.row_filters import validate_conditions
+from batch_predictions.sources.rows.row_groups import (
     Interpretation,
     RowGroup,
     interpret_rows,
 )
-from batch_predictions.sources.tabular_source import TabularSource, column_texts
+from batch_predictions.sources.rows.tabular_source import TabularSource, column_texts
 from batch_predictions.tables import Table
 
 
