@@ -117,7 +117,7 @@ def _check_tables(
         lacking={table.name: USES[table.name] for table in RAW_TABLES if table not in tables},
         unread_files=unread,
         findings=findings,
-        use_cases=describe_use_cases(settings, accepted, findings, days),
+        use_cases=describe_use_cases(settings, source.event_types, accepted, findings, days),
         suggested_settings=suggestions.settings,
         questions=suggestions.questions,
         problems=_problems(settings, readable, findings, sample_rows),

@@ -205,5 +205,5 @@ def pattern_of(names: Collection[str]) -> str:
 
 def _generalise(name: str) -> str:
     parts = [re.sub(r"=.*", "=*", part) if "=" in part else part for part in name.split("/")]
-    parts[-1] = re.sub(r"\d[\d\-_.:T]*(?=.*\.)", "*", parts[-1])
+    parts[-1] = re.sub(r"\d+(?:[-_:T.]\d+)*(?=.*\.)", "*", parts[-1])
     return re.sub(r"\*+", "*", "/".join(parts))

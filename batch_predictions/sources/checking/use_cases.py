@@ -9,6 +9,7 @@ from typing import Literal
 
 from batch_predictions.settings import Settings
 from batch_predictions.sources.checking.findings import Findings
+from batch_predictions.sources.event_types import EventTypes
 
 Status = Literal["yes", "limited", "no"]
 
@@ -48,12 +49,17 @@ class Days:
 
 
 def describe_use_cases(
-    settings: Settings, accepted: Mapping[str, int], findings: Findings, days: Days
+    settings: Settings,
+    event_types: EventTypes,
+    accepted: Mapping[str, int],
+    findings: Findings,
+    days: Days,
 ) -> list[UseCase]:
     """Every use case, in the order of the README.
 
     Args:
         settings: what the use cases need.
+        event_types: of the source.
         accepted: by table that the source has, accepted rows of the sample.
         findings: of the sample.
         days: of the interactions.
@@ -61,7 +67,7 @@ def describe_use_cases(
     return [
         _recommendations(accepted, findings, days),
         _fallback(accepted, findings),
-        _churn(settings, accepted, findings, days),
+        _churn(settings, event_types, findings, days),
         _promotions(accepted),
         _sentiment(settings, accepted, findings),
         _forecasts(settings, accepted, findings, days),
@@ -98,11 +104,10 @@ def _fallback(accepted: Mapping[str, int], findings: Findings) -> UseCase:
     return UseCase("fallback", "yes", [f"{shares} of the users"])
 
 
-def _churn(
-    settings: Settings, accepted: Mapping[str, int], findings: Findings, days: Days
-) -> UseCase:
-    if not accepted.get("interactions") or not _has_targets(findings):
-        return UseCase("churn", "no", ["there are no purchases"])
+def _churn(settings: Settings, event_types: EventTypes, findings: Findings, days: Days) -> UseCase:
+    types = settings.churn.event_types or event_types.purchases
+    if not {finding.name for finding in findings.event_types} & {*types}:
+        return UseCase("churn", "no", [f"no interaction is of the types {', '.join(types)}"])
     needed = settings.churn.horizon_days * HORIZONS_FOR_CHURN
     if days.number < needed:
         note = f"training needs about {needed} days of purchases, there are {days.number}"

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from batch_predictions.sources.event_types import RATING
 from batch_predictions.sources.sql_literals import quote_identifier, quote_literal
 from batch_predictions.sources.validation.column_mapping import HEADLINE
-from batch_predictions.tables import Table
+from batch_predictions.tables import INTERACTIONS, Table
+
+_RATING_COLUMNS = ("rating", "stars", "score")
+"""Columns whose interactions are ratings, where there are no types: no money was paid."""
 
 
 def mapped_column_sql(
@@ -27,6 +31,9 @@ def mapped_column_sql(
             f"case when trim({text}::VARCHAR) <> '' then "
             f"concat_ws('. ', nullif(trim({headline}::VARCHAR), ''), {text}) end"
         )
+    is_rating = matches.get("amount", "").strip().lower() in _RATING_COLUMNS
+    if table == INTERACTIONS and is_rating and "event_type" not in columns:
+        columns["event_type"] = quote_literal(RATING)
     if any(column.name == "attributes" for column in table.columns):
         mapped = matches.get("attributes")
         if mapped is None or types[mapped] != table.type_of("attributes"):

@@ -224,3 +224,13 @@ def test_a_quote_that_is_closed_only_after_megabytes_is_refused(tmp_path: Path) 
     shop.write("interactions.csv", HEADER + VALID_ROW + 'u,"i,2024-01-02,1\n' + rows)
     with pytest.raises(SourceError, match=r"interactions\.csv, line \d+"):
         shop.ingest()
+
+
+def test_interactions_with_a_rating_and_no_type_are_ratings(tmp_path: Path) -> None:
+    shop = SourceFolder(tmp_path).write(
+        "interactions.csv", "user_id,item_id,occurred_at,rating\nu1,a,2024-01-02,4\n"
+    )
+    shop.ingest()
+    assert shop.rows("select event_type, amount, quantity from raw.interactions") == [
+        {"event_type": "rating", "amount": 4.0, "quantity": None}
+    ]

@@ -103,3 +103,57 @@ def test_the_command_fails_if_all_rows_are_refused(
     result = CliRunner().invoke(make_app(), ["--home", str(tmp_path / "home"), "check-source"])
     assert result.exit_code == exit_code
     assert ("values: '02/01/2024'" in result.output) == bool(exit_code)
+
+
+def test_types_joins_ranges_and_use_cases_are_reported(tmp_path: Path) -> None:
+    shop = SourceFolder(tmp_path).write(
+        "interactions.csv",
+        "user_id,item_id,occurred_at,event,quantity,amount\n"
+        + "".join(f"U{n % 5},i{n % 3},2024-01-{n + 1:02d},purchase,2,10\n" for n in range(12))
+        + "U1,i9,2024-01-05,wishlist,,\nU1,i1,2024-01-06,refund,1,5\n",
+    )
+    shop.write("users.csv", "user_id,age\n" + "".join(f"u{n},{20 + n}\n" for n in range(5)))
+    shop.write("items.csv", "item_id,title\ni0,a\ni1,b\ni2,c\n")
+    report = check_source(shop.settings, today=TODAY)
+    types = {f.name: (f.rows, f.role) for f in report.findings.event_types}
+    assert types == {
+        "purchase": (12, "target"),
+        "return": (1, "return"),
+        "wishlist": (1, "not read"),
+    }
+    assert report.findings.event_types[0].by_day["2024-01-03"] == 1
+    references = {f.other: f for f in report.findings.references}
+    assert (references["users"].known, references["users"].known_ignoring_case) == (0, 5)
+    assert (references["items"].known, references["items"].examples) == (3, ["i9"])
+    assert report.suggested_settings["ids"] == {"user_id": {"case": "lower"}}
+    quantity = next(f for f in report.findings.ranges if f.column == "quantity")
+    assert (quantity.minimum, quantity.maximum) == (-1.0, 2.0)
+    assert report.findings.returns == pytest.approx(1 / 14)
+    assert report.days_since == 7
+    statuses = {use_case.name: use_case.status for use_case in report.use_cases}
+    assert statuses["recommendations"] == "limited" and statuses["sentiment"] == "no"
+    text = str(report)
+    for part in ("wishlist (1)", "7 days older than yesterday", "in another case", "case: lower"):
+        assert part in text
+
+
+def test_settings_that_a_run_would_fail_on_are_problems(tmp_path: Path) -> None:
+    shop = SourceFolder(tmp_path, exclude_items={"Status": ["draft"], "colour": ["red"]})
+    shop.write("interactions.csv", "user_id,item_id,event\nu,i,play\n")
+    shop.write("items.csv", "item_id,Status\ni,draft\n")
+    report = check_source(shop.settings, today=TODAY)
+    assert not report.ok
+    [excluded, target] = report.problems
+    assert "names colour" in excluded and "Status" in excluded
+    assert "no interaction is of a target type" in target and "play (1)" in target
+
+
+def test_a_unit_price_mapped_to_amount_is_asked_about(tmp_path: Path) -> None:
+    shop = SourceFolder(tmp_path).write(
+        "interactions.csv",
+        "user_id,item_id,occurred_at,quantity,amount\n"
+        + "".join(f"u{n},i{n % 3},2024-01-05,2,{9.5 + n % 3}\n" for n in range(40)),
+    )
+    shop.write("items.csv", "item_id,price\ni0,9.5\ni1,10.5\ni2,11.5\n")
+    report = check_source(shop.settings, today=TODAY)
+    assert any("price of one unit" in question for question in report.questions)
