@@ -96,6 +96,7 @@ class ServingSettings(Section):
 
     url: str | None = Field(
         None,
+        repr=False,
         description="SQLAlchemy URL of the serving store, such as postgresql+psycopg://host/db. "
         "Empty: SQLite in <home>/serving.sqlite. Set it in the environment if it has a password.",
     )

@@ -189,7 +189,8 @@ class SourceSettings(Section):
     columns: dict[str, dict[str, str]] = Field(
         default_factory=dict,
         description="files, sql: for each raw table, its column: your column, such as "
-        "{interactions: {user_id: customer, item_id: sku, occurred_at: ts}}.",
+        "{interactions: {user_id: customer, item_id: sku, occurred_at: ts}}. amount is what was "
+        "paid for the whole line, quantity its units (negative for a return).",
     )
     formats: dict[str, dict[str, str]] = Field(
         default_factory=dict,
