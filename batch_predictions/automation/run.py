@@ -20,6 +20,7 @@ from batch_predictions.automation.job_runner import JobRunner
 from batch_predictions.automation.left_out import describe_left_out
 from batch_predictions.automation.planning import RunPlan, plan_run, training_due
 from batch_predictions.automation.progress import ProgressBar, show_progress
+from batch_predictions.automation.retention import prune
 from batch_predictions.automation.stale import find_stale, oldest_corrections, partition_times
 from batch_predictions.automation.unchanged import digest_of_run, record_run, served_release
 from batch_predictions.home import read_state
@@ -119,6 +120,7 @@ def run(
         runner.execute(
             jobs.NIGHTLY, days_between(plan.first, plan.last), progress, jobs.AFTER_INGEST
         )
+        _prune(settings, runner.instance, progress)
         progress.finish()
     skipped_tables = {key.path[-1] for key in runner.skipped_assets}
     summary.rows = _count_rows(warehouse, plan.last, skipped_tables)
@@ -143,6 +145,20 @@ def _total_weight(runner: JobRunner, plan: RunPlan) -> float:
     if plan.weeks_ahead:
         total += runner.weight(jobs.INGEST_WEEKLY)
     return total
+
+
+def _prune(settings: Settings, instance: dg.DagsterInstance, progress: ProgressBar) -> None:
+    """Removes what the settings `retention` do not keep. A failure is logged: the run is done."""
+    try:
+        removed = prune(settings, instance)
+    except Exception as error:
+        progress.log(f"old runs and models were not removed: {type(error).__name__}: {error}")
+        return
+    if removed.runs or removed.model_versions:
+        progress.log(
+            f"removed {removed.runs} Dagster runs older than {settings.retention.run_days} days "
+            f"and {len(removed.model_versions)} models that never served"
+        )
 
 
 def _ingest(runner: JobRunner, plan: RunPlan, progress: ProgressBar) -> None:

@@ -20,6 +20,7 @@ from batch_predictions.settings.platform import (
     DuckDBSettings,
     ExecutionSettings,
     InferenceSettings,
+    RetentionSettings,
     ScheduleSettings,
     ServingSettings,
 )
@@ -62,6 +63,7 @@ class Settings(BaseSettings):
     demand: DemandSettings = DemandSettings()
     inference: InferenceSettings = InferenceSettings()
     execution: ExecutionSettings = ExecutionSettings()
+    retention: RetentionSettings = RetentionSettings()
     serving: ServingSettings = ServingSettings()
     schedules: ScheduleSettings = ScheduleSettings()
 

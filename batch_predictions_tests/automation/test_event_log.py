@@ -1,100 +1,36 @@
 """What Dagster stores of a home's runs: nothing twice, and ranges in batches."""
 
-# No `from __future__ import annotations`: Dagster reads the type of `context` itself.
-import dataclasses
+from __future__ import annotations
+
 from collections.abc import Iterator
-from pathlib import Path
-from typing import Any
 
 import dagster as dg
 import pytest
 
 from batch_predictions.automation import instance as home_instance
 from batch_predictions.automation.event_log import HomeEventLogStorage
-from batch_predictions.reporting import new_axes, record_materializations
 from batch_predictions.settings import Settings
 from batch_predictions.tables import ITEM_STATE
 from batch_predictions.warehouse import Warehouse
-from batch_predictions_tests.worlds.home import PARTITIONS
-
-ITEMS = (
-    "select 'i' || i as item_id, 'a' as title, 'c' as category, i / 3 as price, "
-    "false as is_excluded, true as available from range($n) as r(i)"
+from batch_predictions_tests.worlds.recorded_assets import (
+    DAYS,
+    ITEMS,
+    RecordedAssets,
+    home_dagster,
 )
-DAYS = ("2024-01-01", "2024-01-02", "2024-01-03")
+
 MATERIALIZATION = dg.DagsterEventType.ASSET_MATERIALIZATION
 
 
 @pytest.fixture
 def instance(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Iterator[dg.DagsterInstance]:
-    """The Dagster instance of a home of this test's own."""
-    monkeypatch.setenv("DAGSTER_HOME", "")
-    monkeypatch.setenv("DAGSTER_EVENT_BATCH_SIZE", "1000")
-    home_instance.prepare(settings)
-    with dg.DagsterInstance.get() as home:
-        yield home
-
-
-class Shop:
-    """An asset whose rows of each day the test sets, and one downstream whose rows stay."""
-
-    def __init__(self, instance: dg.DagsterInstance, warehouse: Warehouse) -> None:
-        self.instance, self.warehouse = instance, warehouse
-        self.rows = dict.fromkeys(DAYS, 1)
-        self.plots: list[str] = []
-        self.version: str | None = None
-
-    def asset(self, name: str, deps: list[str]) -> dg.AssetsDefinition:
-        shop = self
-        table = ITEM_STATE if name == "bought" else dataclasses.replace(ITEM_STATE, name=name)
-
-        @dg.asset(
-            name=name,
-            deps=deps,
-            partitions_def=PARTITIONS.daily,
-            backfill_policy=dg.BackfillPolicy.single_run(),
-            code_version=self.version,
-        )
-        def goods(context: dg.AssetExecutionContext) -> None:
-            results = {
-                day: shop.warehouse.replace_partition(
-                    table, day, ITEMS, {"n": shop.rows[day] if name == "bought" else 0}
-                )
-                for day in context.partition_keys
-            }
-            record_materializations(context, shop.warehouse, results, plot=lambda: shop.plot(name))
-
-        return goods
-
-    def plot(self, name: str) -> Any:
-        self.plots.append(name)
-        return new_axes("goods")[0]
-
-    def run(self, *days: str) -> None:
-        tags = {
-            "dagster/asset_partition_range_start": days[0],
-            "dagster/asset_partition_range_end": days[-1],
-        }
-        assets = [self.asset("bought", []), self.asset("shelved", ["bought"])]
-        assert dg.materialize(assets, instance=self.instance, tags=tags).success
-
-    def recorded(self, name: str = "bought") -> list[tuple[str | None, Any]]:
-        """Partition and row count of every event, oldest first."""
-        key = dg.AssetKey(name)
-        records = self.instance.fetch_materializations(key, limit=99, ascending=True).records
-        return [
-            (
-                record.partition_key,
-                record.asset_materialization.metadata["dagster/partition_row_count"].value,
-            )
-            for record in records
-            if record.asset_materialization
-        ]
+    with home_dagster(settings, monkeypatch) as instance:
+        yield instance
 
 
 @pytest.fixture
-def shop(instance: dg.DagsterInstance, warehouse: Warehouse) -> Shop:
-    return Shop(instance, warehouse)
+def shop(instance: dg.DagsterInstance, warehouse: Warehouse) -> RecordedAssets:
+    return RecordedAssets(instance, warehouse)
 
 
 def test_a_home_uses_this_storage_unless_the_settings_name_another(
@@ -107,7 +43,7 @@ def test_a_home_uses_this_storage_unless_the_settings_name_another(
     assert "HomeEventLogStorage" not in text and "elsewhere" in text
 
 
-def test_a_partition_with_equal_rows_is_recorded_once(shop: Shop) -> None:
+def test_a_partition_with_equal_rows_is_recorded_once(shop: RecordedAssets) -> None:
     shop.run(*DAYS)
     assert shop.recorded() == [(day, 1) for day in DAYS] and shop.plots == ["bought", "shelved"]
     shop.run(*DAYS)
@@ -120,7 +56,7 @@ def test_a_partition_with_equal_rows_is_recorded_once(shop: Shop) -> None:
     assert shop.instance.get_materialized_partitions(dg.AssetKey("bought")) == set(DAYS)
 
 
-def test_equal_rows_from_new_inputs_are_recorded_without_a_plot(shop: Shop) -> None:
+def test_equal_rows_from_new_inputs_are_recorded_without_a_plot(shop: RecordedAssets) -> None:
     shop.run(DAYS[0])
     shop.rows[DAYS[0]] = 2
     shop.run(DAYS[0])
@@ -129,7 +65,7 @@ def test_equal_rows_from_new_inputs_are_recorded_without_a_plot(shop: Shop) -> N
     assert shop.plots == ["bought", "shelved", "bought"]
 
 
-def test_equal_rows_of_another_code_version_are_recorded(shop: Shop) -> None:
+def test_equal_rows_of_another_code_version_are_recorded(shop: RecordedAssets) -> None:
     shop.version = "1"
     shop.run(DAYS[0])
     shop.run(DAYS[0])
@@ -140,7 +76,7 @@ def test_equal_rows_of_another_code_version_are_recorded(shop: Shop) -> None:
 
 
 def test_a_partition_that_this_instance_never_recorded_is_recorded(
-    shop: Shop, warehouse: Warehouse
+    shop: RecordedAssets, warehouse: Warehouse
 ) -> None:
     warehouse.replace_partition(ITEM_STATE, DAYS[0], ITEMS, {"n": 1})
     shop.run(DAYS[0])
@@ -148,7 +84,7 @@ def test_a_partition_that_this_instance_never_recorded_is_recorded(
 
 
 def test_a_batch_is_stored_as_single_events_are(
-    shop: Shop, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    shop: RecordedAssets, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     shop.run(*DAYS)
     [batched] = shop.instance.get_runs()
@@ -165,7 +101,7 @@ def test_a_batch_is_stored_as_single_events_are(
     assert shop.recorded() == [*((day, 1) for day in DAYS), *((day, 2) for day in DAYS)]
 
 
-def test_few_databases_stay_open(shop: Shop) -> None:
+def test_few_databases_stay_open(shop: RecordedAssets) -> None:
     storage = shop.instance.event_log_storage
     assert isinstance(storage, HomeEventLogStorage)
     for number in range(6):
