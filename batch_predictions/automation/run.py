@@ -22,7 +22,13 @@ from batch_predictions.automation.planning import RunPlan, plan_run, training_du
 from batch_predictions.automation.progress import ProgressBar, show_progress
 from batch_predictions.automation.retention import prune
 from batch_predictions.automation.stale import find_stale, oldest_corrections, partition_times
-from batch_predictions.automation.unchanged import digest_of_run, record_run, served_release
+from batch_predictions.automation.unchanged import (
+    are_weeks_unchanged,
+    digest_of_run,
+    record_run,
+    record_weeks,
+    served_release,
+)
 from batch_predictions.home import read_state
 from batch_predictions.model_store import ModelStore
 from batch_predictions.models.training import Training, trainings
@@ -81,6 +87,8 @@ def run(
     first: dt.date | None = None,
     last: dt.date | None = None,
     days: int | None = None,
+    *,
+    force: bool = False,
 ) -> Summary:
     """Runs the platform for the days from first to last.
 
@@ -90,6 +98,7 @@ def run(
         first: first day to predict; None: the last one only.
         last: last day to predict; None: the newest complete day of the source.
         days: without `first`: how many days to predict, as far as they can be.
+        force: whether weekly tables are predicted again even if nothing that they read is new.
 
     Raises:
         SourceError: the source cannot be read, or has no such day.
@@ -116,7 +125,11 @@ def run(
         _record_ingested(summary, times_before, times_after)
         _train(runner, plan, progress, warehouse, models, settings, missing, summary)
         week_keys = [week.isoformat() for week in plan.weeks]
-        runner.execute(jobs.WEEKLY_PREDICTIONS, week_keys, progress)
+        if force or not _are_weeks_predicted(runner, settings, plan, warehouse):
+            runner.execute(jobs.WEEKLY_PREDICTIONS, week_keys, progress)
+            record_weeks(settings, plan, warehouse)
+        else:
+            progress.advance(runner.weight(jobs.WEEKLY_PREDICTIONS) * len(plan.weeks))
         runner.execute(
             jobs.NIGHTLY, days_between(plan.first, plan.last), progress, jobs.AFTER_INGEST
         )
@@ -145,6 +158,17 @@ def _total_weight(runner: JobRunner, plan: RunPlan) -> float:
     if plan.weeks_ahead:
         total += runner.weight(jobs.INGEST_WEEKLY)
     return total
+
+
+def _are_weeks_predicted(
+    runner: JobRunner, settings: Settings, plan: RunPlan, warehouse: Warehouse
+) -> bool:
+    """Whether Dagster shows the weekly tables as materialized and nothing they read is new."""
+    weeks = {week.isoformat() for week in plan.weeks}
+    return are_weeks_unchanged(settings, plan, warehouse) and all(
+        weeks <= runner.instance.get_materialized_partitions(key)
+        for key in runner.keys(jobs.WEEKLY_PREDICTIONS)
+    )
 
 
 def _prune(settings: Settings, instance: dg.DagsterInstance, progress: ProgressBar) -> None:

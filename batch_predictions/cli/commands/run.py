@@ -87,7 +87,7 @@ def _run(
         from batch_predictions.automation.run import run as run_platform
         from batch_predictions.definitions import defs
 
-        summary = run_platform(settings, defs, first, last, demo_days)
+        summary = run_platform(settings, defs, first, last, demo_days, force=force)
         if demo_days is not None and summary.release_id:
             simulate_sign_up(settings)
     _print_summary(settings, summary, as_json)
