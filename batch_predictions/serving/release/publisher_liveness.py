@@ -13,7 +13,7 @@ import os
 import socket
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import sqlalchemy as sa
@@ -75,8 +75,9 @@ def _server_lock(store: Store, name: str) -> Iterator[None]:
         try:
             yield
         finally:
-            # Closed, not returned to the pool: the server releases the lock of a lost session.
-            db.invalidate()
+            # The server has released the lock already if the session was lost.
+            with suppress(sa.exc.DBAPIError):
+                db.execute(sa.text("select pg_advisory_unlock(:key)"), {"key": _lock_key(name)})
 
 
 @contextmanager
