@@ -80,6 +80,8 @@ def run(
     first: dt.date | None = None,
     last: dt.date | None = None,
     days: int | None = None,
+    *,
+    end_stuck_runs: bool = False,
 ) -> Summary:
     """Runs the platform for the days from first to last.
 
@@ -89,6 +91,7 @@ def run(
         first: first day to predict; None: the last one only.
         last: last day to predict; None: the newest complete day of the source.
         days: without `first`: how many days to predict, as far as they can be.
+        end_stuck_runs: mark unfinished runs of the UI as failed before.
 
     Raises:
         SourceError: the source cannot be read, or has no such day.
@@ -102,11 +105,13 @@ def run(
     warehouse, models = Warehouse.of(settings), ModelStore.of(settings)
     plan = plan_run(settings, source, state, warehouse, first, last, days)
     missing = [table for table in (INTERACTIONS, REVIEWS) if table not in source.tables()]
-    runner = JobRunner(dg.DagsterInstance.get(), definitions, missing)
+    runner = JobRunner(
+        dg.DagsterInstance.get(), definitions, missing, settings.execution.pool_wait_minutes
+    )
     summary = Summary(str(settings.home), plan.first.isoformat(), plan.last.isoformat())
     summary.skipped = runner.describe_skipped()
     with show_progress(_total_weight(runner, plan)) as progress:
-        for run_id in home_instance.fail_dead_runs(runner.instance):
+        for run_id in home_instance.fail_dead_runs(runner.instance, of_ui=end_stuck_runs):
             progress.log(f"run {run_id} of a process that died was marked as failed")
         times_before = partition_times(warehouse)
         _ingest(runner, plan, progress)
