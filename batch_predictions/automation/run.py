@@ -119,11 +119,7 @@ def run(
         times_after = partition_times(warehouse)
         _record_ingested(summary, times_before, times_after)
         _train(runner, plan, progress, warehouse, models, settings, missing, summary)
-        week_keys = [week.isoformat() for week in plan.weeks]
-        runner.execute(jobs.WEEKLY_PREDICTIONS, week_keys, progress)
-        runner.execute(
-            jobs.NIGHTLY, days_between(plan.first, plan.last), progress, jobs.AFTER_INGEST
-        )
+        _predict(runner, plan, progress)
         progress.finish()
     skipped_tables = {key.path[-1] for key in runner.skipped_assets}
     summary.rows = _count_rows(warehouse, plan.last, skipped_tables)
@@ -206,6 +202,13 @@ def _train(
         summary.trained += [
             decision.model_dump(mode="json") for decision in decisions if decision is not None
         ]
+
+
+def _predict(runner: JobRunner, plan: RunPlan, progress: ProgressBar) -> None:
+    """Predicts the plan's weeks and days, and releases."""
+    runner.execute(jobs.WEEKLY_PREDICTIONS, [week.isoformat() for week in plan.weeks], progress)
+    days = days_between(plan.first, plan.last)
+    runner.execute(jobs.NIGHTLY, days, progress, jobs.AFTER_INGEST)
 
 
 def _count_rows(warehouse: Warehouse, day: dt.date, skipped: Collection[str]) -> dict[str, int]:
