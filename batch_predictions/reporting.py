@@ -51,6 +51,9 @@ def record_materializations(
 ) -> None:
     """Reports written partitions: row counts of each, preview and plot of the newest.
 
+    A partition whose rows did not change and that Dagster shows as materialized has no new preview
+    and plot.
+
     Args:
         context: of the step.
         warehouse: with the partitions.
@@ -63,21 +66,25 @@ def record_materializations(
     if not results:
         return
     newest = max(results)
+    recorded: set[str] = set()
+    if not all(result.changed for result in results.values()):
+        recorded = context.instance.get_materialized_partitions(asset_key or context.asset_key)
     for key, result in results.items():
+        is_new = result.changed or key not in recorded
         metadata: dict[str, Any] = {
             "dagster/partition_row_count": result.rows,
             "path": dg.MetadataValue.path(str(result.path)),
             "changed": result.changed,
             **((extra or {}).get(key) or {}),
         }
-        if key == newest:
+        if key == newest and is_new:
             metadata["preview"] = preview(warehouse, result)
             figure = plot() if plot else None
             if figure is not None:
                 metadata["plot"] = figure_metadata(figure)
         if asset_key is None or asset_key in context.selected_asset_keys:
             context.add_asset_metadata(metadata, asset_key=asset_key, partition_key=key)
-        else:
+        elif is_new:
             context.log_event(dg.AssetMaterialization(asset_key, partition=key, metadata=metadata))
     rows = sum(result.rows for result in results.values())
     changed = sum(result.changed for result in results.values())

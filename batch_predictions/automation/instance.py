@@ -12,12 +12,19 @@ import dagster as dg
 import yaml
 from dagster import DagsterRunStatus, RunsFilter
 
+from batch_predictions.automation.event_log import BATCH_EVENTS, BATCH_VARIABLE
 from batch_predictions.automation.executors import inherited_env
 from batch_predictions.settings import PREFIX, Settings
 
 _HOME = f"{PREFIX}HOME"
 _LOCAL_JOB_SERVER = "http://127.0.0.1:8265"
 
+_EVENT_LOG = {
+    "event_log_storage": {
+        "module": "batch_predictions.automation.event_log",
+        "class": "HomeEventLogStorage",
+    }
+}
 OWNER_TAG = "batch_predictions/process"
 _UNFINISHED = [
     DagsterRunStatus.STARTED,
@@ -29,18 +36,21 @@ _UNFINISHED = [
 def prepare(settings: Settings) -> Path:
     """Writes `<home>/dagster/dagster.yaml` and makes its folder `DAGSTER_HOME`.
 
-    It is the platform's dagster.yaml, with `execution.instance` merged into it.
+    It is the platform's dagster.yaml with `execution.instance` merged into it, and with the event
+    log of `automation/event_log.py` where these settings have no storage.
     """
     folder = settings.home / "dagster"
     folder.mkdir(parents=True, exist_ok=True)
     text = (resources.files("batch_predictions") / "dagster.yaml").read_text(encoding="utf-8")
     overrides = {**_launcher(settings), **settings.execution.instance}
-    if overrides:
-        text = yaml.safe_dump({**yaml.safe_load(text), **overrides}, sort_keys=False)
+    if not {"storage", *_EVENT_LOG} & {*overrides}:
+        overrides |= _EVENT_LOG
+    text = yaml.safe_dump({**yaml.safe_load(text), **overrides}, sort_keys=False)
     target = folder / "dagster.yaml"
     if not target.exists() or target.read_text(encoding="utf-8") != text:
         target.write_text(text, encoding="utf-8")
     os.environ["DAGSTER_HOME"] = str(folder)
+    os.environ.setdefault(BATCH_VARIABLE, BATCH_EVENTS)
     return folder
 
 

@@ -5,8 +5,10 @@ Assets that the source has no data for are left out of the jobs.
 
 from __future__ import annotations
 
+import os
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 import dagster as dg
 
@@ -20,6 +22,8 @@ RANGE_START, RANGE_END = "dagster/asset_partition_range_start", "dagster/asset_p
 
 POOL = "gpu"
 POLL_SECONDS = 2.0
+ONE_PLANNED_EVENT = "DAGSTER_EMIT_PARTITION_SUBSET_IN_PLANNED_EVENTS"
+"""Dagster's variable that lets a run announce the partitions of an asset in one event."""
 
 
 class RunError(RuntimeError):
@@ -102,14 +106,17 @@ class JobRunner:
         reconstructable = dg.build_reconstructable_job(
             "batch_predictions.definitions", "job", reconstructable_args=(job.name,)
         )
-        with dg.execute_job(
-            reconstructable,
-            instance=self.instance,
-            tags=tags,
-            run_config={"loggers": {LOGGER: {}}},
-            asset_selection=selected,
-            raise_on_error=False,
-        ) as result:
+        with (
+            _one_planned_event(first != last),
+            dg.execute_job(
+                reconstructable,
+                instance=self.instance,
+                tags=tags,
+                run_config={"loggers": {LOGGER: {}}},
+                asset_selection=selected,
+                raise_on_error=False,
+            ) as result,
+        ):
             if not result.success:
                 raise RunError(f"{job.name} for {first} to {last} failed: {_first_cause(result)}")
 
@@ -133,6 +140,24 @@ class JobRunner:
                     "otherwise wait until it ends"
                 )
             time.sleep(POLL_SECONDS)
+
+
+@contextmanager
+def _one_planned_event(is_range: bool) -> Iterator[None]:
+    """Lets the run of a range announce each asset once, not once for every partition.
+
+    Partitions of a failed run of one day are shown as failed, those of a range are not.
+    """
+    before = os.environ.get(ONE_PLANNED_EVENT)
+    if is_range:
+        os.environ[ONE_PLANNED_EVENT] = "true"
+    try:
+        yield
+    finally:
+        if before is None:
+            os.environ.pop(ONE_PLANNED_EVENT, None)
+        else:
+            os.environ[ONE_PLANNED_EVENT] = before
 
 
 def _first_cause(result: dg.JobExecutionResult) -> str:

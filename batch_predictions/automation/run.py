@@ -20,8 +20,15 @@ from batch_predictions.automation.job_runner import JobRunner
 from batch_predictions.automation.left_out import describe_left_out
 from batch_predictions.automation.planning import RunPlan, plan_run, training_due
 from batch_predictions.automation.progress import ProgressBar, show_progress
+from batch_predictions.automation.retention import prune
 from batch_predictions.automation.stale import find_stale, oldest_corrections, partition_times
-from batch_predictions.automation.unchanged import digest_of_run, record_run, served_release
+from batch_predictions.automation.unchanged import (
+    are_weeks_unchanged,
+    digest_of_run,
+    record_run,
+    record_weeks,
+    served_release,
+)
 from batch_predictions.home import read_state
 from batch_predictions.model_store import ModelStore
 from batch_predictions.models.training import Training, trainings
@@ -81,6 +88,7 @@ def run(
     last: dt.date | None = None,
     days: int | None = None,
     *,
+    force: bool = False,
     end_stuck_runs: bool = False,
 ) -> Summary:
     """Runs the platform for the days from first to last.
@@ -91,6 +99,7 @@ def run(
         first: first day to predict; None: the last one only.
         last: last day to predict; None: the newest complete day of the source.
         days: without `first`: how many days to predict, as far as they can be.
+        force: whether weekly tables are predicted again even if nothing that they read is new.
         end_stuck_runs: mark unfinished runs of the UI as failed before.
 
     Raises:
@@ -119,7 +128,8 @@ def run(
         times_after = partition_times(warehouse)
         _record_ingested(summary, times_before, times_after)
         _train(runner, plan, progress, warehouse, models, settings, missing, summary)
-        _predict(runner, plan, progress)
+        _predict(runner, plan, progress, settings, warehouse, force=force)
+        _prune(settings, runner.instance, progress)
         progress.finish()
     skipped_tables = {key.path[-1] for key in runner.skipped_assets}
     summary.rows = _count_rows(warehouse, plan.last, skipped_tables)
@@ -144,6 +154,31 @@ def _total_weight(runner: JobRunner, plan: RunPlan) -> float:
     if plan.weeks_ahead:
         total += runner.weight(jobs.INGEST_WEEKLY)
     return total
+
+
+def _are_weeks_predicted(
+    runner: JobRunner, settings: Settings, plan: RunPlan, warehouse: Warehouse
+) -> bool:
+    """Whether Dagster shows the weekly tables as materialized and nothing they read is new."""
+    weeks = {week.isoformat() for week in plan.weeks}
+    return are_weeks_unchanged(settings, plan, warehouse) and all(
+        weeks <= runner.instance.get_materialized_partitions(key)
+        for key in runner.keys(jobs.WEEKLY_PREDICTIONS)
+    )
+
+
+def _prune(settings: Settings, instance: dg.DagsterInstance, progress: ProgressBar) -> None:
+    """Removes what the settings `retention` do not keep. A failure is logged: the run is done."""
+    try:
+        removed = prune(settings, instance)
+    except Exception as error:
+        progress.log(f"old runs and models were not removed: {type(error).__name__}: {error}")
+        return
+    if removed.runs or removed.model_versions:
+        progress.log(
+            f"removed {removed.runs} Dagster runs older than {settings.retention.run_days} days "
+            f"and {len(removed.model_versions)} models that never served"
+        )
 
 
 def _ingest(runner: JobRunner, plan: RunPlan, progress: ProgressBar) -> None:
@@ -204,9 +239,22 @@ def _train(
         ]
 
 
-def _predict(runner: JobRunner, plan: RunPlan, progress: ProgressBar) -> None:
-    """Predicts the plan's weeks and days, and releases."""
-    runner.execute(jobs.WEEKLY_PREDICTIONS, [week.isoformat() for week in plan.weeks], progress)
+def _predict(
+    runner: JobRunner,
+    plan: RunPlan,
+    progress: ProgressBar,
+    settings: Settings,
+    warehouse: Warehouse,
+    *,
+    force: bool,
+) -> None:
+    """Predicts the plan's weeks, unless nothing that they read is new, and its days; releases."""
+    if force or not _are_weeks_predicted(runner, settings, plan, warehouse):
+        weeks = [week.isoformat() for week in plan.weeks]
+        runner.execute(jobs.WEEKLY_PREDICTIONS, weeks, progress)
+        record_weeks(settings, plan, warehouse)
+    else:
+        progress.advance(runner.weight(jobs.WEEKLY_PREDICTIONS) * len(plan.weeks))
     days = days_between(plan.first, plan.last)
     runner.execute(jobs.NIGHTLY, days, progress, jobs.AFTER_INGEST)
 

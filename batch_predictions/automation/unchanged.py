@@ -11,20 +11,21 @@ import hashlib
 import json
 import sys
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from batch_predictions.automation.planning import RunPlan, plan_run
 from batch_predictions.discovery import plugins
 from batch_predictions.home import atomic_write, read_state
-from batch_predictions.partitions import days_between
+from batch_predictions.partitions import days_between, trained_through
 from batch_predictions.settings import Settings
 from batch_predictions.sources.registry import source_of
 from batch_predictions.tables import PROMOTIONS_LOG, TABLES
 from batch_predictions.warehouse import Warehouse
 
 FILE_NAME = "last_run.json"
+WEEKS_FILE_NAME = "last_weeks.sha256"
 CODE_SUFFIXES = (".py", ".sql")
 
 
@@ -46,6 +47,39 @@ def digest_of_run(settings: Settings, plan: RunPlan, warehouse: Warehouse) -> st
         for value in part:
             digest.update(f"{value}\n".encode())
     return digest.hexdigest()
+
+
+def digest_of_weeks(settings: Settings, plan: RunPlan, warehouse: Warehouse) -> str:
+    """A hash of what the weekly tables of a plan depend on, and of these tables themselves.
+
+    Rows after the weeks count for nothing, so that a night whose week is predicted need not predict
+    it again.
+    """
+    digest = hashlib.sha256()
+    parts: Iterable[Any] = (
+        [settings.model_dump_json(), *plan.weeks],
+        _stats(sorted(_code_files())),
+        _stats(sorted(_files_through(plan.weeks, warehouse))),
+    )
+    for part in parts:
+        for value in part:
+            digest.update(f"{value}\n".encode())
+    return digest.hexdigest()
+
+
+def are_weeks_unchanged(settings: Settings, plan: RunPlan, warehouse: Warehouse) -> bool:
+    """Whether the weekly tables of a plan were predicted from the same inputs."""
+    try:
+        recorded = (settings.home / WEEKS_FILE_NAME).read_text(encoding="utf-8")
+    except OSError:
+        return False
+    return recorded == digest_of_weeks(settings, plan, warehouse)
+
+
+def record_weeks(settings: Settings, plan: RunPlan, warehouse: Warehouse) -> None:
+    """Stores the digest of weekly tables that were predicted."""
+    digest = digest_of_weeks(settings, plan, warehouse)
+    atomic_write(settings.home / WEEKS_FILE_NAME, digest)
 
 
 def record_run(settings: Settings, digest: str, summary: dict[str, Any]) -> None:
@@ -136,6 +170,22 @@ def _partition_files(plan: RunPlan, warehouse: Warehouse) -> Iterator[Path]:
         elif table.partition:
             for key in weeks if table.partition == "week" else days:
                 yield from (folder / f"{table.partition}={key}").rglob("*.parquet")
+
+
+def _files_through(weeks: Sequence[dt.date], warehouse: Warehouse) -> Iterator[Path]:
+    """Files that are not of a prediction's later days: what the tables of weeks can depend on.
+
+    Weekly tables that are known ahead count as a whole, and so do snapshots and decisions.
+    """
+    last = trained_through(max(weeks)).isoformat()
+    for table in TABLES.values():
+        folder = warehouse.folder / table.schema / table.name
+        if table.partition is None or table.ahead or table == PROMOTIONS_LOG:
+            yield from folder.rglob("*.parquet")
+            continue
+        for partition in folder.glob(f"{table.partition}=*"):
+            if partition.name.partition("=")[2] <= last:
+                yield from partition.rglob("*.parquet")
 
 
 def _stats(files: Iterable[Path]) -> Iterator[str]:

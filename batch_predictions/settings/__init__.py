@@ -18,6 +18,7 @@ from batch_predictions.settings.platform import (
     DuckDBSettings,
     ExecutionSettings,
     InferenceSettings,
+    RetentionSettings,
     ScheduleSettings,
     ServingSettings,
 )
@@ -52,6 +53,7 @@ __all__ = [
     "InferenceSettings",
     "RecommendationsSettings",
     "RecommenderSettings",
+    "RetentionSettings",
     "ScheduleSettings",
     "SentimentSettings",
     "ServingSettings",

@@ -21,6 +21,7 @@ from batch_predictions.settings.platform import (
     DuckDBSettings,
     ExecutionSettings,
     InferenceSettings,
+    RetentionSettings,
     ScheduleSettings,
     ServingSettings,
 )
@@ -63,6 +64,7 @@ class Settings(BaseSettings):
     demand: DemandSettings = DemandSettings()
     inference: InferenceSettings = InferenceSettings()
     execution: ExecutionSettings = ExecutionSettings()
+    retention: RetentionSettings = RetentionSettings()
     serving: ServingSettings = ServingSettings()
     schedules: ScheduleSettings = ScheduleSettings()
 

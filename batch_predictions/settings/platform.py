@@ -97,6 +97,23 @@ class ExecutionSettings(Section):
     )
 
 
+class RetentionSettings(Section):
+    """What is kept when `batch-predictions run` ends, and by `batch-predictions prune`."""
+
+    run_days: int = Field(
+        30,
+        ge=1,
+        description="Dagster runs older than this are removed with their events and logs. The "
+        "newest materialization of every partition stays, without its preview and plot.",
+    )
+    trainings: int = Field(
+        8,
+        ge=1,
+        description="Newest trainings whose models are kept even if they never served. Models "
+        "that serve or have served are always kept: predictions of past days need them.",
+    )
+
+
 class ServingSettings(Section):
     """The store that applications look predictions up in."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import re
 from collections.abc import Mapping, Sequence
@@ -191,6 +192,12 @@ def tables_in(sql: str) -> set[str]:
     Raises:
         ValueError: the query is not SQL.
     """
+    return {name for name in _base_tables(sql) if name in TABLES}
+
+
+@functools.lru_cache(maxsize=512)
+def _base_tables(sql: str) -> frozenset[str]:
+    """All tables that a query reads, declared or not."""
     with open_database() as db:
         row = db.execute("select json_serialize_sql(?::VARCHAR)", [sql]).fetchone()
     assert row is not None
@@ -210,7 +217,7 @@ def tables_in(sql: str) -> set[str]:
                 walk(value)
 
     walk(tree)
-    return {name for name in tables if name in TABLES}
+    return frozenset(tables)
 
 
 def escape_literal(value: object) -> str:

@@ -103,7 +103,13 @@ def _run(
         from batch_predictions.definitions import defs
 
         summary = run_platform(
-            settings, defs, first, last, demo_days, end_stuck_runs=end_stuck_runs
+            settings,
+            defs,
+            first,
+            last,
+            demo_days,
+            force=force,
+            end_stuck_runs=end_stuck_runs,
         )
         if demo_days is not None and summary.release_id:
             simulate_sign_up(settings)

@@ -1,0 +1,92 @@
+"""Removes what the settings `retention` do not keep: old runs, unused models, engine folders."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import asdict, dataclass
+
+import dagster as dg
+
+from batch_predictions.automation.run_retention import RUNS_AT_ONCE, remove_old_runs
+from batch_predictions.inference.cleanup import remove_old_partitions
+from batch_predictions.model_store import ModelStore
+from batch_predictions.serving.release.pointer import all_releases
+from batch_predictions.serving.store.schema import Store
+from batch_predictions.settings import Settings
+
+
+@dataclass
+class PruneResult:
+    """What was removed.
+
+    Attributes:
+        runs: Dagster runs, with their events and logs.
+        model_versions: versions of models, by name.
+        inference_partitions: partitions of the engine's shards and results.
+    """
+
+    runs: int
+    model_versions: list[str]
+    inference_partitions: int
+
+    def as_dict(self) -> dict[str, object]:
+        """As JSON values."""
+        return asdict(self)
+
+
+def prune(
+    settings: Settings,
+    instance: dg.DagsterInstance,
+    now: float | None = None,
+    *,
+    all_runs: bool = False,
+) -> PruneResult:
+    """Removes what is older than the settings keep.
+
+    Args:
+        settings: of the home.
+        instance: the home's Dagster instance.
+        now: seconds since the epoch; None: the present.
+        all_runs: whether all old runs are removed; else the oldest hundred, which bounds the time
+            that a night spends.
+    """
+    now = time.time() if now is None else now
+    keep_days = settings.retention.run_days
+    runs = removed = remove_old_runs(instance, keep_days, now)
+    while all_runs and removed == RUNS_AT_ONCE:
+        removed = remove_old_runs(instance, keep_days, now)
+        runs += removed
+    partitions = remove_old_partitions(
+        settings.home / "inference",
+        settings.inference.keep_days,
+        now,
+        settings.inference.keep_partitions,
+    )
+    return PruneResult(runs, _remove_models(settings), partitions)
+
+
+def _remove_models(settings: Settings) -> list[str]:
+    """Removes model versions that no decision, no release and no recent training needs."""
+    models = ModelStore.of(settings)
+    released = _released_versions(settings)
+    return [
+        version
+        for model in models.models()
+        for version in models.remove_unused(model, settings.retention.trainings, released)
+    ]
+
+
+def _released_versions(settings: Settings) -> set[str]:
+    """Versions of models whose predictions a release has."""
+    store = Store.of(settings)
+    try:
+        with store.read() as db:
+            releases = all_releases(db)
+    finally:
+        store.close()
+    return {
+        version
+        for release in releases
+        for entry in release.manifest["tables"].values()
+        for version in entry["model_versions"]
+    }

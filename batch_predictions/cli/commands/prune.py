@@ -1,0 +1,38 @@
+"""`batch-predictions prune`."""
+
+from __future__ import annotations
+
+import json
+import sys
+
+import typer
+
+from batch_predictions.cli.command import command
+from batch_predictions.cli.options import Home, Json, load_settings
+
+
+@command("prune", order=35)
+def prune(context: typer.Context, home: Home = None, as_json: Json = False) -> None:
+    """Remove old Dagster runs, models that never served, and the engine's old shards.
+
+    The settings `retention` and `inference.keep_days` say what is kept. `run` does the same at its
+    end, for a hundred runs at a time.
+    """
+    import dagster as dg
+
+    from batch_predictions.automation import retention
+    from batch_predictions.automation.instance import prepare
+    from batch_predictions.home import home_lock
+
+    settings = load_settings(home, context)
+    with home_lock(settings.home, " ".join(["batch-predictions", *sys.argv[1:]])):
+        prepare(settings)
+        with dg.DagsterInstance.get() as instance:
+            removed = retention.prune(settings, instance, all_runs=True)
+    if as_json:
+        typer.echo(json.dumps(removed.as_dict()))
+        return
+    typer.echo(
+        f"Removed {removed.runs} Dagster runs, {len(removed.model_versions)} models and "
+        f"{removed.inference_partitions} partitions of shards. Home: {settings.home}"
+    )

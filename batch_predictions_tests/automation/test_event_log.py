@@ -1,0 +1,111 @@
+"""What Dagster stores of a home's runs: nothing twice, and ranges in batches."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import dagster as dg
+import pytest
+
+from batch_predictions.automation import instance as home_instance
+from batch_predictions.automation.event_log import HomeEventLogStorage
+from batch_predictions.settings import Settings
+from batch_predictions.tables import ITEM_STATE
+from batch_predictions.warehouse import Warehouse
+from batch_predictions_tests.worlds.recorded_assets import (
+    DAYS,
+    ITEMS,
+    RecordedAssets,
+    home_dagster,
+)
+
+MATERIALIZATION = dg.DagsterEventType.ASSET_MATERIALIZATION
+
+
+@pytest.fixture
+def instance(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Iterator[dg.DagsterInstance]:
+    with home_dagster(settings, monkeypatch) as instance:
+        yield instance
+
+
+@pytest.fixture
+def shop(instance: dg.DagsterInstance, warehouse: Warehouse) -> RecordedAssets:
+    return RecordedAssets(instance, warehouse)
+
+
+def test_a_home_uses_this_storage_unless_the_settings_name_another(
+    instance: dg.DagsterInstance, settings: Settings
+) -> None:
+    assert isinstance(instance.event_log_storage, HomeEventLogStorage)
+    other = settings.model_copy(deep=True)
+    other.execution.instance["storage"] = {"sqlite": {"base_dir": "elsewhere"}}
+    text = (home_instance.prepare(other) / "dagster.yaml").read_text(encoding="utf-8")
+    assert "HomeEventLogStorage" not in text and "elsewhere" in text
+
+
+def test_a_partition_with_equal_rows_is_recorded_once(shop: RecordedAssets) -> None:
+    shop.run(*DAYS)
+    assert shop.recorded() == [(day, 1) for day in DAYS] and shop.plots == ["bought", "shelved"]
+    shop.run(*DAYS)
+    assert shop.recorded() == [(day, 1) for day in DAYS]
+    assert shop.recorded("shelved") == [(day, 0) for day in DAYS] and len(shop.plots) == 2
+    shop.rows["2024-01-02"] = 2
+    shop.run(*DAYS)
+    assert shop.recorded()[3:] == [("2024-01-02", 2)]
+    assert len(shop.plots) == 2, "the newest day is the one that is drawn"
+    assert shop.instance.get_materialized_partitions(dg.AssetKey("bought")) == set(DAYS)
+
+
+def test_equal_rows_from_new_inputs_are_recorded_without_a_plot(shop: RecordedAssets) -> None:
+    shop.run(DAYS[0])
+    shop.rows[DAYS[0]] = 2
+    shop.run(DAYS[0])
+    assert len(shop.recorded()) == 2
+    assert shop.recorded("shelved") == [(DAYS[0], 0)] * 2, "else the UI would call it outdated"
+    assert shop.plots == ["bought", "shelved", "bought"]
+
+
+def test_equal_rows_of_another_code_version_are_recorded(shop: RecordedAssets) -> None:
+    shop.version = "1"
+    shop.run(DAYS[0])
+    shop.run(DAYS[0])
+    assert len(shop.recorded()) == 1
+    shop.version = "2"
+    shop.run(DAYS[0])
+    assert len(shop.recorded()) == 2 and len(shop.plots) == 2
+
+
+def test_a_partition_that_this_instance_never_recorded_is_recorded(
+    shop: RecordedAssets, warehouse: Warehouse
+) -> None:
+    warehouse.replace_partition(ITEM_STATE, DAYS[0], ITEMS, {"n": 1})
+    shop.run(DAYS[0])
+    assert shop.recorded() == [(DAYS[0], 1)] and "bought" in shop.plots
+
+
+def test_a_batch_is_stored_as_single_events_are(
+    shop: RecordedAssets, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shop.run(*DAYS)
+    [batched] = shop.instance.get_runs()
+    monkeypatch.setenv("DAGSTER_EVENT_BATCH_SIZE", "0")
+    shop.rows = dict.fromkeys(DAYS, 2)
+    shop.run(*DAYS)
+    single = shop.instance.get_runs(limit=1)[0]
+    kinds = [
+        [entry.dagster_event_type for entry in shop.instance.all_logs(run.run_id)]
+        for run in (batched, single)
+    ]
+    assert sorted(map(str, kinds[0])) == sorted(map(str, kinds[1]))
+    assert kinds[0].count(MATERIALIZATION) == 2 * len(DAYS)
+    assert shop.recorded() == [*((day, 1) for day in DAYS), *((day, 2) for day in DAYS)]
+
+
+def test_few_databases_stay_open(shop: RecordedAssets) -> None:
+    storage = shop.instance.event_log_storage
+    assert isinstance(storage, HomeEventLogStorage)
+    for number in range(6):
+        shop.rows[DAYS[0]] = number
+        shop.run(DAYS[0])
+    assert len(storage._engines) <= 4
+    assert all(shop.instance.all_logs(run.run_id) for run in shop.instance.get_runs())

@@ -1,0 +1,163 @@
+"""What is kept of Dagster's runs and of models, and what is removed."""
+
+from __future__ import annotations
+
+import datetime as dt
+import itertools
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import dagster as dg
+import pytest
+
+from batch_predictions.automation.retention import prune
+from batch_predictions.automation.run_retention import remove_old_runs
+from batch_predictions.model_store import Decision, ModelStore
+from batch_predictions.settings import RetentionSettings, Settings
+from batch_predictions.warehouse import Warehouse
+from batch_predictions_tests.worlds.recorded_assets import DAYS, RecordedAssets, home_dagster
+
+BOUGHT = dg.AssetKey("bought")
+
+
+@pytest.fixture
+def shop(
+    settings: Settings, warehouse: Warehouse, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[RecordedAssets]:
+    with home_dagster(settings, monkeypatch) as instance:
+        yield RecordedAssets(instance, warehouse)
+
+
+def in_days(number: int) -> float:
+    """A time a number of days and a minute after the runs of a test, in seconds."""
+    return time.time() + number * 86_400 + 60
+
+
+def newest_metadata(shop: RecordedAssets, day: str) -> dict[str, object]:
+    """Metadata of the newest materialization of a day."""
+    records = shop.instance.fetch_materializations(
+        dg.AssetRecordsFilter(asset_key=BOUGHT, asset_partitions=[day]), limit=1
+    ).records
+    assert records[0].asset_materialization
+    return {name: value.value for name, value in records[0].asset_materialization.metadata.items()}
+
+
+def databases(settings: Settings) -> set[str]:
+    """Ids of the runs whose events are stored."""
+    folder = settings.home / "dagster" / "history" / "runs"
+    return {path.stem for path in folder.glob("*.db")} - {"index"}
+
+
+def test_old_runs_are_removed_and_their_partitions_stay_materialized(
+    shop: RecordedAssets, settings: Settings
+) -> None:
+    shop.run(*DAYS)
+    assert "plot" in newest_metadata(shop, DAYS[2])
+    [run] = shop.instance.get_runs()
+    logs = settings.home / "dagster" / "storage" / run.run_id
+    assert logs.is_dir() and databases(settings) == {run.run_id}
+
+    assert remove_old_runs(shop.instance, 30, in_days(29)) == 0
+    assert databases(settings) == {run.run_id} and shop.instance.has_run(run.run_id)
+    assert remove_old_runs(shop.instance, 30, in_days(30)) == 1
+
+    assert shop.instance.get_runs() == [] and databases(settings) == set() and not logs.exists()
+    assert shop.instance.get_materialized_partitions(BOUGHT) == set(DAYS)
+    assert shop.recorded() == [(day, 1) for day in DAYS]
+    metadata = newest_metadata(shop, DAYS[2])
+    assert metadata["dagster/partition_row_count"] == 1
+    assert "plot" not in metadata and "preview" not in metadata
+    # Equal rows are still recognised as recorded, and new ones are recorded.
+    shop.run(*DAYS)
+    assert len(shop.recorded()) == len(DAYS)
+    shop.rows[DAYS[0]] = 2
+    shop.run(DAYS[0])
+    assert shop.recorded()[-1] == (DAYS[0], 2)
+
+
+def test_a_materialization_that_a_newer_one_replaced_is_removed_with_its_run(
+    shop: RecordedAssets,
+) -> None:
+    shop.run(DAYS[0])
+    shop.rows[DAYS[0]] = 2
+    shop.run(DAYS[0])
+    shop.rows[DAYS[1]] = 3
+    shop.run(DAYS[1])
+    assert remove_old_runs(shop.instance, 1, in_days(1)) == 3
+    assert shop.recorded() == [(DAYS[0], 2), (DAYS[1], 3)]
+
+
+def test_a_run_that_has_not_ended_stays(shop: RecordedAssets) -> None:
+    shop.run(DAYS[0])
+    run = shop.instance.get_runs()[0]
+    shop.instance.run_storage.add_run(
+        run.with_status(dg.DagsterRunStatus.STARTED)._replace(run_id=dg_run_id())
+    )
+    assert remove_old_runs(shop.instance, 1, in_days(9)) == 1
+    assert [run.status for run in shop.instance.get_runs()] == [dg.DagsterRunStatus.STARTED]
+
+
+def dg_run_id() -> str:
+    """The id of a run that is not there."""
+    return "11111111-1111-4111-8111-111111111111"
+
+
+def test_nights_add_equal_numbers_of_events_and_files(
+    shop: RecordedAssets, settings: Settings
+) -> None:
+    """Nights 3 and 6: each has one new day, and the days before are written again."""
+    sizes = []
+    for night in range(7):
+        days = [(dt.date(2024, 1, 1) + dt.timedelta(days=n)).isoformat() for n in range(night + 1)]
+        shop.rows |= {day: shop.rows.get(day, 1) for day in days}
+        shop.run(*days)
+        files = {path for path in (settings.home / "dagster").rglob("*") if path.is_file()}
+        events = dict.fromkeys(("bought", "shelved"), 0)
+        for kind in events:
+            events[kind] = len(shop.recorded(kind))
+        sizes.append((len(files), *events.values()))
+    added = [
+        tuple(new - old for new, old in zip(after, before, strict=True))
+        for before, after in itertools.pairwise(sizes)
+    ]
+    # By night: an event for each asset, whose partitions before have not changed.
+    assert added[2] == added[5] and added[2][1:] == (1, 1)
+    assert remove_old_runs(shop.instance, 30, in_days(30)) == 7
+    assert len(shop.recorded()) == 7 and databases(settings) == set()
+
+
+def test_models_that_never_served_are_removed_after_the_newest_trainings(
+    settings: Settings, shop: RecordedAssets
+) -> None:
+    models = ModelStore.of(settings)
+    sundays = [dt.date(2024, 3, 3) + dt.timedelta(days=7 * week) for week in range(4)]
+
+    def write(text: str, folder: Path) -> None:
+        (folder / "weights.txt").write_text(text, encoding="utf-8")
+
+    versions = [
+        models.save(
+            "churn",
+            sunday,
+            lambda folder, sunday=sunday: write(str(sunday), folder),  # type: ignore[misc]
+            candidate="logistic",
+            parameters={},
+            data_version="rows",
+        ).version
+        for sunday in sundays
+    ]
+    champion = versions[0]
+    models.decide(
+        Decision(
+            model="churn", version=champion, effective_from=sundays[0], decision="promoted", why=""
+        )
+    )
+    kept = settings.model_copy(update={"retention": RetentionSettings(trainings=2)})
+    result = prune(kept, shop.instance, in_days(0))
+    assert result.model_versions == [versions[1]]
+    assert models.versions("churn") == [champion, *versions[2:]]
+    assert prune(kept, shop.instance, in_days(0)).model_versions == []
+    assert not list((settings.home / "models" / "churn").glob(".removed-*"))
+    # A version whose folder was removed can be stored again.
+    assert models.manifest("churn", champion).version == champion

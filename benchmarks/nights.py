@@ -1,0 +1,214 @@
+"""What a night costs: CPU seconds of `run`, and bytes and files of the home, night after night.
+
+    python benchmarks/nights.py [--days 60] [--nights 30] [--keep-days 7]
+
+A folder of files with four tables (interactions, reviews, users, items) has the given days of a
+tiny shop. The first run ingests and predicts them. Every night then adds one day to the source,
+makes Dagster's records and the files of the home a day older, as they would be, and runs
+`batch-predictions run --date DAY` in a process of its own. Nights whose run also trains are marked.
+Prints one JSON object: of every night the CPU seconds of its process, the bytes of the parts of the
+home and the events of Dagster's index; progress goes to the standard error.
+"""
+
+from __future__ import annotations
+
+import argparse
+import datetime as dt
+import json
+import os
+import resource
+import sqlite3
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+from common import log, machine, print_json
+
+FIRST_DAY = dt.date(2024, 1, 1)
+"""A Monday."""
+COLOURS = ("red", "blue")
+TEXTS = (("good and soft, a joy to wear", 5), ("bad, it broke after a day", 1))
+
+
+class TinyShop:
+    """A source folder that grows by one file of interactions and one of reviews a day."""
+
+    def __init__(self, folder: Path, users: int = 40, items: int = 24) -> None:
+        self.folder, self.users, self.items = folder, users, items
+        for name in ("interactions", "reviews"):
+            (folder / name).mkdir(parents=True)
+        rows = (f"u{n:02d},{20 + n},{'fm'[n % 2]},here" for n in range(users))
+        _write(folder / "users.csv", "user_id,age,gender,location", rows)
+        rows = (
+            f"i{n:02d},{COLOURS[n % 2]} {n},{COLOURS[n % 2]},{1 + n / 4},true" for n in range(items)
+        )
+        _write(folder / "items.csv", "item_id,title,category,price,available", rows)
+
+    def add_day(self, day: dt.date) -> None:
+        """Writes the files of one day."""
+        rows = (self._interaction(day, user) for user in range(self.users))
+        header = "user_id,item_id,occurred_at,amount"
+        _write(self.folder / "interactions" / f"{day}.csv", header, rows)
+        rows = (self._review(day, number) for number in range(4))
+        header = "review_id,user_id,item_id,written_at,rating,text"
+        _write(self.folder / "reviews" / f"{day}.csv", header, rows)
+
+    def _interaction(self, day: dt.date, user: int) -> str:
+        number = (day - FIRST_DAY).days
+        item = (2 * (number * 3 + user + number // 7) + user % 2) % self.items
+        return f"u{user:02d},i{item:02d},{day}T{8 + user % 12:02d}:00:00,{1 + item / 4}"
+
+    def _review(self, day: dt.date, number: int) -> str:
+        text, rating = TEXTS[(day.day + number) % 2]
+        item = (day.day + number) % self.items
+        return f'{day}-{number},u{number:02d},i{item:02d},{day}T12:00:00,{rating},"{text}"'
+
+
+def simulate(root: Path, days: int, nights: int, keep_days: int) -> dict[str, Any]:
+    """The first run, and every night after it."""
+    shop, home = TinyShop(root / "source"), root / "home"
+    for number in range(days):
+        shop.add_day(FIRST_DAY + dt.timedelta(days=number))
+    result: dict[str, Any] = {
+        "machine": machine(),
+        "days": days,
+        "keep_days": keep_days,
+        "start_cpu_seconds": statistics.median(_load_definitions(root, home) for _ in range(3)),
+    }
+    last = FIRST_DAY + dt.timedelta(days=days - 1)
+    result["first"] = _run(root, home, last, keep_days)
+    log("first", result["first"])
+    result["nights"] = []
+    for number in range(1, nights + 1):
+        day = last + dt.timedelta(days=number)
+        shop.add_day(day)
+        make_older(home, 1)
+        night = {"night": number, **_run(root, home, day, keep_days)}
+        log(night)
+        result["nights"].append(night)
+    return result
+
+
+def make_older(home: Path, days: int) -> None:
+    """Moves the times of Dagster's runs and events, and of its files, into the past."""
+    seconds = days * 86_400
+    storage = home / "dagster" / "history"
+    with closing(sqlite3.connect(storage / "runs.db")) as db, db:
+        db.execute(
+            f"update runs set create_timestamp = datetime(create_timestamp, '-{days} days'), "
+            f"update_timestamp = datetime(update_timestamp, '-{days} days'), "
+            f"start_time = start_time - {seconds}, end_time = end_time - {seconds}"
+        )
+    with closing(sqlite3.connect(storage / "runs" / "index.db")) as db, db:
+        db.execute(f"update event_logs set timestamp = datetime(timestamp, '-{days} days')")
+    for folder in ("dagster/storage", "inference", "models"):
+        for path in (home / folder).rglob("*"):
+            stat = path.stat()
+            os.utime(path, (stat.st_atime - seconds, stat.st_mtime - seconds))
+
+
+def _run(root: Path, home: Path, day: dt.date, keep_days: int) -> dict[str, Any]:
+    """Runs a day; its CPU seconds, and what the home has then."""
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    start = time.perf_counter()
+    process = subprocess.run(
+        [sys.executable, "-m", "batch_predictions.cli", "run", "--date", f"{day}", "--json"],
+        env=_environment(root, home, keep_days),
+        cwd=root,
+        capture_output=True,
+        text=True,
+    )
+    if process.returncode:
+        raise SystemExit(process.stderr)
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    summary = json.loads(process.stdout)
+    return {
+        "day": f"{day}",
+        "trained": bool(summary["trained"]),
+        "cpu_seconds": round(_cpu(after) - _cpu(before), 2),
+        "seconds": round(time.perf_counter() - start, 2),
+        **home_size(home),
+    }
+
+
+def home_size(home: Path) -> dict[str, Any]:
+    """Bytes of the home's parts, the number of files and events of Dagster."""
+    history = home / "dagster" / "history"
+    parts = {
+        "dagster_runs_db": [*history.glob("runs.db*")],
+        "dagster_index_db": [*history.glob("runs/index.db*")],
+        "dagster_run_shards": [p for p in history.glob("runs/*.db*") if "index.db" not in p.name],
+        "dagster_storage": [*(home / "dagster" / "storage").rglob("*")],
+        "dagster": [*(home / "dagster").rglob("*")],
+        "models": [*(home / "models").rglob("*")],
+        "inference": [*(home / "inference").rglob("*")],
+        "warehouse": [*(home / "warehouse").rglob("*")],
+        "home": [*home.rglob("*")],
+    }
+    with closing(sqlite3.connect(history / "runs" / "index.db")) as db:
+        events = db.execute(
+            "select dagster_event_type, count(*) from event_logs group by 1 order by 1"
+        ).fetchall()
+    with closing(sqlite3.connect(history / "runs.db")) as db:
+        [runs] = db.execute("select count(*) from runs").fetchone()
+    return {
+        "bytes": {name: sum(_bytes(paths)) for name, paths in parts.items()},
+        "dagster_files": sum(path.is_file() for path in parts["dagster"]),
+        "runs": runs,
+        "events": dict(events),
+    }
+
+
+def _bytes(paths: list[Path]) -> Iterator[int]:
+    return (path.stat().st_size for path in paths if path.is_file())
+
+
+def _load_definitions(root: Path, home: Path) -> float:
+    """CPU seconds of a process that starts Python and loads the platform's definitions."""
+    before = _cpu(resource.getrusage(resource.RUSAGE_CHILDREN))
+    code = "from batch_predictions import definitions"
+    environment = _environment(root, root / "empty", 30)
+    subprocess.run([sys.executable, "-c", code], env=environment, cwd=root, check=True)
+    return round(_cpu(resource.getrusage(resource.RUSAGE_CHILDREN)) - before, 2)
+
+
+def _environment(root: Path, home: Path, keep_days: int) -> dict[str, str]:
+    return {
+        **os.environ,
+        "BATCH_PREDICTIONS_HOME": str(home),
+        "BATCH_PREDICTIONS_SOURCE__KIND": "files",
+        "BATCH_PREDICTIONS_SOURCE__PATH": str(root / "source"),
+        "BATCH_PREDICTIONS_FALLBACK__MIN_USERS": "3",
+        "BATCH_PREDICTIONS_RECOMMENDATIONS__K": "5",
+        "BATCH_PREDICTIONS_RETENTION__RUN_DAYS": str(keep_days),
+    }
+
+
+def _cpu(usage: resource.struct_rusage) -> float:
+    return usage.ru_utime + usage.ru_stime
+
+
+def _write(path: Path, header: str, rows: Iterator[str]) -> None:
+    path.write_text("\n".join([header, *rows]) + "\n", encoding="utf-8")
+
+
+def main() -> None:
+    """Reads the arguments, simulates and prints."""
+    parser = argparse.ArgumentParser(description=__doc__, allow_abbrev=False)
+    parser.add_argument("--days", type=int, default=60, help="days of the first run")
+    parser.add_argument("--nights", type=int, default=30)
+    parser.add_argument("--keep-days", type=int, default=7, help="retention.run_days")
+    arguments = parser.parse_args()
+    with tempfile.TemporaryDirectory(prefix="nights-") as folder:
+        result = simulate(Path(folder), arguments.days, arguments.nights, arguments.keep_days)
+    print_json(result)
+
+
+if __name__ == "__main__":
+    main()
