@@ -11,6 +11,7 @@ import dagster as dg
 
 from batch_predictions.tables import Table
 from batch_predictions.warehouse import Warehouse, WriteResult
+from batch_predictions.warehouse.path_sql import escape_pattern
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -98,7 +99,7 @@ def preview(warehouse: Warehouse, result: WriteResult) -> dg.MetadataValue[Any]:
     with warehouse.duckdb.get_connection() as db:
         cursor = db.execute(
             f"select * from read_parquet(?, hive_partitioning=false) limit {PREVIEW_ROWS}",
-            [str(result.path)],
+            [escape_pattern(result.path)],
         )
         names = [column[0] for column in cursor.description or []]
         rows = cursor.fetchall()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -220,3 +221,43 @@ def test_no_two_public_classes_have_one_name() -> None:
             if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
                 paths.setdefault(node.name, []).append(relative(path))
     assert not {name: files for name, files in paths.items() if len(files) > 1}
+
+
+def test_paths_reach_duckdb_only_through_path_sql() -> None:
+    """DuckDB's table functions take a path as a pattern: `[x]` in a name finds nothing."""
+    reader = re.compile(
+        r"(?:read_parquet|read_csv|read_csv_auto|read_json\w*|read_ndjson\w*|read_text|read_blob|"
+        r"parquet_scan|parquet_\w*metadata|parquet_schema|sniff_csv|\bglob)\((?!\))([^,)]*)"
+    )
+    allowed = re.compile(r"\{?quote_(?:files|pattern)\(|\{(?:files|pattern)\}|\?$|\$\w+$")
+    violations = []
+    for path in MODULES:
+        nodes = list(ast.walk(TREES[path]))
+        parts = {id(part) for n in nodes if isinstance(n, ast.JoinedStr) for part in n.values}
+        for node in nodes:
+            if isinstance(node, ast.JoinedStr):
+                text = ast.unparse(node)
+            elif (
+                isinstance(node, ast.Constant)
+                and isinstance(node.value, str)
+                and id(node) not in parts
+            ):
+                text = node.value
+            else:
+                continue
+            for match in reader.finditer(text):
+                if not allowed.match(match[1]):
+                    violations.append(f"{relative(path)}:{node.lineno} {match[0]}")
+    assert not violations, violations
+
+
+def test_paths_that_are_bound_as_patterns_are_escaped() -> None:
+    """A module that binds the argument of a table function escapes it."""
+    bound = re.compile(r"(?:read_parquet|read_csv|parquet_kv_metadata)\((?:\?|\$\w+)")
+    violations = [
+        relative(path)
+        for path in MODULES
+        if bound.search(path.read_text(encoding="utf-8"))
+        and "escape_pattern(" not in path.read_text(encoding="utf-8")
+    ]
+    assert not violations, violations

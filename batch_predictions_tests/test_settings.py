@@ -161,3 +161,22 @@ def test_a_cycle_of_orders_beyond_the_forecast_is_refused_with_the_remedy(
     monkeypatch.setenv("BATCH_PREDICTIONS_DEMAND__REVIEW_DAYS", "5")
     with pytest.raises(SettingsError, match=r"is 8, more than the 7 days .* raise the horizon"):
         Settings.load(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "name", ["wh?t", "100%20", "back\\slash", "line\nbreak", "date=2026-01-01"]
+)
+def test_a_home_that_a_database_would_read_as_another_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    monkeypatch.setenv("BATCH_PREDICTIONS_HOME", str(tmp_path / name))
+    with pytest.raises(SettingsError, match="choose or rename the folder"):
+        Settings.load()
+
+
+@pytest.mark.parametrize("name", ["we[i]rd *home", "q'uo\"te 100%", "a#b;c&d", "ünï"])
+def test_a_home_may_have_wildcards_quotes_and_blanks(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    monkeypatch.setenv("BATCH_PREDICTIONS_HOME", str(tmp_path / name))
+    assert Settings.load().home == tmp_path / name

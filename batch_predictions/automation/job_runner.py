@@ -6,6 +6,7 @@ Assets that the source has no data for are left out of the jobs.
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
@@ -19,6 +20,8 @@ from batch_predictions.tables import Table
 RANGE_START, RANGE_END = "dagster/asset_partition_range_start", "dagster/asset_partition_range_end"
 
 
+POOL = "gpu"
+POLL_SECONDS = 2.0
 ONE_PLANNED_EVENT = "DAGSTER_EMIT_PARTITION_SUBSET_IN_PLANNED_EVENTS"
 """Dagster's variable that lets a run announce the partitions of an asset in one event."""
 
@@ -34,6 +37,7 @@ class JobRunner:
         instance: the home's Dagster instance.
         definitions: the platform's.
         missing: raw tables of events that the source lacks.
+        pool_wait_minutes: how long a job waits for other runs that hold the pool `gpu`.
 
     Attributes:
         graph: the asset graph.
@@ -41,9 +45,14 @@ class JobRunner:
     """
 
     def __init__(
-        self, instance: dg.DagsterInstance, definitions: dg.Definitions, missing: Sequence[Table]
+        self,
+        instance: dg.DagsterInstance,
+        definitions: dg.Definitions,
+        missing: Sequence[Table],
+        pool_wait_minutes: float = 60.0,
     ) -> None:
         self.instance = instance
+        self.pool_wait_minutes = pool_wait_minutes
         self.graph = definitions.resolve_asset_graph()
         self.missing = missing
         roots = dg.AssetSelection.assets(*(["raw", table.name] for table in missing))
@@ -87,8 +96,7 @@ class JobRunner:
         selected = self.keys(job, groups)
         if not selected:
             return
-        for run in home_instance.slot_holders(self.instance, "gpu"):
-            progress.log(f"waiting for the pool gpu, held by {run}")
+        self.wait_for_pool(progress)
         first, last = min(partition_keys), max(partition_keys)
         tags = {home_instance.OWNER_TAG: home_instance.owner()}
         if first == last:
@@ -111,6 +119,27 @@ class JobRunner:
         ):
             if not result.success:
                 raise RunError(f"{job.name} for {first} to {last} failed: {_first_cause(result)}")
+
+    def wait_for_pool(self, progress: ProgressBar) -> None:
+        """Waits until no other run holds the pool `gpu`.
+
+        Raises:
+            RunError: it is held for longer than `execution.pool_wait_minutes`.
+        """
+        deadline = time.monotonic() + 60 * self.pool_wait_minutes
+        logged: set[str] = set()
+        while holders := home_instance.slot_holders(self.instance, POOL):
+            for holder in sorted({*holders} - logged):
+                progress.log(f"waiting for the pool {POOL}, held by {holder}")
+            logged.update(holders)
+            if time.monotonic() >= deadline:
+                raise RunError(
+                    f"the pool {POOL} is held by {' and '.join(holders)} for more than "
+                    f"{self.pool_wait_minutes:g} minutes (execution.pool_wait_minutes): if its "
+                    "process is dead, end it with `batch-predictions run --end-stuck-runs`, "
+                    "otherwise wait until it ends"
+                )
+            time.sleep(POLL_SECONDS)
 
 
 @contextmanager

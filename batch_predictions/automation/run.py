@@ -89,6 +89,7 @@ def run(
     days: int | None = None,
     *,
     force: bool = False,
+    end_stuck_runs: bool = False,
 ) -> Summary:
     """Runs the platform for the days from first to last.
 
@@ -99,6 +100,7 @@ def run(
         last: last day to predict; None: the newest complete day of the source.
         days: without `first`: how many days to predict, as far as they can be.
         force: whether weekly tables are predicted again even if nothing that they read is new.
+        end_stuck_runs: mark unfinished runs of the UI as failed before.
 
     Raises:
         SourceError: the source cannot be read, or has no such day.
@@ -112,11 +114,13 @@ def run(
     warehouse, models = Warehouse.of(settings), ModelStore.of(settings)
     plan = plan_run(settings, source, state, warehouse, first, last, days)
     missing = [table for table in (INTERACTIONS, REVIEWS) if table not in source.tables()]
-    runner = JobRunner(dg.DagsterInstance.get(), definitions, missing)
+    runner = JobRunner(
+        dg.DagsterInstance.get(), definitions, missing, settings.execution.pool_wait_minutes
+    )
     summary = Summary(str(settings.home), plan.first.isoformat(), plan.last.isoformat())
     summary.skipped = runner.describe_skipped()
     with show_progress(_total_weight(runner, plan)) as progress:
-        for run_id in home_instance.fail_dead_runs(runner.instance):
+        for run_id in home_instance.fail_dead_runs(runner.instance, of_ui=end_stuck_runs):
             progress.log(f"run {run_id} of a process that died was marked as failed")
         times_before = partition_times(warehouse)
         _ingest(runner, plan, progress)
@@ -124,15 +128,7 @@ def run(
         times_after = partition_times(warehouse)
         _record_ingested(summary, times_before, times_after)
         _train(runner, plan, progress, warehouse, models, settings, missing, summary)
-        week_keys = [week.isoformat() for week in plan.weeks]
-        if force or not _are_weeks_predicted(runner, settings, plan, warehouse):
-            runner.execute(jobs.WEEKLY_PREDICTIONS, week_keys, progress)
-            record_weeks(settings, plan, warehouse)
-        else:
-            progress.advance(runner.weight(jobs.WEEKLY_PREDICTIONS) * len(plan.weeks))
-        runner.execute(
-            jobs.NIGHTLY, days_between(plan.first, plan.last), progress, jobs.AFTER_INGEST
-        )
+        _predict(runner, plan, progress, settings, warehouse, force=force)
         _prune(settings, runner.instance, progress)
         progress.finish()
     skipped_tables = {key.path[-1] for key in runner.skipped_assets}
@@ -241,6 +237,26 @@ def _train(
         summary.trained += [
             decision.model_dump(mode="json") for decision in decisions if decision is not None
         ]
+
+
+def _predict(
+    runner: JobRunner,
+    plan: RunPlan,
+    progress: ProgressBar,
+    settings: Settings,
+    warehouse: Warehouse,
+    *,
+    force: bool,
+) -> None:
+    """Predicts the plan's weeks, unless nothing that they read is new, and its days; releases."""
+    if force or not _are_weeks_predicted(runner, settings, plan, warehouse):
+        weeks = [week.isoformat() for week in plan.weeks]
+        runner.execute(jobs.WEEKLY_PREDICTIONS, weeks, progress)
+        record_weeks(settings, plan, warehouse)
+    else:
+        progress.advance(runner.weight(jobs.WEEKLY_PREDICTIONS) * len(plan.weeks))
+    days = days_between(plan.first, plan.last)
+    runner.execute(jobs.NIGHTLY, days, progress, jobs.AFTER_INGEST)
 
 
 def _count_rows(warehouse: Warehouse, day: dt.date, skipped: Collection[str]) -> dict[str, int]:

@@ -2,6 +2,8 @@
 
 # No `from __future__ import annotations`: Dagster reads the type of `context` itself.
 import hashlib
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import dagster as dg
 
@@ -9,6 +11,7 @@ from batch_predictions.features.declaration import FeatureTable
 from batch_predictions.partitions import Partitions
 from batch_predictions.reporting import OWNERS, record_materializations, table_metadata
 from batch_predictions.settings import Settings
+from batch_predictions.sources.written_partitions import lost_partitions, unread_partitions
 from batch_predictions.tables import TABLES
 from batch_predictions.warehouse import Warehouse, as_date
 from batch_predictions.warehouse.schema_sql import tables_in
@@ -44,6 +47,7 @@ def feature_asset(feature: FeatureTable, partitions: Partitions) -> dg.AssetsDef
         settings: dg.ResourceParam[Settings],
     ) -> None:
         parameters = feature.parameters(warehouse, settings)
+        _require_upstreams(warehouse, feature, parameters, context.partition_keys)
         results = {
             day: warehouse.replace_partition(
                 table, day, query, {**parameters, "date": as_date(day)}
@@ -58,6 +62,37 @@ def feature_asset(feature: FeatureTable, partitions: Partitions) -> dg.AssetsDef
         )
 
     return compute_feature
+
+
+def _require_upstreams(
+    warehouse: Warehouse,
+    feature: FeatureTable,
+    parameters: Mapping[str, Any],
+    days: Sequence[str],
+) -> None:
+    """Fails where rows are missing that were ingested, or a day is empty for lack of any upstream.
+
+    A day on which nothing happened has upstream partitions without rows.
+    """
+    names = tables_in(feature.sql)
+    problems = lost_partitions(warehouse, names, "date", days)
+    problems += unread_partitions(warehouse, names, "date", max(days))
+    daily = [TABLES[name] for name in sorted(names) if TABLES[name].partition == "date"]
+    daily = [table for table in daily if not table.parts]
+    for day in days if daily else ():
+        if any(warehouse.path(table, day).exists() for table in daily):
+            continue
+        bound = {**parameters, "date": as_date(day)}
+        if not warehouse.value(f"select exists (select 1 from ({feature.sql}))", bound):
+            upstreams = " and ".join(table.qualified.replace(".", "/") for table in daily)
+            problems.append(
+                f"it would have no rows of {day}, since there is no partition of {upstreams} of "
+                "that day: materialize them first, or use `batch-predictions run`"
+            )
+            break
+    if problems:
+        name = feature.table.qualified.replace(".", "/")
+        raise dg.Failure(f"{name}: {'; '.join(problems)}", allow_retries=False)
 
 
 def query_version(query: str) -> str:

@@ -17,6 +17,7 @@ import pyarrow.parquet as pq
 from batch_predictions.inference.manifest import StagingManifest
 from batch_predictions.inference.scorer import EXCLUDED
 from batch_predictions.tables import Column, Table
+from batch_predictions.warehouse.path_sql import quote_files
 from batch_predictions.warehouse.schema_sql import (
     WarehouseError,
     escape_literal,
@@ -100,9 +101,9 @@ def lists_query(column: str, child: Table, manifest: StagingManifest, files: Seq
         fields = ", ".join(f'"{c.name}" {c.type}' for c in entry_columns(child, manifest.key))
         nulls = ", ".join(f"null::{child.type_of(name)} as {name}" for name in manifest.key)
         return f"select {nulls}, null::STRUCT({fields})[] as lists where false"
-    paths = ", ".join(f"'{escape_literal(file)}'" for file in files)
     return (
-        f'select {keys}, "{column}" as lists from read_parquet([{paths}], union_by_name=true) '
+        f'select {keys}, "{column}" as lists from read_parquet({quote_files(files)}, '
+        f"union_by_name=true, hive_partitioning=false) "
         f'where {EXCLUDED} is null and "{column}" is not null'
     )
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -19,7 +19,7 @@ from batch_predictions.inference.results import result_files
 from batch_predictions.inference.scorer import EXCLUDED
 from batch_predictions.tables import Table
 from batch_predictions.warehouse import Warehouse
-from batch_predictions.warehouse.schema_sql import escape_literal
+from batch_predictions.warehouse.path_sql import quote_files
 
 
 def results_query(
@@ -27,10 +27,11 @@ def results_query(
 ) -> str:
     """A query for the scorer's rows of all shards, `excluded` included, without child lists."""
     if manifest.shards:
-        files = _format_paths(result_files(manifest, manifest_path))
+        files = quote_files(result_files(manifest, manifest_path))
+        options = "union_by_name=true, hive_partitioning=false"
         lists = ", ".join(f'"{column}"' for column in child_tables)
         columns = f"* exclude ({lists})" if lists else "*"
-        return f"select {columns} from read_parquet({files}, union_by_name=true)"
+        return f"select {columns} from read_parquet({files}, {options})"
     added = {table.partition, "model_version"}
     nulls = [f"null::{c.type} as {c.name}" for c in table.columns if c.name not in added]
     return f"select {', '.join(nulls)}, null::VARCHAR as {EXCLUDED} where false"
@@ -56,7 +57,7 @@ def result_views(
         validate_columns(db, child_tables, manifest, files)
         keys = ", ".join(manifest.key)
         views = {
-            "staged": f"from read_parquet({_format_paths(shards)})"
+            "staged": f"from read_parquet({quote_files(shards)}, hive_partitioning=false)"
             if shards
             else f"select {keys} from ({results}) where false",
             "new_rows": f"select * exclude ({EXCLUDED}) from ({results}) where {EXCLUDED} is null",
@@ -68,8 +69,3 @@ def result_views(
         for name, sql in views.items():
             db.execute(f"create temp view {name} as {sql}")
         yield db
-
-
-def _format_paths(paths: Sequence[Path]) -> str:
-    literals = ", ".join(f"'{escape_literal(path)}'" for path in paths)
-    return f"[{literals}]"

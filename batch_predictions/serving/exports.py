@@ -20,6 +20,7 @@ from batch_predictions.tables import (
     Table,
 )
 from batch_predictions.tables.audiences import RETENTION_LIST
+from batch_predictions.tables.ids import id_problem, visible_text
 from batch_predictions.warehouse import Warehouse
 
 AD_HOC = "ad_hoc"
@@ -166,6 +167,8 @@ def add_campaign(
     item_ids = list(dict.fromkeys(item.strip() for item in items if item.strip()))
     if not campaign.strip() or not item_ids:
         raise AudienceError("a campaign needs a name and at least one item")
+    if problem := id_problem(campaign):
+        raise AudienceError(f"the campaign's name {visible_text(campaign)!r} {problem}")
     if campaign == RETENTION_LIST:
         raise AudienceError(f"{campaign} is the name of the retention list: choose another name")
     if ends < starts:

@@ -16,6 +16,7 @@ from batch_predictions.serving.lookup.segments import ATTRIBUTES, UNKNOWN, known
 from batch_predictions.serving.release.pointer import NoReleaseError, read_pointer
 from batch_predictions.serving.store.database import insert_into
 from batch_predictions.serving.store.schema import USERS, Store
+from batch_predictions.tables.ids import id_problem, visible_text
 
 _COLUMNS = ("user_id", *ATTRIBUTES, "signed_up_on", "simulated")
 
@@ -33,7 +34,7 @@ def add_sign_ups(store: Store, users: Iterable[Mapping[str, Any]], simulated: bo
         The number of users.
 
     Raises:
-        ValueError: a user has no user_id, or an attribute that the store has no column for.
+        ValueError: a user has no valid user_id, or an attribute that the store has no column for.
         NoReleaseError: nothing has been released yet.
     """
     rows = [_row(user, simulated) for user in users]
@@ -104,6 +105,8 @@ def _row(user: Mapping[str, Any], simulated: bool) -> dict[str, Any]:
     user_id = str(user.get("user_id") or "").strip()
     if not user_id:
         raise ValueError(f"a sign-up has no user_id: {dict(user)!r}")
+    if problem := id_problem(user_id):
+        raise ValueError(f"user_id {visible_text(user_id)!r} of a sign-up {problem}")
     signed_up_on = user.get("signed_up_on")
     if isinstance(signed_up_on, str):
         signed_up_on = dt.date.fromisoformat(signed_up_on)

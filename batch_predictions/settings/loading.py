@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 
 import yaml
@@ -106,6 +107,7 @@ class Settings(BaseSettings):
                 f"{FILE_NAME} or a variable cannot be read: {error} ({error.__cause__})"
             ) from None
         settings.home = settings.home.absolute()
+        _refuse_home(settings.home)
         return settings
 
 
@@ -115,6 +117,26 @@ def _refuse_unknown_variables() -> None:
         section, nested, _ = name.lower().removeprefix(PREFIX.lower()).partition("__")
         if nested and section not in Settings.model_fields:
             raise SettingsError(f"variable {name}: there is no section {section}")
+
+
+# DuckDB and Dagster take these characters of a path otherwise than the file system does.
+_UNUSABLE_IN_HOME = {
+    r"\?": "'?' begins the parameters of a database's URL",
+    r"\\": "a backslash is taken as a slash",
+    r"%[0-9a-fA-F]{2}": "'%' and two digits are decoded to another character",
+    r"[\x00-\x1f\x7f]": "a control character cannot be in a database's URL",
+    r"(?:^|/)\w+=": "a folder NAME=VALUE is read as the column of a partition",
+}
+
+
+def _refuse_home(home: Path) -> None:
+    """Raises SettingsError for a home folder that would be read as another one, or as empty."""
+    for pattern, why in _UNUSABLE_IN_HOME.items():
+        if re.search(pattern, str(home)):
+            raise SettingsError(
+                f"setting home = {str(home)!r} cannot be used ({why}): choose or rename the "
+                "folder, as with --home"
+            )
 
 
 def home_folder() -> Path:

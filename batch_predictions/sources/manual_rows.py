@@ -21,6 +21,7 @@ from batch_predictions.sources.ingest_log import update_ingest_log
 from batch_predictions.sources.sql_literals import days_condition, quote_literal
 from batch_predictions.tables import Table
 from batch_predictions.warehouse import Warehouse
+from batch_predictions.warehouse.path_sql import quote_files, quote_pattern
 
 
 def add_manual_rows(warehouse: Warehouse, table: Table, name: str, rows: pa.Table) -> int:
@@ -47,7 +48,7 @@ def add_manual_rows(warehouse: Warehouse, table: Table, name: str, rows: pa.Tabl
         db.register("arrow_rows", rows)
         db.execute(f"create temp table new_rows as select {casts} from arrow_rows")
         old_rows = (
-            f"select {columns} from read_parquet({quote_literal(path)})"
+            f"select {columns} from read_parquet({quote_files([path])}, hive_partitioning=false)"
             if path.exists()
             else "from temp.new_rows where false"
         )
@@ -94,7 +95,7 @@ def with_manual_rows(
     db.execute(f"create temp table {source_rows} as {accepted}")
     db.execute(
         f"create temp table {manual_rows} as select * "
-        f"from read_parquet({quote_literal(folder / '*.parquet')}) "
+        f"from read_parquet({quote_pattern(folder, '*.parquet')}, hive_partitioning=false) "
         f"where {days_condition(table.partition or '', days)}"
         f"{_without_keys_of(table, f'temp.{source_rows}')}"
     )

@@ -13,6 +13,7 @@ from duckdb import DuckDBPyConnection
 from duckdb import connect as open_database
 
 from batch_predictions.tables import TABLES, Table
+from batch_predictions.warehouse.path_sql import quote_files, quote_pattern
 
 # Types that are cast to a declared type without loss, as regular expressions.
 _WIDENS: dict[str, str] = {
@@ -30,16 +31,15 @@ class WarehouseError(ValueError):
 
 def view_sql(table: Table, folder: Path) -> str:
     """`create view` of a table in one line; it is typed without files and reads later ones."""
-    glob = folder / table.schema / table.name
-    for name in table.folders:
-        glob /= f"{name}=*"
+    files = "/".join((*(f"{name}=*" for name in table.folders), "data.parquet"))
+    pattern = quote_pattern(folder / table.schema / table.name, files)
     casts = ", ".join(f'"{c.name}"::{c.type} as "{c.name}"' for c in table.columns)
     nulls = ", ".join(f'null::{c.type} as "{c.name}"' for c in table.columns)
     hive = ", ".join(f"'{name}': {table.type_of(name)}" for name in table.folders)
     hive = f", hive_partitioning=true, hive_types={{{hive}}}" if hive else ""
     return (
         f"create view {table.qualified} as select {casts} from (select {nulls} where false "
-        f"union all by name select * from read_parquet('{escape_literal(glob / 'data.parquet')}', "
+        f"union all by name select * from read_parquet({pattern}, "
         f"allow_empty=true, union_by_name=true{hive}))"
     )
 
@@ -125,7 +125,7 @@ def check_rows(
         WarehouseError: it has rows of another partition, or its key is not unique.
     """
     # Hive partitioning is off: the folder's value would hide a different one in the file.
-    source = f"read_parquet('{escape_literal(draft)}', hive_partitioning=false)"
+    source = f"read_parquet({quote_files([draft])}, hive_partitioning=false)"
     for name, value in fixed.items():
         stray = db.execute(
             f'select "{name}", count(*) from {source} '
@@ -168,8 +168,7 @@ def select_from_parquet(paths: Sequence[Path]) -> str:
     """
     if not paths:
         raise WarehouseError("there are no shards: write an empty shard for an empty partition")
-    files = ", ".join(f"'{escape_literal(path)}'" for path in paths)
-    return f"select * from read_parquet([{files}], hive_partitioning=false)"
+    return f"select * from read_parquet({quote_files(paths)}, hive_partitioning=false)"
 
 
 def _fits(actual: str, declared: str) -> bool:

@@ -35,6 +35,7 @@ from batch_predictions.home import fsync_folder
 from batch_predictions.settings import Settings
 from batch_predictions.tables import Table
 from batch_predictions.warehouse import partition_files
+from batch_predictions.warehouse.path_sql import escape_pattern
 from batch_predictions.warehouse.schema_sql import (
     WarehouseError,
     check_partition_column,
@@ -314,7 +315,9 @@ class Warehouse(dg.ConfigurableResource[Any]):
         if not path.exists():
             return {}
         with self.duckdb.get_connection() as db:
-            rows = db.execute("select key, value from parquet_kv_metadata(?)", [str(path)])
+            rows = db.execute(
+                "select key, value from parquet_kv_metadata(?)", [escape_pattern(path)]
+            )
             return {key.decode(): value.decode() for key, value in rows.fetchall()}
 
 

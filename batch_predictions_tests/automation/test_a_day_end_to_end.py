@@ -135,6 +135,20 @@ def test_another_home_gives_the_same_predictions(shop: Shop, tmp_path: Path) -> 
     assert other_shop.hashes() == shop.hashes()
 
 
+def test_a_home_and_a_source_with_wildcards_in_their_names_give_the_same_predictions(
+    shop: Shop, tmp_path: Path
+) -> None:
+    odd_shop = Shop(tmp_path / "we[i]rd *ho'me", tmp_path / "so[u]rce %20 *?", tmp_path)
+    write_shop(odd_shop.source, days=28, last=LAST)
+    # A folder that the home's name fits if it is taken as a pattern.
+    (tmp_path / "weird ho'me" / "warehouse").mkdir(parents=True)
+    summary = run_json("run", "--from", "2024-03-16", env=odd_shop.env, cwd=tmp_path)
+    assert summary["release_id"].startswith("2024-03-17-")
+    assert odd_shop.hashes() == shop.hashes()
+    answer = run_json("lookup", "recommendations", "u03", env=odd_shop.env, cwd=tmp_path)
+    assert answer["source"] == "personal"
+
+
 def test_a_second_run_on_a_home_names_the_process_of_the_first(shop: Shop) -> None:
     first = subprocess.Popen(
         [sys.executable, "-m", "batch_predictions.cli", "run"],

@@ -67,6 +67,12 @@ def write_events(warehouse: Warehouse, events: Sequence[Event]) -> None:
         warehouse.replace_partition(INTERACTIONS, day, pa.Table.from_pylist(rows, schema))
 
 
+def write_no_events(warehouse: Warehouse, day: str) -> None:
+    """Writes the partition of a day on which nothing happened."""
+    rows = warehouse.query("select * exclude (date) from raw.interactions where false")
+    warehouse.replace_partition(INTERACTIONS, day, rows)
+
+
 def write_users(
     warehouse: Warehouse, *users: tuple[str, dt.date | None, str | None, str | None]
 ) -> None:
@@ -380,6 +386,28 @@ def test_excluded_items_follow_the_settings(settings: Settings) -> None:
     assert bound["exclude_attributes"] == ["Status\x1fdraft", "Status\x1farchived"]
 
 
+def test_a_day_without_any_upstream_is_not_taken_for_an_empty_one(
+    warehouse: Warehouse, settings: Settings
+) -> None:
+    day = DAY.isoformat()
+
+    def compute_asset() -> dg.ExecuteInProcessResult:
+        return dg.materialize(
+            [features_asset("user_activity")],
+            partition_key=day,
+            resources={"warehouse": warehouse, "settings": settings},
+            raise_on_error=False,
+        )
+
+    result = compute_asset()
+    assert not result.success and warehouse.partitions(USER_ACTIVITY) == []
+    [failure] = [e for e in result.all_events if e.event_type_value == "STEP_FAILURE"]
+    assert "no partition of raw/interactions" in str(failure.step_failure_data)
+    write_no_events(warehouse, day)
+    assert compute_asset().success
+    assert warehouse.value("select count(*) from features.user_activity") == 0
+
+
 def test_the_assets_write_every_day_of_a_range_and_show_it(
     warehouse: Warehouse, settings: Settings
 ) -> None:
@@ -395,6 +423,7 @@ def test_the_assets_write_every_day_of_a_range_and_show_it(
         features_asset("item_state"),
     ]
     days = [(DAY - dt.timedelta(days=ago)).isoformat() for ago in (3, 2, 1, 0)]
+    write_no_events(warehouse, days[0])
     with dg.DagsterInstance.ephemeral() as instance:
         result = dg.materialize(
             features,

@@ -77,6 +77,12 @@ CALENDAR = "item_id,week,starts_on,ends_on\n"
 KINDS = [
     event("empty id", ",i,2024-01-03,1", "user_id is empty"),
     event("id `NaN`, `null` or `None`", "u,null,2024-01-03,1", "item_id is empty"),
+    event(
+        "id with a control character",
+        "u\x07,i,2024-01-03,1",
+        "user_id 'u?' has a control character",
+    ),
+    event("id of more than 512 bytes", f"u,{'i' * 513},2024-01-03,1", "is longer than 512 bytes"),
     event("empty time", "u,i,,1", "occurred_at is empty"),
     event("text instead of a time", "u,i,yesterday,1", "'yesterday' is not a time"),
     event("day and month in doubt: `03/01/2024`", "u,i,03/01/2024,1", "set source.formats"),

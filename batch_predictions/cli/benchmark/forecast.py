@@ -24,6 +24,7 @@ from batch_predictions.models.demand.forecasters.sarima import Sarima, SarimaPar
 from batch_predictions.models.demand.forecasters.smoothing import Naive2, SeasonalAdjustment, Theta
 from batch_predictions.models.demand.panel import Doubles, Panel
 from batch_predictions.settings import SettingsError
+from batch_predictions.warehouse.path_sql import escape_pattern
 
 COLUMNS = ("series", "t", "y", "part")
 NAIVE2, CHOSEN, SARIMA, COMBINED = "naive2", "chosen", "sarima", "combined"
@@ -87,7 +88,7 @@ def read_series(path: Path, season: int, horizon: int) -> SeriesFile:
         raise SettingsError(f"there is no file {path}")
     with duckdb.connect(":memory:") as db:
         source = "read_parquet(?)" if path.suffix == ".parquet" else "read_csv(?)"
-        columns = db.execute(f"describe select * from {source}", [str(path)]).fetchall()
+        columns = db.execute(f"describe select * from {source}", [escape_pattern(path)]).fetchall()
         missing = sorted(set(COLUMNS) - {name for name, *_ in columns})
         if missing:
             raise SettingsError(f"{path} has no column {', '.join(missing)}")
@@ -95,7 +96,7 @@ def read_series(path: Path, season: int, horizon: int) -> SeriesFile:
             "select series::VARCHAR, list(y::DOUBLE order by t) filter (part = 'train'), "
             "list(y::DOUBLE order by t) filter (part = 'test') "
             f"from {source} where y is not null group by 1 order by 1",
-            [str(path)],
+            [escape_pattern(path)],
         ).fetchall()
     short = [name for name, train, test in rows if not train or len(test or []) < horizon]
     if short or not rows:

@@ -37,6 +37,7 @@ from batch_predictions.models.sentiment.registry import validate_names
 from batch_predictions.models.sentiment.text.documents import Documents
 from batch_predictions.models.sentiment.training import ClassifierTrainer
 from batch_predictions.settings import SentimentSettings, SettingsError
+from batch_predictions.warehouse.path_sql import escape_pattern
 
 Columns: TypeAlias = dict[str, tuple[Any, ...]]
 """Values of a file's columns by name."""
@@ -114,7 +115,7 @@ def _read_columns(path: Path) -> Columns:
         raise SettingsError(f"there is no file {path}")
     with duckdb.connect(":memory:") as db:
         source = "read_parquet(?)" if path.suffix == ".parquet" else "read_csv(?, all_varchar=true)"
-        result = db.execute(f"select * from {source}", [str(path)])
+        result = db.execute(f"select * from {source}", [escape_pattern(path)])
         names = [column[0] for column in result.description or []]
         rows = result.fetchall()
     return {name: tuple(row[n] for row in rows) for n, name in enumerate(names)}

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import dagster as dg
+import pyarrow.parquet as pq
 
 from batch_predictions.home import atomic_write
 from batch_predictions.inference import engine
@@ -31,6 +32,7 @@ from batch_predictions.inference.validation import (
 from batch_predictions.model_store import ModelError, ModelStore
 from batch_predictions.reporting import record_materializations
 from batch_predictions.settings import Settings
+from batch_predictions.sources.written_partitions import lost_partitions, unread_partitions
 from batch_predictions.tables import TABLES
 from batch_predictions.warehouse import Warehouse
 
@@ -67,6 +69,8 @@ def stage(
             f"{prediction.name} {partition}: {manifest.rows:,} rows to score in "
             f"{len(manifest.shards)} shards, model {manifest.model_version}"
         )
+        if manifest.rows == 0:
+            _require_empty_upstreams(context, prediction, warehouse, partition)
         manifest_paths[partition] = str(path)
     if errors:
         # All partitions in one message, not one per run.
@@ -208,12 +212,37 @@ def _require_upstreams(
         missing = [partition for partition in partitions if partition not in available]
         if missing:
             messages.append(f"{name.replace('.', '/')} for {_format_partitions(missing)}")
+    if unit := prediction.table.partition:
+        lost = lost_partitions(warehouse, prediction.tables(), unit, partitions)
+        if lost and not messages:
+            raise dg.Failure(f"{prediction.name}: {'; '.join(lost)}", allow_retries=False)
     if messages:
         raise dg.Failure(
             f"{prediction.name} needs partitions that are missing: {'; '.join(messages)}. "
             "Materialize them first, or use `batch-predictions run`",
             allow_retries=False,
         )
+
+
+def _require_empty_upstreams(
+    context: dg.AssetExecutionContext,
+    prediction: BatchPrediction,
+    warehouse: Warehouse,
+    partition: str,
+) -> None:
+    """Fails where there are no rows to score since a view does not find the rows of a file."""
+    unit = prediction.table.partition
+    assert unit
+    unread = unread_partitions(warehouse, prediction.tables(), unit, partition)
+    if unread:
+        raise dg.Failure(f"{prediction.name} {partition}: {'; '.join(unread)}", allow_retries=False)
+    if partition in warehouse.partitions(prediction.table):
+        old_rows = pq.read_metadata(warehouse.path(prediction.table, partition)).num_rows
+        if old_rows:
+            context.log.warning(
+                f"{prediction.name} {partition}: the query finds no rows to score; "
+                f"{old_rows:,} rows of an earlier run are replaced by none"
+            )
 
 
 def _check_result(
@@ -246,12 +275,14 @@ def _load_metadata(validation: ValidationResult, scored: Mapping[str, str]) -> d
     metrics: dict[str, Any] = {}
     for name, metric in mean_metrics(path).items():
         metrics |= {name: metric.mean, f"{name}_sample": metric.sample_size}
+    reasons = validation.reasons
     pace_file = path.with_name(PACE_FILE)
     pace = json.loads(pace_file.read_text("utf-8")) if pace_file.exists() else {}
     return {
         "keys_eligible": validation.staged,
         "keys_scored": validation.scored,
         "keys_excluded": validation.excluded,
+        **({"exclusions": dg.MetadataValue.json(reasons)} if reasons else {}),
         "model_version": StagingManifest.read(path).model_version,
         **metrics,
         **pace,

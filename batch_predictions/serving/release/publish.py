@@ -31,6 +31,7 @@ from batch_predictions.serving.release.release_contents import (
     ReleasePartition,
     read_release_contents,
 )
+from batch_predictions.serving.release.store_limits import validate_store_limits
 from batch_predictions.serving.sign_ups import add_sign_ups, carry_forward
 from batch_predictions.serving.store.copy_rows import (
     assert_ownership,
@@ -67,20 +68,23 @@ def publish(
         as_of: the day.
         tables: tables to publish; of a weekly one, the newest week that had ended by the day.
         keep: number of releases to keep; the current one and its predecessor always stay.
-        now: the current time, for the release's record and the age of incomplete builds.
+        now: the current time, for the release's record.
         optional: names of tables that may lack the partition.
 
     Returns:
         The release, with `note` and `moved`.
 
     Raises:
-        ReleaseError: a partition is missing, its copy has other rows, or another process builds
-            this release or has published another one of the day. The pointer has not moved.
+        ReleaseError: a partition is missing, the store cannot hold its texts, its copy has other
+            rows, or another process builds this release or has published another one of the day.
+            The pointer has not moved.
     """
     now = now.astimezone(dt.UTC).replace(tzinfo=None) if now.tzinfo else now
     contents = read_release_contents(warehouse, as_of, tables, optional)
-    with register_publisher() as builder:
-        remove_incomplete(store, builder, now)
+    with register_publisher(store) as builder:
+        remove_incomplete(store, builder)
+        if store.engine.dialect.name == "postgresql":
+            validate_store_limits(warehouse, contents)
         stored = store.ensure([partition.table for partition in contents.published])
         pointer, release = _start_release(store, warehouse, contents, builder, now)
         if release.status != "ready":
@@ -169,7 +173,7 @@ def _start_release(
         elif release.status != "ready":
             raise ReleaseError(
                 f"release {release.release_id} is {release.status} by {release.builder} "
-                "(host-process-start-id): wait until it ends, then publish again"
+                "(host-process-id): wait until it ends, then publish again"
             )
     return pointer, release
 

@@ -83,8 +83,8 @@ def copy_items(
     if not occurrences:
         return 0
     query = f"""
-        select ids.item_id, coalesce(s.title, r.title, ids.item_id),
-               coalesce(s.category, r.category)
+        select ids.item_id, replace(coalesce(s.title, r.title, ids.item_id), chr(0), ''),
+               replace(coalesce(s.category, r.category), chr(0), '')
         from (select distinct item_id from ({" union all ".join(occurrences)})) as ids
         left join (from features.item_state where date = $day::DATE) as s using (item_id)
         left join raw.items as r using (item_id)

@@ -22,6 +22,7 @@ from batch_predictions.sources.rows.file_rows import (
 )
 from batch_predictions.sources.sql_literals import quote_literal
 from batch_predictions.tables import ITEMS, REVIEWS, Table
+from batch_predictions.warehouse.path_sql import quote_files
 
 _SUFFIXES = (".json", ".jsonl", ".json.gz", ".jsonl.gz")
 
@@ -98,7 +99,7 @@ class AmazonReviewsSource(FileSource):
         line_queries = [
             f"select line, {quote_literal(path.name)} as {FILE_NAME}, "
             f"row_number() over () as {ROW_NUMBER} from "
-            f"read_csv({quote_literal(path)}, columns = {{line: 'VARCHAR'}}, auto_detect = false, "
+            f"read_csv({quote_files([path])}, columns = {{line: 'VARCHAR'}}, auto_detect = false, "
             "delim = chr(1), quote = '', escape = '', header = false, max_line_size = 20000000)"
             f"{limit_clause}"
             for path in self.files(table)

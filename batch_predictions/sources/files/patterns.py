@@ -167,8 +167,8 @@ def _part_regex(part: str) -> str:
 
 
 def _fitting_files(folder: Path, pattern: str) -> list[Path]:
-    if not is_pattern(pattern):
-        path = folder / pattern
+    path = folder / pattern
+    if path.is_file() or not is_pattern(pattern):
         return [path] if path.is_file() else []
     return _visible_files(folder, folder.glob(pattern))
 

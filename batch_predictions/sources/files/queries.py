@@ -18,7 +18,9 @@ import duckdb
 from batch_predictions.settings import DuckDBSettings
 from batch_predictions.sources.base import SourceError, raw_table
 from batch_predictions.sources.files.fingerprints import hash_json
+from batch_predictions.sources.files.patterns import is_pattern
 from batch_predictions.sources.sql_literals import quote_literal
+from batch_predictions.warehouse.path_sql import escape_pattern, join_pattern
 
 _BATCH_ROWS = 50_000
 _KEPT_RESULTS = 2
@@ -109,7 +111,9 @@ class SourceQuery:
                     for batch in reader:
                         writer.write_batch(batch)
         except (duckdb.Error, ValueError, OSError) as error:
-            reason = str(error).split("\n\n")[0].replace(f"{self.folder}/", "")
+            reason = str(error).split("\n\n")[0]
+            for folder in (str(self.folder), escape_pattern(self.folder)):
+                reason = reason.replace(f"{folder}/", "")
             raise SourceError(
                 f"source.queries.{self.table} cannot be run: {reason}\nThe query is: {self.sql}"
             ) from error
@@ -118,15 +122,22 @@ class SourceQuery:
         """The query with absolute paths: the connection refuses relative ones."""
         tree = _parse(self.table, self.sql)
         for node, key, name in _path_nodes(tree):
-            path = str(self.folder / name)
             if key == "table_name" and self._is_path(name):
+                path = self._absolute_pattern(name)
                 node |= {"table_name": path, "qualified_name": {"path": [path]}}
             elif key == "text" and self._match_or_none(name):
-                node[key] = path
+                node[key] = self._absolute_pattern(name)
         with duckdb.connect() as db:
             row = db.execute("select json_deserialize_sql($1::JSON)", [json.dumps(tree)]).fetchone()
         assert row is not None
         return str(row[0])
+
+    def _absolute_pattern(self, name: str) -> str:
+        """A path or pattern of the query, absolute; of a file's own name, `[` is no wildcard."""
+        relative = name.removeprefix(f"{self.folder}/")
+        if is_pattern(name) and (self.folder / relative).is_file():
+            return escape_pattern(self.folder / relative)
+        return join_pattern(self.folder, relative)
 
     def _names(self) -> list[str]:
         """Paths and patterns in the query."""
@@ -157,9 +168,11 @@ class SourceQuery:
         if not relative or relative.startswith("/") or ".." in Path(relative).parts:
             return []
         try:
+            if (self.folder / relative).is_file():
+                return [self.folder / relative]
             return [path for path in self.folder.glob(relative) if path.is_file()]
-        except (ValueError, NotImplementedError):
-            return []
+        except (ValueError, NotImplementedError, OSError):
+            return []  # The text is no path, or is too long for one.
 
 
 def _parse(table_name: str, sql: str) -> dict[str, Any]:
@@ -221,7 +234,9 @@ def _connect(folder: Path, scratch: Path, limits: DuckDBSettings) -> duckdb.Duck
         },
     )
     db.execute("set timezone = 'UTC'")
-    db.execute(f"set allowed_directories = [{quote_literal(folder)}]")
+    # A pattern must begin with an allowed folder as it is written, a file with the folder's name.
+    allowed = ", ".join(map(quote_literal, {str(folder): 1, escape_pattern(folder): 1}))
+    db.execute(f"set allowed_directories = [{allowed}]")
     db.execute("set enable_external_access = false")
     db.execute("set lock_configuration = true")
     return db

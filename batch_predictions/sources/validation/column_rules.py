@@ -14,6 +14,7 @@ from batch_predictions.sources.validation.column_mapping import BIRTHDAY, REQUIR
 from batch_predictions.sources.validation.number_formats import suggestion_sql
 from batch_predictions.sources.validation.timestamps import NULL_TEXTS, day_sql, is_missing_sql
 from batch_predictions.tables import Table
+from batch_predictions.tables.ids import MAX_ID_BYTES
 
 REFUSING_COLUMNS: dict[str, tuple[str, ...]] = {
     "interactions": ("quantity", "amount"),
@@ -63,6 +64,10 @@ _DATE_BOUNDS = (
     ("< DATE '1900-01-01'", f"is before 1900 or after {MAX_DATE.year}: correct it"),
     (f"> DATE '{MAX_DATE}'", f"is before 1900 or after {MAX_DATE.year}: correct it"),
 )
+_CONTROL = r"\p{Cc}"
+"""Regular expression of a control character."""
+_ATTRIBUTES = ("location", "gender")
+"""Columns that are part of keys, as ids are, and may be empty."""
 _TRUE = "('true', 't', 'yes', 'y', '1', '1.0')"
 _FALSE = "('false', 'f', 'no', 'n', '0', '0.0')"
 # Without single letters, which are kinds of placement (F is the back page of a mailer).
@@ -90,7 +95,11 @@ class ColumnRule:
     @property
     def refuses(self) -> bool:
         """Whether an unreadable value refuses the row; else it becomes null and is counted."""
-        return self.required or self.name in REFUSING_COLUMNS.get(self.table, ())
+        return (
+            self.required
+            or (self.kind == "id" and self.name not in _ATTRIBUTES)
+            or self.name in REFUSING_COLUMNS.get(self.table, ())
+        )
 
     @property
     def allowed_values(self) -> tuple[str, ...]:
@@ -122,7 +131,8 @@ class ColumnRule:
             return f"case when not ({is_none}) then {text} end"
         if self.kind == "choice":
             return f"case when not {is_missing} then lower({text}) end"
-        return f"nullif({text}, '')"
+        # A zero byte is in no text that a person writes, and PostgreSQL cannot hold it.
+        return f"nullif(replace({text}, chr(0), ''), '')"
 
     def reason_sql(self, raw: str, type_: str, value: str, unread: str | None = None) -> str | None:
         """SQL of the reason why a value is not read, null if it is valid; None if all are valid.
@@ -135,7 +145,8 @@ class ColumnRule:
         """
         cases = [f"when {unread} is not null then {unread}"] if unread else []
         for condition, text in self._refusals(raw, type_, value):
-            shown = f"{quote_literal(self.name + ' ' + chr(39))} || left({raw}::VARCHAR, 60)"
+            start = f"regexp_replace(left({raw}::VARCHAR, 60), '{_CONTROL}', '?', 'g')"
+            shown = f"{quote_literal(self.name + ' ' + chr(39))} || {start}"
             cases.append(
                 f"when {condition} then {shown} || {quote_literal(chr(39) + ' ')} || {text}"
             )
@@ -147,6 +158,13 @@ class ColumnRule:
     def _refusals(self, raw: str, type_: str, value: str) -> list[tuple[str, str]]:
         """Conditions of values that are not read, and for each what the reason says, as SQL."""
         is_unreadable = f"{value} is null and not {is_missing_sql(raw, type_)}"
+        if self.kind == "id" or self.name in _ATTRIBUTES:
+            control = "has a control character (such as a zero byte or a line break): remove it"
+            long = f"is longer than {MAX_ID_BYTES} bytes: give a shorter one, such as a hash of it"
+            return [
+                (f"regexp_matches({value}, '{_CONTROL}')", quote_literal(control)),
+                (f"strlen({value}) > {MAX_ID_BYTES}", quote_literal(long)),
+            ]
         if self.kind == "number":
             suggestion = suggestion_sql(self.table, self.name, f"{raw}::VARCHAR")
             otherwise = quote_literal("without currency or other signs")

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, Self
 
 import dagster as dg
+import duckdb
 import pyarrow as pa
 import pytest
 
@@ -255,6 +256,41 @@ def test_a_day_without_its_upstream_fails_with_a_message(
     assert "raw/interactions for 2024-01-05" in str(
         data.user_failure_data.description if data.user_failure_data else data.error
     )
+
+
+def _step_failure(result: dg.ExecuteInProcessResult) -> str:
+    failure = next(e for e in result.all_events if e.event_type_value == "STEP_FAILURE")
+    data = failure.step_failure_data
+    return str(data.user_failure_data.description if data.user_failure_data else data.error)
+
+
+def test_rows_that_a_view_does_not_find_are_not_replaced_by_none(
+    settings: Settings, warehouse: Warehouse
+) -> None:
+    _materialize(settings, DAYS[1])
+    old = warehouse.path(TOY, DAYS[1]).read_bytes()
+    with duckdb.connect(str(settings.home / "warehouse.duckdb")) as db:
+        [(view,)] = db.execute(
+            "select sql from duckdb_views() where view_name = 'interactions'"
+        ).fetchall()
+        db.execute("drop view raw.interactions")
+        db.execute(view.replace("/interactions/", "/nowhere/"))
+    message = _step_failure(_materialize(settings, DAYS[1], fails=True))
+    assert "has 11 rows, but the view raw.interactions" in message
+    assert "warehouse.views" in message
+    assert warehouse.path(TOY, DAYS[1]).read_bytes() == old
+
+
+def test_a_day_on_which_nothing_happened_has_no_predictions(
+    settings: Settings, warehouse: Warehouse
+) -> None:
+    for day in DAYS:
+        _materialize(settings, day)
+        _events(warehouse, day, ("u0", 1))
+        no_rows = warehouse.query("select * exclude (date) from raw.interactions where false")
+        warehouse.replace_partition(INTERACTIONS, day, no_rows)
+    _materialize(settings, DAYS[1])
+    assert _rows(warehouse, DAYS[1]) == {}
 
 
 def test_only_the_scoring_step_has_gpu_tags_and_the_pool() -> None:

@@ -12,9 +12,12 @@ import sqlalchemy as sa
 from batch_predictions.serving.lookup import Lookup
 from batch_predictions.serving.release.pointer import ReleaseError
 from batch_predictions.serving.release.publish import publish, releases, rollback
+from batch_predictions.serving.release.publisher_liveness import register_publisher
 from batch_predictions.serving.release.release_contents import read_release_contents
+from batch_predictions.serving.sign_ups import add_sign_ups
 from batch_predictions.serving.store import copy_rows
 from batch_predictions.serving.store.schema import ITEMS, RELEASES, USERS
+from batch_predictions.tables import ITEM_STATE, RECOMMENDATIONS, USER_SEGMENTS, Table
 from batch_predictions_tests.worlds.serving import (
     DAY,
     NOW,
@@ -96,6 +99,56 @@ def test_a_partition_that_changes_during_the_copy_is_an_error(
     assert list_release_ids(world) == []
 
 
+@pytest.mark.parametrize(
+    ("table", "column", "value", "message"),
+    [
+        (USER_SEGMENTS, "user_id", "'a' || chr(0) || 'b'", r"user_id 'a\?b' has a zero byte"),
+        (USER_SEGMENTS, "user_id", "repeat('é', 1400)", "is longer than 2,600 bytes"),
+        (RECOMMENDATIONS, "reason", "'a' || chr(0) || 'b'", r"reason 'a\?b' has a zero byte"),
+    ],
+)
+def test_texts_that_postgres_cannot_hold_are_refused_before_a_release_is_begun(
+    world: ServingWorld, table: Table, column: str, value: str, message: str
+) -> None:
+    if world.store.engine.dialect.name == "sqlite":
+        pytest.skip("SQLite holds such texts")
+    first = world.release(DAY)
+    world.predict(NEXT)
+    rows = world.warehouse.query(
+        f"select * exclude (date) replace ({value} as {column}) from {table.qualified} "
+        "where date = $day order by all limit 1",
+        {"day": NEXT},
+    )
+    world.warehouse.replace_partition(table, NEXT.isoformat(), rows)
+    with pytest.raises(ReleaseError, match=message):
+        world.publish(NEXT)
+    assert list_release_ids(world) == [first.release_id]
+
+
+def test_zero_bytes_in_titles_are_removed(world: ServingWorld) -> None:
+    world.predict()
+    items = world.warehouse.query(
+        "select * exclude (date) replace ('b' || chr(0) || 'c' as title) "
+        "from features.item_state where date = $day",
+        {"day": DAY},
+    )
+    world.warehouse.replace_partition(ITEM_STATE, DAY.isoformat(), items)
+    release = world.publish()
+    with world.store.read() as db:
+        title = sa.select(ITEMS.c.title).where(
+            ITEMS.c.release_id == release.release_id, ITEMS.c.item_id == "a1"
+        )
+        assert db.execute(title).scalar() == "bc"
+
+
+def test_a_sign_up_with_an_invalid_id_is_refused(world: ServingWorld) -> None:
+    world.release(DAY)
+    for user_id, message in (("a\0b", "control character"), ("é" * 257, "512 bytes")):
+        with pytest.raises(ValueError, match=message):
+            add_sign_ups(world.store, [{"user_id": user_id}])
+    assert add_sign_ups(world.store, [{"user_id": "é" * 256}]) == 1
+
+
 def test_incomplete_releases_of_dead_processes_are_removed_and_of_running_ones_are_not(
     world: ServingWorld,
 ) -> None:
@@ -108,22 +161,19 @@ def test_incomplete_releases_of_dead_processes_are_removed_and_of_running_ones_a
         "content_hash": read_release_contents(world.warehouse, DAY, TABLES).content_hash,
     }
     world.store.ensure(TABLES)
-    an_hour_ago = NOW.replace(tzinfo=None) - dt.timedelta(hours=1)
-    other_host = "another-host-1-2-abcd"
-    record = {
-        **template,
-        "release_id": release_id,
-        "builder": other_host,
-        "created_at": an_hour_ago,
-    }
-    with world.store.write() as db:
-        db.execute(RELEASES.insert().values(record))
-        db.execute(ITEMS.insert().values(release_id=release_id, item_id="orphan"))
-    with pytest.raises(ReleaseError, match="is building by another-host-1-2-abcd"):
-        world.publish()
-    with world.store.write() as db:
-        long_ago = an_hour_ago - dt.timedelta(days=1)
-        db.execute(RELEASES.update().values(created_at=long_ago))
+    with register_publisher(world.store) as builder:
+        record = {
+            **template,
+            "release_id": release_id,
+            "builder": builder,
+            # However long it takes, a publisher that runs is not taken for dead.
+            "created_at": NOW.replace(tzinfo=None) - dt.timedelta(days=9),
+        }
+        with world.store.write() as db:
+            db.execute(RELEASES.insert().values(record))
+            db.execute(ITEMS.insert().values(release_id=release_id, item_id="orphan"))
+        with pytest.raises(ReleaseError, match=f"is building by {builder}"):
+            world.publish()
     assert world.publish().moved
     assert count_rows(world, ITEMS, release_id) == 6
 

@@ -7,10 +7,12 @@ import gzip
 from pathlib import Path
 
 import duckdb
+import pyarrow as pa
 import pytest
 
 from batch_predictions.sources import SourceError
-from batch_predictions.tables import INTERACTIONS
+from batch_predictions.sources.manual_rows import add_manual_rows
+from batch_predictions.tables import CAMPAIGN_EVENTS, INTERACTIONS, ITEMS
 from batch_predictions_tests.worlds.source_folders import (
     HEADER,
     SourceFolder,
@@ -126,3 +128,23 @@ def test_the_span_begins_with_the_oldest_readable_day(tmp_path: Path) -> None:
     assert span.default_date == dt.date(2024, 1, 7)
     shop.write("interactions.csv", HEADER + "u,i,2024-01-06,1\nu,i,2025-01-01,1\n")
     assert shop.source.newest_complete_day(today) == dt.date(2024, 1, 9)
+
+
+def test_wildcards_in_the_paths_of_home_and_source_are_no_wildcards(tmp_path: Path) -> None:
+    base = tmp_path / "we[i]rd *'s"
+    base.mkdir()
+    shop = SourceFolder(base).write("interactions.csv", HEADER + "u,i,2024-01-02,1\n")
+    shop.write("items.jsonl", '{"item_id": "i", "title": "a b"}\n')
+    assert total_counts(shop.ingest()) == (1, 1, 0)
+    assert total_counts(shop.ingest(ITEMS)) == (1, 1, 0)
+    assert shop.rows("select title from raw.items") == [{"title": "a b"}]
+    event = {"date": dt.date(2024, 1, 3), "campaign_id": "c", "user_id": "u"}
+    schema = pa.schema(
+        [("date", pa.date32()), *((n, pa.string()) for n in ("campaign_id", "user_id"))]
+        + [(n, pa.string()) for n in ("item_id", "event_type")]
+    )
+    row = pa.Table.from_pylist([{**event, "item_id": None, "event_type": "listed"}], schema)
+    for _ in range(2):
+        add_manual_rows(shop.warehouse, CAMPAIGN_EVENTS, "c", row)
+        shop.ingest(CAMPAIGN_EVENTS)
+        assert len(shop.rows("from raw.campaign_events")) == 1

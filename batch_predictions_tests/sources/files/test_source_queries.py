@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import duckdb
+import pyarrow.parquet as pq
 import pytest
 
 from batch_predictions.settings import DuckDBSettings
@@ -165,3 +166,18 @@ def test_a_large_result_is_written_within_the_memory_limit(shop: SourceFolder) -
     result = run_query(shop.folder, sql)
     assert duckdb.execute(f"select count(*) from '{result}'").fetchall() == [(2_000_000,)]
     assert [path for path in result.parent.iterdir() if path.is_file()] == [result]
+
+
+def test_the_path_of_the_folder_is_no_pattern(tmp_path: Path) -> None:
+    folder = tmp_path / "so[u]rce *?"
+    (folder / "parts").mkdir(parents=True)
+    (folder / "rows[1].csv").write_text("a\n1\n", encoding="utf-8")
+    (folder / "rows1.csv").write_text("a\n2\n", encoding="utf-8")
+    (folder / "parts" / "x1.csv").write_text("a\n3\n", encoding="utf-8")
+    (folder / "parts" / "x[2].csv").write_text("a\n4\n", encoding="utf-8")
+    sql = (
+        "select a from 'rows[1].csv' union all select a from read_csv('parts/x*.csv') "
+        f"union all select a from '{folder}/rows1.csv' order by 1"
+    )
+    result = run_query(folder, sql)
+    assert pq.read_table(result)["a"].to_pylist() == [1, 2, 3, 4]
