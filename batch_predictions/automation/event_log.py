@@ -26,6 +26,8 @@ from dagster_shared.serdes import deserialize_value
 from sqlalchemy import Connection, Engine, create_engine, event, select
 from sqlalchemy.pool import StaticPool
 
+from batch_predictions.settings import home_folder
+
 MAX_OPEN_DATABASES = 4
 """That of all runs' asset events and those of the newest runs, one database for each run."""
 BATCH_VARIABLE, BATCH_EVENTS = "DAGSTER_EVENT_BATCH_SIZE", "1000"
@@ -55,9 +57,12 @@ class HomeEventLogStorage(SqliteEventLogStorage):
     def from_config_value(
         cls, inst_data: ConfigurableClassData | None, config_value: Mapping[str, Any]
     ) -> Self:
-        """The storage of the instance in DAGSTER_HOME."""
-        folder = Path(os.environ["DAGSTER_HOME"]) / "history" / "runs"
-        return cls(str(folder), inst_data)
+        """The storage of the instance in DAGSTER_HOME, or else in the home folder.
+
+        A job of a Ray cluster has the home folder only.
+        """
+        folder = Path(os.environ.get("DAGSTER_HOME") or home_folder() / "dagster")
+        return cls(str(folder / "history" / "runs"), inst_data)
 
     # --- connections ----------------------------------------------------------------------------
 

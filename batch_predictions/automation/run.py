@@ -34,6 +34,7 @@ from batch_predictions.model_store import ModelStore
 from batch_predictions.models.training import Training, trainings
 from batch_predictions.partitions import days_between, latest_ended_week, trained_through
 from batch_predictions.settings import Settings, SettingsError
+from batch_predictions.sources.base import Source
 from batch_predictions.sources.item_exclusions import unknown_exclusions_message
 from batch_predictions.sources.registry import source_of
 from batch_predictions.tables import INTERACTIONS, ITEMS, REVIEWS, TABLES, Table
@@ -131,10 +132,7 @@ def run(
         _predict(runner, plan, progress, settings, warehouse, force=force)
         _prune(settings, runner.instance, progress)
         progress.finish()
-    skipped_tables = {key.path[-1] for key in runner.skipped_assets}
-    summary.rows = _count_rows(warehouse, plan.last, skipped_tables)
-    summary.left_out = describe_left_out(warehouse, settings, source, plan.last)
-    summary.release_id = served_release(settings)
+    _record_results(summary, runner, settings, source, warehouse, plan.last)
     corrections = oldest_corrections(times_before, times_after)
     summary.stale = find_stale(
         runner.graph, warehouse, models, corrections, plan.first, plan.last, settings
@@ -211,6 +209,21 @@ def _record_ingested(
     }
     summary.ingested = sorted({day for _, day in changed})
     summary.corrected = sorted({day for table, day in changed if (table, day) in before})
+
+
+def _record_results(
+    summary: Summary,
+    runner: JobRunner,
+    settings: Settings,
+    source: Source,
+    warehouse: Warehouse,
+    last: dt.date,
+) -> None:
+    """Fills in rows of the last day, what is left out, and the release that is served."""
+    skipped_tables = {key.path[-1] for key in runner.skipped_assets}
+    summary.rows = _count_rows(warehouse, last, skipped_tables)
+    summary.left_out = describe_left_out(warehouse, settings, source, last)
+    summary.release_id = served_release(settings)
 
 
 def _train(

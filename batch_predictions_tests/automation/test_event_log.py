@@ -43,6 +43,16 @@ def test_a_home_uses_this_storage_unless_the_settings_name_another(
     assert "HomeEventLogStorage" not in text and "elsewhere" in text
 
 
+def test_a_process_without_dagster_home_finds_the_events_of_the_home(
+    instance: dg.DagsterInstance, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("DAGSTER_HOME")
+    monkeypatch.setenv("BATCH_PREDICTIONS_HOME", str(settings.home))
+    elsewhere = HomeEventLogStorage.from_config_value(None, {})
+    index = settings.home / "dagster" / "history" / "runs" / "index.db"
+    assert elsewhere.path_for_shard("index") == str(index) and index.exists()
+
+
 def test_a_partition_with_equal_rows_is_recorded_once(shop: RecordedAssets) -> None:
     shop.run(*DAYS)
     assert shop.recorded() == [(day, 1) for day in DAYS] and shop.plots == ["bought", "shelved"]
