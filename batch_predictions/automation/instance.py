@@ -13,7 +13,6 @@ import yaml
 from dagster import DagsterRunStatus, RunsFilter
 
 from batch_predictions.automation.executors import inherited_env
-from batch_predictions.home import process_exists
 from batch_predictions.settings import PREFIX, Settings
 
 _HOME = f"{PREFIX}HOME"
@@ -67,29 +66,45 @@ def owner() -> str:
     return f"{socket.gethostname()}:{os.getpid()}"
 
 
-def fail_dead_runs(instance: dg.DagsterInstance) -> list[str]:
-    """Marks runs of dead processes of this host as failed, and frees their pool slots.
+def fail_dead_runs(instance: dg.DagsterInstance, *, of_ui: bool = False) -> list[str]:
+    """Marks unfinished runs of the command line as failed, and frees their pool slots.
 
-    Only runs started by the command line: those of the UI are monitored by its daemon.
+    The caller holds the home's lock, which every run of the command line holds until it ends, so
+    that an unfinished one is dead, on whatever host it ran and whoever has its process number now.
+    Runs of the UI are monitored by its daemon.
+
+    Args:
+        instance: the home's Dagster instance.
+        of_ui: mark runs of the UI as failed too.
 
     Returns:
         Ids of the runs.
     """
     failed = []
     for run in instance.get_runs(RunsFilter(statuses=_UNFINISHED)):
-        host, _, pid = run.tags.get(OWNER_TAG, "").partition(":")
-        if host != socket.gethostname() or not pid.isdigit() or process_exists(int(pid)):
+        process = run.tags.get(OWNER_TAG)
+        if process is None and not of_ui:
             continue
-        instance.report_run_failed(run, f"process {pid} died")
+        why = f"process {process} died" if process else "ended by `run --end-stuck-runs`"
+        instance.report_run_failed(run, why)
         instance.event_log_storage.free_concurrency_slots_for_run(run.run_id)
         failed.append(run.run_id)
     return failed
 
 
 def slot_holders(instance: dg.DagsterInstance, pool: str) -> list[str]:
-    """Runs and steps that hold the slots of a pool."""
+    """Unfinished runs, with their steps, that hold the slots of a pool.
+
+    Slots of runs that have ended are freed, as the daemon does.
+    """
     storage = instance.event_log_storage
     if not storage.supports_global_concurrency_limits:
         return []
-    claims = storage.get_concurrency_info(pool).claimed_slots
-    return sorted({f"run {claim.run_id} ({claim.step_key})" for claim in claims})
+    holders = set()
+    for claim in storage.get_concurrency_info(pool).claimed_slots:
+        run = instance.get_run_by_id(claim.run_id)
+        if run is None or run.is_finished:
+            storage.free_concurrency_slots_for_run(claim.run_id)
+        else:
+            holders.add(f"run {claim.run_id} ({claim.step_key})")
+    return sorted(holders)

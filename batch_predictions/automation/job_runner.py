@@ -5,6 +5,7 @@ Assets that the source has no data for are left out of the jobs.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 
 import dagster as dg
@@ -15,6 +16,10 @@ from batch_predictions.automation.progress import LOGGER, ProgressBar, step_weig
 from batch_predictions.tables import Table
 
 RANGE_START, RANGE_END = "dagster/asset_partition_range_start", "dagster/asset_partition_range_end"
+
+
+POOL = "gpu"
+POLL_SECONDS = 2.0
 
 
 class RunError(RuntimeError):
@@ -28,6 +33,7 @@ class JobRunner:
         instance: the home's Dagster instance.
         definitions: the platform's.
         missing: raw tables of events that the source lacks.
+        pool_wait_minutes: how long a job waits for other runs that hold the pool `gpu`.
 
     Attributes:
         graph: the asset graph.
@@ -35,9 +41,14 @@ class JobRunner:
     """
 
     def __init__(
-        self, instance: dg.DagsterInstance, definitions: dg.Definitions, missing: Sequence[Table]
+        self,
+        instance: dg.DagsterInstance,
+        definitions: dg.Definitions,
+        missing: Sequence[Table],
+        pool_wait_minutes: float = 60.0,
     ) -> None:
         self.instance = instance
+        self.pool_wait_minutes = pool_wait_minutes
         self.graph = definitions.resolve_asset_graph()
         self.missing = missing
         roots = dg.AssetSelection.assets(*(["raw", table.name] for table in missing))
@@ -81,8 +92,7 @@ class JobRunner:
         selected = self.keys(job, groups)
         if not selected:
             return
-        for run in home_instance.slot_holders(self.instance, "gpu"):
-            progress.log(f"waiting for the pool gpu, held by {run}")
+        self.wait_for_pool(progress)
         first, last = min(partition_keys), max(partition_keys)
         tags = {home_instance.OWNER_TAG: home_instance.owner()}
         if first == last:
@@ -102,6 +112,27 @@ class JobRunner:
         ) as result:
             if not result.success:
                 raise RunError(f"{job.name} for {first} to {last} failed: {_first_cause(result)}")
+
+    def wait_for_pool(self, progress: ProgressBar) -> None:
+        """Waits until no other run holds the pool `gpu`.
+
+        Raises:
+            RunError: it is held for longer than `execution.pool_wait_minutes`.
+        """
+        deadline = time.monotonic() + 60 * self.pool_wait_minutes
+        logged: set[str] = set()
+        while holders := home_instance.slot_holders(self.instance, POOL):
+            for holder in sorted({*holders} - logged):
+                progress.log(f"waiting for the pool {POOL}, held by {holder}")
+            logged.update(holders)
+            if time.monotonic() >= deadline:
+                raise RunError(
+                    f"the pool {POOL} is held by {' and '.join(holders)} for more than "
+                    f"{self.pool_wait_minutes:g} minutes (execution.pool_wait_minutes): if its "
+                    "process is dead, end it with `batch-predictions run --end-stuck-runs`, "
+                    "otherwise wait until it ends"
+                )
+            time.sleep(POLL_SECONDS)
 
 
 def _first_cause(result: dg.JobExecutionResult) -> str:

@@ -80,6 +80,8 @@ def run(
     first: dt.date | None = None,
     last: dt.date | None = None,
     days: int | None = None,
+    *,
+    end_stuck_runs: bool = False,
 ) -> Summary:
     """Runs the platform for the days from first to last.
 
@@ -89,6 +91,7 @@ def run(
         first: first day to predict; None: the last one only.
         last: last day to predict; None: the newest complete day of the source.
         days: without `first`: how many days to predict, as far as they can be.
+        end_stuck_runs: mark unfinished runs of the UI as failed before.
 
     Raises:
         SourceError: the source cannot be read, or has no such day.
@@ -102,11 +105,13 @@ def run(
     warehouse, models = Warehouse.of(settings), ModelStore.of(settings)
     plan = plan_run(settings, source, state, warehouse, first, last, days)
     missing = [table for table in (INTERACTIONS, REVIEWS) if table not in source.tables()]
-    runner = JobRunner(dg.DagsterInstance.get(), definitions, missing)
+    runner = JobRunner(
+        dg.DagsterInstance.get(), definitions, missing, settings.execution.pool_wait_minutes
+    )
     summary = Summary(str(settings.home), plan.first.isoformat(), plan.last.isoformat())
     summary.skipped = runner.describe_skipped()
     with show_progress(_total_weight(runner, plan)) as progress:
-        for run_id in home_instance.fail_dead_runs(runner.instance):
+        for run_id in home_instance.fail_dead_runs(runner.instance, of_ui=end_stuck_runs):
             progress.log(f"run {run_id} of a process that died was marked as failed")
         times_before = partition_times(warehouse)
         _ingest(runner, plan, progress)
@@ -114,11 +119,7 @@ def run(
         times_after = partition_times(warehouse)
         _record_ingested(summary, times_before, times_after)
         _train(runner, plan, progress, warehouse, models, settings, missing, summary)
-        week_keys = [week.isoformat() for week in plan.weeks]
-        runner.execute(jobs.WEEKLY_PREDICTIONS, week_keys, progress)
-        runner.execute(
-            jobs.NIGHTLY, days_between(plan.first, plan.last), progress, jobs.AFTER_INGEST
-        )
+        _predict(runner, plan, progress)
         progress.finish()
     skipped_tables = {key.path[-1] for key in runner.skipped_assets}
     summary.rows = _count_rows(warehouse, plan.last, skipped_tables)
@@ -201,6 +202,13 @@ def _train(
         summary.trained += [
             decision.model_dump(mode="json") for decision in decisions if decision is not None
         ]
+
+
+def _predict(runner: JobRunner, plan: RunPlan, progress: ProgressBar) -> None:
+    """Predicts the plan's weeks and days, and releases."""
+    runner.execute(jobs.WEEKLY_PREDICTIONS, [week.isoformat() for week in plan.weeks], progress)
+    days = days_between(plan.first, plan.last)
+    runner.execute(jobs.NIGHTLY, days, progress, jobs.AFTER_INGEST)
 
 
 def _count_rows(warehouse: Warehouse, day: dt.date, skipped: Collection[str]) -> dict[str, int]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ import duckdb
 from batch_predictions.inference.child_tables import ChildTables, integrity_queries
 from batch_predictions.inference.manifest import StagingManifest
 from batch_predictions.inference.result_queries import result_views
+from batch_predictions.inference.scorer import EXCLUDED
 from batch_predictions.tables import Table
 from batch_predictions.warehouse import Warehouse
 from batch_predictions.warehouse.schema_sql import used_parameters
@@ -30,6 +31,8 @@ class Check:
     sql: str
 
 
+MAX_REASONS = 5
+"""Reasons of exclusions that are shown."""
 KEYS_ACCOUNTED = Check(
     "accounted",
     "Keys scored + keys excluded = keys staged; no key is lost, invented or both.",
@@ -54,6 +57,7 @@ class ValidationResult:
         rows: number of new rows.
         violations: count by name of the check.
         examples: what violates a check, with one key, by name of the check.
+        reasons: the most frequent reasons of excluded keys, with their numbers.
     """
 
     partition: str
@@ -63,6 +67,7 @@ class ValidationResult:
     rows: int
     violations: dict[str, int]
     examples: dict[str, str]
+    reasons: dict[str, int] = field(default_factory=dict)
 
     @property
     def passed(self) -> bool:
@@ -102,6 +107,12 @@ def validate(
             rows=_fetch_row(db, "select count(*) from temp.new_rows")[0],
             violations=violations,
             examples=examples,
+            reasons=dict(
+                db.execute(
+                    f"select {EXCLUDED}, count(*) from temp.excluded_rows "
+                    f"group by 1 order by 2 desc, 1 limit {MAX_REASONS}"
+                ).fetchall()
+            ),
         )
 
 

@@ -79,6 +79,12 @@ class ExecutionSettings(Section):
         description="Where runs of schedules, sensors and the UI start. default: on this machine. "
         "ray: each as a job of a Ray cluster (extra: ray).",
     )
+    pool_wait_minutes: float = Field(
+        60.0,
+        ge=0,
+        description="Minutes that `run` waits while a run of the UI holds the pool gpu; then it "
+        "ends, and says which one.",
+    )
     ray_jobs: str | None = Field(
         None,
         description="ray: address of the cluster's job server, such as http://head:8265. Empty: "

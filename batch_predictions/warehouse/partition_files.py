@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import fcntl
 import filecmp
 import itertools
 import os
@@ -17,6 +18,11 @@ from pathlib import Path
 from batch_predictions.home import process_exists
 from batch_predictions.tables import Table
 from batch_predictions.warehouse.schema_sql import WarehouseError, fixed_columns
+
+MAX_DRAFT_SECONDS = 86_400
+"""A folder of drafts of another host is removed when it is older than this."""
+_LOCK = ".lock"
+_DRAFTS = re.compile(r"(?P<host>.+)-(?P<process>\d+)-[0-9a-f]+")
 
 
 def list_partitions(folder: Path, table: Table) -> list[str]:
@@ -60,19 +66,47 @@ def path_of(
 
 @contextmanager
 def scratch_dir(folder: Path) -> Iterator[Path]:
-    """A temporary folder of this process for drafts; folders of dead processes are removed."""
+    """A temporary folder of this process for drafts; folders of dead processes are removed.
+
+    The process holds the lock of a file in it, which the operating system releases if it dies.
+    """
     root = folder / ".tmp"
-    host = socket.gethostname()
-    for leftover in root.glob(f"{host}-*-*") if root.is_dir() else ():
-        pid = leftover.name.removeprefix(f"{host}-").split("-")[0]
-        if pid.isdigit() and not process_exists(int(pid)):
-            shutil.rmtree(leftover, ignore_errors=True)
-    work = root / f"{host}-{os.getpid()}-{uuid.uuid4().hex}"
+    work = root / f"{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex}"
     work.mkdir(parents=True)
+    with (work / _LOCK).open("wb") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        for leftover in root.iterdir():
+            if leftover != work and _is_abandoned(leftover, now=work.stat().st_mtime):
+                shutil.rmtree(leftover, ignore_errors=True)
+        try:
+            yield work
+        finally:
+            shutil.rmtree(work, ignore_errors=True)
+
+
+def _is_abandoned(folder: Path, now: float) -> bool:
+    """Whether the process of a temporary folder is dead.
+
+    Args:
+        folder: the folder, named by host and process.
+        now: the time of the file system.
+    """
+    match = _DRAFTS.fullmatch(folder.name)
+    if match is None:
+        return False
+    is_here = match["host"] == socket.gethostname()
     try:
-        yield work
-    finally:
-        shutil.rmtree(work, ignore_errors=True)
+        # Another host may not share the locks of this file system.
+        is_old = now - folder.stat().st_mtime > MAX_DRAFT_SECONDS
+        if not (folder / _LOCK).exists():
+            # It is being made or removed, or an older version of the platform has made it.
+            return is_old or (is_here and not process_exists(int(match["process"])))
+        with (folder / _LOCK).open("rb") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        # Another process holds the lock, or has just removed the folder.
+        return False
+    return is_here or is_old
 
 
 def files_equal(draft: Path, target: Path) -> bool:

@@ -70,6 +70,7 @@ def test_scored_and_excluded_keys_add_up_to_the_staged_ones(stage: Staging) -> N
     assert (result.partition, result.staged, result.scored, result.excluded) == (DAY, 5, 3, 2)
     assert result.rows == 4
     assert result.violations == {KEYS_ACCOUNTED.name: 0} and result.passed and result.examples == {}
+    assert sum(result.reasons.values()) == 2 and all(result.reasons)
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import socket
 import string
@@ -130,6 +131,27 @@ def test_drafts_of_dead_processes_are_removed_and_of_running_ones_are_not(
     warehouse.replace_partition(PETS, DAY, ROW)
     left = {path for path in drafts.iterdir() if path.name != "spill"}
     assert left == {own_draft, parents, elsewhere}
+    # Two days later the process of the other host is dead too.
+    two_days_ago = elsewhere.stat().st_mtime - 2 * 86_400
+    os.utime(elsewhere, (two_days_ago, two_days_ago))
+    warehouse.replace_partition(PETS, DAY, ROW)
+    assert not elsewhere.exists()
+
+
+def test_drafts_of_a_process_are_removed_though_its_number_is_in_use_again(
+    warehouse: Warehouse,
+) -> None:
+    # As a container leaves them that was killed and started again: its process has the number 1.
+    drafts = warehouse.folder / ".tmp"
+    killed = drafts / f"{socket.gethostname()}-{os.getpid()}-0a"
+    killed.mkdir(parents=True)
+    (killed / ".lock").touch()
+    running = drafts / f"{socket.gethostname()}-{os.getpid()}-0b"
+    running.mkdir()
+    with (running / ".lock").open("wb") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        warehouse.replace_partition(PETS, DAY, ROW)
+    assert {path for path in drafts.iterdir() if path.name != "spill"} == {running}
 
 
 def test_a_write_that_fails_leaves_no_draft(warehouse: Warehouse) -> None:

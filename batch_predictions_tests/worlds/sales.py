@@ -107,10 +107,12 @@ def write_stock_counts(warehouse: Warehouse, day: dt.date, *counts: Mapping[str,
             ("location", pa.string()),
             ("on_hand", pa.float64()),
             ("on_order", pa.float64()),
+            ("simulated", pa.bool_()),
         ]
     )
     rows = [
         {
+            "simulated": False,
             "item_id": count["item"],
             "location": count.get("location", "all"),
             "on_hand": count["on_hand"],

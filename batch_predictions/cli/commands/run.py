@@ -36,6 +36,13 @@ def run(
     force: Annotated[
         bool, typer.Option("--force", help="Predict and release again even if nothing is new.")
     ] = False,
+    end_stuck_runs: Annotated[
+        bool,
+        typer.Option(
+            "--end-stuck-runs",
+            help="Mark unfinished runs of the UI as failed first: if their process was killed.",
+        ),
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Ingest what is missing, train what is due, predict, release. For cron, and to begin.
@@ -43,7 +50,14 @@ def run(
     Running it again does only what is new or has changed: in the source, in the settings or in the
     code. Where nothing has, it says so and ends.
     """
-    _run(load_settings(home, context), day_of(first), day_of(date), as_json, force=force)
+    _run(
+        load_settings(home, context),
+        day_of(first),
+        day_of(date),
+        as_json,
+        force=force,
+        end_stuck_runs=end_stuck_runs,
+    )
 
 
 @command("demo", order=40)
@@ -65,6 +79,7 @@ def _run(
     *,
     demo_days: int | None = None,
     force: bool = False,
+    end_stuck_runs: bool = False,
 ) -> None:
     """Runs the platform; with `demo_days`, that many days, and a simulated sign-up after them."""
     from batch_predictions.discovery import load_plugins
@@ -78,7 +93,7 @@ def _run(
         from batch_predictions.automation.unchanged import find_unchanged_run
 
         unchanged = None
-        if demo_days is None and not force:
+        if demo_days is None and not (force or end_stuck_runs):
             unchanged = find_unchanged_run(settings, first, last)
         if unchanged is not None:
             _print_unchanged(unchanged, as_json)
@@ -87,7 +102,9 @@ def _run(
         from batch_predictions.automation.run import run as run_platform
         from batch_predictions.definitions import defs
 
-        summary = run_platform(settings, defs, first, last, demo_days)
+        summary = run_platform(
+            settings, defs, first, last, demo_days, end_stuck_runs=end_stuck_runs
+        )
         if demo_days is not None and summary.release_id:
             simulate_sign_up(settings)
     _print_summary(settings, summary, as_json)

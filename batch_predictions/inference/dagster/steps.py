@@ -275,12 +275,14 @@ def _load_metadata(validation: ValidationResult, scored: Mapping[str, str]) -> d
     metrics: dict[str, Any] = {}
     for name, metric in mean_metrics(path).items():
         metrics |= {name: metric.mean, f"{name}_sample": metric.sample_size}
+    reasons = validation.reasons
     pace_file = path.with_name(PACE_FILE)
     pace = json.loads(pace_file.read_text("utf-8")) if pace_file.exists() else {}
     return {
         "keys_eligible": validation.staged,
         "keys_scored": validation.scored,
         "keys_excluded": validation.excluded,
+        **({"exclusions": dg.MetadataValue.json(reasons)} if reasons else {}),
         "model_version": StagingManifest.read(path).model_version,
         **metrics,
         **pace,

@@ -7,7 +7,6 @@ completes the removal.
 
 from __future__ import annotations
 
-import datetime as dt
 from collections.abc import Collection
 
 import sqlalchemy as sa
@@ -24,13 +23,13 @@ from batch_predictions.serving.store.schema import ITEMS, RELEASES, USERS, Store
 CHUNK_ROWS = 50_000
 
 
-def remove_incomplete(store: Store, builder: str, now: dt.datetime) -> list[str]:
+def remove_incomplete(store: Store, builder: str) -> list[str]:
     """Removes releases whose build or removal was killed. Returns their ids."""
     with store.write() as db:
         incomplete = [
             release
             for release in all_releases(db)
-            if release.status != "ready" and is_dead(release.builder, release.created_at, now)
+            if release.status != "ready" and is_dead(store, db, release.builder)
         ]
         claimed = [release for release in incomplete if _claim(db, release, builder)]
     for release in claimed:

@@ -68,7 +68,7 @@ def publish(
         as_of: the day.
         tables: tables to publish; of a weekly one, the newest week that had ended by the day.
         keep: number of releases to keep; the current one and its predecessor always stay.
-        now: the current time, for the release's record and the age of incomplete builds.
+        now: the current time, for the release's record.
         optional: names of tables that may lack the partition.
 
     Returns:
@@ -81,8 +81,8 @@ def publish(
     """
     now = now.astimezone(dt.UTC).replace(tzinfo=None) if now.tzinfo else now
     contents = read_release_contents(warehouse, as_of, tables, optional)
-    with register_publisher() as builder:
-        remove_incomplete(store, builder, now)
+    with register_publisher(store) as builder:
+        remove_incomplete(store, builder)
         if store.engine.dialect.name == "postgresql":
             validate_store_limits(warehouse, contents)
         stored = store.ensure([partition.table for partition in contents.published])
@@ -173,7 +173,7 @@ def _start_release(
         elif release.status != "ready":
             raise ReleaseError(
                 f"release {release.release_id} is {release.status} by {release.builder} "
-                "(host-process-start-id): wait until it ends, then publish again"
+                "(host-process-id): wait until it ends, then publish again"
             )
     return pointer, release
 

@@ -1,55 +1,102 @@
-"""Names of the processes that build releases, and whether such a process is still running."""
+"""Names of the processes that build releases, and whether such a process is still running.
+
+A publisher holds a lock as long as it builds: an advisory lock of the PostgreSQL server, or a lock
+of a file beside the SQLite store. The server or the operating system releases it when the process
+dies, on whatever host and with whatever number; a build without the lock is dead.
+"""
 
 from __future__ import annotations
 
-import datetime as dt
+import fcntl
+import hashlib
 import os
 import socket
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from batch_predictions.home import process_exists
+import sqlalchemy as sa
 
-MAX_BUILD_TIME = dt.timedelta(days=1)
-"""A build of another host that takes longer counts as dead."""
+from batch_predictions.serving.store.schema import Store
 
 _ACTIVE: set[str] = set()
+"""Builds of this process: a process can take its own file lock again."""
 
 
 @contextmanager
-def register_publisher() -> Iterator[str]:
-    """A unique name for a build by this process: host, process number, its start, a random part."""
-    pid = os.getpid()
-    name = f"{socket.gethostname()}-{pid}-{_start_ticks(pid)}-{uuid.uuid4().hex[:8]}"
-    _ACTIVE.add(name)
-    try:
-        yield name
-    finally:
-        _ACTIVE.discard(name)
+def register_publisher(store: Store) -> Iterator[str]:
+    """A unique name for a build by this process (host, process number, random part), locked.
+
+    Args:
+        store: the store that is written to.
+    """
+    name = f"{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:8]}"
+    with _server_lock(store, name) if store.file is None else _file_lock(store.file, name):
+        _ACTIVE.add(name)
+        try:
+            yield name
+        finally:
+            _ACTIVE.discard(name)
 
 
-def is_dead(builder: str, since: dt.datetime, now: dt.datetime) -> bool:
-    """Whether a builder no longer runs: its process has ended, or it started over a day ago."""
+def is_dead(store: Store, db: sa.Connection, builder: str) -> bool:
+    """Whether a builder no longer runs.
+
+    Args:
+        store: the store that it writes to.
+        db: a connection to the store.
+        builder: its name.
+    """
     if builder in _ACTIVE:
         return False
-    if now - since > MAX_BUILD_TIME:
-        return True
-    host, pid, started, _ = builder.rsplit("-", 3)
-    if host != socket.gethostname():
-        return False
-    # A later process may have the same number, as in a restarted container, but not the same start.
-    return int(pid) == os.getpid() or _start_ticks(int(pid)) != started
-
-
-def _start_ticks(pid: int) -> str:
-    """When a process started, in clock ticks since boot; empty if there is no such process."""
-    if not Path("/proc/self/stat").exists():
-        return "0" if process_exists(pid) else ""
+    if store.file is None:
+        key = {"key": _lock_key(builder)}
+        is_free = bool(db.execute(sa.text("select pg_try_advisory_lock(:key)"), key).scalar_one())
+        if is_free:
+            db.execute(sa.text("select pg_advisory_unlock(:key)"), key)
+        return is_free
     try:
-        stat = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
-    except (FileNotFoundError, ProcessLookupError):
-        return ""
-    # The process's name, in parentheses, may contain spaces.
-    return stat.rpartition(")")[2].split()[19]
+        with _lock_path(store.file, builder).open("rb") as file:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except FileNotFoundError:
+        return True
+    except BlockingIOError:
+        return False
+    _lock_path(store.file, builder).unlink(missing_ok=True)
+    return True
+
+
+@contextmanager
+def _server_lock(store: Store, name: str) -> Iterator[None]:
+    """Holds an advisory lock in a session of its own."""
+    with store.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as db:
+        db.execute(sa.text("select pg_advisory_lock(:key)"), {"key": _lock_key(name)})
+        try:
+            yield
+        finally:
+            # The server has released the lock already if the session was lost.
+            with suppress(sa.exc.DBAPIError):
+                db.execute(sa.text("select pg_advisory_unlock(:key)"), {"key": _lock_key(name)})
+
+
+@contextmanager
+def _file_lock(store_file: Path, name: str) -> Iterator[None]:
+    """Holds the lock of a file, and removes it afterwards."""
+    path = _lock_path(store_file, name)
+    path.parent.mkdir(exist_ok=True)
+    with path.open("wb") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        try:
+            yield
+        finally:
+            path.unlink(missing_ok=True)
+
+
+def _lock_key(builder: str) -> int:
+    """A number of 63 bits for a builder."""
+    return int.from_bytes(hashlib.sha256(builder.encode()).digest()[:8], "big") >> 1
+
+
+def _lock_path(store_file: Path, builder: str) -> Path:
+    return store_file.with_name(f"{store_file.name}.builders") / f"{builder}.lock"

@@ -13,7 +13,12 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from batch_predictions.serving.store.database import StoreError, open_engine, use_wal
+from batch_predictions.serving.store.database import (
+    StoreError,
+    open_engine,
+    sqlite_file,
+    use_wal,
+)
 from batch_predictions.settings import Settings
 from batch_predictions.tables import Table
 
@@ -148,6 +153,7 @@ class Store:
     def __init__(self, url: str) -> None:
         self.engine = open_engine(url, writing=True)
         self.name = sa.make_url(url).render_as_string()
+        self.file = sqlite_file(sa.make_url(url))
         if self.engine.dialect.name == "sqlite":
             use_wal(self.engine)
         self.ensure(())

@@ -12,6 +12,7 @@ import sqlalchemy as sa
 from batch_predictions.serving.lookup import Lookup
 from batch_predictions.serving.release.pointer import ReleaseError
 from batch_predictions.serving.release.publish import publish, releases, rollback
+from batch_predictions.serving.release.publisher_liveness import register_publisher
 from batch_predictions.serving.release.release_contents import read_release_contents
 from batch_predictions.serving.sign_ups import add_sign_ups
 from batch_predictions.serving.store import copy_rows
@@ -160,22 +161,19 @@ def test_incomplete_releases_of_dead_processes_are_removed_and_of_running_ones_a
         "content_hash": read_release_contents(world.warehouse, DAY, TABLES).content_hash,
     }
     world.store.ensure(TABLES)
-    an_hour_ago = NOW.replace(tzinfo=None) - dt.timedelta(hours=1)
-    other_host = "another-host-1-2-abcd"
-    record = {
-        **template,
-        "release_id": release_id,
-        "builder": other_host,
-        "created_at": an_hour_ago,
-    }
-    with world.store.write() as db:
-        db.execute(RELEASES.insert().values(record))
-        db.execute(ITEMS.insert().values(release_id=release_id, item_id="orphan"))
-    with pytest.raises(ReleaseError, match="is building by another-host-1-2-abcd"):
-        world.publish()
-    with world.store.write() as db:
-        long_ago = an_hour_ago - dt.timedelta(days=1)
-        db.execute(RELEASES.update().values(created_at=long_ago))
+    with register_publisher(world.store) as builder:
+        record = {
+            **template,
+            "release_id": release_id,
+            "builder": builder,
+            # However long it takes, a publisher that runs is not taken for dead.
+            "created_at": NOW.replace(tzinfo=None) - dt.timedelta(days=9),
+        }
+        with world.store.write() as db:
+            db.execute(RELEASES.insert().values(record))
+            db.execute(ITEMS.insert().values(release_id=release_id, item_id="orphan"))
+        with pytest.raises(ReleaseError, match=f"is building by {builder}"):
+            world.publish()
     assert world.publish().moved
     assert count_rows(world, ITEMS, release_id) == 6
 

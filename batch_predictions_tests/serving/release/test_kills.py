@@ -6,6 +6,8 @@ import datetime as dt
 import multiprocessing
 import os
 import signal
+import subprocess
+import sys
 import threading
 import time
 from pathlib import Path
@@ -14,8 +16,9 @@ from typing import Any
 from batch_predictions.serving.lookup import Lookup
 from batch_predictions.serving.release.publish import publish, releases
 from batch_predictions.serving.release.publisher_liveness import is_dead, register_publisher
+from batch_predictions.serving.store.schema import CURRENT, RELEASES, store_url
 from batch_predictions.settings import Settings
-from batch_predictions_tests.worlds.serving import DAY, TABLES, open_world
+from batch_predictions_tests.worlds.serving import DAY, TABLES, ServingWorld, open_world
 
 KILLS = 8
 SECONDS_TO_PUBLISH = 120.0
@@ -125,13 +128,40 @@ def test_readers_see_complete_releases_while_publishers_are_killed(tmp_path: Pat
             assert set(rows) <= {release.release_id for release in remaining}
 
 
-def test_is_dead() -> None:
-    now = dt.datetime(2024, 3, 4, 5)
-    with register_publisher() as builder:
-        assert not is_dead(builder, now - dt.timedelta(days=9), now)
-    # This process runs, but has ended that build; or another process has the number now.
-    assert is_dead(builder, now, now)
-    host, _, _, build = builder.rsplit("-", 3)
-    assert is_dead(f"{host}-{os.getppid()}-1-{build}", now, now)
-    assert not is_dead(f"another-{host}-1-1-{build}", now, now)
-    assert is_dead(f"another-{host}-1-1-{build}", now - dt.timedelta(days=2), now)
+def test_a_builder_is_dead_as_soon_as_its_process_is_gone(world: ServingWorld) -> None:
+    def is_dead_now(builder: str) -> bool:
+        with world.store.write() as db:
+            return is_dead(world.store, db, builder)
+
+    with register_publisher(world.store) as builder:
+        assert not is_dead_now(builder)
+        # A process of another host that builds, whatever its number.
+        with register_publisher(world.store) as neighbour:
+            script = (
+                "from batch_predictions.serving.store.schema import Store\n"
+                "from batch_predictions.serving.release.publisher_liveness import is_dead\n"
+                f"store = Store({store_url(world.settings)!r})\n"
+                f"with store.write() as db: print(is_dead(store, db, {neighbour!r}))"
+            )
+            assert run_python(script) == "False"
+        assert is_dead_now(neighbour)
+    assert is_dead_now(builder) and is_dead_now("another-host-1-1-0a0a0a0a")
+
+
+def run_python(script: str) -> str:
+    result = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True
+    )
+    return result.stdout.strip()
+
+
+def test_a_killed_publisher_of_another_host_blocks_nothing(world: ServingWorld) -> None:
+    world.predict(DAY, tag="first", users=USERS, k=K)
+    released = world.publish(DAY)
+    # As a publisher of another host leaves it when it is killed just now.
+    with world.store.write() as db:
+        record = {"status": "building", "builder": "pod-7-1-1-0a0a0a0a"}
+        is_release = RELEASES.c.release_id == released.release_id
+        db.execute(RELEASES.update().where(is_release).values(record))
+        db.execute(CURRENT.delete())
+    assert world.publish(DAY).status == "ready"
