@@ -262,7 +262,7 @@ def test_days_that_cannot_be_predicted_are_refused_in_words(shop: Shop) -> None:
 
 def test_commands_explain_themselves(shop: Shop) -> None:
     text = run_command("--help", env=shop.env, cwd=shop.cwd).stdout
-    for name in ("init", "check-source", "run", "demo", "lookup", "releases", "models"):
+    for name in ("init", "check-source", "run", "demo", "prune", "lookup", "releases", "models"):
         assert name in text
     run_command("init", "--path", str(shop.source), env=shop.env, cwd=shop.cwd)
     second = run_command("init", env=shop.env, cwd=shop.cwd, check=False)

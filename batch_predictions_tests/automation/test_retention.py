@@ -4,19 +4,24 @@ from __future__ import annotations
 
 import datetime as dt
 import itertools
+import sqlite3
 import time
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import dagster as dg
 import pytest
+from dagster._core.storage.partition_status_cache import get_and_update_asset_status_cache_value
 
 from batch_predictions.automation.retention import prune
 from batch_predictions.automation.run_retention import remove_old_runs
 from batch_predictions.model_store import Decision, ModelStore
 from batch_predictions.settings import RetentionSettings, Settings
 from batch_predictions.warehouse import Warehouse
+from batch_predictions_tests.worlds.home import PARTITIONS
 from batch_predictions_tests.worlds.recorded_assets import DAYS, RecordedAssets, home_dagster
+from batch_predictions_tests.worlds.retail_fixtures import environment, run_json
 
 BOUGHT = dg.AssetKey("bought")
 
@@ -76,6 +81,47 @@ def test_old_runs_are_removed_and_their_partitions_stay_materialized(
     assert shop.recorded()[-1] == (DAYS[0], 2)
 
 
+def test_dagster_shows_partitions_and_checks_as_before(
+    shop: RecordedAssets, warehouse: Warehouse
+) -> None:
+    check = dg.AssetCheckSpec("adds_up", asset="checked")
+
+    @dg.asset(
+        partitions_def=PARTITIONS.daily,
+        backfill_policy=dg.BackfillPolicy.single_run(),
+        check_specs=[check],
+    )
+    def checked() -> dg.MaterializeResult:  # type: ignore[type-arg]
+        return dg.MaterializeResult(
+            check_results=[dg.AssetCheckResult(check_name="adds_up", passed=True)]
+        )
+
+    for day in DAYS:
+        assert dg.materialize([checked], instance=shop.instance, partition_key=day).success
+    events = shop.instance.event_log_storage
+
+    def shown() -> tuple[list[str], list[str], list[str], object]:
+        """Materialized, failed and running partitions, and the newest result of the check."""
+        events.wipe_asset_cached_status(checked.key)
+        value = get_and_update_asset_status_cache_value(
+            shop.instance, checked.key, PARTITIONS.daily, shop.instance
+        )
+        assert value is not None
+        subsets = (
+            value.deserialize_materialized_partition_subsets(PARTITIONS.daily),
+            value.deserialize_failed_partition_subsets(PARTITIONS.daily),
+            value.deserialize_in_progress_partition_subsets(PARTITIONS.daily),
+        )
+        record = events.get_latest_asset_check_execution_by_key([check.key])[check.key]
+        materialized, failed, running = (list(s.get_partition_keys()) for s in subsets)
+        return materialized, failed, running, record.status
+
+    before = shown()
+    assert before[:3] == (list(DAYS), [], [])
+    assert remove_old_runs(shop.instance, 1, in_days(1)) == len(DAYS)
+    assert shown() == before
+
+
 def test_a_materialization_that_a_newer_one_replaced_is_removed_with_its_run(
     shop: RecordedAssets,
 ) -> None:
@@ -125,6 +171,20 @@ def test_nights_add_equal_numbers_of_events_and_files(
     assert added[2] == added[5] and added[2][1:] == (1, 1)
     assert remove_old_runs(shop.instance, 30, in_days(30)) == 7
     assert len(shop.recorded()) == 7 and databases(settings) == set()
+
+
+def test_the_command_removes_old_runs(
+    shop: RecordedAssets, settings: Settings, tmp_path: Path
+) -> None:
+    shop.run(*DAYS)
+    with closing(sqlite3.connect(settings.home / "dagster" / "history" / "runs.db")) as db, db:
+        db.execute("update runs set create_timestamp = datetime(create_timestamp, '-9 days')")
+    env = environment(settings.home, tmp_path, BATCH_PREDICTIONS_RETENTION__RUN_DAYS="10")
+    nothing = {"runs": 0, "model_versions": [], "inference_partitions": 0}
+    assert run_json("prune", env=env, cwd=tmp_path) == nothing
+    env["BATCH_PREDICTIONS_RETENTION__RUN_DAYS"] = "8"
+    assert run_json("prune", env=env, cwd=tmp_path) == nothing | {"runs": 1}
+    assert databases(settings) == set()
 
 
 def test_models_that_never_served_are_removed_after_the_newest_trainings(
