@@ -20,6 +20,7 @@ from batch_predictions.evaluation.assets import realized_metrics_asset
 from batch_predictions.evaluation.realized_metric import RealizedMetric
 from batch_predictions.features.assets import feature_asset
 from batch_predictions.features.declaration import FeatureTable
+from batch_predictions.home import restrict_new_files
 from batch_predictions.inference.dagster.assets import prediction_asset
 from batch_predictions.inference.dagster.io_manager import JsonPathIOManager
 from batch_predictions.inference.declaration import BatchPrediction
@@ -47,6 +48,8 @@ def platform(settings: Settings) -> dg.Definitions:
         SourceError: the source cannot be read; the message says what to set.
         HomeError: the home was initialised with another source.
     """
+    # A process that loads the definitions serves or runs them: what it creates is in the home.
+    restrict_new_files(settings.execution.file_mode)
     load_plugins(settings.plugins)
     state = initialise_home(settings)
     partitions = Partitions.of_home(state, settings)

@@ -11,6 +11,7 @@ import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Literal
 
 import yaml
 from pydantic import BaseModel, ConfigDict
@@ -127,6 +128,18 @@ def process_exists(pid: int) -> bool:
     except PermissionError:
         return True
     return True
+
+
+_UMASKS = {"owner": 0o077, "group": 0o007}
+
+
+def restrict_new_files(file_mode: Literal["owner", "group"]) -> None:
+    """Sets who may use the files that this process and its children create from now on.
+
+    Args:
+        file_mode: the setting `execution.file_mode`.
+    """
+    os.umask(_UMASKS[file_mode])
 
 
 @contextmanager

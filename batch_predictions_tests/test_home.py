@@ -11,9 +11,12 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Literal
 
+import dagster as dg
 import pytest
 
+from batch_predictions.automation.instance import prepare
 from batch_predictions.home import (
     HomeBusyError,
     HomeError,
@@ -21,9 +24,14 @@ from batch_predictions.home import (
     atomic_write,
     home_lock,
     read_state,
+    restrict_new_files,
     state_path,
     write_state,
 )
+from batch_predictions.serving.store.schema import Store
+from batch_predictions.settings import Settings
+from batch_predictions.tables import ITEM_STATE
+from batch_predictions.warehouse import Warehouse, WarehouseError
 
 
 def state(kind: str = "files") -> State:
@@ -35,6 +43,33 @@ def state(kind: str = "files") -> State:
         default_date=dt.date(2024, 1, 7),
         shift_days=364,
     )
+
+
+@pytest.mark.parametrize(("file_mode", "others"), [("owner", 0o077), ("group", 0o007)])
+def test_new_folders_and_files_are_closed_to_others(
+    tmp_path: Path, file_mode: Literal["owner", "group"], others: int
+) -> None:
+    """Of all that writes into a home: text files, DuckDB, SQLite, Dagster."""
+    umask = os.umask(0)
+    try:
+        restrict_new_files(file_mode)
+        settings = Settings(home=tmp_path / "home")
+        with home_lock(settings.home, "a test"):
+            write_state(settings.home, state())
+        no_rows = "select null::VARCHAR as user_id where false"
+        with pytest.raises(WarehouseError):
+            Warehouse.of(settings).replace_partition(ITEM_STATE, "2024-01-01", no_rows)
+        Store.of(settings).close()
+        with dg.DagsterInstance.from_config(str(prepare(settings))) as instance:
+            assert instance.get_runs_count() == 0
+    finally:
+        os.umask(umask)
+    paths = [settings.home, *settings.home.rglob("*")]
+    names = {path.name for path in paths}
+    assert {"serving.sqlite", "warehouse.duckdb", "runs.db", "state.yaml"} <= names
+    assert [path for path in paths if path.stat().st_mode & others] == []
+    owners_bits = [0o700 if path.is_dir() else 0o600 for path in paths]
+    assert [path.stat().st_mode & 0o700 for path in paths] == owners_bits
 
 
 def test_a_home_that_has_not_begun_has_no_state(tmp_path: Path) -> None:

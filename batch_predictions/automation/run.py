@@ -34,7 +34,6 @@ from batch_predictions.model_store import ModelStore
 from batch_predictions.models.training import Training, trainings
 from batch_predictions.partitions import days_between, latest_ended_week, trained_through
 from batch_predictions.settings import Settings, SettingsError
-from batch_predictions.sources.base import Source
 from batch_predictions.sources.item_exclusions import unknown_exclusions_message
 from batch_predictions.sources.registry import source_of
 from batch_predictions.tables import INTERACTIONS, ITEMS, REVIEWS, TABLES, Table
@@ -127,16 +126,17 @@ def run(
         _ingest(runner, plan, progress)
         _validate_exclusions(settings, warehouse)
         times_after = partition_times(warehouse)
-        _record_ingested(summary, times_before, times_after)
         _train(runner, plan, progress, warehouse, models, settings, missing, summary)
         _predict(runner, plan, progress, settings, warehouse, force=force)
         _prune(settings, runner.instance, progress)
         progress.finish()
-    _record_results(summary, runner, settings, source, warehouse, plan.last)
+    _record_ingested(summary, times_before, times_after)
     corrections = oldest_corrections(times_before, times_after)
     summary.stale = find_stale(
         runner.graph, warehouse, models, corrections, plan.first, plan.last, settings
     )
+    _record_results(summary, runner, plan, settings, warehouse)
+    summary.left_out = describe_left_out(warehouse, settings, source, plan.last)
     summary.seconds = time.perf_counter() - start
     # The plan without its days to ingest, which have been ingested.
     record_run(settings, digest_of_run(settings, plan, warehouse), summary.as_dict())
@@ -211,21 +211,6 @@ def _record_ingested(
     summary.corrected = sorted({day for table, day in changed if (table, day) in before})
 
 
-def _record_results(
-    summary: Summary,
-    runner: JobRunner,
-    settings: Settings,
-    source: Source,
-    warehouse: Warehouse,
-    last: dt.date,
-) -> None:
-    """Fills in rows of the last day, what is left out, and the release that is served."""
-    skipped_tables = {key.path[-1] for key in runner.skipped_assets}
-    summary.rows = _count_rows(warehouse, last, skipped_tables)
-    summary.left_out = describe_left_out(warehouse, settings, source, last)
-    summary.release_id = served_release(settings)
-
-
 def _train(
     runner: JobRunner,
     plan: RunPlan,
@@ -270,6 +255,15 @@ def _predict(
         progress.advance(runner.weight(jobs.WEEKLY_PREDICTIONS) * len(plan.weeks))
     days = days_between(plan.first, plan.last)
     runner.execute(jobs.NIGHTLY, days, progress, jobs.AFTER_INGEST)
+
+
+def _record_results(
+    summary: Summary, runner: JobRunner, plan: RunPlan, settings: Settings, warehouse: Warehouse
+) -> None:
+    """Fills in the rows of the last day, and the release."""
+    skipped_tables = {key.path[-1] for key in runner.skipped_assets}
+    summary.rows = _count_rows(warehouse, plan.last, skipped_tables)
+    summary.release_id = served_release(settings)
 
 
 def _count_rows(warehouse: Warehouse, day: dt.date, skipped: Collection[str]) -> dict[str, int]:

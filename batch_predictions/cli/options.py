@@ -27,12 +27,19 @@ Day = Annotated[
 
 
 def load_settings(home: Path | None, context: typer.Context) -> Settings:
-    """The settings of the home folder that the command, or one above it, was given."""
+    """The settings of the home folder that the command, or one above it, was given.
+
+    The files that the command creates are for those whom `execution.file_mode` names.
+    """
+    from batch_predictions.home import restrict_new_files
+
     level: Any = context
     while home is None and level is not None:
         home = level.obj if isinstance(level.obj, Path) else None
         level = level.parent
-    return Settings.load(home)
+    settings = Settings.load(home)
+    restrict_new_files(settings.execution.file_mode)
+    return settings
 
 
 def day_of(value: dt.datetime | None) -> dt.date | None:

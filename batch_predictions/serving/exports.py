@@ -5,8 +5,11 @@ from __future__ import annotations
 import csv
 import datetime as dt
 import io
+import json
+import re
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 
@@ -30,6 +33,7 @@ AUDIENCES: dict[str, Table] = {RETENTION: RETENTION_AUDIENCE, "promotions": PROM
 _CAMPAIGN_SQL = {RETENTION: f"'{RETENTION_LIST}'", "promotions": "campaign_id"}
 """SQL of the `campaign_id` under which the customers of an audience are recorded as listed."""
 MAX_IDS_IN_ERROR = 5
+_NUMBER = re.compile(r"[+-]?\d+(\.\d+)?([eE][+-]?\d+)?")
 _EVENTS_SCHEMA = pa.schema(
     [
         ("date", pa.date32()),
@@ -105,15 +109,42 @@ def _find_partition(warehouse: Warehouse, table: Table, day: dt.date | None) -> 
 
 
 def to_csv(rows: pa.Table) -> str:
-    """Rows as CSV with a header; the items of a list are separated by spaces."""
+    """Rows as CSV with a header.
+
+    The items of a list are separated by spaces; if an item of the column is empty, has a blank or
+    begins with `[`, all lists of the column are JSON instead. A text that a spreadsheet would run
+    as a formula (it begins with `=`, `+`, `-`, `@`, a tab or a line end, and is no number) gets an
+    apostrophe in front, which spreadsheets do not show.
+    """
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(rows.column_names)
+    writer.writerow([_without_formula(name) for name in rows.column_names])
+    is_json = [_has_ambiguous_items(column) for column in rows.columns]
     for row in rows.to_pylist():
         writer.writerow(
-            [" ".join(value) if isinstance(value, list) else value for value in row.values()]
+            [_cell(value, as_json) for value, as_json in zip(row.values(), is_json, strict=True)]
         )
     return text.getvalue()
+
+
+def _has_ambiguous_items(column: pa.ChunkedArray) -> bool:
+    """Whether a column has lists whose items could not be told apart if spaces separated them."""
+    if not (pa.types.is_list(column.type) or pa.types.is_large_list(column.type)):
+        return False
+    items = (item for values in column.to_pylist() for item in values or ())
+    return any(item is None or not re.fullmatch(r"[^\s\[]\S*", str(item)) for item in items)
+
+
+def _cell(value: Any, as_json: bool) -> Any:
+    if isinstance(value, list):
+        value = json.dumps(value, ensure_ascii=False) if as_json else " ".join(map(str, value))
+    return _without_formula(value) if isinstance(value, str) else value
+
+
+def _without_formula(text: str) -> str:
+    """A text that no spreadsheet runs as a formula."""
+    is_formula = text.startswith(("=", "+", "-", "@", "\t", "\r", "\n"))
+    return f"'{text}" if is_formula and not _NUMBER.fullmatch(text) else text
 
 
 def mark_listed(warehouse: Warehouse, name: str, rows: pa.Table) -> int:

@@ -92,6 +92,11 @@ def test_the_contract_check_finds_no_violation(shop: Shop) -> None:
     assert process.returncode == 0, process.stdout
 
 
+def test_what_a_run_writes_is_for_its_owner_alone(shop: Shop) -> None:
+    paths = [shop.home, *shop.home.rglob("*")]
+    assert [path for path in paths if path.stat().st_mode & 0o077] == []
+
+
 def test_a_lookup_says_whether_it_is_personal_demographic_or_popular(shop: Shop) -> None:
     def look(*words: str) -> dict[str, object]:
         answer = run_json("lookup", "recommendations", *words, env=shop.env, cwd=shop.cwd)

@@ -6,9 +6,11 @@ import csv
 import datetime as dt
 import hashlib
 import io
+import json
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pytest
 
 from batch_predictions.predictions.churn import churn_scores
@@ -222,6 +224,24 @@ def test_an_audience_is_exported_as_csv_and_errors_list_what_exists(world: Audie
     ):
         with pytest.raises(exports.AudienceError, match=message):
             exports.read_audience(world.warehouse, "promotions", day, campaign)
+
+
+def test_cells_of_a_csv_are_no_formulas_and_lists_can_be_split() -> None:
+    rows = pa.table(
+        {
+            "user_id": ["=1+1", "+49 30", "-12.5", "@x", "a=b", "\tx", None],
+            "score": [-1.5, 0.0, 1.0, 2.0, 3.0, 4.0, 5.0],
+            "item_ids": [["a b", "c"], ["[d"], ["e", "f"], [], ["-1"], ['"q"'], None],
+            "plain": [["=a", "b"], ["c"], ["d", "e"], [], ["-1"], ["f"], None],
+        }
+    )
+    read = list(csv.DictReader(io.StringIO(exports.to_csv(rows))))
+    users = ["'=1+1", "'+49 30", "-12.5", "'@x", "a=b", "'\tx", ""]
+    assert [row["user_id"] for row in read] == users
+    assert [float(row["score"]) for row in read] == rows["score"].to_pylist()
+    lists = [json.loads(row["item_ids"]) if row["item_ids"] else None for row in read]
+    assert lists == rows["item_ids"].to_pylist()
+    assert [row["plain"] for row in read] == ["'=a b", "c", "d e", "", "-1", "f", ""]
 
 
 @pytest.mark.parametrize(
