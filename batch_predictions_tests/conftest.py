@@ -9,7 +9,12 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
+import hypothesis
 import pytest
+
+# No test fails because the machine is busy.
+hypothesis.settings.register_profile("no_deadline", deadline=None)
+hypothesis.settings.load_profile("no_deadline")
 
 _home = Path(tempfile.mkdtemp(prefix="batch-predictions-tests-"))
 atexit.register(shutil.rmtree, _home, ignore_errors=True)
