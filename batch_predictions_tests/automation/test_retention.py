@@ -196,11 +196,14 @@ def test_a_process_that_ends_leaves_no_write_ahead_log(
     events = shop.instance.event_log_storage
     events.dispose()
     code = """if True:
+        import ctypes
         import dagster as dg
         instance = dg.DagsterInstance.get()
         [run] = instance.get_runs()
         instance.report_engine_event("hello", run)
         assert list(folder.glob("*-wal"))
+        # Never collected, as if a thread held it.
+        ctypes.pythonapi.Py_IncRef(ctypes.py_object(instance.event_log_storage))
     """
     folder = settings.home / "dagster" / "history" / "runs"
     prefix = f"from pathlib import Path; folder = Path({str(folder)!r})\n"
