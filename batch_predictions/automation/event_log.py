@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import os
 import threading
+import weakref
 from collections import OrderedDict
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
@@ -47,6 +48,8 @@ class HomeEventLogStorage(SqliteEventLogStorage):
         self._is_range = False
         self._tables: set[str] = set()
         super().__init__(base_dir, inst_data)
+        # An open database leaves its write-ahead log, of up to 4 MB, when the process ends.
+        weakref.finalize(self, _dispose_engines, self._engines)
 
     @classmethod
     def config_type(cls) -> dict[str, Any]:
@@ -195,6 +198,11 @@ def provenance(
     code = tags.get(CODE_VERSION_TAG, run_id)
     # Without a declared version Dagster takes the run's id.
     return versions if code == run_id else versions | {CODE_VERSION_TAG: code}
+
+
+def _dispose_engines(engines: dict[str, Engine]) -> None:
+    for engine in engines.values():
+        engine.dispose()
 
 
 def _materialization(entry: EventLogEntry) -> AssetMaterialization | None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import datetime as dt
 import itertools
 import sqlite3
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import closing
@@ -185,6 +187,29 @@ def test_the_command_removes_old_runs(
     env["BATCH_PREDICTIONS_RETENTION__RUN_DAYS"] = "8"
     assert run_json("prune", env=env, cwd=tmp_path) == nothing | {"runs": 1}
     assert databases(settings) == set()
+
+
+def test_a_process_that_ends_leaves_no_write_ahead_log(
+    shop: RecordedAssets, settings: Settings, tmp_path: Path
+) -> None:
+    shop.run(*DAYS)
+    events = shop.instance.event_log_storage
+    events.dispose()
+    code = """if True:
+        import ctypes
+        import dagster as dg
+        instance = dg.DagsterInstance.get()
+        [run] = instance.get_runs()
+        instance.report_engine_event("hello", run)
+        assert list(folder.glob("*-wal"))
+        # Never collected, as if a thread held it.
+        ctypes.pythonapi.Py_IncRef(ctypes.py_object(instance.event_log_storage))
+    """
+    folder = settings.home / "dagster" / "history" / "runs"
+    prefix = f"from pathlib import Path; folder = Path({str(folder)!r})\n"
+    env = environment(settings.home, tmp_path) | {"DAGSTER_HOME": str(settings.home / "dagster")}
+    subprocess.run([sys.executable, "-c", prefix + code], env=env, cwd=tmp_path, check=True)
+    assert not list(folder.glob("*-wal"))
 
 
 def test_models_that_never_served_are_removed_after_the_newest_trainings(
