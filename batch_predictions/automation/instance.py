@@ -37,20 +37,23 @@ def prepare(settings: Settings) -> Path:
     """Writes `<home>/dagster/dagster.yaml` and makes its folder `DAGSTER_HOME`.
 
     It is the platform's dagster.yaml with `execution.instance` merged into it, and with the event
-    log of `automation/event_log.py` where these settings have no storage.
+    log of `automation/event_log.py` where these settings have no storage. Jobs of a Ray cluster use
+    Dagster's own storage: they and the process that waits for them read each other's events.
     """
     folder = settings.home / "dagster"
     folder.mkdir(parents=True, exist_ok=True)
     text = (resources.files("batch_predictions") / "dagster.yaml").read_text(encoding="utf-8")
     overrides = {**_launcher(settings), **settings.execution.instance}
-    if not {"storage", *_EVENT_LOG} & {*overrides}:
+    uses_ray = "ray" in (settings.execution.executor, settings.execution.launcher)
+    if not uses_ray and not {"storage", *_EVENT_LOG} & {*overrides}:
         overrides |= _EVENT_LOG
     text = yaml.safe_dump({**yaml.safe_load(text), **overrides}, sort_keys=False)
     target = folder / "dagster.yaml"
     if not target.exists() or target.read_text(encoding="utf-8") != text:
         target.write_text(text, encoding="utf-8")
     os.environ["DAGSTER_HOME"] = str(folder)
-    os.environ.setdefault(BATCH_VARIABLE, BATCH_EVENTS)
+    if not uses_ray:
+        os.environ.setdefault(BATCH_VARIABLE, BATCH_EVENTS)
     return folder
 
 

@@ -21,7 +21,7 @@ from batch_predictions.warehouse.schema_sql import WarehouseError, fixed_columns
 
 MAX_DRAFT_SECONDS = 86_400
 """A folder of drafts of another host is removed when it is older than this."""
-_LOCK = ".lock"
+_LOCK, _NEW = ".lock", ".new-"
 _DRAFTS = re.compile(r"(?P<host>.+)-(?P<process>\d+)-[0-9a-f]+")
 
 
@@ -71,10 +71,13 @@ def scratch_dir(folder: Path) -> Iterator[Path]:
     The process holds the lock of a file in it, which the operating system releases if it dies.
     """
     root = folder / ".tmp"
-    work = root / f"{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex}"
-    work.mkdir(parents=True)
-    with (work / _LOCK).open("wb") as lock:
+    name = f"{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex}"
+    work, new = root / name, root / f"{_NEW}{name}"
+    new.mkdir(parents=True)
+    with (new / _LOCK).open("wb") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
+        # Under its name it is locked from the beginning, so that no other process removes it.
+        new.rename(work)
         for leftover in root.iterdir():
             if leftover != work and _is_abandoned(leftover, now=work.stat().st_mtime):
                 shutil.rmtree(leftover, ignore_errors=True)
@@ -91,14 +94,15 @@ def _is_abandoned(folder: Path, now: float) -> bool:
         folder: the folder, named by host and process.
         now: the time of the file system.
     """
-    match = _DRAFTS.fullmatch(folder.name)
+    is_new = folder.name.startswith(_NEW)
+    match = _DRAFTS.fullmatch(folder.name.removeprefix(_NEW))
     if match is None:
         return False
     is_here = match["host"] == socket.gethostname()
     try:
         # Another host may not share the locks of this file system.
         is_old = now - folder.stat().st_mtime > MAX_DRAFT_SECONDS
-        if not (folder / _LOCK).exists():
+        if is_new or not (folder / _LOCK).exists():
             # It is being made or removed, or an older version of the platform has made it.
             return is_old or (is_here and not process_exists(int(match["process"])))
         with (folder / _LOCK).open("rb") as lock:
