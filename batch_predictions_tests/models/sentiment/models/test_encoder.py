@@ -14,7 +14,7 @@ from batch_predictions.models.sentiment.models.encoder import EncoderError, Enco
 from batch_predictions.models.sentiment.models.probabilities import log_softmax
 from batch_predictions.models.sentiment.text.documents import Documents
 from batch_predictions.models.sentiment.training import ClassifierTrainer
-from batch_predictions_tests.worlds.encoders import WORDPIECES
+from batch_predictions_tests.worlds.encoders import write_transformer_folder
 
 OPTIONS = {"encoder_rate": 3e-3, "encoder_epochs": 6.0, "encoder_words": 1.0}
 """Word vectors are trained too, because those of the tiny transformer are random."""
@@ -23,23 +23,8 @@ OPTIONS = {"encoder_rate": 3e-3, "encoder_epochs": 6.0, "encoder_words": 1.0}
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of an encoder with one narrow layer and random weights."""
-    transformers = pytest.importorskip("transformers")
-    import torch
-
-    path = tmp_path_factory.mktemp("encoder")
-    (path / "vocab.txt").write_text("\n".join(WORDPIECES) + "\n", "utf-8")
-    transformers.BertTokenizer(str(path / "vocab.txt")).save_pretrained(path)
-    torch.manual_seed(1)
-    config = transformers.BertConfig(
-        vocab_size=len(WORDPIECES),
-        hidden_size=16,
-        num_hidden_layers=1,
-        num_attention_heads=2,
-        intermediate_size=32,
-        max_position_embeddings=300,
-    )
-    transformers.BertModel(config).save_pretrained(path)
-    return path
+    pytest.importorskip("transformers")
+    return write_transformer_folder(tmp_path_factory.mktemp("encoder"))
 
 
 def world() -> Reviews:
