@@ -75,6 +75,7 @@ def measure(args: argparse.Namespace, weights: dict[str, float], home: Path) -> 
         training_days,
         two_stage_config,
     )
+    from batch_predictions.partitions import days_between
     from batch_predictions.sources.ingest import ingest
     from batch_predictions.sources.registry import build_source, initialise_home
     from batch_predictions.tables import INTERACTIONS, ITEMS
@@ -89,7 +90,7 @@ def measure(args: argparse.Namespace, weights: dict[str, float], home: Path) -> 
     span = source.day_range(INTERACTIONS)
     assert span is not None, "the events have no readable day"
     warehouse = Warehouse.of(settings)
-    days = [str(day.date()) for day in _day_range(*span)]
+    days = days_between(*span)
     ingest(warehouse, source, INTERACTIONS, days, state)
     ingest(warehouse, source, ITEMS, [days[-1]], state)
     rows = read_interactions(warehouse, settings, span[1], training_days(settings))
@@ -122,14 +123,14 @@ def source_settings(folder: Path, weights: dict[str, float]) -> SourceSettings:
         name: {"is": values, "weight": weights.get(name, 1.0)} for name, values in VALUES.items()
     }
     return SourceSettings.model_validate(
-        {"kind": "files", "path": folder, "columns": {"interactions": COLUMNS}, "events": events}
+        {
+            "kind": "files",
+            "path": folder,
+            "files": {"interactions": "events/dt=*/*.parquet"},
+            "columns": {"interactions": COLUMNS},
+            "events": events,
+        }
     )
-
-
-def _day_range(first: Any, last: Any) -> Any:
-    import pandas as pd
-
-    return pd.date_range(first, last)
 
 
 if __name__ == "__main__":

@@ -18,8 +18,6 @@ from batch_predictions.automation.progress import LOGGER, ProgressBar, step_weig
 from batch_predictions.tables import Table
 
 RANGE_START, RANGE_END = "dagster/asset_partition_range_start", "dagster/asset_partition_range_end"
-
-
 POOL = "gpu"
 POLL_SECONDS = 2.0
 ONE_PLANNED_EVENT = "DAGSTER_EMIT_PARTITION_SUBSET_IN_PLANNED_EVENTS"

@@ -19,7 +19,7 @@ from batch_predictions.sources.ingest_log import read_ingest_log
 from batch_predictions.sources.registry import current_date, event_types
 from batch_predictions.sources.validation.reasons import general_reason_sql
 from batch_predictions.tables import EXCLUSIONS, INTERACTIONS, QUARANTINE, TABLES, Table
-from batch_predictions.warehouse import Warehouse, as_date
+from batch_predictions.warehouse import Warehouse
 
 MAX_REASONS = 2
 MAX_DAYS_SINCE = 2
@@ -105,30 +105,27 @@ def _event_types(warehouse: Warehouse, types: EventTypes, last: dt.date) -> Iter
 def _keys(warehouse: Warehouse, last: dt.date) -> Iterator[str]:
     """Keys without a prediction, by table and reason."""
     week = latest_ended_week(last)
-    dates = {
-        table.name: last if table.partition == "date" else week
-        for table in TABLES.values()
-        if table.schema == "predictions" and table.partition and not table.parts
-    }
     rows = warehouse.query(
-        f"""select table_name, {_REASON} as reason,
-            count(*) as n, date
+        f"""select table_name, {_REASON} as reason, count(*) as n, date
         from {EXCLUSIONS.qualified} where date in ($day::DATE, $week::DATE)
         group by all order by table_name, n desc, reason""",
         {"day": last, "week": week},
     ).to_pylist()
-    for name, date in dates.items():
-        of_table = [row for row in rows if row["table_name"] == name and row["date"] == date]
+    for table in TABLES.values():
+        if table.schema != "predictions" or not table.partition or table.parts:
+            continue
+        date = last if table.partition == "date" else week
+        of_table = [r for r in rows if r["table_name"] == table.name and r["date"] == date]
         if not of_table:
             continue
-        scored = _scored_keys(warehouse, _prediction_table(name), str(date))
+        scored = _scored_keys(warehouse, table, date)
         excluded = sum(row["n"] for row in of_table)
         shown = [f"{row['reason']} ({row['n']:,})" for row in of_table[:MAX_REASONS]]
         more = " …" if len(of_table) > MAX_REASONS else ""
-        yield f"{excluded:,} of {excluded + scored:,} {name}: {'; '.join(shown)}{more}"
+        yield f"{excluded:,} of {excluded + scored:,} {table.name}: {'; '.join(shown)}{more}"
 
 
-def _scored_keys(warehouse: Warehouse, table: Table, partition: str) -> int:
+def _scored_keys(warehouse: Warehouse, table: Table, partition: dt.date) -> int:
     """Distinct keys with a prediction: users of recommendations, items of forecasts."""
     names = {column.name for column in table.columns}
     key = next((name for name in ("user_id", "review_id", "item_id") if name in names), None)
@@ -136,10 +133,6 @@ def _scored_keys(warehouse: Warehouse, table: Table, partition: str) -> int:
         warehouse.value(
             f"select count({f'distinct {key}' if key else '*'}) from {table.qualified} "
             f"where {table.partition} = $partition",
-            {"partition": as_date(partition)},
+            {"partition": partition},
         )
     )
-
-
-def _prediction_table(name: str) -> Table:
-    return TABLES[f"predictions.{name}"]

@@ -36,17 +36,12 @@ def digest_of_run(settings: Settings, plan: RunPlan, warehouse: Warehouse) -> st
     decisions of trainings, the partitions of the predicted days and weeks, and the served release.
     Files count by size and modification time.
     """
-    digest = hashlib.sha256()
-    parts: Iterable[Any] = (
+    return _hash(
         [settings.model_dump_json(), plan.first, plan.last, *plan.weeks],
         _stats(sorted(_code_files())),
         _stats(sorted(_partition_files(plan, warehouse))),
         [served_release(settings)],
     )
-    for part in parts:
-        for value in part:
-            digest.update(f"{value}\n".encode())
-    return digest.hexdigest()
 
 
 def digest_of_weeks(settings: Settings, plan: RunPlan, warehouse: Warehouse) -> str:
@@ -55,16 +50,11 @@ def digest_of_weeks(settings: Settings, plan: RunPlan, warehouse: Warehouse) -> 
     Rows after the weeks count for nothing, so that a night whose week is predicted need not predict
     it again.
     """
-    digest = hashlib.sha256()
-    parts: Iterable[Any] = (
+    return _hash(
         [settings.model_dump_json(), *plan.weeks],
         _stats(sorted(_code_files())),
         _stats(sorted(_files_through(plan.weeks, warehouse))),
     )
-    for part in parts:
-        for value in part:
-            digest.update(f"{value}\n".encode())
-    return digest.hexdigest()
 
 
 def are_weeks_unchanged(settings: Settings, plan: RunPlan, warehouse: Warehouse) -> bool:
@@ -192,3 +182,11 @@ def _stats(files: Iterable[Path]) -> Iterator[str]:
     for file in files:
         stat = file.stat()
         yield f"{file} {stat.st_size} {stat.st_mtime_ns}"
+
+
+def _hash(*parts: Iterable[object]) -> str:
+    digest = hashlib.sha256()
+    for part in parts:
+        for value in part:
+            digest.update(f"{value}\n".encode())
+    return digest.hexdigest()

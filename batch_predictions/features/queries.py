@@ -2,22 +2,31 @@
 
 from __future__ import annotations
 
+import re
 from importlib import resources
 from typing import Any
 
+from batch_predictions.features import conditions
 from batch_predictions.home import read_state
 from batch_predictions.settings import Settings
 from batch_predictions.sources import registry
 from batch_predictions.sources.item_exclusions import exclusion_parameters
 
+_CONDITION = re.compile(r"\{(is_purchase|is_counted) (\w+)\}")
+
 
 def sql(name: str) -> str:
-    """The query in `features/sql/<name>.sql`; `{purchases}` in it stands for that query."""
+    """The query in `features/sql/<name>.sql`.
+
+    In the file, `{is_excluded}`, `{is_purchase TYPES}` and `{is_counted TYPES}` stand for the
+    conditions of `features/conditions.py`.
+    """
     text = (resources.files(__package__) / "sql" / f"{name}.sql").read_text(encoding="utf-8")
-    return text.replace("{purchases}", f"({sql('purchases')})") if "{purchases}" in text else text
+    text = text.replace("{is_excluded}", conditions.IS_EXCLUDED)
+    return _CONDITION.sub(lambda match: getattr(conditions, match[1])(match[2]), text)
 
 
-PURCHASES = f"(select * from ({sql('purchases')}) where not is_return)"
+PURCHASES = f"(select * from raw.interactions where {conditions.is_purchase('purchase_types')})"
 """SQL of the interactions that are purchases; returns are left out."""
 
 

@@ -20,10 +20,10 @@ from batch_predictions.tables import Column, Table
 from batch_predictions.warehouse.path_sql import quote_files
 from batch_predictions.warehouse.schema_sql import (
     WarehouseError,
-    escape_literal,
     fixed_columns,
     typed_rows,
 )
+from batch_predictions.warehouse.sql_literals import quote_literal
 
 ChildTables = Mapping[str, Table]
 """Child tables by the column of the scorer's rows that holds their rows."""
@@ -88,7 +88,7 @@ def rows_query(column: str, child: Table, manifest: StagingManifest, files: Sequ
     """A query for the rows of a child table; excluded keys have none."""
     columns = [*manifest.key]
     if "model_version" in {child_column.name for child_column in child.columns}:
-        columns.append(f"'{escape_literal(manifest.model_version)}'::VARCHAR as model_version")
+        columns.append(f"{quote_literal(manifest.model_version)}::VARCHAR as model_version")
     lists = lists_query(column, child, manifest, files)
     return f"select {', '.join(columns)}, unnest(lists, max_depth := 2) from ({lists})"
 

@@ -183,12 +183,12 @@ class RecommendationScorer:
         scores = np.take_along_axis(ranking.scores, safe_columns, axis=1)
         sizes = (columns >= 0).sum(axis=1)
         item_ids = self.model.items.take(pa.array(np.maximum(picks, 0).ravel())).to_pylist()
-        histories = rows["item_ids"].to_pylist()
+        has_history = pc.greater(pc.list_value_length(rows["item_ids"]), 0).to_pylist()
         events = _EventLists(rows)
         first_rows: list[int] = []
         for row, user in enumerate(rows["user_id"].to_pylist()):
             first_rows.append(len(lists))
-            if not histories[row]:
+            if not has_history[row]:
                 lists.exclude(user, NO_HISTORY)
                 continue
             size = int(sizes[row])
@@ -196,11 +196,12 @@ class RecommendationScorer:
             for rank, item in enumerate(ranked_items):
                 lists.add(user, rank + 1, item, float(scores[row, rank]), reasons[row, rank])
             lowest = float(scores[row, :size].min()) if size else 0.0
-            taken = events.taken_items(row)
-            for item in self._fill_up(ranked_items, events.seen_items(row)):
-                size += 1
-                reason = BOUGHT_BEFORE if item in taken else TRENDING
-                lists.add(user, size, item, lowest, reason)
+            if size < self.k:
+                taken = events.taken_items(row)
+                for item in self._fill_up(ranked_items, events.seen_items(row)):
+                    size += 1
+                    reason = BOUGHT_BEFORE if item in taken else TRENDING
+                    lists.add(user, size, item, lowest, reason)
             if not size:
                 lists.exclude(user, NOTHING_LEFT)
         candidates = self._candidate_lists(ranking, np.array(first_rows), len(lists))

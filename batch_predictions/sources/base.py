@@ -55,8 +55,6 @@ MAX_DATE = dt.date(2099, 12, 31)
 
 ABSENT_FINGERPRINT = "absent"
 """The fingerprint of a table that a source does not have."""
-
-
 WEEKS_PER_READ = 4
 """Bounds the memory: a week of promotions may have 400,000 rows."""
 

@@ -15,10 +15,10 @@ from batch_predictions.sources.base import ABSENT_FINGERPRINT, Source, SourceErr
 from batch_predictions.sources.comparison import changed_partitions
 from batch_predictions.sources.ingest_log import IngestLogEntry, read_ingest_log, update_ingest_log
 from batch_predictions.sources.manual_rows import with_manual_rows
-from batch_predictions.sources.sql_literals import quote_literal
 from batch_predictions.sources.validation.row_checks import RowCounts, ValidatedRows, validate_rows
 from batch_predictions.tables import QUARANTINE, Table
 from batch_predictions.warehouse import Warehouse, WriteResult, as_date, scratch_dir
+from batch_predictions.warehouse.sql_literals import quote_literal
 
 
 @dataclass(frozen=True)

@@ -18,10 +18,10 @@ import pyarrow.parquet as pq
 
 from batch_predictions.home import fsync_folder
 from batch_predictions.sources.ingest_log import update_ingest_log
-from batch_predictions.sources.sql_literals import days_condition, quote_literal
 from batch_predictions.tables import Table
 from batch_predictions.warehouse import Warehouse
 from batch_predictions.warehouse.path_sql import quote_files, quote_pattern
+from batch_predictions.warehouse.sql_literals import days_condition, quote_literal
 
 
 def add_manual_rows(warehouse: Warehouse, table: Table, name: str, rows: pa.Table) -> int:

@@ -10,6 +10,8 @@ import re
 from collections.abc import Iterable
 from pathlib import Path
 
+from batch_predictions.warehouse.sql_literals import quote_literal
+
 _WILDCARDS = re.compile(r"[*?\[]")
 
 
@@ -34,7 +36,7 @@ def quote_files(paths: Iterable[Path]) -> str:
     Raises:
         ValueError: as `escape_pattern`.
     """
-    return f"[{', '.join(_quote(escape_pattern(path)) for path in paths)}]"
+    return f"[{', '.join(quote_literal(escape_pattern(path)) for path in paths)}]"
 
 
 def quote_pattern(folder: Path, pattern: str) -> str:
@@ -43,7 +45,7 @@ def quote_pattern(folder: Path, pattern: str) -> str:
     Raises:
         ValueError: the folder's path has a backslash, which DuckDB takes as a slash in patterns.
     """
-    return _quote(join_pattern(folder, pattern))
+    return quote_literal(join_pattern(folder, pattern))
 
 
 def join_pattern(folder: Path, pattern: str) -> str:
@@ -55,7 +57,3 @@ def join_pattern(folder: Path, pattern: str) -> str:
     if "\\" in str(folder):
         raise ValueError(f"DuckDB cannot search {folder}: its name has a backslash: rename it")
     return f"{escape_pattern(folder)}/{pattern}"
-
-
-def _quote(text: str) -> str:
-    return "'" + text.replace("'", "''") + "'"

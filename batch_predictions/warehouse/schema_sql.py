@@ -14,6 +14,7 @@ from duckdb import connect as open_database
 
 from batch_predictions.tables import TABLES, Table
 from batch_predictions.warehouse.path_sql import quote_files, quote_pattern
+from batch_predictions.warehouse.sql_literals import quote_literal
 
 # Types that are cast to a declared type without loss, as regular expressions.
 _WIDENS: dict[str, str] = {
@@ -85,7 +86,7 @@ def typed_rows(
         if name in actual:
             casts.append(f'"{name}"::{type_} as "{name}"')
         elif name in fixed:
-            casts.append(f"'{escape_literal(str(fixed[name]))}'::{type_} as \"{name}\"")
+            casts.append(f'{quote_literal(fixed[name])}::{type_} as "{name}"')
     order = table.order or table.key or tuple(c.name for c in table.columns)
     by = ", ".join(f'"{name}"' for name in order if name not in fixed)
     return f"select {', '.join(casts)} from ({relation}) as rows_ order by {by}"
@@ -218,8 +219,3 @@ def _base_tables(sql: str) -> frozenset[str]:
 
     walk(tree)
     return frozenset(tables)
-
-
-def escape_literal(value: object) -> str:
-    """Escapes a text for single quotes in SQL: paths cannot be bound in COPY and in views."""
-    return str(value).replace("'", "''")

@@ -40,12 +40,12 @@ from batch_predictions.warehouse.schema_sql import (
     WarehouseError,
     check_partition_column,
     check_rows,
-    escape_literal,
     fixed_columns,
     select_from_parquet,
     typed_rows,
     used_parameters,
 )
+from batch_predictions.warehouse.sql_literals import quote_literal
 from batch_predictions.warehouse.views import ensure_views
 
 Rows: TypeAlias = str | pa.Table | pa.RecordBatchReader | Sequence[Path]
@@ -101,7 +101,7 @@ class Warehouse(dg.ConfigurableResource[Any]):
         views = ensure_views(Path(self.home), self.folder)
         with self.duckdb.get_connection() as db:
             db.execute("set timezone = 'UTC'")
-            db.execute(f"attach '{escape_literal(views)}' as warehouse (read_only)")
+            db.execute(f"attach {quote_literal(views)} as warehouse (read_only)")
             db.execute("use warehouse")
             yield db
 
@@ -284,13 +284,11 @@ class Warehouse(dg.ConfigurableResource[Any]):
             draft = scratch / "data.parquet"
             footer = ""
             if metadata:
-                pairs = ", ".join(
-                    f"{k}: '{escape_literal(v)}'" for k, v in sorted(metadata.items())
-                )
+                pairs = ", ".join(f"{k}: {quote_literal(v)}" for k, v in sorted(metadata.items()))
                 footer = f", kv_metadata {{{pairs}}}"
             try:
                 copied = db.execute(
-                    f"copy ({select}) to '{escape_literal(draft)}' "
+                    f"copy ({select}) to {quote_literal(draft)} "
                     f"(format parquet, compression zstd{footer})",
                     bound,
                 ).fetchone()

@@ -8,17 +8,12 @@ with lines as (
         date,
         quantity,
         amount,
-        list_contains($churn_event_types::VARCHAR[], event_type) and coalesce(quantity, 0) >= 0
-            as is_purchase
+        {is_purchase churn_event_types} as is_purchase
     from raw.interactions
     where
         date <= $date::DATE
         and date > $date::DATE - $churn_history_days::INTEGER
-        and (
-            list_contains($churn_event_types::VARCHAR[], event_type)
-            or list_contains($return_types::VARCHAR[], event_type)
-        )
-        and (coalesce(quantity, 0) >= 0 or len($return_types::VARCHAR[]) > 0)
+        and {is_counted churn_event_types}
 ),
 events as (
     select user_id, item_id, date, quantity, amount from lines where is_purchase

@@ -13,29 +13,12 @@ with lines as (
         events.amount
     from raw.interactions as events
     left join (
-        select
-            item_id,
-            category,
-            coalesce(list_contains($exclude_category::VARCHAR[], category), false)
-            or coalesce(list_contains($exclude_subcategory::VARCHAR[], subcategory), false)
-            or coalesce(list_contains($exclude_brand::VARCHAR[], brand), false)
-            or coalesce(list_has_any(
-                list_transform(
-                    map_entries(attributes), lambda entry: entry.key || chr(31) || entry.value
-                ),
-                $exclude_attributes::VARCHAR[]
-            ), false) as is_excluded
-        from raw.items
+        select item_id, category, {is_excluded} as is_excluded from raw.items
     ) as items on items.item_id = events.item_id
     where
         events.date <= $date::DATE
         and events.date > $date::DATE - $history_days::INTEGER
-        and (
-            list_contains($event_types::VARCHAR[], events.event_type)
-            or list_contains($return_types::VARCHAR[], events.event_type)
-        )
-        -- Returns are subtracted, unless source.returns is `exclude`.
-        and (coalesce(events.quantity, 0) >= 0 or len($return_types::VARCHAR[]) > 0)
+        and {is_counted event_types}
         and items.is_excluded is not true
 ),
 typical_quantities as (

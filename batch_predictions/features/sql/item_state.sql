@@ -17,16 +17,7 @@ select
     coalesce(nullif(items.title, ''), items.item_id, interacted.item_id) as title,
     coalesce(items.category, 'unknown') as category,
     coalesce(items.price, interacted.paid) as price,
-    coalesce(list_contains($exclude_category::VARCHAR[], items.category), false)
-        or coalesce(list_contains($exclude_subcategory::VARCHAR[], items.subcategory), false)
-        or coalesce(list_contains($exclude_brand::VARCHAR[], items.brand), false)
-        or coalesce(list_has_any(
-            list_transform(
-                map_entries(items.attributes), lambda entry: entry.key || chr(31) || entry.value
-            ),
-            $exclude_attributes::VARCHAR[]
-        ), false)
-        as is_excluded,
+    {is_excluded} as is_excluded,
     coalesce(items.available, true) and not is_excluded as available
 from raw.items as items
 full join interacted on interacted.item_id = items.item_id

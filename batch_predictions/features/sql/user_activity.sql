@@ -21,10 +21,7 @@ select
 from (
     select
         *,
-        (
-            list_contains($purchase_types::VARCHAR[], event_type)
-            and (coalesce(quantity, 0) >= 0 or len($return_types::VARCHAR[]) > 0)
-        ) or list_contains($return_types::VARCHAR[], event_type) as is_counted
+        {is_counted purchase_types} as is_counted
     from raw.interactions
 )
 where date <= $date::DATE

@@ -6,14 +6,14 @@ import datetime as dt
 
 import numpy as np
 
+from batch_predictions.features.conditions import is_purchase
 from batch_predictions.features.queries import parameters as feature_parameters
 from batch_predictions.features.queries import sql
 from batch_predictions.models.churn.examples import Examples
 from batch_predictions.settings import Settings
 from batch_predictions.warehouse import Warehouse
 
-PURCHASES = """raw.interactions where list_contains($churn_event_types::VARCHAR[], event_type)
-    and coalesce(quantity, 0) >= 0"""
+PURCHASES = f"raw.interactions where {is_purchase('churn_event_types')}"
 """SQL after `from`: interactions that are purchases. `and …` may follow."""
 _EXAMPLES = f"""
     select features.*, buyers.user_id is null as churned

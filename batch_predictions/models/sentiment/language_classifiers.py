@@ -9,7 +9,7 @@ not known is scored by the classifier of the main language.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Self
@@ -120,7 +120,8 @@ class LanguageClassifiers:
 
     def to_bf16(self) -> Self:
         """Converts all models to bfloat16 where this processor scores faster in it."""
-        self._map(lambda classifier: classifier.to_bf16())
+        for classifier in (self.main, *(classifier for _, classifier in self._named())):
+            classifier.to_bf16()
         return self
 
     def save(self, folder: Path) -> None:
@@ -157,7 +158,3 @@ class LanguageClassifiers:
         yield from sorted(self.others.items())
         if self.multilingual is not None:
             yield MULTILINGUAL, self.multilingual
-
-    def _map(self, convert: Callable[[Classifier], object]) -> None:
-        for classifier in (self.main, *(classifier for _, classifier in self._named())):
-            convert(classifier)

@@ -35,7 +35,6 @@ from batch_predictions.sources.base import (
     Span,
     last_sunday_before,
 )
-from batch_predictions.sources.sql_literals import days_condition
 from batch_predictions.tables import (
     CAMPAIGN_EVENTS,
     INTERACTIONS,
@@ -47,6 +46,7 @@ from batch_predictions.tables import (
     USERS,
     Table,
 )
+from batch_predictions.warehouse.sql_literals import days_condition
 
 REPLAYED_WEEK = dt.date(2017, 11, 6)
 """Monday of the week of the source that the day before the home's first run falls into."""

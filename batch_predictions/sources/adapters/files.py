@@ -18,7 +18,6 @@ from batch_predictions.home import State
 from batch_predictions.settings import SourceSettings
 from batch_predictions.sources.base import RAW_TABLES, SourceError
 from batch_predictions.sources.files.file_source import FileSource
-from batch_predictions.sources.files.fingerprints import hash_json, reading_settings
 from batch_predictions.sources.files.index import FileIndex, IndexSettings, update_index
 from batch_predictions.sources.files.mapped_groups import MappedGroup
 from batch_predictions.sources.files.patterns import (
@@ -36,6 +35,7 @@ from batch_predictions.sources.files.queries import (
     paths_in_query,
     validate_queries,
 )
+from batch_predictions.sources.fingerprints import hash_json, reading_settings
 from batch_predictions.sources.rows.file_rows import FileRows
 from batch_predictions.sources.rows.row_filters import validate_conditions
 from batch_predictions.sources.rows.row_groups import (
@@ -197,7 +197,7 @@ class MappedFilesSource(FileSource):
         columns = [g.columns(r.types) for g, r in zip(groups, rows, strict=True)]
         settings.require_columns(table, {name for names in columns for name in names})
         return [
-            interpret_rows(db, table, r, names, settings.of_entry(group.files, names))
+            interpret_rows(db, table, r, names, settings.of_entry(group.files.entry, names))
             for group, r, names in zip(groups, rows, columns, strict=True)
         ]
 

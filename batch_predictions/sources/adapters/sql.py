@@ -17,14 +17,13 @@ from typing import ClassVar
 import duckdb
 
 from batch_predictions.home import State
-from batch_predictions.settings import SourceSettings
+from batch_predictions.settings import DuckDBSettings, SourceSettings
 from batch_predictions.sources.base import (
     ABSENT_FINGERPRINT,
     RAW_TABLES,
     ComparisonWindow,
     SourceError,
 )
-from batch_predictions.sources.databases.aggregates import hash_texts
 from batch_predictions.sources.databases.copies import RowCopy
 from batch_predictions.sources.databases.database_table import DatabaseTable
 from batch_predictions.sources.databases.day_groups import (
@@ -36,6 +35,8 @@ from batch_predictions.sources.databases.day_groups import (
 )
 from batch_predictions.sources.databases.relations import relations_of
 from batch_predictions.sources.databases.url import DatabaseUrl
+from batch_predictions.sources.fingerprints import hash_json
+from batch_predictions.sources.memory_database import connect_memory
 from batch_predictions.sources.rows.file_rows import FileRows
 from batch_predictions.sources.rows.mapped_columns import mapped_column_sql
 from batch_predictions.sources.rows.row_groups import (
@@ -163,7 +164,7 @@ class SqlSource(TabularSource):
         fingerprint = database_table.fingerprint()
         if table.partition or database_table.updated_at:
             return dict.fromkeys(days, fingerprint)
-        return {day: hash_texts([fingerprint, day]) for day in days}
+        return {day: hash_json([fingerprint, day]) for day in days}
 
     def comparison_window(self, table: Table) -> ComparisonWindow | None:
         """`source.late_days` and `source.reconcile_days`, if the database can tell the days."""
@@ -266,9 +267,4 @@ class SqlSource(TabularSource):
             return with_read_day(db, table, copy, group.columns, self._rules, target / "dated")
 
     def _small_duckdb(self, folder: Path) -> duckdb.DuckDBPyConnection:
-        db = duckdb.connect(
-            ":memory:",
-            config={"threads": 2, "memory_limit": "512MB", "temp_directory": str(folder / "spill")},
-        )
-        db.execute("set enable_progress_bar = false; set timezone = 'UTC'")
-        return db
+        return connect_memory(DuckDBSettings(memory_limit="512MB", threads=2), folder / "spill")

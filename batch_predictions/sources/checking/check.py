@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 
 import duckdb
 
@@ -28,6 +28,7 @@ from batch_predictions.sources.checking.suggestions import (
 )
 from batch_predictions.sources.checking.use_cases import Days, describe_use_cases
 from batch_predictions.sources.item_exclusions import unknown_exclusions_message
+from batch_predictions.sources.memory_database import connect_memory
 from batch_predictions.sources.registry import build_source, current_date, initial_state
 from batch_predictions.sources.validation.reasons import (
     general_reason_sql,
@@ -91,7 +92,7 @@ def _check_tables(
     source = build_source(settings.source, state).share_derived_files(source)
     newest = source.newest_complete_day(today) if has_days else None
     unread = source.unread_files()
-    with _connect(settings) as db:
+    with connect_memory(settings.duckdb) as db:
         reports = [_check_table(db, source, table, sample_rows) for table in tables]
         readable = {report.table: report for report in reports if not report.problem}
         findings = measure(db, readable, source.event_types, detect_languages)
@@ -216,18 +217,6 @@ def _expected_state(settings: Settings, source: Source, today: dt.date) -> tuple
     if state is None or state.source_kind != source.kind:
         state = initial_state(source, span)
     return state, has_days
-
-
-@contextmanager
-def _connect(settings: Settings) -> Iterator[duckdb.DuckDBPyConnection]:
-    limits: dict[str, str | bool | int | float | list[str]] = {
-        "memory_limit": settings.duckdb.memory_limit,
-        "threads": settings.duckdb.threads,
-    }
-    with duckdb.connect(":memory:", config=limits) as db:
-        # DuckDB would draw its bar on the standard output.
-        db.execute("set enable_progress_bar = false; set timezone = 'UTC'")
-        yield db
 
 
 def _check_table(

@@ -259,8 +259,8 @@ def _languages(
         detected = detect_languages([text for text, *_ in rows])
     reviews: Counter[str | None] = Counter()
     labelled: Counter[str | None] = Counter()
-    for (_, declared, has_label), found in zip(rows, detected, strict=True):
-        language = declared or found
+    for (_, declared, has_label), detected_language in zip(rows, detected, strict=True):
+        language = declared or detected_language
         reviews[language] += 1
         labelled[language] += bool(has_label)
     order = sorted(reviews, key=lambda name: (-reviews[name], str(name)))

@@ -23,7 +23,7 @@ from batch_predictions.sources.checking.value_guesses import (
     guess_value_map,
 )
 from batch_predictions.sources.event_types import DEFAULT_EVENTS
-from batch_predictions.sources.sql_literals import quote_identifier, quote_literal
+from batch_predictions.warehouse.sql_literals import quote_identifier, quote_literal
 
 PREVIEW_ROWS = 2000
 TIMES = ("occurred_at", "written_at", "birthday", "signed_up_on", "date")

@@ -133,7 +133,8 @@ def _sentiment(settings: Settings, accepted: Mapping[str, int], findings: Findin
     if labelled < config.min_reviews:
         note = f"a model needs {config.min_reviews} reviews with a rating or label: {labelled} have"
         return UseCase("sentiment", "no", [note])
-    notes, status = [], "yes"
+    notes: list[str] = []
+    status: Status = "yes"
     for finding in named[1:]:
         if finding.labelled < config.min_language_reviews and not config.multilingual:
             status = "limited"
@@ -141,7 +142,7 @@ def _sentiment(settings: Settings, accepted: Mapping[str, int], findings: Findin
                 f"{finding.reviews:,} reviews in {finding.language} are not scored: "
                 f"{finding.labelled:,} are labelled, a model needs {config.min_language_reviews:,}"
             )
-    return UseCase("sentiment", "limited" if status == "limited" else "yes", notes)
+    return UseCase("sentiment", status, notes)
 
 
 def _forecasts(

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import datetime as dt
-import hashlib
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -82,8 +80,8 @@ class Aggregation:
             for start in range(0, len(days), DAYS_PER_QUERY):
                 chunk = days[start : start + DAYS_PER_QUERY]
                 numbered = "".join(
-                    f"when {time.within(day, day, margin=0)} then {n} "
-                    for n, day in enumerate(chunk)
+                    f"when {time.within(date, date, margin=0)} then {n} "
+                    for n, date in enumerate(chunk)
                 )
                 condition = time.condition(chunk)
                 for key, *values in self._grouped(connection, f"case {numbered}end", condition):
@@ -98,11 +96,6 @@ class Aggregation:
             f"select {_KEY}, {', '.join(self.expressions)} from (select rows_.*, {key} as {_KEY} "
             f"from {self.relation} where {condition}) grouped_ group by {_KEY}"
         )
-
-
-def hash_texts(values: object) -> str:
-    """A short hash of values that JSON can write."""
-    return hashlib.sha256(json.dumps(values, default=str).encode()).hexdigest()[:32]
 
 
 def span_of_days(

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from batch_predictions.sources.base import MAX_DATE, Source, SourceError
-from batch_predictions.sources.databases.aggregates import Aggregation, hash_texts, span_of_days
+from batch_predictions.sources.databases.aggregates import Aggregation, span_of_days
 from batch_predictions.sources.databases.connection import DatabaseColumn, DatabaseConnection
 from batch_predictions.sources.databases.copies import RowCopy, copy_rows
 from batch_predictions.sources.databases.dialects import SqlDialect
@@ -17,7 +17,7 @@ from batch_predictions.sources.databases.factory import read_database
 from batch_predictions.sources.databases.relations import TableRelation
 from batch_predictions.sources.databases.time_columns import TimeColumn, time_column
 from batch_predictions.sources.databases.url import DatabaseUrl
-from batch_predictions.sources.files.fingerprints import reading_settings
+from batch_predictions.sources.fingerprints import hash_json, reading_settings
 from batch_predictions.sources.validation.column_mapping import TIME_COLUMNS, match_columns
 from batch_predictions.tables import Table
 
@@ -139,7 +139,7 @@ class DatabaseTable:
         settings = reading_settings(self._source, self.table)
         mapping = sorted(self.mapping.items())
         relation = [self._url.location, repr(self.relation), self.updated_at]
-        return hash_texts([settings, relation, mapping, self.columns_to_read])
+        return hash_json([settings, relation, mapping, self.columns_to_read])
 
     def fingerprint(self) -> str:
         """A hash of the settings, and of aggregates of all rows."""
@@ -147,7 +147,7 @@ class DatabaseTable:
             f"comparing {self.name}",
             lambda connection: self._aggregation(connection).of_table(connection),
         )
-        return hash_texts([self.settings_fingerprint(), aggregates])
+        return hash_json([self.settings_fingerprint(), aggregates])
 
     def day_fingerprints(self, days: Sequence[str], first_day: dt.date) -> dict[str, str]:
         """For each day, a hash of the settings and of aggregates of its rows.
@@ -172,7 +172,7 @@ class DatabaseTable:
             return values
 
         values = self._read(f"comparing the days of {self.name}", read)
-        return {day: hash_texts([settings, values[day]]) for day in days}
+        return {day: hash_json([settings, values[day]]) for day in days}
 
     def _aggregation(self, connection: DatabaseConnection) -> Aggregation:
         numbers = [column.name for column in self.table.columns if column.type == "DOUBLE"]

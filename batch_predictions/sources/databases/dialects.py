@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import datetime as dt
 import re
-from typing import Literal
+from typing import ClassVar, Literal
 
 from batch_predictions.sources.base import SourceError
-from batch_predictions.sources.sql_literals import quote_identifier, quote_literal
+from batch_predictions.warehouse.sql_literals import quote_identifier, quote_literal
 
 ColumnKind = Literal["instant", "timestamp", "date", "number", "text", "flag", "other", "dynamic"]
 """Kind of a column: a time with or without a time zone, a date, a number, text, a truth value,
@@ -44,7 +44,19 @@ def split_table_name(setting: str, name: str) -> list[tuple[str, bool]]:
 
 
 class SqlDialect:
-    """The SQL of a database; this class is that of PostgreSQL and DuckDB."""
+    """The SQL of a database; this class is that of PostgreSQL and DuckDB.
+
+    Attributes:
+        instant: template of a time in UTC, with a time zone.
+        timestamp: template of a time in UTC, without one.
+        day_of_instant: template of the business day of a column with a time zone.
+        day_of_timestamp: template of the business day of a column without one, whose times are UTC.
+    """
+
+    instant: ClassVar[str] = "TIMESTAMPTZ '{}+00'"
+    timestamp: ClassVar[str] = "TIMESTAMP '{}'"
+    day_of_instant: ClassVar[str] = "({column} at time zone {zone})::date"
+    day_of_timestamp: ClassVar[str] = "({column} at time zone 'UTC' at time zone {zone})::date"
 
     def column(self, name: str) -> str:
         """A column's name in quotes."""
@@ -61,17 +73,17 @@ class SqlDialect:
     def value(self, value: TimeValue) -> str:
         """SQL of a bound of a time column."""
         if isinstance(value, dt.datetime):
-            text = value.strftime("%Y-%m-%d %H:%M:%S")
-            return f"TIMESTAMPTZ '{text}+00'" if value.tzinfo else f"TIMESTAMP '{text}'"
+            template = self.instant if value.tzinfo else self.timestamp
+            return template.format(value.strftime("%Y-%m-%d %H:%M:%S"))
         return f"DATE '{value}'" if isinstance(value, dt.date) else str(value)
 
     def local_day(self, column: str, kind: ColumnKind, timezone: str) -> str | None:
         """SQL of the business day of a time column; None if the dialect has no such function."""
         zone = quote_literal(timezone)
         if kind == "instant":
-            return f"({column} at time zone {zone})::date"
+            return self.day_of_instant.format(column=column, zone=zone)
         if kind == "timestamp":
-            return f"({column} at time zone 'UTC' at time zone {zone})::date"
+            return self.day_of_timestamp.format(column=column, zone=zone)
         return column if kind == "date" else None
 
     def as_text(self, sql: str) -> str:
@@ -99,6 +111,11 @@ class SqliteDialect(SqlDialect):
 class SnowflakeDialect(SqlDialect):
     """Snowflake, which reads names without quotes as upper case."""
 
+    instant = "'{} +0000'::timestamp_tz"
+    timestamp = "'{}'::timestamp_ntz"
+    day_of_instant = "to_date(convert_timezone({zone}, {column}))"
+    day_of_timestamp = "to_date(convert_timezone('UTC', {zone}, {column}))"
+
     def table(self, parts: list[tuple[str, bool]]) -> str:
         """A table's name; parts without quotes stay without them."""
         return ".".join(
@@ -106,25 +123,14 @@ class SnowflakeDialect(SqlDialect):
             for part, is_quoted in parts
         )
 
-    def value(self, value: TimeValue) -> str:
-        """SQL of a bound of a time column."""
-        if isinstance(value, dt.datetime):
-            text = value.strftime("%Y-%m-%d %H:%M:%S")
-            return f"'{text} +0000'::timestamp_tz" if value.tzinfo else f"'{text}'::timestamp_ntz"
-        return super().value(value)
-
-    def local_day(self, column: str, kind: ColumnKind, timezone: str) -> str | None:
-        """SQL of the business day of a time column."""
-        zone = quote_literal(timezone)
-        if kind == "instant":
-            return f"to_date(convert_timezone({zone}, {column}))"
-        if kind == "timestamp":
-            return f"to_date(convert_timezone('UTC', {zone}, {column}))"
-        return column if kind == "date" else None
-
 
 class BigQueryDialect(SqlDialect):
     """BigQuery, where TIMESTAMP has a time zone and DATETIME has none."""
+
+    instant = "TIMESTAMP '{}+00'"
+    timestamp = "DATETIME '{}'"
+    day_of_instant = "date({column}, {zone})"
+    day_of_timestamp = "date(timestamp({column}, 'UTC'), {zone})"
 
     def column(self, name: str) -> str:
         """A column's name in backticks; BigQuery admits no backtick in it."""
@@ -133,22 +139,6 @@ class BigQueryDialect(SqlDialect):
     def table(self, parts: list[tuple[str, bool]]) -> str:
         """A table's name in backticks."""
         return ".".join(f"`{_without_backtick(part)}`" for part, _ in parts)
-
-    def value(self, value: TimeValue) -> str:
-        """SQL of a bound of a time column."""
-        if isinstance(value, dt.datetime):
-            text = value.strftime("%Y-%m-%d %H:%M:%S")
-            return f"TIMESTAMP '{text}+00'" if value.tzinfo else f"DATETIME '{text}'"
-        return super().value(value)
-
-    def local_day(self, column: str, kind: ColumnKind, timezone: str) -> str | None:
-        """SQL of the business day of a time column."""
-        zone = quote_literal(timezone)
-        if kind == "instant":
-            return f"date({column}, {zone})"
-        if kind == "timestamp":
-            return f"date(timestamp({column}, 'UTC'), {zone})"
-        return column if kind == "date" else None
 
     def as_text(self, sql: str) -> str:
         """SQL of a value as text."""

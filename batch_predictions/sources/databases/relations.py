@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from batch_predictions.settings import SourceSettings
-from batch_predictions.sources.base import RAW_TABLES, SourceError
+from batch_predictions.sources.base import RAW_TABLES, SourceError, raw_table
 from batch_predictions.sources.databases.dialects import SqlDialect, split_table_name
 
 
@@ -46,11 +46,7 @@ def relations_of(settings: SourceSettings) -> dict[str, TableRelation]:
     known = [table.name for table in RAW_TABLES]
     for setting in ("tables", "queries", "where", "updated_at"):
         for name in getattr(settings, setting):
-            if name not in known:
-                raise SourceError(
-                    f"source.{setting}.{name}: there is no raw table {name}; write one of "
-                    f"{', '.join(known)}"
-                )
+            raw_table(name, f"source.{setting}")
     relations = {}
     for name in known:
         table, query = settings.tables.get(name), settings.queries.get(name)

@@ -20,8 +20,8 @@ from batch_predictions.sources.rows.file_rows import (
     ROW_NUMBER,
     FileRows,
 )
-from batch_predictions.sources.sql_literals import quote_identifier, quote_literal
 from batch_predictions.warehouse.path_sql import quote_files
+from batch_predictions.warehouse.sql_literals import quote_identifier, quote_literal
 
 # DuckDB's error types and the reasons of refusals. Of several errors of a line, the first is given.
 _LINE_ERRORS = {

@@ -14,10 +14,11 @@ from batch_predictions.sources.base import (
     RAW_TABLES,
     SourceError,
 )
-from batch_predictions.sources.files.fingerprints import hash_json, reading_settings
 from batch_predictions.sources.files.formats import read_files
 from batch_predictions.sources.files.object_cache import ObjectCache, validate_url
 from batch_predictions.sources.files.patterns import FileFormat, format_of
+from batch_predictions.sources.fingerprints import hash_json, reading_settings
+from batch_predictions.sources.memory_database import connect_memory
 from batch_predictions.sources.rows.file_rows import FileRows
 from batch_predictions.sources.rows.row_filters import validate_conditions
 from batch_predictions.sources.rows.row_groups import (
@@ -154,8 +155,7 @@ class FileSource(TabularSource):
         format_ = format_of(name)
         if format_ is None or not path.is_file():
             return {}
-        with duckdb.connect(":memory:", config={"threads": 2}) as db:
-            db.execute("set enable_progress_bar = false; set timezone = 'UTC'")
+        with connect_memory() as db:
             read = read_files(db, self.folder, [path], format_, rows)
             return column_texts(db, read)
 

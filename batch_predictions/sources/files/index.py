@@ -18,14 +18,15 @@ from pydantic import BaseModel, ValidationError
 
 from batch_predictions.home import atomic_write
 from batch_predictions.settings import DuckDBSettings
-from batch_predictions.sources.files.fingerprints import hash_json
 from batch_predictions.sources.files.mapped_groups import MappedGroup
+from batch_predictions.sources.fingerprints import hash_json
+from batch_predictions.sources.memory_database import connect_memory
 from batch_predictions.sources.rows.daily_rows import dated_rows_sql
 from batch_predictions.sources.rows.file_rows import FILE_NAME, LINE_TEXT
 from batch_predictions.sources.rows.row_groups import Interpretation, RowGroup, interpret_rows
-from batch_predictions.sources.sql_literals import quote_identifier
 from batch_predictions.sources.validation.timestamps import DayRules
 from batch_predictions.tables import Table
+from batch_predictions.warehouse.sql_literals import quote_identifier
 
 _BYTES_PER_READ = 256 << 20
 """Files that are read together for the index; a larger file is read alone."""
@@ -149,7 +150,7 @@ def update_index(
     Raises:
         SourceError: a file cannot be read.
     """
-    path = home / "ingests" / f"{table.name}.files.json"
+    path, spill = home / "ingests" / f"{table.name}.files.json", home / "ingests" / ".spill"
     old = _read_index(path, settings.fingerprint)
     index = FileIndex(settings=settings.fingerprint)
     for group in groups:
@@ -158,7 +159,7 @@ def update_index(
             known = old.files.get(name)
             if known is None or known.signature != signature:
                 # The signature is taken first: a file that changes meanwhile is read again.
-                with _connect(home, settings.limits) as db:
+                with connect_memory(settings.limits, spill) as db:
                     types = group.read(db, 1, [file]).types
                 known = IndexedFile(signature=signature, columns=types)
             index.files[name] = known
@@ -166,7 +167,7 @@ def update_index(
         table, {name for group in groups for name in group.columns(index.types_of(group))}
     )
     for group in groups:
-        _index_group(home, table, group, index, settings)
+        _index_group(table, group, index, settings, spill)
     if index != old:
         path.parent.mkdir(parents=True, exist_ok=True)
         atomic_write(path, index.model_dump_json())
@@ -185,29 +186,17 @@ def _read_index(path: Path, fingerprint: str) -> FileIndex:
     return FileIndex(settings=fingerprint)
 
 
-def _connect(home: Path, limits: DuckDBSettings) -> duckdb.DuckDBPyConnection:
-    """A connection for some files: its temporary tables are gone when it is closed."""
-    config: dict[str, str | bool | int | float | list[str]] = {
-        "memory_limit": limits.memory_limit,
-        "threads": limits.threads,
-        "temp_directory": str(home / "ingests" / ".spill"),
-    }
-    db = duckdb.connect(":memory:", config=config)
-    db.execute("set timezone = 'UTC'")
-    return db
-
-
 def _index_group(
-    home: Path,
     table: Table,
     group: MappedGroup,
     index: FileIndex,
     settings: IndexSettings,
+    spill: Path,
 ) -> None:
     """Reads the files of a group that have changed, or are read in another way than before."""
     types = index.types_of(group)
     columns = group.columns(types)
-    interpretation = settings.interpretation.of_entry(group.files, columns)
+    interpretation = settings.interpretation.of_entry(group.files.entry, columns)
     reading = hash_json([columns, repr(interpretation)])
     due: dict[tuple[tuple[str, str], ...], list[Path]] = {}
     for path in group.files.paths:
@@ -216,7 +205,7 @@ def _index_group(
             due.setdefault(tuple(file.columns.items()), []).append(path)
     for own_types, paths in due.items():
         for batch in _batches(paths):
-            with _connect(home, settings.limits) as db:
+            with connect_memory(settings.limits, spill) as db:
                 rows = group.read(db, None, batch, types)
                 row_group = interpret_rows(db, table, rows, columns, interpretation)
                 counted = _count_rows(db, table, row_group, own_types, settings.rules)

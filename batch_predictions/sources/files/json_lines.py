@@ -18,8 +18,9 @@ from batch_predictions.sources.rows.file_rows import (
     LINE_TEXT,
     ROW_NUMBER,
     FileRows,
+    no_rows,
 )
-from batch_predictions.sources.sql_literals import quote_identifier, quote_literal
+from batch_predictions.warehouse.sql_literals import quote_identifier, quote_literal
 
 _JSON = "__json"
 # A line is one value: the delimiter cannot be in JSON, and nothing is quoted.
@@ -45,21 +46,19 @@ def read_json_lines(
     paths = [path for path in paths if path.stat().st_size]
     for path in paths:
         _refuse_array(path, str(path.relative_to(folder)))
-    suffix = uuid.uuid4().hex
-    lines = f"(select null::VARCHAR as {_JSON} limit 0)"
-    if paths:
-        # All lines are read even for a sample: a key may be in the last one only.
-        lines = read_delimited(db, folder, ((path, _LINES) for path in paths)).relation
-        is_object = f"coalesce(json_type(case when json_valid({_JSON}) then {_JSON} end)"
-        lines = (
-            f"(select *, {is_object} = 'OBJECT', false) as __is_object from {lines} "
-            f"where {_JSON} is not null or {LINE_ERROR} is not null)"
-        )
-    pointers = _pointers(db, lines) if paths else {}
+    if not paths:
+        return no_rows({})
+    # All lines are read even for a sample: a key may be in the last one only.
+    lines = read_delimited(db, folder, ((path, _LINES) for path in paths)).relation
+    is_object = f"coalesce(json_type(case when json_valid({_JSON}) then {_JSON} end)"
+    lines = (
+        f"(select *, {is_object} = 'OBJECT', false) as __is_object from {lines} "
+        f"where {_JSON} is not null or {LINE_ERROR} is not null)"
+    )
+    pointers = _pointers(db, lines)
     texts = ", ".join(quote_literal(pointer) for pointer in pointers.values())
     columns = [f"__values[{n}] as {quote_identifier(name)}" for n, name in enumerate(pointers, 1)]
-    if not paths:
-        return FileRows(_no_rows(), {})
+    suffix = uuid.uuid4().hex
     limit_clause = "" if limit is None else f" limit {int(limit)}"
     not_object = quote_literal(" is not a JSON object: write one object a line")
     db.execute(
@@ -72,13 +71,6 @@ def read_json_lines(
         f"from {lines}{limit_clause})"
     )
     return FileRows(f"temp.json_{suffix}", dict.fromkeys(pointers, "VARCHAR"))
-
-
-def _no_rows() -> str:
-    return (
-        f"(select null::VARCHAR as {FILE_NAME}, null::BIGINT as {ROW_NUMBER}, "
-        f"null::VARCHAR as {LINE_ERROR}, null::VARCHAR as {LINE_TEXT} limit 0)"
-    )
 
 
 def _pointers(db: duckdb.DuckDBPyConnection, lines: str) -> dict[str, str]:

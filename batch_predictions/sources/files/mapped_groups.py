@@ -12,17 +12,11 @@ from batch_predictions.settings import SourceSettings
 from batch_predictions.sources.files.formats import read_files
 from batch_predictions.sources.files.parquet import read_parquet_files
 from batch_predictions.sources.files.patterns import FileGroup
-from batch_predictions.sources.rows.file_rows import (
-    FILE_NAME,
-    LINE_ERROR,
-    LINE_TEXT,
-    ROW_NUMBER,
-    FileRows,
-)
+from batch_predictions.sources.rows.file_rows import FILE_NAME, FileRows, no_rows
 from batch_predictions.sources.rows.mapped_columns import mapped_column_sql
-from batch_predictions.sources.sql_literals import quote_identifier, quote_literal
 from batch_predictions.sources.validation.column_mapping import match_columns
 from batch_predictions.tables import Table
+from batch_predictions.warehouse.sql_literals import quote_identifier, quote_literal
 
 
 @dataclass(frozen=True)
@@ -82,7 +76,7 @@ class MappedGroup:
         """
         paths = self.files.paths if paths is None else paths
         if not paths:
-            return _no_rows(types or {})
+            return no_rows(types or {})
         if self.query:
             rows = read_parquet_files(db, paths[0].parent, paths, limit)
             name = quote_literal(self.name_of(paths[0]))
@@ -121,10 +115,3 @@ def _with_columns(rows: FileRows, types: Mapping[str, str]) -> FileRows:
     return replace(
         rows, relation=f"(select *, {nulls} from {rows.relation})", types={**rows.types, **added}
     )
-
-
-def _no_rows(types: Mapping[str, str]) -> FileRows:
-    columns = [f"null::{type_} as {quote_identifier(name)}" for name, type_ in types.items()]
-    texts = [f"null::VARCHAR as {name}" for name in (FILE_NAME, LINE_ERROR, LINE_TEXT)]
-    selected = ", ".join([*columns, *texts, f"null::BIGINT as {ROW_NUMBER}"])
-    return FileRows(f"(select {selected} limit 0)", dict(types))

@@ -17,10 +17,11 @@ import duckdb
 
 from batch_predictions.settings import DuckDBSettings
 from batch_predictions.sources.base import SourceError, raw_table
-from batch_predictions.sources.files.fingerprints import hash_json
 from batch_predictions.sources.files.patterns import is_pattern
-from batch_predictions.sources.sql_literals import quote_literal
+from batch_predictions.sources.fingerprints import hash_json
+from batch_predictions.sources.memory_database import connect_memory
 from batch_predictions.warehouse.path_sql import escape_pattern, join_pattern
+from batch_predictions.warehouse.sql_literals import quote_literal
 
 _BATCH_ROWS = 50_000
 _KEPT_RESULTS = 2
@@ -222,18 +223,13 @@ def _texts(tree: Any) -> Iterator[tuple[dict[str, Any], str, str]]:
 
 def _connect(folder: Path, scratch: Path, limits: DuckDBSettings) -> duckdb.DuckDBPyConnection:
     """A connection that can read the folder, spill to `scratch`, and do nothing else outside."""
-    db = duckdb.connect(
-        ":memory:",
-        config={
-            "memory_limit": limits.memory_limit,
-            "threads": limits.threads,
-            "temp_directory": str(scratch / ".spill"),
-            "autoinstall_known_extensions": False,
-            "autoload_known_extensions": False,
-            "allow_community_extensions": False,
-        },
+    db = connect_memory(
+        limits,
+        scratch / ".spill",
+        autoinstall_known_extensions=False,
+        autoload_known_extensions=False,
+        allow_community_extensions=False,
     )
-    db.execute("set timezone = 'UTC'")
     # A pattern must begin with an allowed folder as it is written, a file with the folder's name.
     allowed = ", ".join(map(quote_literal, {str(folder): 1, escape_pattern(folder): 1}))
     db.execute(f"set allowed_directories = [{allowed}]")

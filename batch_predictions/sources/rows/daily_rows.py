@@ -9,7 +9,6 @@ import duckdb
 
 from batch_predictions.sources.base import MAX_DATE
 from batch_predictions.sources.rows.file_rows import FILE_NAME, LINE_ERROR, FileRows
-from batch_predictions.sources.sql_literals import days_condition, quote_literal
 from batch_predictions.sources.validation.column_mapping import TIME_COLUMNS
 from batch_predictions.sources.validation.timestamps import (
     DayRules,
@@ -19,6 +18,7 @@ from batch_predictions.sources.validation.timestamps import (
     timestamp_sql,
 )
 from batch_predictions.tables import Table
+from batch_predictions.warehouse.sql_literals import days_condition, quote_literal
 
 
 def daily_rows_sql(

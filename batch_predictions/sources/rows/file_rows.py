@@ -5,14 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from batch_predictions.sources.sql_literals import quote_identifier
+from batch_predictions.warehouse.sql_literals import quote_identifier
 
 FILE_NAME, ROW_NUMBER = "__file_name", "__row_number"
 """Columns of every relation of rows: the file, relative to the folder; the row in it, from 1."""
 
 LINE_ERROR, LINE_TEXT = "__line_error", "__line_text"
 """Columns of every relation of rows: why a line is damaged, and its text; null if it is not."""
-
 
 LEFT_OUT = "__left_out"
 """Column of relations of rows with a condition: whether it leaves the row out."""
@@ -69,3 +68,11 @@ class FileRows:
             return f"null::{type_}"
         value = quote_identifier(name)
         return value if own_type == type_ else f"{value}::{type_}"
+
+
+def no_rows(types: Mapping[str, str]) -> FileRows:
+    """The rows of no files, with some columns."""
+    columns = [f"null::{type_} as {quote_identifier(name)}" for name, type_ in types.items()]
+    texts = [f"null::VARCHAR as {name}" for name in (FILE_NAME, LINE_ERROR, LINE_TEXT)]
+    selected = ", ".join([*columns, *texts, f"null::BIGINT as {ROW_NUMBER}"])
+    return FileRows(f"(select {selected} limit 0)", dict(types))

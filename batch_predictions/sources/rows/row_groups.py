@@ -8,17 +8,16 @@ from dataclasses import dataclass, field, replace
 
 import duckdb
 
-from batch_predictions.settings import SourceSettings
-from batch_predictions.sources.files.patterns import FileGroup
+from batch_predictions.settings import FilesEntry, SourceSettings
 from batch_predictions.sources.rows.daily_rows import daily_rows_sql, dated_rows_sql
 from batch_predictions.sources.rows.file_rows import LINE_ERROR, FileRows
 from batch_predictions.sources.rows.row_filters import apply_condition
 from batch_predictions.sources.rows.weekly_spans import weekly_rows_sql, weekly_spans_sql
-from batch_predictions.sources.sql_literals import quote_identifier
 from batch_predictions.sources.validation.interpretation import interpret_columns, require_columns
 from batch_predictions.sources.validation.timestamps import DayRules
 from batch_predictions.sources.validation.value_maps import ValueMap
 from batch_predictions.tables import Table
+from batch_predictions.warehouse.sql_literals import quote_identifier
 
 
 @dataclass(frozen=True)
@@ -61,18 +60,17 @@ class Interpretation:
         """Raises SourceError if there is a format or a map of a column that no file has."""
         require_columns(table, columns, self.formats, self.values)
 
-    def of_entry(self, group: FileGroup | None, columns: Collection[str]) -> Interpretation:
+    def of_entry(self, entry: FilesEntry | None, columns: Collection[str]) -> Interpretation:
         """How the values of a group are read: what its entry says is laid over this.
 
         Args:
-            group: the group.
+            entry: the group's entry of `source.files`; None if it has none.
             columns: columns of the raw table that the group has.
         """
         formats = {name: text for name, text in self.formats.items() if name in columns}
         values = {name: value for name, value in self.values.items() if name in columns}
-        if group is None or group.entry is None:
+        if entry is None:
             return Interpretation(formats, values, self.where)
-        entry = group.entry
         return Interpretation(
             {**formats, **entry.formats}, {**values, **entry.values}, entry.where or self.where
         )

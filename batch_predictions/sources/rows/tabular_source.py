@@ -11,13 +11,14 @@ import duckdb
 from batch_predictions.home import State
 from batch_predictions.settings import SourceSettings
 from batch_predictions.sources.base import Source, Span, last_sunday_before
+from batch_predictions.sources.memory_database import connect_memory
 from batch_predictions.sources.rows.file_rows import FileRows
 from batch_predictions.sources.rows.row_groups import RowGroup, group_day_range, group_rows_sql
-from batch_predictions.sources.sql_literals import quote_identifier
 from batch_predictions.sources.validation.column_formats import validate_formats
 from batch_predictions.sources.validation.timestamps import DayRules
 from batch_predictions.sources.validation.value_maps import validate_values
 from batch_predictions.tables import Table
+from batch_predictions.warehouse.sql_literals import quote_identifier
 
 
 class TabularSource(Source):
@@ -85,8 +86,7 @@ class TabularSource(Source):
             default_date: day of rows without a time.
         """
         # Only the time columns are scanned: a small connection is enough.
-        with duckdb.connect(":memory:", config={"threads": 2}) as db:
-            db.execute("set timezone = 'UTC'")
+        with connect_memory() as db:
             groups = self.row_groups(db, table, None)
             return group_day_range(db, table, groups, self.day_rules(default_date, dt.date.min))
 

@@ -14,13 +14,13 @@ from dataclasses import replace
 import duckdb
 
 from batch_predictions.sources.rows.file_rows import FILE_NAME, LINE_ERROR, FileRows
-from batch_predictions.sources.sql_literals import date_list
 from batch_predictions.sources.validation.timestamps import (
     DayRules,
     day_problem_sql,
     day_sql,
     is_missing_sql,
 )
+from batch_predictions.warehouse.sql_literals import date_list
 
 SPAN_COLUMNS = ("week", "starts_on", "ends_on")
 """Columns that say when a row of a weekly table is in force."""

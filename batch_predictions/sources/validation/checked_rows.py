@@ -9,7 +9,6 @@ import duckdb
 
 from batch_predictions.sources.base import Source
 from batch_predictions.sources.event_types import UNKNOWN, UNTYPED
-from batch_predictions.sources.sql_literals import quote_identifier, quote_literal
 from batch_predictions.sources.validation.ages import age_bracket_of_birthday_sql
 from batch_predictions.sources.validation.column_mapping import BIRTHDAY
 from batch_predictions.sources.validation.column_rules import (
@@ -19,6 +18,7 @@ from batch_predictions.sources.validation.column_rules import (
     unread_column,
 )
 from batch_predictions.tables import Table
+from batch_predictions.warehouse.sql_literals import quote_identifier, quote_literal
 
 _DEFAULTS = {
     ("interactions", "event_type"): UNTYPED,

@@ -8,8 +8,8 @@ import duckdb
 
 from batch_predictions.settings import DeduplicateRule
 from batch_predictions.sources.base import Source, SourceError, raw_table
-from batch_predictions.sources.sql_literals import quote_identifier
 from batch_predictions.tables import Table
+from batch_predictions.warehouse.sql_literals import quote_identifier
 
 
 def validate_deduplication(rules: Mapping[str, DeduplicateRule]) -> None:

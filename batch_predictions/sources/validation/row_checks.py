@@ -17,7 +17,6 @@ import duckdb
 
 from batch_predictions.sources.base import Source, SourceError
 from batch_predictions.sources.event_types import RETURN
-from batch_predictions.sources.sql_literals import quote_identifier, quote_literal
 from batch_predictions.sources.validation.checked_rows import (
     ROW_JSON,
     CheckedRows,
@@ -31,6 +30,7 @@ from batch_predictions.sources.validation.left_out_rows import (
 )
 from batch_predictions.sources.validation.review_text import clean_text_sql
 from batch_predictions.tables import Table
+from batch_predictions.warehouse.sql_literals import quote_identifier, quote_literal
 
 _EVENT_IDS = {"interactions": "event_id", "reviews": "review_id"}
 """Ids of events, made from the row where the source has none."""

@@ -18,12 +18,12 @@ import re
 from dataclasses import dataclass
 
 from batch_predictions.sources.base import MAX_DATE
-from batch_predictions.sources.sql_literals import quote_literal
 from batch_predictions.sources.validation.month_names import (
     has_month_name_sql,
     month_name_date_sql,
     month_name_timestamp_sql,
 )
+from batch_predictions.warehouse.sql_literals import quote_literal
 
 _NUMBER_TYPE = re.compile(r"U?(TINY|SMALL|BIG|HUGE)?INT(EGER)?|DOUBLE|FLOAT|DECIMAL\(\d+,\d+\)")
 _DATE_PATTERN = r"'\d{4}[-/]\d{1,2}[-/]\d{1,2}'"

@@ -108,6 +108,11 @@ class Feature:
     applies: Callable[[CandidateBatch], bool] = lambda batch: True
 
 
+def has_other_types(batch: CandidateBatch) -> bool:
+    """Whether histories have events that are no target, such as views."""
+    return batch.histories.targets is not None
+
+
 @dataclass(frozen=True)
 class FeatureSet:
     """Features of one kind, declared together.

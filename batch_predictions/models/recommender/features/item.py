@@ -16,6 +16,7 @@ from batch_predictions.models.recommender.features.candidates import (
     Feature,
     FeatureSet,
     Values,
+    has_other_types,
 )
 
 
@@ -46,11 +47,6 @@ def _days_since_first(batch: CandidateBatch) -> Values:
     return batch.from_items(batch.item_features.stats["days_since_first"])
 
 
-def _has_other_types(batch: CandidateBatch) -> bool:
-    """Whether histories have events that are no target, such as views."""
-    return batch.histories.targets is not None
-
-
 FEATURES = (
     *(
         Feature(f"popularity_{days}d", "trend", _log_share(f"decayed_events_{days}"))
@@ -74,10 +70,10 @@ FEATURES = (
     Feature("returning_share", "trend", _ratio("returning_events_14", "decayed_events_14", 0.1)),
     Feature("events_per_user", "trend", _ratio("events", "users", 0.0)),
     Feature("item_days_since_first", "trend", _days_since_first, high_if_missing=True),
-    Feature("target_popularity", "trend", _log_share("targets"), applies=_has_other_types),
+    Feature("target_popularity", "trend", _log_share("targets"), applies=has_other_types),
     Feature(
-        "target_popularity_14d", "trend", _log_share("decayed_targets_14"), applies=_has_other_types
+        "target_popularity_14d", "trend", _log_share("decayed_targets_14"), applies=has_other_types
     ),
-    Feature("target_rate", "trend", _ratio("targets", "events", 0.1), applies=_has_other_types),
+    Feature("target_rate", "trend", _ratio("targets", "events", 0.1), applies=has_other_types),
 )
 item_features = FeatureSet(lambda batch: FEATURES, order=20)

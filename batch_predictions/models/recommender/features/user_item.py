@@ -12,6 +12,7 @@ from batch_predictions.models.recommender.features.candidates import (
     Feature,
     FeatureSet,
     Values,
+    has_other_types,
 )
 
 
@@ -82,11 +83,6 @@ def _gaps_since_last(batch: CandidateBatch) -> Values:
     return _days_since_last(batch) / np.maximum(_mean_gap(batch), 1)
 
 
-def _has_other_types(batch: CandidateBatch) -> bool:
-    """Whether histories have events that are no target, such as views."""
-    return batch.histories.targets is not None
-
-
 def _targets(half_life_days: float) -> Callable[[CandidateBatch], Values]:
     """The user's decayed events of a target type on the item."""
 
@@ -116,14 +112,14 @@ FEATURES = (
     Feature("user_item_days_since_last", "own", _days_since_last, high_if_missing=True),
     Feature("user_item_mean_gap", "own", _mean_gap, high_if_missing=True),
     Feature("user_item_gaps_since_last", "own", _gaps_since_last, high_if_missing=True),
-    Feature("user_item_targets_14d", "own", _targets(14), applies=_has_other_types),
-    Feature("user_item_targets_90d", "own", _targets(90), applies=_has_other_types),
+    Feature("user_item_targets_14d", "own", _targets(14), applies=has_other_types),
+    Feature("user_item_targets_90d", "own", _targets(90), applies=has_other_types),
     Feature(
         "user_item_days_since_target",
         "own",
         _days_since_target,
         high_if_missing=True,
-        applies=_has_other_types,
+        applies=has_other_types,
     ),
 )
 user_item_features = FeatureSet(lambda batch: FEATURES, order=10)

@@ -108,7 +108,7 @@ def _transform(histories: csr_matrix, transform: str) -> csr_matrix:
     if transform == "log1p":
         result.data = np.log1p(result.data)
     elif transform == "binary":
-        result.data = np.minimum(result.data, np.ones_like(result.data))
+        result.data = np.minimum(result.data, 1)
     else:
         raise ValueError(f"ease: unknown transform {transform!r}; use log1p or binary")
     return result

@@ -105,7 +105,7 @@ def top_neighbour_contributors(
 def cap_at_one(matrix: csr_matrix) -> csr_matrix:
     """A copy with all entries at most 1: a purchase is 1 however often, a view less."""
     result = matrix.copy()
-    result.data = np.minimum(result.data, np.ones_like(result.data))
+    result.data = np.minimum(result.data, 1)
     return result
 
 

@@ -1,4 +1,4 @@
-"""Hashes that change when the files of a table, or the way they are read, have changed."""
+"""Hashes that change when the rows of a table, or the way they are read, have changed."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from batch_predictions.tables import INTERACTIONS, Table
 
 
 def reading_settings(source: Source, table: Table) -> list[object]:
-    """The settings that decide how the files of a table are read, in values of JSON.
+    """The settings that decide how a table is read, in values of JSON.
 
     Settings without a value are left out, so that a new one does not change other homes.
     """
@@ -38,5 +38,5 @@ def reading_settings(source: Source, table: Table) -> list[object]:
 
 
 def hash_json(value: object) -> str:
-    """A short hash of values of JSON."""
-    return hashlib.sha256(json.dumps(value).encode()).hexdigest()[:32]
+    """A short hash of values of JSON; others count as their text."""
+    return hashlib.sha256(json.dumps(value, default=str).encode()).hexdigest()[:32]

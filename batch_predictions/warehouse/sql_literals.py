@@ -1,6 +1,6 @@
 """Identifiers, values and dates as SQL text.
 
-The queries of a source are embedded in other queries, so their values cannot be bound.
+For what cannot be bound: queries that are embedded in others, paths of COPY, views.
 """
 
 from __future__ import annotations
