@@ -63,7 +63,7 @@ def stage_reviews(home: Path, number: int) -> Path:
     # Partitions are computed from the state of a home: here, of this new one.
     os.environ["BATCH_PREDICTIONS_HOME"] = str(home)
     import batch_predictions.definitions  # noqa: F401
-    from batch_predictions.predictions.sentiment import review_sentiments
+    from batch_predictions.predictions.review_sentiments import review_sentiments
 
     pool, _ = generate_texts(16384, 3)
     sample = np.random.default_rng(5).integers(0, len(pool), number).tolist()
@@ -95,7 +95,7 @@ def scoring(home: str, shard: str) -> Step:
     os.environ["BATCH_PREDICTIONS_HOME"] = home
     import batch_predictions.definitions  # noqa: F401
     from batch_predictions.inference.scorer import ScorerContext
-    from batch_predictions.predictions.sentiment import ReviewScorer
+    from batch_predictions.predictions.review_sentiments import ReviewScorer
 
     torch.set_num_threads(1)
     scorer = ReviewScorer.open(ScorerContext(model=Path(home) / "model"))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -18,23 +17,8 @@ from batch_predictions.tables import INTERACTIONS, Table
 from batch_predictions.warehouse import Warehouse, as_date
 from batch_predictions_tests.worlds.source_folders import DEFAULT_DATE, FIRST_DAY, day_keys
 
-POSTGRES = "BATCH_PREDICTIONS_TEST_POSTGRES"
 TABLES = {"interactions": "order_lines"}
 DRIVERS = ["adbc", "sqlalchemy"]
-
-
-def empty_postgres() -> str:
-    """The URL of an empty PostgreSQL database of this test process; skips without a server."""
-    server = os.environ.get(POSTGRES)
-    if not server:
-        pytest.skip(f"{POSTGRES} names no PostgreSQL (.ci/with-postgres starts one)")
-    name = f"sources_{os.environ.get('PYTEST_XDIST_WORKER', 'main')}"
-    engine = sa.create_engine(server, isolation_level="AUTOCOMMIT")
-    with engine.connect() as db:
-        db.exec_driver_sql(f"drop database if exists {name} with (force)")
-        db.exec_driver_sql(f"create database {name}")
-    engine.dispose()
-    return sa.make_url(server).set(database=name).render_as_string(hide_password=False)
 
 
 class SourceDatabase:

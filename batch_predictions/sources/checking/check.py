@@ -23,9 +23,9 @@ from batch_predictions.sources.checking.suggestions import (
     PREVIEW_ROWS,
     Suggestions,
     suggest_for_findings,
-    suggest_tables,
     suggest_values,
 )
+from batch_predictions.sources.checking.table_suggestions import suggest_tables
 from batch_predictions.sources.checking.use_cases import Days, describe_use_cases
 from batch_predictions.sources.item_exclusions import unknown_exclusions_message
 from batch_predictions.sources.memory_database import connect_memory

@@ -14,10 +14,10 @@ import pytest
 from batch_predictions.sources import SourceError
 from batch_predictions.sources.adapters import sql as sql_adapter
 from batch_predictions.tables import INTERACTIONS, ITEMS, REVIEWS, USERS
+from batch_predictions_tests.worlds.postgres import empty_postgres
 from batch_predictions_tests.worlds.source_database import (
     DRIVERS,
     SourceDatabase,
-    empty_postgres,
 )
 from batch_predictions_tests.worlds.source_folders import (
     SourceFolder,

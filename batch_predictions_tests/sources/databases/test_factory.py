@@ -21,10 +21,10 @@ from batch_predictions.sources.databases import factory
 from batch_predictions.sources.databases.connection import DatabaseConnection
 from batch_predictions.sources.databases.url import DatabaseUrl
 from batch_predictions.tables import INTERACTIONS
+from batch_predictions_tests.worlds.postgres import empty_postgres
 from batch_predictions_tests.worlds.source_database import (
     DRIVERS,
     SourceDatabase,
-    empty_postgres,
 )
 from batch_predictions_tests.worlds.source_folders import total_counts
 

@@ -1,0 +1,24 @@
+"""An empty PostgreSQL database for a test, where the environment names a server."""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+import sqlalchemy as sa
+
+POSTGRES = "BATCH_PREDICTIONS_TEST_POSTGRES"
+
+
+def empty_postgres() -> str:
+    """The URL of an empty database of this test process; skips without a server."""
+    server = os.environ.get(POSTGRES)
+    if not server:
+        pytest.skip(f"{POSTGRES} names no PostgreSQL (.ci/with-postgres starts one)")
+    name = f"tests_{os.environ.get('PYTEST_XDIST_WORKER', 'main')}"
+    engine = sa.create_engine(server, isolation_level="AUTOCOMMIT")
+    with engine.connect() as db:
+        db.exec_driver_sql(f"drop database if exists {name} with (force)")
+        db.exec_driver_sql(f"create database {name}")
+    engine.dispose()
+    return sa.make_url(server).set(database=name).render_as_string(hide_password=False)
