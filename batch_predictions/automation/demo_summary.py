@@ -20,11 +20,8 @@ SIMULATED_USER = {"user_id": "simulated-sign-up", "age_bracket": "35-44"}
 
 def simulate_sign_up(settings: Settings) -> None:
     """Adds one new user, marked as simulated, to the release that is served."""
-    store = Store.of(settings)
-    try:
+    with Store.of(settings) as store:
         add_sign_ups(store, [SIMULATED_USER], simulated=True)
-    finally:
-        store.close()
 
 
 def as_text(settings: Settings, summary: Summary) -> str:

@@ -78,12 +78,8 @@ def _remove_models(settings: Settings) -> list[str]:
 
 def _released_versions(settings: Settings) -> set[str]:
     """Versions of models whose predictions a release has."""
-    store = Store.of(settings)
-    try:
-        with store.read() as db:
-            releases = all_releases(db)
-    finally:
-        store.close()
+    with Store.of(settings) as store, store.read() as db:
+        releases = all_releases(db)
     return {
         version
         for release in releases

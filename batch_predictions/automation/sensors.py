@@ -30,8 +30,7 @@ def sign_ups(
 
     The cursor is the source's fingerprint, so that an unchanged source is not read.
     """
-    store = Store.of(settings)
-    try:
+    with Store.of(settings) as store:
         with store.read() as db:
             served = read_pointer(db)
         if served is None:
@@ -40,8 +39,6 @@ def sign_ups(
         # A release keeps earlier sign-ups; those that it does not know are added.
         users, cursor = new_sign_ups(warehouse, source, context.cursor)
         added = add_sign_ups(store, users.to_pylist())
-    finally:
-        store.close()
     note = f"{added} sign-ups added to release {served.release_id}" if added else "no new sign-ups"
     context.log.info(note)
     return dg.SensorResult(skip_reason=note, cursor=cursor)

@@ -128,12 +128,8 @@ def served_release(settings: Settings) -> str | None:
     from batch_predictions.serving.release.pointer import read_pointer
     from batch_predictions.serving.store.schema import Store
 
-    store = Store.of(settings)
-    try:
-        with store.read() as db:
-            pointer = read_pointer(db)
-    finally:
-        store.close()
+    with Store.of(settings) as store, store.read() as db:
+        pointer = read_pointer(db)
     return pointer.release_id if pointer else None
 
 

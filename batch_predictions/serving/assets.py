@@ -73,8 +73,7 @@ def _publish_days(
     for day in days[:-keep]:
         note = f"not published: only the newest {keep} days are kept"
         context.add_asset_metadata({"note": note}, partition_key=day)
-    store = Store.of(settings)
-    try:
+    with Store.of(settings) as store:
         for day in days[-keep:]:
             published = publish(
                 store,
@@ -87,8 +86,6 @@ def _publish_days(
             )
             context.log.info(f"release {published.release_id}: {published.note}")
             context.add_asset_metadata(_metadata(published), partition_key=day)
-    finally:
-        store.close()
 
 
 def _run_created_at(context: dg.AssetExecutionContext) -> dt.datetime:

@@ -52,12 +52,7 @@ def unread_partitions(
 ) -> list[str]:
     """What to do about files with rows that the warehouse's views do not find, one text per table.
 
-    Args:
-        warehouse: where the files are.
-        names: qualified names of the tables that a query reads.
-        unit: what `key` is; tables that are divided otherwise are not checked. Tables without
-            partitions are.
-        key: the partition that is computed.
+    The arguments are those of `lost_partitions`; `key` is the partition that is computed.
     """
     problems = []
     for table in _checked_tables(names, unit):

@@ -17,8 +17,7 @@ def releases_list(context: typer.Context, home: Home = None, as_json: Json = Fal
     from batch_predictions.serving.release.publish import releases
     from batch_predictions.serving.store.schema import Store
 
-    store = Store.of(load_settings(home, context))
-    try:
+    with Store.of(load_settings(home, context)) as store:
         rows = [
             {
                 "current": "*" if release.current else "",
@@ -30,8 +29,6 @@ def releases_list(context: typer.Context, home: Home = None, as_json: Json = Fal
             }
             for release in releases(store)
         ]
-    finally:
-        store.close()
     print_rows(rows, as_json)
 
 
@@ -47,8 +44,5 @@ def releases_rollback(
     from batch_predictions.serving.release.publish import rollback
     from batch_predictions.serving.store.schema import Store
 
-    store = Store.of(load_settings(home, context))
-    try:
+    with Store.of(load_settings(home, context)) as store:
         typer.echo(rollback(store, to).note)
-    finally:
-        store.close()

@@ -163,6 +163,12 @@ class Store:
         """The serving store of a home folder."""
         return cls(store_url(settings))
 
+    def __enter__(self) -> Store:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.close()
+
     @contextmanager
     def write(self) -> Iterator[sa.Connection]:
         """A writing transaction; waits for other writers."""
