@@ -130,10 +130,10 @@ def process_exists(pid: int) -> bool:
     return True
 
 
-_UMASKS = {"owner": 0o077, "group": 0o007}
+_UMASKS = {"owner": 0o077, "group_read": 0o027, "group": 0o007}
 
 
-def restrict_new_files(file_mode: Literal["owner", "group"]) -> None:
+def restrict_new_files(file_mode: Literal["owner", "group_read", "group"]) -> None:
     """Sets who may use the files that this process and its children create from now on.
 
     Args:

@@ -45,9 +45,11 @@ def state(kind: str = "files") -> State:
     )
 
 
-@pytest.mark.parametrize(("file_mode", "others"), [("owner", 0o077), ("group", 0o007)])
+@pytest.mark.parametrize(
+    ("file_mode", "others"), [("owner", 0o077), ("group_read", 0o027), ("group", 0o007)]
+)
 def test_new_folders_and_files_are_closed_to_others(
-    tmp_path: Path, file_mode: Literal["owner", "group"], others: int
+    tmp_path: Path, file_mode: Literal["owner", "group_read", "group"], others: int
 ) -> None:
     """Of all that writes into a home: text files, DuckDB, SQLite, Dagster."""
     umask = os.umask(0)

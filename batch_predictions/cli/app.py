@@ -17,7 +17,14 @@ HELP = (
     "Machine-learning predictions in batches: ingest, train, predict, release, look up.\n\n"
     "Begin with `batch-predictions demo`, or `batch-predictions init` for a source of your own."
 )
-EXPECTED_ERRORS = {"RunError", "ReleaseError", "SourceError", "ModelError", "WarehouseError"}
+EXPECTED_ERRORS = {
+    "RunError",
+    "ReleaseError",
+    "SourceError",
+    "ModelError",
+    "StoreError",
+    "WarehouseError",
+}
 """Errors whose message says what to do; others are faults, whose traceback is shown."""
 
 

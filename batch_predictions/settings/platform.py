@@ -90,11 +90,12 @@ class ExecutionSettings(Section):
         description="ray: address of the cluster's job server, such as http://head:8265. Empty: "
         "the variable RAY_ADDRESS, or this machine.",
     )
-    file_mode: Literal["owner", "group"] = Field(
+    file_mode: Literal["owner", "group_read", "group"] = Field(
         "owner",
-        description="Who may read and write what commands and runs create: the home folder, its "
-        "files, Dagster's storage, exports. owner: their owner alone (0700 and 0600, whatever the "
-        "umask). group: the group too (0770 and 0660). Files that exist keep their modes.",
+        description="Who may use what commands and runs create: the home folder, its files, "
+        "Dagster's storage, exports. owner: their owner alone (0700 and 0600, whatever the umask). "
+        "group_read: the group may read, which lookups need (0750 and 0640). group: the group may "
+        "read and write (0770 and 0660). Files that exist keep their modes.",
     )
     instance: dict[str, Any] = Field(
         default_factory=dict,

@@ -14,21 +14,22 @@ from batch_predictions.cli.printing import print_rows
 @command("releases list", order=10)
 def releases_list(context: typer.Context, home: Home = None, as_json: Json = False) -> None:
     """Kept releases, the newest first; * marks the one that applications see."""
-    from batch_predictions.serving.release.publish import releases
-    from batch_predictions.serving.store.schema import Store
+    from batch_predictions.serving.store.schema import store_url
+    from batch_predictions.serving.store.snapshot import ReadStore
 
-    with Store.of(load_settings(home, context)) as store:
-        rows = [
-            {
-                "current": "*" if release.current else "",
-                "release_id": release.release_id,
-                "as_of": release.as_of,
-                "created_at": release.created_at,
-                "status": release.status,
-                "rows": sum(release.rows.values()),
-            }
-            for release in releases(store)
-        ]
+    with ReadStore(store_url(load_settings(home, context))) as store:
+        releases = store.releases()
+    rows = [
+        {
+            "current": "*" if release.current else "",
+            "release_id": release.release_id,
+            "as_of": release.as_of,
+            "created_at": release.created_at,
+            "status": release.status,
+            "rows": sum(release.rows.values()),
+        }
+        for release in releases
+    ]
     print_rows(rows, as_json)
 
 

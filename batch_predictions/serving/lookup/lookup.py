@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import datetime as dt
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from typing import Any
 
@@ -120,29 +120,8 @@ class Lookup:
             raise ValueError(f"k is {k}: ask for at least one item")
         user_id = self._normalise("user_id", str(user_id))
         arguments = {"age_bracket": age_bracket, "gender": gender, "location": location}
-        with self._store.snapshot() as (db, served):
-            common = {"release_id": served.release_id, "k": k}
-            if RECOMMENDATIONS.name in served.tables:
-                rows = db.execute(_PERSONAL, {**common, "user_id": user_id}).all()
-                if rows:
-                    return _answer(user_id, "personal", served, None, rows)
-            if DEMOGRAPHIC_RECOMMENDATIONS.name not in served.tables:
-                raise _not_published(DEMOGRAPHIC_RECOMMENDATIONS.name, served)
-            attributes = {name: known(name, value) for name, value in arguments.items()}
-            if None in attributes.values():
-                user = {"release_id": served.release_id, "user_id": user_id}
-                stored = db.execute(_USER, user).one_or_none()
-                for name in ATTRIBUTES if stored is not None else ():
-                    attributes[name] = attributes[name] or known(name, getattr(stored, name))
-            for level, values in levels(attributes):
-                # Columns outside the level are stored as empty strings.
-                key = {"segment_level": level, **dict.fromkeys(ATTRIBUTES, ""), **values}
-                rows = db.execute(_SEGMENT, {**common, **key}).all()
-                if rows:
-                    source = "demographic" if values else "popular"
-                    return _answer(user_id, source, served, {"level": level, **values}, rows)
-        raise ReleaseError(
-            f"release {served.release_id} has no rows of the level everyone: publish it again"
+        return self._store.read(
+            lambda db, served: _recommendations(db, served, user_id, arguments, k)
         )
 
     def rows(
@@ -168,36 +147,8 @@ class Lookup:
             NoReleaseError: nothing has been released yet.
             NotPublishedError: the release has no such table, or the table no such column.
         """
-        with self._store.snapshot() as (db, served):
-            entry = served.tables.get(table_name)
-            if entry is None:
-                raise _not_published(table_name, served)
-            types = entry["columns"]
-            unknown = sorted(set(key) - set(types))
-            if unknown:
-                raise NotPublishedError(
-                    f"{table_name} has no column {', '.join(unknown)}: it has {', '.join(types)}"
-                )
-            table = _stored(table_name, tuple(types.items()), tuple(entry["key"]))
-            conditions = [
-                _matches(table.c[name], self._normalise(name, value)) for name, value in key.items()
-            ]
-            query = (
-                sa.select(*(table.c[name] for name in types))
-                .where(table.c.release_id == served.release_id, *conditions)
-                .order_by(*table.primary_key.columns)
-                .limit(limit)
-            )
-            rows = [dict(row) for row in db.execute(query).mappings()]
-        for name in (name for name, type_ in types.items() if is_json(type_)):
-            for row in rows:
-                row[name] = None if row[name] is None else json.loads(row[name])
-        return {
-            "release_id": served.release_id,
-            "as_of": served.as_of.isoformat(),
-            "partition": entry["partition"],
-            "rows": rows,
-        }
+        values = {name: self._normalise(name, value) for name, value in key.items()}
+        return self._store.read(lambda db, served: _rows(db, served, table_name, values, limit))
 
     def _normalise(self, column: str, value: Any) -> Any:
         """An id as the source's settings write it; any other value as it is."""
@@ -210,16 +161,16 @@ class Lookup:
         Raises:
             NoReleaseError: nothing has been released yet.
         """
-        with self._store.snapshot() as (_, served):
-            return [
-                {
-                    "table": name,
-                    "partition": entry["partition"],
-                    "key": list(entry["key"]),
-                    "columns": list(entry["columns"]),
-                }
-                for name, entry in served.tables.items()
-            ]
+        served = self._store.read(lambda _, served: served)
+        return [
+            {
+                "table": name,
+                "partition": entry["partition"],
+                "key": list(entry["key"]),
+                "columns": list(entry["columns"]),
+            }
+            for name, entry in served.tables.items()
+        ]
 
     def freshness(self, today: dt.date) -> dict[str, Any]:
         """The age of the current release: release_id, as_of, age_days.
@@ -227,12 +178,80 @@ class Lookup:
         Raises:
             NoReleaseError: nothing has been released yet.
         """
-        with self._store.snapshot() as (_, served):
-            return {
-                "release_id": served.release_id,
-                "as_of": served.as_of.isoformat(),
-                "age_days": (today - served.as_of).days,
-            }
+        served = self._store.read(lambda _, served: served)
+        return {
+            "release_id": served.release_id,
+            "as_of": served.as_of.isoformat(),
+            "age_days": (today - served.as_of).days,
+        }
+
+
+def _recommendations(
+    db: sa.Connection,
+    served: ServedRelease,
+    user_id: str,
+    arguments: Mapping[str, str | int | None],
+    k: int,
+) -> dict[str, Any]:
+    common = {"release_id": served.release_id, "k": k}
+    if RECOMMENDATIONS.name in served.tables:
+        rows = db.execute(_PERSONAL, {**common, "user_id": user_id}).all()
+        if rows:
+            return _answer(user_id, "personal", served, None, rows)
+    if DEMOGRAPHIC_RECOMMENDATIONS.name not in served.tables:
+        raise _not_published(DEMOGRAPHIC_RECOMMENDATIONS.name, served)
+    attributes = {name: known(name, value) for name, value in arguments.items()}
+    if None in attributes.values():
+        user = {"release_id": served.release_id, "user_id": user_id}
+        stored = db.execute(_USER, user).one_or_none()
+        for name in ATTRIBUTES if stored is not None else ():
+            attributes[name] = attributes[name] or known(name, getattr(stored, name))
+    for level, values in levels(attributes):
+        # Columns outside the level are stored as empty strings.
+        key = {"segment_level": level, **dict.fromkeys(ATTRIBUTES, ""), **values}
+        rows = db.execute(_SEGMENT, {**common, **key}).all()
+        if rows:
+            source = "demographic" if values else "popular"
+            return _answer(user_id, source, served, {"level": level, **values}, rows)
+    raise ReleaseError(
+        f"release {served.release_id} has no rows of the level everyone: publish it again"
+    )
+
+
+def _rows(
+    db: sa.Connection,
+    served: ServedRelease,
+    table_name: str,
+    key: Mapping[str, Any],
+    limit: int | None,
+) -> dict[str, Any]:
+    entry = served.tables.get(table_name)
+    if entry is None:
+        raise _not_published(table_name, served)
+    types = entry["columns"]
+    unknown = sorted(set(key) - set(types))
+    if unknown:
+        raise NotPublishedError(
+            f"{table_name} has no column {', '.join(unknown)}: it has {', '.join(types)}"
+        )
+    table = _stored(table_name, tuple(types.items()), tuple(entry["key"]))
+    conditions = [_matches(table.c[name], value) for name, value in key.items()]
+    query = (
+        sa.select(*(table.c[name] for name in types))
+        .where(table.c.release_id == served.release_id, *conditions)
+        .order_by(*table.primary_key.columns)
+        .limit(limit)
+    )
+    rows = [dict(row) for row in db.execute(query).mappings()]
+    for name in (name for name, type_ in types.items() if is_json(type_)):
+        for row in rows:
+            row[name] = None if row[name] is None else json.loads(row[name])
+    return {
+        "release_id": served.release_id,
+        "as_of": served.as_of.isoformat(),
+        "partition": entry["partition"],
+        "rows": rows,
+    }
 
 
 def _answer(

@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import sqlite3
 import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
-from sqlalchemy.pool import ConnectionPoolEntry
+from sqlalchemy.pool import ConnectionPoolEntry, QueuePool
 
-BUSY_SECONDS = 60
-"""How long a statement waits for another writer, in seconds."""
-
-
-class StoreError(RuntimeError):
-    """The serving store does not support a table or a URL; the message says what to do."""
+from batch_predictions.serving.store.read_only import (
+    BUSY_SECONDS,
+    FileReader,
+    StoreError,
+    open_reader,
+)
 
 
 def sqlite_file(url: sa.URL) -> Path | None:
@@ -37,31 +38,47 @@ def open_engine(store_url: str, *, writing: bool) -> sa.Engine:
     url = sa.make_url(store_url)
     file = sqlite_file(url)
     if file is not None:
-        if writing:
-            file.parent.mkdir(parents=True, exist_ok=True)
-        # mode=rw: a reader must not create an empty file if there is no store yet.
-        mode = "rwc" if writing else "rw"
-        uri = sa.URL.create("sqlite", database=file.as_uri(), query={"mode": mode, "uri": "true"})
-        engine = sa.create_engine(uri, connect_args={"timeout": BUSY_SECONDS})
-        sa.event.listen(engine, "connect", _prepare_writer if writing else _prepare_reader)
-        sa.event.listen(engine, "begin", _begin_writing if writing else _begin_reading)
-        return engine
+        return _sqlite_writer(file) if writing else _sqlite_reader(file)
     if url.get_backend_name() == "postgresql" and url.get_driver_name() == "psycopg":
         isolation = "READ COMMITTED" if writing else "REPEATABLE READ"
-        return sa.create_engine(url, isolation_level=isolation, pool_pre_ping=True)
+        engine = sa.create_engine(url, isolation_level=isolation, pool_pre_ping=True)
+        if not writing:
+            sa.event.listen(engine, "connect", _only_read)
+        return engine
     raise StoreError(
         f"serving.url {url.render_as_string()} is not supported: use sqlite:///FILE or "
         "postgresql+psycopg://…"
     )
 
 
-def _prepare_reader(connection: Any, _: ConnectionPoolEntry) -> None:
-    # Otherwise the driver begins no transaction for a SELECT, and there is no snapshot.
-    connection.isolation_level = None
-    connection.execute("pragma query_only = on")
+def _sqlite_writer(file: Path) -> sa.Engine:
+    file.parent.mkdir(parents=True, exist_ok=True)
+    uri = sa.URL.create("sqlite", database=file.as_uri(), query={"mode": "rwc", "uri": "true"})
+    engine = sa.create_engine(uri, connect_args={"timeout": BUSY_SECONDS})
+    sa.event.listen(engine, "connect", _prepare_writer)
+    sa.event.listen(engine, "begin", _begin_writing)
+    return engine
+
+
+def _sqlite_reader(file: Path) -> sa.Engine:
+    engine = sa.create_engine("sqlite://", creator=partial(open_reader, file), poolclass=QueuePool)
+    sa.event.listen(engine, "checkout", _refuse_outdated)
+    sa.event.listen(engine, "begin", _begin_reading)
+    return engine
+
+
+def _only_read(connection: Any, _: ConnectionPoolEntry) -> None:
+    connection.read_only = True
+
+
+def _refuse_outdated(connection: FileReader, *_: Any) -> None:
+    if connection.is_outdated():
+        # The pool closes it and opens the file anew.
+        raise sa.exc.DisconnectionError(f"{connection.file} has changed")
 
 
 def _prepare_writer(connection: Any, _: ConnectionPoolEntry) -> None:
+    # The driver would begin transactions itself; `_begin_writing` does.
     connection.isolation_level = None
     connection.execute("pragma foreign_keys = on")
     # FULL: a pointer that has moved survives a power failure.

@@ -14,11 +14,11 @@ from typing import Any
 import sqlalchemy as sa
 
 from batch_predictions.serving.store.database import (
-    StoreError,
     open_engine,
     sqlite_file,
     use_wal,
 )
+from batch_predictions.serving.store.read_only import StoreError, leave_for_readers
 from batch_predictions.settings import Settings
 from batch_predictions.tables import Table
 
@@ -217,5 +217,8 @@ class Store:
         return declared
 
     def close(self) -> None:
-        """Closes its connections."""
-        self.engine.dispose()
+        """Closes its connections. An SQLite store can be read without write access afterwards."""
+        if self.file is None:
+            self.engine.dispose()
+        else:
+            leave_for_readers(self.engine, self.file)

@@ -3,16 +3,26 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from typing import Any, NamedTuple
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager, suppress
+from typing import Any, NamedTuple, TypeVar
 
 import sqlalchemy as sa
 
-from batch_predictions.serving.release.pointer import NoReleaseError
+from batch_predictions.serving.release.pointer import NoReleaseError, Release, all_releases
 from batch_predictions.serving.store.database import open_engine, sqlite_file
+from batch_predictions.serving.store.read_only import (
+    BUSY_SECONDS,
+    FileReader,
+    StoreChangedError,
+    needs_reopening,
+)
 from batch_predictions.serving.store.schema import CURRENT, RELEASES
 
+T = TypeVar("T")
+MAX_CHANGES = 5
+"""How often a query is repeated because the file of the store was written meanwhile."""
 _POINTER = sa.select(CURRENT.c.release_id, CURRENT.c.as_of)
 _MANIFEST = sa.select(RELEASES.c.manifest).where(
     RELEASES.c.release_id == sa.bindparam("release_id")
@@ -35,16 +45,76 @@ class ReadStore:
         self._engine = open_engine(url, writing=False)
         self._manifest: tuple[str, dict[str, Any]] = ("", {})
 
+    def __enter__(self) -> ReadStore:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.close()
+
+    def releases(self) -> list[Release]:
+        """Every release in the store, newest day first; none where there is no store."""
+        try:
+            return self.read(lambda db, _: all_releases(db))
+        except NoReleaseError:
+            return []
+
+    def read(self, query: Callable[[sa.Connection, ServedRelease], T]) -> T:
+        """The result of a query in one snapshot.
+
+        Args:
+            query: reads from the connection, in the current release; it is called again if the file
+                changed that was read as immutable.
+
+        Raises:
+            NoReleaseError: nothing has been released yet.
+            StoreError: the store cannot be read; the message says what to do.
+        """
+        for _ in range(MAX_CHANGES):
+            with suppress(StoreChangedError), self.snapshot() as (db, served):
+                return query(db, served)
+        with self.snapshot() as (db, served):
+            return query(db, served)
+
     @contextmanager
     def snapshot(self) -> Iterator[tuple[sa.Connection, ServedRelease]]:
-        """A read transaction, and the current release in it."""
-        with self._connect() as db:
-            release_id, as_of = self._pointer(db)
-            cached_id, manifest = self._manifest
-            if cached_id != release_id:
-                manifest = db.execute(_MANIFEST, {"release_id": release_id}).scalar_one()
-                self._manifest = (release_id, manifest)
-            yield db, ServedRelease(release_id, as_of, manifest["tables"])
+        """A read transaction, and the current release in it.
+
+        Raises:
+            StoreChangedError: at the end: what was read in it is not of one state of the store.
+        """
+        db, (release_id, as_of) = self._begin()
+        with db:
+            file = db.connection.driver_connection
+            try:
+                yield db, ServedRelease(release_id, as_of, self._tables(db, release_id))
+            except sa.exc.DatabaseError:
+                _require_unchanged(file)
+                raise
+            _require_unchanged(file)
+
+    def _tables(self, db: sa.Connection, release_id: str) -> Mapping[str, Mapping[str, Any]]:
+        cached_id, manifest = self._manifest
+        if cached_id != release_id:
+            manifest = db.execute(_MANIFEST, {"release_id": release_id}).scalar_one()
+            self._manifest = (release_id, manifest)
+        tables: Mapping[str, Mapping[str, Any]] = manifest["tables"]
+        return tables
+
+    def _begin(self) -> tuple[sa.Connection, tuple[str, dt.date]]:
+        """A connection whose snapshot has begun, and the pointer in it."""
+        deadline = time.monotonic() + BUSY_SECONDS
+        while True:
+            with ExitStack() as stack:
+                try:
+                    db = stack.enter_context(self._connect())
+                    pointer = self._pointer(db)
+                except sa.exc.OperationalError as error:
+                    if not needs_reopening(error.orig) or time.monotonic() > deadline:
+                        raise
+                else:
+                    stack.pop_all()
+                    return db, pointer
+            self._engine.dispose()
 
     def _connect(self) -> sa.Connection:
         try:
@@ -73,3 +143,9 @@ class ReadStore:
     def close(self) -> None:
         """Closes its connections."""
         self._engine.dispose()
+
+
+def _require_unchanged(connection: Any) -> None:
+    """Raises StoreChangedError if a file that is read as immutable has changed."""
+    if isinstance(connection, FileReader) and connection.has_changed():
+        raise StoreChangedError(f"{connection.file} was written while it was read: look up again")
