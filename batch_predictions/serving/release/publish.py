@@ -75,7 +75,7 @@ def publish(
         The release, with `note` and `moved`.
 
     Raises:
-        ReleaseError: a partition is missing, the store cannot hold its texts, its copy has other
+        ReleaseError: a partition is missing, the store cannot hold its values, its copy has other
             rows, or another process builds this release or has published another one of the day.
             The pointer has not moved.
     """
@@ -83,8 +83,7 @@ def publish(
     contents = read_release_contents(warehouse, as_of, tables, optional)
     with register_publisher(store) as builder:
         remove_incomplete(store, builder)
-        if store.engine.dialect.name == "postgresql":
-            validate_store_limits(warehouse, contents)
+        validate_store_limits(warehouse, contents, store.engine.dialect.name)
         stored = store.ensure([partition.table for partition in contents.published])
         pointer, release = _start_release(store, warehouse, contents, builder, now)
         if release.status != "ready":

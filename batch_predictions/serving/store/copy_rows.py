@@ -40,7 +40,7 @@ def copy_table(
     key, types = key_of(table), columns_of(table)
     names = [column.name for column in into.columns if column.name in types]
     select = ", ".join(
-        f'{_expression(name, types[name], name in key)} as "{name}"' for name in names
+        f'{store_expression(name, types[name], name in key)} as "{name}"' for name in names
     )
     query = f'select {select} from {table.qualified} where "{table.partition}" = $day::DATE'
     file_order = [name for name in (table.order or table.key) if name != table.partition]
@@ -73,7 +73,7 @@ def copy_items(
     occurrences = []
     for number, partition in enumerate(contents.published):
         table = partition.table
-        for name in _item_columns(table):
+        for name in item_columns(table):
             ids = f'unnest("{name}")' if table.type_of(name).endswith("[]") else f'"{name}"'
             occurrences.append(
                 f"select distinct {ids} as item_id from {table.qualified} "
@@ -164,7 +164,7 @@ def _tuples(batch: pa.RecordBatch, release_id: str) -> Iterator[tuple[object, ..
     )
 
 
-def _expression(name: str, type_: str, in_key: bool) -> str:
+def store_expression(name: str, type_: str, in_key: bool) -> str:
     """SQL of a column as the store holds it: no nulls in keys, times as ISO text, lists as JSON."""
     if type_ == "VARCHAR":
         return f"coalesce(\"{name}\", '')" if in_key else f'"{name}"'
@@ -177,7 +177,8 @@ def _expression(name: str, type_: str, in_key: bool) -> str:
     return f'"{name}"'
 
 
-def _item_columns(table: Table) -> list[str]:
+def item_columns(table: Table) -> list[str]:
+    """Columns of a published table that have ids of items, or lists of them."""
     return [
         column.name
         for column in table.columns

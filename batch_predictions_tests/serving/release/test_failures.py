@@ -17,7 +17,7 @@ from batch_predictions.serving.release.release_contents import read_release_cont
 from batch_predictions.serving.sign_ups import add_sign_ups
 from batch_predictions.serving.store import copy_rows
 from batch_predictions.serving.store.schema import ITEMS, RELEASES, USERS
-from batch_predictions.tables import ITEM_STATE, RECOMMENDATIONS, USER_SEGMENTS, Table
+from batch_predictions.tables import ITEM_STATE
 from batch_predictions_tests.worlds.serving import (
     DAY,
     NOW,
@@ -97,32 +97,6 @@ def test_a_partition_that_changes_during_the_copy_is_an_error(
     with pytest.raises(ReleaseError, match=r"recommendations, .* changed while"):
         world.publish()
     assert list_release_ids(world) == []
-
-
-@pytest.mark.parametrize(
-    ("table", "column", "value", "message"),
-    [
-        (USER_SEGMENTS, "user_id", "'a' || chr(0) || 'b'", r"user_id 'a\?b' has a zero byte"),
-        (USER_SEGMENTS, "user_id", "repeat('é', 1400)", "is longer than 2,600 bytes"),
-        (RECOMMENDATIONS, "reason", "'a' || chr(0) || 'b'", r"reason 'a\?b' has a zero byte"),
-    ],
-)
-def test_texts_that_postgres_cannot_hold_are_refused_before_a_release_is_begun(
-    world: ServingWorld, table: Table, column: str, value: str, message: str
-) -> None:
-    if world.store.engine.dialect.name == "sqlite":
-        pytest.skip("SQLite holds such texts")
-    first = world.release(DAY)
-    world.predict(NEXT)
-    rows = world.warehouse.query(
-        f"select * exclude (date) replace ({value} as {column}) from {table.qualified} "
-        "where date = $day order by all limit 1",
-        {"day": NEXT},
-    )
-    world.warehouse.replace_partition(table, NEXT.isoformat(), rows)
-    with pytest.raises(ReleaseError, match=message):
-        world.publish(NEXT)
-    assert list_release_ids(world) == [first.release_id]
 
 
 def test_zero_bytes_in_titles_are_removed(world: ServingWorld) -> None:
