@@ -32,7 +32,7 @@ from batch_predictions.serving.assets import release_asset
 from batch_predictions.settings import Settings
 from batch_predictions.sources.assets import raw_asset
 from batch_predictions.sources.base import RAW_TABLES
-from batch_predictions.sources.registry import initialise_home
+from batch_predictions.sources.home_state import initialise_home
 from batch_predictions.warehouse import Warehouse
 
 # Backfill policies and kinds are beta: without this, every start prints a warning per asset.

@@ -46,32 +46,35 @@ def state_path(home: Path) -> Path:
     return home / "state.yaml"
 
 
+def state_copy_path(home: Path) -> Path:
+    """The copy of the state beside the partitions that were made by it."""
+    return home / "warehouse" / ".state.yaml"
+
+
 def read_state(home: Path) -> State | None:
     """The home's state, or None before its first run.
 
     Raises:
-        HomeError: the file has another schema version.
+        HomeError: the file cannot be read, or has another schema version.
     """
-    try:
-        text = state_path(home).read_text(encoding="utf-8")
-    except FileNotFoundError:
-        return None
-    state = State.model_validate(yaml.safe_load(text))
-    if state.schema_version != SCHEMA_VERSION:
-        raise HomeError(
-            f"{state_path(home)} has schema version {state.schema_version}, this program has "
-            f"{SCHEMA_VERSION}: choose a new home folder with --home"
-        )
-    return state
+    return _read_state_file(state_path(home), "remove it, and the next run restores it")
+
+
+def read_state_copy(home: Path) -> State | None:
+    """The state by which the warehouse's partitions were made; None if there are none.
+
+    Raises:
+        HomeError: as `read_state`.
+    """
+    return _read_state_file(state_copy_path(home), "remove it")
 
 
 def write_state(home: Path, state: State) -> State:
     """Writes the state, unless another process has written one first. Returns the written one."""
     home.mkdir(parents=True, exist_ok=True)
     draft = home / f".state-{uuid.uuid4().hex}"
-    text = yaml.safe_dump(state.model_dump(mode="json"), sort_keys=False)
     try:
-        write_and_fsync(draft, text)
+        write_and_fsync(draft, _state_text(state))
         # link, unlike rename, refuses to replace: the first writer wins.
         os.link(draft, state_path(home))
     except FileExistsError:
@@ -81,6 +84,39 @@ def write_state(home: Path, state: State) -> State:
     finally:
         draft.unlink(missing_ok=True)
     fsync_folder(home)
+    _write_state_copy(home, state)
+    return state
+
+
+def replace_state(home: Path, state: State) -> None:
+    """Replaces the state; the caller holds the home's lock."""
+    atomic_write(state_path(home), _state_text(state))
+    _write_state_copy(home, state)
+
+
+def _write_state_copy(home: Path, state: State) -> None:
+    path = state_copy_path(home)
+    path.parent.mkdir(exist_ok=True)
+    atomic_write(path, _state_text(state))
+
+
+def _state_text(state: State) -> str:
+    return yaml.safe_dump(state.model_dump(mode="json"), sort_keys=False)
+
+
+def _read_state_file(path: Path, remedy: str) -> State | None:
+    try:
+        state = State.model_validate(yaml.safe_load(path.read_text(encoding="utf-8")))
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, yaml.YAMLError) as error:
+        reason = str(error).splitlines()[0]
+        raise HomeError(f"{path} cannot be read ({reason}): {remedy}") from error
+    if state.schema_version != SCHEMA_VERSION:
+        raise HomeError(
+            f"{path} has schema version {state.schema_version}, this program has "
+            f"{SCHEMA_VERSION}: choose a new home folder with --home"
+        )
     return state
 
 

@@ -24,6 +24,8 @@ from batch_predictions.home import (
     atomic_write,
     home_lock,
     read_state,
+    read_state_copy,
+    replace_state,
     restrict_new_files,
     state_path,
     write_state,
@@ -88,7 +90,8 @@ def test_the_state_is_written_once(tmp_path: Path) -> None:
     write_state(tmp_path, state("files"))
     assert write_state(tmp_path, state("movielens")) == state("files")
     assert read_state(tmp_path) == state("files")
-    assert [path.name for path in tmp_path.iterdir()] == ["state.yaml"]
+    assert {path.name for path in tmp_path.iterdir()} == {"state.yaml", "warehouse"}
+    assert read_state_copy(tmp_path) == state("files")
 
 
 def test_of_concurrent_writers_the_first_wins_and_all_get_its_state(tmp_path: Path) -> None:
@@ -107,7 +110,8 @@ def test_of_concurrent_writers_the_first_wins_and_all_get_its_state(tmp_path: Pa
         for thread in threads:
             thread.join()
         assert states == [read_state(home)] * 2
-        assert [path.name for path in home.iterdir()] == ["state.yaml"]
+        assert {path.name for path in home.iterdir()} == {"state.yaml", "warehouse"}
+        assert read_state_copy(home) == read_state(home)
 
 
 def test_a_state_of_another_version_is_refused(tmp_path: Path) -> None:
@@ -117,6 +121,19 @@ def test_a_state_of_another_version_is_refused(tmp_path: Path) -> None:
     state_path(tmp_path).write_text(newer, encoding="utf-8")
     with pytest.raises(HomeError, match=r"schema version 99.*this program has 1.*--home"):
         read_state(tmp_path)
+
+
+@pytest.mark.parametrize("text", ["", "first_day: [", "source_kind: files\n", "\x00\x01"])
+def test_an_unreadable_state_is_named_with_the_remedy(tmp_path: Path, text: str) -> None:
+    state_path(tmp_path).write_text(text, encoding="utf-8")
+    with pytest.raises(HomeError, match=r"state\.yaml cannot be read .*: remove it, and the next"):
+        read_state(tmp_path)
+
+
+def test_a_replaced_state_is_in_the_copy_too(tmp_path: Path) -> None:
+    write_state(tmp_path, state())
+    replace_state(tmp_path, state("movielens"))
+    assert read_state(tmp_path) == read_state_copy(tmp_path) == state("movielens")
 
 
 def test_a_file_is_replaced_whole_and_leaves_no_draft(tmp_path: Path) -> None:

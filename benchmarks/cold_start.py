@@ -55,8 +55,9 @@ from batch_predictions.models.demographic.statistics import (
 from batch_predictions.models.recommender.data.interactions import Interactions
 from batch_predictions.models.recommender.generators.popularity import popularity_name
 from batch_predictions.settings import Settings, SourceSettings
+from batch_predictions.sources.home_state import initialise_home
 from batch_predictions.sources.ingest import ingest
-from batch_predictions.sources.registry import build_source, initialise_home
+from batch_predictions.sources.registry import build_source
 from batch_predictions.tables import INTERACTIONS, ITEMS, PROMOTION_CALENDAR, USERS
 from batch_predictions.warehouse import Warehouse
 

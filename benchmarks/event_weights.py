@@ -76,8 +76,9 @@ def measure(args: argparse.Namespace, weights: dict[str, float], home: Path) -> 
         two_stage_config,
     )
     from batch_predictions.partitions import days_between
+    from batch_predictions.sources.home_state import initialise_home
     from batch_predictions.sources.ingest import ingest
-    from batch_predictions.sources.registry import build_source, initialise_home
+    from batch_predictions.sources.registry import build_source
     from batch_predictions.tables import INTERACTIONS, ITEMS
     from batch_predictions.warehouse import Warehouse
 

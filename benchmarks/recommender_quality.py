@@ -155,8 +155,9 @@ def select_model(
 
 def ingest_source(settings: Settings) -> tuple[Source, State, dt.date]:
     """Ingests interactions, items and users; the source, the home's state and the last day."""
+    from batch_predictions.sources.home_state import initialise_home
     from batch_predictions.sources.ingest import ingest
-    from batch_predictions.sources.registry import build_source, initialise_home
+    from batch_predictions.sources.registry import build_source
     from batch_predictions.tables import INTERACTIONS, ITEMS, USERS
     from batch_predictions.warehouse import Warehouse
 

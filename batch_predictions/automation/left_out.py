@@ -24,6 +24,8 @@ from batch_predictions.warehouse import Warehouse
 MAX_REASONS = 2
 MAX_DAYS_SINCE = 2
 """A source whose newest day is older than this is said to have ended."""
+MAX_DAYS_AHEAD = 366
+"""Rows of days further ahead are said to be misdated."""
 _REASON = general_reason_sql("reason")
 
 
@@ -42,6 +44,7 @@ def describe_left_out(
     return [
         *_old_source(source, last),
         *_rows(warehouse),
+        *_later_rows(source, last),
         *_event_types(warehouse, types, last),
         *_keys(warehouse, last),
     ]
@@ -76,6 +79,19 @@ def _rows(warehouse: Warehouse) -> Iterator[str]:
             yield f"{repeats:,} rows of {table.name} repeat others (source.deduplicate)"
         for column, count in nulled.most_common():
             yield f"{count:,} values of {table.name}.{column} could not be read and are empty"
+
+
+def _later_rows(source: Source, last: dt.date) -> Iterator[str]:
+    """Rows of days after the last predicted one, which no partition has yet."""
+    for table in source.tables():
+        later = source.later_rows(table, last) if table.partition == "date" else None
+        if later is None:
+            continue
+        days = str(later.first) if later.first == later.last else f"{later.first} to {later.last}"
+        line = f"{later.rows:,} rows of {table.name} are of later days ({days})"
+        if (later.last - last).days > MAX_DAYS_AHEAD:
+            line += f": correct those that cannot be of {later.last.year}"
+        yield line
 
 
 def _reasons(warehouse: Warehouse, table: Table) -> str:

@@ -10,6 +10,9 @@ from pydantic import BeforeValidator, ConfigDict, Field, SecretStr
 
 from batch_predictions.settings.section import Section
 
+DEFAULT_EARLIEST = dt.date(1990, 1, 1)
+"""Rows of earlier days are refused, unless the setting says otherwise."""
+
 
 class EventTypeSettings(Section):
     """A type of interactions: the values of the source that belong to it, and its weight."""
@@ -244,8 +247,11 @@ class SourceSettings(Section):
         description="Returns: interactions of the type return, and purchases with a negative "
         "quantity. subtract: from units and amounts; exclude: they are not counted at all.",
     )
-    earliest: dt.date = Field(
-        dt.date(1990, 1, 1), description="Rows of earlier days are refused as implausible."
+    earliest: dt.date | None = Field(
+        None,
+        description="Rows of earlier days are refused as implausible. Empty: 1990-01-01; and a new "
+        "home begins with the first day that is not far before the others (more than 180 days "
+        "without a row lie between, and at most 1 % of the rows are before them).",
     )
     exclude_items: dict[str, list[str]] = Field(
         default_factory=dict,
@@ -253,3 +259,8 @@ class SourceSettings(Section):
         "attribute of raw.items (a column of your items that is not mapped) to values, such as "
         "{category: [FUEL], Status: [draft]}. Empty: those that the adapter excludes.",
     )
+
+    @property
+    def earliest_day(self) -> dt.date:
+        """Rows of earlier days are refused."""
+        return self.earliest or DEFAULT_EARLIEST

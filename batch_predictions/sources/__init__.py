@@ -2,20 +2,15 @@
 
 from __future__ import annotations
 
-from batch_predictions.sources.base import (
-    RAW_TABLES,
-    Source,
-    SourceError,
-    SourceExhaustedError,
-    Span,
-)
+from batch_predictions.sources.base import RAW_TABLES, Source, SourceError, SourceExhaustedError
+from batch_predictions.sources.home_state import initialise_home
 from batch_predictions.sources.registry import (
     build_source,
     current_date,
-    initialise_home,
     source_kinds,
     source_of,
 )
+from batch_predictions.sources.spans import Span
 
 __all__ = [
     "RAW_TABLES",

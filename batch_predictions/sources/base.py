@@ -26,6 +26,7 @@ from batch_predictions.sources.event_types import (
     EventTypes,
     resolve_event_types,
 )
+from batch_predictions.sources.spans import LaterRows, Span
 from batch_predictions.tables import (
     CAMPAIGN_EVENTS,
     INTERACTIONS,
@@ -65,23 +66,6 @@ class SourceError(ValueError):
 
 class SourceExhaustedError(SourceError):
     """Days after the last day of a source with a fixed end; the message says how to go on."""
-
-
-@dataclass(frozen=True)
-class Span:
-    """The days of a source, computed on the home's first run and then fixed.
-
-    Attributes:
-        first_day: first day of the home.
-        last_day: last day of a source with a fixed end, else None.
-        default_date: day of rows without a time.
-        shift_days: days by which the dates of the source are moved.
-    """
-
-    first_day: dt.date
-    last_day: dt.date | None
-    default_date: dt.date
-    shift_days: int = 0
 
 
 @dataclass(frozen=True)
@@ -196,7 +180,11 @@ class Source(ABC):
 
     @abstractmethod
     def span(self, today: dt.date) -> Span:
-        """The days of the source, for the home's first run."""
+        """The days of the source, for the home's first run.
+
+        Raises:
+            SourceError: no row has a readable day.
+        """
 
     @abstractmethod
     def newest_complete_day(self, today: dt.date) -> dt.date:
@@ -208,6 +196,13 @@ class Source(ABC):
 
         The newest day of a weekly table may lie in the future.
         """
+
+    def later_rows(self, table: Table, last: dt.date) -> LaterRows | None:
+        """Rows of the partitions of a daily table after a day; None: none, or it is not known.
+
+        They are ingested once their day is over.
+        """
+        return None
 
     @abstractmethod
     def fingerprint(self, table: Table) -> str:
@@ -341,8 +336,3 @@ def raw_table(name: str, setting: str) -> Table:
             f"{', '.join(sorted(tables))}"
         )
     return tables[name]
-
-
-def last_sunday_before(today: dt.date) -> dt.date:
-    """The default of `source.default_date` on a first run on `today`."""
-    return today - dt.timedelta(days=today.weekday() + 1)

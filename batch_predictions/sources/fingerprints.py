@@ -18,7 +18,7 @@ def reading_settings(source: Source, table: Table) -> list[object]:
     hashed: list[object] = [
         source.kind,
         source.timezone,
-        str(settings.earliest),
+        str(settings.earliest_day),
         sorted(settings.columns.get(table.name, {}).items()),
     ]
     if formats := settings.formats.get(table.name):

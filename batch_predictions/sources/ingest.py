@@ -118,7 +118,7 @@ def _validate_days(table: Table, days: Sequence[str], state: State) -> None:
         unit = "week" if table.partition == "week" else "day"
         raise SourceError(
             f"{days[0]} is before {first_day}, the first {unit} of this home: choose later ones, "
-            "or start a new home folder with --home"
+            f"or move it with `batch-predictions first-day {days[0]}`"
         )
     for day in days:
         partition = table.partition_of(as_date(day))

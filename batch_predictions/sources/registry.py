@@ -1,4 +1,4 @@
-"""Finds source adapters by kind, and fixes a home's state on its first run."""
+"""Finds source adapters by kind, and the source of a home."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 from batch_predictions.discovery import index_unique, subclasses
-from batch_predictions.home import HomeError, State, read_state, write_state
+from batch_predictions.home import State, read_state
 from batch_predictions.settings import Settings, SourceSettings
-from batch_predictions.sources.base import Source, SourceError, Span
+from batch_predictions.sources.base import Source, SourceError
 from batch_predictions.sources.event_types import EventTypes, resolve_event_types
 
 
@@ -98,57 +98,6 @@ def item_attributes(settings: Settings) -> tuple[str, ...]:
 def current_date(timezone: str) -> dt.date:
     """The date in a time zone now. Assets do not call it: their day is their partition."""
     return dt.datetime.now(ZoneInfo(timezone)).date()
-
-
-def initial_state(source: Source, span: Span) -> State:
-    """The state of a home whose first run reads a source with this span."""
-    return State(
-        source_kind=source.kind,
-        timezone=source.timezone,
-        first_day=span.first_day,
-        last_day=span.last_day,
-        default_date=span.default_date,
-        shift_days=span.shift_days,
-    )
-
-
-def initialise_home(settings: Settings, today: dt.date | None = None) -> State:
-    """The home's state; on its first run it is computed and written.
-
-    Args:
-        settings: settings of the home and the source.
-        today: date of a first run; None: the current date.
-
-    Raises:
-        HomeError: the home was initialised with another source, time zone or calendar.
-        SourceError: the source does not exist.
-    """
-    state = read_state(settings.home)
-    if state is None:
-        source = source_of(settings, None)
-        source.tables()
-        span = source.span(today or current_date(source.timezone))
-        # If another process initialises the home at the same time, the first to write wins.
-        state = write_state(settings.home, initial_state(source, span))
-    _validate_state(settings, state)
-    return state
-
-
-def _validate_state(settings: Settings, state: State) -> None:
-    """Raises HomeError if the settings contradict the home's state."""
-    source = settings.source
-    if source.kind != state.source_kind:
-        setting, fixed = f"source.kind {source.kind}", state.source_kind
-    elif source.timezone and source.timezone != state.timezone:
-        setting, fixed = f"source.timezone {source.timezone}", state.timezone
-    elif source.original_dates and state.shift_days:
-        setting, fixed = "source.original_dates", "replayed dates"
-    else:
-        return
-    raise HomeError(
-        f"{settings.home} was initialised with {fixed}, but the settings now have {setting}: "
-        "choose another home folder with --home, or restore the setting"
-    )
 
 
 def _unknown_kind_message(kind: str) -> str:

@@ -267,6 +267,14 @@ class Warehouse(dg.ConfigurableResource[Any]):
         path.unlink(missing_ok=True)
         return exists
 
+    def drop_partition(self, table: Table, partition: str) -> None:
+        """Removes a partition with all its parts; of a reader's queries, whole or not at all."""
+        folder = self.folder / table.schema / table.name / f"{table.partition}={partition}"
+        with partition_files.scratch_dir(self.folder) as scratch:
+            if folder.is_dir():
+                folder.replace(scratch / "removed")
+                fsync_folder(folder.parent)
+
     def _write_and_replace(
         self,
         db: DuckDBPyConnection,

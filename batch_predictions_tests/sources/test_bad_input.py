@@ -88,6 +88,7 @@ KINDS = [
     event("day and month in doubt: `03/01/2024`", "u,i,03/01/2024,1", "set source.formats"),
     event("day that does not exist: `2024-02-30`", "u,i,2024-02-30,1", "is not a time"),
     event("time `infinity`", "u,i,infinity,1", "is not a time"),
+    event("offset beyond 14 hours: `+99:00`", "u,i,2024-01-03 10:00+99:00,1", "is not a time"),
     event("time before `source.earliest`", "u,i,1970-01-02,1", "is before 1990-01-01"),
     event("Unix time 0", "u,i,0,1", "is before 1990-01-01"),
     event("time after 2099", "u,i,2999-01-01,1", "is after 2099"),

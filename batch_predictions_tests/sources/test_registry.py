@@ -1,18 +1,15 @@
-"""Adapters are found by kind, and the first run fixes the home's state."""
+"""Adapters are found by kind."""
 
 from __future__ import annotations
 
-import datetime as dt
 import sys
 from pathlib import Path
 
 import pytest
 
 from batch_predictions import discovery
-from batch_predictions.home import HomeError
 from batch_predictions.settings import SourceSettings
-from batch_predictions.sources import SourceError, build_source, initialise_home, source_kinds
-from batch_predictions_tests.worlds.source_folders import HEADER, SourceFolder
+from batch_predictions.sources import SourceError, build_source, source_kinds
 
 ADAPTER = """
 from batch_predictions.sources.files.file_source import FileSource
@@ -33,23 +30,6 @@ def plugin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.Fixt
     monkeypatch.setattr(discovery, "_plugins", {})
     monkeypatch.delitem(sys.modules, "tiny_adapter", raising=False)
     discovery.load_plugins(["tiny_adapter"])
-
-
-def test_the_first_run_fixes_the_state(tmp_path: Path) -> None:
-    shop = SourceFolder(tmp_path).write("interactions.csv", HEADER + "u,i,2024-01-03,1\n")
-    state = initialise_home(shop.settings, dt.date(2024, 1, 10))
-    assert (state.first_day, state.default_date) == (dt.date(2024, 1, 3), dt.date(2024, 1, 7))
-    shop.write("interactions.csv", HEADER + "u,i,2023-01-03,1\n")
-    assert initialise_home(shop.settings, dt.date(2024, 2, 10)) == state
-
-
-@pytest.mark.parametrize("change", [{"kind": "movielens"}, {"timezone": "Europe/Berlin"}])
-def test_a_home_refuses_another_source(tmp_path: Path, change: dict[str, str]) -> None:
-    shop = SourceFolder(tmp_path).write("interactions.csv", HEADER + "u,i,2024-01-03,1\n")
-    initialise_home(shop.settings, dt.date(2024, 1, 10))
-    source = shop.settings.source.model_copy(update=change)
-    with pytest.raises(HomeError, match="--home"):
-        initialise_home(shop.settings.model_copy(update={"source": source}), dt.date(2024, 1, 10))
 
 
 def test_the_error_of_an_unknown_kind_lists_the_kinds() -> None:

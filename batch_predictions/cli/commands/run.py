@@ -84,12 +84,12 @@ def _run(
     """Runs the platform; with `demo_days`, that many days, and a simulated sign-up after them."""
     from batch_predictions.discovery import load_plugins
     from batch_predictions.home import home_lock
-    from batch_predictions.sources.registry import initialise_home
+    from batch_predictions.sources.home_state import restart_unused_home
 
     with home_lock(settings.home, " ".join(["batch-predictions", *sys.argv[1:]])):
         load_plugins(settings.plugins)
         # `definitions` declares partitions from the home's first day when it is imported.
-        initialise_home(settings)
+        restart_unused_home(settings)
         from batch_predictions.automation.unchanged import find_unchanged_run
 
         unchanged = None

@@ -26,7 +26,7 @@ def ui(
     """Open Dagster on this home folder: lineage, partitions, schedules, plots. Ends with Ctrl-C."""
     from batch_predictions.automation.instance import prepare
     from batch_predictions.discovery import load_plugins
-    from batch_predictions.sources.registry import initialise_home
+    from batch_predictions.sources.home_state import initialise_home
 
     settings = load_settings(home, context)
     load_plugins(settings.plugins)

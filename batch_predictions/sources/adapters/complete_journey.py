@@ -32,9 +32,8 @@ from batch_predictions.sources.base import (
     Source,
     SourceError,
     SourceExhaustedError,
-    Span,
-    last_sunday_before,
 )
+from batch_predictions.sources.spans import Span, last_sunday_before
 from batch_predictions.tables import (
     CAMPAIGN_EVENTS,
     INTERACTIONS,

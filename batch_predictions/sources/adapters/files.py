@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import ClassVar
 
@@ -16,9 +17,14 @@ import duckdb
 
 from batch_predictions.home import State
 from batch_predictions.settings import SourceSettings
-from batch_predictions.sources.base import RAW_TABLES, SourceError
+from batch_predictions.sources.base import MAX_DATE, RAW_TABLES, SourceError
 from batch_predictions.sources.files.file_source import FileSource
-from batch_predictions.sources.files.index import FileIndex, IndexSettings, update_index
+from batch_predictions.sources.files.index import (
+    INDEX_VERSION,
+    FileIndex,
+    IndexSettings,
+    update_index,
+)
 from batch_predictions.sources.files.mapped_groups import MappedGroup
 from batch_predictions.sources.files.patterns import (
     FileGroup,
@@ -44,6 +50,7 @@ from batch_predictions.sources.rows.row_groups import (
     group_rows_sql,
     interpret_rows,
 )
+from batch_predictions.sources.spans import LaterRows, sum_later_rows
 from batch_predictions.sources.validation.column_formats import validate_formats
 from batch_predictions.sources.validation.column_mapping import validate_mapping
 from batch_predictions.sources.validation.value_maps import validate_values
@@ -142,7 +149,10 @@ class MappedFilesSource(FileSource):
             )
             for group in groups
         ]
-        rules = self.day_rules(self.state.default_date, self.state.first_day)
+        rules = replace(
+            self.day_rules(self.state.default_date, self.state.first_day),
+            last_day=index.last_day() or self.state.default_date,
+        )
         return group_rows_sql(db, table, self._interpret(db, table, groups, rows), rules, days)
 
     def day_fingerprints(self, table: Table, days: Sequence[str]) -> dict[str, str]:
@@ -152,11 +162,28 @@ class MappedFilesSource(FileSource):
         index = self._index(self.home, table, self.state.default_date)
         return index.fingerprints(days, self.state.first_day, self.state.default_date)
 
-    def find_day_range(self, table: Table, default_date: dt.date) -> tuple[dt.date, dt.date] | None:
+    def find_day_range(
+        self, table: Table, default_date: dt.date, through: dt.date = MAX_DATE
+    ) -> tuple[dt.date, dt.date] | None:
         """First and newest readable day; in a home from the index of the files."""
         if self.home is None or table.partition != "date":
-            return super().find_day_range(table, default_date)
-        return self._index(self.home, table, default_date).day_range()
+            return super().find_day_range(table, default_date, through)
+        days = [day for day in self.count_days(table, default_date) if day <= through]
+        return (min(days), max(days)) if days else None
+
+    def count_days(self, table: Table, default_date: dt.date) -> dict[dt.date, int]:
+        """Rows by readable day; in a home from the index of the files."""
+        if self.home is None:
+            return super().count_days(table, default_date)
+        return self._index(self.home, table, default_date).count_days()
+
+    def later_rows(self, table: Table, last: dt.date) -> LaterRows | None:
+        """Rows of the partitions after a day; in a home from the index of the files."""
+        if self.home is None:
+            return super().later_rows(table, last)
+        default_date = self.state.default_date
+        index = self._index(self.home, table, default_date)
+        return sum_later_rows(index.count_partitions(self.state.first_day, default_date), last)
 
     def column_sql(self, table: Table, types: dict[str, str]) -> dict[str, str]:
         """The matched columns of the first group, and `attributes` of the others."""
@@ -202,7 +229,7 @@ class MappedFilesSource(FileSource):
         ]
 
     def _index(self, home: Path, table: Table, default_date: dt.date) -> FileIndex:
-        fingerprint = hash_json([reading_settings(self, table), str(default_date)])
+        fingerprint = hash_json([INDEX_VERSION, reading_settings(self, table), str(default_date)])
         settings = IndexSettings(
             fingerprint,
             self.day_rules(default_date, dt.date.min),

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import datetime as dt
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
-from typing import ClassVar
+from typing import ClassVar, TypeVar
 
 import duckdb
 
@@ -20,6 +20,7 @@ from batch_predictions.home import State
 from batch_predictions.settings import DuckDBSettings, SourceSettings
 from batch_predictions.sources.base import (
     ABSENT_FINGERPRINT,
+    MAX_DATE,
     RAW_TABLES,
     ComparisonWindow,
     SourceError,
@@ -46,9 +47,13 @@ from batch_predictions.sources.rows.row_groups import (
     interpret_rows,
 )
 from batch_predictions.sources.rows.tabular_source import TabularSource, column_texts
+from batch_predictions.sources.spans import LaterRows
 from batch_predictions.sources.validation.column_mapping import validate_mapping
+from batch_predictions.sources.validation.plausible_days import DayCounts, first_plausible_day
 from batch_predictions.sources.validation.timestamps import DayRules
 from batch_predictions.tables import Table
+
+Answer = TypeVar("Answer")
 
 ROWS_PER_READ = 1_000_000
 """About how many rows are validated together; bounds the memory."""
@@ -128,20 +133,42 @@ class SqlSource(TabularSource):
 
     # --- days and changes -----------------------------------------------------------------------
 
-    def find_day_range(self, table: Table, default_date: dt.date) -> tuple[dt.date, dt.date] | None:
+    def find_day_range(
+        self, table: Table, default_date: dt.date, through: dt.date = MAX_DATE
+    ) -> tuple[dt.date, dt.date] | None:
         """First and newest readable day, from the database if it can tell."""
+        answers = self._ask_days(table, lambda days: days.span(dt.date.min, through))
+        return answers[0] if answers else super().find_day_range(table, default_date, through)
+
+    def find_plausible_first_day(self, table: Table, default_date: dt.date) -> dt.date | None:
+        """The first readable day that is not far before the others."""
+        answers = self._ask_days(table, first_plausible_day)
+        return answers[0] if answers else super().find_plausible_first_day(table, default_date)
+
+    def later_rows(self, table: Table, last: dt.date) -> LaterRows | None:
+        """Readable rows of a daily table after a day."""
+
+        def read(days: DayCounts) -> LaterRows | None:
+            later = days.span(last + dt.timedelta(days=1), dt.date.max)
+            return LaterRows(days.rows(*later), *later) if later else None
+
+        answers = self._ask_days(table, read)
+        return answers[0] if answers else super().later_rows(table, last)
+
+    def _ask_days(self, table: Table, read: Callable[[DayCounts], Answer]) -> list[Answer]:
+        """What a function reads of the days of a table; empty if the database cannot tell them."""
         database_table = self._database_tables[table.name]
-        if database_table.has_days:
-            is_exact, day_range = database_table.day_range()
-            if is_exact:
-                return day_range
-        return super().find_day_range(table, default_date)
+        return database_table.read_days(read) if database_table.has_days else []
 
     def day_rules(self, default_date: dt.date, first_day: dt.date) -> DayRules:
         """How rows get their day, in a home that begins on `first_day`."""
         # A fixed day, so that rows without a day are counted once, however days are read.
         return DayRules(
-            self.timezone, self.settings.earliest, first_day, default_date, undated_day=first_day
+            self.timezone,
+            self.settings.earliest_day,
+            first_day,
+            default_date,
+            undated_day=first_day,
         )
 
     def fingerprint(self, table: Table) -> str:

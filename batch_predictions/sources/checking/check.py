@@ -10,13 +10,7 @@ import duckdb
 
 from batch_predictions.home import State, read_state
 from batch_predictions.settings import Settings
-from batch_predictions.sources.base import (
-    RAW_TABLES,
-    Source,
-    SourceError,
-    Span,
-    last_sunday_before,
-)
+from batch_predictions.sources.base import RAW_TABLES, Source, SourceError
 from batch_predictions.sources.checking.findings import DetectLanguages, Findings, measure
 from batch_predictions.sources.checking.report import SourceReport, TableReport
 from batch_predictions.sources.checking.suggestions import (
@@ -27,9 +21,11 @@ from batch_predictions.sources.checking.suggestions import (
 )
 from batch_predictions.sources.checking.table_suggestions import suggest_tables
 from batch_predictions.sources.checking.use_cases import Days, describe_use_cases
+from batch_predictions.sources.home_state import initial_state
 from batch_predictions.sources.item_exclusions import unknown_exclusions_message
 from batch_predictions.sources.memory_database import connect_memory
-from batch_predictions.sources.registry import build_source, current_date, initial_state
+from batch_predictions.sources.registry import build_source, current_date
+from batch_predictions.sources.spans import Span, last_sunday_before
 from batch_predictions.sources.validation.reasons import (
     general_reason_sql,
     value_in_reason_sql,
@@ -93,7 +89,8 @@ def _check_tables(
     newest = source.newest_complete_day(today) if has_days else None
     unread = source.unread_files()
     with connect_memory(settings.duckdb) as db:
-        reports = [_check_table(db, source, table, sample_rows) for table in tables]
+        yesterday = today - dt.timedelta(days=1)
+        reports = [_check_table(db, source, table, sample_rows, yesterday) for table in tables]
         readable = {report.table: report for report in reports if not report.problem}
         findings = measure(db, readable, source.event_types, detect_languages)
     suggestions = suggest_tables(source, [table.name for table in tables], unread)
@@ -212,7 +209,7 @@ def _expected_state(settings: Settings, source: Source, today: dt.date) -> tuple
     except SourceError:
         # The report of the table has the error.
         has_days = False
-        span = Span(source.settings.earliest, None, last_sunday_before(today))
+        span = Span(source.settings.earliest_day, None, last_sunday_before(today))
     state = read_state(settings.home)
     if state is None or state.source_kind != source.kind:
         state = initial_state(source, span)
@@ -220,7 +217,11 @@ def _expected_state(settings: Settings, source: Source, today: dt.date) -> tuple
 
 
 def _check_table(
-    db: duckdb.DuckDBPyConnection, source: Source, table: Table, sample_rows: int
+    db: duckdb.DuckDBPyConnection,
+    source: Source,
+    table: Table,
+    sample_rows: int,
+    yesterday: dt.date,
 ) -> TableReport:
     """Reads a sample of a table; its accepted rows become the table `accepted_<name>` of `db`."""
     files = source.file_names(table)
@@ -232,6 +233,7 @@ def _check_table(
         db.execute(f"create temp table accepted_{table.name} as {validated.accepted}")
         examples = db.sql(f"from accepted_{table.name} limit 3").to_arrow_table()
         day_range = source.day_range(table) if table.partition else None
+        later = source.later_rows(table, yesterday) if table.partition == "date" else None
         return TableReport(
             table=table.name,
             files=files,
@@ -241,6 +243,7 @@ def _check_table(
             refused=sum(counts.quarantined for counts in validated.counts.values()),
             filtered=sum(counts.filtered for counts in validated.counts.values()),
             deduplicated=sum(counts.deduplicated for counts in validated.counts.values()),
+            later=later.rows if later else 0,
             reasons={reason: count for reason, count, _ in refusals},
             values_not_read={reason: count for reason, count, _ in not_read},
             offending_values={r: values for r, _, values in [*refusals, *not_read] if values},

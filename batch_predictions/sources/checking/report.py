@@ -36,6 +36,8 @@ class TableReport:
     """The most frequent reasons why values of accepted rows are left empty."""
     offending_values: dict[str, list[str]] = field(default_factory=dict)
     """Up to three values of each of these reasons."""
+    later: int = 0
+    """Rows of days that are not over yet, of all rows; their last day is `newest_day`."""
     unused_columns: list[str] = field(default_factory=list)
     """Columns of the source that nothing is read from."""
     first_day: dt.date | None = None
@@ -60,6 +62,10 @@ class TableReport:
         if self.deduplicated:
             lines.append(
                 f"  left out {self.deduplicated:,}: repeats by source.deduplicate.{self.table}"
+            )
+        if self.later:
+            lines.append(
+                f"  not yet {self.later:,}: of days that are not over, to {self.newest_day}"
             )
         if self.columns:
             columns = (f"{column} <- {source}" for column, source in self.columns.items())

@@ -98,29 +98,54 @@ class Aggregation:
         )
 
 
-def span_of_days(
-    connection: DatabaseConnection,
-    relation: str,
-    time: TimeColumn,
-    first: dt.date,
-    last: dt.date = MAX_DATE,
-) -> tuple[dt.date, dt.date] | None:
-    """First and newest day of rows between two days; None if there is none."""
-    if isinstance(time, TypedTimeColumn):
-        ranges = [
-            (time.sql, f"{time.sql} >= {start} and {time.sql} < {end}")
-            for start, end in (
-                map(time.dialect.value, bounds) for bounds in time.bounds(first, last)
+@dataclass(frozen=True)
+class DatabaseDays:
+    """Numbers of rows by plausible day; each method is a query.
+
+    Attributes:
+        connection: an open connection.
+        relation: SQL that can follow `from`.
+        time: the column of the day.
+        earliest: earlier days are not plausible.
+    """
+
+    connection: DatabaseConnection
+    relation: str
+    time: TimeColumn
+    earliest: dt.date
+
+    def span(self, first: dt.date, last: dt.date) -> tuple[dt.date, dt.date] | None:
+        """First and last day with rows between two days, both included; None: there is none."""
+        first, last = max(first, self.earliest), min(last, MAX_DATE)
+        if first > last:
+            return None
+        days: list[dt.date] = []
+        for value, condition in self._ranges(first, last):
+            [row] = self.connection.rows(
+                f"select min({value}), max({value}) from {self.relation} where {condition}"
             )
-        ]
-    else:
+            days += [self.time.day_of(bound) for bound in row if bound is not None]
+        days = [min(max(day, first), last) for day in days]
+        return (min(days), max(days)) if days else None
+
+    def rows(self, first: dt.date, last: dt.date) -> int:
+        """Number of rows between two days, both included."""
+        first, last = max(first, self.earliest), min(last, MAX_DATE)
+        if first > last:
+            return 0
+        condition = self.time.within(first, last, margin=0)
+        [(rows,)] = self.connection.rows(f"select count(*) from {self.relation} where {condition}")
+        return int(rows)
+
+    def _ranges(self, first: dt.date, last: dt.date) -> list[tuple[str, str]]:
+        """SQL of a value of the day, and the condition in which it is that."""
+        time = self.time
+        if isinstance(time, TypedTimeColumn):
+            return [
+                (time.sql, f"{time.sql} >= {start} and {time.sql} < {end}")
+                for start, end in (
+                    map(time.dialect.value, bounds) for bounds in time.bounds(first, last, 0)
+                )
+            ]
         day = time.day(first, last)
-        ranges = [(str(day), f"{day} between '{first}' and '{last}'")]
-    days: list[dt.date] = []
-    for value, condition in ranges:
-        [row] = connection.rows(
-            f"select min({value}), max({value}) from {relation} where {condition}"
-        )
-        days += [time.day_of(bound) for bound in row if bound is not None]
-    days = [min(max(day, first), last) for day in days]
-    return (min(days), max(days)) if days else None
+        return [(str(day), f"{day} between '{first}' and '{last}'")]

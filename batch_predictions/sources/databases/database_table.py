@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from batch_predictions.sources.base import MAX_DATE, Source, SourceError
-from batch_predictions.sources.databases.aggregates import Aggregation, span_of_days
+from batch_predictions.sources.databases.aggregates import Aggregation, DatabaseDays
 from batch_predictions.sources.databases.connection import DatabaseColumn, DatabaseConnection
 from batch_predictions.sources.databases.copies import RowCopy, copy_rows
 from batch_predictions.sources.databases.dialects import SqlDialect
@@ -19,6 +19,7 @@ from batch_predictions.sources.databases.time_columns import TimeColumn, time_co
 from batch_predictions.sources.databases.url import DatabaseUrl
 from batch_predictions.sources.fingerprints import hash_json, reading_settings
 from batch_predictions.sources.validation.column_mapping import TIME_COLUMNS, match_columns
+from batch_predictions.sources.validation.plausible_days import DayCounts
 from batch_predictions.tables import Table
 
 Result = TypeVar("Result")
@@ -117,22 +118,25 @@ class DatabaseTable:
 
     # --- days and aggregates --------------------------------------------------------------------
 
-    def day_range(self) -> tuple[bool, tuple[dt.date, dt.date] | None]:
-        """First and newest plausible day, None if no row has one; and whether they are exact.
+    def read_days(self, read: Callable[[DayCounts], Result]) -> list[Result]:
+        """What a function reads of the numbers of rows by plausible day.
 
-        They are not if the database cannot read all values of the time column.
+        Empty if the database cannot read all values of the time column.
+
+        Args:
+            read: is called with the days; each question is one query.
         """
 
-        def read(connection: DatabaseConnection) -> tuple[bool, tuple[dt.date, dt.date] | None]:
+        def read_exact(connection: DatabaseConnection) -> list[Result]:
             relation, time = self.relation.sql(connection.dialect), self._time(connection.dialect)
             if time is None:
-                return False, None
+                return []
             unreadable = f"select count(*) from {relation} where {time.unreadable()}"
             if connection.rows(unreadable) != [(0,)]:
-                return False, None
-            return True, span_of_days(connection, relation, time, self._settings.earliest)
+                return []
+            return [read(DatabaseDays(connection, relation, time, self._settings.earliest_day))]
 
-        return self._read(f"reading the days of {self.name}", read)
+        return self._read(f"reading the days of {self.name}", read_exact)
 
     def settings_fingerprint(self) -> str:
         """A hash of the settings that decide how rows are read."""

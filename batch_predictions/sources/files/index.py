@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import datetime as dt
 import json
-from collections.abc import Iterable, Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,6 +25,7 @@ from batch_predictions.sources.memory_database import connect_memory
 from batch_predictions.sources.rows.daily_rows import dated_rows_sql
 from batch_predictions.sources.rows.file_rows import FILE_NAME, LINE_TEXT
 from batch_predictions.sources.rows.row_groups import Interpretation, RowGroup, interpret_rows
+from batch_predictions.sources.validation.plausible_days import last_plausible_day
 from batch_predictions.sources.validation.timestamps import DayRules
 from batch_predictions.tables import Table
 from batch_predictions.warehouse.sql_literals import quote_identifier
@@ -31,9 +33,12 @@ from batch_predictions.warehouse.sql_literals import quote_identifier
 _BYTES_PER_READ = 256 << 20
 """Files that are read together for the index; a larger file is read alone."""
 
+INDEX_VERSION = 2
+"""Of the fields of the index: one of another version is made again."""
+
 RowsHash = tuple[int, str]
 """A number of rows, and the sum of their hashes."""
-_Counted = tuple[str, str | None, int, str, bool]
+_Counted = tuple[str, str | None, int, str, int]
 
 
 class IndexedFile(BaseModel):
@@ -45,8 +50,8 @@ class IndexedFile(BaseModel):
         reading: hash of how its columns are read.
         days: its rows by readable day.
         undated: its rows without a readable day.
-        oldest: the first day of its rows, without those that a condition leaves out.
-        newest: the last day of them.
+        left_out: how many of its rows a condition leaves out, by readable day; those without one
+            under the empty text.
     """
 
     signature: list[int | str]
@@ -54,22 +59,25 @@ class IndexedFile(BaseModel):
     reading: str = ""
     days: dict[str, RowsHash] = {}
     undated: RowsHash = (0, "0")
-    oldest: str | None = None
-    newest: str | None = None
+    left_out: dict[str, int] = {}
 
-    def parts(self, first_day: str, default_date: str) -> dict[str, list[RowsHash]]:
-        """Its rows by partition, as the ingest divides them.
+    def count_days(self) -> dict[str, int]:
+        """Its rows by readable day, without those that a condition leaves out."""
+        left_out = self.left_out
+        kept = {day: rows - left_out.get(day, 0) for day, (rows, _) in self.days.items()}
+        return {day: rows for day, rows in kept.items() if rows}
 
-        Rows of no readable day, and of days before the home's first, belong to the newest day of
-        the file, or to the default date.
+    def count_undated(self) -> int:
+        """Its rows without a readable day, without those that a condition leaves out."""
+        return self.undated[0] - self.left_out.get("", 0)
+
+    def newest_day(self, first_day: str, last_day: str, default_date: str) -> str:
+        """The partition of its rows of no readable day, and of days before the home's first.
+
+        It is the file's newest day up to `last_day`, or the default date.
         """
-        newest = self.newest if self.newest and self.newest >= first_day else default_date
-        parts: dict[str, list[RowsHash]] = {}
-        for day, rows in self.days.items():
-            parts.setdefault(day if day >= first_day else newest, []).append(rows)
-        if self.undated[0]:
-            parts.setdefault(newest, []).append(self.undated)
-        return parts
+        days = (day for day in self.count_days() if first_day <= day <= last_day)
+        return max(days, default=default_date)
 
 
 class FileIndex(BaseModel):
@@ -83,35 +91,67 @@ class FileIndex(BaseModel):
     settings: str
     files: dict[str, IndexedFile] = {}
 
-    def day_range(self) -> tuple[dt.date, dt.date] | None:
-        """First and newest readable day of all files; None if no row has one."""
-        oldest = [file.oldest for file in self.files.values() if file.oldest]
-        newest = [file.newest for file in self.files.values() if file.newest]
-        if not oldest or not newest:
-            return None
-        return dt.date.fromisoformat(min(oldest)), dt.date.fromisoformat(max(newest))
+    def count_days(self) -> dict[dt.date, int]:
+        """Rows of all files by readable day, without those that a condition leaves out."""
+        counts: Counter[str] = Counter()
+        for file in self.files.values():
+            counts.update(file.count_days())
+        return {dt.date.fromisoformat(day): rows for day, rows in counts.items()}
+
+    def count_partitions(self, first_day: dt.date, default_date: dt.date) -> dict[dt.date, int]:
+        """Rows of all files by partition, without those that a condition leaves out."""
+        counts: Counter[str] = Counter()
+        for file, newest in self._newest_days(first_day, default_date):
+            for day, rows in file.count_days().items():
+                counts[day if day >= str(first_day) else newest] += rows
+            counts[newest] += file.count_undated()
+        return {dt.date.fromisoformat(day): rows for day, rows in counts.items() if rows}
+
+    def last_day(self) -> dt.date | None:
+        """The last day that is not far after the others: `DayRules.last_day`."""
+        return last_plausible_day(self.count_days())
 
     def fingerprints(
         self, days: Sequence[str], first_day: dt.date, default_date: dt.date
     ) -> dict[str, str]:
         """By day, a hash of its rows and of how they are read."""
-        parts: dict[str, list[object]] = {day: [] for day in days}
-        for name, file in sorted(self.files.items()):
-            for day, rows in file.parts(str(first_day), str(default_date)).items():
-                if day in parts:
-                    parts[day].append((name, file.reading, rows))
-        return {day: hash_json([self.settings, part]) for day, part in parts.items()}
+        hashed: dict[str, list[object]] = {day: [] for day in days}
+        for name, parts in self._parts_by_file(first_day, default_date):
+            for day, rows in parts.items():
+                if day in hashed:
+                    hashed[day].append((name, self.files[name].reading, rows))
+        return {day: hash_json([self.settings, part]) for day, part in hashed.items()}
 
     def files_of(
         self, days: Iterable[str], first_day: dt.date, default_date: dt.date
     ) -> frozenset[str]:
         """Names of the files that have rows of one of the days."""
         wanted = set(days)
-        return frozenset(
-            name
-            for name, file in self.files.items()
-            if wanted & file.parts(str(first_day), str(default_date)).keys()
-        )
+        parts_by_file = self._parts_by_file(first_day, default_date)
+        return frozenset(name for name, parts in parts_by_file if wanted & parts.keys())
+
+    def _parts_by_file(
+        self, first_day: dt.date, default_date: dt.date
+    ) -> Iterator[tuple[str, dict[str, list[RowsHash]]]]:
+        """The rows of each file by partition, as the ingest divides them; by name of the file."""
+        names = sorted(self.files)
+        for name, (file, newest) in zip(
+            names, self._newest_days(first_day, default_date), strict=True
+        ):
+            parts: dict[str, list[RowsHash]] = {}
+            for day, rows in file.days.items():
+                parts.setdefault(day if day >= str(first_day) else newest, []).append(rows)
+            if file.undated[0]:
+                parts.setdefault(newest, []).append(file.undated)
+            yield name, parts
+
+    def _newest_days(
+        self, first_day: dt.date, default_date: dt.date
+    ) -> Iterator[tuple[IndexedFile, str]]:
+        """The files in the order of their names, with the partition of their undated rows."""
+        last_day = str(self.last_day() or default_date)
+        for _, file in sorted(self.files.items()):
+            yield file, file.newest_day(str(first_day), last_day, str(default_date))
 
     def types_of(self, group: MappedGroup) -> dict[str, str]:
         """Columns of all files of a group; of different types, that of the first file."""
@@ -220,7 +260,7 @@ def _count_rows(
     own_types: Sequence[tuple[str, str]],
     rules: DayRules,
 ) -> list[_Counted]:
-    """By file and readable day: rows, the sum of their hashes, whether a condition keeps one.
+    """By file and readable day: rows, the sum of their hashes, rows that are left out.
 
     A hash is of the file's own columns: it does not change with a new column of another file.
     """
@@ -228,7 +268,8 @@ def _count_rows(
     fields = ", ".join([*(quote_identifier(name) for name, _ in own_types), LINE_TEXT])
     counted: list[_Counted] = db.execute(
         f"select {FILE_NAME}, case when __problem is null then __day end::VARCHAR as day, "
-        f"count(*)::BIGINT, sum(hash({fields}))::VARCHAR, bool_or(not {group.rows.left_out}) "
+        f"count(*)::BIGINT, sum(hash({fields}))::VARCHAR, "
+        f"count(*) filter ({group.rows.left_out})::BIGINT "
         f"from ({dated}) group by all order by all"
     ).fetchall()
     return counted
@@ -236,14 +277,12 @@ def _count_rows(
 
 def _set_days(index: FileIndex, name: str, reading: str, counted: Sequence[_Counted]) -> None:
     rows = [row for row in counted if row[0] == name]
-    kept_days = [day for _, day, _, _, is_kept in rows if day and is_kept]
     index.files[name] = index.files[name].model_copy(
         update={
             "reading": reading,
             "days": {day: (number, hash_) for _, day, number, hash_, _ in rows if day},
             "undated": next(((n, hash_) for _, day, n, hash_, _ in rows if not day), (0, "0")),
-            "oldest": min(kept_days, default=None),
-            "newest": max(kept_days, default=None),
+            "left_out": {day or "": left_out for _, day, _, _, left_out in rows if left_out},
         }
     )
 

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-import uuid
 from collections.abc import Mapping, Sequence
 
 import duckdb
 
 from batch_predictions.sources.base import MAX_DATE
 from batch_predictions.sources.rows.file_rows import FILE_NAME, LINE_ERROR, FileRows
+from batch_predictions.sources.rows.undated_rows import (
+    count_file_days,
+    has_problems,
+    newest_file_days,
+)
 from batch_predictions.sources.validation.column_mapping import TIME_COLUMNS
 from batch_predictions.sources.validation.timestamps import (
     DayRules,
@@ -27,7 +31,7 @@ def daily_rows_sql(
     rows: FileRows,
     columns: Mapping[str, str],
     rules: DayRules,
-    days: Sequence[str] | None,
+    partitions: Sequence[str] | None,
 ) -> str:
     """A query for the rows of days, as `Source.rows_sql` returns it.
 
@@ -37,7 +41,7 @@ def daily_rows_sql(
         rows: the rows as read.
         columns: column of the raw table to SQL over the files' columns.
         rules: how rows get their day.
-        days: partitions to return; None: all.
+        partitions: days to return; None: all.
     """
     timestamp = TIME_COLUMNS.get(table.name)
     time_columns = ("date", timestamp)
@@ -50,25 +54,21 @@ def daily_rows_sql(
     if rules.undated_day:
         return (
             f"select * from (select {partition_day_sql('__day', rules)} as date, {select_list}, "
-            f"__problem as problem from ({dated})) where {days_condition('date', days)}"
+            f"__problem as problem from ({dated})) where {days_condition('date', partitions)}"
         )
-    newest = f"newest_{uuid.uuid4().hex}"
-    db.execute(
-        f"create temp table {newest} as select {FILE_NAME}, count(__problem) as problems, "
-        f"coalesce(max(__day) filter (__problem is null and not {rows.left_out}), "
-        f"DATE '{rules.default_date}') as __newest from ({dated}) group by all"
-    )
-    problems = db.execute(f"select coalesce(sum(problems), 0)::BIGINT from temp.{newest}")
-    if problems.fetchall() == [(0,)]:
+    is_kept = f"__problem is null and not {rows.left_out}"
+    counts = count_file_days(db, dated, "__day", is_kept)
+    if not has_problems(db, counts):
         # If all days are readable, the condition is pushed down to the scan of the files.
         return (
             f"select __day as date, {select_list}, __problem as problem from ({dated}) "
-            f"where {days_condition('__day', days)}"
+            f"where {days_condition('__day', partitions)}"
         )
+    newest = newest_file_days(db, counts, rules.default_date, rules.last_day)
     return (
         "select * from (select case when __problem is null then __day else __newest end as date, "
         f"{select_list}, __problem as problem from ({dated}) "
-        f"join temp.{newest} using ({FILE_NAME})) where {days_condition('date', days)}"
+        f"join temp.{newest} using ({FILE_NAME})) where {days_condition('date', partitions)}"
     )
 
 

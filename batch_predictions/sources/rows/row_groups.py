@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import datetime as dt
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import duckdb
 
 from batch_predictions.settings import FilesEntry, SourceSettings
-from batch_predictions.sources.rows.daily_rows import daily_rows_sql, dated_rows_sql
+from batch_predictions.sources.rows.daily_rows import daily_rows_sql
 from batch_predictions.sources.rows.file_rows import LINE_ERROR, FileRows
 from batch_predictions.sources.rows.row_filters import apply_condition
-from batch_predictions.sources.rows.weekly_spans import weekly_rows_sql, weekly_spans_sql
+from batch_predictions.sources.rows.weekly_spans import weekly_rows_sql
 from batch_predictions.sources.validation.interpretation import interpret_columns, require_columns
 from batch_predictions.sources.validation.timestamps import DayRules
 from batch_predictions.sources.validation.value_maps import ValueMap
@@ -154,29 +153,6 @@ def _alike(db: duckdb.DuckDBPyConnection, queries: Sequence[str]) -> list[str]:
         casts = ", ".join(f"{name}::VARCHAR as {name}" for name in texts)
         alike.append(f"(select * replace ({casts}) from ({query}))" if texts else f"({query})")
     return alike
-
-
-def group_day_range(
-    db: duckdb.DuckDBPyConnection, table: Table, groups: Sequence[RowGroup], rules: DayRules
-) -> tuple[dt.date, dt.date] | None:
-    """First and newest readable day of a daily or weekly table; None if no row has one."""
-    queries = []
-    for group in groups:
-        rows = group.rows
-        if table.partition == "week":
-            dated = weekly_spans_sql(db, rows, group.columns, rules)
-            first_day, last_day = "__first_day", "__last_day"
-        else:
-            dated = dated_rows_sql(db, table, rows, group.columns, rules)
-            first_day = last_day = "__day"
-        queries.append(
-            f"select min({first_day}) as first, max({last_day}) as last from ({dated}) "
-            f"where __problem is null and not {rows.left_out}"
-        )
-    row = db.execute(
-        f"select min(first), max(last) from ({' union all '.join(queries)})"
-    ).fetchone()
-    return (row[0], row[1]) if row and row[0] else None
 
 
 def _common_types(rows: Sequence[FileRows]) -> dict[str, str]:

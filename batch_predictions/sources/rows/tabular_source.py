@@ -10,15 +10,30 @@ import duckdb
 
 from batch_predictions.home import State
 from batch_predictions.settings import SourceSettings
-from batch_predictions.sources.base import Source, Span, last_sunday_before
+from batch_predictions.sources.base import MAX_DATE, Source, SourceError
 from batch_predictions.sources.memory_database import connect_memory
 from batch_predictions.sources.rows.file_rows import FileRows
-from batch_predictions.sources.rows.row_groups import RowGroup, group_day_range, group_rows_sql
+from batch_predictions.sources.rows.row_days import (
+    count_row_days,
+    group_day_range,
+    most_frequent_problem,
+)
+from batch_predictions.sources.rows.row_groups import RowGroup, group_rows_sql
+from batch_predictions.sources.spans import (
+    LaterRows,
+    Span,
+    last_sunday_before,
+    sum_later_rows,
+)
 from batch_predictions.sources.validation.column_formats import validate_formats
+from batch_predictions.sources.validation.plausible_days import CountedDays, first_plausible_day
 from batch_predictions.sources.validation.timestamps import DayRules
 from batch_predictions.sources.validation.value_maps import validate_values
 from batch_predictions.tables import Table
 from batch_predictions.warehouse.sql_literals import quote_identifier
+
+UNDATED_SAMPLE_ROWS = 10_000
+"""Rows that are read to say why no row has a day."""
 
 
 class TabularSource(Source):
@@ -45,18 +60,27 @@ class TabularSource(Source):
         """
 
     def span(self, today: dt.date) -> Span:
-        """From the oldest readable day, or the default date; without an end."""
+        """From the first readable day that is not far before the others; without an end.
+
+        Raises:
+            SourceError: no row has a readable day.
+        """
         default_date = self.settings.default_date or last_sunday_before(today)
-        ranges = [self.find_day_range(table, default_date) for table in self._daily_tables()]
-        first_days = [day_range[0] for day_range in ranges if day_range]
-        return Span(min(first_days, default=default_date), None, default_date)
+        tables = self._daily_tables()
+        days = [self.find_first_day(table, default_date) for table in tables]
+        readable = [day for day in days if day]
+        if not readable:
+            problems = [self._describe_undated(table, default_date) for table in tables]
+            raise SourceError("; ".join(problems))
+        return Span(min(readable), None, default_date)
 
     def newest_complete_day(self, today: dt.date) -> dt.date:
-        """Yesterday, or the newest readable day if that is older."""
-        ranges = [self.day_range(table) for table in self._daily_tables()]
+        """Yesterday if there are rows of it or of today, else the newest readable day before."""
+        default_date = self.state.default_date
+        # Rows of days to come do not tell that the source goes on: their dates may be wrong.
+        ranges = [self.find_day_range(t, default_date, today) for t in self._daily_tables()]
         newest_days = [day_range[1] for day_range in ranges if day_range]
-        newest_day = max(newest_days, default=self.state.default_date)
-        return min(newest_day, today - dt.timedelta(days=1))
+        return min(max(newest_days, default=default_date), today - dt.timedelta(days=1))
 
     def day_range(self, table: Table) -> tuple[dt.date, dt.date] | None:
         """First and newest readable day of a table."""
@@ -78,21 +102,66 @@ class TabularSource(Source):
         """The tables that determine the days of the source; weekly ones are known ahead."""
         return [table for table in self.tables() if table.partition == "date"]
 
-    def find_day_range(self, table: Table, default_date: dt.date) -> tuple[dt.date, dt.date] | None:
-        """First and newest readable day of a table.
+    def find_first_day(self, table: Table, default_date: dt.date) -> dt.date | None:
+        """The first day of a daily table for a new home; None if no row has a readable day.
+
+        Args:
+            table: a daily table.
+            default_date: day of rows without a time.
+        """
+        if self.settings.earliest is None:
+            return self.find_plausible_first_day(table, default_date)
+        day_range = self.find_day_range(table, default_date)
+        return day_range[0] if day_range else None
+
+    def find_plausible_first_day(self, table: Table, default_date: dt.date) -> dt.date | None:
+        """The first readable day that is not far before the others; see `find_first_day`."""
+        return first_plausible_day(CountedDays(self.count_days(table, default_date)))
+
+    def find_day_range(
+        self, table: Table, default_date: dt.date, through: dt.date = MAX_DATE
+    ) -> tuple[dt.date, dt.date] | None:
+        """First and newest readable day of a table; None if no row has one.
 
         Args:
             table: a daily or weekly table.
             default_date: day of rows without a time.
+            through: rows of later days do not count.
         """
         # Only the time columns are scanned: a small connection is enough.
         with connect_memory() as db:
             groups = self.row_groups(db, table, None)
-            return group_day_range(db, table, groups, self.day_rules(default_date, dt.date.min))
+            rules = self.day_rules(default_date, dt.date.min)
+            return group_day_range(db, table, groups, rules, through)
+
+    def later_rows(self, table: Table, last: dt.date) -> LaterRows | None:
+        """Rows of the partitions of a daily table after a day."""
+        with connect_memory() as db:
+            rows = self.rows_sql(db, table, None)
+            columns = {column[0] for column in db.execute(f"describe {rows}").fetchall()}
+            kept = "not left_out" if "left_out" in columns else "true"
+            query = f"select date, count(*) from ({rows}) where {kept} group by date"
+            return sum_later_rows(dict(db.execute(query).fetchall()), last)
+
+    def count_days(self, table: Table, default_date: dt.date) -> dict[dt.date, int]:
+        """Rows of a daily table by readable day, without those that a condition leaves out."""
+        with connect_memory() as db:
+            groups = self.row_groups(db, table, None)
+            return count_row_days(db, table, groups, self.day_rules(default_date, dt.date.min))
+
+    def _describe_undated(self, table: Table, default_date: dt.date) -> str:
+        """Why the days of a daily table are not known."""
+        with connect_memory() as db:
+            groups = self.row_groups(db, table, UNDATED_SAMPLE_ROWS)
+            rules = self.day_rules(default_date, dt.date.min)
+            rows, problem = most_frequent_problem(db, table, groups, rules)
+        if not rows:
+            return f"{table.name} has no rows yet: run again when there are some"
+        return f"no row of {table.name} has a readable day: {problem} (and {rows - 1:,} more rows)"
 
     def day_rules(self, default_date: dt.date, first_day: dt.date) -> DayRules:
         """How rows get their day, in a home that begins on `first_day`."""
-        return DayRules(self.timezone, self.settings.earliest, first_day, default_date)
+        return DayRules(self.timezone, self.settings.earliest_day, first_day, default_date)
 
 
 def column_texts(db: duckdb.DuckDBPyConnection, rows: FileRows) -> dict[str, list[str]]:

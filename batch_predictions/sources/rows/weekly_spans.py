@@ -7,19 +7,20 @@ weeks has one row for each of them.
 from __future__ import annotations
 
 import datetime as dt
-import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import duckdb
 
 from batch_predictions.sources.rows.file_rows import FILE_NAME, LINE_ERROR, FileRows
+from batch_predictions.sources.rows.undated_rows import count_file_days, newest_file_days
 from batch_predictions.sources.validation.timestamps import (
     DayRules,
     day_problem_sql,
     day_sql,
     is_missing_sql,
 )
+from batch_predictions.tables import week_of
 from batch_predictions.warehouse.sql_literals import date_list
 
 SPAN_COLUMNS = ("week", "starts_on", "ends_on")
@@ -49,13 +50,9 @@ def weekly_rows_sql(
         {name: sql for name, sql in columns.items() if name not in SPAN_COLUMNS}
     )
     spans = weekly_spans_sql(db, rows, columns, rules)
-    newest = f"newest_{uuid.uuid4().hex}"
-    default_week = _monday(f"DATE '{rules.default_date}'")
-    db.execute(
-        f"create temp table {newest} as select {FILE_NAME}, "
-        f"coalesce(max(__last_week) filter (__problem is null and not {rows.left_out}), "
-        f"{default_week}) as __newest from ({spans}) group by all"
-    )
+    is_kept = f"__problem is null and not {rows.left_out}"
+    counts = count_file_days(db, spans, "__last_week", is_kept)
+    newest = newest_file_days(db, counts, week_of(rules.default_date))
     row_weeks = _weeks_between(
         "coalesce(__first_week, __newest)", "coalesce(__last_week, __newest)", weeks
     )

@@ -3,7 +3,7 @@
 - A DATE, or a text that is a date alone, is the business day itself and is not shifted.
 - A time with an offset (`-05:00`, ` -0500`), or a TIMESTAMP WITH TIME ZONE, is converted to the
   source's time zone.
-- A time without an offset is UTC.
+- A time without an offset is UTC; an offset beyond 14 hours is not read.
 - Dates and times may have English month names; see `month_names`.
 - A number is Unix time in seconds, milliseconds, microseconds or nanoseconds, decided by its size;
   a number of eight digits such as 20240131 is a date.
@@ -29,6 +29,8 @@ _NUMBER_TYPE = re.compile(r"U?(TINY|SMALL|BIG|HUGE)?INT(EGER)?|DOUBLE|FLOAT|DECI
 _DATE_PATTERN = r"'\d{4}[-/]\d{1,2}[-/]\d{1,2}'"
 _COMPACT_DATE_PATTERN = r"'(19|20)\d{6}'"
 _NUMBER_PATTERN = r"'-?\d+(\.\d+)?([eE]\+?\d+)?'"
+_IMPOSSIBLE_OFFSET = r"':\d\d(\.\d+)?\s*[+-](1[5-9]|[2-9]\d|14:?(0[1-9]|[1-5]\d)|\d\d:?[6-9]\d)'"
+"""Offsets from UTC beyond 14 hours, or with more than 59 minutes."""
 NULL_TEXTS = "('', 'nan', 'nat', 'null', 'none', '<na>')"
 """SQL list of texts, in lower case, that mean a missing value."""
 
@@ -43,6 +45,8 @@ class DayRules:
         first_day: rows of days before it are refused, because the home begins on it.
         default_date: day of rows if the table has no column of a time.
         undated_day: partition of rows without a plausible day; None: the newest day of their file.
+        last_day: the newest day that a file can have for this; None: the last day of its table that
+            is not far after the others.
     """
 
     timezone: str
@@ -50,6 +54,7 @@ class DayRules:
     first_day: dt.date
     default_date: dt.date
     undated_day: dt.date | None = None
+    last_day: dt.date | None = None
 
 
 def timestamp_sql(value: str, type_: str) -> str:
@@ -65,7 +70,8 @@ def timestamp_sql(value: str, type_: str) -> str:
     text = f"trim({value}::VARCHAR)"
     return (
         f"case when regexp_full_match({text}, {_DATE_PATTERN}) "
-        f"or regexp_full_match({text}, {_COMPACT_DATE_PATTERN}) then null "
+        f"or regexp_full_match({text}, {_COMPACT_DATE_PATTERN}) "
+        f"or regexp_matches({text}, {_IMPOSSIBLE_OFFSET}) then null "
         f"when regexp_full_match({text}, {_NUMBER_PATTERN}) "
         f"then {_from_unix(f'try_cast({text} as DOUBLE)')} "
         # DuckDB would read words such as `infinity` and `epoch` as times.
@@ -146,8 +152,8 @@ def day_problem_sql(name: str, value: str, type_: str, day: str, rules: DayRules
         f"when {day} > DATE '{MAX_DATE}' then {shown} || "
         f"' is after {MAX_DATE.year}: correct it' "
         f"when {day} < DATE '{first_day}' then {shown} || "
-        f"' is before the first day of this home, {first_day}: to include it, start a new home "
-        "folder with --home' end"
+        f"' is before the first day of this home, {first_day}: correct it; or include it with "
+        "`batch-predictions first-day DATE`, in a new home with the setting source.earliest' end"
     )
 
 

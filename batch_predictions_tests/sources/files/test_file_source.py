@@ -127,6 +127,8 @@ def test_the_span_begins_with_the_oldest_readable_day(tmp_path: Path) -> None:
     assert (span.first_day, span.last_day) == (dt.date(2023, 5, 6), None)
     assert span.default_date == dt.date(2024, 1, 7)
     shop.write("interactions.csv", HEADER + "u,i,2024-01-06,1\nu,i,2025-01-01,1\n")
+    assert shop.source.newest_complete_day(today) == dt.date(2024, 1, 6)
+    shop.write("interactions.csv", HEADER + "u,i,2024-01-06,1\nu,i,2024-01-10,1\n")
     assert shop.source.newest_complete_day(today) == dt.date(2024, 1, 9)
 
 
