@@ -123,13 +123,19 @@ class ModelStore(dg.ConfigurableResource[Any]):
         """A stored model's manifest.
 
         Raises:
-            ModelError: there is no such version.
+            ModelError: there is no such version, or its manifest cannot be read.
         """
         path = self.folder(model, version) / "manifest.json"
         if not path.exists():
             stored = ", ".join(self.versions(model)) or "none"
             raise ModelError(f"{model} has no version {version} (stored: {stored})")
-        return ModelManifest.model_validate_json(path.read_text(encoding="utf-8"))
+        try:
+            return ModelManifest.model_validate_json(path.read_text(encoding="utf-8"))
+        except ValueError as error:
+            raise ModelError(
+                f"{path} cannot be read: `batch-predictions run` moves {version} aside and trains "
+                "it again"
+            ) from error
 
     def folder(self, model: str, version: str) -> Path:
         """The folder of a version's files."""
@@ -146,9 +152,23 @@ class ModelStore(dg.ConfigurableResource[Any]):
             path = folder / name
             if not path.is_file() or _sha256(path) != digest:
                 raise ModelError(
-                    f"{path} is missing or has changed: delete {folder} and train the week again"
+                    f"{path} is missing or has changed: `batch-predictions run` moves {version} "
+                    "aside and trains it again"
                 )
         return folder
+
+    def is_intact(self, model: str, version: str) -> bool:
+        """Whether a version is stored and its files have their hashes."""
+        try:
+            self.verified_folder(model, version)
+        except (ModelError, OSError, ValueError):
+            return False
+        return True
+
+    def version_of(self, model: str, day: dt.date) -> str | None:
+        """The version of the newest decision by a day; None if there is none."""
+        decisions = self._decisions_by(model, day)
+        return decisions[-1].version if decisions else None
 
     def versions(self, model: str) -> list[str]:
         """Stored versions, oldest training first."""
@@ -212,14 +232,29 @@ class ModelStore(dg.ConfigurableResource[Any]):
         paths = sorted(
             folder.glob("*.json"), key=lambda p: (p.name[:10], p.name.endswith("rollback.json"))
         )
-        return [Decision.model_validate_json(path.read_text("utf-8")) for path in paths]
+        return [_read_decision(path) for path in paths]
+
+    def unreadable_decisions(self, model: str) -> list[tuple[Path, str]]:
+        """The files of decisions that cannot be read, and why."""
+        unreadable = []
+        for path in sorted((self._folder(model) / "decisions").glob("*.json")):
+            try:
+                _read_decision(path)
+            except ModelError as error:
+                unreadable.append((path, str(error.__cause__).splitlines()[0]))
+        return unreadable
+
+    def version_folders(self, model: str) -> list[str]:
+        """Names of the folders of versions, complete or not."""
+        folder = self._folder(model) / "versions"
+        return sorted(path.name for path in folder.iterdir()) if folder.is_dir() else []
 
     def training(self, model: str, trained_through: dt.date) -> Decision | None:
         """The decision of one training; None if that week was not trained."""
         path = self._folder(model) / "decisions" / f"{trained_through}.training.json"
         if not path.exists():
             return None
-        return Decision.model_validate_json(path.read_text(encoding="utf-8"))
+        return _read_decision(path)
 
     def champion(self, model: str, day: dt.date, max_age_days: int, week: dt.date) -> ModelManifest:
         """The model that serves a day: the version of the newest decision by that day.
@@ -279,6 +314,16 @@ class ModelStore(dg.ConfigurableResource[Any]):
 
     def _folder(self, model: str) -> Path:
         return Path(self.home) / "models" / model
+
+
+def _read_decision(path: Path) -> Decision:
+    try:
+        return Decision.model_validate_json(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ModelError(
+            f"{path} cannot be read: `batch-predictions doctor --repair` moves it aside, and the "
+            "next run trains the week again"
+        ) from error
 
 
 def _sha256(path: Path) -> str:

@@ -101,7 +101,7 @@ def test_damage_is_found_before_a_model_is_used(models: ModelStore, damage: str)
         file.unlink()
     else:
         file.write_text("1 2 9", encoding="utf-8")
-    with pytest.raises(ModelError, match=r"users\.txt is missing or has changed: delete .* train"):
+    with pytest.raises(ModelError, match=r"users\.txt is missing or has changed: .*run. moves"):
         models.verified_folder("recommender", manifest.version)
 
 

@@ -33,6 +33,8 @@ def as_text(settings: Settings, summary: Summary) -> str:
 def _work_lines(summary: Summary) -> Iterator[str]:
     yield f"Done in {summary.seconds:.0f} s. Home: {summary.home}"
     yield ""
+    for line in summary.repaired:
+        yield f"  repaired     {line}"
     if summary.ingested:
         span = f"{summary.ingested[0]} to {summary.ingested[-1]}"
         yield f"  ingested     {len(summary.ingested)} days of new or changed rows, {span}"

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 
 import dagster as dg
@@ -85,13 +85,24 @@ class JobRunner:
         partition_keys: Sequence[str],
         progress: ProgressBar,
         groups: Sequence[str] = (),
+        only: Collection[dg.AssetKey] | None = None,
     ) -> None:
         """Runs a job, or some of its groups, for one partition or a range of them.
+
+        Args:
+            job: the job.
+            partition_keys: all partitions from the first to the last of these are materialized.
+            progress: the bar to move.
+            groups: groups of assets; empty: all of the job.
+            only: assets, with those that are made in the same steps; None: all of the groups.
 
         Raises:
             RunError: a step failed; its first cause is the message.
         """
         selected = self.keys(job, groups)
+        if only is not None:
+            together = {key for asset in only for key in self.graph.get(asset).assets_def.keys}
+            selected = [key for key in selected if key in together]
         if not selected:
             return
         self.wait_for_pool(progress)

@@ -6,6 +6,7 @@ import datetime as dt
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from batch_predictions.automation.repair import read_repair
 from batch_predictions.home import HomeError, State
 from batch_predictions.model_store import ModelStore
 from batch_predictions.models.publishing import data_version
@@ -67,12 +68,16 @@ def plan_run(
         earliest = max(state.first_day, trained_through(week_of(state.first_day)))
         first = max(last - dt.timedelta(days=days - 1), min(earliest, last))
     weeks = sorted({latest_ended_week(as_date(day)) for day in days_between(first, last)})
+    raw_days = raw_due(warehouse, source, state, first, last)
+    ahead = weeks_ahead_due(warehouse, source, state, weeks[0], last, settings)
+    # Partitions whose files were damaged may be outside of what the days need.
+    lost = read_repair(settings)
     return RunPlan(
         first,
         last,
         weeks,
-        raw_due(warehouse, source, state, first, last),
-        weeks_ahead_due(warehouse, source, state, weeks[0], last, settings),
+        sorted({*raw_days, *lost.days}),
+        sorted({*ahead, *lost.weeks_ahead}),
     )
 
 

@@ -20,6 +20,7 @@ from batch_predictions.automation.job_runner import JobRunner
 from batch_predictions.automation.left_out import describe_left_out
 from batch_predictions.automation.planning import RunPlan, plan_run, training_due
 from batch_predictions.automation.progress import ProgressBar, show_progress
+from batch_predictions.automation.remake import make_again, near_partitions
 from batch_predictions.automation.retention import prune
 from batch_predictions.automation.stale import find_stale, oldest_corrections, partition_times
 from batch_predictions.automation.unchanged import (
@@ -50,6 +51,7 @@ class Summary:
         home: the home folder.
         first_day: first day that was predicted.
         last_day: last day that was predicted.
+        repaired: damaged files that were moved aside, and what became of their rows.
         ingested: days of interactions or reviews that are new or have changed.
         corrected: those of them that had been ingested before.
         stale: by table or model, partitions that were made from rows corrected since.
@@ -65,6 +67,7 @@ class Summary:
     home: str
     first_day: str
     last_day: str
+    repaired: list[str] = field(default_factory=list)
     ingested: list[str] = field(default_factory=list)
     corrected: list[str] = field(default_factory=list)
     stale: dict[str, list[str]] = field(default_factory=dict)
@@ -117,7 +120,7 @@ def run(
     runner = JobRunner(
         dg.DagsterInstance.get(), definitions, missing, settings.execution.pool_wait_minutes
     )
-    summary = Summary(str(settings.home), plan.first.isoformat(), plan.last.isoformat())
+    summary = Summary(str(settings.home), str(plan.first), str(plan.last))
     summary.skipped = runner.describe_skipped()
     with show_progress(_total_weight(runner, plan)) as progress:
         for run_id in home_instance.fail_dead_runs(runner.instance, of_ui=end_stuck_runs):
@@ -126,15 +129,14 @@ def run(
         _ingest(runner, plan, progress)
         _validate_exclusions(settings, warehouse)
         times_after = partition_times(warehouse)
+        summary.repaired = make_again(runner, plan, progress, settings)
         _train(runner, plan, progress, warehouse, models, settings, missing, summary)
         _predict(runner, plan, progress, settings, warehouse, force=force)
         _prune(settings, runner.instance, progress)
         progress.finish()
     _record_ingested(summary, times_before, times_after)
     corrections = oldest_corrections(times_before, times_after)
-    summary.stale = find_stale(
-        runner.graph, warehouse, models, corrections, plan.first, plan.last, settings
-    )
+    _record_stale(summary, runner, plan, corrections, settings)
     _record_results(summary, runner, plan, settings, warehouse)
     summary.left_out = describe_left_out(warehouse, settings, source, plan.last)
     summary.seconds = time.perf_counter() - start
@@ -180,10 +182,10 @@ def _prune(settings: Settings, instance: dg.DagsterInstance, progress: ProgressB
 
 
 def _ingest(runner: JobRunner, plan: RunPlan, progress: ProgressBar) -> None:
-    if plan.raw_days:
-        runner.execute(jobs.INGEST, plan.raw_days, progress)
-    if plan.weeks_ahead:
-        runner.execute(jobs.INGEST_WEEKLY, plan.weeks_ahead, progress)
+    for keys in near_partitions(plan.raw_days):
+        runner.execute(jobs.INGEST, keys, progress)
+    for keys in near_partitions(plan.weeks_ahead):
+        runner.execute(jobs.INGEST_WEEKLY, keys, progress)
 
 
 def _validate_exclusions(settings: Settings, warehouse: Warehouse) -> None:
@@ -255,6 +257,20 @@ def _predict(
         progress.advance(runner.weight(jobs.WEEKLY_PREDICTIONS) * len(plan.weeks))
     days = days_between(plan.first, plan.last)
     runner.execute(jobs.NIGHTLY, days, progress, jobs.AFTER_INGEST)
+
+
+def _record_stale(
+    summary: Summary,
+    runner: JobRunner,
+    plan: RunPlan,
+    corrections: Mapping[str, dt.date],
+    settings: Settings,
+) -> None:
+    """Fills in the partitions that were made from rows corrected since."""
+    warehouse, models = Warehouse.of(settings), ModelStore.of(settings)
+    summary.stale = find_stale(
+        runner.graph, warehouse, models, corrections, plan.first, plan.last, settings
+    )
 
 
 def _record_results(

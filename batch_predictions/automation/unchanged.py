@@ -104,7 +104,13 @@ def find_unchanged_run(
     summary = _recorded_summary(settings, plan, warehouse)
     if summary is None:
         return None
-    done: dict[str, Any] = {"ingested": [], "corrected": [], "stale": {}, "trained": []}
+    done: dict[str, Any] = {
+        "repaired": [],
+        "ingested": [],
+        "corrected": [],
+        "stale": {},
+        "trained": [],
+    }
     return summary | done | {"unchanged": True, "seconds": time.perf_counter() - start}
 
 

@@ -1,8 +1,10 @@
-"""Prints rows on the standard output."""
+"""Prints rows on the standard output, and the progress of long work on the standard error."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import typer
@@ -34,6 +36,21 @@ def print_table(rows: list[dict[str, Any]]) -> None:
     console = Console()
     # In a file or a pager lines are not folded.
     console.print(table) if console.is_terminal else Console(width=240).print(table)
+
+
+@contextmanager
+def show_file_progress(title: str) -> Iterator[Callable[[int, int], None]]:
+    """Shows a bar of files, if the standard error is a terminal.
+
+    Yields:
+        A function to call with the number of files done, and of all.
+    """
+    from rich.console import Console
+    from rich.progress import Progress
+
+    with Progress(console=Console(stderr=True), transient=True) as progress:
+        task = progress.add_task(title, total=None)
+        yield lambda done, total: progress.update(task, completed=done, total=total)
 
 
 def _cell(value: Any) -> str:

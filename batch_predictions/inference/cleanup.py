@@ -53,7 +53,7 @@ def remove_old_partitions(
 def remove_stale_drafts(results: Path, now: float | None = None) -> None:
     """Removes drafts of results that killed workers have left."""
     oldest = (time.time() if now is None else now) - MAX_DRAFT_SECONDS
-    for draft in results.glob(".*.parquet-*"):
+    for draft in results.glob(".*-*"):
         with suppress(FileNotFoundError):
             if draft.stat().st_mtime < oldest:
                 draft.unlink()

@@ -17,7 +17,7 @@ from batch_predictions.inference.cleanup import remove_stale_drafts
 from batch_predictions.inference.manifest import Shard, StagingManifest, result_path
 from batch_predictions.inference.pools.base import ScoringError, ShardOutcome, WorkerPool
 from batch_predictions.inference.pools.factory import make_pool
-from batch_predictions.inference.results import is_complete
+from batch_predictions.inference.results import is_intact
 from batch_predictions.inference.shards import StageTimings
 from batch_predictions.settings import InferenceSettings
 
@@ -66,7 +66,7 @@ def score(
     on_progress: OnProgress | None = None,
     on_start: OnStart | None = None,
 ) -> ScoreSummary:
-    """Scores every shard that has no result yet; a result file is complete or absent.
+    """Scores every shard that has no result yet, or whose result is not as it was written.
 
     Args:
         manifest_path: the staged partition.
@@ -79,7 +79,7 @@ def score(
             shards are kept.
     """
     manifest = StagingManifest.read(manifest_path)
-    pending = [s for s in manifest.shards if not is_complete(result_path(manifest_path, s))]
+    pending = [s for s in manifest.shards if not is_intact(result_path(manifest_path, s))]
     row_count = sum(shard.rows for shard in pending)
     if not pending:
         return ScoreSummary(0, manifest.rows, 0.0, "cpu", 0)

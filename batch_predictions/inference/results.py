@@ -1,8 +1,8 @@
-"""Result files: one Parquet file per shard, complete or absent."""
+"""Result files: one Parquet file per shard with its hash, intact or scored again."""
 
 from __future__ import annotations
 
-import os
+import hashlib
 import uuid
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -16,41 +16,61 @@ from batch_predictions.inference.scorer import ScorerMetric, metrics_in
 
 
 def write_result(result: pa.RecordBatch, path: Path) -> None:
-    """Writes a result under a temporary name and renames it."""
-    draft = path.with_name(f".{path.name}-{uuid.uuid4().hex}")
-    try:
-        with draft.open("wb") as file:
-            # Written once and read once, whole: dictionaries for text only, no statistics and a
-            # fast compression take half the time of the defaults with zstd. Scores are float64
-            # from float32; byte stream split compresses their zero bytes.
-            pq.write_table(
-                pa.Table.from_batches([result]),
-                file,
-                compression="lz4",
-                use_dictionary=_column_paths(result.schema, _is_text),
-                use_byte_stream_split=_column_paths(result.schema, pa.types.is_floating),
-                write_statistics=False,
-            )
-        draft.replace(path)
-    finally:
-        draft.unlink(missing_ok=True)
+    """Writes a result and its SHA-256 beside it, each under a temporary name that is renamed."""
+    buffer = pa.BufferOutputStream()
+    # Written once and read once, whole: dictionaries for text only, no statistics and a fast
+    # compression take half the time of the defaults with zstd. Scores are float64 from float32;
+    # byte stream split compresses their zero bytes.
+    pq.write_table(
+        pa.Table.from_batches([result]),
+        buffer,
+        compression="lz4",
+        use_dictionary=_column_paths(result.schema, _is_text),
+        use_byte_stream_split=_column_paths(result.schema, pa.types.is_floating),
+        write_statistics=False,
+    )
+    save_result(buffer.getvalue(), path)
 
 
-def is_complete(path: Path) -> bool:
-    """Whether a result exists and has its Parquet footer.
+def save_result(content: bytes | pa.Buffer, path: Path) -> None:
+    """Writes the Parquet file of a result, and its SHA-256 beside it."""
+    digest = hashlib.sha256(content).hexdigest()
+    # The hash first: a result without one does not count.
+    _write_and_rename(digest_path(path), digest.encode())
+    _write_and_rename(path, content)
+
+
+def digest_path(path: Path) -> Path:
+    """The file with the SHA-256 of a result, in hexadecimal."""
+    return path.with_suffix(".sha256")
+
+
+def is_intact(path: Path) -> bool:
+    """Whether a result exists and has its hash.
 
     Results are not fsynced, for they can be scored again: after a power failure a file may have its
     name and not its bytes.
     """
     try:
+        digest = digest_path(path).read_bytes().decode("ascii")
         with path.open("rb") as file:
-            size = file.seek(0, os.SEEK_END)
-            file.seek(max(0, size - 8))
-            footer = file.read()
-    except FileNotFoundError:
+            return hashlib.file_digest(file, "sha256").hexdigest() == digest
+    except (FileNotFoundError, UnicodeDecodeError):
         return False
-    length = int.from_bytes(footer[:4], "little")
-    return footer[4:] == b"PAR1" and 0 < length <= size - 12
+
+
+def damaged_results(manifest: StagingManifest, manifest_path: Path) -> list[Path]:
+    """Results of a partition that are missing or not as they were written."""
+    return [path for path in result_files(manifest, manifest_path) if not is_intact(path)]
+
+
+def _write_and_rename(path: Path, content: bytes | pa.Buffer) -> None:
+    draft = path.with_name(f".{path.name}-{uuid.uuid4().hex}")
+    try:
+        draft.write_bytes(content)
+        draft.replace(path)
+    finally:
+        draft.unlink(missing_ok=True)
 
 
 def result_files(manifest: StagingManifest, manifest_path: Path) -> list[Path]:

@@ -7,6 +7,7 @@ under its hash is not scored again.
 
 from __future__ import annotations
 
+import filecmp
 import hashlib
 import json
 import shutil
@@ -135,8 +136,8 @@ def stage(warehouse: Warehouse, folder: Path, spec: StagingSpec) -> Path:
         content_hash = _hash([[shard.result for shard in shards], *hashed_values])
         staged = partition_folder / f"staged-{content_hash}"
         if staged.is_dir() and not _is_equal(draft, staged):
-            # Truncated by a power failure, for only the manifest is fsynced; or the model's folder
-            # has moved with the home.
+            # Damaged, for only the manifest is fsynced; or the model's folder has moved with the
+            # home.
             shutil.rmtree(staged)
         rename_if_absent(draft, staged)
         return staged / MANIFEST
@@ -230,18 +231,9 @@ def _validate_keys(
 
 
 def _is_equal(draft: Path, staged: Path) -> bool:
-    """Whether a stage has all files of a draft with the same hash, untruncated, and its manifest.
-
-    Files are compared by size only: their digests are in the hash.
-    """
+    """Whether a stage has all files of a draft, byte for byte."""
     try:
-        return (
-            all(
-                (staged / file.name).stat().st_size == file.stat().st_size
-                for file in draft.iterdir()
-            )
-            and (staged / MANIFEST).read_bytes() == (draft / MANIFEST).read_bytes()
-        )
+        return all(filecmp.cmp(staged / file.name, file, shallow=False) for file in draft.iterdir())
     except FileNotFoundError:
         return False
 

@@ -12,10 +12,11 @@ import duckdb
 from batch_predictions.inference.child_tables import ChildTables, integrity_queries
 from batch_predictions.inference.manifest import StagingManifest
 from batch_predictions.inference.result_queries import result_views
+from batch_predictions.inference.results import damaged_results
 from batch_predictions.inference.scorer import EXCLUDED
 from batch_predictions.tables import Table
 from batch_predictions.warehouse import Warehouse
-from batch_predictions.warehouse.schema_sql import used_parameters
+from batch_predictions.warehouse.schema_sql import WarehouseError, used_parameters
 
 
 @dataclass(frozen=True)
@@ -86,9 +87,17 @@ def validate(
     """Counts keys and runs the checks; writes nothing.
 
     Raises:
-        WarehouseError: the column of a child table does not fit it.
+        WarehouseError: a result is missing or damaged, or the column of a child table does not fit
+            it.
     """
     manifest = StagingManifest.read(manifest_path)
+    damaged = damaged_results(manifest, manifest_path)
+    if damaged:
+        raise WarehouseError(
+            f"{damaged[0]} is missing or damaged (and {len(damaged) - 1} more results of "
+            f"{manifest.table} {manifest.partition}): materialize the partition again, which "
+            "scores their shards again"
+        )
     with result_views(warehouse, table, manifest_path, child_tables) as db:
         keys = ", ".join(manifest.key)
         db.execute(

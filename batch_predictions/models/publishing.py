@@ -121,6 +121,21 @@ def _write_log(warehouse: Warehouse, decision: Decision) -> None:
     )
 
 
+def restore_log(models: ModelStore, warehouse: Warehouse, part: Mapping[str, str]) -> None:
+    """Writes a lost row of `evaluation.promotions_log` again, from the decision.
+
+    Args:
+        models: the model store.
+        warehouse: for the log of decisions.
+        part: the lost row's model, trained_through and decision.
+    """
+    for decision in models.decisions(part["model"]):
+        is_wanted = str(decision.effective_from) == part["trained_through"]
+        if is_wanted and decision.decision == part["decision"]:
+            day_after = decision.effective_from + dt.timedelta(days=1)
+            log_decision(warehouse, decision, dt.datetime.combine(day_after, dt.time()))
+
+
 def log_decision(warehouse: Warehouse, decision: Decision, decided_at: dt.datetime) -> None:
     """Writes a decision to `evaluation.promotions_log`; `decided_at` is UTC."""
     warehouse.replace_partition(

@@ -65,8 +65,22 @@ def ingest(
         return {}
     days = sorted(set(days))
     _validate_days(table, days, state)
-    if not table.partition:
-        return _ingest_snapshot(warehouse, source, table, days)
+    try:
+        if not table.partition:
+            return _ingest_snapshot(warehouse, source, table, days)
+        return _ingest_days(warehouse, source, table, days)
+    except duckdb.Error as error:
+        # Rows are read while they are validated: a damaged page of a file is noticed here.
+        raise SourceError(
+            f"{table.name} cannot be read from {', '.join(source.file_names(table)[:3])}: "
+            f"{str(error).splitlines()[0]}: if a file is damaged, write it again"
+        ) from error
+
+
+def _ingest_days(
+    warehouse: Warehouse, source: Source, table: Table, days: Sequence[str]
+) -> dict[str, IngestResult]:
+    """Ingests partitions of a daily or weekly table."""
     # Before the rows are read, so that rows that change meanwhile are ingested again.
     fingerprints = source.day_fingerprints(table, days)
     results: dict[str, IngestResult] = {}

@@ -15,8 +15,23 @@ from pathlib import Path
 
 from pydantic import BaseModel
 
-from batch_predictions.home import atomic_write
+from batch_predictions.home import HomeError, atomic_write
 from batch_predictions.tables import Table
+
+
+class IngestLogError(HomeError):
+    """The log of a table cannot be read.
+
+    Attributes:
+        path: its file.
+    """
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(
+            f"{path} cannot be read: `batch-predictions doctor --repair` moves it aside, and the "
+            "next run reads the table again"
+        )
+        self.path = path
 
 
 class IngestLogEntry(BaseModel):
@@ -62,11 +77,18 @@ class IngestLog(BaseModel):
 
 
 def read_ingest_log(home: Path, table: Table) -> IngestLog:
-    """The log of a table; empty before its first ingest."""
+    """The log of a table; empty before its first ingest.
+
+    Raises:
+        IngestLogError: the file cannot be read.
+    """
     path = _path(home, table)
     if not path.exists():
         return IngestLog()
-    return IngestLog.model_validate(json.loads(path.read_text(encoding="utf-8")))
+    try:
+        return IngestLog.model_validate(json.loads(path.read_text(encoding="utf-8")))
+    except ValueError as error:
+        raise IngestLogError(path) from error
 
 
 @contextmanager

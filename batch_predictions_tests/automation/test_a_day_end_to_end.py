@@ -134,6 +134,59 @@ def test_a_run_is_skipped_only_where_nothing_is_new(shop: Shop) -> None:
     assert not run_json(*again, env=shop.env, cwd=shop.cwd)["unchanged"]
 
 
+def test_a_run_heals_damaged_files(shop: Shop) -> None:
+    hashes = shop.hashes()
+    warehouse = shop.home / "warehouse"
+    raw_row = "raw/interactions/date=2024-02-25/data.parquet"
+    feature = "features/user_activity/date=2024-03-16/data.parquet"
+    prediction = "predictions/recommendations/date=2024-03-17/data.parquet"
+    weekly_log = next(warehouse.glob("evaluation/promotions_log/**/data.parquet"))
+    for name in (raw_row, feature, prediction, str(weekly_log.relative_to(warehouse))):
+        content = (warehouse / name).read_bytes()
+        (warehouse / name).write_bytes(content[: len(content) // 2])
+    [manifest, *_] = sorted((shop.home / "models" / "churn" / "versions").glob("*/manifest.json"))
+    version = manifest.parent
+    [model_file, *_] = [path for path in version.iterdir() if path != manifest]
+    model_file.write_bytes(bytes(64) + model_file.read_bytes()[64:])
+    process = run_command("run", "--from", "2024-03-17", "--json", env=shop.env, cwd=shop.cwd)
+    for name in (raw_row, feature, prediction):
+        assert f"{warehouse / name}: cannot be read (" in process.stderr
+        assert (shop.home / "damaged" / "warehouse" / name).exists()
+    repaired = "\n".join(json.loads(process.stdout)["repaired"])
+    assert "features/user_activity of 2024-03-16 made again" in repaired
+    assert "raw rows of 2024-02-25 read again" in repaired
+    assert shop.hashes() == hashes
+    # The damaged model serves no day of that run; it is trained again by a run of its days.
+    summary = run_json("run", "--force", "--from", "2024-03-16", env=shop.env, cwd=shop.cwd)
+    assert f"{version.name} was damaged and is moved aside" in summary["repaired"]
+    assert shop.hashes() == hashes
+    assert run_json("run", "--from", "2024-03-16", env=shop.env, cwd=shop.cwd)["repaired"] == []
+
+
+def test_the_doctor_finds_what_only_reading_finds(shop: Shop) -> None:
+    assert run_json("doctor", env=shop.env, cwd=shop.cwd) == {"damaged": [], "moved": []}
+    hashes = shop.hashes()
+    rows = shop.home / "warehouse/predictions/recommendations/date=2024-03-16/data.parquet"
+    content = rows.read_bytes()
+    rows.write_bytes(content[:100] + bytes(200) + content[300:])
+    decision = next((shop.home / "models" / "churn" / "decisions").glob("2024-03-10.training.json"))
+    decision.write_text("{")
+    log = shop.home / "ingests" / "interactions.json"
+    log.write_text("{")
+    store = shop.home / "serving.sqlite"
+    store.write_bytes(store.read_bytes()[:4096] + bytes(8192))
+    found = run_command("doctor", env=shop.env, cwd=shop.cwd, check=False)
+    assert found.returncode == 1
+    for path in (rows, decision, log, store):
+        assert f"damaged  {path}: " in found.stdout
+    repaired = run_command("doctor", "--repair", env=shop.env, cwd=shop.cwd)
+    assert "4 files were moved: `batch-predictions run` makes them again" in repaired.stdout
+    summary = run_json("run", "--from", "2024-03-16", env=shop.env, cwd=shop.cwd)
+    assert summary["release_id"].startswith("2024-03-17-")
+    assert shop.hashes() == hashes
+    assert run_json("doctor", env=shop.env, cwd=shop.cwd) == {"damaged": [], "moved": []}
+
+
 def test_another_home_gives_the_same_predictions(shop: Shop, tmp_path: Path) -> None:
     other_shop = Shop(tmp_path / "other", shop.source, tmp_path)
     run_json("run", "--from", "2024-03-16", env=other_shop.env, cwd=tmp_path)

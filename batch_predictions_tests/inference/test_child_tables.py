@@ -25,7 +25,14 @@ from batch_predictions.inference.validation import (
 from batch_predictions.tables import Table, columns
 from batch_predictions.warehouse import Rows, Warehouse, WriteResult
 from batch_predictions.warehouse.schema_sql import WarehouseError
-from batch_predictions_tests.worlds.engine import DAY, DOUBLES, DoublingScorer, Staging, read_rows
+from batch_predictions_tests.worlds.engine import (
+    DAY,
+    DOUBLES,
+    DoublingScorer,
+    Staging,
+    read_rows,
+    write_parquet_result,
+)
 
 NEAR = Table(
     "features",
@@ -101,7 +108,7 @@ def stage_with_results(
                 del table["near"]
         target = result_path(path, shard)
         target.parent.mkdir(exist_ok=True)
-        pq.write_table(pa.table(table), target)
+        write_parquet_result(pa.table(table), target)
     return path
 
 

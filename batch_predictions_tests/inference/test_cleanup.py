@@ -11,6 +11,7 @@ import pytest
 from batch_predictions.inference.cleanup import remove_old_partitions
 from batch_predictions.inference.engine import score
 from batch_predictions.inference.manifest import StagingManifest, result_path
+from batch_predictions.inference.results import digest_path
 from batch_predictions.settings import InferenceSettings
 from batch_predictions_tests.worlds.engine import Staging
 
@@ -94,4 +95,5 @@ def test_stale_drafts_are_removed_and_recent_ones_kept(
     recent.write_bytes(b"half")
     os.utime(stale, (1e9, 1e9))
     score(path, one_worker)
-    assert sorted(f.name for f in file.parent.iterdir()) == sorted([recent.name, file.name])
+    names = sorted([recent.name, file.name, digest_path(file).name])
+    assert sorted(f.name for f in file.parent.iterdir()) == names

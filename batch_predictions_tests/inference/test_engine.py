@@ -22,8 +22,11 @@ from batch_predictions_tests.worlds.engine import (
 
 
 def result_names(path: Path) -> list[str]:
-    """Names of the files in the folder of results."""
-    return sorted(file.name for file in (path.parent.parent / "results").iterdir())
+    """Names of the results in their folder; each has its hash."""
+    names = sorted(file.name for file in (path.parent.parent / "results").iterdir())
+    results = [name for name in names if name.endswith(".parquet")]
+    assert names == sorted([*results, *(f"{Path(name).stem}.sha256" for name in results)])
+    return results
 
 
 def scored_ids() -> list[str]:

@@ -11,8 +11,11 @@ import pytest
 
 from batch_predictions.inference.engine import score
 from batch_predictions.inference.manifest import StagingManifest, result_path
+from batch_predictions.inference.results import digest_path
+from batch_predictions.inference.validation import validate
 from batch_predictions.settings import InferenceSettings
-from batch_predictions_tests.worlds.engine import DoublingScorer, Staging, read_rows
+from batch_predictions.warehouse.schema_sql import WarehouseError
+from batch_predictions_tests.worlds.engine import DOUBLES, DoublingScorer, Staging, read_rows
 
 
 @pytest.fixture
@@ -87,3 +90,44 @@ def test_a_truncated_result_is_scored_again(
     summary = score(path, one_worker)
     assert (summary.scored_rows, summary.reused_rows) == (4, 4)
     assert file.read_bytes() == content
+
+
+def test_a_kept_result_with_other_bytes_is_scored_again(
+    stage: Staging, one_worker: InferenceSettings
+) -> None:
+    path = stage(8)
+    score(path, one_worker)
+    file = result_path(path, StagingManifest.read(path).shards[1])
+    content = file.read_bytes()
+    for start in range(0, len(content), 64):
+        zeroed = content[:start] + bytes(64) + content[start + 64 :]
+        file.write_bytes(zeroed[: len(content)])
+        assert score(path, one_worker).scored_rows == (4 if zeroed != content else 0)
+        assert file.read_bytes() == content
+
+
+@pytest.mark.parametrize("digest", [None, b"", b"0" * 64, b"\xff"])
+def test_a_result_without_its_hash_is_scored_again(
+    stage: Staging, one_worker: InferenceSettings, digest: bytes | None
+) -> None:
+    path = stage(8)
+    score(path, one_worker)
+    file = digest_path(result_path(path, StagingManifest.read(path).shards[1]))
+    expected = file.read_bytes()
+    if digest is None:
+        file.unlink()
+    else:
+        file.write_bytes(digest)
+    assert score(path, one_worker).scored_rows == 4
+    assert file.read_bytes() == expected
+
+
+def test_results_that_were_damaged_after_scoring_are_not_loaded(
+    stage: Staging, one_worker: InferenceSettings
+) -> None:
+    path = stage(8)
+    score(path, one_worker)
+    file = result_path(path, StagingManifest.read(path).shards[1])
+    file.write_bytes(file.read_bytes()[:-1])
+    with pytest.raises(WarehouseError, match=rf"{file.name} is missing or damaged.*again"):
+        validate(stage.warehouse, DOUBLES, path, (), {})

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 
 from batch_predictions.inference.engine import score
@@ -24,7 +23,14 @@ from batch_predictions.settings import InferenceSettings
 from batch_predictions.tables import EXCLUSIONS, INTERACTIONS
 from batch_predictions.warehouse import Warehouse
 from batch_predictions.warehouse.schema_sql import WarehouseError
-from batch_predictions_tests.worlds.engine import DAY, DOUBLES, FixedScorer, Staging, read_rows
+from batch_predictions_tests.worlds.engine import (
+    DAY,
+    DOUBLES,
+    FixedScorer,
+    Staging,
+    read_rows,
+    write_parquet_result,
+)
 
 ScoredRow = tuple[str, int | None, int | None, str | None]
 """id, rank, value, excluded."""
@@ -116,7 +122,7 @@ def test_keys_with_null_columns_are_accounted_for(stage: Staging) -> None:
     }
     target = result_path(path, shard)
     target.parent.mkdir()
-    pq.write_table(pa.table(columns), target)
+    write_parquet_result(pa.table(columns), target)
     result = run_validation(stage, path)
     assert (result.staged, result.scored, result.excluded, result.passed) == (4, 3, 1, True)
 
@@ -221,7 +227,7 @@ def test_a_column_of_nulls_excludes_no_key(stage: Staging, type_: pa.DataType) -
     rows = {"id": ["0", "1"], "rank": [1, 1], "value": [0, 2], EXCLUDED: pa.nulls(2, type_)}
     target = result_path(path, shard)
     target.parent.mkdir()
-    pq.write_table(pa.table(rows), target)
+    write_parquet_result(pa.table(rows), target)
     assert run_validation(stage, path).passed
     assert load_partition(stage.warehouse, DOUBLES, path).main.rows == 2
     assert stored_exclusions(stage.warehouse) == []

@@ -13,6 +13,7 @@ import pyarrow.parquet as pq
 
 from batch_predictions.inference import staging
 from batch_predictions.inference.manifest import StagingManifest, result_path
+from batch_predictions.inference.results import save_result
 from batch_predictions.inference.scorer import EXCLUDED, ScorerContext
 from batch_predictions.inference.staging import StagingSpec
 from batch_predictions.tables import Table, columns
@@ -128,3 +129,10 @@ def read_values(path: Path) -> dict[str, int]:
         for row in read_rows(result_path(path, shard))
     ]
     return {row["id"]: row["value"] for row in rows}
+
+
+def write_parquet_result(rows: pa.Table, path: Path) -> None:
+    """Writes rows as the result of a shard."""
+    buffer = pa.BufferOutputStream()
+    pq.write_table(rows, buffer)
+    save_result(buffer.getvalue(), path)

@@ -78,20 +78,15 @@ class FailingScorer:
                 if failure == "die":
                     os.kill(os.getpid(), signal.SIGKILL)
                 if failure == "die_writing":
-                    vars(results)["pq"] = DyingWriter
+                    vars(results)["_write_and_rename"] = die_writing
                     return
                 raise ArithmeticError(f"cannot score {first}")
 
 
-class DyingWriter:
-    """A fake `pyarrow.parquet` whose process is killed while it writes a result."""
-
-    @staticmethod
-    def write_table(rows: pa.Table, file: Any, **options: Any) -> None:
-        """Writes the first bytes of a file, and dies."""
-        file.write(b"PAR1 and no more")
-        file.flush()
-        os.kill(os.getpid(), signal.SIGKILL)
+def die_writing(path: Path, content: bytes | pa.Buffer) -> None:
+    """Writes the first bytes of a draft, and dies."""
+    path.with_name(f".{path.name}-draft").write_bytes(b"PAR1 and no more")
+    os.kill(os.getpid(), signal.SIGKILL)
 
 
 class ProcessScorer(FailingScorer):

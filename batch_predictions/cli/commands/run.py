@@ -90,10 +90,14 @@ def _run(
         load_plugins(settings.plugins)
         # `definitions` declares partitions from the home's first day when it is imported.
         restart_unused_home(settings)
+        from batch_predictions.automation.repair import move_damaged_aside, read_repair
+
+        for file in move_damaged_aside(settings):
+            typer.echo(f"{file}; it is moved to {settings.home}/damaged", err=True)
         from batch_predictions.automation.unchanged import find_unchanged_run
 
         unchanged = None
-        if demo_days is None and not (force or end_stuck_runs):
+        if demo_days is None and not (force or end_stuck_runs or read_repair(settings)):
             unchanged = find_unchanged_run(settings, first, last)
         if unchanged is not None:
             _print_unchanged(unchanged, as_json)

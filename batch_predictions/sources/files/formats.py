@@ -9,6 +9,7 @@ from pathlib import Path
 import duckdb
 
 from batch_predictions.sources.base import SourceError
+from batch_predictions.sources.files.compressed import verify_gzip
 from batch_predictions.sources.files.delimited import read_delimited, sniff_dialect
 from batch_predictions.sources.files.json_lines import read_json_lines
 from batch_predictions.sources.files.parquet import read_parquet_files
@@ -45,6 +46,8 @@ def read_files(
                 raise SourceError(
                     f"{name} is empty (0 bytes): write at least a header, or remove it"
                 )
+    for path, name in zip(paths, names, strict=True):
+        verify_gzip(path, name)
     columns = path_columns(names[0])
     if format_ == "parquet":
         return read_parquet_files(db, folder, paths, limit, hive_partitioning=bool(columns))

@@ -17,6 +17,7 @@ import duckdb
 
 from batch_predictions.settings import DuckDBSettings
 from batch_predictions.sources.base import SourceError, raw_table
+from batch_predictions.sources.files.compressed import verify_gzip
 from batch_predictions.sources.files.patterns import is_pattern
 from batch_predictions.sources.fingerprints import hash_json
 from batch_predictions.sources.memory_database import connect_memory
@@ -105,6 +106,8 @@ class SourceQuery:
     def _write(self, draft: Path, limits: DuckDBSettings) -> None:
         import pyarrow.parquet as pq
 
+        for path in self.files():
+            verify_gzip(path, str(path.relative_to(self.folder)))
         try:
             with _connect(self.folder, draft.parent, limits) as db:
                 reader = db.sql(self._absolute_sql()).to_arrow_reader(_BATCH_ROWS)

