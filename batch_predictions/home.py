@@ -23,6 +23,10 @@ class HomeError(RuntimeError):
     """The home folder is not initialised, or belongs to another source or schema version."""
 
 
+class StateFileError(HomeError):
+    """The state cannot be read."""
+
+
 class HomeBusyError(RuntimeError):
     """Another process holds the home's lock; the message says which."""
 
@@ -111,7 +115,7 @@ def _read_state_file(path: Path, remedy: str) -> State | None:
         return None
     except (OSError, ValueError, yaml.YAMLError) as error:
         reason = str(error).splitlines()[0]
-        raise HomeError(f"{path} cannot be read ({reason}): {remedy}") from error
+        raise StateFileError(f"{path} cannot be read ({reason}): {remedy}") from error
     if state.schema_version != SCHEMA_VERSION:
         raise HomeError(
             f"{path} has schema version {state.schema_version}, this program has "

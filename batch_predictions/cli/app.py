@@ -9,6 +9,7 @@ from typing import Any
 import typer
 
 from batch_predictions.cli.command import Command, CommandGroup, build_app
+from batch_predictions.cli.errors import describe_error
 from batch_predictions.cli.options import Home
 from batch_predictions.discovery import instances, load_plugins
 from batch_predictions.settings import Settings, SettingsError
@@ -17,15 +18,6 @@ HELP = (
     "Machine-learning predictions in batches: ingest, train, predict, release, look up.\n\n"
     "Begin with `batch-predictions demo`, or `batch-predictions init` for a source of your own."
 )
-EXPECTED_ERRORS = {
-    "RunError",
-    "ReleaseError",
-    "SourceError",
-    "ModelError",
-    "StoreError",
-    "WarehouseError",
-}
-"""Errors whose message says what to do; others are faults, whose traceback is shown."""
 
 
 def make_app() -> typer.Typer:
@@ -48,17 +40,18 @@ def make_app() -> typer.Typer:
 
 
 def main() -> None:
-    """Runs a command; an expected error is one line on the standard error, with exit code 1."""
+    """Runs a command; an expected error is one line on the standard error; see `cli.errors`."""
     try:
         _app_for(sys.argv[1:])(standalone_mode=True)
     except KeyboardInterrupt:
         typer.echo("interrupted: finished work is kept; run the command again", err=True)
         sys.exit(130)
     except Exception as error:
-        if not _is_expected(error):
+        ending = describe_error(error)
+        if ending is None:
             raise
-        typer.echo(f"batch-predictions: {error}", err=True)
-        sys.exit(1)
+        typer.echo(f"batch-predictions: {ending.message}", err=True)
+        sys.exit(ending.code)
 
 
 def _app_for(arguments: Sequence[str]) -> Any:
@@ -85,11 +78,3 @@ def _plugins_of_settings() -> list[str]:
         return list(Settings.load().plugins)
     except SettingsError:
         return []
-
-
-def _is_expected(error: Exception) -> bool:
-    from batch_predictions.home import HomeBusyError, HomeError
-
-    if isinstance(error, SettingsError | HomeError | HomeBusyError):
-        return True
-    return any(kind.__name__ in EXPECTED_ERRORS for kind in type(error).__mro__)

@@ -15,6 +15,7 @@ from batch_predictions.sources.base import ABSENT_FINGERPRINT, Source, SourceErr
 from batch_predictions.sources.comparison import changed_partitions
 from batch_predictions.sources.ingest_log import IngestLogEntry, read_ingest_log, update_ingest_log
 from batch_predictions.sources.manual_rows import with_manual_rows
+from batch_predictions.sources.memory_database import as_source_errors
 from batch_predictions.sources.validation.row_checks import RowCounts, ValidatedRows, validate_rows
 from batch_predictions.tables import QUARANTINE, Table
 from batch_predictions.warehouse import Warehouse, WriteResult, as_date, scratch_dir
@@ -65,16 +66,11 @@ def ingest(
         return {}
     days = sorted(set(days))
     _validate_days(table, days, state)
-    try:
+    # Rows are read while they are validated: a damaged page of a file is noticed then.
+    with as_source_errors(table.name):
         if not table.partition:
             return _ingest_snapshot(warehouse, source, table, days)
         return _ingest_days(warehouse, source, table, days)
-    except duckdb.Error as error:
-        # Rows are read while they are validated: a damaged page of a file is noticed here.
-        raise SourceError(
-            f"{table.name} cannot be read from {', '.join(source.file_names(table)[:3])}: "
-            f"{str(error).splitlines()[0]}: if a file is damaged, write it again"
-        ) from error
 
 
 def _ingest_days(

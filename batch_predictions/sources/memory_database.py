@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import duckdb
 
 from batch_predictions.settings import DuckDBSettings
+from batch_predictions.sources.base import SourceError
 
 
 def connect_memory(
@@ -28,3 +31,19 @@ def connect_memory(
     # DuckDB would draw its bar on the standard output.
     db.execute("set enable_progress_bar = false; set timezone = 'UTC'")
     return db
+
+
+@contextmanager
+def as_source_errors(rows: str) -> Iterator[None]:
+    """Raises errors of DuckDB in the block as SourceError, such as that of a damaged page.
+
+    Args:
+        rows: what is read, for the message.
+    """
+    try:
+        yield
+    except duckdb.Error as error:
+        reason = str(error).splitlines()[0]
+        raise SourceError(
+            f"{rows} cannot be read ({reason}): if a file is damaged, write it again"
+        ) from error

@@ -222,7 +222,7 @@ def test_a_second_run_on_a_home_names_the_process_of_the_first(shop: Shop) -> No
     second = run_command("run", env=shop.env, cwd=shop.cwd, check=False)
     _, errors = first.communicate()
     assert first.returncode == 0, errors
-    assert second.returncode == 1
+    assert second.returncode == 3
     assert f"process {first.pid}" in second.stderr and "batch-predictions run" in second.stderr
 
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import gzip
 import re
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from batch_predictions.sources import SourceError
@@ -71,6 +74,21 @@ def value_of(kind: str, table: Table, content: str, column: str) -> BadInput:
 def unreadable(kind: str, content: str | bytes, message: str, **fields: Any) -> BadInput:
     """A file of interactions that cannot be read."""
     return BadInput(kind, ERROR, message, content, **fields)
+
+
+def damaged_page() -> bytes:
+    """A Parquet file whose first page has other bytes than were written."""
+    rows = pa.table({"user_id": [f"u{n}" for n in range(4000)], "item_id": ["i"] * 4000})
+    buffer = pa.BufferOutputStream()
+    pq.write_table(rows, buffer, compression="zstd")
+    content = buffer.getvalue().to_pybytes()
+    return content[:20] + bytes(200) + content[220:]
+
+
+def flipped_bit() -> bytes:
+    """A gzip file with one bit of its content, stored without compression, changed."""
+    content = gzip.compress((HEADER + VALID).encode(), compresslevel=0)
+    return content.replace(b"user_id", b"user_iD", 1)
 
 
 CALENDAR = "item_id,week,starts_on,ends_on\n"
@@ -199,7 +217,33 @@ KINDS = [
     unreadable("UTF-16", HEADER.encode("utf-16"), "UTF-8"),
     unreadable("quote that is not closed", HEADER + 'u,"i,2024-01-03,1\nu,i,,1\n', "quote is open"),
     unreadable("mixed line ends", HEADER + "u,i,2024-01-02,1\r\nu,j,2024-01-02,1\n", "CR LF"),
+    unreadable("CR alone at the ends of lines", "user_id,item_id\ru,i\rv,i\r", "CR alone"),
+    unreadable(
+        "line of more than 2 MB",
+        f"user_id,item_id\nu,i\nu,{'i' * 3_000_000}\n",
+        "line 3: the line is longer than 2 MB",
+    ),
+    unreadable(
+        "columns that differ only in case", "user_id,User_ID,item_id\n", "differ in case only"
+    ),
+    unreadable(
+        "column with a name that is used for reading: `__path`",
+        "user_id,item_id,__path\n",
+        "has a column __path",
+    ),
     unreadable("damaged Parquet file", b"PAR1 no", "cannot be read", name="interactions.parquet"),
+    unreadable(
+        "Parquet page that does not decompress",
+        damaged_page(),
+        "ZSTD Decompression failure",
+        name="interactions.parquet",
+    ),
+    unreadable(
+        "gzip file with a flipped bit",
+        flipped_bit(),
+        "not a complete gzip file .CRC check failed",
+        name="interactions.csv.gz",
+    ),
     unreadable("incomplete gzip file", b"no gzip", "not a complete", name="interactions.csv.gz"),
     unreadable("JSON array", '[{"user_id": 1}]', "is a JSON array", name="interactions.json"),
     unreadable(

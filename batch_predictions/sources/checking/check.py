@@ -23,7 +23,7 @@ from batch_predictions.sources.checking.table_suggestions import suggest_tables
 from batch_predictions.sources.checking.use_cases import Days, describe_use_cases
 from batch_predictions.sources.home_state import initial_state
 from batch_predictions.sources.item_exclusions import unknown_exclusions_message
-from batch_predictions.sources.memory_database import connect_memory
+from batch_predictions.sources.memory_database import as_source_errors, connect_memory
 from batch_predictions.sources.registry import build_source, current_date
 from batch_predictions.sources.spans import Span, last_sunday_before
 from batch_predictions.sources.validation.reasons import (
@@ -226,34 +226,46 @@ def _check_table(
     """Reads a sample of a table; its accepted rows become the table `accepted_<name>` of `db`."""
     files = source.file_names(table)
     try:
-        day = source.state.default_date.isoformat()
-        validated = validate_rows(db, source, table, None, snapshot_day=day, limit=sample_rows)
-        refusals = _frequent_reasons(db, validated.refused)
-        not_read = _frequent_reasons(db, validated.nulled)
-        db.execute(f"create temp table accepted_{table.name} as {validated.accepted}")
-        examples = db.sql(f"from accepted_{table.name} limit 3").to_arrow_table()
-        day_range = source.day_range(table) if table.partition else None
-        later = source.later_rows(table, yesterday) if table.partition == "date" else None
-        return TableReport(
-            table=table.name,
-            files=files,
-            columns=source.column_mapping(table),
-            rows_seen=sum(counts.read for counts in validated.counts.values()),
-            accepted=sum(counts.accepted for counts in validated.counts.values()),
-            refused=sum(counts.quarantined for counts in validated.counts.values()),
-            filtered=sum(counts.filtered for counts in validated.counts.values()),
-            deduplicated=sum(counts.deduplicated for counts in validated.counts.values()),
-            later=later.rows if later else 0,
-            reasons={reason: count for reason, count, _ in refusals},
-            values_not_read={reason: count for reason, count, _ in not_read},
-            offending_values={r: values for r, _, values in [*refusals, *not_read] if values},
-            unused_columns=source.unused_columns(table),
-            first_day=day_range[0] if day_range else None,
-            newest_day=day_range[1] if day_range else None,
-            examples=examples.to_pylist(),
-        )
+        with as_source_errors(table.name):
+            return _read_table(db, source, table, files, sample_rows, yesterday)
     except SourceError as error:
         return TableReport(table.name, files, {}, problem=str(error))
+
+
+def _read_table(
+    db: duckdb.DuckDBPyConnection,
+    source: Source,
+    table: Table,
+    files: list[str],
+    sample_rows: int,
+    yesterday: dt.date,
+) -> TableReport:
+    day = source.state.default_date.isoformat()
+    validated = validate_rows(db, source, table, None, snapshot_day=day, limit=sample_rows)
+    refusals = _frequent_reasons(db, validated.refused)
+    not_read = _frequent_reasons(db, validated.nulled)
+    db.execute(f"create temp table accepted_{table.name} as {validated.accepted}")
+    examples = db.sql(f"from accepted_{table.name} limit 3").to_arrow_table()
+    day_range = source.day_range(table) if table.partition else None
+    later = source.later_rows(table, yesterday) if table.partition == "date" else None
+    return TableReport(
+        table=table.name,
+        files=files,
+        columns=source.column_mapping(table),
+        rows_seen=sum(counts.read for counts in validated.counts.values()),
+        accepted=sum(counts.accepted for counts in validated.counts.values()),
+        refused=sum(counts.quarantined for counts in validated.counts.values()),
+        filtered=sum(counts.filtered for counts in validated.counts.values()),
+        deduplicated=sum(counts.deduplicated for counts in validated.counts.values()),
+        later=later.rows if later else 0,
+        reasons={reason: count for reason, count, _ in refusals},
+        values_not_read={reason: count for reason, count, _ in not_read},
+        offending_values={r: values for r, _, values in [*refusals, *not_read] if values},
+        unused_columns=source.unused_columns(table),
+        first_day=day_range[0] if day_range else None,
+        newest_day=day_range[1] if day_range else None,
+        examples=examples.to_pylist(),
+    )
 
 
 def _frequent_reasons(

@@ -19,6 +19,7 @@ from batch_predictions.sources.rows.file_rows import (
     LINE_TEXT,
     ROW_NUMBER,
     FileRows,
+    validate_names,
 )
 from batch_predictions.warehouse.path_sql import quote_files
 from batch_predictions.warehouse.sql_literals import quote_identifier, quote_literal
@@ -67,6 +68,7 @@ def sniff_dialect(path: Path, name: str) -> Dialect:
     repeated = sorted({column for column in names if names.count(column) > 1})
     if repeated:
         raise SourceError(f"{name}, line 1 names {', '.join(repeated)} twice: rename one of them")
+    validate_names(names, name)
     return Dialect(names, delimiter)
 
 
@@ -179,18 +181,22 @@ def _create_damaged(db: duckdb.DuckDBPyConnection, suffix: str) -> None:
 def _refuse_unclosed_quote(db: duckdb.DuckDBPyConnection, folder: Path, suffix: str) -> None:
     """Raises SourceError if a quote is not closed: the lines after it cannot be split into rows."""
     row = db.execute(
-        f"select s.file_path, min(r.line) from temp.rejects_{suffix} r "
+        "select s.file_path, min(r.line), arg_min(starts_with(r.error_type, 'LINE SIZE') and "
+        "(len(regexp_replace(r.csv_line, '[^\"]', '', 'g')) % 2 = 0), r.line) "
+        f"from temp.rejects_{suffix} r "
         f"join temp.scans_{suffix} s using (scan_id, file_id) "
         "where r.error_type = 'LINE SIZE OVER MAXIMUM' "
         "or (r.error_type = 'UNQUOTED VALUE' and contains(r.csv_line, chr(10))) "
         "group by all order by all limit 1"
     ).fetchone()
     if row:
-        raise SourceError(
-            f"{_relative(row[0], folder)}, line {row[1]}: a quote is opened and not closed, so "
-            "that the lines after it cannot be split into rows: close it, or double it within a "
-            "value"
+        problem = (
+            "the line is longer than 2 MB: shorten its values, or write the file as Parquet"
+            if row[2]
+            else "a quote is opened and not closed, so that the lines after it cannot be split "
+            "into rows: close it, or double it within a value"
         )
+        raise SourceError(f"{_relative(row[0], folder)}, line {row[1]}: {problem}")
 
 
 def _read_error(error: duckdb.Error, folder: Path, paths: Sequence[Path]) -> SourceError:
@@ -221,6 +227,10 @@ def _read_header(path: Path, name: str) -> str:
         raise SourceError(
             f"{name}, line 1 is not UTF-8 ({error.reason}): save it as UTF-8"
         ) from None
+    if "\r" in header.rstrip("\r"):
+        raise SourceError(
+            f"{name}: lines end in CR alone: convert them to LF, such as with mac2unix"
+        )
     if "\0" in header:
         raise SourceError(f"{name}, line 1 contains zero bytes (UTF-16?): save it as UTF-8")
     return header

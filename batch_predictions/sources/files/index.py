@@ -21,7 +21,7 @@ from batch_predictions.home import atomic_write
 from batch_predictions.settings import DuckDBSettings
 from batch_predictions.sources.files.mapped_groups import MappedGroup
 from batch_predictions.sources.fingerprints import hash_json
-from batch_predictions.sources.memory_database import connect_memory
+from batch_predictions.sources.memory_database import as_source_errors, connect_memory
 from batch_predictions.sources.rows.daily_rows import dated_rows_sql
 from batch_predictions.sources.rows.file_rows import FILE_NAME, LINE_TEXT
 from batch_predictions.sources.rows.row_groups import Interpretation, RowGroup, interpret_rows
@@ -199,7 +199,7 @@ def update_index(
             known = old.files.get(name)
             if known is None or known.signature != signature:
                 # The signature is taken first: a file that changes meanwhile is read again.
-                with connect_memory(settings.limits, spill) as db:
+                with as_source_errors(name), connect_memory(settings.limits, spill) as db:
                     types = group.read(db, 1, [file]).types
                 known = IndexedFile(signature=signature, columns=types)
             index.files[name] = known
@@ -245,7 +245,7 @@ def _index_group(
             due.setdefault(tuple(file.columns.items()), []).append(path)
     for own_types, paths in due.items():
         for batch in _batches(paths):
-            with connect_memory(settings.limits, spill) as db:
+            with as_source_errors(table.name), connect_memory(settings.limits, spill) as db:
                 rows = group.read(db, None, batch, types)
                 row_group = interpret_rows(db, table, rows, columns, interpretation)
                 counted = _count_rows(db, table, row_group, own_types, settings.rules)

@@ -19,6 +19,7 @@ from batch_predictions.sources.rows.file_rows import (
     ROW_NUMBER,
     FileRows,
     no_rows,
+    validate_names,
 )
 from batch_predictions.warehouse.sql_literals import quote_identifier, quote_literal
 
@@ -56,6 +57,7 @@ def read_json_lines(
         f"where {_JSON} is not null or {LINE_ERROR} is not null)"
     )
     pointers = _pointers(db, lines)
+    validate_names(pointers, str(paths[0].relative_to(folder)))
     texts = ", ".join(quote_literal(pointer) for pointer in pointers.values())
     columns = [f"__values[{n}] as {quote_identifier(name)}" for n, name in enumerate(pointers, 1)]
     suffix = uuid.uuid4().hex

@@ -14,6 +14,7 @@ from batch_predictions.sources.rows.file_rows import (
     LINE_TEXT,
     ROW_NUMBER,
     FileRows,
+    validate_names,
 )
 from batch_predictions.warehouse.path_sql import quote_files
 
@@ -38,6 +39,8 @@ def read_parquet_files(
     Raises:
         SourceError: a file is not Parquet.
     """
+    for path in paths:
+        validate_names(_names_of(path, folder), str(path.relative_to(folder)))
     scan = (
         f"read_parquet({quote_files(paths)}, union_by_name = true, filename = '__path', "
         f"file_row_number = true, hive_partitioning = {str(hive_partitioning).lower()})"
@@ -45,8 +48,7 @@ def read_parquet_files(
     try:
         columns = db.execute(f"describe select * from {scan}").fetchall()
     except duckdb.Error as error:
-        text = str(error).splitlines()[0].replace(f"{folder}/", "")
-        raise SourceError(f"a Parquet file cannot be read: {text}; write the file again") from error
+        raise _unreadable(error, folder) from error
     types = {row[0]: row[1] for row in columns if row[0] not in ("__path", "file_row_number")}
     limit_clause = "" if limit is None else f" limit {int(limit)}"
     relation = (
@@ -56,3 +58,19 @@ def read_parquet_files(
         f"null::VARCHAR as {LINE_TEXT} from {scan}{limit_clause})"
     )
     return FileRows(relation, types)
+
+
+def _names_of(path: Path, folder: Path) -> list[str]:
+    """Names of a file's columns as they are written; DuckDB renames those that repeat others."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        return list(pq.read_schema(path).names)
+    except (OSError, pa.ArrowException) as error:
+        raise _unreadable(error, folder) from error
+
+
+def _unreadable(error: Exception, folder: Path) -> SourceError:
+    text = str(error).splitlines()[0].replace(f"{folder}/", "")
+    return SourceError(f"a Parquet file cannot be read: {text}; write the file again")

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
+from batch_predictions.sources.base import SourceError
 from batch_predictions.warehouse.sql_literals import quote_identifier
 
 FILE_NAME, ROW_NUMBER = "__file_name", "__row_number"
@@ -15,6 +16,48 @@ LINE_ERROR, LINE_TEXT = "__line_error", "__line_text"
 
 LEFT_OUT = "__left_out"
 """Column of relations of rows with a condition: whether it leaves the row out."""
+
+RESERVED_NAMES = frozenset(
+    {
+        FILE_NAME,
+        ROW_NUMBER,
+        LINE_ERROR,
+        LINE_TEXT,
+        LEFT_OUT,
+        "__path",
+        "__n",
+        "__json",
+        "__values",
+        "__is_object",
+        "__timestamp",
+        "__day",
+        "__day_timestamp",
+        "__problem",
+        "__newest",
+        "file_row_number",
+    }
+)
+"""Names of columns that are added to the rows of files."""
+
+
+def validate_names(names: Iterable[str], file: str) -> None:
+    """Checks the names of a file's columns, whose case does not count.
+
+    Raises:
+        SourceError: one is reserved, or two differ in case only.
+    """
+    by_lower: dict[str, str] = {}
+    for name in names:
+        if name.lower() in RESERVED_NAMES:
+            raise SourceError(
+                f"{file} has a column {name}, a name that is used for reading: rename it, or leave "
+                "it out with source.queries"
+            )
+        other = by_lower.setdefault(name.lower(), name)
+        if other != name:
+            raise SourceError(
+                f"{file} has the columns {other} and {name}, which differ in case only: rename one"
+            )
 
 
 @dataclass(frozen=True)

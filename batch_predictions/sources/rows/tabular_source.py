@@ -11,7 +11,7 @@ import duckdb
 from batch_predictions.home import State
 from batch_predictions.settings import SourceSettings
 from batch_predictions.sources.base import MAX_DATE, Source, SourceError
-from batch_predictions.sources.memory_database import connect_memory
+from batch_predictions.sources.memory_database import as_source_errors, connect_memory
 from batch_predictions.sources.rows.file_rows import FileRows
 from batch_predictions.sources.rows.row_days import (
     count_row_days,
@@ -129,14 +129,14 @@ class TabularSource(Source):
             through: rows of later days do not count.
         """
         # Only the time columns are scanned: a small connection is enough.
-        with connect_memory() as db:
+        with as_source_errors(table.name), connect_memory() as db:
             groups = self.row_groups(db, table, None)
             rules = self.day_rules(default_date, dt.date.min)
             return group_day_range(db, table, groups, rules, through)
 
     def later_rows(self, table: Table, last: dt.date) -> LaterRows | None:
         """Rows of the partitions of a daily table after a day."""
-        with connect_memory() as db:
+        with as_source_errors(table.name), connect_memory() as db:
             rows = self.rows_sql(db, table, None)
             columns = {column[0] for column in db.execute(f"describe {rows}").fetchall()}
             kept = "not left_out" if "left_out" in columns else "true"
@@ -145,13 +145,13 @@ class TabularSource(Source):
 
     def count_days(self, table: Table, default_date: dt.date) -> dict[dt.date, int]:
         """Rows of a daily table by readable day, without those that a condition leaves out."""
-        with connect_memory() as db:
+        with as_source_errors(table.name), connect_memory() as db:
             groups = self.row_groups(db, table, None)
             return count_row_days(db, table, groups, self.day_rules(default_date, dt.date.min))
 
     def _describe_undated(self, table: Table, default_date: dt.date) -> str:
         """Why the days of a daily table are not known."""
-        with connect_memory() as db:
+        with as_source_errors(table.name), connect_memory() as db:
             groups = self.row_groups(db, table, UNDATED_SAMPLE_ROWS)
             rules = self.day_rules(default_date, dt.date.min)
             rows, problem = most_frequent_problem(db, table, groups, rules)

@@ -1,0 +1,169 @@
+"""How an error ends a command: one line on the standard error, and an exit code by its kind.
+
+| code | kind |
+| --- | --- |
+| 1 | the work failed: the source, a model, a step of a run |
+| 2 | settings or arguments are wrong |
+| 3 | another process uses the home: try again later |
+| 4 | a file of the home is damaged: `batch-predictions doctor` names it |
+| 5 | the machine: a full disk, missing permissions, a database that does not answer |
+
+Errors of other kinds are faults of the program, whose traceback is shown.
+"""
+
+from __future__ import annotations
+
+import errno
+import sqlite3
+import sys
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+from batch_predictions.settings import SettingsError
+
+FAILED, WRONG_SETTINGS, BUSY, DAMAGED, MACHINE = 1, 2, 3, 4, 5
+
+EXPECTED_ERRORS = {
+    "RunError",
+    "ReleaseError",
+    "SourceError",
+    "ModelError",
+    "StoreError",
+    "WarehouseError",
+}
+"""Errors whose message says what to do, by name, so that their modules need not be imported."""
+
+_DISK = (errno.ENOSPC, errno.EDQUOT)
+_PERMISSION = (errno.EACCES, errno.EPERM, errno.EROFS)
+
+
+class Ending(NamedTuple):
+    """How a command ends.
+
+    Attributes:
+        message: one line.
+        code: the exit code.
+    """
+
+    message: str
+    code: int
+
+
+def describe_error(error: BaseException) -> Ending | None:
+    """The line and the exit code of an expected error; None for a fault of the program."""
+    ending = _describe(error)
+    return ending and ending._replace(message=" ".join(ending.message.split()))
+
+
+def _describe(error: BaseException) -> Ending | None:
+    from batch_predictions.home import HomeBusyError
+
+    for cause in _chain(error):
+        if isinstance(cause, OSError) and (ending := _of_machine(cause)):
+            return ending
+    if isinstance(error, SettingsError):
+        return Ending(str(error), WRONG_SETTINGS)
+    if isinstance(error, HomeBusyError):
+        return Ending(str(error), BUSY)
+    names = {kind.__name__ for kind in type(error).__mro__}
+    if names & {"IngestLogError", "StateFileError"}:
+        return Ending(str(error), DAMAGED)
+    if names & {*EXPECTED_ERRORS, "HomeError"}:
+        return Ending(_with_doctor(str(error)), FAILED)
+    for describe in (_of_database, _of_duckdb, _of_file):
+        if ending := describe(error):
+            return ending
+    return None
+
+
+def _chain(error: BaseException | None) -> Iterator[BaseException]:
+    """An error and its causes."""
+    seen: set[int] = set()
+    while error is not None and id(error) not in seen:
+        seen.add(id(error))
+        yield error
+        error = error.__cause__ or error.__context__
+
+
+def _of_machine(error: OSError) -> Ending | None:
+    """A full disk, missing permissions, or a file in place of a folder."""
+    path = error.filename or "a file"
+    if error.errno in _DISK:
+        return Ending(
+            f"the disk of {path} is full: free space, and run the command again; finished work is "
+            "kept",
+            MACHINE,
+        )
+    if error.errno in _PERMISSION:
+        return Ending(
+            f"{path} cannot be written or read ({error.strerror}): run as the owner of the home, "
+            "or see execution.file_mode",
+            MACHINE,
+        )
+    if error.errno in (errno.ENOTDIR, errno.EEXIST, errno.EISDIR):
+        return Ending(
+            f"{path} is not what it should be ({error.strerror}): a folder of the home is a file, "
+            "or the other way round; move it away, or choose another --home",
+            MACHINE,
+        )
+    return None
+
+
+def _of_database(error: BaseException) -> Ending | None:
+    """An error of the serving store's database, without statement, parameters and password."""
+    cause: BaseException = error
+    sqlalchemy: Any = sys.modules.get("sqlalchemy")
+    if sqlalchemy is not None and isinstance(error, sqlalchemy.exc.DBAPIError):
+        cause = error.orig if error.orig is not None else error
+    elif not isinstance(error, sqlite3.Error):
+        return None
+    reason = str(cause).splitlines()[0]
+    if isinstance(cause, sqlite3.DatabaseError) and _is_damage(reason):
+        return Ending(
+            f"an SQLite file is damaged ({reason}): `batch-predictions doctor` names it, and "
+            "`doctor --repair` moves serving.sqlite aside, so that the next run publishes again",
+            DAMAGED,
+        )
+    if "full" in reason:
+        return Ending(f"the disk is full ({reason}): free space, and run again", MACHINE)
+    return Ending(
+        f"the serving store (serving.url) cannot be used ({reason}): correct the setting, or wait "
+        "until the database answers, and run the command again",
+        MACHINE,
+    )
+
+
+def _of_duckdb(error: BaseException) -> Ending | None:
+    """An error of DuckDB: a file that cannot be read, or a full disk or memory."""
+    duckdb: Any = sys.modules.get("duckdb")
+    if duckdb is None or not isinstance(error, duckdb.Error):
+        return None
+    reason = str(error).splitlines()[0]
+    if "No space left" in reason:
+        return Ending(f"the disk is full ({reason}): free space, and run again", MACHINE)
+    return Ending(f"{reason}: `batch-predictions doctor` finds damaged files", DAMAGED)
+
+
+def _of_file(error: BaseException) -> Ending | None:
+    """A file of the home that cannot be parsed."""
+    names = {kind.__name__ for kind in type(error).__mro__}
+    if not names & {"JSONDecodeError", "YAMLError", "UnicodeDecodeError", "ArrowInvalid"}:
+        return None
+    reason = str(error).splitlines()[0]
+    return Ending(
+        f"a file of the home cannot be read ({reason}): `batch-predictions doctor` finds damaged "
+        "files",
+        DAMAGED,
+    )
+
+
+def _is_damage(reason: str) -> bool:
+    return any(word in reason for word in ("malformed", "not a database", "corrupt"))
+
+
+def _with_doctor(message: str) -> str:
+    """A message about a file that cannot be read, with the command that finds it."""
+    words = ("data.parquet", "decompress", "Parquet", "Thrift", "not a database", "malformed")
+    if any(word in message for word in words) and "batch-predictions" not in message:
+        return f"{message}: `batch-predictions doctor` finds damaged files"
+    return message
