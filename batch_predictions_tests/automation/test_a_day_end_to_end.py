@@ -319,6 +319,6 @@ def test_commands_explain_themselves(shop: Shop) -> None:
         assert name in text
     run_command("init", "--path", str(shop.source), env=shop.env, cwd=shop.cwd)
     second = run_command("init", env=shop.env, cwd=shop.cwd, check=False)
-    assert second.returncode == 1 and "--force" in second.stderr
+    assert second.returncode == 2 and "--force" in second.stderr
     report = run_json("check-source", env=shop.env, cwd=shop.cwd)
     assert json.dumps(report)
