@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import traceback
 from collections.abc import Sequence
 from typing import Any
 
@@ -11,6 +12,7 @@ import typer
 from batch_predictions.cli.command import Command, CommandGroup, build_app
 from batch_predictions.cli.options import Home
 from batch_predictions.discovery import instances, load_plugins
+from batch_predictions.redaction import redact, redact_logs
 from batch_predictions.settings import Settings, SettingsError
 
 HELP = (
@@ -48,16 +50,21 @@ def make_app() -> typer.Typer:
 
 
 def main() -> None:
-    """Runs a command; an expected error is one line on the standard error, with exit code 1."""
+    """Runs a command; an expected error is one line on the standard error, with exit code 1.
+
+    No error and no log line has a password.
+    """
+    redact_logs()
     try:
         _app_for(sys.argv[1:])(standalone_mode=True)
     except KeyboardInterrupt:
         typer.echo("interrupted: finished work is kept; run the command again", err=True)
         sys.exit(130)
     except Exception as error:
+        text = f"batch-predictions: {error}"
         if not _is_expected(error):
-            raise
-        typer.echo(f"batch-predictions: {error}", err=True)
+            text = "".join(traceback.format_exception(error)).rstrip()
+        typer.echo(redact(text), err=True)
         sys.exit(1)
 
 
