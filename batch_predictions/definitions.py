@@ -28,6 +28,7 @@ from batch_predictions.model_store import ModelStore
 from batch_predictions.models.training import trainings
 from batch_predictions.models.training_assets import training_asset
 from batch_predictions.partitions import Partitions
+from batch_predictions.redaction import redact_logs
 from batch_predictions.serving.assets import release_asset
 from batch_predictions.settings import Settings
 from batch_predictions.sources.assets import raw_asset
@@ -50,6 +51,7 @@ def platform(settings: Settings) -> dg.Definitions:
     """
     # A process that loads the definitions serves or runs them: what it creates is in the home.
     restrict_new_files(settings.execution.file_mode)
+    redact_logs()
     load_plugins(settings.plugins)
     state = initialise_home(settings)
     partitions = Partitions.of_home(state, settings)

@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
+from batch_predictions.redaction import mask, shows_identifiers
 from batch_predictions.tables import Table
+from batch_predictions.tables.identifiers import is_identifying
 from batch_predictions.warehouse import Warehouse, WriteResult
 from batch_predictions.warehouse.path_sql import escape_pattern
 
@@ -17,6 +19,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 PREVIEW_ROWS = 8
+HINT = "\n\n*ids and texts are hidden: execution.show_identifiers*"
 OWNERS = ["team:data"]
 CADENCE = "cadence"
 """Tag of weekly assets: daily and weekly assets cannot share a job."""
@@ -95,15 +98,41 @@ def record_materializations(
 
 
 def preview(warehouse: Warehouse, result: WriteResult) -> dg.MetadataValue[Any]:
-    """The first rows of a partition as a table."""
+    """The first rows of a partition as a table.
+
+    Identifiers and texts are masked, unless `execution.show_identifiers` is set.
+    """
+    masked = {column.name for column in result.table.columns if is_identifying(column)}
     with warehouse.duckdb.get_connection() as db:
         cursor = db.execute(
             f"select * from read_parquet(?, hive_partitioning=false) limit {PREVIEW_ROWS}",
             [escape_pattern(result.path)],
         )
         names = [column[0] for column in cursor.description or []]
-        rows = cursor.fetchall()
-    return dg.MetadataValue.md(markdown(names, rows))
+        rows = [
+            tuple(
+                mask(value) if name in masked and value is not None else value
+                for name, value in zip(names, row, strict=True)
+            )
+            for row in cursor.fetchall()
+        ]
+    hint = "" if shows_identifiers() or not masked else HINT
+    return dg.MetadataValue.md(markdown(names, rows) + hint)
+
+
+def item_label(title: str | None, item_id: str, number: int, width: int = 24) -> str:
+    """The label of an item in a plot.
+
+    Args:
+        title: its title; None: it has none.
+        item_id: its id, which is shown if `execution.show_identifiers` is set.
+        number: its place in the plot, shown in place of an id.
+        width: characters of the title at most.
+    """
+    short = (title or "")[:width]
+    if shows_identifiers():
+        return f"{short} · {item_id}" if short else item_id
+    return short if short and title != item_id else f"item {number}"
 
 
 def markdown(names: list[str], rows: list[tuple[Any, ...]]) -> str:

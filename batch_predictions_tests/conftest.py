@@ -21,6 +21,7 @@ atexit.register(shutil.rmtree, _home, ignore_errors=True)
 os.environ["BATCH_PREDICTIONS_HOME"] = str(_home)
 os.environ["DAGSTER_HOME"] = ""
 
+from batch_predictions import redaction  # noqa: E402
 from batch_predictions.home import State, write_state  # noqa: E402
 from batch_predictions.settings import Settings  # noqa: E402
 from batch_predictions.warehouse import Warehouse  # noqa: E402
@@ -39,6 +40,12 @@ def _no_settings_of_the_machine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path)
     monkeypatch.setenv("BATCH_PREDICTIONS_HOME", str(_home))
     monkeypatch.chdir(tmp_path)
     yield
+
+
+@pytest.fixture
+def identifiers_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Messages and previews have ids, as with `execution.show_identifiers`."""
+    monkeypatch.setattr(redaction, "_shows_identifiers", True)
 
 
 @pytest.fixture(scope="session")

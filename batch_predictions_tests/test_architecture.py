@@ -26,6 +26,7 @@ STAGES = [
 ]
 GROUND = {
     "jit",
+    "database_url",
     "discovery",
     "settings",
     "home",
@@ -34,6 +35,7 @@ GROUND = {
     "warehouse",
     "model_store",
     "reporting",
+    "redaction",
 }
 TOP = {"definitions", "cli"}
 """They may import all stages; no stage imports them."""

@@ -6,9 +6,12 @@ import re
 from typing import Any
 
 import dagster as dg
+import pytest
 
+from batch_predictions import redaction
 from batch_predictions.reporting import (
     figure_metadata,
+    item_label,
     markdown,
     new_axes,
     preview,
@@ -52,8 +55,24 @@ def test_a_preview_shows_the_first_rows_of_a_partition(warehouse: Warehouse) -> 
     result = warehouse.replace_partition(ITEM_STATE, "2024-01-02", ITEMS, {"n": 30})
     lines = str(preview(warehouse, result).value).splitlines()
     assert lines[0].startswith("| date | item_id | title |")
+    assert lines[2] == "| 2024-01-02 | … | … | c | 0 | True | False |"
+    assert len(lines) == 2 + 8 + 2 and "execution.show_identifiers" in lines[-1]
+
+
+@pytest.mark.usefixtures("identifiers_shown")
+def test_a_preview_has_ids_and_texts_if_the_settings_say_so(warehouse: Warehouse) -> None:
+    result = warehouse.replace_partition(ITEM_STATE, "2024-01-02", ITEMS, {"n": 30})
+    lines = str(preview(warehouse, result).value).splitlines()
     assert lines[2] == "| 2024-01-02 | i0 | a\\|b | c | 0 | True | False |"
     assert len(lines) == 2 + 8
+
+
+def test_items_of_plots_are_named_by_title_or_number(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert item_label("Whole milk", "i7", 2, width=5) == "Whole"
+    assert item_label(None, "i7", 2) == item_label("i7", "i7", 2) == "item 2"
+    monkeypatch.setattr(redaction, "_shows_identifiers", True)
+    assert item_label("Whole milk", "i7", 2) == "Whole milk · i7"
+    assert item_label(None, "i7", 2) == "i7"
 
 
 def test_a_figure_becomes_an_inline_png() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,13 @@ import pytest
 import yaml
 from pydantic import BaseModel
 
-from batch_predictions.settings import FILE_NAME, Settings, SettingsError, as_yaml
+from batch_predictions.settings import (
+    FILE_NAME,
+    Settings,
+    SettingsError,
+    as_yaml,
+    shareable_variables,
+)
 
 SECTIONS: dict[str, type[BaseModel]] = {
     name: field.annotation
@@ -113,6 +120,105 @@ def test_the_error_names_every_wrong_key(home: Path) -> None:
     with pytest.raises(SettingsError) as caught:
         Settings.load(home)
     assert "recommendations.k = 0" in str(caught.value) and "fallback.kk" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("instance", "name"),
+    [
+        ({"storage": {"postgres": {"postgres_url": "postgresql://u:s3cret@h/d"}}}, "postgres_url"),
+        (
+            {"storage": {"postgres": {"postgres_db": {"password": "s3cret"}}}},
+            "postgres_db.password",
+        ),
+        ({"storage": {"x": {"postgres_url": "postgresql://h/d?password=s3cret"}}}, "postgres_url"),
+        ({"run_launcher": {"config": {"env_vars": ["A=1", "PGPASSWORD=s3cret"]}}}, "env_vars[]"),
+        ({"run_launcher": {"config": {"env": [{"api_key": "s3cret"}]}}}, "env[].api_key"),
+    ],
+)
+def test_a_secret_that_would_be_written_to_dagster_yaml_is_refused(
+    home: Path, monkeypatch: pytest.MonkeyPatch, instance: dict[str, Any], name: str
+) -> None:
+    monkeypatch.setenv("BATCH_PREDICTIONS_EXECUTION__INSTANCE", json.dumps(instance))
+    with pytest.raises(SettingsError) as caught:
+        Settings.load(home)
+    message = str(caught.value)
+    assert f"{name} has a password or key" in message and "{env: NAME}" in message
+    assert "s3cret" not in message
+
+
+def test_names_of_variables_and_of_secrets_are_no_secrets(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    instance = {
+        "storage": {"postgres": {"postgres_url": {"env": "DAGSTER_URL"}}},
+        "run_launcher": {
+            "module": "dagster_k8s",
+            "config": {
+                "env_secrets": ["shop-secrets"],
+                "image_pull_secrets": [{"name": "registry"}],
+                "env_vars": ["BATCH_PREDICTIONS_SERVING__URL", "LEVEL=info"],
+                "service_account_name": "dagster",
+            },
+        },
+    }
+    monkeypatch.setenv("BATCH_PREDICTIONS_EXECUTION__INSTANCE", json.dumps(instance))
+    assert Settings.load(home).execution.instance == instance
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "setting"),
+    [
+        ("EXECUTION__RAY_JOBS", "http://ann:s3cret@head:8265", "execution.ray_jobs"),
+        ("INFERENCE__RAY_ADDRESS", "ray://token-s3cret@head:10001", "inference.ray_address"),
+        ("SOURCE__PATH", "s3://key:s3cret@bucket/x", "source.path"),
+    ],
+)
+def test_a_secret_in_a_setting_that_messages_show_is_refused(
+    home: Path, monkeypatch: pytest.MonkeyPatch, name: str, value: str, setting: str
+) -> None:
+    monkeypatch.setenv(f"BATCH_PREDICTIONS_{name}", value)
+    with pytest.raises(SettingsError, match=f"{setting} has a password or key") as caught:
+        Settings.load(home)
+    assert "s3cret" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "serving: {url: postgresql://u:s3cret@h/d",
+        "serving:\n  url: *s3cret\n",
+        "serving:\n  url: 'postgresql://u:s3cret@h/d\n",
+        "serving: {'postgresql://u:s3cret@h/d': 1}",
+        "serving: postgresql://u:s3cret@h/d",
+        "serving: {url: [s3cret]}",
+        "execution: {instance: s3cret}",
+        "source: {url: {password: s3cret}}",
+        "s3cret",
+    ],
+)
+def test_the_error_of_a_file_has_no_password(home: Path, text: str) -> None:
+    write(home, text)
+    with pytest.raises(SettingsError) as caught:
+        Settings.load(home)
+    assert "s3cret" not in str(caught.value)
+
+
+def test_a_node_must_have_the_variables_that_are_not_passed_on(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    url = "postgresql+psycopg://u:s3cret@h/d"
+    monkeypatch.setenv("BATCH_PREDICTIONS_SERVING__URL", url)
+    monkeypatch.setenv("BATCH_PREDICTIONS_SERVING__KEEP_RELEASES", "5")
+    passed = shareable_variables()
+    assert "s3cret" not in str(passed)
+    assert passed["BATCH_PREDICTIONS_SERVING__KEEP_RELEASES"] == "5"
+    monkeypatch.delenv("BATCH_PREDICTIONS_SERVING__URL")
+    for name, value in passed.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(SettingsError, match=r"SERVING__URL is not set on this node"):
+        Settings.load(home)
+    monkeypatch.setenv("BATCH_PREDICTIONS_SERVING__URL", url)
+    assert Settings.load(home).serving.url == url
 
 
 def test_the_template_equals_the_defaults(home: Path) -> None:

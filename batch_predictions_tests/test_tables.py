@@ -8,6 +8,7 @@ import duckdb
 import pytest
 
 from batch_predictions.tables import TABLES, USERS, Column, Table, columns, declare
+from batch_predictions.tables.identifiers import is_identifying
 
 ALL = pytest.mark.parametrize("table", list(TABLES.values()), ids=list(TABLES))
 
@@ -48,6 +49,32 @@ def test_ids_are_text_and_money_is_double(table: Table) -> None:
             assert column.type == "VARCHAR", column.name
         if column.name in {"price", "amount", "quantity"} or "spend" in column.name:
             assert column.type == "DOUBLE", column.name
+
+
+@ALL
+def test_ids_and_texts_of_users_are_identifying(table: Table) -> None:
+    identifying = {column.name for column in table.columns if is_identifying(column)}
+    ids = {c.name for c in table.columns if c.name.endswith(("_id", "_ids"))}
+    texts = {"text", "title", "attributes", "reason", "row", "key", "term"}
+    assert identifying == ids | {c.name for c in table.columns if c.name in texts}
+
+
+def test_texts_of_plugins_are_identifying_and_numbers_are_not() -> None:
+    declared = columns("""
+        date DATE: day
+        order_id BIGINT: id
+        nickname VARCHAR: text
+        tags VARCHAR[]: texts
+        payload JSON: anything
+        amount DOUBLE: number
+        row_number BIGINT: number
+    """)
+    assert [c.name for c in declared if is_identifying(c)] == [
+        "order_id",
+        "nickname",
+        "tags",
+        "payload",
+    ]
 
 
 def test_predictions_have_a_model_version() -> None:

@@ -24,9 +24,16 @@ def simulate_sign_up(settings: Settings) -> None:
         add_sign_ups(store, [SIMULATED_USER], simulated=True)
 
 
-def as_text(settings: Settings, summary: Summary) -> str:
-    """The summary as lines of text."""
-    parts = [_work_lines(summary), _lookup_lines(settings, summary), _next_lines(settings, summary)]
+def as_text(settings: Settings, summary: Summary, *, with_lookups: bool) -> str:
+    """The summary as lines of text.
+
+    Args:
+        settings: of the home.
+        summary: of the run.
+        with_lookups: add some lookups, which show ids of users and items.
+    """
+    lookups = _lookup_lines(settings, summary) if with_lookups else iter(())
+    parts = [_work_lines(summary), lookups, _next_lines(settings, summary)]
     return "\n".join(line for lines in parts for line in lines)
 
 

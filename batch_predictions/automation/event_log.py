@@ -9,6 +9,7 @@ since the UI would call it outdated otherwise.
 
 from __future__ import annotations
 
+import json
 import os
 import threading
 import weakref
@@ -23,10 +24,11 @@ from dagster._core.storage.event_log import SqliteEventLogStorage
 from dagster._core.storage.event_log.schema import SqlEventLogStorageTable as Events
 from dagster._core.storage.sqlite import SQLITE_BUSY_TIMEOUT_SECONDS
 from dagster._serdes import ConfigurableClassData
-from dagster_shared.serdes import deserialize_value
+from dagster_shared.serdes import deserialize_value, serialize_value
 from sqlalchemy import Connection, Engine, create_engine, event, select
 from sqlalchemy.pool import StaticPool
 
+from batch_predictions.redaction import redact
 from batch_predictions.settings import home_folder
 
 MAX_OPEN_DATABASES = 4
@@ -127,9 +129,9 @@ class HomeEventLogStorage(SqliteEventLogStorage):
     # --- events ---------------------------------------------------------------------------------
 
     def store_event(self, event: EventLogEntry) -> None:
-        """Stores an event, unless it repeats what is recorded."""
+        """Stores an event, unless it repeats what is recorded; without passwords."""
         if not self._is_repetition(event):
-            super().store_event(event)
+            super().store_event(_redacted(event))
 
     def store_event_batch(self, events: Sequence[EventLogEntry]) -> None:
         """Stores events in one transaction for each database."""
@@ -198,6 +200,27 @@ def provenance(
     code = tags.get(CODE_VERSION_TAG, run_id)
     # Without a declared version Dagster takes the run's id.
     return versions if code == run_id else versions | {CODE_VERSION_TAG: code}
+
+
+def _redacted(entry: EventLogEntry) -> EventLogEntry:
+    """An event whose texts, such as those of an exception, have no password."""
+    if _materialization(entry) is not None:
+        return entry  # its metadata, with plots, is the platform's own
+    text = serialize_value(entry)
+    if redact(text) == text:
+        return entry
+    return deserialize_value(json.dumps(_redacted_values(json.loads(text))), EventLogEntry)
+
+
+def _redacted_values(value: Any) -> Any:
+    """JSON values with every text redacted."""
+    if isinstance(value, str):
+        return redact(value)
+    if isinstance(value, list):
+        return [_redacted_values(inner) for inner in value]
+    if isinstance(value, dict):
+        return {key: _redacted_values(inner) for key, inner in value.items()}
+    return value
 
 
 def _dispose_engines(engines: dict[str, Engine]) -> None:

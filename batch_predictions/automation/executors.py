@@ -6,7 +6,7 @@ import os
 
 import dagster as dg
 
-from batch_predictions.settings import PREFIX, Settings, SettingsError
+from batch_predictions.settings import PREFIX, Settings, SettingsError, shareable_variables
 
 
 def executor_of(settings: Settings) -> dg.ExecutorDefinition:
@@ -40,6 +40,11 @@ def executor_of(settings: Settings) -> dg.ExecutorDefinition:
 
 
 def inherited_env(settings: Settings) -> dict[str, str]:
-    """Environment variables with which a process on another node reads the same settings."""
-    variables = {name: value for name, value in os.environ.items() if name.startswith(PREFIX)}
-    return variables | {f"{PREFIX}HOME": str(settings.home), "RAY_USAGE_STATS_ENABLED": "0"}
+    """Environment variables with which a process on another node reads the same settings.
+
+    Those with a password are not among them: Ray's nodes must have them; see docs/operations.md.
+    """
+    return shareable_variables() | {
+        f"{PREFIX}HOME": str(settings.home),
+        "RAY_USAGE_STATS_ENABLED": "0",
+    }

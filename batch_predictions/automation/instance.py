@@ -14,7 +14,9 @@ from dagster import DagsterRunStatus, RunsFilter
 
 from batch_predictions.automation.event_log import BATCH_EVENTS, BATCH_VARIABLE
 from batch_predictions.automation.executors import inherited_env
-from batch_predictions.settings import PREFIX, Settings
+from batch_predictions.redaction import has_secret
+from batch_predictions.settings import PREFIX, Settings, SettingsError
+from batch_predictions.settings.environment import WITHHELD
 
 _HOME = f"{PREFIX}HOME"
 _LOCAL_JOB_SERVER = "http://127.0.0.1:8265"
@@ -39,6 +41,9 @@ def prepare(settings: Settings) -> Path:
     It is the platform's dagster.yaml with `execution.instance` merged into it, and with the event
     log of `automation/event_log.py` where these settings have no storage. Jobs of a Ray cluster use
     Dagster's own storage: they and the process that waits for them read each other's events.
+
+    Raises:
+        SettingsError: the address of Ray's job server has a password.
     """
     folder = settings.home / "dagster"
     folder.mkdir(parents=True, exist_ok=True)
@@ -61,13 +66,19 @@ def _launcher(settings: Settings) -> dict[str, Any]:
     """The part of dagster.yaml that launches runs on a Ray cluster, if that is set."""
     if settings.execution.launcher == "default":
         return {}
-    # Names without values: secrets are passed on by the launching process.
-    names = sorted(set(inherited_env(settings)) - {_HOME})
+    # Names without values: the launching process passes its values on.
+    environment = inherited_env(settings)
+    names = sorted(set(environment) - {_HOME, WITHHELD})
+    withheld = [f"{WITHHELD}={environment[WITHHELD]}"] if WITHHELD in environment else []
+    address = settings.execution.ray_jobs or os.environ.get("RAY_ADDRESS") or _LOCAL_JOB_SERVER
+    if has_secret(address):
+        raise SettingsError(
+            "variable RAY_ADDRESS has a password or key, which would be written to dagster.yaml: "
+            "remove it, and set Ray's RAY_AUTH_MODE and token"
+        )
     ray = {
-        "address": settings.execution.ray_jobs
-        or os.environ.get("RAY_ADDRESS")
-        or _LOCAL_JOB_SERVER,
-        "env_vars": [f"{_HOME}={settings.home.absolute()}", *names],
+        "address": address,
+        "env_vars": [f"{_HOME}={settings.home.absolute()}", *withheld, *names],
     }
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     launcher = {"module": "dagster_ray", "class": "RayRunLauncher", "config": {"ray": ray}}

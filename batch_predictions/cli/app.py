@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import sys
+import traceback
 from collections.abc import Sequence
 from typing import Any
 
 import typer
 
 from batch_predictions.cli.command import Command, CommandGroup, build_app
-from batch_predictions.cli.errors import describe_error
+from batch_predictions.cli.errors import Ending, describe_error
 from batch_predictions.cli.options import Home
 from batch_predictions.discovery import instances, load_plugins
+from batch_predictions.redaction import redact, redact_logs
 from batch_predictions.settings import Settings, SettingsError
 
 HELP = (
@@ -40,7 +42,11 @@ def make_app() -> typer.Typer:
 
 
 def main() -> None:
-    """Runs a command; an expected error is one line on the standard error; see `cli.errors`."""
+    """Runs a command; an expected error is one line on the standard error; see `cli.errors`.
+
+    No error and no log line has a password.
+    """
+    redact_logs()
     try:
         _app_for(sys.argv[1:])(standalone_mode=True)
     except KeyboardInterrupt:
@@ -49,8 +55,8 @@ def main() -> None:
     except Exception as error:
         ending = describe_error(error)
         if ending is None:
-            raise
-        typer.echo(f"batch-predictions: {ending.message}", err=True)
+            ending = Ending("".join(traceback.format_exception(error)).rstrip(), 1)
+        typer.echo(redact(f"batch-predictions: {ending.message}"), err=True)
         sys.exit(ending.code)
 
 

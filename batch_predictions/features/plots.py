@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from batch_predictions.reporting import new_axes
+from batch_predictions.reporting import item_label, new_axes
 from batch_predictions.warehouse import Warehouse, as_date
 
 if TYPE_CHECKING:
@@ -15,18 +15,24 @@ Plot = Callable[[Warehouse, str], "Figure | None"]
 
 
 def _bars(title: str, sql: str, xlabel: str, ylabel: str) -> Plot:
-    """Bars of a query's two columns: label and height."""
+    """Bars of a query's columns: label and height, or an item's title, its id and height."""
 
     def draw(warehouse: Warehouse, day: str) -> Figure | None:
         rows = warehouse.query(sql, {"date": as_date(day)})
         if not rows.num_rows:
             return None
         figure, ax = new_axes(f"{title}, {day}")
-        labels, heights = (column.to_pylist() for column in rows.columns)
-        ax.bar([str(label) for label in labels], heights, color="#4c78a8")
+        *names, heights = (column.to_pylist() for column in rows.columns)
+        labels = [str(label) for label in names[-1]]
+        if len(names) == 2:
+            items = zip(*names, strict=True)
+            labels = [item_label(title, item, n) for n, (title, item) in enumerate(items, 1)]
+        # Two items may have one title: bars of equal labels would be drawn as one.
+        ax.bar(range(len(labels)), heights, color="#4c78a8")
+        ax.set_xticks(range(len(labels)), labels)
         ax.set_xlabel(xlabel, fontsize=9)
         ax.set_ylabel(ylabel, fontsize=9)
-        if max(map(len, map(str, labels))) > 8:
+        if max(map(len, labels)) > 8:
             ax.tick_params(axis="x", rotation=30)
             for label in ax.get_xticklabels():
                 label.set_ha("right")
@@ -48,7 +54,7 @@ PLOTS: dict[str, Plot] = {
     ),
     "item_activity": _bars(
         "Items with most interactions in the last 28 days",
-        """select left(s.title, 24) || ' · ' || a.item_id as item, a.events_28d
+        """select s.title, a.item_id, a.events_28d
         from features.item_activity a join features.item_state s
         on s.item_id = a.item_id and s.date = $date
         where a.date = $date order by a.events_28d desc, a.item_id limit 12""",

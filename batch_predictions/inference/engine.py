@@ -19,6 +19,7 @@ from batch_predictions.inference.pools.base import ScoringError, ShardOutcome, W
 from batch_predictions.inference.pools.factory import make_pool
 from batch_predictions.inference.results import is_intact
 from batch_predictions.inference.shards import StageTimings
+from batch_predictions.redaction import shows_identifiers
 from batch_predictions.settings import InferenceSettings
 
 __all__ = ["OnProgress", "OnStart", "ScoreSummary", "ScoringError", "score"]
@@ -161,9 +162,9 @@ def _format_failures(failed: list[Shard], problems: dict[str, list[str]], aborte
     for shard in failed[:MAX_SHARDS_IN_ERROR]:
         attempts = f"{len(problems[shard.name])} attempt"
         attempts += "s" if len(problems[shard.name]) > 1 else ""
+        keys = f" from key {shard.first_key} to {shard.last_key}" if shows_identifiers() else ""
         messages.append(
-            f"{shard.name} with the {shard.rows} rows from key {shard.first_key} to "
-            f"{shard.last_key} could not be scored in {attempts}: "
+            f"{shard.name} with {shard.rows} rows{keys} could not be scored in {attempts}: "
             f"{' / '.join(dict.fromkeys(problems[shard.name]))}"
         )
     if len(failed) > MAX_SHARDS_IN_ERROR:

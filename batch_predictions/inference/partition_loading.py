@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -50,7 +50,7 @@ def load_partition(
         f"from ({results}) where {EXCLUDED} is null",
         {"model_version": manifest.model_version},
     )
-    key = " || '|' || ".join(f"coalesce({name}::VARCHAR, '')" for name in manifest.key)
+    key = joined_key(manifest.key)
     warehouse.replace_partition(
         EXCLUSIONS,
         manifest.partition,
@@ -58,3 +58,15 @@ def load_partition(
         part={"table_name": table.name},
     )
     return LoadResult(main, children)
+
+
+def joined_key(names: Sequence[str]) -> str:
+    """SQL of a key as one text: its values separated by `|`, unambiguously.
+
+    In a key of several columns, `|` and a backslash within a value have a backslash before them,
+    and a null is `\\N`.
+    """
+    if len(names) == 1:
+        return f"coalesce(\"{names[0]}\"::VARCHAR, '')"
+    escaped = r"""coalesce(replace(replace("{}"::VARCHAR, '\', '\\'), '|', '\|'), '\N')"""
+    return " || '|' || ".join(escaped.format(name) for name in names)

@@ -24,6 +24,7 @@ import pyarrow.parquet as pq
 from batch_predictions.home import rename_if_absent, write_and_fsync
 from batch_predictions.inference.manifest import MANIFEST, Shard, StagingManifest
 from batch_predictions.inference.scorer import Scorer, scorer_name
+from batch_predictions.redaction import mask
 from batch_predictions.tables import Table
 from batch_predictions.warehouse import Warehouse
 
@@ -225,7 +226,8 @@ def _validate_keys(
         row = 0 if first_key == previous_key else pc.index(is_duplicate, True).as_py()
         duplicate = keys.slice(row, 1).to_pylist()[0]
         raise StagingError(
-            f"{table.qualified}: the rows to score have key {duplicate} more than once"
+            f"{table.qualified}: the rows to score have a key ({', '.join(key)}) more than once: "
+            f"{mask(tuple(duplicate.values()))}"
         )
     return tuple(keys.slice(len(keys) - 1, 1).to_pylist()[0].values())
 

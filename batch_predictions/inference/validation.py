@@ -14,6 +14,7 @@ from batch_predictions.inference.manifest import StagingManifest
 from batch_predictions.inference.result_queries import result_views
 from batch_predictions.inference.results import damaged_results
 from batch_predictions.inference.scorer import EXCLUDED
+from batch_predictions.redaction import shows_identifiers
 from batch_predictions.tables import Table
 from batch_predictions.warehouse import Warehouse
 from batch_predictions.warehouse.schema_sql import WarehouseError, used_parameters
@@ -57,7 +58,8 @@ class ValidationResult:
         excluded: number of keys with a reason instead.
         rows: number of new rows.
         violations: count by name of the check.
-        examples: what violates a check, with one key, by name of the check.
+        examples: what violates a check, by name of the check; with one key if
+            `execution.show_identifiers` is set.
         reasons: the most frequent reasons of excluded keys, with their numbers.
     """
 
@@ -145,7 +147,8 @@ def _run_key_checks(
             count, example = _fetch_row(db, f"select count(*), any_value(a) from ({sql}) a")
             violations[name] += count
             if count:
-                messages.append(f"{count} keys {violation}, such as {example}")
+                such_as = f", such as {example}" if shows_identifiers() else ""
+                messages.append(f"{count} keys {violation}{such_as}")
         if messages:
             examples[name] = "; ".join(messages)
     return violations, examples

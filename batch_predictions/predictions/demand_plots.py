@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from batch_predictions.reporting import new_axes
+from batch_predictions.reporting import item_label, new_axes
 from batch_predictions.warehouse import Warehouse, as_date
 
 if TYPE_CHECKING:
@@ -37,15 +37,18 @@ def plot_forecasts(warehouse: Warehouse, day: str) -> Figure | None:
     figure.suptitle(ax.get_title(loc="left"), fontsize=11, x=0.02, ha="left")
     ax.remove()
     panes = figure.subplots(2, 2).ravel()
-    for pane, row in zip(panes, series, strict=False):
-        _plot_series(warehouse, day, row, pane)
+    for number, (pane, row) in enumerate(zip(panes, series, strict=False), 1):
+        label = item_label(row["title"], row["item_id"], number, width=40)
+        _plot_series(warehouse, day, row, pane, label)
     for pane in panes[len(series) :]:
         pane.remove()
     figure.tight_layout()
     return figure
 
 
-def _plot_series(warehouse: Warehouse, day: str, series: dict[str, Any], ax: Any) -> None:
+def _plot_series(
+    warehouse: Warehouse, day: str, series: dict[str, Any], ax: Any, label: str
+) -> None:
     """One series of `features.demand`."""
     forecasts = warehouse.query(
         """select f.target_date, f.mean, f.q05, f.q10, f.q25, f.q75, f.q90, f.q95, f.method
@@ -66,9 +69,7 @@ def _plot_series(warehouse: Warehouse, day: str, series: dict[str, Any], ax: Any
         steps = range(1, len(observed) + 1)
         ax.plot(steps, observed, color=ORANGE, marker="o", markersize=3, linewidth=1)
     ax.axvline(0.5, color=GREY, linewidth=1)
-    title = str(series["title"] or series["item_id"])
-    method = forecasts[0]["method"]
-    ax.set_title(f"{title} · {series['item_id']} ({method})", loc="left", fontsize=9)
+    ax.set_title(f"{label} ({forecasts[0]['method']})", loc="left", fontsize=9)
     ax.spines[["top", "right"]].set_visible(False)
     ax.tick_params(labelsize=8)
     ax.set_ylim(bottom=0)
@@ -104,9 +105,10 @@ def plot_orders(warehouse: Warehouse, day: str) -> Figure | None:
     ).to_pylist()
     if not rows:
         return None
+    labels = [item_label(row["title"], row["item_id"], n, 22) for n, row in enumerate(rows, 1)]
+    labels.reverse()
     rows.reverse()
     figure, ax = new_axes(f"Order-up-to levels as of {day}, largest first", width=8, height=4.6)
-    labels = [f"{str(row['title'] or '')[:22]} · {row['item_id']}" for row in rows]
     expected = [row["order_up_to"] - row["safety_stock"] for row in rows]
     safety_stock = [row["safety_stock"] for row in rows]
     bars = range(len(rows))

@@ -6,7 +6,7 @@ import datetime as dt
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from batch_predictions.reporting import legend_outside, new_axes
+from batch_predictions.reporting import item_label, legend_outside, new_axes
 from batch_predictions.warehouse import Warehouse, as_date
 
 if TYPE_CHECKING:
@@ -77,7 +77,8 @@ def plot_changes(warehouse: Warehouse, week: str) -> Figure | None:
             order by changed desc, change_p nulls last, abs(change) desc nulls last, item_id
             limit 5)
         select week, item_id, net_sentiment, net_lower, net_upper, net_sentiment - change as before,
-            simulated from predictions.item_sentiments semi join most using (item_id)
+            simulated, (select any_value(title) from raw.items where item_id = s.item_id) as title
+        from predictions.item_sentiments s semi join most using (item_id)
         where week <= $week and week > $week - 84 order by item_id, week""",
         {"week": as_date(week)},
     ).to_pylist()
@@ -97,7 +98,8 @@ def plot_changes(warehouse: Warehouse, week: str) -> Figure | None:
             weeks = [weeks[0] - dt.timedelta(days=14), *weeks]
             values = [earlier_mean, *values]
         ticks.update(weeks)
-        ax.plot(weeks, values, marker="o", color=colour, label=item_id)
+        label = item_label(item_rows[-1]["title"], item_id, n + 1)
+        ax.plot(weeks, values, marker="o", color=colour, label=label)
         for row in item_rows:
             ax.plot(
                 [row["week"]] * 2, [row["net_lower"], row["net_upper"]], color=colour, alpha=0.4

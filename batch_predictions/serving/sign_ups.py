@@ -16,7 +16,7 @@ from batch_predictions.serving.lookup.segments import ATTRIBUTES, UNKNOWN, known
 from batch_predictions.serving.release.pointer import NoReleaseError, read_pointer
 from batch_predictions.serving.store.database import insert_into
 from batch_predictions.serving.store.schema import USERS, Store
-from batch_predictions.tables.ids import id_problem, visible_text
+from batch_predictions.tables.ids import id_problem
 
 _COLUMNS = ("user_id", *ATTRIBUTES, "signed_up_on", "simulated")
 
@@ -37,7 +37,7 @@ def add_sign_ups(store: Store, users: Iterable[Mapping[str, Any]], simulated: bo
         ValueError: a user has no valid user_id, or an attribute that the store has no column for.
         NoReleaseError: nothing has been released yet.
     """
-    rows = [_row(user, simulated) for user in users]
+    rows = [_row(user, simulated, number) for number, user in enumerate(users, 1)]
     with store.write() as db:
         # The lock prevents that a release takes over without these users.
         pointer = read_pointer(db, lock=True)
@@ -95,7 +95,8 @@ def carry_forward(db: sa.Connection, origin: str, to: str) -> None:
     )
 
 
-def _row(user: Mapping[str, Any], simulated: bool) -> dict[str, Any]:
+def _row(user: Mapping[str, Any], simulated: bool, number: int) -> dict[str, Any]:
+    """A row of the store; an error names the sign-up by its number, not by its values."""
     unknown = sorted(set(user) - {"user_id", *ATTRIBUTES, "signed_up_on"})
     if unknown:
         raise ValueError(
@@ -104,9 +105,9 @@ def _row(user: Mapping[str, Any], simulated: bool) -> dict[str, Any]:
         )
     user_id = str(user.get("user_id") or "").strip()
     if not user_id:
-        raise ValueError(f"a sign-up has no user_id: {dict(user)!r}")
+        raise ValueError(f"sign-up {number} has no user_id")
     if problem := id_problem(user_id):
-        raise ValueError(f"user_id {visible_text(user_id)!r} of a sign-up {problem}")
+        raise ValueError(f"the user_id of sign-up {number} {problem}")
     signed_up_on = user.get("signed_up_on")
     if isinstance(signed_up_on, str):
         signed_up_on = dt.date.fromisoformat(signed_up_on)

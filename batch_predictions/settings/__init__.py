@@ -7,13 +7,9 @@ between levels: `BATCH_PREDICTIONS_SOURCE__KIND=files`), `<home>/batch_predictio
 
 from batch_predictions.settings.audiences import AudiencesSettings, ChurnSettings
 from batch_predictions.settings.demand import DemandSettings
-from batch_predictions.settings.loading import (
-    FILE_NAME,
-    PREFIX,
-    Settings,
-    SettingsError,
-    home_folder,
-)
+from batch_predictions.settings.environment import PREFIX, shareable_variables
+from batch_predictions.settings.errors import SettingsError
+from batch_predictions.settings.loading import FILE_NAME, Settings, home_folder
 from batch_predictions.settings.platform import (
     DuckDBSettings,
     ExecutionSettings,
@@ -62,4 +58,5 @@ __all__ = [
     "SourceSettings",
     "as_yaml",
     "home_folder",
+    "shareable_variables",
 ]

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import yaml
 from pydantic import Field, ValidationError
@@ -15,8 +17,11 @@ from pydantic_settings import (
     YamlConfigSettingsSource,
 )
 
+from batch_predictions.redaction import configure, has_secret, is_secret_name, redact
 from batch_predictions.settings.audiences import AudiencesSettings, ChurnSettings
 from batch_predictions.settings.demand import DemandSettings
+from batch_predictions.settings.environment import PREFIX, require_withheld
+from batch_predictions.settings.errors import SettingsError
 from batch_predictions.settings.platform import (
     DuckDBSettings,
     ExecutionSettings,
@@ -34,12 +39,16 @@ from batch_predictions.settings.sentiment import SentimentSettings
 from batch_predictions.settings.source import SourceSettings
 
 FILE_NAME = "batch_predictions.yaml"
-PREFIX = "BATCH_PREDICTIONS_"
 DEFAULT_HOME = Path(".batch_predictions")
-
-
-class SettingsError(ValueError):
-    """A setting is unknown or has an invalid value; the message names the key and the remedy."""
+_SECRET_SETTINGS = {
+    "source",
+    "source.url",
+    "serving",
+    "serving.url",
+    "execution",
+    "execution.instance",
+}
+"""Their values are in no message."""
 
 
 class Settings(BaseSettings):
@@ -95,19 +104,27 @@ class Settings(BaseSettings):
         if home is not None:
             os.environ["BATCH_PREDICTIONS_HOME"] = str(home.absolute())
         _refuse_unknown_variables()
+        require_withheld()
         try:
             settings = cls()
         except ValidationError as error:
             raise SettingsError(_explain(error)) from None
         except yaml.YAMLError as error:
-            raise SettingsError(f"{FILE_NAME} is not YAML: {error}") from None
+            raise SettingsError(f"{FILE_NAME} is not YAML: {_explain_yaml(error)}") from None
         except ValueError as error:
             # A file that is no mapping, or a variable with a list or mapping that is not JSON.
             raise SettingsError(
-                f"{FILE_NAME} or a variable cannot be read: {error} ({error.__cause__})"
+                f"{FILE_NAME} or a variable cannot be read: {redact(str(error))} "
+                f"({redact(str(error.__cause__))})"
             ) from None
         settings.home = settings.home.absolute()
         _refuse_home(settings.home)
+        _refuse_secrets(settings)
+        url = settings.source.url
+        configure(
+            [url.get_secret_value() if url else None, settings.serving.url],
+            show_identifiers=settings.execution.show_identifiers,
+        )
         return settings
 
 
@@ -144,15 +161,65 @@ def home_folder() -> Path:
     return Path(os.environ.get("BATCH_PREDICTIONS_HOME") or DEFAULT_HOME).absolute()
 
 
+def _refuse_secrets(settings: Settings) -> None:
+    """Raises SettingsError for passwords in settings that are written to files or shown.
+
+    `execution.instance` is written to dagster.yaml, the addresses of Ray are shown in messages.
+    """
+    for name, value in _texts("execution.instance", settings.execution.instance):
+        option = name.rpartition(".")[2]
+        if has_secret(value) or is_secret_name(option.removesuffix("[]")):
+            raise SettingsError(
+                f"setting {name} has a password or key, which would be written to dagster.yaml: "
+                f"write {{env: NAME}} instead, and set the variable NAME in the environment"
+            )
+    shown = {
+        "source.path": str(settings.source.path or ""),
+        "execution.ray_jobs": settings.execution.ray_jobs or "",
+        "inference.ray_address": settings.inference.ray_address or "",
+    }
+    for name, value in shown.items():
+        if has_secret(value):
+            raise SettingsError(
+                f"setting {name} has a password or key: remove it, and set credentials in the "
+                "environment"
+            )
+
+
+def _texts(name: str, value: Any) -> Iterator[tuple[str, str]]:
+    """Every text of a nested setting, with its dotted name."""
+    if isinstance(value, dict):
+        if set(value) == {"env"} and isinstance(value["env"], str):
+            return  # it names a variable
+        for key, inner in value.items():
+            yield from _texts(f"{name}.{key}", inner)
+    elif isinstance(value, list):
+        for inner in value:
+            yield from _texts(f"{name}[]", inner)
+    elif isinstance(value, str):
+        yield name, value
+
+
+def _explain_yaml(error: yaml.YAMLError) -> str:
+    """What is wrong and where, without the line itself, which may have a password."""
+    if isinstance(error, yaml.MarkedYAMLError) and error.problem_mark is not None:
+        mark = error.problem_mark
+        where = f"{mark.name}, line {mark.line + 1}, column {mark.column + 1}"
+        # A name in quotes may be the beginning of a password.
+        problem = re.sub(r"'[^']{2,}'", "'…'", error.problem or "it cannot be parsed")
+        return redact(f"{problem} ({where})")
+    return redact(str(error).splitlines()[0])
+
+
 def _explain(error: ValidationError) -> str:
     lines = []
     for problem in error.errors():
         key = ".".join(str(part) for part in problem["loc"])
         if problem["type"] == "extra_forbidden":
             lines.append(f"setting {key} does not exist (see `batch-predictions init` for all)")
-        elif key in ("source", "source.url", "serving.url"):
+        elif isinstance(problem["input"], dict) or key in _SECRET_SETTINGS:
             # The value may have a password.
             lines.append(f"setting {key}: {problem['msg']}")
         else:
             lines.append(f"setting {key} = {problem['input']!r}: {problem['msg']}")
-    return "; ".join(lines)
+    return redact("; ".join(lines))

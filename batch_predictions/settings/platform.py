@@ -97,10 +97,16 @@ class ExecutionSettings(Section):
         "group_read: the group may read, which lookups need (0750 and 0640). group: the group may "
         "read and write (0770 and 0660). Files that exist keep their modes.",
     )
+    show_identifiers: bool = Field(
+        False,
+        description="Whether previews, plots, logs and messages of runs have ids of users and "
+        "items, and texts. If not, previews show … in their place.",
+    )
     instance: dict[str, Any] = Field(
         default_factory=dict,
         description="Merged into the platform's dagster.yaml, key by key, such as {run_launcher: "
-        "{module: dagster_k8s, class: K8sRunLauncher, config: {…}}}.",
+        "{module: dagster_k8s, class: K8sRunLauncher, config: {…}}}. Passwords and keys are "
+        "refused: write {env: NAME} for a variable of the environment.",
     )
 
 

@@ -206,7 +206,7 @@ EXCLUSIONS = declare(
         columns("""
         date DATE: day, or Monday of the week, of the prediction
         table_name VARCHAR: prediction table
-        key VARCHAR: key that got no row
+        key VARCHAR: key that got no row; several columns separated by |, escaped by a backslash
         reason VARCHAR: reason
     """),
         parts=("table_name",),

@@ -12,6 +12,7 @@ from typing import Any
 from duckdb import DuckDBPyConnection
 from duckdb import connect as open_database
 
+from batch_predictions.redaction import mask
 from batch_predictions.tables import TABLES, Table
 from batch_predictions.warehouse.path_sql import quote_files, quote_pattern
 from batch_predictions.warehouse.sql_literals import quote_literal
@@ -146,7 +147,7 @@ def check_rows(
         if duplicate:
             raise WarehouseError(
                 f"{table.qualified}: key ({', '.join(table.key)}) is not unique: "
-                f"{tuple(map(str, duplicate[:-1]))} occurs {duplicate[-1]} times"
+                f"{mask(tuple(map(str, duplicate[:-1])))} occurs {duplicate[-1]} times"
             )
 
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 import datetime as dt
 import itertools
 import os
+import re
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
@@ -32,6 +33,7 @@ from duckdb import (
 from duckdb import Error as DuckDBError
 
 from batch_predictions.home import fsync_folder
+from batch_predictions.redaction import mask
 from batch_predictions.settings import Settings
 from batch_predictions.tables import Table
 from batch_predictions.warehouse import partition_files
@@ -339,5 +341,9 @@ def as_date(key: str) -> dt.date:
     return dt.date.fromisoformat(key)
 
 
+_VALUES = re.compile(r"""(?<=with value )(?P<v>.+)(?= can't)|(?P<q>["'])(?P<w>.*)(?P=q)""")
+
+
 def _first_line(error: Exception) -> str:
-    return str(error).splitlines()[0]
+    """The first line of an error of a cast, with its value masked."""
+    return _VALUES.sub(lambda m: mask(m["v"] or m["w"]), str(error).splitlines()[0])

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 
 import dagster as dg
 import pytest
+import sqlalchemy as sa
 
 from batch_predictions.automation import instance as home_instance
 from batch_predictions.automation.event_log import HomeEventLogStorage
+from batch_predictions.redaction import configure, redact_logs
 from batch_predictions.settings import Settings
 from batch_predictions.tables import ITEM_STATE
 from batch_predictions.warehouse import Warehouse
@@ -51,6 +54,44 @@ def test_a_process_without_dagster_home_finds_the_events_of_the_home(
     elsewhere = HomeEventLogStorage.from_config_value(None, {})
     index = settings.home / "dagster" / "history" / "runs" / "index.db"
     assert elsewhere.path_for_shard("index") == str(index) and index.exists()
+
+
+def test_the_record_of_a_failure_has_no_password(
+    instance: dg.DagsterInstance, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Neither in an exception and its cause, nor in what a step logs or writes."""
+    password = 's3cret"\\pass'
+    url = sa.URL.create("postgresql", "user", password, "host").render_as_string(False)
+    configure([url], show_identifiers=False)
+    before = logging.getLogRecordFactory()
+    redact_logs()
+
+    @dg.op
+    def connect(context) -> None:  # type: ignore[no-untyped-def]
+        context.log.info(f"connecting with {password}")
+        logging.getLogger("driver").warning("the URL is %s", url)
+        try:
+            raise ConnectionError({"password": password})
+        except ConnectionError as error:
+            raise RuntimeError(f"cannot connect to {url}") from error
+
+    @dg.job
+    def failing() -> None:
+        connect()
+
+    try:
+        result = failing.execute_in_process(instance=instance, raise_on_error=False)
+    finally:
+        logging.setLogRecordFactory(before)
+        configure([], show_identifiers=False)
+    [failure] = instance.all_logs(result.run_id, of_type=dg.DagsterEventType.STEP_FAILURE)
+    data = failure.get_dagster_event().step_failure_data
+    assert data.error is not None and data.error.cause is not None
+    assert "cannot connect to postgresql://user:***@host" in data.error.cause.message
+    instance.event_log_storage.dispose()
+    stored = [path.read_bytes() for path in settings.home.rglob("*") if path.is_file()]
+    assert any(b"cannot connect to" in content for content in stored)
+    assert not any(b"s3cret" in content for content in stored)
 
 
 def test_a_partition_with_equal_rows_is_recorded_once(shop: RecordedAssets) -> None:

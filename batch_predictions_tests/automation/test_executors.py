@@ -20,10 +20,16 @@ import dagster as dg
 import pytest
 import yaml
 
-from batch_predictions.automation.executors import executor_of
+from batch_predictions.automation.executors import executor_of, inherited_env
 from batch_predictions.automation.instance import prepare
 from batch_predictions.inference.dagster.assets import GPU, step_tags
-from batch_predictions.settings import ExecutionSettings, InferenceSettings, Settings
+from batch_predictions.inference.pools.ray import actor_variables
+from batch_predictions.settings import (
+    ExecutionSettings,
+    InferenceSettings,
+    Settings,
+    SettingsError,
+)
 from batch_predictions_tests.worlds.retail_fixtures import environment, run_json, write_shop
 
 
@@ -77,6 +83,29 @@ def test_a_ray_launcher_gets_the_settings_by_name_and_the_home_by_value(
     assert "secret" not in text
     prepare(settings(tmp_path, launcher="ray", ray_jobs="http://head:1"))
     assert "http://head:1" in (folder / "dagster.yaml").read_text()
+
+
+def test_variables_with_a_password_do_not_go_through_ray(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ray shows and logs the variables of its jobs."""
+    monkeypatch.setenv("DAGSTER_HOME", "")
+    monkeypatch.setenv("BATCH_PREDICTIONS_SERVING__URL", "postgresql+psycopg://u:s3cret@h/d")
+    monkeypatch.setenv("BATCH_PREDICTIONS_SOURCE", '{"url": "postgresql://u:s3cret@h/d"}')
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    with_ray = settings(tmp_path, launcher="ray")
+    assert "s3cret" not in str(inherited_env(with_ray)) + str(actor_variables())
+    withheld = "BATCH_PREDICTIONS_SERVING__URL,BATCH_PREDICTIONS_SOURCE"
+    text = (prepare(with_ray) / "dagster.yaml").read_text()
+    assert yaml.safe_load(text)["run_launcher"]["config"]["ray"]["env_vars"] == [
+        f"BATCH_PREDICTIONS_HOME={tmp_path}",
+        f"BATCH_PREDICTIONS_WITHHELD_VARIABLES={withheld}",
+        "RAY_USAGE_STATS_ENABLED",
+    ]
+    monkeypatch.setenv("RAY_ADDRESS", "http://u:s3cret@head:8265")
+    with pytest.raises(SettingsError, match="RAY_ADDRESS has a password") as caught:
+        prepare(with_ray)
+    assert "s3cret" not in str(caught.value)
 
 
 @pytest.fixture(scope="module")

@@ -212,6 +212,7 @@ def test_a_column_that_does_not_fit_is_refused_and_named(
     assert stage.warehouse.partitions(NEAR) == []
 
 
+@pytest.mark.usefixtures("identifiers_shown")
 @pytest.mark.parametrize(
     ("rows", "violations", "message"),
     [

@@ -97,9 +97,22 @@ def test_a_scorer_without_exclusions_may_omit_the_column(
     assert [row[EXCLUDED] for row in rows] == [None, None, None]
 
 
+def test_the_error_of_a_shard_has_no_key_by_default(
+    stage: Staging, one_worker: InferenceSettings
+) -> None:
+    def fail(ids: list[str]) -> None:
+        raise ValueError("broken")
+
+    DoublingScorer.hooks.append(fail)
+    with pytest.raises(ScoringError, match=r"with 2 rows could not be scored in 3 attempts"):
+        score(stage(2, shard_rows=2), one_worker)
+    DoublingScorer.hooks.clear()
+
+
 # --- failures -----------------------------------------------------------------------------------
 
 
+@pytest.mark.usefixtures("identifiers_shown")
 @pytest.mark.parametrize("workers", [1, 3])
 def test_a_failing_shard_is_named_and_the_other_results_are_kept(
     stage: Staging, one_worker: InferenceSettings, workers: int
@@ -116,7 +129,7 @@ def test_a_failing_shard_is_named_and_the_other_results_are_kept(
     message = str(error.value)
     assert "predictions.doubles 2024-03-03: shard-00002.parquet" in message
     assert (
-        "the 2 rows from key 4 to 5 could not be scored in 3 attempts: ValueError: a broken row"
+        "with 2 rows from key 4 to 5 could not be scored in 3 attempts: ValueError: a broken row"
         in message
     )
     result_count = len(result_names(path))

@@ -61,33 +61,35 @@ def test_no_rows_give_a_manifest_without_shards(stage: Staging) -> None:
 KEYS = "select * from (values {}) as v(id, n)"
 
 
+@pytest.mark.usefixtures("identifiers_shown")
 @pytest.mark.parametrize(
     ("keys", "shard_rows", "duplicate"),
     [
-        (["a", "b", "b", "c"], 10, "'id': 'b'"),
-        (["a", "b", "b", "c"], 2, "'id': 'b'"),
-        (["a", "b", "b", "c"], 1, "'id': 'b'"),
-        (["c", "a", "b", "c"], 3, "'id': 'c'"),
-        ([None, "a", None], 10, "'id': None"),
-        ([None, "a", None], 2, "'id': None"),
+        (["a", "b", "b", "c"], 10, r"\('b',\)"),
+        (["a", "b", "b", "c"], 2, r"\('b',\)"),
+        (["a", "b", "b", "c"], 1, r"\('b',\)"),
+        (["c", "a", "b", "c"], 3, r"\('c',\)"),
+        ([None, "a", None], 10, r"\(None,\)"),
+        ([None, "a", None], 2, r"\(None,\)"),
     ],
 )
 def test_a_duplicate_key_is_refused_and_named_wherever_shards_end(
     stage: Staging, keys: list[str | None], shard_rows: int, duplicate: str
 ) -> None:
     values = ", ".join(f"({'null' if key is None else repr(key)}, 1)" for key in keys)
-    with pytest.raises(StagingError, match=f"{duplicate}.* more than once"):
+    with pytest.raises(StagingError, match=f"more than once: {duplicate}"):
         stage(rows=KEYS.format(values), shard_rows=shard_rows)
     assert not list(stage.folder.rglob("*.parquet"))
 
 
+@pytest.mark.usefixtures("identifiers_shown")
 @pytest.mark.parametrize("shard_rows", [1, 2, 3, 10])
 def test_some_columns_of_a_key_may_be_null(stage: Staging, shard_rows: int) -> None:
     key = ("level", "age", "place")
     rows = """select * from (values ('a', '1', null), ('a', null, '1'), ('a', null, null),
         ('b', null, null), ('b', '1', null), ('b', '1', '1')) as v(level, age, place)"""
     assert stage.manifest(rows=rows, key=key, shard_rows=shard_rows).rows == 6
-    with pytest.raises(StagingError, match=r"'b', 'age': '1', 'place': None.* more than once"):
+    with pytest.raises(StagingError, match=r"\(level, age, place\) more .* \('b', '1', None\)"):
         stage(rows=f"{rows} union all values ('b', '1', null)", key=key, shard_rows=shard_rows)
 
 

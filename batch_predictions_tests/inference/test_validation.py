@@ -79,6 +79,7 @@ def test_scored_and_excluded_keys_add_up_to_the_staged_ones(stage: Staging) -> N
     assert sum(result.reasons.values()) == 2 and all(result.reasons)
 
 
+@pytest.mark.usefixtures("identifiers_shown")
 @pytest.mark.parametrize(
     ("rows", "violations", "message"),
     [

@@ -79,12 +79,23 @@ def test_narrower_numbers_widen_and_nulls_fit_any_type(warehouse: Warehouse) -> 
     ]
 
 
+@pytest.mark.usefixtures("identifiers_shown")
 def test_a_duplicate_key_is_an_error_that_names_it(warehouse: Warehouse) -> None:
     warehouse.replace_partition(PETS, DAY, ROW)
     twice = f"{ROW} union all {ROW.replace('4 as legs', '3 as legs')}"
     with pytest.raises(WarehouseError, match=r"key \(pet_id\) is not unique: \('1',\) .* 2 times"):
         warehouse.replace_partition(PETS, DAY, twice)
     assert [row["legs"] for row in read_pets(warehouse)] == [4]
+
+
+def test_errors_have_no_value_of_a_row_by_default(warehouse: Warehouse) -> None:
+    secret = ROW.replace("'1' as pet_id", "'zq-rex' as pet_id")
+    assert "zq-rex" in secret
+    bad_json = f"select * replace ('{{zq-x' as passport) from ({ROW})"
+    for rows in (f"{secret} union all {secret}", bad_json):
+        with pytest.raises(WarehouseError) as caught:
+            warehouse.replace_partition(PETS, DAY, rows)
+        assert "zq-" not in str(caught.value)
 
 
 def test_a_row_of_another_partition_is_an_error(

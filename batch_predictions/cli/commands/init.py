@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from batch_predictions.cli.command import command
+from batch_predictions.redaction import has_secret
 from batch_predictions.settings import FILE_NAME, SettingsError, as_yaml
 
 MAX_CHECKS = 4
@@ -36,6 +37,11 @@ def init(
         raise SettingsError(f"{target} exists already: edit it, or replace it with --force")
     source_settings: dict[str, Any] = {"kind": source}
     if path:
+        if has_secret(path):
+            raise SettingsError(
+                "--path has a password or key, which would be written to the file: remove it, and "
+                "set credentials in the environment, such as AWS_ACCESS_KEY_ID"
+            )
         source_settings["path"] = path
     questions: list[str] = []
     if check:

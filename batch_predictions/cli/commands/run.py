@@ -117,7 +117,7 @@ def _run(
         )
         if demo_days is not None and summary.release_id:
             simulate_sign_up(settings)
-    _print_summary(settings, summary, as_json)
+    _print_summary(settings, summary, as_json, is_demo=demo_days is not None)
 
 
 def _print_unchanged(summary: dict[str, Any], as_json: bool) -> None:
@@ -135,10 +135,12 @@ def _print_unchanged(summary: dict[str, Any], as_json: bool) -> None:
         typer.echo(f"  left out     {line}")
 
 
-def _print_summary(settings: Settings, summary: Summary, as_json: bool) -> None:
+def _print_summary(settings: Settings, summary: Summary, as_json: bool, *, is_demo: bool) -> None:
     from batch_predictions.automation.demo_summary import as_text
 
     if as_json:
         typer.echo(json.dumps(summary.as_dict(), default=str))
     else:
-        typer.echo(as_text(settings, summary))
+        # A run's output is a log, where there is cron; the demo's data are public.
+        with_lookups = is_demo or settings.execution.show_identifiers
+        typer.echo(as_text(settings, summary, with_lookups=with_lookups))

@@ -27,7 +27,14 @@ from batch_predictions.inference.pools.ray_resources import (
     gpus_per_instance,
 )
 from batch_predictions.inference.shards import StageTimings, Worker
-from batch_predictions.settings import PREFIX, InferenceSettings, home_folder
+from batch_predictions.redaction import redact
+from batch_predictions.settings import (
+    PREFIX,
+    InferenceSettings,
+    home_folder,
+    shareable_variables,
+)
+from batch_predictions.settings.environment import WITHHELD
 
 _POLL_SECONDS = 2.0
 
@@ -82,8 +89,9 @@ class RayPool:
                 ray.init(address=address, **options)
             except (ConnectionError, RuntimeError, ValueError) as error:
                 raise RayError(
-                    f"cannot connect to the Ray cluster at {address}: {error}. A cluster with "
-                    "token authentication requires the same RAY_AUTH_MODE and token here"
+                    f"cannot connect to the Ray cluster at {redact(address)}: "
+                    f"{redact(str(error))}. A cluster with token authentication requires the same "
+                    "RAY_AUTH_MODE and token here"
                 ) from error
         try:
             settings = settings.model_copy(update={"ray_num_gpus": gpus_per_instance(settings)})
@@ -167,7 +175,7 @@ class RayPool:
                 str(self.manifest_path),
                 _device(self.settings),
                 self.settings.block_mb,
-                _variables(),
+                actor_variables(),
             )
         )
         self._actors[actor] = actor.is_placed.remote()
@@ -243,9 +251,13 @@ class _Actor:
         return self.device, "", *timings
 
 
-def _variables() -> dict[str, str]:
-    """Settings variables of this process, for the actors: nodes have another environment."""
-    variables = {name: value for name, value in os.environ.items() if name.startswith(PREFIX)}
+def actor_variables() -> dict[str, str]:
+    """Settings variables of this process, for the actors: nodes have another environment.
+
+    Scorers read no database, so that the actors need no variables with passwords.
+    """
+    variables = shareable_variables()
+    variables.pop(WITHHELD, None)
     return {**variables, f"{PREFIX}HOME": str(home_folder())}
 
 

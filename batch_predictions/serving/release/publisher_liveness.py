@@ -18,6 +18,7 @@ from pathlib import Path
 
 import sqlalchemy as sa
 
+from batch_predictions.serving.store.database import connect
 from batch_predictions.serving.store.schema import Store
 
 _ACTIVE: set[str] = set()
@@ -70,7 +71,7 @@ def is_dead(store: Store, db: sa.Connection, builder: str) -> bool:
 @contextmanager
 def _server_lock(store: Store, name: str) -> Iterator[None]:
     """Holds an advisory lock in a session of its own."""
-    with store.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as db:
+    with connect(store.engine).execution_options(isolation_level="AUTOCOMMIT") as db:
         db.execute(sa.text("select pg_advisory_lock(:key)"), {"key": _lock_key(name)})
         try:
             yield

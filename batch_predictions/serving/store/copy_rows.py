@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 import pyarrow as pa
 import sqlalchemy as sa
@@ -140,20 +141,37 @@ def _insert(
     while chunk := list(itertools.islice(stream, BATCHES_PER_TRANSACTION)):
         with store.write() as db:
             assert_ownership(db, release_id, builder)
-            driver = db.connection.driver_connection
-            assert driver is not None
-            if db.dialect.name == "sqlite":
-                marks = ", ".join("?" for _ in names)
-                for batch in chunk:
-                    statement = f"insert into {target} values ({marks})"
-                    driver.executemany(statement, _tuples(batch, release_id))
-            else:
-                with driver.cursor() as cursor, cursor.copy(f"copy {target} from stdin") as copy:
-                    for batch in chunk:
-                        for row in _tuples(batch, release_id):
-                            copy.write_row(row)
+            tuples = itertools.chain.from_iterable(_tuples(batch, release_id) for batch in chunk)
+            with _without_values(into.name, db.dialect):
+                _copy(db, target, len(names), tuples)
         rows += sum(batch.num_rows for batch in chunk)
     return rows
+
+
+def _copy(db: sa.Connection, target: str, columns: int, rows: Iterator[tuple[object, ...]]) -> None:
+    driver = db.connection.driver_connection
+    assert driver is not None
+    if db.dialect.name == "sqlite":
+        marks = ", ".join("?" for _ in range(columns))
+        driver.executemany(f"insert into {target} values ({marks})", rows)
+        return
+    with driver.cursor() as cursor, cursor.copy(f"copy {target} from stdin") as copy:
+        for row in rows:
+            copy.write_row(row)
+
+
+@contextmanager
+def _without_values(table: str, dialect: sa.Dialect) -> Iterator[None]:
+    """Raises an error of the driver as ReleaseError: its details quote values of the row."""
+    try:
+        yield
+    except dialect.loaded_dbapi.Error as error:
+        # psycopg has PostgreSQL's message apart from its details.
+        message = getattr(getattr(error, "diag", None), "message_primary", None) or str(error)
+        problem = f"rows of {table} cannot be copied: {message.splitlines()[0]}"
+    else:
+        return
+    raise ReleaseError(problem)
 
 
 def _tuples(batch: pa.RecordBatch, release_id: str) -> Iterator[tuple[object, ...]]:

@@ -12,6 +12,8 @@ import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.pool import ConnectionPoolEntry, QueuePool
 
+from batch_predictions.database_url import DatabaseUrlError, location_of, parse_database_url
+from batch_predictions.redaction import redact, secrets_of_url
 from batch_predictions.serving.store.read_only import (
     BUSY_SECONDS,
     FileReader,
@@ -29,24 +31,38 @@ def sqlite_file(url: sa.URL) -> Path | None:
     return Path(url.database).absolute()
 
 
+def parse_store_url(text: str) -> sa.URL:
+    """The URL of a store.
+
+    Raises:
+        StoreError: it is not a URL of a database; the message does not quote it.
+    """
+    try:
+        return parse_database_url(text, "serving.url")
+    except DatabaseUrlError as error:
+        raise StoreError(str(error)) from None
+
+
 def open_engine(store_url: str, *, writing: bool) -> sa.Engine:
     """An engine of a store; transactions of a reading one are snapshots.
 
     Raises:
         StoreError: the URL is neither of SQLite nor of PostgreSQL with psycopg.
     """
-    url = sa.make_url(store_url)
+    url = parse_store_url(store_url)
     file = sqlite_file(url)
     if file is not None:
         return _sqlite_writer(file) if writing else _sqlite_reader(file)
     if url.get_backend_name() == "postgresql" and url.get_driver_name() == "psycopg":
         isolation = "READ COMMITTED" if writing else "REPEATABLE READ"
-        engine = sa.create_engine(url, isolation_level=isolation, pool_pre_ping=True)
+        engine = sa.create_engine(
+            url, isolation_level=isolation, pool_pre_ping=True, hide_parameters=True
+        )
         if not writing:
             sa.event.listen(engine, "connect", _only_read)
         return engine
     raise StoreError(
-        f"serving.url {url.render_as_string()} is not supported: use sqlite:///FILE or "
+        f"serving.url {location_of(url)} is not supported: use sqlite:///FILE or "
         "postgresql+psycopg://…"
     )
 
@@ -54,17 +70,40 @@ def open_engine(store_url: str, *, writing: bool) -> sa.Engine:
 def _sqlite_writer(file: Path) -> sa.Engine:
     file.parent.mkdir(parents=True, exist_ok=True)
     uri = sa.URL.create("sqlite", database=file.as_uri(), query={"mode": "rwc", "uri": "true"})
-    engine = sa.create_engine(uri, connect_args={"timeout": BUSY_SECONDS})
+    engine = sa.create_engine(uri, connect_args={"timeout": BUSY_SECONDS}, hide_parameters=True)
     sa.event.listen(engine, "connect", _prepare_writer)
     sa.event.listen(engine, "begin", _begin_writing)
     return engine
 
 
 def _sqlite_reader(file: Path) -> sa.Engine:
-    engine = sa.create_engine("sqlite://", creator=partial(open_reader, file), poolclass=QueuePool)
+    engine = sa.create_engine(
+        "sqlite://", creator=partial(open_reader, file), poolclass=QueuePool, hide_parameters=True
+    )
     sa.event.listen(engine, "checkout", _refuse_outdated)
     sa.event.listen(engine, "begin", _begin_reading)
     return engine
+
+
+def connect(engine: sa.Engine) -> sa.Connection:
+    """A connection to a store.
+
+    Raises:
+        StoreError: the PostgreSQL server cannot be reached; the message has no password.
+    """
+    problem = ""
+    try:
+        return engine.connect()
+    except sa.exc.DBAPIError as error:
+        if engine.dialect.name == "sqlite":
+            raise
+        reason = " ".join(str(error.orig).split())[:300]
+        problem = redact(reason, secrets_of_url(engine.url.render_as_string(hide_password=False)))
+    # Raised outside of the block, so that the driver's error is not its cause.
+    raise StoreError(
+        f"the serving store {location_of(engine.url)} cannot be reached: {problem}; check that it "
+        "runs and serving.url"
+    )
 
 
 def _only_read(connection: Any, _: ConnectionPoolEntry) -> None:

@@ -13,8 +13,11 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from batch_predictions.database_url import location_of
 from batch_predictions.serving.store.database import (
+    connect,
     open_engine,
+    parse_store_url,
     sqlite_file,
     use_wal,
 )
@@ -152,8 +155,8 @@ class Store:
 
     def __init__(self, url: str) -> None:
         self.engine = open_engine(url, writing=True)
-        self.name = sa.make_url(url).render_as_string()
-        self.file = sqlite_file(sa.make_url(url))
+        self.name = location_of(parse_store_url(url))
+        self.file = sqlite_file(parse_store_url(url))
         if self.engine.dialect.name == "sqlite":
             use_wal(self.engine)
         self.ensure(())
@@ -172,13 +175,13 @@ class Store:
     @contextmanager
     def write(self) -> Iterator[sa.Connection]:
         """A writing transaction; waits for other writers."""
-        with self.engine.begin() as db:
+        with connect(self.engine) as db, db.begin():
             yield db
 
     @contextmanager
     def read(self) -> Iterator[sa.Connection]:
         """A reading transaction; does not wait for writers."""
-        with self.engine.connect().execution_options(reading=True) as db:
+        with connect(self.engine).execution_options(reading=True) as db:
             yield db
 
     def ensure(self, tables: Sequence[Table]) -> dict[str, sa.Table]:

@@ -10,8 +10,14 @@ from typing import Any, NamedTuple, TypeVar
 
 import sqlalchemy as sa
 
+from batch_predictions.database_url import location_of
 from batch_predictions.serving.release.pointer import NoReleaseError, Release, all_releases
-from batch_predictions.serving.store.database import open_engine, sqlite_file
+from batch_predictions.serving.store.database import (
+    connect,
+    open_engine,
+    parse_store_url,
+    sqlite_file,
+)
 from batch_predictions.serving.store.read_only import (
     BUSY_SECONDS,
     FileReader,
@@ -41,7 +47,7 @@ class ReadStore:
     """A serving store, opened for reading, for any number of threads; it need not exist yet."""
 
     def __init__(self, url: str) -> None:
-        self._url = sa.make_url(url)
+        self._url = parse_store_url(url)
         self._engine = open_engine(url, writing=False)
         self._manifest: tuple[str, dict[str, Any]] = ("", {})
 
@@ -118,7 +124,7 @@ class ReadStore:
 
     def _connect(self) -> sa.Connection:
         try:
-            return self._engine.connect()
+            return connect(self._engine)
         except sa.exc.OperationalError:
             file = sqlite_file(self._url)
             if file is not None and not file.exists():
@@ -138,7 +144,7 @@ class ReadStore:
         return row.release_id, row.as_of
 
     def _no_release(self) -> NoReleaseError:
-        return NoReleaseError(self._url.render_as_string())
+        return NoReleaseError(location_of(self._url))
 
     def close(self) -> None:
         """Closes its connections."""

@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from batch_predictions.home import atomic_write
+from batch_predictions.redaction import environment_secrets, redact
 from batch_predictions.sources.base import SourceError
 
 if TYPE_CHECKING:
@@ -33,7 +34,6 @@ SCHEMES = ("s3", "gs", "az", "https", "http")
 _CHUNK_BYTES = 8 << 20
 _PARALLEL_DOWNLOADS = 8
 _ENDPOINT_NAMES = ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL", "AWS_ENDPOINT")
-_SECRET_NAMES = re.compile(r"SECRET|TOKEN|PASSWORD|KEY|SAS|CREDENTIAL", re.IGNORECASE)
 
 
 def validate_url(url: str) -> None:
@@ -68,6 +68,11 @@ class ObjectCache:
     url: str
     folder: Path
     endpoint: str | None = None
+
+    @property
+    def visible_url(self) -> str:
+        """The URL for messages."""
+        return without_credentials(self.url)
 
     @property
     def files(self) -> Path:
@@ -117,7 +122,7 @@ class ObjectCache:
             from obstore.store import from_url
         except ImportError:
             raise SourceError(
-                f"source.path {redact(self.url)} needs the extra objectstore: pip install "
+                f"source.path {self.visible_url} needs the extra objectstore: pip install "
                 "'batch-predictions[objectstore]'"
             ) from None
         scheme = urlsplit(self.url).scheme
@@ -153,7 +158,7 @@ class ObjectCache:
             path = PurePosixPath(name)
             if path.is_absolute() or {"..", "."} & set(path.parts) or str(path) != name:
                 raise SourceError(
-                    f"{redact(self.url)} has an object {name!r}, which cannot be the name of a "
+                    f"{self.visible_url} has an object {name!r}, which cannot be the name of a "
                     "file: rename it"
                 )
         return objects
@@ -175,7 +180,7 @@ class ObjectCache:
             meta = result.meta
             if draft.stat().st_size != meta["size"]:
                 raise SourceError(
-                    f"{redact(self.url)}: {name} has {meta['size']} bytes, but "
+                    f"{self.visible_url}: {name} has {meta['size']} bytes, but "
                     f"{draft.stat().st_size} were received: try again"
                 )
             version = _version(meta)
@@ -188,7 +193,7 @@ class ObjectCache:
                 draft.replace(target)
             except OSError as error:
                 raise SourceError(
-                    f"{redact(self.url)}: {name} cannot be a file ({error.strerror}): another "
+                    f"{self.visible_url}: {name} cannot be a file ({error.strerror}): another "
                     "object has the name of its folder; rename one of them"
                 ) from None
         finally:
@@ -234,23 +239,19 @@ class ObjectCache:
         try:
             yield
         except (BaseError, OSError, ValueError) as error:
-            reason = redact(str(error).strip().split("\n")[0])[:500]
+            reason = without_credentials(str(error).strip().split("\n")[0])[:500]
             raise SourceError(
-                f"{redact(self.url)} {what}: {reason}. Credentials are those of the environment "
+                f"{self.visible_url} {what}: {reason}. Credentials are those of the environment "
                 "(AWS_ACCESS_KEY_ID, GOOGLE_APPLICATION_CREDENTIALS, AZURE_STORAGE_ACCOUNT_NAME, "
                 "…); source.endpoint is the URL of an S3-compatible server"
             ) from None
 
 
-def redact(text: str) -> str:
-    """A text without user names in URLs, queries of URLs and secrets of the environment."""
+def without_credentials(text: str) -> str:
+    """A text of a store without users and queries of URLs, and without secrets of variables."""
     text = re.sub(r"(://)[^/@\s]*@", r"\1", text)
     text = re.sub(r"\?[^\s\"')]*", "", text) if "://" in text else text
-    secrets = (value for name, value in os.environ.items() if _SECRET_NAMES.search(name))
-    for secret in secrets:
-        if len(secret) >= 6:
-            text = text.replace(secret, "…")
-    return text
+    return redact(text, environment_secrets())
 
 
 def _version(meta: ObjectMeta) -> list[str | int | None]:

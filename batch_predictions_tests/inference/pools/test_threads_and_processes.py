@@ -70,6 +70,7 @@ def test_a_shard_that_fails_twice_is_scored_at_the_third_attempt(
     assert read_results(path)["twice"].to_pylist() == doubles(40)
 
 
+@pytest.mark.usefixtures("identifiers_shown")
 @pytest.mark.parametrize("scorer", SCORERS)
 def test_a_shard_that_fails_three_times_is_named_and_the_others_are_kept(
     warehouse: Warehouse, scorer: type[FailingScorer], tmp_path: Path
@@ -131,7 +132,7 @@ def test_a_shard_that_kills_every_worker_fails_the_step(warehouse: Warehouse, tm
     path = stage_users(
         warehouse, scorer=ProcessScorer, die_at=10, die_times=9, counter_folder=str(counter)
     )
-    with pytest.raises(ScoringError, match=r"u0000010 to u0000014.*exit code -9"):
+    with pytest.raises(ScoringError, match=r"with 5 rows could not be.*exit code -9"):
         score(path, pool_settings())
     assert count_results(path) == 7
 

@@ -16,7 +16,7 @@ import pytest
 
 from batch_predictions.sources import SourceError
 from batch_predictions.sources.checking.check import check_source
-from batch_predictions.sources.files.object_cache import ObjectCache, redact
+from batch_predictions.sources.files.object_cache import ObjectCache, without_credentials
 from batch_predictions.sources.ingest import days_to_ingest
 from batch_predictions.tables import INTERACTIONS, ITEMS
 from batch_predictions_tests.worlds.source_folders import (
@@ -204,7 +204,8 @@ def test_errors_name_the_remedy_and_no_secret(
     assert SECRET not in str(e.value)
     with pytest.raises(SourceError, match="neither interactions nor reviews"):
         bucket.source(tmp_path).source.tables()
-    assert redact(f"x {SECRET} https://a:b@host/c?sig=d e") == "x … https://host/c e"
+    shown = without_credentials(f"x {SECRET} https://a:b@host/c?sig=d e")
+    assert shown == "x *** https://host/c e"
 
 
 @pytest.mark.parametrize(
