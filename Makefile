@@ -4,22 +4,26 @@ VENV := .venv
 BIN := $(VENV)/bin
 # With every extra: make EXTRAS=dev,encoder,postgres,ray,sql test
 EXTRAS ?= dev
+# Tested versions; without, the newest that setup.cfg allows: make CONSTRAINTS= setup
+CONSTRAINTS ?= constraints.txt
+LOWEST := .venv-lowest
 comma := ,
 export BATCH_PREDICTIONS_HOME ?= $(CURDIR)/.batch_predictions
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint ui clean
+.PHONY: help setup demo test test-lowest constraints lint ui clean
 
 help:  ## what there is
-	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
 
-# Installs again only when the dependencies change, or for other extras.
-INSTALLED := $(VENV)/.installed-$(subst $(comma),-,$(EXTRAS))
-$(INSTALLED): setup.cfg pyproject.toml
+# Installs again only when the dependencies change, or for other extras or constraints.
+INSTALLED := $(VENV)/.installed-$(subst $(comma),-,$(EXTRAS))$(if $(CONSTRAINTS),,-newest)
+$(INSTALLED): setup.cfg pyproject.toml $(CONSTRAINTS)
 	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' || \
 	  { echo "Python 3.11 to 3.13 is needed: make PYTHON=python3.12 $(MAKECMDGOALS)"; exit 1; }
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[$(EXTRAS)]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check \
+	  $(addprefix -c ,$(CONSTRAINTS)) -e '.[$(EXTRAS)]'
 	touch $@
 
 setup: $(INSTALLED)  ## virtual environment with everything installed
@@ -30,6 +34,18 @@ demo: setup  ## run on a grocer's year of real shopping and look at what was mad
 test: setup  ## all tests
 	$(BIN)/python -m pytest
 
+# Of direct requirements; theirs are the newest.
+test-lowest:  ## all tests with the lowest versions that setup.cfg allows
+	test -x $(LOWEST)/bin/uv || \
+	  { $(PYTHON) -m venv $(LOWEST) && $(LOWEST)/bin/python -m pip install --quiet uv; }
+	$(LOWEST)/bin/uv pip install --quiet --python $(LOWEST)/bin/python \
+	  --resolution lowest-direct -e '.[$(EXTRAS)]'
+	$(LOWEST)/bin/python -m pytest
+
+constraints: setup  ## write the versions of the virtual environment to constraints.txt
+	$(BIN)/python .ci/constraints.py >constraints.new
+	mv constraints.new constraints.txt
+
 lint: setup  ## ruff and mypy
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -38,5 +54,5 @@ lint: setup  ## ruff and mypy
 ui: setup  ## Dagster on this home folder, http://127.0.0.1:3000
 	$(BIN)/batch-predictions ui
 
-clean:  ## remove the virtual environment; the home folder stays
-	rm -rf $(VENV) *.egg-info
+clean:  ## remove the virtual environments; the home folder stays
+	rm -rf $(VENV) $(LOWEST) *.egg-info

@@ -13,8 +13,10 @@ import hypothesis
 import pytest
 
 # No test fails because the machine is busy.
-hypothesis.settings.register_profile("no_deadline", deadline=None)
-hypothesis.settings.load_profile("no_deadline")
+hypothesis.settings.register_profile(
+    "busy_machine", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
+)
+hypothesis.settings.load_profile("busy_machine")
 
 _home = Path(tempfile.mkdtemp(prefix="batch-predictions-tests-"))
 atexit.register(shutil.rmtree, _home, ignore_errors=True)

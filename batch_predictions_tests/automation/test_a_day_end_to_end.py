@@ -5,7 +5,6 @@ from __future__ import annotations
 import datetime as dt
 import hashlib
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -209,7 +208,7 @@ def test_a_home_and_a_source_with_wildcards_in_their_names_give_the_same_predict
 
 def test_a_second_run_on_a_home_names_the_process_of_the_first(shop: Shop) -> None:
     first = subprocess.Popen(
-        [sys.executable, "-m", "batch_predictions.cli", "run"],
+        [sys.executable, "-m", "batch_predictions.cli", "run", "--force"],
         env=shop.env,
         cwd=shop.cwd,
         stdout=subprocess.PIPE,
@@ -219,28 +218,48 @@ def test_a_second_run_on_a_home_names_the_process_of_the_first(shop: Shop) -> No
     lock = shop.home / "run.lock"
     while first.poll() is None and str(first.pid) not in lock.read_text(encoding="utf-8"):
         time.sleep(0.01)
+    first.send_signal(signal.SIGSTOP)  # It holds the lock while the second starts.
     second = run_command("run", env=shop.env, cwd=shop.cwd, check=False)
+    first.send_signal(signal.SIGCONT)
     _, errors = first.communicate()
     assert first.returncode == 0, errors
     assert second.returncode == 3
     assert f"process {first.pid}" in second.stderr and "batch-predictions run" in second.stderr
 
 
+BLOCK_AT_RECOMMENDATIONS = """
+import threading
+from batch_predictions.cli import main
+from batch_predictions.inference import shards
+
+write_result = shards.write_result
+
+def write_and_block(rows, path):
+    write_result(rows, path)
+    if "recommendations" in path.parts:
+        print("blocked", flush=True)
+        threading.Event().wait()
+
+shards.write_result = write_and_block
+main()
+"""
+
+
 def test_a_killed_run_leaves_the_old_release_and_the_next_run_completes(shop: Shop) -> None:
     answer = run_json("lookup", "recommendations", "u01", env=shop.env, cwd=shop.cwd)
     write_shop(shop.source, days=29, last=LAST + dt.timedelta(days=1))
     killed = subprocess.Popen(
-        [sys.executable, "-m", "batch_predictions.cli", "run", "--date", "2024-03-18"],
+        [sys.executable, "-c", BLOCK_AT_RECOMMENDATIONS, "run", "--date", "2024-03-18"],
         env=shop.env,
         cwd=shop.cwd,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        text=True,
     )
+    assert killed.stdout and "blocked\n" in iter(killed.stdout.readline, "")
+    killed.kill()
+    killed.communicate()
     results = shop.home / "inference" / "recommendations" / "2024-03-18" / "results"
-    while killed.poll() is None and not list(results.glob("*.parquet")):
-        time.sleep(0.005)
-    os.kill(killed.pid, signal.SIGKILL)
-    killed.wait()
+    assert list(results.glob("*.parquet"))
     still = run_json("lookup", "recommendations", "u01", env=shop.env, cwd=shop.cwd)
     assert still == answer
 

@@ -6,7 +6,7 @@ import datetime as dt
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given
+from hypothesis import given
 from hypothesis import settings as budget
 from hypothesis import strategies as st
 
@@ -15,6 +15,7 @@ from batch_predictions.features.queries import sql
 from batch_predictions.settings import Settings
 from batch_predictions.tables import DEMAND, INTERACTIONS
 from batch_predictions.warehouse import Warehouse
+from batch_predictions_tests.worlds.properties import ONE_FIXTURE_FOR_ALL
 from batch_predictions_tests.worlds.sales import write_items, write_promotions, write_sales
 
 DAY = dt.date(2024, 3, 17)
@@ -214,7 +215,7 @@ def test_a_home_without_sales_has_no_series(warehouse: Warehouse, settings: Sett
 @budget(
     max_examples=6,
     deadline=None,
-    suppress_health_check=[HealthCheck.function_scoped_fixture],
+    suppress_health_check=ONE_FIXTURE_FOR_ALL,
 )
 def test_later_sales_do_not_change_the_series_of_a_day(
     warehouse: Warehouse, settings: Settings, sales: list[tuple[int, str, float, str]]

@@ -10,7 +10,7 @@ from typing import Any
 import dagster as dg
 import pyarrow as pa
 import pytest
-from hypothesis import HealthCheck, given
+from hypothesis import given
 from hypothesis import settings as budget
 from hypothesis import strategies as st
 
@@ -30,6 +30,7 @@ from batch_predictions.tables import (
 )
 from batch_predictions.warehouse import Warehouse, as_date
 from batch_predictions_tests.worlds.home import features_asset
+from batch_predictions_tests.worlds.properties import ONE_FIXTURE_FOR_ALL
 
 DAY = dt.date(2024, 3, 31)
 FEATURES = (USER_ACTIVITY, ITEM_ACTIVITY, USER_SEGMENTS, ITEM_STATE)
@@ -336,7 +337,7 @@ EVENTS = st.lists(
 )
 
 
-@budget(max_examples=4, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@budget(max_examples=4, deadline=None, suppress_health_check=ONE_FIXTURE_FOR_ALL)
 @given(earlier=EVENTS, later=EVENTS)
 def test_later_events_do_not_change_an_earlier_day(
     tmp_path_factory: pytest.TempPathFactory, earlier: list[Event], later: list[Event]

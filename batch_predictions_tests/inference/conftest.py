@@ -10,6 +10,7 @@ import pytest
 from batch_predictions.settings import InferenceSettings, Settings
 from batch_predictions.warehouse import Warehouse
 from batch_predictions_tests.worlds.engine import DoublingScorer, FixedScorer, Staging
+from batch_predictions_tests.worlds.pool_fixtures import FailingScorer
 
 
 @pytest.fixture(autouse=True)
@@ -19,6 +20,8 @@ def _clear_scorer_records() -> Iterator[None]:
     DoublingScorer.batches.clear()
     DoublingScorer.hooks.clear()
     FixedScorer.rows = []
+    FailingScorer.hooks.clear()
+    FailingScorer.max_active = 0
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import HealthCheck, given
+from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
@@ -21,15 +21,14 @@ from batch_predictions_tests.worlds.engine import (
     Staging,
     read_rows,
 )
+from batch_predictions_tests.worlds.properties import ONE_FIXTURE_FOR_ALL
 
 
 def result_names(manifest: StagingManifest) -> list[str]:
     return [shard.result for shard in manifest.shards]
 
 
-@hypothesis_settings(
-    max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+@hypothesis_settings(max_examples=12, deadline=None, suppress_health_check=ONE_FIXTURE_FOR_ALL)
 @given(n=st.integers(0, 5000), shard_rows=st.integers(1, 3000))
 def test_shards_have_the_requested_size_and_the_order_of_the_key(
     stage: Staging, n: int, shard_rows: int

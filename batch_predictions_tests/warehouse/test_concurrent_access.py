@@ -106,8 +106,11 @@ def test_a_reader_sees_old_or_new_rows_while_writers_are_killed(warehouse: Wareh
             writer.start()
             sender.close()
             replaced = receiver.recv()
-            # Each kill hits another point of a replacement: the reader's pace is the clock.
-            for _ in range(1 + kill % 4):
+            # Each kill hits another point of a replacement: the reader's pace is the clock. The
+            # second read from here on has begun after the replacement.
+            while reader.reads.acquire(blocking=False):
+                pass
+            for _ in range(2 + kill % 4):
                 reader.reads.acquire()
                 while receiver.poll():
                     replaced = receiver.recv()
@@ -161,7 +164,7 @@ def test_a_query_is_tried_again_if_a_file_is_replaced_during_it(
     replacing.start()
     sums = "select count(*), count(distinct pet_id), min(legs), max(legs) from raw.pets"
     try:
-        for _ in range(500):
+        for _ in range(50_000):
             (row,) = warehouse.query(sums).to_pylist()
             assert len(set(row.values())) == 1 and set(row.values()) < {3_000, 5_000}
             if len(misread) >= 3:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import duckdb
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from batch_predictions.warehouse.path_sql import (
@@ -15,6 +15,7 @@ from batch_predictions.warehouse.path_sql import (
     quote_files,
     quote_pattern,
 )
+from batch_predictions_tests.worlds.properties import ONE_FIXTURE_FOR_ALL
 
 NAMES = ["plain", "we[i]rd *home?", "q'uo\"te %20 x", "a]b", "[", "[!a]", "**", "{a,b}", "~", "ü#"]
 READERS = {"read_parquet": "data.parquet", "read_csv": "rows.csv", "read_json": "rows.json"}
@@ -45,7 +46,7 @@ def test_each_path_reads_its_own_file(tmp_path: Path, reader: str) -> None:
         assert duckdb.execute("from glob(?)", found).fetchall() == [(str(path),)], name
 
 
-@settings(max_examples=100, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=100, suppress_health_check=ONE_FIXTURE_FOR_ALL)
 @given(st.text("ab*?[]!-^'\" %{},", min_size=1, max_size=8))
 def test_a_name_of_wildcards_fits_itself_alone(tmp_path: Path, name: str) -> None:
     folder = tmp_path / "names"

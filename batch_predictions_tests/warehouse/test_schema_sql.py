@@ -6,7 +6,7 @@ import datetime as dt
 
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import HealthCheck, example, given
+from hypothesis import example, given
 from hypothesis import settings as budget
 from hypothesis import strategies as st
 
@@ -21,6 +21,7 @@ from batch_predictions_tests.worlds.pets import (
     read_ids,
     read_pets,
 )
+from batch_predictions_tests.worlds.properties import ONE_FIXTURE_FOR_ALL
 
 
 def test_columns_are_matched_by_name_and_not_by_position(warehouse: Warehouse) -> None:
@@ -144,7 +145,7 @@ def test_maps_lists_json_and_times_round_trip(warehouse: Warehouse) -> None:
     ]
 
 
-@budget(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@budget(max_examples=15, deadline=None, suppress_health_check=ONE_FIXTURE_FOR_ALL)
 @example(["00123", "1.0", "1e3", " 7 ", "NULL", "nan", "0x1F", "2024-01-01", "it's", "ß\U0001f600"])
 @given(st.lists(st.text(min_size=1).filter(lambda s: "\0" not in s), unique=True, max_size=8))
 def test_ids_round_trip_as_text(warehouse: Warehouse, names: list[str]) -> None:

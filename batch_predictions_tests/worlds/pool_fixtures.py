@@ -6,6 +6,7 @@ import os
 import signal
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
@@ -26,8 +27,9 @@ class FailingScorer:
     """Doubles a row's number, and fails where its parameters say so.
 
     Parameters:
-        seconds: duration of a batch.
+        seconds: least duration of a batch.
         gpu_folder: where an instance writes the GPUs that it sees.
+        gpu_instances: an instance opens only when so many have written there.
         fail_at, die_at, die_writing_at: number of the first row of a shard at which the scorer
             raises an error, or its process is killed.
         fail_times, die_times, die_writing_times: how often.
@@ -38,6 +40,8 @@ class FailingScorer:
     active: ClassVar[int] = 0
     max_active: ClassVar[int] = 0
     lock: ClassVar[threading.Lock] = threading.Lock()
+    hooks: ClassVar[list[Callable[[int], object]]] = []
+    """Called with the number of a shard's first row before it is scored, in threads."""
 
     def __init__(self, parameters: dict[str, Any]) -> None:
         self.parameters = parameters
@@ -48,6 +52,8 @@ class FailingScorer:
         if folder := context.parameters.get("gpu_folder"):
             visible = os.environ.get("CUDA_VISIBLE_DEVICES", "all")
             (Path(folder) / str(os.getpid())).write_text(visible)
+            while len(list(Path(folder).iterdir())) < context.parameters.get("gpu_instances", 1):
+                time.sleep(0.01)
         return cls(dict(context.parameters))
 
     def score(self, rows: pa.RecordBatch) -> pa.RecordBatch:
@@ -57,7 +63,10 @@ class FailingScorer:
             cls.active += 1
             cls.max_active = max(cls.max_active, cls.active)
         try:
-            self._fail(rows["n"][0].as_py())
+            first = rows["n"][0].as_py()
+            self._fail(first)
+            for hook in cls.hooks:
+                hook(first)
             time.sleep(float(self.parameters.get("seconds", 0)))
         finally:
             with cls.lock:

@@ -332,7 +332,7 @@ def test_a_run_after_a_killed_one_scores_the_missing_shards(
 ) -> None:
     """The killed process has scored two shards; the next run scores only the others."""
     script = textwrap.dedent(f"""
-        import sys, time
+        import sys, threading
         sys.path[:0] = [{str(ROOT)!r}]
         import batch_predictions_tests.inference.dagster.test_assets as t
         from batch_predictions.settings import InferenceSettings, Settings
@@ -340,7 +340,7 @@ def test_a_run_after_a_killed_one_scores_the_missing_shards(
         score = t.ToyScorer.score
         def score_slowly(self, rows):
             if rows["user_id"][0].as_py() > "u4":
-                time.sleep(60)
+                threading.Event().wait()
             return score(self, rows)
         t.ToyScorer.score = score_slowly
         t.declare(t.TOY)

@@ -16,7 +16,7 @@ def test_every_thread_sets_the_gpu_of_its_instance(
     gpus: list[tuple[int, str]], stage: Staging
 ) -> None:
     path = stage(20, shard_rows=2)
-    barrier = threading.Barrier(5, timeout=60)
+    barrier = threading.Barrier(5, timeout=600)
     DoublingScorer.hooks.append(lambda ids: barrier.wait())
     summary = score(path, InferenceSettings(workers=5))
     assert (summary.device, summary.instances) == ("cuda:0, cuda:1", 5)
@@ -29,7 +29,7 @@ def test_every_thread_sets_the_gpu_of_its_instance(
 
 
 def test_the_engine_opens_one_instance_per_gpu_by_default(gpus: object, stage: Staging) -> None:
-    barrier = threading.Barrier(2, timeout=60)
+    barrier = threading.Barrier(2, timeout=600)
     DoublingScorer.hooks.append(lambda ids: barrier.wait())
     assert score(stage(16), InferenceSettings()).instances == 2
     assert sorted(context.device for _, context in DoublingScorer.opened) == ["cuda:0", "cuda:1"]

@@ -105,7 +105,7 @@ def test_instances_share_a_gpu_by_fractions_and_see_no_other(
     cluster: Any, warehouse: Warehouse, tmp_path: Path
 ):
     (counter := tmp_path / "counter").mkdir()
-    path = stage_users(warehouse, seconds=0.1, gpu_folder=str(counter))
+    path = stage_users(warehouse, gpu_folder=str(counter), gpu_instances=2)
     request = {"ray_num_cpus": 0.25, "ray_num_gpus": 0.5}
     summary = score(path, InferenceSettings(engine="ray", device="auto", **request))
     # The CPUs suffice for four instances, the one GPU for two.

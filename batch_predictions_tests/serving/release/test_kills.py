@@ -9,7 +9,6 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 from pathlib import Path
 from typing import Any
 
@@ -21,9 +20,6 @@ from batch_predictions.settings import Settings
 from batch_predictions_tests.worlds.serving import DAY, TABLES, ServingWorld, open_world
 
 KILLS = 8
-SECONDS_TO_PUBLISH = 120.0
-"""How long a publisher may take on a busy machine before it counts as stuck."""
-
 USERS = 400
 K = 6
 
@@ -67,6 +63,8 @@ class Reader(threading.Thread):
         self.stopped = threading.Event()
         self.problems: list[str] = []
         self.reads = 0
+        self.ended = threading.Semaphore(0)
+        """Counts reads that have ended."""
 
     def run(self) -> None:
         with Lookup(self.settings) as lookup:
@@ -81,6 +79,14 @@ class Reader(threading.Thread):
                 if problem:
                     self.problems.append(problem)
                 self.reads += 2
+                self.ended.release()
+
+    def wait(self, reads: int) -> None:
+        """Blocks for a number of reads, which all begin from now on."""
+        while self.ended.acquire(blocking=False):
+            pass
+        for _ in range(reads + 1):  # One may have begun before.
+            self.ended.acquire()
 
 
 def test_readers_see_complete_releases_while_publishers_are_killed(tmp_path: Path) -> None:
@@ -100,11 +106,10 @@ def test_readers_see_complete_releases_while_publishers_are_killed(tmp_path: Pat
             publisher = context.Process(target=publish_forever, args=arguments)
             publisher.start()
             served = len(contents)
-            deadline = time.monotonic() + SECONDS_TO_PUBLISH
-            while len(contents) == served and time.monotonic() < deadline:
-                time.sleep(0.01)
-            # Each kill hits another point of the next publish.
-            time.sleep(0.3 * kill / KILLS)
+            while len(contents) == served and publisher.is_alive():
+                readers[0].wait(1)
+            # Each kill hits another point of the next publish: the reader's pace is the clock.
+            readers[0].wait(10 * kill)
             assert publisher.pid
             os.kill(publisher.pid, signal.SIGKILL)
             publisher.join()

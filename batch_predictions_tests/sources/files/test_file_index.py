@@ -10,13 +10,14 @@ from typing import Any
 
 import duckdb
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from batch_predictions.sources.checking.check import check_source
 from batch_predictions.sources.files import mapped_groups
 from batch_predictions.sources.ingest import days_to_ingest
 from batch_predictions.tables import INTERACTIONS, Table
+from batch_predictions_tests.worlds.properties import ONE_FIXTURE_FOR_ALL
 from batch_predictions_tests.worlds.source_folders import (
     FIRST_DAY,
     HEADER,
@@ -188,9 +189,7 @@ FILES = st.dictionaries(
 )  # fmt: skip
 
 
-@settings(
-    max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+@settings(max_examples=15, deadline=None, suppress_health_check=ONE_FIXTURE_FOR_ALL)
 @given(versions=st.lists(FILES, min_size=1, max_size=3))
 def test_ingests_of_due_days_equal_an_ingest_of_all_days(
     tmp_path_factory: pytest.TempPathFactory, versions: list[dict[str, list[tuple[str, str]]]]
