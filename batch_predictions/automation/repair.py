@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from batch_predictions.home import atomic_write, fsync_folder
+from batch_predictions.home import HomeError, atomic_write, fsync_folder
 from batch_predictions.model_store import ModelStore
 from batch_predictions.settings import Settings
 from batch_predictions.sources.base import RAW_TABLES
@@ -207,8 +207,14 @@ def _read_pending(settings: Settings) -> list[Lost]:
     path = _pending_path(settings)
     if not path.exists():
         return []
-    entries = json.loads(path.read_text(encoding="utf-8"))
-    return [(name, tuple(sorted(values.items()))) for name, values in entries]
+    try:
+        entries = json.loads(path.read_text(encoding="utf-8"))
+        return [(name, tuple(sorted(values.items()))) for name, values in entries]
+    except (ValueError, TypeError, AttributeError) as error:
+        raise HomeError(
+            f"{path} cannot be read: remove it, and materialize again what is missing in "
+            f"{path.parent}"
+        ) from error
 
 
 def _write_pending(settings: Settings, pending: Iterable[Lost]) -> None:

@@ -1,13 +1,14 @@
 """Finds partition files that cannot be read, or do not have their table's columns.
 
 A file is verified when it is new or has another size or time than when it was last verified; the
-verified ones are kept in `<home>/warehouse/.verified.json`.
+verified ones are kept in `<home>/warehouse/.verified.json`, with the columns that their tables had
+then: files that lack a column that was declared later are whole.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -50,6 +51,19 @@ class DamagedFile:
         return f"{self.path}: {self.reason}"
 
 
+@dataclass(frozen=True)
+class _Verified:
+    """What was verified.
+
+    Attributes:
+        columns: by table, the columns that its files must have.
+        files: by name, the signature that a whole file had.
+    """
+
+    columns: dict[str, list[str]]
+    files: dict[str, Signature]
+
+
 def find_damaged(
     warehouse: Warehouse,
     *,
@@ -65,31 +79,46 @@ def find_damaged(
         on_progress: called with the number of files verified so far, and of those to verify.
     """
     paths_of = {table: _files(warehouse, table) for table in TABLES.values()}
-    signatures = {path: _signature(path) for paths in paths_of.values() for path in paths}
-    verified = {} if thorough else _read_verified(warehouse)
-    due = {
-        path
-        for path, signature in signatures.items()
-        if verified.get(_name(warehouse, path)) != signature
-    }
+    paths_of = {table: paths for table, paths in paths_of.items() if paths}
+    signatures = {_name(warehouse, p): _signature(p) for paths in paths_of.values() for p in paths}
+    old = _read_verified(warehouse)
+    known = {} if thorough else old.files
+    due = {name for name, signature in signatures.items() if known.get(name) != signature}
+    new = _Verified(dict(old.columns), signatures)
     damaged: list[DamagedFile] = []
     done = 0
     for table, all_paths in paths_of.items():
-        paths = [path for path in all_paths if path in due]
+        paths = [path for path in all_paths if _name(warehouse, path) in due]
         if not paths:
             continue
         schema = _expected_schema(warehouse, table)
+        required = new.columns.setdefault(table.qualified, _columns_of_oldest(table, all_paths))
         for path in paths:
-            reason = _problem(path, schema, thorough=thorough)
+            reason = _problem(path, schema, {*required, *table.key}, thorough=thorough)
             if reason:
                 damaged.append(DamagedFile(table, _values(path), path, reason))
-                del signatures[path]
+                del new.files[_name(warehouse, path)]
             done += 1
             if on_progress:
                 on_progress(done, len(due))
-    if due or signatures.keys() != verified.keys():
-        _write_verified(warehouse, signatures)
+    if new != old:
+        _write_verified(warehouse, new)
     return damaged
+
+
+def _columns_of_oldest(table: Table, paths: Sequence[Path]) -> list[str]:
+    """Columns that all files of a table must have: those of the oldest file that can be read."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    declared = [column.name for column in table.columns]
+    for path in paths:
+        try:
+            names = pq.read_schema(path).names
+        except (OSError, pa.ArrowException):
+            continue
+        return [name for name in declared if name in names]
+    return declared
 
 
 def _files(warehouse: Warehouse, table: Table) -> list[Path]:
@@ -104,8 +133,17 @@ def _values(path: Path) -> dict[str, str]:
     return {name: value for name, _, value in parts}
 
 
-def _problem(path: Path, expected: pa.Schema, *, thorough: bool) -> str | None:
-    """Why a file cannot be used; None if it can."""
+def _problem(
+    path: Path, expected: pa.Schema, required: Collection[str], *, thorough: bool
+) -> str | None:
+    """Why a file cannot be used; None if it can.
+
+    Args:
+        path: the file.
+        expected: the schema of the declared columns.
+        required: columns that it must have; it may lack others.
+        thorough: whether every row is read.
+    """
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -117,13 +155,13 @@ def _problem(path: Path, expected: pa.Schema, *, thorough: bool) -> str | None:
                     pass
     except (OSError, pa.ArrowException) as error:
         return f"cannot be read ({str(error).splitlines()[0].rstrip('.')})"
-    lacking = [name for name in expected.names if name not in schema.names]
+    lacking = [n for n in expected.names if n in required and n not in schema.names]
     if lacking:
         return f"lacks the columns {', '.join(lacking)}"
     unknown = [name for name in schema.names if name not in expected.names]
     if unknown:
         return f"has columns that are not declared: {', '.join(unknown)}"
-    for name in expected.names:
+    for name in schema.names:
         actual, declared = schema.field(name).type, expected.field(name).type
         if actual != declared:
             return f"has {name} as {actual}, not as {declared}"
@@ -154,16 +192,17 @@ def _verified_path(warehouse: Warehouse) -> Path:
     return warehouse.folder / ".verified.json"
 
 
-def _read_verified(warehouse: Warehouse) -> dict[str, Signature]:
+def _read_verified(warehouse: Warehouse) -> _Verified:
     try:
         read = json.loads(_verified_path(warehouse).read_text(encoding="utf-8"))
-        return {name: (size, time) for name, (size, time) in read.items()}
-    except (OSError, ValueError, TypeError, AttributeError):
-        return {}  # All files are verified again.
+        files = {name: (int(size), int(time)) for name, (size, time) in read["files"].items()}
+        columns = {name: [str(column) for column in cs] for name, cs in read["columns"].items()}
+    except (OSError, ValueError, TypeError, KeyError, AttributeError):
+        return _Verified({}, {})  # All files are verified again.
+    return _Verified(columns, files)
 
 
-def _write_verified(warehouse: Warehouse, signatures: Mapping[Path, Signature]) -> None:
-    verified = {_name(warehouse, path): signature for path, signature in signatures.items()}
+def _write_verified(warehouse: Warehouse, verified: _Verified) -> None:
     path = _verified_path(warehouse)
     path.parent.mkdir(parents=True, exist_ok=True)
-    atomic_write(path, json.dumps(verified))
+    atomic_write(path, json.dumps({"columns": verified.columns, "files": verified.files}))

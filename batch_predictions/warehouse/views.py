@@ -11,12 +11,13 @@ from batch_predictions.warehouse.partition_files import scratch_dir
 from batch_predictions.warehouse.schema_sql import view_sql
 
 
-def ensure_views(home: Path, folder: Path) -> Path:
+def ensure_views(home: Path, folder: Path, *, renew: bool = False) -> Path:
     """Replaces the file of views atomically if a declared table has no view in it.
 
     Args:
         home: the home folder.
         folder: the warehouse's folder with the partitions.
+        renew: whether the file is replaced in any case, since it cannot be read.
 
     Returns:
         The path of `<home>/warehouse.duckdb`.
@@ -27,7 +28,7 @@ def ensure_views(home: Path, folder: Path) -> Path:
     text = "\n".join(statements[name] for name in sorted(statements))
     # Another process may have declared more tables, of plugins: they stay.
     existing = stamp.read_text(encoding="utf-8") if stamp.exists() and path.exists() else ""
-    if existing == text or set(text.splitlines()) <= set(existing.splitlines()):
+    if not renew and (existing == text or set(text.splitlines()) <= set(existing.splitlines())):
         return path
     for table in TABLES.values():
         (folder / table.schema / table.name).mkdir(parents=True, exist_ok=True)

@@ -103,7 +103,13 @@ class Warehouse(dg.ConfigurableResource[Any]):
         views = ensure_views(Path(self.home), self.folder)
         with self.duckdb.get_connection() as db:
             db.execute("set timezone = 'UTC'")
-            db.execute(f"attach {quote_literal(views)} as warehouse (read_only)")
+            attach = f"attach {quote_literal(views)} as warehouse (read_only)"
+            try:
+                db.execute(attach)
+            except DuckDBError:
+                # The file is damaged: it has nothing but views.
+                ensure_views(Path(self.home), self.folder, renew=True)
+                db.execute(attach)
             db.execute("use warehouse")
             yield db
 

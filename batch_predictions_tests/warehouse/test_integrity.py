@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 import duckdb
 import pytest
 
-from batch_predictions.tables import ITEM_STATE
+from batch_predictions.tables import ITEM_STATE, TABLES
+from batch_predictions.tables.declaration import Column
 from batch_predictions.warehouse import Warehouse, integrity
 from batch_predictions.warehouse.integrity import find_damaged
 
@@ -64,8 +66,26 @@ def test_truncated_files_are_found(warehouse: Warehouse, file: Path, share: floa
 def test_files_of_another_schema_are_found(
     warehouse: Warehouse, file: Path, select: str, reason: str
 ) -> None:
+    assert problems(warehouse) == []
     rewrite(file, select)
     assert problems(warehouse) == [reason]
+
+
+def test_files_from_before_a_column_was_declared_are_whole(
+    warehouse: Warehouse, file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whether or not they were verified before it was declared."""
+    rewrite(file, "* exclude (category)")
+    assert problems(warehouse) == []
+    (warehouse.folder / ".verified.json").unlink()
+    newer = dataclasses.replace(
+        ITEM_STATE, columns=(*ITEM_STATE.columns, Column("colour", "VARCHAR", "of the item"))
+    )
+    monkeypatch.setitem(TABLES, ITEM_STATE.qualified, newer)
+    assert problems(warehouse) == problems(warehouse, thorough=True) == []
+    # What was there before must stay.
+    rewrite(file, "* exclude (price)")
+    assert problems(warehouse) == ["lacks the columns price"]
 
 
 def test_a_damaged_page_is_found_by_reading_all_rows(warehouse: Warehouse, file: Path) -> None:

@@ -85,3 +85,13 @@ def test_the_views_file_has_no_rows(warehouse: Warehouse) -> None:
     assert analyst(home, "select count(*) from duckdb_tables()") == [(0,)]
     views = "select schema_name || '.' || view_name from duckdb_views() where not internal"
     assert {name for (name,) in analyst(home, views)} == set(TABLES)
+
+
+def test_a_damaged_views_file_is_made_again(warehouse: Warehouse) -> None:
+    query = "select count(*) from raw.items"
+    assert warehouse.value(query) == 0
+    path = Path(warehouse.home) / "warehouse.duckdb"
+    content = path.read_bytes()
+    for damaged in (b"", b"garbage", content[:20_000], bytes(len(content))):
+        path.write_bytes(damaged)
+        assert warehouse.value(query) == 0
