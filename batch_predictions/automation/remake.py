@@ -54,6 +54,7 @@ def make_again(
     planned = {*days, *(week.isoformat() for week in plan.weeks)}
     for partition, paths in sorted(repair.assets.items()):
         keys = [dg.AssetKey(list(path)) for path in sorted(paths)]
+        keys = [key for key in keys if runner.graph.has(key)]
         names = ", ".join("/".join(path) for path in sorted(paths))
         if partition in planned:
             lines.append(f"{names} of {partition} made again")

@@ -10,7 +10,7 @@ from __future__ import annotations
 import datetime as dt
 import json
 import shutil
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -63,24 +63,13 @@ class Repair:
         return any(parts)
 
 
-def move_damaged_aside(
-    settings: Settings,
-    *,
-    thorough: bool = False,
-    on_progress: Callable[[int, int], None] | None = None,
-) -> list[DamagedFile]:
-    """Moves damaged files of the warehouse to `<home>/damaged`. Call it with the home's lock.
+def move_damaged_aside(settings: Settings) -> list[DamagedFile]:
+    """Moves damaged files of the warehouse to `<home>/damaged`; the next run makes them again.
 
-    The next run makes again what they had.
-
-    Args:
-        settings: of the home.
-        thorough: whether every row of every file is read; else footers of files that are new or
-            have changed since they were last verified.
-        on_progress: called with the number of files verified so far, and of those to verify.
+    Files that are new or have changed since they were last verified are examined. The caller holds
+    the home's lock.
     """
-    warehouse = Warehouse.of(settings)
-    damaged = find_damaged(warehouse, thorough=thorough, on_progress=on_progress)
+    damaged = find_damaged(Warehouse.of(settings))
     if damaged:
         # Before they are moved: a file that is still there when this process dies is found again.
         add_pending(settings, [lost_of(file) for file in damaged])
