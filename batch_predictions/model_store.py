@@ -17,7 +17,7 @@ import shutil
 import uuid
 from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import dagster as dg
 from pydantic import BaseModel, ConfigDict
@@ -25,6 +25,7 @@ from pydantic import BaseModel, ConfigDict
 from batch_predictions.home import atomic_write, fsync_folder, rename_if_absent, write_and_fsync
 from batch_predictions.settings import Settings
 
+Content = TypeVar("Content", bound=BaseModel)
 Verdict = Literal["promoted", "baseline", "kept", "rolled_back"]
 
 
@@ -129,13 +130,11 @@ class ModelStore(dg.ConfigurableResource[Any]):
         if not path.exists():
             stored = ", ".join(self.versions(model)) or "none"
             raise ModelError(f"{model} has no version {version} (stored: {stored})")
-        try:
-            return ModelManifest.model_validate_json(path.read_text(encoding="utf-8"))
-        except ValueError as error:
-            raise ModelError(
-                f"{path} cannot be read: `batch-predictions run` moves {version} aside and trains "
-                "it again"
-            ) from error
+        return _read_json(
+            path,
+            ModelManifest,
+            f"`batch-predictions run` moves {version} aside and trains it again",
+        )
 
     def folder(self, model: str, version: str) -> Path:
         """The folder of a version's files."""
@@ -317,13 +316,17 @@ class ModelStore(dg.ConfigurableResource[Any]):
 
 
 def _read_decision(path: Path) -> Decision:
+    remedy = (
+        "`batch-predictions doctor --repair` moves it aside, and the next run trains the week again"
+    )
+    return _read_json(path, Decision, remedy)
+
+
+def _read_json(path: Path, kind: type[Content], remedy: str) -> Content:
     try:
-        return Decision.model_validate_json(path.read_text(encoding="utf-8"))
+        return kind.model_validate_json(path.read_text(encoding="utf-8"))
     except ValueError as error:
-        raise ModelError(
-            f"{path} cannot be read: `batch-predictions doctor --repair` moves it aside, and the "
-            "next run trains the week again"
-        ) from error
+        raise ModelError(f"{path} cannot be read: {remedy}") from error
 
 
 def _sha256(path: Path) -> str:

@@ -2,20 +2,13 @@
 
 from __future__ import annotations
 
-import shutil
 import sqlite3
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
-from batch_predictions.automation.repair import (
-    MODEL,
-    Lost,
-    add_pending,
-    lost_of,
-    target_of,
-)
+from batch_predictions.automation.repair import MODEL, Lost, add_pending, lost_of, move_aside
 from batch_predictions.home import HomeError, read_state
 from batch_predictions.model_store import ModelStore
 from batch_predictions.settings import Settings
@@ -80,9 +73,7 @@ def move_problems_aside(settings: Settings, problems: Sequence[Problem]) -> list
     add_pending(settings, [lost for problem in moved for lost in problem.lost])
     for problem in moved:
         for path in (problem.path, *_companions(problem.path)):
-            target = target_of(settings, path)
-            target.parent.mkdir(parents=True, exist_ok=True)
-            shutil.move(path, target)
+            move_aside(settings, path)
     return moved
 
 
@@ -123,7 +114,9 @@ def _decisions(models: ModelStore, model: str) -> Iterator[Problem]:
             values = (("model", model), ("trained_through", day))
             yield Problem(path, reason, ((MODEL_METRICS.qualified, values),))
         else:
-            yield Problem(path, f"{reason}; roll back again with `batch-predictions models`")
+            yield Problem(
+                path, f"{reason}; roll back again with `batch-predictions models rollback`"
+            )
 
 
 def _ingest_logs(settings: Settings) -> Iterator[Problem]:

@@ -11,11 +11,7 @@ from batch_predictions.automation import jobs
 from batch_predictions.automation.job_runner import JobRunner, RunError
 from batch_predictions.automation.planning import RunPlan
 from batch_predictions.automation.progress import ProgressBar
-from batch_predictions.automation.repair import (
-    finish_repair,
-    move_broken_models_aside,
-    read_repair,
-)
+from batch_predictions.automation.repair import move_broken_models_aside, read_repair
 from batch_predictions.model_store import ModelStore
 from batch_predictions.models.publishing import restore_log
 from batch_predictions.partitions import days_between
@@ -29,13 +25,13 @@ MAX_GAP_DAYS = 7
 
 def make_again(
     runner: JobRunner, plan: RunPlan, progress: ProgressBar, settings: Settings
-) -> list[str]:
-    """Trains damaged models and makes lost partitions again; those of the plan are made with it.
+) -> tuple[list[str], list[str]]:
+    """Trains damaged models and makes lost partitions again, but those that the plan makes anyway.
 
-    What cannot be made again does not stop the run.
+    What cannot be made again does not stop the run. When all is made, call `finish_repair`.
 
     Returns:
-        What was made again, and what was not, in words.
+        What is made again and what is not, in words; keys of the partitions that are not.
     """
     days = days_between(plan.first, plan.last)
     lines = [
@@ -68,8 +64,7 @@ def make_again(
             lines.append(f"{names} of {partition} made again")
     ingested = sorted({*repair.days, *repair.weeks_ahead})
     lines += [f"raw rows of {partition} read again" for partition in ingested]
-    finish_repair(settings, failed)
-    return lines
+    return lines, failed
 
 
 def near_partitions(keys: Sequence[str]) -> Iterator[list[str]]:

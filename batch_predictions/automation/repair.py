@@ -74,7 +74,7 @@ def move_damaged_aside(settings: Settings) -> list[DamagedFile]:
         # Before they are moved: a file that is still there when this process dies is found again.
         add_pending(settings, [lost_of(file) for file in damaged])
         for file in damaged:
-            _move(settings, file.path)
+            move_aside(settings, file.path)
     return damaged
 
 
@@ -98,7 +98,7 @@ def move_broken_models_aside(settings: Settings, days: Sequence[dt.date]) -> lis
                 continue
             broken.append(version)
             add_pending(settings, [(MODEL, (("model", model), ("version", version)))])
-            _move(settings, models.folder(model, version))
+            move_aside(settings, models.folder(model, version))
     return broken
 
 
@@ -116,7 +116,12 @@ def read_repair(settings: Settings) -> Repair:
 
 
 def finish_repair(settings: Settings, failed: Iterable[str]) -> None:
-    """Forgets what was made again; partitions that could not be made stay."""
+    """Forgets what was made again; partitions that could not be made stay.
+
+    Args:
+        settings: of the home.
+        failed: keys of partitions.
+    """
     keys = set(failed)
     pending = [lost for lost in _read_pending(settings) if keys & {value for _, value in lost[1]}]
     _write_pending(settings, pending)
@@ -158,23 +163,18 @@ def _forget_ingest(settings: Settings, table: Table, key: str | None) -> None:
             log.days.clear()
 
 
-def target_of(settings: Settings, path: Path) -> Path:
-    """Where a damaged file or folder of the home is moved to; nothing is there yet."""
+def move_aside(settings: Settings, path: Path) -> None:
+    """Moves a file or folder of the home, if it exists, to `<home>/damaged`."""
+    if not path.exists():
+        return
     target = settings.home / FOLDER / path.absolute().relative_to(settings.home.absolute())
     number = 1
     while target.exists():
         target = target.with_name(f"{path.stem}-{number}{path.suffix}")
         number += 1
-    return target
-
-
-def _move(settings: Settings, path: Path) -> None:
-    """Moves a file or folder, if it exists, to the damaged ones."""
-    if path.exists():
-        target = target_of(settings, path)
-        target.parent.mkdir(parents=True, exist_ok=True)
-        shutil.move(path, target)
-        fsync_folder(path.parent)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    shutil.move(path, target)
+    fsync_folder(path.parent)
 
 
 def add_pending(settings: Settings, lost: Iterable[Lost]) -> None:

@@ -21,6 +21,7 @@ from batch_predictions.automation.left_out import describe_left_out
 from batch_predictions.automation.planning import RunPlan, plan_run, training_due
 from batch_predictions.automation.progress import ProgressBar, show_progress
 from batch_predictions.automation.remake import make_again, near_partitions
+from batch_predictions.automation.repair import finish_repair
 from batch_predictions.automation.retention import prune
 from batch_predictions.automation.stale import find_stale, oldest_corrections, partition_times
 from batch_predictions.automation.unchanged import (
@@ -129,9 +130,10 @@ def run(
         _ingest(runner, plan, progress)
         _validate_exclusions(settings, warehouse)
         times_after = partition_times(warehouse)
-        summary.repaired = make_again(runner, plan, progress, settings)
+        summary.repaired, not_made = make_again(runner, plan, progress, settings)
         _train(runner, plan, progress, warehouse, models, settings, missing, summary)
         _predict(runner, plan, progress, settings, warehouse, force=force)
+        finish_repair(settings, not_made)
         _prune(settings, runner.instance, progress)
         progress.finish()
     _record_ingested(summary, times_before, times_after)

@@ -77,12 +77,10 @@ def _describe(error: BaseException) -> Ending | None:
 
 
 def _chain(error: BaseException | None) -> Iterator[BaseException]:
-    """An error and its causes."""
-    seen: set[int] = set()
-    while error is not None and id(error) not in seen:
-        seen.add(id(error))
+    """An error and its causes; not what was handled when it was raised, for it says what to do."""
+    while error is not None:
         yield error
-        error = error.__cause__ or error.__context__
+        error = error.__cause__
 
 
 def _of_machine(error: OSError) -> Ending | None:

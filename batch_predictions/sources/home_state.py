@@ -6,7 +6,6 @@ import datetime as dt
 import logging
 from collections import Counter
 from dataclasses import dataclass
-from pathlib import Path
 
 from batch_predictions.home import (
     HomeError,
@@ -224,7 +223,7 @@ def _default_date_of(settings: Settings, state: State) -> dt.date | None:
     for table in undated.tables():
         if table.partition != "date" or undated.day_range(table) != (MAX_DATE, MAX_DATE):
             continue
-        days = read_ingest_log(Path(settings.home), table).days
+        days = read_ingest_log(settings.home, table).days
         accepted = [day for day, entry in days.items() if entry.accepted]
         if len(accepted) == 1:
             return as_date(accepted[0])

@@ -155,8 +155,8 @@ class Store:
 
     def __init__(self, url: str) -> None:
         self.engine = open_engine(url, writing=True)
-        self.name = location_of(parse_store_url(url))
-        self.file = sqlite_file(parse_store_url(url))
+        parsed = parse_store_url(url)
+        self.name, self.file = location_of(parsed), sqlite_file(parsed)
         if self.engine.dialect.name == "sqlite":
             use_wal(self.engine)
         self.ensure(())

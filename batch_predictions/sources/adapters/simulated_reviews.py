@@ -1,6 +1,6 @@
 """Simulated reviews for the demo: its data, the Complete Journey, has no reviews.
 
-A seeded grammar writes a review for about one purchase in sixty, and for one in three purchases of
+Seeded templates write a review for about one purchase in sixty, and for one in three purchases of
 the items that are reviewed often. Everything computed from them is marked as `simulated`. An item
 has a fixed quality for each of its aspects, and in some weeks one of its aspects is bad. A text is
 about one to three aspects, with negation, contrast, mixed opinions, asides and typing errors; the
