@@ -89,6 +89,8 @@ def test_variables_with_a_password_do_not_go_through_ray(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Ray shows and logs the variables of its jobs."""
+    for name in [name for name in os.environ if name.startswith("BATCH_PREDICTIONS_")]:
+        monkeypatch.delenv(name)
     monkeypatch.setenv("DAGSTER_HOME", "")
     monkeypatch.setenv("BATCH_PREDICTIONS_SERVING__URL", "postgresql+psycopg://u:s3cret@h/d")
     monkeypatch.setenv("BATCH_PREDICTIONS_SOURCE", '{"url": "postgresql://u:s3cret@h/d"}')

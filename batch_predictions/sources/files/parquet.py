@@ -68,9 +68,10 @@ def _names_of(path: Path, folder: Path) -> list[str]:
     try:
         return list(pq.read_schema(path).names)
     except (OSError, pa.ArrowException) as error:
-        raise _unreadable(error, folder) from error
+        raise _unreadable(error, folder, path) from error
 
 
-def _unreadable(error: Exception, folder: Path) -> SourceError:
+def _unreadable(error: Exception, folder: Path, path: Path | None = None) -> SourceError:
     text = str(error).splitlines()[0].replace(f"{folder}/", "")
-    return SourceError(f"a Parquet file cannot be read: {text}; write the file again")
+    named = "a Parquet file" if path is None else str(path.relative_to(folder))
+    return SourceError(f"{named} cannot be read: {text}; write the file again")
