@@ -14,7 +14,7 @@ from batch_predictions.automation.executors import executor_of
 from batch_predictions.automation.jobs import jobs
 from batch_predictions.automation.progress import LOGGER, terminal
 from batch_predictions.automation.schedules import schedules
-from batch_predictions.automation.sensors import sign_ups
+from batch_predictions.automation.sensors import dead_runs, sign_ups
 from batch_predictions.discovery import instances, load_plugins
 from batch_predictions.evaluation.assets import realized_metrics_asset
 from batch_predictions.evaluation.realized_metric import RealizedMetric
@@ -72,7 +72,7 @@ def platform(settings: Settings) -> dg.Definitions:
         assets=assets,
         jobs=[job.definition(partitions) for job in job_specs],
         schedules=schedules(settings, state, job_specs),
-        sensors=[sign_ups],
+        sensors=[sign_ups, dead_runs],
         resources={
             "settings": settings,
             "warehouse": Warehouse.of(settings),

@@ -1,15 +1,10 @@
-"""The home folder: its state file, its lock, and atomic writes of files."""
+"""The home folder: its state file, and atomic writes of files."""
 
 from __future__ import annotations
 
 import datetime as dt
-import fcntl
-import json
 import os
-import socket
 import uuid
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Literal
 
@@ -25,10 +20,6 @@ class HomeError(RuntimeError):
 
 class StateFileError(HomeError):
     """The state cannot be read."""
-
-
-class HomeBusyError(RuntimeError):
-    """Another process holds the home's lock; the message says which."""
 
 
 class State(BaseModel):
@@ -180,45 +171,3 @@ def restrict_new_files(file_mode: Literal["owner", "group_read", "group"]) -> No
         file_mode: the setting `execution.file_mode`.
     """
     os.umask(_UMASKS[file_mode])
-
-
-@contextmanager
-def home_lock(home: Path, command: str) -> Iterator[None]:
-    """Holds the home's lock; the operating system releases it if the process dies.
-
-    Args:
-        home: the home folder.
-        command: what this process does, for the message of others.
-
-    Raises:
-        HomeBusyError: another process holds it; the message names its number, host and command.
-    """
-    home.mkdir(parents=True, exist_ok=True)
-    path = home / "run.lock"
-    with path.open("a+", encoding="utf-8") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            file.seek(0)
-            raise HomeBusyError(_busy_message(file.read(), home)) from None
-        file.truncate(0)
-        started = dt.datetime.now(dt.UTC).isoformat(timespec="seconds")
-        owner = {"pid": os.getpid(), "host": socket.gethostname(), "command": command}
-        file.write(json.dumps({**owner, "since": started}))
-        file.flush()
-        try:
-            yield
-        finally:
-            file.truncate(0)
-
-
-def _busy_message(text: str, home: Path) -> str:
-    try:
-        owner = json.loads(text)
-        process = (
-            f"process {owner['pid']} on {owner['host']} "
-            f"(`{owner['command']}`, since {owner['since']})"
-        )
-    except (json.JSONDecodeError, KeyError):
-        process = "another process that has just started"
-    return f"{home} is in use by {process}: wait until it ends, or choose another --home"

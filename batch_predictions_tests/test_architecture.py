@@ -30,6 +30,8 @@ GROUND = {
     "discovery",
     "settings",
     "home",
+    "home_lock",
+    "home_processes",
     "partitions",
     "tables",
     "warehouse",
@@ -184,7 +186,7 @@ def test_loading_the_code_location_loads_no_heavy_library(tmp_path: Path) -> Non
 def test_nothing_is_pickled_and_no_asset_reads_the_clock() -> None:
     clocks = {
         "sources/registry.py",
-        "home.py",
+        "home_processes.py",
         "cli/commands/models.py",
         "serving/release/publish.py",
     }

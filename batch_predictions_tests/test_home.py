@@ -4,12 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import os
-import signal
-import subprocess
-import sys
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Literal
 
@@ -18,11 +13,9 @@ import pytest
 
 from batch_predictions.automation.instance import prepare
 from batch_predictions.home import (
-    HomeBusyError,
     HomeError,
     State,
     atomic_write,
-    home_lock,
     read_state,
     read_state_copy,
     replace_state,
@@ -30,6 +23,7 @@ from batch_predictions.home import (
     state_path,
     write_state,
 )
+from batch_predictions.home_lock import home_lock
 from batch_predictions.serving.store.schema import Store
 from batch_predictions.settings import Settings
 from batch_predictions.tables import ITEM_STATE
@@ -142,64 +136,3 @@ def test_a_file_is_replaced_whole_and_leaves_no_draft(tmp_path: Path) -> None:
     atomic_write(path, "new")
     assert path.read_text(encoding="utf-8") == "new"
     assert list(tmp_path.iterdir()) == [path]
-
-
-@contextmanager
-def lock_holder(home: Path) -> Iterator[subprocess.Popen[str]]:
-    """A process that holds the home's lock until it reads a line."""
-    script = (
-        "import sys; from pathlib import Path; from batch_predictions.home import home_lock\n"
-        "with home_lock(Path(sys.argv[1]), 'the nightly run'):\n"
-        "    print('held', flush=True); sys.stdin.readline()\n"
-        "print('let go', flush=True); sys.stdin.readline()"
-    )
-    process = subprocess.Popen(
-        [sys.executable, "-c", script, str(home)],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-    )
-    assert process.stdin and process.stdout
-    try:
-        assert process.stdout.readline() == "held\n"
-        yield process
-    finally:
-        process.kill()
-        process.wait()
-        process.stdin.close()
-        process.stdout.close()
-
-
-def test_the_error_of_a_second_process_names_the_first_and_its_command(tmp_path: Path) -> None:
-    busy = pytest.raises(HomeBusyError)
-    with lock_holder(tmp_path) as process, busy as caught, home_lock(tmp_path, "mine"):
-        raise AssertionError("both hold the lock")
-    message = str(caught.value)
-    assert str(process.pid) in message and "`the nightly run`" in message and "--home" in message
-
-
-def test_the_lock_is_released_at_the_end_of_the_block(tmp_path: Path) -> None:
-    with lock_holder(tmp_path) as process:
-        assert process.stdin and process.stdout
-        print(file=process.stdin, flush=True)
-        assert process.stdout.readline() == "let go\n"
-        with home_lock(tmp_path, "mine"):
-            assert str(os.getpid()) in (tmp_path / "run.lock").read_text(encoding="utf-8")
-        assert (tmp_path / "run.lock").read_text(encoding="utf-8") == ""
-
-
-def test_the_lock_ends_with_a_holder_that_is_killed(tmp_path: Path) -> None:
-    with lock_holder(tmp_path) as process:
-        process.send_signal(signal.SIGKILL)
-        process.wait()
-        with home_lock(tmp_path, "mine"):
-            text = (tmp_path / "run.lock").read_text(encoding="utf-8")
-    assert "mine" in text and "nightly" not in text
-
-
-def test_the_lock_is_free_after_work_that_failed(tmp_path: Path) -> None:
-    with pytest.raises(ZeroDivisionError), home_lock(tmp_path, "first"):
-        raise ZeroDivisionError
-    busy = pytest.raises(HomeBusyError, match="`second`")
-    with home_lock(tmp_path, "second"), busy, home_lock(tmp_path, "third"):
-        raise AssertionError("both hold the lock")

@@ -6,15 +6,20 @@ import os
 
 import dagster as dg
 
+from batch_predictions.automation.locked_executor import locked
 from batch_predictions.settings import PREFIX, Settings, SettingsError, shareable_variables
 
 
 def executor_of(settings: Settings) -> dg.ExecutorDefinition:
-    """The executor that `execution.executor` names.
+    """The executor that `execution.executor` names, with a share of the home's lock for its runs.
 
     Raises:
         SettingsError: it is ray, and the extra is not installed.
     """
+    return locked(_executor_of_steps(settings), settings)
+
+
+def _executor_of_steps(settings: Settings) -> dg.ExecutorDefinition:
     execution = settings.execution
     if execution.executor == "in_process":
         return dg.in_process_executor

@@ -1,16 +1,14 @@
-"""The home's Dagster instance, and runs in it whose process was killed."""
+"""The home's Dagster instance, and who holds the slots of its pools."""
 
 from __future__ import annotations
 
 import os
-import socket
 from importlib import resources
 from pathlib import Path
 from typing import Any
 
 import dagster as dg
 import yaml
-from dagster import DagsterRunStatus, RunsFilter
 
 from batch_predictions.automation.event_log import BATCH_EVENTS, BATCH_VARIABLE
 from batch_predictions.automation.executors import inherited_env
@@ -27,12 +25,6 @@ _EVENT_LOG = {
         "class": "HomeEventLogStorage",
     }
 }
-OWNER_TAG = "batch_predictions/process"
-_UNFINISHED = [
-    DagsterRunStatus.STARTED,
-    DagsterRunStatus.STARTING,
-    DagsterRunStatus.CANCELING,
-]
 
 
 def prepare(settings: Settings) -> Path:
@@ -83,37 +75,6 @@ def _launcher(settings: Settings) -> dict[str, Any]:
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     launcher = {"module": "dagster_ray", "class": "RayRunLauncher", "config": {"ray": ray}}
     return {"run_launcher": launcher}
-
-
-def owner() -> str:
-    """Host and process id, with which runs are tagged."""
-    return f"{socket.gethostname()}:{os.getpid()}"
-
-
-def fail_dead_runs(instance: dg.DagsterInstance, *, of_ui: bool = False) -> list[str]:
-    """Marks unfinished runs of the command line as failed, and frees their pool slots.
-
-    The caller holds the home's lock, which every run of the command line holds until it ends, so
-    that an unfinished one is dead, on whatever host it ran and whoever has its process number now.
-    Runs of the UI are monitored by its daemon.
-
-    Args:
-        instance: the home's Dagster instance.
-        of_ui: mark runs of the UI as failed too.
-
-    Returns:
-        Ids of the runs.
-    """
-    failed = []
-    for run in instance.get_runs(RunsFilter(statuses=_UNFINISHED)):
-        process = run.tags.get(OWNER_TAG)
-        if process is None and not of_ui:
-            continue
-        why = f"process {process} died" if process else "ended by `run --end-stuck-runs`"
-        instance.report_run_failed(run, why)
-        instance.event_log_storage.free_concurrency_slots_for_run(run.run_id)
-        failed.append(run.run_id)
-    return failed
 
 
 def slot_holders(instance: dg.DagsterInstance, pool: str) -> list[str]:

@@ -12,9 +12,12 @@ from contextlib import contextmanager
 
 import dagster as dg
 
+from batch_predictions import home_processes
 from batch_predictions.automation import instance as home_instance
+from batch_predictions.automation.dead_runs import OWNER_TAG, owner
 from batch_predictions.automation.jobs import JobSpec
 from batch_predictions.automation.progress import LOGGER, ProgressBar, step_weight
+from batch_predictions.settings import Settings
 from batch_predictions.tables import Table
 
 RANGE_START, RANGE_END = "dagster/asset_partition_range_start", "dagster/asset_partition_range_end"
@@ -35,7 +38,7 @@ class JobRunner:
         instance: the home's Dagster instance.
         definitions: the platform's.
         missing: raw tables of events that the source lacks.
-        pool_wait_minutes: how long a job waits for other runs that hold the pool `gpu`.
+        settings: of the home.
 
     Attributes:
         graph: the asset graph.
@@ -47,10 +50,10 @@ class JobRunner:
         instance: dg.DagsterInstance,
         definitions: dg.Definitions,
         missing: Sequence[Table],
-        pool_wait_minutes: float = 60.0,
+        settings: Settings,
     ) -> None:
-        self.instance = instance
-        self.pool_wait_minutes = pool_wait_minutes
+        self.instance, self.home = instance, settings.home
+        self.pool_wait_minutes = settings.execution.pool_wait_minutes
         self.graph = definitions.resolve_asset_graph()
         self.missing = missing
         roots = dg.AssetSelection.assets(*(["raw", table.name] for table in missing))
@@ -107,7 +110,7 @@ class JobRunner:
             return
         self.wait_for_pool(progress)
         first, last = min(partition_keys), max(partition_keys)
-        tags = {home_instance.OWNER_TAG: home_instance.owner()}
+        tags = {OWNER_TAG: owner()}
         if first == last:
             tags["dagster/partition"] = first
         else:
@@ -126,6 +129,7 @@ class JobRunner:
                 raise_on_error=False,
             ) as result,
         ):
+            home_processes.unregister(self.home, result.run_id)
             if not result.success:
                 raise RunError(f"{job.name} for {first} to {last} failed: {_first_cause(result)}")
 

@@ -16,6 +16,7 @@ import dagster as dg
 
 from batch_predictions.automation import instance as home_instance
 from batch_predictions.automation import jobs
+from batch_predictions.automation.dead_runs import fail_dead_runs
 from batch_predictions.automation.job_runner import JobRunner
 from batch_predictions.automation.left_out import describe_left_out
 from batch_predictions.automation.planning import RunPlan, plan_run, training_due
@@ -104,7 +105,7 @@ def run(
         last: last day to predict; None: the newest complete day of the source.
         days: without `first`: how many days to predict, as far as they can be.
         force: whether weekly tables are predicted again even if nothing that they read is new.
-        end_stuck_runs: mark unfinished runs of the UI as failed before.
+        end_stuck_runs: mark unfinished runs of the UI that no process is known of as failed before.
 
     Raises:
         SourceError: the source cannot be read, or has no such day.
@@ -118,13 +119,13 @@ def run(
     warehouse, models = Warehouse.of(settings), ModelStore.of(settings)
     plan = plan_run(settings, source, state, warehouse, first, last, days)
     missing = [table for table in (INTERACTIONS, REVIEWS) if table not in source.tables()]
-    runner = JobRunner(
-        dg.DagsterInstance.get(), definitions, missing, settings.execution.pool_wait_minutes
-    )
+    runner = JobRunner(dg.DagsterInstance.get(), definitions, missing, settings)
     summary = Summary(str(settings.home), str(plan.first), str(plan.last))
     summary.skipped = runner.describe_skipped()
     with show_progress(_total_weight(runner, plan)) as progress:
-        for run_id in home_instance.fail_dead_runs(runner.instance, of_ui=end_stuck_runs):
+        for run_id in fail_dead_runs(
+            runner.instance, settings.home, is_alone=True, untracked=end_stuck_runs
+        ):
             progress.log(f"run {run_id} of a process that died was marked as failed")
         times_before = partition_times(warehouse)
         _ingest(runner, plan, progress)

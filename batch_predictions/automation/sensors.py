@@ -1,9 +1,10 @@
-"""The sensor for users who signed up since the last release."""
+"""The sensors: users who signed up since the last release, and runs whose process is dead."""
 
 from __future__ import annotations
 
 import dagster as dg
 
+from batch_predictions.automation.dead_runs import fail_dead_runs
 from batch_predictions.home import read_state
 from batch_predictions.serving.release.pointer import read_pointer
 from batch_predictions.serving.sign_ups import add_sign_ups
@@ -42,3 +43,21 @@ def sign_ups(
     note = f"{added} sign-ups added to release {served.release_id}" if added else "no new sign-ups"
     context.log.info(note)
     return dg.SensorResult(skip_reason=note, cursor=cursor)
+
+
+@dg.sensor(
+    name="dead_runs",
+    description="Marks runs as failed whose process was killed, so that they hold no slot of a "
+    "pool and nobody waits for them.",
+    minimum_interval_seconds=60,
+    default_status=dg.DefaultSensorStatus.RUNNING,
+)
+def dead_runs(
+    context: dg.SensorEvaluationContext, settings: dg.ResourceParam[Settings]
+) -> dg.SkipReason:
+    """Looks at the processes of unfinished runs."""
+    failed = fail_dead_runs(context.instance, settings.home)
+    if failed:
+        context.log.warning(f"marked as failed, since their process died: {', '.join(failed)}")
+        return dg.SkipReason(f"{len(failed)} runs of dead processes were marked as failed")
+    return dg.SkipReason("no run of a dead process")

@@ -56,7 +56,7 @@ def describe_error(error: BaseException) -> Ending | None:
 
 
 def _describe(error: BaseException) -> Ending | None:
-    from batch_predictions.home import HomeBusyError
+    from batch_predictions.home_lock import HomeBusyError
 
     for cause in _chain(error):
         if isinstance(cause, OSError) and (ending := _of_machine(cause)):

@@ -82,8 +82,8 @@ class ExecutionSettings(Section):
     pool_wait_minutes: float = Field(
         60.0,
         ge=0,
-        description="Minutes that `run` waits while a run of the UI holds the pool gpu; then it "
-        "ends, and says which one.",
+        description="Minutes that `run` waits while a run of the UI holds the pool gpu, and that a "
+        "run of the UI waits for a command; then it ends, and says what it waited for.",
     )
     ray_jobs: str | None = Field(
         None,

@@ -21,7 +21,8 @@ from batch_predictions.cli.errors import (
     WRONG_SETTINGS,
     describe_error,
 )
-from batch_predictions.home import HomeBusyError, HomeError, read_state, state_path
+from batch_predictions.home import HomeError, read_state, state_path
+from batch_predictions.home_lock import HomeBusyError
 from batch_predictions.model_store import ModelError
 from batch_predictions.settings import SettingsError
 from batch_predictions.sources import SourceError

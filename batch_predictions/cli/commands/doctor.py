@@ -32,7 +32,7 @@ def doctor(
     """
     from batch_predictions.automation.health import examine, move_problems_aside
     from batch_predictions.discovery import load_plugins
-    from batch_predictions.home import home_lock
+    from batch_predictions.home_lock import home_lock
 
     settings = load_settings(home, context)
     with home_lock(settings.home, " ".join(["batch-predictions", *sys.argv[1:]])):

@@ -31,7 +31,8 @@ def first_day(
     removed, and rows of these days are refused from then on.
     """
     from batch_predictions.discovery import load_plugins
-    from batch_predictions.home import home_lock, read_state
+    from batch_predictions.home import read_state
+    from batch_predictions.home_lock import home_lock
     from batch_predictions.sources.home_state import move_first_day
 
     settings = load_settings(home, context)

@@ -40,7 +40,7 @@ def run(
         bool,
         typer.Option(
             "--end-stuck-runs",
-            help="Mark unfinished runs of the UI as failed first: if their process was killed.",
+            help="Mark unfinished runs of the UI that no process is known of as failed first.",
         ),
     ] = False,
     as_json: Json = False,
@@ -83,7 +83,7 @@ def _run(
 ) -> None:
     """Runs the platform; with `demo_days`, that many days, and a simulated sign-up after them."""
     from batch_predictions.discovery import load_plugins
-    from batch_predictions.home import home_lock
+    from batch_predictions.home_lock import home_lock
     from batch_predictions.sources.home_state import restart_unused_home
 
     with home_lock(settings.home, " ".join(["batch-predictions", *sys.argv[1:]])):

@@ -1,0 +1,62 @@
+"""Runs whose process was killed: they are marked as failed, and their pool slots are freed."""
+
+from __future__ import annotations
+
+import os
+import socket
+from pathlib import Path
+
+import dagster as dg
+from dagster import DagsterRunStatus, RunsFilter
+
+from batch_predictions import home_processes
+
+OWNER_TAG = "batch_predictions/process"
+"""Tag of the runs of commands, with their process."""
+_UNFINISHED = [
+    DagsterRunStatus.STARTED,
+    DagsterRunStatus.STARTING,
+    DagsterRunStatus.CANCELING,
+]
+
+
+def owner() -> str:
+    """Host and process id, with which runs of commands are tagged."""
+    return f"{socket.gethostname()}:{os.getpid()}"
+
+
+def fail_dead_runs(
+    instance: dg.DagsterInstance, home: Path, *, is_alone: bool = False, untracked: bool = False
+) -> list[str]:
+    """Marks unfinished runs whose process is dead as failed, and frees their pool slots.
+
+    Every run has a record of its process from its first step on (`home_processes`).
+
+    Args:
+        instance: the home's Dagster instance.
+        home: the home folder.
+        is_alone: whether the caller holds the home's lock alone: then no other command is running.
+        untracked: mark runs of the UI without such a record as failed too.
+
+    Returns:
+        Ids of the runs.
+    """
+    failed = []
+    for run in instance.get_runs(RunsFilter(statuses=_UNFINISHED)):
+        if home_processes.is_running(home, run.run_id):
+            continue
+        command = run.tags.get(OWNER_TAG)
+        if home_processes.is_registered(home, run.run_id):
+            why = "its process died"
+        elif is_alone and command and run.status == DagsterRunStatus.STARTED:
+            # The UI copies the tag to runs that it is about to start again.
+            why = f"process {command} died"
+        elif untracked:
+            why = "ended by `run --end-stuck-runs`"
+        else:
+            continue
+        instance.report_run_failed(run, why)
+        instance.event_log_storage.free_concurrency_slots_for_run(run.run_id)
+        failed.append(run.run_id)
+    home_processes.forget_dead(home)
+    return failed
