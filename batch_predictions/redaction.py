@@ -19,15 +19,8 @@ from urllib.parse import quote, quote_plus, unquote, unquote_plus
 HIDDEN = "***"
 MASKED = "…"
 _KEYS = (
-    "access",
-    "account",
-    "api",
-    "client",
-    "encryption",
-    "private",
-    "secret",
-    "shared",
-    "signing",
+    *("access", "account", "api", "client", "encryption"),
+    *("private", "secret", "shared", "signing"),
 )
 _KEY = rf"(?:{'|'.join(_KEYS)})[-_]?key(?:[-_]?id)?"
 _SECRET_NAME = (
