@@ -26,6 +26,7 @@ def open_cursor(
     config: Mapping[str, Any] | None = None,
     attached: str | None = None,
     version: Hashable = None,
+    catalog: str = "memory",
 ) -> duckdb.DuckDBPyConnection:
     """A connection of its own to a shared database, with times in UTC; the caller closes it.
 
@@ -36,15 +37,16 @@ def open_cursor(
         config: of the database.
         attached: SQL that attaches further databases when the database is opened.
         version: of the attached databases; with another one, a new database is opened.
+        catalog: the database in which tables are found that are named without one.
     """
     key = (repr(config), attached, version)
     with _lock:
         try:
-            return _cursor(_open(key, config, attached))
+            return _cursor(_open(key, config, attached), catalog)
         except duckdb.FatalException:
             # After an internal error, DuckDB refuses all further queries of the database.
             del _databases[key]
-            return _cursor(_open(key, config, attached))
+            return _cursor(_open(key, config, attached), catalog)
 
 
 # A child would inherit the databases without the threads that they wait for. A database without a
@@ -84,7 +86,7 @@ def _open(
     return _databases[key]
 
 
-def _cursor(database: duckdb.DuckDBPyConnection) -> duckdb.DuckDBPyConnection:
+def _cursor(database: duckdb.DuckDBPyConnection, catalog: str) -> duckdb.DuckDBPyConnection:
     cursor = database.cursor()
-    cursor.execute("select 1")
+    cursor.execute(f"use {catalog}")
     return cursor

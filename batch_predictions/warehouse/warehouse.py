@@ -117,16 +117,15 @@ class Warehouse(dg.ConfigurableResource[Any]):
             views = ensure_views(Path(self.home), self.folder, renew=True)
             db = self._open_connection(views, private=private)
         with db:
-            db.execute("use warehouse")
             yield db
 
     def _open_connection(self, views: Path, *, private: bool) -> DuckDBPyConnection:
         attach = f"attach {quote_literal(views)} as warehouse (read_only)"
         config = self.duckdb.connection_config
         if private:
-            return open_database(config, attach)
+            return open_database(config, f"{attach}; use warehouse")
         stat = views.stat()
-        return open_cursor(config, attach, (stat.st_ino, stat.st_mtime_ns))
+        return open_cursor(config, attach, (stat.st_ino, stat.st_mtime_ns), "warehouse")
 
     def query(self, sql: str, parameters: Mapping[str, Any] | None = None) -> pa.Table:
         """The rows of a query over the warehouse. Parameters are bound (`$name`)."""
