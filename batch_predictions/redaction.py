@@ -18,7 +18,11 @@ from urllib.parse import quote, quote_plus, unquote, unquote_plus
 
 HIDDEN = "***"
 MASKED = "…"
-_KEY = r"(?:access|account|api|client|encryption|private|secret|shared|signing)[-_]?key(?:[-_]?id)?"
+_KEYS = (
+    *("access", "account", "api", "client", "encryption"),
+    *("private", "secret", "shared", "signing"),
+)
+_KEY = rf"(?:{'|'.join(_KEYS)})[-_]?key(?:[-_]?id)?"
 _SECRET_NAME = (
     rf"(?:[\w.-]*(?:password|passwd|passphrase|secret|token|credentials?|signature|{_KEY})"
     r"|(?:[\w.-]*[-_.])?(?:pwd|sig|sas))"
@@ -30,18 +34,35 @@ _VARIABLES = re.compile(
 )
 """Variables of the environment whose values may be secrets, or have them."""
 _SHORTEST_SECRET = 4
-_LOOKS = [
+_URL_CUES = ("://",)
+_NAME_CUES = (
+    *("password", "passwd", "passphrase", "secret", "token", "credential", "signature"),
+    *("pwd", "sig", "sas"),
+    *(f"{kind}{separator}key" for kind in _KEYS for separator in ("", "-", "_")),
+)
+_LOOKS: list[tuple[tuple[str, ...], str, str]] = [
     # Of user and password, the last @ is the end: one in the password may not be escaped.
-    (r"(\b\w[\w+.-]*://[^\s/:@\"'<>]*):[^\s\"'<>]*@", rf"\1:{HIDDEN}@"),
-    (r"(\b\w[\w+.-]*://)[^\s/:@\"'<>]+@", rf"\1{HIDDEN}@"),
-    (rf"(\b{_SECRET_NAME}=)(\"[^\"]*\"|'[^']*'|[^\s&;,\"')}}\]\\]+)", rf"\1{HIDDEN}"),
-    (rf"(\b{_SECRET_NAME}\\?[\"']?\s*:\s*\\?[\"'])[^\"'\\]+", rf"\1{HIDDEN}"),
-    (rf"(?m)^(\s*{_SECRET_NAME}:\s+)[^\s\"'].*$", rf"\1{HIDDEN}"),
-    (r"(\bAuthorization\W{1,4}(?:\w+ )?)[\w.~+/=-]{8,}", rf"\1{HIDDEN}"),
-    (r"(\bBearer )[\w.~+/=-]{16,}", rf"\1{HIDDEN}"),
-    (r"\bA[KS]IA[0-9A-Z]{16}\b", HIDDEN),
+    (_URL_CUES, r"(\b\w[\w+.-]*://[^\s/:@\"'<>]*):[^\s\"'<>]*@", rf"\1:{HIDDEN}@"),
+    (_URL_CUES, r"(\b\w[\w+.-]*://)[^\s/:@\"'<>]+@", rf"\1{HIDDEN}@"),
+    (
+        _NAME_CUES,
+        rf"(\b{_SECRET_NAME}=)(\"[^\"]*\"|'[^']*'|[^\s&;,\"')}}\]\\]+)",
+        rf"\1{HIDDEN}",
+    ),
+    (
+        _NAME_CUES,
+        rf"(\b{_SECRET_NAME}\\?[\"']?\s*:\s*\\?[\"'])[^\"'\\]+",
+        rf"\1{HIDDEN}",
+    ),
+    (_NAME_CUES, rf"(?m)^(\s*{_SECRET_NAME}:\s+)[^\s\"'].*$", rf"\1{HIDDEN}"),
+    (("authorization",), r"(\bAuthorization\W{1,4}(?:\w+ )?)[\w.~+/=-]{8,}", rf"\1{HIDDEN}"),
+    (("bearer",), r"(\bBearer )[\w.~+/=-]{16,}", rf"\1{HIDDEN}"),
+    (("akia", "asia"), r"\bA[KS]IA[0-9A-Z]{16}\b", HIDDEN),
 ]
-_REPLACEMENTS = [(re.compile(pattern, re.IGNORECASE), new) for pattern, new in _LOOKS]
+"""What looks like a secret: texts of which one must occur in it, a pattern, a replacement."""
+_REPLACEMENTS = [
+    (cues, re.compile(pattern, re.IGNORECASE), replacement) for cues, pattern, replacement in _LOOKS
+]
 
 _known: re.Pattern[str] | None = None
 _short: list[str] = []
@@ -75,16 +96,22 @@ def redact(text: str, secrets: Iterable[str] = ()) -> str:
     for secret in (*_short, *more_short):
         # Replaced everywhere, a short secret could be read from the gaps.
         text = re.sub(rf"([:=]\s*['\"]?){re.escape(secret)}(?=[@'\"&\s]|$)", rf"\1{HIDDEN}", text)
-    for regex, replacement in _REPLACEMENTS:
-        text = regex.sub(replacement, text)
+    return _redact_looks(text)
+
+
+def _redact_looks(text: str) -> str:
+    """A text without what looks like a secret."""
+    # Every log line and event is searched; the patterns cost a hundred times as much as the cues.
+    lower = text.lower() if text.isascii() else None
+    for cues, regex, replacement in _REPLACEMENTS:
+        if lower is None or any(cue in lower for cue in cues):
+            text = regex.sub(replacement, text)
     return text
 
 
 def has_secret(text: str) -> bool:
     """Whether a text looks as if it had a password, a key or a token."""
-    return any(regex.sub(new, text) != text for regex, new in _REPLACEMENTS) or any(
-        True for _ in secrets_of_url(text)
-    )
+    return _redact_looks(text) != text or any(True for _ in secrets_of_url(text))
 
 
 def is_secret_name(name: str) -> bool:

@@ -209,3 +209,17 @@ def test_identifiers_are_masked_unless_the_settings_show_them() -> None:
     assert mask("u17") == "…"
     configure([], show_identifiers=True)
     assert mask("u17") == "u17" and mask(("u", 1)) == "('u', 1)"
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("password", "Passwd", "PASSPHRASE", "secret", "my_token", "credential", "signature"),
+        *("x-api-key", "accesskey", "ACCOUNT_KEY", "client-key", "encryption_key_id", "privatekey"),
+        *("shared_key", "SigningKey", "db.pwd", "sig", "sas"),
+    ],
+)
+def test_every_name_of_a_secret_is_recognised_in_upper_and_lower_case(name: str) -> None:
+    for text in (f"{name}=hunter22", f'"{name}": "hunter22"', f"{name}: hunter22"):
+        assert "hunter22" not in redact(text)
+        assert "hunter22" not in redact(f"é\n{text}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import functools
 import tempfile
 import zoneinfo
 from abc import ABC, abstractmethod
@@ -66,6 +67,12 @@ class SourceError(ValueError):
 
 class SourceExhaustedError(SourceError):
     """Days after the last day of a source with a fixed end; the message says how to go on."""
+
+
+@functools.cache
+def _timezones() -> set[str]:
+    """Names of the time zones; finding them reads 600 files."""
+    return zoneinfo.available_timezones()
 
 
 @dataclass(frozen=True)
@@ -137,7 +144,7 @@ class Source(ABC):
         self._scratch: tempfile.TemporaryDirectory[str] | None = None
         self._state = state
         self.timezone = state.timezone if state else settings.timezone or self.default_timezone
-        if self.timezone not in zoneinfo.available_timezones():
+        if self.timezone not in _timezones():
             raise SettingsError(
                 f"source.timezone {self.timezone!r} is not a time zone: write one such as "
                 "Europe/Berlin or UTC"

@@ -145,7 +145,7 @@ def _ingest_partitions(
 ) -> dict[str, IngestResult]:
     """Ingests days, or weeks, that are read together."""
     home = Path(warehouse.home)
-    with warehouse.connect() as db:
+    with warehouse.connect(private=True) as db:
         if ABSENT_FINGERPRINT in fingerprints.values():
             validated = _no_rows(table)
         else:
@@ -181,7 +181,7 @@ def _ingest_snapshot(
         fingerprint = source.day_fingerprints(table, [day])[day]
         with ExitStack() as stack:
             folder = stack.enter_context(scratch_dir(warehouse.folder))
-            db = stack.enter_context(warehouse.connect())
+            db = stack.enter_context(warehouse.connect(private=True))
             if fingerprint == ABSENT_FINGERPRINT:
                 validated = _no_rows(table)
             else:

@@ -38,7 +38,7 @@ def new_sign_ups(warehouse: Warehouse, source: Source, cursor: str | None) -> tu
     # Ages of birthdays are as of the newest snapshot, as in raw.users.
     log = read_ingest_log(Path(warehouse.home), USERS)
     day = log.as_of or source.state.default_date.isoformat()
-    with warehouse.connect() as db:
+    with warehouse.connect(private=True) as db:
         validated = validate_rows(db, source, USERS, None, snapshot_day=day)
         sign_ups = db.sql(
             f"select {', '.join(COLUMNS)} from ({validated.accepted}) s "

@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import Any
 
 from duckdb import DuckDBPyConnection
-from duckdb import connect as open_database
 
 from batch_predictions.redaction import mask
 from batch_predictions.tables import TABLES, Table
 from batch_predictions.warehouse.path_sql import quote_files, quote_pattern
+from batch_predictions.warehouse.shared_database import open_cursor
 from batch_predictions.warehouse.sql_literals import quote_literal
 
 # Types that are cast to a declared type without loss, as regular expressions.
@@ -200,7 +200,7 @@ def tables_in(sql: str) -> set[str]:
 @functools.lru_cache(maxsize=512)
 def _base_tables(sql: str) -> frozenset[str]:
     """All tables that a query reads, declared or not."""
-    with open_database() as db:
+    with open_cursor() as db:
         row = db.execute("select json_serialize_sql(?::VARCHAR)", [sql]).fetchone()
     assert row is not None
     tree = json.loads(row[0])

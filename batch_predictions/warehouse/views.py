@@ -10,6 +10,9 @@ from batch_predictions.tables import TABLES
 from batch_predictions.warehouse.partition_files import scratch_dir
 from batch_predictions.warehouse.schema_sql import view_sql
 
+_complete: dict[Path, tuple[int, ...]] = {}
+"""The state in which a file of views was last seen to be complete."""
+
 
 def ensure_views(home: Path, folder: Path, *, renew: bool = False) -> Path:
     """Replaces the file of views atomically if a declared table has no view in it.
@@ -23,12 +26,17 @@ def ensure_views(home: Path, folder: Path, *, renew: bool = False) -> Path:
         The path of `<home>/warehouse.duckdb`.
     """
     path = home / "warehouse.duckdb"
-    statements = {name: view_sql(table, folder) for name, table in TABLES.items()}
     stamp = path.with_suffix(".views")
+    state = _state(path, stamp)
+    if not renew and state is not None and _complete.get(path) == state:
+        return path
+    statements = {name: view_sql(table, folder) for name, table in TABLES.items()}
     text = "\n".join(statements[name] for name in sorted(statements))
     # Another process may have declared more tables, of plugins: they stay.
     existing = stamp.read_text(encoding="utf-8") if stamp.exists() and path.exists() else ""
     if not renew and (existing == text or set(text.splitlines()) <= set(existing.splitlines())):
+        if state is not None:
+            _complete[path] = state
         return path
     for table in TABLES.values():
         (folder / table.schema / table.name).mkdir(parents=True, exist_ok=True)
@@ -42,3 +50,13 @@ def ensure_views(home: Path, folder: Path, *, renew: bool = False) -> Path:
         (scratch / "views.duckdb").replace(path)
         (scratch / "views").replace(stamp)
     return path
+
+
+def _state(path: Path, stamp: Path) -> tuple[int, ...] | None:
+    """What changes when the file of views, its stamp or a declared table does."""
+    try:
+        stats = path.stat(), stamp.stat()
+    except FileNotFoundError:
+        return None
+    times = (time for stat in stats for time in (stat.st_ino, stat.st_mtime_ns))
+    return *times, *(id(table) for table in TABLES.values())

@@ -25,6 +25,7 @@ from dagster_duckdb import DuckDBResource
 from duckdb import (
     ConversionException,
     DuckDBPyConnection,
+    FatalException,
     InternalException,
     InvalidInputException,
     IOException,
@@ -46,6 +47,11 @@ from batch_predictions.warehouse.schema_sql import (
     select_from_parquet,
     typed_rows,
     used_parameters,
+)
+from batch_predictions.warehouse.shared_database import (
+    SharedDuckDBResource,
+    open_cursor,
+    open_database,
 )
 from batch_predictions.warehouse.sql_literals import quote_literal
 from batch_predictions.warehouse.views import ensure_views
@@ -84,7 +90,7 @@ class Warehouse(dg.ConfigurableResource[Any]):
             "temp_directory": str(home / "warehouse" / ".tmp" / "spill"),
             "preserve_insertion_order": True,
         }
-        engine = DuckDBResource(database=":memory:", connection_config=config)
+        engine = SharedDuckDBResource(database=":memory:", connection_config=config)
         return cls(home=str(home), duckdb=engine)
 
     @property
@@ -95,23 +101,31 @@ class Warehouse(dg.ConfigurableResource[Any]):
     # --- reading --------------------------------------------------------------------------------
 
     @contextmanager
-    def connect(self) -> Iterator[DuckDBPyConnection]:
+    def connect(self, *, private: bool = False) -> Iterator[DuckDBPyConnection]:
         """An in-memory DuckDB connection whose default catalogue has the warehouse's views.
 
         It may create temporary tables; the warehouse is attached read-only.
+
+        Args:
+            private: whether the connection has a database of its own, to which functions of Python
+                may be added. Else it shares one, which costs less.
         """
-        views = ensure_views(Path(self.home), self.folder)
-        with self.duckdb.get_connection() as db:
-            db.execute("set timezone = 'UTC'")
-            attach = f"attach {quote_literal(views)} as warehouse (read_only)"
-            try:
-                db.execute(attach)
-            except DuckDBError:
-                # The file is damaged: it has nothing but views.
-                ensure_views(Path(self.home), self.folder, renew=True)
-                db.execute(attach)
-            db.execute("use warehouse")
+        try:
+            db = self._open_connection(ensure_views(Path(self.home), self.folder), private=private)
+        except DuckDBError:
+            # The file is damaged: it has nothing but views.
+            views = ensure_views(Path(self.home), self.folder, renew=True)
+            db = self._open_connection(views, private=private)
+        with db:
             yield db
+
+    def _open_connection(self, views: Path, *, private: bool) -> DuckDBPyConnection:
+        attach = f"attach {quote_literal(views)} as warehouse (read_only)"
+        config = self.duckdb.connection_config
+        if private:
+            return open_database(config, f"{attach}; use warehouse")
+        stat = views.stat()
+        return open_cursor(config, attach, (stat.st_ino, stat.st_mtime_ns), "warehouse")
 
     def query(self, sql: str, parameters: Mapping[str, Any] | None = None) -> pa.Table:
         """The rows of a query over the warehouse. Parameters are bound (`$name`)."""
@@ -339,7 +353,9 @@ def _is_concurrent_replace(error: DuckDBError) -> bool:
     """Whether an error may come from a file that was replaced during the query."""
     if isinstance(error, InvalidInputException):
         return "read file" in str(error)
-    return type(error) is DuckDBError or isinstance(error, IOException | InternalException)
+    # Fatal: the query of another thread failed, and with it the shared database.
+    kinds = IOException | InternalException | FatalException
+    return type(error) is DuckDBError or isinstance(error, kinds)
 
 
 def as_date(key: str) -> dt.date:

@@ -1,0 +1,92 @@
+"""DuckDB databases in memory that a process opens once: a connection is a cursor of one.
+
+To open a database costs as much CPU as a hundred small queries, and a night has hundreds.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections import OrderedDict
+from collections.abc import Hashable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import duckdb
+from dagster_duckdb import DuckDBResource
+
+MAX_OPEN_DATABASES = 4
+"""Of more, the least recently used one is closed, when its cursors are."""
+
+_databases: OrderedDict[Hashable, duckdb.DuckDBPyConnection] = OrderedDict()
+_lock = threading.Lock()
+
+
+def open_cursor(
+    config: Mapping[str, Any] | None = None,
+    attached: str | None = None,
+    version: Hashable = None,
+    catalog: str = "memory",
+) -> duckdb.DuckDBPyConnection:
+    """A connection of its own to a shared database, with times in UTC; the caller closes it.
+
+    Temporary tables, registered rows and transactions are the connection's own. Functions of Python
+    are not: DuckDB keeps them in the database, and calls them when the connection is gone.
+
+    Args:
+        config: of the database.
+        attached: SQL that attaches further databases when the database is opened.
+        version: of the attached databases; with another one, a new database is opened.
+        catalog: the database in which tables are found that are named without one.
+    """
+    key = (repr(config), attached, version)
+    with _lock:
+        try:
+            return _cursor(_open(key, config, attached), catalog)
+        except duckdb.FatalException:
+            # After an internal error, DuckDB refuses all further queries of the database.
+            del _databases[key]
+            return _cursor(_open(key, config, attached), catalog)
+
+
+# A child would inherit the databases without the threads that they wait for. A database without a
+# reference is closed with its last cursor.
+os.register_at_fork(before=_databases.clear)
+
+
+class SharedDuckDBResource(DuckDBResource):
+    """Dagster's DuckDB resource, whose connections share one database of the process."""
+
+    @contextmanager
+    def get_connection(self) -> Iterator[duckdb.DuckDBPyConnection]:
+        """A cursor of the shared database."""
+        with open_cursor(self.connection_config) as cursor:
+            yield cursor
+
+
+def open_database(
+    config: Mapping[str, Any] | None = None, attached: str | None = None
+) -> duckdb.DuckDBPyConnection:
+    """A database in memory that is not shared, with times in UTC; the caller closes it."""
+    database = duckdb.connect(":memory:", config=dict(config or {}))
+    database.execute("set global timezone = 'UTC'")
+    if attached:
+        database.execute(attached)
+    return database
+
+
+def _open(
+    key: Hashable, config: Mapping[str, Any] | None, attached: str | None
+) -> duckdb.DuckDBPyConnection:
+    if key not in _databases:
+        _databases[key] = open_database(config, attached)
+    _databases.move_to_end(key)
+    while len(_databases) > MAX_OPEN_DATABASES:
+        _databases.popitem(last=False)
+    return _databases[key]
+
+
+def _cursor(database: duckdb.DuckDBPyConnection, catalog: str) -> duckdb.DuckDBPyConnection:
+    cursor = database.cursor()
+    cursor.execute(f"use {catalog}")
+    return cursor
