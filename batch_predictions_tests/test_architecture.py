@@ -30,6 +30,7 @@ GROUND = {
     "discovery",
     "settings",
     "home",
+    "durability",
     "partitions",
     "tables",
     "warehouse",
