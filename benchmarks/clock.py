@@ -77,13 +77,18 @@ class Result:
     problems: list[str] = field(default_factory=list)
 
 
+def find_library() -> Path | None:
+    """The library that moves a process's clock; None: it is not installed."""
+    return next(iter(sorted(Path("/usr/lib").glob(f"*/{LIBRARY}"))), None)
+
+
 def clock_variables(offset: Path) -> dict[str, str]:
     """Variables of a process whose clock is moved by the offset in a file."""
-    libraries = sorted(Path("/usr/lib").glob(f"*/{LIBRARY}"))
-    if not libraries:
+    library = find_library()
+    if library is None:
         raise SystemExit("libfaketime is missing: apt-get install faketime")
     return {
-        "LD_PRELOAD": str(libraries[0]),
+        "LD_PRELOAD": str(library),
         "FAKETIME_TIMESTAMP_FILE": str(offset),
         "FAKETIME_CACHE_DURATION": "1",
         # As the kernel does: a clock that is set moves neither waits nor the times of files.

@@ -1,12 +1,14 @@
-"""Runs on a disk that gets full, at many sizes of the space that is left.
+"""Runs on a disk that gets full, at many sizes of the space that is left, and at every step.
 
-    python benchmarks/full_disk.py [--sizes 24] [--seed 1]
+    python benchmarks/full_disk.py [--sizes 12] [--steps 24] [--seed 1]
 
-The home of a tiny shop is in a file system of its own in memory (which needs root). For every size,
-from none to a little more than a run needs, a filler leaves that much space; the next day's run
-must end with one line and exit code 5, or succeed. Then the filler is removed, and the run after it
-must give the features, predictions and release of a home whose disk was never full. Prints JSON:
-exit codes, in which stage runs ended, and everything that was wrong.
+The home of a tiny shop is in a file system of its own in memory (which needs root). A filler leaves
+some of its space: from the beginning of the next day's run, in sizes from none to a little more
+than the run needs, or from a step of it on, almost none. The run must end with one line and exit
+code 5, or succeed. Then the filler is removed, and the run after it must give the features,
+predictions and release of a home whose disk was never full. Prints JSON: exit codes, in which stage
+runs ended, and everything that was wrong. Not covered: a full disk of the serving store alone, of
+temporary files outside the home, and of a PostgreSQL server.
 """
 
 from __future__ import annotations
@@ -18,6 +20,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import threading
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -30,6 +33,7 @@ from kills import stage_of
 from shop_home import Answers, ShopHome, make_shop
 
 DISK_MIB = 256
+FILLER = "filler"
 FULL = 5
 """Exit code of a machine without space."""
 
@@ -40,6 +44,7 @@ class Trial:
 
     Attributes:
         free: bytes that were left.
+        step: after so many steps had begun; 0: from the beginning.
         code: its exit code.
         stage: the last stage that it began.
         line: the last line of its standard error.
@@ -47,6 +52,7 @@ class Trial:
     """
 
     free: int
+    step: int
     code: int
     stage: str
     line: str
@@ -71,45 +77,44 @@ def free_bytes(folder: Path) -> int:
     return status.f_bavail * status.f_frsize
 
 
-@contextmanager
-def filled(disk: Path, free: int) -> Iterator[None]:
+def fill(disk: Path, free: int) -> None:
     """Leaves so many bytes of a disk."""
-    filler = disk / "filler"
-    with filler.open("wb") as file:
+    with (disk / FILLER).open("wb") as file:
         os.posix_fallocate(file.fileno(), 0, max(free_bytes(disk) - free, 1))
-    try:
-        yield
-    finally:
-        filler.unlink()
 
 
-def judge(process: subprocess.CompletedProcess[str], free: int) -> Trial:
-    """Whether a run with little space ended as it should."""
-    lines = [line for line in process.stderr.splitlines() if line.strip()]
-    stages = [stage for line in lines if (stage := stage_of(line))]
-    last = lines[-1] if lines else ""
-    trial = Trial(free, process.returncode, stages[-1] if stages else "start", last[:300])
-    if process.returncode not in (0, FULL):
-        trial.problems.append(f"exit code {process.returncode}: {last[:300]}")
-    elif process.returncode and not last.startswith("batch-predictions: "):
-        trial.problems.append(f"no line of the command: {last[:300]}")
+def run_and_fill(shop: ShopHome, free: int, step: int) -> Trial:
+    """Runs, and fills the disk when a step begins; whether the run ended as it should."""
+    if not step:
+        fill(shop.root, free)
+    process = shop.start()
+    assert process.stderr is not None
+    lines, stages = [], []
+    for line in process.stderr:
+        lines.append(line.strip())
+        if stage := stage_of(line.rstrip()):
+            stages.append(stage)
+            if len(stages) == step:
+                fill(shop.root, free)
+    code, last = process.wait(), next(filter(None, reversed(lines)), "")
+    trial = Trial(free, step, code, stages[-1] if stages else "start", last[:300])
     own = [line for line in lines if line.startswith("batch-predictions: ")]
-    if len(own) > 1 or "Traceback" in process.stderr:
-        trial.problems.append("more than one line")
+    if code not in (0, FULL):
+        trial.problems.append(f"exit code {code}: {last[:300]}")
+    elif code and own != [last]:
+        trial.problems.append(f"not one line of the command: {last[:300]}")
+    if any("Traceback" in line for line in lines):
+        trial.problems.append("a traceback")
     return trial
 
 
-def try_size(
-    shop: ShopHome,
-    saved: Path,
-    free: int,
-    tables: dict[str, str],
-    answers: Answers,
+def try_full_disk(
+    shop: ShopHome, saved: Path, free: int, step: int, tables: dict[str, str], answers: Answers
 ) -> Trial:
-    """Runs with so much space, then with enough."""
+    """Runs on a disk that is or gets full, then on one with space."""
     shop.restore(saved)
-    with filled(shop.root, free):
-        trial = judge(shop.execute(), free)
+    trial = run_and_fill(shop, free, step)
+    (shop.root / FILLER).unlink(missing_ok=True)
     process = shop.execute()
     if process.returncode:
         trial.problems.append(f"with space again: {process.stderr.splitlines()[-1]}")
@@ -120,24 +125,47 @@ def try_size(
     return trial
 
 
+def observe(shop: ShopHome) -> tuple[int, int]:
+    """Runs undisturbed: the most bytes that the run needed, and the number of its steps."""
+    before = free_bytes(shop.root)
+    process = shop.start()
+    assert process.stderr is not None
+    ended = threading.Event()
+    lowest = [before]
+
+    def watch() -> None:
+        while not ended.wait(0.01):
+            lowest[0] = min(lowest[0], free_bytes(shop.root))
+
+    watcher = threading.Thread(target=watch)
+    watcher.start()
+    steps = sum(stage_of(line.rstrip()) is not None for line in process.stderr)
+    ended.set()
+    watcher.join()
+    if process.wait():
+        raise SystemExit("the undisturbed run failed")
+    return before - lowest[0], steps
+
+
 def sizes_of(needed: int, number: int, generator: random.Random) -> list[int]:
     """Sizes from none to a little more than needed, one at random in each of equal intervals."""
     step = needed * 1.1 / number
     return [0, *(int(step * (n + generator.random())) for n in range(number - 1))]
 
 
-def measure(disk: Path, saved: Path, number: int, seed: int) -> list[Trial]:
-    """Tries many sizes."""
-    shop = make_shop(disk)
+def measure(disk: Path, saved: Path, sizes: int, steps: int, seed: int) -> list[Trial]:
+    """Tries many sizes, and many steps."""
+    shop, generator = make_shop(disk), random.Random(seed)
     shutil.copytree(shop.home, saved)
-    before = free_bytes(disk)
-    shop.run()
+    needed, all_steps = observe(shop)
     tables, answers = shop.tables(), shop.answers()
-    needed = before - free_bytes(disk)
-    log(f"a run needs {needed / 2**20:.1f} MiB")
+    log(f"a run needs {needed / 2**20:.1f} MiB and has {all_steps} steps")
+    cases = [(free, 0) for free in sizes_of(needed, sizes, generator)]
+    for number in range(steps):
+        cases.append((generator.randrange(200_000), 1 + number * all_steps // steps))
     trials = []
-    for free in sizes_of(needed, number, random.Random(seed)):
-        trials.append(try_size(shop, saved, free, tables, answers))
+    for free, step in cases:
+        trials.append(try_full_disk(shop, saved, free, step, tables, answers))
         log(trials[-1])
     return trials
 
@@ -146,7 +174,8 @@ def summarise(trials: Sequence[Trial]) -> dict[str, Any]:
     """The figures of all trials."""
     return {
         "machine": machine(),
-        "sizes": len(trials),
+        "sizes": sum(not trial.step for trial in trials),
+        "steps": sum(trial.step > 0 for trial in trials),
         "largest_mib": round(max(trial.free for trial in trials) / 2**20, 2),
         "exit_codes": Counter(trial.code for trial in trials),
         "ended_in": Counter(trial.stage for trial in trials if trial.code),
@@ -158,12 +187,17 @@ def summarise(trials: Sequence[Trial]) -> dict[str, Any]:
 def main() -> int:
     """Prints the figures; exit code 1 if anything was wrong."""
     parser = argparse.ArgumentParser(description=__doc__, allow_abbrev=False)
-    parser.add_argument("--sizes", type=int, default=24)
+    parser.add_argument("--sizes", type=int, default=12)
+    parser.add_argument("--steps", type=int, default=24)
     parser.add_argument("--seed", type=int, default=1)
     arguments = parser.parse_args()
-    with tempfile.TemporaryDirectory(prefix="full-") as folder:
-        with file_system(Path(folder) / "disk") as disk:
-            trials = measure(disk, Path(folder) / "saved", arguments.sizes, arguments.seed)
+    with (
+        tempfile.TemporaryDirectory(prefix="full-") as folder,
+        file_system(Path(folder) / "disk") as disk,
+    ):
+        trials = measure(
+            disk, Path(folder) / "saved", arguments.sizes, arguments.steps, arguments.seed
+        )
     result = summarise(trials)
     print_json(result)
     return int(bool(result["problems"]))

@@ -1,4 +1,4 @@
-"""After a power cut at any moment, a home has whole files or none; see `benchmarks/power_cut.py`."""
+"""After a power cut at any moment a file is whole or absent: `benchmarks/power_cut.py`, small."""
 
 from __future__ import annotations
 
