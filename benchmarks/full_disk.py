@@ -23,7 +23,7 @@ import tempfile
 import threading
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -78,9 +78,13 @@ def free_bytes(folder: Path) -> int:
 
 
 def fill(disk: Path, free: int) -> None:
-    """Leaves so many bytes of a disk."""
+    """Leaves so many bytes of a disk, on which others may write at the same time."""
     with (disk / FILLER).open("wb") as file:
-        os.posix_fallocate(file.fileno(), 0, max(free_bytes(disk) - free, 1))
+        size = 0
+        while (more := free_bytes(disk) - free) > 0:
+            with suppress(OSError):
+                os.posix_fallocate(file.fileno(), size, more)
+                size += more
 
 
 def run_and_fill(shop: ShopHome, free: int, step: int) -> Trial:

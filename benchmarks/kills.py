@@ -36,6 +36,8 @@ from release_reader import Reader, Report, WholeTables
 from shop_home import SERVING_URL, Answers, ShopHome, make_shop
 
 STAGES = ("ingest", "training", "scoring", "load", "release")
+ORDER = {"ingest": 0, "training": 1, "scoring": 2, "load": 2, "release": 3}
+"""Weekly predictions are loaded before daily ones are scored."""
 POSTGRES = "BATCH_PREDICTIONS_TEST_POSTGRES"
 PLACES: dict[str, tuple[str, ...]] = {
     "this host": (),
@@ -150,7 +152,7 @@ def run_and_kill(
     for stage, _ in _stage_lines(process):
         now, seen = stage, seen + (stage == target)
         # After earlier kills some of the stage's work is done already.
-        if seen > number or STAGES.index(stage) > STAGES.index(target):
+        if seen > number or ORDER[stage] > ORDER[target]:
             break
     try:
         process.wait(delay)
