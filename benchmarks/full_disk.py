@@ -1,14 +1,16 @@
 """Runs on a disk that gets full, at many sizes of the space that is left, and at every step.
 
     python benchmarks/full_disk.py [--sizes 12] [--steps 24] [--seed 1]
+    python benchmarks/full_disk.py --sizes 1 --dagster-apart
 
 The home of a tiny shop is in a file system of its own in memory (which needs root). A filler leaves
 some of its space: from the beginning of the next day's run, in sizes from none to a little more
-than the run needs, or from a step of it on, almost none. The run must end with one line and exit
-code 5, or succeed. Then the filler is removed, and the run after it must give the features,
-predictions and release of a home whose disk was never full. Prints JSON: exit codes, in which stage
-runs ended, and everything that was wrong. Not covered: a full disk of the serving store alone, of
-temporary files outside the home, and of a PostgreSQL server.
+than the run needs, or from a step of it on, almost none. Dagster's records are the first that do
+not fit; with `--dagster-apart` they are on another disk, so that the platform's own files are. The
+run must end with one line and exit code 5, or succeed. Then the filler is removed, and the run
+after it must give the features, predictions and release of a home whose disk was never full. Prints
+JSON: exit codes, in which stage runs ended, and everything that was wrong. Not covered: a full disk
+of the serving store alone, of temporary files outside the home, and of a PostgreSQL server.
 """
 
 from __future__ import annotations
@@ -34,6 +36,8 @@ from shop_home import Answers, ShopHome, make_shop
 
 DISK_MIB = 256
 FILLER = "filler"
+APART = "dagster"
+"""A folder beside the saved home, if Dagster's records are on another disk."""
 FULL = 5
 """Exit code of a machine without space."""
 
@@ -117,6 +121,7 @@ def try_full_disk(
 ) -> Trial:
     """Runs on a disk that is or gets full, then on one with space."""
     shop.restore(saved)
+    move_dagster(shop, saved)
     trial = run_and_fill(shop, free, step)
     (shop.root / FILLER).unlink(missing_ok=True)
     process = shop.execute()
@@ -151,6 +156,15 @@ def observe(shop: ShopHome) -> tuple[int, int]:
     return before - lowest[0], steps
 
 
+def move_dagster(shop: ShopHome, saved: Path) -> None:
+    """Moves Dagster's records to the disk of the saved home, if that has a folder for them."""
+    apart = saved.with_name(APART)
+    if apart.is_dir():
+        shutil.rmtree(apart)
+        shutil.move(shop.home / "dagster", apart)
+        (shop.home / "dagster").symlink_to(apart)
+
+
 def sizes_of(needed: int, number: int, generator: random.Random) -> list[int]:
     """Sizes from none to a little more than needed, one at random in each of equal intervals."""
     step = needed * 1.1 / number
@@ -161,6 +175,7 @@ def measure(disk: Path, saved: Path, sizes: int, steps: int, seed: int) -> list[
     """Tries many sizes, and many steps."""
     shop, generator = make_shop(disk), random.Random(seed)
     shutil.copytree(shop.home, saved)
+    move_dagster(shop, saved)
     needed, all_steps = observe(shop)
     tables, answers = shop.tables(), shop.answers()
     log(f"a run needs {needed / 2**20:.1f} MiB and has {all_steps} steps")
@@ -194,11 +209,14 @@ def main() -> int:
     parser.add_argument("--sizes", type=int, default=12)
     parser.add_argument("--steps", type=int, default=24)
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--dagster-apart", action="store_true")
     arguments = parser.parse_args()
     with (
         tempfile.TemporaryDirectory(prefix="full-") as folder,
         file_system(Path(folder) / "disk") as disk,
     ):
+        if arguments.dagster_apart:
+            (Path(folder) / APART).mkdir()
         trials = measure(
             disk, Path(folder) / "saved", arguments.sizes, arguments.steps, arguments.seed
         )
