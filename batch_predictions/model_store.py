@@ -22,7 +22,8 @@ from typing import Any, Literal, TypeVar
 import dagster as dg
 from pydantic import BaseModel, ConfigDict
 
-from batch_predictions.home import atomic_write, fsync_folder, rename_if_absent, write_and_fsync
+from batch_predictions.durability import fsync_ancestors, fsync_tree
+from batch_predictions.home import atomic_write, rename_if_absent, write_and_fsync
 from batch_predictions.settings import Settings
 
 Content = TypeVar("Content", bound=BaseModel)
@@ -113,9 +114,10 @@ class ModelStore(dg.ConfigurableResource[Any]):
             target = self._folder(model) / "versions" / manifest.version
             if not target.exists():
                 write_and_fsync(draft / "manifest.json", manifest.model_dump_json(indent=2))
+                fsync_tree(draft)
                 target.parent.mkdir(parents=True, exist_ok=True)
                 rename_if_absent(draft, target)
-                fsync_folder(target.parent)
+                fsync_ancestors(target.parent, Path(self.home))
         finally:
             shutil.rmtree(draft, ignore_errors=True)
         return manifest
@@ -146,23 +148,28 @@ class ModelStore(dg.ConfigurableResource[Any]):
         Raises:
             ModelError: there is no such version, or a file is missing or has changed.
         """
+        self.manifest(model, version)
+        damaged = self.damaged_file(model, version)
+        if damaged is not None:
+            raise ModelError(
+                f"{damaged} is missing or has changed: `batch-predictions run` moves {version} "
+                "aside and trains it again"
+            )
+        return self.folder(model, version)
+
+    def damaged_file(self, model: str, version: str) -> Path | None:
+        """The first file of a version that is missing, unreadable or changed; None: intact."""
         folder = self.folder(model, version)
-        for name, digest in self.manifest(model, version).files.items():
-            path = folder / name
-            if not path.is_file() or _sha256(path) != digest:
-                raise ModelError(
-                    f"{path} is missing or has changed: `batch-predictions run` moves {version} "
-                    "aside and trains it again"
-                )
-        return folder
+        try:
+            files = self.manifest(model, version).files
+        except (ModelError, OSError, ValueError):
+            return folder / "manifest.json"
+        paths = ((folder / name, digest) for name, digest in files.items())
+        return next((path for path, digest in paths if not _has_hash(path, digest)), None)
 
     def is_intact(self, model: str, version: str) -> bool:
         """Whether a version is stored and its files have their hashes."""
-        try:
-            self.verified_folder(model, version)
-        except (ModelError, OSError, ValueError):
-            return False
-        return True
+        return self.damaged_file(model, version) is None
 
     def version_of(self, model: str, day: dt.date) -> str | None:
         """The version of the newest decision by a day; None if there is none."""
@@ -220,6 +227,7 @@ class ModelStore(dg.ConfigurableResource[Any]):
         folder.mkdir(parents=True, exist_ok=True)
         path = folder / f"{decision.effective_from}.{kind}.json"
         atomic_write(path, decision.model_dump_json(indent=2))
+        fsync_ancestors(folder, Path(self.home))
 
     def decisions(self, model: str) -> list[Decision]:
         """All decisions in the order in which they take effect.
@@ -327,6 +335,13 @@ def _read_json(path: Path, kind: type[Content], remedy: str) -> Content:
         return kind.model_validate_json(path.read_text(encoding="utf-8"))
     except ValueError as error:
         raise ModelError(f"{path} cannot be read: {remedy}") from error
+
+
+def _has_hash(path: Path, digest: str) -> bool:
+    try:
+        return _sha256(path) == digest
+    except OSError:
+        return False
 
 
 def _sha256(path: Path) -> str:

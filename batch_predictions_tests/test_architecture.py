@@ -32,6 +32,7 @@ GROUND = {
     "home",
     "home_lock",
     "home_processes",
+    "durability",
     "partitions",
     "tables",
     "warehouse",

@@ -103,6 +103,15 @@ def test_damage_is_found_before_a_model_is_used(models: ModelStore, damage: str)
         file.write_text("1 2 9", encoding="utf-8")
     with pytest.raises(ModelError, match=r"users\.txt is missing or has changed: .*run. moves"):
         models.verified_folder("recommender", manifest.version)
+    assert models.damaged_file("recommender", manifest.version) == file
+
+
+def test_a_manifest_that_cannot_be_read_is_named(models: ModelStore) -> None:
+    version = save(models, FIRST).version
+    assert models.damaged_file("recommender", version) is None
+    path = models.folder("recommender", version) / "manifest.json"
+    path.write_text("{", encoding="utf-8")
+    assert models.damaged_file("recommender", version) == path
 
 
 def test_the_error_of_a_missing_version_lists_the_stored_ones(models: ModelStore) -> None:

@@ -32,6 +32,8 @@ COMMANDS: dict[str, tuple[str, ...]] = {
     "doctor": ("doctor",),
     "first-day": ("first-day",),
 }
+REPORTS = ("check-source", "doctor")
+"""Commands whose answer says what is wrong, with exit code 1."""
 
 
 @dataclass
@@ -43,8 +45,9 @@ class Outcome:
     violation: str | None
 
 
-def judge(fault: Fault, process: subprocess.CompletedProcess[str]) -> Outcome:
+def judge(fault: Fault, command: str, process: subprocess.CompletedProcess[str]) -> Outcome:
     """Whether a command ended as it should."""
+    is_report = command in REPORTS and process.returncode == 1 and bool(process.stdout.strip())
     errors = [line for line in process.stderr.splitlines() if line.strip()]
     own = [line for line in errors if line.startswith(("batch-predictions: ", "Error"))]
     last = errors[-1] if errors else ""
@@ -53,7 +56,7 @@ def judge(fault: Fault, process: subprocess.CompletedProcess[str]) -> Outcome:
         violation = "a traceback"
     elif process.returncode not in range(6):
         violation = f"exit code {process.returncode}"
-    elif process.returncode and not own and "damaged  " not in process.stdout:
+    elif process.returncode and not own and not is_report:
         violation = "no line of the command"
     elif process.returncode and own and own[-1] != last:
         violation = "an error of several lines"
@@ -72,7 +75,7 @@ def walk(base: Shop, fault: Fault, folder: Path) -> tuple[dict[str, Outcome], st
     for name, arguments in COMMANDS.items():
         shop = copy_shop(base, folder)
         fault.damage(shop)
-        outcomes[name] = judge(fault, shop.execute(*arguments))
+        outcomes[name] = judge(fault, name, shop.execute(*arguments))
     shop = copy_shop(base, folder)
     fault.damage(shop)
     shop.execute(*COMMANDS["run"])

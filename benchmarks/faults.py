@@ -370,7 +370,10 @@ FAULTS = [
         "source columns differ in case", differing_in_case, ("USER_ID", "user_id"), original_source
     ),
     Fault(
-        "source columns named like ours", reserved_column, ("__source", "reserved"), original_source
+        "source columns named like ours",
+        reserved_column,
+        ("interactions.parquet",),
+        original_source,
     ),
     Fault(
         "CR line ends alone",

@@ -98,12 +98,14 @@ def _models(settings: Settings) -> Iterator[Problem]:
         yield from unreadable
         served = set() if unreadable else {d.version for d in models.decisions(model)}
         for version in sorted({*models.version_folders(model), *served}):
-            if models.is_intact(model, version):
+            damaged = models.damaged_file(model, version)
+            if damaged is None:
                 continue
             lost: tuple[Lost, ...] = ()
             if version in served:
                 lost = ((MODEL, (("model", model), ("version", version))),)
-            yield Problem(models.folder(model, version), "a file is missing or has changed", lost)
+            reason = f"{damaged.name} is missing or has changed"
+            yield Problem(models.folder(model, version), reason, lost)
 
 
 def _decisions(models: ModelStore, model: str) -> Iterator[Problem]:

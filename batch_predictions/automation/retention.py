@@ -9,6 +9,7 @@ import dagster as dg
 
 from batch_predictions.automation.run_retention import RUNS_AT_ONCE, remove_old_runs
 from batch_predictions.inference.cleanup import remove_old_partitions
+from batch_predictions.inference.dagster.io_manager import unfinished_runs
 from batch_predictions.model_store import ModelStore
 from batch_predictions.serving.release.pointer import all_releases
 from batch_predictions.serving.store.schema import Store
@@ -61,6 +62,7 @@ def prune(
         settings.inference.keep_days,
         now,
         settings.inference.keep_partitions,
+        unfinished_runs(instance),
     )
     return PruneResult(runs, _remove_models(settings), partitions)
 

@@ -14,8 +14,10 @@ Errors of other kinds are faults of the program, whose traceback is shown.
 from __future__ import annotations
 
 import errno
+import os
 import sqlite3
 import sys
+import traceback
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
@@ -34,6 +36,8 @@ EXPECTED_ERRORS = {
 """Errors whose message says what to do, by name, so that their modules need not be imported."""
 
 _DISK = (errno.ENOSPC, errno.EDQUOT)
+_FULL = (*map(os.strerror, _DISK), "database or disk is full")
+"""How a message says that a disk is full: of the error of a step, only its text is left."""
 _PERMISSION = (errno.EACCES, errno.EPERM, errno.EROFS)
 
 
@@ -61,6 +65,8 @@ def _describe(error: BaseException) -> Ending | None:
     for cause in _chain(error):
         if isinstance(cause, OSError) and (ending := _of_machine(cause)):
             return ending
+        if any(words in str(cause) for words in _FULL):
+            return _of_full_disk(str(error).splitlines()[0])
     if isinstance(error, SettingsError):
         return Ending(str(error), WRONG_SETTINGS)
     if isinstance(error, HomeBusyError):
@@ -87,11 +93,7 @@ def _of_machine(error: OSError) -> Ending | None:
     """A full disk, missing permissions, or a file in place of a folder."""
     path = error.filename or "a file"
     if error.errno in _DISK:
-        return Ending(
-            f"the disk of {path} is full: free space, and run the command again; finished work is "
-            "kept",
-            MACHINE,
-        )
+        return _of_full_disk(f"{error.filename or error}")
     if error.errno in _PERMISSION:
         return Ending(
             f"{path} cannot be written or read ({error.strerror}): run as the owner of the home, "
@@ -107,6 +109,14 @@ def _of_machine(error: OSError) -> Ending | None:
     return None
 
 
+def _of_full_disk(what: str) -> Ending:
+    """A full disk, and the file or the work that needs space."""
+    return Ending(
+        f"the disk is full ({what}): free space, and run the command again; finished work is kept",
+        MACHINE,
+    )
+
+
 def _of_database(error: BaseException) -> Ending | None:
     """An error of the serving store's database, without statement, parameters and password."""
     cause: BaseException = error
@@ -116,29 +126,49 @@ def _of_database(error: BaseException) -> Ending | None:
     elif not isinstance(error, sqlite3.Error):
         return None
     reason = str(cause).splitlines()[0]
-    if isinstance(cause, sqlite3.DatabaseError) and _is_damage(reason):
-        return Ending(
-            f"an SQLite file is damaged ({reason}): `batch-predictions doctor` names it, and "
-            "`doctor --repair` moves serving.sqlite aside, so that the next run publishes again",
-            DAMAGED,
+    is_file = isinstance(cause, sqlite3.Error)
+    if is_file and _is_of_dagster(error):
+        store = "the folder dagster/ of the home"
+        remedy = "move it away, and the history of runs begins again"
+    else:
+        store = "the serving store (serving.url)"
+        remedy = (
+            "`batch-predictions doctor` names it, and `doctor --repair` moves serving.sqlite "
+            "aside, so that the next run publishes again"
         )
-    if "full" in reason:
-        return Ending(f"the disk is full ({reason}): free space, and run again", MACHINE)
+    if is_file and _is_damage(reason):
+        return Ending(f"an SQLite file of {store} is damaged ({reason}): {remedy}", DAMAGED)
+    if is_file:
+        return Ending(
+            f"an SQLite file of {store} cannot be used ({reason}): free space if its disk is full, "
+            "and run the command again",
+            MACHINE,
+        )
     return Ending(
-        f"the serving store (serving.url) cannot be used ({reason}): correct the setting, or wait "
-        "until the database answers, and run the command again",
+        f"{store} cannot be used ({reason}): correct the setting, or wait until the database "
+        "answers, and run the command again",
         MACHINE,
     )
 
 
+def _is_of_dagster(error: BaseException) -> bool:
+    """Whether an error of a database was raised for Dagster's records, not for a release.
+
+    Neither the error nor SQLAlchemy's has the file, so that its callers have to tell.
+    """
+    frames = [
+        frame.f_globals.get("__name__", "") for frame, _ in traceback.walk_tb(error.__traceback__)
+    ]
+    callers = [name for name in frames if name.startswith(("dagster.", "batch_predictions."))]
+    return bool(callers) and callers[-1].startswith(("dagster.", "batch_predictions.automation."))
+
+
 def _of_duckdb(error: BaseException) -> Ending | None:
-    """An error of DuckDB: a file that cannot be read, or a full disk or memory."""
+    """An error of DuckDB: a file that cannot be read."""
     duckdb: Any = sys.modules.get("duckdb")
     if duckdb is None or not isinstance(error, duckdb.Error):
         return None
     reason = str(error).splitlines()[0]
-    if "No space left" in reason:
-        return Ending(f"the disk is full ({reason}): free space, and run again", MACHINE)
     return Ending(f"{reason}: `batch-predictions doctor` finds damaged files", DAMAGED)
 
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import time
+from collections.abc import Collection
 from contextlib import suppress
 from pathlib import Path
 
@@ -14,14 +16,23 @@ from batch_predictions.inference.manifest import MANIFEST, StagingManifest
 from batch_predictions.inference.results import result_files
 
 DAY_SECONDS = 86_400
+HANDLES = ".handles"
+"""Folder with a folder of each run: the paths that its steps pass on."""
 MAX_DRAFT_SECONDS = 3600.0
 """An older draft belongs to a killed worker: writing one takes well under a second."""
 
 
 def remove_old_partitions(
-    folder: Path, keep_days: int, now: float | None = None, keep_partitions: int | None = None
+    folder: Path,
+    keep_days: int,
+    now: float | None = None,
+    keep_partitions: int | None = None,
+    live_runs: Collection[str] = (),
 ) -> int:
     """Removes shards and results of partitions that need not be resumed.
+
+    Times tell nothing of what is in use, for a clock may be set while a run works: what unfinished
+    runs have staged stays, however old it seems.
 
     Args:
         folder: the engine's folder, with a folder for each prediction.
@@ -30,11 +41,13 @@ def remove_old_partitions(
         keep_partitions: of each prediction, partitions beyond this number are removed before
             `keep_days`, oldest change first. Kept are those that changed within a day and those
             that are not scored yet, for a backfill stages all its days first. None: no bound.
+        live_runs: ids of unfinished runs.
 
     Returns:
         The number of partitions removed.
     """
     now = time.time() if now is None else now
+    in_use = _in_use(folder, live_runs)
     removed = 0
     for prediction in folder.glob("*"):
         # Hidden folders hold the handles of runs, not partitions.
@@ -42,12 +55,27 @@ def remove_old_partitions(
         changes = [(_last_change(path), path) for path in prediction.glob("*") if path.is_dir()]
         changes.sort(reverse=True)
         for number, (changed, path) in enumerate(changes):
+            if path.absolute() in in_use:
+                continue
             days = (now - changed) / DAY_SECONDS
             is_surplus = bound is not None and number >= bound and days > 1
             if days > keep_days or (is_surplus and _is_scored(path)):
                 shutil.rmtree(path, ignore_errors=True)
                 removed += 1
     return removed
+
+
+def _in_use(folder: Path, runs: Collection[str]) -> set[Path]:
+    """The folders of runs with their handles, and the partitions that these name."""
+    in_use = set()
+    for run in runs:
+        handles = folder.absolute() / HANDLES / run
+        in_use.add(handles)
+        for file in handles.glob("*.json"):
+            with suppress(FileNotFoundError):
+                manifest_paths = json.loads(file.read_text("utf-8")).values()
+                in_use.update(Path(path).absolute().parent.parent for path in manifest_paths)
+    return in_use
 
 
 def remove_stale_drafts(results: Path, now: float | None = None) -> None:

@@ -33,6 +33,7 @@ from duckdb import (
 )
 from duckdb import Error as DuckDBError
 
+from batch_predictions.durability import fsync_ancestors
 from batch_predictions.home import fsync_folder
 from batch_predictions.redaction import mask
 from batch_predictions.settings import Settings
@@ -330,9 +331,11 @@ class Warehouse(dg.ConfigurableResource[Any]):
             # An unchanged file keeps its time, so that nothing downstream becomes stale.
             changed = not (target.exists() and partition_files.files_equal(draft, target))
             if changed:
+                is_new = not target.parent.is_dir()
                 target.parent.mkdir(parents=True, exist_ok=True)
                 draft.replace(target)
-                fsync_folder(target.parent)
+                # The folder of a new partition is a new name in its parent.
+                fsync_ancestors(target.parent, Path(self.home) if is_new else target.parent)
         return WriteResult(table, partition, copied[0] if copied else 0, target, changed)
 
     def metadata(

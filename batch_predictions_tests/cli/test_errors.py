@@ -13,6 +13,7 @@ import duckdb
 import pytest
 import sqlalchemy as sa
 
+from batch_predictions.automation.job_runner import RunError
 from batch_predictions.cli.errors import (
     BUSY,
     DAMAGED,
@@ -54,7 +55,7 @@ def test_errors_of_the_platform_say_what_to_do(error: Exception, code: int) -> N
 @pytest.mark.parametrize(
     ("number", "words"),
     [
-        (errno.ENOSPC, "the disk of /home/x is full: free space"),
+        (errno.ENOSPC, "the disk is full (/home/x): free space"),
         (errno.EACCES, "/home/x cannot be written or read (Permission denied)"),
         (errno.EROFS, "/home/x cannot be written or read (Read-only file system)"),
         (errno.ENOTDIR, "/home/x is not what it should be (Not a directory)"),
@@ -69,6 +70,32 @@ def test_errors_of_the_machine_are_found_behind_others(number: int, words: str) 
         assert ending is not None
         assert ending.code == MACHINE
         assert words in ending.message
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "recommendations__load: IO Error: Could not write to x.parquet: No space left on device",
+        "recommendations__score: OSError: [Errno 122] Disk quota exceeded",
+        "raw__items: (sqlite3.OperationalError) database or disk is full",
+    ],
+)
+def test_a_full_disk_is_found_in_the_text_of_a_failed_step(text: str) -> None:
+    ending = describe_error(RunError(f"nightly for 2024-03-01 to 2024-03-01 failed: {text}"))
+    assert ending is not None
+    assert ending.code == MACHINE
+    assert ending.message.startswith("the disk is full (nightly for 2024-03-01")
+
+
+def test_damage_of_dagsters_records_is_not_said_of_the_serving_store(tmp_path: Path) -> None:
+    from dagster._core.storage.runs import SqliteRunStorage
+
+    (tmp_path / "runs.db").write_bytes(b"no database at all, but as long as one" * 100)
+    ending = describe_error(raised(lambda: SqliteRunStorage.from_local(str(tmp_path))))
+    assert ending is not None
+    assert ending.code == DAMAGED
+    assert "of the folder dagster/ of the home is damaged" in ending.message
+    assert "serving" not in ending.message
 
 
 def test_damaged_files_of_the_home_are_named(tmp_path: Path) -> None:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import os
 import time
 from pathlib import Path
 
 import pytest
 
-from batch_predictions.inference.cleanup import remove_old_partitions
+from batch_predictions.inference.cleanup import HANDLES, remove_old_partitions
 from batch_predictions.inference.engine import score
 from batch_predictions.inference.manifest import StagingManifest, result_path
 from batch_predictions.inference.results import digest_path
@@ -49,6 +50,25 @@ def test_surplus_partitions_are_removed_oldest_first(
     assert remove_old_partitions(stage.folder, 7, keep_partitions=1) == 1
     assert [path.exists() for path in paths] == [True, False, False, False, True, True]
     assert handles.exists()
+
+
+def test_what_an_unfinished_run_has_staged_is_kept_whatever_the_clock_says(
+    stage: Staging,
+) -> None:
+    paths = {run: stage(partition=f"2024-03-0{n}") for n, run in enumerate(("live", "dead"), 1)}
+    handles = {run: stage.folder / HANDLES / run for run in paths}
+    for run, folder in handles.items():
+        folder.mkdir(parents=True)
+        (folder / "stage.result.json").write_text(json.dumps({"2024-03-01": str(paths[run])}))
+    # The clock is set a year ahead.
+    later = time.time() + 365 * 86_400
+    assert remove_old_partitions(stage.folder, 7, later, 1, live_runs=["live", "new"]) == 2
+    assert [path.exists() for path in (*paths.values(), *handles.values())] == [
+        True,
+        False,
+        True,
+        False,
+    ]
 
 
 def test_a_manifest_of_another_version_can_be_removed(stage: Staging) -> None:

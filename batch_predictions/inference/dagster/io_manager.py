@@ -8,6 +8,20 @@ from pathlib import Path
 import dagster as dg
 
 from batch_predictions.home import atomic_write
+from batch_predictions.inference.cleanup import HANDLES
+
+_UNFINISHED = [
+    dg.DagsterRunStatus.QUEUED,
+    dg.DagsterRunStatus.NOT_STARTED,
+    dg.DagsterRunStatus.STARTING,
+    dg.DagsterRunStatus.STARTED,
+    dg.DagsterRunStatus.CANCELING,
+]
+
+
+def unfinished_runs(instance: dg.DagsterInstance) -> list[str]:
+    """Ids of the runs whose outputs may still be read."""
+    return [run.run_id for run in instance.get_runs(dg.RunsFilter(statuses=_UNFINISHED))]
 
 
 class JsonPathIOManager(dg.ConfigurableIOManager):
@@ -32,5 +46,5 @@ class JsonPathIOManager(dg.ConfigurableIOManager):
         return manifest_paths
 
     def _path(self, context: dg.OutputContext) -> Path:
-        folder = Path(self.home) / "inference" / ".handles" / context.run_id
+        folder = Path(self.home) / "inference" / HANDLES / context.run_id
         return folder / f"{context.step_key}.{context.name}.json"

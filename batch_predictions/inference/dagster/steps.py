@@ -13,6 +13,7 @@ import pyarrow.parquet as pq
 from batch_predictions.home import atomic_write
 from batch_predictions.inference import engine
 from batch_predictions.inference.cleanup import remove_old_partitions
+from batch_predictions.inference.dagster.io_manager import unfinished_runs
 from batch_predictions.inference.dagster.score_log import ProgressLogger, format_summary
 from batch_predictions.inference.declaration import BatchPrediction, asset_key_of
 from batch_predictions.inference.manifest import StagingManifest
@@ -54,7 +55,10 @@ def stage(
     """
     inference = settings.inference
     remove_old_partitions(
-        engine_folder(settings), inference.keep_days, keep_partitions=inference.keep_partitions
+        engine_folder(settings),
+        inference.keep_days,
+        keep_partitions=inference.keep_partitions,
+        live_runs=unfinished_runs(context.instance),
     )
     _require_upstreams(prediction, warehouse, context.partition_keys)
     manifest_paths, errors = {}, []

@@ -1,0 +1,23 @@
+"""Releases are swapped beside reading processes: `benchmarks/swaps.py`, small."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+
+from batch_predictions_tests.worlds.benchmark_scripts import BENCHMARKS
+from batch_predictions_tests.worlds.postgres import POSTGRES
+
+
+def test_no_lookup_fails_or_is_mixed_while_releases_are_swapped() -> None:
+    script = [sys.executable, str(BENCHMARKS / "swaps.py"), "--swaps", "9", "--readers", "1"]
+    process = subprocess.run(script, capture_output=True, text=True)
+    assert process.returncode == 0, process.stderr
+    result = json.loads(process.stdout)
+    for store in ["sqlite", *(["postgresql"] if os.environ.get(POSTGRES) else [])]:
+        figures = result[store]
+        assert figures["swaps"] == 9
+        assert figures["failed"] == figures["mixed"] == 0
+        assert figures["lookups"] > 0
