@@ -51,9 +51,18 @@ def open_cursor(
             return _cursor(_open(key, config, prepare), catalog)
 
 
-# A child would inherit the databases without the threads that they wait for. A database without a
-# reference is closed with its last cursor.
-os.register_at_fork(before=_databases.clear)
+def _prepare_fork() -> None:
+    """Closes the databases that are not in use: a child would inherit them without their threads.
+
+    A database without a reference is closed with its last cursor.
+    """
+    _lock.acquire()
+    _databases.clear()
+
+
+os.register_at_fork(
+    before=_prepare_fork, after_in_parent=_lock.release, after_in_child=_lock.release
+)
 
 
 class SharedDuckDBResource(DuckDBResource):
