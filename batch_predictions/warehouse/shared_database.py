@@ -8,12 +8,14 @@ from __future__ import annotations
 import os
 import threading
 from collections import OrderedDict
-from collections.abc import Hashable, Iterator, Mapping
+from collections.abc import Callable, Hashable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, TypeAlias
 
 import duckdb
 from dagster_duckdb import DuckDBResource
+
+Prepare: TypeAlias = Callable[[duckdb.DuckDBPyConnection], object]
 
 MAX_OPEN_DATABASES = 4
 """Of more, the least recently used one is closed, when its cursors are."""
@@ -24,8 +26,8 @@ _lock = threading.Lock()
 
 def open_cursor(
     config: Mapping[str, Any] | None = None,
-    attached: str | None = None,
     version: Hashable = None,
+    prepare: Prepare | None = None,
     catalog: str = "memory",
 ) -> duckdb.DuckDBPyConnection:
     """A connection of its own to a shared database, with times in UTC; the caller closes it.
@@ -35,23 +37,32 @@ def open_cursor(
 
     Args:
         config: of the database.
-        attached: SQL that attaches further databases when the database is opened.
-        version: of the attached databases; with another one, a new database is opened.
+        version: of what `prepare` does; for another version, another database is opened.
+        prepare: what is done with the database when it is opened, such as attaching others.
         catalog: the database in which tables are found that are named without one.
     """
-    key = (repr(config), attached, version)
+    key = (repr(config), version)
     with _lock:
         try:
-            return _cursor(_open(key, config, attached), catalog)
+            return _cursor(_open(key, config, prepare), catalog)
         except duckdb.FatalException:
             # After an internal error, DuckDB refuses all further queries of the database.
             del _databases[key]
-            return _cursor(_open(key, config, attached), catalog)
+            return _cursor(_open(key, config, prepare), catalog)
 
 
-# A child would inherit the databases without the threads that they wait for. A database without a
-# reference is closed with its last cursor.
-os.register_at_fork(before=_databases.clear)
+def _prepare_fork() -> None:
+    """Closes the databases that are not in use: a child would inherit them without their threads.
+
+    A database without a reference is closed with its last cursor.
+    """
+    _lock.acquire()
+    _databases.clear()
+
+
+os.register_at_fork(
+    before=_prepare_fork, after_in_parent=_lock.release, after_in_child=_lock.release
+)
 
 
 class SharedDuckDBResource(DuckDBResource):
@@ -64,22 +75,21 @@ class SharedDuckDBResource(DuckDBResource):
             yield cursor
 
 
-def open_database(
-    config: Mapping[str, Any] | None = None, attached: str | None = None
-) -> duckdb.DuckDBPyConnection:
+def open_database(config: Mapping[str, Any] | None = None) -> duckdb.DuckDBPyConnection:
     """A database in memory that is not shared, with times in UTC; the caller closes it."""
     database = duckdb.connect(":memory:", config=dict(config or {}))
     database.execute("set global timezone = 'UTC'")
-    if attached:
-        database.execute(attached)
     return database
 
 
 def _open(
-    key: Hashable, config: Mapping[str, Any] | None, attached: str | None
+    key: Hashable, config: Mapping[str, Any] | None, prepare: Prepare | None
 ) -> duckdb.DuckDBPyConnection:
     if key not in _databases:
-        _databases[key] = open_database(config, attached)
+        database = open_database(config)
+        if prepare:
+            prepare(database)
+        _databases[key] = database
     _databases.move_to_end(key)
     while len(_databases) > MAX_OPEN_DATABASES:
         _databases.popitem(last=False)

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
+from duckdb import DuckDBPyConnection
 from duckdb import connect as open_database
 
 from batch_predictions.tables import TABLES
 from batch_predictions.warehouse.partition_files import scratch_dir
 from batch_predictions.warehouse.schema_sql import view_sql
+from batch_predictions.warehouse.sql_literals import quote_literal
 
 _complete: dict[Path, tuple[int, ...]] = {}
 """The state in which a file of views was last seen to be complete."""
@@ -50,6 +54,19 @@ def ensure_views(home: Path, folder: Path, *, renew: bool = False) -> Path:
         (scratch / "views.duckdb").replace(path)
         (scratch / "views").replace(stamp)
     return path
+
+
+def attach_copy(db: DuckDBPyConnection, path: Path) -> None:
+    """Attaches a copy of a file of views as `warehouse`, read-only.
+
+    DuckDB locks an attached file, and a shared database has it attached as long as the process
+    lives: analysts may open the original for writing meanwhile. The copy is removed at once; DuckDB
+    keeps it open.
+    """
+    with TemporaryDirectory(prefix="batch_predictions-") as folder:
+        copy = Path(folder) / path.name
+        shutil.copyfile(path, copy)
+        db.execute(f"attach {quote_literal(copy)} as warehouse (read_only)")
 
 
 def _state(path: Path, stamp: Path) -> tuple[int, ...] | None:

@@ -55,7 +55,7 @@ from batch_predictions.warehouse.shared_database import (
     open_database,
 )
 from batch_predictions.warehouse.sql_literals import quote_literal
-from batch_predictions.warehouse.views import ensure_views
+from batch_predictions.warehouse.views import attach_copy, ensure_views
 
 Rows: TypeAlias = str | pa.Table | pa.RecordBatchReader | Sequence[Path]
 """Rows to write: a query, Arrow, or Parquet shards."""
@@ -121,12 +121,14 @@ class Warehouse(dg.ConfigurableResource[Any]):
             yield db
 
     def _open_connection(self, views: Path, *, private: bool) -> DuckDBPyConnection:
-        attach = f"attach {quote_literal(views)} as warehouse (read_only)"
         config = self.duckdb.connection_config
         if private:
-            return open_database(config, f"{attach}; use warehouse")
+            db = open_database(config)
+            db.execute(f"attach {quote_literal(views)} as warehouse (read_only); use warehouse")
+            return db
         stat = views.stat()
-        return open_cursor(config, attach, (stat.st_ino, stat.st_mtime_ns), "warehouse")
+        version = views, stat.st_ino, stat.st_mtime_ns
+        return open_cursor(config, version, lambda db: attach_copy(db, views), "warehouse")
 
     def query(self, sql: str, parameters: Mapping[str, Any] | None = None) -> pa.Table:
         """The rows of a query over the warehouse. Parameters are bound (`$name`)."""

@@ -32,13 +32,16 @@ def test_a_connection_outlives_the_others_and_the_limit_of_databases() -> None:
 
 def test_another_version_of_an_attached_file_is_read(tmp_path: Path) -> None:
     path = tmp_path / "views.duckdb"
-    attach = f"attach '{path}' as views (read_only)"
+
+    def attach(db: duckdb.DuckDBPyConnection) -> None:
+        db.execute(f"attach '{path}' as views (read_only)")
+
     for number in (1, 2):
         draft = tmp_path / "draft.duckdb"
         with duckdb.connect(str(draft)) as db:
             db.execute(f"create view main.answer as select {number} as n")
         draft.replace(path)
-        with open_cursor(attached=attach, version=number) as cursor:
+        with open_cursor(version=number, prepare=attach) as cursor:
             assert cursor.execute("from views.main.answer").fetchall() == [(number,)]
 
 

@@ -95,3 +95,12 @@ def test_a_damaged_views_file_is_made_again(warehouse: Warehouse) -> None:
     for damaged in (b"", b"garbage", content[:20_000], bytes(len(content))):
         path.write_bytes(damaged)
         assert warehouse.value(query) == 0
+
+
+def test_an_analyst_may_change_the_views_while_the_process_that_reads_them_lives(
+    warehouse: Warehouse,
+) -> None:
+    assert warehouse.value("select count(*) from raw.users") == 0
+    with duckdb.connect(str(Path(warehouse.home) / "warehouse.duckdb")) as db:
+        db.execute("create view main.answer as select 42 as n")
+    assert warehouse.value("select n from main.answer") == 42
