@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import base64
 import io
-from collections.abc import Callable, Mapping
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import dagster as dg
@@ -128,19 +129,31 @@ def preview(warehouse: Warehouse, result: WriteResult) -> dg.MetadataValue[Any]:
     return dg.MetadataValue.md(markdown(names, rows) + hint)
 
 
-def item_label(title: str | None, item_id: str, number: int, width: int = 24) -> str:
-    """The label of an item in a plot.
+def item_labels(items: Sequence[tuple[str | None, str]], width: int = 24) -> list[str]:
+    """The labels of a plot's items, all different.
 
     Args:
-        title: its title; None: it has none.
-        item_id: its id, which is shown if `execution.show_identifiers` is set.
-        number: its place in the plot, shown in place of an id.
-        width: characters of the title at most.
+        items: title, or None, and id of each. Ids are shown if `execution.show_identifiers` is set;
+            else items without a title have their place in the plot, and equal titles are numbered.
+        width: characters of a title at most.
     """
-    short = (title or "")[:width]
+    shown = [(title or "")[:width] for title, _ in items]
     if shows_identifiers():
-        return f"{short} · {item_id}" if short else item_id
-    return short if short and title != item_id else f"item {number}"
+        ids = [item_id for _, item_id in items]
+        return [
+            f"{title} · {item_id}" if title else item_id
+            for title, item_id in zip(shown, ids, strict=True)
+        ]
+    labels, seen = [], Counter[str]()
+    for place, (title, (whole, item_id)) in enumerate(zip(shown, items, strict=True), 1):
+        seen[title] += 1
+        if not title or whole == item_id:
+            labels.append(f"item {place}")
+        elif shown.count(title) > 1:
+            labels.append(f"{title} ({seen[title]})")
+        else:
+            labels.append(title)
+    return labels
 
 
 def markdown(names: list[str], rows: list[tuple[Any, ...]]) -> str:

@@ -11,7 +11,7 @@ import pytest
 from batch_predictions import redaction
 from batch_predictions.reporting import (
     figure_metadata,
-    item_label,
+    item_labels,
     markdown,
     new_axes,
     preview,
@@ -68,11 +68,10 @@ def test_a_preview_has_ids_and_texts_if_the_settings_say_so(warehouse: Warehouse
 
 
 def test_items_of_plots_are_named_by_title_or_number(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert item_label("Whole milk", "i7", 2, width=5) == "Whole"
-    assert item_label(None, "i7", 2) == item_label("i7", "i7", 2) == "item 2"
+    items = [("Whole milk", "i7"), (None, "i8"), ("i9", "i9"), ("Whole milk", "i10"), ("Tea", "i")]
+    assert item_labels(items, width=5) == ["Whole (1)", "item 2", "item 3", "Whole (2)", "Tea"]
     monkeypatch.setattr(redaction, "_shows_identifiers", True)
-    assert item_label("Whole milk", "i7", 2) == "Whole milk · i7"
-    assert item_label(None, "i7", 2) == "i7"
+    assert item_labels(items)[:2] == ["Whole milk · i7", "i8"]
 
 
 def test_a_figure_becomes_an_inline_png() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from batch_predictions.reporting import item_label, new_axes
+from batch_predictions.reporting import item_labels, new_axes
 from batch_predictions.warehouse import Warehouse, as_date
 
 if TYPE_CHECKING:
@@ -25,8 +25,7 @@ def _bars(title: str, sql: str, xlabel: str, ylabel: str) -> Plot:
         *names, heights = (column.to_pylist() for column in rows.columns)
         labels = [str(label) for label in names[-1]]
         if len(names) == 2:
-            items = zip(*names, strict=True)
-            labels = [item_label(title, item, n) for n, (title, item) in enumerate(items, 1)]
+            labels = item_labels(list(zip(*names, strict=True)))
         # Two items may have one title: bars of equal labels would be drawn as one.
         ax.bar(range(len(labels)), heights, color="#4c78a8")
         ax.set_xticks(range(len(labels)), labels)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from batch_predictions.reporting import item_label, new_axes
+from batch_predictions.reporting import item_labels, new_axes
 from batch_predictions.warehouse import Warehouse, as_date
 
 if TYPE_CHECKING:
@@ -37,8 +37,8 @@ def plot_forecasts(warehouse: Warehouse, day: str) -> Figure | None:
     figure.suptitle(ax.get_title(loc="left"), fontsize=11, x=0.02, ha="left")
     ax.remove()
     panes = figure.subplots(2, 2).ravel()
-    for number, (pane, row) in enumerate(zip(panes, series, strict=False), 1):
-        label = item_label(row["title"], row["item_id"], number, width=40)
+    labels = item_labels([(row["title"], row["item_id"]) for row in series], width=40)
+    for pane, row, label in zip(panes, series, labels, strict=False):
         _plot_series(warehouse, day, row, pane, label)
     for pane in panes[len(series) :]:
         pane.remove()
@@ -105,7 +105,7 @@ def plot_orders(warehouse: Warehouse, day: str) -> Figure | None:
     ).to_pylist()
     if not rows:
         return None
-    labels = [item_label(row["title"], row["item_id"], n, 22) for n, row in enumerate(rows, 1)]
+    labels = item_labels([(row["title"], row["item_id"]) for row in rows], width=22)
     labels.reverse()
     rows.reverse()
     figure, ax = new_axes(f"Order-up-to levels as of {day}, largest first", width=8, height=4.6)

@@ -6,7 +6,7 @@ import datetime as dt
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from batch_predictions.reporting import item_label, legend_outside, new_axes
+from batch_predictions.reporting import item_labels, legend_outside, new_axes
 from batch_predictions.warehouse import Warehouse, as_date
 
 if TYPE_CHECKING:
@@ -87,7 +87,9 @@ def plot_changes(warehouse: Warehouse, week: str) -> Figure | None:
     ticks: set[dt.date] = set()
     title = f"Items with the largest change of sentiment, {week}{_simulated_note(rows)}"
     figure, ax = new_axes(title)
-    for n, item_id in enumerate(dict.fromkeys(row["item_id"] for row in rows)):
+    titles = {row["item_id"]: row["title"] for row in rows}
+    labels = item_labels([(title, item_id) for item_id, title in titles.items()])
+    for n, (item_id, label) in enumerate(zip(titles, labels, strict=True)):
         item_rows = [row for row in rows if row["item_id"] == item_id]
         colour = f"C{n}"
         values = [row["net_sentiment"] for row in item_rows]
@@ -98,7 +100,6 @@ def plot_changes(warehouse: Warehouse, week: str) -> Figure | None:
             weeks = [weeks[0] - dt.timedelta(days=14), *weeks]
             values = [earlier_mean, *values]
         ticks.update(weeks)
-        label = item_label(item_rows[-1]["title"], item_id, n + 1)
         ax.plot(weeks, values, marker="o", color=colour, label=label)
         for row in item_rows:
             ax.plot(
