@@ -35,8 +35,11 @@ Check = Callable[[Lookup, int], tuple[str, str | None]]
 """Makes the n-th lookup: the id of the release that answered, and what is wrong with its answer."""
 
 
-def read_until(url: str, check: Check, stop: Any, report: Any) -> None:
-    """Looks predictions up until an event is set, then sends the report."""
+def read_until(url: str, check: Check, started: Any, stop: Any, report: Any) -> None:
+    """Looks predictions up until an event is set, then sends the report.
+
+    Sets the event `started` after the first lookup.
+    """
     seen = Report()
     with Lookup(url) as lookup:
         while not stop.is_set():
@@ -49,21 +52,25 @@ def read_until(url: str, check: Check, stop: Any, report: Any) -> None:
                 if problem:
                     seen.mixed.append(problem[:300])
             seen.reads += 1
+            started.set()
             time.sleep(PAUSE_SECONDS)
     report.send(seen)
 
 
 class Reader:
-    """A reading process."""
+    """A reading process, which has made a lookup before the constructor returns."""
 
     def __init__(self, url: str, check: Check) -> None:
         context = multiprocessing.get_context("spawn")
-        self._stop = context.Event()
+        started, self._stop = context.Event(), context.Event()
         self._receiver, sender = context.Pipe(duplex=False)
         self._process = context.Process(
-            target=read_until, args=(url, check, self._stop, sender), daemon=True
+            target=read_until, args=(url, check, started, self._stop, sender), daemon=True
         )
         self._process.start()
+        while not started.wait(timeout=1):
+            if not self._process.is_alive():
+                raise RuntimeError("a reader ended before its first lookup")
 
     def stop(self) -> Report:
         """Ends the process; what it saw."""

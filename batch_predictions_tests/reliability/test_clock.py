@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import datetime as dt
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -12,7 +11,7 @@ import pytest
 
 from batch_predictions.serving.release.publisher_liveness import register_publisher
 from batch_predictions.warehouse.partition_files import scratch_dir
-from batch_predictions_tests.worlds.benchmark_scripts import import_benchmark
+from batch_predictions_tests.worlds.benchmark_scripts import import_benchmark, script_environment
 from batch_predictions_tests.worlds.serving import (
     DAY,
     current_release_id,
@@ -48,7 +47,7 @@ def test_another_clock_gives_equal_rows_and_removes_nothing_that_is_alive(
     with scratch_dir(home / "warehouse") as draft, register_publisher(world.store) as builder:
         process = subprocess.run(
             [sys.executable, "-c", SCRIPT, str(home), builder],
-            env={**os.environ, **clock.clock_variables(offset)},
+            env=script_environment(clock.clock_variables(offset)),
             capture_output=True,
             text=True,
         )

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from batch_predictions.cli.errors import MACHINE
+from batch_predictions_tests.worlds.benchmark_scripts import script_environment
 from batch_predictions_tests.worlds.serving import current_release_id
 from batch_predictions_tests.worlds.small_home import write_small_home
 
@@ -51,7 +52,9 @@ def test_a_full_disk_ends_with_exit_code_5_and_nothing_is_lost(tmp_path: Path) -
     # A namespace of its own: any user may mount there, and nothing is left.
     mounted = ["unshare", "--map-root-user", "--mount", "sh", "-c", MOUNT, str(disk)]
     script = [sys.executable, "-c", WRITE, str(disk), str(saved), "0", "60000", "400000"]
-    process = subprocess.run([*mounted, *script], capture_output=True, text=True)
+    process = subprocess.run(
+        [*mounted, *script], env=script_environment(), capture_output=True, text=True
+    )
     if "unshare:" in process.stderr or "mount:" in process.stderr:
         pytest.skip(f"no file system can be mounted here: {process.stderr}")
     assert process.returncode == 0, process.stderr

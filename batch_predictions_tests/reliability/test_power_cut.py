@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import subprocess
 import sys
@@ -11,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from batch_predictions_tests.worlds.benchmark_scripts import import_benchmark
+from batch_predictions_tests.worlds.benchmark_scripts import import_benchmark, script_environment
 from batch_predictions_tests.worlds.small_home import write_small_home
 
 pytestmark = pytest.mark.skipif(
@@ -34,7 +33,7 @@ def record(states: Any, folder: Path, root: Path, *command: str) -> Path:
     """Runs a program and records what it does to the files below a folder."""
     library = states.build_recorder(folder)
     variables = states.recorder_variables(library, root, folder / "record")
-    subprocess.run([sys.executable, *command], env={**os.environ, **variables}, check=True)
+    subprocess.run([sys.executable, *command], env=script_environment(variables), check=True)
     return folder / "record"
 
 

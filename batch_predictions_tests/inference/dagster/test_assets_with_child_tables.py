@@ -294,9 +294,9 @@ def test_jobs_select_both_and_count_their_steps_once(
 ) -> None:
     definitions = _definitions(settings)
     with dg.DagsterInstance.ephemeral() as instance:
-        runner = JobRunner(instance, definitions, [])
+        runner = JobRunner(instance, definitions, [], settings)
         assert runner.keys(NIGHTLY) == runner.keys(NIGHTLY, AFTER_INGEST) == [CHILD, MAIN]
         assert runner.keys(NIGHTLY, ["features"]) == []
         assert runner.weight(NIGHTLY) == 3
         # A source without interactions feeds neither.
-        assert JobRunner(instance, definitions, [INTERACTIONS]).keys(NIGHTLY) == []
+        assert JobRunner(instance, definitions, [INTERACTIONS], settings).keys(NIGHTLY) == []
