@@ -13,8 +13,9 @@ it are evaluated. The cut is at the end of the day `--cut`, or else before the n
 rows, by time of day too. `--split user` hides a fifth of each user's items instead, for data
 without times; `--split last` each user's newest tenth, by time of day too: no forecast, since what
 other users did later is known. The promotions of the weeks after the cut are known, four weeks at
-most (`--planned-weeks`: fewer). With `--tune N`, Optuna first searches parameters on the window
-before the cut. Prints one JSON object; progress goes to the standard error.
+most (`--planned-weeks`: fewer). Parameters are chosen before the cut as a training does it; with
+`--tune N` Optuna searches them, with `--tune 0` they are the declared ones. Prints one JSON
+object; progress goes to the standard error.
 """
 
 from __future__ import annotations
@@ -67,7 +68,9 @@ def main() -> None:
         choices=range(1, 5),
         help="weeks of the calendar that are known; else: those of --days",
     )
-    parser.add_argument("--tune", type=int, default=0, help="Optuna trials before training")
+    parser.add_argument(
+        "--tune", type=int, help="Optuna trials before training; 0: the declared parameters"
+    )
     parser.add_argument("--seed", type=int, default=7)
     args = parser.parse_args()
     if args.days and not args.cut:
@@ -123,6 +126,7 @@ def select_model(
     """Ingests the source and selects a model; also the last day of the evaluation."""
     from batch_predictions.models.recommender.data.interactions import Interactions
     from batch_predictions.models.recommender.selection import select
+    from batch_predictions.models.recommender.training.parameter_steps import choose_by_steps
     from batch_predictions.models.recommender.training.trainer import RankerTrainer
     from batch_predictions.models.recommender.training.tuning import tune
     from batch_predictions.models.recommender.warehouse_inputs import (
@@ -148,7 +152,9 @@ def select_model(
     config = replace(two_stage_config(settings), window_days=(end - cut).days or 7, seed=args.seed)
     side_information = WarehouseSideInformation(warehouse, settings)
     trainer = RankerTrainer(config, side_information, progress)
-    if args.tune:
+    if args.tune is None:
+        trainer = choose_by_steps(holdout.train, cut, trainer)
+    elif args.tune:
         trainer = tune(holdout.train, cut, trainer, args.tune)
     return select(interactions, end, trainer, holdout=holdout), holdout, trainer, end
 

@@ -62,8 +62,12 @@ class RecommenderSettings(Section):
         "Each is a feature of the ranker: set it to holdout_days / 7 where planning is that far "
         "ahead, never to more weeks than are planned.",
     )
-    tuning_trials: int = Field(
-        0, ge=0, description="Optuna trials before a training, on the days before the hold-out."
+    tuning_trials: int | None = Field(
+        None,
+        ge=0,
+        description="Optuna trials before a training, on the days before the hold-out; 0: the "
+        "declared parameters. Empty: where lists hold only new items and at least 1,000 users can "
+        "be evaluated, the generators try values around the declared ones.",
     )
     history_days: int = Field(
         365, ge=1, description="Days of interactions in a history, in training and in scoring."

@@ -28,6 +28,7 @@ def train_recommender(
     """Two stages against popularity, the user's own frequencies and every generator alone."""
     from batch_predictions.models.recommender.data.interactions import Interactions
     from batch_predictions.models.recommender.selection import TWO_STAGE, select
+    from batch_predictions.models.recommender.training.parameter_steps import choose_by_steps
     from batch_predictions.models.recommender.training.trainer import RankerTrainer
     from batch_predictions.models.recommender.training.tuning import tune
 
@@ -36,8 +37,11 @@ def train_recommender(
     trainer = RankerTrainer(
         two_stage_config(settings), WarehouseSideInformation(warehouse, settings), progress
     )
-    if settings.recommender.tuning_trials:
-        trainer = tune(interactions, through, trainer, settings.recommender.tuning_trials)
+    trials = settings.recommender.tuning_trials
+    if trials is None:
+        trainer = choose_by_steps(interactions, through, trainer)
+    elif trials:
+        trainer = tune(interactions, through, trainer, trials)
     candidates = (TWO_STAGE,) if settings.recommender.two_stage else ()
     selection = select(interactions, through, trainer, candidates=candidates)
     overrides = trainer.config.generator_params

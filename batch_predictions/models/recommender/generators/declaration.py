@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal, TypeAlias
 
 from batch_predictions.models.recommender.base import TrainableRecommender, override_params
@@ -30,6 +30,8 @@ class Generator:
         params_for_new_items: parameters where lists hold only new items, an instance of the
             class's `Params`; None: its defaults.
         params_for_repeats: parameters where lists may repeat items; None: the class's defaults.
+        scales: of parameters, ascending values that a training may choose from where lists hold
+            only new items: see `training/parameter_steps.py`.
         requires: what must hold for it to be used.
         full_catalogue: it is fitted on all items; otherwise on the `max_items` most frequent ones.
         is_candidate_source: its best items are candidates; otherwise it only scores others'.
@@ -42,6 +44,7 @@ class Generator:
     reason: ReasonGroup
     params_for_new_items: Any = None
     params_for_repeats: Any = None
+    scales: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
     requires: tuple[Requirement, ...] = ()
     full_catalogue: bool = False
     is_candidate_source: bool = True

@@ -150,5 +150,6 @@ ease = Generator(
     "similar",
     params_for_new_items=EASEParams(l2=200.0),
     params_for_repeats=EASEParams(l2=10.0, history_half_life_days=90),
+    scales={"l2": (20.0, 60.0, 200.0, 600.0, 2000.0)},
     order=20,
 )

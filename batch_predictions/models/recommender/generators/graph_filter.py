@@ -118,4 +118,11 @@ def _singular_vectors(graph: csr_matrix, params: GraphFilterParams) -> np.ndarra
 
 
 # Where lists may repeat items it adds nothing, and costs more than all other generators together.
-graph_filter = Generator("graph_filter", GraphFilter, "similar", requires=("new_items",), order=30)
+graph_filter = Generator(
+    "graph_filter",
+    GraphFilter,
+    "similar",
+    scales={"weight": (0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0)},
+    requires=("new_items",),
+    order=30,
+)

@@ -13,8 +13,9 @@ from datetime import date, timedelta
 from typing import TYPE_CHECKING, Any
 
 from batch_predictions.models.common.ranking_metrics import NDCG
+from batch_predictions.models.recommender.config import TwoStageConfig
 from batch_predictions.models.recommender.data.interactions import Interactions
-from batch_predictions.models.recommender.data.splits import Holdout, hold_out
+from batch_predictions.models.recommender.data.splits import MAX_USERS, Holdout, hold_out
 from batch_predictions.models.recommender.evaluation import evaluate
 from batch_predictions.models.recommender.generators.registry import generators
 from batch_predictions.models.recommender.ranker.gbdt_ranker import LIGHTGBM_PARAMS
@@ -70,17 +71,7 @@ def tune(
     users to evaluate, the trainer is returned unchanged.
     """
     config = trainer.config
-    rows = interactions.up_to(through)
-    has_times = not rows.has_single_date
-    end = through - timedelta(days=config.window_days) if has_times else through
-    holdout = hold_out(
-        rows.up_to(end) if has_times else rows,
-        through=end,
-        holdout_days=config.window_days,
-        exclude_seen=config.exclude_seen,
-        seed=config.seed + 2,
-        history_days=config.history_days,
-    )
+    holdout = validation_holdout(interactions.up_to(through), through, config)
     if not len(holdout.users):
         return trainer
     names = [name for name in trainer.generator_names(holdout.as_of) if name in GENERATOR_SPACES]
@@ -94,6 +85,32 @@ def tune(
     trainer = replace(trainer, config=replace(config, generator_params=params))
     ranker_params = _tune_ranker(ranker_trials, trainer, holdout)
     return replace(trainer, config=replace(trainer.config, ranker_params=ranker_params))
+
+
+def validation_holdout(
+    rows: Interactions, through: date, config: TwoStageConfig, max_users: int = MAX_USERS
+) -> Holdout:
+    """A hold-out before that of the evaluation, whose days are not read.
+
+    Where all rows share one date, other items than those of the evaluation are hidden.
+
+    Args:
+        rows: up to `through`.
+        through: the last day that is known.
+        config: length of the window.
+        max_users: users evaluated at most.
+    """
+    has_times = not rows.has_single_date
+    end = through - timedelta(days=config.window_days) if has_times else through
+    return hold_out(
+        rows.up_to(end) if has_times else rows,
+        through=end,
+        holdout_days=config.window_days,
+        exclude_seen=config.exclude_seen,
+        seed=config.seed + 2,
+        history_days=config.history_days,
+        max_users=max_users,
+    )
 
 
 def _tune_generator(
