@@ -1,6 +1,6 @@
 """Runs with a clock that is a year ahead or a month behind, and that jumps.
 
-    python benchmarks/clock.py
+    python benchmarks/clock.py [--only WORD …]
 
 Needs libfaketime (Debian: apt-get install faketime), which moves the clock of single processes. The
 next day's run of a tiny shop is done under moved clocks: from its beginning, from the training on,
@@ -195,7 +195,8 @@ def play(
 def main() -> int:
     """Prints the figures; exit code 1 if anything was wrong."""
     parser = argparse.ArgumentParser(description=__doc__, allow_abbrev=False)
-    parser.parse_args()
+    parser.add_argument("--only", nargs="*", default=[""], help="words of scenarios")
+    words = parser.parse_args().only
     with tempfile.TemporaryDirectory(prefix="clock-") as folder:
         shop, saved = make_shop(Path(folder) / "shop"), Path(folder) / "saved"
         shutil.copytree(shop.home, saved)
@@ -205,6 +206,8 @@ def main() -> int:
         tables, answers = shop.tables(), shop.answers()
         results = []
         for scenario in SCENARIOS:
+            if not any(word in scenario.name for word in words):
+                continue
             results.append(play(shop, saved, scenario, tables, answers))
             log(results[-1])
     output: dict[str, Any] = {
