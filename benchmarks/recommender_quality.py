@@ -71,6 +71,9 @@ def main() -> None:
     parser.add_argument(
         "--tune", type=int, help="Optuna trials before training; 0: the declared parameters"
     )
+    parser.add_argument(
+        "--lesson-users", type=int, default=2500, help="users the ranker learns from"
+    )
     parser.add_argument("--seed", type=int, default=7)
     args = parser.parse_args()
     if args.days and not args.cut:
@@ -90,7 +93,7 @@ def measure(args: argparse.Namespace, home: Path) -> dict[str, object]:
         home=home,
         source=SourceSettings(kind=args.source, path=args.path, original_dates=True),
         recommendations=RecommendationsSettings(exclude_seen=True if args.new_items else None),
-        recommender=RecommenderSettings(planned_weeks=weeks),
+        recommender=RecommenderSettings(planned_weeks=weeks, lesson_users=args.lesson_users),
     )
     start = time.perf_counter()
 
