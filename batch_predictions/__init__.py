@@ -7,7 +7,7 @@ consists of; `cli/` is the same platform from a shell.
 
 import os
 
-# Idle threads of OpenMP sleep, as LightGBM's and PyTorch's: by default they spin until the others
-# are done, which takes the cores from whoever has work (docs/performance.md). Read once, when the
-# first of these libraries is loaded.
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+# Idle threads of OpenMP (LightGBM's, PyTorch's) spin for some microseconds, and then sleep: as long
+# as by default, they take the cores from whoever has work (docs/performance.md). Read once, when
+# the first of these libraries is loaded.
+os.environ.setdefault("GOMP_SPINCOUNT", "1000")

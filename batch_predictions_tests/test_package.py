@@ -8,14 +8,14 @@ import sys
 
 import pytest
 
-PRINT = "import os, batch_predictions; print(os.environ['OMP_WAIT_POLICY'])"
+PRINT = "import os, batch_predictions; print(os.environ['GOMP_SPINCOUNT'])"
 
 
-@pytest.mark.parametrize(("before", "after"), [({}, "PASSIVE"), ({"OMP_WAIT_POLICY": "a"}, "a")])
-def test_idle_threads_sleep_unless_the_environment_says_otherwise(
+@pytest.mark.parametrize(("before", "after"), [({}, "1000"), ({"GOMP_SPINCOUNT": "7"}, "7")])
+def test_idle_threads_soon_sleep_unless_the_environment_says_otherwise(
     before: dict[str, str], after: str
 ) -> None:
-    environment = {name: value for name, value in os.environ.items() if name != "OMP_WAIT_POLICY"}
+    environment = {name: value for name, value in os.environ.items() if name != "GOMP_SPINCOUNT"}
     command = [sys.executable, "-c", PRINT]
     process = subprocess.run(
         command, env=environment | before, capture_output=True, text=True, check=True

@@ -2,9 +2,10 @@
 
     python benchmarks/busy_cores.py [--rows 100000] [--busy 2] [--repeats 3]
 
-Trains the same model in processes of its own, alternately with OMP_WAIT_POLICY=ACTIVE, its default
-and PASSIVE (the platform's), without and with busy loops beside them. Prints one JSON object of
-wall and CPU seconds, medians of the repeats; progress goes to the standard error.
+Trains the same model in processes of its own, alternately with the library's default, with threads
+that spin for 1,000 turns before they sleep (the platform's) and with threads that sleep at once,
+without and with busy loops beside them. Prints one JSON object of wall and CPU seconds, median and
+largest of the repeats; progress goes to the standard error.
 """
 
 from __future__ import annotations
@@ -22,8 +23,12 @@ from contextlib import contextmanager
 
 from common import log, machine, print_json
 
-POLICIES = ("ACTIVE", "", "PASSIVE")
-"""The empty one is the library's default: threads spin for a while, and then sleep."""
+POLICIES: dict[str, dict[str, str]] = {
+    "default": {},
+    "1,000 turns": {"GOMP_SPINCOUNT": "1000"},
+    "sleep at once": {"OMP_WAIT_POLICY": "PASSIVE"},
+}
+"""Variables that libgomp reads when it is loaded."""
 
 
 def train(rows: int) -> dict[str, float]:
@@ -57,11 +62,11 @@ def busy_loops(number: int) -> Iterator[None]:
             loop.wait()
 
 
-def measure(rows: int, policy: str) -> dict[str, float]:
-    """One training in a process with that policy."""
-    environment = {name: value for name, value in os.environ.items() if name != "OMP_WAIT_POLICY"}
-    if policy:
-        environment["OMP_WAIT_POLICY"] = policy
+def measure(rows: int, variables: dict[str, str]) -> dict[str, float]:
+    """One training in a process with these variables, and without others of the kind."""
+    names = ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT")
+    environment = {name: value for name, value in os.environ.items() if name not in names}
+    environment |= variables
     command = [sys.executable, __file__, "--train", "--rows", str(rows)]
     process = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
     times: dict[str, float] = json.loads(process.stdout)
@@ -83,12 +88,14 @@ def main() -> None:
         with busy_loops(number):
             runs: dict[str, list[dict[str, float]]] = {policy: [] for policy in POLICIES}
             for _ in range(options.repeats):
-                for policy in POLICIES:
-                    runs[policy].append(measure(options.rows, policy))
-                    log(f"{number} busy loops, {policy or 'default'}: {runs[policy][-1]}")
+                for policy, variables in POLICIES.items():
+                    runs[policy].append(measure(options.rows, variables))
+                    log(f"{number} busy loops, {policy}: {runs[policy][-1]}")
         results[f"{number} busy loops"] = {
-            policy or "default": {
-                name: round(statistics.median(run[name] for run in found), 2) for name in found[0]
+            policy: {
+                f"{name} {label}": round(function(run[name] for run in found), 2)
+                for name in found[0]
+                for label, function in (("median", statistics.median), ("largest", max))
             }
             for policy, found in runs.items()
         }
