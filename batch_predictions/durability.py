@@ -1,11 +1,45 @@
-"""Fsync of whole folders, so that a name that survives a power cut has its bytes."""
+"""Writes that a power cut leaves whole: a name that survives it has its bytes."""
 
 from __future__ import annotations
 
 import os
+import uuid
 from pathlib import Path
 
-from batch_predictions.home import fsync_folder
+
+def write_and_fsync(path: Path, text: str) -> None:
+    """Writes a text file and fsyncs it."""
+    with path.open("w", encoding="utf-8") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def atomic_write(path: Path, text: str) -> None:
+    """Replaces a text file atomically."""
+    draft = path.with_name(f".{path.name}-{uuid.uuid4().hex}")
+    write_and_fsync(draft, text)
+    draft.replace(path)
+    fsync_folder(path.parent)
+
+
+def rename_if_absent(draft: Path, target: Path) -> None:
+    """Renames a finished folder, unless the target exists (and then has equal content)."""
+    try:
+        draft.replace(target)
+    except OSError:
+        # The target is not empty: another process was faster.
+        if not target.is_dir():
+            raise
+
+
+def fsync_folder(folder: Path) -> None:
+    """Fsyncs a folder, so that renames in it survive a power failure."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
 
 
 def fsync_tree(folder: Path) -> None:

@@ -1,4 +1,4 @@
-"""The home folder: its state file, and atomic writes of files."""
+"""The home folder: its state file, and who may use its files."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ from typing import Literal
 
 import yaml
 from pydantic import BaseModel, ConfigDict
+
+from batch_predictions.durability import atomic_write, fsync_folder, write_and_fsync
 
 SCHEMA_VERSION = 1
 
@@ -113,52 +115,6 @@ def _read_state_file(path: Path, remedy: str) -> State | None:
             f"{SCHEMA_VERSION}: choose a new home folder with --home"
         )
     return state
-
-
-def write_and_fsync(path: Path, text: str) -> None:
-    """Writes a text file and fsyncs it."""
-    with path.open("w", encoding="utf-8") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-
-
-def atomic_write(path: Path, text: str) -> None:
-    """Replaces a text file atomically."""
-    draft = path.with_name(f".{path.name}-{uuid.uuid4().hex}")
-    write_and_fsync(draft, text)
-    draft.replace(path)
-    fsync_folder(path.parent)
-
-
-def rename_if_absent(draft: Path, target: Path) -> None:
-    """Renames a finished folder, unless the target exists (and then has equal content)."""
-    try:
-        draft.replace(target)
-    except OSError:
-        # The target is not empty: another process was faster.
-        if not target.is_dir():
-            raise
-
-
-def fsync_folder(folder: Path) -> None:
-    """Fsyncs a folder, so that renames in it survive a power failure."""
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
-
-
-def process_exists(pid: int) -> bool:
-    """Whether a process with this number runs on this host, of any user."""
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True
 
 
 _UMASKS = {"owner": 0o077, "group_read": 0o027, "group": 0o007}

@@ -8,10 +8,15 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
-from batch_predictions.home_processes import HomeProcess, running_processes
+from batch_predictions.process_records import Process, running_processes
 
 _held_alone: set[Path] = set()
 """Homes whose lock this process holds alone."""
+
+
+def processes_folder(home: Path) -> Path:
+    """The records of the processes that share the lock: see `process_records`."""
+    return home / "processes"
 
 
 class HomeBusyError(RuntimeError):
@@ -38,7 +43,7 @@ def home_lock(home: Path, command: str) -> Iterator[None]:
                 "another --home"
             ) from None
         file.truncate(0)
-        file.write(HomeProcess.this(command).as_text())
+        file.write(Process.this(command).as_text())
         file.flush()
         _held_alone.add(home.resolve())
         try:
@@ -97,8 +102,8 @@ def _open_lock_file(home: Path) -> IO[str]:
 def _holders(file: IO[str], home: Path) -> str:
     """Names the process that holds the lock alone, or those that share it."""
     file.seek(0)
-    holder = HomeProcess.of_text(file.read())
-    holders = [holder] if holder else running_processes(home)
+    holder = Process.of_text(file.read())
+    holders = [holder] if holder else running_processes(processes_folder(home))
     if not holders:
         return "another process that has just started"
     return " and ".join(str(process) for process in holders)

@@ -22,8 +22,13 @@ from typing import Any, Literal, TypeVar
 import dagster as dg
 from pydantic import BaseModel, ConfigDict
 
-from batch_predictions.durability import fsync_ancestors, fsync_tree
-from batch_predictions.home import atomic_write, rename_if_absent, write_and_fsync
+from batch_predictions.durability import (
+    atomic_write,
+    fsync_ancestors,
+    fsync_tree,
+    rename_if_absent,
+    write_and_fsync,
+)
 from batch_predictions.settings import Settings
 
 Content = TypeVar("Content", bound=BaseModel)

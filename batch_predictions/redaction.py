@@ -22,10 +22,12 @@ _KEYS = (
     *("access", "account", "api", "client", "encryption"),
     *("private", "secret", "shared", "signing"),
 )
+_WORDS = ("password", "passwd", "passphrase", "secret", "token", "credential", "signature")
+_SHORT_WORDS = ("pwd", "sig", "sas")
 _KEY = rf"(?:{'|'.join(_KEYS)})[-_]?key(?:[-_]?id)?"
 _SECRET_NAME = (
-    rf"(?:[\w.-]*(?:password|passwd|passphrase|secret|token|credentials?|signature|{_KEY})"
-    r"|(?:[\w.-]*[-_.])?(?:pwd|sig|sas))"
+    rf"(?:[\w.-]*(?:{'|'.join(_WORDS)}|credentials|{_KEY})"
+    rf"|(?:[\w.-]*[-_.])?(?:{'|'.join(_SHORT_WORDS)}))"
 )
 """Names of options whose values are secrets."""
 _NAMED = re.compile(_SECRET_NAME, re.IGNORECASE)
@@ -36,8 +38,8 @@ _VARIABLES = re.compile(
 _SHORTEST_SECRET = 4
 _URL_CUES = ("://",)
 _NAME_CUES = (
-    *("password", "passwd", "passphrase", "secret", "token", "credential", "signature"),
-    *("pwd", "sig", "sas"),
+    *_WORDS,
+    *_SHORT_WORDS,
     *(f"{kind}{separator}key" for kind in _KEYS for separator in ("", "-", "_")),
 )
 _LOOKS: list[tuple[tuple[str, ...], str, str]] = [

@@ -31,7 +31,7 @@ GROUND = {
     "settings",
     "home",
     "home_lock",
-    "home_processes",
+    "process_records",
     "durability",
     "partitions",
     "tables",
@@ -187,7 +187,7 @@ def test_loading_the_code_location_loads_no_heavy_library(tmp_path: Path) -> Non
 def test_nothing_is_pickled_and_no_asset_reads_the_clock() -> None:
     clocks = {
         "sources/registry.py",
-        "home_processes.py",
+        "process_records.py",
         "cli/commands/models.py",
         "serving/release/publish.py",
     }

@@ -15,7 +15,6 @@ from batch_predictions.automation.instance import prepare
 from batch_predictions.home import (
     HomeError,
     State,
-    atomic_write,
     read_state,
     read_state_copy,
     replace_state,
@@ -128,11 +127,3 @@ def test_a_replaced_state_is_in_the_copy_too(tmp_path: Path) -> None:
     write_state(tmp_path, state())
     replace_state(tmp_path, state("movielens"))
     assert read_state(tmp_path) == read_state_copy(tmp_path) == state("movielens")
-
-
-def test_a_file_is_replaced_whole_and_leaves_no_draft(tmp_path: Path) -> None:
-    path = tmp_path / "file"
-    atomic_write(path, "old")
-    atomic_write(path, "new")
-    assert path.read_text(encoding="utf-8") == "new"
-    assert list(tmp_path.iterdir()) == [path]

@@ -4,42 +4,13 @@ from __future__ import annotations
 
 import os
 import signal
-import subprocess
-import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
-from batch_predictions import home_processes
-from batch_predictions.home_lock import HomeBusyError, SharedHomeLock, home_lock
-
-
-@contextmanager
-def lock_holder(home: Path) -> Iterator[subprocess.Popen[str]]:
-    """A process that holds the home's lock until it reads a line."""
-    script = (
-        "import sys; from pathlib import Path; from batch_predictions.home_lock import home_lock\n"
-        "with home_lock(Path(sys.argv[1]), 'the nightly run'):\n"
-        "    print('held', flush=True); sys.stdin.readline()\n"
-        "print('let go', flush=True); sys.stdin.readline()"
-    )
-    process = subprocess.Popen(
-        [sys.executable, "-c", script, str(home)],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-    )
-    assert process.stdin and process.stdout
-    try:
-        assert process.stdout.readline() == "held\n"
-        yield process
-    finally:
-        process.kill()
-        process.wait()
-        process.stdin.close()
-        process.stdout.close()
+from batch_predictions import process_records
+from batch_predictions.home_lock import HomeBusyError, SharedHomeLock, home_lock, processes_folder
+from batch_predictions_tests.worlds.lock_holder import lock_holder
 
 
 def test_the_error_of_a_second_process_names_the_first_and_its_command(tmp_path: Path) -> None:
@@ -78,13 +49,13 @@ def test_the_lock_is_free_after_work_that_failed(tmp_path: Path) -> None:
 
 
 def test_shares_keep_a_command_out_and_it_says_whose(tmp_path: Path) -> None:
-    home_processes.register(tmp_path, "r1", "nightly of Dagster, run r1")
+    process_records.register(processes_folder(tmp_path), "r1", "nightly of Dagster, run r1")
     busy = pytest.raises(HomeBusyError, match="nightly of Dagster, run r1")
     with SharedHomeLock(tmp_path) as one, SharedHomeLock(tmp_path) as other:
         assert one.try_acquire() is None and other.try_acquire() is None
         with busy, home_lock(tmp_path, "mine"):
             raise AssertionError("held alone beside two shares")
-    home_processes.unregister(tmp_path, "r1")
+    process_records.unregister(processes_folder(tmp_path), "r1")
     with home_lock(tmp_path, "mine"):
         pass
 

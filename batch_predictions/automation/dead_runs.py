@@ -9,7 +9,8 @@ from pathlib import Path
 import dagster as dg
 from dagster import DagsterRunStatus, RunsFilter
 
-from batch_predictions import home_processes
+from batch_predictions import process_records
+from batch_predictions.home_lock import processes_folder
 
 OWNER_TAG = "batch_predictions/process"
 """Tag of the runs of commands, with their process."""
@@ -30,7 +31,7 @@ def fail_dead_runs(
 ) -> list[str]:
     """Marks unfinished runs whose process is dead as failed, and frees their pool slots.
 
-    Every run has a record of its process from its first step on (`home_processes`).
+    Every run has a record of its process from its first step on (`process_records`).
 
     Args:
         instance: the home's Dagster instance.
@@ -41,12 +42,12 @@ def fail_dead_runs(
     Returns:
         Ids of the runs.
     """
-    failed = []
+    records, failed = processes_folder(home), []
     for run in instance.get_runs(RunsFilter(statuses=_UNFINISHED)):
-        if home_processes.is_running(home, run.run_id):
+        if process_records.is_running(records, run.run_id):
             continue
         command = run.tags.get(OWNER_TAG)
-        if home_processes.is_registered(home, run.run_id):
+        if process_records.is_registered(records, run.run_id):
             why = "its process died"
         elif is_alone and command and run.status == DagsterRunStatus.STARTED:
             # The UI copies the tag to runs that it is about to start again.
@@ -58,5 +59,5 @@ def fail_dead_runs(
         instance.report_run_failed(run, why)
         instance.event_log_storage.free_concurrency_slots_for_run(run.run_id)
         failed.append(run.run_id)
-    home_processes.forget_dead(home)
+    process_records.forget_dead(records)
     return failed

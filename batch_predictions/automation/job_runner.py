@@ -12,11 +12,12 @@ from contextlib import contextmanager
 
 import dagster as dg
 
-from batch_predictions import home_processes
+from batch_predictions import process_records
 from batch_predictions.automation import instance as home_instance
 from batch_predictions.automation.dead_runs import OWNER_TAG, owner
 from batch_predictions.automation.jobs import JobSpec
 from batch_predictions.automation.progress import LOGGER, ProgressBar, step_weight
+from batch_predictions.home_lock import processes_folder
 from batch_predictions.settings import Settings
 from batch_predictions.tables import Table
 
@@ -129,7 +130,7 @@ class JobRunner:
                 raise_on_error=False,
             ) as result,
         ):
-            home_processes.unregister(self.home, result.run_id)
+            process_records.unregister(processes_folder(self.home), result.run_id)
             if not result.success:
                 raise RunError(f"{job.name} for {first} to {last} failed: {_first_cause(result)}")
 

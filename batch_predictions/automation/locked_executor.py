@@ -14,8 +14,8 @@ from dagster._core.execution.plan.plan import ExecutionPlan
 from dagster._core.execution.retries import RetryMode
 from dagster._core.execution.step_dependency_config import StepDependencyConfig
 
-from batch_predictions import home_processes
-from batch_predictions.home_lock import HomeBusyError, SharedHomeLock
+from batch_predictions import process_records
+from batch_predictions.home_lock import HomeBusyError, SharedHomeLock, processes_folder
 from batch_predictions.settings import Settings
 
 POLL_SECONDS = 2.0
@@ -70,10 +70,11 @@ class _LockedExecutor(Executor):
         """
         run = plan_context.dagster_run
         # Until the process ends, since the run's last event comes after its last step.
-        home_processes.register(
-            self.settings.home, run.run_id, f"{run.job_name} of Dagster, run {run.run_id}"
+        home = self.settings.home
+        process_records.register(
+            processes_folder(home), run.run_id, f"{run.job_name} of Dagster, run {run.run_id}"
         )
-        with SharedHomeLock(self.settings.home) as lock:
+        with SharedHomeLock(home) as lock:
             self._wait_for(lock, plan_context)
             yield from self.inner.execute(plan_context, execution_plan)
 

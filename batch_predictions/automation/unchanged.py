@@ -17,7 +17,8 @@ from typing import Any
 
 from batch_predictions.automation.planning import RunPlan, plan_run
 from batch_predictions.discovery import plugins
-from batch_predictions.home import atomic_write, read_state
+from batch_predictions.durability import atomic_write
+from batch_predictions.home import read_state
 from batch_predictions.partitions import days_between, trained_through
 from batch_predictions.settings import Settings
 from batch_predictions.sources.registry import source_of

@@ -21,7 +21,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from batch_predictions.home import rename_if_absent, write_and_fsync
+from batch_predictions.durability import rename_if_absent, write_and_fsync
 from batch_predictions.inference.manifest import MANIFEST, Shard, StagingManifest
 from batch_predictions.inference.scorer import Scorer, scorer_name
 from batch_predictions.redaction import mask

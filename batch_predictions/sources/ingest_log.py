@@ -15,7 +15,8 @@ from pathlib import Path
 
 from pydantic import BaseModel
 
-from batch_predictions.home import HomeError, atomic_write
+from batch_predictions.durability import atomic_write
+from batch_predictions.home import HomeError
 from batch_predictions.tables import Table
 
 

@@ -15,7 +15,6 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
-from batch_predictions.home import process_exists
 from batch_predictions.tables import Table
 from batch_predictions.warehouse.schema_sql import WarehouseError, fixed_columns
 
@@ -104,13 +103,24 @@ def _is_abandoned(folder: Path, now: float) -> bool:
         is_old = now - folder.stat().st_mtime > MAX_DRAFT_SECONDS
         if is_new or not (folder / _LOCK).exists():
             # It is being made or removed, or an older version of the platform has made it.
-            return is_old or (is_here and not process_exists(int(match["process"])))
+            return is_old or (is_here and not _process_exists(int(match["process"])))
         with (folder / _LOCK).open("rb") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError:
         # Another process holds the lock, or has just removed the folder.
         return False
     return is_here or is_old
+
+
+def _process_exists(pid: int) -> bool:
+    """Whether a process with this number runs on this host, of any user."""
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
 
 
 def files_equal(draft: Path, target: Path) -> bool:

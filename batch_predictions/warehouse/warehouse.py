@@ -33,8 +33,7 @@ from duckdb import (
 )
 from duckdb import Error as DuckDBError
 
-from batch_predictions.durability import fsync_ancestors
-from batch_predictions.home import fsync_folder
+from batch_predictions.durability import fsync_ancestors, fsync_folder
 from batch_predictions.redaction import mask
 from batch_predictions.settings import Settings
 from batch_predictions.tables import Table

@@ -7,11 +7,12 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
-from batch_predictions import home_processes
+from batch_predictions import process_records
 from batch_predictions.automation.dead_runs import OWNER_TAG, fail_dead_runs
 from batch_predictions.automation.instance import slot_holders
 from batch_predictions.automation.job_runner import POOL
 from batch_predictions.automation.sensors import dead_runs
+from batch_predictions.home_lock import processes_folder
 from batch_predictions.settings import Settings
 from batch_predictions_tests.worlds.started_runs import start_run
 
@@ -43,9 +44,9 @@ def test_a_run_whose_process_lives_is_never_ended(
     instance: dg.DagsterInstance, tmp_path: Path
 ) -> None:
     run_id = start_run(instance, {OWNER_TAG: "this-host:1"})
-    home_processes.register(tmp_path, run_id, "nightly")
+    process_records.register(processes_folder(tmp_path), run_id, "nightly")
     assert fail_dead_runs(instance, tmp_path, is_alone=True, untracked=True) == []
-    home_processes.unregister(tmp_path, run_id)
+    process_records.unregister(processes_folder(tmp_path), run_id)
     assert fail_dead_runs(instance, tmp_path, is_alone=True) == [run_id]
 
 
@@ -53,7 +54,7 @@ def test_the_sensor_ends_runs_whose_record_is_not_locked(
     instance: dg.DagsterInstance, tmp_path: Path
 ) -> None:
     run_id = start_run(instance, {})
-    record = tmp_path / "processes" / f"{run_id}.json"
+    record = processes_folder(tmp_path) / f"{run_id}.json"
     record.parent.mkdir()
     record.write_text("{}", encoding="utf-8")
     context = dg.build_sensor_context(

@@ -11,13 +11,13 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
-from batch_predictions import home_processes
+from batch_predictions import process_records
 from batch_predictions.automation import locked_executor
 from batch_predictions.automation.dead_runs import fail_dead_runs
 from batch_predictions.automation.locked_executor import locked
-from batch_predictions.home_lock import HomeBusyError, home_lock
+from batch_predictions.home_lock import HomeBusyError, home_lock, processes_folder
 from batch_predictions.settings import Settings
-from batch_predictions_tests.test_home_lock import lock_holder
+from batch_predictions_tests.worlds.lock_holder import lock_holder
 
 KILLED = (
     "import dagster as dg\n"
@@ -33,7 +33,7 @@ def job(home: str, executor: str, work: str, wait_minutes: float) -> dg.JobDefin
 
     @dg.op
     def look(context) -> None:  # type: ignore[no-untyped-def]  # Dagster reads annotations.
-        assert home_processes.is_running(Path(home), context.run_id)
+        assert process_records.is_running(processes_folder(Path(home)), context.run_id)
         with pytest.raises(HomeBusyError, match=context.run_id), home_lock(Path(home), "mine"):
             raise AssertionError("a command holds the lock beside a run of the UI")
 
@@ -63,7 +63,7 @@ def execute(
     args = (str(home), executor, work, wait_minutes)
     reconstructable = dg.build_reconstructable_job(__name__, "job", reconstructable_args=args)
     with dg.execute_job(reconstructable, instance=instance, raise_on_error=False) as result:
-        home_processes.unregister(Path(home), result.run_id)
+        process_records.unregister(processes_folder(Path(home)), result.run_id)
         log = "\n".join(
             f"{entry.user_message} {getattr(entry.dagster_event, 'event_specific_data', '')}"
             for entry in instance.all_logs(result.run_id)

@@ -10,7 +10,7 @@ from typing import Any
 import dagster as dg
 import pyarrow.parquet as pq
 
-from batch_predictions.home import atomic_write
+from batch_predictions.durability import atomic_write
 from batch_predictions.inference import engine
 from batch_predictions.inference.cleanup import remove_old_partitions
 from batch_predictions.inference.dagster.io_manager import unfinished_runs

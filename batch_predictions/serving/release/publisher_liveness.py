@@ -1,13 +1,12 @@
 """Names of the processes that build releases, and whether such a process is still running.
 
-A publisher holds a lock as long as it builds: an advisory lock of the PostgreSQL server, or a lock
-of a file beside the SQLite store. The server or the operating system releases it when the process
-dies, on whatever host and with whatever number; a build without the lock is dead.
+A publisher holds a lock as long as it builds: an advisory lock of the PostgreSQL server, or that of
+a record (`process_records`) beside the SQLite store. The server or the operating system releases it
+when the process dies, on whatever host and with whatever number; a build without the lock is dead.
 """
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import os
 import socket
@@ -18,11 +17,12 @@ from pathlib import Path
 
 import sqlalchemy as sa
 
+from batch_predictions import process_records
 from batch_predictions.serving.store.database import connect
 from batch_predictions.serving.store.schema import Store
 
 _ACTIVE: set[str] = set()
-"""Builds of this process: a process can take its own file lock again."""
+"""Builds of this process: they go on if the server ends the session of their lock."""
 
 
 @contextmanager
@@ -33,7 +33,7 @@ def register_publisher(store: Store) -> Iterator[str]:
         store: the store that is written to.
     """
     name = f"{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:8]}"
-    with _server_lock(store, name) if store.file is None else _file_lock(store.file, name):
+    with _server_lock(store, name) if store.file is None else _record(store.file, name):
         _ACTIVE.add(name)
         try:
             yield name
@@ -57,15 +57,8 @@ def is_dead(store: Store, db: sa.Connection, builder: str) -> bool:
         if is_free:
             db.execute(sa.text("select pg_advisory_unlock(:key)"), key)
         return is_free
-    try:
-        with _lock_path(store.file, builder).open("rb") as file:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except FileNotFoundError:
-        return True
-    except BlockingIOError:
-        return False
-    _lock_path(store.file, builder).unlink(missing_ok=True)
-    return True
+    process_records.forget_dead(_records(store.file))
+    return not process_records.is_registered(_records(store.file), builder)
 
 
 @contextmanager
@@ -82,16 +75,13 @@ def _server_lock(store: Store, name: str) -> Iterator[None]:
 
 
 @contextmanager
-def _file_lock(store_file: Path, name: str) -> Iterator[None]:
-    """Holds the lock of a file, and removes it afterwards."""
-    path = _lock_path(store_file, name)
-    path.parent.mkdir(exist_ok=True)
-    with path.open("wb") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        try:
-            yield
-        finally:
-            path.unlink(missing_ok=True)
+def _record(store_file: Path, name: str) -> Iterator[None]:
+    """Has a record of this process beside the store."""
+    process_records.register(_records(store_file), name, "publish a release")
+    try:
+        yield
+    finally:
+        process_records.unregister(_records(store_file), name)
 
 
 def _lock_key(builder: str) -> int:
@@ -99,5 +89,5 @@ def _lock_key(builder: str) -> int:
     return int.from_bytes(hashlib.sha256(builder.encode()).digest()[:8], "big") >> 1
 
 
-def _lock_path(store_file: Path, builder: str) -> Path:
-    return store_file.with_name(f"{store_file.name}.builders") / f"{builder}.lock"
+def _records(store_file: Path) -> Path:
+    return store_file.with_name(f"{store_file.name}.builders")

@@ -21,7 +21,7 @@ from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from batch_predictions.home import atomic_write
+from batch_predictions.durability import atomic_write
 from batch_predictions.redaction import environment_secrets, redact
 from batch_predictions.sources.base import SourceError
 

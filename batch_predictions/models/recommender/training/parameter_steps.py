@@ -17,13 +17,11 @@ from typing import Any
 import numpy as np
 
 from batch_predictions.models.common.bootstrap import Doubles, paired_difference
-from batch_predictions.models.common.ranking_metrics import NDCG
 from batch_predictions.models.recommender.data.interactions import Interactions
 from batch_predictions.models.recommender.data.splits import Holdout
-from batch_predictions.models.recommender.evaluation import evaluate
 from batch_predictions.models.recommender.generators.registry import generators
 from batch_predictions.models.recommender.training.trainer import RankerTrainer
-from batch_predictions.models.recommender.training.tuning import validation_holdout
+from batch_predictions.models.recommender.training.tuning import ndcg_alone, validation_holdout
 
 MIN_USERS = 1_000
 """With fewer, the difference of two settings is mostly chance, and the declared ones serve."""
@@ -132,17 +130,7 @@ class _Search:
         return best, current
 
     def _ndcg(self, overrides: dict[str, Any]) -> Doubles:
-        """NDCG@10 of every user of the hold-out."""
-        config = self.trainer.config
-        params = {**config.generator_params, self.name: overrides}
-        trainer = replace(
-            self.trainer, config=replace(config, generator_params=params), progress=None
-        )
-        holdout = self.holdout
-        ensemble = trainer.fit_generators(holdout.train, holdout.as_of, [self.name])
-        model = ensemble.generators[0].model
-        item_features = trainer.item_features(holdout.train, holdout.as_of, model.items)
-        return evaluate(model, holdout, item_features).per_user[NDCG]
+        return ndcg_alone(self.name, overrides, self.trainer, self.holdout)
 
 
 def _is_better(ndcg: Doubles, current: Doubles, seed: int) -> bool:

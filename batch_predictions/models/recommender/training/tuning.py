@@ -12,6 +12,7 @@ from dataclasses import asdict, replace
 from datetime import date, timedelta
 from typing import TYPE_CHECKING, Any
 
+from batch_predictions.models.common.bootstrap import Doubles
 from batch_predictions.models.common.ranking_metrics import NDCG
 from batch_predictions.models.recommender.config import TwoStageConfig
 from batch_predictions.models.recommender.data.interactions import Interactions
@@ -113,6 +114,25 @@ def validation_holdout(
     )
 
 
+def ndcg_alone(
+    name: str, overrides: Mapping[str, Any], trainer: RankerTrainer, holdout: Holdout
+) -> Doubles:
+    """NDCG@10 of every user of a hold-out for a generator alone, (n,).
+
+    Args:
+        name: the generator.
+        overrides: of its declared parameters.
+        trainer: fits it.
+        holdout: fits and evaluates it.
+    """
+    params = {**trainer.config.generator_params, name: overrides}
+    config = replace(trainer.config, generator_params=params)
+    fitting = replace(trainer, config=config, progress=None)
+    model = fitting.fit_generators(holdout.train, holdout.as_of, [name]).generators[0].model
+    item_features = trainer.item_features(holdout.train, holdout.as_of, model.items)
+    return evaluate(model, holdout, item_features).per_user[NDCG]
+
+
 def _tune_generator(
     name: str, trials: int, trainer: RankerTrainer, holdout: Holdout
 ) -> dict[str, Any]:
@@ -122,14 +142,7 @@ def _tune_generator(
 
     def objective(trial: optuna.Trial) -> float:
         values = {**overrides, **GENERATOR_SPACES[name](trial)}
-        params = {**config.generator_params, name: values}
-        trial_trainer = replace(
-            trainer, config=replace(config, generator_params=params), progress=None
-        )
-        ensemble = trial_trainer.fit_generators(holdout.train, holdout.as_of, [name])
-        model = ensemble.generators[0].model
-        item_features = trainer.item_features(holdout.train, holdout.as_of, model.items)
-        return float(evaluate(model, holdout, item_features).per_user[NDCG].mean())
+        return float(ndcg_alone(name, values, trainer, holdout).mean())
 
     defaults = asdict(generators()[name].params(config.exclude_seen, overrides))
     return _best_params(objective, trials, trainer, name, defaults)

@@ -1,8 +1,8 @@
-"""Processes that use a home: a locked file for each, which tells whether it still runs.
+"""Records of processes: a locked file for each, which tells whether it still runs.
 
 The operating system releases the lock of a file when its process dies, on whatever host and with
 whatever number, so that no process number is taken for another's and no clock is compared. Hosts
-that share a home must share the locks of its file system, as NFS 4 does.
+that share a folder of records must share the locks of its file system, as NFS 4 does.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ from typing import IO
 
 _SUFFIX = ".json"
 _registered: dict[Path, IO[str]] = {}
-"""Open files of this process: their locks are held until it ends."""
+"""Files of this process, open so that it holds their locks; on NFS it could take these again."""
 
 
 @dataclass(frozen=True)
-class HomeProcess:
-    """A process that uses a home.
+class Process:
+    """A process with a record.
 
     Attributes:
         pid: its number on its host.
@@ -40,13 +40,13 @@ class HomeProcess:
     since: str
 
     @classmethod
-    def this(cls, command: str) -> HomeProcess:
+    def this(cls, command: str) -> Process:
         """This process, beginning now."""
         since = dt.datetime.now(dt.UTC).isoformat(timespec="seconds")
         return cls(os.getpid(), socket.gethostname(), command, since)
 
     @classmethod
-    def of_text(cls, text: str) -> HomeProcess | None:
+    def of_text(cls, text: str) -> Process | None:
         """From the text of a record; None if it is incomplete."""
         try:
             return cls(**json.loads(text))
@@ -61,61 +61,66 @@ class HomeProcess:
         return f"process {self.pid} on {self.host} (`{self.command}`, since {self.since})"
 
 
-def register(home: Path, name: str, command: str) -> None:
+def register(folder: Path, name: str, command: str) -> None:
     """Records that this process does something, until `unregister` or the end of the process.
 
     Args:
-        home: the home folder.
+        folder: of the records.
         name: unique among processes, such as the id of a Dagster run.
         command: what the process does, for the messages of others.
     """
-    path = _record_path(home, name)
+    path = _record_path(folder, name)
     if path in _registered:
         return
     path.parent.mkdir(parents=True, exist_ok=True)
     draft = path.with_name(f".{uuid.uuid4().hex}")
     file = draft.open("w", encoding="utf-8")
     fcntl.flock(file, fcntl.LOCK_EX)
-    file.write(HomeProcess.this(command).as_text())
+    file.write(Process.this(command).as_text())
     file.flush()
     # Under its name it is locked from the beginning, so that nobody takes it for dead.
     draft.rename(path)
     _registered[path] = file
-    atexit.register(path.unlink, missing_ok=True)
 
 
-def unregister(home: Path, name: str) -> None:
+def unregister(folder: Path, name: str) -> None:
     """Removes this process's record, if it has one of that name."""
-    path = _record_path(home, name)
+    path = _record_path(folder, name)
     if file := _registered.pop(path, None):
         path.unlink(missing_ok=True)
         file.close()
 
 
-def is_registered(home: Path, name: str) -> bool:
+@atexit.register
+def _unregister_all() -> None:
+    for path in _registered:
+        path.unlink(missing_ok=True)
+
+
+def is_registered(folder: Path, name: str) -> bool:
     """Whether there is a record of that name, of a living or a dead process."""
-    return _record_path(home, name).exists()
+    return _record_path(folder, name).exists()
 
 
-def is_running(home: Path, name: str) -> bool:
+def is_running(folder: Path, name: str) -> bool:
     """Whether the process of a record still runs; without a record, False."""
-    path = _record_path(home, name)
+    path = _record_path(folder, name)
     return path in _registered or _is_locked(path)
 
 
-def forget_dead(home: Path) -> None:
+def forget_dead(folder: Path) -> None:
     """Removes the records of dead processes."""
-    for path in _folder(home).glob(f"*{_SUFFIX}"):
+    for path in folder.glob(f"*{_SUFFIX}"):
         if path not in _registered and not _is_locked(path):
             path.unlink(missing_ok=True)
 
 
-def running_processes(home: Path) -> list[HomeProcess]:
+def running_processes(folder: Path) -> list[Process]:
     """Processes with a record that still run, the oldest first."""
     found = []
-    for path in _folder(home).glob(f"*{_SUFFIX}"):
-        if is_running(home, path.name.removesuffix(_SUFFIX)):
-            process = HomeProcess.of_text(path.read_text(encoding="utf-8"))
+    for path in folder.glob(f"*{_SUFFIX}"):
+        if is_running(folder, path.name.removesuffix(_SUFFIX)):
+            process = Process.of_text(path.read_text(encoding="utf-8"))
             if process is not None:
                 found.append(process)
     return sorted(found, key=lambda process: process.since)
@@ -132,9 +137,5 @@ def _is_locked(path: Path) -> bool:
     return False
 
 
-def _folder(home: Path) -> Path:
-    return home / "processes"
-
-
-def _record_path(home: Path, name: str) -> Path:
-    return _folder(home) / f"{name}{_SUFFIX}"
+def _record_path(folder: Path, name: str) -> Path:
+    return folder / f"{name}{_SUFFIX}"
