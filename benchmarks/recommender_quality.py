@@ -7,6 +7,7 @@
     python benchmarks/recommender_quality.py complete_journey --cut 2017-11-17 --days 7
     python benchmarks/recommender_quality.py complete_journey --cut 2017-12-01 --days 28 --new-items
     python benchmarks/recommender_quality.py files FOLDER --split user
+    python benchmarks/recommender_quality.py files FOLDER --split user --served
 
 One cut in time: models are trained on the rows before it, and users known before and active after
 it are evaluated. The cut is at the end of the day `--cut`, or else before the newest tenth of all
@@ -14,7 +15,9 @@ rows, by time of day too. `--split user` hides a fifth of each user's items inst
 without times; `--split last` each user's newest tenth, by time of day too: no forecast, since what
 other users did later is known. The promotions of the weeks after the cut are known, four weeks at
 most (`--planned-weeks`: fewer). Parameters are chosen before the cut as a training does it; with
-`--tune N` Optuna searches them, with `--tune 0` they are the declared ones. Prints one JSON
+`--tune N` Optuna searches them, with `--tune 0` they are the declared ones. With `--served` the
+platform trains on the rows before the cut as it does every week, with a hold-out of its own, and
+what it would serve is evaluated, beside every generator with its chosen parameters. Prints one JSON
 object; progress goes to the standard error.
 """
 
@@ -42,6 +45,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from batch_predictions.home import State
+    from batch_predictions.models.common.bootstrap import Row
     from batch_predictions.models.recommender.data.interactions import Interactions
     from batch_predictions.models.recommender.data.splits import Holdout
     from batch_predictions.models.recommender.selection import Selection
@@ -72,7 +76,13 @@ def main() -> None:
         "--tune", type=int, help="Optuna trials before training; 0: the declared parameters"
     )
     parser.add_argument(
-        "--lesson-users", type=int, default=2500, help="users the ranker learns from"
+        "--lesson-users", type=int, help="users the ranker learns from; else: by the data"
+    )
+    parser.add_argument(
+        "--minutes", type=float, help="budget of the parameter search; else: by the data"
+    )
+    parser.add_argument(
+        "--served", action="store_true", help="evaluate what a training on the rest would serve"
     )
     parser.add_argument("--seed", type=int, default=7)
     args = parser.parse_args()
@@ -101,8 +111,10 @@ def measure(args: argparse.Namespace, home: Path) -> dict[str, object]:
         print(f"{time.perf_counter() - start:7.1f} s  {text}", file=sys.stderr, flush=True)
 
     selection, holdout, trainer, end = select_model(args, settings, weeks, report)
+    trained = round(time.perf_counter() - start, 1)
+    rows = evaluate_served(selection, holdout, trainer) if args.served else selection.metrics
     models: dict[str, dict[str, object]] = {}
-    for row in selection.metrics:
+    for row in rows:
         figures = {name: row[name] for name in ("value", "lower", "upper")}
         models.setdefault(str(row["candidate"]), {})[str(row["metric"])] = figures
     config = trainer.config
@@ -117,7 +129,12 @@ def measure(args: argparse.Namespace, home: Path) -> dict[str, object]:
         "why": selection.why,
         "models": models,
         "parameters": {name: dict(values) for name, values in config.generator_params.items()},
-        "ranker": dict(config.ranker_params),
+        "ranker": {
+            **config.ranker_params,
+            "objectives": config.objectives,
+            "linear_weight": config.linear_weight,
+        },
+        "training_seconds": trained,
         "seconds": round(time.perf_counter() - start, 1),
         "peak_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024,
     }
@@ -129,7 +146,7 @@ def select_model(
     """Ingests the source and selects a model; also the last day of the evaluation."""
     from batch_predictions.models.recommender.data.interactions import Interactions
     from batch_predictions.models.recommender.selection import select
-    from batch_predictions.models.recommender.training.parameter_steps import choose_by_steps
+    from batch_predictions.models.recommender.training.parameter_search import search_parameters
     from batch_predictions.models.recommender.training.trainer import RankerTrainer
     from batch_predictions.models.recommender.training.tuning import tune
     from batch_predictions.models.recommender.warehouse_inputs import (
@@ -156,10 +173,37 @@ def select_model(
     side_information = WarehouseSideInformation(warehouse, settings)
     trainer = RankerTrainer(config, side_information, progress)
     if args.tune is None:
-        trainer = choose_by_steps(holdout.train, cut, trainer)
+        trainer = search_parameters(holdout.train, cut, trainer, args.minutes).trainer
     elif args.tune:
         trainer = tune(holdout.train, cut, trainer, args.tune)
+    if args.served:
+        return select(holdout.train, cut, trainer), holdout, trainer, end
     return select(interactions, end, trainer, holdout=holdout), holdout, trainer, end
+
+
+def evaluate_served(selection: Selection, holdout: Holdout, trainer: RankerTrainer) -> list[Row]:
+    """Metrics of what serves, as `served`, and of every generator fitted on the same rows."""
+    from batch_predictions.models.common.bootstrap import metric_row, paired_difference
+    from batch_predictions.models.common.ranking_metrics import NDCG, NDCG_20, RECALL
+    from batch_predictions.models.recommender.evaluation import evaluate
+
+    users = trainer.side_information.users(holdout.as_of)
+    features = trainer.item_features(holdout.train, holdout.as_of, holdout.train.item_ids)
+    model = selection.model
+    evaluations = {"served": evaluate(model, holdout, features.reindex(model.items), users)}
+    for generator in trainer.fit_generators(holdout.train, holdout.as_of).generators:
+        own_features = features.reindex(generator.model.items)
+        evaluations[generator.name] = evaluate(generator.model, holdout, own_features, users)
+    rows = []
+    for name, evaluation in evaluations.items():
+        rows += evaluation.renamed(name).rows(trainer.config.seed)
+    for metric in (NDCG, NDCG_20, RECALL):
+        values = {name: evaluation.per_user[metric] for name, evaluation in evaluations.items()}
+        served = values.pop("served")
+        best = max(values, key=lambda name: float(values[name].mean()))
+        gain = paired_difference(served, values[best], trainer.config.seed)
+        rows.append(metric_row(f"served against {best}", f"{metric}_gain", gain))
+    return rows
 
 
 def ingest_source(settings: Settings) -> tuple[Source, State, dt.date]:

@@ -31,11 +31,11 @@ class RecommenderSettings(Section):
     holdout_days: int = Field(
         7, ge=1, description="Newest days, on which recommenders are evaluated."
     )
-    lesson_users: int = Field(
-        2500,
+    lesson_users: int | None = Field(
+        None,
         ge=1,
         description="Users of past weeks that the ranker learns from: weeks are added until there "
-        "are as many.",
+        "are as many. Empty: 2,500, or 10,000 where the data has no times.",
     )
     max_items: int | None = Field(
         None,
@@ -47,7 +47,8 @@ class RecommenderSettings(Section):
         None,
         ge=1,
         description="Seeds of the ranker's trees, whose margins are added. Empty: 1 where lists "
-        "may repeat items, elsewhere 3, since single seeds vary more there.",
+        "may repeat items or the ranker learns from 6,000 users or more, elsewhere 3, since single "
+        "seeds vary more there.",
     )
     item_attributes: list[str] | None = Field(
         None,
@@ -62,12 +63,19 @@ class RecommenderSettings(Section):
         "Each is a feature of the ranker: set it to holdout_days / 7 where planning is that far "
         "ahead, never to more weeks than are planned.",
     )
-    tuning_trials: int | None = Field(
+    tuning_minutes: float | None = Field(
         None,
         ge=0,
-        description="Optuna trials before a training, on the days before the hold-out; 0: the "
-        "declared parameters. Empty: where lists hold only new items and at least 1,000 users can "
-        "be evaluated, the generators try values around the declared ones.",
+        description="Minutes that a training may spend to compare parameters on the days before "
+        "the hold-out, as estimated for one core from the number of rows, so that every machine "
+        "compares the same ones; 0: the declared parameters. Empty: 12 per million rows, 1 to 15. "
+        "Spent where lists hold only new items and at least 1,000 users can be evaluated.",
+    )
+    tuning_trials: int = Field(
+        0,
+        ge=0,
+        description="Optuna trials before a training, instead of the comparison of "
+        "`tuning_minutes`; 0: none.",
     )
     history_days: int = Field(
         365, ge=1, description="Days of interactions in a history, in training and in scoring."

@@ -13,7 +13,7 @@ import numpy.typing as npt
 Doubles: TypeAlias = npt.NDArray[np.float64]
 Positions: TypeAlias = npt.NDArray[np.int64]
 
-NDCG, RECALL, MAP = "ndcg@10", "recall@20", "map@10"
+NDCG, NDCG_20, RECALL, MAP = "ndcg@10", "ndcg@20", "recall@20", "map@10"
 DEPTH = 20
 """Number of ranks that `compute_metrics` needs."""
 
@@ -74,9 +74,10 @@ def average_precision(hits: npt.NDArray[np.bool_], relevant: npt.NDArray[np.inte
 def compute_metrics(
     hits: npt.NDArray[np.bool_], relevant: npt.NDArray[np.integer]
 ) -> dict[str, Doubles]:
-    """NDCG@10, Recall@20 and AP@10 by metric name, from the first 20 ranks, (n, 20)."""
+    """NDCG@10 and @20, Recall@20 and AP@10 by metric name, from the first 20 ranks, (n, 20)."""
     return {
         NDCG: ndcg(hits[:, :10], relevant),
+        NDCG_20: ndcg(hits, relevant),
         RECALL: recall(hits, relevant),
         MAP: average_precision(hits[:, :10], relevant),
     }

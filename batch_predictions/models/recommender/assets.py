@@ -20,15 +20,20 @@ from batch_predictions.warehouse import Warehouse
 
 if TYPE_CHECKING:
     from batch_predictions.models.recommender.base import Recommender
+    from batch_predictions.models.recommender.candidate_generation import GeneratorParams
 
 
 def train_recommender(
     warehouse: Warehouse, settings: Settings, through: dt.date, progress: Callable[[str], None]
 ) -> Trained:
-    """Two stages against popularity, the user's own frequencies and every generator alone."""
+    """Two stages and a blend against popularity, own frequencies and every generator alone."""
     from batch_predictions.models.recommender.data.interactions import Interactions
-    from batch_predictions.models.recommender.selection import TWO_STAGE, select
-    from batch_predictions.models.recommender.training.parameter_steps import choose_by_steps
+    from batch_predictions.models.recommender.selection import COMBINED, select
+    from batch_predictions.models.recommender.training.parameter_search import (
+        ParameterSearch,
+        search_parameters,
+    )
+    from batch_predictions.models.recommender.training.search_plot import plot_search
     from batch_predictions.models.recommender.training.trainer import RankerTrainer
     from batch_predictions.models.recommender.training.tuning import tune
 
@@ -37,23 +42,51 @@ def train_recommender(
     trainer = RankerTrainer(
         two_stage_config(settings), WarehouseSideInformation(warehouse, settings), progress
     )
-    trials = settings.recommender.tuning_trials
-    if trials is None:
-        trainer = choose_by_steps(interactions, through, trainer)
-    elif trials:
+    search = ParameterSearch(trainer)
+    trials, minutes = settings.recommender.tuning_trials, settings.recommender.tuning_minutes
+    if trials:
         trainer = tune(interactions, through, trainer, trials)
-    candidates = (TWO_STAGE,) if settings.recommender.two_stage else ()
+    elif minutes is None or minutes > 0:
+        previous = _previous_parameters(settings, through)
+        search = search_parameters(interactions, through, trainer, minutes, previous)
+        if search.why:
+            progress(f"parameters are as declared: {search.why}")
+        trainer = search.trainer
+    candidates = COMBINED if settings.recommender.two_stage else ()
     selection = select(interactions, through, trainer, candidates=candidates)
-    overrides = trainer.config.generator_params
-    generator_params = {name: dict(values) for name, values in overrides.items()}
+    config = trainer.config
     return Trained(
         write=selection.model.save,
         candidate=selection.candidate,
         beats_baseline=selection.beats_baseline,
-        parameters={**_model_parameters(selection.model), "generator_params": generator_params},
+        parameters={
+            **_model_parameters(selection.model),
+            "generator_params": {name: dict(v) for name, v in config.generator_params.items()},
+            "objectives": config.objectives,
+            "linear_weight": config.linear_weight,
+            "tuning": search.summary(),
+        },
         why=selection.why,
         metrics=[dict(row) for row in selection.metrics],
+        figures={"tuning": lambda: plot_search(search.trials)} if search.trials else {},
     )
+
+
+def _previous_parameters(settings: Settings, through: dt.date) -> GeneratorParams:
+    """What the newest training before a day chose, by generator; nothing where there is none."""
+    from batch_predictions.model_store import ModelError, ModelStore
+
+    store = ModelStore.of(settings)
+    try:
+        decisions = [d for d in store.decisions("recommender") if d.effective_from < through]
+        if not decisions:
+            return {}
+        parameters = store.manifest("recommender", decisions[-1].version).parameters
+    except ModelError:
+        # It only adds a setting to those that are compared.
+        return {}
+    chosen: GeneratorParams = parameters.get("generator_params", {})
+    return chosen
 
 
 def _model_parameters(model: Recommender) -> dict[str, Any]:
@@ -66,8 +99,9 @@ def _model_parameters(model: Recommender) -> dict[str, Any]:
 recommender = Training(
     name="recommender",
     description="Candidates of several generators, ranked by gradient-boosted trees and a "
-    "conditional logit where that beats popularity, the user's own frequencies and every generator "
-    "alone on the week held out; fitted again through the week's Sunday.",
+    "conditional logit, or by a blend of the generators' scores, where that beats popularity, the "
+    "user's own frequencies and every generator alone on the week held out; fitted again through "
+    "the week's Sunday.",
     train=train_recommender,
     extra_tables=(ITEMS, USERS, PROMOTION_CALENDAR),
     kinds=frozenset({"python", "lightgbm"}),

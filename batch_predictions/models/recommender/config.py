@@ -10,6 +10,10 @@ from typing import Any, Protocol
 import pyarrow as pa
 
 from batch_predictions.models.recommender.candidate_generation import GeneratorParams
+from batch_predictions.models.recommender.data.splits import Split
+
+LABELLED_USERS, LABELLED_USERS_LEAVE_OUT = 2_500, 10_000
+USERS_FOR_ONE_SEED = 6_000
 
 
 class SideInformation(Protocol):
@@ -57,9 +61,12 @@ class TwoStageConfig:
         candidates_per_generator: items that each candidate source proposes when scoring.
         candidates_in_training: the same in training data.
         max_items: the most frequent items that the generators know.
-        max_labelled_users: labelled users after which no older window is added.
+        max_labelled_users: labelled users after which no older window is added; None: by the split
+            (`labelled_users`).
         max_windows: label windows of full length at most.
-        ranker_seeds: LightGBM models of each objective, each with its own seed.
+        ranker_seeds: LightGBM models of each objective, each with its own seed; None: by the number
+            of labelled users (`seeds_for`).
+        objectives: LightGBM objectives of the ranker's trees; None: all.
         generator_params: overrides of the generators' declared parameters, by generator.
         ranker_params: overrides of `LIGHTGBM_PARAMS`.
         linear_weight: spread of the linear model's margins against the trees'; None: by the number
@@ -75,13 +82,33 @@ class TwoStageConfig:
     candidates_per_generator: int = 60
     candidates_in_training: int = 60
     max_items: int = 12_000
-    max_labelled_users: int = 2_500
+    max_labelled_users: int | None = None
     max_windows: int = 18
-    ranker_seeds: int = 1
+    ranker_seeds: int | None = 1
+    objectives: tuple[str, ...] | None = None
     generator_params: GeneratorParams = field(default_factory=dict)
     ranker_params: Mapping[str, Any] = field(default_factory=dict)
     linear_weight: float | None = None
     threads: int = 2
+
+    def labelled_users(self, split: Split) -> int:
+        """Users that the ranker learns from, by how their items are hidden.
+
+        Where a share of each user's items is hidden, few of them are among the candidates, and more
+        users take no more windows (docs/quality.md).
+        """
+        if self.max_labelled_users is not None:
+            return self.max_labelled_users
+        return LABELLED_USERS_LEAVE_OUT if split == "leave_out" else LABELLED_USERS
+
+    def seeds_for(self, users: int) -> int:
+        """Seeds of the ranker's trees: single ones vary where lists hold only new items.
+
+        Of many users they vary little.
+        """
+        if self.ranker_seeds is not None:
+            return self.ranker_seeds
+        return 3 if self.exclude_seen and users < USERS_FOR_ONE_SEED else 1
 
     @property
     def window_stride(self) -> int:

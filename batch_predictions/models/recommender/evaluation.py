@@ -73,17 +73,43 @@ def evaluate(
         item_features: of the model's items, as of the cut.
         users: demographic traits as of the cut, where known.
     """
-    to_holdout = positions_in(model.items, holdout.item_ids)
+    lists = rank_users(model, holdout, item_features, users)
+    return evaluate_lists(model.name, lists, model.items, holdout, item_features)
+
+
+def rank_users(
+    model: Recommender, holdout: Holdout, item_features: ItemFeatures, users: pa.Table | None = None
+) -> Positions:
+    """The best items of every user of a hold-out, positions in the model's items, (n, 20)."""
     histories = holdout.histories(model.items, users)
     ranking = model.rank(histories, item_features, DEPTH, exclude_seen=holdout.masks_seen)
-    lists = ranking.positions
+    return ranking.positions
+
+
+def evaluate_lists(
+    candidate: str,
+    lists: Positions,
+    items: pa.StringArray,
+    holdout: Holdout,
+    item_features: ItemFeatures,
+) -> Evaluation:
+    """Compares ranked lists with what the users of a hold-out took.
+
+    Args:
+        candidate: the name of what ranked them.
+        lists: positions in `items`, -1 at the end of short lists, (n, 20).
+        items: ids.
+        holdout: users and their relevant items.
+        item_features: of the items, as of the cut.
+    """
+    to_holdout = positions_in(items, holdout.item_ids)
     hits = holdout.hits(0, np.where(lists >= 0, to_holdout[np.maximum(lists, 0)], -1))
     relevant = np.diff(holdout.relevant.indptr)
     top10 = lists[:, :10]
     recommended = np.unique(top10[top10 >= 0])
     training_items = len(holdout.train.item_ids)
     return Evaluation(
-        candidate=model.name,
+        candidate=candidate,
         per_user={**compute_metrics(hits, relevant), NOVELTY: _novelty(top10, item_features)},
         coverage=float(len(recommended)) / training_items if training_items else 0.0,
         split=holdout.split,

@@ -17,6 +17,7 @@ from batch_predictions.models.recommender.base import Positions, Ranking, Recomm
 from batch_predictions.models.recommender.candidate_generation import FittedGenerator
 from batch_predictions.models.recommender.data.histories import Histories
 from batch_predictions.models.recommender.data.item_features import ItemFeatures
+from batch_predictions.models.recommender.features.table import generator_columns
 from batch_predictions.models.recommender.generators.registry import generators
 from batch_predictions.models.recommender.two_stage import ExplainedRanking, TwoStageRecommender
 
@@ -110,10 +111,12 @@ def _contributions(
     features = ranking.features[rows]
     if not len(features):
         return np.empty((0, len(model.params.columns)))
-    contributions = model.ranker.trees.contributions(features)
-    if ranking.linear_contributions is None:
-        return contributions
-    return contributions + ranking.linear_contributions[rows]
+    contributions = np.zeros(features.shape)
+    if model.ranker.trees is not None:
+        contributions += model.ranker.trees.contributions(features)
+    if ranking.linear_contributions is not None:
+        contributions += ranking.linear_contributions[rows]
+    return contributions
 
 
 def _sum_by_group(model: TwoStageRecommender, contributions: npt.NDArray[Any]) -> npt.NDArray[Any]:
@@ -146,7 +149,7 @@ def _top_contributors(
     names = [column.name for column in model.params.columns]
     raised = np.full((*picks.shape, len(explainers)), -np.inf)
     for place, generator in enumerate(explainers):
-        own_columns = (generator.name, f"{generator.name}_rank")
+        own_columns = generator_columns(generator.name)
         columns = [i for i, name in enumerate(names) if name in own_columns]
         raised[is_item, place] = contributions[:, columns].sum(axis=1)
     order = np.argsort(-raised, axis=2, kind="stable")

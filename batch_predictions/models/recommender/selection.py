@@ -1,9 +1,10 @@
-"""Selects the recommender that serves: two stages, if they beat the best simpler one.
+"""Selects the recommender that serves: two stages or a blend, if they beat the best simpler one.
 
-All candidates are fitted on the days up to a cut and evaluated on the days after it. Two stages are
-promoted only where the 95 % interval of their paired difference in NDCG@10 to the best baseline
-is above zero; every generator alone is a baseline too. The selected recommender is then fitted
-again on all rows, the hold-out included.
+All candidates are fitted on the days up to a cut and evaluated on the days after it. Two stages and
+the blend are promoted only where the 95 % interval of their paired difference in NDCG@10 to the
+best baseline is above zero, and those in NDCG@20 and Recall@20 are not below it; every generator
+alone is a baseline. Of both, the better one serves. The selected recommender is then fitted again
+on all rows, the hold-out included.
 """
 
 from __future__ import annotations
@@ -13,17 +14,23 @@ from dataclasses import dataclass
 from datetime import date
 
 from batch_predictions.models.common.bootstrap import (
-    Interval,
     Row,
     metric_row,
     paired_difference,
 )
-from batch_predictions.models.common.ranking_metrics import NDCG
+from batch_predictions.models.common.ranking_metrics import NDCG, NDCG_20, RECALL
 from batch_predictions.models.recommender.base import Recommender
 from batch_predictions.models.recommender.candidate_generation import GeneratorEnsemble
+from batch_predictions.models.recommender.combined_evaluation import BLEND, TWO_STAGE, Combined
 from batch_predictions.models.recommender.data.interactions import Interactions
 from batch_predictions.models.recommender.data.item_features import ItemFeatures
 from batch_predictions.models.recommender.data.splits import Holdout, Split, hold_out
+from batch_predictions.models.recommender.decision_text import (
+    Gains,
+    explain_missing_users,
+    explain_selection,
+    mean_ndcg,
+)
 from batch_predictions.models.recommender.evaluation import Evaluation, evaluate
 from batch_predictions.models.recommender.generators.popularity import (
     Popularity,
@@ -35,11 +42,10 @@ from batch_predictions.models.recommender.generators.user_frequency import (
     UserFrequencyParams,
     user_frequency_name,
 )
-from batch_predictions.models.recommender.training.dataset import RankingDataset
 from batch_predictions.models.recommender.training.trainer import RankerTrainer
-from batch_predictions.models.recommender.two_stage import TwoStageRecommender
 
-TWO_STAGE = TwoStageRecommender.kind
+COMBINED = (TWO_STAGE, BLEND)
+"""Candidates of several generators; all others are baselines."""
 POPULARITY_BASELINES = {popularity_name(days): PopularityParams(days) for days in (None, 7, 14, 30)}
 USER_FREQUENCY_BASELINES = {
     user_frequency_name(days): UserFrequencyParams(days) for days in (None, 90)
@@ -55,10 +61,11 @@ class Selection:
     Attributes:
         model: fitted on all rows.
         candidate: its name among the candidates.
-        beats_baseline: whether two stages beat the best baseline.
+        beats_baseline: whether two stages or the blend serve.
         why: the decision in a sentence, with its figures.
-        metrics: rows of `evaluation.model_metrics`; bounds are 95 %. `ndcg@10_gain` is the paired
-            difference of two stages to the best baseline.
+        metrics: rows of `evaluation.model_metrics`; bounds are 95 %. `ndcg@10_gain`, `ndcg@20_gain`
+            and `recall@20_gain` are paired differences of two stages, and of the blend, to the best
+            baseline.
         split: how the hold-out was split.
         evaluations: of every candidate, by name.
     """
@@ -77,7 +84,7 @@ def select(
     trained_through: date,
     trainer: RankerTrainer,
     *,
-    candidates: Sequence[str] = (TWO_STAGE,),
+    candidates: Sequence[str] = COMBINED,
     holdout: Holdout | None = None,
 ) -> Selection:
     """Fits, evaluates, decides and fits the winner again.
@@ -86,15 +93,15 @@ def select(
         interactions: rows; those after `trained_through` are not read.
         trained_through: the last day that is known.
         trainer: of the two stages; its window is as long as the hold-out.
-        candidates: `two_stage`, or nothing: then the best baseline serves.
+        candidates: `two_stage`, `blend`, or nothing: then the best baseline serves.
         holdout: evaluated on instead of the last `window_days`.
 
     Raises:
         ValueError: there are no rows, or a candidate is unknown.
     """
-    unknown = sorted({*candidates} - {TWO_STAGE})
+    unknown = sorted({*candidates} - {*COMBINED})
     if unknown:
-        raise ValueError(f"unknown recommenders {unknown}; known is {TWO_STAGE}")
+        raise ValueError(f"unknown recommenders {unknown}; known are {', '.join(COMBINED)}")
     rows = interactions.up_to(trained_through)
     if len(rows) == 0:
         raise ValueError(f"no interactions up to {trained_through}: nothing to learn from")
@@ -126,48 +133,48 @@ def _select(
     item_features = trainer.item_features(holdout.train, holdout.as_of, holdout.train.item_ids)
     evaluations = _evaluate_baselines(trainer, holdout, ensemble, item_features)
     best_baseline = _best(evaluations)
-    datasets: list[RankingDataset] = []
-    if TWO_STAGE in candidates:
-        datasets = trainer.build_datasets(holdout.train, holdout.as_of, holdout.split)
-    gain: Interval | None = None
-    if any(dataset.users for dataset in datasets):
-        evaluation = _evaluate_two_stage(trainer, holdout, ensemble, item_features, datasets)
-        baseline_ndcg = evaluations[best_baseline].per_user[NDCG]
-        gain = paired_difference(evaluation.per_user[NDCG], baseline_ndcg, config.seed)
-        evaluations[TWO_STAGE] = evaluation
-    beats_baseline = gain is not None and gain.lower > 0
-    if beats_baseline:
-        # The hold-out has become a label window, for which the generators are fitted already.
-        trained = trainer.fit_ranker([trainer.build_dataset(holdout, ensemble), *datasets])
-        winner: Recommender = trainer.build_recommender(rows, trained_through, trained)
+    combined = Combined.prepare(trainer, holdout, ensemble, item_features) if candidates else None
+    gains: dict[str, Gains] = {}
+    if combined is not None and combined.can_learn:
+        # In this order: two stages serve only if they are better than the blend.
+        for name in (name for name in (BLEND, TWO_STAGE) if name in candidates):
+            evaluations[name] = combined.evaluate(name)
+            gains[name] = _gains(evaluations[name], evaluations[best_baseline], config.seed)
+    passed = [name for name in gains if _passes(gains[name])]
+    serving = max(passed, key=lambda name: gains[name][NDCG].mean, default=best_baseline)
+    if combined is not None and passed:
+        trained = combined.fit_for_serving(serving)
+        winner: Recommender = trainer.build_recommender(rows, trained_through, trained, serving)
     else:
         winner = _fit_baseline(trainer, best_baseline, rows, trained_through)
     metrics = [row for evaluation in evaluations.values() for row in evaluation.rows(config.seed)]
-    if gain is not None:
-        metrics.append(metric_row(TWO_STAGE, f"{NDCG}_gain", gain))
+    metrics += [
+        metric_row(name, f"{metric}_gain", gain)
+        for name, gains_of_name in gains.items()
+        for metric, gain in gains_of_name.items()
+    ]
     return Selection(
         model=winner,
-        candidate=TWO_STAGE if beats_baseline else best_baseline,
-        beats_baseline=beats_baseline,
-        why=_explain(evaluations, best_baseline, gain, holdout),
+        candidate=serving,
+        beats_baseline=bool(passed),
+        why=explain_selection(serving, evaluations, best_baseline, gains, holdout),
         metrics=metrics,
         split=holdout.split,
         evaluations=evaluations,
     )
 
 
-def _evaluate_two_stage(
-    trainer: RankerTrainer,
-    holdout: Holdout,
-    ensemble: GeneratorEnsemble,
-    item_features: ItemFeatures,
-    datasets: Sequence[RankingDataset],
-) -> Evaluation:
-    """Two stages, trained before the hold-out, on the hold-out."""
-    trained = trainer.fit_ranker(datasets)
-    model = TwoStageRecommender(ensemble, trained.ranker, trained.params)
-    users = trainer.side_information.users(holdout.as_of)
-    return evaluate(model, holdout, item_features.reindex(ensemble.items), users)
+def _gains(evaluation: Evaluation, baseline: Evaluation, seed: int) -> Gains:
+    """Paired differences to a baseline, by metric."""
+    return {
+        metric: paired_difference(evaluation.per_user[metric], baseline.per_user[metric], seed)
+        for metric in (NDCG, NDCG_20, RECALL)
+    }
+
+
+def _passes(gains: Gains) -> bool:
+    """Whether NDCG@10 is better beyond chance, and no other metric is worse beyond chance."""
+    return gains[NDCG].lower > 0 and all(gain.upper >= 0 for gain in gains.values())
 
 
 def _without_evaluation(
@@ -176,7 +183,7 @@ def _without_evaluation(
     """Popularity serves where the hold-out has no users."""
     name = popularity_name(None) if interactions.has_single_date else FALLBACK
     model = _fit_baseline(trainer, name, interactions, through)
-    why = f"{name} serves: {_explain_missing_users(holdout, trainer.config.window_days)}."
+    why = f"{name} serves: {explain_missing_users(holdout, trainer.config.window_days)}."
     return Selection(model, name, False, why, [], holdout.split, {})
 
 
@@ -221,68 +228,6 @@ def _fit_baseline(
     return trainer.fit_generators(interactions, through, [name]).generators[0].model
 
 
-def _mean(evaluation: Evaluation) -> float:
-    return float(evaluation.per_user[NDCG].mean())
-
-
 def _best(evaluations: Mapping[str, Evaluation]) -> str:
     """The candidate of the highest mean NDCG@10; of equal ones the first."""
-    return max(evaluations, key=lambda name: _mean(evaluations[name]))
-
-
-def _describe_users(holdout: Holdout) -> str:
-    n = len(holdout.users)
-    users = "1 user" if n == 1 else f"{n:,} users"
-    if holdout.split == "leave_out":
-        return f"{users} with items held out (the data has no times)"
-    if holdout.split == "leave_newest":
-        return f"{users} with their newest items held out"
-    left_out = ""
-    if holdout.users_without_new:
-        left_out = f", {holdout.users_without_new:,} who took nothing new left out"
-    return f"{users} active after {holdout.as_of}{left_out}"
-
-
-def _explain(
-    evaluations: Mapping[str, Evaluation],
-    baseline: str,
-    gain: Interval | None,
-    holdout: Holdout,
-) -> str:
-    """The decision in a sentence with its figures."""
-    baseline_ndcg = _mean(evaluations[baseline])
-    if gain is None:
-        return (
-            f"{baseline} serves: it is the best baseline with NDCG@10 {baseline_ndcg:.4f} over "
-            f"{_describe_users(holdout)}, and two stages had no past window to learn from."
-        )
-    figures = (
-        f"NDCG@10 {_mean(evaluations[TWO_STAGE]):.4f} against {baseline_ndcg:.4f} "
-        f"over {_describe_users(holdout)}, a difference of {gain.mean:+.4f} (95 % interval "
-        f"{gain.lower:+.4f} to {gain.upper:+.4f})"
-    )
-    if gain.lower > 0:
-        return f"{TWO_STAGE} serves: it beats the best baseline, {baseline}: {figures}."
-    return (
-        f"{baseline} serves: {TWO_STAGE} does not beat this best baseline beyond chance: {figures}."
-    )
-
-
-def _explain_missing_users(holdout: Holdout, holdout_days: int) -> str:
-    """Why the hold-out has no users."""
-    if holdout.split == "leave_out":
-        return "nothing could be evaluated, since no user has two items of which to hide one"
-    if len(holdout.train) == 0:
-        return (
-            f"nothing could be evaluated, since there are no rows before the hold-out of "
-            f"{holdout_days} days, which begins after {holdout.as_of}"
-        )
-    if holdout.users_without_new:
-        return (
-            f"nothing could be evaluated, since {holdout.users_without_new:,} of the users known "
-            f"by {holdout.as_of} were active after it and none took anything new"
-        )
-    return (
-        f"nothing could be evaluated, since no user known by {holdout.as_of} was active in the "
-        f"{holdout_days} days after it"
-    )
+    return max(evaluations, key=lambda name: mean_ndcg(evaluations[name]))

@@ -1,5 +1,7 @@
 """The two-stage recommender: generators propose candidates, a ranker orders them.
 
+A blend is one whose ranker is a conditional logit of the generators' scores alone.
+
 Candidates are ranked by gradient-boosted trees (LambdaRank: Burges 2010, "From RankNet to
 LambdaRank to LambdaMART"; and cross-entropy over the list) and a conditional logit, over each
 generator's score and rank and over features of user, item and both. The ranker is trained on past
@@ -76,6 +78,7 @@ class TwoStageRecommender(Recommender):
         ranker: the trained ranker.
         params: the number of candidates and the ranker's columns.
         metadata: item_id and a column per attribute; see `ItemMetadata.from_table`.
+        name: the name in evaluation tables.
     """
 
     kind = "two_stage"
@@ -86,8 +89,9 @@ class TwoStageRecommender(Recommender):
         ranker: RankerEnsemble,
         params: TwoStageParams,
         metadata: pa.Table | None = None,
+        name: str | None = None,
     ) -> None:
-        super().__init__(ensemble.items, params)
+        super().__init__(ensemble.items, params, name)
         self.ensemble = ensemble
         self.ranker = ranker
         self.metadata = metadata
@@ -194,7 +198,8 @@ class TwoStageRecommender(Recommender):
         )
         file = folder / METADATA
         metadata = pq.read_table(file) if file.exists() else None
-        return cls(ensemble, RankerEnsemble.load(folder, manifest["ranker"]), params, metadata)
+        ranker = RankerEnsemble.load(folder, manifest["ranker"])
+        return cls(ensemble, ranker, params, metadata, manifest["name"])
 
 
 def _concatenate(

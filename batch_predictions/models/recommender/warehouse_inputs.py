@@ -102,7 +102,7 @@ def two_stage_config(settings: Settings) -> TwoStageConfig:
         candidates_per_generator=recommender.candidates_each or (100 if exclude_seen else 60),
         max_items=recommender.max_items or (50_000 if exclude_seen else 12_000),
         max_labelled_users=recommender.lesson_users,
-        ranker_seeds=recommender.seeds or (3 if exclude_seen else 1),
+        ranker_seeds=recommender.seeds,
         generator_params={
             "als": {"factors": recommender.factors, "seed": recommender.seed, **half_life},
             "ease": {"max_items": recommender.ease_items, **half_life},

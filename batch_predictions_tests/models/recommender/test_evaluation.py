@@ -57,14 +57,15 @@ def test_metric_rows_hold_their_values():
     )
     assert [row["metric"] for row in rows] == [
         "ndcg@10",
+        "ndcg@20",
         "recall@20",
         "map@10",
         "novelty@10",
         "coverage@10",
     ]
-    for row in rows[:4]:
+    for row in rows[:5]:
         assert row["lower"] <= row["value"] <= row["upper"] and row["n"] == 3
-    assert rows[4]["lower"] is None
+    assert rows[5]["lower"] is None
 
 
 def test_novelty_is_the_mean_self_information_of_recommended_items():

@@ -19,6 +19,8 @@ from batch_predictions.models.recommender.data.interactions import Interactions
 from batch_predictions.models.recommender.data.item_features import ItemFeatures
 from batch_predictions.models.recommender.registry import load
 from batch_predictions.models.recommender.selection import (
+    BLEND,
+    COMBINED,
     FALLBACK,
     POPULARITY_BASELINES,
     USER_FREQUENCY_BASELINES,
@@ -132,24 +134,52 @@ def test_a_personal_pattern_is_promoted(world: Callable[[], Interactions], exclu
     assert selection.split == "time" and "95 % interval" in selection.why
     assert any("past windows" in line for line in lines)
     frequency = set() if exclude_seen else {"own_history", *USER_FREQUENCY_BASELINES}
-    expected = {"two_stage", "ease", "item_neighbours", *POPULARITY_BASELINES, *frequency}
+    expected = {"two_stage", "blend", "ease", "item_neighbours", *POPULARITY_BASELINES, *frequency}
     assert {row["candidate"] for row in selection.metrics} == expected == {*selection.evaluations}
     # The winner was fitted again, on the days of the hold-out too.
     assert selection.model.items.equals(world().item_ids)
-    gain = next(row for row in selection.metrics if row["metric"] == "ndcg@10_gain")
     by_name = ndcgs(selection)
-    best = max(value for name, value in by_name.items() if name != "two_stage")
-    assert gain["value"] == pytest.approx(by_name["two_stage"] - best) and gain["lower"] > 0
+    best = max(value for name, value in by_name.items() if name not in COMBINED)
+    gains = {r["candidate"]: r for r in selection.metrics if r["metric"] == "ndcg@10_gain"}
+    for name in COMBINED:
+        assert gains[name]["value"] == pytest.approx(by_name[name] - best)
+    assert gains["two_stage"]["lower"] > 0
+    assert {"ndcg@20_gain", "recall@20_gain"} <= {row["metric"] for row in selection.metrics}
 
 
 def test_noise_is_not_promoted():
     selection = select(noise(), THROUGH, trainer(False))
     check_metrics(selection)
-    assert not selection.beats_baseline and selection.candidate != "two_stage"
+    assert not selection.beats_baseline and selection.candidate not in COMBINED
+    assert "neither blend nor two_stage beats" in selection.why
     by_name = ndcgs(selection)
-    assert "two_stage" in by_name
-    simpler = {name: value for name, value in by_name.items() if name != "two_stage"}
+    assert {*COMBINED} <= by_name.keys()
+    simpler = {name: value for name, value in by_name.items() if name not in COMBINED}
     assert selection.candidate == max(simpler, key=lambda name: simpler[name])
+
+
+def test_a_blend_serves_where_scores_are_all_that_matters(tmp_path: Path):
+    """A user takes items of its colour and popular ones: no generator sees both."""
+    rng = np.random.default_rng(0)
+    popular = 1 / np.arange(1, 121)
+    rows = []
+    for user in range(300):
+        for age in range(user % 3, 56, 3):
+            item = int(rng.integers(15)) * 8 + user % 8
+            if rng.random() < 0.4:
+                item = int(rng.choice(120, p=popular / popular.sum()))
+            rows.append((f"u{user:03}", f"i{item:03}", THROUGH - timedelta(days=age)))
+    world = Interactions.from_table(table(*map(list, zip(*rows, strict=True))))
+    generators = ("ease", "recent")
+    selection = select(world, THROUGH, trainer(True, generators=generators), candidates=[BLEND])
+    check_metrics(selection)
+    assert selection.candidate == BLEND and selection.beats_baseline
+    assert isinstance(selection.model, TwoStageRecommender) and selection.model.ranker.trees is None
+    assert [column.name for column in selection.model.params.columns] == [*generators]
+    selection.model.save(tmp_path)
+    loaded = load(tmp_path)
+    assert loaded.name == BLEND and loaded.params == selection.model.params
+    np.testing.assert_array_equal(best_of(loaded, world), best_of(selection.model, world))
 
 
 def test_rows_after_the_training_day_are_not_read():

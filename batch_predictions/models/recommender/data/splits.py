@@ -8,7 +8,8 @@ without a list for the user. Items that first appear after the cut count as miss
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from datetime import date, timedelta
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
@@ -28,7 +29,7 @@ Split: TypeAlias = Literal["time", "leave_out", "leave_newest"]
 
 HIDDEN_SHARE = 0.2
 """Share of a user's items that `leave_out` hides."""
-MAX_USERS = 20_000
+MAX_USERS = 50_000
 """Above this, a seeded sample of the users is evaluated: intervals are narrow by then."""
 
 
@@ -59,6 +60,19 @@ class Holdout:
     def histories(self, items: pa.StringArray, traits: pa.Table | None = None) -> Histories:
         """Histories of the evaluated users as of the cut, over a model's items."""
         return Histories.from_interactions(self.train, self.users, items, self.as_of, traits)
+
+    def take(self, rows: Positions) -> Holdout:
+        """The same with some of its users, given as positions in `users`."""
+        return replace(self, users=self.users[rows], relevant=self.relevant[rows])
+
+    def blocks(self, size: int, seed: int) -> Iterator[Holdout]:
+        """The same with `size` users at a time, drawn at random; itself if it has no more."""
+        if len(self.users) <= size:
+            yield self
+            return
+        order = np.random.default_rng(seed).permutation(len(self.users))
+        for start in range(0, len(order), size):
+            yield self.take(np.sort(order[start : start + size]))
 
     def hits(self, start: int, lists: Positions) -> npt.NDArray[np.bool_]:
         """Which items of lists are relevant.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import cache
 
 import numpy as np
@@ -12,6 +12,7 @@ from batch_predictions.models.recommender.base import Floats
 from batch_predictions.models.recommender.features.candidates import (
     CandidateBatch,
     FeatureColumn,
+    FeatureGroup,
     FeatureSet,
     Values,
 )
@@ -48,10 +49,9 @@ def build_feature_table(
     values: dict[str, Values] = {}
     described: dict[str, FeatureColumn] = {}
     for name, scores in batch.scores.items():
-        group = batch.groups[name]
-        described[name], values[name] = FeatureColumn(name, group), scores
-        rank = f"{name}_rank"
-        described[rank], values[rank] = FeatureColumn(rank, group, True), _log_rank(scores)
+        for column, compute in _score_columns(name, batch.groups[name]):
+            if used is None or column.name in used:
+                described[column.name], values[column.name] = column, compute(scores)
     for feature_set in feature_sets():
         for feature in feature_set.features(batch):
             if not (feature.applies(batch) if used is None else feature.name in used):
@@ -67,6 +67,34 @@ def build_feature_table(
         is_present = column.name in values
         table[:, index] = values[column.name][is_candidate] if is_present else np.nan
     return table, columns
+
+
+def generator_columns(name: str) -> tuple[str, str, str]:
+    """Columns of a generator: its score, the score's rank, and the standardised score."""
+    return name, f"{name}_rank", f"{name}_z"
+
+
+def _score_columns(
+    name: str, group: FeatureGroup
+) -> Iterator[tuple[FeatureColumn, Callable[[Floats], Values]]]:
+    """The columns of a generator, each with the function of the scores (n, m) that gives it."""
+    score, rank, z = generator_columns(name)
+    yield FeatureColumn(score, group), np.asarray
+    yield FeatureColumn(rank, group, high_if_missing=True), _log_rank
+    # The linear model standardises every feature itself.
+    yield FeatureColumn(z, group, is_linear=False), _standardised
+
+
+def _standardised(scores: Floats) -> Values:
+    """Scores minus their mean over their standard deviation, by user; nan without a score.
+
+    Comparable between users, and between models fitted on more and on fewer rows: scores are not.
+    """
+    from batch_predictions.models.recommender.kernels.candidates import standardise_rows
+
+    result = np.empty_like(scores)
+    standardise_rows(scores, result)
+    return result
 
 
 def _log_rank(scores: Floats) -> Values:

@@ -31,7 +31,7 @@ class Generator:
             class's `Params`; None: its defaults.
         params_for_repeats: parameters where lists may repeat items; None: the class's defaults.
         scales: of parameters, ascending values that a training may choose from where lists hold
-            only new items: see `training/parameter_steps.py`.
+            only new items: see `training/parameter_search.py`.
         requires: what must hold for it to be used.
         full_catalogue: it is fitted on all items; otherwise on the `max_items` most frequent ones.
         is_candidate_source: its best items are candidates; otherwise it only scores others'.

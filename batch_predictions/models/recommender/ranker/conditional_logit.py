@@ -31,8 +31,10 @@ RIDGE_PER_USER = 1.0
 """Ridge strength, in multiples of the users' information."""
 REFERENCE_INACTIVE_DAYS = 10.0
 """Days inactive at which `weights` apply unchanged."""
-MAX_LISTS = 2000
-"""Training lists at most, evenly spread; more do not change the few weights."""
+MAX_RIDGE_USERS = 2500
+"""Users from which the ridge grows no more."""
+MAX_VALUES = 50_000_000
+"""Values of the training lists at most, evenly spread ones: 400 MB."""
 USERS_FOR_TREES = 1500
 """Users from which gradient-boosted trees rank as well as the linear model."""
 MAX_ITERATIONS = 100
@@ -101,6 +103,7 @@ class ConditionalLogit:
         labels: npt.NDArray[np.int8],
         sizes: Sizes,
         columns: Sequence[FeatureColumn],
+        max_ridge_users: int = MAX_RIDGE_USERS,
     ) -> ConditionalLogit:
         """Maximises the penalised likelihood of the items taken.
 
@@ -111,10 +114,12 @@ class ConditionalLogit:
             labels: 1 for candidates that were taken, (rows,).
             sizes: rows of every list.
             columns: of the features.
+            max_ridge_users: lists from which the ridge grows no more.
         """
         features, labels, sizes = _sample_lists(features, labels, sizes)
+        ridge = RIDGE_PER_USER * min(max(len(sizes), 1), max_ridge_users)
         # Features of the user are equal for all candidates and cannot order them.
-        varies = [column.group != "user" for column in columns]
+        varies = [column.group != "user" and column.is_linear for column in columns]
         high_if_missing = tuple(column.high_if_missing for column in columns)
         used = [index for index, is_used in enumerate(varies) if is_used]
         x = np.empty((len(features), len(used)))
@@ -125,7 +130,7 @@ class ConditionalLogit:
         inactivity_column = names.index(DAYS_INACTIVE) if DAYS_INACTIVE in names else -1
         inactivity = _inactivity(features, inactivity_column)
         result = np.zeros((2, len(columns)))
-        result[:, used] = _maximise_likelihood(x, labels, sizes, inactivity)
+        result[:, used] = _maximise_likelihood(x, labels, sizes, inactivity, ridge)
         weights, changes = (tuple(row.tolist()) for row in result)
         return cls(weights, changes, high_if_missing, inactivity_column)
 
@@ -133,10 +138,11 @@ class ConditionalLogit:
 def _sample_lists(
     features: Floats, labels: npt.NDArray[np.int8], sizes: Sizes
 ) -> tuple[Floats, npt.NDArray[np.int8], Sizes]:
-    """Evenly spread lists that hold a taken candidate, `MAX_LISTS` at most."""
+    """Evenly spread lists that hold a taken candidate, of `MAX_VALUES` at most."""
     list_of_row = np.repeat(np.arange(len(sizes)), sizes)
     lists = np.flatnonzero(np.bincount(list_of_row, labels, minlength=len(sizes)) > 0)
-    lists = lists[:: max(1, -(-len(lists) // MAX_LISTS))]
+    values = int(sizes[lists].sum()) * features.shape[1]
+    lists = lists[:: max(1, -(-values // MAX_VALUES))]
     is_sampled = np.zeros(len(sizes), dtype=bool)
     is_sampled[lists] = True
     rows = is_sampled[list_of_row]
@@ -144,7 +150,7 @@ def _sample_lists(
 
 
 def _maximise_likelihood(
-    x: Doubles, labels: npt.NDArray[np.int8], sizes: Sizes, inactivity: Doubles
+    x: Doubles, labels: npt.NDArray[np.int8], sizes: Sizes, inactivity: Doubles, ridge: float
 ) -> Doubles:
     """Weights and their changes with inactivity, (2, f), by L-BFGS.
 
@@ -153,6 +159,7 @@ def _maximise_likelihood(
         labels: 1 for candidates that were taken, (rows,).
         sizes: rows of every list.
         inactivity: of each row's user, (rows,).
+        ridge: its strength.
     """
     from scipy.optimize import minimize
     from threadpoolctl import threadpool_limits
@@ -162,7 +169,6 @@ def _maximise_likelihood(
     taken_per_list = np.bincount(list_of_row, labels, minlength=len(sizes))
     target = labels / taken_per_list[list_of_row]
     lists = max(len(sizes), 1)
-    ridge = RIDGE_PER_USER * lists
 
     def loss(parameters: Doubles) -> tuple[float, Doubles]:
         linear = x @ parameters.reshape(2, -1).T

@@ -22,9 +22,14 @@ SCALE_SAMPLE_ROWS = 100_000
 
 @dataclass(frozen=True)
 class RankerEnsemble:
-    """Ranks rows of features, list by list; `linear` is None where it has no weight."""
+    """Ranks rows of features, list by list.
 
-    trees: GBDTRanker
+    Attributes:
+        trees: None for a blend, which has a linear model only.
+        linear: None where it has no weight.
+    """
+
+    trees: GBDTRanker | None
     linear: ConditionalLogit | None = None
 
     def margins(self, features: Floats, sizes: Sizes) -> tuple[Doubles, Floats | None]:
@@ -37,7 +42,7 @@ class RankerEnsemble:
         Returns:
             Margins (rows,); contributions (rows, f), None without a linear model.
         """
-        total = self.trees.margins(features)
+        total = np.zeros(len(features)) if self.trees is None else self.trees.margins(features)
         if self.linear is None:
             return total, None
         contributions = self.linear.contributions(features, sizes)
@@ -45,7 +50,8 @@ class RankerEnsemble:
 
     def to_json(self) -> dict[str, Any]:
         """What `load` needs besides the folder, as JSON values."""
-        values: dict[str, Any] = {"scales": list(self.trees.scales), "linear": None}
+        scales = [] if self.trees is None else list(self.trees.scales)
+        values: dict[str, Any] = {"scales": scales, "linear": None}
         if self.linear is not None:
             values["linear"] = {
                 "weights": list(self.linear.weights),
@@ -57,7 +63,8 @@ class RankerEnsemble:
 
     def save(self, folder: Path) -> None:
         """Writes the trees; `to_json` goes into the model's manifest."""
-        self.trees.save(folder)
+        if self.trees is not None:
+            self.trees.save(folder)
 
     @classmethod
     def load(cls, folder: Path, values: Mapping[str, Any]) -> Self:
@@ -71,7 +78,8 @@ class RankerEnsemble:
                 tuple(stored["high_if_missing"]),
                 int(stored["inactivity_column"]),
             )
-        return cls(GBDTRanker.load(folder, values["scales"]), linear)
+        scales = values["scales"]
+        return cls(GBDTRanker.load(folder, scales) if scales else None, linear)
 
     @classmethod
     def fit(

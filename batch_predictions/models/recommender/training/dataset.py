@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -40,6 +40,13 @@ class RankingDataset:
         """How many users have a taken candidate."""
         return len(self.sizes)
 
+    def take_lists(self, lists: npt.NDArray[np.bool_]) -> RankingDataset:
+        """Some of the users, given as a mask, (users,)."""
+        rows = np.repeat(lists, self.sizes)
+        return RankingDataset(
+            self.features[rows], self.labels[rows], self.sizes[lists], self.columns
+        )
+
     def with_columns(self, columns: Sequence[FeatureColumn]) -> Floats:
         """The features in the order of other columns, nan for those that it lacks."""
         if self.columns == list(columns):
@@ -58,6 +65,8 @@ def build_dataset(
     item_features: ItemFeatures,
     users: pa.Table | None,
     candidates_per_generator: int,
+    max_users: int,
+    seed: int,
 ) -> RankingDataset:
     """The candidates of a hold-out's users, labelled by what they took.
 
@@ -69,11 +78,33 @@ def build_dataset(
         item_features: of the ensemble's items, as of the cut.
         users: demographic traits as of the cut, where known.
         candidates_per_generator: items that each candidate source proposes.
+        max_users: of a larger hold-out, users are drawn until about so many have a taken candidate.
+        seed: of the draw.
     """
+    block_size = max_users if len(holdout.users) <= max_users else max(256, max_users // 4)
+    parts: list[RankingDataset] = []
+    for block in holdout.blocks(block_size, seed):
+        parts += _label_candidates(block, ensemble, item_features, users, candidates_per_generator)
+        if sum(part.users for part in parts) >= max_users:
+            break
+    return RankingDataset(
+        np.concatenate([part.features for part in parts]),
+        np.concatenate([part.labels for part in parts]),
+        np.concatenate([part.sizes for part in parts]),
+        parts[-1].columns,
+    )
+
+
+def _label_candidates(
+    holdout: Holdout,
+    ensemble: GeneratorEnsemble,
+    item_features: ItemFeatures,
+    users: pa.Table | None,
+    candidates_per_generator: int,
+) -> Iterator[RankingDataset]:
+    """The datasets of batches of users."""
     histories = holdout.histories(ensemble.items, users)
     to_holdout = positions_in(ensemble.items, holdout.item_ids)
-    features, labels, sizes = [], [], []
-    columns: list[FeatureColumn] = []
     for start, _, batch in user_batches(histories, ensemble.dense_scores_per_user):
         candidates = ensemble.propose(
             batch, item_features, candidates_per_generator, holdout.masks_seen, None
@@ -83,9 +114,9 @@ def build_dataset(
         is_taken = holdout.hits(start, items)
         has_taken = is_taken.any(axis=1)
         table, columns = build_feature_table(candidates)
-        features.append(table[np.repeat(has_taken, is_candidate.sum(axis=1))])
-        labels.append(is_taken[has_taken][is_candidate[has_taken]].astype(np.int8))
-        sizes.append(is_candidate[has_taken].sum(axis=1))
-    return RankingDataset(
-        np.concatenate(features), np.concatenate(labels), np.concatenate(sizes), columns
-    )
+        yield RankingDataset(
+            table[np.repeat(has_taken, is_candidate.sum(axis=1))],
+            is_taken[has_taken][is_candidate[has_taken]].astype(np.int8),
+            is_candidate[has_taken].sum(axis=1),
+            columns,
+        )

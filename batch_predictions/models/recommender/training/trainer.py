@@ -1,4 +1,4 @@
-"""Trains a two-stage recommender: generators, ranking datasets of past windows, ranker."""
+"""Trains recommenders of several generators: ranking datasets of past windows, ranker or blend."""
 
 from __future__ import annotations
 
@@ -21,7 +21,10 @@ from batch_predictions.models.recommender.data.item_features import ItemFeatures
 from batch_predictions.models.recommender.data.item_metadata import ItemMetadata
 from batch_predictions.models.recommender.data.splits import Holdout, Split
 from batch_predictions.models.recommender.generators.registry import generators
-from batch_predictions.models.recommender.ranker.conditional_logit import linear_weight
+from batch_predictions.models.recommender.ranker.conditional_logit import (
+    ConditionalLogit,
+    linear_weight,
+)
 from batch_predictions.models.recommender.ranker.gbdt_ranker import LIGHTGBM_PARAMS, OBJECTIVES
 from batch_predictions.models.recommender.ranker.ranker_ensemble import RankerEnsemble
 from batch_predictions.models.recommender.training.dataset import RankingDataset, build_dataset
@@ -30,6 +33,8 @@ from batch_predictions.models.recommender.two_stage import TwoStageParams, TwoSt
 
 SEED_STRIDE = 10
 """Between the seeds of one set of trees and the next."""
+BLEND_RIDGE_USERS = 500
+"""Users from which the ridge of a blend grows no more: its few weights need less of it."""
 
 
 @dataclass(frozen=True)
@@ -64,12 +69,16 @@ class RankerTrainer:
         return self.build_recommender(interactions, as_of, trained)
 
     def build_recommender(
-        self, interactions: Interactions, as_of: date, trained: TrainedRanker
+        self,
+        interactions: Interactions,
+        as_of: date,
+        trained: TrainedRanker,
+        name: str | None = None,
     ) -> TwoStageRecommender:
         """A recommender of a trained ranker, with generators fitted on the rows up to a day."""
         ensemble = self.fit_generators(interactions, as_of)
         metadata = self.side_information.items()
-        return TwoStageRecommender(ensemble, trained.ranker, trained.params, metadata)
+        return TwoStageRecommender(ensemble, trained.ranker, trained.params, metadata, name)
 
     def generator_names(self, as_of: date) -> list[str]:
         """The generators that apply as of a day, whatever the rows."""
@@ -133,13 +142,17 @@ class RankerTrainer:
         return ItemFeatures.from_interactions(rows, as_of, items, metadata, promotions)
 
     def build_dataset(
-        self, holdout: Holdout, ensemble: GeneratorEnsemble | None = None
+        self,
+        holdout: Holdout,
+        ensemble: GeneratorEnsemble | None = None,
+        max_users: int | None = None,
     ) -> RankingDataset:
         """The labelled candidates of a hold-out's users.
 
         Args:
             holdout: a label window.
             ensemble: generators fitted on `holdout.train`; None: fitted here.
+            max_users: labelled users after which no others are drawn; None: as configured.
         """
         if ensemble is None:
             ensemble = self.fit_generators(holdout.train, holdout.as_of)
@@ -149,6 +162,8 @@ class RankerTrainer:
             self.item_features(holdout.train, holdout.as_of, ensemble.items),
             self.side_information.users(holdout.as_of),
             self.config.candidates_in_training,
+            max_users or self.config.labelled_users(holdout.split),
+            self.config.seed,
         )
 
     def build_datasets(
@@ -164,36 +179,55 @@ class RankerTrainer:
         Raises:
             ValueError: no dataset has a candidate that was taken.
         """
-        datasets = [dataset for dataset in datasets if dataset.users]
-        if not datasets:
-            raise ValueError("two_stage: no past window has a candidate that was taken")
-        columns = list(
-            {column.name: column for dataset in datasets for column in dataset.columns}.values()
-        )
-        users = sum(dataset.users for dataset in datasets)
-        rows = sum(len(dataset.labels) for dataset in datasets)
+        data, windows = _join(datasets)
         if self.progress:
             self.progress(
-                f"training the ranker on {rows:,} candidates of {users:,} users in "
-                f"{len(datasets)} past windows"
+                f"training the ranker on {len(data.labels):,} candidates of {data.users:,} users "
+                f"in {windows} past windows"
             )
-        weight = self.config.linear_weight
+        config = self.config
+        weight = config.linear_weight
         ranker = RankerEnsemble.fit(
-            self._model_params(rows),
-            linear_weight(users, self.config.exclude_seen) if weight is None else weight,
-            np.concatenate([dataset.with_columns(columns) for dataset in datasets]),
-            np.concatenate([dataset.labels for dataset in datasets]),
-            np.concatenate([dataset.sizes for dataset in datasets]),
-            columns,
+            self._model_params(len(data.labels), data.users),
+            linear_weight(data.users, config.exclude_seen) if weight is None else weight,
+            data.features,
+            data.labels,
+            data.sizes,
+            data.columns,
+        )
+        return TrainedRanker(
+            ranker,
+            TwoStageParams(
+                config.candidates_per_generator,
+                tuple(data.columns),
+                {"windows": windows, "ranker_params": dict(config.ranker_params)},
+            ),
+        )
+
+    def fit_blend(self, datasets: Sequence[RankingDataset]) -> TrainedRanker:
+        """Trains a blend: a conditional logit of the generators' scores alone.
+
+        Raises:
+            ValueError: no dataset has a candidate that was taken.
+        """
+        data, windows = _join(datasets)
+        columns = [column for column in data.columns if column.name in generators()]
+        ranker = RankerEnsemble(
+            None,
+            ConditionalLogit.fit(
+                data.with_columns(columns),
+                data.labels,
+                data.sizes,
+                columns,
+                max_ridge_users=BLEND_RIDGE_USERS,
+            ),
         )
         params = TwoStageParams(
-            self.config.candidates_per_generator,
-            tuple(columns),
-            {"windows": len(datasets), "ranker_params": dict(self.config.ranker_params)},
+            self.config.candidates_per_generator, tuple(columns), {"windows": windows}
         )
         return TrainedRanker(ranker, params)
 
-    def _model_params(self, rows: int) -> list[dict[str, Any]]:
+    def _model_params(self, rows: int, users: int) -> list[dict[str, Any]]:
         """LightGBM's parameters of every model: each objective with each seed."""
         config = self.config
         common = {**LIGHTGBM_PARAMS, "num_threads": config.threads}
@@ -207,6 +241,30 @@ class RankerTrainer:
                 **objective,
                 **config.ranker_params,
             }
-            for number in range(config.ranker_seeds)
+            for number in range(config.seeds_for(users))
             for place, objective in enumerate(OBJECTIVES)
+            if config.objectives is None or objective["objective"] in config.objectives
         ]
+
+
+def _join(datasets: Sequence[RankingDataset]) -> tuple[RankingDataset, int]:
+    """Datasets one after the other, those without a user left out, and how many these are.
+
+    Raises:
+        ValueError: none has a user.
+    """
+    datasets = [dataset for dataset in datasets if dataset.users]
+    if not datasets:
+        raise ValueError("two_stage: no past window has a candidate that was taken")
+    if len(datasets) == 1:
+        return datasets[0], 1
+    columns = list(
+        {column.name: column for dataset in datasets for column in dataset.columns}.values()
+    )
+    joined = RankingDataset(
+        np.concatenate([dataset.with_columns(columns) for dataset in datasets]),
+        np.concatenate([dataset.labels for dataset in datasets]),
+        np.concatenate([dataset.sizes for dataset in datasets]),
+        columns,
+    )
+    return joined, len(datasets)

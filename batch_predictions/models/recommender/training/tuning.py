@@ -114,23 +114,28 @@ def validation_holdout(
     )
 
 
-def ndcg_alone(
-    name: str, overrides: Mapping[str, Any], trainer: RankerTrainer, holdout: Holdout
+def metric_alone(
+    name: str,
+    overrides: Mapping[str, Any],
+    trainer: RankerTrainer,
+    holdout: Holdout,
+    metric: str = NDCG,
 ) -> Doubles:
-    """NDCG@10 of every user of a hold-out for a generator alone, (n,).
+    """A metric of every user of a hold-out for a generator alone, (n,).
 
     Args:
         name: the generator.
         overrides: of its declared parameters.
         trainer: fits it.
         holdout: fits and evaluates it.
+        metric: of `ranking_metrics`.
     """
     params = {**trainer.config.generator_params, name: overrides}
     config = replace(trainer.config, generator_params=params)
     fitting = replace(trainer, config=config, progress=None)
     model = fitting.fit_generators(holdout.train, holdout.as_of, [name]).generators[0].model
     item_features = trainer.item_features(holdout.train, holdout.as_of, model.items)
-    return evaluate(model, holdout, item_features).per_user[NDCG]
+    return evaluate(model, holdout, item_features).per_user[metric]
 
 
 def _tune_generator(
@@ -142,7 +147,7 @@ def _tune_generator(
 
     def objective(trial: optuna.Trial) -> float:
         values = {**overrides, **GENERATOR_SPACES[name](trial)}
-        return float(ndcg_alone(name, values, trainer, holdout).mean())
+        return float(metric_alone(name, values, trainer, holdout).mean())
 
     defaults = asdict(generators()[name].params(config.exclude_seen, overrides))
     return _best_params(objective, trials, trainer, name, defaults)

@@ -40,9 +40,8 @@ def label_windows(
     rows = interactions.up_to(as_of)
     if split == "leave_out" or rows.has_single_date:
         # The evaluation hides items of each user: hide others here.
-        holdout = leave_out(
-            rows, as_of=as_of, seed=config.seed + 1, max_users=config.max_labelled_users
-        )
+        # The dataset draws users until enough of them have a hidden item among their candidates.
+        holdout = leave_out(rows, as_of=as_of, seed=config.seed + 1)
         if len(holdout.users):
             yield holdout
     elif split == "leave_newest":
@@ -56,7 +55,7 @@ def _repeated_leave_last_out(
 ) -> Iterator[Holdout]:
     """Each user's newest items, then the newest of what is left, and so on."""
     users = 0
-    while users < config.max_labelled_users:
+    while users < config.labelled_users("leave_newest"):
         holdout = leave_last_out(rows, as_of)
         if not len(holdout.users):
             return
@@ -70,7 +69,7 @@ def _windows_by_time(rows: Interactions, as_of: date, config: TwoStageConfig) ->
 
     Shorter windows have fewer labels, of the users who return soonest.
     """
-    users = 0
+    users, enough = 0, config.labelled_users("time")
     first = rows.dates.min() if len(rows) else np.datetime64(as_of, "D")
     stride = config.window_stride
     strides = -(-config.window_days // stride)
@@ -81,7 +80,7 @@ def _windows_by_time(rows: Interactions, as_of: date, config: TwoStageConfig) ->
             return
         for age in (stride * length for length in lengths):
             cut = as_of - timedelta(days=age)
-            if users >= config.max_labelled_users or np.datetime64(cut, "D") < first:
+            if users >= enough or np.datetime64(cut, "D") < first:
                 break
             end = cut + timedelta(days=min(age, config.window_days))
             holdout = split_by_time(
@@ -90,7 +89,7 @@ def _windows_by_time(rows: Interactions, as_of: date, config: TwoStageConfig) ->
                 exclude_seen=config.exclude_seen,
                 seed=config.seed,
                 history_days=config.history_days,
-                max_users=config.max_labelled_users,
+                max_users=enough,
             )
             if not len(holdout.users):
                 break

@@ -1,0 +1,53 @@
+"""The plot of a parameter search: what the budget bought."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from batch_predictions.models.recommender.training.parameter_search import Trial
+from batch_predictions.reporting import legend_outside, new_axes
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+DECLARED = "#333333"
+
+
+def plot_search(trials: Sequence[Trial]) -> Figure | None:
+    """NDCG@20 of every setting over that of the declared ones, by generator; None without trials.
+
+    Settings are compared with the declared ones of their own round, on the same users.
+    """
+    if not trials:
+        return None
+    figure, ax = new_axes("NDCG@20 of each setting, relative to the declared one")
+    names = list(dict.fromkeys(trial.name for trial in trials))
+    start = 0
+    for name in names:
+        own = [trial for trial in trials if trial.name == name]
+        declared = {trial.users: trial.ndcg for trial in own if trial.is_declared}
+        places = range(start, start + len(own))
+        ratios = [
+            trial.ndcg / declared[trial.users] if declared[trial.users] > 0 else 1.0
+            for trial in own
+        ]
+        # The last round has the most users, and decides.
+        most = max(trial.users for trial in own)
+        sizes = [34 if trial.users == most else 10 for trial in own]
+        ax.scatter(places, ratios, s=sizes, label=f"{name}: best {_best(own, ratios, most)}")
+        start += len(own)
+    ax.axhline(1.0, color=DECLARED, linewidth=0.8)
+    ax.set_xlabel("settings in the order in which they were tried; large: the last round")
+    legend_outside(ax)
+    return figure
+
+
+def _best(trials: Sequence[Trial], ratios: Sequence[float], users: int) -> str:
+    """The best of the last round, and its gain over the declared setting."""
+    last = [(ratio, trial) for ratio, trial in zip(ratios, trials, strict=True)]
+    ratio, trial = max((pair for pair in last if pair[1].users == users), key=lambda pair: pair[0])
+    if trial.is_declared:
+        return "as declared"
+    shown = ", ".join(f"{key} {value}" for key, value in trial.setting.items())
+    return f"{shown} ({ratio - 1:+.0%})"
