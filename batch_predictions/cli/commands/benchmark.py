@@ -118,14 +118,13 @@ def benchmark_sentiment(
     from batch_predictions.cli.benchmark.sentiment import benchmark as compare
 
     settings = load_settings(home, context).sentiment
-    names = models.split(",") if models else ["tfidf_lr", *settings.candidates]
     report = compare(
         file,
         settings,
         test=test,
         fold_count=folds,
         group=group,
-        models=list(dict.fromkeys(names)),
+        models=list(dict.fromkeys(models.split(","))) if models else (),
         progress=lambda text: typer.echo(text, err=True),
         cache_folder=keep,
     )

@@ -220,6 +220,7 @@ def test_the_selection_takes_a_significantly_better_model_and_explains_it() -> N
         holdout_share=0.3,
         min_reviews=50,
         max_reviews=1000,
+        small_reviews=0,
     )
     assert selection.candidate == "cnn" and selection.beats_baseline
     assert "tfidf_lr" in selection.why
@@ -238,6 +239,7 @@ def test_without_enough_labels_nothing_is_trained_and_the_reason_is_given() -> N
         holdout_share=0.2,
         min_reviews=50,
         max_reviews=1000,
+        small_reviews=0,
     )
     assert selection.candidate == UNTRAINED and not selection.classifier.models
     assert "min_reviews" in selection.why
