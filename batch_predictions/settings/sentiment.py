@@ -19,21 +19,21 @@ class SentimentSettings(Section):
         "`encoder` is set) with fewer texts than `small_reviews`, else nb_lr, cnn, lstm and "
         "average_cnn. Available: tfidf_lr, nb_lr, char_lr, cnn, lstm, gru, encoder, "
         "average_char_lr, average_cnn, average_lstm, average_gru, average_encoder, and models of "
-        "plugins. An average sums the logits of a model and of nb_lr; that of a net or the encoder "
-        "also has tfidf_lr where the classes are imbalanced.",
+        "plugins. An average sums the logits of a model, of nb_lr and, where the classes are "
+        "imbalanced, of tfidf_lr.",
     )
     default: str = Field(
         "",
-        description="Model that `benchmark sentiment` reports as the default. Empty: by size: "
-        "average_char_lr (average_encoder where `encoder` is set) with fewer texts than "
-        "`small_reviews`, else average_cnn.",
+        description="Model that `benchmark sentiment` reports as the default. Empty: by size: with "
+        "fewer texts than `small_reviews` the model that cross-validation within the training "
+        "folds chooses, as the weekly training does, else average_cnn.",
     )
     small_reviews: int = Field(
         5_000,
         ge=0,
         description="With fewer distinct labelled texts the models are compared by "
-        "cross-validation, the one with the highest macro-F1 serves, and nets are compared only "
-        "if `candidates` names them.",
+        "cross-validation: the one with the highest macro-F1 serves if it is at least .01 above "
+        "tfidf_lr, else tfidf_lr does. Nets are compared only if `candidates` names them.",
     )
     negative_up_to: float = Field(2, description="Highest rating that is negative.")
     positive_from: float = Field(4, description="Lowest rating that is positive.")

@@ -7,6 +7,7 @@ both training and test rows.
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ import numpy as np
 from batch_predictions.cli.benchmark.labelled_file import LabelledFile, read_labelled_file
 from batch_predictions.models.common.torch_threads import one_torch_thread
 from batch_predictions.models.sentiment.arrays import Floats
-from batch_predictions.models.sentiment.candidates import candidates_by_size, default_by_size
+from batch_predictions.models.sentiment.candidates import NET_DEFAULT, candidates_by_size
 from batch_predictions.models.sentiment.classifier import Classifier
 from batch_predictions.models.sentiment.data import (
     Labels,
@@ -30,7 +31,7 @@ from batch_predictions.models.sentiment.fold_cache import FoldCache, hash_inputs
 from batch_predictions.models.sentiment.metrics import ACCURACY, MACRO_F1, EvaluatedClassifier
 from batch_predictions.models.sentiment.models.base import ModelTraining
 from batch_predictions.models.sentiment.registry import validate_names
-from batch_predictions.models.sentiment.selection import FOLDS
+from batch_predictions.models.sentiment.selection import FOLDS, choose_best, compare_on_folds
 from batch_predictions.models.sentiment.text.documents import Documents
 from batch_predictions.models.sentiment.training import BASELINE, ClassifierTrainer
 from batch_predictions.settings import SentimentSettings, SettingsError
@@ -68,11 +69,7 @@ def benchmark(
     validate_names(models)
     data = read_labelled_file(file, settings, group)
     is_small = len(deduplicate(data.reviews)) < settings.small_reviews
-    has_encoder = settings.encoder is not None
-    default = settings.default or default_by_size(is_small, has_encoder)
-    if not models:
-        candidates = settings.candidates or candidates_by_size(is_small, has_encoder)
-        models = list(dict.fromkeys([BASELINE, *candidates]))
+    models = models or _compared_models(settings, is_small)
     test_data = read_labelled_file(test, settings, group) if test else None
     if test_data and test_data.classes != data.classes:
         raise SettingsError(
@@ -88,14 +85,22 @@ def benchmark(
         for fold, (train_reviews, test_reviews) in enumerate(folds):
             run.add_fold(fold, train_reviews, test_reviews, by_group=group is not None)
     report = run.report()
+    default = settings.default or run.most_chosen() or NET_DEFAULT
     return {
         "default": default if default in report else models[-1],
+        "chosen": dict(run.chosen),
         "reviews": len(data.reviews),
         "judged": len(run.clusters),
         "left_out": data.left_out,
         "folds": None if test else fold_count,
         "models": report,
     }
+
+
+def _compared_models(settings: SentimentSettings, is_small: bool) -> list[str]:
+    """The models that the weekly training compares."""
+    by_size = candidates_by_size(is_small, settings.encoder is not None)
+    return list(dict.fromkeys([BASELINE, *(settings.candidates or by_size)]))
 
 
 class _BenchmarkRun:
@@ -107,7 +112,11 @@ class _BenchmarkRun:
         settings: seed, options and files of the models.
         cache: of finished folds.
         progress: receives log lines.
-        is_small: whether classifiers are tuned on out-of-fold scores, as in the weekly training.
+        is_small: whether classifiers are tuned on out-of-fold scores and one is chosen by them, as
+            in the weekly training.
+
+    Attributes:
+        chosen: in how many folds each model was chosen, within the training part.
     """
 
     def __init__(
@@ -134,6 +143,7 @@ class _BenchmarkRun:
         self.clusters: list[str] = []
         self.predicted: dict[str, list[Labels]] = {name: [] for name in models}
         self.seconds = dict.fromkeys(models, 0.0)
+        self.chosen: Counter[str] = Counter()
 
     def add_fold(self, fold: int, train: Reviews, test: Reviews, by_group: bool) -> None:
         """Predicts the test reviews of a fold with all models.
@@ -157,6 +167,24 @@ class _BenchmarkRun:
             self.training.progress(
                 f"fold {fold + 1}: {name} has accuracy {accuracy:.4f} on {len(test):,} reviews"
             )
+        if folds and BASELINE in self.predicted:
+            self.chosen[self._choose(fold, trainer)] += 1
+
+    def most_chosen(self) -> str | None:
+        """The model that most folds chose; None where none was chosen."""
+        return max(self.predicted, key=lambda name: self.chosen[name]) if self.chosen else None
+
+    def _choose(self, fold: int, trainer: ClassifierTrainer) -> str:
+        """The model that the weekly training would choose from a fold's training part."""
+        models = [*self.predicted]
+        cached = self.cache.read_choice(models, fold) if self.cache else None
+        if cached is not None:
+            return cached
+        name, why = choose_best(compare_on_folds(models, trainer))
+        self.training.progress(f"fold {fold + 1}: within the training part {why}")
+        if self.cache:
+            self.cache.write_choice(models, fold, name)
+        return name
 
     def _predict(
         self, name: str, fold: int, trainer: ClassifierTrainer, test: Reviews

@@ -1,16 +1,16 @@
-"""The models that are compared, and the default model, by the number of labelled texts.
+"""The models that are compared, by the number of labelled texts.
 
-`sentiment.candidates` and `sentiment.default` replace them; docs/sentiment.md has the figures
-behind them.
+The setting `sentiment.candidates` replaces them; docs/sentiment.md has the figures behind them.
 """
 
 from __future__ import annotations
 
 LINEAR_CANDIDATES = ("tfidf_lr", "nb_lr", "char_lr", "average_char_lr")
 NET_CANDIDATES = ("tfidf_lr", "nb_lr", "cnn", "lstm", "average_cnn")
-LINEAR_DEFAULT, NET_DEFAULT = "average_char_lr", "average_cnn"
 ENCODER_AVERAGE = "average_encoder"
-"""Compared, and the default, on few texts where there is an encoder."""
+"""Also compared on few texts where there is an encoder."""
+NET_DEFAULT = "average_cnn"
+"""What `benchmark sentiment` reports as the default where there are not few texts."""
 
 
 def candidates_by_size(is_small: bool, has_encoder: bool) -> tuple[str, ...]:
@@ -23,10 +23,3 @@ def candidates_by_size(is_small: bool, has_encoder: bool) -> tuple[str, ...]:
     if not is_small:
         return NET_CANDIDATES
     return (*LINEAR_CANDIDATES, ENCODER_AVERAGE) if has_encoder else LINEAR_CANDIDATES
-
-
-def default_by_size(is_small: bool, has_encoder: bool) -> str:
-    """Name of the default model; arguments as those of `candidates_by_size`."""
-    if not is_small:
-        return NET_DEFAULT
-    return ENCODER_AVERAGE if has_encoder else LINEAR_DEFAULT

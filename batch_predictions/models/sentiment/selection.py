@@ -2,10 +2,11 @@
 
 With few texts (`sentiment.small_reviews`) the reviews are those of cross-validation folds, whose
 classifiers were fitted and tuned on the other folds; the candidate with the highest macro-F1
-serves, because so few reviews rarely show a significant difference. Else the newest reviews are
-held out, and a candidate passes where its macro-F1 is significantly higher than that of the TF-IDF
-baseline: the 95 % interval of the paired difference is above 0. The best that passes serves, else
-the baseline. What serves is fitted on all reviews.
+serves if it is at least MIN_GAIN above the TF-IDF baseline, because so few reviews rarely show a
+significant difference. Else the newest reviews are held out, and a candidate passes where its
+macro-F1 is significantly higher than that of the baseline: the 95 % interval of the paired
+difference is above 0. The best that passes serves, else the baseline. What serves is fitted on all
+reviews.
 """
 
 from __future__ import annotations
@@ -44,6 +45,8 @@ MIN_REVIEWS_PER_CLASS = 5
 """A class with fewer texts does not count as one of the two that training needs."""
 FOLDS = MIN_REVIEWS_PER_CLASS
 """Cross-validation folds of few texts; each can have a text of each class."""
+MIN_GAIN = 0.01
+"""Smaller gains in macro-F1 on few texts are taken for noise: the baseline serves."""
 
 
 @dataclass(frozen=True)
@@ -67,7 +70,7 @@ class SentimentSelection:
     split: str
 
 
-class Comparison(NamedTuple):
+class ClassifierComparison(NamedTuple):
     """All classifiers on the same test reviews.
 
     Attributes:
@@ -140,7 +143,7 @@ def select_sentiment(
 
 def _compare_on_holdout(
     names: Sequence[str], reviews: Reviews, share: float, training: ModelTraining
-) -> Comparison:
+) -> ClassifierComparison:
     """Classifiers fitted on the other reviews, on the newest `share` of the reviews."""
     split = split_holdout(reviews, share, training.seed)
     train, test = reviews.take(split.train), reviews.take(split.test)
@@ -150,10 +153,10 @@ def _compare_on_holdout(
     }
     evaluated, gains = _evaluate(predicted, test, training.seed)
     test_set = f"{len(test):,} held-out reviews ({split.kind})"
-    return Comparison(evaluated, gains, test_set, split.kind)
+    return ClassifierComparison(evaluated, gains, test_set, split.kind)
 
 
-def compare_on_folds(names: Sequence[str], trainer: ClassifierTrainer) -> Comparison:
+def compare_on_folds(names: Sequence[str], trainer: ClassifierTrainer) -> ClassifierComparison:
     """Classifiers on all reviews of a trainer with folds, each review by those of the other folds.
 
     Args:
@@ -163,7 +166,9 @@ def compare_on_folds(names: Sequence[str], trainer: ClassifierTrainer) -> Compar
     predicted = {name: trainer.cross_validate(name).argmax(axis=1) for name in names}
     evaluated, gains = _evaluate(predicted, trainer.reviews, trainer.training.seed)
     split = f"{len(trainer.folds)} folds of {trainer.folds[0].kind}"
-    return Comparison(evaluated, gains, f"{len(trainer.reviews):,} reviews ({split})", split)
+    return ClassifierComparison(
+        evaluated, gains, f"{len(trainer.reviews):,} reviews ({split})", split
+    )
 
 
 def _evaluate(
@@ -184,7 +189,7 @@ def _evaluate(
     return evaluated, gains
 
 
-def choose_significant(comparison: Comparison) -> tuple[str, str]:
+def choose_significant(comparison: ClassifierComparison) -> tuple[str, str]:
     """The best candidate that is significantly better, else the baseline; and why."""
     winner = best_significant(comparison.gains)
     if winner is None:
@@ -196,20 +201,26 @@ def choose_significant(comparison: Comparison) -> tuple[str, str]:
     return winner, _explain_gain(winner, comparison)
 
 
-def choose_best(comparison: Comparison) -> tuple[str, str]:
-    """The classifier with the highest macro-F1, the baseline where it is equal; and why."""
+def choose_best(comparison: ClassifierComparison, min_gain: float = MIN_GAIN) -> tuple[str, str]:
+    """The candidate with the highest macro-F1 if it gains enough, else the baseline; and why.
+
+    Args:
+        comparison: of all candidates.
+        min_gain: smallest difference of macro-F1 to the baseline.
+    """
     gains = comparison.gains
     winner = max(gains, key=lambda name: gains[name].mean, default=BASELINE)
-    if winner == BASELINE or gains[winner].mean <= 0:
+    if winner == BASELINE or gains[winner].mean < min_gain:
         f1 = comparison.evaluated[BASELINE].f1().mean()
         return BASELINE, (
-            f"{BASELINE} has the highest macro-F1, {f1:.4f}, on {comparison.test_set}"
+            f"no candidate has a macro-F1 at least {min_gain} above that of {BASELINE}, {f1:.4f} "
+            f"on {comparison.test_set}"
         )
     why = _explain_gain(winner, comparison)
     return winner, why if gains[winner].lower > 0 else f"{why}: not significant"
 
 
-def _explain_gain(winner: str, comparison: Comparison) -> str:
+def _explain_gain(winner: str, comparison: ClassifierComparison) -> str:
     """The winner's macro-F1 and its gain over the baseline in words."""
     f1, gain = comparison.evaluated[winner].f1().mean(), comparison.gains[winner]
     return (

@@ -1,9 +1,8 @@
 """Fits classifiers by name: single models, and averages of a net or the encoder with linear ones.
 
-An average `average_<name>` has the model `<name>` and `nb_lr`; that of a net or the encoder also
-has `tfidf_lr` where the classes are imbalanced, because it recognises rare classes well. With the
-option `nets` it has several nets with different seeds, which together weigh as much as one linear
-model.
+An average `average_<name>` has the model `<name>` and `nb_lr`; where the classes are imbalanced it
+also has `tfidf_lr`, which recognises rare classes well. With the option `nets` it has several nets
+with different seeds, which together weigh as much as one linear model.
 
 Temperature and tau are tuned on held-out reviews, or, with folds, on out-of-fold scores of all
 reviews: a tenth of a few thousand texts has too few of a rare class for a choice.
@@ -48,8 +47,7 @@ class TrainerParameters:
         held_share: share of the reviews that is held out for early stopping and for tuning
             temperature and tau.
         nets: nets in an average.
-        average_tfidf: whether averages have `tfidf_lr`; None: those of nets and the encoder, where
-            the classes are imbalanced.
+        average_tfidf: whether averages have `tfidf_lr`; None: where the classes are imbalanced.
     """
 
     held_share: float = 0.1
@@ -162,12 +160,10 @@ class ClassifierTrainer:
 
     def _fit_average(self, name: str) -> tuple[list[FittedModel], tuple[float, ...] | None]:
         """The models of an average, and their weights; None if these are equal."""
-        role = model_specs()[name].role
-        net_count = max(1, self.parameters.nets) if role == "net" else 1
+        net_count = max(1, self.parameters.nets) if model_specs()[name].role == "net" else 1
         with_tfidf = self.parameters.average_tfidf
         if with_tfidf is None:
-            # Beside another linear model, tfidf_lr adds nothing.
-            with_tfidf = role != "linear" and is_imbalanced(self.prior)
+            with_tfidf = is_imbalanced(self.prior)
         linear = (NB_LR, BASELINE) if with_tfidf else (NB_LR,)
         members = [self._fit_model(name, number) for number in range(net_count)]
         members += [self._fit_model(linear_name) for linear_name in linear]

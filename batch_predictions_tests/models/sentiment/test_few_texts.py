@@ -18,7 +18,6 @@ from batch_predictions.models.sentiment.calibration import (
 from batch_predictions.models.sentiment.candidates import (
     LINEAR_CANDIDATES,
     candidates_by_size,
-    default_by_size,
 )
 from batch_predictions.models.sentiment.classifier import Classifier
 from batch_predictions.models.sentiment.data import Reviews, build_reviews, stratified_folds
@@ -26,7 +25,7 @@ from batch_predictions.models.sentiment.metrics import EvaluatedClassifier, macr
 from batch_predictions.models.sentiment.models.base import ModelTraining
 from batch_predictions.models.sentiment.models.probabilities import log_softmax
 from batch_predictions.models.sentiment.selection import (
-    Comparison,
+    ClassifierComparison,
     SentimentSelection,
     choose_best,
     choose_significant,
@@ -77,9 +76,6 @@ def test_few_texts_leave_the_nets_out(by_size: SentimentSelection) -> None:
     assert not any("cnn" in name or "lstm" in name for name in candidates_by_size(True, True))
     assert "average_encoder" in candidates_by_size(True, has_encoder=True)
     assert {"cnn", "average_cnn"} <= {*candidates_by_size(False, has_encoder=False)}
-    for is_small, has_encoder in ((True, False), (True, True), (False, False)):
-        candidates = candidates_by_size(is_small, has_encoder)
-        assert default_by_size(is_small, has_encoder) in candidates
 
 
 def test_the_best_in_folds_serves_and_the_decision_says_on_what(
@@ -102,7 +98,10 @@ def test_where_nothing_is_better_tfidf_serves_and_says_so() -> None:
     texts = [f"{'good' if label else 'bad'} w{n}" for n, label in enumerate(labels)]
     selection = select(build_reviews(texts, labels), ["nb_lr"])
     assert selection.candidate == "tfidf_lr" and not selection.beats_baseline
-    assert selection.why.startswith("tfidf_lr has the highest macro-F1, 0.6667, on 120 reviews")
+    assert selection.why == (
+        "no candidate has a macro-F1 at least 0.01 above that of tfidf_lr, 0.6667 on 120 reviews "
+        "(5 folds of products)"
+    )
 
 
 def test_a_small_gain_serves_only_where_few_texts_cannot_show_it_significant() -> None:
@@ -111,8 +110,9 @@ def test_a_small_gain_serves_only_where_few_texts_cannot_show_it_significant() -
         name: EvaluatedClassifier(truth, truth, np.arange(8), 2) for name in ("tfidf_lr", "nb_lr")
     }
     gains = {"nb_lr": Interval(0.02, -0.01, 0.05, 8)}
-    comparison = Comparison(evaluated, gains, "8 reviews", "5 folds of texts")
+    comparison = ClassifierComparison(evaluated, gains, "8 reviews", "5 folds of texts")
     assert choose_significant(comparison)[0] == "tfidf_lr"
+    assert choose_best(comparison, min_gain=0.03)[0] == "tfidf_lr"
     name, why = choose_best(comparison)
     assert name == "nb_lr"
     assert why == (
@@ -122,7 +122,7 @@ def test_a_small_gain_serves_only_where_few_texts_cannot_show_it_significant() -
 
 
 def test_no_review_is_judged_by_a_classifier_that_saw_it() -> None:
-    """Random classes: a model that saw a text would know its class by its words."""
+    """Random classes: a model that saw a text knows its class by its words."""
     random = np.random.default_rng(3)
     labels = random.permutation([NEGATIVE, POSITIVE] * 100)
     reviews = build_reviews([f"the a{n} b{n} c{n}" for n in range(200)], labels.tolist())
@@ -131,7 +131,7 @@ def test_no_review_is_judged_by_a_classifier_that_saw_it() -> None:
         predicted = trainer.cross_validate(name).argmax(axis=1)
         assert macro_f1(labels // 2, predicted // 2, 2) < 0.65
         seen = trainer.fit(name).probabilities(reviews.documents).argmax(axis=1)
-        assert (seen == labels).mean() > 0.9
+        assert (seen == labels).mean() > 0.8
 
 
 def test_folds_have_whole_products_and_similar_class_shares() -> None:
