@@ -225,7 +225,8 @@ def print_table(results: list[dict[str, Any]]) -> None:
                 )
             )
         for rule, chosen in result["chosen"].items():
-            print(f"  {rule} chose {dict(chosen)}")
+            if chosen:
+                print(f"  {rule} chose {dict(chosen)}")
 
 
 if __name__ == "__main__":
