@@ -32,7 +32,8 @@ class SentimentSettings(Section):
         ge=0,
         description="With fewer distinct labelled texts the models are compared by "
         "cross-validation: the one with the highest macro-F1 serves if it is at least .01 above "
-        "tfidf_lr, else tfidf_lr does. Nets are compared only if `candidates` names them.",
+        "tfidf_lr, else the model before it does, else tfidf_lr. Nets are compared only if "
+        "`candidates` names them.",
     )
     negative_up_to: float = Field(2, description="Highest rating that is negative.")
     positive_from: float = Field(4, description="Lowest rating that is positive.")

@@ -2,6 +2,10 @@
 
 Models are tested on another file, or by cross-validation with folds of whole groups; no text is in
 both training and test rows.
+
+With fewer distinct texts than `sentiment.small_reviews` the training part of every fold chooses a
+model as the weekly training does; the report counts the choices as `chosen`, and its default is the
+most frequent one, unless `sentiment.default` names one.
 """
 
 from __future__ import annotations
@@ -59,7 +63,7 @@ def benchmark(
         test: another file, on which the models are tested; None: cross-validation.
         fold_count: folds of the cross-validation.
         group: column of groups.
-        models: names of classifiers; empty: the baseline and `sentiment.candidates`.
+        models: names of classifiers; empty: those of the weekly training.
         progress: receives log lines.
         cache_folder: predictions of finished folds, which are not computed again.
 

@@ -103,7 +103,8 @@ def benchmark_sentiment(
         typer.Option(help="Column whose values stay within a fold, such as the product."),
     ] = None,
     models: Annotated[
-        str | None, typer.Option(help="Names, with commas. [default: sentiment.candidates]")
+        str | None,
+        typer.Option(help="Names, with commas. [default: those of a training]"),
     ] = None,
     keep: Annotated[
         Path | None,

@@ -85,12 +85,15 @@ class Classifier:
             scores: mean log-probabilities of reviews by models that were not fitted on them,
                 (reviews, classes).
             labels: their classes.
-            equal_priors: set tau to 1 and leave the temperature at 1, as a logistic regression
-                with balanced class weights has it.
+            equal_priors: the sentiment is that of a logistic regression with balanced class
+                weights: without `platt`, temperature and tau are 1; with it, the temperature alone
+                is fitted.
             platt: fit intercepts too; needs more texts of a rare class than a temperature does.
         """
         if equal_priors:
-            self.tau = 1.0
+            # tau is 1 / temperature, so that the likeliest class is that of the temperature 1.
+            self.temperature = fit_temperature(scores, labels) if platt else 1.0
+            self.tau = 1 / self.temperature
         else:
             if platt:
                 self.temperature, self.intercepts = fit_platt(scores, labels)

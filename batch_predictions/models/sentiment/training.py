@@ -141,8 +141,8 @@ class ClassifierTrainer:
         return probabilities
 
     def _tune(self, name: str, classifier: Classifier, scores: Floats, labels: Labels) -> None:
-        # The baseline is used as usual: balanced class weights, nothing tuned. Out-of-fold scores
-        # are those of all reviews, enough for Platt scaling.
+        # The baseline predicts as usual: balanced class weights, no tau. Out-of-fold scores are
+        # those of all reviews, enough for Platt scaling.
         classifier.tune(scores, labels, equal_priors=name == BASELINE, platt=bool(self.folds))
 
     def _fit_untuned(self, name: str) -> tuple[Classifier, Floats]:

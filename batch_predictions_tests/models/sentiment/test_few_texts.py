@@ -200,6 +200,23 @@ def test_intercepts_are_stored_and_calibrate_the_shares(tmp_path: Path) -> None:
         assert (loaded.probabilities(reviews.documents) == expected).all()
 
 
+def test_calibration_does_not_change_the_classes_that_the_baseline_predicts() -> None:
+    random = np.random.default_rng(2)
+    labels = random.choice(3, 2_000, p=[0.1, 0.1, 0.8])
+    # Log-probabilities that are twice as sure as they should be.
+    scores = log_softmax(random.normal(size=(2_000, 3)) + 3 * np.eye(3)[labels])
+    prior = np.bincount(labels) / 2_000
+    usual, calibrated = Classifier([], 3, prior), Classifier([], 3, prior)
+    usual.tune(scores, labels, equal_priors=True)
+    calibrated.tune(scores, labels, equal_priors=True, platt=True)
+    assert usual.temperature == usual.tau == 1
+    assert calibrated.temperature != 1
+    before, after = (c.adjusted_probabilities(scores) for c in (usual, calibrated))
+    assert (before.argmax(axis=1) == after.argmax(axis=1)).all()
+    unadjusted = np.log(calibrated.undo_prior_shift(after.astype(np.float64)))
+    assert log_loss(unadjusted.astype(np.float32), labels) < log_loss(scores, labels)
+
+
 @pytest.mark.real_data
 @pytest.mark.skipif(not DATA.is_dir(), reason=f"{DATA} is not there")
 def test_samples_of_public_reviews_have_whole_groups_and_the_class_shares(

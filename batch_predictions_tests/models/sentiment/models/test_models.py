@@ -93,7 +93,7 @@ def test_a_loaded_classifier_gives_the_same_probabilities(name: str, tmp_path: P
     assert (loaded.probabilities(documents) == fitted(name).probabilities(documents)).all()
 
 
-@pytest.mark.parametrize("name", ["nb_lr", "gru"])
+@pytest.mark.parametrize("name", ["nb_lr", "char_lr", "gru"])
 def test_a_second_fit_gives_the_same_probabilities(name: str) -> None:
     training = ModelTraining(3, 7, options={"epochs": 2.0, "width": 8.0, "size": 8.0}, progress=len)
     documents = world(50, 4).documents
