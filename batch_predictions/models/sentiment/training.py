@@ -122,8 +122,8 @@ class ClassifierTrainer:
     def cross_validate(self, name: str) -> Floats:
         """Adjusted out-of-fold probabilities of all reviews, (reviews, classes).
 
-        The models, temperature and tau that give a review's probabilities were fitted and tuned on
-        reviews of other folds.
+        A review's models were fitted on the other folds. Temperature and tau were tuned on the
+        scores of the other folds' reviews, by models that may have seen this review.
 
         Args:
             name: one of `registry.classifier_names`.

@@ -121,7 +121,7 @@ def test_a_small_gain_serves_only_where_few_texts_cannot_show_it_significant() -
     )
 
 
-def test_no_review_is_judged_by_a_classifier_that_saw_it() -> None:
+def test_no_review_is_judged_by_a_model_that_saw_it() -> None:
     """Random classes: a model that saw a text knows its class by its words."""
     random = np.random.default_rng(3)
     labels = random.permutation([NEGATIVE, POSITIVE] * 100)
