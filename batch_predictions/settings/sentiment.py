@@ -13,14 +13,27 @@ class SentimentSettings(Section):
     """Sentiment of reviews: weekly training, weekly tables."""
 
     candidates: list[str] = Field(
-        ["tfidf_lr", "nb_lr", "cnn", "lstm", "average_cnn"],
+        default_factory=list,
         description="Models that are compared each week by macro-F1; the baseline tfidf_lr always "
-        "is. Available: tfidf_lr, nb_lr, cnn, lstm, gru, encoder, average_cnn, average_lstm, "
-        "average_gru, average_encoder, and models of plugins. An average sums the logits of a net "
-        "(or the encoder), of nb_lr and, where the classes are imbalanced, of tfidf_lr.",
+        "is. Empty: by size: average_char_lr (and average_encoder where `encoder` is set) with "
+        "fewer texts than `small_reviews`, else nb_lr, cnn, lstm and average_cnn. Available: "
+        "tfidf_lr, nb_lr, char_lr, cnn, lstm, gru, encoder, average_char_lr, average_cnn, "
+        "average_lstm, average_gru, average_encoder, and models of plugins. An average sums the "
+        "logits of a model, of nb_lr and, where the classes are imbalanced, of tfidf_lr.",
     )
     default: str = Field(
-        "average_cnn", description="Model that `benchmark sentiment` reports as the default."
+        "",
+        description="Model that `benchmark sentiment` reports as the default. Empty: by size: with "
+        "fewer texts than `small_reviews` the model that cross-validation within the training "
+        "folds chooses, as the weekly training does, else average_cnn.",
+    )
+    small_reviews: int = Field(
+        5_000,
+        ge=0,
+        description="With fewer distinct labelled texts the models are compared by "
+        "cross-validation: the one with the highest macro-F1 serves if it is at least .01 above "
+        "tfidf_lr, else the model before it does, else tfidf_lr. Nets are compared only if "
+        "`candidates` names them.",
     )
     negative_up_to: float = Field(2, description="Highest rating that is negative.")
     positive_from: float = Field(4, description="Lowest rating that is positive.")
@@ -48,7 +61,8 @@ class SentimentSettings(Section):
         0.2,
         gt=0,
         lt=1,
-        description="Share of reviews, the newest, on which the models are compared.",
+        description="Share of reviews, the newest, on which the models are compared where there "
+        "are `small_reviews` texts or more.",
     )
     baseline_weeks: int = Field(
         4, ge=1, description="Number of previous weeks with which an item's week is compared."

@@ -103,7 +103,8 @@ def benchmark_sentiment(
         typer.Option(help="Column whose values stay within a fold, such as the product."),
     ] = None,
     models: Annotated[
-        str | None, typer.Option(help="Names, with commas. [default: sentiment.candidates]")
+        str | None,
+        typer.Option(help="Names, with commas. [default: those of a training]"),
     ] = None,
     keep: Annotated[
         Path | None,
@@ -118,14 +119,13 @@ def benchmark_sentiment(
     from batch_predictions.cli.benchmark.sentiment import benchmark as compare
 
     settings = load_settings(home, context).sentiment
-    names = models.split(",") if models else ["tfidf_lr", *settings.candidates]
     report = compare(
         file,
         settings,
         test=test,
         fold_count=folds,
         group=group,
-        models=list(dict.fromkeys(names)),
+        models=list(dict.fromkeys(models.split(","))) if models else (),
         progress=lambda text: typer.echo(text, err=True),
         cache_folder=keep,
     )

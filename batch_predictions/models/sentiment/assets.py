@@ -92,7 +92,7 @@ def _to_reviews(rows: Sequence[Mapping[str, Any]], config: SentimentSettings) ->
 def train_sentiment(
     warehouse: Warehouse, settings: Settings, through: dt.date, progress: Callable[[str], None]
 ) -> Trained:
-    """Compares the candidates on held-out reviews and fits the one that serves, by language."""
+    """Compares the candidates and fits the one that serves, by language."""
     from batch_predictions.models.sentiment.language_selection import select_by_language
 
     config = settings.sentiment
@@ -134,7 +134,8 @@ def train_sentiment(
 sentiment = Training(
     "sentiment",
     "Sentiment of reviews: the best of nets, linear models and their averages by macro-F1 on "
-    "held-out reviews, if it is significantly better than TF-IDF with logistic regression.",
+    "held-out reviews, if it is significantly better than TF-IDF with logistic regression; with "
+    "few texts the best of linear models by cross-validation.",
     train_sentiment,
     tables=(REVIEWS,),
     extra_tables=(),

@@ -17,6 +17,7 @@ from typing import Self
 import numpy as np
 
 from batch_predictions.models.sentiment.arrays import Doubles, Floats
+from batch_predictions.models.sentiment.calibration import fit_platt, fit_temperature
 from batch_predictions.models.sentiment.data import Labels
 from batch_predictions.models.sentiment.metrics import macro_f1
 from batch_predictions.models.sentiment.models.base import SentimentModel
@@ -25,7 +26,6 @@ from batch_predictions.models.sentiment.registry import load_model
 from batch_predictions.models.sentiment.text.documents import Documents
 
 TAUS = tuple(np.round(np.arange(0, 1.21, 0.1), 1).tolist())
-TEMPERATURES = (0.5, 0.6, 0.7, 0.8, 0.9, 1.0, 1.15, 1.3, 1.5, 1.75, 2.0, 2.5)
 MACRO_F1_TOLERANCE = 0.005
 """Taus whose macro-F1 is this close to the best count as equally good."""
 MIN_PRIOR = 1e-6
@@ -44,6 +44,7 @@ class Classifier:
         tau: strength of the adjustment for rare classes; 0 is none.
         confusion: mean adjusted probabilities (columns) of held-out reviews by true class (rows).
         weights: of every model in the mean of log-probabilities; None: equal weights.
+        intercepts: added to the scores of each class by Platt scaling, (classes,); None: 0.
     """
 
     models: Sequence[SentimentModel]
@@ -53,39 +54,55 @@ class Classifier:
     tau: float = 0.0
     confusion: Doubles | None = None
     weights: tuple[float, ...] | None = None
+    intercepts: Doubles | None = None
 
     def probabilities(self, documents: Documents) -> Floats:
         """Adjusted probabilities, (documents, classes)."""
         if not len(documents):
             return np.zeros((0, self.classes), np.float32)
-        return np.exp(log_softmax(self._adjust(self.mean_scores(documents))))
+        return self.adjusted_probabilities(self.mean_scores(documents))
+
+    def adjusted_probabilities(self, scores: Floats) -> Floats:
+        """Adjusted probabilities from mean log-probabilities, (documents, classes)."""
+        return np.exp(log_softmax(self._adjust(scores)))
 
     def mean_scores(self, documents: Documents) -> Floats:
         """Weighted mean of the models' log-probabilities, (documents, classes)."""
-        scores = [log_softmax(model.log_scores(documents)) for model in self.models]
-        return np.asarray(np.average(scores, axis=0, weights=self.weights), np.float32)
+        return self.average([log_softmax(model.log_scores(documents)) for model in self.models])
 
-    def tune(self, documents: Documents, labels: Labels, equal_priors: bool = False) -> None:
-        """Sets temperature, tau and confusion from held-out reviews.
+    def average(self, log_probabilities: Sequence[Floats]) -> Floats:
+        """Weighted mean of one array for each model, (documents, classes)."""
+        return np.asarray(np.average(log_probabilities, axis=0, weights=self.weights), np.float32)
 
-        The temperature maximises the likelihood, tau the macro-F1.
+    def tune(
+        self, scores: Floats, labels: Labels, *, equal_priors: bool = False, platt: bool = False
+    ) -> None:
+        """Sets temperature, intercepts, tau and confusion.
+
+        Temperature and intercepts maximise the likelihood, tau the macro-F1.
 
         Args:
-            documents, labels: held-out reviews.
-            equal_priors: set tau to 1 and leave the temperature at 1, as a logistic regression
-                with balanced class weights has it.
+            scores: mean log-probabilities of reviews by models that were not fitted on them,
+                (reviews, classes).
+            labels: their classes.
+            equal_priors: the sentiment is that of a logistic regression with balanced class
+                weights: without `platt`, temperature and tau are 1; with it, the temperature alone
+                is fitted.
+            platt: fit intercepts too; needs more texts of a rare class than a temperature does.
         """
-        scores = self.mean_scores(documents)
         if equal_priors:
-            self.tau = 1.0
+            # tau is 1 / temperature, so that the likeliest class is that of the temperature 1.
+            self.temperature = fit_temperature(scores, labels) if platt else 1.0
+            self.tau = 1 / self.temperature
         else:
-            rows = np.arange(len(labels))
-            loss = {t: -log_softmax(scores / t)[rows, labels].mean() for t in TEMPERATURES}
-            self.temperature = min(TEMPERATURES, key=lambda t: loss[t])
+            if platt:
+                self.temperature, self.intercepts = fit_platt(scores, labels)
+            else:
+                self.temperature = fit_temperature(scores, labels)
             # With balanced classes no adjustment is needed, and noise would choose one.
             if is_imbalanced(self.prior):
                 self.tau = self._best_tau(scores, labels)
-        probabilities = np.exp(log_softmax(self._adjust(scores)))
+        probabilities = self.adjusted_probabilities(scores)
         self.confusion = np.stack(
             [
                 probabilities[labels == k].mean(axis=0)
@@ -106,10 +123,11 @@ class Classifier:
         return float(near_best[len(near_best) // 2])
 
     def _adjust(self, scores: Floats, tau: float | None = None) -> Floats:
-        """Log-probabilities at the temperature, less tau times the logarithm of the prior."""
+        """Calibrated scores, less tau times the logarithm of the prior."""
+        intercepts = 0.0 if self.intercepts is None else self.intercepts
         log_prior = np.log(np.maximum(self.prior, MIN_PRIOR))
         tau = self.tau if tau is None else tau
-        return np.asarray(scores / self.temperature - tau * log_prior, np.float32)
+        return np.asarray(scores / self.temperature + intercepts - tau * log_prior, np.float32)
 
     def undo_prior_shift(self, probabilities: Doubles) -> Doubles:
         """Probabilities without the adjustment for rare classes, (n, classes)."""
@@ -132,6 +150,7 @@ class Classifier:
             "confusion": None if self.confusion is None else self.confusion.tolist(),
             "parts": [model.kind for model in self.models],
             "weights": self.weights,
+            "intercepts": None if self.intercepts is None else self.intercepts.tolist(),
         }
         (folder / "classifier.json").write_text(json.dumps(manifest, indent=1), "utf-8")
         for n, model in enumerate(self.models):
@@ -144,6 +163,7 @@ class Classifier:
         """Reads what `save` wrote."""
         manifest = json.loads((folder / "classifier.json").read_text("utf-8"))
         confusion, weights = manifest["confusion"], manifest.get("weights")
+        intercepts = manifest.get("intercepts")
         return cls(
             [load_model(kind, folder / f"part-{n}") for n, kind in enumerate(manifest["parts"])],
             manifest["classes"],
@@ -152,4 +172,5 @@ class Classifier:
             manifest["tau"],
             None if confusion is None else np.array(confusion),
             None if weights is None else tuple(weights),
+            None if intercepts is None else np.array(intercepts),
         )

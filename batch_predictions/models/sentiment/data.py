@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
@@ -161,6 +162,40 @@ def group_folds(reviews: Reviews, fold_count: int, seed: int) -> Iterator[Review
     fold_of_review = fold_of_group[group_ids]
     for fold in range(fold_count):
         yield _split_by_mask(reviews, fold_of_review != fold, fold_of_review == fold, kind)
+
+
+def stratified_folds(reviews: Reviews, fold_count: int, seed: int) -> list[ReviewSplit]:
+    """Cross-validation folds of whole products with similar class shares.
+
+    With fewer products than folds, or where a training part would have a single class because one
+    product has all texts of the others, folds are of whole texts.
+
+    Args:
+        reviews: distinct texts, see `deduplicate`.
+        fold_count: number of folds.
+        seed: of the order in which products or texts are dealt.
+
+    Returns:
+        The folds, each review is tested in one of them; none if fewer than two classes have
+        `fold_count` texts.
+    """
+    from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
+
+    if (np.bincount(reviews.labels) >= fold_count).sum() < 2:
+        return []
+    group_ids = number_distinct(reviews.groups)
+    options = {"shuffle": True, "random_state": seed}
+    with warnings.catch_warnings():
+        # A third class with fewer texts than folds is in some of them only.
+        warnings.filterwarnings("ignore", "The least populated class", UserWarning)
+        if len(set(reviews.groups)) >= fold_count:
+            by_product = StratifiedGroupKFold(fold_count, **options)
+            splits = list(by_product.split(group_ids, reviews.labels, group_ids))
+            if all(len(np.unique(reviews.labels[train])) > 1 for train, _ in splits):
+                return [ReviewSplit(train, test, "products") for train, test in splits]
+        by_text = StratifiedKFold(fold_count, **options)
+        splits = list(by_text.split(group_ids, reviews.labels))
+    return [ReviewSplit(train, test, "texts") for train, test in splits]
 
 
 def _split_by_mask(

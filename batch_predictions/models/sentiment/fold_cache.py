@@ -1,7 +1,8 @@
 """Caches the predictions of finished folds, so that an interrupted benchmark can be resumed.
 
-One Parquet file per model and fold. The file's name contains a hash of everything that the
-predictions depend on except the code: data, folds, seed, options, paths of vectors and encoder.
+One Parquet file per model and fold, and a text file with the model that was chosen in a fold. The
+files' names contain a hash of everything that the predictions depend on except the code: data,
+folds, seed, options, paths of vectors and encoder.
 """
 
 from __future__ import annotations
@@ -60,6 +61,23 @@ class FoldCache:
         pq.write_table(table.replace_schema_metadata({"seconds": repr(seconds)}), temporary)
         # Renamed when complete: a run that is killed while it writes leaves no partial file.
         temporary.replace(path)
+
+    def read_choice(self, models: Sequence[str], fold: int) -> str | None:
+        """The model that was chosen in a fold's training part; None if not cached."""
+        path = self._choice_path(models, fold)
+        return path.read_text("utf-8") if path.is_file() else None
+
+    def write_choice(self, models: Sequence[str], fold: int, name: str) -> None:
+        """Writes the model that was chosen among others in a fold's training part."""
+        path = self._choice_path(models, fold)
+        self.folder.mkdir(parents=True, exist_ok=True)
+        temporary = path.with_suffix(f".{os.getpid()}.tmp")
+        temporary.write_text(name, "utf-8")
+        temporary.replace(path)
+
+    def _choice_path(self, models: Sequence[str], fold: int) -> Path:
+        names_hash = hashlib.sha256(json.dumps(models).encode()).hexdigest()[:8]
+        return self.folder / f"choice-{names_hash}-{fold:02d}-{self.input_hash}.txt"
 
 
 def hash_inputs(datasets: Sequence[Reviews], parameters: Mapping[str, Any]) -> str:

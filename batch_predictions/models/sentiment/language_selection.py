@@ -109,6 +109,7 @@ def _select(
         holdout_share=config.holdout_share,
         min_reviews=min_reviews,
         max_reviews=config.max_reviews,
+        small_reviews=config.small_reviews,
     )
 
 

@@ -37,7 +37,9 @@ def model_specs() -> dict[str, SentimentModelSpec]:
 def classifier_names() -> tuple[str, ...]:
     """Names that `ClassifierTrainer.fit` knows: of models, and `average_<name>` of some."""
     specs = model_specs()
-    averages = (name for name, spec in specs.items() if spec.role in AVERAGED_ROLES)
+    averages = (
+        name for name, spec in specs.items() if spec.averaged or spec.role in AVERAGED_ROLES
+    )
     return (*specs, *(f"{AVERAGE_PREFIX}{name}" for name in averages))
 
 
@@ -56,7 +58,7 @@ def validate_names(names: Sequence[str]) -> None:
 
 
 def averaged_name(name: str) -> str | None:
-    """The net or encoder that an average is named after; None if the name is not an average's."""
+    """The model that an average is named after; None if the name is not an average's."""
     is_average = name.startswith(AVERAGE_PREFIX) and name not in model_specs()
     return name.removeprefix(AVERAGE_PREFIX) if is_average else None
 

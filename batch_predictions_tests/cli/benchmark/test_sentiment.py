@@ -10,6 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from batch_predictions.cli.benchmark.sentiment import benchmark
+from batch_predictions.models.sentiment.candidates import LINEAR_CANDIDATES
 from batch_predictions.settings import SentimentSettings, SettingsError
 
 
@@ -50,7 +51,10 @@ def test_only_the_missing_folds_are_computed(file: Path, tmp_path: Path) -> None
     folder = tmp_path / "cache"
     uncached, _ = run(file, None)
     first, fits = run(file, folder)
-    assert len(fits) == 6 and len(list(folder.iterdir())) == 6
+    # Predictions of two models in three folds, and the model that each fold chose.
+    assert len(fits) == 6 and len(list(folder.glob("*.parquet"))) == 6
+    assert len(list(folder.glob("choice-*.txt"))) == 3
+    assert first["chosen"] == uncached["chosen"] and sum(first["chosen"].values()) == 3
     next(folder.glob("nb_lr-01-*")).unlink()
     second, fits = run(file, folder)
     assert len(fits) == 1 and "nb_lr" in fits[0]
@@ -61,6 +65,35 @@ def test_only_the_missing_folds_are_computed(file: Path, tmp_path: Path) -> None
 
     assert without_speed(uncached) == without_speed(first) == without_speed(second)
     assert 0.5 < first["models"]["nb_lr"]["accuracy"] < 1
+
+
+def test_the_default_is_what_the_folds_choose_or_what_the_settings_name(file: Path) -> None:
+    report, _ = run(file, None)
+    chosen = report["chosen"]
+    assert sum(chosen.values()) == 3 and report["default"] == max(chosen, key=chosen.get)
+    named = benchmark(
+        file,
+        SentimentSettings(default="nb_lr", small_reviews=0),
+        test=None,
+        fold_count=3,
+        group=None,
+        models=["tfidf_lr", "nb_lr"],
+        progress=lambda _: None,
+    )
+    assert named["default"] == "nb_lr" and named["chosen"] == {}
+
+
+def test_few_texts_are_compared_without_nets(file: Path) -> None:
+    report = benchmark(
+        file,
+        SentimentSettings(),
+        test=None,
+        fold_count=2,
+        group=None,
+        models=(),
+        progress=lambda _: None,
+    )
+    assert {*report["models"]} == {*LINEAR_CANDIDATES}
 
 
 def test_other_options_or_reviews_are_computed_again(file: Path, tmp_path: Path) -> None:

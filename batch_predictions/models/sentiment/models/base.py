@@ -102,9 +102,11 @@ class SentimentModelSpec:
             nets with different seeds (option `nets`).
         parameters: dataclass of the model's parameters. The names of its fields are valid in
             `sentiment.options`; a name that two models have applies to both.
+        averaged: whether a linear model has an average `average_<name>`, too.
     """
 
     name: str
     make: Callable[[], SentimentModel]
     role: Role
     parameters: type = NoParameters
+    averaged: bool = False

@@ -93,7 +93,7 @@ def test_a_loaded_classifier_gives_the_same_probabilities(name: str, tmp_path: P
     assert (loaded.probabilities(documents) == fitted(name).probabilities(documents)).all()
 
 
-@pytest.mark.parametrize("name", ["nb_lr", "gru"])
+@pytest.mark.parametrize("name", ["nb_lr", "char_lr", "gru"])
 def test_a_second_fit_gives_the_same_probabilities(name: str) -> None:
     training = ModelTraining(3, 7, options={"epochs": 2.0, "width": 8.0, "size": 8.0}, progress=len)
     documents = world(50, 4).documents
@@ -220,6 +220,7 @@ def test_the_selection_takes_a_significantly_better_model_and_explains_it() -> N
         holdout_share=0.3,
         min_reviews=50,
         max_reviews=1000,
+        small_reviews=0,
     )
     assert selection.candidate == "cnn" and selection.beats_baseline
     assert "tfidf_lr" in selection.why
@@ -238,6 +239,7 @@ def test_without_enough_labels_nothing_is_trained_and_the_reason_is_given() -> N
         holdout_share=0.2,
         min_reviews=50,
         max_reviews=1000,
+        small_reviews=0,
     )
     assert selection.candidate == UNTRAINED and not selection.classifier.models
     assert "min_reviews" in selection.why

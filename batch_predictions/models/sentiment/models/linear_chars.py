@@ -1,0 +1,126 @@
+"""`char_lr`: TF-IDF of character n-grams with logistic regression.
+
+Two to five characters within words, the blanks at both ends included: the forms of a word, its
+misspellings and its parts share n-grams, which helps where most words occur in few texts.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Self
+
+import numpy as np
+
+from batch_predictions.models.sentiment.arrays import Floats
+from batch_predictions.models.sentiment.data import Labels
+from batch_predictions.models.sentiment.models.base import (
+    ModelTraining,
+    SentimentModel,
+    SentimentModelSpec,
+)
+from batch_predictions.models.sentiment.models.probabilities import (
+    coefficients_by_class,
+    log_softmax,
+)
+from batch_predictions.models.sentiment.text.documents import Documents, normalise
+
+if TYPE_CHECKING:
+    from sklearn.feature_extraction.text import TfidfVectorizer
+
+NGRAM_LENGTHS = (2, 5)
+"""Characters of the shortest and of the longest n-gram."""
+MAX_FEATURES = 200_000
+
+
+@dataclass(frozen=True)
+class CharParameters:
+    """Parameters of `char_lr`.
+
+    Attributes:
+        char_c: inverse strength of the L2 penalty.
+    """
+
+    char_c: float = 10.0
+
+
+class CharNGramModel(SentimentModel):
+    """Weights of character n-grams by class; the classes count in the shares of the texts."""
+
+    kind: ClassVar[str] = "char"
+
+    def __init__(self) -> None:
+        self.vectorizer: TfidfVectorizer | None = None
+        self.weights: Floats = np.zeros((0, 0), np.float32)
+        """(n-grams, classes)"""
+        self.bias: Floats = np.zeros(0, np.float32)
+
+    def fit(
+        self,
+        documents: Documents,
+        labels: Labels,
+        held_out: tuple[Documents, Labels],
+        training: ModelTraining,
+    ) -> Self:
+        """Fits by L-BFGS, which is deterministic; `held_out` is not used."""
+        from sklearn.linear_model import LogisticRegression
+
+        self.vectorizer = _build_vectorizer(min_df=2)
+        try:
+            features = self.vectorizer.fit_transform(documents)
+        except ValueError:  # no n-gram occurs in two texts
+            self.vectorizer = _build_vectorizer(min_df=1)
+            features = self.vectorizer.fit_transform(documents)
+        model = LogisticRegression(
+            C=training.parameters(CharParameters).char_c, max_iter=200, tol=1e-3
+        )
+        weights, bias = coefficients_by_class(model.fit(features, labels), training.classes)
+        self.weights, self.bias = weights.T.astype(np.float32), bias.astype(np.float32)
+        return self
+
+    def log_scores(self, documents: Documents) -> Floats:
+        """Log-probabilities, (documents, classes)."""
+        assert self.vectorizer is not None
+        features = self.vectorizer.transform(documents)
+        return log_softmax(np.asarray(features @ self.weights) + self.bias)
+
+    def save(self, folder: Path) -> None:
+        """Writes n-grams as JSON, arrays as .npy."""
+        assert self.vectorizer is not None
+        ngrams = self.vectorizer.get_feature_names_out().tolist()
+        (folder / "char.json").write_text(
+            json.dumps({"terms": ngrams}, ensure_ascii=False), "utf-8"
+        )
+        np.save(folder / "idf.npy", self.vectorizer.idf_)
+        np.save(folder / "weights.npy", self.weights)
+        np.save(folder / "bias.npy", self.bias)
+
+    @classmethod
+    def load(cls, folder: Path) -> Self:
+        """Reads what `save` wrote."""
+        model = cls()
+        ngrams = json.loads((folder / "char.json").read_text("utf-8"))["terms"]
+        model.vectorizer = _build_vectorizer(vocabulary=ngrams)
+        model.vectorizer.idf_ = np.load(folder / "idf.npy")
+        model.weights = np.load(folder / "weights.npy")
+        model.bias = np.load(folder / "bias.npy")
+        return model
+
+
+def _build_vectorizer(**parameters: Any) -> TfidfVectorizer:
+    """A vectorizer: 1 + log tf, times idf, rows of length 1."""
+    from sklearn.feature_extraction.text import TfidfVectorizer
+
+    return TfidfVectorizer(
+        preprocessor=normalise,
+        analyzer="char_wb",
+        ngram_range=NGRAM_LENGTHS,
+        max_features=MAX_FEATURES,
+        sublinear_tf=True,
+        dtype=np.float32,
+        **parameters,
+    )
+
+
+char_lr = SentimentModelSpec("char_lr", CharNGramModel, "linear", CharParameters, averaged=True)
