@@ -52,7 +52,7 @@ class RecommendationScorer:
     best candidates are kept with their scores.
     """
 
-    version: ClassVar[str] = "11"
+    version: ClassVar[str] = "12"
     # Matrix products, trees and compiled loops all release the GIL.
     workers: ClassVar[str] = "threads"
 
@@ -62,6 +62,7 @@ class RecommendationScorer:
         self.k = int(parameters["k"])
         self.kept_scores = int(parameters["kept_scores"])
         self.exclude_seen = bool(parameters["exclude_seen"])
+        self.exact_reasons = bool(parameters["exact_reasons"])
         self.rules = Rules(
             int(parameters["per_category"]),
             float(parameters["new_share"]),
@@ -150,7 +151,14 @@ class RecommendationScorer:
             boosted=self.boosted,
         )
         reasons = explain_lists(
-            self.model, ranking, columns, histories, self.item_features, in_history, was_taken
+            self.model,
+            ranking,
+            columns,
+            histories,
+            self.item_features,
+            in_history,
+            was_taken,
+            by_feature=self.exact_reasons,
         )
         return self._build_lists(rows, ranking, columns, reasons)
 

@@ -185,7 +185,7 @@ def shap_values(
     rows: Any,
     leaf_starts: Any,
     leaf_values: Any,
-    step_features: Any,
+    step_players: Any,
     zero_fractions: Any,
     step_starts: Any,
     split_features: Any,
@@ -200,14 +200,14 @@ def shap_values(
 
     Args:
         rows: (n, features).
-        out: written, (n, features).
+        out: written, (n, players).
     """
     n, n_features = rows.shape
     max_steps = 1
     for leaf in range(len(leaf_values)):
         max_steps = max(max_steps, leaf_starts[leaf + 1] - leaf_starts[leaf])
     columns = np.zeros((n_features, GROUP_ROWS))
-    total = np.zeros((n_features, GROUP_ROWS))
+    total = np.zeros((out.shape[1], GROUP_ROWS))
     one_fractions = np.empty((max_steps, GROUP_ROWS))
     products = np.empty((max_steps, GROUP_ROWS))
     integral = np.empty(GROUP_ROWS)
@@ -258,9 +258,9 @@ def shap_values(
                     product = products[k]
                     for row in range(GROUP_ROWS):
                         integral[row] += product[row] * (if_zero + added_if_one * one_fraction[row])
-                contributions = total[step_features[step]]
+                contributions = total[step_players[step]]
                 for row in range(GROUP_ROWS):
                     contributions[row] += (one_fraction[row] - zero_fractions[step]) * integral[row]
         for row in range(size):
-            for feature in range(n_features):
-                out[start + row, feature] = total[feature, row]
+            for player in range(out.shape[1]):
+                out[start + row, player] = total[player, row]

@@ -3,9 +3,9 @@
 Lundberg et al. 2020, "From local explanations to global understanding with explainable AI for
 trees" (path-dependent TreeSHAP): Shapley values of the game in which a known feature sends a row
 along its own path, and an unknown feature along every path in proportion to the training rows.
-Take a leaf of value v whose path splits on the features j. The path's splits on j let a share z_j
-of the training rows pass (the zero fraction), and this row (o_j = 1) or not (o_j = 0). The leaf
-adds to feature i
+Take a leaf of value v whose path splits on the features (or groups of them) j. The path's splits
+on j let a share z_j of the training rows pass (the zero fraction), and this row (o_j = 1) or not
+(o_j = 0). The leaf adds to feature i
 
     v (o_i - z_i) * integral over t from 0 to 1 of prod over j other than i of ((1 - t) z_j + t o_j)
 
@@ -17,7 +17,7 @@ a quotient.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -35,32 +35,53 @@ Path = list[tuple[int, bool]]
 """Nodes from the root to a leaf, and whether the path goes right at each."""
 
 
-def build_explainer(model_text: str) -> Callable[[Rows], Doubles]:
-    """A function from rows, (n, features), to contributions, (n, features), for a model's text.
+def build_explainer(
+    model_text: str, players: Sequence[int] | None = None
+) -> Callable[[Rows], Doubles]:
+    """A function from rows, (n, features), to contributions, (n, players), for a model's text.
 
-    A model that is not supported here is explained by LightGBM on one thread.
+    A model that is not supported here is explained by LightGBM on one thread, feature by feature;
+    contributions of players are the sums of these.
+
+    Args:
+        model_text: LightGBM's text.
+        players: see `TreeExplainer.from_text`.
     """
     try:
-        return TreeExplainer.from_text(model_text).shap_values
+        return TreeExplainer.from_text(model_text, players).shap_values
     except UnsupportedModelError:
         import lightgbm
 
         booster = lightgbm.Booster(model_str=model_text)
-        return lambda rows: np.asarray(
-            booster.predict(rows, pred_contrib=True, num_threads=1), np.float64
-        )[:, :-1]
+
+        def explain(rows: Rows) -> Doubles:
+            values = booster.predict(rows, pred_contrib=True, num_threads=1)
+            contributions = np.asarray(values, np.float64)[:, :-1]
+            return contributions if players is None else sum_players(contributions, players)
+
+        return explain
+
+
+def sum_players(contributions: Rows, players: Sequence[int]) -> Doubles:
+    """Sums of the features' contributions, (n, features), by player, (n, players)."""
+    sums = np.zeros((len(contributions), max(players) + 1))
+    for feature, player in enumerate(players):
+        sums[:, player] += contributions[:, feature]
+    return sums
 
 
 @dataclass(frozen=True)
 class TreeExplainer:
     """The paths of all leaves as flat arrays; see `kernels.shap_values`.
 
-    A path has a step for each of its features, and a step has the path's splits on that feature.
+    A path has a step for each of its players, and a step has the path's splits on the player's
+    features. Every feature is a player of its own, or players are groups of features that are known
+    together: fewer steps, and no share of what features of one group do together is lost.
 
     Attributes:
         leaf_starts: first step of each leaf, and the number of steps, (leaves + 1,).
         leaf_values: (leaves,).
-        step_features: feature of each step, (steps,).
+        step_players: player of each step, (steps,).
         zero_fractions: share of the training rows that each step's splits let pass, (steps,).
         step_starts: first split of each step, and the number of splits, (steps + 1,).
         split_features: (splits,).
@@ -73,7 +94,7 @@ class TreeExplainer:
 
     leaf_starts: Integers
     leaf_values: Doubles
-    step_features: Integers
+    step_players: Integers
     zero_fractions: Doubles
     step_starts: Integers
     split_features: Integers
@@ -82,12 +103,13 @@ class TreeExplainer:
     points: Doubles
     weights: Doubles
     missing_as_zero: npt.NDArray[np.bool_]
+    n_players: int
 
     def shap_values(self, rows: Rows) -> Doubles:
-        """Contributions, (n, features), of rows, (n, features).
+        """Contributions, (n, players), of rows, (n, features).
 
-        They are those of `Booster.predict(rows, pred_contrib=True)` without its last column, the
-        expected value.
+        Where every feature is a player, they are those of `Booster.predict(rows,
+        pred_contrib=True)` without its last column, the expected value.
 
         Raises:
             ValueError: rows do not have the model's number of columns.
@@ -97,12 +119,12 @@ class TreeExplainer:
         n_features = len(self.missing_as_zero)
         if rows.ndim != 2 or rows.shape[1] != n_features:
             raise ValueError(f"rows are {rows.shape}, but the trees have {n_features} features")
-        contributions = np.empty(rows.shape, np.float64)
+        contributions = np.empty((len(rows), self.n_players), np.float64)
         kernels.shap_values(
             np.ascontiguousarray(rows),
             self.leaf_starts,
             self.leaf_values,
-            self.step_features,
+            self.step_players,
             self.zero_fractions,
             self.step_starts,
             self.split_features,
@@ -116,33 +138,38 @@ class TreeExplainer:
         return contributions
 
     @classmethod
-    def from_text(cls, model_text: str) -> TreeExplainer:
+    def from_text(cls, model_text: str, players: Sequence[int] | None = None) -> TreeExplainer:
         """The paths of a model in LightGBM's text format.
+
+        Args:
+            model_text: the model.
+            players: the player of each feature, 0 and up; None: each feature is one.
 
         Raises:
             UnsupportedModelError: only LightGBM can explain the model.
         """
         n_features, trees = parse_model(model_text)
+        players = range(n_features) if players is None else players
         leaf_starts, leaf_values = [0], []
-        step_features, zero_fractions, step_starts = [], [], [0]
+        step_players, zero_fractions, step_starts = [], [], [0]
         split_features, split_thresholds, split_directions = [], [], []
         for tree in trees:
-            for leaf, path in _iterate_paths(tree):
+            for leaf, path in iterate_paths(tree):
                 leaf_values.append(tree.leaf_values[leaf])
-                for feature, zero_fraction, splits in _group_by_feature(tree, path):
-                    step_features.append(feature)
+                for player, zero_fraction, splits in group_by_player(tree, path, players):
+                    step_players.append(player)
                     zero_fractions.append(zero_fraction)
                     for node, goes_right in splits:
-                        split_features.append(feature)
+                        split_features.append(tree.split_feature[node])
                         split_thresholds.append(tree.threshold[node])
                         split_directions.append(goes_right + 2 * tree.default_left[node])
                     step_starts.append(len(split_features))
-                leaf_starts.append(len(step_features))
-        points, weights = _quadrature(int(max(np.diff(leaf_starts), default=1)))
+                leaf_starts.append(len(step_players))
+        points, weights = quadrature(int(max(np.diff(leaf_starts), default=1)))
         return cls(
             np.array(leaf_starts, np.int64),
             np.array(leaf_values, np.float64),
-            np.array(step_features, np.int64),
+            np.array(step_players, np.int64),
             np.array(zero_fractions, np.float64),
             np.array(step_starts, np.int64),
             np.array(split_features, np.int64),
@@ -151,10 +178,11 @@ class TreeExplainer:
             points,
             weights,
             find_missing_as_zero(n_features, trees),
+            max(players, default=-1) + 1,
         )
 
 
-def _iterate_paths(tree: Tree) -> Iterator[tuple[int, Path]]:
+def iterate_paths(tree: Tree) -> Iterator[tuple[int, Path]]:
     """Every leaf of a tree with its path; nothing for a tree that is a single leaf."""
     stack: list[tuple[int, Path]] = [(0, [])] if tree.children else []
     while stack:
@@ -167,23 +195,26 @@ def _iterate_paths(tree: Tree) -> Iterator[tuple[int, Path]]:
         stack.append((right, [*path, (child, True)]))
 
 
-def _group_by_feature(tree: Tree, path: Path) -> list[tuple[int, float, Path]]:
-    """The features of a path, each with its zero fraction and its splits."""
+def group_by_player(
+    tree: Tree, path: Path, players: Sequence[int]
+) -> list[tuple[int, float, Path]]:
+    """The players of a path, each with its zero fraction and its splits."""
     steps: dict[int, tuple[float, Path]] = {}
     for node, goes_right in path:
         child = tree.children[node][goes_right]
         count = tree.node_counts[child] if child >= 0 else tree.leaf_counts[-1 - child]
-        zero_fraction, splits = steps.get(tree.split_feature[node], (1.0, []))
+        player = players[tree.split_feature[node]]
+        zero_fraction, splits = steps.get(player, (1.0, []))
         zero_fraction *= count / tree.node_counts[node]
-        steps[tree.split_feature[node]] = zero_fraction, [*splits, (node, goes_right)]
-    return [(feature, fraction, splits) for feature, (fraction, splits) in steps.items()]
+        steps[player] = zero_fraction, [*splits, (node, goes_right)]
+    return [(player, fraction, splits) for player, (fraction, splits) in steps.items()]
 
 
-def _quadrature(max_features: int) -> tuple[Doubles, Doubles]:
+def quadrature(max_features: int) -> tuple[Doubles, Doubles]:
     """Points and weights of Gauss-Legendre quadrature on 0 to 1, by number of points.
 
     Args:
-        max_features: features of the longest path; half as many points are exact for it.
+        max_features: players of the longest path; half as many points are exact for it.
     """
     max_points = (max_features + 1) // 2
     points = np.zeros((max_points + 1, max_points))

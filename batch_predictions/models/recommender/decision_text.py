@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import TypeAlias
 
 from batch_predictions.models.common.bootstrap import Interval
-from batch_predictions.models.common.ranking_metrics import NDCG
+from batch_predictions.models.common.ranking_metrics import NDCG, NDCG_20
 from batch_predictions.models.recommender.data.splits import Holdout
 from batch_predictions.models.recommender.evaluation import Evaluation
 
@@ -31,7 +31,8 @@ def explain_selection(
     figures = "; ".join(
         f"{name} has NDCG@10 {mean_ndcg(evaluations[name]):.4f}, a difference of "
         f"{gain[NDCG].mean:+.4f} (95 % interval {gain[NDCG].lower:+.4f} to {gain[NDCG].upper:+.4f})"
-        + _describe_worse(gain)
+        f", and in NDCG@20 of {gain[NDCG_20].mean:+.4f} ({gain[NDCG_20].lower:+.4f} to "
+        f"{gain[NDCG_20].upper:+.4f}){_describe_worse(gain)}"
         for name, gain in gains.items()
     )
     compared = f"{baseline} has NDCG@10 {baseline_ndcg:.4f} over {_describe_users(holdout)}; "

@@ -1,18 +1,20 @@
 """The reason of each recommendation, from a fixed vocabulary, by what raised its score.
 
-The contributions of the ranker's features (TreeSHAP: Lundberg et al. 2020, "From local explanations
-to global understanding with explainable AI for trees"; and the linear model's terms) are summed by
-feature group. The reason is the group that raised the score most, among those that are true of the
-item: only an item of the history was bought before.
+The reason is the group of the ranker's features that raised the score most (TreeSHAP with groups of
+features as players: Lundberg et al. 2020, "From local explanations to global understanding with
+explainable AI for trees"; and the linear model's terms), among those that are true of the item:
+only an item of the history was bought before.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from batch_predictions.models.forest.treeshap import sum_players
 from batch_predictions.models.recommender.base import Positions, Ranking, Recommender
 from batch_predictions.models.recommender.candidate_generation import FittedGenerator
 from batch_predictions.models.recommender.data.histories import Histories
@@ -27,6 +29,7 @@ BECAUSE = "because_you_liked:"
 SEGMENT = "popular_with_your_segment"
 TRENDING = "trending"
 PROMOTION = "on_promotion"
+SIMILAR_GROUP = "similar"
 GROUPS = ("own", "similar", "segment", "trend", "promotion")
 OWN, SIMILAR, TREND = GROUPS.index("own"), GROUPS.index("similar"), GROUPS.index("trend")
 ON_PROMOTION = GROUPS.index("promotion")
@@ -41,6 +44,8 @@ def explain_lists(
     item_features: ItemFeatures,
     in_history: npt.NDArray[np.bool_],
     was_taken: npt.NDArray[np.bool_] | None = None,
+    *,
+    by_feature: bool = False,
 ) -> npt.NDArray[Any]:
     """The reason of every recommended item, (n, k); None where there is no item.
 
@@ -52,6 +57,7 @@ def explain_lists(
         item_features: of the model's items, as of the day.
         in_history: whether each ranked item is in the user's history, (n, m).
         was_taken: whether the user has taken it, not only viewed it, (n, m); None: as in_history.
+        by_feature: whether contributions are those of single features, summed by group.
     """
     is_item = columns >= 0
     safe_columns = np.maximum(columns, 0)
@@ -62,10 +68,13 @@ def explain_lists(
     strength = np.full((*picks.shape, len(GROUPS)), -np.inf)
     if isinstance(model, TwoStageRecommender) and isinstance(ranking, ExplainedRanking):
         rows = np.take_along_axis(ranking.rows, safe_columns, axis=1)
-        contributions = _contributions(model, ranking, rows[is_item])
-        strength[is_item] = _sum_by_group(model, contributions)
+        players = _Players.of(model)
+        contributions = _contributions(model, ranking, rows[is_item], players, by_feature)
+        strength[is_item] = players.sum_by_group(contributions)
         _mask_invalid(strength, picks, is_known, item_features)
-        contributors = _top_contributors(model, contributions, is_item, picks, histories, strength)
+        contributors = _top_contributors(
+            players, contributions, is_item, picks, histories, strength
+        )
     else:
         strength[..., GROUPS.index(_reason_of(model))] = 1.0
         contributors = model.explain(histories, picks)
@@ -104,32 +113,82 @@ def _mask_invalid(
     strength[..., ON_PROMOTION][~is_promoted[np.maximum(picks, 0)]] = -np.inf
 
 
+@dataclass(frozen=True)
+class _Players:
+    """Groups of the ranker's columns whose contributions are told apart.
+
+    Attributes:
+        of_column: the player of each column, (f,).
+        groups: the feature group of each player, (players,).
+        explainers: the generators that can name an item of the history, with their players.
+    """
+
+    of_column: list[int]
+    groups: list[str]
+    explainers: list[tuple[FittedGenerator, int]]
+
+    @classmethod
+    def of(cls, model: TwoStageRecommender) -> _Players:
+        """A player for the columns of each generator that explains, and one for each group."""
+        # ALS solves a system of equations for each pick, and the others explain as well.
+        generators = [
+            generator
+            for generator in model.ensemble.generators
+            if generator.declaration.reason == "similar" and generator.model.kind != "als"
+        ]
+        generator_of = {
+            column: place
+            for place, generator in enumerate(generators)
+            for column in generator_columns(generator.name)
+        }
+        groups = [SIMILAR_GROUP] * len(generators)
+        of_group: dict[str, int] = {}
+        of_column = []
+        for column in model.params.columns:
+            player = generator_of.get(column.name)
+            if player is None:
+                if column.group not in of_group:
+                    of_group[column.group] = len(groups)
+                    groups.append(column.group)
+                player = of_group[column.group]
+            of_column.append(player)
+        return cls(of_column, groups, list(zip(generators, range(len(generators)), strict=True)))
+
+    def sum_by_group(self, contributions: npt.NDArray[Any]) -> npt.NDArray[Any]:
+        """Contributions by group, (rows, groups); the user's own features belong to none."""
+        sums = np.zeros((len(contributions), len(GROUPS)))
+        for place, group in enumerate(GROUPS):
+            players = [player for player, name in enumerate(self.groups) if name == group]
+            sums[:, place] = contributions[:, players].sum(axis=1)
+        return sums
+
+
 def _contributions(
-    model: TwoStageRecommender, ranking: ExplainedRanking, rows: Positions
+    model: TwoStageRecommender,
+    ranking: ExplainedRanking,
+    rows: Positions,
+    players: _Players,
+    by_feature: bool = False,
 ) -> npt.NDArray[Any]:
-    """Each feature's contribution to the margins of some rows, (rows, f)."""
-    features = ranking.features[rows]
-    if not len(features):
-        return np.empty((0, len(model.params.columns)))
-    contributions = np.zeros(features.shape)
+    """Each player's contribution to the margins of some rows, (rows, players)."""
+    contributions = np.zeros((len(rows), len(players.groups)))
+    if not len(rows):
+        return contributions
+    # The last players may have no column.
+    width = max(players.of_column) + 1
     if model.ranker.trees is not None:
-        contributions += model.ranker.trees.contributions(features)
+        features = ranking.features[rows]
+        contributions[:, :width] = model.ranker.trees.contributions(
+            features, players.of_column, by_feature=by_feature
+        )
     if ranking.linear_contributions is not None:
-        contributions += ranking.linear_contributions[rows]
+        linear = ranking.linear_contributions[rows]
+        contributions[:, :width] += sum_players(linear, players.of_column)
     return contributions
 
 
-def _sum_by_group(model: TwoStageRecommender, contributions: npt.NDArray[Any]) -> npt.NDArray[Any]:
-    """Contributions by group, (rows, groups); the user's own features belong to none."""
-    sums = np.zeros((len(contributions), len(GROUPS)))
-    for place, group in enumerate(GROUPS):
-        columns = [i for i, column in enumerate(model.params.columns) if column.group == group]
-        sums[:, place] = contributions[:, columns].sum(axis=1)
-    return sums
-
-
 def _top_contributors(
-    model: TwoStageRecommender,
+    players: _Players,
     contributions: npt.NDArray[Any],
     is_item: npt.NDArray[np.bool_],
     picks: Positions,
@@ -137,25 +196,17 @@ def _top_contributors(
     strength: npt.NDArray[Any],
 ) -> Positions:
     """The history item that explains each pick, by the generator that raised its score most."""
-    # ALS solves a system of equations for each pick, and the others explain as well.
-    explainers: list[FittedGenerator] = [
-        generator
-        for generator in model.ensemble.generators
-        if generator.declaration.reason == "similar" and generator.model.kind != "als"
-    ]
+    explainers = players.explainers
     contributors = np.full(picks.shape, -1, dtype=np.int64)
     if not explainers or not len(contributions):
         return contributors
-    names = [column.name for column in model.params.columns]
     raised = np.full((*picks.shape, len(explainers)), -np.inf)
-    for place, generator in enumerate(explainers):
-        own_columns = generator_columns(generator.name)
-        columns = [i for i, name in enumerate(names) if name in own_columns]
-        raised[is_item, place] = contributions[:, columns].sum(axis=1)
+    for place, (_, player) in enumerate(explainers):
+        raised[is_item, place] = contributions[:, player]
     order = np.argsort(-raised, axis=2, kind="stable")
     needs_item = is_item & (strength.argmax(axis=2) == SIMILAR)
     for rank in range(len(explainers)):
-        for place, generator in enumerate(explainers):
+        for place, (generator, _) in enumerate(explainers):
             is_next = needs_item & (contributors < 0) & (order[..., rank] == place)
             if is_next.any():
                 items = generator.explain(histories, np.where(is_next, picks, -1))

@@ -10,7 +10,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from batch_predictions.models.forest import player_shap
 from batch_predictions.models.forest.lightgbm_text import UnsupportedModelError
+from batch_predictions.models.forest.player_shap import PlayerExplainer, build_player_explainer
 from batch_predictions.models.forest.quickscorer import Forest, build_predictor
 from batch_predictions.models.forest.treeshap import TreeExplainer, build_explainer
 
@@ -79,6 +81,63 @@ def test_shap_values_are_lightgbm_s(
     expected = np.asarray(booster.predict(rows, pred_contrib=True))[:, :-1]
     contributions = TreeExplainer.from_text(booster.model_to_string()).shap_values(rows)
     np.testing.assert_allclose(contributions, expected, rtol=1e-6, atol=1e-9)
+
+
+@settings(max_examples=15, deadline=None)
+@given(
+    seed=st.integers(0, 2**31),
+    leaves=st.integers(2, 50),
+    columns=st.integers(1, 12),
+    n_players=st.integers(1, 6),
+    missing_in_training=st.sampled_from([0.0, 0.3]),
+    dtype=st.sampled_from([np.float32, np.float64]),
+)
+def test_players_by_tables_are_players_by_quadrature(
+    seed: int, leaves: int, columns: int, n_players: int, missing_in_training: float, dtype: Any
+) -> None:
+    training = make_rows(seed, 300, columns, missing_in_training, dtype)
+    text = train(training, trees=6, seed=seed, num_leaves=leaves).model_to_string()
+    rows = np.concatenate([training[:50], make_rows(seed + 1, 40, columns, 0.2, dtype)])
+    players = [column * n_players // columns for column in range(columns)]
+    by_tables = PlayerExplainer.from_text(text, players).shap_values(rows)
+    by_quadrature = TreeExplainer.from_text(text, players).shap_values(rows)
+    assert by_tables.shape == (90, max(players) + 1)
+    np.testing.assert_allclose(by_tables, by_quadrature, rtol=1e-9, atol=1e-12)
+    # Players share what a row's score has above the expected value, whoever they are.
+    by_feature = TreeExplainer.from_text(text).shap_values(rows)
+    np.testing.assert_allclose(by_tables.sum(axis=1), by_feature.sum(axis=1), atol=1e-9)
+    alone = PlayerExplainer.from_text(text, range(columns)).shap_values(rows)
+    np.testing.assert_allclose(alone, by_feature, rtol=1e-9, atol=1e-12)
+
+
+def test_a_player_of_two_features_has_the_value_of_the_game_of_both() -> None:
+    """One tree of two splits, whose four cases can be counted by hand."""
+    first = np.repeat([0.0, 1.0], 200)
+    second = np.tile([0.0, 1.0], 200)
+    third = np.zeros(400)
+    rows = np.stack([first, second, third], axis=1)
+    label = 8.0 * first * second
+    dataset = lightgbm.Dataset(rows, label)
+    params = {"num_leaves": 4, "min_data_in_leaf": 1, "learning_rate": 1.0, "verbose": -1}
+    booster = lightgbm.train({**params, "boost_from_average": False}, dataset, 1)
+    text = booster.model_to_string()
+    both = PlayerExplainer.from_text(text, [0, 0, 1]).shap_values(np.array([[1.0, 1.0, 0.0]]))
+    np.testing.assert_allclose(both, [[6.0, 0.0]], atol=1e-9)
+    each = PlayerExplainer.from_text(text, [0, 1, 2]).shap_values(np.array([[1.0, 1.0, 0.0]]))
+    np.testing.assert_allclose(each, [[3.0, 3.0, 0.0]], atol=1e-9)
+
+
+def test_tables_that_are_too_large_are_left_to_the_quadrature(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    rows = make_rows(1, 300, 6, 0.0, np.float32)
+    text = train(rows, num_leaves=31).model_to_string()
+    players = [0, 1, 2, 0, 1, 2]
+    expected = build_player_explainer(text, players)(rows)
+    monkeypatch.setattr(player_shap, "MAX_TABLE_VALUES", 10)
+    with pytest.raises(UnsupportedModelError, match="too many players"):
+        PlayerExplainer.from_text(text, players)
+    np.testing.assert_allclose(build_player_explainer(text, players)(rows), expected, atol=1e-9)
 
 
 def test_shap_values_sum_to_the_raw_score_minus_the_expected_value() -> None:

@@ -176,11 +176,10 @@ als = Generator(
     "similar",
     params_for_new_items=ALSParams(regularization=60.0, alpha=10.0),
     params_for_repeats=ALSParams(regularization=20.0, alpha=0.3, history_half_life_days=90),
-    # Rendle et al. (2022), "Revisiting the Performance of iALS": these decide.
+    # Rendle et al. (2022), "Revisiting the Performance of iALS": these two decide.
     scales={
         "alpha": (10.0, 40.0, 150.0),
         "regularization": (6.0, 20.0, 60.0, 200.0, 600.0),
-        "factors": (64, 128),
     },
     order=10,
 )

@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from batch_predictions.models.forest.player_shap import build_player_explainer
 from batch_predictions.models.forest.quickscorer import Doubles, Rows, build_predictor
-from batch_predictions.models.forest.treeshap import build_explainer
+from batch_predictions.models.forest.treeshap import build_explainer, sum_players
 from batch_predictions.models.recommender.base import Floats
 
 if TYPE_CHECKING:
@@ -69,14 +70,30 @@ class GBDTRanker:
         return total
 
     @cached_property
-    def _explainers(self) -> list[Callable[[Rows], Doubles]]:
-        return [build_explainer(model) for model in self.models]
+    def _explainers(self) -> dict[tuple[int, ...] | None, list[Callable[[Rows], Doubles]]]:
+        return {}
 
-    def contributions(self, features: Floats) -> Doubles:
-        """TreeSHAP contribution of each feature to the margins, (rows, f)."""
-        total = np.zeros(features.shape)
-        for explain, scale in zip(self._explainers, self.scales, strict=True):
-            total += explain(features) / scale
+    def contributions(
+        self, features: Floats, players: Sequence[int], *, by_feature: bool = False
+    ) -> Doubles:
+        """TreeSHAP contributions of groups of features to the margins, (rows, players).
+
+        Args:
+            features: (rows, f).
+            players: the group of each feature, 0 and up, (f,).
+            by_feature: whether each feature is a player of its own, whose contributions are summed:
+                slower, and the same reasons for all but a few of a hundred rows.
+        """
+        key = None if by_feature else tuple(players)
+        if key not in self._explainers:
+            self._explainers[key] = [
+                build_explainer(model) if key is None else build_player_explainer(model, key)
+                for model in self.models
+            ]
+        total = np.zeros((len(features), max(players, default=-1) + 1))
+        for explain, scale in zip(self._explainers[key], self.scales, strict=True):
+            values = explain(features)
+            total += (sum_players(values, players) if key is None else values) / scale
         return total
 
     def feature_importance(self) -> dict[str, float]:

@@ -13,7 +13,7 @@ from batch_predictions.models.recommender.config import TwoStageConfig
 from batch_predictions.models.recommender.data.histories import Histories
 from batch_predictions.models.recommender.data.interactions import Interactions
 from batch_predictions.models.recommender.data.item_features import ItemFeatures
-from batch_predictions.models.recommender.explanations import _contributions
+from batch_predictions.models.recommender.explanations import _contributions, _Players
 from batch_predictions.models.recommender.features.candidates import FeatureColumn
 from batch_predictions.models.recommender.features.user import DAYS_INACTIVE
 from batch_predictions.models.recommender.ranker.conditional_logit import (
@@ -195,7 +195,14 @@ def test_contributions_add_up_to_the_scores():
         10,
         exclude_seen=False,
     )
-    sums = _contributions(model, ranked, ranked.rows.ravel()).sum(axis=1)
+    players = _Players.of(model)
+    by_feature = _contributions(model, ranked, ranked.rows.ravel(), players, by_feature=True)
+    contributions = _contributions(model, ranked, ranked.rows.ravel(), players)
+    # Groups share what their features do together in another way, and mostly to the same end.
+    same = players.sum_by_group(contributions).argmax(axis=1)
+    assert (same == players.sum_by_group(by_feature).argmax(axis=1)).mean() > 0.95
+    np.testing.assert_allclose(contributions.sum(axis=1), by_feature.sum(axis=1), atol=1e-5)
+    sums = contributions.sum(axis=1)
     rest = ranked.scores.ravel() - sums
     # The rest is the trees' mean, equal for all.
     np.testing.assert_allclose(rest, rest[0], atol=1e-4)

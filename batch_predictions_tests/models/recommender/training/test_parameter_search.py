@@ -76,7 +76,7 @@ def test_the_declared_values_and_those_of_the_last_training_reach_the_last_round
     trials = [trial for trial in found.trials if trial.name == "als"]
     most = max(trial.users for trial in trials)
     final = [trial.setting for trial in trials if trial.users == most]
-    declared = {"alpha": 10.0, "regularization": 200.0, "factors": 16}
+    declared = {"alpha": 10.0, "regularization": 200.0}
     assert declared in final and {**declared, **last} in final
     # Half of the users in the first round, and a third of the settings in the last.
     first = [trial for trial in trials if trial.users < most]
@@ -89,10 +89,9 @@ def test_the_budget_bounds_the_settings() -> None:
     # A setting is estimated at 1.15 s: six of them, those nearest to the declared one.
     assert len(trials) == 6 and trials[0].is_declared
     assert trials[-1].minutes <= 0.12
-    steps = {10.0, 40.0}, {200.0, 60.0, 600.0}, {16, 64, 128}
     for trial in trials:
-        values = (trial.setting[name] for name in ("alpha", "regularization", "factors"))
-        assert all(value in near for value, near in zip(values, steps, strict=True))
+        assert trial.setting["alpha"] in {10.0, 40.0}
+        assert trial.setting["regularization"] in {200.0, 60.0, 600.0}
     # Three are compared however small the budget is.
     assert len([t for t in search(1_500, minutes=0.001).trials if t.name == "als"]) == 3
 
