@@ -75,6 +75,44 @@ def standardise_rows(scores: Any, out: Any) -> None:
             out[row, column] = (scores[row, column] - mean) / deviation
 
 
+@njit_cached
+def standardise_lists(x: Any, stops: Any, high_if_missing: bool, clip: float, out: Any) -> None:
+    """A column of a feature table, standardised within each list and clipped.
+
+    Values that are not finite become the list's highest value, or its lowest; 0 where it has none.
+
+    Args:
+        x: values, list by list, (rows,).
+        stops: the row after the last of each list, (lists,).
+        high_if_missing: whether a missing value is high.
+        clip: standard deviations at most.
+        out: written, (rows,).
+    """
+    start = 0
+    for stop in stops:
+        extreme, is_known = 0.0, False
+        for row in range(start, stop):
+            value = np.float64(x[row])
+            if np.isfinite(value):
+                is_beyond = value > extreme if high_if_missing else value < extreme
+                if not is_known or is_beyond:
+                    extreme, is_known = value, True
+        total = 0.0
+        for row in range(start, stop):
+            value = np.float64(x[row])
+            out[row] = value if np.isfinite(value) else extreme
+            total += out[row]
+        mean = total / max(stop - start, 1)
+        squares = 0.0
+        for row in range(start, stop):
+            out[row] -= mean
+            squares += out[row] * out[row]
+        deviation = max(np.sqrt(squares / max(stop - start, 1)), 1e-6)
+        for row in range(start, stop):
+            out[row] = min(max(out[row] / deviation, -clip), clip)
+        start = stop
+
+
 @njit_reassoc
 def inner_products_by_row(left: Any, right: Any, out: Any) -> None:
     """Inner products of the rows of `left` (n, f) with those of `right` (m, f), float32.

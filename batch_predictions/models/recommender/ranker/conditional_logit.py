@@ -214,19 +214,12 @@ def _standardise(
 
     Missing values become the list's lowest value, or its highest where `high_if_missing` says so.
     """
-    lists = sizes[sizes > 0]
-    starts = np.cumsum(lists) - lists
-    list_of_row = np.repeat(np.arange(len(lists)), lists)
+    from batch_predictions.models.recommender.kernels.candidates import standardise_lists
+
+    stops = np.cumsum(sizes)
     for column, column_is_used in enumerate(is_used):
         if not column_is_used or not len(features):
             continue
-        values = features[:, column].astype(np.float64)
-        is_finite = np.isfinite(values)
-        sign = -1.0 if high_if_missing[column] else 1.0
-        extreme = sign * np.minimum.reduceat(np.where(is_finite, sign * values, np.inf), starts)
-        fill = np.where(np.isfinite(extreme), extreme, 0.0)[list_of_row]
-        values = np.where(is_finite, values, fill)
-        values -= (np.bincount(list_of_row, values) / lists)[list_of_row]
-        deviation = np.sqrt(np.bincount(list_of_row, values * values) / lists)
-        values /= np.maximum(deviation, 1e-6)[list_of_row]
-        yield column, np.clip(values, -CLIP_SD, CLIP_SD)
+        values = np.empty(len(features))
+        standardise_lists(features[:, column], stops, high_if_missing[column], CLIP_SD, values)
+        yield column, values
