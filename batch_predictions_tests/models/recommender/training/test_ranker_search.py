@@ -38,15 +38,15 @@ def lists(users: int, candidates: int = 40) -> RankingDataset:
 def test_the_linear_model_gets_weight_where_it_ranks_better_than_trees() -> None:
     lines: list[str] = []
     trainer = RankerTrainer(TRAINER.config, progress=lines.append)
-    config, compared = choose_members(trainer, lists(1_200))
+    config, compared = choose_members(trainer, lists(2_400))
     assert config.linear_weight is not None and config.linear_weight >= 0.5
     settings = [c.setting for c in compared]
     assert settings[0] == {"objectives": "all", "linear_weight": 0.01} and len(settings) == 8
     best = max(compared, key=lambda c: c.ndcg)
     assert best.ndcg > compared[0].ndcg + 0.1
     assert best.setting["linear_weight"] == config.linear_weight
-    assert 300 < compared[0].users < 500 and f"{best.ndcg:.4f}" in lines[-1]
-    assert choose_members(TRAINER, lists(1_200)) == (config, compared)
+    assert 700 < compared[0].users < 900 and f"{best.ndcg:.4f}" in lines[-1]
+    assert choose_members(TRAINER, lists(2_400)) == (config, compared)
 
 
 def test_few_users_keep_the_declared_members() -> None:
