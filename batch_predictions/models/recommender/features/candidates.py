@@ -128,16 +128,8 @@ class FeatureSet:
 
 @dataclass(frozen=True)
 class FeatureColumn:
-    """A column of a feature table, as a stored model names it.
-
-    Attributes:
-        name: of the feature.
-        group: of the feature.
-        high_if_missing: as the feature says.
-        is_linear: whether the linear model reads it.
-    """
+    """A column of a feature table, as a stored model names it."""
 
     name: str
     group: FeatureGroup
     high_if_missing: bool = False
-    is_linear: bool = True

@@ -70,32 +70,18 @@ def build_feature_table(
     return np.ascontiguousarray(by_column.T), columns
 
 
-def generator_columns(name: str) -> tuple[str, str, str]:
-    """Columns of a generator: its score, the score's rank, and the standardised score."""
-    return name, f"{name}_rank", f"{name}_z"
+def generator_columns(name: str) -> tuple[str, str]:
+    """Columns of a generator: its score, and the score's rank."""
+    return name, f"{name}_rank"
 
 
 def _score_columns(
     name: str, group: FeatureGroup
 ) -> Iterator[tuple[FeatureColumn, Callable[[Floats], Values]]]:
     """The columns of a generator, each with the function of the scores (n, m) that gives it."""
-    score, rank, z = generator_columns(name)
+    score, rank = generator_columns(name)
     yield FeatureColumn(score, group), np.asarray
     yield FeatureColumn(rank, group, high_if_missing=True), _log_rank
-    # The linear model standardises every feature itself.
-    yield FeatureColumn(z, group, is_linear=False), _standardised
-
-
-def _standardised(scores: Floats) -> Values:
-    """Scores minus their mean over their standard deviation, by user; nan without a score.
-
-    Comparable between users, and between models fitted on more and on fewer rows: scores are not.
-    """
-    from batch_predictions.models.recommender.kernels.candidates import standardise_rows
-
-    result = np.empty_like(scores)
-    standardise_rows(scores, result)
-    return result
 
 
 def _log_rank(scores: Floats) -> Values:

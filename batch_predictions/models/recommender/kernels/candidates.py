@@ -1,4 +1,4 @@
-"""Loops over users and their candidates: unions, standard scores, values of tags, products."""
+"""Loops over users and candidates: unions, values of tags, standardised columns, products."""
 
 from __future__ import annotations
 
@@ -51,28 +51,6 @@ def mean_tag_values(
             for entry in range(indptr[item], indptr[item + 1]):
                 total += weights[entry] * values[user, tags[entry]]
             out[user, column] = total
-
-
-@njit_cached
-def standardise_rows(scores: Any, out: Any) -> None:
-    """Scores minus their row's mean over its standard deviation, (n, m); nan stays.
-
-    The sums are in the order of the columns: equal scores give equal bits whatever the width.
-    """
-    for row in range(scores.shape[0]):
-        n, total = 0, 0.0
-        for column in range(scores.shape[1]):
-            if not np.isnan(scores[row, column]):
-                n += 1
-                total += scores[row, column]
-        mean = total / max(n, 1)
-        squares = 0.0
-        for column in range(scores.shape[1]):
-            if not np.isnan(scores[row, column]):
-                squares += (scores[row, column] - mean) ** 2
-        deviation = max(np.sqrt(squares / max(n, 1)), 1e-9)
-        for column in range(scores.shape[1]):
-            out[row, column] = (scores[row, column] - mean) / deviation
 
 
 @njit_cached

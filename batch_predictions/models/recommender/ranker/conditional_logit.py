@@ -119,7 +119,7 @@ class ConditionalLogit:
         features, labels, sizes = _sample_lists(features, labels, sizes)
         ridge = RIDGE_PER_USER * min(max(len(sizes), 1), max_ridge_users)
         # Features of the user are equal for all candidates and cannot order them.
-        varies = [column.group != "user" and column.is_linear for column in columns]
+        varies = [column.group != "user" for column in columns]
         high_if_missing = tuple(column.high_if_missing for column in columns)
         used = [index for index, is_used in enumerate(varies) if is_used]
         x = np.empty((len(features), len(used)))

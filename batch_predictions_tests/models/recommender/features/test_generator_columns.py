@@ -1,4 +1,4 @@
-"""Columns of the generators' scores: score, rank and standardised score."""
+"""Columns of the generators' scores: score and rank."""
 
 from __future__ import annotations
 
@@ -23,23 +23,20 @@ def with_scores(scores: np.ndarray, width: int = 3) -> CandidateBatch:
     return replace(batch, positions=positions, scores={"als": padded}, groups={"als": "similar"})
 
 
-def test_a_score_is_standardised_among_the_users_candidates():
+def test_a_generator_has_its_score_and_its_rank():
     table, columns = build_feature_table(with_scores(SCORES))
-    assert [column.name for column in columns[:3]] == ["als", "als_rank", "als_z"]
-    assert [column.is_linear for column in columns[:3]] == [True, True, False]
+    assert [column.name for column in columns[:2]] == ["als", "als_rank"]
+    assert [column.high_if_missing for column in columns[:2]] == [False, True]
     np.testing.assert_array_equal(table[:, 0].reshape(3, 3), SCORES)
-    z = table[:, 2].reshape(3, 3)
-    deviation = np.std([1, 2, 6])
-    np.testing.assert_allclose(z[0], (np.array([1, 2, 6]) - 3) / deviation, rtol=1e-6)
-    np.testing.assert_allclose(z[1], [-1, NAN, 1], rtol=1e-6)
-    assert np.isnan(z[2]).all()
+    ranks = np.log1p([[2, 1, 0], [1, NAN, 0], [NAN, NAN, NAN]])
+    np.testing.assert_allclose(table[:, 1].reshape(3, 3), ranks, rtol=1e-6)
 
 
 def test_wider_batches_give_the_same_bits():
     scores = np.random.default_rng(0).standard_normal((3, 3)).astype(np.float32)
     narrow, _ = build_feature_table(with_scores(scores))
     wide, _ = build_feature_table(with_scores(scores, 300))
-    assert narrow[:, :3].tobytes() == wide[:, :3].tobytes()
+    assert narrow.tobytes() == wide.tobytes()
 
 
 def test_only_the_columns_of_a_model_are_computed():
