@@ -74,7 +74,7 @@ def open_scorers(date: str | None, users: int) -> tuple[dict[str, Scorer], pa.Re
         changed = settings.recommendations.model_copy(update={"exact_reasons": is_exact})
         own = settings.model_copy(update={"recommendations": changed})
         manifest = stage_partition(recommendations, day, warehouse, ModelStore.of(own), own)
-        worker = Worker(manifest, "cpu", own.execution.block_mb, single_threaded=True)
+        worker = Worker(manifest, "cpu", own.inference.block_mb, single_threaded=True)
         scorers[name] = worker.open()
     shards = [pq.read_table(manifest.parent / shard.name) for shard in worker.manifest.shards]
     table = shards[0].slice(0, users).combine_chunks()

@@ -86,6 +86,8 @@ class LinearModel(SentimentModel):
         # log-ratio is small anyway, so that they are dropped only where memory matters.
         min_df = 1 if self.presence and len(documents) < 50_000 else 2
         frequencies = frequent_ngrams(documents.tokens, min_df, MAX_FEATURES)
+        if not frequencies:
+            frequencies = frequent_ngrams(documents.tokens, 1, MAX_FEATURES)
         self.ngrams = NGramIndex([ngram for ngram, _ in frequencies])
         features = self._features(documents)
         if self.presence:

@@ -203,6 +203,14 @@ def test_a_class_without_a_training_review_is_never_predicted(presence: bool) ->
     assert (scores[:, 1] < -10).all()
 
 
+def test_texts_that_share_no_term_are_fitted_by_their_single_terms() -> None:
+    documents = Documents(["splendid", "horrid", "marvellous", "dreadful"])
+    labels = np.array([2, 0, 2, 0])
+    training = ModelTraining(3, 7)
+    model = LinearModel(presence=False).fit(documents, labels, (documents, labels), training)
+    assert (model.log_scores(documents).argmax(axis=1) == labels).all()
+
+
 def test_the_selection_takes_a_significantly_better_model_and_explains_it() -> None:
     random = np.random.default_rng(0)
     # The order of two words decides; single words and pairs of neighbours carry no information,
