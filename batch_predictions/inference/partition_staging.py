@@ -16,6 +16,8 @@ from batch_predictions.partitions import latest_ended_week
 from batch_predictions.settings import Settings
 from batch_predictions.warehouse import Warehouse, as_date
 
+SMALL_SHARD_ROWS = 256
+"""Rows of a shard of a small partition."""
 RULES = "rules"
 """Prefix of the version of predictions without a model."""
 
@@ -103,5 +105,6 @@ def staging_spec(
         sql_parameters={**sql_parameters(prediction, partition, settings), **model_parameters},
         plugins=tuple(plugins()),
         shard_rows=max(settings.inference.shard_rows, prediction.shard_rows),
+        small_shard_rows=max(SMALL_SHARD_ROWS, prediction.shard_rows),
         shard_mb=settings.inference.shard_mb,
     )

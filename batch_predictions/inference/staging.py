@@ -14,6 +14,7 @@ import shutil
 import uuid
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +32,10 @@ from batch_predictions.warehouse import Warehouse
 
 class StagingError(ValueError):
     """The rows to score do not fit the declaration; the message names them."""
+
+
+SMALL_PARTITION_SHARDS = 8
+"""With fewer full shards, one instance would wait for another for much of the time."""
 
 
 @dataclass(frozen=True)
@@ -52,6 +57,8 @@ class StagingSpec:
         sql_parameters: values that the queries may bind.
         plugins: modules that a worker imports before it loads the scorer.
         shard_rows: rows of a shard.
+        small_shard_rows: rows of a shard where fewer than `SMALL_PARTITION_SHARDS` shards of
+            `shard_rows` would be written, so that instances end together; None: as many.
         shard_mb: upper bound of a shard in memory, MiB; wide rows make shards of fewer rows.
     """
 
@@ -62,6 +69,7 @@ class StagingSpec:
     scorer: type[Scorer]
     model_version: str
     shard_rows: int
+    small_shard_rows: int | None = None
     shard_mb: int = 64
     model: str | None = None
     model_folder: Path | None = None
@@ -153,8 +161,7 @@ def _write_shards(
     sorted_rows = f"select * from ({spec.rows}) as rows_ order by {', '.join(spec.key)}"
     with warehouse.stream(sorted_rows, spec.sql_parameters, spec.shard_rows) as reader:
         previous_key: tuple[Any, ...] | None = None
-        tables = _split(reader, spec.shard_rows, spec.shard_mb * 2**20)
-        for number, table in enumerate(tables):
+        for number, table in enumerate(_shard_tables(reader, spec)):
             previous_key = _validate_keys(table, spec.key, previous_key, spec.table)
             name = f"shard-{number:05d}.parquet"
             digest = _write_parquet(table, folder / name)
@@ -168,6 +175,30 @@ def _write_shards(
                 )
             )
     return shards
+
+
+def _shard_tables(reader: pa.RecordBatchReader, spec: StagingSpec) -> Iterator[pa.Table]:
+    """The rows of each shard; those of a small partition in small shards."""
+    max_bytes = spec.shard_mb * 2**20
+    small_rows = min(spec.small_shard_rows or spec.shard_rows, spec.shard_rows)
+    per_shard = spec.shard_rows // small_rows
+    tables = _split(reader, small_rows, max_bytes)
+    if per_shard == 1:
+        yield from tables
+        return
+    first = list(islice(tables, SMALL_PARTITION_SHARDS * per_shard))
+    if len(first) < SMALL_PARTITION_SHARDS * per_shard:
+        yield from first
+        return
+    joined: list[pa.Table] = []
+    for table in chain(first, tables):
+        size = sum(part.nbytes for part in joined) + table.nbytes
+        if joined and (len(joined) == per_shard or size > max_bytes):
+            yield pa.concat_tables(joined)
+            joined = []
+        joined.append(table)
+    if joined:
+        yield pa.concat_tables(joined)
 
 
 def _split(reader: pa.RecordBatchReader, max_rows: int, max_bytes: int) -> Iterator[pa.Table]:

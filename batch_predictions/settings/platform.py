@@ -28,8 +28,9 @@ class InferenceSettings(Section):
     shard_rows: int = Field(
         1024,
         ge=1,
-        description="Rows of a shard, which is scored and resumed as a whole. Reviews have at "
-        "least 8,192, which are sorted by length together.",
+        description="Rows of a shard, which is scored and resumed as a whole; 256 where there "
+        "would be fewer than eight shards. Reviews have at least 8,192, which are sorted by "
+        "length together.",
     )
     shard_mb: int = Field(
         64,

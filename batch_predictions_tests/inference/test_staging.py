@@ -52,6 +52,25 @@ def test_shards_have_the_requested_size_and_the_order_of_the_key(
         assert (shard.first_key, shard.last_key) == (ids[0], ids[-1])
 
 
+@pytest.mark.parametrize(
+    ("n", "sizes"),
+    [
+        (70, [20, 20, 20, 10]),
+        (780, [20] * 39),
+        (799, [100] * 7 + [99]),
+        (800, [100] * 8),
+        (950, [100] * 9 + [50]),
+    ],
+)
+def test_a_small_partition_has_small_shards(stage: Staging, n: int, sizes: list[int]) -> None:
+    rows = "select lpad(i::VARCHAR, 5, '0') as id, i as n from range($n::BIGINT) as r(i)"
+    path = stage(n, rows=rows, shard_rows=100, small_shard_rows=20)
+    manifest = StagingManifest.read(path)
+    assert [shard.rows for shard in manifest.shards] == sizes
+    ids = [row["id"] for s in manifest.shards for row in read_rows(path.parent / s.name)]
+    assert ids == [f"{number:05}" for number in range(n)]
+
+
 def test_no_rows_give_a_manifest_without_shards(stage: Staging) -> None:
     manifest = stage.manifest(0)
     assert manifest.rows == 0 and manifest.shards == ()
