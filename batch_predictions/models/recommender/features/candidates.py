@@ -60,8 +60,8 @@ class CandidateBatch:
         """A value per history entry, for candidates of the history; `new` for others, (n, m)."""
         if not len(values):
             return np.full(self.positions.shape, new)
-        entries = self.history_entry
-        return np.where(entries >= 0, values[np.maximum(entries, 0)], new)
+        # A further value at the end, which the entry -1 takes.
+        return np.append(values, new)[self.history_entry]
 
     def from_items(self, values: Values) -> Values:
         """A value per item, for the candidates, (n, m)."""
