@@ -60,7 +60,9 @@ def fit_platt(scores: Floats, labels: Labels) -> tuple[float, Doubles]:
     return float(np.exp(fitted.x[0])), intercepts
 
 
-def expected_calibration_error(probabilities: Floats, labels: Labels, bins: int = 10) -> float:
+def expected_calibration_error(
+    probabilities: Floats | Doubles, labels: Labels, bins: int = 10
+) -> float:
     """Expected calibration error of the likeliest class (Naeini et al. 2015), 0 to 1.
 
     Args:
