@@ -90,7 +90,7 @@ def shop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shop]:
 
 
 def open_and_close_ui(shop: Shop) -> None:
-    """Starts the UI with its daemon, waits until it answers, and ends it."""
+    """Starts the UI with its daemon as a script does in the background, and ends it."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -103,6 +103,8 @@ def open_and_close_ui(shop: Shop) -> None:
             stdout=output,
             stderr=subprocess.STDOUT,
             start_new_session=True,
+            # Shells have background processes ignore SIGINT, by which Dagster ends its own.
+            preexec_fn=ignore_interrupts,
         )
         try:
             wait_until(lambda: is_answering(f"http://127.0.0.1:{port}/server_info"), process)
@@ -113,6 +115,10 @@ def open_and_close_ui(shop: Shop) -> None:
             process.wait(120)
     shop.logs["ui"] = log.read_bytes()
     log.unlink()
+
+
+def ignore_interrupts() -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 def wait_until(condition: Callable[[], bool], process: subprocess.Popen[bytes]) -> None:

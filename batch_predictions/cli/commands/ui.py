@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -36,5 +37,7 @@ def ui(
     module = ["-m", "batch_predictions.definitions"]
     location = ["-w", str(WORKSPACE)] if WORKSPACE.exists() else module
     command = [sys.executable, "-m", "dagster", "dev", *location, "-h", host, "-p", str(port)]
+    # Dagster ends its processes by SIGINT, which shells have background processes ignore.
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
     # This process becomes Dagster, so that signals reach it.
     os.execv(command[0], command)  # noqa: S606
