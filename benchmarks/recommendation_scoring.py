@@ -57,6 +57,7 @@ def main() -> None:
 
 def open_scorers(date: str | None, users: int) -> tuple[dict[str, Scorer], pa.RecordBatch]:
     """The scorer with reasons of each kind, and rows of a staged day."""
+    import pyarrow as pa
     import pyarrow.parquet as pq
 
     from batch_predictions.inference.partition_staging import stage_partition
@@ -77,7 +78,7 @@ def open_scorers(date: str | None, users: int) -> tuple[dict[str, Scorer], pa.Re
         worker = Worker(manifest, "cpu", own.inference.block_mb, single_threaded=True)
         scorers[name] = worker.open()
     shards = [pq.read_table(manifest.parent / shard.name) for shard in worker.manifest.shards]
-    table = shards[0].slice(0, users).combine_chunks()
+    table = pa.concat_tables(shards).slice(0, users).combine_chunks()
     return scorers, table.to_batches()[0]
 
 
