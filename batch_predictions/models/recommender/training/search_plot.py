@@ -49,5 +49,8 @@ def _best(trials: Sequence[Trial], ratios: Sequence[float], users: int) -> str:
     ratio, trial = max((pair for pair in last if pair[1].users == users), key=lambda pair: pair[0])
     if trial.is_declared:
         return "as declared"
-    shown = ", ".join(f"{key} {value}" for key, value in trial.setting.items())
+    shown = ", ".join(
+        f"{key} {value:g}" if isinstance(value, int | float) else f"{key} {value}"
+        for key, value in trial.setting.items()
+    )
     return f"{shown} ({ratio - 1:+.0%})"
