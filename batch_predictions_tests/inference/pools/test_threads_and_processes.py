@@ -157,7 +157,7 @@ def test_as_many_shards_are_scored_at_once_as_there_are_instances(warehouse: War
 
 
 BLOCK_AT_SHARD_20 = """
-import sys, threading
+import os, sys, threading
 from pathlib import Path
 from batch_predictions.inference.engine import score
 from batch_predictions.settings import InferenceSettings
@@ -165,7 +165,7 @@ from batch_predictions_tests.worlds.pool_fixtures import FailingScorer
 
 def block(first):
     if first >= 100:
-        print("blocked", flush=True)
+        os.write(1, b"blocked\\n")  # At once: two threads print into each other's lines.
         threading.Event().wait()
 
 FailingScorer.hooks.append(block)
