@@ -117,13 +117,13 @@ def forget_dead(folder: Path) -> None:
 
 def running_processes(folder: Path) -> list[Process]:
     """Processes with a record that still run, the oldest first."""
-    found = []
+    processes = []
     for path in folder.glob(f"*{_SUFFIX}"):
         if is_running(folder, path.name.removesuffix(_SUFFIX)):
             process = Process.of_text(path.read_text(encoding="utf-8"))
             if process is not None:
-                found.append(process)
-    return sorted(found, key=lambda process: process.since)
+                processes.append(process)
+    return sorted(processes, key=lambda process: process.since)
 
 
 def _is_locked(path: Path) -> bool:

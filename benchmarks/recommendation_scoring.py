@@ -73,9 +73,9 @@ def open_scorers(date: str | None, users: int) -> tuple[dict[str, Scorer], pa.Re
     scorers: dict[str, Scorer] = {}
     for name, is_exact in (("by_group", False), ("by_feature", True)):
         changed = settings.recommendations.model_copy(update={"exact_reasons": is_exact})
-        own = settings.model_copy(update={"recommendations": changed})
-        manifest = stage_partition(recommendations, day, warehouse, ModelStore.of(own), own)
-        worker = Worker(manifest, "cpu", own.inference.block_mb, single_threaded=True)
+        variant = settings.model_copy(update={"recommendations": changed})
+        manifest = stage_partition(recommendations, day, warehouse, ModelStore.of(variant), variant)
+        worker = Worker(manifest, "cpu", variant.inference.block_mb, single_threaded=True)
         scorers[name] = worker.open()
     shards = [pq.read_table(manifest.parent / shard.name) for shard in worker.manifest.shards]
     table = pa.concat_tables(shards).slice(0, users).combine_chunks()

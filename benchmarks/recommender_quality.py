@@ -111,7 +111,7 @@ def measure(args: argparse.Namespace, home: Path) -> dict[str, object]:
         print(f"{time.perf_counter() - start:7.1f} s  {text}", file=sys.stderr, flush=True)
 
     selection, holdout, trainer, end = select_model(args, settings, weeks, report)
-    trained = round(time.perf_counter() - start, 1)
+    training_seconds = round(time.perf_counter() - start, 1)
     rows = evaluate_served(selection, holdout, trainer) if args.served else selection.metrics
     models: dict[str, dict[str, object]] = {}
     for row in rows:
@@ -134,7 +134,7 @@ def measure(args: argparse.Namespace, home: Path) -> dict[str, object]:
             "objectives": config.objectives,
             "linear_weight": config.linear_weight,
         },
-        "training_seconds": trained,
+        "training_seconds": training_seconds,
         "seconds": round(time.perf_counter() - start, 1),
         "peak_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024,
     }
@@ -192,8 +192,8 @@ def evaluate_served(selection: Selection, holdout: Holdout, trainer: RankerTrain
     model = selection.model
     evaluations = {"served": evaluate(model, holdout, features.reindex(model.items), users)}
     for generator in trainer.fit_generators(holdout.train, holdout.as_of).generators:
-        own_features = features.reindex(generator.model.items)
-        evaluations[generator.name] = evaluate(generator.model, holdout, own_features, users)
+        generator_features = features.reindex(generator.model.items)
+        evaluations[generator.name] = evaluate(generator.model, holdout, generator_features, users)
     rows = []
     for name, evaluation in evaluations.items():
         rows += evaluation.renamed(name).rows(trainer.config.seed)

@@ -12,8 +12,9 @@ class RecommenderSettings(Section):
 
     two_stage: bool = Field(
         True,
-        description="Rank the candidates of all generators by a trained ranker, where that beats "
-        "the best single recommender. false: the best single one serves.",
+        description="Rank the candidates of all generators by a trained ranker, or by a blend of "
+        "their scores, where that beats the best single recommender. false: the best single one "
+        "serves.",
     )
     generators: list[str] | None = Field(
         None,

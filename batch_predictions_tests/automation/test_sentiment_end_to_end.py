@@ -150,7 +150,8 @@ def test_the_benchmark_reports_every_model(shop: tuple[dict[str, str], Path]) ->
     file = str(root / "source" / "reviews.parquet")
     words = ["--folds", "2", "--group", "item_id", "--models", "tfidf_lr,average_cnn"]
     report = run_json("benchmark", "sentiment", file, *words, env=env, cwd=root)
-    assert set(report) >= {"default", "models"} and report["default"] in report["models"]
+    assert set(report) >= {"default", "models", "chosen"} and sum(report["chosen"].values()) == 2
+    assert report["default"] == max(report["chosen"], key=report["chosen"].get)
     for figures in report["models"].values():
         assert figures["lower"] <= figures["macro_f1"] <= figures["upper"]
         assert figures["accuracy"] > 0.8

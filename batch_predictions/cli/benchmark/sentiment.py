@@ -241,7 +241,12 @@ def _hash_of_inputs(
 ) -> str:
     """Hash of everything that the predictions of the folds depend on, except the code."""
     names = (
-        *("seed", "options", "vectors", "encoder", "negative_up_to", "positive_from"),
+        "seed",
+        "options",
+        "vectors",
+        "encoder",
+        "negative_up_to",
+        "positive_from",
         "small_reviews",
     )
     parameters = {name: getattr(settings, name) for name in names}

@@ -39,6 +39,11 @@ class Interval(NamedTuple):
     upper: float
     n: int
 
+    @property
+    def exceeds_standard_error(self) -> bool:
+        """Whether the value is above one standard error, a quarter of the interval's width."""
+        return self.mean > (self.upper - self.lower) / 4
+
     def __str__(self) -> str:
         return f"{self.mean:.4f} (95 % interval {self.lower:.4f} to {self.upper:.4f})"
 

@@ -100,6 +100,24 @@ def _find_exit_leaves(
 
 
 @njit_cached
+def fill_columns(rows: Any, start: int, size: int, missing_as_zero: Any, columns: Any) -> None:
+    """Turns a group of rows: a line of `columns` (features, GROUP_ROWS) for each feature.
+
+    Args:
+        rows: (n, features).
+        start: the first row of the group.
+        size: rows of the group.
+        missing_as_zero: whether a missing value of the column counts as 0, (features,).
+        columns: written.
+    """
+    for row in range(size):
+        for feature in range(rows.shape[1]):
+            value = rows[start + row, feature]
+            is_zeroed = missing_as_zero[feature] and np.isnan(value)
+            columns[feature, row] = 0.0 if is_zeroed else value
+
+
+@njit_cached
 def raw_scores(
     rows: Any,
     tree_starts: Any,
@@ -130,12 +148,7 @@ def raw_scores(
     total = np.empty(GROUP_ROWS)
     for start in range(0, n, GROUP_ROWS):
         size = min(GROUP_ROWS, n - start)
-        for row in range(size):
-            for feature in range(n_features):
-                value = rows[start + row, feature]
-                if missing_as_zero[feature] and np.isnan(value):
-                    value = rows.dtype.type(0)
-                columns[feature, row] = value
+        fill_columns(rows, start, size, missing_as_zero, columns)
         total[:] = 0.0
         for tree in range(len(tree_starts) - 1):
             _find_exit_leaves(
@@ -213,11 +226,7 @@ def shap_values(
     integral = np.empty(GROUP_ROWS)
     for start in range(0, n, GROUP_ROWS):
         size = min(GROUP_ROWS, n - start)
-        for row in range(size):
-            for feature in range(n_features):
-                value = np.float64(rows[start + row, feature])
-                is_zeroed = missing_as_zero[feature] and np.isnan(value)
-                columns[feature, row] = 0.0 if is_zeroed else value
+        fill_columns(rows, start, size, missing_as_zero, columns)
         total[:] = 0.0
         for leaf in range(len(leaf_values)):
             first_step = leaf_starts[leaf]

@@ -10,8 +10,7 @@ from typing import Any
 import numpy as np
 
 from batch_predictions.jit import njit_cached
-
-GROUP_ROWS = 32
+from batch_predictions.models.forest.kernels import GROUP_ROWS, fill_columns
 
 
 @njit_cached
@@ -134,11 +133,7 @@ def add_player_values(
     total = np.empty((n_players, GROUP_ROWS))
     for start in range(0, n, GROUP_ROWS):
         size = min(GROUP_ROWS, n - start)
-        for row in range(size):
-            for feature in range(n_features):
-                value = np.float64(rows[start + row, feature])
-                is_zeroed = missing_as_zero[feature] and np.isnan(value)
-                columns[feature, row] = 0.0 if is_zeroed else value
+        fill_columns(rows, start, size, missing_as_zero, columns)
         total[:] = 0.0
         for tree in range(len(tree_nodes) - 1):
             alive[:] = ~np.uint64(0)

@@ -16,7 +16,12 @@ import numpy as np
 import numpy.typing as npt
 
 from batch_predictions.models.forest.lightgbm_text import Tree, UnsupportedModelError, parse_model
-from batch_predictions.models.forest.quickscorer import Doubles, Rows, find_missing_as_zero
+from batch_predictions.models.forest.quickscorer import (
+    Doubles,
+    Rows,
+    check_width,
+    find_missing_as_zero,
+)
 from batch_predictions.models.forest.treeshap import (
     Path,
     build_explainer,
@@ -87,9 +92,7 @@ class PlayerExplainer:
         """
         from batch_predictions.models.forest.player_kernels import add_player_values
 
-        n_features = len(self.missing_as_zero)
-        if rows.ndim != 2 or rows.shape[1] != n_features:
-            raise ValueError(f"rows are {rows.shape}, but the trees have {n_features} features")
+        check_width(rows, len(self.missing_as_zero))
         out = np.empty((len(rows), self.n_players), np.float64)
         add_player_values(
             np.ascontiguousarray(rows),

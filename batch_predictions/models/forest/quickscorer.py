@@ -79,10 +79,7 @@ class Forest:
 
         dtype = np.float32 if rows.dtype == np.float32 else np.float64
         matrix: npt.NDArray[Any] = np.ascontiguousarray(rows, dtype)
-        if matrix.ndim != 2 or matrix.shape[1] != self.n_features:
-            raise ValueError(
-                f"rows are {matrix.shape}, but the trees have {self.n_features} features"
-            )
+        check_width(matrix, self.n_features)
         scores = np.empty(len(matrix))
         kernels.raw_scores(
             matrix,
@@ -125,6 +122,16 @@ class Forest:
             leaf_values=leaf_values,
             missing_as_zero=find_missing_as_zero(n_features, trees),
         )
+
+
+def check_width(rows: Rows, n_features: int) -> None:
+    """Checks that rows are (n, features).
+
+    Raises:
+        ValueError: they are not.
+    """
+    if rows.ndim != 2 or rows.shape[1] != n_features:
+        raise ValueError(f"rows are {rows.shape}, but the trees have {n_features} features")
 
 
 def find_missing_as_zero(n_features: int, trees: Sequence[Tree]) -> npt.NDArray[np.bool_]:

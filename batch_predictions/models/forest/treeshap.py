@@ -28,7 +28,12 @@ from batch_predictions.models.forest.lightgbm_text import (
     UnsupportedModelError,
     parse_model,
 )
-from batch_predictions.models.forest.quickscorer import Doubles, Rows, find_missing_as_zero
+from batch_predictions.models.forest.quickscorer import (
+    Doubles,
+    Rows,
+    check_width,
+    find_missing_as_zero,
+)
 
 Integers = npt.NDArray[np.int64]
 Path = list[tuple[int, bool]]
@@ -116,9 +121,7 @@ class TreeExplainer:
         """
         from batch_predictions.models.forest import kernels
 
-        n_features = len(self.missing_as_zero)
-        if rows.ndim != 2 or rows.shape[1] != n_features:
-            raise ValueError(f"rows are {rows.shape}, but the trees have {n_features} features")
+        check_width(rows, len(self.missing_as_zero))
         contributions = np.empty((len(rows), self.n_players), np.float64)
         kernels.shap_values(
             np.ascontiguousarray(rows),

@@ -28,7 +28,7 @@ def train_recommender(
 ) -> Trained:
     """Two stages and a blend against popularity, own frequencies and every generator alone."""
     from batch_predictions.models.recommender.data.interactions import Interactions
-    from batch_predictions.models.recommender.selection import COMBINED, select
+    from batch_predictions.models.recommender.selection import COMBINED_CANDIDATES, select
     from batch_predictions.models.recommender.training.parameter_search import (
         ParameterSearch,
         search_parameters,
@@ -52,7 +52,7 @@ def train_recommender(
         if search.why:
             progress(f"parameters are as declared: {search.why}")
         trainer = search.trainer
-    candidates = COMBINED if settings.recommender.two_stage else ()
+    candidates = COMBINED_CANDIDATES if settings.recommender.two_stage else ()
     selection = select(interactions, through, trainer, candidates=candidates)
     config = trainer.config
     return Trained(
@@ -73,15 +73,13 @@ def train_recommender(
 
 
 def _previous_parameters(settings: Settings, through: dt.date) -> GeneratorParams:
-    """What the newest training before a day chose, by generator; nothing where there is none."""
+    """What the model that served the day before was trained with, by generator; else nothing."""
     from batch_predictions.model_store import ModelError, ModelStore
 
     store = ModelStore.of(settings)
     try:
-        decisions = [d for d in store.decisions("recommender") if d.effective_from < through]
-        if not decisions:
-            return {}
-        parameters = store.manifest("recommender", decisions[-1].version).parameters
+        version = store.version_of("recommender", through - dt.timedelta(days=1))
+        parameters = store.manifest("recommender", version).parameters if version else {}
     except ModelError:
         # It only adds a setting to those that are compared.
         return {}

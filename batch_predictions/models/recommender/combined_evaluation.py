@@ -14,24 +14,24 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from batch_predictions.models.common.ranking_metrics import DEPTH
 from batch_predictions.models.recommender.candidate_generation import GeneratorEnsemble
 from batch_predictions.models.recommender.data.item_features import ItemFeatures
 from batch_predictions.models.recommender.data.splits import Holdout, Positions
-from batch_predictions.models.recommender.evaluation import (
-    Evaluation,
-    evaluate,
-    evaluate_lists,
-    rank_users,
-)
+from batch_predictions.models.recommender.evaluation import Evaluation, evaluate_lists
 from batch_predictions.models.recommender.training.dataset import RankingDataset
 from batch_predictions.models.recommender.training.trainer import RankerTrainer, TrainedRanker
-from batch_predictions.models.recommender.two_stage import TwoStageRecommender
+from batch_predictions.models.recommender.two_stage import (
+    ExplainedRanking,
+    TwoStageRecommender,
+    rank_together,
+)
 
 TWO_STAGE, BLEND = TwoStageRecommender.kind, "blend"
 
 
 @dataclass(frozen=True)
-class Combined:
+class CombinedEvaluation:
     """Recommenders of several generators, around one hold-out.
 
     Attributes:
@@ -57,7 +57,7 @@ class Combined:
         holdout: Holdout,
         ensemble: GeneratorEnsemble,
         item_features: ItemFeatures,
-    ) -> Combined:
+    ) -> CombinedEvaluation:
         """Builds the datasets."""
         item_features = item_features.reindex(ensemble.items)
         if holdout.split != "leave_out" or len(holdout.users) < 2:
@@ -77,22 +77,25 @@ class Combined:
         has_users = [dataset.users > 0 for dataset in self.datasets]
         return all(has_users) if self.halves else any(has_users)
 
-    def evaluate(self, name: str) -> Evaluation:
-        """Two stages or the blend on the hold-out, whose users they did not learn from."""
-        users = self.trainer.side_information.users(self.holdout.as_of)
-        if not self.halves:
-            model = self._recommender(name, self.datasets)
-            return evaluate(model, self.holdout, self.item_features, users)
-        lists: Positions | None = None
-        for half, learnt_from in zip(self.halves, reversed(self.datasets), strict=True):
-            model = self._recommender(name, [learnt_from])
-            ranked = rank_users(model, self.holdout.take(half), self.item_features, users)
-            if lists is None:
-                lists = np.empty((len(self.holdout.users), ranked.shape[1]), dtype=np.int64)
-            lists[half] = ranked
-        assert lists is not None
-        items = self.ensemble.items
-        return evaluate_lists(name, lists, items, self.holdout, self.item_features)
+    def evaluate(self, names: Sequence[str]) -> dict[str, Evaluation]:
+        """Two stages, the blend or both on the hold-out, whose users they did not learn from."""
+        everyone = np.arange(len(self.holdout.users))
+        if self.halves:
+            # The users of a half are ranked by what was learnt from the other half.
+            others = reversed(self.datasets)
+            parts = [(half, [other]) for half, other in zip(self.halves, others, strict=True)]
+        else:
+            parts = [(everyone, list(self.datasets))]
+        lists = {name: np.empty((len(everyone), DEPTH), dtype=np.int64) for name in names}
+        for users, datasets in parts:
+            for name, ranking in zip(names, self._rank(names, users, datasets), strict=True):
+                lists[name][users] = ranking.positions
+        return {
+            name: evaluate_lists(
+                name, lists[name], self.ensemble.items, self.holdout, self.item_features
+            )
+            for name in names
+        }
 
     def fit_for_serving(self, name: str) -> TrainedRanker:
         """Two stages or the blend trained on all there is: the hold-out is a label window too."""
@@ -101,10 +104,28 @@ class Combined:
             datasets = [self.trainer.build_dataset(self.holdout, self.ensemble), *datasets]
         return self._fit(name, datasets)
 
-    def _recommender(self, name: str, datasets: Sequence[RankingDataset]) -> TwoStageRecommender:
-        trained = self._fit(name, datasets)
-        return TwoStageRecommender(self.ensemble, trained.ranker, trained.params, name=name)
+    def _rank(
+        self, names: Sequence[str], users: Positions, datasets: Sequence[RankingDataset]
+    ) -> list[ExplainedRanking]:
+        """The lists of some of the hold-out's users by each recommender, learnt from datasets."""
+        models = []
+        for name in names:
+            trained = self._fit(name, datasets)
+            models.append(TwoStageRecommender(self.ensemble, trained.ranker, trained.params))
+        traits = self.trainer.side_information.users(self.holdout.as_of)
+        holdout = self.holdout.take(users)
+        return rank_together(
+            models,
+            holdout.histories(self.ensemble.items, traits),
+            self.item_features,
+            DEPTH,
+            exclude_seen=holdout.masks_seen,
+        )
 
     def _fit(self, name: str, datasets: Sequence[RankingDataset]) -> TrainedRanker:
-        is_blend = name == BLEND
-        return self.trainer.fit_blend(datasets) if is_blend else self.trainer.fit_ranker(datasets)
+        if name == BLEND:
+            return self.trainer.fit_blend(datasets)
+        origin = None
+        if self.halves:
+            origin = "half of the hold-out" if len(datasets) == 1 else "the hold-out"
+        return self.trainer.fit_ranker(datasets, origin)

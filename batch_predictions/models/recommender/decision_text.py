@@ -26,7 +26,7 @@ def explain_selection(
     if not gains:
         return (
             f"{baseline} serves: it is the best baseline with NDCG@10 {baseline_ndcg:.4f} over "
-            f"{_describe_users(holdout)}, and two stages had no past window to learn from."
+            f"{_describe_users(holdout)}, and no combination of several generators was trained."
         )
     figures = "; ".join(
         f"{name} has NDCG@10 {mean_ndcg(evaluations[name]):.4f}, a difference of "

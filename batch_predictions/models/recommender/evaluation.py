@@ -73,17 +73,9 @@ def evaluate(
         item_features: of the model's items, as of the cut.
         users: demographic traits as of the cut, where known.
     """
-    lists = rank_users(model, holdout, item_features, users)
-    return evaluate_lists(model.name, lists, model.items, holdout, item_features)
-
-
-def rank_users(
-    model: Recommender, holdout: Holdout, item_features: ItemFeatures, users: pa.Table | None = None
-) -> Positions:
-    """The best items of every user of a hold-out, positions in the model's items, (n, 20)."""
     histories = holdout.histories(model.items, users)
     ranking = model.rank(histories, item_features, DEPTH, exclude_seen=holdout.masks_seen)
-    return ranking.positions
+    return evaluate_lists(model.name, ranking.positions, model.items, holdout, item_features)
 
 
 def evaluate_lists(

@@ -29,7 +29,6 @@ BECAUSE = "because_you_liked:"
 SEGMENT = "popular_with_your_segment"
 TRENDING = "trending"
 PROMOTION = "on_promotion"
-SIMILAR_GROUP = "similar"
 GROUPS = ("own", "similar", "segment", "trend", "promotion")
 OWN, SIMILAR, TREND = GROUPS.index("own"), GROUPS.index("similar"), GROUPS.index("trend")
 ON_PROMOTION = GROUPS.index("promotion")
@@ -120,7 +119,7 @@ class _Players:
     Attributes:
         of_column: the player of each column, (f,).
         groups: the feature group of each player, (players,).
-        explainers: the generators that can name an item of the history, with their players.
+        explainers: generators that can name an item of the history, with their players.
     """
 
     of_column: list[int]
@@ -131,35 +130,37 @@ class _Players:
     def of(cls, model: TwoStageRecommender) -> _Players:
         """A player for the columns of each generator that explains, and one for each group."""
         # ALS solves a system of equations for each pick, and the others explain as well.
-        generators = [
+        explainers = [
             generator
             for generator in model.ensemble.generators
             if generator.declaration.reason == "similar" and generator.model.kind != "als"
         ]
-        generator_of = {
-            column: place
-            for place, generator in enumerate(generators)
+        names = {
+            column: generator.name
+            for generator in explainers
             for column in generator_columns(generator.name)
         }
-        groups = [SIMILAR_GROUP] * len(generators)
-        of_group: dict[str, int] = {}
-        of_column = []
-        for column in model.params.columns:
-            player = generator_of.get(column.name)
-            if player is None:
-                if column.group not in of_group:
-                    of_group[column.group] = len(groups)
-                    groups.append(column.group)
-                player = of_group[column.group]
-            of_column.append(player)
-        return cls(of_column, groups, list(zip(generators, range(len(generators)), strict=True)))
+        players: dict[tuple[str, str], int] = {}
+        of_column = [
+            players.setdefault((column.group, names.get(column.name, "")), len(players))
+            for column in model.params.columns
+        ]
+        return cls(
+            of_column,
+            [group for group, _ in players],
+            [
+                (generator, players["similar", generator.name])
+                for generator in explainers
+                if ("similar", generator.name) in players
+            ],
+        )
 
     def sum_by_group(self, contributions: npt.NDArray[Any]) -> npt.NDArray[Any]:
         """Contributions by group, (rows, groups); the user's own features belong to none."""
         sums = np.zeros((len(contributions), len(GROUPS)))
-        for place, group in enumerate(GROUPS):
-            players = [player for player, name in enumerate(self.groups) if name == group]
-            sums[:, place] = contributions[:, players].sum(axis=1)
+        for player, group in enumerate(self.groups):
+            if group in GROUPS:
+                sums[:, GROUPS.index(group)] += contributions[:, player]
         return sums
 
 
@@ -174,16 +175,12 @@ def _contributions(
     contributions = np.zeros((len(rows), len(players.groups)))
     if not len(rows):
         return contributions
-    # The last players may have no column.
-    width = max(players.of_column) + 1
     if model.ranker.trees is not None:
-        features = ranking.features[rows]
-        contributions[:, :width] = model.ranker.trees.contributions(
-            features, players.of_column, by_feature=by_feature
+        contributions += model.ranker.trees.contributions(
+            ranking.features[rows], players.of_column, by_feature=by_feature
         )
     if ranking.linear_contributions is not None:
-        linear = ranking.linear_contributions[rows]
-        contributions[:, :width] += sum_players(linear, players.of_column)
+        contributions += sum_players(ranking.linear_contributions[rows], players.of_column)
     return contributions
 
 

@@ -21,7 +21,11 @@ from batch_predictions.models.common.bootstrap import (
 from batch_predictions.models.common.ranking_metrics import NDCG, NDCG_20, RECALL
 from batch_predictions.models.recommender.base import Recommender
 from batch_predictions.models.recommender.candidate_generation import GeneratorEnsemble
-from batch_predictions.models.recommender.combined_evaluation import BLEND, TWO_STAGE, Combined
+from batch_predictions.models.recommender.combined_evaluation import (
+    BLEND,
+    TWO_STAGE,
+    CombinedEvaluation,
+)
 from batch_predictions.models.recommender.data.interactions import Interactions
 from batch_predictions.models.recommender.data.item_features import ItemFeatures
 from batch_predictions.models.recommender.data.splits import Holdout, Split, hold_out
@@ -44,8 +48,8 @@ from batch_predictions.models.recommender.generators.user_frequency import (
 )
 from batch_predictions.models.recommender.training.trainer import RankerTrainer
 
-COMBINED = (TWO_STAGE, BLEND)
-"""Candidates of several generators; all others are baselines."""
+COMBINED_CANDIDATES = (BLEND, TWO_STAGE)
+"""Candidates of several generators, the simpler one first; all others are baselines."""
 POPULARITY_BASELINES = {popularity_name(days): PopularityParams(days) for days in (None, 7, 14, 30)}
 USER_FREQUENCY_BASELINES = {
     user_frequency_name(days): UserFrequencyParams(days) for days in (None, 90)
@@ -84,7 +88,7 @@ def select(
     trained_through: date,
     trainer: RankerTrainer,
     *,
-    candidates: Sequence[str] = COMBINED,
+    candidates: Sequence[str] = COMBINED_CANDIDATES,
     holdout: Holdout | None = None,
 ) -> Selection:
     """Fits, evaluates, decides and fits the winner again.
@@ -93,15 +97,17 @@ def select(
         interactions: rows; those after `trained_through` are not read.
         trained_through: the last day that is known.
         trainer: of the two stages; its window is as long as the hold-out.
-        candidates: `two_stage`, `blend`, or nothing: then the best baseline serves.
+        candidates: `blend`, `two_stage`, or nothing: then the best baseline serves.
         holdout: evaluated on instead of the last `window_days`.
 
     Raises:
         ValueError: there are no rows, or a candidate is unknown.
     """
-    unknown = sorted({*candidates} - {*COMBINED})
+    unknown = sorted({*candidates} - {*COMBINED_CANDIDATES})
     if unknown:
-        raise ValueError(f"unknown recommenders {unknown}; known are {', '.join(COMBINED)}")
+        raise ValueError(
+            f"unknown recommenders {unknown}; known are {', '.join(COMBINED_CANDIDATES)}"
+        )
     rows = interactions.up_to(trained_through)
     if len(rows) == 0:
         raise ValueError(f"no interactions up to {trained_through}: nothing to learn from")
@@ -133,13 +139,18 @@ def _select(
     item_features = trainer.item_features(holdout.train, holdout.as_of, holdout.train.item_ids)
     evaluations = _evaluate_baselines(trainer, holdout, ensemble, item_features)
     best_baseline = _best(evaluations)
-    combined = Combined.prepare(trainer, holdout, ensemble, item_features) if candidates else None
+    combined = (
+        CombinedEvaluation.prepare(trainer, holdout, ensemble, item_features)
+        if candidates
+        else None
+    )
     gains: dict[str, Gains] = {}
     if combined is not None and combined.can_learn:
         # In this order: two stages serve only if they are better than the blend.
-        for name in (name for name in (BLEND, TWO_STAGE) if name in candidates):
-            evaluations[name] = combined.evaluate(name)
-            gains[name] = _gains(evaluations[name], evaluations[best_baseline], config.seed)
+        names = [name for name in COMBINED_CANDIDATES if name in candidates]
+        for name, evaluation in combined.evaluate(names).items():
+            evaluations[name] = evaluation
+            gains[name] = _gains(evaluation, evaluations[best_baseline], config.seed)
     passed = [name for name in gains if _passes(gains[name])]
     serving = max(passed, key=lambda name: gains[name][NDCG].mean, default=best_baseline)
     if combined is not None and passed:

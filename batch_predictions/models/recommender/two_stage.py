@@ -10,7 +10,7 @@ windows by `training.trainer`.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -106,22 +106,12 @@ class TwoStageRecommender(Recommender):
         blocked: npt.NDArray[np.bool_] | None = None,
     ) -> ExplainedRanking:
         """The k best candidates; scores are the ranker's margins."""
-        batches = [
-            self._rank_batch(
-                self.ensemble.propose(
-                    batch,
-                    item_features,
-                    self.params.candidates_per_generator,
-                    exclude_seen,
-                    blocked,
-                ),
-                k,
-            )
-            for _, _, batch in user_batches(histories, self.ensemble.dense_scores_per_user)
-        ]
-        return _concatenate(batches, histories.users, k, len(self.params.columns))
+        (ranking,) = rank_together(
+            [self], histories, item_features, k, exclude_seen=exclude_seen, blocked=blocked
+        )
+        return ranking
 
-    def _rank_batch(self, candidates: CandidateBatch, k: int) -> ExplainedRanking:
+    def rank_candidates(self, candidates: CandidateBatch, k: int) -> ExplainedRanking:
         """The k best of one batch's candidates."""
         from batch_predictions.models.recommender.kernels.topk import topk_rows
 
@@ -200,6 +190,31 @@ class TwoStageRecommender(Recommender):
         metadata = pq.read_table(file) if file.exists() else None
         ranker = RankerEnsemble.load(folder, manifest["ranker"])
         return cls(ensemble, ranker, params, metadata, manifest["name"])
+
+
+def rank_together(
+    models: Sequence[TwoStageRecommender],
+    histories: Histories,
+    item_features: ItemFeatures,
+    k: int,
+    *,
+    exclude_seen: bool,
+    blocked: npt.NDArray[np.bool_] | None = None,
+) -> list[ExplainedRanking]:
+    """`TwoStageRecommender.rank` of several models of one ensemble, whose candidates are shared."""
+    ensemble = models[0].ensemble
+    candidates_per_generator = models[0].params.candidates_per_generator
+    batches: list[list[ExplainedRanking]] = [[] for _ in models]
+    for _, _, batch in user_batches(histories, ensemble.dense_scores_per_user):
+        candidates = ensemble.propose(
+            batch, item_features, candidates_per_generator, exclude_seen, blocked
+        )
+        for model, rankings in zip(models, batches, strict=True):
+            rankings.append(model.rank_candidates(candidates, k))
+    return [
+        _concatenate(rankings, histories.users, k, len(model.params.columns))
+        for model, rankings in zip(models, batches, strict=True)
+    ]
 
 
 def _concatenate(

@@ -19,6 +19,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from batch_predictions.durability import atomic_write
 from batch_predictions.models.sentiment.arrays import Floats
 from batch_predictions.models.sentiment.data import Labels, Reviews
 
@@ -69,11 +70,8 @@ class FoldCache:
 
     def write_choice(self, models: Sequence[str], fold: int, name: str) -> None:
         """Writes the model that was chosen among others in a fold's training part."""
-        path = self._choice_path(models, fold)
         self.folder.mkdir(parents=True, exist_ok=True)
-        temporary = path.with_suffix(f".{os.getpid()}.tmp")
-        temporary.write_text(name, "utf-8")
-        temporary.replace(path)
+        atomic_write(self._choice_path(models, fold), name)
 
     def _choice_path(self, models: Sequence[str], fold: int) -> Path:
         names_hash = hashlib.sha256(json.dumps(models).encode()).hexdigest()[:8]

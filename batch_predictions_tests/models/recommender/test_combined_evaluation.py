@@ -7,7 +7,11 @@ from datetime import date
 import numpy as np
 import pyarrow as pa
 
-from batch_predictions.models.recommender.combined_evaluation import BLEND, TWO_STAGE, Combined
+from batch_predictions.models.recommender.combined_evaluation import (
+    BLEND,
+    TWO_STAGE,
+    CombinedEvaluation,
+)
 from batch_predictions.models.recommender.config import TwoStageConfig
 from batch_predictions.models.recommender.data.interactions import Interactions
 from batch_predictions.models.recommender.data.splits import leave_out
@@ -37,12 +41,12 @@ def pairs(users: int = 120) -> Interactions:
     return Interactions.from_table(pa.table(dict(zip(names, columns, strict=True))))
 
 
-def prepare(config: TwoStageConfig = CONFIG) -> Combined:
+def prepare(config: TwoStageConfig = CONFIG) -> CombinedEvaluation:
     trainer = RankerTrainer(config)
     holdout = leave_out(pairs(), as_of=DAY, seed=1)
     ensemble = trainer.fit_generators(holdout.train, holdout.as_of)
     features = trainer.item_features(holdout.train, holdout.as_of, ensemble.items)
-    return Combined.prepare(trainer, holdout, ensemble, features)
+    return CombinedEvaluation.prepare(trainer, holdout, ensemble, features)
 
 
 def test_where_items_are_hidden_at_random_each_half_learns_from_the_other() -> None:
@@ -50,7 +54,7 @@ def test_where_items_are_hidden_at_random_each_half_learns_from_the_other() -> N
     assert combined.can_learn and len(combined.datasets) == 2
     first, second = combined.halves
     assert sorted([*first, *second]) == list(range(120)) and len(first) == len(second) == 60
-    evaluation = combined.evaluate(BLEND)
+    evaluation = combined.evaluate([BLEND, TWO_STAGE])[BLEND]
     assert evaluation.n == 120 and evaluation.per_user["ndcg@10"].mean() > 0.2
     # The users of a half are ranked by the model that learnt from the other half.
     trained = combined.trainer.fit_blend([combined.datasets[1]])
@@ -84,8 +88,8 @@ def test_blocks_are_drawn_without_repeats_and_take_keeps_each_users_items() -> N
 
 def test_numbers_of_labelled_users_and_seeds_follow_the_data() -> None:
     assert [CONFIG.labelled_users(split) for split in ("time", "leave_out")] == [2_500, 10_000]
-    own = TwoStageConfig(exclude_seen=True, max_labelled_users=7, ranker_seeds=None)
-    assert own.labelled_users("leave_out") == 7
-    assert [own.seeds_for(users) for users in (5_999, 6_000)] == [3, 1]
+    named = TwoStageConfig(exclude_seen=True, max_labelled_users=7, ranker_seeds=None)
+    assert named.labelled_users("leave_out") == 7
+    assert [named.seeds_for(users) for users in (5_999, 6_000)] == [3, 1]
     repeats = TwoStageConfig(exclude_seen=False, ranker_seeds=None)
     assert repeats.seeds_for(10) == 1 and CONFIG.seeds_for(10) == 1

@@ -17,7 +17,7 @@ from batch_predictions.models.recommender.data.interactions import Interactions
 from batch_predictions.models.recommender.data.splits import Holdout, split_by_time
 from batch_predictions.models.recommender.evaluation import evaluate
 from batch_predictions.models.recommender.generators.popularity import Popularity
-from batch_predictions.models.recommender.selection import COMBINED, select
+from batch_predictions.models.recommender.selection import COMBINED_CANDIDATES, select
 from batch_predictions.models.recommender.training.trainer import RankerTrainer
 
 THROUGH = date(2024, 3, 31)
@@ -98,7 +98,7 @@ def test_what_serves_is_not_worse_than_the_truth(world: str) -> None:
     )
     trainer = RankerTrainer(config)
     selection = select(holdout.train, holdout.as_of, trainer)
-    assert {*COMBINED} <= {*selection.evaluations}
+    assert {*COMBINED_CANDIDATES} <= {*selection.evaluations}
     features = trainer.item_features(holdout.train, holdout.as_of, holdout.train.item_ids)
     evaluations = []
     for model in (selection.model, fit_alone(trainer, holdout, truth)):

@@ -20,7 +20,7 @@ from batch_predictions.models.recommender.data.item_features import ItemFeatures
 from batch_predictions.models.recommender.registry import load
 from batch_predictions.models.recommender.selection import (
     BLEND,
-    COMBINED,
+    COMBINED_CANDIDATES,
     FALLBACK,
     POPULARITY_BASELINES,
     USER_FREQUENCY_BASELINES,
@@ -139,9 +139,9 @@ def test_a_personal_pattern_is_promoted(world: Callable[[], Interactions], exclu
     # The winner was fitted again, on the days of the hold-out too.
     assert selection.model.items.equals(world().item_ids)
     by_name = ndcgs(selection)
-    best = max(value for name, value in by_name.items() if name not in COMBINED)
+    best = max(value for name, value in by_name.items() if name not in COMBINED_CANDIDATES)
     gains = {r["candidate"]: r for r in selection.metrics if r["metric"] == "ndcg@10_gain"}
-    for name in COMBINED:
+    for name in COMBINED_CANDIDATES:
         assert gains[name]["value"] == pytest.approx(by_name[name] - best)
     assert gains["two_stage"]["lower"] > 0
     assert {"ndcg@20_gain", "recall@20_gain"} <= {row["metric"] for row in selection.metrics}
@@ -150,11 +150,11 @@ def test_a_personal_pattern_is_promoted(world: Callable[[], Interactions], exclu
 def test_noise_is_not_promoted():
     selection = select(noise(), THROUGH, trainer(False))
     check_metrics(selection)
-    assert not selection.beats_baseline and selection.candidate not in COMBINED
+    assert not selection.beats_baseline and selection.candidate not in COMBINED_CANDIDATES
     assert "neither blend nor two_stage beats" in selection.why
     by_name = ndcgs(selection)
-    assert {*COMBINED} <= by_name.keys()
-    simpler = {name: value for name, value in by_name.items() if name not in COMBINED}
+    assert {*COMBINED_CANDIDATES} <= by_name.keys()
+    simpler = {name: value for name, value in by_name.items() if name not in COMBINED_CANDIDATES}
     assert selection.candidate == max(simpler, key=lambda name: simpler[name])
 
 

@@ -52,6 +52,13 @@ class GBDTRanker:
     models: tuple[str, ...]
     scales: tuple[float, ...]
 
+    def take(self, places: Sequence[int]) -> GBDTRanker:
+        """Some of the models."""
+        return GBDTRanker(
+            tuple(self.models[place] for place in places),
+            tuple(self.scales[place] for place in places),
+        )
+
     @cached_property
     def _boosters(self) -> list[lightgbm.Booster]:
         import lightgbm
@@ -82,7 +89,7 @@ class GBDTRanker:
             features: (rows, f).
             players: the group of each feature, 0 and up, (f,).
             by_feature: whether each feature is a player of its own, whose contributions are summed:
-                slower, and the same reasons for all but a few of a hundred rows.
+                slower, and the same reasons for all but a few of a thousand rows.
         """
         key = None if by_feature else tuple(players)
         if key not in self._explainers:

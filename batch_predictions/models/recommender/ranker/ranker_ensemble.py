@@ -107,6 +107,26 @@ class RankerEnsemble:
         if not linear_weight:
             return cls(trees)
         linear = ConditionalLogit.fit(features, labels, sizes, columns)
+        return cls.from_members(trees, linear, linear_weight, features, sizes)
+
+    @classmethod
+    def from_members(
+        cls,
+        trees: GBDTRanker,
+        linear: ConditionalLogit,
+        linear_weight: float,
+        features: Floats,
+        sizes: Sizes,
+    ) -> Self:
+        """Trees, and a linear model whose margins are scaled to theirs.
+
+        Args:
+            trees: trained.
+            linear: trained.
+            linear_weight: standard deviation of the linear margins relative to the trees'.
+            features: a row per candidate, list by list, (rows, f), on which margins are compared.
+            sizes: rows of every list.
+        """
         lists = np.arange(0, len(sizes), max(1, len(features) // SCALE_SAMPLE_ROWS))
         list_of_row = np.repeat(np.arange(len(sizes)), sizes)
         sample = features[np.isin(list_of_row, lists)]

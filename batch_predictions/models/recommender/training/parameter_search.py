@@ -137,7 +137,7 @@ def search_parameters(
     rounds = _rounds(rows, through, trainer, holdout)
     for number, name in enumerate(names):
         spent = search.trials[-1].minutes if search.trials else 0.0
-        halving = _Halving(name, trainer, rounds, spent)
+        halving = _SuccessiveHalving(name, trainer, rounds, spent)
         share = (budget - spent) / (len(names) - number)
         halving.run(share, (previous or {}).get(name, {}))
         search.trials += halving.trials
@@ -181,7 +181,7 @@ def _rounds(
 
 
 @dataclass
-class _Halving:
+class _SuccessiveHalving:
     """The search of one generator.
 
     Attributes:
@@ -217,7 +217,10 @@ class _Halving:
                 kept = {*order[: max(1, round(len(settings) * KEPT))], *range(len(always))}
                 settings = [settings[index] for index in sorted(kept)]
         best = int(np.argmax([values.mean() for values in ndcgs]))
-        if not _is_better(ndcgs[best], ndcgs[0], self.trainer.config.seed):
+        gain = paired_difference(ndcgs[best], ndcgs[0], self.trainer.config.seed)
+        # More than a standard error is not asked for: of two settings that are hardly different,
+        # neither does harm.
+        if not gain.exceeds_standard_error:
             best = 0
         changed = {key: value for key, value in settings[best].items() if value != first[key]}
         self.best = {**overrides, **changed}
@@ -289,12 +292,3 @@ def _nearest_first(
         for values in product(*(declared.scales[name] for name in names))
     ]
     yield from sorted((setting for setting in grid if setting not in always), key=steps)
-
-
-def _is_better(ndcg: Doubles, current: Doubles, seed: int) -> bool:
-    """Whether the mean is higher by more than one standard error of the paired difference.
-
-    More is not asked for: of two settings that are hardly different, neither does harm.
-    """
-    gain = paired_difference(ndcg, current, seed)
-    return gain.mean > (gain.upper - gain.lower) / 4

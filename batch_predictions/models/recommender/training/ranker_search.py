@@ -7,6 +7,7 @@ their sums are compared on the last third.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple
 
@@ -15,17 +16,23 @@ import numpy as np
 from batch_predictions.models.common.bootstrap import Doubles, paired_difference
 from batch_predictions.models.common.ranking_metrics import ndcg
 from batch_predictions.models.recommender.config import TwoStageConfig
-from batch_predictions.models.recommender.ranker.conditional_logit import linear_weight
+from batch_predictions.models.recommender.ranker.conditional_logit import (
+    ConditionalLogit,
+    linear_weight,
+)
+from batch_predictions.models.recommender.ranker.gbdt_ranker import GBDTRanker
+from batch_predictions.models.recommender.ranker.ranker_ensemble import RankerEnsemble
 from batch_predictions.models.recommender.training.dataset import RankingDataset
 from batch_predictions.models.recommender.training.trainer import RankerTrainer
 
 MIN_USERS = 2_400
 """Labelled users with fewer of which the declared members stay: a third of them compare."""
-OBJECTIVES = (None, ("rank_xendcg",))
+OBJECTIVE_SETS = (None, ("rank_xendcg",))
+"""LightGBM objectives that are compared; None: the declared ones."""
 LINEAR_WEIGHTS = (0.5, 1.0, 2.0)
 
 
-class Compared(NamedTuple):
+class MemberComparison(NamedTuple):
     """Members, and their mean NDCG@20 over users."""
 
     setting: dict[str, Any]
@@ -35,7 +42,7 @@ class Compared(NamedTuple):
 
 def choose_members(
     trainer: RankerTrainer, dataset: RankingDataset
-) -> tuple[TwoStageConfig, list[Compared]]:
+) -> tuple[TwoStageConfig, list[MemberComparison]]:
     """The configuration with the members that rank best, and all that were compared.
 
     The declared members come first, and stay where no others are better by more than one standard
@@ -53,35 +60,52 @@ def choose_members(
     declared = config.linear_weight
     if declared is None:
         declared = linear_weight(dataset.users, config.exclude_seen)
-    configs, values = [], []
-    for objectives in OBJECTIVES:
-        fitting = replace(config, objectives=objectives or config.objectives, linear_weight=1.0)
-        fitted = replace(trainer, config=fitting, progress=None).fit_ranker([train]).ranker
-        assert fitted.trees is not None and fitted.linear is not None
-        trees = fitted.trees.margins(test.features)
-        linear = fitted.linear.margins(test.features, test.sizes)
-        for weight in (declared, *LINEAR_WEIGHTS):
-            configs.append(replace(fitting, linear_weight=weight))
-            values.append(_ndcg_at_20(trees + weight * linear, test))
+    configs, values = _evaluate(trainer, (declared, *LINEAR_WEIGHTS), train, test)
     best = int(np.argmax([value.mean() for value in values]))
-    gain = paired_difference(values[best], values[0], config.seed)
-    if gain.mean <= (gain.upper - gain.lower) / 4:
+    if not paired_difference(values[best], values[0], config.seed).exceeds_standard_error:
         best = 0
     compared = [
-        Compared(_describe(config), len(value), float(value.mean()))
+        MemberComparison(_describe(config), len(value), float(value.mean()))
         for config, value in zip(configs, values, strict=True)
     ]
     if trainer.progress:
+        chosen = f"{compared[best].ndcg:.4f} with {compared[best].setting}"
         trainer.progress(
-            f"ranker: {len(values)} sets of members compared on {len(values[0]):,} users: NDCG@20 "
-            f"{values[0].mean():.4f} as declared, "
-            + (
-                f"{values[best].mean():.4f} with {compared[best].setting}"
-                if best
-                else "none is better"
-            )
+            f"ranker: {len(compared)} sets of members compared on {compared[0].users:,} users: "
+            f"NDCG@20 {compared[0].ndcg:.4f} as declared, {chosen if best else 'none is better'}"
         )
     return (configs[best] if best else config), compared
+
+
+def _evaluate(
+    trainer: RankerTrainer,
+    weights: Sequence[float],
+    train: RankingDataset,
+    test: RankingDataset,
+) -> tuple[list[TwoStageConfig], list[Doubles]]:
+    """Every set of objectives with every linear weight, and NDCG@20 of every user of `test`.
+
+    Each member is fitted once.
+    """
+    params = trainer.model_params(len(train.labels), train.users)
+    names = [column.name for column in train.columns]
+    trees = GBDTRanker.fit(params, train.features, train.labels, train.sizes, names)
+    linear = ConditionalLogit.fit(train.features, train.labels, train.sizes, train.columns)
+    configs, values = [], []
+    for objectives in OBJECTIVE_SETS:
+        config = replace(trainer.config, objectives=objectives or trainer.config.objectives)
+        allowed = config.objectives
+        places = [n for n, p in enumerate(params) if allowed is None or p["objective"] in allowed]
+        members = RankerEnsemble.from_members(
+            trees.take(places), linear, 1.0, train.features, train.sizes
+        )
+        assert members.trees is not None and members.linear is not None
+        tree_margins = members.trees.margins(test.features)
+        linear_margins = members.linear.margins(test.features, test.sizes)
+        for weight in weights:
+            configs.append(replace(config, linear_weight=weight))
+            values.append(_ndcg_at_20(tree_margins + weight * linear_margins, test))
+    return configs, values
 
 
 def _describe(config: TwoStageConfig) -> dict[str, Any]:

@@ -25,18 +25,18 @@ def plot_search(trials: Sequence[Trial]) -> Figure | None:
     names = list(dict.fromkeys(trial.name for trial in trials))
     start = 0
     for name in names:
-        own = [trial for trial in trials if trial.name == name]
-        declared = {trial.users: trial.ndcg for trial in own if trial.is_declared}
-        places = range(start, start + len(own))
+        tried = [trial for trial in trials if trial.name == name]
+        declared = {trial.users: trial.ndcg for trial in tried if trial.is_declared}
+        places = range(start, start + len(tried))
         ratios = [
             trial.ndcg / declared[trial.users] if declared[trial.users] > 0 else 1.0
-            for trial in own
+            for trial in tried
         ]
         # The last round has the most users, and decides.
-        most = max(trial.users for trial in own)
-        sizes = [34 if trial.users == most else 10 for trial in own]
-        ax.scatter(places, ratios, s=sizes, label=f"{name}: best {_best(own, ratios, most)}")
-        start += len(own)
+        most = max(trial.users for trial in tried)
+        sizes = [34 if trial.users == most else 10 for trial in tried]
+        ax.scatter(places, ratios, s=sizes, label=f"{name}: best {_best(tried, ratios, most)}")
+        start += len(tried)
     ax.axhline(1.0, color=DECLARED, linewidth=0.8)
     ax.set_xlabel("settings in the order in which they were tried; large: the last round")
     legend_outside(ax)

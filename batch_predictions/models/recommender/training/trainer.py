@@ -173,8 +173,14 @@ class RankerTrainer:
         windows = label_windows(interactions, as_of, self.config, split)
         return [self.build_dataset(holdout) for holdout in windows]
 
-    def fit_ranker(self, datasets: Sequence[RankingDataset]) -> TrainedRanker:
+    def fit_ranker(
+        self, datasets: Sequence[RankingDataset], origin: str | None = None
+    ) -> TrainedRanker:
         """Trains the ranker on datasets of past windows.
+
+        Args:
+            datasets: one or more with a user.
+            origin: where the datasets are from, for the progress; None: past windows.
 
         Raises:
             ValueError: no dataset has a candidate that was taken.
@@ -183,12 +189,12 @@ class RankerTrainer:
         if self.progress:
             self.progress(
                 f"training the ranker on {len(data.labels):,} candidates of {data.users:,} users "
-                f"in {windows} past windows"
+                f"in {origin or f'{windows} past windows'}"
             )
         config = self.config
         weight = config.linear_weight
         ranker = RankerEnsemble.fit(
-            self._model_params(len(data.labels), data.users),
+            self.model_params(len(data.labels), data.users),
             linear_weight(data.users, config.exclude_seen) if weight is None else weight,
             data.features,
             data.labels,
@@ -227,8 +233,13 @@ class RankerTrainer:
         )
         return TrainedRanker(ranker, params)
 
-    def _model_params(self, rows: int, users: int) -> list[dict[str, Any]]:
-        """LightGBM's parameters of every model: each objective with each seed."""
+    def model_params(self, rows: int, users: int) -> list[dict[str, Any]]:
+        """LightGBM's parameters of every model of the ranker: each objective with each seed.
+
+        Args:
+            rows: training candidates.
+            users: labelled users.
+        """
         config = self.config
         common = {**LIGHTGBM_PARAMS, "num_threads": config.threads}
         if LIGHTGBM_PARAMS["bagging_fraction"] * rows < 1:

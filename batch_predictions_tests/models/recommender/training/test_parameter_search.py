@@ -57,8 +57,8 @@ def search(users: int, **arguments: object) -> ParameterSearch:
 def test_a_generator_moves_to_the_parameters_that_the_data_need() -> None:
     lines: list[str] = []
     trainer = replace(TRAINER, progress=lines.append)
-    found = search_parameters(tastes(1_500), DAY, trainer, minutes=0.25)
-    chosen = found.trainer.config.generator_params
+    result = search_parameters(tastes(1_500), DAY, trainer, minutes=0.25)
+    chosen = result.trainer.config.generator_params
     assert chosen["als"]["regularization"] <= 60.0
     # A generator without scales stays as it is.
     assert set(chosen) == {"als"}
@@ -67,13 +67,13 @@ def test_a_generator_moves_to_the_parameters_that_the_data_need() -> None:
     assert before < 0.1 and after > 0.5
     assert f"regularization {chosen['als']['regularization']:g}" in line
     again = search(1_500, minutes=0.25)
-    assert again.trainer.config == found.trainer.config and again.trials == found.trials
+    assert again.trainer.config == result.trainer.config and again.trials == result.trials
 
 
 def test_the_declared_values_and_those_of_the_last_training_reach_the_last_round() -> None:
     last = {"alpha": 12.5, "regularization": 3.0}
-    found = search(2_500, minutes=0.4, previous={"als": last})
-    trials = [trial for trial in found.trials if trial.name == "als"]
+    result = search(2_500, minutes=0.4, previous={"als": last})
+    trials = [trial for trial in result.trials if trial.name == "als"]
     most = max(trial.users for trial in trials)
     final = [trial.setting for trial in trials if trial.users == most]
     declared = {"alpha": 10.0, "regularization": 200.0}
@@ -81,7 +81,7 @@ def test_the_declared_values_and_those_of_the_last_training_reach_the_last_round
     # Half of the users in the first round, and a third of the settings in the last.
     first = [trial for trial in trials if trial.users < most]
     assert len(first) > 2 * len(final)
-    assert found.summary()["budget_minutes"] == 0.4
+    assert result.summary()["budget_minutes"] == 0.4
 
 
 def test_the_budget_bounds_the_settings() -> None:
@@ -101,14 +101,14 @@ def test_the_default_budget_follows_the_rows() -> None:
 
 
 def test_few_users_cannot_tell_settings_apart() -> None:
-    found = search(900)
-    assert found.trainer is TRAINER and not found.trials and "900 users" in found.why
+    result = search(900)
+    assert result.trainer is TRAINER and not result.trials and "900 users" in result.why
 
 
 def test_lists_that_repeat_items_keep_the_declared_parameters() -> None:
     trainer = replace(TRAINER, config=replace(TRAINER.config, exclude_seen=False))
-    found = search_parameters(tastes(1_500), DAY, trainer)
-    assert found.trainer is trainer and "repeat" in found.why
+    result = search_parameters(tastes(1_500), DAY, trainer)
+    assert result.trainer is trainer and "repeat" in result.why
 
 
 def test_of_many_rows_those_of_a_sample_of_users_are_read(monkeypatch: pytest.MonkeyPatch) -> None:
