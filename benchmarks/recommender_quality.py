@@ -11,14 +11,14 @@
 
 One cut in time: models are trained on the rows before it, and users known before and active after
 it are evaluated. The cut is at the end of the day `--cut`, or else before the newest tenth of all
-rows, by time of day too. `--split user` hides a fifth of each user's items instead, for data
-without times; `--split last` each user's newest tenth, by time of day too: no forecast, since what
-other users did later is known. The promotions of the weeks after the cut are known, four weeks at
-most (`--planned-weeks`: fewer). Parameters are chosen before the cut as a training does it; with
-`--tune N` Optuna searches them, with `--tune 0` they are the declared ones. With `--served` the
-platform trains on the rows before the cut as it does every week, with a hold-out of its own, and
-what it would serve is evaluated, beside every generator with its chosen parameters. Prints one JSON
-object; progress goes to the standard error.
+rows, by time of day too. `--split user` hides a fifth of each user's items instead
+(`--hidden-share`), for data without times; `--split last` each user's newest tenth, by time of day
+too: no forecast, since what other users did later is known. The promotions of the weeks after the
+cut are known, four weeks at most (`--planned-weeks`: fewer). Parameters are chosen before the cut
+as a training does it; with `--tune N` Optuna searches them, with `--tune 0` they are the declared
+ones. With `--served` the platform trains on the rows before the cut as it does every week, with a
+hold-out of its own, and what it would serve is evaluated, beside every generator with its chosen
+parameters. Prints one JSON object; progress goes to the standard error.
 """
 
 from __future__ import annotations
@@ -64,6 +64,9 @@ def main() -> None:
     )
     parser.add_argument("--days", type=int, help="evaluate only this many days after `--cut`")
     parser.add_argument("--split", choices=["time", "user", "last"], default="time")
+    parser.add_argument(
+        "--hidden-share", type=float, default=0.2, help="--split user: share of each user's items"
+    )
     parser.add_argument("--new-items", action="store_true", help="leave out items that users had")
     parser.add_argument("--no-promotions", action="store_true", help="hide the calendar")
     parser.add_argument(
@@ -259,7 +262,7 @@ def make_holdout(
     )
 
     if args.split == "user":
-        return leave_out(interactions, as_of=last_day, seed=args.seed)
+        return leave_out(interactions, as_of=last_day, seed=args.seed, share=args.hidden_share)
     if args.split == "last":
         return leave_last_out(interactions, as_of=last_day)
     if args.cut:
