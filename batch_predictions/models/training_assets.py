@@ -100,7 +100,7 @@ def plot_metric(
     )
     if not rows:
         return None
-    figure, ax = new_axes(f"{metric} on the hold-out, 95 % intervals (n = {rows[0]['n']:,})")
+    figure, ax = new_axes(f"{metric} of the candidates, 95 % intervals (n = {rows[0]['n']:,})")
     for y, row in enumerate(rows):
         colour = "#4c78a8" if row["candidate"] == serving else "#bab0ac"
         ax.barh(y, row["value"], color=colour, height=0.6)
