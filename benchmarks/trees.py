@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 from common import log, machine, print_json, time_interleaved, time_ratio
 
-from batch_predictions.models.forest.player_shap import build_player_explainer
+from batch_predictions.models.forest.banzhaf import build_banzhaf_explainer
 from batch_predictions.models.forest.quickscorer import build_predictor
 from batch_predictions.models.forest.treeshap import build_explainer, sum_players
 
@@ -87,7 +87,7 @@ def _measure_explainers(model: Any, rows: np.ndarray, repeats: int) -> dict[str,
     """Times of SHAP values by LightGBM and by `models/forest`, and their largest difference."""
     groups = [feature // 8 for feature in range(FEATURES)]
     explain = build_explainer(model.model_to_string())
-    explain_groups = build_player_explainer(model.model_to_string(), groups)
+    explain_groups = build_banzhaf_explainer(model.model_to_string(), groups)
     times = time_interleaved(
         {
             "lightgbm": lambda: model.predict(rows, pred_contrib=True, num_threads=1),

@@ -14,9 +14,14 @@ from numba.core import cgutils
 from numba.extending import intrinsic
 
 from batch_predictions.jit import njit_cached
-
-GROUP_ROWS = 32
-"""Rows of a group: the compiler makes of them two registers of AVX-512, or four of AVX2."""
+from batch_predictions.models.forest.vector_ir import (
+    GROUP_ROWS,
+    broadcast,
+    goes_right,
+    line_pointer,
+    load_element,
+    open_arrays,
+)
 
 
 @intrinsic
@@ -49,42 +54,21 @@ def _find_exit_leaves(
     )
 
     def generate_code(context: Any, builder: Any, signature: Any, values: Any) -> Any:
-        arrays = {
-            n: context.make_array(signature.args[n])(context, builder, values[n])
-            for n in (0, 1, 2, 3, 4, 7)
-        }
-        is_single = signature.args[0].dtype == types.float32
-        float_type = ir.FloatType() if is_single else ir.DoubleType()
-        mask_type = ir.IntType(8 * signature.args[4].dtype.bitwidth // 8)
+        arrays = open_arrays(context, builder, signature, values, (0, 1, 2, 3, 4, 7))
+        float_type = context.get_value_type(signature.args[0].dtype)
+        mask_type = context.get_value_type(signature.args[4].dtype)
         float_vector = ir.VectorType(float_type, GROUP_ROWS)
         mask_vector = ir.VectorType(mask_type, GROUP_ROWS)
         index_type = values[5].type
-
-        def load_element(argument: int, index: Any) -> Any:
-            return builder.load(cgutils.gep_inbounds(builder, arrays[argument].data, index))
-
-        def broadcast(value: Any, vector_type: Any) -> Any:
-            undefined = ir.Constant(vector_type, ir.Undefined)
-            first_lane = builder.insert_element(undefined, value, ir.IntType(32)(0))
-            lanes = ir.Constant(ir.VectorType(ir.IntType(32), GROUP_ROWS), [0] * GROUP_ROWS)
-            return builder.shuffle_vector(first_lane, undefined, lanes)
-
         bits = cgutils.alloca_once_value(builder, ir.Constant(mask_vector, [-1] * GROUP_ROWS))
         with cgutils.for_range_slice(builder, values[5], values[6], index_type(1)) as (node, _):
-            column = builder.sext(load_element(1, node), index_type)
-            offset = builder.mul(column, index_type(GROUP_ROWS))
-            pointer = cgutils.gep_inbounds(builder, arrays[0].data, offset)
-            x = builder.load(builder.bitcast(pointer, float_vector.as_pointer()), align=4)
-            node_threshold = broadcast(load_element(2, node), float_vector)
-            # A missing value fails the first comparison and passes the second.
-            goes_right = builder.select(
-                builder.icmp_unsigned("!=", load_element(3, node), ir.IntType(8)(0)),
-                builder.fcmp_ordered(">", x, node_threshold),
-                builder.fcmp_unordered(">", x, node_threshold),
-            )
+            column = builder.sext(load_element(builder, arrays[1], node), index_type)
+            x = builder.load(line_pointer(builder, arrays[0], column, float_vector), align=4)
+            threshold, default_left = (load_element(builder, arrays[n], node) for n in (2, 3))
             before = builder.load(bits)
-            cleared = builder.and_(before, broadcast(load_element(4, node), mask_vector))
-            builder.store(builder.select(goes_right, cleared, before), bits)
+            mask = broadcast(builder, load_element(builder, arrays[4], node))
+            is_right = goes_right(builder, x, threshold, default_left)
+            builder.store(builder.select(is_right, builder.and_(before, mask), before), bits)
         count_type = ir.FunctionType(mask_vector, [mask_vector, ir.IntType(1)])
         name = f"llvm.cttz.v{GROUP_ROWS}i{mask_type.width}"
         count_trailing_zeros = cgutils.get_or_insert_function(builder.module, count_type, name)

@@ -1,9 +1,8 @@
 """The reason of each recommendation, from a fixed vocabulary, by what raised its score.
 
-The reason is the group of the ranker's features that raised the score most (TreeSHAP with groups of
-features as players: Lundberg et al. 2020, "From local explanations to global understanding with
-explainable AI for trees"; and the linear model's terms), among those that are true of the item:
-only an item of the history was bought before.
+The reason is the group of the ranker's features that raised the score most (Banzhaf values of the
+groups, or sums of the features' Shapley values; and the linear model's terms), among those that are
+true of the item: only an item of the history was bought before.
 """
 
 from __future__ import annotations

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import product
 from typing import Any
 
 import lightgbm
@@ -10,11 +11,20 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from batch_predictions.models.forest import player_shap
-from batch_predictions.models.forest.lightgbm_text import UnsupportedModelError
-from batch_predictions.models.forest.player_shap import PlayerExplainer, build_player_explainer
-from batch_predictions.models.forest.quickscorer import Forest, build_predictor
-from batch_predictions.models.forest.treeshap import TreeExplainer, build_explainer
+from batch_predictions.models.forest.banzhaf import BanzhafExplainer, build_banzhaf_explainer
+from batch_predictions.models.forest.lightgbm_text import Tree, UnsupportedModelError, parse_model
+from batch_predictions.models.forest.quickscorer import (
+    Forest,
+    build_predictor,
+    find_missing_as_zero,
+)
+from batch_predictions.models.forest.treeshap import (
+    TreeExplainer,
+    build_explainer,
+    group_by_player,
+    iterate_paths,
+    sum_players,
+)
 
 
 def make_rows(seed: int, rows: int, columns: int, missing_share: float, dtype: Any) -> Any:
@@ -92,22 +102,57 @@ def test_shap_values_are_lightgbm_s(
     missing_in_training=st.sampled_from([0.0, 0.3]),
     dtype=st.sampled_from([np.float32, np.float64]),
 )
-def test_players_by_tables_are_players_by_quadrature(
+def test_banzhaf_values_average_over_all_coalitions(
     seed: int, leaves: int, columns: int, n_players: int, missing_in_training: float, dtype: Any
 ) -> None:
     training = make_rows(seed, 300, columns, missing_in_training, dtype)
     text = train(training, trees=6, seed=seed, num_leaves=leaves).model_to_string()
-    rows = np.concatenate([training[:50], make_rows(seed + 1, 40, columns, 0.2, dtype)])
+    rows = np.concatenate([training[:5], make_rows(seed + 1, 4, columns, 0.2, dtype)])
     players = [column * n_players // columns for column in range(columns)]
-    by_tables = PlayerExplainer.from_text(text, players).shap_values(rows)
-    by_quadrature = TreeExplainer.from_text(text, players).shap_values(rows)
-    assert by_tables.shape == (90, max(players) + 1)
-    np.testing.assert_allclose(by_tables, by_quadrature, rtol=1e-9, atol=1e-12)
-    # Players share what a row's score has above the expected value, whoever they are.
-    by_feature = TreeExplainer.from_text(text).shap_values(rows)
-    np.testing.assert_allclose(by_tables.sum(axis=1), by_feature.sum(axis=1), atol=1e-9)
-    alone = PlayerExplainer.from_text(text, range(columns)).shap_values(rows)
-    np.testing.assert_allclose(alone, by_feature, rtol=1e-9, atol=1e-12)
+    values = BanzhafExplainer.from_text(text, players).values(rows)
+    assert values.shape == (9, max(players) + 1)
+    expected = banzhaf_by_definition(text, players, rows)
+    np.testing.assert_allclose(values, expected, rtol=1e-4, atol=1e-5)
+    # Groups of all features but one player's are a game of two, where all indices are equal.
+    two_players = [int(player == players[0]) for player in players]
+    by_banzhaf = BanzhafExplainer.from_text(text, two_players).values(rows)
+    by_shapley = TreeExplainer.from_text(text, two_players).shap_values(rows)
+    np.testing.assert_allclose(by_banzhaf, by_shapley, rtol=1e-4, atol=1e-5)
+
+
+def banzhaf_by_definition(text: str, players: list[int], rows: np.ndarray) -> np.ndarray:
+    """Means over all coalitions of what a player adds to the leaves' expected values."""
+    n_features, trees = parse_model(text)
+    as_zero = find_missing_as_zero(n_features, trees)
+    n_players = max(players) + 1
+    out = np.zeros((len(rows), n_players))
+    coalitions = list(product([False, True], repeat=n_players))
+    for tree in trees:
+        if not tree.children:
+            continue
+        for leaf, path in iterate_paths(tree):
+            entries = group_by_player(tree, path, players)
+            for number, row in enumerate(np.where(np.isnan(rows) & as_zero, 0.0, rows)):
+                passes = {
+                    player: all(passes_split(tree, row, split) for split in splits)
+                    for player, _, splits in entries
+                }
+                for coalition in coalitions:
+                    worth = tree.leaf_values[leaf]
+                    for player, zero_fraction, _ in entries:
+                        worth *= passes[player] if coalition[player] else zero_fraction
+                    for player in range(n_players):
+                        sign = 1 if coalition[player] else -1
+                        out[number, player] += sign * worth / (len(coalitions) / 2)
+    return out
+
+
+def passes_split(tree: Tree, row: np.ndarray, split: tuple[int, bool]) -> bool:
+    """Whether a row goes a path's way at a node."""
+    node, goes_right = split
+    x = row[tree.split_feature[node]]
+    is_right = not tree.default_left[node] if np.isnan(x) else x > tree.threshold[node]
+    return is_right == goes_right
 
 
 def test_a_player_of_two_features_has_the_value_of_the_game_of_both() -> None:
@@ -121,23 +166,21 @@ def test_a_player_of_two_features_has_the_value_of_the_game_of_both() -> None:
     params = {"num_leaves": 4, "min_data_in_leaf": 1, "learning_rate": 1.0, "verbose": -1}
     booster = lightgbm.train({**params, "boost_from_average": False}, dataset, 1)
     text = booster.model_to_string()
-    both = PlayerExplainer.from_text(text, [0, 0, 1]).shap_values(np.array([[1.0, 1.0, 0.0]]))
-    np.testing.assert_allclose(both, [[6.0, 0.0]], atol=1e-9)
-    each = PlayerExplainer.from_text(text, [0, 1, 2]).shap_values(np.array([[1.0, 1.0, 0.0]]))
-    np.testing.assert_allclose(each, [[3.0, 3.0, 0.0]], atol=1e-9)
+    both = BanzhafExplainer.from_text(text, [0, 0, 1]).values(np.array([[1.0, 1.0, 0.0]]))
+    np.testing.assert_allclose(both, [[6.0, 0.0]], atol=1e-5)
+    single = BanzhafExplainer.from_text(text, [0, 1, 2]).values(np.array([[1.0, 1.0, 0.0]]))
+    np.testing.assert_allclose(single, [[3.0, 3.0, 0.0]], atol=1e-5)
 
 
-def test_tables_that_are_too_large_are_left_to_the_quadrature(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    rows = make_rows(1, 300, 6, 0.0, np.float32)
-    text = train(rows, num_leaves=31).model_to_string()
+def test_a_model_that_only_lightgbm_can_explain_has_shapley_values_of_players() -> None:
+    rows = make_rows(1, 400, 6, 0.0, np.float32)
+    booster = train(rows, num_leaves=100)
     players = [0, 1, 2, 0, 1, 2]
-    expected = build_player_explainer(text, players)(rows)
-    monkeypatch.setattr(player_shap, "MAX_TABLE_VALUES", 10)
-    with pytest.raises(UnsupportedModelError, match="too many players"):
-        PlayerExplainer.from_text(text, players)
-    np.testing.assert_allclose(build_player_explainer(text, players)(rows), expected, atol=1e-9)
+    with pytest.raises(UnsupportedModelError):
+        BanzhafExplainer.from_text(booster.model_to_string(), players)
+    expected = sum_players(np.asarray(booster.predict(rows, pred_contrib=True))[:, :-1], players)
+    values = build_banzhaf_explainer(booster.model_to_string(), players)(rows)
+    np.testing.assert_allclose(values, expected, atol=1e-9)
 
 
 def test_shap_values_sum_to_the_raw_score_minus_the_expected_value() -> None:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from batch_predictions.models.forest.player_shap import build_player_explainer
+from batch_predictions.models.forest.banzhaf import build_banzhaf_explainer
 from batch_predictions.models.forest.quickscorer import Doubles, Rows, build_predictor
 from batch_predictions.models.forest.treeshap import build_explainer, sum_players
 from batch_predictions.models.recommender.base import Floats
@@ -83,18 +83,18 @@ class GBDTRanker:
     def contributions(
         self, features: Floats, players: Sequence[int], *, by_feature: bool = False
     ) -> Doubles:
-        """TreeSHAP contributions of groups of features to the margins, (rows, players).
+        """Contributions of groups of features to the margins, (rows, players).
 
         Args:
             features: (rows, f).
             players: the group of each feature, 0 and up, (f,).
-            by_feature: whether each feature is a player of its own, whose contributions are summed:
-                slower, and the same reasons for all but a few of a thousand rows.
+            by_feature: whether they are sums of the features' Shapley values: slower, and the same
+                reasons for all but a few of a thousand rows. Otherwise the groups' Banzhaf values.
         """
         key = None if by_feature else tuple(players)
         if key not in self._explainers:
             self._explainers[key] = [
-                build_explainer(model) if key is None else build_player_explainer(model, key)
+                build_explainer(model) if key is None else build_banzhaf_explainer(model, key)
                 for model in self.models
             ]
         total = np.zeros((len(features), max(players, default=-1) + 1))
