@@ -38,7 +38,7 @@ from batch_predictions.models.recommender.two_stage import TwoStageRecommender
 
 NO_HISTORY = "no interaction so far: a lookup returns the demographic fallback"
 NOTHING_LEFT = "every item is unavailable or was seen: a lookup returns the demographic fallback"
-BATCH_USERS = 512
+BATCH_USERS = 256
 """Users whose candidates are held at a time."""
 MIN_DEPTH_WITH_RULES = 500
 """Ranked items under rules: what is new, or of a rare category, may rank far down."""

@@ -65,13 +65,13 @@ recommendations = BatchPrediction(
         with histories as (
             select
                 user_id,
-                list(item_id order by item_id, date) as item_ids,
-                list(($date::DATE - date)::INTEGER order by item_id, date) as ages,
-                list(events order by item_id, date) as events,
-                list(targets order by item_id, date) as targets,
-                list(is_seen order by item_id, date) as is_seen,
-                list(event_time order by item_id, date) as timestamps,
-                list(rating order by item_id, date) as ratings
+                list(item_id order by item_id, date desc) as item_ids,
+                list(($date::DATE - date)::INTEGER order by item_id, date desc) as ages,
+                list(events order by item_id, date desc) as events,
+                list(targets order by item_id, date desc) as targets,
+                list(is_seen order by item_id, date desc) as is_seen,
+                list(event_time order by item_id, date desc) as timestamps,
+                list(rating order by item_id, date desc) as ratings
             from {_USER_ITEM_DAYS} group by user_id
         )
         select

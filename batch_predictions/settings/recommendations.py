@@ -120,9 +120,9 @@ class RecommendationsSettings(Section):
     boost_places: int = Field(5, ge=0, description="Places that a boosted item moves up.")
     exact_reasons: bool = Field(
         False,
-        description="Whether reasons come from the Shapley values of single features, summed by group. "
-        "false: from the Banzhaf values of groups of features, which takes a tenth of the time and "
-        "gives nearly always the same reason.",
+        description="Whether reasons come from the Shapley values of single features, summed by "
+        "group. false: from the Banzhaf values of groups of features, which takes a tenth of the "
+        "time and gives nearly always the same reason.",
     )
     kept_scores: int = Field(
         200, ge=1, le=1000, description="Candidates per user kept in features.item_scores."

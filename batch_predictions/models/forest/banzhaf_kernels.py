@@ -58,9 +58,7 @@ def _keep_leaves(
             column = builder.sext(load_element(builder, arrays[1], node), index_type)
             x = builder.load(line_pointer(builder, arrays[0], column, float_vector), align=4)
             threshold, default_left = (load_element(builder, arrays[n], node) for n in (2, 3))
-            right, left = (
-                broadcast(builder, load_element(builder, arrays[n], node)) for n in (4, 5)
-            )
+            right, left = (load_element(builder, arrays[n], node) for n in (4, 5))
             is_right = goes_right(builder, x, threshold, default_left)
             player = load_element(builder, arrays[6], node)
             target = line_pointer(builder, arrays[9], player, mask_vector)

@@ -88,7 +88,8 @@ class Recommender(ABC):
     def scores(self, histories: Histories, item_features: ItemFeatures | None = None) -> Floats:
         """Scores of all items, (n, m), dense: pass users in batches.
 
-        A user's scores depend on its own rows only; nan means that the model has no score.
+        The array is new or read-only: callers overwrite it where they can. A user's scores depend
+        on its own rows only; nan means that the model has no score.
 
         Args:
             histories: n users over `items`.
@@ -136,6 +137,7 @@ class Recommender(ABC):
         blocked: npt.NDArray[np.bool_] | None = None,
     ) -> Proposals:
         """`rank` for one batch of users, keeping the scores of all items; k may be 0."""
+        from batch_predictions.models.recommender.kernels.candidates import scores_of_items
         from batch_predictions.models.recommender.kernels.topk import topk_rows
 
         scores = mask_scores(
@@ -146,8 +148,9 @@ class Recommender(ABC):
             topk_rows(scores, k, positions, np.empty((histories.users, k), dtype=np.float32))
 
         def scores_of(items: Positions) -> Floats:
-            values = np.take_along_axis(scores, np.maximum(items, 0), axis=1)
-            return np.where(items >= 0, values, np.float32(np.nan))
+            values = np.empty(items.shape, dtype=np.float32)
+            scores_of_items(scores, items, values)
+            return values
 
         return Proposals(positions, scores_of)
 

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
 from batch_predictions.models.recommender.data.histories import Histories, spans
 
-if TYPE_CHECKING:
-    pass
 Floats: TypeAlias = npt.NDArray[np.float32]
 
 DENSE_SCORES_MB = 128
@@ -52,11 +50,18 @@ def mask_scores(
     exclude_seen: bool,
     blocked: npt.NDArray[np.bool_] | None,
 ) -> Floats:
-    """A copy of scores (n, m) with nan for blocked items and, if asked, seen items."""
-    scores = np.array(scores, dtype=np.float32)
+    """Scores (n, m) with nan for blocked items and, if asked, seen items.
+
+    Args:
+        scores: overwritten where it can be, copied where it is read-only.
+        histories: of the n users.
+        exclude_seen: whether items of the history are masked.
+        blocked: true for items that are masked for all, (m,).
+    """
+    scores = np.require(scores, np.float32, ["C", "W"])
     if exclude_seen:
         seen = histories.entry_is_seen
         scores[histories.entry_users[seen], histories.entry_items[seen]] = np.nan
-    if blocked is not None:
-        scores[:, blocked] = np.nan
+    if blocked is not None and blocked.any():
+        scores[:, np.flatnonzero(blocked)] = np.nan
     return scores

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import date
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -40,6 +40,20 @@ _OPTIONAL_LISTS: tuple[tuple[str, pa.DataType, Any], ...] = (
     ("is_seen", pa.bool_(), False),
 )
 """Lists that staged rows may have: name, type, and the value for null."""
+
+
+class ActiveDays(NamedTuple):
+    """Numbers of days on which users took anything.
+
+    Attributes:
+        per_user: all days, (users,).
+        since_first: days of the user from each entry's first one on, (e,).
+        since_last: days of the user after each entry's last one, (e,).
+    """
+
+    per_user: Ints
+    since_first: Ints
+    since_last: Ints
 
 
 @dataclass(frozen=True)
@@ -168,6 +182,10 @@ class Histories:
         )._sorted()
 
     def _sorted(self) -> Histories:
+        users, items, ages = (np.diff(a) for a in (self.user_index, self.items, self.ages))
+        # Staged rows are in order.
+        if ((users > 0) | (users == 0) & ((items > 0) | (items == 0) & (ages > 0))).all():
+            return self
         return self._take(np.lexsort((self.events, self.ages, self.items, self.user_index)))
 
     def _take(self, rows: Any) -> Histories:
@@ -186,6 +204,8 @@ class Histories:
 
     def slice_users(self, start: int, stop: int) -> Histories:
         """The users from start to stop - 1, renumbered from 0."""
+        if start == 0 and stop >= self.users:
+            return self
         rows = self._take(slice(*np.searchsorted(self.user_index, [start, stop])))
         users = min(stop, self.users) - start
         return replace(
@@ -196,15 +216,26 @@ class Histories:
         )
 
     def reindex(self, columns: Codes, width: int) -> Histories:
-        """The same over other items: item j becomes columns[j], ascending; -1 leaves it out."""
-        items = columns[self.items].astype(np.int32)
-        return replace(self, items=items, width=width)._take(items >= 0)
+        """The same over other items: item j becomes columns[j], ascending; -1 leaves it out.
+
+        Kept for the next call with the same array.
+        """
+        kept = self._reindexed.get(id(columns))
+        if kept is None:
+            items = columns[self.items].astype(np.int32)
+            histories = replace(self, items=items, width=width)._take(np.flatnonzero(items >= 0))
+            # The array is kept too, so that no other one gets its id.
+            kept = self._reindexed[id(columns)] = columns, histories
+        return kept[1]
+
+    @cached_property
+    def _reindexed(self) -> dict[int, tuple[Codes, Histories]]:
+        return {}
 
     def last_active_days(self, days: int) -> Histories:
         """Only rows of the `days` days that end with each user's newest row."""
-        youngest = np.full(self.users, np.iinfo(np.int32).max, dtype=np.int32)
-        np.minimum.at(youngest, self.user_index, self.ages)
-        return self._take(self.ages < youngest[self.user_index].astype(np.int64) + days)
+        youngest = self.reduce_per_user(self.ages, np.minimum, np.inf)
+        return self._take(np.flatnonzero(self.ages < youngest[self.user_index] + days))
 
     def rated_above(self, rating: float) -> Histories:
         """Only rows whose rating is higher."""
@@ -224,6 +255,30 @@ class Histories:
     def indptr(self) -> Ints:
         """First entry of each user, as in CSR, (users + 1,)."""
         return np.searchsorted(self.user_index[self.entry_starts], np.arange(self.users + 1))
+
+    @cached_property
+    def row_indptr(self) -> Ints:
+        """First row of each user, (users + 1,)."""
+        return np.searchsorted(self.user_index, np.arange(self.users + 1))
+
+    @cached_property
+    def active_days(self) -> ActiveDays:
+        """Numbers of days on which users took anything."""
+        from batch_predictions.models.recommender.kernels.histories import count_active_days
+
+        entries = len(self.entry_starts)
+        counts = ActiveDays(
+            np.empty(self.users, np.int64), np.empty(entries, np.int64), np.empty(entries, np.int64)
+        )
+        count_active_days(
+            self.row_indptr,
+            self.ages,
+            self.indptr,
+            self.days_since_first,
+            self.days_since_last,
+            *counts,
+        )
+        return counts
 
     @cached_property
     def entry_items(self) -> Codes:
@@ -256,12 +311,11 @@ class Histories:
 
     def find_entries(self, items: Ints) -> Ints:
         """Entry of each user and item (users, m), -1 where the user has none, (users, m)."""
-        if not len(self.entry_starts):
-            return np.full(items.shape, -1)
-        keys = self.entry_users.astype(np.int64) * self.width + self.entry_items
-        query_keys = np.arange(self.users)[:, np.newaxis] * self.width + np.maximum(items, 0)
-        entries = np.minimum(np.searchsorted(keys, query_keys), len(keys) - 1)
-        return np.where((keys[entries] == query_keys) & (items >= 0), entries, -1)
+        from batch_predictions.models.recommender.kernels.histories import find_entries
+
+        entries = np.empty(items.shape, dtype=np.int64)
+        find_entries(self.indptr, self.entry_items, self.width, items, entries)
+        return entries
 
     @cached_property
     def recency_rank(self) -> Ints:
@@ -296,14 +350,33 @@ class Histories:
 
     def decayed_events(self, half_life_days: float | None) -> Doubles:
         """Events of every row, halved for every half-life of age; None: as they are, (n,)."""
-        if half_life_days is None:
-            return self.events
-        return np.asarray(self.events * 0.5 ** (self.ages / half_life_days))
+        return self.events if half_life_days is None else self.events * self._decay(half_life_days)
+
+    def _decay(self, half_life_days: float) -> Doubles:
+        """The factor of every row, (n,): powers are slow, and many rows have the same age."""
+        by_age = 0.5 ** (np.arange(int(self.ages.max(initial=0)) + 1) / half_life_days)
+        return np.asarray(by_age[self.ages])
+
+    def decayed_events_per_entry(self, half_life_days: float | None) -> Doubles:
+        """`decayed_events` summed per entry, (e,); read-only."""
+        if half_life_days not in self._decayed:
+            sums = self.sum_per_entry(self.decayed_events(half_life_days))
+            sums.flags.writeable = False
+            self._decayed[half_life_days] = sums
+        return self._decayed[half_life_days]
+
+    @cached_property
+    def _decayed(self) -> dict[float | None, Doubles]:
+        return {}
+
+    def entry_events(self, half_life_days: float | None) -> npt.NDArray[np.float32]:
+        """`decayed_events_per_entry` in single precision, as `matrix` has it, (e,)."""
+        return self.decayed_events_per_entry(half_life_days).astype(np.float32)
 
     def decayed_targets(self, half_life_days: float) -> Doubles:
         """Events of a target type of every row, halved for every half-life of age, (n,)."""
         targets = self.events if self.targets is None else self.targets
-        return np.asarray(targets * 0.5 ** (self.ages / half_life_days))
+        return np.asarray(targets * self._decay(half_life_days))
 
     @cached_property
     def days_since_target(self) -> Doubles:
@@ -317,7 +390,7 @@ class Histories:
     def reduce_per_user(self, values: npt.NDArray[Any], ufunc: np.ufunc, empty: float) -> Doubles:
         """Values per row reduced per user, (users,); `empty` for users without rows."""
         result = np.full(self.users, empty)
-        bounds = np.searchsorted(self.user_index, np.arange(self.users + 1))
+        bounds = self.row_indptr
         active = np.flatnonzero(np.diff(bounds) > 0)
         if len(active):
             result[active] = ufunc.reduceat(values.astype(np.float64), bounds[active])
@@ -327,9 +400,7 @@ class Histories:
 
     def matrix(self, half_life_days: float | None = None) -> csr_matrix:
         """Users x items, summed decayed events, float32."""
-        return self.to_csr(
-            self.sum_per_entry(self.decayed_events(half_life_days)).astype(np.float32)
-        )
+        return self.to_csr(self.entry_events(half_life_days))
 
     def seen_matrix(self) -> csr_matrix:
         """Users x items, positive for items that are barred where seen items are excluded."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date
+from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
@@ -154,8 +155,43 @@ class ItemFeatures:
         total = float(self.stats[name].sum())
         return self.stats[name] / total if total > 0 else self.stats[name]
 
+    def log_share(self, name: str) -> Doubles:
+        """Logarithm of `share`, plus 1e-9, (m,)."""
+        if name not in self._log_shares:
+            self._log_shares[name] = np.log(1e-9 + self.share(name))
+        return self._log_shares[name]
+
+    @cached_property
+    def _log_shares(self) -> dict[str, Doubles]:
+        return {}
+
+    def tag_shares(self, kind: str) -> Doubles:
+        """The share of recent events that each tag of a kind has, (tags,)."""
+        if kind not in self._tag_shares:
+            tags = self.metadata.tags[kind]
+            self._tag_shares[kind] = np.asarray(tags.T @ self.share("decayed_events_90"))
+        return self._tag_shares[kind]
+
+    @cached_property
+    def _tag_shares(self) -> dict[str, Doubles]:
+        return {}
+
     def take(self, columns: npt.NDArray[np.int64]) -> ItemFeatures:
-        """Statistics and promotions of the items at some positions, without their metadata."""
+        """Statistics and promotions of the items at some positions, without their metadata.
+
+        Kept for the next call with the same array.
+        """
+        kept = self._taken.get(id(columns))
+        if kept is None:
+            # The array is kept too, so that no other one gets its id.
+            kept = self._taken[id(columns)] = columns, self._take(columns)
+        return kept[1]
+
+    @cached_property
+    def _taken(self) -> dict[int, tuple[npt.NDArray[np.int64], ItemFeatures]]:
+        return {}
+
+    def _take(self, columns: npt.NDArray[np.int64]) -> ItemFeatures:
         items = self.items.take(pa.array(columns))
         stats = {name: values[columns] for name, values in self.stats.items()}
         promotions = self.promotions.take(columns) if self.promotions else None

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal, TypeAlias, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -18,9 +18,7 @@ FeatureGroup: TypeAlias = Literal["own", "similar", "segment", "trend", "promoti
 """The reason given to a user where features of the group raised an item's score; `user` features do
 not distinguish candidates and are never a reason."""
 Values: TypeAlias = npt.NDArray[Any]
-
-DAY_STRIDE = 2**20
-"""Larger than any age in days: makes (user, age) one sortable integer."""
+Result = TypeVar("Result")
 
 
 @dataclass(frozen=True)
@@ -40,6 +38,14 @@ class CandidateBatch:
     positions: Positions
     scores: Mapping[str, Floats]
     groups: Mapping[str, FeatureGroup]
+    _memo: dict[str, Any] = field(default_factory=dict, repr=False, compare=False)
+
+    def memoize(self, name: str, compute: Callable[[], Result]) -> Result:
+        """What several features share, computed once for the batch."""
+        if name not in self._memo:
+            self._memo[name] = compute()
+        result: Result = self._memo[name]
+        return result
 
     @cached_property
     def is_candidate(self) -> npt.NDArray[np.bool_]:
@@ -70,13 +76,6 @@ class CandidateBatch:
     def from_users(self, values: Values) -> Values:
         """A value per user, the same for all its candidates, (n, m)."""
         return np.broadcast_to(values[:, np.newaxis], self.positions.shape)
-
-    @cached_property
-    def active_days(self) -> tuple[Values, Values]:
-        """Distinct (user, age) as sorted keys, and the first key of each user, (n + 1,)."""
-        histories = self.histories
-        keys = np.unique(histories.user_index.astype(np.int64) * DAY_STRIDE + histories.ages)
-        return keys, np.searchsorted(keys, np.arange(histories.users + 1) * DAY_STRIDE)
 
     @cached_property
     def days_inactive(self) -> Values:

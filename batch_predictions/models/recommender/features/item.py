@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-import numpy as np
-
 from batch_predictions.models.recommender.data.item_features import (
     FIRST_TIME_HALF_LIVES,
     POPULARITY_HALF_LIVES,
@@ -22,7 +20,7 @@ from batch_predictions.models.recommender.features.candidates import (
 
 def _log_share(stat: str) -> Callable[[CandidateBatch], Values]:
     """Logarithm of a statistic's share of its sum over all items."""
-    return lambda batch: np.log(1e-9 + batch.from_items(batch.item_features.share(stat)))
+    return lambda batch: batch.from_items(batch.item_features.log_share(stat))
 
 
 def _ratio(numerator: str, denominator: str, prior: float) -> Callable[[CandidateBatch], Values]:

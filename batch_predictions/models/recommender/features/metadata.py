@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 
@@ -46,33 +47,22 @@ def _affinity(kind: str) -> Callable[[CandidateBatch], Values]:
     """Log lift of the user's share of (decayed) events on the item's tags over all users'."""
 
     def compute(batch: CandidateBatch) -> Values:
-        tags = batch.item_features.metadata.tags[kind].tocsr()
-        shares = (batch.histories.matrix(90) @ tags).toarray()
-        shares /= np.maximum(shares.sum(axis=1, keepdims=True), 1e-12)
-        overall = tags.T @ batch.item_features.share("decayed_events_90")
-        lift = np.log((shares + 0.01 * overall + 1e-9) / (overall + 1e-9))
-        return _mean_over_tags(batch, kind, lift)
+        from batch_predictions.models.recommender.kernels.histories import tag_affinity
+
+        overall = batch.item_features.tag_shares(kind)
+        return _by_tag(batch, kind, tag_affinity, batch.histories.entry_events(90), overall)
 
     return compute
-
-
-def _mean_over_tags(batch: CandidateBatch, kind: str, values: Values) -> Values:
-    """A value per user and tag, averaged over the tags of each candidate, (n, m)."""
-    from batch_predictions.models.recommender.kernels.candidates import mean_tag_values
-
-    tags = batch.item_features.metadata.tags[kind].tocsr()
-    result = np.empty(batch.positions.shape, dtype=np.float32)
-    values = np.ascontiguousarray(values, dtype=np.float32)
-    mean_tag_values(values, tags.indptr, tags.indices, tags.data, batch.safe_positions, result)
-    return result
 
 
 def _tag_events(kind: str) -> Callable[[CandidateBatch], Values]:
     """The user's decayed events on the item's tags."""
 
     def compute(batch: CandidateBatch) -> Values:
-        events = batch.histories.matrix(30) @ batch.item_features.metadata.tags[kind]
-        return _mean_over_tags(batch, kind, np.log1p(events.toarray()))
+        from batch_predictions.models.recommender.kernels.histories import tag_events
+
+        events = batch.histories.entry_events(30)
+        return _by_tag(batch, kind, tag_events, events, _number_of_tags(batch, kind))
 
     return compute
 
@@ -81,12 +71,11 @@ def _tag_new_items(kind: str) -> Callable[[CandidateBatch], Values]:
     """How many items of the tags the user took for the first time, decayed."""
 
     def compute(batch: CandidateBatch) -> Values:
-        histories = batch.histories
-        first_times = histories.to_csr(
-            (0.5 ** (histories.days_since_first / 60.0)).astype(np.float32)
-        )
-        counts = first_times @ batch.item_features.metadata.tags[kind]
-        return _mean_over_tags(batch, kind, np.log1p(counts.toarray()))
+        from batch_predictions.models.recommender.kernels.histories import tag_events
+
+        first_times = 0.5 ** (batch.histories.days_since_first / 60.0)
+        events = first_times.astype(np.float32)
+        return _by_tag(batch, kind, tag_events, events, _number_of_tags(batch, kind))
 
     return compute
 
@@ -95,17 +84,40 @@ def _tag_days_since_last(kind: str) -> Callable[[CandidateBatch], Values]:
     """Days since the user took any item of the tags."""
 
     def compute(batch: CandidateBatch) -> Values:
-        histories = batch.histories
-        tags = batch.item_features.metadata.tags[kind].tocsr()
-        newest = np.full((histories.users, tags.shape[1]), NEVER_DAYS, dtype=np.float32)
-        entry_tags = tags[histories.entry_items]
-        tags_per_entry = np.diff(entry_tags.indptr)
-        users = np.repeat(histories.entry_users, tags_per_entry)
-        ages = np.repeat(histories.days_since_last, tags_per_entry)
-        np.minimum.at(newest, (users, entry_tags.indices), ages.astype(np.float32))
-        return _mean_over_tags(batch, kind, newest)
+        from batch_predictions.models.recommender.kernels.histories import tag_days_since_last
+
+        days = batch.histories.days_since_last
+        n_tags = _number_of_tags(batch, kind)
+        return _by_tag(batch, kind, tag_days_since_last, days, n_tags, NEVER_DAYS)
 
     return compute
+
+
+def _by_tag(
+    batch: CandidateBatch,
+    kind: str,
+    kernel: Callable[..., None],
+    entry_values: Values,
+    *parameters: Any,
+) -> Values:
+    """A kernel's values per user and tag, averaged over the tags of each candidate, (n, m)."""
+    tags = batch.item_features.metadata.tags[kind].tocsr()
+    histories = batch.histories
+    result = np.empty(batch.positions.shape, dtype=np.float32)
+    kernel(
+        histories.indptr,
+        histories.entry_items,
+        entry_values,
+        (tags.indptr, tags.indices, tags.data),
+        *parameters,
+        batch.safe_positions,
+        result,
+    )
+    return result
+
+
+def _number_of_tags(batch: CandidateBatch, kind: str) -> int:
+    return int(batch.item_features.metadata.tags[kind].shape[1])
 
 
 def _number(name: str) -> Callable[[CandidateBatch], Values]:

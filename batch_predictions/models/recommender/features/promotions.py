@@ -32,15 +32,23 @@ def _in_users_shop(placement: str) -> Callable[[CandidateBatch], Values]:
     """1 where the user's shop promotes the item so, 0 where not; nan for users without a shop."""
 
     def compute(batch: CandidateBatch) -> Values:
+        from batch_predictions.models.recommender.kernels.histories import values_in_row
+
         promotions = batch.item_features.promotions
-        result = np.full(batch.positions.shape, np.nan)
+        result = np.full(batch.positions.shape, np.nan, dtype=np.float32)
         if promotions is None:
             return result
-        shops = shop_of_user(batch.histories, batch.item_features)
-        users = np.flatnonzero(shops >= 0)
-        distinct, rows = np.unique(shops[users], return_inverse=True)
-        dense = promotions.by_shop[placement][distinct].toarray()
-        result[users] = dense[rows[:, np.newaxis], batch.safe_positions[users]]
+        shop = batch.memoize("shop", lambda: shop_of_user(batch.histories, batch.item_features))
+        by_shop = promotions.by_shop[placement]
+        values_in_row(
+            by_shop.indptr,
+            by_shop.indices,
+            by_shop.data,
+            shop,
+            by_shop.shape[1],
+            batch.safe_positions,
+            result,
+        )
         return result
 
     return compute

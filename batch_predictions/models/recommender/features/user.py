@@ -22,13 +22,13 @@ def _items(batch: CandidateBatch) -> Values:
 
 def _active_days(batch: CandidateBatch) -> Values:
     """Days on which the user took anything."""
-    return batch.from_users(np.diff(batch.active_days[1]).astype(np.float64))
+    return batch.from_users(batch.histories.active_days.per_user.astype(np.float64))
 
 
 def _mean_popularity(batch: CandidateBatch) -> Values:
     """Mean log popularity of the history's rows."""
     histories = batch.histories
-    popularity = np.log(1e-9 + batch.item_features.share("events"))[histories.items]
+    popularity = batch.item_features.log_share("events")[histories.items]
     sums = histories.reduce_per_user(popularity, np.add, np.nan)
     counts = np.bincount(histories.user_index, minlength=histories.users)
     return batch.from_users(sums / np.maximum(counts, 1))

@@ -7,7 +7,6 @@ from collections.abc import Callable
 import numpy as np
 
 from batch_predictions.models.recommender.features.candidates import (
-    DAY_STRIDE,
     CandidateBatch,
     Feature,
     FeatureSet,
@@ -25,8 +24,7 @@ def _decayed_events(half_life_days: float) -> Callable[[CandidateBatch], Values]
     """The user's decayed events on the item."""
 
     def compute(batch: CandidateBatch) -> Values:
-        histories = batch.histories
-        events = histories.sum_per_entry(histories.decayed_events(half_life_days))
+        events = batch.histories.decayed_events_per_entry(half_life_days)
         return batch.from_entries(events, 0.0)
 
     return compute
@@ -39,7 +37,8 @@ def _event_share(half_life_days: float) -> Callable[[CandidateBatch], Values]:
         histories = batch.histories
         events = histories.decayed_events(half_life_days)
         totals = np.bincount(histories.user_index, events, minlength=histories.users)
-        shares = histories.sum_per_entry(events) / np.maximum(totals[histories.entry_users], 1e-12)
+        shares = histories.decayed_events_per_entry(half_life_days)
+        shares = shares / np.maximum(totals[histories.entry_users], 1e-12)
         return batch.from_entries(shares, 0.0)
 
     return compute
@@ -48,21 +47,13 @@ def _event_share(half_life_days: float) -> Callable[[CandidateBatch], Values]:
 def _rate(batch: CandidateBatch) -> Values:
     """Of the user's active days since it first took the item, the share on which it took it."""
     histories = batch.histories
-    keys, first = batch.active_days
-    users = histories.entry_users
-    last_key = users.astype(np.int64) * DAY_STRIDE + histories.days_since_first
-    active_days = np.searchsorted(keys, last_key, side="right") - first[users]
+    active_days = histories.active_days.since_first
     return batch.from_entries((histories.days_per_entry + 0.5) / (active_days + 2.0), 0.0)
 
 
 def _active_days_since_last(batch: CandidateBatch) -> Values:
     """The user's active days since it last took the item."""
-    histories = batch.histories
-    keys, first = batch.active_days
-    users = histories.entry_users
-    last_key = users.astype(np.int64) * DAY_STRIDE + histories.days_since_last
-    active_days = np.searchsorted(keys, last_key) - first[users]
-    return batch.from_entries(active_days.astype(np.float64))
+    return batch.from_entries(batch.histories.active_days.since_last.astype(np.float64))
 
 
 def _days_since_last(batch: CandidateBatch) -> Values:

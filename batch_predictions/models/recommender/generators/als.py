@@ -135,15 +135,21 @@ class ALS(LinearRecommender):
 
         Built user by user, so that sums do not depend on the other users of the batch.
         """
+        from batch_predictions.models.recommender.kernels.candidates import fold_in_systems
+
         factors = self.arrays["gram"].shape[0]
         ridge = self.arrays["gram"] + self.params.regularization * np.eye(factors)
-        systems = np.repeat(ridge[np.newaxis], confidence.shape[0], axis=0)
-        sides = np.zeros((confidence.shape[0], factors))
-        for user in range(confidence.shape[0]):
-            items, confidences, vectors = self._history_of(confidence, user)
-            if len(items):
-                systems[user] += vectors.T @ (vectors * (confidences - 1.0)[:, np.newaxis])
-                sides[user] = confidences @ vectors
+        systems = np.empty((confidence.shape[0], factors, factors))
+        sides = np.empty((confidence.shape[0], factors))
+        fold_in_systems(
+            confidence.indptr,
+            confidence.indices,
+            confidence.data,
+            np.asarray(self.targets()),
+            ridge,
+            systems,
+            sides,
+        )
         return systems, sides
 
 

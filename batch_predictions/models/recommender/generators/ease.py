@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 
 BLOCK_ITEMS = 512
 """Items per block of the Gram matrix: bounds the sparse product to BLOCK_ITEMS x max_items."""
+BLOCK_COLUMNS = 128
+"""Targets whose scores are summed at once."""
 
 
 @dataclass(frozen=True)
@@ -82,15 +84,26 @@ class EASE(LinearRecommender):
 
         A sum over the items of the history in their order: the same bits whatever the batch.
         """
+        from batch_predictions.models.recommender.kernels.candidates import sparse_times_blocks
+
         matrix = histories.matrix(self.history_half_life_days)
         self._check_width(matrix)
-        scores: Floats = _transform(matrix, self.params.transform) @ self._weights_by_history_item
+        profile = _transform(matrix, self.params.transform)
+        scores = np.empty(matrix.shape, dtype=np.float32)
+        sparse_times_blocks(
+            profile.indptr, profile.indices, profile.data, self._weight_blocks, scores
+        )
         return scores
 
     @cached_property
-    def _weights_by_history_item(self) -> Floats:
-        """B: row j holds the weights of history item j for every target."""
-        return np.ascontiguousarray(self.targets().T)
+    def _weight_blocks(self) -> Floats:
+        """B in blocks of columns, each of which stays in the second-level cache."""
+        targets = self.targets()
+        blocks = np.zeros((-(-len(targets) // BLOCK_COLUMNS), len(targets), BLOCK_COLUMNS), "f4")
+        for number, block in enumerate(blocks):
+            columns = targets[number * BLOCK_COLUMNS :][:BLOCK_COLUMNS]
+            block[:, : len(columns)] = columns.T
+        return blocks
 
     def targets(self) -> Floats:
         """B transposed, (m, m): row i holds the weights of every history item for target i."""

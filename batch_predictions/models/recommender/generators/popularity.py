@@ -14,7 +14,6 @@ from typing import Self
 import numpy as np
 import pyarrow as pa
 
-from batch_predictions.models.recommender.base import Floats, TrainableRecommender
 from batch_predictions.models.recommender.data.histories import Histories
 from batch_predictions.models.recommender.data.interactions import Interactions
 from batch_predictions.models.recommender.data.item_features import (
@@ -22,6 +21,10 @@ from batch_predictions.models.recommender.data.item_features import (
     ItemFeatures,
 )
 from batch_predictions.models.recommender.generators.declaration import Generator
+from batch_predictions.models.recommender.generators.shared_scores import (
+    SharedScores,
+    SharedScoresRecommender,
+)
 
 
 def popularity_name(half_life_days: float | None) -> str:
@@ -40,7 +43,7 @@ class PopularityParams:
     half_life_days: int | None = None
 
 
-class Popularity(TrainableRecommender):
+class Popularity(SharedScoresRecommender):
     """The most popular items as of the day of scoring."""
 
     kind = "popularity"
@@ -62,13 +65,15 @@ class Popularity(TrainableRecommender):
             raise ValueError(f"popularity: half_life_days must be one of {half_lives} or None")
         return cls(interactions.item_ids, params, name=popularity_name(half_life))
 
-    def scores(self, histories: Histories, item_features: ItemFeatures | None = None) -> Floats:
-        """Shares of all (decayed) events, the same for every user; nan without events, (n, m)."""
+    def shared_scores(
+        self, histories: Histories, item_features: ItemFeatures | None
+    ) -> SharedScores:
+        """Shares of all (decayed) events, the same for every user; nan without events."""
         assert item_features is not None, "popularity is read from the day's item features"
         days = self.params.half_life_days
         shares = item_features.share("events" if days is None else f"decayed_events_{days}")
         scores = np.where(shares > 0, shares, np.nan).astype(np.float32)
-        return np.broadcast_to(scores, (histories.users, len(scores)))
+        return scores[np.newaxis], np.zeros(histories.users, dtype=np.int64)
 
 
 recent = Generator(

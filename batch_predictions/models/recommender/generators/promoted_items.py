@@ -11,11 +11,14 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from batch_predictions.models.recommender.base import Floats, TrainableRecommender
 from batch_predictions.models.recommender.data.histories import Histories
 from batch_predictions.models.recommender.data.interactions import Interactions, positions_in
 from batch_predictions.models.recommender.data.item_features import ItemFeatures
 from batch_predictions.models.recommender.generators.declaration import Generator
+from batch_predictions.models.recommender.generators.shared_scores import (
+    SharedScores,
+    SharedScoresRecommender,
+)
 
 
 @dataclass(frozen=True)
@@ -29,7 +32,7 @@ class PromotedItemsParams:
     popularity_stat: str = "decayed_events_14"
 
 
-class PromotedItems(TrainableRecommender):
+class PromotedItems(SharedScoresRecommender):
     """Popularity times the share of shops that promote the item."""
 
     kind = "promoted"
@@ -46,25 +49,26 @@ class PromotedItems(TrainableRecommender):
         """Learns which items there are; promotions are read from the day's item features."""
         return cls(interactions.item_ids, params)
 
-    def scores(self, histories: Histories, item_features: ItemFeatures | None = None) -> Floats:
-        """Scores of promoted items, nan for all others, (n, m).
+    def shared_scores(
+        self, histories: Histories, item_features: ItemFeatures | None
+    ) -> SharedScores:
+        """Scores of promoted items by the user's shop, nan for all others.
 
         Popularity times the share of shops that promote the item, summed over weeks, plus the
         popularity for each week in which the user's own shop does.
         """
-        shape = (histories.users, len(self.items))
-        scores = np.full(shape, np.nan, dtype=np.float32)
         if item_features is None or item_features.promotions is None:
-            return scores
+            return np.empty((0, len(self.items)), np.float32), np.full(histories.users, -1)
         promotions = item_features.promotions
         strength, by_shop = promotions.strength, promotions.weeks_by_shop
         popularity = item_features.share(self.params.popularity_stat)
-        scores[:] = np.where(strength > 0, popularity * (0.1 + strength), np.nan)
-        shops = shop_of_user(histories, item_features)
-        for user in np.flatnonzero(shops >= 0):
-            shop = by_shop[shops[user]]
-            scores[user, shop.indices] += popularity[shop.indices] * shop.data
-        return scores
+        scores = np.where(strength > 0, popularity * (0.1 + strength), np.nan).astype(np.float32)
+        shops, row_of_user = np.unique(shop_of_user(histories, item_features), return_inverse=True)
+        rows = np.tile(scores, (len(shops), 1))
+        for row in np.flatnonzero(shops >= 0):
+            shop = by_shop[shops[row]]
+            rows[row, shop.indices] += popularity[shop.indices] * shop.data
+        return rows, row_of_user.ravel()
 
 
 def shop_of_user(histories: Histories, item_features: ItemFeatures) -> npt.NDArray[np.int64]:

@@ -11,11 +11,14 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from batch_predictions.models.recommender.base import Floats, TrainableRecommender
 from batch_predictions.models.recommender.data.histories import Histories
 from batch_predictions.models.recommender.data.interactions import Interactions, positions_in
 from batch_predictions.models.recommender.data.item_features import ItemFeatures
 from batch_predictions.models.recommender.generators.declaration import Generator
+from batch_predictions.models.recommender.generators.shared_scores import (
+    SharedScores,
+    SharedScoresRecommender,
+)
 from batch_predictions.tables import TRAITS
 
 SEGMENTATIONS = ("demographic", "location")
@@ -39,7 +42,7 @@ class SegmentPopularityParams:
     segments: int = 200
 
 
-class SegmentPopularity(TrainableRecommender):
+class SegmentPopularity(SharedScoresRecommender):
     """Log share of an item among all users, plus the log lifts of the user's two segments."""
 
     kind = "segment_taste"
@@ -73,20 +76,31 @@ class SegmentPopularity(TrainableRecommender):
         arrays["overall"] = np.log(np.maximum(overall, 1e-12)).astype(np.float32)
         return cls(rows.item_ids, params, arrays, fitted_values=names)
 
-    def scores(self, histories: Histories, item_features: ItemFeatures | None = None) -> Floats:
-        """Log shares in the user's segments; nan for users of no segment, (n, m)."""
-        scores = np.full((histories.users, len(self.items)), np.nan, dtype=np.float32)
+    def shared_scores(
+        self, histories: Histories, item_features: ItemFeatures | None
+    ) -> SharedScores:
+        """Log shares in each pair of segments that users have; none for users of no segment."""
+        row_of_user = np.full(histories.users, -1)
         if histories.traits is None:
-            return scores
-        overall = self.arrays["overall"]
-        for segmentation in SEGMENTATIONS:
-            segments = pa.array(self.fitted_values[segmentation], pa.string())
-            codes = positions_in(_segment_names(segmentation, histories.traits), segments)
-            members = np.flatnonzero(codes >= 0)
-            is_scored = np.isfinite(scores[members])
-            base = np.where(is_scored, scores[members], overall)
-            scores[members] = base + self.arrays[segmentation][codes[members]]
-        return scores
+            return np.empty((0, len(self.items)), dtype=np.float32), row_of_user
+        codes = np.stack(
+            [
+                positions_in(
+                    _segment_names(segmentation, histories.traits),
+                    pa.array(self.fitted_values[segmentation], pa.string()),
+                )
+                for segmentation in SEGMENTATIONS
+            ],
+            axis=1,
+        )
+        is_member = (codes >= 0).any(axis=1)
+        pairs, inverse = np.unique(codes[is_member], axis=0, return_inverse=True)
+        rows = np.tile(self.arrays["overall"], (len(pairs), 1))
+        for column, segmentation in enumerate(SEGMENTATIONS):
+            members = pairs[:, column] >= 0
+            rows[members] += self.arrays[segmentation][pairs[members, column]]
+        row_of_user[is_member] = inverse.ravel()
+        return rows, row_of_user
 
 
 def _segment_users(

@@ -1,4 +1,4 @@
-"""Loops over users and candidates: unions, values of tags, standardised columns, products."""
+"""Loops over users and candidates: unions, scores, standardised columns, products."""
 
 from __future__ import annotations
 
@@ -7,6 +7,11 @@ from typing import Any
 import numpy as np
 
 from batch_predictions.jit import njit_cached, njit_reassoc
+
+BLOCK_ITEMS = 512
+"""Items whose inner products are summed at once: their sums stay in the first-level cache."""
+TERMS = 4
+"""Terms of inner products that are added at once."""
 
 
 @njit_cached
@@ -40,17 +45,29 @@ def union_candidates(lists: Any, width: int, out: Any) -> int:
 
 
 @njit_cached
-def mean_tag_values(
-    values: Any, indptr: Any, tags: Any, weights: Any, items: Any, out: Any
-) -> None:
-    """out[u, j] = sum over the tags of item items[u, j] (CSR) of weight x values[u, tag]."""
+def scores_of_items(scores: Any, items: Any, out: Any) -> None:
+    """out[u, j] = scores[u, items[u, j]]; nan where there is no item.
+
+    Args:
+        scores: (n, m).
+        items: positions, -1 for none, (n, k).
+        out: written, (n, k).
+    """
     for user in range(items.shape[0]):
         for column in range(items.shape[1]):
             item = items[user, column]
-            total = np.float32(0.0)
-            for entry in range(indptr[item], indptr[item + 1]):
-                total += weights[entry] * values[user, tags[entry]]
-            out[user, column] = total
+            out[user, column] = scores[user, item] if item >= 0 else np.float32(np.nan)
+
+
+@njit_cached
+def shared_scores_of(rows: Any, row_of_user: Any, items: Any, out: Any) -> None:
+    """out[u, j] = rows[row_of_user[u], items[u, j]]; nan where there is no row or item."""
+    for user in range(items.shape[0]):
+        row = row_of_user[user]
+        for column in range(items.shape[1]):
+            item = items[user, column]
+            is_scored = row >= 0 and item >= 0
+            out[user, column] = rows[row, item] if is_scored else np.float32(np.nan)
 
 
 @njit_cached
@@ -95,12 +112,114 @@ def standardise_lists(x: Any, stops: Any, high_if_missing: bool, clip: float, ou
 def inner_products_by_row(left: Any, right: Any, out: Any) -> None:
     """Inner products of the rows of `left` (n, f) with those of `right` (m, f), float32.
 
-    Each product has the same bits whatever the other rows. BLAS does not promise that: it computes
-    the edges of a matrix differently from its middle.
+    Each product has the same bits whatever the other rows: every one is summed in the same order.
+    BLAS does not promise that, since it computes the edges of a matrix differently from its middle.
     """
-    for row in range(left.shape[0]):
-        for column in range(right.shape[0]):
-            total = np.float32(0.0)
-            for n in range(left.shape[1]):
-                total += left[row, n] * right[column, n]
-            out[row, column] = total
+    n_terms = left.shape[1]
+    columns = np.zeros((n_terms + -n_terms % TERMS, BLOCK_ITEMS), dtype=np.float32)
+    factors = np.zeros(len(columns), dtype=np.float32)
+    sums = np.empty(BLOCK_ITEMS, dtype=np.float32)
+    for start in range(0, right.shape[0], BLOCK_ITEMS):
+        size = min(BLOCK_ITEMS, right.shape[0] - start)
+        for item in range(size):
+            for term in range(n_terms):
+                columns[term, item] = right[start + item, term]
+        for row in range(left.shape[0]):
+            factors[:n_terms] = left[row]
+            sums[:] = 0.0
+            for term in range(0, len(columns), TERMS):
+                first, second, third, fourth = factors[term : term + TERMS]
+                x, y, z, w = (
+                    columns[term],
+                    columns[term + 1],
+                    columns[term + 2],
+                    columns[term + 3],
+                )
+                # Always whole blocks, so that every item is computed in the same way.
+                for item in range(BLOCK_ITEMS):
+                    sums[item] += (
+                        first * x[item] + second * y[item] + third * z[item] + fourth * w[item]
+                    )
+            out[row, start : start + size] = sums[:size]
+
+
+@njit_cached
+def sparse_times_blocks(indptr: Any, indices: Any, data: Any, blocks: Any, out: Any) -> None:
+    """Rows in CSR times a matrix, in the order of the entries.
+
+    Args:
+        indptr, indices, data: of the rows, n x m.
+        blocks: the matrix (m, columns) in blocks of columns, the last filled up, (b, m, width).
+        out: written, (n, columns).
+    """
+    width = blocks.shape[2]
+    sums = np.empty(width, dtype=np.float32)
+    for block in range(blocks.shape[0]):
+        start = block * width
+        size = min(width, out.shape[1] - start)
+        lines = blocks[block]
+        for row in range(out.shape[0]):
+            sums[:] = 0.0
+            entry, last = indptr[row], indptr[row + 1]
+            while entry + TERMS <= last:
+                first, second, third, fourth = data[entry : entry + TERMS]
+                x, y = lines[indices[entry]], lines[indices[entry + 1]]
+                z, w = lines[indices[entry + 2]], lines[indices[entry + 3]]
+                for column in range(width):
+                    total = sums[column] + first * x[column]
+                    total = total + second * y[column]
+                    total = total + third * z[column]
+                    sums[column] = total + fourth * w[column]
+                entry += TERMS
+            while entry < last:
+                value, line = data[entry], lines[indices[entry]]
+                for column in range(width):
+                    sums[column] += value * line[column]
+                entry += 1
+            out[row, start : start + size] = sums[:size]
+
+
+@njit_reassoc
+def fold_in_systems(
+    indptr: Any, items: Any, confidences: Any, factors: Any, ridge: Any, systems: Any, sides: Any
+) -> None:
+    """Left and right sides of the users' least squares problems; see `generators.als`.
+
+    Args:
+        indptr, items, confidences: histories, n users x m items (CSR).
+        factors: item factors, (m, f).
+        ridge: what all left sides have in common, symmetric, (f, f).
+        systems: written, symmetric, (n, f, f).
+        sides: written, (n, f).
+    """
+    n_factors = factors.shape[1]
+    vectors = np.empty((TERMS, n_factors))
+    weights = np.empty(TERMS)
+    for user in range(len(systems)):
+        system, side = systems[user], sides[user]
+        system[:] = ridge
+        side[:] = 0.0
+        last = indptr[user + 1]
+        for start in range(indptr[user], last, TERMS):
+            for term in range(TERMS):
+                # Beyond the last entry the weights are 0.
+                entry = min(start + term, last - 1)
+                confidence = np.float64(confidences[entry]) if start + term < last else 0.0
+                weights[term] = confidence - 1.0 if start + term < last else 0.0
+                item_factors, vector = factors[items[entry]], vectors[term]
+                for column in range(n_factors):
+                    vector[column] = item_factors[column]
+                    side[column] += confidence * vector[column]
+            x, y, z, w = vectors[0], vectors[1], vectors[2], vectors[3]
+            for row in range(n_factors):
+                first, second = weights[0] * x[row], weights[1] * y[row]
+                third, fourth = weights[2] * z[row], weights[3] * w[row]
+                line = system[row]
+                for column in range(row + 1):
+                    total = line[column] + first * x[column]
+                    total = total + second * y[column]
+                    total = total + third * z[column]
+                    line[column] = total + fourth * w[column]
+        for row in range(n_factors):
+            for column in range(row):
+                system[column, row] = system[row, column]

@@ -8,6 +8,11 @@ import numpy as np
 
 from batch_predictions.jit import njit_cached
 
+BLOCK = 32
+"""Scores that are compared at once."""
+MIN_SCORES_PER_LANE = 4
+"""Of shorter rows a lower bound costs more than it saves."""
+
 
 @njit_cached
 def is_worse(score: float, position: int, other_score: float, other_position: int) -> bool:
@@ -63,23 +68,56 @@ def heap_sort(scores: Any, positions: Any, n: int) -> None:
 
 
 @njit_cached
+def _lower_bound(scores: Any, k: int, maxima: Any) -> float:
+    """A score that at least k of a row reach, or -inf: the k-th largest of the lanes' maxima.
+
+    A lane is every len(maxima)-th score.
+    """
+    lanes = len(maxima)
+    maxima[:] = -np.inf
+    for start in range(0, len(scores) - lanes + 1, lanes):
+        block = scores[start : start + lanes]
+        for lane in range(lanes):
+            # nan is never greater.
+            maxima[lane] = block[lane] if block[lane] > maxima[lane] else maxima[lane]
+    heap, positions = np.empty(k, dtype=np.float32), np.empty(k, dtype=np.int64)
+    n = 0
+    for lane in range(lanes):
+        n = heap_push(heap, positions, n, k, maxima[lane], lane)
+    return heap[0]
+
+
+@njit_cached
 def topk_rows(scores: Any, k: int, positions: Any, values: Any) -> None:
     """The k best of each row of `scores` (n, m), best first; nan and -inf are left out.
 
     `positions` (n, k) is filled with -1 and `values` (n, k) with -inf where there are fewer.
     """
+    width = scores.shape[1]
+    # Twice as many lanes as places: then few scores beyond the k best reach the bound.
+    lanes = 2 * k // BLOCK * BLOCK + BLOCK
+    maxima = np.empty(lanes, dtype=np.float32)
     for row in range(scores.shape[0]):
         row_values, row_positions, row_scores = values[row], positions[row], scores[row]
         n = 0
         worst = np.float32(-np.inf)
-        for position in range(row_scores.shape[0]):
-            score = row_scores[position]
-            # Positions ascend, so of equal scores the one in the heap stays; nan is never greater.
-            if not score > worst:
+        if width >= MIN_SCORES_PER_LANE * lanes:
+            bound = np.float32(_lower_bound(row_scores, k, maxima))
+            worst = np.nextafter(bound, np.float32(-np.inf))
+        for start in range(0, width, BLOCK):
+            block = row_scores[start : min(start + BLOCK, width)]
+            candidates = 0
+            for index in range(len(block)):
+                candidates += block[index] > worst
+            if candidates == 0:
                 continue
-            n = heap_push(row_values, row_positions, n, k, score, position)
-            if n == k:
-                worst = row_values[0]
+            for index in range(len(block)):
+                # Positions ascend, so of equal scores the one in the heap stays.
+                if not block[index] > worst:
+                    continue
+                n = heap_push(row_values, row_positions, n, k, block[index], start + index)
+                if n == k:
+                    worst = max(worst, row_values[0])
         heap_sort(row_values, row_positions, n)
         for rank in range(n, k):
             row_values[rank], row_positions[rank] = -np.inf, -1
@@ -97,3 +135,34 @@ def topk_entries(indptr: Any, columns: Any, scores: Any, k: int, positions: Any)
                 n = heap_push(heap, row_positions, n, k, scores[entry], columns[entry])
         heap_sort(heap, row_positions, n)
         row_positions[n:] = -1
+
+
+@njit_cached
+def first_allowed(
+    order: Any, row_of_user: Any, indptr: Any, entry_items: Any, is_barred: Any, positions: Any
+) -> None:
+    """The first items of each user's order that are not barred.
+
+    Args:
+        order: positions, best first, -1 at the end, (rows, depth).
+        row_of_user: the order of each user, -1 for none, (n,).
+        indptr: first entry of each user's history, (n + 1,).
+        entry_items: item of each entry, ascending within a user.
+        is_barred: whether an entry's item is left out.
+        positions: written, -1 at the end, (n, k).
+    """
+    for user in range(positions.shape[0]):
+        n = 0
+        row = row_of_user[user]
+        first, last = indptr[user], indptr[user + 1]
+        if row >= 0:
+            items, barred = entry_items[first:last], is_barred[first:last]
+            for position in order[row]:
+                if position < 0 or n == positions.shape[1]:
+                    break
+                entry = np.searchsorted(items, position)
+                if entry < len(items) and items[entry] == position and barred[entry]:
+                    continue
+                positions[user, n] = position
+                n += 1
+        positions[user, n:] = -1

@@ -1,0 +1,202 @@
+"""Loops over histories: entries of candidates, active days, sums by tag and by shop."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from batch_predictions.jit import njit_cached
+
+
+@njit_cached
+def find_entries(indptr: Any, entry_items: Any, width: int, items: Any, out: Any) -> None:
+    """The entry of each user and item, -1 where the user has none.
+
+    Args:
+        indptr: first entry of each user, (n + 1,).
+        entry_items: item of each entry, (e,).
+        width: number of items.
+        items: positions, -1 for none, (n, k).
+        out: written, (n, k).
+    """
+    entry_of_item = np.full(width, -1, dtype=np.int32)
+    for user in range(items.shape[0]):
+        for entry in range(indptr[user], indptr[user + 1]):
+            entry_of_item[entry_items[entry]] = entry
+        for column in range(items.shape[1]):
+            item = items[user, column]
+            out[user, column] = entry_of_item[item] if item >= 0 else -1
+        for entry in range(indptr[user], indptr[user + 1]):
+            entry_of_item[entry_items[entry]] = -1
+
+
+@njit_cached
+def count_active_days(
+    row_indptr: Any,
+    ages: Any,
+    indptr: Any,
+    days_since_first: Any,
+    days_since_last: Any,
+    days: Any,
+    since_first: Any,
+    since_last: Any,
+) -> None:
+    """Distinct ages of each user: all, up to each entry's first row, and after its last.
+
+    Args:
+        row_indptr: first row of each user, (n + 1,).
+        ages: of each row, at least 0.
+        indptr: first entry of each user, (n + 1,).
+        days_since_first, days_since_last: of each entry, (e,).
+        days: written, (n,).
+        since_first: days that are not before the entry's first one, written, (e,).
+        since_last: days after the entry's last one, written, (e,).
+    """
+    longest = 0
+    for age in ages:
+        longest = max(longest, age)
+    younger = np.zeros(longest + 2, dtype=np.int64)
+    for user in range(len(days)):
+        oldest = -1
+        for row in range(row_indptr[user], row_indptr[user + 1]):
+            oldest = max(oldest, ages[row])
+        younger[: oldest + 2] = 0
+        for row in range(row_indptr[user], row_indptr[user + 1]):
+            younger[ages[row] + 1] = 1
+        for age in range(1, oldest + 2):
+            younger[age] += younger[age - 1]
+        days[user] = younger[oldest + 1]
+        for entry in range(indptr[user], indptr[user + 1]):
+            since_first[entry] = younger[days_since_first[entry] + 1]
+            since_last[entry] = younger[days_since_last[entry]]
+
+
+@njit_cached
+def values_in_row(
+    indptr: Any, columns: Any, values: Any, row_of_user: Any, width: int, items: Any, out: Any
+) -> None:
+    """out[u, j] = the value of row row_of_user[u] (CSR) at items[u, j]; nan without a row."""
+    line = np.zeros(width, dtype=np.float32)
+    for user in range(items.shape[0]):
+        row = row_of_user[user]
+        if row < 0:
+            out[user] = np.nan
+            continue
+        for entry in range(indptr[row], indptr[row + 1]):
+            line[columns[entry]] = values[entry]
+        for column in range(items.shape[1]):
+            out[user, column] = line[items[user, column]]
+        for entry in range(indptr[row], indptr[row + 1]):
+            line[columns[entry]] = 0.0
+
+
+@njit_cached
+def sum_by_tag(
+    user: int, indptr: Any, entry_items: Any, entry_values: Any, tags: Any, sums: Any
+) -> None:
+    """sums[t] += value x weight over a user's entries and their items' tags.
+
+    Args:
+        user: whose entries.
+        indptr, entry_items: entries of all users.
+        entry_values: (e,).
+        tags: indptr, indices and weights of items x tags (CSR).
+        sums: written, (tags,).
+    """
+    tag_indptr, tag_indices, weights = tags
+    for entry in range(indptr[user], indptr[user + 1]):
+        item = entry_items[entry]
+        for place in range(tag_indptr[item], tag_indptr[item + 1]):
+            sums[tag_indices[place]] += entry_values[entry] * weights[place]
+
+
+@njit_cached
+def _mean_of_tags(values: Any, tags: Any, items: Any, out: Any) -> None:
+    """out[j] = sum over the tags of item items[j] of weight x value."""
+    tag_indptr, tag_indices, weights = tags
+    for column in range(len(items)):
+        item = items[column]
+        total = np.float32(0.0)
+        for place in range(tag_indptr[item], tag_indptr[item + 1]):
+            total += weights[place] * values[tag_indices[place]]
+        out[column] = total
+
+
+@njit_cached
+def tag_affinity(
+    indptr: Any, entry_items: Any, events: Any, tags: Any, overall: Any, items: Any, out: Any
+) -> None:
+    """Log lift of the user's share of events on the candidates' tags over all users' share.
+
+    Args:
+        indptr, entry_items: entries of n users.
+        events: of each entry, float32, (e,).
+        tags: indptr, indices and weights of items x tags (CSR).
+        overall: share of each tag among all users, (tags,).
+        items: candidates, (n, k).
+        out: written, (n, k).
+    """
+    sums = np.empty(len(overall), dtype=np.float32)
+    values = np.empty(len(overall), dtype=np.float32)
+    for user in range(items.shape[0]):
+        sums[:] = 0.0
+        sum_by_tag(user, indptr, entry_items, events, tags, sums)
+        total = 0.0
+        for tag in range(len(sums)):
+            total += sums[tag]
+        scale = 1.0 / max(total, 1e-12)
+        _log_lifts(sums, scale, overall, tags, items[user], values)
+        _mean_of_tags(values, tags, items[user], out[user])
+
+
+@njit_cached
+def _log_lifts(sums: Any, scale: float, overall: Any, tags: Any, items: Any, values: Any) -> None:
+    """Writes the log lift of the tags of some items; those of other tags are left as they are."""
+    tag_indptr, tag_indices, _ = tags
+    for item in items:
+        for place in range(tag_indptr[item], tag_indptr[item + 1]):
+            tag = tag_indices[place]
+            share = sums[tag] * scale
+            lift = (share + 0.01 * overall[tag] + 1e-9) / (overall[tag] + 1e-9)
+            values[tag] = np.float32(np.log(lift))
+
+
+@njit_cached
+def tag_events(
+    indptr: Any, entry_items: Any, events: Any, tags: Any, n_tags: int, items: Any, out: Any
+) -> None:
+    """log(1 + the user's events) on the candidates' tags; see `tag_affinity`."""
+    sums = np.empty(n_tags, dtype=np.float32)
+    for user in range(items.shape[0]):
+        sums[:] = 0.0
+        sum_by_tag(user, indptr, entry_items, events, tags, sums)
+        for tag in range(n_tags):
+            if sums[tag] != 0.0:
+                sums[tag] = np.log1p(sums[tag])
+        _mean_of_tags(sums, tags, items[user], out[user])
+
+
+@njit_cached
+def tag_days_since_last(
+    indptr: Any,
+    entry_items: Any,
+    days_since_last: Any,
+    tags: Any,
+    n_tags: int,
+    never: float,
+    items: Any,
+    out: Any,
+) -> None:
+    """Days since the user took any item of the candidates' tags; see `tag_affinity`."""
+    tag_indptr, tag_indices, _ = tags
+    newest = np.empty(n_tags, dtype=np.float32)
+    for user in range(items.shape[0]):
+        newest[:] = never
+        for entry in range(indptr[user], indptr[user + 1]):
+            item = entry_items[entry]
+            days = np.float32(days_since_last[entry])
+            for place in range(tag_indptr[item], tag_indptr[item + 1]):
+                tag = tag_indices[place]
+                newest[tag] = min(newest[tag], days)
+        _mean_of_tags(newest, tags, items[user], out[user])
