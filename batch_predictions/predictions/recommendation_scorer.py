@@ -185,35 +185,56 @@ class RecommendationScorer:
         reasons: npt.NDArray[np.object_],
     ) -> pa.RecordBatch:
         """One row per item, or one row with the reason why a user has none."""
-        lists = _ListRows()
-        safe_columns = np.maximum(columns, 0)
-        picks = np.take_along_axis(ranking.positions, safe_columns, axis=1)
-        scores = np.take_along_axis(ranking.scores, safe_columns, axis=1)
-        sizes = (columns >= 0).sum(axis=1)
-        item_ids = self.model.items.take(pa.array(np.maximum(picks, 0).ravel())).to_pylist()
-        has_history = pc.greater(pc.list_value_length(rows["item_ids"]), 0).to_pylist()
+        has_history = pc.fill_null(pc.greater(pc.list_value_length(rows["item_ids"]), 0), False)
+        is_item = (columns >= 0) & has_history.to_numpy(zero_copy_only=False)[:, np.newaxis]
+        users, ranks = np.nonzero(is_item)
+        picked = users, columns[users, ranks]
+        ranked = _list_rows(
+            user=pa.array(users),
+            rank=pa.array(ranks + 1),
+            item_id=self.model.items.take(pa.array(ranking.positions[picked])),
+            score=pa.array(ranking.scores[picked].astype(np.float64)),
+            reason=pa.array(reasons[users, ranks], pa.string()),
+        )
+        rest = self._complete_lists(rows, ranked, is_item.sum(axis=1), has_history)
+        lists = pa.concat_tables([ranked, rest]).sort_by(
+            [("user", "ascending"), ("rank", "ascending")]
+        )
+        row_user = lists["user"].to_numpy()
+        first_rows = np.searchsorted(row_user, np.arange(rows.num_rows))
+        candidates = self._candidate_lists(ranking, first_rows, len(lists))
+        user_ids = pc.cast(rows["user_id"], pa.string()).take(pa.array(row_user))
+        lists = lists.set_column(0, "user_id", user_ids).append_column("item_scores", candidates)
+        return lists.combine_chunks().to_batches(len(lists) + 1)[0]
+
+    def _complete_lists(
+        self,
+        rows: pa.RecordBatch,
+        ranked: pa.Table,
+        sizes: npt.NDArray[np.int64],
+        has_history: pa.BooleanArray,
+    ) -> pa.Table:
+        """Rows that fill up lists of fewer than k items, and exclusions of users without any."""
         events = _EventLists(rows)
-        first_rows: list[int] = []
-        for row, user in enumerate(rows["user_id"].to_pylist()):
-            first_rows.append(len(lists))
-            if not has_history[row]:
-                lists.exclude(user, NO_HISTORY)
+        starts = np.cumsum(sizes) - sizes
+        added: list[dict[str, Any]] = []
+        for user in np.flatnonzero(sizes < self.k).tolist():
+            if not has_history[user].as_py():
+                added.append({"user": user, EXCLUDED: NO_HISTORY})
                 continue
-            size = int(sizes[row])
-            ranked_items = item_ids[row * self.k : row * self.k + size]
-            for rank, item in enumerate(ranked_items):
-                lists.add(user, rank + 1, item, float(scores[row, rank]), reasons[row, rank])
-            lowest = float(scores[row, :size].min()) if size else 0.0
-            if size < self.k:
-                taken = events.taken_items(row)
-                for item in self._fill_up(ranked_items, events.seen_items(row)):
-                    size += 1
-                    reason = BOUGHT_BEFORE if item in taken else TRENDING
-                    lists.add(user, size, item, lowest, reason)
+            size = int(sizes[user])
+            list_rows = ranked.slice(int(starts[user]), size)
+            lowest = min(list_rows["score"].to_pylist(), default=0.0)
+            taken = events.taken_items(user)
+            ranked_items = list_rows["item_id"].to_pylist()
+            for item in self._fill_up(ranked_items, events.seen_items(user)):
+                size += 1
+                reason = BOUGHT_BEFORE if item in taken else TRENDING
+                row = {"user": user, "rank": size, "item_id": item, "score": lowest}
+                added.append({**row, "reason": reason})
             if not size:
-                lists.exclude(user, NOTHING_LEFT)
-        candidates = self._candidate_lists(ranking, np.array(first_rows), len(lists))
-        return lists.to_batch(candidates)
+                added.append({"user": user, EXCLUDED: NOTHING_LEFT})
+        return pa.Table.from_pylist(added, LIST_ROWS)
 
     def _fill_up(self, ranked_items: list[str], seen: set[str]) -> list[str]:
         """Trending items for a list that has fewer than k, without seen items if so set."""
@@ -268,42 +289,23 @@ class _EventLists:
         return {item for item, flag in zip(items, flags[row].as_py(), strict=True) if flag}
 
 
-class _ListRows:
-    """Rows of recommendations, collected column by column."""
-
-    TYPES: ClassVar[dict[str, pa.DataType]] = {
-        "user_id": pa.string(),
+LIST_ROWS = pa.schema(
+    {
+        "user": pa.int64(),
         "rank": pa.int64(),
         "item_id": pa.string(),
         "score": pa.float64(),
         "reason": pa.string(),
         EXCLUDED: pa.string(),
     }
+)
+"""Rows of recommendations; `user` is the row of the batch."""
 
-    def __init__(self) -> None:
-        self.columns: dict[str, list[Any]] = {name: [] for name in self.TYPES}
 
-    def __len__(self) -> int:
-        return len(self.columns["user_id"])
-
-    def add(self, user: str, rank: int, item: str, score: float, reason: str) -> None:
-        """Adds an item of a user's list."""
-        self._append(user, rank, item, score, reason, None)
-
-    def exclude(self, user: str, reason: str) -> None:
-        """Adds a user who gets no list."""
-        self._append(user, None, None, None, None, reason)
-
-    def _append(self, *values: Any) -> None:
-        for column, value in zip(self.columns.values(), values, strict=True):
-            column.append(value)
-
-    def to_batch(self, candidates: pa.ListArray) -> pa.RecordBatch:
-        """All rows, with the candidates of each user as the column `item_scores`."""
-        arrays = [pa.array(values, self.TYPES[name]) for name, values in self.columns.items()]
-        return pa.RecordBatch.from_arrays(
-            [*arrays, candidates], names=[*self.columns, "item_scores"]
-        )
+def _list_rows(**columns: pa.Array) -> pa.Table:
+    """Rows of lists, none of which is an exclusion."""
+    columns[EXCLUDED] = pa.nulls(len(columns["user"]), pa.string())
+    return pa.table(columns).cast(LIST_ROWS)
 
 
 def _is_in(items: pa.StringArray, ids: pa.Array) -> npt.NDArray[np.bool_]:

@@ -71,7 +71,7 @@ class CandidateBatch:
 
     def from_items(self, values: Values) -> Values:
         """A value per item, for the candidates, (n, m)."""
-        return np.asarray(values[self.safe_positions])
+        return np.asarray(values.astype(np.float32)[self.safe_positions])
 
     def from_users(self, values: Values) -> Values:
         """A value per user, the same for all its candidates, (n, m)."""

@@ -61,13 +61,17 @@ def build_feature_table(
             )
             values[feature.name] = feature.compute(batch)
     columns = list(described.values()) if columns is None else list(columns)
-    candidates = np.flatnonzero(batch.is_candidate)
-    # Column by column, and turned at the end: half the time of writing every row's value in place.
-    by_column = np.full((len(columns), len(candidates)), np.nan, dtype=np.float32)
+    from batch_predictions.models.recommender.kernels.candidates import rows_from_columns
+
+    # Column by column, and turned at the end: faster than writing every row's value in place.
+    by_column = np.full((len(columns), *batch.positions.shape), np.nan, dtype=np.float32)
     for index, column in enumerate(columns):
         if column.name in values:
-            by_column[index] = np.ravel(values[column.name])[candidates]
-    return np.ascontiguousarray(by_column.T), columns
+            by_column[index] = values[column.name]
+    candidates = np.flatnonzero(batch.is_candidate)
+    table = np.empty((len(candidates), len(columns)), dtype=np.float32)
+    rows_from_columns(by_column.reshape(len(columns), -1), candidates, table)
+    return table, columns
 
 
 def generator_columns(name: str) -> tuple[str, str]:

@@ -23,15 +23,15 @@ def top_contributors(histories: csr_matrix, weights: Floats, picks: Positions) -
     Returns:
         Item positions, -1 where no contribution is positive.
     """
-    contributors = np.full(picks.shape, -1, dtype=np.int64)
-    for user in range(histories.shape[0]):
-        span = slice(histories.indptr[user], histories.indptr[user + 1])
-        items, amounts = histories.indices[span], histories.data[span]
-        ranks = np.flatnonzero(picks[user] >= 0)
-        if len(items) == 0 or len(ranks) == 0:
-            continue
-        parts = weights[np.ix_(picks[user, ranks], items)] * amounts
-        best = parts.argmax(axis=1)
-        is_positive = parts[np.arange(len(ranks)), best] > 0
-        contributors[user, ranks[is_positive]] = items[best[is_positive]]
+    from batch_predictions.models.recommender.kernels.neighbours import top_weight
+
+    contributors = np.empty(picks.shape, dtype=np.int64)
+    top_weight(
+        histories.indptr,
+        histories.indices,
+        histories.data,
+        np.asarray(weights),
+        np.ascontiguousarray(picks),
+        contributors,
+    )
     return contributors

@@ -66,8 +66,9 @@ class PromotedItems(SharedScoresRecommender):
         shops, row_of_user = np.unique(shop_of_user(histories, item_features), return_inverse=True)
         rows = np.tile(scores, (len(shops), 1))
         for row in np.flatnonzero(shops >= 0):
-            shop = by_shop[shops[row]]
-            rows[row, shop.indices] += popularity[shop.indices] * shop.data
+            entries = slice(*by_shop.indptr[shops[row] : shops[row] + 2])
+            items = by_shop.indices[entries]
+            rows[row, items] += popularity[items] * by_shop.data[entries]
         return rows, row_of_user.ravel()
 
 

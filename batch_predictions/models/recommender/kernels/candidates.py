@@ -10,6 +10,8 @@ from batch_predictions.jit import njit_cached, njit_reassoc
 
 BLOCK_ITEMS = 512
 """Items whose inner products are summed at once: their sums stay in the first-level cache."""
+BLOCK_ROWS = 64
+"""Rows of a feature table that are written at a time."""
 TERMS = 4
 """Terms of inner products that are added at once."""
 
@@ -68,6 +70,17 @@ def shared_scores_of(rows: Any, row_of_user: Any, items: Any, out: Any) -> None:
             item = items[user, column]
             is_scored = row >= 0 and item >= 0
             out[user, column] = rows[row, item] if is_scored else np.float32(np.nan)
+
+
+@njit_cached
+def rows_from_columns(by_column: Any, places: Any, rows: Any) -> None:
+    """rows[r, c] = by_column[c, places[r]], some rows at a time, which then stay in the cache."""
+    for start in range(0, len(places), BLOCK_ROWS):
+        stop = min(start + BLOCK_ROWS, len(places))
+        for column in range(by_column.shape[0]):
+            values = by_column[column]
+            for row in range(start, stop):
+                rows[row, column] = values[places[row]]
 
 
 @njit_cached

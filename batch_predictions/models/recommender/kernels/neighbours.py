@@ -159,3 +159,21 @@ def top_contributor(
                             largest = part
                             out[user, rank] = item
                         break
+
+
+@njit_cached
+def top_weight(indptr: Any, columns: Any, values: Any, weights: Any, picks: Any, out: Any) -> None:
+    """For each pick i (n, k) the history item j of the largest value x weights[i, j] > 0, or -1."""
+    for user in range(picks.shape[0]):
+        for rank in range(picks.shape[1]):
+            pick = picks[user, rank]
+            out[user, rank] = -1
+            if pick < 0:
+                continue
+            largest = np.float32(0.0)
+            row = weights[pick]
+            for entry in range(indptr[user], indptr[user + 1]):
+                part = values[entry] * row[columns[entry]]
+                if part > largest:
+                    largest = part
+                    out[user, rank] = columns[entry]
