@@ -26,7 +26,7 @@ from batch_predictions.models.forest.quickscorer import (
     Doubles,
     Forest,
     Rows,
-    check_width,
+    as_matrix,
 )
 from batch_predictions.models.forest.treeshap import (
     build_explainer,
@@ -89,9 +89,7 @@ class BanzhafExplainer:
         from batch_predictions.models.forest.banzhaf_kernels import banzhaf_values
 
         forest = self.forest
-        dtype = np.float32 if rows.dtype == np.float32 else np.float64
-        matrix: npt.NDArray[Any] = np.ascontiguousarray(rows, dtype)
-        check_width(matrix, forest.n_features)
+        matrix = as_matrix(rows, forest.n_features)
         out = np.empty((len(matrix), self.n_players), np.float32)
         banzhaf_values(
             matrix,

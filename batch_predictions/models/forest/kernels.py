@@ -94,11 +94,11 @@ def fill_columns(rows: Any, start: int, size: int, missing_as_zero: Any, columns
         missing_as_zero: whether a missing value of the column counts as 0, (features,).
         columns: written.
     """
-    for row in range(size):
-        for feature in range(rows.shape[1]):
+    for feature in range(rows.shape[1]):
+        is_zeroed = missing_as_zero[feature]
+        for row in range(size):
             value = rows[start + row, feature]
-            is_zeroed = missing_as_zero[feature] and np.isnan(value)
-            columns[feature, row] = 0.0 if is_zeroed else value
+            columns[feature, row] = 0.0 if is_zeroed and np.isnan(value) else value
 
 
 @njit_cached

@@ -77,9 +77,7 @@ class Forest:
         """
         from batch_predictions.models.forest import kernels
 
-        dtype = np.float32 if rows.dtype == np.float32 else np.float64
-        matrix: npt.NDArray[Any] = np.ascontiguousarray(rows, dtype)
-        check_width(matrix, self.n_features)
+        matrix = as_matrix(rows, self.n_features)
         scores = np.empty(len(matrix))
         kernels.raw_scores(
             matrix,
@@ -122,6 +120,18 @@ class Forest:
             leaf_values=leaf_values,
             missing_as_zero=find_missing_as_zero(n_features, trees),
         )
+
+
+def as_matrix(rows: Rows, n_features: int) -> Rows:
+    """Rows as the kernels read them: in single or double precision, in C or Fortran order.
+
+    Raises:
+        ValueError: rows do not have the model's number of columns.
+    """
+    check_width(rows, n_features)
+    if rows.dtype != np.float32:
+        rows = np.asarray(rows, np.float64)
+    return rows if rows.flags.f_contiguous else np.ascontiguousarray(rows)
 
 
 def check_width(rows: Rows, n_features: int) -> None:

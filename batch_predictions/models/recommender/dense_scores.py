@@ -65,3 +65,17 @@ def mask_scores(
     if blocked is not None and blocked.any():
         scores[:, np.flatnonzero(blocked)] = np.nan
     return scores
+
+
+def argsort_descending(scores: Floats) -> npt.NDArray[np.int64]:
+    """The columns of each row, best first, (n, m); equal scores by column, nan and -inf last."""
+    # Zero added: -0 becomes 0, of which the bits are compared.
+    bits = (np.where(np.isnan(scores), -np.inf, scores) + np.float32(0.0)).view(np.uint32)
+    sign = np.uint32(1 << 31)
+    # As integers, the bits of negative numbers fall as the numbers rise.
+    ascending = np.where(bits & sign, ~bits, bits | sign)
+    columns = np.arange(scores.shape[1], dtype=np.uint64)
+    # Sorted with the column in the lower half: numpy sorts integers many times as fast as it
+    # sorts indices.
+    keys = np.sort((~ascending).astype(np.uint64) << np.uint64(32) | columns, axis=1)
+    return (keys & np.uint64(2**32 - 1)).astype(np.int64)

@@ -25,7 +25,7 @@ from batch_predictions.models.recommender.base import Floats, Positions, Ranking
 from batch_predictions.models.recommender.candidate_generation import GeneratorEnsemble
 from batch_predictions.models.recommender.data.histories import Histories
 from batch_predictions.models.recommender.data.item_features import ItemFeatures
-from batch_predictions.models.recommender.dense_scores import user_batches
+from batch_predictions.models.recommender.dense_scores import argsort_descending, user_batches
 from batch_predictions.models.recommender.features.candidates import CandidateBatch, FeatureColumn
 from batch_predictions.models.recommender.features.table import build_feature_table
 from batch_predictions.models.recommender.generators.registry import generators, load_generator
@@ -60,7 +60,7 @@ class ExplainedRanking(Ranking):
     """A ranking that keeps what its reasons are computed from.
 
     Attributes:
-        features: feature rows of the ranked candidates, (rows, f).
+        features: feature rows of all candidates, (rows, f).
         linear_contributions: contributions of the linear model, (rows, f); None without one.
         rows: the row of each ranked item, -1 for none, (n, k).
     """
@@ -113,8 +113,6 @@ class TwoStageRecommender(Recommender):
 
     def rank_candidates(self, candidates: CandidateBatch, k: int) -> ExplainedRanking:
         """The k best of one batch's candidates."""
-        from batch_predictions.models.recommender.kernels.topk import topk_rows
-
         table, _ = build_feature_table(candidates, self.params.columns)
         is_candidate = candidates.is_candidate
         margins = np.full(is_candidate.shape, np.nan, dtype=np.float32)
@@ -124,22 +122,23 @@ class TwoStageRecommender(Recommender):
             margins[is_candidate], contributions = self.ranker.margins(table, sizes)
         # Equal margins are ordered by position, as everywhere: candidates in that order.
         order = np.argsort(np.where(is_candidate, candidates.positions, len(self.items)), axis=1)
-        top = np.empty((len(is_candidate), k), dtype=np.int64)
-        scores = np.empty((len(is_candidate), k), dtype=np.float32)
-        topk_rows(np.take_along_axis(margins, order, axis=1), k, top, scores)
-        is_ranked = top >= 0
-        columns = np.take_along_axis(order, np.maximum(top, 0), axis=1)
-        picked = np.take_along_axis(candidates.positions, columns, axis=1)
+        best = argsort_descending(np.take_along_axis(margins, order, axis=1))[:, :k]
+        columns = np.take_along_axis(order, best, axis=1)
+        scores = np.take_along_axis(margins, columns, axis=1)
+        positions = np.take_along_axis(candidates.positions, columns, axis=1)
         row_of_candidate = np.cumsum(is_candidate.ravel()).reshape(is_candidate.shape) - 1
-        picked_rows = np.take_along_axis(row_of_candidate, columns, axis=1)[is_ranked]
-        rows = np.full(top.shape, -1, dtype=np.int64)
-        rows[is_ranked] = np.arange(len(picked_rows))
+        is_ranked = np.isfinite(scores)
+        missing = ((0, 0), (0, k - columns.shape[1]))
         return ExplainedRanking(
-            np.where(is_ranked, picked, -1),
-            scores,
-            table[picked_rows],
-            None if contributions is None else contributions[picked_rows],
-            rows,
+            np.pad(np.where(is_ranked, positions, -1), missing, constant_values=-1),
+            np.pad(np.where(is_ranked, scores, -np.inf), missing, constant_values=-np.inf),
+            table,
+            contributions,
+            np.pad(
+                np.where(is_ranked, np.take_along_axis(row_of_candidate, columns, axis=1), -1),
+                missing,
+                constant_values=-1,
+            ),
         )
 
     def scores(self, histories: Histories, item_features: ItemFeatures | None = None) -> Floats:
@@ -221,6 +220,8 @@ def _concatenate(
     batches: list[ExplainedRanking], users: int, k: int, width: int
 ) -> ExplainedRanking:
     """The rankings of consecutive batches as one."""
+    if len(batches) == 1:
+        return batches[0]
     positions = np.full((users, k), -1, dtype=np.int64)
     scores = np.full((users, k), -np.inf, dtype=np.float32)
     rows = np.full((users, k), -1, dtype=np.int64)

@@ -9,6 +9,7 @@ import numpy as np
 
 from batch_predictions.discovery import instances, plugins
 from batch_predictions.models.recommender.base import Floats
+from batch_predictions.models.recommender.dense_scores import argsort_descending
 from batch_predictions.models.recommender.features.candidates import (
     CandidateBatch,
     FeatureColumn,
@@ -43,7 +44,7 @@ def build_feature_table(
             batch.
 
     Returns:
-        The table (rows, f), float32, and its columns.
+        The table (rows, f), float32, in Fortran order, and its columns.
     """
     used = None if columns is None else {column.name for column in columns}
     values: dict[str, Values] = {}
@@ -61,17 +62,14 @@ def build_feature_table(
             )
             values[feature.name] = feature.compute(batch)
     columns = list(described.values()) if columns is None else list(columns)
-    from batch_predictions.models.recommender.kernels.candidates import rows_from_columns
-
-    # Column by column, and turned at the end: faster than writing every row's value in place.
     by_column = np.full((len(columns), *batch.positions.shape), np.nan, dtype=np.float32)
     for index, column in enumerate(columns):
         if column.name in values:
             by_column[index] = values[column.name]
-    candidates = np.flatnonzero(batch.is_candidate)
-    table = np.empty((len(candidates), len(columns)), dtype=np.float32)
-    rows_from_columns(by_column.reshape(len(columns), -1), candidates, table)
-    return table, columns
+    by_column = by_column.reshape(len(columns), -1)
+    if not batch.is_candidate.all():
+        by_column = by_column[:, np.flatnonzero(batch.is_candidate)]
+    return by_column.T, columns
 
 
 def generator_columns(name: str) -> tuple[str, str]:
@@ -90,15 +88,8 @@ def _score_columns(
 
 def _log_rank(scores: Floats) -> Values:
     """log(1 + rank) of each candidate among the user's by one generator; nan without a score."""
-    # Zero added: -0 becomes 0, of which the bits are compared.
-    bits = (np.where(np.isnan(scores), -np.inf, scores) + np.float32(0.0)).view(np.uint32)
-    sign = np.uint32(1 << 31)
-    # The bits of negative numbers fall as the numbers rise.
-    ascending = np.where(bits & sign, ~bits, bits | sign)
-    columns = np.arange(scores.shape[1], dtype=np.uint64)
-    # Best first, of equal scores the first: sorted as integers, which is the fastest way.
-    keys = np.sort((~ascending).astype(np.uint64) << np.uint64(32) | columns, axis=1)
-    order = (keys & np.uint64(2**32 - 1)).astype(np.int64)
-    ranks = np.empty(scores.shape, dtype=np.float64)
-    np.put_along_axis(ranks, order, np.log1p(np.arange(scores.shape[1]))[np.newaxis], axis=1)
-    return np.where(np.isnan(scores), np.nan, ranks)
+    order = argsort_descending(scores)
+    ranks = np.empty(scores.shape, dtype=np.float32)
+    logs = np.log1p(np.arange(scores.shape[1])).astype(np.float32)
+    np.put_along_axis(ranks, order, logs[np.newaxis], axis=1)
+    return np.where(np.isnan(scores), np.float32(np.nan), ranks)

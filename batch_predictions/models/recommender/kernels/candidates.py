@@ -10,8 +10,6 @@ from batch_predictions.jit import njit_cached, njit_reassoc
 
 BLOCK_ITEMS = 512
 """Items whose inner products are summed at once: their sums stay in the first-level cache."""
-BLOCK_ROWS = 64
-"""Rows of a feature table that are written at a time."""
 TERMS = 4
 """Terms of inner products that are added at once."""
 
@@ -73,17 +71,6 @@ def shared_scores_of(rows: Any, row_of_user: Any, items: Any, out: Any) -> None:
 
 
 @njit_cached
-def rows_from_columns(by_column: Any, places: Any, rows: Any) -> None:
-    """rows[r, c] = by_column[c, places[r]], some rows at a time, which then stay in the cache."""
-    for start in range(0, len(places), BLOCK_ROWS):
-        stop = min(start + BLOCK_ROWS, len(places))
-        for column in range(by_column.shape[0]):
-            values = by_column[column]
-            for row in range(start, stop):
-                rows[row, column] = values[places[row]]
-
-
-@njit_cached
 def standardise_lists(x: Any, stops: Any, high_if_missing: bool, clip: float, out: Any) -> None:
     """A column of a feature table, standardised within each list and clipped.
 
@@ -130,30 +117,29 @@ def inner_products_by_row(left: Any, right: Any, out: Any) -> None:
     """
     n_terms = left.shape[1]
     columns = np.zeros((n_terms + -n_terms % TERMS, BLOCK_ITEMS), dtype=np.float32)
-    factors = np.zeros(len(columns), dtype=np.float32)
-    sums = np.empty(BLOCK_ITEMS, dtype=np.float32)
+    factors = np.zeros((2, len(columns)), dtype=np.float32)
+    sums = np.empty((2, BLOCK_ITEMS), dtype=np.float32)
+    first_sums, second_sums = sums[0], sums[1]
     for start in range(0, right.shape[0], BLOCK_ITEMS):
         size = min(BLOCK_ITEMS, right.shape[0] - start)
         for item in range(size):
             for term in range(n_terms):
                 columns[term, item] = right[start + item, term]
-        for row in range(left.shape[0]):
-            factors[:n_terms] = left[row]
+        for row in range(0, left.shape[0], 2):
+            pair = min(2, left.shape[0] - row)
+            factors[:pair, :n_terms] = left[row : row + pair]
             sums[:] = 0.0
             for term in range(0, len(columns), TERMS):
-                first, second, third, fourth = factors[term : term + TERMS]
-                x, y, z, w = (
-                    columns[term],
-                    columns[term + 1],
-                    columns[term + 2],
-                    columns[term + 3],
-                )
+                a, b, c, d = factors[0, term : term + TERMS]
+                e, f, g, h = factors[1, term : term + TERMS]
+                x, y = columns[term], columns[term + 1]
+                z, w = columns[term + 2], columns[term + 3]
                 # Always whole blocks, so that every item is computed in the same way.
                 for item in range(BLOCK_ITEMS):
-                    sums[item] += (
-                        first * x[item] + second * y[item] + third * z[item] + fourth * w[item]
-                    )
-            out[row, start : start + size] = sums[:size]
+                    first_sums[item] += a * x[item] + b * y[item] + c * z[item] + d * w[item]
+                    second_sums[item] += e * x[item] + f * y[item] + g * z[item] + h * w[item]
+            for place in range(pair):
+                out[row + place, start : start + size] = sums[place, :size]
 
 
 @njit_cached

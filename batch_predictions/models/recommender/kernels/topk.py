@@ -80,11 +80,7 @@ def _lower_bound(scores: Any, k: int, maxima: Any) -> float:
         for lane in range(lanes):
             # nan is never greater.
             maxima[lane] = block[lane] if block[lane] > maxima[lane] else maxima[lane]
-    heap, positions = np.empty(k, dtype=np.float32), np.empty(k, dtype=np.int64)
-    n = 0
-    for lane in range(lanes):
-        n = heap_push(heap, positions, n, k, maxima[lane], lane)
-    return heap[0]
+    return np.partition(maxima, lanes - k)[lanes - k]
 
 
 @njit_cached
