@@ -60,8 +60,11 @@ HEAVY = {
 COMPILED = {
     "inference/topk/vectors.py",
     "models/demand/kernels/gru_network.py",
-    "models/forest/kernels.py",
+    "models/forest/kernels/banzhaf.py",
+    "models/forest/kernels/trees.py",
+    "models/forest/kernels/vector_ir.py",
     "models/recommender/kernels/candidates.py",
+    "models/recommender/kernels/histories.py",
     "models/recommender/kernels/neighbours.py",
     "models/recommender/kernels/rules.py",
     "models/recommender/kernels/topk.py",

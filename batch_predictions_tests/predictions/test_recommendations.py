@@ -14,16 +14,13 @@ import pytest
 
 from batch_predictions.inference.scorer import EXCLUDED, ScorerContext, ScorerMetric, metrics_in
 from batch_predictions.models.recommender.config import TwoStageConfig
-from batch_predictions.models.recommender.data.histories import Histories
 from batch_predictions.models.recommender.data.interactions import Interactions
 from batch_predictions.models.recommender.data.item_features import ITEM_STATS_SQL
+from batch_predictions.models.recommender.data.staged_histories import read_histories
 from batch_predictions.models.recommender.generators.ease import EASE, EASEParams
 from batch_predictions.models.recommender.training.trainer import RankerTrainer
-from batch_predictions.predictions.recommendation_scorer import (
-    NO_HISTORY,
-    NOTHING_LEFT,
-    RecommendationScorer,
-)
+from batch_predictions.predictions.recommendation_lists import NO_HISTORY, NOTHING_LEFT
+from batch_predictions.predictions.recommendation_scorer import RecommendationScorer
 
 AS_OF = dt.date(2024, 3, 31)
 USERS, ITEMS, DAYS = 60, 24, 60
@@ -281,7 +278,7 @@ def test_a_single_linear_model_uses_exact_search(tmp_path: Path, exclude_seen: b
     rows = make_batch()
     scorer = open_scorer(tmp_path, unavailable=["i05"], exclude_seen=exclude_seen, kept_scores=8)
     dense = model.rank(
-        Histories.from_rows(rows, model.items),
+        read_histories(rows, model.items),
         scorer.item_features,
         5,
         exclude_seen=exclude_seen,

@@ -14,6 +14,7 @@ from batch_predictions.home import write_state
 from batch_predictions.models.recommender.data.histories import Histories
 from batch_predictions.models.recommender.data.interactions import Interactions
 from batch_predictions.models.recommender.data.item_features import ITEM_STATS, ItemFeatures
+from batch_predictions.models.recommender.data.staged_histories import read_histories
 from batch_predictions.models.recommender.training.trainer import RankerTrainer
 from batch_predictions.models.recommender.training.windows import label_windows
 from batch_predictions.models.recommender.warehouse_inputs import (
@@ -134,7 +135,7 @@ def test_histories_of_training_equal_those_of_serving(shop: tuple[Warehouse, Set
         f"select * from ({recommendations.rows}) order by user_id", serving_parameters(settings)
     )
     items = interactions.item_ids
-    serving = Histories.from_rows(rows.combine_chunks().to_batches()[0], items)
+    serving = read_histories(rows.combine_chunks().to_batches()[0], items)
     recent = interactions.up_to(DAY, HISTORY_DAYS)
     users = np.array(
         [recent.user_ids.index(user).as_py() for user in rows["user_id"].combine_chunks()]

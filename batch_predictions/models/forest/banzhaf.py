@@ -86,7 +86,7 @@ class BanzhafExplainer:
         Raises:
             ValueError: rows do not have the model's number of columns.
         """
-        from batch_predictions.models.forest.banzhaf_kernels import banzhaf_values
+        from batch_predictions.models.forest.kernels.banzhaf import banzhaf_values
 
         forest = self.forest
         matrix = as_matrix(rows, forest.n_features)

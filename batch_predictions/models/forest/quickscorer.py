@@ -46,7 +46,7 @@ def build_predictor(model_text: str) -> Callable[[Rows], Doubles]:
 
 @dataclass(frozen=True)
 class Forest:
-    """Trees as flat arrays of nodes; see `kernels.raw_scores`.
+    """Trees as flat arrays of nodes; see `kernels.trees.raw_scores`.
 
     Attributes:
         n_features: number of columns of rows.
@@ -75,11 +75,11 @@ class Forest:
         Raises:
             ValueError: rows do not have the model's number of columns.
         """
-        from batch_predictions.models.forest import kernels
+        from batch_predictions.models.forest.kernels.trees import raw_scores
 
         matrix = as_matrix(rows, self.n_features)
         scores = np.empty(len(matrix))
-        kernels.raw_scores(
+        raw_scores(
             matrix,
             self.tree_starts,
             self.split_feature,
@@ -122,16 +122,15 @@ class Forest:
         )
 
 
-def as_matrix(rows: Rows, n_features: int) -> Rows:
+def as_matrix(rows: Rows, n_features: int) -> npt.NDArray[Any]:
     """Rows as the kernels read them: in single or double precision, in C or Fortran order.
 
     Raises:
         ValueError: rows do not have the model's number of columns.
     """
     check_width(rows, n_features)
-    if rows.dtype != np.float32:
-        rows = np.asarray(rows, np.float64)
-    return rows if rows.flags.f_contiguous else np.ascontiguousarray(rows)
+    matrix: Any = rows if rows.dtype == np.float32 else np.asarray(rows, np.float64)
+    return matrix if matrix.flags.f_contiguous else np.ascontiguousarray(matrix)
 
 
 def check_width(rows: Rows, n_features: int) -> None:

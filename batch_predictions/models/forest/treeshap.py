@@ -77,7 +77,7 @@ def sum_players(contributions: Rows, players: Sequence[int]) -> Doubles:
 
 @dataclass(frozen=True)
 class TreeExplainer:
-    """The paths of all leaves as flat arrays; see `kernels.shap_values`.
+    """The paths of all leaves as flat arrays; see `kernels.trees.shap_values`.
 
     A path has a step for each of its players, and a step has the path's splits on the player's
     features. Every feature is a player of its own, or players are groups of features that are known
@@ -119,11 +119,11 @@ class TreeExplainer:
         Raises:
             ValueError: rows do not have the model's number of columns.
         """
-        from batch_predictions.models.forest import kernels
+        from batch_predictions.models.forest.kernels.trees import shap_values
 
         check_width(rows, len(self.missing_as_zero))
         contributions = np.empty((len(rows), self.n_players), np.float64)
-        kernels.shap_values(
+        shap_values(
             np.ascontiguousarray(rows),
             self.leaf_starts,
             self.leaf_values,

@@ -1,6 +1,7 @@
 """Each user's interactions before a day, as every model and feature reads them.
 
-Training cuts histories out of `Interactions`, scoring reads them from the lists of a staged shard.
+Training cuts histories out of `Interactions`, scoring reads them from the lists of a staged shard
+(`staged_histories`).
 Both build the same `Histories`, so that a model sees the same values when serving and in training.
 """
 
@@ -21,7 +22,6 @@ from batch_predictions.models.recommender.data.interactions import (
     Codes,
     Doubles,
     Interactions,
-    flatten_lists,
     positions_in,
     take_optional,
 )
@@ -31,15 +31,6 @@ if TYPE_CHECKING:
     from scipy.sparse import csr_matrix
 
 Ints: TypeAlias = npt.NDArray[np.int64]
-
-
-_OPTIONAL_LISTS: tuple[tuple[str, pa.DataType, Any], ...] = (
-    ("timestamps", pa.int64(), 0),
-    ("ratings", pa.float64(), np.nan),
-    ("targets", pa.float64(), 0.0),
-    ("is_seen", pa.bool_(), False),
-)
-"""Lists that staged rows may have: name, type, and the value for null."""
 
 
 class ActiveDays(NamedTuple):
@@ -129,59 +120,10 @@ class Histories:
             take_optional(interactions.ratings, keep),
             take_optional(interactions.targets, keep),
             take_optional(interactions.seen, keep),
-        )._sorted()
+        ).sorted()
 
-    @classmethod
-    def from_rows(cls, rows: pa.RecordBatch, items: pa.StringArray) -> Histories:
-        """Histories of a staged shard's users.
-
-        Args:
-            rows: a row per user with lists `item_ids`, `ages` and `events` of equal lengths, null
-                or empty for users without history, the traits, and optionally lists `timestamps`,
-                `ratings`, `targets` and `is_seen`. Items that the model does not know, and null or
-                zero events, are left out.
-            items: ids of the model's items.
-
-        Raises:
-            ValueError: the lists of a user differ in length.
-        """
-        ids, user_index = flatten_lists(rows["item_ids"])
-        ages, age_users = flatten_lists(rows["ages"])
-        events, event_users = flatten_lists(rows["events"])
-        if not (np.array_equal(user_index, age_users) and np.array_equal(user_index, event_users)):
-            raise ValueError("histories: lists of item_ids, ages and events differ in length")
-        columns = pc.fill_null(pc.index_in(ids, value_set=items), -1).to_numpy()
-        counts = pc.fill_null(pc.cast(events, pa.float64()), 0.0).to_numpy()
-        keep = (columns >= 0) & (counts > 0)
-        optional = {}
-        for name, type_, fill in _OPTIONAL_LISTS:
-            if name not in rows.schema.names:
-                continue
-            values, value_users = flatten_lists(rows[name])
-            if not np.array_equal(user_index, value_users):
-                raise ValueError(f"histories: lists of item_ids and {name} differ in length")
-            filled = pc.fill_null(pc.cast(values, type_), fill)
-            optional[name] = filled.to_numpy(zero_copy_only=False)[keep]
-        # As `Interactions` has them: nothing where all events are of a target type, or are seen.
-        if np.array_equal(optional.get("targets", ()), counts[keep]):
-            del optional["targets"]
-        if "is_seen" in optional and optional["is_seen"].all():
-            del optional["is_seen"]
-        return cls(
-            rows.num_rows,
-            len(items),
-            user_index[keep].astype(np.int32),
-            columns[keep].astype(np.int32),
-            pc.cast(ages, pa.int32()).to_numpy()[keep],
-            counts[keep],
-            pa.table({name: rows[name] for name in TRAITS}),
-            optional.get("timestamps"),
-            optional.get("ratings"),
-            optional.get("targets"),
-            optional.get("is_seen"),
-        )._sorted()
-
-    def _sorted(self) -> Histories:
+    def sorted(self) -> Histories:
+        """The same rows by user, item and age."""
         users, items, ages = (np.diff(a) for a in (self.user_index, self.items, self.ages))
         # Staged rows are in order.
         if ((users > 0) | (users == 0) & ((items > 0) | (items == 0) & (ages > 0))).all():

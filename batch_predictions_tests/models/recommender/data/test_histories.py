@@ -10,6 +10,7 @@ import pytest
 
 from batch_predictions.models.recommender.data.histories import TRAITS, Histories, spans
 from batch_predictions.models.recommender.data.interactions import Interactions, positions_in
+from batch_predictions.models.recommender.data.staged_histories import read_histories
 
 AS_OF = date(2024, 3, 31)
 ITEMS = pa.array(["x", "y", "z"])
@@ -102,13 +103,13 @@ def test_staged_rows_give_the_same_as_interactions():
             },
         }
     )
-    staged, computed = Histories.from_rows(batch, ITEMS), make_histories()
+    staged, computed = read_histories(batch, ITEMS), make_histories()
     assert rows_of(staged) == rows_of(computed) and traits_of(staged) == traits_of(computed)
     for name in ("user_index", "items", "ages", "events"):
         assert getattr(staged, name).dtype == getattr(computed, name).dtype
     assert (staged.matrix(7.0) != computed.matrix(7.0)).nnz == 0
     # A slice, as a shard is read in.
-    assert rows_of(Histories.from_rows(batch.slice(1), ITEMS)) == [(0, *BOB[1:])]
+    assert rows_of(read_histories(batch.slice(1), ITEMS)) == [(0, *BOB[1:])]
 
 
 def staged_batch(items: list[list[str] | None], ages: list[list[int] | None]) -> pa.RecordBatch:
@@ -123,14 +124,14 @@ def staged_batch(items: list[list[str] | None], ages: list[list[int] | None]) ->
 
 
 def test_null_and_empty_lists_are_no_rows():
-    histories = Histories.from_rows(staged_batch([None, [], ["y"]], [None, [], [1]]), ITEMS)
+    histories = read_histories(staged_batch([None, [], ["y"]], [None, [], [1]]), ITEMS)
     assert histories.users == 3 and rows_of(histories) == [(2, 1, 1, 1.0)]
     assert histories.indptr.tolist() == [0, 0, 0, 1]
 
 
 def test_lists_of_different_lengths_are_refused():
     with pytest.raises(ValueError, match="differ in length"):
-        Histories.from_rows(staged_batch([["x"], ["y"]], [[1, 2], []]), ITEMS)
+        read_histories(staged_batch([["x"], ["y"]], [[1, 2], []]), ITEMS)
 
 
 def test_entries_are_a_users_rows_of_one_item():
@@ -231,10 +232,10 @@ def test_recency_rank_is_by_age_then_by_time_of_day():
     lists = {"item_ids": ["x", "y"], "ages": [1, 1], "events": [1.0, 1.0], "timestamps": [10, 20]}
     unknown = dict.fromkeys(TRAITS, "unknown")
     staged_rows = pa.Table.from_pylist([{**lists, **unknown}]).to_batches()[0]
-    assert Histories.from_rows(staged_rows, ITEMS).recency_rank.tolist() == [1, 0]
+    assert read_histories(staged_rows, ITEMS).recency_rank.tolist() == [1, 0]
     short = pa.Table.from_pylist([{**lists, "timestamps": [1], **unknown}]).to_batches()[0]
     with pytest.raises(ValueError, match="timestamps"):
-        Histories.from_rows(short, ITEMS)
+        read_histories(short, ITEMS)
 
 
 def test_ratings_stay_with_their_rows_and_filter_them():
@@ -268,7 +269,7 @@ def test_ratings_stay_with_their_rows_and_filter_them():
     staged_rows = pa.Table.from_pylist(
         [{**lists, "ratings": [5.0, 1.0, None], **dict.fromkeys(TRAITS, "unknown")}]
     ).to_batches()[0]
-    read = Histories.from_rows(staged_rows, ITEMS)
+    read = read_histories(staged_rows, ITEMS)
     np.testing.assert_array_equal(read.ratings, [1, np.nan, 5])
 
 
@@ -294,7 +295,7 @@ def test_events_of_other_types_weigh_less_and_bar_nothing() -> None:
             }
         ]
     )
-    histories = Histories.from_rows(batch, pa.array(["a", "b"]))
+    histories = read_histories(batch, pa.array(["a", "b"]))
     assert histories.entry_is_target.tolist() == histories.entry_is_seen.tolist() == [True, False]
     assert histories.seen_matrix().toarray().tolist() == [[1.0, 0.0]]
     assert histories.entry_strength.tolist() == pytest.approx([1.0, 0.3])
@@ -303,5 +304,5 @@ def test_events_of_other_types_weigh_less_and_bar_nothing() -> None:
     purchases = batch.set_column(3, "targets", batch["events"]).set_column(
         4, "is_seen", pa.array([[True, True, True]])
     )
-    plain = Histories.from_rows(purchases, pa.array(["a", "b"]))
+    plain = read_histories(purchases, pa.array(["a", "b"]))
     assert plain.targets is None and plain.seen is None and plain.entry_is_seen.all()

@@ -8,8 +8,8 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from batch_predictions.models.recommender.data.histories import Histories
 from batch_predictions.models.recommender.data.interactions import Interactions
+from batch_predictions.models.recommender.data.staged_histories import read_histories
 from batch_predictions.tables import TRAITS
 
 TABLE = pa.table(
@@ -80,11 +80,11 @@ def test_histories_drop_unknown_items():
     counts = pa.array([[1, 9, 2], None, [], [None, 1, 4]], pa.list_(pa.int64()))
     expected = [[0, 3, 0], [0, 0, 0], [0, 0, 0], [4, 0, 0]]
     rows = staged(ids, counts)
-    assert Histories.from_rows(rows, items).matrix().toarray().tolist() == expected
-    part = Histories.from_rows(rows.slice(2), items)
+    assert read_histories(rows, items).matrix().toarray().tolist() == expected
+    part = read_histories(rows.slice(2), items)
     assert part.matrix().toarray().tolist() == expected[2:]
 
 
 def test_lists_of_different_length_are_refused():
     with pytest.raises(ValueError, match="differ"):
-        Histories.from_rows(staged(pa.array([["x"]]), pa.array([[1, 2]])), pa.array(["x"]))
+        read_histories(staged(pa.array([["x"]]), pa.array([[1, 2]])), pa.array(["x"]))

@@ -14,8 +14,8 @@ from numba.core import cgutils
 from numba.extending import intrinsic
 
 from batch_predictions.jit import njit_cached
-from batch_predictions.models.forest.kernels import fill_columns
-from batch_predictions.models.forest.vector_ir import (
+from batch_predictions.models.forest.kernels.trees import fill_columns
+from batch_predictions.models.forest.kernels.vector_ir import (
     GROUP_ROWS,
     broadcast,
     goes_right,

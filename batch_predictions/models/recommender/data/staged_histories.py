@@ -1,0 +1,71 @@
+"""Histories of a staged shard's users: a row per user with lists of items, ages and events."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from batch_predictions.models.recommender.data.histories import Histories
+from batch_predictions.models.recommender.data.interactions import flatten_lists
+from batch_predictions.tables import TRAITS
+
+_OPTIONAL_LISTS: tuple[tuple[str, pa.DataType, Any], ...] = (
+    ("timestamps", pa.int64(), 0),
+    ("ratings", pa.float64(), np.nan),
+    ("targets", pa.float64(), 0.0),
+    ("is_seen", pa.bool_(), False),
+)
+"""Lists that staged rows may have: name, type, and the value for null."""
+
+
+def read_histories(rows: pa.RecordBatch, items: pa.StringArray) -> Histories:
+    """Histories of a staged shard's users.
+
+    Args:
+        rows: a row per user with lists `item_ids`, `ages` and `events` of equal lengths, null
+            or empty for users without history, the traits, and optionally lists `timestamps`,
+            `ratings`, `targets` and `is_seen`. Items that the model does not know, and null or
+            zero events, are left out.
+        items: ids of the model's items.
+
+    Raises:
+        ValueError: the lists of a user differ in length.
+    """
+    ids, user_index = flatten_lists(rows["item_ids"])
+    ages, age_users = flatten_lists(rows["ages"])
+    events, event_users = flatten_lists(rows["events"])
+    if not (np.array_equal(user_index, age_users) and np.array_equal(user_index, event_users)):
+        raise ValueError("histories: lists of item_ids, ages and events differ in length")
+    columns = pc.fill_null(pc.index_in(ids, value_set=items), -1).to_numpy()
+    counts = pc.fill_null(pc.cast(events, pa.float64()), 0.0).to_numpy()
+    keep = (columns >= 0) & (counts > 0)
+    optional = {}
+    for name, type_, fill in _OPTIONAL_LISTS:
+        if name not in rows.schema.names:
+            continue
+        values, value_users = flatten_lists(rows[name])
+        if not np.array_equal(user_index, value_users):
+            raise ValueError(f"histories: lists of item_ids and {name} differ in length")
+        filled = pc.fill_null(pc.cast(values, type_), fill)
+        optional[name] = filled.to_numpy(zero_copy_only=False)[keep]
+    # As `Interactions` has them: nothing where all events are of a target type, or are seen.
+    if np.array_equal(optional.get("targets", ()), counts[keep]):
+        del optional["targets"]
+    if "is_seen" in optional and optional["is_seen"].all():
+        del optional["is_seen"]
+    return Histories(
+        rows.num_rows,
+        len(items),
+        user_index[keep].astype(np.int32),
+        columns[keep].astype(np.int32),
+        pc.cast(ages, pa.int32()).to_numpy()[keep],
+        counts[keep],
+        pa.table({name: rows[name] for name in TRAITS}),
+        optional.get("timestamps"),
+        optional.get("ratings"),
+        optional.get("targets"),
+        optional.get("is_seen"),
+    ).sorted()

@@ -1,0 +1,173 @@
+"""Rows of recommendations: ranked items, what fills up a short list, and users without a list."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from batch_predictions.inference.scorer import EXCLUDED
+from batch_predictions.models.recommender.base import Positions, Ranking
+from batch_predictions.models.recommender.explanations import BOUGHT_BEFORE, TRENDING
+
+NO_HISTORY = "no interaction so far: a lookup returns the demographic fallback"
+NOTHING_LEFT = "every item is unavailable or was seen: a lookup returns the demographic fallback"
+LIST_ROWS = pa.schema(
+    {
+        "user": pa.int64(),
+        "rank": pa.int64(),
+        "item_id": pa.string(),
+        "score": pa.float64(),
+        "reason": pa.string(),
+        EXCLUDED: pa.string(),
+    }
+)
+"""Rows of recommendations; `user` is the row of the batch."""
+
+
+@dataclass(frozen=True)
+class RecommendationLists:
+    """Builds the rows of users' lists.
+
+    Attributes:
+        items: ids of the model's items.
+        k: items of a list.
+        kept_scores: candidates of each user that are kept with their scores.
+        exclude_seen: whether lists hold only new items.
+        trending: items that fill up short lists, best first.
+    """
+
+    items: pa.StringArray
+    k: int
+    kept_scores: int
+    exclude_seen: bool
+    trending: Sequence[str]
+
+    def build(
+        self,
+        rows: pa.RecordBatch,
+        ranking: Ranking,
+        columns: Positions,
+        reasons: npt.NDArray[np.object_],
+    ) -> pa.RecordBatch:
+        """One row per item, or one row with the reason why a user has none.
+
+        Args:
+            rows: of the n users, as staged.
+            ranking: their candidates.
+            columns: columns of the ranking that are recommended, -1 at the end, (n, k).
+            reasons: of each, (n, k).
+        """
+        has_history = pc.fill_null(pc.greater(pc.list_value_length(rows["item_ids"]), 0), False)
+        is_item = (columns >= 0) & has_history.to_numpy(zero_copy_only=False)[:, np.newaxis]
+        users, ranks = np.nonzero(is_item)
+        picked = users, columns[users, ranks]
+        ranked = _list_rows(
+            user=pa.array(users),
+            rank=pa.array(ranks + 1),
+            item_id=self.items.take(pa.array(ranking.positions[picked])),
+            score=pa.array(ranking.scores[picked].astype(np.float64)),
+            reason=pa.array(reasons[users, ranks], pa.string()),
+        )
+        rest = self._complete_lists(rows, ranked, is_item.sum(axis=1), has_history)
+        lists = pa.concat_tables([ranked, rest]).sort_by(
+            [("user", "ascending"), ("rank", "ascending")]
+        )
+        row_user = lists["user"].to_numpy()
+        first_rows = np.searchsorted(row_user, np.arange(rows.num_rows))
+        candidates = self._candidate_lists(ranking, first_rows, len(lists))
+        user_ids = pc.cast(rows["user_id"], pa.string()).take(pa.array(row_user))
+        lists = lists.set_column(0, "user_id", user_ids).append_column("item_scores", candidates)
+        return lists.combine_chunks().to_batches(len(lists) + 1)[0]
+
+    def _complete_lists(
+        self,
+        rows: pa.RecordBatch,
+        ranked: pa.Table,
+        sizes: npt.NDArray[np.int64],
+        has_history: pa.BooleanArray,
+    ) -> pa.Table:
+        """Rows that fill up lists of fewer than k items, and exclusions of users without any."""
+        events = _EventLists(rows)
+        starts = np.cumsum(sizes) - sizes
+        added: list[dict[str, Any]] = []
+        for user in np.flatnonzero(sizes < self.k).tolist():
+            if not has_history[user].as_py():
+                added.append({"user": user, EXCLUDED: NO_HISTORY})
+                continue
+            size = int(sizes[user])
+            list_rows = ranked.slice(int(starts[user]), size)
+            lowest = min(list_rows["score"].to_pylist(), default=0.0)
+            taken = events.taken_items(user)
+            ranked_items = list_rows["item_id"].to_pylist()
+            for item in self._fill_up(ranked_items, events.seen_items(user)):
+                size += 1
+                reason = BOUGHT_BEFORE if item in taken else TRENDING
+                row = {"user": user, "rank": size, "item_id": item, "score": lowest}
+                added.append({**row, "reason": reason})
+            if not size:
+                added.append({"user": user, EXCLUDED: NOTHING_LEFT})
+        return pa.Table.from_pylist(added, LIST_ROWS)
+
+    def _fill_up(self, ranked_items: list[str], seen: set[str]) -> list[str]:
+        """Trending items for a list that has fewer than k, without seen items if so set."""
+        missing = self.k - len(ranked_items)
+        items: list[str] = []
+        for item in self.trending:
+            if len(items) >= missing:
+                break
+            if item not in ranked_items and not (self.exclude_seen and item in seen):
+                items.append(item)
+        return items
+
+    def _candidate_lists(
+        self, ranking: Ranking, first_rows: npt.NDArray[np.int64], rows: int
+    ) -> pa.ListArray:
+        """The best candidates and scores of each user, as a list on the user's first row."""
+        positions = ranking.positions[:, : self.kept_scores]
+        scores = ranking.scores[:, : self.kept_scores]
+        is_item = positions >= 0
+        lengths = np.zeros(rows, dtype=np.int64)
+        lengths[first_rows] = is_item.sum(axis=1)
+        offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int32)
+        items = pc.cast(self.items.take(pa.array(positions[is_item])), pa.string())
+        values = pa.array(scores[is_item].astype(np.float64))
+        entries = pa.StructArray.from_arrays([items, values], names=["item_id", "score"])
+        is_null = np.ones(rows, dtype=bool)
+        is_null[first_rows] = False
+        return pa.ListArray.from_arrays(pa.array(offsets), entries, mask=pa.array(is_null))
+
+
+class _EventLists:
+    """Items of the users of staged rows by kind of event."""
+
+    def __init__(self, rows: pa.RecordBatch) -> None:
+        self.items = rows["item_ids"]
+        names = rows.schema.names
+        self.targets = rows["targets"] if "targets" in names else None
+        self.seen = rows["is_seen"] if "is_seen" in names else None
+
+    def taken_items(self, row: int) -> set[str]:
+        """Items with an event of a target type."""
+        return self._items_where(row, self.targets)
+
+    def seen_items(self, row: int) -> set[str]:
+        """Items that are barred where seen items are excluded."""
+        return self._items_where(row, self.seen)
+
+    def _items_where(self, row: int, flags: pa.ListArray | None) -> set[str]:
+        items = self.items[row].as_py() or ()
+        if flags is None:
+            return set(items)
+        return {item for item, flag in zip(items, flags[row].as_py(), strict=True) if flag}
+
+
+def _list_rows(**columns: pa.Array) -> pa.Table:
+    """Rows of lists, none of which is an exclusion."""
+    columns[EXCLUDED] = pa.nulls(len(columns["user"]), pa.string())
+    return pa.table(columns).cast(LIST_ROWS)
