@@ -92,6 +92,45 @@ def benchmark_memory(
     print_result(load_benchmark("memory").measure(users, items, folder), as_json)
 
 
+@command("benchmark night", order=45)
+def benchmark_night(
+    users: Annotated[int, typer.Option(min=1, help="Users of the shop.")] = 100_000,
+    items: Annotated[int, typer.Option(min=1, help="Items of the shop.")] = 20_000,
+    events: Annotated[int, typer.Option(min=1, help="Purchases of all days.")] = 10_000_000,
+    days: Annotated[int, typer.Option(min=15, help="Days of history.")] = 120,
+    models: Annotated[
+        str, typer.Option(help="Models that are trained and predict, with commas.")
+    ] = "recommender,demographic,churn",
+    folder: Annotated[
+        Path | None,
+        typer.Option(
+            help="Folder that keeps the shop, its home and the times of finished steps, so that an "
+            "interrupted run continues. [default: a temporary folder]"
+        ),
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """A night of a generated shop of any size: ingest, features, predictions, release, lookups."""
+    names = [name.strip() for name in models.split(",") if name.strip()]
+    try:
+        result = load_benchmark("night").measure(users, items, events, days, names, folder)
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from error
+    if as_json:
+        print_result(result, as_json=True)
+        return
+    steps = {**result["steps"], "the night": result["night"]}
+    columns = ("seconds", "cpu_seconds", "peak_mib", "rows", "rows_per_second")
+    print_table(
+        [
+            {"step": name, **{column: _with_commas(values.get(column)) for column in columns}}
+            for name, values in steps.items()
+        ]
+    )
+    lookups = result["steps"]["look_up"]
+    typer.echo(f"lookups: p50 {lookups['p50_ms']} ms, p99 {lookups['p99_ms']} ms")
+
+
 @command("benchmark sentiment", order=50)
 def benchmark_sentiment(
     context: typer.Context,
@@ -157,6 +196,10 @@ def benchmark_forecast(
     per_series = {k: v for k, v in report["chosen"].items() if k != "series_by_method"}
     rows = {**report["methods"], "chosen per series": per_series}
     print_table([{"method": name, **metrics} for name, metrics in rows.items()])
+
+
+def _with_commas(value: float | None) -> str:
+    return "" if value is None else f"{value:,}"
 
 
 def load_benchmark(name: str) -> Any:

@@ -1,0 +1,342 @@
+"""A night of a shop of any size: seconds, CPU seconds, peak memory and rows a second of each step.
+
+    batch-predictions benchmark night [--users 100000] [--items 20000] [--events 10000000]
+        [--days 120] [--folder FOLDER] [--models recommender,demographic,churn] [--json]
+
+Writes a generated shop (`shop_world.py`) day by day, ingests all days but the last and trains the
+models; then the night: the last day is ingested, features, predictions and release are made, and
+users are looked up. Every step is a process of its own, whose resources the operating system
+counts. With --folder, steps that have ended there are not run again.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import json
+import os
+import random
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from common import log, machine
+from shop_world import ShopWorld
+
+if TYPE_CHECKING:
+    from batch_predictions.automation.job_runner import JobRunner
+    from batch_predictions.automation.planning import RunPlan
+    from batch_predictions.settings import Settings
+    from batch_predictions.warehouse import Warehouse
+
+FIRST_DAY = dt.date(2024, 1, 1)
+"""A Monday."""
+TABLES = {
+    "recommender": ("recommendations", "item_scores"),
+    "demographic": ("demographic_recommendations",),
+    "churn": ("churn_scores",),
+}
+"""Predictions of each model that a night is measured with."""
+LOOKUPS = 20_000
+STEPS = ("ingest_history", "train", "ingest_day", "features", "predict", "release", "look_up")
+
+
+def measure(
+    users: int, items: int, events: int, days: int, models: Sequence[str], folder: Path | None
+) -> dict[str, Any]:
+    """All steps, and their sums.
+
+    Args:
+        users: number of users.
+        items: number of items.
+        events: purchases of all days.
+        days: days of history, the night's own among them.
+        models: of `TABLES`.
+        folder: keeps the shop, its home and the times; None: a temporary one.
+
+    Raises:
+        ValueError: a model is unknown, or there are too few days.
+    """
+    if unknown := sorted({*models} - {*TABLES}):
+        raise ValueError(f"no such model: {', '.join(unknown)}; there are {', '.join(TABLES)}")
+    if days < 15:
+        raise ValueError("a night needs at least 15 days: a week to train on, and one before it")
+    with tempfile.TemporaryDirectory() as temporary:
+        root = folder or Path(temporary)
+        world = ShopWorld(users, items, events // days, FIRST_DAY)
+        result: dict[str, Any] = {
+            "machine": machine(),
+            "users": users,
+            "items": items,
+            "events": world.events_per_day * days,
+            "days": days,
+        }
+        _write_world(world, root, days - 1)
+        steps = {}
+        for step in STEPS:
+            if step == "ingest_day":
+                world.write_day(root / "source", days - 1)
+            steps[step] = _measure_step(root, step, days, models)
+            log(step, steps[step])
+        night = [steps[step] for step in STEPS[2:6]]
+        result["steps"] = steps
+        result["night"] = {
+            "seconds": round(sum(step["seconds"] for step in night), 1),
+            "cpu_seconds": round(sum(step["cpu_seconds"] for step in night), 1),
+            "peak_mib": max(step["peak_mib"] for step in night),
+        }
+        return result
+
+
+def _write_world(world: ShopWorld, root: Path, days: int) -> None:
+    """The source's files of the first days; a finished source is kept."""
+    done = root / "source.done"
+    if done.exists():
+        return
+    world.write_tables(root / "source")
+    for number in range(days):
+        world.write_day(root / "source", number)
+        if number % 30 == 29:
+            log(f"{number + 1} days of {world.events_per_day:,} events written")
+    done.touch()
+
+
+def _measure_step(root: Path, step: str, days: int, models: Sequence[str]) -> dict[str, Any]:
+    """Runs a step in a process of its own.
+
+    Raises:
+        RuntimeError: it failed.
+    """
+    record = root / f"{step}.json"
+    if record.exists():
+        kept: dict[str, Any] = json.loads(record.read_text(encoding="utf-8"))
+        return kept
+    environment = {
+        **os.environ,
+        "BATCH_PREDICTIONS_HOME": str(root / "home"),
+        "BATCH_PREDICTIONS_SOURCE__KIND": "files",
+        "BATCH_PREDICTIONS_SOURCE__PATH": str(root / "source"),
+    }
+    command = [sys.executable, __file__, step, str(days), ",".join(models)]
+    start = time.perf_counter()
+    with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        output = process.stdout.read()
+        _, status, usage = os.wait4(process.pid, 0)
+        process.returncode = os.waitstatus_to_exitcode(status)
+    seconds = time.perf_counter() - start
+    if process.returncode:
+        raise RuntimeError(f"{step} failed, see above; the shop is in {root}")
+    counts = json.loads(output.splitlines()[-1])
+    result = {
+        "seconds": round(seconds, 2),
+        "cpu_seconds": round(usage.ru_utime + usage.ru_stime, 2),
+        "peak_mib": round(_peak_kib(usage) / 1024),
+        **counts,
+    }
+    if "rows" in counts:
+        result["rows_per_second"] = round(counts["rows"] / seconds)
+    record.write_text(json.dumps(result), encoding="utf-8")
+    return result
+
+
+def _peak_kib(usage: resource.struct_rusage) -> int:
+    # macOS counts bytes, Linux KiB.
+    return usage.ru_maxrss // 1024 if sys.platform == "darwin" else usage.ru_maxrss
+
+
+# --- a step, in its own process -------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Step:
+    """What a step works with.
+
+    Attributes:
+        settings: of the home.
+        warehouse: of the home.
+        day: the night's day.
+        models: that are trained and predict.
+    """
+
+    settings: Settings
+    warehouse: Warehouse
+    day: dt.date
+    models: Sequence[str]
+
+    def runner(self) -> JobRunner:
+        """Of the platform's jobs, without tables that the shop lacks."""
+        import dagster as dg
+
+        from batch_predictions.automation import instance
+        from batch_predictions.automation.job_runner import JobRunner
+        from batch_predictions.definitions import defs
+        from batch_predictions.tables import REVIEWS
+
+        instance.prepare(self.settings)
+        return JobRunner(dg.DagsterInstance.get(), defs, [REVIEWS], self.settings)
+
+    def plan(self, day: dt.date) -> RunPlan:
+        """What is to be ingested up to a day."""
+        from batch_predictions.automation.planning import plan_run
+        from batch_predictions.home import read_state
+        from batch_predictions.sources.registry import source_of
+
+        state = read_state(self.settings.home)
+        assert state is not None, "loading the definitions initialises the home"
+        source = source_of(self.settings, state)
+        return plan_run(self.settings, source, state, self.warehouse, None, day)
+
+    def execute(self, job: Any, keys: Sequence[str], groups: Sequence[str], names: Any) -> None:
+        """Runs assets of a job; `names` chooses them by (schema, table)."""
+        from batch_predictions.automation.progress import show_progress
+
+        runner = self.runner()
+        only = None if names is None else [k for k in runner.keys(job, groups) if names(*k.path)]
+        with show_progress(1.0) as progress:
+            runner.execute(job, keys, progress, groups, only)
+
+
+def ingest_history(step: Step) -> dict[str, Any]:
+    """Raw rows of all days but the last."""
+    return _ingest(step, step.day - dt.timedelta(days=1))
+
+
+def ingest_day(step: Step) -> dict[str, Any]:
+    """Raw rows of the last day."""
+    return _ingest(step, step.day)
+
+
+def _ingest(step: Step, last: dt.date) -> dict[str, Any]:
+    from batch_predictions.automation import jobs
+
+    days = step.plan(last).raw_days
+    step.execute(jobs.INGEST, days, (), None)
+    rows = step.warehouse.value(
+        "select count(*) from raw.interactions where date >= $first::DATE",
+        {"first": min(days)},
+    )
+    return {"rows": rows, "days": len(days)}
+
+
+def train(step: Step) -> dict[str, Any]:
+    """The models, through the last week that ended before the night."""
+    from batch_predictions.automation import jobs
+
+    week = step.plan(step.day - dt.timedelta(days=1)).weeks[-1]
+    step.execute(jobs.WEEKLY_TRAINING, [week.isoformat()], (), lambda _, name: name in step.models)
+    return {"week": week.isoformat()}
+
+
+def features(step: Step) -> dict[str, Any]:
+    """Feature tables of the day."""
+    from batch_predictions.automation import jobs
+
+    step.execute(jobs.NIGHTLY, [str(step.day)], ("features",), lambda _, name: name != "demand")
+    return {"rows": _count(step, "features")}
+
+
+def predict(step: Step) -> dict[str, Any]:
+    """Predictions of the day."""
+    from batch_predictions.automation import jobs
+
+    tables = {table for model in step.models for table in TABLES[model]}
+    step.execute(
+        jobs.NIGHTLY, [str(step.day)], ("features", "predictions"), lambda _, name: name in tables
+    )
+    return {"rows": _count(step, "predictions"), **_users_per_second(step)}
+
+
+def release(step: Step) -> dict[str, Any]:
+    """The release that applications see."""
+    from batch_predictions.automation import jobs
+
+    step.execute(jobs.NIGHTLY, [str(step.day)], ("serving",), None)
+    return {"rows": _count(step, "predictions")}
+
+
+def look_up(step: Step) -> dict[str, Any]:
+    """Milliseconds of lookups of random users, one after the other."""
+    from batch_predictions.serving.lookup import Lookup
+
+    ids = step.warehouse.query("select user_id from raw.users")["user_id"].to_pylist()
+    chosen = random.Random(1).choices(ids, k=LOOKUPS)
+    milliseconds = []
+    with Lookup(step.settings) as lookup:
+        lookup.recommendations(chosen[0])
+        for user in chosen:
+            start = time.perf_counter()
+            lookup.recommendations(user)
+            milliseconds.append(1000 * (time.perf_counter() - start))
+    milliseconds.sort()
+    return {
+        "lookups": LOOKUPS,
+        "p50_ms": round(milliseconds[LOOKUPS // 2], 3),
+        "p99_ms": round(milliseconds[LOOKUPS * 99 // 100], 3),
+    }
+
+
+def _users_per_second(step: Step) -> dict[str, Any]:
+    """Of the recommendations' score step, from its log."""
+    import dagster as dg
+
+    instance = dg.DagsterInstance.get()
+    events = instance.fetch_materializations(dg.AssetKey(["predictions", "recommendations"]), 1)
+    values = {
+        name: value.value
+        for record in events.records
+        if record.asset_materialization is not None
+        for name, value in record.asset_materialization.metadata.items()
+        if name in ("users_per_second", "rows_per_second", "keys_per_second")
+    }
+    return {f"recommendations_{name}": value for name, value in values.items()}
+
+
+def _count(step: Step, schema: str) -> int:
+    from batch_predictions.tables import TABLES as ALL_TABLES
+
+    tables = [t for t in ALL_TABLES.values() if t.schema == schema and t.partition == "date"]
+    return sum(
+        int(
+            step.warehouse.value(
+                f"select count(*) from {table.qualified} where date = $day::DATE",
+                {"day": str(step.day)},
+            )
+        )
+        for table in tables
+        if not table.parts
+    )
+
+
+FUNCTIONS: dict[str, Callable[[Step], dict[str, Any]]] = {
+    "ingest_history": ingest_history,
+    "train": train,
+    "ingest_day": ingest_day,
+    "features": features,
+    "predict": predict,
+    "release": release,
+    "look_up": look_up,
+}
+
+
+def main() -> None:
+    """One step, for `_measure_step`: prints its counts as the last line."""
+    step, days, models = sys.argv[1:4]
+    from batch_predictions.settings import Settings
+    from batch_predictions.warehouse import Warehouse
+
+    settings = Settings.load()
+    import batch_predictions.definitions  # noqa: F401 - initialises the home
+
+    day = FIRST_DAY + dt.timedelta(days=int(days) - 1)
+    counts = FUNCTIONS[step](Step(settings, Warehouse.of(settings), day, models.split(",")))
+    print(json.dumps(counts))
+
+
+if __name__ == "__main__":
+    main()
