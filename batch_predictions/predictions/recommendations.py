@@ -13,16 +13,23 @@ from batch_predictions.predictions.recommendation_scorer import RecommendationSc
 from batch_predictions.reporting import new_axes
 from batch_predictions.settings import Settings
 from batch_predictions.sources import registry
-from batch_predictions.tables import ITEM_SCORES, RECOMMENDATIONS
+from batch_predictions.tables import ITEM_SCORES, PROMOTIONS, RECOMMENDATIONS
 from batch_predictions.warehouse import Warehouse, as_date
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
+AUDIENCE_DEPTH = 200
+"""Candidates of a user that are kept for promotion audiences."""
+
+
 def parameters(settings: Settings) -> Mapping[str, Any]:
     """k, the rules, and how far back a history goes."""
     config = settings.recommendations
+    kept_scores = config.kept_scores
+    if kept_scores is None:
+        kept_scores = AUDIENCE_DEPTH if registry.has_table(settings, PROMOTIONS) else config.k
     event_types = registry.event_types(settings)
     return {
         **event_types.parameters(),
@@ -33,7 +40,7 @@ def parameters(settings: Settings) -> Mapping[str, Any]:
         "boost_places": config.boost_places,
         "blocked_items": config.blocked_items,
         "boosted_campaigns": config.boosted_campaigns,
-        "kept_scores": config.kept_scores,
+        "kept_scores": kept_scores,
         "exact_reasons": config.exact_reasons,
         "history_days": settings.recommender.history_days,
         "planned_weeks": settings.recommender.planned_weeks,

@@ -124,8 +124,12 @@ class RecommendationsSettings(Section):
         "group. false: from the Banzhaf values of groups of features, which takes a tenth of the "
         "time and gives nearly always the same reason.",
     )
-    kept_scores: int = Field(
-        200, ge=1, le=1000, description="Candidates per user kept in features.item_scores."
+    kept_scores: int | None = Field(
+        None,
+        ge=1,
+        le=1000,
+        description="Candidates per user kept in features.item_scores, which promotion audiences "
+        "read. Empty: 200, or recommendations.k if the source has no promotions.",
     )
 
 

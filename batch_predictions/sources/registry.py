@@ -11,6 +11,7 @@ from batch_predictions.home import State, read_state
 from batch_predictions.settings import Settings, SourceSettings
 from batch_predictions.sources.base import Source, SourceError
 from batch_predictions.sources.event_types import EventTypes, resolve_event_types
+from batch_predictions.tables import Table
 
 
 def source_classes() -> dict[str, type[Source]]:
@@ -93,6 +94,11 @@ def excludes_seen(settings: Settings) -> bool:
 def item_attributes(settings: Settings) -> tuple[str, ...]:
     """Keys of `attributes` of raw.items that recommenders use."""
     return build_source(settings.source, read_state(settings.home)).item_attributes
+
+
+def has_table(settings: Settings, table: Table) -> bool:
+    """Whether the source has a raw table."""
+    return table in build_source(settings.source, read_state(settings.home)).tables()
 
 
 def current_date(timezone: str) -> dt.date:

@@ -21,6 +21,8 @@ from batch_predictions.models.recommender.generators.ease import EASE, EASEParam
 from batch_predictions.models.recommender.training.trainer import RankerTrainer
 from batch_predictions.predictions.recommendation_lists import NO_HISTORY, NOTHING_LEFT
 from batch_predictions.predictions.recommendation_scorer import RecommendationScorer
+from batch_predictions.predictions.recommendations import parameters
+from batch_predictions.settings import Settings
 
 AS_OF = dt.date(2024, 3, 31)
 USERS, ITEMS, DAYS = 60, 24, 60
@@ -296,3 +298,17 @@ def test_a_single_linear_model_uses_exact_search(tmp_path: Path, exclude_seen: b
 def test_only_a_single_linear_model_uses_a_gpu(tmp_path: Path, kind: str, expected: bool) -> None:
     (tmp_path / "recommender.json").write_text(f'{{"kind": "{kind}"}}', encoding="utf-8")
     assert RecommendationScorer.uses_gpu(tmp_path) is expected
+
+
+def test_scores_are_kept_as_deep_as_promotion_audiences_read_them(tmp_path: Path) -> None:
+    day = pa.table({"user_id": ["u"], "item_id": ["i"], "date": [AS_OF]})
+    pq.write_table(day, tmp_path / "interactions.parquet")
+    source = {"kind": "files", "path": tmp_path}
+    settings = Settings.model_validate({"home": tmp_path / "home", "source": source})
+    assert parameters(settings)["kept_scores"] == settings.recommendations.k
+    promotions = {"campaign_id": ["c"], "item_id": ["i"], "starts_on": [AS_OF], "ends_on": [AS_OF]}
+    pq.write_table(pa.table(promotions), tmp_path / "promotions.parquet")
+    assert parameters(settings)["kept_scores"] == 200
+    config = settings.recommendations.model_copy(update={"kept_scores": 50})
+    changed = settings.model_copy(update={"recommendations": config})
+    assert parameters(changed)["kept_scores"] == 50
