@@ -97,8 +97,11 @@ def item_attributes(settings: Settings) -> tuple[str, ...]:
 
 
 def has_table(settings: Settings, table: Table) -> bool:
-    """Whether the source has a raw table."""
-    return table in build_source(settings.source, read_state(settings.home)).tables()
+    """Whether the source has a raw table; true as well where the source is not there to tell."""
+    try:
+        return table in build_source(settings.source, read_state(settings.home)).tables()
+    except SourceError:
+        return True
 
 
 def current_date(timezone: str) -> dt.date:
