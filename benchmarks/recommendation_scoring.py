@@ -4,18 +4,23 @@
 
 Scores users of one staged day in this process, on one thread, with reasons by groups of features
 (the default) and by single features (`recommendations.exact_reasons`), in turn. Both must give the
-same lists; `equal_reasons` is the share of rows whose reason is the same. Prints one JSON object.
+same lists; `equal_reasons` is the share of rows whose reason is the same. Beside them, what one
+would run instead: LightGBM's own `predict` of the ranker over the same candidates' features, and
+`recommend` of the library `implicit` with the same item factors. Then two instances on two threads
+against one. Prints one JSON object.
 """
 
 from __future__ import annotations
 
 import argparse
 import os
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from common import log, machine, print_json, time_interleaved
+from common import log, machine, print_json, time_interleaved, time_ratio
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -35,11 +40,13 @@ def main() -> None:
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     result: dict[str, Any] = {"machine": machine()}
     scorers, rows = open_scorers(args.date, args.users)
+    second = scorers.pop("second_instance")
     log(f"{rows.num_rows:,} users")
     lists = {name: scorer.score(rows) for name, scorer in scorers.items()}
-    times = time_interleaved(
-        {name: partial(scorer.score, rows) for name, scorer in scorers.items()}, args.repeats
-    )
+    functions: dict[str, Callable[[], Any]] = {
+        name: partial(scorer.score, rows) for name, scorer in scorers.items()
+    }
+    times = time_interleaved(functions | alternatives(scorers["by_group"], rows), args.repeats)
     by_group, by_feature = (lists[name].to_pydict() for name in ("by_group", "by_feature"))
     columns = ("user_id", "rank", "item_id", "score")
     pairs = list(zip(by_group["reason"], by_feature["reason"], strict=True))
@@ -52,7 +59,85 @@ def main() -> None:
         "equal_lists": all(by_group[name] == by_feature[name] for name in columns),
         "equal_reasons": round(sum(a == b for a, b in pairs) / max(len(pairs), 1), 4),
     }
+    result["instances"] = time_instances([scorers["by_group"], second], rows, args.repeats)
     print_json(result)
+
+
+def alternatives(scorer: Any, rows: pa.RecordBatch) -> dict[str, Callable[[], Any]]:
+    """What one would run instead of the scorer, as far as the model has it."""
+    import lightgbm
+    import numpy as np
+
+    from batch_predictions.models.recommender.data.staged_histories import read_histories
+    from batch_predictions.models.recommender.features.table import build_feature_table
+
+    model = scorer.model
+    histories = read_histories(rows, model.items)
+    functions: dict[str, Callable[[], Any]] = {}
+    if model.kind == "two_stage" and model.ranker.trees is not None:
+        tables = []
+        for start in range(0, histories.users, 256):
+            candidates = model.ensemble.propose(
+                histories.slice_users(start, start + 256),
+                scorer.item_features,
+                model.params.candidates_per_generator,
+                scorer.exclude_seen,
+                scorer.blocked,
+            )
+            tables.append(build_feature_table(candidates, model.params.columns)[0])
+        features = np.ascontiguousarray(np.concatenate(tables))
+        boosters = [lightgbm.Booster(model_str=text) for text in model.ranker.trees.models]
+        functions["lightgbm_predict"] = lambda: [
+            booster.predict(features, raw_score=True, num_threads=1) for booster in boosters
+        ]
+    generators = model.ensemble.generators if model.kind == "two_stage" else ()
+    als = next((generator for generator in generators if generator.model.kind == "als"), None)
+    if als is not None:
+        functions["implicit_recommend"] = _implicit_recommend(als, histories, scorer.k)
+    return functions
+
+
+def _implicit_recommend(als: Any, histories: Any, k: int) -> Callable[[], Any]:
+    """`recommend` of implicit's model with the factors of a fitted generator."""
+    import numpy as np
+    from implicit.cpu.als import AlternatingLeastSquares
+
+    params = als.model.params
+    model = AlternatingLeastSquares(
+        factors=params.factors,
+        regularization=params.regularization,
+        alpha=1.0,
+        num_threads=1,
+    )
+    model.item_factors = np.array(als.model.targets())
+    matrix = als.subset.reindex_histories(histories).matrix(als.model.history_half_life_days)
+    matrix.data = 1.0 + params.alpha * np.log1p(matrix.data)
+    users = np.arange(matrix.shape[0])
+    return lambda: model.recommend(
+        users, matrix, N=k, recalculate_user=True, filter_already_liked_items=False
+    )
+
+
+def time_instances(scorers: list[Scorer], rows: pa.RecordBatch, repeats: int) -> dict[str, Any]:
+    """Users a second of wall time by one instance and by two, each on its own thread."""
+    halves = [rows.slice(0, rows.num_rows // 2), rows.slice(rows.num_rows // 2)]
+    scorer = scorers[0]
+    for instance in scorers:
+        instance.score(halves[0])
+    with ThreadPoolExecutor(2) as pool:
+        times = time_interleaved(
+            {
+                "one": lambda: [scorer.score(half) for half in halves],
+                "two": lambda: list(pool.map(lambda s, half: s.score(half), scorers, halves)),
+            },
+            repeats,
+        )
+    return {
+        "users_per_second": {
+            name: round(rows.num_rows / seconds["wall_seconds"]) for name, seconds in times.items()
+        },
+        "one_over_two": time_ratio(times, "one", "two")["wall"],
+    }
 
 
 def open_scorers(date: str | None, users: int) -> tuple[dict[str, Scorer], pa.RecordBatch]:
@@ -75,8 +160,10 @@ def open_scorers(date: str | None, users: int) -> tuple[dict[str, Scorer], pa.Re
         changed = settings.recommendations.model_copy(update={"exact_reasons": is_exact})
         variant = settings.model_copy(update={"recommendations": changed})
         manifest = stage_partition(recommendations, day, warehouse, ModelStore.of(variant), variant)
-        worker = Worker(manifest, "cpu", variant.inference.block_mb, single_threaded=True)
-        scorers[name] = worker.open()
+        names = (name,) if is_exact else (name, "second_instance")
+        for instance in names:
+            worker = Worker(manifest, "cpu", variant.inference.block_mb, single_threaded=True)
+            scorers[instance] = worker.open()
     shards = [pq.read_table(manifest.parent / shard.name) for shard in worker.manifest.shards]
     table = pa.concat_tables(shards).slice(0, users).combine_chunks()
     return scorers, table.to_batches()[0]
