@@ -60,7 +60,7 @@ class ExplainedRanking(Ranking):
     """A ranking that keeps what its reasons are computed from.
 
     Attributes:
-        features: feature rows of all candidates, (rows, f).
+        features: feature rows of candidates, ranked or not, (rows, f).
         linear_contributions: contributions of the linear model, (rows, f); None without one.
         rows: the row of each ranked item, -1 for none, (n, k).
     """
@@ -68,6 +68,21 @@ class ExplainedRanking(Ranking):
     features: Floats
     linear_contributions: Floats | None
     rows: Positions
+
+    def without_other_rows(self) -> ExplainedRanking:
+        """The same with the feature rows of ranked candidates only."""
+        is_ranked = self.rows >= 0
+        kept = self.rows[is_ranked]
+        rows = np.full_like(self.rows, -1)
+        rows[is_ranked] = np.arange(len(kept))
+        linear = self.linear_contributions
+        return ExplainedRanking(
+            self.positions,
+            self.scores,
+            np.ascontiguousarray(self.features[kept]),
+            None if linear is None else linear[kept],
+            rows,
+        )
 
 
 class TwoStageRecommender(Recommender):
@@ -209,7 +224,10 @@ def rank_together(
             batch, item_features, candidates_per_generator, exclude_seen, blocked
         )
         for model, rankings in zip(models, batches, strict=True):
-            rankings.append(model.rank_candidates(candidates, k))
+            ranking = model.rank_candidates(candidates, k)
+            is_only = batch.users == histories.users
+            # Of many users, the rows of all candidates do not fit into memory.
+            rankings.append(ranking if is_only else ranking.without_other_rows())
     return [
         _concatenate(rankings, histories.users, k, len(model.params.columns))
         for model, rankings in zip(models, batches, strict=True)

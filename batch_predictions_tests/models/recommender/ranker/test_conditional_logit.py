@@ -9,6 +9,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
+from batch_predictions.models.recommender import two_stage
 from batch_predictions.models.recommender.config import TwoStageConfig
 from batch_predictions.models.recommender.data.histories import Histories
 from batch_predictions.models.recommender.data.interactions import Interactions
@@ -205,3 +206,33 @@ def test_contributions_add_up_to_the_scores():
     # The rest is the trees' mean, equal for all.
     np.testing.assert_allclose(rest, rest[0], atol=1e-4)
     assert np.std(ranked.scores) > 0.1
+
+
+def test_rankings_of_many_users_keep_the_features_of_ranked_candidates_only(monkeypatch):
+    rng = np.random.default_rng(1)
+    day = date(2024, 3, 31)
+    rows = [(f"u{n % 20:02}", f"i{rng.integers(30):02}", n % 50) for n in range(2000)]
+    users, items, ages = zip(*rows, strict=True)
+    days = [day - timedelta(days=age) for age in ages]
+    columns = {"user_id": users, "item_id": items, "date": days, "events": [1] * len(rows)}
+    interactions = Interactions.from_table(pa.table(columns))
+    config = TwoStageConfig(
+        exclude_seen=False,
+        generators=("recent", "own_history"),
+        ranker_params={"rounds": 4},
+        threads=1,
+    )
+    model = RankerTrainer(config).fit(interactions, day)
+    features = ItemFeatures.from_interactions(interactions, day, model.items)
+    histories = Histories.from_interactions(interactions, np.arange(20), model.items, day)
+    whole = model.rank(histories, features, 5, exclude_seen=False)
+    parts = [(start, start + 7, histories.slice_users(start, start + 7)) for start in (0, 7, 14)]
+    monkeypatch.setattr(two_stage, "user_batches", lambda *_: iter(parts))
+    batched = model.rank(histories, features, 5, exclude_seen=False)
+    assert len(batched.features) == (batched.positions >= 0).sum() < len(whole.features)
+    np.testing.assert_array_equal(batched.positions, whole.positions)
+    np.testing.assert_array_equal(batched.scores, whole.scores)
+    is_ranked = whole.rows >= 0
+    np.testing.assert_array_equal(
+        batched.features[batched.rows[is_ranked]], whole.features[whole.rows[is_ranked]]
+    )
