@@ -195,9 +195,12 @@ class Step:
 
     def execute(self, job: Any, keys: Sequence[str], groups: Sequence[str], names: Any) -> None:
         """Runs assets of a job; `names` chooses them by (schema, table)."""
+        from batch_predictions.automation.dead_runs import fail_dead_runs
         from batch_predictions.automation.progress import show_progress
 
         runner = self.runner()
+        # A step that was killed holds the pool.
+        fail_dead_runs(runner.instance, self.settings.home, is_alone=True, untracked=True)
         only = None if names is None else [k for k in runner.keys(job, groups) if names(*k.path)]
         with show_progress(1.0) as progress:
             runner.execute(job, keys, progress, groups, only)
