@@ -35,6 +35,8 @@ _VARIABLES = re.compile(
     r"SECRET|TOKEN|PASSW|PWD|KEY|SAS|CREDENTIAL|_(?:URL|URI|DSN)$", re.IGNORECASE
 )
 """Variables of the environment whose values may be secrets, or have them."""
+KEY_LIST = re.compile(r"_KEYS$", re.IGNORECASE)
+"""Variables whose values are keys, separated by commas."""
 _SHORTEST_SECRET = 4
 _URL_CUES = ("://",)
 _NAME_CUES = (
@@ -147,6 +149,8 @@ def environment_secrets() -> set[str]:
         if not _VARIABLES.search(name):
             continue
         secrets |= secrets_of_url(value)
+        if KEY_LIST.search(name):
+            secrets |= {key for part in value.split(",") if len(key := part.strip()) >= 6}
         if is_secret_name(name) and "://" not in value and len(value) >= 6:
             secrets.add(value)
     return secrets
