@@ -99,8 +99,8 @@ def _select(
 def _rows(
     db: sa.Connection, served: ServedRelease, table_name: str, query: sa.Select[Any]
 ) -> list[dict[str, Any]]:
-    rows = [dict(row) for row in db.execute(query).mappings()]
-    return _decode(served.tables[table_name]["columns"], rows)
+    types = served.tables[table_name]["columns"]
+    return _decode(types, [dict(zip(types, row, strict=True)) for row in db.execute(query)])
 
 
 def key_of_row(served: ServedRelease, table_name: str, row: Mapping[str, Any]) -> list[Any]:
