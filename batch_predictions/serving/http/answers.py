@@ -14,6 +14,13 @@ from starlette.responses import Response
 from batch_predictions.serving.http.conditional import etag_matches, etag_of
 from batch_predictions.serving.http.current_release import CurrentRelease
 
+_TIMES_IN_UTC = orjson.OPT_NAIVE_UTC | orjson.OPT_UTC_Z
+
+
+def to_json(value: Any) -> bytes:
+    """A value as JSON; times as RFC 3339, in UTC."""
+    return orjson.dumps(value, option=_TIMES_IN_UTC)
+
 
 def answer(
     request: Request,
@@ -47,8 +54,8 @@ def answer(
         "recommendation_id": id_of_request(request, release.served.release_id),
         **content,
     }
-    head_text = orjson.dumps(head)[:-1] + b',"age_seconds":'
-    tail_text = b"," + orjson.dumps(tail)[1:]
+    head_text = to_json(head)[:-1] + b',"age_seconds":'
+    tail_text = b"," + to_json(tail)[1:]
     now = time.time()
     body = b"%b%d%b" % (head_text, release.age_seconds(now), tail_text)
     etag = etag or etag_of(head_text + tail_text)

@@ -247,7 +247,7 @@ RELEASES = _answer(
         {
             "release_id": "2026-11-25-e3e7d493",
             "as_of": "2026-11-25",
-            "created_at": "2026-11-26T05:21:48",
+            "created_at": "2026-11-26T05:21:48Z",
             "current": True,
             "withdrawn_at": None,
             "rows": {"recommendations": 48_900, "churn_scores": 2_411},

@@ -163,7 +163,7 @@ class RetentionPage(Page):
 
     model_config = ConfigDict(json_schema_extra={"example": examples.RETENTION})
 
-    rows: list[RetentionRow]
+    rows: list[RetentionRow] = Field(description="Customers to contact, best first.")
 
 
 class CampaignPage(Page):
@@ -172,7 +172,7 @@ class CampaignPage(Page):
     model_config = ConfigDict(json_schema_extra={"example": examples.CAMPAIGN})
 
     campaign_id: str = Field(description="The campaign.")
-    rows: list[CampaignRow]
+    rows: list[CampaignRow] = Field(description="Customers to contact, best first.")
 
 
 class SentimentAnswer(Answer):
@@ -182,7 +182,7 @@ class SentimentAnswer(Answer):
 
     item_id: str = Field(description="The item.")
     week: dt.date = Field(description="Monday of the week.")
-    sentiment: SentimentRow
+    sentiment: SentimentRow = Field(description="Shares, net sentiment, interval and change.")
     aspects: list[AspectRow] = Field(
         description="Terms of its positive and negative reviews, strongest first."
     )
@@ -206,7 +206,7 @@ class OrdersPage(Page):
 
     model_config = ConfigDict(json_schema_extra={"example": examples.ORDERS})
 
-    rows: list[OrderRow]
+    rows: list[OrderRow] = Field(description="One per item and location.")
 
 
 class ReleasedTable(BaseModel):
@@ -224,7 +224,7 @@ class TablesAnswer(Answer):
 
     model_config = ConfigDict(json_schema_extra={"example": examples.TABLES})
 
-    tables: list[ReleasedTable]
+    tables: list[ReleasedTable] = Field(description="By name.")
 
 
 class RowsPage(Page):
@@ -252,7 +252,7 @@ class ReleasesAnswer(Answer):
 
     model_config = ConfigDict(json_schema_extra={"example": examples.RELEASES})
 
-    releases: list[ReleaseRecord]
+    releases: list[ReleaseRecord] = Field(description="Newest day first.")
 
 
 class Health(BaseModel):
@@ -260,7 +260,7 @@ class Health(BaseModel):
 
     model_config = ConfigDict(json_schema_extra={"example": examples.HEALTH})
 
-    status: Literal["ok"]
+    status: Literal["ok"] = Field(description="ok")
 
 
 class Readiness(BaseModel):
@@ -268,7 +268,7 @@ class Readiness(BaseModel):
 
     model_config = ConfigDict(json_schema_extra={"example": examples.READY})
 
-    status: Literal["ready"]
+    status: Literal["ready"] = Field(description="ready")
     release_id: str = Field(description="The current release.")
     as_of: dt.date = Field(description="Its day.")
     age_seconds: int = Field(ge=0, description="Seconds since the end of its day.")

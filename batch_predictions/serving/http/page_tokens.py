@@ -54,8 +54,9 @@ def decode_token(token: str | None, what: str, parameters: Mapping[str, Any]) ->
         release_id, fingerprint, after = orjson.loads(text)
     except (binascii.Error, ValueError, TypeError):
         raise ProblemError(WRONG_PAGE_TOKEN, "page_token cannot be read.") from None
-    scalars = isinstance(after, list) and all(isinstance(v, str | int | float) for v in after)
-    if not (isinstance(release_id, str) and scalars and "\0" not in release_id):
+    is_list = isinstance(after, list) and all(isinstance(v, str | int | float) for v in after)
+    # No database has texts with zero bytes.
+    if not (isinstance(release_id, str) and is_list) or "\0" in f"{release_id}{after}":
         raise ProblemError(WRONG_PAGE_TOKEN, "page_token cannot be read.")
     if fingerprint != _fingerprint(what, parameters):
         raise ProblemError(WRONG_PAGE_TOKEN, "page_token is of another address or parameters.")

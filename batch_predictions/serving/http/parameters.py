@@ -12,6 +12,8 @@ from batch_predictions.serving.http.recommendations import DEFAULT_K, MAX_FILTER
 from batch_predictions.tables.ids import MAX_ID_BYTES, id_problem
 
 DEFAULT_LIMIT, MAX_LIMIT = 100, 1_000
+_WITHOUT_CONTROLS = r"^[^\x00-\x1f\x7f-\x9f]*$"
+"""What `id_problem` refuses, as OpenAPI can say it."""
 
 
 def _check_text(text: str) -> str:
@@ -21,7 +23,9 @@ def _check_text(text: str) -> str:
     return text
 
 
-Text = Annotated[str, Field(max_length=MAX_ID_BYTES), AfterValidator(_check_text)]
+Text = Annotated[
+    str, Field(max_length=MAX_ID_BYTES, pattern=_WITHOUT_CONTROLS), AfterValidator(_check_text)
+]
 """A text that every store can be asked for."""
 Id = Annotated[Text, Field(min_length=1)]
 
@@ -53,7 +57,8 @@ K = Annotated[int, Query(description="Number of items.", ge=1, le=MAX_K, example
 Exclude = Annotated[
     list[Text],
     Query(
-        description="Items that are not wanted, such as those in the basket; may be repeated.",
+        description="Items that are not wanted, such as those in the basket; may be repeated. An "
+        "address has up to 64 KB: a batch takes more.",
         max_length=MAX_FILTER_VALUES,
     ),
 ]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import sqlite3
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -146,6 +147,8 @@ PROBLEM_TYPES = {
     value.name: value for value in list(globals().values()) if isinstance(value, ProblemType)
 }
 RETRY_SECONDS = 1
+LOG_SECONDS = 5.0
+_logged_at = -LOG_SECONDS
 
 
 class ProblemError(Exception):
@@ -206,9 +209,18 @@ def problem_of(error: BaseException) -> ProblemError | None:
     if isinstance(error, ReleaseError):
         return ProblemError(INCOMPLETE_RELEASE, str(error))
     if isinstance(error, StoreError | sa.exc.SQLAlchemyError | sqlite3.Error):
-        _log.error("the serving store cannot be read: %s", " ".join(str(error).split())[:500])
+        _log_store_error(error)
         return store_unavailable()
     return None
+
+
+def _log_store_error(error: Exception) -> None:
+    """Logs an error at most once in `LOG_SECONDS`: every request may meet it."""
+    global _logged_at
+    now = time.monotonic()
+    if now - _logged_at >= LOG_SECONDS:
+        _logged_at = now
+        _log.error("the serving store cannot be read: %s", " ".join(str(error).split())[:500])
 
 
 def fault() -> ProblemError:

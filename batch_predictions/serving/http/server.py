@@ -17,6 +17,7 @@ import uvicorn
 from uvicorn.supervisors import Multiprocess
 
 from batch_predictions.serving.http.access import AccessControl
+from batch_predictions.serving.http.protocol import HttpProtocol
 from batch_predictions.settings import Settings, SettingsError
 
 FACTORY = "batch_predictions.serving.http.app:make_worker_app"
@@ -74,7 +75,7 @@ def _configure(settings: Settings, workers: int) -> uvicorn.Config:
     proxies = settings.http.trusted_proxies
     options: dict[str, Any] = {
         "factory": True,
-        "http": "httptools",
+        "http": HttpProtocol,
         "loop": "uvloop",
         "ws": "none",
         "lifespan": "on",

@@ -153,8 +153,18 @@ def _convert(column: sa.Column[Any], value: Any) -> Any:
         ValueError: it is not of the column's type.
     """
     if isinstance(value, str):
-        return _parse(column, value)
-    return str(value) if isinstance(column.type, sa.String) else value
+        value = _parse(column, value)
+    elif isinstance(column.type, sa.String):
+        value = str(value)
+    if isinstance(value, int) and not -_limit(column) <= value < _limit(column):
+        raise ValueError(f"{column.name} is out of the range of its type")
+    return value
+
+
+def _limit(column: sa.Column[Any]) -> int:
+    """The first integer that a column cannot hold."""
+    bits: dict[Any, int] = {sa.SmallInteger: 15, sa.Integer: 31}
+    return 2 ** bits.get(type(column.type), 63)
 
 
 def _parse(column: sa.Column[Any], text: str) -> Any:

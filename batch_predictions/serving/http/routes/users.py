@@ -9,7 +9,7 @@ import orjson
 import sqlalchemy as sa
 from fastapi import APIRouter, Request, Response
 
-from batch_predictions.serving.http.answers import answer
+from batch_predictions.serving.http.answers import answer, to_json
 from batch_predictions.serving.http.conditional import etag_of
 from batch_predictions.serving.http.current_release import CurrentRelease
 from batch_predictions.serving.http.models import UserAnswer
@@ -62,7 +62,7 @@ def make_router(service: PredictionService) -> APIRouter:
             "predictions": predictions,
         }
         ageless = {**content, "recommendations": ready.etag.decode()}
-        etag = etag_of(release.served.release_id.encode() + orjson.dumps(ageless))
+        etag = etag_of(release.served.release_id.encode() + to_json(ageless))
         return answer(request, release, RECOMMENDATIONS.name, content, is_fixed=False, etag=etag)
 
     return router
