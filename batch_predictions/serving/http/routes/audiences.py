@@ -56,6 +56,11 @@ def make_router(service: PredictionService) -> APIRouter:
         page, release = await read_page(service, RETENTION_AUDIENCE.name, key, limit, page_token)
         return answer(request, release, RETENTION_AUDIENCE.name, page, page["rows"])
 
+    _add_campaigns(router, service)
+    return router
+
+
+def _add_campaigns(router: APIRouter, service: PredictionService) -> None:
     @router.get(
         "/promotions/{campaign_id:path}",
         operation_id="get_promotion_audience",
@@ -90,5 +95,3 @@ def make_router(service: PredictionService) -> APIRouter:
             )
         content = {"campaign_id": campaign, **page}
         return answer(request, release, table, content, page["rows"])
-
-    return router

@@ -67,6 +67,11 @@ def make_router(service: PredictionService) -> APIRouter:
         fixed = answers[0].is_fixed
         return conditional_response(request, release, body, answers[0].etag, now, is_fixed=fixed)
 
+    _add_batch(router, service)
+    return router
+
+
+def _add_batch(router: APIRouter, service: PredictionService) -> None:
     @router.post(
         "/recommendations:batch",
         operation_id="get_recommendations_of_many",
@@ -94,8 +99,6 @@ def make_router(service: PredictionService) -> APIRouter:
         for one in answers:
             service.metrics.count_list(one.source)
         return _batch_response(request, batch, answers, release)
-
-    return router
 
 
 def _list_request(
