@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import logging
 import sqlite3
 import sys
 from collections.abc import AsyncIterator
@@ -58,6 +59,7 @@ def make_worker_app() -> App:
     """The application of a process of its own, of the home that the environment names."""
     settings = Settings.load()
     redact_logs()
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
     app = make_app(PredictionService(settings))
     sys.setswitchinterval(SWITCH_SECONDS)
     gc.set_threshold(*GC_THRESHOLDS)
