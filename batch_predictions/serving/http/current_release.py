@@ -12,7 +12,12 @@ from contextlib import suppress
 from typing import Any, Generic, TypeVar
 from zoneinfo import ZoneInfo
 
-from batch_predictions.serving.http.problems import problem_of, store_unavailable
+from batch_predictions.serving.http.problems import (
+    NO_RELEASE,
+    ProblemError,
+    problem_of,
+    store_unavailable,
+)
 from batch_predictions.serving.lookup.source import LookupSource
 from batch_predictions.serving.store.snapshot import ServedRelease
 
@@ -82,8 +87,8 @@ class CurrentRelease:
 
     @property
     def identity(self) -> tuple[str, int]:
-        """Its id and the version of the pointer: whatever is kept of a release is kept by both."""
-        return self.served.release_id, self.served.version
+        """Whatever is kept of a release is kept by this; see `identity_of`."""
+        return identity_of(self.served)
 
     def age_seconds(self, now: float) -> int:
         """Seconds from the end of its day to `now`, at least 0."""
@@ -107,6 +112,11 @@ class CurrentRelease:
         return version
 
 
+def identity_of(served: ServedRelease) -> tuple[str, int]:
+    """The release's id and the version of the pointer: what changes its rows moves the version."""
+    return served.release_id, served.version
+
+
 class ReleaseWatcher:
     """Follows the pointer of a store.
 
@@ -124,7 +134,7 @@ class ReleaseWatcher:
         self._source, self._make, self._clock = source, make, clock
         self._lock = threading.Lock()
         self._answered_at = clock()
-        self._problem: Exception | None = None
+        self._problem: ProblemError | None = None
         self.current: CurrentRelease | None = None
 
     def refresh(self) -> None:
@@ -137,22 +147,28 @@ class ReleaseWatcher:
                 _log.exception("the current release cannot be read")
             if self._problem is None or self.current is None:
                 self._problem = problem or store_unavailable()
-            if problem is not None and problem.type.name == "no-release":
-                self.current, self._problem = None, problem
+            if problem is not None and problem.type is NO_RELEASE:
+                self._answered_at, self.current, self._problem = self._clock(), None, problem
             return
         with self._lock:
             self._answered_at, self._problem = self._clock(), None
-            if self.current is None or self.current.served[:3] != served[:3]:
+            if self.current is None or self.current.identity != identity_of(served):
                 self._replace(served)
 
-    def release_of(self, served: ServedRelease) -> CurrentRelease:
-        """The release of a snapshot, which becomes the current one if it is newer."""
+    def release_of(self, served: ServedRelease, *, is_pointed_to: bool = True) -> CurrentRelease:
+        """The release of a snapshot.
+
+        Args:
+            served: the release that was read.
+            is_pointed_to: whether it was read as the current one, and not by its id: it becomes
+                the current one here too if it is newer.
+        """
         current = self.current
-        if current is not None and current.served[:3] == served[:3]:
+        if current is not None and current.identity == identity_of(served):
             return current
         with self._lock:
             current = self.current
-            if current is None or served.version > current.served.version:
+            if is_pointed_to and (current is None or served.version > current.served.version):
                 return self._replace(served)
         # An older snapshot, or a page of an older release: nothing of it is kept.
         return self._make(served)
@@ -171,7 +187,7 @@ class ReleaseWatcher:
     @property
     def is_reachable(self) -> bool:
         """Whether the store answered when it was asked last."""
-        return self._problem is None
+        return self._problem is None or self._problem.type is NO_RELEASE
 
     def _replace(self, served: ServedRelease) -> CurrentRelease:
         self.current = self._make(served)

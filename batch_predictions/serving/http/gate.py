@@ -73,11 +73,8 @@ class Gate:
             if status == 0:
                 await send_problem(send_counted, problem)
         finally:
-            route: str = scope.get(ROUTE) or str(
-                getattr(scope.get("route"), "path_format", "other")
-            )
             seconds = time.perf_counter() - started
-            self._service.metrics.count_request(route, method, status, seconds)
+            self._service.metrics.count_request(_route_of(scope), method, status, seconds)
 
     def _admit(self, scope: Scope, headers: dict[bytes, bytes]) -> None:
         """Raises ProblemError unless the client may send this request now."""
@@ -114,7 +111,7 @@ class Gate:
     def _problem(error: Exception, scope: Scope) -> ProblemError:
         problem = problem_of(error)
         if problem is None:
-            _log.error("fault in %s", scope.get(ROUTE, "a route"), exc_info=error)
+            _log.error("fault in %s %s", scope["method"], _route_of(scope), exc_info=error)
             return fault()
         return problem
 
@@ -124,6 +121,11 @@ async def send_problem(send: Send, problem: ProblemError) -> None:
     headers = problem.raw_headers
     await send({"type": "http.response.start", "status": problem.type.status, "headers": headers})
     await send({"type": "http.response.body", "body": problem.body})
+
+
+def _route_of(scope: Scope) -> str:
+    """The address of a request without its ids; `other` where it has no route."""
+    return scope.get(ROUTE) or str(getattr(scope.get("route"), "path_format", "other"))
 
 
 def _too_large(limit: int) -> ProblemError:

@@ -17,12 +17,11 @@ import uvicorn
 from uvicorn.supervisors import Multiprocess
 
 from batch_predictions.serving.http.access import AccessControl
+from batch_predictions.serving.http.metrics import WORKERS_FOLDER
 from batch_predictions.serving.http.protocol import HttpProtocol
 from batch_predictions.settings import Settings, SettingsError
 
 FACTORY = "batch_predictions.serving.http.app:make_worker_app"
-WORKERS_FOLDER = "PROMETHEUS_MULTIPROC_DIR"
-"""Variable by which prometheus_client finds the counters of other workers."""
 STOP_SECONDS = 10
 """How long requests may take to end after a signal."""
 BACKLOG = 2_048

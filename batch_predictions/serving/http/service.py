@@ -94,7 +94,7 @@ class PredictionService:
             return look_up(Lookup(SnapshotSource(db, served), self.ids)), served
 
         result, served = await self.in_thread(lambda: self.source.read(query, release_id))
-        return result, self.watcher.release_of(served)
+        return result, self.watcher.release_of(served, is_pointed_to=release_id is None)
 
     async def recommend(self, requests: Sequence[ListRequest]) -> Recommended:
         """The answers to requests, all of one release."""

@@ -21,7 +21,6 @@ from batch_predictions.serving.store.read_only import (
     open_reader,
 )
 
-
 _POSTGRES_LIMITS = {"connect_timeout": 10, "tcp_user_timeout": 30_000}
 """Seconds, and milliseconds, after which a server that has vanished is an error; libpq waits for
 minutes. Options of the URL come first."""

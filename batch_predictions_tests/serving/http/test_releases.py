@@ -7,16 +7,21 @@ import threading
 import time
 from pathlib import Path
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import pytest
 import sqlalchemy as sa
 
-from batch_predictions.serving.http.current_release import BoundedCache
+from batch_predictions.serving.http.current_release import (
+    BoundedCache,
+    CurrentRelease,
+    ReleaseWatcher,
+)
 from batch_predictions.serving.lookup import Lookup
 from batch_predictions.serving.lookup.sentiment import item_sentiment
 from batch_predictions.serving.release.publish import rollback
 from batch_predictions.serving.store.schema import CURRENT
-from batch_predictions.serving.store.snapshot import ReadStore
+from batch_predictions.serving.store.snapshot import ReadStore, ServedRelease
 from batch_predictions.settings import HttpSettings, ServingSettings, Settings
 from batch_predictions.tables import RETENTION_AUDIENCE
 from batch_predictions_tests.worlds.http_service import (
@@ -228,6 +233,22 @@ def test_a_server_that_does_not_answer_is_no_fault_and_names_no_password() -> No
         assert client.get("/healthz").status == 200
         metrics = client.get("/metrics").body.decode()
         assert "batch_predictions_store_reachable 0.0" in metrics and "s3cret" not in metrics
+
+
+def test_a_page_of_an_older_release_does_not_make_it_the_current_one() -> None:
+    """Its snapshot has the pointer's newest version, which the watcher may not know yet."""
+
+    def served(name: str, version: int) -> ServedRelease:
+        return ServedRelease(name, DAY, version, {})
+
+    watcher = ReleaseWatcher(None, lambda one: CurrentRelease(one, ZoneInfo("UTC"), 0, 0))  # type: ignore[arg-type]
+    assert watcher.release_of(served("b", 2)) is watcher.current
+    page = watcher.release_of(served("a", 3), is_pointed_to=False)
+    assert page.served.release_id == "a" and watcher.current is not page
+    assert watcher.release_of(served("b", 1)) is not watcher.current  # an older snapshot
+    assert watcher.current is not None and watcher.current.identity == ("b", 2)
+    assert watcher.release_of(served("c", 3)) is watcher.current
+    assert watcher.current.identity == ("c", 3)
 
 
 def test_memory_keeps_what_was_used_last() -> None:
