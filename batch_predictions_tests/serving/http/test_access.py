@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -34,10 +35,10 @@ def keys(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("BATCH_PREDICTIONS_HTTP_ADMIN_KEYS", ADMIN)
 
 
-@pytest.fixture
-def shop(tmp_path: Any) -> Any:
-    """A home with a release of every table, in SQLite."""
-    world = open_world(tmp_path / "home")
+@pytest.fixture(scope="module")
+def shop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServingWorld]:
+    """A home with a release of every table, in SQLite; tests only read."""
+    world = open_world(tmp_path_factory.mktemp("http") / "home")
     publish_all(world)
     yield world
     world.store.close()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
@@ -19,7 +20,8 @@ from batch_predictions_tests.worlds.http_service import (
     publish_all,
     running_service,
 )
-from batch_predictions_tests.worlds.serving import DAY, ServingWorld
+from batch_predictions_tests.worlds.postgres import empty_postgres
+from batch_predictions_tests.worlds.serving import DAY, open_world
 
 GIFTS = declare(
     Table(
@@ -50,9 +52,13 @@ ENVELOPE = {
 }
 
 
-@pytest.fixture
-def client(world: ServingWorld) -> Iterator[Client]:
-    """A service of every table, with one of a plugin."""
+@pytest.fixture(scope="module", params=["sqlite", "postgres"])
+def client(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Client]:
+    """A service of every table, with one of a plugin; tests only read."""
+    url = empty_postgres() if request.param == "postgres" else None
+    world = open_world(tmp_path_factory.mktemp("http") / "home", url)
     world.warehouse.replace_partition(
         GIFTS,
         DAY.isoformat(),
@@ -64,6 +70,7 @@ def client(world: ServingWorld) -> Iterator[Client]:
     publish_all(world, GIFTS)
     with running_service(world.settings) as client:
         yield client
+    world.store.close()
 
 
 def answer(client: Client, path: str, **parameters: Any) -> dict[str, Any]:
@@ -150,14 +157,16 @@ def test_an_audience_as_csv_has_all_rows_and_runs_no_formula(client: Client) -> 
     assert (reply.status, reply.headers["content-type"]) == (404, "application/problem+json")
 
 
-def test_a_long_csv_is_read_in_chunks(world: ServingWorld, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_long_csv_is_read_in_chunks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("batch_predictions.serving.http.csv_answers.CHUNK_ROWS", 4)
+    world = open_world(tmp_path / "home")
     predict_all(world)
     world.publish(DAY, RETENTION_AUDIENCE)
     with running_service(world.settings) as client:
         reply = client.get("/v1/audiences/retention", format="csv")
     rows = list(csv.DictReader(io.StringIO(reply.body.decode())))
     assert [int(row["rank"]) for row in rows] == [r for r in range(1, 26) if r % 5]
+    world.store.close()
 
 
 def test_page_tokens_of_elsewhere_are_refused(client: Client) -> None:
@@ -274,25 +283,36 @@ def test_head_is_get_without_a_body(client: Client, path: str) -> None:
     assert head.headers["content-length"] == get.headers["content-length"]
 
 
+def metrics(client: Client) -> dict[str, float]:
+    """Values by name and labels."""
+    text = client.get("/metrics").body.decode()
+    lines = (line.rsplit(" ", 1) for line in text.splitlines() if not line.startswith("#"))
+    return {name: float(value) for name, value in lines}
+
+
 def test_metrics_count_requests_and_lists_by_source(client: Client) -> None:
+    before = metrics(client)
     for user in ("u1", "u1", "ann", "nobody"):
         client.list_of(user, k=2)
     client.get("/v1/recommendations/u1", k=0)
     users = [{"user_id": "u1"}, {"user_id": "nobody"}]
     client.send("POST", "/v1/recommendations:batch", {"users": users})
-    text = client.get("/metrics").body.decode()
-    lines = dict(line.rsplit(" ", 1) for line in text.splitlines() if not line.startswith("#"))
+    after = metrics(client)
     route = 'route="/v1/recommendations/{user_id}"'
-    name = "batch_predictions_http_requests_total"
-    assert float(lines[f'{name}{{method="GET",{route},status="200"}}']) == 4
-    assert float(lines[f'{name}{{method="GET",{route},status="422"}}']) == 1
-    assert float(lines[f"batch_predictions_http_request_seconds_count{{{route}}}"]) == 5
+    requests = "batch_predictions_http_requests_total"
     lists = "batch_predictions_recommendation_lists_total"
-    counts = [lines[f'{lists}{{source="{s}"}}'] for s in ("personal", "demographic", "popular")]
-    assert list(map(float, counts)) == [3, 1, 2]
-    assert float(lines["batch_predictions_release_age_seconds"]) > 0
-    assert float(lines['batch_predictions_release_rows{table="retention_audience"}']) == 25
-    assert float(lines["batch_predictions_store_reachable"]) == 1
+    counts = {
+        f'{requests}{{method="GET",{route},status="200"}}': 4,
+        f'{requests}{{method="GET",{route},status="422"}}': 1,
+        f"batch_predictions_http_request_seconds_count{{{route}}}": 5,
+        f'{lists}{{source="personal"}}': 3,
+        f'{lists}{{source="demographic"}}': 1,
+        f'{lists}{{source="popular"}}': 2,
+    }
+    assert {name: after[name] - before.get(name, 0) for name in counts} == counts
+    assert after["batch_predictions_release_age_seconds"] > 0
+    assert after['batch_predictions_release_rows{table="retention_audience"}'] == 25
+    assert after["batch_predictions_store_reachable"] == 1
 
 
 def test_a_client_that_offers_http_2_is_answered_by_http_1(client: Client) -> None:

@@ -22,10 +22,10 @@ from batch_predictions_tests.worlds.serving import ServingWorld, open_world
 KEY = "read-0123456789abcdef0"
 
 
-@pytest.fixture
-def shop(tmp_path: Path) -> Iterator[ServingWorld]:
-    """A home with a release."""
-    world = open_world(tmp_path / "home")
+@pytest.fixture(scope="module")
+def shop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServingWorld]:
+    """A home with a release; tests only read."""
+    world = open_world(tmp_path_factory.mktemp("http") / "home")
     world.release()
     yield world
     world.store.close()
