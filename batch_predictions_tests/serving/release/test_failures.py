@@ -16,7 +16,8 @@ from batch_predictions.serving.release.publisher_liveness import register_publis
 from batch_predictions.serving.release.release_contents import read_release_contents
 from batch_predictions.serving.sign_ups import add_sign_ups
 from batch_predictions.serving.store import copy_rows
-from batch_predictions.serving.store.schema import ITEMS, RELEASES, USERS
+from batch_predictions.serving.store.schema import ITEMS, RELEASES, USERS, store_url
+from batch_predictions.serving.store.snapshot import ReadStore
 from batch_predictions.tables import ITEM_STATE
 from batch_predictions_tests.worlds.serving import (
     DAY,
@@ -207,7 +208,8 @@ def test_of_two_contents_of_one_day_the_slower_publish_fails(
 
 def test_a_snapshot_keeps_its_release_while_it_is_removed(world: ServingWorld) -> None:
     first = world.release(DAY)
-    with Lookup(world.settings) as up, up._store.snapshot() as (db, snapshot_release):
+    store = ReadStore(store_url(world.settings))
+    with store, store.snapshot() as (db, snapshot_release):
         for n in range(1, 4):
             world.predict(DAY + dt.timedelta(days=n))
             world.publish(DAY + dt.timedelta(days=n), keep=2)
