@@ -9,7 +9,6 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from batch_predictions.serving.lookup import Lookup
 from batch_predictions.serving.release.pointer import ReleaseError
 from batch_predictions.serving.release.publish import publish, releases, rollback
 from batch_predictions.serving.release.publisher_liveness import register_publisher
