@@ -10,7 +10,13 @@ from typing import Any, NamedTuple
 import orjson
 
 from batch_predictions.serving.http.current_release import BoundedCache, CurrentRelease
-from batch_predictions.serving.lookup.ranked import ListReader, RankedItem, RankedList, lists_of
+from batch_predictions.serving.lookup.ranked import (
+    MAX_LIST_ITEMS,
+    ListReader,
+    RankedItem,
+    RankedList,
+    lists_of,
+)
 from batch_predictions.serving.store.snapshot import RunStatement, ServedRelease
 
 DEFAULT_K, MAX_K = 10, 500
@@ -71,8 +77,17 @@ class ReadyAnswer(NamedTuple):
 class CachedListReader(ListReader):
     """Keeps the lists of segments, which many users share, in the memory of their release."""
 
-    def __init__(self, run: RunStatement, served: ServedRelease, lists: BoundedCache[Any]) -> None:
-        super().__init__(run, served)
+    def __init__(
+        self,
+        run: RunStatement,
+        served: ServedRelease,
+        request: ListRequest,
+        lists: BoundedCache[Any],
+    ) -> None:
+        """Args: as of `ListReader`, a request, the memory of the release."""
+        # The request needs no further items of a personal list; segments' lists are kept whole.
+        needed = MAX_LIST_ITEMS if request.categories else request.k + len(request.exclude)
+        super().__init__(run, served, needed, MAX_LIST_ITEMS)
         self._lists = lists
 
     def segment(self, level: str, values: Mapping[str, str]) -> RankedList | None:
@@ -150,7 +165,7 @@ def make_answer(
         NotPublishedError: the user has no list, and the release no fallback.
         ReleaseError: the release has no rows of the level everyone.
     """
-    reader = CachedListReader(run, served, release.lists)
+    reader = CachedListReader(run, served, request, release.lists)
     filled = fill(lists_of(reader, request.user_id, request.attributes), request)
     first = filled.items[0][1]
     recommendation_id = recommendation_id_of(served.release_id, request, filled)

@@ -99,16 +99,27 @@ class ListReader:
             within a release; lists never change.
     """
 
-    def __init__(self, run: RunStatement, served: ServedRelease, k: int = MAX_LIST_ITEMS) -> None:
-        """Args: what runs statements in the snapshot, its release, items of a list at most."""
-        self.served, self._run, self._k = served, run, k
+    def __init__(
+        self, run: RunStatement, served: ServedRelease, k: int, segment_k: int | None = None
+    ) -> None:
+        """Opens the lists of a release.
+
+        Args:
+            run: runs statements in the snapshot.
+            served: the release of the snapshot.
+            k: items of a personal list at most.
+            segment_k: items of a segment's list at most; None: `k`.
+        """
+        self.served, self._run = served, run
+        self._k, self._segment_k = k, k if segment_k is None else segment_k
         self.has_read_attributes = False
 
     def personal(self, user_id: str) -> RankedList | None:
         """The user's personal list."""
         if RECOMMENDATIONS.name not in self.served.tables:
             return None
-        rows = self._run(_PERSONAL, {**self._common, "user_id": user_id})
+        key = {"release_id": self.served.release_id, "user_id": user_id, "k": self._k}
+        rows = self._run(_PERSONAL, key)
         return _make_list(PERSONAL, None, rows)
 
     def segment(self, level: str, values: Mapping[str, str]) -> RankedList | None:
@@ -120,8 +131,9 @@ class ListReader:
         if DEMOGRAPHIC_RECOMMENDATIONS.name not in self.served.tables:
             raise not_published(DEMOGRAPHIC_RECOMMENDATIONS.name, self.served)
         # Columns outside the level are stored as empty strings.
-        key = {"segment_level": level, **dict.fromkeys(ATTRIBUTES, ""), **values}
-        rows = self._run(_SEGMENT, {**self._common, **key})
+        columns = {"segment_level": level, **dict.fromkeys(ATTRIBUTES, ""), **values}
+        key = {"release_id": self.served.release_id, **columns, "k": self._segment_k}
+        rows = self._run(_SEGMENT, key)
         source = DEMOGRAPHIC if values else POPULAR
         return _make_list(source, {"level": level, **values}, rows)
 
@@ -131,10 +143,6 @@ class ListReader:
         rows = self._run(_USER, {"release_id": self.served.release_id, "user_id": user_id})
         values = rows[0] if rows else (None,) * len(ATTRIBUTES)
         return {name: known(name, value) for name, value in zip(ATTRIBUTES, values, strict=True)}
-
-    @property
-    def _common(self) -> dict[str, Any]:
-        return {"release_id": self.served.release_id, "k": self._k}
 
 
 def lists_of(
