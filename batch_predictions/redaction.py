@@ -35,6 +35,10 @@ _VARIABLES = re.compile(
     r"SECRET|TOKEN|PASSW|PWD|KEY|SAS|CREDENTIAL|_(?:URL|URI|DSN)$", re.IGNORECASE
 )
 """Variables of the environment whose values may be secrets, or have them."""
+_FOLDERS = {"PWD", "OLDPWD"}
+"""Working directories of a shell, which are no passwords."""
+KEY_LIST = re.compile(r"_KEYS$", re.IGNORECASE)
+"""Variables whose values are keys, separated by commas."""
 _SHORTEST_SECRET = 4
 _URL_CUES = ("://",)
 _NAME_CUES = (
@@ -144,9 +148,11 @@ def environment_secrets() -> set[str]:
     """Secrets of the process's variables: passwords, tokens and keys, and those in URLs."""
     secrets: set[str] = set()
     for name, value in os.environ.items():
-        if not _VARIABLES.search(name):
+        if not _VARIABLES.search(name) or name in _FOLDERS:
             continue
         secrets |= secrets_of_url(value)
+        if KEY_LIST.search(name):
+            secrets |= {key for part in value.split(",") if len(key := part.strip()) >= 6}
         if is_secret_name(name) and "://" not in value and len(value) >= 6:
             secrets.add(value)
     return secrets

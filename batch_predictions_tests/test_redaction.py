@@ -223,3 +223,17 @@ def test_every_name_of_a_secret_is_recognised_in_upper_and_lower_case(name: str)
     for text in (f"{name}=hunter22", f'"{name}": "hunter22"', f"{name}: hunter22"):
         assert "hunter22" not in redact(text)
         assert "hunter22" not in redact(f"é\n{text}")
+
+
+def test_each_key_of_a_list_is_a_secret_and_a_shell_s_folder_is_none(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("BATCH_PREDICTIONS_HTTP_READ_KEYS", "first-key-0123, second-key-456,")
+    monkeypatch.setenv("PWD", "/srv/shop")
+    monkeypatch.setenv("OLDPWD", "/srv/before")
+    secrets = redaction.environment_secrets()
+    assert {"first-key-0123", "second-key-456"} <= secrets
+    assert not {"/srv/shop", "/srv/before"} & secrets
+    redaction.configure([], show_identifiers=False)
+    assert "second-key-456" not in redaction.redact("wrong: second-key-456 of /srv/shop")
+    assert "/srv/shop" in redaction.redact("wrong: second-key-456 of /srv/shop")

@@ -5,14 +5,12 @@ from __future__ import annotations
 import csv
 import datetime as dt
 import io
-import json
-import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import pyarrow as pa
 
+from batch_predictions.serving.csv_text import cell, has_ambiguous_items, without_formula
 from batch_predictions.serving.release.pointer import ReleaseError
 from batch_predictions.sources.manual_rows import add_manual_rows
 from batch_predictions.tables import (
@@ -33,7 +31,6 @@ AUDIENCES: dict[str, Table] = {RETENTION: RETENTION_AUDIENCE, "promotions": PROM
 _CAMPAIGN_SQL = {RETENTION: f"'{RETENTION_LIST}'", "promotions": "campaign_id"}
 """SQL of the `campaign_id` under which the customers of an audience are recorded as listed."""
 MAX_IDS_IN_ERROR = 5
-_NUMBER = re.compile(r"[+-]?\d+(\.\d+)?([eE][+-]?\d+)?")
 _EVENTS_SCHEMA = pa.schema(
     [
         ("date", pa.date32()),
@@ -118,11 +115,11 @@ def to_csv(rows: pa.Table) -> str:
     """
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow([_without_formula(name) for name in rows.column_names])
+    writer.writerow([without_formula(name) for name in rows.column_names])
     is_json = [_has_ambiguous_items(column) for column in rows.columns]
     for row in rows.to_pylist():
         writer.writerow(
-            [_cell(value, as_json) for value, as_json in zip(row.values(), is_json, strict=True)]
+            [cell(value, as_json) for value, as_json in zip(row.values(), is_json, strict=True)]
         )
     return text.getvalue()
 
@@ -131,20 +128,7 @@ def _has_ambiguous_items(column: pa.ChunkedArray) -> bool:
     """Whether a column has lists whose items could not be told apart if spaces separated them."""
     if not (pa.types.is_list(column.type) or pa.types.is_large_list(column.type)):
         return False
-    items = (item for values in column.to_pylist() for item in values or ())
-    return any(item is None or not re.fullmatch(r"[^\s\[]\S*", str(item)) for item in items)
-
-
-def _cell(value: Any, as_json: bool) -> Any:
-    if isinstance(value, list):
-        value = json.dumps(value, ensure_ascii=False) if as_json else " ".join(map(str, value))
-    return _without_formula(value) if isinstance(value, str) else value
-
-
-def _without_formula(text: str) -> str:
-    """A text that no spreadsheet runs as a formula."""
-    is_formula = text.startswith(("=", "+", "-", "@", "\t", "\r", "\n"))
-    return f"'{text}" if is_formula and not _NUMBER.fullmatch(text) else text
+    return has_ambiguous_items(item for values in column.to_pylist() for item in values or ())
 
 
 def mark_listed(warehouse: Warehouse, name: str, rows: pa.Table) -> int:

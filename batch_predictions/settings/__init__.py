@@ -9,6 +9,7 @@ from batch_predictions.settings.audiences import AudiencesSettings, ChurnSetting
 from batch_predictions.settings.demand import DemandSettings
 from batch_predictions.settings.environment import PREFIX, shareable_variables
 from batch_predictions.settings.errors import SettingsError
+from batch_predictions.settings.http import HttpSettings
 from batch_predictions.settings.loading import FILE_NAME, Settings, home_folder
 from batch_predictions.settings.platform import (
     DuckDBSettings,
@@ -45,6 +46,7 @@ __all__ = [
     "ExecutionSettings",
     "FallbackSettings",
     "FilesEntry",
+    "HttpSettings",
     "IdRule",
     "InferenceSettings",
     "RecommendationsSettings",

@@ -22,6 +22,7 @@ from batch_predictions.settings.audiences import AudiencesSettings, ChurnSetting
 from batch_predictions.settings.demand import DemandSettings
 from batch_predictions.settings.environment import PREFIX, require_withheld
 from batch_predictions.settings.errors import SettingsError
+from batch_predictions.settings.http import HttpSettings
 from batch_predictions.settings.platform import (
     DuckDBSettings,
     ExecutionSettings,
@@ -75,6 +76,7 @@ class Settings(BaseSettings):
     execution: ExecutionSettings = ExecutionSettings()
     retention: RetentionSettings = RetentionSettings()
     serving: ServingSettings = ServingSettings()
+    http: HttpSettings = HttpSettings()
     schedules: ScheduleSettings = ScheduleSettings()
 
     @classmethod

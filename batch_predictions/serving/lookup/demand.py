@@ -5,7 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+import sqlalchemy as sa
+
 from batch_predictions.serving.lookup import Lookup
+from batch_predictions.serving.lookup.rows import read_sorted_rows
+from batch_predictions.serving.store.snapshot import ServedRelease
 
 FORECASTS, LEAD_TIME_DEMAND, ORDERS = "demand_forecasts", "lead_time_demand", "replenishment_orders"
 
@@ -29,6 +33,10 @@ def forecast(lookup: Lookup, item_id: str, location: str | None = None) -> dict[
     key: dict[str, Any] = {"item_id": item_id}
     if location:
         key["location"] = location
+    return lookup.in_one_snapshot(lambda one_release: _forecast(one_release, item_id, key))
+
+
+def _forecast(lookup: Lookup, item_id: str, key: dict[str, Any]) -> dict[str, Any]:
     answer = lookup.answer(FORECASTS, **key)
     return {
         "item_id": item_id,
@@ -39,13 +47,16 @@ def forecast(lookup: Lookup, item_id: str, location: str | None = None) -> dict[
     }
 
 
-def orders(lookup: Lookup, item_id: str | None = None, limit: int | None = None) -> dict[str, Any]:
+def orders(
+    lookup: Lookup, item_id: str | None = None, limit: int | None = None, offset: int = 0
+) -> dict[str, Any]:
     """Stock levels and order quantities of one item or of all, largest orders first.
 
     Args:
         lookup: the open release.
         item_id: an item; None: all.
         limit: number of orders at most; None: all.
+        offset: number of orders to leave out at the beginning.
 
     Returns:
         release_id, as_of and orders.
@@ -54,22 +65,22 @@ def orders(lookup: Lookup, item_id: str | None = None, limit: int | None = None)
         NoReleaseError: nothing has been released yet.
         NotPublishedError: the release has no orders.
     """
-    key: dict[str, Any] = {"item_id": item_id} if item_id else {}
-    answer = lookup.answer(ORDERS, **key)
-    rows = sorted(
-        answer["rows"],
-        key=lambda row: (
-            -(row["order_quantity"] or 0),
-            -row["order_up_to"],
-            row["item_id"],
-            row["location"],
-        ),
-    )
-    return {
-        "release_id": answer["release_id"],
-        "as_of": answer["as_of"],
-        "orders": rows[:limit] if limit else rows,
-    }
+    key = {"item_id": lookup.normalise("item_id", item_id)} if item_id else {}
+
+    def read(db: sa.Connection, served: ServedRelease) -> dict[str, Any]:
+        rows = read_sorted_rows(db, served, ORDERS, key, _largest_first, limit, offset)
+        return {
+            "release_id": served.release_id,
+            "as_of": served.as_of.isoformat(),
+            "orders": rows,
+        }
+
+    return lookup.read(read)
+
+
+def _largest_first(table: sa.Table) -> list[sa.ColumnElement[Any]]:
+    quantity = sa.func.coalesce(table.c.order_quantity, 0)
+    return [quantity.desc(), table.c.order_up_to.desc(), table.c.item_id, table.c.location]
 
 
 def forecast_lines(answer: dict[str, Any]) -> Iterator[str]:

@@ -22,6 +22,10 @@ def item_sentiment(lookup: Lookup, item_id: str) -> dict[str, Any]:
         NoReleaseError: nothing has been released yet.
         NotPublishedError: the release has no sentiments.
     """
+    return lookup.in_one_snapshot(lambda one_release: _item_sentiment(one_release, item_id))
+
+
+def _item_sentiment(lookup: Lookup, item_id: str) -> dict[str, Any]:
     answer = lookup.answer(ITEMS, item_id=item_id)
     aspects: list[dict[str, Any]] = []
     examples: list[dict[str, Any]] = []

@@ -30,6 +30,10 @@ class NoReleaseError(ReleaseError):
         )
 
 
+class ReleaseRemovedError(ReleaseError):
+    """The store has no such release, or has it no longer."""
+
+
 @dataclass(frozen=True)
 class Release:
     """A release: one day's predictions of every published table.

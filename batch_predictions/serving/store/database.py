@@ -21,6 +21,10 @@ from batch_predictions.serving.store.read_only import (
     open_reader,
 )
 
+_POSTGRES_LIMITS = {"connect_timeout": 10, "tcp_user_timeout": 30_000}
+"""Seconds, and milliseconds, after which a server that has vanished is an error; libpq waits for
+minutes. Options of the URL come first."""
+
 
 def sqlite_file(url: sa.URL) -> Path | None:
     """The file of an SQLite store; None for other databases."""
@@ -55,8 +59,13 @@ def open_engine(store_url: str, *, writing: bool) -> sa.Engine:
         return _sqlite_writer(file) if writing else _sqlite_reader(file)
     if url.get_backend_name() == "postgresql" and url.get_driver_name() == "psycopg":
         isolation = "READ COMMITTED" if writing else "REPEATABLE READ"
+        limits = {name: v for name, v in _POSTGRES_LIMITS.items() if name not in url.query}
         engine = sa.create_engine(
-            url, isolation_level=isolation, pool_pre_ping=True, hide_parameters=True
+            url,
+            isolation_level=isolation,
+            pool_pre_ping=True,
+            hide_parameters=True,
+            connect_args=limits,
         )
         if not writing:
             sa.event.listen(engine, "connect", _only_read)

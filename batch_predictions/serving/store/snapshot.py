@@ -3,15 +3,23 @@
 from __future__ import annotations
 
 import datetime as dt
+import sqlite3
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
+from functools import lru_cache, partial
 from typing import Any, NamedTuple, TypeVar
 
 import sqlalchemy as sa
+from sqlalchemy.dialects import sqlite
 
 from batch_predictions.database_url import location_of
-from batch_predictions.serving.release.pointer import NoReleaseError, Release, all_releases
+from batch_predictions.serving.release.pointer import (
+    NoReleaseError,
+    Release,
+    ReleaseRemovedError,
+    all_releases,
+)
 from batch_predictions.serving.store.database import (
     connect,
     open_engine,
@@ -29,17 +37,32 @@ from batch_predictions.serving.store.schema import CURRENT, RELEASES
 T = TypeVar("T")
 MAX_CHANGES = 5
 """How often a query is repeated because the file of the store was written meanwhile."""
-_POINTER = sa.select(CURRENT.c.release_id, CURRENT.c.as_of)
+RunStatement = Callable[[sa.Select[Any], Mapping[str, Any]], Sequence[Sequence[Any]]]
+"""Runs a statement with its parameters in a snapshot; returns its rows."""
+MAX_MANIFESTS = 8
+"""Manifests of the newest releases that were read, which are kept in memory."""
+_POINTER = sa.select(CURRENT.c.release_id, CURRENT.c.as_of, CURRENT.c.version)
 _MANIFEST = sa.select(RELEASES.c.manifest).where(
     RELEASES.c.release_id == sa.bindparam("release_id")
+)
+_NAMED_RELEASE = sa.select(RELEASES.c.as_of).where(
+    RELEASES.c.release_id == sa.bindparam("release_id"), RELEASES.c.status == "ready"
 )
 
 
 class ServedRelease(NamedTuple):
-    """The current release of a snapshot: its id, day, and table entries of the manifest."""
+    """The release that a snapshot is read for.
+
+    Attributes:
+        release_id: its id.
+        as_of: its day.
+        version: number of moves of the pointer so far.
+        tables: table entries of its manifest, by name.
+    """
 
     release_id: str
     as_of: dt.date
+    version: int
     tables: Mapping[str, Mapping[str, Any]]
 
 
@@ -49,7 +72,7 @@ class ReadStore:
     def __init__(self, url: str) -> None:
         self._url = parse_store_url(url)
         self._engine = open_engine(url, writing=False)
-        self._manifest: tuple[str, dict[str, Any]] = ("", {})
+        self._manifests: dict[str, dict[str, Any]] = {}
 
     def __enter__(self) -> ReadStore:
         return self
@@ -64,49 +87,103 @@ class ReadStore:
         except NoReleaseError:
             return []
 
-    def read(self, query: Callable[[sa.Connection, ServedRelease], T]) -> T:
+    @property
+    def is_file(self) -> bool:
+        """Whether it is a file of this machine, which is read in microseconds."""
+        return self._engine.dialect.name == "sqlite"
+
+    def read(
+        self, query: Callable[[sa.Connection, ServedRelease], T], release_id: str | None = None
+    ) -> T:
         """The result of a query in one snapshot.
 
         Args:
-            query: reads from the connection, in the current release; it is called again if the file
+            query: reads from the connection, in the given release; it is called again if the file
                 changed that was read as immutable.
+            release_id: the release to read; None: the current one.
 
         Raises:
             NoReleaseError: nothing has been released yet.
+            ReleaseRemovedError: the store has no such release, or has it no longer.
             StoreError: the store cannot be read; the message says what to do.
         """
         for _ in range(MAX_CHANGES):
-            with suppress(StoreChangedError), self.snapshot() as (db, served):
+            with suppress(StoreChangedError), self.snapshot(release_id) as (db, served):
                 return query(db, served)
-        with self.snapshot() as (db, served):
+        with self.snapshot(release_id) as (db, served):
             return query(db, served)
 
+    def read_rows(self, query: Callable[[RunStatement, ServedRelease], T]) -> T:
+        """As `read` of the current release, for queries of which there are thousands a second.
+
+        In SQLite, statements run on the driver's connection: SQLAlchemy's takes longer than a query
+        (docs/http.md, Performance). Their rows have the database's types: no dates, no JSON.
+        """
+        if self.is_file:
+            # Whatever is unusual is left to `read`, which reports it.
+            with suppress(_NotReadDirectlyError, StoreChangedError, sqlite3.OperationalError):
+                return self._read_directly(query)
+        return self.read(lambda db, served: query(partial(execute, db), served))
+
+    def _read_directly(self, query: Callable[[RunStatement, ServedRelease], T]) -> T:
+        pooled = self._engine.raw_connection()
+        try:
+            file = pooled.driver_connection
+            assert isinstance(file, FileReader)
+            file.execute("begin")
+            pointer = file.execute(_sqlite_text(_POINTER)[0]).fetchone()
+            manifest = self._manifests.get(pointer[0]) if pointer else None
+            if manifest is None:
+                raise _NotReadDirectlyError
+            release_id, as_of, version = pointer
+            day = dt.date.fromisoformat(as_of)
+            served = ServedRelease(release_id, day, version, manifest["tables"])
+            result = query(partial(_execute_directly, file), served)
+            _require_unchanged(file)
+        finally:
+            pooled.close()
+        return result
+
     @contextmanager
-    def snapshot(self) -> Iterator[tuple[sa.Connection, ServedRelease]]:
-        """A read transaction, and the current release in it.
+    def snapshot(
+        self, release_id: str | None = None
+    ) -> Iterator[tuple[sa.Connection, ServedRelease]]:
+        """A read transaction, and the current release, or a named one, in it.
 
         Raises:
+            ReleaseRemovedError: the store has no such release, or has it no longer.
             StoreChangedError: at the end: what was read in it is not of one state of the store.
         """
-        db, (release_id, as_of) = self._begin()
+        db, (current_id, as_of, version) = self._begin()
         with db:
             file = db.connection.driver_connection
             try:
-                yield db, ServedRelease(release_id, as_of, self._tables(db, release_id))
+                if release_id is not None and release_id != current_id:
+                    as_of = self._day_of(db, release_id)
+                read_id = release_id or current_id
+                yield db, ServedRelease(read_id, as_of, version, self._tables(db, read_id))
             except sa.exc.DatabaseError:
                 _require_unchanged(file)
                 raise
             _require_unchanged(file)
 
+    def _day_of(self, db: sa.Connection, release_id: str) -> dt.date:
+        as_of: dt.date | None = db.execute(_NAMED_RELEASE, {"release_id": release_id}).scalar()
+        if as_of is None:
+            raise ReleaseRemovedError(f"release {release_id} is not in the store (any more)")
+        return as_of
+
     def _tables(self, db: sa.Connection, release_id: str) -> Mapping[str, Mapping[str, Any]]:
-        cached_id, manifest = self._manifest
-        if cached_id != release_id:
+        manifest = self._manifests.get(release_id)
+        if manifest is None:
             manifest = db.execute(_MANIFEST, {"release_id": release_id}).scalar_one()
-            self._manifest = (release_id, manifest)
+            kept = dict(list(self._manifests.items())[1 - MAX_MANIFESTS :])
+            # Replaced as a whole: other threads read it meanwhile.
+            self._manifests = {**kept, release_id: manifest}
         tables: Mapping[str, Mapping[str, Any]] = manifest["tables"]
         return tables
 
-    def _begin(self) -> tuple[sa.Connection, tuple[str, dt.date]]:
+    def _begin(self) -> tuple[sa.Connection, tuple[str, dt.date, int]]:
         """A connection whose snapshot has begun, and the pointer in it."""
         deadline = time.monotonic() + BUSY_SECONDS
         while True:
@@ -131,7 +208,7 @@ class ReadStore:
                 raise self._no_release() from None
             raise
 
-    def _pointer(self, db: sa.Connection) -> tuple[str, dt.date]:
+    def _pointer(self, db: sa.Connection) -> tuple[str, dt.date, int]:
         try:
             row = db.execute(_POINTER).one_or_none()
         except (sa.exc.OperationalError, sa.exc.ProgrammingError):
@@ -141,7 +218,7 @@ class ReadStore:
             raise
         if row is None:
             raise self._no_release()
-        return row.release_id, row.as_of
+        return row.release_id, row.as_of, row.version
 
     def _no_release(self) -> NoReleaseError:
         return NoReleaseError(location_of(self._url))
@@ -149,6 +226,31 @@ class ReadStore:
     def close(self) -> None:
         """Closes its connections."""
         self._engine.dispose()
+
+
+class _NotReadDirectlyError(Exception):
+    """There is no release yet, or its manifest has not been read yet."""
+
+
+def execute(
+    db: sa.Connection, statement: sa.Select[Any], values: Mapping[str, Any]
+) -> Sequence[Sequence[Any]]:
+    """Runs a statement with its parameters; a `RunStatement` when the connection is given."""
+    return db.execute(statement, values).all()
+
+
+def _execute_directly(
+    file: sqlite3.Connection, statement: sa.Select[Any], values: Mapping[str, Any]
+) -> Sequence[Sequence[Any]]:
+    text, constants = _sqlite_text(statement)
+    return file.execute(text, {**constants, **values}).fetchall()
+
+
+@lru_cache(maxsize=64)
+def _sqlite_text(statement: sa.Select[Any]) -> tuple[str, dict[str, Any]]:
+    """A statement in SQLite's SQL with named parameters, and the values of its constants."""
+    compiled = statement.compile(dialect=sqlite.dialect(paramstyle="named"))
+    return str(compiled), {k: v for k, v in compiled.params.items() if v is not None}
 
 
 def _require_unchanged(connection: Any) -> None:

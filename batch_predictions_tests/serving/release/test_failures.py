@@ -9,14 +9,14 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from batch_predictions.serving.lookup import Lookup
 from batch_predictions.serving.release.pointer import ReleaseError
 from batch_predictions.serving.release.publish import publish, releases, rollback
 from batch_predictions.serving.release.publisher_liveness import register_publisher
 from batch_predictions.serving.release.release_contents import read_release_contents
 from batch_predictions.serving.sign_ups import add_sign_ups
 from batch_predictions.serving.store import copy_rows
-from batch_predictions.serving.store.schema import ITEMS, RELEASES, USERS
+from batch_predictions.serving.store.schema import ITEMS, RELEASES, USERS, store_url
+from batch_predictions.serving.store.snapshot import ReadStore
 from batch_predictions.tables import ITEM_STATE
 from batch_predictions_tests.worlds.serving import (
     DAY,
@@ -207,7 +207,8 @@ def test_of_two_contents_of_one_day_the_slower_publish_fails(
 
 def test_a_snapshot_keeps_its_release_while_it_is_removed(world: ServingWorld) -> None:
     first = world.release(DAY)
-    with Lookup(world.settings) as up, up._store.snapshot() as (db, snapshot_release):
+    store = ReadStore(store_url(world.settings))
+    with store, store.snapshot() as (db, snapshot_release):
         for n in range(1, 4):
             world.predict(DAY + dt.timedelta(days=n))
             world.publish(DAY + dt.timedelta(days=n), keep=2)

@@ -1,0 +1,157 @@
+"""Who may call: API keys by scope, and the names under which an open service answers."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import ipaddress
+import os
+from collections.abc import Mapping, Sequence
+from typing import Literal
+
+from batch_predictions.serving.http.problems import (
+    MISSING_SCOPE,
+    NO_KEY,
+    WRONG_HOST,
+    WRONG_KEY,
+    ProblemError,
+)
+from batch_predictions.settings import SettingsError
+
+Scope = Literal["read", "write", "admin"]
+SCOPES: tuple[Scope, ...] = ("read", "write", "admin")
+VARIABLES: dict[Scope, str] = {
+    scope: f"BATCH_PREDICTIONS_HTTP_{scope.upper()}_KEYS" for scope in SCOPES
+}
+MIN_KEY_CHARACTERS = 20
+OPEN_PATHS = frozenset({"/healthz", "/readyz", "/openapi.json"})
+"""They need no key: probes have none, and the description has no data."""
+_OPEN_PREFIX = "/problems/"
+_CHALLENGE = {"www-authenticate": 'Bearer realm="batch-predictions"'}
+
+
+def required_scope(method: str, path: str) -> Scope | None:
+    """The scope that a request needs; None: no key.
+
+    A new route is closed unless it is named here: reading needs `read`, whatever changes something
+    needs `write`, and what removes something `admin`.
+    """
+    if path in OPEN_PATHS or path.startswith(_OPEN_PREFIX):
+        return None
+    if method in ("GET", "HEAD") or (method == "POST" and path.endswith(":batch")):
+        return "read"
+    return "admin" if method == "DELETE" else "write"
+
+
+def is_loopback(host: str) -> bool:
+    """Whether an address to listen on is reached from this machine only."""
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+class AccessControl:
+    """Checks the keys of requests; without keys, everybody on this machine may do everything.
+
+    Keys are compared in constant time, by their hashes, and every request with all of them.
+    """
+
+    def __init__(self, keys: Mapping[Scope, Sequence[str]], *, any_host: bool = False) -> None:
+        """Args: keys by scope; whether a service without keys answers under every name."""
+        by_key: dict[bytes, set[Scope]] = {}
+        for scope, texts in keys.items():
+            for text in texts:
+                by_key.setdefault(_digest(text), set()).add(scope)
+        self._scopes = [(digest, frozenset(scopes)) for digest, scopes in by_key.items()]
+        self._any_host = any_host
+
+    @classmethod
+    def from_environment(cls, *, any_host: bool = False) -> AccessControl:
+        """With the keys of the variables BATCH_PREDICTIONS_HTTP_…_KEYS, separated by commas.
+
+        Raises:
+            SettingsError: a key is too short; the message does not quote it.
+        """
+        keys: dict[Scope, list[str]] = {}
+        for scope, variable in VARIABLES.items():
+            texts = (text.strip() for text in os.environ.get(variable, "").split(","))
+            keys[scope] = [text for text in texts if text]
+            if any(len(text) < MIN_KEY_CHARACTERS or not text.isascii() for text in keys[scope]):
+                raise SettingsError(
+                    f"variable {variable} has a key of fewer than {MIN_KEY_CHARACTERS} characters, "
+                    "or with others than ASCII: `openssl rand -hex 32` makes one"
+                )
+        return cls(keys, any_host=any_host)
+
+    @property
+    def has_keys(self) -> bool:
+        """Whether requests need a key."""
+        return bool(self._scopes)
+
+    def require_bindable(self, host: str) -> None:
+        """Checks that a service with these keys may listen on an address.
+
+        Raises:
+            SettingsError: other machines reach it, and there is no key.
+        """
+        if not (self.has_keys or self._any_host or is_loopback(host)):
+            raise SettingsError(
+                f"--host {host} would let everybody who reaches this machine read all predictions: "
+                f"set {VARIABLES['read']} to a key (`openssl rand -hex 32` makes one), or "
+                "http.allow_without_keys if a proxy checks who calls"
+            )
+
+    def identify(self, scope: Scope | None, headers: Mapping[bytes, bytes]) -> bytes | None:
+        """Checks a request.
+
+        Args:
+            scope: what the request needs.
+            headers: by lower-case name.
+
+        Returns:
+            A name for the key, for rate limits; None if the request has none and needs none.
+
+        Raises:
+            ProblemError: the key is missing, wrong, or of another scope; the host is not local.
+        """
+        if not self._scopes:
+            if not self._any_host and scope is not None:
+                _require_local_name(headers.get(b"host", b""))
+            return None
+        if scope is None:
+            return None
+        text = _presented_key(headers)
+        if text is None:
+            raise ProblemError(NO_KEY, "This address needs an API key.", _CHALLENGE)
+        presented = hashlib.sha256(text).digest()
+        granted: frozenset[Scope] | None = None
+        for digest, scopes in self._scopes:
+            if hmac.compare_digest(digest, presented):
+                granted = scopes
+        if granted is None:
+            raise ProblemError(WRONG_KEY, "The key is none of this service.", _CHALLENGE)
+        if scope not in granted and "admin" not in granted:
+            raise ProblemError(MISSING_SCOPE, f"This needs a key of the scope {scope}.")
+        return presented
+
+
+def _presented_key(headers: Mapping[bytes, bytes]) -> bytes | None:
+    kind, _, bearer = headers.get(b"authorization", b"").partition(b" ")
+    if kind.lower() == b"bearer" and bearer.strip():
+        return bearer.strip()
+    return headers.get(b"x-api-key", b"").strip() or None
+
+
+def _require_local_name(host: bytes) -> None:
+    """A page of another site can make a browser call this machine, but not under its name."""
+    text = host.decode("latin-1")
+    name = text[1:].partition("]")[0] if text.startswith("[") else text.partition(":")[0]
+    if name and not is_loopback(name.lower()):
+        raise ProblemError(WRONG_HOST, "The header Host is not localhost.")
+
+
+def _digest(key: str) -> bytes:
+    return hashlib.sha256(key.encode()).digest()

@@ -1,0 +1,92 @@
+"""Answers of the routes: what all of them have, entity tags, caching."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import orjson
+from starlette.requests import Request
+from starlette.responses import Response
+
+from batch_predictions.serving.http.conditional import etag_matches, etag_of
+from batch_predictions.serving.http.current_release import CurrentRelease
+
+_TIMES_IN_UTC = orjson.OPT_NAIVE_UTC | orjson.OPT_UTC_Z
+
+
+def to_json(value: Any) -> bytes:
+    """A value as JSON; times as RFC 3339, in UTC."""
+    return orjson.dumps(value, option=_TIMES_IN_UTC)
+
+
+def answer(
+    request: Request,
+    release: CurrentRelease,
+    source: str,
+    content: Mapping[str, Any],
+    rows: Sequence[Mapping[str, Any]] = (),
+    *,
+    is_fixed: bool = True,
+    etag: bytes | None = None,
+) -> Response:
+    """An answer with the keys that all have, or 304 if the client has it already.
+
+    Args:
+        request: the request.
+        release: the release of `content`.
+        source: the table that it is from.
+        content: the other keys.
+        rows: whose first names the model's version; none: the release does.
+        is_fixed: whether it stays the same as long as the release does.
+        etag: its entity tag; None: that of its text without its age.
+    """
+    version = rows[0].get("model_version") if rows else None
+    head = {
+        "release_id": release.served.release_id,
+        "as_of": release.served.as_of.isoformat(),
+    }
+    tail = {
+        "source": source,
+        "model_version": version or release.model_version(source),
+        "recommendation_id": id_of_request(request, release.served.release_id),
+        **content,
+    }
+    head_text = to_json(head)[:-1] + b',"age_seconds":'
+    tail_text = b"," + to_json(tail)[1:]
+    now = time.time()
+    body = b"%b%d%b" % (head_text, release.age_seconds(now), tail_text)
+    etag = etag or etag_of(head_text + tail_text)
+    return conditional_response(request, release, body, etag, now, is_fixed=is_fixed)
+
+
+def conditional_response(
+    request: Request,
+    release: CurrentRelease,
+    body: bytes,
+    etag: bytes,
+    now: float,
+    *,
+    is_fixed: bool = True,
+) -> Response:
+    """A JSON text with its entity tag, or 304 if the client has it already."""
+    control = release.cache_control(now).decode() if is_fixed else "private, no-cache"
+    headers = {"etag": etag.decode(), "cache-control": control}
+    wanted = request.headers.get("if-none-match")
+    if request.method == "GET" and wanted and etag_matches(wanted.encode("latin-1"), etag):
+        return Response(status_code=304, headers=headers)
+    headers["x-content-type-options"] = "nosniff"
+    return Response(body, media_type="application/json", headers=headers)
+
+
+def id_of_request(request: Request, release_id: str, body: bytes = b"") -> str:
+    """The recommendation_id of an answer: equal for the same release, address and parameters.
+
+    Returns:
+        32 hexadecimal digits.
+    """
+    parameters = sorted(request.query_params.multi_items())
+    text = orjson.dumps([release_id, request.url.path, parameters])
+    return hashlib.blake2b(text + body, digest_size=16).hexdigest()

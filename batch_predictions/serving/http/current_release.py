@@ -1,0 +1,201 @@
+"""The release that the service answers from: its age, and memory for its answers."""
+
+from __future__ import annotations
+
+import datetime as dt
+import logging
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from typing import Any, Generic, TypeVar
+from zoneinfo import ZoneInfo
+
+from batch_predictions.serving.http.problems import (
+    NO_RELEASE,
+    ProblemError,
+    problem_of,
+    store_unavailable,
+)
+from batch_predictions.serving.lookup.source import LookupSource
+from batch_predictions.serving.store.snapshot import ServedRelease
+
+V = TypeVar("V")
+SILENT_SECONDS = 10.0
+"""A store that has not answered for so long is not ready."""
+_log = logging.getLogger(__name__)
+
+
+class BoundedCache(Generic[V]):
+    """Values by key, up to a number of bytes; those not used for longest leave first."""
+
+    def __init__(self, max_bytes: int) -> None:
+        self._max_bytes, self._bytes = max_bytes, 0
+        self._values: OrderedDict[Any, tuple[V, int]] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def __len__(self) -> int:
+        return len(self._values)
+
+    def get(self, key: Any) -> V | None:
+        """The value of a key; None if it is not there."""
+        entry = self._values.get(key)
+        if entry is None:
+            return None
+        with suppress(KeyError):  # another thread has removed it meanwhile
+            self._values.move_to_end(key)
+        return entry[0]
+
+    def put(self, key: Any, value: V, size: int) -> None:
+        """Keeps a value of `size` bytes; others leave."""
+        if size > self._max_bytes:
+            return
+        with self._lock:
+            _, old_size = self._values.pop(key, (None, 0))
+            self._values[key] = (value, size)
+            self._bytes += size - old_size
+            while self._bytes > self._max_bytes:
+                _, (_, removed) = self._values.popitem(last=False)
+                self._bytes -= removed
+
+
+class CurrentRelease:
+    """A release, and what the service keeps in memory of it.
+
+    Attributes:
+        served: its id, day, version of the pointer, tables.
+        fresh_at: end of its day in the source's time zone, seconds since 1970: its age is counted
+            from there.
+        due_at: end of the following day, whose release is the next one.
+        answers: ready answers by path and query of the request.
+        lists: lists of segments by level and values.
+        by_user: names of the tables that have an index of users; None: not known yet.
+    """
+
+    def __init__(
+        self, served: ServedRelease, timezone: ZoneInfo, cache_bytes: int, cache_seconds: int
+    ) -> None:
+        self.served = served
+        self.fresh_at = _midnight_after(served.as_of, timezone)
+        self.due_at = _midnight_after(served.as_of + dt.timedelta(days=1), timezone)
+        self.answers: BoundedCache[Any] = BoundedCache(cache_bytes * 3 // 4)
+        self.lists: BoundedCache[Any] = BoundedCache(cache_bytes // 4)
+        self.by_user: tuple[str, ...] | None = None
+        self._cache_seconds = cache_seconds
+        self._header: tuple[int, bytes] = (-1, b"")
+
+    @property
+    def identity(self) -> tuple[str, int]:
+        """Whatever is kept of a release is kept by this; see `identity_of`."""
+        return identity_of(self.served)
+
+    def age_seconds(self, now: float) -> int:
+        """Seconds from the end of its day to `now`, at least 0."""
+        return max(0, int(now - self.fresh_at))
+
+    def cache_control(self, now: float) -> bytes:
+        """Cache-Control of its answers: until the next release is due, and then asked again."""
+        second = int(now)
+        cached_second, header = self._header
+        if cached_second != second:
+            left = min(int(self.due_at - now), self._cache_seconds)
+            header = b"private, max-age=%d" % left if left > 0 else b"private, no-cache"
+            self._header = (second, header)
+        return header
+
+    def model_version(self, table: str) -> str | None:
+        """The model's version of a table's rows; of several, the first."""
+        entry: Mapping[str, Any] = self.served.tables.get(table, {})
+        versions = entry.get("model_versions") or [None]
+        version: str | None = versions[0]
+        return version
+
+
+def identity_of(served: ServedRelease) -> tuple[str, int]:
+    """The release's id and the version of the pointer: what changes its rows moves the version."""
+    return served.release_id, served.version
+
+
+class ReleaseWatcher:
+    """Follows the pointer of a store.
+
+    `refresh` is called a few times a second and reads the pointer; reads in between that meet a
+    newer release make it the current one at once. Whatever the service answers is read in one
+    snapshot and kept by the release of that snapshot, so that no answer is of two.
+    """
+
+    def __init__(
+        self,
+        source: LookupSource,
+        make: Callable[[ServedRelease], CurrentRelease],
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._source, self._make, self._clock = source, make, clock
+        self._lock = threading.Lock()
+        self._answered_at = clock()
+        self._problem: ProblemError | None = None
+        self.current: CurrentRelease | None = None
+
+    def refresh(self) -> None:
+        """Reads the pointer. An error is kept for `require`, and the release stays."""
+        try:
+            served = self._source.read(lambda _, served: served)
+        except Exception as error:
+            problem = problem_of(error)
+            if problem is None:
+                _log.exception("the current release cannot be read")
+            if self._problem is None or self.current is None:
+                self._problem = problem or store_unavailable()
+            if problem is not None and problem.type is NO_RELEASE:
+                self._answered_at, self.current, self._problem = self._clock(), None, problem
+            return
+        with self._lock:
+            self._answered_at, self._problem = self._clock(), None
+            if self.current is None or self.current.identity != identity_of(served):
+                self._replace(served)
+
+    def release_of(self, served: ServedRelease, *, is_pointed_to: bool = True) -> CurrentRelease:
+        """The release of a snapshot.
+
+        Args:
+            served: the release that was read.
+            is_pointed_to: whether it was read as the current one, and not by its id: it becomes
+                the current one here too if it is newer.
+        """
+        current = self.current
+        if current is not None and current.identity == identity_of(served):
+            return current
+        with self._lock:
+            current = self.current
+            if is_pointed_to and (current is None or served.version > current.served.version):
+                return self._replace(served)
+        # An older snapshot, or a page of an older release: nothing of it is kept.
+        return self._make(served)
+
+    def require(self) -> CurrentRelease:
+        """The current release, if the store has answered lately.
+
+        Raises:
+            ProblemError: there is no release, or the store does not answer.
+        """
+        silent = self._clock() - self._answered_at > SILENT_SECONDS
+        if self.current is None or (silent and self._problem is not None):
+            raise self._problem or store_unavailable()
+        return self.current
+
+    @property
+    def is_reachable(self) -> bool:
+        """Whether the store answered when it was asked last."""
+        return self._problem is None or self._problem.type is NO_RELEASE
+
+    def _replace(self, served: ServedRelease) -> CurrentRelease:
+        self.current = self._make(served)
+        _log.info("serving release %s", served.release_id)
+        return self.current
+
+
+def _midnight_after(day: dt.date, timezone: ZoneInfo) -> float:
+    """The end of a day, in seconds since 1970."""
+    next_day = day + dt.timedelta(days=1)
+    return dt.datetime(next_day.year, next_day.month, next_day.day, tzinfo=timezone).timestamp()

@@ -1,0 +1,123 @@
+"""Counters of the service in Prometheus's format; of all workers together."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    Histogram,
+    disable_created_metrics,
+    generate_latest,
+)
+from prometheus_client.core import GaugeMetricFamily, InfoMetricFamily
+from prometheus_client.multiprocess import MultiProcessCollector
+from prometheus_client.registry import Collector
+
+from batch_predictions.serving.http.current_release import ReleaseWatcher
+
+CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+WORKERS_FOLDER = "PROMETHEUS_MULTIPROC_DIR"
+"""Variable that names the folder in which workers keep their counters for each other."""
+PREFIX = "batch_predictions"
+_SECONDS = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0)
+
+
+class Metrics:
+    """Counts requests. No label has an id of a user or an item, or a key."""
+
+    def __init__(self, watcher: ReleaseWatcher) -> None:
+        disable_created_metrics()
+        self._registry = CollectorRegistry()
+        self._requests = Counter(
+            f"{PREFIX}_http_requests",
+            "Requests by route, method and status.",
+            ("route", "method", "status"),
+            registry=self._registry,
+        )
+        self._seconds = Histogram(
+            f"{PREFIX}_http_request_seconds",
+            "Seconds from a request's headers to the end of its answer, by route.",
+            ("route",),
+            buckets=_SECONDS,
+            registry=self._registry,
+        )
+        self._lists = Counter(
+            f"{PREFIX}_recommendation_lists",
+            "Lists of recommendations by source: personal, demographic or popular.",
+            ("source",),
+            registry=self._registry,
+        )
+        for source in ("personal", "demographic", "popular"):
+            self._lists.labels(source)
+        self._release = _ReleaseCollector(watcher)
+        # Looking a child up by its labels takes as long as counting.
+        self._children: dict[tuple[str, str, int], tuple[Callable[[], None], Any]] = {}
+        self._list_children = {
+            source: self._lists.labels(source).inc
+            for source in ("personal", "demographic", "popular")
+        }
+
+    def count_request(self, route: str, method: str, status: int, seconds: float) -> None:
+        """Counts a request that has ended."""
+        key = (route, method, status)
+        child = self._children.get(key)
+        if child is None:
+            child = (
+                self._requests.labels(route, method, str(status)).inc,
+                self._seconds.labels(route).observe,
+            )
+            self._children[key] = child
+        child[0]()
+        child[1](seconds)
+
+    def count_list(self, source: str) -> None:
+        """Counts a list of recommendations that was answered."""
+        self._list_children[source]()
+
+    def text(self) -> bytes:
+        """All counters, and the current release, in Prometheus's text format."""
+        folder = os.environ.get(WORKERS_FOLDER)
+        registry = CollectorRegistry()
+        if folder:
+            MultiProcessCollector(registry, folder)
+        registry.register(self._release)
+        own = b"" if folder else generate_latest(self._registry)
+        return own + generate_latest(registry)
+
+
+class _ReleaseCollector(Collector):
+    """What is known of the current release, when it is asked for."""
+
+    def __init__(self, watcher: ReleaseWatcher) -> None:
+        self._watcher = watcher
+
+    def collect(self) -> Iterator[Any]:
+        current = self._watcher.current
+        yield GaugeMetricFamily(
+            f"{PREFIX}_store_reachable",
+            "Whether the serving store answered when it was asked last: 1 or 0.",
+            float(self._watcher.is_reachable),
+        )
+        if current is None:
+            return
+        yield InfoMetricFamily(
+            f"{PREFIX}_release",
+            "The current release.",
+            {"release_id": current.served.release_id, "as_of": current.served.as_of.isoformat()},
+        )
+        yield GaugeMetricFamily(
+            f"{PREFIX}_release_age_seconds",
+            "Seconds since the end of the current release's day.",
+            current.age_seconds(time.time()),
+        )
+        rows = GaugeMetricFamily(
+            f"{PREFIX}_release_rows", "Rows of the current release by table.", labels=["table"]
+        )
+        for name, entry in current.served.tables.items():
+            rows.add_metric([name], entry["rows"])
+        yield rows

@@ -1,0 +1,1 @@
+"""The routes of FastAPI, one module per subject."""

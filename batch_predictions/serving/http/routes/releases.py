@@ -1,0 +1,43 @@
+"""`/v1/releases`: what could be served."""
+
+from __future__ import annotations
+
+from fastapi import APIRouter, Request, Response
+
+from batch_predictions.serving.http.answers import answer
+from batch_predictions.serving.http.models import ReleasesAnswer
+from batch_predictions.serving.http.service import PredictionService
+from batch_predictions.serving.lookup import Lookup
+from batch_predictions.serving.release.pointer import Release, all_releases
+
+
+def make_router(service: PredictionService) -> APIRouter:
+    """The routes."""
+    router = APIRouter(prefix="/v1", tags=["releases"])
+
+    @router.get("/releases", operation_id="get_releases", response_model=ReleasesAnswer)
+    async def get_releases(request: Request) -> Response:
+        """The complete releases of the store, newest day first, and which one is served.
+
+        `batch-predictions releases rollback` serves the one before again.
+        """
+
+        def read(lookup: Lookup) -> list[Release]:
+            return lookup.read(lambda db, _: all_releases(db))
+
+        found, release = await service.look_up(read)
+        releases = [
+            {
+                "release_id": one.release_id,
+                "as_of": one.as_of,
+                "created_at": one.created_at,
+                "current": one.release_id == release.served.release_id,
+                "withdrawn_at": one.withdrawn_at,
+                "rows": one.rows,
+            }
+            for one in found
+            if one.status == "ready"
+        ]
+        return answer(request, release, "releases", {"releases": releases}, is_fixed=False)
+
+    return router

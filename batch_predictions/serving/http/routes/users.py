@@ -1,0 +1,105 @@
+"""`/v1/users/{user_id}`: everything that is predicted of a user."""
+
+from __future__ import annotations
+
+import time
+from typing import Any, NamedTuple
+
+import orjson
+import sqlalchemy as sa
+from fastapi import APIRouter, Request, Response
+
+from batch_predictions.serving.http.answers import answer, to_json
+from batch_predictions.serving.http.conditional import etag_of
+from batch_predictions.serving.http.current_release import CurrentRelease
+from batch_predictions.serving.http.models import UserAnswer
+from batch_predictions.serving.http.parameters import UserId
+from batch_predictions.serving.http.recommendations import ListRequest, ReadyAnswer, make_answer
+from batch_predictions.serving.http.service import PredictionService
+from batch_predictions.serving.lookup import Lookup
+from batch_predictions.serving.lookup.rows import read_table_rows
+from batch_predictions.serving.store.schema import USERS
+from batch_predictions.serving.store.snapshot import ServedRelease, execute
+from batch_predictions.tables import RECOMMENDATIONS
+
+_ATTRIBUTES = ("age_bracket", "gender", "location", "signed_up_on")
+_USER = sa.select(*(USERS.c[name] for name in _ATTRIBUTES)).where(
+    USERS.c.release_id == sa.bindparam("release_id"), USERS.c.user_id == sa.bindparam("user_id")
+)
+
+
+class UserRows(NamedTuple):
+    """What a release has of a user."""
+
+    ready: ReadyAnswer
+    attributes: dict[str, Any] | None
+    predictions: dict[str, list[dict[str, Any]]]
+
+
+def make_router(service: PredictionService) -> APIRouter:
+    """The routes."""
+    router = APIRouter(prefix="/v1", tags=["users"])
+
+    @router.get("/users/{user_id:path}", operation_id="get_user", response_model=UserAnswer)
+    async def get_user(request: Request, user_id: UserId) -> Response:
+        """Everything that is predicted of a user, in one release.
+
+        The list of recommendations, and the rows of every table that has the user as its first key
+        or an index of users: churn, retention and promotions, and tables of plugins.
+        """
+        list_request = ListRequest(service.ids.normalise("user_id", user_id), {})
+
+        def read(lookup: Lookup) -> UserRows:
+            return lookup.read(lambda db, served: _read(service, db, served, list_request))
+
+        (ready, attributes, predictions), release = await service.look_up(read)
+        service.metrics.count_list(ready.source)
+        listed = orjson.loads(ready.body(release.age_seconds(time.time())))
+        content = {
+            "user_id": list_request.user_id,
+            "attributes": attributes,
+            "recommendations": listed,
+            "predictions": predictions,
+        }
+        ageless = {**content, "recommendations": ready.etag.decode()}
+        etag = etag_of(release.served.release_id.encode() + to_json(ageless))
+        return answer(request, release, RECOMMENDATIONS.name, content, is_fixed=False, etag=etag)
+
+    return router
+
+
+def _read(
+    service: PredictionService, db: sa.Connection, served: ServedRelease, request: ListRequest
+) -> UserRows:
+    release = service.watcher.release_of(served)
+
+    def run(statement: sa.Select[Any], values: Any) -> Any:
+        return execute(db, statement, values)
+
+    ready = make_answer(run, served, release, request)
+    key = {"release_id": served.release_id, "user_id": request.user_id}
+    row = db.execute(_USER, key).one_or_none()
+    predictions = {
+        name: rows
+        for name in _tables_by_user(db, served, release)
+        if (rows := read_table_rows(db, served, name, {"user_id": request.user_id}))
+    }
+    attributes = dict(zip(_ATTRIBUTES, row, strict=True)) if row else None
+    return UserRows(ready, attributes, predictions)
+
+
+def _tables_by_user(
+    db: sa.Connection, served: ServedRelease, release: CurrentRelease
+) -> tuple[str, ...]:
+    """Tables of which the rows of a user are found without a scan; found once per release."""
+    if release.by_user is None:
+        inspector = sa.inspect(db)
+        names = []
+        for name, entry in served.tables.items():
+            if name == RECOMMENDATIONS.name or "user_id" not in entry["columns"]:
+                continue
+            indexes = [index["column_names"][1:2] for index in inspector.get_indexes(name)]
+            if entry["key"][0] == "user_id" or ["user_id"] in indexes:
+                names.append(name)
+        release.by_user = tuple(names)
+    return release.by_user

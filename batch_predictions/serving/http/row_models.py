@@ -1,0 +1,80 @@
+"""Models of rows for OpenAPI, made of the declared tables: types and descriptions of columns."""
+
+from __future__ import annotations
+
+import datetime as dt
+from typing import TYPE_CHECKING, Any
+
+from pydantic import BaseModel, ConfigDict, Field, create_model
+
+from batch_predictions.serving.http import examples
+from batch_predictions.serving.store.schema import columns_of
+from batch_predictions.tables import (
+    ASPECTS,
+    DEMAND_FORECASTS,
+    ITEM_SENTIMENTS,
+    LEAD_TIME_DEMAND,
+    PROMOTION_AUDIENCE,
+    REPLENISHMENT_ORDERS,
+    RETENTION_AUDIENCE,
+    REVIEW_SENTIMENTS,
+    Table,
+)
+
+_TYPES: dict[str, Any] = {
+    "VARCHAR": str,
+    "BIGINT": int,
+    "INTEGER": int,
+    "DOUBLE": float,
+    "BOOLEAN": bool,
+    "DATE": dt.date,
+    "TIMESTAMP": dt.datetime,
+    "VARCHAR[]": list[str],
+}
+
+
+def row_model(table: Table, example: dict[str, Any]) -> type[BaseModel]:
+    """The model of a table's rows as the service answers them.
+
+    Columns outside of the key may be null, or absent in a release of an older version.
+
+    Args:
+        table: the declared table.
+        example: a row.
+    """
+    fields: dict[str, Any] = {}
+    for column in table.columns:
+        if column.name not in columns_of(table):
+            continue
+        in_key = column.name in table.key
+        type_ = _TYPES.get(column.type, Any)
+        fields[column.name] = (
+            type_ if in_key else type_ | None,
+            Field(... if in_key else None, description=column.description),
+        )
+    words = "".join(word.capitalize() for word in table.name.split("_"))
+    config = ConfigDict(json_schema_extra={"example": example}, extra="allow")
+    model: type[BaseModel] = create_model(
+        f"{words}Row", __config__=config, __doc__=table.description, **fields
+    )
+    return model
+
+
+if TYPE_CHECKING:
+    RetentionRow = BaseModel
+    CampaignRow = BaseModel
+    SentimentRow = BaseModel
+    AspectRow = BaseModel
+    ReviewRow = BaseModel
+    ForecastRow = BaseModel
+    LeadTimeRow = BaseModel
+    OrderRow = BaseModel
+else:
+    RetentionRow = row_model(RETENTION_AUDIENCE, examples.RETENTION_ROW)
+    CampaignRow = row_model(PROMOTION_AUDIENCE, examples.CAMPAIGN_ROW)
+    SentimentRow = row_model(ITEM_SENTIMENTS, examples.SENTIMENT_ROW)
+    AspectRow = row_model(ASPECTS, examples.ASPECT_ROW)
+    ReviewRow = row_model(REVIEW_SENTIMENTS, examples.REVIEW_ROW)
+    ForecastRow = row_model(DEMAND_FORECASTS, examples.FORECAST_ROW)
+    LeadTimeRow = row_model(LEAD_TIME_DEMAND, examples.LEAD_TIME_ROW)
+    OrderRow = row_model(REPLENISHMENT_ORDERS, examples.ORDER_ROW)

@@ -1,0 +1,132 @@
+"""What all routes share: the source that is read, the current release, threads, metrics."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import NamedTuple, TypeVar
+from zoneinfo import ZoneInfo
+
+import sqlalchemy as sa
+
+from batch_predictions.home import HomeError, read_state
+from batch_predictions.serving.http.access import AccessControl
+from batch_predictions.serving.http.current_release import CurrentRelease, ReleaseWatcher
+from batch_predictions.serving.http.metrics import Metrics
+from batch_predictions.serving.http.rate_limits import RateLimiter
+from batch_predictions.serving.http.recommendations import ListRequest, ReadyAnswer, make_answer
+from batch_predictions.serving.lookup import Lookup
+from batch_predictions.serving.lookup.source import LookupSource, SnapshotSource, SourceIds
+from batch_predictions.serving.store.schema import store_url
+from batch_predictions.serving.store.snapshot import ReadStore, RunStatement, ServedRelease
+from batch_predictions.settings import Settings
+
+T = TypeVar("T")
+READING_THREADS = 8
+"""Reads that wait for the store at the same time, so that its connections suffice."""
+
+
+class Recommended(NamedTuple):
+    """Answers, and their release."""
+
+    answers: list[ReadyAnswer]
+    release: CurrentRelease
+
+
+class PredictionService:
+    """Reads predictions for the routes.
+
+    Attributes:
+        settings: of the home.
+        ids: how the source writes ids.
+        watcher: knows the current release.
+        access: checks keys.
+        limiter: limits requests per client.
+        metrics: counters for Prometheus.
+    """
+
+    def __init__(self, settings: Settings, source: LookupSource | None = None) -> None:
+        """Args: settings; the source to read, None: the home's serving store."""
+        self.settings = settings
+        self.source = source or ReadStore(store_url(settings))
+        self.ids = SourceIds.of(settings)
+        self.access = AccessControl.from_environment(any_host=settings.http.allow_without_keys)
+        self.limiter = RateLimiter(settings.http.requests_per_second)
+        self.timezone = ZoneInfo(_timezone_of(settings))
+        self.watcher = ReleaseWatcher(self.source, self._make_release)
+        self.metrics = Metrics(self.watcher)
+        self._threads = ThreadPoolExecutor(READING_THREADS, thread_name_prefix="read")
+
+    @contextlib.asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        """Follows the pointer while the service runs, and closes the source at its end."""
+        await self.in_thread(self.watcher.refresh)
+        task = asyncio.create_task(self._follow())
+        try:
+            yield
+        finally:
+            task.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await task
+            self._threads.shutdown(wait=True, cancel_futures=True)
+            self.source.close()
+
+    async def in_thread(self, function: Callable[[], T]) -> T:
+        """The result of a function that waits for the store."""
+        return await asyncio.get_running_loop().run_in_executor(self._threads, function)
+
+    async def look_up(
+        self, look_up: Callable[[Lookup], T], release_id: str | None = None
+    ) -> tuple[T, CurrentRelease]:
+        """The result of lookups in one release, and that release.
+
+        Args:
+            look_up: gets a Lookup, all of whose answers are of the release.
+            release_id: the release; None: the current one.
+
+        Raises:
+            NoReleaseError, ReleaseRemovedError, NotPublishedError, StoreError: see `Lookup`.
+        """
+
+        def query(db: sa.Connection, served: ServedRelease) -> tuple[T, ServedRelease]:
+            return look_up(Lookup(SnapshotSource(db, served), self.ids)), served
+
+        result, served = await self.in_thread(lambda: self.source.read(query, release_id))
+        return result, self.watcher.release_of(served, is_pointed_to=release_id is None)
+
+    async def recommend(self, requests: Sequence[ListRequest]) -> Recommended:
+        """The answers to requests, all of one release."""
+        if self.source.is_file and len(requests) == 1:
+            # A thread would take longer than the read.
+            return self.recommend_at_once(requests)
+        return await self.in_thread(lambda: self.recommend_at_once(requests))
+
+    def recommend_at_once(self, requests: Sequence[ListRequest]) -> Recommended:
+        """As `recommend`, in this thread."""
+
+        def query(run: RunStatement, served: ServedRelease) -> Recommended:
+            release = self.watcher.release_of(served)
+            answers = [make_answer(run, served, release, request) for request in requests]
+            return Recommended(answers, release)
+
+        return self.source.read_rows(query)
+
+    async def _follow(self) -> None:
+        while True:
+            await asyncio.sleep(self.settings.http.refresh_seconds)
+            await self.in_thread(self.watcher.refresh)
+
+    def _make_release(self, served: ServedRelease) -> CurrentRelease:
+        http = self.settings.http
+        return CurrentRelease(served, self.timezone, http.cache_mb << 20, http.cache_seconds)
+
+
+def _timezone_of(settings: Settings) -> str:
+    """The source's time zone: as the home's first run fixed it, else as the settings say."""
+    try:
+        state = read_state(settings.home)
+    except HomeError:
+        state = None
+    return state.timezone if state else settings.source.timezone or "UTC"
