@@ -1,13 +1,14 @@
 """Feature tables as Dagster assets: one row per user, item or series and day."""
 
 # No `from __future__ import annotations`: Dagster reads the type of `context` itself.
-import hashlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import dagster as dg
 
 from batch_predictions.features.declaration import FeatureTable
+from batch_predictions.features.tiles.readiness import tile_problems
+from batch_predictions.features.versions import query_version
 from batch_predictions.partitions import Partitions
 from batch_predictions.reporting import OWNERS, record_materializations, table_metadata
 from batch_predictions.settings import Settings
@@ -47,7 +48,7 @@ def feature_asset(feature: FeatureTable, partitions: Partitions) -> dg.AssetsDef
         settings: dg.ResourceParam[Settings],
     ) -> None:
         parameters = feature.parameters(warehouse, settings)
-        _require_upstreams(warehouse, feature, parameters, context.partition_keys)
+        _require_upstreams(warehouse, settings, feature, parameters, context.partition_keys)
         results = {
             day: warehouse.replace_partition(
                 table, day, query, {**parameters, "date": as_date(day)}
@@ -66,6 +67,7 @@ def feature_asset(feature: FeatureTable, partitions: Partitions) -> dg.AssetsDef
 
 def _require_upstreams(
     warehouse: Warehouse,
+    settings: Settings,
     feature: FeatureTable,
     parameters: Mapping[str, Any],
     days: Sequence[str],
@@ -77,6 +79,7 @@ def _require_upstreams(
     names = tables_in(feature.sql)
     problems = lost_partitions(warehouse, names, "date", days)
     problems += unread_partitions(warehouse, names, "date", max(days))
+    problems += tile_problems(warehouse, settings, names, days)
     daily = [TABLES[name] for name in sorted(names) if TABLES[name].partition == "date"]
     daily = [table for table in daily if not table.parts]
     for day in days if daily else ():
@@ -93,8 +96,3 @@ def _require_upstreams(
     if problems:
         name = feature.table.qualified.replace(".", "/")
         raise dg.Failure(f"{name}: {'; '.join(problems)}", allow_retries=False)
-
-
-def query_version(query: str) -> str:
-    """A hash of the query, so that the UI shows which partitions an older query wrote."""
-    return hashlib.sha256(query.encode()).hexdigest()[:12]

@@ -52,6 +52,13 @@ from batch_predictions.tables.raw import (
     REVIEWS,
     USERS,
 )
+from batch_predictions.tables.tiles import (
+    ITEM_TOTALS,
+    USER_ITEMS,
+    USER_LOCATIONS,
+    USER_TOTALS,
+    USER_VISITS,
+)
 
 __all__ = [
     "ASPECTS",
@@ -69,6 +76,7 @@ __all__ = [
     "ITEM_SCORES",
     "ITEM_SENTIMENTS",
     "ITEM_STATE",
+    "ITEM_TOTALS",
     "LEAD_TIME_DEMAND",
     "MODEL_METRICS",
     "PROMOTIONS",
@@ -87,7 +95,11 @@ __all__ = [
     "TRAITS",
     "USERS",
     "USER_ACTIVITY",
+    "USER_ITEMS",
+    "USER_LOCATIONS",
     "USER_SEGMENTS",
+    "USER_TOTALS",
+    "USER_VISITS",
     "Column",
     "PartitionColumn",
     "Table",

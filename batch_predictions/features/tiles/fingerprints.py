@@ -1,0 +1,108 @@
+"""Fingerprints of what tiles are made from: raw days, by content, the query, and its settings."""
+
+from __future__ import annotations
+
+import datetime as dt
+import hashlib
+import json
+from collections.abc import Mapping
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from batch_predictions.features.tiles.declaration import Tile
+from batch_predictions.tables import INTERACTIONS
+from batch_predictions.warehouse import Warehouse, as_date
+from batch_predictions.warehouse.content_hashes import content_hashes
+from batch_predictions.warehouse.schema_sql import used_parameters
+
+INPUTS = "inputs"
+"""Key of the fingerprint in the footer of a tile's file."""
+_DAYS = ("date", "base", "first", "last")
+"""Parameters that say which days are read."""
+
+
+class RawDays:
+    """The written days of raw.interactions up to a day, with the hashes of their files.
+
+    Args:
+        warehouse: with the days.
+        parameters: what the tiles' queries bind besides days.
+        last: the last day.
+
+    Attributes:
+        hashes: hash of the file by day, oldest first.
+    """
+
+    def __init__(self, warehouse: Warehouse, parameters: Mapping[str, Any], last: dt.date) -> None:
+        self.warehouse, self.parameters = warehouse, parameters
+        keys = [key for key in warehouse.partitions(INTERACTIONS) if key <= last.isoformat()]
+        self.hashes = content_hashes(warehouse, INTERACTIONS, keys)
+        self._running: dict[str, dict[str, str]] = {}
+
+    def span_fingerprint(self, tile: Tile, first: dt.date, last: dt.date) -> str:
+        """The fingerprint of a span: of the raw days from first to last."""
+        digest = _new_digest(tile, self.parameters)
+        for day, content in self.hashes.items():
+            if first.isoformat() <= day <= last.isoformat():
+                digest.update(f"{day} {content}".encode())
+        return digest.hexdigest()[:32]
+
+    def running_fingerprint(self, tile: Tile, day: str) -> str:
+        """The fingerprint of running totals: of all raw days up to one."""
+        if tile.table.name not in self._running:
+            digest = _new_digest(tile, self.parameters)
+            fingerprints = {"": digest.hexdigest()[:32]}
+            for key, content in self.hashes.items():
+                digest.update(f"{key} {content}".encode())
+                fingerprints[key] = digest.hexdigest()[:32]
+            self._running[tile.table.name] = fingerprints
+        fingerprints = self._running[tile.table.name]
+        return fingerprints[max(key for key in fingerprints if key <= day)]
+
+
+def written_fingerprint(
+    warehouse: Warehouse, tile: Tile, partition: str, part: Mapping[str, str] | None = None
+) -> str | None:
+    """The fingerprint that a tile's file was written with; None without a file that can be read."""
+    try:
+        metadata = pq.read_metadata(warehouse.path(tile.table, partition, part)).metadata
+    except (OSError, pa.ArrowException):
+        return None
+    value = (metadata or {}).get(INPUTS.encode())
+    return value.decode() if value else None
+
+
+def month_end(day: dt.date) -> dt.date:
+    """The last day of a day's month."""
+    return (day.replace(day=28) + dt.timedelta(days=4)).replace(day=1) - dt.timedelta(days=1)
+
+
+def last_month_end(day: dt.date) -> dt.date:
+    """The newest end of a month up to a day, itself included."""
+    return day if month_end(day) == day else day.replace(day=1) - dt.timedelta(days=1)
+
+
+def needed_spans(raw_days: RawDays, tile: Tile, day: str) -> list[tuple[str, str, dt.date]]:
+    """The spans of which readers as of a day compose history: span, partition and first day.
+
+    Months that have ended, then the days since. A span that was written is among them even if its
+    raw days are gone: it must be made without rows.
+    """
+    date, ended = as_date(day), last_month_end(as_date(day))
+    keys = {*raw_days.hashes, *raw_days.warehouse.partitions(tile.table)}
+    dates = [as_date(key) for key in keys if key <= day]
+    months = sorted({month_end(key) for key in dates if key <= ended})
+    days = sorted({key for key in dates if key > ended} | {date})
+    return [
+        *(("month", end.isoformat(), end.replace(day=1)) for end in months),
+        *(("day", key.isoformat(), key) for key in days),
+    ]
+
+
+def _new_digest(tile: Tile, parameters: Mapping[str, Any]) -> Any:
+    bound = used_parameters(tile.sql, parameters)
+    values = {name: value for name, value in bound.items() if name not in _DAYS}
+    text = json.dumps([tile.sql, values], sort_keys=True, default=str)
+    return hashlib.sha256(text.encode())
