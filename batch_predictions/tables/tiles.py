@@ -88,3 +88,52 @@ USER_VISITS = declare(
         key=("user_id",),
     )
 )
+ITEM_QUANTITIES = declare(
+    Table(
+        "tiles",
+        "item_quantities",
+        "One row per item, quantity and day: lines of demand within demand.history_days.",
+        columns("""
+        date DATE: as of the end of this day
+        item_id VARCHAR: item
+        quantity DOUBLE: units of a line
+        lines BIGINT: number of such lines
+    """),
+        key=("item_id", "quantity"),
+    )
+)
+LARGEST_QUANTITIES = declare(
+    Table(
+        "tiles",
+        "largest_quantities",
+        "One row per item in spans of a day or of a whole month: its largest line of demand.",
+        columns("""
+        date DATE: last day of the span
+        span VARCHAR: day, or month where the span is a calendar month
+        item_id VARCHAR: every item with a line of demand in the span
+        quantity DOUBLE: units of the largest line
+    """),
+        key=("item_id",),
+        parts=("span",),
+    )
+)
+DAILY_SALES = declare(
+    Table(
+        "tiles",
+        "daily_sales",
+        "One row per demand series and day, in spans of a day or of a whole month.",
+        columns("""
+        date DATE: last day of the span
+        span VARCHAR: day, or month where the span is a calendar month
+        day DATE: day of the sales
+        level VARCHAR: item, item_location or category
+        item_id VARCHAR: item, or category:<name> for the total of a category
+        location VARCHAR: shop, or all where units are summed over shops
+        category VARCHAR: category of the item, or unknown
+        units DOUBLE: units, less returns, at least 0; lines are capped by demand.outlier_factor
+        price DOUBLE: price paid per unit; null if not known
+    """),
+        key=("level", "item_id", "location", "day"),
+        parts=("span",),
+    )
+)

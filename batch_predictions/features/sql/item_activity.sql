@@ -10,7 +10,7 @@ with pairs as (
         sum(interactions) filter (day > $date::DATE - 7) as events_7d,
         sum(interactions) filter (day > $date::DATE - 28) as events_28d,
         sum(interactions) as events_84d
-    from {user_items last 84}
+    from {spans user_items last 84}
     group by item_id, user_id
 ),
 sales as (

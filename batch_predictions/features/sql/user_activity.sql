@@ -3,7 +3,7 @@
 -- are read.
 with days as (
     select user_id, day, sum(interactions) as events
-    from {user_items last 84}
+    from {spans user_items last 84}
     group by user_id, day
 ),
 windows as (

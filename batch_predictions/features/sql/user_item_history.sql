@@ -8,6 +8,6 @@ select
     events.is_seen,
     events.event_time,
     events.rating
-from {user_items last $history_days::INTEGER} as events
+from {spans user_items last $history_days::INTEGER} as events
 join ({item_state}) as items on items.item_id = events.item_id and items.is_excluded is not true
 where events.events is not null

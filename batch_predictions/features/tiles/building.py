@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Sequence
+from dataclasses import replace
 
 import pyarrow.parquet as pq
 
-from batch_predictions.features.tiles.declaration import Tile
+from batch_predictions.features.tiles.declaration import TILES, Tile
 from batch_predictions.features.tiles.fingerprints import (
     INPUTS,
     RawDays,
-    needed_spans,
+    Span,
     written_fingerprint,
 )
 from batch_predictions.tables import Table
@@ -27,43 +28,43 @@ def write_tile(
 
     Args:
         raw_days: up to the newest of the days.
-        tile: the tile.
+        tile: the tile; those that it reads are made.
         days: partition keys.
 
     Returns:
         The result of each day; in words, what else was made.
     """
-    days = sorted(days)
-    if tile.kind == "running":
-        return {day: _write_running(raw_days, tile, day) for day in days}, []
-    return _write_spans(raw_days, tile, days)
-
-
-def _write_spans(
-    raw_days: RawDays, tile: Tile, days: Sequence[str]
-) -> tuple[dict[str, WriteResult], list[str]]:
-    spans = {span: None for day in days for span in needed_spans(raw_days, tile, day)}
     results: dict[str, WriteResult] = {}
     others: list[str] = []
-    for span, key, first in spans:
-        result = _write_span(raw_days, tile, span, key, first)
-        if span == "day" and key in days:
-            results[key] = result
-        elif result.changed:
-            others.append(f"{span} to {key}" if span == "month" else key)
+    for day in sorted(days):
+        if tile.kind == "running":
+            results[day] = _write_running(raw_days, tile, day)
+            continue
+        for span, fingerprint in raw_days.span_fingerprints(tile, day).items():
+            result = _write_span(raw_days, tile, day, span, fingerprint)
+            if span.name == "day" and span.last in days:
+                # A day may be needed again as of a later one.
+                is_changed = result.changed or (span.last in results and results[span.last].changed)
+                results[span.last] = replace(result, changed=is_changed)
+            elif result.changed:
+                others.append(f"the {span.name} to {span.last}")
     return results, others
 
 
 def _write_span(
-    raw_days: RawDays, tile: Tile, span: str, key: str, first: dt.date
+    raw_days: RawDays, tile: Tile, day: str, span: Span, fingerprint: str
 ) -> WriteResult:
-    warehouse, part = raw_days.warehouse, {"span": span}
-    fingerprint = raw_days.span_fingerprint(tile, first, as_date(key))
-    if written_fingerprint(warehouse, tile, key, part) == fingerprint:
-        return _unchanged(warehouse, tile.table, key, part)
-    bound = {**raw_days.parameters, "first": first, "last": as_date(key)}
+    warehouse, part = raw_days.warehouse, {"span": span.name}
+    if written_fingerprint(warehouse, tile, span.last, part) == fingerprint:
+        return _unchanged(warehouse, tile.table, span.last, part)
+    days = {"date": as_date(day), "first": span.first, "last": as_date(span.last)}
     return warehouse.replace_partition(
-        tile.table, key, tile.sql, bound, part=part, metadata={INPUTS: fingerprint}
+        tile.table,
+        span.last,
+        tile.sql,
+        {**raw_days.parameters, **days},
+        part=part,
+        metadata={INPUTS: fingerprint},
     )
 
 
@@ -95,32 +96,16 @@ def _unchanged(
     return WriteResult(table, key, pq.read_metadata(path).num_rows, path, False)
 
 
-def outdated_tiles(raw_days: RawDays, tiles: Sequence[Tile], days: Sequence[str]) -> list[str]:
-    """What to do about tiles that are missing or older than raw days, one text per tile.
-
-    Args:
-        raw_days: up to the newest of the days.
-        tiles: that a query reads.
-        days: as of which it reads them.
-    """
-    problems = []
-    for tile in tiles:
-        outdated = next((day for day in days if not _is_current(raw_days, tile, day)), None)
-        if outdated:
-            name = tile.table.qualified.replace(".", "/")
-            problems.append(
-                f"{name} of {outdated} is missing or was made from other rows or settings than "
-                "those of now: materialize it first, or use `batch-predictions run`"
-            )
-    return problems
-
-
-def _is_current(raw_days: RawDays, tile: Tile, day: str) -> bool:
+def is_current(raw_days: RawDays, tile: Tile, day: str) -> bool:
+    """Whether readers as of a day find a tile that was made from the rows and settings of now."""
     warehouse = raw_days.warehouse
     if tile.kind == "running":
         return written_fingerprint(warehouse, tile, day) == raw_days.running_fingerprint(tile, day)
+    if tile.inputs and not all(
+        is_current(raw_days, TILES[name], day) for name in tile.upstreams if name in TILES
+    ):
+        return False
     return all(
-        written_fingerprint(warehouse, tile, key, {"span": span})
-        == raw_days.span_fingerprint(tile, first, as_date(key))
-        for span, key, first in needed_spans(raw_days, tile, day)
+        written_fingerprint(warehouse, tile, span.last, {"span": span.name}) == fingerprint
+        for span, fingerprint in raw_days.span_fingerprints(tile, day).items()
     )

@@ -6,7 +6,7 @@ import datetime as dt
 import hashlib
 import json
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -21,6 +21,20 @@ INPUTS = "inputs"
 """Key of the fingerprint in the footer of a tile's file."""
 _DAYS = ("date", "base", "first", "last")
 """Parameters that say which days are read."""
+
+
+class Span(NamedTuple):
+    """Days whose rows are in one file.
+
+    Attributes:
+        name: `day`, or `month` for a calendar month.
+        first: the first day.
+        last: the last day, which is the partition's key.
+    """
+
+    name: str
+    first: dt.date
+    last: str
 
 
 class RawDays:
@@ -41,25 +55,56 @@ class RawDays:
         self.hashes = content_hashes(warehouse, INTERACTIONS, keys)
         self._running: dict[str, dict[str, str]] = {}
 
-    def span_fingerprint(self, tile: Tile, first: dt.date, last: dt.date) -> str:
-        """The fingerprint of a span: of the raw days from first to last."""
-        digest = _new_digest(tile, self.parameters)
-        for day, content in self.hashes.items():
-            if first.isoformat() <= day <= last.isoformat():
-                digest.update(f"{day} {content}".encode())
-        return digest.hexdigest()[:32]
+    def span_fingerprints(self, tile: Tile, day: str) -> dict[Span, str]:
+        """Fingerprints of the spans of which readers as of a day compose history.
+
+        These are months that have ended, then the days since. A span that was written is among them
+        even if its raw days are gone: it must be made without rows.
+        """
+        inputs = self._inputs(tile, day)
+        fingerprints = {}
+        for span in self._needed_spans(tile, day):
+            digest = _new_digest(tile, self.parameters)
+            for key, content in self.hashes.items():
+                if span.first.isoformat() <= key <= span.last:
+                    digest.update(f"{key} {content}".encode())
+            digest.update(inputs.get((span.last, span.name), "").encode())
+            fingerprints[span] = digest.hexdigest()[:32]
+        return fingerprints
 
     def running_fingerprint(self, tile: Tile, day: str) -> str:
         """The fingerprint of running totals: of all raw days up to one."""
-        if tile.table.name not in self._running:
+        if tile.name not in self._running:
             digest = _new_digest(tile, self.parameters)
             fingerprints = {"": digest.hexdigest()[:32]}
             for key, content in self.hashes.items():
                 digest.update(f"{key} {content}".encode())
                 fingerprints[key] = digest.hexdigest()[:32]
-            self._running[tile.table.name] = fingerprints
-        fingerprints = self._running[tile.table.name]
+            self._running[tile.name] = fingerprints
+        fingerprints = self._running[tile.name]
         return fingerprints[max(key for key in fingerprints if key <= day)]
+
+    def _needed_spans(self, tile: Tile, day: str) -> list[Span]:
+        date, ended = as_date(day), last_month_end(as_date(day))
+        first = dt.date.min
+        if tile.history:
+            first = date - dt.timedelta(days=self.parameters[tile.history] - 1)
+        keys = {*self.hashes, *self.warehouse.partitions(tile.table)}
+        dates = [as_date(key) for key in keys if key <= day]
+        months = sorted({month_end(key) for key in dates if key <= ended})
+        days = sorted({key for key in dates if key > ended} | {date})
+        return [
+            *(Span("month", end.replace(day=1), end.isoformat()) for end in months if end >= first),
+            *(Span("day", key, key.isoformat()) for key in days if key >= first),
+        ]
+
+    def _inputs(self, tile: Tile, day: str) -> dict[tuple[str, str], str]:
+        """What spans depend on besides raw days, by last day and span."""
+        if not tile.inputs_sql:
+            return {}
+        bound = {**self.parameters, "date": as_date(day)}
+        rows = self.warehouse.query(tile.inputs_sql, bound).to_pylist()
+        return {(row["date"], row["span"]): row["inputs"] for row in rows}
 
 
 def written_fingerprint(
@@ -82,23 +127,6 @@ def month_end(day: dt.date) -> dt.date:
 def last_month_end(day: dt.date) -> dt.date:
     """The newest end of a month up to a day, itself included."""
     return day if month_end(day) == day else day.replace(day=1) - dt.timedelta(days=1)
-
-
-def needed_spans(raw_days: RawDays, tile: Tile, day: str) -> list[tuple[str, str, dt.date]]:
-    """The spans of which readers as of a day compose history: span, partition and first day.
-
-    Months that have ended, then the days since. A span that was written is among them even if its
-    raw days are gone: it must be made without rows.
-    """
-    date, ended = as_date(day), last_month_end(as_date(day))
-    keys = {*raw_days.hashes, *raw_days.warehouse.partitions(tile.table)}
-    dates = [as_date(key) for key in keys if key <= day]
-    months = sorted({month_end(key) for key in dates if key <= ended})
-    days = sorted({key for key in dates if key > ended} | {date})
-    return [
-        *(("month", end.isoformat(), end.replace(day=1)) for end in months),
-        *(("day", key.isoformat(), key) for key in days),
-    ]
 
 
 def _new_digest(tile: Tile, parameters: Mapping[str, Any]) -> Any:

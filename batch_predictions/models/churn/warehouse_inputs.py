@@ -47,7 +47,7 @@ def examples_as_of(warehouse: Warehouse, settings: Settings, day: dt.date) -> Ex
     day.
     """
     rows = warehouse.query(
-        _EXAMPLES.format(features=sql("churn_features", from_raw=True)),
+        _EXAMPLES.format(features=sql("churn_features")),
         {
             **feature_parameters(settings),
             "date": day,

@@ -18,9 +18,6 @@ if TYPE_CHECKING:
     from batch_predictions.models.recommender.config import TwoStageConfig
 
 
-_USER_SEGMENTS = sql("user_segments", from_raw=True)
-
-
 def training_days(settings: Settings) -> int:
     """Days of interactions that a training reads: histories as long as served ones, also for the
     oldest label window."""
@@ -41,7 +38,7 @@ def read_interactions(
         days: how many days.
     """
     return warehouse.query(
-        user_item_days(sql("item_state", from_raw=True)),
+        user_item_days(sql("item_state")),
         {**feature_parameters(settings), "date": through, "history_days": days},
     )
 
@@ -62,7 +59,7 @@ class WarehouseSideInformation:
 
     def _users(self, as_of: dt.date) -> pa.Table:
         return self.warehouse.query(
-            f"select user_id, age_bracket, gender, location from ({_USER_SEGMENTS}) "
+            f"select user_id, age_bracket, gender, location from ({sql('user_segments')}) "
             "order by user_id",
             {**self.parameters, "date": as_of},
         )

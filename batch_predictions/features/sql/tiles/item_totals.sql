@@ -3,7 +3,7 @@ with parts as (
     select item_id, first_date, last_date, events from tiles.item_totals where date = $base::DATE
     union all
     select item_id, day, day, interactions
-    from {user_items after $base::DATE}
+    from {spans user_items after $base::DATE}
 )
 select
     $date::DATE as date,

@@ -3,13 +3,14 @@
 with new_items as (
     select user_id, item_id, min(day) as first_date, max(day) as last_date,
         sum(interactions) as events
-    from {user_items after $base::DATE}
+    from {spans user_items after $base::DATE}
     group by user_id, item_id
 ),
 known_items as (
-    select distinct user_id, item_id
-    from {user_items until $base::DATE}
-    where (user_id, item_id) in (select (user_id, item_id) from new_items)
+    select distinct earlier.user_id, earlier.item_id
+    from {spans user_items until $base::DATE} as earlier
+    semi join new_items
+        on new_items.user_id = earlier.user_id and new_items.item_id = earlier.item_id
 ),
 parts as (
     select user_id, first_date, last_date, events, items

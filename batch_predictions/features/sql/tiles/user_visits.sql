@@ -1,10 +1,10 @@
 -- Days with a purchase of churn.event_types of every customer, of the last $churn_history_days days, from
 -- those at the end of $base and the days after it.
-with parts as (
-    select user_id, visit_days
-    from tiles.user_visits where date = $base::DATE
-    union all
-    select user_id, list_sort(list(distinct date))
+with earlier as (
+    select user_id, visit_days from tiles.user_visits where date = $base::DATE
+),
+later as (
+    select user_id, list_sort(list(distinct date)) as visit_days
     from raw.interactions
     where
         date > $base::DATE
@@ -14,10 +14,11 @@ with parts as (
     group by user_id
 ),
 merged as (
-    -- The days of a base come before all new ones.
-    select user_id, flatten(list(visit_days order by visit_days)) as visit_days
-    from parts
-    group by user_id
+    select
+        coalesce(earlier.user_id, later.user_id) as user_id,
+        list_concat(earlier.visit_days, later.visit_days) as visit_days
+    from earlier
+    full join later on later.user_id = earlier.user_id
 )
 select
     $date::DATE as date,
