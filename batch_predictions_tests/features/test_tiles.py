@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import shutil
+import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from batch_predictions.features.queries import sql, user_item_days, user_item_hi
 from batch_predictions.features.tiles.building import is_current, write_tile
 from batch_predictions.features.tiles.declaration import TILES
 from batch_predictions.features.tiles.fingerprints import RawDays, last_month_end, month_end
+from batch_predictions.features.tiles.retention import remove_old_tiles
 from batch_predictions.settings import Settings
 from batch_predictions.sources.event_types import DEFAULT_EVENTS, resolve_event_types
 from batch_predictions.tables import CAMPAIGN_EVENTS, INTERACTIONS, USER_TOTALS, USERS
@@ -300,6 +302,26 @@ def test_lost_files_are_made_again(world: Warehouse) -> None:
         file.path.unlink()
     make_tiles(world, days, BOUND)
     assert_equal_rows(world, days[-1], BOUND)
+
+
+def test_tiles_of_old_days_are_removed_unless_they_were_just_written(world: Warehouse) -> None:
+    days = [day_at(n) for n in (0, 6, 7, 10, 36, DAYS - 1)]
+    make_tiles(world, days, BOUND)
+    files = files_of(world)
+    now = time.time()
+    assert remove_old_tiles(world, now) == 0
+    removed = remove_old_tiles(world, now + 8 * 86_400)
+    kept = files_of(world)
+    assert len(kept) == len(files) - removed and {*kept} <= {*files}
+    totals = [day.isoformat() for day in days if day not in (day_at(0), day_at(7))]
+    assert world.partitions(USER_TOTALS) == totals
+    # 2024-01-31 ended a month: its span of a day is gone, that of the month is not.
+    spans = [path for path in kept if "user_items/date=2024-01" in path]
+    assert [Path(path).parts[-3:-1] for path in spans] == [("date=2024-01-31", "span=month")]
+    # What is missing is made again, as of any day.
+    make_tiles(world, days, BOUND)
+    assert {*files_of(world)} == {*files}
+    assert_equal_rows(world, day_at(7), BOUND)
 
 
 def test_ends_of_months() -> None:

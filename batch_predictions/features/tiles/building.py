@@ -12,7 +12,7 @@ from batch_predictions.features.tiles.declaration import TILES, Tile
 from batch_predictions.features.tiles.fingerprints import (
     INPUTS,
     RawDays,
-    Span,
+    TileSpan,
     written_fingerprint,
 )
 from batch_predictions.tables import Table
@@ -52,7 +52,7 @@ def write_tile(
 
 
 def _write_span(
-    raw_days: RawDays, tile: Tile, day: str, span: Span, fingerprint: str
+    raw_days: RawDays, tile: Tile, day: str, span: TileSpan, fingerprint: str
 ) -> WriteResult:
     warehouse, part = raw_days.warehouse, {"span": span.name}
     if written_fingerprint(warehouse, tile, span.last, part) == fingerprint:

@@ -23,7 +23,7 @@ _DAYS = ("date", "base", "first", "last")
 """Parameters that say which days are read."""
 
 
-class Span(NamedTuple):
+class TileSpan(NamedTuple):
     """Days whose rows are in one file.
 
     Attributes:
@@ -55,7 +55,7 @@ class RawDays:
         self.hashes = content_hashes(warehouse, INTERACTIONS, keys)
         self._running: dict[str, dict[str, str]] = {}
 
-    def span_fingerprints(self, tile: Tile, day: str) -> dict[Span, str]:
+    def span_fingerprints(self, tile: Tile, day: str) -> dict[TileSpan, str]:
         """Fingerprints of the spans of which readers as of a day compose history.
 
         These are months that have ended, then the days since. A span that was written is among them
@@ -84,7 +84,7 @@ class RawDays:
         fingerprints = self._running[tile.name]
         return fingerprints[max(key for key in fingerprints if key <= day)]
 
-    def _needed_spans(self, tile: Tile, day: str) -> list[Span]:
+    def _needed_spans(self, tile: Tile, day: str) -> list[TileSpan]:
         date, ended = as_date(day), last_month_end(as_date(day))
         first = dt.date.min
         if tile.history:
@@ -94,8 +94,12 @@ class RawDays:
         months = sorted({month_end(key) for key in dates if key <= ended})
         days = sorted({key for key in dates if key > ended} | {date})
         return [
-            *(Span("month", end.replace(day=1), end.isoformat()) for end in months if end >= first),
-            *(Span("day", key, key.isoformat()) for key in days if key >= first),
+            *(
+                TileSpan("month", end.replace(day=1), end.isoformat())
+                for end in months
+                if end >= first
+            ),
+            *(TileSpan("day", key, key.isoformat()) for key in days if key >= first),
         ]
 
     def _inputs(self, tile: Tile, day: str) -> dict[tuple[str, str], str]:
