@@ -173,6 +173,11 @@ def assert_equal_rows(warehouse: Warehouse, day: dt.date, bound: Mapping[str, An
         user_item_days(sql("item_state")),
         user_item_days(direct_sql("item_state")),
     )
+    for name, tile in TILES.items():
+        if tile.kind == "running":
+            written = f"select * exclude (date) from {name} where date = $date"
+            raw = sql(f"raw/{tile.table.name}")
+            assert rows_of(warehouse, written, values) == rows_of(warehouse, raw, values), name
     for name, (from_tiles, from_raw, direct) in pairs.items():
         expected = rows_of(warehouse, direct, values)
         assert rows_of(warehouse, from_tiles, values) == expected, (name, day)
@@ -268,6 +273,39 @@ def test_a_corrected_day_makes_its_own_spans_and_the_totals_again(world: Warehou
     assert others["tiles.user_items"] == ["the month to 2024-02-29"]
     assert others["tiles.daily_sales"] == ["the month to 2024-02-29"]
     assert_equal_rows(world, last, BOUND)
+
+
+def test_another_catalogue_makes_the_sales_of_its_items_again(world: Warehouse) -> None:
+    make_tiles(world, [day_at(DAYS - 2)], BOUND)
+    # Item b has another category; e was never sold, and makes nothing.
+    write_catalogue(world, [{"category": "food"}, {"category": "food"}])
+    others = make_tiles(world, [day_at(DAYS - 1)], BOUND)
+    assert "the month to 2024-02-29" in others["tiles.daily_sales"]
+    assert not others["tiles.user_items"]
+    assert_equal_rows(world, day_at(DAYS - 1), BOUND)
+    write_items(world, *({"item_id": name, "category": "food"} for name in "abe"))
+    bound = {**BOUND, "exclude_category": ["fuel"]}
+    make_tiles(world, [day_at(DAYS - 1)], bound)
+    assert not make_tiles(world, [day_at(DAYS - 1)], bound)["tiles.daily_sales"]
+    assert_equal_rows(world, day_at(DAYS - 1), bound)
+
+
+def test_lines_leave_the_history_and_change_the_cap_of_older_days(warehouse: Warehouse) -> None:
+    """Large lines make the typical line, and with it the cap of others, smaller when they leave."""
+    for number in range(DAYS):
+        quantity = 4.0 if number < 12 else 1.0
+        extra = [("bob", "a", "purchase", 9.0, 9.0, None)] if number == 20 else []
+        event = ("ann", "a", "purchase", quantity, 2.0, "Bonn")
+        write_day(warehouse, day_at(number), [event, *extra])
+    bound = {**BOUND, "history_days": 20, "churn_history_days": 9}
+    units = []
+    for number in (18, 20, 21, 26, 36, 42):
+        make_tiles(warehouse, [day_at(number)], bound)
+        assert_equal_rows(warehouse, day_at(number), bound)
+        rows = warehouse.query(sql("demand", tiles=True), {**bound, "date": day_at(number)})
+        units.append(max(map(max, rows["units"].to_pylist())))
+    # 1 + 9, of which the cap leaves 8, then 2.
+    assert units == [4.0, 9.0, 9.0, 3.0, 3.0, 1.0]
 
 
 def test_a_file_with_the_same_rows_and_another_time_is_current(world: Warehouse) -> None:
