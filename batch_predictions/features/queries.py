@@ -24,10 +24,10 @@ def sql(name: str, *, tiles: bool = False) -> str:
     """The query in `features/sql/<name>.sql`.
 
     In the file, `{is_excluded}`, `{is_purchase TYPES}` and `{is_counted TYPES}` stand for the
-    conditions of `features/conditions.py`; `{typical_quantities}` for the query of that name;
-    `{running TILE}` for a tile's running totals at the end
-    of `$date`; `{spans TILE last DAYS}`, `{spans TILE after DAY}` and `{spans TILE until DAY}` for
-    a tile's rows of the last days up to `$date`, of those after a day, and of those up to one.
+    conditions of `features/conditions.py`, and `{typical_quantities}` for the query of that name;
+    `{running TILE}` for a tile's running totals at the end of `$date`; `{spans TILE last DAYS}`,
+    `{spans TILE after DAY}` and `{spans TILE until DAY}` for a tile's rows of the last days up to
+    `$date`, of those after a day, and of those up to one.
 
     Args:
         name: of the file.
@@ -51,7 +51,14 @@ def _running(tile: str, tiles: bool) -> str:
 
 
 def _spans(tile: str, bound: str, value: str, tiles: bool) -> str:
-    """A relation with a tile's rows of some days: from spans of a month where these have ended."""
+    """A relation with a tile's rows of some days; a month that has ended is read from its span.
+
+    Args:
+        tile: name of its table.
+        bound: `last`, `after` or `until`.
+        value: SQL of the number of days, or of the day.
+        tiles: whether the tile is read, or its query for all these days.
+    """
     first, last = _FIRST_DAY, "$date::DATE"
     if bound == "last":
         first = f"($date::DATE - {value} + 1)"
