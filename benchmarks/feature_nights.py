@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import argparse
 import datetime as dt
+import functools
 import json
 import shutil
 import statistics
@@ -122,7 +123,7 @@ def _step(home: Path, step: str, argument: str) -> Any:
     values = _parameters(settings, warehouse)
     steps: dict[str, Callable[..., Any]] = {
         "first": _make_first_tiles,
-        "tiles": _measure_tiles,
+        "tiles": functools.partial(_measure_tiles, settings),
         "direct": _measure_direct,
         "compare": _compare,
     }
@@ -211,13 +212,20 @@ def _write_tiles(warehouse: Any, day: dt.date, values: dict[str, Any]) -> dict[s
     return seconds
 
 
-def _measure_tiles(warehouse: Any, last: dt.date, values: dict[str, Any]) -> dict[str, float]:
+def _measure_tiles(
+    settings: Any, warehouse: Any, last: dt.date, values: dict[str, Any]
+) -> dict[str, float]:
     from batch_predictions.features.queries import user_item_history
+    from batch_predictions.features.tiles.readiness import outdated_tiles
+    from batch_predictions.warehouse.schema_sql import tables_in
 
     for path in (warehouse.folder / "tiles").glob(f"*/date={last}"):
         shutil.rmtree(path)
     seconds = _write_tiles(warehouse, last, values)
     for feature in _features():
+        start = time.process_time()
+        assert not outdated_tiles(warehouse, settings, tables_in(feature.sql), [last.isoformat()])
+        seconds["readiness"] = seconds.get("readiness", 0.0) + time.process_time() - start
         seconds[feature.table.qualified] = _cpu_seconds(
             warehouse, feature.table, last, feature.sql, values
         )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import hashlib
 import json
+from bisect import bisect_left, bisect_right
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
@@ -61,13 +62,14 @@ class RawDays:
         These are months that have ended, then the days since. A span that was written is among them
         even if its raw days are gone: it must be made without rows.
         """
-        inputs = self._inputs(tile, day)
+        inputs, keys = self._inputs(tile, day), list(self.hashes)
+        blank = _new_digest(tile, self.parameters)
         fingerprints = {}
         for span in self._needed_spans(tile, day):
-            digest = _new_digest(tile, self.parameters)
-            for key, content in self.hashes.items():
-                if span.first.isoformat() <= key <= span.last:
-                    digest.update(f"{key} {content}".encode())
+            digest = blank.copy()
+            begin, end = bisect_left(keys, span.first.isoformat()), bisect_right(keys, span.last)
+            for key in keys[begin:end]:
+                digest.update(f"{key} {self.hashes[key]}".encode())
             digest.update(inputs.get((span.last, span.name), "").encode())
             fingerprints[span] = digest.hexdigest()[:32]
         return fingerprints
