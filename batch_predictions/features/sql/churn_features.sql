@@ -19,7 +19,7 @@ events as (
     select user_id, item_id, date, quantity, amount from lines where is_purchase
 ),
 days as (
-    select user_id, date, coalesce(fsum(amount), 0) as spend
+    select user_id, date, coalesce(fsum(amount), 0) as spend, bool_or(is_purchase) as is_visit
     from lines
     group by user_id, date
 ),
@@ -46,17 +46,13 @@ customers as (
 recent_visits as (
     select
         user_id,
-        count(*) filter (day > $date::DATE - 7) as visits_7d,
-        count(*) filter (day > $date::DATE - 28) as visits_28d,
-        count(*) filter (day > $date::DATE - 56) as visits_56d,
+        count(*) filter (date > $date::DATE - 7) as visits_7d,
+        count(*) filter (date > $date::DATE - 28) as visits_28d,
+        count(*) filter (date > $date::DATE - 56) as visits_56d,
         count(*) as visits_84d,
-        count(distinct ($date::DATE - day) // 7) as weeks_84d
-    from (
-        select user_id, unnest(
-            list_filter(visit_days, lambda day: day > $date::DATE - 84)
-        ) as day
-        from customers
-    )
+        count(distinct ($date::DATE - date) // 7) as weeks_84d
+    from days
+    where is_visit
     group by user_id
 ),
 rhythms as (
