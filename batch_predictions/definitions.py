@@ -20,6 +20,8 @@ from batch_predictions.evaluation.assets import realized_metrics_asset
 from batch_predictions.evaluation.realized_metric import RealizedMetric
 from batch_predictions.features.assets import feature_asset
 from batch_predictions.features.declaration import FeatureTable
+from batch_predictions.features.tiles.assets import tile_asset
+from batch_predictions.features.tiles.declaration import TILES
 from batch_predictions.home import restrict_new_files
 from batch_predictions.inference.dagster.assets import prediction_asset
 from batch_predictions.inference.dagster.io_manager import JsonPathIOManager
@@ -58,6 +60,7 @@ def platform(settings: Settings) -> dg.Definitions:
     predictions = instances(BatchPrediction, "predictions/*.py")
     assets = [
         *(raw_asset(table, partitions) for table in RAW_TABLES),
+        *(tile_asset(tile, partitions) for tile in TILES.values()),
         *(
             feature_asset(feature, partitions)
             for feature in instances(FeatureTable, "features/feature_tables.py")

@@ -28,6 +28,13 @@ DAYS = 28
 LAST = dt.date(2024, 3, 17)
 """A Sunday, so that the week of the training ends with the day."""
 
+TILES = [
+    "tiles/user_items",
+    "tiles/user_totals",
+    "tiles/item_totals",
+    "tiles/user_locations",
+]
+FEATURES = ["features/user_segments", "features/item_state", "features/item_activity"]
 PREDICTIONS = ["predictions/recommendations", "features/item_scores"]
 
 
@@ -105,7 +112,7 @@ def test_the_page_names_the_functions_of_a_real_run_in_their_order(
 
         materialize(definitions, instance, ["raw/users", "raw/items"], LAST.isoformat())
         trace(["raw/interactions"], None)
-        trace(["features/user_segments", "features/item_state", "features/item_activity"], None)
+        trace([*TILES, *FEATURES], None)
         trace(["models/recommender"], week)
         trace(PREDICTIONS, LAST.isoformat())
         materialize(definitions, instance, ["models/demographic"], week)

@@ -1,4 +1,4 @@
-"""Removes what the settings `retention` do not keep: old runs, unused models, engine folders."""
+"""Removes what is not kept: old runs, unused models, engine folders, tiles of old days."""
 
 from __future__ import annotations
 
@@ -8,12 +8,14 @@ from dataclasses import asdict, dataclass
 import dagster as dg
 
 from batch_predictions.automation.run_retention import RUNS_AT_ONCE, remove_old_runs
+from batch_predictions.features.tiles.retention import remove_old_tiles
 from batch_predictions.inference.cleanup import remove_old_partitions
 from batch_predictions.inference.dagster.io_manager import unfinished_runs
 from batch_predictions.model_store import ModelStore
 from batch_predictions.serving.release.pointer import all_releases
 from batch_predictions.serving.store.schema import Store
 from batch_predictions.settings import Settings
+from batch_predictions.warehouse import Warehouse
 
 
 @dataclass
@@ -24,11 +26,13 @@ class PruneResult:
         runs: Dagster runs, with their events and logs.
         model_versions: versions of models, by name.
         inference_partitions: partitions of the engine's shards and results.
+        tiles: files of tiles that only a backfill of old days would read.
     """
 
     runs: int
     model_versions: list[str]
     inference_partitions: int
+    tiles: int
 
     def as_dict(self) -> dict[str, object]:
         """As JSON values."""
@@ -64,7 +68,8 @@ def prune(
         settings.inference.keep_partitions,
         unfinished_runs(instance),
     )
-    return PruneResult(runs, _remove_models(settings), partitions)
+    tiles = remove_old_tiles(Warehouse.of(settings), now)
+    return PruneResult(runs, _remove_models(settings), partitions, tiles)
 
 
 def _remove_models(settings: Settings) -> list[str]:

@@ -168,11 +168,14 @@ def _partition_files(plan: RunPlan, warehouse: Warehouse) -> Iterator[Path]:
 def _files_through(weeks: Sequence[dt.date], warehouse: Warehouse) -> Iterator[Path]:
     """Files that are not of a prediction's later days: what the tables of weeks can depend on.
 
-    Weekly tables that are known ahead count as a whole, and so do snapshots and decisions.
+    Weekly tables that are known ahead count as a whole, and so do snapshots and decisions. Tiles
+    have nothing that raw tables do not have.
     """
     last = trained_through(max(weeks)).isoformat()
     for table in TABLES.values():
         folder = warehouse.folder / table.schema / table.name
+        if table.schema == "tiles":
+            continue
         if table.partition is None or table.ahead or table == PROMOTIONS_LOG:
             yield from folder.rglob("*.parquet")
             continue

@@ -1,13 +1,14 @@
 """Feature tables as Dagster assets: one row per user, item or series and day."""
 
 # No `from __future__ import annotations`: Dagster reads the type of `context` itself.
-import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import dagster as dg
 
 from batch_predictions.features.declaration import FeatureTable
+from batch_predictions.features.tiles.readiness import outdated_tiles
+from batch_predictions.features.versions import query_version
 from batch_predictions.partitions import Partitions
 from batch_predictions.reporting import OWNERS, record_materializations, table_metadata
 from batch_predictions.settings import Settings
@@ -47,12 +48,21 @@ def feature_asset(feature: FeatureTable, partitions: Partitions) -> dg.AssetsDef
         settings: dg.ResourceParam[Settings],
     ) -> None:
         parameters = feature.parameters(warehouse, settings)
-        _require_upstreams(warehouse, feature, parameters, context.partition_keys)
+        days = context.partition_keys
+        outdated = outdated_tiles(warehouse, settings, tables_in(query), days)
+        if outdated:
+            day, name = next(iter(outdated.items()))
+            context.log.info(
+                f"{name} of {day} is not made: the rows of {len(outdated)} days are computed from "
+                "raw tables, at a cost that grows with history"
+            )
+        queries = {day: feature.sql_without_tiles if day in outdated else query for day in days}
+        _require_upstreams(warehouse, feature, parameters, queries)
         results = {
             day: warehouse.replace_partition(
-                table, day, query, {**parameters, "date": as_date(day)}
+                table, day, queries[day], {**parameters, "date": as_date(day)}
             )
-            for day in context.partition_keys
+            for day in days
         }
         record_materializations(
             context,
@@ -68,22 +78,28 @@ def _require_upstreams(
     warehouse: Warehouse,
     feature: FeatureTable,
     parameters: Mapping[str, Any],
-    days: Sequence[str],
+    queries: Mapping[str, str],
 ) -> None:
     """Fails where rows are missing that were ingested, or a day is empty for lack of any upstream.
 
     A day on which nothing happened has upstream partitions without rows.
+
+    Args:
+        warehouse: with the upstreams.
+        feature: the declaration.
+        parameters: that its queries bind.
+        queries: the query of each day.
     """
-    names = tables_in(feature.sql)
-    problems = lost_partitions(warehouse, names, "date", days)
-    problems += unread_partitions(warehouse, names, "date", max(days))
+    names = set().union(*map(tables_in, queries.values()))
+    problems = lost_partitions(warehouse, names, "date", list(queries))
+    problems += unread_partitions(warehouse, names, "date", max(queries))
     daily = [TABLES[name] for name in sorted(names) if TABLES[name].partition == "date"]
     daily = [table for table in daily if not table.parts]
-    for day in days if daily else ():
+    for day, query in queries.items() if daily else ():
         if any(warehouse.path(table, day).exists() for table in daily):
             continue
         bound = {**parameters, "date": as_date(day)}
-        if not warehouse.value(f"select exists (select 1 from ({feature.sql}))", bound):
+        if not warehouse.value(f"select exists (select 1 from ({query}))", bound):
             upstreams = " and ".join(table.qualified.replace(".", "/") for table in daily)
             problems.append(
                 f"it would have no rows of {day}, since there is no partition of {upstreams} of "
@@ -93,8 +109,3 @@ def _require_upstreams(
     if problems:
         name = feature.table.qualified.replace(".", "/")
         raise dg.Failure(f"{name}: {'; '.join(problems)}", allow_retries=False)
-
-
-def query_version(query: str) -> str:
-    """A hash of the query, so that the UI shows which partitions an older query wrote."""
-    return hashlib.sha256(query.encode()).hexdigest()[:12]

@@ -38,5 +38,10 @@ class FeatureTable:
 
     @property
     def sql(self) -> str:
-        """The query's text."""
+        """The query's text; the platform's own read tiles."""
+        return self.query if self.query is not None else sql(self.table.name, tiles=True)
+
+    @property
+    def sql_without_tiles(self) -> str:
+        """The query of the same rows from raw tables, for days whose tiles are not made."""
         return self.query if self.query is not None else sql(self.table.name)

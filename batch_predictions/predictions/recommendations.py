@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from batch_predictions.features.queries import sql, user_item_days
+from batch_predictions.features.queries import sql, user_item_history
 from batch_predictions.inference.declaration import BatchPrediction
 from batch_predictions.inference.validation import Check
 from batch_predictions.models.recommender.data.item_features import ITEM_STATS_SQL
@@ -63,23 +63,31 @@ def plot(warehouse: Warehouse, day: str) -> Figure | None:
     return figure
 
 
-_USER_ITEM_DAYS = "(" + user_item_days("select * from features.item_state where date = $date") + ")"
+_HISTORY = "(" + user_item_history("select * from features.item_state where date = $date") + ")"
 
 recommendations = BatchPrediction(
     table=RECOMMENDATIONS,
     key=("user_id",),
     rows=f"""
-        with histories as (
+        with sorted_histories as (
+            -- By item, newest day first. One list to sort instead of one for each column.
+            select user_id, list_sort(list({{
+                item_id: item_id, age: ($date::DATE - date)::INTEGER, events: events,
+                targets: targets, is_seen: is_seen, event_time: event_time, rating: rating
+            }})) as entries
+            from {_HISTORY} group by user_id
+        ),
+        histories as (
             select
                 user_id,
-                list(item_id order by item_id, date desc) as item_ids,
-                list(($date::DATE - date)::INTEGER order by item_id, date desc) as ages,
-                list(events order by item_id, date desc) as events,
-                list(targets order by item_id, date desc) as targets,
-                list(is_seen order by item_id, date desc) as is_seen,
-                list(event_time order by item_id, date desc) as timestamps,
-                list(rating order by item_id, date desc) as ratings
-            from {_USER_ITEM_DAYS} group by user_id
+                list_transform(entries, lambda entry: entry.item_id) as item_ids,
+                list_transform(entries, lambda entry: entry.age) as ages,
+                list_transform(entries, lambda entry: entry.events) as events,
+                list_transform(entries, lambda entry: entry.targets) as targets,
+                list_transform(entries, lambda entry: entry.is_seen) as is_seen,
+                list_transform(entries, lambda entry: entry.event_time) as timestamps,
+                list_transform(entries, lambda entry: entry.rating) as ratings
+            from sorted_histories
         )
         select
             users.user_id, histories.item_ids, histories.ages, histories.events,
@@ -102,7 +110,7 @@ recommendations = BatchPrediction(
             order by activity.buyers_28d desc, activity.buyers_84d desc, activity.users_28d desc,
                 activity.item_id
             limit 1000""",
-        "item_stats": ITEM_STATS_SQL.format(interactions=_USER_ITEM_DAYS),
+        "item_stats": ITEM_STATS_SQL.format(interactions=_HISTORY),
         "promoted": sql("promoted_items"),
         "boosted": """select distinct item_id from raw.promotions
             where list_contains($boosted_campaigns::VARCHAR[], campaign_id)

@@ -11,7 +11,8 @@ PLAIN_TEXTS = frozenset(
         *("age_bracket", "brand", "candidate", "category", "decision", "direction", "display"),
         *("event_type", "forecast_version", "gender", "kind", "label", "language", "level"),
         *("location", "mailer", "method", "metric", "model", "model_version", "not_scored"),
-        *("segment_level", "sentiment", "source", "statistic", "subcategory", "table_name", "why"),
+        *("segment_level", "sentiment", "source", "span", "statistic", "subcategory"),
+        *("table_name", "why"),
     }
 )
 """Columns of text whose values are those of many rows: kinds, versions, names of models."""

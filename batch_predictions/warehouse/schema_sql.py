@@ -31,18 +31,25 @@ class WarehouseError(ValueError):
     """Rows do not fit the declaration of their table; nothing was written."""
 
 
-def view_sql(table: Table, folder: Path) -> str:
-    """`create view` of a table in one line; it is typed without files and reads later ones."""
+def view_sql(table: Table, folder: Path, *, are_files_alike: bool) -> str:
+    """`create view` of a table in one line; it is typed without files and reads later ones.
+
+    Args:
+        table: a declared table.
+        folder: the warehouse's folder.
+        are_files_alike: whether all files have the declared columns. Else every file is opened to
+            plan a query, also those that it does not read.
+    """
     files = "/".join((*(f"{name}=*" for name in table.folders), "data.parquet"))
     pattern = quote_pattern(folder / table.schema / table.name, files)
     casts = ", ".join(f'"{c.name}"::{c.type} as "{c.name}"' for c in table.columns)
     nulls = ", ".join(f'null::{c.type} as "{c.name}"' for c in table.columns)
     hive = ", ".join(f"'{name}': {table.type_of(name)}" for name in table.folders)
     hive = f", hive_partitioning=true, hive_types={{{hive}}}" if hive else ""
+    union = "" if are_files_alike else "union_by_name=true, "
     return (
         f"create view {table.qualified} as select {casts} from (select {nulls} where false "
-        f"union all by name select * from read_parquet({pattern}, "
-        f"allow_empty=true, union_by_name=true{hive}))"
+        f"union all by name select * from read_parquet({pattern}, {union}allow_empty=true{hive}))"
     )
 
 

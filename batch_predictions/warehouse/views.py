@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Collection
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from duckdb import DuckDBPyConnection
 from duckdb import connect as open_database
 
-from batch_predictions.tables import TABLES
+from batch_predictions.tables import TABLES, Table
 from batch_predictions.warehouse.partition_files import scratch_dir
 from batch_predictions.warehouse.schema_sql import view_sql
 from batch_predictions.warehouse.sql_literals import quote_literal
@@ -34,10 +35,10 @@ def ensure_views(home: Path, folder: Path, *, renew: bool = False) -> Path:
     state = _state(path, stamp)
     if not renew and state is not None and _complete.get(path) == state:
         return path
-    statements = {name: view_sql(table, folder) for name, table in TABLES.items()}
-    text = "\n".join(statements[name] for name in sorted(statements))
     # Another process may have declared more tables, of plugins: they stay.
     existing = stamp.read_text(encoding="utf-8") if stamp.exists() and path.exists() else ""
+    statements = _statements(folder, set() if renew else {*existing.splitlines()})
+    text = "\n".join(statements[name] for name in sorted(statements))
     if not renew and (existing == text or set(text.splitlines()) <= set(existing.splitlines())):
         if state is not None:
             _complete[path] = state
@@ -54,6 +55,38 @@ def ensure_views(home: Path, folder: Path, *, renew: bool = False) -> Path:
         (scratch / "views.duckdb").replace(path)
         (scratch / "views").replace(stamp)
     return path
+
+
+def _statements(folder: Path, existing: Collection[str]) -> dict[str, str]:
+    """`create view` by table; those that exist already are kept."""
+    statements = {}
+    for name, table in TABLES.items():
+        alike, unlike = (view_sql(table, folder, are_files_alike=alike) for alike in (True, False))
+        if not {alike, unlike} & {*existing}:
+            statements[name] = alike if _are_files_alike(table, folder) else unlike
+        else:
+            statements[name] = alike if alike in existing else unlike
+    return statements
+
+
+def _are_files_alike(table: Table, folder: Path) -> bool:
+    """Whether all files of a table have the same columns, the declared ones.
+
+    Files of before a column was declared lack it. What is written later has all columns.
+    """
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    files = "/".join((*(f"{name}=*" for name in table.folders), "data.parquet"))
+    columns: set[tuple[tuple[str, str], ...]] = set()
+    for path in (folder / table.schema / table.name).glob(files):
+        try:
+            schema = pq.read_schema(path)
+        except (OSError, pa.ArrowException):
+            continue
+        columns.add(tuple(sorted((field.name, str(field.type)) for field in schema)))
+    declared = {column.name for column in table.columns}
+    return len(columns) < 2 and all({name for name, _ in found} == declared for found in columns)
 
 
 def attach_copy(db: DuckDBPyConnection, path: Path) -> None:

@@ -17,7 +17,13 @@ from batch_predictions.warehouse import Warehouse
 
 DAYS = [f"2024-03-{day:02}" for day in range(10, 20)]
 WEEKS = ["2024-03-04", "2024-03-11"]
-DAILY = ("raw.interactions", "raw.reviews", "features.demand", "predictions.recommendations")
+DAILY = (
+    "raw.interactions",
+    "raw.reviews",
+    "tiles.user_totals",
+    "features.demand",
+    "predictions.recommendations",
+)
 WEEKLY = ("raw.promotion_calendar", "predictions.review_sentiments")
 
 

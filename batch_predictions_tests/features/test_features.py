@@ -16,6 +16,8 @@ from hypothesis import strategies as st
 
 from batch_predictions.features.plots import PLOTS
 from batch_predictions.features.queries import parameters, sql
+from batch_predictions.features.tiles.assets import tile_asset
+from batch_predictions.features.tiles.declaration import TILES
 from batch_predictions.settings import DuckDBSettings, Settings, SourceSettings
 from batch_predictions.sources.event_types import DEFAULT_EVENTS, resolve_event_types
 from batch_predictions.tables import (
@@ -29,7 +31,7 @@ from batch_predictions.tables import (
     Table,
 )
 from batch_predictions.warehouse import Warehouse, as_date
-from batch_predictions_tests.worlds.home import features_asset
+from batch_predictions_tests.worlds.home import PARTITIONS, features_asset
 from batch_predictions_tests.worlds.properties import ONE_FIXTURE_FOR_ALL
 
 DAY = dt.date(2024, 3, 31)
@@ -465,6 +467,25 @@ def test_the_lineage_is_read_from_the_queries() -> None:
     def upstream(asset: dg.AssetsDefinition) -> set[str]:
         return {key.to_user_string() for key in asset.asset_deps[asset.key]}
 
-    assert upstream(features_asset("user_activity")) == {"raw/interactions"}
-    assert upstream(features_asset("user_segments")) == {"raw/interactions", "raw/users"}
-    assert upstream(features_asset("item_state")) == {"raw/interactions", "raw/items"}
+    assert upstream(features_asset("user_activity")) == {
+        "raw/interactions",
+        "tiles/user_items",
+        "tiles/user_totals",
+    }
+    assert upstream(features_asset("user_segments")) == {
+        "raw/users",
+        "tiles/user_locations",
+        "tiles/user_totals",
+    }
+    assert upstream(features_asset("item_state")) == {
+        "raw/interactions",
+        "raw/items",
+        "tiles/item_totals",
+    }
+    assert upstream(tile_asset(TILES["tiles.user_totals"], PARTITIONS)) == {"tiles/user_items"}
+    assert upstream(tile_asset(TILES["tiles.daily_sales"], PARTITIONS)) == {
+        "raw/interactions",
+        "raw/items",
+        "tiles/item_quantities",
+        "tiles/largest_quantities",
+    }

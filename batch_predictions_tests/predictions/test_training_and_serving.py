@@ -27,6 +27,7 @@ from batch_predictions.settings import RecommenderSettings, Settings, SourceSett
 from batch_predictions.tables import INTERACTIONS, ITEM_STATE, ITEMS, USER_SEGMENTS, USERS
 from batch_predictions.warehouse import Warehouse
 from batch_predictions_tests.worlds.home import STATE
+from batch_predictions_tests.worlds.tiles import make_all_tiles
 
 DAY = dt.date(2024, 3, 31)
 USERS_COUNT, ITEMS_COUNT, DAYS = 30, 20, 120
@@ -73,6 +74,7 @@ def shop(tmp_path_factory: pytest.TempPathFactory) -> tuple[Warehouse, Settings]
     for table in (ITEM_STATE, USER_SEGMENTS):
         query_parameters = {**feature_parameters(settings), "date": DAY}
         warehouse.replace_partition(table, DAY.isoformat(), sql(table.name), query_parameters)
+    make_all_tiles(warehouse, settings, DAY)
     return warehouse, settings
 
 

@@ -53,6 +53,25 @@ def test_views_read_files_without_a_newer_column(warehouse: Warehouse) -> None:
     assert rows["wings"].to_pylist() == [None, 2]
 
 
+def test_a_query_opens_only_the_files_that_it_reads(warehouse: Warehouse) -> None:
+    warehouse.replace_partition(PETS, DAY, ROW)
+    warehouse.replace_partition(PETS, NEXT, ROW)
+    warehouse.path(PETS, NEXT).write_bytes(b"no Parquet file")
+    assert warehouse.value("select count(*) from raw.pets where date = $date", {"date": DAY}) == 1
+
+
+def test_views_of_an_older_version_are_made_anew(warehouse: Warehouse) -> None:
+    """They opened every file of a table to plan a query."""
+    warehouse.replace_partition(PETS, DAY, ROW)
+    views = ensure_views(Path(warehouse.home), warehouse.folder)
+    stamp = views.with_suffix(".views")
+    text = stamp.read_text()
+    assert "union_by_name" not in text
+    stamp.write_text(text.replace("allow_empty=true", "allow_empty=true, union_by_name=true"))
+    assert ensure_views(Path(warehouse.home), warehouse.folder).with_suffix(".views") == stamp
+    assert {*text.splitlines()} <= {*stamp.read_text().splitlines()}
+
+
 def test_views_are_rewritten_only_when_a_table_is_declared(
     warehouse: Warehouse,
 ) -> None:

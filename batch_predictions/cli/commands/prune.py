@@ -13,7 +13,7 @@ from batch_predictions.cli.options import Home, Json, load_settings
 
 @command("prune", order=35)
 def prune(context: typer.Context, home: Home = None, as_json: Json = False) -> None:
-    """Remove old Dagster runs, models that never served, and the engine's old shards.
+    """Remove old Dagster runs, models that never served, old shards, and tiles of old days.
 
     The settings `retention` and `inference.keep_days` say what is kept. `run` does the same at its
     end, for a hundred runs at a time.
@@ -33,6 +33,7 @@ def prune(context: typer.Context, home: Home = None, as_json: Json = False) -> N
         typer.echo(json.dumps(removed.as_dict()))
         return
     typer.echo(
-        f"Removed {removed.runs} Dagster runs, {len(removed.model_versions)} models and "
-        f"{removed.inference_partitions} partitions of shards. Home: {settings.home}"
+        f"Removed {removed.runs} Dagster runs, {len(removed.model_versions)} models, "
+        f"{removed.inference_partitions} partitions of shards and {removed.tiles} files of tiles. "
+        f"Home: {settings.home}"
     )

@@ -12,7 +12,7 @@ with lines as (
     from raw.interactions
     where
         date <= $date::DATE
-        and date > $date::DATE - $churn_history_days::INTEGER
+        and date > $date::DATE - least(84, $churn_history_days::INTEGER)
         and {is_counted churn_event_types}
 ),
 events as (
@@ -23,49 +23,62 @@ days as (
     from lines
     group by user_id, date
 ),
-visits as (
-    select
-        user_id,
-        date,
-        date - lag(date) over (partition by user_id order by date) as gap,
-        $date::DATE - max(date) over (partition by user_id) as days_inactive,
-        row_number() over (partition by user_id order by date desc) as newest
-    from days
-    where is_visit
-    qualify days_inactive < $churn_active_days::INTEGER
-),
 spends as (
     select
         user_id,
         fsum(spend) filter (date > $date::DATE - 28) as spend_28d,
         fsum(spend) filter (date > $date::DATE - 56) as spend_56d,
-        fsum(spend) filter (date > $date::DATE - 84) as spend_84d
+        fsum(spend) as spend_84d
     from days
+    group by user_id
+),
+customers as (
+    select
+        user_id,
+        visit_days,
+        $date::DATE - visit_days[-1] as days_inactive,
+        list_transform(
+            list_zip(visit_days[2:], visit_days[:-2]), lambda pair: pair[1] - pair[2]
+        ) as gaps
+    from {running user_visits}
+    where days_inactive < $churn_active_days::INTEGER
+),
+recent_visits as (
+    select
+        user_id,
+        count(*) filter (date > $date::DATE - 7) as visits_7d,
+        count(*) filter (date > $date::DATE - 28) as visits_28d,
+        count(*) filter (date > $date::DATE - 56) as visits_56d,
+        count(*) as visits_84d,
+        count(distinct ($date::DATE - date) // 7) as weeks_84d
+    from days
+    where is_visit
     group by user_id
 ),
 rhythms as (
     select
-        user_id,
-        any_value(days_inactive) as days_inactive,
-        $date::DATE - min(date) as tenure_days,
-        count(*) as visits,
-        count(*) filter (date > $date::DATE - 7) as visits_7d,
-        count(*) filter (date > $date::DATE - 28) as visits_28d,
-        count(*) filter (date > $date::DATE - 56) as visits_56d,
-        count(*) filter (date > $date::DATE - 84) as visits_84d,
-        count(distinct ($date::DATE - date) // 7) filter (date > $date::DATE - 84) as weeks_84d,
-        count(gap) as gaps,
-        median(gap) as gap_median,
-        avg(gap) as gap_mean,
+        customers.user_id,
+        customers.days_inactive,
+        $date::DATE - visit_days[1] as tenure_days,
+        len(visit_days) as visits,
+        coalesce(visits_7d, 0) as visits_7d,
+        coalesce(visits_28d, 0) as visits_28d,
+        coalesce(visits_56d, 0) as visits_56d,
+        coalesce(visits_84d, 0) as visits_84d,
+        coalesce(weeks_84d, 0) as weeks_84d,
+        len(gaps) as gaps,
+        list_median(gaps) as gap_median,
+        list_avg(gaps) as gap_mean,
         -- Whole numbers: the sums are exact in any order.
-        case when count(gap) > 1 then sqrt(greatest(0,
-            sum(gap * gap) - sum(gap)::DOUBLE * sum(gap) / count(gap)) / (count(gap) - 1)) end
+        case when len(gaps) > 1 then sqrt(greatest(0,
+            list_sum(list_transform(gaps, lambda gap: gap * gap))
+            - list_sum(gaps)::DOUBLE * list_sum(gaps) / len(gaps)) / (len(gaps) - 1)) end
             as gap_sd,
-        max(gap) as gap_max,
-        avg(gap) filter (newest <= 3) as gap_recent,
-        count(*) filter (gap > days_inactive) as longer_gaps
-    from visits
-    group by user_id
+        list_max(gaps) as gap_max,
+        list_avg(gaps[-3:]) as gap_recent,
+        len(list_filter(gaps, lambda gap: gap > customers.days_inactive)) as longer_gaps
+    from customers
+    left join recent_visits on recent_visits.user_id = customers.user_id
 ),
 prices as (
     select item_id, median(amount / quantity) as usual

@@ -2,69 +2,75 @@
 -- quantity of a line is capped, and days without a sale are 0 from the first sale on. Promotions
 -- reach $horizon days beyond $date, since the promotion calendar is known in advance; they are null
 -- in weeks of the calendar that were not ingested.
-with lines as (
-    select
-        events.date,
-        events.item_id,
-        coalesce(nullif(events.location, ''), 'unknown') as location,
-        coalesce(items.category, 'unknown') as category,
-        -- A line without a quantity counts as one unit.
-        coalesce(events.quantity, 1) as quantity,
-        events.amount
-    from raw.interactions as events
-    left join (
-        select item_id, category, {is_excluded} as is_excluded from raw.items
-    ) as items on items.item_id = events.item_id
-    where
-        events.date <= $date::DATE
-        and events.date > $date::DATE - $history_days::INTEGER
-        and {is_counted event_types}
-        and items.is_excluded is not true
-),
-typical_quantities as (
-    select item_id, median(quantity) as quantity from lines where quantity > 0 group by item_id
-),
-capped_lines as (
-    select
-        lines.* exclude (quantity),
-        case
-            when $outlier_factor::DOUBLE > 0
-                then least(lines.quantity, $outlier_factor::DOUBLE * typical_quantities.quantity)
-            else lines.quantity
-        end as quantity,
-        case when lines.quantity > 0 and lines.amount > 0 then lines.quantity end as priced_quantity
-    from lines
-    join typical_quantities on typical_quantities.item_id = lines.item_id
-),
-daily_sales as (
-    select
-        level,
-        case level when 'category' then 'category:' || category else item_id end as item_id,
-        case level when 'item_location' then location else 'all' end as location,
-        case level when 'category' then 'category:' || category else category end as category,
-        date,
-        -- Returns are subtracted; the units of a day are never negative.
-        greatest(fsum(quantity), 0) as units,
-        fsum(amount) filter (priced_quantity is not null) / fsum(priced_quantity) as price
-    from capped_lines, (select unnest($levels::VARCHAR[]) as level)
-    group by all
+with daily_sales as (
+    select * from {spans daily_sales last $history_days::INTEGER}
 ),
 -- The series with the most units in the last 84 days.
-series as (
+recent_sales as (
     select
         level,
         item_id,
         location,
         any_value(category) as category,
-        min(date) filter (units > 0) as first_date,
-        max(date) filter (units > 0) as last_date,
-        coalesce(fsum(units) filter (date > $date::DATE - 84), 0) as units_84d
-    from daily_sales
+        coalesce(fsum(units), 0) as units_84d
+    from {spans daily_sales last least(84, $history_days::INTEGER)}
     group by level, item_id, location
     having units_84d > 0
     qualify row_number() over (
         partition by level order by units_84d desc, item_id, location
     ) <= $max_series::INTEGER
+),
+sales as (
+    select daily_sales.*
+    from daily_sales
+    join recent_sales
+        on recent_sales.level = daily_sales.level
+        and recent_sales.item_id = daily_sales.item_id
+        and recent_sales.location = daily_sales.location
+),
+series as (
+    select
+        recent_sales.*,
+        dates.first_date,
+        dates.last_date
+    from recent_sales
+    join (
+        select
+            level,
+            item_id,
+            location,
+            min(day) filter (units > 0) as first_date,
+            max(day) filter (units > 0) as last_date
+        from sales
+        group by level, item_id, location
+    ) as dates
+        on dates.level = recent_sales.level
+        and dates.item_id = recent_sales.item_id
+        and dates.location = recent_sales.location
+),
+-- Lines of the whole history, which only the shares of promotions need.
+capped_lines as (
+    select
+        events.item_id,
+        coalesce(nullif(events.location, ''), 'unknown') as location,
+        coalesce(items.category, 'unknown') as category,
+        case
+            when $outlier_factor::DOUBLE > 0 then least(
+                coalesce(events.quantity, 1), $outlier_factor::DOUBLE * typical.typical_quantity
+            )
+            else coalesce(events.quantity, 1)
+        end as quantity
+    from raw.interactions as events
+    join ({typical_quantities}) as typical on typical.item_id = events.item_id
+    left join (
+        select item_id, category, {is_excluded} as is_excluded from raw.items
+    ) as items on items.item_id = events.item_id
+    where
+        len($known_weeks::DATE[]) > 0
+        and events.date <= $date::DATE
+        and events.date > $date::DATE - $history_days::INTEGER
+        and {is_counted event_types}
+        and items.is_excluded is not true
 ),
 days as (
     select
@@ -160,8 +166,8 @@ promoted_days as (
 series_days as (
     select
         series.item_id, series.location, days.day,
-        case when days.day <= $date::DATE then coalesce(daily_sales.units, 0) end as units,
-        last_value(daily_sales.price ignore nulls) over (
+        case when days.day <= $date::DATE then coalesce(sales.units, 0) end as units,
+        last_value(sales.price ignore nulls) over (
             partition by series.item_id, series.location order by days.day
         ) as price,
         case when known.week is not null then coalesce(promoted_days.promotion, 0) end as promotion,
@@ -169,9 +175,9 @@ series_days as (
         case when known.week is not null then coalesce(promoted_days.mailer, 0) end as mailer
     from series
     join days on days.day >= series.first_date
-    left join daily_sales
-        on daily_sales.item_id = series.item_id and daily_sales.location = series.location
-        and daily_sales.date = days.day and daily_sales.level = series.level
+    left join sales
+        on sales.item_id = series.item_id and sales.location = series.location
+        and sales.day = days.day and sales.level = series.level
     left join (select unnest($known_weeks::DATE[]) as week) as known
         on known.week = date_trunc('week', days.day)::DATE
     left join promoted_days

@@ -1,15 +1,20 @@
 -- Price and availability of every item in the catalogue or in interactions up to the day. An item that
 -- is never recommended (fuel, coupons: source.exclude_items) is excluded and not available.
-with interacted as (
-    select
-        item_id,
-        median(amount / quantity) filter (
-            date > $date::DATE - 28 and quantity > 0 and amount > 0
-            and list_contains($purchase_types::VARCHAR[], event_type)
-        ) as paid
+with prices as (
+    select item_id, median(amount / quantity) as paid
     from raw.interactions
-    where date <= $date::DATE
+    where
+        date <= $date::DATE
+        and date > $date::DATE - 28
+        and quantity > 0
+        and amount > 0
+        and list_contains($purchase_types::VARCHAR[], event_type)
     group by item_id
+),
+interacted as (
+    select totals.item_id, prices.paid
+    from {running item_totals} as totals
+    left join prices on prices.item_id = totals.item_id
 )
 select
     $date::DATE as date,

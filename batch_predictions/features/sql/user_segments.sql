@@ -1,10 +1,9 @@
 -- The demographic segment of every user who had signed up or interacted by the day. Missing values are
 -- the segment 'unknown', so that no user is lost.
 with places as (
-    select user_id, location, count(*) as events
-    from raw.interactions
-    where date <= $date::DATE and location is not null and $location_from_interactions::BOOLEAN
-    group by user_id, location
+    select user_id, location, events
+    from {running user_locations}
+    where $location_from_interactions::BOOLEAN
 ),
 usual as (
     select user_id, location
@@ -19,7 +18,7 @@ known as (
 everyone as (
     select user_id from known
     union
-    select user_id from raw.interactions where date <= $date::DATE
+    select user_id from {running user_totals}
 )
 select
     $date::DATE as date,

@@ -11,6 +11,7 @@ import dagster as dg
 import pyarrow.parquet as pq
 
 from batch_predictions.durability import atomic_write
+from batch_predictions.features.tiles.readiness import tile_problems
 from batch_predictions.inference import engine
 from batch_predictions.inference.cleanup import remove_old_partitions
 from batch_predictions.inference.dagster.io_manager import unfinished_runs
@@ -60,7 +61,7 @@ def stage(
         keep_partitions=inference.keep_partitions,
         live_runs=unfinished_runs(context.instance),
     )
-    _require_upstreams(prediction, warehouse, context.partition_keys)
+    _require_upstreams(prediction, warehouse, settings, context.partition_keys)
     manifest_paths, errors = {}, []
     for partition in context.partition_keys:
         try:
@@ -204,7 +205,10 @@ def _record_child_tables(
 
 
 def _require_upstreams(
-    prediction: BatchPrediction, warehouse: Warehouse, partitions: Sequence[str]
+    prediction: BatchPrediction,
+    warehouse: Warehouse,
+    settings: Settings,
+    partitions: Sequence[str],
 ) -> None:
     """Fails where an upstream partition is missing: scoring no rows would look like success."""
     messages = []
@@ -218,6 +222,8 @@ def _require_upstreams(
             messages.append(f"{name.replace('.', '/')} for {_format_partitions(missing)}")
     if unit := prediction.table.partition:
         lost = lost_partitions(warehouse, prediction.tables(), unit, partitions)
+        if unit == "date":
+            lost += tile_problems(warehouse, settings, prediction.tables(), partitions)
         if lost and not messages:
             raise dg.Failure(f"{prediction.name}: {'; '.join(lost)}", allow_retries=False)
     if messages:

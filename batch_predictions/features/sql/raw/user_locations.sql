@@ -1,0 +1,4 @@
+select user_id, location, count(*) as events
+from raw.interactions
+where date <= $date::DATE and location is not null
+group by user_id, location

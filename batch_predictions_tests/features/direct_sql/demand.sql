@@ -1,0 +1,216 @@
+-- Daily units of every demand series, as known at the end of $date. Excluded items are left out, the
+-- quantity of a line is capped, and days without a sale are 0 from the first sale on. Promotions
+-- reach $horizon days beyond $date, since the promotion calendar is known in advance; they are null
+-- in weeks of the calendar that were not ingested.
+with lines as (
+    select
+        events.date,
+        events.item_id,
+        coalesce(nullif(events.location, ''), 'unknown') as location,
+        coalesce(items.category, 'unknown') as category,
+        -- A line without a quantity counts as one unit.
+        coalesce(events.quantity, 1) as quantity,
+        events.amount
+    from raw.interactions as events
+    left join (
+        select item_id, category, {is_excluded} as is_excluded from raw.items
+    ) as items on items.item_id = events.item_id
+    where
+        events.date <= $date::DATE
+        and events.date > $date::DATE - $history_days::INTEGER
+        and {is_counted event_types}
+        and items.is_excluded is not true
+),
+typical_quantities as (
+    select item_id, median(quantity) as quantity from lines where quantity > 0 group by item_id
+),
+capped_lines as (
+    select
+        lines.* exclude (quantity),
+        case
+            when $outlier_factor::DOUBLE > 0
+                then least(lines.quantity, $outlier_factor::DOUBLE * typical_quantities.quantity)
+            else lines.quantity
+        end as quantity,
+        case when lines.quantity > 0 and lines.amount > 0 then lines.quantity end as priced_quantity
+    from lines
+    join typical_quantities on typical_quantities.item_id = lines.item_id
+),
+daily_sales as (
+    select
+        level,
+        case level when 'category' then 'category:' || category else item_id end as item_id,
+        case level when 'item_location' then location else 'all' end as location,
+        case level when 'category' then 'category:' || category else category end as category,
+        date,
+        -- Returns are subtracted; the units of a day are never negative.
+        greatest(fsum(quantity), 0) as units,
+        fsum(amount) filter (priced_quantity is not null) / fsum(priced_quantity) as price
+    from capped_lines, (select unnest($levels::VARCHAR[]) as level)
+    group by all
+),
+-- The series with the most units in the last 84 days.
+series as (
+    select
+        level,
+        item_id,
+        location,
+        any_value(category) as category,
+        min(date) filter (units > 0) as first_date,
+        max(date) filter (units > 0) as last_date,
+        coalesce(fsum(units) filter (date > $date::DATE - 84), 0) as units_84d
+    from daily_sales
+    group by level, item_id, location
+    having units_84d > 0
+    qualify row_number() over (
+        partition by level order by units_84d desc, item_id, location
+    ) <= $max_series::INTEGER
+),
+days as (
+    select
+        unnest(generate_series(
+            $date::DATE - $history_days::INTEGER + 1, $date::DATE + $horizon::INTEGER, interval 1 day
+        ))::DATE as day
+),
+-- Weight of a location's promotion for an item: its share of the item's units.
+location_shares as (
+    select item_id, location, fsum(greatest(quantity, 0))
+        / nullif(sum(fsum(greatest(quantity, 0))) over (partition by item_id), 0) as share
+    from capped_lines group by item_id, location
+),
+-- Weight of an item's promotion for its category.
+category_items as (
+    select item_id, 'category:' || category as category,
+        fsum(greatest(quantity, 0))
+            / nullif(sum(fsum(greatest(quantity, 0))) over (partition by category), 0) as share
+    from capped_lines
+    where list_contains($levels::VARCHAR[], 'category')
+    group by item_id, category
+),
+-- Each promotion counts for the item over all locations and, where there are series of locations,
+-- once more for its own location.
+active_promotions as (
+    select
+        calendar.week,
+        calendar.item_id,
+        case when grain.by_location then calendar.location end as location,
+        greatest(calendar.starts_on, calendar.week) as starts_on,
+        least(calendar.ends_on, calendar.week + 6) as ends_on,
+        case
+            when calendar.location = 'all' or grain.by_location then 1 else location_shares.share
+        end as share,
+        calendar.display is not null as display,
+        calendar.mailer is not null as mailer
+    from raw.promotion_calendar as calendar
+    join (
+        select distinct unnest([
+            false, list_contains($levels::VARCHAR[], 'item_location')
+        ]) as by_location
+    ) as grain on true
+    left join location_shares
+        on location_shares.item_id = calendar.item_id
+        and location_shares.location = calendar.location
+    where
+        calendar.week >= date_trunc('week', $date::DATE - $history_days::INTEGER + 1)::DATE
+        and calendar.week <= date_trunc('week', $date::DATE + $horizon::INTEGER)::DATE
+        and calendar.item_id in (
+            select item_id from series union all select item_id from category_items
+        )
+),
+promotion_shares as (
+    select
+        item_id, location, starts_on, ends_on,
+        fsum(share) as promotion,
+        coalesce(fsum(share) filter (display), 0) as display,
+        coalesce(fsum(share) filter (mailer), 0) as mailer
+    from active_promotions
+    where share is not null
+    group by all
+),
+series_promotions as (
+    select series.item_id, series.location, starts_on, ends_on, promotion, display, mailer
+    from promotion_shares
+    join series on series.item_id = promotion_shares.item_id and (
+        (series.level = 'item' and promotion_shares.location is null)
+        or (
+            series.level = 'item_location'
+            and promotion_shares.location in ('all', series.location)
+        )
+    )
+    union all
+    select
+        category_items.category, 'all', starts_on, ends_on, category_items.share * promotion,
+        category_items.share * display, category_items.share * mailer
+    from promotion_shares
+    join category_items on category_items.item_id = promotion_shares.item_id
+    where promotion_shares.location is null
+),
+promoted_days as (
+    select
+        item_id, location, day,
+        least(fsum(promotion), 1) as promotion,
+        least(fsum(display), 1) as display,
+        least(fsum(mailer), 1) as mailer
+    from (
+        select *, unnest(generate_series(starts_on, ends_on, interval 1 day))::DATE as day
+        from series_promotions
+    )
+    group by all
+),
+series_days as (
+    select
+        series.item_id, series.location, days.day,
+        case when days.day <= $date::DATE then coalesce(daily_sales.units, 0) end as units,
+        last_value(daily_sales.price ignore nulls) over (
+            partition by series.item_id, series.location order by days.day
+        ) as price,
+        case when known.week is not null then coalesce(promoted_days.promotion, 0) end as promotion,
+        case when known.week is not null then coalesce(promoted_days.display, 0) end as display,
+        case when known.week is not null then coalesce(promoted_days.mailer, 0) end as mailer
+    from series
+    join days on days.day >= series.first_date
+    left join daily_sales
+        on daily_sales.item_id = series.item_id and daily_sales.location = series.location
+        and daily_sales.date = days.day and daily_sales.level = series.level
+    left join (select unnest($known_weeks::DATE[]) as week) as known
+        on known.week = date_trunc('week', days.day)::DATE
+    left join promoted_days
+        on promoted_days.item_id = series.item_id and promoted_days.location = series.location
+        and promoted_days.day = days.day
+),
+series_lists as (
+    select
+        item_id, location,
+        list(units order by day) filter (units is not null) as units,
+        list(price order by day) filter (units is not null) as prices,
+        list(promotion order by day) as promotion,
+        list(display order by day) as display,
+        list(mailer order by day) as mailer
+    from series_days
+    group by item_id, location
+)
+select
+    $date::DATE as date,
+    series.item_id,
+    series.location,
+    series.level,
+    series.category,
+    series.first_date,
+    series.last_date,
+    series.units_84d,
+    series_lists.units,
+    series_lists.prices,
+    series_lists.promotion,
+    series_lists.display,
+    series_lists.mailer,
+    try_cast(items.attributes['lead_time_days'] as DOUBLE) as lead_time_days,
+    try_cast(items.attributes['review_days'] as DOUBLE) as review_days,
+    try_cast(items.attributes['service_level'] as DOUBLE) as service_level,
+    try_cast(items.attributes['pack_size'] as DOUBLE) as pack_size,
+    try_cast(items.attributes['min_order'] as DOUBLE) as min_order,
+    try_cast(items.attributes['holding_cost'] as DOUBLE) as holding_cost,
+    try_cast(items.attributes['lost_sale_cost'] as DOUBLE) as lost_sale_cost
+from series
+join series_lists
+    on series_lists.item_id = series.item_id and series_lists.location = series.location
+left join raw.items as items on items.item_id = series.item_id

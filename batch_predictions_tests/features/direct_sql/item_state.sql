@@ -1,0 +1,23 @@
+-- Price and availability of every item in the catalogue or in interactions up to the day. An item that
+-- is never recommended (fuel, coupons: source.exclude_items) is excluded and not available.
+with interacted as (
+    select
+        item_id,
+        median(amount / quantity) filter (
+            date > $date::DATE - 28 and quantity > 0 and amount > 0
+            and list_contains($purchase_types::VARCHAR[], event_type)
+        ) as paid
+    from raw.interactions
+    where date <= $date::DATE
+    group by item_id
+)
+select
+    $date::DATE as date,
+    coalesce(items.item_id, interacted.item_id) as item_id,
+    coalesce(nullif(items.title, ''), items.item_id, interacted.item_id) as title,
+    coalesce(items.category, 'unknown') as category,
+    coalesce(items.price, interacted.paid) as price,
+    {is_excluded} as is_excluded,
+    coalesce(items.available, true) and not is_excluded as available
+from raw.items as items
+full join interacted on interacted.item_id = items.item_id

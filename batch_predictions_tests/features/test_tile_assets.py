@@ -1,0 +1,157 @@
+"""Tiles as assets: made before features, again after a correction, and never read outdated."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Sequence
+
+import dagster as dg
+import pytest
+
+from batch_predictions.features.demand import parameters
+from batch_predictions.features.tiles.assets import tile_asset
+from batch_predictions.features.tiles.declaration import TILES
+from batch_predictions.features.tiles.readiness import tile_problems
+from batch_predictions.settings import Settings
+from batch_predictions.tables import INTERACTIONS, TABLES, USER_ITEMS, USER_TOTALS
+from batch_predictions.warehouse import Warehouse, as_date
+from batch_predictions_tests.features.test_tiles import rows_of, write_day
+from batch_predictions_tests.worlds.direct_sql import direct_sql
+from batch_predictions_tests.worlds.home import PARTITIONS, features_asset, materialize
+from batch_predictions_tests.worlds.sales import write_items
+
+DAYS = [f"2024-01-{day:02}" for day in range(27, 32)] + ["2024-02-01", "2024-02-02"]
+NAMES = (
+    "user_activity",
+    "item_activity",
+    "user_segments",
+    "item_state",
+    "churn_features",
+    "demand",
+)
+TILE_ASSETS = [tile_asset(tile, PARTITIONS) for tile in TILES.values()]
+FEATURE_ASSETS = [features_asset(name) for name in NAMES]
+
+
+@pytest.fixture
+def world(warehouse: Warehouse) -> Warehouse:
+    """A warehouse with a purchase on every day."""
+    write_items(warehouse, {"item_id": "a", "category": "food"})
+    for number, day in enumerate(DAYS):
+        event = ("ann", "ab"[number % 2], "purchase", 1.0, 2.5, "Bonn")
+        write_day(warehouse, as_date(day), [event])
+    return warehouse
+
+
+def make(
+    assets: Sequence[dg.AssetsDefinition], settings: Settings, *days: str
+) -> dg.ExecuteInProcessResult:
+    """Materializes assets for a day, or a range of days."""
+    return materialize(assets, settings, *days)
+
+
+def assert_features_equal_direct_sql(warehouse: Warehouse, settings: Settings, day: str) -> None:
+    """The written features have the rows of direct SQL."""
+    bound = {**parameters(warehouse, settings), "date": as_date(day)}
+    for name in NAMES:
+        written = f"select * from features.{name} where date = $date"
+        assert rows_of(warehouse, written, bound) == rows_of(warehouse, direct_sql(name), bound)
+
+
+def logged(result: dg.ExecuteInProcessResult, text: str) -> bool:
+    """Whether an event of a run has a text."""
+    return any(text in str(event) for event in result.all_events)
+
+
+def test_a_range_of_days_has_tiles_and_features(world: Warehouse, settings: Settings) -> None:
+    result = make([*TILE_ASSETS, *FEATURE_ASSETS], settings, DAYS[3], DAYS[-1])
+    assert result.success
+    steps = [event.step_key for event in result.get_step_success_events()]
+    assert steps.index("tiles__user_totals") < steps.index("features__user_activity")
+    for day in DAYS[3:]:
+        assert_features_equal_direct_sql(world, settings, day)
+    assert world.partitions(USER_TOTALS) == DAYS[3:]
+    spans = world.query("select distinct date::VARCHAR as d, span from tiles.user_items order by 1")
+    assert {*zip(spans["d"].to_pylist(), spans["span"].to_pylist(), strict=True)} == {
+        ("2024-01-31", "month"),
+        *((day, "day") for day in DAYS),
+    }
+
+
+def test_features_of_a_night_read_no_raw_day_of_long_ago(
+    world: Warehouse, settings: Settings
+) -> None:
+    """What is read of history comes from tiles: a changed total is in the features."""
+    assert make(TILE_ASSETS, settings, DAYS[-1]).success
+    rows = world.query(
+        "select user_id, first_date, last_date, 1000 as events, items from "
+        "tiles.user_totals where date = $date",
+        {"date": as_date(DAYS[-1])},
+    )
+    fingerprint = world.metadata(USER_TOTALS, DAYS[-1])
+    world.replace_partition(USER_TOTALS, DAYS[-1], rows, metadata=fingerprint)
+    assert make(FEATURE_ASSETS, settings, DAYS[-1]).success
+    assert world.value("select events from features.user_activity") == 1000
+
+
+def test_a_correction_is_in_the_next_nights_features(world: Warehouse, settings: Settings) -> None:
+    assert make([*TILE_ASSETS, *FEATURE_ASSETS], settings, DAYS[-2]).success
+    write_day(world, as_date(DAYS[0]), [("bob", "b", "purchase", 4.0, 9.0, "Oslo")] * 2)
+    assert make([*TILE_ASSETS, *FEATURE_ASSETS], settings, DAYS[-1]).success
+    assert_features_equal_direct_sql(world, settings, DAYS[-1])
+    assert world.value("select count(*) from features.user_activity where user_id = 'bob'") == 1
+
+
+def test_features_without_tiles_are_computed_from_raw_tables(
+    world: Warehouse, settings: Settings
+) -> None:
+    assert make(FEATURE_ASSETS, settings, DAYS[-1]).success
+    assert_features_equal_direct_sql(world, settings, DAYS[-1])
+    assert make(TILE_ASSETS, settings, DAYS[-1]).success
+    write_day(world, as_date(DAYS[1]), [])
+    assert make(FEATURE_ASSETS, settings, DAYS[-1]).success
+    assert_features_equal_direct_sql(world, settings, DAYS[-1])
+
+
+def test_settings_that_a_tile_depends_on_outdate_it(world: Warehouse, settings: Settings) -> None:
+    day = [DAYS[-1]]
+    assert make(TILE_ASSETS, settings, *day).success
+    assert tile_problems(world, settings, TABLES, day) == []
+    other = settings.model_copy(
+        update={"churn": settings.churn.model_copy(update={"history_days": 3})}
+    )
+    [problem] = tile_problems(world, other, TABLES, day)
+    assert problem.startswith(f"tiles/user_visits of {DAYS[-1]} is missing, or was made from other")
+    assert make(TILE_ASSETS, other, *day).success
+    assert tile_problems(world, other, TABLES, day) == []
+
+
+def test_a_tile_without_its_upstream_tile_says_what_to_do(
+    world: Warehouse, settings: Settings
+) -> None:
+    result = make([tile_asset(TILES["tiles.user_totals"], PARTITIONS)], settings, DAYS[-1])
+    assert not result.success
+    assert logged(result, f"tiles/user_items of {DAYS[-1]} is missing")
+    assert world.partitions(USER_ITEMS) == []
+
+
+def test_a_tile_without_any_raw_day_is_not_taken_for_an_empty_one(
+    warehouse: Warehouse, settings: Settings
+) -> None:
+    result = make(TILE_ASSETS[:1], settings, DAYS[-1])
+    assert not result.success
+    assert logged(result, "no partition of raw/interactions up to that day")
+    write_day(warehouse, as_date(DAYS[-1]), [])
+    assert make(TILE_ASSETS, settings, DAYS[-1]).success
+    assert warehouse.value("select count(*) from tiles.user_items") == 0
+
+
+def test_the_rows_of_a_raw_day_that_is_removed_leave_the_tiles(
+    world: Warehouse, settings: Settings
+) -> None:
+    assert make(TILE_ASSETS, settings, DAYS[-1]).success
+    world.remove_partition(INTERACTIONS, DAYS[2])
+    assert tile_problems(world, settings, ["tiles.user_items"], [DAYS[-1]])
+    assert make(TILE_ASSETS, settings, DAYS[-1]).success
+    last = as_date(DAYS[-1]) - dt.timedelta(days=1)
+    assert tile_problems(world, settings, ["tiles.user_items"], [last.isoformat()]) == []
