@@ -3,8 +3,8 @@
     batch-predictions benchmark night [--users 100000] [--items 20000] [--events 10000000]
         [--days 120] [--folder FOLDER] [--models recommender,demographic,churn] [--json]
 
-Writes a generated shop (`shop_world.py`) day by day, ingests all days but the last and trains the
-models; then the night: the last day is ingested, features, predictions and release are made, and
+Writes a generated shop (`shop_world.py`) day by day, ingests all days but the last, trains the
+models and makes the features of the day before; then the night: the last day is ingested, features, predictions and release are made, and
 users are looked up. Every step is a process of its own, whose resources the operating system
 counts. With --folder, steps that have ended there are not run again.
 """
@@ -44,7 +44,19 @@ TABLES = {
 """Predictions of each model that a night is measured with."""
 LOOKUPS = 20_000
 """Lookups that are timed, but at most ten for each user."""
-STEPS = ("ingest_history", "train", "ingest_day", "features", "predict", "release", "look_up")
+STEPS = (
+    "ingest_history",
+    "train",
+    "first_features",
+    "ingest_day",
+    "features",
+    "predict",
+    "release",
+    "look_up",
+)
+NIGHT = ("ingest_day", "features", "predict", "release")
+DEMAND_TABLES = ("demand", "daily_sales", "item_quantities", "largest_quantities")
+"""Feature tables that only forecasts of demand read, which are not among the night's models."""
 
 
 def measure(
@@ -84,7 +96,7 @@ def measure(
                 world.write_day(root / "source", days - 1)
             steps[step] = _measure_step(root, step, days, models)
             log(step, steps[step])
-        night = [steps[step] for step in STEPS[2:6]]
+        night = [steps[step] for step in NIGHT]
         result["steps"] = steps
         result["night"] = {
             "seconds": round(sum(step["seconds"] for step in night), 1),
@@ -237,12 +249,21 @@ def train(step: Step) -> dict[str, Any]:
     return {"week": week.isoformat()}
 
 
+def first_features(step: Step) -> dict[str, Any]:
+    """Feature tables of the day before, with the first tiles of the home."""
+    return _features(step, step.day - dt.timedelta(days=1))
+
+
 def features(step: Step) -> dict[str, Any]:
     """Feature tables of the day."""
+    return _features(step, step.day)
+
+
+def _features(step: Step, day: dt.date) -> dict[str, Any]:
     from batch_predictions.automation import jobs
 
-    step.execute(jobs.NIGHTLY, [str(step.day)], ("features",), lambda _, name: name != "demand")
-    return {"rows": _count(step, "features")}
+    step.execute(jobs.NIGHTLY, [str(day)], ("features",), lambda _, name: name not in DEMAND_TABLES)
+    return {"rows": _count(step, "features", day)}
 
 
 def predict(step: Step) -> dict[str, Any]:
@@ -302,7 +323,7 @@ def _users_per_second(step: Step) -> dict[str, Any]:
     return {f"recommendations_{name}": value for name, value in values.items()}
 
 
-def _count(step: Step, schema: str) -> int:
+def _count(step: Step, schema: str, day: dt.date | None = None) -> int:
     from batch_predictions.tables import TABLES as ALL_TABLES
 
     tables = [t for t in ALL_TABLES.values() if t.schema == schema and t.partition == "date"]
@@ -310,7 +331,7 @@ def _count(step: Step, schema: str) -> int:
         int(
             step.warehouse.value(
                 f"select count(*) from {table.qualified} where date = $day::DATE",
-                {"day": str(step.day)},
+                {"day": str(day or step.day)},
             )
         )
         for table in tables
@@ -321,6 +342,7 @@ def _count(step: Step, schema: str) -> int:
 FUNCTIONS: dict[str, Callable[[Step], dict[str, Any]]] = {
     "ingest_history": ingest_history,
     "train": train,
+    "first_features": first_features,
     "ingest_day": ingest_day,
     "features": features,
     "predict": predict,
