@@ -10,6 +10,8 @@ from batch_predictions.jit import njit_cached, njit_reassoc
 
 BLOCK_ITEMS = 512
 """Items whose inner products are summed at once: their sums stay in the first-level cache."""
+ROWS = 4
+"""Rows of inner products that are computed at once."""
 TERMS = 4
 """Terms of inner products that are added at once."""
 
@@ -117,29 +119,40 @@ def inner_products_by_row(left: Any, right: Any, out: Any) -> None:
     """
     n_terms = left.shape[1]
     columns = np.zeros((n_terms + -n_terms % TERMS, BLOCK_ITEMS), dtype=np.float32)
-    factors = np.zeros((2, len(columns)), dtype=np.float32)
-    sums = np.empty((2, BLOCK_ITEMS), dtype=np.float32)
-    first_sums, second_sums = sums[0], sums[1]
+    factors = np.zeros((ROWS, len(columns)), dtype=np.float32)
+    sums = np.empty((ROWS, BLOCK_ITEMS), dtype=np.float32)
     for start in range(0, right.shape[0], BLOCK_ITEMS):
         size = min(BLOCK_ITEMS, right.shape[0] - start)
         for item in range(size):
             for term in range(n_terms):
                 columns[term, item] = right[start + item, term]
-        for row in range(0, left.shape[0], 2):
-            pair = min(2, left.shape[0] - row)
-            factors[:pair, :n_terms] = left[row : row + pair]
+        for first_row in range(0, left.shape[0], ROWS):
+            rows = min(ROWS, left.shape[0] - first_row)
+            factors[:rows, :n_terms] = left[first_row : first_row + rows]
             sums[:] = 0.0
             for term in range(0, len(columns), TERMS):
-                a, b, c, d = factors[0, term : term + TERMS]
-                e, f, g, h = factors[1, term : term + TERMS]
-                x, y = columns[term], columns[term + 1]
-                z, w = columns[term + 2], columns[term + 3]
-                # Always whole blocks, so that every item is computed in the same way.
-                for item in range(BLOCK_ITEMS):
-                    first_sums[item] += a * x[item] + b * y[item] + c * z[item] + d * w[item]
-                    second_sums[item] += e * x[item] + f * y[item] + g * z[item] + h * w[item]
-            for place in range(pair):
-                out[row + place, start : start + size] = sums[place, :size]
+                _add_products(columns, factors, term, sums)
+            for row in range(rows):
+                out[first_row + row, start : start + size] = sums[row, :size]
+
+
+@njit_reassoc
+def _add_products(columns: Any, factors: Any, term: int, sums: Any) -> None:
+    """sums[r, i] += columns[t, i] x factors[r, t] for `ROWS` rows and `TERMS` terms from `term` on.
+
+    Always whole blocks, so that every item is computed in the same way.
+    """
+    x, y, z, w = columns[term], columns[term + 1], columns[term + 2], columns[term + 3]
+    a0, a1, a2, a3 = factors[0, term : term + TERMS]
+    b0, b1, b2, b3 = factors[1, term : term + TERMS]
+    c0, c1, c2, c3 = factors[2, term : term + TERMS]
+    d0, d1, d2, d3 = factors[3, term : term + TERMS]
+    a, b, c, d = sums[0], sums[1], sums[2], sums[3]
+    for item in range(BLOCK_ITEMS):
+        a[item] += a0 * x[item] + a1 * y[item] + a2 * z[item] + a3 * w[item]
+        b[item] += b0 * x[item] + b1 * y[item] + b2 * z[item] + b3 * w[item]
+        c[item] += c0 * x[item] + c1 * y[item] + c2 * z[item] + c3 * w[item]
+        d[item] += d0 * x[item] + d1 * y[item] + d2 * z[item] + d3 * w[item]
 
 
 @njit_cached

@@ -139,26 +139,34 @@ def top_contributor(
     picks: Any,
     out: Any,
 ) -> None:
-    """For each pick (n, k) the history item of the largest weight x similarity, -1 if none."""
+    """For each pick (n, k) the history item of the largest weight x similarity, -1 if none.
+
+    A user's picks are distinct.
+    """
+    rank_of_item = np.full(len(neighbour_ids), -1, dtype=np.int64)
+    largest = np.empty(picks.shape[1])
     for user in range(picks.shape[0]):
+        out[user] = -1
+        largest[:] = 0.0
         for rank in range(picks.shape[1]):
-            pick = picks[user, rank]
-            out[user, rank] = -1
-            if pick < 0:
-                continue
-            largest = 0.0
-            for entry in range(indptr[user], indptr[user + 1]):
-                item = columns[entry]
-                for neighbour in range(neighbour_ids.shape[1]):
-                    position = neighbour_ids[item, neighbour]
-                    if position < 0:
-                        break
-                    if position == pick:
-                        part = weights[entry] * similarity[item, neighbour]
-                        if part > largest:
-                            largest = part
-                            out[user, rank] = item
-                        break
+            if picks[user, rank] >= 0:
+                rank_of_item[picks[user, rank]] = rank
+        for entry in range(indptr[user], indptr[user + 1]):
+            item = columns[entry]
+            for neighbour in range(neighbour_ids.shape[1]):
+                position = neighbour_ids[item, neighbour]
+                if position < 0:
+                    break
+                rank = rank_of_item[position]
+                if rank < 0:
+                    continue
+                part = weights[entry] * similarity[item, neighbour]
+                if part > largest[rank]:
+                    largest[rank] = part
+                    out[user, rank] = item
+        for rank in range(picks.shape[1]):
+            if picks[user, rank] >= 0:
+                rank_of_item[picks[user, rank]] = -1
 
 
 @njit_cached
