@@ -28,13 +28,13 @@ def add_audiences(router: APIRouter, service: PredictionService) -> None:
     @router.get("/retention")
     async def get_retention(page_token: PageToken = None) -> Response:
         table, key = RETENTION_AUDIENCE, {"held_out": False}
-        found, release = await read_page(service, table.name, key, PAGE_ROWS, page_token)
+        content, release = await read_page(service, table.name, key, PAGE_ROWS, page_token)
         return await _page(
             service,
             release,
             "retention.html",
             table,
-            found,
+            content,
             items_column="offer_item_ids",
             address=f"{PREFIX}/retention",
             csv_address="/v1/audiences/retention?format=csv",
@@ -46,8 +46,8 @@ def add_audiences(router: APIRouter, service: PredictionService) -> None:
         campaign = service.ids.normalise("campaign_id", campaign_id)
         table = PROMOTION_AUDIENCE
         key = {"campaign_id": campaign, "held_out": False}
-        found, release = await read_page(service, table.name, key, PAGE_ROWS, page_token)
-        if not found["rows"] and page_token is None:
+        content, release = await read_page(service, table.name, key, PAGE_ROWS, page_token)
+        if not content["rows"] and page_token is None:
             raise ProblemError(
                 NOT_PREDICTED,
                 f"Release {release.served.release_id} has no audience of the campaign {campaign}: "
@@ -59,7 +59,7 @@ def add_audiences(router: APIRouter, service: PredictionService) -> None:
             release,
             "campaign.html",
             table,
-            found,
+            content,
             items_column="item_ids",
             campaign_id=campaign,
             address=f"{PREFIX}/campaigns/{address}",
@@ -73,12 +73,12 @@ async def _page(
     release: CurrentRelease,
     template: str,
     table: Table,
-    found: Mapping[str, Any],
+    content: Mapping[str, Any],
     items_column: str,
     **values: Any,
 ) -> Response:
     """A page of an audience; titles are read in the release of its rows."""
-    rows = complete_rows(found["rows"], table)
+    rows = complete_rows(content["rows"], table)
     items = {item for row in rows for item in row[items_column] or ()}
 
     def read(db: sa.Connection, served: ServedRelease) -> dict[str, str]:
@@ -93,7 +93,7 @@ async def _page(
             release,
             rows=rows,
             titles=titles,
-            next_page_token=found["next_page_token"],
+            next_page_token=content["next_page_token"],
             **values,
         )
     )

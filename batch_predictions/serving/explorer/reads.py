@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import sqlalchemy as sa
@@ -24,6 +25,7 @@ from batch_predictions.tables import (
     PROMOTION_AUDIENCE,
     RECOMMENDATIONS,
     REPLENISHMENT_ORDERS,
+    RETENTION_AUDIENCE,
     Table,
 )
 
@@ -100,8 +102,14 @@ def read_titles(db: sa.Connection, served: ServedRelease, items: Iterable[str]) 
 
 def read_examples(db: sa.Connection, served: ServedRelease) -> dict[str, list[Example]]:
     """A few users, items and campaigns of a release, by kind."""
+    users = [
+        # Those of the audience first: of them most is predicted.
+        *_first(db, served, RETENTION_AUDIENCE.name, {})[: EXAMPLES // 2],
+        *_first(db, served, RECOMMENDATIONS.name),
+    ]
+    user_ids = list(dict.fromkeys(row["user_id"] for row in users))
     return {
-        "users": [Example(row["user_id"], "") for row in _first(db, served, RECOMMENDATIONS.name)],
+        "users": [Example(user_id, "") for user_id in user_ids[:EXAMPLES]],
         "items": _example_items(db, served),
         "campaigns": [
             Example(row["campaign_id"], row.get("kind") or "")
@@ -110,11 +118,16 @@ def read_examples(db: sa.Connection, served: ServedRelease) -> dict[str, list[Ex
     }
 
 
-def _first(db: sa.Connection, served: ServedRelease, table: str) -> list[dict[str, Any]]:
-    """First rows of the first keys of a ranked table."""
+def _first(
+    db: sa.Connection,
+    served: ServedRelease,
+    table: str,
+    key: Mapping[str, Any] = MappingProxyType({"rank": 1}),
+) -> list[dict[str, Any]]:
+    """First rows of a table, of ranked ones those of the first ranks; none where it is absent."""
     if table not in served.tables:
         return []
-    return read_table_rows(db, served, table, {"rank": 1}, EXAMPLES)
+    return read_table_rows(db, served, table, key, EXAMPLES)
 
 
 def _example_items(db: sa.Connection, served: ServedRelease) -> list[Example]:

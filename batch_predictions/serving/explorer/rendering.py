@@ -86,6 +86,7 @@ def _environment() -> jinja2.Environment:
     environment.filters |= {
         "address": lambda value: quote(str(value), safe=""),
         "number": _number,
+        "fixed": lambda value: "–" if value is None else f"{value:,.2f}",
         "percent": lambda share: "–" if share is None else f"{_number(100 * share)}%",
         "signed": lambda value: "–" if value is None else f"{value:+.2f}".replace("-", "−"),
         "code_spans": lambda text: list(enumerate(str(text).split("`"))),

@@ -47,6 +47,8 @@ from batch_predictions.tables import (
 )
 
 LIST_ITEMS = 20
+EVERYWHERE = "all"
+"""The location of what is not split by location."""
 SearchText = Annotated[Text, Query(alias="q")]
 _CSS_HEADERS = {"cache-control": "max-age=86400", "x-content-type-options": "nosniff"}
 _OWN_SECTIONS = (CHURN_SCORES, RETENTION_AUDIENCE, PROMOTION_AUDIENCE)
@@ -112,9 +114,9 @@ def _add_user(router: APIRouter, service: PredictionService) -> None:
         gender: Gender = None,
         location: Location = None,
     ) -> Response:
-        given = {"age_bracket": age_bracket, "gender": gender, "location": location}
-        given = {name: value.strip() if value else None for name, value in given.items()}
-        request = ListRequest(service.ids.normalise("user_id", user_id), given, LIST_ITEMS)
+        form = {"age_bracket": age_bracket, "gender": gender, "location": location}
+        form = {name: value.strip() if value else None for name, value in form.items()}
+        request = ListRequest(service.ids.normalise("user_id", user_id), form, LIST_ITEMS)
 
         def read(lookup: Lookup) -> dict[str, Any]:
             return lookup.read(
@@ -128,23 +130,23 @@ def _add_user(router: APIRouter, service: PredictionService) -> None:
         values, release = await service.look_up(read)
         return await service.in_thread(
             lambda: page(
-                service, "user.html", release, user_id=request.user_id, given=given, **values
+                service, "user.html", release, user_id=request.user_id, form=form, **values
             )
         )
 
 
-def _user_values(found: UserRows, titles_of: Any, choices_of: Any) -> dict[str, Any]:
+def _user_values(user_rows: UserRows, titles_of: Any, choices_of: Any) -> dict[str, Any]:
     """The values of a user's page."""
-    listed = orjson.loads(found.ready.body(0))
-    items = listed["items"]
-    predictions = found.predictions
+    recommendations = orjson.loads(user_rows.ready.body(0))
+    items = recommendations["items"]
+    predictions = user_rows.predictions
     churn, retention, promotions = (
         complete_rows(predictions.get(table.name, []), table) for table in _OWN_SECTIONS
     )
-    named = [item for item in (liked_item(one["reason"]) for one in items) if item]
-    named += [item for row in retention for item in row["offer_item_ids"] or ()]
-    named += [item for row in promotions for item in row["item_ids"] or ()]
-    titles = titles_of(named)
+    item_ids = [liked for item in items if (liked := liked_item(item["reason"]))]
+    item_ids += [item for row in retention for item in row["offer_item_ids"] or ()]
+    item_ids += [item for row in promotions for item in row["item_ids"] or ()]
+    titles = titles_of(item_ids)
     for source in {item["source"] for item in items}:
         # Scores of different lists cannot be compared.
         part = [item for item in items if item["source"] == source]
@@ -153,15 +155,15 @@ def _user_values(found: UserRows, titles_of: Any, choices_of: Any) -> dict[str, 
     for item in items:
         item["reason_text"] = explain_reason(item["reason"], titles)
     sections = {table.name for table in _OWN_SECTIONS}
-    is_personal = listed["source"] == "personal"
+    is_personal = recommendations["source"] == "personal"
     return {
-        "listed": listed,
-        "source_text": explain_source(listed["source"], listed["segment"]),
-        "attributes": found.attributes,
+        "recommendations": recommendations,
+        "source_text": explain_source(recommendations["source"], recommendations["segment"]),
+        "attributes": user_rows.attributes,
         "churn": churn,
         "retention": retention,
         "promotions": promotions,
-        "others": {name: rows for name, rows in predictions.items() if name not in sections},
+        "plugin_tables": {name: rows for name, rows in predictions.items() if name not in sections},
         "titles": titles,
         # A personal list does not depend on attributes.
         "choices": None if is_personal else choices_of(),
@@ -172,28 +174,29 @@ def _add_item(router: APIRouter, service: PredictionService) -> None:
     @router.get("/items/{item_id:path}")
     async def get_item(item_id: ItemId, location: Location = None) -> Response:
         item_id = service.ids.normalise("item_id", item_id)
-        found, release = await service.look_up(lambda lookup: read_item(lookup, item_id))
-        if found.is_empty:
+        item, release = await service.look_up(lambda lookup: read_item(lookup, item_id))
+        if item.is_empty:
             raise ProblemError(
                 NOT_PREDICTED,
                 f"Release {release.served.release_id} does not know the item {item_id}.",
             )
-        locations = list(dict.fromkeys(row["location"] for row in found.forecasts))
-        shown = location if location in locations else (locations or [None])[0]
-        rows = [row for row in found.forecasts if row["location"] == shown]
-        sentiment = found.sentiment
+        locations = list(dict.fromkeys(row["location"] for row in item.forecasts))
+        choices = [location, EVERYWHERE, *locations]
+        selected = next((one for one in choices if one in locations), None)
+        rows = [row for row in item.forecasts if row["location"] == selected]
+        sentiment = item.sentiment
         return await service.in_thread(
             lambda: page(
                 service,
                 "item.html",
                 release,
                 item_id=item_id,
-                found=found,
+                item=item,
                 forecasts=rows,
                 chart=fan_chart(rows),
                 locations=locations,
-                location=shown,
-                lead_times=[row for row in found.lead_times if row["location"] == shown],
+                location=selected,
+                lead_times=[row for row in item.lead_times if row["location"] == selected],
                 sentiment=sentiment,
                 verdict=explain_change(sentiment["sentiment"]) if sentiment else "",
             )
