@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Annotated, Any
 from urllib.parse import quote
 
@@ -135,8 +136,12 @@ def _add_user(router: APIRouter, service: PredictionService) -> None:
         )
 
 
-def _user_values(user_rows: UserRows, titles_of: Any, choices_of: Any) -> dict[str, Any]:
-    """The values of a user's page."""
+def _user_values(
+    user_rows: UserRows,
+    titles_of: Callable[[list[str]], dict[str, str]],
+    choices_of: Callable[[], dict[str, list[str]]],
+) -> dict[str, Any]:
+    """The values of a user's page; titles and choices of the form are read in the same snapshot."""
     recommendations = orjson.loads(user_rows.ready.body(0))
     items = recommendations["items"]
     predictions = user_rows.predictions

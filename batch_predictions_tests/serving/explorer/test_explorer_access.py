@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import configparser
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from batch_predictions.serving.http.access import AccessControl
 from batch_predictions.serving.http.problems import ProblemError
 from batch_predictions.settings import HttpSettings, Settings
 from batch_predictions_tests.worlds.http_service import running_service
+from batch_predictions_tests.worlds.paths import ROOT
 from batch_predictions_tests.worlds.serving import ServingWorld, open_world
 
 READ, WRITE = "read-0123456789abcdef0", "write-0123456789abcdef"
@@ -118,6 +120,17 @@ def test_before_the_first_release_it_says_how_to_begin(tmp_path: Path) -> None:
         reply = client.get("/v1/recommendations/u1")
         assert reply.headers["content-type"] == "application/problem+json"
     world.store.close()
+
+
+def test_templates_and_stylesheet_are_installed() -> None:
+    setup = configparser.ConfigParser()
+    setup.read(ROOT / "setup.cfg", encoding="utf-8")
+    patterns = setup["options.package_data"]["batch_predictions"].split()
+    package = ROOT / "batch_predictions"
+    installed = {path for pattern in patterns for path in package.glob(pattern)}
+    files = {path for path in (package / "serving" / "explorer").rglob("*.*") if path.is_file()}
+    missing = {path for path in files - installed if path.suffix not in (".py", ".pyc")}
+    assert len(files & installed) >= 10 and not missing
 
 
 def test_the_description_does_not_have_the_pages(shop: ServingWorld) -> None:

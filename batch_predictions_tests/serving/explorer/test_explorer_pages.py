@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import datetime as dt
 import html
+import json
 import re
+import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,18 +14,29 @@ from urllib.parse import quote
 
 import pytest
 
+from batch_predictions.serving.store.schema import columns_of, key_of
 from batch_predictions.settings import HttpSettings, Settings
 from batch_predictions.tables import ITEM_STATE, RECOMMENDATIONS, RETENTION_AUDIENCE
-from batch_predictions_tests.worlds.http_service import Client, publish_all, running_service
+from batch_predictions_tests.worlds.http_service import (
+    AUDIENCE_TABLES,
+    ITEM_TABLES,
+    Client,
+    publish_all,
+    running_service,
+)
+from batch_predictions_tests.worlds.postgres import empty_postgres
 from batch_predictions_tests.worlds.serving import DAY, ServingWorld, open_world
 
 HOSTILE = "<script>alert('x')</script>\"&"
 
 
-@pytest.fixture(scope="module")
-def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServingWorld]:
+@pytest.fixture(scope="module", params=["sqlite", "postgres"])
+def world(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[ServingWorld]:
     """A release of every table; tests only read."""
-    shop = open_world(tmp_path_factory.mktemp("explorer") / "home")
+    url = empty_postgres() if request.param == "postgres" else None
+    shop = open_world(tmp_path_factory.mktemp("explorer") / "home", url)
     publish_all(shop)
     yield shop
     shop.store.close()
@@ -126,6 +139,26 @@ def test_an_item_of_which_little_is_known_says_so(client: Client) -> None:
     assert "category:things" in text_of(client, f"/items/{quote('category:things', safe='')}")
     text = text_of(client, "/items/nope", 404)
     assert "does not know the item nope" in text and "What to do" in text
+
+
+def test_columns_may_be_empty_or_absent_in_older_releases(tmp_path: Path) -> None:
+    shop = open_world(tmp_path / "home")
+    publish_all(shop)
+    shop.store.close()
+    with sqlite3.connect(tmp_path / "home" / "serving.sqlite") as db:
+        for table in (*AUDIENCE_TABLES, *ITEM_TABLES):
+            kept = {*key_of(table), "user_id", "item_id", "held_out", "log_odds"}
+            columns = [name for name in columns_of(table) if name not in kept]
+            db.execute(f"update {table.name} set " + ", ".join(f"{c} = null" for c in columns))
+        [manifest] = db.execute("select manifest from releases").fetchone()
+        manifest = json.loads(manifest)
+        for name in ("level", "q_level"):
+            del manifest["tables"]["lead_time_demand"]["columns"][name]
+        db.execute("update releases set manifest = ?", (json.dumps(manifest),))
+    with running_service(shop.settings) as client:
+        for path in ("", "/users/u1", "/items/a1", "/retention", "/campaigns/spring"):
+            assert not re.search(r"\bNone\b|Undefined", text_of(client, path)), path
+        assert "In the next 3 days: – units expected." in text_of(client, "/items/a1")
 
 
 def test_audiences_come_in_pages_of_one_release(tmp_path: Path) -> None:
