@@ -148,11 +148,13 @@ def _presented_key(headers: Mapping[bytes, bytes], scope: Scope) -> bytes | None
     kind, _, credentials = headers.get(b"authorization", b"").partition(b" ")
     if kind.lower() == b"bearer" and credentials.strip():
         return credentials.strip()
+    if key := headers.get(b"x-api-key", b"").strip():
+        return key
     if kind.lower() == b"basic" and scope == "read":
         # Not for what changes something: a browser sends it with every request, also with those
         # that a page of another site makes.
         return _password(credentials.strip())
-    return headers.get(b"x-api-key", b"").strip() or None
+    return None
 
 
 def _password(credentials: bytes) -> bytes | None:

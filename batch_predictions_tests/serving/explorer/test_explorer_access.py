@@ -83,6 +83,12 @@ def test_a_password_changes_nothing(scope: str) -> None:
         access.identify(scope, headers)  # type: ignore[arg-type]
 
 
+def test_a_key_in_a_header_counts_beside_the_password_of_a_proxy() -> None:
+    headers = {b"authorization": basic("of-the-proxy")["Authorization"].encode()}
+    access = AccessControl({"read": [READ]})
+    assert access.identify("read", {**headers, b"x-api-key": READ.encode()})
+
+
 @pytest.mark.parametrize("credentials", [b"", b"Basic", b"Basic ?", b"Basic bm9jb2xvbg=="])
 def test_what_is_no_password_is_no_key(credentials: bytes) -> None:
     with pytest.raises(ProblemError, match="needs an API key"):
