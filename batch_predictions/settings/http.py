@@ -46,6 +46,11 @@ class HttpSettings(Section):
         description="Addresses of reverse proxies whose X-Forwarded-For is believed, such as "
         "[10.0.0.5]. Empty: none.",
     )
+    explorer: bool = Field(
+        True,
+        description="Whether the service has pages for people at /explorer, under the same rules "
+        "as its other addresses.",
+    )
     allow_without_keys: bool = Field(
         False,
         description="Whether a service without API keys may listen on other addresses than "

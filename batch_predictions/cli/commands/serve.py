@@ -30,6 +30,7 @@ def serve(
     within a second, and a roll-back too.
 
     - `curl http://127.0.0.1:8080/v1/recommendations/1` gets a user's list
+    - `http://127.0.0.1:8080/explorer` in a browser shows what is predicted, and why
     - `/v1/predictions` has the tables of the release, `/openapi.json` all addresses
     - `/readyz` is for load balancers, `/metrics` for Prometheus
 

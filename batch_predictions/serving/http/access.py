@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import binascii
 import hashlib
 import hmac
 import ipaddress
@@ -24,10 +26,12 @@ VARIABLES: dict[Scope, str] = {
     scope: f"BATCH_PREDICTIONS_HTTP_{scope.upper()}_KEYS" for scope in SCOPES
 }
 MIN_KEY_CHARACTERS = 20
-OPEN_PATHS = frozenset({"/healthz", "/readyz", "/openapi.json"})
-"""They need no key: probes have none, and the description has no data."""
+OPEN_PATHS = frozenset({"/healthz", "/readyz", "/openapi.json", "/explorer/explorer.css"})
+"""They need no key: probes have none, and the description and the stylesheet have no data."""
 _OPEN_PREFIX = "/problems/"
-_CHALLENGE = {"www-authenticate": 'Bearer realm="batch-predictions"'}
+_BEARER = {"www-authenticate": 'Bearer realm="batch-predictions"'}
+_BASIC = {"www-authenticate": 'Basic realm="batch-predictions", charset="UTF-8"'}
+"""Makes a browser ask for a name and a password, the key."""
 
 
 def required_scope(method: str, path: str) -> Scope | None:
@@ -123,26 +127,43 @@ class AccessControl:
             return None
         if scope is None:
             return None
-        text = _presented_key(headers)
+        # Only browsers ask for HTML; scripts in them do not, and get no dialogue.
+        challenge = _BASIC if b"text/html" in headers.get(b"accept", b"") else _BEARER
+        text = _presented_key(headers, scope)
         if text is None:
-            raise ProblemError(NO_KEY, "This address needs an API key.", _CHALLENGE)
+            raise ProblemError(NO_KEY, "This address needs an API key.", challenge)
         presented = hashlib.sha256(text).digest()
         granted: frozenset[Scope] | None = None
         for digest, scopes in self._scopes:
             if hmac.compare_digest(digest, presented):
                 granted = scopes
         if granted is None:
-            raise ProblemError(WRONG_KEY, "The key is none of this service.", _CHALLENGE)
+            raise ProblemError(WRONG_KEY, "The key is none of this service.", challenge)
         if scope not in granted and "admin" not in granted:
             raise ProblemError(MISSING_SCOPE, f"This needs a key of the scope {scope}.")
         return presented
 
 
-def _presented_key(headers: Mapping[bytes, bytes]) -> bytes | None:
-    kind, _, bearer = headers.get(b"authorization", b"").partition(b" ")
-    if kind.lower() == b"bearer" and bearer.strip():
-        return bearer.strip()
-    return headers.get(b"x-api-key", b"").strip() or None
+def _presented_key(headers: Mapping[bytes, bytes], scope: Scope) -> bytes | None:
+    kind, _, credentials = headers.get(b"authorization", b"").partition(b" ")
+    if kind.lower() == b"bearer" and credentials.strip():
+        return credentials.strip()
+    if key := headers.get(b"x-api-key", b"").strip():
+        return key
+    if kind.lower() == b"basic" and scope == "read":
+        # Not for what changes something: a browser sends it with every request, also with those
+        # that a page of another site makes.
+        return _password(credentials.strip())
+    return None
+
+
+def _password(credentials: bytes) -> bytes | None:
+    """The password of HTTP Basic; the name does not matter."""
+    try:
+        decoded = base64.b64decode(credentials, validate=True)
+    except binascii.Error:
+        return None
+    return decoded.partition(b":")[2].strip() or None
 
 
 def _require_local_name(host: bytes) -> None:

@@ -18,6 +18,8 @@ from starlette.middleware.cors import CORSMiddleware
 from starlette.responses import Response
 
 from batch_predictions.redaction import redact_logs
+from batch_predictions.serving.explorer import routes as explorer
+from batch_predictions.serving.explorer.problem_pages import ProblemPages
 from batch_predictions.serving.http.gate import App, Gate
 from batch_predictions.serving.http.list_route import ListRoute
 from batch_predictions.serving.http.openapi import DESCRIPTION, TAGS, describe
@@ -72,6 +74,8 @@ def make_worker_app() -> App:
 def make_app(service: PredictionService) -> App:
     """The application: the gate, the quick route of lists, and FastAPI."""
     app: App = Gate(ListRoute(make_api(service), service), service)
+    if service.settings.http.explorer:
+        app = ProblemPages(app)
     origins = service.settings.http.cors_origins
     if origins:
         app = CORSMiddleware(
@@ -105,6 +109,8 @@ def make_api(service: PredictionService) -> FastAPI:
     )
     for subject in _SUBJECTS:
         api.include_router(subject.make_router(service))
+    if service.settings.http.explorer:
+        api.include_router(explorer.make_router(service))
     api.add_exception_handler(RequestValidationError, _answer_invalid)
     api.add_exception_handler(HTTPException, _answer_http_error)
     for kind in (ProblemError, ReleaseError, StoreError, sa.exc.SQLAlchemyError, sqlite3.Error):

@@ -47,6 +47,8 @@ def serve(settings: Settings, host: str, port: int, workers: int) -> None:
     keys = "with API keys" if access.has_keys else "without API keys"
     print(f"serving at {address} ({keys}); Ctrl-C stops it", file=sys.stderr)
     print(f"  curl {address}/v1/recommendations/1", file=sys.stderr, flush=True)
+    if settings.http.explorer:
+        print(f"  in a browser: {address}/explorer", file=sys.stderr, flush=True)
     config = _configure(settings, workers)
     with listening:
         if workers == 1:

@@ -50,7 +50,7 @@ def make_router(service: PredictionService) -> APIRouter:
         list_request = ListRequest(service.ids.normalise("user_id", user_id), {})
 
         def read(lookup: Lookup) -> UserRows:
-            return lookup.read(lambda db, served: _read(service, db, served, list_request))
+            return lookup.read(lambda db, served: read_user(service, db, served, list_request))
 
         (ready, attributes, predictions), release = await service.look_up(read)
         service.metrics.count_list(ready.source)
@@ -68,9 +68,10 @@ def make_router(service: PredictionService) -> APIRouter:
     return router
 
 
-def _read(
+def read_user(
     service: PredictionService, db: sa.Connection, served: ServedRelease, request: ListRequest
 ) -> UserRows:
+    """What a release has of a user, read in one snapshot."""
     release = service.watcher.release_of(served)
 
     def run(statement: sa.Select[Any], values: Any) -> Any:
