@@ -140,6 +140,9 @@ def _next_lines(settings: Settings, summary: Summary) -> Iterator[str]:
     yield "Next:"
     yield "  batch-predictions models metrics           metrics of models and baselines"
     yield "  batch-predictions ui                       the asset graph, schedules and plots"
+    if summary.release_id:
+        yield "  batch-predictions serve                    lookups over HTTP, and pages for people:"
+        yield "                                             http://127.0.0.1:8080/explorer"
     yield f"  duckdb -readonly {database} \\"
     yield f'      "from predictions.{table} limit 20"'
     yield "  batch-predictions init                     settings for tables of your own"
