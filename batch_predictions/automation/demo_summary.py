@@ -141,7 +141,7 @@ def _next_lines(settings: Settings, summary: Summary) -> Iterator[str]:
     yield "  batch-predictions models metrics           metrics of models and baselines"
     yield "  batch-predictions ui                       the asset graph, schedules and plots"
     if summary.release_id:
-        yield "  batch-predictions serve                    lookups over HTTP, and pages for people:"
+        yield "  batch-predictions serve                    lookups over HTTP, and an explorer:"
         yield "                                             http://127.0.0.1:8080/explorer"
     yield f"  duckdb -readonly {database} \\"
     yield f'      "from predictions.{table} limit 20"'

@@ -116,6 +116,10 @@ def test_the_description_is_json_and_names_keys_and_problems() -> None:
     assert "410" in schema["paths"]["/v1/orders"]["get"]["responses"]
 
 
+MAX_ADDRESS_BYTES = 65_000
+"""Of longer addresses the server answers 400, as docs/http.md says."""
+
+
 @pytest.fixture(scope="module")
 def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The address of a service of every table."""
@@ -153,6 +157,8 @@ def test_generated_requests_meet_no_fault_and_the_answers_are_as_described(url: 
         def send(case: Any) -> None:
             response = case.call(timeout=60)
             assert response.status_code < 500, response.text
+            if response.status_code == 400 and len(response.request.url) > MAX_ADDRESS_BYTES:
+                return  # The server refuses it before the service sees it.
             case.validate_response(
                 response,
                 checks=[

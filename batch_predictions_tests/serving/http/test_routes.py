@@ -11,7 +11,7 @@ from urllib.parse import quote
 
 import pytest
 
-from batch_predictions.tables import RETENTION_AUDIENCE, Table
+from batch_predictions.tables import RETENTION_AUDIENCE, TABLES, Table
 from batch_predictions.tables.declaration import columns, declare
 from batch_predictions_tests.worlds.http_service import (
     AUDIENCE_TABLES,
@@ -23,24 +23,22 @@ from batch_predictions_tests.worlds.http_service import (
 from batch_predictions_tests.worlds.postgres import empty_postgres
 from batch_predictions_tests.worlds.serving import DAY, open_world
 
-GIFTS = declare(
-    Table(
-        "predictions",
-        "gifts_of_a_plugin",
-        "Gifts of a plugin.",
-        columns("""
-        date DATE: as of the end of this day
-        user_id VARCHAR: user
-        occasion VARCHAR: occasion
-        wrapped_on TIMESTAMP: when
-        colours VARCHAR[]: colours
-        price DOUBLE: price
-        is_fragile BOOLEAN: whether it breaks
-        day DATE: day of the occasion
-        model_version VARCHAR: model
-    """),
-        key=("user_id", "occasion", "day"),
-    )
+GIFTS = Table(
+    "predictions",
+    "gifts_of_a_plugin",
+    "Gifts of a plugin.",
+    columns("""
+    date DATE: as of the end of this day
+    user_id VARCHAR: user
+    occasion VARCHAR: occasion
+    wrapped_on TIMESTAMP: when
+    colours VARCHAR[]: colours
+    price DOUBLE: price
+    is_fragile BOOLEAN: whether it breaks
+    day DATE: day of the occasion
+    model_version VARCHAR: model
+"""),
+    key=("user_id", "occasion", "day"),
 )
 ENVELOPE = {
     "release_id",
@@ -58,6 +56,7 @@ def client(
 ) -> Iterator[Client]:
     """A service of every table, with one of a plugin; tests only read."""
     url = empty_postgres() if request.param == "postgres" else None
+    declare(GIFTS)
     world = open_world(tmp_path_factory.mktemp("http") / "home", url)
     world.warehouse.replace_partition(
         GIFTS,
@@ -71,6 +70,7 @@ def client(
     with running_service(world.settings) as client:
         yield client
     world.store.close()
+    del TABLES[GIFTS.qualified]
 
 
 def answer(client: Client, path: str, **parameters: Any) -> dict[str, Any]:
