@@ -152,17 +152,17 @@ class Load:
         url = f"http://127.0.0.1:{port}"
         command = ["wrk", "-t1", f"-c{self._connections}", f"-d{seconds}s", "-s", str(script), url]
         output = subprocess.run(command, capture_output=True, text=True, check=True).stdout
-        found = re.search(r"RESULT (.*)", output)
-        assert found, output
-        figures: dict[str, float] = json.loads(found[1])
+        match = re.search(r"RESULT (.*)", output)
+        assert match, output
+        figures: dict[str, float] = json.loads(match[1])
         figures["per_second"] = round(figures["requests"] / figures["seconds"])
         return figures
 
 
 def median_of(rounds: list[dict[str, float]]) -> dict[str, float]:
     """The round of median throughput, with the failures of all."""
-    middle = sorted(rounds, key=lambda one: one["per_second"])[len(rounds) // 2]
-    return {**middle, "failed": sum(one["failed"] for one in rounds)}
+    middle = sorted(rounds, key=lambda figures: figures["per_second"])[len(rounds) // 2]
+    return {**middle, "failed": sum(figures["failed"] for figures in rounds)}
 
 
 def compare_answers(port: int, users: int, stop: threading.Event) -> dict[str, int]:
@@ -214,7 +214,7 @@ def publish_under_load(settings: Settings, port: int, load: Load, args: Any) -> 
     rounds.append(load(port, 3))
     stop.set()
     checker.join()
-    worst = max(rounds, key=lambda one: one["p99_ms"])
+    worst = max(rounds, key=lambda figures: figures["p99_ms"])
     return {
         "publish_seconds_with_load": seconds,
         "median": median_of(rounds),
@@ -245,7 +245,7 @@ def measure(settings: Settings, args: Any) -> dict[str, Any]:
             for name, (port, prefix) in kinds.items():
                 rounds[name].append(load(port, args.seconds, prefix))
                 log(name, rounds[name][-1])
-        figures: dict[str, Any] = {name: median_of(found) for name, found in rounds.items()}
+        figures: dict[str, Any] = {name: median_of(measured) for name, measured in rounds.items()}
         ratio = figures["service"]["per_second"] / figures["plain"]["per_second"]
         figures["times_plain"] = round(ratio, 1)
         figures["while_publishing"] = publish_under_load(settings, service, load, args)

@@ -11,52 +11,23 @@ resources the operating system counts. With --folder, steps that have ended ther
 
 from __future__ import annotations
 
-import datetime as dt
 import json
 import os
-import random
 import resource
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from common import log, machine
+from night_steps import FIRST_DAY, FUNCTIONS, TABLES
 from shop_world import ShopWorld
 
-if TYPE_CHECKING:
-    from batch_predictions.automation.job_runner import JobRunner
-    from batch_predictions.automation.planning import RunPlan
-    from batch_predictions.settings import Settings
-    from batch_predictions.warehouse import Warehouse
-
-FIRST_DAY = dt.date(2024, 1, 1)
-"""A Monday."""
-TABLES = {
-    "recommender": ("recommendations", "item_scores"),
-    "demographic": ("demographic_recommendations",),
-    "churn": ("churn_scores",),
-}
-"""Predictions of each model that a night is measured with."""
-LOOKUPS = 20_000
-"""Lookups that are timed, but at most ten for each user."""
-STEPS = (
-    "ingest_history",
-    "train",
-    "first_features",
-    "ingest_day",
-    "features",
-    "predict",
-    "release",
-    "look_up",
-)
 NIGHT = ("ingest_day", "features", "predict", "release")
-DEMAND_TABLES = ("demand", "daily_sales", "item_quantities", "largest_quantities")
-"""Feature tables that only forecasts of demand read, which are not among the night's models."""
+"""Steps of every night."""
 
 
 def measure(
@@ -91,7 +62,7 @@ def measure(
         }
         _write_world(world, root, days - 1)
         steps = {}
-        for step in STEPS:
+        for step in FUNCTIONS:
             if step == "ingest_day":
                 world.write_day(root / "source", days - 1)
             steps[step] = _measure_step(root, step, days, models)
@@ -135,7 +106,8 @@ def _measure_step(root: Path, step: str, days: int, models: Sequence[str]) -> di
         "BATCH_PREDICTIONS_SOURCE__KIND": "files",
         "BATCH_PREDICTIONS_SOURCE__PATH": str(root / "source"),
     }
-    command = [sys.executable, __file__, step, str(days), ",".join(models)]
+    script = Path(__file__).with_name("night_steps.py")
+    command = [sys.executable, str(script), step, str(days), ",".join(models)]
     start = time.perf_counter()
     with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE) as process:
         assert process.stdout is not None
@@ -161,209 +133,3 @@ def _measure_step(root: Path, step: str, days: int, models: Sequence[str]) -> di
 def _peak_kib(usage: resource.struct_rusage) -> int:
     # macOS counts bytes, Linux KiB.
     return usage.ru_maxrss // 1024 if sys.platform == "darwin" else usage.ru_maxrss
-
-
-# --- a step, in its own process -------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class Step:
-    """What a step works with.
-
-    Attributes:
-        settings: of the home.
-        warehouse: of the home.
-        day: the night's day.
-        models: that are trained and predict.
-    """
-
-    settings: Settings
-    warehouse: Warehouse
-    day: dt.date
-    models: Sequence[str]
-
-    def runner(self) -> JobRunner:
-        """Of the platform's jobs, without tables that the shop lacks."""
-        import dagster as dg
-
-        from batch_predictions.automation import instance
-        from batch_predictions.automation.job_runner import JobRunner
-        from batch_predictions.definitions import defs
-        from batch_predictions.tables import REVIEWS
-
-        instance.prepare(self.settings)
-        return JobRunner(dg.DagsterInstance.get(), defs, [REVIEWS], self.settings)
-
-    def plan(self, day: dt.date) -> RunPlan:
-        """What is to be ingested up to a day."""
-        from batch_predictions.automation.planning import plan_run
-        from batch_predictions.home import read_state
-        from batch_predictions.sources.registry import source_of
-
-        state = read_state(self.settings.home)
-        assert state is not None, "loading the definitions initialises the home"
-        source = source_of(self.settings, state)
-        return plan_run(self.settings, source, state, self.warehouse, None, day)
-
-    def execute(self, job: Any, keys: Sequence[str], groups: Sequence[str], names: Any) -> None:
-        """Runs assets of a job; `names` chooses them by (schema, table)."""
-        from batch_predictions.automation.dead_runs import fail_dead_runs
-        from batch_predictions.automation.progress import show_progress
-
-        runner = self.runner()
-        # A step that was killed holds the pool.
-        fail_dead_runs(runner.instance, self.settings.home, is_alone=True, untracked=True)
-        only = None if names is None else [k for k in runner.keys(job, groups) if names(*k.path)]
-        with show_progress(1.0) as progress:
-            runner.execute(job, keys, progress, groups, only)
-
-
-def ingest_history(step: Step) -> dict[str, Any]:
-    """Raw rows of all days but the last."""
-    return _ingest(step, step.day - dt.timedelta(days=1))
-
-
-def ingest_day(step: Step) -> dict[str, Any]:
-    """Raw rows of the last day."""
-    return _ingest(step, step.day)
-
-
-def _ingest(step: Step, last: dt.date) -> dict[str, Any]:
-    from batch_predictions.automation import jobs
-
-    days = step.plan(last).raw_days
-    step.execute(jobs.INGEST, days, (), None)
-    rows = step.warehouse.value(
-        "select count(*) from raw.interactions where date >= $first::DATE",
-        {"first": min(days)},
-    )
-    return {"rows": rows, "days": len(days)}
-
-
-def train(step: Step) -> dict[str, Any]:
-    """The models, through the last week that ended before the night."""
-    from batch_predictions.automation import jobs
-
-    week = step.plan(step.day - dt.timedelta(days=1)).weeks[-1]
-    step.execute(jobs.WEEKLY_TRAINING, [week.isoformat()], (), lambda _, name: name in step.models)
-    return {"week": week.isoformat()}
-
-
-def first_features(step: Step) -> dict[str, Any]:
-    """Feature tables of the day before, with the first tiles of the home."""
-    return _features(step, step.day - dt.timedelta(days=1))
-
-
-def features(step: Step) -> dict[str, Any]:
-    """Feature tables of the day."""
-    return _features(step, step.day)
-
-
-def _features(step: Step, day: dt.date) -> dict[str, Any]:
-    from batch_predictions.automation import jobs
-
-    step.execute(jobs.NIGHTLY, [str(day)], ("features",), lambda _, name: name not in DEMAND_TABLES)
-    return {"rows": _count(step, "features", day)}
-
-
-def predict(step: Step) -> dict[str, Any]:
-    """Predictions of the day."""
-    from batch_predictions.automation import jobs
-
-    tables = {table for model in step.models for table in TABLES[model]}
-    step.execute(
-        jobs.NIGHTLY, [str(step.day)], ("features", "predictions"), lambda _, name: name in tables
-    )
-    return {"rows": _count(step, "predictions"), **_users_per_second(step)}
-
-
-def release(step: Step) -> dict[str, Any]:
-    """The release that applications see."""
-    from batch_predictions.automation import jobs
-
-    step.execute(jobs.NIGHTLY, [str(step.day)], ("serving",), None)
-    return {"rows": _count(step, "predictions")}
-
-
-def look_up(step: Step) -> dict[str, Any]:
-    """Milliseconds of lookups of random users, one after the other."""
-    from batch_predictions.serving.lookup import Lookup
-
-    ids = step.warehouse.query("select user_id from raw.users")["user_id"].to_pylist()
-    lookups = min(LOOKUPS, 10 * len(ids))
-    chosen = random.Random(1).choices(ids, k=lookups)
-    milliseconds = []
-    with Lookup(step.settings) as lookup:
-        lookup.recommendations(chosen[0])
-        for user in chosen:
-            start = time.perf_counter()
-            lookup.recommendations(user)
-            milliseconds.append(1000 * (time.perf_counter() - start))
-    milliseconds.sort()
-    return {
-        "lookups": lookups,
-        "p50_ms": round(milliseconds[lookups // 2], 3),
-        "p99_ms": round(milliseconds[lookups * 99 // 100], 3),
-    }
-
-
-def _users_per_second(step: Step) -> dict[str, Any]:
-    """Of the recommendations' score step, from its log."""
-    import dagster as dg
-
-    instance = dg.DagsterInstance.get()
-    events = instance.fetch_materializations(dg.AssetKey(["predictions", "recommendations"]), 1)
-    values = {
-        name: value.value
-        for record in events.records
-        if record.asset_materialization is not None
-        for name, value in record.asset_materialization.metadata.items()
-        if name in ("users_per_second", "rows_per_second", "keys_per_second")
-    }
-    return {f"recommendations_{name}": value for name, value in values.items()}
-
-
-def _count(step: Step, schema: str, day: dt.date | None = None) -> int:
-    from batch_predictions.tables import TABLES as ALL_TABLES
-
-    tables = [t for t in ALL_TABLES.values() if t.schema == schema and t.partition == "date"]
-    return sum(
-        int(
-            step.warehouse.value(
-                f"select count(*) from {table.qualified} where date = $day::DATE",
-                {"day": str(day or step.day)},
-            )
-        )
-        for table in tables
-        if not table.parts
-    )
-
-
-FUNCTIONS: dict[str, Callable[[Step], dict[str, Any]]] = {
-    "ingest_history": ingest_history,
-    "train": train,
-    "first_features": first_features,
-    "ingest_day": ingest_day,
-    "features": features,
-    "predict": predict,
-    "release": release,
-    "look_up": look_up,
-}
-
-
-def main() -> None:
-    """One step, for `_measure_step`: prints its counts as the last line."""
-    step, days, models = sys.argv[1:4]
-    from batch_predictions.settings import Settings
-    from batch_predictions.warehouse import Warehouse
-
-    settings = Settings.load()
-    import batch_predictions.definitions  # noqa: F401 - initialises the home
-
-    day = FIRST_DAY + dt.timedelta(days=int(days) - 1)
-    counts = FUNCTIONS[step](Step(settings, Warehouse.of(settings), day, models.split(",")))
-    print(json.dumps(counts))
-
-
-if __name__ == "__main__":
-    main()

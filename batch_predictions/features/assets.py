@@ -1,16 +1,16 @@
 """Feature tables as Dagster assets: one row per user, item or series and day."""
 
 # No `from __future__ import annotations`: Dagster reads the type of `context` itself.
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import dagster as dg
 
+from batch_predictions.features.asset_arguments import asset_arguments
 from batch_predictions.features.declaration import FeatureTable
-from batch_predictions.features.tiles.readiness import outdated_tiles
-from batch_predictions.features.versions import query_version
+from batch_predictions.features.tiles.readiness import outdated_tiles, tile_problems
 from batch_predictions.partitions import Partitions
-from batch_predictions.reporting import OWNERS, record_materializations, table_metadata
+from batch_predictions.reporting import record_materializations
 from batch_predictions.settings import Settings
 from batch_predictions.sources.written_partitions import lost_partitions, unread_partitions
 from batch_predictions.tables import TABLES
@@ -24,14 +24,7 @@ def feature_asset(feature: FeatureTable, partitions: Partitions) -> dg.AssetsDef
     draw = feature.plot
 
     @dg.asset(
-        name=table.name,
-        key_prefix=table.schema,
-        description=table.description,
-        group_name="features",
-        kinds={"duckdb", "parquet"},
-        owners=OWNERS,
-        partitions_def=partitions.daily,
-        backfill_policy=dg.BackfillPolicy.single_run(),
+        **asset_arguments(table, query, partitions),
         deps=[
             dg.AssetDep(
                 dg.AssetKey(name.split(".")),
@@ -39,8 +32,6 @@ def feature_asset(feature: FeatureTable, partitions: Partitions) -> dg.AssetsDef
             )
             for name in sorted(tables_in(query))
         ],
-        metadata=table_metadata(table),
-        code_version=query_version(query),
     )
     def compute_feature(
         context: dg.AssetExecutionContext,
@@ -49,15 +40,21 @@ def feature_asset(feature: FeatureTable, partitions: Partitions) -> dg.AssetsDef
     ) -> None:
         parameters = feature.parameters(warehouse, settings)
         days = context.partition_keys
-        outdated = outdated_tiles(warehouse, settings, tables_in(query), days)
-        if outdated:
-            day, name = next(iter(outdated.items()))
-            context.log.info(
-                f"{name} of {day} is not made: the rows of {len(outdated)} days are computed from "
-                "raw tables, at a cost that grows with history"
-            )
-        queries = {day: feature.sql_without_tiles if day in outdated else query for day in days}
-        _require_upstreams(warehouse, feature, parameters, queries)
+        raw_query = feature.sql_without_tiles
+        if raw_query is None:
+            problems = tile_problems(warehouse, settings, tables_in(query), days)
+            queries = dict.fromkeys(days, query)
+        else:
+            problems = []
+            outdated = outdated_tiles(warehouse, settings, tables_in(query), days)
+            if outdated:
+                day, name = next(iter(outdated.items()))
+                context.log.info(
+                    f"{name} of {day} is not made: the rows of {len(outdated)} days are computed "
+                    "from raw tables, at a cost that grows with history"
+                )
+            queries = {day: raw_query if day in outdated else query for day in days}
+        _require_upstreams(warehouse, feature, parameters, queries, problems)
         results = {
             day: warehouse.replace_partition(
                 table, day, queries[day], {**parameters, "date": as_date(day)}
@@ -79,6 +76,7 @@ def _require_upstreams(
     feature: FeatureTable,
     parameters: Mapping[str, Any],
     queries: Mapping[str, str],
+    problems: Sequence[str],
 ) -> None:
     """Fails where rows are missing that were ingested, or a day is empty for lack of any upstream.
 
@@ -89,9 +87,10 @@ def _require_upstreams(
         feature: the declaration.
         parameters: that its queries bind.
         queries: the query of each day.
+        problems: what is missing besides.
     """
     names = set().union(*map(tables_in, queries.values()))
-    problems = lost_partitions(warehouse, names, "date", list(queries))
+    problems = [*problems, *lost_partitions(warehouse, names, "date", list(queries))]
     problems += unread_partitions(warehouse, names, "date", max(queries))
     daily = [TABLES[name] for name in sorted(names) if TABLES[name].partition == "date"]
     daily = [table for table in daily if not table.parts]

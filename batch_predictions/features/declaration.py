@@ -42,6 +42,9 @@ class FeatureTable:
         return self.query if self.query is not None else sql(self.table.name, tiles=True)
 
     @property
-    def sql_without_tiles(self) -> str:
-        """The query of the same rows from raw tables, for days whose tiles are not made."""
-        return self.query if self.query is not None else sql(self.table.name)
+    def sql_without_tiles(self) -> str | None:
+        """The query of the same rows from raw tables, for days whose tiles are not made.
+
+        None for a given query, which reads just what it names.
+        """
+        return None if self.query is not None else sql(self.table.name)

@@ -13,6 +13,7 @@ from batch_predictions.sources import registry
 from batch_predictions.sources.item_exclusions import exclusion_parameters
 
 _CONDITION = re.compile(r"\{(is_purchase|is_counted) (\w+)\}")
+_QUERY = re.compile(r"\{query (\w+)\}")
 _RUNNING = re.compile(r"\{running (\w+)\}")
 _SPANS = re.compile(r"\{spans (\w+) (last|after|until) ([^}]+)\}")
 _LAST_MONTH_END = "date_trunc('month', $date::DATE + 1)::DATE - 1"
@@ -24,7 +25,7 @@ def sql(name: str, *, tiles: bool = False) -> str:
     """The query in `features/sql/<name>.sql`.
 
     In the file, `{is_excluded}`, `{is_purchase TYPES}` and `{is_counted TYPES}` stand for the
-    conditions of `features/conditions.py`, and `{typical_quantities}` for the query of that name;
+    conditions of `features/conditions.py`, and `{query NAME}` for the query of that name;
     `{running TILE}` for a tile's running totals at the end of `$date`; `{spans TILE last DAYS}`,
     `{spans TILE after DAY}` and `{spans TILE until DAY}` for a tile's rows of the last days up to
     `$date`, of those after a day, and of those up to one.
@@ -37,8 +38,7 @@ def sql(name: str, *, tiles: bool = False) -> str:
     text = (resources.files(__package__) / "sql" / f"{name}.sql").read_text(encoding="utf-8")
     text = _RUNNING.sub(lambda match: _running(match[1], tiles), text)
     text = _SPANS.sub(lambda match: _spans(match[1], match[2], match[3], tiles), text)
-    if "{typical_quantities}" in text:
-        text = text.replace("{typical_quantities}", sql("typical_quantities", tiles=tiles))
+    text = _QUERY.sub(lambda match: sql(match[1], tiles=tiles), text)
     text = text.replace("{is_excluded}", conditions.IS_EXCLUDED)
     return _CONDITION.sub(lambda match: getattr(conditions, match[1])(match[2]), text)
 

@@ -31,6 +31,11 @@ class WarehouseError(ValueError):
     """Rows do not fit the declaration of their table; nothing was written."""
 
 
+def file_pattern(table: Table) -> str:
+    """The pattern of a table's files in its folder."""
+    return "/".join((*(f"{name}=*" for name in table.folders), "data.parquet"))
+
+
 def view_sql(table: Table, folder: Path, *, are_files_alike: bool) -> str:
     """`create view` of a table in one line; it is typed without files and reads later ones.
 
@@ -40,8 +45,7 @@ def view_sql(table: Table, folder: Path, *, are_files_alike: bool) -> str:
         are_files_alike: whether all files have the declared columns. Else every file is opened to
             plan a query, also those that it does not read.
     """
-    files = "/".join((*(f"{name}=*" for name in table.folders), "data.parquet"))
-    pattern = quote_pattern(folder / table.schema / table.name, files)
+    pattern = quote_pattern(folder / table.schema / table.name, file_pattern(table))
     casts = ", ".join(f'"{c.name}"::{c.type} as "{c.name}"' for c in table.columns)
     nulls = ", ".join(f'null::{c.type} as "{c.name}"' for c in table.columns)
     hive = ", ".join(f"'{name}': {table.type_of(name)}" for name in table.folders)

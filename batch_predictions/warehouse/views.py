@@ -12,7 +12,7 @@ from duckdb import connect as open_database
 
 from batch_predictions.tables import TABLES, Table
 from batch_predictions.warehouse.partition_files import scratch_dir
-from batch_predictions.warehouse.schema_sql import view_sql
+from batch_predictions.warehouse.schema_sql import file_pattern, view_sql
 from batch_predictions.warehouse.sql_literals import quote_literal
 
 _complete: dict[Path, tuple[int, ...]] = {}
@@ -77,16 +77,15 @@ def _are_files_alike(table: Table, folder: Path) -> bool:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    files = "/".join((*(f"{name}=*" for name in table.folders), "data.parquet"))
     columns: set[tuple[tuple[str, str], ...]] = set()
-    for path in (folder / table.schema / table.name).glob(files):
+    for path in (folder / table.schema / table.name).glob(file_pattern(table)):
         try:
             schema = pq.read_schema(path)
         except (OSError, pa.ArrowException):
             continue
         columns.add(tuple(sorted((field.name, str(field.type)) for field in schema)))
     declared = {column.name for column in table.columns}
-    return len(columns) < 2 and all({name for name, _ in found} == declared for found in columns)
+    return len(columns) < 2 and all({name for name, _ in file} == declared for file in columns)
 
 
 def attach_copy(db: DuckDBPyConnection, path: Path) -> None:

@@ -8,12 +8,14 @@ from collections.abc import Sequence
 import dagster as dg
 import pytest
 
+from batch_predictions.features.assets import feature_asset
+from batch_predictions.features.declaration import FeatureTable
 from batch_predictions.features.demand import parameters
 from batch_predictions.features.tiles.assets import tile_asset
 from batch_predictions.features.tiles.declaration import TILES
 from batch_predictions.features.tiles.readiness import tile_problems
 from batch_predictions.settings import Settings
-from batch_predictions.tables import INTERACTIONS, TABLES, USER_ITEMS, USER_TOTALS
+from batch_predictions.tables import INTERACTIONS, TABLES, USER_ACTIVITY, USER_ITEMS, USER_TOTALS
 from batch_predictions.warehouse import Warehouse, as_date
 from batch_predictions_tests.features.test_tiles import rows_of, write_day
 from batch_predictions_tests.worlds.direct_sql import direct_sql
@@ -111,6 +113,21 @@ def test_features_without_tiles_are_computed_from_raw_tables(
     write_day(world, as_date(DAYS[1]), [])
     assert make(FEATURE_ASSETS, settings, DAYS[-1]).success
     assert_features_equal_direct_sql(world, settings, DAYS[-1])
+
+
+def test_a_given_query_does_not_read_a_tile_that_is_not_made(
+    world: Warehouse, settings: Settings
+) -> None:
+    query = """select date, user_id, first_date, last_date, 0 as days_inactive, events, items,
+        0 as active_days_7d, 0 as active_days_28d, 0 as active_days_84d, 0 as events_7d,
+        0 as events_28d, 0 as events_84d, 0.0 as spend_7d, 0.0 as spend_28d, 0.0 as spend_84d
+        from tiles.user_totals where date = $date"""
+    asset = feature_asset(FeatureTable(USER_ACTIVITY, query=query), PARTITIONS)
+    result = make([asset], settings, DAYS[-1])
+    assert not result.success
+    assert logged(result, f"tiles/user_totals of {DAYS[-1]} is missing")
+    assert make([*TILE_ASSETS, asset], settings, DAYS[-1]).success
+    assert world.value("select count(*) from features.user_activity") > 0
 
 
 def test_settings_that_a_tile_depends_on_outdate_it(world: Warehouse, settings: Settings) -> None:

@@ -61,7 +61,7 @@ capped_lines as (
             else coalesce(events.quantity, 1)
         end as quantity
     from raw.interactions as events
-    join ({typical_quantities}) as typical on typical.item_id = events.item_id
+    join ({query typical_quantities}) as typical on typical.item_id = events.item_id
     left join (
         select item_id, category, {is_excluded} as is_excluded from raw.items
     ) as items on items.item_id = events.item_id

@@ -15,7 +15,7 @@ select
         end
     ))::VARCHAR as inputs
 from tiles.largest_quantities as sold
-left join ({typical_quantities}) as typical on typical.item_id = sold.item_id
+left join ({query typical_quantities}) as typical on typical.item_id = sold.item_id
 left join (
     select item_id, category, {is_excluded} as is_excluded from raw.items
 ) as items on items.item_id = sold.item_id

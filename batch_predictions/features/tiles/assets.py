@@ -3,14 +3,14 @@
 # No `from __future__ import annotations`: Dagster reads the type of `context` itself.
 import dagster as dg
 
+from batch_predictions.features.asset_arguments import asset_arguments
 from batch_predictions.features.demand import parameters
 from batch_predictions.features.tiles.building import write_tile
 from batch_predictions.features.tiles.declaration import Tile
 from batch_predictions.features.tiles.fingerprints import RawDays
 from batch_predictions.features.tiles.readiness import tile_problems
-from batch_predictions.features.versions import query_version
 from batch_predictions.partitions import Partitions
-from batch_predictions.reporting import OWNERS, record_materializations, table_metadata
+from batch_predictions.reporting import record_materializations
 from batch_predictions.settings import Settings
 from batch_predictions.sources.written_partitions import lost_partitions, unread_partitions
 from batch_predictions.tables import INTERACTIONS
@@ -22,17 +22,8 @@ def tile_asset(tile: Tile, partitions: Partitions) -> dg.AssetsDefinition:
     table = tile.table
 
     @dg.asset(
-        name=table.name,
-        key_prefix=table.schema,
-        description=table.description,
-        group_name="features",
-        kinds={"duckdb", "parquet"},
-        owners=OWNERS,
-        partitions_def=partitions.daily,
-        backfill_policy=dg.BackfillPolicy.single_run(),
+        **asset_arguments(table, tile.sql, partitions),
         deps=[dg.AssetKey(name.split(".")) for name in tile.upstreams],
-        metadata=table_metadata(table),
-        code_version=query_version(tile.sql),
     )
     def compute_tile(
         context: dg.AssetExecutionContext,

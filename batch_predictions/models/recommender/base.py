@@ -159,7 +159,7 @@ class Recommender(ABC):
 
         Args:
             histories: n users over `items`.
-            picks: item positions, -1 where a user has fewer than k, (n, k).
+            picks: distinct item positions of each user, -1 where it has fewer than k, (n, k).
 
         Returns:
             Item positions; -1 where no history item has a positive contribution. It may be the pick

@@ -143,17 +143,13 @@ class TwoStageRecommender(Recommender):
         positions = np.take_along_axis(candidates.positions, columns, axis=1)
         row_of_candidate = np.cumsum(is_candidate.ravel()).reshape(is_candidate.shape) - 1
         is_ranked = np.isfinite(scores)
-        missing = ((0, 0), (0, k - columns.shape[1]))
+        rows = np.take_along_axis(row_of_candidate, columns, axis=1)
         return ExplainedRanking(
-            np.pad(np.where(is_ranked, positions, -1), missing, constant_values=-1),
-            np.pad(np.where(is_ranked, scores, -np.inf), missing, constant_values=-np.inf),
+            _fill_up(positions, is_ranked, k, -1),
+            _fill_up(scores, is_ranked, k, -np.inf),
             table,
             contributions,
-            np.pad(
-                np.where(is_ranked, np.take_along_axis(row_of_candidate, columns, axis=1), -1),
-                missing,
-                constant_values=-1,
-            ),
+            _fill_up(rows, is_ranked, k, -1),
         )
 
     def scores(self, histories: Histories, item_features: ItemFeatures | None = None) -> Floats:
@@ -204,6 +200,14 @@ class TwoStageRecommender(Recommender):
         metadata = pq.read_table(file) if file.exists() else None
         ranker = RankerEnsemble.load(folder, manifest["ranker"])
         return cls(ensemble, ranker, params, metadata, manifest["name"])
+
+
+def _fill_up(
+    values: npt.NDArray[Any], is_ranked: npt.NDArray[np.bool_], k: int, filler: float
+) -> npt.NDArray[Any]:
+    """Values of ranked items (n, m) as k columns, `filler` where there is no item."""
+    missing = ((0, 0), (0, k - values.shape[1]))
+    return np.pad(np.where(is_ranked, values, filler), missing, constant_values=filler)
 
 
 def rank_together(

@@ -52,7 +52,7 @@ EVERYWHERE = "all"
 """The location of what is not split by location."""
 SearchText = Annotated[Text, Query(alias="q")]
 _CSS_HEADERS = {"cache-control": "max-age=86400", "x-content-type-options": "nosniff"}
-_OWN_SECTIONS = (CHURN_SCORES, RETENTION_AUDIENCE, PROMOTION_AUDIENCE)
+_SECTION_TABLES = (CHURN_SCORES, RETENTION_AUDIENCE, PROMOTION_AUDIENCE)
 """Tables of users that have a section of their own on the user's page."""
 
 
@@ -146,7 +146,7 @@ def _user_values(
     items = recommendations["items"]
     predictions = user_rows.predictions
     churn, retention, promotions = (
-        complete_rows(predictions.get(table.name, []), table) for table in _OWN_SECTIONS
+        complete_rows(predictions.get(table.name, []), table) for table in _SECTION_TABLES
     )
     item_ids = [liked for item in items if (liked := liked_item(item["reason"]))]
     item_ids += [item for row in retention for item in row["offer_item_ids"] or ()]
@@ -155,11 +155,12 @@ def _user_values(
     for source in {item["source"] for item in items}:
         # Scores of different lists cannot be compared.
         part = [item for item in items if item["source"] == source]
-        for item, length in zip(part, bar_lengths([one["score"] for one in part]), strict=True):
+        lengths = bar_lengths([item["score"] for item in part])
+        for item, length in zip(part, lengths, strict=True):
             item["bar"] = length
     for item in items:
         item["reason_text"] = explain_reason(item["reason"], titles)
-    sections = {table.name for table in _OWN_SECTIONS}
+    sections = {table.name for table in _SECTION_TABLES}
     is_personal = recommendations["source"] == "personal"
     return {
         "recommendations": recommendations,
@@ -187,7 +188,7 @@ def _add_item(router: APIRouter, service: PredictionService) -> None:
             )
         locations = list(dict.fromkeys(row["location"] for row in item.forecasts))
         choices = [location, EVERYWHERE, *locations]
-        selected = next((one for one in choices if one in locations), None)
+        selected = next((choice for choice in choices if choice in locations), None)
         rows = [row for row in item.forecasts if row["location"] == selected]
         sentiment = item.sentiment
         return await service.in_thread(

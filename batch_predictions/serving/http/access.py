@@ -18,13 +18,11 @@ from batch_predictions.serving.http.problems import (
     WRONG_KEY,
     ProblemError,
 )
-from batch_predictions.settings import SettingsError
+from batch_predictions.settings import PREFIX, SettingsError
 
 Scope = Literal["read", "write", "admin"]
 SCOPES: tuple[Scope, ...] = ("read", "write", "admin")
-VARIABLES: dict[Scope, str] = {
-    scope: f"BATCH_PREDICTIONS_HTTP_{scope.upper()}_KEYS" for scope in SCOPES
-}
+VARIABLES: dict[Scope, str] = {scope: f"{PREFIX}HTTP_{scope.upper()}_KEYS" for scope in SCOPES}
 MIN_KEY_CHARACTERS = 20
 OPEN_PATHS = frozenset({"/healthz", "/readyz", "/openapi.json", "/explorer/explorer.css"})
 """They need no key: probes have none, and the description and the stylesheet have no data."""

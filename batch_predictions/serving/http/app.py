@@ -133,9 +133,10 @@ async def _answer_error(_: Request, error: Exception) -> Response:
 async def _answer_invalid(_: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)
     errors: list[dict[str, Any]] = [
-        {"where": ".".join(map(str, one["loc"])), "problem": one["msg"]} for one in error.errors()
+        {"where": ".".join(map(str, entry["loc"])), "problem": entry["msg"]}
+        for entry in error.errors()
     ]
-    detail = "; ".join(f"{one['where']}: {one['problem']}" for one in errors[:3])
+    detail = "; ".join(f"{entry['where']}: {entry['problem']}" for entry in errors[:3])
     return _response(ProblemError(WRONG_REQUEST, detail, errors=errors[:20]))
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from typing import Annotated, Any, Literal
 
 import sqlalchemy as sa
@@ -12,7 +12,7 @@ from fastapi import Query, Request
 from starlette.responses import StreamingResponse
 
 from batch_predictions.serving.csv_text import cell, has_ambiguous_items, without_formula
-from batch_predictions.serving.http.problems import NOT_PREDICTED, ProblemError
+from batch_predictions.serving.http.problems import ProblemError
 from batch_predictions.serving.http.service import PredictionService
 from batch_predictions.serving.lookup import Lookup
 from batch_predictions.serving.lookup.rows import key_of_row, read_table_rows
@@ -44,7 +44,10 @@ def wants_csv(request: Request, format_: str | None) -> bool:
 
 
 async def csv_response(
-    service: PredictionService, table: str, key: Mapping[str, Any]
+    service: PredictionService,
+    table: str,
+    key: Mapping[str, Any],
+    problem_if_empty: Callable[[ServedRelease], ProblemError] | None = None,
 ) -> StreamingResponse:
     """All rows of a key as CSV with a header.
 
@@ -52,16 +55,20 @@ async def csv_response(
     spreadsheet would run as a formula gets an apostrophe in front. The headers X-Release-Id and
     X-As-Of name the release. If it is removed meanwhile, the answer breaks off, as an error.
 
+    Args:
+        service: to read from.
+        table: a published table.
+        key: values by column.
+        problem_if_empty: what is wrong where the release has no such rows; None: nothing.
+
     Raises:
         NotPublishedError: the release has no such table.
         ProblemError: it has no such rows.
     """
     rows, release = await service.look_up(_reader(table, key, None))
     served = release.served
-    if not rows and "campaign_id" in key:
-        raise ProblemError(
-            NOT_PREDICTED, f"Release {served.release_id} has no audience of this campaign."
-        )
+    if not rows and problem_if_empty:
+        raise problem_if_empty(served)
     columns = list(served.tables[table]["columns"])
 
     async def chunks() -> AsyncIterator[str]:

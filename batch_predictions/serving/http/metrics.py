@@ -52,8 +52,6 @@ class Metrics:
             ("source",),
             registry=self._registry,
         )
-        for source in ("personal", "demographic", "popular"):
-            self._lists.labels(source)
         self._release = _ReleaseCollector(watcher)
         # Looking a child up by its labels takes as long as counting.
         self._children: dict[tuple[str, str, int], tuple[Callable[[], None], Any]] = {}
@@ -86,8 +84,8 @@ class Metrics:
         if folder:
             MultiProcessCollector(registry, folder)
         registry.register(self._release)
-        own = b"" if folder else generate_latest(self._registry)
-        return own + generate_latest(registry)
+        counters = b"" if folder else generate_latest(self._registry)
+        return counters + generate_latest(registry)
 
 
 class _ReleaseCollector(Collector):

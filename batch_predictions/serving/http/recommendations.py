@@ -95,10 +95,10 @@ class CachedListReader(ListReader):
         key = (level, *values.values())
         entry = self._lists.get(key)
         if entry is None:
-            found = super().segment(level, values)
-            entry = (found,)
+            ranked = super().segment(level, values)
+            entry = (ranked,)
             # Values come from requests: absent segments are kept too, but count.
-            size = _BYTES_PER_ITEM * (1 + (len(found.items) if found else 0))
+            size = _BYTES_PER_ITEM * (1 + (len(ranked.items) if ranked else 0))
             self._lists.put(key, entry, size)
         segment: RankedList | None = entry[0]
         return segment
@@ -117,9 +117,9 @@ def fill(lists: Iterable[RankedList], request: ListRequest) -> FilledList:
     read: list[RankedList] = []
 
     def remember() -> Iterable[RankedList]:
-        for one in lists:
-            read.append(one)
-            yield one
+        for ranked in lists:
+            read.append(ranked)
+            yield ranked
 
     items = _take(remember(), request.k, request.exclude, request.categories)
     relaxed: list[str] = []
@@ -137,14 +137,14 @@ def _take(
 ) -> list[tuple[RankedItem, RankedList]]:
     taken: list[tuple[RankedItem, RankedList]] = []
     barred = set(exclude)
-    for one in lists:
-        for item in one.items:
+    for ranked in lists:
+        for item in ranked.items:
             if item.item_id in barred:
                 continue
             if categories and (item.category or "").casefold() not in categories:
                 continue
             barred.add(item.item_id)
-            taken.append((item, one))
+            taken.append((item, ranked))
             if len(taken) == k:
                 return taken
     return taken
@@ -212,7 +212,8 @@ def recommendation_id_of(release_id: str, request: ListRequest, filled: FilledLi
         32 hexadecimal digits: BLAKE2b of these values as JSON.
     """
     lists = dict.fromkeys(
-        (one.source, *(one.segment or {}).values(), one.model_version) for _, one in filled.items
+        (origin.source, *(origin.segment or {}).values(), origin.model_version)
+        for _, origin in filled.items
     )
     parts = [
         release_id,

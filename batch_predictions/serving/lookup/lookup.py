@@ -173,14 +173,14 @@ class Lookup:
 def _first_list(
     reader: ListReader, user_id: str, arguments: dict[str, str | int | None]
 ) -> dict[str, Any]:
-    found: RankedList = next(lists_of(reader, user_id, arguments))
+    ranked: RankedList = next(lists_of(reader, user_id, arguments))
     return {
         "user_id": user_id,
-        "source": found.source,
+        "source": ranked.source,
         "release_id": reader.served.release_id,
         "as_of": reader.served.as_of.isoformat(),
-        "model_version": found.model_version,
-        "segment": found.segment,
+        "model_version": ranked.model_version,
+        "segment": ranked.segment,
         "items": [
             {
                 "rank": item.rank,
@@ -189,7 +189,7 @@ def _first_list(
                 "score": item.score,
                 "reason": item.reason,
             }
-            for item in found.items
+            for item in ranked.items
         ],
     }
 

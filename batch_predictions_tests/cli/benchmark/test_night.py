@@ -39,7 +39,7 @@ def test_a_night_is_measured_step_by_step_and_ended_steps_are_kept(tmp_path: Pat
     night = load_benchmark("night")
     shop = {"users": 200, "items": 60, "events": 8000, "days": 20}
     result = night.measure(**shop, models=["demographic"], folder=tmp_path)
-    assert list(result["steps"]) == list(night.STEPS)
+    assert list(result["steps"]) == list(load_benchmark("night_steps").FUNCTIONS)
     assert result["events"] == 8000 and result["steps"]["ingest_history"]["rows"] == 7600
     assert result["steps"]["ingest_day"]["rows"] == 400
     assert result["steps"]["features"]["rows"] > 200 and result["steps"]["predict"]["rows"] > 0

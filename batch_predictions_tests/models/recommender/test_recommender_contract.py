@@ -183,13 +183,28 @@ def test_a_users_scores_do_not_depend_on_the_batch(name: str):
     np.testing.assert_array_equal(ranked.scores, np.concatenate([r.scores for r in rankings]))
 
 
+def users_without_history(histories: Histories) -> Histories:
+    unknown = pa.table({trait: pa.nulls(2, pa.string()) for trait in TRAITS})
+    return replace(histories.slice_users(0, 0), users=2, traits=unknown)
+
+
+@pytest.mark.parametrize("exclude_seen", [False, True])
+def test_users_without_history_can_be_given_proposals(name: str, exclude_seen: bool):
+    model = fit_named(name)
+    empty = users_without_history(all_histories(BOARD, model))
+    features = item_features(BOARD, model.items)
+    proposed = model.propose(empty, features, 3, exclude_seen=exclude_seen)
+    assert proposed.positions.shape == (2, 3)
+    is_scored = np.isfinite(proposed.scores_of(proposed.positions))
+    np.testing.assert_array_equal(is_scored, proposed.positions >= 0)
+
+
 def test_empty_picks_and_histories_have_no_explanation(name: str):
     model = fit_named(name)
     histories = all_histories(BOARD, model)
     contributors = model.explain(histories.slice_users(0, 1), np.array([[-1, -1]]))
     assert (contributors == -1).all()
-    unknown = pa.table({trait: pa.nulls(2, pa.string()) for trait in TRAITS})
-    empty = replace(histories.slice_users(0, 0), users=2, traits=unknown)
+    empty = users_without_history(histories)
     assert (model.explain(empty, np.array([[3, 5], [-1, 0]])) == -1).all()
     assert not np.isinf(model.scores(empty, item_features(BOARD, model.items))).any()
 

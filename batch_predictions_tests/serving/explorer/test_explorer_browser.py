@@ -23,8 +23,8 @@ def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
     """A service of every table; tests only read."""
     world = open_world(tmp_path_factory.mktemp("explorer") / "home")
     publish_all(world)
-    with running_service(world.settings) as one:
-        yield one
+    with running_service(world.settings) as client:
+        yield client
     world.store.close()
 
 

@@ -45,8 +45,8 @@ def world(
 @pytest.fixture(scope="module")
 def client(world: ServingWorld) -> Iterator[Client]:
     """A service of every table; tests only read."""
-    with running_service(world.settings) as one:
-        yield one
+    with running_service(world.settings) as client:
+        yield client
 
 
 def text_of(client: Client, path: str, status: int = 200, **parameters: Any) -> str:

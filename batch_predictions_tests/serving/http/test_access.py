@@ -68,10 +68,10 @@ def operations(world: ServingWorld) -> list[tuple[str, str]]:
 
 @pytest.mark.usefixtures("keys")
 def test_every_address_with_data_needs_a_key_of_its_scope(shop: ServingWorld) -> None:
-    found = operations(shop)
-    assert len(found) >= 15
+    routes = operations(shop)
+    assert len(routes) >= 15
     with running_service(shop.settings) as client:
-        for method, path in found:
+        for method, path in routes:
             body = {"users": [{"user_id": "u1"}]} if method == "POST" else None
             is_open = path in ("/healthz", "/readyz") or path.startswith("/problems/")
             reply = client.send(method, path, body)

@@ -76,9 +76,9 @@ def run(command: list[str], client: Client, program: str) -> str:
 
 def programs(mark: str, client: Client) -> list[str]:
     """The calls of a language to the service of the test."""
-    found = [call.replace("http://127.0.0.1:8080", client.url) for call in calls(mark)]
-    assert len(found) == 11 and all(client.url in program for program in found)
-    return found
+    programs = [call.replace("http://127.0.0.1:8080", client.url) for call in calls(mark)]
+    assert len(programs) == 11 and all(client.url in program for program in programs)
+    return programs
 
 
 def test_the_page_is_as_the_script_writes_it() -> None:

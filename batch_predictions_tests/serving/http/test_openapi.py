@@ -83,26 +83,26 @@ def test_everything_is_explained_with_an_example() -> None:
                 if parameter["in"] == "path":
                     missing += [f"{text}: example"] * ("examples" not in parameter["schema"])
             content = operation["responses"]["200"]["content"]
-            for media_type, one in content.items():
+            for media_type, entry in content.items():
                 if media_type == "application/json":
-                    model = schema["components"]["schemas"][one["schema"]["$ref"].split("/")[-1]]
+                    model = schema["components"]["schemas"][entry["schema"]["$ref"].split("/")[-1]]
                     has_example = "example" in model or "/problems/" in path
                     missing += [f"{name}: example"] * (not has_example)
     assert not missing, missing
     for name, model in schema["components"]["schemas"].items():
         properties = model.get("properties", {})
-        without = [key for key, one in properties.items() if "description" not in one]
+        without = [key for key, entry in properties.items() if "description" not in entry]
         assert not without, name
 
 
 def test_examples_are_valid() -> None:
-    found = 0
+    examples_checked = 0
     for model in vars(models).values():
         extra = getattr(model, "model_config", {}).get("json_schema_extra")
         if isinstance(extra, dict):
             model.model_validate(extra["example"])
-            found += 1
-    assert found >= 20
+            examples_checked += 1
+    assert examples_checked >= 20
     models.Recommendations.model_validate(examples.RECOMMENDATIONS)
 
 

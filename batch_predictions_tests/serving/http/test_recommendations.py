@@ -64,8 +64,8 @@ def test_a_filled_list_is_what_the_filters_leave_of_all_lists_in_order(
 ) -> None:
     """Compared with the plainest way: all items of all lists, then each filter."""
     every: dict[str, RankedItem] = {}
-    for one in lists:
-        for item in one.items:
+    for ranked in lists:
+        for item in ranked.items:
             # An item may have one category only; that of its first place counts here.
             every.setdefault(item.item_id, item)
 
@@ -334,7 +334,7 @@ def test_a_batch_answers_for_each_user_in_order(world: ServingWorld) -> None:
         answer = reply.json
         assert answer["release_id"] == release.release_id
         assert answer["model_version"] == "als-a" and len(answer["recommendation_id"]) == 32
-        lists = [[item["item_id"] for item in one["items"]] for one in answer["answers"]]
+        lists = [[item["item_id"] for item in entry["items"]] for entry in answer["answers"]]
         assert lists == [["a5", "a6"], ["a1", "a2"], ["a3", "a5"]]
         assert answer["answers"][1]["segment"] == {"level": "age", "age_bracket": "35-44"}
         single = client.list_of("u2", k=2, exclude=["a4"])

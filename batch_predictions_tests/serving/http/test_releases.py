@@ -207,8 +207,8 @@ def test_several_lookups_of_one_answer_are_of_one_snapshot(
         lambda self, release_id=None: opened.append(1) or original(self, release_id),
     )
     with Lookup(world.settings) as lookup:
-        found = item_sentiment(lookup, "a1")
-    assert len(found["aspects"]) == 2 and len(found["examples"]) == 1
+        answer = item_sentiment(lookup, "a1")
+    assert len(answer["aspects"]) == 2 and len(answer["examples"]) == 1
     assert len(opened) == 1
 
 
@@ -241,7 +241,7 @@ def test_a_page_of_an_older_release_does_not_make_it_the_current_one() -> None:
     def served(name: str, version: int) -> ServedRelease:
         return ServedRelease(name, DAY, version, {})
 
-    watcher = ReleaseWatcher(None, lambda one: CurrentRelease(one, ZoneInfo("UTC"), 0, 0))  # type: ignore[arg-type]
+    watcher = ReleaseWatcher(None, lambda served: CurrentRelease(served, ZoneInfo("UTC"), 0, 0))  # type: ignore[arg-type]
     assert watcher.release_of(served("b", 2)) is watcher.current
     page = watcher.release_of(served("a", 3), is_pointed_to=False)
     assert page.served.release_id == "a" and watcher.current is not page

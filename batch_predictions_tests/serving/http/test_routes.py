@@ -83,20 +83,20 @@ def answer(client: Client, path: str, **parameters: Any) -> dict[str, Any]:
 
 
 def test_a_user_has_everything_that_is_predicted_of_them(client: Client) -> None:
-    found = answer(client, "/v1/users/u1")
-    assert found["user_id"] == "u1"
-    assert found["recommendations"]["source"] == "personal"
-    assert found["recommendations"]["age_seconds"] == found["age_seconds"]
-    assert set(found["predictions"]) == {
+    content = answer(client, "/v1/users/u1")
+    assert content["user_id"] == "u1"
+    assert content["recommendations"]["source"] == "personal"
+    assert content["recommendations"]["age_seconds"] == content["age_seconds"]
+    assert set(content["predictions"]) == {
         *(table.name for table in AUDIENCE_TABLES),
         "gifts_of_a_plugin",
     }
-    assert found["predictions"]["churn_scores"][0]["churn_probability"] == pytest.approx(0.1)
-    assert [row["campaign_id"] for row in found["predictions"]["promotion_audience"]] == [
+    assert content["predictions"]["churn_scores"][0]["churn_probability"] == pytest.approx(0.1)
+    assert [row["campaign_id"] for row in content["predictions"]["promotion_audience"]] == [
         "a/b 50%",
         "spring",
     ]
-    assert found["attributes"]["gender"] == "unknown"
+    assert content["attributes"]["gender"] == "unknown"
     ann = answer(client, "/v1/users/ann")
     assert ann["attributes"] == {
         "age_bracket": "25-34",
@@ -187,15 +187,15 @@ def test_page_tokens_of_elsewhere_are_refused(client: Client) -> None:
 
 
 def test_an_item_s_sentiment_and_forecast(client: Client) -> None:
-    found = answer(client, "/v1/items/a1/sentiment")
-    assert found["week"] == "2024-02-26" and found["sentiment"]["net_sentiment"] == 0.4
-    assert [aspect["term"] for aspect in found["aspects"]] == ["ripe", "soft"]
-    assert found["examples"][0]["review_id"] == "r1" and found["model_version"] == "sentiment-1"
-    found = answer(client, "/v1/items/a1/forecast")
-    assert len(found["forecasts"]) == 6 and found["forecasts"][0]["target_date"] == "2024-03-04"
-    assert found["lead_time_demand"][0]["days"] == 3
-    found = answer(client, "/v1/items/category:things/forecast", location="Rome")
-    assert {row["location"] for row in found["forecasts"]} == {"Rome"}
+    content = answer(client, "/v1/items/a1/sentiment")
+    assert content["week"] == "2024-02-26" and content["sentiment"]["net_sentiment"] == 0.4
+    assert [aspect["term"] for aspect in content["aspects"]] == ["ripe", "soft"]
+    assert content["examples"][0]["review_id"] == "r1" and content["model_version"] == "sentiment-1"
+    content = answer(client, "/v1/items/a1/forecast")
+    assert len(content["forecasts"]) == 6 and content["forecasts"][0]["target_date"] == "2024-03-04"
+    assert content["lead_time_demand"][0]["days"] == 3
+    content = answer(client, "/v1/items/category:things/forecast", location="Rome")
+    assert {row["location"] for row in content["forecasts"]} == {"Rome"}
     for path in ("/v1/items/zz/sentiment", "/v1/items/zz/forecast"):
         reply = client.get(path)
         assert (reply.status, reply.json["type"]) == (404, "/problems/not-predicted")
@@ -209,7 +209,7 @@ def test_orders_come_largest_first_and_in_pages(client: Client) -> None:
 
 
 def test_a_table_of_a_plugin_by_its_key(client: Client) -> None:
-    tables = {one["table"]: one for one in answer(client, "/v1/predictions")["tables"]}
+    tables = {table["table"]: table for table in answer(client, "/v1/predictions")["tables"]}
     assert tables["gifts_of_a_plugin"]["key"] == ["user_id", "occasion", "day"]
     assert tables["gifts_of_a_plugin"]["rows"] == 12
     path = "/v1/predictions/gifts_of_a_plugin/u1"
@@ -219,8 +219,8 @@ def test_a_table_of_a_plugin_by_its_key(client: Client) -> None:
     ]
     assert rows[0]["colours"] == ["red", "blue"] and rows[0]["is_fragile"] is True
     assert rows[0]["wrapped_on"] == "2024-03-03T10:20:30Z"
-    found = answer(client, path, occasion="new year", day="2024-05-02", is_fragile="true")
-    assert len(found["rows"]) == 1 and found["model_version"] == "gifts-1"
+    content = answer(client, path, occasion="new year", day="2024-05-02", is_fragile="true")
+    assert len(content["rows"]) == 1 and content["model_version"] == "gifts-1"
 
 
 @pytest.mark.parametrize(
@@ -247,8 +247,8 @@ def test_what_a_table_does_not_have(
 
 
 def test_releases_are_listed(client: Client) -> None:
-    found = answer(client, "/v1/releases")
-    [release] = found["releases"]
+    content = answer(client, "/v1/releases")
+    [release] = content["releases"]
     assert release["current"] is True and release["rows"]["retention_audience"] == 25
     assert release["created_at"] == "2024-03-04T05:00:00Z"
 

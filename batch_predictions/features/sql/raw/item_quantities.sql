@@ -1,3 +1,4 @@
+-- The rows of tiles.item_quantities at the end of $date, where the tile is not read.
 select item_id, coalesce(quantity, 1) as quantity, count(*) as lines
 from raw.interactions
 where

@@ -1,3 +1,4 @@
+-- The rows of tiles.user_totals at the end of $date, where the tile is not read.
 select
     user_id,
     min(date) as first_date,

@@ -1,3 +1,4 @@
+-- The rows of tiles.user_visits at the end of $date, where the tile is not read.
 select user_id, list_sort(list(distinct date)) as visit_days
 from raw.interactions
 where

@@ -17,7 +17,7 @@ with lines as (
         case when line_quantity > 0 and events.amount > 0 then line_quantity end
             as priced_quantity
     from raw.interactions as events
-    join ({typical_quantities}) as typical on typical.item_id = events.item_id
+    join ({query typical_quantities}) as typical on typical.item_id = events.item_id
     left join (
         select item_id, category, {is_excluded} as is_excluded from raw.items
     ) as items on items.item_id = events.item_id

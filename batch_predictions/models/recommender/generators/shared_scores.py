@@ -34,6 +34,9 @@ class SharedScoresRecommender(TrainableRecommender):
         Args:
             histories: n users over `items`.
             item_features: of `items`, as of the day.
+
+        Returns:
+            The rows, new or read-only: `propose` overwrites them where it can.
         """
 
     def scores(self, histories: Histories, item_features: ItemFeatures | None = None) -> Floats:
@@ -82,7 +85,7 @@ class SharedScoresRecommender(TrainableRecommender):
         def scores_of(items: Positions) -> Floats:
             values = np.empty(items.shape, dtype=np.float32)
             shared_scores_of(rows, row_of_user, items, values)
-            if exclude_seen:
+            if len(is_barred):
                 entries = histories.find_entries(items)
                 values[(entries >= 0) & is_barred[np.maximum(entries, 0)]] = np.nan
             return values

@@ -18,6 +18,7 @@ from batch_predictions.serving.http.parameters import (
 )
 from batch_predictions.serving.http.problems import NOT_PREDICTED, ProblemError
 from batch_predictions.serving.http.service import PredictionService
+from batch_predictions.serving.store.snapshot import ServedRelease
 from batch_predictions.tables import PROMOTION_AUDIENCE, RETENTION_AUDIENCE
 
 WithHeldOut = Annotated[
@@ -85,13 +86,17 @@ def _add_campaigns(router: APIRouter, service: PredictionService) -> None:
         if not with_held_out:
             key["held_out"] = False
         if wants_csv(request, format):
-            return await csv_response(service, table, key)
+            return await csv_response(service, table, key, _no_audience)
         page, release = await read_page(service, table, key, limit, page_token)
         if not page["rows"] and page_token is None:
-            raise ProblemError(
-                NOT_PREDICTED,
-                f"Release {release.served.release_id} has no audience of this campaign: it is "
-                "neither live nor about to start.",
-            )
+            raise _no_audience(release.served)
         content = {"campaign_id": campaign, **page}
         return answer(request, release, table, content, page["rows"])
+
+
+def _no_audience(served: ServedRelease) -> ProblemError:
+    return ProblemError(
+        NOT_PREDICTED,
+        f"Release {served.release_id} has no audience of this campaign: it is neither live nor "
+        "about to start.",
+    )

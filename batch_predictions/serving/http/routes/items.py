@@ -31,14 +31,14 @@ def make_router(service: PredictionService) -> APIRouter:
     )
     async def get_item_sentiment(request: Request, item_id: ItemId) -> Response:
         """Sentiment of an item's reviews in the newest week, its change, and its terms."""
-        found, release = await service.look_up(lambda lookup: item_sentiment(lookup, item_id))
-        row = found["sentiment"]
+        sentiment, release = await service.look_up(lambda lookup: item_sentiment(lookup, item_id))
+        row = sentiment["sentiment"]
         if row is None:
             raise ProblemError(
-                NOT_PREDICTED, f"The item has no scored review in the week of {found['week']}."
+                NOT_PREDICTED, f"The item has no scored review in the week of {sentiment['week']}."
             )
         names = ("item_id", "week", "sentiment", "aspects", "examples")
-        return answer(request, release, ITEMS, {name: found[name] for name in names}, [row])
+        return answer(request, release, ITEMS, {name: sentiment[name] for name in names}, [row])
 
     @router.get(
         "/{item_id:path}/forecast",
@@ -49,13 +49,13 @@ def make_router(service: PredictionService) -> APIRouter:
         request: Request, item_id: ItemId, location: ForecastLocation = None
     ) -> Response:
         """Expected units of an item on each of the next days, and over the times of orders."""
-        found, release = await service.look_up(lambda lookup: forecast(lookup, item_id, location))
-        rows = found["forecasts"]
+        demand, release = await service.look_up(lambda lookup: forecast(lookup, item_id, location))
+        rows = demand["forecasts"]
         if not rows:
             raise ProblemError(
                 NOT_PREDICTED, f"Release {release.served.release_id} has no forecast of this."
             )
         names = ("item_id", "forecasts", "lead_time_demand")
-        return answer(request, release, FORECASTS, {name: found[name] for name in names}, rows)
+        return answer(request, release, FORECASTS, {name: demand[name] for name in names}, rows)
 
     return router

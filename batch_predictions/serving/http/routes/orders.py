@@ -32,10 +32,10 @@ def make_router(service: PredictionService) -> APIRouter:
         """What to order now, with reorder point and safety stock, largest orders first."""
         position = decode_token(page_token, ORDERS, {"item_id": item_id})
         offset = _offset(position)
-        found, release = await service.look_up(
+        page, release = await service.look_up(
             lambda lookup: orders(lookup, item_id, limit + 1, offset), position.release_id
         )
-        rows: list[dict[str, Any]] = found["orders"]
+        rows: list[dict[str, Any]] = page["orders"]
         token = None
         if len(rows) > limit:
             del rows[limit:]

@@ -96,8 +96,8 @@ def _add_batch(router: APIRouter, service: PredictionService) -> None:
             for user in batch.users
         ]
         answers, release = await service.recommend(requests)
-        for one in answers:
-            service.metrics.count_list(one.source)
+        for ready in answers:
+            service.metrics.count_list(ready.source)
         return _batch_response(request, batch, answers, release)
 
 

@@ -25,18 +25,18 @@ def make_router(service: PredictionService) -> APIRouter:
         def read(lookup: Lookup) -> list[Release]:
             return lookup.read(lambda db, _: all_releases(db))
 
-        found, release = await service.look_up(read)
+        stored, release = await service.look_up(read)
         releases = [
             {
-                "release_id": one.release_id,
-                "as_of": one.as_of,
-                "created_at": one.created_at,
-                "current": one.release_id == release.served.release_id,
-                "withdrawn_at": one.withdrawn_at,
-                "rows": one.rows,
+                "release_id": entry.release_id,
+                "as_of": entry.as_of,
+                "created_at": entry.created_at,
+                "current": entry.release_id == release.served.release_id,
+                "withdrawn_at": entry.withdrawn_at,
+                "rows": entry.rows,
             }
-            for one in found
-            if one.status == "ready"
+            for entry in stored
+            if entry.status == "ready"
         ]
         return answer(request, release, "releases", {"releases": releases}, is_fixed=False)
 

@@ -173,10 +173,11 @@ def test_the_linear_weight_falls_with_the_number_of_users():
     assert linear_weight(1500, False) == 0
 
 
-def test_contributions_add_up_to_the_scores():
-    rng = np.random.default_rng(0)
+def fit_two_stage(seed: int, events: int, rounds: int):
+    """A model of 20 users who take 30 items at random, its interactions, and their last day."""
+    rng = np.random.default_rng(seed)
     day = date(2024, 3, 31)
-    rows = [(f"u{n % 20:02}", f"i{rng.integers(30):02}", n % 50) for n in range(3000)]
+    rows = [(f"u{n % 20:02}", f"i{rng.integers(30):02}", n % 50) for n in range(events)]
     users, items, ages = zip(*rows, strict=True)
     days = [day - timedelta(days=age) for age in ages]
     columns = {"user_id": users, "item_id": items, "date": days, "events": [1] * len(rows)}
@@ -184,10 +185,14 @@ def test_contributions_add_up_to_the_scores():
     config = TwoStageConfig(
         exclude_seen=False,
         generators=("recent", "own_history"),
-        ranker_params={"rounds": 8},
+        ranker_params={"rounds": rounds},
         threads=1,
     )
-    model = RankerTrainer(config).fit(interactions, day)
+    return RankerTrainer(config).fit(interactions, day), interactions, day
+
+
+def test_contributions_add_up_to_the_scores():
+    model, interactions, day = fit_two_stage(seed=0, events=3000, rounds=8)
     assert model.ranker.linear is not None and any(model.ranker.linear.weights)
     features = ItemFeatures.from_interactions(interactions, day, model.items)
     ranked = model.rank(
@@ -209,20 +214,7 @@ def test_contributions_add_up_to_the_scores():
 
 
 def test_rankings_of_many_users_keep_the_features_of_ranked_candidates_only(monkeypatch):
-    rng = np.random.default_rng(1)
-    day = date(2024, 3, 31)
-    rows = [(f"u{n % 20:02}", f"i{rng.integers(30):02}", n % 50) for n in range(2000)]
-    users, items, ages = zip(*rows, strict=True)
-    days = [day - timedelta(days=age) for age in ages]
-    columns = {"user_id": users, "item_id": items, "date": days, "events": [1] * len(rows)}
-    interactions = Interactions.from_table(pa.table(columns))
-    config = TwoStageConfig(
-        exclude_seen=False,
-        generators=("recent", "own_history"),
-        ranker_params={"rounds": 4},
-        threads=1,
-    )
-    model = RankerTrainer(config).fit(interactions, day)
+    model, interactions, day = fit_two_stage(seed=1, events=2000, rounds=4)
     features = ItemFeatures.from_interactions(interactions, day, model.items)
     histories = Histories.from_interactions(interactions, np.arange(20), model.items, day)
     whole = model.rank(histories, features, 5, exclude_seen=False)

@@ -1,0 +1,32 @@
+"""Arguments that the assets of feature tables and of tiles share."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Any
+
+import dagster as dg
+
+from batch_predictions.partitions import Partitions
+from batch_predictions.reporting import OWNERS, table_metadata
+from batch_predictions.tables import Table
+
+
+def asset_arguments(table: Table, query: str, partitions: Partitions) -> dict[str, Any]:
+    """Arguments of `dg.asset` for a daily table that one query computes; all but `deps`.
+
+    The code version is a hash of the query, so that the UI shows which partitions an older query
+    wrote.
+    """
+    return {
+        "name": table.name,
+        "key_prefix": table.schema,
+        "description": table.description,
+        "group_name": "features",
+        "kinds": {"duckdb", "parquet"},
+        "owners": OWNERS,
+        "partitions_def": partitions.daily,
+        "backfill_policy": dg.BackfillPolicy.single_run(),
+        "metadata": table_metadata(table),
+        "code_version": hashlib.sha256(query.encode()).hexdigest()[:12],
+    }
