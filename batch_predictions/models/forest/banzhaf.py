@@ -9,7 +9,7 @@ value v adds to player i
     v (o_i - z_i) * prod over j other than i of (z_j + o_j) / 2
 
 Unlike Shapley values they do not sum to the score; they rank the players almost always alike, at a
-tenth of the time. Where one of two players is on every path the two are equal.
+tenth of the time. Of two players both values are equal.
 """
 
 from __future__ import annotations

@@ -32,13 +32,16 @@ def read_histories(rows: pa.RecordBatch, items: pa.StringArray) -> Histories:
         items: ids of the model's items.
 
     Raises:
-        ValueError: the lists of a user differ in length.
+        ValueError: the lists of a user differ in length, or an age is negative.
     """
     ids, user_index = flatten_lists(rows["item_ids"])
     ages, age_users = flatten_lists(rows["ages"])
     events, event_users = flatten_lists(rows["events"])
     if not (np.array_equal(user_index, age_users) and np.array_equal(user_index, event_users)):
         raise ValueError("histories: lists of item_ids, ages and events differ in length")
+    days = pc.cast(ages, pa.int32()).to_numpy()
+    if (days < 0).any():
+        raise ValueError("histories: an age is negative: a row is of after the day of scoring")
     columns = pc.fill_null(pc.index_in(ids, value_set=items), -1).to_numpy()
     counts = pc.fill_null(pc.cast(events, pa.float64()), 0.0).to_numpy()
     keep = (columns >= 0) & (counts > 0)
@@ -61,7 +64,7 @@ def read_histories(rows: pa.RecordBatch, items: pa.StringArray) -> Histories:
         len(items),
         user_index[keep].astype(np.int32),
         columns[keep].astype(np.int32),
-        pc.cast(ages, pa.int32()).to_numpy()[keep],
+        days[keep],
         counts[keep],
         pa.table({name: rows[name] for name in TRAITS}),
         optional.get("timestamps"),

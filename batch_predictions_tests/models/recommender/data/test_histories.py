@@ -132,6 +132,8 @@ def test_null_and_empty_lists_are_no_rows():
 def test_lists_of_different_lengths_are_refused():
     with pytest.raises(ValueError, match="differ in length"):
         read_histories(staged_batch([["x"], ["y"]], [[1, 2], []]), ITEMS)
+    with pytest.raises(ValueError, match="an age is negative"):
+        read_histories(staged_batch([["x"], ["y"]], [[1], [-1]]), ITEMS)
 
 
 def test_entries_are_a_users_rows_of_one_item():
