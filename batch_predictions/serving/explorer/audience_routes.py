@@ -14,7 +14,7 @@ from batch_predictions.serving.explorer.rendering import PREFIX, page
 from batch_predictions.serving.http.current_release import CurrentRelease
 from batch_predictions.serving.http.pages import read_page
 from batch_predictions.serving.http.parameters import CampaignId, PageToken
-from batch_predictions.serving.http.problems import NOT_PREDICTED, ProblemError
+from batch_predictions.serving.http.routes.audiences import no_audience
 from batch_predictions.serving.http.service import PredictionService
 from batch_predictions.serving.store.snapshot import ServedRelease
 from batch_predictions.tables import PROMOTION_AUDIENCE, RETENTION_AUDIENCE, Table
@@ -48,11 +48,7 @@ def add_audiences(router: APIRouter, service: PredictionService) -> None:
         key = {"campaign_id": campaign, "held_out": False}
         content, release = await read_page(service, table.name, key, PAGE_ROWS, page_token)
         if not content["rows"] and page_token is None:
-            raise ProblemError(
-                NOT_PREDICTED,
-                f"Release {release.served.release_id} has no audience of the campaign {campaign}: "
-                "it is neither live nor about to start.",
-            )
+            raise no_audience(release.served)
         address = quote(campaign, safe="")
         return await _page(
             service,

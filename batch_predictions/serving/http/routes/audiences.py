@@ -30,6 +30,15 @@ WithHeldOut = Annotated[
 ]
 
 
+def no_audience(served: ServedRelease) -> ProblemError:
+    """The problem of a campaign without an audience in a release."""
+    return ProblemError(
+        NOT_PREDICTED,
+        f"Release {served.release_id} has no audience of this campaign: it is neither live nor "
+        "about to start.",
+    )
+
+
 def make_router(service: PredictionService) -> APIRouter:
     """The routes."""
     router = APIRouter(prefix="/v1/audiences", tags=["audiences"])
@@ -86,17 +95,9 @@ def _add_campaigns(router: APIRouter, service: PredictionService) -> None:
         if not with_held_out:
             key["held_out"] = False
         if wants_csv(request, format):
-            return await csv_response(service, table, key, _no_audience)
+            return await csv_response(service, table, key, no_audience)
         page, release = await read_page(service, table, key, limit, page_token)
         if not page["rows"] and page_token is None:
-            raise _no_audience(release.served)
+            raise no_audience(release.served)
         content = {"campaign_id": campaign, **page}
         return answer(request, release, table, content, page["rows"])
-
-
-def _no_audience(served: ServedRelease) -> ProblemError:
-    return ProblemError(
-        NOT_PREDICTED,
-        f"Release {served.release_id} has no audience of this campaign: it is neither live nor "
-        "about to start.",
-    )
