@@ -48,7 +48,7 @@ def add_audiences(router: APIRouter, service: PredictionService) -> None:
         key = {"campaign_id": campaign, "held_out": False}
         content, release = await read_page(service, table.name, key, PAGE_ROWS, page_token)
         if not content["rows"] and page_token is None:
-            raise no_audience(release.served)
+            raise no_audience(campaign, release.served)
         address = quote(campaign, safe="")
         return await _page(
             service,

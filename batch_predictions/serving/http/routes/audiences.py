@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Request, Response
@@ -30,12 +31,12 @@ WithHeldOut = Annotated[
 ]
 
 
-def no_audience(served: ServedRelease) -> ProblemError:
+def no_audience(campaign: str, served: ServedRelease) -> ProblemError:
     """The problem of a campaign without an audience in a release."""
     return ProblemError(
         NOT_PREDICTED,
-        f"Release {served.release_id} has no audience of this campaign: it is neither live nor "
-        "about to start.",
+        f"Release {served.release_id} has no audience of the campaign {campaign}: it is neither "
+        "live nor about to start.",
     )
 
 
@@ -95,9 +96,9 @@ def _add_campaigns(router: APIRouter, service: PredictionService) -> None:
         if not with_held_out:
             key["held_out"] = False
         if wants_csv(request, format):
-            return await csv_response(service, table, key, no_audience)
+            return await csv_response(service, table, key, partial(no_audience, campaign))
         page, release = await read_page(service, table, key, limit, page_token)
         if not page["rows"] and page_token is None:
-            raise no_audience(release.served)
+            raise no_audience(campaign, release.served)
         content = {"campaign_id": campaign, **page}
         return answer(request, release, table, content, page["rows"])
