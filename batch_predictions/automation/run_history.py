@@ -40,7 +40,7 @@ class RunState:
             marked as failed yet, while its process has died.
         partition: of the run, or the first and last of a range; empty if it had none.
         started_at: UTC, to the second; None before it began.
-        seconds: how long it took, or has taken; None before it began.
+        seconds: how long it took; None before it ended.
         reason: the first cause of a failure in a line; empty otherwise.
     """
 
@@ -97,9 +97,9 @@ def _state(instance: dg.DagsterInstance, processes: Path, record: Any) -> RunSta
     started, seconds = None, None
     if record.start_time:
         begin = dt.datetime.fromtimestamp(record.start_time, dt.UTC)
-        end = record.end_time or dt.datetime.now(dt.UTC).timestamp()
         started = begin.replace(microsecond=0, tzinfo=None).isoformat()
-        seconds = round(end - record.start_time, 1)
+        if record.end_time:
+            seconds = round(record.end_time - record.start_time, 1)
     status = run.status.value
     if (
         status == "STARTED"

@@ -65,8 +65,10 @@ def _lines(state: Status) -> Iterator[str]:
         yield _line("next", f"{state.next_day}, {when}")
     for run in state.runs:
         words = [run.job, run.partition, run.status.lower()]
+        if run.seconds is not None:
+            words.append(f"in {run.seconds:,.0f} s,")
         if run.started_at:
-            words.append(f"in {run.seconds:,.0f} s, begun {run.started_at} UTC")
+            words.append(f"begun {run.started_at} UTC")
         yield _line("run", " ".join(word for word in words if word))
     yield _line("checks", f"{state.checks_passed} passed, {len(state.checks)} did not")
     for check in state.checks:
