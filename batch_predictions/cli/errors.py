@@ -33,6 +33,7 @@ EXPECTED_ERRORS = {
     "ModelError",
     "StoreError",
     "WarehouseError",
+    "BackupError",
 }
 """Errors whose message says what to do, by name, so that their modules need not be imported."""
 
