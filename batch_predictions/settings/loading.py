@@ -46,6 +46,7 @@ _SECRET_SETTINGS = {
     "source.url",
     "serving",
     "serving.url",
+    "serving.posted_url",
     "execution",
     "execution.instance",
 }
@@ -124,7 +125,7 @@ class Settings(BaseSettings):
         _refuse_secrets(settings)
         url = settings.source.url
         configure(
-            [url.get_secret_value() if url else None, settings.serving.url],
+            [url.get_secret_value() if url else None, settings.serving.url, settings.serving.posted_url],
             show_identifiers=settings.execution.show_identifiers,
         )
         return settings

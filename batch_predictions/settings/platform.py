@@ -138,6 +138,13 @@ class ServingSettings(Section):
         "Empty: SQLite in <home>/serving.sqlite. Set it in the environment if it has a password.",
     )
     keep_releases: int = Field(3, ge=2, description="Releases kept, the current one included.")
+    posted_url: str | None = Field(
+        None,
+        repr=False,
+        description="SQLAlchemy URL of the database of sign-ups and events that applications post "
+        "to the HTTP service. Empty: beside the serving store, in <home>/serving-posted.sqlite or "
+        "in the store's PostgreSQL. Services on several machines need one PostgreSQL.",
+    )
 
 
 class ScheduleSettings(Section):

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 import sqlalchemy as sa
 
+from batch_predictions.serving.lookup.posted_users import PostedUsers
 from batch_predictions.serving.lookup.segments import ATTRIBUTES, known, levels
 from batch_predictions.serving.release.pointer import ReleaseError
 from batch_predictions.serving.store.schema import ITEMS, USERS, declared_table
@@ -100,7 +101,12 @@ class ListReader:
     """
 
     def __init__(
-        self, run: RunStatement, served: ServedRelease, k: int, segment_k: int | None = None
+        self,
+        run: RunStatement,
+        served: ServedRelease,
+        k: int,
+        segment_k: int | None = None,
+        posted_users: PostedUsers | None = None,
     ) -> None:
         """Opens the lists of a release.
 
@@ -109,9 +115,11 @@ class ListReader:
             served: the release of the snapshot.
             k: items of a personal list at most.
             segment_k: items of a segment's list at most; None: `k`.
+            posted_users: sign-ups that were posted since; None: those of the release only.
         """
         self.served, self._run = served, run
         self._k, self._segment_k = k, k if segment_k is None else segment_k
+        self._posted_users = posted_users
         self.has_read_attributes = False
 
     def personal(self, user_id: str) -> RankedList | None:
@@ -142,7 +150,10 @@ class ListReader:
         self.has_read_attributes = True
         rows = self._run(_USER, {"release_id": self.served.release_id, "user_id": user_id})
         values = rows[0] if rows else (None,) * len(ATTRIBUTES)
-        return {name: known(name, value) for name, value in zip(ATTRIBUTES, values, strict=True)}
+        stored = {name: known(name, value) for name, value in zip(ATTRIBUTES, values, strict=True)}
+        if self._posted_users is None:
+            return stored
+        return dict(self._posted_users.attributes(user_id, self.served.as_of, stored))
 
 
 def lists_of(
