@@ -31,6 +31,7 @@ EXPECTED_ERRORS = {
     "SourceError",
     "ModelError",
     "StoreError",
+    "PostedRowsError",
     "WarehouseError",
 }
 """Errors whose message says what to do, by name, so that their modules need not be imported."""

@@ -123,9 +123,9 @@ class Settings(BaseSettings):
         settings.home = settings.home.absolute()
         _refuse_home(settings.home)
         _refuse_secrets(settings)
-        url = settings.source.url
+        url, serving = settings.source.url, settings.serving
         configure(
-            [url.get_secret_value() if url else None, settings.serving.url, settings.serving.posted_url],
+            [url.get_secret_value() if url else None, serving.url, serving.posted_url],
             show_identifiers=settings.execution.show_identifiers,
         )
         return settings

@@ -82,9 +82,7 @@ def _keep_errors(value: Any, validate: ValidatorFunctionWrapHandler) -> Any:
 class EventBatch(BaseModel):
     """Events to store."""
 
-    model_config = ConfigDict(
-        extra="forbid", json_schema_extra={"example": posted_examples.EVENTS}
-    )
+    model_config = ConfigDict(extra="forbid", json_schema_extra={"example": posted_examples.EVENTS})
 
     events: Annotated[
         list[Annotated[Event, WrapValidator(_keep_errors)]],

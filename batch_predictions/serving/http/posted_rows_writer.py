@@ -14,7 +14,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from batch_predictions.posted_rows import METADATA, POSTED_EVENTS
+from batch_predictions.posted_rows.schema import METADATA, POSTED_EVENTS
 from batch_predictions.serving.http.problems import WRITES_BUSY, WRITES_UNAVAILABLE, ProblemError
 from batch_predictions.serving.store.database import (
     connect,
@@ -23,7 +23,7 @@ from batch_predictions.serving.store.database import (
     sqlite_file,
     use_wal,
 )
-from batch_predictions.serving.store.read_only import StoreError, leave_for_readers
+from batch_predictions.serving.store.read_only import leave_for_readers
 
 MAX_GROUP_ROWS = 5_000
 """Rows of one transaction, so that those of other workers wait for a few milliseconds only."""
@@ -190,5 +190,3 @@ def _insert(db: sa.Connection, post: _Post) -> int:
     if post.table is POSTED_EVENTS:
         insert = insert.on_conflict_do_nothing(index_elements=["event_id"])
     return max(0, db.execute(insert, list(post.rows)).rowcount)
-
-

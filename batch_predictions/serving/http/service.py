@@ -10,7 +10,7 @@ from typing import NamedTuple, TypeVar
 
 import sqlalchemy as sa
 
-from batch_predictions.posted_rows import posted_url
+from batch_predictions.posted_rows.schema import posted_url
 from batch_predictions.serving.http.access import AccessControl
 from batch_predictions.serving.http.current_release import CurrentRelease, ReleaseWatcher
 from batch_predictions.serving.http.metrics import Metrics

@@ -14,7 +14,7 @@ from zoneinfo import ZoneInfo
 import sqlalchemy as sa
 
 from batch_predictions.home import HomeError, read_state
-from batch_predictions.posted_rows import POSTED_USERS, posted_url
+from batch_predictions.posted_rows.schema import POSTED_USERS, posted_url
 from batch_predictions.serving.lookup.segments import ATTRIBUTES, UNKNOWN, known
 from batch_predictions.serving.store.database import connect, open_engine, sqlite_file
 from batch_predictions.serving.store.read_only import StoreError
@@ -132,7 +132,7 @@ class PostedUsers:
         return None if row is None else dict(zip(_COLUMNS, row, strict=True))
 
     def _read_file(self, file: Path, user_id: str) -> dict[str, Any] | None:
-        """As `_read_database`, without SQLAlchemy's connections, which take longer than the read."""
+        """As `_read_database`; SQLAlchemy's own connection would take longer than the read."""
         try:
             status = file.stat()
         except FileNotFoundError:

@@ -7,7 +7,7 @@ from typing import Any
 
 from fastapi import APIRouter, Request, Response
 
-from batch_predictions.posted_rows import POSTED_EVENTS
+from batch_predictions.posted_rows.schema import POSTED_EVENTS
 from batch_predictions.serving.http.answers import to_json
 from batch_predictions.serving.http.gate import CLIENT
 from batch_predictions.serving.http.posted_models import EventBatch, EventsAnswer, InvalidEvent

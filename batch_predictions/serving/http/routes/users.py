@@ -9,7 +9,7 @@ import orjson
 import sqlalchemy as sa
 from fastapi import APIRouter, Request, Response
 
-from batch_predictions.posted_rows import POSTED_USERS
+from batch_predictions.posted_rows.schema import POSTED_USERS
 from batch_predictions.serving.http.answers import answer, to_json
 from batch_predictions.serving.http.conditional import etag_of
 from batch_predictions.serving.http.current_release import CurrentRelease

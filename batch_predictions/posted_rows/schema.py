@@ -1,7 +1,7 @@
-"""Rows that applications post to the HTTP service: where they are kept until they are ingested.
+"""Tables of the rows that applications post to the HTTP service, until they are ingested.
 
-The service writes them (`serving/posted/`), the ingest reads them (`sources/posted/`). They are not
-in the serving store's file, since a release that is being published holds that one's write lock.
+The service writes them (`serving/http/posted_rows_writer.py`), the ingest reads them (`reader.py`).
+They are not in the serving store's file, since a release that is being published holds its lock.
 """
 
 from __future__ import annotations
