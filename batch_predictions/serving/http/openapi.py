@@ -15,6 +15,7 @@ from batch_predictions.serving.http.problems import (
     MISSING_SCOPE,
     NO_KEY,
     NO_RELEASE,
+    NOT_FOUND,
     NOT_PREDICTED,
     RELEASE_REMOVED,
     TOO_MANY_REQUESTS,
@@ -91,7 +92,7 @@ def _complete(method: str, path: str, operation: dict[str, Any]) -> None:
         operation["description"] += f"\n\nScope of the key: `{scope}`."
         problems += [NO_KEY, MISSING_SCOPE, TOO_MANY_REQUESTS]
     if scope == "write":
-        problems += [WRITES_UNAVAILABLE, BODY_TOO_LARGE]
+        problems += [WRITES_UNAVAILABLE, BODY_TOO_LARGE, NOT_FOUND]
     elif path.startswith("/v1/"):
         problems += [NOT_PREDICTED, NO_RELEASE]
         if method == "GET":

@@ -189,4 +189,5 @@ def _insert(db: sa.Connection, post: _Post) -> int:
     insert = insert_into(db, post.table)
     if post.table is POSTED_EVENTS:
         insert = insert.on_conflict_do_nothing(index_elements=["event_id"])
-    return max(0, db.execute(insert, list(post.rows)).rowcount)
+    # Not `rowcount`, which drivers do not know of several rows.
+    return len(db.execute(insert.returning(post.table.c.number), list(post.rows)).all())

@@ -11,6 +11,7 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
+from http.client import HTTPException
 from pathlib import Path
 from typing import Any
 
@@ -252,9 +253,9 @@ def test_what_was_answered_before_a_kill_is_there_once(place: tuple[Path, str | 
             ids = [e["event_id"] for e in events]
             try:
                 assert client.list_of("u1")["source"] == "personal", "lookups go on"
-                assert post(client, *events)["accepted"] + number * 0 == 3
+                assert post(client, *events)["accepted"] == 3
                 assert post(client, *events)["duplicates"] == 3
-            except OSError:
+            except (OSError, HTTPException):
                 with lock:
                     unanswered.update(zip(ids, events, strict=True))
                 return
