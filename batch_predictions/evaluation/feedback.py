@@ -6,15 +6,11 @@ By the list that an item is from, its position, the reason and the model's versi
 from __future__ import annotations
 
 import datetime as dt
-from typing import Any
 
+from batch_predictions.evaluation.reaction_sums import REACTION_SUMS, REACTIONS, cluster_sums
 from batch_predictions.evaluation.realized_metric import RealizedMetric, realized_row
-from batch_predictions.models.common.bootstrap import Interval, Row
-from batch_predictions.models.common.proportions import (
-    ClusterSums,
-    clustered_proportion,
-    proportion,
-)
+from batch_predictions.models.common.bootstrap import Row
+from batch_predictions.models.common.proportions import clustered_proportion, proportion
 from batch_predictions.settings import Settings
 from batch_predictions.tables import DEMOGRAPHIC_RECOMMENDATIONS, FEEDBACK, RECOMMENDATIONS
 from batch_predictions.warehouse import Warehouse
@@ -99,13 +95,7 @@ _SHOWN = """
             count(*) filter (bought)
         from lists group by all
     )
-    select unit, slice, count(*)::BIGINT as clusters, sum(n)::BIGINT as n,
-        sum(n * n)::DOUBLE as n_squared,
-        sum(clicks)::BIGINT as clicks, sum(clicks * clicks)::DOUBLE as clicks_squared,
-        sum(clicks * n)::DOUBLE as clicks_by_n,
-        sum(purchases)::BIGINT as purchases,
-        sum(purchases * purchases)::DOUBLE as purchases_squared,
-        sum(purchases * n)::DOUBLE as purchases_by_n
+    select unit, slice, {reaction_sums}
     from users group by unit, slice order by unit, slice
 """
 """Sums over users of the items and lists that were shown on `$shown_on`, by slice."""
@@ -149,29 +139,17 @@ def measure_feedback(warehouse: Warehouse, settings: Settings, day: dt.date) -> 
         # As literals, so that only the files of these days are opened.
         is_released_day=days_condition("date", released),
         not_reported=_NOT_REPORTED,
+        reaction_sums=REACTION_SUMS,
     )
     rows = []
     for sums in warehouse.query(sql, bound).to_pylist():
         names = ("click_rate", "purchase_rate")
         if sums["unit"] == "list":
             names = ("lists_clicked", "lists_bought_from")
-        for name, kind in zip(names, ("clicks", "purchases"), strict=True):
-            rows.append(realized_row(MODEL, f"{name}{sums['slice']}", _rate(sums, kind)))
+        for name, reaction in zip(names, REACTIONS, strict=True):
+            rate = clustered_proportion(cluster_sums(sums, reaction))
+            rows.append(realized_row(MODEL, f"{name}{sums['slice']}", rate))
     return rows + _unattributed(warehouse, settings, day)
-
-
-def _rate(sums: dict[str, Any], kind: str) -> Interval:
-    """The share of a kind of reaction, by sums over users."""
-    return clustered_proportion(
-        ClusterSums(
-            sums["clusters"],
-            sums["n"],
-            sums[kind],
-            sums["n_squared"],
-            sums[f"{kind}_squared"],
-            sums[f"{kind}_by_n"],
-        )
-    )
 
 
 def _unattributed(warehouse: Warehouse, settings: Settings, day: dt.date) -> list[Row]:

@@ -50,7 +50,9 @@ class Event(BaseModel):
     rank: int | None = Field(
         None, ge=1, le=MAX_RANK, description="Position at which the item was shown; 1 is the first."
     )
-    bucket: Text | None = Field(None, description="That of the answer.")
+    bucket: Text | None = Field(
+        None, description="That of the answer; null: the one that the user is in now."
+    )
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 from batch_predictions.home import HomeError, read_state
@@ -31,9 +31,23 @@ class EventRows(NamedTuple):
 class Posting:
     """Makes rows of a home: with ids as its source writes them, and from its first day on."""
 
-    def __init__(self, settings: Settings, ids: SourceIds, timezone: dt.tzinfo) -> None:
-        """Args: settings of the home, how ids are written, time zone of the business day."""
+    def __init__(
+        self,
+        settings: Settings,
+        ids: SourceIds,
+        timezone: dt.tzinfo,
+        bucket_of: Callable[[str], str | None],
+    ) -> None:
+        """Sets what rows depend on.
+
+        Args:
+            settings: of the home.
+            ids: how ids are written.
+            timezone: of the business day.
+            bucket_of: the bucket of a user, for events that do not say theirs.
+        """
         self._settings, self._ids, self._timezone = settings, ids, timezone
+        self._bucket_of = bucket_of
         self._first_moment: dt.datetime | None = None
 
     def event_rows(self, events: Sequence[Event | InvalidEvent]) -> EventRows:
@@ -94,6 +108,8 @@ class Posting:
         row["user_id"] = self._ids.normalise("user_id", event.user_id)
         row["item_id"] = self._ids.normalise("item_id", event.item_id)
         row["release_id"] = event.release_id or release_id_of(event.recommendation_id or "")
+        if event.bucket is None and event.recommendation_id is not None:
+            row["bucket"] = self._bucket_of(row["user_id"])
         row["occurred_at"] = _stored(event.occurred_at or received)
         return {**row, _RECEIVED: _stored(received)}
 

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import orjson
 
 from batch_predictions.serving.http.current_release import BoundedCache, CurrentRelease
+from batch_predictions.serving.http.experiments import FALLBACK, Experiments
 from batch_predictions.serving.lookup.posted_users import PostedUsers
 from batch_predictions.serving.lookup.ranked import (
     MAX_LIST_ITEMS,
@@ -20,6 +21,7 @@ from batch_predictions.serving.lookup.ranked import (
     lists_of,
 )
 from batch_predictions.serving.store.snapshot import RunStatement, ServedRelease
+from batch_predictions.tables import RECOMMENDATIONS
 
 DEFAULT_K, MAX_K = 10, 500
 MAX_FILTER_VALUES = 1_000
@@ -87,11 +89,12 @@ class CachedListReader(ListReader):
         request: ListRequest,
         lists: BoundedCache[Any],
         posted_users: PostedUsers | None,
+        personal_table: str | None,
     ) -> None:
         """Args: as of `ListReader`, a request, the memory of the release."""
         # The request needs no further items of a personal list; segments' lists are kept whole.
         needed = MAX_LIST_ITEMS if request.categories else request.k + len(request.exclude)
-        super().__init__(run, served, needed, MAX_LIST_ITEMS, posted_users)
+        super().__init__(run, served, needed, MAX_LIST_ITEMS, posted_users, personal_table)
         self._lists = lists
 
     def segment(self, level: str, values: Mapping[str, str]) -> RankedList | None:
@@ -160,6 +163,7 @@ def make_answer(
     release: CurrentRelease,
     request: ListRequest,
     posted_users: PostedUsers | None = None,
+    experiments: Experiments | None = None,
 ) -> ReadyAnswer:
     """The answer to a request, read in one snapshot.
 
@@ -169,15 +173,21 @@ def make_answer(
         release: the same, with its memory.
         request: what is asked for.
         posted_users: sign-ups that clients have posted; None: those of the release only.
+        experiments: which users get another list than their own; None: none do.
 
     Raises:
         NotPublishedError: the user has no list, and the release no fallback.
         ReleaseError: the release has no rows of the level everyone.
     """
-    reader = CachedListReader(run, served, request, release.lists, posted_users)
+    assigned = experiments.assign(request.user_id, served.tables) if experiments else None
+    table: str | None = RECOMMENDATIONS.name
+    if assigned is not None:
+        table = None if assigned.list == FALLBACK else assigned.list
+    reader = CachedListReader(run, served, request, release.lists, posted_users, table)
     filled = fill(lists_of(reader, request.user_id, request.attributes), request)
     first = filled.items[0][1]
-    recommendation_id = recommendation_id_of(served.release_id, request, filled)
+    bucket = assigned.bucket if assigned else None
+    recommendation_id = recommendation_id_of(served.release_id, request, filled, bucket)
     head = {
         "user_id": request.user_id,
         "source": first.source,
@@ -187,7 +197,7 @@ def make_answer(
     tail = {
         "model_version": first.model_version,
         "recommendation_id": recommendation_id,
-        "bucket": None,
+        "bucket": bucket,
         "segment": first.segment,
         "relaxed": filled.relaxed,
         "items": [
@@ -226,7 +236,9 @@ def release_id_of(recommendation_id: str) -> str | None:
     return match[1] if match else None
 
 
-def recommendation_id_of(release_id: str, request: ListRequest, filled: FilledList) -> str:
+def recommendation_id_of(
+    release_id: str, request: ListRequest, filled: FilledList, bucket: str | None = None
+) -> str:
     """The id of an answer: equal for the same release, user, parameters and lists.
 
     Attributes count by the lists that they led to, so that an id always names one list of items.
@@ -245,5 +257,6 @@ def recommendation_id_of(release_id: str, request: ListRequest, filled: FilledLi
         sorted(request.exclude),
         sorted(request.categories),
         list(lists),
+        bucket,
     ]
     return make_recommendation_id(release_id, orjson.dumps(parts))

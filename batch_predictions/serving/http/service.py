@@ -13,6 +13,7 @@ import sqlalchemy as sa
 from batch_predictions.posted_rows.schema import posted_url
 from batch_predictions.serving.http.access import AccessControl
 from batch_predictions.serving.http.current_release import CurrentRelease, ReleaseWatcher
+from batch_predictions.serving.http.experiments import Experiments
 from batch_predictions.serving.http.metrics import Metrics
 from batch_predictions.serving.http.posted_rows_writer import PostedRowsWriter
 from batch_predictions.serving.http.posting import Posting
@@ -48,6 +49,7 @@ class PredictionService:
         limiter: limits requests per client.
         metrics: counters for Prometheus.
         posted_users: reads sign-ups that clients have posted.
+        experiments: which users get another list.
         posting: makes rows of what clients post.
         writer: writes these rows.
     """
@@ -63,7 +65,8 @@ class PredictionService:
         self.watcher = ReleaseWatcher(self.source, self._make_release)
         self.metrics = Metrics(self.watcher)
         self.posted_users = PostedUsers(posted_url(settings), self.timezone)
-        self.posting = Posting(settings, self.ids, self.timezone)
+        self.experiments = Experiments(settings.serving.experiments)
+        self.posting = Posting(settings, self.ids, self.timezone, self._bucket_of)
         self.writer = PostedRowsWriter(posted_url(settings))
         self._threads = ThreadPoolExecutor(READING_THREADS, thread_name_prefix="read")
 
@@ -120,12 +123,18 @@ class PredictionService:
         def query(run: RunStatement, served: ServedRelease) -> Recommended:
             release = self.watcher.release_of(served)
             answers = [
-                make_answer(run, served, release, request, self.posted_users)
+                make_answer(run, served, release, request, self.posted_users, self.experiments)
                 for request in requests
             ]
             return Recommended(answers, release)
 
         return self.source.read_rows(query)
+
+    def _bucket_of(self, user_id: str) -> str | None:
+        """The bucket that answers to a user have now."""
+        current = self.watcher.current
+        assigned = self.experiments.assign(user_id, current.served.tables if current else {})
+        return assigned.bucket if assigned else None
 
     async def _follow(self) -> None:
         while True:

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from batch_predictions.models.common.proportions import (
     ClusterSums,
     clustered_proportion,
+    power_of_difference,
     proportion,
 )
 
@@ -72,3 +73,12 @@ def test_it_contains_the_truth_as_often_as_it_says() -> None:
         covered["naive"] += naive.lower <= 0.25 <= naive.upper
     assert covered["clustered"] / trials > 0.92
     assert covered["naive"] / trials < 0.85, "as independent ones, the interval is too narrow"
+
+
+def test_power_is_that_of_the_textbook() -> None:
+    # .10 against .15: 683 in each group have a power of .8 (normal approximation, unpooled).
+    assert power_of_difference(0.1, 0.5, 683, 683) == pytest.approx(0.8, abs=0.002)
+    assert power_of_difference(0.1, 0.5, 10, 10) < 0.1
+    assert power_of_difference(0.1, 0.5, 1e6, 1e6) == pytest.approx(1)
+    assert power_of_difference(0, 0.5, 100, 100) == 0.05, "of nothing, there is no uplift"
+    assert np.isnan(power_of_difference(0.1, 0.5, 0, 100))

@@ -96,7 +96,7 @@ def read_user(
     def run(statement: sa.Select[Any], values: Any) -> Any:
         return execute(db, statement, values)
 
-    ready = make_answer(run, served, release, request, service.posted_users)
+    ready = make_answer(run, served, release, request, service.posted_users, service.experiments)
     key = {"release_id": served.release_id, "user_id": request.user_id}
     row = db.execute(_USER, key).one_or_none()
     predictions = {
