@@ -12,16 +12,17 @@ from batch_predictions.evaluation.realized_metric import RealizedMetric, realize
 from batch_predictions.models.common.bootstrap import Row
 from batch_predictions.models.common.proportions import clustered_proportion, proportion
 from batch_predictions.settings import Settings
-from batch_predictions.tables import DEMOGRAPHIC_RECOMMENDATIONS, FEEDBACK, RECOMMENDATIONS
+from batch_predictions.tables import DEMOGRAPHIC_RECOMMENDATIONS, FEEDBACK, RECOMMENDATIONS, Table
 from batch_predictions.warehouse import Warehouse
-from batch_predictions.warehouse.sql_literals import days_condition
+from batch_predictions.warehouse.sql_literals import date_list, days_condition
 
 MODEL = "recommender"
 _RELEASE_DAY = "try_cast(left(release_id, 10) as DATE)"
 """A release's id begins with its day."""
 _NOT_REPORTED = "not_reported"
 _SHOWN = """
-    with events as (
+    with releases(as_of, personal_day, fallback_day) as (values {releases}),
+    events as (
         select * from raw.feedback
         where date >= $shown_on::DATE and date <= $date::DATE and recommendation_id is not null
     ),
@@ -39,11 +40,11 @@ _SHOWN = """
     personal as (
         select date, user_id, item_id, min(rank) as rank, min(reason) as reason,
             min(model_version) as model_version
-        from predictions.recommendations where {is_released_day} group by all
+        from predictions.recommendations where {is_personal_day} group by all
     ),
     fallback as (
         select date, min(model_version) as model_version
-        from predictions.demographic_recommendations where {is_released_day} group by date
+        from predictions.demographic_recommendations where {is_fallback_day} group by date
     ),
     shown as (
         select
@@ -64,9 +65,10 @@ _SHOWN = """
         left join reactions on reactions.user_id = impressions.user_id
             and reactions.item_id = impressions.item_id
             and reactions.recommendation_id = impressions.recommendation_id
-        left join personal on personal.date = impressions.as_of
+        left join releases on releases.as_of = impressions.as_of
+        left join personal on personal.date = releases.personal_day
             and personal.user_id = impressions.user_id and personal.item_id = impressions.item_id
-        left join fallback on fallback.date = impressions.as_of
+        left join fallback on fallback.date = releases.fallback_day
     ),
     slices as (
         select user_id, clicked, bought, unnest([
@@ -134,10 +136,20 @@ def measure_feedback(warehouse: Warehouse, settings: Settings, day: dt.date) -> 
         f"where date = $shown_on::DATE and {_RELEASE_DAY} < $shown_on::DATE order by 1",
         bound,
     )["day"].to_pylist()
+    personal, fallback = (
+        {as_of: _newest_partition(warehouse, table, as_of) for as_of in released}
+        for table in (RECOMMENDATIONS, DEMOGRAPHIC_RECOMMENDATIONS)
+    )
+    releases = [
+        f"({', '.join(map(_date_literal, (as_of, personal[as_of], fallback[as_of])))})"
+        for as_of in released
+    ]
     sql = _SHOWN.format(
         release_day=_RELEASE_DAY,
+        releases=", ".join(releases) or "(null::DATE, null::DATE, null::DATE)",
         # As literals, so that only the files of these days are opened.
-        is_released_day=days_condition("date", released),
+        is_personal_day=days_condition("date", [day for day in personal.values() if day]),
+        is_fallback_day=days_condition("date", [day for day in fallback.values() if day]),
         not_reported=_NOT_REPORTED,
         reaction_sums=REACTION_SUMS,
     )
@@ -150,6 +162,15 @@ def measure_feedback(warehouse: Warehouse, settings: Settings, day: dt.date) -> 
             rate = clustered_proportion(cluster_sums(sums, reaction))
             rows.append(realized_row(MODEL, f"{name}{sums['slice']}", rate))
     return rows + _unattributed(warehouse, settings, day)
+
+
+def _newest_partition(warehouse: Warehouse, table: Table, as_of: str) -> str | None:
+    """The day of a table's rows in the release of a day: an earlier one if that was not made."""
+    return max((key for key in warehouse.partitions(table) if key <= as_of), default=None)
+
+
+def _date_literal(day: str | None) -> str:
+    return "null::DATE" if day is None else date_list([day])
 
 
 def _unattributed(warehouse: Warehouse, settings: Settings, day: dt.date) -> list[Row]:

@@ -140,6 +140,20 @@ def test_what_is_not_reported_is_found_in_the_predictions_or_said(
     assert metrics["reactions_without_impression"]["value"] == pytest.approx(2 / 3)
 
 
+def test_lists_of_an_earlier_day_that_a_release_carried_are_found(
+    warehouse: Warehouse, settings: Settings
+) -> None:
+    write_lists(warehouse)
+    later = f"{SHOWN}-0123abcd"
+    shown = reaction(
+        0, 1, "impression", MEASURED, release_id=later, recommendation_id=f"{later}-{0:024d}"
+    )
+    write_events(warehouse, [shown])
+    metrics = measured(warehouse, settings, MEASURED + dt.timedelta(days=1))
+    assert metrics["click_rate:model_version=als-1"]["n"] == 1
+    assert metrics["click_rate:reason=bought_before"]["n"] == 1
+
+
 @hypothesis_settings(max_examples=15, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     events=st.lists(

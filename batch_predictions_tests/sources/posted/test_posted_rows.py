@@ -132,7 +132,7 @@ def test_a_late_event_makes_its_own_day_again_and_no_other(world: PostedWorld) -
     world.post_events(late="2024-01-03T13:00", future="2024-01-20T13:00")
     assert world.due() == ["2024-01-03"]
     source = world.source
-    assert "2024-01-03" in raw_due(world.warehouse, source, world.state, LAST, LAST)
+    assert raw_due(world.warehouse, source, world.state, LAST, LAST)["feedback"] == ["2024-01-03"]
     assert FeedbackSource.of(source).later_rows(FEEDBACK, LAST) is not None
     results = world.ingest_feedback(["2024-01-03"])
     assert results["2024-01-03"].counts.accepted == 2
@@ -193,7 +193,8 @@ def test_sign_ups_are_added_to_the_users_and_the_source_s_row_wins(world: Posted
 def test_a_source_without_users_has_those_that_were_posted(world: PostedWorld) -> None:
     world.ingest(USERS)
     world.sign_up("new", "2024-01-08T12:00", gender="F")
-    assert "2024-01-10" in raw_due(world.warehouse, world.source, world.state, LAST, LAST)
+    due = raw_due(world.warehouse, world.source, world.state, LAST, LAST)
+    assert due["users"] == ["2024-01-10"]
     [result] = world.ingest(USERS).values()
     assert (result.counts.read, result.posted_rows) == (0, 1)
     assert [row["user_id"] for row in world.rows("from raw.users")] == ["new"]
