@@ -7,6 +7,7 @@ import uuid
 import duckdb
 
 from batch_predictions.sources.base import Source
+from batch_predictions.sources.validation.column_rules import column_rules
 from batch_predictions.tables import USERS
 
 
@@ -42,12 +43,18 @@ def with_posted_users(db: duckdb.DuckDBPyConnection, source: Source, rows: str) 
     known, added = f"known_users_{suffix}", f"posted_users_{suffix}"
     db.execute(f"create temp table {known} as {rows}")
     db.register(f"arrow_{suffix}", users)
+    rules = column_rules(USERS, source.timezone, source.settings.ids)
+    [user_id] = [rule.value_sql("user_id", "VARCHAR") for rule in rules if rule.name == "user_id"]
     db.execute(
-        f"create temp table {added} as select user_id, "
+        f"create temp table {added} as with posted as ("
+        # Ids as those of the source are read, of which two may be equal; none is lost as empty.
+        f"select * replace (coalesce({user_id}, user_id) as user_id) from arrow_{suffix}) "
+        "select user_id, "
         "coalesce(signed_up_on, timezone($timezone, timezone('UTC', first_posted_at))::DATE) "
         "as signed_up_on, age_bracket, gender, location, "
-        f"null::{USERS.type_of('attributes')} as attributes from arrow_{suffix} "
-        f"where user_id not in (select user_id from temp.{known})",
+        f"null::{USERS.type_of('attributes')} as attributes from posted "
+        f"where user_id not in (select user_id from temp.{known}) "
+        "qualify row_number() over (partition by user_id order by first_posted_at desc) = 1",
         {"timezone": source.timezone},
     )
     db.unregister(f"arrow_{suffix}")

@@ -190,6 +190,23 @@ def test_sign_ups_are_added_to_the_users_and_the_source_s_row_wins(world: Posted
     assert not result.write_result.changed
 
 
+def test_ids_of_sign_ups_are_written_as_those_of_the_source(world: PostedWorld) -> None:
+    world.write("users.csv", "user_id\n1\n")
+    for user, at in (
+        ("1.0", "2024-01-08T12:00"),
+        ("2", "2024-01-08T12:00"),
+        ("null", "2024-01-08"),
+    ):
+        world.sign_up(user, at)
+    world.sign_up("2.0", "2024-01-09T12:00", gender="F")
+    world.ingest(USERS)
+    assert world.rows("select user_id, gender from raw.users order by 1") == [
+        {"user_id": "1", "gender": None},
+        {"user_id": "2", "gender": "F"},
+        {"user_id": "null", "gender": None},
+    ]
+
+
 def test_a_source_without_users_has_those_that_were_posted(world: PostedWorld) -> None:
     world.ingest(USERS)
     world.sign_up("new", "2024-01-08T12:00", gender="F")
