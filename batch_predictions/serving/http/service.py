@@ -112,7 +112,7 @@ class PredictionService:
 
     async def recommend(self, requests: Sequence[ListRequest]) -> Recommended:
         """The answers to requests, all of one release."""
-        if self.source.is_file and len(requests) == 1:
+        if self.source.is_file and self.posted_users.is_file and len(requests) == 1:
             # A thread would take longer than the read.
             return self.recommend_at_once(requests)
         return await self.in_thread(lambda: self.recommend_at_once(requests))

@@ -21,6 +21,8 @@ from batch_predictions.serving.store.read_only import StoreError
 from batch_predictions.settings import Settings
 
 LOG_SECONDS = 60.0
+PAUSE_SECONDS = 1.0
+"""After an error, lookups go on without what was posted for so long."""
 _COLUMNS = (*ATTRIBUTES, "signed_up_on", "posted_at")
 _NEWEST = (
     sa.select(*(POSTED_USERS.c[name] for name in _COLUMNS))
@@ -57,7 +59,7 @@ class PostedUsers:
         self._file: Path | None = sqlite_file(sa.make_url(url))
         self._timezone = timezone
         self._inode: tuple[int, int] | None = None
-        self._logged_at = -LOG_SECONDS
+        self._logged_at = self._failed_at = -LOG_SECONDS
 
     @classmethod
     def of(cls, settings: Settings) -> PostedUsers:
@@ -105,12 +107,20 @@ class PostedUsers:
         merged = self.complete(user_id, as_of, stored) or stored
         return {name: known(name, merged[name]) for name in ATTRIBUTES}
 
+    @property
+    def is_file(self) -> bool:
+        """Whether a read takes microseconds, so that an event loop may wait for it."""
+        return self._file is not None
+
     def close(self) -> None:
         """Closes its connections."""
         self._engine.dispose()
 
     def _read(self, user_id: str) -> dict[str, Any] | None:
         """The newest posted row of a user; None: there is none, or it cannot be read."""
+        if time.monotonic() - self._failed_at < PAUSE_SECONDS:
+            # Not every lookup shall wait for a server that does not answer.
+            return None
         try:
             if self._file is None:
                 return self._read_database(user_id)
@@ -167,7 +177,7 @@ class PostedUsers:
         return midnight.astimezone(dt.UTC).replace(tzinfo=None)
 
     def _warn(self, error: Exception) -> None:
-        now = time.monotonic()
+        now = self._failed_at = time.monotonic()
         if now - self._logged_at >= LOG_SECONDS:
             self._logged_at = now
             reason = " ".join(str(error).split())[:300]

@@ -355,6 +355,23 @@ def test_a_place_that_cannot_be_written_is_503_and_lookups_go_on(tmp_path: Path)
     world.store.close()
 
 
+def test_lookups_go_on_where_the_posted_rows_cannot_be_read(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    world = open_world(tmp_path / "home")
+    world.release()
+    (tmp_path / "home" / "serving-posted.sqlite").write_bytes(b"no database " * 1000)
+    with running_service(world.settings) as client:
+        for _ in range(3):
+            assert client.list_of("nobody")["source"] == "popular"
+            assert client.list_of("ann")["source"] == "demographic"
+        reply = client.send("PUT", "/v1/users/nobody", ANN)
+        assert reply.status == 503 and "database" not in reply.body.decode()
+    warnings = [r for r in caplog.records if "sign-ups that were posted" in r.message]
+    assert len(warnings) == 1, "once a minute"
+    world.store.close()
+
+
 def test_rows_are_not_written_to_a_file_that_was_moved_away(tmp_path: Path) -> None:
     settings = Settings(home=tmp_path / "home")
     file = tmp_path / "home" / "serving-posted.sqlite"
