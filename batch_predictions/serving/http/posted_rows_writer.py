@@ -61,6 +61,18 @@ class PostedRowsWriter:
         self._thread: threading.Thread | None = None
         self._is_closed = False
 
+    def prepare(self) -> None:
+        """Creates the tables in a server's database, so that lookups need not look for them.
+
+        A file is made with the first post. Without the right to create tables, lookups go on.
+        """
+        if self._file is not None:
+            return
+        try:
+            self._open()
+        except Exception as error:
+            self._log_error(error)
+
     async def write(self, table: sa.Table, rows: Sequence[Mapping[str, Any]]) -> int:
         """Writes rows; when it returns, they survive a crash of the process and of the machine.
 
@@ -141,9 +153,12 @@ class PostedRowsWriter:
                 post.written.set_result(number)
 
     @staticmethod
-    def _fail(group: Sequence[_Post], error: Exception) -> None:
+    def _log_error(error: Exception) -> None:
         reason = " ".join(str(getattr(error, "orig", None) or error).split())[:300]
         _log.error("posted rows cannot be written: %s", reason)
+
+    def _fail(self, group: Sequence[_Post], error: Exception) -> None:
+        self._log_error(error)
         for post in group:
             problem = ProblemError(
                 WRITES_UNAVAILABLE,

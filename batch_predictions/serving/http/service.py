@@ -74,6 +74,7 @@ class PredictionService:
     async def running(self) -> AsyncIterator[None]:
         """Follows the pointer while the service runs, and closes the source at its end."""
         await self.in_thread(self.watcher.refresh)
+        await self.in_thread(self.writer.prepare)
         task = asyncio.create_task(self._follow())
         try:
             yield

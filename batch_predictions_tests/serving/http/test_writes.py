@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import json
 import os
 import signal
 import sqlite3
@@ -220,6 +221,19 @@ def test_a_body_is_bounded_and_needs_a_key_that_writes(
     assert len(stored_events(settings)) == 1
 
 
+def test_a_page_of_another_site_cannot_make_a_browser_post(tmp_path: Path) -> None:
+    """Without asking first, browsers send texts and forms, but no JSON."""
+    with running_service(Settings(home=tmp_path / "home")) as client:
+        body = json.dumps({"events": [event("e1")]}).encode()
+        for kind in (None, "text/plain", "application/x-www-form-urlencoded"):
+            headers = {"Content-Type": kind} if kind else {}
+            assert client.send("POST", "/v1/events", body, headers).status == 422
+        asked = {"Origin": "https://evil.example", "Access-Control-Request-Method": "POST"}
+        reply = client.send("OPTIONS", "/v1/events", None, asked)
+        assert reply.status >= 400 and "access-control-allow-origin" not in reply.headers
+    assert stored_events(Settings(home=tmp_path / "home")) == []
+
+
 def test_ids_are_written_as_the_source_writes_them(tmp_path: Path) -> None:
     settings = Settings(home=tmp_path / "home")
     settings.source.ids = {"user_id": IdRule(case="upper")}
@@ -261,12 +275,18 @@ def test_what_was_answered_before_a_kill_is_there_once(place: tuple[Path, str | 
                 return
             with lock:
                 answered.update(ids)
-                if len(answered) > 300:
+                if len(answered) > 400:
                     enough.set()
 
     with serve_process(home, "--workers", "2", **variables) as (client, process):
         sign_up(client, "new", **ANN)
         with ThreadPoolExecutor(4) as pool:
+            # The same events at the same time, to both workers: each counts once.
+            same = [event(f"same-{n}") for n in range(100)]
+            replies = list(pool.map(lambda _: post(client, *same), range(8)))
+            assert sum(reply["accepted"] for reply in replies) == 100
+            assert sum(reply["duplicates"] for reply in replies) == 700
+            answered.update(e["event_id"] for e in same)
             running = [pool.submit(send_until_killed, client, thread) for thread in range(4)]
             while not enough.wait(0.05):
                 assert not any(future.done() for future in running)
