@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import dagster as dg
 import pyarrow as pa
 
-from batch_predictions.evaluation.plots import PANELS, plot_panel
+from batch_predictions.evaluation.plots import METRIC_PLOTS, plot_metrics
 from batch_predictions.evaluation.realized_metric import RealizedMetric
 from batch_predictions.partitions import Partitions
 from batch_predictions.reporting import (
@@ -64,7 +64,9 @@ def plot_intervals(warehouse: Warehouse, day: str) -> "Figure | None":
 
 def plots_over_time(warehouse: Warehouse, day: str) -> dict[str, dg.MetadataValue[Any]]:
     """Plots of the last 90 days up to a day, by name, of those metrics that there are."""
-    figures = {panel.name: plot_panel(warehouse, panel, day) for panel in PANELS}
+    figures = {
+        metric_plot.name: plot_metrics(warehouse, metric_plot, day) for metric_plot in METRIC_PLOTS
+    }
     return {name: figure_metadata(figure) for name, figure in figures.items() if figure}
 
 

@@ -15,7 +15,7 @@ DAYS = 90
 COLOURS = ("#4c78a8", "#f58518", "#54a24b", "#e45756", "#72b7b2", "#b279a2")
 
 
-class Panel(NamedTuple):
+class MetricPlot(NamedTuple):
     """Metrics that are drawn together.
 
     Attributes:
@@ -31,8 +31,8 @@ class Panel(NamedTuple):
     metrics: dict[str, str]
 
 
-PANELS = (
-    Panel(
+METRIC_PLOTS = (
+    MetricPlot(
         "clicks_over_time",
         "Share of shown items that were clicked",
         "recommender",
@@ -44,7 +44,7 @@ PANELS = (
             "purchase_rate": "bought, all",
         },
     ),
-    Panel(
+    MetricPlot(
         "recommendations_over_time",
         "Lists against the purchases of the next day",
         "recommender",
@@ -55,7 +55,7 @@ PANELS = (
             "next_day_ndcg@10:fallback": "NDCG@10, fallback",
         },
     ),
-    Panel(
+    MetricPlot(
         "forecasts_over_time",
         "Forecasts of items against units sold",
         "demand",
@@ -66,7 +66,7 @@ PANELS = (
             "coverage_80:item:7d": "coverage of 80 %, 7 days",
         },
     ),
-    Panel(
+    MetricPlot(
         "orders_over_time",
         "Orders against units sold until the next",
         "replenishment",
@@ -79,8 +79,8 @@ PANELS = (
 )
 
 
-def plot_panel(warehouse: Warehouse, panel: Panel, day: str) -> Figure | None:
-    """The metrics of a panel over the last 90 days, with 95 % intervals; None without any."""
+def plot_metrics(warehouse: Warehouse, metric_plot: MetricPlot, day: str) -> Figure | None:
+    """The metrics of a plot over the last 90 days, with 95 % intervals; None without any."""
     last = as_date(day)
     rows = warehouse.query(
         """select date, metric, value, lower, upper from evaluation.realized_metrics
@@ -90,14 +90,14 @@ def plot_panel(warehouse: Warehouse, panel: Panel, day: str) -> Figure | None:
         {
             "first": last - dt.timedelta(days=DAYS),
             "last": last,
-            "model": panel.model,
-            "metrics": list(panel.metrics),
+            "model": metric_plot.model,
+            "metrics": list(metric_plot.metrics),
         },
     ).to_pylist()
     if not rows:
         return None
-    figure, ax = new_axes(panel.title)
-    for colour, (metric, label) in zip(COLOURS, panel.metrics.items(), strict=False):
+    figure, ax = new_axes(metric_plot.title)
+    for colour, (metric, label) in zip(COLOURS, metric_plot.metrics.items(), strict=False):
         line = [row for row in rows if row["metric"] == metric]
         if not line:
             continue

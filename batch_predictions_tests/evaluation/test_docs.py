@@ -7,7 +7,7 @@ from pathlib import Path
 
 import yaml
 
-from batch_predictions.evaluation.plots import PANELS
+from batch_predictions.evaluation.plots import METRIC_PLOTS
 from batch_predictions.settings import Settings
 from batch_predictions.tables import FEEDBACK
 from batch_predictions.warehouse import Warehouse
@@ -30,6 +30,6 @@ def test_the_query_of_the_page_runs(warehouse: Warehouse) -> None:
 
 def test_every_column_and_metric_is_explained() -> None:
     assert all(f"`{column.name}`" in TEXT for column in FEEDBACK.columns if column.name != "date")
-    for panel in PANELS:
-        for metric in panel.metrics:
+    for metric_plot in METRIC_PLOTS:
+        for metric in metric_plot.metrics:
             assert f"`{metric.partition(':')[0]}" in TEXT, metric

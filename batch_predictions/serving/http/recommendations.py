@@ -205,18 +205,7 @@ def make_answer(
         "bucket": bucket,
         "segment": first.segment,
         "relaxed": filled.relaxed,
-        "items": [
-            {
-                "rank": rank,
-                "item_id": item.item_id,
-                "title": item.title,
-                "score": item.score,
-                "reason": item.reason,
-                "category": item.category,
-                "source": origin.source,
-            }
-            for rank, (item, origin) in enumerate(filled.items, 1)
-        ],
+        "items": _items_of(filled),
     }
     return ReadyAnswer(
         head=orjson.dumps(head)[:-1] + b',"age_seconds":',
@@ -225,6 +214,22 @@ def make_answer(
         source=first.source,
         is_fixed=not reader.has_read_attributes,
     )
+
+
+def _items_of(filled: FilledList) -> list[dict[str, Any]]:
+    """The items as an answer has them."""
+    return [
+        {
+            "rank": rank,
+            "item_id": item.item_id,
+            "title": item.title,
+            "score": item.score,
+            "reason": item.reason,
+            "category": item.category,
+            "source": origin.source,
+        }
+        for rank, (item, origin) in enumerate(filled.items, 1)
+    ]
 
 
 def make_recommendation_id(release_id: str, content: bytes) -> str:
