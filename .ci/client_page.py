@@ -40,6 +40,8 @@ def curl(method: str, url: str, body: Any) -> str:
     lines = [f'curl -sS --fail-with-body "{url}"', '-H "Authorization: Bearer $API_KEY"']
     if body is not None:
         lines += ['-H "Content-Type: application/json"', f"-d '{json.dumps(body)}'"]
+    if method not in ("GET", "POST"):
+        lines.insert(1, f"-X {method}")
     return " \\\n  ".join(lines)
 
 
@@ -67,6 +69,8 @@ def php(method: str, url: str, body: Any) -> str:
     if body is not None:
         headers.append("'Content-Type: application/json'")
         options = [f"    CURLOPT_POSTFIELDS => '{json.dumps(body)}',\n"]
+    if method not in ("GET", "POST"):
+        options.insert(0, f"    CURLOPT_CUSTOMREQUEST => '{method}',\n")
     return (
         "<?php\n"
         f"$call = curl_init('{url}');\n"
@@ -93,7 +97,7 @@ def java(method: str, url: str, body: Any) -> str:
         text = json.dumps(body).replace('"', '\\"')
         lines += [
             '    .header("Content-Type", "application/json")',
-            f'    .POST(HttpRequest.BodyPublishers.ofString("{text}"))',
+            f'    .{method}(HttpRequest.BodyPublishers.ofString("{text}"))',
         ]
     lines += [
         "    .build();",
@@ -122,10 +126,10 @@ def python(method: str, url: str, body: Any) -> str:
     lines = ["import json", "import os", "from urllib.request import Request, urlopen", ""]
     lines += [f'url = "{url}"', "headers = {"]
     lines.append('    "Authorization": "Bearer " + os.environ.get("API_KEY", ""),')
-    data = ""
+    data = "" if method in ("GET", "POST") else f', method="{method}"'
     if body is not None:
         lines.append('    "Content-Type": "application/json",')
-        data = ", data=body"
+        data = f", data=body{data}"
     lines.append("}")
     if body is not None:
         lines.append(f"body = b'{json.dumps(body)}'")

@@ -34,7 +34,7 @@ from batch_predictions.redaction import redact_logs
 from batch_predictions.serving.assets import release_asset
 from batch_predictions.settings import Settings
 from batch_predictions.sources.assets import raw_asset
-from batch_predictions.sources.base import RAW_TABLES
+from batch_predictions.sources.base import INGESTED_TABLES
 from batch_predictions.sources.home_state import initialise_home
 from batch_predictions.warehouse import Warehouse
 
@@ -59,7 +59,7 @@ def platform(settings: Settings) -> dg.Definitions:
     partitions = Partitions.of_home(state, settings)
     predictions = instances(BatchPrediction, "predictions/*.py")
     assets = [
-        *(raw_asset(table, partitions) for table in RAW_TABLES),
+        *(raw_asset(table, partitions) for table in INGESTED_TABLES),
         *(tile_asset(tile, partitions) for tile in TILES.values()),
         *(
             feature_asset(feature, partitions)

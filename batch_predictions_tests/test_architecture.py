@@ -27,6 +27,7 @@ STAGES = [
 GROUND = {
     "jit",
     "database_url",
+    "posted_rows",
     "discovery",
     "settings",
     "home",

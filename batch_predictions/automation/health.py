@@ -12,7 +12,7 @@ from batch_predictions.automation.repair import MODEL, Lost, add_pending, lost_o
 from batch_predictions.home import HomeError, read_state
 from batch_predictions.model_store import ModelStore
 from batch_predictions.settings import Settings
-from batch_predictions.sources.base import RAW_TABLES
+from batch_predictions.sources.base import INGESTED_TABLES
 from batch_predictions.sources.ingest_log import IngestLogError, read_ingest_log
 from batch_predictions.tables import MODEL_METRICS
 from batch_predictions.warehouse import Warehouse
@@ -123,7 +123,7 @@ def _decisions(models: ModelStore, model: str) -> Iterator[Problem]:
 
 def _ingest_logs(settings: Settings) -> Iterator[Problem]:
     """Logs of ingests; without one, all partitions of its table are read again."""
-    for table in RAW_TABLES:
+    for table in INGESTED_TABLES:
         try:
             read_ingest_log(settings.home, table)
         except IngestLogError as error:
@@ -135,6 +135,14 @@ def _databases(settings: Settings) -> Iterator[Problem]:
     store = settings.home / "serving.sqlite"
     if store.exists() and (reason := _sqlite_problem(store)):
         yield Problem(store, f"{reason}; the next run publishes a release into a new file")
+    posted = settings.home / "serving-posted.sqlite"
+    if posted.exists() and (reason := _sqlite_problem(posted)):
+        yield Problem(
+            posted,
+            f"{reason}; move it away: the service begins a new one, and what was posted and not "
+            "ingested yet is lost",
+            is_repairable=False,
+        )
     for path in sorted((settings.home / "dagster").rglob("*.db")):
         if reason := _sqlite_problem(path):
             yield Problem(

@@ -13,9 +13,10 @@ from pathlib import Path
 
 from batch_predictions.partitions import latest_ended_week
 from batch_predictions.settings import Settings
-from batch_predictions.sources.base import RAW_TABLES, Source
+from batch_predictions.sources.base import INGESTED_TABLES, Source
 from batch_predictions.sources.event_types import EventTypes
 from batch_predictions.sources.ingest_log import read_ingest_log
+from batch_predictions.sources.posted.feedback import FeedbackSource
 from batch_predictions.sources.registry import current_date, event_types
 from batch_predictions.sources.validation.reasons import general_reason_sql
 from batch_predictions.tables import EXCLUSIONS, INTERACTIONS, QUARANTINE, TABLES, Table
@@ -45,6 +46,7 @@ def describe_left_out(
         *_old_source(source, last),
         *_rows(warehouse),
         *_later_rows(source, last),
+        *_feedback(source, last),
         *_event_types(warehouse, types, last),
         *_keys(warehouse, last),
     ]
@@ -59,7 +61,7 @@ def _old_source(source: Source, last: dt.date) -> Iterator[str]:
 
 def _rows(warehouse: Warehouse) -> Iterator[str]:
     """Rows that were refused or filtered, and values that were not read, by table."""
-    for table in RAW_TABLES:
+    for table in INGESTED_TABLES:
         entries = list(read_ingest_log(Path(warehouse.home), table).days.values())
         if not table.partition:
             entries = entries[-1:]
@@ -92,6 +94,17 @@ def _later_rows(source: Source, last: dt.date) -> Iterator[str]:
         if (later.last - last).days > MAX_DAYS_AHEAD:
             line += f": correct those that cannot be of {later.last.year}"
         yield line
+
+
+def _feedback(source: Source, last: dt.date) -> Iterator[str]:
+    """Posted events that no partition has: of days before the home's first, and of later ones."""
+    if source.posted is None:
+        return
+    feedback = FeedbackSource.of(source)
+    early = feedback.rows_before(source.state.first_day)
+    if early:
+        yield f"{early:,} posted events are of days before {source.state.first_day}, the first day"
+    yield from _later_rows(feedback, last)
 
 
 def _reasons(warehouse: Warehouse, table: Table) -> str:

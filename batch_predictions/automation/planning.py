@@ -21,8 +21,10 @@ from batch_predictions.partitions import (
 from batch_predictions.settings import Settings
 from batch_predictions.sources.base import RAW_TABLES, Source, SourceError
 from batch_predictions.sources.ingest import days_to_ingest
+from batch_predictions.sources.posted.feedback import feedback_days_due
+from batch_predictions.sources.posted.users import posted_users_fingerprint
 from batch_predictions.sources.registry import current_date
-from batch_predictions.tables import Table
+from batch_predictions.tables import FEEDBACK, USERS, Table
 from batch_predictions.warehouse import Warehouse, as_date
 
 WEEKS_BEFORE_TRAINING = 7
@@ -139,10 +141,19 @@ def raw_due(
             due = days_to_ingest(warehouse, source, table, state.first_day, newest)
         elif table.partition == "date":
             due = sorted(set(days_between(first, newest)) - set(warehouse.partitions(table)))
+        elif table == USERS and posted_users_fingerprint(source):
+            due = days_to_ingest(warehouse, source, table, state.first_day, newest)
         else:
             continue
         if due:
             days[table.name] = due
+    # What applications have posted is ingested with the source's rows of its days.
+    posted = {
+        *feedback_days_due(warehouse, source, state.first_day, newest),
+        *(set(days_between(first, newest)) - set(warehouse.partitions(FEEDBACK))),
+    }
+    if posted:
+        days[FEEDBACK.name] = sorted(posted)
     return days
 
 

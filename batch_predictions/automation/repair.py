@@ -18,7 +18,7 @@ from batch_predictions.durability import atomic_write, fsync_folder
 from batch_predictions.home import HomeError
 from batch_predictions.model_store import ModelStore
 from batch_predictions.settings import Settings
-from batch_predictions.sources.base import RAW_TABLES
+from batch_predictions.sources.base import INGESTED_TABLES
 from batch_predictions.sources.ingest_log import update_ingest_log
 from batch_predictions.tables import (
     EXCLUSIONS,
@@ -150,8 +150,8 @@ def _add(repair: Repair, table: Table, values: dict[str, str]) -> None:
 def _raw_table(table: Table, values: dict[str, str]) -> Table | None:
     """The raw table that is ingested again for a lost file; None for a file of another stage."""
     if table == QUARANTINE:
-        return {raw.name: raw for raw in RAW_TABLES}.get(values["table_name"])
-    return table if table in RAW_TABLES else None
+        return {raw.name: raw for raw in INGESTED_TABLES}.get(values["table_name"])
+    return table if table in INGESTED_TABLES else None
 
 
 def _forget_ingest(settings: Settings, table: Table, key: str | None) -> None:

@@ -24,6 +24,7 @@ from batch_predictions.partitions import (
 )
 from batch_predictions.settings import Settings
 from batch_predictions.tables import (
+    FEEDBACK,
     INTERACTIONS,
     INVENTORY,
     PROMOTION_CALENDAR,
@@ -34,7 +35,7 @@ from batch_predictions.tables import (
 from batch_predictions.warehouse import Warehouse, as_date
 
 # Without campaign_events: exports add events to a day after its predictions.
-FOLLOWED_TABLES = (INTERACTIONS, REVIEWS, INVENTORY, PROMOTION_CALENDAR)
+FOLLOWED_TABLES = (INTERACTIONS, REVIEWS, INVENTORY, PROMOTION_CALENDAR, FEEDBACK)
 PartitionTimes: TypeAlias = Mapping[tuple[str, str], int]
 """Modification time of the partition's file in ns, by table name and partition key."""
 

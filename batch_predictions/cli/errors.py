@@ -32,6 +32,7 @@ EXPECTED_ERRORS = {
     "SourceError",
     "ModelError",
     "StoreError",
+    "PostedRowsError",
     "WarehouseError",
     "BackupError",
 }

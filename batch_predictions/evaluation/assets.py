@@ -3,14 +3,21 @@
 # No `from __future__ import annotations`: Dagster reads the type of `context` itself.
 import datetime as dt
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 import pyarrow as pa
 
+from batch_predictions.evaluation.plots import METRIC_PLOTS, plot_metrics
 from batch_predictions.evaluation.realized_metric import RealizedMetric
 from batch_predictions.partitions import Partitions
-from batch_predictions.reporting import OWNERS, new_axes, record_materializations, table_metadata
+from batch_predictions.reporting import (
+    OWNERS,
+    figure_metadata,
+    new_axes,
+    record_materializations,
+    table_metadata,
+)
 from batch_predictions.settings import Settings
 from batch_predictions.tables import REALIZED_METRICS
 from batch_predictions.warehouse import Warehouse, as_date
@@ -55,6 +62,14 @@ def plot_intervals(warehouse: Warehouse, day: str) -> "Figure | None":
     return figure
 
 
+def plots_over_time(warehouse: Warehouse, day: str) -> dict[str, dg.MetadataValue[Any]]:
+    """Plots of the last 90 days up to a day, by name, of those metrics that there are."""
+    figures = {
+        metric_plot.name: plot_metrics(warehouse, metric_plot, day) for metric_plot in METRIC_PLOTS
+    }
+    return {name: figure_metadata(figure) for name, figure in figures.items() if figure}
+
+
 def realized_metrics_asset(
     metrics: Sequence[RealizedMetric], partitions: Partitions
 ) -> dg.AssetsDefinition:
@@ -89,8 +104,13 @@ def realized_metrics_asset(
             )
             for day in context.partition_keys
         }
+        newest = max(results)
         record_materializations(
-            context, warehouse, results, plot=lambda: plot_intervals(warehouse, max(results))
+            context,
+            warehouse,
+            results,
+            extra={newest: plots_over_time(warehouse, newest)} if results[newest].changed else None,
+            plot=lambda: plot_intervals(warehouse, newest),
         )
 
     return realized_metrics

@@ -15,6 +15,7 @@ from batch_predictions.settings.loading import FILE_NAME, Settings, home_folder
 from batch_predictions.settings.platform import (
     DuckDBSettings,
     ExecutionSettings,
+    ExperimentSettings,
     InferenceSettings,
     RetentionSettings,
     ScheduleSettings,
@@ -46,6 +47,7 @@ __all__ = [
     "DuckDBSettings",
     "EventTypeSettings",
     "ExecutionSettings",
+    "ExperimentSettings",
     "FallbackSettings",
     "FilesEntry",
     "HttpSettings",

@@ -47,6 +47,7 @@ _SECRET_SETTINGS = {
     "source.url",
     "serving",
     "serving.url",
+    "serving.posted_url",
     "execution",
     "execution.instance",
 }
@@ -124,9 +125,9 @@ class Settings(BaseSettings):
         settings.home = settings.home.absolute()
         _refuse_home(settings.home)
         _refuse_secrets(settings)
-        url = settings.source.url
+        url, serving = settings.source.url, settings.serving
         configure(
-            [url.get_secret_value() if url else None, settings.serving.url],
+            [url.get_secret_value() if url else None, serving.url, serving.posted_url],
             show_identifiers=settings.execution.show_identifiers,
         )
         return settings

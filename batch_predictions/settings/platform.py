@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any, Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from batch_predictions.settings.section import Section
 
@@ -128,6 +129,26 @@ class RetentionSettings(Section):
     )
 
 
+class ExperimentSettings(Section):
+    """An experiment: a share of the users is served another list than the rest."""
+
+    share: float = Field(
+        gt=0, lt=1, description="Share of the users, chosen by a hash of their id."
+    )
+    list: str = Field(
+        "fallback",
+        min_length=1,
+        description="What they get in place of their personal list: fallback, or a published table "
+        "with the columns of recommendations, such as one of a plugin's challenger.",
+    )
+    min_uplift: float = Field(
+        0.1,
+        gt=0,
+        description="Relative difference of the click and purchase rates that the experiment shall "
+        "find; the power reached so far is of it.",
+    )
+
+
 class ServingSettings(Section):
     """The store that applications look predictions up in."""
 
@@ -138,6 +159,31 @@ class ServingSettings(Section):
         "Empty: SQLite in <home>/serving.sqlite. Set it in the environment if it has a password.",
     )
     keep_releases: int = Field(3, ge=2, description="Releases kept, the current one included.")
+    posted_url: str | None = Field(
+        None,
+        repr=False,
+        description="SQLAlchemy URL of the database of sign-ups and events that applications post "
+        "to the HTTP service. Empty: beside the serving store, in <home>/serving-posted.sqlite or "
+        "in the store's PostgreSQL. Services on several machines need one PostgreSQL.",
+    )
+    experiments: dict[str, ExperimentSettings] = Field(
+        default_factory=dict,
+        description="Experiments of the HTTP service by name, such as {no_lists: {share: 0.1, "
+        "list: fallback}}. The name is the bucket in answers and events; a user is in the first "
+        "experiment that the hash of their id chooses.",
+    )
+
+    @field_validator("experiments")
+    @classmethod
+    def _check_names(
+        cls, experiments: dict[str, ExperimentSettings]
+    ) -> dict[str, ExperimentSettings]:
+        for name in experiments:
+            if not re.fullmatch(r"[A-Za-z0-9_.-]{1,64}", name):
+                raise ValueError(
+                    f"{name!r} names no experiment: write up to 64 letters, digits, _, . and -"
+                )
+        return experiments
 
 
 class ScheduleSettings(Section):

@@ -130,6 +130,13 @@ class RecommendationsSettings(Section):
         "group. false: from the Banzhaf values of groups of features, which takes a tenth of the "
         "time and gives nearly always the same reason.",
     )
+    attribution_days: int = Field(
+        1,
+        ge=0,
+        le=90,
+        description="Clicks and purchases of a shown item count up to this many days after the day "
+        "on which it was shown; its rates are in evaluation.realized_metrics of the last of them.",
+    )
     kept_scores: int | None = Field(
         None,
         ge=1,

@@ -13,8 +13,9 @@ from batch_predictions.partitions import Partitions
 from batch_predictions.reporting import CADENCE, OWNERS, record_materializations, table_metadata
 from batch_predictions.settings import Settings
 from batch_predictions.sources.ingest import IngestResult, ingest
+from batch_predictions.sources.posted.feedback import FeedbackSource
 from batch_predictions.sources.registry import source_of
-from batch_predictions.tables import Table
+from batch_predictions.tables import FEEDBACK, Table
 from batch_predictions.warehouse import Warehouse
 
 CHECK = "all_rows_accounted_for"
@@ -52,6 +53,8 @@ def raw_asset(table: Table, partitions: Partitions) -> dg.AssetsDefinition:
         if state is None:
             raise HomeError(f"{warehouse.home} is not initialised: run `batch-predictions run`")
         source = source_of(settings, state)
+        if table == FEEDBACK:
+            source = FeedbackSource.of(source)
         if table not in source.tables():
             context.log.info(f"source {source.kind} has no {table.name}: the partitions are empty")
         results = ingest(warehouse, source, table, context.partition_keys, state)
@@ -102,6 +105,7 @@ def _row_metadata(result: IngestResult) -> dict[str, Any]:
         "rows_filtered": result.counts.filtered,
         "rows_deduplicated": result.counts.deduplicated,
         "rows_added_by_commands": result.manual_rows,
+        "rows_posted": result.posted_rows,
         "values_not_read": dg.MetadataValue.json(result.counts.nulled),
     }
 
@@ -127,7 +131,8 @@ def _check_result(results: dict[str, IngestResult]) -> dg.AssetCheckResult:
 def _adds_up(result: IngestResult) -> bool:
     """Whether all rows that were read are in the written file or in the quarantine."""
     counts = result.counts
-    is_file_complete = result.write_result.rows == counts.accepted + result.manual_rows
+    added = result.manual_rows + result.posted_rows
+    is_file_complete = result.write_result.rows == counts.accepted + added
     return counts.read == counts.accepted + counts.quarantined and (
         is_file_complete or result.is_superseded
     )

@@ -16,6 +16,7 @@ from typing import ClassVar, Self
 import duckdb
 
 from batch_predictions.home import State
+from batch_predictions.posted_rows.reader import PostedRows
 from batch_predictions.settings import (
     DuckDBSettings,
     EventTypeSettings,
@@ -30,6 +31,7 @@ from batch_predictions.sources.event_types import (
 from batch_predictions.sources.spans import LaterRows, Span
 from batch_predictions.tables import (
     CAMPAIGN_EVENTS,
+    FEEDBACK,
     INTERACTIONS,
     INVENTORY,
     ITEMS,
@@ -51,6 +53,8 @@ RAW_TABLES: tuple[Table, ...] = (
     INVENTORY,
 )
 """The tables that a source may have."""
+INGESTED_TABLES = (*RAW_TABLES, FEEDBACK)
+"""All raw tables that are ingested: those of a source, and what applications post."""
 
 MAX_DATE = dt.date(2099, 12, 31)
 """Rows of later days are refused as implausible."""
@@ -108,6 +112,7 @@ class Source(ABC):
         settings: settings of the source.
         home: the home folder, which may not exist yet; None: the source is read without a home.
         limits: limits of the connections that the adapter opens.
+        posted: what applications have posted to the home's HTTP service; None: without a home.
         timezone: time zone of the business day.
     """
 
@@ -141,6 +146,7 @@ class Source(ABC):
         self.settings = settings
         self.home: Path | None = None
         self.limits = DuckDBSettings()
+        self.posted: PostedRows | None = None
         self._scratch: tempfile.TemporaryDirectory[str] | None = None
         self._state = state
         self.timezone = state.timezone if state else settings.timezone or self.default_timezone

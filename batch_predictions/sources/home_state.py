@@ -17,7 +17,7 @@ from batch_predictions.home import (
     write_state,
 )
 from batch_predictions.settings import Settings
-from batch_predictions.sources.base import MAX_DATE, RAW_TABLES, Source
+from batch_predictions.sources.base import INGESTED_TABLES, MAX_DATE, RAW_TABLES, Source
 from batch_predictions.sources.ingest_log import read_ingest_log, update_ingest_log
 from batch_predictions.sources.registry import build_source, current_date, source_of
 from batch_predictions.sources.spans import Span
@@ -171,7 +171,7 @@ def _remove_partitions_before(settings: Settings, day: dt.date) -> dict[str, int
         for key in keys:
             warehouse.drop_partition(TABLES[name], key)
         removed[name] = len(keys)
-    for table in RAW_TABLES:
+    for table in INGESTED_TABLES:
         if table.partition and read_ingest_log(settings.home, table).days:
             first = str(table.partition_of(day))
             with update_ingest_log(settings.home, table) as log:

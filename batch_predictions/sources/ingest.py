@@ -16,8 +16,10 @@ from batch_predictions.sources.comparison import changed_partitions
 from batch_predictions.sources.ingest_log import IngestLogEntry, read_ingest_log, update_ingest_log
 from batch_predictions.sources.manual_rows import with_manual_rows
 from batch_predictions.sources.memory_database import as_source_errors
+from batch_predictions.sources.posted.feedback import validate_feedback
+from batch_predictions.sources.posted.users import posted_users_fingerprint, with_posted_users
 from batch_predictions.sources.validation.row_checks import RowCounts, ValidatedRows, validate_rows
-from batch_predictions.tables import QUARANTINE, Table
+from batch_predictions.tables import FEEDBACK, QUARANTINE, USERS, Table
 from batch_predictions.warehouse import Warehouse, WriteResult, as_date, scratch_dir
 from batch_predictions.warehouse.sql_literals import quote_literal
 
@@ -30,12 +32,14 @@ class IngestResult:
         counts: rows of the source.
         write_result: the file, and whether it changed.
         manual_rows: rows in that file that commands of the platform added.
+        posted_rows: users in that file that were posted to the HTTP service.
         is_superseded: whether a snapshot was not written because a newer one exists.
     """
 
     counts: RowCounts
     write_result: WriteResult
     manual_rows: int = 0
+    posted_rows: int = 0
     is_superseded: bool = False
 
 
@@ -106,7 +110,7 @@ def days_to_ingest(
         if log.as_of and log.as_of > day:
             return []
         entry = log.days.get(log.as_of or "")
-        fingerprint = source.day_fingerprints(table, [day])[day]
+        fingerprint = _snapshot_fingerprint(source, table, day)
         is_current = entry is not None and entry.fingerprint == fingerprint
         return [] if is_current and warehouse.path(table).exists() else [day]
     existing = set(warehouse.partitions(table))
@@ -117,6 +121,21 @@ def days_to_ingest(
     ingested = [day for day in days if day in existing and day in log.days]
     current = set(ingested) - changed_partitions(home, source, table, ingested, last)
     return [day for day in days if day not in current]
+
+
+def _snapshot_fingerprint(source: Source, table: Table, day: str) -> str:
+    """The source's fingerprint of a snapshot; of users, also that of the posted ones."""
+    fingerprint = source.day_fingerprints(table, [day])[day]
+    return fingerprint + posted_users_fingerprint(source) if table == USERS else fingerprint
+
+
+def _validate(
+    db: duckdb.DuckDBPyConnection, source: Source, table: Table, days: Sequence[str]
+) -> ValidatedRows:
+    """Validates the rows of days."""
+    if table == FEEDBACK:
+        return validate_feedback(db, source, days)
+    return validate_rows(db, source, table, days)
 
 
 def _validate_days(table: Table, days: Sequence[str], state: State) -> None:
@@ -149,7 +168,7 @@ def _ingest_partitions(
         if ABSENT_FINGERPRINT in fingerprints.values():
             validated = _no_rows(table)
         else:
-            validated = validate_rows(db, source, table, days)
+            validated = _validate(db, source, table, days)
         _write_quarantine(warehouse, db, table, validated, days)
         counts = {day: validated.counts.get(day, RowCounts()) for day in days}
         # The lock keeps commands from adding rows between the reading and the writing.
@@ -178,17 +197,20 @@ def _ingest_snapshot(
             rows_in_file = warehouse.value(f"select count(*) from {table.qualified}")
             unchanged = WriteResult(table, None, rows_in_file, path, False)
             return {day: IngestResult(RowCounts(), unchanged, is_superseded=True)}
-        fingerprint = source.day_fingerprints(table, [day])[day]
+        fingerprint = _snapshot_fingerprint(source, table, day)
         with ExitStack() as stack:
             folder = stack.enter_context(scratch_dir(warehouse.folder))
             db = stack.enter_context(warehouse.connect(private=True))
-            if fingerprint == ABSENT_FINGERPRINT:
+            if fingerprint.startswith(ABSENT_FINGERPRINT):
                 validated = _no_rows(table)
             else:
                 stack.enter_context(source.open_partitions(table, [day], folder))
                 validated = validate_rows(db, source, table, None, snapshot_day=day)
             _write_quarantine(warehouse, db, table, validated, [day])
             rows, manual_counts = with_manual_rows(db, home, table, validated.accepted, None)
+            posted = 0
+            if table == USERS:
+                rows, posted = with_posted_users(db, source, rows)
             # Parquet keeps the type MAP, Arrow does not.
             shard = folder / "snapshot.parquet"
             db.execute(f"copy ({rows}) to {quote_literal(shard)} (format parquet)")
@@ -196,7 +218,7 @@ def _ingest_snapshot(
         counts = validated.counts.get(day, RowCounts())
         log.as_of = day
         log.days[day] = _log_entry(fingerprint, counts)
-    return {day: IngestResult(counts, write_result, sum(manual_counts.values()))}
+    return {day: IngestResult(counts, write_result, sum(manual_counts.values()), posted)}
 
 
 def _write_quarantine(

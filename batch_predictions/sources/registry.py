@@ -8,6 +8,7 @@ from zoneinfo import ZoneInfo
 
 from batch_predictions.discovery import index_unique, subclasses
 from batch_predictions.home import State, read_state
+from batch_predictions.posted_rows.reader import PostedRows
 from batch_predictions.settings import Settings, SourceSettings
 from batch_predictions.sources.base import Source, SourceError
 from batch_predictions.sources.event_types import EventTypes, resolve_event_types
@@ -49,6 +50,7 @@ def source_of(settings: Settings, state: State | None) -> Source:
     source = build_source(settings.source, state)
     source.home = settings.home
     source.limits = settings.duckdb
+    source.posted = PostedRows.of(settings)
     return source
 
 

@@ -43,6 +43,7 @@ from batch_predictions.tables.predictions import (
 )
 from batch_predictions.tables.raw import (
     CAMPAIGN_EVENTS,
+    FEEDBACK,
     INTERACTIONS,
     INVENTORY,
     ITEMS,
@@ -73,6 +74,7 @@ __all__ = [
     "DEMAND_FORECASTS",
     "DEMOGRAPHIC_RECOMMENDATIONS",
     "EXCLUSIONS",
+    "FEEDBACK",
     "INTERACTIONS",
     "INVENTORY",
     "ITEMS",

@@ -48,12 +48,12 @@ REALIZED_METRICS = declare(
         "Metrics of earlier predictions against what happened, as of the end of each day.",
         columns("""
         date DATE: as of the end of this day
-        model VARCHAR: churn, retention, promotion, …
-        metric VARCHAR: auc, uplift, …; of one campaign with the suffix :<campaign>
+        model VARCHAR: churn, retention, promotion, recommender, demand, replenishment, …
+        metric VARCHAR: auc, uplift, …; of a part with a suffix: :<campaign>, :source=personal, …
         value DOUBLE: value of the metric
         lower DOUBLE: lower end of the 95 % interval; null without one
         upper DOUBLE: upper end
-        n BIGINT: customers that were evaluated
+        n BIGINT: customers, shown items, series or orders that were evaluated
     """),
         key=("model", "metric"),
     )

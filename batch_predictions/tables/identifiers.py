@@ -8,7 +8,16 @@ from batch_predictions.tables.declaration import Column
 
 PLAIN_TEXTS = frozenset(
     {
-        *("age_bracket", "brand", "candidate", "category", "decision", "direction", "display"),
+        *(
+            "age_bracket",
+            "brand",
+            "bucket",
+            "candidate",
+            "category",
+            "decision",
+            "direction",
+            "display",
+        ),
         *("event_type", "forecast_version", "gender", "kind", "label", "language", "level"),
         *("location", "mailer", "method", "metric", "model", "model_version", "not_scored"),
         *("segment_level", "sentiment", "source", "span", "statistic", "subcategory"),

@@ -145,6 +145,28 @@ INVENTORY = declare(
         key=("item_id", "location"),
     )
 )
+FEEDBACK = declare(
+    Table(
+        "raw",
+        "feedback",
+        "One row per event with an item of a served list, as applications report it.",
+        columns("""
+        date DATE: business day in which it occurred, in the source's time zone
+        event_id VARCHAR: id that the application gave it
+        event_type VARCHAR: impression, click or purchase
+        user_id VARCHAR: user
+        item_id VARCHAR: item
+        recommendation_id VARCHAR: answer with the item; null: not reported
+        release_id VARCHAR: release of the answer; null: not known
+        source VARCHAR: list of the item: personal, demographic or popular; null: not reported
+        rank BIGINT: position at which the item was shown, 1 is the first; null: not reported
+        bucket VARCHAR: bucket of an experiment; null: none
+        occurred_at TIMESTAMP: time in UTC
+    """),
+        key=("event_id",),
+        order=("user_id", "item_id", "event_id"),
+    )
+)
 QUARANTINE = declare(
     Table(
         "raw",

@@ -24,13 +24,16 @@ def serve(
     ] = 1,
     home: Home = None,
 ) -> None:
-    """Answer lookups over HTTP, for applications in any language. Ends with Ctrl-C or SIGTERM.
+    """Answer lookups and take feedback over HTTP, for applications in any language.
+
+    Ends with Ctrl-C or SIGTERM.
 
     Every answer is of one release. A release that is published while the service runs is served
     within a second, and a roll-back too.
 
     - `curl http://127.0.0.1:8080/v1/recommendations/1` gets a user's list
     - `http://127.0.0.1:8080/explorer` in a browser shows what is predicted, and why
+    - `PUT /v1/users/ID` stores who signed up just now, `POST /v1/events` clicks and purchases
     - `/v1/predictions` has the tables of the release, `/openapi.json` all addresses
     - `/readyz` is for load balancers, `/metrics` for Prometheus
 

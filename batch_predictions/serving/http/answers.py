@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import time
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -13,6 +12,7 @@ from starlette.responses import Response
 
 from batch_predictions.serving.http.conditional import etag_matches, etag_of
 from batch_predictions.serving.http.current_release import CurrentRelease
+from batch_predictions.serving.http.recommendations import make_recommendation_id
 
 _TIMES_IN_UTC = orjson.OPT_NAIVE_UTC | orjson.OPT_UTC_Z
 
@@ -85,8 +85,8 @@ def id_of_request(request: Request, release_id: str, body: bytes = b"") -> str:
     """The recommendation_id of an answer: equal for the same release, address and parameters.
 
     Returns:
-        32 hexadecimal digits.
+        The release's id, a hyphen and 24 hexadecimal digits.
     """
     parameters = sorted(request.query_params.multi_items())
     text = orjson.dumps([release_id, request.url.path, parameters])
-    return hashlib.blake2b(text + body, digest_size=16).hexdigest()
+    return make_recommendation_id(release_id, text + body)

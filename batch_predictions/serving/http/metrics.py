@@ -52,6 +52,12 @@ class Metrics:
             ("source",),
             registry=self._registry,
         )
+        self._events = Counter(
+            f"{PREFIX}_events",
+            "Events that were posted by outcome: accepted, duplicate or refused.",
+            ("outcome",),
+            registry=self._registry,
+        )
         self._release = _ReleaseCollector(watcher)
         # Looking a child up by its labels takes as long as counting.
         self._children: dict[tuple[str, str, int], tuple[Callable[[], None], Any]] = {}
@@ -76,6 +82,12 @@ class Metrics:
     def count_list(self, source: str) -> None:
         """Counts a list of recommendations that was answered."""
         self._list_children[source]()
+
+    def count_events(self, accepted: int, duplicates: int, refused: int) -> None:
+        """Counts the events of a request."""
+        outcomes = {"accepted": accepted, "duplicate": duplicates, "refused": refused}
+        for outcome, number in outcomes.items():
+            self._events.labels(outcome).inc(number)
 
     def text(self) -> bytes:
         """All counters, and the current release, in Prometheus's text format."""

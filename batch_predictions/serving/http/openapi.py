@@ -10,13 +10,16 @@ from fastapi.openapi.utils import get_openapi
 from batch_predictions.serving.http.access import required_scope
 from batch_predictions.serving.http.models import ProblemBody
 from batch_predictions.serving.http.problems import (
+    BODY_TOO_LARGE,
     CONTENT_TYPE,
     MISSING_SCOPE,
     NO_KEY,
     NO_RELEASE,
+    NOT_FOUND,
     NOT_PREDICTED,
     RELEASE_REMOVED,
     TOO_MANY_REQUESTS,
+    WRITES_UNAVAILABLE,
     WRONG_REQUEST,
     ProblemType,
 )
@@ -28,12 +31,14 @@ forecasts, orders, and tables of plugins.
 - Documented keys stay, with their types and meanings, as long as the version of the API is 1.
   New keys may come: ignore those that you do not know.
 - Errors are `application/problem+json` (RFC 9457); `type` is the address of an explanation.
+- What is posted is stored when the answer says so; sent again, it counts once.
 - Answers have an `ETag`: send it as `If-None-Match`, and an answer that you have is 304. The tag
   does not depend on `age_seconds`, the age when the answer was sent.
 """
 TAGS = [
     {"name": "recommendations", "description": "Lists of users, known and unknown ones."},
-    {"name": "users", "description": "Everything that is predicted of a user."},
+    {"name": "users", "description": "Everything that is predicted of a user; sign-ups."},
+    {"name": "feedback", "description": "What users did with the items that they were shown."},
     {"name": "audiences", "description": "Customers to contact."},
     {"name": "items", "description": "Sentiment, forecasts and orders."},
     {"name": "tables", "description": "Any published table, those of plugins included."},
@@ -86,7 +91,9 @@ def _complete(method: str, path: str, operation: dict[str, Any]) -> None:
         operation["security"] = [{"bearer": []}, {"header": []}, {}]
         operation["description"] += f"\n\nScope of the key: `{scope}`."
         problems += [NO_KEY, MISSING_SCOPE, TOO_MANY_REQUESTS]
-    if path.startswith("/v1/"):
+    if scope == "write":
+        problems += [WRITES_UNAVAILABLE, BODY_TOO_LARGE, NOT_FOUND]
+    elif path.startswith("/v1/"):
         problems += [NOT_PREDICTED, NO_RELEASE]
         if method == "GET":
             responses["200"]["headers"] = _ETAG

@@ -131,6 +131,19 @@ BODY_TOO_LARGE = ProblemType(
     "The body of the request is too large",
     "Send smaller batches; the limit is the setting http.max_body_kb.",
 )
+WRITES_UNAVAILABLE = ProblemType(
+    "writes-unavailable",
+    503,
+    "What was sent cannot be stored now",
+    "Send the same request again after Retry-After seconds; the log of the service says what is "
+    "wrong. Lookups still answer.",
+)
+WRITES_BUSY = ProblemType(
+    "writes-busy",
+    503,
+    "Too many rows wait to be stored",
+    "Send the same request again after Retry-After seconds.",
+)
 WRONG_HOST = ProblemType(
     "wrong-host",
     421,

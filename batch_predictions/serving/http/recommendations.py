@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -10,6 +11,8 @@ from typing import Any, NamedTuple
 import orjson
 
 from batch_predictions.serving.http.current_release import BoundedCache, CurrentRelease
+from batch_predictions.serving.http.experiments import FALLBACK, Experiments
+from batch_predictions.serving.lookup.posted_users import PostedUsers
 from batch_predictions.serving.lookup.ranked import (
     MAX_LIST_ITEMS,
     ListReader,
@@ -19,9 +22,11 @@ from batch_predictions.serving.lookup.ranked import (
     table_of,
 )
 from batch_predictions.serving.store.snapshot import RunStatement, ServedRelease
+from batch_predictions.tables import RECOMMENDATIONS
 
 DEFAULT_K, MAX_K = 10, 500
 MAX_FILTER_VALUES = 1_000
+_RECOMMENDATION_ID = re.compile(r"(\d{4}-\d\d-\d\d-[0-9a-f]{8})-[0-9a-f]{24}")
 _BYTES_PER_ITEM = 400
 """A list's memory, roughly, per item."""
 
@@ -88,11 +93,13 @@ class CachedListReader(ListReader):
         served: ServedRelease,
         request: ListRequest,
         lists: BoundedCache[Any],
+        posted_users: PostedUsers | None,
+        personal_table: str | None,
     ) -> None:
         """Args: as of `ListReader`, a request, the memory of the release."""
         # The request needs no further items of a personal list; segments' lists are kept whole.
         needed = MAX_LIST_ITEMS if request.categories else request.k + len(request.exclude)
-        super().__init__(run, served, needed, MAX_LIST_ITEMS)
+        super().__init__(run, served, needed, MAX_LIST_ITEMS, posted_users, personal_table)
         self._lists = lists
 
     def segment(self, level: str, values: Mapping[str, str]) -> RankedList | None:
@@ -156,7 +163,12 @@ def _take(
 
 
 def make_answer(
-    run: RunStatement, served: ServedRelease, release: CurrentRelease, request: ListRequest
+    run: RunStatement,
+    served: ServedRelease,
+    release: CurrentRelease,
+    request: ListRequest,
+    posted_users: PostedUsers | None = None,
+    experiments: Experiments | None = None,
 ) -> ReadyAnswer:
     """The answer to a request, read in one snapshot.
 
@@ -165,15 +177,22 @@ def make_answer(
         served: the release of the snapshot.
         release: the same, with its memory.
         request: what is asked for.
+        posted_users: sign-ups that clients have posted; None: those of the release only.
+        experiments: which users get another list than their own; None: none do.
 
     Raises:
         NotPublishedError: the user has no list, and the release no fallback.
         ReleaseError: the release has no rows of the level everyone.
     """
-    reader = CachedListReader(run, served, request, release.lists)
+    assigned = experiments.assign(request.user_id, served.tables) if experiments else None
+    table: str | None = RECOMMENDATIONS.name
+    if assigned is not None:
+        table = None if assigned.list == FALLBACK else assigned.list
+    reader = CachedListReader(run, served, request, release.lists, posted_users, table)
     filled = fill(lists_of(reader, request.user_id, request.attributes), request)
     first = filled.items[0][1]
-    recommendation_id = recommendation_id_of(served.release_id, request, filled)
+    bucket = assigned.bucket if assigned else None
+    recommendation_id = recommendation_id_of(served.release_id, request, filled, bucket)
     head = {
         "user_id": request.user_id,
         "source": first.source,
@@ -183,21 +202,10 @@ def make_answer(
     tail = {
         "model_version": first.model_version,
         "recommendation_id": recommendation_id,
-        "bucket": None,
+        "bucket": bucket,
         "segment": first.segment,
         "relaxed": filled.relaxed,
-        "items": [
-            {
-                "rank": rank,
-                "item_id": item.item_id,
-                "title": item.title,
-                "score": item.score,
-                "reason": item.reason,
-                "category": item.category,
-                "source": origin.source,
-            }
-            for rank, (item, origin) in enumerate(filled.items, 1)
-        ],
+        "items": _items_of(filled),
     }
     return ReadyAnswer(
         head=orjson.dumps(head)[:-1] + b',"age_seconds":',
@@ -208,13 +216,45 @@ def make_answer(
     )
 
 
-def recommendation_id_of(release_id: str, request: ListRequest, filled: FilledList) -> str:
+def _items_of(filled: FilledList) -> list[dict[str, Any]]:
+    """The items as an answer has them."""
+    return [
+        {
+            "rank": rank,
+            "item_id": item.item_id,
+            "title": item.title,
+            "score": item.score,
+            "reason": item.reason,
+            "category": item.category,
+            "source": origin.source,
+        }
+        for rank, (item, origin) in enumerate(filled.items, 1)
+    ]
+
+
+def make_recommendation_id(release_id: str, content: bytes) -> str:
+    """The id of an answer of a release, whose request and lists are `content`.
+
+    It begins with the release's id, so that feedback is attributed to the release that it is of.
+    """
+    return f"{release_id}-{hashlib.blake2b(content, digest_size=12).hexdigest()}"
+
+
+def release_id_of(recommendation_id: str) -> str | None:
+    """The release that an answer's id names; None where the id is not one of this service."""
+    match = _RECOMMENDATION_ID.fullmatch(recommendation_id)
+    return match[1] if match else None
+
+
+def recommendation_id_of(
+    release_id: str, request: ListRequest, filled: FilledList, bucket: str | None = None
+) -> str:
     """The id of an answer: equal for the same release, user, parameters and lists.
 
     Attributes count by the lists that they led to, so that an id always names one list of items.
 
     Returns:
-        32 hexadecimal digits: BLAKE2b of these values as JSON.
+        The release's id, a hyphen and 24 hexadecimal digits: BLAKE2b of these values as JSON.
     """
     lists = dict.fromkeys(
         (origin.source, *(origin.segment or {}).values(), origin.model_version)
@@ -227,5 +267,6 @@ def recommendation_id_of(release_id: str, request: ListRequest, filled: FilledLi
         sorted(request.exclude),
         sorted(request.categories),
         list(lists),
+        bucket,
     ]
-    return hashlib.blake2b(orjson.dumps(parts), digest_size=16).hexdigest()
+    return make_recommendation_id(release_id, orjson.dumps(parts))

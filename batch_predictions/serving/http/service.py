@@ -7,17 +7,20 @@ import contextlib
 from collections.abc import AsyncIterator, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple, TypeVar
-from zoneinfo import ZoneInfo
 
 import sqlalchemy as sa
 
-from batch_predictions.home import HomeError, read_state
+from batch_predictions.posted_rows.schema import posted_url
 from batch_predictions.serving.http.access import AccessControl
 from batch_predictions.serving.http.current_release import CurrentRelease, ReleaseWatcher
+from batch_predictions.serving.http.experiments import Experiments
 from batch_predictions.serving.http.metrics import Metrics
+from batch_predictions.serving.http.posted_rows_writer import PostedRowsWriter
+from batch_predictions.serving.http.posting import Posting
 from batch_predictions.serving.http.rate_limits import RateLimiter
 from batch_predictions.serving.http.recommendations import ListRequest, ReadyAnswer, make_answer
 from batch_predictions.serving.lookup import Lookup
+from batch_predictions.serving.lookup.posted_users import PostedUsers, timezone_of
 from batch_predictions.serving.lookup.source import LookupSource, SnapshotSource, SourceIds
 from batch_predictions.serving.store.schema import store_url
 from batch_predictions.serving.store.snapshot import ReadStore, RunStatement, ServedRelease
@@ -45,6 +48,10 @@ class PredictionService:
         access: checks keys.
         limiter: limits requests per client.
         metrics: counters for Prometheus.
+        posted_users: reads sign-ups that clients have posted.
+        experiments: which users get another list.
+        posting: makes rows of what clients post.
+        writer: writes these rows.
     """
 
     def __init__(self, settings: Settings, source: LookupSource | None = None) -> None:
@@ -54,15 +61,20 @@ class PredictionService:
         self.ids = SourceIds.of(settings)
         self.access = AccessControl.from_environment(any_host=settings.http.allow_without_keys)
         self.limiter = RateLimiter(settings.http.requests_per_second)
-        self.timezone = ZoneInfo(_timezone_of(settings))
+        self.timezone = timezone_of(settings)
         self.watcher = ReleaseWatcher(self.source, self._make_release)
         self.metrics = Metrics(self.watcher)
+        self.posted_users = PostedUsers(posted_url(settings), self.timezone)
+        self.experiments = Experiments(settings.serving.experiments)
+        self.posting = Posting(settings, self.ids, self.timezone, self._bucket_of)
+        self.writer = PostedRowsWriter(posted_url(settings))
         self._threads = ThreadPoolExecutor(READING_THREADS, thread_name_prefix="read")
 
     @contextlib.asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
         """Follows the pointer while the service runs, and closes the source at its end."""
         await self.in_thread(self.watcher.refresh)
+        await self.in_thread(self.writer.prepare)
         task = asyncio.create_task(self._follow())
         try:
             yield
@@ -70,6 +82,8 @@ class PredictionService:
             task.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await task
+            self.posted_users.close()
+            await asyncio.to_thread(self.writer.close)
             self._threads.shutdown(wait=True, cancel_futures=True)
             self.source.close()
 
@@ -91,14 +105,15 @@ class PredictionService:
         """
 
         def query(db: sa.Connection, served: ServedRelease) -> tuple[T, ServedRelease]:
-            return look_up(Lookup(SnapshotSource(db, served), self.ids)), served
+            lookup = Lookup(SnapshotSource(db, served), self.ids, self.posted_users)
+            return look_up(lookup), served
 
         result, served = await self.in_thread(lambda: self.source.read(query, release_id))
         return result, self.watcher.release_of(served, is_pointed_to=release_id is None)
 
     async def recommend(self, requests: Sequence[ListRequest]) -> Recommended:
         """The answers to requests, all of one release."""
-        if self.source.is_file and len(requests) == 1:
+        if self.source.is_file and self.posted_users.is_file and len(requests) == 1:
             # A thread would take longer than the read.
             return self.recommend_at_once(requests)
         return await self.in_thread(lambda: self.recommend_at_once(requests))
@@ -108,10 +123,19 @@ class PredictionService:
 
         def query(run: RunStatement, served: ServedRelease) -> Recommended:
             release = self.watcher.release_of(served)
-            answers = [make_answer(run, served, release, request) for request in requests]
+            answers = [
+                make_answer(run, served, release, request, self.posted_users, self.experiments)
+                for request in requests
+            ]
             return Recommended(answers, release)
 
         return self.source.read_rows(query)
+
+    def _bucket_of(self, user_id: str) -> str | None:
+        """The bucket that answers to a user have now."""
+        current = self.watcher.current
+        assigned = self.experiments.assign(user_id, current.served.tables if current else {})
+        return assigned.bucket if assigned else None
 
     async def _follow(self) -> None:
         while True:
@@ -121,12 +145,3 @@ class PredictionService:
     def _make_release(self, served: ServedRelease) -> CurrentRelease:
         http = self.settings.http
         return CurrentRelease(served, self.timezone, http.cache_mb << 20, http.cache_seconds)
-
-
-def _timezone_of(settings: Settings) -> str:
-    """The source's time zone: as the home's first run fixed it, else as the settings say."""
-    try:
-        state = read_state(settings.home)
-    except HomeError:
-        state = None
-    return state.timezone if state else settings.source.timezone or "UTC"

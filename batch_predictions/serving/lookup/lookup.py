@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 
 import sqlalchemy as sa
 
+from batch_predictions.serving.lookup.posted_users import PostedUsers
 from batch_predictions.serving.lookup.ranked import (
     ListReader,
     NotPublishedError,
@@ -35,15 +36,25 @@ T = TypeVar("T")
 class Lookup:
     """Looks predictions up in the current release; can be shared by threads."""
 
-    def __init__(self, store: Settings | str | LookupSource, ids: SourceIds | None = None) -> None:
+    def __init__(
+        self,
+        store: Settings | str | LookupSource,
+        ids: SourceIds | None = None,
+        posted_users: PostedUsers | None = None,
+    ) -> None:
         """Opens a store, by settings or SQLAlchemy URL; it need not exist yet.
 
-        With settings, ids are written as `source.ids` says before they are looked up.
+        With settings, ids are written as `source.ids` says before they are looked up, and users
+        that were posted to the HTTP service are known.
 
         Args:
             store: settings, a URL, or a source that is open already.
             ids: how ids are written; None: as the settings say, or as they are.
+            posted_users: users that were posted; None: those of the settings, or none.
         """
+        if posted_users is None and isinstance(store, Settings):
+            posted_users = PostedUsers.of(store)
+        self._posted_users = posted_users
         self._ids = ids or SourceIds.of(store if isinstance(store, Settings) else None)
         url = store_url(store) if isinstance(store, Settings) else store
         self._source: LookupSource = ReadStore(url) if isinstance(url, str) else url
@@ -57,6 +68,8 @@ class Lookup:
     def close(self) -> None:
         """Closes its connections."""
         self._source.close()
+        if self._posted_users is not None:
+            self._posted_users.close()
 
     def read(self, query: Callable[[sa.Connection, ServedRelease], T]) -> T:
         """The result of a query in one snapshot of the current release; see `ReadStore.read`."""
@@ -73,7 +86,9 @@ class Lookup:
             look_up: gets a Lookup, all of whose answers are of one release.
         """
         return self._source.read(
-            lambda db, served: look_up(Lookup(SnapshotSource(db, served), self._ids))
+            lambda db, served: look_up(
+                Lookup(SnapshotSource(db, served), self._ids, self._posted_users)
+            )
         )
 
     def recommendations(
@@ -110,7 +125,9 @@ class Lookup:
         user_id = self.normalise("user_id", str(user_id))
         arguments = {"age_bracket": age_bracket, "gender": gender, "location": location}
         return self._source.read_rows(
-            lambda run, served: _first_list(ListReader(run, served, k), user_id, arguments)
+            lambda run, served: _first_list(
+                ListReader(run, served, k, posted_users=self._posted_users), user_id, arguments
+            )
         )
 
     def rows(

@@ -8,15 +8,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 import sqlalchemy as sa
 
+from batch_predictions.serving.lookup.posted_users import PostedUsers
 from batch_predictions.serving.lookup.segments import ATTRIBUTES, known, levels
 from batch_predictions.serving.release.pointer import ReleaseError
-from batch_predictions.serving.store.schema import ITEMS, USERS, declared_table
+from batch_predictions.serving.store.schema import ITEMS, USERS, declared_table, store_table
 from batch_predictions.serving.store.snapshot import RunStatement, ServedRelease
-from batch_predictions.tables import DEMOGRAPHIC_RECOMMENDATIONS, RECOMMENDATIONS, Table
+from batch_predictions.tables import DEMOGRAPHIC_RECOMMENDATIONS, RECOMMENDATIONS
 
 PERSONAL, DEMOGRAPHIC, POPULAR = "personal", "demographic", "popular"
 _SEGMENT_REASONS = {DEMOGRAPHIC: "popular_with_your_segment", POPULAR: "popular"}
@@ -66,12 +68,11 @@ def table_of(source: str) -> str:
     return (RECOMMENDATIONS if source == PERSONAL else DEMOGRAPHIC_RECOMMENDATIONS).name
 
 
-def _ranked(declared: Table, *key: str) -> sa.Select[Any]:
+def _ranked(table: sa.Table, *key: str) -> sa.Select[Any]:
     """The first rows of a ranked list by release and key, with the items' titles.
 
     It selects only the columns of the answer: the store may be older than the declarations.
     """
-    table = declared_table(declared)
     same_item = sa.and_(
         ITEMS.c.release_id == table.c.release_id, ITEMS.c.item_id == table.c.item_id
     )
@@ -93,8 +94,16 @@ def _ranked(declared: Table, *key: str) -> sa.Select[Any]:
     )
 
 
-_PERSONAL = _ranked(RECOMMENDATIONS, "user_id")
-_SEGMENT = _ranked(DEMOGRAPHIC_RECOMMENDATIONS, "segment_level", *ATTRIBUTES)
+@lru_cache(maxsize=16)
+def _personal(
+    name: str, columns: tuple[tuple[str, str], ...], key: tuple[str, ...]
+) -> sa.Select[Any]:
+    """The first rows of a user's list in a table of a release, by its manifest."""
+    return _ranked(store_table(name, dict(columns), key), "user_id")
+
+
+_PERSONAL = _ranked(declared_table(RECOMMENDATIONS), "user_id")
+_SEGMENT = _ranked(declared_table(DEMOGRAPHIC_RECOMMENDATIONS), "segment_level", *ATTRIBUTES)
 _USER = sa.select(*(USERS.c[name] for name in ATTRIBUTES)).where(
     USERS.c.release_id == sa.bindparam("release_id"), USERS.c.user_id == sa.bindparam("user_id")
 )
@@ -110,7 +119,13 @@ class ListReader:
     """
 
     def __init__(
-        self, run: RunStatement, served: ServedRelease, k: int, segment_k: int | None = None
+        self,
+        run: RunStatement,
+        served: ServedRelease,
+        k: int,
+        segment_k: int | None = None,
+        posted_users: PostedUsers | None = None,
+        personal_table: str | None = RECOMMENDATIONS.name,
     ) -> None:
         """Opens the lists of a release.
 
@@ -119,17 +134,25 @@ class ListReader:
             served: the release of the snapshot.
             k: items of a personal list at most.
             segment_k: items of a segment's list at most; None: `k`.
+            posted_users: sign-ups that were posted since; None: those of the release only.
+            personal_table: table of personal lists; None: as if there were none.
         """
         self.served, self._run = served, run
         self._k, self._segment_k = k, k if segment_k is None else segment_k
+        self._posted_users, self._personal_table = posted_users, personal_table
         self.has_read_attributes = False
 
     def personal(self, user_id: str) -> RankedList | None:
         """The user's personal list."""
-        if RECOMMENDATIONS.name not in self.served.tables:
+        name = self._personal_table
+        if name is None or name not in self.served.tables:
             return None
+        statement = _PERSONAL
+        if name != RECOMMENDATIONS.name:
+            entry = self.served.tables[name]
+            statement = _personal(name, tuple(entry["columns"].items()), tuple(entry["key"]))
         key = {"release_id": self.served.release_id, "user_id": user_id, "k": self._k}
-        rows = self._run(_PERSONAL, key)
+        rows = self._run(statement, key)
         return _make_list(PERSONAL, None, rows)
 
     def segment(self, level: str, values: Mapping[str, str]) -> RankedList | None:
@@ -152,7 +175,10 @@ class ListReader:
         self.has_read_attributes = True
         rows = self._run(_USER, {"release_id": self.served.release_id, "user_id": user_id})
         values = rows[0] if rows else (None,) * len(ATTRIBUTES)
-        return {name: known(name, value) for name, value in zip(ATTRIBUTES, values, strict=True)}
+        stored = {name: known(name, value) for name, value in zip(ATTRIBUTES, values, strict=True)}
+        if self._posted_users is None:
+            return stored
+        return dict(self._posted_users.attributes(user_id, self.served.as_of, stored))
 
 
 def lists_of(

@@ -10,12 +10,15 @@ from batch_predictions.tables import SEGMENT_LEVELS as LEVELS
 UNKNOWN = "unknown"
 ATTRIBUTES = ("age_bracket", "gender", "location")
 _BRACKETS = ((65, "65+"), (55, "55-64"), (45, "45-54"), (35, "35-44"), (25, "25-34"), (19, "19-24"))
+AGE_BRACKETS = ("under 19", *(name for _, name in reversed(_BRACKETS)))
+"""Every bracket, the youngest first."""
+MAX_AGE = 120
 
 
 def age_bracket(value: str | int) -> str:
     """The bracket of an age (`37` gives `35-44`); other texts are returned unchanged."""
     text = str(value).strip()
-    if not re.fullmatch(r"\d{1,3}", text):
+    if not re.fullmatch(r"\d{1,3}", text) or int(text) > MAX_AGE:
         return text
     return next((name for min_age, name in _BRACKETS if int(text) >= min_age), "under 19")
 

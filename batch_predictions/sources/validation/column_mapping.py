@@ -16,6 +16,7 @@ REQUIRED_COLUMNS: dict[str, tuple[str, ...]] = {
     "campaign_events": ("campaign_id", "user_id", "event_type"),
     "promotion_calendar": ("item_id", "starts_on", "ends_on"),
     "inventory": ("item_id", "on_hand"),
+    "feedback": ("event_id", "event_type", "user_id", "item_id", "occurred_at"),
 }
 """Columns that a table must have."""
 

@@ -51,6 +51,7 @@ _KIND_OF_COLUMN: dict[str, ColumnKind] = {
 _KIND_OF_TYPE: dict[str, ColumnKind] = {"DOUBLE": "number", "BOOLEAN": "boolean"}
 _CHOICES: dict[tuple[str, str], tuple[str, ...]] = {
     ("campaign_events", "event_type"): ("targeted", "redeemed", "listed"),
+    ("feedback", "event_type"): ("impression", "click", "purchase"),
     ("reviews", "label"): ("negative", "neutral", "positive"),
 }
 # What numbers must be, and what the reason says otherwise.

@@ -57,7 +57,7 @@ def test_the_calls_of_the_page_run(tmp_path: Path) -> None:
     world = open_world(tmp_path / "home")
     publish_all(world)
     blocks = re.findall(BLOCK.format(mark="sh"), TEXT, re.DOTALL)
-    assert len(blocks) == 3
+    assert len(blocks) == 5
     with running_service(world.settings) as client:
         for block in blocks:
             program = block.replace("http://127.0.0.1:8080", client.url)
@@ -68,6 +68,10 @@ def test_the_calls_of_the_page_run(tmp_path: Path) -> None:
                 env=dict(os.environ),
             )
             assert process.returncode == 0, process.stdout + process.stderr
-            if "csv" not in block:
+            if "-X PUT" in block:
+                assert json.loads(process.stdout)["age_bracket"] == "35-44"
+            elif "/v1/events" in block:
+                assert json.loads(process.stdout)["accepted"] == 1
+            elif "csv" not in block:
                 assert json.loads(process.stdout)["release_id"]
     world.store.close()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import random
+import re
 from typing import Any
 from urllib.parse import quote
 
@@ -13,7 +14,7 @@ from hypothesis import strategies as st
 
 from batch_predictions.serving.http.app import make_api
 from batch_predictions.serving.http.gate import Gate
-from batch_predictions.serving.http.recommendations import ListRequest, fill
+from batch_predictions.serving.http.recommendations import ListRequest, fill, release_id_of
 from batch_predictions.serving.lookup import Lookup
 from batch_predictions.serving.lookup.ranked import RankedItem, RankedList
 from batch_predictions.serving.sign_ups import add_sign_ups
@@ -110,7 +111,7 @@ def test_an_answer_says_of_whom_from_where_and_how_old(world: ServingWorld) -> N
     with running_service(world.settings) as client:
         answer = client.list_of("u1", k=2)
     assert answer.pop("age_seconds") > 0
-    assert len(answer.pop("recommendation_id")) == 32
+    assert re.fullmatch(f"{release.release_id}-[0-9a-f]{{24}}", answer.pop("recommendation_id"))
     items = answer.pop("items")
     assert answer == {
         "user_id": "u1",
@@ -333,7 +334,7 @@ def test_a_batch_answers_for_each_user_in_order(world: ServingWorld) -> None:
         assert reply.status == 200
         answer = reply.json
         assert answer["release_id"] == release.release_id
-        assert answer["model_version"] == "als-a" and len(answer["recommendation_id"]) == 32
+        assert answer["model_version"] == "als-a" and release_id_of(answer["recommendation_id"])
         lists = [[item["item_id"] for item in entry["items"]] for entry in answer["answers"]]
         assert lists == [["a5", "a6"], ["a1", "a2"], ["a3", "a5"]]
         assert answer["answers"][1]["segment"] == {"level": "age", "age_bracket": "35-44"}

@@ -11,6 +11,7 @@ from urllib.parse import quote
 
 import pytest
 
+from batch_predictions.serving.http.recommendations import release_id_of
 from batch_predictions.tables import RETENTION_AUDIENCE, TABLES, Table
 from batch_predictions.tables.declaration import columns, declare
 from batch_predictions_tests.worlds.http_service import (
@@ -77,7 +78,8 @@ def answer(client: Client, path: str, **parameters: Any) -> dict[str, Any]:
     reply = client.get(path, **parameters)
     assert reply.status == 200, reply.body
     content: dict[str, Any] = reply.json
-    assert set(content) >= ENVELOPE and len(content["recommendation_id"]) == 32
+    assert set(content) >= ENVELOPE
+    assert release_id_of(content["recommendation_id"]) == content["release_id"]
     assert content["as_of"] == "2024-03-03"
     return content
 

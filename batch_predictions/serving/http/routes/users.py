@@ -1,4 +1,4 @@
-"""`/v1/users/{user_id}`: everything that is predicted of a user."""
+"""`/v1/users/{user_id}`: everything that is predicted of a user; sign-ups."""
 
 from __future__ import annotations
 
@@ -9,11 +9,13 @@ import orjson
 import sqlalchemy as sa
 from fastapi import APIRouter, Request, Response
 
+from batch_predictions.posted_rows.schema import POSTED_USERS
 from batch_predictions.serving.http.answers import answer, to_json
 from batch_predictions.serving.http.conditional import etag_of
 from batch_predictions.serving.http.current_release import CurrentRelease
 from batch_predictions.serving.http.models import UserAnswer
 from batch_predictions.serving.http.parameters import UserId
+from batch_predictions.serving.http.posted_models import SignUp, SignUpAnswer
 from batch_predictions.serving.http.recommendations import ListRequest, ReadyAnswer, make_answer
 from batch_predictions.serving.http.service import PredictionService
 from batch_predictions.serving.lookup import Lookup
@@ -65,7 +67,24 @@ def make_router(service: PredictionService) -> APIRouter:
         etag = etag_of(release.served.release_id.encode() + to_json(ageless))
         return answer(request, release, RECOMMENDATIONS.name, content, is_fixed=False, etag=etag)
 
+    _add_sign_up(router, service)
     return router
+
+
+def _add_sign_up(router: APIRouter, service: PredictionService) -> None:
+    @router.put("/users/{user_id:path}", operation_id="put_user", response_model=SignUpAnswer)
+    async def put_user(user_id: UserId, sign_up: SignUp) -> Response:
+        """Stores the attributes of a user, such as of somebody who signed up just now.
+
+        The next lookup by the id alone uses them: a user without a personal list gets that of the
+        segment. They replace those of an earlier request, and survive a crash of the service. The
+        next ingest adds the user to the raw users, unless the source has the user: then the
+        source's row counts from the next release on.
+        """
+        row = service.posting.user_row(user_id, sign_up)
+        await service.writer.write(POSTED_USERS, [row])
+        content = {name: row[name] for name in ("user_id", *_ATTRIBUTES)}
+        return Response(to_json(content), media_type="application/json")
 
 
 def read_user(
@@ -77,7 +96,7 @@ def read_user(
     def run(statement: sa.Select[Any], values: Any) -> Any:
         return execute(db, statement, values)
 
-    ready = make_answer(run, served, release, request)
+    ready = make_answer(run, served, release, request, service.posted_users, service.experiments)
     key = {"release_id": served.release_id, "user_id": request.user_id}
     row = db.execute(_USER, key).one_or_none()
     predictions = {
@@ -85,8 +104,9 @@ def read_user(
         for name in _tables_by_user(db, served, release)
         if (rows := read_table_rows(db, served, name, {"user_id": request.user_id}))
     }
-    attributes = dict(zip(_ATTRIBUTES, row, strict=True)) if row else None
-    return UserRows(ready, attributes, predictions)
+    stored = dict(zip(_ATTRIBUTES, row, strict=True)) if row else None
+    attributes = service.posted_users.complete(request.user_id, served.as_of, stored)
+    return UserRows(ready, dict(attributes) if attributes else None, predictions)
 
 
 def _tables_by_user(

@@ -1,0 +1,1 @@
+"""Rows that applications post to the HTTP service: their tables, and how the ingest reads them."""

@@ -1,0 +1,191 @@
+"""Events that applications have posted, as the source of raw.feedback."""
+
+from __future__ import annotations
+
+import datetime as dt
+import hashlib
+import uuid
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from zoneinfo import ZoneInfo
+
+import duckdb
+
+from batch_predictions.posted_rows.reader import PostedRows, day_bounds
+from batch_predictions.sources.base import Source, SourceError
+from batch_predictions.sources.ingest_log import read_ingest_log
+from batch_predictions.sources.spans import LaterRows, Span
+from batch_predictions.sources.validation.row_checks import ValidatedRows, validate_rows
+from batch_predictions.tables import FEEDBACK, Table
+from batch_predictions.warehouse import Warehouse, as_date
+
+LIST_SOURCE = "list_source"
+"""Name of `raw.feedback.source` while rows are validated: there, `source` is the file of a row."""
+_VALIDATED = replace(
+    FEEDBACK,
+    columns=tuple(
+        replace(column, name=LIST_SOURCE) if column.name == "source" else column
+        for column in FEEDBACK.columns
+    ),
+)
+_NAME = "posted events"
+
+
+class FeedbackSource(Source):
+    """Reads raw.feedback from the events that were posted to the HTTP service.
+
+    An event is of the business day in which it occurred, however late it was posted: a day that
+    gets late events has another fingerprint, and is ingested again.
+    """
+
+    kind = "posted"
+
+    @classmethod
+    def of(cls, source: Source) -> FeedbackSource:
+        """That of the home of another source, with its time zone and its rules of ids."""
+        feedback = cls(source.settings, source.state)
+        feedback.home, feedback.limits, feedback.posted = source.home, source.limits, source.posted
+        return feedback
+
+    @property
+    def _posted(self) -> PostedRows:
+        if self.posted is None:
+            raise SourceError("events are read with the settings of a home")
+        return self.posted
+
+    def tables(self) -> tuple[Table, ...]:
+        """raw.feedback."""
+        return (FEEDBACK,)
+
+    def span(self, today: dt.date) -> Span:
+        """The days of the home: events have none of their own before it is initialised."""
+        state = self.state
+        return Span(state.first_day, state.last_day, state.default_date, state.shift_days)
+
+    def newest_complete_day(self, today: dt.date) -> dt.date:
+        """Yesterday."""
+        return today - dt.timedelta(days=1)
+
+    def day_range(self, table: Table) -> tuple[dt.date, dt.date] | None:
+        """Days of the oldest and the newest event."""
+        times = self._posted.first_and_last_event()
+        if times is None:
+            return None
+        zone = ZoneInfo(self.timezone)
+        first, last = (time.replace(tzinfo=dt.UTC).astimezone(zone).date() for time in times)
+        return first, last
+
+    def later_rows(self, table: Table, last: dt.date) -> LaterRows | None:
+        """Events after a day, which are ingested when their day is over."""
+        days = self.day_range(table)
+        if days is None or days[1] <= last:
+            return None
+        first = max(days[0], last + dt.timedelta(days=1))
+        return LaterRows(self._count(first, days[1]), first, days[1])
+
+    def rows_before(self, first: dt.date) -> int:
+        """Events before the home's first day, which no partition has."""
+        days = self.day_range(FEEDBACK)
+        if days is None or days[0] >= first:
+            return 0
+        return self._count(days[0], first - dt.timedelta(days=1))
+
+    def fingerprint(self, table: Table) -> str:
+        """Of all events."""
+        return self._fingerprint(dt.datetime.min, dt.datetime.max)
+
+    def day_fingerprints(self, table: Table, days: Sequence[str]) -> dict[str, str]:
+        """Count and highest number of each day's events."""
+        occupied = self.day_range(table)
+        none = self._with_rules(0, 0)
+        fingerprints = dict.fromkeys(days, none)
+        for day in days if occupied else ():
+            date = as_date(day)
+            if occupied and occupied[0] <= date <= occupied[1]:
+                fingerprints[day] = self._fingerprint(*self._bounds(date))
+        return fingerprints
+
+    def rows_sql(
+        self,
+        db: duckdb.DuckDBPyConnection,
+        table: Table,
+        days: Sequence[str] | None,
+        limit: int | None = None,
+    ) -> str:
+        """Events of days, in a temporary table of `db`."""
+        name = f"posted_events_{uuid.uuid4().hex}"
+        db.execute(
+            f"create temp table {name} (date DATE, number BIGINT, event_id VARCHAR, "
+            "event_type VARCHAR, user_id VARCHAR, item_id VARCHAR, recommendation_id VARCHAR, "
+            f"release_id VARCHAR, {LIST_SOURCE} VARCHAR, rank BIGINT, bucket VARCHAR, "
+            "occurred_at TIMESTAMP, received_at TIMESTAMP)"
+        )
+        for day in self._all_days() if days is None else days:
+            for batch in self._posted.events(*self._bounds(as_date(day))):
+                db.register("posted_batch", batch)
+                db.execute(f"insert into temp.{name} select ?::DATE, * from posted_batch", [day])
+                db.unregister("posted_batch")
+        top = f" limit {limit}" if limit else ""
+        return (
+            f"select *, '{_NAME}' as source, number as row_number, null::VARCHAR as problem, "
+            "struct_pack(number, event_id, event_type, user_id, item_id, recommendation_id, "
+            f"release_id, source := {LIST_SOURCE}, rank, bucket, occurred_at) as row, "
+            f"null::VARCHAR as line from temp.{name}{top}"
+        )
+
+    def _all_days(self) -> list[str]:
+        days = self.day_range(FEEDBACK)
+        if days is None:
+            return []
+        return [str(days[0] + dt.timedelta(days=n)) for n in range((days[1] - days[0]).days + 1)]
+
+    def _bounds(self, day: dt.date) -> tuple[dt.datetime, dt.datetime]:
+        return day_bounds(day, ZoneInfo(self.timezone))
+
+    def _count(self, first: dt.date, last: dt.date) -> int:
+        return self._posted.event_state(self._bounds(first)[0], self._bounds(last)[1])[0]
+
+    def _fingerprint(self, begin: dt.datetime, end: dt.datetime) -> str:
+        return self._with_rules(*self._posted.event_state(begin, end))
+
+    def _with_rules(self, count: int, number: int) -> str:
+        rules = {name: rule.model_dump(mode="json") for name, rule in self.settings.ids.items()}
+        digest = hashlib.sha256(repr(sorted(rules.items())).encode()).hexdigest()[:12]
+        return f"{count}-{number} {digest}"
+
+
+def validate_feedback(
+    db: duckdb.DuckDBPyConnection, source: Source, days: Sequence[str]
+) -> ValidatedRows:
+    """The events of days, validated as rows of other tables are."""
+    validated = validate_rows(db, source, _VALIDATED, days)
+    accepted = f"select * rename ({LIST_SOURCE} as source) from ({validated.accepted})"
+    return replace(validated, accepted=accepted)
+
+
+def feedback_days_due(
+    warehouse: Warehouse, source: Source, first: dt.date, last: dt.date
+) -> list[str]:
+    """Days from first to last with events that are not ingested, or that have changed since."""
+    feedback = FeedbackSource.of(source)
+    occupied = feedback.day_range(FEEDBACK)
+    log = read_ingest_log(Path(warehouse.home), FEEDBACK).days
+    existing = set(warehouse.partitions(FEEDBACK))
+    candidates = set(log)
+    if occupied is not None:
+        begin, end = max(first, occupied[0]), min(last, occupied[1])
+        candidates |= {
+            str(begin + dt.timedelta(days=offset)) for offset in range((end - begin).days + 1)
+        }
+    days = sorted(day for day in candidates if str(first) <= day <= str(last))
+    fingerprints = feedback.day_fingerprints(FEEDBACK, days)
+    empty = feedback.day_fingerprints(FEEDBACK, ["0001-01-01"])["0001-01-01"]
+
+    def is_current(day: str) -> bool:
+        entry = log.get(day)
+        if entry is None:
+            return fingerprints[day] == empty
+        return day in existing and entry.fingerprint == fingerprints[day]
+
+    return [day for day in days if not is_current(day)]
