@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import Field
@@ -138,6 +139,12 @@ class ServingSettings(Section):
         "Empty: SQLite in <home>/serving.sqlite. Set it in the environment if it has a password.",
     )
     keep_releases: int = Field(3, ge=2, description="Releases kept, the current one included.")
+    release_dir: Path | None = Field(
+        None,
+        description="Folder to which the current release is exported as a file after each publish "
+        "and roll-back, for `batch-predictions serve --release-dir`; keep_releases files stay. "
+        "Empty: releases are exported by `batch-predictions releases export` only.",
+    )
 
 
 class ScheduleSettings(Section):
