@@ -28,6 +28,7 @@ GROUND = {
     "jit",
     "database_url",
     "discovery",
+    "erasures",
     "settings",
     "home",
     "home_lock",
