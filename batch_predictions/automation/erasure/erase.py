@@ -16,7 +16,6 @@ from batch_predictions.automation.erasure.home_files import (
     erase_from_added_rows,
     erase_from_shards,
     remove_copies,
-    remove_if_mentioned,
 )
 from batch_predictions.automation.erasure.renewal import examine_work, renew
 from batch_predictions.automation.erasure.warehouse_rows import (
@@ -24,7 +23,6 @@ from batch_predictions.automation.erasure.warehouse_rows import (
     erase_raw_rows,
     reviews_of,
 )
-from batch_predictions.automation.unchanged import FILE_NAME
 from batch_predictions.erasures import (
     ErasedUsers,
     ErasureLog,
@@ -34,7 +32,7 @@ from batch_predictions.erasures import (
 )
 from batch_predictions.inference.partition_staging import engine_folder
 from batch_predictions.serving.release_files.erasure import erase_from_folder
-from batch_predictions.serving.store.erasure import erase_users, purge_free_pages
+from batch_predictions.serving.store.erasure import ErasedKeys, erase_users, purge_free_pages
 from batch_predictions.serving.store.schema import Store
 from batch_predictions.settings import Settings
 from batch_predictions.warehouse import Warehouse
@@ -109,18 +107,17 @@ def _erase_everywhere(
     settings: Settings, users: ErasedUsers, folders: Sequence[Path], summary: ErasureSummary
 ) -> None:
     """Applications first, then the warehouse, its raw rows after what was made from them."""
-    _erase_from_store(settings, users, summary)
-    for folder in release_folders(settings, folders):
-        summary.release_files += erase_from_folder(folder, users.matches)
     warehouse = Warehouse.of(settings)
-    summary.other_files += erase_from_shards(
-        engine_folder(settings), users, reviews_of(warehouse, users)
-    )
-    summary.partitions += erase_derived_rows(warehouse, users)
+    reviews = reviews_of(warehouse, users)
+    keys = ErasedKeys(users.matches, review_ids=frozenset(reviews))
+    _erase_from_store(settings, keys, summary)
+    for folder in release_folders(settings, folders):
+        summary.release_files += erase_from_folder(folder, keys)
+    summary.other_files += erase_from_shards(engine_folder(settings), users, reviews)
+    summary.partitions += erase_derived_rows(warehouse, users, reviews)
     summary.other_files += erase_from_added_rows(settings.home, users)
     summary.other_files += remove_copies(settings.home)
     summary.other_files += erase_from_records(settings.home, users)
-    summary.other_files += remove_if_mentioned(settings.home / FILE_NAME, users)
     summary.partitions += erase_raw_rows(warehouse, users, _id_writer(settings))
 
 
@@ -136,9 +133,9 @@ def release_folders(settings: Settings, more: Sequence[Path] = ()) -> list[Path]
     return list(dict.fromkeys(path.absolute() for path in known if path is not None))
 
 
-def _erase_from_store(settings: Settings, users: ErasedUsers, summary: ErasureSummary) -> None:
+def _erase_from_store(settings: Settings, keys: ErasedKeys, summary: ErasureSummary) -> None:
     with Store.of(settings) as store:
-        summary.store_rows += erase_users(store.engine, users.matches)
+        summary.store_rows += erase_users(store.engine, keys)
         if not purge_free_pages(store.engine):
             summary.notes.append(
                 f"readers keep the log of {store.name} open: its bytes are removed when they close"

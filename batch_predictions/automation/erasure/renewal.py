@@ -64,7 +64,7 @@ def renew(settings: Settings, work: ErasureWork) -> None:
     warehouse = _warehouse(settings)
     if work.are_weeks_unchanged:
         record_weeks(settings, plan, warehouse)
-    if work.is_run_unchanged:
+    if work.is_run_unchanged and (settings.home / FILE_NAME).exists():
         record = json.loads((settings.home / FILE_NAME).read_text(encoding="utf-8"))
         record_run(settings, digest_of_run(settings, plan, warehouse), record["summary"])
 

@@ -8,7 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from batch_predictions.discovery import instances
 from batch_predictions.erasures import REASON, ErasedUsers
+from batch_predictions.inference.declaration import BatchPrediction
 from batch_predictions.sources.base import RAW_TABLES
 from batch_predictions.sources.ingest_log import read_ingest_log, update_ingest_log
 from batch_predictions.sources.validation.erased_rows import mentions
@@ -34,12 +36,16 @@ class TableErasure:
     removes: bool = True
 
 
-def erase_derived_rows(warehouse: Warehouse, users: ErasedUsers) -> int:
+def erase_derived_rows(warehouse: Warehouse, users: ErasedUsers, reviews: Sequence[str]) -> int:
     """Removes users from features, tiles, predictions and evaluation. Returns the files changed.
 
     Raw rows come last (`erase_raw_rows`): they say which reviews are a user's, also after a crash.
+
+    Args:
+        warehouse: of the home.
+        users: who is erased.
+        reviews: ids of their reviews.
     """
-    reviews = reviews_of(warehouse, users)
     changed = 0
     for table in list(TABLES.values()):
         if table.schema != "raw" and (erasure := _erasure_of(table, users, reviews)):
@@ -91,23 +97,29 @@ def _erasure_of(table: Table, users: ErasedUsers, reviews: Sequence[str]) -> Tab
 
 
 def _exclusions_condition(users: ErasedUsers, review_list: str) -> str:
-    """SQL for the keys without a prediction that are, or have, the id of a user or a review.
+    """SQL for the keys without a prediction that have the id of a user or of a review.
 
-    Keys of several columns are separated by `|`. Of tables about items, a key may be equal to the
-    id of a user and mean an item: it stays.
+    A key is that of the prediction's declaration; a value of a key of other columns may be equal to
+    the id of a user and mean an item: it stays.
     """
-    about = {"user_id": ["''"], "review_id": ["''"]}
-    for table in TABLES.values():
-        for name, tables in about.items():
-            if any(column.name == name for column in table.columns):
-                tables.append(quote_literal(table.name))
-    parts = "list_append(string_split(key, '|'), key)"
-    has_user = f"list_bool_or(list_transform({parts}, lambda p: {users.condition('p')}))"
-    return (
-        f"((table_name in ({', '.join(about['user_id'])}) and {has_user}) or "
-        f"(table_name in ({', '.join(about['review_id'])}) and "
-        f"list_has_any({parts}, {review_list})))"
-    )
+    conditions = []
+    for prediction in instances(BatchPrediction, "predictions/*.py"):
+        name = quote_literal(prediction.table.name)
+        for number, column in enumerate(prediction.key):
+            value = _value_of_key(number) if len(prediction.key) > 1 else "key"
+            if column == "user_id":
+                conditions.append(f"(table_name = {name} and {users.condition(value)})")
+            elif column == "review_id":
+                is_review = f"list_contains({review_list}, {value})"
+                conditions.append(f"(table_name = {name} and {is_review})")
+    return f"({' or '.join(conditions) or 'false'})"
+
+
+def _value_of_key(number: int) -> str:
+    """SQL of a value of a key of several columns, as `joined_key` writes it."""
+    marked = r"replace(replace(key, '\\', chr(2)), '\|', chr(1))"
+    value = f"string_split({marked}, '|')[{number + 1}]"
+    return rf"replace(replace({value}, chr(1), '|'), chr(2), '\')"
 
 
 def _ranks_again(table: Table) -> dict[str, str]:
@@ -167,7 +179,8 @@ def _count_as_refused(warehouse: Warehouse, table: Table, key: str | None, rows:
         f"select * from {QUARANTINE.qualified} "
         "where date = $day::DATE and table_name = $table_name union all by name "
         "select $day::DATE as date, $table_name as table_name, null::VARCHAR as source, "
-        "null::BIGINT as row_number, $reason as reason, '{}'::JSON as row from range($rows::BIGINT)",
+        "null::BIGINT as row_number, $reason as reason, '{}'::JSON as row "
+        "from range($rows::BIGINT)",
         {"day": day, "table_name": table.name, "reason": REASON, "rows": rows},
         part={"table_name": table.name},
     )

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shutil
 import uuid
-from collections.abc import Callable
 from pathlib import Path
 
 import sqlalchemy as sa
@@ -25,11 +24,11 @@ from batch_predictions.serving.release_files.folder import (
     remove_export,
     verify_bytes,
 )
-from batch_predictions.serving.store.erasure import erase_users, purge_free_pages
+from batch_predictions.serving.store.erasure import ErasedKeys, erase_users, purge_free_pages
 from batch_predictions.serving.store.schema import CURRENT, ITEMS, RELEASES, USERS
 
 
-def erase_from_folder(folder: Path, matches: Callable[[str], bool]) -> int:
+def erase_from_folder(folder: Path, keys: ErasedKeys) -> int:
     """Replaces the exports of a folder that have an erased user; damaged ones are removed.
 
     A replacement has a number of its own, directly above that of the file that it replaces, so that
@@ -38,7 +37,7 @@ def erase_from_folder(folder: Path, matches: Callable[[str], bool]) -> int:
 
     Args:
         folder: of exports; it need not exist.
-        matches: whether an id is that of an erased user.
+        keys: whose rows are removed.
 
     Returns:
         The number of files that were replaced or removed.
@@ -60,20 +59,18 @@ def erase_from_folder(folder: Path, matches: Callable[[str], bool]) -> int:
                 remove_export(path)
                 changed += 1
                 continue
-            changed += _replace(folder, path, manifest, matches)
+            changed += _replace(folder, path, manifest, keys)
     return changed
 
 
-def _replace(
-    folder: Path, path: Path, manifest: ReleaseFileManifest, matches: Callable[[str], bool]
-) -> bool:
+def _replace(folder: Path, path: Path, manifest: ReleaseFileManifest, keys: ErasedKeys) -> bool:
     """Replaces an export if it has an erased user."""
     draft = folder / f"{DRAFT_PREFIX}{uuid.uuid4().hex}{FILE_SUFFIX}"
     try:
         shutil.copyfile(folder / manifest.file, draft)
         engine = sa.create_engine(f"sqlite:///{draft}", poolclass=NullPool, hide_parameters=True)
         sa.event.listen(engine, "connect", _write_without_journal)
-        if not erase_users(engine, matches):
+        if not erase_users(engine, keys):
             return False
         with engine.begin() as db:
             # As an export has it; services count moves by the file's number.
