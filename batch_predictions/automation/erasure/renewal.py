@@ -6,6 +6,7 @@ that it compares have changed.
 
 from __future__ import annotations
 
+import datetime as dt
 import json
 
 from batch_predictions.automation.planning import RunPlan, plan_run
@@ -26,13 +27,14 @@ from batch_predictions.settings import Settings
 from batch_predictions.sources.base import SourceError
 from batch_predictions.sources.registry import source_of
 from batch_predictions.tables import Table
-from batch_predictions.warehouse import Warehouse
+from batch_predictions.warehouse import Warehouse, as_date
 
 
 def examine_work(settings: Settings) -> ErasureWork:
     """What is true now: trainings whose rows have not changed, and whether a run is due."""
     try:
-        is_run_unchanged = find_unchanged_run(settings) is not None
+        days = _days_of_last_run(settings)
+        is_run_unchanged = days is not None and find_unchanged_run(settings, *days) is not None
         plan = _plan(settings)
         are_weeks = plan is not None and are_weeks_unchanged(settings, plan, _warehouse(settings))
     except (SourceError, HomeError, OSError):
@@ -73,13 +75,23 @@ def _warehouse(settings: Settings) -> Warehouse:
     return Warehouse.of(settings)
 
 
+def _days_of_last_run(settings: Settings) -> tuple[dt.date, dt.date] | None:
+    """The first and last day that the last run predicted; None if that is not known."""
+    try:
+        text = (settings.home / FILE_NAME).read_text(encoding="utf-8")
+        summary = json.loads(text)["summary"]
+        return as_date(summary["first_day"]), as_date(summary["last_day"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
 def _plan(settings: Settings) -> RunPlan | None:
-    """The plan of the next run; None before the home's first."""
-    state = read_state(settings.home)
-    if state is None:
+    """The plan of the last run, if it were run again; None if there was none."""
+    state, days = read_state(settings.home), _days_of_last_run(settings)
+    if state is None or days is None:
         return None
     source = source_of(settings, state)
-    return plan_run(settings, source, state, _warehouse(settings), None, None)
+    return plan_run(settings, source, state, _warehouse(settings), *days)
 
 
 def _data_versions(settings: Settings) -> list[tuple[Decision, str]]:
