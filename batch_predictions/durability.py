@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import uuid
 from pathlib import Path
+
+DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT)
+FULL_DISK_WORDS = (*map(os.strerror, DISK_ERRORS), "database or disk is full")
+"""How a message says that a disk is full: of the error of a step, only its text is left."""
 
 
 def write_and_fsync(path: Path, text: str) -> None:

@@ -97,7 +97,7 @@ def measure(args: argparse.Namespace, weights: dict[str, float], home: Path) -> 
     rows = read_interactions(warehouse, settings, span[1], training_days(settings))
     side_information = WarehouseSideInformation(warehouse, settings)
     trainer = RankerTrainer(two_stage_config(settings), side_information)
-    interactions = Interactions.from_table(rows)
+    interactions = Interactions.from_table(rows.table)
     holdout = hold_out(
         interactions,
         through=span[1],
@@ -112,7 +112,7 @@ def measure(args: argparse.Namespace, weights: dict[str, float], home: Path) -> 
         "serves": selection.candidate,
         "why": selection.why,
         "users": evaluation.n,
-        "rows": rows.num_rows,
+        "rows": rows.table.num_rows,
         "ndcg": dict(zip(users, evaluation.per_user[NDCG], strict=True)),
         "seconds": round(time.perf_counter() - start, 1),
     }

@@ -8,6 +8,7 @@
     python benchmarks/recommender_quality.py complete_journey --cut 2017-12-01 --days 28 --new-items
     python benchmarks/recommender_quality.py files FOLDER --split user
     python benchmarks/recommender_quality.py files FOLDER --split user --served
+    python benchmarks/recommender_quality.py files FOLDER --split user --served --max-users 8000
 
 One cut in time: models are trained on the rows before it, and users known before and active after
 it are evaluated. The cut is at the end of the day `--cut`, or else before the newest tenth of all
@@ -18,13 +19,16 @@ cut are known, four weeks at most (`--planned-weeks`: fewer). Parameters are cho
 as a training does it; with `--tune N` Optuna searches them, with `--tune 0` they are the declared
 ones. With `--served` the platform trains on the rows before the cut as it does every week, with a
 hold-out of its own, and what it would serve is evaluated, beside every generator with its chosen
-parameters. Prints one JSON object; progress goes to the standard error.
+parameters. With `--max-users` it is trained on the rows of so many users, chosen as
+`recommender.max_users` does, and evaluated on all. Prints one JSON object; progress goes to the
+standard error.
 """
 
 from __future__ import annotations
 
 import argparse
 import datetime as dt
+import hashlib
 import json
 import resource
 import sys
@@ -33,6 +37,8 @@ import time
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+import numpy as np
 
 from batch_predictions.settings import (
     RecommendationsSettings,
@@ -87,8 +93,11 @@ def main() -> None:
     parser.add_argument(
         "--served", action="store_true", help="evaluate what a training on the rest would serve"
     )
+    parser.add_argument("--max-users", type=int, help="--served: users that it is trained on")
     parser.add_argument("--seed", type=int, default=7)
     args = parser.parse_args()
+    if args.max_users and not args.served:
+        parser.error("--max-users leaves users out of a training: give --served as well")
     if args.days and not args.cut:
         parser.error("--days counts from --cut: give --cut as well")
     with tempfile.TemporaryDirectory() as home:
@@ -164,7 +173,7 @@ def select_model(
     source, state, last_day = ingest_source(settings)
     warehouse = Warehouse.of(settings)
     rows = read_interactions(warehouse, settings, last_day, training_days(settings))
-    interactions = Interactions.from_table(rows)
+    interactions = Interactions.from_table(rows.table)
     end = min(last_day, args.cut + dt.timedelta(days=args.days)) if args.days else last_day
     holdout = make_holdout(interactions, args, end, last_day, excludes_seen(settings))
     if args.cut:
@@ -174,14 +183,29 @@ def select_model(
         ingest_promotions(settings, source, state, cut, weeks)
     config = replace(two_stage_config(settings), window_days=(end - cut).days or 7, seed=args.seed)
     side_information = WarehouseSideInformation(warehouse, settings)
-    trainer = RankerTrainer(config, side_information, progress)
+    train = take_users(holdout.train, args.max_users)
+    share = len(train.user_ids) / len(holdout.train.user_ids)
+    trainer = RankerTrainer(config, side_information, progress, share)
     if args.tune is None:
-        trainer = search_parameters(holdout.train, cut, trainer, args.minutes).trainer
+        trainer = search_parameters(train, cut, trainer, args.minutes).trainer
     elif args.tune:
-        trainer = tune(holdout.train, cut, trainer, args.tune)
+        trainer = tune(train, cut, trainer, args.tune)
     if args.served:
-        return select(holdout.train, cut, trainer), holdout, trainer, end
+        return select(train, cut, trainer), holdout, replace(trainer, user_share=1.0), end
     return select(interactions, end, trainer, holdout=holdout), holdout, trainer, end
+
+
+def take_users(interactions: Interactions, max_users: int | None) -> Interactions:
+    """The rows of the users that a training reads, by the hash of their ids; None: all."""
+    ids = interactions.user_ids.to_pylist()
+    if max_users is None or max_users >= len(ids):
+        return interactions
+    hashes = np.array(
+        [hashlib.md5(name.encode(), usedforsecurity=False).hexdigest() for name in ids]
+    )
+    is_taken = np.zeros(len(ids), dtype=bool)
+    is_taken[np.argsort(hashes)[:max_users]] = True
+    return interactions.filter(is_taken[interactions.users])
 
 
 def evaluate_served(selection: Selection, holdout: Holdout, trainer: RankerTrainer) -> list[Row]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from batch_predictions.automation.run import Summary
+from batch_predictions.automation.run_summary import Summary
 from batch_predictions.partitions import latest_ended_week
 from batch_predictions.serving.lookup import Lookup, demand
 from batch_predictions.serving.lookup.audiences import retention
@@ -60,6 +60,8 @@ def _work_lines(summary: Summary) -> Iterator[str]:
     for table, rows in summary.rows.items():
         yield f"               {rows:>9,} rows of {table} as of {summary.last_day}"
     yield f"  released     {summary.release_id or 'nothing'}"
+    for name, reason in summary.failed.items():
+        yield f"  failed       {name}: {reason}"
     for line in summary.skipped:
         yield f"  skipped      {line}"
     for line in summary.left_out:

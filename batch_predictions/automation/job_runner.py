@@ -15,6 +15,7 @@ import dagster as dg
 from batch_predictions import process_records
 from batch_predictions.automation import instance as home_instance
 from batch_predictions.automation.dead_runs import OWNER_TAG, owner
+from batch_predictions.automation.failures import Failure, failures_of
 from batch_predictions.automation.jobs import JobSpec
 from batch_predictions.automation.progress import LOGGER, ProgressBar, step_weight
 from batch_predictions.home_lock import processes_folder
@@ -74,10 +75,16 @@ class JobRunner:
             selection = selection & dg.AssetSelection.groups(*groups)
         return sorted(selection.resolve(self.graph) - self.skipped_assets)
 
-    def weight(self, job: JobSpec, groups: Sequence[str] = ()) -> float:
+    def weight(
+        self,
+        job: JobSpec,
+        groups: Sequence[str] = (),
+        only: Collection[dg.AssetKey] | None = None,
+    ) -> float:
         """Relative duration of a job's steps, for the progress bar."""
         # By node, since a prediction with child tables is several assets of the same steps.
-        assets = (self.graph.get(key).assets_def for key in self.keys(job, groups))
+        keys = (key for key in self.keys(job, groups) if only is None or key in only)
+        assets = (self.graph.get(key).assets_def for key in keys)
         nodes = {asset.node_def.name: asset.node_def for asset in assets}
         return sum(
             step_weight(name) for name, node in nodes.items() for _ in node.iterate_op_defs()
@@ -103,12 +110,32 @@ class JobRunner:
         Raises:
             RunError: a step failed; its first cause is the message.
         """
+        failures = self.attempt(job, partition_keys, progress, groups, only)
+        if failures:
+            raise self.error(job, partition_keys, failures)
+
+    def attempt(
+        self,
+        job: JobSpec,
+        partition_keys: Sequence[str],
+        progress: ProgressBar,
+        groups: Sequence[str] = (),
+        only: Collection[dg.AssetKey] | None = None,
+    ) -> list[Failure]:
+        """Does the same, and goes on where a step fails with all that does not need it.
+
+        Returns:
+            What was not made.
+
+        Raises:
+            RunError: the disk is full.
+        """
         selected = self.keys(job, groups)
         if only is not None:
             together = {key for asset in only for key in self.graph.get(asset).assets_def.keys}
             selected = [key for key in selected if key in together]
         if not selected:
-            return
+            return []
         self.wait_for_pool(progress)
         first, last = min(partition_keys), max(partition_keys)
         tags = {OWNER_TAG: owner()}
@@ -131,8 +158,18 @@ class JobRunner:
             ) as result,
         ):
             process_records.unregister(processes_folder(self.home), result.run_id)
-            if not result.success:
-                raise RunError(f"{job.name} for {first} to {last} failed: {_first_cause(result)}")
+            failures = [] if result.success else failures_of(result, selected, self.graph)
+            if not (result.success or failures):
+                raise RunError(f"{job.name} failed: see run {result.run_id} in the UI")
+        if any(failure.concerns_all for failure in failures):
+            raise self.error(job, partition_keys, failures)
+        return failures
+
+    @staticmethod
+    def error(job: JobSpec, partition_keys: Sequence[str], failures: Sequence[Failure]) -> RunError:
+        """The error of a job that failed, with the first cause."""
+        days = f"{min(partition_keys)} to {max(partition_keys)}"
+        return RunError(f"{job.name} for {days} failed: {failures[0].reason}")
 
     def wait_for_pool(self, progress: ProgressBar) -> None:
         """Waits until no other run holds the pool `gpu`.
@@ -172,18 +209,3 @@ def _one_planned_event(is_range: bool) -> Iterator[None]:
             os.environ.pop(ONE_PLANNED_EVENT, None)
         else:
             os.environ[ONE_PLANNED_EVENT] = before
-
-
-def _first_cause(result: dg.JobExecutionResult) -> str:
-    """The message of the first failure, without the traceback."""
-    for event in result.all_events:
-        if event.event_type_value == "STEP_FAILURE":
-            data = event.step_failure_data
-            if data.user_failure_data and data.user_failure_data.description:
-                return str(data.user_failure_data.description)
-            error = data.error
-            while error is not None and error.cause is not None:
-                error = error.cause
-            if error is not None:
-                return f"{event.step_key}: {error.message.strip()}"
-    return f"see run {result.run_id} in the UI"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from batch_predictions.automation.repair import read_repair
 from batch_predictions.home import HomeError, State
@@ -39,6 +39,7 @@ class RunPlan:
         weeks: Mondays of the weeks whose models and weekly tables the days need.
         raw_days: days of daily raw tables to ingest.
         weeks_ahead: weeks of raw tables that are known ahead to ingest.
+        days_by_table: by raw table, the days that are missing or have changed.
     """
 
     first: dt.date
@@ -46,6 +47,7 @@ class RunPlan:
     weeks: list[dt.date]
     raw_days: list[str]
     weeks_ahead: list[str]
+    days_by_table: dict[str, list[str]] = field(default_factory=dict)
 
 
 def plan_run(
@@ -68,7 +70,8 @@ def plan_run(
         earliest = max(state.first_day, trained_through(week_of(state.first_day)))
         first = max(last - dt.timedelta(days=days - 1), min(earliest, last))
     weeks = sorted({latest_ended_week(as_date(day)) for day in days_between(first, last)})
-    raw_days = raw_due(warehouse, source, state, first, last)
+    by_table = raw_due(warehouse, source, state, first, last)
+    raw_days = {day for days_of_table in by_table.values() for day in days_of_table}
     ahead = weeks_ahead_due(warehouse, source, state, weeks[0], last, settings)
     # Partitions whose files were damaged may be outside of what the days need.
     lost = read_repair(settings)
@@ -78,6 +81,7 @@ def plan_run(
         weeks,
         sorted({*raw_days, *lost.days}),
         sorted({*ahead, *lost.weeks_ahead}),
+        by_table,
     )
 
 
@@ -122,20 +126,24 @@ def days_due(
 
 def raw_due(
     warehouse: Warehouse, source: Source, state: State, first: dt.date, last: dt.date
-) -> list[str]:
-    """Days of the daily tables and snapshots that are missing, or whose source has changed.
+) -> dict[str, list[str]]:
+    """By raw table, days of the daily tables and snapshots that are missing or have changed.
 
     Of a table that the source lacks these are the days to predict, whose partitions are empty.
     """
     newest = min(last, state.last_day) if state.last_day else last
-    days: set[str] = set()
+    days: dict[str, list[str]] = {}
     source_tables = source.tables()
     for table in RAW_TABLES:
         if table in source_tables and table.partition != "week":
-            days.update(days_to_ingest(warehouse, source, table, state.first_day, newest))
+            due = days_to_ingest(warehouse, source, table, state.first_day, newest)
         elif table.partition == "date":
-            days.update(set(days_between(first, newest)) - set(warehouse.partitions(table)))
-    return sorted(days)
+            due = sorted(set(days_between(first, newest)) - set(warehouse.partitions(table)))
+        else:
+            continue
+        if due:
+            days[table.name] = due
+    return days
 
 
 def weeks_ahead_due(
@@ -178,20 +186,30 @@ def training_due(
     warehouse: Warehouse,
     models: ModelStore,
     settings: Settings,
-) -> list[dt.date]:
-    """Weeks that were never trained, or were trained on rows that have changed since."""
-    due = []
+) -> dict[dt.date, dict[str, str]]:
+    """Trainings that are due, by week: the models, and why.
+
+    A model is due that was never trained through the week's Sunday, or whose rows have changed
+    since it was.
+    """
+    due: dict[dt.date, dict[str, str]] = {}
     for week in weeks:
         through = trained_through(week)
         versions: dict[tuple[tuple[Table, ...], int], str] = {}
+        reasons: dict[str, str] = {}
         for name, training in trainings.items():
             decision = models.training(name, through)
+            if decision is None:
+                reasons[name] = f"not trained through {through} yet"
+                continue
             days = training.history_days(settings)
             key = training.tables, days
-            if decision is not None and key not in versions:
+            if key not in versions:
                 # Hashed once for all models that read the same rows.
                 versions[key] = data_version(warehouse, through, training.tables, days)
-            if decision is None or decision.data_version != versions[key]:
-                due.append(week)
-                break
+            if decision.data_version != versions[key]:
+                tables = " or ".join(table.qualified for table in training.tables)
+                reasons[name] = f"rows of {tables} up to {through} have changed"
+        if reasons:
+            due[week] = reasons
     return due

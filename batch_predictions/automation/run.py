@@ -1,29 +1,33 @@
 """`batch-predictions run`: ingest what is missing, train what is due, predict, release.
 
 Executes the jobs that the schedules start, one after the other in one process, and records them in
-the home's Dagster instance.
+the home's Dagster instance. A fault stays where it is: where a training fails, the model that
+served before goes on; where a prediction fails, the release has its rows of the newest earlier
+day; the rest is made as usual.
 """
 
 from __future__ import annotations
 
 import datetime as dt
 import time
-from collections.abc import Collection, Mapping
-from dataclasses import asdict, dataclass, field
-from typing import Any
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
 
 import dagster as dg
 
 from batch_predictions.automation import instance as home_instance
 from batch_predictions.automation import jobs
 from batch_predictions.automation.dead_runs import fail_dead_runs
-from batch_predictions.automation.job_runner import JobRunner
+from batch_predictions.automation.failures import Failure
+from batch_predictions.automation.job_runner import JobRunner, RunError
 from batch_predictions.automation.left_out import describe_left_out
 from batch_predictions.automation.planning import RunPlan, plan_run, training_due
 from batch_predictions.automation.progress import ProgressBar, show_progress
 from batch_predictions.automation.remake import make_again, near_partitions
 from batch_predictions.automation.repair import finish_repair
 from batch_predictions.automation.retention import prune
+from batch_predictions.automation.run_summary import Summary, count_rows
+from batch_predictions.automation.selection import select_assets
 from batch_predictions.automation.stale import find_stale, oldest_corrections, partition_times
 from batch_predictions.automation.unchanged import (
     are_weeks_unchanged,
@@ -35,55 +39,47 @@ from batch_predictions.automation.unchanged import (
 from batch_predictions.home import read_state
 from batch_predictions.model_store import ModelStore
 from batch_predictions.models.training import Training, trainings
-from batch_predictions.partitions import days_between, latest_ended_week, trained_through
-from batch_predictions.settings import Settings, SettingsError
-from batch_predictions.sources.item_exclusions import unknown_exclusions_message
+from batch_predictions.partitions import days_between, trained_through
+from batch_predictions.settings import Settings
+from batch_predictions.sources.item_exclusions import validate_exclusions
 from batch_predictions.sources.registry import source_of
-from batch_predictions.tables import INTERACTIONS, ITEMS, REVIEWS, TABLES, Table
+from batch_predictions.tables import INTERACTIONS, REVIEWS
 from batch_predictions.warehouse import Warehouse
 
-EVENT_TABLES = (INTERACTIONS.name, REVIEWS.name)
 
-
-@dataclass
-class Summary:
-    """What a run did.
+@dataclass(frozen=True)
+class Run:
+    """A run under way.
 
     Attributes:
-        home: the home folder.
-        first_day: first day that was predicted.
-        last_day: last day that was predicted.
-        repaired: damaged files that were moved aside, and what became of their rows.
-        ingested: days of interactions or reviews that are new or have changed.
-        corrected: those of them that had been ingested before.
-        stale: by table or model, partitions that were made from rows corrected since.
-        trained: decisions of the trainings.
-        rows: by prediction table, rows of the last day.
-        skipped: predictions that the source has no data for, in words.
-        left_out: rows, values, events and keys that are left out, in words.
-        release_id: of the release that is served; None: none.
-        unchanged: whether nothing was new, so that nothing was done.
-        seconds: duration.
+        settings: of the home.
+        plan: what it has to do.
+        runner: executes the jobs.
+        progress: the bar to move.
+        only: the assets that it makes; None: all.
+        summary: what it did so far.
+        errors: of trainings that failed.
     """
 
-    home: str
-    first_day: str
-    last_day: str
-    repaired: list[str] = field(default_factory=list)
-    ingested: list[str] = field(default_factory=list)
-    corrected: list[str] = field(default_factory=list)
-    stale: dict[str, list[str]] = field(default_factory=dict)
-    trained: list[dict[str, Any]] = field(default_factory=list)
-    rows: dict[str, int] = field(default_factory=dict)
-    skipped: list[str] = field(default_factory=list)
-    left_out: list[str] = field(default_factory=list)
-    release_id: str | None = None
-    unchanged: bool = False
-    seconds: float = 0.0
+    settings: Settings
+    plan: RunPlan
+    runner: JobRunner
+    progress: ProgressBar
+    only: Collection[dg.AssetKey] | None
+    summary: Summary
+    errors: list[RunError] = field(default_factory=list)
 
-    def as_dict(self) -> dict[str, Any]:
-        """As JSON values."""
-        return asdict(self)
+    @property
+    def warehouse(self) -> Warehouse:
+        """Of the home."""
+        return Warehouse.of(self.settings)
+
+    def record_failures(self, failures: Sequence[Failure], goes_on: str) -> None:
+        """Fills in what failed, and what is served instead."""
+        for failure in failures:
+            if failure.asset.path[0] == "serving":
+                continue
+            self.summary.failed[failure.name] = f"{failure.reason}; {goes_on}"
 
 
 def run(
@@ -93,6 +89,7 @@ def run(
     last: dt.date | None = None,
     days: int | None = None,
     *,
+    only: Sequence[str] = (),
     force: bool = False,
     end_stuck_runs: bool = False,
 ) -> Summary:
@@ -104,70 +101,67 @@ def run(
         first: first day to predict; None: the last one only.
         last: last day to predict; None: the newest complete day of the source.
         days: without `first`: how many days to predict, as far as they can be.
+        only: names of the tables and models to make, with what they need; empty: all.
         force: whether weekly tables are predicted again even if nothing that they read is new.
         end_stuck_runs: mark unfinished runs of the UI that no process is known of as failed before.
 
     Raises:
+        SettingsError: `only` names no table and no model.
         SourceError: the source cannot be read, or has no such day.
-        RunError: a step failed.
+        RunError: an ingest failed, or no prediction of the days could be made.
     """
     start = time.perf_counter()
     state = read_state(settings.home)
     assert state is not None, "loading the definitions initialises the home"
     home_instance.prepare(settings)
     source = source_of(settings, state)
-    warehouse, models = Warehouse.of(settings), ModelStore.of(settings)
+    warehouse = Warehouse.of(settings)
     plan = plan_run(settings, source, state, warehouse, first, last, days)
     missing = [table for table in (INTERACTIONS, REVIEWS) if table not in source.tables()]
     runner = JobRunner(dg.DagsterInstance.get(), definitions, missing, settings)
+    selected = select_assets(runner.graph, only) if only else None
     summary = Summary(str(settings.home), str(plan.first), str(plan.last))
     summary.skipped = runner.describe_skipped()
-    with show_progress(_total_weight(runner, plan)) as progress:
+    with show_progress(_total_weight(runner, plan, selected)) as progress:
+        this = Run(settings, plan, runner, progress, selected, summary)
         for run_id in fail_dead_runs(
             runner.instance, settings.home, is_alone=True, untracked=end_stuck_runs
         ):
             progress.log(f"run {run_id} of a process that died was marked as failed")
         times_before = partition_times(warehouse)
         _ingest(runner, plan, progress)
-        _validate_exclusions(settings, warehouse)
+        validate_exclusions(settings, warehouse)
         times_after = partition_times(warehouse)
         summary.repaired, not_made = make_again(runner, plan, progress, settings)
-        _train(runner, plan, progress, warehouse, models, settings, missing, summary)
-        _predict(runner, plan, progress, settings, warehouse, force=force)
+        _train(this)
+        _predict(this, force=force)
         finish_repair(settings, not_made)
         _prune(settings, runner.instance, progress)
         progress.finish()
-    _record_ingested(summary, times_before, times_after)
-    corrections = oldest_corrections(times_before, times_after)
-    _record_stale(summary, runner, plan, corrections, settings)
-    _record_results(summary, runner, plan, settings, warehouse)
+    summary.add_ingested(times_before, times_after)
+    _record_stale(this, oldest_corrections(times_before, times_after))
+    skipped = {key.path[-1] for key in runner.skipped_assets}
+    summary.rows = count_rows(warehouse, plan.last, skipped)
+    summary.release_id = served_release(settings)
     summary.left_out = describe_left_out(warehouse, settings, source, plan.last)
     summary.seconds = time.perf_counter() - start
-    # The plan without its days to ingest, which have been ingested.
-    record_run(settings, digest_of_run(settings, plan, warehouse), summary.as_dict())
+    if not (summary.failed or only):
+        # The plan without its days to ingest, which have been ingested.
+        record_run(settings, digest_of_run(settings, plan, warehouse), summary.as_dict())
     return summary
 
 
-def _total_weight(runner: JobRunner, plan: RunPlan) -> float:
+def _total_weight(runner: JobRunner, plan: RunPlan, only: Collection[dg.AssetKey] | None) -> float:
     """Weight of all steps of a run, for the progress bar."""
-    weekly = runner.weight(jobs.WEEKLY_TRAINING) + runner.weight(jobs.WEEKLY_PREDICTIONS)
-    total = runner.weight(jobs.NIGHTLY, jobs.AFTER_INGEST) + len(plan.weeks) * weekly
+    weekly = sum(
+        runner.weight(job, only=only) for job in (jobs.WEEKLY_TRAINING, jobs.WEEKLY_PREDICTIONS)
+    )
+    total = runner.weight(jobs.NIGHTLY, jobs.AFTER_INGEST, only) + len(plan.weeks) * weekly
     if plan.raw_days:
         total += runner.weight(jobs.INGEST)
     if plan.weeks_ahead:
         total += runner.weight(jobs.INGEST_WEEKLY)
     return total
-
-
-def _are_weeks_predicted(
-    runner: JobRunner, settings: Settings, plan: RunPlan, warehouse: Warehouse
-) -> bool:
-    """Whether Dagster shows the weekly tables as materialized and nothing they read is new."""
-    weeks = {week.isoformat() for week in plan.weeks}
-    return are_weeks_unchanged(settings, plan, warehouse) and all(
-        weeks <= runner.instance.get_materialized_partitions(key)
-        for key in runner.keys(jobs.WEEKLY_PREDICTIONS)
-    )
 
 
 def _prune(settings: Settings, instance: dg.DagsterInstance, progress: ProgressBar) -> None:
@@ -191,112 +185,112 @@ def _ingest(runner: JobRunner, plan: RunPlan, progress: ProgressBar) -> None:
         runner.execute(jobs.INGEST_WEEKLY, keys, progress)
 
 
-def _validate_exclusions(settings: Settings, warehouse: Warehouse) -> None:
-    """Raises SettingsError if `source.exclude_items` names nothing that items have."""
-    if not settings.source.exclude_items or not warehouse.path(ITEMS).exists():
-        return
-    attributes = warehouse.query(
-        "select distinct unnest(map_keys(attributes)) as name from raw.items"
-    )["name"].to_pylist()
-    message = unknown_exclusions_message(settings.source.exclude_items, attributes)
-    if message:
-        raise SettingsError(message)
-
-
-def _record_ingested(
-    summary: Summary,
-    before: Mapping[tuple[str, str], int],
-    after: Mapping[tuple[str, str], int],
-) -> None:
-    """Fills in the days of events that are new or have changed."""
-    changed = {
-        key for key, time_ in after.items() if time_ != before.get(key) and key[0] in EVENT_TABLES
-    }
-    summary.ingested = sorted({day for _, day in changed})
-    summary.corrected = sorted({day for table, day in changed if (table, day) in before})
-
-
-def _train(
-    runner: JobRunner,
-    plan: RunPlan,
-    progress: ProgressBar,
-    warehouse: Warehouse,
-    models: ModelStore,
-    settings: Settings,
-    missing: Collection[Table],
-    summary: Summary,
-) -> None:
-    """Trains the weeks that are due, and records the decisions."""
-    possible: dict[str, Training] = {
+def possible_trainings(runner: JobRunner) -> dict[str, Training]:
+    """Trainings by name, without those whose tables the source lacks."""
+    return {
         name: training
         for name, training in trainings().items()
-        if not {*training.tables} & {*missing}
+        if not {*training.tables} & {*runner.missing}
     }
-    due = training_due(plan.weeks, possible, warehouse, models, settings)
-    progress.advance(runner.weight(jobs.WEEKLY_TRAINING) * (len(plan.weeks) - len(due)))
-    for week in due:
-        runner.execute(jobs.WEEKLY_TRAINING, [week.isoformat()], progress)
-        decisions = [models.training(name, trained_through(week)) for name in trainings()]
-        summary.trained += [
-            decision.model_dump(mode="json") for decision in decisions if decision is not None
+
+
+def _train(this: Run) -> None:
+    """Trains the models that are due, and records the decisions."""
+    runner, plan, only = this.runner, this.plan, this.only
+    models = ModelStore.of(this.settings)
+    possible = {
+        name: training
+        for name, training in possible_trainings(runner).items()
+        if only is None or model_key(name) in only
+    }
+    due = training_due(plan.weeks, possible, this.warehouse, models, this.settings)
+    unchanged = len(plan.weeks) * runner.weight(jobs.WEEKLY_TRAINING, only=only)
+    for reasons in due.values():
+        keys = [model_key(name) for name in reasons]
+        unchanged -= runner.weight(jobs.WEEKLY_TRAINING, only=keys)
+    this.progress.advance(unchanged)
+    for week, reasons in due.items():
+        keys = [model_key(name) for name in reasons]
+        failures = runner.attempt(
+            jobs.WEEKLY_TRAINING, [week.isoformat()], this.progress, only=keys
+        )
+        failed = {failure.asset.path[-1] for failure in failures}
+        if failures:
+            this.errors.append(runner.error(jobs.WEEKLY_TRAINING, [week.isoformat()], failures))
+        for failure in failures:
+            version = models.version_of(failure.asset.path[-1], trained_through(week))
+            serving = f"{version} goes on serving" if version else "no version of it serves yet"
+            this.record_failures([failure], serving)
+        decisions = [models.training(name, trained_through(week)) for name in reasons]
+        this.summary.trained += [
+            decision.model_dump(mode="json")
+            for decision in decisions
+            if decision is not None and decision.model not in failed
         ]
 
 
-def _predict(
-    runner: JobRunner,
-    plan: RunPlan,
-    progress: ProgressBar,
-    settings: Settings,
-    warehouse: Warehouse,
-    *,
-    force: bool,
-) -> None:
-    """Predicts the plan's weeks, unless nothing that they read is new, and its days; releases."""
-    if force or not _are_weeks_predicted(runner, settings, plan, warehouse):
+def model_key(name: str) -> dg.AssetKey:
+    """The asset of a model."""
+    return dg.AssetKey(["models", name])
+
+
+def _predict(this: Run, *, force: bool) -> None:
+    """Predicts the plan's weeks, unless nothing that they read is new, and its days; releases.
+
+    Raises:
+        RunError: no prediction of the days could be made, or no release.
+    """
+    runner, plan, progress, only = this.runner, this.plan, this.progress, this.only
+    weekly, daily = jobs.WEEKLY_PREDICTIONS, jobs.NIGHTLY
+    due: list[dg.AssetKey] = []
+    failures: list[Failure] = []
+    if force or not are_weeks_predicted(runner, this.settings, plan, this.warehouse):
+        due += runner.keys(weekly)
         weeks = [week.isoformat() for week in plan.weeks]
-        runner.execute(jobs.WEEKLY_PREDICTIONS, weeks, progress)
-        record_weeks(settings, plan, warehouse)
+        failures = runner.attempt(weekly, weeks, progress, only=only)
+        this.record_failures(failures, "the release has an earlier week, if there is one")
+        if not failures and only is None:
+            record_weeks(this.settings, plan, this.warehouse)
     else:
-        progress.advance(runner.weight(jobs.WEEKLY_PREDICTIONS) * len(plan.weeks))
+        progress.advance(runner.weight(weekly, only=only) * len(plan.weeks))
+    due += runner.keys(daily, ["predictions"])
     days = days_between(plan.first, plan.last)
-    runner.execute(jobs.NIGHTLY, days, progress, jobs.AFTER_INGEST)
+    release = runner.keys(daily, ["serving"])
+    with_release = None if only is None else {*only, *release}
+    of_days = runner.attempt(daily, days, progress, jobs.AFTER_INGEST, with_release)
+    this.record_failures(of_days, "the release has an earlier day, if there is one")
+    failures += of_days
+    failed = {failure.asset for failure in failures}
+    predictions = {
+        key for key in due if key.path[0] == "predictions" and (only is None or key in only)
+    }
+    if predictions and predictions <= failed:
+        raise next(iter(this.errors), runner.error(daily, days, failures))
+    if failed & {*release}:
+        # It needs all predictions, and carries earlier days of those that were not made.
+        runner.execute(daily, days, progress, ["serving"])
 
 
-def _record_stale(
-    summary: Summary,
-    runner: JobRunner,
-    plan: RunPlan,
-    corrections: Mapping[str, dt.date],
-    settings: Settings,
-) -> None:
-    """Fills in the partitions that were made from rows corrected since."""
-    warehouse, models = Warehouse.of(settings), ModelStore.of(settings)
-    summary.stale = find_stale(
-        runner.graph, warehouse, models, corrections, plan.first, plan.last, settings
+def are_weeks_predicted(
+    runner: JobRunner, settings: Settings, plan: RunPlan, warehouse: Warehouse
+) -> bool:
+    """Whether Dagster shows the weekly tables as materialized and nothing they read is new."""
+    weeks = {week.isoformat() for week in plan.weeks}
+    return are_weeks_unchanged(settings, plan, warehouse) and all(
+        weeks <= runner.instance.get_materialized_partitions(key)
+        for key in runner.keys(jobs.WEEKLY_PREDICTIONS)
     )
 
 
-def _record_results(
-    summary: Summary, runner: JobRunner, plan: RunPlan, settings: Settings, warehouse: Warehouse
-) -> None:
-    """Fills in the rows of the last day, and the release."""
-    skipped_tables = {key.path[-1] for key in runner.skipped_assets}
-    summary.rows = _count_rows(warehouse, plan.last, skipped_tables)
-    summary.release_id = served_release(settings)
-
-
-def _count_rows(warehouse: Warehouse, day: dt.date, skipped: Collection[str]) -> dict[str, int]:
-    """Rows of every prediction table as of a day, without the skipped ones."""
-    counts = {}
-    for table in TABLES.values():
-        if table.name in skipped:
-            continue
-        if table.schema == "predictions" and table.partition and not table.parts:
-            key = day if table.partition == "date" else latest_ended_week(day)
-            counts[table.name] = int(
-                warehouse.value(
-                    f"select count(*) from {table.qualified} where {table.partition} = $key",
-                    {"key": key},
-                )
-            )
-    return counts
+def _record_stale(this: Run, corrections: Mapping[str, dt.date]) -> None:
+    """Fills in the partitions that were made from rows corrected since."""
+    models, plan = ModelStore.of(this.settings), this.plan
+    this.summary.stale = find_stale(
+        this.runner.graph,
+        this.warehouse,
+        models,
+        corrections,
+        plan.first,
+        plan.last,
+        this.settings,
+    )

@@ -7,6 +7,7 @@
 | 3 | another process uses the home: try again later |
 | 4 | a file of the home is damaged: `batch-predictions doctor` names it |
 | 5 | the machine: a full disk, missing permissions, a database that does not answer |
+| 6 | a table or a model of a run failed; the others were made and released |
 
 Errors of other kinds are faults of the program, whose traceback is shown.
 """
@@ -14,16 +15,16 @@ Errors of other kinds are faults of the program, whose traceback is shown.
 from __future__ import annotations
 
 import errno
-import os
 import sqlite3
 import sys
 import traceback
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
+from batch_predictions.durability import DISK_ERRORS, FULL_DISK_WORDS
 from batch_predictions.settings import SettingsError
 
-FAILED, WRONG_SETTINGS, BUSY, DAMAGED, MACHINE = 1, 2, 3, 4, 5
+FAILED, WRONG_SETTINGS, BUSY, DAMAGED, MACHINE, INCOMPLETE = 1, 2, 3, 4, 5, 6
 
 EXPECTED_ERRORS = {
     "RunError",
@@ -35,9 +36,6 @@ EXPECTED_ERRORS = {
 }
 """Errors whose message says what to do, by name, so that their modules need not be imported."""
 
-_DISK = (errno.ENOSPC, errno.EDQUOT)
-_FULL = (*map(os.strerror, _DISK), "database or disk is full")
-"""How a message says that a disk is full: of the error of a step, only its text is left."""
 _PERMISSION = (errno.EACCES, errno.EPERM, errno.EROFS)
 
 
@@ -65,7 +63,7 @@ def _describe(error: BaseException) -> Ending | None:
     for cause in _chain(error):
         if isinstance(cause, OSError) and (ending := _of_machine(cause)):
             return ending
-        if any(words in str(cause) for words in _FULL):
+        if any(words in str(cause) for words in FULL_DISK_WORDS):
             return _of_full_disk(str(error).splitlines()[0])
     if isinstance(error, SettingsError):
         return Ending(str(error), WRONG_SETTINGS)
@@ -92,7 +90,7 @@ def _chain(error: BaseException | None) -> Iterator[BaseException]:
 def _of_machine(error: OSError) -> Ending | None:
     """A full disk, missing permissions, or a file in place of a folder."""
     path = error.filename or "a file"
-    if error.errno in _DISK:
+    if error.errno in DISK_ERRORS:
         return _of_full_disk(f"{error.filename or error}")
     if error.errno in _PERMISSION:
         return Ending(

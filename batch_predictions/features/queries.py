@@ -85,14 +85,15 @@ PURCHASES = f"(select * from raw.interactions where {conditions.is_purchase('pur
 """SQL of the interactions that are purchases; returns are left out."""
 
 
-def user_item_days(item_state: str) -> str:
+def user_item_days(item_state: str, interactions: str = "raw.interactions") -> str:
     """The query of users' days with items, over a relation of item states.
 
     Args:
         item_state: SQL of the item states as of `$date`: the partition, where it is made, or
             `sql("item_state")`, which makes it.
+        interactions: a relation with the rows of raw.interactions, or with those of some users.
     """
-    return sql("user_item_days").format(item_state=item_state)
+    return sql("user_item_days").format(item_state=item_state, interactions=interactions)
 
 
 def user_item_history(item_state: str) -> str:

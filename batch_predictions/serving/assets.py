@@ -86,6 +86,8 @@ def _publish_days(
                 optional=optional,
             )
             context.log.info(f"release {published.release_id}: {published.note}")
+            for name, earlier in published.earlier_days.items():
+                context.log.warning(f"{name} was not made for {day}: its rows of {earlier} serve")
             context.add_asset_metadata(_metadata(published), partition_key=day)
     if settings.serving.release_dir:
         export = export_current(settings, settings.serving.release_dir)
@@ -105,12 +107,16 @@ def _run_created_at(context: dg.AssetExecutionContext) -> dt.datetime:
 def _metadata(published: Release) -> dict[str, Any]:
     tables = published.manifest["tables"]
     rows = [
-        (name, entry["rows"], ", ".join(entry["model_versions"])) for name, entry in tables.items()
+        (name, entry["partition"], entry["rows"], ", ".join(entry["model_versions"]))
+        for name, entry in tables.items()
     ]
     return {
         "release_id": published.release_id,
         "current": published.current,
         "note": published.note,
         "dagster/partition_row_count": sum(entry["rows"] for entry in tables.values()),
-        "tables": dg.MetadataValue.md(markdown(["table", "rows", "model versions"], rows)),
+        "earlier_days": published.earlier_days,
+        "tables": dg.MetadataValue.md(
+            markdown(["table", "partition", "rows", "model versions"], rows)
+        ),
     }

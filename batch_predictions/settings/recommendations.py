@@ -38,6 +38,12 @@ class RecommenderSettings(Section):
         description="Users of past weeks that the ranker learns from: weeks are added until there "
         "are as many. Empty: 2,500, or 10,000 where the data has no times.",
     )
+    max_users: int = Field(
+        100_000,
+        ge=100,
+        description="Users whose interactions a training reads at most, that of the fallback "
+        "included; a hash of their ids selects them. All users are scored.",
+    )
     max_items: int | None = Field(
         None,
         ge=1,

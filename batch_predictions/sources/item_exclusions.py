@@ -5,6 +5,10 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
+from batch_predictions.settings import Settings, SettingsError
+from batch_predictions.tables import ITEMS
+from batch_predictions.warehouse import Warehouse
+
 COLUMNS = ("category", "subcategory", "brand")
 """Columns of raw.items that items are excluded by; any other name is an attribute."""
 SEPARATOR = "\x1f"
@@ -44,3 +48,19 @@ def unknown_exclusions_message(
         f"source.exclude_items names {', '.join(unknown)}: items are excluded by one of {known} "
         "(columns of your items that are not mapped are attributes)"
     )
+
+
+def validate_exclusions(settings: Settings, warehouse: Warehouse) -> None:
+    """Checks `source.exclude_items` against the attributes that ingested items have.
+
+    Raises:
+        SettingsError: it names nothing that items have.
+    """
+    if not settings.source.exclude_items or not warehouse.path(ITEMS).exists():
+        return
+    attributes = warehouse.query(
+        "select distinct unnest(map_keys(attributes)) as name from raw.items"
+    )["name"].to_pylist()
+    message = unknown_exclusions_message(settings.source.exclude_items, attributes)
+    if message:
+        raise SettingsError(message)

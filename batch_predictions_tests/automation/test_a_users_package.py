@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import json
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,11 @@ import pytest
 import yaml
 
 from batch_predictions_tests.worlds.retail_fixtures import environment, run_command, run_json
-from batch_predictions_tests.worlds.users_package import write_orders, write_package
+from batch_predictions_tests.worlds.users_package import (
+    write_later_orders,
+    write_orders,
+    write_package,
+)
 
 LAST = dt.date(2024, 9, 1)
 """A Sunday."""
@@ -53,6 +58,28 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[UsersHome]:
     (folder / "batch_predictions.yaml").write_text(yaml.safe_dump(settings))
     users_home.summary = run_json("run", env=users_home.env, cwd=folder)
     yield users_home
+
+
+@contextmanager
+def broken(home: UsersHome, before: str) -> Iterator[None]:
+    """The package with a fault before a line of its module."""
+    module = home.folder / "my_shop" / "expected_orders.py"
+    text = module.read_text()
+    indent = before[: len(before) - len(before.lstrip())]
+    assert text.count(before) == 1
+    module.write_text(text.replace(before, f'{indent}raise ValueError("a fault")\n{before}'))
+    try:
+        yield
+    finally:
+        module.write_text(text)
+
+
+def run_incomplete(home: UsersHome, *arguments: str) -> dict[str, Any]:
+    """The summary of a run that ends with exit code 6."""
+    process = run_command("run", *arguments, "--json", env=home.env, cwd=home.folder, check=False)
+    assert process.returncode == 6, process.stderr
+    summary: dict[str, Any] = json.loads(process.stdout)
+    return summary
 
 
 def test_the_source_is_read_through_the_adapter(home: UsersHome) -> None:
@@ -113,3 +140,74 @@ def test_a_second_run_computes_nothing(home: UsersHome) -> None:
     assert summary["unchanged"] and summary["rows"] == home.summary["rows"]
     assert summary["ingested"] == [] and summary["trained"] == []
     assert summary["release_id"] == home.summary["release_id"]
+
+
+# The tests from here on go on with the home, day by day.
+
+
+def test_where_a_training_fails_the_model_before_goes_on_serving(home: UsersHome) -> None:
+    days = [LAST + dt.timedelta(days=n + 1) for n in range(7)]
+    write_later_orders(home.folder / "orders", days)
+    planned = run_json("run", "--dry-run", env=home.env, cwd=home.folder)
+    trained = {step["name"] for step in planned if step["step"] == "train"}
+    assert "expected_orders_model" in trained and "recommender" in trained
+    (ingest,) = [step for step in planned if step["name"] == "raw.interactions"]
+    assert {str(day) for day in days} <= {*ingest["partitions"]}
+    with broken(home, "    cut = through - dt.timedelta(days=HORIZON_DAYS)\n    features,"):
+        summary = run_incomplete(home)
+    assert list(summary["failed"]) == ["models/expected_orders_model"]
+    (reason,) = summary["failed"].values()
+    assert "a fault" in reason and "expected_orders_model-2024-09-01-" in reason
+    assert "recommender" in {decision["model"] for decision in summary["trained"]}
+    assert summary["last_day"] == "2024-09-08" and summary["rows"]["expected_orders"] == 60
+    answer = lookup(home, "expected_orders", "user_id=c07")
+    assert answer["as_of"] == "2024-09-08"
+    assert answer["rows"][0]["model_version"].startswith("expected_orders_model-2024-09-01-")
+    # Mended, the model that failed is trained, and no other.
+    planned = run_json("run", "--dry-run", env=home.env, cwd=home.folder)
+    assert [s["name"] for s in planned if s["step"] == "train"] == ["expected_orders_model"]
+    summary = run_json("run", env=home.env, cwd=home.folder)
+    assert [d["model"] for d in summary["trained"]] == ["expected_orders_model"]
+    assert summary["failed"] == {}
+
+
+def test_where_a_prediction_fails_the_release_has_its_earlier_day(home: UsersHome) -> None:
+    write_later_orders(home.folder / "orders", [dt.date(2024, 9, 9)])
+    with broken(home, "        expected = self.model.predict(feature_matrix(rows))"):
+        summary = run_incomplete(home)
+    assert list(summary["failed"]) == ["predictions/expected_orders"]
+    assert "a fault" in summary["failed"]["predictions/expected_orders"]
+    assert summary["rows"]["expected_orders"] == 0 and summary["rows"]["recommendations"] > 0
+    assert summary["release_id"].startswith("2024-09-09-")
+    answer = lookup(home, "expected_orders", "user_id=c07")
+    assert answer["partition"] == "2024-09-08" and answer["as_of"] == "2024-09-08"
+    assert lookup(home, "recommendations", "user_id=c07")["as_of"] == "2024-09-09"
+
+
+def test_some_tables_are_made_alone(home: UsersHome) -> None:
+    before = write_times(home)
+    summary = run_json("run", "--only", "expected_orders", env=home.env, cwd=home.folder)
+    assert summary["failed"] == {} and summary["rows"]["expected_orders"] == 60
+    assert lookup(home, "expected_orders", "user_id=c07")["as_of"] == "2024-09-09"
+    assert write_times(home) == before
+    unknown = run_command(
+        "run", "--only", "expected_order", env=home.env, cwd=home.folder, check=False
+    )
+    assert unknown.returncode == 2 and "expected_orders, " in unknown.stderr
+
+
+def test_nothing_is_planned_where_nothing_is_new(home: UsersHome) -> None:
+    run_command("run", env=home.env, cwd=home.folder)
+    assert run_json("run", "--dry-run", env=home.env, cwd=home.folder) == []
+
+
+def lookup(home: UsersHome, table: str, key: str) -> dict[str, Any]:
+    """Rows of a published table, with their day."""
+    answer: dict[str, Any] = run_json("lookup", "table", table, key, env=home.env, cwd=home.folder)
+    return answer
+
+
+def write_times(home: UsersHome) -> list[int]:
+    """When the files of the recommendations were written."""
+    folder = home.folder / "home" / "warehouse" / "predictions" / "recommendations"
+    return sorted(path.stat().st_mtime_ns for path in folder.rglob("*.parquet"))

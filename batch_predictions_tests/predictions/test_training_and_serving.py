@@ -6,6 +6,7 @@ import datetime as dt
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pytest
 
 from batch_predictions.features.queries import parameters as feature_parameters
@@ -105,9 +106,54 @@ def serving_parameters(settings: Settings) -> dict[str, object]:
     return {**parameters(settings), "date": DAY}
 
 
+def with_max_users(settings: Settings, max_users: int) -> Settings:
+    """Smaller than the setting allows: the shop has few users."""
+    chosen = settings.recommender.model_copy(update={"max_users": max_users})
+    return settings.model_copy(update={"recommender": chosen})
+
+
 def training_interactions(warehouse: Warehouse, settings: Settings) -> Interactions:
     rows = read_interactions(warehouse, settings, DAY, training_days(settings))
-    return Interactions.from_table(rows)
+    return Interactions.from_table(rows.table)
+
+
+def test_training_reads_the_rows_of_some_of_many_users(shop: tuple[Warehouse, Settings]) -> None:
+    warehouse, settings = shop
+    lines: list[str] = []
+    everything = read_interactions(warehouse, settings, DAY, 60, lines.append)
+    assert everything.users == everything.all_users == USERS_COUNT
+    assert everything.user_share == 1 and not lines
+    few = with_max_users(settings, 10)
+    samples = [
+        read_interactions(warehouse, few, DAY - dt.timedelta(days=age), 60, lines.append)
+        for age in (0, 30)
+    ]
+    for sample in samples:
+        assert (sample.users, sample.all_users, sample.user_share) == (10, 30, 1 / 3)
+    assert len(lines) == 2 and "10 of 30 users" in lines[0] and "recommender.max_users" in lines[0]
+    # The same users every week, with all of their rows.
+    chosen, chosen_before = (pc.unique(sample.table["user_id"]).sort() for sample in samples)
+    assert chosen == chosen_before and len(chosen) == 10
+    rows = everything.table.filter(pc.is_in(everything.table["user_id"], chosen))
+    order = [(name, "ascending") for name in ("user_id", "item_id", "date")]
+    assert samples[0].table.sort_by(order) == rows.sort_by(order)
+
+
+def test_item_counts_of_a_sample_of_users_are_scaled_to_all(
+    shop: tuple[Warehouse, Settings],
+) -> None:
+    warehouse, settings = shop
+    interactions = training_interactions(warehouse, settings)
+    config = two_stage_config(settings)
+    counted, scaled = (
+        RankerTrainer(config, user_share=share).item_features(
+            interactions, DAY, interactions.item_ids
+        )
+        for share in (1.0, 0.25)
+    )
+    for name in ITEM_STATS:
+        factor = 1 if name == "days_since_first" else 4
+        np.testing.assert_array_equal(scaled.stats[name], factor * counted.stats[name])
 
 
 def test_item_statistics_of_training_equal_those_of_serving(

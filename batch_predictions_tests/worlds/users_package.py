@@ -56,3 +56,16 @@ def write_orders(folder: Path, last: dt.date, days: int = 230) -> None:
         writer.writerow(["sku", "name", "department", "price"])
         for sku in range(SKUS):
             writer.writerow([f"s{sku:02}", f"Product {sku}", f"d{sku % 3}", 2.5])
+
+
+def write_later_orders(folder: Path, days: list[dt.date]) -> None:
+    """Orders of later days: each customer orders one product a day."""
+    with (folder / f"orders-{days[0]}.csv").open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(
+            ["order_number", "line", "customer", "sku", "pieces", "total", "ordered_at"]
+        )
+        for day in days:
+            for customer in range(CUSTOMERS):
+                order = [f"{day}-{customer}", 1, f"c{customer:02}", f"s{customer % SKUS:02}"]
+                writer.writerow([*order, 1, 2.5, f"{day}T12:00:00Z"])

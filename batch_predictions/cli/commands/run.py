@@ -5,17 +5,19 @@ from __future__ import annotations
 import datetime as dt
 import json
 import sys
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from batch_predictions.cli.command import command
+from batch_predictions.cli.errors import INCOMPLETE
 from batch_predictions.cli.options import Home, Json, day_of, load_settings
 from batch_predictions.cli.pending_erasures import finish_pending_erasures
 from batch_predictions.settings import Settings
 
 if TYPE_CHECKING:
-    from batch_predictions.automation.run import Summary
+    from batch_predictions.automation.run_summary import Summary
 
 
 @command("run", order=30)
@@ -34,6 +36,18 @@ def run(
             help="Last day to predict. [default: the newest complete day of the source]",
         ),
     ] = None,
+    only: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--only",
+            metavar="NAME",
+            help="Make this table or model alone, with what it needs; give it again for more. The "
+            "release has what there is of the others.",
+        ),
+    ] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Show what is due, and why; do nothing.")
+    ] = False,
     force: Annotated[
         bool, typer.Option("--force", help="Predict and release again even if nothing is new.")
     ] = False,
@@ -49,13 +63,25 @@ def run(
     """Ingest what is missing, train what is due, predict, release. For cron, and to begin.
 
     Running it again does only what is new or has changed: in the source, in the settings or in the
-    code. Where nothing has, it says so and ends.
+    code. Where nothing has, it says so and ends. Where a model or a table fails, what served before
+    goes on serving, the rest is made and released, and the exit code is 6.
     """
+    if dry_run:
+        _show_plan(
+            load_settings(home, context),
+            day_of(first),
+            day_of(date),
+            as_json,
+            only=only or (),
+            force=force,
+        )
+        return
     _run(
         load_settings(home, context),
         day_of(first),
         day_of(date),
         as_json,
+        only=only or (),
         force=force,
         end_stuck_runs=end_stuck_runs,
     )
@@ -79,10 +105,15 @@ def _run(
     as_json: bool,
     *,
     demo_days: int | None = None,
+    only: Sequence[str] = (),
     force: bool = False,
     end_stuck_runs: bool = False,
 ) -> None:
-    """Runs the platform; with `demo_days`, that many days, and a simulated sign-up after them."""
+    """Runs the platform; with `demo_days`, that many days, and a simulated sign-up after them.
+
+    Raises:
+        typer.Exit: a table or a model failed, while the others were made.
+    """
     from batch_predictions.discovery import load_plugins
     from batch_predictions.home_lock import home_lock
     from batch_predictions.sources.home_state import restart_unused_home
@@ -99,7 +130,7 @@ def _run(
         from batch_predictions.automation.unchanged import find_unchanged_run
 
         unchanged = None
-        if demo_days is None and not (force or end_stuck_runs or read_repair(settings)):
+        if demo_days is None and not (only or force or end_stuck_runs or read_repair(settings)):
             unchanged = find_unchanged_run(settings, first, last)
         if unchanged is not None:
             _print_unchanged(unchanged, as_json)
@@ -114,12 +145,43 @@ def _run(
             first,
             last,
             demo_days,
+            only=only,
             force=force,
             end_stuck_runs=end_stuck_runs,
         )
         if demo_days is not None and summary.release_id:
             simulate_sign_up(settings)
     _print_summary(settings, summary, as_json, is_demo=demo_days is not None)
+    if summary.failed:
+        raise typer.Exit(INCOMPLETE)
+
+
+def _show_plan(
+    settings: Settings,
+    first: dt.date | None,
+    last: dt.date | None,
+    as_json: bool,
+    *,
+    only: Sequence[str],
+    force: bool,
+) -> None:
+    """Prints the steps of a run, and why they are due."""
+    from batch_predictions.discovery import load_plugins
+    from batch_predictions.home_lock import home_lock
+
+    with home_lock(settings.home, " ".join(["batch-predictions", *sys.argv[1:]])):
+        load_plugins(settings.plugins)
+        from batch_predictions.automation.dry_run import plan_steps
+        from batch_predictions.definitions import defs
+
+        steps = plan_steps(settings, defs, first, last, only=only, force=force)
+    if as_json:
+        typer.echo(json.dumps([step.as_dict() for step in steps]))
+        return
+    for step in steps:
+        typer.echo(step)
+    if not steps:
+        typer.echo("Nothing is new: a run would do nothing.")
 
 
 def _print_unchanged(summary: dict[str, Any], as_json: bool) -> None:

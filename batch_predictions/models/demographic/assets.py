@@ -29,8 +29,9 @@ def train_demographic(
         f"select user_id, age_bracket, gender, location from ({sql('user_segments')})",
         {**feature_parameters(settings), "date": through},
     )
+    days = settings.recommender.history_days
     selection = select_demographic(
-        read_interactions(warehouse, settings, through, settings.recommender.history_days),
+        read_interactions(warehouse, settings, through, days, progress).table,
         segments,
         through,
         DemographicConfig(

@@ -37,10 +37,13 @@ def train_recommender(
     from batch_predictions.models.recommender.training.trainer import RankerTrainer
     from batch_predictions.models.recommender.training.tuning import tune
 
-    rows = read_interactions(warehouse, settings, through, training_days(settings))
-    interactions = Interactions.from_table(rows)
+    rows = read_interactions(warehouse, settings, through, training_days(settings), progress)
+    interactions = Interactions.from_table(rows.table)
     trainer = RankerTrainer(
-        two_stage_config(settings), WarehouseSideInformation(warehouse, settings), progress
+        two_stage_config(settings),
+        WarehouseSideInformation(warehouse, settings),
+        progress,
+        rows.user_share,
     )
     search = ParameterSearch(trainer)
     trials, minutes = settings.recommender.tuning_trials, settings.recommender.tuning_minutes
@@ -65,6 +68,8 @@ def train_recommender(
             "objectives": config.objectives,
             "linear_weight": config.linear_weight,
             "tuning": search.summary(),
+            "users": rows.users,
+            "all_users": rows.all_users,
         },
         why=selection.why,
         metrics=[dict(row) for row in selection.metrics],

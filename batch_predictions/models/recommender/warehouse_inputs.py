@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import datetime as dt
+from collections.abc import Callable
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
@@ -24,23 +26,76 @@ def training_days(settings: Settings) -> int:
     return settings.recommender.history_days + two_stage_config(settings).reach_days
 
 
-def read_interactions(
-    warehouse: Warehouse, settings: Settings, through: dt.date, days: int
-) -> pa.Table:
-    """user_id, item_id, date, events, event_time and rating of the days up to `through`.
+@dataclass(frozen=True)
+class TrainingRows:
+    """Interactions that a training reads.
 
-    Items that are never recommended (`source.exclude_items`) are left out.
+    Attributes:
+        table: user_id, item_id, date, events, targets, is_seen, event_time and rating.
+        users: users whose rows were read.
+        all_users: users who have such rows.
+    """
+
+    table: pa.Table
+    users: int
+    all_users: int
+
+    @property
+    def user_share(self) -> float:
+        """Share of the users who were read, (0, 1]."""
+        return self.users / self.all_users if self.all_users else 1.0
+
+
+_USERS_READ = """
+    select {columns} from raw.interactions
+    where date <= $date::DATE and date > $date::DATE - $history_days::INTEGER
+        and list_contains($weighted_types::VARCHAR[], event_type)
+        and (quantity is null or quantity >= 0)
+"""
+_SAMPLE = f"""(
+    select * from raw.interactions where user_id in (
+        {_USERS_READ.format(columns="user_id")}
+        group by user_id order by md5(user_id), user_id limit $max_users::BIGINT
+    )
+)"""
+
+
+def read_interactions(
+    warehouse: Warehouse,
+    settings: Settings,
+    through: dt.date,
+    days: int,
+    progress: Callable[[str], None] = lambda line: None,
+) -> TrainingRows:
+    """The interactions of the days up to `through`.
+
+    Of more than `recommender.max_users` users, a hash of their ids selects the same ones for every
+    training. Items that are never recommended (`source.exclude_items`) are left out.
 
     Args:
         warehouse: with raw.interactions and raw.items.
-        settings: which items are excluded.
+        settings: which items are excluded, and how many users are read.
         through: the last day.
         days: how many days.
+        progress: called with a line where users are left out.
     """
-    return warehouse.query(
-        user_item_days(sql("item_state")),
-        {**feature_parameters(settings), "date": through, "history_days": days},
-    )
+    max_users = settings.recommender.max_users
+    bound = {
+        **feature_parameters(settings),
+        "date": through,
+        "history_days": days,
+        "max_users": max_users,
+    }
+    all_users = warehouse.value(_USERS_READ.format(columns="count(distinct user_id)"), bound)
+    users = min(all_users, max_users)
+    if users < all_users:
+        progress(
+            f"learning from {users:,} of {all_users:,} users, selected by a hash "
+            "(recommender.max_users)"
+        )
+    interactions = _SAMPLE if users < all_users else "raw.interactions"
+    table = warehouse.query(user_item_days(sql("item_state"), interactions), bound)
+    return TrainingRows(table, users, all_users)
 
 
 class WarehouseSideInformation:

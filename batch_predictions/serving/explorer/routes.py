@@ -142,7 +142,7 @@ def _user_values(
     choices_of: Callable[[], dict[str, list[str]]],
 ) -> dict[str, Any]:
     """The values of a user's page; titles and choices of the form are read in the same snapshot."""
-    recommendations = orjson.loads(user_rows.ready.body(0))
+    recommendations = orjson.loads(user_rows.ready.with_age(0))
     items = recommendations["items"]
     predictions = user_rows.predictions
     churn, retention, promotions = (

@@ -46,7 +46,7 @@ def answer(
     version = rows[0].get("model_version") if rows else None
     head = {
         "release_id": release.served.release_id,
-        "as_of": release.served.as_of.isoformat(),
+        "as_of": release.served.day_of(source).isoformat(),
     }
     tail = {
         "source": source,
@@ -57,7 +57,7 @@ def answer(
     head_text = to_json(head)[:-1] + b',"age_seconds":'
     tail_text = b"," + to_json(tail)[1:]
     now = time.time()
-    body = b"%b%d%b" % (head_text, release.age_seconds(now), tail_text)
+    body = b"%b%d%b" % (head_text, release.age_seconds(now, source), tail_text)
     etag = etag or etag_of(head_text + tail_text)
     return conditional_response(request, release, body, etag, now, is_fixed=is_fixed)
 

@@ -81,10 +81,11 @@ async def csv_response(
             after = key_of_row(served, table, chunk[-1])
             chunk, _ = await service.look_up(_reader(table, key, after), served.release_id)
 
+    as_of = served.day_of(table)
     headers = {
-        "content-disposition": f'attachment; filename="{table}_{served.as_of}.csv"',
+        "content-disposition": f'attachment; filename="{table}_{as_of}.csv"',
         "x-release-id": served.release_id,
-        "x-as-of": served.as_of.isoformat(),
+        "x-as-of": as_of.isoformat(),
         "cache-control": "private, no-cache",
         "x-content-type-options": "nosniff",
     }

@@ -78,6 +78,9 @@ class CurrentRelease:
     ) -> None:
         self.served = served
         self.fresh_at = _midnight_after(served.as_of, timezone)
+        self._fresh_at_by_table = {
+            name: _midnight_after(served.day_of(name), timezone) for name in served.tables
+        }
         self.due_at = _midnight_after(served.as_of + dt.timedelta(days=1), timezone)
         self.answers: BoundedCache[Any] = BoundedCache(cache_bytes * 3 // 4)
         self.lists: BoundedCache[Any] = BoundedCache(cache_bytes // 4)
@@ -90,9 +93,9 @@ class CurrentRelease:
         """Whatever is kept of a release is kept by this; see `identity_of`."""
         return identity_of(self.served)
 
-    def age_seconds(self, now: float) -> int:
-        """Seconds from the end of its day to `now`, at least 0."""
-        return max(0, int(now - self.fresh_at))
+    def age_seconds(self, now: float, table: str | None = None) -> int:
+        """Seconds from the end of its day, or of that of a table, to `now`, at least 0."""
+        return max(0, int(now - self._fresh_at_by_table.get(table or "", self.fresh_at)))
 
     def cache_control(self, now: float) -> bytes:
         """Cache-Control of its answers: until the next release is due, and then asked again."""

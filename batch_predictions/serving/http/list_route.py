@@ -104,7 +104,7 @@ class ListRoute:
             await send({"type": "http.response.start", "status": 304, "headers": headers})
             await send({"type": "http.response.body"})
             return
-        body = ready.body(release.age_seconds(now))
+        body = ready.body(release, now)
         headers += [
             (b"content-type", b"application/json"),
             (b"content-length", b"%d" % len(body)),

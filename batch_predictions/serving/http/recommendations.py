@@ -16,6 +16,7 @@ from batch_predictions.serving.lookup.ranked import (
     RankedItem,
     RankedList,
     lists_of,
+    table_of,
 )
 from batch_predictions.serving.store.snapshot import RunStatement, ServedRelease
 
@@ -69,9 +70,13 @@ class ReadyAnswer(NamedTuple):
     source: str
     is_fixed: bool
 
-    def body(self, age_seconds: int) -> bytes:
-        """The JSON text."""
-        return b"%b%d%b" % (self.head, age_seconds, self.tail)
+    def body(self, release: CurrentRelease, now: float) -> bytes:
+        """The JSON text, `now` being seconds since 1970."""
+        return self.with_age(release.age_seconds(now, table_of(self.source)))
+
+    def with_age(self, seconds: int) -> bytes:
+        """The JSON text with an age."""
+        return b"%b%d%b" % (self.head, seconds, self.tail)
 
 
 class CachedListReader(ListReader):
@@ -173,7 +178,7 @@ def make_answer(
         "user_id": request.user_id,
         "source": first.source,
         "release_id": served.release_id,
-        "as_of": served.as_of.isoformat(),
+        "as_of": served.day_of(first.table).isoformat(),
     }
     tail = {
         "model_version": first.model_version,

@@ -71,7 +71,7 @@ def orders(
         rows = read_sorted_rows(db, served, ORDERS, key, _largest_first, limit, offset)
         return {
             "release_id": served.release_id,
-            "as_of": served.as_of.isoformat(),
+            "as_of": served.day_of(ORDERS).isoformat(),
             "orders": rows,
         }
 

@@ -178,7 +178,7 @@ def _first_list(
         "user_id": user_id,
         "source": ranked.source,
         "release_id": reader.served.release_id,
-        "as_of": reader.served.as_of.isoformat(),
+        "as_of": reader.served.day_of(ranked.table).isoformat(),
         "model_version": ranked.model_version,
         "segment": ranked.segment,
         "items": [
@@ -204,7 +204,7 @@ def _answer(
     rows = read_table_rows(db, served, table_name, key, limit)
     return {
         "release_id": served.release_id,
-        "as_of": served.as_of.isoformat(),
+        "as_of": served.day_of(table_name).isoformat(),
         "partition": served.tables[table_name]["partition"],
         "rows": rows,
     }

@@ -55,6 +55,16 @@ class RankedList:
     model_version: str
     items: tuple[RankedItem, ...]
 
+    @property
+    def table(self) -> str:
+        """Name of the table that it is from."""
+        return table_of(self.source)
+
+
+def table_of(source: str) -> str:
+    """Name of the table of lists from personal, demographic or popular."""
+    return (RECOMMENDATIONS if source == PERSONAL else DEMOGRAPHIC_RECOMMENDATIONS).name
+
 
 def _ranked(declared: Table, *key: str) -> sa.Select[Any]:
     """The first rows of a ranked list by release and key, with the items' titles.

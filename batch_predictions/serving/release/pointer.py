@@ -69,6 +69,12 @@ class Release:
         """Rows of each published table."""
         return {name: entry["rows"] for name, entry in self.manifest["tables"].items()}
 
+    @property
+    def earlier_days(self) -> dict[str, str]:
+        """Tables whose rows are of an earlier day, since that of the release was not made."""
+        tables = self.manifest["tables"].items()
+        return {name: entry["as_of"] for name, entry in tables if "as_of" in entry}
+
 
 @dataclass(frozen=True)
 class Pointer:

@@ -66,7 +66,8 @@ def publish(
         store: the serving store to write to.
         warehouse: the warehouse to read from.
         as_of: the day.
-        tables: tables to publish; of a weekly one, the newest week that had ended by the day.
+        tables: tables to publish; of a weekly one, the newest week that had ended by the day, of a
+            daily one that was not made for the day, the newest earlier day.
         keep: number of releases to keep; the current one and its predecessor always stay.
         now: the current time, for the release's record.
         optional: names of tables that may lack the partition.
@@ -186,8 +187,10 @@ def _manifest(warehouse: Warehouse, contents: ReleaseContents) -> dict[str, Any]
 
     tables: dict[str, Any] = {}
     for partition in contents.published:
+        carried = {} if partition.as_of is None else {"as_of": partition.as_of.isoformat()}
         tables[partition.table.name] = {
             **describe(partition),
+            **carried,
             "model_versions": _model_versions(warehouse, partition),
             "columns": columns_of(partition.table),
             "key": list(key_of(partition.table)),

@@ -25,6 +25,8 @@ class ReleasePartition:
         rows: number of rows.
         files: path to SHA-256.
         stats: inode, size and modification time (ns) of each file.
+        as_of: day at whose end it was predicted, where that is before the release's own because
+            the day's partition was not made; else None.
     """
 
     table: Table
@@ -32,6 +34,7 @@ class ReleasePartition:
     rows: int
     files: dict[Path, str]
     stats: tuple[tuple[int, int, int], ...]
+    as_of: dt.date | None = None
 
     def unchanged(self) -> bool:
         """Whether its files are still those that were hashed."""
@@ -74,10 +77,13 @@ def read_release_contents(
 ) -> ReleaseContents:
     """The partitions of a day's release.
 
-    Of daily tables the day itself; of weekly tables the newest week that had ended by the day.
+    Of daily tables the day itself; of weekly tables the newest week that had ended by the day. Of a
+    daily table that was not made for the day, because its model or its prediction failed, the
+    newest earlier day is carried.
 
     Raises:
-        ReleaseError: tables that are not optional have no such partition; the message lists them.
+        ReleaseError: tables that are not optional have no partition by the day, or no daily table
+            has one of the day itself; the message lists them.
         ValueError: `optional` names a table that is not in `tables`.
     """
     unpublished = sorted(set(optional) - {table.name for table in tables})
@@ -97,7 +103,7 @@ def read_release_contents(
             f"{'has' if len(missing) == 1 else 'have'} no partition that is due by that day: "
             "materialize it first"
         )
-    if not published:
+    if not published or all(partition.as_of for partition in published):
         raise ReleaseError(f"no release of {as_of}: none of its tables has a partition of the day")
     users = _partition(warehouse, USER_SEGMENTS, as_of)
     items = _partition(warehouse, ITEM_STATE, as_of)
@@ -106,12 +112,13 @@ def read_release_contents(
 
 def _partition(warehouse: Warehouse, table: Table, as_of: dt.date) -> ReleasePartition | None:
     if table.partition == "date":
-        keys = [as_of.isoformat()]
+        due = as_of
     elif table.partition == "week":
-        ended = as_of - dt.timedelta(days=6)
-        keys = [key for key in warehouse.partitions(table) if key <= ended.isoformat()]
+        # Mondays of weeks that had ended.
+        due = as_of - dt.timedelta(days=6)
     else:
         raise ReleaseError(f"{table.qualified} has no partitions and cannot be released")
+    keys = [key for key in warehouse.partitions(table) if key <= due.isoformat()]
     if not keys:
         return None
     folder = warehouse.folder / table.schema / table.name / f"{table.partition}={keys[-1]}"
@@ -121,7 +128,9 @@ def _partition(warehouse: Warehouse, table: Table, as_of: dt.date) -> ReleasePar
     stats = _stats(files)
     hashes = {file: _sha256(file) for file in files}
     rows = sum(pq.read_metadata(file).num_rows for file in files)
-    return ReleasePartition(table, keys[-1], rows, hashes, stats)
+    is_carried = table.partition == "date" and keys[-1] < due.isoformat()
+    day = dt.date.fromisoformat(keys[-1]) if is_carried else None
+    return ReleasePartition(table, keys[-1], rows, hashes, stats, day)
 
 
 def _sha256(file: Path) -> str:

@@ -65,6 +65,17 @@ class ServedRelease(NamedTuple):
     version: int
     tables: Mapping[str, Mapping[str, Any]]
 
+    def day_of(self, table: str) -> dt.date:
+        """Day at whose end a table's rows were predicted: an earlier one than the release's, where
+        the table was not made for that."""
+        earlier = self.earlier_days.get(table)
+        return self.as_of if earlier is None else dt.date.fromisoformat(earlier)
+
+    @property
+    def earlier_days(self) -> dict[str, str]:
+        """Tables whose rows are of an earlier day than the release, since that was not made."""
+        return {name: entry["as_of"] for name, entry in self.tables.items() if "as_of" in entry}
+
 
 class ReadStore:
     """A serving store, opened for reading, for any number of threads; it need not exist yet."""

@@ -74,4 +74,4 @@ def test_days_of_a_table_that_the_home_does_not_have_yet_are_due(
             shop.ingest(table, day_keys(3))
     assert shop.warehouse.partitions(INTERACTIONS) and INVENTORY not in shop.source.tables()
     due = raw_due(shop.warehouse, shop.source, state, first, last)
-    assert due == ["2024-01-02", "2024-01-03"]
+    assert due[INVENTORY.name] == ["2024-01-02", "2024-01-03"]

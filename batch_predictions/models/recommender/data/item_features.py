@@ -7,7 +7,7 @@ table, so that both see the same values.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date
 from functools import cached_property
 
@@ -149,6 +149,14 @@ class ItemFeatures:
             (metadata or ItemMetadata.empty(items)).reindex(items),
             ItemPromotions.from_table(promotions, items) if promotions is not None else None,
         )
+
+    def scale_counts(self, factor: float) -> ItemFeatures:
+        """The same with every count times a factor: those of all users, estimated from some."""
+        stats = {
+            name: values if name == "days_since_first" else values * factor
+            for name, values in self.stats.items()
+        }
+        return replace(self, stats=stats)
 
     def share(self, name: str) -> Doubles:
         """A statistic as a share of its sum over all items, (m,)."""

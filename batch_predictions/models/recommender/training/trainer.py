@@ -53,11 +53,13 @@ class RankerTrainer:
         config: how.
         side_information: what is known besides the interactions.
         progress: called with a line about what is being done; None: silent.
+        user_share: share of the users whose interactions are given, (0, 1].
     """
 
     config: TwoStageConfig
     side_information: SideInformation = field(default_factory=NoSideInformation)
     progress: Progress | None = None
+    user_share: float = 1.0
 
     def fit(self, interactions: Interactions, as_of: date) -> TwoStageRecommender:
         """A recommender trained on the rows up to a day.
@@ -134,12 +136,16 @@ class RankerTrainer:
     def item_features(
         self, interactions: Interactions, as_of: date, items: pa.StringArray
     ) -> ItemFeatures:
-        """Features of items as of a day, from the rows of `history_days`."""
+        """Features of items as of a day, from the rows of `history_days`.
+
+        Counts are those of all users, as when scoring: estimated, where some are given.
+        """
         table = self.side_information.items()
         metadata = ItemMetadata.from_table(table, items) if table is not None else None
         rows = interactions.up_to(as_of, self.config.history_days)
         promotions = self.side_information.promotions(as_of)
-        return ItemFeatures.from_interactions(rows, as_of, items, metadata, promotions)
+        features = ItemFeatures.from_interactions(rows, as_of, items, metadata, promotions)
+        return features if self.user_share == 1 else features.scale_counts(1 / self.user_share)
 
     def build_dataset(
         self,

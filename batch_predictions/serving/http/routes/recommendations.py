@@ -63,7 +63,7 @@ def make_router(service: PredictionService) -> APIRouter:
         answers, release = await service.recommend([list_request])
         service.metrics.count_list(answers[0].source)
         now = time.time()
-        body = answers[0].body(release.age_seconds(now))
+        body = answers[0].body(release, now)
         fixed = answers[0].is_fixed
         return conditional_response(request, release, body, answers[0].etag, now, is_fixed=fixed)
 
@@ -122,20 +122,20 @@ def _batch_response(
     request: Request, batch: Batch, answers: Sequence[ReadyAnswer], release: CurrentRelease
 ) -> Response:
     served, now = release.served, time.time()
-    age = release.age_seconds(now)
-    head = {"release_id": served.release_id, "as_of": served.as_of.isoformat()}
+    name = RECOMMENDATIONS.name
+    head = {"release_id": served.release_id, "as_of": served.day_of(name).isoformat()}
     tail = {
-        "source": RECOMMENDATIONS.name,
-        "model_version": release.model_version(RECOMMENDATIONS.name),
+        "source": name,
+        "model_version": release.model_version(name),
         "recommendation_id": id_of_request(
             request, served.release_id, batch.model_dump_json().encode()
         ),
     }
     body = b'%b,"age_seconds":%d,%b,"answers":[%b]}' % (
         orjson.dumps(head)[:-1],
-        age,
+        release.age_seconds(now, name),
         orjson.dumps(tail)[1:-1],
-        b",".join(answer.body(age) for answer in answers),
+        b",".join(answer.body(release, now) for answer in answers),
     )
     etag = etag_of(b"".join(answer.etag for answer in answers))
     return conditional_response(request, release, body, etag, now, is_fixed=False)

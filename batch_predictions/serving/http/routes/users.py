@@ -54,7 +54,7 @@ def make_router(service: PredictionService) -> APIRouter:
 
         (ready, attributes, predictions), release = await service.look_up(read)
         service.metrics.count_list(ready.source)
-        listed = orjson.loads(ready.body(release.age_seconds(time.time())))
+        listed = orjson.loads(ready.body(release, time.time()))
         content = {
             "user_id": list_request.user_id,
             "attributes": attributes,

@@ -1,0 +1,155 @@
+"""What a run would do, and why, without doing it."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import dagster as dg
+
+from batch_predictions.automation import instance as home_instance
+from batch_predictions.automation import jobs
+from batch_predictions.automation.job_runner import JobRunner
+from batch_predictions.automation.planning import RunPlan, plan_run, training_due
+from batch_predictions.automation.run import are_weeks_predicted, model_key, possible_trainings
+from batch_predictions.automation.selection import select_assets
+from batch_predictions.automation.unchanged import find_unchanged_run
+from batch_predictions.home import read_state
+from batch_predictions.model_store import ModelStore
+from batch_predictions.models.training import Training
+from batch_predictions.partitions import days_between, trained_through
+from batch_predictions.settings import Settings
+from batch_predictions.sources.registry import source_of
+from batch_predictions.tables import INTERACTIONS, REVIEWS
+from batch_predictions.warehouse import Warehouse
+
+
+@dataclass(frozen=True)
+class PlannedStep:
+    """A part of a run.
+
+    Attributes:
+        step: ingest, train, predict or release.
+        name: a table or a model.
+        partitions: days, or Mondays of weeks, oldest first.
+        reason: why it is due.
+    """
+
+    step: str
+    name: str
+    partitions: list[str]
+    reason: str
+
+    def as_dict(self) -> dict[str, Any]:
+        """As JSON values."""
+        return asdict(self)
+
+    def __str__(self) -> str:
+        first, last = self.partitions[0], self.partitions[-1]
+        span = first if first == last else f"{first} to {last} ({len(self.partitions)})"
+        return f"{self.step:<9}{self.name}, {span}: {self.reason}"
+
+
+def plan_steps(
+    settings: Settings,
+    definitions: dg.Definitions,
+    first: dt.date | None = None,
+    last: dt.date | None = None,
+    *,
+    only: Sequence[str] = (),
+    force: bool = False,
+) -> list[PlannedStep]:
+    """The steps of a run with these arguments, as of `run.run`; none where nothing is new.
+
+    Raises:
+        SettingsError: `only` names no table and no model.
+        SourceError: the source cannot be read, or has no such day.
+    """
+    if not (force or only) and find_unchanged_run(settings, first, last) is not None:
+        return []
+    state = read_state(settings.home)
+    assert state is not None, "loading the definitions initialises the home"
+    home_instance.prepare(settings)
+    source = source_of(settings, state)
+    warehouse = Warehouse.of(settings)
+    plan = plan_run(settings, source, state, warehouse, first, last)
+    missing = [table for table in (INTERACTIONS, REVIEWS) if table not in source.tables()]
+    runner = JobRunner(dg.DagsterInstance.get(), definitions, missing, settings)
+    selected = select_assets(runner.graph, only) if only else None
+    return [
+        *_ingests(plan),
+        *_trainings(plan, runner, settings, selected),
+        *_predictions(plan, runner, settings, selected, force=force),
+    ]
+
+
+def _ingests(plan: RunPlan) -> Iterator[PlannedStep]:
+    for name, days in plan.days_by_table.items():
+        yield PlannedStep("ingest", f"raw.{name}", days, "missing, or changed in the source")
+    due = {day for days in plan.days_by_table.values() for day in days}
+    if damaged := sorted({*plan.raw_days} - due):
+        yield PlannedStep("ingest", "raw", damaged, "their files were damaged")
+    if plan.weeks_ahead:
+        reason = "known ahead, and missing or changed"
+        yield PlannedStep("ingest", "raw tables of weeks", plan.weeks_ahead, reason)
+
+
+def _trainings(
+    plan: RunPlan,
+    runner: JobRunner,
+    settings: Settings,
+    selected: Collection[dg.AssetKey] | None,
+) -> Iterator[PlannedStep]:
+    """Those that are due, and those that will be once the days of the plan are ingested."""
+    models, warehouse = ModelStore.of(settings), Warehouse.of(settings)
+    trainings = {
+        name: training
+        for name, training in possible_trainings(runner).items()
+        if selected is None or model_key(name) in selected
+    }
+    due = training_due(plan.weeks, trainings, warehouse, models, settings)
+    for week in plan.weeks:
+        for name, training in trainings.items():
+            reason = due.get(week, {}).get(name) or _changes(plan, week, training, settings)
+            if reason:
+                yield PlannedStep("train", name, [week.isoformat()], reason)
+
+
+def _changes(plan: RunPlan, week: dt.date, training: Training, settings: Settings) -> str | None:
+    """Why a training will be due after the ingest; None if it will not."""
+    through = trained_through(week)
+    first = through - dt.timedelta(days=training.history_days(settings) - 1)
+    for table in training.tables:
+        days = plan.days_by_table.get(table.name, ())
+        count = sum(str(first) <= day <= str(through) for day in days)
+        if count:
+            return f"{count} days of {table.qualified} up to {through} are to be ingested"
+    return None
+
+
+def _predictions(
+    plan: RunPlan,
+    runner: JobRunner,
+    settings: Settings,
+    selected: Collection[dg.AssetKey] | None,
+    *,
+    force: bool,
+) -> Iterator[PlannedStep]:
+    def tables(job: jobs.JobSpec) -> Iterator[str]:
+        for key in runner.keys(job, ["predictions"]):
+            if key.path[0] == "predictions" and (selected is None or key in selected):
+                yield ".".join(key.path)
+
+    weeks = [week.isoformat() for week in plan.weeks]
+    warehouse = Warehouse.of(settings)
+    is_ingesting = bool(plan.raw_days or plan.weeks_ahead)
+    if force or is_ingesting or not are_weeks_predicted(runner, settings, plan, warehouse):
+        reason = "not predicted from these rows, models and settings yet"
+        for name in tables(jobs.WEEKLY_PREDICTIONS):
+            yield PlannedStep("predict", name, weeks, reason)
+    days = days_between(plan.first, plan.last)
+    for name in tables(jobs.NIGHTLY):
+        yield PlannedStep("predict", name, days, "of the days to predict")
+    yield PlannedStep("release", "serving", days, "if its rows differ from what is served")
