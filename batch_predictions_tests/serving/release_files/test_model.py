@@ -16,7 +16,7 @@ from typing import Any
 
 import hypothesis.strategies as st
 import pytest
-from hypothesis import Phase
+from hypothesis import Phase, assume
 from hypothesis import settings as hypothesis_settings
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
@@ -206,6 +206,30 @@ class ReleaseMachine(RuleBasedStateMachine):
                 if release.release_id not in self.model:
                     users = {f"u{n}" for n in range(USERS)}
                     self.model[release.release_id] = ModelRelease(day, tag, users)
+        self._forget_pruned()
+
+    @rule(day=DAYS, tag=TAGS, other=DAYS, other_tag=TAGS)
+    def publish_beside_another(self, day: int, tag: str, other: int, other_tag: str) -> None:
+        """Another publisher serves its day after this one has read the pointer: compare-and-set."""
+        assume(day != other)
+        dates = self._predict(day, tag), self._predict(other, other_tag)
+        original = publishing._serve
+
+        def serve_after_another(*arguments: Any) -> Any:
+            patch.undo()
+            release = self.world.publish(dates[1], keep=KEEP)
+            self._expect_published(release.release_id, other, other_tag)
+            return original(*arguments)
+
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(publishing, "_serve", serve_after_another)
+            try:
+                release = self.world.publish(dates[0], keep=KEEP)
+            except publishing.ReleaseError:
+                # The other publisher has removed it, as the oldest of more than are kept.
+                assert self.model[self.current or ""].day > day
+            else:
+                self._expect_published(release.release_id, day, tag)
         self._forget_pruned()
 
     def _is_stored(self, day: int, tag: str) -> bool:
