@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 
 import dagster as dg
@@ -93,3 +94,19 @@ def _released_versions(settings: Settings) -> set[str]:
         for entry in release.manifest["tables"].values()
         for version in entry["model_versions"]
     }
+
+
+def prune_after_run(
+    settings: Settings, instance: dg.DagsterInstance, log: Callable[[str], None]
+) -> None:
+    """Does the same after a run, and logs it. A failure is logged too: the run is done."""
+    try:
+        removed = prune(settings, instance)
+    except Exception as error:
+        log(f"old runs and models were not removed: {type(error).__name__}: {error}")
+        return
+    if removed.runs or removed.model_versions:
+        log(
+            f"removed {removed.runs} Dagster runs older than {settings.retention.run_days} days "
+            f"and {len(removed.model_versions)} models that never served"
+        )

@@ -25,7 +25,7 @@ from batch_predictions.automation.planning import RunPlan, plan_run, training_du
 from batch_predictions.automation.progress import ProgressBar, show_progress
 from batch_predictions.automation.remake import make_again, near_partitions
 from batch_predictions.automation.repair import finish_repair
-from batch_predictions.automation.retention import prune
+from batch_predictions.automation.retention import prune_after_run
 from batch_predictions.automation.run_summary import Summary, count_rows
 from batch_predictions.automation.selection import select_assets
 from batch_predictions.automation.stale import find_stale, oldest_corrections, partition_times
@@ -123,23 +123,14 @@ def run(
     summary = Summary(str(settings.home), str(plan.first), str(plan.last))
     summary.skipped = runner.describe_skipped()
     with show_progress(_total_weight(runner, plan, selected)) as progress:
-        this = Run(settings, plan, runner, progress, selected, summary)
         for run_id in fail_dead_runs(
             runner.instance, settings.home, is_alone=True, untracked=end_stuck_runs
         ):
             progress.log(f"run {run_id} of a process that died was marked as failed")
-        times_before = partition_times(warehouse)
-        _ingest(runner, plan, progress)
-        validate_exclusions(settings, warehouse)
-        times_after = partition_times(warehouse)
-        summary.repaired, not_made = make_again(runner, plan, progress, settings)
-        _train(this)
-        _predict(this, force=force)
-        finish_repair(settings, not_made)
-        _prune(settings, runner.instance, progress)
+        this = Run(settings, plan, runner, progress, selected, summary)
+        corrections = _execute(this, force=force)
         progress.finish()
-    summary.add_ingested(times_before, times_after)
-    _record_stale(this, oldest_corrections(times_before, times_after))
+    _record_stale(this, corrections)
     skipped = {key.path[-1] for key in runner.skipped_assets}
     summary.rows = count_rows(warehouse, plan.last, skipped)
     summary.release_id = served_release(settings)
@@ -149,6 +140,22 @@ def run(
         # The plan without its days to ingest, which have been ingested.
         record_run(settings, digest_of_run(settings, plan, warehouse), summary.as_dict())
     return summary
+
+
+def _execute(this: Run, *, force: bool) -> Mapping[str, dt.date]:
+    """Ingests, trains, predicts, releases and prunes; the oldest corrected day by table."""
+    settings, plan, runner, progress = this.settings, this.plan, this.runner, this.progress
+    before = partition_times(this.warehouse)
+    _ingest(runner, plan, progress)
+    validate_exclusions(settings, this.warehouse)
+    after = partition_times(this.warehouse)
+    this.summary.repaired, not_made = make_again(runner, plan, progress, settings)
+    _train(this)
+    _predict(this, force=force)
+    finish_repair(settings, not_made)
+    prune_after_run(settings, runner.instance, progress.log)
+    this.summary.add_ingested(before, after)
+    return oldest_corrections(before, after)
 
 
 def _total_weight(runner: JobRunner, plan: RunPlan, only: Collection[dg.AssetKey] | None) -> float:
@@ -162,20 +169,6 @@ def _total_weight(runner: JobRunner, plan: RunPlan, only: Collection[dg.AssetKey
     if plan.weeks_ahead:
         total += runner.weight(jobs.INGEST_WEEKLY)
     return total
-
-
-def _prune(settings: Settings, instance: dg.DagsterInstance, progress: ProgressBar) -> None:
-    """Removes what the settings `retention` do not keep. A failure is logged: the run is done."""
-    try:
-        removed = prune(settings, instance)
-    except Exception as error:
-        progress.log(f"old runs and models were not removed: {type(error).__name__}: {error}")
-        return
-    if removed.runs or removed.model_versions:
-        progress.log(
-            f"removed {removed.runs} Dagster runs older than {settings.retention.run_days} days "
-            f"and {len(removed.model_versions)} models that never served"
-        )
 
 
 def _ingest(runner: JobRunner, plan: RunPlan, progress: ProgressBar) -> None:

@@ -18,10 +18,11 @@ _RUNNING = re.compile(r"\{running (\w+)\}")
 _SPANS = re.compile(r"\{spans (\w+) (last|after|until) ([^}]+)\}")
 _LAST_MONTH_END = "date_trunc('month', $date::DATE + 1)::DATE - 1"
 """The newest end of a month up to `$date`; constant, so that no other file is opened."""
+RAW_INTERACTIONS = "raw.interactions"
 _FIRST_DAY = "DATE '0001-01-01'"
 
 
-def sql(name: str, *, tiles: bool = False) -> str:
+def sql(name: str, *, tiles: bool = False, interactions: str = RAW_INTERACTIONS) -> str:
     """The query in `features/sql/<name>.sql`.
 
     In the file, `{is_excluded}`, `{is_purchase TYPES}` and `{is_counted TYPES}` stand for the
@@ -34,10 +35,13 @@ def sql(name: str, *, tiles: bool = False) -> str:
         name: of the file.
         tiles: whether tiles are read. Else their rows are computed from the raw tables, as for past
             days that a training describes: the rows are equal, the cost grows with history.
+        interactions: without tiles, a relation with the rows of raw.interactions of some users,
+            which is read instead, but by `{query NAME}`.
     """
     text = (resources.files(__package__) / "sql" / f"{name}.sql").read_text(encoding="utf-8")
     text = _RUNNING.sub(lambda match: _running(match[1], tiles), text)
     text = _SPANS.sub(lambda match: _spans(match[1], match[2], match[3], tiles), text)
+    text = text.replace(RAW_INTERACTIONS, interactions)
     text = _QUERY.sub(lambda match: sql(match[1], tiles=tiles), text)
     text = text.replace("{is_excluded}", conditions.IS_EXCLUDED)
     return _CONDITION.sub(lambda match: getattr(conditions, match[1])(match[2]), text)
@@ -85,7 +89,7 @@ PURCHASES = f"(select * from raw.interactions where {conditions.is_purchase('pur
 """SQL of the interactions that are purchases; returns are left out."""
 
 
-def user_item_days(item_state: str, interactions: str = "raw.interactions") -> str:
+def user_item_days(item_state: str, interactions: str = RAW_INTERACTIONS) -> str:
     """The query of users' days with items, over a relation of item states.
 
     Args:
@@ -93,7 +97,7 @@ def user_item_days(item_state: str, interactions: str = "raw.interactions") -> s
             `sql("item_state")`, which makes it.
         interactions: a relation with the rows of raw.interactions, or with those of some users.
     """
-    return sql("user_item_days").format(item_state=item_state, interactions=interactions)
+    return sql("user_item_days", interactions=interactions).format(item_state=item_state)
 
 
 def user_item_history(item_state: str) -> str:

@@ -182,6 +182,12 @@ def test_where_a_prediction_fails_the_release_has_its_earlier_day(home: UsersHom
     answer = lookup(home, "expected_orders", "user_id=c07")
     assert answer["partition"] == "2024-09-08" and answer["as_of"] == "2024-09-08"
     assert lookup(home, "recommendations", "user_id=c07")["as_of"] == "2024-09-09"
+    command = ("status", "--max-age", "99999", "--json")
+    status = run_command(*command, env=home.env, cwd=home.folder, check=False)
+    assert status.returncode == 1
+    problems = json.loads(status.stdout)["problems"]
+    assert any("expected_orders is of 2024-09-08" in problem for problem in problems)
+    assert any("run of nightly failed (2024-09-09)" in problem for problem in problems)
 
 
 def test_some_tables_are_made_alone(home: UsersHome) -> None:

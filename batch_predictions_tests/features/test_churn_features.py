@@ -6,6 +6,7 @@ import datetime as dt
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pytest
 
 from batch_predictions.features.queries import parameters, sql
@@ -117,6 +118,29 @@ def test_discounts_are_relative_to_the_items_usual_price(
     write_raw_rows(warehouse, INTERACTIONS, rows)
     rows = features(warehouse, settings, FIRST + dt.timedelta(days=100))
     assert [row["discount_share"] for row in rows.values()] == [0, 0, 0, 0, 1]
+
+
+def test_the_usual_price_is_the_median_over_lines(warehouse: Warehouse, settings: Settings) -> None:
+    from batch_predictions.tables import INTERACTIONS
+    from batch_predictions_tests.worlds.customers import interactions
+
+    random = np.random.default_rng(4)
+    write_visits(warehouse, [])
+    rows = interactions([(f"u-{n:03d}", 90) for n in range(400)])
+    items = random.integers(0, 30, len(rows)).astype(str)
+    # Some prices repeat, others do not; some items have an even number of lines.
+    amounts = np.where(random.random(len(rows)) < 0.5, 2.5, random.random(len(rows)) * 10 + 0.01)
+    for name, values in {"item_id": pa.array(items), "amount": pa.array(amounts)}.items():
+        rows = rows.set_column(rows.column_names.index(name), name, values)
+    write_raw_rows(warehouse, INTERACTIONS, rows)
+    bound = {**parameters(settings), "date": FIRST + dt.timedelta(days=100)}
+    usual = warehouse.query(sql("usual_prices"), bound).to_pylist()
+    prices = amounts / rows["quantity"].to_numpy()
+    assert {row["item_id"]: row["usual"] for row in usual} == {
+        item: np.median(prices[items == item])
+        for item in np.unique(items)
+        if (items == item).sum() > 1
+    }
 
 
 def test_only_purchases_count_where_types_are_named(

@@ -6,7 +6,7 @@ import datetime as dt
 import json
 import sys
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
 
 import typer
 
@@ -18,6 +18,24 @@ from batch_predictions.settings import Settings
 
 if TYPE_CHECKING:
     from batch_predictions.automation.run_summary import Summary
+
+
+Only: TypeAlias = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--only",
+        metavar="NAME",
+        help="Make this table or model alone, with what it needs; give it again for more. The "
+        "release has what there is of the others.",
+    ),
+]
+EndStuckRuns: TypeAlias = Annotated[
+    bool,
+    typer.Option(
+        "--end-stuck-runs",
+        help="Mark unfinished runs of the UI that no process is known of as failed first.",
+    ),
+]
 
 
 @command("run", order=30)
@@ -36,28 +54,14 @@ def run(
             help="Last day to predict. [default: the newest complete day of the source]",
         ),
     ] = None,
-    only: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--only",
-            metavar="NAME",
-            help="Make this table or model alone, with what it needs; give it again for more. The "
-            "release has what there is of the others.",
-        ),
-    ] = None,
+    only: Only = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Show what is due, and why; do nothing.")
     ] = False,
     force: Annotated[
         bool, typer.Option("--force", help="Predict and release again even if nothing is new.")
     ] = False,
-    end_stuck_runs: Annotated[
-        bool,
-        typer.Option(
-            "--end-stuck-runs",
-            help="Mark unfinished runs of the UI that no process is known of as failed first.",
-        ),
-    ] = False,
+    end_stuck_runs: EndStuckRuns = False,
     as_json: Json = False,
 ) -> None:
     """Ingest what is missing, train what is due, predict, release. For cron, and to begin.

@@ -81,11 +81,7 @@ rhythms as (
     left join recent_visits on recent_visits.user_id = customers.user_id
 ),
 prices as (
-    select item_id, median(amount / quantity) as usual
-    from events
-    where date > $date::DATE - 84 and quantity > 0 and amount > 0
-    group by item_id
-    having count(*) > 1
+    select item_id, usual from ({query usual_prices})
 ),
 baskets as (
     select

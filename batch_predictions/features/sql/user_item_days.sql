@@ -3,8 +3,7 @@
 -- with the weight of its type; types without a weight, and returns, are not read. Items that are
 -- never recommended (source.exclude_items) are left out. Unavailable items are kept: they show what
 -- users like, and may become available again.
--- The placeholders stand for raw.interactions, or its rows of some users, and for the partition of
--- features.item_state, or the query that computes it.
+-- The placeholder stands for the partition of features.item_state, or the query that computes it.
 select
     events.user_id,
     events.item_id,
@@ -14,7 +13,7 @@ select
     bool_or(list_contains($seen_types::VARCHAR[], events.event_type)) as is_seen,
     coalesce(epoch_ms(min(events.occurred_at)), 0) as event_time,
     favg(events.amount::DOUBLE) filter (events.event_type = 'rating') as rating
-from {interactions} as events
+from raw.interactions as events
 join (
     select unnest($weighted_types::VARCHAR[]) as event_type,
         unnest($type_weights::DOUBLE[]) as weight

@@ -15,6 +15,17 @@ from batch_predictions.warehouse import Warehouse
 
 PURCHASES = f"raw.interactions where {is_purchase('churn_event_types')}"
 """SQL after `from`: interactions that are purchases. `and …` may follow."""
+_SAMPLE = f"""(
+    select * from raw.interactions where user_id in (
+        select user_id from {PURCHASES}
+        and date <= $date::DATE
+        and date > $date::DATE - least($churn_active_days, $churn_history_days)::INTEGER
+        group by user_id
+        order by md5(user_id), user_id
+        limit $max_customers::BIGINT
+    )
+)"""
+"""Interactions of the customers that are described, so that no others are computed."""
 _EXAMPLES = f"""
     select features.*, buyers.user_id is null as churned
     from ({{features}}) as features
@@ -22,8 +33,6 @@ _EXAMPLES = f"""
         select distinct user_id from {PURCHASES}
         and date > $date::DATE and date <= $date::DATE + $horizon_days::INTEGER
     ) as buyers on buyers.user_id = features.user_id
-    qualify row_number() over (order by md5(features.user_id), features.user_id)
-        <= $max_customers::BIGINT
     order by features.user_id
 """
 """Customers as of a past day, by the query that also computes a day's features, with outcomes."""
@@ -47,7 +56,7 @@ def examples_as_of(warehouse: Warehouse, settings: Settings, day: dt.date) -> Ex
     day.
     """
     rows = warehouse.query(
-        _EXAMPLES.format(features=sql("churn_features")),
+        _EXAMPLES.format(features=sql("churn_features", interactions=_SAMPLE)),
         {
             **feature_parameters(settings),
             "date": day,

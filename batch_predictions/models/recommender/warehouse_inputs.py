@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
+from batch_predictions.features.queries import RAW_INTERACTIONS, sql, user_item_days
 from batch_predictions.features.queries import parameters as feature_parameters
-from batch_predictions.features.queries import sql, user_item_days
 from batch_predictions.settings import Settings
 from batch_predictions.sources import registry
 from batch_predictions.warehouse import Warehouse
@@ -93,7 +93,7 @@ def read_interactions(
             f"learning from {users:,} of {all_users:,} users, selected by a hash "
             "(recommender.max_users)"
         )
-    interactions = _SAMPLE if users < all_users else "raw.interactions"
+    interactions = _SAMPLE if users < all_users else RAW_INTERACTIONS
     table = warehouse.query(user_item_days(sql("item_state"), interactions), bound)
     return TrainingRows(table, users, all_users)
 

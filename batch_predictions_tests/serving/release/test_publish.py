@@ -111,6 +111,35 @@ def test_a_missing_partition_is_an_error_unless_optional(world: ServingWorld) ->
         world.publish(DAY, optional=("retention",))
 
 
+def test_a_table_that_was_not_made_for_the_day_is_of_its_newest_earlier_day(
+    world: ServingWorld,
+) -> None:
+    world.release(DAY, "a")
+    world.predict(NEXT, "b")
+    world.warehouse.remove_partition(RECOMMENDATIONS, NEXT.isoformat())
+    release = world.publish(NEXT)
+    assert release.moved and release.as_of == NEXT
+    assert release.earlier_days == {"recommendations": DAY.isoformat()}
+    with Lookup(world.settings) as up:
+        personal, unknown = up.recommendations("u1"), up.recommendations("nobody")
+        assert (personal["as_of"], personal["model_version"]) == (DAY.isoformat(), "als-a")
+        assert (unknown["as_of"], unknown["model_version"]) == (NEXT.isoformat(), "demo-b")
+        answer = up.answer("recommendations", user_id="u1")
+        assert answer["as_of"] == answer["partition"] == DAY.isoformat()
+    # Made after all, it is released with the day.
+    world.predict(NEXT, "b")
+    complete = world.publish(NEXT)
+    assert complete.moved and complete.earlier_days == {}
+    with Lookup(world.settings) as up:
+        assert up.recommendations("u1")["as_of"] == NEXT.isoformat()
+
+
+def test_a_day_of_which_nothing_was_made_is_not_released(world: ServingWorld) -> None:
+    world.release(DAY)
+    with pytest.raises(ReleaseError, match="none of its tables has a partition of the day"):
+        world.publish(NEXT)
+
+
 def test_a_new_table_with_lists_is_added(
     world: ServingWorld, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -1,0 +1,173 @@
+"""The newest runs and check results of a home, from its Dagster instance."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from batch_predictions import process_records
+from batch_predictions.automation import instance as home_instance
+from batch_predictions.automation import jobs
+from batch_predictions.home_lock import processes_folder
+from batch_predictions.settings import Settings
+
+if TYPE_CHECKING:
+    import dagster as dg
+
+JOBS = (
+    jobs.INGEST,
+    jobs.INGEST_WEEKLY,
+    jobs.WEEKLY_TRAINING,
+    jobs.WEEKLY_PREDICTIONS,
+    jobs.NIGHTLY,
+)
+DEAD = "DEAD"
+_RANGE = ("dagster/asset_partition_range_start", "dagster/asset_partition_range_end")
+
+
+@dataclass(frozen=True)
+class RunState:
+    """The newest run of a job.
+
+    Attributes:
+        job: its name.
+        run_id: Dagster's id.
+        status: Dagster's word, such as SUCCESS, FAILURE or STARTED; `DEAD` for one that is not
+            marked as failed yet, while its process has died.
+        partition: of the run, or the first and last of a range; empty if it had none.
+        started_at: UTC, to the second; None before it began.
+        seconds: how long it took; None before it ended.
+        reason: the first cause of a failure in a line; empty otherwise.
+    """
+
+    job: str
+    run_id: str
+    status: str
+    partition: str
+    started_at: str | None
+    seconds: float | None
+    reason: str
+
+
+@dataclass(frozen=True)
+class CheckState:
+    """The newest result of an asset check.
+
+    Attributes:
+        table: the asset, such as predictions.demand.
+        name: of the check.
+        partition: that was checked; empty if it had none.
+        passed: whether it did.
+        severity: WARN or ERROR, of a failure.
+        description: what was seen.
+    """
+
+    table: str
+    name: str
+    partition: str
+    passed: bool
+    severity: str
+    description: str
+
+
+def last_runs(settings: Settings) -> list[RunState]:
+    """The newest run of each job that has one, in the order of the jobs."""
+    import dagster as dg
+
+    states = []
+    with _instance(settings) as instance:
+        if instance is None:
+            return []
+        for job in JOBS:
+            chosen = dg.RunsFilter(job_name=job.name)
+            for record in instance.get_run_records(chosen, limit=1):
+                states.append(_state(instance, processes_folder(settings.home), record))
+    return states
+
+
+def _state(instance: dg.DagsterInstance, processes: Path, record: Any) -> RunState:
+    run = record.dagster_run
+    tags = run.tags
+    first, last = (tags.get(tag, "") for tag in _RANGE)
+    partition = tags.get("dagster/partition") or (f"{first} to {last}" if first else "")
+    started, seconds = None, None
+    if record.start_time:
+        begin = dt.datetime.fromtimestamp(record.start_time, dt.UTC)
+        started = begin.replace(microsecond=0, tzinfo=None).isoformat()
+        if record.end_time:
+            seconds = round(record.end_time - record.start_time, 1)
+    status = run.status.value
+    if (
+        status == "STARTED"
+        and process_records.is_registered(processes, run.run_id)
+        and not process_records.is_running(processes, run.run_id)
+    ):
+        status = DEAD
+    reason = _reason(instance, run.run_id) if status == "FAILURE" else ""
+    return RunState(run.job_name, run.run_id, status, partition, started, seconds, reason)
+
+
+def _reason(instance: dg.DagsterInstance, run_id: str) -> str:
+    """The first cause of a failed run in a line."""
+    import dagster as dg
+
+    for entry in instance.all_logs(run_id, of_type=dg.DagsterEventType.STEP_FAILURE):
+        event = entry.dagster_event
+        if event is None:
+            continue
+        error = event.step_failure_data.error
+        while error is not None and error.cause is not None:
+            error = error.cause
+        if error is not None:
+            return f"{event.step_key}: {error.message.strip().splitlines()[0]}"
+    return f"see run {run_id} in the UI"
+
+
+def last_checks(settings: Settings) -> list[CheckState]:
+    """The newest result of every asset check that has one, by table and name."""
+    from dagster import EventLogEntry
+    from dagster._core.storage.event_log import SqlEventLogStorage
+    from dagster._core.storage.event_log.schema import AssetCheckExecutionsTable
+    from dagster_shared.serdes import deserialize_value
+    from sqlalchemy import func, select
+
+    with _instance(settings) as instance:
+        if instance is None or not isinstance(instance.event_log_storage, SqlEventLogStorage):
+            return []
+        columns = AssetCheckExecutionsTable.c
+        newest = select(func.max(columns.id)).where(columns.evaluation_event.is_not(None))
+        newest = newest.group_by(columns.asset_key, columns.check_name)
+        query = select(columns.evaluation_event).where(columns.id.in_(newest))
+        with instance.event_log_storage.index_connection() as db:
+            texts = db.execute(query).scalars().all()
+    entries = [deserialize_value(text, EventLogEntry) for text in texts]
+    evaluations = [entry.get_dagster_event().asset_check_evaluation_data for entry in entries]
+    states = [
+        CheckState(
+            ".".join(evaluation.asset_key.path),
+            evaluation.check_name,
+            evaluation.partition or "",
+            evaluation.passed,
+            evaluation.severity.value,
+            evaluation.description or "",
+        )
+        for evaluation in evaluations
+    ]
+    return sorted(states, key=lambda state: (state.table, state.name))
+
+
+@contextmanager
+def _instance(settings: Settings) -> Iterator[dg.DagsterInstance | None]:
+    """The home's instance; None where nothing has run in it yet."""
+    import dagster as dg
+
+    if not (settings.home / "dagster" / "history").exists() and not settings.execution.instance:
+        yield None
+        return
+    home_instance.prepare(settings)
+    with dg.DagsterInstance.get() as instance:
+        yield instance

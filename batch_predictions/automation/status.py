@@ -1,0 +1,209 @@
+"""How a home is doing: what is served and how old it is, last runs, failed checks, source, disk.
+
+Nothing is changed, and no lock is taken: a monitor may ask at any time.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import os
+import shutil
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from batch_predictions.automation.run_history import (
+    DEAD,
+    CheckState,
+    RunState,
+    last_checks,
+    last_runs,
+)
+from batch_predictions.home import State, read_state
+from batch_predictions.model_store import ModelStore
+from batch_predictions.serving.store.schema import store_url
+from batch_predictions.serving.store.snapshot import ReadStore
+from batch_predictions.settings import Settings
+from batch_predictions.sources.base import SourceError
+from batch_predictions.sources.registry import current_date, source_of
+
+MIN_FREE_BYTES = 1 << 30
+"""With less free space, the next night may not end."""
+
+
+@dataclass
+class Status:
+    """How a home is doing.
+
+    Attributes:
+        home: the home folder.
+        source: kind of the source.
+        today: the current date in the source's time zone.
+        source_day: newest complete day of the source; None: it cannot be read.
+        release_id: what is served; None: nothing yet.
+        as_of: day of the release.
+        age_days: days since then.
+        earlier_days: tables of the release that are of an earlier day, with the day.
+        rows: rows of the release by table.
+        next_day: the next day to predict; None: it is not known.
+        is_due: whether that day is over.
+        runs: the newest run of each job.
+        checks: newest results of checks that did not pass.
+        checks_passed: number of those that passed.
+        models: version that serves, by model.
+        home_bytes: size by folder of the home.
+        free_bytes: free space on its disk.
+        problems: what needs somebody's attention, and what to do.
+    """
+
+    home: str
+    source: str
+    today: str
+    source_day: str | None = None
+    release_id: str | None = None
+    as_of: str | None = None
+    age_days: int | None = None
+    earlier_days: dict[str, str] = field(default_factory=dict)
+    rows: dict[str, int] = field(default_factory=dict)
+    next_day: str | None = None
+    is_due: bool = False
+    runs: list[RunState] = field(default_factory=list)
+    checks: list[CheckState] = field(default_factory=list)
+    checks_passed: int = 0
+    models: dict[str, str] = field(default_factory=dict)
+    home_bytes: dict[str, int] = field(default_factory=dict)
+    free_bytes: int = 0
+    problems: list[str] = field(default_factory=list)
+
+    def as_dict(self) -> dict[str, Any]:
+        """As JSON values."""
+        return asdict(self)
+
+
+def read_status(settings: Settings, max_age_days: int, today: dt.date | None = None) -> Status:
+    """The status of a home.
+
+    Args:
+        settings: of the home.
+        max_age_days: a release, or a source, whose newest day is older is a problem.
+        today: the current date; None: by the clock, in the source's time zone.
+    """
+    state = read_state(settings.home)
+    timezone = state.timezone if state else "UTC"
+    today = today or current_date(timezone)
+    status = Status(str(settings.home), settings.source.kind, today.isoformat())
+    _add_disk(status, settings.home)
+    if state is None:
+        status.problems.append(
+            f"{settings.home} has no run yet: `batch-predictions run` makes the first"
+        )
+        return status
+    _add_release(status, settings, today, max_age_days)
+    _add_source(status, settings, state, today, max_age_days)
+    _add_next_day(status, state, today)
+    models = ModelStore.of(settings)
+    versions = {name: models.version_of(name, today) for name in models.models()}
+    status.models = {name: version for name, version in versions.items() if version}
+    _add_runs(status, settings)
+    return status
+
+
+def _add_disk(status: Status, home: Path) -> None:
+    """Sizes of the home's folders, and the free space of its disk."""
+    if home.exists():
+        for entry in sorted(os.scandir(home), key=lambda entry: entry.name):
+            is_folder = entry.is_dir(follow_symlinks=False)
+            size = sum(_sizes(entry.path)) if is_folder else entry.stat().st_size
+            status.home_bytes[entry.name] = size
+    existing = next(path for path in (home, *home.absolute().parents) if path.exists())
+    status.free_bytes = shutil.disk_usage(existing).free
+    if status.free_bytes < MIN_FREE_BYTES:
+        status.problems.append(
+            f"the disk of {home} has {status.free_bytes / 2**20:,.0f} MiB left: free space, or "
+            "keep less (settings retention.*, serving.keep_releases)"
+        )
+
+
+def _sizes(folder: str) -> Iterator[int]:
+    for root, _, names in os.walk(folder):
+        for name in names:
+            try:
+                yield Path(root, name).lstat().st_size
+            except FileNotFoundError:
+                # A run replaced it meanwhile.
+                continue
+
+
+def _add_release(status: Status, settings: Settings, today: dt.date, max_age_days: int) -> None:
+    with ReadStore(store_url(settings)) as store:
+        current = [release for release in store.releases() if release.current]
+    if not current:
+        status.problems.append("nothing is served: `batch-predictions run` publishes a release")
+        return
+    release = current[0]
+    status.release_id, status.as_of = release.release_id, release.as_of.isoformat()
+    status.age_days = (today - release.as_of).days
+    status.earlier_days, status.rows = release.earlier_days, release.rows
+    if status.age_days > max_age_days:
+        status.problems.append(
+            f"applications see predictions as of {release.as_of}, {status.age_days} days ago (at "
+            f"most {max_age_days}: --max-age): see the runs, or `batch-predictions run`"
+        )
+    for name, day in status.earlier_days.items():
+        status.problems.append(
+            f"{name} is of {day}, since it could not be made for {release.as_of}: "
+            "`batch-predictions run` makes it again and names the cause"
+        )
+
+
+def _add_source(
+    status: Status, settings: Settings, state: State, today: dt.date, max_age_days: int
+) -> None:
+    try:
+        newest = source_of(settings, state).newest_complete_day(today)
+    except SourceError as error:
+        status.problems.append(f"the source cannot be read: {error}")
+        return
+    status.source_day = newest.isoformat()
+    silent_days = (today - newest).days
+    if silent_days > max_age_days:
+        status.problems.append(
+            f"the source's newest day is {newest}, {silent_days} days ago: nothing arrives from it"
+        )
+
+
+def _add_next_day(status: Status, state: State, today: dt.date) -> None:
+    """The day after the one that is served; of a new home, the newest day of the source."""
+    if status.as_of is not None:
+        day = dt.date.fromisoformat(status.as_of) + dt.timedelta(days=1)
+    elif status.source_day is not None:
+        day = dt.date.fromisoformat(status.source_day)
+    else:
+        return
+    if state.last_day is None or day <= state.last_day:
+        status.next_day, status.is_due = day.isoformat(), day < today
+
+
+def _add_runs(status: Status, settings: Settings) -> None:
+    """The newest run of each job, and checks of the newest partitions that did not pass."""
+    status.runs = last_runs(settings)
+    for run in status.runs:
+        if run.status == "FAILURE":
+            status.problems.append(
+                f"the newest run of {run.job} failed ({run.partition}): {run.reason}"
+            )
+        elif run.status == DEAD:
+            status.problems.append(
+                f"the process of {run.job} died ({run.partition}): the next run, or the sensor "
+                "dead_runs, marks it as failed, and what it had finished is kept"
+            )
+    checks = last_checks(settings)
+    status.checks = [check for check in checks if not check.passed]
+    status.checks_passed = len(checks) - len(status.checks)
+    for check in status.checks:
+        if check.severity == "ERROR":
+            status.problems.append(
+                f"check {check.name} of {check.table} failed ({check.partition}): "
+                f"{check.description}"
+            )
