@@ -115,8 +115,25 @@ def next_night(shop: ShopHome, problems: list[str]) -> dict[str, Any]:
     return {"trained": len(result["trained"]), "rows": rows, "stale": sorted(result["stale"])}
 
 
-def kill_erasures(shop: ShopHome, kills: int, problems: list[str], seed: int = 1) -> dict[str, Any]:
-    """Kills erasures of another user at random moments; a run finishes each."""
+def _record(shop: ShopHome) -> list[dict[str, Any]]:
+    """The recorded erasures."""
+    record = json.loads((shop.home / "erasures.json").read_text(encoding="utf-8"))
+    erasures: list[dict[str, Any]] = record["erasures"]
+    return erasures
+
+
+def kill_erasures(
+    shop: ShopHome, kills: int, seconds: float, problems: list[str], seed: int = 1
+) -> dict[str, Any]:
+    """Kills erasures of another user at random moments; a run finishes each.
+
+    Args:
+        shop: of which a user is erased already.
+        kills: number of erasures.
+        seconds: how long after the request was recorded they are killed, at most.
+        problems: gets what is wrong.
+        seed: of the moments.
+    """
     saved = shop.root / "saved"
     subprocess.run(["cp", "-a", str(shop.home), str(saved)], check=True)
     subprocess.run(["cp", "-a", str(shop.root / "releases"), str(saved / "files")], check=True)
@@ -127,21 +144,17 @@ def kill_erasures(shop: ShopHome, kills: int, problems: list[str], seed: int = 1
         subprocess.run(["rm", "-rf", str(shop.root / "releases")], check=True)
         (shop.home / "files").rename(shop.root / "releases")
         process = shop.start("erase-user", OTHER, "--json")
+        while process.poll() is None and len(_record(shop)) == 1:
+            time.sleep(0.02)
         try:
-            process.wait(randomness.uniform(0.8, 6))
+            process.wait(randomness.uniform(0, seconds))
         except subprocess.TimeoutExpired:
             process.send_signal(signal.SIGKILL)
             process.wait()
             killed += 1
         process.communicate()
-        text = (shop.home / "erasures.json").read_text(encoding="utf-8")
-        record = json.loads(text)
-        is_pending = any(entry["finished_at"] is None for entry in record["erasures"])
-        if len(record["erasures"]) == 1:
-            shop.run("erase-user", OTHER, "--json")  # It was killed before the request was kept.
-        else:
-            shop.run("run", "--date", f"{NEXT_DAY}", "--json")
-            finished_by_run += is_pending
+        finished_by_run += any(entry["finished_at"] is None for entry in _record(shop))
+        shop.run("run", "--date", f"{NEXT_DAY}", "--json")
         names = files_with(shop.root, OTHER, ("saved", "source", *NOT_OF_THE_HOME))
         problems += [f"kill {number}: {name} still has the id" for name in names]
     return {"kills": killed, "finished_by_the_next_run": finished_by_run}
@@ -161,7 +174,9 @@ def main() -> int:
         result["next_night"] = next_night(shop, problems)
         log(result["next_night"])
         if arguments.kills:
-            result["killed"] = kill_erasures(shop, arguments.kills, problems)
+            result["killed"] = kill_erasures(
+                shop, arguments.kills, 0.5 * result["erasure"]["seconds"], problems
+            )
     print_json({**result, "problems": problems})
     return int(bool(problems))
 
