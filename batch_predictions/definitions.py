@@ -11,10 +11,10 @@ import warnings
 import dagster as dg
 
 from batch_predictions.automation.executors import executor_of
-from batch_predictions.automation.jobs import jobs
+from batch_predictions.automation.jobs import RELEASE, jobs
 from batch_predictions.automation.progress import LOGGER, terminal
 from batch_predictions.automation.schedules import schedules
-from batch_predictions.automation.sensors import dead_runs, sign_ups
+from batch_predictions.automation.sensors import dead_runs, release_after_failure, sign_ups
 from batch_predictions.discovery import instances, load_plugins
 from batch_predictions.evaluation.assets import realized_metrics_asset
 from batch_predictions.evaluation.realized_metric import RealizedMetric
@@ -73,9 +73,9 @@ def platform(settings: Settings) -> dg.Definitions:
     job_specs = jobs(assets)
     return dg.Definitions(
         assets=assets,
-        jobs=[job.definition(partitions) for job in job_specs],
+        jobs=[job.definition(partitions) for job in (*job_specs, RELEASE)],
         schedules=schedules(settings, state, job_specs),
-        sensors=[sign_ups, dead_runs],
+        sensors=[sign_ups, dead_runs, release_after_failure(partitions)],
         resources={
             "settings": settings,
             "warehouse": Warehouse.of(settings),

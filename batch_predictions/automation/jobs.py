@@ -81,12 +81,19 @@ NIGHTLY = JobSpec(
     False,
     "A day from end to end: raw rows, features, predictions, release, realized metrics.",
 )
+RELEASE = JobSpec(
+    "release",
+    ("serving",),
+    False,
+    "A release of what there is of a day, with earlier days of the rest. A sensor starts it where "
+    "a nightly run of the UI or of a schedule fails.",
+)
 AFTER_INGEST = ("features", "predictions", "evaluation", "serving")
 """Groups of the nightly job that come after the ingest."""
 
 
 def jobs(assets: Iterable[dg.AssetsDefinition]) -> list[JobSpec]:
-    """The jobs that have assets: weekly predictions only where there are weekly tables."""
+    """The scheduled jobs that have assets: weekly predictions where there are weekly tables."""
     has_weekly = any(
         spec.tags.get(CADENCE) == "weekly" and spec.group_name in WEEKLY_PREDICTIONS.groups
         for asset in assets

@@ -1,17 +1,20 @@
-"""The sensors: users who signed up since the last release, and runs whose process is dead."""
+"""The sensors: new users, runs whose process is dead, and releases where a nightly run failed."""
 
 from __future__ import annotations
 
 import dagster as dg
 
-from batch_predictions.automation.dead_runs import fail_dead_runs
+from batch_predictions.automation.dead_runs import OWNER_TAG, fail_dead_runs
+from batch_predictions.automation.jobs import NIGHTLY, RELEASE
 from batch_predictions.home import read_state
+from batch_predictions.partitions import Partitions
 from batch_predictions.serving.release.pointer import read_pointer
 from batch_predictions.serving.sign_ups import add_sign_ups
 from batch_predictions.serving.store.schema import Store
 from batch_predictions.settings import Settings
 from batch_predictions.sources import registry
 from batch_predictions.sources.sign_ups import new_sign_ups
+from batch_predictions.tables import TABLES
 from batch_predictions.warehouse import Warehouse
 
 
@@ -61,3 +64,44 @@ def dead_runs(
         context.log.warning(f"marked as failed, since their process died: {', '.join(failed)}")
         return dg.SkipReason(f"{len(failed)} runs of dead processes were marked as failed")
     return dg.SkipReason("no run of a dead process")
+
+
+def release_after_failure(partitions: Partitions) -> dg.SensorDefinition:
+    """The sensor that releases what a failed nightly run could make.
+
+    Dagster leaves the release out where one of the predictions fails. Commands release by
+    themselves.
+    """
+
+    @dg.run_failure_sensor(
+        name="release_after_failure",
+        description="Where a nightly run fails, releases the tables that it made, with the newest "
+        "earlier day of those that it could not make.",
+        monitored_jobs=[NIGHTLY.definition(partitions)],
+        request_job=RELEASE.definition(partitions),
+        default_status=dg.DefaultSensorStatus.RUNNING,
+        minimum_interval_seconds=30,
+    )
+    def sensor(
+        context: dg.RunFailureSensorContext,
+        warehouse: Warehouse,
+    ) -> dg.RunRequest | dg.SkipReason:
+        run = context.dagster_run
+        day = run.tags.get("dagster/partition")
+        # The UI copies the tag to runs that it starts again.
+        if OWNER_TAG in run.tags and run.parent_run_id is None:
+            return dg.SkipReason("the command that ran it releases by itself")
+        if day is None:
+            return dg.SkipReason("a run of several days is a backfill: run it again")
+        made = [
+            table.name
+            for table in TABLES.values()
+            if table.schema == "predictions"
+            and table.partition == "date"
+            and day in warehouse.partitions(table)
+        ]
+        if not made:
+            return dg.SkipReason(f"no prediction of {day} was made: the release before serves")
+        return dg.RunRequest(run_key=run.run_id, partition_key=day)
+
+    return sensor
