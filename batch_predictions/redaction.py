@@ -39,6 +39,8 @@ _FOLDERS = {"PWD", "OLDPWD"}
 """Working directories of a shell, which are no passwords."""
 KEY_LIST = re.compile(r"_KEYS$", re.IGNORECASE)
 """Variables whose values are keys, separated by commas."""
+ALERT_URLS = "BATCH_PREDICTIONS_ALERT_URLS"
+"""Variable with the addresses that alerts go to, separated by blanks; their parts are tokens."""
 _SHORTEST_SECRET = 4
 _URL_CUES = ("://",)
 _NAME_CUES = (
@@ -147,6 +149,11 @@ def secrets_of_url(url: str) -> set[str]:
 def environment_secrets() -> set[str]:
     """Secrets of the process's variables: passwords, tokens and keys, and those in URLs."""
     secrets: set[str] = set()
+    for url in os.environ.get(ALERT_URLS, "").split():
+        parts = re.split(r"[/:@?&=]+", url.partition("://")[2])
+        # Tokens are anywhere in them; a name with a dot is a host or a sender.
+        named = (part for part in parts if "." not in part and part != "localhost")
+        secrets |= {text for part in named for text in (part, unquote(part)) if len(text) >= 6}
     for name, value in os.environ.items():
         if not _VARIABLES.search(name) or name in _FOLDERS:
             continue

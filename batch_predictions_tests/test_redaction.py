@@ -237,3 +237,13 @@ def test_each_key_of_a_list_is_a_secret_and_a_shell_s_folder_is_none(
     redaction.configure([], show_identifiers=False)
     assert "second-key-456" not in redaction.redact("wrong: second-key-456 of /srv/shop")
     assert "/srv/shop" in redaction.redact("wrong: second-key-456 of /srv/shop")
+
+
+def test_parts_of_the_addresses_of_alerts_are_secrets(monkeypatch: pytest.MonkeyPatch) -> None:
+    urls = (
+        "slack://T1JJ3T3L2/A1BRTD4JD/x mailto://ann:pa%21ssword@mail.shop.example json://localhost"
+    )
+    monkeypatch.setenv("BATCH_PREDICTIONS_ALERT_URLS", urls)
+    secrets = redaction.environment_secrets()
+    assert {"T1JJ3T3L2", "A1BRTD4JD", "pa!ssword"} <= secrets
+    assert not {"mail.shop.example", "localhost"} & secrets

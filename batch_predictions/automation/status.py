@@ -28,8 +28,19 @@ from batch_predictions.settings import Settings
 from batch_predictions.sources.base import SourceError
 from batch_predictions.sources.registry import current_date, source_of
 
-MIN_FREE_BYTES = 1 << 30
-"""With less free space, the next night may not end."""
+
+@dataclass(frozen=True)
+class StatusProblem:
+    """What needs somebody's attention.
+
+    Attributes:
+        condition: its kind, with the table, job or check that it is about; equal as long as it
+            lasts.
+        message: what is seen, and what to do.
+    """
+
+    condition: str
+    message: str
 
 
 @dataclass
@@ -54,7 +65,7 @@ class Status:
         models: version that serves, by model.
         home_bytes: size by folder of the home.
         free_bytes: free space on its disk.
-        problems: what needs somebody's attention, and what to do.
+        problems: what needs somebody's attention.
     """
 
     home: str
@@ -74,29 +85,37 @@ class Status:
     models: dict[str, str] = field(default_factory=dict)
     home_bytes: dict[str, int] = field(default_factory=dict)
     free_bytes: int = 0
-    problems: list[str] = field(default_factory=list)
+    problems: list[StatusProblem] = field(default_factory=list)
+
+    def add_problem(self, condition: str, message: str) -> None:
+        """Adds what needs attention; see `StatusProblem`."""
+        self.problems.append(StatusProblem(condition, message))
 
     def as_dict(self) -> dict[str, Any]:
         """As JSON values."""
         return asdict(self)
 
 
-def read_status(settings: Settings, max_age_days: int, today: dt.date | None = None) -> Status:
+def read_status(
+    settings: Settings, max_age_days: int | None = None, today: dt.date | None = None
+) -> Status:
     """The status of a home.
 
     Args:
         settings: of the home.
-        max_age_days: a release, or a source, whose newest day is older is a problem.
+        max_age_days: a release, or a source, whose newest day is older is a problem; None:
+            `alerts.max_age_days`.
         today: the current date; None: by the clock, in the source's time zone.
     """
     state = read_state(settings.home)
     timezone = state.timezone if state else "UTC"
     today = today or current_date(timezone)
+    max_age_days = max_age_days or settings.alerts.max_age_days
     status = Status(str(settings.home), settings.source.kind, today.isoformat())
-    _add_disk(status, settings.home)
+    _add_disk(status, settings)
     if state is None:
-        status.problems.append(
-            f"{settings.home} has no run yet: `batch-predictions run` makes the first"
+        status.add_problem(
+            "no_run", f"{settings.home} has no run yet: `batch-predictions run` makes the first"
         )
         return status
     _add_release(status, settings, today, max_age_days)
@@ -109,8 +128,9 @@ def read_status(settings: Settings, max_age_days: int, today: dt.date | None = N
     return status
 
 
-def _add_disk(status: Status, home: Path) -> None:
+def _add_disk(status: Status, settings: Settings) -> None:
     """Sizes of the home's folders, and the free space of its disk."""
+    home = settings.home
     if home.exists():
         for entry in sorted(os.scandir(home), key=lambda entry: entry.name):
             is_folder = entry.is_dir(follow_symlinks=False)
@@ -118,10 +138,11 @@ def _add_disk(status: Status, home: Path) -> None:
             status.home_bytes[entry.name] = size
     existing = next(path for path in (home, *home.absolute().parents) if path.exists())
     status.free_bytes = shutil.disk_usage(existing).free
-    if status.free_bytes < MIN_FREE_BYTES:
-        status.problems.append(
+    if status.free_bytes < settings.alerts.min_free_gb * 2**30:
+        status.add_problem(
+            "disk",
             f"the disk of {home} has {status.free_bytes / 2**20:,.0f} MiB left: free space, or "
-            "keep less (settings retention.*, serving.keep_releases)"
+            "keep less (settings retention.*, serving.keep_releases)",
         )
 
 
@@ -139,21 +160,25 @@ def _add_release(status: Status, settings: Settings, today: dt.date, max_age_day
     with ReadStore(store_url(settings)) as store:
         current = [release for release in store.releases() if release.current]
     if not current:
-        status.problems.append("nothing is served: `batch-predictions run` publishes a release")
+        status.add_problem(
+            "no_release", "nothing is served: `batch-predictions run` publishes a release"
+        )
         return
     release = current[0]
     status.release_id, status.as_of = release.release_id, release.as_of.isoformat()
     status.age_days = (today - release.as_of).days
     status.earlier_days, status.rows = release.earlier_days, release.rows
     if status.age_days > max_age_days:
-        status.problems.append(
+        status.add_problem(
+            "release_age",
             f"applications see predictions as of {release.as_of}, {status.age_days} days ago (at "
-            f"most {max_age_days}: --max-age): see the runs, or `batch-predictions run`"
+            f"most {max_age_days}: alerts.max_age_days): see the runs, or `batch-predictions run`",
         )
     for name, day in status.earlier_days.items():
-        status.problems.append(
+        status.add_problem(
+            f"earlier_day:{name}",
             f"{name} is of {day}, since it could not be made for {release.as_of}: "
-            "`batch-predictions run` makes it again and names the cause"
+            "`batch-predictions run` makes it again and names the cause",
         )
 
 
@@ -163,13 +188,14 @@ def _add_source(
     try:
         newest = source_of(settings, state).newest_complete_day(today)
     except SourceError as error:
-        status.problems.append(f"the source cannot be read: {error}")
+        status.add_problem("source", f"the source cannot be read: {error}")
         return
     status.source_day = newest.isoformat()
     silent_days = (today - newest).days
     if silent_days > max_age_days:
-        status.problems.append(
-            f"the source's newest day is {newest}, {silent_days} days ago: nothing arrives from it"
+        status.add_problem(
+            "source_age",
+            f"the source's newest day is {newest}, {silent_days} days ago: nothing arrives from it",
         )
 
 
@@ -190,20 +216,23 @@ def _add_runs(status: Status, settings: Settings) -> None:
     status.runs = last_runs(settings)
     for run in status.runs:
         if run.status == "FAILURE":
-            status.problems.append(
-                f"the newest run of {run.job} failed ({run.partition}): {run.reason}"
+            status.add_problem(
+                f"run:{run.job}",
+                f"the newest run of {run.job} failed ({run.partition}): {run.reason}",
             )
         elif run.status == DEAD:
-            status.problems.append(
+            status.add_problem(
+                f"run:{run.job}",
                 f"the process of {run.job} died ({run.partition}): the next run, or the sensor "
-                "dead_runs, marks it as failed, and what it had finished is kept"
+                "dead_runs, marks it as failed, and what it had finished is kept",
             )
     checks = last_checks(settings)
     status.checks = [check for check in checks if not check.passed]
     status.checks_passed = len(checks) - len(status.checks)
     for check in status.checks:
         if check.severity == "ERROR":
-            status.problems.append(
+            status.add_problem(
+                f"check:{check.table}:{check.name}",
                 f"check {check.name} of {check.table} failed ({check.partition}): "
-                f"{check.description}"
+                f"{check.description}",
             )

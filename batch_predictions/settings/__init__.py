@@ -5,6 +5,7 @@ between levels: `BATCH_PREDICTIONS_SOURCE__KIND=files`), `<home>/batch_predictio
 `batch_predictions.yaml` in the working directory, the defaults.
 """
 
+from batch_predictions.settings.alerts import AlertsSettings
 from batch_predictions.settings.audiences import AudiencesSettings, ChurnSettings
 from batch_predictions.settings.demand import DemandSettings
 from batch_predictions.settings.environment import PREFIX, shareable_variables
@@ -37,6 +38,7 @@ from batch_predictions.settings.template import as_yaml
 __all__ = [
     "FILE_NAME",
     "PREFIX",
+    "AlertsSettings",
     "AudiencesSettings",
     "ChurnSettings",
     "DeduplicateRule",

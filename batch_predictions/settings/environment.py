@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from batch_predictions.redaction import KEY_LIST, has_secret
+from batch_predictions.redaction import ALERT_URLS, KEY_LIST, has_secret
 from batch_predictions.settings.errors import SettingsError
 
 PREFIX = "BATCH_PREDICTIONS_"
@@ -17,12 +17,14 @@ def shareable_variables() -> dict[str, str]:
 
     Ray shows and logs the variables of a job. Those with a password or key are withheld, and named
     in WITHHELD: `require_withheld` checks that the other node has them. API keys of the HTTP
-    service, which no job needs, are left out.
+    service and addresses of alerts, which no job needs, are left out.
     """
     variables = {
         name: value
         for name, value in os.environ.items()
-        if name.startswith(PREFIX) and name != WITHHELD and not KEY_LIST.search(name)
+        if name.startswith(PREFIX)
+        and name not in (WITHHELD, ALERT_URLS)
+        and not KEY_LIST.search(name)
     }
     withheld = sorted(name for name, value in variables.items() if has_secret(value))
     shareable = {name: value for name, value in variables.items() if name not in withheld}

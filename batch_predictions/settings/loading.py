@@ -18,6 +18,7 @@ from pydantic_settings import (
 )
 
 from batch_predictions.redaction import configure, has_secret, is_secret_name, redact
+from batch_predictions.settings.alerts import AlertsSettings
 from batch_predictions.settings.audiences import AudiencesSettings, ChurnSettings
 from batch_predictions.settings.demand import DemandSettings
 from batch_predictions.settings.environment import PREFIX, require_withheld
@@ -78,6 +79,7 @@ class Settings(BaseSettings):
     serving: ServingSettings = ServingSettings()
     http: HttpSettings = HttpSettings()
     schedules: ScheduleSettings = ScheduleSettings()
+    alerts: AlertsSettings = AlertsSettings()
 
     @classmethod
     def settings_customise_sources(

@@ -185,9 +185,11 @@ def test_where_a_prediction_fails_the_release_has_its_earlier_day(home: UsersHom
     command = ("status", "--max-age", "99999", "--json")
     status = run_command(*command, env=home.env, cwd=home.folder, check=False)
     assert status.returncode == 1
-    problems = json.loads(status.stdout)["problems"]
-    assert any("expected_orders is of 2024-09-08" in problem for problem in problems)
-    assert any("run of nightly failed (2024-09-09)" in problem for problem in problems)
+    problems = {p["condition"]: p["message"] for p in json.loads(status.stdout)["problems"]}
+    assert "is of 2024-09-08" in problems["earlier_day:expected_orders"]
+    assert "failed (2024-09-09)" in problems["run:nightly"]
+    log = (home.folder / "home" / "alerts.log").read_text()
+    assert f"begun: {problems['earlier_day:expected_orders']}" in log
 
 
 def test_some_tables_are_made_alone(home: UsersHome) -> None:
@@ -195,6 +197,8 @@ def test_some_tables_are_made_alone(home: UsersHome) -> None:
     summary = run_json("run", "--only", "expected_orders", env=home.env, cwd=home.folder)
     assert summary["failed"] == {} and summary["rows"]["expected_orders"] == 60
     assert lookup(home, "expected_orders", "user_id=c07")["as_of"] == "2024-09-09"
+    log = (home.folder / "home" / "alerts.log").read_text()
+    assert "ended: expected_orders is of 2024-09-08" in log
     assert write_times(home) == before
     unknown = run_command(
         "run", "--only", "expected_order", env=home.env, cwd=home.folder, check=False

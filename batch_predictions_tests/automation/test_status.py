@@ -11,13 +11,12 @@ import pytest
 from typer.testing import CliRunner
 
 from batch_predictions.automation import instance as home_instance
-from batch_predictions.automation import status as status_module
 from batch_predictions.automation.run_history import DEAD, last_checks, last_runs
 from batch_predictions.automation.status import read_status
 from batch_predictions.cli.app import make_app
 from batch_predictions.home import write_state
 from batch_predictions.home_lock import processes_folder
-from batch_predictions.settings import Settings, SourceSettings
+from batch_predictions.settings import AlertsSettings, Settings, SourceSettings
 from batch_predictions.tables import RECOMMENDATIONS
 from batch_predictions_tests.worlds.home import STATE
 from batch_predictions_tests.worlds.serving import DAY, ServingWorld, open_world
@@ -40,13 +39,13 @@ def world(tmp_path: Path) -> ServingWorld:
 
 def test_a_home_without_a_run(tmp_path: Path) -> None:
     status = read_status(Settings(home=tmp_path / "home"), 2, NEXT)
-    assert status.release_id is None and "has no run yet" in status.problems[0]
+    assert status.release_id is None and "has no run yet" in status.problems[0].message
 
 
 def test_what_is_served_and_what_comes_next(world: ServingWorld) -> None:
     before = read_status(world.settings, 2, NEXT)
     assert (before.source_day, before.next_day, before.is_due) == (str(DAY), str(DAY), True)
-    assert before.problems == ["nothing is served: `batch-predictions run` publishes a release"]
+    assert [problem.condition for problem in before.problems] == ["no_release"]
     release = world.release()
     status = read_status(world.settings, 2, NEXT)
     assert (status.release_id, status.as_of, status.age_days) == (release.release_id, str(DAY), 1)
@@ -61,7 +60,7 @@ def test_an_old_release_and_a_silent_source(world: ServingWorld, age: int, probl
     status = read_status(world.settings, 2, DAY + dt.timedelta(days=age))
     assert len(status.problems) == problems
     if problems:
-        old, silent = status.problems
+        old, silent = (problem.message for problem in status.problems)
         assert f"as of {DAY}, 3 days ago" in old and f"newest day is {DAY}, 3 days" in silent
 
 
@@ -72,16 +71,18 @@ def test_a_table_of_an_earlier_day_is_a_problem(world: ServingWorld) -> None:
     world.publish(NEXT)
     status = read_status(world.settings, 9, NEXT)
     assert status.as_of == str(NEXT) and status.earlier_days == {"recommendations": str(DAY)}
-    assert status.problems[0].startswith(f"recommendations is of {DAY}")
+    [problem, *_] = status.problems
+    assert problem.condition == "earlier_day:recommendations"
+    assert problem.message.startswith(f"recommendations is of {DAY}")
 
 
 def test_a_source_that_cannot_be_read_and_a_full_disk(
-    world: ServingWorld, monkeypatch: pytest.MonkeyPatch
+    world: ServingWorld,
 ) -> None:
     world.release()
     world.settings.source = SourceSettings(kind="files", path=Path("/nowhere"))
-    monkeypatch.setattr(status_module, "MIN_FREE_BYTES", 1 << 62)
-    disk, source = read_status(world.settings, 2, NEXT).problems
+    world.settings.alerts = AlertsSettings(min_free_gb=2**32)
+    disk, source = (problem.message for problem in read_status(world.settings, 2, NEXT).problems)
     assert "MiB left" in disk and source.startswith("the source cannot be read")
 
 
@@ -118,12 +119,12 @@ def test_failed_runs_dead_ones_and_checks(world: ServingWorld) -> None:
     assert failed.run_id == started.run_id and failed.status == "NOT_STARTED"
     status = read_status(world.settings, 2, NEXT)
     assert (status.checks_passed, [check.name for check in status.checks]) == (0, ["rows"])
-    assert any("check rows of table failed" in problem for problem in status.problems)
+    assert any("check rows of table failed" in p.message for p in status.problems)
     with dg.DagsterInstance.get() as instance:
         instance.delete_run(started.run_id)
     [run] = last_runs(world.settings)
     assert (run.job, run.status, run.reason) == ("nightly", "FAILURE", "fail: ValueError: a fault")
-    assert any("newest run of nightly failed" in p for p in read_status(world.settings, 2).problems)
+    assert any(p.condition == "run:nightly" for p in read_status(world.settings, 2).problems)
 
 
 def test_a_run_whose_process_died_is_told(world: ServingWorld) -> None:
@@ -157,7 +158,7 @@ def test_a_run_whose_process_died_is_told(world: ServingWorld) -> None:
     [state] = last_runs(world.settings)
     assert state.status == DEAD
     problems = read_status(world.settings, 2, NEXT).problems
-    assert any("the process of ingest died" in problem for problem in problems)
+    assert any("the process of ingest died" in problem.message for problem in problems)
 
 
 def test_the_command_ends_with_1_where_something_needs_attention(

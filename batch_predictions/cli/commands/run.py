@@ -139,20 +139,24 @@ def _run(
         if unchanged is not None:
             _print_unchanged(unchanged, as_json)
             return
+        from batch_predictions.automation.alerts import watch_after_run
         from batch_predictions.automation.demo_summary import simulate_sign_up
         from batch_predictions.automation.run import run as run_platform
         from batch_predictions.definitions import defs
 
-        summary = run_platform(
-            settings,
-            defs,
-            first,
-            last,
-            demo_days,
-            only=only,
-            force=force,
-            end_stuck_runs=end_stuck_runs,
-        )
+        try:
+            summary = run_platform(
+                settings,
+                defs,
+                first,
+                last,
+                demo_days,
+                only=only,
+                force=force,
+                end_stuck_runs=end_stuck_runs,
+            )
+        finally:
+            watch_after_run(settings)
         if demo_days is not None and summary.release_id:
             simulate_sign_up(settings)
     _print_summary(settings, summary, as_json, is_demo=demo_days is not None)

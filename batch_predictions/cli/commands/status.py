@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, TypeAlias
 
 import typer
 
@@ -14,23 +14,23 @@ from batch_predictions.cli.options import Home, Json, load_settings
 if TYPE_CHECKING:
     from batch_predictions.automation.status import Status
 
-MAX_AGE_DAYS = 2
-"""A night that is late is no problem before the next one."""
+MaxAge: TypeAlias = Annotated[
+    int | None,
+    typer.Option(
+        "--max-age",
+        metavar="DAYS",
+        min=1,
+        help="Days that the release, and the source's newest day, may be old. "
+        "[default: alerts.max_age_days]",
+    ),
+]
 
 
 @command("status", order=36)
 def status(
     context: typer.Context,
     home: Home = None,
-    max_age: Annotated[
-        int,
-        typer.Option(
-            "--max-age",
-            metavar="DAYS",
-            min=1,
-            help="Days that the release, and the newest day of the source, may be old.",
-        ),
-    ] = MAX_AGE_DAYS,
+    max_age: MaxAge = None,
     as_json: Json = False,
 ) -> None:
     """What is served and how old it is, last runs, failed checks, source, models, disk.
@@ -82,7 +82,7 @@ def _lines(state: Status) -> Iterator[str]:
     total = _size(sum(state.home_bytes.values()))
     yield _line("disk", f"home {total} ({named}); {_size(state.free_bytes)} free")
     for problem in state.problems:
-        yield _line("problem", problem)
+        yield _line("problem", problem.message)
     if not state.problems:
         yield _line("problems", "none")
 

@@ -1,0 +1,21 @@
+"""Alerts, and when a home needs attention."""
+
+from __future__ import annotations
+
+from pydantic import Field
+
+from batch_predictions.settings.section import Section
+
+
+class AlertsSettings(Section):
+    """When a home needs attention: `batch-predictions status` and `watch`. Addresses that alerts go
+    to come from the variable BATCH_PREDICTIONS_ALERT_URLS only; see docs/operations.md."""
+
+    max_age_days: int = Field(
+        2,
+        ge=1,
+        description="Days that the release, and the source's newest day, may be old.",
+    )
+    min_free_gb: float = Field(
+        1.0, ge=0, description="Free space, GiB, that the home's disk should have."
+    )
