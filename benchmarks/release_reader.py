@@ -6,10 +6,14 @@ import multiprocessing
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from batch_predictions.serving.lookup import Lookup
+from batch_predictions.serving.release_files.source import ReleaseFiles
 
+FILES = "files:"
+POLL_SECONDS = 0.02
 PAUSE_SECONDS = 0.01
 """Between two reads, so that readers leave the cores to the runs."""
 
@@ -35,13 +39,20 @@ Check = Callable[[Lookup, int], tuple[str, str | None]]
 """Makes the n-th lookup: the id of the release that answered, and what is wrong with its answer."""
 
 
+def open_lookup(url: str) -> Lookup:
+    """Lookups in a store, or in a folder of release files, `files:FOLDER`."""
+    if not url.startswith(FILES):
+        return Lookup(url)
+    return Lookup(ReleaseFiles(Path(url.removeprefix(FILES)), poll_seconds=POLL_SECONDS))
+
+
 def read_until(url: str, check: Check, started: Any, stop: Any, report: Any) -> None:
     """Looks predictions up until an event is set, then sends the report.
 
     Sets the event `started` after the first lookup.
     """
     seen = Report()
-    with Lookup(url) as lookup:
+    with open_lookup(url) as lookup:
         while not stop.is_set():
             try:
                 release_id, problem = check(lookup, seen.reads)

@@ -11,6 +11,7 @@ from batch_predictions.inference.declaration import BatchPrediction, asset_key_o
 from batch_predictions.partitions import Partitions, newest_ended_week
 from batch_predictions.reporting import OWNERS, markdown
 from batch_predictions.serving.release.publish import Release, publish
+from batch_predictions.serving.release_files.export import export_current
 from batch_predictions.serving.store.schema import Store
 from batch_predictions.settings import Settings
 from batch_predictions.tables import Table
@@ -88,6 +89,12 @@ def _publish_days(
             for name, earlier in published.earlier_days.items():
                 context.log.warning(f"{name} was not made for {day}: its rows of {earlier} serve")
             context.add_asset_metadata(_metadata(published), partition_key=day)
+    if settings.serving.release_dir:
+        export = export_current(settings, settings.serving.release_dir)
+        context.log.info(
+            f"release {export.manifest.release_id} is "
+            f"{'exported to' if export.is_new else 'there already:'} {export.path}"
+        )
 
 
 def _run_created_at(context: dg.AssetExecutionContext) -> dt.datetime:

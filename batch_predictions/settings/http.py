@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from pydantic import Field, field_validator
 
 from batch_predictions.settings.section import Section
@@ -19,6 +21,22 @@ class HttpSettings(Section):
     )
     refresh_seconds: float = Field(
         0.25, ge=0.01, le=60, description="How often the store is asked for a new release."
+    )
+    release_dir: Path | None = Field(
+        None,
+        description="Folder of release files to answer from, instead of the serving store; "
+        "`serve --release-dir` sets it. Empty: the serving store.",
+    )
+    release_copy_dir: Path | None = Field(
+        None,
+        description="Folder on a local disk to which release files are copied before they are "
+        "served; `serve --copy-to` sets it. Empty: they are read where they are.",
+    )
+    release_poll_seconds: float = Field(
+        5.0,
+        ge=0.01,
+        le=3600,
+        description="How often release_dir is asked for a newer file; `serve --poll-seconds`.",
     )
     cache_mb: int = Field(
         128, ge=0, description="Memory for ready answers of the current release, MiB per worker."

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import Field, field_validator
@@ -184,6 +185,13 @@ class ServingSettings(Section):
                     f"{name!r} names no experiment: write up to 64 letters, digits, _, . and -"
                 )
         return experiments
+
+    release_dir: Path | None = Field(
+        None,
+        description="Folder to which the current release is exported as a file after each publish "
+        "and roll-back, for `batch-predictions serve --release-dir`; keep_releases files stay. "
+        "Empty: releases are exported by `batch-predictions releases export` only.",
+    )
 
 
 class ScheduleSettings(Section):

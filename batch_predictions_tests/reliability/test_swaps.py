@@ -16,7 +16,8 @@ def test_no_lookup_fails_or_is_mixed_while_releases_are_swapped() -> None:
     process = subprocess.run(script, capture_output=True, text=True)
     assert process.returncode == 0, process.stderr
     result = json.loads(process.stdout)
-    for store in ["sqlite", *(["postgresql"] if os.environ.get(POSTGRES) else [])]:
+    stores = ["sqlite", "release_files", *(["postgresql"] if os.environ.get(POSTGRES) else [])]
+    for store in stores:
         figures = result[store]
         assert figures["swaps"] == 9
         assert figures["failed"] == figures["mixed"] == 0

@@ -10,6 +10,7 @@ import typer
 
 from batch_predictions.cli.command import command
 from batch_predictions.cli.options import Home, Json, load_settings
+from batch_predictions.cli.pending_erasures import finish_pending_erasures
 from batch_predictions.cli.printing import show_file_progress
 
 
@@ -37,6 +38,7 @@ def doctor(
     settings = load_settings(home, context)
     with home_lock(settings.home, " ".join(["batch-predictions", *sys.argv[1:]])):
         load_plugins(settings.plugins)
+        finish_pending_erasures(settings)
         with show_file_progress("reading") as on_progress:
             problems = examine(settings, on_progress)
         moved = move_problems_aside(settings, problems) if repair else []

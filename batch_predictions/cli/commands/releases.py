@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -9,6 +11,7 @@ import typer
 from batch_predictions.cli.command import command
 from batch_predictions.cli.options import Home, Json, load_settings
 from batch_predictions.cli.printing import print_rows
+from batch_predictions.settings import Settings
 
 
 @command("releases list", order=10)
@@ -45,5 +48,48 @@ def releases_rollback(
     from batch_predictions.serving.release.publish import rollback
     from batch_predictions.serving.store.schema import Store
 
-    with Store.of(load_settings(home, context)) as store:
+    settings = load_settings(home, context)
+    with Store.of(settings) as store:
         typer.echo(rollback(store, to).note)
+    if settings.serving.release_dir:
+        _export(settings, settings.serving.release_dir)
+
+
+@command("releases export", order=30)
+def releases_export(
+    context: typer.Context,
+    to: Annotated[
+        Path | None,
+        typer.Option("--to", help="Folder. [default: serving.release_dir, else HOME/releases]"),
+    ] = None,
+    home: Home = None,
+    as_json: Json = False,
+) -> None:
+    """Write the current release to a file, for `batch-predictions serve --release-dir`.
+
+    The folder gets an SQLite file, which never changes, and a manifest with its hash, the day, rows
+    and model versions of each table. serving.keep_releases exports stay. Equal rows are not written
+    again. Set serving.release_dir to export after every publish.
+
+    - `batch-predictions releases export --to /mnt/releases`
+    - `batch-predictions serve --release-dir /mnt/releases` on any number of machines
+    """
+    settings = load_settings(home, context)
+    folder = to or settings.serving.release_dir or settings.home / "releases"
+    _export(settings, folder, as_json)
+
+
+def _export(settings: Settings, folder: Path, as_json: bool = False) -> None:
+    from batch_predictions.serving.release_files.export import export_current
+
+    export = export_current(settings, folder)
+    if as_json:
+        manifest = export.manifest.model_dump(mode="json")
+        typer.echo(json.dumps({**manifest, "path": str(export.path), "is_new": export.is_new}))
+    elif export.is_new:
+        megabytes = export.manifest.bytes / 1e6
+        typer.echo(
+            f"{export.manifest.release_id} is exported to {export.path} ({megabytes:.1f} MB)"
+        )
+    else:
+        typer.echo(f"{export.manifest.release_id} is exported already, in {export.path}")

@@ -13,6 +13,7 @@ import typer
 from batch_predictions.cli.command import command
 from batch_predictions.cli.errors import INCOMPLETE
 from batch_predictions.cli.options import Home, Json, day_of, load_settings
+from batch_predictions.cli.pending_erasures import finish_pending_erasures
 from batch_predictions.settings import Settings
 
 if TYPE_CHECKING:
@@ -125,6 +126,7 @@ def _run(
         load_plugins(settings.plugins)
         # `definitions` declares partitions from the home's first day when it is imported.
         restart_unused_home(settings)
+        finish_pending_erasures(settings)
         from batch_predictions.automation.repair import move_damaged_aside, read_repair
 
         for file in move_damaged_aside(settings):

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import os
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from batch_predictions.cli.command import command
 from batch_predictions.cli.options import Home, load_settings
+from batch_predictions.settings import SettingsError
+from batch_predictions.settings.environment import PREFIX
 
 
 @command("serve", order=55)
@@ -22,6 +26,18 @@ def serve(
     workers: Annotated[
         int, typer.Option(help="Processes that answer; as many as there are cores, at most.", min=1)
     ] = 1,
+    release_dir: Annotated[
+        Path | None,
+        typer.Option(help="Answer from the release files of this folder.", show_default=False),
+    ] = None,
+    copy_to: Annotated[
+        Path | None,
+        typer.Option(help="Copy release files to this folder first.", show_default=False),
+    ] = None,
+    poll_seconds: Annotated[
+        float | None,
+        typer.Option(help="How often to look for a newer file. [default: 5]", show_default=False),
+    ] = None,
     home: Home = None,
 ) -> None:
     """Answer lookups and take feedback over HTTP, for applications in any language.
@@ -37,6 +53,9 @@ def serve(
     - `/v1/predictions` has the tables of the release, `/openapi.json` all addresses
     - `/readyz` is for load balancers, `/metrics` for Prometheus
 
+    With `--release-dir`, a machine without the home folder answers: `batch-predictions releases
+    export` writes a file per release, which is verified before it is served.
+
     API keys come from the variables BATCH_PREDICTIONS_HTTP_READ_KEYS, …_WRITE_KEYS and
     …_ADMIN_KEYS, separated by commas. Without keys, the service listens on loopback only, unless
     http.allow_without_keys is set. The settings `http.*` have limits, caching and CORS;
@@ -44,4 +63,16 @@ def serve(
     """
     from batch_predictions.serving.http.server import serve as serve_http
 
-    serve_http(load_settings(home, context), host, port, workers)
+    _pass_on(RELEASE_DIR=release_dir, RELEASE_COPY_DIR=copy_to, RELEASE_POLL_SECONDS=poll_seconds)
+    settings = load_settings(home, context)
+    if settings.http.release_dir is None and (copy_to or poll_seconds):
+        raise SettingsError("--copy-to and --poll-seconds need --release-dir")
+    serve_http(settings, host, port, workers)
+
+
+def _pass_on(**options: Path | float | None) -> None:
+    """Sets variables of the section `http`: workers load the settings from the environment."""
+    for name, value in options.items():
+        if value is not None:
+            text = str(value.absolute() if isinstance(value, Path) else value)
+            os.environ[f"{PREFIX}HTTP__{name}"] = text

@@ -36,6 +36,7 @@ from batch_predictions.serving.http.problems import (
 )
 from batch_predictions.serving.http.routes import (
     audiences,
+    erasure,
     events,
     health,
     items,
@@ -54,7 +55,18 @@ API_VERSION = "1"
 SWITCH_SECONDS = 0.0005
 """How long a thread that reads a batch may keep others from answering (Python's default: .005)."""
 GC_THRESHOLDS = (20_000, 20, 20)
-_SUBJECTS = (recommendations, users, events, audiences, items, orders, tables, releases, health)
+_SUBJECTS = (
+    recommendations,
+    users,
+    erasure,
+    events,
+    audiences,
+    items,
+    orders,
+    tables,
+    releases,
+    health,
+)
 _CORS_HEADERS = ["Authorization", "X-API-Key", "Content-Type", "If-None-Match"]
 
 

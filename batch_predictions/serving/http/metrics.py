@@ -19,6 +19,7 @@ from prometheus_client.multiprocess import MultiProcessCollector
 from prometheus_client.registry import Collector
 
 from batch_predictions.serving.http.current_release import ReleaseWatcher
+from batch_predictions.serving.release_files.source import FolderStatus
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 WORKERS_FOLDER = "PROMETHEUS_MULTIPROC_DIR"
@@ -30,7 +31,12 @@ _SECONDS = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 1.0, 
 class Metrics:
     """Counts requests. No label has an id of a user or an item, or a key."""
 
-    def __init__(self, watcher: ReleaseWatcher) -> None:
+    def __init__(
+        self,
+        watcher: ReleaseWatcher,
+        files_status: Callable[[], FolderStatus | None] = lambda: None,
+    ) -> None:
+        """Args: the current release; what is known of release files, None: there are none."""
         disable_created_metrics()
         self._registry = CollectorRegistry()
         self._requests = Counter(
@@ -58,7 +64,7 @@ class Metrics:
             ("outcome",),
             registry=self._registry,
         )
-        self._release = _ReleaseCollector(watcher)
+        self._release = _ReleaseCollector(watcher, files_status)
         # Looking a child up by its labels takes as long as counting.
         self._children: dict[tuple[str, str, int], tuple[Callable[[], None], Any]] = {}
         self._list_children = {
@@ -103,8 +109,10 @@ class Metrics:
 class _ReleaseCollector(Collector):
     """What is known of the current release, when it is asked for."""
 
-    def __init__(self, watcher: ReleaseWatcher) -> None:
-        self._watcher = watcher
+    def __init__(
+        self, watcher: ReleaseWatcher, files_status: Callable[[], FolderStatus | None]
+    ) -> None:
+        self._watcher, self._files_status = watcher, files_status
 
     def collect(self) -> Iterator[Any]:
         current = self._watcher.current
@@ -113,6 +121,7 @@ class _ReleaseCollector(Collector):
             "Whether the serving store answered when it was asked last: 1 or 0.",
             float(self._watcher.is_reachable),
         )
+        yield from _files_metrics(self._files_status())
         if current is None:
             return
         yield InfoMetricFamily(
@@ -131,3 +140,18 @@ class _ReleaseCollector(Collector):
         for name, entry in current.served.tables.items():
             rows.add_metric([name], entry["rows"])
         yield rows
+
+
+def _files_metrics(status: FolderStatus | None) -> Iterator[Any]:
+    if status is None:
+        return
+    yield GaugeMetricFamily(
+        f"{PREFIX}_release_dir_readable",
+        "Whether the folder of release files could be listed last: 1 or 0.",
+        float(status.is_readable),
+    )
+    yield GaugeMetricFamily(
+        f"{PREFIX}_release_files_refused",
+        "Release files newer than the served one that are damaged or not complete.",
+        float(status.refused),
+    )

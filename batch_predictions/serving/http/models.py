@@ -272,6 +272,11 @@ class Readiness(BaseModel):
     release_id: str = Field(description="The current release.")
     as_of: dt.date = Field(description="Its day.")
     age_seconds: int = Field(ge=0, description="Seconds since the end of its day.")
+    refused_files: int | None = Field(
+        None,
+        description="With `serve --release-dir`: newer release files that are damaged or not "
+        "complete; null: the serving store is read.",
+    )
 
 
 class ProblemBody(BaseModel):

@@ -13,6 +13,7 @@ from batch_predictions.serving.http.problems import (
     BODY_TOO_LARGE,
     CONTENT_TYPE,
     MISSING_SCOPE,
+    NO_HOME,
     NO_KEY,
     NO_RELEASE,
     NOT_FOUND,
@@ -104,6 +105,8 @@ def _complete(method: str, path: str, operation: dict[str, Any]) -> None:
         problems.append(NOT_PREDICTED)
     if any(parameter["name"] == "page_token" for parameter in operation.get("parameters", ())):
         problems.append(RELEASE_REMOVED)
+    if operation["operationId"] == "erase_user":
+        problems.append(NO_HOME)
     for problem in problems:
         responses[str(problem.status)] = {
             "description": problem.title,

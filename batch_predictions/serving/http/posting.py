@@ -34,7 +34,7 @@ class Posting:
     def __init__(
         self,
         settings: Settings,
-        ids: SourceIds,
+        ids: Callable[[], SourceIds],
         timezone: dt.tzinfo,
         bucket_of: Callable[[str], str | None],
     ) -> None:
@@ -42,7 +42,7 @@ class Posting:
 
         Args:
             settings: of the home.
-            ids: how ids are written.
+            ids: how the source of the current release writes ids.
             timezone: of the business day.
             bucket_of: the bucket of a user, for events that do not say theirs.
         """
@@ -83,7 +83,7 @@ class Posting:
         if sign_up.signed_up_on is not None and sign_up.signed_up_on > tomorrow:
             raise _invalid("signed_up_on", "it is in the future")
         return {
-            "user_id": self._ids.normalise("user_id", user_id),
+            "user_id": self._ids().normalise("user_id", user_id),
             **attributes,
             "signed_up_on": sign_up.signed_up_on,
             "posted_at": _stored(now),
@@ -105,8 +105,8 @@ class Posting:
 
     def _row(self, event: Event, received: dt.datetime) -> dict[str, Any]:
         row = event.model_dump()
-        row["user_id"] = self._ids.normalise("user_id", event.user_id)
-        row["item_id"] = self._ids.normalise("item_id", event.item_id)
+        row["user_id"] = self._ids().normalise("user_id", event.user_id)
+        row["item_id"] = self._ids().normalise("item_id", event.item_id)
         row["release_id"] = event.release_id or release_id_of(event.recommendation_id or "")
         if event.bucket is None and event.recommendation_id is not None:
             row["bucket"] = self._bucket_of(row["user_id"])

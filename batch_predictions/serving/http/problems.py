@@ -150,6 +150,13 @@ WRONG_HOST = ProblemType(
     "A service without API keys answers only as localhost",
     "Call it as http://127.0.0.1:PORT, set API keys, or set http.allow_without_keys.",
 )
+NO_HOME = ProblemType(
+    "no-home",
+    409,
+    "The service has no home folder to change",
+    "Send the request to the service on the machine of the pipeline, or run "
+    "`batch-predictions erase-user` there.",
+)
 FAULT = ProblemType(
     "fault",
     500,

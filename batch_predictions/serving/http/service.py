@@ -7,6 +7,7 @@ import contextlib
 from collections.abc import AsyncIterator, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple, TypeVar
+from zoneinfo import ZoneInfo
 
 import sqlalchemy as sa
 
@@ -22,6 +23,7 @@ from batch_predictions.serving.http.recommendations import ListRequest, ReadyAns
 from batch_predictions.serving.lookup import Lookup
 from batch_predictions.serving.lookup.posted_users import PostedUsers, timezone_of
 from batch_predictions.serving.lookup.source import LookupSource, SnapshotSource, SourceIds
+from batch_predictions.serving.release_files.source import FolderStatus, ReleaseFiles
 from batch_predictions.serving.store.schema import store_url
 from batch_predictions.serving.store.snapshot import ReadStore, RunStatement, ServedRelease
 from batch_predictions.settings import Settings
@@ -43,7 +45,6 @@ class PredictionService:
 
     Attributes:
         settings: of the home.
-        ids: how the source writes ids.
         watcher: knows the current release.
         access: checks keys.
         limiter: limits requests per client.
@@ -57,18 +58,35 @@ class PredictionService:
     def __init__(self, settings: Settings, source: LookupSource | None = None) -> None:
         """Args: settings; the source to read, None: the home's serving store."""
         self.settings = settings
-        self.source = source or ReadStore(store_url(settings))
-        self.ids = SourceIds.of(settings)
+        self._ids_of_settings = SourceIds.of(settings)
+        self.source = source or _open_source(settings)
         self.access = AccessControl.from_environment(any_host=settings.http.allow_without_keys)
         self.limiter = RateLimiter(settings.http.requests_per_second)
         self.timezone = timezone_of(settings)
         self.watcher = ReleaseWatcher(self.source, self._make_release)
-        self.metrics = Metrics(self.watcher)
+        self.metrics = Metrics(self.watcher, lambda: self.files_status)
         self.posted_users = PostedUsers(posted_url(settings), self.timezone)
         self.experiments = Experiments(settings.serving.experiments)
-        self.posting = Posting(settings, self.ids, self.timezone, self._bucket_of)
+        self.posting = Posting(settings, lambda: self.ids, self.timezone, self._bucket_of)
         self.writer = PostedRowsWriter(posted_url(settings))
         self._threads = ThreadPoolExecutor(READING_THREADS, thread_name_prefix="read")
+
+    @property
+    def ids(self) -> SourceIds:
+        """How the source writes ids: as a release file says, else as the settings do."""
+        if isinstance(self.source, ReleaseFiles) and self.source.ids is not None:
+            return SourceIds(dict(self.source.ids))
+        return self._ids_of_settings
+
+    @property
+    def files_status(self) -> FolderStatus | None:
+        """What is known of the folder of release files; None where a store is served."""
+        return self.source.status if isinstance(self.source, ReleaseFiles) else None
+
+    @property
+    def refused_files(self) -> int | None:
+        """Newer release files that are damaged or not complete; None where a store is served."""
+        return self.files_status.refused if self.files_status else None
 
     @contextlib.asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
@@ -144,4 +162,17 @@ class PredictionService:
 
     def _make_release(self, served: ServedRelease) -> CurrentRelease:
         http = self.settings.http
-        return CurrentRelease(served, self.timezone, http.cache_mb << 20, http.cache_seconds)
+        zone = self.timezone
+        if isinstance(self.source, ReleaseFiles) and self.source.timezone:
+            zone = ZoneInfo(self.source.timezone)
+        return CurrentRelease(served, zone, http.cache_mb << 20, http.cache_seconds)
+
+
+def _open_source(settings: Settings) -> LookupSource:
+    """The release files or the serving store that the settings name."""
+    http = settings.http
+    if http.release_dir is None:
+        return ReadStore(store_url(settings))
+    return ReleaseFiles(
+        http.release_dir, copy_to=http.release_copy_dir, poll_seconds=http.release_poll_seconds
+    )

@@ -17,7 +17,7 @@ T = TypeVar("T")
 
 
 class LookupSource(Protocol):
-    """Complete releases to read; `ReadStore` is one.
+    """Complete releases to read: a `ReadStore`, or `ReleaseFiles`.
 
     Every read is of one release, whatever is published, rolled back or removed meanwhile.
     """

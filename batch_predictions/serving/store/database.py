@@ -18,6 +18,7 @@ from batch_predictions.serving.store.read_only import (
     BUSY_SECONDS,
     FileReader,
     StoreError,
+    open_immutable,
     open_reader,
 )
 
@@ -91,6 +92,34 @@ def _sqlite_reader(file: Path) -> sa.Engine:
     )
     sa.event.listen(engine, "checkout", _refuse_outdated)
     sa.event.listen(engine, "begin", _begin_reading)
+    return engine
+
+
+def open_release_file(file: Path, connections: int) -> sa.Engine:
+    """An engine of a file that nobody writes, with all its connections open already.
+
+    The file can be removed then: readers have it open.
+
+    Args:
+        file: an SQLite file.
+        connections: number of connections; further readers wait.
+
+    Raises:
+        StoreError: it cannot be read.
+        sqlite3.OperationalError: there is no such file.
+    """
+    engine = sa.create_engine(
+        "sqlite://",
+        creator=partial(open_immutable, file),
+        poolclass=QueuePool,
+        pool_size=connections,
+        max_overflow=0,
+        hide_parameters=True,
+    )
+    sa.event.listen(engine, "begin", _begin_reading)
+    opened = [engine.raw_connection() for _ in range(connections)]
+    for connection in opened:
+        connection.close()
     return engine
 
 

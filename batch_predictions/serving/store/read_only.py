@@ -85,6 +85,22 @@ def open_reader(file: Path) -> FileReader:
     raise _not_readable(path, errors[0]) from None
 
 
+def open_immutable(file: Path) -> FileReader:
+    """Opens a file that nobody will write, such as a release file; it may be removed meanwhile.
+
+    Raises:
+        StoreError: it exists and cannot be read.
+        sqlite3.OperationalError: there is no such file.
+    """
+    path = os.path.realpath(file)
+    try:
+        return _open(path, _IMMUTABLE, None)
+    except sqlite3.DatabaseError as error:
+        if not _exists(path, ""):
+            raise
+        raise _not_readable(path, error) from None
+
+
 def needs_reopening(error: BaseException | None) -> bool:
     """Whether SQLite asks a reader to close its connections and open the database anew."""
     return isinstance(error, sqlite3.Error) and getattr(error, "sqlite_errorname", "") in _REOPEN

@@ -80,9 +80,10 @@ class ServedRelease(NamedTuple):
 class ReadStore:
     """A serving store, opened for reading, for any number of threads; it need not exist yet."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, engine: sa.Engine | None = None) -> None:
+        """Args: the store's URL; an engine that reads it, None: one of its own."""
         self._url = parse_store_url(url)
-        self._engine = open_engine(url, writing=False)
+        self._engine = engine or open_engine(url, writing=False)
         self._manifests: dict[str, dict[str, Any]] = {}
 
     def __enter__(self) -> ReadStore:

@@ -24,6 +24,7 @@ from batch_predictions.sources.validation.checked_rows import (
 )
 from batch_predictions.sources.validation.column_mapping import TIME_COLUMNS
 from batch_predictions.sources.validation.column_rules import column_rules, validate_ids
+from batch_predictions.sources.validation.erased_rows import refuse_erased_users
 from batch_predictions.sources.validation.left_out_rows import (
     validate_deduplication,
     without_left_out_rows,
@@ -108,6 +109,7 @@ def validate_rows(
     suffix = uuid.uuid4().hex
     rows, left_out = without_left_out_rows(db, source, table, rows, suffix)
     checked = create_checked_rows(db, source, table, rows, suffix)
+    refuse_erased_users(db, source, table, checked.name)
     repeats = _create_repeats(db, table, checked.name, suffix)
     accepted = _accepted_sql(db, source, table, checked.name, repeats, suffix)
     refused = _create_refused(db, checked.name, repeats, rows, suffix)
@@ -129,7 +131,7 @@ def _nulled_sql(checked: CheckedRows, repeats: str | None) -> str:
     return (
         'select date, entry.column as "column", entry.reason as reason from '
         f"(select date, unnest(nulled) as entry from {checked.name} c{anti_join} "
-        "where nulled is not null)"
+        "where nulled is not null and reason is null)"
     )
 
 

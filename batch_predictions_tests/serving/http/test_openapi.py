@@ -82,7 +82,7 @@ def test_everything_is_explained_with_an_example() -> None:
                 missing += [text] * ("description" not in parameter)
                 if parameter["in"] == "path":
                     missing += [f"{text}: example"] * ("examples" not in parameter["schema"])
-            content = operation["responses"]["200"]["content"]
+            content = operation["responses"]["202" if method == "delete" else "200"]["content"]
             for media_type, entry in content.items():
                 if media_type == "application/json":
                     model = schema["components"]["schemas"][entry["schema"]["$ref"].split("/")[-1]]

@@ -260,7 +260,7 @@ def test_unknown_addresses_and_methods_are_problems(client: Client) -> None:
         ("GET", "/", 404),
         ("GET", "/v1/recommendation/u1", 404),
         ("GET", "/docs", 404),
-        ("DELETE", "/v1/users/u1", 405),
+        ("DELETE", "/v1/orders", 405),
         ("PUT", "/v1/orders", 405),
         ("POST", "/v1/orders", 405),
     ):

@@ -38,7 +38,7 @@ def make_router(service: PredictionService) -> APIRouter:
         """Whether lookups can be answered. Needs no key.
 
         503 where nothing has been released yet, the store has not answered for 10 seconds, or the
-        release is older than `http.max_age_hours`.
+        release is older than `http.max_age_hours`. `refused_files` counts damaged release files.
         """
         response.headers.update(_NO_STORE)
         release = service.watcher.require()
@@ -55,6 +55,7 @@ def make_router(service: PredictionService) -> APIRouter:
             "release_id": release.served.release_id,
             "as_of": release.served.as_of,
             "age_seconds": age,
+            "refused_files": service.refused_files,
         }
 
     @router.get(

@@ -1,0 +1,1 @@
+"""Erases users from a home: one module per kind of file."""

@@ -1,0 +1,189 @@
+"""The record of erased users: `<home>/erasures.json`, with a salted hash of each id and no id.
+
+The hashes are what an ingest refuses rows by, and what an erasure that was killed goes on by. Who
+has the file can test whether a given id was erased, so it is as private as the home's other files.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import fcntl
+import hashlib
+import re
+import secrets
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ValidationError
+
+from batch_predictions.durability import atomic_write
+from batch_predictions.home import HomeError
+
+FILE_NAME = "erasures.json"
+REASON = "erased"
+"""Reason of refused rows of an erased user in `raw.quarantine`; the row itself is not kept."""
+_WORD = re.compile(r"[^\s|\"'\\,;()\[\]{}<>`]+")
+
+
+class ErasureWork(BaseModel):
+    """What was true before an erasure rewrote raw rows, so that it can be made true again.
+
+    Attributes:
+        trainings: model and last day of the trainings whose rows had not changed.
+        is_run_unchanged: whether the last run had nothing to do again.
+        are_weeks_unchanged: whether its weekly tables had not.
+    """
+
+    trainings: list[tuple[str, str]]
+    is_run_unchanged: bool
+    are_weeks_unchanged: bool
+
+
+class Erasure(BaseModel):
+    """An erased user.
+
+    Attributes:
+        hash: SHA-256 of salt and id.
+        requested_at: UTC.
+        finished_at: UTC; None: not everything is erased yet.
+    """
+
+    hash: str
+    requested_at: dt.datetime
+    finished_at: dt.datetime | None = None
+
+
+class ErasureLog(BaseModel):
+    """All erasures of a home.
+
+    Attributes:
+        salt: of the hashes, in hexadecimal.
+        erasures: oldest first.
+        work: of the erasure that is being done; None: none is.
+    """
+
+    salt: str
+    erasures: list[Erasure] = []
+    work: ErasureWork | None = None
+
+    @property
+    def pending(self) -> list[Erasure]:
+        """Erasures that are not finished."""
+        return [erasure for erasure in self.erasures if erasure.finished_at is None]
+
+    @property
+    def users(self) -> ErasedUsers:
+        """The users, finished or not."""
+        return ErasedUsers(self.salt, frozenset(erasure.hash for erasure in self.erasures))
+
+    def hash_of(self, user_id: str) -> str:
+        """The hash of an id."""
+        return hashlib.sha256(f"{self.salt}{user_id}".encode()).hexdigest()
+
+
+class ErasedUsers:
+    """Recognises ids of erased users."""
+
+    def __init__(self, salt: str, hashes: frozenset[str]) -> None:
+        """Args: the salt; SHA-256 of salt and id of each user."""
+        self.salt, self.hashes = salt, hashes
+
+    def __bool__(self) -> bool:
+        return bool(self.hashes)
+
+    def matches(self, user_id: object) -> bool:
+        """Whether an id is that of an erased user."""
+        text = f"{self.salt}{user_id}".encode()
+        return hashlib.sha256(text).hexdigest() in self.hashes
+
+    def condition(self, sql: str) -> str:
+        """DuckDB's SQL of `matches` for an expression; null where that is null."""
+        hashes = ", ".join(f"'{hash_}'" for hash_ in sorted(self.hashes))
+        return f"sha256('{self.salt}' || {sql}) in ({hashes or 'null'})"
+
+    def are_in_values(self, value: Any, normalise: Callable[[str], str] = str) -> bool:
+        """Whether a JSON value is an id of an erased user, or has one in it.
+
+        Args:
+            value: a text, number, list or mapping.
+            normalise: writes a text as ids are written.
+        """
+        if isinstance(value, dict):
+            return any(self.are_in_values(inner, normalise) for inner in value.values())
+        if isinstance(value, list):
+            return any(self.are_in_values(inner, normalise) for inner in value)
+        if value is None or isinstance(value, bool):
+            return False
+        if isinstance(value, float) and value.is_integer():
+            value = int(value)
+        return self.matches(normalise(str(value)))
+
+    def are_in_text(self, text: str, normalise: Callable[[str], str] = str) -> bool:
+        """Whether a word of a text, or a cell of a line, is the id of an erased user."""
+        words = set(_WORD.findall(text))
+        words |= {word.strip(".:=*") for word in words}
+        words |= {cell.strip() for cell in re.split(r"[|,;\t\n]", text)}
+        words |= {cell.strip(" \"'") for cell in words}
+        return any(self.matches(normalise(word)) for word in words if word)
+
+
+NOBODY = ErasedUsers("", frozenset())
+
+
+def read_erasures(home: Path | None) -> ErasureLog | None:
+    """The erasures of a home; None where there never was one.
+
+    Raises:
+        HomeError: the file cannot be read.
+    """
+    if home is None:
+        return None
+    path = home / FILE_NAME
+    try:
+        return ErasureLog.model_validate_json(path.read_bytes())
+    except FileNotFoundError:
+        return None
+    except (OSError, ValidationError) as error:
+        raise HomeError(
+            f"{path} cannot be read: restore it from a backup, since users who were erased would "
+            "be ingested again without it"
+        ) from error
+
+
+def erased_users(home: Path | None) -> ErasedUsers:
+    """The erased users of a home.
+
+    Raises:
+        HomeError: the record cannot be read.
+    """
+    log = read_erasures(home)
+    return log.users if log else NOBODY
+
+
+def request_erasure(home: Path, user_id: str, now: dt.datetime) -> Erasure:
+    """Records that a user is to be erased: from now on, no ingest accepts the user's rows.
+
+    Args:
+        home: the home folder.
+        user_id: the id, as raw tables have it.
+        now: the time.
+    """
+    with update_erasures(home) as log:
+        hash_ = log.hash_of(user_id)
+        log.erasures = [erasure for erasure in log.erasures if erasure.hash != hash_]
+        erasure = Erasure(hash=hash_, requested_at=now)
+        log.erasures.append(erasure)
+    return erasure
+
+
+@contextmanager
+def update_erasures(home: Path) -> Iterator[ErasureLog]:
+    """The record, locked; it is written when the block ends without an error."""
+    home.mkdir(parents=True, exist_ok=True)
+    with (home / f".{FILE_NAME}.lock").open("a", encoding="utf-8") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        log = read_erasures(home) or ErasureLog(salt=secrets.token_hex(16))
+        yield log
+        atomic_write(home / FILE_NAME, log.model_dump_json(indent=1) + "\n")

@@ -1,0 +1,69 @@
+"""`DELETE /v1/users/{user_id}`: scope, durable request, the store at once, the home later."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from batch_predictions.automation.erasure.erase import finish_erasures
+from batch_predictions.erasures import erased_users, read_erasures
+from batch_predictions.serving.release_files.export import export_current
+from batch_predictions.settings import HttpSettings, Settings
+from batch_predictions_tests.worlds.bytes_of_home import files_with
+from batch_predictions_tests.worlds.http_service import publish_all, running_service
+from batch_predictions_tests.worlds.serving import NOW, ServingWorld, open_world
+
+WRITE, ADMIN = "write-0123456789abcdef", "admin-0123456789abcdef"
+USER = "customer-77fae1"
+
+
+def test_a_user_leaves_the_store_at_once_and_the_home_with_the_next_run(
+    world: ServingWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    publish_all(world)
+    world.store.close()
+    monkeypatch.setenv("BATCH_PREDICTIONS_HTTP_WRITE_KEYS", WRITE)
+    monkeypatch.setenv("BATCH_PREDICTIONS_HTTP_ADMIN_KEYS", ADMIN)
+    home = world.settings.home
+    as_admin = {"Authorization": f"Bearer {ADMIN}"}
+    with running_service(world.settings) as client:
+        path = "/v1/recommendations/u1"
+        assert client.send("DELETE", "/v1/users/u1").status == 401
+        for_writing = {"Authorization": f"Bearer {WRITE}"}
+        assert client.send("DELETE", "/v1/users/u1", headers=for_writing).status == 403
+        assert client.get(path, headers=as_admin).json["source"] == "personal"
+        for _ in range(2):  # It may be repeated.
+            reply = client.send("DELETE", "/v1/users/u1", headers=as_admin)
+            assert reply.status == 202 and reply.json["status"] == "pending"
+            assert client.get(path, headers=as_admin).json["source"] == "popular"
+        predicted = client.get("/v1/users/u1", headers=as_admin).json["predictions"]
+        audience = client.get("/v1/audiences/retention?limit=100", headers=as_admin).json
+        nobody = client.send("DELETE", f"/v1/users/{USER}", headers=as_admin)
+        assert nobody.status == 202
+    assert predicted == {}
+    assert "u1" not in {row["user_id"] for row in audience["rows"]}
+    log = read_erasures(home)
+    assert log is not None and len(log.pending) == 2
+    assert erased_users(home).matches("u1") and not erased_users(home).matches("u2")
+    assert USER not in (home / "erasures.json").read_text(encoding="utf-8")
+    summary = finish_erasures(world.settings, NOW)
+    assert summary.users == 2 and summary.partitions >= 5
+    rows = world.warehouse.query("select distinct user_id from predictions.recommendations")
+    assert sorted(rows["user_id"].to_pylist()) == ["u0", "u2"]
+    assert not files_with(home, USER)
+    ranks = "select list(rank order by rank) from predictions.retention_audience"
+    assert world.warehouse.value(ranks) == list(range(1, 25))
+
+
+def test_a_machine_without_the_home_refuses(tmp_path: Path) -> None:
+    world = open_world(tmp_path / "home")
+    world.release()
+    export_current(world.settings, tmp_path / "files")
+    world.store.close()
+    http = HttpSettings(release_dir=tmp_path / "files")
+    with running_service(Settings(home=tmp_path / "none", http=http)) as client:
+        reply = client.send("DELETE", "/v1/users/u1")
+        assert reply.status == 409 and reply.json["type"] == "/problems/no-home"
+        assert client.list_of("u1")["source"] == "personal"
+    assert not (tmp_path / "none").exists()
