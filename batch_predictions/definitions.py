@@ -71,11 +71,12 @@ def platform(settings: Settings) -> dg.Definitions:
         release_asset(predictions, partitions),
     ]
     job_specs = jobs(assets)
+    definitions = {job.name: job.definition(partitions) for job in (*job_specs, RELEASE)}
     return dg.Definitions(
         assets=assets,
-        jobs=[job.definition(partitions) for job in (*job_specs, RELEASE)],
+        jobs=list(definitions.values()),
         schedules=schedules(settings, state, job_specs),
-        sensors=[sign_ups, dead_runs, release_after_failure(partitions)],
+        sensors=[sign_ups, dead_runs, release_after_failure(definitions)],
         resources={
             "settings": settings,
             "warehouse": Warehouse.of(settings),

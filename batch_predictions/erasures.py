@@ -162,6 +162,33 @@ def erased_users(home: Path | None) -> ErasedUsers:
     return log.users if log else NOBODY
 
 
+class ErasureWatcher:
+    """The erased users of a home, read again when their record has changed."""
+
+    def __init__(self, home: Path) -> None:
+        """Args: the home folder, which need not exist."""
+        self._home = home
+        self._state: tuple[int, int, int] | None = None
+        self._users = NOBODY
+
+    @property
+    def users(self) -> ErasedUsers:
+        """Those of now.
+
+        Raises:
+            HomeError: the record cannot be read.
+        """
+        try:
+            stat = (self._home / FILE_NAME).stat()
+        except OSError:
+            return NOBODY
+        state = stat.st_ino, stat.st_size, stat.st_mtime_ns
+        if state != self._state:
+            self._users = erased_users(self._home)
+            self._state = state
+        return self._users
+
+
 def request_erasure(home: Path, user_id: str, now: dt.datetime) -> Erasure:
     """Records that a user is to be erased: from now on, no ingest accepts the user's rows.
 

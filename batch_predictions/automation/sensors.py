@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 import dagster as dg
 
 from batch_predictions.automation.dead_runs import OWNER_TAG, fail_dead_runs
 from batch_predictions.automation.jobs import NIGHTLY, RELEASE
 from batch_predictions.home import read_state
-from batch_predictions.partitions import Partitions
 from batch_predictions.serving.release.pointer import read_pointer
 from batch_predictions.serving.sign_ups import add_sign_ups
 from batch_predictions.serving.store.schema import Store
@@ -66,19 +68,22 @@ def dead_runs(
     return dg.SkipReason("no run of a dead process")
 
 
-def release_after_failure(partitions: Partitions) -> dg.SensorDefinition:
+def release_after_failure(jobs: Mapping[str, Any]) -> dg.SensorDefinition:
     """The sensor that releases what a failed nightly run could make.
 
     Dagster leaves the release out where one of the predictions fails. Commands release by
     themselves.
+
+    Args:
+        jobs: Dagster's jobs by name.
     """
 
     @dg.run_failure_sensor(
         name="release_after_failure",
         description="Where a nightly run fails, releases the tables that it made, with the newest "
         "earlier day of those that it could not make.",
-        monitored_jobs=[NIGHTLY.definition(partitions)],
-        request_job=RELEASE.definition(partitions),
+        monitored_jobs=[jobs[NIGHTLY.name]],
+        request_job=jobs[RELEASE.name],
         default_status=dg.DefaultSensorStatus.RUNNING,
         minimum_interval_seconds=30,
     )

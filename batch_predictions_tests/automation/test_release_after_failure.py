@@ -6,6 +6,7 @@ import dagster as dg
 import pytest
 
 from batch_predictions.automation.dead_runs import OWNER_TAG
+from batch_predictions.automation.jobs import NIGHTLY, RELEASE
 from batch_predictions.automation.sensors import release_after_failure
 from batch_predictions.settings import Settings
 from batch_predictions.tables import CHURN_SCORES
@@ -13,6 +14,7 @@ from batch_predictions.warehouse import Warehouse
 from batch_predictions_tests.worlds.home import PARTITIONS
 
 DAY = "2024-03-03"
+JOBS = {job.name: job.definition(PARTITIONS) for job in (NIGHTLY, RELEASE)}
 NIGHT = {"dagster/partition": DAY}
 
 
@@ -38,7 +40,7 @@ def answer(
         dagster_run=result.dagster_run,
         resources={"warehouse": Warehouse.of(settings)},
     ).for_run_failure() as context:
-        given = release_after_failure(PARTITIONS)(context)
+        given = release_after_failure(JOBS)(context)
     assert isinstance(given, dg.RunRequest | dg.SkipReason)
     return given
 

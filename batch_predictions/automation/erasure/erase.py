@@ -32,7 +32,12 @@ from batch_predictions.erasures import (
 )
 from batch_predictions.inference.partition_staging import engine_folder
 from batch_predictions.serving.release_files.erasure import erase_from_folder
-from batch_predictions.serving.store.erasure import ErasedKeys, erase_users, purge_free_pages
+from batch_predictions.serving.store.erasure import (
+    ErasedKeys,
+    erase_posted_rows,
+    erase_users,
+    purge_free_pages,
+)
 from batch_predictions.serving.store.schema import Store
 from batch_predictions.settings import Settings
 from batch_predictions.warehouse import Warehouse
@@ -45,7 +50,7 @@ class ErasureSummary:
     Attributes:
         users: users that were erased.
         partitions: files of the warehouse that were written without them.
-        store_rows: rows that were removed from the serving store.
+        store_rows: rows that were removed from the serving store and from posted rows.
         release_files: release files that were replaced.
         other_files: shards, results, added rows, copies and records of Dagster.
         notes: what the caller should know, in words.
@@ -111,6 +116,7 @@ def _erase_everywhere(
     reviews = reviews_of(warehouse, users)
     keys = ErasedKeys(users.matches, review_ids=frozenset(reviews))
     _erase_from_store(settings, keys, summary)
+    summary.store_rows += erase_posted_rows(settings, keys, purge=True)
     for folder in release_folders(settings, folders):
         summary.release_files += erase_from_folder(folder, keys)
     summary.other_files += erase_from_shards(engine_folder(settings), users, reviews)

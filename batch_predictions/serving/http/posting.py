@@ -7,9 +7,10 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
+from batch_predictions.erasures import ErasureWatcher
 from batch_predictions.home import HomeError, read_state
 from batch_predictions.serving.http.posted_models import Event, InvalidEvent, SignUp
-from batch_predictions.serving.http.problems import WRONG_REQUEST, ProblemError
+from batch_predictions.serving.http.problems import ERASED, WRONG_REQUEST, ProblemError
 from batch_predictions.serving.http.recommendations import release_id_of
 from batch_predictions.serving.lookup.segments import AGE_BRACKETS, ATTRIBUTES, known
 from batch_predictions.serving.lookup.source import SourceIds
@@ -48,6 +49,7 @@ class Posting:
         """
         self._settings, self._ids, self._timezone = settings, ids, timezone
         self._bucket_of = bucket_of
+        self._erased = ErasureWatcher(settings.home)
         self._first_moment: dt.datetime | None = None
 
     def event_rows(self, events: Sequence[Event | InvalidEvent]) -> EventRows:
@@ -70,8 +72,11 @@ class Posting:
         """A row of `posted_users`.
 
         Raises:
-            ProblemError: the age is none, or the day is in the future.
+            ProblemError: the age is none, the day is in the future, or the user was erased.
         """
+        user_id = self._ids().normalise("user_id", user_id)
+        if self._erased.users.matches(user_id):
+            raise ProblemError(ERASED, "The user was erased, and is not accepted again.")
         attributes = {name: known(name, getattr(sign_up, name)) for name in ATTRIBUTES}
         age = attributes["age_bracket"]
         if age is not None and age not in AGE_BRACKETS:
@@ -83,7 +88,7 @@ class Posting:
         if sign_up.signed_up_on is not None and sign_up.signed_up_on > tomorrow:
             raise _invalid("signed_up_on", "it is in the future")
         return {
-            "user_id": self._ids().normalise("user_id", user_id),
+            "user_id": user_id,
             **attributes,
             "signed_up_on": sign_up.signed_up_on,
             "posted_at": _stored(now),
@@ -91,6 +96,8 @@ class Posting:
 
     def _problem(self, event: Event, received: dt.datetime) -> dict[str, str] | None:
         """Why an event cannot be stored although its keys are right; None: it can."""
+        if self._erased.users.matches(self._ids().normalise("user_id", event.user_id)):
+            return _problem("user_id", "the user was erased, and is not accepted again")
         at = event.occurred_at
         named = release_id_of(event.recommendation_id or "")
         if at is not None and at > received + MAX_AHEAD:

@@ -150,6 +150,19 @@ WRONG_HOST = ProblemType(
     "A service without API keys answers only as localhost",
     "Call it as http://127.0.0.1:PORT, set API keys, or set http.allow_without_keys.",
 )
+NO_PLACE_FOR_WRITES = ProblemType(
+    "no-place-for-writes",
+    409,
+    "The service reads release files, and has no place for what it is sent",
+    "Set serving.posted_url to a PostgreSQL database that the pipeline reads too, or send the "
+    "request to the service on the machine of the pipeline.",
+)
+ERASED = ProblemType(
+    "erased",
+    409,
+    "The user was erased",
+    "Rows of the user are not accepted; give a person who comes back another id.",
+)
 NO_HOME = ProblemType(
     "no-home",
     409,

@@ -18,6 +18,7 @@ from batch_predictions.serving.http.experiments import Experiments
 from batch_predictions.serving.http.metrics import Metrics
 from batch_predictions.serving.http.posted_rows_writer import PostedRowsWriter
 from batch_predictions.serving.http.posting import Posting
+from batch_predictions.serving.http.problems import NO_PLACE_FOR_WRITES, ProblemError
 from batch_predictions.serving.http.rate_limits import RateLimiter
 from batch_predictions.serving.http.recommendations import ListRequest, ReadyAnswer, make_answer
 from batch_predictions.serving.lookup import Lookup
@@ -148,6 +149,18 @@ class PredictionService:
             return Recommended(answers, release)
 
         return self.source.read_rows(query)
+
+    def require_place_for_writes(self) -> None:
+        """Checks that what is posted reaches a pipeline.
+
+        Raises:
+            ProblemError: release files are served on a machine without the home.
+        """
+        settings = self.settings
+        if isinstance(self.source, ReleaseFiles) and not (
+            settings.serving.posted_url or (settings.home / "warehouse").is_dir()
+        ):
+            raise ProblemError(NO_PLACE_FOR_WRITES, "This service cannot store what it is sent.")
 
     def _bucket_of(self, user_id: str) -> str | None:
         """The bucket that answers to a user have now."""

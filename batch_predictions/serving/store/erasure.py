@@ -15,7 +15,10 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from batch_predictions.posted_rows.schema import posted_url
+from batch_predictions.serving.store.database import open_engine, sqlite_file
 from batch_predictions.serving.store.schema import CURRENT, RELEASES
+from batch_predictions.settings import Settings
 
 MAX_PARAMETERS = 500
 """Ids of one statement."""
@@ -55,6 +58,31 @@ def erase_users(engine: sa.Engine, keys: ErasedKeys) -> int:
             db.commit()
         with db.begin():
             return _erase_rows(db, keys)
+
+
+def erase_posted_rows(settings: Settings, keys: ErasedKeys, *, purge: bool = False) -> int:
+    """Removes users from the sign-ups and events that were posted to the HTTP service.
+
+    Args:
+        settings: where they are.
+        keys: whose rows are removed.
+        purge: remove what deleted rows have left in the file, too.
+
+    Returns:
+        The number of rows that were removed.
+    """
+    url = posted_url(settings)
+    file = sqlite_file(sa.make_url(url))
+    if file is not None and not file.exists():
+        return 0
+    engine = open_engine(url, writing=True)
+    try:
+        removed = erase_users(engine, keys)
+        if purge:
+            purge_free_pages(engine)
+    finally:
+        engine.dispose()
+    return removed
 
 
 def purge_free_pages(engine: sa.Engine) -> bool:

@@ -6,6 +6,7 @@ import uuid
 
 import duckdb
 
+from batch_predictions.erasures import erased_users
 from batch_predictions.sources.base import Source
 from batch_predictions.sources.validation.column_rules import column_rules
 from batch_predictions.tables import USERS
@@ -22,9 +23,9 @@ def posted_users_fingerprint(source: Source) -> str:
 def with_posted_users(db: duckdb.DuckDBPyConnection, source: Source, rows: str) -> tuple[str, int]:
     """A query for rows of raw.users and the users that were posted and are not among them.
 
-    The source's row wins where it has the user. As of the source's users, the present ones are
-    read; features of a day leave out those who signed up after it. Where the application did not
-    say when somebody signed up, it is the day of the first request.
+    The source's row wins where it has the user; who was erased is left out. As of the source's
+    users, the present ones are read; features of a day leave out those who signed up after it.
+    Where the application did not say when somebody signed up, it is the day of the first request.
 
     Args:
         db: the connection of the rows.
@@ -39,6 +40,7 @@ def with_posted_users(db: duckdb.DuckDBPyConnection, source: Source, rows: str) 
     users = source.posted.users()
     if not users.num_rows:
         return rows, 0
+    erased = erased_users(source.home)
     suffix = uuid.uuid4().hex
     known, added = f"known_users_{suffix}", f"posted_users_{suffix}"
     db.execute(f"create temp table {known} as {rows}")
@@ -54,6 +56,7 @@ def with_posted_users(db: duckdb.DuckDBPyConnection, source: Source, rows: str) 
         "as signed_up_on, age_bracket, gender, location, "
         f"null::{USERS.type_of('attributes')} as attributes from posted "
         f"where user_id not in (select user_id from temp.{known}) "
+        f"and ({erased.condition('user_id')}) is not true "
         "qualify row_number() over (partition by user_id order by first_posted_at desc) = 1",
         {"timezone": source.timezone},
     )

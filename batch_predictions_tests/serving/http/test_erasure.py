@@ -16,6 +16,7 @@ from batch_predictions_tests.worlds.serving import NOW, ServingWorld, open_world
 
 WRITE, ADMIN = "write-0123456789abcdef", "admin-0123456789abcdef"
 USER = "customer-77fae1"
+EVENT = {"event_id": "e1", "event_type": "click", "user_id": "u0", "item_id": "i1"}
 
 
 def test_a_user_leaves_the_store_at_once_and_the_home_with_the_next_run(
@@ -66,4 +67,32 @@ def test_a_machine_without_the_home_refuses(tmp_path: Path) -> None:
         reply = client.send("DELETE", "/v1/users/u1")
         assert reply.status == 409 and reply.json["type"] == "/problems/no-home"
         assert client.list_of("u1")["source"] == "personal"
+        for method, path, body in (
+            ("PUT", "/v1/users/new", {"age_bracket": "40"}),
+            ("POST", "/v1/events", {"events": [EVENT]}),
+        ):
+            reply = client.send(method, path, body)
+            assert reply.status == 409 and reply.json["type"] == "/problems/no-place-for-writes"
     assert not (tmp_path / "none").exists()
+
+
+def test_what_an_erased_user_had_posted_is_gone_and_nothing_more_is_accepted(
+    world: ServingWorld,
+) -> None:
+    publish_all(world)
+    world.store.close()
+    home = world.settings.home
+    event = {**EVENT, "user_id": USER}
+    with running_service(world.settings) as client:
+        assert client.send("PUT", f"/v1/users/{USER}", {"age_bracket": "25-34"}).status == 200
+        assert client.send("POST", "/v1/events", {"events": [event]}).json["accepted"] == 1
+        assert client.list_of(USER)["source"] == "demographic"
+        assert client.send("DELETE", f"/v1/users/{USER}").status == 202
+        assert client.list_of(USER)["source"] == "popular"
+        again = client.send("PUT", f"/v1/users/{USER}", {"age_bracket": "25-34"})
+        assert again.status == 409 and again.json["type"] == "/problems/erased"
+        other = {**EVENT, "event_id": "e2"}
+        mixed = client.send("POST", "/v1/events", {"events": [{**event, "event_id": "e3"}, other]})
+        assert mixed.json["accepted"] == 1 and mixed.json["refused"][0]["index"] == 0
+    finish_erasures(world.settings, NOW)
+    assert not files_with(home, USER)

@@ -12,7 +12,7 @@ from batch_predictions.erasures import request_erasure
 from batch_predictions.serving.http.parameters import UserId
 from batch_predictions.serving.http.problems import NO_HOME, ProblemError
 from batch_predictions.serving.http.service import PredictionService
-from batch_predictions.serving.store.erasure import ErasedKeys, erase_users
+from batch_predictions.serving.store.erasure import ErasedKeys, erase_posted_rows, erase_users
 from batch_predictions.serving.store.schema import Store
 
 
@@ -41,7 +41,7 @@ def make_router(service: PredictionService) -> APIRouter:
         status_code=202,
     )
     async def erase_user(user_id: UserId) -> ErasureAnswer:
-        """Erase a user: from the serving store at once, from everything else with the next run.
+        """Erase a user: from what is served at once, from everything else with the next run.
 
         The request is recorded before the answer, by a salted hash of the id: no ingest accepts
         the user's rows from now on, and it is not forgotten if a process dies. It may be repeated.
@@ -63,5 +63,6 @@ def _erase(service: PredictionService, user_id: str) -> ErasureAnswer:
     with Store.of(settings) as store:
         keys = ErasedKeys(lambda other: other == user_id, frozenset([user_id]))
         erase_users(store.engine, keys)
+    erase_posted_rows(settings, keys)
     service.watcher.refresh()
     return ErasureAnswer(status="pending", requested_at=erasure.requested_at)

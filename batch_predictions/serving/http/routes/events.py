@@ -31,6 +31,7 @@ def make_router(service: PredictionService) -> APIRouter:
         and of its machine. If there is no answer, or it is 503, send the same events again: an
         event counts once, by `event_id`. If all events are refused, the answer is 422.
         """
+        service.require_place_for_writes()
         events = batch.events
         service.limiter.take(request.scope[CLIENT], math.ceil(len(events) / EVENTS_PER_TOKEN))
         rows, refused = service.posting.event_rows(events)

@@ -81,6 +81,7 @@ def _add_sign_up(router: APIRouter, service: PredictionService) -> None:
         next ingest adds the user to the raw users, unless the source has the user: then the
         source's row counts from the next release on.
         """
+        service.require_place_for_writes()
         row = service.posting.user_row(user_id, sign_up)
         await service.writer.write(POSTED_USERS, [row])
         content = {name: row[name] for name in ("user_id", *_ATTRIBUTES)}
