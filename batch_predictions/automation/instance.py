@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 from importlib import resources
 from pathlib import Path
@@ -12,6 +13,7 @@ import yaml
 
 from batch_predictions.automation.event_log import BATCH_EVENTS, BATCH_VARIABLE
 from batch_predictions.automation.executors import inherited_env
+from batch_predictions.durability import atomic_write
 from batch_predictions.redaction import has_secret
 from batch_predictions.settings import PREFIX, Settings, SettingsError
 from batch_predictions.settings.environment import WITHHELD
@@ -47,11 +49,28 @@ def prepare(settings: Settings) -> Path:
     text = yaml.safe_dump({**yaml.safe_load(text), **overrides}, sort_keys=False)
     target = folder / "dagster.yaml"
     if not target.exists() or target.read_text(encoding="utf-8") != text:
-        target.write_text(text, encoding="utf-8")
+        atomic_write(target, text)
     os.environ["DAGSTER_HOME"] = str(folder)
     if not uses_ray:
         os.environ.setdefault(BATCH_VARIABLE, BATCH_EVENTS)
     return folder
+
+
+def create_storage(folder: Path) -> None:
+    """Creates the databases of Dagster's storage that are missing; one process at a time.
+
+    Dagster's processes create them at their start: of two that start together on a new home, one
+    would find a table of the other and end.
+
+    Args:
+        folder: that of `prepare`.
+    """
+    with (folder / ".storage.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        with dg.DagsterInstance.get() as instance:
+            instance.get_runs_count()
+            instance.get_asset_keys(limit=1)
+            instance.all_instigator_state()
 
 
 def _launcher(settings: Settings) -> dict[str, Any]:
