@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import contextlib
 import shlex
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-import click
 import typer
 import yaml
 
@@ -17,6 +15,7 @@ from batch_predictions_tests.worlds.paths import ROOT
 
 DEPLOYMENT = ROOT / "deployment"
 PROGRAM = "batch-predictions"
+SEPARATORS = ("|", "&", "&&", "||", ";", ">", ">>", "2>")
 
 
 def read_yaml(*names: str) -> list[Any]:
@@ -25,27 +24,38 @@ def read_yaml(*names: str) -> list[Any]:
     return [document for document in yaml.safe_load_all(text) if document is not None]
 
 
-def parse_command(words: Sequence[str]) -> click.Context:
-    """The parsed words of a call of the platform, without the program's name.
+class CommandLineError(AssertionError):
+    """A call of the platform that would not be accepted."""
+
+
+def parse_command(words: Sequence[str]) -> str:
+    """The name of the command that a call runs, whose options and arguments are accepted.
+
+    Args:
+        words: without the program's name. With `--help`, the rest is not parsed.
 
     Raises:
-        click.UsageError: there is no such command or option, or an argument is missing or wrong.
+        CommandLineError: there is no such command or option, or an argument is missing or wrong.
     """
     command: Any = typer.main.get_command(make_app())
     arguments, name = list(words), PROGRAM
-    with contextlib.ExitStack() as stack:
-        while isinstance(command, click.Group):
-            name = arguments.pop(0)
-            inner = command.commands.get(name)
-            if inner is None:
-                raise click.UsageError(f"there is no command {name}")
-            command = inner
-        context: click.Context = command.make_context(name, arguments)
-        stack.enter_context(context)
-    return context
+    # Typer has a copy of Click in some versions, so that classes cannot be compared.
+    while hasattr(command, "commands"):
+        name = arguments.pop(0) if arguments else ""
+        command = command.commands.get(name)
+        if command is None:
+            raise CommandLineError(f"there is no command {name!r} in {' '.join(words)}")
+    if "--help" in arguments:
+        return name
+    try:
+        with command.make_context(name, arguments):
+            return name
+    except Exception as error:
+        message = getattr(error, "message", error)
+        raise CommandLineError(f"{' '.join(words)}: {message}") from None
 
 
-def assert_commands_exist(lines: Iterator[str] | Sequence[str]) -> int:
+def assert_commands_exist(lines: Iterable[str]) -> int:
     """Checks every shell line that calls the platform; returns their number."""
     number = 0
     for line in lines:
@@ -54,14 +64,7 @@ def assert_commands_exist(lines: Iterator[str] | Sequence[str]) -> int:
         if PROGRAM not in names:
             continue
         words = words[names.index(PROGRAM) + 1 :]
-        ends = [
-            words.index(word) for word in ("|", "&", "&&", "||", ";", ">", "2>") if word in words
-        ]
-        try:
-            parse_command(words[: min(ends, default=len(words))])
-        except click.exceptions.Exit:
-            pass  # --help
-        except click.UsageError as error:
-            raise AssertionError(f"{line}: {error.format_message()}") from None
+        ends = [words.index(word) for word in SEPARATORS if word in words]
+        parse_command(words[: min(ends, default=len(words))])
         number += 1
     return number
