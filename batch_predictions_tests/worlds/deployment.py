@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Iterable, Sequence
-from pathlib import Path
 from typing import Any
 
 import typer
@@ -60,10 +59,14 @@ def assert_commands_exist(lines: Iterable[str]) -> int:
     number = 0
     for line in lines:
         words = shlex.split(line, comments=True)
-        names = [Path(word).name for word in words]
-        if PROGRAM not in names:
+        places = [
+            place
+            for place, word in enumerate(words)
+            if word.endswith(f"/bin/{PROGRAM}") or (word == PROGRAM and place == 0)
+        ]
+        if not places:
             continue
-        words = words[names.index(PROGRAM) + 1 :]
+        words = words[places[0] + 1 :]
         ends = [words.index(word) for word in SEPARATORS if word in words]
         parse_command(words[: min(ends, default=len(words))])
         number += 1
