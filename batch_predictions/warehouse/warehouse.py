@@ -158,14 +158,6 @@ class Warehouse(dg.ConfigurableResource[Any]):
         row = self._with_retry(lambda db: db.execute(sql, bound).fetchone())
         return row[0] if row else None
 
-    def write_parquet(
-        self, path: Path, sql: str, parameters: Mapping[str, Any] | None = None
-    ) -> None:
-        """Writes the rows of a query, in its order, to a file that is no partition."""
-        bound = used_parameters(sql, parameters)
-        copy = f"copy ({sql}) to {quote_literal(path)} (format parquet, compression zstd)"
-        self._with_retry(lambda db: db.execute(copy, bound))
-
     def _with_retry(
         self, read: Callable[[DuckDBPyConnection], Result], stack: ExitStack | None = None
     ) -> Result:

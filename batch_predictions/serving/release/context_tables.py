@@ -10,7 +10,11 @@ import datetime as dt
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Literal
+
+import pyarrow as pa
+import pyarrow.parquet as pq
 
 from batch_predictions.serving.release.pointer import ReleaseError
 from batch_predictions.serving.release.release_contents import (
@@ -26,6 +30,8 @@ from batch_predictions.tables.releases import CONTEXT_TABLES, REVIEW_QUOTES, USE
 from batch_predictions.warehouse import Warehouse, scratch_dir
 
 QUOTE_CHARACTERS = 280
+GROUP_ROWS = 100_000
+"""Rows of a row group of a draft."""
 
 _HISTORY = """
     select user_id, row_number() over newest as position, item_id, last_on, events, event_types
@@ -41,7 +47,7 @@ _HISTORY = """
         group by user_id, item_id
     )
     window newest as (
-        partition by user_id order by last_on desc, last_at desc nulls last, item_id
+        partition by user_id order by last_on desc, last_at desc nulls last, events desc, item_id
     )
     qualify position <= $items
     order by user_id, position
@@ -136,9 +142,35 @@ def draft_context(
         drafts = []
         for table, key, query, bound in queries:
             path = scratch / f"{table.name}.parquet"
-            warehouse.write_parquet(path, query, bound)
+            _write(warehouse, query, bound, path)
             drafts.append(draft_partition(table, key, path))
         yield tuple(drafts)
+
+
+def _write(warehouse: Warehouse, query: str, bound: dict[str, Any], path: Path) -> None:
+    """Writes the rows of a query to a file whose bytes depend on the rows alone.
+
+    Those of DuckDB's own files also depend on the statistics of the files that it has read, and
+    those of Arrow's on where batches end.
+    """
+    with (
+        warehouse.stream(query, bound) as batches,
+        pq.ParquetWriter(path, batches.schema, compression="zstd") as writer,
+    ):
+        for rows in _equal_groups(batches):
+            writer.write_table(rows)
+
+
+def _equal_groups(batches: pa.RecordBatchReader) -> Iterator[pa.Table]:
+    """The rows in groups of GROUP_ROWS; only the last one is smaller."""
+    held = batches.schema.empty_table()
+    for batch in batches:
+        held = pa.concat_tables([held, pa.Table.from_batches([batch])])
+        while held.num_rows >= GROUP_ROWS:
+            yield held.slice(0, GROUP_ROWS).combine_chunks()
+            held = held.slice(GROUP_ROWS)
+    if held.num_rows:
+        yield held.combine_chunks()
 
 
 def _queries(
