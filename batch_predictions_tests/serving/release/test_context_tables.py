@@ -386,3 +386,22 @@ def test_the_bytes_of_a_draft_do_not_depend_on_where_batches_end(
     assert [len(group) for group in groups[0]] == [4, 4, 3]
     assert groups[0] == groups[1] == groups[2] == groups[3]
     assert [row for group in groups[0] for row in group] == table.to_pylist()
+
+
+@pytest.mark.parametrize("number", [context_tables.MAX_EVENT_TYPES, 127])
+def test_every_type_of_events_is_told_apart_up_to_a_limit(shop: ServingWorld, number: int) -> None:
+    for key in shop.warehouse.partitions(INTERACTIONS):
+        shop.warehouse.remove_partition(INTERACTIONS, key)
+    types = [f"t{n:03}" for n in range(1, number)]
+    write_events(shop, [(DAY, "u1", f"i-{name}", name, None, None) for name in types])
+    choice = ContextChoice(history_items=200, event_types=tuple(types))
+    contents = ReleaseContents(DAY, (), None, None)
+    if number > context_tables.MAX_EVENT_TYPES:
+        with pytest.raises(ReleaseError, match="127 types of events, at most 126"):
+            draft_context(shop.warehouse, contents, choice).__enter__()
+        return
+    with draft_context(shop.warehouse, contents, choice) as [draft]:
+        rows = shop.warehouse.query(f"from {draft.rows_sql()}").to_pylist()
+    assert {row["item_id"]: row["event_types"] for row in rows} == {
+        f"i-{name}": [name] for name in types
+    }
