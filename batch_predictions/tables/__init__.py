@@ -19,7 +19,12 @@ from batch_predictions.tables.declaration import (
     declare,
     week_of,
 )
-from batch_predictions.tables.evaluation import MODEL_METRICS, PROMOTIONS_LOG, REALIZED_METRICS
+from batch_predictions.tables.evaluation import (
+    COSTS,
+    MODEL_METRICS,
+    PROMOTIONS_LOG,
+    REALIZED_METRICS,
+)
 from batch_predictions.tables.features import (
     DEMAND,
     ITEM_ACTIVITY,
@@ -69,6 +74,7 @@ __all__ = [
     "CAMPAIGN_EVENTS",
     "CHURN_FEATURES",
     "CHURN_SCORES",
+    "COSTS",
     "DAILY_SALES",
     "DEMAND",
     "DEMAND_FORECASTS",
