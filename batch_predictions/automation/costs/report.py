@@ -90,6 +90,6 @@ def plot_costs(warehouse: Warehouse, first: dt.date, last: dt.date, target: Path
         below = [base + height for base, height in zip(below, heights, strict=True)]
     ax.set_title("CPU seconds by the date that was made")
     ax.tick_params(axis="x", rotation=60)
-    ax.legend(frameon=False, ncols=6)
+    ax.legend(frameon=False, loc="upper left", bbox_to_anchor=(1.0, 1.0))
     figure.savefig(target, bbox_inches="tight", dpi=120)
     return True
