@@ -21,6 +21,7 @@ from batch_predictions.tables.declaration import (
 )
 from batch_predictions.tables.evaluation import (
     COSTS,
+    DRIFT,
     MODEL_METRICS,
     PROMOTIONS_LOG,
     REALIZED_METRICS,
@@ -79,6 +80,7 @@ __all__ = [
     "DEMAND",
     "DEMAND_FORECASTS",
     "DEMOGRAPHIC_RECOMMENDATIONS",
+    "DRIFT",
     "EXCLUSIONS",
     "FEEDBACK",
     "INTERACTIONS",

@@ -79,3 +79,20 @@ COSTS = declare(
         key=("asset", "partition_key", "run_id"),
     )
 )
+DRIFT = declare(
+    Table(
+        "evaluation",
+        "drift",
+        "How much features and predictions of each day differ from those of the newest training.",
+        columns("""
+        date DATE: the day
+        table_name VARCHAR: table whose rows are compared, such as features.user_activity
+        column_name VARCHAR: its column
+        statistic VARCHAR: psi, ks or wasserstein
+        value DOUBLE: 0 where nothing differs; psi above .25 is much
+        reference DATE: last day of the training, whose rows the day's are compared with
+        n BIGINT: rows of the day that were compared
+    """),
+        key=("table_name", "column_name", "statistic"),
+    )
+)

@@ -15,6 +15,7 @@ PLAIN_TEXTS = frozenset(
             "bucket",
             "candidate",
             "category",
+            "column_name",
             "decision",
             "direction",
             "display",
