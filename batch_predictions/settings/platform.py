@@ -128,6 +128,24 @@ class RetentionSettings(Section):
         description="Newest trainings whose models are kept even if they never served. Models "
         "that serve or have served are always kept: predictions of past days need them.",
     )
+    feature_days: int | None = Field(
+        400,
+        ge=60,
+        description="Days of the feature tables that are kept, counted back from the newest. "
+        "Older ones can be made again, as long as their raw rows are there. Empty: all.",
+    )
+    score_days: int | None = Field(
+        14,
+        ge=7,
+        description="The same of features.item_scores, the largest table: candidates of every "
+        "user, which the promotion audience of the same day reads.",
+    )
+    prediction_days: int | None = Field(
+        None,
+        ge=120,
+        description="The same of the predictions, which metrics compare with what happened later. "
+        "Empty: all.",
+    )
 
 
 class ExperimentSettings(Section):
