@@ -178,6 +178,26 @@ class ServingSettings(Section):
         "Empty: SQLite in <home>/serving.sqlite. Set it in the environment if it has a password.",
     )
     keep_releases: int = Field(3, ge=2, description="Releases kept, the current one included.")
+    history_items: int = Field(
+        10,
+        ge=0,
+        le=100,
+        description="Newest items of every user that a release has, for the explorer and `GET "
+        "/v1/users/{id}`; 0: none.",
+    )
+    history_days: int = Field(
+        90,
+        ge=1,
+        description="Days of interactions that are read for them, so that a release costs the same "
+        "however long history is: a user without an event in these days has no history.",
+    )
+    quotes: bool | None = Field(
+        None,
+        description="Whether a release has the texts, up to 280 characters, of the reviews that "
+        "item_sentiments names as examples. People may have written names in them, so that they "
+        "are copied to the serving machines only if you say so. Empty: of simulated reviews only, "
+        "such as the demo's.",
+    )
     posted_url: str | None = Field(
         None,
         repr=False,
