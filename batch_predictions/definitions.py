@@ -14,9 +14,15 @@ from batch_predictions.automation.executors import executor_of
 from batch_predictions.automation.jobs import RELEASE, jobs
 from batch_predictions.automation.progress import LOGGER, terminal
 from batch_predictions.automation.schedules import schedules
-from batch_predictions.automation.sensors import dead_runs, release_after_failure, sign_ups
+from batch_predictions.automation.sensors import (
+    dead_runs,
+    release_after_failure,
+    run_costs,
+    sign_ups,
+)
 from batch_predictions.discovery import instances, load_plugins
 from batch_predictions.evaluation.assets import realized_metrics_asset
+from batch_predictions.evaluation.drift.asset import drift_asset
 from batch_predictions.evaluation.realized_metric import RealizedMetric
 from batch_predictions.features.assets import feature_asset
 from batch_predictions.features.declaration import FeatureTable
@@ -68,6 +74,7 @@ def platform(settings: Settings) -> dg.Definitions:
         *(training_asset(training, partitions) for training in trainings().values()),
         *(prediction_asset(prediction, partitions, settings) for prediction in predictions),
         realized_metrics_asset(instances(RealizedMetric, "evaluation/*.py"), partitions),
+        drift_asset(partitions),
         release_asset(predictions, partitions),
     ]
     job_specs = jobs(assets)
@@ -76,7 +83,7 @@ def platform(settings: Settings) -> dg.Definitions:
         assets=assets,
         jobs=list(definitions.values()),
         schedules=schedules(settings, state, job_specs),
-        sensors=[sign_ups, dead_runs, release_after_failure(definitions)],
+        sensors=[sign_ups, dead_runs, run_costs, release_after_failure(definitions)],
         resources={
             "settings": settings,
             "warehouse": Warehouse.of(settings),

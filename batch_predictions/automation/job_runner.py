@@ -14,6 +14,7 @@ import dagster as dg
 
 from batch_predictions import process_records
 from batch_predictions.automation import instance as home_instance
+from batch_predictions.automation.costs.collect import collect_costs
 from batch_predictions.automation.dead_runs import OWNER_TAG, owner
 from batch_predictions.automation.failures import Failure, failures_of
 from batch_predictions.automation.jobs import JobSpec
@@ -54,8 +55,7 @@ class JobRunner:
         missing: Sequence[Table],
         settings: Settings,
     ) -> None:
-        self.instance, self.home = instance, settings.home
-        self.pool_wait_minutes = settings.execution.pool_wait_minutes
+        self.instance, self.settings = instance, settings
         self.graph = definitions.resolve_asset_graph()
         self.missing = missing
         roots = dg.AssetSelection.assets(*(["raw", table.name] for table in missing))
@@ -157,10 +157,12 @@ class JobRunner:
                 raise_on_error=False,
             ) as result,
         ):
-            process_records.unregister(processes_folder(self.home), result.run_id)
+            process_records.unregister(processes_folder(self.settings.home), result.run_id)
             failures = [] if result.success else failures_of(result, selected, self.graph)
             if not (result.success or failures):
                 raise RunError(f"{job.name} failed: see run {result.run_id} in the UI")
+            run_id = result.run_id
+        collect_costs(self.settings, [run_id])
         if any(failure.concerns_all for failure in failures):
             raise self.error(job, partition_keys, failures)
         return failures
@@ -177,7 +179,8 @@ class JobRunner:
         Raises:
             RunError: it is held for longer than `execution.pool_wait_minutes`.
         """
-        deadline = time.monotonic() + 60 * self.pool_wait_minutes
+        minutes = self.settings.execution.pool_wait_minutes
+        deadline = time.monotonic() + 60 * minutes
         logged: set[str] = set()
         while holders := home_instance.slot_holders(self.instance, POOL):
             for holder in sorted({*holders} - logged):
@@ -186,7 +189,7 @@ class JobRunner:
             if time.monotonic() >= deadline:
                 raise RunError(
                     f"the pool {POOL} is held by {' and '.join(holders)} for more than "
-                    f"{self.pool_wait_minutes:g} minutes (execution.pool_wait_minutes): if its "
+                    f"{minutes:g} minutes (execution.pool_wait_minutes): if its "
                     "process is dead, end it with `batch-predictions run --end-stuck-runs`, "
                     "otherwise wait until it ends"
                 )

@@ -1,4 +1,4 @@
-"""Removes what is not kept: old runs, unused models, engine folders, tiles of old days."""
+"""Removes what is not kept: old runs, unused models, engine folders, tiles, old partitions."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass
 
 import dagster as dg
 
+from batch_predictions.automation.partition_retention import remove_old_partitions_of_tables
 from batch_predictions.automation.run_retention import RUNS_AT_ONCE, remove_old_runs
 from batch_predictions.features.tiles.retention import remove_old_tiles
 from batch_predictions.inference.cleanup import remove_old_partitions
@@ -28,12 +29,14 @@ class PruneResult:
         model_versions: versions of models, by name.
         inference_partitions: partitions of the engine's shards and results.
         tiles: files of tiles that only a backfill of old days would read.
+        table_partitions: partitions of features and predictions.
     """
 
     runs: int
     model_versions: list[str]
     inference_partitions: int
     tiles: int
+    table_partitions: int = 0
 
     def as_dict(self) -> dict[str, object]:
         """As JSON values."""
@@ -69,8 +72,14 @@ def prune(
         settings.inference.keep_partitions,
         unfinished_runs(instance),
     )
-    tiles = remove_old_tiles(Warehouse.of(settings), now)
-    return PruneResult(runs, _remove_models(settings), partitions, tiles)
+    warehouse = Warehouse.of(settings)
+    return PruneResult(
+        runs,
+        _remove_models(settings),
+        partitions,
+        remove_old_tiles(warehouse, now),
+        remove_old_partitions_of_tables(warehouse, settings, now),
+    )
 
 
 def _remove_models(settings: Settings) -> list[str]:
@@ -105,8 +114,9 @@ def prune_after_run(
     except Exception as error:
         log(f"old runs and models were not removed: {type(error).__name__}: {error}")
         return
-    if removed.runs or removed.model_versions:
+    if removed.runs or removed.model_versions or removed.table_partitions:
         log(
-            f"removed {removed.runs} Dagster runs older than {settings.retention.run_days} days "
-            f"and {len(removed.model_versions)} models that never served"
+            f"removed {removed.runs} Dagster runs older than {settings.retention.run_days} days, "
+            f"{len(removed.model_versions)} models that never served and "
+            f"{removed.table_partitions} old partitions of features and predictions (retention.*)"
         )

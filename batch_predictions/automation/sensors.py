@@ -1,4 +1,4 @@
-"""The sensors: new users, runs whose process is dead, and releases where a nightly run failed."""
+"""The sensors: new users, dead runs, costs of runs, and releases where a nightly run failed."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import Any
 
 import dagster as dg
 
+from batch_predictions.automation.costs.collect import collect_costs
 from batch_predictions.automation.dead_runs import OWNER_TAG, fail_dead_runs
 from batch_predictions.automation.jobs import NIGHTLY, RELEASE
 from batch_predictions.home import read_state
@@ -66,6 +67,21 @@ def dead_runs(
         context.log.warning(f"marked as failed, since their process died: {', '.join(failed)}")
         return dg.SkipReason(f"{len(failed)} runs of dead processes were marked as failed")
     return dg.SkipReason("no run of a dead process")
+
+
+@dg.sensor(
+    name="run_costs",
+    description="Writes what runs of the UI and of schedules have used into evaluation.costs, when "
+    "they have ended. Commands do so by themselves.",
+    minimum_interval_seconds=60,
+    default_status=dg.DefaultSensorStatus.RUNNING,
+)
+def run_costs(
+    context: dg.SensorEvaluationContext, settings: dg.ResourceParam[Settings]
+) -> dg.SkipReason:
+    """Collects the records of runs that have ended."""
+    rows = collect_costs(settings)
+    return dg.SkipReason(f"{rows} rows written" if rows else "no run has ended")
 
 
 def release_after_failure(jobs: Mapping[str, Any]) -> dg.SensorDefinition:

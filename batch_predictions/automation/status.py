@@ -27,6 +27,9 @@ from batch_predictions.serving.store.snapshot import ReadStore
 from batch_predictions.settings import Settings
 from batch_predictions.sources.base import SourceError
 from batch_predictions.sources.registry import current_date, source_of
+from batch_predictions.tables import DRIFT, TABLES
+from batch_predictions.warehouse import Warehouse, as_date
+from batch_predictions.warehouse.volume import read_volume
 
 
 @dataclass(frozen=True)
@@ -121,6 +124,8 @@ def read_status(
     _add_release(status, settings, today, max_age_days)
     _add_source(status, settings, state, today, max_age_days)
     _add_next_day(status, state, today)
+    _add_volumes(status, settings)
+    _add_drift(status, settings)
     models = ModelStore.of(settings)
     versions = {name: models.version_of(name, today) for name in models.models()}
     status.models = {name: version for name, version in versions.items() if version}
@@ -196,6 +201,42 @@ def _add_source(
         status.add_problem(
             "source_age",
             f"the source's newest day is {newest}, {silent_days} days ago: nothing arrives from it",
+        )
+
+
+def _add_volumes(status: Status, settings: Settings) -> None:
+    """Daily tables whose newest day has far fewer or more rows than the same weekday usually."""
+    warehouse = Warehouse.of(settings)
+    for table in TABLES.values():
+        is_daily = table.partition == "date" and not table.parts
+        keys = warehouse.partitions(table) if is_daily else []
+        if not keys or table.schema not in ("raw", "predictions"):
+            continue
+        volume = read_volume(warehouse, table, as_date(keys[-1]))
+        if volume is not None and not volume.is_usual:
+            status.add_problem(
+                f"volume:{table.qualified}", f"{table.qualified} of {keys[-1]} has {volume}"
+            )
+
+
+def _add_drift(status: Status, settings: Settings) -> None:
+    """Columns of predictions that differ from those of the newest training, on the newest day."""
+    limit, warehouse = settings.alerts.max_psi, Warehouse.of(settings)
+    days = warehouse.partitions(DRIFT) if limit is not None else []
+    if not days:
+        return
+    rows = warehouse.query(
+        f"""select table_name, column_name, value, reference, n from {DRIFT.qualified}
+        where date = $day::DATE and statistic = 'psi' and value > $limit
+            and table_name like 'predictions.%' order by value desc, 1, 2""",
+        {"day": days[-1], "limit": limit},
+    ).to_pylist()
+    for row in rows:
+        name = f"{row['table_name']}.{row['column_name']}"
+        status.add_problem(
+            f"drift:{name}",
+            f"{name} of {days[-1]} differs from that of {row['reference']}: PSI {row['value']:.2f} "
+            f"on {row['n']:,} rows (at most {limit:g}: alerts.max_psi); see evaluation.drift",
         )
 
 

@@ -22,7 +22,7 @@ from batch_predictions.home import read_state
 from batch_predictions.partitions import days_between, trained_through
 from batch_predictions.settings import Settings
 from batch_predictions.sources.registry import source_of
-from batch_predictions.tables import PROMOTIONS_LOG, TABLES
+from batch_predictions.tables import COSTS, PROMOTIONS_LOG, TABLES
 from batch_predictions.warehouse import Warehouse
 
 FILE_NAME = "last_run.json"
@@ -158,6 +158,8 @@ def _partition_files(plan: RunPlan, warehouse: Warehouse) -> Iterator[Path]:
     weeks = {week.isoformat() for week in plan.weeks}
     for table in TABLES.values():
         folder = warehouse.folder / table.schema / table.name
+        if table == COSTS:
+            continue
         if table.schema == "raw" or table == PROMOTIONS_LOG:
             yield from folder.rglob("*.parquet")
         elif table.partition:
@@ -169,12 +171,12 @@ def _files_through(weeks: Sequence[dt.date], warehouse: Warehouse) -> Iterator[P
     """Files that are not of a prediction's later days: what the tables of weeks can depend on.
 
     Weekly tables that are known ahead count as a whole, and so do snapshots and decisions. Tiles
-    have nothing that raw tables do not have.
+    have nothing that raw tables do not have, and nothing depends on costs.
     """
     last = trained_through(max(weeks)).isoformat()
     for table in TABLES.values():
         folder = warehouse.folder / table.schema / table.name
-        if table.schema == "tiles":
+        if table.schema == "tiles" or table == COSTS:
             continue
         if table.partition is None or table.ahead or table == PROMOTIONS_LOG:
             yield from folder.rglob("*.parquet")

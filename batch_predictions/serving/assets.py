@@ -10,6 +10,7 @@ import dagster as dg
 from batch_predictions.inference.declaration import BatchPrediction, asset_key_of
 from batch_predictions.partitions import Partitions, newest_ended_week
 from batch_predictions.reporting import OWNERS, markdown
+from batch_predictions.serving.release.context_tables import ContextChoice
 from batch_predictions.serving.release.publish import Release, publish
 from batch_predictions.serving.release_files.export import export_current
 from batch_predictions.serving.store.schema import Store
@@ -84,6 +85,7 @@ def _publish_days(
                 keep=keep,
                 now=_run_created_at(context),
                 optional=optional,
+                context=ContextChoice.of(settings),
             )
             context.log.info(f"release {published.release_id}: {published.note}")
             for name, earlier in published.earlier_days.items():

@@ -16,6 +16,12 @@ class AlertsSettings(Section):
         ge=1,
         description="Days that the release, and the source's newest day, may be old.",
     )
+    max_psi: float | None = Field(
+        None,
+        gt=0,
+        description="Population stability index above which drift of a column of predictions, "
+        "against the newest training, is a problem; .25 is usual. Empty: drift is not told.",
+    )
     min_free_gb: float = Field(
         1.0, ge=0, description="Free space, GiB, that the home's disk should have."
     )

@@ -130,6 +130,24 @@ class RetentionSettings(Section):
         description="Newest trainings whose models are kept even if they never served. Models "
         "that serve or have served are always kept: predictions of past days need them.",
     )
+    feature_days: int | None = Field(
+        400,
+        ge=60,
+        description="Days of the feature tables that are kept, counted back from the newest. "
+        "Older ones can be made again, as long as their raw rows are there. Empty: all.",
+    )
+    score_days: int | None = Field(
+        14,
+        ge=7,
+        description="The same of features.item_scores, the largest table: candidates of every "
+        "user, which the promotion audience of the same day reads.",
+    )
+    prediction_days: int | None = Field(
+        None,
+        ge=120,
+        description="The same of the predictions, which metrics compare with what happened later. "
+        "Empty: all.",
+    )
 
 
 class ExperimentSettings(Section):
@@ -162,6 +180,26 @@ class ServingSettings(Section):
         "Empty: SQLite in <home>/serving.sqlite. Set it in the environment if it has a password.",
     )
     keep_releases: int = Field(3, ge=2, description="Releases kept, the current one included.")
+    history_items: int = Field(
+        10,
+        ge=0,
+        le=100,
+        description="Newest items of every user that a release has, for the explorer and `GET "
+        "/v1/users/{id}`; 0: none.",
+    )
+    history_days: int = Field(
+        90,
+        ge=1,
+        description="Days of interactions that are read for them, so that a release costs the same "
+        "however long history is: a user without an event in these days has no history.",
+    )
+    quotes: bool | None = Field(
+        None,
+        description="Whether a release has the texts, up to 280 characters, of the reviews that "
+        "item_sentiments names as examples. People may have written names in them, so that they "
+        "are copied to the serving machines only if you say so. Empty: of simulated reviews only, "
+        "such as the demo's.",
+    )
     posted_url: str | None = Field(
         None,
         repr=False,

@@ -19,7 +19,13 @@ from batch_predictions.tables.declaration import (
     declare,
     week_of,
 )
-from batch_predictions.tables.evaluation import MODEL_METRICS, PROMOTIONS_LOG, REALIZED_METRICS
+from batch_predictions.tables.evaluation import (
+    COSTS,
+    DRIFT,
+    MODEL_METRICS,
+    PROMOTIONS_LOG,
+    REALIZED_METRICS,
+)
 from batch_predictions.tables.features import (
     DEMAND,
     ITEM_ACTIVITY,
@@ -69,10 +75,12 @@ __all__ = [
     "CAMPAIGN_EVENTS",
     "CHURN_FEATURES",
     "CHURN_SCORES",
+    "COSTS",
     "DAILY_SALES",
     "DEMAND",
     "DEMAND_FORECASTS",
     "DEMOGRAPHIC_RECOMMENDATIONS",
+    "DRIFT",
     "EXCLUSIONS",
     "FEEDBACK",
     "INTERACTIONS",

@@ -58,3 +58,41 @@ REALIZED_METRICS = declare(
         key=("model", "metric"),
     )
 )
+COSTS = declare(
+    Table(
+        "evaluation",
+        "costs",
+        "What making a table or a model has used, one row per asset and run.",
+        columns("""
+        date DATE: the partition that was made; of several the last one, of a week its Monday
+        asset VARCHAR: predictions.demand, models.churn, …
+        partition_key VARCHAR: the partition, or the first and last of a range, first...last
+        run_id VARCHAR: the Dagster run
+        rows BIGINT: rows of the partitions
+        seconds DOUBLE: wall clock of the asset's steps
+        cpu_seconds DOUBLE: of all cores
+        peak_mib DOUBLE: peak memory of a step's process, MiB
+        bytes_read BIGINT: read by the steps' processes from files and sockets
+        bytes_written BIGINT: written by them
+        cost DOUBLE: in the currency of the settings costs.*; 0 without prices
+    """),
+        key=("asset", "partition_key", "run_id"),
+    )
+)
+DRIFT = declare(
+    Table(
+        "evaluation",
+        "drift",
+        "How much features and predictions of each day differ from those of the newest training.",
+        columns("""
+        date DATE: the day
+        table_name VARCHAR: table whose rows are compared, such as features.user_activity
+        column_name VARCHAR: its column
+        statistic VARCHAR: psi, ks or wasserstein
+        value DOUBLE: 0 where nothing differs; psi above .25 is much
+        reference DATE: last day of the training, whose rows the day's are compared with
+        n BIGINT: rows of the day that were compared
+    """),
+        key=("table_name", "column_name", "statistic"),
+    )
+)

@@ -10,10 +10,12 @@ PLAIN_TEXTS = frozenset(
     {
         *(
             "age_bracket",
+            "asset",
             "brand",
             "bucket",
             "candidate",
             "category",
+            "column_name",
             "decision",
             "direction",
             "display",
@@ -21,7 +23,7 @@ PLAIN_TEXTS = frozenset(
         *("event_type", "forecast_version", "gender", "kind", "label", "language", "level"),
         *("location", "mailer", "method", "metric", "model", "model_version", "not_scored"),
         *("segment_level", "sentiment", "source", "span", "statistic", "subcategory"),
-        *("table_name", "why"),
+        *("partition_key", "table_name", "why"),
     }
 )
 """Columns of text whose values are those of many rows: kinds, versions, names of models."""
@@ -34,6 +36,6 @@ def is_identifying(column: Column) -> bool:
 
     Columns that plugins declare are masked if they have text, or are named as ids are.
     """
-    if _ID.fullmatch(column.name):
-        return True
-    return _TEXT.match(column.type) is not None and column.name not in PLAIN_TEXTS
+    if column.name in PLAIN_TEXTS:
+        return False
+    return bool(_ID.fullmatch(column.name) or _TEXT.match(column.type))

@@ -43,7 +43,7 @@ from batch_predictions.tables import (
     Table,
 )
 from batch_predictions_tests.worlds.bytes_of_home import files_with
-from batch_predictions_tests.worlds.http_service import ALL_TABLES, WEEK, predict_all
+from batch_predictions_tests.worlds.http_service import ALL_TABLES, CONTEXT, WEEK, predict_all
 from batch_predictions_tests.worlds.serving import DAY, NOW, ServingWorld, open_world
 
 USER, OTHER = "customer-77fae1", "u2"
@@ -110,9 +110,9 @@ def write_home(home: Path) -> ServingWorld:
             world.predict(DAY + dt.timedelta(days=1), "b")
             _rename_user(world, DAY + dt.timedelta(days=1))
         if number:
-            world.publish(DAY + dt.timedelta(days=1))
+            world.publish(DAY + dt.timedelta(days=1), context=CONTEXT)
         else:
-            world.publish(DAY, *ALL_TABLES)
+            world.publish(DAY, *ALL_TABLES, context=CONTEXT)
         export_current(world.settings, home / "releases")
     return world
 
@@ -260,6 +260,9 @@ def assert_erased(world: ServingWorld) -> None:
         assert store.recommendations(USER)["source"] == "popular"
         assert files.recommendations(OTHER) == store.recommendations(OTHER)
         assert store.recommendations(OTHER)["source"] == "personal"
+        for reader in (files, store):
+            assert [row["events"] for row in reader.rows("user_history", user_id=OTHER)] == [3]
+            assert reader.rows("user_history", user_id=USER) == []
     days = {read_manifest(path).as_of for path in list_manifests(home / "releases")}
     assert days == {DAY, DAY + dt.timedelta(days=1)}
     results = [path.stem for path in (home / "inference").rglob("results/*.parquet")]

@@ -9,6 +9,7 @@ import dagster as dg
 import pytest
 
 from batch_predictions.home import write_state
+from batch_predictions.sources.assets import CHECK
 from batch_predictions.tables import INTERACTIONS, REVIEWS
 from batch_predictions_tests.worlds.home import raw_asset
 from batch_predictions_tests.worlds.source_folders import HEADER, SourceFolder
@@ -45,7 +46,9 @@ def test_a_range_of_days_is_materialized_in_one_run(tmp_path: Path) -> None:
     shop.write("users.csv", "user_id,age\nu,30\nu,31\n")
     result = materialize(shop, "2024-01-01", "2024-01-05")
     assert result.success
-    checks = {check.asset_key.path[-1]: check for check in result.get_asset_check_evaluations()}
+    evaluations = result.get_asset_check_evaluations()
+    checks = {c.asset_key.path[-1]: c for c in evaluations if c.check_name == CHECK}
+    assert all(c.passed for c in evaluations)
     assert set(checks) == {asset.key.path[-1] for asset in RAW_ASSETS}
     assert all(check.passed for check in checks.values())
     metadata = {name: value.value for name, value in checks["interactions"].metadata.items()}

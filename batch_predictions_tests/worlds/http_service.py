@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import http.client
 import json
 import os
@@ -22,17 +23,20 @@ import uvicorn
 from batch_predictions.serving.http.app import make_app
 from batch_predictions.serving.http.protocol import HttpProtocol
 from batch_predictions.serving.http.service import PredictionService
+from batch_predictions.serving.release.context_tables import ContextChoice
 from batch_predictions.settings import Settings
 from batch_predictions.tables import (
     ASPECTS,
     CHURN_SCORES,
     DEMAND_FORECASTS,
+    INTERACTIONS,
     ITEM_SENTIMENTS,
     LEAD_TIME_DEMAND,
     PROMOTION_AUDIENCE,
     REPLENISHMENT_ORDERS,
     RETENTION_AUDIENCE,
     REVIEW_SENTIMENTS,
+    REVIEWS,
     Table,
 )
 from batch_predictions_tests.worlds.serving import DAY, ServingWorld
@@ -49,6 +53,7 @@ ITEM_TABLES = (
     REPLENISHMENT_ORDERS,
 )
 ALL_TABLES = (*AUDIENCE_TABLES, *ITEM_TABLES)
+CONTEXT = ContextChoice(history_items=5, event_types=("purchase", "view"), quotes="all")
 
 
 @dataclass(frozen=True)
@@ -184,9 +189,34 @@ def predict_all(world: ServingWorld) -> None:
 
 
 def publish_all(world: ServingWorld, *more: Table) -> None:
-    """Publishes rows of all tables, and of more of them."""
+    """Publishes rows of all tables, and of more of them, with histories and quotes."""
     predict_all(world)
-    world.publish(DAY, *ALL_TABLES, *more)
+    write_raw_context(world)
+    world.publish(DAY, *ALL_TABLES, *more, context=CONTEXT)
+
+
+def write_raw_context(world: ServingWorld) -> None:
+    """Writes what u1 did on DAY and the day before, and the text of the review r1."""
+    replace, day = world.warehouse.replace_partition, DAY.isoformat()
+    for name, date, item, type_ in (
+        ("e1", DAY - dt.timedelta(days=1), "z9", "view"),
+        ("e2", DAY, "a2", "purchase"),
+    ):
+        replace(
+            INTERACTIONS,
+            date.isoformat(),
+            "select $event as event_id, 'u1' as user_id, $item as item_id, $type as event_type, "
+            "1.0 as quantity, 2.0 as amount, null::VARCHAR as location, "
+            "null::TIMESTAMP as occurred_at",
+            {"event": name, "item": item, "type": type_},
+        )
+    replace(
+        REVIEWS,
+        day,
+        "select 'r1' as review_id, 'u2' as user_id, 'a1' as item_id, 5.0 as rating, "
+        "'So ripe & soft!' as text, null::TIMESTAMP as written_at, null as label, "
+        "'en' as language, false as simulated",
+    )
 
 
 def _predict_audiences(world: ServingWorld) -> None:

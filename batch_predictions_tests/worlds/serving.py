@@ -9,8 +9,9 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from batch_predictions.serving.release.context_tables import ContextChoice
 from batch_predictions.serving.release.pointer import Release
-from batch_predictions.serving.release.publish import publish, releases
+from batch_predictions.serving.release.publish import NO_CONTEXT, publish, releases
 from batch_predictions.serving.store.schema import CURRENT, Store, store_url
 from batch_predictions.settings import ServingSettings, Settings
 from batch_predictions.tables import (
@@ -85,7 +86,12 @@ class ServingWorld:
         )
 
     def publish(
-        self, day: dt.date = DAY, *more_tables: Table, keep: int = 3, optional: tuple[str, ...] = ()
+        self,
+        day: dt.date = DAY,
+        *more_tables: Table,
+        keep: int = 3,
+        optional: tuple[str, ...] = (),
+        context: ContextChoice = NO_CONTEXT,
     ) -> Release:
         """Publishes a day of TABLES and of more tables."""
         return publish(
@@ -96,6 +102,7 @@ class ServingWorld:
             keep=keep,
             now=NOW,
             optional=optional,
+            context=context,
         )
 
     def release(self, day: dt.date = DAY, tag: str = "a") -> Release:

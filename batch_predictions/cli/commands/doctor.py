@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -12,6 +12,10 @@ from batch_predictions.cli.command import command
 from batch_predictions.cli.options import Home, Json, load_settings
 from batch_predictions.cli.pending_erasures import finish_pending_erasures
 from batch_predictions.cli.printing import show_file_progress
+
+if TYPE_CHECKING:
+    from batch_predictions.home import State
+    from batch_predictions.settings import Settings
 
 
 @command("doctor", order=37)
@@ -26,12 +30,14 @@ def doctor(
     ] = False,
     as_json: Json = False,
 ) -> None:
-    """Read every file of the home and name those that are damaged. Exit code 1 if there are any.
+    """Look at the machine, and read every file of the home. Exit code 1 if one is damaged.
 
-    `run` verifies new and changed partitions by itself; this command reads every row, and the files
-    of models, decisions, logs and the serving store too.
+    Of Python, cores, memory, disk, clock, daemon, source and store it says what is worth a look,
+    and what to do. `run` verifies new and changed partitions by itself; this command reads every
+    row, and the files of models, decisions, logs and the serving store too.
     """
     from batch_predictions.automation.health import examine, move_problems_aside
+    from batch_predictions.automation.machine import examine_machine
     from batch_predictions.discovery import load_plugins
     from batch_predictions.home_lock import home_lock
 
@@ -42,11 +48,18 @@ def doctor(
         with show_file_progress("reading") as on_progress:
             problems = examine(settings, on_progress)
         moved = move_problems_aside(settings, problems) if repair else []
+        findings = examine_machine(settings, _readable_state(settings))
     left = [problem for problem in problems if problem not in moved]
     if as_json:
-        shown = {"damaged": left, "moved": moved}
-        typer.echo(json.dumps({name: [p.as_dict() for p in ps] for name, ps in shown.items()}))
+        shown = {
+            "damaged": [problem.as_dict() for problem in left],
+            "moved": [problem.as_dict() for problem in moved],
+            "machine": [finding.as_dict() for finding in findings],
+        }
+        typer.echo(json.dumps(shown))
     else:
+        for finding in findings:
+            typer.echo(finding)
         for problem in moved:
             typer.echo(f"moved    {problem}")
         for problem in left:
@@ -54,6 +67,16 @@ def doctor(
         typer.echo(_conclusion(len(left), len(moved)))
     if left:
         raise typer.Exit(1)
+
+
+def _readable_state(settings: Settings) -> State | None:
+    """The home's state; None before its first run, and where its file is damaged."""
+    from batch_predictions.home import HomeError, read_state
+
+    try:
+        return read_state(settings.home)
+    except HomeError:
+        return None
 
 
 def _conclusion(left: int, moved: int) -> str:

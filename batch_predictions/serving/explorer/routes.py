@@ -46,6 +46,7 @@ from batch_predictions.tables import (
     RETENTION_AUDIENCE,
     TABLES,
 )
+from batch_predictions.tables.releases import CONTEXT_TABLES
 
 LIST_ITEMS = 20
 EVERYWHERE = "all"
@@ -76,7 +77,8 @@ def _add_home(router: APIRouter, service: PredictionService) -> None:
     @router.get("/")
     async def get_home() -> Response:
         examples, release = await service.look_up(lambda lookup: lookup.read(read_examples))
-        descriptions = {table.name: table.description for table in TABLES.values()}
+        declared = (*TABLES.values(), *CONTEXT_TABLES)
+        descriptions = {table.name: table.description for table in declared}
         tables = [
             {
                 "name": name,
@@ -166,6 +168,9 @@ def _user_values(
         "recommendations": recommendations,
         "source_text": explain_source(recommendations["source"], recommendations["segment"]),
         "attributes": user_rows.attributes,
+        "history": user_rows.history,
+        "history_ids": {item["item_id"] for item in user_rows.history or ()},
+        "listed_ids": {item["item_id"] for item in items},
         "churn": churn,
         "retention": retention,
         "promotions": promotions,

@@ -83,6 +83,17 @@ USER = _answer(
             }
         ]
     },
+    history=[
+        {
+            "position": 1,
+            "item_id": "1082185",
+            "title": "Bananas",
+            "category": "PRODUCE",
+            "last_on": "2026-11-17",
+            "events": 4,
+            "event_types": ["purchase"],
+        }
+    ],
 )
 RETENTION_ROW = {
     "rank": 1,
@@ -161,6 +172,16 @@ SENTIMENT = _answer(
     sentiment=SENTIMENT_ROW,
     aspects=[ASPECT_ROW],
     examples=[REVIEW_ROW],
+    quotes=[
+        {
+            "review_id": "review-40618490339-1082185",
+            "text": "So happy with this. The taste was really delicious.",
+            "rating": 5.0,
+            "sentiment": "positive",
+            "written_on": "2026-11-22",
+            "simulated": True,
+        }
+    ],
 )
 FORECAST_ROW = {
     "item_id": "1082185",

@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from batch_predictions.serving.http import examples
+from batch_predictions.serving.http.context_models import Attributes, HistoryItem, Quote
 from batch_predictions.serving.http.parameters import Id, Text
 from batch_predictions.serving.http.recommendations import DEFAULT_K, MAX_FILTER_VALUES, MAX_K
 from batch_predictions.serving.http.row_models import (
@@ -130,15 +131,6 @@ class BatchAnswer(Answer):
     answers: list[Recommendations] = Field(description="One per user, in the order of the users.")
 
 
-class Attributes(BaseModel):
-    """What the release knows of a user."""
-
-    age_bracket: str | None = Field(description="Age bracket, or unknown.")
-    gender: str | None = Field(description="Gender, or unknown.")
-    location: str | None = Field(description="Location, or unknown.")
-    signed_up_on: dt.date | None = Field(description="Day of the sign-up.")
-
-
 class UserAnswer(Answer):
     """Everything that is predicted of a user."""
 
@@ -149,6 +141,10 @@ class UserAnswer(Answer):
     recommendations: Recommendations = Field(description="Their list, of 10 items.")
     predictions: dict[str, list[dict[str, Any]]] = Field(
         description="Rows of every table of the release that has the user as a key, by table."
+    )
+    history: list[HistoryItem] | None = Field(
+        description="Items of the user's newest events, the newest first; empty: no event within "
+        "serving.history_days. Null: the release has no histories."
     )
 
 
@@ -187,6 +183,9 @@ class SentimentAnswer(Answer):
         description="Terms of its positive and negative reviews, strongest first."
     )
     examples: list[ReviewRow] = Field(description="The most certain review of each sentiment.")
+    quotes: list[Quote] | None = Field(
+        description="Texts of these reviews; null: the release has no quotes (serving.quotes)."
+    )
 
 
 class ForecastAnswer(Answer):

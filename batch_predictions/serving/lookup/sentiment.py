@@ -6,17 +6,19 @@ from collections.abc import Iterator
 from typing import Any
 
 from batch_predictions.serving.lookup import Lookup, NotPublishedError
+from batch_predictions.serving.lookup.history import read_quotes
 
 ITEMS, ASPECTS, REVIEWS = "item_sentiments", "aspects", "review_sentiments"
 MAX_PRINTED_TERMS = 8
 
 
 def item_sentiment(lookup: Lookup, item_id: str) -> dict[str, Any]:
-    """An item's newest week: shares, interval, change, terms and example reviews.
+    """An item's newest week: shares, interval, change, terms, example reviews and quotes.
 
     Returns:
         item_id, release_id, as_of, week, sentiment (None if the item had no review in the week),
-        aspects (strongest first) and examples.
+        aspects (strongest first), examples, and quotes of these in their order (None if the
+        release has no quotes).
 
     Raises:
         NoReleaseError: nothing has been released yet.
@@ -29,6 +31,7 @@ def _item_sentiment(lookup: Lookup, item_id: str) -> dict[str, Any]:
     answer = lookup.answer(ITEMS, item_id=item_id)
     aspects: list[dict[str, Any]] = []
     examples: list[dict[str, Any]] = []
+    quotes: list[dict[str, Any]] | None = []
     row = answer["rows"][0] if answer["rows"] else None
     if row:
         try:
@@ -36,8 +39,13 @@ def _item_sentiment(lookup: Lookup, item_id: str) -> dict[str, Any]:
         except NotPublishedError:
             # A release may have been published without aspects.
             aspects = []
-        for review_id in row["example_review_ids"] or ():
+        review_ids = list(row["example_review_ids"] or ())
+        for review_id in review_ids:
             examples += lookup.rows(REVIEWS, review_id=review_id)
+        quotes = lookup.read(lambda db, served: read_quotes(db, served, row["item_id"]))
+        if quotes is not None:
+            quotes = [quote for quote in quotes if quote["review_id"] in review_ids]
+            quotes.sort(key=lambda quote: review_ids.index(quote["review_id"]))
     aspects.sort(key=lambda aspect: (-abs(aspect["log_odds"]), aspect["term"]))
     return {
         "item_id": item_id,
@@ -47,6 +55,7 @@ def _item_sentiment(lookup: Lookup, item_id: str) -> dict[str, Any]:
         "sentiment": row,
         "aspects": aspects,
         "examples": examples,
+        "quotes": quotes,
     }
 
 
@@ -73,8 +82,11 @@ def sentiment_lines(answer: dict[str, Any]) -> Iterator[str]:
         terms = [aspect["term"] for aspect in answer["aspects"] if aspect["direction"] == direction]
         if terms:
             yield f"  terms of {label} reviews: {', '.join(terms[:MAX_PRINTED_TERMS])}"
+    texts = {quote["review_id"]: quote["text"] for quote in answer["quotes"] or ()}
     for review in answer["examples"]:
-        yield f"  example: {review['review_id']} ({review['sentiment']})"
+        text = texts.get(review["review_id"])
+        quoted = f": {text}" if text else ""
+        yield f"  example: {review['review_id']} ({review['sentiment']}){quoted}"
 
 
 def _verdict(row: dict[str, Any]) -> str:

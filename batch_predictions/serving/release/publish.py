@@ -13,6 +13,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from batch_predictions.serving.release.context_tables import ContextChoice, draft_context
 from batch_predictions.serving.release.pointer import (
     NoReleaseError,
     Pointer,
@@ -44,6 +45,7 @@ from batch_predictions.tables import DEMOGRAPHIC_RECOMMENDATIONS, Table
 from batch_predictions.warehouse import Warehouse
 
 __all__ = ["Release", "ReleaseError", "add_sign_ups", "publish", "releases", "rollback"]
+NO_CONTEXT = ContextChoice()
 
 
 def publish(
@@ -55,6 +57,7 @@ def publish(
     keep: int,
     now: dt.datetime,
     optional: Collection[str] = (),
+    context: ContextChoice = NO_CONTEXT,
 ) -> Release:
     """Publishes a day: copies its predictions into the store, verifies them, moves the pointer.
 
@@ -71,6 +74,7 @@ def publish(
         keep: number of releases to keep; the current one and its predecessor always stay.
         now: the current time, for the release's record.
         optional: names of tables that may lack the partition.
+        context: histories of users and quotes of reviews that the release has, too.
 
     Returns:
         The release, with `note` and `moved`.
@@ -82,7 +86,11 @@ def publish(
     """
     now = now.astimezone(dt.UTC).replace(tzinfo=None) if now.tzinfo else now
     contents = read_release_contents(warehouse, as_of, tables, optional)
-    with register_publisher(store) as builder:
+    with (
+        register_publisher(store) as builder,
+        draft_context(warehouse, contents, context) as drafts,
+    ):
+        contents = dataclasses.replace(contents, published=(*contents.published, *drafts))
         remove_incomplete(store, builder)
         validate_store_limits(warehouse, contents, store.engine.dialect.name)
         stored = store.ensure([partition.table for partition in contents.published])
@@ -182,7 +190,9 @@ def _manifest(warehouse: Warehouse, contents: ReleaseContents) -> dict[str, Any]
     """The release's tables and features, with partitions, rows, files, columns and keys."""
 
     def describe(partition: ReleasePartition) -> dict[str, Any]:
-        files = {str(f.relative_to(warehouse.folder)): sha for f, sha in partition.files.items()}
+        # A draft is gone after the release is published.
+        folder = partition.draft.parent if partition.draft else warehouse.folder
+        files = {str(f.relative_to(folder)): sha for f, sha in partition.files.items()}
         return {"partition": partition.key, "rows": partition.rows, "files": files}
 
     tables: dict[str, Any] = {}
@@ -207,8 +217,8 @@ def _model_versions(warehouse: Warehouse, partition: ReleasePartition) -> list[s
     if "model_version" not in columns_of(table):
         return []
     query = (
-        f"select distinct model_version from {table.qualified} "
-        f'where "{table.partition}" = $day::DATE and model_version is not null order by 1'
+        f"select distinct model_version from (from {partition.rows_sql()}) "
+        "where model_version is not null order by 1"
     )
     versions: list[str] = warehouse.query(query, {"day": partition.key}).column(0).to_pylist()
     return versions

@@ -13,6 +13,7 @@ import pyarrow.parquet as pq
 from batch_predictions.serving.release.pointer import ReleaseError
 from batch_predictions.tables import ITEM_STATE, USER_SEGMENTS, Table
 from batch_predictions.warehouse import Warehouse
+from batch_predictions.warehouse.path_sql import quote_files
 
 
 @dataclass(frozen=True)
@@ -27,6 +28,7 @@ class ReleasePartition:
         stats: inode, size and modification time (ns) of each file.
         as_of: day at whose end it was predicted, where that is before the release's own because
             the day's partition was not made; else None.
+        draft: a file that has exactly its rows; None: the warehouse has them.
     """
 
     table: Table
@@ -35,6 +37,13 @@ class ReleasePartition:
     files: dict[Path, str]
     stats: tuple[tuple[int, int, int], ...]
     as_of: dt.date | None = None
+    draft: Path | None = None
+
+    def rows_sql(self, parameter: str = "day") -> str:
+        """SQL of its rows, to stand after `from`; `parameter` is bound to its key."""
+        if self.draft is not None:
+            return f"read_parquet({quote_files([self.draft])})"
+        return f'{self.table.qualified} where "{self.table.partition}" = ${parameter}::DATE'
 
     def unchanged(self) -> bool:
         """Whether its files are still those that were hashed."""
@@ -43,7 +52,14 @@ class ReleasePartition:
 
 @dataclass(frozen=True)
 class ReleaseContents:
-    """The partitions of a release: published predictions, and users and items of the day."""
+    """The partitions of a release.
+
+    Attributes:
+        as_of: its day.
+        published: published predictions, and drafts of context tables.
+        users: users of the day.
+        items: items of the day.
+    """
 
     as_of: dt.date
     published: tuple[ReleasePartition, ...]
@@ -131,6 +147,12 @@ def _partition(warehouse: Warehouse, table: Table, as_of: dt.date) -> ReleasePar
     is_carried = table.partition == "date" and keys[-1] < due.isoformat()
     day = dt.date.fromisoformat(keys[-1]) if is_carried else None
     return ReleasePartition(table, keys[-1], rows, hashes, stats, day)
+
+
+def draft_partition(table: Table, key: str, path: Path) -> ReleasePartition:
+    """A partition whose rows are in a draft file, in the order of the table's key."""
+    rows = pq.read_metadata(path).num_rows
+    return ReleasePartition(table, key, rows, {path: _sha256(path)}, _stats([path]), draft=path)
 
 
 def _sha256(file: Path) -> str:

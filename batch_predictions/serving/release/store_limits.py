@@ -83,7 +83,7 @@ def _problems(warehouse: Warehouse, partition: ReleasePartition, dialect: str) -
         f"count(*) filter (where {limit.violation}) as n{n}" for n, limit in enumerate(limits)
     )
     [found] = warehouse.query(
-        f'select {counts} from {table.qualified} where "{table.partition}" = $day::DATE',
+        f"select {counts} from {partition.rows_sql()}",
         {"day": partition.key},
     ).to_pylist()
     for limit, rows in zip(limits, found.values(), strict=True):
@@ -171,7 +171,7 @@ def _equal_keys(warehouse: Warehouse, partition: ReleasePartition) -> Iterator[s
     table, key = partition.table, key_of(partition.table)
     texts = [name for name in key if table.type_of(name) == "VARCHAR"]
     bound = {"day": partition.key}
-    rows_of_day = f'from {table.qualified} where "{table.partition}" = $day::DATE'
+    rows_of_day = f"from {partition.rows_sql()}"
     has_both = " or ".join(
         f"""(count(*) > count("{name}") and bool_or("{name}" = ''))""" for name in texts
     )

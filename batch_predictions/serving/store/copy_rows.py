@@ -43,7 +43,7 @@ def copy_table(
     select = ", ".join(
         f'{store_expression(name, types[name], name in key)} as "{name}"' for name in names
     )
-    query = f'select {select} from {table.qualified} where "{table.partition}" = $day::DATE'
+    query = f"select {select} from {partition.rows_sql()}"
     file_order = [name for name in (table.order or table.key) if name != table.partition]
     if table.parts or list(key) != file_order[: len(key)]:
         query += " order by " + ", ".join(f'"{name}"' for name in key)
@@ -77,8 +77,7 @@ def copy_items(
         for name in item_columns(table):
             ids = f'unnest("{name}")' if table.type_of(name).endswith("[]") else f'"{name}"'
             occurrences.append(
-                f"select distinct {ids} as item_id from {table.qualified} "
-                f'where "{table.partition}" = $day_{number}::DATE'
+                f"select distinct {ids} as item_id from {partition.rows_sql(f'day_{number}')}"
             )
             parameters[f"day_{number}"] = partition.key
     if not occurrences:

@@ -51,3 +51,5 @@ def test_a_browser_shows_the_pages(client: Client, tmp_path: Path) -> None:
         document = open_page(f"{client.url}/explorer{path}", tmp_path / "profile")
         assert re.search(rf"<h1>{heading}</h1>", document), document
         assert "</footer>" in document and client.url not in document
+        assert ("<h2>History</h2>" in document) == (path == "/users/u1")
+        assert ("<blockquote>So ripe" in document) == (path == "/items/a1")

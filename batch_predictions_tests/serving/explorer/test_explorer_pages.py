@@ -21,6 +21,7 @@ from batch_predictions_tests.worlds.http_service import (
     AUDIENCE_TABLES,
     ITEM_TABLES,
     Client,
+    predict_all,
     publish_all,
     running_service,
 )
@@ -87,13 +88,35 @@ def test_a_release_is_old_after_the_age_of_the_setting(world: ServingWorld) -> N
 def test_a_known_user_has_a_list_with_reasons_and_what_else_is_predicted(client: Client) -> None:
     text = text_of(client, "/users/u1")
     assert "personal Ranked for this user" in text
-    assert "1 Title a2 a2 · things 1 in demand lately" in text
+    assert "2 Title a3 a3 · things 0.5 in demand lately" in text
     assert "10% The probability that this customer buys nothing" in text
     assert "1 day earlier" in text
     assert "Campaign spring Rank 1, score 8.00, 2024-03-01 to 2024-03-09" in text
     assert "To offer: Title a1 , Title a2" in text
     assert "What would they get" not in text  # a personal list does not depend on attributes
-    assert "history" not in text.casefold()
+
+
+def test_a_users_history_is_beside_the_list_and_items_in_both_are_marked(client: Client) -> None:
+    text = text_of(client, "/users/u1")
+    assert "1 Title a2 a2 · things in the history 1" in text
+    assert "2024-03-03 Title a2 a2 · things recommended purchase 2024-03-02 z9 z9 view" in text
+    assert text.count("in the history") == text.count(" recommended ") == 1
+    page = client.get("/explorer/users/u1").body.decode()
+    assert "<h2>History</h2>" in page and 'href="/explorer/items/z9"' in page
+    assert client.get("/explorer/items/z9").status == 200
+    text = text_of(client, "/users/u2")
+    assert "No event of this user in the days that releases keep" in text
+
+
+def test_a_release_without_histories_and_quotes_says_nothing_of_them(tmp_path: Path) -> None:
+    shop = open_world(tmp_path / "home")
+    predict_all(shop)
+    shop.publish(DAY, *ITEM_TABLES)
+    with running_service(shop.settings) as client:
+        assert "history" not in text_of(client, "/users/u1").casefold()
+        text = text_of(client, "/items/a1")
+        assert "Example reviews r1 positive" in text and "people wrote" not in text
+    shop.store.close()
 
 
 def test_somebody_who_is_held_out_is_not_to_be_contacted(client: Client) -> None:
@@ -125,7 +148,8 @@ def test_an_item_has_forecast_order_and_sentiment(client: Client) -> None:
     assert "negative 20%" in text and "positive 60%" in text
     assert "Net sentiment +0.40 , 95% interval +0.10 to +0.60" in text
     assert "+0.10 (too few reviews to test, 3 earlier reviews)" in text
-    assert "ripe" in text and "r1 positive" in text
+    assert "What people wrote So ripe & soft! positive rated 5, 2024-03-03" in text
+    assert "Example reviews" not in text  # its quote is shown
     page = client.get("/explorer/items/a1").body.decode()
     assert page.count("<polygon") == 3 and 'role="img"' in page
     assert 'href="/explorer/items/a1?location=all" aria-current="true"' in page

@@ -99,7 +99,31 @@ def test_a_user_has_everything_that_is_predicted_of_them(client: Client) -> None
         "spring",
     ]
     assert content["attributes"]["gender"] == "unknown"
+    assert content["history"] == [
+        {
+            "position": 1,
+            "item_id": "a2",
+            "title": "Title a2",
+            "category": "things",
+            "last_on": "2024-03-03",
+            "events": 1,
+            "event_types": ["purchase"],
+        },
+        {
+            "position": 2,
+            "item_id": "z9",
+            "title": "z9",
+            "category": None,
+            "last_on": "2024-03-02",
+            "events": 1,
+            "event_types": ["view"],
+        },
+    ]
+    assert "user_history" not in content["predictions"]
+    rows = answer(client, "/v1/predictions/user_history/u1")["rows"]
+    assert [row["item_id"] for row in rows] == ["a2", "z9"]
     ann = answer(client, "/v1/users/ann")
+    assert ann["history"] == []
     assert ann["attributes"] == {
         "age_bracket": "25-34",
         "gender": "F",
@@ -193,6 +217,16 @@ def test_an_item_s_sentiment_and_forecast(client: Client) -> None:
     assert content["week"] == "2024-02-26" and content["sentiment"]["net_sentiment"] == 0.4
     assert [aspect["term"] for aspect in content["aspects"]] == ["ripe", "soft"]
     assert content["examples"][0]["review_id"] == "r1" and content["model_version"] == "sentiment-1"
+    assert content["quotes"] == [
+        {
+            "review_id": "r1",
+            "text": "So ripe & soft!",
+            "rating": 5.0,
+            "sentiment": "positive",
+            "written_on": "2024-03-03",
+            "simulated": False,
+        }
+    ]
     content = answer(client, "/v1/items/a1/forecast")
     assert len(content["forecasts"]) == 6 and content["forecasts"][0]["target_date"] == "2024-03-04"
     assert content["lead_time_demand"][0]["days"] == 3

@@ -30,14 +30,14 @@ def make_router(service: PredictionService) -> APIRouter:
         response_model=SentimentAnswer,
     )
     async def get_item_sentiment(request: Request, item_id: ItemId) -> Response:
-        """Sentiment of an item's reviews in the newest week, its change, and its terms."""
+        """Sentiment of an item's reviews in the newest week, its change, its terms, and quotes."""
         sentiment, release = await service.look_up(lambda lookup: item_sentiment(lookup, item_id))
         row = sentiment["sentiment"]
         if row is None:
             raise ProblemError(
                 NOT_PREDICTED, f"The item has no scored review in the week of {sentiment['week']}."
             )
-        names = ("item_id", "week", "sentiment", "aspects", "examples")
+        names = ("item_id", "week", "sentiment", "aspects", "examples", "quotes")
         return answer(request, release, ITEMS, {name: sentiment[name] for name in names}, [row])
 
     @router.get(

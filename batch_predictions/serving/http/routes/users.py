@@ -19,6 +19,7 @@ from batch_predictions.serving.http.posted_models import SignUp, SignUpAnswer
 from batch_predictions.serving.http.recommendations import ListRequest, ReadyAnswer, make_answer
 from batch_predictions.serving.http.service import PredictionService
 from batch_predictions.serving.lookup import Lookup
+from batch_predictions.serving.lookup.history import HISTORY, read_history
 from batch_predictions.serving.lookup.rows import read_table_rows
 from batch_predictions.serving.store.schema import USERS
 from batch_predictions.serving.store.snapshot import ServedRelease, execute
@@ -36,6 +37,7 @@ class UserRows(NamedTuple):
     ready: ReadyAnswer
     attributes: dict[str, Any] | None
     predictions: dict[str, list[dict[str, Any]]]
+    history: list[dict[str, Any]] | None
 
 
 def make_router(service: PredictionService) -> APIRouter:
@@ -47,14 +49,15 @@ def make_router(service: PredictionService) -> APIRouter:
         """Everything that is predicted of a user, in one release.
 
         The list of recommendations, and the rows of every table that has the user as its first key
-        or an index of users: churn, retention and promotions, and tables of plugins.
+        or an index of users: churn, retention and promotions, and tables of plugins. Beside it,
+        `history`: the items of the user's newest events.
         """
         list_request = ListRequest(service.ids.normalise("user_id", user_id), {})
 
         def read(lookup: Lookup) -> UserRows:
             return lookup.read(lambda db, served: read_user(service, db, served, list_request))
 
-        (ready, attributes, predictions), release = await service.look_up(read)
+        (ready, attributes, predictions, history), release = await service.look_up(read)
         service.metrics.count_list(ready.source)
         listed = orjson.loads(ready.body(release, time.time()))
         content = {
@@ -62,6 +65,7 @@ def make_router(service: PredictionService) -> APIRouter:
             "attributes": attributes,
             "recommendations": listed,
             "predictions": predictions,
+            "history": history,
         }
         ageless = {**content, "recommendations": ready.etag.decode()}
         etag = etag_of(release.served.release_id.encode() + to_json(ageless))
@@ -107,7 +111,8 @@ def read_user(
     }
     stored = dict(zip(_ATTRIBUTES, row, strict=True)) if row else None
     attributes = service.posted_users.complete(request.user_id, served.as_of, stored)
-    return UserRows(ready, dict(attributes) if attributes else None, predictions)
+    history = read_history(db, served, request.user_id)
+    return UserRows(ready, dict(attributes) if attributes else None, predictions, history)
 
 
 def _tables_by_user(
@@ -118,7 +123,7 @@ def _tables_by_user(
         inspector = sa.inspect(db)
         names = []
         for name, entry in served.tables.items():
-            if name == RECOMMENDATIONS.name or "user_id" not in entry["columns"]:
+            if name in (RECOMMENDATIONS.name, HISTORY) or "user_id" not in entry["columns"]:
                 continue
             indexes = [index["column_names"][1:2] for index in inspector.get_indexes(name)]
             if entry["key"][0] == "user_id" or ["user_id"] in indexes:

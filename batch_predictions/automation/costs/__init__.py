@@ -1,0 +1,1 @@
+"""What steps cost: `recorder` measures, `collect` writes `evaluation.costs`, `report` sums."""

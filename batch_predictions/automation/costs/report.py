@@ -1,0 +1,95 @@
+"""Sums of `evaluation.costs`, and a plot of them."""
+
+from __future__ import annotations
+
+import datetime as dt
+from pathlib import Path
+from typing import Any
+
+from batch_predictions.tables import COSTS
+from batch_predictions.warehouse import Warehouse
+
+MILLION = 1_000_000
+_SUMS = f"""
+    select
+        {{by}} as {{by}},
+        count(distinct run_id) as runs,
+        sum(rows)::BIGINT as rows,
+        sum(seconds) as seconds,
+        sum(cpu_seconds) as cpu_seconds,
+        max(peak_mib) as peak_mib,
+        sum(bytes_read) / 1048576.0 as mib_read,
+        sum(bytes_written) / 1048576.0 as mib_written,
+        sum(cost) as cost
+    from {COSTS.qualified}
+    where date >= $first::DATE and date <= $last::DATE
+    group by 1
+"""
+
+
+def sum_costs(
+    warehouse: Warehouse, first: dt.date, last: dt.date, by: str = "asset"
+) -> list[dict[str, Any]]:
+    """What assets, days or runs have used.
+
+    Args:
+        warehouse: of the home.
+        first: first date.
+        last: last date.
+        by: asset, date or run_id; assets are sorted by CPU seconds, the most first.
+    """
+    if by not in ("asset", "date", "run_id"):
+        raise ValueError(f"costs are summed by asset, date or run_id, not by {by}")
+    order = "cpu_seconds desc, asset" if by == "asset" else "1"
+    query = f"{_SUMS.format(by=by)} order by {order}"
+    return warehouse.query(query, {"first": first, "last": last}).to_pylist()
+
+
+def cost_per_million(warehouse: Warehouse, first: dt.date, last: dt.date) -> dict[str, float]:
+    """Cost, CPU seconds and rows of all assets for a million rows of predictions; empty without.
+
+    Everything counts that was made for these dates: ingest, features and training too.
+    """
+    row = warehouse.query(
+        f"""select
+            (sum(rows) filter (asset like 'predictions.%'))::DOUBLE as predictions,
+            sum(cost) as cost, sum(cpu_seconds) as cpu_seconds
+        from {COSTS.qualified} where date >= $first::DATE and date <= $last::DATE""",
+        {"first": first, "last": last},
+    ).to_pylist()[0]
+    if not row["predictions"]:
+        return {}
+    millions = row["predictions"] / MILLION
+    return {
+        "predictions": row["predictions"],
+        "cost_per_million": row["cost"] / millions,
+        "cpu_seconds_per_million": row["cpu_seconds"] / millions,
+    }
+
+
+def plot_costs(warehouse: Warehouse, first: dt.date, last: dt.date, target: Path) -> bool:
+    """Writes a plot of CPU seconds by date and group of assets; whether there was something."""
+    rows = warehouse.query(
+        f"""select date, split_part(asset, '.', 1) as schema, sum(cpu_seconds) as cpu_seconds
+        from {COSTS.qualified} where date >= $first::DATE and date <= $last::DATE
+        group by all order by date, schema""",
+        {"first": first, "last": last},
+    ).to_pylist()
+    if not rows:
+        return False
+    from matplotlib.figure import Figure
+
+    dates = sorted({row["date"] for row in rows})
+    figure = Figure(figsize=(9, 3.5))
+    ax = figure.add_subplot()
+    below = [0.0] * len(dates)
+    for schema in sorted({row["schema"] for row in rows}):
+        of_schema = {row["date"]: row["cpu_seconds"] for row in rows if row["schema"] == schema}
+        heights = [of_schema.get(date, 0.0) for date in dates]
+        ax.bar([str(date) for date in dates], heights, bottom=below, label=schema)
+        below = [base + height for base, height in zip(below, heights, strict=True)]
+    ax.set_title("CPU seconds by the date that was made")
+    ax.tick_params(axis="x", rotation=60)
+    ax.legend(frameon=False, loc="upper left", bbox_to_anchor=(1.0, 1.0))
+    figure.savefig(target, bbox_inches="tight", dpi=120)
+    return True

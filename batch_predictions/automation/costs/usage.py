@@ -1,0 +1,71 @@
+"""What a process has used so far, and its peak memory since a moment."""
+
+from __future__ import annotations
+
+import resource
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+_PROCESS = Path("/proc/self")
+_RESET_PEAK = "5"
+"""What `clear_refs` takes to count the peak from now on (Linux)."""
+
+
+@dataclass(frozen=True)
+class Usage:
+    """What this process, and those that it has waited for, have used so far.
+
+    Attributes:
+        seconds: of a clock that never goes back.
+        cpu_seconds: of all cores.
+        bytes_read: that this process has read from files and sockets; 0 where it is not known.
+        bytes_written: that it has written to them.
+    """
+
+    seconds: float
+    cpu_seconds: float
+    bytes_read: int
+    bytes_written: int
+
+    @classmethod
+    def read(cls) -> Usage:
+        """Until now."""
+        used = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+        counters = _fields("io")
+        return cls(
+            time.monotonic(),
+            sum(usage.ru_utime + usage.ru_stime for usage in used),
+            counters.get("rchar", 0),
+            counters.get("wchar", 0),
+        )
+
+
+def reset_peak() -> None:
+    """Counts peak memory from now on, where the operating system can."""
+    try:
+        (_PROCESS / "clear_refs").write_text(_RESET_PEAK, encoding="ascii")
+    except OSError:
+        return
+
+
+def peak_mib() -> float:
+    """Peak memory since `reset_peak`, else since the process began, MiB."""
+    kib = _fields("status").get("VmHWM")
+    if kib is None:
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        # macOS counts bytes, Linux KiB.
+        kib = peak // 1024 if sys.platform == "darwin" else peak
+    return kib / 1024
+
+
+def _fields(name: str) -> dict[str, int]:
+    """Numbers of a file of /proc/self; none where there is no such file."""
+    try:
+        lines = (_PROCESS / name).read_text(encoding="ascii", errors="replace").splitlines()
+    except OSError:
+        return {}
+    pairs = (line.partition(":") for line in lines)
+    values = ((key, text.split()) for key, _, text in pairs)
+    return {key: int(words[0]) for key, words in values if words and words[0].isdigit()}

@@ -1,0 +1,407 @@
+"""Histories and quotes of a release: which rows they have, and that they live and go with it."""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime as dt
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import sqlalchemy as sa
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from batch_predictions.serving.lookup import Lookup
+from batch_predictions.serving.lookup.sentiment import item_sentiment
+from batch_predictions.serving.release import context_tables
+from batch_predictions.serving.release.context_tables import ContextChoice, draft_context
+from batch_predictions.serving.release.pointer import ReleaseError
+from batch_predictions.serving.release.publish import releases, rollback
+from batch_predictions.serving.release.release_contents import ReleaseContents
+from batch_predictions.serving.release_files.export import export_current
+from batch_predictions.serving.release_files.source import ReleaseFiles
+from batch_predictions.serving.store.erasure import ErasedKeys, erase_users
+from batch_predictions.serving.store.schema import ITEMS, store_table
+from batch_predictions.settings import ServingSettings, Settings
+from batch_predictions.tables import (
+    INTERACTIONS,
+    ITEM_SENTIMENTS,
+    REVIEW_SENTIMENTS,
+    REVIEWS,
+    Table,
+    columns,
+)
+from batch_predictions.tables.releases import REVIEW_QUOTES, USER_HISTORY
+from batch_predictions_tests.worlds.serving import (
+    DAY,
+    ServingWorld,
+    count_rows,
+    current_release_id,
+    open_world,
+)
+
+WEEK = "2024-02-26"
+NEXT = DAY + dt.timedelta(days=1)
+HISTORY = ContextChoice(history_items=3, history_days=7, event_types=("purchase", "view", "return"))
+ALL = dataclasses.replace(HISTORY, quotes="all")
+INTERACTION_SCHEMA = pa.schema(
+    [(name, pa.string()) for name in ("event_id", "user_id", "item_id", "event_type", "location")]
+    + [("quantity", pa.float64()), ("amount", pa.float64()), ("occurred_at", pa.timestamp("us"))]
+)
+Event = tuple[dt.date, str, str, str, float | None, int | None]
+"""Day, user, item, type, quantity, hour."""
+
+
+def write_events(world: ServingWorld, events: Iterable[Event]) -> None:
+    """Replaces the days of raw.interactions that have events."""
+    by_day: dict[dt.date, list[dict[str, Any]]] = defaultdict(list)
+    for number, (day, user, item, type_, quantity, hour) in enumerate(events):
+        at = None if hour is None else dt.datetime.combine(day, dt.time(hour))
+        row = {"event_id": f"e{number}", "user_id": user, "item_id": item, "event_type": type_}
+        by_day[day].append({**row, "quantity": quantity, "occurred_at": at})
+    for day, rows in by_day.items():
+        table = pa.Table.from_pylist(rows, INTERACTION_SCHEMA)
+        world.warehouse.replace_partition(INTERACTIONS, day.isoformat(), table)
+
+
+def write_reviews(world: ServingWorld, texts: dict[str, str | None], simulated: bool) -> None:
+    """Reviews of item a1 by user u2, all of them examples of its sentiment."""
+    rows = [
+        {"review_id": name, "user_id": "u2", "item_id": "a1", "rating": 4.0, "text": text}
+        for name, text in texts.items()
+    ]
+    names = ("review_id", "user_id", "item_id", "text", "label", "language")
+    schema = pa.schema(
+        [(name, pa.string()) for name in names]
+        + [("rating", pa.float64()), ("written_at", pa.timestamp("us")), ("simulated", pa.bool_())]
+    )
+    table = pa.Table.from_pylist([{**row, "simulated": simulated} for row in rows], schema)
+    replace = world.warehouse.replace_partition
+    replace(REVIEWS, DAY.isoformat(), table)
+    replace(
+        ITEM_SENTIMENTS,
+        WEEK,
+        "select 'a1' as item_id, 4 as reviews, 0.2 as share_negative, 0.2 as share_neutral, "
+        "0.6 as share_positive, 0.4 as net_sentiment, 0.1 as net_lower, 0.6 as net_upper, "
+        "0.1 as change, $ids::VARCHAR[] as example_review_ids, false as simulated, "
+        "'sentiment-1' as model_version, 3 as reviews_before, null as change_p, false as changed, "
+        "0.2 as corrected_negative, 0.2 as corrected_neutral, 0.6 as corrected_positive, "
+        "0 as reviews_not_scored, null as not_scored",
+        {"ids": list(texts)},
+    )
+    replace(
+        REVIEW_SENTIMENTS,
+        WEEK,
+        "select r as review_id, 'a1' as item_id, 'positive' as sentiment, 0.1 as p_negative, "
+        "0.1 as p_neutral, 0.8 as p_positive, false as simulated, 'sentiment-1' as model_version, "
+        "'en' as language from (select unnest($ids::VARCHAR[]) as r)",
+        {"ids": list(texts)},
+    )
+
+
+def publish(world: ServingWorld, context: ContextChoice, day: dt.date = DAY, **more: Any) -> str:
+    tables = (ITEM_SENTIMENTS, REVIEW_SENTIMENTS) if context.quotes != "none" else ()
+    return world.publish(day, *tables, context=context, **more).release_id
+
+
+def history_of(world: ServingWorld, user_id: str) -> list[tuple[Any, ...]]:
+    """Item, day, events and types of a user's history in the served release."""
+    with Lookup(world.settings) as lookup:
+        rows = lookup.rows(USER_HISTORY.name, user_id=user_id)
+    assert [row["position"] for row in rows] == list(range(1, len(rows) + 1))
+    return [(r["item_id"], r["last_on"], r["events"], r["event_types"]) for r in rows]
+
+
+def ago(days: int) -> dt.date:
+    return DAY - dt.timedelta(days=days)
+
+
+def test_a_history_has_the_newest_items_of_the_last_days(world: ServingWorld) -> None:
+    world.predict()
+    write_events(
+        world,
+        [
+            (DAY, "u1", "early", "view", None, 9),
+            (DAY, "u1", "late", "purchase", 1.0, 18),
+            (ago(3), "u1", "early", "purchase", 1.0, 10),
+            (ago(2), "u1", "back", "purchase", -1.0, None),
+            (ago(5), "u1", "back", "purchase", 2.0, None),
+            (ago(6), "u1", "fourth", "view", None, None),  # beyond history_items
+            (DAY, "u1", "unread", "wishlist", None, 20),
+            (ago(6), "u2", "at the bound", "view", None, None),
+            (ago(7), "u3", "too old", "view", None, None),
+            (NEXT, "u1", "tomorrow", "purchase", 1.0, None),
+        ],
+    )
+    release_id = publish(world, HISTORY)
+    assert history_of(world, "u1") == [
+        ("late", DAY, 1, ["purchase"]),
+        ("early", DAY, 2, ["purchase", "view"]),
+        ("back", ago(2), 2, ["purchase", "return"]),
+    ]
+    assert history_of(world, "u2") == [("at the bound", ago(6), 1, ["view"])]
+    assert history_of(world, "u3") == []
+    with world.store.read() as db:
+        titles = sa.select(ITEMS.c.item_id).where(ITEMS.c.release_id == release_id)
+        stored = set(db.execute(titles).scalars())
+    assert {"late", "early", "back", "at the bound"} <= stored
+    assert not {"fourth", "unread", "too old", "tomorrow"} & stored
+
+
+def test_of_equal_times_the_item_of_more_events_is_first(world: ServingWorld) -> None:
+    world.predict()
+    events: list[Event] = [(DAY, "u1", item, "view", None, None) for item in ("b", "c", "a", "c")]
+    write_events(world, events)
+    publish(world, HISTORY)
+    assert [row[0] for row in history_of(world, "u1")] == ["c", "a", "b"]
+
+
+def test_equal_rows_give_the_same_release_and_other_choices_another(world: ServingWorld) -> None:
+    world.predict()
+    write_events(world, [(DAY, "u1", item, "view", None, None) for item in ("a1", "a2")])
+    write_reviews(world, {"r1": "soft"}, simulated=False)
+    first = publish(world, ALL)
+    assert publish(world, ALL) == first
+    # An event that no history shows changes nothing.
+    write_events(world, [(ago(20), "u1", "a1", "view", None, None)])
+    assert publish(world, ALL) == first
+    fewer = publish(world, dataclasses.replace(ALL, history_items=1))
+    assert fewer != first and len(history_of(world, "u1")) == 1
+    assert len({first, fewer, publish(world, ContextChoice())}) == 3
+    [stored] = [r for r in releases(world.store) if r.release_id == first]
+    assert stored.rows["user_history"] == 2 and stored.rows["review_quotes"] == 1
+    assert not list((world.warehouse.folder / ".tmp").glob("*/*.parquet"))
+
+
+def test_nothing_is_added_by_default_or_where_raw_rows_are_missing(world: ServingWorld) -> None:
+    world.predict()
+    tables = {"recommendations", "demographic_recommendations"}
+    assert set(world.publish(DAY, context=ALL).rows) == tables
+    write_events(world, [(DAY, "u1", "a1", "view", None, None)])
+    assert set(world.publish(DAY).rows) == tables
+
+
+def test_the_settings_choose(tmp_path: Path) -> None:
+    def choice(**serving: Any) -> ContextChoice:
+        home_settings = Settings(home=tmp_path, serving=ServingSettings(**serving))
+        return ContextChoice.of(home_settings)
+
+    default = choice()
+    assert (default.history_items, default.history_days, default.quotes) == (10, 90, "simulated")
+    assert {"purchase", "return"} <= set(default.event_types)
+    assert choice(quotes=True).quotes == "all" and choice(quotes=False).quotes == "none"
+    assert choice(history_items=0).history_items == 0
+
+
+def test_quotes_are_of_the_examples_masked_and_cut(world: ServingWorld) -> None:
+    world.predict()
+    long = "All good things come to those who wait. " * 10
+    write_reviews(
+        world,
+        {
+            "r1": "Write me:\n ann.b@mail.example.com,  or call +49 (30) 123-4567!",
+            "r2": long,
+            "r3": "x" * 400,
+            "r4": " ",
+            "r5": "see https://shop.example/x?u=1 and @ann_b, 5 of 10, \0soft",
+        },
+        simulated=False,
+    )
+    publish(world, ALL)
+    with Lookup(world.settings) as lookup:
+        answer = item_sentiment(lookup, "a1")
+    quotes = {quote["review_id"]: quote["text"] for quote in answer["quotes"]}
+    assert quotes["r1"] == "Write me: …, or call …!"
+    assert quotes["r5"] == "see … and …, 5 of 10, soft"
+    cut = quotes["r2"]
+    assert len(cut) <= 280 and cut.endswith("…") and long.startswith(cut[:-1] + " ")
+    assert quotes["r3"] == "x" * 279 + "…"
+    assert list(quotes) == ["r1", "r2", "r3", "r5"]
+    assert {(q["rating"], q["sentiment"], q["written_on"]) for q in answer["quotes"]} == {
+        (4.0, "positive", DAY)
+    }
+    assert "user_id" not in answer["quotes"][0]
+
+
+def test_what_people_wrote_is_published_only_if_it_is_chosen(world: ServingWorld) -> None:
+    world.predict()
+    write_reviews(world, {"r1": "soft"}, simulated=False)
+    write_events(world, [(DAY, "u1", "a1", "view", None, None)])
+    simulated_only = dataclasses.replace(ALL, quotes="simulated")
+
+    def quotes() -> Any:
+        with Lookup(world.settings) as lookup:
+            return item_sentiment(lookup, "a1")["quotes"]
+
+    publish(world, simulated_only)
+    assert quotes() == []
+    world.publish(DAY, ITEM_SENTIMENTS, REVIEW_SENTIMENTS, context=HISTORY)
+    assert quotes() is None
+    write_reviews(world, {"r1": "soft"}, simulated=True)
+    publish(world, simulated_only)
+    assert [quote["text"] for quote in quotes()] == ["soft"]
+
+
+def test_they_go_with_their_release_and_a_rollback_brings_them_back(world: ServingWorld) -> None:
+    ids = []
+    write_reviews(world, {"r1": "soft"}, simulated=False)
+    for number in range(4):
+        day = DAY + dt.timedelta(days=number)
+        world.predict(day)
+        write_events(world, [(day, "u1", f"i{number}", "view", None, None)])
+        ids.append(publish(world, ALL, day, keep=2))
+    tables = [
+        store_table(t.name, {c.name: c.type for c in t.columns}, t.key)
+        for t in (USER_HISTORY, REVIEW_QUOTES)
+    ]
+    kept = [[count_rows(world, table, release_id) for table in tables] for release_id in ids]
+    assert kept == [[0, 0], [0, 0], [3, 1], [3, 1]]
+    assert [row[0] for row in history_of(world, "u1")] == ["i3", "i2", "i1"]
+    rollback(world.store)
+    assert current_release_id(world) == ids[2]
+    assert [row[0] for row in history_of(world, "u1")] == ["i2", "i1", "i0"]
+
+
+def test_a_release_file_has_them(world: ServingWorld, tmp_path: Path) -> None:
+    world.predict()
+    write_events(world, [(DAY, "u1", "a1", "view", None, None)])
+    write_reviews(world, {"r1": "soft"}, simulated=False)
+    publish(world, ALL)
+    exported = export_current(world.settings, tmp_path / "files").manifest
+    assert exported.tables["user_history"].rows == exported.tables["review_quotes"].rows == 1
+    with (
+        ReleaseFiles(tmp_path / "files", poll_seconds=None) as files,
+        Lookup(world.settings) as stored,
+    ):
+        filed = Lookup(files)
+        for table, key in (("user_history", {"user_id": "u1"}), ("review_quotes", {})):
+            rows = stored.rows(table, **key)
+            assert rows and filed.rows(table, **key) == rows
+
+
+def test_they_are_erased_with_their_user(world: ServingWorld, tmp_path: Path) -> None:
+    """As DELETE does it, which knows the user's id and not those of their reviews."""
+    world.predict()
+    write_events(world, [(DAY, user, "a1", "view", None, None) for user in ("u1", "u2")])
+    write_reviews(world, {"r1": "soft"}, simulated=False)
+    publish(world, ALL)
+    erase_users(world.store.engine, ErasedKeys(lambda user: user == "u2", frozenset({"u2"})))
+    assert len(history_of(world, "u1")) == 1 and history_of(world, "u2") == []
+    with Lookup(world.settings) as lookup:
+        assert item_sentiment(lookup, "a1")["quotes"] == []
+    # The record has the new numbers of rows, or the export would be refused.
+    exported = export_current(world.settings, tmp_path / "files").manifest
+    assert exported.tables["user_history"].rows == 1
+    assert exported.tables["review_quotes"].rows == 0
+
+
+def test_a_table_of_a_plugin_cannot_have_their_name(world: ServingWorld) -> None:
+    world.predict()
+    taken = Table(
+        "predictions",
+        "user_history",
+        "A plugin's table.",
+        columns("""
+            date DATE: day
+            user_id VARCHAR: user
+        """),
+        key=("user_id",),
+    )
+    path = world.warehouse.folder / "predictions" / "user_history" / f"date={DAY}"
+    path.mkdir(parents=True)
+    pq.write_table(pa.table({"user_id": ["u1"]}), path / "data.parquet")
+    with pytest.raises(ReleaseError, match="a published table cannot be named user_history"):
+        world.publish(DAY, taken, context=HISTORY)
+
+
+@pytest.fixture(scope="module")
+def shop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServingWorld]:
+    world = open_world(tmp_path_factory.mktemp("history") / "home")
+    yield world
+    world.store.close()
+
+
+EVENTS = st.lists(
+    st.tuples(
+        st.integers(0, 4).map(ago),
+        st.sampled_from(["u1", "u2"]),
+        st.sampled_from(["a", "b", "c", "d"]),
+        st.sampled_from(["purchase", "view", "wishlist"]),
+        st.sampled_from([None, 1.0, -1.0]),
+        st.one_of(st.none(), st.integers(0, 2)),
+    ),
+    min_size=1,
+    max_size=25,
+)
+
+
+@given(events=EVENTS, items=st.integers(1, 4), days=st.integers(1, 5))
+@settings(
+    max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+def test_histories_equal_those_of_a_plain_loop(
+    shop: ServingWorld, events: list[Event], items: int, days: int
+) -> None:
+    for key in shop.warehouse.partitions(INTERACTIONS):
+        shop.warehouse.remove_partition(INTERACTIONS, key)
+    write_events(shop, events)
+    choice = dataclasses.replace(HISTORY, history_items=items, history_days=days)
+    contents = ReleaseContents(DAY, (), None, None)
+    with draft_context(shop.warehouse, contents, choice) as [draft]:
+        rows = shop.warehouse.query(f"from {draft.rows_sql()}").to_pylist()
+    expected = []
+    for user in sorted({event[1] for event in events}):
+        read = [e for e in events if e[1] == user and e[3] in HISTORY.event_types]
+        read = [e for e in read if ago(days - 1) <= e[0] <= DAY]
+        entries = []
+        for item in {event[2] for event in read}:
+            own = [event for event in read if event[2] == item]
+            # Without an hour: after those that have one.
+            hour = max(-1 if e[5] is None else (e[0] - ago(9)).days * 24 + e[5] for e in own)
+            last_on = max(e[0] for e in own)
+            types = sorted({"return" if (e[4] or 0) < 0 else e[3] for e in own})
+            entries.append((-last_on.toordinal(), -hour, -len(own), item, types))
+        expected += [
+            (user, place, entry[3], -entry[2], entry[4])
+            for place, entry in enumerate(sorted(entries)[:items], 1)
+        ]
+    names = ("user_id", "position", "item_id", "events", "event_types")
+    assert [tuple(row[name] for name in names) for row in rows] == expected
+
+
+def test_the_bytes_of_a_draft_do_not_depend_on_where_batches_end(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(context_tables, "GROUP_ROWS", 4)
+    table = pa.table({"n": list(range(11)), "name": [None, *"abcdefghij"]})
+    groups = []
+    for size in (1, 3, 4, 11):
+        reader = table.to_reader(max_chunksize=size)
+        groups.append([group.to_pylist() for group in context_tables._equal_groups(reader)])
+    assert [len(group) for group in groups[0]] == [4, 4, 3]
+    assert groups[0] == groups[1] == groups[2] == groups[3]
+    assert [row for group in groups[0] for row in group] == table.to_pylist()
+
+
+@pytest.mark.parametrize("number", [context_tables.MAX_EVENT_TYPES, 127])
+def test_every_type_of_events_is_told_apart_up_to_a_limit(shop: ServingWorld, number: int) -> None:
+    for key in shop.warehouse.partitions(INTERACTIONS):
+        shop.warehouse.remove_partition(INTERACTIONS, key)
+    types = [f"t{n:03}" for n in range(1, number)]
+    write_events(shop, [(DAY, "u1", f"i-{name}", name, None, None) for name in types])
+    choice = ContextChoice(history_items=200, event_types=tuple(types))
+    contents = ReleaseContents(DAY, (), None, None)
+    if number > context_tables.MAX_EVENT_TYPES:
+        with pytest.raises(ReleaseError, match="127 types of events, at most 126"):
+            draft_context(shop.warehouse, contents, choice).__enter__()
+        return
+    with draft_context(shop.warehouse, contents, choice) as [draft]:
+        rows = shop.warehouse.query(f"from {draft.rows_sql()}").to_pylist()
+    assert {row["item_id"]: row["event_types"] for row in rows} == {
+        f"i-{name}": [name] for name in types
+    }
