@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import os
 import re
+import runpy
 import subprocess
 import sys
 from collections.abc import Iterator
-from importlib.metadata import PackageNotFoundError, distribution, packages_distributions
+from importlib.metadata import packages_distributions
 from pathlib import Path
 
 import pytest
@@ -58,23 +59,8 @@ def requirements() -> list[Requirement]:
 
 def installed_closure() -> set[str]:
     """Names of the required packages that are installed, and of what they require."""
-    names: set[str] = set()
-    queue = [(item.name, extra) for item in requirements() for extra in ("", *item.extras)]
-    seen = set()
-    while queue:
-        name, extra = queue.pop()
-        if (name, extra) in seen:
-            continue
-        seen.add((name, extra))
-        try:
-            package = distribution(name)
-        except PackageNotFoundError:  # PostgreSQL's driver is an extra.
-            continue
-        names.add(canonicalize_name(name))
-        for required in map(Requirement, package.requires or []):
-            if required.marker is None or required.marker.evaluate({"extra": extra}):
-                queue += [(required.name, inner) for inner in ("", *required.extras)]
-    return names
+    script = runpy.run_path(str(ROOT / ".ci" / "constraints.py"))
+    return set(script["installed_versions"](requirements()))
 
 
 @pytest.fixture(scope="module")
