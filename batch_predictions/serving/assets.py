@@ -11,7 +11,8 @@ from batch_predictions.inference.declaration import BatchPrediction, asset_key_o
 from batch_predictions.partitions import Partitions, newest_ended_week
 from batch_predictions.reporting import OWNERS, markdown
 from batch_predictions.serving.release.context_tables import ContextChoice
-from batch_predictions.serving.release.publish import Release, publish
+from batch_predictions.serving.release.pointer import Release
+from batch_predictions.serving.release.publish import publish
 from batch_predictions.serving.release_files.export import export_current
 from batch_predictions.serving.store.schema import Store
 from batch_predictions.settings import Settings

@@ -45,7 +45,7 @@ def releases_rollback(
     home: Home = None,
 ) -> None:
     """Serve an earlier release again, with immediate effect."""
-    from batch_predictions.serving.release.publish import rollback
+    from batch_predictions.serving.release.records import rollback
     from batch_predictions.serving.store.schema import Store
 
     settings = load_settings(home, context)

@@ -15,25 +15,24 @@ import sqlalchemy as sa
 
 from batch_predictions.serving.release.context_tables import ContextChoice, draft_context
 from batch_predictions.serving.release.pointer import (
-    NoReleaseError,
     Pointer,
     Release,
     ReleaseError,
     all_releases,
     find_release,
     move_pointer,
-    predecessor,
     read_pointer,
 )
 from batch_predictions.serving.release.pruning import abandon, prune, remove_incomplete
 from batch_predictions.serving.release.publisher_liveness import register_publisher
+from batch_predictions.serving.release.records import read_release
 from batch_predictions.serving.release.release_contents import (
     ReleaseContents,
     ReleasePartition,
     read_release_contents,
 )
 from batch_predictions.serving.release.store_limits import validate_store_limits
-from batch_predictions.serving.sign_ups import add_sign_ups, carry_forward
+from batch_predictions.serving.sign_ups import carry_forward
 from batch_predictions.serving.store.copy_rows import (
     assert_ownership,
     copy_items,
@@ -44,7 +43,6 @@ from batch_predictions.serving.store.schema import ITEMS, RELEASES, USERS, Store
 from batch_predictions.tables import DEMOGRAPHIC_RECOMMENDATIONS, Table
 from batch_predictions.warehouse import Warehouse
 
-__all__ = ["Release", "ReleaseError", "add_sign_ups", "publish", "releases", "rollback"]
 NO_CONTEXT = ContextChoice()
 
 
@@ -103,56 +101,7 @@ def publish(
                 raise
         moved, note = _serve(store, release.release_id, pointer)
         prune(store, builder, keep, protected=[release.release_id])
-    return _read_release(store, release.release_id, note, moved)
-
-
-def rollback(store: Store, to: str | None = None) -> Release:
-    """Moves the pointer to the previous ready release, or to a named one.
-
-    Newer releases are marked as withdrawn: publishing the same rows of their days again does not
-    serve them, a roll-back to one by name does. Sign-ups since then are kept.
-
-    Raises:
-        NoReleaseError: there is no current release.
-        ReleaseError: there is no such release; the message lists the ready ones.
-    """
-    with store.write() as db:
-        pointer = read_pointer(db, lock=True)
-        if pointer is None:
-            raise NoReleaseError(store.name)
-        stored = all_releases(db)
-        target = find_release(stored, to) if to else predecessor(stored)
-        if target is None or target.status != "ready":
-            ready = [release.release_id for release in stored if release.status == "ready"]
-            name = f"release {to}" if to else f"release before {pointer.release_id}"
-            raise ReleaseError(f"there is no {name} to roll back to (ready releases: {ready})")
-        moved = target.release_id != pointer.release_id and move_pointer(db, pointer, target)
-        if moved:
-            carry_forward(db, pointer.release_id, target.release_id)
-        _mark_withdrawn(db, target, newer=stored[: stored.index(target)])
-    note = f"{target.release_id} is served now, instead of {pointer.release_id}"
-    return _read_release(
-        store, target.release_id, note if moved else "it was the current release already", moved
-    )
-
-
-def releases(store: Store) -> list[Release]:
-    """Every release in the store, newest day first."""
-    with store.read() as db:
-        return all_releases(db)
-
-
-def _mark_withdrawn(db: sa.Connection, target: Release, newer: Sequence[Release]) -> None:
-    """Marks ready releases newer than a roll-back's target, and unmarks the target."""
-    # Releases that are being built are not marked: the next day's is served as usual.
-    now = dt.datetime.now(dt.UTC).replace(tzinfo=None, microsecond=0)
-    marks: dict[str, dt.datetime | None] = {target.release_id: None}
-    for release in newer:
-        if release.status == "ready" and not release.withdrawn_at:
-            marks[release.release_id] = now
-    for release_id, mark in marks.items():
-        is_release = RELEASES.c.release_id == release_id
-        db.execute(RELEASES.update().where(is_release).values(withdrawn_at=mark))
+    return read_release(store, release.release_id, note, moved)
 
 
 def _start_release(
@@ -315,10 +264,3 @@ def _serve(store: Store, release_id: str, expected: Pointer | None) -> tuple[boo
                 "publish again if the rows now in the warehouse are to be served"
             )
         expected = pointer
-
-
-def _read_release(store: Store, release_id: str, note: str, moved: bool) -> Release:
-    release = find_release(releases(store), release_id)
-    if release is None:
-        raise ReleaseError(f"release {release_id} was removed meanwhile")
-    return dataclasses.replace(release, note=note, moved=moved)

@@ -19,7 +19,7 @@ from batch_predictions.serving.http.current_release import (
 )
 from batch_predictions.serving.lookup import Lookup
 from batch_predictions.serving.lookup.sentiment import item_sentiment
-from batch_predictions.serving.release.publish import rollback
+from batch_predictions.serving.release.records import rollback
 from batch_predictions.serving.store.schema import CURRENT
 from batch_predictions.serving.store.snapshot import ReadStore, ServedRelease
 from batch_predictions.settings import HttpSettings, ServingSettings, Settings

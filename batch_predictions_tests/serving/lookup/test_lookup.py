@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from batch_predictions.serving.lookup import Lookup, NoReleaseError, NotPublishedError
-from batch_predictions.serving.release.publish import publish, rollback
+from batch_predictions.serving.release.publish import publish
+from batch_predictions.serving.release.records import rollback
 from batch_predictions.serving.sign_ups import add_sign_ups
 from batch_predictions.settings import Settings
 from batch_predictions.tables import RECOMMENDATIONS

@@ -21,7 +21,7 @@ from batch_predictions.serving.lookup.sentiment import item_sentiment
 from batch_predictions.serving.release import context_tables
 from batch_predictions.serving.release.context_tables import ContextChoice, draft_context
 from batch_predictions.serving.release.pointer import ReleaseError
-from batch_predictions.serving.release.publish import releases, rollback
+from batch_predictions.serving.release.records import releases, rollback
 from batch_predictions.serving.release.release_contents import ReleaseContents
 from batch_predictions.serving.release_files.export import export_current
 from batch_predictions.serving.release_files.source import ReleaseFiles

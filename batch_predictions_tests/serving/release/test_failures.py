@@ -10,8 +10,9 @@ import pytest
 import sqlalchemy as sa
 
 from batch_predictions.serving.release.pointer import ReleaseError
-from batch_predictions.serving.release.publish import publish, releases, rollback
+from batch_predictions.serving.release.publish import publish
 from batch_predictions.serving.release.publisher_liveness import register_publisher
+from batch_predictions.serving.release.records import releases, rollback
 from batch_predictions.serving.release.release_contents import read_release_contents
 from batch_predictions.serving.sign_ups import add_sign_ups
 from batch_predictions.serving.store import copy_rows

@@ -9,7 +9,7 @@ import sqlalchemy as sa
 
 from batch_predictions.serving.lookup import Lookup, NotPublishedError
 from batch_predictions.serving.release.pointer import NoReleaseError, ReleaseError
-from batch_predictions.serving.release.publish import rollback
+from batch_predictions.serving.release.records import rollback
 from batch_predictions.serving.store.database import StoreError
 from batch_predictions.serving.store.schema import ITEMS, USERS
 from batch_predictions.tables import RECOMMENDATIONS, Table, columns

@@ -22,7 +22,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 
 from batch_predictions.serving.lookup import Lookup, NoReleaseError
 from batch_predictions.serving.release import publish as publishing
-from batch_predictions.serving.release.publish import releases, rollback
+from batch_predictions.serving.release.records import releases, rollback
 from batch_predictions.serving.release_files import export as exporting
 from batch_predictions.serving.release_files.erasure import erase_from_folder
 from batch_predictions.serving.release_files.export import export_current
