@@ -2,7 +2,7 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-# With every extra: make EXTRAS=dev,encoder,postgres,ray,sql test
+# With every extra: make EXTRAS=dev,encoder,kubernetes,postgres,ray,sql test
 EXTRAS ?= dev
 # Tested versions; without, the newest that setup.cfg allows: make CONSTRAINTS= setup
 CONSTRAINTS ?= constraints.txt

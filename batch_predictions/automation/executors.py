@@ -1,4 +1,4 @@
-"""Where the steps of a job run: in its process, in other processes, or on a Ray cluster."""
+"""Where the steps of a job run: in its process, in others, on a Ray cluster, on Kubernetes."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ def executor_of(settings: Settings) -> dg.ExecutorDefinition:
     """The executor that `execution.executor` names, with a share of the home's lock for its runs.
 
     Raises:
-        SettingsError: it is ray, and the extra is not installed.
+        SettingsError: it is ray or kubernetes, and the extra is not installed.
     """
     return locked(_executor_of_steps(settings), settings)
 
@@ -27,6 +27,30 @@ def _executor_of_steps(settings: Settings) -> dg.ExecutorDefinition:
         # Forked from a server that has imported the platform, which is faster than spawning.
         start_method = {"forkserver": {"preload_modules": ["batch_predictions.definitions"]}}
         return dg.multiprocess_executor.configured({"start_method": start_method})
+    if execution.executor == "kubernetes":
+        return _kubernetes_executor()
+    return _ray_executor(settings)
+
+
+def _kubernetes_executor() -> dg.ExecutorDefinition:
+    """Steps as jobs of Kubernetes, with the volumes and variables of the run's own pod.
+
+    The step `score` gets a GPU by its tag `dagster-k8s/config`. Other steps are as small as the
+    cluster's defaults.
+    """
+    try:
+        from dagster_k8s import k8s_job_executor
+    except ImportError:
+        raise SettingsError(
+            "execution.executor is kubernetes and dagster-k8s is not installed: "
+            "pip install 'batch-predictions[kubernetes]', or set it to in_process"
+        ) from None
+    return k8s_job_executor
+
+
+def _ray_executor(settings: Settings) -> dg.ExecutorDefinition:
+    """Steps as jobs of a Ray cluster."""
+    execution = settings.execution
     # Ray reads it when it is imported.
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 from importlib import resources
 from pathlib import Path
@@ -12,6 +13,7 @@ import yaml
 
 from batch_predictions.automation.event_log import BATCH_EVENTS, BATCH_VARIABLE
 from batch_predictions.automation.executors import inherited_env
+from batch_predictions.durability import atomic_write
 from batch_predictions.redaction import has_secret
 from batch_predictions.settings import PREFIX, Settings, SettingsError
 from batch_predictions.settings.environment import WITHHELD
@@ -35,23 +37,42 @@ def prepare(settings: Settings) -> Path:
     Dagster's own storage: they and the process that waits for them read each other's events.
 
     Raises:
-        SettingsError: the address of Ray's job server has a password.
+        SettingsError: the address of Ray's job server has a password, or the URL of Dagster's
+            PostgreSQL names another driver than psycopg2.
     """
     folder = settings.home / "dagster"
     folder.mkdir(parents=True, exist_ok=True)
     text = (resources.files("batch_predictions") / "dagster.yaml").read_text(encoding="utf-8")
     overrides = {**_launcher(settings), **settings.execution.instance}
+    _require_psycopg2(settings.execution.instance)
     uses_ray = "ray" in (settings.execution.executor, settings.execution.launcher)
     if not uses_ray and not {"storage", *_EVENT_LOG} & {*overrides}:
         overrides |= _EVENT_LOG
     text = yaml.safe_dump({**yaml.safe_load(text), **overrides}, sort_keys=False)
     target = folder / "dagster.yaml"
     if not target.exists() or target.read_text(encoding="utf-8") != text:
-        target.write_text(text, encoding="utf-8")
+        atomic_write(target, text)
     os.environ["DAGSTER_HOME"] = str(folder)
     if not uses_ray:
         os.environ.setdefault(BATCH_VARIABLE, BATCH_EVENTS)
     return folder
+
+
+def create_storage(folder: Path) -> None:
+    """Creates the databases of Dagster's storage that are missing; one process at a time.
+
+    Dagster's processes create them at their start: of two that start together on a new home, one
+    would find a table of the other and end.
+
+    Args:
+        folder: that of `prepare`.
+    """
+    with (folder / ".storage.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        with dg.DagsterInstance.get() as instance:
+            instance.get_runs_count()
+            instance.get_asset_keys(limit=1)
+            instance.all_instigator_state()
 
 
 def _launcher(settings: Settings) -> dict[str, Any]:
@@ -75,6 +96,40 @@ def _launcher(settings: Settings) -> dict[str, Any]:
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     launcher = {"module": "dagster_ray", "class": "RayRunLauncher", "config": {"ray": ray}}
     return {"run_launcher": launcher}
+
+
+def _require_psycopg2(config: Any) -> None:
+    """Refuses a URL of PostgreSQL for which SQLAlchemy takes a driver that Dagster cannot use.
+
+    `postgresql://` is psycopg 3 from SQLAlchemy 2.1 on, and Dagster's storage would fail at its
+    first event with a syntax error of SQL.
+    """
+    if isinstance(config, list):
+        for item in config:
+            _require_psycopg2(item)
+    if not isinstance(config, dict):
+        return
+    for key, value in config.items():
+        if key == "postgres_url" and isinstance(value, dict) and "env" in value:
+            url = os.environ.get(str(value["env"]))
+            if url is None:
+                raise SettingsError(
+                    f"variable {value['env']} is not set: execution.instance names it as the URL "
+                    "of Dagster's PostgreSQL, postgresql+psycopg2://user:password@host/database"
+                )
+            if not url.startswith("postgresql+psycopg2://"):
+                raise SettingsError(
+                    f"variable {value['env']}: let it begin with postgresql+psycopg2://, the "
+                    "driver that Dagster's storage needs"
+                )
+        if key == "postgres_db" and isinstance(value, dict):
+            scheme = value.get("scheme")
+            if scheme != "postgresql+psycopg2":
+                raise SettingsError(
+                    f"execution.instance: add scheme: postgresql+psycopg2 to {key}, the driver "
+                    "that Dagster's storage needs"
+                )
+        _require_psycopg2(value)
 
 
 def slot_holders(instance: dg.DagsterInstance, pool: str) -> list[str]:

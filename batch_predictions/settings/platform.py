@@ -71,11 +71,13 @@ class InferenceSettings(Section):
 class ExecutionSettings(Section):
     """Where Dagster runs the steps of a job."""
 
-    executor: Literal["in_process", "multiprocess", "ray"] = Field(
+    executor: Literal["in_process", "multiprocess", "ray", "kubernetes"] = Field(
         "in_process",
         description="in_process: one after the other in the job's process, the fastest on one "
         "machine. multiprocess: each in its own process. ray: each as a job of a Ray cluster "
-        "(extra: ray), GPU-tagged steps on nodes with a GPU; all nodes must share the home folder.",
+        "(extra: ray), GPU-tagged steps on nodes with a GPU; all nodes must share the home folder. "
+        "kubernetes: each as a job of Kubernetes (extra: kubernetes), for runs that Dagster's "
+        "K8sRunLauncher starts; all pods must share the home folder.",
     )
     launcher: Literal["default", "ray"] = Field(
         "default",

@@ -42,6 +42,27 @@ def test_the_executor_follows_the_settings(tmp_path: Path, name: str) -> None:
     assert executor_of(settings(tmp_path, executor=name)).name == name
 
 
+def test_steps_as_jobs_of_kubernetes(tmp_path: Path) -> None:
+    """With the configuration of dagster-k8s, which sets a job's image, volumes and resources."""
+    pytest.importorskip(
+        "dagster_k8s", reason="dagster-k8s is not installed: pip install -e '.[kubernetes]'"
+    )
+    from dagster_k8s import k8s_job_executor
+
+    executor = executor_of(settings(tmp_path, executor="kubernetes"))
+    assert executor.name == "k8s" and executor.config_schema is k8s_job_executor.config_schema
+
+
+@pytest.mark.parametrize("name", ["kubernetes", "ray"])
+def test_an_executor_whose_extra_is_missing_names_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    module = {"kubernetes": "dagster_k8s", "ray": "dagster_ray"}[name]
+    monkeypatch.setitem(sys.modules, module, None)
+    with pytest.raises(SettingsError, match=rf"batch-predictions\[{name}\]"):
+        executor_of(settings(tmp_path, executor=name))
+
+
 def test_steps_on_the_cpu_request_no_gpu(tmp_path: Path) -> None:
     assert step_tags(settings(tmp_path)) == GPU
     assert step_tags(Settings(home=tmp_path, inference=InferenceSettings(device="cpu"))) == {}

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import dagster as dg
 import pytest
 
-from batch_predictions.automation.instance import slot_holders
+from batch_predictions.automation.instance import prepare, slot_holders
 from batch_predictions.automation.job_runner import POOL, JobRunner, RunError
 from batch_predictions.automation.progress import show_progress
-from batch_predictions.settings import Settings
+from batch_predictions.settings import Settings, SettingsError
 from batch_predictions_tests.worlds.started_runs import start_run
 
 
@@ -35,3 +36,32 @@ def test_the_slot_of_a_run_that_has_ended_is_freed(instance: dg.DagsterInstance)
     assert slot_holders(instance, POOL) == []
     claims = instance.event_log_storage.get_concurrency_info(POOL).claimed_slots
     assert claims == []
+
+
+@pytest.mark.parametrize(
+    ("storage", "url", "message"),
+    [
+        ({"postgres_url": {"env": "DAGSTER_URL"}}, None, "DAGSTER_URL is not set"),
+        ({"postgres_url": {"env": "DAGSTER_URL"}}, "postgresql://h/d", "postgresql\\+psycopg2://"),
+        ({"postgres_db": {"hostname": "h", "db_name": "d"}}, None, "scheme: postgresql\\+psycopg2"),
+    ],
+)
+def test_another_driver_than_dagsters_storage_needs_is_refused(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    storage: dict[str, Any],
+    url: str | None,
+    message: str,
+) -> None:
+    """SQLAlchemy 2.1 takes psycopg 3 for postgresql://, which Dagster's storage cannot use."""
+    monkeypatch.setenv("DAGSTER_HOME", "")
+    if url is not None:
+        monkeypatch.setenv("DAGSTER_URL", url)
+    settings = Settings(home=tmp_path, execution={"instance": {"storage": {"postgres": storage}}})
+    with pytest.raises(SettingsError, match=message):
+        prepare(settings)
+    monkeypatch.setenv("DAGSTER_URL", "postgresql+psycopg2://h/d")
+    right = {"scheme": "postgresql+psycopg2", **storage.get("postgres_db", {})}
+    storage |= {"postgres_db": right} if "postgres_db" in storage else {}
+    settings = Settings(home=tmp_path, execution={"instance": {"storage": {"postgres": storage}}})
+    assert "storage:" in (prepare(settings) / "dagster.yaml").read_text()

@@ -17,7 +17,13 @@ from batch_predictions.tables import Table
 from batch_predictions.warehouse import Warehouse
 
 GPU = {
-    "dagster-k8s/config": {"container_config": {"resources": {"limits": {"nvidia.com/gpu": "1"}}}},
+    "dagster-k8s/config": {
+        "container_config": {"resources": {"limits": {"nvidia.com/gpu": "1"}}},
+        # Nodes with GPUs keep other pods away by this taint.
+        "pod_spec_config": {
+            "tolerations": [{"key": "nvidia.com/gpu", "operator": "Exists", "effect": "NoSchedule"}]
+        },
+    },
     "dagster-ray/config": {"num_gpus": 1},
     "dagster-celery/queue": "gpu",
 }
