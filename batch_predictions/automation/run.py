@@ -251,6 +251,12 @@ def _predict(this: Run, *, force: bool) -> None:
     release = runner.keys(daily, ["serving"])
     with_release = None if only is None else {*only, *release}
     of_days = runner.attempt(daily, days, progress, jobs.AFTER_INGEST, with_release)
+    waiting = {
+        failure.asset
+        for failure in of_days
+        if not failure.is_cause and failure.asset.path[0] in ("evaluation", "serving")
+    }
+    of_days = [failure for failure in of_days if failure.asset not in waiting]
     this.record_failures(of_days, "the release has an earlier day, if there is one")
     failures += of_days
     failed = {failure.asset for failure in failures}
@@ -259,9 +265,12 @@ def _predict(this: Run, *, force: bool) -> None:
     }
     if predictions and predictions <= failed:
         raise next(iter(this.errors), runner.error(daily, days, failures))
-    if failed & {*release}:
-        # It needs all predictions, and carries earlier days of those that were not made.
-        runner.execute(daily, days, progress, ["serving"])
+    if waiting:
+        # Metrics and the release need all predictions, and do with what there is of them.
+        again = runner.attempt(daily, days, progress, jobs.AFTER_INGEST, waiting)
+        if {failure.asset for failure in again} & {*release}:
+            raise runner.error(daily, days, again)
+        this.record_failures(again, "the rest goes on")
 
 
 def are_weeks_predicted(

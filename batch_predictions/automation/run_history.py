@@ -139,7 +139,10 @@ def last_checks(settings: Settings) -> list[CheckState]:
         if instance is None or not isinstance(instance.event_log_storage, SqlEventLogStorage):
             return []
         columns = AssetCheckExecutionsTable.c
-        newest = select(func.max(columns.id)).where(columns.evaluation_event.is_not(None))
+        newest = select(func.max(columns.id)).where(
+            # Not those that are planned only, as of a step that failed.
+            columns.execution_status.in_(("SUCCEEDED", "FAILED"))
+        )
         newest = newest.group_by(columns.asset_key, columns.check_name)
         query = select(columns.evaluation_event).where(columns.id.in_(newest))
         with instance.event_log_storage.index_connection() as db:

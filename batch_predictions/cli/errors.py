@@ -35,6 +35,7 @@ EXPECTED_ERRORS = {
     "PostedRowsError",
     "WarehouseError",
     "BackupError",
+    "DatabaseUrlError",
 }
 """Errors whose message says what to do, by name, so that their modules need not be imported."""
 

@@ -97,6 +97,7 @@ def test_only_the_weekly_job_ingests_the_calendar_ahead(
     assert jobs["ingest_weekly"]["raw"] == ["promotion_calendar"]
     daily = [
         "campaign_events",
+        "feedback",
         "interactions",
         "inventory",
         "items",

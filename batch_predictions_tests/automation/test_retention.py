@@ -182,7 +182,13 @@ def test_the_command_removes_old_runs(
     with closing(sqlite3.connect(settings.home / "dagster" / "history" / "runs.db")) as db, db:
         db.execute("update runs set create_timestamp = datetime(create_timestamp, '-9 days')")
     env = environment(settings.home, tmp_path, BATCH_PREDICTIONS_RETENTION__RUN_DAYS="10")
-    nothing = {"runs": 0, "model_versions": [], "inference_partitions": 0, "tiles": 0}
+    nothing = {
+        "runs": 0,
+        "model_versions": [],
+        "inference_partitions": 0,
+        "tiles": 0,
+        "table_partitions": 0,
+    }
     assert run_json("prune", env=env, cwd=tmp_path) == nothing
     env["BATCH_PREDICTIONS_RETENTION__RUN_DAYS"] = "8"
     assert run_json("prune", env=env, cwd=tmp_path) == nothing | {"runs": 1}
