@@ -7,7 +7,6 @@ has the file can test whether a given id was erased, so it is as private as the 
 from __future__ import annotations
 
 import datetime as dt
-import fcntl
 import hashlib
 import re
 import secrets
@@ -19,6 +18,7 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 
 from batch_predictions.durability import atomic_write
+from batch_predictions.file_lock import file_lock
 from batch_predictions.home import HomeError
 
 FILE_NAME = "erasures.json"
@@ -209,8 +209,7 @@ def request_erasure(home: Path, user_id: str, now: dt.datetime) -> Erasure:
 def update_erasures(home: Path) -> Iterator[ErasureLog]:
     """The record, locked; it is written when the block ends without an error."""
     home.mkdir(parents=True, exist_ok=True)
-    with (home / f".{FILE_NAME}.lock").open("a", encoding="utf-8") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    with file_lock(home / f".{FILE_NAME}.lock"):
         log = read_erasures(home) or ErasureLog(salt=secrets.token_hex(16))
         yield log
         atomic_write(home / FILE_NAME, log.model_dump_json(indent=1) + "\n")

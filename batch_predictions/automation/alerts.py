@@ -8,18 +8,17 @@ change or the next look. Nothing here runs in Dagster, so that a daemon that die
 from __future__ import annotations
 
 import datetime as dt
-import fcntl
 import json
 import os
 import sys
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeAlias
 
 from batch_predictions.automation.status import Status, StatusProblem, read_status
 from batch_predictions.durability import atomic_write
+from batch_predictions.file_lock import file_lock
 from batch_predictions.redaction import ALERT_URLS, redact
 from batch_predictions.settings import Settings
 
@@ -90,7 +89,8 @@ def update_alerts(
         urls: apprise's addresses; none: changes are logged only.
         send: sends a message; None: apprise.
     """
-    with _lock(home):
+    with file_lock(home / f".{STATE_NAME}.lock"):
+        # A run and a watcher may look at once.
         before, unsent = _read_state(home)
         now = {problem.condition: problem for problem in status.problems}
         begun = [problem for name, problem in now.items() if name not in before]
@@ -156,11 +156,3 @@ def _log(home: Path, lines: Sequence[str]) -> None:
     now = dt.datetime.now(dt.UTC).replace(microsecond=0, tzinfo=None)
     with (home / LOG_NAME).open("a", encoding="utf-8") as file:
         file.writelines(f"{now.isoformat()}Z {line}\n" for line in lines)
-
-
-@contextmanager
-def _lock(home: Path) -> Iterator[None]:
-    """One process at a time: a run and a watcher may look at once."""
-    with (home / f".{STATE_NAME}.lock").open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 from importlib import resources
 from pathlib import Path
@@ -14,6 +13,7 @@ import yaml
 from batch_predictions.automation.event_log import BATCH_EVENTS, BATCH_VARIABLE
 from batch_predictions.automation.executors import inherited_env
 from batch_predictions.durability import atomic_write
+from batch_predictions.file_lock import file_lock
 from batch_predictions.redaction import has_secret
 from batch_predictions.settings import PREFIX, Settings, SettingsError
 from batch_predictions.settings.environment import WITHHELD
@@ -67,12 +67,10 @@ def create_storage(folder: Path) -> None:
     Args:
         folder: that of `prepare`.
     """
-    with (folder / ".storage.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        with dg.DagsterInstance.get() as instance:
-            instance.get_runs_count()
-            instance.get_asset_keys(limit=1)
-            instance.all_instigator_state()
+    with file_lock(folder / ".storage.lock"), dg.DagsterInstance.get() as instance:
+        instance.get_runs_count()
+        instance.get_asset_keys(limit=1)
+        instance.all_instigator_state()
 
 
 def _launcher(settings: Settings) -> dict[str, Any]:

@@ -8,18 +8,18 @@ A list is written after all its objects, so that a backup is there whole or not 
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import json
 import os
 import uuid
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import BinaryIO
 
 from batch_predictions.durability import atomic_write, fsync_folder
+from batch_predictions.file_lock import file_lock
 
 VERSION = 1
 BLOCK_BYTES = 1 << 20
@@ -82,9 +82,9 @@ class Pool:
         """
         for folder in (self.objects, self.lists):
             folder.mkdir(parents=True, exist_ok=True)
-        with (self.folder / ".lock").open("w") as file:
+        with ExitStack() as stack:
             try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                stack.enter_context(file_lock(self.folder / ".lock", wait=False))
             except BlockingIOError:
                 raise BackupError(
                     f"another backup into {self.folder} is under way: wait until it ends"

@@ -7,7 +7,6 @@ would look changed.
 from __future__ import annotations
 
 import datetime as dt
-import fcntl
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,6 +15,7 @@ from pathlib import Path
 from pydantic import BaseModel
 
 from batch_predictions.durability import atomic_write
+from batch_predictions.file_lock import file_lock
 from batch_predictions.home import HomeError
 from batch_predictions.tables import Table
 
@@ -97,8 +97,7 @@ def update_ingest_log(home: Path, table: Table) -> Iterator[IngestLog]:
     """The log of a table, locked; it is written when the block ends without an error."""
     path = _path(home, table)
     path.parent.mkdir(parents=True, exist_ok=True)
-    with path.with_suffix(".lock").open("a", encoding="utf-8") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    with file_lock(path.with_suffix(".lock")):
         log = read_ingest_log(home, table)
         yield log
         log.days = dict(sorted(log.days.items()))

@@ -14,6 +14,7 @@ from zoneinfo import ZoneInfo
 import sqlalchemy as sa
 
 from batch_predictions.home import HomeError, read_state
+from batch_predictions.posted_rows.reader import day_bounds
 from batch_predictions.posted_rows.schema import POSTED_USERS, posted_url
 from batch_predictions.serving.lookup.segments import ATTRIBUTES, UNKNOWN, known
 from batch_predictions.serving.store.database import connect, open_engine, sqlite_file
@@ -86,7 +87,7 @@ class PostedUsers:
         posted = self._read(user_id)
         if posted is None:
             return stored
-        is_newer = posted.pop("posted_at") >= self._end_of(as_of)
+        is_newer = posted.pop("posted_at") >= day_bounds(as_of, self._timezone)[1]
         merged = dict(stored) if stored is not None else {}
         for name, value in posted.items():
             if stored is not None and name not in stored:
@@ -170,11 +171,6 @@ class PostedUsers:
         if posted["signed_up_on"]:
             posted["signed_up_on"] = dt.date.fromisoformat(posted["signed_up_on"])
         return posted
-
-    def _end_of(self, day: dt.date) -> dt.datetime:
-        """The end of a business day, as posted times are stored: UTC without a time zone."""
-        midnight = dt.datetime.combine(day + dt.timedelta(days=1), dt.time(), self._timezone)
-        return midnight.astimezone(dt.UTC).replace(tzinfo=None)
 
     def _warn(self, error: Exception) -> None:
         now = self._failed_at = time.monotonic()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import fcntl
 import shutil
-import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -16,6 +15,7 @@ from batch_predictions.serving.release_files.folder import (
     ReleaseFileError,
     ReleaseFileManifest,
     list_manifests,
+    new_draft,
     number_of,
     verify_bytes,
 )
@@ -49,7 +49,7 @@ def copy_file(manifest: ReleaseFileManifest, manifest_path: Path, folder: Path) 
 @contextmanager
 def _locked_draft(folder: Path) -> Iterator[Path]:
     """A new file, locked until it is renamed or removed; without its lock, its process is dead."""
-    draft = folder / f"{DRAFT_PREFIX}{uuid.uuid4().hex}{FILE_SUFFIX}"
+    draft = new_draft(folder)
     with draft.open("wb") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         try:

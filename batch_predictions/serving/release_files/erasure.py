@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-import uuid
+import sqlite3
 from pathlib import Path
 
 import sqlalchemy as sa
@@ -11,14 +11,13 @@ from sqlalchemy.pool import NullPool
 
 from batch_predictions.serving.release_files.export import hash_and_fsync, place_export
 from batch_predictions.serving.release_files.folder import (
-    DRAFT_PREFIX,
-    FILE_SUFFIX,
     NUMBER_STEP,
     ReleaseFileError,
     ReleaseFileManifest,
     exclusive_folder,
     file_name,
     list_manifests,
+    new_draft,
     number_of,
     read_manifest,
     remove_export,
@@ -65,7 +64,7 @@ def erase_from_folder(folder: Path, keys: ErasedKeys) -> int:
 
 def _replace(folder: Path, path: Path, manifest: ReleaseFileManifest, keys: ErasedKeys) -> bool:
     """Replaces an export if it has an erased user."""
-    draft = folder / f"{DRAFT_PREFIX}{uuid.uuid4().hex}{FILE_SUFFIX}"
+    draft = new_draft(folder)
     try:
         shutil.copyfile(folder / manifest.file, draft)
         engine = sa.create_engine(f"sqlite:///{draft}", poolclass=NullPool, hide_parameters=True)
@@ -84,20 +83,19 @@ def _replace(folder: Path, path: Path, manifest: ReleaseFileManifest, keys: Eras
     return True
 
 
-def _write_without_journal(connection: object, _: object) -> None:
-    connection.execute("pragma journal_mode = off")  # type: ignore[attr-defined]
-    connection.execute("pragma synchronous = off")  # type: ignore[attr-defined]
+def _write_without_journal(connection: sqlite3.Connection, _: object) -> None:
+    connection.execute("pragma journal_mode = off")
+    connection.execute("pragma synchronous = off")
 
 
 def _free_number(folder: Path, path: Path) -> int:
     """A number above that of an export, and below that of the next one."""
-    number = number_of(path.name) or 0
-    block = number // NUMBER_STEP
-    numbers = [number_of(other.name) or 0 for other in list_manifests(folder)]
-    free = max(other for other in numbers if other // NUMBER_STEP == block) + 1
-    if free // NUMBER_STEP != block:
+    exported = (number_of(manifest.name) for manifest in list_manifests(folder))
+    block = (number_of(path.name) or 0) // NUMBER_STEP
+    highest = max(number for number in exported if number and number // NUMBER_STEP == block)
+    if (highest + 1) // NUMBER_STEP != block:
         raise ReleaseFileError(f"{path.name} was replaced too often: export again, and remove it")
-    return free
+    return highest + 1
 
 
 def _describe(

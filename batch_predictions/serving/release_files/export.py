@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import os
 import sqlite3
-import uuid
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import closing
 from dataclasses import dataclass
@@ -16,10 +15,9 @@ import sqlalchemy as sa
 from sqlalchemy.dialects import sqlite
 
 from batch_predictions.durability import fsync_folder, write_and_fsync
-from batch_predictions.home import read_state
+from batch_predictions.serving.lookup.posted_users import timezone_of
 from batch_predictions.serving.release_files.folder import (
     APPLICATION_ID,
-    DRAFT_PREFIX,
     FILE_SUFFIX,
     FORMAT_VERSION,
     NUMBER_STEP,
@@ -29,6 +27,7 @@ from batch_predictions.serving.release_files.folder import (
     exclusive_folder,
     file_name,
     list_manifests,
+    new_draft,
     number_of,
     read_manifest,
     remove_export,
@@ -64,10 +63,9 @@ class Export:
 
 def export_current(settings: Settings, folder: Path) -> Export:
     """Exports the current release of a home's serving store; see `export_release`."""
-    state = read_state(settings.home)
-    timezone = state.timezone if state else settings.source.timezone or "UTC"
     with ReadStore(store_url(settings)) as store:
         keep = settings.serving.keep_releases
+        timezone = timezone_of(settings).key
         return export_release(store, folder, timezone, settings.source.ids, keep)
 
 
@@ -93,7 +91,7 @@ def export_release(
     """
     with exclusive_folder(folder):
         exports = list_manifests(folder)
-        draft = folder / f"{DRAFT_PREFIX}{uuid.uuid4().hex}{FILE_SUFFIX}"
+        draft = new_draft(folder)
         try:
             with store.snapshot() as (db, served):
                 rows = write_release(db, served, draft)
@@ -114,7 +112,7 @@ def place_export(draft: Path, folder: Path, manifest: ReleaseFileManifest) -> No
     """Gives a complete draft its name, then writes its manifest."""
     draft.replace(folder / manifest.file)
     fsync_folder(folder)
-    manifest_draft = folder / f"{DRAFT_PREFIX}{uuid.uuid4().hex}"
+    manifest_draft = new_draft(folder)
     write_and_fsync(manifest_draft, manifest.model_dump_json(indent=1) + "\n")
     manifest_draft.replace(folder / manifest.name)
     fsync_folder(folder)

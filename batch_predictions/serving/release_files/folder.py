@@ -9,16 +9,17 @@ numbers free below the next one, so that a file can be replaced without changing
 from __future__ import annotations
 
 import datetime as dt
-import fcntl
 import hashlib
 import re
+import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from batch_predictions.durability import fsync_folder
+from batch_predictions.file_lock import file_lock
 from batch_predictions.serving.release.pointer import ReleaseError
 from batch_predictions.settings import IdRule
 
@@ -83,6 +84,11 @@ class ReleaseFileManifest(BaseModel):
     def name(self) -> str:
         """The name of the manifest's own file."""
         return manifest_name(self.number, self.release_id)
+
+
+def new_draft(folder: Path) -> Path:
+    """The path of a file that is being written, and that no process writes yet."""
+    return folder / f"{DRAFT_PREFIX}{uuid.uuid4().hex}{FILE_SUFFIX}"
 
 
 def manifest_name(number: int, release_id: str) -> str:
@@ -165,9 +171,9 @@ def exclusive_folder(folder: Path) -> Iterator[None]:
         ReleaseFileError: another process exports into the folder.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    with (folder / LOCK_NAME).open("a", encoding="utf-8") as lock:
+    with ExitStack() as stack:
         try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            stack.enter_context(file_lock(folder / LOCK_NAME, wait=False))
         except BlockingIOError:
             raise ReleaseFileError(
                 f"another process exports to {folder}: wait until it ends, then export again"

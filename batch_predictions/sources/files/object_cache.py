@@ -7,7 +7,6 @@ takes its place when it is complete, so that an interrupted download is never re
 from __future__ import annotations
 
 import datetime as dt
-import fcntl
 import hashlib
 import json
 import os
@@ -22,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from batch_predictions.durability import atomic_write
+from batch_predictions.file_lock import file_lock
 from batch_predictions.redaction import environment_secrets, redact
 from batch_predictions.sources.base import SourceError
 
@@ -227,8 +227,7 @@ class ObjectCache:
     @contextmanager
     def _locked(self) -> Iterator[None]:
         """No other process updates the copy meanwhile."""
-        with (self.folder / "lock").open("a", encoding="utf-8") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
+        with file_lock(self.folder / "lock"):
             yield
 
     @contextmanager

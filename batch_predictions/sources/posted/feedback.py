@@ -12,6 +12,7 @@ from zoneinfo import ZoneInfo
 
 import duckdb
 
+from batch_predictions.partitions import days_between
 from batch_predictions.posted_rows.reader import PostedRows, day_bounds
 from batch_predictions.sources.base import Source, SourceError
 from batch_predictions.sources.ingest_log import read_ingest_log
@@ -138,7 +139,7 @@ class FeedbackSource(Source):
         days = self.day_range(FEEDBACK)
         if days is None:
             return []
-        return [str(days[0] + dt.timedelta(days=n)) for n in range((days[1] - days[0]).days + 1)]
+        return days_between(*days)
 
     def _bounds(self, day: dt.date) -> tuple[dt.datetime, dt.datetime]:
         return day_bounds(day, ZoneInfo(self.timezone))
@@ -174,10 +175,7 @@ def feedback_days_due(
     existing = set(warehouse.partitions(FEEDBACK))
     candidates = set(log)
     if occupied is not None:
-        begin, end = max(first, occupied[0]), min(last, occupied[1])
-        candidates |= {
-            str(begin + dt.timedelta(days=offset)) for offset in range((end - begin).days + 1)
-        }
+        candidates.update(days_between(max(first, occupied[0]), min(last, occupied[1])))
     days = sorted(day for day in candidates if str(first) <= day <= str(last))
     fingerprints = feedback.day_fingerprints(FEEDBACK, days)
     empty = feedback.day_fingerprints(FEEDBACK, ["0001-01-01"])["0001-01-01"]
