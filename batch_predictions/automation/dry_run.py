@@ -3,26 +3,25 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import dagster as dg
 
-from batch_predictions.automation import instance as home_instance
 from batch_predictions.automation import jobs
-from batch_predictions.automation.job_runner import JobRunner
-from batch_predictions.automation.planning import RunPlan, plan_run, training_due
-from batch_predictions.automation.run import are_weeks_predicted, model_key, possible_trainings
-from batch_predictions.automation.selection import select_assets
+from batch_predictions.automation.planning import RunPlan, training_due
+from batch_predictions.automation.prepared_run import (
+    PreparedRun,
+    are_weeks_predicted,
+    possible_trainings,
+    prepare_run,
+)
 from batch_predictions.automation.unchanged import find_unchanged_run
-from batch_predictions.home import read_state
 from batch_predictions.model_store import ModelStore
 from batch_predictions.models.training import Training
 from batch_predictions.partitions import days_between, trained_through
 from batch_predictions.settings import Settings
-from batch_predictions.sources.registry import source_of
-from batch_predictions.tables import INTERACTIONS, REVIEWS
 from batch_predictions.warehouse import Warehouse
 
 
@@ -69,19 +68,11 @@ def plan_steps(
     """
     if not (force or only) and find_unchanged_run(settings, first, last) is not None:
         return []
-    state = read_state(settings.home)
-    assert state is not None, "loading the definitions initialises the home"
-    home_instance.prepare(settings)
-    source = source_of(settings, state)
-    warehouse = Warehouse.of(settings)
-    plan = plan_run(settings, source, state, warehouse, first, last)
-    missing = [table for table in (INTERACTIONS, REVIEWS) if table not in source.tables()]
-    runner = JobRunner(dg.DagsterInstance.get(), definitions, missing, settings)
-    selected = select_assets(runner.graph, only) if only else None
+    prepared = prepare_run(settings, definitions, first, last, None, only)
     return [
-        *_ingests(plan),
-        *_trainings(plan, runner, settings, selected),
-        *_predictions(plan, runner, settings, selected, force=force),
+        *_ingests(prepared.plan),
+        *_trainings(prepared, settings),
+        *_predictions(prepared, settings, force=force),
     ]
 
 
@@ -96,19 +87,10 @@ def _ingests(plan: RunPlan) -> Iterator[PlannedStep]:
         yield PlannedStep("ingest", "raw tables of weeks", plan.weeks_ahead, reason)
 
 
-def _trainings(
-    plan: RunPlan,
-    runner: JobRunner,
-    settings: Settings,
-    selected: Collection[dg.AssetKey] | None,
-) -> Iterator[PlannedStep]:
+def _trainings(prepared: PreparedRun, settings: Settings) -> Iterator[PlannedStep]:
     """Those that are due, and those that will be once the days of the plan are ingested."""
-    models, warehouse = ModelStore.of(settings), Warehouse.of(settings)
-    trainings = {
-        name: training
-        for name, training in possible_trainings(runner).items()
-        if selected is None or model_key(name) in selected
-    }
+    plan, models, warehouse = prepared.plan, ModelStore.of(settings), Warehouse.of(settings)
+    trainings = possible_trainings(prepared.runner, prepared.only)
     due = training_due(plan.weeks, trainings, warehouse, models, settings)
     for week in plan.weeks:
         for name, training in trainings.items():
@@ -130,13 +112,10 @@ def _changes(plan: RunPlan, week: dt.date, training: Training, settings: Setting
 
 
 def _predictions(
-    plan: RunPlan,
-    runner: JobRunner,
-    settings: Settings,
-    selected: Collection[dg.AssetKey] | None,
-    *,
-    force: bool,
+    prepared: PreparedRun, settings: Settings, *, force: bool
 ) -> Iterator[PlannedStep]:
+    plan, runner, selected = prepared.plan, prepared.runner, prepared.only
+
     def tables(job: jobs.JobSpec) -> Iterator[str]:
         for key in runner.keys(job, ["predictions"]):
             if key.path[0] == "predictions" and (selected is None or key in selected):

@@ -68,13 +68,17 @@ def _reasons(result: dg.JobExecutionResult) -> dict[str, str]:
     for event in result.all_events:
         if event.event_type_value != "STEP_FAILURE" or event.step_key is None:
             continue
-        data = event.step_failure_data
-        if data.user_failure_data and data.user_failure_data.description:
-            reason = str(data.user_failure_data.description)
-        else:
-            error = data.error
-            while error is not None and error.cause is not None:
-                error = error.cause
-            reason = error.message.strip() if error is not None else "no reason is known"
-        reasons.setdefault(event.step_key.split(".")[0], f"{event.step_key}: {reason}")
+        reasons.setdefault(event.step_key.split(".")[0], reason_of(event))
     return reasons
+
+
+def reason_of(event: dg.DagsterEvent) -> str:
+    """The step of a failure, and its first cause without the traceback."""
+    data = event.step_failure_data
+    if data.user_failure_data and data.user_failure_data.description:
+        return f"{event.step_key}: {data.user_failure_data.description}"
+    error = data.error
+    while error is not None and error.cause is not None:
+        error = error.cause
+    reason = error.message.strip() if error is not None else "no reason is known"
+    return f"{event.step_key}: {reason}"

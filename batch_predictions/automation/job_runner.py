@@ -23,6 +23,7 @@ from batch_predictions.home_lock import processes_folder
 from batch_predictions.settings import Settings
 from batch_predictions.tables import Table
 
+PARTITION = "dagster/partition"
 RANGE_START, RANGE_END = "dagster/asset_partition_range_start", "dagster/asset_partition_range_end"
 POOL = "gpu"
 POLL_SECONDS = 2.0
@@ -140,7 +141,7 @@ class JobRunner:
         first, last = min(partition_keys), max(partition_keys)
         tags = {OWNER_TAG: owner()}
         if first == last:
-            tags["dagster/partition"] = first
+            tags[PARTITION] = first
         else:
             tags |= {RANGE_START: first, RANGE_END: last}
         reconstructable = dg.build_reconstructable_job(

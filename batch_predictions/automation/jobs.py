@@ -81,6 +81,7 @@ NIGHTLY = JobSpec(
     False,
     "A day from end to end: raw rows, features, predictions, release, realized metrics.",
 )
+SCHEDULED = (INGEST, INGEST_WEEKLY, WEEKLY_TRAINING, WEEKLY_PREDICTIONS, NIGHTLY)
 RELEASE = JobSpec(
     "release",
     ("serving",),
@@ -99,10 +100,4 @@ def jobs(assets: Iterable[dg.AssetsDefinition]) -> list[JobSpec]:
         for asset in assets
         for spec in asset.specs
     )
-    return [
-        INGEST,
-        INGEST_WEEKLY,
-        WEEKLY_TRAINING,
-        *([WEEKLY_PREDICTIONS] if has_weekly else []),
-        NIGHTLY,
-    ]
+    return [job for job in SCHEDULED if job is not WEEKLY_PREDICTIONS or has_weekly]

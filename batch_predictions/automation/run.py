@@ -15,35 +15,34 @@ from dataclasses import dataclass, field
 
 import dagster as dg
 
-from batch_predictions.automation import instance as home_instance
 from batch_predictions.automation import jobs
 from batch_predictions.automation.dead_runs import fail_dead_runs
 from batch_predictions.automation.failures import Failure
 from batch_predictions.automation.job_runner import JobRunner, RunError
 from batch_predictions.automation.left_out import describe_left_out
-from batch_predictions.automation.planning import RunPlan, plan_run, training_due
+from batch_predictions.automation.planning import RunPlan, training_due
+from batch_predictions.automation.prepared_run import (
+    are_weeks_predicted,
+    model_key,
+    possible_trainings,
+    prepare_run,
+)
 from batch_predictions.automation.progress import ProgressBar, show_progress
 from batch_predictions.automation.remake import make_again, near_partitions
 from batch_predictions.automation.repair import finish_repair
 from batch_predictions.automation.retention import prune_after_run
 from batch_predictions.automation.run_summary import Summary, count_rows
-from batch_predictions.automation.selection import select_assets
 from batch_predictions.automation.stale import find_stale, oldest_corrections, partition_times
 from batch_predictions.automation.unchanged import (
-    are_weeks_unchanged,
     digest_of_run,
     record_run,
     record_weeks,
     served_release,
 )
-from batch_predictions.home import read_state
 from batch_predictions.model_store import ModelStore
-from batch_predictions.models.training import Training, trainings
 from batch_predictions.partitions import days_between, trained_through
 from batch_predictions.settings import Settings
 from batch_predictions.sources.item_exclusions import validate_exclusions
-from batch_predictions.sources.registry import source_of
-from batch_predictions.tables import INTERACTIONS, REVIEWS
 from batch_predictions.warehouse import Warehouse
 
 
@@ -111,15 +110,9 @@ def run(
         RunError: an ingest failed, or no prediction of the days could be made.
     """
     start = time.perf_counter()
-    state = read_state(settings.home)
-    assert state is not None, "loading the definitions initialises the home"
-    home_instance.prepare(settings)
-    source = source_of(settings, state)
+    prepared = prepare_run(settings, definitions, first, last, days, only)
+    plan, runner, selected = prepared.plan, prepared.runner, prepared.only
     warehouse = Warehouse.of(settings)
-    plan = plan_run(settings, source, state, warehouse, first, last, days)
-    missing = [table for table in (INTERACTIONS, REVIEWS) if table not in source.tables()]
-    runner = JobRunner(dg.DagsterInstance.get(), definitions, missing, settings)
-    selected = select_assets(runner.graph, only) if only else None
     summary = Summary(str(settings.home), str(plan.first), str(plan.last))
     summary.skipped = runner.describe_skipped()
     with show_progress(_total_weight(runner, plan, selected)) as progress:
@@ -134,7 +127,7 @@ def run(
     skipped = {key.path[-1] for key in runner.skipped_assets}
     summary.rows = count_rows(warehouse, plan.last, skipped)
     summary.release_id = served_release(settings)
-    summary.left_out = describe_left_out(warehouse, settings, source, plan.last)
+    summary.left_out = describe_left_out(warehouse, settings, prepared.source, plan.last)
     summary.seconds = time.perf_counter() - start
     if not (summary.failed or only):
         # The plan without its days to ingest, which have been ingested.
@@ -178,24 +171,11 @@ def _ingest(runner: JobRunner, plan: RunPlan, progress: ProgressBar) -> None:
         runner.execute(jobs.INGEST_WEEKLY, keys, progress)
 
 
-def possible_trainings(runner: JobRunner) -> dict[str, Training]:
-    """Trainings by name, without those whose tables the source lacks."""
-    return {
-        name: training
-        for name, training in trainings().items()
-        if not {*training.tables} & {*runner.missing}
-    }
-
-
 def _train(this: Run) -> None:
     """Trains the models that are due, and records the decisions."""
     runner, plan, only = this.runner, this.plan, this.only
     models = ModelStore.of(this.settings)
-    possible = {
-        name: training
-        for name, training in possible_trainings(runner).items()
-        if only is None or model_key(name) in only
-    }
+    possible = possible_trainings(runner, only)
     due = training_due(plan.weeks, possible, this.warehouse, models, this.settings)
     unchanged = len(plan.weeks) * runner.weight(jobs.WEEKLY_TRAINING, only=only)
     for reasons in due.values():
@@ -220,11 +200,6 @@ def _train(this: Run) -> None:
             for decision in decisions
             if decision is not None and decision.model not in failed
         ]
-
-
-def model_key(name: str) -> dg.AssetKey:
-    """The asset of a model."""
-    return dg.AssetKey(["models", name])
 
 
 def _predict(this: Run, *, force: bool) -> None:
@@ -271,17 +246,6 @@ def _predict(this: Run, *, force: bool) -> None:
         if {failure.asset for failure in again} & {*release}:
             raise runner.error(daily, days, again)
         this.record_failures(again, "the rest goes on")
-
-
-def are_weeks_predicted(
-    runner: JobRunner, settings: Settings, plan: RunPlan, warehouse: Warehouse
-) -> bool:
-    """Whether Dagster shows the weekly tables as materialized and nothing they read is new."""
-    weeks = {week.isoformat() for week in plan.weeks}
-    return are_weeks_unchanged(settings, plan, warehouse) and all(
-        weeks <= runner.instance.get_materialized_partitions(key)
-        for key in runner.keys(jobs.WEEKLY_PREDICTIONS)
-    )
 
 
 def _record_stale(this: Run, corrections: Mapping[str, dt.date]) -> None:

@@ -11,22 +11,16 @@ from typing import TYPE_CHECKING, Any
 
 from batch_predictions import process_records
 from batch_predictions.automation import instance as home_instance
-from batch_predictions.automation import jobs
+from batch_predictions.automation.failures import reason_of
+from batch_predictions.automation.job_runner import PARTITION, RANGE_END, RANGE_START
+from batch_predictions.automation.jobs import RELEASE, SCHEDULED
 from batch_predictions.home_lock import processes_folder
 from batch_predictions.settings import Settings
 
 if TYPE_CHECKING:
     import dagster as dg
 
-JOBS = (
-    jobs.INGEST,
-    jobs.INGEST_WEEKLY,
-    jobs.WEEKLY_TRAINING,
-    jobs.WEEKLY_PREDICTIONS,
-    jobs.NIGHTLY,
-)
 DEAD = "DEAD"
-_RANGE = ("dagster/asset_partition_range_start", "dagster/asset_partition_range_end")
 
 
 @dataclass(frozen=True)
@@ -82,7 +76,7 @@ def last_runs(settings: Settings) -> list[RunState]:
     with _instance(settings) as instance:
         if instance is None:
             return []
-        for job in JOBS:
+        for job in (*SCHEDULED, RELEASE):
             chosen = dg.RunsFilter(job_name=job.name)
             for record in instance.get_run_records(chosen, limit=1):
                 states.append(_state(instance, processes_folder(settings.home), record))
@@ -92,8 +86,8 @@ def last_runs(settings: Settings) -> list[RunState]:
 def _state(instance: dg.DagsterInstance, processes: Path, record: Any) -> RunState:
     run = record.dagster_run
     tags = run.tags
-    first, last = (tags.get(tag, "") for tag in _RANGE)
-    partition = tags.get("dagster/partition") or (f"{first} to {last}" if first else "")
+    first, last = (tags.get(tag, "") for tag in (RANGE_START, RANGE_END))
+    partition = tags.get(PARTITION) or (f"{first} to {last}" if first else "")
     started, seconds = None, None
     if record.start_time:
         begin = dt.datetime.fromtimestamp(record.start_time, dt.UTC)
@@ -116,14 +110,8 @@ def _reason(instance: dg.DagsterInstance, run_id: str) -> str:
     import dagster as dg
 
     for entry in instance.all_logs(run_id, of_type=dg.DagsterEventType.STEP_FAILURE):
-        event = entry.dagster_event
-        if event is None:
-            continue
-        error = event.step_failure_data.error
-        while error is not None and error.cause is not None:
-            error = error.cause
-        if error is not None:
-            return f"{event.step_key}: {error.message.strip().splitlines()[0]}"
+        if entry.dagster_event is not None:
+            return reason_of(entry.dagster_event).splitlines()[0]
     return f"see run {run_id} in the UI"
 
 

@@ -9,6 +9,7 @@ import dagster as dg
 
 from batch_predictions.automation.costs.collect import collect_costs
 from batch_predictions.automation.dead_runs import OWNER_TAG, fail_dead_runs
+from batch_predictions.automation.job_runner import PARTITION
 from batch_predictions.automation.jobs import NIGHTLY, RELEASE
 from batch_predictions.home import read_state
 from batch_predictions.serving.release.pointer import read_pointer
@@ -108,20 +109,18 @@ def release_after_failure(jobs: Mapping[str, Any]) -> dg.SensorDefinition:
         warehouse: Warehouse,
     ) -> dg.RunRequest | dg.SkipReason:
         run = context.dagster_run
-        day = run.tags.get("dagster/partition")
+        day = run.tags.get(PARTITION)
         # The UI copies the tag to runs that it starts again.
         if OWNER_TAG in run.tags and run.parent_run_id is None:
             return dg.SkipReason("the command that ran it releases by itself")
         if day is None:
             return dg.SkipReason("a run of several days is a backfill: run it again")
-        made = [
-            table.name
+        is_any_made = any(
+            day in warehouse.partitions(table)
             for table in TABLES.values()
-            if table.schema == "predictions"
-            and table.partition == "date"
-            and day in warehouse.partitions(table)
-        ]
-        if not made:
+            if table.schema == "predictions" and table.partition == "date"
+        )
+        if not is_any_made:
             return dg.SkipReason(f"no prediction of {day} was made: the release before serves")
         return dg.RunRequest(run_key=run.run_id, partition_key=day)
 

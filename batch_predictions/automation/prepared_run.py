@@ -1,0 +1,91 @@
+"""What a run has to do, and what does it: shared by `run` and its dry run."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+
+import dagster as dg
+
+from batch_predictions.automation import instance as home_instance
+from batch_predictions.automation import jobs
+from batch_predictions.automation.job_runner import JobRunner
+from batch_predictions.automation.planning import RunPlan, plan_run
+from batch_predictions.automation.selection import select_assets
+from batch_predictions.automation.unchanged import are_weeks_unchanged
+from batch_predictions.home import read_state
+from batch_predictions.models.training import Training, trainings
+from batch_predictions.settings import Settings
+from batch_predictions.sources.base import Source
+from batch_predictions.sources.registry import source_of
+from batch_predictions.tables import INTERACTIONS, REVIEWS
+from batch_predictions.warehouse import Warehouse
+
+
+@dataclass(frozen=True)
+class PreparedRun:
+    """What a run is to do, and what does it.
+
+    Attributes:
+        plan: days, weeks and what is missing.
+        source: of the home.
+        runner: executes the jobs.
+        only: the assets that it makes; None: all.
+    """
+
+    plan: RunPlan
+    source: Source
+    runner: JobRunner
+    only: Collection[dg.AssetKey] | None
+
+
+def prepare_run(
+    settings: Settings,
+    definitions: dg.Definitions,
+    first: dt.date | None,
+    last: dt.date | None,
+    days: int | None,
+    only: Sequence[str],
+) -> PreparedRun:
+    """Plans a run; see `run`.
+
+    Raises:
+        SettingsError: `only` names no table and no model.
+        SourceError: the source cannot be read, or has no such day.
+    """
+    state = read_state(settings.home)
+    assert state is not None, "loading the definitions initialises the home"
+    home_instance.prepare(settings)
+    source = source_of(settings, state)
+    plan = plan_run(settings, source, state, Warehouse.of(settings), first, last, days)
+    missing = [table for table in (INTERACTIONS, REVIEWS) if table not in source.tables()]
+    runner = JobRunner(dg.DagsterInstance.get(), definitions, missing, settings)
+    return PreparedRun(plan, source, runner, select_assets(runner.graph, only) if only else None)
+
+
+def possible_trainings(
+    runner: JobRunner, only: Collection[dg.AssetKey] | None
+) -> dict[str, Training]:
+    """Trainings by name, without those whose tables the source lacks, or that are not selected."""
+    return {
+        name: training
+        for name, training in trainings().items()
+        if not {*training.tables} & {*runner.missing} and (only is None or model_key(name) in only)
+    }
+
+
+def model_key(name: str) -> dg.AssetKey:
+    """The asset of a model."""
+    return dg.AssetKey(["models", name])
+
+
+def are_weeks_predicted(
+    runner: JobRunner, settings: Settings, plan: RunPlan, warehouse: Warehouse
+) -> bool:
+    """Whether Dagster shows the weekly tables as materialized and nothing they read is new."""
+    weeks = {week.isoformat() for week in plan.weeks}
+    return are_weeks_unchanged(settings, plan, warehouse) and all(
+        weeks <= runner.instance.get_materialized_partitions(key)
+        for key in runner.keys(jobs.WEEKLY_PREDICTIONS)
+    )
