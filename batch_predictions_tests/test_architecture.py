@@ -35,6 +35,7 @@ GROUND = {
     "home_lock",
     "process_records",
     "durability",
+    "file_lock",
     "partitions",
     "tables",
     "warehouse",

@@ -163,7 +163,7 @@ class JobRunner:
             if not (result.success or failures):
                 raise RunError(f"{job.name} failed: see run {result.run_id} in the UI")
             run_id = result.run_id
-        collect_costs(self.settings, [run_id])
+        collect_costs(self.settings, [run_id], lambda _: last)
         if any(failure.concerns_all for failure in failures):
             raise self.error(job, partition_keys, failures)
         return failures

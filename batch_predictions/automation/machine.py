@@ -15,6 +15,7 @@ from dataclasses import asdict, dataclass
 from typing import Literal
 
 from batch_predictions.automation import instance as home_instance
+from batch_predictions.automation.status import disk_of
 from batch_predictions.home import State
 from batch_predictions.home_lock import processes_folder
 from batch_predictions.inference.device import choose_device, instance_count
@@ -127,9 +128,7 @@ def _memory() -> Finding:
 
 
 def _disk(settings: Settings) -> Finding:
-    home = settings.home.absolute()
-    existing = next(path for path in (home, *home.parents) if path.exists())
-    usage = shutil.disk_usage(existing)
+    usage = disk_of(settings.home)
     text = f"{usage.free / 2**30:.1f} of {usage.total / 2**30:.1f} GiB are free"
     if usage.free < settings.alerts.min_free_gb * 2**30:
         return Finding("disk", "look", f"{text}: free space, or lower retention.*")

@@ -105,6 +105,12 @@ def _state(instance: dg.DagsterInstance, processes: Path, record: Any) -> RunSta
     return RunState(run.job_name, run.run_id, status, partition, started, seconds, reason)
 
 
+def last_partition(instance: dg.DagsterInstance, run_id: str) -> str | None:
+    """The partition of a run, or the last of a range; None if it had none, or is not known."""
+    run = instance.get_run_by_id(run_id)
+    return (run.tags.get(PARTITION) or run.tags.get(RANGE_END)) if run else None
+
+
 def _reason(instance: dg.DagsterInstance, run_id: str) -> str:
     """The first cause of a failed run in a line."""
     import dagster as dg

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 import dagster as dg
@@ -11,6 +12,7 @@ from batch_predictions.automation.costs.collect import collect_costs
 from batch_predictions.automation.dead_runs import OWNER_TAG, fail_dead_runs
 from batch_predictions.automation.job_runner import PARTITION
 from batch_predictions.automation.jobs import NIGHTLY, RELEASE
+from batch_predictions.automation.run_history import last_partition
 from batch_predictions.home import read_state
 from batch_predictions.serving.release.pointer import read_pointer
 from batch_predictions.serving.sign_ups import add_sign_ups
@@ -81,7 +83,7 @@ def run_costs(
     context: dg.SensorEvaluationContext, settings: dg.ResourceParam[Settings]
 ) -> dg.SkipReason:
     """Collects the records of runs that have ended."""
-    rows = collect_costs(settings)
+    rows = collect_costs(settings, partition_of=partial(last_partition, context.instance))
     return dg.SkipReason(f"{rows} rows written" if rows else "no run has ended")
 
 

@@ -11,7 +11,7 @@ import shutil
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from batch_predictions.automation.run_history import (
     DEAD,
@@ -30,6 +30,14 @@ from batch_predictions.sources.registry import current_date, source_of
 from batch_predictions.tables import DRIFT, TABLES
 from batch_predictions.warehouse import Warehouse, as_date
 from batch_predictions.warehouse.volume import read_volume
+
+
+class DiskUsage(NamedTuple):
+    """Bytes of a disk."""
+
+    total: int
+    used: int
+    free: int
 
 
 @dataclass(frozen=True)
@@ -141,14 +149,20 @@ def _add_disk(status: Status, settings: Settings) -> None:
             is_folder = entry.is_dir(follow_symlinks=False)
             size = sum(_sizes(entry.path)) if is_folder else entry.stat().st_size
             status.home_bytes[entry.name] = size
-    existing = next(path for path in (home, *home.absolute().parents) if path.exists())
-    status.free_bytes = shutil.disk_usage(existing).free
+    status.free_bytes = disk_of(home).free
     if status.free_bytes < settings.alerts.min_free_gb * 2**30:
         status.add_problem(
             "disk",
             f"the disk of {home} has {status.free_bytes / 2**20:,.0f} MiB left: free space, or "
             "keep less (settings retention.*, serving.keep_releases)",
         )
+
+
+def disk_of(home: Path) -> DiskUsage:
+    """Total, used and free bytes of the disk that a home is on, or would be."""
+    home = home.absolute()
+    existing = next(path for path in (home, *home.parents) if path.exists())
+    return DiskUsage(*shutil.disk_usage(existing))
 
 
 def _sizes(folder: str) -> Iterator[int]:

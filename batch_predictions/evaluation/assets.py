@@ -8,16 +8,11 @@ from typing import TYPE_CHECKING, Any
 import dagster as dg
 import pyarrow as pa
 
+from batch_predictions.evaluation.daily_asset import daily_evaluation_asset
 from batch_predictions.evaluation.plots import METRIC_PLOTS, plot_metrics
 from batch_predictions.evaluation.realized_metric import RealizedMetric
 from batch_predictions.partitions import Partitions
-from batch_predictions.reporting import (
-    OWNERS,
-    figure_metadata,
-    new_axes,
-    record_materializations,
-    table_metadata,
-)
+from batch_predictions.reporting import figure_metadata, new_axes
 from batch_predictions.settings import Settings
 from batch_predictions.tables import REALIZED_METRICS
 from batch_predictions.warehouse import Warehouse, as_date
@@ -75,42 +70,11 @@ def realized_metrics_asset(
 ) -> dg.AssetsDefinition:
     """A daily asset `evaluation/realized_metrics` with the rows of all metrics."""
 
-    @dg.asset(
-        key_prefix="evaluation",
-        description=REALIZED_METRICS.description,
-        group_name="evaluation",
-        kinds={"duckdb", "parquet"},
-        owners=OWNERS,
-        partitions_def=partitions.daily,
-        backfill_policy=dg.BackfillPolicy.single_run(),
-        # Metrics read earlier days of these tables where there are any; no day is required.
-        deps=[
-            dg.AssetKey([table.schema, table.name])
-            for table in dict.fromkeys(table for metric in metrics for table in metric.tables)
-        ],
-        metadata=table_metadata(REALIZED_METRICS),
+    return daily_evaluation_asset(
+        REALIZED_METRICS,
+        partitions,
+        (table for metric in metrics for table in metric.tables),
+        lambda warehouse, settings, day: compute_metrics(metrics, warehouse, settings, day),
+        plot_intervals,
+        plots_over_time,
     )
-    def realized_metrics(
-        context: dg.AssetExecutionContext,
-        warehouse: Warehouse,
-        settings: dg.ResourceParam[Settings],
-    ) -> None:
-        """One row per day, model and metric."""
-        results = {
-            day: warehouse.replace_partition(
-                REALIZED_METRICS,
-                day,
-                compute_metrics(metrics, warehouse, settings, as_date(day)),
-            )
-            for day in context.partition_keys
-        }
-        newest = max(results)
-        record_materializations(
-            context,
-            warehouse,
-            results,
-            extra={newest: plots_over_time(warehouse, newest)} if results[newest].changed else None,
-            plot=lambda: plot_intervals(warehouse, newest),
-        )
-
-    return realized_metrics

@@ -20,6 +20,7 @@ from batch_predictions.settings import AlertsSettings, Settings, SourceSettings
 from batch_predictions.tables import RECOMMENDATIONS
 from batch_predictions_tests.worlds.home import STATE
 from batch_predictions_tests.worlds.serving import DAY, ServingWorld, open_world
+from batch_predictions_tests.worlds.started_runs import start_run
 
 NEXT = DAY + dt.timedelta(days=1)
 
@@ -138,21 +139,8 @@ def test_a_run_whose_process_died_is_told(world: ServingWorld) -> None:
 
     home_instance.prepare(world.settings)
     with dg.DagsterInstance.get() as instance:
-        run = instance.create_run_for_job(ingest)
-        start = dg.DagsterEvent(
-            event_type_value="PIPELINE_START", job_name="ingest", message="begins"
-        )
-        instance.handle_new_event(
-            dg.EventLogEntry(
-                error_info=None,
-                level=10,
-                user_message="",
-                run_id=run.run_id,
-                timestamp=1.0,
-                dagster_event=start,
-            )
-        )
-    record = processes_folder(world.settings.home) / f"{run.run_id}.json"
+        run_id = start_run(instance, {}, ingest)
+    record = processes_folder(world.settings.home) / f"{run_id}.json"
     record.parent.mkdir(exist_ok=True)
     record.write_text("{}", encoding="utf-8")
     [state] = last_runs(world.settings)

@@ -119,18 +119,16 @@ def training_interactions(warehouse: Warehouse, settings: Settings) -> Interacti
 
 def test_training_reads_the_rows_of_some_of_many_users(shop: tuple[Warehouse, Settings]) -> None:
     warehouse, settings = shop
-    lines: list[str] = []
-    everything = read_interactions(warehouse, settings, DAY, 60, lines.append)
+    everything = read_interactions(warehouse, settings, DAY, 60)
     assert everything.users == everything.all_users == USERS_COUNT
-    assert everything.user_share == 1 and not lines
+    assert everything.user_share == 1 and everything.note == ""
     few = with_max_users(settings, 10)
     samples = [
-        read_interactions(warehouse, few, DAY - dt.timedelta(days=age), 60, lines.append)
-        for age in (0, 30)
+        read_interactions(warehouse, few, DAY - dt.timedelta(days=age), 60) for age in (0, 30)
     ]
     for sample in samples:
         assert (sample.users, sample.all_users, sample.user_share) == (10, 30, 1 / 3)
-    assert len(lines) == 2 and "10 of 30 users" in lines[0] and "recommender.max_users" in lines[0]
+        assert "10 of 30 users" in sample.note and "recommender.max_users" in sample.note
     # The same users every week, with all of their rows.
     chosen, chosen_before = (pc.unique(sample.table["user_id"]).sort() for sample in samples)
     assert chosen == chosen_before and len(chosen) == 10

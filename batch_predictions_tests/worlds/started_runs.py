@@ -12,9 +12,11 @@ def job() -> None:
     pass
 
 
-def start_run(instance: dg.DagsterInstance, tags: dict[str, str]) -> str:
-    """A run that has started and claims the pool's slot."""
-    run = instance.create_run_for_job(job, tags=tags)
+def start_run(
+    instance: dg.DagsterInstance, tags: dict[str, str], of: dg.JobDefinition = job
+) -> str:
+    """A run of a job that has started and claims the pool's slot."""
+    run = instance.create_run_for_job(of, tags=tags)
     instance.report_engine_event("started", run)
     instance.handle_new_event(
         dg.EventLogEntry(
@@ -24,7 +26,7 @@ def start_run(instance: dg.DagsterInstance, tags: dict[str, str]) -> str:
             run_id=run.run_id,
             timestamp=0.0,
             dagster_event=dg.DagsterEvent(
-                event_type_value="PIPELINE_START", job_name=job.name, message=""
+                event_type_value="PIPELINE_START", job_name=of.name, message=""
             ),
         )
     )

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,6 +12,7 @@ import pyarrow as pa
 
 from batch_predictions import process_records
 from batch_predictions.automation.costs.recorder import FOLDER, StepCost
+from batch_predictions.file_lock import file_lock
 from batch_predictions.home_lock import processes_folder
 from batch_predictions.settings import CostsSettings, Settings
 from batch_predictions.tables import COSTS
@@ -54,12 +53,19 @@ class _Node:
         return sum(getattr(step, name) for step in self.steps)
 
 
-def collect_costs(settings: Settings, run_ids: Sequence[str] | None = None) -> int:
+def collect_costs(
+    settings: Settings,
+    run_ids: Sequence[str] | None = None,
+    partition_of: Callable[[str], str | None] = lambda run_id: None,
+) -> int:
     """Writes the records of runs that have ended, and removes them.
+
+    Records of a run that made nothing, and whose partition is not known, are kept.
 
     Args:
         settings: of the home, with prices.
         run_ids: the runs; None: all that have records.
+        partition_of: the last partition of a run, for assets that it did not make; None: unknown.
 
     Returns:
         The number of rows.
@@ -68,12 +74,16 @@ def collect_costs(settings: Settings, run_ids: Sequence[str] | None = None) -> i
     if not folder.exists():
         return 0
     processes = processes_folder(settings.home)
-    with _lock(folder):
+    # A command and a sensor may collect at once.
+    with file_lock(folder / ".lock"):
         for path in sorted(folder.glob("*.jsonl")):
             is_chosen = run_ids is None or path.stem in run_ids
             if not is_chosen or process_records.is_running(processes, path.stem):
                 continue
-            rows = list(_rows(_steps(path), settings.costs))
+            steps = _steps(path)
+            rows = list(_rows(steps, settings.costs, partition_of(path.stem)))
+            if steps and not rows:
+                continue
             _write(warehouse, path.stem, rows)
             written += len(rows)
             # A process that dies before this writes the same rows again.
@@ -95,14 +105,6 @@ def _write(warehouse: Warehouse, run_id: str, rows: Sequence[dict[str, Any]]) ->
         warehouse.replace_partition(COSTS, date, both)
 
 
-@contextmanager
-def _lock(folder: Path) -> Iterator[None]:
-    """One process at a time: a command and a sensor may collect at once."""
-    with (folder / ".lock").open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield
-
-
 def _steps(path: Path) -> list[StepCost]:
     """The records of a run; a line that a killed process left unfinished is left out."""
     steps = []
@@ -114,23 +116,26 @@ def _steps(path: Path) -> list[StepCost]:
     return steps
 
 
-def _rows(steps: Sequence[StepCost], prices: CostsSettings) -> Iterator[dict[str, Any]]:
+def _rows(
+    steps: Sequence[StepCost], prices: CostsSettings, partition: str | None
+) -> Iterator[dict[str, Any]]:
     """A row for each asset of a run; assets that are made together share their steps equally.
 
-    Steps of assets that were not materialized, because one of them failed, count for the date of
-    the run's other assets, under the name of the step.
+    Steps of assets that were not materialized, because one of them failed, count for the run's last
+    partition, under the name of the step.
     """
     by_node: dict[str, list[StepCost]] = {}
     for step in steps:
         by_node.setdefault(step.step.split(".")[0], []).append(step)
     nodes = {name: _Node(of_node) for name, of_node in by_node.items()}
     keys = {key for node in nodes.values() for rows in node.assets.values() for key in rows if key}
-    if not keys:
+    newest = max(keys, default=partition)
+    if newest is None:
         return
     for name, node in nodes.items():
-        made = node.assets or {name.replace("__", "."): {max(keys): 0}}
+        made = node.assets or {name.replace("__", "."): {newest: 0}}
         for asset, partitions in made.items():
-            present = sorted(key for key in partitions if key) or [max(keys)]
+            present = sorted(key for key in partitions if key) or [newest]
             first, last = present[0], present[-1]
             share = 1 / len(made)
             yield {

@@ -1,23 +1,18 @@
 """The daily asset `evaluation/drift`."""
 
-# No `from __future__ import annotations`: Dagster reads the type of `context` itself.
-import datetime as dt
+from __future__ import annotations
+
 from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
+from batch_predictions.evaluation.daily_asset import daily_evaluation_asset
 from batch_predictions.evaluation.drift.columns import compute_drift, drift_tables
 from batch_predictions.evaluation.drift.statistics import PSI
 from batch_predictions.partitions import Partitions
-from batch_predictions.reporting import (
-    OWNERS,
-    legend_outside,
-    new_axes,
-    record_materializations,
-    table_metadata,
-)
+from batch_predictions.reporting import legend_outside, new_axes
 from batch_predictions.tables import DRIFT
-from batch_predictions.warehouse import Warehouse, as_date
+from batch_predictions.warehouse import Warehouse
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -29,36 +24,16 @@ DAYS, LINES = 90, 6
 def drift_asset(partitions: Partitions) -> dg.AssetsDefinition:
     """A daily asset `evaluation/drift` over all features and predictions."""
 
-    @dg.asset(
-        key_prefix="evaluation",
-        description=DRIFT.description,
-        group_name="evaluation",
-        kinds={"duckdb", "parquet"},
-        owners=OWNERS,
-        partitions_def=partitions.daily,
-        backfill_policy=dg.BackfillPolicy.single_run(),
-        # Each is compared where it has the day and the reference; no day is required.
-        deps=[dg.AssetKey([table.schema, table.name]) for table in drift_tables()],
-        metadata=table_metadata(DRIFT),
+    return daily_evaluation_asset(
+        DRIFT,
+        partitions,
+        drift_tables(),
+        lambda warehouse, settings, day: compute_drift(warehouse, day),
+        plot_drift,
     )
-    def drift(context: dg.AssetExecutionContext, warehouse: Warehouse) -> None:
-        """One row per day, column and statistic."""
-        results = {
-            day: warehouse.replace_partition(DRIFT, day, compute_drift(warehouse, as_date(day)))
-            for day in context.partition_keys
-        }
-        newest = max(results)
-        record_materializations(
-            context,
-            warehouse,
-            results,
-            plot=lambda: plot_drift(warehouse, as_date(newest)),
-        )
-
-    return drift
 
 
-def plot_drift(warehouse: Warehouse, day: dt.date) -> "Figure | None":
+def plot_drift(warehouse: Warehouse, day: str) -> Figure | None:
     """The PSI of the columns that have changed most on a day, over time; None without any."""
     rows: list[dict[str, Any]] = warehouse.query(
         """with newest as (

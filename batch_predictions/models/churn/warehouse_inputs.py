@@ -7,24 +7,22 @@ import datetime as dt
 import numpy as np
 
 from batch_predictions.features.conditions import is_purchase
+from batch_predictions.features.queries import interactions_of_some, sql
 from batch_predictions.features.queries import parameters as feature_parameters
-from batch_predictions.features.queries import sql
 from batch_predictions.models.churn.examples import Examples
 from batch_predictions.settings import Settings
 from batch_predictions.warehouse import Warehouse
 
 PURCHASES = f"raw.interactions where {is_purchase('churn_event_types')}"
 """SQL after `from`: interactions that are purchases. `and …` may follow."""
-_SAMPLE = f"""(
-    select * from raw.interactions where user_id in (
+_SAMPLE = interactions_of_some(
+    f"""
         select user_id from {PURCHASES}
         and date <= $date::DATE
         and date > $date::DATE - least($churn_active_days, $churn_history_days)::INTEGER
-        group by user_id
-        order by md5(user_id), user_id
-        limit $max_customers::BIGINT
-    )
-)"""
+    """,
+    "max_customers",
+)
 """Interactions of the customers that are described, so that no others are computed."""
 _EXAMPLES = f"""
     select features.*, buyers.user_id is null as churned

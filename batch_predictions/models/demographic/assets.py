@@ -30,8 +30,9 @@ def train_demographic(
         {**feature_parameters(settings), "date": through},
     )
     days = settings.recommender.history_days
+    rows = read_interactions(warehouse, settings, through, days)
     selection = select_demographic(
-        read_interactions(warehouse, settings, through, days, progress).table,
+        rows.table,
         segments,
         through,
         DemographicConfig(
@@ -59,7 +60,7 @@ def train_demographic(
             "min_users": adjustment.required_users(settings.fallback.min_users),
             "uses_location": adjustment.uses_location,
         },
-        why=selection.why,
+        why=selection.why + rows.note,
         metrics=[dict(row) for row in selection.metrics],
     )
 

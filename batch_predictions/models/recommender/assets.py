@@ -37,7 +37,7 @@ def train_recommender(
     from batch_predictions.models.recommender.training.trainer import RankerTrainer
     from batch_predictions.models.recommender.training.tuning import tune
 
-    rows = read_interactions(warehouse, settings, through, training_days(settings), progress)
+    rows = read_interactions(warehouse, settings, through, training_days(settings))
     interactions = Interactions.from_table(rows.table)
     trainer = RankerTrainer(
         two_stage_config(settings),
@@ -71,7 +71,7 @@ def train_recommender(
             "users": rows.users,
             "all_users": rows.all_users,
         },
-        why=selection.why,
+        why=selection.why + rows.note,
         metrics=[dict(row) for row in selection.metrics],
         figures={"tuning": lambda: plot_search(search.trials)} if search.trials else {},
     )

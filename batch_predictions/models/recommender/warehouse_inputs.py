@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
-from batch_predictions.features.queries import RAW_INTERACTIONS, sql, user_item_days
+from batch_predictions.features.queries import (
+    RAW_INTERACTIONS,
+    interactions_of_some,
+    sql,
+    user_item_days,
+)
 from batch_predictions.features.queries import parameters as feature_parameters
 from batch_predictions.settings import Settings
 from batch_predictions.sources import registry
@@ -45,6 +49,16 @@ class TrainingRows:
         """Share of the users who were read, (0, 1]."""
         return self.users / self.all_users if self.all_users else 1.0
 
+    @property
+    def note(self) -> str:
+        """What a decision says of users who were not read; empty where all were."""
+        if self.users == self.all_users:
+            return ""
+        return (
+            f" Learnt from {self.users:,} of {self.all_users:,} users, selected by a hash "
+            "(recommender.max_users)."
+        )
+
 
 _USERS_READ = """
     select {columns} from raw.interactions
@@ -52,12 +66,7 @@ _USERS_READ = """
         and list_contains($weighted_types::VARCHAR[], event_type)
         and (quantity is null or quantity >= 0)
 """
-_SAMPLE = f"""(
-    select * from raw.interactions where user_id in (
-        {_USERS_READ.format(columns="user_id")}
-        group by user_id order by md5(user_id), user_id limit $max_users::BIGINT
-    )
-)"""
+_SAMPLE = interactions_of_some(_USERS_READ.format(columns="user_id"), "max_users")
 
 
 def read_interactions(
@@ -65,7 +74,6 @@ def read_interactions(
     settings: Settings,
     through: dt.date,
     days: int,
-    progress: Callable[[str], None] = lambda line: None,
 ) -> TrainingRows:
     """The interactions of the days up to `through`.
 
@@ -77,7 +85,6 @@ def read_interactions(
         settings: which items are excluded, and how many users are read.
         through: the last day.
         days: how many days.
-        progress: called with a line where users are left out.
     """
     max_users = settings.recommender.max_users
     bound = {
@@ -87,15 +94,9 @@ def read_interactions(
         "max_users": max_users,
     }
     all_users = warehouse.value(_USERS_READ.format(columns="count(distinct user_id)"), bound)
-    users = min(all_users, max_users)
-    if users < all_users:
-        progress(
-            f"learning from {users:,} of {all_users:,} users, selected by a hash "
-            "(recommender.max_users)"
-        )
-    interactions = _SAMPLE if users < all_users else RAW_INTERACTIONS
+    interactions = RAW_INTERACTIONS if all_users <= max_users else _SAMPLE
     table = warehouse.query(user_item_days(sql("item_state"), interactions), bound)
-    return TrainingRows(table, users, all_users)
+    return TrainingRows(table, min(all_users, max_users), all_users)
 
 
 class WarehouseSideInformation:

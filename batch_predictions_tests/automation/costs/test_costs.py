@@ -121,6 +121,18 @@ def test_assets_that_are_made_together_share_their_steps(
     assert total["cost_per_million"] == pytest.approx(6 / (10 / 1e6))
 
 
+def test_a_run_that_made_nothing_is_charged_to_its_partition(
+    settings: Settings, warehouse: Warehouse
+) -> None:
+    write(settings, [StepCost("r1", "models__churn", 9, 7, 5)])
+    # As long as nobody knows the partition, the record is kept.
+    assert collect_costs(settings) == 0
+    assert collect_costs(settings, partition_of=lambda run_id: DAY) == 1
+    [row] = warehouse.query("from evaluation.costs").to_pylist()
+    assert (row["asset"], row["partition_key"], row["rows"]) == ("models.churn", DAY, 0)
+    assert row["cpu_seconds"] == 7
+
+
 def test_a_run_under_way_and_a_half_written_line_are_left(
     settings: Settings, warehouse: Warehouse
 ) -> None:

@@ -148,8 +148,8 @@ def test_the_asset_writes_days_and_draws_them(settings: Settings, warehouse: War
         "and column_name = 'churn_probability' order by date"
     )["value"].to_pylist()
     assert 0 < values[0] < values[1]
-    assert plot_drift(warehouse, dt.date(2024, 3, 5)) is not None
-    assert plot_drift(warehouse, dt.date(2024, 2, 1)) is None
+    assert plot_drift(warehouse, "2024-03-05") is not None
+    assert plot_drift(warehouse, "2024-02-01") is None
 
 
 def test_drift_of_predictions_is_a_problem_where_a_limit_is_set(
