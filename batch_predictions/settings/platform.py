@@ -148,6 +148,13 @@ class RetentionSettings(Section):
         description="The same of the predictions, which metrics compare with what happened later. "
         "Empty: all.",
     )
+    posted_days: int | None = Field(
+        30,
+        ge=0,
+        description="Days for which events that applications have posted stay in the database of "
+        "posted rows after raw.feedback has them, so that an event that is sent again within them "
+        "is known; sign-ups that newer ones supersede, too. Empty or 0: all stay.",
+    )
 
 
 class ExperimentSettings(Section):
