@@ -38,7 +38,10 @@ def plain_copy(settings: Settings) -> dict[str, Any]:
 
     file = settings.home / "plain.duckdb"
     rows = settings.home / "warehouse" / "predictions" / "recommendations"
-    config = {"threads": settings.duckdb.threads, "memory_limit": settings.duckdb.memory_limit}
+    config: dict[str, Any] = {
+        "threads": settings.duckdb.threads,
+        "memory_limit": settings.duckdb.memory_limit,
+    }
     with duckdb.connect(str(file), config=config) as db:
         db.execute(f"create table copied as from read_parquet('{rows}/*/data.parquet')")
     size = file.stat().st_size
@@ -48,7 +51,7 @@ def plain_copy(settings: Settings) -> dict[str, Any]:
 
 def export(settings: Settings, folder: Path) -> dict[str, Any]:
     """Exports the store's release to a file."""
-    from batch_predictions.serving.release_files.export import export_current
+    from batch_predictions.serving.release_files.destinations import export_current
 
     return {"mib": export_current(settings, folder).manifest.bytes >> 20}
 

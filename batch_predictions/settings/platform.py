@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import Field, field_validator
@@ -233,11 +232,12 @@ class ServingSettings(Section):
                 )
         return experiments
 
-    release_dir: Path | None = Field(
+    release_dir: str | None = Field(
         None,
-        description="Folder to which the current release is exported as a file after each publish "
-        "and roll-back, for `batch-predictions serve --release-dir`; keep_releases files stay. "
-        "Empty: releases are exported by `batch-predictions releases export` only.",
+        description="Folder, or URL such as s3://bucket/releases (extra: objectstore), to which "
+        "the current release is exported as a file after each publish and roll-back, for "
+        "`batch-predictions serve --release-dir`; keep_releases files stay. Empty: releases are "
+        "exported by `batch-predictions releases export` only.",
     )
 
 

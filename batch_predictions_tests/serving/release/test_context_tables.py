@@ -25,7 +25,7 @@ from batch_predictions.serving.release.context_tables import ContextChoice, draf
 from batch_predictions.serving.release.pointer import ReleaseError
 from batch_predictions.serving.release.records import releases, rollback
 from batch_predictions.serving.release.release_contents import ReleaseContents
-from batch_predictions.serving.release_files.export import export_current
+from batch_predictions.serving.release_files.destinations import export_current
 from batch_predictions.serving.release_files.source import ReleaseFiles
 from batch_predictions.serving.store.erasure import ErasedKeys, erase_users
 from batch_predictions.serving.store.schema import ITEMS, store_table
