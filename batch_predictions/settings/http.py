@@ -6,7 +6,7 @@ from pathlib import Path
 
 from pydantic import Field, field_validator
 
-from batch_predictions.settings.section import Section
+from batch_predictions.settings.section import Location, Section
 
 
 class HttpSettings(Section):
@@ -22,7 +22,7 @@ class HttpSettings(Section):
     refresh_seconds: float = Field(
         0.25, ge=0.01, le=60, description="How often the store is asked for a new release."
     )
-    release_dir: str | None = Field(
+    release_dir: Location | None = Field(
         None,
         description="Folder of release files to answer from, instead of the serving store, or "
         "their URL, such as s3://bucket/releases; `serve --release-dir` sets it. Empty: the "

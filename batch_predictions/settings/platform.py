@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 from pydantic import Field, field_validator
 
-from batch_predictions.settings.section import Section
+from batch_predictions.settings.section import Location, Section
 
 
 class DuckDBSettings(Section):
@@ -232,7 +232,7 @@ class ServingSettings(Section):
                 )
         return experiments
 
-    release_dir: str | None = Field(
+    release_dir: Location | None = Field(
         None,
         description="Folder, or URL such as s3://bucket/releases (extra: objectstore), to which "
         "the current release is exported as a file after each publish and roll-back, for "
