@@ -6,6 +6,7 @@ tick, and what comes later, late or corrected, is asked for when it is there.
 
 from __future__ import annotations
 
+import datetime as dt
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
