@@ -180,6 +180,7 @@ class TinyHome:
     log: list[str] = field(default_factory=list)
     skipped: list[str] = field(default_factory=list)
     asked: set[str] = field(default_factory=set)
+    in_memory: dg.DagsterInstance = field(default_factory=dg.DagsterInstance.ephemeral)
 
     def __post_init__(self) -> None:
         source = SourceSettings(kind="files", path=self.source, timezone="UTC")
@@ -199,12 +200,15 @@ class TinyHome:
         from batch_predictions import definitions
 
         with self.monkeypatch.context() as patch:
-            patch.setenv("DAGSTER_HOME", "")
             patch.setenv("BATCH_PREDICTIONS_HOME", str(self.folder))
             patch.setattr(definitions, "defs", self.definitions)
-            home_instance.prepare(self.settings)
-            with dg.DagsterInstance.get() as instance:
-                yield instance
+            # In memory, since its files would take most of the time.
+            patch.setattr(home_instance, "prepare", lambda _: self.folder)
+            patch.setattr(dg.DagsterInstance, "get", lambda: self.in_memory)
+            # A schedule's context has no way to take an instance without files.
+            given = property(lambda _: self.in_memory)
+            patch.setattr(dg.ScheduleEvaluationContext, "instance", given)
+            yield self.in_memory
 
     def run(self) -> Summary:
         """What the command `run` does."""
@@ -216,7 +220,6 @@ class TinyHome:
         with self.instance() as instance:
             schedule = self.definitions.get_repository_def().get_schedule_def("nightly")
             context = dg.build_schedule_context(
-                instance=instance,
                 scheduled_execution_time=at,
                 repository_def=self.definitions.get_repository_def(),
             )
