@@ -43,6 +43,7 @@ GROUND = {
     "reporting",
     "redaction",
     "backup",
+    "usual_check",
 }
 TOP = {"definitions", "cli"}
 """They may import all stages; no stage imports them."""

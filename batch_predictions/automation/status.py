@@ -29,7 +29,7 @@ from batch_predictions.sources.base import SourceError
 from batch_predictions.sources.registry import current_date, source_of
 from batch_predictions.tables import DRIFT, TABLES
 from batch_predictions.warehouse import Warehouse, as_date
-from batch_predictions.warehouse.volume import read_volume
+from batch_predictions.warehouse.usual_days import compare_day
 
 
 class DiskUsage(NamedTuple):
@@ -132,7 +132,7 @@ def read_status(
     _add_release(status, settings, today, max_age_days)
     _add_source(status, settings, state, today, max_age_days)
     _add_next_day(status, state, today)
-    _add_volumes(status, settings)
+    _add_unusual_days(status, settings)
     _add_drift(status, settings)
     models = ModelStore.of(settings)
     versions = {name: models.version_of(name, today) for name in models.models()}
@@ -218,18 +218,18 @@ def _add_source(
         )
 
 
-def _add_volumes(status: Status, settings: Settings) -> None:
-    """Daily tables whose newest day has far fewer or more rows than the same weekday usually."""
+def _add_unusual_days(status: Status, settings: Settings) -> None:
+    """Tables whose newest day, or week, is not like the same weekday in the weeks before."""
     warehouse = Warehouse.of(settings)
     for table in TABLES.values():
-        is_daily = table.partition == "date" and not table.parts
-        keys = warehouse.partitions(table) if is_daily else []
+        is_compared = table.partition and not table.parts and not table.ahead
+        keys = warehouse.partitions(table) if is_compared else []
         if not keys or table.schema not in ("raw", "predictions"):
             continue
-        volume = read_volume(warehouse, table, as_date(keys[-1]))
-        if volume is not None and not volume.is_usual:
+        comparison = compare_day(warehouse, table, as_date(keys[-1]), settings.checks)
+        if comparison is not None and not comparison.is_usual:
             status.add_problem(
-                f"volume:{table.qualified}", f"{table.qualified} of {keys[-1]} has {volume}"
+                f"unusual:{table.qualified}", f"{table.qualified} of {keys[-1]}: {comparison}"
             )
 
 

@@ -14,6 +14,7 @@ from batch_predictions.reporting import record_materializations
 from batch_predictions.settings import Settings
 from batch_predictions.sources.written_partitions import lost_partitions, unread_partitions
 from batch_predictions.tables import TABLES
+from batch_predictions.usual_check import check_is_usual, usual_check_specs
 from batch_predictions.warehouse import Warehouse, as_date
 from batch_predictions.warehouse.schema_sql import tables_in
 
@@ -25,6 +26,7 @@ def feature_asset(feature: FeatureTable, partitions: Partitions) -> dg.AssetsDef
 
     @dg.asset(
         **asset_arguments(table, query, partitions),
+        check_specs=usual_check_specs(table),
         deps=[
             dg.AssetDep(
                 dg.AssetKey(name.split(".")),
@@ -37,7 +39,7 @@ def feature_asset(feature: FeatureTable, partitions: Partitions) -> dg.AssetsDef
         context: dg.AssetExecutionContext,
         warehouse: Warehouse,
         settings: dg.ResourceParam[Settings],
-    ) -> None:
+    ) -> dg.MaterializeResult:
         parameters = feature.parameters(warehouse, settings)
         days = context.partition_keys
         raw_query = feature.sql_without_tiles
@@ -66,6 +68,9 @@ def feature_asset(feature: FeatureTable, partitions: Partitions) -> dg.AssetsDef
             warehouse,
             results,
             plot=(lambda: draw(warehouse, max(results))) if draw else None,
+        )
+        return dg.MaterializeResult(
+            check_results=[check_is_usual(warehouse, settings, table, max(results))]
         )
 
     return compute_feature

@@ -7,6 +7,7 @@ between levels: `BATCH_PREDICTIONS_SOURCE__KIND=files`), `<home>/batch_predictio
 
 from batch_predictions.settings.alerts import AlertsSettings
 from batch_predictions.settings.audiences import AudiencesSettings, ChurnSettings
+from batch_predictions.settings.checks import ChecksSettings
 from batch_predictions.settings.costs import CostsSettings
 from batch_predictions.settings.demand import DemandSettings
 from batch_predictions.settings.environment import PREFIX, shareable_variables
@@ -42,6 +43,7 @@ __all__ = [
     "PREFIX",
     "AlertsSettings",
     "AudiencesSettings",
+    "ChecksSettings",
     "ChurnSettings",
     "CostsSettings",
     "DeduplicateRule",

@@ -20,6 +20,7 @@ from pydantic_settings import (
 from batch_predictions.redaction import configure, has_secret, is_secret_name, redact
 from batch_predictions.settings.alerts import AlertsSettings
 from batch_predictions.settings.audiences import AudiencesSettings, ChurnSettings
+from batch_predictions.settings.checks import ChecksSettings
 from batch_predictions.settings.costs import CostsSettings
 from batch_predictions.settings.demand import DemandSettings
 from batch_predictions.settings.environment import PREFIX, require_withheld
@@ -82,6 +83,7 @@ class Settings(BaseSettings):
     http: HttpSettings = HttpSettings()
     schedules: ScheduleSettings = ScheduleSettings()
     alerts: AlertsSettings = AlertsSettings()
+    checks: ChecksSettings = ChecksSettings()
     costs: CostsSettings = CostsSettings()
 
     @classmethod

@@ -16,10 +16,10 @@ from batch_predictions.sources.ingest import IngestResult, ingest
 from batch_predictions.sources.posted.feedback import FeedbackSource
 from batch_predictions.sources.registry import source_of
 from batch_predictions.tables import FEEDBACK, Table
-from batch_predictions.warehouse import Warehouse, as_date
-from batch_predictions.warehouse.volume import read_volume
+from batch_predictions.usual_check import check_is_usual, usual_check_specs
+from batch_predictions.warehouse import Warehouse
 
-CHECK, VOLUME_CHECK = "all_rows_accounted_for", "rows_are_usual"
+CHECK = "all_rows_accounted_for"
 
 
 def raw_asset(table: Table, partitions: Partitions) -> dg.AssetsDefinition:
@@ -43,7 +43,7 @@ def raw_asset(table: Table, partitions: Partitions) -> dg.AssetsDefinition:
                 asset=dg.AssetKey(["raw", table.name]),
                 description="Rows read = rows accepted + rows in quarantine, in every partition.",
             ),
-            *_volume_specs(table),
+            *usual_check_specs(table),
         ],
     )
     def raw(
@@ -72,36 +72,11 @@ def raw_asset(table: Table, partitions: Partitions) -> dg.AssetsDefinition:
             extra={day: _row_metadata(result) for day, result in results.items()},
         )
         checks = [_check_result(results)]
-        if _volume_specs(table):
-            checks.append(_check_volume(warehouse, table, max(results)))
+        if usual_check_specs(table):
+            checks.append(check_is_usual(warehouse, settings, table, max(results)))
         return dg.MaterializeResult(check_results=checks)
 
     return raw
-
-
-def _volume_specs(table: Table) -> list[dg.AssetCheckSpec]:
-    """The check of a daily table's volume; other tables have no days to compare."""
-    if table.partition != "date":
-        return []
-    return [
-        dg.AssetCheckSpec(
-            VOLUME_CHECK,
-            asset=dg.AssetKey(["raw", table.name]),
-            description="The newest day has about as many rows as the same weekdays before it.",
-        )
-    ]
-
-
-def _check_volume(warehouse: Warehouse, table: Table, day: str) -> dg.AssetCheckResult:
-    """Warns where a day is unusual; passes where there is too little to compare with."""
-    volume = read_volume(warehouse, table, as_date(day))
-    return dg.AssetCheckResult(
-        check_name=VOLUME_CHECK,
-        passed=volume is None or volume.is_usual,
-        severity=dg.AssetCheckSeverity.WARN,
-        description=f"{day}: {volume}" if volume else f"{day}: too few weeks or rows to compare",
-        metadata={"rows": volume.rows, "usual": volume.median} if volume else {},
-    )
 
 
 def _warnings(table: Table, results: dict[str, IngestResult]) -> Iterator[str]:

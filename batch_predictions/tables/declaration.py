@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 PartitionColumn = Literal["date", "week"]
+_NUMBERS = ("DOUBLE", "FLOAT", "DECIMAL", "BIGINT", "INTEGER", "SMALLINT", "TINYINT")
 
 
 def week_of(day: dt.date) -> dt.date:
@@ -21,6 +22,11 @@ class Column:
     name: str
     type: str
     description: str
+
+    @property
+    def is_number(self) -> bool:
+        """Whether its values are numbers, none of them in a list."""
+        return self.type.startswith(_NUMBERS) and not self.type.endswith("[]")
 
 
 @dataclass(frozen=True)

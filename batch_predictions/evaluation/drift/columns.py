@@ -23,7 +23,6 @@ CATEGORIES = frozenset(
 """Columns of text whose mix is compared."""
 MAX_CATEGORIES = 50
 """A column with more values is no category."""
-_NUMBERS = ("DOUBLE", "FLOAT", "DECIMAL", "BIGINT", "INTEGER", "SMALLINT", "TINYINT")
 _LEFT_OUT = {"rank", "date"}
 SCHEMA = pa.schema(
     [
@@ -55,8 +54,7 @@ def compared_columns(table: Table) -> list[Column]:
         column
         for column in table.columns
         if column.name not in {*table.key, *_LEFT_OUT}
-        and (column.name in CATEGORIES or column.type.startswith(_NUMBERS))
-        and not column.type.endswith("[]")
+        and (column.name in CATEGORIES or column.is_number)
     ]
 
 

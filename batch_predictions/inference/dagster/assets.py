@@ -14,6 +14,7 @@ from batch_predictions.partitions import Partitions
 from batch_predictions.reporting import CADENCE, OWNERS, table_metadata
 from batch_predictions.settings import Settings
 from batch_predictions.tables import Table
+from batch_predictions.usual_check import IS_USUAL, usual_check_specs
 from batch_predictions.warehouse import Warehouse
 
 GPU = {
@@ -84,7 +85,8 @@ def prediction_asset(
                 blocking=True,
             )
             for check in prediction.all_checks
-        ],
+        ]
+        + [spec for table in tables.values() for spec in usual_check_specs(table)],
     )(_compose_graph(prediction, list(ins), step_tags(settings)))
 
 
@@ -106,9 +108,16 @@ def _compose_graph(
         outputs = load(score(stage(**inputs)))
         prefix = prediction.asset_key.to_python_identifier()
         checks = [check.name for check in prediction.all_checks]
+        tables = _output_tables(prediction)
         return {
-            **{output: getattr(outputs, output) for output in _output_tables(prediction)},
+            **{output: getattr(outputs, output) for output in tables},
             **{f"{prefix}_{check}": getattr(outputs, f"check_{check}") for check in checks},
+            **{
+                f"{asset_key_of(table).to_python_identifier()}_{IS_USUAL}": getattr(
+                    outputs, f"{output}_{IS_USUAL}"
+                )
+                for output, table in tables.items()
+            },
         }
 
     # Dagster reads a graph's inputs from its signature.
@@ -159,6 +168,7 @@ def _score_op(prediction: BatchPrediction, tags: dict[str, Any]) -> dg.OpDefinit
 def _load_op(prediction: BatchPrediction) -> dg.OpDefinition:
     tables = _output_tables(prediction)
     checks = [f"check_{check.name}" for check in prediction.all_checks]
+    checks += [f"{output}_{IS_USUAL}" for output in tables]
 
     @dg.op(
         name=f"{prediction.name}__load",

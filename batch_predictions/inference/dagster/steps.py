@@ -14,6 +14,11 @@ from batch_predictions.durability import atomic_write
 from batch_predictions.features.tiles.readiness import tile_problems
 from batch_predictions.inference import engine
 from batch_predictions.inference.cleanup import remove_old_partitions
+from batch_predictions.inference.dagster.check_results import (
+    PACE_FILE,
+    check_result,
+    load_metadata,
+)
 from batch_predictions.inference.dagster.io_manager import unfinished_runs
 from batch_predictions.inference.dagster.score_log import ProgressLogger, format_summary
 from batch_predictions.inference.declaration import BatchPrediction, asset_key_of
@@ -25,9 +30,8 @@ from batch_predictions.inference.partition_staging import (
     stage_partition,
 )
 from batch_predictions.inference.results import mean_metrics
+from batch_predictions.inference.usual_exclusions import unusual_exclusions
 from batch_predictions.inference.validation import (
-    KEYS_ACCOUNTED,
-    Check,
     ValidationResult,
     validate,
 )
@@ -35,11 +39,9 @@ from batch_predictions.model_store import ModelError, ModelStore
 from batch_predictions.reporting import record_materializations
 from batch_predictions.settings import Settings
 from batch_predictions.sources.written_partitions import lost_partitions, unread_partitions
-from batch_predictions.tables import TABLES
-from batch_predictions.warehouse import Warehouse
-
-PACE_FILE = "pace.json"
-"""File in the manifest's folder with the scoring speed, for the asset's metadata."""
+from batch_predictions.tables import TABLES, Table
+from batch_predictions.usual_check import IS_USUAL, check_is_usual
+from batch_predictions.warehouse import Warehouse, as_date
 
 
 def stage(
@@ -151,9 +153,10 @@ def load(
         )
         for partition, path in scored.items()
     ]
-    selected_checks = {key.name for key in context.selected_asset_check_keys}
+    checked = context.selected_asset_check_keys
+    selected_checks = {key.name for key in checked if key.asset_key == prediction.asset_key}
     check_results = [
-        _check_result(prediction, check, validations)
+        check_result(prediction, check, validations)
         for check in prediction.all_checks
         if check.name in selected_checks
     ]
@@ -165,17 +168,33 @@ def load(
         partition: load_partition(warehouse, table, Path(path), child_tables)
         for partition, path in scored.items()
     }
-    yield from _record_child_tables(context, prediction, warehouse, loaded)
+    yield from _record_child_tables(context, prediction, warehouse, settings, loaded)
     record_materializations(
         context,
         warehouse,
         {partition: result.main for partition, result in loaded.items()},
-        extra={result.partition: _load_metadata(result, scored) for result in validations},
+        extra={result.partition: load_metadata(result, scored) for result in validations},
         plot=lambda: prediction.plot(warehouse, max(loaded)) if prediction.plot else None,
         asset_key=prediction.asset_key,
     )
     if prediction.asset_key in context.selected_asset_keys:
+        if IS_USUAL in selected_checks:
+            check_results.append(_compare_newest(table, warehouse, settings, validations))
         yield dg.MaterializeResult(asset_key=prediction.asset_key, check_results=check_results)
+
+
+def _compare_newest(
+    table: Table,
+    warehouse: Warehouse,
+    settings: Settings,
+    validations: Sequence[ValidationResult],
+) -> dg.AssetCheckResult:
+    """The check `is_usual` of the newest partition and of its keys without a prediction."""
+    newest = max(validations, key=lambda validation: validation.partition)
+    unusual = unusual_exclusions(
+        warehouse, table, as_date(newest.partition), newest.staged, settings.checks
+    )
+    return check_is_usual(warehouse, settings, table, newest.partition, unusual)
 
 
 def _validation_failure(
@@ -194,6 +213,7 @@ def _record_child_tables(
     context: dg.AssetExecutionContext,
     prediction: BatchPrediction,
     warehouse: Warehouse,
+    settings: Settings,
     loaded: Mapping[str, LoadResult],
 ) -> Iterator[dg.MaterializeResult[Any]]:
     for child in prediction.child_tables.values():
@@ -201,7 +221,9 @@ def _record_child_tables(
         writes = {day: result.child_tables[child.qualified] for day, result in loaded.items()}
         record_materializations(context, warehouse, writes, asset_key=key)
         if key in context.selected_asset_keys:
-            yield dg.MaterializeResult(asset_key=key)
+            is_checked = dg.AssetCheckKey(key, IS_USUAL) in context.selected_asset_check_keys
+            results = [check_is_usual(warehouse, settings, child, max(loaded))]
+            yield dg.MaterializeResult(asset_key=key, check_results=results if is_checked else [])
 
 
 def _require_upstreams(
@@ -253,50 +275,6 @@ def _require_empty_upstreams(
                 f"{prediction.name} {partition}: the query finds no rows to score; "
                 f"{old_rows:,} rows of an earlier run are replaced by none"
             )
-
-
-def _check_result(
-    prediction: BatchPrediction, check: Check, validations: Sequence[ValidationResult]
-) -> dg.AssetCheckResult:
-    """One result for a run; for a range it lists the failing partitions with their counts."""
-    failing = {v.partition: v.violations[check.name] for v in validations}
-    failing = {partition: count for partition, count in failing.items() if count}
-    metadata: dict[str, Any] = {"partitions": len(validations)}
-    if check is KEYS_ACCOUNTED:
-        for count in ("staged", "scored", "excluded"):
-            metadata[count] = sum(getattr(result, count) for result in validations)
-    if failing:
-        metadata["failing"] = dg.MetadataValue.json(failing)
-        examples = {v.partition: v.examples.get(check.name) for v in validations}
-        messages = [f"{partition}: {text}" for partition, text in examples.items() if text]
-        metadata |= {"what": "; ".join(messages)} if messages else {}
-    return dg.AssetCheckResult(
-        passed=not failing,
-        check_name=check.name,
-        asset_key=prediction.asset_key,
-        description=check.description,
-        metadata=metadata,
-    )
-
-
-def _load_metadata(validation: ValidationResult, scored: Mapping[str, str]) -> dict[str, Any]:
-    """Metadata of one partition's materialization: key counts, model version, metrics, speed."""
-    path = Path(scored[validation.partition])
-    metrics: dict[str, Any] = {}
-    for name, metric in mean_metrics(path).items():
-        metrics |= {name: metric.mean, f"{name}_sample": metric.sample_size}
-    reasons = validation.reasons
-    pace_file = path.with_name(PACE_FILE)
-    pace = json.loads(pace_file.read_text("utf-8")) if pace_file.exists() else {}
-    return {
-        "keys_eligible": validation.staged,
-        "keys_scored": validation.scored,
-        "keys_excluded": validation.excluded,
-        **({"exclusions": dg.MetadataValue.json(reasons)} if reasons else {}),
-        "model_version": StagingManifest.read(path).model_version,
-        **metrics,
-        **pace,
-    }
 
 
 def _format_partitions(keys: Sequence[str]) -> str:

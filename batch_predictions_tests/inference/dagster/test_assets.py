@@ -151,6 +151,7 @@ def test_a_day_is_scored_in_shards_and_every_key_is_accounted_for(
     assert {c.check_name: c.passed for c in result.get_asset_check_evaluations()} == {
         "accounted": True,
         "small": True,
+        "is_usual": True,
     }
     shards = list((settings.home / "inference" / "toy" / DAYS[0]).glob("staged-*/shard-*"))
     assert len(shards) == 4

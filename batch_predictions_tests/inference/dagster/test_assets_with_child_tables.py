@@ -17,6 +17,7 @@ from batch_predictions.inference.scorer import ScorerContext
 from batch_predictions.inference.validation import Check
 from batch_predictions.settings import InferenceSettings, Settings
 from batch_predictions.tables import INTERACTIONS, TABLES, Table, columns, declare
+from batch_predictions.usual_check import IS_USUAL
 from batch_predictions.warehouse import Warehouse
 from batch_predictions_tests.worlds.home import (
     PARTITIONS,
@@ -172,7 +173,7 @@ def test_a_day_materializes_both_with_metadata(settings: Settings, warehouse: Wa
         main, child = _metadata(instance, MAIN)[DAYS[0]], _metadata(instance, CHILD)[DAYS[0]]
     assert _candidates(warehouse, DAYS[0]) == FIRST
     assert {c.check_name: c.passed for c in result.get_asset_check_evaluations()} == dict.fromkeys(
-        CHECKS, True
+        {*CHECKS, IS_USUAL}, True
     )
     assert main["dagster/partition_row_count"].value == 5
     assert (main["keys_scored"].value, main["keys_excluded"].value) == (5, 1)
@@ -215,9 +216,9 @@ def test_both_are_materialized_once_whichever_is_selected(
             assert metadata[days[0]]["dagster/partition_row_count"].value == 5
     for day in days:
         assert warehouse.path(OFFERS, day).exists() and warehouse.path(CANDIDATES, day).exists()
-    # The checks belong to the main asset: without it Dagster accepts no check results.
+    # Dagster accepts results of the checks of selected assets only.
     checks = {check.check_name for check in result.get_asset_check_evaluations()}
-    assert checks == (CHECKS if selected == MAIN else set())
+    assert checks == {IS_USUAL, *(CHECKS if selected == MAIN else ())}
 
 
 @pytest.mark.parametrize("selected", [MAIN, CHILD], ids=["main", "child"])
