@@ -13,8 +13,9 @@ from batch_predictions.home_lock import home_lock
 from batch_predictions.sources.ingest import ingest
 from batch_predictions.sources.registry import source_of
 from batch_predictions.tables import INTERACTIONS
-from batch_predictions_tests.worlds.tiny_platform import TinyHome, write_day
+from batch_predictions_tests.worlds.tiny_home import TinyHome
 from batch_predictions_tests.worlds.tiny_platform import tiny_platform as tiny_platform
+from batch_predictions_tests.worlds.tiny_platform import write_day
 
 pytestmark = pytest.mark.usefixtures("tiny_platform")
 FIRST = dt.date(2024, 3, 4)

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from batch_predictions_tests.worlds.tiny_platform import TinyHome, faults, write_day
+from batch_predictions_tests.worlds.tiny_home import TinyHome
+from batch_predictions_tests.worlds.tiny_platform import faults, write_day
 from batch_predictions_tests.worlds.tiny_platform import tiny_platform as tiny_platform
 
 pytestmark = pytest.mark.usefixtures("tiny_platform")
