@@ -11,6 +11,7 @@ import warnings
 import dagster as dg
 
 from batch_predictions.automation.executors import executor_of
+from batch_predictions.automation.freshness import freshness_check, freshness_sensor
 from batch_predictions.automation.jobs import RELEASE, jobs
 from batch_predictions.automation.progress import LOGGER, terminal
 from batch_predictions.automation.schedules import schedules
@@ -79,11 +80,19 @@ def platform(settings: Settings) -> dg.Definitions:
     ]
     job_specs = jobs(assets)
     definitions = {job.name: job.definition(partitions) for job in (*job_specs, RELEASE)}
+    keys = [spec.key for asset in assets for spec in asset.specs]
     return dg.Definitions(
         assets=assets,
+        asset_checks=[freshness_check(keys)],
         jobs=list(definitions.values()),
         schedules=schedules(settings, state, job_specs),
-        sensors=[sign_ups, dead_runs, run_costs, release_after_failure(definitions)],
+        sensors=[
+            sign_ups,
+            dead_runs,
+            run_costs,
+            freshness_sensor(keys),
+            release_after_failure(definitions),
+        ],
         resources={
             "settings": settings,
             "warehouse": Warehouse.of(settings),
