@@ -11,6 +11,7 @@ import warnings
 import dagster as dg
 
 from batch_predictions.automation.executors import executor_of
+from batch_predictions.automation.freshness import freshness_check, freshness_sensor
 from batch_predictions.automation.jobs import INGEST, RELEASE, jobs
 from batch_predictions.automation.new_files import new_files
 from batch_predictions.automation.next_job import next_job
@@ -81,8 +82,10 @@ def platform(settings: Settings) -> dg.Definitions:
     ]
     job_specs = jobs(assets)
     definitions = {job.name: job.definition(partitions) for job in (*job_specs, RELEASE)}
+    keys = [spec.key for asset in assets for spec in asset.specs]
     return dg.Definitions(
         assets=assets,
+        asset_checks=[freshness_check(keys)],
         jobs=list(definitions.values()),
         schedules=schedules(settings, state),
         sensors=[
@@ -91,6 +94,7 @@ def platform(settings: Settings) -> dg.Definitions:
             sign_ups,
             dead_runs,
             run_costs,
+            freshness_sensor(keys),
             release_after_failure(definitions),
         ],
         resources={
