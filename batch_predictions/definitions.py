@@ -11,7 +11,10 @@ import warnings
 import dagster as dg
 
 from batch_predictions.automation.executors import executor_of
-from batch_predictions.automation.jobs import RELEASE, jobs
+from batch_predictions.automation.freshness import freshness_check, freshness_sensor
+from batch_predictions.automation.jobs import INGEST, RELEASE, jobs
+from batch_predictions.automation.new_files import new_files
+from batch_predictions.automation.next_job import next_job
 from batch_predictions.automation.progress import LOGGER, terminal
 from batch_predictions.automation.schedules import schedules
 from batch_predictions.automation.sensors import (
@@ -79,11 +82,21 @@ def platform(settings: Settings) -> dg.Definitions:
     ]
     job_specs = jobs(assets)
     definitions = {job.name: job.definition(partitions) for job in (*job_specs, RELEASE)}
+    keys = [spec.key for asset in assets for spec in asset.specs]
     return dg.Definitions(
         assets=assets,
+        asset_checks=[freshness_check(keys)],
         jobs=list(definitions.values()),
-        schedules=schedules(settings, state, job_specs),
-        sensors=[sign_ups, dead_runs, run_costs, release_after_failure(definitions)],
+        schedules=schedules(settings, state),
+        sensors=[
+            next_job([job for name, job in definitions.items() if name != INGEST.name]),
+            new_files(settings),
+            sign_ups,
+            dead_runs,
+            run_costs,
+            freshness_sensor(keys),
+            release_after_failure(definitions),
+        ],
         resources={
             "settings": settings,
             "warehouse": Warehouse.of(settings),

@@ -94,6 +94,19 @@ class SharedHomeLock:
         return None
 
 
+def command_with_home(home: Path) -> str | None:
+    """A description of the command that holds the home's lock alone; None: there is none.
+
+    It takes the lock for a moment only where a command has written to its file, so that a command
+    that begins meanwhile does not meet it.
+    """
+    path = home / "run.lock"
+    if not path.exists() or not path.stat().st_size:
+        return None
+    with SharedHomeLock(home) as lock:
+        return lock.try_acquire()
+
+
 def _open_lock_file(home: Path) -> IO[str]:
     home.mkdir(parents=True, exist_ok=True)
     return (home / "run.lock").open("a+", encoding="utf-8")

@@ -268,6 +268,11 @@ class ModelStore(dg.ConfigurableResource[Any]):
             return None
         return _read_decision(path)
 
+    def trained_at(self, model: str, trained_through: dt.date) -> int | None:
+        """When the decision of a training was written, in ns; None if that week was not trained."""
+        path = self._folder(model) / "decisions" / f"{trained_through}.training.json"
+        return path.stat().st_mtime_ns if path.exists() else None
+
     def champion(self, model: str, day: dt.date, max_age_days: int, week: dt.date) -> ModelManifest:
         """The model that serves a day: the version of the newest decision by that day.
 

@@ -124,7 +124,11 @@ def _predictions(
     weeks = [week.isoformat() for week in plan.weeks]
     warehouse = Warehouse.of(settings)
     is_ingesting = bool(plan.raw_days or plan.weeks_ahead)
-    if force or is_ingesting or not are_weeks_predicted(runner, settings, plan, warehouse):
+    if (
+        force
+        or is_ingesting
+        or not are_weeks_predicted(runner, runner.instance, settings, plan, warehouse)
+    ):
         reason = "not predicted from these rows, models and settings yet"
         for name in tables(jobs.WEEKLY_PREDICTIONS):
             yield PlannedStep("predict", name, weeks, reason)

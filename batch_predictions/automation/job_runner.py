@@ -17,8 +17,9 @@ from batch_predictions.automation import instance as home_instance
 from batch_predictions.automation.costs.collect import collect_costs
 from batch_predictions.automation.dead_runs import OWNER_TAG, owner
 from batch_predictions.automation.failures import Failure, failures_of
+from batch_predictions.automation.job_assets import JobAssets
 from batch_predictions.automation.jobs import JobSpec
-from batch_predictions.automation.progress import LOGGER, ProgressBar, step_weight
+from batch_predictions.automation.progress import LOGGER, ProgressBar
 from batch_predictions.home_lock import processes_folder
 from batch_predictions.settings import Settings
 from batch_predictions.tables import Table
@@ -35,7 +36,7 @@ class RunError(RuntimeError):
     """A job of a run failed; the message is its cause."""
 
 
-class JobRunner:
+class JobRunner(JobAssets):
     """Executes jobs of the platform in this process.
 
     Args:
@@ -43,10 +44,6 @@ class JobRunner:
         definitions: the platform's.
         missing: raw tables of events that the source lacks.
         settings: of the home.
-
-    Attributes:
-        graph: the asset graph.
-        skipped_assets: what depends on the missing tables, and is not executed.
     """
 
     def __init__(
@@ -56,40 +53,8 @@ class JobRunner:
         missing: Sequence[Table],
         settings: Settings,
     ) -> None:
+        super().__init__(definitions.resolve_asset_graph(), missing)
         self.instance, self.settings = instance, settings
-        self.graph = definitions.resolve_asset_graph()
-        self.missing = missing
-        roots = dg.AssetSelection.assets(*(["raw", table.name] for table in missing))
-        dependent = roots.downstream(include_self=False) - dg.AssetSelection.groups("serving")
-        self.skipped_assets = dependent.resolve(self.graph) if missing else set()
-
-    def describe_skipped(self) -> list[str]:
-        """A line about the predictions that the source has no data for; none if it has all."""
-        names = sorted(key.path[-1] for key in self.skipped_assets if key.path[0] == "predictions")
-        tables = " and ".join(table.name for table in self.missing)
-        return [f"{', '.join(names)}: the source has no {tables}"] if names else []
-
-    def keys(self, job: JobSpec, groups: Sequence[str] = ()) -> list[dg.AssetKey]:
-        """Assets of a job, or of some of its groups."""
-        selection = job.selection
-        if groups:
-            selection = selection & dg.AssetSelection.groups(*groups)
-        return sorted(selection.resolve(self.graph) - self.skipped_assets)
-
-    def weight(
-        self,
-        job: JobSpec,
-        groups: Sequence[str] = (),
-        only: Collection[dg.AssetKey] | None = None,
-    ) -> float:
-        """Relative duration of a job's steps, for the progress bar."""
-        # By node, since a prediction with child tables is several assets of the same steps.
-        keys = (key for key in self.keys(job, groups) if only is None or key in only)
-        assets = (self.graph.get(key).assets_def for key in keys)
-        nodes = {asset.node_def.name: asset.node_def for asset in assets}
-        return sum(
-            step_weight(name) for name, node in nodes.items() for _ in node.iterate_op_defs()
-        )
 
     def execute(
         self,

@@ -189,8 +189,9 @@ def _daemon(settings: Settings) -> Finding:
 
 
 def _schedules(settings: Settings) -> Finding:
-    crons = settings.schedules.model_dump()
-    return Finding("schedules", "fine", ", ".join(f"{name} {cron}" for name, cron in crons.items()))
+    nightly, minutes = settings.schedules.nightly, settings.schedules.poll_minutes
+    looks = f"new days are looked for every {minutes:g} minutes" if minutes else "new days wait"
+    return Finding("schedules", "fine", f"nights begin at {nightly} (cron); {looks}")
 
 
 def _source(settings: Settings, state: State | None) -> Finding:

@@ -31,6 +31,10 @@ WEEKS_BEFORE_TRAINING = 7
 """Weeks of promotions that the training of the fallback reads, before the first week trained."""
 
 
+class NoWeekEndedError(SourceError):
+    """No model can have been trained by the day, since no week of the source had ended."""
+
+
 @dataclass(frozen=True)
 class RunPlan:
     """What a run has to do.
@@ -88,15 +92,26 @@ def plan_run(
 
 
 def days_due(
-    source: Source, state: State, first: dt.date | None, last: dt.date | None
+    source: Source,
+    state: State,
+    first: dt.date | None,
+    last: dt.date | None,
+    today: dt.date | None = None,
 ) -> tuple[dt.date, dt.date]:
     """The days to predict, checked against what the home and the source have.
 
+    Args:
+        source: of the home.
+        state: of the home.
+        first: first day to predict; None: the last one only.
+        last: last day to predict; None: the newest complete day of the source.
+        today: days from it on are not over yet; None: the date in the source's time zone.
+
     Raises:
         HomeError: a day is before the home's first, or not over yet.
-        SourceError: no model can have been trained by the day.
+        NoWeekEndedError: no model can have been trained by the day.
     """
-    now = current_date(state.timezone)
+    now = today or current_date(state.timezone)
     yesterday = now - dt.timedelta(days=1)
     end = last or source.newest_complete_day(now)
     if first and not last:
@@ -106,7 +121,7 @@ def days_due(
         # All days of the source are in its first week, at whose end the first training is possible.
         sunday = trained_through(week_of(state.first_day))
         if last is not None or sunday > yesterday:
-            raise SourceError(
+            raise NoWeekEndedError(
                 f"no week of this source had ended by {end}: the first training is possible "
                 f"as of {sunday}; use --date {sunday} or later, once that day is over"
             )
@@ -120,7 +135,7 @@ def days_due(
         )
     if first is None or latest_ended_week(begin) >= week_of(state.first_day):
         return begin, end
-    raise SourceError(
+    raise NoWeekEndedError(
         f"no week had ended by {begin}: predictions begin on "
         f"{trained_through(week_of(state.first_day))}"
     )

@@ -10,6 +10,7 @@ import dagster as dg
 
 from batch_predictions.automation import instance as home_instance
 from batch_predictions.automation import jobs
+from batch_predictions.automation.job_assets import JobAssets
 from batch_predictions.automation.job_runner import JobRunner
 from batch_predictions.automation.planning import RunPlan, plan_run
 from batch_predictions.automation.selection import select_assets
@@ -19,7 +20,7 @@ from batch_predictions.models.training import Training, trainings
 from batch_predictions.settings import Settings
 from batch_predictions.sources.base import Source
 from batch_predictions.sources.registry import source_of
-from batch_predictions.tables import INTERACTIONS, REVIEWS
+from batch_predictions.tables import INTERACTIONS, REVIEWS, Table
 from batch_predictions.warehouse import Warehouse
 
 
@@ -59,19 +60,23 @@ def prepare_run(
     home_instance.prepare(settings)
     source = source_of(settings, state)
     plan = plan_run(settings, source, state, Warehouse.of(settings), first, last, days)
-    missing = [table for table in (INTERACTIONS, REVIEWS) if table not in source.tables()]
-    runner = JobRunner(dg.DagsterInstance.get(), definitions, missing, settings)
+    runner = JobRunner(dg.DagsterInstance.get(), definitions, missing_tables(source), settings)
     return PreparedRun(plan, source, runner, select_assets(runner.graph, only) if only else None)
 
 
+def missing_tables(source: Source) -> list[Table]:
+    """Raw tables of events that a source lacks."""
+    return [table for table in (INTERACTIONS, REVIEWS) if table not in source.tables()]
+
+
 def possible_trainings(
-    runner: JobRunner, only: Collection[dg.AssetKey] | None
+    assets: JobAssets, only: Collection[dg.AssetKey] | None
 ) -> dict[str, Training]:
     """Trainings by name, without those whose tables the source lacks, or that are not selected."""
     return {
         name: training
         for name, training in trainings().items()
-        if not {*training.tables} & {*runner.missing} and (only is None or model_key(name) in only)
+        if not {*training.tables} & {*assets.missing} and (only is None or model_key(name) in only)
     }
 
 
@@ -81,11 +86,15 @@ def model_key(name: str) -> dg.AssetKey:
 
 
 def are_weeks_predicted(
-    runner: JobRunner, settings: Settings, plan: RunPlan, warehouse: Warehouse
+    assets: JobAssets,
+    instance: dg.DagsterInstance,
+    settings: Settings,
+    plan: RunPlan,
+    warehouse: Warehouse,
 ) -> bool:
     """Whether Dagster shows the weekly tables as materialized and nothing they read is new."""
     weeks = {week.isoformat() for week in plan.weeks}
     return are_weeks_unchanged(settings, plan, warehouse) and all(
-        weeks <= runner.instance.get_materialized_partitions(key)
-        for key in runner.keys(jobs.WEEKLY_PREDICTIONS)
+        weeks <= instance.get_materialized_partitions(key)
+        for key in assets.keys(jobs.WEEKLY_PREDICTIONS)
     )

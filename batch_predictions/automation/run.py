@@ -212,7 +212,9 @@ def _predict(this: Run, *, force: bool) -> None:
     weekly, daily = jobs.WEEKLY_PREDICTIONS, jobs.NIGHTLY
     due: list[dg.AssetKey] = []
     failures: list[Failure] = []
-    if force or not are_weeks_predicted(runner, this.settings, plan, this.warehouse):
+    if force or not are_weeks_predicted(
+        runner, runner.instance, this.settings, plan, this.warehouse
+    ):
         due += runner.keys(weekly)
         weeks = [week.isoformat() for week in plan.weeks]
         failures = runner.attempt(weekly, weeks, progress, only=only)

@@ -1,65 +1,78 @@
-"""Schedules: partitions come from the tick's scheduled time, never from the clock."""
+"""The schedule `nightly`: its tick begins a night, and names the day by its own scheduled time."""
 
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Sequence
+from zoneinfo import ZoneInfo
 
 import dagster as dg
+from dagster._utils.schedules import reverse_cron_string_iterator
 
-from batch_predictions.automation.jobs import JobSpec
-from batch_predictions.home import State
-from batch_predictions.partitions import week_of, weeks_ahead
+from batch_predictions.automation.jobs import INGEST, NIGHTLY
+from batch_predictions.automation.night_plan import NightPlan, PlannedRun
+from batch_predictions.automation.nights import Night, describe_unfinished
+from batch_predictions.automation.planning import NoWeekEndedError
+from batch_predictions.home import HomeError, State
 from batch_predictions.settings import Settings
 
 
-def schedules(
-    settings: Settings, state: State, jobs: Sequence[JobSpec]
-) -> list[dg.ScheduleDefinition]:
-    """A schedule for every job, in the source's time zone."""
-    cron_by_job = settings.schedules.model_dump()
-    return [_schedule(job, cron_by_job[job.name], state, weeks_ahead(settings)) for job in jobs]
-
-
-def _due_partitions(job: JobSpec, now: dt.datetime, ahead: int) -> list[dt.date]:
-    """Partitions of a tick: yesterday, or the newest week that has ended.
-
-    Of a job that is known ahead, the running week and those after it, `ahead` weeks in all.
-    """
-    this_week = week_of(now.date())
-    if job.is_ahead:
-        return [this_week + dt.timedelta(days=7 * n) for n in range(ahead)]
-    if job.is_weekly:
-        return [this_week - dt.timedelta(days=7)]
-    return [now.date() - dt.timedelta(days=1)]
-
-
-def _schedule(job: JobSpec, cron: str, state: State, ahead: int) -> dg.ScheduleDefinition:
-    first = week_of(state.first_day) if job.is_weekly else state.first_day
+def schedules(settings: Settings, state: State) -> list[dg.ScheduleDefinition]:
+    """The schedule that begins the nights, in the source's time zone."""
 
     @dg.schedule(
-        name=job.name,
-        cron_schedule=cron,
-        job_name=job.name,
+        name=NIGHTLY.name,
+        cron_schedule=settings.schedules.nightly,
+        job_name=INGEST.name,
         execution_timezone=state.timezone,
         default_status=dg.DefaultScheduleStatus.RUNNING,
-        description=job.description,
+        description="Begins the night of the source's newest complete day with the ingest of the "
+        "days that are missing or have changed. The sensor next_job starts what follows.",
     )
     def tick(context: dg.ScheduleEvaluationContext) -> list[dg.RunRequest] | dg.SkipReason:
-        now = context.scheduled_execution_time
-        keys = _due_partitions(job, now, ahead)
-        if max(keys) < first:
-            return dg.SkipReason(f"{max(keys)} is before this home's first day, {state.first_day}")
-        available = [key for key in keys if key >= first and key <= (state.last_day or key)]
-        if not available:
+        if unfinished := describe_unfinished(context.instance, [INGEST]):
             return dg.SkipReason(
-                f"the source ended on {state.last_day}: begin a new home folder to replay it"
+                f"{unfinished}, is not over: the sensor new_files asks for what is missing then"
             )
-        # A week that is known ahead is ingested again by later ticks, when more of it is known.
-        suffix = f" as of {now.date()}" if job.is_ahead else ""
-        return [
-            dg.RunRequest(run_key=f"{key}{suffix}", partition_key=key.isoformat())
-            for key in available
-        ]
+        scheduled = context.scheduled_execution_time.astimezone(ZoneInfo(state.timezone))
+        assert context.repository_def is not None
+        plan = NightPlan(settings, context.instance, context.repository_def.asset_graph)
+        try:
+            day = plan.newest_day(scheduled.date())
+        except (HomeError, NoWeekEndedError) as error:
+            return dg.SkipReason(str(error))
+        return _begin(plan, day, f"{day} {NIGHTLY.name} {scheduled.isoformat()}", scheduled)
 
-    return tick
+    return [tick]
+
+
+def _begin(
+    plan: NightPlan, day: dt.date, night_id: str, scheduled: dt.datetime
+) -> list[dg.RunRequest] | dg.SkipReason:
+    """The ingests that begin a night, or why there is nothing to do."""
+    due = plan.next_due(day)
+    if due is None:
+        return dg.SkipReason(_nothing_due(plan.state, day, scheduled.date()))
+    job, runs = due
+    if job != INGEST:
+        # A schedule starts one job: an ingest of equal rows changes nothing, and the rest follows.
+        runs = [PlannedRun([day.isoformat()])]
+    night = Night(day.isoformat(), night_id)
+    return [night.request(INGEST, run.partitions, run.assets, night_id) for run in runs]
+
+
+def _nothing_due(state: State, day: dt.date, today: dt.date) -> str:
+    if state.last_day is not None and day >= state.last_day:
+        return (
+            f"the source ended on {state.last_day}, which is predicted and released: begin a new "
+            "home folder to replay it"
+        )
+    done = f"{day} is predicted and released, and nothing is new"
+    if day < today - dt.timedelta(days=1):
+        return f"the source has no later day yet: {done}; the sensor new_files asks for what comes"
+    return done
+
+
+def last_tick(settings: Settings, state: State, now: dt.datetime) -> dt.datetime:
+    """The time of the newest tick of the schedule at a time, in the source's time zone."""
+    cron = settings.schedules.nightly
+    return next(reverse_cron_string_iterator(now.timestamp(), cron, state.timezone))

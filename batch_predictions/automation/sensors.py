@@ -12,6 +12,8 @@ from batch_predictions.automation.costs.collect import collect_costs
 from batch_predictions.automation.dead_runs import OWNER_TAG, fail_dead_runs
 from batch_predictions.automation.job_runner import PARTITION
 from batch_predictions.automation.jobs import NIGHTLY, RELEASE
+from batch_predictions.automation.night_plan import is_any_prediction_made
+from batch_predictions.automation.nights import AUTOMATION_TAG
 from batch_predictions.automation.run_history import last_partition
 from batch_predictions.home import read_state
 from batch_predictions.serving.release.pointer import read_pointer
@@ -20,7 +22,6 @@ from batch_predictions.serving.store.schema import Store
 from batch_predictions.settings import Settings
 from batch_predictions.sources import registry
 from batch_predictions.sources.sign_ups import new_sign_ups
-from batch_predictions.tables import TABLES
 from batch_predictions.warehouse import Warehouse
 
 
@@ -91,7 +92,7 @@ def release_after_failure(jobs: Mapping[str, Any]) -> dg.SensorDefinition:
     """The sensor that releases what a failed nightly run could make.
 
     Dagster leaves the release out where one of the predictions fails. Commands release by
-    themselves.
+    themselves, and so does the sensor `next_job` for nights.
 
     Args:
         jobs: Dagster's jobs by name.
@@ -115,14 +116,11 @@ def release_after_failure(jobs: Mapping[str, Any]) -> dg.SensorDefinition:
         # The UI copies the tag to runs that it starts again.
         if OWNER_TAG in run.tags and run.parent_run_id is None:
             return dg.SkipReason("the command that ran it releases by itself")
+        if AUTOMATION_TAG in run.tags:
+            return dg.SkipReason("the sensor next_job releases what a night has made")
         if day is None:
             return dg.SkipReason("a run of several days is a backfill: run it again")
-        is_any_made = any(
-            day in warehouse.partitions(table)
-            for table in TABLES.values()
-            if table.schema == "predictions" and table.partition == "date"
-        )
-        if not is_any_made:
+        if not is_any_prediction_made(warehouse, day):
             return dg.SkipReason(f"no prediction of {day} was made: the release before serves")
         return dg.RunRequest(run_key=run.run_id, partition_key=day)
 

@@ -6,6 +6,7 @@ A later run of the same days with an equal digest, whose source has nothing new,
 
 from __future__ import annotations
 
+import contextlib
 import datetime as dt
 import hashlib
 import json
@@ -26,6 +27,7 @@ from batch_predictions.tables import COSTS, PROMOTIONS_LOG, TABLES
 from batch_predictions.warehouse import Warehouse
 
 FILE_NAME = "last_run.json"
+NIGHT_FILE_NAME = "last_night.sha256"
 WEEKS_FILE_NAME = "last_weeks.sha256"
 CODE_SUFFIXES = (".py", ".sql")
 
@@ -77,6 +79,56 @@ def record_run(settings: Settings, digest: str, summary: dict[str, Any]) -> None
     """Stores the digest and the summary of a run that ended without an error."""
     text = json.dumps({"digest": digest, "summary": summary}, indent=1, default=str)
     atomic_write(settings.home / FILE_NAME, text)
+
+
+def is_night_unchanged(settings: Settings, plan: RunPlan, warehouse: Warehouse) -> bool:
+    """Whether the days of a plan were predicted and released from the same inputs.
+
+    By the runs of schedules and sensors, or by the command `run`.
+    """
+    recorded = set()
+    with contextlib.suppress(OSError):
+        recorded.add((settings.home / NIGHT_FILE_NAME).read_text(encoding="utf-8"))
+    with contextlib.suppress(OSError, ValueError):
+        record = json.loads((settings.home / FILE_NAME).read_text(encoding="utf-8"))
+        recorded.add(record.get("digest"))
+    # The digest reads the times of all files, and is of no use without a record.
+    return bool(recorded) and digest_of_run(settings, plan, warehouse) in recorded
+
+
+def record_night(
+    settings: Settings, plan: RunPlan, warehouse: Warehouse, started: float, ended: float
+) -> None:
+    """Stores the digest of days that a run of Dagster has predicted and released.
+
+    Not if a file has changed since: then it is not known from what they were predicted.
+
+    Args:
+        settings: of the home.
+        plan: the days.
+        warehouse: of the home.
+        started: when the run began, in seconds since the epoch.
+        ended: when it ended.
+    """
+    if _are_settled(_partition_files(plan, warehouse), warehouse, started, ended):
+        digest = digest_of_run(settings, plan, warehouse)
+        atomic_write(settings.home / NIGHT_FILE_NAME, digest)
+
+
+def record_weeks_of_run(
+    settings: Settings, plan: RunPlan, warehouse: Warehouse, started: float, ended: float
+) -> None:
+    """Stores the digest of weekly tables that a run of Dagster predicted; see `record_night`."""
+    if _are_settled(_files_through(plan.weeks, warehouse), warehouse, started, ended):
+        record_weeks(settings, plan, warehouse)
+
+
+def _are_settled(files: Iterable[Path], warehouse: Warehouse, started: float, ended: float) -> bool:
+    """Whether no raw partition was written after a run began, and no file after it ended."""
+    raw = warehouse.folder / "raw"
+    return all(
+        file.stat().st_mtime <= (started if file.is_relative_to(raw) else ended) for file in files
+    )
 
 
 def find_unchanged_run(

@@ -15,6 +15,9 @@ from batch_predictions.cli.options import load_settings
 WORKSPACE = Path(__file__).parents[2] / "workspace.yaml"
 """The checkout's; an installed package has none."""
 _MODULE = "batch_predictions.definitions"
+_TIMEOUTS = ("DAGSTER_SCHEDULE_GRPC_TIMEOUT_SECONDS", "DAGSTER_SENSOR_GRPC_TIMEOUT_SECONDS")
+_TIMEOUT_SECONDS = "600"
+"""For a tick that finds new files: their index is made by the first that reads them."""
 
 
 def prepare_home(home: Path | None, context: typer.Context) -> None:
@@ -33,6 +36,8 @@ def prepare_home(home: Path | None, context: typer.Context) -> None:
     initialise_home(settings)
     create_storage(prepare(settings))
     os.environ["BATCH_PREDICTIONS_HOME"] = str(settings.home)
+    for name in _TIMEOUTS:
+        os.environ.setdefault(name, _TIMEOUT_SECONDS)
 
 
 def become(module: str, *arguments: str) -> NoReturn:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Any, Literal
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from batch_predictions.settings.section import Location, Section
 
@@ -241,15 +241,35 @@ class ServingSettings(Section):
     )
 
 
-class ScheduleSettings(Section):
-    """Cron expressions of the schedules, in the source's time zone."""
+REMOVED_SCHEDULES = ("ingest", "ingest_weekly", "weekly_training", "weekly_predictions")
+"""Former keys of `schedules`: times of jobs that start by themselves now."""
 
-    ingest: str = Field("0 1 * * *", description="Ingest yesterday's raw rows.")
-    ingest_weekly: str = Field(
-        "0 2 * * *", description="Ingest the promotions of this week and of the following ones."
+
+class ScheduleSettings(Section):
+    """When Dagster's daemon begins a night, in the source's time zone."""
+
+    nightly: str = Field(
+        "0 5 * * *",
+        description="Cron expression: when a night begins. It ingests what is missing or has "
+        "changed; then each job starts when the one before has ended: training where one is due, "
+        "weekly tables, predictions, release.",
     )
-    weekly_training: str = Field("0 3 * * 1", description="Train on the week that ended.")
-    weekly_predictions: str = Field(
-        "0 4 * * 1", description="Weekly tables of the week that ended."
+    poll_minutes: float = Field(
+        5,
+        ge=0,
+        le=1440,
+        description="Minutes between two looks of the sensor new_files at the source's days, for "
+        "those that arrive or are corrected after the night. A database is asked for aggregates of "
+        "source.late_days days each time. 0: it is off.",
     )
-    nightly: str = Field("0 5 * * *", description="Features, predictions, release of yesterday.")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _refuse_removed(cls, values: Any) -> Any:
+        removed = [key for key in REMOVED_SCHEDULES if isinstance(values, dict) and key in values]
+        if removed:
+            raise ValueError(
+                f"{' and '.join(removed)} no longer exist, since each job starts when the one "
+                "before has ended: remove them; schedules.nightly says when the night begins"
+            )
+        return values

@@ -108,7 +108,12 @@ def has_table(settings: Settings, table: Table) -> bool:
 
 def current_date(timezone: str) -> dt.date:
     """The date in a time zone now. Assets do not call it: their day is their partition."""
-    return dt.datetime.now(ZoneInfo(timezone)).date()
+    return current_time(timezone).date()
+
+
+def current_time(timezone: str) -> dt.datetime:
+    """The time in a time zone now; see `current_date`."""
+    return dt.datetime.now(ZoneInfo(timezone))
 
 
 def _unknown_kind_message(kind: str) -> str:

@@ -1,25 +1,23 @@
-"""Schedules ask for the partition that their tick's own time names."""
+"""The schedule begins the night of the source's newest complete day at its tick's own time."""
 
 from __future__ import annotations
 
 import datetime as dt
+from typing import ClassVar
 from zoneinfo import ZoneInfo
 
 import dagster as dg
 import pytest
 
-from batch_predictions.automation.jobs import (
-    INGEST,
-    INGEST_WEEKLY,
-    NIGHTLY,
-    WEEKLY_PREDICTIONS,
-    WEEKLY_TRAINING,
-)
-from batch_predictions.automation.schedules import schedules
+from batch_predictions.automation import schedules as module
+from batch_predictions.automation.jobs import INGEST, NIGHTLY, JobSpec
+from batch_predictions.automation.night_plan import NightPlan, PlannedRun
+from batch_predictions.automation.nights import DAY_TAG
+from batch_predictions.automation.schedules import last_tick, schedules
 from batch_predictions.home import State
-from batch_predictions.settings import RecommenderSettings, Settings
+from batch_predictions.settings import ScheduleSettings, Settings
+from batch_predictions_tests.worlds.started_runs import start_run
 
-JOBS = (INGEST, INGEST_WEEKLY, WEEKLY_TRAINING, WEEKLY_PREDICTIONS, NIGHTLY)
 ZONE = "America/New_York"
 STATE = State(
     source_kind="files",
@@ -30,85 +28,127 @@ STATE = State(
 )
 
 
-def _tick(
-    name: str, at: dt.datetime, settings: Settings | None = None
-) -> list[dg.RunRequest] | dg.SkipReason:
-    planned = schedules(settings or Settings(), STATE, JOBS)
-    schedule = next(schedule for schedule in planned if schedule.name == name)
-    answer = schedule(dg.build_schedule_context(scheduled_execution_time=at))
-    assert isinstance(answer, list | dg.SkipReason)
+class SourceOfDays:
+    """A source that has every day until its last one."""
+
+    def __init__(self, last: dt.date) -> None:
+        self.last = last
+
+    def newest_complete_day(self, today: dt.date) -> dt.date:
+        return min(self.last, today - dt.timedelta(days=1))
+
+
+class Plan(NightPlan):
+    """A plan with a source of days; what is due is set by a test."""
+
+    source = SourceOfDays(dt.date(2024, 6, 30))  # type: ignore[assignment]
+    ingests: ClassVar[list[PlannedRun]] = []
+    due_after: ClassVar[list[PlannedRun]] = []
+
+    def __init__(self, *_: object) -> None:
+        self.state = STATE
+
+    def due(self, job: JobSpec, day: dt.date) -> list[PlannedRun]:
+        return {INGEST: self.ingests, NIGHTLY: self.due_after}.get(job, [])
+
+
+@pytest.fixture(autouse=True)
+def _plan(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "NightPlan", Plan)
+    monkeypatch.setattr(Plan, "ingests", [PlannedRun(["2024-03-05"])])
+    monkeypatch.setattr(Plan, "due_after", [])
+
+
+def tick(instance: dg.DagsterInstance, at: dt.datetime) -> list[dg.RunRequest] | str:
+    """The requests of a tick, or why there are none."""
+    [schedule] = schedules(Settings(), STATE)
+    context = dg.build_schedule_context(
+        instance=instance,
+        scheduled_execution_time=at.replace(tzinfo=ZoneInfo(ZONE)),
+        repository_def=dg.Definitions(assets=[]).get_repository_def(),
+    )
+    answer = schedule(context)
+    if isinstance(answer, dg.SkipReason):
+        return str(answer.skip_message)
+    assert isinstance(answer, list)
     return answer
 
 
 @pytest.mark.parametrize(
-    ("name", "at", "partition"),
+    ("at", "day"),
     [
-        ("nightly", dt.datetime(2024, 3, 6, 5), "2024-03-05"),
-        ("ingest", dt.datetime(2024, 3, 1, 1), "2024-02-29"),
+        (dt.datetime(2024, 3, 6, 5), "2024-03-05"),
+        (dt.datetime(2024, 3, 1, 5), "2024-02-29"),
         # The clocks go forward between midnight and the tick.
-        ("nightly", dt.datetime(2024, 3, 10, 5), "2024-03-09"),
-        # A Monday's training is of the week that ended on Sunday.
-        ("weekly_training", dt.datetime(2024, 3, 11, 3), "2024-03-04"),
-        # A tick that comes late, on Wednesday, still names the week that had ended.
-        ("weekly_training", dt.datetime(2024, 3, 13, 3), "2024-03-04"),
+        (dt.datetime(2024, 3, 10, 5), "2024-03-09"),
     ],
 )
-def test_a_tick_names_its_partition(name: str, at: dt.datetime, partition: str) -> None:
-    answer = _tick(name, at.replace(tzinfo=ZoneInfo(ZONE)))
+def test_a_tick_names_its_day(instance: dg.DagsterInstance, at: dt.datetime, day: str) -> None:
+    answer = tick(instance, at)
     assert isinstance(answer, list)
-    [request] = answer
-    assert request.partition_key == partition and request.run_key == partition
+    assert [request.tags[DAY_TAG] for request in answer] == [day]
+    assert answer[0].partition_key == "2024-03-05"
+    # Another night asks again for what failed.
+    later = tick(instance, at + dt.timedelta(days=1))
+    assert isinstance(later, list) and later[0].run_key != answer[0].run_key
 
 
-@pytest.mark.parametrize(
-    ("at", "weeks"),
-    [
-        # From Monday to Sunday the 14 days from the tick on lie in this week and the next two.
-        (dt.datetime(2024, 3, 11, 2), ["2024-03-11", "2024-03-18", "2024-03-25"]),
-        (dt.datetime(2024, 3, 17, 3), ["2024-03-11", "2024-03-18", "2024-03-25"]),
-        # A home that begins next Monday, and the last week of the source.
-        (dt.datetime(2023, 12, 30, 2), ["2024-01-01", "2024-01-08"]),
-        (dt.datetime(2024, 6, 26, 2), ["2024-06-24"]),
-    ],
-)
-def test_weeks_known_in_advance_are_requested_before_they_begin(
-    at: dt.datetime, weeks: list[str]
+def test_missing_days_are_ingested_in_ranges(
+    instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def requests_at(at: dt.datetime) -> list[dg.RunRequest]:
-        answer = _tick("ingest_weekly", at.replace(tzinfo=ZoneInfo(ZONE)))
-        assert isinstance(answer, list)
-        return answer
-
-    requests = requests_at(at)
-    assert [request.partition_key for request in requests] == weeks
-    # The next tick asks for them again: more may be known by then.
-    later = requests_at(at + dt.timedelta(days=1))
-    assert not {r.run_key for r in requests} & {r.run_key for r in later}
-
-
-def test_the_number_of_weeks_ahead_follows_planned_weeks() -> None:
-    settings = Settings(recommender=RecommenderSettings(planned_weeks=4))
-    at = dt.datetime(2024, 3, 17, 2, tzinfo=ZoneInfo(ZONE))
-    answer = _tick("ingest_weekly", at, settings)
+    days = [PlannedRun(["2024-01-02"]), PlannedRun(["2024-03-03", "2024-03-05"])]
+    monkeypatch.setattr(Plan, "ingests", days)
+    answer = tick(instance, dt.datetime(2024, 3, 6, 5))
     assert isinstance(answer, list)
-    # On Sunday the 28 days from Monday on lie in the four weeks after the running one.
-    assert [request.partition_key for request in answer] == [
-        *("2024-03-11", "2024-03-18", "2024-03-25", "2024-04-01", "2024-04-08")
-    ]
+    single, span = answer
+    assert single.partition_key == "2024-01-02" and span.partition_key is None
+    assert span.tags["dagster/asset_partition_range_start"] == "2024-03-03"
+    assert span.tags["dagster/asset_partition_range_end"] == "2024-03-05"
 
 
-def test_a_tick_before_the_homes_first_day_or_after_the_sources_last_is_skipped() -> None:
-    before_start = _tick("nightly", dt.datetime(2024, 1, 1, 5, tzinfo=ZoneInfo(ZONE)))
-    assert isinstance(before_start, dg.SkipReason) and "first day" in str(before_start.skip_message)
-    after_end = _tick("nightly", dt.datetime(2024, 7, 2, 5, tzinfo=ZoneInfo(ZONE)))
-    assert isinstance(after_end, dg.SkipReason) and "new home" in str(after_end.skip_message)
-    week = _tick("weekly_training", dt.datetime(2024, 1, 1, 3, tzinfo=ZoneInfo(ZONE)))
-    assert isinstance(week, dg.SkipReason)
-    for at in (dt.datetime(2023, 12, 13, 2), dt.datetime(2024, 7, 1, 2)):
-        assert isinstance(_tick("ingest_weekly", at.replace(tzinfo=ZoneInfo(ZONE))), dg.SkipReason)
+def test_a_night_with_nothing_to_ingest_begins_with_its_day(
+    instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Plan, "ingests", [])
+    at = dt.datetime(2024, 3, 6, 5)
+    assert "2024-03-05 is predicted and released, and nothing is new" in tick(instance, at)
+    monkeypatch.setattr(Plan, "due_after", [PlannedRun(["2024-03-05"])])
+    answer = tick(instance, at)
+    assert isinstance(answer, list) and [r.partition_key for r in answer] == ["2024-03-05"]
 
 
-def test_schedules_run_in_the_sources_time_zone_and_are_on_by_default() -> None:
-    for schedule in schedules(Settings(), STATE, JOBS):
-        assert schedule.execution_timezone == ZONE
-        assert schedule.default_status == dg.DefaultScheduleStatus.RUNNING
+def test_a_tick_before_the_first_week_has_ended_or_without_a_later_day_is_skipped(
+    instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert "no week of this source" in tick(instance, dt.datetime(2024, 1, 3, 5))
+    monkeypatch.setattr(Plan, "ingests", [])
+    assert "new home folder to replay" in tick(instance, dt.datetime(2024, 7, 2, 5))
+    monkeypatch.setattr(Plan, "source", SourceOfDays(dt.date(2024, 3, 3)))
+    late = tick(instance, dt.datetime(2024, 3, 6, 5))
+    assert "no later day yet" in late and "new_files" in late
+
+
+def test_a_tick_asks_for_nothing_while_a_night_or_an_ingest_is_under_way(
+    instance: dg.DagsterInstance,
+) -> None:
+    at = dt.datetime(2024, 3, 6, 5)
+    # Runs of other jobs do not hold it up.
+    start_run(instance, {})
+    assert isinstance(tick(instance, at), list)
+
+    @dg.job(name=INGEST.name)
+    def backfill() -> None:
+        pass
+
+    start_run(instance, {"dagster/partition": "2024-01-02"}, of=backfill)
+    assert "ingest of 2024-01-02" in tick(instance, at)
+
+
+def test_the_schedule_runs_in_the_sources_time_zone_and_is_on_by_default() -> None:
+    [schedule] = schedules(Settings(), STATE)
+    assert schedule.execution_timezone == ZONE and schedule.name == "nightly"
+    assert schedule.default_status == dg.DefaultScheduleStatus.RUNNING
+    weekly = Settings(schedules=ScheduleSettings(nightly="0 5 * * 1"))
+    sunday = dt.datetime(2024, 3, 10, 12, tzinfo=ZoneInfo(ZONE))
+    assert last_tick(weekly, STATE, sunday).isoformat() == "2024-03-04T05:00:00-05:00"
+    assert last_tick(Settings(), STATE, sunday).isoformat() == "2024-03-10T05:00:00-04:00"

@@ -1,0 +1,187 @@
+"""What a night has to do, job by job, by the plan of `run`.
+
+Each job is planned when the one before has ended, from what the home has then, so that a night
+that was interrupted goes on where it was. Nothing here reads rows: partitions are compared by the
+source's fingerprints, and by the times of their files.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+from dataclasses import dataclass
+from functools import cached_property
+
+import dagster as dg
+
+from batch_predictions.automation import jobs
+from batch_predictions.automation.job_assets import JobAssets
+from batch_predictions.automation.planning import (
+    RunPlan,
+    days_due,
+    raw_due,
+    weeks_ahead_due,
+)
+from batch_predictions.automation.prepared_run import (
+    are_weeks_predicted,
+    missing_tables,
+    model_key,
+    possible_trainings,
+)
+from batch_predictions.automation.remake import near_partitions
+from batch_predictions.automation.unchanged import is_night_unchanged
+from batch_predictions.home import State, read_state
+from batch_predictions.model_store import ModelStore
+from batch_predictions.models.training import Training
+from batch_predictions.partitions import latest_ended_week, trained_through
+from batch_predictions.settings import Settings
+from batch_predictions.sources.base import Source
+from batch_predictions.sources.registry import source_of
+from batch_predictions.tables import TABLES
+from batch_predictions.warehouse import Warehouse, as_date
+
+
+@dataclass(frozen=True)
+class PlannedRun:
+    """A run of a job.
+
+    Attributes:
+        partitions: all from the first to the last of these are made.
+        assets: of the job; None: all.
+    """
+
+    partitions: list[str]
+    assets: list[dg.AssetKey] | None = None
+
+
+class NightPlan:
+    """What is due to predict a day.
+
+    Args:
+        settings: of the home.
+        instance: the home's Dagster instance.
+        graph: the asset graph.
+    """
+
+    def __init__(
+        self, settings: Settings, instance: dg.DagsterInstance, graph: dg.AssetGraph
+    ) -> None:
+        state = read_state(settings.home)
+        assert state is not None, "loading the definitions initialises the home"
+        self.settings, self.instance, self.graph = settings, instance, graph
+        self.state: State = state
+        self.warehouse = Warehouse.of(settings)
+
+    @cached_property
+    def source(self) -> Source:
+        """Of the home.
+
+        Raises:
+            SourceError: it cannot be read.
+        """
+        return source_of(self.settings, self.state)
+
+    @cached_property
+    def assets(self) -> JobAssets:
+        """Those that the source has data for."""
+        return JobAssets(self.graph, missing_tables(self.source))
+
+    def newest_day(self, today: dt.date) -> dt.date:
+        """The newest complete day of the source before a day; of a young home its first Sunday.
+
+        Raises:
+            SourceError: the source cannot be read, or no week has ended.
+            HomeError: no day of the home is over.
+        """
+        return days_due(self.source, self.state, None, None, today)[1]
+
+    def due(self, job: jobs.JobSpec, day: dt.date) -> list[PlannedRun]:
+        """The runs of a job that are due to predict a day.
+
+        Raises:
+            SourceError: the source cannot be read.
+        """
+        steps = {
+            jobs.INGEST: self._ingests,
+            jobs.INGEST_WEEKLY: self._weeks_ahead,
+            jobs.WEEKLY_TRAINING: self._trainings,
+            jobs.WEEKLY_PREDICTIONS: self._weekly_predictions,
+            jobs.NIGHTLY: self._predictions,
+        }
+        return steps[job](day)
+
+    def next_due(
+        self, day: dt.date, after: jobs.JobSpec | None = None
+    ) -> tuple[jobs.JobSpec, list[PlannedRun]] | None:
+        """The first job that has something to do, after another one; None: nothing is due."""
+        first = jobs.SCHEDULED.index(after) + 1 if after else 0
+        for job in jobs.SCHEDULED[first:]:
+            if runs := self.due(job, day):
+                return job, runs
+        return None
+
+    def run_plan(self, day: dt.date) -> RunPlan:
+        """The plan of `run` for a day, without what is to be ingested."""
+        return RunPlan(day, day, [latest_ended_week(day)], [], [])
+
+    def _ingests(self, day: dt.date) -> list[PlannedRun]:
+        due = raw_due(self.warehouse, self.source, self.state, day, day)
+        days = sorted({key for keys in due.values() for key in keys})
+        return [PlannedRun(keys) for keys in near_partitions(days)]
+
+    def _weeks_ahead(self, day: dt.date) -> list[PlannedRun]:
+        weeks = weeks_ahead_due(
+            self.warehouse, self.source, self.state, latest_ended_week(day), day, self.settings
+        )
+        return [PlannedRun(keys) for keys in near_partitions(weeks)]
+
+    def _trainings(self, day: dt.date) -> list[PlannedRun]:
+        week = latest_ended_week(day)
+        in_job = self.assets.keys(jobs.WEEKLY_TRAINING)
+        due = [
+            model_key(name)
+            for name, training in possible_trainings(self.assets, None).items()
+            if model_key(name) in in_job and self._is_training_due(name, training, week)
+        ]
+        return [PlannedRun([week.isoformat()], due)] if due else []
+
+    def _is_training_due(self, name: str, training: Training, week: dt.date) -> bool:
+        """Whether a model was not trained through a week, or a partition that it reads is newer.
+
+        An ingest of equal rows leaves a partition's file as it is. `run` compares the rows'
+        hashes, for which it reads them.
+        """
+        through = trained_through(week)
+        decided = ModelStore.of(self.settings).trained_at(name, through)
+        if decided is None:
+            return True
+        first = through - dt.timedelta(days=training.history_days(self.settings) - 1)
+        return any(
+            self.warehouse.path(table, key).stat().st_mtime_ns > decided
+            for table in training.tables
+            for key in self.warehouse.partitions(table)
+            if first <= as_date(key) <= through
+        )
+
+    def _weekly_predictions(self, day: dt.date) -> list[PlannedRun]:
+        keys = self.assets.keys(jobs.WEEKLY_PREDICTIONS)
+        plan = self.run_plan(day)
+        if not keys or are_weeks_predicted(
+            self.assets, self.instance, self.settings, plan, self.warehouse
+        ):
+            return []
+        return [PlannedRun([plan.weeks[0].isoformat()], keys)]
+
+    def _predictions(self, day: dt.date) -> list[PlannedRun]:
+        if is_night_unchanged(self.settings, self.run_plan(day), self.warehouse):
+            return []
+        keys = self.assets.keys(jobs.NIGHTLY, jobs.AFTER_INGEST)
+        return [PlannedRun([day.isoformat()], keys)]
+
+
+def is_any_prediction_made(warehouse: Warehouse, day: str) -> bool:
+    """Whether a daily table of predictions has a partition."""
+    return any(
+        day in warehouse.partitions(table)
+        for table in TABLES.values()
+        if table.schema == "predictions" and table.partition == "date"
+    )

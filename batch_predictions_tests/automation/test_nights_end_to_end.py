@@ -1,0 +1,103 @@
+"""Nights by schedule and sensors, on a source that is late, silent or corrected: as by `run`."""
+
+from __future__ import annotations
+
+import datetime as dt
+from pathlib import Path
+
+import pytest
+
+from batch_predictions_tests.worlds.tiny_home import TinyHome
+from batch_predictions_tests.worlds.tiny_platform import faults, write_day
+from batch_predictions_tests.worlds.tiny_platform import tiny_platform as tiny_platform
+
+pytestmark = pytest.mark.usefixtures("tiny_platform")
+MONDAY = dt.date(2024, 3, 4)
+
+
+def day(number: int) -> dt.date:
+    """The first day of the source is 0, its first Sunday 6."""
+    return MONDAY + dt.timedelta(days=number)
+
+
+def night(number: int) -> dt.datetime:
+    """The tick after a day has ended."""
+    return dt.datetime.combine(day(number + 1), dt.time(5), dt.UTC)
+
+
+def test_two_weeks_of_nights_are_as_by_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    source = tmp_path / "source"
+    for number in range(7):
+        write_day(source, day(number))
+    home = TinyHome(tmp_path / "home", source, monkeypatch)
+    by_run = TinyHome(tmp_path / "by_run", source, monkeypatch)
+
+    def assert_as_by_run() -> None:
+        by_run.run()
+        assert home.contents() == by_run.contents()
+        assert home.released() == by_run.released() is not None
+
+    # The first Monday's tick, with a week to ingest.
+    home.tick(night(6))
+    assert home.take_log() == [
+        "ingest 2024-03-04 to 2024-03-10",
+        "weekly_training 2024-03-04",
+        "weekly_predictions 2024-03-04",
+        "nightly 2024-03-10",
+    ]
+    assert_as_by_run()
+    # The next day is not there at its tick. The week is predicted once more, with what the night
+    # of its Sunday has made, as by `run`.
+    home.tick(night(7))
+    assert home.take_log() == ["ingest 2024-03-10", "weekly_predictions 2024-03-04"]
+    home.look(night(7))
+    home.tick(night(7) + dt.timedelta(minutes=1))
+    assert home.take_log() == [] and "no later day yet" in " ".join(home.skipped)
+    write_day(source, day(7))
+    home.look(night(7), times=1)
+    assert home.take_log() == []
+    assert "new 2024-03-11: asked for at the next look" in " ".join(home.skipped)
+    home.look(night(7), times=1)
+    assert home.take_log() == ["ingest 2024-03-11", "nightly 2024-03-11"]
+    # A day of the week that was trained is corrected.
+    write_day(source, day(5), item="b")
+    home.look(night(7))
+    assert "late or corrected 2024-03-09" in " ".join(home.skipped)
+    assert home.take_log() == [
+        "ingest 2024-03-09",
+        "weekly_training 2024-03-04",
+        "weekly_predictions 2024-03-04",
+        "nightly 2024-03-11",
+    ]
+    assert_as_by_run()
+    # The daemon was down for six days, and the training fails: the model before serves.
+    for number in range(8, 14):
+        write_day(source, day(number))
+    faults.add("training")
+    home.tick(night(13))
+    assert home.take_log() == [
+        "ingest 2024-03-12 to 2024-03-17",
+        "weekly_training 2024-03-11 failed",
+        "weekly_predictions 2024-03-11",
+        "nightly 2024-03-17",
+    ]
+    assert [version[:15] for version in versions_of_day(home)] == ["tiny-2024-03-10"]
+    assert_as_by_run()
+    # It is mended: the next tick trains, although there is nothing to ingest.
+    faults.clear()
+    home.tick(night(14))
+    assert home.take_log() == [
+        "ingest 2024-03-17",
+        "weekly_training 2024-03-11",
+        "weekly_predictions 2024-03-11",
+        "nightly 2024-03-17",
+    ]
+    assert [version[:15] for version in versions_of_day(home)] == ["tiny-2024-03-17"]
+
+
+def versions_of_day(home: TinyHome) -> list[str]:
+    """The models that scored the newest day."""
+    rows = home.warehouse.query(
+        "select distinct model_version from predictions.tiny_days where date = '2024-03-17'"
+    )
+    return [row["model_version"] for row in rows.to_pylist()]
