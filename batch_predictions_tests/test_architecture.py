@@ -36,6 +36,7 @@ GROUND = {
     "process_records",
     "durability",
     "file_lock",
+    "object_store",
     "partitions",
     "tables",
     "warehouse",
