@@ -59,9 +59,10 @@ def record_materializations(
     *,
     extra: Mapping[str, Mapping[str, Any]] | None = None,
     plot: Callable[[], Figure | None] | None = None,
+    lineage: Callable[[], Mapping[str, Sequence[str]] | None] | None = None,
     asset_key: dg.AssetKey | None = None,
 ) -> None:
-    """Reports written partitions: row counts of each, preview and plot of the newest.
+    """Reports written partitions: row counts of each; column lineage, preview, plot of the newest.
 
     A partition whose rows did not change and that Dagster shows as materialized has no new preview
     and plot.
@@ -72,6 +73,7 @@ def record_materializations(
         results: write results by partition key.
         extra: further metadata by partition key.
         plot: draws the newest partition; it is called once and may return None.
+        lineage: gives `schema.table.column` of what each column is computed from; called once.
         asset_key: the written asset, if the step writes several. An asset that is not selected is
             reported as materialized too, since its rows were replaced.
     """
@@ -89,6 +91,9 @@ def record_materializations(
             "changed": result.changed,
             **((extra or {}).get(key) or {}),
         }
+        # The UI shows the column lineage of the newest materialization, changed or not.
+        if key == newest and lineage:
+            metadata |= lineage_metadata(result.table, lineage() or {})
         if key == newest and is_new:
             metadata["preview"] = preview(warehouse, result)
             figure = plot() if plot else None
@@ -104,6 +109,26 @@ def record_materializations(
     context.log.info(
         f"{table}: {rows:,} rows in {len(results)} partitions up to {newest}, {changed} changed"
     )
+
+
+def lineage_metadata(table: Table, lineage: Mapping[str, Sequence[str]]) -> dict[str, Any]:
+    """The column lineage of a table, as the UI draws it; empty where nothing is known.
+
+    Args:
+        table: the declared table.
+        lineage: `schema.table.column` of what each column is computed from. Columns of the table's
+            own earlier partitions are left out, as Dagster draws no asset above itself.
+    """
+    deps = {
+        column.name: [
+            dg.TableColumnDep(dg.AssetKey([schema, name]), source)
+            for schema, name, source in (text.split(".") for text in lineage.get(column.name, ()))
+            if f"{schema}.{name}" != table.qualified
+        ]
+        for column in table.columns
+    }
+    known = {name: columns for name, columns in deps.items() if columns}
+    return {"dagster/column_lineage": dg.TableColumnLineage(known)} if known else {}
 
 
 def preview(warehouse: Warehouse, result: WriteResult) -> dg.MetadataValue[Any]:

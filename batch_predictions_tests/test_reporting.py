@@ -12,6 +12,7 @@ from batch_predictions import redaction
 from batch_predictions.reporting import (
     figure_metadata,
     item_labels,
+    lineage_metadata,
     markdown,
     new_axes,
     preview,
@@ -37,6 +38,19 @@ def test_columns_are_shown_with_types_and_descriptions_and_keys_are_not_null() -
     assert not shown["item_id"].constraints.nullable
     assert shown["users_7d"].constraints.nullable
     assert metadata["dagster/table_name"] == "features.item_activity"
+
+
+def test_a_lineage_leads_to_columns_of_other_assets() -> None:
+    lineage = {
+        "item_id": ["raw.items.item_id", "features.item_state.item_id"],
+        "price": ["features.item_state.price"],
+        "title": [],
+        "of_no_table": ["raw.items.item_id"],
+    }
+    shown = lineage_metadata(ITEM_STATE, lineage)["dagster/column_lineage"].deps_by_column
+    item_id = dg.TableColumnDep(dg.AssetKey(["raw", "items"]), "item_id")
+    assert dict(shown) == {"item_id": [item_id]}
+    assert lineage_metadata(ITEM_STATE, {}) == {}
 
 
 def test_rows_become_a_markdown_table_that_no_cell_can_break() -> None:
@@ -100,7 +114,14 @@ def test_in_a_range_every_day_has_its_count_and_the_newest_preview_and_plot(
             return new_axes("goods")[0]
 
         extra = {"2024-01-01": {"note": "first"}}
-        record_materializations(context, warehouse, results, extra=extra, plot=plot)
+        record_materializations(
+            context,
+            warehouse,
+            results,
+            extra=extra,
+            plot=plot,
+            lineage=lambda: {"price": ["raw.items.price"]},
+        )
         record_materializations(context, warehouse, {})
 
     with dg.DagsterInstance.ephemeral() as instance:
@@ -119,5 +140,7 @@ def test_in_a_range_every_day_has_its_count_and_the_newest_preview_and_plot(
     }
     assert {day for day, event in metadata.items() if "preview" in event} == {"2024-01-03"}
     assert {day for day, event in metadata.items() if "plot" in event} == {"2024-01-03"}
+    lineage = "dagster/column_lineage"
+    assert {day for day, event in metadata.items() if lineage in event} == {"2024-01-03"}
     assert metadata["2024-01-01"]["note"].value == "first" and "note" not in metadata["2024-01-02"]
     assert plotted == [1]

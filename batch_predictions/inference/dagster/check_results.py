@@ -9,10 +9,12 @@ from typing import Any
 
 import dagster as dg
 
+from batch_predictions.inference.dagster.model_links import model_links
 from batch_predictions.inference.declaration import BatchPrediction
 from batch_predictions.inference.manifest import StagingManifest
 from batch_predictions.inference.results import mean_metrics
 from batch_predictions.inference.validation import KEYS_ACCOUNTED, Check, ValidationResult
+from batch_predictions.model_store import ModelStore
 
 PACE_FILE = "pace.json"
 """File in the manifest's folder with the scoring speed, for the asset's metadata."""
@@ -42,8 +44,22 @@ def check_result(
     )
 
 
-def load_metadata(validation: ValidationResult, scored: Mapping[str, str]) -> dict[str, Any]:
-    """Metadata of one partition's materialization: key counts, model version, metrics, speed."""
+def load_metadata(
+    instance: dg.DagsterInstance,
+    prediction: BatchPrediction,
+    models: ModelStore,
+    validation: ValidationResult,
+    scored: Mapping[str, str],
+) -> dict[str, Any]:
+    """Metadata of one partition's materialization: key counts, model, metrics, speed.
+
+    Args:
+        instance: with the materializations of trainings.
+        prediction: the declaration.
+        models: the model store.
+        validation: of the partition.
+        scored: the manifests' paths by partition.
+    """
     path = Path(scored[validation.partition])
     metrics: dict[str, Any] = {}
     for name, metric in mean_metrics(path).items():
@@ -51,12 +67,18 @@ def load_metadata(validation: ValidationResult, scored: Mapping[str, str]) -> di
     reasons = validation.reasons
     pace_file = path.with_name(PACE_FILE)
     pace = json.loads(pace_file.read_text("utf-8")) if pace_file.exists() else {}
+    version = StagingManifest.read(path).model_version
+    links: dict[str, Any] = {}
+    if prediction.model:
+        day = prediction.as_of(validation.partition)
+        links = model_links(instance, models, prediction.model, version, day)
     return {
         "keys_eligible": validation.staged,
         "keys_scored": validation.scored,
         "keys_excluded": validation.excluded,
         **({"exclusions": dg.MetadataValue.json(reasons)} if reasons else {}),
-        "model_version": StagingManifest.read(path).model_version,
+        "model_version": version,
+        **links,
         **metrics,
         **pace,
     }
