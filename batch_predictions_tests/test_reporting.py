@@ -41,15 +41,24 @@ def test_columns_are_shown_with_types_and_descriptions_and_keys_are_not_null() -
 
 
 def test_a_lineage_leads_to_columns_of_other_assets() -> None:
+    paid = ["raw.interactions.amount", "raw.interactions.quantity", "raw.items.price"]
     lineage = {
         "item_id": ["raw.items.item_id", "features.item_state.item_id"],
-        "price": ["features.item_state.price"],
+        "price": paid,
+        "available": paid,
+        "category": ["features.item_state.category"],
         "title": [],
         "of_no_table": ["raw.items.item_id"],
     }
-    shown = lineage_metadata(ITEM_STATE, lineage)["dagster/column_lineage"].deps_by_column
+    metadata = lineage_metadata(ITEM_STATE, lineage)
+    shown = metadata["dagster/column_lineage"].deps_by_column
     item_id = dg.TableColumnDep(dg.AssetKey(["raw", "items"]), "item_id")
-    assert dict(shown) == {"item_id": [item_id]}
+    assert shown["item_id"] == [item_id]
+    assert list(shown) == ["item_id", "price", "available"] and len(shown["price"]) == 3
+    assert metadata["computed_from"].value.splitlines() == [
+        "- **item_id** from raw.items: item_id",
+        "- **price, available** from raw.interactions: amount, quantity; raw.items: price",
+    ]
     assert lineage_metadata(ITEM_STATE, {}) == {}
 
 
