@@ -15,6 +15,7 @@ from batch_predictions.inference.manifest import StagingManifest
 from batch_predictions.inference.results import mean_metrics
 from batch_predictions.inference.validation import KEYS_ACCOUNTED, Check, ValidationResult
 from batch_predictions.model_store import ModelStore
+from batch_predictions.settings import Settings
 
 PACE_FILE = "pace.json"
 """File in the manifest's folder with the scoring speed, for the asset's metadata."""
@@ -47,38 +48,53 @@ def check_result(
 def load_metadata(
     instance: dg.DagsterInstance,
     prediction: BatchPrediction,
-    models: ModelStore,
-    validation: ValidationResult,
+    settings: Settings,
+    validations: Sequence[ValidationResult],
     scored: Mapping[str, str],
-) -> dict[str, Any]:
-    """Metadata of one partition's materialization: key counts, model, metrics, speed.
+) -> dict[str, dict[str, Any]]:
+    """Metadata of materializations by partition: key counts, model, metrics, speed.
 
     Args:
         instance: with the materializations of trainings.
         prediction: the declaration.
-        models: the model store.
-        validation: of the partition.
+        settings: of the home with the models.
+        validations: of the partitions.
         scored: the manifests' paths by partition.
     """
-    path = Path(scored[validation.partition])
-    metrics: dict[str, Any] = {}
-    for name, metric in mean_metrics(path).items():
-        metrics |= {name: metric.mean, f"{name}_sample": metric.sample_size}
+    models = ModelStore.of(settings)
+    metadata: dict[str, dict[str, Any]] = {}
+    for validation in validations:
+        partition, path = validation.partition, Path(scored[validation.partition])
+        version = StagingManifest.read(path).model_version
+        links: dict[str, Any] = {}
+        if prediction.model:
+            day = prediction.as_of(partition)
+            links = model_links(instance, models, prediction.model, version, day)
+        metadata[partition] = {
+            **_count_metadata(validation),
+            "model_version": version,
+            **links,
+            **_score_metadata(path),
+        }
+    return metadata
+
+
+def _count_metadata(validation: ValidationResult) -> dict[str, Any]:
+    """Numbers of keys, and of those without a prediction by reason."""
     reasons = validation.reasons
-    pace_file = path.with_name(PACE_FILE)
-    pace = json.loads(pace_file.read_text("utf-8")) if pace_file.exists() else {}
-    version = StagingManifest.read(path).model_version
-    links: dict[str, Any] = {}
-    if prediction.model:
-        day = prediction.as_of(validation.partition)
-        links = model_links(instance, models, prediction.model, version, day)
     return {
         "keys_eligible": validation.staged,
         "keys_scored": validation.scored,
         "keys_excluded": validation.excluded,
         **({"exclusions": dg.MetadataValue.json(reasons)} if reasons else {}),
-        "model_version": version,
-        **links,
-        **metrics,
-        **pace,
     }
+
+
+def _score_metadata(path: Path) -> dict[str, Any]:
+    """The scorer's metrics and its speed, beside the manifest at a path."""
+    metrics: dict[str, Any] = {}
+    for name, metric in mean_metrics(path).items():
+        metrics |= {name: metric.mean, f"{name}_sample": metric.sample_size}
+    pace_file = path.with_name(PACE_FILE)
+    pace = json.loads(pace_file.read_text("utf-8")) if pace_file.exists() else {}
+    return {**metrics, **pace}

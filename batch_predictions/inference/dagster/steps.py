@@ -175,12 +175,7 @@ def load(
         context,
         warehouse,
         {partition: result.main for partition, result in loaded.items()},
-        extra={
-            result.partition: load_metadata(
-                context.instance, prediction, ModelStore.of(settings), result, scored
-            )
-            for result in validations
-        },
+        extra=load_metadata(context.instance, prediction, settings, validations, scored),
         plot=lambda: prediction.plot(warehouse, max(loaded)) if prediction.plot else None,
         lineage=lambda: prediction_lineage(warehouse, prediction, table),
         asset_key=prediction.asset_key,
