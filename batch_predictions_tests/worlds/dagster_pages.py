@@ -113,12 +113,17 @@ class DagsterPages:
         page = self.page
         self.open(f"/assets/{asset}", "Columns")
         page.get_by_role("button", name="Materialize").first.click()
-        page.get_by_placeholder(re.compile("^(ex: |No matching partitions)")).wait_for()
+        keys = page.get_by_placeholder(re.compile("^(ex: |No matching partitions)"))
+        # Dagster asks first where an upstream, as of a table that the source lacks, has no rows.
+        confirm = page.get_by_role("button", name="Confirm")
+        keys.or_(confirm).first.wait_for()
+        if confirm.count():
+            confirm.click()
+        keys.wait_for()
         # The dialog offers those of the last 90 days.
         everything = page.get_by_text("Show all partitions")
         if everything.count():
             everything.click()
-        keys = page.get_by_placeholder(re.compile("^ex: "))
         keys.fill(partition)
         keys.press("Enter")
         page.get_by_role("button", name="Launch 1 run").click()
