@@ -7,20 +7,16 @@ verified, with the names that they have in the store.
 
 from __future__ import annotations
 
-import os
 import re
 import shutil
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
-from urllib.parse import urlsplit
 
+from batch_predictions import object_store
 from batch_predictions.durability import fsync_folder
 from batch_predictions.file_lock import file_lock
-from batch_predictions.object_store import open_object_store, without_credentials
+from batch_predictions.object_store import ObjectFolder
 from batch_predictions.serving.release_files.folder import (
     DRAFT_PREFIX,
     FILE_SUFFIX,
@@ -34,13 +30,8 @@ from batch_predictions.serving.release_files.folder import (
     verify_bytes,
 )
 
-if TYPE_CHECKING:
-    from obstore.store import ObjectStore
-
-SCHEMES = ("s3", "gs", "az")
 LOCK_NAME = ".download.lock"
 KEPT_FILES = 2
-_CHUNK_BYTES = 8 << 20
 _PARQUET = re.compile(r"\d{4}-\d\d-\d\d-[0-9a-f]+/([^/]+\.parquet|manifest\.json)")
 
 
@@ -67,22 +58,7 @@ def local_folder(location: str) -> Path | None:
     Raises:
         ReleaseFileError: the URL has an unknown scheme, or a user, a password or a query.
     """
-    if "://" not in location:
-        return Path(location)
-    parts = urlsplit(location)
-    if parts.scheme == "file" and parts.path and not parts.netloc:
-        return Path(parts.path)
-    if parts.scheme not in SCHEMES or not parts.netloc:
-        raise ReleaseFileError(
-            f"release files cannot be at a URL {parts.scheme}://…: write a folder, file:///FOLDER, "
-            f"or {', '.join(f'{scheme}://BUCKET/PREFIX' for scheme in SCHEMES)}"
-        )
-    if "@" in parts.netloc or parts.query:
-        raise ReleaseFileError(
-            "the URL of release files has a user name, a password or a query: remove it, and set "
-            "credentials in the environment, such as AWS_ACCESS_KEY_ID"
-        )
-    return None
+    return object_store.local_folder(location, "release files", ReleaseFileError)
 
 
 class RemoteFolder:
@@ -91,8 +67,7 @@ class RemoteFolder:
     def __init__(self, url: str) -> None:
         """Args: the URL, such as s3://bucket/releases."""
         self.url = url
-        with self._explained("cannot be opened"):
-            self._store: ObjectStore = open_object_store(url)
+        self._objects = ObjectFolder(url, "release files", RemoteFolderError)
 
     def names(self) -> dict[str, int]:
         """Names of the objects, and their sizes in bytes.
@@ -100,11 +75,7 @@ class RemoteFolder:
         Raises:
             RemoteFolderError: the store cannot be reached.
         """
-        import obstore
-
-        with self._explained("cannot be listed"):
-            listed = [meta for chunk in obstore.list(self._store) for meta in chunk]
-        return {meta["path"]: meta["size"] for meta in listed if "/" not in meta["path"]}
+        return {name: info.size for name, info in self._objects.list().items() if "/" not in name}
 
     def manifest_names(self) -> list[str]:
         """Names of the manifests, the newest export first."""
@@ -112,10 +83,7 @@ class RemoteFolder:
 
     def upload(self, path: Path, name: str | None = None) -> None:
         """Uploads a file, whole or not at all."""
-        import obstore
-
-        with self._explained(f"{path.name} cannot be uploaded"):
-            obstore.put(self._store, name or path.name, path, chunk_size=_CHUNK_BYTES)
+        self._objects.upload(path, name or path.name)
 
     def upload_export(self, manifest_path: Path) -> None:
         """Uploads a file, then its manifest."""
@@ -124,20 +92,14 @@ class RemoteFolder:
 
     def remove_export(self, manifest_name: str) -> None:
         """Removes a manifest, then its file."""
-        import obstore
-
-        with self._explained(f"{manifest_name} cannot be removed"):
-            obstore.delete(self._store, manifest_name)
-            file = manifest_name.removesuffix(MANIFEST_SUFFIX) + FILE_SUFFIX
-            if file in self.names():
-                obstore.delete(self._store, file)
+        self._objects.delete(manifest_name)
+        file = manifest_name.removesuffix(MANIFEST_SUFFIX) + FILE_SUFFIX
+        if file in self.names():
+            self._objects.delete(file)
 
     def remove_parquet_exports(self) -> int:
         """Removes releases that were exported as Parquet files. Returns their number."""
-        import obstore
-
-        with self._explained("cannot be listed"):
-            listed = [meta["path"] for chunk in obstore.list(self._store) for meta in chunk]
+        listed = list(self._objects.list())
         releases = {
             name.split("/")[0]
             for name in listed
@@ -145,20 +107,16 @@ class RemoteFolder:
         }
         for name in sorted(listed, key=lambda name: not name.endswith(MANIFEST_SUFFIX)):
             if _PARQUET.fullmatch(name):
-                with self._explained(f"{name} cannot be removed"):
-                    obstore.delete(self._store, name)
+                self._objects.delete(name)
         return len(releases)
 
     def remove_incomplete(self) -> None:
         """Removes files without a manifest, which killed exporters have left."""
-        import obstore
-
         names = self.names()
         for name in names:
             manifest = name.removesuffix(FILE_SUFFIX) + MANIFEST_SUFFIX
             if name.endswith(FILE_SUFFIX) and number_of(name) and manifest not in names:
-                with self._explained(f"{name} cannot be removed"):
-                    obstore.delete(self._store, name)
+                self._objects.delete(name)
 
     def download_manifests(self, folder: Path) -> None:
         """Downloads all manifests to a folder."""
@@ -238,38 +196,8 @@ class RemoteFolder:
             ReleaseFileError: there is no such object.
             RemoteFolderError: the store cannot be reached.
         """
-        import obstore
-
-        with self._explained(f"{name} cannot be downloaded"):
-            try:
-                result = obstore.get(self._store, name)
-            except (obstore.exceptions.NotFoundError, FileNotFoundError):
-                raise ReleaseFileError(f"{name} is missing beside its manifest") from None
-            with path.open("wb") as file:
-                for chunk in result.stream(min_chunk_size=_CHUNK_BYTES):
-                    file.write(chunk)
-                file.flush()
-                os.fsync(file.fileno())
-
-    @contextmanager
-    def _explained(self, what: str) -> Iterator[None]:
-        """Raises errors of the store as RemoteFolderError, without credentials."""
-        try:
-            from obstore.exceptions import BaseError
-        except ImportError:
-            raise RemoteFolderError(
-                f"release files at {self.url} need the extra objectstore: pip install "
-                "'batch-predictions[objectstore]'"
-            ) from None
-        try:
-            yield
-        except (BaseError, FileNotFoundError, PermissionError, ValueError) as error:
-            reason = without_credentials(str(error).strip().split("\n")[0])[:500]
-            raise RemoteFolderError(
-                f"{self.url} {what}: {reason}. Credentials are those of the environment "
-                "(AWS_ACCESS_KEY_ID, GOOGLE_APPLICATION_CREDENTIALS, …); AWS_ENDPOINT_URL is the "
-                "URL of an S3-compatible server"
-            ) from None
+        if not self._objects.download(name, path):
+            raise ReleaseFileError(f"{name} is missing beside its manifest")
 
 
 def _is_manifest(name: str) -> bool:

@@ -13,9 +13,9 @@ from typing import Any
 
 import pytest
 
+from batch_predictions import object_store
 from batch_predictions.serving.http.service import _open_source
 from batch_predictions.serving.lookup import Lookup
-from batch_predictions.serving.release_files import remote as remote_module
 from batch_predictions.serving.release_files.destinations import (
     erase_from_location,
     export_current,
@@ -57,7 +57,7 @@ def use_folder(monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
     from obstore.store import LocalStore
 
     monkeypatch.setattr(
-        remote_module, "open_object_store", lambda url: LocalStore(prefix=folder, mkdir=True)
+        object_store, "open_object_store", lambda url: LocalStore(prefix=folder, mkdir=True)
     )
 
 
