@@ -10,10 +10,9 @@ import dagster as dg
 from dagster import DagsterRunStatus, RunsFilter
 
 from batch_predictions import process_records
+from batch_predictions.automation.run_tags import OWNER_TAG
 from batch_predictions.home_lock import processes_folder
 
-OWNER_TAG = "batch_predictions/process"
-"""Tag of the runs of commands, with their process."""
 _UNFINISHED = [
     DagsterRunStatus.STARTED,
     DagsterRunStatus.STARTING,

@@ -2,9 +2,10 @@
 
 Dagster's own storage opens a database, and syncs it, two to four times per event: a first ingest
 of a year took half a minute before its first step. This one keeps connections open, writes the
-events of a range of partitions in one transaction, and leaves out the event of a partition that was
-written again with equal rows: in a range always, else if the versions of its inputs are equal too,
-since the UI would call it outdated otherwise.
+events of a range of partitions in one transaction, and leaves out the event of a partition that a
+command or a night has written again with equal rows: in a range always, else if the versions of its
+inputs are equal too, since the UI would call it outdated otherwise. Who materializes a partition by
+hand sees it.
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ from dagster_shared.serdes import deserialize_value, serialize_value
 from sqlalchemy import Connection, Engine, create_engine, event, select
 from sqlalchemy.pool import StaticPool
 
+from batch_predictions.automation.run_tags import AUTOMATION_TAG, OWNER_TAG
 from batch_predictions.redaction import redact
 from batch_predictions.settings import home_folder
 
@@ -35,6 +37,7 @@ MAX_OPEN_DATABASES = 4
 """That of all runs' asset events and those of the newest runs, one database for each run."""
 BATCH_VARIABLE, BATCH_EVENTS = "DAGSTER_EVENT_BATCH_SIZE", "1000"
 """Dagster's variable that lets it store events in batches."""
+_UNATTENDED = {OWNER_TAG, AUTOMATION_TAG}
 CODE_VERSION_TAG = "dagster/code_version"
 INPUT_VERSION_TAGS = "dagster/input_data_version/"
 
@@ -49,6 +52,7 @@ class HomeEventLogStorage(SqliteEventLogStorage):
         self._batch_thread: int | None = None
         self._is_range = False
         self._tables: set[str] = set()
+        self._by_hand: dict[str, bool] = {}
         super().__init__(base_dir, inst_data)
         # An open database leaves its write-ahead log, of up to 4 MB, when the process ends.
         weakref.finalize(self, _dispose_engines, self._engines)
@@ -156,13 +160,20 @@ class HomeEventLogStorage(SqliteEventLogStorage):
         if changed is None or changed.value is not False:
             return False
         recorded = self.newest_materialization(new)
-        if recorded is None:
+        if recorded is None or self._is_by_hand(entry.run_id):
             return False
         # To each partition of a range, Dagster gives the versions of the inputs of all.
         with_inputs = not self._is_range
         return provenance(*recorded, with_inputs=with_inputs) == provenance(
             new, entry.run_id, with_inputs=with_inputs
         )
+
+    def _is_by_hand(self, run_id: str) -> bool:
+        """Whether a person started a run, and no command and no night."""
+        if run_id not in self._by_hand:
+            run = self._instance.get_run_by_id(run_id) if self.has_instance else None
+            self._by_hand = {run_id: run is not None and not run.tags.keys() & _UNATTENDED}
+        return self._by_hand[run_id]
 
     def newest_materialization(
         self, of: AssetMaterialization

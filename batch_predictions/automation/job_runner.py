@@ -15,11 +15,12 @@ import dagster as dg
 from batch_predictions import process_records
 from batch_predictions.automation import instance as home_instance
 from batch_predictions.automation.costs.collect import collect_costs
-from batch_predictions.automation.dead_runs import OWNER_TAG, owner
+from batch_predictions.automation.dead_runs import owner
 from batch_predictions.automation.failures import Failure, failures_of
 from batch_predictions.automation.job_assets import JobAssets
 from batch_predictions.automation.jobs import JobSpec
 from batch_predictions.automation.progress import LOGGER, ProgressBar
+from batch_predictions.automation.run_tags import OWNER_TAG
 from batch_predictions.home_lock import processes_folder
 from batch_predictions.settings import Settings
 from batch_predictions.tables import Table

@@ -10,9 +10,8 @@ from dagster import DagsterRunStatus, RunsFilter
 
 from batch_predictions.automation.job_runner import PARTITION, RANGE_END, RANGE_START
 from batch_predictions.automation.jobs import JobSpec
+from batch_predictions.automation.run_tags import AUTOMATION, AUTOMATION_TAG
 
-AUTOMATION_TAG, AUTOMATION = "batch_predictions/automation", "night"
-"""Tag of all runs of nights; dagster.yaml lets one of them run at a time."""
 DAY_TAG = "batch_predictions/night"
 ID_TAG = "batch_predictions/night_id"
 UNFINISHED = [

@@ -9,12 +9,12 @@ from typing import Any
 import dagster as dg
 
 from batch_predictions.automation.costs.collect import collect_costs
-from batch_predictions.automation.dead_runs import OWNER_TAG, fail_dead_runs
+from batch_predictions.automation.dead_runs import fail_dead_runs
 from batch_predictions.automation.job_runner import PARTITION
 from batch_predictions.automation.jobs import NIGHTLY, RELEASE
 from batch_predictions.automation.night_plan import is_any_prediction_made
-from batch_predictions.automation.nights import AUTOMATION_TAG
 from batch_predictions.automation.run_history import last_partition
+from batch_predictions.automation.run_tags import AUTOMATION_TAG, OWNER_TAG
 from batch_predictions.home import read_state
 from batch_predictions.serving.release.pointer import read_pointer
 from batch_predictions.serving.sign_ups import add_sign_ups

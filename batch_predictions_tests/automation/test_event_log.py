@@ -107,6 +107,14 @@ def test_a_partition_with_equal_rows_is_recorded_once(shop: RecordedAssets) -> N
     assert shop.instance.get_materialized_partitions(dg.AssetKey("bought")) == set(DAYS)
 
 
+def test_who_materializes_by_hand_sees_that_it_has_happened(shop: RecordedAssets) -> None:
+    shop.run(DAYS[0])
+    shop.run(DAYS[0], by_hand=True)
+    assert shop.recorded() == [(DAYS[0], 1)] * 2 and len(shop.plots) == 2
+    shop.run(DAYS[0])
+    assert len(shop.recorded()) == 2
+
+
 def test_equal_rows_from_new_inputs_are_recorded_without_a_plot(shop: RecordedAssets) -> None:
     shop.run(DAYS[0])
     shop.rows[DAYS[0]] = 2

@@ -5,8 +5,8 @@ from __future__ import annotations
 import dagster as dg
 import pytest
 
-from batch_predictions.automation.dead_runs import OWNER_TAG
 from batch_predictions.automation.jobs import NIGHTLY, RELEASE
+from batch_predictions.automation.run_tags import OWNER_TAG
 from batch_predictions.automation.sensors import release_after_failure
 from batch_predictions.settings import Settings
 from batch_predictions.tables import CHURN_SCORES

@@ -10,6 +10,7 @@ import dagster as dg
 import pytest
 
 from batch_predictions.automation import instance as home_instance
+from batch_predictions.automation.run_tags import OWNER_TAG
 from batch_predictions.reporting import new_axes, record_materializations
 from batch_predictions.settings import Settings
 from batch_predictions.tables import ITEM_STATE
@@ -72,8 +73,10 @@ class RecordedAssets:
         self.plots.append(name)
         return new_axes("goods")[0]
 
-    def run(self, *days: str) -> None:
-        tags = {
+    def run(self, *days: str, by_hand: bool = False) -> None:
+        """A run of a command, or of a person."""
+        tags = {} if by_hand else {OWNER_TAG: "host:1"}
+        tags |= {
             "dagster/asset_partition_range_start": days[0],
             "dagster/asset_partition_range_end": days[-1],
         }
