@@ -97,17 +97,25 @@ def update_alerts(
         ended = [problem for name, problem in before.items() if name not in now]
         lines = [f"begun: {problem.message}" for problem in begun]
         lines += [f"ended: {problem.message}" for problem in ended]
-        _log(home, lines)
         unsent = [*unsent, *lines][-MAX_UNSENT:] if urls else []
-        # Before it is sent: a process that dies here sends it again, and loses nothing.
-        _write_state(home, now, unsent)
+        error = None
+        try:
+            _log(home, lines)
+            # Before it is sent: a process that dies here sends it again, and loses nothing.
+            _write_state(home, now, unsent)
+        except OSError as full:
+            # A full disk is told too, with every look as long as nothing can be kept of it.
+            error = full
         if unsent:
             text = "\n".join([*unsent, "", _served(status)])
             if (send or send_by_apprise)(urls, _title(home, now), text):
                 unsent = []
-                _write_state(home, now, unsent)
-            else:
+                if error is None:
+                    _write_state(home, now, unsent)
+            elif error is None:
                 _log(home, [f"not sent: {len(unsent)} lines; they are sent with the next look"])
+        if error is not None:
+            print(f"alerts cannot be kept in {home}: {redact(str(error))}", file=sys.stderr)
         return AlertChanges(begun, ended, unsent)
 
 

@@ -36,13 +36,13 @@ def write_day(warehouse: Warehouse, rows: int, inactive: str, day: dt.date = DAY
     )
 
 
-def test_a_day_within_a_factor_of_two_is_usual(warehouse: Warehouse) -> None:
-    write_weeks(warehouse, [100] * 8)
-    for rows, is_usual in [(100, True), (51, True), (49, False), (199, True), (201, False)]:
+def test_a_day_within_a_factor_is_usual_and_half_of_the_rows_is_not(warehouse: Warehouse) -> None:
+    write_weeks(warehouse, [90] * 8)
+    for rows, is_usual in [(90, True), (50, True), (49, False), (45, False), (162, True)]:
         write_day(warehouse, rows, "1 + u % 9")
         comparison = compare_day(warehouse, CHURN_SCORES, DAY, LIMITS)
         assert comparison is not None and comparison.is_usual is is_usual
-        assert (comparison.median, comparison.lower, comparison.upper) == (100, 50, 200)
+        assert (comparison.median, comparison.lower, comparison.upper) == (90, 50, 162)
         assert comparison.weeks == 8 and not comparison.unusual_columns
 
 
@@ -108,7 +108,7 @@ def test_an_unusual_day_is_told(warehouse: Warehouse, settings: Settings) -> Non
     write_day(warehouse, 10, "-1")
     problems = {p.condition: p.message for p in read_status(settings, 9, DAY).problems}
     told = problems["unusual:predictions.churn_scores"]
-    assert "10 rows; 50 to 200 are usual; days_inactive has numbers below 0" in told
+    assert "10 rows; 56 to 180 are usual; days_inactive has numbers below 0" in told
     check = check_is_usual(warehouse, settings, CHURN_SCORES, DAY.isoformat())
     assert not check.passed and check.severity.value == "WARN"
 
