@@ -90,7 +90,8 @@ def read_until_stopped(url: str, connection: Any) -> None:
 
     Every other message is a list of new users to ask for.
     """
-    seen, number, new_users = Answers(), 0, []
+    seen, number = Answers(), 0
+    new_users: list[str] = []
     answered = time.monotonic()
     with open_lookup(url) as lookup:
         while True:

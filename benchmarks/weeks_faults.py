@@ -8,6 +8,7 @@ import signal
 import subprocess
 import time
 from collections.abc import Callable
+from typing import Any
 
 from full_disk import FILLER, fill
 from kills import stage_of
@@ -55,7 +56,7 @@ def _burst(night: Night, number: int) -> None:
     night.world.shop.add_users(new)
 
 
-def _deliver_and_recover(night: Night) -> dict[str, object]:
+def _deliver_and_recover(night: Night) -> dict[str, Any]:
     """The day arrives; the run also reads what has changed, and days that are stale are remade."""
     night.world.shop.write_day(night.day)
     summary = night.run()
@@ -78,7 +79,7 @@ def gap(night: Night) -> None:
     night.event = "the next day arrives without it"
     night.world.shop.write_day(night.day)
     night.run()
-    night.look()
+    night.expect(night.look(), "missing:raw.interactions")
 
 
 def late_arrival(night: Night) -> None:
@@ -209,9 +210,8 @@ def corrected_weeks(night: Night) -> None:
     for number in range(night.number - 1 - WRONG_DAYS, night.number):
         night.world.shop.write_day(day_of(number))
     summary = _deliver_and_recover(night)
-    trained = summary["trained"]
-    assert isinstance(trained, list)
-    if not any(t["model"] == "demographic" and t["decision"] == "promoted" for t in trained):
+    trained = [(entry["model"], entry["decision"]) for entry in summary["trained"]]
+    if ("demographic", "promoted") not in trained:
         night.problems.append("the demographic model was not trained again")
 
 

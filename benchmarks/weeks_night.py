@@ -237,7 +237,8 @@ def count_rows(folder: Path, where: str = "") -> int:
     if not any(folder.rglob("*.parquet")):
         return 0
     pattern = f"{folder}/**/*.parquet"
-    [(count,)] = duckdb.sql(f"select count(*) from read_parquet('{pattern}') {where}").fetchall()
+    query = f"select count(*) from read_parquet('{pattern}') {where}"
+    [(count,)] = duckdb.execute(query).fetchall()
     return int(count)
 
 

@@ -31,6 +31,9 @@ from batch_predictions.tables import DRIFT, TABLES
 from batch_predictions.warehouse import Warehouse, as_date
 from batch_predictions.warehouse.usual_days import compare_day
 
+GAP_DAYS = 8
+"""Newest days of raw tables among which a day without rows is told."""
+
 
 @dataclass(frozen=True)
 class StatusProblem:
@@ -208,6 +211,15 @@ def _add_unusual_days(status: Status, settings: Settings) -> None:
             status.add_problem(
                 f"unusual:{table.qualified}", f"{table.qualified} of {keys[-1]}: {comparison}"
             )
+        # A day that is late is no newest day any more when the next one has arrived.
+        for day in keys[-GAP_DAYS:-1] if table.schema == "raw" else []:
+            comparison = compare_day(warehouse, table, as_date(day), settings.checks)
+            if comparison is not None and not comparison.rows:
+                status.add_problem(
+                    f"missing:{table.qualified}:{day}",
+                    f"{table.qualified} of {day} has no rows, where {comparison.lower:,.0f} to "
+                    f"{comparison.upper:,.0f} are usual: the next run reads them when they arrive",
+                )
 
 
 def _add_drift(status: Status, settings: Settings) -> None:

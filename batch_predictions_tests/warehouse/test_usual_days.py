@@ -10,7 +10,7 @@ import pytest
 from batch_predictions.automation.status import read_status
 from batch_predictions.inference.usual_exclusions import unusual_exclusions
 from batch_predictions.settings import ChecksSettings, Settings
-from batch_predictions.tables import CHURN_SCORES, EXCLUSIONS, ITEM_SENTIMENTS
+from batch_predictions.tables import CHURN_SCORES, EXCLUSIONS, INTERACTIONS, ITEM_SENTIMENTS
 from batch_predictions.usual_check import check_is_usual, usual_check_specs
 from batch_predictions.warehouse import Warehouse
 from batch_predictions.warehouse.partition_profiles import read_profile
@@ -142,3 +142,32 @@ def test_keys_without_a_prediction(warehouse: Warehouse) -> None:
     write(4, 45)
     assert unusual(90) == ""
     assert unusual(91).startswith("91 of 1,000 keys have no prediction; up to 90 are usual")
+
+
+def test_a_day_that_is_late_is_told_until_it_arrives(
+    warehouse: Warehouse, settings: Settings
+) -> None:
+    def write(day: dt.date, rows: int) -> None:
+        warehouse.replace_partition(
+            INTERACTIONS,
+            day.isoformat(),
+            "select u || '' as event_id, 'u' as user_id, 'i' as item_id, 'purchase' as event_type, "
+            "1.0 as quantity, 2.0 as amount, 'L' as location, null::TIMESTAMP as occurred_at "
+            "from range($rows::BIGINT) as a(u)",
+            {"rows": rows},
+        )
+
+    def told() -> list[str]:
+        problems = read_status(settings, 9, DAY).problems
+        return [p.message for p in problems if p.condition.startswith("missing:")]
+
+    late = DAY - dt.timedelta(days=1)
+    for number in range(1, 40):
+        write(DAY - dt.timedelta(days=number), 100)
+    write(DAY, 100)
+    assert told() == []
+    write(late, 0)
+    [message] = told()
+    assert message.startswith(f"raw.interactions of {late} has no rows, where 56 to 180 are usual")
+    write(late, 30)
+    assert told() == []
