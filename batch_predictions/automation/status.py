@@ -26,7 +26,7 @@ from batch_predictions.serving.store.schema import store_url
 from batch_predictions.serving.store.snapshot import ReadStore
 from batch_predictions.settings import Settings
 from batch_predictions.sources.base import SourceError
-from batch_predictions.sources.registry import current_date, source_of
+from batch_predictions.sources.registry import current_date, current_time, source_of
 from batch_predictions.tables import DRIFT, TABLES
 from batch_predictions.warehouse import Warehouse, as_date
 from batch_predictions.warehouse.usual_days import compare_day
@@ -258,7 +258,7 @@ def _add_next_day(status: Status, state: State, today: dt.date) -> None:
 def _add_runs(status: Status, settings: Settings) -> None:
     """The newest run of each job, and checks of the newest partitions that did not pass."""
     status.runs = last_runs(settings)
-    if late := run_in_the_future(status.runs, dt.datetime.now(dt.UTC)):
+    if late := run_in_the_future(status.runs, current_time("UTC")):
         status.add_problem("clock", late)
     for run in status.runs:
         if run.status == "FAILURE":
