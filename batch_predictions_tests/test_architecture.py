@@ -36,6 +36,7 @@ GROUND = {
     "process_records",
     "durability",
     "file_lock",
+    "object_store",
     "partitions",
     "tables",
     "warehouse",
@@ -195,6 +196,7 @@ def test_loading_the_code_location_loads_no_heavy_library(tmp_path: Path) -> Non
 def test_nothing_is_pickled_and_no_asset_reads_the_clock() -> None:
     clocks = {
         "automation/alerts.py",
+        "backup/storage.py",
         "sources/registry.py",
         "process_records.py",
         "cli/commands/backup.py",

@@ -27,7 +27,7 @@ from release_reader import FILES, Reader
 
 from batch_predictions.serving.lookup import Lookup
 from batch_predictions.serving.release.records import rollback
-from batch_predictions.serving.release_files.export import export_current
+from batch_predictions.serving.release_files.destinations import export_current
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 

@@ -1,4 +1,4 @@
-"""Removes what is not kept: old runs, unused models, engine folders, tiles, old partitions."""
+"""Removes what is not kept: old runs, unused models, shards, tiles, partitions, posted rows."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from batch_predictions.model_store import ModelStore
 from batch_predictions.serving.release.pointer import all_releases
 from batch_predictions.serving.store.schema import Store
 from batch_predictions.settings import Settings
+from batch_predictions.sources.posted.retention import remove_ingested_posted_rows
 from batch_predictions.warehouse import Warehouse
 
 
@@ -30,6 +31,7 @@ class PruneResult:
         inference_partitions: partitions of the engine's shards and results.
         tiles: files of tiles that only a backfill of old days would read.
         table_partitions: partitions of features and predictions.
+        posted_rows: events and sign-ups that the warehouse has.
     """
 
     runs: int
@@ -37,6 +39,7 @@ class PruneResult:
     inference_partitions: int
     tiles: int
     table_partitions: int = 0
+    posted_rows: int = 0
 
     def as_dict(self) -> dict[str, object]:
         """As JSON values."""
@@ -79,6 +82,7 @@ def prune(
         partitions,
         remove_old_tiles(warehouse, now),
         remove_old_partitions_of_tables(warehouse, settings, now),
+        remove_ingested_posted_rows(warehouse, settings, now),
     )
 
 
@@ -114,9 +118,10 @@ def prune_after_run(
     except Exception as error:
         log(f"old runs and models were not removed: {type(error).__name__}: {error}")
         return
-    if removed.runs or removed.model_versions or removed.table_partitions:
+    if any((removed.runs, removed.model_versions, removed.table_partitions, removed.posted_rows)):
         log(
             f"removed {removed.runs} Dagster runs older than {settings.retention.run_days} days, "
-            f"{len(removed.model_versions)} models that never served and "
-            f"{removed.table_partitions} old partitions of features and predictions (retention.*)"
+            f"{len(removed.model_versions)} models that never served, "
+            f"{removed.table_partitions} old partitions of features and predictions and "
+            f"{removed.posted_rows} posted rows that the warehouse has (retention.*)"
         )

@@ -1,1 +1,1 @@
-"""Backups of a home: `pool` keeps the bytes of files once, `create` and `restore` use it."""
+"""Backups of a home: `storage` keeps bytes, `pool` lists, `create` and `restore` use them."""

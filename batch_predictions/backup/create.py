@@ -43,7 +43,7 @@ def create_backup(
     Raises:
         BackupError: another process writes into the pool.
     """
-    with pool.locked():
+    with pool.storage.locked():
         names = pool.names()
         earlier = {file.path: file for file in pool.read(names[0]).files} if names else {}
         paths = list(_paths(home))
@@ -101,7 +101,7 @@ def _add(home: Path, path: str, pool: Pool, earlier: dict[str, BackupFile]) -> B
                 not is_sqlite
                 and kept is not None
                 and (kept.size, kept.mtime_ns) == (stat.st_size, stat.st_mtime_ns)
-                and pool.object_path(kept.sha256).exists()
+                and pool.storage.has(kept.sha256)
             ):
                 return kept
             if not is_sqlite:
@@ -115,7 +115,7 @@ def _add(home: Path, path: str, pool: Pool, earlier: dict[str, BackupFile]) -> B
 
 def _add_sqlite(file: Path, pool: Pool) -> tuple[str, int]:
     """Adds a copy of an SQLite database at one moment, its write-ahead log included."""
-    with tempfile.TemporaryDirectory(dir=pool.folder, prefix=".sqlite-") as folder:
+    with tempfile.TemporaryDirectory(dir=pool.storage.drafts(), prefix=".sqlite-") as folder:
         copy = Path(folder) / "copy"
         uri = f"{file.absolute().as_uri()}?mode=ro"
         with (

@@ -1,9 +1,6 @@
-"""A folder of backups: every file's bytes once, by their SHA-256, and a list of files per backup.
+"""Backups: every file's bytes once, by their SHA-256, and for each backup a list of its files.
 
-    objects/3f/3f9a…        the bytes of a file
-    backups/2026-11-27T051000Z.json   what a home had: paths, sizes, times, hashes
-
-A list is written after all its objects, so that a backup is there whole or not at all.
+A list is written after all its bytes, so that a backup is there whole or not at all.
 """
 
 from __future__ import annotations
@@ -12,21 +9,15 @@ import hashlib
 import json
 import os
 import uuid
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import BinaryIO
 
-from batch_predictions.durability import atomic_write, fsync_folder
-from batch_predictions.file_lock import file_lock
+from batch_predictions.backup.storage import BackupError, BackupStorage
 
 VERSION = 1
 BLOCK_BYTES = 1 << 20
-
-
-class BackupError(RuntimeError):
-    """A folder has no such backup, or a file of it is missing or damaged."""
 
 
 @dataclass(frozen=True)
@@ -67,33 +58,14 @@ class Backup:
 
 
 class Pool:
-    """The backups in a folder."""
+    """The backups in a folder, or in an object store."""
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self.objects, self.lists = folder / "objects", folder / "backups"
-
-    @contextmanager
-    def locked(self) -> Iterator[None]:
-        """Keeps other processes from writing.
-
-        Raises:
-            BackupError: another process writes.
-        """
-        for folder in (self.objects, self.lists):
-            folder.mkdir(parents=True, exist_ok=True)
-        with ExitStack() as stack:
-            try:
-                stack.enter_context(file_lock(self.folder / ".lock", wait=False))
-            except BlockingIOError:
-                raise BackupError(
-                    f"another backup into {self.folder} is under way: wait until it ends"
-                ) from None
-            yield
+    def __init__(self, storage: BackupStorage) -> None:
+        self.storage = storage
 
     def names(self) -> list[str]:
         """Names of the backups, the newest first."""
-        return sorted((path.stem for path in self.lists.glob("*.json")), reverse=True)
+        return sorted(self.storage.names(), reverse=True)
 
     def read(self, name: str | None = None) -> Backup:
         """A backup; None: the newest.
@@ -101,32 +73,28 @@ class Pool:
         Raises:
             BackupError: there is none of the name, or its list cannot be read.
         """
-        names = self.names()
+        names, location = self.names(), self.storage.location
         chosen = name or next(iter(names), None)
         if chosen is None or chosen not in names:
             known = f"there are {', '.join(names)}" if names else "there is none"
-            raise BackupError(f"{self.folder} has no backup {name or ''}: {known}")
-        path = self.lists / f"{chosen}.json"
+            raise BackupError(f"{location} has no backup {name or ''}: {known}")
+        label = f"{chosen}.json of {location}"
         try:
-            content = json.loads(path.read_text(encoding="utf-8"))
+            content = json.loads(self.storage.read_list(chosen))
             if content["version"] != VERSION:
                 raise BackupError(
-                    f"{path} is of version {content['version']}, and this program reads {VERSION}: "
-                    "install the version that wrote it"
+                    f"{label} is of version {content['version']}, and this program reads "
+                    f"{VERSION}: install the version that wrote it"
                 )
             files = [BackupFile(**file) for file in content["files"]]
             return Backup(chosen, content["home"], files)
         except (OSError, ValueError, KeyError, TypeError) as error:
-            raise BackupError(f"{path} cannot be read: choose another backup") from error
+            raise BackupError(f"{label} cannot be read: choose another backup") from error
 
     def write(self, backup: Backup) -> None:
         """Adds a backup whose objects are all there."""
         content = {"version": VERSION, "home": backup.home, "files": [*map(asdict, backup.files)]}
-        atomic_write(self.lists / f"{backup.name}.json", json.dumps(content, indent=0))
-
-    def object_path(self, sha256: str) -> Path:
-        """Where the bytes with a hash are."""
-        return self.objects / sha256[:2] / sha256
+        self.storage.write_list(backup.name, json.dumps(content, indent=0))
 
     def add(self, source: BinaryIO) -> tuple[str, int]:
         """Adds bytes, unless they are there already.
@@ -134,7 +102,7 @@ class Pool:
         Returns:
             Their SHA-256 and their number.
         """
-        draft = self.objects / f".draft-{uuid.uuid4().hex}"
+        draft = self.storage.drafts() / f".draft-{uuid.uuid4().hex}"
         digest, size = hashlib.sha256(), 0
         try:
             with draft.open("wb") as target:
@@ -145,11 +113,8 @@ class Pool:
                 target.flush()
                 os.fsync(target.fileno())
             sha256 = digest.hexdigest()
-            path = self.object_path(sha256)
-            if not path.exists() or path.stat().st_size != size:
-                path.parent.mkdir(exist_ok=True)
-                draft.replace(path)
-                fsync_folder(path.parent)
+            if not self.storage.has(sha256, size):
+                self.storage.add(draft, sha256)
         finally:
             draft.unlink(missing_ok=True)
         return sha256, size
@@ -161,8 +126,10 @@ class Pool:
             BackupError: they are missing, or have another hash.
         """
         digest = hashlib.sha256()
+        draft = target.with_name(f".draft-{target.name}")
         try:
-            with self.object_path(file.sha256).open("rb") as source, target.open("wb") as copy:
+            source_path = self.storage.fetch(file.sha256, draft)
+            with source_path.open("rb") as source, target.open("wb") as copy:
                 while block := source.read(BLOCK_BYTES):
                     digest.update(block)
                     copy.write(block)
@@ -172,6 +139,8 @@ class Pool:
             raise BackupError(
                 f"the bytes of {file.path} are missing: choose another backup"
             ) from None
+        finally:
+            draft.unlink(missing_ok=True)
         if digest.hexdigest() != file.sha256:
             raise BackupError(f"the bytes of {file.path} are damaged: choose another backup")
         os.utime(target, ns=(file.mtime_ns, file.mtime_ns))
@@ -184,9 +153,7 @@ class Pool:
             log: called with a line for each that is removed.
         """
         for name in self.names()[keep:]:
-            (self.lists / f"{name}.json").unlink()
+            self.storage.remove_list(name)
             log(f"backup {name} removed")
         used = {file.sha256 for name in self.names() for file in self.read(name).files}
-        for path in self.objects.rglob("*"):
-            if path.is_file() and path.name not in used:
-                path.unlink()
+        self.storage.remove_unused(used)

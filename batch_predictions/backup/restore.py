@@ -7,7 +7,8 @@ import uuid
 from collections.abc import Callable
 from pathlib import Path
 
-from batch_predictions.backup.pool import Backup, BackupError, Pool
+from batch_predictions.backup.pool import Backup, Pool
+from batch_predictions.backup.storage import BackupError
 from batch_predictions.durability import fsync_folder, fsync_tree
 
 

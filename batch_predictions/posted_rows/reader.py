@@ -14,7 +14,12 @@ from zoneinfo import ZoneInfo
 import sqlalchemy as sa
 
 from batch_predictions.database_url import location_of, parse_database_url
-from batch_predictions.posted_rows.schema import POSTED_EVENTS, POSTED_USERS, posted_url
+from batch_predictions.posted_rows.schema import (
+    POSTED_EVENTS,
+    POSTED_PRUNED,
+    POSTED_USERS,
+    posted_url,
+)
 from batch_predictions.redaction import redact, secrets_of_url
 from batch_predictions.settings import Settings
 
@@ -55,19 +60,45 @@ class PostedRows:
         return cls(posted_url(settings))
 
     def first_and_last_event(self) -> tuple[dt.datetime, dt.datetime] | None:
-        """Times of the oldest and the newest event; None without events."""
-        time = POSTED_EVENTS.c.occurred_at
-        row = self._row(sa.select(sa.func.min(time), sa.func.max(time)))
-        return None if row is None or row[0] is None else (row[0], row[1])
+        """Times of the oldest and the newest event, removed ones included; None without events."""
+        times = [time for time in (self.first_event(), self._last_event()) if time is not None]
+        with self._connect() as db:
+            if db is not None and sa.inspect(db).has_table(POSTED_PRUNED.name):
+                begin, end = POSTED_PRUNED.c.begins_at, POSTED_PRUNED.c.ends_at
+                query = sa.select(sa.func.min(begin), sa.func.max(end))
+                is_event = POSTED_PRUNED.c.table_name == POSTED_EVENTS.name
+                first, last = db.execute(query.where(is_event)).one()
+                if first is not None:
+                    times += [first, last - dt.timedelta(microseconds=1)]
+        return (min(times), max(times)) if times else None
+
+    def exists(self) -> bool:
+        """Whether anybody has posted anything yet."""
+        with self._connect() as db:
+            return db is not None
+
+    def first_event(self) -> dt.datetime | None:
+        """Time of the oldest event that is still there; None without events."""
+        row = self._row(sa.select(sa.func.min(POSTED_EVENTS.c.occurred_at)))
+        return None if row is None else row[0]
+
+    def _last_event(self) -> dt.datetime | None:
+        row = self._row(sa.select(sa.func.max(POSTED_EVENTS.c.occurred_at)))
+        return None if row is None else row[0]
 
     def event_state(self, begin: dt.datetime, end: dt.datetime) -> tuple[int, int]:
         """Count and highest number of the events from `begin` on, before `end`.
 
-        A state that had these numbers before has these rows: a number is never given twice.
+        Those that were removed since the warehouse has them count. A state that had these numbers
+        before has these rows: a number is never given twice.
         """
-        count, number = sa.func.count(), sa.func.max(POSTED_EVENTS.c.number)
-        row = self._row(sa.select(count, number).where(*_between(begin, end)))
-        return (0, 0) if row is None else (row[0], row[1] or 0)
+        with self._connect() as db:
+            return (0, 0) if db is None else event_state_of(db, begin, end)
+
+    def pruned_events(self, begin: dt.datetime, end: dt.datetime) -> int:
+        """Number of the events from `begin` on, before `end`, that were removed."""
+        with self._connect() as db:
+            return 0 if db is None else _pruned(db, POSTED_EVENTS.name, begin, end)[0]
 
     def events(self, begin: dt.datetime, end: dt.datetime) -> Iterator[pa.RecordBatch]:
         """Events from `begin` on, before `end`, in the order in which they were stored.
@@ -84,7 +115,7 @@ class PostedRows:
             "received_at": pa.timestamp("us"),
         }
         schema = pa.schema([(name, types.get(name, pa.string())) for name in _EVENT_COLUMNS])
-        query = sa.select(POSTED_EVENTS).where(*_between(begin, end))
+        query = sa.select(POSTED_EVENTS).where(*between(begin, end))
         with self._connect() as db:
             if db is None:
                 return
@@ -95,10 +126,14 @@ class PostedRows:
                 yield pa.RecordBatch.from_pylist([dict(row._mapping) for row in rows], schema)
 
     def user_state(self) -> tuple[int, int]:
-        """Count and highest number of the sign-ups that were posted."""
+        """Count and highest number of the sign-ups that were posted, removed ones included."""
         count, number = sa.func.count(POSTED_USERS.c.number), sa.func.max(POSTED_USERS.c.number)
-        row = self._row(sa.select(count, number))
-        return (0, 0) if row is None else (row[0], row[1] or 0)
+        with self._connect() as db:
+            if db is None:
+                return 0, 0
+            rows, highest = db.execute(sa.select(count, number)).one()
+            pruned, _ = _pruned(db, POSTED_USERS.name, dt.datetime.min, dt.datetime.max)
+            return rows + pruned, highest or 0
 
     def users(self) -> pa.Table:
         """The newest attributes that were posted of every user.
@@ -175,7 +210,28 @@ class PostedRows:
         )
 
 
-def _between(begin: dt.datetime, end: dt.datetime) -> list[sa.ColumnElement[bool]]:
+def event_state_of(db: sa.Connection, begin: dt.datetime, end: dt.datetime) -> tuple[int, int]:
+    """`PostedRows.event_state` in a transaction."""
+    count, number = sa.func.count(), sa.func.max(POSTED_EVENTS.c.number)
+    rows, highest = db.execute(sa.select(count, number).where(*between(begin, end))).one()
+    pruned, highest_pruned = _pruned(db, POSTED_EVENTS.name, begin, end)
+    return rows + pruned, max(highest or 0, highest_pruned)
+
+
+def _pruned(db: sa.Connection, table: str, begin: dt.datetime, end: dt.datetime) -> tuple[int, int]:
+    """Count and highest number of removed rows of the spans between two times."""
+    if not sa.inspect(db).has_table(POSTED_PRUNED.name):
+        return 0, 0
+    pruned = POSTED_PRUNED.c
+    query = sa.select(sa.func.sum(pruned.rows), sa.func.max(pruned.number)).where(
+        pruned.table_name == table, pruned.begins_at >= begin, pruned.ends_at <= end
+    )
+    rows, number = db.execute(query).one()
+    return int(rows or 0), number or 0
+
+
+def between(begin: dt.datetime, end: dt.datetime) -> list[sa.ColumnElement[bool]]:
+    """Conditions of the events from `begin` on, before `end`."""
     return [POSTED_EVENTS.c.occurred_at >= begin, POSTED_EVENTS.c.occurred_at < end]
 
 

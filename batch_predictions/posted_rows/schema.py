@@ -49,6 +49,16 @@ POSTED_USERS = sa.Table(
     sa.Index("ix_posted_users_user_id", "user_id", "number"),
     sqlite_autoincrement=True,
 )
+POSTED_PRUNED = sa.Table(
+    "posted_pruned",
+    METADATA,
+    # What `pruning.py` has removed, since the warehouse has it: rows, and their highest number.
+    sa.Column("table_name", sa.String, primary_key=True),
+    sa.Column("begins_at", sa.DateTime, primary_key=True),
+    sa.Column("ends_at", sa.DateTime, nullable=False),
+    sa.Column("rows", _NUMBER, nullable=False),
+    sa.Column("number", _NUMBER, nullable=False),
+)
 
 
 def posted_url(settings: Settings) -> str:

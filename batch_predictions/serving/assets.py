@@ -13,7 +13,7 @@ from batch_predictions.reporting import OWNERS, markdown
 from batch_predictions.serving.release.context_tables import ContextChoice
 from batch_predictions.serving.release.pointer import Release
 from batch_predictions.serving.release.publish import publish
-from batch_predictions.serving.release_files.export import export_current
+from batch_predictions.serving.release_files.destinations import export_current
 from batch_predictions.serving.store.schema import Store
 from batch_predictions.settings import Settings
 from batch_predictions.tables import Table

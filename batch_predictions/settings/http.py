@@ -6,7 +6,7 @@ from pathlib import Path
 
 from pydantic import Field, field_validator
 
-from batch_predictions.settings.section import Section
+from batch_predictions.settings.section import Location, Section
 
 
 class HttpSettings(Section):
@@ -22,15 +22,17 @@ class HttpSettings(Section):
     refresh_seconds: float = Field(
         0.25, ge=0.01, le=60, description="How often the store is asked for a new release."
     )
-    release_dir: Path | None = Field(
+    release_dir: Location | None = Field(
         None,
-        description="Folder of release files to answer from, instead of the serving store; "
-        "`serve --release-dir` sets it. Empty: the serving store.",
+        description="Folder of release files to answer from, instead of the serving store, or "
+        "their URL, such as s3://bucket/releases; `serve --release-dir` sets it. Empty: the "
+        "serving store.",
     )
     release_copy_dir: Path | None = Field(
         None,
         description="Folder on a local disk to which release files are copied before they are "
-        "served; `serve --copy-to` sets it. Empty: they are read where they are.",
+        "served; `serve --copy-to` sets it. Empty: they are read where they are, and those of a "
+        "URL are copied to <home>/release_copies.",
     )
     release_poll_seconds: float = Field(
         5.0,

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import re
-from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from batch_predictions.settings.section import Section
+from batch_predictions.settings.section import Location, Section
 
 
 class DuckDBSettings(Section):
@@ -148,6 +147,13 @@ class RetentionSettings(Section):
         description="The same of the predictions, which metrics compare with what happened later. "
         "Empty: all.",
     )
+    posted_days: int | None = Field(
+        30,
+        ge=0,
+        description="Days for which events that applications have posted stay in the database of "
+        "posted rows after raw.feedback has them, so that an event that is sent again within them "
+        "is known; sign-ups that newer ones supersede, too. Empty or 0: all stay.",
+    )
 
 
 class ExperimentSettings(Section):
@@ -226,11 +232,12 @@ class ServingSettings(Section):
                 )
         return experiments
 
-    release_dir: Path | None = Field(
+    release_dir: Location | None = Field(
         None,
-        description="Folder to which the current release is exported as a file after each publish "
-        "and roll-back, for `batch-predictions serve --release-dir`; keep_releases files stay. "
-        "Empty: releases are exported by `batch-predictions releases export` only.",
+        description="Folder, or URL such as s3://bucket/releases (extra: objectstore), to which "
+        "the current release is exported as a file after each publish and roll-back, for "
+        "`batch-predictions serve --release-dir`; keep_releases files stay. Empty: releases are "
+        "exported by `batch-predictions releases export` only.",
     )
 
 

@@ -21,7 +21,7 @@ from batch_predictions.home import HomeError
 from batch_predictions.inference.manifest import MANIFEST, Shard, StagingManifest
 from batch_predictions.inference.results import write_result
 from batch_predictions.serving.lookup import Lookup
-from batch_predictions.serving.release_files.export import export_current
+from batch_predictions.serving.release_files.destinations import export_current
 from batch_predictions.serving.release_files.folder import list_manifests, read_manifest
 from batch_predictions.serving.release_files.source import ReleaseFiles
 from batch_predictions.sources.ingest_log import (

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import sqlite3
 import threading
 from contextlib import closing
@@ -10,10 +11,18 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
+from batch_predictions import object_store
 from batch_predictions.backup import create as create_module
+from batch_predictions.backup import storage as storage_module
 from batch_predictions.backup.create import create_backup
-from batch_predictions.backup.pool import BackupError, Pool
+from batch_predictions.backup.pool import Pool
 from batch_predictions.backup.restore import restore_backup
+from batch_predictions.backup.storage import (
+    BackupError,
+    FolderStorage,
+    ObjectStorage,
+    open_storage,
+)
 from batch_predictions.cli.app import make_app
 from batch_predictions.home import write_state
 from batch_predictions.serving.lookup import Lookup
@@ -33,8 +42,27 @@ def world(tmp_path: Path) -> ServingWorld:
 
 
 @pytest.fixture
-def pool(tmp_path: Path) -> Pool:
-    return Pool(tmp_path / "backups")
+def storage(tmp_path: Path) -> FolderStorage:
+    return FolderStorage(tmp_path / "backups")
+
+
+@pytest.fixture
+def pool(storage: FolderStorage) -> Pool:
+    return Pool(storage)
+
+
+@pytest.fixture
+def object_pool(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Pool:
+    """A pool in an object store, whose objects are files."""
+    local_store = pytest.importorskip("obstore.store", reason="obstore is missing").LocalStore
+    monkeypatch.setattr(
+        object_store,
+        "open_object_store",
+        lambda url: local_store(prefix=tmp_path / "objects", mkdir=True),
+    )
+    storage = open_storage("s3://bucket/backups")
+    assert isinstance(storage, ObjectStorage)
+    return Pool(storage)
 
 
 def test_a_restored_home_gives_the_same_answers(
@@ -128,7 +156,7 @@ def test_an_sqlite_file_is_copied_at_one_moment(tmp_path: Path, pool: Pool) -> N
 
 
 def test_equal_files_are_kept_once_and_old_backups_removed(
-    world: ServingWorld, pool: Pool, monkeypatch: pytest.MonkeyPatch
+    world: ServingWorld, pool: Pool, storage: FolderStorage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     home = world.settings.home
     first = create_backup(home, pool, "a")
@@ -141,10 +169,10 @@ def test_equal_files_are_kept_once_and_old_backups_removed(
     assert {f.sha256 for f in second.files} == {f.sha256 for f in first.files}
     world.release(tag="b")
     third = create_backup(home, pool, "c")
-    with pool.locked():
+    with pool.storage.locked():
         pool.remove_old(1)
     assert pool.names() == ["c"]
-    objects = {path.name for path in pool.objects.rglob("*") if path.is_file()}
+    objects = {path.name for path in storage.objects.rglob("*") if path.is_file()}
     assert objects == {file.sha256 for file in third.files}
 
 
@@ -166,11 +194,11 @@ def test_a_killed_backup_leaves_the_one_before(world: ServingWorld, pool: Pool) 
 
 @pytest.mark.parametrize("damage", ["changed", "missing"])
 def test_damaged_bytes_are_refused_and_no_home_is_made(
-    world: ServingWorld, pool: Pool, tmp_path: Path, damage: str
+    world: ServingWorld, pool: Pool, storage: FolderStorage, tmp_path: Path, damage: str
 ) -> None:
     backup = create_backup(world.settings.home, pool, "a")
     [state] = [file for file in backup.files if file.path == "state.yaml"]
-    path = pool.object_path(state.sha256)
+    path = storage.object_path(state.sha256)
     if damage == "missing":
         path.unlink()
     else:
@@ -187,8 +215,45 @@ def test_a_home_that_is_not_empty_is_not_replaced(world: ServingWorld, pool: Poo
 
 
 def test_one_backup_at_a_time(world: ServingWorld, pool: Pool) -> None:
-    with pool.locked(), pytest.raises(BackupError, match="under way"):
-        create_backup(world.settings.home, Pool(pool.folder), "a")
+    with pool.storage.locked(), pytest.raises(BackupError, match="under way"):
+        create_backup(world.settings.home, pool, "a")
+
+
+def test_backups_in_an_object_store(
+    world: ServingWorld, object_pool: Pool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    home, folder = world.settings.home, tmp_path / "objects" / "objects"
+    with Lookup(world.settings) as up:
+        before = up.recommendations("u1")
+    create_backup(home, object_pool, "a")
+    world.release(tag="b")
+    second = create_backup(home, Pool(ObjectStorage("s3://bucket/backups")), "b")
+    assert object_pool.names() == ["b", "a"]
+    restore_backup(object_pool.read("a"), object_pool, tmp_path / "new")
+    with Lookup(Settings(home=tmp_path / "new")) as up:
+        assert up.recommendations("u1") == before
+    # Bytes of a backup that is under way are not removed; those that are a day old are.
+    count = len(list(folder.rglob("*/*")))
+    object_pool.remove_old(1)
+    assert object_pool.names() == ["b"] and len(list(folder.rglob("*/*"))) == count
+    monkeypatch.setattr(storage_module, "REMOVED_AFTER", dt.timedelta(0))
+    object_pool.remove_old(1)
+    assert {p.name for p in folder.rglob("*/*")} == {file.sha256 for file in second.files}
+    [state] = [file for file in second.files if file.path == "state.yaml"]
+    (folder / state.sha256[:2] / state.sha256).unlink()
+    with pytest.raises(BackupError, match=r"the bytes of state\.yaml are missing"):
+        restore_backup(second, object_pool, tmp_path / "newer")
+
+
+def test_locations_that_cannot_be_used() -> None:
+    for location, problem in (
+        ("ftp://host/x", "backups cannot be at a URL ftp"),
+        ("s3://me:hidden@bucket/x", "user name"),
+    ):
+        with pytest.raises(BackupError, match=problem) as caught:
+            open_storage(location)
+        assert "hidden" not in str(caught.value)
+    assert open_storage("file:///mnt/backups").location == "/mnt/backups"
 
 
 def test_the_commands(world: ServingWorld, tmp_path: Path) -> None:

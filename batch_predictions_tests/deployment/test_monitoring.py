@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from batch_predictions.serving.release_files.export import export_current
+from batch_predictions.serving.release_files.destinations import export_current
 from batch_predictions.settings import HttpSettings, Settings
 from batch_predictions_tests.worlds.deployment import DEPLOYMENT, assert_commands_exist, read_yaml
 from batch_predictions_tests.worlds.http_service import publish_all, running_service

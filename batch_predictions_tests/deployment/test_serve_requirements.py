@@ -15,7 +15,7 @@ import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-from batch_predictions.serving.release_files.export import export_current
+from batch_predictions.serving.release_files.destinations import export_current
 from batch_predictions_tests.worlds.deployment import DEPLOYMENT
 from batch_predictions_tests.worlds.http_service import publish_all, serve_process
 from batch_predictions_tests.worlds.paths import ROOT

@@ -31,7 +31,7 @@ from batch_predictions.erasures import (
     update_erasures,
 )
 from batch_predictions.inference.partition_staging import engine_folder
-from batch_predictions.serving.release_files.erasure import erase_from_folder
+from batch_predictions.serving.release_files.destinations import erase_from_location
 from batch_predictions.serving.store.erasure import (
     ErasedKeys,
     erase_posted_rows,
@@ -69,7 +69,7 @@ class ErasureSummary:
 
 
 def erase_user(
-    settings: Settings, user_id: str, now: dt.datetime, folders: Sequence[Path] = ()
+    settings: Settings, user_id: str, now: dt.datetime, folders: Sequence[str | Path] = ()
 ) -> ErasureSummary:
     """Erases a user, and finishes erasures that were killed. The caller holds the home's lock.
 
@@ -87,7 +87,7 @@ def erase_user(
 
 
 def finish_erasures(
-    settings: Settings, now: dt.datetime, folders: Sequence[Path] = ()
+    settings: Settings, now: dt.datetime, folders: Sequence[str | Path] = ()
 ) -> ErasureSummary:
     """Does what is left of all requested erasures; nothing if none is pending."""
     log = read_erasures(settings.home)
@@ -109,7 +109,7 @@ def finish_erasures(
 
 
 def _erase_everywhere(
-    settings: Settings, users: ErasedUsers, folders: Sequence[Path], summary: ErasureSummary
+    settings: Settings, users: ErasedUsers, folders: Sequence[str | Path], summary: ErasureSummary
 ) -> None:
     """Applications first, then the warehouse, its raw rows after what was made from them."""
     warehouse = Warehouse.of(settings)
@@ -118,7 +118,7 @@ def _erase_everywhere(
     _erase_from_store(settings, keys, summary)
     summary.store_rows += erase_posted_rows(settings, keys, purge=True)
     for folder in release_folders(settings, folders):
-        summary.release_files += erase_from_folder(folder, keys)
+        summary.release_files += erase_from_location(settings, folder, keys)
     summary.other_files += erase_from_shards(engine_folder(settings), users, reviews)
     summary.partitions += erase_derived_rows(warehouse, users, reviews)
     summary.other_files += erase_from_added_rows(settings.home, users)
@@ -127,16 +127,20 @@ def _erase_everywhere(
     summary.partitions += erase_raw_rows(warehouse, users, _id_writer(settings))
 
 
-def release_folders(settings: Settings, more: Sequence[Path] = ()) -> list[Path]:
-    """The folders of release files that are known on this machine."""
+def release_folders(settings: Settings, more: Sequence[str | Path] = ()) -> list[str]:
+    """The folders of release files that are known on this machine, and their URLs."""
     known = (
         settings.home / "releases",
+        settings.home / "release_copies",
         settings.serving.release_dir,
         settings.http.release_dir,
         settings.http.release_copy_dir,
         *more,
     )
-    return list(dict.fromkeys(path.absolute() for path in known if path is not None))
+    texts = (str(location) for location in known if location is not None)
+    return list(
+        dict.fromkeys(text if "://" in text else str(Path(text).absolute()) for text in texts)
+    )
 
 
 def _erase_from_store(settings: Settings, keys: ErasedKeys, summary: ErasureSummary) -> None:

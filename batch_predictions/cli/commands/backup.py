@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import datetime as dt
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -12,15 +11,19 @@ from batch_predictions.cli.command import command
 from batch_predictions.cli.options import Home, Json, load_settings
 from batch_predictions.cli.printing import print_rows, show_file_progress
 
-Folder = Annotated[
-    Path, typer.Argument(metavar="FOLDER", help="Folder of the backups, on another disk.")
+Location = Annotated[
+    str,
+    typer.Argument(
+        metavar="FOLDER|URL",
+        help="Folder of the backups, on another disk, or s3://BUCKET/PREFIX, gs://…, az://….",
+    ),
 ]
 
 
 @command("backup", order=38)
 def backup(
     context: typer.Context,
-    folder: Folder,
+    location: Location,
     home: Home = None,
     keep: Annotated[int, typer.Option(help="Newest backups that stay in the folder.", min=1)] = 7,
 ) -> None:
@@ -31,20 +34,24 @@ def backup(
     """
     from batch_predictions.backup.create import create_backup
     from batch_predictions.backup.pool import Pool
+    from batch_predictions.backup.storage import FolderStorage, open_storage
     from batch_predictions.home import read_state, restrict_new_files
     from batch_predictions.settings import SettingsError
 
     settings = load_settings(home, context)
     if read_state(settings.home) is None:
         raise SettingsError(f"{settings.home} is no home of a run: choose another --home")
-    if folder.resolve().is_relative_to(settings.home.resolve()):
-        raise SettingsError(f"{folder} is in the home: choose a folder on another disk")
+    storage = open_storage(location)
+    if isinstance(storage, FolderStorage) and storage.folder.resolve().is_relative_to(
+        settings.home.resolve()
+    ):
+        raise SettingsError(f"{location} is in the home: choose a folder on another disk")
     restrict_new_files(settings.execution.file_mode)
-    pool = Pool(folder)
+    pool = Pool(storage)
     name = dt.datetime.now(dt.UTC).strftime("%Y-%m-%dT%H%M%SZ")
     with show_file_progress("backing up") as on_progress:
         made = create_backup(settings.home, pool, name, on_progress)
-    with pool.locked():
+    with storage.locked():
         pool.remove_old(keep, typer.echo)
     typer.echo(
         f"backup {made.name} of {settings.home}: {len(made.files):,} files, "
@@ -57,7 +64,7 @@ def backup(
 @command("restore", order=39)
 def restore(
     context: typer.Context,
-    folder: Folder,
+    location: Location,
     home: Home = None,
     name: Annotated[
         str | None, typer.Option("--backup", help="Backup to restore. [default: the newest]")
@@ -71,10 +78,11 @@ def restore(
     """
     from batch_predictions.backup.pool import Pool
     from batch_predictions.backup.restore import restore_backup
+    from batch_predictions.backup.storage import open_storage
     from batch_predictions.serving.store.schema import store_url
     from batch_predictions.serving.store.snapshot import ReadStore
 
-    pool = Pool(folder)
+    pool = Pool(open_storage(location))
     if show:
         backups = [pool.read(known) for known in pool.names()]
         rows = [

@@ -5,7 +5,6 @@ from __future__ import annotations
 import datetime as dt
 import json
 import sys
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -22,9 +21,9 @@ def erase_user(
         typer.Argument(help="The user's id. Without it, pending erasures are finished."),
     ] = None,
     release_dir: Annotated[
-        list[Path] | None,
+        list[str] | None,
         typer.Option(
-            help="A further folder of release files; may be repeated.", show_default=False
+            help="A further folder or URL of release files; may be repeated.", show_default=False
         ),
     ] = None,
     home: Home = None,

@@ -13,7 +13,7 @@ from batch_predictions.cli.options import Home, Json, load_settings
 
 @command("prune", order=35)
 def prune(context: typer.Context, home: Home = None, as_json: Json = False) -> None:
-    """Remove old Dagster runs, models that never served, old shards, tiles and partitions.
+    """Remove old runs, models that never served, old shards, tiles, partitions and posted rows.
 
     The settings `retention` and `inference.keep_days` say what is kept. `run` does the same at its
     end, for a hundred runs at a time.
@@ -34,6 +34,7 @@ def prune(context: typer.Context, home: Home = None, as_json: Json = False) -> N
         return
     typer.echo(
         f"Removed {removed.runs} Dagster runs, {len(removed.model_versions)} models, "
-        f"{removed.inference_partitions} partitions of shards, {removed.tiles} files of tiles and "
-        f"{removed.table_partitions} partitions of features and predictions. Home: {settings.home}"
+        f"{removed.inference_partitions} partitions of shards, {removed.tiles} files of tiles, "
+        f"{removed.table_partitions} partitions of features and predictions and "
+        f"{removed.posted_rows} posted rows that the warehouse has. Home: {settings.home}"
     )

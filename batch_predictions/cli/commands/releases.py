@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -12,6 +11,10 @@ from batch_predictions.cli.command import command
 from batch_predictions.cli.options import Home, Json, load_settings
 from batch_predictions.cli.printing import print_rows
 from batch_predictions.settings import Settings
+
+if TYPE_CHECKING:
+    from batch_predictions.serving.release_files.folder import ReleaseFileManifest
+    from batch_predictions.serving.release_files.parquet import ParquetManifest
 
 
 @command("releases list", order=10)
@@ -59,9 +62,17 @@ def releases_rollback(
 def releases_export(
     context: typer.Context,
     to: Annotated[
-        Path | None,
-        typer.Option("--to", help="Folder. [default: serving.release_dir, else HOME/releases]"),
+        str | None,
+        typer.Option(
+            "--to",
+            help="Folder, or URL such as s3://bucket/releases. [default: serving.release_dir, "
+            "else HOME/releases]",
+        ),
     ] = None,
+    format_: Annotated[
+        Literal["sqlite", "parquet"],
+        typer.Option("--format", help="sqlite: for `serve`. parquet: for analysts and engines."),
+    ] = "sqlite",
     home: Home = None,
     as_json: Json = False,
 ) -> None:
@@ -73,23 +84,46 @@ def releases_export(
 
     - `batch-predictions releases export --to /mnt/releases`
     - `batch-predictions serve --release-dir /mnt/releases` on any number of machines
+    - `batch-predictions releases export --to s3://bucket/releases` needs the extra objectstore;
+      credentials are those of the environment
+    - `batch-predictions releases export --to /mnt/tables --format parquet` writes a folder of the
+      release's name: a Parquet file per table, and manifest.json with their hashes
     """
     settings = load_settings(home, context)
-    folder = to or settings.serving.release_dir or settings.home / "releases"
-    _export(settings, folder, as_json)
-
-
-def _export(settings: Settings, folder: Path, as_json: bool = False) -> None:
-    from batch_predictions.serving.release_files.export import export_current
-
-    export = export_current(settings, folder)
-    if as_json:
-        manifest = export.manifest.model_dump(mode="json")
-        typer.echo(json.dumps({**manifest, "path": str(export.path), "is_new": export.is_new}))
-    elif export.is_new:
-        megabytes = export.manifest.bytes / 1e6
-        typer.echo(
-            f"{export.manifest.release_id} is exported to {export.path} ({megabytes:.1f} MB)"
-        )
+    location = to or settings.serving.release_dir or str(settings.home / "releases")
+    if format_ == "parquet":
+        _export_parquet(settings, location, as_json)
     else:
-        typer.echo(f"{export.manifest.release_id} is exported already, in {export.path}")
+        _export(settings, location, as_json)
+
+
+def _export(settings: Settings, location: str, as_json: bool = False) -> None:
+    from batch_predictions.serving.release_files.destinations import export_current
+
+    export = export_current(settings, location)
+    _print(export.manifest, str(export.path), export.manifest.bytes, export.is_new, as_json)
+
+
+def _export_parquet(settings: Settings, location: str, as_json: bool) -> None:
+    from batch_predictions.serving.release_files.destinations import export_current_as_parquet
+
+    export = export_current_as_parquet(settings, location)
+    size = sum(table.bytes for table in export.manifest.tables.values())
+    _print(export.manifest, str(export.path), size, export.is_new, as_json)
+
+
+def _print(
+    manifest: ReleaseFileManifest | ParquetManifest,
+    path: str,
+    size: int,
+    is_new: bool,
+    as_json: bool,
+) -> None:
+    """Prints what was exported, and where."""
+    if as_json:
+        content = manifest.model_dump(mode="json")
+        typer.echo(json.dumps({**content, "path": path, "is_new": is_new}))
+    elif is_new:
+        typer.echo(f"{manifest.release_id} is exported to {path} ({size / 1e6:.1f} MB)")
+    else:
+        typer.echo(f"{manifest.release_id} is exported already, in {path}")

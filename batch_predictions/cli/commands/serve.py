@@ -27,8 +27,11 @@ def serve(
         int, typer.Option(help="Processes that answer; as many as there are cores, at most.", min=1)
     ] = 1,
     release_dir: Annotated[
-        Path | None,
-        typer.Option(help="Answer from the release files of this folder.", show_default=False),
+        str | None,
+        typer.Option(
+            help="Answer from the release files of this folder, or of s3://BUCKET/PREFIX.",
+            show_default=False,
+        ),
     ] = None,
     copy_to: Annotated[
         Path | None,
@@ -54,7 +57,8 @@ def serve(
     - `/readyz` is for load balancers, `/metrics` for Prometheus
 
     With `--release-dir`, a machine without the home folder answers: `batch-predictions releases
-    export` writes a file per release, which is verified before it is served.
+    export` writes a file per release, which is verified before it is served. Files of a URL (s3://,
+    gs://, az://) are copied to `--copy-to`, by default to HOME/release_copies; two stay there.
 
     API keys come from the variables BATCH_PREDICTIONS_HTTP_READ_KEYS, …_WRITE_KEYS and
     …_ADMIN_KEYS, separated by commas. Without keys, the service listens on loopback only, unless
@@ -63,14 +67,15 @@ def serve(
     """
     from batch_predictions.serving.http.server import serve as serve_http
 
-    _pass_on(RELEASE_DIR=release_dir, RELEASE_COPY_DIR=copy_to, RELEASE_POLL_SECONDS=poll_seconds)
+    location = release_dir if release_dir is None or "://" in release_dir else Path(release_dir)
+    _pass_on(RELEASE_DIR=location, RELEASE_COPY_DIR=copy_to, RELEASE_POLL_SECONDS=poll_seconds)
     settings = load_settings(home, context)
     if settings.http.release_dir is None and (copy_to or poll_seconds):
         raise SettingsError("--copy-to and --poll-seconds need --release-dir")
     serve_http(settings, host, port, workers)
 
 
-def _pass_on(**options: Path | float | None) -> None:
+def _pass_on(**options: Path | str | float | None) -> None:
     """Sets variables of the section `http`: workers load the settings from the environment."""
     for name, value in options.items():
         if value is not None:

@@ -24,6 +24,7 @@ from batch_predictions.serving.http.recommendations import ListRequest, ReadyAns
 from batch_predictions.serving.lookup import Lookup
 from batch_predictions.serving.lookup.posted_users import PostedUsers, timezone_of
 from batch_predictions.serving.lookup.source import LookupSource, SnapshotSource, SourceIds
+from batch_predictions.serving.release_files.remote import RemoteFolder, local_folder
 from batch_predictions.serving.release_files.source import FolderStatus, ReleaseFiles
 from batch_predictions.serving.store.schema import store_url
 from batch_predictions.serving.store.snapshot import ReadStore, RunStatement, ServedRelease
@@ -186,6 +187,8 @@ def _open_source(settings: Settings) -> LookupSource:
     http = settings.http
     if http.release_dir is None:
         return ReadStore(store_url(settings))
-    return ReleaseFiles(
-        http.release_dir, copy_to=http.release_copy_dir, poll_seconds=http.release_poll_seconds
-    )
+    folder, polling = local_folder(http.release_dir), http.release_poll_seconds
+    if folder is not None:
+        return ReleaseFiles(folder, copy_to=http.release_copy_dir, poll_seconds=polling)
+    copies = http.release_copy_dir or settings.home / "release_copies"
+    return ReleaseFiles(copies, remote=RemoteFolder(http.release_dir), poll_seconds=polling)

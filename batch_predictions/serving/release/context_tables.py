@@ -7,15 +7,21 @@ is hashed, counted and copied like a partition of a published table, and then re
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Iterator
+import hashlib
+import json
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from batch_predictions.serving.release import draft_records
+from batch_predictions.serving.release.histories import SCHEMA as HISTORY_SCHEMA
+from batch_predictions.serving.release.histories import VERSION as HISTORY_VERSION
+from batch_predictions.serving.release.histories import HistoryQuery
 from batch_predictions.serving.release.pointer import ReleaseError
 from batch_predictions.serving.release.release_contents import (
     ReleaseContents,
@@ -25,41 +31,24 @@ from batch_predictions.serving.release.release_contents import (
 from batch_predictions.settings import Settings
 from batch_predictions.sources import registry
 from batch_predictions.sources.event_types import RETURN
-from batch_predictions.tables import INTERACTIONS, ITEM_SENTIMENTS, Table
+from batch_predictions.tables import (
+    INTERACTIONS,
+    ITEM_SENTIMENTS,
+    REVIEW_SENTIMENTS,
+    REVIEWS,
+    Table,
+)
 from batch_predictions.tables.releases import CONTEXT_TABLES, REVIEW_QUOTES, USER_HISTORY
 from batch_predictions.warehouse import Warehouse, scratch_dir
+from batch_predictions.warehouse.content_hashes import content_hashes
 
 QUOTE_CHARACTERS = 280
 GROUP_ROWS = 100_000
 """Rows of a row group of a draft."""
 
 MAX_EVENT_TYPES = 126
-"""Bits of an integer of DuckDB's, of which each is a type in the query."""
+"""Bits of an integer of DuckDB's, of which each is a type in the query of histories."""
 
-_HISTORY = """
-    select user_id, row_number() over newest as position, item_id, last_on, events,
-        list_filter(
-            $event_types::VARCHAR[], lambda name, n: types & (1::HUGEINT << (n - 1)) > 0
-        ) as event_types
-    from (
-        select user_id, item_id, max(date) as last_on, max(occurred_at) as last_at,
-            count(*) as events,
-            -- Bits cost less than a list of types of every item.
-            bit_or(1::HUGEINT << (list_position(
-                $event_types::VARCHAR[],
-                case when quantity < 0 then $return_type else event_type end
-            ) - 1)) as types
-        from raw.interactions
-        where date between $first::DATE and $day::DATE
-            and list_contains($event_types::VARCHAR[], event_type)
-        group by user_id, item_id
-    )
-    window newest as (
-        partition by user_id order by last_on desc, last_at desc nulls last, events desc, item_id
-    )
-    qualify position <= $items
-    order by user_id, position
-"""
 _MASKS = (
     r"(https?://|www\.)\S+",  # addresses of pages
     r"[\w.+-]+@[\w-]+(\.[\w-]+)+",  # of mail
@@ -130,6 +119,49 @@ class ContextChoice:
         )
 
 
+@dataclass(frozen=True)
+class _Draft:
+    """A table that is to be computed.
+
+    Attributes:
+        table: the table.
+        key: its partition.
+        inputs: partitions of the warehouse that its rows are made of, by table.
+        recipe: how they are made: equal inputs and recipes give equal rows.
+        write: writes its rows to a file.
+    """
+
+    table: Table
+    key: str
+    inputs: Mapping[Table, Sequence[str]]
+    recipe: str
+    write: Callable[[Path], None]
+
+
+def known_context(
+    warehouse: Warehouse, contents: ReleaseContents, choice: ContextChoice
+) -> tuple[ReleasePartition, ...] | None:
+    """The chosen tables as `draft_context` would make them, without files, which is fast.
+
+    None if they have not been made of the partitions as they are now.
+
+    Raises:
+        ReleaseError: as `draft_context`.
+    """
+    known = []
+    for draft in _drafts(warehouse, contents, choice):
+        entry = draft_records.find(warehouse, _fingerprint(warehouse, draft))
+        if entry is None:
+            return None
+        path = Path(f"{draft.table.name}.parquet")
+        known.append(
+            ReleasePartition(
+                draft.table, draft.key, entry.rows, {path: entry.sha256}, (), draft=path
+            )
+        )
+    return tuple(known)
+
+
 @contextmanager
 def draft_context(
     warehouse: Warehouse, contents: ReleaseContents, choice: ContextChoice
@@ -140,39 +172,46 @@ def draft_context(
         ReleaseError: a published table has the name of one of them, or there are too many types
             of events.
     """
-    taken = {p.table.name for p in contents.published} & {table.name for table in CONTEXT_TABLES}
-    if taken:
-        raise ReleaseError(
-            f"a published table cannot be named {', '.join(sorted(taken))}: releases have a table "
-            "of that name themselves; rename it"
-        )
-    queries = list(_queries(warehouse, contents, choice))
+    drafts = list(_drafts(warehouse, contents, choice))
     with scratch_dir(warehouse.folder) as scratch:
-        drafts = []
-        for table, key, query, bound in queries:
-            path = scratch / f"{table.name}.parquet"
-            _write(warehouse, query, bound, path)
-            drafts.append(draft_partition(table, key, path))
-        yield tuple(drafts)
+        made = []
+        for draft in drafts:
+            path = scratch / f"{draft.table.name}.parquet"
+            fingerprint = _fingerprint(warehouse, draft)
+            draft.write(path)
+            partition = draft_partition(draft.table, draft.key, path)
+            # Inputs that were replaced meanwhile are not those that the record would name.
+            if _fingerprint(warehouse, draft) == fingerprint:
+                record = draft_records.DraftRecord(partition.rows, partition.files[path])
+                draft_records.remember(warehouse, fingerprint, record)
+            made.append(partition)
+        yield tuple(made)
 
 
-def _write(warehouse: Warehouse, query: str, bound: dict[str, Any], path: Path) -> None:
-    """Writes the rows of a query to a file whose bytes depend on the rows alone.
+def _fingerprint(warehouse: Warehouse, draft: _Draft) -> str:
+    """SHA-256 of all that the rows of a draft depend on."""
+    hashes = {
+        table.qualified: content_hashes(warehouse, table, keys)
+        for table, keys in draft.inputs.items()
+    }
+    content = [draft.table.qualified, draft.key, draft.recipe, hashes]
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+
+def _write(batches: Iterable[pa.RecordBatch], schema: pa.Schema, path: Path) -> None:
+    """Writes rows to a file whose bytes depend on the rows alone.
 
     Those of DuckDB's own files also depend on the statistics of the files that it has read, and
     those of Arrow's on where batches end.
     """
-    with (
-        warehouse.stream(query, bound) as batches,
-        pq.ParquetWriter(path, batches.schema, compression="zstd") as writer,
-    ):
-        for rows in _equal_groups(batches):
+    with pq.ParquetWriter(path, schema, compression="zstd") as writer:
+        for rows in _equal_groups(batches, schema):
             writer.write_table(rows)
 
 
-def _equal_groups(batches: pa.RecordBatchReader) -> Iterator[pa.Table]:
+def _equal_groups(batches: Iterable[pa.RecordBatch], schema: pa.Schema) -> Iterator[pa.Table]:
     """The rows in groups of GROUP_ROWS; only the last one is smaller."""
-    held = batches.schema.empty_table()
+    held = schema.empty_table()
     for batch in batches:
         held = pa.concat_tables([held, pa.Table.from_batches([batch])])
         while held.num_rows >= GROUP_ROWS:
@@ -182,30 +221,52 @@ def _equal_groups(batches: pa.RecordBatchReader) -> Iterator[pa.Table]:
         yield held.combine_chunks()
 
 
-def _queries(
+def _drafts(
     warehouse: Warehouse, contents: ReleaseContents, choice: ContextChoice
-) -> Iterator[tuple[Table, str, str, dict[str, Any]]]:
-    """Tables with their partition, query and parameters."""
+) -> Iterator[_Draft]:
+    """The tables that are chosen, and that there are rows for."""
+    taken = {p.table.name for p in contents.published} & {table.name for table in CONTEXT_TABLES}
+    if taken:
+        raise ReleaseError(
+            f"a published table cannot be named {', '.join(sorted(taken))}: releases have a table "
+            "of that name themselves; rename it"
+        )
     day = contents.as_of
     if choice.history_items and any(
         k <= day.isoformat() for k in warehouse.partitions(INTERACTIONS)
     ):
-        first = day - dt.timedelta(days=choice.history_days - 1)
-        types = sorted({*choice.event_types, RETURN})
-        if len(types) > MAX_EVENT_TYPES:
-            raise ReleaseError(
-                f"histories cannot have {len(types)} types of events, at most {MAX_EVENT_TYPES}: "
-                "put values of the source together in source.events, or set serving.history_items "
-                "to 0"
-            )
-        bound = {
-            "items": choice.history_items,
-            "first": first.isoformat(),
-            "day": day.isoformat(),
-            "event_types": types,
-            "return_type": RETURN,
-        }
-        yield USER_HISTORY, day.isoformat(), _HISTORY, bound
+        yield _history_draft(warehouse, day, choice)
     week = next((p.key for p in contents.published if p.table.name == ITEM_SENTIMENTS.name), None)
     if choice.quotes != "none" and week is not None:
-        yield REVIEW_QUOTES, week, _QUOTES, {"week": week, "all": choice.quotes == "all"}
+        yield _quote_draft(warehouse, week, choice.quotes == "all")
+
+
+def _history_draft(warehouse: Warehouse, day: dt.date, choice: ContextChoice) -> _Draft:
+    types = sorted({*choice.event_types, RETURN})
+    if len(types) > MAX_EVENT_TYPES:
+        raise ReleaseError(
+            f"histories cannot have {len(types)} types of events, at most {MAX_EVENT_TYPES}: "
+            "put values of the source together in source.events, or set serving.history_items "
+            "to 0"
+        )
+    first = day - dt.timedelta(days=choice.history_days - 1)
+    query = HistoryQuery(choice.history_items, first, day, tuple(types))
+    return _Draft(
+        USER_HISTORY,
+        day.isoformat(),
+        {INTERACTIONS: query.days(warehouse)},
+        f"{HISTORY_VERSION} {query}",
+        lambda path: _write(query.batches(warehouse), HISTORY_SCHEMA, path),
+    )
+
+
+def _quote_draft(warehouse: Warehouse, week: str, of_all: bool) -> _Draft:
+    bound = {"week": week, "all": of_all}
+
+    def write(path: Path) -> None:
+        with warehouse.stream(_QUOTES, bound) as batches:
+            _write(batches, batches.schema, path)
+
+    days = [(dt.date.fromisoformat(week) + dt.timedelta(days=n)).isoformat() for n in range(7)]
+    inputs = {REVIEWS: days, ITEM_SENTIMENTS: [week], REVIEW_SENTIMENTS: [week]}
+    return _Draft(REVIEW_QUOTES, week, inputs, f"{of_all} {_QUOTES}", write)

@@ -6,14 +6,17 @@ pointer moves. Readers see the old release or the new one, complete, even if a p
 
 from __future__ import annotations
 
-import dataclasses
 import datetime as dt
 from collections.abc import Collection, Sequence
 from typing import Any
 
 import sqlalchemy as sa
 
-from batch_predictions.serving.release.context_tables import ContextChoice, draft_context
+from batch_predictions.serving.release.context_tables import (
+    ContextChoice,
+    draft_context,
+    known_context,
+)
 from batch_predictions.serving.release.pointer import (
     Pointer,
     Release,
@@ -84,12 +87,38 @@ def publish(
     """
     now = now.astimezone(dt.UTC).replace(tzinfo=None) if now.tzinfo else now
     contents = read_release_contents(warehouse, as_of, tables, optional)
-    with (
-        register_publisher(store) as builder,
-        draft_context(warehouse, contents, context) as drafts,
-    ):
-        contents = dataclasses.replace(contents, published=(*contents.published, *drafts))
+    with register_publisher(store) as builder:
         remove_incomplete(store, builder)
+        known = known_context(warehouse, contents, context)
+        ready = _find_ready(store, contents.with_drafts(known)) if known is not None else None
+        pointer, release_id = ready or _build(store, warehouse, contents, context, builder, now)
+        moved, note = _serve(store, release_id, pointer)
+        prune(store, builder, keep, protected=[release_id])
+    return read_release(store, release_id, note, moved)
+
+
+def _find_ready(store: Store, contents: ReleaseContents) -> tuple[Pointer | None, str] | None:
+    """The current pointer, and the release's id if the store has it complete; else None."""
+    with store.read() as db:
+        pointer = read_pointer(db)
+        release = find_release(all_releases(db), contents.release_id)
+    if release is None or release.status != "ready":
+        return None
+    is_equal = release.content_hash == contents.content_hash
+    return (pointer, release.release_id) if is_equal else None
+
+
+def _build(
+    store: Store,
+    warehouse: Warehouse,
+    contents: ReleaseContents,
+    context: ContextChoice,
+    builder: str,
+    now: dt.datetime,
+) -> tuple[Pointer | None, str]:
+    """Builds the day's release unless the store has it. Returns the pointer before, and its id."""
+    with draft_context(warehouse, contents, context) as drafts:
+        contents = contents.with_drafts(drafts)
         validate_store_limits(warehouse, contents, store.engine.dialect.name)
         stored = store.ensure([partition.table for partition in contents.published])
         pointer, release = _start_release(store, warehouse, contents, builder, now)
@@ -99,9 +128,7 @@ def publish(
             except BaseException:
                 abandon(store, release.release_id, builder)
                 raise
-        moved, note = _serve(store, release.release_id, pointer)
-        prune(store, builder, keep, protected=[release.release_id])
-    return read_release(store, release.release_id, note, moved)
+    return pointer, release.release_id
 
 
 def _start_release(

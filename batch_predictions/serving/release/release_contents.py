@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import hashlib
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -65,6 +65,10 @@ class ReleaseContents:
     published: tuple[ReleasePartition, ...]
     users: ReleasePartition | None
     items: ReleasePartition | None
+
+    def with_drafts(self, drafts: Sequence[ReleasePartition]) -> ReleaseContents:
+        """These contents, and drafts of context tables."""
+        return replace(self, published=(*self.published, *drafts))
 
     @property
     def partitions(self) -> tuple[ReleasePartition, ...]:

@@ -5,9 +5,10 @@ from __future__ import annotations
 import hashlib
 import os
 import sqlite3
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import closing
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +16,8 @@ import sqlalchemy as sa
 from sqlalchemy.dialects import sqlite
 
 from batch_predictions.durability import fsync_folder, write_and_fsync
-from batch_predictions.serving.lookup.posted_users import timezone_of
 from batch_predictions.serving.release_files.folder import (
     APPLICATION_ID,
-    FILE_SUFFIX,
     FORMAT_VERSION,
     NUMBER_STEP,
     ExportedTable,
@@ -38,10 +37,9 @@ from batch_predictions.serving.store.schema import (
     RELEASES,
     USERS,
     store_table,
-    store_url,
 )
 from batch_predictions.serving.store.snapshot import ReadStore, ServedRelease
-from batch_predictions.settings import IdRule, Settings
+from batch_predictions.settings import IdRule
 
 BATCH_ROWS = 10_000
 
@@ -57,20 +55,17 @@ class Export:
     """
 
     manifest: ReleaseFileManifest
-    path: Path
+    path: Path | str
     is_new: bool
 
 
-def export_current(settings: Settings, folder: Path) -> Export:
-    """Exports the current release of a home's serving store; see `export_release`."""
-    with ReadStore(store_url(settings)) as store:
-        keep = settings.serving.keep_releases
-        timezone = timezone_of(settings).key
-        return export_release(store, folder, timezone, settings.source.ids, keep)
-
-
 def export_release(
-    store: ReadStore, folder: Path, timezone: str, ids: Mapping[str, IdRule], keep: int
+    store: ReadStore,
+    folder: Path,
+    timezone: str,
+    ids: Mapping[str, IdRule],
+    keep: int,
+    is_there: Callable[[ReleaseFileManifest], bool] | None = None,
 ) -> Export:
     """Writes the current release of a store to a folder, as one file and its manifest.
 
@@ -83,6 +78,7 @@ def export_release(
         timezone: of the source.
         ids: how the source writes ids.
         keep: number of exports that stay, at least 2: services keep two open.
+        is_there: whether the file of a manifest is there; None: it is looked for in the folder.
 
     Raises:
         NoReleaseError: nothing has been released yet.
@@ -96,7 +92,7 @@ def export_release(
             with store.snapshot() as (db, served):
                 rows = write_release(db, served, draft)
             manifest = _describe(draft, served, rows, timezone, ids, _next_number(exports))
-            newest = _newest_manifest(exports)
+            newest = _newest_manifest(exports, is_there or partial(_has_file, folder))
             is_new = newest is None or not _are_equal(newest, manifest)
             if is_new:
                 place_export(draft, folder, manifest)
@@ -146,7 +142,7 @@ def write_release(db: sa.Connection, served: ServedRelease, path: Path) -> dict[
         file.execute(f"pragma application_id = {APPLICATION_ID}")
         file.execute(f"pragma user_version = {FORMAT_VERSION}")
         file.execute("begin")
-        rows = {table.name: _copy_table(db, served, table, file) for table in _tables_of(served)}
+        rows = {table.name: _copy_table(db, served, table, file) for table in tables_of(served)}
         for name, entry in served.tables.items():
             if rows[name] != entry["rows"]:
                 raise ReleaseFileError(
@@ -159,7 +155,8 @@ def write_release(db: sa.Connection, served: ServedRelease, path: Path) -> dict[
     return rows
 
 
-def _tables_of(served: ServedRelease) -> list[sa.Table]:
+def tables_of(served: ServedRelease) -> list[sa.Table]:
+    """The store's tables of a release, items and users included."""
     published = [
         store_table(name, entry["columns"], entry["key"]) for name, entry in served.tables.items()
     ]
@@ -173,14 +170,16 @@ def _copy_table(
     _create(table, file)
     marks = ", ".join("?" for _ in table.columns)
     insert = f'insert into "{table.name}" values ({marks})'
-    copied = file.executemany(insert, _rows(db, served, table)).rowcount
+    copied = file.executemany(insert, release_rows(db, served, table)).rowcount
     for index in sa.inspect(db).get_indexes(table.name):
         columns = ", ".join(f'"{name}"' for name in index["column_names"])
         file.execute(f'create index "{index["name"]}" on "{table.name}" ({columns})')
     return max(copied, 0)
 
 
-def _rows(db: sa.Connection, served: ServedRelease, table: sa.Table) -> Iterable[tuple[Any, ...]]:
+def release_rows(
+    db: sa.Connection, served: ServedRelease, table: sa.Table
+) -> Iterable[tuple[Any, ...]]:
     """The release's rows in key order, with SQLite's types."""
     query = sa.select(*table.columns).where(table.c.release_id == sa.bindparam("release"))
     values = {"release": served.release_id}
@@ -281,14 +280,20 @@ def _are_equal(old: ReleaseFileManifest, new: ReleaseFileManifest) -> bool:
     return old.model_copy(update={"number": new.number, "file": new.file}) == new
 
 
-def _newest_manifest(exports: list[Path]) -> ReleaseFileManifest | None:
+def _newest_manifest(
+    exports: list[Path], is_there: Callable[[ReleaseFileManifest], bool]
+) -> ReleaseFileManifest | None:
     """The manifest of the newest export, if its file is there; None if it cannot be used."""
     for path in exports[:1]:
         try:
             manifest = read_manifest(path)
         except (ReleaseFileError, FileNotFoundError):
             return None
-        file = path.with_suffix(FILE_SUFFIX)
-        if file.exists() and file.stat().st_size == manifest.bytes:
+        if is_there(manifest):
             return manifest
     return None
+
+
+def _has_file(folder: Path, manifest: ReleaseFileManifest) -> bool:
+    file = folder / manifest.file
+    return file.exists() and file.stat().st_size == manifest.bytes

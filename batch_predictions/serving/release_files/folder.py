@@ -11,9 +11,10 @@ from __future__ import annotations
 import datetime as dt
 import hashlib
 import re
+import shutil
 import uuid
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -197,5 +198,26 @@ def _remove_incomplete(folder: Path) -> None:
             and number_of(path.name) is not None
             and not path.with_suffix(MANIFEST_SUFFIX).exists()
         )
-        if path.name.startswith(DRAFT_PREFIX) or is_orphan:
+        if path.name.startswith(DRAFT_PREFIX) and path.is_dir():
+            shutil.rmtree(path)
+        elif path.name.startswith(DRAFT_PREFIX) or is_orphan:
             path.unlink(missing_ok=True)
+
+
+def state_of(manifest_path: Path) -> tuple[object, ...]:
+    """What changes when an export is written again: inode, size and times of both files."""
+    state: list[object] = []
+    for path in (manifest_path, manifest_path.with_suffix(FILE_SUFFIX)):
+        with suppress(OSError):
+            stat = path.stat()
+            state += [path.suffix, stat.st_ino, stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns]
+    return tuple(state)
+
+
+def describe_refusal(manifest_path: Path, error: Exception) -> str:
+    """Why a file is refused, without the folder's path."""
+    if isinstance(error, FileNotFoundError):
+        return f"{manifest_path.with_suffix(FILE_SUFFIX).name} is missing beside its manifest"
+    if isinstance(error, OSError):
+        return f"{manifest_path.name} cannot be read: {error.strerror}"
+    return str(error).splitlines()[0]

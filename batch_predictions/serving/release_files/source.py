@@ -11,7 +11,7 @@ import logging
 import sqlite3
 import threading
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
@@ -26,13 +26,15 @@ from batch_predictions.serving.release.pointer import (
 )
 from batch_predictions.serving.release_files.copies import copy_file, remove_old_copies
 from batch_predictions.serving.release_files.folder import (
-    FILE_SUFFIX,
     ReleaseFileError,
+    describe_refusal,
     list_manifests,
     read_manifest,
+    state_of,
     verify_bytes,
 )
 from batch_predictions.serving.release_files.open_file import OpenReleaseFile
+from batch_predictions.serving.release_files.remote import Download, RemoteFolder
 from batch_predictions.serving.store.read_only import StoreError
 from batch_predictions.serving.store.snapshot import RunStatement, ServedRelease
 from batch_predictions.settings import IdRule
@@ -75,18 +77,20 @@ class ReleaseFiles:
         self,
         folder: Path,
         *,
+        remote: RemoteFolder | None = None,
         copy_to: Path | None = None,
         poll_seconds: float | None = POLL_SECONDS,
     ) -> None:
         """Opens the newest complete file; there need be none yet.
 
         Args:
-            folder: that of the exports.
+            folder: that of the exports; with `remote`, that of their copies on this machine.
+            remote: the object store of the exports.
             copy_to: a folder on a local disk: files are copied there before they are opened, and
                 are served from there where `folder` cannot be read. Workers may share it.
             poll_seconds: how often a thread looks for a newer file; None: only `look` does.
         """
-        self.folder, self._copies = folder, copy_to
+        self.folder, self._copies, self._remote = folder, copy_to, remote
         self._open: tuple[OpenReleaseFile, ...] = ()
         self._looking = threading.Lock()
         self._refused: dict[str, _Refusal] = {}
@@ -155,11 +159,33 @@ class ReleaseFiles:
         with self._looking:
             if self._stop.is_set():
                 return
+            download = self._download()
             manifests, is_readable = self._list()
             self._serve_newest(manifests)
             self._forget_removed(manifests, is_readable)
             problem = next((refusal.problem for refusal in self._refused.values()), "")
-            self.status = FolderStatus(is_readable, len(self._refused), problem)
+            self.status = FolderStatus(
+                is_readable and download is not None,
+                len(self._refused) + (download.refused if download else 0),
+                problem or (download.problem if download else ""),
+            )
+
+    def _download(self) -> Download | None:
+        """Brings the newest file of the object store; None: it cannot be reached."""
+        if self._remote is None:
+            return Download()
+        try:
+            download = self._remote.download(self.folder)
+        except (ReleaseFileError, OSError) as error:
+            if self.status.is_readable:
+                _log.error("release files cannot be downloaded: %s", error)
+            return None
+        if download is None:
+            # Another worker downloads: what it has found is in its own status.
+            return Download()
+        if download.problem and download.problem != self.status.problem:
+            _log.error("a release file is refused: %s", download.problem)
+        return download
 
     @contextmanager
     def _lease(self, release_id: str | None = None) -> Iterator[OpenReleaseFile]:
@@ -221,7 +247,7 @@ class ReleaseFiles:
 
     def _try_to_serve(self, path: Path) -> _Refusal | None:
         """Opens a file and serves it, unless it is refused."""
-        state, before = _state_of(path), self._refused.get(path.name)
+        state, before = state_of(path), self._refused.get(path.name)
         if before is not None and before.state == state:
             return before  # It is as it was: not hashed again.
         try:
@@ -229,7 +255,7 @@ class ReleaseFiles:
         except (ReleaseFileError, StoreError, OSError, sa.exc.SQLAlchemyError) as error:
             if not path.exists():
                 return None  # The exporter has just removed it.
-            problem = _describe(path, error)
+            problem = describe_refusal(path, error)
             if before is None or before.problem != problem:
                 _log.error("a release file is refused: %s", problem)
             # What the machine cannot do now may work later, with the same file.
@@ -269,22 +295,3 @@ class ReleaseFiles:
             return OpenReleaseFile(path, manifest)
         except sqlite3.OperationalError as error:
             raise FileNotFoundError(str(error)) from error
-
-
-def _state_of(manifest_path: Path) -> tuple[object, ...]:
-    """What changes when an export is written again: inode, size and times of both files."""
-    state: list[object] = []
-    for path in (manifest_path, manifest_path.with_suffix(FILE_SUFFIX)):
-        with suppress(OSError):
-            stat = path.stat()
-            state += [path.suffix, stat.st_ino, stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns]
-    return tuple(state)
-
-
-def _describe(manifest_path: Path, error: Exception) -> str:
-    """Why a file is refused, without the folder's path."""
-    if isinstance(error, FileNotFoundError):
-        return f"{manifest_path.with_suffix(FILE_SUFFIX).name} is missing beside its manifest"
-    if isinstance(error, OSError):
-        return f"{manifest_path.name} cannot be read: {error.strerror}"
-    return str(error).splitlines()[0]

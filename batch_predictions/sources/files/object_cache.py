@@ -10,7 +10,6 @@ import datetime as dt
 import hashlib
 import json
 import os
-import re
 import uuid
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -22,7 +21,7 @@ from urllib.parse import urlsplit
 
 from batch_predictions.durability import atomic_write
 from batch_predictions.file_lock import file_lock
-from batch_predictions.redaction import environment_secrets, redact
+from batch_predictions.object_store import open_object_store, without_credentials
 from batch_predictions.sources.base import SourceError
 
 if TYPE_CHECKING:
@@ -33,7 +32,6 @@ SCHEMES = ("s3", "gs", "az", "https", "http")
 """Schemes of URLs that `source.path` may have."""
 _CHUNK_BYTES = 8 << 20
 _PARALLEL_DOWNLOADS = 8
-_ENDPOINT_NAMES = ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL", "AWS_ENDPOINT")
 
 
 def validate_url(url: str) -> None:
@@ -119,25 +117,14 @@ class ObjectCache:
 
     def _open_store(self) -> ObjectStore:
         try:
-            from obstore.store import from_url
+            import obstore.store  # noqa: F401
         except ImportError:
             raise SourceError(
                 f"source.path {self.visible_url} needs the extra objectstore: pip install "
                 "'batch-predictions[objectstore]'"
             ) from None
-        scheme = urlsplit(self.url).scheme
-        options: dict[str, Any] = {
-            "retry_config": {"max_retries": 5, "retry_timeout": dt.timedelta(seconds=60)},
-            "client_options": {"connect_timeout": "10s", "timeout": "300s"},
-        }
-        endpoint = self.endpoint or next(filter(None, map(os.environ.get, _ENDPOINT_NAMES)), None)
-        if self.url.startswith("http://") or (endpoint or "").startswith("http://"):
-            options["client_options"]["allow_http"] = True
-        if endpoint and scheme == "s3":
-            options["config"] = {"endpoint": endpoint}
         with self._explained("cannot be opened"):
-            store: ObjectStore = from_url(self.url, **options)
-        return store
+            return open_object_store(self.url, self.endpoint)
 
     def _find_objects(
         self, store: ObjectStore, names: Sequence[str] | None
@@ -244,13 +231,6 @@ class ObjectCache:
                 "(AWS_ACCESS_KEY_ID, GOOGLE_APPLICATION_CREDENTIALS, AZURE_STORAGE_ACCOUNT_NAME, "
                 "…); source.endpoint is the URL of an S3-compatible server"
             ) from None
-
-
-def without_credentials(text: str) -> str:
-    """A text of a store without users and queries of URLs, and without secrets of variables."""
-    text = re.sub(r"(://)[^/@\s]*@", r"\1", text)
-    text = re.sub(r"\?[^\s\"')]*", "", text) if "://" in text else text
-    return redact(text, environment_secrets())
 
 
 def _version(meta: ObjectMeta) -> list[str | int | None]:

@@ -20,6 +20,7 @@ from batch_predictions.sources.spans import LaterRows, Span
 from batch_predictions.sources.validation.row_checks import ValidatedRows, validate_rows
 from batch_predictions.tables import FEEDBACK, Table
 from batch_predictions.warehouse import Warehouse, as_date
+from batch_predictions.warehouse.path_sql import quote_files
 
 LIST_SOURCE = "list_source"
 """Name of `raw.feedback.source` while rows are validated: there, `source` is the file of a row."""
@@ -73,9 +74,16 @@ class FeedbackSource(Source):
         times = self._posted.first_and_last_event()
         if times is None:
             return None
-        zone = ZoneInfo(self.timezone)
-        first, last = (time.replace(tzinfo=dt.UTC).astimezone(zone).date() for time in times)
+        first, last = map(self._day_of, times)
         return first, last
+
+    def first_day_left(self) -> dt.date | None:
+        """Day of the oldest event that was not removed since the warehouse has it."""
+        time = self._posted.first_event()
+        return None if time is None else self._day_of(time)
+
+    def _day_of(self, time: dt.datetime) -> dt.date:
+        return time.replace(tzinfo=dt.UTC).astimezone(ZoneInfo(self.timezone)).date()
 
     def later_rows(self, table: Table, last: dt.date) -> LaterRows | None:
         """Events after a day, which are ingested when their day is over."""
@@ -99,7 +107,7 @@ class FeedbackSource(Source):
     def day_fingerprints(self, table: Table, days: Sequence[str]) -> dict[str, str]:
         """Count and highest number of each day's events."""
         occupied = self.day_range(table)
-        none = self._with_rules(0, 0)
+        none = self.fingerprint_of((0, 0))
         fingerprints = dict.fromkeys(days, none)
         for day in days if occupied else ():
             date = as_date(day)
@@ -127,12 +135,39 @@ class FeedbackSource(Source):
                 db.register("posted_batch", batch)
                 db.execute(f"insert into temp.{name} select ?::DATE, * from posted_batch", [day])
                 db.unregister("posted_batch")
+            self._add_pruned(db, name, as_date(day))
         top = f" limit {limit}" if limit else ""
         return (
             f"select *, '{_NAME}' as source, number as row_number, null::VARCHAR as problem, "
             "struct_pack(number, event_id, event_type, user_id, item_id, recommendation_id, "
             f"release_id, source := {LIST_SOURCE}, rank, bucket, occurred_at) as row, "
             f"null::VARCHAR as line from temp.{name}{top}"
+        )
+
+    def _add_pruned(self, db: duckdb.DuckDBPyConnection, name: str, day: dt.date) -> None:
+        """Adds the day's events that were removed since the warehouse has them, from there.
+
+        An event that was sent again afterwards is there already.
+        """
+        if self.home is None or not self._posted.pruned_events(*self._bounds(day)):
+            return
+        path = self.home / "warehouse" / "raw" / "feedback" / f"date={day}" / "data.parquet"
+        if not path.exists():
+            raise SourceError(
+                f"raw.feedback has no partition {day}, whose events were removed from the posted "
+                "rows after their ingest (retention.posted_days): restore it from a backup"
+            )
+        rows = f"read_parquet({quote_files([path])}, hive_partitioning=false)"
+        db.execute(
+            f"delete from temp.{name} where date = $day::DATE "
+            f"and event_id in (select event_id from {rows})",
+            {"day": day},
+        )
+        db.execute(
+            f"insert into temp.{name} select $day::DATE, null, event_id, event_type, user_id, "
+            f"item_id, recommendation_id, release_id, source, rank, bucket, occurred_at, null "
+            f"from {rows}",
+            {"day": day},
         )
 
     def _all_days(self) -> list[str]:
@@ -148,9 +183,11 @@ class FeedbackSource(Source):
         return self._posted.event_state(self._bounds(first)[0], self._bounds(last)[1])[0]
 
     def _fingerprint(self, begin: dt.datetime, end: dt.datetime) -> str:
-        return self._with_rules(*self._posted.event_state(begin, end))
+        return self.fingerprint_of(self._posted.event_state(begin, end))
 
-    def _with_rules(self, count: int, number: int) -> str:
+    def fingerprint_of(self, state: tuple[int, int]) -> str:
+        """The fingerprint of events of a state (`PostedRows.event_state`)."""
+        count, number = state
         rules = {name: rule.model_dump(mode="json") for name, rule in self.settings.ids.items()}
         digest = hashlib.sha256(repr(sorted(rules.items())).encode()).hexdigest()[:12]
         return f"{count}-{number} {digest}"

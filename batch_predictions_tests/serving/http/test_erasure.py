@@ -8,7 +8,7 @@ import pytest
 
 from batch_predictions.automation.erasure.erase import finish_erasures
 from batch_predictions.erasures import erased_users, read_erasures
-from batch_predictions.serving.release_files.export import export_current
+from batch_predictions.serving.release_files.destinations import export_current
 from batch_predictions.settings import HttpSettings, Settings
 from batch_predictions_tests.worlds.bytes_of_home import files_with
 from batch_predictions_tests.worlds.http_service import publish_all, running_service

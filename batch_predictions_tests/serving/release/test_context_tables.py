@@ -8,6 +8,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -18,12 +19,13 @@ from hypothesis import strategies as st
 
 from batch_predictions.serving.lookup import Lookup
 from batch_predictions.serving.lookup.sentiment import item_sentiment
-from batch_predictions.serving.release import context_tables
+from batch_predictions.serving.release import context_tables, draft_records, histories
+from batch_predictions.serving.release import publish as publishing
 from batch_predictions.serving.release.context_tables import ContextChoice, draft_context
 from batch_predictions.serving.release.pointer import ReleaseError
 from batch_predictions.serving.release.records import releases, rollback
 from batch_predictions.serving.release.release_contents import ReleaseContents
-from batch_predictions.serving.release_files.export import export_current
+from batch_predictions.serving.release_files.destinations import export_current
 from batch_predictions.serving.release_files.source import ReleaseFiles
 from batch_predictions.serving.store.erasure import ErasedKeys, erase_users
 from batch_predictions.serving.store.schema import ITEMS, store_table
@@ -176,6 +178,57 @@ def test_equal_rows_give_the_same_release_and_other_choices_another(world: Servi
     [stored] = [r for r in releases(world.store) if r.release_id == first]
     assert stored.rows["user_history"] == 2 and stored.rows["review_quotes"] == 1
     assert not list((world.warehouse.folder / ".tmp").glob("*/*.parquet"))
+
+
+def test_an_unchanged_publish_makes_no_rows(
+    world: ServingWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made: list[int] = []
+    make = publishing.draft_context
+
+    def count(*arguments: Any) -> Any:
+        made.append(1)
+        return make(*arguments)
+
+    monkeypatch.setattr(publishing, "draft_context", count)
+    world.predict()
+    write_events(world, [(DAY, "u1", "a1", "view", None, None)])
+    write_reviews(world, {"r1": "soft"}, simulated=False)
+    first = publish(world, ALL)
+    assert publish(world, ALL) == first and len(made) == 1
+    # Whatever rows are made of makes them again, even if they are the same then.
+    write_events(world, [(DAY, "u1", "a1", "view", None, 7)])
+    assert publish(world, ALL) == first and len(made) == 2
+    write_reviews(world, {"r1": "hard"}, simulated=False)
+    second = publish(world, ALL)
+    assert second != first and len(made) == 3
+    write_reviews(world, {"r1": "soft"}, simulated=False)
+    # Known, and still in the store.
+    assert publish(world, ALL) == first and len(made) == 3
+    records = world.warehouse.folder / draft_records.FILE_NAME
+    for damage in ("", "[]", '{"x": 1}'):
+        records.write_text(damage)
+        assert publish(world, ALL) == first
+    assert len(made) == 6
+
+
+def test_an_input_that_changes_while_a_draft_is_made_is_not_remembered(
+    world: ServingWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world.predict()
+    write_events(world, [(DAY, "u1", "a1", "view", None, None)])
+    batches = histories.HistoryQuery.batches
+
+    def change(query: histories.HistoryQuery, warehouse: Any) -> Iterator[pa.RecordBatch]:
+        yield from batches(query, warehouse)
+        write_events(world, [(DAY, "u1", "a2", "view", None, None)])
+
+    monkeypatch.setattr(histories.HistoryQuery, "batches", change)
+    publish(world, HISTORY)
+    monkeypatch.undo()
+    assert not (world.warehouse.folder / draft_records.FILE_NAME).exists()
+    publish(world, HISTORY)
+    assert [row[0] for row in history_of(world, "u1")] == ["a2"]
 
 
 def test_nothing_is_added_by_default_or_where_raw_rows_are_missing(world: ServingWorld) -> None:
@@ -340,19 +393,27 @@ EVENTS = st.lists(
 )
 
 
-@given(events=EVENTS, items=st.integers(1, 4), days=st.integers(1, 5))
+@given(
+    events=EVENTS,
+    items=st.integers(1, 4),
+    days=st.integers(1, 5),
+    range_rows=st.sampled_from([1, 4, histories.RANGE_ROWS]),
+)
 @settings(
     max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 def test_histories_equal_those_of_a_plain_loop(
-    shop: ServingWorld, events: list[Event], items: int, days: int
+    shop: ServingWorld, events: list[Event], items: int, days: int, range_rows: int
 ) -> None:
     for key in shop.warehouse.partitions(INTERACTIONS):
         shop.warehouse.remove_partition(INTERACTIONS, key)
     write_events(shop, events)
     choice = dataclasses.replace(HISTORY, history_items=items, history_days=days)
     contents = ReleaseContents(DAY, (), None, None)
-    with draft_context(shop.warehouse, contents, choice) as [draft]:
+    with (
+        mock.patch.object(histories, "RANGE_ROWS", range_rows),
+        draft_context(shop.warehouse, contents, choice) as [draft],
+    ):
         rows = shop.warehouse.query(f"from {draft.rows_sql()}").to_pylist()
     expected = []
     for user in sorted({event[1] for event in events}):
@@ -382,7 +443,9 @@ def test_the_bytes_of_a_draft_do_not_depend_on_where_batches_end(
     groups = []
     for size in (1, 3, 4, 11):
         reader = table.to_reader(max_chunksize=size)
-        groups.append([group.to_pylist() for group in context_tables._equal_groups(reader)])
+        groups.append(
+            [group.to_pylist() for group in context_tables._equal_groups(reader, table.schema)]
+        )
     assert [len(group) for group in groups[0]] == [4, 4, 3]
     assert groups[0] == groups[1] == groups[2] == groups[3]
     assert [row for group in groups[0] for row in group] == table.to_pylist()

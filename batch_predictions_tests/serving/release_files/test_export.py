@@ -14,7 +14,7 @@ from batch_predictions.cli import make_app
 from batch_predictions.serving.lookup import Lookup
 from batch_predictions.serving.release.pointer import NoReleaseError
 from batch_predictions.serving.release.records import rollback
-from batch_predictions.serving.release_files.export import export_current
+from batch_predictions.serving.release_files.destinations import export_current
 from batch_predictions.serving.release_files.folder import (
     ReleaseFileError,
     exclusive_folder,

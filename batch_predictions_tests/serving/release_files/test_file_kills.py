@@ -4,14 +4,8 @@ from __future__ import annotations
 
 import datetime as dt
 import itertools
-import multiprocessing
-import os
 import shutil
-import signal
-import sys
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -21,10 +15,9 @@ from batch_predictions.serving.release_files.folder import LOCK_NAME
 from batch_predictions.serving.release_files.source import ReleaseFiles
 from batch_predictions.serving.store.schema import store_url
 from batch_predictions.serving.store.snapshot import ReadStore
+from batch_predictions_tests.worlds.kills import kill_at
 from batch_predictions_tests.worlds.serving import DAY, open_world
 
-OPERATIONS = {"open", "os.rename", "os.remove", "os.mkdir", "sqlite3.connect", "shutil.copyfile"}
-"""Events of Python's audit hooks; the process dies before one of them."""
 DAYS = 3
 
 
@@ -53,32 +46,6 @@ def serve(folder: Path, copies: Path) -> None:
     """Serves the newest file from a copy, with a lookup."""
     with ReleaseFiles(folder, copy_to=copies, poll_seconds=None) as files:
         Lookup(files).recommendations("u1")
-
-
-def run_until(number: int, function: Callable[..., None], *arguments: Any) -> None:
-    """Runs a function; before the n-th file operation the process dies by SIGKILL."""
-    seen = itertools.count(1)
-    is_armed = True
-
-    def die(event: str, _: tuple[Any, ...]) -> None:
-        if is_armed and event in OPERATIONS and next(seen) == number:
-            os.kill(os.getpid(), signal.SIGKILL)
-
-    sys.addaudithook(die)
-    function(*arguments)
-    is_armed = False
-
-
-def kill_at(number: int, function: Callable[..., None], *arguments: Any) -> bool:
-    """Whether a process that runs a function was killed before its n-th file operation."""
-    # The fork server imports the modules once.
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload([__name__])
-    process = context.Process(target=run_until, args=(number, function, *arguments))
-    process.start()
-    process.join()
-    assert process.exitcode in (0, -signal.SIGKILL)
-    return process.exitcode != 0
 
 
 def served_day(files: ReleaseFiles) -> int:

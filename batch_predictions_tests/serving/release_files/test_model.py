@@ -24,8 +24,8 @@ from batch_predictions.serving.lookup import Lookup, NoReleaseError
 from batch_predictions.serving.release import publish as publishing
 from batch_predictions.serving.release.records import releases, rollback
 from batch_predictions.serving.release_files import export as exporting
+from batch_predictions.serving.release_files.destinations import export_current
 from batch_predictions.serving.release_files.erasure import erase_from_folder
-from batch_predictions.serving.release_files.export import export_current
 from batch_predictions.serving.release_files.folder import list_manifests, read_manifest
 from batch_predictions.serving.release_files.source import ReleaseFiles
 from batch_predictions.serving.sign_ups import add_sign_ups

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from batch_predictions.serving.release_files.export import export_current
+from batch_predictions.serving.release_files.destinations import export_current
 from batch_predictions.settings import HttpSettings, Settings
 from batch_predictions_tests.worlds.http_service import (
     Client,

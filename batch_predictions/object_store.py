@@ -1,0 +1,168 @@
+"""Object stores by URL: S3, Google Cloud Storage, Azure, and web servers to read from.
+
+Credentials are those of the environment; no message shows them.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import os
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+from urllib.parse import urlsplit
+
+from batch_predictions.redaction import environment_secrets, redact
+
+if TYPE_CHECKING:
+    from obstore.store import ObjectStore
+
+SCHEMES = ("s3", "gs", "az")
+"""Of stores that can be written."""
+_CHUNK_BYTES = 8 << 20
+_ENDPOINT_NAMES = ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL", "AWS_ENDPOINT")
+
+
+def open_object_store(url: str, endpoint: str | None = None) -> ObjectStore:
+    """The objects below a URL.
+
+    Args:
+        url: such as s3://bucket/prefix.
+        endpoint: URL of an S3-compatible server; None: that of the environment, or the provider's.
+
+    Raises:
+        ImportError: the extra objectstore is not installed.
+        obstore.exceptions.BaseError, ValueError: the URL or the environment cannot be used.
+    """
+    from obstore.store import from_url
+
+    options: dict[str, Any] = {
+        "retry_config": {"max_retries": 5, "retry_timeout": dt.timedelta(seconds=60)},
+        "client_options": {"connect_timeout": "10s", "timeout": "300s"},
+    }
+    endpoint = endpoint or next(filter(None, map(os.environ.get, _ENDPOINT_NAMES)), None)
+    if url.startswith("http://") or (endpoint or "").startswith("http://"):
+        options["client_options"]["allow_http"] = True
+    if endpoint and urlsplit(url).scheme == "s3":
+        options["config"] = {"endpoint": endpoint}
+    store: ObjectStore = from_url(url, **options)
+    return store
+
+
+def without_credentials(text: str) -> str:
+    """A text of a store without users and queries of URLs, and without secrets of variables."""
+    text = re.sub(r"(://)[^/@\s]*@", r"\1", text)
+    text = re.sub(r"\?[^\s\"')]*", "", text) if "://" in text else text
+    return redact(text, environment_secrets())
+
+
+def local_folder(location: str, what: str, error: type[Exception]) -> Path | None:
+    """The folder that a location names, as a path or a URL file://; None: an object store.
+
+    Args:
+        location: a path or a URL.
+        what: is kept there, for messages.
+        error: that is raised.
+
+    Raises:
+        Exception: of the type `error`: the URL has an unknown scheme, or a user, a password or a
+            query.
+    """
+    if "://" not in location:
+        return Path(location)
+    parts = urlsplit(location)
+    if parts.scheme == "file" and parts.path and not parts.netloc:
+        return Path(parts.path)
+    if parts.scheme not in SCHEMES or not parts.netloc:
+        raise error(
+            f"{what} cannot be at a URL {parts.scheme}://…: write a folder, file:///FOLDER, "
+            f"or {', '.join(f'{scheme}://BUCKET/PREFIX' for scheme in SCHEMES)}"
+        )
+    if "@" in parts.netloc or parts.query:
+        raise error(
+            f"the URL of {what} has a user name, a password or a query: remove it, and set "
+            "credentials in the environment, such as AWS_ACCESS_KEY_ID"
+        )
+    return None
+
+
+class ObjectInfo(NamedTuple):
+    """An object: its size, bytes, and when it was last changed."""
+
+    size: int
+    modified: dt.datetime
+
+
+class ObjectFolder:
+    """The objects below a URL. An object is whole or not there.
+
+    Args:
+        url: such as s3://bucket/prefix.
+        what: is kept there, for messages.
+        error: that is raised where the store cannot be reached, or refuses.
+    """
+
+    def __init__(self, url: str, what: str, error: type[Exception]) -> None:
+        self.url, self.what, self.error = url, what, error
+        with self._explained("cannot be opened"):
+            self._store: ObjectStore = open_object_store(url)
+
+    def list(self, prefix: str | None = None) -> dict[str, ObjectInfo]:
+        """All objects, or those below a prefix, by name."""
+        import obstore
+
+        with self._explained("cannot be listed"):
+            listed = [meta for chunk in obstore.list(self._store, prefix) for meta in chunk]
+        return {meta["path"]: ObjectInfo(meta["size"], meta["last_modified"]) for meta in listed}
+
+    def upload(self, path: Path, name: str) -> None:
+        """Uploads a file, whole or not at all."""
+        import obstore
+
+        with self._explained(f"{name} cannot be uploaded"):
+            obstore.put(self._store, name, path, chunk_size=_CHUNK_BYTES)
+
+    def download(self, name: str, path: Path) -> bool:
+        """Downloads an object to a new file, and fsyncs it. Returns whether there is one."""
+        import obstore
+
+        with self._explained(f"{name} cannot be downloaded"):
+            try:
+                result = obstore.get(self._store, name)
+            except (obstore.exceptions.NotFoundError, FileNotFoundError):
+                return False
+            with path.open("wb") as file:
+                for chunk in result.stream(min_chunk_size=_CHUNK_BYTES):
+                    file.write(chunk)
+                file.flush()
+                os.fsync(file.fileno())
+        return True
+
+    def delete(self, name: str) -> None:
+        """Removes an object."""
+        import obstore
+
+        with self._explained(f"{name} cannot be removed"):
+            obstore.delete(self._store, name)
+
+    @contextmanager
+    def _explained(self, problem: str) -> Iterator[None]:
+        """Raises errors of the store as the folder's, without credentials."""
+        try:
+            from obstore.exceptions import BaseError
+        except ImportError:
+            raise self.error(
+                f"{self.what} at {self.url} need the extra objectstore: pip install "
+                "'batch-predictions[objectstore]'"
+            ) from None
+        try:
+            yield
+        except (BaseError, FileNotFoundError, PermissionError, ValueError) as error:
+            reason = without_credentials(str(error).strip().split("\n")[0])[:500]
+            raise self.error(
+                f"{self.url} {problem}: {reason}. Credentials are those of the environment "
+                "(AWS_ACCESS_KEY_ID, GOOGLE_APPLICATION_CREDENTIALS, …); AWS_ENDPOINT_URL is the "
+                "URL of an S3-compatible server"
+            ) from None
