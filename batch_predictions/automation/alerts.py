@@ -26,6 +26,9 @@ STATE_NAME, LOG_NAME = "alerts.json", "alerts.log"
 MAX_UNSENT = 100
 """Lines that are kept to be sent, the newest."""
 
+UNREADABLE = "status"
+"""The condition of a status that cannot be read."""
+
 Send: TypeAlias = Callable[[Sequence[str], str, str], bool]
 """Sends a message, given addresses, title and text; whether all took it."""
 
@@ -59,7 +62,7 @@ def watch_once(settings: Settings, max_age_days: int | None = None) -> Status:
     except Exception as error:
         status = Status(str(settings.home), settings.source.kind, "")
         text = " ".join(redact(str(error)).split())
-        status.add_problem("status", f"the status cannot be read: {type(error).__name__}: {text}")
+        status.add_problem(UNREADABLE, f"the status cannot be read: {type(error).__name__}: {text}")
     settings.home.mkdir(parents=True, exist_ok=True)
     update_alerts(settings.home, status, alert_urls())
     return status
@@ -93,6 +96,9 @@ def update_alerts(
         # A run and a watcher may look at once.
         before, unsent = _read_state(home)
         now = {problem.condition: problem for problem in status.problems}
+        if UNREADABLE in now:
+            # What else is wrong is not known: nothing has ended.
+            now = before | now
         begun = [problem for name, problem in now.items() if name not in before]
         ended = [problem for name, problem in before.items() if name not in now]
         lines = [f"begun: {problem.message}" for problem in begun]

@@ -59,6 +59,16 @@ def test_one_message_when_a_problem_begins_and_one_when_it_ends(tmp_path: Path) 
     assert [line.split("Z ")[1] for line in lines] == ["begun: 50 MiB left", "ended: 40 MiB left"]
 
 
+def test_a_status_that_cannot_be_read_ends_no_problem(tmp_path: Path) -> None:
+    outbox = Outbox()
+    update_alerts(tmp_path, status_of(tmp_path, disk="50 MiB left"), URLS, outbox)
+    blind = update_alerts(tmp_path, status_of(tmp_path, status="no server"), URLS, outbox)
+    assert [problem.condition for problem in blind.begun] == ["status"] and not blind.ended
+    assert outbox.messages[-1][0].endswith("2 problems")
+    back = update_alerts(tmp_path, status_of(tmp_path, disk="50 MiB left"), URLS, outbox)
+    assert [problem.condition for problem in back.ended] == ["status"] and not back.begun
+
+
 def test_a_disk_on_which_nothing_can_be_kept_is_told_all_the_same(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
