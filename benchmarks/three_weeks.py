@@ -28,10 +28,12 @@ import shutil
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
+import weeks_machine_faults
+import weeks_source_faults
 from clock import clock_variables
 from common import log, print_json
 from databases import create_database
@@ -41,7 +43,6 @@ from release_reader import FILES
 from shop_home import SERVING_URL, ShopHome, rows_hash
 from weeks_applications import Application
 from weeks_database import Database
-from weeks_faults import NIGHTS
 from weeks_night import Night, Receiver, World, play, set_time
 from weeks_shop import BASE_DAYS, WeeksShop, day_of
 
@@ -52,6 +53,30 @@ SETTINGS = {
     "BATCH_PREDICTIONS_CHURN__HORIZON_DAYS": "14",
     "BATCH_PREDICTIONS_RECOMMENDER__TWO_STAGE": "false",
 }
+NIGHTS: dict[int, Callable[[Night], None]] = {
+    1: weeks_source_faults.calm,
+    2: weeks_source_faults.bad_day,
+    3: weeks_source_faults.first_burst,
+    4: weeks_source_faults.late_day,
+    5: weeks_source_faults.gap,
+    6: weeks_source_faults.late_arrival,
+    7: weeks_machine_faults.killed,
+    8: weeks_source_faults.worse_model,
+    9: weeks_source_faults.corrected_weeks,
+    10: weeks_machine_faults.dead_database,
+    11: weeks_machine_faults.full_disk,
+    12: weeks_machine_faults.clock_back,
+    13: weeks_machine_faults.long_night,
+    14: weeks_machine_faults.after_long_night,
+    15: weeks_source_faults.garbage_rows,
+    16: weeks_source_faults.garbage_file,
+    17: weeks_source_faults.second_burst,
+    18: weeks_source_faults.calm,
+    19: weeks_source_faults.calm,
+    20: weeks_source_faults.calm,
+    21: weeks_source_faults.calm,
+}
+"""What happens in every night; the day of night 7, 14 and 21 is a Sunday, and trains."""
 
 
 def make_world(folder: Path, stack: ExitStack, first_days: int) -> tuple[World, Path]:

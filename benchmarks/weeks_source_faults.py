@@ -1,24 +1,15 @@
-"""What happens in the nights of `three_weeks.py`, and what must be noticed of it."""
+"""Nights of `three_weeks.py` in which the source is at fault: what must be noticed of it."""
 
 from __future__ import annotations
 
-import datetime as dt
 import json
-import signal
-import subprocess
-import time
-from collections.abc import Callable
 from typing import Any
 
-from full_disk import FILLER, fill
-from kills import stage_of
 from weeks_night import Night
 from weeks_shop import BUYERS, day_of
 
-FREE_BYTES = 100_000
 WRONG_DAYS = 28
 GARBAGE = b"\x00\xff\xfegarbage{[" * 200
-Act = Callable[[Night], None]
 
 
 def calm(night: Night) -> None:
@@ -89,90 +80,6 @@ def late_arrival(night: Night) -> None:
     _deliver_and_recover(night)
 
 
-def killed(night: Night) -> None:
-    """The run is killed while it scores, and again while it publishes."""
-    night.event = "run killed in mid-scoring, and in mid-publish (SIGKILL)"
-    night.world.shop.write_day(night.day)
-    for stage in ("scoring", "release"):
-        process = _start_until(night, stage)
-        time.sleep(0.05)
-        process.kill()
-        _end(night, process)
-        night.expect(night.look(), "run:")
-    night.recover()
-    night.look()
-
-
-def _start_until(night: Night, stage: str) -> subprocess.Popen[str]:
-    """Starts the run; returns when a stage begins."""
-    process = night.world.home.start("run", "--json", **night.world.variables())
-    assert process.stderr is not None
-    for line in process.stderr:
-        if stage_of(line.rstrip()) == stage:
-            return process
-    night.problems.append(f"the run ended before {stage}")
-    return process
-
-
-def _end(night: Night, process: subprocess.Popen[str], seconds: float = 0) -> None:
-    process.communicate()
-    night.commands.append(("run", process.returncode, seconds))
-
-
-def dead_database(night: Night) -> None:
-    """The serving store's server is dead when the run begins."""
-    night.world.shop.write_day(night.day)
-    database = night.world.database
-    if database is None:
-        night.event = "(dead PostgreSQL: not played, no server was given)"
-        night.run()
-        night.look()
-        return
-    night.event = "dead PostgreSQL"
-    night.expected_failures.add("store")
-    database.stop()
-    night.run(expect=5)
-    night.expect(night.look(), "status")
-    database.start()
-    night.recover()
-    night.look()
-
-
-def full_disk(night: Night) -> None:
-    """The disk of the home is full when the run begins."""
-    night.world.shop.write_day(night.day)
-    disk = night.world.disk
-    if disk is None:
-        night.event = "(full disk: not played, a file system cannot be mounted)"
-        night.run()
-        night.look()
-        return
-    night.event = "full disk"
-    fill(disk, FREE_BYTES)
-    before = len(night.world.receiver.messages)
-    night.run(expect=5)
-    night.expect(night.look(), "disk")
-    if not any("disk" in message["message"] for message in night.world.receiver.messages[before:]):
-        night.problems.append("no alert of the full disk was sent")
-    (disk / FILLER).unlink()
-    night.recover()
-    night.look()
-
-
-def clock_back(night: Night) -> None:
-    """The clock is a day behind: watch looks before the tick, and the tick finds nothing due."""
-    night.event = "clock set back by a day"
-    night.world.shop.write_day(night.day)
-    night.set_clock(days=-1, hour=4)
-    night.expect(night.look(), "clock")
-    night.set_clock(days=-1)
-    night.run()
-    night.look()
-    night.set_clock(hour=6)
-    night.recover()
-    night.look()
-
-
 def worse_model(night: Night) -> None:
     """An export with a wrong join: four weeks of purchases are written to other users.
 
@@ -241,8 +148,9 @@ def garbage_file(night: Night) -> None:
     night.event = "garbage: a file of bytes that mean nothing"
     night.world.shop.write_day(night.day)
     night.world.shop.interactions(night.day).write_bytes(GARBAGE)
+    night.unread_days.add(str(night.day))
     night.run(expect=1)
-    night.expect(night.look(), "run:")
+    night.expect(night.look(), "source")
 
 
 def second_burst(night: Night) -> None:
@@ -252,54 +160,3 @@ def second_burst(night: Night) -> None:
         night.world.shop.write_day(day_of(number))
     _burst(night, 60)
     _deliver_and_recover(night)
-
-
-def long_night(night: Night) -> None:
-    """The run is stopped while it scores; the next tick comes a day later."""
-    night.event = "a run that takes longer than a day; the next tick comes while it runs"
-    night.world.shop.write_day(night.day)
-    start = time.perf_counter()
-    process = _start_until(night, "scoring")
-    process.send_signal(signal.SIGSTOP)
-    night.set_clock(days=1)
-    night.world.shop.write_day(night.day + dt.timedelta(days=1))
-    night.run(expect=3)
-    night.expect(night.look(), "release_age")
-    process.send_signal(signal.SIGCONT)
-    _end(night, process, time.perf_counter() - start)
-    night.recover()
-    night.look()
-
-
-def after_long_night(night: Night) -> None:
-    """Nothing is left to do for the second tick."""
-    night.event = "the tick after it: nothing is new"
-    night.set_clock(hour=7)
-    night.run()
-    night.look()
-
-
-NIGHTS: dict[int, Act] = {
-    1: calm,
-    2: bad_day,
-    3: first_burst,
-    4: late_day,
-    5: gap,
-    6: late_arrival,
-    7: killed,
-    8: worse_model,
-    9: corrected_weeks,
-    10: dead_database,
-    11: full_disk,
-    12: clock_back,
-    13: long_night,
-    14: after_long_night,
-    15: garbage_rows,
-    16: garbage_file,
-    17: second_burst,
-    18: calm,
-    19: calm,
-    20: calm,
-    21: calm,
-}
-"""What happens in every night; the day of night 7, 14 and 21 is a Sunday, and trains."""
