@@ -124,7 +124,8 @@ def compare(world: World, saved: Path, folder: Path, last: int) -> tuple[list[st
         Differences, what was done, and the number of partitions that were compared.
     """
     set_morning(world.offset, last)
-    days = ("--from", str(day_of(1)), "--date", str(day_of(last)), "--force")
+    # A correction may have made the last day before the nights again, with users who came later.
+    days = ("--from", str(day_of(0)), "--date", str(day_of(last)), "--force")
     start = time.perf_counter()
     world.home.run("run", "--json", *days, **world.variables())
     done = f"`run {' '.join(days)}` {time.perf_counter() - start:.0f} s"
