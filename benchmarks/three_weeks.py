@@ -219,7 +219,7 @@ def simulate(
     start = time.perf_counter()
     with ExitStack() as stack:
         world, saved = make_world(folder, stack, first_days)
-        nights = []
+        nights: list[Night] = []
         for number in numbers:
             for earlier in range(nights[-1].number + 1 if nights else 1, number):
                 if not world.shop.interactions(day_of(earlier)).exists():
