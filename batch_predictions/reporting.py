@@ -59,9 +59,10 @@ def record_materializations(
     *,
     extra: Mapping[str, Mapping[str, Any]] | None = None,
     plot: Callable[[], Figure | None] | None = None,
+    lineage: Callable[[], Mapping[str, Sequence[str]] | None] | None = None,
     asset_key: dg.AssetKey | None = None,
 ) -> None:
-    """Reports written partitions: row counts of each, preview and plot of the newest.
+    """Reports written partitions: row counts of each; column lineage, preview, plot of the newest.
 
     A partition whose rows did not change and that Dagster shows as materialized has no new preview
     and plot.
@@ -72,12 +73,14 @@ def record_materializations(
         results: write results by partition key.
         extra: further metadata by partition key.
         plot: draws the newest partition; it is called once and may return None.
+        lineage: gives `schema.table.column` of what each column is computed from.
         asset_key: the written asset, if the step writes several. An asset that is not selected is
             reported as materialized too, since its rows were replaced.
     """
     if not results:
         return
     newest = max(results)
+    newest_change = max((key for key in results if results[key].changed), default=newest)
     recorded: set[str] = set()
     if not all(result.changed for result in results.values()):
         recorded = context.instance.get_materialized_partitions(asset_key or context.asset_key)
@@ -89,6 +92,9 @@ def record_materializations(
             "changed": result.changed,
             **((extra or {}).get(key) or {}),
         }
+        # The event of an unchanged partition may be left out of the log.
+        if key in (newest, newest_change) and lineage:
+            metadata |= lineage_metadata(result.table, lineage() or {})
         if key == newest and is_new:
             metadata["preview"] = preview(warehouse, result)
             figure = plot() if plot else None
@@ -104,6 +110,57 @@ def record_materializations(
     context.log.info(
         f"{table}: {rows:,} rows in {len(results)} partitions up to {newest}, {changed} changed"
     )
+
+
+def lineage_metadata(table: Table, lineage: Mapping[str, Sequence[str]]) -> dict[str, Any]:
+    """What each column of a table is computed from; empty where nothing is known.
+
+    Dagster's open-source pages do not draw `dagster/column_lineage`, which Dagster+ and catalogues
+    of data read: `computed_from` says the same as text.
+
+    Args:
+        table: the declared table.
+        lineage: `schema.table.column` of what each column is computed from. Columns of the table's
+            own earlier partitions are left out, as Dagster draws no asset above itself.
+    """
+    known: dict[str, list[str]] = {}
+    for column in table.columns:
+        sources = lineage.get(column.name, ())
+        others = [source for source in sources if source.rpartition(".")[0] != table.qualified]
+        if others:
+            known[column.name] = others
+    if not known:
+        return {}
+    return {
+        "dagster/column_lineage": dg.TableColumnLineage(
+            {
+                column: [_column_dep(source) for source in sources]
+                for column, sources in known.items()
+            }
+        ),
+        "computed_from": dg.MetadataValue.md(_sources_text(known)),
+    }
+
+
+def _column_dep(source: str) -> dg.TableColumnDep:
+    *key, column = source.split(".")
+    return dg.TableColumnDep(dg.AssetKey(key), column)
+
+
+def _sources_text(lineage: Mapping[str, Sequence[str]]) -> str:
+    """A Markdown list of columns and what they are computed from, equal ones together."""
+    columns: dict[tuple[str, ...], list[str]] = {}
+    for column, sources in lineage.items():
+        columns.setdefault(tuple(sources), []).append(column)
+    lines = []
+    for sources, names in columns.items():
+        tables: dict[str, list[str]] = {}
+        for source in sources:
+            name, _, column = source.rpartition(".")
+            tables.setdefault(name, []).append(column)
+        told = "; ".join(f"{name}: {', '.join(read)}" for name, read in tables.items())
+        lines.append(f"- **{', '.join(names)}** from {told}")
+    return "\n".join(lines)
 
 
 def preview(warehouse: Warehouse, result: WriteResult) -> dg.MetadataValue[Any]:

@@ -12,6 +12,7 @@ from batch_predictions import redaction
 from batch_predictions.reporting import (
     figure_metadata,
     item_labels,
+    lineage_metadata,
     markdown,
     new_axes,
     preview,
@@ -37,6 +38,28 @@ def test_columns_are_shown_with_types_and_descriptions_and_keys_are_not_null() -
     assert not shown["item_id"].constraints.nullable
     assert shown["users_7d"].constraints.nullable
     assert metadata["dagster/table_name"] == "features.item_activity"
+
+
+def test_a_lineage_leads_to_columns_of_other_assets() -> None:
+    paid = ["raw.interactions.amount", "raw.interactions.quantity", "raw.items.price"]
+    lineage = {
+        "item_id": ["raw.items.item_id", "features.item_state.item_id"],
+        "price": paid,
+        "available": paid,
+        "category": ["features.item_state.category"],
+        "title": [],
+        "of_no_table": ["raw.items.item_id"],
+    }
+    metadata = lineage_metadata(ITEM_STATE, lineage)
+    shown = metadata["dagster/column_lineage"].deps_by_column
+    item_id = dg.TableColumnDep(dg.AssetKey(["raw", "items"]), "item_id")
+    assert shown["item_id"] == [item_id]
+    assert list(shown) == ["item_id", "price", "available"] and len(shown["price"]) == 3
+    assert metadata["computed_from"].value.splitlines() == [
+        "- **item_id** from raw.items: item_id",
+        "- **price, available** from raw.interactions: amount, quantity; raw.items: price",
+    ]
+    assert lineage_metadata(ITEM_STATE, {}) == {}
 
 
 def test_rows_become_a_markdown_table_that_no_cell_can_break() -> None:
@@ -100,7 +123,14 @@ def test_in_a_range_every_day_has_its_count_and_the_newest_preview_and_plot(
             return new_axes("goods")[0]
 
         extra = {"2024-01-01": {"note": "first"}}
-        record_materializations(context, warehouse, results, extra=extra, plot=plot)
+        record_materializations(
+            context,
+            warehouse,
+            results,
+            extra=extra,
+            plot=plot,
+            lineage=lambda: {"price": ["raw.items.price"]},
+        )
         record_materializations(context, warehouse, {})
 
     with dg.DagsterInstance.ephemeral() as instance:
@@ -119,5 +149,7 @@ def test_in_a_range_every_day_has_its_count_and_the_newest_preview_and_plot(
     }
     assert {day for day, event in metadata.items() if "preview" in event} == {"2024-01-03"}
     assert {day for day, event in metadata.items() if "plot" in event} == {"2024-01-03"}
+    lineage = "dagster/column_lineage"
+    assert {day for day, event in metadata.items() if lineage in event} == {"2024-01-03"}
     assert metadata["2024-01-01"]["note"].value == "first" and "note" not in metadata["2024-01-02"]
     assert plotted == [1]

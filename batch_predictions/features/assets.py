@@ -16,6 +16,7 @@ from batch_predictions.sources.written_partitions import lost_partitions, unread
 from batch_predictions.tables import TABLES
 from batch_predictions.usual_check import check_is_usual, usual_check_specs
 from batch_predictions.warehouse import Warehouse, as_date
+from batch_predictions.warehouse.column_lineage import table_lineage
 from batch_predictions.warehouse.schema_sql import tables_in
 
 
@@ -68,6 +69,7 @@ def feature_asset(feature: FeatureTable, partitions: Partitions) -> dg.AssetsDef
             warehouse,
             results,
             plot=(lambda: draw(warehouse, max(results))) if draw else None,
+            lineage=lambda: table_lineage(warehouse, table.qualified, queries[max(days)]),
         )
         return dg.MaterializeResult(
             check_results=[check_is_usual(warehouse, settings, table, max(results))]

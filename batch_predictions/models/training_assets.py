@@ -21,6 +21,9 @@ from batch_predictions.warehouse import Warehouse, as_date
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+SHOWN_DECISIONS = 8
+"""Newest decisions that the metadata of a training shows."""
+
 
 def training_asset(training: Training, partitions: Partitions) -> dg.AssetsDefinition:
     """A weekly asset `models/<name>` that fits, evaluates, decides and stores."""
@@ -56,18 +59,31 @@ def training_asset(training: Training, partitions: Partitions) -> dg.AssetsDefin
             context.log.info(
                 f"{training.name} through {through}: {decision.decision}. {decision.why}"
             )
-            context.add_asset_metadata(_metadata(trained, decision), partition_key=week)
+            metadata = _metadata(trained, decision, models.decisions(training.name))
+            context.add_asset_metadata(metadata, partition_key=week)
 
     return model
 
 
-def _metadata(trained: Trained, decision: Decision) -> dict[str, Any]:
+def serving_versions(decisions: Sequence[Decision]) -> str:
+    """The newest decisions as a Markdown table: which version serves from the end of which day."""
+    rows = [
+        (str(decision.effective_from), decision.version, decision.decision)
+        for decision in reversed(decisions[-SHOWN_DECISIONS:])
+    ]
+    return markdown(["serves from", "version", "decision"], rows)
+
+
+def _metadata(
+    trained: Trained, decision: Decision, decisions: Sequence[Decision]
+) -> dict[str, Any]:
     names = ["candidate", "metric", "value", "lower", "upper", "n"]
     rows = [tuple(row.get(name) for name in names) for row in trained.metrics]
     metadata: dict[str, Any] = {
         "model_version": decision.version,
         "decision": decision.decision,
         "why": decision.why,
+        "serving_versions": dg.MetadataValue.md(serving_versions(decisions)),
         "metrics": dg.MetadataValue.md(markdown(names, rows)),
     }
     figures: dict[str, Figure | None] = {

@@ -10,8 +10,15 @@ import dagster as dg
 
 from batch_predictions.home import HomeError, read_state
 from batch_predictions.partitions import Partitions
-from batch_predictions.reporting import CADENCE, OWNERS, record_materializations, table_metadata
+from batch_predictions.reporting import (
+    CADENCE,
+    OWNERS,
+    markdown,
+    record_materializations,
+    table_metadata,
+)
 from batch_predictions.settings import Settings
+from batch_predictions.sources.base import Source
 from batch_predictions.sources.ingest import IngestResult, ingest
 from batch_predictions.sources.posted.feedback import FeedbackSource
 from batch_predictions.sources.registry import source_of
@@ -65,15 +72,18 @@ def raw_asset(table: Table, partitions: Partitions) -> dg.AssetsDefinition:
                 context.log.info(f"raw.{table.name} has a snapshot newer than {day}: it is kept")
         for warning in _warnings(table, results):
             context.log.warning(warning)
+        newest = max(results)
+        extra = {day: _row_metadata(result) for day, result in results.items()}
+        extra[newest] |= _source_columns(source, table)
         record_materializations(
             context,
             warehouse,
             {day: result.write_result for day, result in results.items()},
-            extra={day: _row_metadata(result) for day, result in results.items()},
+            extra=extra,
         )
         checks = [_check_result(results)]
         if usual_check_specs(table):
-            checks.append(check_is_usual(warehouse, settings, table, max(results)))
+            checks.append(check_is_usual(warehouse, settings, table, newest))
         return dg.MaterializeResult(check_results=checks)
 
     return raw
@@ -113,6 +123,16 @@ def _row_metadata(result: IngestResult) -> dict[str, Any]:
         "rows_posted": result.posted_rows,
         "values_not_read": dg.MetadataValue.json(result.counts.nulled),
     }
+
+
+def _source_columns(source: Source, table: Table) -> dict[str, Any]:
+    """What each column is read from, where the source says it: lineage above the raw tables."""
+    mapping = source.column_mapping(table) if table in source.tables() else {}
+    if not mapping:
+        return {}
+    rows = [(column.name, mapping.get(column.name)) for column in table.columns]
+    text = markdown(["column", "column of the source"], [row for row in rows if row[1]])
+    return {"source_columns": dg.MetadataValue.md(text)}
 
 
 def _check_result(results: dict[str, IngestResult]) -> dg.AssetCheckResult:

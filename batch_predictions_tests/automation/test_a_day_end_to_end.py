@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import hashlib
 import json
+import shutil
 import signal
 import subprocess
 import sys
@@ -19,6 +20,11 @@ import pyarrow.parquet as pq
 import pytest
 
 from batch_predictions.tables import COSTS
+from batch_predictions_tests.worlds.dagster_pages import (
+    CHROMIUM,
+    browser_pages,
+    running_dagster,
+)
 from batch_predictions_tests.worlds.paths import CONTRACT
 from batch_predictions_tests.worlds.retail_fixtures import (
     environment,
@@ -110,6 +116,28 @@ def test_a_lookup_says_whether_it_is_personal_demographic_or_popular(shop: Shop)
     assert young["source"] == "demographic"
     assert {item["item_id"][:3] for item in young["items"][:3]} == {"red"}  # type: ignore[index]
     assert look("nobody-yet")["source"] == "popular"
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="chromium is not installed")
+def test_a_person_materializes_a_partition_in_the_browser(shop: Shop, tmp_path: Path) -> None:
+    pytest.importorskip("playwright", reason="playwright is not installed")
+    # The daemon's sensors would change the home that the tests below count on.
+    seen = Shop(tmp_path / "home", shop.source, tmp_path)
+    shutil.copytree(shop.home, seen.home)
+    hashes, asset = seen.hashes(), "predictions/recommendations"
+    partition = seen.home / "warehouse" / asset / "date=2024-03-17" / "data.parquet"
+    partition.unlink()
+    with running_dagster(seen.env, seen.cwd) as url, browser_pages(url) as pages:
+        pages.open_lineage()
+        assert pages.materialize(asset, "2024-03-17") == "Success"
+        assert min(pages.open_plot(asset)) > 100
+        pages.open(f"/assets/{asset}", "computed_from")
+        pages.open(f"/assets/{asset}", "model_training_run")
+        pages.open("/automation", "nightly")
+        for sensor in ("next_job", "new_files", "freshness"):
+            pages.page.get_by_text(sensor, exact=True).first.wait_for()
+        assert pages.errors == []
+    assert seen.hashes() == hashes
 
 
 def test_a_second_run_of_a_day_gives_the_same_bytes_without_training(shop: Shop) -> None:

@@ -53,6 +53,14 @@ def test_a_range_of_days_is_materialized_in_one_run(tmp_path: Path) -> None:
     assert all(check.passed for check in checks.values())
     metadata = {name: value.value for name, value in checks["interactions"].metadata.items()}
     assert [metadata[name] for name in ("days", "read", "accepted", "quarantined")] == [5, 2, 1, 1]
+    columns = {
+        event.partition: str(event.materialization.metadata["source_columns"].value)
+        for event in result.get_asset_materialization_events()
+        if "source_columns" in event.materialization.metadata
+        and event.asset_key == dg.AssetKey(["raw", "interactions"])
+    }
+    assert list(columns) == ["2024-01-05"]
+    assert "| amount | amount |" in columns["2024-01-05"]
     assert len(shop.warehouse.partitions(INTERACTIONS)) == 5
     assert len(shop.warehouse.partitions(REVIEWS)) == 5
     assert len(shop.rows("from raw.quarantine")) == 2

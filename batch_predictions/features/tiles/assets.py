@@ -15,6 +15,7 @@ from batch_predictions.settings import Settings
 from batch_predictions.sources.written_partitions import lost_partitions, unread_partitions
 from batch_predictions.tables import INTERACTIONS
 from batch_predictions.warehouse import Warehouse, as_date
+from batch_predictions.warehouse.column_lineage import table_lineage
 
 
 def tile_asset(tile: Tile, partitions: Partitions) -> dg.AssetsDefinition:
@@ -48,6 +49,11 @@ def tile_asset(tile: Tile, partitions: Partitions) -> dg.AssetsDefinition:
         results, others = write_tile(raw_days, tile, days)
         if others:
             context.log.info(f"{table.qualified}: {len(others)} earlier spans, {others[0]} first")
-        record_materializations(context, warehouse, results)
+        record_materializations(
+            context,
+            warehouse,
+            results,
+            lineage=lambda: table_lineage(warehouse, tile.name, tile.sql),
+        )
 
     return compute_tile

@@ -9,10 +9,13 @@ from typing import Any
 
 import dagster as dg
 
+from batch_predictions.inference.dagster.model_links import model_links
 from batch_predictions.inference.declaration import BatchPrediction
 from batch_predictions.inference.manifest import StagingManifest
 from batch_predictions.inference.results import mean_metrics
 from batch_predictions.inference.validation import KEYS_ACCOUNTED, Check, ValidationResult
+from batch_predictions.model_store import ModelStore
+from batch_predictions.settings import Settings
 
 PACE_FILE = "pace.json"
 """File in the manifest's folder with the scoring speed, for the asset's metadata."""
@@ -42,21 +45,56 @@ def check_result(
     )
 
 
-def load_metadata(validation: ValidationResult, scored: Mapping[str, str]) -> dict[str, Any]:
-    """Metadata of one partition's materialization: key counts, model version, metrics, speed."""
-    path = Path(scored[validation.partition])
-    metrics: dict[str, Any] = {}
-    for name, metric in mean_metrics(path).items():
-        metrics |= {name: metric.mean, f"{name}_sample": metric.sample_size}
+def load_metadata(
+    instance: dg.DagsterInstance,
+    prediction: BatchPrediction,
+    settings: Settings,
+    validations: Sequence[ValidationResult],
+    scored: Mapping[str, str],
+) -> dict[str, dict[str, Any]]:
+    """Metadata of materializations by partition: key counts, model, metrics, speed.
+
+    Args:
+        instance: with the materializations of trainings.
+        prediction: the declaration.
+        settings: of the home with the models.
+        validations: of the partitions.
+        scored: the manifests' paths by partition.
+    """
+    models = ModelStore.of(settings)
+    metadata: dict[str, dict[str, Any]] = {}
+    for validation in validations:
+        partition, path = validation.partition, Path(scored[validation.partition])
+        version = StagingManifest.read(path).model_version
+        links: dict[str, Any] = {}
+        if prediction.model:
+            day = prediction.as_of(partition)
+            links = model_links(instance, models, prediction.model, version, day)
+        metadata[partition] = {
+            **_count_metadata(validation),
+            "model_version": version,
+            **links,
+            **_score_metadata(path),
+        }
+    return metadata
+
+
+def _count_metadata(validation: ValidationResult) -> dict[str, Any]:
+    """Numbers of keys, and of those without a prediction by reason."""
     reasons = validation.reasons
-    pace_file = path.with_name(PACE_FILE)
-    pace = json.loads(pace_file.read_text("utf-8")) if pace_file.exists() else {}
     return {
         "keys_eligible": validation.staged,
         "keys_scored": validation.scored,
         "keys_excluded": validation.excluded,
         **({"exclusions": dg.MetadataValue.json(reasons)} if reasons else {}),
-        "model_version": StagingManifest.read(path).model_version,
-        **metrics,
-        **pace,
     }
+
+
+def _score_metadata(path: Path) -> dict[str, Any]:
+    """The scorer's metrics and its speed, beside the manifest at a path."""
+    metrics: dict[str, Any] = {}
+    for name, metric in mean_metrics(path).items():
+        metrics |= {name: metric.mean, f"{name}_sample": metric.sample_size}
+    pace_file = path.with_name(PACE_FILE)
+    pace = json.loads(pace_file.read_text("utf-8")) if pace_file.exists() else {}
+    return {**metrics, **pace}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -14,6 +15,7 @@ from batch_predictions.durability import atomic_write
 from batch_predictions.features.tiles.readiness import tile_problems
 from batch_predictions.inference import engine
 from batch_predictions.inference.cleanup import remove_old_partitions
+from batch_predictions.inference.column_lineage import prediction_lineage
 from batch_predictions.inference.dagster.check_results import (
     PACE_FILE,
     check_result,
@@ -173,8 +175,9 @@ def load(
         context,
         warehouse,
         {partition: result.main for partition, result in loaded.items()},
-        extra={result.partition: load_metadata(result, scored) for result in validations},
+        extra=load_metadata(context.instance, prediction, settings, validations, scored),
         plot=lambda: prediction.plot(warehouse, max(loaded)) if prediction.plot else None,
+        lineage=lambda: prediction_lineage(warehouse, prediction, table),
         asset_key=prediction.asset_key,
     )
     if prediction.asset_key in context.selected_asset_keys:
@@ -219,7 +222,13 @@ def _record_child_tables(
     for child in prediction.child_tables.values():
         key = asset_key_of(child)
         writes = {day: result.child_tables[child.qualified] for day, result in loaded.items()}
-        record_materializations(context, warehouse, writes, asset_key=key)
+        record_materializations(
+            context,
+            warehouse,
+            writes,
+            lineage=functools.partial(prediction_lineage, warehouse, prediction, child),
+            asset_key=key,
+        )
         if key in context.selected_asset_keys:
             is_checked = dg.AssetCheckKey(key, IS_USUAL) in context.selected_asset_check_keys
             results = [check_is_usual(warehouse, settings, child, max(loaded))]

@@ -195,6 +195,18 @@ def test_every_day_of_a_range_is_scored_by_the_model_that_served_it(home: LuckHo
         MONDAY: 0,
     }
     assert metadata[SATURDAY]["model_version"].value == older
+    for day, week, decided in [
+        (SATURDAY, "2024-02-26", "2024-03-03"),
+        (MONDAY, "2024-03-04", SUNDAY),
+    ]:
+        assert metadata[day]["model"].value == dg.AssetKey(["models", "recommender"])
+        assert metadata[day]["model_week"].value == week
+        assert metadata[day]["model_decision"].value == f"promoted on {decided}: better"
+        # The test has written the models, not a run.
+        assert "model_training_run" not in metadata[day]
+    lineage = metadata[MONDAY]["dagster/column_lineage"].value.deps_by_column
+    segments = dg.AssetKey(["features", "user_segments"])
+    assert lineage["user_id"] == [dg.TableColumnDep(segments, "user_id")]
     assert {day for day, values in metadata.items() if "plot" in values} == {MONDAY}
     assert {day for day, values in metadata.items() if "preview" in values} == {MONDAY}
 

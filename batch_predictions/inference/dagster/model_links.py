@@ -1,0 +1,42 @@
+"""Metadata that leads from a prediction to the training of the model that made it."""
+
+from __future__ import annotations
+
+import datetime as dt
+from typing import Any
+
+import dagster as dg
+
+from batch_predictions.model_store import ModelStore
+from batch_predictions.partitions import latest_ended_week
+
+
+def model_links(
+    instance: dg.DagsterInstance, models: ModelStore, model: str, version: str, day: dt.date
+) -> dict[str, Any]:
+    """Asset, week and run of a version's training, and why the version serves a day.
+
+    Args:
+        instance: with the trainings' materializations.
+        models: the model store.
+        model: name of the model.
+        version: the version that made the prediction.
+        day: the last day whose data the prediction uses.
+    """
+    key = dg.AssetKey(["models", model])
+    week = latest_ended_week(models.manifest(model, version).trained_through).isoformat()
+    links: dict[str, Any] = {"model": dg.MetadataValue.asset(key), "model_week": week}
+    # The run of a week that was trained elsewhere, as in a restored home, is not known.
+    trainings = dg.AssetRecordsFilter(asset_key=key, asset_partitions=[week])
+    records = instance.fetch_materializations(trainings, limit=1).records
+    if records:
+        links["model_training_run"] = dg.MetadataValue.dagster_run(records[0].run_id)
+    decisions = [
+        decision
+        for decision in models.decisions(model)
+        if decision.version == version and decision.effective_from <= day
+    ]
+    if decisions:
+        newest = decisions[-1]
+        links["model_decision"] = f"{newest.decision} on {newest.effective_from}: {newest.why}"
+    return links
