@@ -26,6 +26,9 @@ STATE_NAME, LOG_NAME = "alerts.json", "alerts.log"
 MAX_UNSENT = 100
 """Lines that are kept to be sent, the newest."""
 
+UNREADABLE = "status"
+"""The condition of a status that cannot be read."""
+
 Send: TypeAlias = Callable[[Sequence[str], str, str], bool]
 """Sends a message, given addresses, title and text; whether all took it."""
 
@@ -59,7 +62,7 @@ def watch_once(settings: Settings, max_age_days: int | None = None) -> Status:
     except Exception as error:
         status = Status(str(settings.home), settings.source.kind, "")
         text = " ".join(redact(str(error)).split())
-        status.add_problem("status", f"the status cannot be read: {type(error).__name__}: {text}")
+        status.add_problem(UNREADABLE, f"the status cannot be read: {type(error).__name__}: {text}")
     settings.home.mkdir(parents=True, exist_ok=True)
     update_alerts(settings.home, status, alert_urls())
     return status
@@ -93,21 +96,32 @@ def update_alerts(
         # A run and a watcher may look at once.
         before, unsent = _read_state(home)
         now = {problem.condition: problem for problem in status.problems}
+        if UNREADABLE in now:
+            # What else is wrong is not known: nothing has ended.
+            now = before | now
         begun = [problem for name, problem in now.items() if name not in before]
         ended = [problem for name, problem in before.items() if name not in now]
         lines = [f"begun: {problem.message}" for problem in begun]
         lines += [f"ended: {problem.message}" for problem in ended]
-        _log(home, lines)
         unsent = [*unsent, *lines][-MAX_UNSENT:] if urls else []
-        # Before it is sent: a process that dies here sends it again, and loses nothing.
-        _write_state(home, now, unsent)
+        error = None
+        try:
+            _log(home, lines)
+            # Before it is sent: a process that dies here sends it again, and loses nothing.
+            _write_state(home, now, unsent)
+        except OSError as full:
+            # A full disk is told too, with every look as long as nothing can be kept of it.
+            error = full
         if unsent:
             text = "\n".join([*unsent, "", _served(status)])
             if (send or send_by_apprise)(urls, _title(home, now), text):
                 unsent = []
-                _write_state(home, now, unsent)
-            else:
+                if error is None:
+                    _write_state(home, now, unsent)
+            elif error is None:
                 _log(home, [f"not sent: {len(unsent)} lines; they are sent with the next look"])
+        if error is not None:
+            print(f"alerts cannot be kept in {home}: {redact(str(error))}", file=sys.stderr)
         return AlertChanges(begun, ended, unsent)
 
 

@@ -15,7 +15,7 @@ from dataclasses import asdict, dataclass
 from typing import Literal
 
 from batch_predictions.automation import instance as home_instance
-from batch_predictions.automation.status import disk_of
+from batch_predictions.automation.disk_usage import disk_of
 from batch_predictions.home import State
 from batch_predictions.home_lock import processes_folder
 from batch_predictions.inference.device import choose_device, instance_count

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     import dagster as dg
 
 DEAD = "DEAD"
+CLOCK_TOLERANCE = dt.timedelta(minutes=5)
+"""By which clocks of machines that share a home may differ."""
 
 
 @dataclass(frozen=True)
@@ -119,6 +121,26 @@ def _reason(instance: dg.DagsterInstance, run_id: str) -> str:
         if entry.dagster_event is not None:
             return reason_of(entry.dagster_event).splitlines()[0]
     return f"see run {run_id} in the UI"
+
+
+def run_in_the_future(runs: Sequence[RunState], now: dt.datetime) -> str | None:
+    """What to say if a run began later than now: the clock is behind, or was ahead.
+
+    Args:
+        runs: the newest ones.
+        now: by the clock, with a time zone.
+    """
+    begins = [(run.started_at, run.job) for run in runs if run.started_at is not None]
+    if not begins:
+        return None
+    started_at, job = max(begins)
+    if dt.datetime.fromisoformat(started_at).replace(tzinfo=dt.UTC) <= now + CLOCK_TOLERANCE:
+        return None
+    return (
+        f"the newest run of {job} began at {started_at} UTC, and the clock says "
+        f"{now:%Y-%m-%dT%H:%M:%S} UTC: it is behind, or was ahead; while it is behind, days "
+        "that are over are not seen, and nothing is due: set it, and see that it is synchronised"
+    )
 
 
 def last_checks(settings: Settings) -> list[CheckState]:

@@ -7,18 +7,18 @@ from __future__ import annotations
 
 import datetime as dt
 import os
-import shutil
-from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
-from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
+from batch_predictions.automation.disk_usage import disk_of, file_sizes
+from batch_predictions.automation.refused_models import refused_models
 from batch_predictions.automation.run_history import (
     DEAD,
     CheckState,
     RunState,
     last_checks,
     last_runs,
+    run_in_the_future,
 )
 from batch_predictions.home import State, read_state
 from batch_predictions.model_store import ModelStore
@@ -26,18 +26,13 @@ from batch_predictions.serving.store.schema import store_url
 from batch_predictions.serving.store.snapshot import ReadStore
 from batch_predictions.settings import Settings
 from batch_predictions.sources.base import SourceError
-from batch_predictions.sources.registry import current_date, source_of
+from batch_predictions.sources.registry import current_date, current_time, source_of
 from batch_predictions.tables import DRIFT, TABLES
 from batch_predictions.warehouse import Warehouse, as_date
 from batch_predictions.warehouse.usual_days import compare_day
 
-
-class DiskUsage(NamedTuple):
-    """Bytes of a disk."""
-
-    total: int
-    used: int
-    free: int
+GAP_DAYS = 8
+"""Newest days of raw tables among which a day without rows is told."""
 
 
 @dataclass(frozen=True)
@@ -137,6 +132,8 @@ def read_status(
     models = ModelStore.of(settings)
     versions = {name: models.version_of(name, today) for name in models.models()}
     status.models = {name: version for name, version in versions.items() if version}
+    for name, message in refused_models(models, today).items():
+        status.add_problem(f"refused_model:{name}", message)
     _add_runs(status, settings)
     return status
 
@@ -147,7 +144,7 @@ def _add_disk(status: Status, settings: Settings) -> None:
     if home.exists():
         for entry in sorted(os.scandir(home), key=lambda entry: entry.name):
             is_folder = entry.is_dir(follow_symlinks=False)
-            size = sum(_sizes(entry.path)) if is_folder else entry.stat().st_size
+            size = sum(file_sizes(entry.path)) if is_folder else entry.stat().st_size
             status.home_bytes[entry.name] = size
     status.free_bytes = disk_of(home).free
     if status.free_bytes < settings.alerts.min_free_gb * 2**30:
@@ -156,23 +153,6 @@ def _add_disk(status: Status, settings: Settings) -> None:
             f"the disk of {home} has {status.free_bytes / 2**20:,.0f} MiB left: free space, or "
             "keep less (settings retention.*, serving.keep_releases)",
         )
-
-
-def disk_of(home: Path) -> DiskUsage:
-    """Total, used and free bytes of the disk that a home is on, or would be."""
-    home = home.absolute()
-    existing = next(path for path in (home, *home.parents) if path.exists())
-    return DiskUsage(*shutil.disk_usage(existing))
-
-
-def _sizes(folder: str) -> Iterator[int]:
-    for root, _, names in os.walk(folder):
-        for name in names:
-            try:
-                yield Path(root, name).lstat().st_size
-            except FileNotFoundError:
-                # A run replaced it meanwhile.
-                continue
 
 
 def _add_release(status: Status, settings: Settings, today: dt.date, max_age_days: int) -> None:
@@ -231,6 +211,15 @@ def _add_unusual_days(status: Status, settings: Settings) -> None:
             status.add_problem(
                 f"unusual:{table.qualified}", f"{table.qualified} of {keys[-1]}: {comparison}"
             )
+        # A day that is late is no newest day any more when the next one has arrived.
+        for day in keys[-GAP_DAYS:-1] if table.schema == "raw" else []:
+            comparison = compare_day(warehouse, table, as_date(day), settings.checks)
+            if comparison is not None and not comparison.rows:
+                status.add_problem(
+                    f"missing:{table.qualified}:{day}",
+                    f"{table.qualified} of {day} has no rows, where {comparison.lower:,.0f} to "
+                    f"{comparison.upper:,.0f} are usual: the next run reads them when they arrive",
+                )
 
 
 def _add_drift(status: Status, settings: Settings) -> None:
@@ -269,6 +258,8 @@ def _add_next_day(status: Status, state: State, today: dt.date) -> None:
 def _add_runs(status: Status, settings: Settings) -> None:
     """The newest run of each job, and checks of the newest partitions that did not pass."""
     status.runs = last_runs(settings)
+    if late := run_in_the_future(status.runs, current_time("UTC")):
+        status.add_problem("clock", late)
     for run in status.runs:
         if run.status == "FAILURE":
             status.add_problem(

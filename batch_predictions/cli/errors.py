@@ -75,6 +75,8 @@ def _describe(error: BaseException) -> Ending | None:
     names = {kind.__name__ for kind in type(error).__mro__}
     if names & {"IngestLogError", "StateFileError"}:
         return Ending(str(error), DAMAGED)
+    if names & {"StoreUnreachableError", "PostedRowsUnreachableError"}:
+        return Ending(str(error), MACHINE)
     if names & {*EXPECTED_ERRORS, "HomeError"}:
         return Ending(_with_doctor(str(error)), FAILED)
     for describe in (_of_database, _of_duckdb, _of_file):

@@ -35,6 +35,10 @@ class PostedRowsError(RuntimeError):
     """The database of posted rows cannot be read; the message says what to do."""
 
 
+class PostedRowsUnreachableError(PostedRowsError):
+    """The server of the posted rows does not answer."""
+
+
 def day_bounds(day: dt.date, timezone: ZoneInfo) -> tuple[dt.datetime, dt.datetime]:
     """Begin and end of a business day as posted times are stored: UTC without a time zone."""
     midnights = (
@@ -184,18 +188,20 @@ class PostedRows:
             yield None
             return
         engine = self._engine()
-        problem = ""
+        problem, kind = "", PostedRowsError
         try:
             with engine.connect() as db:
                 yield db if sa.inspect(db).has_table(POSTED_EVENTS.name) else None
         except sa.exc.DBAPIError as error:
             problem = " ".join(str(error.orig).split())[:300]
+            if self._file is None and isinstance(error, sa.exc.OperationalError):
+                kind = PostedRowsUnreachableError
         finally:
             engine.dispose()
         if problem:
             # Raised here, so that the driver's error, which may have the URL, is not its cause.
             secrets = secrets_of_url(self._url.render_as_string(hide_password=False))
-            raise PostedRowsError(
+            raise kind(
                 f"the events and sign-ups in {location_of(self._url)} cannot be read: "
                 f"{redact(problem, secrets)}; check serving.posted_url, and that its database runs"
             )

@@ -13,7 +13,10 @@ class ChecksSettings(Section):
 
     weeks: int = Field(8, ge=4, description="Weeks that are compared; at least four must be there.")
     rows_factor: float = Field(
-        2.0, gt=1, description="Factor below and above the median number of rows that is usual."
+        1.8,
+        gt=1,
+        description="Factor below and above the median number of rows that is usual; below 2, so "
+        "that a day with half of its rows is told.",
     )
     range_factor: float = Field(
         10.0,

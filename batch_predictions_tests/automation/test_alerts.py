@@ -59,6 +59,34 @@ def test_one_message_when_a_problem_begins_and_one_when_it_ends(tmp_path: Path) 
     assert [line.split("Z ")[1] for line in lines] == ["begun: 50 MiB left", "ended: 40 MiB left"]
 
 
+def test_a_status_that_cannot_be_read_ends_no_problem(tmp_path: Path) -> None:
+    outbox = Outbox()
+    update_alerts(tmp_path, status_of(tmp_path, disk="50 MiB left"), URLS, outbox)
+    blind = update_alerts(tmp_path, status_of(tmp_path, status="no server"), URLS, outbox)
+    assert [problem.condition for problem in blind.begun] == ["status"] and not blind.ended
+    assert outbox.messages[-1][0].endswith("2 problems")
+    back = update_alerts(tmp_path, status_of(tmp_path, disk="50 MiB left"), URLS, outbox)
+    assert [problem.condition for problem in back.ended] == ["status"] and not back.begun
+
+
+def test_a_disk_on_which_nothing_can_be_kept_is_told_all_the_same(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    outbox = Outbox()
+    # As on a full disk, no line can be added.
+    (tmp_path / "alerts.log").mkdir()
+    for _ in range(2):
+        changes = update_alerts(tmp_path, status_of(tmp_path, disk="no space"), URLS, outbox)
+        assert [problem.condition for problem in changes.begun] == ["disk"]
+    assert [text.splitlines()[0] for _, text in outbox.messages] == ["begun: no space"] * 2
+    assert "alerts cannot be kept in" in capsys.readouterr().err
+    (tmp_path / "alerts.log").rmdir()
+    # With space again it is kept, and told for the last time.
+    for _ in range(2):
+        update_alerts(tmp_path, status_of(tmp_path, disk="no space"), URLS, outbox)
+    assert len(outbox.messages) == 3 and (tmp_path / "alerts.log").read_text().count("begun") == 1
+
+
 def test_what_could_not_be_sent_is_sent_with_the_next_look(tmp_path: Path) -> None:
     outbox = Outbox()
     outbox.takes = False

@@ -11,15 +11,24 @@ import pytest
 from typer.testing import CliRunner
 
 from batch_predictions.automation import instance as home_instance
-from batch_predictions.automation.run_history import DEAD, last_checks, last_runs
+from batch_predictions.automation.refused_models import refused_models
+from batch_predictions.automation.run_history import (
+    DEAD,
+    RunState,
+    last_checks,
+    last_runs,
+    run_in_the_future,
+)
 from batch_predictions.automation.status import read_status
 from batch_predictions.cli.app import make_app
 from batch_predictions.home import write_state
 from batch_predictions.home_lock import processes_folder
+from batch_predictions.model_store import Decision, ModelStore, Verdict
 from batch_predictions.settings import AlertsSettings, Settings, SourceSettings
 from batch_predictions.tables import RECOMMENDATIONS
 from batch_predictions_tests.worlds.home import STATE
 from batch_predictions_tests.worlds.serving import DAY, ServingWorld, open_world
+from batch_predictions_tests.worlds.small_home import write_model
 from batch_predictions_tests.worlds.started_runs import start_run
 
 NEXT = DAY + dt.timedelta(days=1)
@@ -147,6 +156,48 @@ def test_a_run_whose_process_died_is_told(world: ServingWorld) -> None:
     assert state.status == DEAD
     problems = read_status(world.settings, 2, NEXT).problems
     assert any("the process of ingest died" in problem.message for problem in problems)
+
+
+@pytest.mark.parametrize(("minutes_ahead", "is_told"), [(4, False), (6, True)])
+def test_a_clock_that_was_set_back_is_told(minutes_ahead: int, is_told: bool) -> None:
+    now = dt.datetime(2024, 3, 4, 5, tzinfo=dt.UTC)
+    begins = [now - dt.timedelta(days=1), now + dt.timedelta(minutes=minutes_ahead)]
+    runs = [
+        RunState("nightly", "r", "SUCCESS", "", begin.replace(tzinfo=None).isoformat(), 1.0, "")
+        for begin in begins
+    ]
+    runs.append(RunState("ingest", "r", "NOT_STARTED", "", None, None, ""))
+    told = run_in_the_future(runs, now)
+    assert (told is not None) is is_told
+    if told:
+        assert "nightly began at 2024-03-04T05:06:00 UTC" in told
+        assert "the clock says 2024-03-04T05:00:00" in told
+    assert run_in_the_future([], now) is None
+
+
+def test_a_model_that_the_gate_refused_is_told(world: ServingWorld) -> None:
+    models = ModelStore.of(world.settings)
+    version = models.save(
+        "m",
+        DAY - dt.timedelta(days=14),
+        lambda folder: write_model(folder, "a"),
+        candidate="c",
+        parameters={},
+        data_version="d",
+    ).version
+    decisions: list[tuple[int, Verdict]] = [(14, "promoted"), (7, "kept"), (0, "promoted")]
+    for days, verdict in decisions:
+        day = DAY - dt.timedelta(days=days)
+        models.decide(
+            Decision(model="m", version=version, effective_from=day, decision=verdict, why="worse")
+        )
+    assert refused_models(models, DAY - dt.timedelta(days=14)) == {}
+    told = refused_models(models, DAY - dt.timedelta(days=1))["m"]
+    assert told.startswith(f"the training of m through {DAY - dt.timedelta(days=7)} was refused")
+    assert f"{version} goes on serving (worse)" in told
+    problems = read_status(world.settings, 9, DAY - dt.timedelta(days=1)).problems
+    assert "refused_model:m" in {problem.condition for problem in problems}
+    assert refused_models(models, DAY) == {}
 
 
 def test_the_command_ends_with_1_where_something_needs_attention(

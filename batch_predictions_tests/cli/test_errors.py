@@ -25,6 +25,8 @@ from batch_predictions.cli.errors import (
 from batch_predictions.home import HomeError, read_state, state_path
 from batch_predictions.home_lock import HomeBusyError
 from batch_predictions.model_store import ModelError
+from batch_predictions.posted_rows.reader import PostedRowsError, PostedRowsUnreachableError
+from batch_predictions.serving.store.read_only import StoreError, StoreUnreachableError
 from batch_predictions.settings import SettingsError
 from batch_predictions.sources import SourceError
 from batch_predictions.sources.ingest_log import read_ingest_log
@@ -46,6 +48,10 @@ def raised(function: Callable[[], object]) -> Exception:
         (HomeError("another source"), FAILED),
         (SourceError("interactions.csv cannot be read"), FAILED),
         (ModelError("no training"), FAILED),
+        (StoreError("no such table"), FAILED),
+        (StoreUnreachableError("the server does not answer"), MACHINE),
+        (PostedRowsError("no such column"), FAILED),
+        (PostedRowsUnreachableError("the server does not answer"), MACHINE),
     ],
 )
 def test_errors_of_the_platform_say_what_to_do(error: Exception, code: int) -> None:

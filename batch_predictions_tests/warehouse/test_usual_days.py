@@ -10,7 +10,7 @@ import pytest
 from batch_predictions.automation.status import read_status
 from batch_predictions.inference.usual_exclusions import unusual_exclusions
 from batch_predictions.settings import ChecksSettings, Settings
-from batch_predictions.tables import CHURN_SCORES, EXCLUSIONS, ITEM_SENTIMENTS
+from batch_predictions.tables import CHURN_SCORES, EXCLUSIONS, INTERACTIONS, ITEM_SENTIMENTS
 from batch_predictions.usual_check import check_is_usual, usual_check_specs
 from batch_predictions.warehouse import Warehouse
 from batch_predictions.warehouse.partition_profiles import read_profile
@@ -36,13 +36,13 @@ def write_day(warehouse: Warehouse, rows: int, inactive: str, day: dt.date = DAY
     )
 
 
-def test_a_day_within_a_factor_of_two_is_usual(warehouse: Warehouse) -> None:
-    write_weeks(warehouse, [100] * 8)
-    for rows, is_usual in [(100, True), (51, True), (49, False), (199, True), (201, False)]:
+def test_a_day_within_a_factor_is_usual_and_half_of_the_rows_is_not(warehouse: Warehouse) -> None:
+    write_weeks(warehouse, [90] * 8)
+    for rows, is_usual in [(90, True), (50, True), (49, False), (45, False), (162, True)]:
         write_day(warehouse, rows, "1 + u % 9")
         comparison = compare_day(warehouse, CHURN_SCORES, DAY, LIMITS)
         assert comparison is not None and comparison.is_usual is is_usual
-        assert (comparison.median, comparison.lower, comparison.upper) == (100, 50, 200)
+        assert (comparison.median, comparison.lower, comparison.upper) == (90, 50, 162)
         assert comparison.weeks == 8 and not comparison.unusual_columns
 
 
@@ -108,7 +108,7 @@ def test_an_unusual_day_is_told(warehouse: Warehouse, settings: Settings) -> Non
     write_day(warehouse, 10, "-1")
     problems = {p.condition: p.message for p in read_status(settings, 9, DAY).problems}
     told = problems["unusual:predictions.churn_scores"]
-    assert "10 rows; 50 to 200 are usual; days_inactive has numbers below 0" in told
+    assert "10 rows; 56 to 180 are usual; days_inactive has numbers below 0" in told
     check = check_is_usual(warehouse, settings, CHURN_SCORES, DAY.isoformat())
     assert not check.passed and check.severity.value == "WARN"
 
@@ -142,3 +142,32 @@ def test_keys_without_a_prediction(warehouse: Warehouse) -> None:
     write(4, 45)
     assert unusual(90) == ""
     assert unusual(91).startswith("91 of 1,000 keys have no prediction; up to 90 are usual")
+
+
+def test_a_day_that_is_late_is_told_until_it_arrives(
+    warehouse: Warehouse, settings: Settings
+) -> None:
+    def write(day: dt.date, rows: int) -> None:
+        warehouse.replace_partition(
+            INTERACTIONS,
+            day.isoformat(),
+            "select u || '' as event_id, 'u' as user_id, 'i' as item_id, 'purchase' as event_type, "
+            "1.0 as quantity, 2.0 as amount, 'L' as location, null::TIMESTAMP as occurred_at "
+            "from range($rows::BIGINT) as a(u)",
+            {"rows": rows},
+        )
+
+    def told() -> list[str]:
+        problems = read_status(settings, 9, DAY).problems
+        return [p.message for p in problems if p.condition.startswith("missing:")]
+
+    late = DAY - dt.timedelta(days=1)
+    for number in range(1, 40):
+        write(DAY - dt.timedelta(days=number), 100)
+    write(DAY, 100)
+    assert told() == []
+    write(late, 0)
+    [message] = told()
+    assert message.startswith(f"raw.interactions of {late} has no rows, where 56 to 180 are usual")
+    write(late, 30)
+    assert told() == []

@@ -18,6 +18,7 @@ from batch_predictions.serving.store.read_only import (
     BUSY_SECONDS,
     FileReader,
     StoreError,
+    StoreUnreachableError,
     open_immutable,
     open_reader,
 )
@@ -127,7 +128,7 @@ def connect(engine: sa.Engine) -> sa.Connection:
     """A connection to a store.
 
     Raises:
-        StoreError: the PostgreSQL server cannot be reached; the message has no password.
+        StoreUnreachableError: the PostgreSQL server cannot be reached; the message has no password.
     """
     problem = ""
     try:
@@ -138,7 +139,7 @@ def connect(engine: sa.Engine) -> sa.Connection:
         reason = " ".join(str(error.orig).split())[:300]
         problem = redact(reason, secrets_of_url(engine.url.render_as_string(hide_password=False)))
     # Raised outside of the block, so that the driver's error is not its cause.
-    raise StoreError(
+    raise StoreUnreachableError(
         f"the serving store {location_of(engine.url)} cannot be reached: {problem}; check that it "
         "runs and serving.url"
     )

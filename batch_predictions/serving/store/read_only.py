@@ -36,6 +36,10 @@ class StoreError(RuntimeError):
     """The serving store does not support a table or a URL; the message says what to do."""
 
 
+class StoreUnreachableError(StoreError):
+    """The server of the serving store does not answer; the message has no password."""
+
+
 class StoreChangedError(StoreError):
     """The file of a store was replaced or written while it was read as immutable: read again."""
 
