@@ -188,6 +188,7 @@ def test_the_command_removes_old_runs(
         "inference_partitions": 0,
         "tiles": 0,
         "table_partitions": 0,
+        "posted_rows": 0,
     }
     assert run_json("prune", env=env, cwd=tmp_path) == nothing
     env["BATCH_PREDICTIONS_RETENTION__RUN_DAYS"] = "8"
