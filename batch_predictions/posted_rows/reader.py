@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import datetime as dt
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 from zoneinfo import ZoneInfo
 
 import sqlalchemy as sa
@@ -29,6 +29,9 @@ if TYPE_CHECKING:
 BATCH_ROWS = 20_000
 BUSY_SECONDS = 60
 _EVENT_COLUMNS = tuple(column.name for column in POSTED_EVENTS.columns)
+
+EventState: TypeAlias = tuple[int, int]
+"""Count and highest number of the events of a span."""
 
 
 class PostedRowsError(RuntimeError):
@@ -90,14 +93,20 @@ class PostedRows:
         row = self._row(sa.select(sa.func.max(POSTED_EVENTS.c.occurred_at)))
         return None if row is None else row[0]
 
-    def event_state(self, begin: dt.datetime, end: dt.datetime) -> tuple[int, int]:
+    def event_state(self, begin: dt.datetime, end: dt.datetime) -> EventState:
         """Count and highest number of the events from `begin` on, before `end`.
 
         Those that were removed since the warehouse has them count. A state that had these numbers
         before has these rows: a number is never given twice.
         """
+        return self.event_states([(begin, end)])[0]
+
+    def event_states(self, spans: Sequence[tuple[dt.datetime, dt.datetime]]) -> list[EventState]:
+        """`event_state` of several spans, by one connection."""
         with self._connect() as db:
-            return (0, 0) if db is None else event_state_of(db, begin, end)
+            if db is None:
+                return [(0, 0)] * len(spans)
+            return [event_state_of(db, begin, end) for begin, end in spans]
 
     def pruned_events(self, begin: dt.datetime, end: dt.datetime) -> int:
         """Number of the events from `begin` on, before `end`, that were removed."""
@@ -216,7 +225,7 @@ class PostedRows:
         )
 
 
-def event_state_of(db: sa.Connection, begin: dt.datetime, end: dt.datetime) -> tuple[int, int]:
+def event_state_of(db: sa.Connection, begin: dt.datetime, end: dt.datetime) -> EventState:
     """`PostedRows.event_state` in a transaction."""
     count, number = sa.func.count(), sa.func.max(POSTED_EVENTS.c.number)
     rows, highest = db.execute(sa.select(count, number).where(*between(begin, end))).one()

@@ -109,10 +109,12 @@ class FeedbackSource(Source):
         occupied = self.day_range(table)
         none = self.fingerprint_of((0, 0))
         fingerprints = dict.fromkeys(days, none)
-        for day in days if occupied else ():
-            date = as_date(day)
-            if occupied and occupied[0] <= date <= occupied[1]:
-                fingerprints[day] = self._fingerprint(*self._bounds(date))
+        if occupied is None:
+            return fingerprints
+        with_events = [day for day in days if occupied[0] <= as_date(day) <= occupied[1]]
+        states = self._posted.event_states([self._bounds(as_date(day)) for day in with_events])
+        for day, state in zip(with_events, states, strict=True):
+            fingerprints[day] = self.fingerprint_of(state)
         return fingerprints
 
     def rows_sql(

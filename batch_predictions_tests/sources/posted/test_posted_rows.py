@@ -139,6 +139,23 @@ def test_a_late_event_makes_its_own_day_again_and_no_other(world: PostedWorld) -
     assert world.due() == []
 
 
+def test_the_days_of_a_home_are_looked_at_by_few_connections(
+    world: PostedWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world.post_events(a="2024-01-02 12:00:00", b="2024-01-09 12:00:00", c="2024-01-09 13:00:00")
+    connections: list[None] = []
+    connect = PostedRows._engine
+    monkeypatch.setattr(
+        PostedRows, "_engine", lambda self: connections.append(None) or connect(self)
+    )
+    source = FeedbackSource.of(world.source)
+    assert source.day_fingerprints(FEEDBACK, day_keys(3)).keys() == {*day_keys(3)}
+    few = len(connections)
+    fingerprints = source.day_fingerprints(FEEDBACK, day_keys(10))
+    assert len(connections) == 2 * few
+    assert [day[-2:] for day in day_keys(10) if fingerprints[day][:2] != "0-"] == ["02", "09"]
+
+
 def test_read_is_accepted_and_quarantined(world: PostedWorld) -> None:
     # Ids that the rules of ids make equal, and one that they make empty.
     world.post_events(**{"7": "2024-01-03T12:00", "7.0": "2024-01-03T12:00"})
