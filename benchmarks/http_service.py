@@ -21,8 +21,6 @@ import http.client
 import json
 import multiprocessing
 import os
-import re
-import shutil
 import subprocess
 import sys
 import tempfile
@@ -36,6 +34,7 @@ from typing import Any
 import sqlalchemy as sa
 from common import log, machine, print_json
 from serving_lookup import DAY, predict, release
+from wrk import require_wrk, run_wrk
 
 from batch_predictions.settings import Settings
 
@@ -46,15 +45,8 @@ init = function() math.randomseed(seed) end
 request = function()
   return wrk.format("GET", "/v1/recommendations/" .. prefix .. math.random(0, users - 1))
 end
-done = function(summary, latency)
-  io.write(string.format(
-    'RESULT {"requests": %%d, "seconds": %%.3f, "p50_ms": %%.3f, "p99_ms": %%.3f, "max_ms": %%.3f, '
-    .. '"failed": %%d}\\n', summary.requests, summary.duration / 1e6, latency:percentile(50) / 1e3,
-    latency:percentile(99) / 1e3, latency.max / 1e3, summary.errors.status
-    + summary.errors.connect + summary.errors.read + summary.errors.write + summary.errors.timeout))
-end
 """
-"""For wrk: random users, and a line of JSON at the end."""
+"""For wrk: random users."""
 
 
 def make_plain_app() -> Any:
@@ -148,15 +140,13 @@ class Load:
         """Figures of a round."""
         self._runs += 1
         script = self._folder / f"load-{self._runs}.lua"
-        script.write_text(SCRIPT % (self._users, prefix, self._runs))
-        url = f"http://127.0.0.1:{port}"
-        command = ["wrk", "-t1", f"-c{self._connections}", f"-d{seconds}s", "-s", str(script), url]
-        output = subprocess.run(command, capture_output=True, text=True, check=True).stdout
-        match = re.search(r"RESULT (.*)", output)
-        assert match, output
-        figures: dict[str, float] = json.loads(match[1])
-        figures["per_second"] = round(figures["requests"] / figures["seconds"])
-        return figures
+        return run_wrk(
+            SCRIPT % (self._users, prefix, self._runs),
+            script,
+            port,
+            connections=self._connections,
+            seconds=seconds,
+        )
 
 
 def median_of(rounds: list[dict[str, float]]) -> dict[str, float]:
@@ -262,8 +252,7 @@ def main() -> None:
     parser.add_argument("--connections", type=int, default=16)
     parser.add_argument("--port", type=int, default=8810)
     args = parser.parse_args()
-    if not shutil.which("wrk"):
-        raise SystemExit("wrk is missing; Debian: apt-get install wrk")
+    require_wrk()
     with tempfile.TemporaryDirectory() as folder:
         before = machine()
         settings = Settings(home=Path(folder))

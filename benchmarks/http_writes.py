@@ -19,11 +19,7 @@ Afterwards every answered event is counted in the database. Prints one JSON obje
 from __future__ import annotations
 
 import argparse
-import json
-import re
-import shutil
 import sqlite3
-import subprocess
 import tempfile
 import threading
 import time
@@ -35,6 +31,7 @@ from typing import Any
 from common import log, machine, print_json
 from http_service import in_another_process, median_of, service_server
 from serving_lookup import DAY, predict, release
+from wrk import require_wrk, run_wrk
 
 from batch_predictions.settings import Settings
 
@@ -60,13 +57,6 @@ request = function()
   return wrk.format("POST", "/v1/events", headers,
     '{"events": [' .. table.concat(events, ", ") .. ']}')
 end
-done = function(summary, latency)
-  io.write(string.format(
-    'RESULT {"requests": %%d, "seconds": %%.3f, "p50_ms": %%.3f, "p99_ms": %%.3f, "max_ms": %%.3f, '
-    .. '"failed": %%d}\\n', summary.requests, summary.duration / 1e6, latency:percentile(50) / 1e3,
-    latency:percentile(99) / 1e3, latency.max / 1e3, summary.errors.status
-    + summary.errors.connect + summary.errors.read + summary.errors.write + summary.errors.timeout))
-end
 """
 
 
@@ -84,14 +74,13 @@ class WriteLoad:
         """Figures of a round of `event`, `sign_up` or `lookup`."""
         self._runs += 1
         script = self._folder / f"write-{self._runs}.lua"
-        script.write_text(SCRIPT % (self._users, batch, self._runs, kind))
-        url = f"http://127.0.0.1:{self._port}"
-        command = ["wrk", "-t1", f"-c{connections}", f"-d{seconds}s", "-s", str(script), url]
-        output = subprocess.run(command, capture_output=True, text=True, check=True).stdout
-        match = re.search(r"RESULT (.*)", output)
-        assert match, output
-        figures: dict[str, float] = json.loads(match[1])
-        figures["per_second"] = round(figures["requests"] / figures["seconds"])
+        figures = run_wrk(
+            SCRIPT % (self._users, batch, self._runs, kind),
+            script,
+            self._port,
+            connections=connections,
+            seconds=seconds,
+        )
         if kind == "event":
             self.events += int(figures["requests"]) * batch
         return figures
@@ -168,8 +157,7 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=20, help="events of a post")
     parser.add_argument("--port", type=int, default=8830)
     args = parser.parse_args()
-    if not shutil.which("wrk"):
-        raise SystemExit("wrk is missing; Debian: apt-get install wrk")
+    require_wrk()
     before = machine()
     with tempfile.TemporaryDirectory() as folder:
         figures = measure(Settings(home=Path(folder)), args)
