@@ -336,7 +336,9 @@ def test_movielens_reaches_the_known_figures():
             {"user_id": rows[:, 0], "item_id": rows[:, 1], "date": days, "events": [1] * len(rows)}
         )
     )
-    config = TwoStageConfig(exclude_seen=True, window_days=22)
+    # Without those that take longest to fit, in fewer windows: a quarter of the time.
+    generators = ("als", "ease", "item_neighbours", "current_neighbours", "recent")
+    config = TwoStageConfig(exclude_seen=True, window_days=22, generators=generators, max_windows=6)
     selection = select(ratings, date(1998, 4, 22), RankerTrainer(config))
     check_metrics(selection)
     by_name = ndcgs(selection)
