@@ -9,7 +9,7 @@ import datetime as dt
 import os
 import re
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import urlsplit
@@ -17,6 +17,7 @@ from urllib.parse import urlsplit
 from batch_predictions.redaction import environment_secrets, redact
 
 if TYPE_CHECKING:
+    from obstore import ObjectMeta
     from obstore.store import ObjectStore
 
 SCHEMES = ("s3", "gs", "az")
@@ -105,7 +106,8 @@ class ObjectFolder:
     """
 
     def __init__(self, url: str, what: str, error: type[Exception]) -> None:
-        self.url, self.what, self.error = url, what, error
+        self.url, self.error = url, error
+        require_obstore(f"{what} at {url}", error)
         with self._explained("cannot be opened"):
             self._store: ObjectStore = open_object_store(url)
 
@@ -130,14 +132,9 @@ class ObjectFolder:
 
         with self._explained(f"{name} cannot be downloaded"):
             try:
-                result = obstore.get(self._store, name)
+                download_object(self._store, name, path)
             except (obstore.exceptions.NotFoundError, FileNotFoundError):
                 return False
-            with path.open("wb") as file:
-                for chunk in result.stream(min_chunk_size=_CHUNK_BYTES):
-                    file.write(chunk)
-                file.flush()
-                os.fsync(file.fileno())
         return True
 
     def delete(self, name: str) -> None:
@@ -147,22 +144,64 @@ class ObjectFolder:
         with self._explained(f"{name} cannot be removed"):
             obstore.delete(self._store, name)
 
-    @contextmanager
-    def _explained(self, problem: str) -> Iterator[None]:
-        """Raises errors of the store as the folder's, without credentials."""
-        try:
-            from obstore.exceptions import BaseError
-        except ImportError:
-            raise self.error(
-                f"{self.what} at {self.url} need the extra objectstore: pip install "
-                "'batch-predictions[objectstore]'"
-            ) from None
-        try:
-            yield
-        except (BaseError, FileNotFoundError, PermissionError, ValueError) as error:
-            reason = without_credentials(str(error).strip().split("\n")[0])[:500]
-            raise self.error(
-                f"{self.url} {problem}: {reason}. Credentials are those of the environment "
-                "(AWS_ACCESS_KEY_ID, GOOGLE_APPLICATION_CREDENTIALS, …); AWS_ENDPOINT_URL is the "
-                "URL of an S3-compatible server"
-            ) from None
+    def _explained(self, problem: str) -> AbstractContextManager[None]:
+        kinds = (FileNotFoundError, PermissionError)
+        return explained(f"{self.url} {problem}", self.error, kinds, "AWS_ENDPOINT_URL")
+
+
+@contextmanager
+def explained(
+    problem: str, error: type[Exception], kinds: tuple[type[Exception], ...], endpoint: str
+) -> Iterator[None]:
+    """Raises a store's errors as another, without credentials.
+
+    Args:
+        problem: the beginning of the message.
+        error: what is raised.
+        kinds: further errors that are the store's, besides obstore's own.
+        endpoint: name of the variable or setting for the URL of an S3-compatible server.
+    """
+    from obstore.exceptions import BaseError
+
+    of_store: tuple[type[Exception], ...] = (BaseError, ValueError, *kinds)
+    try:
+        yield
+    except of_store as caught:
+        reason = without_credentials(str(caught).strip().split("\n")[0])[:500]
+        raise error(
+            f"{problem}: {reason}. Credentials are those of the environment (AWS_ACCESS_KEY_ID, "
+            "GOOGLE_APPLICATION_CREDENTIALS, AZURE_STORAGE_ACCOUNT_NAME, …); "
+            f"{endpoint} is the URL of an S3-compatible server"
+        ) from None
+
+
+def require_obstore(what: str, error: type[Exception]) -> None:
+    """Raises an error where the extra objectstore is not installed.
+
+    Args:
+        what: needs it.
+        error: what is raised.
+    """
+    try:
+        import obstore.store  # noqa: F401
+    except ImportError:
+        raise error(
+            f"{what}: the extra objectstore is needed, pip install 'batch-predictions[objectstore]'"
+        ) from None
+
+
+def download_object(store: ObjectStore, name: str, path: Path) -> ObjectMeta:
+    """Downloads an object to a new file, and fsyncs it. Returns what the store says of it.
+
+    Raises:
+        obstore.exceptions.BaseError, OSError: it cannot be read, or not written.
+    """
+    import obstore
+
+    result = obstore.get(store, name)
+    with path.open("wb") as file:
+        for chunk in result.stream(min_chunk_size=_CHUNK_BYTES):
+            file.write(chunk)
+        file.flush()
+        os.fsync(file.fileno())
+    return result.meta

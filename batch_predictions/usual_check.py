@@ -14,7 +14,7 @@ IS_USUAL = "is_usual"
 
 def usual_check_specs(table: Table) -> list[dg.AssetCheckSpec]:
     """The check of a table by day or week; other tables have nothing to compare."""
-    if table.partition is None or table.ahead:
+    if not table.is_periodic:
         return []
     return [
         dg.AssetCheckSpec(

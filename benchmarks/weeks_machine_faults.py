@@ -44,14 +44,19 @@ def _end(night: Night, process: subprocess.Popen[str], seconds: float = 0) -> No
     night.commands.append(("run", process.returncode, seconds))
 
 
+def _pass_without(night: Night, why: str) -> None:
+    """A night without its fault."""
+    night.event = f"({why})"
+    night.run()
+    night.look()
+
+
 def dead_database(night: Night) -> None:
     """The serving store's server is dead when the run begins."""
     night.world.shop.write_day(night.day)
     database = night.world.database
     if database is None:
-        night.event = "(dead PostgreSQL: not played, no server was given)"
-        night.run()
-        night.look()
+        _pass_without(night, "dead PostgreSQL: not played, no server was given")
         return
     night.event = "dead PostgreSQL"
     night.expected_failures.add("store")
@@ -68,9 +73,7 @@ def full_disk(night: Night) -> None:
     night.world.shop.write_day(night.day)
     disk = night.world.disk
     if disk is None:
-        night.event = "(full disk: not played, a file system cannot be mounted)"
-        night.run()
-        night.look()
+        _pass_without(night, "full disk: not played, a file system cannot be mounted")
         return
     night.event = "full disk"
     fill(disk, FREE_BYTES)

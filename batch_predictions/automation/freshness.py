@@ -19,7 +19,7 @@ from batch_predictions.serving.store.schema import store_url
 from batch_predictions.serving.store.snapshot import ReadStore
 from batch_predictions.settings import Settings
 from batch_predictions.sources.registry import current_date
-from batch_predictions.tables import TABLES, Table
+from batch_predictions.tables import EVENT_TABLES, TABLES, Table
 from batch_predictions.warehouse import Warehouse, as_date
 
 IS_FRESH = "is_fresh"
@@ -56,12 +56,7 @@ def freshness_tables() -> list[Table]:
     return [
         table
         for table in TABLES.values()
-        if table.partition
-        and not table.parts
-        and not table.ahead
-        and (
-            table.qualified in ("raw.interactions", "raw.reviews") or table.schema == "predictions"
-        )
+        if table.is_periodic and (table in EVENT_TABLES or table.schema == "predictions")
     ]
 
 
@@ -83,8 +78,8 @@ def read_freshness(settings: Settings, state: State, today: dt.date) -> list[Fre
             expected = latest_ended_week(day) if table.partition == "week" else day
             result.append(Freshness(_key_of(table), as_date(partitions[-1]), expected))
     with ReadStore(store_url(settings)) as store:
-        served = next((release.as_of for release in store.releases() if release.current), None)
-    return [*result, Freshness(RELEASE_KEY, served, day)]
+        release = store.current_release()
+    return [*result, Freshness(RELEASE_KEY, release.as_of if release else None, day)]
 
 
 def freshness_check(keys: Sequence[dg.AssetKey]) -> dg.AssetChecksDefinition:

@@ -181,7 +181,7 @@ class NightPlan:
 def is_any_prediction_made(warehouse: Warehouse, day: str) -> bool:
     """Whether a daily table of predictions has a partition."""
     return any(
-        day in warehouse.partitions(table)
+        warehouse.path(table, day).exists()
         for table in TABLES.values()
-        if table.schema == "predictions" and table.partition == "date"
+        if table.schema == "predictions" and table.partition == "date" and table.is_periodic
     )

@@ -20,7 +20,7 @@ from batch_predictions.models.training import Training, trainings
 from batch_predictions.settings import Settings
 from batch_predictions.sources.base import Source
 from batch_predictions.sources.registry import source_of
-from batch_predictions.tables import INTERACTIONS, REVIEWS, Table
+from batch_predictions.tables import EVENT_TABLES, Table
 from batch_predictions.warehouse import Warehouse
 
 
@@ -65,8 +65,8 @@ def prepare_run(
 
 
 def missing_tables(source: Source) -> list[Table]:
-    """Raw tables of events that a source lacks."""
-    return [table for table in (INTERACTIONS, REVIEWS) if table not in source.tables()]
+    """Tables of events that a source lacks."""
+    return [table for table in EVENT_TABLES if table not in source.tables()]
 
 
 def possible_trainings(

@@ -82,7 +82,7 @@ def count_rows(warehouse: Warehouse, day: dt.date, skipped: Collection[str]) -> 
     for table in TABLES.values():
         if table.name in skipped:
             continue
-        if table.schema == "predictions" and table.partition and not table.parts:
+        if table.schema == "predictions" and table.is_periodic:
             key = day if table.partition == "date" else latest_ended_week(day)
             counts[table.name] = int(
                 warehouse.value(

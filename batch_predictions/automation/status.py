@@ -27,8 +27,9 @@ from batch_predictions.serving.store.snapshot import ReadStore
 from batch_predictions.settings import Settings
 from batch_predictions.sources.base import SourceError
 from batch_predictions.sources.registry import current_date, current_time, source_of
-from batch_predictions.tables import DRIFT, TABLES
+from batch_predictions.tables import DRIFT, TABLES, Table
 from batch_predictions.warehouse import Warehouse, as_date
+from batch_predictions.warehouse.partition_profiles import read_profile
 from batch_predictions.warehouse.usual_days import compare_day
 
 GAP_DAYS = 8
@@ -157,13 +158,12 @@ def _add_disk(status: Status, settings: Settings) -> None:
 
 def _add_release(status: Status, settings: Settings, today: dt.date, max_age_days: int) -> None:
     with ReadStore(store_url(settings)) as store:
-        current = [release for release in store.releases() if release.current]
-    if not current:
+        release = store.current_release()
+    if release is None:
         status.add_problem(
             "no_release", "nothing is served: `batch-predictions run` publishes a release"
         )
         return
-    release = current[0]
     status.release_id, status.as_of = release.release_id, release.as_of.isoformat()
     status.age_days = (today - release.as_of).days
     status.earlier_days, status.rows = release.earlier_days, release.rows
@@ -202,24 +202,36 @@ def _add_unusual_days(status: Status, settings: Settings) -> None:
     """Tables whose newest day, or week, is not like the same weekday in the weeks before."""
     warehouse = Warehouse.of(settings)
     for table in TABLES.values():
-        is_compared = table.partition and not table.parts and not table.ahead
+        is_compared = table.is_periodic and table.schema in ("raw", "predictions")
         keys = warehouse.partitions(table) if is_compared else []
-        if not keys or table.schema not in ("raw", "predictions"):
+        if not keys:
             continue
         comparison = compare_day(warehouse, table, as_date(keys[-1]), settings.checks)
         if comparison is not None and not comparison.is_usual:
             status.add_problem(
                 f"unusual:{table.qualified}", f"{table.qualified} of {keys[-1]}: {comparison}"
             )
-        # A day that is late is no newest day any more when the next one has arrived.
-        for day in keys[-GAP_DAYS:-1] if table.schema == "raw" else []:
-            comparison = compare_day(warehouse, table, as_date(day), settings.checks)
-            if comparison is not None and not comparison.rows:
-                status.add_problem(
-                    f"missing:{table.qualified}:{day}",
-                    f"{table.qualified} of {day} has no rows, where {comparison.lower:,.0f} to "
-                    f"{comparison.upper:,.0f} are usual: the next run reads them when they arrive",
-                )
+        if table.schema == "raw":
+            _add_missing_days(status, warehouse, table, keys[-GAP_DAYS:-1], settings)
+
+
+def _add_missing_days(
+    status: Status, warehouse: Warehouse, table: Table, keys: list[str], settings: Settings
+) -> None:
+    """Days before the newest one that have no rows where the same weekdays before have some.
+
+    A day that is late is no newest day any more when the next one has arrived.
+    """
+    for key in keys:
+        profile = read_profile(warehouse.path(table, key), table)
+        is_empty = profile is not None and not profile.rows
+        comparison = is_empty and compare_day(warehouse, table, as_date(key), settings.checks)
+        if comparison:
+            status.add_problem(
+                f"missing:{table.qualified}:{key}",
+                f"{table.qualified} of {key} has no rows, where {comparison.lower:,.0f} to "
+                f"{comparison.upper:,.0f} are usual: the next run reads them when they arrive",
+            )
 
 
 def _add_drift(status: Status, settings: Settings) -> None:

@@ -27,5 +27,6 @@ class ChecksSettings(Section):
     null_share: Share = Field(
         0.05,
         description="Empty values of a column, as a share of the rows, beyond the largest share "
-        "that are usual.",
+        "that are usual; and keys without a prediction, as a share of all keys, that are usual "
+        "whatever the weeks before.",
     )

@@ -49,6 +49,7 @@ from batch_predictions.tables.predictions import (
 )
 from batch_predictions.tables.raw import (
     CAMPAIGN_EVENTS,
+    EVENT_TABLES,
     FEEDBACK,
     INTERACTIONS,
     INVENTORY,
@@ -81,6 +82,7 @@ __all__ = [
     "DEMAND_FORECASTS",
     "DEMOGRAPHIC_RECOMMENDATIONS",
     "DRIFT",
+    "EVENT_TABLES",
     "EXCLUSIONS",
     "FEEDBACK",
     "INTERACTIONS",

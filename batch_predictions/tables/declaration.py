@@ -67,6 +67,14 @@ class Table:
         """Columns that are stored in folder names: the partition's, then the parts'."""
         return ((self.partition,) if self.partition else ()) + self.parts
 
+    @property
+    def is_periodic(self) -> bool:
+        """Whether it has one file for every day or week that is over.
+
+        Neither snapshots, nor tables that are known ahead or that several writers fill.
+        """
+        return self.partition is not None and not self.parts and not self.ahead
+
     def partition_of(self, day: dt.date) -> dt.date:
         """The partition of a day: the day itself, or its week's Monday."""
         return week_of(day) if self.partition == "week" else day

@@ -183,3 +183,6 @@ QUARANTINE = declare(
         parts=("table_name",),
     )
 )
+
+EVENT_TABLES = (INTERACTIONS, REVIEWS)
+"""What happened, by day: a source has at least one of them, and use cases need one or the other."""

@@ -98,8 +98,8 @@ def restore(
     # The settings file of the home, if it has one, is there only now.
     settings = load_settings(home, context)
     with ReadStore(store_url(settings)) as store:
-        current = [release.release_id for release in store.releases() if release.current]
-    served = f"release {current[0]} is served" if current else "nothing is served yet"
+        release = store.current_release()
+    served = f"release {release.release_id} is served" if release else "nothing is served yet"
     typer.echo(
         f"backup {chosen.name} restored into {settings.home}: {len(chosen.files):,} files with "
         f"equal hashes; {served}"

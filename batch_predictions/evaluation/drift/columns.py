@@ -43,7 +43,7 @@ def drift_tables() -> list[Table]:
         for table in TABLES.values()
         if table.schema in ("features", "predictions")
         and table.partition == "date"
-        and not table.parts
+        and table.is_periodic
         and compared_columns(table)
     ]
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from batch_predictions.serving.lookup.posted_users import timezone_of
 from batch_predictions.serving.release_files.erasure import erase_from_folder
 from batch_predictions.serving.release_files.export import Export, export_release
-from batch_predictions.serving.release_files.folder import list_manifests
+from batch_predictions.serving.release_files.folder import FILE_SUFFIX, list_manifests
 from batch_predictions.serving.release_files.parquet import (
     MANIFEST_NAME,
     ParquetExport,
@@ -87,11 +87,11 @@ def erase_from_location(settings: Settings, location: str, keys: ErasedKeys) -> 
     with _scratch(settings) as scratch:
         copies = Path(scratch)
         remote.remove_incomplete()
-        before = remote.manifest_names()
+        before, names = remote.manifest_names(), remote.names()
         for name in before:
             remote.download_object(name, copies / name)
-            file = Path(name).with_suffix(".sqlite").name
-            if file in remote.names():
+            file = Path(name).with_suffix(FILE_SUFFIX).name
+            if file in names:
                 remote.download_object(file, copies / file)
         changed = erase_from_folder(copies, keys)
         after = {path.name for path in list_manifests(copies)}

@@ -143,16 +143,25 @@ def write_release(db: sa.Connection, served: ServedRelease, path: Path) -> dict[
         file.execute(f"pragma user_version = {FORMAT_VERSION}")
         file.execute("begin")
         rows = {table.name: _copy_table(db, served, table, file) for table in tables_of(served)}
-        for name, entry in served.tables.items():
-            if rows[name] != entry["rows"]:
-                raise ReleaseFileError(
-                    f"release {served.release_id}: {name} has {rows[name]} rows in the store and "
-                    f"{entry['rows']} in its record: publish again with `batch-predictions run "
-                    "--force`"
-                )
+        for name in served.tables:
+            require_rows(served, name, rows[name])
         _write_record(db, served, file)
         file.execute("commit")
     return rows
+
+
+def require_rows(served: ServedRelease, table: str, rows: int) -> None:
+    """Refuses a published table with other rows in the store than in the release's record.
+
+    Raises:
+        ReleaseFileError: the numbers differ.
+    """
+    recorded = served.tables[table]["rows"]
+    if rows != recorded:
+        raise ReleaseFileError(
+            f"release {served.release_id}: {table} has {rows} rows in the store and {recorded} in "
+            "its record: publish again with `batch-predictions run --force`"
+        )
 
 
 def tables_of(served: ServedRelease) -> list[sa.Table]:

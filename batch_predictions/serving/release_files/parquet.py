@@ -25,11 +25,11 @@ from batch_predictions.serving.release_files.export import (
     BATCH_ROWS,
     hash_and_fsync,
     release_rows,
+    require_rows,
     tables_of,
 )
 from batch_predictions.serving.release_files.folder import (
     DRAFT_PREFIX,
-    ReleaseFileError,
     exclusive_folder,
 )
 from batch_predictions.serving.store.snapshot import ReadStore, ServedRelease
@@ -159,11 +159,8 @@ def _write(db: sa.Connection, served: ServedRelease, folder: Path) -> ParquetMan
                 writer.write_table(batch)
                 rows += batch.num_rows
         entry = served.tables.get(table.name, {})
-        if entry and entry["rows"] != rows:
-            raise ReleaseFileError(
-                f"release {served.release_id}: {table.name} has {rows} rows in the store and "
-                f"{entry['rows']} in its record: publish again with `batch-predictions run --force`"
-            )
+        if entry:
+            require_rows(served, table.name, rows)
         tables[table.name] = ParquetTable(
             file=path.name,
             as_of=entry.get("partition"),

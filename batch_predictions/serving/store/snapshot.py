@@ -99,6 +99,10 @@ class ReadStore:
         except NoReleaseError:
             return []
 
+    def current_release(self) -> Release | None:
+        """The release that is served; None: nothing has been released yet."""
+        return next((release for release in self.releases() if release.current), None)
+
     @property
     def is_file(self) -> bool:
         """Whether it is a file of this machine, which is read in microseconds."""

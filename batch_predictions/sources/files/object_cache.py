@@ -13,7 +13,7 @@ import os
 import uuid
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
@@ -21,7 +21,13 @@ from urllib.parse import urlsplit
 
 from batch_predictions.durability import atomic_write
 from batch_predictions.file_lock import file_lock
-from batch_predictions.object_store import open_object_store, without_credentials
+from batch_predictions.object_store import (
+    download_object,
+    explained,
+    open_object_store,
+    require_obstore,
+    without_credentials,
+)
 from batch_predictions.sources.base import SourceError
 
 if TYPE_CHECKING:
@@ -30,7 +36,6 @@ if TYPE_CHECKING:
 
 SCHEMES = ("s3", "gs", "az", "https", "http")
 """Schemes of URLs that `source.path` may have."""
-_CHUNK_BYTES = 8 << 20
 _PARALLEL_DOWNLOADS = 8
 
 
@@ -116,13 +121,7 @@ class ObjectCache:
         return sorted(objects.keys() - wanted.keys())
 
     def _open_store(self) -> ObjectStore:
-        try:
-            import obstore.store  # noqa: F401
-        except ImportError:
-            raise SourceError(
-                f"source.path {self.visible_url} needs the extra objectstore: pip install "
-                "'batch-predictions[objectstore]'"
-            ) from None
+        require_obstore(f"source.path {self.visible_url}", SourceError)
         with self._explained("cannot be opened"):
             return open_object_store(self.url, self.endpoint)
 
@@ -152,19 +151,11 @@ class ObjectCache:
 
     def _download(self, store: ObjectStore, name: str) -> list[str | int | None]:
         """Downloads an object; returns its version."""
-        import obstore
-
         target = self.files / name
         draft = self.folder / f".download-{uuid.uuid4().hex}"
         try:
             with self._explained(f"{name} cannot be downloaded"):
-                result = obstore.get(store, name)
-                with draft.open("wb") as file:
-                    for chunk in result.stream(min_chunk_size=_CHUNK_BYTES):
-                        file.write(chunk)
-                    file.flush()
-                    os.fsync(file.fileno())
-            meta = result.meta
+                meta = download_object(store, name, draft)
             if draft.stat().st_size != meta["size"]:
                 raise SourceError(
                     f"{self.visible_url}: {name} has {meta['size']} bytes, but "
@@ -217,20 +208,10 @@ class ObjectCache:
         with file_lock(self.folder / "lock"):
             yield
 
-    @contextmanager
-    def _explained(self, what: str) -> Iterator[None]:
+    def _explained(self, problem: str) -> AbstractContextManager[None]:
         """Raises errors of the store as SourceError, without credentials."""
-        from obstore.exceptions import BaseError
-
-        try:
-            yield
-        except (BaseError, OSError, ValueError) as error:
-            reason = without_credentials(str(error).strip().split("\n")[0])[:500]
-            raise SourceError(
-                f"{self.visible_url} {what}: {reason}. Credentials are those of the environment "
-                "(AWS_ACCESS_KEY_ID, GOOGLE_APPLICATION_CREDENTIALS, AZURE_STORAGE_ACCOUNT_NAME, "
-                "…); source.endpoint is the URL of an S3-compatible server"
-            ) from None
+        message = f"{self.visible_url} {problem}"
+        return explained(message, SourceError, (OSError,), "source.endpoint")
 
 
 def _version(meta: ObjectMeta) -> list[str | int | None]:

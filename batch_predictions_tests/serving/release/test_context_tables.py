@@ -4,34 +4,28 @@ from __future__ import annotations
 
 import dataclasses
 import datetime as dt
-from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
-from unittest import mock
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import sqlalchemy as sa
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
 
 from batch_predictions.serving.lookup import Lookup
 from batch_predictions.serving.lookup.sentiment import item_sentiment
 from batch_predictions.serving.release import context_tables, draft_records, histories
 from batch_predictions.serving.release import publish as publishing
-from batch_predictions.serving.release.context_tables import ContextChoice, draft_context
+from batch_predictions.serving.release.context_tables import ContextChoice
 from batch_predictions.serving.release.pointer import ReleaseError
 from batch_predictions.serving.release.records import releases, rollback
-from batch_predictions.serving.release.release_contents import ReleaseContents
 from batch_predictions.serving.release_files.destinations import export_current
 from batch_predictions.serving.release_files.source import ReleaseFiles
 from batch_predictions.serving.store.erasure import ErasedKeys, erase_users
 from batch_predictions.serving.store.schema import ITEMS, store_table
 from batch_predictions.settings import ServingSettings, Settings
 from batch_predictions.tables import (
-    INTERACTIONS,
     ITEM_SENTIMENTS,
     REVIEW_SENTIMENTS,
     REVIEWS,
@@ -44,31 +38,12 @@ from batch_predictions_tests.worlds.serving import (
     ServingWorld,
     count_rows,
     current_release_id,
-    open_world,
 )
+from batch_predictions_tests.worlds.user_events import HISTORY, Event, ago, write_events
 
 WEEK = "2024-02-26"
 NEXT = DAY + dt.timedelta(days=1)
-HISTORY = ContextChoice(history_items=3, history_days=7, event_types=("purchase", "view", "return"))
 ALL = dataclasses.replace(HISTORY, quotes="all")
-INTERACTION_SCHEMA = pa.schema(
-    [(name, pa.string()) for name in ("event_id", "user_id", "item_id", "event_type", "location")]
-    + [("quantity", pa.float64()), ("amount", pa.float64()), ("occurred_at", pa.timestamp("us"))]
-)
-Event = tuple[dt.date, str, str, str, float | None, int | None]
-"""Day, user, item, type, quantity, hour."""
-
-
-def write_events(world: ServingWorld, events: Iterable[Event]) -> None:
-    """Replaces the days of raw.interactions that have events."""
-    by_day: dict[dt.date, list[dict[str, Any]]] = defaultdict(list)
-    for number, (day, user, item, type_, quantity, hour) in enumerate(events):
-        at = None if hour is None else dt.datetime.combine(day, dt.time(hour))
-        row = {"event_id": f"e{number}", "user_id": user, "item_id": item, "event_type": type_}
-        by_day[day].append({**row, "quantity": quantity, "occurred_at": at})
-    for day, rows in by_day.items():
-        table = pa.Table.from_pylist(rows, INTERACTION_SCHEMA)
-        world.warehouse.replace_partition(INTERACTIONS, day.isoformat(), table)
 
 
 def write_reviews(world: ServingWorld, texts: dict[str, str | None], simulated: bool) -> None:
@@ -117,10 +92,6 @@ def history_of(world: ServingWorld, user_id: str) -> list[tuple[Any, ...]]:
         rows = lookup.rows(USER_HISTORY.name, user_id=user_id)
     assert [row["position"] for row in rows] == list(range(1, len(rows) + 1))
     return [(r["item_id"], r["last_on"], r["events"], r["event_types"]) for r in rows]
-
-
-def ago(days: int) -> dt.date:
-    return DAY - dt.timedelta(days=days)
 
 
 def test_a_history_has_the_newest_items_of_the_last_days(world: ServingWorld) -> None:
@@ -372,69 +343,6 @@ def test_a_table_of_a_plugin_cannot_have_their_name(world: ServingWorld) -> None
         world.publish(DAY, taken, context=HISTORY)
 
 
-@pytest.fixture(scope="module")
-def shop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServingWorld]:
-    world = open_world(tmp_path_factory.mktemp("history") / "home")
-    yield world
-    world.store.close()
-
-
-EVENTS = st.lists(
-    st.tuples(
-        st.integers(0, 4).map(ago),
-        st.sampled_from(["u1", "u2"]),
-        st.sampled_from(["a", "b", "c", "d"]),
-        st.sampled_from(["purchase", "view", "wishlist"]),
-        st.sampled_from([None, 1.0, -1.0]),
-        st.one_of(st.none(), st.integers(0, 2)),
-    ),
-    min_size=1,
-    max_size=25,
-)
-
-
-@given(
-    events=EVENTS,
-    items=st.integers(1, 4),
-    days=st.integers(1, 5),
-    range_rows=st.sampled_from([1, 4, histories.RANGE_ROWS]),
-)
-@settings(
-    max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
-def test_histories_equal_those_of_a_plain_loop(
-    shop: ServingWorld, events: list[Event], items: int, days: int, range_rows: int
-) -> None:
-    for key in shop.warehouse.partitions(INTERACTIONS):
-        shop.warehouse.remove_partition(INTERACTIONS, key)
-    write_events(shop, events)
-    choice = dataclasses.replace(HISTORY, history_items=items, history_days=days)
-    contents = ReleaseContents(DAY, (), None, None)
-    with (
-        mock.patch.object(histories, "RANGE_ROWS", range_rows),
-        draft_context(shop.warehouse, contents, choice) as [draft],
-    ):
-        rows = shop.warehouse.query(f"from {draft.rows_sql()}").to_pylist()
-    expected = []
-    for user in sorted({event[1] for event in events}):
-        read = [e for e in events if e[1] == user and e[3] in HISTORY.event_types]
-        read = [e for e in read if ago(days - 1) <= e[0] <= DAY]
-        entries = []
-        for item in {event[2] for event in read}:
-            own = [event for event in read if event[2] == item]
-            # Without an hour: after those that have one.
-            hour = max(-1 if e[5] is None else (e[0] - ago(9)).days * 24 + e[5] for e in own)
-            last_on = max(e[0] for e in own)
-            types = sorted({"return" if (e[4] or 0) < 0 else e[3] for e in own})
-            entries.append((-last_on.toordinal(), -hour, -len(own), item, types))
-        expected += [
-            (user, place, entry[3], -entry[2], entry[4])
-            for place, entry in enumerate(sorted(entries)[:items], 1)
-        ]
-    names = ("user_id", "position", "item_id", "events", "event_types")
-    assert [tuple(row[name] for name in names) for row in rows] == expected
-
-
 def test_the_bytes_of_a_draft_do_not_depend_on_where_batches_end(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -449,22 +357,3 @@ def test_the_bytes_of_a_draft_do_not_depend_on_where_batches_end(
     assert [len(group) for group in groups[0]] == [4, 4, 3]
     assert groups[0] == groups[1] == groups[2] == groups[3]
     assert [row for group in groups[0] for row in group] == table.to_pylist()
-
-
-@pytest.mark.parametrize("number", [context_tables.MAX_EVENT_TYPES, 127])
-def test_every_type_of_events_is_told_apart_up_to_a_limit(shop: ServingWorld, number: int) -> None:
-    for key in shop.warehouse.partitions(INTERACTIONS):
-        shop.warehouse.remove_partition(INTERACTIONS, key)
-    types = [f"t{n:03}" for n in range(1, number)]
-    write_events(shop, [(DAY, "u1", f"i-{name}", name, None, None) for name in types])
-    choice = ContextChoice(history_items=200, event_types=tuple(types))
-    contents = ReleaseContents(DAY, (), None, None)
-    if number > context_tables.MAX_EVENT_TYPES:
-        with pytest.raises(ReleaseError, match="127 types of events, at most 126"):
-            draft_context(shop.warehouse, contents, choice).__enter__()
-        return
-    with draft_context(shop.warehouse, contents, choice) as [draft]:
-        rows = shop.warehouse.query(f"from {draft.rows_sql()}").to_pylist()
-    assert {row["item_id"]: row["event_types"] for row in rows} == {
-        f"i-{name}": [name] for name in types
-    }
