@@ -25,7 +25,7 @@ from batch_predictions.automation.sensors import (
 )
 from batch_predictions.discovery import instances, load_plugins
 from batch_predictions.evaluation.assets import realized_metrics_asset
-from batch_predictions.evaluation.drift.asset import drift_asset
+from batch_predictions.evaluation.drift.asset import drift_asset, histograms_asset
 from batch_predictions.evaluation.realized_metric import RealizedMetric
 from batch_predictions.features.assets import feature_asset
 from batch_predictions.features.declaration import FeatureTable
@@ -77,6 +77,7 @@ def platform(settings: Settings) -> dg.Definitions:
         *(training_asset(training, partitions) for training in trainings().values()),
         *(prediction_asset(prediction, partitions, settings) for prediction in predictions),
         realized_metrics_asset(instances(RealizedMetric, "evaluation/*.py"), partitions),
+        histograms_asset(partitions),
         drift_asset(partitions),
         release_asset(predictions, partitions),
     ]

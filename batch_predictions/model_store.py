@@ -273,6 +273,15 @@ class ModelStore(dg.ConfigurableResource[Any]):
         path = self._folder(model) / "decisions" / f"{trained_through}.training.json"
         return path.stat().st_mtime_ns if path.exists() else None
 
+    def newest_training(self, model: str, before: dt.date) -> dt.date | None:
+        """The last day of the newest training that had ended before a day; None: there is none."""
+        trained = [
+            decision.effective_from
+            for decision in self.decisions(model)
+            if decision.decision != "rolled_back" and decision.effective_from < before
+        ]
+        return max(trained, default=None)
+
     def champion(self, model: str, day: dt.date, max_age_days: int, week: dt.date) -> ModelManifest:
         """The model that serves a day: the version of the newest decision by that day.
 

@@ -117,9 +117,7 @@ def _look(plan: NightPlan, day: dt.date, cursor: Cursor) -> dg.SensorResult:
         changed = cursor.model_copy(update={"seen": digest})
         return _skip(f"{what}: asked for at the next look, if nothing else comes", changed)
     night = Night(day.isoformat(), f"{day} {NAME} {cursor.count + 1} {digest}")
-    requests = [
-        night.request(INGEST, run.partitions, run.assets, night.id) for run in plan.due(INGEST, day)
-    ]
+    requests = [night.request(INGEST, run, night.id) for run in plan.due(INGEST, day)]
     after = Cursor(seen=digest, asked=digest, count=cursor.count + 1)
     return dg.SensorResult(run_requests=requests, cursor=after.model_dump_json())
 

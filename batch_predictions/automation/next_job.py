@@ -19,6 +19,7 @@ from batch_predictions.automation.night_plan import NightPlan, is_any_prediction
 from batch_predictions.automation.nights import (
     UNFINISHED,
     Night,
+    PlannedRun,
     describe_requests,
     failed_runs,
     partitions_of,
@@ -111,7 +112,7 @@ def _go_on(plan: NightPlan, records: Sequence[dg.RunRecord]) -> list[dg.RunReque
     if due is None:
         return f"the night of {day} is over: nothing else is due"
     following, runs = due
-    return [night.request(following, run.partitions, run.assets, newest.run_id) for run in runs]
+    return [night.request(following, run, newest.run_id) for run in runs]
 
 
 def _finish(
@@ -127,7 +128,7 @@ def _finish(
         return f"the night of {night.day} is over"
     if not is_any_prediction_made(plan.warehouse, night.day):
         return f"no prediction of {night.day} was made: the release before serves"
-    return [night.request(jobs.RELEASE, [night.day], None, newest.run_id)]
+    return [night.request(jobs.RELEASE, PlannedRun([night.day]), newest.run_id)]
 
 
 def _times_of(record: dg.RunRecord) -> tuple[float, float]:

@@ -8,13 +8,13 @@ source's fingerprints, and by the times of their files.
 from __future__ import annotations
 
 import datetime as dt
-from dataclasses import dataclass
 from functools import cached_property
 
 import dagster as dg
 
 from batch_predictions.automation import jobs
 from batch_predictions.automation.job_assets import JobAssets
+from batch_predictions.automation.nights import PlannedRun
 from batch_predictions.automation.planning import (
     RunPlan,
     days_due,
@@ -28,6 +28,7 @@ from batch_predictions.automation.prepared_run import (
     possible_trainings,
 )
 from batch_predictions.automation.remake import near_partitions
+from batch_predictions.automation.training_cadence import reason_to_train
 from batch_predictions.automation.unchanged import is_night_unchanged
 from batch_predictions.home import State, read_state
 from batch_predictions.model_store import ModelStore
@@ -38,19 +39,6 @@ from batch_predictions.sources.base import Source
 from batch_predictions.sources.registry import source_of
 from batch_predictions.tables import TABLES
 from batch_predictions.warehouse import Warehouse, as_date
-
-
-@dataclass(frozen=True)
-class PlannedRun:
-    """A run of a job.
-
-    Attributes:
-        partitions: all from the first to the last of these are made.
-        assets: of the job; None: all.
-    """
-
-    partitions: list[str]
-    assets: list[dg.AssetKey] | None = None
 
 
 class NightPlan:
@@ -137,30 +125,36 @@ class NightPlan:
     def _trainings(self, day: dt.date) -> list[PlannedRun]:
         week = latest_ended_week(day)
         in_job = self.assets.keys(jobs.WEEKLY_TRAINING)
-        due = [
-            model_key(name)
+        due = {
+            name: reason
             for name, training in possible_trainings(self.assets, None).items()
-            if model_key(name) in in_job and self._is_training_due(name, training, week)
-        ]
-        return [PlannedRun([week.isoformat()], due)] if due else []
+            if model_key(name) in in_job and (reason := self._why_train(name, training, week))
+        }
+        if not due:
+            return []
+        why = "; ".join(f"{name}: {reason}" for name, reason in due.items())
+        return [PlannedRun([week.isoformat()], [model_key(name) for name in due], why)]
 
-    def _is_training_due(self, name: str, training: Training, week: dt.date) -> bool:
-        """Whether a model was not trained through a week, or a partition that it reads is newer.
+    def _why_train(self, name: str, training: Training, week: dt.date) -> str | None:
+        """Why a model is due that was not trained through a week, or that reads newer partitions.
 
         An ingest of equal rows leaves a partition's file as it is. `run` compares the rows'
         hashes, for which it reads them.
         """
         through = trained_through(week)
-        decided = ModelStore.of(self.settings).trained_at(name, through)
+        models = ModelStore.of(self.settings)
+        decided = models.trained_at(name, through)
         if decided is None:
-            return True
+            return reason_to_train(name, week, models, self.warehouse, self.settings)
         first = through - dt.timedelta(days=training.history_days(self.settings) - 1)
-        return any(
-            self.warehouse.path(table, key).stat().st_mtime_ns > decided
+        newer = [
+            f"{table.qualified} of {key}"
             for table in training.tables
             for key in self.warehouse.partitions(table)
             if first <= as_date(key) <= through
-        )
+            and self.warehouse.path(table, key).stat().st_mtime_ns > decided
+        ]
+        return f"{newer[-1]} is newer than the training through {through}" if newer else None
 
     def _weekly_predictions(self, day: dt.date) -> list[PlannedRun]:
         keys = self.assets.keys(jobs.WEEKLY_PREDICTIONS)

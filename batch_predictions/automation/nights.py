@@ -14,6 +14,7 @@ from batch_predictions.automation.run_tags import AUTOMATION, AUTOMATION_TAG
 
 DAY_TAG = "batch_predictions/night"
 ID_TAG = "batch_predictions/night_id"
+WHY_TAG = "batch_predictions/why"
 UNFINISHED = [
     DagsterRunStatus.QUEUED,
     DagsterRunStatus.NOT_STARTED,
@@ -22,6 +23,21 @@ UNFINISHED = [
     DagsterRunStatus.CANCELING,
 ]
 MAX_RUNS_OF_A_NIGHT = 100
+
+
+@dataclass(frozen=True)
+class PlannedRun:
+    """A run of a job.
+
+    Attributes:
+        partitions: all from the first to the last of these are made.
+        assets: of the job; None: all.
+        why: what it is due for, for people; empty: its partitions are missing or not current.
+    """
+
+    partitions: list[str]
+    assets: list[dg.AssetKey] | None = None
+    why: str = ""
 
 
 @dataclass(frozen=True)
@@ -41,23 +57,18 @@ class Night:
         """The night that a run is part of."""
         return cls(run.tags[DAY_TAG], run.tags[ID_TAG])
 
-    def request(
-        self,
-        job: JobSpec,
-        partition_keys: Sequence[str],
-        assets: Sequence[dg.AssetKey] | None,
-        asked_by: str,
-    ) -> dg.RunRequest:
+    def request(self, job: JobSpec, run: PlannedRun, asked_by: str) -> dg.RunRequest:
         """A run of the night.
 
         Args:
             job: what it executes.
-            partition_keys: all partitions from the first to the last of these are made.
-            assets: those of the job that it makes; None: all.
+            run: what it makes.
             asked_by: what asks for it: it asks once for each run.
         """
-        first, last = min(partition_keys), max(partition_keys)
+        first, last = min(run.partitions), max(run.partitions)
         tags = {AUTOMATION_TAG: AUTOMATION, DAY_TAG: self.day, ID_TAG: self.id}
+        if run.why:
+            tags[WHY_TAG] = run.why
         if first != last:
             tags |= {RANGE_START: first, RANGE_END: last}
         return dg.RunRequest(
@@ -66,7 +77,7 @@ class Night:
             job_name=job.name,
             partition_key=first if first == last else None,
             tags=tags,
-            asset_selection=assets,
+            asset_selection=run.assets,
         )
 
 
@@ -119,8 +130,12 @@ def failed_runs(records: Sequence[dg.RunRecord], job: JobSpec | None = None) -> 
 
 
 def describe_requests(requests: Sequence[dg.RunRequest]) -> str:
-    """The jobs that are asked for, and their partitions."""
-    asked = [f"{r.job_name} of {r.partition_key or _range_of(r.tags)}" for r in requests]
+    """The jobs that are asked for, their partitions, and why."""
+    asked = []
+    for request in requests:
+        partitions = request.partition_key or _range_of(request.tags)
+        why = f" ({request.tags[WHY_TAG]})" if WHY_TAG in request.tags else ""
+        asked.append(f"{request.job_name} of {partitions}{why}")
     return f"asks for {', '.join(asked)}"
 
 

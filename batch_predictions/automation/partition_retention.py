@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime as dt
 
 from batch_predictions.settings import Settings
-from batch_predictions.tables import ITEM_SCORES, TABLES, Table
+from batch_predictions.tables import HISTOGRAMS, ITEM_SCORES, TABLES, Table
 from batch_predictions.warehouse import Warehouse, as_date
 
 MIN_AGE_SECONDS = 7 * 86_400
@@ -17,7 +17,7 @@ def kept_days(table: Table, settings: Settings) -> int | None:
     retention = settings.retention
     if table == ITEM_SCORES:
         return retention.score_days
-    if table.schema == "features":
+    if table.schema == "features" or table == HISTOGRAMS:
         return retention.feature_days
     if table.schema == "predictions":
         return retention.prediction_days

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from batch_predictions.automation.repair import read_repair
+from batch_predictions.automation.training_cadence import reason_to_train
 from batch_predictions.home import HomeError, State
 from batch_predictions.model_store import ModelStore
 from batch_predictions.models.publishing import data_version
@@ -215,8 +216,8 @@ def training_due(
 ) -> dict[dt.date, dict[str, str]]:
     """Trainings that are due, by week: the models, and why.
 
-    A model is due that was never trained through the week's Sunday, or whose rows have changed
-    since it was.
+    A model is due that was never trained through the week's Sunday, unless an older training goes
+    on serving by `training.every_weeks`, or whose rows have changed since it was.
     """
     due: dict[dt.date, dict[str, str]] = {}
     for week in weeks:
@@ -226,7 +227,8 @@ def training_due(
         for name, training in trainings.items():
             decision = models.training(name, through)
             if decision is None:
-                reasons[name] = f"not trained through {through} yet"
+                reason = reason_to_train(name, week, models, warehouse, settings)
+                reasons |= {name: reason} if reason else {}
                 continue
             days = training.history_days(settings)
             key = training.tables, days

@@ -9,8 +9,8 @@ import dagster as dg
 from dagster._utils.schedules import reverse_cron_string_iterator
 
 from batch_predictions.automation.jobs import INGEST, NIGHTLY
-from batch_predictions.automation.night_plan import NightPlan, PlannedRun
-from batch_predictions.automation.nights import Night, describe_unfinished
+from batch_predictions.automation.night_plan import NightPlan
+from batch_predictions.automation.nights import Night, PlannedRun, describe_unfinished
 from batch_predictions.automation.planning import NoWeekEndedError
 from batch_predictions.home import HomeError, State
 from batch_predictions.settings import Settings
@@ -57,7 +57,7 @@ def _begin(
         # A schedule starts one job: an ingest of equal rows changes nothing, and the rest follows.
         runs = [PlannedRun([day.isoformat()])]
     night = Night(day.isoformat(), night_id)
-    return [night.request(INGEST, run.partitions, run.assets, night_id) for run in runs]
+    return [night.request(INGEST, run, night_id) for run in runs]
 
 
 def _nothing_due(state: State, day: dt.date, today: dt.date) -> str:

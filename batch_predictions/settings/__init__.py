@@ -37,6 +37,7 @@ from batch_predictions.settings.source import (
     SourceSettings,
 )
 from batch_predictions.settings.template import as_yaml
+from batch_predictions.settings.training import TrainingSettings
 
 __all__ = [
     "FILE_NAME",
@@ -66,6 +67,7 @@ __all__ = [
     "Settings",
     "SettingsError",
     "SourceSettings",
+    "TrainingSettings",
     "as_yaml",
     "home_folder",
     "shareable_variables",

@@ -41,6 +41,7 @@ from batch_predictions.settings.recommendations import (
 )
 from batch_predictions.settings.sentiment import SentimentSettings
 from batch_predictions.settings.source import SourceSettings
+from batch_predictions.settings.training import TrainingSettings
 
 FILE_NAME = "batch_predictions.yaml"
 DEFAULT_HOME = Path(".batch_predictions")
@@ -76,6 +77,7 @@ class Settings(BaseSettings):
     churn: ChurnSettings = ChurnSettings()
     audiences: AudiencesSettings = AudiencesSettings()
     demand: DemandSettings = DemandSettings()
+    training: TrainingSettings = TrainingSettings()
     inference: InferenceSettings = InferenceSettings()
     execution: ExecutionSettings = ExecutionSettings()
     retention: RetentionSettings = RetentionSettings()
@@ -129,6 +131,7 @@ class Settings(BaseSettings):
         settings.home = settings.home.absolute()
         _refuse_home(settings.home)
         _refuse_secrets(settings)
+        _refuse_rare_trainings(settings)
         url, serving = settings.source.url, settings.serving
         configure(
             [url.get_secret_value() if url else None, serving.url, serving.posted_url],
@@ -193,6 +196,17 @@ def _refuse_secrets(settings: Settings) -> None:
                 f"setting {name} has a password or key: remove it, and set credentials in the "
                 "environment"
             )
+
+
+def _refuse_rare_trainings(settings: Settings) -> None:
+    """Raises SettingsError where a model would be too old to predict before its next training."""
+    weeks, limit = settings.training.every_weeks, settings.recommender.max_age_days
+    oldest = 7 * weeks - 1
+    if oldest > limit:
+        raise SettingsError(
+            f"setting training.every_weeks = {weeks} lets models grow {oldest} days old, and "
+            f"predictions fail beyond recommender.max_age_days = {limit}: raise it as well"
+        )
 
 
 def _texts(name: str, value: Any) -> Iterator[tuple[str, str]]:

@@ -22,6 +22,7 @@ from batch_predictions.tables.declaration import (
 from batch_predictions.tables.evaluation import (
     COSTS,
     DRIFT,
+    HISTOGRAMS,
     MODEL_METRICS,
     PROMOTIONS_LOG,
     REALIZED_METRICS,
@@ -85,6 +86,7 @@ __all__ = [
     "EVENT_TABLES",
     "EXCLUSIONS",
     "FEEDBACK",
+    "HISTOGRAMS",
     "INTERACTIONS",
     "INVENTORY",
     "ITEMS",

@@ -96,3 +96,23 @@ DRIFT = declare(
         key=("table_name", "column_name", "statistic"),
     )
 )
+HISTOGRAMS = declare(
+    Table(
+        "evaluation",
+        "histograms",
+        "Features and predictions of each day in bins that the newest training froze.",
+        columns("""
+        date DATE: the day
+        table_name VARCHAR: table whose rows are counted, such as features.user_activity
+        column_name VARCHAR: its column
+        bin BIGINT: 0 has the rows without a value, the last one those of no other bin
+        lower DOUBLE: of numbers, the end of the bin before; of the first bin, the day's smallest
+        upper DOUBLE: the largest number of the bin; of the last bin, the day's largest
+        category VARCHAR: of text, the value; null in the first and the last bin
+        reference DATE: last day of the training, by whose rows the bins were made
+        reference_rows BIGINT: rows of that day in the bin
+        rows BIGINT: rows of the day in the bin
+    """),
+        key=("table_name", "column_name", "bin"),
+    )
+)

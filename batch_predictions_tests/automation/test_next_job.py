@@ -9,8 +9,7 @@ import pytest
 from dagster import DagsterRunStatus
 
 from batch_predictions.automation import jobs, next_job
-from batch_predictions.automation.night_plan import PlannedRun
-from batch_predictions.automation.nights import Night
+from batch_predictions.automation.nights import Night, PlannedRun
 from batch_predictions.settings import Settings
 from batch_predictions.tables import CHURN_SCORES
 from batch_predictions.warehouse import Warehouse
@@ -53,7 +52,7 @@ class NightOfRuns:
         self, job: jobs.JobSpec, status: DagsterRunStatus, *keys: str, parent: str | None = None
     ) -> str:
         """Adds a run with a status."""
-        request = NIGHT.request(job, keys or [DAY], None, "a test")
+        request = NIGHT.request(job, PlannedRun(keys or [DAY]), "a test")
         tags = {**request.tags}
         if request.partition_key:
             tags["dagster/partition"] = request.partition_key

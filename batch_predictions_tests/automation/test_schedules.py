@@ -11,8 +11,8 @@ import pytest
 
 from batch_predictions.automation import schedules as module
 from batch_predictions.automation.jobs import INGEST, NIGHTLY, JobSpec
-from batch_predictions.automation.night_plan import NightPlan, PlannedRun
-from batch_predictions.automation.nights import DAY_TAG
+from batch_predictions.automation.night_plan import NightPlan
+from batch_predictions.automation.nights import DAY_TAG, PlannedRun
 from batch_predictions.automation.schedules import last_tick, schedules
 from batch_predictions.home import State
 from batch_predictions.settings import ScheduleSettings, Settings

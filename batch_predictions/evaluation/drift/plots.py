@@ -1,0 +1,120 @@
+"""The plots of drift: how far columns are from the training, and how they are distributed."""
+
+from __future__ import annotations
+
+import datetime as dt
+from typing import TYPE_CHECKING, Any
+
+from batch_predictions.evaluation.drift.compute import (
+    Histogram,
+    compare_histogram,
+    read_histograms,
+)
+from batch_predictions.evaluation.drift.statistics import PSI
+from batch_predictions.reporting import legend_outside, new_axes
+from batch_predictions.warehouse import Warehouse, as_date
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+DAYS, LINES = 90, 6
+"""Of the plot of drift: days before the newest, and columns that have changed most on it."""
+PANES = (2, 3)
+"""Rows and columns of the plot of histograms, one for each column that has changed most."""
+TAIL = 0.01
+"""Share of the rows at both ends of a distribution that is not drawn."""
+BEFORE, NOW = "#bab0ac", "#4c78a8"
+
+
+def plot_drift(warehouse: Warehouse, day: str) -> Figure | None:
+    """The PSI of the columns that have changed most on a day, over time; None without any."""
+    rows: list[dict[str, Any]] = warehouse.query(
+        """with newest as (
+            select table_name, column_name from evaluation.drift
+            where date = $day::DATE and statistic = $psi order by value desc, 1, 2 limit $lines
+        )
+        select date, split_part(table_name, '.', 2) || '.' || column_name as name, value
+        from evaluation.drift join newest using (table_name, column_name)
+        where statistic = $psi and date <= $day::DATE and date > $day::DATE - $days::INTEGER
+        order by name, date""",
+        {"day": day, "psi": PSI, "lines": LINES, "days": DAYS},
+    ).to_pylist()
+    if not rows:
+        return None
+    figure, ax = new_axes(f"Population stability index against the training, up to {day}")
+    for name in sorted({row["name"] for row in rows}):
+        of_name = [row for row in rows if row["name"] == name]
+        dates, values = ([row[key] for row in of_name] for key in ("date", "value"))
+        ax.plot(dates, values, marker="o", markersize=3, linewidth=1, label=name)
+    ax.axhline(0.25, color="#333333", linewidth=0.6, linestyle="--")
+    legend_outside(ax)
+    return figure
+
+
+def plot_histograms(warehouse: Warehouse, day: str) -> Figure | None:
+    """The columns that have changed most on a day, as they were then and are now; None without."""
+    histograms = [
+        (compare_histogram(histogram).get(PSI, 0.0), name, histogram)
+        for name, histogram in read_histograms(warehouse, as_date(day)).items()
+    ]
+    if not histograms:
+        return None
+    rows, columns = PANES
+    chosen = sorted(histograms, key=lambda item: (-item[0], item[1]))[: rows * columns]
+    reference = chosen[0][2][0]["reference"]
+    figure, axes = new_axes("", width=3 * columns, height=2.6 * rows)
+    axes.remove()
+    figure.suptitle(f"{reference} (training) and {day}", x=0.01, ha="left", fontsize=11)
+    panes = figure.subplots(rows, columns, squeeze=False).ravel()
+    for pane, (psi, (table, column), histogram) in zip(panes, chosen, strict=False):
+        pane.set_title(f"{table.split('.')[1]}.{column}\nPSI {psi:.2f}", loc="left", fontsize=8)
+        draw = _draw_categories if _is_text(histogram) else _draw_distributions
+        draw(pane, histogram, reference, day)
+        pane.spines[["top", "right"]].set_visible(False)
+        pane.tick_params(labelsize=7)
+    for pane in panes[len(chosen) :]:
+        pane.remove()
+    panes[0].legend(fontsize=7, frameon=False)
+    figure.tight_layout()
+    return figure
+
+
+def _is_text(histogram: Histogram) -> bool:
+    return any(row["category"] is not None for row in histogram)
+
+
+def _draw_distributions(pane: Any, histogram: Histogram, reference: dt.date, day: str) -> None:
+    """The share of rows up to each number, without the tails."""
+    known = [row for row in histogram[1:] if row["upper"] is not None]
+    ends = [row["upper"] for row in known]
+    kept: set[int] = set()
+    for key, label, colour in (
+        ("reference_rows", reference, BEFORE),
+        ("rows", day, NOW),
+    ):
+        total, sum_, shares = sum(row[key] for row in known) or 1, 0, []
+        for row in known:
+            sum_ += row[key]
+            shares.append(sum_ / total)
+        inner = [place for place, share in enumerate(shares) if TAIL <= share <= 1 - TAIL]
+        kept |= {*inner, *([min(inner), max(inner)] if inner else [])}
+        pane.plot(ends, shares, color=colour, linewidth=1.2, label=str(label))
+    if kept and min(kept) < max(kept):
+        pane.set_xlim(ends[min(kept)], ends[max(kept)])
+    pane.set_ylim(0, 1.02)
+
+
+def _draw_categories(pane: Any, histogram: Histogram, reference: dt.date, day: str) -> None:
+    """The share of each value of text, as two bars."""
+    used = [row for row in histogram if row["reference_rows"] or row["rows"]]
+    names = [row["category"] or ("none" if row["bin"] == 0 else "other") for row in used]
+    for key, label, colour, offset in (
+        ("reference_rows", reference, BEFORE, -0.2),
+        ("rows", day, NOW, 0.2),
+    ):
+        total = sum(row[key] for row in used) or 1
+        places = [place + offset for place in range(len(used))]
+        shares = [row[key] / total for row in used]
+        pane.barh(places, shares, height=0.4, color=colour, label=str(label))
+    pane.set_yticks(range(len(names)), [name[:18] for name in names])
+    pane.invert_yaxis()
