@@ -132,7 +132,8 @@ class RetentionSettings(Section):
     feature_days: int | None = Field(
         400,
         ge=60,
-        description="Days of the feature tables that are kept, counted back from the newest. "
+        description="Days of the feature tables, and of evaluation.histograms, that are kept, "
+        "counted back from the newest. "
         "Older ones can be made again, as long as their raw rows are there. Empty: all.",
     )
     score_days: int | None = Field(
