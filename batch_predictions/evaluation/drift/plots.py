@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import datetime as dt
+from itertools import accumulate
 from typing import TYPE_CHECKING, Any
 
+from batch_predictions.evaluation.drift.bins import MISSING
 from batch_predictions.evaluation.drift.compute import (
     Histogram,
     compare_histogram,
@@ -61,15 +62,15 @@ def plot_histograms(warehouse: Warehouse, day: str) -> Figure | None:
         return None
     rows, columns = PANES
     chosen = sorted(histograms, key=lambda item: (-item[0], item[1]))[: rows * columns]
-    reference = chosen[0][2][0]["reference"]
     figure, axes = new_axes("", width=3 * columns, height=2.6 * rows)
     axes.remove()
-    figure.suptitle(f"{reference} (training) and {day}", x=0.01, ha="left", fontsize=11)
+    title = f"Share of rows up to each value, on {day} and at the last training"
+    figure.suptitle(title, x=0.01, ha="left", fontsize=11)
     panes = figure.subplots(rows, columns, squeeze=False).ravel()
     for pane, (psi, (table, column), histogram) in zip(panes, chosen, strict=False):
         pane.set_title(f"{table.split('.')[1]}.{column}\nPSI {psi:.2f}", loc="left", fontsize=8)
         draw = _draw_categories if _is_text(histogram) else _draw_distributions
-        draw(pane, histogram, reference, day)
+        draw(pane, histogram, day)
         pane.spines[["top", "right"]].set_visible(False)
         pane.tick_params(labelsize=7)
     for pane in panes[len(chosen) :]:
@@ -83,38 +84,34 @@ def _is_text(histogram: Histogram) -> bool:
     return any(row["category"] is not None for row in histogram)
 
 
-def _draw_distributions(pane: Any, histogram: Histogram, reference: dt.date, day: str) -> None:
+def _draw_distributions(pane: Any, histogram: Histogram, day: str) -> None:
     """The share of rows up to each number, without the tails."""
     known = [row for row in histogram[1:] if row["upper"] is not None]
     ends = [row["upper"] for row in known]
-    kept: set[int] = set()
-    for key, label, colour in (
-        ("reference_rows", reference, BEFORE),
-        ("rows", day, NOW),
-    ):
-        total, sum_, shares = sum(row[key] for row in known) or 1, 0, []
-        for row in known:
-            sum_ += row[key]
-            shares.append(sum_ / total)
-        inner = [place for place, share in enumerate(shares) if TAIL <= share <= 1 - TAIL]
-        kept |= {*inner, *([min(inner), max(inner)] if inner else [])}
-        pane.plot(ends, shares, color=colour, linewidth=1.2, label=str(label))
-    if kept and min(kept) < max(kept):
-        pane.set_xlim(ends[min(kept)], ends[max(kept)])
+    drawn: set[float] = set()
+    for key, label, colour in _samples(day):
+        sums = list(accumulate(row[key] for row in known))
+        shares = [value / (sums[-1] or 1) for value in sums]
+        drawn |= {end for end, s in zip(ends, shares, strict=True) if TAIL <= s <= 1 - TAIL}
+        pane.plot(ends, shares, color=colour, linewidth=1.2, label=label)
+    if len(drawn) > 1:
+        pane.set_xlim(min(drawn), max(drawn))
     pane.set_ylim(0, 1.02)
 
 
-def _draw_categories(pane: Any, histogram: Histogram, reference: dt.date, day: str) -> None:
+def _draw_categories(pane: Any, histogram: Histogram, day: str) -> None:
     """The share of each value of text, as two bars."""
     used = [row for row in histogram if row["reference_rows"] or row["rows"]]
-    names = [row["category"] or ("none" if row["bin"] == 0 else "other") for row in used]
-    for key, label, colour, offset in (
-        ("reference_rows", reference, BEFORE, -0.2),
-        ("rows", day, NOW, 0.2),
-    ):
+    names = [row["category"] or ("none" if row["bin"] == MISSING else "other") for row in used]
+    for offset, (key, label, colour) in zip((-0.2, 0.2), _samples(day), strict=True):
         total = sum(row[key] for row in used) or 1
         places = [place + offset for place in range(len(used))]
         shares = [row[key] / total for row in used]
-        pane.barh(places, shares, height=0.4, color=colour, label=str(label))
+        pane.barh(places, shares, height=0.4, color=colour, label=label)
     pane.set_yticks(range(len(names)), [name[:18] for name in names])
     pane.invert_yaxis()
+
+
+def _samples(day: str) -> tuple[tuple[str, str, str], ...]:
+    """Column, label and colour of the rows of the training and of the day."""
+    return ("reference_rows", "last training", BEFORE), ("rows", day, NOW)
