@@ -17,13 +17,14 @@ from pathlib import Path
 from typing import Any
 
 from batch_predictions.automation.planning import RunPlan, plan_run
-from batch_predictions.discovery import plugins
+from batch_predictions.discovery import instances, plugins
 from batch_predictions.durability import atomic_write
 from batch_predictions.home import read_state
+from batch_predictions.inference.declaration import BatchPrediction
 from batch_predictions.partitions import days_between, trained_through
 from batch_predictions.settings import Settings
 from batch_predictions.sources.registry import source_of
-from batch_predictions.tables import COSTS, PROMOTIONS_LOG, TABLES
+from batch_predictions.tables import COSTS, PROMOTIONS_LOG, TABLES, Table
 from batch_predictions.warehouse import Warehouse
 
 FILE_NAME = "last_run.json"
@@ -223,12 +224,16 @@ def _files_through(weeks: Sequence[dt.date], warehouse: Warehouse) -> Iterator[P
     """Files that are not of a prediction's later days: what the tables of weeks can depend on.
 
     Weekly tables that are known ahead count as a whole, and so do snapshots and decisions. Tiles
-    have nothing that raw tables do not have, and nothing depends on costs.
+    have nothing that raw tables do not have. Days of features, predictions and metrics count only
+    where a weekly table reads some: those of a Sunday are made after the tables of its week.
     """
     last = trained_through(max(weeks)).isoformat()
+    days_count = any(_is_made_daily(TABLES[name]) for name in weekly_reads())
     for table in TABLES.values():
         folder = warehouse.folder / table.schema / table.name
         if table.schema == "tiles" or table == COSTS:
+            continue
+        if _is_made_daily(table) and not days_count:
             continue
         if table.partition is None or table.ahead or table == PROMOTIONS_LOG:
             yield from folder.rglob("*.parquet")
@@ -236,6 +241,18 @@ def _files_through(weeks: Sequence[dt.date], warehouse: Warehouse) -> Iterator[P
         for partition in folder.glob(f"{table.partition}=*"):
             if partition.name.partition("=")[2] <= last:
                 yield from partition.rglob("*.parquet")
+
+
+def weekly_reads() -> set[str]:
+    """Qualified names of the tables that weekly predictions read."""
+    predictions = instances(BatchPrediction, "predictions/*.py")
+    reads = [prediction.tables() for prediction in predictions if prediction.cadence == "weekly"]
+    return set().union(*reads)
+
+
+def _is_made_daily(table: Table) -> bool:
+    """Whether a table is made of raw rows every day."""
+    return table.partition == "date" and table.schema != "raw"
 
 
 def _stats(files: Iterable[Path]) -> Iterator[str]:

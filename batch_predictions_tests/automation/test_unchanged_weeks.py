@@ -6,6 +6,7 @@ import datetime as dt
 
 import pytest
 
+from batch_predictions.automation import unchanged
 from batch_predictions.automation.planning import RunPlan
 from batch_predictions.automation.unchanged import are_weeks_unchanged, record_weeks
 from batch_predictions.settings import FallbackSettings, Settings
@@ -14,10 +15,19 @@ from batch_predictions.warehouse import Warehouse
 
 MONDAY, SUNDAY = "2024-03-04", "2024-03-10"
 PLAN = RunPlan(dt.date(2024, 3, 12), dt.date(2024, 3, 12), [dt.date(2024, 3, 4)], [], [])
+READS = unchanged.weekly_reads()
 STATE = (
     "select 'i' || i as item_id, 'a' as title, 'c' as category, 1.0 as price, "
     "false as is_excluded, true as available from range($n) as r(i)"
 )
+
+
+@pytest.fixture(autouse=True)
+def weekly_reads(monkeypatch: pytest.MonkeyPatch) -> set[str]:
+    """What the weekly tables read: a daily table among it."""
+    reads = {"raw.reviews", ITEM_STATE.qualified}
+    monkeypatch.setattr(unchanged, "weekly_reads", lambda: reads)
+    return reads
 
 
 @pytest.fixture
@@ -59,6 +69,21 @@ def test_rows_of_the_week_and_snapshots_count(settings: Settings, predicted: War
     columns = ", ".join(f"null::{column.type} as {column.name}" for column in ITEMS.columns)
     predicted.replace_partition(ITEMS, None, f"select {columns} limit 0")
     assert not are_weeks_unchanged(settings, PLAN, predicted)
+
+
+def test_what_a_sunday_makes_after_its_week_counts_only_where_it_is_read(
+    settings: Settings, predicted: Warehouse, weekly_reads: set[str]
+) -> None:
+    weekly_reads.remove(ITEM_STATE.qualified)
+    record_weeks(settings, PLAN, predicted)
+    write_state(predicted, SUNDAY, 2)
+    assert are_weeks_unchanged(settings, PLAN, predicted)
+    weekly_reads.add(ITEM_STATE.qualified)
+    assert not are_weeks_unchanged(settings, PLAN, predicted)
+
+
+def test_the_platforms_weekly_tables_read_no_daily_ones() -> None:
+    assert {"raw.reviews", "predictions.review_sentiments"} == READS
 
 
 def test_settings_other_weeks_and_missing_tables_count(
