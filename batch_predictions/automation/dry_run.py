@@ -94,7 +94,10 @@ def _trainings(prepared: PreparedRun, settings: Settings) -> Iterator[PlannedSte
     due = training_due(plan.weeks, trainings, warehouse, models, settings)
     for week in plan.weeks:
         for name, training in trainings.items():
-            reason = due.get(week, {}).get(name) or _changes(plan, week, training, settings)
+            reason = due.get(week, {}).get(name)
+            # A week that is not to be trained is not either because of its rows.
+            if reason is None and models.training(name, trained_through(week)) is not None:
+                reason = _changes(plan, week, training, settings)
             if reason:
                 yield PlannedStep("train", name, [week.isoformat()], reason)
 

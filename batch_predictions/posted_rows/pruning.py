@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import datetime as dt
 import sqlite3
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -60,8 +61,9 @@ class PostedRowsPruner:
         end: dt.datetime,
         state: tuple[int, int],
         received_before: dt.datetime,
+        kept: Collection[int] = (),
     ) -> int:
-        """Removes the events of a day whose ingest has read all of them.
+        """Removes the events of a day whose ingest has read all of them, but those that it refused.
 
         Args:
             begin: of the day, UTC.
@@ -69,11 +71,13 @@ class PostedRowsPruner:
             state: as `PostedRows.event_state` had it when the day was ingested; where it is another
                 now, nothing is removed.
             received_before: nothing is removed either where an event was received later.
+            kept: numbers of events that stay.
 
         Returns:
             The number of rows that were removed.
         """
         events = POSTED_EVENTS.c
+        removable = [*between(begin, end), events.number.not_in(sorted(kept))]
         removed = 0
         while True:
             with self._engine.begin() as db:
@@ -83,14 +87,12 @@ class PostedRowsPruner:
                     return removed
                 if event_state_of(db, begin, end) != state:
                     return removed
-                chunk = sa.select(events.number).where(*between(begin, end))
+                chunk = sa.select(events.number).where(*removable)
                 chunk = chunk.order_by(events.number).limit(CHUNK_ROWS)
                 numbers = db.execute(chunk).scalars().all()
-                db.execute(
-                    sa.delete(POSTED_EVENTS).where(
-                        *between(begin, end), events.number <= numbers[-1]
-                    )
-                )
+                if not numbers:
+                    return removed
+                db.execute(sa.delete(POSTED_EVENTS).where(*removable, events.number <= numbers[-1]))
                 _count(db, POSTED_EVENTS.name, (begin, end), len(numbers), numbers[-1])
             removed += len(numbers)
 

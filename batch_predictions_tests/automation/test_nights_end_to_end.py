@@ -5,14 +5,21 @@ from __future__ import annotations
 import datetime as dt
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
 
+from batch_predictions.automation import training_cadence
+from batch_predictions.automation.nights import WHY_TAG
+from batch_predictions.evaluation.drift.compute import SCHEMA
+from batch_predictions.settings import TrainingSettings
+from batch_predictions.tables import DRIFT
 from batch_predictions_tests.worlds.tiny_home import TinyHome
 from batch_predictions_tests.worlds.tiny_platform import faults, write_day
 from batch_predictions_tests.worlds.tiny_platform import tiny_platform as tiny_platform
 
 pytestmark = pytest.mark.usefixtures("tiny_platform")
 MONDAY = dt.date(2024, 3, 4)
+FIRST_TRAINING = "tiny: not trained through 2024-03-10 yet"
 
 
 def day(number: int) -> dt.date:
@@ -90,6 +97,41 @@ def test_two_weeks_of_nights_are_as_by_run(tmp_path: Path, monkeypatch: pytest.M
         "nightly 2024-03-17",
     ]
     assert [version[:15] for version in versions_of_day(home)] == ["tiny-2024-03-17"]
+
+
+def test_drift_asks_for_a_training_between_those_of_every_fourth_week(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = tmp_path / "source"
+    write_day(source, day(0))
+    home = TinyHome(tmp_path / "home", source, monkeypatch)
+    home.settings.training = TrainingSettings(every_weeks=4)
+    made_by = {"predictions.tiny_days": "tiny"}
+    monkeypatch.setattr(training_cadence, "model_by_table", lambda: made_by)
+
+    def trained_on_sunday(last: int) -> list[str]:
+        for number in range(last - 6, last + 1):
+            write_day(source, day(number))
+        home.tick(night(last))
+        return [job for job in home.take_log() if job.startswith("weekly_training")]
+
+    assert trained_on_sunday(6) == ["weekly_training 2024-03-04"]
+    assert trained_on_sunday(13) == []
+    # On the Wednesday of the third week, scores are not as they were at the training.
+    drift = {
+        "table_name": "predictions.tiny_days",
+        "column_name": "score",
+        "statistic": "psi",
+        "value": 0.4,
+        "reference": day(6),
+        "n": 2,
+    }
+    rows = pa.Table.from_pylist([drift], SCHEMA)
+    home.warehouse.replace_partition(DRIFT, day(16).isoformat(), rows)
+    assert trained_on_sunday(20) == ["weekly_training 2024-03-18"]
+    [why] = {run.tags.get(WHY_TAG) for run in home.in_memory.get_runs()} - {None, FIRST_TRAINING}
+    assert why and why.startswith("tiny: predictions.tiny_days.score of 2024-03-20 has drifted")
+    assert trained_on_sunday(27) == []
 
 
 def versions_of_day(home: TinyHome) -> list[str]:

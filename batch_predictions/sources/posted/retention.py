@@ -12,10 +12,13 @@ from batch_predictions.posted_rows.pruning import PostedRowsPruner
 from batch_predictions.posted_rows.reader import PostedRows, day_bounds
 from batch_predictions.posted_rows.schema import posted_url
 from batch_predictions.settings import Settings
-from batch_predictions.sources.ingest_log import read_ingest_log
+from batch_predictions.sources.ingest_log import IngestLogEntry, read_ingest_log
 from batch_predictions.sources.posted.feedback import FeedbackSource
-from batch_predictions.tables import FEEDBACK
+from batch_predictions.tables import FEEDBACK, QUARANTINE
 from batch_predictions.warehouse import Warehouse, as_date
+
+MAX_REFUSED = 10_000
+"""A day of which more events were refused keeps all of its events: something is wrong with it."""
 
 
 def remove_ingested_posted_rows(warehouse: Warehouse, settings: Settings, now: float) -> int:
@@ -23,7 +26,7 @@ def remove_ingested_posted_rows(warehouse: Warehouse, settings: Settings, now: f
 
     The events of a day are removed together: when `retention.posted_days` have passed since the
     day, and since the last of them was received, and the newest ingest of the day has read all of
-    them and refused none. What is refused is in the quarantine, which is made of the posted rows.
+    them. Those that it refused stay, since the quarantine of a day is made of its posted rows.
 
     Args:
         warehouse: of the home.
@@ -46,21 +49,36 @@ def remove_ingested_posted_rows(warehouse: Warehouse, settings: Settings, now: f
     removed = 0
     with PostedRowsPruner(posted_url(settings)) as pruner:
         removed += pruner.remove_superseded_users(oldest_kept)
-        for day, fingerprint in _ingested_days(warehouse, source):
+        for day, entry in _ingested_days(warehouse, source):
             begin, end = day_bounds(as_date(day), ZoneInfo(source.timezone))
             if end > oldest_kept:
                 break
             state_of_day = source.posted.event_state(begin, end)
-            if source.fingerprint_of(state_of_day) == fingerprint:
-                removed += pruner.remove_events(begin, end, state_of_day, oldest_kept)
+            if source.fingerprint_of(state_of_day) != entry.fingerprint:
+                continue
+            refused = _refused_events(warehouse, day) if entry.quarantined else []
+            if len(refused) <= MAX_REFUSED:
+                removed += pruner.remove_events(begin, end, state_of_day, oldest_kept, refused)
     return removed
 
 
-def _ingested_days(warehouse: Warehouse, source: FeedbackSource) -> Iterator[tuple[str, str]]:
-    """Days of events that are still there and were all accepted, with their fingerprints then."""
+def _ingested_days(
+    warehouse: Warehouse, source: FeedbackSource
+) -> Iterator[tuple[str, IngestLogEntry]]:
+    """Days of events that are still there, with what the log has of their ingest."""
     first = source.first_day_left()
     log = read_ingest_log(Path(warehouse.home), FEEDBACK).days
     for day in warehouse.partitions(FEEDBACK) if first else ():
         entry = log.get(day)
-        if entry and entry.quarantined == 0 and first and day >= first.isoformat():
-            yield day, entry.fingerprint
+        if entry and first and day >= first.isoformat():
+            yield day, entry
+
+
+def _refused_events(warehouse: Warehouse, day: str) -> list[int]:
+    """The numbers of a day's events that are in the quarantine."""
+    rows = warehouse.query(
+        f"select row_number from {QUARANTINE.qualified} "
+        "where date = $day::DATE and table_name = $table",
+        {"day": day, "table": FEEDBACK.name},
+    )
+    return [number for number in rows["row_number"].to_pylist() if number is not None]

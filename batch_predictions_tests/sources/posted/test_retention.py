@@ -17,6 +17,7 @@ from batch_predictions.posted_rows.schema import POSTED_EVENTS, POSTED_USERS, po
 from batch_predictions.settings import RetentionSettings
 from batch_predictions.sources import SourceError
 from batch_predictions.sources.ingest import days_to_ingest
+from batch_predictions.sources.posted import retention
 from batch_predictions.sources.posted.retention import remove_ingested_posted_rows
 from batch_predictions.tables import FEEDBACK, USERS
 from batch_predictions_tests.sources.posted.test_posted_rows import FIRST_DAY, LAST, PostedWorld
@@ -93,11 +94,27 @@ def test_a_late_or_repeated_event_joins_what_the_warehouse_has(world: PostedWorl
     assert world.rows("from raw.feedback order by event_id") == rows
 
 
-def test_a_day_with_refused_events_stays(world: PostedWorld) -> None:
+def test_refused_events_stay(world: PostedWorld) -> None:
+    world.post_events(a="2024-01-03T17:00", b="2024-01-04T17:00")
+    world.post_events(**{" ": "2024-01-03T18:00"}, c="2024-01-03T19:00")
+    assert total_counts(world.ingest_feedback()) == (4, 3, 1)
+    refused = world.rows("from raw.quarantine")
+    assert prune(world) == 3 and events(world) == [" "]
+    assert prune(world) == 0 and world.due() == []
+    # The quarantine is the same when the day is read again.
+    world.post_events(late="2024-01-03T20:00")
+    assert total_counts(world.ingest_feedback(["2024-01-03"])) == (4, 3, 1)
+    assert world.rows("from raw.quarantine") == refused
+    assert prune(world) == 1 and events(world) == [" "]
+
+
+def test_a_day_of_many_refused_events_keeps_all(
+    world: PostedWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(retention, "MAX_REFUSED", 0)
     world.post_events(a="2024-01-03T17:00", b="2024-01-04T17:00")
     world.post_events(**{" ": "2024-01-03T18:00"})
-    counts = total_counts(world.ingest_feedback())
-    assert counts == (3, 2, 1)
+    world.ingest_feedback()
     assert prune(world) == 1 and events(world) == ["a", " "]
 
 
