@@ -1,6 +1,7 @@
 """The HTTP service under load, beside the same lookup by a plain FastAPI handler.
 
-    python benchmarks/http_service.py [--users 100000] [--k 20] [--seconds 8] [--connections 16]
+    python benchmarks/http_service.py [--users 100000] [--asked N] [--k 20] [--seconds 8]
+        [--connections 16]
 
 Needs wrk (Debian: apt-get install wrk), which runs on the same machine. One worker each, loopback,
 keep-alive, random users, lists of 10 of k stored items. Rounds alternate between:
@@ -189,7 +190,7 @@ def publish_under_load(settings: Settings, port: int, load: Load, args: Any) -> 
     stop = threading.Event()
     compared: dict[str, int] = {}
     checker = threading.Thread(
-        target=lambda: compared.update(compare_answers(port, args.users, stop))
+        target=lambda: compared.update(compare_answers(port, args.asked, stop))
     )
     context = multiprocessing.get_context("spawn")
     publisher = context.Process(target=release, args=(settings, next_day))
@@ -218,7 +219,7 @@ def measure(settings: Settings, args: Any) -> dict[str, Any]:
     in_another_process(predict, settings, DAY, args.users, args.k)
     published = release(settings, DAY)
     log("published", published)
-    load = Load(settings.home, args.users, args.connections)
+    load = Load(settings.home, args.asked, args.connections)
     with ExitStack() as stack:
         plain = stack.enter_context(plain_server(settings.home, args.port))
         first_reads = stack.enter_context(service_server(settings.home, args.port + 1, 0))
@@ -246,12 +247,14 @@ def main() -> None:
     """Measures and prints."""
     parser = argparse.ArgumentParser(description=__doc__, allow_abbrev=False)
     parser.add_argument("--users", type=int, default=100_000)
+    parser.add_argument("--asked", type=int, help="users that are looked up; default: all")
     parser.add_argument("--k", type=int, default=20)
     parser.add_argument("--seconds", type=int, default=8)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--connections", type=int, default=16)
     parser.add_argument("--port", type=int, default=8810)
     args = parser.parse_args()
+    args.asked = args.asked or args.users
     require_wrk()
     with tempfile.TemporaryDirectory() as folder:
         before = machine()
