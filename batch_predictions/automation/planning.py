@@ -186,7 +186,8 @@ def weeks_ahead_due(
     The training of the fallback reads the promotions of the four weeks that it evaluates, each with
     the four before it; that of demand reads `demand.promotion_weeks`. Predictions read the days
     that are forecast, as far as weeks are known ahead. Older weeks are left out: the default source
-    has 400,000 promotions a week.
+    has 400,000 promotions a week. Of a table that the source lacks, the weeks from the first on
+    have a partition without rows, so that the UI does not take them for missing.
 
     Args:
         warehouse: with the weeks that have been ingested.
@@ -201,9 +202,12 @@ def weeks_ahead_due(
     end = week_of(last + dt.timedelta(days=7 * (weeks_ahead(settings) - 1)))
     end = min(end, state.last_day) if state.last_day else end
     weeks: set[str] = set()
-    for table in source.tables():
+    source_tables = source.tables()
+    for table in RAW_TABLES:
         if table.partition == "week":
-            weeks.update(days_to_ingest(warehouse, source, table, begin, end))
+            # Without rows where the source lacks the table: predictions have the weeks upstream.
+            earliest = begin if table in source_tables else first
+            weeks.update(days_to_ingest(warehouse, source, table, earliest, end))
     return sorted(weeks)
 
 
