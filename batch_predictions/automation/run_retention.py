@@ -2,7 +2,7 @@
 
 `DagsterInstance.delete_run` would remove the materializations of a run too, and the UI would show
 its partitions as missing. Of an old run the newest materialization of every partition stays,
-without previews and plots, and so does the newest result of every asset check.
+without previews, plots and lineage of columns, and so does the newest result of every asset check.
 """
 
 from __future__ import annotations
@@ -30,6 +30,8 @@ from batch_predictions.automation.event_log import HomeEventLogStorage
 
 RUNS_AT_ONCE = 100
 """Most runs that one call removes."""
+_SHOWN_OF_NEW_RUNS = (dg.MarkdownMetadataValue, dg.TableColumnLineageMetadataValue)
+"""Metadata that takes most of the bytes, and that people look at on new partitions."""
 _EVALUATED = [
     AssetCheckExecutionRecordStatus.SUCCEEDED.value,
     AssetCheckExecutionRecordStatus.FAILED.value,
@@ -95,7 +97,7 @@ def _remove_events(db: Connection, run_ids: Sequence[str]) -> None:
 
 
 def _remove_previews(db: Connection, run_ids: Sequence[str]) -> None:
-    """Removes previews, tables and plots from the materializations of runs."""
+    """Removes previews, tables, plots and the lineage of columns from materializations of runs."""
     query = select(Events.c.id, Events.c.event).where(Events.c.run_id.in_(run_ids))
     for event_id, text in db.execute(query).fetchall():
         if "MarkdownMetadataEntryData" in text:
@@ -111,7 +113,7 @@ def _without_previews(text: str) -> str:
     kept = {
         name: value
         for name, value in data.materialization.metadata.items()
-        if not isinstance(value, dg.MarkdownMetadataValue)
+        if not isinstance(value, _SHOWN_OF_NEW_RUNS)
     }
     data = data._replace(materialization=data.materialization._replace(metadata=kept))
     dagster_event = entry.dagster_event._replace(event_specific_data=data)

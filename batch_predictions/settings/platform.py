@@ -121,7 +121,7 @@ class RetentionSettings(Section):
         30,
         ge=1,
         description="Dagster runs older than this are removed with their events and logs. The "
-        "newest materialization of every partition stays, without its preview and plot.",
+        "newest materialization of every partition stays, without preview, plot and lineage.",
     )
     trainings: int = Field(
         8,

@@ -64,7 +64,11 @@ class RecordedAssets:
                 for day in context.partition_keys
             }
             record_materializations(
-                context, world.warehouse, results, plot=lambda: world.plot(name)
+                context,
+                world.warehouse,
+                results,
+                plot=lambda: world.plot(name),
+                lineage=lambda: {"title": ["raw.items.title"]},
             )
 
         return goods
