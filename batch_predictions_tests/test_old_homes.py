@@ -59,7 +59,11 @@ def test_a_run_has_only_the_new_day_to_do(old_home: Settings) -> None:
         text=True,
     ).stdout.splitlines()
     ingests = [line for line in planned if line.startswith("ingest")]
-    assert ingests and all(", 2024-01-21: missing" in line for line in ingests), ingests
+    # Version 0.1 made no partitions of the weeks of a table that its source lacks.
+    weeks = [line for line in ingests if "raw tables of weeks" in line]
+    days = [line for line in ingests if line not in weeks]
+    assert days and all(", 2024-01-21: missing" in line for line in days), days
+    assert len(weeks) <= 1
     trainings = [line for line in planned if line.startswith("train")]
     assert trainings and all("not trained through 2024-01-21 yet" in line for line in trainings)
 

@@ -223,17 +223,19 @@ def _partition_files(plan: RunPlan, warehouse: Warehouse) -> Iterator[Path]:
 def _files_through(weeks: Sequence[dt.date], warehouse: Warehouse) -> Iterator[Path]:
     """Files that are not of a prediction's later days: what the tables of weeks can depend on.
 
-    Weekly tables that are known ahead count as a whole, and so do snapshots and decisions. Tiles
-    have nothing that raw tables do not have. Days of features, predictions and metrics count only
-    where a weekly table reads some: those of a Sunday are made after the tables of its week.
+    Snapshots and decisions count as a whole. Tiles have nothing that raw tables do not have. Days
+    of features, predictions and metrics count only where a weekly table reads some: those of a
+    Sunday are made after the tables of its week. So do weeks that are known ahead, as a whole.
     """
     last = trained_through(max(weeks)).isoformat()
-    days_count = any(_is_made_daily(TABLES[name]) for name in weekly_reads())
+    reads = weekly_reads()
+    days_count = any(_is_made_daily(TABLES[name]) for name in reads)
     for table in TABLES.values():
         folder = warehouse.folder / table.schema / table.name
         if table.schema == "tiles" or table == COSTS:
             continue
-        if _is_made_daily(table) and not days_count:
+        is_unread = _is_made_daily(table) or (table.ahead and table.qualified not in reads)
+        if is_unread and not days_count:
             continue
         if table.partition is None or table.ahead or table == PROMOTIONS_LOG:
             yield from folder.rglob("*.parquet")

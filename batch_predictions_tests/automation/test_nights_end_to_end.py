@@ -48,6 +48,8 @@ def test_two_weeks_of_nights_are_as_by_run(tmp_path: Path, monkeypatch: pytest.M
     home.tick(night(6))
     assert home.take_log() == [
         "ingest 2024-03-04 to 2024-03-10",
+        # Weeks without promotions, which the source does not have.
+        "ingest_weekly 2024-03-04 to 2024-03-18",
         "weekly_training 2024-03-04",
         "weekly_predictions 2024-03-04",
         "nightly 2024-03-10",
@@ -62,7 +64,12 @@ def test_two_weeks_of_nights_are_as_by_run(tmp_path: Path, monkeypatch: pytest.M
     assert home.take_log() == []
     assert "new 2024-03-11: asked for at the next look" in " ".join(home.skipped)
     home.look(night(7), times=1)
-    assert home.take_log() == ["ingest 2024-03-11", "nightly 2024-03-11"]
+    # A week has begun, and so has the third one from it.
+    assert home.take_log() == [
+        "ingest 2024-03-11",
+        "ingest_weekly 2024-03-25",
+        "nightly 2024-03-11",
+    ]
     # A day of the week that was trained is corrected.
     write_day(source, day(5), item="b")
     home.look(night(7))

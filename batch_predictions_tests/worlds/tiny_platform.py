@@ -126,9 +126,9 @@ def tiny_platform(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[N
     kinds = {BatchPrediction: PREDICTIONS, FeatureTable: [], RealizedMetric: []}
     monkeypatch.setattr(definitions, "instances", lambda kind, _: kinds[kind])
     monkeypatch.setattr(definitions, "TILES", {})
-    # Each step takes a moment: only the raw tables without which a day is missing.
-    daily = [table for table in definitions.INGESTED_TABLES if table.partition == "date"]
-    monkeypatch.setattr(definitions, "INGESTED_TABLES", daily)
+    # Each step takes a moment: only the raw tables without which a day or a week is missing.
+    needed = [table for table in definitions.INGESTED_TABLES if table.partition]
+    monkeypatch.setattr(definitions, "INGESTED_TABLES", needed)
     for name in ("histograms", "drift"):
         monkeypatch.setattr(definitions, f"{name}_asset", partial(_asset_without_rows, name))
     for module in (definitions, prepared_run, stale):
