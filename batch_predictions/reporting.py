@@ -268,6 +268,20 @@ def new_axes(title: str, width: float = 7, height: float = 3) -> tuple[Figure, A
     return figure, ax
 
 
+def new_panes(
+    title: str, rows: int, columns: int, width: float, height: float
+) -> tuple[Figure, list[Any]]:
+    """A figure in the style of all plots with several axes under one title, row by row."""
+    figure, axes = new_axes("", width, height)
+    axes.remove()
+    figure.suptitle(title, x=0.01, ha="left", fontsize=11)
+    panes = list(figure.subplots(rows, columns, squeeze=False).ravel())
+    for pane in panes:
+        pane.spines[["top", "right"]].set_visible(False)
+        pane.tick_params(labelsize=8)
+    return figure, panes
+
+
 def legend_outside(ax: Any) -> None:
     """Draws the legend to the right of the axes, where it hides no data."""
     ax.legend(fontsize=8, frameon=False, loc="upper left", bbox_to_anchor=(1.0, 1.0))

@@ -95,7 +95,7 @@ def _trainings(prepared: PreparedRun, settings: Settings) -> Iterator[PlannedSte
     for week in plan.weeks:
         for name, training in trainings.items():
             reason = due.get(week, {}).get(name)
-            # A week that is not to be trained is not either because of its rows.
+            # Rows that change make no training due that `training.every_weeks` leaves out.
             if reason is None and models.training(name, trained_through(week)) is not None:
                 reason = _changes(plan, week, training, settings)
             if reason:

@@ -147,14 +147,14 @@ class NightPlan:
         if decided is None:
             return reason_to_train(name, week, models, self.warehouse, self.settings)
         first = through - dt.timedelta(days=training.history_days(self.settings) - 1)
-        newer = [
-            f"{table.qualified} of {key}"
+        newer = (
+            f"{table.qualified} of {key} is newer than the training through {through}"
             for table in training.tables
             for key in self.warehouse.partitions(table)
             if first <= as_date(key) <= through
             and self.warehouse.path(table, key).stat().st_mtime_ns > decided
-        ]
-        return f"{newer[-1]} is newer than the training through {through}" if newer else None
+        )
+        return next(newer, None)
 
     def _weekly_predictions(self, day: dt.date) -> list[PlannedRun]:
         keys = self.assets.keys(jobs.WEEKLY_PREDICTIONS)

@@ -30,8 +30,8 @@ def reason_to_train(
         settings: `training.every_weeks` and `training.max_psi`.
     """
     through, every = trained_through(week), settings.training.every_weeks
-    newest = models.newest_training(name, through)
-    if newest is None or every == 1:
+    newest = models.newest_training(name, through) if every > 1 else None
+    if newest is None:
         return f"not trained through {through} yet"
     weeks = (through - newest).days // 7
     if weeks >= every:

@@ -226,6 +226,7 @@ def _files_through(weeks: Sequence[dt.date], warehouse: Warehouse) -> Iterator[P
     Snapshots and decisions count as a whole. Tiles have nothing that raw tables do not have. Days
     of features, predictions and metrics count only where a weekly table reads some: those of a
     Sunday are made after the tables of its week. So do weeks that are known ahead, as a whole.
+    Nothing depends on costs.
     """
     last = trained_through(max(weeks)).isoformat()
     reads = weekly_reads()

@@ -16,18 +16,10 @@ from batch_predictions.reporting import figure_metadata, new_axes
 from batch_predictions.settings import Settings
 from batch_predictions.tables import REALIZED_METRICS
 from batch_predictions.warehouse import Warehouse, as_date
+from batch_predictions.warehouse.arrow_rows import arrow_rows
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
-
-_SCHEMA = pa.schema(
-    [
-        ("model", pa.string()),
-        ("metric", pa.string()),
-        *((name, pa.float64()) for name in ("value", "lower", "upper")),
-        ("n", pa.int64()),
-    ]
-)
 
 
 def compute_metrics(
@@ -35,7 +27,7 @@ def compute_metrics(
 ) -> pa.Table:
     """Rows of all metrics as of the end of a day; metrics without a value are left out."""
     rows = [row for metric in metrics for row in metric.compute(warehouse, settings, day)]
-    return pa.Table.from_pylist([dict(row) for row in rows if row["value"] is not None], _SCHEMA)
+    return arrow_rows(REALIZED_METRICS, (row for row in rows if row["value"] is not None))
 
 
 def plot_intervals(warehouse: Warehouse, day: str) -> "Figure | None":

@@ -7,12 +7,11 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import pyarrow as pa
-
 from batch_predictions.model_store import Decision, ModelStore, Verdict
 from batch_predictions.models.training import Trained
 from batch_predictions.tables import MODEL_METRICS, PROMOTIONS_LOG, Table
 from batch_predictions.warehouse import Warehouse
+from batch_predictions.warehouse.arrow_rows import arrow_rows
 
 
 def publish(
@@ -95,15 +94,7 @@ def _write_metrics(
     warehouse: Warehouse, name: str, through: dt.date, metrics: Sequence[Mapping[str, Any]]
 ) -> None:
     part = {"model": name, "trained_through": through.isoformat()}
-    schema = pa.schema(
-        [
-            ("candidate", pa.string()),
-            ("metric", pa.string()),
-            *((column, pa.float64()) for column in ("value", "lower", "upper")),
-            ("n", pa.int64()),
-        ]
-    )
-    rows = pa.Table.from_pylist([dict(row) for row in metrics], schema)
+    rows = arrow_rows(MODEL_METRICS, metrics)
     warehouse.replace_partition(MODEL_METRICS, None, rows, part=part)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from batch_predictions.reporting import item_labels, new_axes
+from batch_predictions.reporting import item_labels, new_axes, new_panes
 from batch_predictions.warehouse import Warehouse, as_date
 
 if TYPE_CHECKING:
@@ -31,12 +31,8 @@ def plot_forecasts(warehouse: Warehouse, day: str) -> Figure | None:
     ).to_pylist()
     if not series:
         return None
-    figure, ax = new_axes(
-        f"Forecasts as of {day}: intervals of 50, 80 and 90 %", width=10, height=5.6
-    )
-    figure.suptitle(ax.get_title(loc="left"), fontsize=11, x=0.02, ha="left")
-    ax.remove()
-    panes = figure.subplots(2, 2).ravel()
+    title = f"Forecasts as of {day}: intervals of 50, 80 and 90 %"
+    figure, panes = new_panes(title, rows=2, columns=2, width=10, height=5.6)
     labels = item_labels([(row["title"], row["item_id"]) for row in series], width=40)
     for pane, row, label in zip(panes, series, labels, strict=False):
         _plot_series(warehouse, day, row, pane, label)
@@ -70,8 +66,6 @@ def _plot_series(
         ax.plot(steps, observed, color=ORANGE, marker="o", markersize=3, linewidth=1)
     ax.axvline(0.5, color=GREY, linewidth=1)
     ax.set_title(f"{label} ({forecasts[0]['method']})", loc="left", fontsize=9)
-    ax.spines[["top", "right"]].set_visible(False)
-    ax.tick_params(labelsize=8)
     ax.set_ylim(bottom=0)
     ax.set_xlabel("days from the day of the forecast", fontsize=8)
     ax.set_ylabel("units", fontsize=8)

@@ -133,8 +133,8 @@ class RetentionSettings(Section):
         400,
         ge=60,
         description="Days of the feature tables, and of evaluation.histograms, that are kept, "
-        "counted back from the newest. "
-        "Older ones can be made again, as long as their raw rows are there. Empty: all.",
+        "counted back from the newest. Older ones can be made again, as long as their raw rows are "
+        "there. Empty: all.",
     )
     score_days: int | None = Field(
         14,

@@ -5,14 +5,13 @@ from __future__ import annotations
 import datetime as dt
 from pathlib import Path
 
-import pyarrow as pa
 import pytest
 
 from batch_predictions.automation import training_cadence
 from batch_predictions.automation.nights import WHY_TAG
-from batch_predictions.evaluation.drift.compute import SCHEMA
 from batch_predictions.settings import TrainingSettings
 from batch_predictions.tables import DRIFT
+from batch_predictions.warehouse.arrow_rows import arrow_rows
 from batch_predictions_tests.worlds.tiny_home import TinyHome
 from batch_predictions_tests.worlds.tiny_platform import faults, write_day
 from batch_predictions_tests.worlds.tiny_platform import tiny_platform as tiny_platform
@@ -133,7 +132,7 @@ def test_drift_asks_for_a_training_between_those_of_every_fourth_week(
         "reference": day(6),
         "n": 2,
     }
-    rows = pa.Table.from_pylist([drift], SCHEMA)
+    rows = arrow_rows(DRIFT, [drift])
     home.warehouse.replace_partition(DRIFT, day(16).isoformat(), rows)
     assert trained_on_sunday(20) == ["weekly_training 2024-03-18"]
     [why] = {run.tags.get(WHY_TAG) for run in home.in_memory.get_runs()} - {None, FIRST_TRAINING}

@@ -5,17 +5,16 @@ from __future__ import annotations
 import datetime as dt
 from pathlib import Path
 
-import pyarrow as pa
 import pytest
 
 from batch_predictions.automation.planning import training_due
 from batch_predictions.automation.training_cadence import reason_to_train
-from batch_predictions.evaluation.drift.compute import SCHEMA
 from batch_predictions.model_store import ModelStore
 from batch_predictions.models.training import trainings
 from batch_predictions.settings import Settings, SettingsError, TrainingSettings
 from batch_predictions.tables import DRIFT
 from batch_predictions.warehouse import Warehouse
+from batch_predictions.warehouse.arrow_rows import arrow_rows
 from batch_predictions_tests.worlds.decisions import decide
 
 TRAINED = dt.date(2024, 3, 3)
@@ -46,7 +45,7 @@ def write_drift(
         "reference": reference,
         "n": 100,
     }
-    warehouse.replace_partition(DRIFT, day, pa.Table.from_pylist([row], SCHEMA))
+    warehouse.replace_partition(DRIFT, day, arrow_rows(DRIFT, [row]))
 
 
 def due(models: ModelStore, warehouse: Warehouse, settings: Settings) -> list[dt.date]:

@@ -17,20 +17,10 @@ from batch_predictions.home_lock import processes_folder
 from batch_predictions.settings import CostsSettings, Settings
 from batch_predictions.tables import COSTS
 from batch_predictions.warehouse import Warehouse
+from batch_predictions.warehouse.arrow_rows import arrow_rows
 
 RANGE = "..."
 """Between the first and the last partition of a run of several."""
-_SCHEMA = pa.schema(
-    [
-        ("asset", pa.string()),
-        ("partition_key", pa.string()),
-        ("run_id", pa.string()),
-        ("rows", pa.int64()),
-        *((name, pa.float64()) for name in ("seconds", "cpu_seconds", "peak_mib")),
-        *((name, pa.int64()) for name in ("bytes_read", "bytes_written")),
-        ("cost", pa.float64()),
-    ]
-)
 
 
 @dataclass(frozen=True)
@@ -100,8 +90,8 @@ def _write(warehouse: Warehouse, run_id: str, rows: Sequence[dict[str, Any]]) ->
             {"date": date, "run_id": run_id},
         )
         of_date = [{**row, "run_id": run_id} for row in rows if row["date"] == date]
-        table = pa.Table.from_pylist(of_date, _SCHEMA)
-        both = pa.concat_tables([others.select(_SCHEMA.names).cast(_SCHEMA), table])
+        table = arrow_rows(COSTS, of_date)
+        both = pa.concat_tables([others.select(table.schema.names).cast(table.schema), table])
         warehouse.replace_partition(COSTS, date, both)
 
 

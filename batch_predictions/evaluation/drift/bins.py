@@ -34,7 +34,7 @@ class Counts:
     """The rows of a column in its bins.
 
     Attributes:
-        rows: by bin: `MISSING`, 1, 2, …
+        rows: by bin: `MISSING`, 1, 2, …; bins without rows may be left out.
         lowest: the smallest number; None of text, and where there is none.
         highest: the largest number, likewise.
     """
@@ -89,16 +89,13 @@ def count_rows(
     counted = _count_numbers(warehouse, where, numbers, bins, parameters) if numbers else {}
     for column in texts:
         ends = bins[column.name]
-        places = {category: number for number, category in enumerate(ends, start=1)}
-        rows = dict.fromkeys(range(len(ends) + 2), 0)
         found = warehouse.query(
-            f'select "{column.name}" as category, count(*) as rows {where} group by 1', parameters
+            f"""select case when "{column.name}" is null then {MISSING} else
+                coalesce(list_position($ends::VARCHAR[], "{column.name}"), $other) end as bin,
+            count(*) as rows {where} group by 1""",
+            {**parameters, "ends": list(ends), "other": len(ends) + 1},
         ).to_pylist()
-        for row in found:
-            category = row["category"]
-            number = MISSING if category is None else places.get(category, len(ends) + 1)
-            rows[number] += row["rows"]
-        counted[column.name] = Counts(rows)
+        counted[column.name] = Counts({row["bin"]: row["rows"] for row in found})
     return counted
 
 

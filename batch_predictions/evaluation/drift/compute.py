@@ -12,21 +12,12 @@ import numpy as np
 import pyarrow as pa
 
 from batch_predictions.evaluation.drift.statistics import compare_categories, compare_numbers
-from batch_predictions.tables import HISTOGRAMS
+from batch_predictions.tables import DRIFT, HISTOGRAMS
 from batch_predictions.warehouse import Warehouse
+from batch_predictions.warehouse.arrow_rows import arrow_rows
 
 Histogram: TypeAlias = Sequence[Mapping[str, Any]]
 """The rows of `evaluation.histograms` of a column, in order of their bins."""
-SCHEMA = pa.schema(
-    [
-        ("table_name", pa.string()),
-        ("column_name", pa.string()),
-        ("statistic", pa.string()),
-        ("value", pa.float64()),
-        ("reference", pa.date32()),
-        ("n", pa.int64()),
-    ]
-)
 
 
 def compute_drift(warehouse: Warehouse, day: dt.date) -> pa.Table:
@@ -43,7 +34,7 @@ def compute_drift(warehouse: Warehouse, day: dt.date) -> pa.Table:
         for (table, column), histogram in read_histograms(warehouse, day).items()
         for statistic, value in compare_histogram(histogram).items()
     ]
-    return pa.Table.from_pylist(drift, SCHEMA)
+    return arrow_rows(DRIFT, drift)
 
 
 def read_histograms(warehouse: Warehouse, day: dt.date) -> dict[tuple[str, str], Histogram]:
@@ -62,8 +53,13 @@ def compare_histogram(histogram: Histogram) -> dict[str, float]:
     reference, rows = (
         np.array([row[name] for row in histogram], np.int64) for name in ("reference_rows", "rows")
     )
-    if any(row["category"] is not None for row in histogram):
+    if has_categories(histogram):
         return compare_categories(reference, rows)
     # The first bin has the rows without a value.
     ends = np.array([histogram[1]["lower"], *(row["upper"] for row in histogram[1:])], np.float64)
     return compare_numbers(reference, rows, ends)
+
+
+def has_categories(histogram: Histogram) -> bool:
+    """Whether the column is text."""
+    return any(row["category"] is not None for row in histogram)

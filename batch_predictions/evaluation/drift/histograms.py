@@ -26,20 +26,8 @@ from batch_predictions.evaluation.drift.reference import reference_days
 from batch_predictions.model_store import ModelStore
 from batch_predictions.tables import HISTOGRAMS, Column, Table
 from batch_predictions.warehouse import Warehouse
+from batch_predictions.warehouse.arrow_rows import arrow_rows
 
-SCHEMA = pa.schema(
-    [
-        ("table_name", pa.string()),
-        ("column_name", pa.string()),
-        ("bin", pa.int64()),
-        ("lower", pa.float64()),
-        ("upper", pa.float64()),
-        ("category", pa.string()),
-        ("reference", pa.date32()),
-        ("reference_rows", pa.int64()),
-        ("rows", pa.int64()),
-    ]
-)
 FrozenBins: TypeAlias = tuple[Bins, Counts]
 """The bins of a column, and the rows of the training's last day in them."""
 
@@ -75,7 +63,7 @@ def compute_histograms(warehouse: Warehouse, models: ModelStore, day: dt.date) -
         for column in columns:
             for row in _histogram(column, frozen[column.name], counted[column.name]):
                 rows.append({"table_name": table.qualified, "reference": reference, **row})
-    return pa.Table.from_pylist(rows, SCHEMA)
+    return arrow_rows(HISTOGRAMS, rows)
 
 
 def _freeze(

@@ -9,10 +9,11 @@ from batch_predictions.evaluation.drift.bins import MISSING
 from batch_predictions.evaluation.drift.compute import (
     Histogram,
     compare_histogram,
+    has_categories,
     read_histograms,
 )
 from batch_predictions.evaluation.drift.statistics import PSI
-from batch_predictions.reporting import legend_outside, new_axes
+from batch_predictions.reporting import legend_outside, new_axes, new_panes
 from batch_predictions.warehouse import Warehouse, as_date
 
 if TYPE_CHECKING:
@@ -62,26 +63,17 @@ def plot_histograms(warehouse: Warehouse, day: str) -> Figure | None:
         return None
     rows, columns = PANES
     chosen = sorted(histograms, key=lambda item: (-item[0], item[1]))[: rows * columns]
-    figure, axes = new_axes("", width=3 * columns, height=2.6 * rows)
-    axes.remove()
     title = f"Share of rows up to each value, on {day} and at the last training"
-    figure.suptitle(title, x=0.01, ha="left", fontsize=11)
-    panes = figure.subplots(rows, columns, squeeze=False).ravel()
+    figure, panes = new_panes(title, rows, columns, width=3 * columns, height=2.6 * rows)
     for pane, (psi, (table, column), histogram) in zip(panes, chosen, strict=False):
         pane.set_title(f"{table.split('.')[1]}.{column}\nPSI {psi:.2f}", loc="left", fontsize=8)
-        draw = _draw_categories if _is_text(histogram) else _draw_distributions
+        draw = _draw_categories if has_categories(histogram) else _draw_distributions
         draw(pane, histogram, day)
-        pane.spines[["top", "right"]].set_visible(False)
-        pane.tick_params(labelsize=7)
     for pane in panes[len(chosen) :]:
         pane.remove()
     panes[0].legend(fontsize=7, frameon=False)
     figure.tight_layout()
     return figure
-
-
-def _is_text(histogram: Histogram) -> bool:
-    return any(row["category"] is not None for row in histogram)
 
 
 def _draw_distributions(pane: Any, histogram: Histogram, day: str) -> None:

@@ -92,12 +92,11 @@ def _area_between(before: Doubles, now: Doubles, ends: Doubles) -> float:
         now: likewise.
         ends: as in `compare_numbers`.
     """
-    difference = np.abs(np.append(0.0, before - now))
+    difference = np.append(0.0, before - now)
     left, right = difference[:-1], difference[1:]
-    crosses = np.sign(np.append(0.0, before - now))
-    total = left + right
-    mean = total / 2
+    mean = np.abs(left + right) / 2
     # Two triangles, where one function is above the other first and below it then.
-    crossed = (crosses[:-1] * crosses[1:] < 0) & (total > 0)
-    mean[crossed] = (left[crossed] ** 2 + right[crossed] ** 2) / (2 * total[crossed])
+    crossed = left * right < 0
+    left, right = left[crossed], right[crossed]
+    mean[crossed] = (left**2 + right**2) / (2 * np.abs(left - right))
     return float(np.nansum(mean * np.diff(ends)))
