@@ -98,6 +98,7 @@ def test_readers_see_complete_releases_while_publishers_are_killed(tmp_path: Pat
     readers = [Reader(world.settings, contents) for _ in range(2)]
     for reader in readers:
         reader.start()
+    readers[0].wait(1)  # The first release is served: whatever is new from now on was published.
     # The fork server imports the modules once, for all publishers.
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["batch_predictions.serving.release.publish"])
@@ -107,7 +108,8 @@ def test_readers_see_complete_releases_while_publishers_are_killed(tmp_path: Pat
             publisher = context.Process(target=publish_forever, args=arguments)
             publisher.start()
             served = len(contents)
-            while len(contents) == served and publisher.is_alive():
+            while len(contents) == served:
+                assert publisher.is_alive()
                 readers[0].wait(1)
             # Each kill hits another point of the next publish: the reader's pace is the clock.
             readers[0].wait(10 * kill)
