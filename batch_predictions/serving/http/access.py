@@ -9,6 +9,7 @@ import hmac
 import ipaddress
 import os
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from typing import Literal
 
 from batch_predictions.serving.http.problems import (
@@ -45,6 +46,7 @@ def required_scope(method: str, path: str) -> Scope | None:
     return "admin" if method == "DELETE" else "write"
 
 
+@lru_cache(maxsize=64)
 def is_loopback(host: str) -> bool:
     """Whether an address to listen on is reached from this machine only."""
     if host == "localhost":

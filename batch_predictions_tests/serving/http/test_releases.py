@@ -6,6 +6,7 @@ import datetime as dt
 import threading
 import time
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -262,3 +263,37 @@ def test_memory_keeps_what_was_used_last() -> None:
     assert [cache.get(key) for key in "acd"] == [1, None, None]
     cache.put("huge", 2, 11)
     assert len(cache) == 1 and cache.get("huge") is None
+
+
+def test_memory_is_cleared_beside_further_use() -> None:
+    cache: BoundedCache[int] = BoundedCache(10_000)
+    for key in range(1_000):
+        cache.put(key, key, 1)
+    clearing = threading.Thread(target=cache.clear)
+    clearing.start()
+    while len(cache) == 1_000:
+        time.sleep(0.0001)
+    cache.put("late", 1, 1)
+    clearing.join()
+    assert len(cache) <= 1
+    for key in range(10_000):  # All bytes are free again.
+        cache.put(key, key, 1)
+    assert len(cache) == 10_000
+
+
+def test_the_memory_of_a_replaced_release_is_freed_by_the_next_refresh() -> None:
+    served = ServedRelease("a", DAY, 1, {})
+    source = SimpleNamespace(read=lambda query: query(None, served))
+    zone = ZoneInfo("UTC")
+    watcher = ReleaseWatcher(source, lambda served: CurrentRelease(served, zone, 8_000, 0))  # type: ignore[arg-type]
+    watcher.refresh()
+    first = watcher.require()
+    first.answers.put("path", "answer", 10)
+    first.lists.put("segment", "list", 10)
+    served = ServedRelease("b", DAY, 2, {})
+    watcher.refresh()
+    # Requests that have begun with it still find their answers.
+    assert watcher.require().identity == ("b", 2) and first.answers.get("path") == "answer"
+    watcher.refresh()
+    assert len(first.answers) == len(first.lists) == 0
+    assert watcher.require().identity == ("b", 2)

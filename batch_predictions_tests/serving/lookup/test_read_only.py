@@ -7,7 +7,9 @@ import json
 import os
 import shutil
 import sqlite3
+import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -277,3 +279,35 @@ def test_a_postgres_role_that_may_only_select_is_enough(tmp_path: Path) -> None:
             db.exec_driver_sql("drop owned by application")
             db.exec_driver_sql("drop role application")
         world.store.close()
+
+
+def test_threads_read_at_the_same_time_and_a_closed_store_has_no_open_file(
+    shop: ServingWorld,
+) -> None:
+    file = beside(shop.settings, "").resolve()
+
+    def open_files() -> int:
+        links = list(Path("/proc/self/fd").iterdir())
+        return sum(link.resolve() == file for link in links)
+
+    before = open_files()
+    store = ReadStore(store_url(shop.settings))
+    together = threading.Barrier(4)
+
+    def read(wait: bool) -> str:
+        def query(_: Any, served: ServedRelease) -> str:
+            if wait:
+                together.wait(60)
+            return served.release_id
+
+        return store.read_rows(query)
+
+    first = read(False)
+    with ThreadPoolExecutor(4) as threads:
+        assert set(threads.map(read, [True] * 4)) == {first}
+    shop.release(NEXT, tag="b")
+    shop.store.close()
+    assert read(False) > first
+    assert open_files() > before
+    store.close()
+    assert open_files() == before
