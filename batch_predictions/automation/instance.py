@@ -27,14 +27,23 @@ _EVENT_LOG = {
         "class": "HomeEventLogStorage",
     }
 }
+_POSTGRES_STORAGES = {
+    "run_storage": ("dagster_postgres.run_storage", "PostgresRunStorage"),
+    "event_log_storage": (
+        "batch_predictions.automation.postgres_event_log",
+        "HomePostgresEventLogStorage",
+    ),
+    "schedule_storage": ("dagster_postgres.schedule_storage", "PostgresScheduleStorage"),
+}
 
 
 def prepare(settings: Settings) -> Path:
     """Writes `<home>/dagster/dagster.yaml` and makes its folder `DAGSTER_HOME`.
 
     It is the platform's dagster.yaml with `execution.instance` merged into it, and with the event
-    log of `automation/event_log.py` where these settings have no storage. Jobs of a Ray cluster use
-    Dagster's own storage: they and the process that waits for them read each other's events.
+    log of `automation/event_log.py` where these settings have no storage, or that of
+    `automation/postgres_event_log.py` where they have PostgreSQL. Jobs of a Ray cluster without
+    PostgreSQL use Dagster's own: they and the process that waits for them read each other's events.
 
     Raises:
         SettingsError: the address of Ray's job server has a password, or the URL of Dagster's
@@ -43,7 +52,7 @@ def prepare(settings: Settings) -> Path:
     folder = settings.home / "dagster"
     folder.mkdir(parents=True, exist_ok=True)
     text = (resources.files("batch_predictions") / "dagster.yaml").read_text(encoding="utf-8")
-    overrides = {**_launcher(settings), **settings.execution.instance}
+    overrides = {**_launcher(settings), **_with_postgres(settings.execution.instance)}
     _require_psycopg2(settings.execution.instance)
     uses_ray = "ray" in (settings.execution.executor, settings.execution.launcher)
     if not uses_ray and not {"storage", *_EVENT_LOG} & {*overrides}:
@@ -71,6 +80,18 @@ def create_storage(folder: Path) -> None:
         instance.get_runs_count()
         instance.get_asset_keys(limit=1)
         instance.all_instigator_state()
+
+
+def _with_postgres(instance: dict[str, Any]) -> dict[str, Any]:
+    """`execution.instance` with the platform's event log in the PostgreSQL that it names."""
+    storage = instance.get("storage")
+    if not isinstance(storage, dict) or set(storage) != {"postgres"}:
+        return instance
+    storages = {
+        name: {"module": module, "class": class_, "config": storage["postgres"]}
+        for name, (module, class_) in _POSTGRES_STORAGES.items()
+    }
+    return {**{key: value for key, value in instance.items() if key != "storage"}, **storages}
 
 
 def _launcher(settings: Settings) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Iterator
 
 import dagster as dg
@@ -15,6 +16,7 @@ from batch_predictions.redaction import configure, redact_logs
 from batch_predictions.settings import Settings
 from batch_predictions.tables import ITEM_STATE
 from batch_predictions.warehouse import Warehouse
+from batch_predictions_tests.worlds.postgres import empty_postgres
 from batch_predictions_tests.worlds.recorded_assets import (
     DAYS,
     ITEMS,
@@ -25,21 +27,42 @@ from batch_predictions_tests.worlds.recorded_assets import (
 MATERIALIZATION = dg.DagsterEventType.ASSET_MATERIALIZATION
 
 
-@pytest.fixture
-def instance(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Iterator[dg.DagsterInstance]:
+@pytest.fixture(params=["sqlite", "postgresql"])
+def instance(
+    request: pytest.FixtureRequest, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[dg.DagsterInstance]:
+    if request.param == "postgresql":
+        use_postgres(settings, monkeypatch)
     with home_dagster(settings, monkeypatch) as instance:
         yield instance
 
 
 @pytest.fixture
-def shop(instance: dg.DagsterInstance, warehouse: Warehouse) -> RecordedAssets:
-    return RecordedAssets(instance, warehouse)
+def in_files(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Iterator[dg.DagsterInstance]:
+    with home_dagster(settings, monkeypatch) as instance:
+        yield instance
+
+
+def use_postgres(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Settings of Dagster's records in an empty PostgreSQL."""
+    pytest.importorskip(
+        "dagster_postgres", reason="dagster-postgres is not installed: pip install -e '.[postgres]'"
+    )
+    url = sa.make_url(empty_postgres()).set(drivername="postgresql+psycopg2")
+    monkeypatch.setenv("DAGSTER_POSTGRES_URL", url.render_as_string(hide_password=False))
+    postgres = {"postgres_url": {"env": "DAGSTER_POSTGRES_URL"}}
+    settings.execution.instance["storage"] = {"postgres": postgres}
+
+
+@pytest.fixture
+def shop(in_files: dg.DagsterInstance, warehouse: Warehouse) -> RecordedAssets:
+    return RecordedAssets(in_files, warehouse)
 
 
 def test_a_home_uses_this_storage_unless_the_settings_name_another(
-    instance: dg.DagsterInstance, settings: Settings
+    in_files: dg.DagsterInstance, settings: Settings
 ) -> None:
-    assert isinstance(instance.event_log_storage, HomeEventLogStorage)
+    assert isinstance(in_files.event_log_storage, HomeEventLogStorage)
     other = settings.model_copy(deep=True)
     other.execution.instance["storage"] = {"sqlite": {"base_dir": "elsewhere"}}
     text = (home_instance.prepare(other) / "dagster.yaml").read_text(encoding="utf-8")
@@ -47,13 +70,23 @@ def test_a_home_uses_this_storage_unless_the_settings_name_another(
 
 
 def test_a_process_without_dagster_home_finds_the_events_of_the_home(
-    instance: dg.DagsterInstance, settings: Settings, monkeypatch: pytest.MonkeyPatch
+    in_files: dg.DagsterInstance, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("DAGSTER_HOME")
     monkeypatch.setenv("BATCH_PREDICTIONS_HOME", str(settings.home))
     elsewhere = HomeEventLogStorage.from_config_value(None, {})
     index = settings.home / "dagster" / "history" / "runs" / "index.db"
     assert elsewhere.path_for_shard("index") == str(index) and index.exists()
+
+
+def read_database(url: str) -> bytes:
+    """The rows of all tables, as text."""
+    engine = sa.create_engine(url)
+    with engine.connect() as db:
+        tables = sa.inspect(db).get_table_names()
+        rows = [db.exec_driver_sql(f'select * from "{table}"').fetchall() for table in tables]
+    engine.dispose()
+    return repr(rows).encode()
 
 
 def test_the_record_of_a_failure_has_no_password(
@@ -90,11 +123,16 @@ def test_the_record_of_a_failure_has_no_password(
     assert "cannot connect to postgresql://user:***@host" in data.error.cause.message
     instance.event_log_storage.dispose()
     stored = [path.read_bytes() for path in settings.home.rglob("*") if path.is_file()]
+    if "storage" in settings.execution.instance:
+        stored.append(read_database(os.environ["DAGSTER_POSTGRES_URL"]))
     assert any(b"cannot connect to" in content for content in stored)
     assert not any(b"s3cret" in content for content in stored)
 
 
-def test_a_partition_with_equal_rows_is_recorded_once(shop: RecordedAssets) -> None:
+def test_a_partition_with_equal_rows_is_recorded_once(
+    instance: dg.DagsterInstance, warehouse: Warehouse
+) -> None:
+    shop = RecordedAssets(instance, warehouse)
     shop.run(*DAYS)
     assert shop.recorded() == [(day, 1) for day in DAYS] and shop.plots == ["bought", "shelved"]
     shop.run(*DAYS)
@@ -107,7 +145,10 @@ def test_a_partition_with_equal_rows_is_recorded_once(shop: RecordedAssets) -> N
     assert shop.instance.get_materialized_partitions(dg.AssetKey("bought")) == set(DAYS)
 
 
-def test_who_materializes_by_hand_sees_that_it_has_happened(shop: RecordedAssets) -> None:
+def test_who_materializes_by_hand_sees_that_it_has_happened(
+    instance: dg.DagsterInstance, warehouse: Warehouse
+) -> None:
+    shop = RecordedAssets(instance, warehouse)
     shop.run(DAYS[0])
     shop.run(DAYS[0], by_hand=True)
     assert shop.recorded() == [(DAYS[0], 1)] * 2 and len(shop.plots) == 2
@@ -160,11 +201,26 @@ def test_a_batch_is_stored_as_single_events_are(
     assert shop.recorded() == [*((day, 1) for day in DAYS), *((day, 2) for day in DAYS)]
 
 
-def test_few_databases_stay_open(shop: RecordedAssets) -> None:
-    storage = shop.instance.event_log_storage
+def test_few_databases_stay_open(in_files: dg.DagsterInstance, warehouse: Warehouse) -> None:
+    shop = RecordedAssets(in_files, warehouse)
+    storage = in_files.event_log_storage
     assert isinstance(storage, HomeEventLogStorage)
     for number in range(6):
         shop.rows[DAYS[0]] = number
         shop.run(DAYS[0])
     assert len(storage._engines) <= 4
-    assert all(shop.instance.all_logs(run.run_id) for run in shop.instance.get_runs())
+    assert all(in_files.all_logs(run.run_id) for run in in_files.get_runs())
+
+
+def test_in_postgresql_few_connections_serve_all_events(
+    settings: Settings, warehouse: Warehouse, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    use_postgres(settings, monkeypatch)
+    with home_dagster(settings, monkeypatch) as instance:
+        engine = instance.event_log_storage._engine  # type: ignore[attr-defined]
+        opened: list[object] = []
+        sa.event.listen(engine, "connect", lambda connection, _: opened.append(connection))
+        RecordedAssets(instance, warehouse).run(*DAYS)
+        [run] = instance.get_runs()
+        assert len(instance.all_logs(run.run_id)) > 10
+        assert len(opened) <= 2

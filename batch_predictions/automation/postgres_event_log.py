@@ -1,0 +1,61 @@
+"""The event log of a home's Dagster instance in PostgreSQL, without repetitions and passwords.
+
+Dagster's own storage opens a connection for every statement. This one keeps two open.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Self
+
+from dagster import EventLogEntry
+from dagster._serdes import ConfigurableClassData
+from dagster_postgres.event_log import PostgresEventLogStorage
+from dagster_postgres.utils import (
+    create_pg_engine,
+    get_token_provider_from_config,
+    pg_url_from_config,
+)
+
+from batch_predictions.automation.recorded_events import HomeEvents
+
+KEPT_CONNECTIONS, MAX_FURTHER_CONNECTIONS = 2, 20
+"""Some reads begin within a transaction, hence two. Further ones, of threads that read at the same
+time, as those of the daemon, are closed after use."""
+
+
+class HomePostgresEventLogStorage(HomeEvents, PostgresEventLogStorage):
+    """Dagster's events in PostgreSQL, in Dagster's own tables."""
+
+    def __init__(self, postgres_url: str, *arguments: Any, **options: Any) -> None:
+        super().__init__(postgres_url, *arguments, **options)
+        self._engine = create_pg_engine(
+            self.postgres_url,
+            self._token_provider,
+            isolation_level="AUTOCOMMIT",
+            pool_size=KEPT_CONNECTIONS,
+            max_overflow=MAX_FURTHER_CONNECTIONS,
+            pool_pre_ping=True,
+        )
+
+    @classmethod
+    def from_config_value(
+        cls, inst_data: ConfigurableClassData | None, config_value: Mapping[str, Any]
+    ) -> Self:
+        """The storage of dagster.yaml, with the keys of Dagster's own."""
+        return cls(
+            pg_url_from_config(config_value),
+            config_value.get("should_autocreate_tables", True),
+            inst_data,
+            get_token_provider_from_config(config_value),
+        )
+
+    def store_event_batch(self, events: Sequence[EventLogEntry]) -> None:
+        """Stores events, those of a range of partitions by one statement."""
+        if kept := self.worth_recording(events):
+            super().store_event_batch(kept)
+
+    def dispose(self) -> None:
+        """Closes all connections."""
+        super().dispose()
+        self._engine.dispose()
