@@ -7,7 +7,9 @@ from collections.abc import Iterable
 import dagster as dg
 
 from batch_predictions.automation.jobs import NIGHTLY, WEEKLY_TRAINING
+from batch_predictions.inference.declaration import asset_key_of
 from batch_predictions.settings import SettingsError
+from batch_predictions.tables import DEMOGRAPHIC_RECOMMENDATIONS, RECOMMENDATIONS
 
 MADE_GROUPS = tuple(
     group
@@ -18,7 +20,7 @@ MADE_GROUPS = tuple(
 
 
 def select_assets(graph: dg.BaseAssetGraph, names: Iterable[str]) -> frozenset[dg.AssetKey]:
-    """The assets of some names, and all that they need.
+    """The assets of some names, and all that they need; with recommendations their fallback.
 
     Args:
         graph: the asset graph.
@@ -38,6 +40,9 @@ def select_assets(graph: dg.BaseAssetGraph, names: Iterable[str]) -> frozenset[d
             shown = ", ".join(sorted({key.path[-1] for key in known if key.path[0] in _SHOWN}))
             raise SettingsError(f"--only {name}: there is no such table or model: {shown}")
         chosen |= keys
+    if asset_key_of(RECOMMENDATIONS) in chosen:
+        # Without the fallback, the release would have no list for users who are new.
+        chosen.add(asset_key_of(DEMOGRAPHIC_RECOMMENDATIONS))
     needed = dg.AssetSelection.assets(*chosen).upstream() & groups
     return frozenset(needed.resolve(graph))
 

@@ -61,6 +61,9 @@ def test_a_night_runs_on_postgresql_without_a_database_in_the_home(
     lookup = ["lookup", "recommendations", "u01"]
     answer = run_json(*lookup, env=env, cwd=tmp_path)
     assert answer["release_id"] == night["release_id"]
+    # With --only recommendations comes the fallback.
+    unknown = run_json("lookup", "recommendations", "nobody", env=env, cwd=tmp_path)
+    assert unknown["source"] == "popular" and unknown["items"]
 
     # Retention removes old runs there too, and keeps the newest materializations.
     _age_runs(dagster_url)
