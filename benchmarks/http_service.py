@@ -1,7 +1,7 @@
 """The HTTP service under load, beside the same lookup by a plain FastAPI handler.
 
     python benchmarks/http_service.py [--users 100000] [--asked N] [--k 20] [--seconds 8]
-        [--connections 8]
+        [--connections 8] [--publisher-nice 0]
 
 Needs wrk (Debian: apt-get install wrk), which runs on the same machine. One worker each, loopback,
 keep-alive, random users, lists of 10 of k stored items. Rounds alternate between:
@@ -18,6 +18,7 @@ of one more client is compared with the first one of the same release and user. 
 from __future__ import annotations
 
 import argparse
+import datetime as dt
 import http.client
 import json
 import multiprocessing
@@ -185,6 +186,12 @@ def in_another_process(function: Callable[..., Any], *arguments: Any) -> None:
     assert process.exitcode == 0
 
 
+def publish_politely(settings: Settings, day: dt.date, nice: int) -> None:
+    """Publishes a day by a process of lower priority."""
+    os.nice(nice)
+    release(settings, day)
+
+
 def publish_under_load(settings: Settings, port: int, load: Load, args: Any) -> dict[str, Any]:
     """Load while the next day, which is predicted already, is published and swapped."""
     next_day = DAY.replace(day=DAY.day + 1)
@@ -195,7 +202,9 @@ def publish_under_load(settings: Settings, port: int, load: Load, args: Any) -> 
         target=lambda: compared.update(compare_answers(port, args.asked, stop))
     )
     context = multiprocessing.get_context("spawn")
-    publisher = context.Process(target=release, args=(settings, next_day))
+    publisher = context.Process(
+        target=publish_politely, args=(settings, next_day, args.publisher_nice)
+    )
     checker.start()
     start = time.perf_counter()
     publisher.start()
@@ -256,6 +265,9 @@ def main() -> None:
     parser.add_argument("--seconds", type=int, default=8)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--connections", type=int, default=8)
+    parser.add_argument(
+        "--publisher-nice", type=int, default=0, help="as Nice= of the systemd unit of the night"
+    )
     parser.add_argument("--port", type=int, default=8810)
     args = parser.parse_args()
     args.asked = args.asked or args.users

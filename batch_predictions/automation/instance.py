@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 from importlib import resources
 from pathlib import Path
@@ -46,8 +47,8 @@ def prepare(settings: Settings) -> Path:
     PostgreSQL use Dagster's own: they and the process that waits for them read each other's events.
 
     Raises:
-        SettingsError: the address of Ray's job server has a password, or the URL of Dagster's
-            PostgreSQL names another driver than psycopg2.
+        SettingsError: the address of Ray's job server has a password, the URL of Dagster's
+            PostgreSQL names another driver than psycopg2, or dagster-postgres is not installed.
     """
     folder = settings.home / "dagster"
     folder.mkdir(parents=True, exist_ok=True)
@@ -87,6 +88,11 @@ def _with_postgres(instance: dict[str, Any]) -> dict[str, Any]:
     storage = instance.get("storage")
     if not isinstance(storage, dict) or set(storage) != {"postgres"}:
         return instance
+    if importlib.util.find_spec("dagster_postgres") is None:
+        raise SettingsError(
+            "execution.instance: storage.postgres needs dagster-postgres: install "
+            "batch_predictions with the extra postgres"
+        )
     storages = {
         name: {"module": module, "class": class_, "config": storage["postgres"]}
         for name, (module, class_) in _POSTGRES_STORAGES.items()

@@ -13,7 +13,7 @@ import sqlalchemy as sa
 from batch_predictions.automation import instance as home_instance
 from batch_predictions.automation.event_log import HomeEventLogStorage
 from batch_predictions.redaction import configure, redact_logs
-from batch_predictions.settings import Settings
+from batch_predictions.settings import Settings, SettingsError
 from batch_predictions.tables import ITEM_STATE
 from batch_predictions.warehouse import Warehouse
 from batch_predictions_tests.worlds.postgres import empty_postgres
@@ -67,6 +67,18 @@ def test_a_home_uses_this_storage_unless_the_settings_name_another(
     other.execution.instance["storage"] = {"sqlite": {"base_dir": "elsewhere"}}
     text = (home_instance.prepare(other) / "dagster.yaml").read_text(encoding="utf-8")
     assert "HomeEventLogStorage" not in text and "elsewhere" in text
+
+
+def test_postgresql_without_its_package_is_refused_in_one_sentence(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DAGSTER_HOME", "")
+    monkeypatch.setenv("DAGSTER_POSTGRES_URL", "postgresql+psycopg2://u:p@host/dagster")
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    postgres = {"postgres_url": {"env": "DAGSTER_POSTGRES_URL"}}
+    settings.execution.instance["storage"] = {"postgres": postgres}
+    with pytest.raises(SettingsError, match="with the extra postgres"):
+        home_instance.prepare(settings)
 
 
 def test_a_process_without_dagster_home_finds_the_events_of_the_home(
