@@ -29,12 +29,9 @@ _EVENT_LOG = {
     }
 }
 _POSTGRES_STORAGES = {
-    "run_storage": ("dagster_postgres.run_storage", "PostgresRunStorage"),
-    "event_log_storage": (
-        "batch_predictions.automation.postgres_event_log",
-        "HomePostgresEventLogStorage",
-    ),
-    "schedule_storage": ("dagster_postgres.schedule_storage", "PostgresScheduleStorage"),
+    "run_storage": "HomePostgresRunStorage",
+    "event_log_storage": "HomePostgresEventLogStorage",
+    "schedule_storage": "HomePostgresScheduleStorage",
 }
 
 
@@ -42,8 +39,8 @@ def prepare(settings: Settings) -> Path:
     """Writes `<home>/dagster/dagster.yaml` and makes its folder `DAGSTER_HOME`.
 
     It is the platform's dagster.yaml with `execution.instance` merged into it, and with the event
-    log of `automation/event_log.py` where these settings have no storage, or that of
-    `automation/postgres_event_log.py` where they have PostgreSQL. Jobs of a Ray cluster without
+    log of `automation/event_log.py` where these settings have no storage, or the storages of
+    `automation/postgres_storage.py` where they have PostgreSQL. Jobs of a Ray cluster without
     PostgreSQL use Dagster's own: they and the process that waits for them read each other's events.
 
     Raises:
@@ -84,7 +81,7 @@ def create_storage(folder: Path) -> None:
 
 
 def _with_postgres(instance: dict[str, Any]) -> dict[str, Any]:
-    """`execution.instance` with the platform's event log in the PostgreSQL that it names."""
+    """`execution.instance` with the platform's storages in the PostgreSQL that it names."""
     storage = instance.get("storage")
     if not isinstance(storage, dict) or set(storage) != {"postgres"}:
         return instance
@@ -93,9 +90,10 @@ def _with_postgres(instance: dict[str, Any]) -> dict[str, Any]:
             "execution.instance: storage.postgres needs dagster-postgres: install "
             "batch_predictions with the extra postgres"
         )
+    module = "batch_predictions.automation.postgres_storage"
     storages = {
         name: {"module": module, "class": class_, "config": storage["postgres"]}
-        for name, (module, class_) in _POSTGRES_STORAGES.items()
+        for name, class_ in _POSTGRES_STORAGES.items()
     }
     return {**{key: value for key, value in instance.items() if key != "storage"}, **storages}
 

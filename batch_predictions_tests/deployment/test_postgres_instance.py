@@ -48,7 +48,7 @@ def test_a_night_runs_on_postgresql_without_a_database_in_the_home(
     monkeypatch.setenv("DAGSTER_POSTGRES_URL", dagster_url)
     with dg.DagsterInstance.from_config(str(home / "dagster")) as instance:
         assert type(instance.event_log_storage).__name__ == "HomePostgresEventLogStorage"
-        assert type(instance.run_storage).__name__ == "PostgresRunStorage"
+        assert type(instance.run_storage).__name__ == "HomePostgresRunStorage"
         runs = instance.get_runs()
         assert runs and {run.status for run in runs} == {dg.DagsterRunStatus.SUCCESS}
         key = dg.AssetKey(["predictions", "recommendations"])

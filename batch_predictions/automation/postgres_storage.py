@@ -1,6 +1,7 @@
-"""The event log of a home's Dagster instance in PostgreSQL, without repetitions and passwords.
+"""Dagster's records of a home in PostgreSQL, in Dagster's own tables.
 
-Dagster's own storage opens a connection for every statement. This one keeps two open.
+Dagster's own storages open a connection for every statement. These keep two open, and the event log
+records no repetitions and no passwords.
 """
 
 from __future__ import annotations
@@ -11,6 +12,8 @@ from typing import Any, Self
 from dagster import EventLogEntry
 from dagster._serdes import ConfigurableClassData
 from dagster_postgres.event_log import PostgresEventLogStorage
+from dagster_postgres.run_storage import PostgresRunStorage
+from dagster_postgres.schedule_storage import PostgresScheduleStorage
 from dagster_postgres.utils import (
     create_pg_engine,
     get_token_provider_from_config,
@@ -24,11 +27,14 @@ KEPT_CONNECTIONS, MAX_FURTHER_CONNECTIONS = 2, 20
 time, as those of the daemon, are closed after use."""
 
 
-class HomePostgresEventLogStorage(HomeEvents, PostgresEventLogStorage):
-    """Dagster's events in PostgreSQL, in Dagster's own tables."""
+class _KeptConnections:
+    """A mix-in of Dagster's storages; the keys of its configuration are Dagster's."""
+
+    postgres_url: str
+    _token_provider: Any
 
     def __init__(self, postgres_url: str, *arguments: Any, **options: Any) -> None:
-        super().__init__(postgres_url, *arguments, **options)
+        super().__init__(postgres_url, *arguments, **options)  # type: ignore[call-arg]
         self._engine = create_pg_engine(
             self.postgres_url,
             self._token_provider,
@@ -42,7 +48,7 @@ class HomePostgresEventLogStorage(HomeEvents, PostgresEventLogStorage):
     def from_config_value(
         cls, inst_data: ConfigurableClassData | None, config_value: Mapping[str, Any]
     ) -> Self:
-        """The storage of dagster.yaml, with the keys of Dagster's own."""
+        """The storage of dagster.yaml."""
         return cls(
             pg_url_from_config(config_value),
             config_value.get("should_autocreate_tables", True),
@@ -50,12 +56,24 @@ class HomePostgresEventLogStorage(HomeEvents, PostgresEventLogStorage):
             get_token_provider_from_config(config_value),
         )
 
+    def dispose(self) -> None:
+        """Closes all connections."""
+        super().dispose()  # type: ignore[misc]
+        self._engine.dispose()
+
+
+class HomePostgresEventLogStorage(_KeptConnections, HomeEvents, PostgresEventLogStorage):
+    """Events."""
+
     def store_event_batch(self, events: Sequence[EventLogEntry]) -> None:
         """Stores events, those of a range of partitions by one statement."""
         if kept := self.worth_recording(events):
             super().store_event_batch(kept)
 
-    def dispose(self) -> None:
-        """Closes all connections."""
-        super().dispose()
-        self._engine.dispose()
+
+class HomePostgresRunStorage(_KeptConnections, PostgresRunStorage):
+    """Runs."""
+
+
+class HomePostgresScheduleStorage(_KeptConnections, PostgresScheduleStorage):
+    """Ticks of schedules and sensors."""
