@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
+import itertools
 import json
+import math
 import re
 import shutil
 import subprocess
+import time
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from prometheus_client.parser import text_string_to_metric_families
 
 from batch_predictions.serving.release_files.destinations import export_current
 from batch_predictions.settings import HttpSettings, Settings
 from batch_predictions_tests.worlds.deployment import DEPLOYMENT, assert_commands_exist, read_yaml
 from batch_predictions_tests.worlds.http_service import publish_all, running_service
+from batch_predictions_tests.worlds.prometheus import Prometheus, running_prometheus
 from batch_predictions_tests.worlds.serving import open_world
 
 NAME = re.compile(r"\bbatch_predictions_[a-z_]+")
@@ -141,3 +147,64 @@ def test_prometheus_accepts_the_rules_and_they_fire(arguments: list[str], tmp_pa
         check=False,
     )
     assert process.returncode == 0, process.stdout + process.stderr
+
+
+def test_in_a_prometheus_every_panel_has_data_and_every_rule_is_loaded(tmp_path: Path) -> None:
+    """The page's configuration, and two services that are asked meanwhile."""
+    world = open_world(tmp_path / "home")
+    publish_all(world)
+    export_current(world.settings, tmp_path / "files")
+    files = Settings(home=tmp_path / "none", http=HttpSettings(release_dir=tmp_path / "files"))
+    with ExitStack() as stack:
+        services = [
+            stack.enter_context(running_service(settings)) for settings in (world.settings, files)
+        ]
+        configuration = documented_configuration([client.port for client in services])
+        prometheus = stack.enter_context(running_prometheus(tmp_path, configuration))
+        asked = itertools.count()
+        missing = {panel["title"]: panel for panel in dashboard()["panels"]}
+        while missing:
+            number = next(asked)
+            assert number < 3_000, f"no data after {number} requests: {[*missing]}"
+            event = {"event_id": f"e{number}", "event_type": "click", "user_id": "u1"}
+            services[0].send("POST", "/v1/events", {"events": [{**event, "item_id": "a1"}]})
+            for client in services:
+                client.list_of(f"u{number % 50}")
+            time.sleep(0.05)
+            for title, panel in [*missing.items()]:
+                if all(has_data(prometheus, target["expr"]) for target in panel["targets"]):
+                    del missing[title]
+        [ready] = set(prometheus.values(expand("avg(batch_predictions_store_reachable)")))
+        assert ready == 1
+        [group] = prometheus.get("rules")["groups"]
+        assert [rule["name"] for rule in group["rules"]] == [rule["alert"] for rule in rules()]
+        assert {rule["health"] for rule in group["rules"]} <= {"ok", "unknown"}
+    world.store.close()
+
+
+def documented_configuration(ports: list[int]) -> dict[str, Any]:
+    """The configuration of docs/deployment.md for services without keys, read every half second."""
+    page = (DEPLOYMENT.parent / "docs" / "deployment.md").read_text(encoding="utf-8")
+    [text] = re.findall(r"```yaml\n(scrape_configs:.*?)```", page, re.DOTALL)
+    configuration: dict[str, Any] = yaml.safe_load(text)
+    [job] = configuration["scrape_configs"]
+    del job["authorization"]
+    job["static_configs"] = [{"targets": [f"127.0.0.1:{port}" for port in ports]}]
+    return {
+        "global": {"scrape_interval": "500ms", "evaluation_interval": "500ms"},
+        "scrape_configs": [job],
+        "rule_files": [str(DEPLOYMENT / "prometheus" / "rules.yaml")],
+    }
+
+
+def expand(query: str) -> str:
+    """A query with Grafana's variables as the dashboard begins with them."""
+    values = {item["name"]: item.get("allValue", "") for item in dashboard()["templating"]["list"]}
+    values["__rate_interval"] = "10s"
+    return re.sub(r"\$(\w+)", lambda match: values[match[1]], query)
+
+
+def has_data(prometheus: Prometheus, query: str) -> bool:
+    """Whether a query has values, and all of them are numbers."""
+    values = prometheus.values(expand(query))
+    return bool(values) and all(map(math.isfinite, values))
