@@ -14,11 +14,8 @@ from dagster._serdes import ConfigurableClassData
 from dagster_postgres.event_log import PostgresEventLogStorage
 from dagster_postgres.run_storage import PostgresRunStorage
 from dagster_postgres.schedule_storage import PostgresScheduleStorage
-from dagster_postgres.utils import (
-    create_pg_engine,
-    get_token_provider_from_config,
-    pg_url_from_config,
-)
+from dagster_postgres.utils import pg_url_from_config
+from sqlalchemy import Engine, create_engine
 
 from batch_predictions.automation.recorded_events import HomeEvents
 
@@ -30,36 +27,53 @@ time, as those of the daemon, are closed after use."""
 class _KeptConnections:
     """A mix-in of Dagster's storages; the keys of its configuration are Dagster's."""
 
-    postgres_url: str
-    _token_provider: Any
+    _engine: Engine
 
-    def __init__(self, postgres_url: str, *arguments: Any, **options: Any) -> None:
-        super().__init__(postgres_url, *arguments, **options)  # type: ignore[call-arg]
-        self._engine = create_pg_engine(
-            self.postgres_url,
-            self._token_provider,
-            isolation_level="AUTOCOMMIT",
-            pool_size=KEPT_CONNECTIONS,
-            max_overflow=MAX_FURTHER_CONNECTIONS,
-            pool_pre_ping=True,
-        )
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self._engine = _keep_connections(self._engine)
 
     @classmethod
     def from_config_value(
         cls, inst_data: ConfigurableClassData | None, config_value: Mapping[str, Any]
     ) -> Self:
         """The storage of dagster.yaml."""
+        options = {}
+        if config_value.get("auth_provider") is not None:
+            # Versions of dagster-postgres that know the key have the function.
+            from dagster_postgres.utils import get_token_provider_from_config
+
+            options["token_provider"] = get_token_provider_from_config(config_value)
         return cls(
             pg_url_from_config(config_value),
             config_value.get("should_autocreate_tables", True),
             inst_data,
-            get_token_provider_from_config(config_value),
+            **options,
         )
 
     def dispose(self) -> None:
         """Closes all connections."""
         super().dispose()  # type: ignore[misc]
         self._engine.dispose()
+
+
+def _keep_connections(engine: Engine) -> Engine:
+    """An engine that opens connections as another one does, and keeps them."""
+
+    def connect() -> Any:
+        connection = engine.raw_connection()
+        opened = connection.driver_connection
+        connection.detach()
+        return opened
+
+    return create_engine(
+        engine.url,
+        creator=connect,
+        isolation_level="AUTOCOMMIT",
+        pool_size=KEPT_CONNECTIONS,
+        max_overflow=MAX_FURTHER_CONNECTIONS,
+        pool_pre_ping=True,
+    )
 
 
 class HomePostgresEventLogStorage(_KeptConnections, HomeEvents, PostgresEventLogStorage):
