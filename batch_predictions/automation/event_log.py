@@ -18,7 +18,6 @@ from typing import Any, Self
 
 from dagster import EventLogEntry
 from dagster._core.storage.event_log import SqliteEventLogStorage
-from dagster._core.storage.sqlite import SQLITE_BUSY_TIMEOUT_SECONDS
 from dagster._serdes import ConfigurableClassData
 from sqlalchemy import Connection, Engine, create_engine, event
 from sqlalchemy.pool import StaticPool
@@ -28,6 +27,8 @@ from batch_predictions.settings import home_folder
 
 MAX_OPEN_DATABASES = 4
 """That of all runs' asset events and those of the newest runs, one database for each run."""
+BUSY_SECONDS = 30
+"""How long a statement waits for another process."""
 BATCH_VARIABLE, BATCH_EVENTS = "DAGSTER_EVENT_BATCH_SIZE", "1000"
 """Dagster's variable that lets it store events in batches."""
 
@@ -88,7 +89,7 @@ class HomeEventLogStorage(HomeEvents, SqliteEventLogStorage):
             engine = create_engine(
                 self.conn_string_for_shard(shard),
                 poolclass=StaticPool,
-                connect_args={"timeout": SQLITE_BUSY_TIMEOUT_SECONDS, "check_same_thread": False},
+                connect_args={"timeout": BUSY_SECONDS, "check_same_thread": False},
             )
             event.listen(engine, "connect", _sync_at_checkpoints)
             self._engines[shard] = engine
