@@ -121,6 +121,7 @@ class HomeEventLogStorage(HomeEvents, SqliteEventLogStorage):
             try:
                 with ExitStack() as self._batch_stack:
                     for entry in self.worth_recording(events):
+                        # Not by HomeEvents, which would look for repetitions again.
                         super(HomeEvents, self).store_event(entry)
             finally:
                 self._batch.clear()

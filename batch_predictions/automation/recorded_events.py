@@ -21,8 +21,8 @@ from batch_predictions.automation.run_tags import AUTOMATION_TAG, OWNER_TAG
 from batch_predictions.redaction import redact
 
 _UNATTENDED = {OWNER_TAG, AUTOMATION_TAG}
-CODE_VERSION_TAG = "dagster/code_version"
-INPUT_VERSION_TAGS = "dagster/input_data_version/"
+_CODE_VERSION_TAG = "dagster/code_version"
+_INPUT_VERSION_TAGS = "dagster/input_data_version/"
 
 
 class HomeEvents(SqlEventLogStorage):
@@ -45,7 +45,7 @@ class HomeEvents(SqlEventLogStorage):
 
     def worth_recording(self, entries: Sequence[EventLogEntry]) -> list[EventLogEntry]:
         """Events without repetitions and passwords. Several materializations are a range."""
-        is_range = sum(materialization_of(entry) is not None for entry in entries) > 1
+        is_range = sum(_materialization_of(entry) is not None for entry in entries) > 1
         return [
             _redacted(entry)
             for entry in entries
@@ -54,17 +54,17 @@ class HomeEvents(SqlEventLogStorage):
 
     def _is_repetition(self, entry: EventLogEntry, *, with_inputs: bool) -> bool:
         """Whether a partition was written with equal rows, and its event says nothing new."""
-        new = materialization_of(entry)
+        new = _materialization_of(entry)
         if new is None or new.partition is None:
             return False
         changed = new.metadata.get("changed")
         if changed is None or changed.value is not False:
             return False
-        recorded = self.newest_materialization(new)
+        recorded = self._newest_materialization(new)
         if recorded is None or self._is_by_hand(entry.run_id):
             return False
         # To each partition of a range, Dagster gives the versions of the inputs of all.
-        return provenance(*recorded, with_inputs=with_inputs) == provenance(
+        return _provenance(*recorded, with_inputs=with_inputs) == _provenance(
             new, entry.run_id, with_inputs=with_inputs
         )
 
@@ -77,7 +77,7 @@ class HomeEvents(SqlEventLogStorage):
             self._by_hand = run_id, is_by_hand
         return is_by_hand
 
-    def newest_materialization(
+    def _newest_materialization(
         self, of: AssetMaterialization
     ) -> tuple[AssetMaterialization, str] | None:
         """The recorded materialization of the same asset and partition, and its run's id."""
@@ -96,11 +96,11 @@ class HomeEvents(SqlEventLogStorage):
         if text is None:
             return None
         entry = deserialize_value(text, EventLogEntry)
-        materialization = materialization_of(entry)
+        materialization = _materialization_of(entry)
         return None if materialization is None else (materialization, entry.run_id)
 
 
-def provenance(
+def _provenance(
     materialization: AssetMaterialization, run_id: str, *, with_inputs: bool
 ) -> dict[str, str]:
     """What a partition was computed from: versions of inputs, and of the code if it is declared."""
@@ -108,16 +108,16 @@ def provenance(
     versions = {
         name: tag
         for name, tag in tags.items()
-        if with_inputs and name.startswith(INPUT_VERSION_TAGS)
+        if with_inputs and name.startswith(_INPUT_VERSION_TAGS)
     }
-    code = tags.get(CODE_VERSION_TAG, run_id)
+    code = tags.get(_CODE_VERSION_TAG, run_id)
     # Without a declared version Dagster takes the run's id.
-    return versions if code == run_id else versions | {CODE_VERSION_TAG: code}
+    return versions if code == run_id else versions | {_CODE_VERSION_TAG: code}
 
 
 def _redacted(entry: EventLogEntry) -> EventLogEntry:
     """An event whose texts, such as those of an exception, have no password."""
-    if materialization_of(entry) is not None:
+    if _materialization_of(entry) is not None:
         return entry  # its metadata, with plots, is the platform's own
     text = serialize_value(entry)
     if redact(text) == text:
@@ -136,7 +136,7 @@ def _redacted_values(value: Any) -> Any:
     return value
 
 
-def materialization_of(entry: EventLogEntry) -> AssetMaterialization | None:
+def _materialization_of(entry: EventLogEntry) -> AssetMaterialization | None:
     """What an event says of a partition that was written; None: it is another event."""
     dagster_event = entry.dagster_event
     if dagster_event is None or not dagster_event.is_step_materialization:

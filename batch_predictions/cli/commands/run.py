@@ -25,8 +25,8 @@ Only: TypeAlias = Annotated[
     typer.Option(
         "--only",
         metavar="NAME",
-        help="Make this table or model alone, with what it needs; give it again for more. The "
-        "release has what there is of the others.",
+        help="Make this table or model alone, with what it needs, and recommendations with their "
+        "fallback; give it again for more. The release has what there is of the others.",
     ),
 ]
 EndStuckRuns: TypeAlias = Annotated[
