@@ -11,10 +11,11 @@ POSTGRES = "BATCH_PREDICTIONS_TEST_POSTGRES"
 
 
 def empty_postgres() -> str:
-    """The URL of an empty database of this test process; skips without a server."""
+    """The URL of an empty database of this test process; skips without a server or a driver."""
     server = os.environ.get(POSTGRES)
     if not server:
         pytest.skip(f"{POSTGRES} names no PostgreSQL (.ci/with-postgres starts one)")
+    pytest.importorskip("psycopg", reason="psycopg is not installed: pip install -e '.[postgres]'")
     name = f"tests_{os.environ.get('PYTEST_XDIST_WORKER', 'main')}"
     engine = sa.create_engine(server, isolation_level="AUTOCOMMIT")
     with engine.connect() as db:
