@@ -26,7 +26,7 @@ from batch_predictions.models.forest.quickscorer import (
     Doubles,
     Forest,
     Rows,
-    as_matrix,
+    iterate_lines,
 )
 from batch_predictions.models.forest.treeshap import (
     build_explainer,
@@ -89,26 +89,25 @@ class BanzhafExplainer:
         from batch_predictions.models.forest.kernels.banzhaf import banzhaf_values
 
         forest = self.forest
-        matrix = as_matrix(rows, forest.n_features)
-        out = np.empty((len(matrix), self.n_players), np.float32)
-        banzhaf_values(
-            matrix,
-            forest.tree_starts,
-            forest.split_feature,
-            forest.thresholds[matrix.dtype.name],
-            forest.default_left,
-            forest.right_mask,
-            self.left_mask,
-            self.node_players,
-            self.tree_leaves,
-            self.leaf_values,
-            self.leaf_players,
-            self.players,
-            self.zero_fractions,
-            forest.missing_as_zero,
-            _leaf_bits(forest.right_mask.dtype),
-            out,
-        )
+        out = np.empty((len(rows), self.n_players), np.float32)
+        for span, lines in iterate_lines(rows, forest.n_features):
+            banzhaf_values(
+                lines,
+                forest.tree_starts,
+                forest.split_feature,
+                forest.thresholds[lines.dtype.name],
+                forest.default_left,
+                forest.right_mask,
+                self.left_mask,
+                self.node_players,
+                self.tree_leaves,
+                self.leaf_values,
+                self.leaf_players,
+                self.players,
+                self.zero_fractions,
+                _leaf_bits(forest.right_mask.dtype),
+                out[span],
+            )
         return out.astype(np.float64)
 
     @classmethod

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 MAX_LEAVES = 64
 """Leaves of a tree at most: scoring keeps one bit for each."""
-MISSING_TYPE_NONE, MISSING_TYPE_ZERO = 0, 1
+_MISSING_TYPE_NONE, _MISSING_TYPE_ZERO = 0, 1
 """LightGBM's `missing_type` of a split: a missing value counts as 0; zeros count as missing."""
-_CATEGORICAL_BIT, _DEFAULT_LEFT_BIT, _MISSING_TYPE_SHIFT = 1, 2, 2
+_CATEGORICAL_BIT, _LEFT_BIT, _MISSING_TYPE_SHIFT = 1, 2, 2
 """Parts of LightGBM's `decision_type`; the missing type is in the bits above the second."""
 
 
@@ -24,7 +24,8 @@ class Tree:
     Attributes:
         split_feature: column that each node compares, (nodes,).
         threshold: a row goes left up to this value, (nodes,).
-        default_left: whether a missing value goes left, (nodes,).
+        default_left: whether a missing value goes left, (nodes,); one that counts as 0 goes where
+            0 goes.
         missing_type: LightGBM's missing type, (nodes,).
         children: left and right child of each node, (nodes, 2); a leaf is -1 - its number.
         left_leaves: the leaves below each node's left child, as bits, (nodes,).
@@ -63,7 +64,7 @@ def parse_model(text: str) -> tuple[int, list[Tree]]:
     for tree in trees:
         for feature, missing_type in zip(tree.split_feature, tree.missing_type, strict=True):
             missing_types.setdefault(feature, set()).add(missing_type)
-    if any(MISSING_TYPE_ZERO in types for types in missing_types.values()):
+    if any(_MISSING_TYPE_ZERO in types for types in missing_types.values()):
         raise UnsupportedModelError("zeros count as missing values")
     if any(len(types) > 1 for types in missing_types.values()):
         raise UnsupportedModelError("splits of one feature treat missing values differently")
@@ -78,6 +79,8 @@ def _parse_tree(block: str) -> Tree:
     if fields.get("is_linear", "0") != "0":
         raise UnsupportedModelError("its leaves are linear models")
     decisions = _parse_ints(fields, "decision_type")
+    missing_types = [decision >> _MISSING_TYPE_SHIFT for decision in decisions]
+    thresholds = _parse_floats(fields, "threshold")
     if any(decision & _CATEGORICAL_BIT for decision in decisions):
         raise UnsupportedModelError("it has categorical splits")
     left_children, right_children = (
@@ -89,9 +92,14 @@ def _parse_tree(block: str) -> Tree:
     counts = _parse_ints(fields, "leaf_count") or [0] * len(values)
     return Tree(
         split_feature=_parse_ints(fields, "split_feature"),
-        threshold=_parse_floats(fields, "threshold"),
-        default_left=[bool(decision & _DEFAULT_LEFT_BIT) for decision in decisions],
-        missing_type=[decision >> _MISSING_TYPE_SHIFT for decision in decisions],
+        threshold=thresholds,
+        default_left=[
+            threshold >= 0 if missing_type == _MISSING_TYPE_NONE else bool(decision & _LEFT_BIT)
+            for threshold, missing_type, decision in zip(
+                thresholds, missing_types, decisions, strict=True
+            )
+        ],
+        missing_type=missing_types,
         children=[
             (_renumber(left, new_number), _renumber(right, new_number)) for left, right in children
         ],

@@ -9,39 +9,62 @@ categorical splits and linear leaves are left to LightGBM.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from batch_predictions.models.forest.lightgbm_text import (
-    MISSING_TYPE_NONE,
-    Tree,
-    UnsupportedModelError,
-    parse_model,
-)
+from batch_predictions.models.forest.lightgbm_text import UnsupportedModelError, parse_model
 
 Doubles = npt.NDArray[np.float64]
 Rows = npt.NDArray[np.float32] | Doubles
+Lines = npt.NDArray[Any]
+"""Rows in groups of `GROUP_ROWS`, as the kernels read them: a line of values for each feature,
+(groups, features, GROUP_ROWS). The last group is filled up with zeros."""
+
+BLOCK_ROWS = 4096
+"""Rows that are grouped at once: of 60 float32 features they take 1 MB."""
 
 
 def build_predictor(model_text: str) -> Callable[[Rows], Doubles]:
-    """A function from rows, (n, features), to raw scores, (n,), for LightGBM's text of a model.
+    """`build_predictors` of one model: a function from rows to raw scores, (n,)."""
+    predict = build_predictors([model_text])
+    return lambda rows: predict(rows)[0]
+
+
+def build_predictors(model_texts: Sequence[str]) -> Callable[[Rows], Doubles]:
+    """A function from rows, (n, features), to raw scores, (models, n).
 
     The function uses one thread and releases the interpreter's lock. A model that is not supported
     here is scored by LightGBM on one thread.
-    """
-    try:
-        return Forest.from_text(model_text).raw_scores
-    except UnsupportedModelError:
-        import lightgbm
 
-        booster = lightgbm.Booster(model_str=model_text)
-        return lambda rows: np.asarray(
-            booster.predict(rows, raw_score=True, num_threads=1), np.float64
-        )
+    Args:
+        model_texts: LightGBM's text of each model; all have the same features.
+    """
+    forests: dict[int, Forest] = {}
+    boosters: dict[int, Any] = {}
+    for number, text in enumerate(model_texts):
+        try:
+            forests[number] = Forest.from_text(text)
+        except UnsupportedModelError:
+            import lightgbm
+
+            boosters[number] = lightgbm.Booster(model_str=text)
+
+    def predict(rows: Rows) -> Doubles:
+        scores = np.empty((len(model_texts), len(rows)))
+        if forests:
+            n_features = next(iter(forests.values())).n_features
+            for span, lines in iterate_lines(rows, n_features):
+                for number, forest in forests.items():
+                    forest.score_lines(lines, scores[number, span])
+        for number, booster in boosters.items():
+            scores[number] = booster.predict(rows, raw_score=True, num_threads=1)
+        return scores
+
+    return predict
 
 
 @dataclass(frozen=True)
@@ -57,7 +80,6 @@ class Forest:
         default_left: whether a missing value goes left, (nodes,).
         right_mask: bits of the leaves that remain possible if a row goes right, (nodes,).
         leaf_values: from left to right, (trees, leaves).
-        missing_as_zero: whether a missing value counts as 0, (features,).
     """
 
     n_features: int
@@ -67,7 +89,6 @@ class Forest:
     default_left: npt.NDArray[np.uint8]
     right_mask: npt.NDArray[Any]
     leaf_values: Doubles
-    missing_as_zero: npt.NDArray[np.bool_]
 
     def raw_scores(self, rows: Rows) -> Doubles:
         """Raw scores, (n,), of rows, (n, features): as `Booster.predict(rows, raw_score=True)`.
@@ -75,22 +96,25 @@ class Forest:
         Raises:
             ValueError: rows do not have the model's number of columns.
         """
+        scores = np.empty(len(rows))
+        for span, lines in iterate_lines(rows, self.n_features):
+            self.score_lines(lines, scores[span])
+        return scores
+
+    def score_lines(self, lines: Lines, out: Doubles) -> None:
+        """Writes the raw scores of rows, (n,), that are given as groups."""
         from batch_predictions.models.forest.kernels.trees import raw_scores
 
-        matrix = as_matrix(rows, self.n_features)
-        scores = np.empty(len(matrix))
         raw_scores(
-            matrix,
+            lines,
             self.tree_starts,
             self.split_feature,
-            self.thresholds[matrix.dtype.name],
+            self.thresholds[lines.dtype.name],
             self.default_left,
             self.right_mask,
             self.leaf_values,
-            self.missing_as_zero,
-            scores,
+            out,
         )
-        return scores
 
     @classmethod
     def from_text(cls, model_text: str) -> Forest:
@@ -118,38 +142,29 @@ class Forest:
                 [all_bits & ~leaves for tree in trees for leaves in tree.left_leaves], bits
             ),
             leaf_values=leaf_values,
-            missing_as_zero=find_missing_as_zero(n_features, trees),
         )
 
 
-def as_matrix(rows: Rows, n_features: int) -> npt.NDArray[Any]:
-    """Rows as the kernels read them: in single or double precision, in C or Fortran order.
+def iterate_lines(rows: Rows, n_features: int) -> Iterator[tuple[slice, Lines]]:
+    """Blocks of rows, (n, features): which rows they are, and their groups.
 
     Raises:
         ValueError: rows do not have the model's number of columns.
     """
-    check_width(rows, n_features)
-    matrix: Any = rows if rows.dtype == np.float32 else np.asarray(rows, np.float64)
-    return matrix if matrix.flags.f_contiguous else np.ascontiguousarray(matrix)
+    from batch_predictions.models.forest.kernels.trees import group_rows
+    from batch_predictions.models.forest.kernels.vector_ir import GROUP_ROWS
 
-
-def check_width(rows: Rows, n_features: int) -> None:
-    """Checks that rows are (n, features).
-
-    Raises:
-        ValueError: they are not.
-    """
     if rows.ndim != 2 or rows.shape[1] != n_features:
         raise ValueError(f"rows are {rows.shape}, but the trees have {n_features} features")
-
-
-def find_missing_as_zero(n_features: int, trees: Sequence[Tree]) -> npt.NDArray[np.bool_]:
-    """Features whose missing values count as 0, (features,): training had none missing."""
-    missing_as_zero = np.zeros(n_features, np.bool_)
-    for tree in trees:
-        for feature, missing_type in zip(tree.split_feature, tree.missing_type, strict=True):
-            missing_as_zero[feature] = missing_type == MISSING_TYPE_NONE
-    return missing_as_zero
+    matrix: Any = rows if rows.dtype == np.float32 else np.asarray(rows, np.float64)
+    if not matrix.flags.f_contiguous:
+        matrix = np.ascontiguousarray(matrix)
+    for start in range(0, len(matrix), BLOCK_ROWS):
+        stop = min(start + BLOCK_ROWS, len(matrix))
+        groups = -(-(stop - start) // GROUP_ROWS)
+        lines = np.zeros((groups, n_features, GROUP_ROWS), matrix.dtype)
+        group_rows(matrix, start, lines)
+        yield slice(start, stop), lines
 
 
 def _round_down(values: Doubles) -> npt.NDArray[np.float32]:

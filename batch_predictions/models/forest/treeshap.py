@@ -28,12 +28,7 @@ from batch_predictions.models.forest.lightgbm_text import (
     UnsupportedModelError,
     parse_model,
 )
-from batch_predictions.models.forest.quickscorer import (
-    Doubles,
-    Rows,
-    check_width,
-    find_missing_as_zero,
-)
+from batch_predictions.models.forest.quickscorer import Doubles, Rows, iterate_lines
 
 Integers = npt.NDArray[np.int64]
 Path = list[tuple[int, bool]]
@@ -94,7 +89,8 @@ class TreeExplainer:
         split_directions: 1 if the path goes right, plus 2 if a missing value goes left, (splits,).
         points, weights: of Gauss-Legendre quadrature on 0 to 1, by number of points,
             (max points + 1, max points).
-        missing_as_zero: whether a missing value counts as 0, (features,).
+        n_features: number of columns of rows.
+        n_players: number of players.
     """
 
     leaf_starts: Integers
@@ -107,7 +103,7 @@ class TreeExplainer:
     split_directions: Integers
     points: Doubles
     weights: Doubles
-    missing_as_zero: npt.NDArray[np.bool_]
+    n_features: int
     n_players: int
 
     def shap_values(self, rows: Rows) -> Doubles:
@@ -121,23 +117,22 @@ class TreeExplainer:
         """
         from batch_predictions.models.forest.kernels.trees import shap_values
 
-        check_width(rows, len(self.missing_as_zero))
         contributions = np.empty((len(rows), self.n_players), np.float64)
-        shap_values(
-            np.ascontiguousarray(rows),
-            self.leaf_starts,
-            self.leaf_values,
-            self.step_players,
-            self.zero_fractions,
-            self.step_starts,
-            self.split_features,
-            self.split_thresholds,
-            self.split_directions,
-            self.points,
-            self.weights,
-            self.missing_as_zero,
-            contributions,
-        )
+        for span, lines in iterate_lines(rows, self.n_features):
+            shap_values(
+                lines,
+                self.leaf_starts,
+                self.leaf_values,
+                self.step_players,
+                self.zero_fractions,
+                self.step_starts,
+                self.split_features,
+                self.split_thresholds,
+                self.split_directions,
+                self.points,
+                self.weights,
+                contributions[span],
+            )
         return contributions
 
     @classmethod
@@ -180,7 +175,7 @@ class TreeExplainer:
             np.array(split_directions, np.int64),
             points,
             weights,
-            find_missing_as_zero(n_features, trees),
+            n_features,
             max(players, default=-1) + 1,
         )
 

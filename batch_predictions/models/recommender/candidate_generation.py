@@ -199,8 +199,10 @@ class GeneratorEnsemble:
         union = np.empty((histories.users, len(lists) * candidates_per_generator), dtype=np.int64)
         longest = union_candidates(np.stack(lists), len(self.items), union)
         union = np.ascontiguousarray(union[:, : max(longest, 1)])
+        local = {id(g.subset): g.subset for g in self.generators}
+        local_union = {key: subset.to_local(union) for key, subset in local.items()}
         scores = {
-            generator.name: scores_of(generator.subset.to_local(union))
+            generator.name: scores_of(local_union[id(generator.subset)])
             for generator, scores_of in zip(self.generators, scorers, strict=True)
         }
         groups: dict[str, FeatureGroup] = {g.name: g.declaration.reason for g in self.generators}

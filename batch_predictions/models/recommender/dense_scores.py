@@ -69,13 +69,15 @@ def mask_scores(
 
 def argsort_descending(scores: Floats) -> npt.NDArray[np.int64]:
     """The columns of each row, best first, (n, m); equal scores by column, nan and -inf last."""
-    # Zero added: -0 becomes 0, of which the bits are compared.
-    bits = (np.where(np.isnan(scores), -np.inf, scores) + np.float32(0.0)).view(np.uint32)
-    sign = np.uint32(1 << 31)
-    # As integers, the bits of negative numbers fall as the numbers rise.
-    ascending = np.where(bits & sign, ~bits, bits | sign)
-    columns = np.arange(scores.shape[1], dtype=np.uint64)
-    # Sorted with the column in the lower half: numpy sorts integers many times as fast as it
-    # sorts indices.
-    keys = np.sort((~ascending).astype(np.uint64) << np.uint64(32) | columns, axis=1)
-    return (keys & np.uint64(2**32 - 1)).astype(np.int64)
+    return (sorted_keys(scores) & np.uint64(2**32 - 1)).astype(np.int64)
+
+
+def sorted_keys(scores: Floats) -> npt.NDArray[np.uint64]:
+    """`argsort_descending`, each column in the lower half of a key, (n, m)."""
+    from batch_predictions.models.recommender.kernels.topk import order_keys
+
+    keys = np.empty(scores.shape, dtype=np.uint64)
+    order_keys(np.ascontiguousarray(scores, dtype=np.float32).view(np.uint32), keys)
+    # numpy sorts integers many times as fast as it sorts indices.
+    keys.sort(axis=1)
+    return keys

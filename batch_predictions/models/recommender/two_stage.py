@@ -133,8 +133,7 @@ class TwoStageRecommender(Recommender):
         margins = np.full(is_candidate.shape, np.nan, dtype=np.float32)
         contributions = None
         if len(table):
-            sizes = is_candidate.sum(axis=1)
-            margins[is_candidate], contributions = self.ranker.margins(table, sizes)
+            margins[is_candidate], contributions = self.ranker.margins(table, candidates.sizes)
         # Equal margins are ordered by position, as everywhere: candidates in that order.
         order = np.argsort(np.where(is_candidate, candidates.positions, len(self.items)), axis=1)
         best = argsort_descending(np.take_along_axis(margins, order, axis=1))[:, :k]

@@ -14,9 +14,10 @@ from hypothesis import strategies as st
 from batch_predictions.models.forest.banzhaf import BanzhafExplainer, build_banzhaf_explainer
 from batch_predictions.models.forest.lightgbm_text import Tree, UnsupportedModelError, parse_model
 from batch_predictions.models.forest.quickscorer import (
+    BLOCK_ROWS,
     Forest,
     build_predictor,
-    find_missing_as_zero,
+    build_predictors,
 )
 from batch_predictions.models.forest.treeshap import (
     TreeExplainer,
@@ -74,6 +75,17 @@ def test_raw_scores_equal_lightgbm_s_to_the_bit(
     np.testing.assert_array_equal(scores, booster.predict(scoring, raw_score=True))
 
 
+@pytest.mark.parametrize("order", ["C", "F"])
+def test_many_rows_are_scored_by_several_models_in_blocks(order: Any) -> None:
+    rows = np.asarray(make_rows(0, BLOCK_ROWS * 2 + 45, 6, 0.1, np.float32), order=order)
+    # The second model has large trees, which only LightGBM scores.
+    boosters = [train(rows[:400], seed=seed, num_leaves=n) for seed, n in enumerate((7, 90, 30))]
+    scores = build_predictors([booster.model_to_string() for booster in boosters])(rows)
+    assert scores.shape == (3, len(rows))
+    for booster, found in zip(boosters, scores, strict=True):
+        np.testing.assert_array_equal(found, booster.predict(rows, raw_score=True))
+
+
 @settings(max_examples=15, deadline=None)
 @given(
     seed=st.integers(0, 2**31),
@@ -122,8 +134,7 @@ def test_banzhaf_values_average_over_all_coalitions(
 
 def banzhaf_by_definition(text: str, players: list[int], rows: np.ndarray) -> np.ndarray:
     """Means over all coalitions of what a player adds to the leaves' expected values."""
-    n_features, trees = parse_model(text)
-    as_zero = find_missing_as_zero(n_features, trees)
+    _, trees = parse_model(text)
     n_players = max(players) + 1
     out = np.zeros((len(rows), n_players))
     coalitions = list(product([False, True], repeat=n_players))
@@ -132,7 +143,7 @@ def banzhaf_by_definition(text: str, players: list[int], rows: np.ndarray) -> np
             continue
         for leaf, path in iterate_paths(tree):
             entries = group_by_player(tree, path, players)
-            for number, row in enumerate(np.where(np.isnan(rows) & as_zero, 0.0, rows)):
+            for number, row in enumerate(rows):
                 passes = {
                     player: all(passes_split(tree, row, split) for split in splits)
                     for player, _, splits in entries

@@ -146,27 +146,52 @@ def test_values_by_tag_are_those_of_sparse_products(seed: int, rows: int) -> Non
     random = np.random.default_rng(seed)
     tags = csr_matrix((random.random((12, 6)) < 0.4).astype(np.float32))
     tag_arrays = tags.indptr, tags.indices, tags.data
-    items = random.integers(0, 12, (5, 7))
+    starts, items = make_rows(random, 5, 12)
+    candidates_of = starts, items
     events, overall = world.entry_events(90), random.random(6)
     by_tag = np.asarray((world.to_csr(events) @ tags).toarray(), np.float64)
+    user_of_row = np.repeat(np.arange(5), np.diff(starts))
 
     def averaged(values: np.ndarray) -> np.ndarray:
-        return np.stack([tags[items[user]] @ values[user] for user in range(5)])
+        weights = tags[items].toarray()
+        return np.asarray((weights * values[user_of_row]).sum(axis=1))
 
-    out = np.empty((5, 7), np.float32)
+    out = np.empty(len(items), np.float32)
     entries = world.indptr, world.entry_items
-    histories.tag_events(*entries, events, tag_arrays, 6, items, out)
+    histories.tag_events(*entries, events, tag_arrays, 6, *candidates_of, out)
     np.testing.assert_allclose(out, averaged(np.log1p(by_tag)), rtol=1e-5, atol=1e-5)
-    histories.tag_affinity(*entries, events, tag_arrays, overall, items, out)
+    histories.tag_affinity(*entries, events, tag_arrays, overall, *candidates_of, out)
     shares = by_tag / np.maximum(by_tag.sum(axis=1, keepdims=True), 1e-12)
     lifts = np.log((shares + 0.01 * overall + 1e-9) / (overall + 1e-9))
     np.testing.assert_allclose(out, averaged(lifts), rtol=1e-4, atol=1e-4)
-    histories.tag_days_since_last(*entries, world.days_since_last, tag_arrays, 6, 99.0, items, out)
+    days = world.days_since_last
+    histories.tag_days_since_last(*entries, days, tag_arrays, 6, 99.0, *candidates_of, out)
     newest = np.full((5, 6), 99.0)
     for user, item, days in zip(*entries_of(world), world.days_since_last, strict=True):
         is_tag = tags[item].toarray()[0] > 0
         newest[user] = np.where(is_tag, np.minimum(newest[user], days), newest[user])
     np.testing.assert_allclose(out, averaged(newest), rtol=1e-5)
+
+
+def make_rows(random: np.random.Generator, users: int, items: int) -> tuple[np.ndarray, np.ndarray]:
+    """First row of each user, of which some have none, and the item of each row."""
+    starts = np.concatenate([[0], np.cumsum(random.integers(0, 8, users))])
+    return starts, random.integers(0, items, starts[-1])
+
+
+@settings(max_examples=20, deadline=None)
+@given(seed=st.integers(0, 2**31))
+def test_values_of_shops_are_those_of_a_dense_matrix(seed: int) -> None:
+    random = np.random.default_rng(seed)
+    by_shop = random_sparse(3, 12, 0.4, "csr", random_state=seed)
+    shops = random.integers(-1, 3, 6)
+    starts, items = make_rows(random, 6, 12)
+    out = np.empty(len(items), np.float32)
+    arrays = by_shop.indptr, by_shop.indices, by_shop.data
+    histories.values_of_shops(*arrays, shops, np.argsort(shops), 12, starts, items, out)
+    shop_of_row = np.repeat(shops, np.diff(starts))
+    expected = np.where(shop_of_row < 0, np.nan, by_shop.toarray()[shop_of_row, items])
+    np.testing.assert_allclose(out, expected, rtol=1e-6)
 
 
 def entries_of(world: Histories) -> tuple[np.ndarray, np.ndarray]:

@@ -14,7 +14,6 @@ from numba.core import cgutils
 from numba.extending import intrinsic
 
 from batch_predictions.jit import njit_cached
-from batch_predictions.models.forest.kernels.trees import fill_columns
 from batch_predictions.models.forest.kernels.vector_ir import (
     GROUP_ROWS,
     broadcast,
@@ -141,7 +140,7 @@ def _add_leaf(
 
 @njit_cached
 def banzhaf_values(
-    rows: Any,
+    lines: Any,
     tree_starts: Any,
     split_feature: Any,
     threshold: Any,
@@ -154,31 +153,28 @@ def banzhaf_values(
     leaf_players: Any,
     players: Any,
     zero_fractions: Any,
-    missing_as_zero: Any,
     leaf_bits: Any,
     out: Any,
 ) -> None:
     """Contributions of players, tree after tree; see `banzhaf.BanzhafExplainer`.
 
     Args:
-        rows: (n, features).
+        lines: n rows in groups, (groups, features, GROUP_ROWS).
         leaf_bits: the bit of each leaf of a tree.
         out: written, (n, players).
     """
-    n, n_features = rows.shape
-    n_players = out.shape[1]
-    columns = np.zeros((n_features, GROUP_ROWS), dtype=rows.dtype)
+    n, n_players = out.shape
     alive = np.empty((n_players, GROUP_ROWS), dtype=right_mask.dtype)
     all_leaves = leaf_bits.sum()
     total = np.empty((n_players, GROUP_ROWS), dtype=np.float32)
-    for start in range(0, n, GROUP_ROWS):
+    for group in range(len(lines)):
+        start = group * GROUP_ROWS
         size = min(GROUP_ROWS, n - start)
-        fill_columns(rows, start, size, missing_as_zero, columns)
         total[:] = 0.0
         for tree in range(len(tree_starts) - 1):
             alive[:] = all_leaves
             _keep_leaves(
-                columns,
+                lines[group],
                 split_feature,
                 threshold,
                 default_left,

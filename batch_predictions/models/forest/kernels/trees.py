@@ -23,6 +23,9 @@ from batch_predictions.models.forest.kernels.vector_ir import (
     open_arrays,
 )
 
+GROUPS_AT_ONCE = 16
+"""Groups that are turned together."""
+
 
 @intrinsic
 def _find_exit_leaves(
@@ -50,7 +53,7 @@ def _find_exit_leaves(
         right_mask,
         types.intp,
         types.intp,
-        types.int64[::1],
+        types.uint64[::1],
     )
 
     def generate_code(context: Any, builder: Any, signature: Any, values: Any) -> Any:
@@ -84,59 +87,63 @@ def _find_exit_leaves(
 
 
 @njit_cached
-def fill_columns(rows: Any, start: int, size: int, missing_as_zero: Any, columns: Any) -> None:
-    """Turns a group of rows: a line of `columns` (features, GROUP_ROWS) for each feature.
+def group_rows(rows: Any, start: int, lines: Any) -> None:
+    """Turns rows into groups, with a line of values for each feature.
 
     Args:
-        rows: (n, features).
-        start: the first row of the group.
-        size: rows of the group.
-        missing_as_zero: whether a missing value of the column counts as 0, (features,).
-        columns: written.
+        rows: (n, features), in C or Fortran order.
+        start: the first row.
+        lines: written up to the last row, (groups, features, GROUP_ROWS).
     """
-    for feature in range(rows.shape[1]):
-        is_zeroed = missing_as_zero[feature]
-        for row in range(size):
-            value = rows[start + row, feature]
-            columns[feature, row] = 0.0 if is_zeroed and np.isnan(value) else value
+    n, n_features = rows.shape
+    whole = min(len(lines), (n - start) // GROUP_ROWS)
+    # Column by column, a few groups at a time: of rows in Fortran order a single group has two
+    # cache lines of each column, which no prefetching expects.
+    for first in range(0, whole, GROUPS_AT_ONCE):
+        for feature in range(n_features):
+            for group in range(first, min(first + GROUPS_AT_ONCE, whole)):
+                # A constant number of rows, which the compiler turns into vectors.
+                for row in range(GROUP_ROWS):
+                    lines[group, feature, row] = rows[start + group * GROUP_ROWS + row, feature]
+    if whole < len(lines):
+        first_row = start + whole * GROUP_ROWS
+        for feature in range(n_features):
+            for row in range(n - first_row):
+                lines[whole, feature, row] = rows[first_row + row, feature]
 
 
 @njit_cached
 def raw_scores(
-    rows: Any,
+    lines: Any,
     tree_starts: Any,
     split_feature: Any,
     threshold: Any,
     default_left: Any,
     right_mask: Any,
     leaf_values: Any,
-    missing_as_zero: Any,
     out: Any,
 ) -> None:
     """Sums of leaf values, tree after tree, in float64: LightGBM's own order, so its own bits.
 
     Args:
-        rows: float32 or float64, (n, features).
+        lines: n rows in groups, float32 or float64, (groups, features, GROUP_ROWS).
         tree_starts: first node of each tree, and the number of nodes, (trees + 1,).
         split_feature: column of each node, (nodes,).
-        threshold: of each node, with the dtype of `rows`, (nodes,).
+        threshold: of each node, with the dtype of `lines`, (nodes,).
         default_left: 1 where a missing value goes left, (nodes,).
         right_mask: bits of the leaves that remain possible if a row goes right, (nodes,).
         leaf_values: from left to right, (trees, leaves).
-        missing_as_zero: whether a missing value of the column counts as 0, (features,).
         out: written, (n,).
     """
-    n, n_features = rows.shape
-    columns = np.zeros((n_features, GROUP_ROWS), dtype=rows.dtype)
-    exit_leaves = np.zeros(GROUP_ROWS, dtype=np.int64)
+    exit_leaves = np.zeros(GROUP_ROWS, dtype=np.uint64)
     total = np.empty(GROUP_ROWS)
-    for start in range(0, n, GROUP_ROWS):
-        size = min(GROUP_ROWS, n - start)
-        fill_columns(rows, start, size, missing_as_zero, columns)
+    for group in range(len(lines)):
+        start = group * GROUP_ROWS
+        size = min(GROUP_ROWS, len(out) - start)
         total[:] = 0.0
         for tree in range(len(tree_starts) - 1):
             _find_exit_leaves(
-                columns,
+                lines[group],
                 split_feature,
                 threshold,
                 default_left,
@@ -145,8 +152,9 @@ def raw_scores(
                 tree_starts[tree + 1],
                 exit_leaves,
             )
+            values = leaf_values[tree]
             for row in range(GROUP_ROWS):
-                total[row] += leaf_values[tree, exit_leaves[row]]
+                total[row] += values[exit_leaves[row]]
         out[start : start + size] = total[:size]
 
 
@@ -179,7 +187,7 @@ def _satisfies(
 
 @njit_cached
 def shap_values(
-    rows: Any,
+    lines: Any,
     leaf_starts: Any,
     leaf_values: Any,
     step_players: Any,
@@ -190,27 +198,24 @@ def shap_values(
     split_directions: Any,
     points: Any,
     weights: Any,
-    missing_as_zero: Any,
     out: Any,
 ) -> None:
     """TreeSHAP of groups of rows; see `treeshap.TreeExplainer` for the arguments.
 
     Args:
-        rows: (n, features).
+        lines: n rows in groups, (groups, features, GROUP_ROWS).
         out: written, (n, players).
     """
-    n, n_features = rows.shape
     max_steps = 1
     for leaf in range(len(leaf_values)):
         max_steps = max(max_steps, leaf_starts[leaf + 1] - leaf_starts[leaf])
-    columns = np.zeros((n_features, GROUP_ROWS))
     total = np.zeros((out.shape[1], GROUP_ROWS))
     one_fractions = np.empty((max_steps, GROUP_ROWS))
     products = np.empty((max_steps, GROUP_ROWS))
     integral = np.empty(GROUP_ROWS)
-    for start in range(0, n, GROUP_ROWS):
-        size = min(GROUP_ROWS, n - start)
-        fill_columns(rows, start, size, missing_as_zero, columns)
+    for group in range(len(lines)):
+        columns, start = lines[group], group * GROUP_ROWS
+        size = min(GROUP_ROWS, len(out) - start)
         total[:] = 0.0
         for leaf in range(len(leaf_values)):
             first_step = leaf_starts[leaf]

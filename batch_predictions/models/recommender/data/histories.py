@@ -253,10 +253,20 @@ class Histories:
 
     def find_entries(self, items: Ints) -> Ints:
         """Entry of each user and item (users, m), -1 where the user has none, (users, m)."""
+        starts = np.arange(len(items) + 1) * items.shape[1]
+        return self.find_entries_of_rows(starts, items.ravel()).reshape(items.shape)
+
+    def find_entries_of_rows(self, starts: Ints, items: Ints) -> Ints:
+        """Entry of rows with an item each, user by user, -1 where the user has none, (rows,).
+
+        Args:
+            starts: first row of each user, (users + 1,).
+            items: positions, -1 for none, (rows,).
+        """
         from batch_predictions.models.recommender.kernels.histories import find_entries
 
-        entries = np.empty(items.shape, dtype=np.int64)
-        find_entries(self.indptr, self.entry_items, self.width, items, entries)
+        entries = np.empty(len(items), dtype=np.int64)
+        find_entries(self.indptr, self.entry_items, self.width, starts, items, entries)
         return entries
 
     @cached_property
@@ -292,7 +302,17 @@ class Histories:
 
     def decayed_events(self, half_life_days: float | None) -> Doubles:
         """Events of every row, halved for every half-life of age; None: as they are, (n,)."""
-        return self.events if half_life_days is None else self.events * self._decay(half_life_days)
+        if half_life_days is None:
+            return self.events
+        if half_life_days not in self._decayed_rows:
+            decayed = self.events * self._decay(half_life_days)
+            decayed.flags.writeable = False
+            self._decayed_rows[half_life_days] = decayed
+        return self._decayed_rows[half_life_days]
+
+    @cached_property
+    def _decayed_rows(self) -> dict[float, Doubles]:
+        return {}
 
     def _decay(self, half_life_days: float) -> Doubles:
         """The factor of every row, (n,): powers are slow, and many rows have the same age."""

@@ -23,7 +23,7 @@ Result = TypeVar("Result")
 
 @dataclass(frozen=True)
 class CandidateBatch:
-    """Users and their candidates.
+    """Users and their candidates: `rows` pairs of both, user by user, have features.
 
     Attributes:
         histories: of n users.
@@ -53,29 +53,51 @@ class CandidateBatch:
         return self.positions >= 0
 
     @cached_property
-    def safe_positions(self) -> Positions:
-        """Positions with 0 for -1: values of these are never used, (n, m)."""
-        return np.maximum(self.positions, 0)
+    def sizes(self) -> npt.NDArray[np.int64]:
+        """Number of candidates of each user, (n,)."""
+        return self.is_candidate.sum(axis=1)
+
+    @cached_property
+    def indptr(self) -> npt.NDArray[np.int64]:
+        """First row of each user, (n + 1,)."""
+        return np.concatenate([[0], np.cumsum(self.sizes)])
+
+    @cached_property
+    def _places(self) -> npt.NDArray[np.int64]:
+        """Place of each row among all of `positions`, flat, (rows,)."""
+        return np.flatnonzero(self.is_candidate)
+
+    def to_rows(self, values: Values) -> Values:
+        """Values (n, m) of the rows alone, (rows,)."""
+        return values.ravel()[self._places]
+
+    @cached_property
+    def items(self) -> Positions:
+        """Position of each row's item, (rows,)."""
+        return self.to_rows(self.positions)
 
     @cached_property
     def history_entry(self) -> Positions:
-        """The history entry of each candidate, -1 where it is new to the user, (n, m)."""
-        return self.histories.find_entries(self.positions)
+        """The history entry of each row, -1 where the item is new to the user, (rows,)."""
+        return self.histories.find_entries_of_rows(self.indptr, self.items)
 
-    def from_entries(self, values: Values, new: float = np.nan) -> Values:
-        """A value per history entry, for candidates of the history; `new` for others, (n, m)."""
-        if not len(values):
-            return np.full(self.positions.shape, new)
+    def from_entries(self, values: Values, new: float = np.nan) -> Floats:
+        """A value per history entry, for items of the history; `new` for others, (rows,)."""
         # A further value at the end, which the entry -1 takes.
-        return np.append(values, new)[self.history_entry]
+        return np.append(values, new).astype(np.float32)[self.history_entry]
 
-    def from_items(self, values: Values) -> Values:
-        """A value per item, for the candidates, (n, m)."""
-        return np.asarray(values.astype(np.float32)[self.safe_positions])
+    def from_items(self, name: str, compute: Callable[[], Values]) -> Floats:
+        """A value per item, for the rows, (rows,).
 
-    def from_users(self, values: Values) -> Values:
-        """A value per user, the same for all its candidates, (n, m)."""
-        return np.broadcast_to(values[:, np.newaxis], self.positions.shape)
+        Args:
+            name: unique among the values of items.
+            compute: the values, (items,); called once for the day's item features.
+        """
+        return self.item_features.memoize(name, compute)[self.items]
+
+    def from_users(self, values: Values) -> Floats:
+        """A value per user, the same for all its rows, (rows,)."""
+        return np.repeat(values.astype(np.float32), self.sizes)
 
     @cached_property
     def days_inactive(self) -> Values:
@@ -95,7 +117,7 @@ class Feature:
     Attributes:
         name: unique among all features.
         group: the reason given where it raised a score.
-        compute: its values for a batch, (n, m).
+        compute: its values for a batch, (rows,).
         high_if_missing: whether nan means a high value (an age, a rank) to the linear model.
         applies: whether models that are trained on a batch use it.
     """

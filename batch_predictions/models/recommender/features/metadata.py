@@ -73,8 +73,8 @@ def _tag_new_items(kind: str) -> Callable[[CandidateBatch], Values]:
     def compute(batch: CandidateBatch) -> Values:
         from batch_predictions.models.recommender.kernels.histories import tag_events
 
-        first_times = 0.5 ** (batch.histories.days_since_first / 60.0)
-        events = first_times.astype(np.float32)
+        days = batch.histories.days_since_first
+        events = batch.memoize("first_times", lambda: (0.5 ** (days / 60.0)).astype(np.float32))
         return _by_tag(batch, kind, tag_events, events, _number_of_tags(batch, kind))
 
     return compute
@@ -100,17 +100,18 @@ def _by_tag(
     entry_values: Values,
     *parameters: Any,
 ) -> Values:
-    """A kernel's values per user and tag, averaged over the tags of each candidate, (n, m)."""
+    """A kernel's values per user and tag, averaged over the tags of each row's item, (rows,)."""
     tags = batch.item_features.metadata.tags[kind].tocsr()
     histories = batch.histories
-    result = np.empty(batch.positions.shape, dtype=np.float32)
+    result = np.empty(len(batch.items), dtype=np.float32)
     kernel(
         histories.indptr,
         histories.entry_items,
         entry_values,
         (tags.indptr, tags.indices, tags.data),
         *parameters,
-        batch.safe_positions,
+        batch.indptr,
+        batch.items,
         result,
     )
     return result
@@ -121,7 +122,9 @@ def _number_of_tags(batch: CandidateBatch, kind: str) -> int:
 
 
 def _number(name: str) -> Callable[[CandidateBatch], Values]:
-    return lambda batch: batch.from_items(batch.item_features.metadata.numbers[name])
+    return lambda batch: batch.from_items(
+        f"number_{name}", lambda: batch.item_features.metadata.numbers[name]
+    )
 
 
 def _user_mean(name: str) -> Callable[[CandidateBatch], Values]:

@@ -22,8 +22,8 @@ def _share_of_shops(placement: str) -> Callable[[CandidateBatch], Values]:
     def compute(batch: CandidateBatch) -> Values:
         promotions = batch.item_features.promotions
         if promotions is None:
-            return np.full(batch.positions.shape, np.nan)
-        return batch.from_items(promotions.shares[placement])
+            return np.full(len(batch.items), np.nan)
+        return batch.from_items(f"{placement}_share", lambda: promotions.shares[placement])
 
     return compute
 
@@ -32,21 +32,24 @@ def _in_users_shop(placement: str) -> Callable[[CandidateBatch], Values]:
     """1 where the user's shop promotes the item so, 0 where not; nan for users without a shop."""
 
     def compute(batch: CandidateBatch) -> Values:
-        from batch_predictions.models.recommender.kernels.histories import values_in_row
+        from batch_predictions.models.recommender.kernels.histories import values_of_shops
 
         promotions = batch.item_features.promotions
-        result = np.full(batch.positions.shape, np.nan, dtype=np.float32)
+        result = np.full(len(batch.items), np.nan, dtype=np.float32)
         if promotions is None:
             return result
         shop = batch.memoize("shop", lambda: shop_of_user(batch.histories, batch.item_features))
+        users = batch.memoize("users_by_shop", lambda: np.argsort(shop, kind="stable"))
         by_shop = promotions.by_shop[placement]
-        values_in_row(
+        values_of_shops(
             by_shop.indptr,
             by_shop.indices,
             by_shop.data,
             shop,
+            users,
             by_shop.shape[1],
-            batch.safe_positions,
+            batch.indptr,
+            batch.items,
             result,
         )
         return result

@@ -9,7 +9,7 @@ import numpy as np
 
 from batch_predictions.discovery import instances, plugins
 from batch_predictions.models.recommender.base import Floats
-from batch_predictions.models.recommender.dense_scores import argsort_descending
+from batch_predictions.models.recommender.dense_scores import sorted_keys
 from batch_predictions.models.recommender.features.candidates import (
     CandidateBatch,
     FeatureColumn,
@@ -33,7 +33,7 @@ def _feature_sets(plugin_modules: tuple[str, ...]) -> tuple[FeatureSet, ...]:
 def build_feature_table(
     batch: CandidateBatch, columns: Sequence[FeatureColumn] | None = None
 ) -> tuple[Floats, list[FeatureColumn]]:
-    """Features of the candidates, a row per (user, candidate), user by user.
+    """Features of the candidates, the rows of the batch.
 
     Which features there are depends on the generators and on the items' metadata, so a stored model
     names its own.
@@ -52,7 +52,8 @@ def build_feature_table(
     for name, scores in batch.scores.items():
         for column, compute in _score_columns(name, batch.groups[name]):
             if used is None or column.name in used:
-                described[column.name], values[column.name] = column, compute(scores)
+                described[column.name] = column
+                values[column.name] = batch.to_rows(compute(scores))
     for feature_set in feature_sets():
         for feature in feature_set.features(batch):
             if not (feature.applies(batch) if used is None else feature.name in used):
@@ -62,13 +63,9 @@ def build_feature_table(
             )
             values[feature.name] = feature.compute(batch)
     columns = list(described.values()) if columns is None else list(columns)
-    by_column = np.full((len(columns), *batch.positions.shape), np.nan, dtype=np.float32)
+    by_column = np.empty((len(columns), len(batch.items)), dtype=np.float32)
     for index, column in enumerate(columns):
-        if column.name in values:
-            by_column[index] = values[column.name]
-    by_column = by_column.reshape(len(columns), -1)
-    if not batch.is_candidate.all():
-        by_column = by_column[:, np.flatnonzero(batch.is_candidate)]
+        by_column[index] = values.get(column.name, np.nan)
     return by_column.T, columns
 
 
@@ -88,8 +85,9 @@ def _score_columns(
 
 def _log_rank(scores: Floats) -> Values:
     """log(1 + rank) of each candidate among the user's by one generator; nan without a score."""
-    order = argsort_descending(scores)
-    ranks = np.empty(scores.shape, dtype=np.float32)
+    from batch_predictions.models.recommender.kernels.topk import logs_of_ranks
+
     logs = np.log1p(np.arange(scores.shape[1])).astype(np.float32)
-    np.put_along_axis(ranks, order, logs[np.newaxis], axis=1)
-    return np.where(np.isnan(scores), np.float32(np.nan), ranks)
+    ranks = np.empty(scores.shape, dtype=np.float32)
+    logs_of_ranks(sorted_keys(scores), scores, logs, ranks)
+    return ranks

@@ -61,17 +61,23 @@ def _days_since_last(batch: CandidateBatch) -> Values:
     return batch.from_entries(batch.histories.days_since_last.astype(np.float64))
 
 
-def _mean_gap(batch: CandidateBatch) -> Values:
-    """Mean days between the days on which the user took the item; nan for a single day."""
+def _gap_per_entry(batch: CandidateBatch) -> Values:
+    """Mean days between the days of every entry, nan for a single day, (e,)."""
     histories = batch.histories
     days = histories.days_per_entry
     span = histories.days_since_first - histories.days_since_last
-    return batch.from_entries(np.where(days > 1, span / np.maximum(days - 1, 1), np.nan))
+    return np.where(days > 1, span / np.maximum(days - 1, 1), np.nan)
+
+
+def _mean_gap(batch: CandidateBatch) -> Values:
+    """Mean days between the days on which the user took the item; nan for a single day."""
+    return batch.from_entries(batch.memoize("gap_per_entry", lambda: _gap_per_entry(batch)))
 
 
 def _gaps_since_last(batch: CandidateBatch) -> Values:
     """Days since the user last took the item, in mean gaps."""
-    return _days_since_last(batch) / np.maximum(_mean_gap(batch), 1)
+    gaps = batch.memoize("gap_per_entry", lambda: _gap_per_entry(batch))
+    return batch.from_entries(batch.histories.days_since_last / np.maximum(gaps, 1))
 
 
 def _targets(half_life_days: float) -> Callable[[CandidateBatch], Values]:

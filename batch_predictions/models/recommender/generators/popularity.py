@@ -12,8 +12,10 @@ from datetime import date
 from typing import Self
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 
+from batch_predictions.models.recommender.base import Floats
 from batch_predictions.models.recommender.data.histories import Histories
 from batch_predictions.models.recommender.data.interactions import Interactions
 from batch_predictions.models.recommender.data.item_features import (
@@ -21,10 +23,7 @@ from batch_predictions.models.recommender.data.item_features import (
     ItemFeatures,
 )
 from batch_predictions.models.recommender.generators.declaration import Generator
-from batch_predictions.models.recommender.generators.shared_scores import (
-    SharedScores,
-    SharedScoresRecommender,
-)
+from batch_predictions.models.recommender.generators.shared_scores import SharedScoresRecommender
 
 
 def popularity_name(half_life_days: float | None) -> str:
@@ -65,15 +64,18 @@ class Popularity(SharedScoresRecommender):
             raise ValueError(f"popularity: half_life_days must be one of {half_lives} or None")
         return cls(interactions.item_ids, params, name=popularity_name(half_life))
 
-    def shared_scores(
+    def segment_of_user(
         self, histories: Histories, item_features: ItemFeatures | None
-    ) -> SharedScores:
-        """Shares of all (decayed) events, the same for every user; nan without events."""
+    ) -> npt.NDArray[np.int64]:
+        """One segment of all users, (n,)."""
+        return np.zeros(histories.users, dtype=np.int64)
+
+    def segment_scores(self, segment: int, item_features: ItemFeatures | None) -> Floats:
+        """Shares of all (decayed) events; nan without events, (m,)."""
         assert item_features is not None, "popularity is read from the day's item features"
         days = self.params.half_life_days
         shares = item_features.share("events" if days is None else f"decayed_events_{days}")
-        scores = np.where(shares > 0, shares, np.nan).astype(np.float32)
-        return scores[np.newaxis], np.zeros(histories.users, dtype=np.int64)
+        return np.where(shares > 0, shares, np.nan).astype(np.float32)
 
 
 recent = Generator(

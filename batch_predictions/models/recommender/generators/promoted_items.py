@@ -11,14 +11,12 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from batch_predictions.models.recommender.base import Floats
 from batch_predictions.models.recommender.data.histories import Histories
 from batch_predictions.models.recommender.data.interactions import Interactions, positions_in
 from batch_predictions.models.recommender.data.item_features import ItemFeatures
 from batch_predictions.models.recommender.generators.declaration import Generator
-from batch_predictions.models.recommender.generators.shared_scores import (
-    SharedScores,
-    SharedScoresRecommender,
-)
+from batch_predictions.models.recommender.generators.shared_scores import SharedScoresRecommender
 
 
 @dataclass(frozen=True)
@@ -49,27 +47,30 @@ class PromotedItems(SharedScoresRecommender):
         """Learns which items there are; promotions are read from the day's item features."""
         return cls(interactions.item_ids, params)
 
-    def shared_scores(
+    def segment_of_user(
         self, histories: Histories, item_features: ItemFeatures | None
-    ) -> SharedScores:
-        """Scores of promoted items by the user's shop, nan for all others.
+    ) -> npt.NDArray[np.int64]:
+        """The user's shop, from 1 on; 0 without one; -1 where no promotions are known, (n,)."""
+        if item_features is None or item_features.promotions is None:
+            return np.full(histories.users, -1)
+        return 1 + shop_of_user(histories, item_features)
+
+    def segment_scores(self, segment: int, item_features: ItemFeatures | None) -> Floats:
+        """Scores of promoted items, nan for all others, (m,).
 
         Popularity times the share of shops that promote the item, summed over weeks, plus the
         popularity for each week in which the user's own shop does.
         """
-        if item_features is None or item_features.promotions is None:
-            return np.empty((0, len(self.items)), np.float32), np.full(histories.users, -1)
+        assert item_features is not None and item_features.promotions is not None
         promotions = item_features.promotions
         strength, by_shop = promotions.strength, promotions.weeks_by_shop
         popularity = item_features.share(self.params.popularity_stat)
         scores = np.where(strength > 0, popularity * (0.1 + strength), np.nan).astype(np.float32)
-        shops, row_of_user = np.unique(shop_of_user(histories, item_features), return_inverse=True)
-        rows = np.tile(scores, (len(shops), 1))
-        for row in np.flatnonzero(shops >= 0):
-            entries = slice(*by_shop.indptr[shops[row] : shops[row] + 2])
+        if segment > 0:
+            entries = slice(*by_shop.indptr[segment - 1 : segment + 1])
             items = by_shop.indices[entries]
-            rows[row, items] += popularity[items] * by_shop.data[entries]
-        return rows, row_of_user.ravel()
+            scores[items] += popularity[items] * by_shop.data[entries]
+        return scores
 
 
 def shop_of_user(histories: Histories, item_features: ItemFeatures) -> npt.NDArray[np.int64]:

@@ -11,14 +11,12 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from batch_predictions.models.recommender.base import Floats
 from batch_predictions.models.recommender.data.histories import Histories
 from batch_predictions.models.recommender.data.interactions import Interactions, positions_in
 from batch_predictions.models.recommender.data.item_features import ItemFeatures
 from batch_predictions.models.recommender.generators.declaration import Generator
-from batch_predictions.models.recommender.generators.shared_scores import (
-    SharedScores,
-    SharedScoresRecommender,
-)
+from batch_predictions.models.recommender.generators.shared_scores import SharedScoresRecommender
 from batch_predictions.tables import TRAITS
 
 SEGMENTATIONS = ("demographic", "location")
@@ -76,31 +74,27 @@ class SegmentPopularity(SharedScoresRecommender):
         arrays["overall"] = np.log(np.maximum(overall, 1e-12)).astype(np.float32)
         return cls(rows.item_ids, params, arrays, fitted_values=names)
 
-    def shared_scores(
+    def segment_of_user(
         self, histories: Histories, item_features: ItemFeatures | None
-    ) -> SharedScores:
-        """Log shares in each pair of segments that users have; none for users of no segment."""
-        row_of_user = np.full(histories.users, -1)
-        if histories.traits is None:
-            return np.empty((0, len(self.items)), dtype=np.float32), row_of_user
-        codes = np.stack(
-            [
-                positions_in(
-                    _segment_names(segmentation, histories.traits),
-                    pa.array(self.fitted_values[segmentation], pa.string()),
-                )
-                for segmentation in SEGMENTATIONS
-            ],
-            axis=1,
-        )
-        is_member = (codes >= 0).any(axis=1)
-        pairs, inverse = np.unique(codes[is_member], axis=0, return_inverse=True)
-        rows = np.tile(self.arrays["overall"], (len(pairs), 1))
-        for column, segmentation in enumerate(SEGMENTATIONS):
-            members = pairs[:, column] >= 0
-            rows[members] += self.arrays[segmentation][pairs[members, column]]
-        row_of_user[is_member] = inverse.ravel()
-        return rows, row_of_user
+    ) -> npt.NDArray[np.int64]:
+        """The user's pair of segments, either of which may be none; -1 for none at all, (n,)."""
+        pairs = np.zeros(histories.users, dtype=np.int64)
+        if histories.traits is not None:
+            for segmentation in SEGMENTATIONS:
+                names = pa.array(self.fitted_values[segmentation], pa.string())
+                codes = positions_in(_segment_names(segmentation, histories.traits), names)
+                pairs = pairs * (1 + len(names)) + 1 + codes
+        return pairs - 1
+
+    def segment_scores(self, segment: int, item_features: ItemFeatures | None) -> Floats:
+        """Log shares in a pair of segments, (m,)."""
+        scores = np.array(self.arrays["overall"])
+        locations = 1 + len(self.fitted_values["location"])
+        pair = divmod(segment + 1, locations)
+        for segmentation, code in zip(SEGMENTATIONS, pair, strict=True):
+            if code:
+                scores += self.arrays[segmentation][code - 1]
+        return scores
 
 
 def _segment_users(

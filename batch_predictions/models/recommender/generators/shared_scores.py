@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from typing import TypeAlias
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
@@ -17,37 +18,40 @@ from batch_predictions.models.recommender.base import (
 from batch_predictions.models.recommender.data.histories import Histories
 from batch_predictions.models.recommender.data.item_features import ItemFeatures
 
-SharedScores: TypeAlias = tuple[Floats, npt.NDArray[np.integer]]
-"""Distinct rows of scores, (r, m), nan where there is none; and the row of each user, -1 where it
-has no scores, (n,)."""
+Blocked = npt.NDArray[np.bool_] | None
+MAX_KEPT_MB = 64
+"""Scores and orders of segments that a model keeps from one batch of users to the next."""
 
 
 class SharedScoresRecommender(TrainableRecommender):
-    """Ranks the items once for all users who share their scores."""
+    """Scores and ranks the items once for all users of a segment."""
 
     @abstractmethod
-    def shared_scores(
+    def segment_of_user(
         self, histories: Histories, item_features: ItemFeatures | None
-    ) -> SharedScores:
-        """The distinct rows of scores, and each user's.
+    ) -> npt.NDArray[np.integer]:
+        """The segment of each user, a number from 0 on; -1 for users without scores, (n,)."""
 
-        Args:
-            histories: n users over `items`.
-            item_features: of `items`, as of the day.
-
-        Returns:
-            The rows, new or read-only: `propose` overwrites them where it can.
-        """
+    @abstractmethod
+    def segment_scores(self, segment: int, item_features: ItemFeatures | None) -> Floats:
+        """Scores of all items in a segment, nan where there is none, (m,), new."""
 
     def scores(self, histories: Histories, item_features: ItemFeatures | None = None) -> Floats:
         """Scores of all items; nan where there is none, (n, m)."""
-        rows, row_of_user = self.shared_scores(histories, item_features)
-        if len(rows) == 1 and not (row_of_user < 0).any():
+        users = self.segment_of_user(histories, item_features)
+        segments, row_of_user = np.unique(users, return_inverse=True)
+        rows = self._score_segments(segments, item_features)
+        if len(rows) == 1:
             return np.broadcast_to(rows[0], (histories.users, len(self.items)))
-        scores = np.full((histories.users, len(self.items)), np.nan, dtype=np.float32)
-        is_scored = row_of_user >= 0
-        scores[is_scored] = rows[row_of_user[is_scored]]
-        return scores
+        return rows[row_of_user]
+
+    def _score_segments(
+        self, segments: npt.NDArray[np.integer], item_features: ItemFeatures | None
+    ) -> Floats:
+        rows = np.full((len(segments), len(self.items)), np.nan, dtype=np.float32)
+        for row in np.flatnonzero(segments >= 0):
+            rows[row] = self.segment_scores(int(segments[row]), item_features)
+        return rows
 
     def propose(
         self,
@@ -56,25 +60,22 @@ class SharedScoresRecommender(TrainableRecommender):
         k: int,
         *,
         exclude_seen: bool,
-        blocked: npt.NDArray[np.bool_] | None = None,
+        blocked: Blocked = None,
     ) -> Proposals:
-        """Each distinct row's best items, less those that the user has seen."""
+        """Each segment's best items, less those that the user has seen."""
         from batch_predictions.models.recommender.kernels.candidates import shared_scores_of
-        from batch_predictions.models.recommender.kernels.topk import first_allowed, topk_rows
+        from batch_predictions.models.recommender.kernels.topk import first_allowed
 
-        rows, row_of_user = self.shared_scores(histories, item_features)
-        rows = np.require(rows, np.float32, ["C", "W"])
-        if blocked is not None and blocked.any():
-            rows[:, np.flatnonzero(blocked)] = np.nan
+        users = self.segment_of_user(histories, item_features)
         is_barred = histories.entry_is_seen if exclude_seen else np.zeros(0, dtype=bool)
+        barred_items = int(np.diff(histories.indptr).max(initial=0)) if exclude_seen else 0
+        depth = min(k + barred_items, len(self.items)) if k else 0
+        ranked = self._rank_segments(users, item_features, blocked, depth)
+        row_of_user = ranked.rows_of(users)
         positions = np.empty((histories.users, k), dtype=np.int64)
         if k:
-            barred_items = int(np.diff(histories.indptr).max(initial=0)) if exclude_seen else 0
-            depth = min(k + barred_items, len(self.items))
-            order = np.empty((len(rows), depth), dtype=np.int64)
-            topk_rows(rows, depth, order, np.empty(order.shape, dtype=np.float32))
             first_allowed(
-                order,
+                ranked.order,
                 row_of_user,
                 histories.indptr if exclude_seen else np.zeros(histories.users + 1, np.int64),
                 histories.entry_items,
@@ -84,10 +85,100 @@ class SharedScoresRecommender(TrainableRecommender):
 
         def scores_of(items: Positions) -> Floats:
             values = np.empty(items.shape, dtype=np.float32)
-            shared_scores_of(rows, row_of_user, items, values)
+            shared_scores_of(ranked.scores, row_of_user, items, values)
             if len(is_barred):
                 entries = histories.find_entries(items)
                 values[(entries >= 0) & is_barred[np.maximum(entries, 0)]] = np.nan
             return values
 
         return Proposals(positions, scores_of)
+
+    def _rank_segments(
+        self,
+        users: npt.NDArray[np.integer],
+        item_features: ItemFeatures,
+        blocked: Blocked,
+        depth: int,
+    ) -> _RankedSegments:
+        """The best `depth` items, or more, of the users' segments; kept for the next batches."""
+        from batch_predictions.models.recommender.kernels.topk import topk_rows
+
+        kept = self.__dict__.get("_ranked_segments")
+        if kept is None or not kept.holds(item_features, blocked, depth):
+            kept = _RankedSegments.empty(item_features, blocked, len(self.items), depth)
+        segments = np.unique(users[users >= 0])
+        missing = np.array([s for s in segments if int(s) not in kept.row_of_segment], np.int64)
+        if kept.megabytes(len(missing)) > MAX_KEPT_MB:
+            kept = _RankedSegments.empty(item_features, blocked, len(self.items), depth)
+            missing = segments
+        if len(missing):
+            scores = self._score_segments(missing, item_features)
+            if blocked is not None:
+                scores[:, np.flatnonzero(blocked)] = np.nan
+            order = np.empty((len(missing), kept.order.shape[1]), dtype=np.int64)
+            if depth:
+                topk_rows(scores, order.shape[1], order, np.empty(order.shape, dtype=np.float32))
+            kept = kept.append(missing, scores, order)
+        self.__dict__["_ranked_segments"] = kept
+        return kept
+
+
+@dataclass(frozen=True)
+class _RankedSegments:
+    """Scores and best items of segments, as of one day.
+
+    Attributes:
+        item_features: of the day.
+        blocked: true for items that no user gets, (m,).
+        scores: nan for blocked items, (r, m).
+        order: best items, -1 at the end, (r, depth).
+        row_of_segment: row of each segment.
+    """
+
+    item_features: ItemFeatures
+    blocked: Blocked
+    scores: Floats
+    order: Positions
+    row_of_segment: Mapping[int, int] = field(default_factory=dict)
+
+    @classmethod
+    def empty(
+        cls, item_features: ItemFeatures, blocked: Blocked, items: int, depth: int
+    ) -> _RankedSegments:
+        """No segments yet."""
+        scores = np.empty((0, items), dtype=np.float32)
+        return cls(item_features, blocked, scores, np.empty((0, depth), dtype=np.int64))
+
+    def holds(self, item_features: ItemFeatures, blocked: Blocked, depth: int) -> bool:
+        """Whether its rows are those of a day and of the items that no user gets."""
+        if blocked is None or self.blocked is None:
+            is_equal = blocked is self.blocked
+        else:
+            is_equal = np.array_equal(blocked, self.blocked)
+        is_deep = depth <= self.order.shape[1]
+        return self.item_features is item_features and is_equal and is_deep
+
+    def megabytes(self, more: int) -> float:
+        """Size with some more rows."""
+        rows = len(self.scores) + more
+        return rows * (self.scores.shape[1] * 4 + self.order.shape[1] * 8) / 2**20
+
+    def append(
+        self, segments: npt.NDArray[np.integer], scores: Floats, order: Positions
+    ) -> _RankedSegments:
+        """The same with further segments."""
+        first = len(self.scores)
+        rows = {int(segment): first + row for row, segment in enumerate(segments)}
+        return _RankedSegments(
+            self.item_features,
+            self.blocked,
+            np.concatenate([self.scores, scores]),
+            np.concatenate([self.order, order]),
+            {**self.row_of_segment, **rows},
+        )
+
+    def rows_of(self, users: npt.NDArray[np.integer]) -> npt.NDArray[np.int64]:
+        """The row of each user's segment, -1 for users without one, (n,)."""
+        segments, inverse = np.unique(users, return_inverse=True)
+        rows = [self.row_of_segment.get(int(segment), -1) for segment in segments]
+        return np.array(rows, dtype=np.int64)[inverse]

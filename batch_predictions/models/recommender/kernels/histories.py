@@ -10,23 +10,26 @@ from batch_predictions.jit import njit_cached
 
 
 @njit_cached
-def find_entries(indptr: Any, entry_items: Any, width: int, items: Any, out: Any) -> None:
-    """The entry of each user and item, -1 where the user has none.
+def find_entries(
+    indptr: Any, entry_items: Any, width: int, starts: Any, items: Any, out: Any
+) -> None:
+    """The entry of each row's user and item, -1 where the user has none.
 
     Args:
         indptr: first entry of each user, (n + 1,).
         entry_items: item of each entry, (e,).
         width: number of items.
-        items: positions, -1 for none, (n, k).
-        out: written, (n, k).
+        starts: first row of each user, (n + 1,).
+        items: positions, -1 for none, (rows,).
+        out: written, (rows,).
     """
     entry_of_item = np.full(width, -1, dtype=np.int32)
-    for user in range(items.shape[0]):
+    for user in range(len(starts) - 1):
         for entry in range(indptr[user], indptr[user + 1]):
             entry_of_item[entry_items[entry]] = entry
-        for column in range(items.shape[1]):
-            item = items[user, column]
-            out[user, column] = entry_of_item[item] if item >= 0 else -1
+        for row in range(starts[user], starts[user + 1]):
+            item = items[row]
+            out[row] = entry_of_item[item] if item >= 0 else -1
         for entry in range(indptr[user], indptr[user + 1]):
             entry_of_item[entry_items[entry]] = -1
 
@@ -73,22 +76,45 @@ def count_active_days(
 
 
 @njit_cached
-def values_in_row(
-    indptr: Any, columns: Any, values: Any, row_of_user: Any, width: int, items: Any, out: Any
+def values_of_shops(
+    indptr: Any,
+    columns: Any,
+    values: Any,
+    shop_of_user: Any,
+    users: Any,
+    width: int,
+    starts: Any,
+    items: Any,
+    out: Any,
 ) -> None:
-    """out[u, j] = the value of row row_of_user[u] (CSR) at items[u, j]; nan without a row."""
+    """The value of each row's item in the user's shop; nan for users without a shop.
+
+    Args:
+        indptr, columns, values: shops x items (CSR).
+        shop_of_user: -1 for none, (n,).
+        users: sorted by shop, (n,).
+        width: number of items.
+        starts: first row of each user, (n + 1,).
+        items: (rows,).
+        out: written, float32, (rows,).
+    """
     line = np.zeros(width, dtype=np.float32)
-    for user in range(items.shape[0]):
-        row = row_of_user[user]
-        if row < 0:
-            out[user] = np.nan
+    filled = -1
+    for user in users:
+        shop = shop_of_user[user]
+        first, last = starts[user], starts[user + 1]
+        if shop < 0:
+            out[first:last] = np.nan
             continue
-        for entry in range(indptr[row], indptr[row + 1]):
-            line[columns[entry]] = values[entry]
-        for column in range(items.shape[1]):
-            out[user, column] = line[items[user, column]]
-        for entry in range(indptr[row], indptr[row + 1]):
-            line[columns[entry]] = 0.0
+        if shop != filled:
+            if filled >= 0:
+                for entry in range(indptr[filled], indptr[filled + 1]):
+                    line[columns[entry]] = 0.0
+            for entry in range(indptr[shop], indptr[shop + 1]):
+                line[columns[entry]] = values[entry]
+            filled = shop
+        for row in range(first, last):
+            out[row] = line[items[row]]
 
 
 @njit_cached
@@ -125,7 +151,14 @@ def _mean_of_tags(values: Any, tags: Any, items: Any, out: Any) -> None:
 
 @njit_cached
 def tag_affinity(
-    indptr: Any, entry_items: Any, events: Any, tags: Any, overall: Any, items: Any, out: Any
+    indptr: Any,
+    entry_items: Any,
+    events: Any,
+    tags: Any,
+    overall: Any,
+    starts: Any,
+    items: Any,
+    out: Any,
 ) -> None:
     """Log lift of the user's share of events on the candidates' tags over all users' share.
 
@@ -134,29 +167,55 @@ def tag_affinity(
         events: of each entry, float32, (e,).
         tags: indptr, indices and weights of items x tags (CSR).
         overall: share of each tag among all users, (tags,).
-        items: candidates, (n, k).
-        out: written, (n, k).
+        starts: first row of each user, (n + 1,).
+        items: candidate of each row, (rows,).
+        out: written, (rows,).
     """
     sums = np.empty(len(overall), dtype=np.float32)
     values = np.empty(len(overall), dtype=np.float32)
-    for user in range(items.shape[0]):
+    last_user = np.full(len(overall), -1, dtype=np.int64)
+    for user in range(len(starts) - 1):
         sums[:] = 0.0
         sum_by_tag(user, indptr, entry_items, events, tags, sums)
         total = 0.0
         for tag in range(len(sums)):
             total += sums[tag]
         scale = 1.0 / max(total, 1e-12)
-        _log_lifts(sums, scale, overall, tags, items[user], values)
-        _mean_of_tags(values, tags, items[user], out[user])
+        first, last = starts[user], starts[user + 1]
+        _log_lifts(user, sums, scale, overall, tags, items[first:last], last_user, values)
+        _mean_of_tags(values, tags, items[first:last], out[first:last])
 
 
 @njit_cached
-def _log_lifts(sums: Any, scale: float, overall: Any, tags: Any, items: Any, values: Any) -> None:
-    """Writes the log lift of the tags of some items; those of other tags are left as they are."""
+def _log_lifts(
+    user: int,
+    sums: Any,
+    scale: float,
+    overall: Any,
+    tags: Any,
+    items: Any,
+    last_user: Any,
+    values: Any,
+) -> None:
+    """Writes the log lift of the tags of some items; those of other tags are left as they are.
+
+    Args:
+        user: whose sums.
+        sums: of each tag, (tags,).
+        scale: of the sums, which makes shares of them.
+        overall: share of each tag among all users, (tags,).
+        tags: indptr, indices and weights of items x tags (CSR).
+        items: whose tags.
+        last_user: the user of whom each tag's value is, updated, (tags,).
+        values: written, (tags,).
+    """
     tag_indptr, tag_indices, _ = tags
     for item in items:
         for place in range(tag_indptr[item], tag_indptr[item + 1]):
             tag = tag_indices[place]
+            if last_user[tag] == user:
+                continue
+            last_user[tag] = user
             share = sums[tag] * scale
             lift = (share + 0.01 * overall[tag] + 1e-9) / (overall[tag] + 1e-9)
             values[tag] = np.float32(np.log(lift))
@@ -164,17 +223,25 @@ def _log_lifts(sums: Any, scale: float, overall: Any, tags: Any, items: Any, val
 
 @njit_cached
 def tag_events(
-    indptr: Any, entry_items: Any, events: Any, tags: Any, n_tags: int, items: Any, out: Any
+    indptr: Any,
+    entry_items: Any,
+    events: Any,
+    tags: Any,
+    n_tags: int,
+    starts: Any,
+    items: Any,
+    out: Any,
 ) -> None:
     """log(1 + the user's events) on the candidates' tags; see `tag_affinity`."""
     sums = np.empty(n_tags, dtype=np.float32)
-    for user in range(items.shape[0]):
+    for user in range(len(starts) - 1):
         sums[:] = 0.0
         sum_by_tag(user, indptr, entry_items, events, tags, sums)
         for tag in range(n_tags):
             if sums[tag] != 0.0:
                 sums[tag] = np.log1p(sums[tag])
-        _mean_of_tags(sums, tags, items[user], out[user])
+        first, last = starts[user], starts[user + 1]
+        _mean_of_tags(sums, tags, items[first:last], out[first:last])
 
 
 @njit_cached
@@ -185,13 +252,14 @@ def tag_days_since_last(
     tags: Any,
     n_tags: int,
     never: float,
+    starts: Any,
     items: Any,
     out: Any,
 ) -> None:
     """Days since the user took any item of the candidates' tags; see `tag_affinity`."""
     tag_indptr, tag_indices, _ = tags
     newest = np.empty(n_tags, dtype=np.float32)
-    for user in range(items.shape[0]):
+    for user in range(len(starts) - 1):
         newest[:] = never
         for entry in range(indptr[user], indptr[user + 1]):
             item = entry_items[entry]
@@ -199,4 +267,5 @@ def tag_days_since_last(
             for place in range(tag_indptr[item], tag_indptr[item + 1]):
                 tag = tag_indices[place]
                 newest[tag] = min(newest[tag], days)
-        _mean_of_tags(newest, tags, items[user], out[user])
+        first, last = starts[user], starts[user + 1]
+        _mean_of_tags(newest, tags, items[first:last], out[first:last])

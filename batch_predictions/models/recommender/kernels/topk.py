@@ -120,6 +120,45 @@ def topk_rows(scores: Any, k: int, positions: Any, values: Any) -> None:
 
 
 @njit_cached
+def order_keys(bits: Any, keys: Any) -> None:
+    """Keys that rise where scores fall, with the column in the lower half; nan is as -inf.
+
+    Args:
+        bits: of float32 scores, uint32, (n, m).
+        keys: written, uint64, (n, m).
+    """
+    sign, infinity = np.uint32(0x80000000), np.uint32(0x7F800000)
+    for row in range(bits.shape[0]):
+        for column in range(bits.shape[1]):
+            value = bits[row, column]
+            if (value & ~sign) > infinity:
+                value = sign | infinity
+            elif value == sign:
+                # -0 is equal to 0.
+                value = np.uint32(0)
+            # As integers, the bits of negative numbers rise as the numbers fall.
+            falling = value if value & sign else ~(value | sign)
+            keys[row, column] = np.uint64(falling) << np.uint64(32) | np.uint64(column)
+
+
+@njit_cached
+def logs_of_ranks(keys: Any, scores: Any, logs: Any, out: Any) -> None:
+    """The entry of `logs` for the rank of each score; nan for nan.
+
+    Args:
+        keys: sorted, of `order_keys`, (n, m).
+        scores: (n, m).
+        logs: by rank, (m,).
+        out: written, (n, m).
+    """
+    for row in range(keys.shape[0]):
+        for rank in range(keys.shape[1]):
+            column = np.uint32(keys[row, rank])
+            is_scored = not np.isnan(scores[row, column])
+            out[row, column] = logs[rank] if is_scored else np.float32(np.nan)
+
+
+@njit_cached
 def topk_entries(indptr: Any, columns: Any, scores: Any, k: int, positions: Any) -> None:
     """`topk_rows` over the entries of CSR rows: their columns into `positions` (n, k)."""
     heap = np.empty(k, dtype=np.float32)

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from batch_predictions.models.forest.banzhaf import build_banzhaf_explainer
-from batch_predictions.models.forest.quickscorer import Doubles, Rows, build_predictor
+from batch_predictions.models.forest.quickscorer import Doubles, Rows, build_predictors
 from batch_predictions.models.forest.treeshap import build_explainer, sum_players
 from batch_predictions.models.recommender.base import Floats
 
@@ -66,14 +66,14 @@ class GBDTRanker:
         return [lightgbm.Booster(model_str=model) for model in self.models]
 
     @cached_property
-    def _predictors(self) -> list[Callable[[Rows], Doubles]]:
-        return [build_predictor(model) for model in self.models]
+    def _predict(self) -> Callable[[Rows], Doubles]:
+        return build_predictors(self.models)
 
     def margins(self, features: Floats) -> Doubles:
         """Sums of margins over scales, (rows,)."""
         total = np.zeros(len(features))
-        for predict, scale in zip(self._predictors, self.scales, strict=True):
-            total += predict(features) / scale
+        for scores, scale in zip(self._predict(features), self.scales, strict=True):
+            total += scores / scale
         return total
 
     @cached_property

@@ -110,13 +110,13 @@ def _label_candidates(
             batch, item_features, candidates_per_generator, holdout.masks_seen, None
         )
         is_candidate = candidates.is_candidate
-        items = np.where(is_candidate, to_holdout[candidates.safe_positions], -1)
+        items = np.where(is_candidate, to_holdout[candidates.positions], -1)
         is_taken = holdout.hits(start, items)
         has_taken = is_taken.any(axis=1)
         table, columns = build_feature_table(candidates)
         yield RankingDataset(
-            table[np.repeat(has_taken, is_candidate.sum(axis=1))],
+            table[np.repeat(has_taken, candidates.sizes)],
             is_taken[has_taken][is_candidate[has_taken]].astype(np.int8),
-            is_candidate[has_taken].sum(axis=1),
+            candidates.sizes[has_taken],
             columns,
         )

@@ -41,7 +41,7 @@ def compute(name: str, kind: str = "category") -> npt.NDArray[Any]:
     item_features = ItemFeatures.from_interactions(interactions, DAY, ITEMS, metadata)
     batch = CandidateBatch(histories, item_features, np.tile(np.arange(4), (2, 1)), {}, {})
     features = {feature.name: feature for feature in metadata_features.features(batch)}
-    return np.asarray(features[name].compute(batch))
+    return np.asarray(features[name].compute(batch)).reshape(2, 4)
 
 
 def by_category(milk: float, tea: float) -> list[Any]:

@@ -61,7 +61,7 @@ def make_batch(*calendar: Row) -> CandidateBatch:
 def later_features(*calendar: Row) -> dict[str, npt.NDArray[Any]]:
     batch = make_batch(*calendar)
     features = later_weeks_features.features(batch)
-    return {feature.name: np.asarray(feature.compute(batch)) for feature in features}
+    return {feature.name: np.asarray(feature.compute(batch)).reshape(3, 3) for feature in features}
 
 
 def test_each_later_week_has_its_own_features():

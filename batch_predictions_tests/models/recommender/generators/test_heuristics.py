@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import date, timedelta
+from itertools import product
 
 import numpy as np
 import pyarrow as pa
@@ -10,6 +12,7 @@ import pytest
 
 from batch_predictions.models.recommender.data.histories import TRAITS, Histories
 from batch_predictions.models.recommender.data.interactions import Interactions
+from batch_predictions.models.recommender.generators import shared_scores
 from batch_predictions.models.recommender.generators.popularity import Popularity
 from batch_predictions.models.recommender.generators.segment_popularity import SegmentPopularity
 from batch_predictions_tests.worlds.checkerboard import AS_OF
@@ -109,3 +112,33 @@ def test_items_promoted_in_the_users_shop_score_higher():
     base = popularity[[0, 11]] * 0.6
     in_users_shop = np.array([[popularity[0], 0], [0, popularity[11]], [0, 0]])
     np.testing.assert_allclose(promoted_scores, base + in_users_shop, rtol=1e-5)
+
+
+@pytest.mark.parametrize("max_kept_mb", [64, 0])
+def test_segments_kept_from_earlier_batches_change_no_proposal(
+    monkeypatch: pytest.MonkeyPatch, max_kept_mb: int
+) -> None:
+    monkeypatch.setattr(shared_scores, "MAX_KEPT_MB", max_kept_mb)
+    kept = fit_named("promoted")
+    features = item_features(BOARD, kept.items)
+    random = np.random.default_rng(0)
+    shops = pa.array(random.choice(["here", "there", "elsewhere", None], 12), pa.string())
+    user_traits = pa.table(dict.fromkeys(TRAITS, shops))
+    histories = replace(all_histories(BOARD, kept), traits=user_traits)
+    blocked = np.arange(12) == 0
+    for k, excludes, blocks in product((0, 3, 9), (False, True), (None, blocked, ~blocked)):
+        for start, stop in ((0, 3), (3, 12), (0, 12)):
+            batch = histories.slice_users(start, stop)
+            found, expected = (
+                model.propose(batch, features, k, exclude_seen=excludes, blocked=blocks)
+                for model in (kept, fit_named("promoted"))
+            )
+            np.testing.assert_array_equal(found.positions, expected.positions)
+            items = np.tile(np.arange(-1, 12), (stop - start, 1))
+            np.testing.assert_array_equal(found.scores_of(items), expected.scores_of(items))
+    later = replace(features, stats={name: v[::-1] for name, v in features.stats.items()})
+    found, expected = (
+        model.propose(histories, later, 5, exclude_seen=False)
+        for model in (kept, fit_named("promoted"))
+    )
+    np.testing.assert_array_equal(found.positions, expected.positions)
