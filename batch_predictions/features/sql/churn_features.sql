@@ -37,9 +37,7 @@ customers as (
         user_id,
         visit_days,
         $date::DATE - visit_days[-1] as days_inactive,
-        list_transform(
-            list_zip(visit_days[2:], visit_days[:-2]), lambda pair: pair[1] - pair[2]
-        ) as gaps
+        list_transform(visit_days[2:], lambda day, place: day - visit_days[place]) as gaps
     from {running user_visits}
     where days_inactive < $churn_active_days::INTEGER
 ),
@@ -71,7 +69,7 @@ rhythms as (
         list_avg(gaps) as gap_mean,
         -- Whole numbers: the sums are exact in any order.
         case when len(gaps) > 1 then sqrt(greatest(0,
-            list_sum(list_transform(gaps, lambda gap: gap * gap))
+            list_inner_product(gaps::DOUBLE[], gaps::DOUBLE[])
             - list_sum(gaps)::DOUBLE * list_sum(gaps) / len(gaps)) / (len(gaps) - 1)) end
             as gap_sd,
         list_max(gaps) as gap_max,
