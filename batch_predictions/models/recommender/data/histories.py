@@ -302,17 +302,7 @@ class Histories:
 
     def decayed_events(self, half_life_days: float | None) -> Doubles:
         """Events of every row, halved for every half-life of age; None: as they are, (n,)."""
-        if half_life_days is None:
-            return self.events
-        if half_life_days not in self._decayed_rows:
-            decayed = self.events * self._decay(half_life_days)
-            decayed.flags.writeable = False
-            self._decayed_rows[half_life_days] = decayed
-        return self._decayed_rows[half_life_days]
-
-    @cached_property
-    def _decayed_rows(self) -> dict[float, Doubles]:
-        return {}
+        return self.events if half_life_days is None else self.events * self._decay(half_life_days)
 
     def _decay(self, half_life_days: float) -> Doubles:
         """The factor of every row, (n,): powers are slow, and many rows have the same age."""
