@@ -1,0 +1,45 @@
+"""A forecaster of a user's own package: the module of docs/demand.md."""
+
+from __future__ import annotations
+
+import re
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from batch_predictions import discovery
+from batch_predictions.models.demand import registry
+from batch_predictions_tests.worlds.demand import daily_panel
+from batch_predictions_tests.worlds.paths import ROOT
+
+MODULE = "my_shop_drift"
+
+
+@pytest.fixture
+def plugin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The module of the documentation, loaded."""
+    page = (ROOT / "docs" / "demand.md").read_text("utf-8")
+    [text] = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    (tmp_path / f"{MODULE}.py").write_text(text, "utf-8")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.setattr(discovery, "_plugins", {})
+    monkeypatch.delitem(sys.modules, MODULE, raising=False)
+    discovery.load_plugins([MODULE])
+
+
+def test_the_documented_forecaster_is_found_by_its_kind_and_keeps_its_window(
+    plugin: None, tmp_path: Path
+) -> None:
+    assert "drift" in registry.names()
+    panel = daily_panel(np.r_[np.full(60, 50.0), np.arange(20.0)][None])
+    model = registry.make("drift", {"drift": {"window": 11}}).fit(panel)
+    # 10 units in the last 10 days: one more every day.
+    np.testing.assert_allclose(model.forecast(panel, 3), [[20, 21, 22]])
+    model.save(tmp_path / "model")
+    loaded = registry.load(tmp_path / "model")
+    np.testing.assert_allclose(loaded.forecast(panel, 3), [[20, 21, 22]])
+    # Demand that falls ends at zero.
+    falling = daily_panel(np.arange(30.0, -1, -1)[None])
+    assert (registry.make("drift", {}).fit(falling).forecast(falling, 5) == 0).all()
