@@ -26,6 +26,7 @@ def measure() -> dict[str, Any]:
     import torch
 
     from batch_predictions.inference.topk import Index
+    from batch_predictions.models.recommender.dense_scores import TargetBlocks
 
     torch.set_num_threads(1)
     queries, targets, seen = learned_factors()
@@ -35,10 +36,10 @@ def measure() -> dict[str, Any]:
         known = np.sort(order[:items])
         own, ours = np.ascontiguousarray(targets[known]), seen[:, known].tocsr()
         others = np.random.default_rng(1).integers(0, len(known), (len(queries), OTHERS))
-        index = Index(own)
+        index, blocks = Index(own), TargetBlocks.of(own)
         for k in EACH:
             ways = {
-                "products": lambda k=k: _by_products(queries, own, ours, others, k),  # noqa: B023
+                "products": lambda k=k: _by_products(queries, blocks, ours, others, k),  # noqa: B023
                 "index": lambda k=k: _by_index(index, queries, own, ours, others, k),  # noqa: B023
             }
             times = time_interleaved(ways, 3)

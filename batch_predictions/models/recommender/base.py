@@ -11,6 +11,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, fields
 from datetime import date
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Self, TypeAlias
 
@@ -23,6 +24,7 @@ from batch_predictions.models.recommender.data.histories import Histories
 from batch_predictions.models.recommender.data.interactions import Interactions
 from batch_predictions.models.recommender.data.item_features import ItemFeatures
 from batch_predictions.models.recommender.dense_scores import (
+    TargetBlocks,
     inner_products,
     mask_scores,
     user_batches,
@@ -269,7 +271,11 @@ class LinearRecommender(TrainableRecommender):
     def scores(self, histories: Histories, item_features: ItemFeatures | None = None) -> Floats:
         """Inner products, (n, m)."""
         matrix = histories.matrix(self.history_half_life_days)
-        return inner_products(self.queries(matrix), self.targets())
+        return inner_products(self.queries(matrix), self._target_blocks)
+
+    @cached_property
+    def _target_blocks(self) -> TargetBlocks:
+        return TargetBlocks.of(self.targets())
 
     def explain(self, histories: Histories, picks: Positions) -> Positions:
         """The history item with the largest part of the pick's score, (n, k)."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import TypeAlias
 
 import numpy as np
@@ -16,16 +17,39 @@ DENSE_SCORES_MB = 128
 """Memory of the dense scores of one batch of users, MiB."""
 
 
-def inner_products(queries: Floats, targets: Floats) -> Floats:
-    """queries @ targets.T, (n, m); each product has the same bits whatever the batch."""
+@dataclass(frozen=True)
+class TargetBlocks:
+    """Vectors of items, transposed in blocks for any number of `inner_products`.
+
+    Attributes:
+        items: number of items.
+        blocks: filled up with zeros, (blocks, terms, BLOCK_ITEMS).
+    """
+
+    items: int
+    blocks: Floats
+
+    @classmethod
+    def of(cls, targets: Floats) -> TargetBlocks:
+        """Of the items' vectors, (m, f)."""
+        from batch_predictions.models.recommender.kernels.candidates import BLOCK_ITEMS, TERMS
+
+        items, terms = targets.shape
+        shape = (-(-items // BLOCK_ITEMS), terms + -terms % TERMS, BLOCK_ITEMS)
+        blocks = np.zeros(shape, dtype=np.float32)
+        for number, block in enumerate(blocks):
+            part = targets[number * BLOCK_ITEMS :][:BLOCK_ITEMS]
+            block[:terms, : len(part)] = part.T
+        return cls(items, blocks)
+
+
+def inner_products(queries: Floats, targets: TargetBlocks) -> Floats:
+    """Inner products of queries (n, f) and items, (n, m), with the same bits whatever the batch."""
     from batch_predictions.models.recommender.kernels.candidates import inner_products_by_row
 
-    result = np.empty((len(queries), len(targets)), dtype=np.float32)
-    inner_products_by_row(
-        np.ascontiguousarray(queries, dtype=np.float32),
-        np.ascontiguousarray(targets, dtype=np.float32),
-        result,
-    )
+    result = np.empty((len(queries), targets.items), dtype=np.float32)
+    queries = np.ascontiguousarray(queries, dtype=np.float32)
+    inner_products_by_row(queries, targets.blocks, result)
     return result
 
 

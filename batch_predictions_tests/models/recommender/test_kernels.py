@@ -10,7 +10,11 @@ from scipy.sparse import csr_matrix
 from scipy.sparse import random as random_sparse
 
 from batch_predictions.models.recommender.data.histories import Histories
-from batch_predictions.models.recommender.dense_scores import argsort_descending, inner_products
+from batch_predictions.models.recommender.dense_scores import (
+    TargetBlocks,
+    argsort_descending,
+    inner_products,
+)
 from batch_predictions.models.recommender.kernels import candidates, histories, topk
 
 
@@ -67,10 +71,10 @@ def test_inner_products_have_the_same_bits_in_any_batch(
     random = np.random.default_rng(users)
     queries = random.standard_normal((users, factors)).astype(np.float32)
     targets = random.standard_normal((items, factors)).astype(np.float32)
-    scores = inner_products(queries, targets)
+    scores = inner_products(queries, TargetBlocks.of(targets))
     np.testing.assert_allclose(scores, queries @ targets.T, rtol=1e-4, atol=1e-4)
     for user in range(users):
-        single = inner_products(queries[user:], targets[items // 2 :])[0]
+        single = inner_products(queries[user:], TargetBlocks.of(targets[items // 2 :]))[0]
         np.testing.assert_array_equal(single, scores[user, items // 2 :])
 
 

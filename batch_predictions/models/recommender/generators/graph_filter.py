@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from datetime import date
+from functools import cached_property
 from typing import TYPE_CHECKING, Self
 
 import numpy as np
@@ -18,7 +19,7 @@ from batch_predictions.models.recommender.base import Floats
 from batch_predictions.models.recommender.data.histories import Histories
 from batch_predictions.models.recommender.data.interactions import Interactions
 from batch_predictions.models.recommender.data.item_features import ItemFeatures
-from batch_predictions.models.recommender.dense_scores import inner_products
+from batch_predictions.models.recommender.dense_scores import TargetBlocks, inner_products
 from batch_predictions.models.recommender.generators.declaration import Generator
 from batch_predictions.models.recommender.generators.neighbour_recommender import (
     NeighbourRecommender,
@@ -96,8 +97,12 @@ class GraphFilter(NeighbourRecommender):
         """Both filters, over the root of the number of items, (n, m)."""
         profile = self.user_profile(histories)
         scores = score_neighbours(profile, self.arrays["neighbour_ids"], self.arrays["similarity"])
-        scores += inner_products(profile @ self.arrays["left"], self.arrays["right"])
+        scores += inner_products(profile @ self.arrays["left"], self._right_blocks)
         return scores
+
+    @cached_property
+    def _right_blocks(self) -> TargetBlocks:
+        return TargetBlocks.of(self.arrays["right"])
 
     def user_profile(self, histories: Histories) -> csr_matrix:
         """Logarithms of decayed events over the root of the number of items, (n, m)."""

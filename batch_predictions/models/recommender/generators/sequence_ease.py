@@ -102,9 +102,9 @@ class SequenceEASE(TrainableRecommender):
         for user in range(histories.users):
             span = slice(profile.indptr[user], profile.indptr[user + 1])
             ranks = np.flatnonzero(picks[user] >= 0)
-            items, rows = np.unique(profile.indices[span] % width, return_inverse=True)
-            if len(items) == 0 or len(ranks) == 0:
+            if span.start == span.stop or not len(ranks):
                 continue
+            items, rows = np.unique(profile.indices[span] % width, return_inverse=True)
             weights = self.arrays["weights"][np.ix_(profile.indices[span], picks[user, ranks])]
             parts = np.zeros((len(items), len(ranks)))
             np.add.at(parts, rows, weights * profile.data[span][:, np.newaxis])

@@ -111,21 +111,23 @@ def standardise_lists(x: Any, stops: Any, high_if_missing: bool, clip: float, ou
 
 
 @njit_reassoc
-def inner_products_by_row(left: Any, right: Any, out: Any) -> None:
-    """Inner products of the rows of `left` (n, f) with those of `right` (m, f), float32.
+def inner_products_by_row(left: Any, blocks: Any, out: Any) -> None:
+    """Inner products of the rows of `left` (n, f) with items, float32.
 
     Each product has the same bits whatever the other rows: every one is summed in the same order.
     BLAS does not promise that, since it computes the edges of a matrix differently from its middle.
+
+    Args:
+        left: (n, f).
+        blocks: of the items' vectors: see `dense_scores.TargetBlocks`.
+        out: written, (n, m).
     """
     n_terms = left.shape[1]
-    columns = np.zeros((n_terms + -n_terms % TERMS, BLOCK_ITEMS), dtype=np.float32)
-    factors = np.zeros((ROWS, len(columns)), dtype=np.float32)
+    factors = np.zeros((ROWS, blocks.shape[1]), dtype=np.float32)
     sums = np.empty((ROWS, BLOCK_ITEMS), dtype=np.float32)
-    for start in range(0, right.shape[0], BLOCK_ITEMS):
-        size = min(BLOCK_ITEMS, right.shape[0] - start)
-        for item in range(size):
-            for term in range(n_terms):
-                columns[term, item] = right[start + item, term]
+    for block in range(blocks.shape[0]):
+        columns, start = blocks[block], block * BLOCK_ITEMS
+        size = min(BLOCK_ITEMS, out.shape[1] - start)
         for first_row in range(0, left.shape[0], ROWS):
             rows = min(ROWS, left.shape[0] - first_row)
             factors[:rows, :n_terms] = left[first_row : first_row + rows]

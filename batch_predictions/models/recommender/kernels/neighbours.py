@@ -148,9 +148,13 @@ def top_contributor(
     for user in range(picks.shape[0]):
         out[user] = -1
         largest[:] = 0.0
+        n = 0
         for rank in range(picks.shape[1]):
             if picks[user, rank] >= 0:
                 rank_of_item[picks[user, rank]] = rank
+                n += 1
+        if n == 0:
+            continue
         for entry in range(indptr[user], indptr[user + 1]):
             item = columns[entry]
             for neighbour in range(neighbour_ids.shape[1]):
