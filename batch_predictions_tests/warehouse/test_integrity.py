@@ -135,7 +135,7 @@ def test_an_unreadable_partition_is_replaced(warehouse: Warehouse, file: Path) -
     with duckdb.connect() as db:
         copy = file.with_name("copy.parquet")
         copy.write_bytes(content)
-        rows = db.execute("select * from read_parquet(?)", [str(copy)]).to_arrow_table()
+        rows = db.sql("select * from read_parquet(?)", params=[str(copy)]).to_arrow_table()
         copy.unlink()
     result = warehouse.replace_partition(ITEM_STATE, DAY, rows)
     assert (result.changed, result.rows) == (True, 2000)
