@@ -26,6 +26,8 @@ MAX_KEPT_MB = 64
 class SharedScoresRecommender(TrainableRecommender):
     """Scores and ranks the items once for all users of a segment."""
 
+    _ranked: _RankedSegments | None = None
+
     @abstractmethod
     def segment_of_user(
         self, histories: Histories, item_features: ItemFeatures | None
@@ -103,7 +105,7 @@ class SharedScoresRecommender(TrainableRecommender):
         """The best `depth` items, or more, of the users' segments; kept for the next batches."""
         from batch_predictions.models.recommender.kernels.topk import topk_rows
 
-        kept = self.__dict__.get("_ranked_segments")
+        kept = self._ranked
         if kept is None or not kept.holds(item_features, blocked, depth):
             kept = _RankedSegments.empty(item_features, blocked, len(self.items), depth)
         segments = np.unique(users[users >= 0])
@@ -119,7 +121,7 @@ class SharedScoresRecommender(TrainableRecommender):
             if depth:
                 topk_rows(scores, order.shape[1], order, np.empty(order.shape, dtype=np.float32))
             kept = kept.append(missing, scores, order)
-        self.__dict__["_ranked_segments"] = kept
+        self._ranked = kept
         return kept
 
 
