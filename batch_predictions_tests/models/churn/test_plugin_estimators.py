@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import datetime as dt
-import re
-import sys
 from pathlib import Path
 
 import pytest
@@ -16,8 +14,8 @@ from batch_predictions.models.churn.model import ChurnModel
 from batch_predictions.models.churn.selection import ChurnTrainingConfig, select_churn
 from batch_predictions.models.churn.training import EstimatorTrainer
 from batch_predictions_tests.worlds.churn import make_examples
+from batch_predictions_tests.worlds.plugin_packages import documented_module, load_package
 
-DOCS = Path(__file__).parents[3] / "docs" / "audiences.md"
 PACKAGE = "churn_plugin"
 AVERAGE_MODULE = '''
 """An average of the platform's and the plugin's estimators, and a second baseline."""
@@ -35,18 +33,8 @@ spend = ChurnEstimatorSpec(
 @pytest.fixture
 def plugin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A package with the estimator of the documentation, an average and a baseline."""
-    [documented_module] = re.findall(r"```python\n(.*?)```", DOCS.read_text("utf-8"), re.DOTALL)
-    package = tmp_path / PACKAGE
-    package.mkdir()
-    (package / "__init__.py").write_text("", "utf-8")
-    (package / "binned.py").write_text(documented_module, "utf-8")
-    (package / "mixed.py").write_text(AVERAGE_MODULE, "utf-8")
-    monkeypatch.syspath_prepend(str(tmp_path))
-    monkeypatch.setattr(discovery, "_plugins", {})
-    for module in (PACKAGE, f"{PACKAGE}.binned", f"{PACKAGE}.mixed"):
-        monkeypatch.delitem(sys.modules, module, raising=False)
-    discovery.load_plugins([PACKAGE])
-    return package
+    modules = {"binned": documented_module("audiences.md"), "mixed": AVERAGE_MODULE}
+    return load_package(tmp_path, monkeypatch, PACKAGE, modules)
 
 
 def test_a_plugin_s_estimators_are_ordered_after_the_platform_s(plugin: Path) -> None:

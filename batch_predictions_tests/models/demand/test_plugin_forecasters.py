@@ -2,31 +2,20 @@
 
 from __future__ import annotations
 
-import re
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from batch_predictions import discovery
 from batch_predictions.models.demand import registry
 from batch_predictions_tests.worlds.demand import daily_panel
-from batch_predictions_tests.worlds.paths import ROOT
-
-MODULE = "my_shop_drift"
+from batch_predictions_tests.worlds.plugin_packages import documented_module, load_package
 
 
 @pytest.fixture
 def plugin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The module of the documentation, loaded."""
-    page = (ROOT / "docs" / "demand.md").read_text("utf-8")
-    [text] = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
-    (tmp_path / f"{MODULE}.py").write_text(text, "utf-8")
-    monkeypatch.syspath_prepend(str(tmp_path))
-    monkeypatch.setattr(discovery, "_plugins", {})
-    monkeypatch.delitem(sys.modules, MODULE, raising=False)
-    discovery.load_plugins([MODULE])
+    load_package(tmp_path, monkeypatch, "my_shop", {"drift": documented_module("demand.md")})
 
 
 def test_the_documented_forecaster_is_found_by_its_kind_and_keeps_its_window(

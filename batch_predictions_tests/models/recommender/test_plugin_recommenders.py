@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import re
-import sys
 from datetime import date, timedelta
 from pathlib import Path
 
@@ -11,7 +9,6 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from batch_predictions import discovery
 from batch_predictions.models.recommender.config import TwoStageConfig
 from batch_predictions.models.recommender.data.histories import Histories
 from batch_predictions.models.recommender.data.interactions import Interactions
@@ -21,22 +18,15 @@ from batch_predictions.models.recommender.features.table import build_feature_ta
 from batch_predictions.models.recommender.generators.registry import generators
 from batch_predictions.models.recommender.training.trainer import RankerTrainer
 from batch_predictions.models.recommender.two_stage import TwoStageRecommender
-from batch_predictions_tests.worlds.paths import ROOT
+from batch_predictions_tests.worlds.plugin_packages import documented_module, load_package
 
 DAY = date(2024, 3, 31)
-MODULE = "my_shop_seasons"
 
 
 @pytest.fixture
 def plugin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The module of the documentation, loaded."""
-    page = (ROOT / "docs" / "quality.md").read_text("utf-8")
-    [text] = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
-    (tmp_path / f"{MODULE}.py").write_text(text, "utf-8")
-    monkeypatch.syspath_prepend(str(tmp_path))
-    monkeypatch.setattr(discovery, "_plugins", {})
-    monkeypatch.delitem(sys.modules, MODULE, raising=False)
-    discovery.load_plugins([MODULE])
+    load_package(tmp_path, monkeypatch, "my_shop", {"seasons": documented_module("quality.md")})
 
 
 def to_interactions(rows: list[tuple[str, str, int]]) -> Interactions:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import re
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -15,8 +13,8 @@ from batch_predictions.models.sentiment.classifier import Classifier
 from batch_predictions.models.sentiment.data import Reviews, build_reviews
 from batch_predictions.models.sentiment.models.base import ModelTraining
 from batch_predictions.models.sentiment.training import ClassifierTrainer
+from batch_predictions_tests.worlds.plugin_packages import documented_module, load_package
 
-DOCS = Path(__file__).parents[3] / "docs" / "sentiment.md"
 LEXICON_MODULE = '''
 """A model that counts words of a list."""
 from dataclasses import dataclass
@@ -59,18 +57,8 @@ lexicon = SentimentModelSpec("lexicon", LexiconModel, "linear", LexiconParameter
 @pytest.fixture
 def plugin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     """The name of a package with a lexicon model and with the net of the documentation."""
-    [net_module] = re.findall(r"```python\n(.*?)```", DOCS.read_text("utf-8"), re.DOTALL)
-    package = tmp_path / "sentiment_plugin"
-    package.mkdir()
-    (package / "__init__.py").write_text("", "utf-8")
-    (package / "lexicon.py").write_text(LEXICON_MODULE, "utf-8")
-    (package / "mean_net.py").write_text(net_module, "utf-8")
-    monkeypatch.syspath_prepend(str(tmp_path))
-    monkeypatch.setattr(discovery, "_plugins", {})
-    for module in ("sentiment_plugin", "sentiment_plugin.lexicon", "sentiment_plugin.mean_net"):
-        monkeypatch.delitem(sys.modules, module, raising=False)
-    discovery.load_plugins([package.name])
-    return package.name
+    modules = {"lexicon": LEXICON_MODULE, "mean_net": documented_module("sentiment.md")}
+    return load_package(tmp_path, monkeypatch, "sentiment_plugin", modules).name
 
 
 def world() -> Reviews:

@@ -24,7 +24,7 @@ from batch_predictions.models.forest.kernels.vector_ir import (
 )
 
 GROUPS_AT_ONCE = 16
-"""Groups that are turned together."""
+"""Groups that are transposed together."""
 
 
 @intrinsic
@@ -88,12 +88,12 @@ def _find_exit_leaves(
 
 @njit_cached
 def group_rows(rows: Any, start: int, lines: Any) -> None:
-    """Turns rows into groups, with a line of values for each feature.
+    """Transposes rows in groups, with a line of values for each feature.
 
     Args:
         rows: (n, features), in C or Fortran order.
         start: the first row.
-        lines: written up to the last row, (groups, features, GROUP_ROWS).
+        lines: written, zeros beyond the last row stay, (groups, features, GROUP_ROWS).
     """
     n, n_features = rows.shape
     whole = min(len(lines), (n - start) // GROUP_ROWS)

@@ -6,7 +6,7 @@ table, so that both see the same values.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import date
 from functools import cached_property
@@ -171,16 +171,6 @@ class ItemFeatures:
 
     @cached_property
     def _log_shares(self) -> dict[str, Doubles]:
-        return {}
-
-    def memoize(self, name: str, compute: Callable[[], Doubles]) -> npt.NDArray[np.float32]:
-        """A value per item in single precision, computed once, (m,)."""
-        if name not in self._memo:
-            self._memo[name] = compute().astype(np.float32)
-        return self._memo[name]
-
-    @cached_property
-    def _memo(self) -> dict[str, npt.NDArray[np.float32]]:
         return {}
 
     def tag_shares(self, kind: str) -> Doubles:

@@ -86,14 +86,9 @@ class CandidateBatch:
         # A further value at the end, which the entry -1 takes.
         return np.append(values, new).astype(np.float32)[self.history_entry]
 
-    def from_items(self, name: str, compute: Callable[[], Values]) -> Floats:
-        """A value per item, for the rows, (rows,).
-
-        Args:
-            name: unique among the values of items.
-            compute: the values, (items,); called once for the day's item features.
-        """
-        return self.item_features.memoize(name, compute)[self.items]
+    def from_items(self, values: Values) -> Floats:
+        """A value per item, for the rows, (rows,)."""
+        return np.asarray(values[self.items], dtype=np.float32)
 
     def from_users(self, values: Values) -> Floats:
         """A value per user, the same for all its rows, (rows,)."""

@@ -20,9 +20,7 @@ from batch_predictions.models.recommender.features.candidates import (
 
 def _log_share(stat: str) -> Callable[[CandidateBatch], Values]:
     """Logarithm of a statistic's share of its sum over all items."""
-    return lambda batch: batch.from_items(
-        f"log_share_{stat}", lambda: batch.item_features.log_share(stat)
-    )
+    return lambda batch: batch.from_items(batch.item_features.log_share(stat))
 
 
 def _ratio(numerator: str, denominator: str, prior: float) -> Callable[[CandidateBatch], Values]:
@@ -30,10 +28,7 @@ def _ratio(numerator: str, denominator: str, prior: float) -> Callable[[Candidat
 
     def compute(batch: CandidateBatch) -> Values:
         stats = batch.item_features.stats
-        return batch.from_items(
-            f"{numerator}_of_{denominator}",
-            lambda: (stats[numerator] + prior) / (stats[denominator] + 1.0),
-        )
+        return batch.from_items((stats[numerator] + prior) / (stats[denominator] + 1.0))
 
     return compute
 
@@ -41,18 +36,13 @@ def _ratio(numerator: str, denominator: str, prior: float) -> Callable[[Candidat
 def _repurchase_rate(batch: CandidateBatch) -> Values:
     """Recent events of users who had taken the item before, per user of the item."""
     stats = batch.item_features.stats
-    return batch.from_items(
-        "repurchase_rate",
-        lambda: (
-            (stats["returning_events_30"] - stats["first_time_events_30"]) / (stats["users"] + 3.0)
-        ),
-    )
+    repeated = stats["returning_events_30"] - stats["first_time_events_30"]
+    return batch.from_items(repeated / (stats["users"] + 3.0))
 
 
 def _days_since_first(batch: CandidateBatch) -> Values:
     """Days since anybody first took the item."""
-    name = "days_since_first"
-    return batch.from_items(name, lambda: batch.item_features.stats[name])
+    return batch.from_items(batch.item_features.stats["days_since_first"])
 
 
 FEATURES = (

@@ -122,9 +122,7 @@ def _number_of_tags(batch: CandidateBatch, kind: str) -> int:
 
 
 def _number(name: str) -> Callable[[CandidateBatch], Values]:
-    return lambda batch: batch.from_items(
-        f"number_{name}", lambda: batch.item_features.metadata.numbers[name]
-    )
+    return lambda batch: batch.from_items(batch.item_features.metadata.numbers[name])
 
 
 def _user_mean(name: str) -> Callable[[CandidateBatch], Values]:

@@ -23,7 +23,7 @@ def _share_of_shops(placement: str) -> Callable[[CandidateBatch], Values]:
         promotions = batch.item_features.promotions
         if promotions is None:
             return np.full(len(batch.items), np.nan)
-        return batch.from_items(f"{placement}_share", lambda: promotions.shares[placement])
+        return batch.from_items(promotions.shares[placement])
 
     return compute
 

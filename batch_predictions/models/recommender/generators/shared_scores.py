@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -18,7 +19,8 @@ from batch_predictions.models.recommender.base import (
 from batch_predictions.models.recommender.data.histories import Histories
 from batch_predictions.models.recommender.data.item_features import ItemFeatures
 
-Blocked = npt.NDArray[np.bool_] | None
+Blocked: TypeAlias = npt.NDArray[np.bool_] | None
+"""Whether each item is left out of all lists, (m,)."""
 MAX_KEPT_MB = 64
 """Scores and orders of segments that a model keeps from one batch of users to the next."""
 
@@ -68,12 +70,13 @@ class SharedScoresRecommender(TrainableRecommender):
         from batch_predictions.models.recommender.kernels.candidates import shared_scores_of
         from batch_predictions.models.recommender.kernels.topk import first_allowed
 
-        users = self.segment_of_user(histories, item_features)
+        segment_of_user = self.segment_of_user(histories, item_features)
+        segments, place_of_user = np.unique(segment_of_user, return_inverse=True)
         is_barred = histories.entry_is_seen if exclude_seen else np.zeros(0, dtype=bool)
         barred_items = int(np.diff(histories.indptr).max(initial=0)) if exclude_seen else 0
         depth = min(k + barred_items, len(self.items)) if k else 0
-        ranked = self._rank_segments(users, item_features, blocked, depth)
-        row_of_user = ranked.rows_of(users)
+        ranked = self._rank_segments(segments, item_features, blocked, depth)
+        row_of_user = ranked.rows_of(segments)[place_of_user]
         positions = np.empty((histories.users, k), dtype=np.int64)
         if k:
             first_allowed(
@@ -97,19 +100,19 @@ class SharedScoresRecommender(TrainableRecommender):
 
     def _rank_segments(
         self,
-        users: npt.NDArray[np.integer],
+        segments: npt.NDArray[np.integer],
         item_features: ItemFeatures,
         blocked: Blocked,
         depth: int,
     ) -> _RankedSegments:
-        """The best `depth` items, or more, of the users' segments; kept for the next batches."""
+        """The best `depth` items, or more, of some segments; kept for the next batches."""
         from batch_predictions.models.recommender.kernels.topk import topk_rows
 
         kept = self._ranked
         if kept is None or not kept.holds(item_features, blocked, depth):
             kept = _RankedSegments.empty(item_features, blocked, len(self.items), depth)
-        segments = np.unique(users[users >= 0])
-        missing = np.array([s for s in segments if int(s) not in kept.row_of_segment], np.int64)
+        segments = segments[segments >= 0]
+        missing = segments[kept.rows_of(segments) < 0]
         if kept.megabytes(len(missing)) > MAX_KEPT_MB:
             kept = _RankedSegments.empty(item_features, blocked, len(self.items), depth)
             missing = segments
@@ -179,8 +182,7 @@ class _RankedSegments:
             {**self.row_of_segment, **rows},
         )
 
-    def rows_of(self, users: npt.NDArray[np.integer]) -> npt.NDArray[np.int64]:
-        """The row of each user's segment, -1 for users without one, (n,)."""
-        segments, inverse = np.unique(users, return_inverse=True)
+    def rows_of(self, segments: npt.NDArray[np.integer]) -> npt.NDArray[np.int64]:
+        """The row of each segment, -1 where it has none, (segments,)."""
         rows = [self.row_of_segment.get(int(segment), -1) for segment in segments]
-        return np.array(rows, dtype=np.int64)[inverse]
+        return np.array(rows, dtype=np.int64)
