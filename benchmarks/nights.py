@@ -1,11 +1,13 @@
 """What a night costs: CPU seconds of `run`, and bytes and files of the home, night after night.
 
-    python benchmarks/nights.py [--days 60] [--nights 30] [--keep-days 7]
+    python benchmarks/nights.py [--days 60] [--nights 30] [--keep-days 7] [--table-days 120]
 
 A folder of files with four tables (interactions, reviews, users, items) has the given days of a
 tiny shop. The first run ingests and predicts them. Every night then adds one day to the source,
 makes Dagster's records and the files of the home a day older, as they would be, and runs
 `batch-predictions run --date DAY` in a process of its own. Nights whose run also trains are marked.
+With `--table-days N` the first run predicts N days, and partitions of features, predictions and
+metrics that are older are removed: of what a night adds, raw rows alone stay.
 Prints one JSON object: of every night the CPU seconds of its process, the bytes of the parts of the
 home and the events of Dagster's index; progress goes to the standard error.
 """
@@ -23,7 +25,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -31,11 +33,20 @@ from typing import Any
 from common import log, machine, print_json
 from tiny_shop import FIRST_DAY, TinyShop, environment
 
-KEEP_DAYS = "BATCH_PREDICTIONS_RETENTION__RUN_DAYS"
+RETENTION = "BATCH_PREDICTIONS_RETENTION__"
+REMOVED_SCHEMAS = ("features", "predictions", "evaluation")
+WRITTEN_BEFORE = 8 * 86_400
+"""Seconds; a partition that was written since may be of a backfill, and is not removed."""
 
 
-def simulate(root: Path, days: int, nights: int, keep_days: int) -> dict[str, Any]:
+def simulate(
+    root: Path, days: int, nights: int, keep_days: int, table_days: int | None
+) -> dict[str, Any]:
     """The first run, and every night after it."""
+    kept = {"RUN_DAYS": keep_days}
+    if table_days is not None:
+        kept |= dict.fromkeys(("FEATURE_DAYS", "PREDICTION_DAYS", "METRIC_DAYS"), table_days)
+    settings = {f"{RETENTION}{name}": f"{value}" for name, value in kept.items()}
     shop, home = TinyShop(root / "source"), root / "home"
     for number in range(days):
         shop.add_day(FIRST_DAY + dt.timedelta(days=number))
@@ -43,17 +54,21 @@ def simulate(root: Path, days: int, nights: int, keep_days: int) -> dict[str, An
         "machine": machine(),
         "days": days,
         "keep_days": keep_days,
+        "table_days": table_days,
         "start_cpu_seconds": statistics.median(_load_definitions(root, home) for _ in range(3)),
     }
     last = FIRST_DAY + dt.timedelta(days=days - 1)
-    result["first"] = _run(root, home, last, keep_days)
+    first = last if table_days is None else last - dt.timedelta(days=table_days - 1)
+    result["first"] = _run(root, home, last, settings, "--from", f"{first}")
     log("first", result["first"])
     result["nights"] = []
     for number in range(1, nights + 1):
         day = last + dt.timedelta(days=number)
         shop.add_day(day)
         make_older(home, 1)
-        night = {"night": number, **_run(root, home, day, keep_days)}
+        if table_days is not None:
+            make_partitions_older(home, before=day - dt.timedelta(days=table_days - 1))
+        night = {"night": number, **_run(root, home, day, settings)}
         log(night)
         result["nights"].append(night)
     return result
@@ -77,13 +92,27 @@ def make_older(home: Path, days: int) -> None:
             os.utime(path, (stat.st_atime - seconds, stat.st_mtime - seconds))
 
 
-def _run(root: Path, home: Path, day: dt.date, keep_days: int) -> dict[str, Any]:
+def make_partitions_older(home: Path, before: dt.date) -> None:
+    """Lets partitions of old days have been written when they would have been."""
+    for schema in REMOVED_SCHEMAS:
+        tables = home / "warehouse" / schema
+        for folder in (*tables.glob("*/date=*"), *tables.glob("*/week=*")):
+            if dt.date.fromisoformat(folder.name.partition("=")[2]) < before:
+                for path in (folder, *folder.rglob("*")):
+                    written = time.time() - WRITTEN_BEFORE
+                    os.utime(path, (written, written))
+
+
+def _run(
+    root: Path, home: Path, day: dt.date, settings: Mapping[str, str], *options: str
+) -> dict[str, Any]:
     """Runs a day; its CPU seconds, and what the home has then."""
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
     start = time.perf_counter()
+    command = [sys.executable, "-m", "batch_predictions.cli", "run", "--date", f"{day}", "--json"]
     process = subprocess.run(
-        [sys.executable, "-m", "batch_predictions.cli", "run", "--date", f"{day}", "--json"],
-        env=environment(root, home, **{KEEP_DAYS: f"{keep_days}"}),
+        [*command, *options],
+        env=environment(root, home, **settings),
         cwd=root,
         capture_output=True,
         text=True,
@@ -152,9 +181,18 @@ def main() -> None:
     parser.add_argument("--days", type=int, default=60, help="days of the first run")
     parser.add_argument("--nights", type=int, default=30)
     parser.add_argument("--keep-days", type=int, default=7, help="retention.run_days")
+    parser.add_argument(
+        "--table-days", type=int, help="days of features, predictions and metrics, from 120"
+    )
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="nights-") as folder:
-        result = simulate(Path(folder), arguments.days, arguments.nights, arguments.keep_days)
+        result = simulate(
+            Path(folder),
+            arguments.days,
+            arguments.nights,
+            arguments.keep_days,
+            arguments.table_days,
+        )
     print_json(result)
 
 

@@ -1,9 +1,15 @@
-"""Removes partitions of features and predictions that are older than the settings keep."""
+"""Removes partitions of features, predictions and metrics that are older than the settings keep.
+
+What Dagster has recorded of them goes with them.
+"""
 
 from __future__ import annotations
 
 import datetime as dt
 
+import dagster as dg
+
+from batch_predictions.automation.recorded_events import HomeEvents
 from batch_predictions.settings import Settings
 from batch_predictions.tables import HISTOGRAMS, ITEM_SCORES, TABLES, Table
 from batch_predictions.warehouse import Warehouse, as_date
@@ -21,8 +27,9 @@ def kept_days(table: Table, settings: Settings) -> int | None:
         return retention.feature_days
     if table.schema == "predictions":
         return retention.prediction_days
-    # Raw rows are what everything is made again from, and metrics are few.
-    return None
+    if table.schema == "evaluation":
+        return retention.metric_days
+    return None  # raw rows are what everything is made again from
 
 
 def remove_old_partitions_of_tables(warehouse: Warehouse, settings: Settings, now: float) -> int:
@@ -37,12 +44,10 @@ def remove_old_partitions_of_tables(warehouse: Warehouse, settings: Settings, no
         The number of partitions removed.
     """
     removed = 0
-    for table in TABLES.values():
-        days, keys = kept_days(table, settings), warehouse.partitions(table)
-        if days is None or not keys or table.partition is None:
-            continue
-        oldest = as_date(keys[-1]) - dt.timedelta(days=days - 1)
-        for key in (key for key in keys if as_date(key) < oldest):
+    for table, oldest in _oldest_days(warehouse, settings).items():
+        for key in warehouse.partitions(table):
+            if as_date(key) >= oldest:
+                break
             folder = warehouse.folder / table.schema / table.name / f"{table.partition}={key}"
             if now - max(path.stat().st_mtime for path in (folder, *folder.rglob("*"))) < (
                 MIN_AGE_SECONDS
@@ -51,3 +56,41 @@ def remove_old_partitions_of_tables(warehouse: Warehouse, settings: Settings, no
             warehouse.drop_partition(table, key)
             removed += 1
     return removed
+
+
+def remove_records_of_removed_partitions(
+    warehouse: Warehouse, settings: Settings, instance: dg.DagsterInstance
+) -> int:
+    """Removes Dagster's records of old partitions that the warehouse no longer has.
+
+    Dagster would show them as materialized, and its storage would grow by 3 KB for each.
+
+    Args:
+        warehouse: of the home.
+        settings: how many days are kept.
+        instance: of the home. If its event log is not the platform's, nothing is removed.
+
+    Returns:
+        The number of partitions whose records were removed.
+    """
+    events, removed = instance.event_log_storage, 0
+    if not isinstance(events, HomeEvents):
+        return 0
+    for table, oldest in _oldest_days(warehouse, settings).items():
+        asset = dg.AssetKey([table.schema, table.name])
+        recorded = events.get_materialized_partitions(asset) - {*warehouse.partitions(table)}
+        gone = sorted(key for key in recorded if as_date(key) < oldest)
+        if gone:
+            events.wipe_asset_partitions(asset, gone)
+        removed += len(gone)
+    return removed
+
+
+def _oldest_days(warehouse: Warehouse, settings: Settings) -> dict[Table, dt.date]:
+    """The oldest day that is kept of each table of which not all are."""
+    oldest = {}
+    for table in TABLES.values():
+        days, keys = kept_days(table, settings), warehouse.partitions(table)
+        if days is not None and keys and table.partition is not None:
+            oldest[table] = as_date(keys[-1]) - dt.timedelta(days=days - 1)
+    return oldest

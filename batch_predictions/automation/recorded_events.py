@@ -1,4 +1,4 @@
-"""What the event log of a home records: no repetitions, and no passwords.
+"""What the event log of a home records: no repetitions, no passwords, and no removed partitions.
 
 The event of a partition that a command or a night has written again with equal rows is left out: in
 a range always, else if the versions of its inputs are equal too, since the UI would call it
@@ -11,11 +11,13 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
-from dagster import AssetMaterialization, DagsterEventType, EventLogEntry
+from dagster import AssetKey, AssetMaterialization, DagsterEventType, EventLogEntry
+from dagster._core.storage.event_log.schema import AssetEventTagsTable as EventTags
+from dagster._core.storage.event_log.schema import AssetKeyTable as Assets
 from dagster._core.storage.event_log.schema import SqlEventLogStorageTable as Events
 from dagster._core.storage.event_log.sql_event_log import SqlEventLogStorage
 from dagster_shared.serdes import deserialize_value, serialize_value
-from sqlalchemy import select
+from sqlalchemy import and_, delete, select, update
 
 from batch_predictions.automation.run_tags import AUTOMATION_TAG, OWNER_TAG
 from batch_predictions.redaction import redact
@@ -23,6 +25,8 @@ from batch_predictions.redaction import redact
 _UNATTENDED = {OWNER_TAG, AUTOMATION_TAG}
 _CODE_VERSION_TAG = "dagster/code_version"
 _INPUT_VERSION_TAGS = "dagster/input_data_version/"
+_PARTITIONS_AT_ONCE = 500
+"""SQLite bounds the number of parameters of a statement."""
 
 
 class HomeEvents(SqlEventLogStorage):
@@ -42,6 +46,23 @@ class HomeEvents(SqlEventLogStorage):
         if is_new and super().has_table(table_name):  # type: ignore[safe-super]
             self._existing_tables |= {table_name}
         return table_name in self._existing_tables
+
+    def wipe_asset_partitions(self, asset_key: AssetKey, partition_keys: Sequence[str]) -> None:
+        """Removes the events of partitions, which Dagster then shows as missing.
+
+        Dagster's own SQL storages do not implement it. In SQLite the logs of runs keep copies.
+        """
+        name = asset_key.to_string()
+        with self.index_transaction() as db:
+            for start in range(0, len(partition_keys), _PARTITIONS_AT_ONCE):
+                keys = partition_keys[start : start + _PARTITIONS_AT_ONCE]
+                wiped = and_(Events.c.asset_key == name, Events.c.partition.in_(keys))
+                ids = select(Events.c.id).where(wiped)
+                db.execute(delete(EventTags).where(EventTags.c.event_id.in_(ids)))
+                db.execute(delete(Events).where(wiped))
+            # Dagster reads both again from the events that are left.
+            remade = {Assets.c.last_materialization: None, Assets.c.cached_status_data: None}
+            db.execute(update(Assets).where(Assets.c.asset_key == name).values(remade))
 
     def worth_recording(self, entries: Sequence[EventLogEntry]) -> list[EventLogEntry]:
         """Events without repetitions and passwords. Several materializations are a range."""

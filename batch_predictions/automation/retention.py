@@ -8,7 +8,10 @@ from dataclasses import asdict, dataclass
 
 import dagster as dg
 
-from batch_predictions.automation.partition_retention import remove_old_partitions_of_tables
+from batch_predictions.automation.partition_retention import (
+    remove_old_partitions_of_tables,
+    remove_records_of_removed_partitions,
+)
 from batch_predictions.automation.run_retention import RUNS_AT_ONCE, remove_old_runs
 from batch_predictions.features.tiles.retention import remove_old_tiles
 from batch_predictions.inference.cleanup import remove_old_partitions
@@ -30,7 +33,7 @@ class PruneResult:
         model_versions: versions of models, by name.
         inference_partitions: partitions of the engine's shards and results.
         tiles: files of tiles that only a backfill of old days would read.
-        table_partitions: partitions of features and predictions.
+        table_partitions: partitions of features, predictions and metrics.
         posted_rows: events and sign-ups that the warehouse has.
     """
 
@@ -76,7 +79,7 @@ def prune(
         unfinished_runs(instance),
     )
     warehouse = Warehouse.of(settings)
-    return PruneResult(
+    result = PruneResult(
         runs,
         _remove_models(settings),
         partitions,
@@ -84,6 +87,9 @@ def prune(
         remove_old_partitions_of_tables(warehouse, settings, now),
         remove_ingested_posted_rows(warehouse, settings, now),
     )
+    # Partitions first: if this process is killed, the next one finds the records.
+    remove_records_of_removed_partitions(warehouse, settings, instance)
+    return result
 
 
 def _remove_models(settings: Settings) -> list[str]:
@@ -122,6 +128,6 @@ def prune_after_run(
         log(
             f"removed {removed.runs} Dagster runs older than {settings.retention.run_days} days, "
             f"{len(removed.model_versions)} models that never served, "
-            f"{removed.table_partitions} old partitions of features and predictions and "
+            f"{removed.table_partitions} old partitions of features, predictions and metrics and "
             f"{removed.posted_rows} posted rows that the warehouse has (retention.*)"
         )

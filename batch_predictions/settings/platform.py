@@ -148,6 +148,12 @@ class RetentionSettings(Section):
         description="The same of the predictions, which metrics compare with what happened later. "
         "Empty: all.",
     )
+    metric_days: int | None = Field(
+        None,
+        ge=60,
+        description="The same of evaluation.realized_metrics, evaluation.drift and "
+        "evaluation.costs, a few rows a day, which plots show over time. Empty: all.",
+    )
     posted_days: int | None = Field(
         30,
         ge=0,

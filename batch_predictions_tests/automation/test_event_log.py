@@ -9,6 +9,7 @@ from collections.abc import Iterator
 import dagster as dg
 import pytest
 import sqlalchemy as sa
+from dagster._core.storage.partition_status_cache import get_and_update_asset_status_cache_value
 
 from batch_predictions.automation import instance as home_instance
 from batch_predictions.automation.event_log import HomeEventLogStorage
@@ -16,6 +17,7 @@ from batch_predictions.redaction import configure, redact_logs
 from batch_predictions.settings import Settings, SettingsError
 from batch_predictions.tables import ITEM_STATE
 from batch_predictions.warehouse import Warehouse
+from batch_predictions_tests.worlds.home import PARTITIONS
 from batch_predictions_tests.worlds.postgres import empty_postgres
 from batch_predictions_tests.worlds.recorded_assets import (
     DAYS,
@@ -193,6 +195,36 @@ def test_a_partition_that_this_instance_never_recorded_is_recorded(
     warehouse.replace_partition(ITEM_STATE, DAYS[0], ITEMS, {"n": 1})
     shop.run(DAYS[0])
     assert shop.recorded() == [(DAYS[0], 1)] and "bought" in shop.plots
+
+
+def test_wiped_partitions_are_missing_until_they_are_made_again(
+    instance: dg.DagsterInstance, warehouse: Warehouse
+) -> None:
+    """As the UI's wiping of partitions, which Dagster's own SQL storages refuse."""
+    shop, bought = RecordedAssets(instance, warehouse), dg.AssetKey("bought")
+    shop.run(*DAYS)
+
+    def shown() -> tuple[list[str], str | None]:
+        """Partitions that the UI shows as materialized, and the newest materialization's."""
+        value = get_and_update_asset_status_cache_value(
+            instance, bought, PARTITIONS.daily, instance
+        )
+        newest = instance.get_latest_materialization_event(bought)
+        assert value is not None
+        subset = value.deserialize_materialized_partition_subsets(PARTITIONS.daily)
+        return list(subset.get_partition_keys()), newest and newest.get_dagster_event().partition
+
+    assert shown() == ([*DAYS], DAYS[2])
+    instance.wipe_asset_partitions(bought, [DAYS[0], DAYS[2]])
+    assert shown() == ([DAYS[1]], DAYS[1])
+    assert shop.recorded() == [(DAYS[1], 1)] and len(shop.recorded("shelved")) == len(DAYS)
+    with instance.event_log_storage.index_connection() as db:  # type: ignore[attr-defined]
+        orphans = "select count(*) from asset_event_tags where event_id not in {}"
+        [tags] = db.execute(sa.text(orphans.format("(select id from event_logs)"))).fetchone()
+    assert tags == 0
+    shop.run(*DAYS)
+    assert shown() == ([*DAYS], DAYS[2]), "equal rows, but no longer a repetition"
+    assert shop.recorded() == [(DAYS[1], 1), (DAYS[0], 1), (DAYS[2], 1)]
 
 
 def test_a_batch_is_stored_as_single_events_are(

@@ -35,6 +35,6 @@ def prune(context: typer.Context, home: Home = None, as_json: Json = False) -> N
     typer.echo(
         f"Removed {removed.runs} Dagster runs, {len(removed.model_versions)} models, "
         f"{removed.inference_partitions} partitions of shards, {removed.tiles} files of tiles, "
-        f"{removed.table_partitions} partitions of features and predictions and "
+        f"{removed.table_partitions} partitions of features, predictions and metrics and "
         f"{removed.posted_rows} posted rows that the warehouse has. Home: {settings.home}"
     )
