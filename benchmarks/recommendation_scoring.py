@@ -6,16 +6,18 @@ Scores users of one staged day in this process, on one thread, with reasons by g
 (the default) and by single features (`recommendations.exact_reasons`), in turn. Both must give the
 same lists; `equal_reasons` is the share of rows whose reason is the same. Beside them, what one
 would run instead: LightGBM's own `predict` of the ranker over the same candidates' features, and
-`recommend` of the library `implicit` with the same item factors. Then two instances on two threads
-against one. Prints one JSON object.
+`recommend` of the library `implicit` with the same item factors. Then the engine's pools score the
+shards of the day: one instance, two in threads, two in processes, which have started and opened the
+model before. Prints one JSON object.
 """
 
 from __future__ import annotations
 
 import argparse
 import os
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from collections import deque
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -25,6 +27,7 @@ from common import log, machine, print_json, time_interleaved, time_ratio
 if TYPE_CHECKING:
     import pyarrow as pa
 
+    from batch_predictions.inference.pools.base import WorkerPool
     from batch_predictions.inference.scorer import Scorer
 
 
@@ -39,8 +42,7 @@ def main() -> None:
     os.environ["BATCH_PREDICTIONS_HOME"] = str(args.home.resolve())
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     result: dict[str, Any] = {"machine": machine()}
-    scorers, rows = open_scorers(args.date, args.users)
-    second = scorers.pop("second_instance")
+    scorers, rows, manifest_path = open_scorers(args.date, args.users)
     log(f"{rows.num_rows:,} users")
     lists = {name: scorer.score(rows) for name, scorer in scorers.items()}
     functions: dict[str, Callable[[], Any]] = {
@@ -59,7 +61,7 @@ def main() -> None:
         "equal_lists": all(by_group[name] == by_feature[name] for name in columns),
         "equal_reasons": round(sum(a == b for a, b in pairs) / max(len(pairs), 1), 4),
     }
-    result["instances"] = time_instances([scorers["by_group"], second], rows, args.repeats)
+    result["instances"] = time_instances(manifest_path, args.repeats)
     print_json(result)
 
 
@@ -118,30 +120,48 @@ def _implicit_recommend(als: Any, histories: Any, k: int) -> Callable[[], Any]:
     )
 
 
-def time_instances(scorers: list[Scorer], rows: pa.RecordBatch, repeats: int) -> dict[str, Any]:
-    """Users a second of wall time by one instance and by two, each on its own thread."""
-    halves = [rows.slice(0, rows.num_rows // 2), rows.slice(rows.num_rows // 2)]
-    scorer = scorers[0]
-    for instance in scorers:
-        instance.score(halves[0])
-    with ThreadPoolExecutor(2) as pool:
-        times = time_interleaved(
-            {
-                "one": lambda: [scorer.score(half) for half in halves],
-                "two": lambda: list(pool.map(lambda s, half: s.score(half), scorers, halves)),
-            },
-            repeats,
-        )
+def time_instances(manifest_path: Path, repeats: int) -> dict[str, Any]:
+    """Users a second of wall time by one instance, by two threads and by two processes."""
+    from batch_predictions.inference.manifest import StagingManifest, result_path
+    from batch_predictions.inference.pools.processes import ProcessPool
+    from batch_predictions.inference.pools.threads import ThreadPool
+
+    manifest = StagingManifest.read(manifest_path)
+    shards = [shard.name for shard in manifest.shards]
+    result_path(manifest_path, manifest.shards[0]).parent.mkdir(exist_ok=True)
+    with ExitStack() as stack:
+        pools: dict[str, WorkerPool] = {
+            "one": stack.enter_context(ThreadPool(manifest_path, ["cpu"], 256)),
+            "two_threads": stack.enter_context(ThreadPool(manifest_path, ["cpu"] * 2, 256)),
+            "two_processes": stack.enter_context(ProcessPool(manifest_path, ["cpu"] * 2, 256)),
+        }
+        for pool in pools.values():
+            score_shards(pool, shards)
+        functions = {name: partial(score_shards, pool, shards) for name, pool in pools.items()}
+        times = time_interleaved(functions, repeats)
     return {
         "users_per_second": {
-            name: round(rows.num_rows / seconds["wall_seconds"]) for name, seconds in times.items()
+            name: round(manifest.rows / seconds["wall_seconds"]) for name, seconds in times.items()
         },
-        "one_over_two": time_ratio(times, "one", "two")["wall"],
+        "one_over_two_threads": time_ratio(times, "one", "two_threads")["wall"],
+        "one_over_two_processes": time_ratio(times, "one", "two_processes")["wall"],
     }
 
 
-def open_scorers(date: str | None, users: int) -> tuple[dict[str, Scorer], pa.RecordBatch]:
-    """The scorer with reasons of each kind, and rows of a staged day."""
+def score_shards(pool: WorkerPool, shards: Sequence[str]) -> None:
+    """Scores shards as the engine does."""
+    waiting, in_flight = deque(shards), 0
+    while waiting or in_flight:
+        while waiting and in_flight < pool.max_in_flight:
+            pool.submit(waiting.popleft())
+            in_flight += 1
+        outcomes = pool.wait()
+        in_flight -= len(outcomes)
+        assert not any(outcome.problem for outcome in outcomes), outcomes
+
+
+def open_scorers(date: str | None, users: int) -> tuple[dict[str, Scorer], pa.RecordBatch, Path]:
+    """The scorer with reasons of each kind, and rows of a staged day with its manifest."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -156,17 +176,15 @@ def open_scorers(date: str | None, users: int) -> tuple[dict[str, Scorer], pa.Re
     warehouse = Warehouse.of(settings)
     day = date or warehouse.partitions(recommendations.table)[-1]
     scorers: dict[str, Scorer] = {}
-    for name, is_exact in (("by_group", False), ("by_feature", True)):
+    for name, is_exact in (("by_feature", True), ("by_group", False)):
         changed = settings.recommendations.model_copy(update={"exact_reasons": is_exact})
         variant = settings.model_copy(update={"recommendations": changed})
         manifest = stage_partition(recommendations, day, warehouse, ModelStore.of(variant), variant)
-        names = (name,) if is_exact else (name, "second_instance")
-        for instance in names:
-            worker = Worker(manifest, "cpu", variant.inference.block_mb, single_threaded=True)
-            scorers[instance] = worker.open()
+        worker = Worker(manifest, "cpu", variant.inference.block_mb, single_threaded=True)
+        scorers[name] = worker.open()
     shards = [pq.read_table(manifest.parent / shard.name) for shard in worker.manifest.shards]
     table = pa.concat_tables(shards).slice(0, users).combine_chunks()
-    return scorers, table.to_batches()[0]
+    return scorers, table.to_batches()[0], manifest
 
 
 if __name__ == "__main__":

@@ -90,7 +90,7 @@ def score(
     remove_stale_drafts(results)
     scored_rows = retries = 0
     timings = StageTimings()
-    with make_pool(manifest, manifest_path, len(pending), settings) as pool:
+    with make_pool(manifest, manifest_path, pending, settings) as pool:
         if on_start:
             on_start(pool.device, pool.size, row_count)
         partition = f"{manifest.table} {manifest.partition}"

@@ -36,6 +36,8 @@ from batch_predictions.predictions.recommendation_lists import RecommendationLis
 
 BATCH_USERS = 256
 """Users whose candidates are held at a time."""
+PROCESS_USERS = 50_000
+"""Users from which two processes are faster than two threads (`docs/performance.md`)."""
 MIN_DEPTH_WITH_RULES = 500
 """Ranked items under rules: what is new, or of a rare category, may rank far down."""
 
@@ -49,8 +51,6 @@ class RecommendationScorer:
     """
 
     version: ClassVar[str] = "12"
-    # Matrix products, trees and compiled loops all release the GIL.
-    workers: ClassVar[str] = "threads"
 
     def __init__(self, model: Recommender, context: ScorerContext) -> None:
         self.model = model
@@ -112,6 +112,12 @@ class RecommendationScorer:
         """For a linear model that serves alone, whose search runs there; all else is CPU work."""
         assert model is not None
         return is_linear(model)
+
+    @classmethod
+    def process_rows(cls, model: Path | None) -> int | None:
+        """A linear model is as fast in threads: its search is one compiled loop."""
+        assert model is not None
+        return None if is_linear(model) else PROCESS_USERS
 
     @classmethod
     def open(cls, context: ScorerContext) -> Self:

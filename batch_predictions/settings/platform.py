@@ -26,6 +26,12 @@ class InferenceSettings(Section):
     workers: int = Field(
         0, ge=0, description="Model instances that work in parallel; 0: one per core or GPU."
     )
+    pool: Literal["auto", "threads", "processes"] = Field(
+        "auto",
+        description="local: what the instances are. threads share the libraries and the model, and "
+        "wait for each other wherever Python itself works. processes never wait, and each loads "
+        "both: seconds, and some hundred MiB. auto: processes where the rows repay that.",
+    )
     shard_rows: int = Field(
         1024,
         ge=1,

@@ -104,6 +104,12 @@ class ProcessScorer(FailingScorer):
     workers: ClassVar[str] = "processes"
 
 
+class PartlyPythonScorer(FailingScorer):
+    """The same in processes from 40 rows on."""
+
+    process_rows: ClassVar[int] = 40
+
+
 class GeneratorScorer(ProcessScorer):
     """Looks a declaration up by name when it is opened, as scorers with a stored model do."""
 

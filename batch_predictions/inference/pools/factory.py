@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from contextlib import AbstractContextManager, suppress
 from pathlib import Path
 
 from batch_predictions.inference.device import assign_devices, choose_device, instance_count
-from batch_predictions.inference.manifest import StagingManifest
+from batch_predictions.inference.manifest import Shard, StagingManifest
 from batch_predictions.inference.pools.base import WorkerPool
 from batch_predictions.inference.pools.processes import ProcessPool
 from batch_predictions.inference.pools.threads import ThreadPool
@@ -16,14 +17,17 @@ from batch_predictions.settings import InferenceSettings, SettingsError
 
 
 def make_pool(
-    manifest: StagingManifest, manifest_path: Path, shards: int, settings: InferenceSettings
+    manifest: StagingManifest,
+    manifest_path: Path,
+    pending: Sequence[Shard],
+    settings: InferenceSettings,
 ) -> AbstractContextManager[WorkerPool]:
     """A pool for the scorer of a staged partition; enter it before submitting.
 
     Args:
         manifest: the staged partition.
         manifest_path: path of the manifest.
-        shards: number of shards to score; an upper bound of the instances.
+        pending: shards to score; their number is an upper bound of the instances.
         settings: engine, workers and device.
 
     Raises:
@@ -39,10 +43,14 @@ def make_pool(
     if settings.engine == "ray":
         from batch_predictions.inference.pools.ray import RayPool
 
-        return RayPool.connect(manifest_path, shards, settings)
+        return RayPool.connect(manifest_path, len(pending), settings)
     device = choose_device(settings.device)
-    size = min(instance_count(settings.workers, device), shards)
+    size = min(instance_count(settings.workers, device), len(pending))
     # A single instance runs in this process: a new one would import everything again.
-    kind = worker_kind(scorer) if scorer and size > 1 else "threads"
+    kind = "threads"
+    if scorer and size > 1:
+        rows = sum(shard.rows for shard in pending)
+        declared = worker_kind(scorer, model, rows, size)
+        kind = declared if settings.pool == "auto" else settings.pool
     pool = ProcessPool if kind == "processes" else ThreadPool
     return pool(manifest_path, assign_devices(device, size), settings.block_mb)

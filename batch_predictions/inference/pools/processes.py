@@ -1,20 +1,21 @@
-"""Instances of a scorer in single-threaded processes, for scorers that declare them.
+"""Instances of a scorer in single-threaded processes, which never wait for each other.
 
-Scorers whose work is in Python itself declare `workers = "processes"`. A crash ends one worker, not
-the step.
+For scorers whose work is in Python itself, and for those that declare how many rows repay the start
+of processes: see `scorer.worker_kind`. A crash ends one worker, not the step.
 """
 
 from __future__ import annotations
 
 import json
-import multiprocessing
 import os
+import signal
+import subprocess
+import sys
 from collections import deque
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
+from multiprocessing import Pipe
 from multiprocessing.connection import Connection
 from multiprocessing.connection import wait as wait_for
-from multiprocessing.process import BaseProcess
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -25,6 +26,13 @@ from batch_predictions.inference.shards import StageTimings, Worker
 _ONE_NATIVE_THREAD = dict.fromkeys(
     ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS"), "1"
 )
+_WORKER = """
+import json, sys
+config = json.loads(sys.argv[1])
+sys.path[:] = config.pop("path")
+from batch_predictions.inference.pools.processes import serve
+serve(**config)
+"""
 
 
 class ProcessPool:
@@ -41,7 +49,7 @@ class ProcessPool:
         self.size = self.max_in_flight = len(devices)
         self.device = ", ".join(dict.fromkeys(devices))
         self._free_devices = deque(devices)
-        self._workers: dict[Connection, tuple[BaseProcess, str]] = {}
+        self._workers: dict[Connection, tuple[subprocess.Popen[bytes], str]] = {}
         self._in_flight: dict[Connection, str] = {}
 
     def __enter__(self) -> Self:
@@ -59,7 +67,7 @@ class ProcessPool:
                 process.terminate()
             connection.close()
         for process, _ in self._workers.values():
-            process.join()
+            process.wait()
 
     def submit(self, shard: str) -> None:
         """Sends a shard to a free process, or to a new one."""
@@ -85,66 +93,62 @@ class ProcessPool:
             except (EOFError, OSError):
                 process, device = self._workers.pop(connection)
                 self._free_devices.append(device)
-                process.join()
+                problem = f"the worker died with exit code {process.wait()}"
                 connection.close()
-                problem = f"the worker died with exit code {process.exitcode}"
             outcomes.append(ShardOutcome(shard, problem or None, timings))
         return outcomes
 
     def _spawn(self) -> Connection:
-        # Not forked: a child would inherit locks that threads of this process hold.
-        context = multiprocessing.get_context("spawn")
-        connection, child_connection = context.Pipe()
+        # Not forked: a child would inherit locks that threads of this process hold. Not spawned by
+        # `multiprocessing`: it would run the script of a user who materializes without a guard.
+        connection, child_connection = Pipe()
         device = self._free_devices.popleft()
         config = {
+            "path": sys.path,
+            "descriptor": child_connection.fileno(),
             "manifest_path": str(self.manifest_path),
             "device": device,
             "block_mb": self.block_mb,
         }
-        process = context.Process(
-            target=_serve, args=(child_connection, json.dumps(config)), name="scorer", daemon=True
+        process = subprocess.Popen(  # noqa: S603 - this interpreter, with values of the manifest
+            [sys.executable, "-c", _WORKER, json.dumps(config)],
+            env=os.environ | _ONE_NATIVE_THREAD,
+            stdin=subprocess.DEVNULL,
+            pass_fds=[child_connection.fileno()],
         )
-        with _environment(_ONE_NATIVE_THREAD):
-            process.start()
         child_connection.close()
         self._workers[connection] = process, device
         return connection
 
 
-def _serve(connection: Connection, config_json: str) -> None:
+def serve(descriptor: int, manifest_path: str, device: str, block_mb: int) -> None:
     """Runs a worker process: receives names of shards, sends "" or the problem, and seconds.
 
     The process starts without plugins: `Worker` loads those of the manifest.
+
+    Args:
+        descriptor: number of the open pipe to the pool.
+        manifest_path: the staged partition.
+        device: of the instance.
+        block_mb: memory of one block of scores, MiB.
     """
-    config = json.loads(config_json)
-    worker = None
+    # The pool ends its workers: a Ctrl-C in the terminal reaches them too.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    connection, worker = Connection(descriptor), None
     while True:
         try:
             shard = str(connection.recv())
-        except EOFError:  # The engine has closed the pipe or was killed.
+        except EOFError:  # The pool has closed the pipe, or its process was killed.
             return
         problem, timings = "", StageTimings()
         try:
             if worker is None:
-                path, block_mb = Path(config["manifest_path"]), int(config["block_mb"])
-                worker = Worker(path, config["device"], block_mb, True)
+                worker = Worker(Path(manifest_path), device, block_mb, True)
             timings = worker.score(shard)
         except Exception as error:
             worker = None
             problem = describe_error(error) or ""
-        connection.send((problem, *timings))
-
-
-@contextmanager
-def _environment(variables: dict[str, str]) -> Iterator[None]:
-    """Sets environment variables, which processes started meanwhile inherit."""
-    before = {name: os.environ.get(name) for name in variables}
-    os.environ.update(variables)
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            if value is None:
-                del os.environ[name]
-            else:
-                os.environ[name] = value
+        try:
+            connection.send((problem, *timings))
+        except BrokenPipeError:
+            return

@@ -10,6 +10,7 @@ import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Literal
 
 import pytest
 
@@ -23,6 +24,7 @@ from batch_predictions_tests.worlds.paths import ROOT
 from batch_predictions_tests.worlds.pool_fixtures import (
     FailingScorer,
     GeneratorScorer,
+    PartlyPythonScorer,
     ProcessScorer,
     count_results,
     read_results,
@@ -219,12 +221,76 @@ def test_wide_rows_make_shards_of_fewer_rows(warehouse: Warehouse):
     assert len(wide.shards) > 3 and wide.rows == 200_000
 
 
+UNGUARDED_SCRIPT = """
+import sys
+from pathlib import Path
+from batch_predictions.inference.engine import score
+from batch_predictions.settings import InferenceSettings
+
+print("begun", flush=True)
+score(Path(sys.argv[1]), InferenceSettings(workers=2, device="cpu", pool="processes"))
+"""
+
+
+def test_worker_processes_do_not_run_the_script_that_scores(warehouse: Warehouse, tmp_path: Path):
+    """Which `multiprocessing` would do, and fail where the script does not guard against it."""
+    script = tmp_path / "materialize.py"
+    script.write_text(UNGUARDED_SCRIPT)
+    path = stage_users(warehouse)
+    process = subprocess.run(
+        [sys.executable, str(script), str(path)],
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+    )
+    assert (process.stdout, process.stderr, process.returncode) == ("begun\n", "", 0)
+    assert read_results(path)["twice"].to_pylist() == doubles(40)
+
+
+def test_many_rows_repay_the_start_of_processes():
+    class ByModel(FailingScorer):
+        @classmethod
+        def process_rows(cls, model: Path | None) -> int | None:
+            return 40 if model == Path("slow") else None
+
+    def kind(scorer: type[FailingScorer], model: str, rows: int, instances: int = 2) -> str:
+        return worker_kind(scorer, Path(model), rows, instances)
+
+    assert kind(FailingScorer, "slow", 10**9) == "threads"
+    assert kind(ProcessScorer, "slow", 1) == "processes"
+    assert kind(PartlyPythonScorer, "slow", 39) == "threads"
+    assert kind(PartlyPythonScorer, "slow", 40) == "processes"
+    assert kind(PartlyPythonScorer, "slow", 22, instances=16) == "processes"
+    assert kind(ByModel, "slow", 40) == "processes"
+    assert kind(ByModel, "fast", 10**9) == "threads"
+
+
+@pytest.mark.parametrize(
+    ("pool", "users", "kind"),
+    [
+        ("auto", 40, "processes"),
+        ("auto", 39, "threads"),
+        ("threads", 40, "threads"),
+        ("processes", 10, "processes"),
+    ],
+)
+def test_instances_are_processes_where_their_rows_repay_it(
+    warehouse: Warehouse, tmp_path: Path, pool: Literal["auto"], users: int, kind: str
+):
+    (folder := tmp_path / "instances").mkdir()
+    path = stage_users(warehouse, users, scorer=PartlyPythonScorer, gpu_folder=str(folder))
+    score(path, InferenceSettings(workers=2, device="cpu", pool=pool))
+    assert read_results(path)["twice"].to_pylist() == doubles(users)
+    processes = {int(file.name) for file in folder.iterdir()}
+    assert ("threads" if processes == {os.getpid()} else "processes") == kind
+
+
 def test_an_unknown_kind_of_worker_is_refused():
     class FibreScorer(FailingScorer):
         workers = "fibres"
 
     with pytest.raises(ValueError, match="threads or processes"):
-        worker_kind(FibreScorer)
+        worker_kind(FibreScorer, None, 1, 2)
 
 
 def test_an_empty_partition_scores_nothing(warehouse: Warehouse):
