@@ -29,7 +29,7 @@ from batch_predictions.models.recommender.data.staged_histories import read_hist
 from batch_predictions.models.recommender.explanations import (
     explain_lists,
 )
-from batch_predictions.models.recommender.registry import is_linear, load
+from batch_predictions.models.recommender.registry import is_linear, is_two_stage, load
 from batch_predictions.models.recommender.rules import Rules
 from batch_predictions.models.recommender.two_stage import TwoStageRecommender
 from batch_predictions.predictions.recommendation_lists import RecommendationLists
@@ -115,9 +115,9 @@ class RecommendationScorer:
 
     @classmethod
     def process_rows(cls, model: Path | None) -> int | None:
-        """A linear model is as fast in threads: its search is one compiled loop."""
+        """Of two stages; the loops of one are compiled, and as fast in threads."""
         assert model is not None
-        return None if is_linear(model) else PROCESS_USERS
+        return PROCESS_USERS if is_two_stage(model) else None
 
     @classmethod
     def open(cls, context: ScorerContext) -> Self:

@@ -20,7 +20,7 @@ from batch_predictions.models.recommender.data.staged_histories import read_hist
 from batch_predictions.models.recommender.generators.ease import EASE, EASEParams
 from batch_predictions.models.recommender.training.trainer import RankerTrainer
 from batch_predictions.predictions.recommendation_lists import NO_HISTORY, NOTHING_LEFT
-from batch_predictions.predictions.recommendation_scorer import RecommendationScorer
+from batch_predictions.predictions.recommendation_scorer import PROCESS_USERS, RecommendationScorer
 from batch_predictions.predictions.recommendations import parameters
 from batch_predictions.settings import Settings
 
@@ -293,11 +293,15 @@ def test_a_single_linear_model_uses_exact_search(tmp_path: Path, exclude_seen: b
 
 
 @pytest.mark.parametrize(
-    ("kind", "expected"), [("als", True), ("popularity", False), ("two_stage", False)]
+    ("kind", "uses_gpu", "process_rows"),
+    [("als", True, None), ("popularity", False, None), ("two_stage", False, PROCESS_USERS)],
 )
-def test_only_a_single_linear_model_uses_a_gpu(tmp_path: Path, kind: str, expected: bool) -> None:
+def test_a_linear_model_uses_a_gpu_and_two_stages_many_processes(
+    tmp_path: Path, kind: str, uses_gpu: bool, process_rows: int | None
+) -> None:
     (tmp_path / "recommender.json").write_text(f'{{"kind": "{kind}"}}', encoding="utf-8")
-    assert RecommendationScorer.uses_gpu(tmp_path) is expected
+    assert RecommendationScorer.uses_gpu(tmp_path) is uses_gpu
+    assert RecommendationScorer.process_rows(tmp_path) == process_rows
 
 
 def test_scores_are_kept_as_deep_as_promotion_audiences_read_them(tmp_path: Path) -> None:

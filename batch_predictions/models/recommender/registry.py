@@ -19,7 +19,7 @@ def load(folder: Path) -> Recommender:
     Raises:
         ValueError: its kind is not known.
     """
-    if read_manifest(folder)["kind"] == TwoStageRecommender.kind:
+    if is_two_stage(folder):
         return TwoStageRecommender.load(folder)
     return load_generator(folder)
 
@@ -28,3 +28,8 @@ def is_linear(folder: Path) -> bool:
     """Whether the recommender in a folder is a linear one, without reading its arrays."""
     kind = read_manifest(folder)["kind"]
     return issubclass(recommender_classes().get(kind, Recommender), LinearRecommender)
+
+
+def is_two_stage(folder: Path) -> bool:
+    """Whether the recommender in a folder ranks the candidates of several others."""
+    return bool(read_manifest(folder)["kind"] == TwoStageRecommender.kind)
