@@ -15,7 +15,7 @@ import json
 import os
 import shutil
 import uuid
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
@@ -186,37 +186,6 @@ class ModelStore(dg.ConfigurableResource[Any]):
         folder = self._folder(model) / "versions"
         return sorted(path.parent.name for path in folder.glob("*/manifest.json"))
 
-    def remove_unused(self, model: str, keep: int, protected: Collection[str]) -> list[str]:
-        """Removes versions that never serve.
-
-        Kept are the versions that a decision names, since predictions of past days need them, those
-        of the newest trainings, and protected ones.
-
-        Args:
-            model: recommender, demographic, churn, sentiment or demand.
-            keep: the number of newest trainings whose versions stay.
-            protected: versions that stay.
-
-        Returns:
-            The removed versions.
-        """
-        named = {decision.version for decision in self.decisions(model)}
-        stored = {version: self.manifest(model, version) for version in self.versions(model)}
-        trained = sorted({manifest.trained_through for manifest in stored.values()})[-keep:]
-        removed = [
-            version
-            for version, manifest in stored.items()
-            if version not in named
-            and version not in protected
-            and manifest.trained_through not in trained
-        ]
-        for version in removed:
-            # Renamed first: a folder with some of a version's files would look like the version.
-            doomed = self._folder(model) / f".removed-{uuid.uuid4().hex}"
-            self.folder(model, version).replace(doomed)
-            shutil.rmtree(doomed, ignore_errors=True)
-        return removed
-
     def models(self) -> list[str]:
         """Models that have a stored version or a decision."""
         root = Path(self.home) / "models"
@@ -239,12 +208,16 @@ class ModelStore(dg.ConfigurableResource[Any]):
 
         A roll-back comes after the training of its day.
         """
+        return list(self.decisions_by_file(model).values())
+
+    def decisions_by_file(self, model: str) -> dict[Path, Decision]:
+        """The same by the path of their files."""
         folder = self._folder(model) / "decisions"
         # By name alone, "….rollback.json" would come before "….training.json".
         paths = sorted(
             folder.glob("*.json"), key=lambda p: (p.name[:10], p.name.endswith("rollback.json"))
         )
-        return [_read_decision(path) for path in paths]
+        return {path: _read_decision(path) for path in paths}
 
     def unreadable_decisions(self, model: str) -> list[tuple[Path, str]]:
         """The files of decisions that cannot be read, and why."""

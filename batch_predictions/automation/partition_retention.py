@@ -10,6 +10,8 @@ import datetime as dt
 import dagster as dg
 
 from batch_predictions.automation.recorded_events import HomeEvents
+from batch_predictions.features.tiles.declaration import TILES
+from batch_predictions.features.tiles.retention import KEEP_DAYS as TILE_DAYS
 from batch_predictions.settings import Settings
 from batch_predictions.tables import HISTOGRAMS, ITEM_SCORES, TABLES, Table
 from batch_predictions.warehouse import Warehouse, as_date
@@ -76,7 +78,7 @@ def remove_records_of_removed_partitions(
     events, removed = instance.event_log_storage, 0
     if not isinstance(events, HomeEvents):
         return 0
-    for table, oldest in _oldest_days(warehouse, settings).items():
+    for table, oldest in (_oldest_days(warehouse, settings) | _oldest_tiles(warehouse)).items():
         asset = dg.AssetKey([table.schema, table.name])
         recorded = events.get_materialized_partitions(asset) - {*warehouse.partitions(table)}
         gone = sorted(key for key in recorded if as_date(key) < oldest)
@@ -94,3 +96,13 @@ def _oldest_days(warehouse: Warehouse, settings: Settings) -> dict[Table, dt.dat
         if days is not None and keys and table.partition is not None:
             oldest[table] = as_date(keys[-1]) - dt.timedelta(days=days - 1)
     return oldest
+
+
+def _oldest_tiles(warehouse: Warehouse) -> dict[Table, dt.date]:
+    """The oldest day of which every tile is kept."""
+    newest = {tile.table: warehouse.partitions(tile.table)[-1:] for tile in TILES.values()}
+    return {
+        table: as_date(key) - dt.timedelta(days=TILE_DAYS)
+        for table, keys in newest.items()
+        for key in keys
+    }

@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass
 
 import dagster as dg
 
+from batch_predictions.automation.model_retention import remove_old_models
 from batch_predictions.automation.partition_retention import (
     remove_old_partitions_of_tables,
     remove_records_of_removed_partitions,
@@ -79,28 +80,20 @@ def prune(
         unfinished_runs(instance),
     )
     warehouse = Warehouse.of(settings)
-    result = PruneResult(
+    table_partitions = remove_old_partitions_of_tables(warehouse, settings, now)
+    tiles = remove_old_tiles(warehouse, now)
+    # After the partitions: if this process is killed between, the next one finds the records.
+    remove_records_of_removed_partitions(warehouse, settings, instance)
+    return PruneResult(
         runs,
-        _remove_models(settings),
+        remove_old_models(
+            ModelStore.of(settings), warehouse, settings, _released_versions(settings)
+        ),
         partitions,
-        remove_old_tiles(warehouse, now),
-        remove_old_partitions_of_tables(warehouse, settings, now),
+        tiles,
+        table_partitions,
         remove_ingested_posted_rows(warehouse, settings, now),
     )
-    # Partitions first: if this process is killed, the next one finds the records.
-    remove_records_of_removed_partitions(warehouse, settings, instance)
-    return result
-
-
-def _remove_models(settings: Settings) -> list[str]:
-    """Removes model versions that no decision, no release and no recent training needs."""
-    models = ModelStore.of(settings)
-    released = _released_versions(settings)
-    return [
-        version
-        for model in models.models()
-        for version in models.remove_unused(model, settings.retention.trainings, released)
-    ]
 
 
 def _released_versions(settings: Settings) -> set[str]:
@@ -127,7 +120,7 @@ def prune_after_run(
     if any((removed.runs, removed.model_versions, removed.table_partitions, removed.posted_rows)):
         log(
             f"removed {removed.runs} Dagster runs older than {settings.retention.run_days} days, "
-            f"{len(removed.model_versions)} models that never served, "
+            f"{len(removed.model_versions)} models that no day needs, "
             f"{removed.table_partitions} old partitions of features, predictions and metrics and "
             f"{removed.posted_rows} posted rows that the warehouse has (retention.*)"
         )

@@ -133,7 +133,7 @@ class RetentionSettings(Section):
         8,
         ge=1,
         description="Newest trainings whose models are kept even if they never served. Models "
-        "that serve or have served are always kept: predictions of past days need them.",
+        "that serve or have served are kept as long as predictions of their days are.",
     )
     feature_days: int | None = Field(
         400,

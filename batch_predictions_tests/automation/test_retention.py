@@ -1,4 +1,4 @@
-"""What is kept of Dagster's runs and of models, and what is removed."""
+"""What is kept of Dagster's runs, and what is removed."""
 
 from __future__ import annotations
 
@@ -16,10 +16,8 @@ import dagster as dg
 import pytest
 from dagster._core.storage.partition_status_cache import get_and_update_asset_status_cache_value
 
-from batch_predictions.automation.retention import prune
 from batch_predictions.automation.run_retention import remove_old_runs
-from batch_predictions.model_store import Decision, ModelStore
-from batch_predictions.settings import RetentionSettings, Settings
+from batch_predictions.settings import Settings
 from batch_predictions.warehouse import Warehouse
 from batch_predictions_tests.worlds.home import PARTITIONS
 from batch_predictions_tests.worlds.recorded_assets import DAYS, RecordedAssets, home_dagster
@@ -218,39 +216,3 @@ def test_a_process_that_ends_leaves_no_write_ahead_log(
     env = environment(settings.home, tmp_path) | {"DAGSTER_HOME": str(settings.home / "dagster")}
     subprocess.run([sys.executable, "-c", prefix + code], env=env, cwd=tmp_path, check=True)
     assert not list(folder.glob("*-wal"))
-
-
-def test_models_that_never_served_are_removed_after_the_newest_trainings(
-    settings: Settings, shop: RecordedAssets
-) -> None:
-    models = ModelStore.of(settings)
-    sundays = [dt.date(2024, 3, 3) + dt.timedelta(days=7 * week) for week in range(4)]
-
-    def write(text: str, folder: Path) -> None:
-        (folder / "weights.txt").write_text(text, encoding="utf-8")
-
-    versions = [
-        models.save(
-            "churn",
-            sunday,
-            lambda folder, sunday=sunday: write(str(sunday), folder),  # type: ignore[misc]
-            candidate="logistic",
-            parameters={},
-            data_version="rows",
-        ).version
-        for sunday in sundays
-    ]
-    champion = versions[0]
-    models.decide(
-        Decision(
-            model="churn", version=champion, effective_from=sundays[0], decision="promoted", why=""
-        )
-    )
-    kept = settings.model_copy(update={"retention": RetentionSettings(trainings=2)})
-    result = prune(kept, shop.instance, in_days(0))
-    assert result.model_versions == [versions[1]]
-    assert models.versions("churn") == [champion, *versions[2:]]
-    assert prune(kept, shop.instance, in_days(0)).model_versions == []
-    assert not list((settings.home / "models" / "churn").glob(".removed-*"))
-    # A version whose folder was removed can be stored again.
-    assert models.manifest("churn", champion).version == champion

@@ -13,7 +13,7 @@ from batch_predictions.cli.options import Home, Json, load_settings
 
 @command("prune", order=35)
 def prune(context: typer.Context, home: Home = None, as_json: Json = False) -> None:
-    """Remove old runs, models that never served, old shards, tiles, partitions and posted rows.
+    """Remove old runs, models that no day needs, old shards, tiles, partitions and posted rows.
 
     The settings `retention` and `inference.keep_days` say what is kept. `run` does the same at its
     end, for a hundred runs at a time.
