@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, ClassVar, Literal, Protocol, Self
+from typing import Any, ClassVar, Protocol, Self
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -75,8 +75,8 @@ class Scorer(Protocol):
     structs: the child rows of the key, on one of its rows and null on the others. A row's result
     does not depend on the batch that the row comes in. `with_metrics` adds metrics of the results.
 
-    Optional class attributes: `workers = "processes"` and `process_rows` (see `worker_kind`), and
-    `uses_gpu = False` (see `uses_gpu`).
+    Optional class attributes: `workers = "processes"` and `process_rows` (see
+    `pools.kind.worker_kind`), and `uses_gpu = False` (see `uses_gpu`).
     """
 
     version: ClassVar[str]
@@ -90,37 +90,6 @@ class Scorer(Protocol):
     def score(self, rows: pa.RecordBatch) -> pa.RecordBatch:
         """Scores a batch of staged rows."""
         ...
-
-
-def worker_kind(
-    scorer: type[Scorer], model: Path | None, rows: int, instances: int
-) -> Literal["threads", "processes"]:
-    """Whether instances on one machine run in threads (the default) or in processes.
-
-    Threads wait for each other wherever Python itself works; a process loads the libraries and the
-    model, which takes seconds and memory. A scorer whose work is in Python declares
-    `workers = "processes"`. One whose work is so in part declares `process_rows`, the number of
-    rows from which two instances are sooner ready as processes, or a class method that takes the
-    model's folder and returns it. The more instances there are, the fewer rows it takes.
-
-    Args:
-        scorer: the class.
-        model: folder of the model's files; None without a model.
-        rows: rows to score.
-        instances: number of instances, at least 2.
-
-    Raises:
-        ValueError: the class attribute has another value.
-    """
-    kind = getattr(scorer, "workers", "threads")
-    if kind not in ("threads", "processes"):
-        raise ValueError(f"{scorer_name(scorer)}.workers is {kind!r}: threads or processes")
-    declared = getattr(scorer, "process_rows", None)
-    process_rows = declared(model) if callable(declared) else declared
-    # All but one of the instances would wait for the one that runs Python.
-    waiting = 2 * rows * (1 - 1 / instances)
-    is_repaid = process_rows is not None and waiting >= process_rows
-    return "processes" if kind == "processes" or is_repaid else "threads"
 
 
 def uses_gpu(scorer: type[Scorer], model: Path | None) -> bool:

@@ -30,7 +30,8 @@ class InferenceSettings(Section):
         "auto",
         description="local: what the instances are. threads share the libraries and the model, and "
         "wait for each other wherever Python itself works. processes never wait, and each loads "
-        "both: seconds, and some hundred MiB. auto: processes where the rows repay that.",
+        "both: seconds, and some hundred MiB. auto: processes where the rows repay that and "
+        "memory is free.",
     )
     shard_rows: int = Field(
         1024,

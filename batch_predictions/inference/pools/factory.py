@@ -9,9 +9,10 @@ from pathlib import Path
 from batch_predictions.inference.device import assign_devices, choose_device, instance_count
 from batch_predictions.inference.manifest import Shard, StagingManifest
 from batch_predictions.inference.pools.base import WorkerPool
+from batch_predictions.inference.pools.kind import worker_kind
 from batch_predictions.inference.pools.processes import ProcessPool
 from batch_predictions.inference.pools.threads import ThreadPool
-from batch_predictions.inference.scorer import uses_gpu, worker_kind
+from batch_predictions.inference.scorer import uses_gpu
 from batch_predictions.inference.shards import load_scorer_class
 from batch_predictions.settings import InferenceSettings, SettingsError
 

@@ -1,7 +1,7 @@
 """Instances of a scorer in single-threaded processes, which never wait for each other.
 
 For scorers whose work is in Python itself, and for those that declare how many rows repay the start
-of processes: see `scorer.worker_kind`. A crash ends one worker, not the step.
+of processes: see `kind.worker_kind`. A crash ends one worker, not the step.
 """
 
 from __future__ import annotations

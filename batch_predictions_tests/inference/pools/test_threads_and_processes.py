@@ -17,7 +17,7 @@ import pytest
 from batch_predictions import discovery
 from batch_predictions.inference.engine import ScoringError, score
 from batch_predictions.inference.manifest import StagingManifest
-from batch_predictions.inference.scorer import worker_kind
+from batch_predictions.inference.pools import kind as kinds
 from batch_predictions.settings import InferenceSettings
 from batch_predictions.warehouse import Warehouse
 from batch_predictions_tests.worlds.paths import ROOT
@@ -247,24 +247,6 @@ def test_worker_processes_do_not_run_the_script_that_scores(warehouse: Warehouse
     assert read_results(path)["twice"].to_pylist() == doubles(40)
 
 
-def test_many_rows_repay_the_start_of_processes():
-    class ByModel(FailingScorer):
-        @classmethod
-        def process_rows(cls, model: Path | None) -> int | None:
-            return 40 if model == Path("slow") else None
-
-    def kind(scorer: type[FailingScorer], model: str, rows: int, instances: int = 2) -> str:
-        return worker_kind(scorer, Path(model), rows, instances)
-
-    assert kind(FailingScorer, "slow", 10**9) == "threads"
-    assert kind(ProcessScorer, "slow", 1) == "processes"
-    assert kind(PartlyPythonScorer, "slow", 39) == "threads"
-    assert kind(PartlyPythonScorer, "slow", 40) == "processes"
-    assert kind(PartlyPythonScorer, "slow", 22, instances=16) == "processes"
-    assert kind(ByModel, "slow", 40) == "processes"
-    assert kind(ByModel, "fast", 10**9) == "threads"
-
-
 @pytest.mark.parametrize(
     ("pool", "users", "kind"),
     [
@@ -275,22 +257,20 @@ def test_many_rows_repay_the_start_of_processes():
     ],
 )
 def test_instances_are_processes_where_their_rows_repay_it(
-    warehouse: Warehouse, tmp_path: Path, pool: Literal["auto"], users: int, kind: str
+    warehouse: Warehouse,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    pool: Literal["auto"],
+    users: int,
+    kind: str,
 ):
+    monkeypatch.setattr(kinds, "free_mib", lambda: float("inf"))
     (folder := tmp_path / "instances").mkdir()
     path = stage_users(warehouse, users, scorer=PartlyPythonScorer, gpu_folder=str(folder))
     score(path, InferenceSettings(workers=2, device="cpu", pool=pool))
     assert read_results(path)["twice"].to_pylist() == doubles(users)
     processes = {int(file.name) for file in folder.iterdir()}
     assert ("threads" if processes == {os.getpid()} else "processes") == kind
-
-
-def test_an_unknown_kind_of_worker_is_refused():
-    class FibreScorer(FailingScorer):
-        workers = "fibres"
-
-    with pytest.raises(ValueError, match="threads or processes"):
-        worker_kind(FibreScorer, None, 1, 2)
 
 
 def test_an_empty_partition_scores_nothing(warehouse: Warehouse):
