@@ -10,6 +10,7 @@ from typing import Literal
 
 from batch_predictions.settings import FilesEntry
 from batch_predictions.sources.base import SourceError, raw_table
+from batch_predictions.sources.files.listing import is_hidden, list_files
 
 FileFormat = Literal["parquet", "csv", "json"]
 _COMPRESSIONS = ("", ".gz", ".zst")
@@ -91,10 +92,10 @@ def files_by_name(folder: Path, table_name: str) -> list[FileGroup]:
         forms += [(format_, [path]) for path in paths if path.is_file()]
     table_folder = folder / table_name
     if table_folder.is_dir():
+        found = list_files(table_folder)
         for format_, suffixes in SUFFIXES.items():
-            found = [path for path in table_folder.rglob("*") if path.name.endswith(suffixes)]
-            if visible := _visible_files(folder, found):
-                forms.append((format_, visible))
+            if of_format := [path for path in found if path.name.endswith(suffixes)]:
+                forms.append((format_, of_format))
         if not forms:
             raise SourceError(
                 f"{table_folder} has no .parquet, .csv, .tsv or .jsonl file: write one, or remove "
@@ -149,7 +150,7 @@ def path_columns(name: str) -> dict[str, str]:
 
 def list_names(folder: Path) -> str:
     """Names of the first files of a folder, for messages."""
-    paths = _visible_files(folder, folder.rglob("*"))
+    paths = list_files(folder)
     names = [str(path.relative_to(folder)) for path in paths[:10]]
     return (", ".join(names) + (" …" if len(paths) > 10 else "")) or "no files"
 
@@ -170,15 +171,10 @@ def _fitting_files(folder: Path, pattern: str) -> list[Path]:
     path = folder / pattern
     if path.is_file() or not is_pattern(pattern):
         return [path] if path.is_file() else []
-    return _visible_files(folder, folder.glob(pattern))
-
-
-def _visible_files(folder: Path, paths: Iterable[Path]) -> list[Path]:
-    """Files by name; not those of folders such as Spark's `_temporary`."""
     return sorted(
         path
-        for path in paths
-        if path.is_file() and not any(part[0] in "._" for part in path.relative_to(folder).parts)
+        for path in folder.glob(pattern)
+        if path.is_file() and not any(map(is_hidden, path.relative_to(folder).parts))
     )
 
 
@@ -206,9 +202,12 @@ def _split_groups(
 
 def _by_path_columns(folder: Path, paths: Iterable[Path]) -> list[list[Path]]:
     groups: dict[tuple[str, ...], list[Path]] = {}
+    columns: dict[str, tuple[str, ...]] = {}
     for path in paths:
-        key = tuple(path_columns(str(path.relative_to(folder))))
-        groups.setdefault(key, []).append(path)
+        parent = str(path).removesuffix(path.name)
+        if parent not in columns:
+            columns[parent] = tuple(path_columns(str(path.relative_to(folder))))
+        groups.setdefault(columns[parent], []).append(path)
     return list(groups.values())
 
 
