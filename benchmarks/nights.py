@@ -34,7 +34,8 @@ from common import log, machine, print_json
 from tiny_shop import FIRST_DAY, TinyShop, environment
 
 RETENTION = "BATCH_PREDICTIONS_RETENTION__"
-REMOVED_SCHEMAS = ("features", "predictions", "evaluation")
+TILE_DAYS = 35
+"""Tiles of older days are removed, whatever the settings."""
 WRITTEN_BEFORE = 8 * 86_400
 """Seconds; a partition that was written since may be of a backfill, and is not removed."""
 
@@ -67,7 +68,7 @@ def simulate(
         shop.add_day(day)
         make_older(home, 1)
         if table_days is not None:
-            make_partitions_older(home, before=day - dt.timedelta(days=table_days - 1))
+            make_partitions_older(home, day, table_days)
         night = {"night": number, **_run(root, home, day, settings)}
         log(night)
         result["nights"].append(night)
@@ -92,12 +93,13 @@ def make_older(home: Path, days: int) -> None:
             os.utime(path, (stat.st_atime - seconds, stat.st_mtime - seconds))
 
 
-def make_partitions_older(home: Path, before: dt.date) -> None:
+def make_partitions_older(home: Path, day: dt.date, table_days: int) -> None:
     """Lets partitions of old days have been written when they would have been."""
-    for schema in REMOVED_SCHEMAS:
-        tables = home / "warehouse" / schema
+    kept = dict.fromkeys(("features", "predictions", "evaluation"), table_days)
+    for schema, days in {**kept, "tiles": TILE_DAYS}.items():
+        tables, oldest = home / "warehouse" / schema, day - dt.timedelta(days=days - 1)
         for folder in (*tables.glob("*/date=*"), *tables.glob("*/week=*")):
-            if dt.date.fromisoformat(folder.name.partition("=")[2]) < before:
+            if dt.date.fromisoformat(folder.name.partition("=")[2]) < oldest:
                 for path in (folder, *folder.rglob("*")):
                     written = time.time() - WRITTEN_BEFORE
                     os.utime(path, (written, written))
