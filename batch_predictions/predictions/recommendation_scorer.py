@@ -36,7 +36,7 @@ from batch_predictions.predictions.recommendation_lists import RecommendationLis
 
 BATCH_USERS = 256
 """Users whose candidates are held at a time."""
-PROCESS_USERS = 80_000
+PROCESS_USERS = 20_000
 """Users from which two processes are sooner ready than two threads (`docs/performance.md`)."""
 MIN_DEPTH_WITH_RULES = 500
 """Ranked items under rules: what is new, or of a rare category, may rank far down."""
