@@ -34,10 +34,6 @@ from common import log, machine, print_json
 from tiny_shop import FIRST_DAY, TinyShop, environment
 
 RETENTION = "BATCH_PREDICTIONS_RETENTION__"
-TILE_DAYS = 35
-"""Tiles of older days are removed, whatever the settings."""
-WRITTEN_BEFORE = 8 * 86_400
-"""Seconds; a partition that was written since may be of a backfill, and is not removed."""
 
 
 def simulate(
@@ -94,14 +90,17 @@ def make_older(home: Path, days: int) -> None:
 
 
 def make_partitions_older(home: Path, day: dt.date, table_days: int) -> None:
-    """Lets partitions of old days have been written when they would have been."""
+    """Lets partitions of old days have been written long enough ago to be removed."""
+    from batch_predictions.automation.partition_retention import MIN_AGE_SECONDS
+    from batch_predictions.features.tiles.retention import KEEP_DAYS
+
+    written = time.time() - MIN_AGE_SECONDS - 86_400
     kept = dict.fromkeys(("features", "predictions", "evaluation"), table_days)
-    for schema, days in {**kept, "tiles": TILE_DAYS}.items():
+    for schema, days in {**kept, "tiles": KEEP_DAYS}.items():
         tables, oldest = home / "warehouse" / schema, day - dt.timedelta(days=days - 1)
         for folder in (*tables.glob("*/date=*"), *tables.glob("*/week=*")):
             if dt.date.fromisoformat(folder.name.partition("=")[2]) < oldest:
                 for path in (folder, *folder.rglob("*")):
-                    written = time.time() - WRITTEN_BEFORE
                     os.utime(path, (written, written))
 
 

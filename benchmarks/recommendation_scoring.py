@@ -176,6 +176,7 @@ def open_scorers(date: str | None, users: int) -> tuple[dict[str, Scorer], pa.Re
     warehouse = Warehouse.of(settings)
     day = date or warehouse.partitions(recommendations.table)[-1]
     scorers: dict[str, Scorer] = {}
+    # The last one's stage is what the pools score.
     for name, is_exact in (("by_feature", True), ("by_group", False)):
         changed = settings.recommendations.model_copy(update={"exact_reasons": is_exact})
         variant = settings.model_copy(update={"recommendations": changed})

@@ -6,6 +6,7 @@ import datetime as dt
 import shutil
 import uuid
 from collections.abc import Collection
+from itertools import takewhile
 from pathlib import Path
 
 from batch_predictions.durability import fsync_ancestors
@@ -34,23 +35,16 @@ def remove_old_models(
     for model in models.models():
         if oldest is not None:
             _remove_old_decisions(models, model, oldest)
-        removed += remove_unused_versions(models, model, settings.retention.trainings, released)
+        removed += _remove_unused_versions(models, model, settings.retention.trainings, released)
     return removed
 
 
-def remove_unused_versions(
+def _remove_unused_versions(
     models: ModelStore, model: str, keep: int, protected: Collection[str]
 ) -> list[str]:
-    """Removes versions that no decision names, that are not protected, and of old trainings.
+    """Removes versions that no decision names and that are not protected; returns them.
 
-    Args:
-        models: of the home.
-        model: recommender, demographic, churn, sentiment or demand.
-        keep: the number of newest trainings whose versions stay.
-        protected: versions that stay.
-
-    Returns:
-        The removed versions.
+    Those of the `keep` newest trainings stay.
     """
     named = {decision.version for decision in models.decisions(model)}
     stored = {version: models.manifest(model, version) for version in models.versions(model)}
@@ -72,20 +66,20 @@ def remove_unused_versions(
 
 
 def _remove_old_decisions(models: ModelStore, model: str, oldest: dt.date) -> None:
-    """Removes decisions for versions that another one had followed by the oldest day.
+    """Removes the decisions before the first one for a version that is needed.
 
-    The version that served before the oldest day's stays, for a roll-back.
+    Needed are the versions that serve the oldest day and later ones, and the one that served
+    before, for a roll-back. No decision between others is removed, for an old day would then get
+    another champion than it had.
     """
     decisions = models.decisions_by_file(model)
-    by_then = [
-        decision.version for decision in decisions.values() if decision.effective_from <= oldest
-    ]
+    by_then = [d.version for d in decisions.values() if d.effective_from <= oldest]
     if not by_then:
         return
     earlier = [version for version in by_then if version != by_then[-1]]
     needed = {by_then[-1], *earlier[-1:]}
     needed |= {d.version for d in decisions.values() if d.effective_from > oldest}
-    surplus = [path for path, decision in decisions.items() if decision.version not in needed]
+    surplus = list(takewhile(lambda path: decisions[path].version not in needed, decisions))
     for path in surplus:
         path.unlink()
     if surplus:

@@ -92,8 +92,10 @@ def _oldest_days(warehouse: Warehouse, settings: Settings) -> dict[Table, dt.dat
     """The oldest day that is kept of each table of which not all are."""
     oldest = {}
     for table in TABLES.values():
-        days, keys = kept_days(table, settings), warehouse.partitions(table)
-        if days is not None and keys and table.partition is not None:
+        days = kept_days(table, settings)
+        if days is None or table.partition is None:
+            continue
+        if keys := warehouse.partitions(table):
             oldest[table] = as_date(keys[-1]) - dt.timedelta(days=days - 1)
     return oldest
 

@@ -26,7 +26,7 @@ class InferenceSettings(Section):
     workers: int = Field(
         0, ge=0, description="Model instances that work in parallel; 0: one per core or GPU."
     )
-    pool: Literal["auto", "threads", "processes"] = Field(
+    worker_kind: Literal["auto", "threads", "processes"] = Field(
         "auto",
         description="local: what the instances are. threads share the libraries and the model, and "
         "wait for each other wherever Python itself works. processes never wait, and each loads "
@@ -153,7 +153,7 @@ class RetentionSettings(Section):
         None,
         ge=120,
         description="The same of the predictions, which metrics compare with what happened later. "
-        "Empty: all.",
+        "Models that no kept day needs are removed with them. Empty: all.",
     )
     metric_days: int | None = Field(
         None,

@@ -38,7 +38,7 @@ def as_yaml(chosen: Mapping[str, Mapping[str, Any]] | None = None) -> str:
         lines += ["", *(f"# {line}" for line in _wrapped(model.__doc__ or "")), f"{mark}{name}:"]
         for key, field in model.model_fields.items():
             lines += [f"#   # {line}" for line in _wrapped(f"{field.description}{_choices(field)}")]
-            # Without the values, which no default here reads, pydantic before 2.11 refuses.
+            # No default here reads the values, without which pydantic 2.10 refuses.
             default = field.get_default(call_default_factory=True, validated_data={})
             mark = "" if key in live else "# "
             lines.append(f"{mark}  {key}: {_scalar(live.get(key, default))}".rstrip())

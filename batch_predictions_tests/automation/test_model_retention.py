@@ -123,3 +123,16 @@ def test_a_model_that_serves_again_keeps_all_its_decisions(models: Models) -> No
     assert models.remove() == [0, 1, 5]
     decisions = [(d.effective_from, d.decision) for d in models.store.decisions("churn")]
     assert (SUNDAYS[0], "promoted") in decisions and len(decisions) == 6
+
+
+def test_no_decision_between_others_is_removed(models: Models) -> None:
+    """Else a day between would get the champion before, and nothing would say so."""
+    models.decide(0, 0)
+    models.decide(1, 1)
+    models.decide(2, 2)
+    models.decide(3, 0, "rolled_back", days=-3)
+    models.decide(3, 3)
+    models.predict(SUNDAYS[4])
+    before = models.champions()
+    assert models.remove() == [0, 1, 2, 3, 5], "a roll-back would name 0, which was promoted first"
+    assert models.champions() == before

@@ -48,10 +48,9 @@ def make_pool(
     device = choose_device(settings.device)
     size = min(instance_count(settings.workers, device), len(pending))
     # A single instance runs in this process: a new one would import everything again.
-    kind = "threads"
-    if scorer and size > 1:
+    kind = settings.worker_kind if size > 1 else "threads"
+    if kind == "auto":
         rows = sum(shard.rows for shard in pending)
-        declared = worker_kind(scorer, model, rows, size)
-        kind = declared if settings.pool == "auto" else settings.pool
+        kind = worker_kind(scorer, model, rows, size) if scorer else "threads"
     pool = ProcessPool if kind == "processes" else ThreadPool
     return pool(manifest_path, assign_devices(device, size), settings.block_mb)

@@ -9,7 +9,7 @@ from typing import Literal
 from batch_predictions.inference.scorer import Scorer, scorer_name
 
 PROCESS_MIB = 1024
-"""Memory that is left for every process; the scorer of recommendations takes about half of it."""
+"""Memory that must be free for every process; the demo's scorer of recommendations takes 600."""
 MEMINFO = Path("/proc/meminfo")
 CGROUP = Path("/sys/fs/cgroup")
 """Of a container, whose limit may be far below the machine's memory."""

@@ -228,7 +228,7 @@ from batch_predictions.inference.engine import score
 from batch_predictions.settings import InferenceSettings
 
 print("begun", flush=True)
-score(Path(sys.argv[1]), InferenceSettings(workers=2, device="cpu", pool="processes"))
+score(Path(sys.argv[1]), InferenceSettings(workers=2, device="cpu", worker_kind="processes"))
 """
 
 
@@ -248,7 +248,7 @@ def test_worker_processes_do_not_run_the_script_that_scores(warehouse: Warehouse
 
 
 @pytest.mark.parametrize(
-    ("pool", "users", "kind"),
+    ("setting", "users", "kind"),
     [
         ("auto", 40, "processes"),
         ("auto", 39, "threads"),
@@ -260,14 +260,14 @@ def test_instances_are_processes_where_their_rows_repay_it(
     warehouse: Warehouse,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
-    pool: Literal["auto"],
+    setting: Literal["auto"],
     users: int,
     kind: str,
 ):
     monkeypatch.setattr(kinds, "free_mib", lambda: float("inf"))
     (folder := tmp_path / "instances").mkdir()
     path = stage_users(warehouse, users, scorer=PartlyPythonScorer, gpu_folder=str(folder))
-    score(path, InferenceSettings(workers=2, device="cpu", pool=pool))
+    score(path, InferenceSettings(workers=2, device="cpu", worker_kind=setting))
     assert read_results(path)["twice"].to_pylist() == doubles(users)
     processes = {int(file.name) for file in folder.iterdir()}
     assert ("threads" if processes == {os.getpid()} else "processes") == kind
