@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import re
 
 import sqlalchemy as sa
@@ -37,6 +38,20 @@ def parse_database_url(text: str, setting: str) -> sa.URL:
         raise DatabaseUrlError(f"{setting} is not a URL of a database: {_EXAMPLE}")
     if "@" in (url.host or ""):
         raise DatabaseUrlError(f"{setting} has an @ in its user or password: write it as %40")
+    return url
+
+
+def parse_written_database_url(text: str, setting: str) -> sa.URL:
+    """The same for a database that the platform writes: SQLite, or PostgreSQL with psycopg.
+
+    Raises:
+        DatabaseUrlError: as `parse_database_url`, or psycopg is not installed.
+    """
+    url = parse_database_url(text, setting)
+    if url.get_driver_name() == "psycopg" and importlib.util.find_spec("psycopg") is None:
+        raise DatabaseUrlError(
+            f"{setting} needs psycopg: install batch_predictions with the extra postgres"
+        )
     return url
 
 

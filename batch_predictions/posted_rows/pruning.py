@@ -14,7 +14,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from batch_predictions.database_url import parse_database_url
+from batch_predictions.database_url import parse_written_database_url
 from batch_predictions.posted_rows.reader import BUSY_SECONDS, between, event_state_of
 from batch_predictions.posted_rows.schema import (
     METADATA,
@@ -34,7 +34,7 @@ class PostedRowsPruner:
 
     def __init__(self, url: str) -> None:
         """Args: the URL of the database, see `posted_url`."""
-        parsed = parse_database_url(url, "serving.posted_url")
+        parsed = parse_written_database_url(url, "serving.posted_url")
         if parsed.get_backend_name() == "sqlite" and parsed.database:
             file = Path(parsed.database).absolute()
             self._engine = sa.create_engine(

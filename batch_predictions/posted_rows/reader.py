@@ -13,7 +13,7 @@ from zoneinfo import ZoneInfo
 
 import sqlalchemy as sa
 
-from batch_predictions.database_url import location_of, parse_database_url
+from batch_predictions.database_url import location_of, parse_written_database_url
 from batch_predictions.posted_rows.schema import (
     POSTED_EVENTS,
     POSTED_PRUNED,
@@ -56,7 +56,7 @@ class PostedRows:
 
     def __init__(self, url: str) -> None:
         """Args: the URL of the database, see `posted_url`."""
-        self._url = parse_database_url(url, "serving.posted_url")
+        self._url = parse_written_database_url(url, "serving.posted_url")
         self._file: Path | None = None
         if self._url.get_backend_name() == "sqlite" and self._url.database:
             self._file = Path(self._url.database)

@@ -18,7 +18,7 @@ from batch_predictions.settings import Settings, SettingsError
 from batch_predictions.tables import ITEM_STATE
 from batch_predictions.warehouse import Warehouse
 from batch_predictions_tests.worlds.home import PARTITIONS
-from batch_predictions_tests.worlds.postgres import empty_postgres
+from batch_predictions_tests.worlds.postgres import empty_postgres, require_dagster_postgres
 from batch_predictions_tests.worlds.recorded_assets import (
     DAYS,
     ITEMS,
@@ -47,9 +47,7 @@ def in_files(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Iterator[dg
 
 def use_postgres(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     """Settings of Dagster's records in an empty PostgreSQL."""
-    pytest.importorskip(
-        "dagster_postgres", reason="dagster-postgres is not installed: pip install -e '.[postgres]'"
-    )
+    require_dagster_postgres()
     url = sa.make_url(empty_postgres()).set(drivername="postgresql+psycopg2")
     monkeypatch.setenv("DAGSTER_POSTGRES_URL", url.render_as_string(hide_password=False))
     postgres = {"postgres_url": {"env": "DAGSTER_POSTGRES_URL"}}

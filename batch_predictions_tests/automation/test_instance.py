@@ -12,6 +12,7 @@ from batch_predictions.automation.instance import prepare, slot_holders
 from batch_predictions.automation.job_runner import POOL, JobRunner, RunError
 from batch_predictions.automation.progress import show_progress
 from batch_predictions.settings import Settings, SettingsError
+from batch_predictions_tests.worlds.postgres import require_dagster_postgres
 from batch_predictions_tests.worlds.started_runs import start_run
 
 
@@ -54,6 +55,7 @@ def test_another_driver_than_dagsters_storage_needs_is_refused(
     message: str,
 ) -> None:
     """SQLAlchemy 2.1 takes psycopg 3 for postgresql://, which Dagster's storage cannot use."""
+    require_dagster_postgres()
     monkeypatch.setenv("DAGSTER_HOME", "")
     if url is not None:
         monkeypatch.setenv("DAGSTER_URL", url)

@@ -11,7 +11,7 @@ import dagster as dg
 import pytest
 import sqlalchemy as sa
 
-from batch_predictions_tests.worlds.postgres import empty_postgres
+from batch_predictions_tests.worlds.postgres import empty_postgres, require_dagster_postgres
 from batch_predictions_tests.worlds.retail_fixtures import (
     environment,
     run_command,
@@ -26,9 +26,7 @@ STORAGE = {"storage": {"postgres": {"postgres_url": {"env": "DAGSTER_POSTGRES_UR
 def test_a_night_runs_on_postgresql_without_a_database_in_the_home(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    pytest.importorskip(
-        "dagster_postgres", reason="dagster-postgres is not installed: pip install -e '.[postgres]'"
-    )
+    require_dagster_postgres()
     url = sa.make_url(empty_postgres())
     secret = str(url.password)
     dagster_url = url.set(drivername="postgresql+psycopg2").render_as_string(hide_password=False)

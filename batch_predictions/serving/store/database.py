@@ -12,7 +12,11 @@ import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.pool import ConnectionPoolEntry, QueuePool
 
-from batch_predictions.database_url import DatabaseUrlError, location_of, parse_database_url
+from batch_predictions.database_url import (
+    DatabaseUrlError,
+    location_of,
+    parse_written_database_url,
+)
 from batch_predictions.redaction import redact, secrets_of_url
 from batch_predictions.serving.store.read_only import (
     BUSY_SECONDS,
@@ -41,10 +45,11 @@ def parse_store_url(text: str) -> sa.URL:
     """The URL of a store.
 
     Raises:
-        StoreError: it is not a URL of a database; the message does not quote it.
+        StoreError: it is not a URL of a database, which the message does not quote, or its driver
+            is not installed.
     """
     try:
-        return parse_database_url(text, "serving.url")
+        return parse_written_database_url(text, "serving.url")
     except DatabaseUrlError as error:
         raise StoreError(str(error)) from None
 

@@ -30,6 +30,7 @@ from batch_predictions_tests.worlds.http_service import (
     publish_all,
     running_service,
 )
+from batch_predictions_tests.worlds.postgres import require_psycopg
 from batch_predictions_tests.worlds.serving import DAY, ServingWorld
 
 NEXT = DAY + dt.timedelta(days=1)
@@ -223,6 +224,7 @@ def test_a_store_that_cannot_be_read_is_no_fault_and_its_path_stays_here(tmp_pat
 
 
 def test_a_server_that_does_not_answer_is_no_fault_and_names_no_password() -> None:
+    require_psycopg()
     url = "postgresql+psycopg://walter:s3cret-word@127.0.0.1:9/none"
     settings = Settings(serving=ServingSettings(url=url))
     with running_service(settings) as client:

@@ -23,7 +23,7 @@ from batch_predictions.settings import ServingSettings, Settings
 from batch_predictions.sources.ingest import IngestResult, days_to_ingest, ingest
 from batch_predictions.sources.posted.feedback import FeedbackSource, feedback_days_due
 from batch_predictions.tables import FEEDBACK, USERS
-from batch_predictions_tests.worlds.postgres import empty_postgres
+from batch_predictions_tests.worlds.postgres import empty_postgres, require_psycopg
 from batch_predictions_tests.worlds.source_folders import (
     FIRST_DAY,
     HEADER,
@@ -245,6 +245,10 @@ def test_a_database_that_cannot_be_read_is_an_error_that_says_what_to_do(tmp_pat
     file.write_bytes(b"no database " * 1000)
     with pytest.raises(PostedRowsError, match=r"not a database.*serving\.posted_url"):
         PostedRows.of(settings).first_and_last_event()
+
+
+def test_a_server_that_does_not_answer_is_an_error_without_its_password() -> None:
+    require_psycopg()
     url = "postgresql+psycopg://me:s3cret@127.0.0.1:1/none"
     with pytest.raises(PostedRowsError, match=r"127\.0\.0\.1:1/none") as caught:
         PostedRows(url).user_state()
