@@ -42,7 +42,8 @@ class RecommenderSettings(Section):
         100_000,
         ge=100,
         description="Users whose interactions a training reads at most, that of the fallback "
-        "included; a hash of their ids selects them. All users are scored.",
+        "included; of more, a hash of their ids selects so many or up to a tenth fewer, the same "
+        "ones every week. All users are scored.",
     )
     max_items: int | None = Field(
         None,

@@ -17,6 +17,13 @@ class TrainingSettings(Section):
         description="Weeks from one training of a model to the next. A correction of the rows that "
         "a training has read is trained again whatever this says.",
     )
+    cache: bool = Field(
+        True,
+        description="Keep what a training of the recommender makes that next week's needs again, "
+        "in HOME/training_cache: generators, labelled candidates and the ranker, some hundred MB. "
+        "It is used only where rows, parameters and code are equal, and the models are the same "
+        "with and without it. false: every training makes all.",
+    )
     max_psi: float | None = Field(
         0.25,
         gt=0,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import hashlib
 
 import numpy as np
 import pyarrow as pa
@@ -19,6 +20,7 @@ from batch_predictions.models.recommender.data.staged_histories import read_hist
 from batch_predictions.models.recommender.training.trainer import RankerTrainer
 from batch_predictions.models.recommender.training.windows import label_windows
 from batch_predictions.models.recommender.warehouse_inputs import (
+    _share_below,
     read_interactions,
     training_days,
     two_stage_config,
@@ -126,15 +128,36 @@ def test_training_reads_the_rows_of_some_of_many_users(shop: tuple[Warehouse, Se
     samples = [
         read_interactions(warehouse, few, DAY - dt.timedelta(days=age), 60) for age in (0, 30)
     ]
+    names = everything.table["user_id"].unique().to_pylist()
+    hashes = {name: hashlib.md5(name.encode(), usedforsecurity=False).hexdigest() for name in names}
+    eleventh = int(sorted(hashes.values())[10], 16) / 16**32
     for sample in samples:
-        assert (sample.users, sample.all_users, sample.user_share) == (10, 30, 1 / 3)
-        assert "10 of 30 users" in sample.note and "recommender.max_users" in sample.note
-    # The same users every week, with all of their rows.
+        assert sample.all_users == 30 and 0.9 * eleventh < sample.user_share <= eleventh
+        assert f"{sample.users} of 30 users" in sample.note
+        assert "recommender.max_users" in sample.note
+    # The same users every week, with all of their rows: those of the smallest hashes.
     chosen, chosen_before = (pc.unique(sample.table["user_id"]).sort() for sample in samples)
-    assert chosen == chosen_before and len(chosen) == 10
+    assert chosen == chosen_before and len(chosen) == samples[0].users <= 10
+    share = samples[0].user_share
+    assert chosen.to_pylist() == [
+        name for name in sorted(names) if int(hashes[name], 16) / 16**32 < share
+    ]
     rows = everything.table.filter(pc.is_in(everything.table["user_id"], chosen))
     order = [(name, "ascending") for name in ("user_id", "item_id", "date")]
     assert samples[0].table.sort_by(order) == rows.sort_by(order)
+
+
+def test_the_sample_stays_until_there_are_a_ninth_more_users() -> None:
+    random = np.random.default_rng(0)
+    hashes = [random.bytes(16).hex() for _ in range(20_000)]
+    shares = {
+        users: _share_below(sorted(hashes[:users])[1_000]) for users in range(10_000, 20_001, 250)
+    }
+    assert set(shares.values()) <= {0.9**power for power in range(20, 32)}
+    for users, share in shares.items():
+        selected = sum(int(text, 16) / 16**32 < share for text in hashes[:users])
+        assert 850 < selected <= 1_000
+    assert len({*shares.values()}) <= 9, "twice as many users, and six or seven changes"
 
 
 def test_item_counts_of_a_sample_of_users_are_scaled_to_all(

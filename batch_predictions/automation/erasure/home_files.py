@@ -18,8 +18,8 @@ from batch_predictions.erasures import ErasedUsers
 from batch_predictions.inference.manifest import MANIFEST, StagingManifest, result_path
 from batch_predictions.inference.results import digest_path
 
-_COPIES = ("source_cache", "source_queries")
-"""Copies of what the source has; an ingest that needs them makes them again."""
+_COPIES = ("source_cache", "source_queries", "training_cache")
+"""Copies of what the source has, and what trainings keep: what needs them makes them again."""
 _PENDING_REPAIRS = "pending.json"
 
 
@@ -69,8 +69,8 @@ def erase_from_added_rows(home: Path, users: ErasedUsers) -> int:
 def remove_copies(home: Path) -> int:
     """Removes copies of rows that nothing reads or that are made again. Returns their number.
 
-    These are what the adapter has copied from the source, and damaged files that were moved aside,
-    of which it cannot be known what they have.
+    These are what the adapter has copied from the source, what trainings keep for the next, and
+    damaged files that were moved aside, of which it cannot be known what they have.
     """
     removed = 0
     for name in _COPIES:

@@ -5,8 +5,10 @@ from __future__ import annotations
 import datetime as dt
 from collections.abc import Callable
 from dataclasses import asdict
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from batch_predictions.models.common.training_cache import FOLDER as CACHE_FOLDER
 from batch_predictions.models.recommender.warehouse_inputs import (
     WarehouseSideInformation,
     read_interactions,
@@ -27,8 +29,10 @@ def train_recommender(
     warehouse: Warehouse, settings: Settings, through: dt.date, progress: Callable[[str], None]
 ) -> Trained:
     """Two stages and a blend against popularity, own frequencies and every generator alone."""
+    from batch_predictions.models.common.training_cache import TrainingCache
     from batch_predictions.models.recommender.data.interactions import Interactions
     from batch_predictions.models.recommender.selection import COMBINED_CANDIDATES, select
+    from batch_predictions.models.recommender.training.caching_trainer import CachingTrainer
     from batch_predictions.models.recommender.training.parameter_search import (
         ParameterSearch,
         search_parameters,
@@ -55,8 +59,11 @@ def train_recommender(
         if search.why:
             progress(f"parameters are as declared: {search.why}")
         trainer = search.trainer
+    cache = TrainingCache(_cache_folder(settings))
+    trainer = CachingTrainer.of(trainer, cache)
     candidates = COMBINED_CANDIDATES if settings.recommender.two_stage else ()
     selection = select(interactions, through, trainer, candidates=candidates)
+    cache.remove_unused()
     config = trainer.config
     return Trained(
         write=selection.model.save,
@@ -75,6 +82,10 @@ def train_recommender(
         metrics=[dict(row) for row in selection.metrics],
         figures={"tuning": lambda: plot_search(search.trials)} if search.trials else {},
     )
+
+
+def _cache_folder(settings: Settings) -> Path | None:
+    return settings.home / CACHE_FOLDER / "recommender" if settings.training.cache else None
 
 
 def _previous_parameters(settings: Settings, through: dt.date) -> GeneratorParams:

@@ -6,11 +6,13 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 from functools import cached_property
+from pathlib import Path
 from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.parquet as pq
 
 from batch_predictions.models.recommender.base import Positions, TrainableRecommender
 from batch_predictions.models.recommender.data.histories import Histories
@@ -18,7 +20,8 @@ from batch_predictions.models.recommender.data.interactions import Interactions,
 from batch_predictions.models.recommender.data.item_features import ItemFeatures
 from batch_predictions.models.recommender.features.candidates import CandidateBatch, FeatureGroup
 from batch_predictions.models.recommender.generators.declaration import Generator
-from batch_predictions.models.recommender.generators.registry import generators
+from batch_predictions.models.recommender.generators.registry import generators, load_generator
+from batch_predictions.models.recommender.manifest import ITEMS, read_items
 
 GeneratorParams: TypeAlias = Mapping[str, Mapping[str, Any]]
 """Parameters that differ from the declared ones, by generator and name."""
@@ -147,6 +150,25 @@ class GeneratorEnsemble:
             fitted.append((declaration, model))
         is_full = any(declaration.full_catalogue for declaration, _ in fitted)
         return cls.from_fitted((interactions if is_full else frequent).item_ids, fitted)
+
+    def save(self, folder: Path) -> None:
+        """Writes the items, and each generator into a folder of its name."""
+        folder.mkdir(parents=True, exist_ok=True)
+        pq.write_table(pa.table({"item_id": self.items}), folder / ITEMS)
+        for generator in self.generators:
+            generator.model.save(folder / generator.name)
+
+    @classmethod
+    def load(cls, folder: Path, names: Sequence[str]) -> GeneratorEnsemble:
+        """Reads what `save` wrote.
+
+        Args:
+            folder: the folder.
+            names: of the generators, in their order.
+        """
+        declared = generators()
+        fitted = [(declared[name], load_generator(folder / name)) for name in names]
+        return cls.from_fitted(read_items(folder), fitted)
 
     @cached_property
     def dense_scores_per_user(self) -> int:

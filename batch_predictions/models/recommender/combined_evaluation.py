@@ -11,11 +11,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import date
 
 import numpy as np
 
 from batch_predictions.models.common.ranking_metrics import DEPTH
 from batch_predictions.models.recommender.candidate_generation import GeneratorEnsemble
+from batch_predictions.models.recommender.data.interactions import Interactions
 from batch_predictions.models.recommender.data.item_features import ItemFeatures
 from batch_predictions.models.recommender.data.splits import Holdout, Positions
 from batch_predictions.models.recommender.evaluation import Evaluation, evaluate_lists
@@ -41,6 +43,7 @@ class CombinedEvaluation:
         item_features: of its items, as of the cut.
         halves: positions of the users of each half; empty where label windows are learnt from.
         datasets: of each half, or of the label windows.
+        rows: of which the windows are; None: those of `holdout.train`.
     """
 
     trainer: RankerTrainer
@@ -49,6 +52,7 @@ class CombinedEvaluation:
     item_features: ItemFeatures
     halves: tuple[Positions, ...]
     datasets: Sequence[RankingDataset]
+    rows: Interactions | None = None
 
     @classmethod
     def prepare(
@@ -57,12 +61,24 @@ class CombinedEvaluation:
         holdout: Holdout,
         ensemble: GeneratorEnsemble,
         item_features: ItemFeatures,
+        rows: Interactions | None = None,
     ) -> CombinedEvaluation:
-        """Builds the datasets."""
+        """Builds the datasets.
+
+        Args:
+            trainer: trains the recommenders.
+            holdout: evaluates them.
+            ensemble: fitted on `holdout.train`.
+            item_features: as of the cut.
+            rows: those of a hold-out of whole days, with days before `holdout.train`, so that
+                histories of old label windows are as long as served ones.
+        """
         item_features = item_features.reindex(ensemble.items)
         if holdout.split != "leave_out" or len(holdout.users) < 2:
-            datasets = trainer.build_datasets(holdout.train, holdout.as_of, holdout.split)
-            return cls(trainer, holdout, ensemble, item_features, (), datasets)
+            rows = rows if holdout.split == "time" else None
+            train = holdout.train if rows is None else rows
+            datasets = trainer.build_datasets(train, holdout.as_of, holdout.split)
+            return cls(trainer, holdout, ensemble, item_features, (), datasets, rows)
         is_first = np.random.default_rng(trainer.config.seed).permutation(len(holdout.users)) % 2
         halves = tuple(np.flatnonzero(is_first == half) for half in (0, 1))
         max_users = max(1, trainer.config.labelled_users(holdout.split) // 2)
@@ -97,10 +113,19 @@ class CombinedEvaluation:
             for name in names
         }
 
-    def fit_for_serving(self, name: str) -> TrainedRanker:
-        """Two stages or the blend trained on all there is: the hold-out is a label window too."""
+    def fit_for_serving(self, name: str, through: date) -> TrainedRanker:
+        """Two stages or the blend, trained as those that were evaluated, on the newest windows.
+
+        The hold-out is a label window too.
+
+        Args:
+            name: which of both.
+            through: the last day that is known.
+        """
         datasets = self.datasets
-        if not self.halves:
+        if self.rows is not None:
+            datasets = self.trainer.build_datasets(self.rows, through, self.holdout.split)
+        elif not self.halves:
             datasets = [self.trainer.build_dataset(self.holdout, self.ensemble), *datasets]
         return self._fit(name, datasets)
 

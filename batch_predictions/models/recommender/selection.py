@@ -46,6 +46,7 @@ from batch_predictions.models.recommender.generators.user_frequency import (
     UserFrequencyParams,
     user_frequency_name,
 )
+from batch_predictions.models.recommender.training.caching_trainer import CachingTrainer
 from batch_predictions.models.recommender.training.trainer import RankerTrainer
 
 COMBINED_CANDIDATES = (BLEND, TWO_STAGE)
@@ -112,6 +113,7 @@ def select(
     if len(rows) == 0:
         raise ValueError(f"no interactions up to {trained_through}: nothing to learn from")
     config = trainer.config
+    is_given = holdout is not None
     if holdout is None:
         holdout = hold_out(
             rows,
@@ -123,24 +125,28 @@ def select(
         )
     if len(holdout.users) == 0:
         return _without_evaluation(trainer, rows, trained_through, holdout)
-    return _select(rows, trained_through, trainer, candidates, holdout)
+    trainer = CachingTrainer.of(trainer)
+    return _select(rows, trained_through, trainer, candidates, holdout, is_given)
 
 
 def _select(
     rows: Interactions,
     trained_through: date,
-    trainer: RankerTrainer,
+    trainer: CachingTrainer,
     candidates: Sequence[str],
     holdout: Holdout,
+    holdout_is_given: bool,
 ) -> Selection:
-    """The same on a hold-out that has users."""
+    """The same on a hold-out that has users; one that is given may begin within a day."""
     config = trainer.config
     ensemble = trainer.fit_generators(holdout.train, holdout.as_of)
     item_features = trainer.item_features(holdout.train, holdout.as_of, holdout.train.item_ids)
     evaluations = _evaluate_baselines(trainer, holdout, ensemble, item_features)
     best_baseline = _best(evaluations)
     combined = (
-        CombinedEvaluation.prepare(trainer, holdout, ensemble, item_features)
+        CombinedEvaluation.prepare(
+            trainer, holdout, ensemble, item_features, None if holdout_is_given else rows
+        )
         if candidates
         else None
     )
@@ -153,8 +159,9 @@ def _select(
             gains[name] = _gains(evaluation, evaluations[best_baseline], config.seed)
     passed = [name for name in gains if _passes(gains[name])]
     serving = max(passed, key=lambda name: gains[name][NDCG].mean, default=best_baseline)
+    trainer.begin_serving()
     if combined is not None and passed:
-        trained = combined.fit_for_serving(serving)
+        trained = combined.fit_for_serving(serving, trained_through)
         winner: Recommender = trainer.build_recommender(rows, trained_through, trained, serving)
     else:
         winner = _fit_baseline(trainer, best_baseline, rows, trained_through)

@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -28,13 +28,7 @@ from batch_predictions.models.recommender.data.item_features import ItemFeatures
 from batch_predictions.models.recommender.dense_scores import argsort_descending, user_batches
 from batch_predictions.models.recommender.features.candidates import CandidateBatch, FeatureColumn
 from batch_predictions.models.recommender.features.table import build_feature_table
-from batch_predictions.models.recommender.generators.registry import generators, load_generator
-from batch_predictions.models.recommender.manifest import (
-    ITEMS,
-    read_items,
-    read_manifest,
-    write_manifest,
-)
+from batch_predictions.models.recommender.manifest import read_manifest, write_manifest
 from batch_predictions.models.recommender.ranker.ranker_ensemble import RankerEnsemble
 
 METADATA = "metadata.parquet"
@@ -53,6 +47,12 @@ class TwoStageParams:
     candidates_per_generator: int = 60
     columns: tuple[FeatureColumn, ...] = ()
     training: Mapping[str, Any] = field(default_factory=dict)
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> Self:
+        """Of `asdict`, as JSON holds it."""
+        columns = tuple(FeatureColumn(**column) for column in values["columns"])
+        return cls(values["candidates_per_generator"], columns, values["training"])
 
 
 @dataclass(frozen=True)
@@ -173,28 +173,17 @@ class TwoStageRecommender(Recommender):
             generators=[generator.name for generator in self.ensemble.generators],
         )
         self.ranker.save(folder)
-        pq.write_table(pa.table({"item_id": self.items}), folder / ITEMS)
+        self.ensemble.save(folder)
         if self.metadata is not None:
             is_known = pc.is_in(self.metadata["item_id"], value_set=self.items)
             pq.write_table(self.metadata.filter(is_known), folder / METADATA)
-        for generator in self.ensemble.generators:
-            generator.model.save(folder / generator.name)
 
     @classmethod
     def load(cls, folder: Path) -> TwoStageRecommender:
         """Reads what `save` wrote."""
         manifest = read_manifest(folder)
-        declared = generators()
-        fitted = [
-            (declared[name], load_generator(folder / name)) for name in manifest["generators"]
-        ]
-        ensemble = GeneratorEnsemble.from_fitted(read_items(folder), fitted)
-        stored = manifest["params"]
-        params = TwoStageParams(
-            stored["candidates_per_generator"],
-            tuple(FeatureColumn(**column) for column in stored["columns"]),
-            stored["training"],
-        )
+        ensemble = GeneratorEnsemble.load(folder, manifest["generators"])
+        params = TwoStageParams.from_json(manifest["params"])
         file = folder / METADATA
         metadata = pq.read_table(file) if file.exists() else None
         ranker = RankerEnsemble.load(folder, manifest["ranker"])

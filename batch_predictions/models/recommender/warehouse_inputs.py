@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import math
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING
@@ -11,7 +12,6 @@ import pyarrow as pa
 
 from batch_predictions.features.queries import (
     RAW_INTERACTIONS,
-    interactions_of_some,
     sql,
     user_item_days,
 )
@@ -38,16 +38,13 @@ class TrainingRows:
         table: user_id, item_id, date, events, targets, is_seen, event_time and rating.
         users: users whose rows were read.
         all_users: users who have such rows.
+        user_share: share of all possible users that the sample selects, (0, 1].
     """
 
     table: pa.Table
     users: int
     all_users: int
-
-    @property
-    def user_share(self) -> float:
-        """Share of the users who were read, (0, 1]."""
-        return self.users / self.all_users if self.all_users else 1.0
+    user_share: float = 1.0
 
     @property
     def note(self) -> str:
@@ -66,7 +63,16 @@ _USERS_READ = """
         and list_contains($weighted_types::VARCHAR[], event_type)
         and (quantity is null or quantity >= 0)
 """
-_SAMPLE = interactions_of_some(_USERS_READ.format(columns="user_id"), "max_users")
+_FIRST_LEFT_OUT = f"""
+    select distinct md5(user_id) as hash from ({_USERS_READ.format(columns="user_id")})
+    order by hash limit 1 offset $max_users::BIGINT
+"""
+_IS_IN_SAMPLE = "md5(user_id) < $first_left_out::VARCHAR"
+_SAMPLE = f"(select * from {RAW_INTERACTIONS} where {_IS_IN_SAMPLE})"
+_HASH_DIGITS = 12
+"""Of a hash, hexadecimal: so many are a share of all hashes."""
+SHARE_STEP = 0.9
+"""From one size of the sample to the next: it stays the same until there are a ninth more users."""
 
 
 def read_interactions(
@@ -77,8 +83,10 @@ def read_interactions(
 ) -> TrainingRows:
     """The interactions of the days up to `through`.
 
-    Of more than `recommender.max_users` users, a hash of their ids selects the same ones for every
-    training. Items that are never recommended (`source.exclude_items`) are left out.
+    Of more than `recommender.max_users` users, those are read whose ids have the smallest hashes, a
+    share that is a power of `SHARE_STEP`: the same ones week after week, so that a training finds
+    what the one before has made of their rows. Items that are never recommended
+    (`source.exclude_items`) are left out.
 
     Args:
         warehouse: with raw.interactions and raw.items.
@@ -93,10 +101,22 @@ def read_interactions(
         "history_days": days,
         "max_users": max_users,
     }
-    all_users = warehouse.value(_USERS_READ.format(columns="count(distinct user_id)"), bound)
-    interactions = RAW_INTERACTIONS if all_users <= max_users else _SAMPLE
-    table = warehouse.query(user_item_days(sql("item_state"), interactions), bound)
-    return TrainingRows(table, min(all_users, max_users), all_users)
+    count = _USERS_READ.format(columns="count(distinct user_id)")
+    all_users = warehouse.value(count, bound)
+    if all_users <= max_users:
+        table = warehouse.query(user_item_days(sql("item_state"), RAW_INTERACTIONS), bound)
+        return TrainingRows(table, all_users, all_users)
+    share = _share_below(warehouse.value(_FIRST_LEFT_OUT, bound))
+    bound["first_left_out"] = f"{int(share * 16**_HASH_DIGITS):0{_HASH_DIGITS}x}"
+    table = warehouse.query(user_item_days(sql("item_state"), _SAMPLE), bound)
+    users = warehouse.value(f"{count} and {_IS_IN_SAMPLE}", bound)
+    return TrainingRows(table, users, all_users, share)
+
+
+def _share_below(first_left_out: str) -> float:
+    """The largest power of `SHARE_STEP` such that no hash below that share is beyond a hash."""
+    share = max(int(first_left_out[:_HASH_DIGITS], 16), 1) / 16**_HASH_DIGITS
+    return SHARE_STEP ** math.ceil(math.log(share) / math.log(SHARE_STEP))
 
 
 class WarehouseSideInformation:

@@ -62,7 +62,7 @@ def test_where_items_are_hidden_at_random_each_half_learns_from_the_other() -> N
     alone = evaluate(model, combined.holdout.take(first), combined.item_features)
     np.testing.assert_array_equal(alone.per_user["ndcg@20"], evaluation.per_user["ndcg@20"][first])
     # All of them teach the one that serves.
-    served = combined.fit_for_serving(TWO_STAGE)
+    served = combined.fit_for_serving(TWO_STAGE, DAY)
     assert served.params.training["windows"] == 2
 
 

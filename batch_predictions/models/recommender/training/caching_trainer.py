@@ -1,0 +1,159 @@
+"""A trainer that makes nothing again which an earlier training made of equal rows.
+
+The week after a training, its last day is the day before the hold-out: the generators that it
+fitted to serve are those that the hold-out is evaluated with, its label windows are label windows
+again, and the ranker that it trained to serve is the one that is evaluated. So a week fits one set
+of generators in place of four, labels one window in place of three and trains one ranker in place
+of two. A corrected day, a changed attribute or parameter, or another version of the code makes
+parts of other names.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field, replace
+from datetime import date
+from pathlib import Path
+from typing import Any, Self
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from batch_predictions.models.common.training_cache import TrainingCache
+from batch_predictions.models.recommender.candidate_generation import GeneratorEnsemble
+from batch_predictions.models.recommender.data.interactions import Interactions
+from batch_predictions.models.recommender.data.splits import Holdout, Split
+from batch_predictions.models.recommender.ranker.ranker_ensemble import RankerEnsemble
+from batch_predictions.models.recommender.training.dataset import RankingDataset
+from batch_predictions.models.recommender.training.trainer import RankerTrainer, TrainedRanker
+from batch_predictions.models.recommender.training.windows import label_windows
+from batch_predictions.models.recommender.two_stage import TwoStageParams
+
+_GENERATORS, _RANKER = "generators.json", "ranker.json"
+
+
+@dataclass(frozen=True)
+class CachingTrainer(RankerTrainer):
+    """The same recommenders as those of `RankerTrainer`.
+
+    Attributes:
+        cache: of what was made before.
+    """
+
+    cache: TrainingCache = field(default_factory=TrainingCache)
+
+    @classmethod
+    def of(cls, trainer: RankerTrainer, cache: TrainingCache | None = None) -> Self:
+        """A trainer with a cache; None: its own, or one in memory."""
+        if cache is None:
+            cache = trainer.cache if isinstance(trainer, cls) else TrainingCache()
+        return cls(
+            trainer.config, trainer.side_information, trainer.progress, trainer.user_share, cache
+        )
+
+    def begin_serving(self) -> None:
+        """What is made from now on is what the next week needs."""
+        self.cache.forget_uses()
+
+    def fit_generators(
+        self, interactions: Interactions, as_of: date, names: Sequence[str] | None = None
+    ) -> GeneratorEnsemble:
+        """All that apply are taken from the cache where it has them; those by name are fitted."""
+        if names is not None:
+            return super().fit_generators(interactions, as_of, names)
+        name = self._name_generators(interactions, as_of)
+        ensemble = self.cache.find(name, _load_generators)
+        if ensemble is not None:
+            self._report(f"generators through {as_of} are fitted")
+            return ensemble
+        ensemble = super().fit_generators(interactions, as_of)
+        return self.cache.add(name, ensemble, _save_generators)
+
+    def build_datasets(
+        self, interactions: Interactions, as_of: date, split: Split | None = None
+    ) -> list[RankingDataset]:
+        """Those of windows by time are taken from the cache where it has them."""
+        windows = label_windows(interactions, as_of, self.config, split)
+        return [self._build_window(holdout) for holdout in windows]
+
+    def fit_ranker(
+        self, datasets: Sequence[RankingDataset], origin: str | None = None
+    ) -> TrainedRanker:
+        """Taken from the cache where it has the ranker of equal datasets."""
+        name = self.cache.name("ranker", [self.config, *datasets])
+        trained = self.cache.find(name, _load_ranker)
+        if trained is not None:
+            self._report("the ranker of these datasets is trained")
+            return trained
+        return self.cache.add(name, super().fit_ranker(datasets, origin), _save_ranker)
+
+    def _build_window(self, holdout: Holdout) -> RankingDataset:
+        if holdout.split != "time":
+            return self.build_dataset(holdout)
+        name = self.cache.name("dataset", self._inputs_of_dataset(holdout))
+        dataset = self.cache.find(name, RankingDataset.load)
+        if dataset is not None:
+            self._report(f"candidates of the days after {holdout.as_of} are labelled")
+            return dataset
+        # Its generators are not kept for it: only this dataset needs them.
+        known = self._name_generators(holdout.train, holdout.as_of)
+        ensemble = self.cache.find(known, _load_generators, is_use=False)
+        if ensemble is None:
+            ensemble = super().fit_generators(holdout.train, holdout.as_of)
+        return self.cache.add(name, self.build_dataset(holdout, ensemble), RankingDataset.save)
+
+    def _name_generators(self, interactions: Interactions, as_of: date) -> str:
+        rows = interactions.up_to(as_of, self.config.history_days)
+        config = self.config
+        inputs = [rows, as_of, self._users_of(rows, as_of), self.generator_names(as_of)]
+        parameters = [config.exclude_seen, config.max_items, config.generator_params]
+        return self.cache.name("generators", [*inputs, *parameters])
+
+    def _inputs_of_dataset(self, holdout: Holdout) -> list[Any]:
+        """All that `build_dataset` reads; not what only the ranker reads."""
+        ranker: dict[str, Any] = {"ranker_seeds": None, "objectives": None, "linear_weight": None}
+        config = replace(self.config, **ranker, ranker_params={}, threads=1)
+        as_of = holdout.as_of
+        items = _rows_of(self.side_information.items(), "item_id", holdout.train.item_ids)
+        promotions = self.side_information.promotions(as_of)
+        users = self._users_of(holdout.train, as_of)
+        names = self.generator_names(as_of)
+        return [holdout, config, self.user_share, names, users, items, promotions]
+
+    def _users_of(self, rows: Interactions, as_of: date) -> pa.Table | None:
+        return _rows_of(self.side_information.users(as_of), "user_id", rows.user_ids)
+
+    def _report(self, line: str) -> None:
+        if self.progress:
+            self.progress(f"{line}: taken from an earlier training")
+
+
+def _rows_of(table: pa.Table | None, column: str, ids: pa.StringArray) -> pa.Table | None:
+    """The row of each id, nulls where there is none: others make no difference."""
+    if table is None:
+        return None
+    return table.take(pc.index_in(ids, value_set=table[column].combine_chunks()))
+
+
+def _save_generators(ensemble: GeneratorEnsemble, folder: Path) -> None:
+    ensemble.save(folder)
+    names = [generator.name for generator in ensemble.generators]
+    (folder / _GENERATORS).write_text(json.dumps(names), encoding="utf-8")
+
+
+def _load_generators(folder: Path) -> GeneratorEnsemble:
+    names = json.loads((folder / _GENERATORS).read_text(encoding="utf-8"))
+    return GeneratorEnsemble.load(folder, names)
+
+
+def _save_ranker(trained: TrainedRanker, folder: Path) -> None:
+    trained.ranker.save(folder)
+    values = {"ranker": trained.ranker.to_json(), "params": asdict(trained.params)}
+    (folder / _RANKER).write_text(json.dumps(values), encoding="utf-8")
+
+
+def _load_ranker(folder: Path) -> TrainedRanker:
+    values = json.loads((folder / _RANKER).read_text(encoding="utf-8"))
+    ranker = RankerEnsemble.load(folder, values["ranker"])
+    return TrainedRanker(ranker, TwoStageParams.from_json(values["params"]))
