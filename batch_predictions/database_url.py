@@ -44,10 +44,14 @@ def parse_database_url(text: str, setting: str) -> sa.URL:
 def parse_written_database_url(text: str, setting: str) -> sa.URL:
     """The same for a database that the platform writes: SQLite, or PostgreSQL with psycopg.
 
+    `postgresql:` is psycopg whatever SQLAlchemy takes it for, which was psycopg2 before 2.1.
+
     Raises:
         DatabaseUrlError: as `parse_database_url`, or psycopg is not installed.
     """
     url = parse_database_url(text, setting)
+    if url.drivername == "postgresql":
+        url = url.set(drivername="postgresql+psycopg")
     if url.get_driver_name() == "psycopg" and importlib.util.find_spec("psycopg") is None:
         raise DatabaseUrlError(
             f"{setting} needs psycopg: install batch_predictions with the extra postgres"

@@ -159,8 +159,8 @@ def _select(
             gains[name] = _gains(evaluation, evaluations[best_baseline], config.seed)
     passed = [name for name in gains if _passes(gains[name])]
     serving = max(passed, key=lambda name: gains[name][NDCG].mean, default=best_baseline)
-    trainer.begin_serving()
     if combined is not None and passed:
+        trainer.begin_serving()
         trained = combined.fit_for_serving(serving, trained_through)
         winner: Recommender = trainer.build_recommender(rows, trained_through, trained, serving)
     else:

@@ -53,7 +53,7 @@ class CachingTrainer(RankerTrainer):
         )
 
     def begin_serving(self) -> None:
-        """What is made from now on is what the next week needs."""
+        """What is made from now on is all that the next week needs."""
         self.cache.forget_uses()
 
     def fit_generators(

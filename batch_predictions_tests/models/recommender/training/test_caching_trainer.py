@@ -11,6 +11,7 @@ import pyarrow as pa
 import pytest
 
 from batch_predictions.models.common.training_cache import TrainingCache
+from batch_predictions.models.recommender import selection
 from batch_predictions.models.recommender.config import NoSideInformation, TwoStageConfig
 from batch_predictions.models.recommender.data.interactions import Interactions
 from batch_predictions.models.recommender.selection import TWO_STAGE, Selection, select
@@ -81,11 +82,10 @@ class Week:
         trainer = RankerTrainer(config, shop or Shop(), self.lines.append)
         parts = TrainingCache(cache)
         rows = days_of_tastes(through) if rows is None else rows
-        selection = select(rows, through, CachingTrainer.of(trainer, parts))
+        selected = select(rows, through, CachingTrainer.of(trainer, parts))
         parts.remove_unused()
-        selection.model.save(self.folder)
-        assert selection.candidate == TWO_STAGE
-        return selection
+        selected.model.save(self.folder)
+        return selected
 
     @property
     def contents(self) -> dict[str, bytes]:
@@ -113,6 +113,7 @@ def assert_equal_to_a_training_without(
 ) -> None:
     alone, week = Week(tmp_path / "alone"), Week(tmp_path / "week")
     expected = alone.train(NEXT, None, **changes)  # type: ignore[arg-type]
+    assert expected.candidate == TWO_STAGE
     found = week.train(NEXT, cache, **changes)  # type: ignore[arg-type]
     assert alone.contents == week.contents
     assert repr(found.metrics) == repr(expected.metrics) and found.why == expected.why
@@ -160,6 +161,17 @@ def test_a_damaged_part_is_made_again(tmp_path: Path, cache: Path) -> None:
         data[len(data) // 2] ^= 1
         file.write_bytes(data)
     assert_equal_to_a_training_without(tmp_path, cache, [3, 1])
+
+
+def test_where_a_baseline_serves_only_the_hold_out_is_new(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(selection, "_passes", lambda gains: False)
+    first, week = Week(tmp_path / "first"), Week(tmp_path / "week")
+    assert first.train(SUNDAY, tmp_path / "cache").candidate != TWO_STAGE
+    week.train(NEXT, tmp_path / "cache")
+    # Of the hold-out and of both windows; a week later the first hold-out is a window.
+    assert first.made()[0] == 3 and week.made()[0] == 1
 
 
 def test_the_same_week_again_gives_the_same_model(tmp_path: Path, cache: Path) -> None:
