@@ -18,6 +18,9 @@ def content_hash(values: Iterable[Any]) -> str:
         values: NumPy arrays, SciPy's CSR matrices, Arrow arrays and tables, dataclasses, mappings
             and sequences of these, and values with a repr that says all, such as numbers, texts
             and dates.
+
+    Raises:
+        TypeError: an array is one of Python's objects.
     """
     digest = hashlib.sha256()
     for value in values:
@@ -28,6 +31,8 @@ def content_hash(values: Iterable[Any]) -> str:
 def _update(digest: Any, value: Any) -> None:
     # The type and the length come first, so that ["ab"] differs from ["a", "b"].
     if isinstance(value, np.ndarray):
+        if value.dtype.hasobject:
+            raise TypeError("an array of Python's objects has no bytes to hash")
         is_fortran = value.flags.f_contiguous and not value.flags.c_contiguous
         digest.update(f"array {value.dtype.str} {value.shape} {is_fortran} ".encode())
         digest.update(np.ascontiguousarray(value.T if is_fortran else value).view(np.uint8).data)

@@ -60,3 +60,8 @@ def test_equal_values_have_equal_hashes(case: str) -> None:
 def test_other_values_have_other_hashes(case: str) -> None:
     one, other = DIFFERENT[case]
     assert content_hash([one]) != content_hash([other])
+
+
+def test_arrays_of_objects_are_refused() -> None:
+    with pytest.raises(TypeError, match="objects"):
+        content_hash([np.array(["a", None], dtype=object)])
