@@ -4,12 +4,20 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import uuid
 from pathlib import Path
 
 DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT)
-FULL_DISK_WORDS = (*map(os.strerror, DISK_ERRORS), "database or disk is full")
-"""How a message says that a disk is full: of the error of a step, only its text is left."""
+_FULL_DISK_WORDS = (*map(os.strerror, DISK_ERRORS), "database or disk is full")
+_NUMPY_WROTE_LESS = re.compile(r"\d+ requested and \d+ written")
+
+
+def is_about_full_disk(message: str) -> bool:
+    """Whether the text of an error says that a disk is full: of a step's error, no more is left."""
+    return any(words in message for words in _FULL_DISK_WORDS) or bool(
+        _NUMPY_WROTE_LESS.search(message)
+    )
 
 
 def write_and_fsync(path: Path, text: str) -> None:

@@ -111,8 +111,10 @@ def run_and_fill(shop: ShopHome, free: int, step: int) -> Trial:
         trial.problems.append(f"exit code {code}: {last[:300]}")
     elif code and own != [last]:
         trial.problems.append(f"not one line of the command: {last[:300]}")
-    if any("Traceback" in line for line in lines):
-        trial.problems.append("a traceback")
+    traces = [number for number, line in enumerate(lines) if "Traceback" in line]
+    if traces:
+        shown = " | ".join(lines[max(0, traces[0] - 2) : traces[0] + 60])
+        trial.problems.append(f"a traceback: {shown}")
     return trial
 
 

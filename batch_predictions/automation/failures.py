@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import dagster as dg
 
-from batch_predictions.durability import FULL_DISK_WORDS
+from batch_predictions.durability import is_about_full_disk
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ class Failure:
     @property
     def concerns_all(self) -> bool:
         """Whether what comes next would fail too: the disk is full."""
-        return any(words in self.reason for words in FULL_DISK_WORDS)
+        return is_about_full_disk(self.reason)
 
 
 def failures_of(

@@ -26,7 +26,7 @@ from batch_predictions.automation.nights import (
     runs_of_newest_night,
 )
 from batch_predictions.automation.unchanged import record_night, record_weeks_of_run
-from batch_predictions.durability import FULL_DISK_WORDS
+from batch_predictions.durability import is_about_full_disk
 from batch_predictions.settings import Settings
 from batch_predictions.warehouse import as_date
 
@@ -141,4 +141,4 @@ def _is_disk_full(instance: dg.DagsterInstance, run_id: str) -> bool:
     """Whether a step failed for it: then what comes next would fail too."""
     entries = instance.all_logs(run_id, of_type=DagsterEventType.STEP_FAILURE)
     reasons = [reason_of(entry.get_dagster_event()) for entry in entries]
-    return any(words in reason for reason in reasons for words in FULL_DISK_WORDS)
+    return any(map(is_about_full_disk, reasons))

@@ -21,7 +21,7 @@ import traceback
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
-from batch_predictions.durability import DISK_ERRORS, FULL_DISK_WORDS
+from batch_predictions.durability import DISK_ERRORS, is_about_full_disk
 from batch_predictions.settings import SettingsError
 
 FAILED, WRONG_SETTINGS, BUSY, DAMAGED, MACHINE, INCOMPLETE = 1, 2, 3, 4, 5, 6
@@ -66,7 +66,7 @@ def _describe(error: BaseException) -> Ending | None:
     for cause in _chain(error):
         if isinstance(cause, OSError) and (ending := _of_machine(cause)):
             return ending
-        if any(words in str(cause) for words in FULL_DISK_WORDS):
+        if is_about_full_disk(str(cause)):
             return _of_full_disk(str(error).splitlines()[0])
     if isinstance(error, SettingsError):
         return Ending(str(error), WRONG_SETTINGS)

@@ -84,6 +84,7 @@ def test_errors_of_the_machine_are_found_behind_others(number: int, words: str) 
         "recommendations__load: IO Error: Could not write to x.parquet: No space left on device",
         "recommendations__score: OSError: [Errno 122] Disk quota exceeded",
         "raw__items: (sqlite3.OperationalError) database or disk is full",
+        "models__demand: OSError: 1414 requested and 496 written",
     ],
 )
 def test_a_full_disk_is_found_in_the_text_of_a_failed_step(text: str) -> None:

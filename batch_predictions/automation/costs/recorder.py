@@ -19,6 +19,8 @@ from batch_predictions.automation.costs.usage import Usage, peak_mib, reset_peak
 if TYPE_CHECKING:
     import dagster as dg
 
+logger = logging.getLogger(__name__)
+
 FOLDER = "costs"
 ROW_COUNT, DEVICE = "dagster/partition_row_count", "device"
 _ENDS = ("STEP_SUCCESS", "STEP_FAILURE")
@@ -69,8 +71,9 @@ class CostHandler(logging.Handler):
             return
         try:
             self._measure(event, str(run_id), event.step_key)
-        except (OSError, ValueError):
-            self.handleError(record)
+        except (OSError, ValueError) as error:
+            # Not `handleError`, which prints a traceback: a full disk is told in one line.
+            logger.warning("what %s has used is not recorded: %s", event.step_key, error)
 
     def _measure(self, event: dg.DagsterEvent, run_id: str, step: str) -> None:
         key, kind = (run_id, step), event.event_type_value

@@ -85,6 +85,17 @@ def test_a_run_has_a_row_for_each_asset(settings: Settings, warehouse: Warehouse
     assert warehouse.value("select count(distinct run_id) from evaluation.costs") == 2
 
 
+def test_what_cannot_be_recorded_is_told_in_a_line(
+    settings: Settings, caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
+) -> None:
+    settings.home.mkdir(exist_ok=True)
+    (settings.home / FOLDER).write_text("a file in place of the folder")
+    run(settings, DAY)
+    lines = [line for line in caplog.messages if "is not recorded" in line]
+    assert {line.split()[1] for line in lines} == {"predictions__lists", "models__broken"}
+    assert "Logging error" not in capfd.readouterr().err
+
+
 def test_a_run_of_a_range_has_one_row_with_its_first_and_last_day(
     settings: Settings, warehouse: Warehouse
 ) -> None:
