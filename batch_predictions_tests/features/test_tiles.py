@@ -257,6 +257,21 @@ def test_a_night_makes_only_what_is_new(world: Warehouse) -> None:
     assert files_of(world) == files
 
 
+def test_a_night_at_the_end_of_a_month_without_days_is_complete_at_once(tmp_path: Path) -> None:
+    warehouse = open_world(tmp_path / "home")
+    event = ("ann", "a", "purchase", 1.0, 2.0, "Bonn")
+    write_day(warehouse, day_at(13), [event])
+    # January ends before the first day of interactions; `make_tiles` asserts that all is current.
+    january = dt.date(2024, 1, 31)
+    assert january < day_at(13)
+    others = make_tiles(warehouse, [january], BOUND)
+    assert others["tiles.user_items"] == ["the month to 2024-01-31"]
+    assert_equal_rows(warehouse, january, BOUND)
+    files = files_of(warehouse)
+    make_tiles(warehouse, [january], BOUND)
+    assert files_of(warehouse) == files
+
+
 def files_of(warehouse: Warehouse) -> dict[str, int]:
     """Inode by name of all files of tiles: a file that is written again has another."""
     folder = warehouse.folder / "tiles"

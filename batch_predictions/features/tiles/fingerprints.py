@@ -92,7 +92,8 @@ class RawDays:
         if tile.history:
             first = date - dt.timedelta(days=self.parameters[tile.history] - 1)
         keys = {*self.hashes, *self.warehouse.partitions(tile.table)}
-        dates = [as_date(key) for key in keys if key <= day]
+        # The day itself too: its tile is written, maybe the only one of a month that has ended.
+        dates = {date, *(as_date(key) for key in keys if key <= day)}
         months = sorted({month_end(key) for key in dates if key <= ended})
         days = sorted({key for key in dates if key > ended} | {date})
         return [
