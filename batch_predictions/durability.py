@@ -11,6 +11,7 @@ from pathlib import Path
 DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT)
 _FULL_DISK_WORDS = (*map(os.strerror, DISK_ERRORS), "database or disk is full")
 _NUMPY_WROTE_LESS = re.compile(r"\d+ requested and \d+ written")
+"""NumPy's error where the disk took fewer bytes, which has no number."""
 
 
 def is_about_full_disk(message: str) -> bool:

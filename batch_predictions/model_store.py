@@ -29,6 +29,7 @@ from batch_predictions.durability import (
     rename_if_absent,
     write_and_fsync,
 )
+from batch_predictions.file_hashes import hash_file, hash_files
 from batch_predictions.settings import Settings
 
 Content = TypeVar("Content", bound=BaseModel)
@@ -100,11 +101,7 @@ class ModelStore(dg.ConfigurableResource[Any]):
         draft.mkdir(parents=True)
         try:
             write(draft)
-            files = {
-                str(path.relative_to(draft)): _sha256(path)
-                for path in sorted(draft.rglob("*"))
-                if path.is_file()
-            }
+            files = hash_files(draft)
             content = json.dumps([candidate, dict(parameters), files], sort_keys=True)
             digest = hashlib.sha256(content.encode()).hexdigest()[:8]
             manifest = ModelManifest(
@@ -331,11 +328,6 @@ def _read_json(path: Path, kind: type[Content], remedy: str) -> Content:
 
 def _has_hash(path: Path, digest: str) -> bool:
     try:
-        return _sha256(path) == digest
+        return hash_file(path) == digest
     except OSError:
         return False
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

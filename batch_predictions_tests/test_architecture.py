@@ -35,6 +35,7 @@ GROUND = {
     "home_lock",
     "process_records",
     "durability",
+    "file_hashes",
     "file_lock",
     "object_store",
     "partitions",

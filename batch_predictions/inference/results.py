@@ -11,6 +11,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from batch_predictions.file_hashes import hash_file
 from batch_predictions.inference.manifest import StagingManifest, result_path
 from batch_predictions.inference.scorer import ScorerMetric, metrics_in
 
@@ -53,8 +54,7 @@ def is_intact(path: Path) -> bool:
     """
     try:
         digest = digest_path(path).read_bytes().decode("ascii")
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest() == digest
+        return hash_file(path) == digest
     except (FileNotFoundError, UnicodeDecodeError):
         return False
 

@@ -23,6 +23,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from batch_predictions.durability import rename_if_absent, write_and_fsync
+from batch_predictions.file_hashes import hash_file
 from batch_predictions.inference.manifest import MANIFEST, Shard, StagingManifest
 from batch_predictions.inference.scorer import Scorer, scorer_name
 from batch_predictions.redaction import mask
@@ -287,8 +288,7 @@ def _write_parquet(rows: pa.Table | pa.RecordBatchReader, path: Path) -> str:
         with pq.ParquetWriter(path, rows.schema, compression="zstd") as writer:
             for batch in rows:
                 writer.write_batch(batch)
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    return hash_file(path)
 
 
 def _hash(values: list[Any]) -> str:

@@ -42,8 +42,8 @@ class RecommenderSettings(Section):
         100_000,
         ge=100,
         description="Users whose interactions a training reads at most, that of the fallback "
-        "included; of more, a hash of their ids selects so many or up to a tenth fewer, the same "
-        "ones every week. All users are scored.",
+        "included. Of more users, a hash of their ids selects 90 to 100 % of that number, the same "
+        "users every week. All users are scored.",
     )
     max_items: int | None = Field(
         None,

@@ -19,10 +19,10 @@ class TrainingSettings(Section):
     )
     cache: bool = Field(
         True,
-        description="Keep what a training of the recommender makes that next week's needs again, "
-        "in HOME/training_cache: generators, labelled candidates and the ranker, some hundred MB. "
-        "It is used only where rows, parameters and code are equal, and the models are the same "
-        "with and without it. false: every training makes all.",
+        description="Keep what next week's training of the recommender needs again, in "
+        "HOME/training_cache: generators, labelled candidates and the ranker, some hundred MB. "
+        "They are used only if rows, parameters and code are equal, so that models are the same "
+        "with and without them. false: every training computes everything.",
     )
     max_psi: float | None = Field(
         0.25,

@@ -6,12 +6,12 @@ file of which any of these has changed is hashed again, so that a restored copy 
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 from collections.abc import Iterable
 
 from batch_predictions.durability import atomic_write
+from batch_predictions.file_hashes import hash_file
 from batch_predictions.tables import Table
 from batch_predictions.warehouse.warehouse import Warehouse
 
@@ -38,8 +38,7 @@ def content_hashes(warehouse: Warehouse, table: Table, partitions: Iterable[str]
             state = _state(f"{folder}/{name}")
             entry = known.get(name)
             if entry is None or entry[:-1] != state:
-                with warehouse.path(table, key).open("rb") as file:
-                    entry = [*state, hashlib.file_digest(file, "sha256").hexdigest()]
+                entry = [*state, hash_file(warehouse.path(table, key))]
                 changed[name] = entry
         except FileNotFoundError:
             continue

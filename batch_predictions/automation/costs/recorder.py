@@ -72,7 +72,7 @@ class CostHandler(logging.Handler):
         try:
             self._measure(event, str(run_id), event.step_key)
         except (OSError, ValueError) as error:
-            # Not `handleError`, which prints a traceback: a full disk is told in one line.
+            # In one line: what logging does by default prints a traceback on a full disk.
             logger.warning("what %s has used is not recorded: %s", event.step_key, error)
 
     def _measure(self, event: dg.DagsterEvent, run_id: str, step: str) -> None:

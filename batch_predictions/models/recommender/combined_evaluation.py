@@ -43,7 +43,7 @@ class CombinedEvaluation:
         item_features: of its items, as of the cut.
         halves: positions of the users of each half; empty where label windows are learnt from.
         datasets: of each half, or of the label windows.
-        rows: of which the windows are; None: those of `holdout.train`.
+        window_rows: rows of the label windows; None: those of `holdout.train`.
     """
 
     trainer: RankerTrainer
@@ -52,7 +52,7 @@ class CombinedEvaluation:
     item_features: ItemFeatures
     halves: tuple[Positions, ...]
     datasets: Sequence[RankingDataset]
-    rows: Interactions | None = None
+    window_rows: Interactions | None = None
 
     @classmethod
     def prepare(
@@ -61,7 +61,7 @@ class CombinedEvaluation:
         holdout: Holdout,
         ensemble: GeneratorEnsemble,
         item_features: ItemFeatures,
-        rows: Interactions | None = None,
+        window_rows: Interactions | None = None,
     ) -> CombinedEvaluation:
         """Builds the datasets.
 
@@ -70,15 +70,16 @@ class CombinedEvaluation:
             holdout: evaluates them.
             ensemble: fitted on `holdout.train`.
             item_features: as of the cut.
-            rows: those of a hold-out of whole days, with days before `holdout.train`, so that
-                histories of old label windows are as long as served ones.
+            window_rows: rows of a hold-out of whole days, with days before `holdout.train`, so
+                that histories of old label windows are as long as served ones.
         """
         item_features = item_features.reindex(ensemble.items)
         if holdout.split != "leave_out" or len(holdout.users) < 2:
-            rows = rows if holdout.split == "time" else None
-            train = holdout.train if rows is None else rows
-            datasets = trainer.build_datasets(train, holdout.as_of, holdout.split)
-            return cls(trainer, holdout, ensemble, item_features, (), datasets, rows)
+            if holdout.split != "time":
+                window_rows = None
+            rows = holdout.train if window_rows is None else window_rows
+            datasets = trainer.build_datasets(rows, holdout.as_of, holdout.split)
+            return cls(trainer, holdout, ensemble, item_features, (), datasets, window_rows)
         is_first = np.random.default_rng(trainer.config.seed).permutation(len(holdout.users)) % 2
         halves = tuple(np.flatnonzero(is_first == half) for half in (0, 1))
         max_users = max(1, trainer.config.labelled_users(holdout.split) // 2)
@@ -123,8 +124,8 @@ class CombinedEvaluation:
             through: the last day that is known.
         """
         datasets = self.datasets
-        if self.rows is not None:
-            datasets = self.trainer.build_datasets(self.rows, through, self.holdout.split)
+        if self.window_rows is not None:
+            datasets = self.trainer.build_datasets(self.window_rows, through, self.holdout.split)
         elif not self.halves:
             datasets = [self.trainer.build_dataset(self.holdout, self.ensemble), *datasets]
         return self._fit(name, datasets)

@@ -113,8 +113,10 @@ def select(
     if len(rows) == 0:
         raise ValueError(f"no interactions up to {trained_through}: nothing to learn from")
     config = trainer.config
-    is_given = holdout is not None
+    window_rows = None
     if holdout is None:
+        # Its days are whole; a given one may begin within a day.
+        window_rows = rows
         holdout = hold_out(
             rows,
             through=trained_through,
@@ -126,7 +128,7 @@ def select(
     if len(holdout.users) == 0:
         return _without_evaluation(trainer, rows, trained_through, holdout)
     trainer = CachingTrainer.of(trainer)
-    return _select(rows, trained_through, trainer, candidates, holdout, is_given)
+    return _select(rows, trained_through, trainer, candidates, holdout, window_rows)
 
 
 def _select(
@@ -135,18 +137,16 @@ def _select(
     trainer: CachingTrainer,
     candidates: Sequence[str],
     holdout: Holdout,
-    holdout_is_given: bool,
+    window_rows: Interactions | None,
 ) -> Selection:
-    """The same on a hold-out that has users; one that is given may begin within a day."""
+    """The same on a hold-out that has users; `window_rows` as `CombinedEvaluation` takes them."""
     config = trainer.config
     ensemble = trainer.fit_generators(holdout.train, holdout.as_of)
     item_features = trainer.item_features(holdout.train, holdout.as_of, holdout.train.item_ids)
     evaluations = _evaluate_baselines(trainer, holdout, ensemble, item_features)
     best_baseline = _best(evaluations)
     combined = (
-        CombinedEvaluation.prepare(
-            trainer, holdout, ensemble, item_features, None if holdout_is_given else rows
-        )
+        CombinedEvaluation.prepare(trainer, holdout, ensemble, item_features, window_rows)
         if candidates
         else None
     )

@@ -67,12 +67,11 @@ _FIRST_LEFT_OUT = f"""
     select distinct md5(user_id) as hash from ({_USERS_READ.format(columns="user_id")})
     order by hash limit 1 offset $max_users::BIGINT
 """
-_IS_IN_SAMPLE = "md5(user_id) < $first_left_out::VARCHAR"
-_SAMPLE = f"(select * from {RAW_INTERACTIONS} where {_IS_IN_SAMPLE})"
+_SAMPLE = f"(select * from {RAW_INTERACTIONS} where md5(user_id) < $first_left_out::VARCHAR)"
 _HASH_DIGITS = 12
-"""Of a hash, hexadecimal: so many are a share of all hashes."""
+"""Leading hexadecimal digits of a hash that are compared with a share."""
 SHARE_STEP = 0.9
-"""From one size of the sample to the next: it stays the same until there are a ninth more users."""
+"""Ratio of two sizes of the sample: it stays the same until there are a ninth more users."""
 
 
 def read_interactions(
@@ -101,16 +100,14 @@ def read_interactions(
         "history_days": days,
         "max_users": max_users,
     }
-    count = _USERS_READ.format(columns="count(distinct user_id)")
-    all_users = warehouse.value(count, bound)
+    all_users = warehouse.value(_USERS_READ.format(columns="count(distinct user_id)"), bound)
     if all_users <= max_users:
         table = warehouse.query(user_item_days(sql("item_state"), RAW_INTERACTIONS), bound)
         return TrainingRows(table, all_users, all_users)
     share = _share_below(warehouse.value(_FIRST_LEFT_OUT, bound))
     bound["first_left_out"] = f"{int(share * 16**_HASH_DIGITS):0{_HASH_DIGITS}x}"
     table = warehouse.query(user_item_days(sql("item_state"), _SAMPLE), bound)
-    users = warehouse.value(f"{count} and {_IS_IN_SAMPLE}", bound)
-    return TrainingRows(table, users, all_users, share)
+    return TrainingRows(table, len(table["user_id"].unique()), all_users, share)
 
 
 def _share_below(first_left_out: str) -> float:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 
+from batch_predictions.file_hashes import hash_file
 from batch_predictions.serving.release.pointer import ReleaseError
 from batch_predictions.tables import ITEM_STATE, USER_SEGMENTS, Table
 from batch_predictions.warehouse import Warehouse
@@ -146,7 +147,7 @@ def _partition(warehouse: Warehouse, table: Table, as_of: dt.date) -> ReleasePar
     if not files:
         return None
     stats = _stats(files)
-    hashes = {file: _sha256(file) for file in files}
+    hashes = {file: hash_file(file) for file in files}
     rows = sum(pq.read_metadata(file).num_rows for file in files)
     is_carried = table.partition == "date" and keys[-1] < due.isoformat()
     day = dt.date.fromisoformat(keys[-1]) if is_carried else None
@@ -156,12 +157,7 @@ def _partition(warehouse: Warehouse, table: Table, as_of: dt.date) -> ReleasePar
 def draft_partition(table: Table, key: str, path: Path) -> ReleasePartition:
     """A partition whose rows are in a draft file, in the order of the table's key."""
     rows = pq.read_metadata(path).num_rows
-    return ReleasePartition(table, key, rows, {path: _sha256(path)}, _stats([path]), draft=path)
-
-
-def _sha256(file: Path) -> str:
-    with file.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
+    return ReleasePartition(table, key, rows, {path: hash_file(path)}, _stats([path]), draft=path)
 
 
 def _stats(files: Sequence[Path]) -> tuple[tuple[int, int, int], ...]:

@@ -1,15 +1,12 @@
-"""Parts are found by all that they are made of, whole or not at all."""
+"""Entries are found by all that they are made of, whole or not at all."""
 
 from __future__ import annotations
 
 import logging
-import sys
 from pathlib import Path
-from types import ModuleType
 
 import pytest
 
-from batch_predictions.models.common import training_cache
 from batch_predictions.models.common.training_cache import TrainingCache
 
 
@@ -22,31 +19,31 @@ def load(folder: Path) -> str:
     return (folder / "inner" / "part.txt").read_text()
 
 
-def test_another_process_finds_a_part_by_equal_inputs(tmp_path: Path) -> None:
+def test_another_process_finds_an_entry_by_equal_inputs(tmp_path: Path) -> None:
     first = TrainingCache(tmp_path / "cache")
-    name = first.name("text", [1, "a"])
-    assert first.find(name, load) is None
-    assert first.add(name, "made", save) == "made" and first.find(name, load) == "made"
+    key = first.key("text", [1, "a"])
+    assert first.get(key, load) is None
+    assert first.put(key, "made", save) == "made" and first.get(key, load) == "made"
     second = TrainingCache(tmp_path / "cache")
-    assert second.name("text", [1, "a"]) == name and second.find(name, load) == "made"
-    assert second.find(second.name("text", [2, "a"]), load) is None
-    assert second.find(second.name("other", [1, "a"]), load) is None
+    assert second.key("text", [1, "a"]) == key and second.get(key, load) == "made"
+    assert second.get(second.key("text", [2, "a"]), load) is None
+    assert second.get(second.key("other", [1, "a"]), load) is None
 
 
-def test_without_a_folder_parts_are_in_memory(tmp_path: Path) -> None:
+def test_without_a_folder_entries_are_in_memory(tmp_path: Path) -> None:
     cache = TrainingCache()
-    name = cache.name("text", [])
-    cache.add(name, "made", save)
+    key = cache.key("text", [])
+    cache.put(key, "made", save)
     cache.remove_unused()
-    assert cache.find(name, load) == "made" and TrainingCache().find(name, load) is None
+    assert cache.get(key, load) == "made" and TrainingCache().get(key, load) is None
 
 
 @pytest.mark.parametrize("damage", ["bytes", "lost file", "more files", "lost hashes"])
-def test_a_damaged_part_is_made_again(tmp_path: Path, damage: str) -> None:
+def test_a_damaged_entry_is_computed_again(tmp_path: Path, damage: str) -> None:
     cache = TrainingCache(tmp_path)
-    name = cache.name("text", [])
-    cache.add(name, "made", save)
-    file, hashes = tmp_path / name / "inner" / "part.txt", tmp_path / name / "hashes.json"
+    key = cache.key("text", [])
+    cache.put(key, "made", save)
+    file, hashes = tmp_path / key / "inner" / "part.txt", tmp_path / key / "hashes.json"
     match damage:
         case "bytes":
             file.write_text("mada")
@@ -57,23 +54,23 @@ def test_a_damaged_part_is_made_again(tmp_path: Path, damage: str) -> None:
         case _:
             hashes.write_text("{")
     again = TrainingCache(tmp_path)
-    assert again.find(name, load) is None
-    again.add(name, "made", save)
-    assert TrainingCache(tmp_path).find(name, load) == "made"
+    assert again.get(key, load) is None
+    again.put(key, "made", save)
+    assert TrainingCache(tmp_path).get(key, load) == "made"
 
 
 def test_only_what_was_used_last_stays(tmp_path: Path) -> None:
     cache = TrainingCache(tmp_path)
-    names = [cache.name("text", [number]) for number in range(4)]
-    for name in names[:3]:
-        cache.add(name, "made", save)
-    cache.forget_uses()
-    cache.find(names[0], load)
-    cache.find(names[1], load, is_use=False)
-    cache.add(names[3], "made", save)
+    keys = [cache.key("text", [number]) for number in range(4)]
+    for key in keys[:3]:
+        cache.put(key, "made", save)
+    cache.mark_all_unused()
+    cache.get(keys[0], load)
+    cache.get(keys[1], load, mark_used=False)
+    cache.put(keys[3], "made", save)
     (tmp_path / ".draft-of-a-killed-process").mkdir()
     cache.remove_unused()
-    assert sorted(path.name for path in tmp_path.iterdir()) == sorted([names[0], names[3]])
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted([keys[0], keys[3]])
 
 
 def test_a_folder_that_cannot_be_written_stops_no_training(
@@ -82,12 +79,12 @@ def test_a_folder_that_cannot_be_written_stops_no_training(
     (tmp_path / "cache").write_text("a file")
     cache = TrainingCache(tmp_path / "cache")
     with caplog.at_level(logging.WARNING):
-        assert cache.add(cache.name("text", []), "made", save) == "made"
+        assert cache.put(cache.key("text", []), "made", save) == "made"
     assert "is not kept for the next training" in caplog.text
     cache.remove_unused()
 
 
-def test_a_part_that_is_half_written_has_no_name(tmp_path: Path) -> None:
+def test_an_entry_that_is_half_written_has_no_name(tmp_path: Path) -> None:
     cache = TrainingCache(tmp_path)
 
     def fail(text: str, folder: Path) -> None:
@@ -95,28 +92,5 @@ def test_a_part_that_is_half_written_has_no_name(tmp_path: Path) -> None:
         raise ValueError("killed")
 
     with pytest.raises(ValueError, match="killed"):
-        cache.add(cache.name("text", []), "made", fail)
+        cache.put(cache.key("text", []), "made", fail)
     assert not list(tmp_path.iterdir())
-
-
-def test_other_code_or_libraries_make_other_names(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def name() -> str:
-        training_cache._code_hash.cache_clear()
-        return TrainingCache().name("text", [])
-
-    names = [name(), name()]
-    assert names[0] == names[1]
-    module = ModuleType("a_plugin")
-    module.__file__ = str(tmp_path / "a_plugin.py")
-    (tmp_path / "a_plugin.py").write_text("X = 1")
-    monkeypatch.setitem(sys.modules, "a_plugin", module)
-    monkeypatch.setattr(training_cache, "plugins", lambda: ["a_plugin"])
-    names.append(name())
-    (tmp_path / "helper_of_the_plugin.py").write_text("Y = 1")
-    names.append(name())
-    monkeypatch.setattr(training_cache, "_version", lambda library: "99")
-    names.append(name())
-    assert len({*names}) == 4
-    training_cache._code_hash.cache_clear()

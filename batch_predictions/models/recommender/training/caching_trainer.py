@@ -1,18 +1,18 @@
-"""A trainer that makes nothing again which an earlier training made of equal rows.
+"""A trainer that does not compute again what an earlier training computed from equal rows.
 
 The week after a training, its last day is the day before the hold-out: the generators that it
 fitted to serve are those that the hold-out is evaluated with, its label windows are label windows
 again, and the ranker that it trained to serve is the one that is evaluated. So a week fits one set
 of generators in place of four, labels one window in place of three and trains one ranker in place
-of two. A corrected day, a changed attribute or parameter, or another version of the code makes
-parts of other names.
+of two. After a corrected day, a changed attribute or parameter, or an upgrade, what depends on it
+is computed again.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from datetime import date
 from pathlib import Path
 from typing import Any, Self
@@ -38,7 +38,7 @@ class CachingTrainer(RankerTrainer):
     """The same recommenders as those of `RankerTrainer`.
 
     Attributes:
-        cache: of what was made before.
+        cache: what earlier trainings computed.
     """
 
     cache: TrainingCache = field(default_factory=TrainingCache)
@@ -48,13 +48,12 @@ class CachingTrainer(RankerTrainer):
         """A trainer with a cache; None: its own, or one in memory."""
         if cache is None:
             cache = trainer.cache if isinstance(trainer, cls) else TrainingCache()
-        return cls(
-            trainer.config, trainer.side_information, trainer.progress, trainer.user_share, cache
-        )
+        values = {entry.name: getattr(trainer, entry.name) for entry in fields(RankerTrainer)}
+        return cls(**values, cache=cache)
 
     def begin_serving(self) -> None:
-        """What is made from now on is all that the next week needs."""
-        self.cache.forget_uses()
+        """Only what is used from now on is kept for the next week."""
+        self.cache.mark_all_unused()
 
     def fit_generators(
         self, interactions: Interactions, as_of: date, names: Sequence[str] | None = None
@@ -62,13 +61,13 @@ class CachingTrainer(RankerTrainer):
         """All that apply are taken from the cache where it has them; those by name are fitted."""
         if names is not None:
             return super().fit_generators(interactions, as_of, names)
-        name = self._name_generators(interactions, as_of)
-        ensemble = self.cache.find(name, _load_generators)
+        key = self._key_of_generators(interactions, as_of)
+        ensemble = self.cache.get(key, _load_generators)
         if ensemble is not None:
             self._report(f"generators through {as_of} are fitted")
             return ensemble
         ensemble = super().fit_generators(interactions, as_of)
-        return self.cache.add(name, ensemble, _save_generators)
+        return self.cache.put(key, ensemble, _save_generators)
 
     def build_datasets(
         self, interactions: Interactions, as_of: date, split: Split | None = None
@@ -81,34 +80,34 @@ class CachingTrainer(RankerTrainer):
         self, datasets: Sequence[RankingDataset], origin: str | None = None
     ) -> TrainedRanker:
         """Taken from the cache where it has the ranker of equal datasets."""
-        name = self.cache.name("ranker", [self.config, *datasets])
-        trained = self.cache.find(name, _load_ranker)
+        key = self.cache.key("ranker", [self.config, *datasets])
+        trained = self.cache.get(key, _load_ranker)
         if trained is not None:
             self._report("the ranker of these datasets is trained")
             return trained
-        return self.cache.add(name, super().fit_ranker(datasets, origin), _save_ranker)
+        return self.cache.put(key, super().fit_ranker(datasets, origin), _save_ranker)
 
     def _build_window(self, holdout: Holdout) -> RankingDataset:
         if holdout.split != "time":
             return self.build_dataset(holdout)
-        name = self.cache.name("dataset", self._inputs_of_dataset(holdout))
-        dataset = self.cache.find(name, RankingDataset.load)
+        key = self.cache.key("dataset", self._inputs_of_dataset(holdout))
+        dataset = self.cache.get(key, RankingDataset.load)
         if dataset is not None:
             self._report(f"candidates of the days after {holdout.as_of} are labelled")
             return dataset
-        # Its generators are not kept for it: only this dataset needs them.
-        known = self._name_generators(holdout.train, holdout.as_of)
-        ensemble = self.cache.find(known, _load_generators, is_use=False)
+        # Generators that only this dataset needs are not kept.
+        ensemble_key = self._key_of_generators(holdout.train, holdout.as_of)
+        ensemble = self.cache.get(ensemble_key, _load_generators, mark_used=False)
         if ensemble is None:
             ensemble = super().fit_generators(holdout.train, holdout.as_of)
-        return self.cache.add(name, self.build_dataset(holdout, ensemble), RankingDataset.save)
+        return self.cache.put(key, self.build_dataset(holdout, ensemble), RankingDataset.save)
 
-    def _name_generators(self, interactions: Interactions, as_of: date) -> str:
+    def _key_of_generators(self, interactions: Interactions, as_of: date) -> str:
         rows = interactions.up_to(as_of, self.config.history_days)
         config = self.config
         inputs = [rows, as_of, self._users_of(rows, as_of), self.generator_names(as_of)]
         parameters = [config.exclude_seen, config.max_items, config.generator_params]
-        return self.cache.name("generators", [*inputs, *parameters])
+        return self.cache.key("generators", [*inputs, *parameters])
 
     def _inputs_of_dataset(self, holdout: Holdout) -> list[Any]:
         """All that `build_dataset` reads; not what only the ranker reads."""
