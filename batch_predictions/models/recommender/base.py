@@ -204,6 +204,8 @@ class TrainableRecommender(Recommender):
     ) -> Self:
         """Learns from all given rows; equal rows give equal bytes.
 
+        Nothing else is read: what was fitted is kept for the next training (`training.cache`).
+
         Args:
             interactions: at least one row.
             as_of: the last day that is known.
