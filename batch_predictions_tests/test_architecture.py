@@ -73,8 +73,10 @@ COMPILED = {
     "models/recommender/kernels/candidates.py",
     "models/recommender/kernels/histories.py",
     "models/recommender/kernels/neighbours.py",
+    "models/recommender/kernels/products.py",
     "models/recommender/kernels/rules.py",
     "models/recommender/kernels/topk.py",
+    "models/recommender/kernels/vector_products.py",
 }
 """Modules of functions that numba compiles; they are imported inside functions."""
 MAX_FUNCTION_LINES = 60

@@ -32,20 +32,20 @@ class TargetBlocks:
     @classmethod
     def of(cls, targets: Floats) -> TargetBlocks:
         """Of the items' vectors, (m, f)."""
-        from batch_predictions.models.recommender.kernels.candidates import BLOCK_ITEMS, TERMS
+        from batch_predictions.models.recommender.kernels.products import BLOCK_ITEMS
 
         items, terms = targets.shape
-        shape = (-(-items // BLOCK_ITEMS), terms + -terms % TERMS, BLOCK_ITEMS)
+        shape = (-(-items // BLOCK_ITEMS), terms, BLOCK_ITEMS)
         blocks = np.zeros(shape, dtype=np.float32)
         for number, block in enumerate(blocks):
             part = targets[number * BLOCK_ITEMS :][:BLOCK_ITEMS]
-            block[:terms, : len(part)] = part.T
+            block[:, : len(part)] = part.T
         return cls(items, blocks)
 
 
 def inner_products(queries: Floats, targets: TargetBlocks) -> Floats:
     """Inner products of queries (n, f) and items, (n, m), with the same bits whatever the batch."""
-    from batch_predictions.models.recommender.kernels.candidates import inner_products_by_row
+    from batch_predictions.models.recommender.kernels.products import inner_products_by_row
 
     result = np.empty((len(queries), targets.items), dtype=np.float32)
     queries = np.ascontiguousarray(queries, dtype=np.float32)

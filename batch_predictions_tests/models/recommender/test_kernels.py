@@ -15,7 +15,7 @@ from batch_predictions.models.recommender.dense_scores import (
     argsort_descending,
     inner_products,
 )
-from batch_predictions.models.recommender.kernels import candidates, histories, topk
+from batch_predictions.models.recommender.kernels import histories, products, topk
 
 
 def make_scores(seed: int, rows: int, width: int, distinct: int) -> np.ndarray:
@@ -56,6 +56,12 @@ def test_the_best_of_a_row_are_those_of_a_stable_sort(
     np.testing.assert_array_equal(positions, np.where(is_scored, padded, -1))
 
 
+def test_scores_whose_rows_are_not_contiguous_are_refused() -> None:
+    scores = np.zeros((4, 6), np.float32)[:, ::2]
+    with pytest.raises(ValueError, match="not contiguous"):
+        topk.topk_rows(scores, 2, np.empty((4, 2), np.int64), np.empty((4, 2), np.float32))
+
+
 @given(seed=st.integers(0, 2**31), width=st.integers(1, 300))
 def test_scores_are_sorted_as_by_a_stable_sort(seed: int, width: int) -> None:
     scores = make_scores(seed, 3, width, 20)
@@ -82,33 +88,38 @@ def test_inner_products_have_the_same_bits_in_any_batch(
 def test_a_sparse_product_in_blocks_is_scipy_s(columns: int) -> None:
     rows = random_sparse(9, 50, density=0.2, format="csr", dtype=np.float32, random_state=1)
     matrix = np.random.default_rng(2).standard_normal((50, columns)).astype(np.float32)
-    blocks = np.zeros((-(-columns // 128), 50, 128), np.float32)
+    width = products.BLOCK_COLUMNS
+    blocks = np.zeros((-(-columns // width), 50, width), np.float32)
     for number, block in enumerate(blocks):
-        part = matrix[:, number * 128 :][:, :128]
+        part = matrix[:, number * width :][:, :width]
         block[:, : part.shape[1]] = part
     out = np.empty((9, columns), np.float32)
-    candidates.sparse_times_blocks(rows.indptr, rows.indices, rows.data, blocks, out)
+    products.sparse_times_blocks(rows.indptr, rows.indices, rows.data, blocks, out)
     np.testing.assert_allclose(out, rows @ matrix, rtol=1e-5, atol=1e-6)
 
 
-def test_fold_in_systems_are_the_sums_over_the_history() -> None:
-    confidence = random_sparse(6, 40, density=0.3, format="csr", dtype=np.float32, random_state=3)
+@pytest.mark.parametrize("size", [1, 9, 16, 37])
+def test_folded_in_users_solve_the_sums_over_their_histories(size: int) -> None:
+    confidence = random_sparse(6, 90, density=0.4, format="csr", dtype=np.float32, random_state=3)
     confidence.data += 1
     confidence = csr_matrix(confidence.multiply(np.arange(6)[:, np.newaxis] > 0))
     confidence.eliminate_zeros()
-    factors = np.random.default_rng(4).standard_normal((40, 9)).astype(np.float32)
-    ridge = factors.astype(np.float64).T @ factors + np.eye(9)
-    systems, sides = np.empty((6, 9, 9)), np.empty((6, 9))
-    candidates.fold_in_systems(
-        confidence.indptr, confidence.indices, confidence.data, factors, ridge, systems, sides
-    )
+    factors = np.random.default_rng(4).standard_normal((90, size)).astype(np.float32)
+    ridge = factors.astype(np.float64).T @ factors + np.eye(size)
+    systems, solutions = np.empty((6, size, size)), np.empty((6, size), np.float32)
+    arguments = (confidence.indptr, confidence.indices, confidence.data, factors, ridge)
+    products.fold_in_systems(*arguments, systems)
+    products.fold_in(*arguments, solutions)
     for user in range(6):
         weights = confidence[user].toarray()[0].astype(np.float64)
         vectors = factors[weights > 0].astype(np.float64)
         weights = weights[weights > 0]
         expected = ridge + vectors.T @ (vectors * (weights - 1)[:, np.newaxis])
         np.testing.assert_allclose(systems[user], expected, atol=1e-6)
-        np.testing.assert_allclose(sides[user], weights @ vectors, atol=1e-6)
+        np.testing.assert_array_equal(systems[user], systems[user].T)
+        solved = np.linalg.solve(expected, weights @ vectors)
+        np.testing.assert_allclose(solutions[user], solved, rtol=1e-5, atol=1e-6)
+    assert (solutions[0] == 0).all()
 
 
 def make_histories(seed: int, users: int, items: int, rows: int) -> Histories:

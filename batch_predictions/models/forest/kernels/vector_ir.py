@@ -1,4 +1,4 @@
-"""LLVM vectors with a lane per row of a group, for intrinsics of numba.
+"""LLVM vectors, of trees with a lane per row of a group, for intrinsics of numba.
 
 Imports numba, so this module is imported only inside functions.
 """
@@ -35,13 +35,12 @@ def line_pointer(builder: Any, array: Any, line: Any, vector_type: Any) -> Any:
     return builder.bitcast(pointer, vector_type.as_pointer())
 
 
-def broadcast(builder: Any, value: Any) -> Any:
+def broadcast(builder: Any, value: Any, lanes: int = GROUP_ROWS) -> Any:
     """A vector with a value in every lane."""
-    vector_type = ir.VectorType(value.type, GROUP_ROWS)
-    undefined = ir.Constant(vector_type, ir.Undefined)
+    undefined = ir.Constant(ir.VectorType(value.type, lanes), ir.Undefined)
     first_lane = builder.insert_element(undefined, value, ir.IntType(32)(0))
-    lanes = ir.Constant(ir.VectorType(ir.IntType(32), GROUP_ROWS), [0] * GROUP_ROWS)
-    return builder.shuffle_vector(first_lane, undefined, lanes)
+    sources = ir.Constant(ir.VectorType(ir.IntType(32), lanes), [0] * lanes)
+    return builder.shuffle_vector(first_lane, undefined, sources)
 
 
 def goes_right(builder: Any, x: Any, threshold: Any, default_left: Any) -> Any:

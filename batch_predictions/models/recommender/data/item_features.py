@@ -6,10 +6,11 @@ table, so that both see the same values.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from datetime import date
 from functools import cached_property
+from typing import TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -23,6 +24,8 @@ from batch_predictions.models.recommender.data.interactions import (
 )
 from batch_predictions.models.recommender.data.item_metadata import ItemMetadata
 from batch_predictions.models.recommender.data.item_promotions import ItemPromotions
+
+Floats: TypeAlias = npt.NDArray[np.float32]
 
 POPULARITY_HALF_LIVES = (3, 7, 14, 30, 90)
 """Half-lives, days, of `decayed_events_<days>`."""
@@ -171,6 +174,16 @@ class ItemFeatures:
 
     @cached_property
     def _log_shares(self) -> dict[str, Doubles]:
+        return {}
+
+    def single(self, name: str, compute: Callable[[ItemFeatures], Doubles]) -> Floats:
+        """Values of the items in single precision, (m,); computed once under a name."""
+        if name not in self._singles:
+            self._singles[name] = compute(self).astype(np.float32)
+        return self._singles[name]
+
+    @cached_property
+    def _singles(self) -> dict[str, Floats]:
         return {}
 
     def tag_shares(self, kind: str) -> Doubles:

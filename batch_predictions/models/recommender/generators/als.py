@@ -14,6 +14,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from datetime import date
+from functools import cached_property
 from typing import TYPE_CHECKING, Self
 
 import numpy as np
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
     from scipy.sparse import csr_matrix
 
 BATCH_USERS = 256
-"""Users whose systems are solved at once: 256 x 64 x 64 doubles are 8 MiB."""
+"""Users whose systems are held at once: 256 x 64 x 64 doubles are 8 MiB."""
 THREADS = 2
 """implicit solves each row by itself and BLAS has one thread: the bytes do not depend on it."""
 
@@ -86,11 +87,18 @@ class ALS(LinearRecommender):
     def queries(self, histories: csr_matrix) -> Floats:
         """Folded-in user factors, (n, factors); zeros for an empty history."""
         self._check_width(histories)
-        queries = np.zeros((histories.shape[0], self.arrays["gram"].shape[0]), dtype=np.float32)
-        for start, batch in self._batches(histories):
-            systems, sides = self._systems(batch)
-            solved = np.linalg.solve(systems, sides[:, :, np.newaxis])[:, :, 0]
-            queries[start : start + len(solved)] = solved
+        from batch_predictions.models.recommender.kernels.products import fold_in
+
+        confidence = _confidence(histories, self.params.alpha)
+        queries = np.empty((histories.shape[0], len(self._ridge)), dtype=np.float32)
+        fold_in(
+            confidence.indptr,
+            confidence.indices,
+            confidence.data,
+            np.asarray(self.targets()),
+            self._ridge,
+            queries,
+        )
         return queries
 
     def targets(self) -> Floats:
@@ -102,7 +110,7 @@ class ALS(LinearRecommender):
         self._check_width(histories)
         contributors = np.full(picks.shape, -1, dtype=np.int64)
         for start, batch in self._batches(histories):
-            systems, _ = self._systems(batch)
+            systems = self._systems(batch)
             batch_picks = picks[start : start + len(systems)]
             # A pick of -1 solves for item 0, and its result is not used.
             vectors = self.targets()[np.maximum(batch_picks, 0)].astype(np.float64)
@@ -130,27 +138,29 @@ class ALS(LinearRecommender):
         vectors = self.targets()[items].astype(np.float64)
         return items, confidence.data[span].astype(np.float64), vectors
 
-    def _systems(self, confidence: csr_matrix) -> tuple[Doubles, Doubles]:
-        """Left sides A (n, f, f) and right sides b (n, f) of the fold-in.
+    @cached_property
+    def _ridge(self) -> Doubles:
+        """What the systems of all users have in common, (f, f)."""
+        gram = self.arrays["gram"]
+        return np.asarray(gram + self.params.regularization * np.eye(len(gram)))
+
+    def _systems(self, confidence: csr_matrix) -> Doubles:
+        """Left sides of the fold-in, (n, f, f).
 
         Built user by user, so that sums do not depend on the other users of the batch.
         """
-        from batch_predictions.models.recommender.kernels.candidates import fold_in_systems
+        from batch_predictions.models.recommender.kernels.products import fold_in_systems
 
-        factors = self.arrays["gram"].shape[0]
-        ridge = self.arrays["gram"] + self.params.regularization * np.eye(factors)
-        systems = np.empty((confidence.shape[0], factors, factors))
-        sides = np.empty((confidence.shape[0], factors))
+        systems = np.empty((confidence.shape[0], *self._ridge.shape))
         fold_in_systems(
             confidence.indptr,
             confidence.indices,
             confidence.data,
             np.asarray(self.targets()),
-            ridge,
+            self._ridge,
             systems,
-            sides,
         )
-        return systems, sides
+        return systems
 
 
 def _confidence(histories: csr_matrix, alpha: float) -> csr_matrix:

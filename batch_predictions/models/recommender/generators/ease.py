@@ -28,8 +28,6 @@ if TYPE_CHECKING:
 
 BLOCK_ITEMS = 512
 """Items per block of the Gram matrix: bounds the sparse product to BLOCK_ITEMS x max_items."""
-BLOCK_COLUMNS = 128
-"""Targets whose scores are summed at once."""
 
 
 @dataclass(frozen=True)
@@ -84,7 +82,7 @@ class EASE(LinearRecommender):
 
         A sum over the items of the history in their order: the same bits whatever the batch.
         """
-        from batch_predictions.models.recommender.kernels.candidates import sparse_times_blocks
+        from batch_predictions.models.recommender.kernels.products import sparse_times_blocks
 
         matrix = histories.matrix(self.history_half_life_days)
         self._check_width(matrix)
@@ -98,6 +96,8 @@ class EASE(LinearRecommender):
     @cached_property
     def _weight_blocks(self) -> Floats:
         """B in blocks of columns, each of which stays in the second-level cache."""
+        from batch_predictions.models.recommender.kernels.products import BLOCK_COLUMNS
+
         targets = self.targets()
         blocks = np.zeros((-(-len(targets) // BLOCK_COLUMNS), len(targets), BLOCK_COLUMNS), "f4")
         for number, block in enumerate(blocks):

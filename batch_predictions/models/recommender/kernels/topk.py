@@ -1,12 +1,20 @@
-"""The k best of a row, by a heap whose root is its worst element; ties go to the lower position."""
+"""The k best of a row; ties go to the lower position. And heaps whose root is the worst element.
+
+Imports numba, so this module is imported only inside functions.
+"""
 
 from __future__ import annotations
 
 from typing import Any
 
 import numpy as np
+from llvmlite import ir
+from numba import types
+from numba.core import cgutils
+from numba.extending import intrinsic
 
 from batch_predictions.jit import njit_cached
+from batch_predictions.models.forest.kernels.vector_ir import broadcast, open_arrays
 
 BLOCK = 32
 """Scores that are compared at once."""
@@ -67,6 +75,55 @@ def heap_sort(scores: Any, positions: Any, n: int) -> None:
         heap_sift(scores, positions, end, 0)
 
 
+@intrinsic
+def _raise_maxima(typing: Any, scores: Any, start: Any, maxima: Any, lane: Any) -> Any:
+    """Raises the `BLOCK` maxima from `lane` on to the scores from `start` on; nan raises none."""
+    signature = types.void(scores, types.intp, maxima, types.intp)
+
+    def generate_code(context: Any, builder: Any, signature: Any, values: Any) -> Any:
+        arrays = open_arrays(context, builder, signature, values, (0, 2))
+        target = _block_pointer(builder, arrays[2], values[3])
+        highest = builder.load(target, align=4)
+        block = builder.load(_block_pointer(builder, arrays[0], values[1]), align=4)
+        is_higher = builder.fcmp_ordered(">", block, highest)
+        builder.store(builder.select(is_higher, block, highest), target, align=4)
+        return context.get_dummy_value()
+
+    return signature, generate_code
+
+
+@intrinsic
+def _find_above(typing: Any, scores: Any, start: Any, bound: Any) -> Any:
+    """A bit for each of the `BLOCK` scores from `start` on, set where it is above a bound."""
+    signature = types.uint32(scores, types.intp, types.float32)
+
+    def generate_code(context: Any, builder: Any, signature: Any, values: Any) -> Any:
+        arrays = open_arrays(context, builder, signature, values, (0,))
+        block = builder.load(_block_pointer(builder, arrays[0], values[1]), align=4)
+        is_above = builder.fcmp_ordered(">", block, broadcast(builder, values[2], BLOCK))
+        return builder.bitcast(is_above, ir.IntType(BLOCK))
+
+    return signature, generate_code
+
+
+@intrinsic
+def _lowest_bit(typing: Any, bits: Any) -> Any:
+    """The place of the lowest bit that is set, of at least one."""
+    signature = types.intp(types.uint32)
+
+    def generate_code(context: Any, builder: Any, signature: Any, values: Any) -> Any:
+        place = builder.cttz(values[0], ir.IntType(1)(1))
+        return builder.zext(place, context.get_value_type(types.intp))
+
+    return signature, generate_code
+
+
+def _block_pointer(builder: Any, scores: Any, start: Any) -> Any:
+    """The address of the scores from `start` on, as that of a vector."""
+    vector = ir.VectorType(ir.FloatType(), BLOCK)
+    return builder.bitcast(cgutils.gep_inbounds(builder, scores.data, start), vector.as_pointer())
+
+
 @njit_cached
 def _lower_bound(scores: Any, k: int, maxima: Any) -> float:
     """A score that at least k of a row reach, or -inf: the k-th largest of the lanes' maxima.
@@ -76,11 +133,46 @@ def _lower_bound(scores: Any, k: int, maxima: Any) -> float:
     lanes = len(maxima)
     maxima[:] = -np.inf
     for start in range(0, len(scores) - lanes + 1, lanes):
-        block = scores[start : start + lanes]
-        for lane in range(lanes):
-            # nan is never greater.
-            maxima[lane] = block[lane] if block[lane] > maxima[lane] else maxima[lane]
+        for lane in range(0, lanes, BLOCK):
+            _raise_maxima(scores, start + lane, maxima, lane)
     return np.partition(maxima, lanes - k)[lanes - k]
+
+
+@njit_cached
+def _collect_above(scores: Any, bound: float, k: int, keys: Any) -> int:
+    """Writes the keys of the scores above a bound, and of the first k that are equal to it.
+
+    Args:
+        scores: of one row, float32, (m,).
+        bound: at least k scores reach it; -inf: all but -inf and nan are written.
+        k: number of best scores that are wanted.
+        keys: written, see `order_keys`, (m,).
+
+    Returns:
+        The number of keys.
+    """
+    n, ties = 0, 0
+    limit = np.nextafter(bound, np.float32(-np.inf))
+    bits = scores.view(np.uint32)
+    for start in range(0, len(scores), BLOCK):
+        if start + BLOCK <= len(scores):
+            above = _find_above(scores, start, limit)
+        else:
+            above = np.uint32(0)
+            for offset in range(len(scores) - start):
+                is_above = np.uint32(scores[start + offset] > limit)
+                above |= is_above << np.uint32(offset)
+        while above:
+            column = start + _lowest_bit(above)
+            above &= above - np.uint32(1)
+            if scores[column] == bound:
+                if ties == k:
+                    limit = bound
+                    continue
+                ties += 1
+            keys[n] = _order_key(bits[column], column)
+            n += 1
+    return n
 
 
 @njit_cached
@@ -88,35 +180,45 @@ def topk_rows(scores: Any, k: int, positions: Any, values: Any) -> None:
     """The k best of each row of `scores` (n, m), best first; nan and -inf are left out.
 
     `positions` (n, k) is filled with -1 and `values` (n, k) with -inf where there are fewer.
+    The rows must be contiguous.
     """
+    if scores.strides[1] != scores.itemsize:
+        raise ValueError("the rows of scores are not contiguous")
     width = scores.shape[1]
     # Twice as many lanes as places: then few scores beyond the k best reach the bound.
     lanes = 2 * k // BLOCK * BLOCK + BLOCK
     maxima = np.empty(lanes, dtype=np.float32)
+    keys = np.empty(width, dtype=np.uint64)
     for row in range(scores.shape[0]):
         row_values, row_positions, row_scores = values[row], positions[row], scores[row]
-        n = 0
-        worst = np.float32(-np.inf)
+        bound = np.float32(-np.inf)
         if width >= MIN_SCORES_PER_LANE * lanes:
             bound = np.float32(_lower_bound(row_scores, k, maxima))
-            worst = np.nextafter(bound, np.float32(-np.inf))
-        for start in range(0, width, BLOCK):
-            block = row_scores[start : min(start + BLOCK, width)]
-            candidates = 0
-            for index in range(len(block)):
-                candidates += block[index] > worst
-            if candidates == 0:
-                continue
-            for index in range(len(block)):
-                # Positions ascend, so of equal scores the one in the heap stays.
-                if not block[index] > worst:
-                    continue
-                n = heap_push(row_values, row_positions, n, k, block[index], start + index)
-                if n == k:
-                    worst = max(worst, row_values[0])
-        heap_sort(row_values, row_positions, n)
-        for rank in range(n, k):
-            row_values[rank], row_positions[rank] = -np.inf, -1
+        best = np.sort(keys[: _collect_above(row_scores, bound, k, keys)])[:k]
+        for rank in range(len(best)):
+            column = np.int64(np.uint32(best[rank]))
+            row_values[rank], row_positions[rank] = row_scores[column], column
+        row_values[len(best) :], row_positions[len(best) :] = -np.inf, -1
+
+
+@njit_cached
+def _order_key(bits: Any, column: int) -> Any:
+    """A key that rises where scores fall, with the column in the lower half; nan is as -inf.
+
+    Args:
+        bits: of a float32 score, uint32.
+        column: of the score.
+    """
+    sign, infinity = np.uint32(0x80000000), np.uint32(0x7F800000)
+    value = bits
+    if (value & ~sign) > infinity:
+        value = sign | infinity
+    elif value == sign:
+        # -0 is equal to 0.
+        value = np.uint32(0)
+    # As integers, the bits of negative numbers rise as the numbers fall.
+    falling = value if value & sign else ~(value | sign)
+    return np.uint64(falling) << np.uint64(32) | np.uint64(column)
 
 
 @njit_cached
@@ -127,18 +229,9 @@ def order_keys(bits: Any, keys: Any) -> None:
         bits: of float32 scores, uint32, (n, m).
         keys: written, uint64, (n, m).
     """
-    sign, infinity = np.uint32(0x80000000), np.uint32(0x7F800000)
     for row in range(bits.shape[0]):
         for column in range(bits.shape[1]):
-            value = bits[row, column]
-            if (value & ~sign) > infinity:
-                value = sign | infinity
-            elif value == sign:
-                # -0 is equal to 0.
-                value = np.uint32(0)
-            # As integers, the bits of negative numbers rise as the numbers fall.
-            falling = value if value & sign else ~(value | sign)
-            keys[row, column] = np.uint64(falling) << np.uint64(32) | np.uint64(column)
+            keys[row, column] = _order_key(bits[row, column], column)
 
 
 @njit_cached

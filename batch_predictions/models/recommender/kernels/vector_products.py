@@ -1,0 +1,125 @@
+"""Sums of products that stay in vector registers, for compiled loops over users and items.
+
+numba's own loops over arrays load and store every partial sum. Terms are added one after another,
+each product and its sum rounded once or each for itself as the function says, so that equal terms
+give equal bits whatever is computed beside them.
+
+Imports numba, so this module is imported only inside functions.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from llvmlite import ir
+from numba import types
+from numba.core import cgutils
+from numba.extending import intrinsic
+
+from batch_predictions.models.forest.kernels.vector_ir import broadcast, load_element, open_arrays
+
+TILE_ROWS = 4
+"""Rows of a tile of sums."""
+TILE_COLUMNS = 16
+"""Columns of a tile: the sums of a tile are 8 registers of AVX2 in single precision."""
+LINE_COLUMNS = 64
+"""Columns of a line of sums."""
+
+
+@intrinsic
+def add_products_to_tile(
+    typing: Any, left: Any, right: Any, row: Any, column: Any, terms: Any, sums: Any
+) -> Any:
+    """sums[row + r, column + c] += left[t, row + r] x right[t, column + c], t from 0 to terms - 1.
+
+    Of the `TILE_ROWS` x `TILE_COLUMNS` sums from `row` and `column` on. A product and its sum are
+    rounded once.
+
+    Args:
+        typing: numba's context.
+        left: a line of factors per term, (terms or more, rows).
+        right: a line of factors per term, (terms or more, columns).
+        row: first row of the tile.
+        column: first column of the tile.
+        terms: number of terms.
+        sums: changed, of the same dtype, (rows, columns).
+    """
+    signature = types.void(left, right, types.intp, types.intp, types.intp, sums)
+
+    def generate_code(context: Any, builder: Any, signature: Any, values: Any) -> Any:
+        arrays = open_arrays(context, builder, signature, values, (0, 1, 5))
+        row, column, terms = values[2:5]
+        float_type = context.get_value_type(signature.args[5].dtype)
+        vector = ir.VectorType(float_type, TILE_COLUMNS)
+        tile_rows = [builder.add(row, row.type(number)) for number in range(TILE_ROWS)]
+        targets = [_vector_at(builder, arrays[5], line, column, vector) for line in tile_rows]
+        size = float_type.get_abi_size(context.target_data)
+        totals = [
+            cgutils.alloca_once_value(builder, builder.load(target, align=size))
+            for target in targets
+        ]
+        function_type = ir.FunctionType(vector, [vector] * 3)
+        name = f"llvm.fma.v{TILE_COLUMNS}f{8 * size}"
+        multiply_add = cgutils.get_or_insert_function(builder.module, function_type, name)
+        with cgutils.for_range(builder, terms) as loop:
+            pointer = _vector_at(builder, arrays[1], loop.index, column, vector)
+            factors = builder.load(pointer, align=size)
+            for total, line in zip(totals, tile_rows, strict=True):
+                factor = builder.load(_element_at(builder, arrays[0], loop.index, line))
+                products = [broadcast(builder, factor, TILE_COLUMNS), factors, builder.load(total)]
+                builder.store(builder.call(multiply_add, products), total)
+        for total, target in zip(totals, targets, strict=True):
+            builder.store(builder.load(total), target, align=size)
+        return context.get_dummy_value()
+
+    return signature, generate_code
+
+
+@intrinsic
+def sum_lines(
+    typing: Any, weights: Any, numbers: Any, start: Any, stop: Any, lines: Any, sums: Any
+) -> Any:
+    """sums[c] = the sum of weights[e] x lines[numbers[e], c], e from start to stop - 1.
+
+    A product and its sum are each rounded.
+
+    Args:
+        typing: numba's context.
+        weights: float32, (entries,).
+        numbers: of lines, (entries,).
+        start: first entry.
+        stop: the entry after the last.
+        lines: (n, LINE_COLUMNS), contiguous.
+        sums: written, (LINE_COLUMNS,).
+    """
+    signature = types.void(weights, numbers, types.intp, types.intp, lines, sums)
+
+    def generate_code(context: Any, builder: Any, signature: Any, values: Any) -> Any:
+        arrays = open_arrays(context, builder, signature, values, (0, 1, 4, 5))
+        vector = ir.VectorType(ir.FloatType(), LINE_COLUMNS)
+        index_type = values[2].type
+        total = cgutils.alloca_once_value(builder, ir.Constant(vector, [0.0] * LINE_COLUMNS))
+        with cgutils.for_range_slice(builder, values[2], values[3], index_type(1)) as (entry, _):
+            number = builder.sext(load_element(builder, arrays[1], entry), index_type)
+            pointer = _vector_at(builder, arrays[4], number, index_type(0), vector)
+            weight = load_element(builder, arrays[0], entry)
+            line = builder.load(pointer, align=4)
+            product = builder.fmul(broadcast(builder, weight, LINE_COLUMNS), line)
+            builder.store(builder.fadd(builder.load(total), product), total)
+        target = builder.bitcast(arrays[5].data, vector.as_pointer())
+        builder.store(builder.load(total), target, align=4)
+        return context.get_dummy_value()
+
+    return signature, generate_code
+
+
+def _element_at(builder: Any, array: Any, line: Any, column: Any) -> Any:
+    """The address of an element of an array whose lines are contiguous, apart from each other."""
+    stride = builder.extract_value(array.strides, 0)
+    start = cgutils.pointer_add(builder, array.data, builder.mul(line, stride), array.data.type)
+    return cgutils.gep_inbounds(builder, start, column)
+
+
+def _vector_at(builder: Any, array: Any, line: Any, column: Any, vector_type: Any) -> Any:
+    """The address of an element, as that of a vector which begins there."""
+    return builder.bitcast(_element_at(builder, array, line, column), vector_type.as_pointer())
