@@ -72,6 +72,7 @@ COMPILED = {
     "models/forest/kernels/vector_ir.py",
     "models/recommender/kernels/candidates.py",
     "models/recommender/kernels/histories.py",
+    "models/recommender/kernels/ids.py",
     "models/recommender/kernels/neighbours.py",
     "models/recommender/kernels/products.py",
     "models/recommender/kernels/rules.py",

@@ -74,7 +74,7 @@ def alternatives(scorer: Any, rows: pa.RecordBatch) -> dict[str, Callable[[], An
     from batch_predictions.models.recommender.features.table import build_feature_table
 
     model = scorer.model
-    histories = read_histories(rows, model.items)
+    histories = read_histories(rows, scorer.lookup)
     functions: dict[str, Callable[[], Any]] = {}
     if model.kind == "two_stage" and model.ranker.trees is not None:
         tables = []
@@ -163,10 +163,9 @@ def score_shards(pool: WorkerPool, shards: Sequence[str]) -> None:
 def open_scorers(date: str | None, users: int) -> tuple[dict[str, Scorer], pa.RecordBatch, Path]:
     """The scorer with reasons of each kind, and rows of a staged day with its manifest."""
     import pyarrow as pa
-    import pyarrow.parquet as pq
 
     from batch_predictions.inference.partition_staging import stage_partition
-    from batch_predictions.inference.shards import Worker
+    from batch_predictions.inference.shards import Worker, read_shard
     from batch_predictions.model_store import ModelStore
     from batch_predictions.predictions.recommendations import recommendations
     from batch_predictions.settings import Settings
@@ -183,8 +182,9 @@ def open_scorers(date: str | None, users: int) -> tuple[dict[str, Scorer], pa.Re
         manifest = stage_partition(recommendations, day, warehouse, ModelStore.of(variant), variant)
         worker = Worker(manifest, "cpu", variant.inference.block_mb, single_threaded=True)
         scorers[name] = worker.open()
-    shards = [pq.read_table(manifest.parent / shard.name) for shard in worker.manifest.shards]
-    table = pa.concat_tables(shards).slice(0, users).combine_chunks()
+    paths = [manifest.parent / shard.name for shard in worker.manifest.shards]
+    batches = [read_shard(scorers["by_group"], path) for path in paths]
+    table = pa.Table.from_batches(batches).unify_dictionaries().slice(0, users).combine_chunks()
     return scorers, table.to_batches()[0], manifest
 
 

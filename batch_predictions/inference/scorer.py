@@ -76,7 +76,8 @@ class Scorer(Protocol):
     does not depend on the batch that the row comes in. `with_metrics` adds metrics of the results.
 
     Optional class attributes: `workers = "processes"` and `process_rows` (see
-    `pools.kind.worker_kind`), and `uses_gpu = False` (see `uses_gpu`).
+    `pools.kind.worker_kind`), `uses_gpu = False` (see `uses_gpu`), and `dictionary_columns`, string
+    columns as Parquet names them (`item_ids.list.element`) that `score` gets dictionary-encoded.
     """
 
     version: ClassVar[str]

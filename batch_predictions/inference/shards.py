@@ -107,8 +107,7 @@ def load_scorer_class(manifest: StagingManifest) -> Any:
 def score_shard(scorer: Scorer, manifest_path: Path, shard: Shard) -> StageTimings:
     """Reads one shard, scores it and writes its result."""
     started = time.perf_counter()
-    table = pq.read_table(manifest_path.parent / shard.name, memory_map=False).combine_chunks()
-    rows = table.to_batches()[0] if table.num_rows else pa.RecordBatch.from_pylist([])
+    rows = read_shard(scorer, manifest_path.parent / shard.name)
     read = time.perf_counter()
     result = scorer.score(rows)
     scored = time.perf_counter()
@@ -116,6 +115,13 @@ def score_shard(scorer: Scorer, manifest_path: Path, shard: Shard) -> StageTimin
         result = result.append_column(EXCLUDED, pa.nulls(result.num_rows, pa.string()))
     write_result(result, result_path(manifest_path, shard))
     return StageTimings(0.0, read - started, scored - read, time.perf_counter() - scored)
+
+
+def read_shard(scorer: Scorer, path: Path) -> pa.RecordBatch:
+    """The staged rows of a shard, as a scorer gets them."""
+    encoded = list(getattr(scorer, "dictionary_columns", ()))
+    table = pq.read_table(path, memory_map=False, read_dictionary=encoded).combine_chunks()
+    return table.to_batches()[0] if table.num_rows else pa.RecordBatch.from_pylist([])
 
 
 def _limit_to_one_thread() -> None:

@@ -22,6 +22,7 @@ from batch_predictions.models.recommender.base import (
     Recommender,
 )
 from batch_predictions.models.recommender.data.histories import Histories
+from batch_predictions.models.recommender.data.id_lookup import IdLookup
 from batch_predictions.models.recommender.data.interactions import encode_ids, positions_in
 from batch_predictions.models.recommender.data.item_features import ItemFeatures
 from batch_predictions.models.recommender.data.item_metadata import ItemMetadata
@@ -50,7 +51,8 @@ class RecommendationScorer:
     best candidates are kept with their scores.
     """
 
-    version: ClassVar[str] = "12"
+    version: ClassVar[str] = "13"
+    dictionary_columns: ClassVar[tuple[str, ...]] = ("item_ids.list.element",)
 
     def __init__(self, model: Recommender, context: ScorerContext) -> None:
         self.model = model
@@ -68,6 +70,7 @@ class RecommendationScorer:
         if self.rules.per_category or self.rules.new_share:
             self.depth = max(self.depth, 20 * self.k, MIN_DEPTH_WITH_RULES)
         items = model.items
+        self.lookup = IdLookup.of(items)
         metadata = model.metadata if isinstance(model, TwoStageRecommender) else None
         self.item_features = ItemFeatures.from_tables(
             context.lookup_table("item_stats"),
@@ -142,7 +145,7 @@ class RecommendationScorer:
         return {}
 
     def _score_batch(self, rows: pa.RecordBatch) -> pa.RecordBatch:
-        histories = read_histories(rows, self.model.items)
+        histories = read_histories(rows, self.lookup)
         ranking = self._rank(histories)
         # Without a history the model has no basis for scores; the demographic fallback serves.
         ranking.positions[np.diff(histories.indptr) == 0] = -1

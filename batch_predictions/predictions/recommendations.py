@@ -83,10 +83,21 @@ recommendations = BatchPrediction(
                 list_transform(entries, lambda entry: entry.item_id) as item_ids,
                 list_transform(entries, lambda entry: entry.age) as ages,
                 list_transform(entries, lambda entry: entry.events) as events,
-                list_transform(entries, lambda entry: entry.targets) as targets,
-                list_transform(entries, lambda entry: entry.is_seen) as is_seen,
-                list_transform(entries, lambda entry: entry.event_time) as timestamps,
-                list_transform(entries, lambda entry: entry.rating) as ratings
+                -- Null where they say nothing: all events of a target type, all seen, no times, no
+                -- ratings. Lists are what reading and writing a shard costs.
+                nullif(list_transform(entries, lambda entry: entry.targets), events) as targets,
+                nullif(
+                    list_transform(entries, lambda entry: entry.is_seen),
+                    list_transform(entries, lambda entry: true)
+                ) as is_seen,
+                nullif(
+                    list_transform(entries, lambda entry: entry.event_time),
+                    list_transform(entries, lambda entry: null)
+                ) as timestamps,
+                nullif(
+                    list_transform(entries, lambda entry: entry.rating),
+                    list_transform(entries, lambda entry: null)
+                ) as ratings
             from sorted_histories
         )
         select

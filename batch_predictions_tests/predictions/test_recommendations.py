@@ -14,6 +14,7 @@ import pytest
 
 from batch_predictions.inference.scorer import EXCLUDED, ScorerContext, ScorerMetric, metrics_in
 from batch_predictions.models.recommender.config import TwoStageConfig
+from batch_predictions.models.recommender.data.id_lookup import IdLookup
 from batch_predictions.models.recommender.data.interactions import Interactions
 from batch_predictions.models.recommender.data.item_features import ITEM_STATS_SQL
 from batch_predictions.models.recommender.data.staged_histories import read_histories
@@ -280,7 +281,7 @@ def test_a_single_linear_model_uses_exact_search(tmp_path: Path, exclude_seen: b
     rows = make_batch()
     scorer = open_scorer(tmp_path, unavailable=["i05"], exclude_seen=exclude_seen, kept_scores=8)
     dense = model.rank(
-        read_histories(rows, model.items),
+        read_histories(rows, IdLookup.of(model.items)),
         scorer.item_features,
         5,
         exclude_seen=exclude_seen,

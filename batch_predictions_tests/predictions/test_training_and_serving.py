@@ -14,6 +14,7 @@ from batch_predictions.features.queries import parameters as feature_parameters
 from batch_predictions.features.queries import sql
 from batch_predictions.home import write_state
 from batch_predictions.models.recommender.data.histories import Histories
+from batch_predictions.models.recommender.data.id_lookup import IdLookup
 from batch_predictions.models.recommender.data.interactions import Interactions
 from batch_predictions.models.recommender.data.item_features import ITEM_STATS, ItemFeatures
 from batch_predictions.models.recommender.data.staged_histories import read_histories
@@ -204,7 +205,7 @@ def test_histories_of_training_equal_those_of_serving(shop: tuple[Warehouse, Set
         f"select * from ({recommendations.rows}) order by user_id", serving_parameters(settings)
     )
     items = interactions.item_ids
-    serving = read_histories(rows.combine_chunks().to_batches()[0], items)
+    serving = read_histories(rows.combine_chunks().to_batches()[0], IdLookup.of(items))
     recent = interactions.up_to(DAY, HISTORY_DAYS)
     users = np.array(
         [recent.user_ids.index(user).as_py() for user in rows["user_id"].combine_chunks()]

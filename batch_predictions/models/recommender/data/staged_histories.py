@@ -5,10 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from batch_predictions.models.recommender.data.histories import Histories
+from batch_predictions.models.recommender.data.id_lookup import IdLookup
 from batch_predictions.models.recommender.data.interactions import flatten_lists
 from batch_predictions.tables import TRAITS
 
@@ -21,15 +23,17 @@ _OPTIONAL_LISTS: tuple[tuple[str, pa.DataType, Any], ...] = (
 """Lists that staged rows may have: name, type, and the value for null."""
 
 
-def read_histories(rows: pa.RecordBatch, items: pa.StringArray) -> Histories:
+def read_histories(rows: pa.RecordBatch, items: IdLookup) -> Histories:
     """Histories of a staged shard's users.
 
     Args:
         rows: a row per user with lists `item_ids`, `ages` and `events` of equal lengths, null
             or empty for users without history, the traits, and optionally lists `timestamps`,
             `ratings`, `targets` and `is_seen`. Items that the model does not know, and null or
-            zero events, are left out.
-        items: ids of the model's items.
+            zero events, are left out. Ids may be dictionary-encoded. A null list of `targets`
+            means that all events are of a target type, one of `is_seen` that all are seen, one
+            of `timestamps` or `ratings` that none is known.
+        items: the model's items.
 
     Raises:
         ValueError: the lists of a user differ in length, or an age is negative.
@@ -42,19 +46,16 @@ def read_histories(rows: pa.RecordBatch, items: pa.StringArray) -> Histories:
     days = pc.cast(ages, pa.int32()).to_numpy()
     if (days < 0).any():
         raise ValueError("histories: an age is negative: a row is of after the day of scoring")
-    columns = pc.fill_null(pc.index_in(ids, value_set=items), -1).to_numpy()
+    columns = items.find(ids)
     counts = pc.fill_null(pc.cast(events, pa.float64()), 0.0).to_numpy()
     keep = (columns >= 0) & (counts > 0)
+    defaults = {"targets": counts, "is_seen": True, "timestamps": 0, "ratings": np.nan}
     optional = {}
     for name, type_, fill in _OPTIONAL_LISTS:
-        if name not in rows.schema.names:
-            continue
-        values, value_users = flatten_lists(rows[name])
-        if not np.array_equal(user_index, value_users):
-            raise ValueError(f"histories: lists of item_ids and {name} differ in length")
-        filled = pc.fill_null(pc.cast(values, type_), fill)
-        optional[name] = filled.to_numpy(zero_copy_only=False)[keep]
-    # As `Interactions` has them: nothing where all events are of a target type, or are seen.
+        # As `Interactions` has them: nothing where all events are of a target type, or are seen.
+        if name in rows.schema.names and rows[name].null_count < len(rows):
+            values = _values_per_row(rows, name, type_, fill, user_index, defaults[name])
+            optional[name] = values[keep]
     if np.array_equal(optional.get("targets", ()), counts[keep]):
         del optional["targets"]
     if "is_seen" in optional and optional["is_seen"].all():
@@ -72,3 +73,37 @@ def read_histories(rows: pa.RecordBatch, items: pa.StringArray) -> Histories:
         optional.get("targets"),
         optional.get("is_seen"),
     ).sorted()
+
+
+def _values_per_row(
+    rows: pa.RecordBatch,
+    name: str,
+    type_: pa.DataType,
+    fill: Any,
+    user_index: npt.NDArray[np.int64],
+    default: Any,
+) -> npt.NDArray[Any]:
+    """Values of an optional list column, (n,).
+
+    Args:
+        rows: a row per user.
+        name: of the column.
+        type_: of the values.
+        fill: the value for null in a list.
+        user_index: user of each value, (n,).
+        default: the value, or that of each row, of users whose list is null.
+
+    Raises:
+        ValueError: a list that is not null has another length than the user's others.
+    """
+    values, value_users = flatten_lists(rows[name])
+    is_given = rows[name].is_valid().to_numpy(zero_copy_only=False)[user_index]
+    if not np.array_equal(user_index[is_given], value_users):
+        raise ValueError(f"histories: lists of item_ids and {name} differ in length")
+    filled = pc.fill_null(pc.cast(values, type_), fill).to_numpy(zero_copy_only=False)
+    if is_given.all():
+        return np.asarray(filled)
+    result = np.empty(len(user_index), dtype=filled.dtype)
+    result[:] = default
+    result[is_given] = filled
+    return result

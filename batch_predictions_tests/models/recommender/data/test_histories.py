@@ -9,11 +9,13 @@ import pyarrow as pa
 import pytest
 
 from batch_predictions.models.recommender.data.histories import TRAITS, Histories, spans
+from batch_predictions.models.recommender.data.id_lookup import IdLookup
 from batch_predictions.models.recommender.data.interactions import Interactions, positions_in
 from batch_predictions.models.recommender.data.staged_histories import read_histories
 
 AS_OF = date(2024, 3, 31)
 ITEMS = pa.array(["x", "y", "z"])
+LOOKUP = IdLookup.of(ITEMS)
 ROWS = [
     ("ann", "y", 4, 1.0),
     ("ann", "x", 10, 3.0),
@@ -103,13 +105,13 @@ def test_staged_rows_give_the_same_as_interactions():
             },
         }
     )
-    staged, computed = read_histories(batch, ITEMS), make_histories()
+    staged, computed = read_histories(batch, LOOKUP), make_histories()
     assert rows_of(staged) == rows_of(computed) and traits_of(staged) == traits_of(computed)
     for name in ("user_index", "items", "ages", "events"):
         assert getattr(staged, name).dtype == getattr(computed, name).dtype
     assert (staged.matrix(7.0) != computed.matrix(7.0)).nnz == 0
     # A slice, as a shard is read in.
-    assert rows_of(read_histories(batch.slice(1), ITEMS)) == [(0, *BOB[1:])]
+    assert rows_of(read_histories(batch.slice(1), LOOKUP)) == [(0, *BOB[1:])]
 
 
 def staged_batch(items: list[list[str] | None], ages: list[list[int] | None]) -> pa.RecordBatch:
@@ -124,16 +126,47 @@ def staged_batch(items: list[list[str] | None], ages: list[list[int] | None]) ->
 
 
 def test_null_and_empty_lists_are_no_rows():
-    histories = read_histories(staged_batch([None, [], ["y"]], [None, [], [1]]), ITEMS)
+    histories = read_histories(staged_batch([None, [], ["y"]], [None, [], [1]]), LOOKUP)
     assert histories.users == 3 and rows_of(histories) == [(2, 1, 1, 1.0)]
     assert histories.indptr.tolist() == [0, 0, 0, 1]
 
 
+def test_a_null_list_says_that_all_rows_are_as_usual():
+    rows = staged_batch([["x", "y"], ["y"], ["z", "z"], None], [[1, 2], [3], [4, 5], None])
+    lists = {
+        "targets": pa.array([[0, 2], None, [4, None], None], pa.list_(pa.float64())),
+        "is_seen": pa.array([None, None, [False, None], None], pa.list_(pa.bool_())),
+        "timestamps": pa.array([None, [7], [9, None], None], pa.list_(pa.int64())),
+        "ratings": pa.array([None] * 4, pa.list_(pa.float64())),
+    }
+    for name, values in lists.items():
+        rows = rows.append_column(name, values)
+    histories = read_histories(rows, LOOKUP)
+    assert histories.targets is not None and histories.targets.tolist() == [0, 2, 3, 4, 0]
+    assert histories.seen is not None and histories.seen.tolist() == [True] * 3 + [False] * 2
+    assert histories.timestamps is not None and histories.timestamps.tolist() == [0, 0, 7, 9, 0]
+    assert histories.ratings is None
+    with pytest.raises(ValueError, match="item_ids and targets differ in length"):
+        read_histories(
+            rows.slice(1).set_column(6, "targets", pa.array([[1, 2], [4, 5], None])), LOOKUP
+        )
+
+
+def test_dictionary_encoded_ids_are_the_same():
+    rows = staged_batch([["x", "y", None], None, ["?", "z"]], [[1, 2, 3], None, [4, 5]])
+    encoded = pa.ListArray.from_arrays(
+        rows["item_ids"].offsets, rows["item_ids"].values.dictionary_encode()
+    )
+    other = rows.set_column(0, "item_ids", encoded)
+    assert rows_of(read_histories(other, LOOKUP)) == rows_of(read_histories(rows, LOOKUP))
+    assert rows_of(read_histories(other.slice(1), LOOKUP)) == [(1, 2, 5, 5.0)]
+
+
 def test_lists_of_different_lengths_are_refused():
     with pytest.raises(ValueError, match="differ in length"):
-        read_histories(staged_batch([["x"], ["y"]], [[1, 2], []]), ITEMS)
+        read_histories(staged_batch([["x"], ["y"]], [[1, 2], []]), LOOKUP)
     with pytest.raises(ValueError, match="an age is negative"):
-        read_histories(staged_batch([["x"], ["y"]], [[1], [-1]]), ITEMS)
+        read_histories(staged_batch([["x"], ["y"]], [[1], [-1]]), LOOKUP)
 
 
 def test_entries_are_a_users_rows_of_one_item():
@@ -234,10 +267,10 @@ def test_recency_rank_is_by_age_then_by_time_of_day():
     lists = {"item_ids": ["x", "y"], "ages": [1, 1], "events": [1.0, 1.0], "timestamps": [10, 20]}
     unknown = dict.fromkeys(TRAITS, "unknown")
     staged_rows = pa.Table.from_pylist([{**lists, **unknown}]).to_batches()[0]
-    assert read_histories(staged_rows, ITEMS).recency_rank.tolist() == [1, 0]
+    assert read_histories(staged_rows, LOOKUP).recency_rank.tolist() == [1, 0]
     short = pa.Table.from_pylist([{**lists, "timestamps": [1], **unknown}]).to_batches()[0]
     with pytest.raises(ValueError, match="timestamps"):
-        read_histories(short, ITEMS)
+        read_histories(short, LOOKUP)
 
 
 def test_ratings_stay_with_their_rows_and_filter_them():
@@ -271,7 +304,7 @@ def test_ratings_stay_with_their_rows_and_filter_them():
     staged_rows = pa.Table.from_pylist(
         [{**lists, "ratings": [5.0, 1.0, None], **dict.fromkeys(TRAITS, "unknown")}]
     ).to_batches()[0]
-    read = read_histories(staged_rows, ITEMS)
+    read = read_histories(staged_rows, LOOKUP)
     np.testing.assert_array_equal(read.ratings, [1, np.nan, 5])
 
 
@@ -297,7 +330,7 @@ def test_events_of_other_types_weigh_less_and_bar_nothing() -> None:
             }
         ]
     )
-    histories = read_histories(batch, pa.array(["a", "b"]))
+    histories = read_histories(batch, IdLookup.of(pa.array(["a", "b"])))
     assert histories.entry_is_target.tolist() == histories.entry_is_seen.tolist() == [True, False]
     assert histories.seen_matrix().toarray().tolist() == [[1.0, 0.0]]
     assert histories.entry_strength.tolist() == pytest.approx([1.0, 0.3])
@@ -306,5 +339,5 @@ def test_events_of_other_types_weigh_less_and_bar_nothing() -> None:
     purchases = batch.set_column(3, "targets", batch["events"]).set_column(
         4, "is_seen", pa.array([[True, True, True]])
     )
-    plain = read_histories(purchases, pa.array(["a", "b"]))
+    plain = read_histories(purchases, IdLookup.of(pa.array(["a", "b"])))
     assert plain.targets is None and plain.seen is None and plain.entry_is_seen.all()

@@ -8,6 +8,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
+from batch_predictions.models.recommender.data.id_lookup import IdLookup
 from batch_predictions.models.recommender.data.interactions import Interactions
 from batch_predictions.models.recommender.data.staged_histories import read_histories
 from batch_predictions.tables import TRAITS
@@ -80,11 +81,11 @@ def test_histories_drop_unknown_items():
     counts = pa.array([[1, 9, 2], None, [], [None, 1, 4]], pa.list_(pa.int64()))
     expected = [[0, 3, 0], [0, 0, 0], [0, 0, 0], [4, 0, 0]]
     rows = staged(ids, counts)
-    assert read_histories(rows, items).matrix().toarray().tolist() == expected
-    part = read_histories(rows.slice(2), items)
+    assert read_histories(rows, IdLookup.of(items)).matrix().toarray().tolist() == expected
+    part = read_histories(rows.slice(2), IdLookup.of(items))
     assert part.matrix().toarray().tolist() == expected[2:]
 
 
 def test_lists_of_different_length_are_refused():
     with pytest.raises(ValueError, match="differ"):
-        read_histories(staged(pa.array([["x"]]), pa.array([[1, 2]])), pa.array(["x"]))
+        read_histories(staged(pa.array([["x"]]), pa.array([[1, 2]])), IdLookup.of(pa.array(["x"])))
