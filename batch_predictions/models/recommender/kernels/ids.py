@@ -13,7 +13,7 @@ from batch_predictions.jit import njit_cached
 
 
 @njit_cached
-def _first_slot(text: Any, slots: int) -> int:
+def _first_slot(text: Any, slots: int) -> Any:
     """The slot at which the search for an id begins: its FNV-1a hash (Fowler, Noll, Vo 1991).
 
     Args:
