@@ -300,19 +300,27 @@ class Histories:
         """Values per row summed per entry, (e,)."""
         return np.add.reduceat(values, self.entry_starts) if len(self.entry_starts) else np.empty(0)
 
-    def decayed_events(self, half_life_days: float | None) -> Doubles:
-        """Events of every row, halved for every half-life of age; None: as they are, (n,)."""
-        return self.events if half_life_days is None else self.events * self._decay(half_life_days)
+    def _sum_decayed(self, values: Doubles, half_life_days: float) -> Doubles:
+        """Values per row, halved for every half-life of age, summed per entry, (e,)."""
+        from batch_predictions.models.recommender.kernels.histories import sum_decayed
 
-    def _decay(self, half_life_days: float) -> Doubles:
-        """The factor of every row, (n,): powers are slow, and many rows have the same age."""
+        # Powers are slow, and many rows have the same age.
         by_age = 0.5 ** (np.arange(int(self.ages.max(initial=0)) + 1) / half_life_days)
-        return np.asarray(by_age[self.ages])
+        sums = np.empty(len(self.entry_starts))
+        sum_decayed(self.entry_starts, values, self.ages, by_age, sums)
+        return sums
 
     def decayed_events_per_entry(self, half_life_days: float | None) -> Doubles:
-        """`decayed_events` summed per entry, (e,); read-only."""
+        """Events of every entry, halved for every half-life of age; None: as they are, (e,).
+
+        Read-only.
+        """
         if half_life_days not in self._decayed:
-            sums = self.sum_per_entry(self.decayed_events(half_life_days))
+            sums = (
+                self.sum_per_entry(self.events)
+                if half_life_days is None
+                else self._sum_decayed(self.events, half_life_days)
+            )
             sums.flags.writeable = False
             self._decayed[half_life_days] = sums
         return self._decayed[half_life_days]
@@ -325,10 +333,10 @@ class Histories:
         """`decayed_events_per_entry` in single precision, as `matrix` has it, (e,)."""
         return self.decayed_events_per_entry(half_life_days).astype(np.float32)
 
-    def decayed_targets(self, half_life_days: float) -> Doubles:
-        """Events of a target type of every row, halved for every half-life of age, (n,)."""
+    def decayed_targets_per_entry(self, half_life_days: float) -> Doubles:
+        """Events of a target type of every entry, halved for every half-life of age, (e,)."""
         targets = self.events if self.targets is None else self.targets
-        return np.asarray(targets * self._decay(half_life_days))
+        return self._sum_decayed(targets, half_life_days)
 
     @cached_property
     def days_since_target(self) -> Doubles:

@@ -35,10 +35,9 @@ def _event_share(half_life_days: float) -> Callable[[CandidateBatch], Values]:
 
     def compute(batch: CandidateBatch) -> Values:
         histories = batch.histories
-        events = histories.decayed_events(half_life_days)
-        totals = np.bincount(histories.user_index, events, minlength=histories.users)
-        shares = histories.decayed_events_per_entry(half_life_days)
-        shares = shares / np.maximum(totals[histories.entry_users], 1e-12)
+        events = histories.decayed_events_per_entry(half_life_days)
+        totals = np.bincount(histories.entry_users, events, minlength=histories.users)
+        shares = events / np.maximum(totals[histories.entry_users], 1e-12)
         return batch.from_entries(shares, 0.0)
 
     return compute
@@ -84,9 +83,8 @@ def _targets(half_life_days: float) -> Callable[[CandidateBatch], Values]:
     """The user's decayed events of a target type on the item."""
 
     def compute(batch: CandidateBatch) -> Values:
-        histories = batch.histories
-        targets = histories.decayed_targets(half_life_days)
-        return batch.from_entries(histories.sum_per_entry(targets), 0.0)
+        targets = batch.histories.decayed_targets_per_entry(half_life_days)
+        return batch.from_entries(targets, 0.0)
 
     return compute
 

@@ -10,6 +10,26 @@ from batch_predictions.jit import njit_cached
 
 
 @njit_cached
+def sum_decayed(entry_starts: Any, values: Any, ages: Any, by_age: Any, out: Any) -> None:
+    """Values of every entry's rows times the factor of their age, summed in the order of the rows.
+
+    Args:
+        entry_starts: first row of each entry, (e,).
+        values: (n,).
+        ages: days, (n,).
+        by_age: the factor of every age, (days,).
+        out: written, (e,).
+    """
+    for entry in range(len(entry_starts)):
+        start = entry_starts[entry]
+        stop = entry_starts[entry + 1] if entry + 1 < len(entry_starts) else len(values)
+        total = 0.0
+        for row in range(start, stop):
+            total += values[row] * by_age[ages[row]]
+        out[entry] = total
+
+
+@njit_cached
 def find_entries(
     indptr: Any, entry_items: Any, width: int, starts: Any, items: Any, out: Any
 ) -> None:

@@ -186,8 +186,8 @@ def test_entries_are_a_users_rows_of_one_item():
 
 def test_events_halve_with_every_half_life():
     histories = make_histories()
-    assert histories.decayed_events(2.0).tolist() == [0.5, 0.5, 3 / 32, 0.25, 1.0]
-    assert histories.decayed_events(None) is histories.events
+    assert histories.decayed_events_per_entry(2.0).tolist() == [1 + 3 / 32, 0.25, 1.0]
+    assert histories.decayed_events_per_entry(None).tolist() == [6.0, 1.0, 1.0]
     assert histories.matrix().toarray().tolist() == [[6, 1, 0], [0, 0, 1], [0, 0, 0]]
     assert histories.matrix(2.0).toarray()[0].tolist() == [1 + 3 / 32, 0.25, 0]
     assert histories.matrix().dtype == np.float32
@@ -335,7 +335,7 @@ def test_events_of_other_types_weigh_less_and_bar_nothing() -> None:
     assert histories.seen_matrix().toarray().tolist() == [[1.0, 0.0]]
     assert histories.entry_strength.tolist() == pytest.approx([1.0, 0.3])
     assert histories.days_since_target[0] == 3 and np.isnan(histories.days_since_target[1])
-    assert histories.decayed_targets(3).tolist() == [0.0, 0.5, 0.0]
+    assert histories.decayed_targets_per_entry(3).tolist() == [0.5, 0.0]
     purchases = batch.set_column(3, "targets", batch["events"]).set_column(
         4, "is_seen", pa.array([[True, True, True]])
     )
