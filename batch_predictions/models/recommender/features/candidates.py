@@ -83,12 +83,14 @@ class CandidateBatch:
 
     def from_entries(self, values: Values, new: float = np.nan) -> Floats:
         """A value per history entry, for items of the history; `new` for others, (rows,)."""
-        # A further value at the end, which the entry -1 takes.
-        return np.append(values, new).astype(np.float32).take(self.history_entry)
+        # A further value at the end, which the entry -1 takes. numpy is twice as fast where it need
+        # not look for wrong indices first.
+        values = np.append(values, new).astype(np.float32)
+        return values.take(self.history_entry, mode="wrap")
 
     def from_items(self, values: Values) -> Floats:
         """A value per item, for the rows, (rows,)."""
-        return np.asarray(values.take(self.items), dtype=np.float32)
+        return np.asarray(values.take(self.items, mode="wrap"), dtype=np.float32)
 
     def from_users(self, values: Values) -> Floats:
         """A value per user, the same for all its rows, (rows,)."""
