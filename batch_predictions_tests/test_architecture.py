@@ -71,6 +71,7 @@ COMPILED = {
     "models/forest/kernels/trees.py",
     "models/forest/kernels/vector_ir.py",
     "models/recommender/kernels/candidates.py",
+    "models/recommender/kernels/heaps.py",
     "models/recommender/kernels/histories.py",
     "models/recommender/kernels/ids.py",
     "models/recommender/kernels/neighbours.py",

@@ -15,7 +15,7 @@ from batch_predictions.models.recommender.dense_scores import (
     argsort_descending,
     inner_products,
 )
-from batch_predictions.models.recommender.kernels import histories, products, topk
+from batch_predictions.models.recommender.kernels import heaps, histories, products, topk
 
 
 def make_scores(seed: int, rows: int, width: int, distinct: int) -> np.ndarray:
@@ -54,6 +54,13 @@ def test_the_best_of_a_row_are_those_of_a_stable_sort(
     padded = np.full((4, k), -1)
     padded[:, : order.shape[1]] = order
     np.testing.assert_array_equal(positions, np.where(is_scored, padded, -1))
+
+
+@given(keys=st.lists(st.integers(0, 2**64 - 1), max_size=40))
+def test_keys_are_sorted(keys: list[int]) -> None:
+    array = np.array(keys, dtype=np.uint64)
+    heaps.sort_keys(array)
+    assert array.tolist() == sorted(keys)
 
 
 def test_scores_whose_rows_are_not_contiguous_are_refused() -> None:

@@ -1,4 +1,4 @@
-"""The k best of a row; ties go to the lower position. And heaps whose root is the worst element.
+"""The k best of a row; ties go to the lower position.
 
 Imports numba, so this module is imported only inside functions.
 """
@@ -15,64 +15,12 @@ from numba.extending import intrinsic
 
 from batch_predictions.jit import njit_cached
 from batch_predictions.models.forest.kernels.vector_ir import broadcast, open_arrays
+from batch_predictions.models.recommender.kernels.heaps import heap_push, heap_sort, sort_keys
 
 BLOCK = 32
 """Scores that are compared at once."""
 MIN_SCORES_PER_LANE = 4
 """Of shorter rows a lower bound costs more than it saves."""
-
-
-@njit_cached
-def is_worse(score: float, position: int, other_score: float, other_position: int) -> bool:
-    """Whether an element is ranked after another."""
-    return score < other_score or (score == other_score and position > other_position)
-
-
-@njit_cached
-def heap_sift(scores: Any, positions: Any, n: int, root: int) -> None:
-    """Restores the heap of n elements below `root`."""
-    while True:
-        child = 2 * root + 1
-        if child >= n:
-            return
-        if child + 1 < n and is_worse(
-            scores[child + 1], positions[child + 1], scores[child], positions[child]
-        ):
-            child += 1
-        if not is_worse(scores[child], positions[child], scores[root], positions[root]):
-            return
-        scores[child], scores[root] = scores[root], scores[child]
-        positions[child], positions[root] = positions[root], positions[child]
-        root = child
-
-
-@njit_cached
-def heap_push(scores: Any, positions: Any, n: int, k: int, score: float, position: int) -> int:
-    """Offers an element to a heap that holds n of at most k; returns the new n."""
-    if n < k:
-        child = n
-        scores[child], positions[child] = score, position
-        while child > 0:
-            parent = (child - 1) // 2
-            if not is_worse(scores[child], positions[child], scores[parent], positions[parent]):
-                break
-            scores[child], scores[parent] = scores[parent], scores[child]
-            positions[child], positions[parent] = positions[parent], positions[child]
-            child = parent
-        return n + 1
-    if is_worse(scores[0], positions[0], score, position):
-        scores[0], positions[0] = score, position
-        heap_sift(scores, positions, n, 0)
-    return n
-
-
-@njit_cached
-def heap_sort(scores: Any, positions: Any, n: int) -> None:
-    """Sorts a heap of n elements, best first."""
-    for end in range(n - 1, 0, -1):
-        scores[0], scores[end] = scores[end], scores[0]
-        positions[0], positions[end] = positions[end], positions[0]
-        heap_sift(scores, positions, end, 0)
 
 
 @intrinsic
@@ -194,11 +142,13 @@ def topk_rows(scores: Any, k: int, positions: Any, values: Any) -> None:
         bound = np.float32(-np.inf)
         if width >= MIN_SCORES_PER_LANE * lanes:
             bound = np.float32(_lower_bound(row_scores, k, maxima))
-        best = np.sort(keys[: _collect_above(row_scores, bound, k, keys)])[:k]
-        for rank in range(len(best)):
-            column = np.int64(np.uint32(best[rank]))
+        found = _collect_above(row_scores, bound, k, keys)
+        sort_keys(keys[:found])
+        best = min(found, k)
+        for rank in range(best):
+            column = np.int64(np.uint32(keys[rank]))
             row_values[rank], row_positions[rank] = row_scores[column], column
-        row_values[len(best) :], row_positions[len(best) :] = -np.inf, -1
+        row_values[best:], row_positions[best:] = -np.inf, -1
 
 
 @njit_cached

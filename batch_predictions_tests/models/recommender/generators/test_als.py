@@ -19,10 +19,10 @@ def test_explanations_of_als_are_the_terms_of_its_scores():
     assert isinstance(model, ALS)
     histories = single_user_history(model, "i001", "i002", "i005")
     batch = next(model._batches(histories.matrix()))[1]
-    systems, sides = model._systems(batch)
+    systems = model._systems(batch)
     items, confidences, vectors = model._history_of(batch, 0)
     targets = np.asarray(model.targets(), dtype=np.float64)
-    total = targets @ np.linalg.solve(systems[0], sides[0])
+    total = targets @ np.linalg.solve(systems[0], confidences @ vectors)
     terms = np.stack(
         [
             targets @ np.linalg.solve(systems[0], c * y)
