@@ -148,6 +148,8 @@ class Forest:
 def iterate_lines(rows: Rows, n_features: int) -> Iterator[tuple[slice, Lines]]:
     """Blocks of rows, (n, features): which rows they are, and their groups.
 
+    The groups are in one array, which the next block overwrites.
+
     Raises:
         ValueError: rows do not have the model's number of columns.
     """
@@ -159,10 +161,11 @@ def iterate_lines(rows: Rows, n_features: int) -> Iterator[tuple[slice, Lines]]:
     matrix: Any = rows if rows.dtype == np.float32 else np.asarray(rows, np.float64)
     if not matrix.flags.f_contiguous:
         matrix = np.ascontiguousarray(matrix)
+    max_groups = -(-min(BLOCK_ROWS, len(matrix)) // GROUP_ROWS)
+    room = np.zeros((max_groups, n_features, GROUP_ROWS), matrix.dtype)
     for start in range(0, len(matrix), BLOCK_ROWS):
         stop = min(start + BLOCK_ROWS, len(matrix))
-        groups = -(-(stop - start) // GROUP_ROWS)
-        lines = np.zeros((groups, n_features, GROUP_ROWS), matrix.dtype)
+        lines = room[: -(-(stop - start) // GROUP_ROWS)]
         group_rows(matrix, start, lines)
         yield slice(start, stop), lines
 

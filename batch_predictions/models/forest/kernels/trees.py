@@ -93,7 +93,7 @@ def group_rows(rows: Any, start: int, lines: Any) -> None:
     Args:
         rows: (n, features), in C or Fortran order.
         start: the first row.
-        lines: written, zeros beyond the last row stay, (groups, features, GROUP_ROWS).
+        lines: written, values beyond the last row stay, (groups, features, GROUP_ROWS).
     """
     n, n_features = rows.shape
     whole = min(len(lines), (n - start) // GROUP_ROWS)
