@@ -171,9 +171,12 @@ class ReleaseWatcher:
             problem = problem_of(error)
             if problem is None:
                 _log.exception("the current release cannot be read")
+            has_no_release = problem is not None and problem.type is NO_RELEASE
+            if has_no_release and (self._problem is None or self._problem.type is not NO_RELEASE):
+                _log.warning("%s", error)
             if self._problem is None or self.current is None:
                 self._problem = problem or store_unavailable()
-            if problem is not None and problem.type is NO_RELEASE:
+            if has_no_release:
                 self._answered_at, self.current, self._problem = self._clock(), None, problem
             return
         with self._lock:

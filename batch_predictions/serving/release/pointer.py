@@ -22,12 +22,15 @@ class ReleaseError(RuntimeError):
 
 
 class NoReleaseError(ReleaseError):
-    """The store has no current release yet."""
+    """The store has no current release yet.
 
-    def __init__(self, store: str) -> None:
-        super().__init__(
-            f"nothing has been released to {store} yet: run `batch-predictions run` first"
-        )
+    Args:
+        store: its name, for people.
+        command: what fills it.
+    """
+
+    def __init__(self, store: str, command: str = "batch-predictions run") -> None:
+        super().__init__(f"nothing has been released to {store} yet: run `{command}` first")
 
 
 class ReleaseRemovedError(ReleaseError):

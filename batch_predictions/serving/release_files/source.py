@@ -202,7 +202,8 @@ class ReleaseFiles:
     def _find(self, release_id: str | None) -> OpenReleaseFile:
         files = self._open
         if not files:
-            raise NoReleaseError(f"the folder {self.folder}")
+            command = f"batch-predictions releases export --to {self.folder}"
+            raise NoReleaseError(f"the folder {self.folder}", command)
         if release_id is None:
             return files[0]
         for file in files:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -20,6 +21,7 @@ from batch_predictions.serving.http.current_release import (
 )
 from batch_predictions.serving.lookup import Lookup
 from batch_predictions.serving.lookup.sentiment import item_sentiment
+from batch_predictions.serving.release.pointer import NoReleaseError
 from batch_predictions.serving.release.records import rollback
 from batch_predictions.serving.store.schema import CURRENT
 from batch_predictions.serving.store.snapshot import ReadStore, ServedRelease
@@ -252,6 +254,37 @@ def test_a_page_of_an_older_release_does_not_make_it_the_current_one() -> None:
     assert watcher.current is not None and watcher.current.identity == ("b", 2)
     assert watcher.release_of(served("c", 3)) is watcher.current
     assert watcher.current.identity == ("c", 3)
+
+
+def test_a_service_without_a_release_says_once_what_to_do(
+    caplog: pytest.LogCaptureFixture, tmp_path: Path
+) -> None:
+    served: list[ServedRelease] = []
+
+    def read(query: Callable[[None, ServedRelease], ServedRelease]) -> ServedRelease:
+        if not served:
+            raise NoReleaseError(f"the folder {tmp_path}", "batch-predictions releases export")
+        return query(None, served[-1])
+
+    source = SimpleNamespace(read=read)
+    watcher = ReleaseWatcher(source, lambda served: CurrentRelease(served, ZoneInfo("UTC"), 0, 0))  # type: ignore[arg-type]
+
+    def warnings() -> list[str]:
+        return [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
+
+    for _ in range(3):
+        watcher.refresh()
+    expected = (
+        f"nothing has been released to the folder {tmp_path} yet: "
+        "run `batch-predictions releases export` first"
+    )
+    assert warnings() == [expected] and watcher.is_reachable
+    served.append(ServedRelease("a", DAY, 1, {}))
+    watcher.refresh()
+    assert watcher.require().served.release_id == "a"
+    served.clear()
+    watcher.refresh()
+    assert warnings() == [expected] * 2
 
 
 def test_memory_keeps_what_was_used_last() -> None:
