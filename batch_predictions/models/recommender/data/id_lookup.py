@@ -36,7 +36,9 @@ class IdLookup:
         """A table of ids; of equal ones the first counts."""
         from batch_predictions.models.recommender.kernels.ids import fill_slots
 
+        ids = ids.cast(pa.string())
         offsets, data = _buffers(ids)
+        # At most half of the slots are taken.
         slots = np.full(1 << (2 * len(ids)).bit_length(), -1, dtype=np.int32)
         fill_slots(offsets, data, slots)
         return cls(ids, offsets, data, slots)
@@ -52,6 +54,7 @@ class IdLookup:
             places = pc.fill_null(ids.indices, -1).to_numpy()
             # A further position at the end, which the place -1 takes.
             return np.append(self.find(ids.dictionary), -1)[places]
+        ids = ids.cast(pa.string())
         positions = np.empty(len(ids), dtype=np.int64)
         find_ids(self.offsets, self.data, self.slots, *_buffers(ids), positions)
         if ids.null_count:

@@ -27,8 +27,16 @@ def test_positions_are_those_of_index_in(
     assert len(lookup) == len(table)
     assert lookup.find(ids).tolist() == expected
     assert lookup.find(ids.dictionary_encode()).tolist() == expected
+    assert lookup.find(ids.cast(pa.large_string())).tolist() == expected
 
 
 def test_many_ids_are_found() -> None:
     ids = pa.array([f"item-{number}" for number in range(20_000)])
     assert IdLookup.of(ids).find(ids[::-1]).tolist() == list(range(19_999, -1, -1))
+
+
+def test_no_ids_are_found_among_none() -> None:
+    none = pa.array([], pa.string())
+    assert IdLookup.of(none).find(pa.array(["a", None])).tolist() == [-1, -1]
+    assert IdLookup.of(pa.array(["a"])).find(pa.nulls(2)).tolist() == [-1, -1]
+    assert IdLookup.of(pa.array(["a"])).find(none).tolist() == []
