@@ -144,7 +144,7 @@ class RecommendationLists:
 
 
 class _EventLists:
-    """Items of the users of staged rows by kind of event."""
+    """Items of the users of staged rows by kind of event; a null list of flags means all items."""
 
     def __init__(self, rows: pa.RecordBatch) -> None:
         self.items = rows["item_ids"]
@@ -162,9 +162,10 @@ class _EventLists:
 
     def _items_where(self, row: int, flags: pa.ListArray | None) -> set[str]:
         items = self.items[row].as_py() or ()
-        if flags is None:
+        is_set = None if flags is None else flags[row].as_py()
+        if is_set is None:
             return set(items)
-        return {item for item, flag in zip(items, flags[row].as_py(), strict=True) if flag}
+        return {item for item, flag in zip(items, is_set, strict=True) if flag}
 
 
 def _list_rows(**columns: pa.Array) -> pa.Table:
