@@ -67,9 +67,10 @@ HEAVY = {
 COMPILED = {
     "inference/topk/vectors.py",
     "models/demand/kernels/gru_network.py",
+    "models/common/vector_ir.py",
     "models/forest/kernels/banzhaf.py",
+    "models/forest/kernels/row_groups.py",
     "models/forest/kernels/trees.py",
-    "models/forest/kernels/vector_ir.py",
     "models/recommender/kernels/candidates.py",
     "models/recommender/kernels/heaps.py",
     "models/recommender/kernels/histories.py",

@@ -13,6 +13,7 @@ import pyarrow.compute as pc
 
 from batch_predictions.inference.scorer import EXCLUDED
 from batch_predictions.models.recommender.base import Positions, Ranking
+from batch_predictions.models.recommender.data.staged_histories import StagedItems
 from batch_predictions.models.recommender.explanations import BOUGHT_BEFORE, TRENDING
 
 NO_HISTORY = "no interaction so far: a lookup returns the demographic fallback"
@@ -93,7 +94,7 @@ class RecommendationLists:
         has_history: pa.BooleanArray,
     ) -> pa.Table:
         """Rows that fill up lists of fewer than k items, and exclusions of users without any."""
-        events = _EventLists(rows)
+        staged = StagedItems(rows)
         starts = np.cumsum(sizes) - sizes
         added: list[dict[str, Any]] = []
         for user in np.flatnonzero(sizes < self.k).tolist():
@@ -103,9 +104,9 @@ class RecommendationLists:
             size = int(sizes[user])
             list_rows = ranked.slice(int(starts[user]), size)
             lowest = min(list_rows["score"].to_pylist(), default=0.0)
-            taken = events.taken_items(user)
+            taken = staged.taken(user)
             ranked_items = list_rows["item_id"].to_pylist()
-            for item in self._fill_up(ranked_items, events.seen_items(user)):
+            for item in self._fill_up(ranked_items, staged.seen(user)):
                 size += 1
                 reason = BOUGHT_BEFORE if item in taken else TRENDING
                 row = {"user": user, "rank": size, "item_id": item, "score": lowest}
@@ -141,31 +142,6 @@ class RecommendationLists:
         is_null = np.ones(rows, dtype=bool)
         is_null[first_rows] = False
         return pa.ListArray.from_arrays(pa.array(offsets), entries, mask=pa.array(is_null))
-
-
-class _EventLists:
-    """Items of the users of staged rows by kind of event; a null list of flags means all items."""
-
-    def __init__(self, rows: pa.RecordBatch) -> None:
-        self.items = rows["item_ids"]
-        names = rows.schema.names
-        self.targets = rows["targets"] if "targets" in names else None
-        self.seen = rows["is_seen"] if "is_seen" in names else None
-
-    def taken_items(self, row: int) -> set[str]:
-        """Items with an event of a target type."""
-        return self._items_where(row, self.targets)
-
-    def seen_items(self, row: int) -> set[str]:
-        """Items that are barred where seen items are excluded."""
-        return self._items_where(row, self.seen)
-
-    def _items_where(self, row: int, flags: pa.ListArray | None) -> set[str]:
-        items = self.items[row].as_py() or ()
-        is_set = None if flags is None else flags[row].as_py()
-        if is_set is None:
-            return set(items)
-        return {item for item, flag in zip(items, is_set, strict=True) if flag}
 
 
 def _list_rows(**columns: pa.Array) -> pa.Table:

@@ -153,8 +153,8 @@ def iterate_lines(rows: Rows, n_features: int) -> Iterator[tuple[slice, Lines]]:
     Raises:
         ValueError: rows do not have the model's number of columns.
     """
+    from batch_predictions.models.forest.kernels.row_groups import GROUP_ROWS
     from batch_predictions.models.forest.kernels.trees import group_rows
-    from batch_predictions.models.forest.kernels.vector_ir import GROUP_ROWS
 
     if rows.ndim != 2 or rows.shape[1] != n_features:
         raise ValueError(f"rows are {rows.shape}, but the trees have {n_features} features")

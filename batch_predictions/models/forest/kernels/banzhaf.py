@@ -14,14 +14,13 @@ from numba.core import cgutils
 from numba.extending import intrinsic
 
 from batch_predictions.jit import njit_cached
-from batch_predictions.models.forest.kernels.vector_ir import (
-    GROUP_ROWS,
+from batch_predictions.models.common.vector_ir import (
     broadcast,
-    goes_right,
     line_pointer,
     load_element,
     open_arrays,
 )
+from batch_predictions.models.forest.kernels.row_groups import GROUP_ROWS, goes_right
 
 
 @intrinsic
@@ -62,7 +61,11 @@ def _keep_leaves(
             player = load_element(builder, arrays[6], node)
             target = line_pointer(builder, arrays[9], player, mask_vector)
             before = builder.load(target, align=4)
-            mask = builder.select(is_right, broadcast(builder, right), broadcast(builder, left))
+            mask = builder.select(
+                is_right,
+                broadcast(builder, right, GROUP_ROWS),
+                broadcast(builder, left, GROUP_ROWS),
+            )
             builder.store(builder.and_(before, mask), target, align=4)
         return context.get_dummy_value()
 
@@ -103,7 +106,7 @@ def _add_leaf(
         float_vector = ir.VectorType(single, GROUP_ROWS)
         mask_vector = ir.VectorType(context.get_value_type(signature.args[5]), GROUP_ROWS)
         index_type = values[3].type
-        bits = broadcast(builder, values[5])
+        bits = broadcast(builder, values[5], GROUP_ROWS)
         zeros = ir.Constant(mask_vector, [0] * GROUP_ROWS)
 
         def entries() -> Any:
@@ -115,10 +118,13 @@ def _add_leaf(
             return builder.icmp_unsigned("!=", builder.and_(alive, bits), zeros)
 
         def choose(player: Any, if_passes: Any, if_not: Any) -> Any:
-            values = (broadcast(builder, if_passes), broadcast(builder, if_not))
+            values = (
+                broadcast(builder, if_passes, GROUP_ROWS),
+                broadcast(builder, if_not, GROUP_ROWS),
+            )
             return builder.select(passes(player), *values)
 
-        product = cgutils.alloca_once_value(builder, broadcast(builder, values[0]))
+        product = cgutils.alloca_once_value(builder, broadcast(builder, values[0], GROUP_ROWS))
         with entries() as (entry, _):
             player, fraction = (load_element(builder, arrays[n], entry) for n in (1, 2))
             if_not = builder.fmul(fraction, single(0.5))

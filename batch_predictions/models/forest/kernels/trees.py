@@ -14,14 +14,13 @@ from numba.core import cgutils
 from numba.extending import intrinsic
 
 from batch_predictions.jit import njit_cached
-from batch_predictions.models.forest.kernels.vector_ir import (
-    GROUP_ROWS,
+from batch_predictions.models.common.vector_ir import (
     broadcast,
-    goes_right,
     line_pointer,
     load_element,
     open_arrays,
 )
+from batch_predictions.models.forest.kernels.row_groups import GROUP_ROWS, goes_right
 
 GROUPS_AT_ONCE = 16
 """Groups that are transposed together."""
@@ -69,7 +68,7 @@ def _find_exit_leaves(
             x = builder.load(line_pointer(builder, arrays[0], column, float_vector), align=4)
             threshold, default_left = (load_element(builder, arrays[n], node) for n in (2, 3))
             before = builder.load(bits)
-            mask = broadcast(builder, load_element(builder, arrays[4], node))
+            mask = broadcast(builder, load_element(builder, arrays[4], node), GROUP_ROWS)
             is_right = goes_right(builder, x, threshold, default_left)
             builder.store(builder.select(is_right, builder.and_(before, mask), before), bits)
         count_type = ir.FunctionType(mask_vector, [mask_vector, ir.IntType(1)])

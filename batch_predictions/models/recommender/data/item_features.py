@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from datetime import date
 from functools import cached_property
-from typing import TypeAlias
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -25,7 +25,7 @@ from batch_predictions.models.recommender.data.interactions import (
 from batch_predictions.models.recommender.data.item_metadata import ItemMetadata
 from batch_predictions.models.recommender.data.item_promotions import ItemPromotions
 
-Floats: TypeAlias = npt.NDArray[np.float32]
+Result = TypeVar("Result")
 
 POPULARITY_HALF_LIVES = (3, 7, 14, 30, 90)
 """Half-lives, days, of `decayed_events_<days>`."""
@@ -168,33 +168,24 @@ class ItemFeatures:
 
     def log_share(self, name: str) -> Doubles:
         """Logarithm of `share`, plus 1e-9, (m,)."""
-        if name not in self._log_shares:
-            self._log_shares[name] = np.log(1e-9 + self.share(name))
-        return self._log_shares[name]
-
-    @cached_property
-    def _log_shares(self) -> dict[str, Doubles]:
-        return {}
-
-    def single(self, name: str, compute: Callable[[ItemFeatures], Doubles]) -> Floats:
-        """Values of the items in single precision, (m,); computed once under a name."""
-        if name not in self._singles:
-            self._singles[name] = compute(self).astype(np.float32)
-        return self._singles[name]
-
-    @cached_property
-    def _singles(self) -> dict[str, Floats]:
-        return {}
+        return self.memoize(f"log_share {name}", lambda: np.log(1e-9 + self.share(name)))
 
     def tag_shares(self, kind: str) -> Doubles:
         """The share of recent events that each tag of a kind has, (tags,)."""
-        if kind not in self._tag_shares:
-            tags = self.metadata.tags[kind]
-            self._tag_shares[kind] = np.asarray(tags.T @ self.share("decayed_events_90"))
-        return self._tag_shares[kind]
+        tags = self.metadata.tags[kind]
+        return self.memoize(
+            f"tag_shares {kind}", lambda: np.asarray(tags.T @ self.share("decayed_events_90"))
+        )
+
+    def memoize(self, name: str, compute: Callable[[], Result]) -> Result:
+        """What all batches of users share, computed once."""
+        if name not in self._memo:
+            self._memo[name] = compute()
+        result: Result = self._memo[name]
+        return result
 
     @cached_property
-    def _tag_shares(self) -> dict[str, Doubles]:
+    def _memo(self) -> dict[str, Any]:
         return {}
 
     def take(self, columns: npt.NDArray[np.int64]) -> ItemFeatures:

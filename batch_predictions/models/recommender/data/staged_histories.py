@@ -1,4 +1,10 @@
-"""Histories of a staged shard's users: a row per user with lists of items, ages and events."""
+"""Histories of a staged shard's users: a row per user with lists of items, ages and events.
+
+The query of `predictions.recommendations` makes the rows. Beside `item_ids`, `ages` and `events`,
+lists of equal lengths, a row may have lists `targets`, `is_seen`, `timestamps` and `ratings`. A
+null list says that all is as usual: all events are of a target type, all items are seen, no time of
+day and no rating is known.
+"""
 
 from __future__ import annotations
 
@@ -20,19 +26,16 @@ _OPTIONAL_LISTS: tuple[tuple[str, pa.DataType, Any], ...] = (
     ("targets", pa.float64(), 0.0),
     ("is_seen", pa.bool_(), False),
 )
-"""Lists that staged rows may have: name, type, and the value for null."""
+"""Lists that staged rows may have: name, type, and the value for null in a list."""
 
 
 def read_histories(rows: pa.RecordBatch, items: IdLookup) -> Histories:
     """Histories of a staged shard's users.
 
     Args:
-        rows: a row per user with lists `item_ids`, `ages` and `events` of equal lengths, null
-            or empty for users without history, the traits, and optionally lists `timestamps`,
-            `ratings`, `targets` and `is_seen`. Items that the model does not know, and null or
-            zero events, are left out. Ids may be dictionary-encoded. A null list of `targets`
-            means that all events are of a target type, one of `is_seen` that all are seen, one
-            of `timestamps` or `ratings` that none is known.
+        rows: a row per user with the traits and the lists, null or empty for users without
+            history. Items that the model does not know, and null or zero events, are left out. Ids
+            may be dictionary-encoded.
         items: the model's items.
 
     Raises:
@@ -49,12 +52,12 @@ def read_histories(rows: pa.RecordBatch, items: IdLookup) -> Histories:
     columns = items.find(ids)
     counts = pc.fill_null(pc.cast(events, pa.float64()), 0.0).to_numpy()
     keep = (columns >= 0) & (counts > 0)
-    defaults = {"targets": counts, "is_seen": True, "timestamps": 0, "ratings": np.nan}
+    as_usual = {"targets": counts, "is_seen": True, "timestamps": 0, "ratings": np.nan}
     optional = {}
     for name, type_, fill in _OPTIONAL_LISTS:
         # As `Interactions` has them: nothing where all events are of a target type, or are seen.
         if name in rows.schema.names and rows[name].null_count < len(rows):
-            values = _values_per_row(rows, name, type_, fill, user_index, defaults[name])
+            values = _values_per_row(rows, name, type_, fill, user_index, as_usual[name])
             optional[name] = values[keep]
     if np.array_equal(optional.get("targets", ()), counts[keep]):
         del optional["targets"]
@@ -81,7 +84,7 @@ def _values_per_row(
     type_: pa.DataType,
     fill: Any,
     user_index: npt.NDArray[np.int64],
-    default: Any,
+    as_usual: Any,
 ) -> npt.NDArray[Any]:
     """Values of an optional list column, (n,).
 
@@ -91,7 +94,7 @@ def _values_per_row(
         type_: of the values.
         fill: the value for null in a list.
         user_index: user of each value, (n,).
-        default: the value, or that of each row, of users whose list is null.
+        as_usual: the value, or that of each row, of users whose list is null.
 
     Raises:
         ValueError: a list that is not null has another length than the user's others.
@@ -104,6 +107,32 @@ def _values_per_row(
     if is_given.all():
         return np.asarray(filled)
     result = np.empty(len(user_index), dtype=filled.dtype)
-    result[:] = default
+    result[:] = as_usual
     result[is_given] = filled
     return result
+
+
+class StagedItems:
+    """All items of the users of staged rows, those that the model does not know too.
+
+    Args:
+        rows: as `read_histories` takes them.
+    """
+
+    def __init__(self, rows: pa.RecordBatch) -> None:
+        self._rows = rows
+
+    def taken(self, row: int) -> set[str]:
+        """Items with an event of a target type."""
+        return self._items_where("targets", row)
+
+    def seen(self, row: int) -> set[str]:
+        """Items that are barred where seen items are excluded."""
+        return self._items_where("is_seen", row)
+
+    def _items_where(self, name: str, row: int) -> set[str]:
+        items = self._rows["item_ids"][row].as_py() or ()
+        flags = self._rows[name][row].as_py() if name in self._rows.schema.names else None
+        if flags is None:
+            return set(items)
+        return {item for item, flag in zip(items, flags, strict=True) if flag}

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
+
 from batch_predictions.models.recommender.data.interactions import Doubles
 from batch_predictions.models.recommender.data.item_features import (
     FIRST_TIME_HALF_LIVES,
@@ -13,20 +15,24 @@ from batch_predictions.models.recommender.data.item_features import (
     ItemFeatures,
 )
 from batch_predictions.models.recommender.features.candidates import (
+    CandidateBatch,
     Feature,
     FeatureSet,
+    Values,
     has_other_types,
 )
 
 
 def _item_feature(name: str, compute: Callable[[ItemFeatures], Doubles], **options: Any) -> Feature:
-    """A feature that has one value per item, which all batches of a day share."""
-    return Feature(
-        name,
-        "trend",
-        lambda batch: batch.from_items(batch.item_features.single(name, compute)),
-        **options,
-    )
+    """A feature of the item alone, computed once for all batches."""
+
+    def compute_for(batch: CandidateBatch) -> Values:
+        items = batch.item_features
+        return batch.from_items(
+            items.memoize(f"feature {name}", lambda: compute(items).astype(np.float32))
+        )
+
+    return Feature(name, "trend", compute_for, **options)
 
 
 def _log_share(stat: str) -> Callable[[ItemFeatures], Doubles]:

@@ -78,6 +78,18 @@ def sparse_times_blocks(indptr: Any, indices: Any, data: Any, blocks: Any, out: 
             out[row, start : start + size] = sums[:size]
 
 
+@njit_cached
+def _make_room(size: int) -> Any:
+    """`vectors`, `weighted`, `system` and `side` for `_add_history`, zeros.
+
+    Args:
+        size: length f of the factors.
+    """
+    columns = (size + TILE_COLUMNS - 1) // TILE_COLUMNS * TILE_COLUMNS
+    vectors, weighted = np.zeros((BLOCK_TERMS, columns)), np.zeros((BLOCK_TERMS, columns))
+    return vectors, weighted, np.zeros((columns, columns)), np.zeros(size)
+
+
 @njit_reassoc
 def _add_history(
     items: Any, confidences: Any, factors: Any, vectors: Any, weighted: Any, system: Any, side: Any
@@ -174,9 +186,7 @@ def fold_in_systems(
         systems: written, symmetric, (n, f, f).
     """
     size = factors.shape[1]
-    columns = (size + TILE_COLUMNS - 1) // TILE_COLUMNS * TILE_COLUMNS
-    vectors, weighted = np.zeros((BLOCK_TERMS, columns)), np.zeros((BLOCK_TERMS, columns))
-    system, side = np.zeros((columns, columns)), np.zeros(size)
+    vectors, weighted, system, side = _make_room(size)
     for user in range(len(systems)):
         system[:size, :size] = ridge
         history = slice(indptr[user], indptr[user + 1])
@@ -196,10 +206,8 @@ def fold_in(
         solutions: written, float32, (n, f).
     """
     size = factors.shape[1]
-    columns = (size + TILE_COLUMNS - 1) // TILE_COLUMNS * TILE_COLUMNS
-    vectors, weighted = np.zeros((BLOCK_TERMS, columns)), np.zeros((BLOCK_TERMS, columns))
-    scaled = np.empty((BLOCK_PIVOTS, columns))
-    system, side, solution = np.zeros((columns, columns)), np.empty(size), np.empty(size)
+    vectors, weighted, system, side = _make_room(size)
+    scaled, solution = np.empty((BLOCK_PIVOTS, len(system))), np.empty(size)
     for user in range(len(solutions)):
         system[:size, :size] = ridge
         side[:] = 0.0

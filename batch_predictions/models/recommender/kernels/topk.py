@@ -10,11 +10,10 @@ from typing import Any
 import numpy as np
 from llvmlite import ir
 from numba import types
-from numba.core import cgutils
 from numba.extending import intrinsic
 
 from batch_predictions.jit import njit_cached
-from batch_predictions.models.forest.kernels.vector_ir import broadcast, open_arrays
+from batch_predictions.models.common.vector_ir import broadcast, open_arrays, vector_pointer
 from batch_predictions.models.recommender.kernels.heaps import heap_push, heap_sort, sort_keys
 
 BLOCK = 32
@@ -67,9 +66,8 @@ def _lowest_bit(typing: Any, bits: Any) -> Any:
 
 
 def _block_pointer(builder: Any, scores: Any, start: Any) -> Any:
-    """The address of the scores from `start` on, as that of a vector."""
-    vector = ir.VectorType(ir.FloatType(), BLOCK)
-    return builder.bitcast(cgutils.gep_inbounds(builder, scores.data, start), vector.as_pointer())
+    """The address of the `BLOCK` scores from `start` on, as that of a vector."""
+    return vector_pointer(builder, scores, start, ir.VectorType(ir.FloatType(), BLOCK))
 
 
 @njit_cached

@@ -16,7 +16,13 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-from batch_predictions.models.forest.kernels.vector_ir import broadcast, load_element, open_arrays
+from batch_predictions.models.common.vector_ir import (
+    broadcast,
+    line_pointer,
+    load_element,
+    open_arrays,
+    vector_pointer,
+)
 
 TILE_ROWS = 4
 """Rows of a tile of sums."""
@@ -33,7 +39,7 @@ def add_products_to_tile(
     """sums[row + r, column + c] += left[t, row + r] x right[t, column + c], t from 0 to terms - 1.
 
     Of the `TILE_ROWS` x `TILE_COLUMNS` sums from `row` and `column` on. A product and its sum are
-    rounded once.
+    rounded once. All matrices are contiguous.
 
     Args:
         typing: numba's context.
@@ -52,7 +58,8 @@ def add_products_to_tile(
         float_type = context.get_value_type(signature.args[5].dtype)
         vector = ir.VectorType(float_type, TILE_COLUMNS)
         tile_rows = [builder.add(row, row.type(number)) for number in range(TILE_ROWS)]
-        targets = [_vector_at(builder, arrays[5], line, column, vector) for line in tile_rows]
+        places = [_index_in(builder, arrays[5], line, column) for line in tile_rows]
+        targets = [vector_pointer(builder, arrays[5], place, vector) for place in places]
         size = float_type.get_abi_size(context.target_data)
         totals = [
             cgutils.alloca_once_value(builder, builder.load(target, align=size))
@@ -62,10 +69,12 @@ def add_products_to_tile(
         name = f"llvm.fma.v{TILE_COLUMNS}f{8 * size}"
         multiply_add = cgutils.get_or_insert_function(builder.module, function_type, name)
         with cgutils.for_range(builder, terms) as loop:
-            pointer = _vector_at(builder, arrays[1], loop.index, column, vector)
+            place = _index_in(builder, arrays[1], loop.index, column)
+            pointer = vector_pointer(builder, arrays[1], place, vector)
             factors = builder.load(pointer, align=size)
             for total, line in zip(totals, tile_rows, strict=True):
-                factor = builder.load(_element_at(builder, arrays[0], loop.index, line))
+                place = _index_in(builder, arrays[0], loop.index, line)
+                factor = load_element(builder, arrays[0], place)
                 products = [broadcast(builder, factor, TILE_COLUMNS), factors, builder.load(total)]
                 builder.store(builder.call(multiply_add, products), total)
         for total, target in zip(totals, targets, strict=True):
@@ -89,7 +98,7 @@ def sum_lines(
         numbers: of lines, (entries,).
         start: first entry.
         stop: the entry after the last.
-        lines: (n, LINE_COLUMNS), contiguous.
+        lines: contiguous, (n, LINE_COLUMNS).
         sums: written, (LINE_COLUMNS,).
     """
     signature = types.void(weights, numbers, types.intp, types.intp, lines, sums)
@@ -101,25 +110,19 @@ def sum_lines(
         total = cgutils.alloca_once_value(builder, ir.Constant(vector, [0.0] * LINE_COLUMNS))
         with cgutils.for_range_slice(builder, values[2], values[3], index_type(1)) as (entry, _):
             number = builder.sext(load_element(builder, arrays[1], entry), index_type)
-            pointer = _vector_at(builder, arrays[4], number, index_type(0), vector)
+            pointer = line_pointer(builder, arrays[4], number, vector)
             weight = load_element(builder, arrays[0], entry)
             line = builder.load(pointer, align=4)
             product = builder.fmul(broadcast(builder, weight, LINE_COLUMNS), line)
             builder.store(builder.fadd(builder.load(total), product), total)
-        target = builder.bitcast(arrays[5].data, vector.as_pointer())
+        target = vector_pointer(builder, arrays[5], index_type(0), vector)
         builder.store(builder.load(total), target, align=4)
         return context.get_dummy_value()
 
     return signature, generate_code
 
 
-def _element_at(builder: Any, array: Any, line: Any, column: Any) -> Any:
-    """The address of an element of an array whose lines are contiguous, apart from each other."""
-    stride = builder.extract_value(array.strides, 0)
-    start = cgutils.pointer_add(builder, array.data, builder.mul(line, stride), array.data.type)
-    return cgutils.gep_inbounds(builder, start, column)
-
-
-def _vector_at(builder: Any, array: Any, line: Any, column: Any, vector_type: Any) -> Any:
-    """The address of an element, as that of a vector which begins there."""
-    return builder.bitcast(_element_at(builder, array, line, column), vector_type.as_pointer())
+def _index_in(builder: Any, array: Any, line: Any, column: Any) -> Any:
+    """The place of an element among all of a contiguous matrix."""
+    width = builder.extract_value(array.shape, 1)
+    return builder.add(builder.mul(line, width), column)

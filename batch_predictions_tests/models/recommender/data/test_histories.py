@@ -11,7 +11,7 @@ import pytest
 from batch_predictions.models.recommender.data.histories import TRAITS, Histories, spans
 from batch_predictions.models.recommender.data.id_lookup import IdLookup
 from batch_predictions.models.recommender.data.interactions import Interactions, positions_in
-from batch_predictions.models.recommender.data.staged_histories import read_histories
+from batch_predictions.models.recommender.data.staged_histories import StagedItems, read_histories
 
 AS_OF = date(2024, 3, 31)
 ITEMS = pa.array(["x", "y", "z"])
@@ -150,6 +150,17 @@ def test_a_null_list_says_that_all_rows_are_as_usual():
         read_histories(
             rows.slice(1).set_column(6, "targets", pa.array([[1, 2], [4, 5], None])), LOOKUP
         )
+
+
+def test_a_null_list_of_flags_means_all_items() -> None:
+    ids = pa.array([["a", "b"], ["b", "c"], None], pa.list_(pa.string()))
+    flags = pa.array([[True, False], None, None], pa.list_(pa.bool_()))
+    rows = pa.record_batch({"item_ids": ids, "targets": flags.cast(pa.list_(pa.float64()))})
+    items = StagedItems(rows)
+    assert [items.taken(row) for row in range(3)] == [{"a"}, {"b", "c"}, set()]
+    assert [items.seen(row) for row in range(3)] == [{"a", "b"}, {"b", "c"}, set()]
+    items = StagedItems(rows.append_column("is_seen", flags))
+    assert [items.seen(row) for row in range(3)] == [{"a"}, {"b", "c"}, set()]
 
 
 def test_dictionary_encoded_ids_are_the_same():
