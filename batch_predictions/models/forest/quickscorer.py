@@ -2,7 +2,7 @@
 
 The algorithm is QuickScorer (Lucchese et al. 2015, "QuickScorer: a Fast Algorithm to Rank Documents
 with Additive Ensembles of Regression Trees"), but with groups of rows in place of its sorted
-thresholds: every node compares 32 rows at once, no comparison depends on the one before it, and the
+thresholds: every node compares 64 rows at once, no comparison depends on the one before it, and the
 state of a tree is one bit for each leaf. It supports trees of up to 64 leaves. Larger trees,
 categorical splits and linear leaves are left to LightGBM.
 """
@@ -71,22 +71,24 @@ def build_predictors(model_texts: Sequence[str]) -> Callable[[Rows], Doubles]:
 class Forest:
     """Trees as flat arrays of nodes; see `kernels.trees.raw_scores`.
 
+    A tree's nodes where a missing value goes right come first.
+
     Attributes:
         n_features: number of columns of rows.
         tree_starts: first node of each tree, and the number of nodes, (trees + 1,).
+        tree_middles: first node of each tree where a missing value goes left, (trees,).
         split_feature: column that each node compares, (nodes,).
         thresholds: a row goes left up to this value, (nodes,), by the dtype of rows. For float32 it
             is the largest float32 up to the threshold, which gives the same comparisons.
-        default_left: whether a missing value goes left, (nodes,).
         right_mask: bits of the leaves that remain possible if a row goes right, (nodes,).
         leaf_values: from left to right, (trees, leaves).
     """
 
     n_features: int
     tree_starts: npt.NDArray[np.intp]
+    tree_middles: npt.NDArray[np.intp]
     split_feature: npt.NDArray[np.int32]
     thresholds: Mapping[str, Rows]
-    default_left: npt.NDArray[np.uint8]
     right_mask: npt.NDArray[Any]
     leaf_values: Doubles
 
@@ -108,9 +110,9 @@ class Forest:
         raw_scores(
             lines,
             self.tree_starts,
+            self.tree_middles,
             self.split_feature,
             self.thresholds[lines.dtype.name],
-            self.default_left,
             self.right_mask,
             self.leaf_values,
             out,
@@ -128,19 +130,23 @@ class Forest:
         max_leaves = max((len(tree.leaf_values) for tree in trees), default=1)
         bits = np.uint32 if max_leaves <= 32 else np.uint64
         all_bits = (1 << np.dtype(bits).itemsize * 8) - 1
-        thresholds = np.array([t for tree in trees for t in tree.threshold], np.float64)
+        starts = np.cumsum([0, *(len(tree.threshold) for tree in trees)]).astype(np.intp)
+        n_missing_right = [tree.default_left.count(False) for tree in trees]
+        nodes = [
+            (tree.split_feature[node], tree.threshold[node], all_bits & ~tree.left_leaves[node])
+            for tree in trees
+            for node in sorted(range(len(tree.threshold)), key=tree.default_left.__getitem__)
+        ]
         leaf_values = np.zeros((len(trees), max_leaves))
         for number, tree in enumerate(trees):
             leaf_values[number, : len(tree.leaf_values)] = tree.leaf_values
         return cls(
             n_features=n_features,
-            tree_starts=np.cumsum([0, *(len(tree.threshold) for tree in trees)]).astype(np.intp),
-            split_feature=np.array([f for tree in trees for f in tree.split_feature], np.int32),
-            thresholds={"float64": thresholds, "float32": _round_down(thresholds)},
-            default_left=np.array([left for tree in trees for left in tree.default_left], np.uint8),
-            right_mask=np.array(
-                [all_bits & ~leaves for tree in trees for leaves in tree.left_leaves], bits
-            ),
+            tree_starts=starts,
+            tree_middles=starts[:-1] + np.array(n_missing_right, np.intp),
+            split_feature=np.array([feature for feature, _, _ in nodes], np.int32),
+            thresholds=thresholds_by_dtype([threshold for _, threshold, _ in nodes]),
+            right_mask=np.array([mask for _, _, mask in nodes], bits),
             leaf_values=leaf_values,
         )
 
@@ -168,6 +174,12 @@ def iterate_lines(rows: Rows, n_features: int) -> Iterator[tuple[slice, Lines]]:
         lines = room[: -(-(stop - start) // GROUP_ROWS)]
         group_rows(matrix, start, lines)
         yield slice(start, stop), lines
+
+
+def thresholds_by_dtype(thresholds: Sequence[float]) -> dict[str, Rows]:
+    """The thresholds of nodes, (nodes,), by the dtype of the rows that they compare."""
+    doubles = np.array(thresholds, np.float64)
+    return {"float64": doubles, "float32": _round_down(doubles)}
 
 
 def _round_down(values: Doubles) -> npt.NDArray[np.float32]:

@@ -1,4 +1,4 @@
-"""Compiled Banzhaf values of groups of features, in groups of 32 rows.
+"""Compiled Banzhaf values of groups of features, in groups of rows with one register lane each.
 
 Imports numba, so this module is imported only inside functions.
 """
@@ -22,126 +22,157 @@ from batch_predictions.models.common.vector_ir import (
 )
 from batch_predictions.models.forest.kernels.row_groups import GROUP_ROWS, goes_right
 
+_FLOATS = ir.VectorType(ir.FloatType(), GROUP_ROWS)
+_LANES = ir.VectorType(ir.IntType(1), GROUP_ROWS)
+_BITS = ir.IntType(GROUP_ROWS)
+_ALL_ROWS = np.uint64(2**GROUP_ROWS - 1)
+N_FACTORS, N_WEIGHTS = 6, 3
+"""Factors and weights of a node; see `banzhaf.BanzhafExplainer`."""
+
 
 @intrinsic
-def _keep_leaves(
+def _multiply_down(
     typing: Any,
     columns: Any,
     split_feature: Any,
     threshold: Any,
     default_left: Any,
-    right_mask: Any,
-    left_mask: Any,
-    node_players: Any,
+    edges: Any,
+    earlier_edges: Any,
+    factors: Any,
     start: Any,
     stop: Any,
-    alive: Any,
+    passes: Any,
+    products: Any,
 ) -> Any:
-    """Clears the leaves that the nodes start to stop - 1 of one tree bar for each row of a group.
+    """Writes `passes` and `products` of the edges below the nodes start to stop - 1 of one tree.
 
-    `alive` (players, GROUP_ROWS), written, holds the leaves whose splits on a player's features a
-    row passes.
+    Args:
+        typing: numba's context.
+        columns: values of a group of rows, (features, GROUP_ROWS).
+        split_feature, threshold, default_left, edges, earlier_edges, factors: of the nodes; see
+            `banzhaf.BanzhafExplainer`.
+        start: first node.
+        stop: the node after the last.
+        passes: a bit for each row that goes along the edge and all earlier ones of its player,
+            uint64, (edges,). The entry of edge 0 has all bits.
+        products: of the factors from the root to the edge, (edges, GROUP_ROWS). The line of edge 0
+            is 1.
     """
-    arrays_before = (columns, split_feature, threshold, default_left, right_mask, left_mask)
-    signature = types.void(*arrays_before, node_players, types.intp, types.intp, alive)
+    nodes = (columns, split_feature, threshold, default_left, edges, earlier_edges, factors)
+    signature = types.void(*nodes, types.intp, types.intp, passes, products)
 
     def generate_code(context: Any, builder: Any, signature: Any, values: Any) -> Any:
-        arrays = open_arrays(context, builder, signature, values, (0, 1, 2, 3, 4, 5, 6, 9))
+        arrays = open_arrays(context, builder, signature, values, (0, 1, 2, 3, 4, 5, 6, 9, 10))
         float_type = context.get_value_type(signature.args[0].dtype)
-        mask_type = context.get_value_type(signature.args[4].dtype)
-        float_vector = ir.VectorType(float_type, GROUP_ROWS)
-        mask_vector = ir.VectorType(mask_type, GROUP_ROWS)
-        index_type = values[7].type
-        with cgutils.for_range_slice(builder, values[7], values[8], index_type(1)) as (node, _):
-            column = builder.sext(load_element(builder, arrays[1], node), index_type)
-            x = builder.load(line_pointer(builder, arrays[0], column, float_vector), align=4)
+        column_vector = ir.VectorType(float_type, GROUP_ROWS)
+        start, stop, index_type = values[7], values[8], values[7].type
+
+        def load_index(array: int, node: Any) -> Any:
+            return builder.sext(load_element(builder, arrays[array], node), index_type)
+
+        with cgutils.for_range_slice(builder, start, stop, index_type(1)) as (node, _):
+            column = load_index(1, node)
+            x = builder.load(line_pointer(builder, arrays[0], column, column_vector), align=4)
             threshold, default_left = (load_element(builder, arrays[n], node) for n in (2, 3))
-            right, left = (load_element(builder, arrays[n], node) for n in (4, 5))
-            is_right = goes_right(builder, x, threshold, default_left)
-            player = load_element(builder, arrays[6], node)
-            target = line_pointer(builder, arrays[9], player, mask_vector)
-            before = builder.load(target, align=4)
-            mask = builder.select(
-                is_right,
-                broadcast(builder, right, GROUP_ROWS),
-                broadcast(builder, left, GROUP_ROWS),
+            is_right = builder.select(
+                builder.icmp_unsigned("!=", default_left, default_left.type(0)),
+                goes_right(builder, x, threshold, missing_left=True),
+                goes_right(builder, x, threshold, missing_left=False),
             )
-            builder.store(builder.and_(before, mask), target, align=4)
+            right = builder.bitcast(is_right, _BITS)
+            passed = load_element(builder, arrays[9], load_index(5, node))
+            line = line_pointer(builder, arrays[10], load_index(4, node), _FLOATS)
+            product = builder.load(line, align=4)
+            first_edge = _first_edge(builder, node, start)
+            for side, taken in enumerate((builder.not_(right), right)):
+                edge = builder.add(first_edge, index_type(side))
+                passes_on = builder.and_(passed, taken)
+                builder.store(passes_on, cgutils.gep_inbounds(builder, arrays[9].data, edge))
+                numbers = range(3 * side, 3 * side + 3)
+                both, only_earlier, none = (
+                    _of_node(builder, arrays[6], node, n, N_FACTORS) for n in numbers
+                )
+                factor = builder.select(builder.bitcast(passed, _LANES), only_earlier, none)
+                factor = builder.select(builder.bitcast(passes_on, _LANES), both, factor)
+                line = line_pointer(builder, arrays[10], edge, _FLOATS)
+                builder.store(builder.fmul(product, factor), line, align=4)
         return context.get_dummy_value()
 
     return signature, generate_code
 
 
 @intrinsic
-def _add_leaf(
+def _sum_up(
     typing: Any,
-    value: Any,
     players: Any,
-    zero_fractions: Any,
+    edges: Any,
+    earlier_edges: Any,
+    weights: Any,
     start: Any,
     stop: Any,
-    bit: Any,
-    alive: Any,
+    passes: Any,
+    products: Any,
     total: Any,
 ) -> Any:
-    """Adds what a leaf adds to its players, the entries start to stop - 1.
+    """Adds what the nodes start to stop - 1 of one tree add to their players.
 
     Args:
         typing: numba's context.
-        value: of the leaf.
-        players: player of each entry.
-        zero_fractions: of each entry, above 0.
-        start: first entry.
-        stop: the entry after the last.
-        bit: of the leaf in its tree.
-        alive: leaves that each player lets each row reach, (players, GROUP_ROWS).
-        total: written, (players, GROUP_ROWS).
+        players, edges, earlier_edges, weights: of the nodes; see `banzhaf.BanzhafExplainer`.
+        start: first node.
+        stop: the node after the last.
+        passes: as `_multiply_down` left it.
+        products: as `_multiply_down` left it; an edge's line becomes the sum of the leaves below.
+        total: changed, (players, GROUP_ROWS).
     """
-    arrays_before = (types.float32, players, zero_fractions)
-    signature = types.void(*arrays_before, types.intp, types.intp, bit, alive, total)
+    nodes = (players, edges, earlier_edges, weights)
+    signature = types.void(*nodes, types.intp, types.intp, passes, products, total)
 
     def generate_code(context: Any, builder: Any, signature: Any, values: Any) -> Any:
-        arrays = open_arrays(context, builder, signature, values, (1, 2, 6, 7))
-        single = ir.FloatType()
-        float_vector = ir.VectorType(single, GROUP_ROWS)
-        mask_vector = ir.VectorType(context.get_value_type(signature.args[5]), GROUP_ROWS)
-        index_type = values[3].type
-        bits = broadcast(builder, values[5], GROUP_ROWS)
-        zeros = ir.Constant(mask_vector, [0] * GROUP_ROWS)
+        arrays = open_arrays(context, builder, signature, values, (0, 1, 2, 3, 6, 7, 8))
+        start, stop, index_type = values[4], values[5], values[4].type
 
-        def entries() -> Any:
-            return cgutils.for_range_slice(builder, values[3], values[4], index_type(1))
+        def load_index(array: int, node: Any) -> Any:
+            return builder.sext(load_element(builder, arrays[array], node), index_type)
 
-        def passes(player: Any) -> Any:
-            line = line_pointer(builder, arrays[6], player, mask_vector)
-            alive = builder.load(line, align=4)
-            return builder.icmp_unsigned("!=", builder.and_(alive, bits), zeros)
+        def load_lanes(edge: Any) -> Any:
+            return builder.bitcast(load_element(builder, arrays[6], edge), _LANES)
 
-        def choose(player: Any, if_passes: Any, if_not: Any) -> Any:
-            values = (
-                broadcast(builder, if_passes, GROUP_ROWS),
-                broadcast(builder, if_not, GROUP_ROWS),
-            )
-            return builder.select(passes(player), *values)
-
-        product = cgutils.alloca_once_value(builder, broadcast(builder, values[0], GROUP_ROWS))
-        with entries() as (entry, _):
-            player, fraction = (load_element(builder, arrays[n], entry) for n in (1, 2))
-            if_not = builder.fmul(fraction, single(0.5))
-            factor = choose(player, builder.fadd(if_not, single(0.5)), if_not)
-            builder.store(builder.fmul(builder.load(product), factor), product)
-        with entries() as (entry, _):
-            player, fraction = (load_element(builder, arrays[n], entry) for n in (1, 2))
-            # (o - z) over the player's own factor (z + o) / 2, which is in the product.
-            difference = builder.fsub(single(2.0), builder.fmul(fraction, single(2.0)))
-            if_passes = builder.fdiv(difference, builder.fadd(fraction, single(1.0)))
-            weight = choose(player, if_passes, single(-2.0))
-            target = line_pointer(builder, arrays[7], player, float_vector)
-            added = builder.fmul(builder.load(product), weight)
-            builder.store(builder.fadd(builder.load(target, align=4), added), target, align=4)
+        with cgutils.for_range(builder, builder.sub(stop, start)) as loop:
+            # Children come after their parents.
+            node = builder.sub(builder.sub(stop, loop.index), index_type(1))
+            target = line_pointer(builder, arrays[8], load_index(0, node), _FLOATS)
+            added = builder.load(target, align=4)
+            nothing = ir.Constant(_FLOATS, [0.0] * GROUP_ROWS)
+            weights = [_of_node(builder, arrays[3], node, n, N_WEIGHTS) for n in range(N_WEIGHTS)]
+            if_not = builder.select(load_lanes(load_index(2, node)), weights[2], nothing)
+            first_edge = _first_edge(builder, node, start)
+            sums = []
+            for side in (0, 1):
+                edge = builder.add(first_edge, index_type(side))
+                line = line_pointer(builder, arrays[7], edge, _FLOATS)
+                sums.append(builder.load(line, align=4))
+                weight = builder.select(load_lanes(edge), weights[side], if_not)
+                added = builder.fadd(added, builder.fmul(sums[side], weight))
+            builder.store(added, target, align=4)
+            line = line_pointer(builder, arrays[7], load_index(1, node), _FLOATS)
+            builder.store(builder.fadd(*sums), line, align=4)
         return context.get_dummy_value()
 
     return signature, generate_code
+
+
+def _first_edge(builder: Any, node: Any, start: Any) -> Any:
+    """The edge to a node's left child; the next one leads to its right child."""
+    number = builder.sub(node, start)
+    return builder.add(builder.shl(number, number.type(1)), number.type(1))
+
+
+def _of_node(builder: Any, array: Any, node: Any, number: int, width: int) -> Any:
+    """An element of a node's row of a matrix, in every lane."""
+    place = builder.add(builder.mul(node, node.type(width)), node.type(number))
+    return broadcast(builder, load_element(builder, array, place), GROUP_ROWS)
 
 
 @njit_cached
@@ -151,57 +182,47 @@ def banzhaf_values(
     split_feature: Any,
     threshold: Any,
     default_left: Any,
-    right_mask: Any,
-    left_mask: Any,
-    node_players: Any,
-    tree_leaves: Any,
-    leaf_values: Any,
-    leaf_players: Any,
     players: Any,
-    zero_fractions: Any,
-    leaf_bits: Any,
+    edges: Any,
+    earlier_edges: Any,
+    factors: Any,
+    weights: Any,
     out: Any,
 ) -> None:
-    """Contributions of players, tree after tree; see `banzhaf.BanzhafExplainer`.
+    """Contributions of players, tree after tree; see `banzhaf.BanzhafExplainer` for the arguments.
 
     Args:
         lines: n rows in groups, (groups, features, GROUP_ROWS).
-        leaf_bits: the bit of each leaf of a tree.
         out: written, (n, players).
     """
     n, n_players = out.shape
-    alive = np.empty((n_players, GROUP_ROWS), dtype=right_mask.dtype)
-    all_leaves = leaf_bits.sum()
+    max_nodes = 0
+    for tree in range(len(tree_starts) - 1):
+        max_nodes = max(max_nodes, tree_starts[tree + 1] - tree_starts[tree])
+    passes = np.empty(2 * max_nodes + 1, dtype=np.uint64)
+    passes[0] = _ALL_ROWS
+    products = np.empty((2 * max_nodes + 1, GROUP_ROWS), dtype=np.float32)
     total = np.empty((n_players, GROUP_ROWS), dtype=np.float32)
     for group in range(len(lines)):
-        start = group * GROUP_ROWS
-        size = min(GROUP_ROWS, n - start)
         total[:] = 0.0
         for tree in range(len(tree_starts) - 1):
-            alive[:] = all_leaves
-            _keep_leaves(
+            start, stop = tree_starts[tree], tree_starts[tree + 1]
+            products[0, :] = 1.0
+            _multiply_down(
                 lines[group],
                 split_feature,
                 threshold,
                 default_left,
-                right_mask,
-                left_mask,
-                node_players,
-                tree_starts[tree],
-                tree_starts[tree + 1],
-                alive,
+                edges,
+                earlier_edges,
+                factors,
+                start,
+                stop,
+                passes,
+                products,
             )
-            for leaf in range(tree_leaves[tree], tree_leaves[tree + 1]):
-                _add_leaf(
-                    leaf_values[leaf],
-                    players,
-                    zero_fractions,
-                    leaf_players[leaf],
-                    leaf_players[leaf + 1],
-                    leaf_bits[leaf - tree_leaves[tree]],
-                    alive,
-                    total,
-                )
-        for row in range(size):
+            _sum_up(players, edges, earlier_edges, weights, start, stop, passes, products, total)
+        first_row = group * GROUP_ROWS
+        for row in range(min(GROUP_ROWS, n - first_row)):
             for player in range(n_players):
-                out[start + row, player] = total[player, row]
+                out[first_row + row, player] = total[player, row]

@@ -1,4 +1,4 @@
-"""Compiled scoring and explaining of trees, in groups of 32 rows with one register lane each.
+"""Compiled scoring and explaining of trees, in groups of rows with one register lane each.
 
 Imports numba, so this module is imported only inside functions.
 """
@@ -32,45 +32,47 @@ def _find_exit_leaves(
     columns: Any,
     split_feature: Any,
     threshold: Any,
-    default_left: Any,
     right_mask: Any,
     start: Any,
+    middle: Any,
     stop: Any,
     exit_leaves: Any,
 ) -> Any:
     """Writes the leaf of one tree, nodes start to stop - 1, that each row of a group ends in.
 
-    Every node clears the leaves of its left side for the rows that go right; the lowest bit that
-    remains is the exit leaf. Nodes off a row's path are evaluated too: they only clear leaves of
-    other subtrees, never the exit leaf.
+    A missing value goes right at the nodes before `middle` and left at the others. Every node
+    clears the leaves of its left side for the rows that go right; the lowest bit that remains is
+    the exit leaf. Nodes off a row's path are evaluated too: they only clear leaves of other
+    subtrees, never the exit leaf.
     """
     signature = types.void(
         columns,
         split_feature,
         threshold,
-        default_left,
         right_mask,
+        types.intp,
         types.intp,
         types.intp,
         types.uint64[::1],
     )
 
     def generate_code(context: Any, builder: Any, signature: Any, values: Any) -> Any:
-        arrays = open_arrays(context, builder, signature, values, (0, 1, 2, 3, 4, 7))
+        arrays = open_arrays(context, builder, signature, values, (0, 1, 2, 3, 7))
         float_type = context.get_value_type(signature.args[0].dtype)
-        mask_type = context.get_value_type(signature.args[4].dtype)
+        mask_type = context.get_value_type(signature.args[3].dtype)
         float_vector = ir.VectorType(float_type, GROUP_ROWS)
         mask_vector = ir.VectorType(mask_type, GROUP_ROWS)
-        index_type = values[5].type
+        start, middle, stop = values[4:7]
         bits = cgutils.alloca_once_value(builder, ir.Constant(mask_vector, [-1] * GROUP_ROWS))
-        with cgutils.for_range_slice(builder, values[5], values[6], index_type(1)) as (node, _):
-            column = builder.sext(load_element(builder, arrays[1], node), index_type)
-            x = builder.load(line_pointer(builder, arrays[0], column, float_vector), align=4)
-            threshold, default_left = (load_element(builder, arrays[n], node) for n in (2, 3))
-            before = builder.load(bits)
-            mask = broadcast(builder, load_element(builder, arrays[4], node), GROUP_ROWS)
-            is_right = goes_right(builder, x, threshold, default_left)
-            builder.store(builder.select(is_right, builder.and_(before, mask), before), bits)
+        for first, last, missing_left in ((start, middle, False), (middle, stop, True)):
+            with cgutils.for_range_slice(builder, first, last, start.type(1)) as (node, _):
+                column = builder.sext(load_element(builder, arrays[1], node), start.type)
+                x = builder.load(line_pointer(builder, arrays[0], column, float_vector), align=4)
+                threshold = load_element(builder, arrays[2], node)
+                mask = broadcast(builder, load_element(builder, arrays[3], node), GROUP_ROWS)
+                is_right = goes_right(builder, x, threshold, missing_left=missing_left)
+                before = builder.load(bits)
+                builder.store(builder.select(is_right, builder.and_(before, mask), before), bits)
         count_type = ir.FunctionType(mask_vector, [mask_vector, ir.IntType(1)])
         name = f"llvm.cttz.v{GROUP_ROWS}i{mask_type.width}"
         count_trailing_zeros = cgutils.get_or_insert_function(builder.module, count_type, name)
@@ -115,9 +117,9 @@ def group_rows(rows: Any, start: int, lines: Any) -> None:
 def raw_scores(
     lines: Any,
     tree_starts: Any,
+    tree_middles: Any,
     split_feature: Any,
     threshold: Any,
-    default_left: Any,
     right_mask: Any,
     leaf_values: Any,
     out: Any,
@@ -127,9 +129,9 @@ def raw_scores(
     Args:
         lines: n rows in groups, float32 or float64, (groups, features, GROUP_ROWS).
         tree_starts: first node of each tree, and the number of nodes, (trees + 1,).
+        tree_middles: first node of each tree where a missing value goes left, (trees,).
         split_feature: column of each node, (nodes,).
         threshold: of each node, with the dtype of `lines`, (nodes,).
-        default_left: 1 where a missing value goes left, (nodes,).
         right_mask: bits of the leaves that remain possible if a row goes right, (nodes,).
         leaf_values: from left to right, (trees, leaves).
         out: written, (n,).
@@ -145,9 +147,9 @@ def raw_scores(
                 lines[group],
                 split_feature,
                 threshold,
-                default_left,
                 right_mask,
                 tree_starts[tree],
+                tree_middles[tree],
                 tree_starts[tree + 1],
                 exit_leaves,
             )
