@@ -163,37 +163,76 @@ promoted_days as (
     )
     group by all
 ),
-series_days as (
+-- The sales of each series, in order. A series begins with a sale.
+series_sales as (
     select
-        series.item_id, series.location, days.day,
-        case when days.day <= $date::DATE then coalesce(sales.units, 0) end as units,
-        last_value(sales.price ignore nulls) over (
-            partition by series.item_id, series.location order by days.day
-        ) as price,
-        case when known.week is not null then coalesce(promoted_days.promotion, 0) end as promotion,
-        case when known.week is not null then coalesce(promoted_days.display, 0) end as display,
-        case when known.week is not null then coalesce(promoted_days.mailer, 0) end as mailer
+        series.item_id,
+        series.location,
+        series.first_date,
+        list({'day': sales.day, 'units': sales.units} order by sales.day) as sold,
+        coalesce(
+            list({'day': sales.day, 'price': sales.price} order by sales.day)
+                filter (sales.price is not null),
+            []
+        ) as priced
+    from series
+    join sales
+        on sales.item_id = series.item_id and sales.location = series.location
+        and sales.level = series.level and sales.day >= series.first_date
+    group by series.item_id, series.location, series.first_date
+),
+-- Each sale as a list of the days until the next one.
+sale_lists as (
+    select
+        item_id,
+        location,
+        flatten(list_transform(sold, lambda sale, place: list_resize(
+            [sale.units], coalesce(sold[place + 1].day, $date::DATE + 1) - sale.day, 0.0
+        ))) as units,
+        list_concat(
+            list_resize([]::DOUBLE[], coalesce(priced[1].day, $date::DATE + 1) - first_date),
+            flatten(list_transform(priced, lambda sale, place: list_resize(
+                [sale.price], coalesce(priced[place + 1].day, $date::DATE + 1) - sale.day, sale.price
+            )))
+        ) as prices
+    from series_sales
+),
+promotion_lists as (
+    select
+        series.item_id,
+        series.location,
+        list(case when known.week is not null then coalesce(promotion, 0) end order by days.day)
+            as promotion,
+        list(case when known.week is not null then coalesce(display, 0) end order by days.day)
+            as display,
+        list(case when known.week is not null then coalesce(mailer, 0) end order by days.day)
+            as mailer
     from series
     join days on days.day >= series.first_date
-    left join sales
-        on sales.item_id = series.item_id and sales.location = series.location
-        and sales.day = days.day and sales.level = series.level
     left join (select unnest($known_weeks::DATE[]) as week) as known
         on known.week = date_trunc('week', days.day)::DATE
     left join promoted_days
         on promoted_days.item_id = series.item_id and promoted_days.location = series.location
         and promoted_days.day = days.day
+    where len($known_weeks::DATE[]) > 0
+    group by series.item_id, series.location
 ),
 series_lists as (
     select
-        item_id, location,
-        list(units order by day) filter (units is not null) as units,
-        list(price order by day) filter (units is not null) as prices,
-        list(promotion order by day) as promotion,
-        list(display order by day) as display,
-        list(mailer order by day) as mailer
-    from series_days
-    group by item_id, location
+        series.*,
+        sale_lists.units,
+        sale_lists.prices,
+        -- Without a calendar, null on each day.
+        list_resize([]::DOUBLE[], $date::DATE + $horizon::INTEGER + 1 - series.first_date) as unknown,
+        coalesce(promotion_lists.promotion, unknown) as promotion,
+        coalesce(promotion_lists.display, unknown) as display,
+        coalesce(promotion_lists.mailer, unknown) as mailer
+    from series
+    join sale_lists
+        on sale_lists.item_id = series.item_id and sale_lists.location = series.location
+    left join promotion_lists
+        on promotion_lists.item_id = series.item_id
+        and promotion_lists.location = series.location
 )
 select
     $date::DATE as date,
@@ -204,11 +243,11 @@ select
     series.first_date,
     series.last_date,
     series.units_84d,
-    series_lists.units,
-    series_lists.prices,
-    series_lists.promotion,
-    series_lists.display,
-    series_lists.mailer,
+    series.units,
+    series.prices,
+    series.promotion,
+    series.display,
+    series.mailer,
     try_cast(items.attributes['lead_time_days'] as DOUBLE) as lead_time_days,
     try_cast(items.attributes['review_days'] as DOUBLE) as review_days,
     try_cast(items.attributes['service_level'] as DOUBLE) as service_level,
@@ -216,7 +255,5 @@ select
     try_cast(items.attributes['min_order'] as DOUBLE) as min_order,
     try_cast(items.attributes['holding_cost'] as DOUBLE) as holding_cost,
     try_cast(items.attributes['lost_sale_cost'] as DOUBLE) as lost_sale_cost
-from series
-join series_lists
-    on series_lists.item_id = series.item_id and series_lists.location = series.location
+from series_lists as series
 left join raw.items as items on items.item_id = series.item_id
