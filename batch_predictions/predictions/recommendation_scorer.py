@@ -51,7 +51,7 @@ class RecommendationScorer:
     best candidates are kept with their scores.
     """
 
-    version: ClassVar[str] = "13"
+    version: ClassVar[str] = "14"
     dictionary_columns: ClassVar[tuple[str, ...]] = ("item_ids.list.element",)
 
     def __init__(self, model: Recommender, context: ScorerContext) -> None:

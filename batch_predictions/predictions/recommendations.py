@@ -71,10 +71,16 @@ recommendations = BatchPrediction(
     rows=f"""
         with sorted_histories as (
             -- By item, newest day first. One list to sort instead of one for each column.
-            select user_id, list_sort(list({{
-                item_id: item_id, age: ($date::DATE - date)::INTEGER, events: events,
-                targets: targets, is_seen: is_seen, event_time: event_time, rating: rating
-            }})) as entries
+            select
+                user_id,
+                list_sort(list({{
+                    item_id: item_id, age: ($date::DATE - date)::INTEGER, events: events,
+                    targets: targets, is_seen: is_seen, event_time: event_time, rating: rating
+                }})) as entries,
+                bool_and(targets is not distinct from events) as has_only_targets,
+                bool_and(is_seen is true) as is_all_seen,
+                bool_and(event_time is null) as has_no_times,
+                bool_and(rating is null) as has_no_ratings
             from {_HISTORY} group by user_id
         ),
         histories as (
@@ -83,21 +89,17 @@ recommendations = BatchPrediction(
                 list_transform(entries, lambda entry: entry.item_id) as item_ids,
                 list_transform(entries, lambda entry: entry.age) as ages,
                 list_transform(entries, lambda entry: entry.events) as events,
-                -- Null where they say nothing: all events of a target type, all seen, no times, no
-                -- ratings. Lists are what reading and writing a shard costs.
-                nullif(list_transform(entries, lambda entry: entry.targets), events) as targets,
-                nullif(
-                    list_transform(entries, lambda entry: entry.is_seen),
-                    list_transform(entries, lambda entry: true)
-                ) as is_seen,
-                nullif(
-                    list_transform(entries, lambda entry: entry.event_time),
-                    list_transform(entries, lambda entry: null)
-                ) as timestamps,
-                nullif(
-                    list_transform(entries, lambda entry: entry.rating),
-                    list_transform(entries, lambda entry: null)
-                ) as ratings
+                -- Null where they say nothing: lists are what making, reading and writing a shard
+                -- costs.
+                case when not has_only_targets
+                    then list_transform(entries, lambda entry: entry.targets) end as targets,
+                case when not is_all_seen
+                    then list_transform(entries, lambda entry: entry.is_seen) end as is_seen,
+                case when not has_no_times
+                    then list_transform(entries, lambda entry: entry.event_time) end
+                    as timestamps,
+                case when not has_no_ratings
+                    then list_transform(entries, lambda entry: entry.rating) end as ratings
             from sorted_histories
         )
         select

@@ -35,50 +35,80 @@ FIRST_TIME_HALF_LIVES = (14, 30, 90)
 """Half-lives of `first_time_events_<days>`: of returning users' first interaction with the item."""
 
 _DECAYED_STATS = {
-    "decayed_events": (POPULARITY_HALF_LIVES, "true"),
-    "returning_events": (RETURNING_HALF_LIVES, "date > user_first_day"),
-    "first_time_events": (FIRST_TIME_HALF_LIVES, "date = pair_first_day and date > user_first_day"),
+    "decayed_events": ("events", POPULARITY_HALF_LIVES, "true"),
+    "returning_events": ("events", RETURNING_HALF_LIVES, "days.date > users.first_day"),
+    "first_time_events": (
+        "first_events",
+        FIRST_TIME_HALF_LIVES,
+        "pairs.first_day > users.first_day",
+    ),
+    "decayed_targets": ("targets", (14,), "true"),
 }
+"""Column, half-lives and condition of sums, by statistic."""
 ITEM_STATS = (
-    *(f"{name}_{days}" for name, (half_lives, _) in _DECAYED_STATS.items() for days in half_lives),
+    *(
+        f"{name}_{days}"
+        for name, (_, half_lives, _) in _DECAYED_STATS.items()
+        for days in half_lives
+    ),
     "events",
     "users",
     "days_since_first",
     "targets",
-    "decayed_targets_14",
 )
 """Names of the statistics."""
 
 
-def _decayed_columns() -> str:
+def _decayed(name: str) -> str:
+    column, half_lives, condition = _DECAYED_STATS[name]
     return ", ".join(
-        f"coalesce(fsum(events * pow(0.5, ($date::DATE - date) / {days}.0)) "
-        f"filter ({condition}), 0) as {name}_{days}"
-        for name, (half_lives, condition) in _DECAYED_STATS.items()
+        f"coalesce(fsum({column} * decay_{days}) filter ({condition}), 0) as {name}_{days}"
         for days in half_lives
     )
 
 
+def _decays() -> str:
+    days = sorted({days for _, half_lives, _ in _DECAYED_STATS.values() for days in half_lives})
+    return ", ".join(f"pow(0.5, ($date::DATE - date) / {n}.0) as decay_{n}" for n in days)
+
+
 ITEM_STATS_SQL = f"""
-    with dated as (
+    with days as (select user_id, item_id, date, events, targets from {{interactions}}),
+    users as (select user_id, min(date) as first_day from days group by user_id),
+    decays as (select date, {_decays()} from (select distinct date from days)),
+    pairs as (
+        select item_id, user_id, min(date) as first_day, arg_min(events, date) as first_events
+        from days group by item_id, user_id
+    ),
+    first_times as (
         select
-            *,
-            min(date) over (partition by user_id) as user_first_day,
-            min(date) over (partition by user_id, item_id) as pair_first_day
-        from {{interactions}}
+            item_id,
+            {_decayed("first_time_events")},
+            count(*)::DOUBLE as users,
+            ($date::DATE - min(pairs.first_day))::DOUBLE as days_since_first
+        from pairs
+        join users on users.user_id = pairs.user_id
+        join decays on decays.date = pairs.first_day
+        group by item_id
+    ),
+    sums as (
+        select
+            item_id,
+            {_decayed("decayed_events")},
+            {_decayed("returning_events")},
+            {_decayed("decayed_targets")},
+            fsum(events) as events,
+            fsum(targets) as targets
+        from days
+        join users on users.user_id = days.user_id
+        join decays on decays.date = days.date
+        group by item_id
     )
-    select
-        item_id,
-        {_decayed_columns()},
-        fsum(events) as events,
-        count(distinct user_id)::DOUBLE as users,
-        ($date::DATE - min(date))::DOUBLE as days_since_first,
-        fsum(targets) as targets,
-        coalesce(fsum(targets * pow(0.5, ($date::DATE - date) / 14.0)), 0) as decayed_targets_14
-    from dated group by item_id order by item_id
+    select sums.*, first_times.* exclude (item_id)
+    from sums join first_times on first_times.item_id = sums.item_id order by sums.item_id
 """
-"""Statistics per item of {interactions}, a relation (user_id, item_id, date, events, targets)
-to `$date`."""
+"""Statistics per item of {interactions}, a relation (user_id, item_id, date, events, targets) to
+`$date` with one row per user, item and day."""
 
 
 @dataclass(frozen=True)
