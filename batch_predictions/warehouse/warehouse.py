@@ -218,11 +218,18 @@ class Warehouse(dg.ConfigurableResource[Any]):
             WarehouseError: columns are missing, unknown or mistyped, the key is not unique, or a
                 row is of another partition. Nothing was written.
         """
+        fixed = fixed_columns(table, partition, part)
         if isinstance(rows, str):
             bound = used_parameters(rows, parameters)
             return self._with_retry(
                 lambda db: self._write_and_replace(
-                    db, table, partition, rows, bound, part, metadata
+                    db,
+                    table,
+                    partition,
+                    typed_rows(db, table, rows, bound, fixed),
+                    bound,
+                    part,
+                    metadata,
                 )
             )
         with self.connect() as db:
@@ -231,7 +238,8 @@ class Warehouse(dg.ConfigurableResource[Any]):
                 relation = "select * from arrow_rows"
             else:
                 relation = select_from_parquet(rows)
-            return self._write_and_replace(db, table, partition, relation, {}, part, metadata)
+            select = typed_rows(db, table, relation, {}, fixed)
+            return self._write_and_replace(db, table, partition, select, {}, part, metadata)
 
     def replace_partitions(
         self,
@@ -272,13 +280,19 @@ class Warehouse(dg.ConfigurableResource[Any]):
         db.execute(f"create temp table {staged} as {rows}", used_parameters(rows, parameters))
         try:
             check_partition_column(db, table, staged, partitions)
-            select = f"select * from temp.{staged} where {column} = $partition_key::DATE"
-            return {
-                key: self._write_and_replace(
-                    db, table, key, select, {"partition_key": key}, part, metadata
+            relation = f"select * from temp.{staged} where {column} = $partition_key::DATE"
+            results: dict[str, WriteResult] = {}
+            select = None
+            for key in partitions:
+                bound = {"partition_key": key}
+                # The columns are those of the staged table, the same for each partition.
+                select = select or typed_rows(
+                    db, table, relation, bound, fixed_columns(table, key, part)
                 )
-                for key in partitions
-            }
+                results[key] = self._write_and_replace(
+                    db, table, key, select, bound, part, metadata
+                )
+            return results
         finally:
             db.execute(f"drop table temp.{staged}")
 
@@ -304,14 +318,13 @@ class Warehouse(dg.ConfigurableResource[Any]):
         db: DuckDBPyConnection,
         table: Table,
         partition: str | None,
-        relation: str,
+        select: str,
         bound: dict[str, Any],
         part: Mapping[str, str] | None,
         metadata: Mapping[str, str] | None,
     ) -> WriteResult:
+        """Writes the rows of a query, made by `typed_rows`, to a draft that replaces the file."""
         target = self.path(table, partition, part)
-        fixed = fixed_columns(table, partition, part)
-        select = typed_rows(db, table, relation, bound, fixed)
         with partition_files.scratch_dir(self.folder) as scratch:
             draft = scratch / "data.parquet"
             footer = ""
@@ -326,7 +339,8 @@ class Warehouse(dg.ConfigurableResource[Any]):
                 ).fetchone()
             except (ConversionException, OutOfRangeException) as error:
                 raise WarehouseError(f"{table.qualified}: {_first_line(error)}") from error
-            check_rows(db, table, draft, fixed)
+            if copied and copied[0]:
+                check_rows(db, table, draft, fixed_columns(table, partition, part))
             with draft.open("rb") as file:
                 os.fsync(file.fileno())
             # An unchanged file keeps its time, so that nothing downstream becomes stale.
