@@ -66,8 +66,8 @@ HEAVY = {
 }
 COMPILED = {
     "inference/topk/vectors.py",
-    "models/demand/kernels/gru_network.py",
     "models/common/vector_ir.py",
+    "models/demand/kernels/gru_network.py",
     "models/forest/kernels/banzhaf.py",
     "models/forest/kernels/row_groups.py",
     "models/forest/kernels/trees.py",

@@ -128,8 +128,8 @@ class RecommendationsSettings(Section):
     exact_reasons: bool = Field(
         False,
         description="Whether reasons come from the Shapley values of single features, summed by "
-        "group. false: from the Banzhaf values of groups of features, which takes a tenth of the "
-        "time and gives nearly always the same reason.",
+        "group. false: from the Banzhaf values of groups of features, which takes a small part of "
+        "the time and gives nearly always the same reason.",
     )
     attribution_days: int = Field(
         1,

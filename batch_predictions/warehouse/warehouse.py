@@ -281,18 +281,15 @@ class Warehouse(dg.ConfigurableResource[Any]):
         try:
             check_partition_column(db, table, staged, partitions)
             relation = f"select * from temp.{staged} where {column} = $partition_key::DATE"
-            results: dict[str, WriteResult] = {}
-            select = None
-            for key in partitions:
-                bound = {"partition_key": key}
-                # The columns are those of the staged table, the same for each partition.
-                select = select or typed_rows(
-                    db, table, relation, bound, fixed_columns(table, key, part)
+            # The columns are those of the staged table, the same for each partition.
+            fixed = fixed_columns(table, None, part)
+            select = typed_rows(db, table, relation, {"partition_key": None}, fixed)
+            return {
+                key: self._write_and_replace(
+                    db, table, key, select, {"partition_key": key}, part, metadata
                 )
-                results[key] = self._write_and_replace(
-                    db, table, key, select, bound, part, metadata
-                )
-            return results
+                for key in partitions
+            }
         finally:
             db.execute(f"drop table temp.{staged}")
 

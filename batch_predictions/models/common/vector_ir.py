@@ -25,6 +25,17 @@ def load_element(builder: Any, array: Any, index: Any) -> Any:
     return builder.load(cgutils.gep_inbounds(builder, array.data, index))
 
 
+def load_index(builder: Any, array: Any, index: Any) -> Any:
+    """An element of an array of 32-bit integers, as wide as an index."""
+    return builder.sext(load_element(builder, array, index), index.type)
+
+
+def place_in_matrix(builder: Any, array: Any, line: Any, column: Any) -> Any:
+    """The place of an element among all of a contiguous matrix."""
+    width = builder.extract_value(array.shape, 1)
+    return builder.add(builder.mul(line, width), column)
+
+
 def vector_pointer(builder: Any, array: Any, index: Any, vector_type: Any) -> Any:
     """The address of the elements from `index` on of a contiguous array, as that of a vector."""
     pointer = cgutils.gep_inbounds(builder, array.data, index)

@@ -173,18 +173,16 @@ def _iterate_nodes(tree: Tree, players: Sequence[int]) -> Iterator[_Node]:
         earlier_edge, before = last_edges.get(player, (0, 1.0))
         factors, weights = [], []
         for side, child in enumerate(tree.children[node]):
-            is_leaf = child < 0
-            count = tree.leaf_counts[-1 - child] if is_leaf else tree.node_counts[child]
-            share = count / tree.node_counts[node]
+            share = tree.share(node, side)
             fraction = before * share
-            value = tree.leaf_values[-1 - child] if is_leaf else 1.0
+            value = tree.leaf_values[-1 - child] if child < 0 else 1.0
             factors += [
                 value * (fraction + 1) / (before + 1),
                 value * fraction / (before + 1),
                 value * share,
             ]
             weights.append(_weight(fraction) - _weight(before))
-            if not is_leaf:
+            if child >= 0:
                 child_edge = 2 * number + 1 + side
                 stack.append((child, child_edge, last_edges | {player: (child_edge, fraction)}))
         yield _Node(

@@ -44,6 +44,12 @@ class Tree:
     leaf_values: list[float]
     leaf_counts: list[int]
 
+    def share(self, node: int, side: int) -> float:
+        """Share of a node's training rows that go to its left (0) or right (1) child."""
+        child = self.children[node][side]
+        count = self.node_counts[child] if child >= 0 else self.leaf_counts[-1 - child]
+        return count / self.node_counts[node]
+
 
 def parse_model(text: str) -> tuple[int, list[Tree]]:
     """The number of features and the trees of a model.

@@ -199,11 +199,9 @@ def group_by_player(
     """The players of a path, each with its zero fraction and its splits."""
     steps: dict[int, tuple[float, Path]] = {}
     for node, goes_right in path:
-        child = tree.children[node][goes_right]
-        count = tree.node_counts[child] if child >= 0 else tree.leaf_counts[-1 - child]
         player = players[tree.split_feature[node]]
         zero_fraction, splits = steps.get(player, (1.0, []))
-        zero_fraction *= count / tree.node_counts[node]
+        zero_fraction *= tree.share(node, goes_right)
         steps[player] = zero_fraction, [*splits, (node, goes_right)]
     return [(player, fraction, splits) for player, (fraction, splits) in steps.items()]
 

@@ -18,7 +18,9 @@ from batch_predictions.models.common.vector_ir import (
     broadcast,
     line_pointer,
     load_element,
+    load_index,
     open_arrays,
+    place_in_matrix,
 )
 from batch_predictions.models.forest.kernels.row_groups import GROUP_ROWS, goes_right
 
@@ -26,8 +28,6 @@ _FLOATS = ir.VectorType(ir.FloatType(), GROUP_ROWS)
 _LANES = ir.VectorType(ir.IntType(1), GROUP_ROWS)
 _BITS = ir.IntType(GROUP_ROWS)
 _ALL_ROWS = np.uint64(2**GROUP_ROWS - 1)
-N_FACTORS, N_WEIGHTS = 6, 3
-"""Factors and weights of a node; see `banzhaf.BanzhafExplainer`."""
 
 
 @intrinsic
@@ -67,12 +67,8 @@ def _multiply_down(
         float_type = context.get_value_type(signature.args[0].dtype)
         column_vector = ir.VectorType(float_type, GROUP_ROWS)
         start, stop, index_type = values[7], values[8], values[7].type
-
-        def load_index(array: int, node: Any) -> Any:
-            return builder.sext(load_element(builder, arrays[array], node), index_type)
-
         with cgutils.for_range_slice(builder, start, stop, index_type(1)) as (node, _):
-            column = load_index(1, node)
+            column = load_index(builder, arrays[1], node)
             x = builder.load(line_pointer(builder, arrays[0], column, column_vector), align=4)
             threshold, default_left = (load_element(builder, arrays[n], node) for n in (2, 3))
             is_right = builder.select(
@@ -81,8 +77,8 @@ def _multiply_down(
                 goes_right(builder, x, threshold, missing_left=False),
             )
             right = builder.bitcast(is_right, _BITS)
-            passed = load_element(builder, arrays[9], load_index(5, node))
-            line = line_pointer(builder, arrays[10], load_index(4, node), _FLOATS)
+            passed = load_element(builder, arrays[9], load_index(builder, arrays[5], node))
+            line = line_pointer(builder, arrays[10], load_index(builder, arrays[4], node), _FLOATS)
             product = builder.load(line, align=4)
             first_edge = _first_edge(builder, node, start)
             for side, taken in enumerate((builder.not_(right), right)):
@@ -90,9 +86,7 @@ def _multiply_down(
                 passes_on = builder.and_(passed, taken)
                 builder.store(passes_on, cgutils.gep_inbounds(builder, arrays[9].data, edge))
                 numbers = range(3 * side, 3 * side + 3)
-                both, only_earlier, none = (
-                    _of_node(builder, arrays[6], node, n, N_FACTORS) for n in numbers
-                )
+                both, only_earlier, none = (_of_node(builder, arrays[6], node, n) for n in numbers)
                 factor = builder.select(builder.bitcast(passed, _LANES), only_earlier, none)
                 factor = builder.select(builder.bitcast(passes_on, _LANES), both, factor)
                 line = line_pointer(builder, arrays[10], edge, _FLOATS)
@@ -133,20 +127,19 @@ def _sum_up(
         arrays = open_arrays(context, builder, signature, values, (0, 1, 2, 3, 6, 7, 8))
         start, stop, index_type = values[4], values[5], values[4].type
 
-        def load_index(array: int, node: Any) -> Any:
-            return builder.sext(load_element(builder, arrays[array], node), index_type)
-
         def load_lanes(edge: Any) -> Any:
             return builder.bitcast(load_element(builder, arrays[6], edge), _LANES)
 
         with cgutils.for_range(builder, builder.sub(stop, start)) as loop:
             # Children come after their parents.
             node = builder.sub(builder.sub(stop, loop.index), index_type(1))
-            target = line_pointer(builder, arrays[8], load_index(0, node), _FLOATS)
+            target = line_pointer(builder, arrays[8], load_index(builder, arrays[0], node), _FLOATS)
             added = builder.load(target, align=4)
             nothing = ir.Constant(_FLOATS, [0.0] * GROUP_ROWS)
-            weights = [_of_node(builder, arrays[3], node, n, N_WEIGHTS) for n in range(N_WEIGHTS)]
-            if_not = builder.select(load_lanes(load_index(2, node)), weights[2], nothing)
+            weights = [_of_node(builder, arrays[3], node, n) for n in range(3)]
+            if_not = builder.select(
+                load_lanes(load_index(builder, arrays[2], node)), weights[2], nothing
+            )
             first_edge = _first_edge(builder, node, start)
             sums = []
             for side in (0, 1):
@@ -156,7 +149,7 @@ def _sum_up(
                 weight = builder.select(load_lanes(edge), weights[side], if_not)
                 added = builder.fadd(added, builder.fmul(sums[side], weight))
             builder.store(added, target, align=4)
-            line = line_pointer(builder, arrays[7], load_index(1, node), _FLOATS)
+            line = line_pointer(builder, arrays[7], load_index(builder, arrays[1], node), _FLOATS)
             builder.store(builder.fadd(*sums), line, align=4)
         return context.get_dummy_value()
 
@@ -169,9 +162,9 @@ def _first_edge(builder: Any, node: Any, start: Any) -> Any:
     return builder.add(builder.shl(number, number.type(1)), number.type(1))
 
 
-def _of_node(builder: Any, array: Any, node: Any, number: int, width: int) -> Any:
-    """An element of a node's row of a matrix, in every lane."""
-    place = builder.add(builder.mul(node, node.type(width)), node.type(number))
+def _of_node(builder: Any, array: Any, node: Any, number: int) -> Any:
+    """An element of a node's line of a matrix, in every lane."""
+    place = place_in_matrix(builder, array, node, node.type(number))
     return broadcast(builder, load_element(builder, array, place), GROUP_ROWS)
 
 

@@ -18,6 +18,7 @@ from batch_predictions.models.common.vector_ir import (
     broadcast,
     line_pointer,
     load_element,
+    load_index,
     open_arrays,
 )
 from batch_predictions.models.forest.kernels.row_groups import GROUP_ROWS, goes_right
@@ -66,7 +67,7 @@ def _find_exit_leaves(
         bits = cgutils.alloca_once_value(builder, ir.Constant(mask_vector, [-1] * GROUP_ROWS))
         for first, last, missing_left in ((start, middle, False), (middle, stop, True)):
             with cgutils.for_range_slice(builder, first, last, start.type(1)) as (node, _):
-                column = builder.sext(load_element(builder, arrays[1], node), start.type)
+                column = load_index(builder, arrays[1], node)
                 x = builder.load(line_pointer(builder, arrays[0], column, float_vector), align=4)
                 threshold = load_element(builder, arrays[2], node)
                 mask = broadcast(builder, load_element(builder, arrays[3], node), GROUP_ROWS)

@@ -59,7 +59,7 @@ ITEM_STATS = (
 """Names of the statistics."""
 
 
-def _decayed(name: str) -> str:
+def _decayed_sums(name: str) -> str:
     column, half_lives, condition = _DECAYED_STATS[name]
     return ", ".join(
         f"coalesce(fsum({column} * decay_{days}) filter ({condition}), 0) as {name}_{days}"
@@ -67,7 +67,7 @@ def _decayed(name: str) -> str:
     )
 
 
-def _decays() -> str:
+def _decay_columns() -> str:
     days = sorted({days for _, half_lives, _ in _DECAYED_STATS.values() for days in half_lives})
     return ", ".join(f"pow(0.5, ($date::DATE - date) / {n}.0) as decay_{n}" for n in days)
 
@@ -75,7 +75,7 @@ def _decays() -> str:
 ITEM_STATS_SQL = f"""
     with days as (select user_id, item_id, date, events, targets from {{interactions}}),
     users as (select user_id, min(date) as first_day from days group by user_id),
-    decays as (select date, {_decays()} from (select distinct date from days)),
+    decays as (select date, {_decay_columns()} from (select distinct date from days)),
     pairs as (
         select item_id, user_id, min(date) as first_day, arg_min(events, date) as first_events
         from days group by item_id, user_id
@@ -83,7 +83,7 @@ ITEM_STATS_SQL = f"""
     first_times as (
         select
             item_id,
-            {_decayed("first_time_events")},
+            {_decayed_sums("first_time_events")},
             count(*)::DOUBLE as users,
             ($date::DATE - min(pairs.first_day))::DOUBLE as days_since_first
         from pairs
@@ -94,9 +94,9 @@ ITEM_STATS_SQL = f"""
     sums as (
         select
             item_id,
-            {_decayed("decayed_events")},
-            {_decayed("returning_events")},
-            {_decayed("decayed_targets")},
+            {_decayed_sums("decayed_events")},
+            {_decayed_sums("returning_events")},
+            {_decayed_sums("decayed_targets")},
             fsum(events) as events,
             fsum(targets) as targets
         from days
@@ -151,7 +151,13 @@ class ItemFeatures:
         )
         with duckdb.connect() as db:
             db.register("interactions_", table)
-            query = ITEM_STATS_SQL.format(interactions="interactions_")
+            # A table of interactions may have several rows of a user, item and day.
+            query = ITEM_STATS_SQL.format(
+                interactions="""(
+                    select user_id, item_id, date, fsum(events) as events, fsum(targets) as targets
+                    from interactions_ group by user_id, item_id, date
+                )"""
+            )
             stats = db.sql(query, params={"date": as_of}).to_arrow_table()
         ids = rows.item_ids.take(stats["item_id"].combine_chunks())
         stats = stats.set_column(0, "item_id", ids)

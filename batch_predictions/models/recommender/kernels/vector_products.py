@@ -20,7 +20,9 @@ from batch_predictions.models.common.vector_ir import (
     broadcast,
     line_pointer,
     load_element,
+    load_index,
     open_arrays,
+    place_in_matrix,
     vector_pointer,
 )
 
@@ -58,7 +60,7 @@ def add_products_to_tile(
         float_type = context.get_value_type(signature.args[5].dtype)
         vector = ir.VectorType(float_type, TILE_COLUMNS)
         tile_rows = [builder.add(row, row.type(number)) for number in range(TILE_ROWS)]
-        places = [_index_in(builder, arrays[5], line, column) for line in tile_rows]
+        places = [place_in_matrix(builder, arrays[5], line, column) for line in tile_rows]
         targets = [vector_pointer(builder, arrays[5], place, vector) for place in places]
         size = float_type.get_abi_size(context.target_data)
         totals = [
@@ -69,11 +71,11 @@ def add_products_to_tile(
         name = f"llvm.fma.v{TILE_COLUMNS}f{8 * size}"
         multiply_add = cgutils.get_or_insert_function(builder.module, function_type, name)
         with cgutils.for_range(builder, terms) as loop:
-            place = _index_in(builder, arrays[1], loop.index, column)
+            place = place_in_matrix(builder, arrays[1], loop.index, column)
             pointer = vector_pointer(builder, arrays[1], place, vector)
             factors = builder.load(pointer, align=size)
             for total, line in zip(totals, tile_rows, strict=True):
-                place = _index_in(builder, arrays[0], loop.index, line)
+                place = place_in_matrix(builder, arrays[0], loop.index, line)
                 factor = load_element(builder, arrays[0], place)
                 products = [broadcast(builder, factor, TILE_COLUMNS), factors, builder.load(total)]
                 builder.store(builder.call(multiply_add, products), total)
@@ -109,7 +111,7 @@ def sum_lines(
         index_type = values[2].type
         total = cgutils.alloca_once_value(builder, ir.Constant(vector, [0.0] * LINE_COLUMNS))
         with cgutils.for_range_slice(builder, values[2], values[3], index_type(1)) as (entry, _):
-            number = builder.sext(load_element(builder, arrays[1], entry), index_type)
+            number = load_index(builder, arrays[1], entry)
             pointer = line_pointer(builder, arrays[4], number, vector)
             weight = load_element(builder, arrays[0], entry)
             line = builder.load(pointer, align=4)
@@ -120,9 +122,3 @@ def sum_lines(
         return context.get_dummy_value()
 
     return signature, generate_code
-
-
-def _index_in(builder: Any, array: Any, line: Any, column: Any) -> Any:
-    """The place of an element among all of a contiguous matrix."""
-    width = builder.extract_value(array.shape, 1)
-    return builder.add(builder.mul(line, width), column)

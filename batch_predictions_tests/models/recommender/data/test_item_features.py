@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import date, timedelta
 
 import numpy as np
@@ -31,8 +32,9 @@ def item_features(
     items: pa.StringArray = ITEMS,
     metadata: ItemMetadata | None = None,
     promotions: pa.Table | None = None,
+    rows: Sequence[tuple[str, str, int, float]] = ROWS,
 ) -> ItemFeatures:
-    users, ids, ages, events = zip(*ROWS, strict=True)
+    users, ids, ages, events = zip(*rows, strict=True)
     days = [AS_OF - timedelta(days=age) for age in ages]
     table = pa.table({"user_id": users, "item_id": ids, "date": days, "events": events})
     return ItemFeatures.from_interactions(
@@ -81,6 +83,15 @@ OLD_IS_PROMOTED = pa.table(
         "tomorrow": [True],
     }
 )
+
+
+def test_rows_of_one_user_item_and_day_are_added():
+    whole = [*ROWS, ("cat", "none", 0, 4)]
+    in_halves = [(*row[:3], row[3] / 2) for row in whole for _ in range(2)]
+    expected = item_features(rows=whole).stats
+    assert expected["first_time_events_14"] == pytest.approx([1, 4, 0])
+    for name, values in item_features(rows=in_halves).stats.items():
+        np.testing.assert_allclose(values, expected[name], rtol=1e-12, err_msg=name)
 
 
 def test_take_keeps_stats_and_promotions():
