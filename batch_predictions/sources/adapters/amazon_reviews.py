@@ -12,6 +12,7 @@ from typing import ClassVar
 
 import duckdb
 
+from batch_predictions.sources.files.content import verify_gzip
 from batch_predictions.sources.files.file_source import FileSource
 from batch_predictions.sources.rows.file_rows import (
     FILE_NAME,
@@ -95,6 +96,8 @@ class AmazonReviewsSource(FileSource):
             table: reviews or items.
             limit: number of lines of each file to read; None: all.
         """
+        for path in self.files(table):
+            verify_gzip(path, path.name)
         limit_clause = "" if limit is None else f" limit {int(limit)}"
         line_queries = [
             f"select line, {quote_literal(path.name)} as {FILE_NAME}, "

@@ -13,6 +13,8 @@ from pathlib import Path
 import duckdb
 
 from batch_predictions.sources.base import SourceError
+from batch_predictions.sources.files.content import read_head
+from batch_predictions.sources.files.csv_scan import CsvScan
 from batch_predictions.sources.rows.file_rows import (
     FILE_NAME,
     LINE_ERROR,
@@ -24,16 +26,8 @@ from batch_predictions.sources.rows.file_rows import (
 from batch_predictions.warehouse.path_sql import quote_files
 from batch_predictions.warehouse.sql_literals import quote_identifier, quote_literal
 
-# DuckDB's error types and the reasons of refusals. Of several errors of a line, the first is given.
-_LINE_ERRORS = {
-    "INVALID ENCODING": "line {line} is not UTF-8: save the file as UTF-8",
-    "TOO MANY COLUMNS": "line {line} has more fields than the header: quote values that contain "
-    "the delimiter",
-    "MISSING COLUMNS": "line {line} has fewer fields than the header: give every line all fields",
-    "UNQUOTED VALUE": "line {line} has text after a closing quote: double the quotes within a "
-    "quoted value",
-}
-_HEAD_BYTES = 1 << 16
+HEAD_BYTES = 1 << 16
+"""How much of a file is read for its header."""
 
 
 @dataclass(frozen=True)
@@ -110,12 +104,17 @@ def _read_dialect(
     """Reads files of one dialect; returns SQL of the rows and of the damaged lines."""
     suffix = uuid.uuid4().hex
     rows, damaged = f"temp.rows_{suffix}", f"temp.damaged_{suffix}"
+    sizes = {path: path.stat().st_size for path in paths}
     try:
         _create_rows(db, paths, dialect, limit, suffix)
     except duckdb.Error as error:
         raise _read_error(error, folder, paths) from error
-    _refuse_unclosed_quote(db, folder, suffix)
-    _create_damaged(db, suffix)
+    scan = CsvScan(db, folder, dialect.names, dialect.header, suffix)
+    scan.refuse_unclosed_quote()
+    scan.create_damaged()
+    if limit is None:
+        for path, size in sizes.items():
+            scan.refuse_lost_lines(path, size)
     header_lines = 1 if dialect.header else 0
     file_name = f"{len(str(folder)) + 2}) as {FILE_NAME}"
     names = ", ".join(quote_identifier(name) for name in dialect.names)
@@ -158,47 +157,6 @@ def _create_rows(
     )
 
 
-def _create_damaged(db: duckdb.DuckDBPyConnection, suffix: str) -> None:
-    """Creates a table of the damaged lines: path, line, csv_line, reason, nth of the file."""
-    types = ", ".join(quote_literal(error_type) for error_type in _LINE_ERRORS)
-    reasons = " ".join(
-        f"when {quote_literal(error_type)} "
-        f"then replace({quote_literal(text)}, '{{line}}', line::VARCHAR)"
-        for error_type, text in _LINE_ERRORS.items()
-    )
-    db.execute(
-        f"create temp table damaged_{suffix} as "
-        "select *, row_number() over (partition by __path order by line) as nth, "
-        f"case error_type {reasons} else 'line ' || line || ': ' || error_message end as reason "
-        "from (select s.file_path as __path, r.line, any_value(r.csv_line) as csv_line, "
-        f"arg_min(r.error_type, coalesce(list_position([{types}], r.error_type), 99)) "
-        "as error_type, any_value(r.error_message) as error_message "
-        f"from temp.rejects_{suffix} r join temp.scans_{suffix} s using (scan_id, file_id) "
-        "group by 1, 2)"
-    )
-
-
-def _refuse_unclosed_quote(db: duckdb.DuckDBPyConnection, folder: Path, suffix: str) -> None:
-    """Raises SourceError if a quote is not closed: the lines after it cannot be split into rows."""
-    row = db.execute(
-        "select s.file_path, min(r.line), arg_min(starts_with(r.error_type, 'LINE SIZE') and "
-        "(len(regexp_replace(r.csv_line, '[^\"]', '', 'g')) % 2 = 0), r.line) "
-        f"from temp.rejects_{suffix} r "
-        f"join temp.scans_{suffix} s using (scan_id, file_id) "
-        "where r.error_type = 'LINE SIZE OVER MAXIMUM' "
-        "or (r.error_type = 'UNQUOTED VALUE' and contains(r.csv_line, chr(10))) "
-        "group by all order by all limit 1"
-    ).fetchone()
-    if row:
-        problem = (
-            "the line is longer than 2 MB: shorten its values, or write the file as Parquet"
-            if row[2]
-            else "a quote is opened and not closed, so that the lines after it cannot be split "
-            "into rows: close it, or double it within a value"
-        )
-        raise SourceError(f"{_relative(row[0], folder)}, line {row[1]}: {problem}")
-
-
 def _read_error(error: duckdb.Error, folder: Path, paths: Sequence[Path]) -> SourceError:
     """An error of DuckDB as one that names the file and the remedy."""
     text = str(error)
@@ -219,7 +177,7 @@ def _read_header(path: Path, name: str) -> str:
     """The first line of a file."""
     if path.stat().st_size == 0:
         raise SourceError(f"{name} is empty (0 bytes): write at least a header, or remove it")
-    head = read_head(path, name)
+    head = read_head(path, name, HEAD_BYTES)
     try:
         # Only complete lines are decoded: the last character that was read may be incomplete.
         header = (head[: head.rfind(b"\n") + 1] or head).split(b"\n")[0].decode("utf-8-sig")
@@ -234,29 +192,6 @@ def _read_header(path: Path, name: str) -> str:
     if "\0" in header:
         raise SourceError(f"{name}, line 1 contains zero bytes (UTF-16?): save it as UTF-8")
     return header
-
-
-def read_head(path: Path, name: str) -> bytes:
-    """The first bytes of a file, uncompressed if its name ends with .gz or .zst.
-
-    Raises:
-        SourceError: the compressed file is not complete.
-    """
-    import pyarrow as pa
-
-    compression = {".gz": "gzip", ".zst": "zstd"}.get(path.suffix)
-    try:
-        with pa.input_stream(str(path), compression=compression) as file:
-            head: bytes = file.read(_HEAD_BYTES)
-    except OSError as error:
-        if not compression:
-            raise
-        raise SourceError(
-            f"{name} is not a complete {compression} file ({error}): write it again"
-        ) from None
-    if not head and compression:
-        raise SourceError(f"{name} is not a complete {compression} file: write it again")
-    return head
 
 
 def _relative(path: str, folder: Path) -> str:

@@ -9,7 +9,7 @@ from pathlib import Path
 import duckdb
 
 from batch_predictions.sources.base import SourceError
-from batch_predictions.sources.files.compressed import verify_gzip
+from batch_predictions.sources.files.content import verify_gzip
 from batch_predictions.sources.files.delimited import read_delimited, sniff_dialect
 from batch_predictions.sources.files.json_lines import read_json_lines
 from batch_predictions.sources.files.parquet import read_parquet_files

@@ -20,6 +20,7 @@ from pydantic import BaseModel, ValidationError
 from batch_predictions.durability import atomic_write
 from batch_predictions.settings import DuckDBSettings
 from batch_predictions.sources.files.mapped_groups import MappedGroup
+from batch_predictions.sources.files.parquet import verify_row_count
 from batch_predictions.sources.fingerprints import hash_json
 from batch_predictions.sources.memory_database import as_source_errors, connect_memory
 from batch_predictions.sources.rows.daily_rows import dated_rows_sql
@@ -250,7 +251,10 @@ def _index_group(
                 row_group = interpret_rows(db, table, rows, columns, interpretation)
                 counted = _count_rows(db, table, row_group, own_types, settings.rules)
             for path in batch:
-                _set_days(index, group.name_of(path), reading, counted)
+                name = group.name_of(path)
+                _set_days(index, name, reading, counted)
+                if group.files.format == "parquet":
+                    verify_row_count(path, name, sum(row[2] for row in counted if row[0] == name))
 
 
 def _count_rows(

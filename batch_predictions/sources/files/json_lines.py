@@ -11,7 +11,8 @@ from typing import Any
 import duckdb
 
 from batch_predictions.sources.base import SourceError
-from batch_predictions.sources.files.delimited import Dialect, read_delimited, read_head
+from batch_predictions.sources.files.content import read_head
+from batch_predictions.sources.files.delimited import HEAD_BYTES, Dialect, read_delimited
 from batch_predictions.sources.rows.file_rows import (
     FILE_NAME,
     LINE_ERROR,
@@ -123,7 +124,7 @@ def _add_pointers(
 
 def _refuse_array(path: Path, name: str) -> None:
     """Raises SourceError for a file that is one array, not lines."""
-    if read_head(path, name).removeprefix(b"\xef\xbb\xbf").lstrip()[:1] == b"[":
+    if read_head(path, name, HEAD_BYTES).removeprefix(b"\xef\xbb\xbf").lstrip()[:1] == b"[":
         raise SourceError(
             f"{name} is a JSON array: write one object a line, as `jq -c '.[]' {name}` does"
         )

@@ -60,6 +60,19 @@ def read_parquet_files(
     return FileRows(relation, types)
 
 
+def verify_row_count(path: Path, name: str, rows: int) -> None:
+    """Compares the number of rows that were read of a file with that of its footer.
+
+    Raises:
+        SourceError: the numbers differ.
+    """
+    import pyarrow.parquet as pq
+
+    written = pq.read_metadata(path).num_rows
+    if rows != written:
+        raise SourceError(f"{name} has {written:,} rows, but {rows:,} were read: write it again")
+
+
 def _names_of(path: Path, folder: Path) -> list[str]:
     """Names of a file's columns as they are written; DuckDB renames those that repeat others."""
     import pyarrow as pa

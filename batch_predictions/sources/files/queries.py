@@ -17,7 +17,7 @@ import duckdb
 
 from batch_predictions.settings import DuckDBSettings
 from batch_predictions.sources.base import SourceError, raw_table
-from batch_predictions.sources.files.compressed import verify_gzip
+from batch_predictions.sources.files.content import verify_gzip
 from batch_predictions.sources.files.patterns import is_pattern
 from batch_predictions.sources.fingerprints import hash_json
 from batch_predictions.sources.memory_database import connect_memory

@@ -6,6 +6,9 @@ import gzip
 import json
 from pathlib import Path
 
+import pytest
+
+from batch_predictions.sources import SourceError
 from batch_predictions.tables import ITEMS, REVIEWS
 from batch_predictions_tests.worlds.source_folders import SourceFolder, total_counts
 
@@ -65,3 +68,11 @@ def test_all_formats_are_read_and_a_damaged_line_is_quarantined(tmp_path: Path) 
     assert "line 2 is not a JSON object" in refused["reason"]
     [item] = folder.rows("from raw.items")
     assert (item["item_id"], item["title"], item["price"]) == ("B2", "A book", 9.5)
+
+
+def test_a_damaged_gzip_file_stops_the_ingest(tmp_path: Path) -> None:
+    content = gzip.compress(json.dumps(LINE_2023).encode() + b"\n")
+    folder = SourceFolder(tmp_path, kind="amazon_reviews")
+    folder.write("Books.jsonl.gz", content[:-8] + bytes(4) + content[-4:])
+    with pytest.raises(SourceError, match=r"Books\.jsonl\.gz is not a complete gzip file"):
+        folder.ingest(REVIEWS)

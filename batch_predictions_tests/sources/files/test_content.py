@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from batch_predictions.sources import SourceError
-from batch_predictions.sources.files.compressed import verify_gzip
+from batch_predictions.sources.files.content import verify_gzip
 from batch_predictions_tests.worlds.source_folders import HEADER, SourceFolder
 
 CONTENT = gzip.compress((HEADER + "".join(f"u{n},i,2024-01-03,1\n" for n in range(500))).encode())

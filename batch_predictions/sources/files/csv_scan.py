@@ -1,0 +1,157 @@
+"""What a scan of delimited files by DuckDB has refused, and what it has skipped without a word."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import duckdb
+
+from batch_predictions.sources.base import SourceError
+from batch_predictions.sources.files.content import count_lines, find_long_line
+from batch_predictions.warehouse.sql_literals import quote_identifier, quote_literal
+
+# DuckDB's error types and the reasons of refusals. Of several errors of a line, the first is given.
+_LINE_ERRORS = {
+    "INVALID ENCODING": "line {line} is not UTF-8: save the file as UTF-8",
+    "TOO MANY COLUMNS": "line {line} has more fields than the header: quote values that contain "
+    "the delimiter",
+    "MISSING COLUMNS": "line {line} has fewer fields than the header: give every line all fields",
+    "UNQUOTED VALUE": "line {line} has text after a closing quote: double the quotes within a "
+    "quoted value",
+}
+_UNCLOSED_QUOTE = (
+    "a quote is opened and not closed, so that the lines after it cannot be split into rows: close "
+    "it, or double it within a value"
+)
+_LONG_LINE = "the line is longer than 2 MB: shorten its values, or write the file as Parquet"
+_MAX_LINE_BYTES = 2_000_000
+
+
+@dataclass(frozen=True)
+class CsvScan:
+    """The temporary tables of one scan: rows, and DuckDB's tables of refused lines.
+
+    Attributes:
+        db: connection of the tables.
+        folder: folder to which file names are relative.
+        names: columns of the files.
+        header: whether the first line of a file has their names.
+        suffix: of the names of the tables.
+    """
+
+    db: duckdb.DuckDBPyConnection
+    folder: Path
+    names: tuple[str, ...]
+    header: bool
+    suffix: str
+
+    def refuse_unclosed_quote(self) -> None:
+        """Raises SourceError if a quote is not closed, as far as DuckDB has noticed it."""
+        row = self.db.execute(
+            f"select __path, min(line) from {self._rejects} "
+            "where error_type = 'LINE SIZE OVER MAXIMUM' "
+            "or (error_type = 'UNQUOTED VALUE' and contains(csv_line, chr(10))) "
+            "group by all order by all limit 1"
+        ).fetchone()
+        if row:
+            self._refuse_long_line(Path(row[0]))
+            raise SourceError(f"{self._name(row[0])}, line {row[1]}: {_UNCLOSED_QUOTE}")
+
+    def create_damaged(self) -> None:
+        """Creates a table of the damaged lines: path, line, csv_line, reason, nth of the file."""
+        types = ", ".join(quote_literal(error_type) for error_type in _LINE_ERRORS)
+        reasons = " ".join(
+            f"when {quote_literal(error_type)} "
+            f"then replace({quote_literal(text)}, '{{line}}', line::VARCHAR)"
+            for error_type, text in _LINE_ERRORS.items()
+        )
+        self.db.execute(
+            f"create temp table damaged_{self.suffix} as "
+            "select *, row_number() over (partition by __path order by line) as nth, "
+            f"case error_type {reasons} "
+            "else 'line ' || line || ': ' || error_message end as reason "
+            "from (select __path, line, any_value(csv_line) as csv_line, "
+            f"arg_min(error_type, coalesce(list_position([{types}], error_type), 99)) "
+            "as error_type, any_value(error_message) as error_message "
+            f"from {self._rejects} group by 1, 2)"
+        )
+
+    def refuse_lost_lines(self, path: Path, size: int) -> None:
+        """Compares the rows and damaged lines of a file with its lines, which are counted apart.
+
+        DuckDB skips lines without a word after some damage: after a quote that is not closed, or a
+        line that is longer than its buffer.
+
+        Args:
+            path: a file of the scan.
+            size: its bytes before the scan.
+
+        Raises:
+            SourceError: lines of the file are in no row.
+        """
+        name = self._name(str(path))
+        counted = count_lines(path, name)
+        # Of one column, an empty line is a row; of several, it is none.
+        skipped = counted.empty if len(self.names) > 1 else 0
+        lines = self._rows_by_path.get(str(path), 0) + int(self.header) + skipped
+        if lines == counted.lines:
+            return
+        breaks, empty = self._count_breaks_in_rows(path)
+        lines += breaks - (empty if len(self.names) > 1 else 0)
+        if lines == counted.lines:
+            return
+        if path.stat().st_size != size:
+            raise SourceError(f"{name} has changed while it was read: run again")
+        self._refuse_long_line(path)
+        [(unclosed,)] = self.db.execute(
+            f"select min(line) from {self._rejects} "
+            "where error_type = 'UNQUOTED VALUE' and __path = $1",
+            [str(path)],
+        ).fetchall()
+        place = f"{name}, line {unclosed}" if unclosed else name
+        numbers = f"{lines:,} of {counted.lines:,} lines could be read"
+        raise SourceError(f"{place}: {_UNCLOSED_QUOTE} ({numbers})")
+
+    def _refuse_long_line(self, path: Path) -> None:
+        line = find_long_line(path, _MAX_LINE_BYTES)
+        if line is not None:
+            raise SourceError(f"{self._name(str(path))}, line {line}: {_LONG_LINE}")
+
+    @property
+    def _rejects(self) -> str:
+        """SQL of the refused lines: path, line, csv_line, error_type, error_message."""
+        # Where lines end in CR LF, DuckDB has the LF of the line before in the text of a line.
+        return (
+            "(select s.file_path as __path, r.line, ltrim(r.csv_line, chr(10)) as csv_line, "
+            f"r.error_type, r.error_message from temp.rejects_{self.suffix} r "
+            f"join temp.scans_{self.suffix} s using (scan_id, file_id))"
+        )
+
+    @cached_property
+    def _rows_by_path(self) -> dict[str, int]:
+        """Rows and damaged lines of each file."""
+        counts = self.db.execute(
+            "select __path, sum(rows)::BIGINT from ("
+            f"select __path, count(*) as rows from temp.rows_{self.suffix} group by all union all "
+            f"select __path, count(*) from temp.damaged_{self.suffix} group by all) group by all"
+        ).fetchall()
+        return dict(counts)
+
+    def _count_breaks_in_rows(self, path: Path) -> tuple[int, int]:
+        """Line breaks within the values and damaged lines of a file, and empty lines among them."""
+        names = ", ".join(quote_identifier(name) for name in self.names)
+        [counts] = self.db.execute(
+            "select coalesce(sum(len(lines) - 1), 0)::BIGINT, coalesce(sum(len("
+            "list_filter(lines[2:-2], lambda line: line in ('', chr(13))))), 0)::BIGINT "
+            "from (select string_split(value, chr(10)) as lines from ("
+            f"select unnest([{names}]) as value from temp.rows_{self.suffix} where __path = $1 "
+            f"union all select csv_line from temp.damaged_{self.suffix} where __path = $1) "
+            "where contains(value, chr(10)))",
+            [str(path)],
+        ).fetchall()
+        return counts[0], counts[1]
+
+    def _name(self, path: str) -> str:
+        return path.removeprefix(f"{self.folder}/")
