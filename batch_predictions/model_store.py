@@ -30,6 +30,7 @@ from batch_predictions.durability import (
     write_and_fsync,
 )
 from batch_predictions.file_hashes import hash_file, hash_files
+from batch_predictions.relative_paths import FileName, RelativePath
 from batch_predictions.settings import Settings
 
 Content = TypeVar("Content", bound=BaseModel)
@@ -45,13 +46,13 @@ class ModelManifest(BaseModel):
 
     model_config = ConfigDict(frozen=True)
 
-    model: str
-    version: str
+    model: FileName
+    version: FileName
     trained_through: dt.date
     candidate: str
     parameters: dict[str, Any]
     data_version: str
-    files: dict[str, str]
+    files: dict[RelativePath, str]
 
 
 class Decision(BaseModel):
@@ -59,8 +60,8 @@ class Decision(BaseModel):
 
     model_config = ConfigDict(frozen=True)
 
-    model: str
-    version: str
+    model: FileName
+    version: FileName
     effective_from: dt.date
     decision: Verdict
     why: str

@@ -44,6 +44,7 @@ GROUND = {
     "model_store",
     "reporting",
     "redaction",
+    "relative_paths",
     "backup",
     "usual_check",
 }

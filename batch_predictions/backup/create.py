@@ -60,7 +60,7 @@ def create_backup(
             file = _add(home, path, pool, earlier)
             if file is not None:
                 files.append(file)
-        backup = Backup(name, str(home), sorted(files, key=lambda file: file.path))
+        backup = Backup(name=name, home=str(home), files=sorted(files, key=lambda file: file.path))
         pool.write(backup)
         return backup
 
@@ -106,11 +106,11 @@ def _add(home: Path, path: str, pool: Pool, earlier: dict[str, BackupFile]) -> B
                 return kept
             if not is_sqlite:
                 sha256, size = pool.add(source)
-                return BackupFile(path, size, stat.st_mtime_ns, sha256)
+                return BackupFile(path=path, size=size, mtime_ns=stat.st_mtime_ns, sha256=sha256)
     except FileNotFoundError:
         return None
     sha256, size = _add_sqlite(file, pool)
-    return BackupFile(path, size, stat.st_mtime_ns, sha256)
+    return BackupFile(path=path, size=size, mtime_ns=stat.st_mtime_ns, sha256=sha256)
 
 
 def _add_sqlite(file: Path, pool: Pool) -> tuple[str, int]:

@@ -10,18 +10,19 @@ import json
 import os
 import uuid
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
-from pathlib import Path
-from typing import BinaryIO
+from pathlib import Path, PurePosixPath
+from typing import Annotated, BinaryIO
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
 from batch_predictions.backup.storage import BackupError, BackupStorage
+from batch_predictions.relative_paths import RelativePath
 
 VERSION = 1
 BLOCK_BYTES = 1 << 20
 
 
-@dataclass(frozen=True)
-class BackupFile:
+class BackupFile(BaseModel):
     """A file of a backup.
 
     Attributes:
@@ -31,14 +32,15 @@ class BackupFile:
         sha256: of its bytes.
     """
 
-    path: str
-    size: int
-    mtime_ns: int
-    sha256: str
+    model_config = ConfigDict(frozen=True)
+
+    path: RelativePath
+    size: int = Field(ge=0)
+    mtime_ns: int = Field(ge=0, lt=1 << 63)
+    sha256: Annotated[str, StringConstraints(pattern=r"\A[0-9a-f]{64}\z")]
 
 
-@dataclass(frozen=True)
-class Backup:
+class Backup(BaseModel):
     """A backup.
 
     Attributes:
@@ -47,9 +49,22 @@ class Backup:
         files: all its files, by path.
     """
 
+    model_config = ConfigDict(frozen=True)
+
     name: str
     home: str
     files: list[BackupFile]
+
+    def validate_paths(self) -> None:
+        """Checks that the files can be in one folder.
+
+        Raises:
+            ValueError: two files have one path, or a file has the path of another's folder.
+        """
+        paths = {file.path for file in self.files}
+        folders = {str(folder) for path in paths for folder in PurePosixPath(path).parents}
+        if len(paths) < len(self.files) or paths & folders:
+            raise ValueError("two files have one path")
 
     @property
     def size(self) -> int:
@@ -86,14 +101,16 @@ class Pool:
                     f"{label} is of version {content['version']}, and this program reads "
                     f"{VERSION}: install the version that wrote it"
                 )
-            files = [BackupFile(**file) for file in content["files"]]
-            return Backup(chosen, content["home"], files)
-        except (OSError, ValueError, KeyError, TypeError) as error:
+            backup = Backup(name=chosen, home=content["home"], files=content["files"])
+            backup.validate_paths()
+            return backup
+        except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
             raise BackupError(f"{label} cannot be read: choose another backup") from error
 
     def write(self, backup: Backup) -> None:
         """Adds a backup whose objects are all there."""
-        content = {"version": VERSION, "home": backup.home, "files": [*map(asdict, backup.files)]}
+        files = [file.model_dump() for file in backup.files]
+        content = {"version": VERSION, "home": backup.home, "files": files}
         self.storage.write_list(backup.name, json.dumps(content, indent=0))
 
     def add(self, source: BinaryIO) -> tuple[str, int]:

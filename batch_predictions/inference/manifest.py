@@ -7,6 +7,8 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
+from batch_predictions.relative_paths import FileName
+
 MANIFEST = "manifest.json"
 
 
@@ -15,11 +17,11 @@ class Shard(BaseModel):
 
     model_config = ConfigDict(frozen=True)
 
-    name: str
+    name: FileName
     rows: int
     first_key: str
     last_key: str
-    result: str
+    result: FileName
 
 
 class StagingManifest(BaseModel):
@@ -32,7 +34,7 @@ class StagingManifest(BaseModel):
     key: tuple[str, ...]
     rows: int
     shards: tuple[Shard, ...]
-    lookup_tables: dict[str, str]
+    lookup_tables: dict[str, FileName]
     scorer: str
     model: str | None
     model_version: str

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import json
 import sqlite3
 import threading
 from contextlib import closing
@@ -28,6 +29,7 @@ from batch_predictions.home import write_state
 from batch_predictions.serving.lookup import Lookup
 from batch_predictions.settings import Settings
 from batch_predictions.warehouse import Warehouse
+from batch_predictions_tests.test_relative_paths import OUTSIDE
 from batch_predictions_tests.worlds.home import STATE
 from batch_predictions_tests.worlds.serving import DAY, ServingWorld, open_world
 
@@ -208,6 +210,24 @@ def test_damaged_bytes_are_refused_and_no_home_is_made(
     with pytest.raises(BackupError, match=r"the bytes of state\.yaml are"):
         restore_backup(backup, pool, tmp_path / "new")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["backups", "home"]
+
+
+@pytest.mark.parametrize("path", [*OUTSIDE, "state.yaml/below"])
+def test_a_path_that_leads_out_of_the_home_is_refused(
+    world: ServingWorld, pool: Pool, storage: FolderStorage, tmp_path: Path, path: str
+) -> None:
+    create_backup(world.settings.home, pool, "a")
+    listing = json.loads(storage.read_list("a"))
+    copies = [{**file, "path": path} for file in listing["files"] if file["path"] == "state.yaml"]
+    storage.write_list("a", json.dumps({**listing, "files": listing["files"] + copies}))
+    before = sorted(tmp_path.rglob("*"))
+    with pytest.raises(BackupError, match=r"a\.json of .* cannot be read"):
+        restore_backup(pool.read("a"), pool, tmp_path / "new")
+    result = CliRunner().invoke(
+        make_app(), ["--home", str(tmp_path / "new"), "restore", str(storage.folder)]
+    )
+    assert result.exit_code == 1, result.output
+    assert sorted(tmp_path.rglob("*")) == before
 
 
 def test_a_home_that_is_not_empty_is_not_replaced(world: ServingWorld, pool: Pool) -> None:

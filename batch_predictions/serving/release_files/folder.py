@@ -141,7 +141,9 @@ def read_manifest(path: Path) -> ReleaseFileManifest:
             f"{path.name} has the format {manifest.format_version}, this program reads "
             f"{FORMAT_VERSION}: install the version of the platform that exported it"
         )
-    if manifest.name != path.name or number_of(manifest.file) != manifest.number:
+    if manifest.name != path.name or manifest.file != file_name(
+        manifest.number, manifest.release_id
+    ):
         raise ReleaseFileError(f"{path.name} is the manifest of another file: export again")
     return manifest
 

@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
@@ -28,6 +28,7 @@ from batch_predictions.object_store import (
     require_obstore,
     without_credentials,
 )
+from batch_predictions.relative_paths import validate_relative_path
 from batch_predictions.sources.base import SourceError
 
 if TYPE_CHECKING:
@@ -141,12 +142,13 @@ class ObjectCache:
         # Object stores show folders as empty objects, whose names end with a slash.
         objects = {name: meta for name, meta in found if name and not name.endswith("/")}
         for name in objects:
-            path = PurePosixPath(name)
-            if path.is_absolute() or {"..", "."} & set(path.parts) or str(path) != name:
+            try:
+                validate_relative_path(name)
+            except ValueError:
                 raise SourceError(
                     f"{self.visible_url} has an object {name!r}, which cannot be the name of a "
                     "file: rename it"
-                )
+                ) from None
         return objects
 
     def _download(self, store: ObjectStore, name: str) -> list[str | int | None]:
