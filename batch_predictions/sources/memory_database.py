@@ -10,6 +10,7 @@ import duckdb
 
 from batch_predictions.settings import DuckDBSettings
 from batch_predictions.sources.base import SourceError
+from batch_predictions.warehouse.shared_database import CLOSED_OPTIONS
 
 
 def connect_memory(
@@ -20,9 +21,8 @@ def connect_memory(
     Args:
         limits: memory and threads; None: two threads, for small queries.
         spill: folder of what does not fit into memory; None: DuckDB's default.
-        options: further options of DuckDB.
     """
-    config: dict[str, str | bool | int | float | list[str]] = {"threads": 2, **options}
+    config: dict[str, str | bool | int | float | list[str]] = {"threads": 2, **CLOSED_OPTIONS}
     if limits is not None:
         config |= {"memory_limit": limits.memory_limit, "threads": limits.threads}
     if spill is not None:

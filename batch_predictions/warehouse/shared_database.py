@@ -17,6 +17,14 @@ from dagster_duckdb import DuckDBResource
 
 Prepare: TypeAlias = Callable[[duckdb.DuckDBPyConnection], object]
 
+CLOSED_OPTIONS = {
+    "autoinstall_known_extensions": False,
+    "autoload_known_extensions": False,
+    "allow_community_extensions": False,
+    "allow_persistent_secrets": False,
+}
+"""Options of DuckDB with which no name in a query loads an extension, or a secret of the user."""
+
 MAX_OPEN_DATABASES = 4
 """Of more, the least recently used one is closed, when its cursors are."""
 
@@ -77,7 +85,7 @@ class SharedDuckDBResource(DuckDBResource):
 
 def open_database(config: Mapping[str, Any] | None = None) -> duckdb.DuckDBPyConnection:
     """A database in memory that is not shared, with times in UTC; the caller closes it."""
-    database = duckdb.connect(":memory:", config=dict(config or {}))
+    database = duckdb.connect(":memory:", config={**CLOSED_OPTIONS, **(config or {})})
     database.execute("set global timezone = 'UTC'")
     return database
 

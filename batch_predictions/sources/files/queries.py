@@ -1,7 +1,7 @@
 """Queries over a source's files, from the setting `source.queries`.
 
-A query runs in a DuckDB connection of its own that may read the files of the source's folder and
-nothing else. Its result is kept as a Parquet file, which is read like a file of the source.
+A query runs in a sandbox that can read the source's folder. Its result is kept as a Parquet file,
+which is read like a file of the source.
 """
 
 from __future__ import annotations
@@ -20,9 +20,13 @@ from batch_predictions.sources.base import SourceError, raw_table
 from batch_predictions.sources.files.content import verify_gzip
 from batch_predictions.sources.files.patterns import is_pattern
 from batch_predictions.sources.fingerprints import hash_json
-from batch_predictions.sources.memory_database import connect_memory
+from batch_predictions.sources.sandbox import (
+    SandboxError,
+    connect_sandbox,
+    is_file_name,
+    parse_select,
+)
 from batch_predictions.warehouse.path_sql import escape_pattern, join_pattern
-from batch_predictions.warehouse.sql_literals import quote_literal
 
 _BATCH_ROWS = 50_000
 _KEPT_RESULTS = 2
@@ -109,7 +113,7 @@ class SourceQuery:
         for path in self.files():
             verify_gzip(path, str(path.relative_to(self.folder)))
         try:
-            with _connect(self.folder, draft.parent, limits) as db:
+            with connect_sandbox(self.folder, draft.parent / ".spill", limits) as db:
                 reader = db.sql(self._absolute_sql()).to_arrow_reader(_BATCH_ROWS)
                 with pq.ParquetWriter(draft, reader.schema, compression="zstd") as writer:
                     for batch in reader:
@@ -126,7 +130,7 @@ class SourceQuery:
         """The query with absolute paths: the connection refuses relative ones."""
         tree = _parse(self.table, self.sql)
         for node, key, name in _path_nodes(tree):
-            if key == "table_name" and self._is_path(name):
+            if key == "table_name" and is_file_name(name):
                 path = self._absolute_pattern(name)
                 node |= {"table_name": path, "qualified_name": {"path": [path]}}
             elif key == "text" and self._match_or_none(name):
@@ -148,13 +152,8 @@ class SourceQuery:
         return [
             name
             for _, key, name in _path_nodes(_parse(self.table, self.sql))
-            if (self._is_path(name) if key == "table_name" else self._match_or_none(name))
+            if (is_file_name(name) if key == "table_name" else self._match_or_none(name))
         ]
-
-    @staticmethod
-    def _is_path(name: str) -> bool:
-        """Whether a name after `from` is a file: others are names of subqueries."""
-        return "." in name or "/" in name or "*" in name
 
     def _match(self, name: str) -> list[Path]:
         paths = self._match_or_none(name)
@@ -180,20 +179,15 @@ class SourceQuery:
 
 
 def _parse(table_name: str, sql: str) -> dict[str, Any]:
-    """The syntax tree of a query, as DuckDB writes it.
+    """The syntax tree of a query.
 
     Raises:
-        SourceError: it is not one SELECT.
+        SourceError: it is not one SELECT over files of the source.
     """
-    setting = f"source.queries.{table_name}"
-    with duckdb.connect() as db:
-        row = db.execute("select json_serialize_sql($1::VARCHAR)", [sql]).fetchone()
-    assert row is not None
-    tree: dict[str, Any] = json.loads(row[0])
-    if tree["error"] or len(tree["statements"]) != 1:
-        reason = str(tree.get("error_message", "there are several statements")).splitlines()[0]
-        raise SourceError(f"{setting} is not one SELECT ({reason}). The query is: {sql}")
-    return tree
+    try:
+        return parse_select(sql)
+    except SandboxError as error:
+        raise SourceError(f"source.queries.{table_name}: {error}. The query is: {sql}") from error
 
 
 def _path_nodes(tree: Any) -> Iterator[tuple[dict[str, Any], str, str]]:
@@ -222,20 +216,3 @@ def _texts(tree: Any) -> Iterator[tuple[dict[str, Any], str, str]]:
             yield tree, "text", tree["text"]
         for item in tree.values():
             yield from _texts(item)
-
-
-def _connect(folder: Path, scratch: Path, limits: DuckDBSettings) -> duckdb.DuckDBPyConnection:
-    """A connection that can read the folder, spill to `scratch`, and do nothing else outside."""
-    db = connect_memory(
-        limits,
-        scratch / ".spill",
-        autoinstall_known_extensions=False,
-        autoload_known_extensions=False,
-        allow_community_extensions=False,
-    )
-    # A pattern must begin with an allowed folder as it is written, a file with the folder's name.
-    allowed = ", ".join(map(quote_literal, {str(folder): 1, escape_pattern(folder): 1}))
-    db.execute(f"set allowed_directories = [{allowed}]")
-    db.execute("set enable_external_access = false")
-    db.execute("set lock_configuration = true")
-    return db

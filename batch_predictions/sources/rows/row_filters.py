@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 import duckdb
 
 from batch_predictions.sources.base import SourceError, raw_table
 from batch_predictions.sources.rows.file_rows import LEFT_OUT, LINE_ERROR, FileRows
-
-_ROWS = "rows_of_the_files"
+from batch_predictions.sources.sandbox import SandboxError, validate_condition
 
 
 def validate_conditions(conditions: Mapping[str, str]) -> None:
@@ -21,19 +20,17 @@ def validate_conditions(conditions: Mapping[str, str]) -> None:
     for table_name, condition in conditions.items():
         raw_table(table_name, "source.where")
         setting = f"source.where.{table_name}"
-        try:
-            duckdb.SQLExpression(condition)  # refuses anything but expressions
-            names = duckdb.get_table_names(f"select 1 from {_ROWS} where ({condition}\n)")
-        except duckdb.Error as error:
-            raise SourceError(
-                f"{setting} {condition!r} is not a condition ({_first_line(error)}): write one "
-                "such as \"status in ('paid', 'fulfilled')\""
-            ) from error
-        if names != {_ROWS}:
-            raise SourceError(
-                f"{setting} {condition!r} reads {', '.join(sorted(names - {_ROWS}))}: a condition "
-                "may use the columns of the row only; write source.queries for more"
-            )
+        _validate(condition, setting)
+
+
+def _validate(condition: str, setting: str, columns: Collection[str] | None = None) -> None:
+    try:
+        validate_condition(condition, columns)
+    except SandboxError as error:
+        raise SourceError(
+            f"{setting} {condition!r} is not a condition ({error}): write one such as "
+            "\"status in ('paid', 'fulfilled')\", or source.queries for more"
+        ) from error
 
 
 def apply_condition(
@@ -52,6 +49,7 @@ def apply_condition(
     Raises:
         SourceError: the condition cannot be evaluated.
     """
+    _validate(condition, setting, rows.types)
     relation = (
         f"(select *, {LINE_ERROR} is null and not coalesce(({condition}\n)::BOOLEAN, false) "
         f"as {LEFT_OUT} from {rows.relation})"

@@ -69,7 +69,7 @@ def test_conditions_of_snapshots_and_weekly_tables(tmp_path: Path) -> None:
     [
         ("status = 'paid') or (1 = 1", "is not a condition"),
         ("status = 'paid'; drop table x", "is not a condition"),
-        ("order_id in (select order_id from 'other.csv')", r"reads other\.csv: .* source\.queries"),
+        ("order_id in (select order_id from 'other.csv')", r"has a subquery.* source\.queries"),
         ("state = 'paid'", r"cannot be evaluated: .*\"state\" not found.* The columns are user_id"),
         ("order_id > 5", r"cannot be evaluated: .*try_cast\(quantity as double\)"),
     ],
