@@ -14,7 +14,6 @@ from pydantic_settings import (
     BaseSettings,
     PydanticBaseSettingsSource,
     SettingsConfigDict,
-    YamlConfigSettingsSource,
 )
 
 from batch_predictions.redaction import configure, has_secret, is_secret_name, redact
@@ -42,6 +41,7 @@ from batch_predictions.settings.recommendations import (
 from batch_predictions.settings.sentiment import SentimentSettings
 from batch_predictions.settings.source import SourceSettings
 from batch_predictions.settings.training import TrainingSettings
+from batch_predictions.settings.yaml_file import StrictYamlSource
 
 FILE_NAME = "batch_predictions.yaml"
 DEFAULT_HOME = Path(".batch_predictions")
@@ -102,7 +102,7 @@ class Settings(BaseSettings):
         return (
             init_settings,
             env_settings,
-            *(YamlConfigSettingsSource(settings_cls, yaml_file=file) for file in files),
+            *(StrictYamlSource(settings_cls, yaml_file=file) for file in files),
         )
 
     @classmethod
