@@ -42,9 +42,20 @@ class ModelError(RuntimeError):
 
 
 class ModelManifest(BaseModel):
-    """The manifest of a stored model: what it was trained on, and the hashes of its files."""
+    """The manifest of a stored model: what it was trained on, and the hashes of its files.
 
-    model_config = ConfigDict(frozen=True)
+    Attributes:
+        model: recommender, demographic, churn, sentiment or demand.
+        version: the model, the last day of its training rows and a hash of its content.
+        trained_through: last day of its training rows.
+        candidate: name of the candidate, such as als.
+        parameters: hyper-parameters of the training.
+        data_version: hash of the training rows.
+        files: SHA-256 of its files by their path.
+        checksum: of the other values; empty in manifests of earlier versions.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
 
     model: FileName
     version: FileName
@@ -53,6 +64,13 @@ class ModelManifest(BaseModel):
     parameters: dict[str, Any]
     data_version: str
     files: dict[RelativePath, str]
+    checksum: str = ""
+
+    def compute_checksum(self) -> str:
+        """The SHA-256 of its other values, as they are read back from JSON."""
+        written = ModelManifest.model_validate_json(self.model_dump_json())
+        text = written.model_dump_json(exclude={"checksum"})
+        return hashlib.sha256(text.encode()).hexdigest()
 
 
 class Decision(BaseModel):
@@ -114,6 +132,7 @@ class ModelStore(dg.ConfigurableResource[Any]):
                 data_version=data_version,
                 files=files,
             )
+            manifest = manifest.model_copy(update={"checksum": manifest.compute_checksum()})
             target = self._folder(model) / "versions" / manifest.version
             if not target.exists():
                 write_and_fsync(draft / "manifest.json", manifest.model_dump_json(indent=2))
@@ -164,9 +183,13 @@ class ModelStore(dg.ConfigurableResource[Any]):
         """The first file of a version that is missing, unreadable or changed; None: intact."""
         folder = self.folder(model, version)
         try:
-            files = self.manifest(model, version).files
+            manifest = self.manifest(model, version)
         except (ModelError, OSError, ValueError):
             return folder / "manifest.json"
+        is_own = (manifest.model, manifest.version) == (model, version)
+        if not is_own or manifest.checksum not in ("", manifest.compute_checksum()):
+            return folder / "manifest.json"
+        files = manifest.files
         paths = ((folder / name, digest) for name, digest in files.items())
         return next((path for path, digest in paths if not _has_hash(path, digest)), None)
 

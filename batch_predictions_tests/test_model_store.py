@@ -114,6 +114,24 @@ def test_a_manifest_that_cannot_be_read_is_named(models: ModelStore) -> None:
     assert models.damaged_file("recommender", version) == path
 
 
+def test_a_flipped_bit_of_a_manifest_is_found_wherever_it_is(models: ModelStore) -> None:
+    version = save(models, dt.date(2024, 3, 10)).version
+    path = models.folder("recommender", version) / "manifest.json"
+    content = path.read_bytes()
+    for position in range(0, len(content), 3):
+        damaged = bytearray(content)
+        damaged[position] ^= 0x04
+        path.write_bytes(damaged)
+        if (
+            damaged[position : position + 1].isspace()
+            and content[position : position + 1].isspace()
+        ):
+            continue
+        assert models.damaged_file("recommender", version) == path, bytes(damaged)
+    path.write_bytes(content)
+    assert models.damaged_file("recommender", version) is None
+
+
 def test_the_error_of_a_missing_version_lists_the_stored_ones(models: ModelStore) -> None:
     with pytest.raises(ModelError, match=r"no version nine \(stored: none\)"):
         models.manifest("recommender", "nine")

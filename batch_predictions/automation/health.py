@@ -8,9 +8,14 @@ from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
+import sqlalchemy as sa
+
 from batch_predictions.automation.repair import MODEL, Lost, add_pending, lost_of, move_aside
 from batch_predictions.home import HomeError, read_state
 from batch_predictions.model_store import ModelStore
+from batch_predictions.serving.release.verification import find_changed_tables
+from batch_predictions.serving.store.read_only import StoreError
+from batch_predictions.serving.store.schema import Store
 from batch_predictions.settings import Settings
 from batch_predictions.sources.base import INGESTED_TABLES
 from batch_predictions.sources.ingest_log import IngestLogError, read_ingest_log
@@ -133,7 +138,7 @@ def _ingest_logs(settings: Settings) -> Iterator[Problem]:
 def _databases(settings: Settings) -> Iterator[Problem]:
     """The serving store and Dagster's storage, where they are SQLite files."""
     store = settings.home / "serving.sqlite"
-    if store.exists() and (reason := _sqlite_problem(store)):
+    if store.exists() and (reason := _sqlite_problem(store) or _store_problem(settings)):
         yield Problem(store, f"{reason}; the next run publishes a release into a new file")
     posted = settings.home / "serving-posted.sqlite"
     if posted.exists() and (reason := _sqlite_problem(posted)):
@@ -152,9 +157,22 @@ def _databases(settings: Settings) -> Iterator[Problem]:
             )
 
 
+def _store_problem(settings: Settings) -> str | None:
+    """Which tables of the served release are not as they were published; None: all are."""
+    if settings.serving.url is not None:
+        return None
+    try:
+        with Store.of(settings) as store:
+            changed = find_changed_tables(store, Warehouse.of(settings))
+    except (StoreError, sa.exc.SQLAlchemyError, KeyError, ValueError, TypeError) as error:
+        return f"cannot be read ({str(error).splitlines()[0]})"
+    return f"has other rows than were published in {', '.join(changed)}" if changed else None
+
+
 def _sqlite_problem(path: Path) -> str | None:
     try:
-        with closing(sqlite3.connect(f"file:{path.absolute()}?mode=ro", uri=True)) as db:
+        # Not read-only: a killed process leaves a journal that the next one to open it rolls back.
+        with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=rw", uri=True)) as db:
             [(answer,), *_] = db.execute("pragma quick_check(1)").fetchall()
     except sqlite3.Error as error:
         return f"cannot be read ({error})"

@@ -117,7 +117,8 @@ def _add_sqlite(file: Path, pool: Pool) -> tuple[str, int]:
     """Adds a copy of an SQLite database at one moment, its write-ahead log included."""
     with tempfile.TemporaryDirectory(dir=pool.storage.drafts(), prefix=".sqlite-") as folder:
         copy = Path(folder) / "copy"
-        uri = f"{file.absolute().as_uri()}?mode=ro"
+        # Not read-only: a killed process leaves a journal that the next one to open it rolls back.
+        uri = f"{file.absolute().as_uri()}?mode=rw"
         with (
             closing(sqlite3.connect(uri, uri=True, timeout=60)) as source,
             closing(sqlite3.connect(copy)) as target,

@@ -40,15 +40,27 @@ def copy_table(
     table = partition.table
     key, types = key_of(table), columns_of(table)
     names = [column.name for column in into.columns if column.name in types]
-    select = ", ".join(
-        f'{store_expression(name, types[name], name in key)} as "{name}"' for name in names
-    )
-    query = f"select {select} from {partition.rows_sql()}"
+    query = store_rows_sql(table, names, partition.rows_sql())
     file_order = [name for name in (table.order or table.key) if name != table.partition]
     if table.parts or list(key) != file_order[: len(key)]:
         query += " order by " + ", ".join(f'"{name}"' for name in key)
     with warehouse.stream(query, {"day": partition.key}, BATCH_ROWS) as batches:
         return _insert(store, into, ["release_id", *names], batches, release_id, builder)
+
+
+def store_rows_sql(table: Table, names: Sequence[str], rows: str) -> str:
+    """A query for rows as the store holds them.
+
+    Args:
+        table: the published table.
+        names: its columns that the store has.
+        rows: SQL of the rows, to stand after `from`.
+    """
+    key, types = key_of(table), columns_of(table)
+    select = ", ".join(
+        f'{store_expression(name, types[name], name in key)} as "{name}"' for name in names
+    )
+    return f"select {select} from {rows}"
 
 
 def copy_users(store: Store, warehouse: Warehouse, day: str, release_id: str, builder: str) -> int:
