@@ -6,6 +6,7 @@ import csv
 import io
 import re
 import uuid
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,7 +27,7 @@ from batch_predictions.sources.rows.file_rows import (
 from batch_predictions.warehouse.path_sql import quote_files
 from batch_predictions.warehouse.sql_literals import quote_identifier, quote_literal
 
-HEAD_BYTES = 1 << 16
+HEAD_BYTES = 1 << 20
 """How much of a file is read for its header."""
 
 
@@ -59,10 +60,10 @@ def sniff_dialect(path: Path, name: str) -> Dialect:
     names = tuple(field.strip() for field in fields_by_delimiter[delimiter])
     if not all(names):
         raise SourceError(f"{name}, line 1 has a column without a name: name every column")
-    repeated = sorted({column for column in names if names.count(column) > 1})
+    validate_names(names, name)
+    repeated = sorted(column for column, count in Counter(names).items() if count > 1)
     if repeated:
         raise SourceError(f"{name}, line 1 names {', '.join(repeated)} twice: rename one of them")
-    validate_names(names, name)
     return Dialect(names, delimiter)
 
 
@@ -178,6 +179,8 @@ def _read_header(path: Path, name: str) -> str:
     if path.stat().st_size == 0:
         raise SourceError(f"{name} is empty (0 bytes): write at least a header, or remove it")
     head = read_head(path, name, HEAD_BYTES)
+    if len(head) == HEAD_BYTES and b"\n" not in head:
+        raise SourceError(f"{name}, line 1 is longer than 1 MB: write a header with fewer columns")
     try:
         # Only complete lines are decoded: the last character that was read may be incomplete.
         header = (head[: head.rfind(b"\n") + 1] or head).split(b"\n")[0].decode("utf-8-sig")
@@ -199,4 +202,8 @@ def _relative(path: str, folder: Path) -> str:
 
 
 def _split_fields(line: str, delimiter: str) -> list[str]:
-    return next(csv.reader(io.StringIO(line.rstrip("\r\n")), delimiter=delimiter), [])
+    line = line.rstrip("\r\n")
+    try:
+        return next(csv.reader(io.StringIO(line), delimiter=delimiter), [])
+    except csv.Error:
+        return [line]  # Without the delimiter, the line is one field, which may be too long.

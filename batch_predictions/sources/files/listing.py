@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -56,7 +56,7 @@ class _Listing:
                 continue
             if entry.is_dir(follow_symlinks=False):
                 yield from self.walk(entry.path)
-            elif entry.is_file():
+            elif _is_file(entry):
                 # What a link leads to may be removed elsewhere.
                 self.is_reusable &= not entry.is_symlink()
                 yield entry.path
@@ -80,6 +80,33 @@ def list_files(folder: Path) -> tuple[Path, ...]:
         if listing.is_reusable:
             _listings[name] = listing
     return listing.files
+
+
+def refuse_outside(folder: Path, paths: Iterable[Path]) -> None:
+    """Checks that no link between a folder and its files leads to a folder outside.
+
+    Args:
+        folder: the source's folder.
+        paths: files below it.
+
+    Raises:
+        SourceError: a folder is a link to one that is not below the source's.
+    """
+    root = os.path.realpath(folder)
+    for parent in {path.parent for path in paths}:
+        real = os.path.realpath(parent)
+        if real != root and not real.startswith(f"{root}{os.sep}"):
+            raise SourceError(
+                f"{parent.relative_to(folder)} is a link out of {folder}: move its files there, or "
+                "set source.path to a folder that has all"
+            )
+
+
+def _is_file(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_file()
+    except OSError as error:
+        raise SourceError(f"{entry.path} cannot be read: {error.strerror}; remove it") from error
 
 
 def is_hidden(name: str) -> bool:

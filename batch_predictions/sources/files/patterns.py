@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Literal
 
 from batch_predictions.settings import FilesEntry
 from batch_predictions.sources.base import SourceError, raw_table
-from batch_predictions.sources.files.listing import is_hidden, list_files
+from batch_predictions.sources.files.listing import is_hidden, list_files, refuse_outside
 
 FileFormat = Literal["parquet", "csv", "json"]
 _COMPRESSIONS = ("", ".gz", ".zst")
@@ -200,7 +200,8 @@ def _split_groups(
     ]
 
 
-def _by_path_columns(folder: Path, paths: Iterable[Path]) -> list[list[Path]]:
+def _by_path_columns(folder: Path, paths: Collection[Path]) -> list[list[Path]]:
+    refuse_outside(folder, paths)
     groups: dict[tuple[str, ...], list[Path]] = {}
     columns: dict[str, tuple[str, ...]] = {}
     for path in paths:

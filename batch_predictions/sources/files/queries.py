@@ -18,6 +18,7 @@ import duckdb
 from batch_predictions.settings import DuckDBSettings
 from batch_predictions.sources.base import SourceError, raw_table
 from batch_predictions.sources.files.content import verify_gzip
+from batch_predictions.sources.files.listing import refuse_outside
 from batch_predictions.sources.files.patterns import is_pattern
 from batch_predictions.sources.fingerprints import hash_json
 from batch_predictions.sources.sandbox import (
@@ -67,9 +68,10 @@ class SourceQuery:
         """The files that the query reads, by name.
 
         Raises:
-            SourceError: a pattern of the query fits no file.
+            SourceError: a pattern of the query fits no file, or a link leads out of the folder.
         """
         paths = {path for name in self._names() for path in self._match(name)}
+        refuse_outside(self.folder, paths)
         return sorted(paths)
 
     def result(self, results: Path, limits: DuckDBSettings) -> Path:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 from batch_predictions.sources.base import SourceError
@@ -39,13 +39,21 @@ RESERVED_NAMES = frozenset(
 )
 """Names of columns that are added to the rows of files."""
 
+MAX_COLUMNS = 2_000
+"""Columns of a file that are read; with some thousands more, DuckDB takes minutes for few rows."""
 
-def validate_names(names: Iterable[str], file: str) -> None:
+
+def validate_names(names: Collection[str], file: str) -> None:
     """Checks the names of a file's columns, whose case does not count.
 
     Raises:
-        SourceError: one is reserved, or two differ in case only.
+        SourceError: there are too many, one is reserved, or two differ in case only.
     """
+    if len(names) > MAX_COLUMNS:
+        raise SourceError(
+            f"{file} has {len(names):,} columns, and at most {MAX_COLUMNS:,} are read: write a "
+            "file without those that no setting names"
+        )
     by_lower: dict[str, str] = {}
     for name in names:
         if name.lower() in RESERVED_NAMES:

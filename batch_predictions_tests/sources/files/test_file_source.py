@@ -5,9 +5,11 @@ from __future__ import annotations
 import datetime as dt
 import gzip
 from pathlib import Path
+from typing import Any
 
 import duckdb
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from batch_predictions.sources import SourceError
@@ -150,3 +152,51 @@ def test_wildcards_in_the_paths_of_home_and_source_are_no_wildcards(tmp_path: Pa
         add_manual_rows(shop.warehouse, CAMPAIGN_EVENTS, "c", row)
         shop.ingest(CAMPAIGN_EVENTS)
         assert len(shop.rows("from raw.campaign_events")) == 1
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"files": {"interactions": "interactions/*.csv"}},
+        {"files": {"interactions": "**/*.csv"}},
+        {"queries": {"interactions": "from 'interactions/*.csv'"}},
+        {},
+    ],
+)
+def test_a_folder_that_is_a_link_out_of_the_source_is_not_read(
+    tmp_path: Path, options: dict[str, Any]
+) -> None:
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    (outside / "a.csv").write_text(HEADER + "u,i,2024-01-03,1\n")
+    shop = SourceFolder(tmp_path, **options)
+    (shop.folder / "interactions").symlink_to(outside)
+    refusal = r"is a link out of|fits no file|has no such file"
+    with pytest.raises(SourceError, match=refusal):
+        shop.ingest()
+
+
+def test_a_link_to_a_folder_of_the_source_is_read(tmp_path: Path) -> None:
+    shop = SourceFolder(tmp_path).write("2024/a.csv", HEADER + "u,i,2024-01-03,1\n")
+    (shop.folder / "interactions").symlink_to(shop.folder / "2024")
+    assert total_counts(shop.ingest()) == (1, 1, 0)
+
+
+def test_a_loop_of_links_is_named(tmp_path: Path) -> None:
+    shop = SourceFolder(tmp_path).write("interactions/a.csv", HEADER + "u,i,2024-01-03,1\n")
+    loop = shop.folder / "interactions" / "loop.csv"
+    loop.symlink_to(loop)
+    with pytest.raises(SourceError, match=r"loop\.csv cannot be read: .*; remove it"):
+        shop.ingest()
+
+
+def test_more_columns_than_are_read_stop_the_ingest(tmp_path: Path) -> None:
+    names = ",".join(f"c{number}" for number in range(100_000))
+    shop = SourceFolder(tmp_path).write("interactions.csv", f"{HEADER.strip()},{names}\n")
+    with pytest.raises(SourceError, match=r"has 100,004 columns, and at most 2,000 are read"):
+        shop.ingest()
+    wide = pa.table({f"c{number}": [1] for number in range(2_001)})
+    (shop.folder / "interactions.csv").unlink()
+    pq.write_table(wide, shop.folder / "interactions.parquet")
+    with pytest.raises(SourceError, match=r"has 2,001 columns"):
+        shop.ingest()
