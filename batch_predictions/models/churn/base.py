@@ -22,6 +22,12 @@ from batch_predictions.models.common.bootstrap import Doubles
 Params = TypeVar("Params")
 
 
+def read_manifest(folder: Path, name: str) -> dict[str, Any]:
+    """The values that `ChurnEstimator.write_manifest` wrote, with the key `kind`."""
+    manifest: dict[str, Any] = json.loads((folder / f"{name}.json").read_text("utf-8"))
+    return manifest
+
+
 class ChurnEstimator(ABC):
     """A fitted estimator, before its scores are calibrated to probabilities."""
 
@@ -49,11 +55,7 @@ class ChurnEstimator(ABC):
         manifest = {"kind": self.kind, **values}
         (folder / f"{name}.json").write_text(json.dumps(manifest, indent=1), encoding="utf-8")
 
-
-def read_manifest(folder: Path, name: str) -> dict[str, Any]:
-    """The values that `ChurnEstimator.write_manifest` wrote, with the key `kind`."""
-    manifest: dict[str, Any] = json.loads((folder / f"{name}.json").read_text("utf-8"))
-    return manifest
+    read_manifest = staticmethod(read_manifest)
 
 
 @dataclass(frozen=True)
