@@ -137,9 +137,9 @@ def _route_of(scope: Scope) -> str:
 
 def _require_utf8(text: bytes) -> None:
     """Refuses a part of an address in which others would be replaced, so that two ids were one."""
-    if b"%" in text or not text.isascii():
+    if b"%" in text:
         try:
-            unquote_to_bytes(text.decode("ascii")).decode()
+            unquote_to_bytes(text).decode()
         except UnicodeDecodeError:
             raise ProblemError(WRONG_ENCODING, "It has bytes that are no UTF-8.") from None
 

@@ -33,7 +33,7 @@ MIN_WATCH_BYTES = 16 << 10
 
 
 class _Flow(FlowControl):
-    """Reads a connection on only when what has been read of it is parsed."""
+    """Reads a connection on only when what has been read of it is parsed, and none waits."""
 
     def __init__(self, transport: asyncio.Transport, protocol: HttpProtocol) -> None:
         super().__init__(transport)
@@ -41,7 +41,7 @@ class _Flow(FlowControl):
         self.resumed_writes = 0
 
     def resume_reading(self) -> None:
-        if self.read_paused and not self._protocol.pipeline:
+        if self.read_paused:
             # Not now: the caller has not begun the next request of the pipeline yet.
             self._protocol.loop.call_soon(self._protocol.parse)
 
@@ -86,7 +86,7 @@ class HttpProtocol(HttpToolsProtocol):
         self.parse()
 
     def parse(self) -> None:
-        """Parses what has been read until requests have to wait, and then reads on."""
+        """Parses what has been read until requests have to wait; reads on if none does."""
         if self.pipeline or self.transport.is_closing():
             return
         FlowControl.resume_reading(self.flow)

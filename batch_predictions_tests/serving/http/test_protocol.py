@@ -62,10 +62,10 @@ def test_a_connection_holds_few_requests_whose_answers_are_not_read() -> None:
     connection = Connection()
     connection.receive(GET * 2_000)
     assert connection.transport.is_paused
-    assert 0 < len(connection.protocol.pipeline) <= PIECE_BYTES // len(GET) + 1
+    assert 0 < len(connection.protocol.pipeline) < 100
     for _ in range(1_999):
         connection.answer()
-        assert len(connection.protocol.pipeline) <= PIECE_BYTES // len(GET) + 1
+        assert len(connection.protocol.pipeline) < 100
     connection.answer()
     assert not connection.protocol.pipeline and not connection.transport.is_paused
     assert connection.protocol.server_state.total_requests == 2_000
@@ -264,8 +264,8 @@ def test_a_client_that_waits_for_its_answer_or_goes_on_is_not_ended() -> None:
     for _ in range(5):
         connection.receive(b"x" * MIN_WATCH_BYTES)
         assert connection.watch()
-        for callback in connection.loop.soon:
-            callback()
+    connection.receive(b"x" * 100_000)  # More than is read on before the service has taken it.
+    assert connection.watch() and connection.watch() and connection.watch()
 
 
 @pytest.mark.parametrize(
