@@ -94,8 +94,9 @@ class Gate:
         scope[CLIENT], scope[HEADERS] = key or address, headers
         if needed is not None:
             self._service.limiter.take(scope[CLIENT])
-        _require_utf8(scope["raw_path"])
-        _require_utf8(scope["query_string"])
+        target = scope["raw_path"] + b"?" + scope["query_string"]
+        if b"%" in target:
+            _require_utf8(target)
 
     def _limit_body(self, headers: dict[bytes, bytes], receive: Receive) -> Receive:
         """A body that ends with an error if it is too large, whatever its headers say."""
@@ -135,13 +136,12 @@ def _route_of(scope: Scope) -> str:
     return scope.get(ROUTE) or str(getattr(scope.get("route"), "path_format", "other"))
 
 
-def _require_utf8(text: bytes) -> None:
-    """Refuses a part of an address in which others would be replaced, so that two ids were one."""
-    if b"%" in text:
-        try:
-            unquote_to_bytes(text).decode()
-        except UnicodeDecodeError:
-            raise ProblemError(WRONG_ENCODING, "It has bytes that are no UTF-8.") from None
+def _require_utf8(target: bytes) -> None:
+    """Refuses an address of which bytes would be replaced by others, so that two ids were one."""
+    try:
+        unquote_to_bytes(target).decode()
+    except UnicodeDecodeError:
+        raise ProblemError(WRONG_ENCODING, "It has bytes that are no UTF-8.") from None
 
 
 def _too_large(limit: int) -> ProblemError:

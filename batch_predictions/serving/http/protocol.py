@@ -82,8 +82,11 @@ class HttpProtocol(HttpToolsProtocol):
     def data_received(self, data: bytes) -> None:
         """Parses bytes of the connection, of which none are left while it is read."""
         self._received += len(data)
-        self._unparsed = memoryview(data)
-        self.parse()
+        if len(data) > PIECE_BYTES:
+            self._unparsed = memoryview(data)
+            self.parse()
+        else:
+            self._parse_piece(data)
 
     def parse(self) -> None:
         """Parses what has been read until requests have to wait; reads on if none does."""
@@ -92,28 +95,35 @@ class HttpProtocol(HttpToolsProtocol):
         FlowControl.resume_reading(self.flow)
         while self._unparsed and not (self.flow.read_paused or self.transport.is_closing()):
             piece, self._unparsed = self._unparsed[:PIECE_BYTES], self._unparsed[PIECE_BYTES:]
-            self._unset_keepalive_if_required()
-            self._head_bytes += len(piece)
             self._parse_piece(piece)
-            if self._head_bytes > MAX_HEAD_BYTES:
-                self._refuse(ProblemError(HEAD_TOO_LARGE, f"At most {MAX_HEAD_BYTES:,} bytes."))
 
-    def _parse_piece(self, piece: memoryview) -> None:
+    def _parse_piece(self, piece: bytes | memoryview) -> None:
+        self._unset_keepalive_if_required()
+        self._head_bytes += len(piece)
+        newest = self.cycle
         try:
             self.parser.feed_data(piece)
         except httptools.HttpParserUpgrade as offer:
             if self.parser.get_method() == b"CONNECT":
                 self._refuse(ProblemError(NOT_HTTP, "The service is no proxy."))
                 return
-            self._ignore_offer()
+            self._parse_piece(self._head_without_offer())
             self._parse_piece(piece[offer.args[0] :])
         except httptools.HttpParserError:
             self._refuse(ProblemError(NOT_HTTP, "The request cannot be read."))
+        if self.cycle is not newest:
+            self._head_bytes = 0
+        elif self._head_bytes > MAX_HEAD_BYTES:
+            self._refuse(ProblemError(HEAD_TOO_LARGE, f"At most {MAX_HEAD_BYTES:,} bytes."))
 
-    def _ignore_offer(self) -> None:
-        """Parses the head of a request again without `Upgrade`, which httptools takes for accepted.
+    def _should_upgrade(self) -> bool:
+        # What uvicorn leaves alone, since it is parsed again.
+        return True
 
-        Its body, of which nothing has been parsed, follows.
+    def _head_without_offer(self) -> bytes:
+        """The head of a request without `Upgrade`, which httptools takes for accepted.
+
+        It is for a new parser, which then gets the body, of which nothing has been parsed.
         """
         head = [self.parser.get_method(), b" ", self.url]
         head += [b" HTTP/", self.parser.get_http_version().encode(), b"\r\n"]
@@ -122,13 +132,7 @@ class HttpProtocol(HttpToolsProtocol):
                 head += [name, b": ", value, b"\r\n"]
         self.parser = httptools.HttpRequestParser(self)
         self.parser.set_dangerous_leniencies(lenient_data_after_close=True)
-        self._parse_piece(memoryview(b"".join([*head, b"\r\n"])))
-
-    def on_headers_complete(self) -> None:
-        """Begins or queues a request, but not one that is to be parsed again."""
-        self._head_bytes = 0
-        if not self.parser.should_upgrade():
-            super().on_headers_complete()
+        return b"".join([*head, b"\r\n"])
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
         self._running = cycle
@@ -138,11 +142,6 @@ class HttpProtocol(HttpToolsProtocol):
         """Takes a part of a body."""
         self._head_bytes = 0
         super().on_body(body)
-
-    def on_message_complete(self) -> None:
-        """Ends a request, but not one that is to be parsed again."""
-        if not self.parser.should_upgrade():
-            super().on_message_complete()
 
     def _refuse(self, problem: ProblemError) -> None:
         """Ends the connection, with the problem as answer unless another request waits for one."""

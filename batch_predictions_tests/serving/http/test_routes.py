@@ -358,6 +358,7 @@ def test_metrics_count_requests_and_lists_by_source(client: Client) -> None:
         "/v1/recommendations/%ff",
         "/v1/recommendations/a%fe",
         "/v1/recommendations/%C3",
+        "/v1/recommendations/%C3?%A9=1",
         "/v1/users/%ED%A0%80",
         "/v1/items/%ff/forecast",
         "/v1/recommendations/u1?exclude=%ff",
