@@ -9,10 +9,12 @@ import logging
 import time
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
+from urllib.parse import unquote_to_bytes
 
 from batch_predictions.serving.http.access import required_scope
 from batch_predictions.serving.http.problems import (
     BODY_TOO_LARGE,
+    WRONG_ENCODING,
     WRONG_KEY,
     ProblemError,
     fault,
@@ -80,6 +82,9 @@ class Gate:
         """Raises ProblemError unless the client may send this request now."""
         address = (scope.get("client") or ("",))[0].encode()
         needed = required_scope(scope["method"], scope["path"])
+        if needed is not None:
+            # Before keys are compared: else the right one could be guessed at any speed.
+            self._wrong_keys.require_token(address)
         try:
             key = self._service.access.identify(needed, headers)
         except ProblemError as error:
@@ -89,6 +94,9 @@ class Gate:
         scope[CLIENT], scope[HEADERS] = key or address, headers
         if needed is not None:
             self._service.limiter.take(scope[CLIENT])
+        target = scope["raw_path"] + b"?" + scope["query_string"]
+        if b"%" in target:
+            _require_utf8(target)
 
     def _limit_body(self, headers: dict[bytes, bytes], receive: Receive) -> Receive:
         """A body that ends with an error if it is too large, whatever its headers say."""
@@ -126,6 +134,14 @@ async def send_problem(send: Send, problem: ProblemError) -> None:
 def _route_of(scope: Scope) -> str:
     """The address of a request without its ids; `other` where it has no route."""
     return scope.get(ROUTE) or str(getattr(scope.get("route"), "path_format", "other"))
+
+
+def _require_utf8(target: bytes) -> None:
+    """Refuses an address of which bytes would be replaced by others, so that two ids were one."""
+    try:
+        unquote_to_bytes(target).decode()
+    except UnicodeDecodeError:
+        raise ProblemError(WRONG_ENCODING, "It has bytes that are no UTF-8.") from None
 
 
 def _too_large(limit: int) -> ProblemError:

@@ -21,6 +21,7 @@ from batch_predictions.serving.http.problems import (
     RELEASE_REMOVED,
     TOO_MANY_REQUESTS,
     WRITES_UNAVAILABLE,
+    WRONG_ENCODING,
     WRONG_REQUEST,
     ProblemType,
 )
@@ -87,7 +88,9 @@ def _complete(method: str, path: str, operation: dict[str, Any]) -> None:
     scope = required_scope(method, path)
     responses = operation["responses"]
     responses.pop("422", None)
-    problems: list[ProblemType] = [] if path in ("/healthz", "/metrics") else [WRONG_REQUEST]
+    problems: list[ProblemType] = []
+    if path not in ("/healthz", "/metrics"):
+        problems += [WRONG_REQUEST, WRONG_ENCODING]
     if scope is not None:
         operation["security"] = [{"bearer": []}, {"header": []}, {}]
         operation["description"] += f"\n\nScope of the key: `{scope}`."

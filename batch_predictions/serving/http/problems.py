@@ -74,6 +74,24 @@ NOT_PREDICTED = ProblemType(
     "The current release has no prediction of this",
     "Check the id; predictions.exclusions in the warehouse says why something has no prediction.",
 )
+NOT_HTTP = ProblemType(
+    "not-http",
+    400,
+    "The request is not valid HTTP/1.1",
+    "Use a library for HTTP; the service does not speak TLS, which needs a proxy in front of it.",
+)
+WRONG_ENCODING = ProblemType(
+    "wrong-encoding",
+    400,
+    "The address is not valid UTF-8",
+    "Write ids and parameters as UTF-8, and percent-encode that.",
+)
+HEAD_TOO_LARGE = ProblemType(
+    "head-too-large",
+    431,
+    "The address and headers of the request are too large",
+    "Send many users or filters in a batch: POST /v1/recommendations:batch.",
+)
 NOT_FOUND = ProblemType(
     "not-found", 404, "There is no such address", "See GET /openapi.json for all of them."
 )
@@ -124,6 +142,12 @@ TOO_MANY_REQUESTS = ProblemType(
     429,
     "Too many requests",
     "Wait for Retry-After seconds; the limit is the setting http.requests_per_second.",
+)
+TOO_MANY_WRONG_KEYS = ProblemType(
+    "too-many-wrong-keys",
+    429,
+    "Too many wrong API keys came from this address",
+    "Wait for Retry-After seconds, and find out who sends them; until then no key is looked at.",
 )
 BODY_TOO_LARGE = ProblemType(
     "body-too-large",

@@ -7,7 +7,12 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable
 
-from batch_predictions.serving.http.problems import TOO_MANY_REQUESTS, ProblemError
+from batch_predictions.serving.http.problems import (
+    TOO_MANY_REQUESTS,
+    TOO_MANY_WRONG_KEYS,
+    ProblemError,
+    ProblemType,
+)
 
 MAX_CLIENTS = 50_000
 """Clients whose requests are counted; the ones that have not called for longest are forgotten."""
@@ -26,11 +31,19 @@ class RateLimiter:
         per_second: float,
         burst: float | None = None,
         clock: Callable[[], float] = time.monotonic,
+        problem: ProblemType = TOO_MANY_REQUESTS,
     ) -> None:
-        """Args: tokens per second (0: no limit), tokens at most (None: a second's), a clock."""
+        """Sets what a client may do.
+
+        Args:
+            per_second: tokens; 0: no limit.
+            burst: tokens at most; None: a second's.
+            clock: seconds.
+            problem: what a client gets that has no token left.
+        """
         self.per_second = per_second
         self.burst = max(1.0, per_second) if burst is None else burst
-        self._clock = clock
+        self._clock, self._problem = clock, problem
         self._buckets: OrderedDict[bytes, tuple[float, float]] = OrderedDict()
 
     def take(self, client: bytes, tokens: float = 1.0) -> None:
@@ -42,22 +55,34 @@ class RateLimiter:
         if not self.per_second:
             return
         now = self._clock()
-        left, at = self._buckets.pop(client, (self.burst, now))
-        left = min(self.burst, left + (now - at) * self.per_second)
+        left = self._left(client, now)
         needed = min(tokens, self.burst)
-        allowed = left >= needed
-        self._buckets[client] = (left - needed if allowed else left, now)
+        self._buckets[client] = (left - needed if left >= needed else left, now)
+        self._buckets.move_to_end(client)
         if len(self._buckets) > MAX_CLIENTS:
             self._buckets.popitem(last=False)
-        if not allowed:
+        self._require(left, needed)
+
+    def require_token(self, client: bytes) -> None:
+        """Checks that a client has a token left, and takes none.
+
+        Raises:
+            ProblemError: as of `take`.
+        """
+        if client in self._buckets:
+            self._require(self._left(client, self._clock()), 1.0)
+
+    def _left(self, client: bytes, now: float) -> float:
+        left, at = self._buckets.get(client, (self.burst, now))
+        return min(self.burst, left + (now - at) * self.per_second)
+
+    def _require(self, left: float, needed: float) -> None:
+        if left < needed:
             wait = max(1, math.ceil((needed - left) / self.per_second))
-            raise ProblemError(
-                TOO_MANY_REQUESTS,
-                f"At most {self.per_second:g} requests per second.",
-                {"retry-after": str(wait)},
-            )
+            detail = f"At most {self.per_second:g} per second."
+            raise ProblemError(self._problem, detail, {"retry-after": str(wait)})
 
 
 def wrong_key_limiter() -> RateLimiter:
     """The limit of wrong keys per address, whatever the settings say."""
-    return RateLimiter(WRONG_KEYS_PER_SECOND, WRONG_KEYS_AT_ONCE)
+    return RateLimiter(WRONG_KEYS_PER_SECOND, WRONG_KEYS_AT_ONCE, problem=TOO_MANY_WRONG_KEYS)

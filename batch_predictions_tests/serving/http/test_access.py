@@ -8,13 +8,14 @@ from typing import Any
 
 import pytest
 
+from batch_predictions.serving.http import gate
 from batch_predictions.serving.http.access import (
     AccessControl,
     is_loopback,
     required_scope,
 )
 from batch_predictions.serving.http.app import make_api
-from batch_predictions.serving.http.problems import ProblemError
+from batch_predictions.serving.http.problems import TOO_MANY_WRONG_KEYS, ProblemError
 from batch_predictions.serving.http.rate_limits import RateLimiter
 from batch_predictions.serving.http.service import PredictionService
 from batch_predictions.serving.store.schema import Store
@@ -206,13 +207,29 @@ def test_buckets_fill_up_with_time() -> None:
 
 
 @pytest.mark.usefixtures("keys")
-def test_wrong_keys_are_limited_and_right_ones_are_not(shop: ServingWorld) -> None:
+def test_no_key_is_compared_while_an_address_has_tried_too_many_wrong_ones(
+    shop: ServingWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Otherwise the limit would not slow down who guesses: the right key would be let through."""
+    now = 0.0
+    limiter = RateLimiter(1.0, 20.0, lambda: now, TOO_MANY_WRONG_KEYS)
+    monkeypatch.setattr(gate, "wrong_key_limiter", lambda: limiter)
     wrong = "guess-0123456789abcdef"
     with running_service(shop.settings) as client:
-        replies = [client.get("/v1/orders", bearer(wrong)) for _ in range(40)]
-        assert {reply.status for reply in replies} == {401, 429}
+        for _ in range(30):  # Right keys take nothing of what wrong ones may.
+            assert client.get("/v1/orders", bearer(READ)).status == 200
+        replies = [client.get("/v1/orders", bearer(f"{wrong}{n}")) for n in range(25)]
+        assert [reply.status for reply in replies] == [401] * 20 + [429] * 5
         assert all(wrong not in reply.body.decode() for reply in replies)
-        assert client.get("/v1/orders", bearer(READ)).status == 200
+        for headers in (bearer(READ), {"X-API-Key": READ}, bearer(ADMIN)):
+            reply = client.get("/v1/orders", headers)
+            assert (reply.status, reply.headers["retry-after"]) == (429, "1")
+            assert reply.json["type"] == "/problems/too-many-wrong-keys"
+        assert client.get("/healthz").status == 200
+        now = 1.0  # What was refused has not made it longer.
+        assert [client.get("/v1/orders", bearer(READ)).status for _ in range(3)] == [200] * 3
+        assert client.get("/v1/orders", bearer(wrong)).status == 401
+        assert client.get("/v1/orders", bearer(READ)).status == 429
 
 
 def test_a_body_that_is_too_large_is_refused(shop: ServingWorld) -> None:

@@ -109,7 +109,9 @@ def test_examples_are_valid() -> None:
 def test_the_description_is_json_and_names_keys_and_problems() -> None:
     schema = json.loads(json.dumps(description()))
     operation = schema["paths"]["/v1/recommendations/{user_id}"]["get"]
-    assert {"200", "304", "401", "403", "404", "422", "429", "503"} == set(operation["responses"])
+    assert {"200", "304", "400", "401", "403", "404", "422", "429", "503"} == set(
+        operation["responses"]
+    )
     assert list(operation["responses"]["422"]["content"]) == ["application/problem+json"]
     assert operation["security"][0] == {"bearer": []}
     assert "security" not in schema["paths"]["/healthz"]["get"]

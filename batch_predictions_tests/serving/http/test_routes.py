@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import socket
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -349,6 +350,40 @@ def test_metrics_count_requests_and_lists_by_source(client: Client) -> None:
     assert after["batch_predictions_release_age_seconds"] > 0
     assert after['batch_predictions_release_rows{table="retention_audience"}'] == 25
     assert after["batch_predictions_store_reachable"] == 1
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "/v1/recommendations/%ff",
+        "/v1/recommendations/a%fe",
+        "/v1/recommendations/%C3",
+        "/v1/recommendations/%C3?%A9=1",
+        "/v1/users/%ED%A0%80",
+        "/v1/items/%ff/forecast",
+        "/v1/recommendations/u1?exclude=%ff",
+        "/v1/recommendations/u1?%ff=1",
+        "/v1/orders?location=a%fe",
+        "/v1/predictions/churn_scores/%ff",
+        "/nowhere/%ff",
+    ],
+)
+def test_an_address_that_is_no_utf_8_is_refused(client: Client, address: str) -> None:
+    """Its bytes would all be replaced by the same character, so that two keys were one."""
+    for method in ("GET", "PUT", "DELETE"):
+        reply = client.send(method, address)
+        assert (reply.status, reply.json["type"]) == (400, "/problems/wrong-encoding"), method
+        assert "percent-encode" in reply.json["what_to_do"]
+
+
+def test_bytes_of_a_query_that_are_not_percent_encoded_are_refused(client: Client) -> None:
+    """They would be read as Latin-1, and so as other characters than those of UTF-8."""
+    with socket.create_connection(("127.0.0.1", client.port), 60) as connection:
+        line = "GET /v1/recommendations/u1?exclude=é HTTP/1.1\r\nConnection: close\r\n\r\n"
+        connection.sendall(line.encode())
+        assert connection.recv(100).startswith(b"HTTP/1.1 400")
+    for user in ("é", "\N{REPLACEMENT CHARACTER}", "名"):
+        assert client.list_of(user, exclude=[user], location="é")["user_id"] == user
 
 
 def test_a_client_that_offers_http_2_is_answered_by_http_1(client: Client) -> None:
