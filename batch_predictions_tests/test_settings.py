@@ -86,10 +86,6 @@ def test_the_home_is_absolute(home: Path, monkeypatch: pytest.MonkeyPatch) -> No
         ("recommender: {generators: [als, [knn]]}", "recommender.generators.1 = ['knn']"),
         ("inference: {device: tpu}", "inference.device = 'tpu'"),
         ("serving: {keep_releases: 1}", "serving.keep_releases = 1"),
-        (
-            "schedules: {ingest: 0 1 * * *, weekly_training: 0 3 * * 1}",
-            "ingest and weekly_training no longer exist, since each job starts when the one before",
-        ),
         ("recommendations: [", FILE_NAME),
         ("- recommendations", FILE_NAME),
     ],

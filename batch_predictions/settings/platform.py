@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Any, Literal
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, field_validator
 
 from batch_predictions.settings.section import Location, Section
 
@@ -255,10 +255,6 @@ class ServingSettings(Section):
     )
 
 
-REMOVED_SCHEDULES = ("ingest", "ingest_weekly", "weekly_training", "weekly_predictions")
-"""Former keys of `schedules`: times of jobs that start by themselves now."""
-
-
 class ScheduleSettings(Section):
     """When Dagster's daemon begins a night, in the source's time zone."""
 
@@ -276,14 +272,3 @@ class ScheduleSettings(Section):
         "those that arrive or are corrected after the night. A database is asked for aggregates of "
         "source.late_days days each time. 0: it is off.",
     )
-
-    @model_validator(mode="before")
-    @classmethod
-    def _refuse_removed(cls, values: Any) -> Any:
-        removed = [key for key in REMOVED_SCHEDULES if isinstance(values, dict) and key in values]
-        if removed:
-            raise ValueError(
-                f"{' and '.join(removed)} no longer exist, since each job starts when the one "
-                "before has ended: remove them; schedules.nightly says when the night begins"
-            )
-        return values
