@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 import dagster as dg
 import pyarrow as pa
@@ -55,6 +55,9 @@ from batch_predictions.warehouse.shared_database import (
 )
 from batch_predictions.warehouse.sql_literals import quote_literal
 from batch_predictions.warehouse.views import attach_copy, ensure_views
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 Rows: TypeAlias = str | pa.Table | pa.RecordBatchReader | Sequence[Path]
 """Rows to write: a query, Arrow, or Parquet shards."""
@@ -133,6 +136,16 @@ class Warehouse(dg.ConfigurableResource[Any]):
         """The rows of a query over the warehouse. Parameters are bound (`$name`)."""
         bound = used_parameters(sql, parameters)
         return self._with_retry(lambda db: db.sql(sql, params=bound).to_arrow_table())
+
+    def frame(self, sql: str, parameters: Mapping[str, Any] | None = None) -> pd.DataFrame:
+        """The rows of a query as a pandas DataFrame, for notebooks.
+
+        Days and times are datetime64; whole numbers with nulls are `Int64`, not decimals.
+        """
+        import pandas as pd
+
+        whole = {pa.int64(): pd.Int64Dtype(), pa.int32(): pd.Int32Dtype()}
+        return self.query(sql, parameters).to_pandas(types_mapper=whole.get, date_as_object=False)
 
     @contextmanager
     def stream(

@@ -162,3 +162,11 @@ def test_a_stream_has_batches(warehouse: Warehouse) -> None:
 def test_nothing_can_be_written_through_a_connection(warehouse: Warehouse) -> None:
     with warehouse.connect() as db, pytest.raises(duckdb.Error, match="read-only"):
         db.execute("create table warehouse.raw.mine as select 1 as x")
+
+
+def test_a_frame_keeps_whole_numbers_with_nulls_and_days(warehouse: Warehouse) -> None:
+    query = "select $day::DATE as date, unnest([1, null]) as number, 'a' as text"
+    frame = warehouse.frame(query, {"day": "2024-03-03"})
+    assert frame.dtypes.astype(str).to_dict()["number"] == "Int32"
+    assert frame["date"].dt.year.tolist() == [2024, 2024]
+    assert frame["number"].isna().tolist() == [False, True] and frame["text"].tolist() == ["a", "a"]

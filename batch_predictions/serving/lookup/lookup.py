@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import sqlalchemy as sa
 
@@ -28,6 +28,9 @@ from batch_predictions.serving.release.pointer import NoReleaseError
 from batch_predictions.serving.store.schema import store_url
 from batch_predictions.serving.store.snapshot import ReadStore, ServedRelease
 from batch_predictions.settings import Settings
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 __all__ = ["Lookup", "NoReleaseError", "NotPublishedError"]
 T = TypeVar("T")
@@ -136,6 +139,12 @@ class Lookup:
         """Rows of a published table in the order of its key; see `answer`."""
         rows: list[dict[str, Any]] = self.answer(table_name, limit=limit, **key)["rows"]
         return rows
+
+    def frame(self, table_name: str, *, limit: int | None = None, **key: Any) -> pd.DataFrame:
+        """Rows of a published table as a pandas DataFrame, for notebooks; see `answer`."""
+        import pandas as pd
+
+        return pd.DataFrame(self.rows(table_name, limit=limit, **key)).convert_dtypes()
 
     def answer(self, table_name: str, *, limit: int | None = None, **key: Any) -> dict[str, Any]:
         """Rows of a published table, and their release.

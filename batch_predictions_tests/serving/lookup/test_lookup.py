@@ -189,6 +189,9 @@ def test_rows_by_key(world: ServingWorld) -> None:
         assert up.rows("recommendations", user_id="u2", rank="3")[0]["item_id"] == "a5"
         assert up.rows("recommendations", user_id="nobody") == []
         assert len(up.rows("recommendations", limit=5)) == 5
+        frame = up.frame("recommendations", user_id="u2")
+        assert frame["rank"].tolist() == [1, 2, 3, 4] and frame["rank"].dtype == "Int64"
+        assert up.frame("recommendations", user_id="nobody").empty
         (row,) = up.rows(
             "demographic_recommendations", segment_level="age", age_bracket="35-44", rank=1
         )
