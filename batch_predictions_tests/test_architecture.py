@@ -33,6 +33,7 @@ GROUND = {
     "settings",
     "home",
     "home_lock",
+    "interruption",
     "process_records",
     "durability",
     "file_hashes",

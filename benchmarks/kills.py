@@ -1,6 +1,6 @@
 """Kills `batch-predictions run` at random moments, and compares what becomes of the home.
 
-    python benchmarks/kills.py [--kills 100] [--seed 1] [--places PLACE …]
+    python benchmarks/kills.py [--kills 100] [--seed 1] [--places PLACE …] [--signals INT TERM]
     .ci/with-postgres python benchmarks/kills.py
 
 A tiny shop has released its first days; the next day's run ingests, trains a week, predicts and
@@ -9,7 +9,9 @@ by SIGKILL, on this host, under another host's name, and as process 1 of a names
 in a container). Meanwhile a process reads whole tables of the current release. Then the run is left
 alone: features, predictions and release must equal those of a home that was never disturbed.
 Releases go to SQLite, and to PostgreSQL where BATCH_PREDICTIONS_TEST_POSTGRES names a server.
-Namespaces need root. Prints JSON: kills by stage, place and store, and everything that was wrong.
+Namespaces need root. With `--signals INT TERM` runs on this host are stopped by one of these: each
+must end with its exit code and one line, and leave no process and no unfinished run of Dagster.
+Prints JSON: kills by stage, place, store and signal, and everything that was wrong.
 """
 
 from __future__ import annotations
@@ -19,6 +21,7 @@ import itertools
 import os
 import random
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -35,8 +38,12 @@ from databases import create_database
 from release_reader import Reader, Report, WholeTables
 from shop_home import SERVING_URL, Answers, ShopHome, make_shop
 
-STAGES = ("ingest", "training", "scoring", "load", "release")
-ORDER = {"ingest": 0, "training": 1, "scoring": 2, "load": 2, "release": 3}
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+from batch_predictions_tests.worlds.home_processes import processes_left, unfinished_runs
+
+STAGES = ("start", "ingest", "training", "scoring", "load", "release")
+ORDER = {"start": -1, "ingest": 0, "training": 1, "scoring": 2, "load": 2, "release": 3}
 """Weekly predictions are loaded before daily ones are scored."""
 POSTGRES = "BATCH_PREDICTIONS_TEST_POSTGRES"
 PLACES: dict[str, tuple[str, ...]] = {
@@ -91,6 +98,9 @@ class Round:
         store: sqlite or postgresql.
         place: where its runs seemed to be.
         kills: stages in which a run was killed.
+        signals: what it was killed by.
+        seconds: that runs took to end after a signal.
+        finished: stages in which a run went on to its end in spite of a signal.
         report: of the reading process.
         problems: what was wrong.
     """
@@ -98,6 +108,9 @@ class Round:
     store: str
     place: str
     kills: list[str] = field(default_factory=list)
+    signals: list[str] = field(default_factory=list)
+    seconds: list[float] = field(default_factory=list)
+    finished: list[str] = field(default_factory=list)
     report: Report = field(default_factory=Report)
     problems: list[str] = field(default_factory=list)
 
@@ -130,43 +143,79 @@ def observe(shop: ShopHome, saved: Path, database: str | None) -> Undisturbed:
 def _stage_lines(process: subprocess.Popen[str]) -> Iterator[tuple[str, float]]:
     """Stages that begin, and when, as a process prints them."""
     assert process.stderr is not None
+    yield "start", time.monotonic()
     for line in process.stderr:
         if stage := stage_of(line.rstrip()):
             yield stage, time.monotonic()
 
 
 def run_and_kill(
-    shop: ShopHome, base: Undisturbed, target: str, place: str, generator: random.Random
-) -> str | None:
-    """Starts the run and kills it in a stage; the stage it was in, None if it ended before."""
-    prefix = PLACES[place]
-    if place == "another host":
+    shop: ShopHome,
+    base: Undisturbed,
+    target: str,
+    generator: random.Random,
+    number: signal.Signals,
+    result: Round,
+) -> None:
+    """Starts the run and sends it a signal in a stage; fills in what came of it."""
+    prefix = PLACES[result.place]
+    if result.place == "another host":
         prefix = (*prefix, f"pod-{generator.randrange(1000)}")
-    number = generator.randrange(base.lines[target])
-    delay = generator.random() * base.gaps[target][number]
+    line = generator.randrange(base.lines[target])
+    delay = generator.random() * base.gaps[target][line]
     process = shop.start(prefix=prefix)
     # Its pipe is read to the end, so that it never waits for this process.
     drain = threading.Thread(target=lambda: process.stdout and process.stdout.read(), daemon=True)
     drain.start()
-    now, seen = None, 0
+    now, seen = "start", 0
     for stage, _ in _stage_lines(process):
         now, seen = stage, seen + (stage == target)
         # After earlier kills some of the stage's work is done already.
-        if seen > number or ORDER[stage] > ORDER[target]:
+        if seen > line or ORDER[stage] > ORDER[target]:
             break
     try:
         process.wait(delay)
     except subprocess.TimeoutExpired:
-        process.kill()
-    code = process.wait()
-    return now if code < 0 else None
+        begin = time.monotonic()
+        process.send_signal(number)
+        assert process.stderr is not None
+        errors = process.stderr.read()
+        if process.wait() == 0:
+            result.finished.append(now)
+            return
+        result.seconds.append(time.monotonic() - begin)
+        result.kills.append(now)
+        result.signals.append(number.name)
+        if number != signal.SIGKILL:
+            result.problems += _wrong_endings(shop, process, number, errors)
+
+
+def _wrong_endings(
+    shop: ShopHome, process: subprocess.Popen[str], number: signal.Signals, errors: str
+) -> Iterator[str]:
+    """What is wrong with how a run ended after a signal, and with what it left."""
+    # Its interpreter may not have begun yet.
+    if process.returncode not in (128 + number, -number):
+        yield f"exit code {process.returncode} after {number.name}"
+    lines = [line for line in errors.splitlines() if stage_of(line) is None]
+    if process.returncode > 0 and sum("stopped by" in line for line in lines) != 1:
+        yield f"no line after {number.name}: {lines[-1:]}"
+    if "Traceback" in errors:
+        yield f"a traceback after {number.name}: {lines[-1:]}"
+    for command in processes_left(shop.home):
+        yield f"a process is left after {number.name}: {command}"
+    if count := unfinished_runs(shop.home):
+        yield f"{count} unfinished runs of Dagster after {number.name}"
 
 
 def play_round(
-    shop: ShopHome, base: Undisturbed, store: str, place: str, generator: random.Random
+    shop: ShopHome,
+    base: Undisturbed,
+    result: Round,
+    generator: random.Random,
+    signals: Sequence[signal.Signals],
 ) -> Round:
     """Kills runs of a copied home, then lets one end, and compares."""
-    result = Round(store, place)
     shop.restore(base.saved)
     if base.database:
         server = os.environ[POSTGRES]
@@ -174,8 +223,7 @@ def play_round(
     reader = Reader(shop.url, WholeTables(base.known))
     try:
         for target in STAGES:
-            if stage := run_and_kill(shop, base, target, place, generator):
-                result.kills.append(stage)
+            run_and_kill(shop, base, target, generator, generator.choice(signals), result)
         process = shop.execute()
         if process.returncode:
             result.problems.append(process.stderr.splitlines()[-1])
@@ -208,7 +256,9 @@ def prepare(root: Path, server: str | None) -> tuple[ShopHome, Undisturbed]:
     return shop, observe(shop, saved, database)
 
 
-def measure(folder: Path, kills: int, seed: int, places: Sequence[str]) -> list[Round]:
+def measure(
+    folder: Path, kills: int, seed: int, places: Sequence[str], signals: Sequence[signal.Signals]
+) -> list[Round]:
     """Plays rounds over all stores and places, until there were enough kills."""
     generator = random.Random(seed)
     stores: dict[str, str | None] = {"sqlite": None}
@@ -220,7 +270,7 @@ def measure(folder: Path, kills: int, seed: int, places: Sequence[str]) -> list[
         if sum(len(done.kills) for done in rounds) >= kills:
             break
         shop, base = prepared[store]
-        rounds.append(play_round(shop, base, store, place, generator))
+        rounds.append(play_round(shop, base, Round(store, place), generator, signals))
         log(f"{store}, {place}: {rounds[-1].kills} {rounds[-1].problems[:2]}")
     return rounds
 
@@ -233,6 +283,9 @@ def summarise(rounds: Sequence[Round]) -> dict[str, Any]:
         "kills": sum(len(r.kills) for r in rounds),
         "kills_by_stage": Counter(stage for r in rounds for stage in r.kills),
         "kills_by_place": {p: sum(len(r.kills) for r in rounds if r.place == p) for p in PLACES},
+        "kills_by_signal": Counter(name for r in rounds for name in r.signals),
+        "finished_in_spite_of_a_signal": Counter(stage for r in rounds for stage in r.finished),
+        "most_seconds_to_end": max((s for r in rounds for s in r.seconds), default=None),
         "kills_by_store": {
             s: sum(len(r.kills) for r in rounds if r.store == s)
             for s in sorted({r.store for r in rounds})
@@ -252,9 +305,13 @@ def main() -> int:
     parser.add_argument("--kills", type=int, default=100)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--places", nargs="*", choices=PLACES, default=list(PLACES))
+    parser.add_argument("--signals", nargs="*", choices=["KILL", "INT", "TERM"], default=["KILL"])
     arguments = parser.parse_args()
+    signals = [signal.Signals[f"SIG{name}"] for name in arguments.signals]
+    # `unshare` does not pass a signal on to process 1.
+    places = ["this host"] if signals != [signal.SIGKILL] else arguments.places
     with tempfile.TemporaryDirectory(prefix="kills-") as folder:
-        rounds = measure(Path(folder), arguments.kills, arguments.seed, arguments.places)
+        rounds = measure(Path(folder), arguments.kills, arguments.seed, places, signals)
     result = summarise(rounds)
     print_json(result)
     return int(bool(result["problems"]))

@@ -11,6 +11,7 @@ from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 
 import dagster as dg
+from dagster._utils.interrupts import capture_interrupts
 
 from batch_predictions import process_records
 from batch_predictions.automation import instance as home_instance
@@ -22,6 +23,7 @@ from batch_predictions.automation.jobs import JobSpec
 from batch_predictions.automation.progress import LOGGER, ProgressBar
 from batch_predictions.automation.run_tags import OWNER_TAG
 from batch_predictions.home_lock import processes_folder
+from batch_predictions.interruption import raise_if_stopped
 from batch_predictions.settings import Settings
 from batch_predictions.tables import Table
 
@@ -96,6 +98,7 @@ class JobRunner(JobAssets):
 
         Raises:
             RunError: the disk is full.
+            Stopped: a signal has stopped this process.
         """
         selected = self.keys(job, groups)
         if only is not None:
@@ -115,6 +118,8 @@ class JobRunner(JobAssets):
         )
         with (
             _one_planned_event(first != last),
+            # Else the record of a run that a signal meets before its first step is never ended.
+            capture_interrupts(),
             dg.execute_job(
                 reconstructable,
                 instance=self.instance,
@@ -125,6 +130,7 @@ class JobRunner(JobAssets):
             ) as result,
         ):
             process_records.unregister(processes_folder(self.settings.home), result.run_id)
+            raise_if_stopped()
             failures = [] if result.success else failures_of(result, selected, self.graph)
             if not (result.success or failures):
                 raise RunError(f"{job.name} failed: see run {result.run_id} in the UI")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Iterator
 from time import monotonic, sleep
 from typing import Any, cast
@@ -16,6 +17,7 @@ from dagster._core.execution.step_dependency_config import StepDependencyConfig
 
 from batch_predictions import process_records
 from batch_predictions.home_lock import HomeBusyError, SharedHomeLock, processes_folder
+from batch_predictions.interruption import stop_signal
 from batch_predictions.settings import Settings
 
 POLL_SECONDS = 2.0
@@ -76,7 +78,7 @@ class _LockedExecutor(Executor):
         )
         with SharedHomeLock(home) as lock:
             self._wait_for(lock, plan_context)
-            yield from self.inner.execute(plan_context, execution_plan)
+            yield from _stoppable(self.inner.execute(plan_context, execution_plan), plan_context)
 
     def _wait_for(self, lock: SharedHomeLock, context: PlanOrchestrationContext) -> None:
         minutes = self.settings.execution.pool_wait_minutes
@@ -94,3 +96,22 @@ class _LockedExecutor(Executor):
             # Lets the UI end a run that waits.
             with raise_execution_interrupts():
                 sleep(POLL_SECONDS)
+
+
+def _stoppable(
+    events: Iterator[dg.DagsterEvent], context: PlanOrchestrationContext
+) -> Iterator[dg.DagsterEvent]:
+    """Events of a run, which is canceled when this process receives a signal.
+
+    Dagster's own handler stops the steps. It does not learn of a signal that came before this run,
+    or of which a library has made another error, so that only the step would fail.
+    """
+    is_told = False
+    for event in events:
+        yield event
+        if not is_told and stop_signal():
+            is_told = True
+            context.instance.report_run_canceling(context.dagster_run)
+            handler = signal.getsignal(signal.SIGINT)
+            assert callable(handler)
+            handler(signal.SIGINT, None)

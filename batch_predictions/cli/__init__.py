@@ -5,6 +5,28 @@ function declared in `commands`; heavy modules are imported by the commands that
 a lookup starts quickly.
 """
 
-from batch_predictions.cli.app import main, make_app
+from __future__ import annotations
 
-__all__ = ["main", "make_app"]
+import sys
+
+from batch_predictions.interruption import GOES_ON, handle_signals, ignore_signals, stop_signal
+
+
+def main() -> None:
+    """Runs a command; an error is one line on the standard error; see `cli.errors`.
+
+    SIGINT and SIGTERM stop the command, and say so in one line.
+    """
+    handle_signals()
+    try:
+        # Imported here, so that a signal stops its imports, too.
+        from batch_predictions.cli.app import run_command
+
+        run_command(sys.argv[1:])
+    except BaseException as error:
+        ignore_signals()
+        number = stop_signal()
+        if number is None or (isinstance(error, SystemExit) and not error.code):
+            raise
+        print(f"batch-predictions: stopped by {number.name}; {GOES_ON}", file=sys.stderr)
+        sys.exit(128 + number)

@@ -15,6 +15,7 @@ from batch_predictions.cli.command import Command, CommandGroup, build_app
 from batch_predictions.cli.errors import Ending, describe_error
 from batch_predictions.cli.options import Home
 from batch_predictions.discovery import instances, load_plugins
+from batch_predictions.interruption import stop_signal
 from batch_predictions.redaction import redact, redact_logs
 from batch_predictions.settings import Settings, SettingsError
 
@@ -47,19 +48,21 @@ def make_app() -> typer.Typer:
     return app
 
 
-def main() -> None:
-    """Runs a command; an expected error is one line on the standard error; see `cli.errors`.
+def run_command(arguments: Sequence[str]) -> None:
+    """Runs the command of a command line, and ends the process.
 
     No error and no log line has a password.
+
+    Raises:
+        SystemExit: with the exit code, after the line of an error.
     """
     collect_garbage_rarely()
     redact_logs()
     try:
-        _app_for(sys.argv[1:])(standalone_mode=True)
-    except KeyboardInterrupt:
-        typer.echo("interrupted: finished work is kept; run the command again", err=True)
-        sys.exit(130)
+        _app_for(arguments)(arguments, standalone_mode=True)
     except Exception as error:
+        if stop_signal():
+            raise  # It is what a library made of the signal.
         ending = describe_error(error)
         if ending is None:
             ending = Ending("".join(traceback.format_exception(error)).rstrip(), 1)

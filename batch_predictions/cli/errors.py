@@ -8,6 +8,8 @@
 | 4 | a file of the home is damaged: `batch-predictions doctor` names it |
 | 5 | the machine: a full disk, missing permissions, a database that does not answer |
 | 6 | a table or a model of a run failed; the others were made and released |
+| 130 | stopped by SIGINT (Ctrl-C): `interruption` |
+| 143 | stopped by SIGTERM |
 
 Errors of other kinds are faults of the program, whose traceback is shown.
 """

@@ -45,10 +45,16 @@ def job(home: str, executor: str, work: str, wait_minutes: float) -> dg.JobDefin
     def kill() -> None:
         os.kill(os.getpid(), signal.SIGKILL)
 
-    op = {"look": look, "nothing": nothing, "kill": kill}[work]
+    @dg.op
+    def fail() -> None:
+        (Path(home) / "failed").touch()
+        raise RuntimeError("Query interrupted")
+
+    op = {"look": look, "nothing": nothing, "kill": kill, "fail": fail}[work]
     steps = {"in_process": dg.in_process_executor, "multiprocess": dg.multiprocess_executor}
     settings = Settings(home=Path(home), execution={"pool_wait_minutes": wait_minutes})
-    graph = dg.GraphDefinition("graph", node_defs=[op])
+    more = [dg.op(name=f"later_{n}")(lambda: None) for n in range(2)]
+    graph = dg.GraphDefinition("graph", node_defs=[op, *more] if work == "fail" else [op])
     return graph.to_job(executor_def=locked(steps[executor], settings))
 
 
@@ -110,6 +116,20 @@ def test_a_run_of_the_process_that_holds_the_lock_alone_executes(
     with home_lock(tmp_path, "batch-predictions run"):
         is_success, log = execute(instance, tmp_path, work="nothing")
     assert is_success, log
+
+
+def test_a_run_is_canceled_by_a_signal_of_which_a_library_made_an_error(
+    tmp_path: Path, instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    is_stopped = (tmp_path / "failed").exists
+    monkeypatch.setattr(
+        locked_executor, "stop_signal", lambda: signal.SIGINT if is_stopped() else None
+    )
+    is_success, _ = execute(instance, tmp_path, work="fail")
+    (run,) = instance.get_runs()
+    assert not is_success and run.status == dg.DagsterRunStatus.CANCELED
+    finished = {event.step_key for event in instance.all_logs(run.run_id) if event.step_key}
+    assert finished == {"fail", "later_0"}, "later_1 was executed"
 
 
 def test_a_run_whose_process_was_killed_is_found_dead(

@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 
 from batch_predictions import discovery
 from batch_predictions.cli import app as cli_app
-from batch_predictions.cli import make_app
+from batch_predictions.cli.app import make_app
 from batch_predictions.cli.command import CommandGroup, build_app, command
 
 

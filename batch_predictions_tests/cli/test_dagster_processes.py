@@ -18,7 +18,8 @@ import pytest
 from dagster import DagsterInstance
 from typer.testing import CliRunner
 
-from batch_predictions.cli import dagster_processes, make_app
+from batch_predictions.cli import dagster_processes
+from batch_predictions.cli.app import make_app
 from batch_predictions_tests.worlds.retail_fixtures import environment, write_shop
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from batch_predictions.cli import make_app
+from batch_predictions.cli.app import make_app
 from batch_predictions.cli.commands.new_prediction import render_files
 from batch_predictions.settings import FILE_NAME, SettingsError
 from batch_predictions_tests.worlds.paths import ROOT

@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 from typer.testing import CliRunner
 
-from batch_predictions.cli import make_app
+from batch_predictions.cli.app import make_app
 from batch_predictions.cli.benchmark.forecast import (
     SeriesFile,
     benchmark,

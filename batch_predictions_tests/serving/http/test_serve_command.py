@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from batch_predictions.cli import make_app
+from batch_predictions.cli.app import make_app
 from batch_predictions_tests.worlds.http_service import serve_process
 from batch_predictions_tests.worlds.postgres import empty_postgres
 from batch_predictions_tests.worlds.serving import ServingWorld, open_world

@@ -17,7 +17,7 @@ import pytest
 import sqlalchemy as sa
 from typer.testing import CliRunner
 
-from batch_predictions.cli import make_app
+from batch_predictions.cli.app import make_app
 from batch_predictions.serving.lookup import Lookup
 from batch_predictions.serving.store.read_only import StoreError
 from batch_predictions.serving.store.schema import CURRENT, store_url

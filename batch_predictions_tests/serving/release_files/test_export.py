@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from batch_predictions.cli import make_app
+from batch_predictions.cli.app import make_app
 from batch_predictions.serving.lookup import Lookup
 from batch_predictions.serving.release.pointer import NoReleaseError
 from batch_predictions.serving.release.records import rollback
