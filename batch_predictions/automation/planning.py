@@ -76,7 +76,7 @@ def plan_run(
     if days:
         earliest = max(state.first_day, trained_through(week_of(state.first_day)))
         first = max(last - dt.timedelta(days=days - 1), min(earliest, last))
-    weeks = sorted({latest_ended_week(as_date(day)) for day in days_between(first, last)})
+    weeks = weeks_needed(first, last)
     by_table = raw_due(warehouse, source, state, first, last)
     raw_days = {day for days_of_table in by_table.values() for day in days_of_table}
     ahead = weeks_ahead_due(warehouse, source, state, weeks[0], last, settings)
@@ -90,6 +90,11 @@ def plan_run(
         sorted({*ahead, *lost.weeks_ahead}),
         by_table,
     )
+
+
+def weeks_needed(first: dt.date, last: dt.date) -> list[dt.date]:
+    """Mondays of the weeks whose models and weekly tables days need."""
+    return sorted({latest_ended_week(as_date(day)) for day in days_between(first, last)})
 
 
 def days_due(

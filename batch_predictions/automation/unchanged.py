@@ -13,10 +13,11 @@ import json
 import sys
 import time
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from batch_predictions.automation.planning import RunPlan, plan_run
+from batch_predictions.automation.planning import RunPlan, plan_run, weeks_needed
 from batch_predictions.discovery import instances, plugins
 from batch_predictions.durability import atomic_write
 from batch_predictions.home import read_state
@@ -25,7 +26,7 @@ from batch_predictions.partitions import days_between, trained_through
 from batch_predictions.settings import Settings
 from batch_predictions.sources.registry import source_of
 from batch_predictions.tables import COSTS, PROMOTIONS_LOG, TABLES, Table
-from batch_predictions.warehouse import Warehouse
+from batch_predictions.warehouse import Warehouse, as_date
 
 FILE_NAME = "last_run.json"
 NIGHT_FILE_NAME = "last_night.sha256"
@@ -177,10 +178,15 @@ def _recorded_summary(
         record = json.loads((settings.home / FILE_NAME).read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return None
-    if record.get("digest") != digest_of_run(settings, plan, warehouse):
-        return None
     summary: dict[str, Any] = record["summary"]
-    return summary
+    first = as_date(summary["first_day"])
+    if first > plan.first or summary["last_day"] != str(plan.last):
+        return None
+    # The last run may have predicted days before those of the plan, too.
+    whole = replace(plan, first=first, weeks=weeks_needed(first, plan.last))
+    if record.get("digest") != digest_of_run(settings, whole, warehouse):
+        return None
+    return summary | {"first_day": str(plan.first)}
 
 
 def served_release(settings: Settings) -> str | None:

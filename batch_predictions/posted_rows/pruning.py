@@ -17,6 +17,7 @@ import sqlalchemy as sa
 from batch_predictions.database_url import parse_written_database_url
 from batch_predictions.posted_rows.reader import BUSY_SECONDS, between, event_state_of
 from batch_predictions.posted_rows.schema import (
+    ERASED_EVENTS,
     METADATA,
     POSTED_EVENTS,
     POSTED_PRUNED,
@@ -133,6 +134,31 @@ class PostedRowsPruner:
                 db.execute(sa.delete(POSTED_USERS).where(POSTED_USERS.c.number.in_(numbers)))
                 _count(db, POSTED_USERS.name, _ALL_USERS, len(numbers), 0)
             removed += len(numbers)
+
+
+def count_erased(db: sa.Connection, table: str, user_ids: Collection[str]) -> None:
+    """Counts the rows of users that are about to be removed: the ingest is not due again for them.
+
+    Events are counted by quarter of an hour, since the day of a time depends on the time zone.
+
+    Args:
+        db: the transaction that removes them.
+        table: where they are, `posted_events` or `posted_users`.
+        user_ids: whose rows they are.
+    """
+    METADATA.create_all(db, [POSTED_PRUNED])
+    if table == POSTED_USERS.name:
+        of_users = POSTED_USERS.c.user_id.in_(user_ids)
+        numbers = db.execute(sa.select(POSTED_USERS.c.number).where(of_users)).scalars().all()
+        if numbers:
+            _count(db, table, _ALL_USERS, len(numbers), max(numbers))
+        return
+    events = POSTED_EVENTS.c
+    query = sa.select(events.occurred_at, events.number).where(events.user_id.in_(user_ids))
+    for occurred_at, number in db.execute(query).all():
+        begin = occurred_at.replace(second=0, microsecond=0)
+        begin -= dt.timedelta(minutes=begin.minute % 15)
+        _count(db, ERASED_EVENTS, (begin, begin + dt.timedelta(minutes=15)), 1, number)
 
 
 def _count(

@@ -15,6 +15,7 @@ import sqlalchemy as sa
 
 from batch_predictions.database_url import location_of, parse_written_database_url
 from batch_predictions.posted_rows.schema import (
+    ERASED_EVENTS,
     POSTED_EVENTS,
     POSTED_PRUNED,
     POSTED_USERS,
@@ -73,7 +74,7 @@ class PostedRows:
             if db is not None and sa.inspect(db).has_table(POSTED_PRUNED.name):
                 begin, end = POSTED_PRUNED.c.begins_at, POSTED_PRUNED.c.ends_at
                 query = sa.select(sa.func.min(begin), sa.func.max(end))
-                is_event = POSTED_PRUNED.c.table_name == POSTED_EVENTS.name
+                is_event = POSTED_PRUNED.c.table_name.in_([POSTED_EVENTS.name, ERASED_EVENTS])
                 first, last = db.execute(query.where(is_event)).one()
                 if first is not None:
                     times += [first, last - dt.timedelta(microseconds=1)]
@@ -96,8 +97,8 @@ class PostedRows:
     def event_state(self, begin: dt.datetime, end: dt.datetime) -> EventState:
         """Count and highest number of the events from `begin` on, before `end`.
 
-        Those that were removed since the warehouse has them count. A state that had these numbers
-        before has these rows: a number is never given twice.
+        Those that were removed since the warehouse has them count, and those of erased users. A
+        state that had these numbers before has these rows: a number is never given twice.
         """
         return self.event_states([(begin, end)])[0]
 
@@ -111,7 +112,7 @@ class PostedRows:
     def pruned_events(self, begin: dt.datetime, end: dt.datetime) -> int:
         """Number of the events from `begin` on, before `end`, that were removed."""
         with self._connect() as db:
-            return 0 if db is None else _pruned(db, POSTED_EVENTS.name, begin, end)[0]
+            return 0 if db is None else _pruned(db, begin, end, POSTED_EVENTS.name)[0]
 
     def events(self, begin: dt.datetime, end: dt.datetime) -> Iterator[pa.RecordBatch]:
         """Events from `begin` on, before `end`, in the order in which they were stored.
@@ -145,8 +146,10 @@ class PostedRows:
             if db is None:
                 return 0, 0
             rows, highest = db.execute(sa.select(count, number)).one()
-            pruned, _ = _pruned(db, POSTED_USERS.name, dt.datetime.min, dt.datetime.max)
-            return rows + pruned, highest or 0
+            pruned, highest_pruned = _pruned(
+                db, dt.datetime.min, dt.datetime.max, POSTED_USERS.name
+            )
+            return rows + pruned, max(highest or 0, highest_pruned)
 
     def users(self) -> pa.Table:
         """The newest attributes that were posted of every user.
@@ -229,17 +232,19 @@ def event_state_of(db: sa.Connection, begin: dt.datetime, end: dt.datetime) -> E
     """`PostedRows.event_state` in a transaction."""
     count, number = sa.func.count(), sa.func.max(POSTED_EVENTS.c.number)
     rows, highest = db.execute(sa.select(count, number).where(*between(begin, end))).one()
-    pruned, highest_pruned = _pruned(db, POSTED_EVENTS.name, begin, end)
+    pruned, highest_pruned = _pruned(db, begin, end, POSTED_EVENTS.name, ERASED_EVENTS)
     return rows + pruned, max(highest or 0, highest_pruned)
 
 
-def _pruned(db: sa.Connection, table: str, begin: dt.datetime, end: dt.datetime) -> tuple[int, int]:
+def _pruned(
+    db: sa.Connection, begin: dt.datetime, end: dt.datetime, *tables: str
+) -> tuple[int, int]:
     """Count and highest number of removed rows of the spans between two times."""
     if not sa.inspect(db).has_table(POSTED_PRUNED.name):
         return 0, 0
     pruned = POSTED_PRUNED.c
     query = sa.select(sa.func.sum(pruned.rows), sa.func.max(pruned.number)).where(
-        pruned.table_name == table, pruned.begins_at >= begin, pruned.ends_at <= end
+        pruned.table_name.in_(tables), pruned.begins_at >= begin, pruned.ends_at <= end
     )
     rows, number = db.execute(query).one()
     return int(rows or 0), number or 0

@@ -52,13 +52,16 @@ POSTED_USERS = sa.Table(
 POSTED_PRUNED = sa.Table(
     "posted_pruned",
     METADATA,
-    # What `pruning.py` has removed, since the warehouse has it: rows, and their highest number.
+    # What `pruning.py` has removed, since the warehouse has it, and erasures, as `ERASED_EVENTS`:
+    # rows, and their highest number.
     sa.Column("table_name", sa.String, primary_key=True),
     sa.Column("begins_at", sa.DateTime, primary_key=True),
     sa.Column("ends_at", sa.DateTime, nullable=False),
     sa.Column("rows", _NUMBER, nullable=False),
     sa.Column("number", _NUMBER, nullable=False),
 )
+ERASED_EVENTS = "erased_events"
+"""Name in `posted_pruned` of the events of erased users, which the warehouse does not have."""
 
 
 def posted_url(settings: Settings) -> str:

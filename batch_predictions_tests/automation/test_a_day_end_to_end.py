@@ -154,6 +154,10 @@ def test_a_run_is_skipped_only_where_nothing_is_new(shop: Shop) -> None:
     assert run_json(*again, env=shop.env, cwd=shop.cwd)["unchanged"]
     text = run_command(*again, env=shop.env, cwd=shop.cwd).stdout
     assert text.startswith("Nothing is new: 2024-03-16 to 2024-03-17 is predicted")
+    newest = run_json("run", env=shop.env, cwd=shop.cwd)
+    assert newest["unchanged"] and newest["first_day"] == newest["last_day"] == "2024-03-17"
+    earlier = ("run", "--from", "2024-03-15", "--dry-run")
+    assert run_json(*earlier, env=shop.env, cwd=shop.cwd) != []
     # A partition that was removed is computed again.
     partition = shop.home / "warehouse" / "predictions" / "recommendations" / "date=2024-03-16"
     rows = (partition / "data.parquet").read_bytes()

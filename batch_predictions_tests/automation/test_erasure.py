@@ -33,21 +33,29 @@ from batch_predictions.sources.manual_rows import add_manual_rows
 from batch_predictions.tables import (
     CAMPAIGN_EVENTS,
     EXCLUSIONS,
+    FEEDBACK,
     INTERACTIONS,
     ITEM_SENTIMENTS,
     QUARANTINE,
     RETENTION_AUDIENCE,
     REVIEW_SENTIMENTS,
     REVIEWS,
+    TABLES,
     USERS,
     Table,
 )
+from batch_predictions.tables.identifiers import is_identifying
 from batch_predictions_tests.worlds.bytes_of_home import files_with
 from batch_predictions_tests.worlds.http_service import ALL_TABLES, CONTEXT, WEEK, predict_all
 from batch_predictions_tests.worlds.serving import DAY, NOW, ServingWorld, open_world
 
 USER, OTHER = "customer-77fae1", "u2"
 REVIEW = "review-of-77fae1"
+NOT_OF_USERS = {
+    *("item_id", "item_ids", "offer_item_ids", "campaign_id", "event_id", "recommendation_id"),
+    *("release_id", "run_id", "title", "term", "text", "attributes", "reason"),
+}
+"""Identifying columns that no user or review is identified by; texts of users are in their rows."""
 KILLS_APART = 400
 """File operations between two kills; with 60 there are 14 kills, in a minute."""
 OPERATIONS = {"open", "os.rename", "os.remove", "os.rmdir", "shutil.rmtree", "sqlite3.connect"}
@@ -127,8 +135,6 @@ def _rename_user(world: ServingWorld, day: dt.date = DAY) -> None:
 
 
 def _replace_id(world: ServingWorld, name: str, day: dt.date) -> None:
-    from batch_predictions.tables import TABLES
-
     if day.isoformat() in world.warehouse.partitions(TABLES[name]):
         query = (
             "select * replace (case when user_id = 'u1' then $user else user_id end as user_id) "
@@ -285,6 +291,52 @@ def test_nothing_is_left_of_a_user_and_nobody_else_is_touched(
     assert len([row for row in erased if row["table_name"] == "interactions"]) == 3
     again = finish_erasures(world.settings, NOW)
     assert again.users == again.partitions == 0
+    world.store.close()
+
+
+def can_have_users(table: Table) -> bool:
+    """Whether a column of the table may have the id of a user or of a review."""
+    return any(
+        is_identifying(column) and column.name not in NOT_OF_USERS for column in table.columns
+    )
+
+
+def row_with(table: Table, user: str, review: str) -> str:
+    """SQL of a row that has the ids in the columns that can have them."""
+    ids = {
+        "user_id": f"'{user}'",
+        "review_id": f"'{review}'",
+        "example_review_ids": f"['{review}']",
+        "key": f"'{user}'",
+        "row": f"""'{{"user_id": "{user}"}}'::JSON""",
+    }
+    values = {"VARCHAR": "'x'", "DOUBLE": "1.0", "BIGINT": "1", "BOOLEAN": "false"}
+    columns = [
+        f"{ids.get(column.name) or values.get(column.type) or f'null::{column.type}'} "
+        f'as "{column.name}"'
+        for column in table.columns
+        if column.name not in table.folders
+    ]
+    return f"select {', '.join(columns)}"
+
+
+def test_every_declared_table_is_erased_from(tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    world = open_world(home)
+    holders = [table for table in TABLES.values() if can_have_users(table)]
+    assert {FEEDBACK, INTERACTIONS, EXCLUSIONS, QUARANTINE, ITEM_SENTIMENTS} <= {*holders}
+    for table in [REVIEWS, *holders]:
+        partition = {"week": WEEK, "date": DAY.isoformat()}.get(table.partition or "")
+        part = dict.fromkeys(table.parts, "churn_scores") or None
+        world.warehouse.replace_partition(
+            table, partition, row_with(table, USER, REVIEW), part=part
+        )
+    planted = " ".join({*files_with(home, USER), *files_with(home, REVIEW)})
+    missed = [t.qualified for t in holders if f"warehouse/{t.schema}/{t.name}/" not in planted]
+    assert missed == [], "say in `row_with` how the table has ids"
+    erase_user(world.settings, USER, NOW)
+    assert files_with(home, USER) == []
+    assert files_with(home, REVIEW) == []
     world.store.close()
 
 

@@ -11,7 +11,6 @@ from typing import Any
 from batch_predictions.discovery import instances
 from batch_predictions.erasures import REASON, ErasedUsers
 from batch_predictions.inference.declaration import BatchPrediction
-from batch_predictions.sources.base import RAW_TABLES
 from batch_predictions.sources.ingest_log import read_ingest_log, update_ingest_log
 from batch_predictions.sources.validation.erased_rows import mentions
 from batch_predictions.tables import EXCLUSIONS, ITEM_SENTIMENTS, QUARANTINE, REVIEWS, TABLES, Table
@@ -46,11 +45,7 @@ def erase_derived_rows(warehouse: Warehouse, users: ErasedUsers, reviews: Sequen
         users: who is erased.
         reviews: ids of their reviews.
     """
-    changed = 0
-    for table in list(TABLES.values()):
-        if table.schema != "raw" and (erasure := _erasure_of(table, users, reviews)):
-            changed += _erase(warehouse, erasure)
-    return changed
+    return _erase_tables(warehouse, users, reviews, is_raw=False)
 
 
 def erase_raw_rows(
@@ -66,10 +61,7 @@ def erase_raw_rows(
         normalise: writes ids as raw tables have them.
     """
     changed = _erase_quarantine(warehouse, users, normalise)
-    for table in RAW_TABLES:
-        if erasure := _erasure_of(table, users, []):
-            changed += _erase(warehouse, erasure)
-    return changed
+    return changed + _erase_tables(warehouse, users, [], is_raw=True)
 
 
 def reviews_of(warehouse: Warehouse, users: ErasedUsers) -> list[str]:
@@ -77,6 +69,18 @@ def reviews_of(warehouse: Warehouse, users: ErasedUsers) -> list[str]:
     query = f"select review_id from {REVIEWS.qualified} where {users.condition('user_id')}"
     reviews: list[str] = warehouse.query(query)["review_id"].to_pylist()
     return sorted(set(reviews))
+
+
+def _erase_tables(
+    warehouse: Warehouse, users: ErasedUsers, reviews: Sequence[str], *, is_raw: bool
+) -> int:
+    """Removes users from all declared tables, raw ones or others."""
+    changed = 0
+    for table in list(TABLES.values()):
+        erasure = _erasure_of(table, users, reviews)
+        if erasure and (table.schema == "raw") == is_raw:
+            changed += _erase(warehouse, erasure)
+    return changed
 
 
 def _erasure_of(table: Table, users: ErasedUsers, reviews: Sequence[str]) -> TableErasure | None:
@@ -148,7 +152,7 @@ def _erase(warehouse: Warehouse, erasure: TableErasure) -> int:
         # Without its fingerprint, a tile is made again.
         warehouse.replace_partition(table, key, query, part=part or None)
         changed += 1
-        if erasure.removes and table in RAW_TABLES:
+        if erasure.removes and table.schema == "raw":
             _count_as_refused(warehouse, table, key, rows)
     return changed
 

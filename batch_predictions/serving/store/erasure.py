@@ -15,7 +15,8 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from batch_predictions.posted_rows.schema import posted_url
+from batch_predictions.posted_rows.pruning import count_erased
+from batch_predictions.posted_rows.schema import POSTED_EVENTS, POSTED_USERS, posted_url
 from batch_predictions.serving.store.database import open_engine, sqlite_file
 from batch_predictions.serving.store.schema import CURRENT, RELEASES
 from batch_predictions.settings import Settings
@@ -162,6 +163,8 @@ def _erase_from(
     removed = 0
     for start in range(0, len(ids), MAX_PARAMETERS):
         chunk = sorted(ids)[start : start + MAX_PARAMETERS]
+        if table.name in (POSTED_EVENTS.name, POSTED_USERS.name):
+            count_erased(db, table.name, chunk)
         removed += _delete(db, table, key, of_release, sa.and_(of_release, column.in_(chunk)))
     return removed
 

@@ -14,9 +14,10 @@ from batch_predictions.home import write_state
 from batch_predictions.posted_rows import pruning
 from batch_predictions.posted_rows.reader import PostedRows
 from batch_predictions.posted_rows.schema import POSTED_EVENTS, POSTED_USERS, posted_url
+from batch_predictions.serving.store.erasure import ErasedKeys, erase_posted_rows
 from batch_predictions.settings import RetentionSettings
 from batch_predictions.sources import SourceError
-from batch_predictions.sources.ingest import days_to_ingest
+from batch_predictions.sources.ingest import days_to_ingest, ingest
 from batch_predictions.sources.posted import retention
 from batch_predictions.sources.posted.retention import remove_ingested_posted_rows
 from batch_predictions.tables import FEEDBACK, USERS
@@ -164,3 +165,23 @@ def test_sign_ups_that_newer_ones_supersede_go(world: PostedWorld) -> None:
     assert days_to_ingest(world.warehouse, world.source, USERS, FIRST_DAY, LAST) in ([], [day])
     world.ingest(USERS)
     assert world.rows("from raw.users order by user_id") == rows
+
+
+def test_an_erasure_makes_no_ingest_due(world: PostedWorld) -> None:
+    nobody = ErasedKeys({"u"}.__contains__)
+    assert erase_posted_rows(world.settings, nobody) == 0
+    world.post_events(a="2024-01-03T04:59:59", b="2024-01-03T05:00", c="2024-01-05T17:00")
+    world.sign_up("u", "2024-01-04T12:00")
+    world.ingest_feedback()
+    ingest(world.warehouse, world.source, USERS, [str(LAST)], world.state)
+    world.post_events(new="2024-01-06T17:00")
+    assert world.due() == ["2024-01-06"]
+    assert erase_posted_rows(world.settings, nobody) == 5
+    assert events(world) == stored(world, POSTED_USERS, "user_id") == []
+    assert world.due() == ["2024-01-06"], "its event had not been ingested"
+    assert days_to_ingest(world.warehouse, world.source, USERS, FIRST_DAY, LAST) == []
+    assert total_counts(world.ingest_feedback(["2024-01-06"])) == (0, 0, 0)
+    assert world.due() == []
+    # Another user's event is of another state.
+    world.post_events(other="2024-01-03T17:00")
+    assert world.due() == ["2024-01-03"]
