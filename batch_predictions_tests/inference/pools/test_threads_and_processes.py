@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Literal
@@ -193,6 +194,53 @@ def test_a_run_after_a_killed_one_scores_the_missing_shards(warehouse: Warehouse
     summary = score(path, pool_settings())
     assert summary.reused_rows == result_count * 5
     assert read_results(path)["twice"].to_pylist() == doubles(200)
+
+
+STOPPABLE = """
+import sys
+from pathlib import Path
+from batch_predictions.inference.engine import score
+from batch_predictions.interruption import Stopped, handle_signals
+from batch_predictions.settings import InferenceSettings
+
+handle_signals()
+try:
+    score(Path(sys.argv[1]), InferenceSettings(workers=2, device="cpu"))
+except Stopped as error:
+    print(error)
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("sends", [os.kill, os.killpg])
+def test_no_worker_process_outlives_a_signal(
+    warehouse: Warehouse,
+    tmp_path: Path,
+    number: signal.Signals,
+    sends: Callable[[int, int], None],
+):
+    """To the process alone, as a supervisor sends it, or to its group, as a terminal does."""
+    workers = tmp_path / "workers"
+    workers.mkdir()
+    path = stage_users(
+        warehouse, 40, scorer=ProcessScorer, seconds=600, gpu_folder=str(workers), gpu_instances=2
+    )
+    process = subprocess.Popen(
+        [sys.executable, "-c", STOPPABLE, str(path)],
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        stdout=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    while len(list(workers.iterdir())) < 2:
+        assert process.poll() is None
+        time.sleep(0.01)
+    sends(process.pid, number)
+    stdout, _ = process.communicate()
+    assert stdout == f"{number.name}\n"
+    for worker in workers.iterdir():
+        with pytest.raises(ProcessLookupError):
+            os.kill(int(worker.name), 0)
 
 
 def test_worker_processes_load_the_plugins_of_the_manifest(
