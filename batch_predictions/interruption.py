@@ -42,6 +42,7 @@ def handle_signals() -> None:
     for number in SIGNALS:
         # Also SIGINT, which shells have background processes ignore.
         signal.signal(number, _stop)
+    sys.unraisablehook = _report_unraisable
     threading.Thread(target=_end_at_second, name="signals", daemon=True).start()
 
 
@@ -76,6 +77,12 @@ def _raise(number: signal.Signals) -> NoReturn:
     global _is_stopping
     _is_stopping = True
     raise Stopped(number.name)
+
+
+def _report_unraisable(unraisable: sys.UnraisableHookArgs) -> None:
+    """Reports an error in a finalizer, which nobody can handle, unless a signal has raised it."""
+    if isinstance(unraisable.exc_value, Exception) or not _received():
+        sys.__unraisablehook__(unraisable)
 
 
 def _received() -> list[signal.Signals]:

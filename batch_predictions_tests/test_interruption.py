@@ -65,6 +65,21 @@ except Stopped as error:
     assert output(code, number) == f"{number.name} {number.name}"
 
 
+@pytest.mark.parametrize("number", NUMBERS)
+def test_a_signal_in_a_finalizer_is_not_printed_and_counts(number: signal.Signals) -> None:
+    code = """
+class Closed:
+    def __del__(self):
+        signal.raise_signal(number)
+
+handle_signals()
+Closed()
+print(stop_signal().name)
+"""
+    process = execute(code, number)
+    assert (process.stdout.strip(), process.stderr) == (number.name, "")
+
+
 def test_a_process_without_the_handlers_is_never_stopped() -> None:
     assert output("print(stop_signal()); raise_if_stopped()", signal.SIGINT) == "None"
 

@@ -9,8 +9,9 @@ by SIGKILL, on this host, under another host's name, and as process 1 of a names
 in a container). Meanwhile a process reads whole tables of the current release. Then the run is left
 alone: features, predictions and release must equal those of a home that was never disturbed.
 Releases go to SQLite, and to PostgreSQL where BATCH_PREDICTIONS_TEST_POSTGRES names a server.
-Namespaces need root. With `--signals INT TERM` runs on this host are stopped by one of these: each
-must end with its exit code and one line, and leave no process and no unfinished run of Dagster.
+Namespaces need root. With `--signals INT TERM` runs on this host are stopped by one of these, sent
+to the process or to its group: each must end with its exit code and one line, and leave no process
+and no unfinished run of Dagster.
 Prints JSON: kills by stage, place, store and signal, and everything that was wrong.
 """
 
@@ -158,7 +159,7 @@ def run_and_kill(
     result: Round,
 ) -> None:
     """Starts the run and sends it a signal in a stage; fills in what came of it."""
-    prefix = PLACES[result.place]
+    prefix = PLACES[result.place] or ("setsid",)
     if result.place == "another host":
         prefix = (*prefix, f"pod-{generator.randrange(1000)}")
     line = generator.randrange(base.lines[target])
@@ -177,7 +178,11 @@ def run_and_kill(
         process.wait(delay)
     except subprocess.TimeoutExpired:
         begin = time.monotonic()
-        process.send_signal(number)
+        if number == signal.SIGKILL or generator.random() < 0.5:
+            process.send_signal(number)
+        else:
+            # As a terminal does: to the whole group.
+            os.killpg(process.pid, number)
         assert process.stderr is not None
         errors = process.stderr.read()
         if process.wait() == 0:

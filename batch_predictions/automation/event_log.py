@@ -33,6 +33,11 @@ BATCH_VARIABLE, BATCH_EVENTS = "DAGSTER_EVENT_BATCH_SIZE", "1000"
 """Dagster's variable that lets it store events in batches."""
 
 
+def dagster_folder() -> Path:
+    """The folder of the instance in DAGSTER_HOME, or else in the home folder."""
+    return Path(os.environ.get("DAGSTER_HOME") or home_folder() / "dagster")
+
+
 class HomeEventLogStorage(HomeEvents, SqliteEventLogStorage):
     """Dagster's events in `<home>/dagster/history/runs`, in Dagster's own format."""
 
@@ -58,8 +63,7 @@ class HomeEventLogStorage(HomeEvents, SqliteEventLogStorage):
 
         A job of a Ray cluster has the home folder only.
         """
-        folder = Path(os.environ.get("DAGSTER_HOME") or home_folder() / "dagster")
-        return cls(str(folder / "history" / "runs"), inst_data)
+        return cls(str(dagster_folder() / "history" / "runs"), inst_data)
 
     # --- connections ----------------------------------------------------------------------------
 

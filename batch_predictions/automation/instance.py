@@ -28,6 +28,12 @@ _EVENT_LOG = {
         "class": "HomeEventLogStorage",
     }
 }
+_COMPUTE_LOGS = {
+    "compute_logs": {
+        "module": "batch_predictions.automation.compute_logs",
+        "class": "HomeComputeLogManager",
+    }
+}
 _POSTGRES_STORAGES = {
     "run_storage": "HomePostgresRunStorage",
     "event_log_storage": "HomePostgresEventLogStorage",
@@ -42,6 +48,7 @@ def prepare(settings: Settings) -> Path:
     log of `automation/event_log.py` where these settings have no storage, or the storages of
     `automation/postgres_storage.py` where they have PostgreSQL. Jobs of a Ray cluster without
     PostgreSQL use Dagster's own: they and the process that waits for them read each other's events.
+    What steps print is captured by `automation/compute_logs.py`, but for jobs of a Ray cluster.
 
     Raises:
         SettingsError: the address of Ray's job server has a password, the URL of Dagster's
@@ -55,6 +62,8 @@ def prepare(settings: Settings) -> Path:
     uses_ray = "ray" in (settings.execution.executor, settings.execution.launcher)
     if not uses_ray and not {"storage", *_EVENT_LOG} & {*overrides}:
         overrides |= _EVENT_LOG
+    if not uses_ray:
+        overrides = _COMPUTE_LOGS | overrides
     text = yaml.safe_dump({**yaml.safe_load(text), **overrides}, sort_keys=False)
     target = folder / "dagster.yaml"
     if not target.exists() or target.read_text(encoding="utf-8") != text:
