@@ -15,7 +15,8 @@ from batch_predictions.backup.create import create_backup
 from batch_predictions.backup.pool import Pool
 from batch_predictions.backup.storage import FolderStorage
 from batch_predictions.serving.release.verification import find_changed_tables
-from batch_predictions_tests.worlds.serving import ServingWorld, open_world
+from batch_predictions_tests.worlds.http_service import ALL_TABLES, CONTEXT, predict_all
+from batch_predictions_tests.worlds.serving import DAY, ServingWorld, open_world
 
 KILLED_WRITER = """
 import os, signal, sqlite3, sys
@@ -68,6 +69,12 @@ def test_a_flipped_bit_of_the_served_release_is_found_and_repaired(world: Servin
     assert "other rows than were published in recommendations" in problem.reason
     assert move_problems_aside(world.settings, [problem]) == [problem]
     assert examine(world.settings) == []
+
+
+def test_every_published_table_is_compared_as_it_is_stored(world: ServingWorld) -> None:
+    predict_all(world)
+    world.publish(DAY, *ALL_TABLES, context=CONTEXT)
+    assert find_changed_tables(world.store, world.warehouse) == []
 
 
 def test_partitions_that_were_made_again_are_not_compared(world: ServingWorld) -> None:

@@ -71,7 +71,9 @@ def _is_equal(
             for batch in batches
             for row in zip(*(column.to_pylist() for column in batch.columns), strict=True)
         )
-    rows = sa.select(*(stored.c[name] for name in names)).where(stored.c.release_id == release_id)
+    # As the file has them: a date is text.
+    values = (sa.type_coerce(stored.c[name], sa.types.NULLTYPE) for name in names)
+    rows = sa.select(*values).where(stored.c.release_id == release_id)
     return written == _digest(map(tuple, db.execute(rows.execution_options(yield_per=BATCH_ROWS))))
 
 
