@@ -23,6 +23,8 @@ from batch_predictions.automation.sensors import (
     run_costs,
     sign_ups,
 )
+from batch_predictions.core.home import restrict_new_files
+from batch_predictions.core.redaction import redact_logs
 from batch_predictions.discovery import instances, load_plugins
 from batch_predictions.evaluation.assets import realized_metrics_asset
 from batch_predictions.evaluation.drift.asset import drift_asset, histograms_asset
@@ -31,7 +33,6 @@ from batch_predictions.features.assets import feature_asset
 from batch_predictions.features.declaration import FeatureTable
 from batch_predictions.features.tiles.assets import tile_asset
 from batch_predictions.features.tiles.declaration import TILES
-from batch_predictions.home import restrict_new_files
 from batch_predictions.inference.dagster.assets import prediction_asset
 from batch_predictions.inference.dagster.io_manager import JsonPathIOManager
 from batch_predictions.inference.declaration import BatchPrediction
@@ -39,7 +40,6 @@ from batch_predictions.model_store import ModelStore
 from batch_predictions.models.training import trainings
 from batch_predictions.models.training_assets import training_asset
 from batch_predictions.partitions import Partitions
-from batch_predictions.redaction import redact_logs
 from batch_predictions.serving.assets import release_asset
 from batch_predictions.settings import Settings
 from batch_predictions.sources.assets import raw_asset

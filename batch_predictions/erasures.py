@@ -17,9 +17,9 @@ from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
-from batch_predictions.durability import atomic_write
-from batch_predictions.file_lock import file_lock
-from batch_predictions.home import HomeError
+from batch_predictions.core.durability import atomic_write
+from batch_predictions.core.file_lock import file_lock
+from batch_predictions.core.home import HomeError
 
 FILE_NAME = "erasures.json"
 REASON = "erased"

@@ -22,15 +22,15 @@ from typing import Any, Literal, TypeVar
 import dagster as dg
 from pydantic import BaseModel, ConfigDict
 
-from batch_predictions.durability import (
+from batch_predictions.core.durability import (
     atomic_write,
     fsync_ancestors,
     fsync_tree,
     rename_if_absent,
     write_and_fsync,
 )
-from batch_predictions.file_hashes import hash_file, hash_files
-from batch_predictions.relative_paths import FileName, RelativePath
+from batch_predictions.core.file_hashes import hash_file, hash_files
+from batch_predictions.core.relative_paths import FileName, RelativePath
 from batch_predictions.settings import Settings
 
 Content = TypeVar("Content", bound=BaseModel)

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 import dagster as dg
 
-from batch_predictions.home import State
+from batch_predictions.core.home import State
 from batch_predictions.settings import Settings
 from batch_predictions.tables import week_of as week_of
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
-from batch_predictions.redaction import mask, shows_identifiers
+from batch_predictions.core.redaction import mask, shows_identifiers
 from batch_predictions.tables import Table
 from batch_predictions.tables.identifiers import is_identifying
 from batch_predictions.warehouse import Warehouse, WriteResult

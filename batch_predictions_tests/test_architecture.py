@@ -25,27 +25,16 @@ STAGES = [
     "automation",
 ]
 GROUND = {
-    "jit",
-    "database_url",
+    "core",
     "posted_rows",
     "discovery",
     "erasures",
     "settings",
-    "home",
-    "home_lock",
-    "interruption",
-    "process_records",
-    "durability",
-    "file_hashes",
-    "file_lock",
-    "object_store",
     "partitions",
     "tables",
     "warehouse",
     "model_store",
     "reporting",
-    "redaction",
-    "relative_paths",
     "backup",
     "usual_check",
 }
@@ -142,6 +131,17 @@ def test_modules_form_a_dag() -> None:
     except CycleError as error:
         cycle = " <- ".join(error.args[1])
         raise AssertionError(f"modules import each other in a circle: {cycle}") from None
+
+
+def test_core_imports_nothing_else() -> None:
+    violations = [
+        f"{relative(path)} imports {name}"
+        for path in MODULES
+        if stage_of(dotted(path)) == "core"
+        for name in sorted(imported_modules(path))
+        if stage_of(name) != "core"
+    ]
+    assert not violations, "; ".join(violations)
 
 
 def test_a_stage_imports_only_stages_above_it_and_the_ground_floor() -> None:

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from batch_predictions.home import State
+from batch_predictions.core.home import State
 from batch_predictions.partitions import (
     Partitions,
     days_between,

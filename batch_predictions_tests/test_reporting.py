@@ -8,7 +8,7 @@ from typing import Any
 import dagster as dg
 import pytest
 
-from batch_predictions import redaction
+from batch_predictions.core import redaction
 from batch_predictions.reporting import (
     figure_metadata,
     item_labels,

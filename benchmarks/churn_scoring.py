@@ -67,7 +67,7 @@ def main() -> None:
 def run_step(args: argparse.Namespace) -> dict[str, float]:
     """Runs one step in this process; returns its seconds and its peak memory in MiB."""
     os.environ["BATCH_PREDICTIONS_HOME"] = str(args.home)
-    from batch_predictions.home import State, write_state
+    from batch_predictions.core.home import State, write_state
     from batch_predictions.settings import InferenceSettings, Settings
 
     write_state(

@@ -147,7 +147,7 @@ def copy_to_file(folder: Path, first: dt.date) -> dict[str, Any]:
 
 def ingest_days(folder: Path, last: dt.date) -> dict[str, Any]:
     """Ingests the days to the last one that are due."""
-    from batch_predictions.home import State
+    from batch_predictions.core.home import State
     from batch_predictions.settings import Settings, SourceSettings
     from batch_predictions.sources import build_source
     from batch_predictions.sources.ingest import days_to_ingest, ingest

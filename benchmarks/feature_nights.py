@@ -132,8 +132,8 @@ def _step(home: Path, step: str, argument: str) -> Any:
 
 
 def _parameters(settings: Any, warehouse: Any) -> dict[str, Any]:
+    from batch_predictions.core.home import State, write_state
     from batch_predictions.features.demand import parameters
-    from batch_predictions.home import State, write_state
 
     source_folder = settings.source.path
     source_folder.mkdir(parents=True, exist_ok=True)

@@ -62,7 +62,7 @@ class Step:
     def plan(self, day: dt.date) -> RunPlan:
         """What is to be ingested up to a day."""
         from batch_predictions.automation.planning import plan_run
-        from batch_predictions.home import read_state
+        from batch_predictions.core.home import read_state
         from batch_predictions.sources.registry import source_of
 
         state = read_state(self.settings.home)

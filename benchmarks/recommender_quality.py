@@ -50,7 +50,7 @@ from batch_predictions.settings import (
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from batch_predictions.home import State
+    from batch_predictions.core.home import State
     from batch_predictions.models.common.bootstrap import Row
     from batch_predictions.models.recommender.data.interactions import Interactions
     from batch_predictions.models.recommender.data.splits import Holdout

@@ -70,7 +70,7 @@ class Stages:
     def __init__(self, home: Path) -> None:
         from batch_predictions import definitions
         from batch_predictions.automation import instance, jobs
-        from batch_predictions.home import read_state
+        from batch_predictions.core.home import read_state
         from batch_predictions.settings import Settings
         from batch_predictions.sources.registry import build_source, current_date
 

@@ -17,9 +17,9 @@ from pathlib import Path
 from typing import TypeAlias
 
 from batch_predictions.automation.status import Status, StatusProblem, read_status
-from batch_predictions.durability import atomic_write
-from batch_predictions.file_lock import file_lock
-from batch_predictions.redaction import ALERT_URLS, redact
+from batch_predictions.core.durability import atomic_write
+from batch_predictions.core.file_lock import file_lock
+from batch_predictions.core.redaction import ALERT_URLS, redact
 from batch_predictions.settings import Settings
 
 STATE_NAME, LOG_NAME = "alerts.json", "alerts.log"

@@ -9,9 +9,9 @@ from pathlib import Path
 import dagster as dg
 from dagster import DagsterRunStatus, RunsFilter
 
-from batch_predictions import process_records
 from batch_predictions.automation.run_tags import OWNER_TAG
-from batch_predictions.home_lock import processes_folder
+from batch_predictions.core import process_records
+from batch_predictions.core.home_lock import processes_folder
 
 _UNFINISHED = [
     DagsterRunStatus.STARTED,

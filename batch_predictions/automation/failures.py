@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import dagster as dg
 
-from batch_predictions.durability import is_about_full_disk
+from batch_predictions.core.durability import is_about_full_disk
 
 
 @dataclass(frozen=True)

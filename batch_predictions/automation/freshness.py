@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import dagster as dg
 
-from batch_predictions.home import State, read_state
+from batch_predictions.core.home import State, read_state
 from batch_predictions.partitions import latest_ended_week
 from batch_predictions.serving.store.schema import store_url
 from batch_predictions.serving.store.snapshot import ReadStore

@@ -11,7 +11,7 @@ from pathlib import Path
 import sqlalchemy as sa
 
 from batch_predictions.automation.repair import MODEL, Lost, add_pending, lost_of, move_aside
-from batch_predictions.home import HomeError, read_state
+from batch_predictions.core.home import HomeError, read_state
 from batch_predictions.model_store import ModelStore
 from batch_predictions.serving.release.verification import find_changed_tables
 from batch_predictions.serving.store.read_only import StoreError

@@ -13,9 +13,9 @@ import yaml
 
 from batch_predictions.automation.event_log import BATCH_EVENTS, BATCH_VARIABLE
 from batch_predictions.automation.executors import inherited_env
-from batch_predictions.durability import atomic_write
-from batch_predictions.file_lock import file_lock
-from batch_predictions.redaction import has_secret
+from batch_predictions.core.durability import atomic_write
+from batch_predictions.core.file_lock import file_lock
+from batch_predictions.core.redaction import has_secret
 from batch_predictions.settings import PREFIX, Settings, SettingsError
 from batch_predictions.settings.environment import WITHHELD
 

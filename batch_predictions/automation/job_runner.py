@@ -13,7 +13,6 @@ from contextlib import contextmanager
 import dagster as dg
 from dagster._utils.interrupts import capture_interrupts
 
-from batch_predictions import process_records
 from batch_predictions.automation import instance as home_instance
 from batch_predictions.automation.costs.collect import collect_costs
 from batch_predictions.automation.dead_runs import owner
@@ -22,8 +21,9 @@ from batch_predictions.automation.job_assets import JobAssets
 from batch_predictions.automation.jobs import JobSpec
 from batch_predictions.automation.progress import LOGGER, ProgressBar
 from batch_predictions.automation.run_tags import OWNER_TAG
-from batch_predictions.home_lock import processes_folder
-from batch_predictions.interruption import raise_if_stopped
+from batch_predictions.core import process_records
+from batch_predictions.core.home_lock import processes_folder
+from batch_predictions.core.interruption import raise_if_stopped
 from batch_predictions.settings import Settings
 from batch_predictions.tables import Table
 

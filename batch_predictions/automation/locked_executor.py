@@ -15,9 +15,9 @@ from dagster._core.execution.plan.plan import ExecutionPlan
 from dagster._core.execution.retries import RetryMode
 from dagster._core.execution.step_dependency_config import StepDependencyConfig
 
-from batch_predictions import process_records
-from batch_predictions.home_lock import HomeBusyError, SharedHomeLock, processes_folder
-from batch_predictions.interruption import stop_signal
+from batch_predictions.core import process_records
+from batch_predictions.core.home_lock import HomeBusyError, SharedHomeLock, processes_folder
+from batch_predictions.core.interruption import stop_signal
 from batch_predictions.settings import Settings
 
 POLL_SECONDS = 2.0

@@ -16,11 +16,11 @@ from typing import Literal
 
 from batch_predictions.automation import instance as home_instance
 from batch_predictions.automation.disk_usage import disk_of
-from batch_predictions.home import State
-from batch_predictions.home_lock import processes_folder
+from batch_predictions.core.home import State
+from batch_predictions.core.home_lock import processes_folder
+from batch_predictions.core.process_records import running_processes
+from batch_predictions.core.redaction import redact
 from batch_predictions.inference.device import choose_device, instance_count
-from batch_predictions.process_records import running_processes
-from batch_predictions.redaction import redact
 from batch_predictions.serving.store.schema import store_url
 from batch_predictions.serving.store.snapshot import ReadStore
 from batch_predictions.settings import Settings

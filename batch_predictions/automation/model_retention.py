@@ -9,7 +9,7 @@ from collections.abc import Collection
 from itertools import takewhile
 from pathlib import Path
 
-from batch_predictions.durability import fsync_ancestors
+from batch_predictions.core.durability import fsync_ancestors
 from batch_predictions.model_store import ModelStore
 from batch_predictions.settings import Settings
 from batch_predictions.tables import TABLES

@@ -19,8 +19,8 @@ from batch_predictions.automation.night_plan import NightPlan
 from batch_predictions.automation.nights import Night, describe_requests, describe_unfinished
 from batch_predictions.automation.planning import NoWeekEndedError
 from batch_predictions.automation.schedules import last_tick
-from batch_predictions.home import HomeError
-from batch_predictions.home_lock import command_with_home
+from batch_predictions.core.home import HomeError
+from batch_predictions.core.home_lock import command_with_home
 from batch_predictions.settings import Settings
 from batch_predictions.sources.base import RAW_TABLES
 from batch_predictions.sources.ingest import days_to_ingest

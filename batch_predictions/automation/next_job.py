@@ -26,7 +26,7 @@ from batch_predictions.automation.nights import (
     runs_of_newest_night,
 )
 from batch_predictions.automation.unchanged import record_night, record_weeks_of_run
-from batch_predictions.durability import is_about_full_disk
+from batch_predictions.core.durability import is_about_full_disk
 from batch_predictions.settings import Settings
 from batch_predictions.warehouse import as_date
 

@@ -30,7 +30,7 @@ from batch_predictions.automation.prepared_run import (
 from batch_predictions.automation.remake import near_partitions
 from batch_predictions.automation.training_cadence import reason_to_train
 from batch_predictions.automation.unchanged import is_night_unchanged
-from batch_predictions.home import State, read_state
+from batch_predictions.core.home import State, read_state
 from batch_predictions.model_store import ModelStore
 from batch_predictions.models.training import Training
 from batch_predictions.partitions import latest_ended_week, trained_through

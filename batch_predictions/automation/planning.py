@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 from batch_predictions.automation.repair import read_repair
 from batch_predictions.automation.training_cadence import reason_to_train
-from batch_predictions.home import HomeError, State
+from batch_predictions.core.home import HomeError, State
 from batch_predictions.model_store import ModelStore
 from batch_predictions.models.publishing import data_version
 from batch_predictions.models.training import Training

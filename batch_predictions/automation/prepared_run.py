@@ -15,7 +15,7 @@ from batch_predictions.automation.job_runner import JobRunner
 from batch_predictions.automation.planning import RunPlan, plan_run
 from batch_predictions.automation.selection import select_assets
 from batch_predictions.automation.unchanged import are_weeks_unchanged
-from batch_predictions.home import read_state
+from batch_predictions.core.home import read_state
 from batch_predictions.models.training import Training, trainings
 from batch_predictions.settings import Settings
 from batch_predictions.sources.base import Source

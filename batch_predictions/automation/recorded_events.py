@@ -20,7 +20,7 @@ from dagster_shared.serdes import deserialize_value, serialize_value
 from sqlalchemy import and_, delete, select, update
 
 from batch_predictions.automation.run_tags import AUTOMATION_TAG, OWNER_TAG
-from batch_predictions.redaction import redact
+from batch_predictions.core.redaction import redact
 
 _UNATTENDED = {OWNER_TAG, AUTOMATION_TAG}
 _CODE_VERSION_TAG = "dagster/code_version"

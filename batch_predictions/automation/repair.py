@@ -14,8 +14,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from batch_predictions.durability import atomic_write, fsync_folder
-from batch_predictions.home import HomeError
+from batch_predictions.core.durability import atomic_write, fsync_folder
+from batch_predictions.core.home import HomeError
 from batch_predictions.model_store import ModelStore
 from batch_predictions.settings import Settings
 from batch_predictions.sources.base import INGESTED_TABLES

@@ -9,12 +9,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from batch_predictions import process_records
 from batch_predictions.automation import instance as home_instance
 from batch_predictions.automation.failures import reason_of
 from batch_predictions.automation.job_runner import PARTITION, RANGE_END, RANGE_START
 from batch_predictions.automation.jobs import RELEASE, SCHEDULED
-from batch_predictions.home_lock import processes_folder
+from batch_predictions.core import process_records
+from batch_predictions.core.home_lock import processes_folder
 from batch_predictions.settings import Settings
 
 if TYPE_CHECKING:

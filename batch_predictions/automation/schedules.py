@@ -12,7 +12,7 @@ from batch_predictions.automation.jobs import INGEST, NIGHTLY
 from batch_predictions.automation.night_plan import NightPlan
 from batch_predictions.automation.nights import Night, PlannedRun, describe_unfinished
 from batch_predictions.automation.planning import NoWeekEndedError
-from batch_predictions.home import HomeError, State
+from batch_predictions.core.home import HomeError, State
 from batch_predictions.settings import Settings
 
 

@@ -15,7 +15,7 @@ from batch_predictions.automation.jobs import NIGHTLY, RELEASE
 from batch_predictions.automation.night_plan import is_any_prediction_made
 from batch_predictions.automation.run_history import last_partition
 from batch_predictions.automation.run_tags import AUTOMATION_TAG, OWNER_TAG
-from batch_predictions.home import read_state
+from batch_predictions.core.home import read_state
 from batch_predictions.serving.release.pointer import read_pointer
 from batch_predictions.serving.sign_ups import add_sign_ups
 from batch_predictions.serving.store.schema import Store

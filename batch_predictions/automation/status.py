@@ -20,7 +20,7 @@ from batch_predictions.automation.run_history import (
     last_runs,
     run_in_the_future,
 )
-from batch_predictions.home import State, read_state
+from batch_predictions.core.home import State, read_state
 from batch_predictions.model_store import ModelStore
 from batch_predictions.serving.store.schema import store_url
 from batch_predictions.serving.store.snapshot import ReadStore

@@ -18,9 +18,9 @@ from pathlib import Path
 from typing import Any
 
 from batch_predictions.automation.planning import RunPlan, plan_run, weeks_needed
+from batch_predictions.core.durability import atomic_write
+from batch_predictions.core.home import read_state
 from batch_predictions.discovery import instances, plugins
-from batch_predictions.durability import atomic_write
-from batch_predictions.home import read_state
 from batch_predictions.inference.declaration import BatchPrediction
 from batch_predictions.partitions import days_between, trained_through
 from batch_predictions.settings import Settings

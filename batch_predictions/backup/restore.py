@@ -9,7 +9,7 @@ from pathlib import Path
 
 from batch_predictions.backup.pool import Backup, Pool
 from batch_predictions.backup.storage import BackupError
-from batch_predictions.durability import fsync_folder, fsync_tree
+from batch_predictions.core.durability import fsync_folder, fsync_tree
 
 
 def restore_backup(

@@ -14,9 +14,9 @@ from functools import cached_property
 from pathlib import Path
 from typing import Protocol
 
-from batch_predictions.durability import atomic_write, fsync_folder
-from batch_predictions.file_lock import file_lock
-from batch_predictions.object_store import ObjectFolder, local_folder
+from batch_predictions.core.durability import atomic_write, fsync_folder
+from batch_predictions.core.file_lock import file_lock
+from batch_predictions.core.object_store import ObjectFolder, local_folder
 
 OBJECTS, LISTS = "objects", "backups"
 REMOVED_AFTER = dt.timedelta(days=1)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import sys
 
-from batch_predictions.interruption import GOES_ON, handle_signals, ignore_signals, stop_signal
+from batch_predictions.core.interruption import GOES_ON, handle_signals, ignore_signals, stop_signal
 
 
 def main() -> None:

@@ -14,9 +14,9 @@ import typer
 from batch_predictions.cli.command import Command, CommandGroup, build_app
 from batch_predictions.cli.errors import Ending, describe_error
 from batch_predictions.cli.options import Home
+from batch_predictions.core.interruption import stop_signal
+from batch_predictions.core.redaction import redact, redact_logs
 from batch_predictions.discovery import instances, load_plugins
-from batch_predictions.interruption import stop_signal
-from batch_predictions.redaction import redact, redact_logs
 from batch_predictions.settings import Settings, SettingsError
 
 HELP = (

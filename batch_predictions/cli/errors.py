@@ -23,7 +23,7 @@ import traceback
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
-from batch_predictions.durability import DISK_ERRORS, is_about_full_disk
+from batch_predictions.core.durability import DISK_ERRORS, is_about_full_disk
 from batch_predictions.settings import SettingsError
 
 FAILED, WRONG_SETTINGS, BUSY, DAMAGED, MACHINE, INCOMPLETE = 1, 2, 3, 4, 5, 6
@@ -63,7 +63,7 @@ def describe_error(error: BaseException) -> Ending | None:
 
 
 def _describe(error: BaseException) -> Ending | None:
-    from batch_predictions.home_lock import HomeBusyError
+    from batch_predictions.core.home_lock import HomeBusyError
 
     for cause in _chain(error):
         if isinstance(cause, OSError) and (ending := _of_machine(cause)):

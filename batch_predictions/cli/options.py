@@ -31,7 +31,7 @@ def load_settings(home: Path | None, context: typer.Context) -> Settings:
 
     The files that the command creates are for those whom `execution.file_mode` names.
     """
-    from batch_predictions.home import restrict_new_files
+    from batch_predictions.core.home import restrict_new_files
 
     level: Any = context
     while home is None and level is not None:

@@ -6,8 +6,8 @@ import re
 from importlib import resources
 from typing import Any
 
+from batch_predictions.core.home import read_state
 from batch_predictions.features import conditions
-from batch_predictions.home import read_state
 from batch_predictions.settings import Settings
 from batch_predictions.sources import registry
 from batch_predictions.sources.item_exclusions import exclusion_parameters

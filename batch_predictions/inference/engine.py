@@ -13,13 +13,13 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from batch_predictions.core.redaction import shows_identifiers
 from batch_predictions.inference.cleanup import remove_stale_drafts
 from batch_predictions.inference.manifest import Shard, StagingManifest, result_path
 from batch_predictions.inference.pools.base import ScoringError, ShardOutcome, WorkerPool
 from batch_predictions.inference.pools.factory import make_pool
 from batch_predictions.inference.results import is_intact
 from batch_predictions.inference.shards import StageTimings
-from batch_predictions.redaction import shows_identifiers
 from batch_predictions.settings import InferenceSettings
 
 __all__ = ["OnProgress", "OnStart", "ScoreSummary", "ScoringError", "score"]

@@ -7,7 +7,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
-from batch_predictions.relative_paths import FileName
+from batch_predictions.core.relative_paths import FileName
 
 MANIFEST = "manifest.json"
 

@@ -11,7 +11,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from batch_predictions.file_hashes import hash_file
+from batch_predictions.core.file_hashes import hash_file
 from batch_predictions.inference.manifest import StagingManifest, result_path
 from batch_predictions.inference.scorer import ScorerMetric, metrics_in
 

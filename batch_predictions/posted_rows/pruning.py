@@ -14,7 +14,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from batch_predictions.database_url import parse_written_database_url
+from batch_predictions.core.database_url import parse_written_database_url
 from batch_predictions.posted_rows.reader import BUSY_SECONDS, between, event_state_of
 from batch_predictions.posted_rows.schema import (
     ERASED_EVENTS,

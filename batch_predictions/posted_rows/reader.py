@@ -13,7 +13,8 @@ from zoneinfo import ZoneInfo
 
 import sqlalchemy as sa
 
-from batch_predictions.database_url import location_of, parse_written_database_url
+from batch_predictions.core.database_url import location_of, parse_written_database_url
+from batch_predictions.core.redaction import redact, secrets_of_url
 from batch_predictions.posted_rows.schema import (
     ERASED_EVENTS,
     POSTED_EVENTS,
@@ -21,7 +22,6 @@ from batch_predictions.posted_rows.schema import (
     POSTED_USERS,
     posted_url,
 )
-from batch_predictions.redaction import redact, secrets_of_url
 from batch_predictions.settings import Settings
 
 if TYPE_CHECKING:

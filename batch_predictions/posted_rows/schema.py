@@ -10,7 +10,7 @@ from pathlib import Path
 
 import sqlalchemy as sa
 
-from batch_predictions.database_url import parse_database_url
+from batch_predictions.core.database_url import parse_database_url
 from batch_predictions.settings import Settings
 
 METADATA = sa.MetaData()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from batch_predictions.redaction import ALERT_URLS, KEY_LIST, has_secret
+from batch_predictions.core.redaction import ALERT_URLS, KEY_LIST, has_secret
 from batch_predictions.settings.errors import SettingsError
 
 PREFIX = "BATCH_PREDICTIONS_"

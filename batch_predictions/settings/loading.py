@@ -16,7 +16,7 @@ from pydantic_settings import (
     SettingsConfigDict,
 )
 
-from batch_predictions.redaction import configure, has_secret, is_secret_name, redact
+from batch_predictions.core.redaction import configure, has_secret, is_secret_name, redact
 from batch_predictions.settings.alerts import AlertsSettings
 from batch_predictions.settings.audiences import AudiencesSettings, ChurnSettings
 from batch_predictions.settings.checks import ChecksSettings

@@ -8,7 +8,7 @@ from typing import Any
 
 import dagster as dg
 
-from batch_predictions.home import HomeError, read_state
+from batch_predictions.core.home import HomeError, read_state
 from batch_predictions.partitions import Partitions
 from batch_predictions.reporting import (
     CADENCE,

@@ -15,7 +15,7 @@ from typing import ClassVar, Self
 
 import duckdb
 
-from batch_predictions.home import State
+from batch_predictions.core.home import State
 from batch_predictions.posted_rows.reader import PostedRows
 from batch_predictions.settings import (
     DuckDBSettings,

@@ -7,7 +7,7 @@ import logging
 from collections import Counter
 from dataclasses import dataclass
 
-from batch_predictions.home import (
+from batch_predictions.core.home import (
     HomeError,
     State,
     read_state,

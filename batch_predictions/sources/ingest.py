@@ -10,7 +10,7 @@ from pathlib import Path
 
 import duckdb
 
-from batch_predictions.home import State
+from batch_predictions.core.home import State
 from batch_predictions.sources.base import ABSENT_FINGERPRINT, Source, SourceError
 from batch_predictions.sources.comparison import changed_partitions
 from batch_predictions.sources.ingest_log import IngestLogEntry, read_ingest_log, update_ingest_log

@@ -14,9 +14,9 @@ from pathlib import Path
 
 from pydantic import BaseModel
 
-from batch_predictions.durability import atomic_write
-from batch_predictions.file_lock import file_lock
-from batch_predictions.home import HomeError
+from batch_predictions.core.durability import atomic_write
+from batch_predictions.core.file_lock import file_lock
+from batch_predictions.core.home import HomeError
 from batch_predictions.tables import Table
 
 

@@ -16,7 +16,7 @@ import duckdb
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from batch_predictions.durability import fsync_folder
+from batch_predictions.core.durability import fsync_folder
 from batch_predictions.sources.ingest_log import update_ingest_log
 from batch_predictions.tables import Table
 from batch_predictions.warehouse import Warehouse

@@ -6,8 +6,8 @@ import datetime as dt
 from typing import Any
 from zoneinfo import ZoneInfo
 
+from batch_predictions.core.home import State, read_state
 from batch_predictions.discovery import index_unique, subclasses
-from batch_predictions.home import State, read_state
 from batch_predictions.posted_rows.reader import PostedRows
 from batch_predictions.settings import Settings, SourceSettings
 from batch_predictions.sources.base import Source, SourceError

@@ -18,7 +18,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from batch_predictions.durability import atomic_write
+from batch_predictions.core.durability import atomic_write
 from batch_predictions.tables import TABLES
 from batch_predictions.warehouse.schema_sql import tables_in
 from batch_predictions.warehouse.warehouse import Warehouse

@@ -10,8 +10,8 @@ import json
 import os
 from collections.abc import Iterable
 
-from batch_predictions.durability import atomic_write
-from batch_predictions.file_hashes import hash_file
+from batch_predictions.core.durability import atomic_write
+from batch_predictions.core.file_hashes import hash_file
 from batch_predictions.tables import Table
 from batch_predictions.warehouse.warehouse import Warehouse
 

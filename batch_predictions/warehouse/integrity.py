@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from batch_predictions.durability import atomic_write
+from batch_predictions.core.durability import atomic_write
 from batch_predictions.tables import TABLES, Table
 from batch_predictions.warehouse import Warehouse
 from batch_predictions.warehouse.partition_files import scratch_dir

@@ -11,7 +11,7 @@ from typing import Any
 
 from duckdb import DuckDBPyConnection
 
-from batch_predictions.redaction import mask
+from batch_predictions.core.redaction import mask
 from batch_predictions.tables import TABLES, Table
 from batch_predictions.warehouse.path_sql import quote_files, quote_pattern
 from batch_predictions.warehouse.shared_database import open_cursor

@@ -33,8 +33,8 @@ from duckdb import (
 )
 from duckdb import Error as DuckDBError
 
-from batch_predictions.durability import fsync_ancestors, fsync_folder
-from batch_predictions.redaction import mask
+from batch_predictions.core.durability import fsync_ancestors, fsync_folder
+from batch_predictions.core.redaction import mask
 from batch_predictions.settings import Settings
 from batch_predictions.tables import Table
 from batch_predictions.warehouse import partition_files

@@ -7,13 +7,13 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
-from batch_predictions import process_records
 from batch_predictions.automation.dead_runs import fail_dead_runs
 from batch_predictions.automation.instance import slot_holders
 from batch_predictions.automation.job_runner import POOL
 from batch_predictions.automation.run_tags import OWNER_TAG
 from batch_predictions.automation.sensors import dead_runs
-from batch_predictions.home_lock import processes_folder
+from batch_predictions.core import process_records
+from batch_predictions.core.home_lock import processes_folder
 from batch_predictions.settings import Settings
 from batch_predictions_tests.worlds.started_runs import start_run
 

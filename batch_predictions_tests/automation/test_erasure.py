@@ -16,8 +16,8 @@ import pyarrow as pa
 import pytest
 
 from batch_predictions.automation.erasure.erase import erase_user, finish_erasures
+from batch_predictions.core.home import HomeError
 from batch_predictions.erasures import read_erasures
-from batch_predictions.home import HomeError
 from batch_predictions.inference.manifest import MANIFEST, Shard, StagingManifest
 from batch_predictions.inference.results import write_result
 from batch_predictions.serving.lookup import Lookup

@@ -13,7 +13,7 @@ from dagster._core.storage.partition_status_cache import get_and_update_asset_st
 
 from batch_predictions.automation import instance as home_instance
 from batch_predictions.automation.event_log import HomeEventLogStorage
-from batch_predictions.redaction import configure, redact_logs
+from batch_predictions.core.redaction import configure, redact_logs
 from batch_predictions.settings import Settings, SettingsError
 from batch_predictions.tables import ITEM_STATE
 from batch_predictions.warehouse import Warehouse

@@ -15,7 +15,7 @@ from batch_predictions.automation.freshness import (
     freshness_sensor,
     read_freshness,
 )
-from batch_predictions.home import State
+from batch_predictions.core.home import State
 from batch_predictions.settings import Settings
 from batch_predictions.tables import CHURN_SCORES, INTERACTIONS, ITEM_SENTIMENTS, Table
 from batch_predictions.warehouse import Warehouse

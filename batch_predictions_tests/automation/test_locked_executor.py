@@ -11,11 +11,11 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
-from batch_predictions import process_records
 from batch_predictions.automation import locked_executor
 from batch_predictions.automation.dead_runs import fail_dead_runs
 from batch_predictions.automation.locked_executor import locked
-from batch_predictions.home_lock import HomeBusyError, home_lock, processes_folder
+from batch_predictions.core import process_records
+from batch_predictions.core.home_lock import HomeBusyError, home_lock, processes_folder
 from batch_predictions.settings import Settings
 from batch_predictions_tests.worlds.lock_holder import lock_holder
 

@@ -8,8 +8,8 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
-from batch_predictions.home import read_state
-from batch_predictions.home_lock import home_lock
+from batch_predictions.core.home import read_state
+from batch_predictions.core.home_lock import home_lock
 from batch_predictions.sources.ingest import ingest
 from batch_predictions.sources.registry import source_of
 from batch_predictions.tables import INTERACTIONS
@@ -93,7 +93,7 @@ def test_it_waits_while_a_command_has_the_home(ingested: Looks) -> None:
     write_day(ingested.source, LAST)
     with home_lock(ingested.folder, "batch-predictions run"):
         # A process that holds the lock alone has every share: as if another process asked.
-        from batch_predictions import home_lock as module
+        from batch_predictions.core import home_lock as module
 
         module._held_alone.clear()
         assert "batch-predictions run" in ingested.look_at(6)

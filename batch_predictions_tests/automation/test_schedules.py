@@ -14,7 +14,7 @@ from batch_predictions.automation.jobs import INGEST, NIGHTLY, JobSpec
 from batch_predictions.automation.night_plan import NightPlan
 from batch_predictions.automation.nights import DAY_TAG, PlannedRun
 from batch_predictions.automation.schedules import last_tick, schedules
-from batch_predictions.home import State
+from batch_predictions.core.home import State
 from batch_predictions.settings import ScheduleSettings, Settings
 from batch_predictions_tests.worlds.started_runs import start_run
 

@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from batch_predictions.automation.sensors import sign_ups
-from batch_predictions.home import read_state
+from batch_predictions.core.home import read_state
 from batch_predictions.serving.lookup import Lookup
 from batch_predictions.serving.release.publish import publish
 from batch_predictions.serving.store.schema import Store

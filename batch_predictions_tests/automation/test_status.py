@@ -21,8 +21,8 @@ from batch_predictions.automation.run_history import (
 )
 from batch_predictions.automation.status import read_status
 from batch_predictions.cli.app import make_app
-from batch_predictions.home import write_state
-from batch_predictions.home_lock import processes_folder
+from batch_predictions.core.home import write_state
+from batch_predictions.core.home_lock import processes_folder
 from batch_predictions.model_store import Decision, ModelStore, Verdict
 from batch_predictions.settings import AlertsSettings, Settings, SourceSettings
 from batch_predictions.tables import RECOMMENDATIONS

@@ -12,7 +12,6 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from batch_predictions import object_store
 from batch_predictions.backup import create as create_module
 from batch_predictions.backup import storage as storage_module
 from batch_predictions.backup.create import create_backup
@@ -25,11 +24,12 @@ from batch_predictions.backup.storage import (
     open_storage,
 )
 from batch_predictions.cli.app import make_app
-from batch_predictions.home import write_state
+from batch_predictions.core import object_store
+from batch_predictions.core.home import write_state
 from batch_predictions.serving.lookup import Lookup
 from batch_predictions.settings import Settings
 from batch_predictions.warehouse import Warehouse
-from batch_predictions_tests.test_relative_paths import OUTSIDE
+from batch_predictions_tests.core.test_relative_paths import OUTSIDE
 from batch_predictions_tests.worlds.home import STATE
 from batch_predictions_tests.worlds.serving import DAY, ServingWorld, open_world
 

@@ -22,8 +22,8 @@ from batch_predictions.cli.errors import (
     WRONG_SETTINGS,
     describe_error,
 )
-from batch_predictions.home import HomeError, read_state, state_path
-from batch_predictions.home_lock import HomeBusyError
+from batch_predictions.core.home import HomeError, read_state, state_path
+from batch_predictions.core.home_lock import HomeBusyError
 from batch_predictions.model_store import ModelError
 from batch_predictions.posted_rows.reader import PostedRowsError, PostedRowsUnreachableError
 from batch_predictions.serving.store.read_only import StoreError, StoreUnreachableError

@@ -11,7 +11,7 @@ import pytest
 from typer.testing import CliRunner
 
 from batch_predictions.cli.app import make_app
-from batch_predictions.home import read_state
+from batch_predictions.core.home import read_state
 from batch_predictions.sources import initialise_home
 from batch_predictions_tests.worlds.source_folders import HEADER, SourceFolder, day_keys
 

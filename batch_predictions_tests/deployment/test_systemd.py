@@ -131,7 +131,7 @@ def test_every_variable_of_the_environment_file_is_one_that_is_read(
     assert storage == {"env": "DAGSTER_POSTGRES_URL"} and storage["env"] in values
     assert settings.serving.url == values["BATCH_PREDICTIONS_SERVING__URL"]
     assert settings.source.url is not None
-    from batch_predictions.redaction import ALERT_URLS, KEY_LIST
+    from batch_predictions.core.redaction import ALERT_URLS, KEY_LIST
 
     rest = {name for name in values if "__" not in name} - {
         "BATCH_PREDICTIONS_HOME",

@@ -14,7 +14,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from batch_predictions.home import State, write_state
+from batch_predictions.core.home import State, write_state
 from batch_predictions.inference.scorer import EXCLUDED, ScorerContext
 from batch_predictions.model_store import ModelStore
 from batch_predictions.models.demand.assets import select_demand

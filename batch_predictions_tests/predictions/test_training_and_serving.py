@@ -10,9 +10,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
 
+from batch_predictions.core.home import write_state
 from batch_predictions.features.queries import parameters as feature_parameters
 from batch_predictions.features.queries import sql
-from batch_predictions.home import write_state
 from batch_predictions.models.recommender.data.histories import Histories
 from batch_predictions.models.recommender.data.id_lookup import IdLookup
 from batch_predictions.models.recommender.data.interactions import Interactions

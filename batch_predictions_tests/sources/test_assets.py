@@ -8,7 +8,7 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
-from batch_predictions.home import write_state
+from batch_predictions.core.home import write_state
 from batch_predictions.sources.assets import CHECK
 from batch_predictions.tables import INTERACTIONS, REVIEWS
 from batch_predictions_tests.worlds.home import raw_asset

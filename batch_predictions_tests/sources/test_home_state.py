@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from batch_predictions.automation.left_out import describe_left_out
-from batch_predictions.home import (
+from batch_predictions.core.home import (
     HomeError,
     read_state,
     read_state_copy,

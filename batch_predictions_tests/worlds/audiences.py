@@ -8,7 +8,7 @@ from typing import Any
 import dagster as dg
 import pyarrow as pa
 
-from batch_predictions.home import State, write_state
+from batch_predictions.core.home import State, write_state
 from batch_predictions.inference.dagster.io_manager import JsonPathIOManager
 from batch_predictions.model_store import ModelStore
 from batch_predictions.predictions.churn import churn_scores

@@ -8,9 +8,9 @@ from typing import Any
 
 import dagster as dg
 
+from batch_predictions.core.home import State
 from batch_predictions.features import feature_tables
 from batch_predictions.features.assets import feature_asset
-from batch_predictions.home import State
 from batch_predictions.inference.dagster import assets as prediction_assets
 from batch_predictions.inference.dagster.io_manager import JsonPathIOManager
 from batch_predictions.inference.declaration import BatchPrediction

@@ -13,7 +13,8 @@ from pathlib import Path
 def lock_holder(home: Path) -> Iterator[subprocess.Popen[str]]:
     """A process that holds the home's lock until it reads a line."""
     script = (
-        "import sys; from pathlib import Path; from batch_predictions.home_lock import home_lock\n"
+        "import sys; from pathlib import Path\n"
+        "from batch_predictions.core.home_lock import home_lock\n"
         "with home_lock(Path(sys.argv[1]), 'the nightly run'):\n"
         "    print('held', flush=True); sys.stdin.readline()\n"
         "print('let go', flush=True); sys.stdin.readline()"

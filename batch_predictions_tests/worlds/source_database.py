@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from batch_predictions.home import State
+from batch_predictions.core.home import State
 from batch_predictions.settings import Settings, SourceSettings
 from batch_predictions.sources import Source, build_source
 from batch_predictions.sources.ingest import IngestResult, days_to_ingest, ingest

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from batch_predictions.home import State
+from batch_predictions.core.home import State
 from batch_predictions.settings import Settings, SourceSettings
 from batch_predictions.sources import Source, source_of
 from batch_predictions.sources.ingest import IngestResult, ingest

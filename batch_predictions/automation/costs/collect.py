@@ -10,10 +10,10 @@ from typing import Any
 
 import pyarrow as pa
 
-from batch_predictions import process_records
 from batch_predictions.automation.costs.recorder import FOLDER, StepCost
-from batch_predictions.file_lock import file_lock
-from batch_predictions.home_lock import processes_folder
+from batch_predictions.core import process_records
+from batch_predictions.core.file_lock import file_lock
+from batch_predictions.core.home_lock import processes_folder
 from batch_predictions.settings import CostsSettings, Settings
 from batch_predictions.tables import COSTS
 from batch_predictions.warehouse import Warehouse

@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from pydantic import ValidationError
 
-from batch_predictions.durability import fsync_folder
+from batch_predictions.core.durability import fsync_folder
 from batch_predictions.erasures import ErasedUsers
 from batch_predictions.inference.manifest import MANIFEST, StagingManifest, result_path
 from batch_predictions.inference.results import digest_path

@@ -18,8 +18,8 @@ from batch_predictions.automation.unchanged import (
     record_run,
     record_weeks,
 )
+from batch_predictions.core.home import HomeError, read_state
 from batch_predictions.erasures import ErasureWork
-from batch_predictions.home import HomeError, read_state
 from batch_predictions.model_store import Decision, ModelError, ModelStore
 from batch_predictions.models.publishing import data_version
 from batch_predictions.models.training import trainings

@@ -25,7 +25,7 @@ def add_campaign(
     home: Home = None,
 ) -> None:
     """Add a campaign of your own (kind ad_hoc); the next run computes its audience."""
-    from batch_predictions.home_lock import home_lock
+    from batch_predictions.core.home_lock import home_lock
     from batch_predictions.serving import exports
     from batch_predictions.warehouse import Warehouse
 
@@ -69,7 +69,7 @@ def export(
     After `--mark-listed` its customers are not listed for retention again for
     audiences.quiet_days.
     """
-    from batch_predictions.home_lock import home_lock
+    from batch_predictions.core.home_lock import home_lock
     from batch_predictions.serving import exports
     from batch_predictions.warehouse import Warehouse
 

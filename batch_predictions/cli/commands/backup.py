@@ -35,7 +35,7 @@ def backup(
     from batch_predictions.backup.create import create_backup
     from batch_predictions.backup.pool import Pool
     from batch_predictions.backup.storage import FolderStorage, open_storage
-    from batch_predictions.home import read_state, restrict_new_files
+    from batch_predictions.core.home import read_state, restrict_new_files
     from batch_predictions.settings import SettingsError
 
     settings = load_settings(home, context)

@@ -14,7 +14,7 @@ from batch_predictions.cli.pending_erasures import finish_pending_erasures
 from batch_predictions.cli.printing import show_file_progress
 
 if TYPE_CHECKING:
-    from batch_predictions.home import State
+    from batch_predictions.core.home import State
     from batch_predictions.settings import Settings
 
 
@@ -38,8 +38,8 @@ def doctor(
     """
     from batch_predictions.automation.health import examine, move_problems_aside
     from batch_predictions.automation.machine import examine_machine
+    from batch_predictions.core.home_lock import home_lock
     from batch_predictions.discovery import load_plugins
-    from batch_predictions.home_lock import home_lock
 
     settings = load_settings(home, context)
     with home_lock(settings.home, " ".join(["batch-predictions", *sys.argv[1:]])):
@@ -71,7 +71,7 @@ def doctor(
 
 def _readable_state(settings: Settings) -> State | None:
     """The home's state; None before its first run, and where its file is damaged."""
-    from batch_predictions.home import HomeError, read_state
+    from batch_predictions.core.home import HomeError, read_state
 
     try:
         return read_state(settings.home)

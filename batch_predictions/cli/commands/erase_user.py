@@ -40,8 +40,8 @@ def erase_user(
     with the next training. Backups and files that were exported elsewhere are yours to remove.
     """
     from batch_predictions.automation.erasure import erase
+    from batch_predictions.core.home_lock import home_lock
     from batch_predictions.discovery import load_plugins
-    from batch_predictions.home_lock import home_lock
     from batch_predictions.serving.lookup.source import SourceIds
     from batch_predictions.settings import SettingsError
     from batch_predictions.tables.ids import id_problem

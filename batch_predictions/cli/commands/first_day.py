@@ -30,9 +30,9 @@ def first_day(
     The next run ingests the days from an earlier first day on. Partitions before a later one are
     removed, and rows of these days are refused from then on.
     """
+    from batch_predictions.core.home import read_state
+    from batch_predictions.core.home_lock import home_lock
     from batch_predictions.discovery import load_plugins
-    from batch_predictions.home import read_state
-    from batch_predictions.home_lock import home_lock
     from batch_predictions.sources.home_state import move_first_day
 
     settings = load_settings(home, context)

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from batch_predictions.cli.command import command
-from batch_predictions.redaction import has_secret
+from batch_predictions.core.redaction import has_secret
 from batch_predictions.settings import FILE_NAME, SettingsError, as_yaml
 
 MAX_CHECKS = 4

@@ -22,7 +22,7 @@ def prune(context: typer.Context, home: Home = None, as_json: Json = False) -> N
 
     from batch_predictions.automation import retention
     from batch_predictions.automation.instance import prepare
-    from batch_predictions.home_lock import home_lock
+    from batch_predictions.core.home_lock import home_lock
 
     settings = load_settings(home, context)
     with home_lock(settings.home, " ".join(["batch-predictions", *sys.argv[1:]])):

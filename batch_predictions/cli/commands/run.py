@@ -118,8 +118,8 @@ def _run(
     Raises:
         typer.Exit: a table or a model failed, while the others were made.
     """
+    from batch_predictions.core.home_lock import home_lock
     from batch_predictions.discovery import load_plugins
-    from batch_predictions.home_lock import home_lock
     from batch_predictions.sources.home_state import restart_unused_home
 
     with home_lock(settings.home, " ".join(["batch-predictions", *sys.argv[1:]])):
@@ -174,8 +174,8 @@ def _show_plan(
     force: bool,
 ) -> None:
     """Prints the steps of a run, and why they are due."""
+    from batch_predictions.core.home_lock import home_lock
     from batch_predictions.discovery import load_plugins
-    from batch_predictions.home_lock import home_lock
 
     with home_lock(settings.home, " ".join(["batch-predictions", *sys.argv[1:]])):
         load_plugins(settings.plugins)

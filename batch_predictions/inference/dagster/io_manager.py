@@ -7,7 +7,7 @@ from pathlib import Path
 
 import dagster as dg
 
-from batch_predictions.durability import atomic_write
+from batch_predictions.core.durability import atomic_write
 from batch_predictions.inference.cleanup import HANDLES
 
 _UNFINISHED = [

@@ -11,7 +11,7 @@ from typing import Any
 import dagster as dg
 import pyarrow.parquet as pq
 
-from batch_predictions.durability import atomic_write
+from batch_predictions.core.durability import atomic_write
 from batch_predictions.features.tiles.readiness import tile_problems
 from batch_predictions.inference import engine
 from batch_predictions.inference.cleanup import remove_old_partitions

@@ -17,6 +17,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+from batch_predictions.core.redaction import redact
 from batch_predictions.inference.device import choose_device
 from batch_predictions.inference.pools.base import ShardOutcome, describe_error
 from batch_predictions.inference.pools.ray_resources import (
@@ -27,7 +28,6 @@ from batch_predictions.inference.pools.ray_resources import (
     gpus_per_instance,
 )
 from batch_predictions.inference.shards import StageTimings, Worker
-from batch_predictions.redaction import redact
 from batch_predictions.settings import (
     PREFIX,
     InferenceSettings,

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from batch_predictions.core.jit import njit_cached
 from batch_predictions.inference.topk.vectors import dot, prefetch
-from batch_predictions.jit import njit_cached
 
 PREFETCH_DISTANCE = 12
 """Rows that are prefetched ahead, so that several are loaded from memory at once."""

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from batch_predictions.core.jit import njit_cached
 from batch_predictions.inference.topk.candidates import (
     apply_category_cap,
     approximate_kth_largest,
@@ -21,7 +22,6 @@ from batch_predictions.inference.topk.candidates import (
     sort_best_first,
 )
 from batch_predictions.inference.topk.vectors import CHUNK, greater_mask, lowest_set_bit
-from batch_predictions.jit import njit_cached
 
 
 @njit_cached

@@ -16,7 +16,7 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-from batch_predictions.jit import njit_cached
+from batch_predictions.core.jit import njit_cached
 
 CHUNK = 64
 """Products that are compared at once; the width of blocks is a multiple of it."""

@@ -8,9 +8,9 @@ from collections.abc import Callable
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from batch_predictions.core.home import read_state
 from batch_predictions.features.demand import parameters
 from batch_predictions.features.queries import sql
-from batch_predictions.home import read_state
 from batch_predictions.models.demand.metrics import WAPE_SUM
 from batch_predictions.models.demand.panel import Panel
 from batch_predictions.models.demand.panel_builder import PanelSpec, history_lengths

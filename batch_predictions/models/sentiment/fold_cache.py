@@ -19,7 +19,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from batch_predictions.durability import atomic_write
+from batch_predictions.core.durability import atomic_write
 from batch_predictions.models.sentiment.arrays import Floats
 from batch_predictions.models.sentiment.data import Labels, Reviews
 

@@ -17,7 +17,7 @@ from starlette.exceptions import HTTPException
 from starlette.middleware.cors import CORSMiddleware
 from starlette.responses import Response
 
-from batch_predictions.redaction import redact_logs
+from batch_predictions.core.redaction import redact_logs
 from batch_predictions.serving.explorer import routes as explorer
 from batch_predictions.serving.explorer.problem_pages import ProblemPages
 from batch_predictions.serving.http.gate import App, Gate

@@ -7,8 +7,8 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
+from batch_predictions.core.home import HomeError, read_state
 from batch_predictions.erasures import ErasureWatcher
-from batch_predictions.home import HomeError, read_state
 from batch_predictions.serving.http.posted_models import Event, InvalidEvent, SignUp
 from batch_predictions.serving.http.problems import ERASED, WRONG_REQUEST, ProblemError
 from batch_predictions.serving.http.recommendations import release_id_of

@@ -12,7 +12,7 @@ from typing import Any
 import orjson
 import sqlalchemy as sa
 
-from batch_predictions.redaction import redact
+from batch_predictions.core.redaction import redact
 from batch_predictions.serving.lookup import NoReleaseError, NotPublishedError
 from batch_predictions.serving.release.pointer import ReleaseError, ReleaseRemovedError
 from batch_predictions.serving.store.read_only import StoreError

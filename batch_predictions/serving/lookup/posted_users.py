@@ -13,7 +13,7 @@ from zoneinfo import ZoneInfo
 
 import sqlalchemy as sa
 
-from batch_predictions.home import HomeError, read_state
+from batch_predictions.core.home import HomeError, read_state
 from batch_predictions.posted_rows.reader import day_bounds
 from batch_predictions.posted_rows.schema import POSTED_USERS, posted_url
 from batch_predictions.serving.lookup.segments import ATTRIBUTES, UNKNOWN, known

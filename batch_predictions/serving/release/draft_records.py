@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from dataclasses import asdict, dataclass
 
-from batch_predictions.durability import atomic_write
+from batch_predictions.core.durability import atomic_write
 from batch_predictions.warehouse import Warehouse
 
 FILE_NAME = ".draft_records.json"

@@ -17,7 +17,7 @@ from pathlib import Path
 
 import sqlalchemy as sa
 
-from batch_predictions import process_records
+from batch_predictions.core import process_records
 from batch_predictions.serving.store.database import connect
 from batch_predictions.serving.store.schema import Store
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 
-from batch_predictions.file_hashes import hash_file
+from batch_predictions.core.file_hashes import hash_file
 from batch_predictions.serving.release.pointer import ReleaseError
 from batch_predictions.tables import ITEM_STATE, USER_SEGMENTS, Table
 from batch_predictions.warehouse import Warehouse

@@ -6,8 +6,8 @@ from collections.abc import Iterable, Sequence
 
 import sqlalchemy as sa
 
-from batch_predictions.file_hashes import hash_file
-from batch_predictions.relative_paths import validate_relative_path
+from batch_predictions.core.file_hashes import hash_file
+from batch_predictions.core.relative_paths import validate_relative_path
 from batch_predictions.serving.release.pointer import all_releases
 from batch_predictions.serving.store.copy_rows import BATCH_ROWS, store_rows_sql
 from batch_predictions.serving.store.schema import Store, columns_of, declared_table

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from batch_predictions.durability import fsync_folder, write_and_fsync
+from batch_predictions.core.durability import fsync_folder, write_and_fsync
 from batch_predictions.serving.release_files.folder import (
     DRAFT_PREFIX,
     FILE_SUFFIX,

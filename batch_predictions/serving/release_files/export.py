@@ -15,7 +15,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.dialects import sqlite
 
-from batch_predictions.durability import fsync_folder, write_and_fsync
+from batch_predictions.core.durability import fsync_folder, write_and_fsync
 from batch_predictions.serving.release_files.folder import (
     APPLICATION_ID,
     FORMAT_VERSION,

@@ -19,8 +19,8 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from batch_predictions.durability import fsync_folder
-from batch_predictions.file_lock import file_lock
+from batch_predictions.core.durability import fsync_folder
+from batch_predictions.core.file_lock import file_lock
 from batch_predictions.serving.release.pointer import ReleaseError
 from batch_predictions.settings import IdRule
 

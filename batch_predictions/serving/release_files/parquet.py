@@ -20,7 +20,7 @@ import pyarrow.parquet as pq
 import sqlalchemy as sa
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from batch_predictions.durability import fsync_folder, write_and_fsync
+from batch_predictions.core.durability import fsync_folder, write_and_fsync
 from batch_predictions.serving.release_files.export import (
     BATCH_ROWS,
     hash_and_fsync,

@@ -13,10 +13,10 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from batch_predictions import object_store
-from batch_predictions.durability import fsync_folder
-from batch_predictions.file_lock import file_lock
-from batch_predictions.object_store import ObjectFolder
+from batch_predictions.core import object_store
+from batch_predictions.core.durability import fsync_folder
+from batch_predictions.core.file_lock import file_lock
+from batch_predictions.core.object_store import ObjectFolder
 from batch_predictions.serving.release_files.folder import (
     DRAFT_PREFIX,
     FILE_SUFFIX,

@@ -12,12 +12,12 @@ import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.pool import ConnectionPoolEntry, QueuePool
 
-from batch_predictions.database_url import (
+from batch_predictions.core.database_url import (
     DatabaseUrlError,
     location_of,
     parse_written_database_url,
 )
-from batch_predictions.redaction import redact, secrets_of_url
+from batch_predictions.core.redaction import redact, secrets_of_url
 from batch_predictions.serving.store.read_only import (
     BUSY_SECONDS,
     FileReader,

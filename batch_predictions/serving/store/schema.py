@@ -13,7 +13,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from batch_predictions.database_url import location_of
+from batch_predictions.core.database_url import location_of
 from batch_predictions.serving.store.database import (
     connect,
     open_engine,

@@ -14,7 +14,7 @@ import sqlalchemy as sa
 from sqlalchemy.dialects import sqlite
 from sqlalchemy.pool import PoolProxiedConnection
 
-from batch_predictions.database_url import location_of
+from batch_predictions.core.database_url import location_of
 from batch_predictions.serving.release.pointer import (
     NoReleaseError,
     Release,

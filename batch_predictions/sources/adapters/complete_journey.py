@@ -19,7 +19,7 @@ from typing import ClassVar
 
 import duckdb
 
-from batch_predictions.home import State
+from batch_predictions.core.home import State
 from batch_predictions.settings import SourceSettings
 from batch_predictions.sources.adapters import simulated_inventory, simulated_reviews
 from batch_predictions.sources.adapters.complete_journey_year import (

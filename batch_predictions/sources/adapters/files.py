@@ -15,7 +15,7 @@ from typing import ClassVar
 
 import duckdb
 
-from batch_predictions.home import State
+from batch_predictions.core.home import State
 from batch_predictions.settings import SourceSettings
 from batch_predictions.sources.base import MAX_DATE, RAW_TABLES, SourceError
 from batch_predictions.sources.files.file_source import FileSource

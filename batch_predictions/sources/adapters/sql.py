@@ -16,7 +16,7 @@ from typing import ClassVar, TypeVar
 
 import duckdb
 
-from batch_predictions.home import State
+from batch_predictions.core.home import State
 from batch_predictions.settings import DuckDBSettings, SourceSettings
 from batch_predictions.sources.base import (
     ABSENT_FINGERPRINT,

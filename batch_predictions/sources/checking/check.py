@@ -8,7 +8,7 @@ from contextlib import suppress
 
 import duckdb
 
-from batch_predictions.home import State, read_state
+from batch_predictions.core.home import State, read_state
 from batch_predictions.settings import Settings
 from batch_predictions.sources.base import RAW_TABLES, Source, SourceError
 from batch_predictions.sources.checking.findings import DetectLanguages, Findings, measure

@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 
 import sqlalchemy as sa
 
-from batch_predictions.database_url import DatabaseUrlError, location_of, parse_database_url
-from batch_predictions.redaction import redact, secrets_of_url
+from batch_predictions.core.database_url import DatabaseUrlError, location_of, parse_database_url
+from batch_predictions.core.redaction import redact, secrets_of_url
 from batch_predictions.sources.base import SourceError
 
 

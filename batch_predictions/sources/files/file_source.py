@@ -7,7 +7,7 @@ from pathlib import Path
 
 import duckdb
 
-from batch_predictions.home import State
+from batch_predictions.core.home import State
 from batch_predictions.settings import SourceSettings
 from batch_predictions.sources.base import (
     ABSENT_FINGERPRINT,

@@ -17,7 +17,7 @@ from pathlib import Path
 import duckdb
 from pydantic import BaseModel, ValidationError
 
-from batch_predictions.durability import atomic_write
+from batch_predictions.core.durability import atomic_write
 from batch_predictions.settings import DuckDBSettings
 from batch_predictions.sources.files.mapped_groups import MappedGroup
 from batch_predictions.sources.files.parquet import verify_row_count

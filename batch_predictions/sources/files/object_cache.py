@@ -19,16 +19,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from batch_predictions.durability import atomic_write
-from batch_predictions.file_lock import file_lock
-from batch_predictions.object_store import (
+from batch_predictions.core.durability import atomic_write
+from batch_predictions.core.file_lock import file_lock
+from batch_predictions.core.object_store import (
     download_object,
     explained,
     open_object_store,
     require_obstore,
     without_credentials,
 )
-from batch_predictions.relative_paths import validate_relative_path
+from batch_predictions.core.relative_paths import validate_relative_path
 from batch_predictions.sources.base import SourceError
 
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
-from batch_predictions.home import read_state
+from batch_predictions.core.home import read_state
 from batch_predictions.posted_rows.pruning import PostedRowsPruner
 from batch_predictions.posted_rows.reader import PostedRows, day_bounds
 from batch_predictions.posted_rows.schema import posted_url

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 import duckdb
 
-from batch_predictions.home import State
+from batch_predictions.core.home import State
 from batch_predictions.settings import SourceSettings
 from batch_predictions.sources.base import MAX_DATE, Source, SourceError
 from batch_predictions.sources.memory_database import as_source_errors, connect_memory

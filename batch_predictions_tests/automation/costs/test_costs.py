@@ -10,14 +10,14 @@ import dagster as dg
 import pytest
 from typer.testing import CliRunner
 
-from batch_predictions import process_records
 from batch_predictions.automation import instance as home_instance
 from batch_predictions.automation.costs.collect import collect_costs
 from batch_predictions.automation.costs.recorder import FOLDER, StepCost
 from batch_predictions.automation.costs.report import cost_per_million, plot_costs, sum_costs
 from batch_predictions.automation.costs.usage import Usage, peak_mib, reset_peak
 from batch_predictions.cli.app import make_app
-from batch_predictions.home_lock import processes_folder
+from batch_predictions.core import process_records
+from batch_predictions.core.home_lock import processes_folder
 from batch_predictions.settings import CostsSettings, Settings
 from batch_predictions.warehouse import Warehouse, as_date
 

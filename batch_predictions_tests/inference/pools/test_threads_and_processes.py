@@ -200,7 +200,7 @@ STOPPABLE = """
 import sys
 from pathlib import Path
 from batch_predictions.inference.engine import score
-from batch_predictions.interruption import Stopped, handle_signals
+from batch_predictions.core.interruption import Stopped, handle_signals
 from batch_predictions.settings import InferenceSettings
 
 handle_signals()

@@ -19,7 +19,7 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from batch_predictions.home import State, write_state
+from batch_predictions.core.home import State, write_state
 from batch_predictions.posted_rows.reader import PostedRows
 from batch_predictions.posted_rows.schema import POSTED_EVENTS, posted_url
 from batch_predictions.serving.http import posting

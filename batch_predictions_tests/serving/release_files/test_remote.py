@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from batch_predictions import object_store
+from batch_predictions.core import object_store
 from batch_predictions.serving.http.service import _open_source
 from batch_predictions.serving.lookup import Lookup
 from batch_predictions.serving.release_files.destinations import (

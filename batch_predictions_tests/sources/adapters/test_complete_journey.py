@@ -11,7 +11,7 @@ from typing import Any
 import duckdb
 import pytest
 
-from batch_predictions.home import State
+from batch_predictions.core.home import State
 from batch_predictions.partitions import week_of
 from batch_predictions.settings import Settings, SourceSettings
 from batch_predictions.sources import Source, SourceExhaustedError, build_source, initialise_home

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from batch_predictions.object_store import without_credentials
+from batch_predictions.core.object_store import without_credentials
 from batch_predictions.sources import SourceError
 from batch_predictions.sources.checking.check import check_source
 from batch_predictions.sources.files.object_cache import ObjectCache

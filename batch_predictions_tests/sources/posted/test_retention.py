@@ -10,7 +10,7 @@ from unittest import mock
 import pytest
 import sqlalchemy as sa
 
-from batch_predictions.home import write_state
+from batch_predictions.core.home import write_state
 from batch_predictions.posted_rows import pruning
 from batch_predictions.posted_rows.reader import PostedRows
 from batch_predictions.posted_rows.schema import POSTED_EVENTS, POSTED_USERS, posted_url

@@ -9,7 +9,7 @@ import dagster as dg
 import duckdb
 import pytest
 
-from batch_predictions.home import write_state
+from batch_predictions.core.home import write_state
 from batch_predictions.partitions import week_of
 from batch_predictions.sources import SourceError, initialise_home
 from batch_predictions.sources.checking.check import check_source

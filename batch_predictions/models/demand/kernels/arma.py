@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from batch_predictions.jit import njit_cached
+from batch_predictions.core.jit import njit_cached
 
 STEADY_TOLERANCE = 1e-14
 """The covariance is steady when no element changes by more than this share of the variance."""

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from batch_predictions.jit import njit_cached
+from batch_predictions.core.jit import njit_cached
 from batch_predictions.models.demand.kernels.arma import (
     INVALID,
     constrain_parameters,

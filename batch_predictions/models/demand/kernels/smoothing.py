@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from batch_predictions.jit import njit_cached
+from batch_predictions.core.jit import njit_cached
 
 INVERSE_GOLDEN_RATIO = 0.6180339887498949
 MIN_ALPHA, MAX_ALPHA = 1e-4, 0.9999

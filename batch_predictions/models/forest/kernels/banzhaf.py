@@ -13,7 +13,7 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-from batch_predictions.jit import njit_cached
+from batch_predictions.core.jit import njit_cached
 from batch_predictions.models.common.vector_ir import (
     broadcast,
     line_pointer,

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from batch_predictions.jit import njit_cached
+from batch_predictions.core.jit import njit_cached
 
 
 @njit_cached

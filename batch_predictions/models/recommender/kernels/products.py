@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from batch_predictions.jit import njit_cached, njit_reassoc
+from batch_predictions.core.jit import njit_cached, njit_reassoc
 from batch_predictions.models.recommender.kernels.vector_products import (
     LINE_COLUMNS,
     TILE_COLUMNS,

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from batch_predictions.jit import njit_cached
+from batch_predictions.core.jit import njit_cached
 
 
 @njit_cached

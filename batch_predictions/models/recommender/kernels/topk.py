@@ -12,7 +12,7 @@ from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic
 
-from batch_predictions.jit import njit_cached
+from batch_predictions.core.jit import njit_cached
 from batch_predictions.models.common.vector_ir import broadcast, open_arrays, vector_pointer
 from batch_predictions.models.recommender.kernels.heaps import heap_push, heap_sort, sort_keys
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from batch_predictions.jit import njit_cached
+from batch_predictions.core.jit import njit_cached
 
 BLANK, WORD, PUNCTUATION, SINGLE = 0, 1, 2, 3
 """Classes of characters: blank, part of a word, punctuation mark, token by itself."""

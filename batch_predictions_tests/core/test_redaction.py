@@ -14,8 +14,8 @@ import yaml
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from batch_predictions import redaction
-from batch_predictions.redaction import (
+from batch_predictions.core import redaction
+from batch_predictions.core.redaction import (
     configure,
     has_secret,
     is_secret_name,

@@ -8,8 +8,13 @@ from pathlib import Path
 
 import pytest
 
-from batch_predictions import process_records
-from batch_predictions.home_lock import HomeBusyError, SharedHomeLock, home_lock, processes_folder
+from batch_predictions.core import process_records
+from batch_predictions.core.home_lock import (
+    HomeBusyError,
+    SharedHomeLock,
+    home_lock,
+    processes_folder,
+)
 from batch_predictions_tests.worlds.lock_holder import lock_holder
 
 

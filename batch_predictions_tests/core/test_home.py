@@ -12,7 +12,7 @@ import dagster as dg
 import pytest
 
 from batch_predictions.automation.instance import prepare
-from batch_predictions.home import (
+from batch_predictions.core.home import (
     HomeError,
     State,
     read_state,
@@ -22,7 +22,7 @@ from batch_predictions.home import (
     state_path,
     write_state,
 )
-from batch_predictions.home_lock import home_lock
+from batch_predictions.core.home_lock import home_lock
 from batch_predictions.serving.store.schema import Store
 from batch_predictions.settings import Settings
 from batch_predictions.tables import ITEM_STATE

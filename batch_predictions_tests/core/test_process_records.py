@@ -8,10 +8,10 @@ import subprocess
 import sys
 from pathlib import Path
 
-from batch_predictions import process_records
+from batch_predictions.core import process_records
 
 REGISTER = (
-    "import os, sys; from pathlib import Path; from batch_predictions import process_records\n"
+    "import os, sys; from pathlib import Path; from batch_predictions.core import process_records\n"
     "process_records.register(Path(sys.argv[1]), 'r1', 'nightly')\n"
     "print('registered', flush=True); sys.stdin.readline()"
 )

@@ -11,7 +11,7 @@ from typing import Literal
 import yaml
 from pydantic import BaseModel, ConfigDict
 
-from batch_predictions.durability import atomic_write, fsync_folder, write_and_fsync
+from batch_predictions.core.durability import atomic_write, fsync_folder, write_and_fsync
 
 SCHEMA_VERSION = 1
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import urlsplit
 
-from batch_predictions.redaction import environment_secrets, redact
+from batch_predictions.core.redaction import environment_secrets, redact
 
 if TYPE_CHECKING:
     from obstore import ObjectMeta

@@ -13,7 +13,9 @@ ROOT = Path(__file__).parents[1]
 NUMBERS = [signal.SIGINT, signal.SIGTERM]
 BEGIN = """
 import signal, sys, time
-from batch_predictions.interruption import Stopped, handle_signals, raise_if_stopped, stop_signal
+from batch_predictions.core.interruption import (
+    Stopped, handle_signals, raise_if_stopped, stop_signal
+)
 number = signal.Signals(int(sys.argv[1]))
 """
 

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
-from batch_predictions.process_records import Process, running_processes
+from batch_predictions.core.process_records import Process, running_processes
 
 _held_alone: set[Path] = set()
 """Homes whose lock this process holds alone."""

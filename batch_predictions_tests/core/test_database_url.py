@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from batch_predictions.database_url import (
+from batch_predictions.core.database_url import (
     DatabaseUrlError,
     parse_database_url,
     parse_written_database_url,

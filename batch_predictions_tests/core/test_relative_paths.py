@@ -12,9 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
+from batch_predictions.core.relative_paths import validate_relative_path
 from batch_predictions.inference.manifest import Shard
 from batch_predictions.model_store import Decision
-from batch_predictions.relative_paths import validate_relative_path
 
 OUTSIDE = ["../a", "a/../../b", "/tmp/a", "", ".", "..", "a/..", "./a", "a//b", "a\0b"]
 """Paths that no manifest may have."""

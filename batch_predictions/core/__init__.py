@@ -1,0 +1,1 @@
+"""What all stages stand on: the home folder, locks, durable writes, hashes, redaction, stores."""
