@@ -52,7 +52,7 @@ class HomeEventLogStorage(HomeEvents, SqliteEventLogStorage):
 
     @classmethod
     def config_type(cls) -> dict[str, Any]:
-        """No configuration: the folder follows DAGSTER_HOME, so that a home can be moved."""
+        """Declares no configuration: the folder follows DAGSTER_HOME, so a home can be moved."""
         return {}
 
     @classmethod
