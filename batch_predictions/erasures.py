@@ -94,7 +94,7 @@ class ErasedUsers:
         return bool(self.hashes)
 
     def matches(self, user_id: object) -> bool:
-        """Whether an id is that of an erased user."""
+        """Returns whether an id is that of an erased user."""
         text = f"{self.salt}{user_id}".encode()
         return hashlib.sha256(text).hexdigest() in self.hashes
 
@@ -104,7 +104,7 @@ class ErasedUsers:
         return f"sha256('{self.salt}' || {sql}) in ({hashes or 'null'})"
 
     def are_in_values(self, value: Any, normalise: Callable[[str], str] = str) -> bool:
-        """Whether a JSON value is an id of an erased user, or has one in it.
+        """Returns whether a JSON value is an id of an erased user, or has one in it.
 
         Args:
             value: a text, number, list or mapping.
@@ -121,7 +121,7 @@ class ErasedUsers:
         return self.matches(normalise(str(value)))
 
     def are_in_text(self, text: str, normalise: Callable[[str], str] = str) -> bool:
-        """Whether a word of a text, or a cell of a line, is the id of an erased user."""
+        """Returns whether a word of a text, or a cell of a line, is the id of an erased user."""
         words = set(_WORD.findall(text))
         words |= {word.strip(".:=*") for word in words}
         words |= {cell.strip() for cell in re.split(r"[|,;\t\n]", text)}

@@ -194,7 +194,7 @@ class ModelStore(dg.ConfigurableResource[Any]):
         return next((path for path, digest in paths if not _has_hash(path, digest)), None)
 
     def is_intact(self, model: str, version: str) -> bool:
-        """Whether a version is stored and its files have their hashes."""
+        """Returns whether a version is stored and its files have their hashes."""
         return self.damaged_file(model, version) is None
 
     def version_of(self, model: str, day: dt.date) -> str | None:

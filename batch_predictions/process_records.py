@@ -98,12 +98,12 @@ def _unregister_all() -> None:
 
 
 def is_registered(folder: Path, name: str) -> bool:
-    """Whether there is a record of that name, of a living or a dead process."""
+    """Returns whether there is a record of that name, of a living or a dead process."""
     return _record_path(folder, name).exists()
 
 
 def is_running(folder: Path, name: str) -> bool:
-    """Whether the process of a record still runs; without a record, False."""
+    """Returns whether the process of a record still runs; without a record, False."""
     path = _record_path(folder, name)
     return path in _registered or _is_locked(path)
 

@@ -67,7 +67,7 @@ class BackupStorage(Protocol):
         ...
 
     def has(self, sha256: str, size: int | None = None) -> bool:
-        """Whether there are bytes with a hash, and with a size where one is given."""
+        """Returns whether there are bytes with a hash, and with a size where one is given."""
         ...
 
     def add(self, draft: Path, sha256: str) -> None:
@@ -147,7 +147,7 @@ class FolderStorage:
         self._list_path(name).unlink()
 
     def has(self, sha256: str, size: int | None = None) -> bool:
-        """Whether there are bytes with a hash, and with a size where one is given."""
+        """Returns whether there are bytes with a hash, and with a size where one is given."""
         path = self.object_path(sha256)
         return path.exists() and (size is None or path.stat().st_size == size)
 
@@ -217,7 +217,7 @@ class ObjectStorage:
         self._folder.delete(self._list_name(name))
 
     def has(self, sha256: str, size: int | None = None) -> bool:
-        """Whether there are bytes with a hash, and with a size where one is given."""
+        """Returns whether there are bytes with a hash, and with a size where one is given."""
         known = self._sizes.get(sha256)
         return known is not None and size in (None, known)
 

@@ -157,7 +157,7 @@ def _of_database(error: BaseException) -> Ending | None:
 
 
 def _is_of_dagster(error: BaseException) -> bool:
-    """Whether an error of a database was raised for Dagster's records, not for a release.
+    """Returns whether an error of a database was raised for Dagster's records, not for a release.
 
     Neither the error nor SQLAlchemy's has the file, so that its callers have to tell.
     """

@@ -81,7 +81,7 @@ class PostedRows:
         return (min(times), max(times)) if times else None
 
     def exists(self) -> bool:
-        """Whether anybody has posted anything yet."""
+        """Returns whether anybody has posted anything yet."""
         with self._connect() as db:
             return db is not None
 

@@ -154,7 +154,7 @@ def _check_result(results: dict[str, IngestResult]) -> dg.AssetCheckResult:
 
 
 def _adds_up(result: IngestResult) -> bool:
-    """Whether all rows that were read are in the written file or in the quarantine."""
+    """Returns whether all rows that were read are in the written file or in the quarantine."""
     counts = result.counts
     added = result.manual_rows + result.posted_rows
     is_file_complete = result.write_result.rows == counts.accepted + added

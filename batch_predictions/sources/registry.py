@@ -89,7 +89,7 @@ def event_types(settings: Settings) -> EventTypes:
 
 
 def excludes_seen(settings: Settings) -> bool:
-    """Whether recommendations leave out items that the user already had."""
+    """Returns whether recommendations leave out items that the user already had."""
     return bool(event_types(settings).seen)
 
 

@@ -185,7 +185,7 @@ def select_from_parquet(paths: Sequence[Path]) -> str:
 
 
 def _fits(actual: str, declared: str) -> bool:
-    """Whether a column's type is the declared one, or is cast to it without loss."""
+    """Returns whether a column's type is the declared one, or is cast to it without loss."""
     if actual == declared or actual.strip('"') == "NULL":
         return True
     if actual.endswith("[]") and declared.endswith("[]"):

@@ -70,7 +70,7 @@ def _statements(folder: Path, existing: Collection[str]) -> dict[str, str]:
 
 
 def _are_files_alike(table: Table, folder: Path) -> bool:
-    """Whether all files of a table have the same columns, the declared ones.
+    """Returns whether all files of a table have the same columns, the declared ones.
 
     Files of before a column was declared lack it. What is written later has all columns.
     """

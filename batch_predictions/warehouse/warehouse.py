@@ -378,7 +378,7 @@ class Warehouse(dg.ConfigurableResource[Any]):
 
 
 def _is_concurrent_replace(error: DuckDBError) -> bool:
-    """Whether an error may come from a file that was replaced during the query."""
+    """Returns whether an error may come from a file that was replaced during the query."""
     if isinstance(error, InvalidInputException):
         return "read file" in str(error)
     # Fatal: the query of another thread failed, and with it the shared database.

@@ -35,7 +35,7 @@ class Experiments:
     """
 
     def __init__(self, experiments: Mapping[str, ExperimentSettings]) -> None:
-        """Args: the setting."""
+        """Takes the setting `serving.experiments`: the list and the share of users, by name."""
         self._experiments = [
             (name, experiment.list, int(experiment.share * _HASHES))
             for name, experiment in experiments.items()
@@ -58,5 +58,5 @@ class Experiments:
 
 
 def _has_lists(entry: Mapping[str, Any] | None) -> bool:
-    """Whether a table of a release has the columns of lists."""
+    """Returns whether a table of a release has the columns of ranked lists."""
     return entry is not None and set(entry["columns"]) >= _COLUMNS

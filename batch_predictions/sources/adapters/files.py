@@ -94,7 +94,7 @@ class MappedFilesSource(FileSource):
         return [path for group in self._file_groups(table) for path in group.paths]
 
     def is_wanted(self, name: str) -> bool:
-        """Whether a pattern or a query may read a file, or its own name says its table."""
+        """Returns whether a pattern or a query may read a file, or its own name says its table."""
         settings = self.settings
         patterns = [entry.pattern for entries in settings.files.values() for entry in entries]
         for table_name, sql in settings.queries.items():

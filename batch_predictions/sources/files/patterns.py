@@ -115,12 +115,12 @@ def files_by_name(folder: Path, table_name: str) -> list[FileGroup]:
 
 
 def is_pattern(text: str) -> bool:
-    """Whether a text has wildcards."""
+    """Returns whether a text has wildcards."""
     return bool(_WILDCARDS & set(text))
 
 
 def fits(name: str, pattern: str) -> bool:
-    """Whether a path fits a pattern, as in `Path.glob`."""
+    """Returns whether a path fits a pattern, as in `Path.glob`."""
     if name == pattern:
         return True
     parts = PurePosixPath(pattern).parts
@@ -132,7 +132,7 @@ def fits(name: str, pattern: str) -> bool:
 
 
 def names_table(name: str, table_names: Iterable[str]) -> bool:
-    """Whether a file's name, or its first folder, is that of a table."""
+    """Returns whether a file's name, or its first folder, is that of a table."""
     first, *others = PurePosixPath(name).parts
     if format_of(name) is None:
         return False

@@ -43,7 +43,7 @@ def validate_formats(formats: Mapping[str, Mapping[str, str]]) -> None:
 
 
 def is_number_column(table: Table, name: str) -> bool:
-    """Whether formats of a column are those of numbers."""
+    """Returns whether formats of a column are those of numbers."""
     return name in _columns_of_types(table, _NUMBER_TYPES)
 
 

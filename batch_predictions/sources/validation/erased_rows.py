@@ -58,7 +58,7 @@ def id_writer(source: Source) -> Callable[[str], str]:
 def mentions(
     users: ErasedUsers, reason: str, row: str | None, normalise: Callable[[str], str]
 ) -> bool:
-    """Whether a refused row has the id of an erased user.
+    """Returns whether a refused row has the id of an erased user.
 
     Args:
         users: who was erased.
