@@ -28,7 +28,7 @@ _WORD = re.compile(r"[^\s|\"'\\,;()\[\]{}<>`]+")
 
 
 class ErasureWork(BaseModel):
-    """What was true before an erasure rewrote raw rows, so that it can be made true again.
+    """Trainings and digests that were current before an erasure, to be renewed after it.
 
     Attributes:
         trainings: model and last day of the trainings whose rows had not changed.
@@ -75,7 +75,7 @@ class ErasureLog(BaseModel):
 
     @property
     def users(self) -> ErasedUsers:
-        """The users, finished or not."""
+        """The erased users, also those whose erasure is not finished."""
         return ErasedUsers(self.salt, frozenset(erasure.hash for erasure in self.erasures))
 
     def hash_of(self, user_id: str) -> str:
@@ -87,7 +87,7 @@ class ErasedUsers:
     """Recognises ids of erased users."""
 
     def __init__(self, salt: str, hashes: frozenset[str]) -> None:
-        """Args: the salt; SHA-256 of salt and id of each user."""
+        """Takes the salt, and the SHA-256 of salt and id of each user."""
         self.salt, self.hashes = salt, hashes
 
     def __bool__(self) -> bool:
@@ -166,14 +166,14 @@ class ErasureWatcher:
     """The erased users of a home, read again when their record has changed."""
 
     def __init__(self, home: Path) -> None:
-        """Args: the home folder, which need not exist."""
+        """Takes the home folder, which need not exist."""
         self._home = home
         self._state: tuple[int, int, int] | None = None
         self._users = NOBODY
 
     @property
     def users(self) -> ErasedUsers:
-        """Those of now.
+        """The erased users as they are recorded now.
 
         Raises:
             HomeError: the record cannot be read.

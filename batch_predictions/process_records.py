@@ -47,14 +47,14 @@ class Process:
 
     @classmethod
     def of_text(cls, text: str) -> Process | None:
-        """From the text of a record; None if it is incomplete."""
+        """Parses a process from the text of its record; None if it is incomplete."""
         try:
             return cls(**json.loads(text))
         except (ValueError, TypeError):
             return None
 
     def as_text(self) -> str:
-        """The text of its record."""
+        """The text of the process's record."""
         return json.dumps(asdict(self))
 
     def __str__(self) -> str:

@@ -123,7 +123,7 @@ def has_secret(text: str) -> bool:
 
 
 def is_secret_name(name: str) -> bool:
-    """Whether an option of this name has a secret, such as password or AWS_SECRET_ACCESS_KEY."""
+    """Returns whether an option of this name is a secret, such as AWS_SECRET_ACCESS_KEY."""
     return _NAMED.fullmatch(name) is not None
 
 

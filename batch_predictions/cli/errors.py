@@ -1,4 +1,4 @@
-"""How an error ends a command: one line on the standard error, and an exit code by its kind.
+"""Turns an error that ends a command into one line on the standard error and an exit code.
 
 | code | kind |
 | --- | --- |
@@ -45,7 +45,7 @@ _PERMISSION = (errno.EACCES, errno.EPERM, errno.EROFS)
 
 
 class Ending(NamedTuple):
-    """How a command ends.
+    """The message and the exit code with which a command ends.
 
     Attributes:
         message: one line.

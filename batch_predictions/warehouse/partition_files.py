@@ -40,6 +40,12 @@ def path_of(
 ) -> Path:
     """The path of a partition's file, which need not exist.
 
+    Args:
+        folder: the warehouse's folder.
+        table: the table.
+        partition: the partition's key, an ISO date; None for a table without partitions.
+        part: values of the columns that divide a partition further; None: it has no parts.
+
     Raises:
         WarehouseError: the table has other partition columns, or a key cannot be a folder's name.
     """

@@ -102,7 +102,7 @@ def attach_copy(db: DuckDBPyConnection, path: Path) -> None:
 
 
 def _state(path: Path, stamp: Path) -> tuple[int, ...] | None:
-    """What changes when the file of views, its stamp or a declared table does."""
+    """Inodes and times that change when the views, their stamp or a declared table does."""
     try:
         stats = path.stat(), stamp.stat()
     except FileNotFoundError:

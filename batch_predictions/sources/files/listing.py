@@ -110,7 +110,7 @@ def _is_file(entry: os.DirEntry[str]) -> bool:
 
 
 def is_hidden(name: str) -> bool:
-    """Whether a file or folder is hidden, or one of those that Spark writes beside its files."""
+    """Returns whether a file is hidden, or one of those that Spark writes beside its files."""
     return name[0] in "._"
 
 

@@ -1,4 +1,4 @@
-"""Which files of a folder belong to a table: by their names, or by patterns of `source.files`."""
+"""Assigns the files of a folder to tables: by their names, or by patterns of `source.files`."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class FileGroup:
 
 
 def validate_patterns(files: Mapping[str, Sequence[FilesEntry]]) -> None:
-    """Checks `source.files`.
+    """Checks the tables and the patterns of the setting `source.files`.
 
     Raises:
         SourceError: a table is unknown, or a pattern leaves the folder.
@@ -58,7 +58,7 @@ def validate_patterns(files: Mapping[str, Sequence[FilesEntry]]) -> None:
 def files_by_pattern(
     folder: Path, table_name: str, entries: Sequence[FilesEntry]
 ) -> list[FileGroup]:
-    """The files of a table that the entries of `source.files` name.
+    """Finds the files of a table that the entries of `source.files` name.
 
     A file that several patterns fit belongs to the first of them.
 

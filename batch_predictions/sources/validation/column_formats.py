@@ -19,7 +19,7 @@ _EXAMPLE = dt.datetime(2026, 3, 31, 13, 45)
 
 
 def validate_formats(formats: Mapping[str, Mapping[str, str]]) -> None:
-    """Checks `source.formats`.
+    """Checks the columns and the formats of the setting `source.formats`.
 
     Raises:
         SourceError: a table or column is unknown, or a format is not valid or lacks the day, month
