@@ -1,4 +1,4 @@
-"""What steps print, captured in Dagster's records by processes that a Ctrl-C does not reach."""
+"""Captures the output of steps for Dagster's records, in processes that a Ctrl-C spares."""
 
 from __future__ import annotations
 

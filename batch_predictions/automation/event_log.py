@@ -111,7 +111,7 @@ class HomeEventLogStorage(HomeEvents, SqliteEventLogStorage):
         self._initialized_dbs.discard(shard)
 
     def dispose(self) -> None:
-        """Closes all connections."""
+        """Closes the connections to all databases."""
         for shard in list(self._engines):
             self.close_database(shard)
         super().dispose()

@@ -300,7 +300,7 @@ class Source(ABC):
         """
 
     def location(self) -> str | None:
-        """Where the source is, for reports; without passwords."""
+        """Location of the source for reports, without passwords."""
         return str(self.settings.path) if self.settings.path else None
 
     def file_names(self, table: Table) -> list[str]:

@@ -57,7 +57,7 @@ class CostHandler(logging.Handler):
     """Measures the steps of this process; without a home in DAGSTER_HOME it does nothing."""
 
     def __init__(self, folder: str | None = None) -> None:
-        """Args: the folder of the records; None: that of the home that DAGSTER_HOME is in."""
+        """Takes the folder of the records; None: that of the home that DAGSTER_HOME is in."""
         super().__init__()
         self._folder = Path(folder) if folder else _folder_of_home()
         self._begun: dict[tuple[str, str], tuple[Usage, StepCost]] = {}

@@ -1,4 +1,4 @@
-"""Which users are in an experiment, by a hash of their id."""
+"""Assigns users to experiments by a hash of their id."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _COLUMNS = {"user_id", "rank", "item_id", "score", "model_version"}
 
 
 class Assignment(NamedTuple):
-    """A user's experiment.
+    """The experiment that a user is in, and the list that it serves.
 
     Attributes:
         bucket: its name.
