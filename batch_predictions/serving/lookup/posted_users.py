@@ -55,7 +55,7 @@ class PostedUsers:
     """
 
     def __init__(self, url: str, timezone: ZoneInfo) -> None:
-        """Args: URL of the database of posted rows; time zone of the business day."""
+        """Takes the URL of the database of posted rows, and the time zone of the business day."""
         self._engine = open_engine(url, writing=False)
         self._file: Path | None = sqlite_file(sa.make_url(url))
         self._timezone = timezone
