@@ -28,7 +28,7 @@ _WORD = re.compile(r"[^\s|\"'\\,;()\[\]{}<>`]+")
 
 
 class ErasureWork(BaseModel):
-    """What was true before an erasure rewrote raw rows, so that it can be made true again.
+    """Trainings and digests that were current before an erasure, to be renewed after it.
 
     Attributes:
         trainings: model and last day of the trainings whose rows had not changed.
@@ -75,7 +75,7 @@ class ErasureLog(BaseModel):
 
     @property
     def users(self) -> ErasedUsers:
-        """The users, finished or not."""
+        """The erased users, also those whose erasure is not finished."""
         return ErasedUsers(self.salt, frozenset(erasure.hash for erasure in self.erasures))
 
     def hash_of(self, user_id: str) -> str:
@@ -87,14 +87,14 @@ class ErasedUsers:
     """Recognises ids of erased users."""
 
     def __init__(self, salt: str, hashes: frozenset[str]) -> None:
-        """Args: the salt; SHA-256 of salt and id of each user."""
+        """Takes the salt, and the SHA-256 of salt and id of each user."""
         self.salt, self.hashes = salt, hashes
 
     def __bool__(self) -> bool:
         return bool(self.hashes)
 
     def matches(self, user_id: object) -> bool:
-        """Whether an id is that of an erased user."""
+        """Returns whether an id is that of an erased user."""
         text = f"{self.salt}{user_id}".encode()
         return hashlib.sha256(text).hexdigest() in self.hashes
 
@@ -104,7 +104,7 @@ class ErasedUsers:
         return f"sha256('{self.salt}' || {sql}) in ({hashes or 'null'})"
 
     def are_in_values(self, value: Any, normalise: Callable[[str], str] = str) -> bool:
-        """Whether a JSON value is an id of an erased user, or has one in it.
+        """Returns whether a JSON value is an id of an erased user, or has one in it.
 
         Args:
             value: a text, number, list or mapping.
@@ -121,7 +121,7 @@ class ErasedUsers:
         return self.matches(normalise(str(value)))
 
     def are_in_text(self, text: str, normalise: Callable[[str], str] = str) -> bool:
-        """Whether a word of a text, or a cell of a line, is the id of an erased user."""
+        """Returns whether a word of a text, or a cell of a line, is the id of an erased user."""
         words = set(_WORD.findall(text))
         words |= {word.strip(".:=*") for word in words}
         words |= {cell.strip() for cell in re.split(r"[|,;\t\n]", text)}
@@ -166,14 +166,14 @@ class ErasureWatcher:
     """The erased users of a home, read again when their record has changed."""
 
     def __init__(self, home: Path) -> None:
-        """Args: the home folder, which need not exist."""
+        """Takes the home folder, which need not exist."""
         self._home = home
         self._state: tuple[int, int, int] | None = None
         self._users = NOBODY
 
     @property
     def users(self) -> ErasedUsers:
-        """Those of now.
+        """The erased users as they are recorded now.
 
         Raises:
             HomeError: the record cannot be read.

@@ -67,14 +67,14 @@ class ModelManifest(BaseModel):
     checksum: str = ""
 
     def compute_checksum(self) -> str:
-        """The SHA-256 of its other values, as they are read back from JSON."""
+        """The SHA-256 of the manifest's other values, as they are read back from JSON."""
         written = ModelManifest.model_validate_json(self.model_dump_json())
         text = written.model_dump_json(exclude={"checksum"})
         return hashlib.sha256(text.encode()).hexdigest()
 
 
 class Decision(BaseModel):
-    """Which version of a model serves from a day on, and why."""
+    """A decision on the version of a model that serves from a day on, with the reason."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -194,7 +194,7 @@ class ModelStore(dg.ConfigurableResource[Any]):
         return next((path for path, digest in paths if not _has_hash(path, digest)), None)
 
     def is_intact(self, model: str, version: str) -> bool:
-        """Whether a version is stored and its files have their hashes."""
+        """Returns whether a version is stored and its files have their hashes."""
         return self.damaged_file(model, version) is None
 
     def version_of(self, model: str, day: dt.date) -> str | None:
@@ -232,7 +232,7 @@ class ModelStore(dg.ConfigurableResource[Any]):
         return list(self.decisions_by_file(model).values())
 
     def decisions_by_file(self, model: str) -> dict[Path, Decision]:
-        """The same by the path of their files."""
+        """All decisions by the path of their files, in the order in which they take effect."""
         folder = self._folder(model) / "decisions"
         # By name alone, "….rollback.json" would come before "….training.json".
         paths = sorted(
@@ -263,7 +263,7 @@ class ModelStore(dg.ConfigurableResource[Any]):
         return _read_decision(path)
 
     def trained_at(self, model: str, trained_through: dt.date) -> int | None:
-        """When the decision of a training was written, in ns; None if that week was not trained."""
+        """Time at which a training's decision was written, in ns; None: not trained."""
         path = self._folder(model) / "decisions" / f"{trained_through}.training.json"
         return path.stat().st_mtime_ns if path.exists() else None
 

@@ -255,7 +255,13 @@ def _png(figure: Figure) -> bytes:
 
 
 def new_axes(title: str, width: float = 7, height: float = 3) -> tuple[Figure, Any]:
-    """An empty figure in the style of all plots, drawn without a display."""
+    """An empty figure in the style of all plots, drawn without a display.
+
+    Args:
+        title: the title, at the left.
+        width: in inches.
+        height: in inches.
+    """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
@@ -271,7 +277,15 @@ def new_axes(title: str, width: float = 7, height: float = 3) -> tuple[Figure, A
 def new_panes(
     title: str, rows: int, columns: int, width: float, height: float
 ) -> tuple[Figure, list[Any]]:
-    """A figure in the style of all plots with several axes under one title, row by row."""
+    """A figure in the style of all plots with several axes under one title, row by row.
+
+    Args:
+        title: of the whole figure.
+        rows: number of rows of axes.
+        columns: number of columns of axes.
+        width: of the figure, in inches.
+        height: of the figure, in inches.
+    """
     figure, axes = new_axes("", width, height)
     axes.remove()
     figure.suptitle(title, x=0.01, ha="left", fontsize=11)

@@ -35,7 +35,7 @@ Send: TypeAlias = Callable[[Sequence[str], str, str], bool]
 
 @dataclass(frozen=True)
 class AlertChanges:
-    """What has changed since the last look.
+    """The problems that began or ended since the status was last read.
 
     Attributes:
         begun: problems that were not there before.
@@ -69,7 +69,7 @@ def watch_once(settings: Settings, max_age_days: int | None = None) -> Status:
 
 
 def watch_after_run(settings: Settings) -> None:
-    """Does the same after a run, whose own error it never replaces."""
+    """Updates the alerts after a run; an error of this never replaces the run's own error."""
     try:
         watch_once(settings)
     except Exception as error:
@@ -84,7 +84,7 @@ def alert_urls() -> list[str]:
 def update_alerts(
     home: Path, status: Status, urls: Sequence[str], send: Send | None = None
 ) -> AlertChanges:
-    """Compares the problems with those of the last look, logs and sends what has changed.
+    """Compares the problems with those recorded last, logs and sends what has changed.
 
     Args:
         home: the home folder, where the problems of the last look are kept.
@@ -126,7 +126,13 @@ def update_alerts(
 
 
 def send_by_apprise(urls: Sequence[str], title: str, text: str) -> bool:
-    """Sends a message to every address; whether all took it."""
+    """Sends a message to every address and returns whether all of them took it.
+
+    Args:
+        urls: addresses in apprise's format, which name the service and its credentials.
+        title: the message's title.
+        text: the message's text.
+    """
     import apprise
 
     sender = apprise.Apprise()
@@ -142,14 +148,14 @@ def _title(home: Path, problems: dict[str, StatusProblem]) -> str:
 
 
 def _served(status: Status) -> str:
-    """What applications see now."""
+    """Says in a sentence which release applications see now."""
     if status.release_id is None:
         return "Applications see no predictions."
     return f"Applications see release {status.release_id} as of {status.as_of}."
 
 
 def _read_state(home: Path) -> tuple[dict[str, StatusProblem], list[str]]:
-    """The problems of the last look by condition, and lines that could not be sent."""
+    """Reads the recorded problems by condition, and the lines that could not be sent."""
     try:
         state = json.loads((home / STATE_NAME).read_text(encoding="utf-8"))
         problems = {name: StatusProblem(name, text) for name, text in state["problems"].items()}

@@ -1,4 +1,4 @@
-"""What steps print, captured in Dagster's records by processes that a Ctrl-C does not reach."""
+"""Captures the output of steps for Dagster's records, in processes that a Ctrl-C spares."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from batch_predictions.automation.event_log import dagster_folder
 
 
 class HomeComputeLogManager(LocalComputeLogManager):
-    """Dagster's, whose processes end with the capture alone.
+    """Dagster's compute log manager, whose capture processes a Ctrl-C does not reach.
 
     A terminal sends Ctrl-C to the whole group: they would print tracebacks, and no longer what the
     command prints.
@@ -24,14 +24,14 @@ class HomeComputeLogManager(LocalComputeLogManager):
 
     @classmethod
     def config_type(cls) -> dict[str, Any]:
-        """No configuration: the folder follows DAGSTER_HOME, so that a home can be moved."""
+        """Declares no configuration: the folder follows DAGSTER_HOME, so a home can be moved."""
         return {}
 
     @classmethod
     def from_config_value(
         cls, inst_data: ConfigurableClassData | None, config_value: Mapping[str, Any]
     ) -> Self:
-        """The manager of the instance in DAGSTER_HOME, or else in the home folder."""
+        """Makes the manager of the instance in DAGSTER_HOME, or else in the home folder."""
         return cls(compute_logs_directory(str(dagster_folder())), inst_data=inst_data)
 
     @contextmanager

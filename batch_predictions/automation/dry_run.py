@@ -1,4 +1,4 @@
-"""What a run would do, and why, without doing it."""
+"""Plans a run and gives the reason for each step, without executing it."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class PlannedStep:
     reason: str
 
     def as_dict(self) -> dict[str, Any]:
-        """As JSON values."""
+        """Returns the step as a dictionary of JSON values."""
         return asdict(self)
 
     def __str__(self) -> str:
@@ -60,7 +60,15 @@ def plan_steps(
     only: Sequence[str] = (),
     force: bool = False,
 ) -> list[PlannedStep]:
-    """The steps of a run with these arguments, as of `run.run`; none where nothing is new.
+    """Plans the steps of a run with these arguments; empty where nothing is new.
+
+    Args:
+        settings: of the home, which is initialised.
+        definitions: the platform's definitions.
+        first: first day to predict; None: as in `run.run`.
+        last: last day to predict; None: as in `run.run`.
+        only: names of the tables and models to make; empty: all.
+        force: plan a run also where nothing has changed since the last one.
 
     Raises:
         SettingsError: `only` names no table and no model.
@@ -88,7 +96,7 @@ def _ingests(plan: RunPlan) -> Iterator[PlannedStep]:
 
 
 def _trainings(prepared: PreparedRun, settings: Settings) -> Iterator[PlannedStep]:
-    """Those that are due, and those that will be once the days of the plan are ingested."""
+    """Yields the trainings that are due now, or will be once the plan's days are ingested."""
     plan, models, warehouse = prepared.plan, ModelStore.of(settings), Warehouse.of(settings)
     trainings = possible_trainings(prepared.runner, prepared.only)
     due = training_due(plan.weeks, trainings, warehouse, models, settings)
@@ -103,7 +111,7 @@ def _trainings(prepared: PreparedRun, settings: Settings) -> Iterator[PlannedSte
 
 
 def _changes(plan: RunPlan, week: dt.date, training: Training, settings: Settings) -> str | None:
-    """Why a training will be due after the ingest; None if it will not."""
+    """Says why a training will be due after the ingest; None if it will not be."""
     through = trained_through(week)
     first = through - dt.timedelta(days=training.history_days(settings) - 1)
     for table in training.tables:

@@ -52,7 +52,7 @@ class HomeEventLogStorage(HomeEvents, SqliteEventLogStorage):
 
     @classmethod
     def config_type(cls) -> dict[str, Any]:
-        """No configuration: the folder follows DAGSTER_HOME, so that a home can be moved."""
+        """Declares no configuration: the folder follows DAGSTER_HOME, so a home can be moved."""
         return {}
 
     @classmethod
@@ -111,7 +111,7 @@ class HomeEventLogStorage(HomeEvents, SqliteEventLogStorage):
         self._initialized_dbs.discard(shard)
 
     def dispose(self) -> None:
-        """Closes all connections."""
+        """Closes the connections to all databases."""
         for shard in list(self._engines):
             self.close_database(shard)
         super().dispose()

@@ -1,4 +1,4 @@
-"""Where the steps of a job run: in its process, in others, on a Ray cluster, on Kubernetes."""
+"""Executors of the steps of a job: in process, in processes, on Ray, on Kubernetes."""
 
 from __future__ import annotations
 

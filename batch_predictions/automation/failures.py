@@ -1,4 +1,4 @@
-"""What a job could not make, and why: tables and models whose step failed, or whose inputs did."""
+"""Tables and models that a job could not make, with the reason of each."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class Failure:
 
     @property
     def concerns_all(self) -> bool:
-        """Whether what comes next would fail too: the disk is full."""
+        """Whether everything after it would fail for the same reason: the disk is full."""
         return is_about_full_disk(self.reason)
 
 

@@ -29,7 +29,7 @@ EVERY_SECONDS = 300
 
 @dataclass(frozen=True)
 class Freshness:
-    """How fresh a table is.
+    """The newest partition of a table, and the oldest one that counts as fresh.
 
     Attributes:
         key: the asset.
@@ -43,7 +43,7 @@ class Freshness:
 
     @property
     def is_fresh(self) -> bool:
-        """Whether the newest partition is recent enough."""
+        """Whether the newest partition is recent enough to count as fresh."""
         return self.newest is not None and self.newest >= self.expected
 
     def __str__(self) -> str:

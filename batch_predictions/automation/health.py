@@ -26,7 +26,7 @@ from batch_predictions.warehouse.integrity import find_damaged
 
 @dataclass(frozen=True)
 class Problem:
-    """A damaged file.
+    """A damaged file of a home, and whether it can be made again.
 
     Attributes:
         path: the file, or the folder of a model's version.
@@ -41,7 +41,7 @@ class Problem:
     is_repairable: bool = True
 
     def as_dict(self) -> dict[str, str]:
-        """As JSON values."""
+        """Returns the problem as a dictionary of JSON values."""
         return {"path": str(self.path), "reason": self.reason}
 
     def __str__(self) -> str:
@@ -96,7 +96,7 @@ def _state(settings: Settings) -> Iterator[Problem]:
 
 
 def _models(settings: Settings) -> Iterator[Problem]:
-    """Versions with damaged files, and decisions that cannot be read."""
+    """Finds versions of models with damaged files, and decisions that cannot be read."""
     models = ModelStore.of(settings)
     for model in models.models():
         unreadable = list(_decisions(models, model))
@@ -114,7 +114,7 @@ def _models(settings: Settings) -> Iterator[Problem]:
 
 
 def _decisions(models: ModelStore, model: str) -> Iterator[Problem]:
-    """Unreadable decisions; a training's is made again by training the week again."""
+    """Finds unreadable decisions; a training's is made again by training the week again."""
     for path, reason in models.unreadable_decisions(model):
         day, kind, _ = path.name.split(".")
         if kind == "training":
@@ -127,7 +127,7 @@ def _decisions(models: ModelStore, model: str) -> Iterator[Problem]:
 
 
 def _ingest_logs(settings: Settings) -> Iterator[Problem]:
-    """Logs of ingests; without one, all partitions of its table are read again."""
+    """Finds unreadable logs of ingests; without its log, a whole table is read again."""
     for table in INGESTED_TABLES:
         try:
             read_ingest_log(settings.home, table)
@@ -136,7 +136,7 @@ def _ingest_logs(settings: Settings) -> Iterator[Problem]:
 
 
 def _databases(settings: Settings) -> Iterator[Problem]:
-    """The serving store and Dagster's storage, where they are SQLite files."""
+    """Finds damaged SQLite files of the serving store and of Dagster's storage."""
     store = settings.home / "serving.sqlite"
     if store.exists() and (reason := _sqlite_problem(store) or _store_problem(settings)):
         yield Problem(store, f"{reason}; the next run publishes a release into a new file")
@@ -158,7 +158,7 @@ def _databases(settings: Settings) -> Iterator[Problem]:
 
 
 def _store_problem(settings: Settings) -> str | None:
-    """Which tables of the served release are not as they were published; None: all are."""
+    """Names tables of the served release that differ from what was published; None: all match."""
     if settings.serving.url is not None:
         return None
     try:

@@ -38,7 +38,7 @@ class JobAssets:
         return [f"{', '.join(names)}: the source has no {tables}"] if names else []
 
     def keys(self, job: JobSpec, groups: Sequence[str] = ()) -> list[dg.AssetKey]:
-        """Assets of a job, or of some of its groups."""
+        """Lists the assets of a job, or of some of its groups, that the source has data for."""
         selection = job.selection
         if groups:
             selection = selection & dg.AssetSelection.groups(*groups)
@@ -50,7 +50,13 @@ class JobAssets:
         groups: Sequence[str] = (),
         only: Collection[dg.AssetKey] | None = None,
     ) -> float:
-        """Relative duration of a job's steps, for the progress bar."""
+        """Relative duration of a job's steps, for the progress bar.
+
+        Args:
+            job: the job.
+            groups: groups of assets; empty: all of the job.
+            only: assets that count; None: all of the groups.
+        """
         # By node, since a prediction with child tables is several assets of the same steps.
         keys = (key for key in self.keys(job, groups) if only is None or key in only)
         assets = (self.graph.get(key).assets_def for key in keys)

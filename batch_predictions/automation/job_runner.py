@@ -91,7 +91,14 @@ class JobRunner(JobAssets):
         groups: Sequence[str] = (),
         only: Collection[dg.AssetKey] | None = None,
     ) -> list[Failure]:
-        """Does the same, and goes on where a step fails with all that does not need it.
+        """Runs a job like `execute`; after a failed step, goes on with all that does not need it.
+
+        Args:
+            job: the job.
+            partition_keys: all partitions from the first to the last of these are materialized.
+            progress: the bar to move.
+            groups: groups of assets; empty: all of the job.
+            only: assets, with those that are made in the same steps; None: all of the groups.
 
         Returns:
             What was not made.

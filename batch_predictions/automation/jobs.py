@@ -32,7 +32,7 @@ class JobSpec:
 
     @property
     def selection(self) -> dg.AssetSelection:
-        """The assets; all models are weekly, other assets are tagged with their cadence."""
+        """The assets of the job: all models are weekly, others are tagged with their cadence."""
         assets = dg.AssetSelection.groups(*self.groups)
         if self.groups == ("models",):
             return assets
@@ -40,7 +40,7 @@ class JobSpec:
         return assets & weekly if self.is_weekly else assets - weekly
 
     def definition(self, partitions: Partitions) -> Any:
-        """The Dagster job."""
+        """Builds the Dagster job over the home's daily or weekly partitions."""
         weeks = partitions.weekly_ahead if self.is_ahead else partitions.weekly
         return dg.define_asset_job(
             self.name,

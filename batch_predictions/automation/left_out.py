@@ -1,4 +1,4 @@
-"""What a home's tables leave out, in words for the summary of a run.
+"""Describes what a home's tables leave out, for the summary of a run.
 
 Rows of the source that were refused or filtered, values that could not be read, types of events
 that nothing reads, keys without a prediction, and a source that has ended.
@@ -53,14 +53,14 @@ def describe_left_out(
 
 
 def _old_source(source: Source, last: dt.date) -> Iterator[str]:
-    """Whether the source has no newer days."""
+    """Yields a line if the source has had no newer day for a long time."""
     days = (current_date(source.timezone) - last).days - 1
     if days > MAX_DAYS_SINCE and source.newest_complete_day(current_date(source.timezone)) <= last:
         yield f"the source ends on {last}: no newer day in the {days:,} days since then"
 
 
 def _rows(warehouse: Warehouse) -> Iterator[str]:
-    """Rows that were refused or filtered, and values that were not read, by table."""
+    """Yields lines about rows that were refused or filtered and values that were not read."""
     for table in INGESTED_TABLES:
         entries = list(read_ingest_log(Path(warehouse.home), table).days.values())
         if not table.partition:
@@ -84,7 +84,7 @@ def _rows(warehouse: Warehouse) -> Iterator[str]:
 
 
 def _later_rows(source: Source, last: dt.date) -> Iterator[str]:
-    """Rows of days after the last predicted one, which no partition has yet."""
+    """Yields lines about rows of days after the last predicted one, which no partition has yet."""
     for table in source.tables():
         later = source.later_rows(table, last) if table.partition == "date" else None
         if later is None:
@@ -97,7 +97,7 @@ def _later_rows(source: Source, last: dt.date) -> Iterator[str]:
 
 
 def _feedback(source: Source, last: dt.date) -> Iterator[str]:
-    """Posted events that no partition has: of days before the home's first, and of later ones."""
+    """Yields lines about posted events that no partition has, being too early or too late."""
     if source.posted is None:
         return
     feedback = FeedbackSource.of(source)
@@ -108,7 +108,7 @@ def _feedback(source: Source, last: dt.date) -> Iterator[str]:
 
 
 def _reasons(warehouse: Warehouse, table: Table) -> str:
-    """The most frequent reasons of refused rows, without their values."""
+    """Names the most frequent reasons of refused rows, without their values."""
     rows = warehouse.query(
         f"""select {_REASON} as reason, count(*) as n
         from {QUARANTINE.qualified} where table_name = $name group by 1 order by n desc, 1""",
@@ -119,7 +119,7 @@ def _reasons(warehouse: Warehouse, table: Table) -> str:
 
 
 def _event_types(warehouse: Warehouse, types: EventTypes, last: dt.date) -> Iterator[str]:
-    """Interactions of types that recommendations and demand do not read."""
+    """Yields lines about types of interactions that recommendations and demand do not read."""
     rows = warehouse.query(
         f"""select event_type, count(*) as n from {INTERACTIONS.qualified}
         where date <= $date and not list_contains($known::VARCHAR[], event_type)
@@ -132,7 +132,7 @@ def _event_types(warehouse: Warehouse, types: EventTypes, last: dt.date) -> Iter
 
 
 def _keys(warehouse: Warehouse, last: dt.date) -> Iterator[str]:
-    """Keys without a prediction, by table and reason."""
+    """Yields lines about keys without a prediction, by table and reason."""
     week = latest_ended_week(last)
     rows = warehouse.query(
         f"""select table_name, {_REASON} as reason, count(*) as n, date
@@ -155,7 +155,7 @@ def _keys(warehouse: Warehouse, last: dt.date) -> Iterator[str]:
 
 
 def _scored_keys(warehouse: Warehouse, table: Table, partition: dt.date) -> int:
-    """Distinct keys with a prediction: users of recommendations, items of forecasts."""
+    """Counts distinct keys with a prediction: users of recommendations, items of forecasts."""
     names = {column.name for column in table.columns}
     key = next((name for name in ("user_id", "review_id", "item_id") if name in names), None)
     return int(

@@ -54,12 +54,12 @@ class _LockedExecutor(Executor):
 
     @property
     def retries(self) -> RetryMode:
-        """Those of the executor of the steps."""
+        """The retry mode of the wrapped executor."""
         return self.inner.retries
 
     @property
     def step_dependency_config(self) -> StepDependencyConfig:
-        """That of the executor of the steps."""
+        """The step dependency configuration of the wrapped executor."""
         return self.inner.step_dependency_config
 
     def execute(
@@ -101,7 +101,7 @@ class _LockedExecutor(Executor):
 def _stoppable(
     events: Iterator[dg.DagsterEvent], context: PlanOrchestrationContext
 ) -> Iterator[dg.DagsterEvent]:
-    """Events of a run, which is canceled when this process receives a signal.
+    """Passes on a run's events; the run is canceled when this process receives a signal.
 
     Dagster's own handler stops the steps. It does not learn of a signal that came before this run,
     or of which a library has made another error, so that only the step would fail.

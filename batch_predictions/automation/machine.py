@@ -1,4 +1,4 @@
-"""What a home runs on, and whether it suffices: Python, cores, memory, disk, GPU, daemon, source.
+"""Examines whether a machine suffices for a home: Python, cores, memory, disk, GPU, daemon.
 
 For people who ask why something is slow or does not start; each finding says what to do.
 """
@@ -34,7 +34,7 @@ DAEMON_SECONDS = 300.0
 
 @dataclass(frozen=True)
 class Finding:
-    """What was found out about one thing.
+    """The result of examining one property of the machine.
 
     Attributes:
         name: such as memory.
@@ -47,7 +47,7 @@ class Finding:
     text: str
 
     def as_dict(self) -> dict[str, str]:
-        """As JSON values."""
+        """Returns the finding as a dictionary of JSON values."""
         return asdict(self)
 
     def __str__(self) -> str:

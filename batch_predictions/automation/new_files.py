@@ -33,7 +33,7 @@ Due = Mapping[Table, Sequence[str]]
 
 
 class Cursor(BaseModel):
-    """What the sensor remembers between its ticks.
+    """The state that the sensor keeps between its ticks.
 
     Attributes:
         seen: a hash of what was due at the tick before; empty: nothing.
@@ -47,7 +47,7 @@ class Cursor(BaseModel):
 
     @classmethod
     def of(cls, text: str | None) -> Cursor:
-        """From its JSON; a new one if that cannot be read."""
+        """Parses a cursor from its JSON text; a new one if the text cannot be read."""
         try:
             return cls.model_validate_json(text or "{}")
         except ValidationError:
@@ -55,7 +55,7 @@ class Cursor(BaseModel):
 
 
 def new_files(settings: Settings) -> dg.SensorDefinition:
-    """The sensor; `schedules.poll_minutes` says how often it looks, 0 leaves it off."""
+    """Builds the sensor, which looks every `schedules.poll_minutes` minutes; 0 leaves it off."""
     minutes = settings.schedules.poll_minutes
 
     @dg.sensor(

@@ -38,7 +38,7 @@ _MUST_SUCCEED = (jobs.INGEST, jobs.INGEST_WEEKLY)
 
 
 def next_job(definitions: Sequence[Any]) -> dg.SensorDefinition:
-    """The sensor.
+    """Builds the sensor that starts the next job of a night when one has ended.
 
     Args:
         definitions: Dagster's jobs.
@@ -80,7 +80,7 @@ def next_job(definitions: Sequence[Any]) -> dg.SensorDefinition:
 
 
 def _go_on(plan: NightPlan, records: Sequence[dg.RunRecord]) -> list[dg.RunRequest] | str:
-    """The next runs of a night whose runs have ended, or why there are none.
+    """Requests the next runs of a night whose runs have ended, or says why there are none.
 
     Args:
         plan: of the home.
@@ -132,13 +132,13 @@ def _finish(
 
 
 def _times_of(record: dg.RunRecord) -> tuple[float, float]:
-    """When a run that has ended began and ended, in seconds since the epoch."""
+    """Start and end of a run that has ended, in seconds since the epoch."""
     ended = record.end_time or 0.0
     return record.start_time or ended, ended
 
 
 def _is_disk_full(instance: dg.DagsterInstance, run_id: str) -> bool:
-    """Whether a step failed for it: then what comes next would fail too."""
+    """Returns whether a step of a run failed because the disk is full."""
     entries = instance.all_logs(run_id, of_type=DagsterEventType.STEP_FAILURE)
     reasons = [reason_of(entry.get_dagster_event()) for entry in entries]
     return any(map(is_about_full_disk, reasons))

@@ -1,4 +1,4 @@
-"""What a night has to do, job by job, by the plan of `run`.
+"""Plans a night job by job: what is due to predict a day, found without reading rows.
 
 Each job is planned when the one before has ended, from what the home has then, so that a night
 that was interrupted goes on where it was. Nothing here reads rows: partitions are compared by the
@@ -42,7 +42,7 @@ from batch_predictions.warehouse import Warehouse, as_date
 
 
 class NightPlan:
-    """What is due to predict a day.
+    """Plans the jobs of a night: what is due to predict a day.
 
     Args:
         settings: of the home.
@@ -61,7 +61,7 @@ class NightPlan:
 
     @cached_property
     def source(self) -> Source:
-        """Of the home.
+        """The source of the home.
 
         Raises:
             SourceError: it cannot be read.
@@ -70,7 +70,7 @@ class NightPlan:
 
     @cached_property
     def assets(self) -> JobAssets:
-        """Those that the source has data for."""
+        """The assets that the source has data for, by job."""
         return JobAssets(self.graph, missing_tables(self.source))
 
     def newest_day(self, today: dt.date) -> dt.date:
@@ -100,7 +100,7 @@ class NightPlan:
     def next_due(
         self, day: dt.date, after: jobs.JobSpec | None = None
     ) -> tuple[jobs.JobSpec, list[PlannedRun]] | None:
-        """The first job that has something to do, after another one; None: nothing is due."""
+        """Finds the first job after another one that has something to do; None: nothing is due."""
         first = jobs.SCHEDULED.index(after) + 1 if after else 0
         for job in jobs.SCHEDULED[first:]:
             if runs := self.due(job, day):
@@ -108,7 +108,7 @@ class NightPlan:
         return None
 
     def run_plan(self, day: dt.date) -> RunPlan:
-        """The plan of `run` for a day, without what is to be ingested."""
+        """Plans a day as `run` does, without what is to be ingested."""
         return RunPlan(day, day, [latest_ended_week(day)], [], [])
 
     def _ingests(self, day: dt.date) -> list[PlannedRun]:
@@ -136,7 +136,7 @@ class NightPlan:
         return [PlannedRun([week.isoformat()], [model_key(name) for name in due], why)]
 
     def _why_train(self, name: str, training: Training, week: dt.date) -> str | None:
-        """Why a model is due that was not trained through a week, or that reads newer partitions.
+        """Says why a model has to be trained through a week's Sunday; None: it need not be.
 
         An ingest of equal rows leaves a partition's file as it is. `run` compares the rows'
         hashes, for which it reads them.
@@ -173,7 +173,7 @@ class NightPlan:
 
 
 def is_any_prediction_made(warehouse: Warehouse, day: str) -> bool:
-    """Whether a daily table of predictions has a partition."""
+    """Returns whether any daily table of predictions has a partition of the day."""
     return any(
         warehouse.path(table, day).exists()
         for table in TABLES.values()

@@ -27,7 +27,7 @@ MAX_RUNS_OF_A_NIGHT = 100
 
 @dataclass(frozen=True)
 class PlannedRun:
-    """A run of a job.
+    """A run of a job that is due: its partitions, its assets, and the reason.
 
     Attributes:
         partitions: all from the first to the last of these are made.
@@ -58,7 +58,7 @@ class Night:
         return cls(run.tags[DAY_TAG], run.tags[ID_TAG])
 
     def request(self, job: JobSpec, run: PlannedRun, asked_by: str) -> dg.RunRequest:
-        """A run of the night.
+        """Builds the request to Dagster for a run of the night.
 
         Args:
             job: what it executes.
@@ -92,7 +92,7 @@ def runs_of_newest_night(instance: dg.DagsterInstance) -> list[dg.RunRecord]:
 
 
 def describe_unfinished(instance: dg.DagsterInstance, jobs: Sequence[JobSpec] = ()) -> str | None:
-    """A run of a night that has not ended; None: there is none.
+    """Describes a run of a night that has not ended; None: there is none.
 
     Args:
         instance: of the home.
@@ -111,7 +111,7 @@ def partitions_of(run: dg.DagsterRun) -> str:
 
 
 def failed_runs(records: Sequence[dg.RunRecord], job: JobSpec | None = None) -> list[dg.DagsterRun]:
-    """Runs of a night that failed, or were ended by a person, and were not run again since.
+    """Finds runs of a night that failed or were ended by a person, and were not run again.
 
     Args:
         records: the runs of the night, newest first.

@@ -21,7 +21,7 @@ MIN_AGE_SECONDS = 7 * 86_400
 
 
 def kept_days(table: Table, settings: Settings) -> int | None:
-    """Days of a table that are kept, counted back from its newest; None: all."""
+    """Number of days of a table that are kept, counted back from its newest; None: all."""
     retention = settings.retention
     if table == ITEM_SCORES:
         return retention.score_days
@@ -89,7 +89,7 @@ def remove_records_of_removed_partitions(
 
 
 def _oldest_days(warehouse: Warehouse, settings: Settings) -> dict[Table, dt.date]:
-    """The oldest day that is kept of each table of which not all are."""
+    """The oldest day to keep of each table whose retention is limited."""
     oldest = {}
     for table in TABLES.values():
         days = kept_days(table, settings)

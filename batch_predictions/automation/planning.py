@@ -38,7 +38,7 @@ class NoWeekEndedError(SourceError):
 
 @dataclass(frozen=True)
 class RunPlan:
-    """What a run has to do.
+    """The days to predict, weeks to train, and raw partitions to ingest in a run.
 
     Attributes:
         first: first day to predict.
@@ -66,7 +66,16 @@ def plan_run(
     last: dt.date | None,
     days: int | None = None,
 ) -> RunPlan:
-    """The plan for the days from first to last; see `run.run`.
+    """Plans the run that predicts the days from first to last.
+
+    Args:
+        settings: of the home.
+        source: of the home.
+        state: of the home.
+        warehouse: of the home.
+        first: first day to predict; None: as in `run.run`.
+        last: last day to predict; None: as in `run.run`.
+        days: number of days to predict up to `last`, not before the first that a model can predict.
 
     Raises:
         HomeError: a day is before the home's first, or not over yet.
@@ -150,9 +159,16 @@ def days_due(
 def raw_due(
     warehouse: Warehouse, source: Source, state: State, first: dt.date, last: dt.date
 ) -> dict[str, list[str]]:
-    """By raw table, days of the daily tables and snapshots that are missing or have changed.
+    """Finds daily partitions and snapshots of raw tables that are missing or have changed.
 
     Of a table that the source lacks these are the days to predict, whose partitions are empty.
+
+    Args:
+        warehouse: with the days that have been ingested.
+        source: of the home.
+        state: of the home, whose first day is the oldest that is ingested.
+        first: first day to predict.
+        last: last day to predict.
     """
     newest = min(last, state.last_day) if state.last_day else last
     days: dict[str, list[str]] = {}
@@ -223,10 +239,17 @@ def training_due(
     models: ModelStore,
     settings: Settings,
 ) -> dict[dt.date, dict[str, str]]:
-    """Trainings that are due, by week: the models, and why.
+    """Finds the trainings that are due, by week: the models, and the reason of each.
 
     A model is due that was never trained through the week's Sunday, unless an older training goes
     on serving by `training.every_weeks`, or whose rows have changed since it was.
+
+    Args:
+        weeks: Mondays.
+        trainings: by name of the model.
+        warehouse: with the rows that trainings read.
+        models: with the decisions of earlier trainings.
+        settings: of the home.
     """
     due: dict[dt.date, dict[str, str]] = {}
     for week in weeks:

@@ -25,7 +25,7 @@ time, as those of the daemon, are closed after use."""
 
 
 class _KeptConnections:
-    """A mix-in of Dagster's storages; the keys of its configuration are Dagster's."""
+    """A mix-in of Dagster's PostgreSQL storages that keeps their connections open."""
 
     _engine: Engine
 
@@ -37,7 +37,7 @@ class _KeptConnections:
     def from_config_value(
         cls, inst_data: ConfigurableClassData | None, config_value: Mapping[str, Any]
     ) -> Self:
-        """The storage of dagster.yaml."""
+        """Makes the storage from its configuration in dagster.yaml."""
         options = {}
         if config_value.get("auth_provider") is not None:
             # Versions of dagster-postgres that know the key have the function.
@@ -52,7 +52,7 @@ class _KeptConnections:
         )
 
     def dispose(self) -> None:
-        """Closes all connections."""
+        """Closes all database connections."""
         super().dispose()  # type: ignore[misc]
         self._engine.dispose()
 
@@ -77,7 +77,7 @@ def _keep_connections(engine: Engine) -> Engine:
 
 
 class HomePostgresEventLogStorage(_KeptConnections, HomeEvents, PostgresEventLogStorage):
-    """Events."""
+    """Dagster's event log of a home in PostgreSQL, without repetitions and passwords."""
 
     def store_event_batch(self, events: Sequence[EventLogEntry]) -> None:
         """Stores events, those of a range of partitions by one statement."""
@@ -86,8 +86,8 @@ class HomePostgresEventLogStorage(_KeptConnections, HomeEvents, PostgresEventLog
 
 
 class HomePostgresRunStorage(_KeptConnections, PostgresRunStorage):
-    """Runs."""
+    """Dagster's runs of a home in PostgreSQL, with connections that stay open."""
 
 
 class HomePostgresScheduleStorage(_KeptConnections, PostgresScheduleStorage):
-    """Ticks of schedules and sensors."""
+    """Dagster's ticks of schedules and sensors in PostgreSQL."""

@@ -1,4 +1,4 @@
-"""What a run has to do, and what does it: shared by `run` and its dry run."""
+"""Prepares a run: its plan, its source, and the runner that executes it."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from batch_predictions.warehouse import Warehouse
 
 @dataclass(frozen=True)
 class PreparedRun:
-    """What a run is to do, and what does it.
+    """A planned run, with the source and the runner that executes it.
 
     Attributes:
         plan: days, weeks and what is missing.
@@ -49,7 +49,15 @@ def prepare_run(
     days: int | None,
     only: Sequence[str],
 ) -> PreparedRun:
-    """Plans a run; see `run`.
+    """Plans a run and makes the runner for it.
+
+    Args:
+        settings: of the home, which is initialised.
+        definitions: the platform's definitions.
+        first: first day to predict; None: as in `run.run`.
+        last: last day to predict; None: as in `run.run`.
+        days: number of days to predict up to `last`; None: as `first` says.
+        only: names of the tables and models to make; empty: all.
 
     Raises:
         SettingsError: `only` names no table and no model.
@@ -81,7 +89,7 @@ def possible_trainings(
 
 
 def model_key(name: str) -> dg.AssetKey:
-    """The asset of a model."""
+    """Returns the asset key of a model."""
     return dg.AssetKey(["models", name])
 
 
@@ -92,7 +100,7 @@ def are_weeks_predicted(
     plan: RunPlan,
     warehouse: Warehouse,
 ) -> bool:
-    """Whether Dagster shows the weekly tables as materialized and nothing they read is new."""
+    """Returns whether the weekly tables are materialized and nothing they read is new."""
     weeks = {week.isoformat() for week in plan.weeks}
     return are_weeks_unchanged(settings, plan, warehouse) and all(
         weeks <= instance.get_materialized_partitions(key)

@@ -58,7 +58,7 @@ class ProgressBar:
         self.progress.advance(self.task, weight)
 
     def finish(self) -> None:
-        """Fills the bar."""
+        """Shows the bar as complete."""
         self.progress.update(self.task, completed=self.total, description="done")
 
     def log(self, text: str) -> None:

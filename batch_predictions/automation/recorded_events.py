@@ -1,4 +1,4 @@
-"""What the event log of a home records: no repetitions, no passwords, and no removed partitions.
+"""Filters the event log of a home: no repetitions, passwords or removed partitions in it.
 
 The event of a partition that a command or a night has written again with equal rows is left out: in
 a range always, else if the versions of its inputs are equal too, since the UI would call it
@@ -41,7 +41,7 @@ class HomeEvents(SqlEventLogStorage):
             super().store_event(entry)
 
     def has_table(self, table_name: str) -> bool:
-        """Whether a table exists; Dagster asks for every event."""
+        """Returns whether a table exists; cached, since Dagster asks for every event."""
         is_new = table_name not in self._existing_tables
         if is_new and super().has_table(table_name):  # type: ignore[safe-super]
             self._existing_tables |= {table_name}
@@ -65,7 +65,7 @@ class HomeEvents(SqlEventLogStorage):
             db.execute(update(Assets).where(Assets.c.asset_key == name).values(remade))
 
     def worth_recording(self, entries: Sequence[EventLogEntry]) -> list[EventLogEntry]:
-        """Events without repetitions and passwords. Several materializations are a range."""
+        """Filters out repeated events and redacts passwords in the others."""
         is_range = sum(_materialization_of(entry) is not None for entry in entries) > 1
         return [
             _redacted(entry)
@@ -74,7 +74,7 @@ class HomeEvents(SqlEventLogStorage):
         ]
 
     def _is_repetition(self, entry: EventLogEntry, *, with_inputs: bool) -> bool:
-        """Whether a partition was written with equal rows, and its event says nothing new."""
+        """Returns whether a materialization has equal rows and says nothing new."""
         new = _materialization_of(entry)
         if new is None or new.partition is None:
             return False
@@ -90,7 +90,7 @@ class HomeEvents(SqlEventLogStorage):
         )
 
     def _is_by_hand(self, run_id: str) -> bool:
-        """Whether a person started a run, and no command and no night."""
+        """Returns whether the run was started by hand in Dagster's pages."""
         known, is_by_hand = self._by_hand
         if known != run_id:
             run = self._instance.get_run_by_id(run_id) if self.has_instance else None
@@ -124,7 +124,7 @@ class HomeEvents(SqlEventLogStorage):
 def _provenance(
     materialization: AssetMaterialization, run_id: str, *, with_inputs: bool
 ) -> dict[str, str]:
-    """What a partition was computed from: versions of inputs, and of the code if it is declared."""
+    """Versions of the inputs of a partition, and of the code if it is declared."""
     tags = materialization.tags or {}
     versions = {
         name: tag
@@ -137,7 +137,7 @@ def _provenance(
 
 
 def _redacted(entry: EventLogEntry) -> EventLogEntry:
-    """An event whose texts, such as those of an exception, have no password."""
+    """Redacts passwords in the texts of an event, such as those of an exception."""
     if _materialization_of(entry) is not None:
         return entry  # its metadata, with plots, is the platform's own
     text = serialize_value(entry)
@@ -158,7 +158,7 @@ def _redacted_values(value: Any) -> Any:
 
 
 def _materialization_of(entry: EventLogEntry) -> AssetMaterialization | None:
-    """What an event says of a partition that was written; None: it is another event."""
+    """The materialization that an event reports; None: it reports something else."""
     dagster_event = entry.dagster_event
     if dagster_event is None or not dagster_event.is_step_materialization:
         return None

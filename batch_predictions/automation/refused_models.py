@@ -8,7 +8,7 @@ from batch_predictions.model_store import ModelStore
 
 
 def refused_models(models: ModelStore, day: dt.date) -> dict[str, str]:
-    """By model whose newest training, by a day, was not better than its baselines: what serves.
+    """Finds models whose newest training lost to its baselines, and the version that serves.
 
     A model that was never better than its baselines is not among them: it has nothing to lose.
 

@@ -30,6 +30,12 @@ def make_again(
 
     What cannot be made again does not stop the run. When all is made, call `finish_repair`.
 
+    Args:
+        runner: executes the jobs.
+        plan: of the run that is under way.
+        progress: the bar to move.
+        settings: of the home.
+
     Returns:
         What is made again and what is not, in words; keys of the partitions that are not.
     """

@@ -43,7 +43,7 @@ MODEL = "model"
 
 @dataclass
 class Repair:
-    """What is to be made again.
+    """The partitions, trainings and log rows to make again after damaged files were moved aside.
 
     Attributes:
         days: days of raw tables to ingest.
@@ -80,7 +80,7 @@ def move_damaged_aside(settings: Settings) -> list[DamagedFile]:
 
 
 def lost_of(file: DamagedFile) -> Lost:
-    """What a damaged file had."""
+    """Identifies the rows of a damaged file by its table and its partition values."""
     return file.table.qualified, tuple(sorted(file.values.items()))
 
 
@@ -104,7 +104,7 @@ def move_broken_models_aside(settings: Settings, days: Sequence[dt.date]) -> lis
 
 
 def read_repair(settings: Settings) -> Repair:
-    """What is to be made again."""
+    """Reads what the next run has to make again."""
     repair = Repair()
     for name, items in _read_pending(settings):
         values = dict(items)
@@ -129,7 +129,7 @@ def finish_repair(settings: Settings, failed: Iterable[str]) -> None:
 
 
 def _add(repair: Repair, table: Table, values: dict[str, str]) -> None:
-    """Adds what a lost file needs."""
+    """Adds to a repair whatever makes the rows of a lost file again."""
     raw = _raw_table(table, values)
     key = values.get("date") or values.get("week")
     if raw is not None:
@@ -155,7 +155,7 @@ def _raw_table(table: Table, values: dict[str, str]) -> Table | None:
 
 
 def _forget_ingest(settings: Settings, table: Table, key: str | None) -> None:
-    """Makes a partition due, or a snapshot if `key` is None."""
+    """Marks a partition as not ingested, or the whole snapshot if `key` is None."""
     with update_ingest_log(settings.home, table) as log:
         if table.partition and key:
             log.days.pop(key, None)
@@ -179,7 +179,7 @@ def move_aside(settings: Settings, path: Path) -> None:
 
 
 def add_pending(settings: Settings, lost: Iterable[Lost]) -> None:
-    """Adds to what the next run makes again, before the damaged files are moved."""
+    """Records rows for the next run to make again, before their damaged files are moved."""
     lost = list(lost)
     _write_pending(settings, [*_read_pending(settings), *lost])
     for name, items in lost:

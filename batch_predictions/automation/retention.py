@@ -27,7 +27,7 @@ from batch_predictions.warehouse import Warehouse
 
 @dataclass
 class PruneResult:
-    """What was removed.
+    """Counts of what pruning removed.
 
     Attributes:
         runs: Dagster runs, with their events and logs.
@@ -46,7 +46,7 @@ class PruneResult:
     posted_rows: int = 0
 
     def as_dict(self) -> dict[str, object]:
-        """As JSON values."""
+        """Returns the result as a dictionary of JSON values."""
         return asdict(self)
 
 
@@ -57,7 +57,7 @@ def prune(
     *,
     all_runs: bool = False,
 ) -> PruneResult:
-    """Removes what is older than the settings keep.
+    """Removes what is older than the retention settings keep.
 
     Args:
         settings: of the home.
@@ -111,7 +111,13 @@ def _released_versions(settings: Settings) -> set[str]:
 def prune_after_run(
     settings: Settings, instance: dg.DagsterInstance, log: Callable[[str], None]
 ) -> None:
-    """Does the same after a run, and logs it. A failure is logged too: the run is done."""
+    """Prunes at the end of a run and logs the result or the error, which ends no run.
+
+    Args:
+        settings: of the home.
+        instance: the home's Dagster instance.
+        log: takes a line of text.
+    """
     try:
         removed = prune(settings, instance)
     except Exception as error:

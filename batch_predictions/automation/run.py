@@ -70,11 +70,11 @@ class Run:
 
     @property
     def warehouse(self) -> Warehouse:
-        """Of the home."""
+        """The warehouse of this home."""
         return Warehouse.of(self.settings)
 
     def record_failures(self, failures: Sequence[Failure], goes_on: str) -> None:
-        """Fills in what failed, and what is served instead."""
+        """Adds failed assets, and what is served instead, to the summary."""
         for failure in failures:
             if failure.asset.path[0] == "serving":
                 continue
@@ -251,7 +251,7 @@ def _predict(this: Run, *, force: bool) -> None:
 
 
 def _record_stale(this: Run, corrections: Mapping[str, dt.date]) -> None:
-    """Fills in the partitions that were made from rows corrected since."""
+    """Adds partitions made from rows that were corrected since to the summary."""
     models, plan = ModelStore.of(this.settings), this.plan
     this.summary.stale = find_stale(
         this.runner.graph,

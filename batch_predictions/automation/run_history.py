@@ -124,7 +124,7 @@ def _reason(instance: dg.DagsterInstance, run_id: str) -> str:
 
 
 def run_in_the_future(runs: Sequence[RunState], now: dt.datetime) -> str | None:
-    """What to say if a run began later than now: the clock is behind, or was ahead.
+    """Warns if a run began later than now: the clock is behind, or was ahead.
 
     Args:
         runs: the newest ones.

@@ -1,4 +1,4 @@
-"""What a run did: the summary that `run` prints, and that a run with nothing to do repeats."""
+"""The summary that a run prints, and that a run with nothing to do repeats."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ EVENT_TABLES = (INTERACTIONS.name, REVIEWS.name)
 
 @dataclass
 class Summary:
-    """What a run did.
+    """The partitions, models and rows that a run made, skipped or failed to make.
 
     Attributes:
         home: the home folder.
@@ -53,7 +53,7 @@ class Summary:
     seconds: float = 0.0
 
     def as_dict(self) -> dict[str, Any]:
-        """As JSON values."""
+        """Returns the summary as a dictionary of JSON values."""
         return asdict(self)
 
     def add_ingested(
@@ -61,7 +61,7 @@ class Summary:
         before: Mapping[tuple[str, str], int],
         after: Mapping[tuple[str, str], int],
     ) -> None:
-        """Fills in the days of events that are new or have changed.
+        """Adds the days of events that are new or have changed to the summary.
 
         Args:
             before: `partition_times` before the ingest.
@@ -77,7 +77,13 @@ class Summary:
 
 
 def count_rows(warehouse: Warehouse, day: dt.date, skipped: Collection[str]) -> dict[str, int]:
-    """Rows of every prediction table as of a day, without the skipped ones."""
+    """Counts the rows of every prediction table as of a day.
+
+    Args:
+        warehouse: of the home.
+        day: the day; weekly tables are counted as of the newest week that had ended by then.
+        skipped: names of tables to leave out.
+    """
     counts = {}
     for table in TABLES.values():
         if table.name in skipped:

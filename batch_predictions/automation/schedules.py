@@ -73,6 +73,6 @@ def _nothing_due(state: State, day: dt.date, today: dt.date) -> str:
 
 
 def last_tick(settings: Settings, state: State, now: dt.datetime) -> dt.datetime:
-    """The time of the newest tick of the schedule at a time, in the source's time zone."""
+    """Returns when the nightly schedule last ticked before `now`, in the source's time zone."""
     cron = settings.schedules.nightly
     return next(reverse_cron_string_iterator(now.timestamp(), cron, state.timezone))

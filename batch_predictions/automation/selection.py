@@ -20,7 +20,7 @@ MADE_GROUPS = tuple(
 
 
 def select_assets(graph: dg.BaseAssetGraph, names: Iterable[str]) -> frozenset[dg.AssetKey]:
-    """The assets of some names, and all that they need; with recommendations their fallback.
+    """Resolves names to assets, with all that they need; recommendations need the fallback.
 
     Args:
         graph: the asset graph.

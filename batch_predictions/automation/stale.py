@@ -50,7 +50,7 @@ def partition_times(warehouse: Warehouse) -> PartitionTimes:
 
 
 def oldest_corrections(before: PartitionTimes, after: PartitionTimes) -> dict[str, dt.date]:
-    """By table, the oldest partition that existed before and has another modification time."""
+    """Finds the oldest corrected partition of each table, by its modification time."""
     oldest: dict[str, dt.date] = {}
     for name, key in sorted(after):
         if before.get((name, key), after[name, key]) != after[name, key]:
@@ -110,7 +110,7 @@ def find_stale(
 def _stale_since(
     graph: dg.AssetGraph, corrections: Mapping[str, dt.date], weeks_ahead: int
 ) -> dict[dg.AssetKey, dt.date]:
-    """By asset, the first day that a correction upstream may have changed."""
+    """The first day of each asset that a correction upstream may have changed."""
     since: dict[dg.AssetKey, dt.date] = {}
     for name, day in corrections.items():
         table: Table = TABLES[f"raw.{name}"]

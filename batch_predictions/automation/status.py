@@ -1,4 +1,4 @@
-"""How a home is doing: what is served and how old it is, last runs, failed checks, source, disk.
+"""Reads the status of a home: the release, its age, last runs, failed checks, source, disk.
 
 Nothing is changed, and no lock is taken: a monitor may ask at any time.
 """
@@ -38,7 +38,7 @@ GAP_DAYS = 8
 
 @dataclass(frozen=True)
 class StatusProblem:
-    """What needs somebody's attention.
+    """A condition of the home that needs somebody's attention.
 
     Attributes:
         condition: its kind, with the table, job or check that it is about; equal as long as it
@@ -52,7 +52,7 @@ class StatusProblem:
 
 @dataclass
 class Status:
-    """How a home is doing.
+    """The release that a home serves, its last runs, checks, disk, and problems.
 
     Attributes:
         home: the home folder.
@@ -95,11 +95,11 @@ class Status:
     problems: list[StatusProblem] = field(default_factory=list)
 
     def add_problem(self, condition: str, message: str) -> None:
-        """Adds what needs attention; see `StatusProblem`."""
+        """Adds a condition that needs somebody's attention."""
         self.problems.append(StatusProblem(condition, message))
 
     def as_dict(self) -> dict[str, Any]:
-        """As JSON values."""
+        """Returns the status as a dictionary of JSON values."""
         return asdict(self)
 
 
@@ -140,7 +140,7 @@ def read_status(
 
 
 def _add_disk(status: Status, settings: Settings) -> None:
-    """Sizes of the home's folders, and the free space of its disk."""
+    """Adds the sizes of the home's folders, and the free space of its disk."""
     home = settings.home
     if home.exists():
         for entry in sorted(os.scandir(home), key=lambda entry: entry.name):
@@ -199,7 +199,7 @@ def _add_source(
 
 
 def _add_unusual_days(status: Status, settings: Settings) -> None:
-    """Tables whose newest day, or week, is not like the same weekday in the weeks before."""
+    """Adds a problem for each table whose newest day or week is unusual."""
     warehouse = Warehouse.of(settings)
     for table in TABLES.values():
         is_compared = table.is_periodic and table.schema in ("raw", "predictions")
@@ -218,7 +218,7 @@ def _add_unusual_days(status: Status, settings: Settings) -> None:
 def _add_missing_days(
     status: Status, warehouse: Warehouse, table: Table, keys: list[str], settings: Settings
 ) -> None:
-    """Days before the newest one that have no rows where the same weekdays before have some.
+    """Adds a problem for each earlier day without rows where its weekday usually has some.
 
     A day that is late is no newest day any more when the next one has arrived.
     """
@@ -235,7 +235,7 @@ def _add_missing_days(
 
 
 def _add_drift(status: Status, settings: Settings) -> None:
-    """Columns of predictions that differ from those of the newest training, on the newest day."""
+    """Adds a problem for each predicted column that drifted from the newest training."""
     limit, warehouse = settings.alerts.max_psi, Warehouse.of(settings)
     days = warehouse.partitions(DRIFT) if limit is not None else []
     if not days:
@@ -256,7 +256,7 @@ def _add_drift(status: Status, settings: Settings) -> None:
 
 
 def _add_next_day(status: Status, state: State, today: dt.date) -> None:
-    """The day after the one that is served; of a new home, the newest day of the source."""
+    """Sets the next day to predict, and whether it is over."""
     if status.as_of is not None:
         day = dt.date.fromisoformat(status.as_of) + dt.timedelta(days=1)
     elif status.source_day is not None:
@@ -268,7 +268,7 @@ def _add_next_day(status: Status, state: State, today: dt.date) -> None:
 
 
 def _add_runs(status: Status, settings: Settings) -> None:
-    """The newest run of each job, and checks of the newest partitions that did not pass."""
+    """Adds the newest run of each job, and checks of newest partitions that did not pass."""
     status.runs = last_runs(settings)
     if late := run_in_the_future(status.runs, current_time("UTC")):
         status.add_problem("clock", late)

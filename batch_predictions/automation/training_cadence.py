@@ -1,4 +1,4 @@
-"""Why a model that was not trained through a week is to be: its age, or drift of its predictions.
+"""Decides whether a model is trained in a week, by its age or the drift of its predictions.
 
 A function of what is stored, so that a day that is planned again gives the same trainings. Drift
 counts on the days of the week before its Sunday, the first day that the week's model predicts.
@@ -20,7 +20,7 @@ from batch_predictions.warehouse import Warehouse
 def reason_to_train(
     name: str, week: dt.date, models: ModelStore, warehouse: Warehouse, settings: Settings
 ) -> str | None:
-    """Why a model is to be trained in a week; None: its last training goes on serving.
+    """Says why a model is trained in a week; None: its last training goes on serving.
 
     Args:
         name: a model that was not trained through the week.

@@ -63,7 +63,7 @@ def digest_of_weeks(settings: Settings, plan: RunPlan, warehouse: Warehouse) -> 
 
 
 def are_weeks_unchanged(settings: Settings, plan: RunPlan, warehouse: Warehouse) -> bool:
-    """Whether the weekly tables of a plan were predicted from the same inputs."""
+    """Returns whether the plan's weekly tables were predicted from the same inputs."""
     try:
         recorded = (settings.home / WEEKS_FILE_NAME).read_text(encoding="utf-8")
     except OSError:
@@ -84,7 +84,7 @@ def record_run(settings: Settings, digest: str, summary: dict[str, Any]) -> None
 
 
 def is_night_unchanged(settings: Settings, plan: RunPlan, warehouse: Warehouse) -> bool:
-    """Whether the days of a plan were predicted and released from the same inputs.
+    """Returns whether the plan's days were predicted and released from the same inputs.
 
     By the runs of schedules and sensors, or by the command `run`.
     """
@@ -120,13 +120,21 @@ def record_night(
 def record_weeks_of_run(
     settings: Settings, plan: RunPlan, warehouse: Warehouse, started: float, ended: float
 ) -> None:
-    """Stores the digest of weekly tables that a run of Dagster predicted; see `record_night`."""
+    """Stores the digest of the weekly tables of a Dagster run, if no input changed meanwhile.
+
+    Args:
+        settings: of the home.
+        plan: its weeks are those of the run.
+        warehouse: of the home.
+        started: when the run began, in seconds since the epoch.
+        ended: when the run ended, in seconds since the epoch.
+    """
     if _are_settled(_files_through(plan.weeks, warehouse), warehouse, started, ended):
         record_weeks(settings, plan, warehouse)
 
 
 def _are_settled(files: Iterable[Path], warehouse: Warehouse, started: float, ended: float) -> bool:
-    """Whether no raw partition was written after a run began, and no file after it ended."""
+    """Returns whether no raw file was written after the run began, and none after it ended."""
     raw = warehouse.folder / "raw"
     return all(
         file.stat().st_mtime <= (started if file.is_relative_to(raw) else ended) for file in files
@@ -227,7 +235,7 @@ def _partition_files(plan: RunPlan, warehouse: Warehouse) -> Iterator[Path]:
 
 
 def _files_through(weeks: Sequence[dt.date], warehouse: Warehouse) -> Iterator[Path]:
-    """Files that are not of a prediction's later days: what the tables of weeks can depend on.
+    """Yields the files that weekly tables can depend on: none of a prediction's later days.
 
     Snapshots and decisions count as a whole. Tiles have nothing that raw tables do not have. Days
     of features, predictions and metrics count only where a weekly table reads some: those of a
@@ -260,7 +268,7 @@ def weekly_reads() -> set[str]:
 
 
 def _is_made_daily(table: Table) -> bool:
-    """Whether a table is made of raw rows every day."""
+    """Returns whether a table is made of raw rows every day."""
     return table.partition == "date" and table.schema != "raw"
 
 

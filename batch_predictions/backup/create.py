@@ -79,7 +79,7 @@ def _paths(home: Path) -> Iterator[str]:
 
 
 def _is_draft(name: str) -> bool:
-    """Whether it is of a process that writes: a draft, or the folder of drafts."""
+    """Returns whether a file name is that of an unfinished write: a draft or its folder."""
     return name.startswith((".draft-", ".tmp", ".restore-"))
 
 

@@ -41,7 +41,7 @@ class BackupFile(BaseModel):
 
 
 class Backup(BaseModel):
-    """A backup.
+    """A backup of a home: its time and the list of its files.
 
     Attributes:
         name: when it was begun, UTC, such as 2026-11-27T051000Z.
@@ -68,7 +68,7 @@ class Backup(BaseModel):
 
     @property
     def size(self) -> int:
-        """Bytes of its files."""
+        """Bytes of all files of the backup."""
         return sum(file.size for file in self.files)
 
 
@@ -83,7 +83,7 @@ class Pool:
         return sorted(self.storage.names(), reverse=True)
 
     def read(self, name: str | None = None) -> Backup:
-        """A backup; None: the newest.
+        """Reads the list of a backup by name; None: the newest backup.
 
         Raises:
             BackupError: there is none of the name, or its list cannot be read.

@@ -1,4 +1,4 @@
-"""Where a pool of backups is: a folder, or an object store.
+"""Storage of a pool of backups: a folder, or an object store.
 
 objects/3f/3f9a…        the bytes of a file
 backups/2026-11-27T051000Z.json   a list of files
@@ -47,7 +47,7 @@ class BackupStorage(Protocol):
         ...
 
     def names(self) -> list[str]:
-        """Names of the lists."""
+        """Names of the lists of backups."""
         ...
 
     def read_list(self, name: str) -> str:
@@ -63,11 +63,11 @@ class BackupStorage(Protocol):
         ...
 
     def remove_list(self, name: str) -> None:
-        """Removes a list."""
+        """Removes the list of a backup."""
         ...
 
     def has(self, sha256: str, size: int | None = None) -> bool:
-        """Whether there are bytes with a hash, and with a size where one is given."""
+        """Returns whether there are bytes with a hash, and with a size where one is given."""
         ...
 
     def add(self, draft: Path, sha256: str) -> None:
@@ -131,7 +131,7 @@ class FolderStorage:
         return self.objects
 
     def names(self) -> list[str]:
-        """Names of the lists."""
+        """Names of the lists of backups."""
         return [path.stem for path in self.lists.glob("*.json")]
 
     def read_list(self, name: str) -> str:
@@ -143,23 +143,23 @@ class FolderStorage:
         atomic_write(self._list_path(name), text)
 
     def remove_list(self, name: str) -> None:
-        """Removes a list."""
+        """Removes the list of a backup."""
         self._list_path(name).unlink()
 
     def has(self, sha256: str, size: int | None = None) -> bool:
-        """Whether there are bytes with a hash, and with a size where one is given."""
+        """Returns whether there are bytes with a hash, and with a size where one is given."""
         path = self.object_path(sha256)
         return path.exists() and (size is None or path.stat().st_size == size)
 
     def add(self, draft: Path, sha256: str) -> None:
-        """Moves a draft to its place."""
+        """Moves a draft to the path of its hash."""
         path = self.object_path(sha256)
         path.parent.mkdir(exist_ok=True)
         draft.replace(path)
         fsync_folder(path.parent)
 
     def fetch(self, sha256: str, target: Path) -> Path:
-        """The file with bytes."""
+        """Returns the path of the file with a hash; `target` is not written."""
         return self.object_path(sha256)
 
     def remove_unused(self, used: set[str]) -> None:
@@ -169,7 +169,7 @@ class FolderStorage:
                 path.unlink()
 
     def object_path(self, sha256: str) -> Path:
-        """Where the bytes with a hash are."""
+        """The path of the file with a hash."""
         return self.objects / sha256[:2] / sha256
 
     def _list_path(self, name: str) -> Path:
@@ -185,7 +185,7 @@ class ObjectStorage:
 
     @contextmanager
     def locked(self) -> Iterator[None]:
-        """Nothing is locked."""
+        """Locks nothing: object stores have no locks, and bytes are named by their hash."""
         yield
 
     def drafts(self) -> Path:
@@ -193,7 +193,7 @@ class ObjectStorage:
         return Path(tempfile.gettempdir())
 
     def names(self) -> list[str]:
-        """Names of the lists."""
+        """Names of the lists of backups."""
         listed = self._folder.list(LISTS)
         return [Path(name).stem for name in listed if name.endswith(".json")]
 
@@ -213,21 +213,21 @@ class ObjectStorage:
             self._folder.upload(path, self._list_name(name))
 
     def remove_list(self, name: str) -> None:
-        """Removes a list."""
+        """Removes the list of a backup."""
         self._folder.delete(self._list_name(name))
 
     def has(self, sha256: str, size: int | None = None) -> bool:
-        """Whether there are bytes with a hash, and with a size where one is given."""
+        """Returns whether there are bytes with a hash, and with a size where one is given."""
         known = self._sizes.get(sha256)
         return known is not None and size in (None, known)
 
     def add(self, draft: Path, sha256: str) -> None:
-        """Uploads a draft."""
+        """Uploads a draft under the name of its hash."""
         self._folder.upload(draft, f"{OBJECTS}/{sha256[:2]}/{sha256}")
         self._sizes[sha256] = draft.stat().st_size
 
     def fetch(self, sha256: str, target: Path) -> Path:
-        """Downloads bytes."""
+        """Downloads the bytes with a hash to `target`."""
         if not self._folder.download(f"{OBJECTS}/{sha256[:2]}/{sha256}", target):
             raise FileNotFoundError(sha256)
         return target

@@ -1,4 +1,4 @@
-"""`python -m batch_predictions.cli`."""
+"""Runs the command line as `python -m batch_predictions.cli`."""
 
 from batch_predictions.cli import main
 

@@ -23,7 +23,7 @@ LAST = 1000
 
 @dataclass(frozen=True)
 class Command:
-    """A declared command.
+    """A declared command of the command line.
 
     Attributes:
         words: the group's name, if any, and the command's: `lookup churn`, `run`.
@@ -42,7 +42,7 @@ class Command:
 
     @property
     def name(self) -> str:
-        """The last word."""
+        """The command's own name, the last of its words."""
         return self.words.rpartition(" ")[2]
 
 

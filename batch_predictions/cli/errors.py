@@ -1,4 +1,4 @@
-"""How an error ends a command: one line on the standard error, and an exit code by its kind.
+"""Turns an error that ends a command into one line on the standard error and an exit code.
 
 | code | kind |
 | --- | --- |
@@ -45,7 +45,7 @@ _PERMISSION = (errno.EACCES, errno.EPERM, errno.EROFS)
 
 
 class Ending(NamedTuple):
-    """How a command ends.
+    """The message and the exit code with which a command ends.
 
     Attributes:
         message: one line.
@@ -157,7 +157,7 @@ def _of_database(error: BaseException) -> Ending | None:
 
 
 def _is_of_dagster(error: BaseException) -> bool:
-    """Whether an error of a database was raised for Dagster's records, not for a release.
+    """Returns whether an error of a database was raised for Dagster's records, not for a release.
 
     Neither the error nor SQLAlchemy's has the file, so that its callers have to tell.
     """

@@ -11,7 +11,7 @@ from batch_predictions.settings import Settings
 
 
 def finish_pending_erasures(settings: Settings) -> None:
-    """Finishes them, and says so on the standard error. The caller holds the home's lock."""
+    """Completes pending erasures and reports them; the caller holds the home's lock."""
     log = read_erasures(settings.home)
     if log is None or not log.pending:
         return

@@ -42,7 +42,7 @@ def parse_database_url(text: str, setting: str) -> sa.URL:
 
 
 def parse_written_database_url(text: str, setting: str) -> sa.URL:
-    """The same for a database that the platform writes: SQLite, or PostgreSQL with psycopg.
+    """Parses the URL of a database that is written: SQLite, or PostgreSQL with psycopg.
 
     `postgresql:` is psycopg whatever SQLAlchemy takes it for, which was psycopg2 before 2.1.
 

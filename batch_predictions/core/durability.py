@@ -15,7 +15,7 @@ _NUMPY_WROTE_LESS = re.compile(r"\d+ requested and \d+ written")
 
 
 def is_about_full_disk(message: str) -> bool:
-    """Whether the text of an error says that a disk is full: of a step's error, no more is left."""
+    """Returns whether an error's text says that a disk is full; no more is left of a step's."""
     return any(words in message for words in _FULL_DISK_WORDS) or bool(
         _NUMPY_WROTE_LESS.search(message)
     )

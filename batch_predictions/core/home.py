@@ -21,7 +21,7 @@ class HomeError(RuntimeError):
 
 
 class StateFileError(HomeError):
-    """The state cannot be read."""
+    """The home's state file cannot be read."""
 
 
 class State(BaseModel):
@@ -39,7 +39,7 @@ class State(BaseModel):
 
 
 def state_path(home: Path) -> Path:
-    """`<home>/state.yaml`."""
+    """The path of the home's state file, `<home>/state.yaml`."""
     return home / "state.yaml"
 
 

@@ -16,7 +16,7 @@ def njit_cached(function: Callable[..., Any]) -> Any:
 
 
 def njit_reassoc(function: Callable[..., Any]) -> Any:
-    """`njit_cached`, with sums that the compiler may reorder for SIMD.
+    """Compiles like `njit_cached`, with sums that the compiler may reorder for SIMD.
 
     The order depends only on the number of terms, so that equal terms give equal bits.
     """

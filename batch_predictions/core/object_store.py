@@ -193,6 +193,11 @@ def require_obstore(what: str, error: type[Exception]) -> None:
 def download_object(store: ObjectStore, name: str, path: Path) -> ObjectMeta:
     """Downloads an object to a new file, and fsyncs it. Returns what the store says of it.
 
+    Args:
+        store: the object store.
+        name: of the object, relative to the store.
+        path: the file to write; an existing one is replaced.
+
     Raises:
         obstore.exceptions.BaseError, OSError: it cannot be read, or not written.
     """

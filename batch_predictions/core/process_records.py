@@ -47,14 +47,14 @@ class Process:
 
     @classmethod
     def of_text(cls, text: str) -> Process | None:
-        """From the text of a record; None if it is incomplete."""
+        """Parses a process from the text of its record; None if it is incomplete."""
         try:
             return cls(**json.loads(text))
         except (ValueError, TypeError):
             return None
 
     def as_text(self) -> str:
-        """The text of its record."""
+        """The text of the process's record."""
         return json.dumps(asdict(self))
 
     def __str__(self) -> str:
@@ -98,12 +98,12 @@ def _unregister_all() -> None:
 
 
 def is_registered(folder: Path, name: str) -> bool:
-    """Whether there is a record of that name, of a living or a dead process."""
+    """Returns whether there is a record of that name, of a living or a dead process."""
     return _record_path(folder, name).exists()
 
 
 def is_running(folder: Path, name: str) -> bool:
-    """Whether the process of a record still runs; without a record, False."""
+    """Returns whether the process of a record still runs; without a record, False."""
     path = _record_path(folder, name)
     return path in _registered or _is_locked(path)
 

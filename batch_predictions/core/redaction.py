@@ -118,12 +118,12 @@ def _redact_looks(text: str) -> str:
 
 
 def has_secret(text: str) -> bool:
-    """Whether a text looks as if it had a password, a key or a token."""
+    """Returns whether a text looks as if it had a password, a key or a token."""
     return _redact_looks(text) != text or any(True for _ in secrets_of_url(text))
 
 
 def is_secret_name(name: str) -> bool:
-    """Whether an option of this name has a secret, such as password or AWS_SECRET_ACCESS_KEY."""
+    """Returns whether an option of this name is a secret, such as AWS_SECRET_ACCESS_KEY."""
     return _NAMED.fullmatch(name) is not None
 
 
@@ -171,7 +171,7 @@ def mask(value: object) -> str:
 
 
 def shows_identifiers() -> bool:
-    """Whether `execution.show_identifiers` is set in this process."""
+    """Returns whether `execution.show_identifiers` is set in this process."""
     return _shows_identifiers
 
 

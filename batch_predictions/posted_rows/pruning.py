@@ -34,7 +34,7 @@ class PostedRowsPruner:
     """Removes rows from the database of posted rows, which exists."""
 
     def __init__(self, url: str) -> None:
-        """Args: the URL of the database, see `posted_url`."""
+        """Takes the URL of the database, see `posted_url`."""
         parsed = parse_written_database_url(url, "serving.posted_url")
         if parsed.get_backend_name() == "sqlite" and parsed.database:
             file = Path(parsed.database).absolute()

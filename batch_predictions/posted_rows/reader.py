@@ -56,7 +56,7 @@ class PostedRows:
     """Reads what applications have posted; there is nothing until somebody posts."""
 
     def __init__(self, url: str) -> None:
-        """Args: the URL of the database, see `posted_url`."""
+        """Takes the URL of the database, see `posted_url`."""
         self._url = parse_written_database_url(url, "serving.posted_url")
         self._file: Path | None = None
         if self._url.get_backend_name() == "sqlite" and self._url.database:
@@ -64,7 +64,7 @@ class PostedRows:
 
     @classmethod
     def of(cls, settings: Settings) -> PostedRows:
-        """Those of a home."""
+        """Makes the reader of a home's posted rows."""
         return cls(posted_url(settings))
 
     def first_and_last_event(self) -> tuple[dt.datetime, dt.datetime] | None:
@@ -81,7 +81,7 @@ class PostedRows:
         return (min(times), max(times)) if times else None
 
     def exists(self) -> bool:
-        """Whether anybody has posted anything yet."""
+        """Returns whether anybody has posted anything yet."""
         with self._connect() as db:
             return db is not None
 
@@ -103,7 +103,7 @@ class PostedRows:
         return self.event_states([(begin, end)])[0]
 
     def event_states(self, spans: Sequence[tuple[dt.datetime, dt.datetime]]) -> list[EventState]:
-        """`event_state` of several spans, by one connection."""
+        """Reads count and highest number of the events of several spans, by one connection."""
         with self._connect() as db:
             if db is None:
                 return [(0, 0)] * len(spans)
@@ -229,7 +229,13 @@ class PostedRows:
 
 
 def event_state_of(db: sa.Connection, begin: dt.datetime, end: dt.datetime) -> EventState:
-    """`PostedRows.event_state` in a transaction."""
+    """Reads count and highest number of the events of a span, in an open transaction.
+
+    Args:
+        db: a reading transaction.
+        begin: UTC without a time zone, as posted times are stored.
+        end: UTC without a time zone; excluded.
+    """
     count, number = sa.func.count(), sa.func.max(POSTED_EVENTS.c.number)
     rows, highest = db.execute(sa.select(count, number).where(*between(begin, end))).one()
     pruned, highest_pruned = _pruned(db, begin, end, POSTED_EVENTS.name, ERASED_EVENTS)

@@ -101,7 +101,7 @@ def _publish_days(
 
 
 def _run_created_at(context: dg.AssetExecutionContext) -> dt.datetime:
-    """When the run was created, UTC: a release's `created_at`, which no result depends on."""
+    """Returns the run's creation time in UTC, which becomes the release's `created_at`."""
     record = context.instance.get_run_record_by_id(context.run_id)
     assert record is not None
     return record.create_timestamp.astimezone(dt.UTC)

@@ -11,12 +11,12 @@ _NUMBER = re.compile(r"[+-]?\d+(\.\d+)?([eE][+-]?\d+)?")
 
 
 def has_ambiguous_items(items: Iterable[Any]) -> bool:
-    """Whether items of lists could not be told apart if spaces separated them."""
+    """Returns whether list items could not be told apart if joined by spaces."""
     return any(item is None or not re.fullmatch(r"[^\s\[]\S*", str(item)) for item in items)
 
 
 def cell(value: Any, as_json: bool) -> Any:
-    """A value as CSV has it: lists as JSON, or separated by spaces; texts without formulas."""
+    """Formats a value for CSV: lists as JSON, or joined by spaces; texts without formulas."""
     if isinstance(value, list):
         value = json.dumps(value, ensure_ascii=False) if as_json else " ".join(map(str, value))
     elif isinstance(value, dict):
@@ -25,6 +25,6 @@ def cell(value: Any, as_json: bool) -> Any:
 
 
 def without_formula(text: str) -> str:
-    """A text that no spreadsheet runs as a formula: an apostrophe is in front of one."""
+    """Escapes a text that a spreadsheet would run as a formula, by an apostrophe in front."""
     is_formula = text.startswith(("=", "+", "-", "@", "\t", "\r", "\n"))
     return f"'{text}" if is_formula and not _NUMBER.fullmatch(text) else text

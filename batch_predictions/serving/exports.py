@@ -92,7 +92,7 @@ def read_audience(
 
 
 def _find_partition(warehouse: Warehouse, table: Table, day: dt.date | None) -> dt.date:
-    """The day, or the newest one; an error where the table has no such partition."""
+    """Returns the day, or the newest one if it is None, checked to have a partition."""
     partitions = warehouse.partitions(table)
     if day is None and partitions:
         return dt.date.fromisoformat(partitions[-1])
@@ -125,7 +125,7 @@ def to_csv(rows: pa.Table) -> str:
 
 
 def _has_ambiguous_items(column: pa.ChunkedArray) -> bool:
-    """Whether a column has lists whose items could not be told apart if spaces separated them."""
+    """Returns whether a column has list items that could not be told apart in CSV."""
     if not (pa.types.is_list(column.type) or pa.types.is_large_list(column.type)):
         return False
     return has_ambiguous_items(item for values in column.to_pylist() for item in values or ())

@@ -65,6 +65,11 @@ def carry_forward(db: sa.Connection, origin: str, to: str) -> None:
 
     A user who is missing there is added. Unknown attributes of an existing user are filled in; such
     a user stays a sign-up until the warehouse has all attributes.
+
+    Args:
+        db: a writing transaction of the store.
+        origin: id of the release whose sign-ups are copied.
+        to: id of the release that gets them.
     """
     old = USERS.alias("old")
     added = sa.select(sa.literal(to), *(old.c[name] for name in _COLUMNS), sa.true()).where(

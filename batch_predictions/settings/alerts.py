@@ -1,4 +1,4 @@
-"""Alerts, and when a home needs attention."""
+"""Settings of alerts, and of the conditions in which a home needs attention."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""When a day of a table is unusual."""
+"""Settings of the check that warns when a day of a table is unusual."""
 
 from __future__ import annotations
 

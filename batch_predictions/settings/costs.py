@@ -1,4 +1,4 @@
-"""Prices, for `evaluation.costs`."""
+"""Settings of prices, by which `evaluation.costs` is computed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The HTTP service."""
+"""Settings of the HTTP service."""
 
 from __future__ import annotations
 

@@ -141,7 +141,7 @@ class Settings(BaseSettings):
 
 
 def _refuse_unknown_variables() -> None:
-    """pydantic-settings ignores variables of unknown sections."""
+    """Refuses variables of unknown sections, which pydantic-settings ignores."""
     for name in (name for name in os.environ if name.upper().startswith(PREFIX)):
         section, nested, _ = name.lower().removeprefix(PREFIX.lower()).partition("__")
         if nested and section not in Settings.model_fields:
@@ -224,7 +224,7 @@ def _texts(name: str, value: Any) -> Iterator[tuple[str, str]]:
 
 
 def _explain_yaml(error: yaml.YAMLError) -> str:
-    """What is wrong and where, without the line itself, which may have a password."""
+    """Describes an error of YAML and its place, without the line, which may have a password."""
     if isinstance(error, yaml.MarkedYAMLError) and error.problem_mark is not None:
         mark = error.problem_mark
         where = f"{mark.name}, line {mark.line + 1}, column {mark.column + 1}"

@@ -1,4 +1,4 @@
-"""The query engine, the batch engine, the serving store and the schedules."""
+"""Settings of the query engine, the batch engine, the serving store and the schedules."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Recommendations: training, daily lists, the fallback."""
+"""Settings of recommendations: training, daily lists, the fallback."""
 
 from __future__ import annotations
 

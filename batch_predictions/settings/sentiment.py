@@ -1,4 +1,4 @@
-"""Sentiment of reviews."""
+"""Settings of the sentiment of reviews."""
 
 from __future__ import annotations
 

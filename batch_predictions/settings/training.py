@@ -1,4 +1,4 @@
-"""How often models are trained."""
+"""Settings of how often models are trained."""
 
 from __future__ import annotations
 

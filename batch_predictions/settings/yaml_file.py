@@ -27,7 +27,7 @@ class StrictLoader(yaml.SafeLoader):
     """
 
     def get_single_node(self) -> yaml.Node | None:
-        """The document.
+        """Reads the document, unless its aliases multiply to too many values.
 
         Raises:
             yaml.YAMLError: it has more values than `MAX_VALUES`, its aliases resolved.
@@ -38,7 +38,7 @@ class StrictLoader(yaml.SafeLoader):
         return node
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
-        """A mapping.
+        """Constructs a mapping, unless a key is there twice.
 
         Raises:
             yaml.YAMLError: a key is there twice.

@@ -90,7 +90,7 @@ def raw_asset(table: Table, partitions: Partitions) -> dg.AssetsDefinition:
 
 
 def _warnings(table: Table, results: dict[str, IngestResult]) -> Iterator[str]:
-    """What was refused or could not be read, summed over the days."""
+    """Yields warnings about refused rows and unread values, summed over the days."""
     counts = {day: result.counts for day, result in results.items()}
     refused = {day: day_counts.quarantined for day, day_counts in counts.items()}
     days = [day for day, number in refused.items() if number]
@@ -126,7 +126,7 @@ def _row_metadata(result: IngestResult) -> dict[str, Any]:
 
 
 def _source_columns(source: Source, table: Table) -> dict[str, Any]:
-    """What each column is read from, where the source says it: lineage above the raw tables."""
+    """Metadata of the source's columns that each column is read from: lineage of raw tables."""
     mapping = source.column_mapping(table) if table in source.tables() else {}
     if not mapping:
         return {}
@@ -154,7 +154,7 @@ def _check_result(results: dict[str, IngestResult]) -> dg.AssetCheckResult:
 
 
 def _adds_up(result: IngestResult) -> bool:
-    """Whether all rows that were read are in the written file or in the quarantine."""
+    """Returns whether all rows that were read are in the written file or in the quarantine."""
     counts = result.counts
     added = result.manual_rows + result.posted_rows
     is_file_complete = result.write_result.rows == counts.accepted + added

@@ -81,7 +81,7 @@ def _timezones() -> set[str]:
 
 @dataclass(frozen=True)
 class ComparisonWindow:
-    """Which ingested partitions a run compares with the source.
+    """Limits of the ingested partitions that a run compares with the source.
 
     Attributes:
         late_days: days before the newest one that every run compares.
@@ -225,7 +225,7 @@ class Source(ABC):
         """
 
     def day_fingerprints(self, table: Table, days: Sequence[str]) -> dict[str, str]:
-        """By day, a text that changes when its rows, or how they are read, may have changed.
+        """Texts by day that change when the day's rows, or how they are read, may have changed.
 
         Override it where changes of a day can be found without reading all rows, such as by the
         number of rows and their newest change: then only changed days are ingested again.
@@ -237,7 +237,7 @@ class Source(ABC):
         return dict.fromkeys(days, self.fingerprint(table))
 
     def comparison_window(self, table: Table) -> ComparisonWindow | None:
-        """Which ingested partitions a run compares with the source; None: all of them."""
+        """Limits of the ingested partitions to compare with the source; None: compare all."""
         return None
 
     def always_compared(self, table: Table) -> Sequence[str]:
@@ -300,7 +300,7 @@ class Source(ABC):
         """
 
     def location(self) -> str | None:
-        """Where the source is, for reports; without passwords."""
+        """Location of the source for reports, without passwords."""
         return str(self.settings.path) if self.settings.path else None
 
     def file_names(self, table: Table) -> list[str]:

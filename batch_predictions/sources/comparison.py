@@ -23,7 +23,7 @@ from batch_predictions.tables import Table
 def changed_partitions(
     home: Path, source: Source, table: Table, partitions: Sequence[str], newest: dt.date
 ) -> set[str]:
-    """Those of the ingested partitions whose fingerprint is not that of their ingest.
+    """Finds ingested partitions whose source has another fingerprint than at their ingest.
 
     Partitions that were found changed and are not ingested yet stay changed.
 

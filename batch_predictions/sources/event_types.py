@@ -28,7 +28,7 @@ DEFAULT_EVENTS: Mapping[str, EventTypeSettings] = {
 
 @dataclass(frozen=True)
 class EventTypes:
-    """The types of a source's interactions.
+    """The types of a source's interactions, by name, with the roles that they have.
 
     Attributes:
         types: by name, as `raw.interactions.event_type` has it.
@@ -70,14 +70,14 @@ class EventTypes:
         return f"case {cases} else {value} end" if cases else value
 
     def values_by_type(self) -> dict[str, list[str]]:
-        """By type, its values in lower case."""
+        """The source's values of each type, in lower case."""
         return {
             name: sorted({value.strip().lower() for value in type_.values or [name]})
             for name, type_ in self.types.items()
         }
 
     def parameters(self) -> dict[str, Any]:
-        """What queries bind: names and weights of the types, targets, purchases, seen types."""
+        """Parameters of queries: names and weights of types, targets, purchases, seen types."""
         return {
             "weighted_types": list(self.weighted),
             "type_weights": list(self.weighted.values()),
@@ -132,7 +132,7 @@ def resolve_event_types(
 
 
 def _is_implied_target(declared: Mapping[str, EventTypeSettings]) -> bool:
-    """Whether untyped rows are targets: unless settings name a target other than purchases."""
+    """Returns whether untyped rows are targets: yes, unless only other types are declared so."""
     targets = {name for name, type_ in declared.items() if type_.target}
     return not targets or PURCHASE in targets
 

@@ -98,10 +98,17 @@ def _ingest_days(
 def days_to_ingest(
     warehouse: Warehouse, source: Source, table: Table, first: dt.date, last: dt.date
 ) -> list[str]:
-    """Partitions from first to last that do not exist, or were read before the source changed.
+    """Finds partitions that do not exist, or that were read before the source changed.
 
     Of a weekly table, the Mondays of the weeks with these days. Of a snapshot, the last day if it
     must be read again, else none.
+
+    Args:
+        warehouse: with the partitions that exist.
+        source: of the home.
+        table: a raw table.
+        first: first day.
+        last: last day.
     """
     home = Path(warehouse.home)
     log = read_ingest_log(home, table)

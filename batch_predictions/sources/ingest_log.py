@@ -48,7 +48,7 @@ class IngestLogEntry(BaseModel):
 
 
 class Comparison(BaseModel):
-    """When ingested partitions were last compared with the source.
+    """The newest comparison of ingested partitions with the source.
 
     Attributes:
         newest: newest day of the runs that compared.

@@ -15,7 +15,7 @@ SEPARATOR = "\x1f"
 
 
 def exclusion_parameters(excluded: Mapping[str, Sequence[str]]) -> dict[str, Any]:
-    """What queries bind: excluded values by column, and attributes as name and value.
+    """Parameters of queries: excluded values by column, and attributes as name and value.
 
     Args:
         excluded: column or attribute of raw.items to values.

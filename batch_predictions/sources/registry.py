@@ -89,7 +89,7 @@ def event_types(settings: Settings) -> EventTypes:
 
 
 def excludes_seen(settings: Settings) -> bool:
-    """Whether recommendations leave out items that the user already had."""
+    """Returns whether recommendations leave out items that the user already had."""
     return bool(event_types(settings).seen)
 
 
@@ -99,7 +99,7 @@ def item_attributes(settings: Settings) -> tuple[str, ...]:
 
 
 def has_table(settings: Settings, table: Table) -> bool:
-    """Whether the source has a raw table; true as well where the source is not there to tell."""
+    """Returns whether the source has a raw table; true as well if it cannot be read now."""
     try:
         return table in build_source(settings.source, read_state(settings.home)).tables()
     except SourceError:
@@ -117,7 +117,7 @@ def current_time(timezone: str) -> dt.datetime:
 
 
 def _unknown_kind_message(kind: str) -> str:
-    """Why no adapter has a kind, and what to do."""
+    """The error message for a kind that no adapter has, with the remedy."""
     for source_class in _all_subclasses(Source):
         missing = sorted(source_class.__abstractmethods__)
         if getattr(source_class, "kind", None) == kind and missing:

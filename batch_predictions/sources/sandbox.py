@@ -81,7 +81,7 @@ def parse_select(sql: str) -> Tree:
 
 
 def is_file_name(name: str) -> bool:
-    """Whether a name after `from` is a file: others are names of subqueries."""
+    """Returns whether a name after `from` is a file: others are names of subqueries."""
     return "." in name or "/" in name or "*" in name
 
 
@@ -124,7 +124,7 @@ def _validate_functions(tree: Tree, columns: Collection[str] | None = ()) -> Non
 
 @functools.cache
 def _is_consistent(name: str) -> bool:
-    """Whether a function's result depends on its arguments alone, as DuckDB declares it.
+    """Returns whether a function's result depends on its arguments alone, as DuckDB declares it.
 
     A macro has no declaration: all that it calls must be consistent, and it must read no table.
     """

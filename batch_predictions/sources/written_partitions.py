@@ -20,7 +20,7 @@ from batch_predictions.warehouse import Warehouse
 def lost_partitions(
     warehouse: Warehouse, names: Iterable[str], unit: PartitionColumn, keys: Sequence[str]
 ) -> list[str]:
-    """What to do about ingested partitions whose file is missing, one text per table.
+    """Describes ingested partitions whose file is missing, with the remedy, a text per table.
 
     Args:
         warehouse: where the files are.
@@ -50,7 +50,7 @@ def lost_partitions(
 def unread_partitions(
     warehouse: Warehouse, names: Iterable[str], unit: PartitionColumn, key: str
 ) -> list[str]:
-    """What to do about files with rows that the warehouse's views do not find, one text per table.
+    """Describes files whose rows the views do not find, with the remedy, a text per table.
 
     The arguments are those of `lost_partitions`; `key` is the partition that is computed.
     """

@@ -1,4 +1,4 @@
-"""Which columns of declared tables the columns of a query are computed from.
+"""Derives the columns of declared tables that the columns of a query are computed from.
 
 Derived from the query by sqlglot, with the declared columns. As usual for column lineage, a column
 is computed from those in its expression, not from those that rows are joined, filtered or grouped
@@ -35,7 +35,13 @@ _log = logging.getLogger(__name__)
 
 
 def table_lineage(warehouse: Warehouse, name: str, sql: str) -> Lineage | None:
-    """The lineage of a table of one query; see `read_lineage`."""
+    """The column lineage of a table that one query makes; see `read_lineage`.
+
+    Args:
+        warehouse: which keeps the lineage from call to call.
+        name: the table's name, under which it is kept.
+        sql: the query.
+    """
     known = read_lineage(warehouse, name, {"rows": sql})
     return known["rows"] if known else None
 

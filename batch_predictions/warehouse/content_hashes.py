@@ -50,7 +50,7 @@ def content_hashes(warehouse: Warehouse, table: Table, partitions: Iterable[str]
 
 
 def _state(path: str) -> list[int | str]:
-    """What changes when a file is replaced or written to."""
+    """Size, times and inode of a file, which change when it is replaced or written to."""
     stat = os.stat(path)  # noqa: PTH116
     return [stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns, stat.st_ino]
 

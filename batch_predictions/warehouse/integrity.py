@@ -53,7 +53,7 @@ class DamagedFile:
 
 @dataclass(frozen=True)
 class _Verified:
-    """What was verified.
+    """The record of verified files: the columns of tables, and signatures of whole files.
 
     Attributes:
         columns: by table, the columns that its files must have.

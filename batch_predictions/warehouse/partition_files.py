@@ -40,6 +40,12 @@ def path_of(
 ) -> Path:
     """The path of a partition's file, which need not exist.
 
+    Args:
+        folder: the warehouse's folder.
+        table: the table.
+        partition: the partition's key, an ISO date; None for a table without partitions.
+        part: values of the columns that divide a partition further; None: it has no parts.
+
     Raises:
         WarehouseError: the table has other partition columns, or a key cannot be a folder's name.
     """
@@ -87,7 +93,7 @@ def scratch_dir(folder: Path) -> Iterator[Path]:
 
 
 def _is_abandoned(folder: Path, now: float) -> bool:
-    """Whether the process of a temporary folder is dead.
+    """Returns whether the process of a temporary folder is dead.
 
     Args:
         folder: the folder, named by host and process.
@@ -113,7 +119,7 @@ def _is_abandoned(folder: Path, now: float) -> bool:
 
 
 def _process_exists(pid: int) -> bool:
-    """Whether a process with this number runs on this host, of any user."""
+    """Returns whether a process with this number runs on this host, of any user."""
     try:
         os.kill(pid, 0)
     except ProcessLookupError:
@@ -124,7 +130,7 @@ def _process_exists(pid: int) -> bool:
 
 
 def files_equal(draft: Path, target: Path) -> bool:
-    """Whether two files have the same rows in the same order, and the same metadata.
+    """Returns whether two files have the same rows in the same order, and the same metadata.
 
     Equal rows do not always give equal bytes: DuckDB declares a column of a Parquet file as
     required or optional, depending on whether the query that wrote it saw nulls. A target that
@@ -158,7 +164,7 @@ def _rows_equal(draft: Path, target: Path) -> bool:
 
 
 def _is_day(key: str) -> bool:
-    """Whether a key is a date as partitions are named, YYYY-MM-DD."""
+    """Returns whether a key is a date as partitions are named, YYYY-MM-DD."""
     try:
         return dt.date.fromisoformat(key).isoformat() == key
     except ValueError:

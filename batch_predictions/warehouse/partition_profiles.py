@@ -1,4 +1,4 @@
-"""What a partition's file holds, by its footer: rows, empty values, smallest and largest numbers.
+"""Profiles of partitions from their files' footers: rows, empty values, ranges of numbers.
 
 A footer takes less than a millisecond, whatever the rows.
 """
@@ -17,7 +17,7 @@ from batch_predictions.tables import Table
 
 @dataclass(frozen=True)
 class ColumnProfile:
-    """A column of a partition.
+    """Share of empty values and range of the numbers of a column of a partition.
 
     Attributes:
         null_share: empty values as a share of the rows, 0 to 1.
@@ -37,7 +37,7 @@ class ColumnProfile:
 
 @dataclass(frozen=True)
 class PartitionProfile:
-    """A partition.
+    """The number of rows of a partition, and profiles of its columns.
 
     Attributes:
         rows: their number.

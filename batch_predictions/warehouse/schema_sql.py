@@ -107,7 +107,13 @@ def typed_rows(
 def check_partition_column(
     db: DuckDBPyConnection, table: Table, staged: str, partitions: Sequence[str]
 ) -> None:
-    """Checks the partitions of rows in a temporary table.
+    """Checks that every row of a temporary table is of one of the partitions.
+
+    Args:
+        db: the connection with the temporary table.
+        table: the table, which has partitions.
+        staged: name of the temporary table.
+        partitions: the keys that rows may have, ISO dates.
 
     Raises:
         WarehouseError: they lack the partition column, or a row is of none of the partitions.
@@ -132,7 +138,13 @@ def check_partition_column(
 def check_rows(
     db: DuckDBPyConnection, table: Table, draft: Path, fixed: Mapping[str, str | None]
 ) -> None:
-    """Checks a draft.
+    """Checks the partition columns and the key of a draft's rows.
+
+    Args:
+        db: any DuckDB connection.
+        table: the table.
+        draft: the Parquet file to check.
+        fixed: values of the partition columns, which all rows must have.
 
     Raises:
         WarehouseError: it has rows of another partition, or its key is not unique.
@@ -165,7 +177,13 @@ def check_rows(
 def fixed_columns(
     table: Table, partition: str | None, part: Mapping[str, str] | None
 ) -> dict[str, str | None]:
-    """Values of the columns that the folder's name gives (`date=2026-11-24`)."""
+    """Values of the columns that the folder's name gives (`date=2026-11-24`).
+
+    Args:
+        table: the table.
+        partition: the partition's key, an ISO date; None for a table without partitions.
+        part: values of the columns that divide a partition further; None: it has no parts.
+    """
     fixed: dict[str, str | None] = {}
     if table.partition:
         fixed[table.partition] = partition
@@ -185,7 +203,7 @@ def select_from_parquet(paths: Sequence[Path]) -> str:
 
 
 def _fits(actual: str, declared: str) -> bool:
-    """Whether a column's type is the declared one, or is cast to it without loss."""
+    """Returns whether a column's type is the declared one, or is cast to it without loss."""
     if actual == declared or actual.strip('"') == "NULL":
         return True
     if actual.endswith("[]") and declared.endswith("[]"):

@@ -1,4 +1,4 @@
-"""Whether a day of a table is like the same weekdays before it: rows, empty values, ranges.
+"""Compares a day of a table with the same weekdays before it: rows, empty values, ranges.
 
 What is usual is learnt from the footers of the partitions' files, so that no row is read.
 """
@@ -30,7 +30,7 @@ MIN_ROWS = 20
 
 @dataclass(frozen=True)
 class DayComparison:
-    """A day beside the same weekdays before it.
+    """The rows of a day compared with those of the same weekdays before it.
 
     Attributes:
         rows: of the day.
@@ -55,7 +55,7 @@ class DayComparison:
 
     @property
     def is_usual(self) -> bool:
-        """Whether nothing is unusual."""
+        """Whether neither the number of rows nor a column is unusual."""
         return self.has_usual_rows and not self.unusual_columns
 
     def __str__(self) -> str:
@@ -114,7 +114,7 @@ def _read(warehouse: Warehouse, table: Table, day: dt.date) -> PartitionProfile 
 def _unusual(
     name: str, column: ColumnProfile, before: Sequence[ColumnProfile], limits: ChecksSettings
 ) -> Iterator[str]:
-    """What is unusual of a column."""
+    """Yields a phrase for each property of a column that is unusual."""
     if len(before) < MIN_WEEKS:
         return
     shares = [earlier.null_share for earlier in before]

@@ -70,7 +70,7 @@ def _statements(folder: Path, existing: Collection[str]) -> dict[str, str]:
 
 
 def _are_files_alike(table: Table, folder: Path) -> bool:
-    """Whether all files of a table have the same columns, the declared ones.
+    """Returns whether all files of a table have the same columns, the declared ones.
 
     Files of before a column was declared lack it. What is written later has all columns.
     """
@@ -102,7 +102,7 @@ def attach_copy(db: DuckDBPyConnection, path: Path) -> None:
 
 
 def _state(path: Path, stamp: Path) -> tuple[int, ...] | None:
-    """What changes when the file of views, its stamp or a declared table does."""
+    """Inodes and times that change when the views, their stamp or a declared table does."""
     try:
         stats = path.stat(), stamp.stat()
     except FileNotFoundError:

@@ -98,7 +98,7 @@ class Warehouse(dg.ConfigurableResource[Any]):
 
     @property
     def folder(self) -> Path:
-        """`<home>/warehouse`."""
+        """The folder of the partitions, `<home>/warehouse`."""
         return Path(self.home) / "warehouse"
 
     # --- reading --------------------------------------------------------------------------------
@@ -151,7 +151,13 @@ class Warehouse(dg.ConfigurableResource[Any]):
     def stream(
         self, sql: str, parameters: Mapping[str, Any] | None = None, batch_rows: int = 65_536
     ) -> Iterator[pa.RecordBatchReader]:
-        """The rows of a query as a stream of Arrow batches, in bounded memory."""
+        """Streams the rows of a query as Arrow batches, in bounded memory.
+
+        Args:
+            sql: the query.
+            parameters: values to bind to the query's `$name`; further ones are left out.
+            batch_rows: rows of a batch.
+        """
         bound = used_parameters(sql, parameters)
         with ExitStack() as stack:
 
@@ -309,7 +315,13 @@ class Warehouse(dg.ConfigurableResource[Any]):
     def remove_partition(
         self, table: Table, partition: str | None, part: Mapping[str, str] | None = None
     ) -> bool:
-        """Removes a partition's file. Returns whether it existed."""
+        """Removes a partition's file. Returns whether it existed.
+
+        Args:
+            table: the table.
+            partition: the partition's key, an ISO date; None for a table without partitions.
+            part: values of the columns that divide a partition further; None: it has no parts.
+        """
         path = self.path(table, partition, part)
         exists = path.exists()
         path.unlink(missing_ok=True)
@@ -378,7 +390,7 @@ class Warehouse(dg.ConfigurableResource[Any]):
 
 
 def _is_concurrent_replace(error: DuckDBError) -> bool:
-    """Whether an error may come from a file that was replaced during the query."""
+    """Returns whether an error may come from a file that was replaced during the query."""
     if isinstance(error, InvalidInputException):
         return "read file" in str(error)
     # Fatal: the query of another thread failed, and with it the shared database.

@@ -1,1 +1,1 @@
-"""What steps cost: `recorder` measures, `collect` writes `evaluation.costs`, `report` sums."""
+"""Costs of steps: `recorder` measures, `collect` writes `evaluation.costs`, `report` sums."""

@@ -1,4 +1,4 @@
-"""Writes what steps have used into `evaluation.costs`, run by run."""
+"""Writes the resources that steps used into `evaluation.costs`, run by run."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class _Node:
 
     @property
     def assets(self) -> dict[str, dict[str, int]]:
-        """Rows by asset and partition."""
+        """Number of rows that the steps made, by asset and partition."""
         rows: dict[str, dict[str, int]] = {}
         for step in self.steps:
             for asset, partitions in step.assets.items():
@@ -39,7 +39,7 @@ class _Node:
         return rows
 
     def sum(self, name: str) -> Any:
-        """A figure over all steps."""
+        """Sums a measured figure over all steps."""
         return sum(getattr(step, name) for step in self.steps)
 
 
@@ -96,7 +96,7 @@ def _write(warehouse: Warehouse, run_id: str, rows: Sequence[dict[str, Any]]) ->
 
 
 def _steps(path: Path) -> list[StepCost]:
-    """The records of a run; a line that a killed process left unfinished is left out."""
+    """Reads the records of a run; a line that a killed process left unfinished is left out."""
     steps = []
     for line in path.read_text(encoding="utf-8").splitlines():
         try:
@@ -109,7 +109,7 @@ def _steps(path: Path) -> list[StepCost]:
 def _rows(
     steps: Sequence[StepCost], prices: CostsSettings, partition: str | None
 ) -> Iterator[dict[str, Any]]:
-    """A row for each asset of a run; assets that are made together share their steps equally.
+    """Yields a row per asset of a run; assets that are made together share their steps equally.
 
     Steps of assets that were not materialized, because one of them failed, count for the run's last
     partition, under the name of the step.
@@ -143,7 +143,7 @@ def _rows(
 
 
 def _cost(steps: Sequence[StepCost], prices: CostsSettings) -> float:
-    """Cores and GPUs by the hour, what was written by the GiB and month."""
+    """Cost of steps: cores and GPUs by the hour, written bytes by the GiB and month."""
     cpu = sum(step.cpu_seconds for step in steps)
     on_gpu = any(step.device.startswith("cuda") for step in steps)
     gpu = sum(step.seconds for step in steps if step.step.endswith(".score")) if on_gpu else 0.0

@@ -28,7 +28,7 @@ _ENDS = ("STEP_SUCCESS", "STEP_FAILURE")
 
 @dataclass
 class StepCost:
-    """What a step has used.
+    """The time, memory and bytes that one step of a run used.
 
     Attributes:
         run_id: of its run.
@@ -57,13 +57,13 @@ class CostHandler(logging.Handler):
     """Measures the steps of this process; without a home in DAGSTER_HOME it does nothing."""
 
     def __init__(self, folder: str | None = None) -> None:
-        """Args: the folder of the records; None: of the home that DAGSTER_HOME is in."""
+        """Takes the folder of the records; None: that of the home that DAGSTER_HOME is in."""
         super().__init__()
         self._folder = Path(folder) if folder else _folder_of_home()
         self._begun: dict[tuple[str, str], tuple[Usage, StepCost]] = {}
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Looks at an event; whatever fails here must not fail a step."""
+        """Measures a step by a Dagster event; an error here must not fail the step."""
         meta: dict[str, Any] = getattr(record, "dagster_meta", {})
         event: dg.DagsterEvent | None = meta.get("dagster_event")
         run_id = meta.get("run_id")

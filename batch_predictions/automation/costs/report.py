@@ -30,7 +30,7 @@ _SUMS = f"""
 def sum_costs(
     warehouse: Warehouse, first: dt.date, last: dt.date, by: str = "asset"
 ) -> list[dict[str, Any]]:
-    """What assets, days or runs have used.
+    """Sums the costs of the dates from first to last by asset, date or run.
 
     Args:
         warehouse: of the home.
@@ -46,9 +46,14 @@ def sum_costs(
 
 
 def cost_per_million(warehouse: Warehouse, first: dt.date, last: dt.date) -> dict[str, float]:
-    """Cost, CPU seconds and rows of all assets for a million rows of predictions; empty without.
+    """Cost, CPU seconds and rows for a million rows of predictions; empty if there are none.
 
     Everything counts that was made for these dates: ingest, features and training too.
+
+    Args:
+        warehouse: of the home.
+        first: first date.
+        last: last date, included.
     """
     row = warehouse.query(
         f"""select
@@ -68,7 +73,14 @@ def cost_per_million(warehouse: Warehouse, first: dt.date, last: dt.date) -> dic
 
 
 def plot_costs(warehouse: Warehouse, first: dt.date, last: dt.date, target: Path) -> bool:
-    """Writes a plot of CPU seconds by date and group of assets; whether there was something."""
+    """Plots CPU seconds by date and schema; returns whether there was anything to plot.
+
+    Args:
+        warehouse: of the home.
+        first: first date.
+        last: last date, included.
+        target: the file to write.
+    """
     rows = warehouse.query(
         f"""select date, split_part(asset, '.', 1) as schema, sum(cpu_seconds) as cpu_seconds
         from {COSTS.qualified} where date >= $first::DATE and date <= $last::DATE

@@ -1,4 +1,4 @@
-"""What a process has used so far, and its peak memory since a moment."""
+"""Measures the resources that a process has used so far, and its peak memory."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _RESET_PEAK = "5"
 
 @dataclass(frozen=True)
 class Usage:
-    """What this process, and those that it has waited for, have used so far.
+    """The time and bytes that this process and its finished children have used so far.
 
     Attributes:
         seconds: of a clock that never goes back.
@@ -31,7 +31,7 @@ class Usage:
 
     @classmethod
     def read(cls) -> Usage:
-        """Until now."""
+        """Reads the usage from the start of the process until now."""
         used = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
         counters = _fields("io")
         return cls(
@@ -51,7 +51,7 @@ def reset_peak() -> None:
 
 
 def peak_mib() -> float:
-    """Peak memory since `reset_peak`, else since the process began, MiB."""
+    """Peak memory in MiB since `reset_peak` was called, else since the process began."""
     kib = _fields("status").get("VmHWM")
     if kib is None:
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
@@ -61,7 +61,7 @@ def peak_mib() -> float:
 
 
 def _fields(name: str) -> dict[str, int]:
-    """Numbers of a file of /proc/self; none where there is no such file."""
+    """Reads the numbers in a file of /proc/self; empty where there is no such file."""
     try:
         lines = (_PROCESS / name).read_text(encoding="ascii", errors="replace").splitlines()
     except OSError:

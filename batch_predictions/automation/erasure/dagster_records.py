@@ -69,7 +69,7 @@ def _events_with_words(
 
 
 def without_user(text: str, users: ErasedUsers) -> str | None:
-    """A serialized event without previews that have an id; None: a line of a log with one."""
+    """Removes previews with an id from a serialized event; None: it is a log line with an id."""
     try:
         value: Any = deserialize_value(text)
     except (DeserializationError, ValueError):
@@ -91,7 +91,7 @@ def without_user(text: str, users: ErasedUsers) -> str | None:
 
 
 def _without_user(entry: dg.EventLogEntry, users: ErasedUsers) -> dg.EventLogEntry | None:
-    """The same entry if it has no id; a line of a log that has one is None."""
+    """Removes previews with an id from an event; None: it is a log line with an id."""
     event = entry.dagster_event
     if event is None:
         return None if users.are_in_text(entry.user_message) else entry

@@ -45,7 +45,7 @@ from batch_predictions.warehouse import Warehouse
 
 @dataclass
 class ErasureSummary:
-    """What an erasure did.
+    """Counts of what an erasure removed or rewrote.
 
     Attributes:
         users: users that were erased.
@@ -64,7 +64,7 @@ class ErasureSummary:
     notes: list[str] = field(default_factory=list)
 
     def as_dict(self) -> dict[str, object]:
-        """As JSON values."""
+        """Returns the summary as a dictionary of JSON values."""
         return asdict(self)
 
 
@@ -89,7 +89,13 @@ def erase_user(
 def finish_erasures(
     settings: Settings, now: dt.datetime, folders: Sequence[str | Path] = ()
 ) -> ErasureSummary:
-    """Does what is left of all requested erasures; nothing if none is pending."""
+    """Completes all requested erasures; does nothing if none is pending.
+
+    Args:
+        settings: of the home, whose lock the caller holds.
+        now: the time that is recorded as the end of the erasures.
+        folders: further folders or URLs of release files to erase from.
+    """
     log = read_erasures(settings.home)
     if log is None or not log.pending:
         return ErasureSummary()
@@ -111,7 +117,7 @@ def finish_erasures(
 def _erase_everywhere(
     settings: Settings, users: ErasedUsers, folders: Sequence[str | Path], summary: ErasureSummary
 ) -> None:
-    """Applications first, then the warehouse, its raw rows after what was made from them."""
+    """Erases from what applications see, then the warehouse, its raw rows last."""
     warehouse = Warehouse.of(settings)
     reviews = reviews_of(warehouse, users)
     keys = ErasedKeys(users.matches, review_ids=frozenset(reviews))
@@ -128,7 +134,7 @@ def _erase_everywhere(
 
 
 def release_folders(settings: Settings, more: Sequence[str | Path] = ()) -> list[str]:
-    """The folders of release files that are known on this machine, and their URLs."""
+    """Lists the folders and URLs of release files that are known on this machine."""
     known = (
         settings.home / "releases",
         settings.home / "release_copies",

@@ -106,7 +106,7 @@ def _remove_result(path: Path) -> None:
 
 
 def _has_user(path: Path, users: ErasedUsers, reviews: Collection[str]) -> bool:
-    """Whether a Parquet file of the engine has a row of a user; true if it cannot be read."""
+    """Returns whether an engine file has a row of a user; true if it cannot be read."""
     try:
         with pq.ParquetFile(path) as file:
             names = [n for n in ("user_id", "review_id") if n in file.schema_arrow.names]
@@ -127,7 +127,7 @@ def _has_user(path: Path, users: ErasedUsers, reviews: Collection[str]) -> bool:
 
 
 def remove_if_mentioned(path: Path, users: ErasedUsers) -> bool:
-    """Removes a text file that has the id of a user as a word."""
+    """Removes a text file that has the id of a user as a word; returns whether it did."""
     with suppress(OSError):
         if users.are_in_text(path.read_text(encoding="utf-8", errors="replace")):
             path.unlink()

@@ -1,4 +1,4 @@
-"""What a run recognises work by that is done, renewed after raw rows were rewritten.
+"""Renews the hashes and digests by which finished work is recognised, after an erasure.
 
 Without it, the next run would train weeks again and predict the newest day again, since the files
 that it compares have changed.
@@ -31,7 +31,7 @@ from batch_predictions.warehouse import Warehouse, as_date
 
 
 def examine_work(settings: Settings) -> ErasureWork:
-    """What is true now: trainings whose rows have not changed, and whether a run is due."""
+    """Records before an erasure which trainings are current and whether a run is due."""
     try:
         days = _days_of_last_run(settings)
         is_run_unchanged = days is not None and find_unchanged_run(settings, *days) is not None
@@ -51,7 +51,7 @@ def examine_work(settings: Settings) -> ErasureWork:
 
 
 def renew(settings: Settings, work: ErasureWork) -> None:
-    """Makes true again what was true before the erasure."""
+    """Restores the hashes and digests of work that was finished before the erasure."""
     models = ModelStore.of(settings)
     wanted = set(work.trainings)
     for decision, version in _data_versions(settings):
@@ -86,7 +86,7 @@ def _days_of_last_run(settings: Settings) -> tuple[dt.date, dt.date] | None:
 
 
 def _plan(settings: Settings) -> RunPlan | None:
-    """The plan of the last run, if it were run again; None if there was none."""
+    """Plans the last run again; None if there was none."""
     state, days = read_state(settings.home), _days_of_last_run(settings)
     if state is None or days is None:
         return None
@@ -95,7 +95,7 @@ def _plan(settings: Settings) -> RunPlan | None:
 
 
 def _data_versions(settings: Settings) -> list[tuple[Decision, str]]:
-    """Every decision of a training, and the hash of the rows that it would read now."""
+    """Pairs every decision of a training with the hash of the rows that it would read now."""
     models, warehouse = ModelStore.of(settings), _warehouse(settings)
     versions: dict[tuple[tuple[Table, ...], int, str], str] = {}
     result = []

@@ -20,7 +20,7 @@ from batch_predictions.warehouse.sql_literals import quote_identifier, quote_lit
 
 @dataclass(frozen=True)
 class TableErasure:
-    """How users are removed from a table.
+    """The rows and columns that an erasure removes from, or changes in, one table.
 
     Attributes:
         table: the table.
@@ -84,7 +84,7 @@ def _erase_tables(
 
 
 def _erasure_of(table: Table, users: ErasedUsers, reviews: Sequence[str]) -> TableErasure | None:
-    """How users are removed from a table; None if it has no rows of users."""
+    """Decides how users are removed from a table; None if it has no rows of users."""
     names = {column.name for column in table.columns}
     review_list = f"[{', '.join(map(quote_literal, reviews))}]::VARCHAR[]"
     if table == ITEM_SENTIMENTS:

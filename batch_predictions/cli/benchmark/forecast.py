@@ -80,6 +80,11 @@ class MethodForecasts:
 def read_series(path: Path, season: int, horizon: int) -> SeriesFile:
     """Reads the series of a file.
 
+    Args:
+        path: a CSV or Parquet file.
+        season: observations per season, such as 52 for weekly series.
+        horizon: number of observations to forecast.
+
     Raises:
         SettingsError: the file or a column is missing, or a series has no training values or fewer
             test values than the horizon.
@@ -116,7 +121,14 @@ def read_series(path: Path, season: int, horizon: int) -> SeriesFile:
 def benchmark(
     file: Path, season: int, horizon: int, progress: Callable[[str], None]
 ) -> dict[str, Any]:
-    """sMAPE, MASE, OWA and CPU seconds of every method, and of the best ones of each series."""
+    """sMAPE, MASE, OWA and CPU seconds of every method, and of the best ones of each series.
+
+    Args:
+        file: a CSV or Parquet file of series.
+        season: observations per season, such as 52 for weekly series.
+        horizon: number of observations to forecast.
+        progress: takes a line of text.
+    """
     series = read_series(file, season, horizon)
     panel = series.train
     # At most as many origins as leave two seasons to learn from in the median series.
@@ -244,7 +256,7 @@ def _sarima(order: Order, period: int) -> Method:
 
 
 def _adjusted_sarima(order: Order, period: int) -> Method:
-    """The same on seasonally adjusted series; the season is that of the panel to forecast."""
+    """SARIMA on seasonally adjusted series; the season is that of the panel to forecast."""
 
     def run(train: Panel, current: Panel, horizon: int) -> Doubles:
         adjustments = [SeasonalAdjustment(row[np.isfinite(row)], period) for row in current.y]

@@ -1,4 +1,4 @@
-"""`batch-predictions check-source`."""
+"""The command `batch-predictions check-source`, which examines a sample of the source."""
 
 from __future__ import annotations
 

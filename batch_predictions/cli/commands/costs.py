@@ -1,4 +1,4 @@
-"""`batch-predictions costs`."""
+"""The command `batch-predictions costs`, which sums what tables and models have cost."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ DAYS = 60
 
 
 class By(StrEnum):
-    """What costs are summed by."""
+    """The dimension by which costs are summed."""
 
     asset = "asset"
     date = "date"

@@ -1,4 +1,4 @@
-"""`batch-predictions doctor`."""
+"""The command `batch-predictions doctor`, which examines the machine and the home's files."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`batch-predictions erase-user`."""
+"""The command `batch-predictions erase-user`, which removes a user from the home."""
 
 from __future__ import annotations
 

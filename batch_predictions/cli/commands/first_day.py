@@ -1,4 +1,4 @@
-"""`batch-predictions first-day`."""
+"""The command `batch-predictions first-day`, which shows or moves the home's first day."""
 
 from __future__ import annotations
 

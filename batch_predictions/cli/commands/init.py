@@ -1,4 +1,4 @@
-"""`batch-predictions init`."""
+"""The command `batch-predictions init`, which writes a settings file."""
 
 from __future__ import annotations
 

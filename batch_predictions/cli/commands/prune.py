@@ -1,4 +1,4 @@
-"""`batch-predictions prune`."""
+"""The command `batch-predictions prune`, which removes what is not kept."""
 
 from __future__ import annotations
 

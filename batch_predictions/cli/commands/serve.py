@@ -1,4 +1,4 @@
-"""`batch-predictions serve`."""
+"""The command `batch-predictions serve`, which runs the HTTP service."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`batch-predictions status`."""
+"""The command `batch-predictions status`, which shows how the home is doing."""
 
 from __future__ import annotations
 
@@ -102,7 +102,7 @@ def _line(name: str, text: str) -> str:
 
 
 def _size(size: int) -> str:
-    """Such as 12.3 MiB."""
+    """Formats a number of bytes, such as 12.3 MiB."""
     value, unit = float(size), "B"
     for unit in ("B", "KiB", "MiB", "GiB", "TiB"):
         if value < 1024 or unit == "TiB":

@@ -1,4 +1,4 @@
-"""`batch-predictions watch`."""
+"""The command `batch-predictions watch`, which sends alerts about the home's status."""
 
 from __future__ import annotations
 

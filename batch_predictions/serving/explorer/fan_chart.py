@@ -33,7 +33,7 @@ class Tick(NamedTuple):
 
 @dataclass(frozen=True)
 class FanChart:
-    """What the template draws, in units of the view box.
+    """The polygons, line and labels of a fan chart, in units of the SVG view box.
 
     Attributes:
         bands: the widest first.
@@ -57,7 +57,7 @@ class FanChart:
 
 
 def fan_chart(rows: Sequence[Mapping[str, Any]]) -> FanChart | None:
-    """The chart of a forecast.
+    """Computes the fan chart of a forecast.
 
     Args:
         rows: one per day, by day, with target_date and the quantiles of `BANDS` and `MEDIAN`, in

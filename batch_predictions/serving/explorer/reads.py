@@ -1,4 +1,4 @@
-"""What the pages read beside the lookups: titles, examples, matches of a search, segments."""
+"""Reads of the explorer's pages beside the lookups: titles, examples, search, segments."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class Example(NamedTuple):
 
 
 class Matches(NamedTuple):
-    """What a text of the search field may mean.
+    """Users, items and campaigns that match a text of the search field.
 
     Attributes:
         exact: kinds (users, items, campaigns) of which it is an id.
@@ -63,7 +63,7 @@ def complete_rows(rows: Iterable[Mapping[str, Any]], table: Table) -> list[dict[
 
 
 class ItemPredictions(NamedTuple):
-    """What a release has of an item; None or empty where it has nothing.
+    """Everything that a release predicts of an item; None or empty where it has nothing.
 
     Attributes:
         title: of the item.
@@ -83,12 +83,18 @@ class ItemPredictions(NamedTuple):
 
     @property
     def is_empty(self) -> bool:
-        """Whether the release does not know the item."""
+        """Whether the release has neither the item nor any prediction of it."""
         return not any(self)
 
 
 def read_titles(db: sa.Connection, served: ServedRelease, items: Iterable[str]) -> dict[str, str]:
-    """Titles by item, of those that have one."""
+    """Reads the titles of items; items without a title are left out.
+
+    Args:
+        db: a connection to the store.
+        served: the release to read.
+        items: ids of items, as the release has them.
+    """
     wanted = sorted(set(items))
     titles: dict[str, str] = {}
     for start in range(0, len(wanted), _TITLES_AT_ONCE):
@@ -124,7 +130,7 @@ def _first(
     table: str,
     key: Mapping[str, Any] = MappingProxyType({"rank": 1}),
 ) -> list[dict[str, Any]]:
-    """First rows of a table, of ranked ones those of the first ranks; none where it is absent."""
+    """Reads the first rows of a table, by rank where it is ranked; empty if it is absent."""
     if table not in served.tables:
         return []
     return read_table_rows(db, served, table, key, EXAMPLES)
@@ -145,7 +151,7 @@ def _example_items(db: sa.Connection, served: ServedRelease) -> list[Example]:
 
 
 def find_matches(lookup: Lookup, text: str) -> Matches:
-    """What a text of the search field may mean, in the lookup's release."""
+    """Finds users, items and campaigns in the lookup's release that match a search text."""
 
     def read(db: sa.Connection, served: ServedRelease) -> Matches:
         ids = {name: lookup.normalise(name, text) for name in ("user_id", "item_id", "campaign_id")}
@@ -208,7 +214,7 @@ def read_choices(db: sa.Connection, served: ServedRelease) -> dict[str, list[str
 
 
 def read_item(lookup: Lookup, item_id: str) -> ItemPredictions:
-    """What the lookup's release has of an item, or of the forecast of category:NAME."""
+    """Reads everything that the lookup's release predicts of an item, or of category:NAME."""
 
     def read(db: sa.Connection, served: ServedRelease) -> ItemPredictions:
         query = sa.select(ITEMS.c.title, ITEMS.c.category).where(

@@ -1,4 +1,4 @@
-"""What predictions mean, in words for people who have not read the documentation."""
+"""Explains predictions in words for people who have not read the documentation."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def liked_item(reason: str | None) -> str | None:
 
 
 def explain_reason(reason: str | None, titles: Mapping[str, str]) -> str:
-    """A reason of a recommendation in words; one that is not known as it is.
+    """Explains the reason of a recommendation in words; an unknown reason stays as it is.
 
     Args:
         reason: such as bought_before, or because_you_liked:ITEM; None: none is stored.
@@ -35,7 +35,7 @@ def explain_reason(reason: str | None, titles: Mapping[str, str]) -> str:
 
 
 def explain_source(source: str, segment: Mapping[str, str] | None) -> str:
-    """What a list of the source personal, demographic or popular is, as a sentence.
+    """Explains in a sentence how a list was made: personal, demographic or popular.
 
     Args:
         source: of the list.
@@ -60,7 +60,7 @@ def explain_source(source: str, segment: Mapping[str, str] | None) -> str:
 
 
 def explain_change(row: Mapping[str, object]) -> str:
-    """The verdict on the change of an item's sentiment."""
+    """Says in words whether the change of an item's sentiment is significant."""
     if row.get("changed"):
         return "marked as changed"
     return "too few reviews to test" if row.get("change_p") is None else "not significant"

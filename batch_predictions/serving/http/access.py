@@ -48,7 +48,7 @@ def required_scope(method: str, path: str) -> Scope | None:
 
 @lru_cache(maxsize=64)
 def is_loopback(host: str) -> bool:
-    """Whether an address to listen on is reached from this machine only."""
+    """Returns whether an address to listen on is reached from this machine only."""
     if host == "localhost":
         return True
     try:
@@ -64,7 +64,7 @@ class AccessControl:
     """
 
     def __init__(self, keys: Mapping[Scope, Sequence[str]], *, any_host: bool = False) -> None:
-        """Args: keys by scope; whether a service without keys answers under every name."""
+        """Takes keys by scope, and whether a service without keys answers under every host name."""
         by_key: dict[bytes, set[Scope]] = {}
         for scope, texts in keys.items():
             for text in texts:
@@ -74,7 +74,7 @@ class AccessControl:
 
     @classmethod
     def from_environment(cls, *, any_host: bool = False) -> AccessControl:
-        """With the keys of the variables BATCH_PREDICTIONS_HTTP_…_KEYS, separated by commas.
+        """Reads the keys from BATCH_PREDICTIONS_HTTP_…_KEYS, where commas separate them.
 
         Raises:
             SettingsError: a key is too short; the message does not quote it.
@@ -92,7 +92,7 @@ class AccessControl:
 
     @property
     def has_keys(self) -> bool:
-        """Whether requests need a key."""
+        """Whether requests need a key, because the service has some."""
         return bool(self._scopes)
 
     def require_bindable(self, host: str) -> None:
@@ -109,7 +109,7 @@ class AccessControl:
             )
 
     def identify(self, scope: Scope | None, headers: Mapping[bytes, bytes]) -> bytes | None:
-        """Checks a request.
+        """Checks the key of a request, or that the request comes under a local host name.
 
         Args:
             scope: what the request needs.
@@ -158,7 +158,7 @@ def _presented_key(headers: Mapping[bytes, bytes], scope: Scope) -> bytes | None
 
 
 def _password(credentials: bytes) -> bytes | None:
-    """The password of HTTP Basic; the name does not matter."""
+    """Decodes the password of HTTP Basic credentials; the user name does not matter."""
     try:
         decoded = base64.b64decode(credentials, validate=True)
     except binascii.Error:
@@ -167,7 +167,7 @@ def _password(credentials: bytes) -> bytes | None:
 
 
 def _require_local_name(host: bytes) -> None:
-    """A page of another site can make a browser call this machine, but not under its name."""
+    """Refuses host names that are not local: pages of other sites could call the service."""
     text = host.decode("latin-1")
     name = text[1:].partition("]")[0] if text.startswith("[") else text.partition(":")[0]
     if name and not is_loopback(name.lower()):

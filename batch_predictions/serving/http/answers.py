@@ -32,7 +32,7 @@ def answer(
     is_fixed: bool = True,
     etag: bytes | None = None,
 ) -> Response:
-    """An answer with the keys that all have, or 304 if the client has it already.
+    """Makes a JSON answer with the keys that all answers have, or 304 if the client has it.
 
     Args:
         request: the request.
@@ -71,7 +71,17 @@ def conditional_response(
     *,
     is_fixed: bool = True,
 ) -> Response:
-    """A JSON text with its entity tag, or 304 if the client has it already."""
+    """Makes a response of a JSON text and its entity tag, or 304 if the client has it.
+
+    Args:
+        request: the request, whose If-None-Match is compared with the tag.
+        release: the release of the body.
+        body: the JSON text.
+        etag: the body's entity tag, in quotes.
+        now: seconds since 1970.
+        is_fixed: whether the answer stays the same as long as the release does; otherwise clients
+            have to ask again each time.
+    """
     control = release.cache_control(now).decode() if is_fixed else "private, no-cache"
     headers = {"etag": etag.decode(), "cache-control": control}
     wanted = request.headers.get("if-none-match")
@@ -82,7 +92,12 @@ def conditional_response(
 
 
 def id_of_request(request: Request, release_id: str, body: bytes = b"") -> str:
-    """The recommendation_id of an answer: equal for the same release, address and parameters.
+    """Computes an answer's recommendation_id from the release, the address and parameters.
+
+    Args:
+        request: the request.
+        release_id: the release of the answer.
+        body: of the request, where it has one.
 
     Returns:
         The release's id, a hyphen and 24 hexadecimal digits.

@@ -14,6 +14,6 @@ def etag_of(content: bytes) -> bytes:
 
 
 def etag_matches(wanted: bytes, etag: bytes) -> bool:
-    """Whether the header If-None-Match names a tag; weak and strong ones are compared alike."""
+    """Returns whether If-None-Match names a tag; weak and strong tags are compared alike."""
     tags = [tag.strip().removeprefix(b"W/") for tag in wanted.split(b",")]
     return b"*" in tags or etag.removeprefix(b"W/") in tags

@@ -1,4 +1,4 @@
-"""What answers have beside predictions: who a user is, what they did, what reviewers wrote."""
+"""Models of the context of predictions: users' attributes and histories, quotes of reviews."""
 
 from __future__ import annotations
 

@@ -37,7 +37,7 @@ Format = Annotated[
 
 
 def wants_csv(request: Request, format_: str | None) -> bool:
-    """Whether a request asks for CSV."""
+    """Returns whether a request asks for CSV."""
     if format_ is not None:
         return format_ == "csv"
     return "text/csv" in request.headers.get("accept", "")

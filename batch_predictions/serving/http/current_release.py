@@ -50,7 +50,13 @@ class BoundedCache(Generic[V]):
         return entry[0]
 
     def put(self, key: Any, value: V, size: int) -> None:
-        """Keeps a value of `size` bytes; others leave."""
+        """Stores a value of `size` bytes, and removes those that were not used for longest.
+
+        Args:
+            key: of the value; its earlier value is replaced.
+            value: what `get` returns.
+            size: bytes of the value; larger ones than the cache are not stored.
+        """
         if size > self._max_bytes:
             return
         with self._lock:
@@ -102,20 +108,20 @@ class CurrentRelease:
 
     @property
     def identity(self) -> tuple[str, int]:
-        """Whatever is kept of a release is kept by this; see `identity_of`."""
+        """The release's id and the pointer's version, which identify the rows of the release."""
         return identity_of(self.served)
 
     def forget_answers(self) -> None:
-        """Frees the memory of its answers and lists, slowly."""
+        """Frees the memory of the release's answers and lists, slowly."""
         self.answers.clear()
         self.lists.clear()
 
     def age_seconds(self, now: float, table: str | None = None) -> int:
-        """Seconds from the end of its day, or of that of a table, to `now`, at least 0."""
+        """Seconds from the end of the release's day, or of a table's day, to `now`, at least 0."""
         return max(0, int(now - self._fresh_at_by_table.get(table or "", self.fresh_at)))
 
     def cache_control(self, now: float) -> bytes:
-        """Cache-Control of its answers: until the next release is due, and then asked again."""
+        """Cache-Control of answers: valid until the next release is due, then revalidated."""
         second = int(now)
         cached_second, header = self._header
         if cached_second != second:
@@ -133,7 +139,7 @@ class CurrentRelease:
 
 
 def identity_of(served: ServedRelease) -> tuple[str, int]:
-    """The release's id and the version of the pointer: what changes its rows moves the version."""
+    """The release's id and the pointer's version, which moves when the release's rows change."""
     return served.release_id, served.version
 
 
@@ -215,7 +221,7 @@ class ReleaseWatcher:
 
     @property
     def is_reachable(self) -> bool:
-        """Whether the store answered when it was asked last."""
+        """Whether the store answered the last query."""
         return self._problem is None or self._problem.type is NO_RELEASE
 
     def _replace(self, served: ServedRelease) -> CurrentRelease:

@@ -1,4 +1,4 @@
-"""Which users are in an experiment, by a hash of their id."""
+"""Assigns users to experiments by a hash of their id."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _COLUMNS = {"user_id", "rank", "item_id", "score", "model_version"}
 
 
 class Assignment(NamedTuple):
-    """A user's experiment.
+    """The experiment that a user is in, and the list that it serves.
 
     Attributes:
         bucket: its name.
@@ -35,7 +35,7 @@ class Experiments:
     """
 
     def __init__(self, experiments: Mapping[str, ExperimentSettings]) -> None:
-        """Args: the setting."""
+        """Takes the setting `serving.experiments`: the list and the share of users, by name."""
         self._experiments = [
             (name, experiment.list, int(experiment.share * _HASHES))
             for name, experiment in experiments.items()
@@ -58,5 +58,5 @@ class Experiments:
 
 
 def _has_lists(entry: Mapping[str, Any] | None) -> bool:
-    """Whether a table of a release has the columns of lists."""
+    """Returns whether a table of a release has the columns of ranked lists."""
     return entry is not None and set(entry["columns"]) >= _COLUMNS

@@ -1,4 +1,4 @@
-"""What every request passes first: keys, limits, HEAD, metrics, and errors as problem+json.
+"""Checks every request first: keys, limits, HEAD, metrics, and errors as problem+json.
 
 Plain ASGI, since a framework's middleware would take longer than a lookup.
 """
@@ -37,7 +37,7 @@ _log = logging.getLogger(__name__)
 
 
 class Gate:
-    """Lets requests through that may be answered, and counts all."""
+    """Checks the key and the limits of every request, and counts all requests."""
 
     def __init__(self, app: App, service: PredictionService) -> None:
         self._app, self._service = app, service
@@ -45,7 +45,7 @@ class Gate:
         self._wrong_keys = wrong_key_limiter()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answers a request, or passes on what is none."""
+        """Answers an HTTP request; messages of other kinds are passed on."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
@@ -99,7 +99,7 @@ class Gate:
             _require_utf8(target)
 
     def _limit_body(self, headers: dict[bytes, bytes], receive: Receive) -> Receive:
-        """A body that ends with an error if it is too large, whatever its headers say."""
+        """Wraps the reading of a body so that it raises an error beyond the size limit."""
         length = headers.get(b"content-length", b"0")
         if length.isdigit() and int(length) > self._max_body:
             raise _too_large(self._max_body)

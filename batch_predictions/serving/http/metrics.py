@@ -36,7 +36,7 @@ class Metrics:
         watcher: ReleaseWatcher,
         files_status: Callable[[], FolderStatus | None] = lambda: None,
     ) -> None:
-        """Args: the current release; what is known of release files, None: there are none."""
+        """Takes the current release, and a function that returns the state of release files."""
         disable_created_metrics()
         self._registry = CollectorRegistry()
         self._requests = Counter(
@@ -73,7 +73,14 @@ class Metrics:
         }
 
     def count_request(self, route: str, method: str, status: int, seconds: float) -> None:
-        """Counts a request that has ended."""
+        """Counts an answered request, and the seconds that it took.
+
+        Args:
+            route: the address without ids.
+            method: of HTTP.
+            status: of the answer.
+            seconds: from the request to the end of the answer.
+        """
         key = (route, method, status)
         child = self._children.get(key)
         if child is None:
@@ -90,7 +97,7 @@ class Metrics:
         self._list_children[source]()
 
     def count_events(self, accepted: int, duplicates: int, refused: int) -> None:
-        """Counts the events of a request."""
+        """Counts the posted events of one request by their outcome."""
         outcomes = {"accepted": accepted, "duplicate": duplicates, "refused": refused}
         for outcome, number in outcomes.items():
             self._events.labels(outcome).inc(number)
@@ -107,7 +114,7 @@ class Metrics:
 
 
 class _ReleaseCollector(Collector):
-    """What is known of the current release, when it is asked for."""
+    """Collects the metrics of the current release each time Prometheus asks."""
 
     def __init__(
         self, watcher: ReleaseWatcher, files_status: Callable[[], FolderStatus | None]

@@ -1,4 +1,4 @@
-"""What the routes take and answer, for OpenAPI. Keys that are documented here stay."""
+"""Models of what the routes take and answer, for OpenAPI. Keys that are documented here stay."""
 
 from __future__ import annotations
 

@@ -18,7 +18,7 @@ MAX_TOKEN_CHARACTERS = 4_096
 
 @dataclass(frozen=True)
 class PagePosition:
-    """Where a page begins.
+    """The place in a release's rows at which a page begins.
 
     Attributes:
         release_id: the release of the first page, which all pages are of; None: the current one.
@@ -30,7 +30,7 @@ class PagePosition:
 
 
 def encode_token(position: PagePosition, what: str, parameters: Mapping[str, Any]) -> str:
-    """The token of a position.
+    """Encodes a position as the token of the next page.
 
     Args:
         position: with a release.
@@ -42,7 +42,12 @@ def encode_token(position: PagePosition, what: str, parameters: Mapping[str, Any
 
 
 def decode_token(token: str | None, what: str, parameters: Mapping[str, Any]) -> PagePosition:
-    """The position of a token; without one, the beginning.
+    """Decodes a page token into its position; None is the beginning.
+
+    Args:
+        token: as the client sends it; None: the first page.
+        what: the address that the token has to continue.
+        parameters: those of the request, which the token has to repeat.
 
     Raises:
         ProblemError: it is no token, or one of another address or other parameters.

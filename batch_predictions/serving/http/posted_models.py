@@ -1,4 +1,4 @@
-"""What clients post, and the answers, for OpenAPI. Keys that are documented here stay."""
+"""Models of what clients post, and of the answers. Keys that are documented here stay."""
 
 from __future__ import annotations
 

@@ -50,7 +50,7 @@ class PostedRowsWriter:
     """
 
     def __init__(self, url: str) -> None:
-        """Args: the URL of the database of posted rows. It is opened with the first post."""
+        """Takes the URL of the database of posted rows, which is opened with the first post."""
         self._url = url
         self._file: Path | None = sqlite_file(sa.make_url(url))
         self._engine: sa.Engine | None = None

@@ -218,14 +218,14 @@ class ProblemError(Exception):
         headers: Mapping[str, str] | None = None,
         **members: Any,
     ) -> None:
-        """Args: its kind, this occurrence in words, further headers and members."""
+        """Takes the kind of error, this occurrence in words, and further headers and members."""
         super().__init__(detail)
         self.type, self.detail, self.members = type_, detail, members
         self.headers = dict(headers or {})
 
     @property
     def body(self) -> bytes:
-        """The JSON text."""
+        """The JSON text of the answer."""
         return orjson.dumps(
             {
                 "type": f"/problems/{self.type.name}",
@@ -281,12 +281,12 @@ def _log_store_error(error: Exception) -> None:
 
 
 def fault() -> ProblemError:
-    """A fault of the program, of which the client gets no detail."""
+    """Makes the error for a fault of the program, of which the client gets no detail."""
     return ProblemError(FAULT, "An unexpected error ended the request.")
 
 
 def no_release() -> ProblemError:
-    """Nothing has been released yet."""
+    """Makes the error for a store in which nothing has been released yet."""
     return ProblemError(
         NO_RELEASE,
         "The store has no release: run `batch-predictions run` first.",
@@ -295,7 +295,7 @@ def no_release() -> ProblemError:
 
 
 def store_unavailable() -> ProblemError:
-    """The store cannot be read now."""
+    """Makes the error for a store that cannot be read now."""
     return ProblemError(
         STORE_UNAVAILABLE,
         "The serving store does not answer.",

@@ -156,7 +156,7 @@ class HttpProtocol(HttpToolsProtocol):
         self.transport.close()
 
     def _watch(self, before: Any) -> None:
-        """Ends the connection if its client has done nothing of what it had to do before."""
+        """Ends the connection if the client made no progress since the last check."""
         now = self._awaited()
         if now is not None and now == before:
             self.transport.abort()
@@ -164,7 +164,7 @@ class HttpProtocol(HttpToolsProtocol):
             self._watch_timer = self.loop.call_later(WATCH_SECONDS, self._watch, now)
 
     def _awaited(self) -> Any:
-        """What the service waits for, with how far it has come; None: for nothing."""
+        """The client's progress in what the service waits for; None: it waits for nothing."""
         unsent = self.transport.get_write_buffer_size()
         cycle = self.cycle
         progress: Any

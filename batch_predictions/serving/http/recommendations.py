@@ -33,7 +33,7 @@ _BYTES_PER_ITEM = 400
 
 @dataclass(frozen=True)
 class ListRequest:
-    """What is asked for.
+    """A request for a user's list of recommendations.
 
     Attributes:
         user_id: the user, who need not be known, as the source writes ids.
@@ -58,7 +58,7 @@ class FilledList(NamedTuple):
 
 
 class ReadyAnswer(NamedTuple):
-    """An answer as bytes, but for its age.
+    """An encoded JSON answer in two parts, between which its age is inserted.
 
     Attributes:
         head: the JSON text before the value of `age_seconds`.
@@ -96,7 +96,7 @@ class CachedListReader(ListReader):
         posted_users: PostedUsers | None,
         personal_table: str | None,
     ) -> None:
-        """Args: as of `ListReader`, a request, the memory of the release."""
+        """Takes the arguments of `ListReader`, a request, and the memory of the release."""
         # The request needs no further items of a personal list; segments' lists are kept whole.
         needed = MAX_LIST_ITEMS if request.categories else request.k + len(request.exclude)
         super().__init__(run, served, needed, MAX_LIST_ITEMS, posted_users, personal_table)
@@ -217,7 +217,7 @@ def make_answer(
 
 
 def _items_of(filled: FilledList) -> list[dict[str, Any]]:
-    """The items as an answer has them."""
+    """Formats the items of a filled list for an answer."""
     return [
         {
             "rank": rank,
@@ -233,7 +233,7 @@ def _items_of(filled: FilledList) -> list[dict[str, Any]]:
 
 
 def make_recommendation_id(release_id: str, content: bytes) -> str:
-    """The id of an answer of a release, whose request and lists are `content`.
+    """Makes an answer's id from its release and from `content`, its request and lists.
 
     It begins with the release's id, so that feedback is attributed to the release that it is of.
     """
@@ -249,9 +249,15 @@ def release_id_of(recommendation_id: str) -> str | None:
 def recommendation_id_of(
     release_id: str, request: ListRequest, filled: FilledList, bucket: str | None = None
 ) -> str:
-    """The id of an answer: equal for the same release, user, parameters and lists.
+    """Computes an answer's id: equal for the same release, user, parameters and lists.
 
     Attributes count by the lists that they led to, so that an id always names one list of items.
+
+    Args:
+        release_id: the release of the lists.
+        request: the request.
+        filled: the items that were chosen, with the list of each.
+        bucket: of the experiment; None: the user is in none.
 
     Returns:
         The release's id, a hyphen and 24 hexadecimal digits: BLAKE2b of these values as JSON.

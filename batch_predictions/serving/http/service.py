@@ -1,4 +1,4 @@
-"""What all routes share: the source that is read, the current release, threads, metrics."""
+"""The state that all routes share: the source, the current release, threads, metrics."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ class PredictionService:
     """
 
     def __init__(self, settings: Settings, source: LookupSource | None = None) -> None:
-        """Args: settings; the source to read, None: the home's serving store."""
+        """Takes the settings and the source to read; None: the home's serving store."""
         self.settings = settings
         self._ids_of_settings = SourceIds.of(settings)
         self.source = source or _open_source(settings)
@@ -75,14 +75,14 @@ class PredictionService:
 
     @property
     def ids(self) -> SourceIds:
-        """How the source writes ids: as a release file says, else as the settings do."""
+        """Rules of the source's ids, from the release file or else from the settings."""
         if isinstance(self.source, ReleaseFiles) and self.source.ids is not None:
             return SourceIds(dict(self.source.ids))
         return self._ids_of_settings
 
     @property
     def files_status(self) -> FolderStatus | None:
-        """What is known of the folder of release files; None where a store is served."""
+        """State of the folder of release files; None where a store is served."""
         return self.source.status if isinstance(self.source, ReleaseFiles) else None
 
     @property
@@ -108,13 +108,13 @@ class PredictionService:
             self.source.close()
 
     async def in_thread(self, function: Callable[[], T]) -> T:
-        """The result of a function that waits for the store."""
+        """Runs a function that waits for the store in another thread."""
         return await asyncio.get_running_loop().run_in_executor(self._threads, function)
 
     async def look_up(
         self, look_up: Callable[[Lookup], T], release_id: str | None = None
     ) -> tuple[T, CurrentRelease]:
-        """The result of lookups in one release, and that release.
+        """Runs lookups in one release; returns their result and the release.
 
         Args:
             look_up: gets a Lookup, all of whose answers are of the release.
@@ -132,14 +132,14 @@ class PredictionService:
         return result, self.watcher.release_of(served, is_pointed_to=release_id is None)
 
     async def recommend(self, requests: Sequence[ListRequest]) -> Recommended:
-        """The answers to requests, all of one release."""
+        """Answers requests for lists, all from one release."""
         if self.source.is_file and self.posted_users.is_file and len(requests) == 1:
             # A thread would take longer than the read.
             return self.recommend_at_once(requests)
         return await self.in_thread(lambda: self.recommend_at_once(requests))
 
     def recommend_at_once(self, requests: Sequence[ListRequest]) -> Recommended:
-        """As `recommend`, in this thread."""
+        """Answers requests for lists from one release, in the calling thread."""
 
         def query(run: RunStatement, served: ServedRelease) -> Recommended:
             release = self.watcher.release_of(served)
@@ -164,7 +164,7 @@ class PredictionService:
             raise ProblemError(NO_PLACE_FOR_WRITES, "This service cannot store what it is sent.")
 
     def _bucket_of(self, user_id: str) -> str | None:
-        """The bucket that answers to a user have now."""
+        """The experiment's bucket that answers to a user have now."""
         current = self.watcher.current
         assigned = self.experiments.assign(user_id, current.served.tables if current else {})
         return assigned.bucket if assigned else None

@@ -69,7 +69,7 @@ class Lookup:
         self.close()
 
     def close(self) -> None:
-        """Closes its connections."""
+        """Closes the connections to the stores."""
         self._source.close()
         if self._posted_users is not None:
             self._posted_users.close()

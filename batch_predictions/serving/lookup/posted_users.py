@@ -55,7 +55,7 @@ class PostedUsers:
     """
 
     def __init__(self, url: str, timezone: ZoneInfo) -> None:
-        """Args: URL of the database of posted rows; time zone of the business day."""
+        """Takes the URL of the database of posted rows, and the time zone of the business day."""
         self._engine = open_engine(url, writing=False)
         self._file: Path | None = sqlite_file(sa.make_url(url))
         self._timezone = timezone
@@ -64,7 +64,7 @@ class PostedUsers:
 
     @classmethod
     def of(cls, settings: Settings) -> PostedUsers:
-        """Those of a home."""
+        """Makes the reader of a home's posted users."""
         return cls(posted_url(settings), timezone_of(settings))
 
     def complete(
@@ -104,7 +104,13 @@ class PostedUsers:
     def attributes(
         self, user_id: str, as_of: dt.date, stored: Mapping[str, str | None]
     ) -> Mapping[str, str | None]:
-        """As `complete`, of attributes that are None where they are not known."""
+        """Completes a user's attributes by what was posted; unknown ones are None.
+
+        Args:
+            user_id: as the source writes ids.
+            as_of: the release's day.
+            stored: age_bracket, gender and location of the release; None where they are not known.
+        """
         merged = self.complete(user_id, as_of, stored) or stored
         return {name: known(name, merged[name]) for name in ATTRIBUTES}
 
@@ -114,7 +120,7 @@ class PostedUsers:
         return self._file is not None
 
     def close(self) -> None:
-        """Closes its connections."""
+        """Closes the connections to the database of posted rows."""
         self._engine.dispose()
 
     def _read(self, user_id: str) -> dict[str, Any] | None:
@@ -143,7 +149,7 @@ class PostedUsers:
         return None if row is None else dict(zip(_COLUMNS, row, strict=True))
 
     def _read_file(self, file: Path, user_id: str) -> dict[str, Any] | None:
-        """As `_read_database`; SQLAlchemy's own connection would take longer than the read."""
+        """Reads a user's newest posted row from an SQLite file, without SQLAlchemy's overhead."""
         try:
             status = file.stat()
         except FileNotFoundError:

@@ -43,7 +43,7 @@ class RankedItem(NamedTuple):
 
 @dataclass(frozen=True)
 class RankedList:
-    """A stored list.
+    """A ranked list of items as the release stores it, personal or of a segment.
 
     Attributes:
         source: personal, demographic or popular.
@@ -59,7 +59,7 @@ class RankedList:
 
     @property
     def table(self) -> str:
-        """Name of the table that it is from."""
+        """Name of the table that the list is from."""
         return table_of(self.source)
 
 

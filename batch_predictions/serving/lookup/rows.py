@@ -104,7 +104,13 @@ def _rows(
 
 
 def key_of_row(served: ServedRelease, table_name: str, row: Mapping[str, Any]) -> list[Any]:
-    """The values of a row's key, without types that JSON lacks."""
+    """Returns the values of a row's key, dates as ISO text.
+
+    Args:
+        served: the release of the row.
+        table_name: the row's table.
+        row: with all columns of the key.
+    """
     values = [row[name] for name in served.tables[table_name]["key"]]
     return [v.isoformat() if isinstance(v, dt.date) else v for v in values]
 

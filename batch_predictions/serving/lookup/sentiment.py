@@ -90,7 +90,7 @@ def sentiment_lines(answer: dict[str, Any]) -> Iterator[str]:
 
 
 def _verdict(row: dict[str, Any]) -> str:
-    """Whether the change of an item is marked, and why not."""
+    """Says whether the change of an item's sentiment is marked, and if not, why."""
     if row["changed"]:
         return "marked as changed"
     return "too few reviews to test" if row["change_p"] is None else "not significant"

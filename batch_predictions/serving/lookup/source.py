@@ -1,4 +1,4 @@
-"""Where lookups read: the interface of a serving store, and how ids are written in it."""
+"""The interface of the stores that lookups read, and the way ids are written in them."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ class SnapshotSource:
         return query(self.db, self.served)
 
     def read_rows(self, query: Callable[[RunStatement, ServedRelease], T]) -> T:
-        """As `read`."""
+        """Runs a query in the snapshot's release."""
         return query(partial(execute, self.db), self.served)
 
     def releases(self) -> list[Release]:
@@ -75,18 +75,18 @@ class SnapshotSource:
         return all_releases(self.db)
 
     def close(self) -> None:
-        """Nothing: who opened the snapshot closes it."""
+        """Does nothing: whoever opened the snapshot closes it."""
 
 
 @dataclass(frozen=True)
 class SourceIds:
-    """How the source writes ids (`source.ids`), by column."""
+    """Rules by which the source writes ids (`source.ids`), by column."""
 
     rules: dict[str, IdRule] = field(default_factory=dict)
 
     @classmethod
     def of(cls, settings: Settings | None) -> SourceIds:
-        """Those of the settings; without settings, ids are taken as they are."""
+        """Takes the rules of ids from the settings; without settings, ids stay as they are."""
         return cls(dict(settings.source.ids)) if settings else cls()
 
     def normalise(self, column: str, value: Any) -> Any:

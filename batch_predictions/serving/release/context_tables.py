@@ -1,4 +1,4 @@
-"""What a release has beside predictions: the newest items of users, and quotes of reviews.
+"""Tables of a release beside predictions: the newest items of users, and quotes of reviews.
 
 They are computed from raw rows when a release is published, and exist in no warehouse: a draft file
 is hashed, counted and copied like a partition of a published table, and then removed.
@@ -90,7 +90,7 @@ _QUOTES = f"""
 
 @dataclass(frozen=True)
 class ContextChoice:
-    """What a release has beside predictions; by default nothing.
+    """The context tables that a release has beside predictions; by default none.
 
     Attributes:
         history_items: newest items of a user; 0: no histories.
@@ -106,7 +106,7 @@ class ContextChoice:
 
     @classmethod
     def of(cls, settings: Settings) -> ContextChoice:
-        """What the settings say; events count that recommenders read, and returns."""
+        """Reads the choice from the settings; types count that recommenders read, and returns."""
         serving = settings.serving
         quotes: dict[bool | None, Literal["none", "simulated", "all"]]
         quotes = {None: "simulated", True: "all", False: "none"}
@@ -141,9 +141,14 @@ class _Draft:
 def known_context(
     warehouse: Warehouse, contents: ReleaseContents, choice: ContextChoice
 ) -> tuple[ReleasePartition, ...] | None:
-    """The chosen tables as `draft_context` would make them, without files, which is fast.
+    """Looks the chosen tables up among earlier drafts, without writing files.
 
     None if they have not been made of the partitions as they are now.
+
+    Args:
+        warehouse: of the home.
+        contents: the partitions of the release.
+        choice: the context tables that are wanted.
 
     Raises:
         ReleaseError: as `draft_context`.
@@ -166,7 +171,12 @@ def known_context(
 def draft_context(
     warehouse: Warehouse, contents: ReleaseContents, choice: ContextChoice
 ) -> Iterator[tuple[ReleasePartition, ...]]:
-    """Drafts of the chosen tables, which exist within the context. Equal rows give equal files.
+    """Writes drafts of the chosen tables for the block; equal rows give equal files.
+
+    Args:
+        warehouse: of the home.
+        contents: the partitions of the release.
+        choice: the context tables that are wanted.
 
     Raises:
         ReleaseError: a published table has the name of one of them, or there are too many types

@@ -30,7 +30,7 @@ def find(warehouse: Warehouse, fingerprint: str) -> DraftRecord | None:
 
 
 def remember(warehouse: Warehouse, fingerprint: str, record: DraftRecord) -> None:
-    """Keeps a record, and the newest others."""
+    """Adds a record of a draft, and removes the oldest beyond a number."""
     records = _read(warehouse)
     # One that another process writes meanwhile would only be made again.
     records.pop(fingerprint, None)

@@ -57,7 +57,7 @@ _EVERY_SO_MANY_USERS = """
 
 @dataclass(frozen=True)
 class HistoryQuery:
-    """Which histories: `items` newest items of the events of some types between two days.
+    """A query for the newest items of each user, by types of events and days.
 
     Attributes:
         items: of a user.

@@ -62,7 +62,7 @@ def prune(store: Store, builder: str, keep: int, protected: Collection[str] = ()
 
 
 def abandon(store: Store, release_id: str, builder: str) -> None:
-    """Removes a release whose build has failed."""
+    """Removes a release whose build by this process has failed."""
     with store.write() as db:
         unfinished = [
             release

@@ -42,7 +42,7 @@ def register_publisher(store: Store) -> Iterator[str]:
 
 
 def is_dead(store: Store, db: sa.Connection, builder: str) -> bool:
-    """Whether a builder no longer runs.
+    """Returns whether the process that builds a release no longer runs.
 
     Args:
         store: the store that it writes to.
@@ -76,7 +76,7 @@ def _server_lock(store: Store, name: str) -> Iterator[None]:
 
 @contextmanager
 def _record(store_file: Path, name: str) -> Iterator[None]:
-    """Has a record of this process beside the store."""
+    """Holds a record of this process beside the store during the block."""
     process_records.register(_records(store_file), name, "publish a release")
     try:
         yield

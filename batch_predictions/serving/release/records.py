@@ -29,7 +29,13 @@ def releases(store: Store) -> list[Release]:
 
 
 def read_release(store: Store, release_id: str, note: str, moved: bool) -> Release:
-    """A release, with what the call that returns it did.
+    """Reads a release and adds a note and whether the call moved the pointer.
+
+    Args:
+        store: the store.
+        release_id: the release.
+        note: what the caller did, in words.
+        moved: whether the caller moved the pointer.
 
     Raises:
         ReleaseError: the store has it no longer.

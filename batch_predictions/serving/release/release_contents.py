@@ -41,13 +41,13 @@ class ReleasePartition:
     draft: Path | None = None
 
     def rows_sql(self, parameter: str = "day") -> str:
-        """SQL of its rows, to stand after `from`; `parameter` is bound to its key."""
+        """SQL of the partition's rows, to stand after `from`; `parameter` is bound to its key."""
         if self.draft is not None:
             return f"read_parquet({quote_files([self.draft])})"
         return f'{self.table.qualified} where "{self.table.partition}" = ${parameter}::DATE'
 
     def unchanged(self) -> bool:
-        """Whether its files are still those that were hashed."""
+        """Returns whether the partition's files are still those that were hashed."""
         return all(map(Path.exists, self.files)) and _stats(list(self.files)) == self.stats
 
 
@@ -68,7 +68,7 @@ class ReleaseContents:
     items: ReleasePartition | None
 
     def with_drafts(self, drafts: Sequence[ReleasePartition]) -> ReleaseContents:
-        """These contents, and drafts of context tables."""
+        """Returns these contents with further partitions, those of context tables."""
         return replace(self, published=(*self.published, *drafts))
 
     @property
@@ -96,11 +96,17 @@ class ReleaseContents:
 def read_release_contents(
     warehouse: Warehouse, as_of: dt.date, tables: Sequence[Table], optional: Collection[str] = ()
 ) -> ReleaseContents:
-    """The partitions of a day's release.
+    """Finds the partitions of a day's release.
 
     Of daily tables the day itself; of weekly tables the newest week that had ended by the day. Of a
     daily table that was not made for the day, because its model or its prediction failed, the
     newest earlier day is carried.
+
+    Args:
+        warehouse: of the home.
+        as_of: the release's day.
+        tables: the published tables.
+        optional: names of those of them that the release may lack.
 
     Raises:
         ReleaseError: tables that are not optional have no partition by the day, or no daily table
@@ -155,7 +161,7 @@ def _partition(warehouse: Warehouse, table: Table, as_of: dt.date) -> ReleasePar
 
 
 def draft_partition(table: Table, key: str, path: Path) -> ReleasePartition:
-    """A partition whose rows are in a draft file, in the order of the table's key."""
+    """Makes a partition of a draft file, whose rows are in the order of the table's key."""
     rows = pq.read_metadata(path).num_rows
     return ReleasePartition(table, key, rows, {path: hash_file(path)}, _stats([path]), draft=path)
 

@@ -97,7 +97,7 @@ def _problems(warehouse: Warehouse, partition: ReleasePartition, dialect: str) -
 
 
 def _limits(table: Table, dialect: str) -> Iterator[StoreLimit]:
-    """What the store requires of a table's rows."""
+    """The limits that the store sets for a table's rows."""
     names = _COPIED_FEATURES.get(table.qualified, tuple(columns_of(table)))
     is_published = table.qualified not in _COPIED_FEATURES
     for name in names:

@@ -54,7 +54,7 @@ def _unchanged_source(warehouse: Warehouse, name: str, files: dict[str, str]) ->
 def _is_equal(
     db: sa.Connection, warehouse: Warehouse, table: Table, release_id: str, partition: str
 ) -> bool:
-    """Whether the store has the rows of the partition, in any order."""
+    """Returns whether the store has the rows of the partition, in any order."""
     stored = declared_table(table)
     types = columns_of(table)
     known = {column["name"] for column in sa.inspect(db).get_columns(table.name)}

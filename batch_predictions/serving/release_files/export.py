@@ -46,7 +46,7 @@ BATCH_ROWS = 10_000
 
 @dataclass(frozen=True)
 class Export:
-    """An exported release.
+    """An exported release: its manifest, its file, and whether the file is new.
 
     Attributes:
         manifest: of the file.
@@ -285,7 +285,7 @@ def _next_number(exports: Iterable[Path]) -> int:
 
 
 def _are_equal(old: ReleaseFileManifest, new: ReleaseFileManifest) -> bool:
-    """Whether two exports differ in their numbers only."""
+    """Returns whether two exports differ in their numbers only."""
     return old.model_copy(update={"number": new.number, "file": new.file}) == new
 
 

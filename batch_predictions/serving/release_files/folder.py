@@ -49,7 +49,7 @@ class ExportedTable(BaseModel):
 
 
 class ReleaseFileManifest(BaseModel):
-    """What a release file has, and its hash.
+    """The manifest of a release file: its release, its tables, and the file's hash.
 
     Attributes:
         format_version: of the file; a service refuses newer ones than it knows.
@@ -122,7 +122,7 @@ def list_manifests(folder: Path) -> list[Path]:
 
 
 def read_manifest(path: Path) -> ReleaseFileManifest:
-    """A manifest.
+    """Reads the manifest of a release file, and checks its format and its name.
 
     Raises:
         ReleaseFileError: it cannot be read, is of a newer format, or has another name than its
@@ -207,7 +207,7 @@ def _remove_incomplete(folder: Path) -> None:
 
 
 def state_of(manifest_path: Path) -> tuple[object, ...]:
-    """What changes when an export is written again: inode, size and times of both files."""
+    """The inodes, sizes and times of an export's files, which change when it is written again."""
     state: list[object] = []
     for path in (manifest_path, manifest_path.with_suffix(FILE_SUFFIX)):
         with suppress(OSError):
@@ -217,7 +217,7 @@ def state_of(manifest_path: Path) -> tuple[object, ...]:
 
 
 def describe_refusal(manifest_path: Path, error: Exception) -> str:
-    """Why a file is refused, without the folder's path."""
+    """Says why a release file is refused, without the folder's path."""
     if isinstance(error, FileNotFoundError):
         return f"{manifest_path.with_suffix(FILE_SUFFIX).name} is missing beside its manifest"
     if isinstance(error, OSError):

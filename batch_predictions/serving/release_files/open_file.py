@@ -17,7 +17,7 @@ class OpenReleaseFile:
     """A verified file, open for reading; it closes when it is retired and the last read ends."""
 
     def __init__(self, path: Path, manifest: ReleaseFileManifest) -> None:
-        """Opens a file.
+        """Opens a verified release file for reading.
 
         Raises:
             ReleaseFileError: it is not the release that its manifest names.
@@ -44,7 +44,7 @@ class OpenReleaseFile:
         return True
 
     def release(self) -> None:
-        """Ends a lease."""
+        """Ends a lease; the last one of a retired file closes it."""
         with self._lock:
             self._readers -= 1
             is_last = self._is_retired and not self._readers
@@ -60,5 +60,5 @@ class OpenReleaseFile:
             self.store.close()
 
     def numbered(self, served: ServedRelease) -> ServedRelease:
-        """The release with the export's number: a later export has a higher one."""
+        """Gives a release the export's number as its version: a later export has a higher one."""
         return served._replace(version=self.manifest.number)

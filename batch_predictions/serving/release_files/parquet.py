@@ -62,7 +62,7 @@ class ParquetManifest(BaseModel):
 
 @dataclass(frozen=True)
 class ParquetExport:
-    """An exported release.
+    """A release that was exported as a folder of Parquet files.
 
     Attributes:
         manifest: of its files.
@@ -175,7 +175,7 @@ def _write(db: sa.Connection, served: ServedRelease, folder: Path) -> ParquetMan
 
 
 def _columns(table: sa.Table) -> list[sa.Column[Any]]:
-    """All but the release's id, which the folder has."""
+    """Columns of a table without the release's id, which the folder's name has."""
     return [column for column in table.columns if column.name != "release_id"]
 
 

@@ -41,7 +41,7 @@ class RemoteFolderError(ReleaseFileError):
 
 @dataclass(frozen=True)
 class Download:
-    """What a download has found.
+    """The damaged exports that a download has found.
 
     Attributes:
         refused: newer exports than the newest complete one, that are damaged.
@@ -65,7 +65,7 @@ class RemoteFolder:
     """The release files below a URL of an object store."""
 
     def __init__(self, url: str) -> None:
-        """Args: the URL, such as s3://bucket/releases."""
+        """Takes the URL of the folder, such as s3://bucket/releases."""
         self.url = url
         self._objects = ObjectFolder(url, "release files", RemoteFolderError)
 
@@ -124,7 +124,7 @@ class RemoteFolder:
             self.download_object(name, folder / name)
 
     def has_file(self, manifest: ReleaseFileManifest) -> bool:
-        """Whether the file of a manifest is there, with its size."""
+        """Returns whether the store has the file of a manifest, with its size."""
         return self.names().get(manifest.file) == manifest.bytes
 
     def download(self, folder: Path) -> Download | None:

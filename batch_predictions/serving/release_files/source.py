@@ -47,7 +47,7 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class FolderStatus:
-    """What the last look into the folder saw.
+    """The state of the folder of release files when it was last examined.
 
     Attributes:
         is_readable: whether the folder could be listed.
@@ -62,7 +62,7 @@ class FolderStatus:
 
 @dataclass(frozen=True)
 class _Refusal:
-    """Why a file is not served, and what it was then; None: it is tried again each time."""
+    """The reason why a file is not served, and its state then; None: it is tried again."""
 
     problem: str
     state: tuple[object, ...] | None
@@ -117,7 +117,7 @@ class ReleaseFiles:
 
     @property
     def ids(self) -> Mapping[str, IdRule] | None:
-        """How the source writes ids, by column; None before the first file."""
+        """Rules of the source's ids by column; None before the first file."""
         return self._open[0].manifest.ids if self._open else None
 
     def read(
@@ -133,7 +133,7 @@ class ReleaseFiles:
             return file.store.read(lambda db, served: query(db, file.numbered(served)))
 
     def read_rows(self, query: Callable[[RunStatement, ServedRelease], T]) -> T:
-        """As `read` of the newest file; see `ReadStore.read_rows`."""
+        """Runs a frequent query in the newest file, on the driver's own connection."""
         with self._lease() as file:
             return file.store.read_rows(lambda run, served: query(run, file.numbered(served)))
 

@@ -36,7 +36,16 @@ def copy_table(
     release_id: str,
     builder: str,
 ) -> int:
-    """Copies a published partition into its store table. Returns the number of rows."""
+    """Copies a published partition into its store table. Returns the number of rows.
+
+    Args:
+        store: the store, opened for writing.
+        warehouse: with the partition.
+        partition: the rows.
+        into: the table of the store.
+        release_id: the release that the rows are of.
+        builder: name of the process that builds the release.
+    """
     table = partition.table
     key, types = key_of(table), columns_of(table)
     names = [column.name for column in into.columns if column.name in types]
@@ -64,7 +73,15 @@ def store_rows_sql(table: Table, names: Sequence[str], rows: str) -> str:
 
 
 def copy_users(store: Store, warehouse: Warehouse, day: str, release_id: str, builder: str) -> int:
-    """Copies the day's users with their segments. Returns the number of rows."""
+    """Copies the day's users with their segments. Returns the number of rows.
+
+    Args:
+        store: the store, opened for writing.
+        warehouse: with `features.user_segments` and `raw.users`.
+        day: of the segments, an ISO date.
+        release_id: the release that the rows are of.
+        builder: name of the process that builds the release.
+    """
     query = """
         select s.user_id, s.age_bracket, s.gender, s.location,
                case when u.signed_up_on <= $day::DATE then u.signed_up_on end::VARCHAR,
@@ -81,7 +98,15 @@ def copy_users(store: Store, warehouse: Warehouse, day: str, release_id: str, bu
 def copy_items(
     store: Store, warehouse: Warehouse, contents: ReleaseContents, release_id: str, builder: str
 ) -> int:
-    """Copies the titles of items that occur in the release. Returns the number of rows."""
+    """Copies the titles of items that occur in the release. Returns the number of rows.
+
+    Args:
+        store: the store, opened for writing.
+        warehouse: with `raw.items`.
+        contents: the published partitions, in which items occur.
+        release_id: the release that the rows are of.
+        builder: name of the process that builds the release.
+    """
     parameters = {"day": contents.as_of.isoformat()}
     occurrences = []
     for number, partition in enumerate(contents.published):
@@ -110,6 +135,11 @@ def copy_items(
 
 def assert_ownership(db: sa.Connection, release_id: str, builder: str) -> None:
     """Locks the release's record and checks that this builder still builds it.
+
+    Args:
+        db: a writing transaction of the store.
+        release_id: the release.
+        builder: name of the process that builds the release.
 
     Raises:
         ReleaseError: another process has removed it, since it took the builder for dead.
@@ -194,7 +224,13 @@ def _tuples(batch: pa.RecordBatch, release_id: str) -> Iterator[tuple[object, ..
 
 
 def store_expression(name: str, type_: str, in_key: bool) -> str:
-    """SQL of a column as the store holds it: no nulls in keys, times as ISO text, lists as JSON."""
+    """SQL of a column as the store holds it: no nulls in keys, times as ISO text, lists as JSON.
+
+    Args:
+        name: of the column.
+        type_: its DuckDB type.
+        in_key: whether the column is in the key of the store's table.
+    """
     if type_ == "VARCHAR":
         return f"coalesce(\"{name}\", '')" if in_key else f'"{name}"'
     if is_json(type_):

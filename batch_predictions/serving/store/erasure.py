@@ -29,7 +29,7 @@ CHECKPOINT_SECONDS = 10.0
 
 @dataclass(frozen=True)
 class ErasedKeys:
-    """Whose rows are removed.
+    """The ids of erased users and of their reviews, whose rows are removed.
 
     Attributes:
         matches: whether an id is that of an erased user.

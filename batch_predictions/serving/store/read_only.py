@@ -56,11 +56,11 @@ class FileReader(sqlite3.Connection):
     fingerprint: tuple[int, int, int] | None = None
 
     def is_outdated(self) -> bool:
-        """Whether the file must be opened anew: it is not as it was, or a process uses it."""
+        """Returns whether the file must be opened anew: it has changed, or a process uses it."""
         return self.fingerprint is not None and (self.has_changed() or _exists(self.file, "-shm"))
 
     def has_changed(self) -> bool:
-        """Whether a file that is read as immutable was written or replaced since it was opened."""
+        """Returns whether a file read as immutable was written or replaced since it was opened."""
         return self.fingerprint is not None and self.fingerprint != _fingerprint(self.file)
 
 
@@ -106,7 +106,7 @@ def open_immutable(file: Path) -> FileReader:
 
 
 def needs_reopening(error: BaseException | None) -> bool:
-    """Whether SQLite asks a reader to close its connections and open the database anew."""
+    """Returns whether SQLite's error means that the database has to be opened anew."""
     return isinstance(error, sqlite3.Error) and getattr(error, "sqlite_errorname", "") in _REOPEN
 
 
@@ -154,7 +154,7 @@ def _open(file: str, query: str, fingerprint: tuple[int, int, int] | None) -> Fi
 
 
 def _is_unused(file: str) -> bool:
-    """Whether no process has the database open, and all its changes are in the file itself."""
+    """Returns whether no process has the database open and its log is empty or absent."""
     has_log = _exists(file, "-wal") and Path(f"{file}-wal").stat().st_size > 0
     return not (has_log or _exists(file, "-shm") or _exists(file, "-journal"))
 

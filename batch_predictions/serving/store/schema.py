@@ -99,7 +99,7 @@ def columns_of(table: Table) -> dict[str, str]:
 
 
 def is_json(duckdb_type: str) -> bool:
-    """Whether a column is stored as JSON text: lists, maps, structs and JSON itself."""
+    """Returns whether a column is stored as JSON text: lists, maps, structs and JSON itself."""
     return duckdb_type.endswith("[]") or duckdb_type.startswith(_NESTED)
 
 
@@ -220,7 +220,7 @@ class Store:
         return declared
 
     def close(self) -> None:
-        """Closes its connections. An SQLite store can be read without write access afterwards."""
+        """Closes the connections. An SQLite store can be read without write access afterwards."""
         if self.file is None:
             self.engine.dispose()
         else:

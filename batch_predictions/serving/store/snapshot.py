@@ -82,7 +82,7 @@ class ReadStore:
     """A serving store, opened for reading, for any number of threads; it need not exist yet."""
 
     def __init__(self, url: str, engine: sa.Engine | None = None) -> None:
-        """Args: the store's URL; an engine that reads it, None: one of its own."""
+        """Takes the store's URL, and an engine that reads it; None: one of its own."""
         self._url = parse_store_url(url)
         self._engine = engine or open_engine(url, writing=False)
         self._manifests: dict[str, dict[str, Any]] = {}
@@ -107,7 +107,7 @@ class ReadStore:
 
     @property
     def is_file(self) -> bool:
-        """Whether it is a file of this machine, which is read in microseconds."""
+        """Whether the store is a file of this machine, which is read in microseconds."""
         return self._engine.dialect.name == "sqlite"
 
     def read(
@@ -132,7 +132,7 @@ class ReadStore:
             return query(db, served)
 
     def read_rows(self, query: Callable[[RunStatement, ServedRelease], T]) -> T:
-        """As `read` of the current release, for queries of which there are thousands a second.
+        """Runs a query in the current release, for thousands of queries a second.
 
         In SQLite, statements run on the driver's connection: SQLAlchemy's takes longer than a query
         (docs/http.md, Performance). Their rows have the database's types: no dates, no JSON.
@@ -259,7 +259,7 @@ class ReadStore:
         return NoReleaseError(location_of(self._url))
 
     def close(self) -> None:
-        """Closes its connections."""
+        """Closes the connections to the store."""
         while self._kept:
             self._kept.pop().close()
         self._engine.dispose()
@@ -272,7 +272,13 @@ class _NotReadDirectlyError(Exception):
 def execute(
     db: sa.Connection, statement: sa.Select[Any], values: Mapping[str, Any]
 ) -> Sequence[Sequence[Any]]:
-    """Runs a statement with its parameters; a `RunStatement` when the connection is given."""
+    """Runs a statement with its parameters and returns all rows.
+
+    Args:
+        db: a connection in the snapshot. With it bound, this function is a `RunStatement`.
+        statement: a query with named parameters.
+        values: of the parameters.
+    """
     return db.execute(statement, values).all()
 
 

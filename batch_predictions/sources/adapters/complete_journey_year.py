@@ -37,12 +37,12 @@ class CompleteJourneyYear:
 
     @property
     def first_day(self) -> dt.date:
-        """1 January 2017, moved."""
+        """The first day of the data, 1 January 2017, moved like all dates."""
         return FIRST_DAY + self._shift
 
     @property
     def last_day(self) -> dt.date:
-        """31 December 2017, moved."""
+        """The last day of the data, 31 December 2017, moved like all dates."""
         return LAST_DAY + self._shift
 
     @property
@@ -94,7 +94,13 @@ class CompleteJourneyYear:
     def reviews(
         self, db: duckdb.DuckDBPyConnection, days: Sequence[str] | None, limit: int | None
     ) -> str:
-        """A temporary table of simulated reviews of the purchases of the days."""
+        """SQL of a new temporary table of simulated reviews of the days' purchases.
+
+        Args:
+            db: the connection that gets the table.
+            days: ISO dates; None: all days.
+            limit: the largest number of reviews; None: no limit.
+        """
         departments = ", ".join(map(quote_literal, self.departments_without_reviews))
         purchases = db.sql(
             f"select date, event_id, p.user_id, p.item_id, department, occurred_at, row_number "
@@ -170,7 +176,7 @@ class CompleteJourneyYear:
         )
 
     def promotion_calendar(self, days: Sequence[str] | None, limit: int | None) -> str:
-        """Promotions of weeks.
+        """SQL of the promotions of weeks: one row per product, shop and week.
 
         A product, shop and week may have two rows, mostly the mailer alone and the mailer with a
         display. The fuller row is taken, completed by the other, which has a `problem`.

@@ -94,7 +94,7 @@ class MappedFilesSource(FileSource):
         return [path for group in self._file_groups(table) for path in group.paths]
 
     def is_wanted(self, name: str) -> bool:
-        """Whether a pattern or a query may read a file, or its own name says its table."""
+        """Returns whether a file may be read, by a pattern, a query or its own name."""
         settings = self.settings
         patterns = [entry.pattern for entries in settings.files.values() for entry in entries]
         for table_name, sql in settings.queries.items():
@@ -156,7 +156,7 @@ class MappedFilesSource(FileSource):
         return group_rows_sql(db, table, self._interpret(db, table, groups, rows), rules, days)
 
     def day_fingerprints(self, table: Table, days: Sequence[str]) -> dict[str, str]:
-        """By day, a hash of its rows, from the index of the files."""
+        """Hashes the rows of each day, from the index of the files."""
         if self.home is None or table.partition != "date" or not self.files(table):
             return super().day_fingerprints(table, days)
         index = self._index(self.home, table, self.state.default_date)
@@ -207,7 +207,7 @@ class MappedFilesSource(FileSource):
         return list(unused)
 
     def _matches_of_groups(self, table: Table) -> list[tuple[tuple[str, ...], dict[str, str]]]:
-        """Of each group, the columns of its files, and those of the raw table that they match."""
+        """Pairs the columns of each group's files with the raw columns that they match."""
         with duckdb.connect(":memory:") as db:
             groups = [(group, group.read(db, 1).types) for group in self._groups(table)]
         return [(tuple(types), group.match(types)) for group, types in groups]

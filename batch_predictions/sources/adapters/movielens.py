@@ -156,7 +156,7 @@ _RECBOLE_COLUMNS = {
 
 
 class MovieLensSource(FileSource):
-    """Ratings of films."""
+    """Reads ratings of films, and the films, from a MovieLens folder."""
 
     kind: ClassVar[str] = "movielens"
     events: ClassVar[Mapping[str, EventTypeSettings]] = {RATING: EventTypeSettings(target=True)}

@@ -156,12 +156,12 @@ class SqlSource(TabularSource):
         return answers[0] if answers else super().later_rows(table, last)
 
     def _ask_days(self, table: Table, read: Callable[[DayCounts], Answer]) -> list[Answer]:
-        """What a function reads of the days of a table; empty if the database cannot tell them."""
+        """Applies a function to a table's rows by day; empty if the days cannot be told."""
         database_table = self._database_tables[table.name]
         return database_table.read_days(read) if database_table.has_days else []
 
     def day_rules(self, default_date: dt.date, first_day: dt.date) -> DayRules:
-        """How rows get their day, in a home that begins on `first_day`."""
+        """The rules by which rows get their business day, in a home that begins on `first_day`."""
         # A fixed day, so that rows without a day are counted once, however days are read.
         return DayRules(
             self.timezone,
@@ -178,7 +178,7 @@ class SqlSource(TabularSource):
         return self._database_tables[table.name].fingerprint()
 
     def day_fingerprints(self, table: Table, days: Sequence[str]) -> dict[str, str]:
-        """For each day, a hash of the settings and of aggregates of the day's rows.
+        """Hashes the settings and the aggregates of each day's rows.
 
         If the database cannot tell the days, all days have the table's fingerprint. A snapshot
         without `source.updated_at` is read on every day.
@@ -194,7 +194,7 @@ class SqlSource(TabularSource):
         return {day: hash_json([fingerprint, day]) for day in days}
 
     def comparison_window(self, table: Table) -> ComparisonWindow | None:
-        """`source.late_days` and `source.reconcile_days`, if the database can tell the days."""
+        """Days to compare by the settings; None if the database cannot tell the days."""
         if table.name not in self._relations or not self._database_tables[table.name].has_days:
             return None
         return ComparisonWindow(
@@ -204,7 +204,7 @@ class SqlSource(TabularSource):
         )
 
     def always_compared(self, table: Table) -> Sequence[str]:
-        """The home's first day, which has the rows without a plausible day."""
+        """The home's first day, whose partition has the rows without a plausible day."""
         return (str(self.state.first_day),)
 
     # --- rows -----------------------------------------------------------------------------------

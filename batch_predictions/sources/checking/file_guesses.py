@@ -148,7 +148,7 @@ REQUIRED: dict[str, tuple[tuple[str, ...], ...]] = {
 
 @dataclass(frozen=True)
 class FileGuess:
-    """What a file seems to be.
+    """The raw table that a file probably belongs to, and the columns that match.
 
     Attributes:
         table: the raw table.

@@ -177,7 +177,7 @@ class SourceReport:
 
 
 def _finding_lines(table: str, findings: Findings) -> Iterator[str]:
-    """What was measured of a table."""
+    """Yields lines about the measurements of a table's sample."""
     if table == "interactions":
         for event in findings.event_types:
             weight = f", weight {event.weight:g}" if event.role in ("target", "weighted") else ""

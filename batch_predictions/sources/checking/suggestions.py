@@ -50,7 +50,14 @@ class Suggestions:
     questions: list[str] = field(default_factory=list)
 
     def add(self, setting: str, table: str, key: str, value: Any) -> None:
-        """Adds a key of a setting of a table."""
+        """Adds a suggested key of a table to a setting such as `formats`.
+
+        Args:
+            setting: name of a setting below `source`, such as `formats`.
+            table: name of a raw table.
+            key: a column of the table, or another key of the setting.
+            value: the suggested value.
+        """
         self.settings.setdefault(setting, {}).setdefault(table, {})[key] = value
 
 
@@ -69,7 +76,14 @@ def merge_settings(settings: dict[str, Any], further: dict[str, Any]) -> dict[st
 def suggest_values(
     suggestions: Suggestions, table: str, columns: Mapping[str, str], preview: Preview
 ) -> None:
-    """Formats of times and numbers, maps of values, and types of events."""
+    """Suggests formats of times and numbers, maps of values, and types of events.
+
+    Args:
+        suggestions: where settings and questions are added.
+        table: name of the raw table.
+        columns: column of the raw table to column of the files.
+        preview: texts of each column of the files.
+    """
     for name, column in columns.items():
         values = list(dict.fromkeys(preview.get(column, ())))
         if not values:
@@ -89,7 +103,14 @@ def suggest_values(
 
 
 def suggest_time(suggestions: Suggestions, table: str, name: str, values: Sequence[str]) -> None:
-    """The format of times, or the question whether day or month comes first."""
+    """Suggests the format of times, or asks whether the day or the month comes first.
+
+    Args:
+        suggestions: where the setting and the question are added.
+        table: name of the raw table.
+        name: column of the raw table.
+        values: distinct texts of the column.
+    """
     pattern, rival = guess_time_format(values)
     if pattern is None:
         return
@@ -103,7 +124,7 @@ def suggest_time(suggestions: Suggestions, table: str, name: str, values: Sequen
 
 
 def suggest_events(suggestions: Suggestions, counts: Mapping[str, int]) -> None:
-    """Types of events by their values; those that are not known are asked about.
+    """Suggests types of events by their values, and asks about unknown values.
 
     Args:
         suggestions: to add to.
@@ -139,7 +160,7 @@ def suggest_events(suggestions: Suggestions, counts: Mapping[str, int]) -> None:
 def suggest_for_findings(
     suggestions: Suggestions, settings: SourceSettings, findings: Findings
 ) -> None:
-    """Types of events that nothing reads, and ids that differ in case.
+    """Suggests settings for event types that nothing reads and ids that differ in case.
 
     Args:
         suggestions: to add to.

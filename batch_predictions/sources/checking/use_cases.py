@@ -1,4 +1,4 @@
-"""What each use case can and cannot do with a source."""
+"""Tells which use cases a source has the data for, and what is missing for others."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ HORIZONS_FOR_CHURN = 4
 
 @dataclass(frozen=True)
 class UseCase:
-    """One use case.
+    """A use case of the platform, and whether the source has the data for it.
 
     Attributes:
         name: of the use case.

@@ -33,7 +33,7 @@ _BIGQUERY = "adbc.bigquery.sql."
 
 @dataclass(frozen=True)
 class AdbcDriver:
-    """How a kind of database is read by ADBC.
+    """The ADBC driver of a kind of database, with its arguments and its SQL dialect.
 
     Attributes:
         module: the driver's Python module.

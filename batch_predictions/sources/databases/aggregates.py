@@ -18,7 +18,7 @@ _KEY = "batch_predictions_day"
 
 @dataclass(frozen=True)
 class Aggregation:
-    """What is computed of the rows of a day: their count, sums, and the newest change.
+    """Aggregates of the rows of a day: their count, sums, and the newest change.
 
     Attributes:
         relation: SQL that can follow `from`.
@@ -69,6 +69,11 @@ class Aggregation:
         """The aggregates of days that have rows, as text.
 
         Those of None are of rows that may belong to any day, since the database cannot read it.
+
+        Args:
+            connection: to the database.
+            time: the column that gives the day.
+            days: at least one.
         """
         aggregates: dict[dt.date | None, list[str]] = {}
         day = time.day(min(days), max(days))

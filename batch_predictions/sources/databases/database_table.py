@@ -26,7 +26,7 @@ Result = TypeVar("Result")
 
 
 class DatabaseTable:
-    """What a raw table is read from. The database is asked for the columns once.
+    """A table or query of a database as the source of one raw table.
 
     Attributes:
         table: the raw table.
@@ -119,7 +119,7 @@ class DatabaseTable:
     # --- days and aggregates --------------------------------------------------------------------
 
     def read_days(self, read: Callable[[DayCounts], Result]) -> list[Result]:
-        """What a function reads of the numbers of rows by plausible day.
+        """Applies a function to the numbers of rows by plausible day.
 
         Empty if the database cannot read all values of the time column.
 
@@ -154,7 +154,7 @@ class DatabaseTable:
         return hash_json([self.settings_fingerprint(), aggregates])
 
     def day_fingerprints(self, days: Sequence[str], first_day: dt.date) -> dict[str, str]:
-        """For each day, a hash of the settings and of aggregates of its rows.
+        """Hashes the settings and the aggregates of each day's rows.
 
         Args:
             days: days of a table that `has_days`.

@@ -98,7 +98,7 @@ def day_counts(
     columns: Mapping[str, str],
     rules: DayRules,
 ) -> dict[str, int]:
-    """Number of rows by partition of a daily table."""
+    """Counts the rows of a daily table by partition."""
     if copy.has_day:
         days = f"select {READ_DAY} as day from {copy.scan()}"
     else:
@@ -111,7 +111,13 @@ def day_counts(
 def group_days(
     days: Sequence[str], counts: Mapping[str, int], rows_per_group: int
 ) -> list[Sequence[str]]:
-    """Consecutive days in groups of at most so many rows, or of one day."""
+    """Groups consecutive days, so that a group has a limited number of rows or one day.
+
+    Args:
+        days: ISO dates, oldest first.
+        counts: number of rows by day.
+        rows_per_group: the largest number of rows of a group of several days.
+    """
     groups: list[list[str]] = []
     rows = 0
     for day in days:

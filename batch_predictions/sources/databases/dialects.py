@@ -91,7 +91,7 @@ class SqlDialect:
         return f"({sql})::text"
 
     def limit(self, rows: int) -> str | None:
-        """SQL after a query that limits its rows; None: the reader stops instead."""
+        """The LIMIT clause for a query; None: the dialect has none and the reader stops instead."""
         return f" limit {rows}"
 
 
@@ -99,7 +99,7 @@ class SqliteDialect(SqlDialect):
     """SQLite, whose columns have no time types."""
 
     def local_day(self, column: str, kind: ColumnKind, timezone: str) -> str | None:
-        """None: see `SqliteTimeColumn`."""
+        """Returns None: SQLite has no function for it, see `SqliteTimeColumn`."""
         return None
 
     def as_text(self, sql: str) -> str:
@@ -117,7 +117,7 @@ class SnowflakeDialect(SqlDialect):
     day_of_timestamp = "to_date(convert_timezone('UTC', {zone}, {column}))"
 
     def table(self, parts: list[tuple[str, bool]]) -> str:
-        """A table's name; parts without quotes stay without them."""
+        """A table's name as Snowflake reads it; parts without quotes stay without them."""
         return ".".join(
             part if not is_quoted and re.fullmatch(r"[\w$]+", part) else quote_identifier(part)
             for part, is_quoted in parts

@@ -134,7 +134,7 @@ def _has_sqlalchemy_driver(url: DatabaseUrl) -> bool:
 
 
 def _is_driver_error(error: Exception) -> bool:
-    """Whether an error comes from a driver; others are faults of the program.
+    """Returns whether an error comes from a driver; others are faults of the program.
 
     ADBC's readers raise OSError and errors of Arrow.
     """

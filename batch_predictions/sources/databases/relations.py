@@ -11,7 +11,7 @@ from batch_predictions.sources.databases.dialects import SqlDialect, split_table
 
 @dataclass(frozen=True)
 class TableRelation:
-    """What a raw table is read from.
+    """The table or query of a database that a raw table is read from.
 
     Attributes:
         name: the table's name, or `query …`, for reports and messages.

@@ -53,11 +53,11 @@ class BoundDialect(SqlDialect):
         )
 
     def text(self, sql: str) -> str:
-        """SQL in which a colon does not begin a parameter."""
+        """Escapes the colons in SQL, so that they do not begin a parameter."""
         return sql.replace(":", "\\:")
 
     def value(self, value: TimeValue) -> str:
-        """A parameter, to which the value is bound."""
+        """Binds a value to a new parameter and returns the parameter's SQL."""
         if isinstance(value, int):
             return str(value)
         name = f"bound_{len(self.values)}"
@@ -65,15 +65,15 @@ class BoundDialect(SqlDialect):
         return f":{name}"
 
     def local_day(self, column: str, kind: ColumnKind, timezone: str) -> str | None:
-        """A column of dates; other days have no function that all databases share."""
+        """SQL of the business day, for columns of dates only; None for other columns."""
         return column if kind == "date" else None
 
     def as_text(self, sql: str) -> str:
-        """The value itself: Python converts it."""
+        """Returns the SQL unchanged: Python converts values to text."""
         return sql
 
     def limit(self, rows: int) -> str | None:
-        """None: the reader stops, since databases write limits differently."""
+        """Returns None: the reader stops, since databases write limits differently."""
         return None
 
 

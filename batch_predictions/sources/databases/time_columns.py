@@ -83,12 +83,12 @@ class TypedTimeColumn(TimeColumn):
     kind: ColumnKind
 
     def within(self, first: dt.date, last: dt.date, margin: int = 1) -> str:
-        """Half-open ranges; of numbers, one for each unit of Unix time, and dates of 8 digits."""
+        """A condition of half-open ranges that selects all rows of the days from first to last."""
         ranges = [self._range(*bounds) for bounds in self.bounds(first, last, margin)]
         return " or ".join(ranges) if len(ranges) == 1 else " or ".join(f"({r})" for r in ranges)
 
     def outside(self, first: dt.date, last: dt.date) -> str:
-        """The complement, with a margin."""
+        """A condition that selects all rows of other days, with a margin of a day."""
         bounds = self.bounds(first, last, margin=-1)
         if len(bounds) == 1:
             # An index is of use for these, but not for the negation of a range.
@@ -98,7 +98,7 @@ class TypedTimeColumn(TimeColumn):
         return f"{self.sql} is null or not ({ranges})"
 
     def day(self, first: dt.date, last: dt.date) -> str | None:
-        """The dialect's function, if it has one."""
+        """SQL of the business day by the dialect's function; None if it has none."""
         return self.dialect.local_day(self.sql, self.kind, self.timezone)
 
     def day_of(self, value: Any) -> dt.date:
@@ -147,7 +147,7 @@ class SqliteTimeColumn(TimeColumn):
     """
 
     def within(self, first: dt.date, last: dt.date, margin: int = 1) -> str:
-        """The days with one more on either side, and values that SQLite does not read."""
+        """A condition for the days and one more on either side, and for unreadable values."""
         day = self.day(first, last)
         return (
             f"{day} between '{first - margin * DAY}' and '{last + margin * DAY}' "
@@ -155,7 +155,7 @@ class SqliteTimeColumn(TimeColumn):
         )
 
     def outside(self, first: dt.date, last: dt.date) -> str:
-        """The complement, with a margin."""
+        """A condition that selects all rows of other days, with a margin of a day."""
         day = self.day(first, last)
         return f"{day} is null or {day} not between '{first + DAY}' and '{last - DAY}'"
 
@@ -164,7 +164,7 @@ class SqliteTimeColumn(TimeColumn):
         return f"{self.sql} is not null and {self.day(MAX_DATE, MAX_DATE)} is null"
 
     def day(self, first: dt.date, last: dt.date) -> str:
-        """The day; the offsets from UTC are those of the days from first to last."""
+        """SQL of the business day, with the offsets from UTC of the days from first to last."""
         value = self.sql
         utc, seconds = _sqlite_utc(value), _sqlite_offset(self.timezone, first, last)
         offset = seconds.replace("?", utc)
@@ -185,7 +185,14 @@ class SqliteTimeColumn(TimeColumn):
 def time_column(
     sql: str, kind: ColumnKind, dialect: SqlDialect, timezone: str
 ) -> TypedTimeColumn | SqliteTimeColumn | None:
-    """The time column of a table; None if the database cannot select its days."""
+    """Makes the time column of a table; None if the database cannot select its days.
+
+    Args:
+        sql: the column's name in quotes.
+        kind: the kind of its type.
+        dialect: of the database.
+        timezone: of the business day.
+    """
     if kind == "dynamic":
         return SqliteTimeColumn(sql, dialect, timezone)
     if kind in ("instant", "timestamp", "date", "number"):

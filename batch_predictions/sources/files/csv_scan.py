@@ -1,4 +1,4 @@
-"""What a scan of delimited files by DuckDB has refused, and what it has skipped without a word."""
+"""Compares what DuckDB has read of delimited files with their lines, refused and lost ones."""
 
 from __future__ import annotations
 

@@ -106,7 +106,7 @@ class FileSource(TabularSource):
         return path.absolute()
 
     def is_wanted(self, name: str) -> bool:
-        """Whether a file of a source that is a URL is downloaded; `name` is relative to it."""
+        """Returns whether a URL's file is downloaded; `name` is relative to the URL."""
         return True
 
     def remote_names(self) -> list[str] | None:

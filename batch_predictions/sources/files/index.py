@@ -1,4 +1,4 @@
-"""Which days each file of a daily table has rows of: `<home>/ingests/<table>.files.json`.
+"""The index of the days in each file of a daily table: `<home>/ingests/<table>.files.json`.
 
 A file is read for the index only when it is new or has changed. So a new file, or a row that is
 appended to one, makes only the days due whose rows are not as before, and a day is read only from
@@ -43,7 +43,7 @@ _Counted = tuple[str, str | None, int, str, int]
 
 
 class IndexedFile(BaseModel):
-    """What the index knows of a file.
+    """The entry of a file in the index: its days, columns, and how it was read.
 
     Attributes:
         signature: changes when the file changes.
@@ -63,19 +63,24 @@ class IndexedFile(BaseModel):
     left_out: dict[str, int] = {}
 
     def count_days(self) -> dict[str, int]:
-        """Its rows by readable day, without those that a condition leaves out."""
+        """Counts the file's rows by readable day, without those that a condition leaves out."""
         left_out = self.left_out
         kept = {day: rows - left_out.get(day, 0) for day, (rows, _) in self.days.items()}
         return {day: rows for day, rows in kept.items() if rows}
 
     def count_undated(self) -> int:
-        """Its rows without a readable day, without those that a condition leaves out."""
+        """Counts the file's rows without a readable day, less those that a condition leaves out."""
         return self.undated[0] - self.left_out.get("", 0)
 
     def newest_day(self, first_day: str, last_day: str, default_date: str) -> str:
-        """The partition of its rows of no readable day, and of days before the home's first.
+        """The partition of rows without a readable day, or of days before the home's first.
 
         It is the file's newest day up to `last_day`, or the default date.
+
+        Args:
+            first_day: the home's first day, an ISO date.
+            last_day: the last day that is not far after the others, an ISO date.
+            default_date: the day of files without such a day, an ISO date.
         """
         days = (day for day in self.count_days() if first_day <= day <= last_day)
         return max(days, default=default_date)
@@ -115,7 +120,13 @@ class FileIndex(BaseModel):
     def fingerprints(
         self, days: Sequence[str], first_day: dt.date, default_date: dt.date
     ) -> dict[str, str]:
-        """By day, a hash of its rows and of how they are read."""
+        """Hashes the rows of each day, and how they are read.
+
+        Args:
+            days: ISO dates.
+            first_day: the home's first day.
+            default_date: the day of rows of files without any day.
+        """
         hashed: dict[str, list[object]] = {day: [] for day in days}
         for name, parts in self._parts_by_file(first_day, default_date):
             for day, rows in parts.items():
@@ -126,7 +137,13 @@ class FileIndex(BaseModel):
     def files_of(
         self, days: Iterable[str], first_day: dt.date, default_date: dt.date
     ) -> frozenset[str]:
-        """Names of the files that have rows of one of the days."""
+        """Names the files that have rows of one of the days.
+
+        Args:
+            days: ISO dates.
+            first_day: the home's first day.
+            default_date: the day of rows of files without any day.
+        """
         wanted = set(days)
         parts_by_file = self._parts_by_file(first_day, default_date)
         return frozenset(name for name, parts in parts_by_file if wanted & parts.keys())
@@ -168,7 +185,7 @@ class FileIndex(BaseModel):
 
 @dataclass(frozen=True)
 class IndexSettings:
-    """What decides how the files of a table are read.
+    """The settings that decide how the files of a table are read.
 
     Attributes:
         fingerprint: hash of the settings.
@@ -186,7 +203,13 @@ class IndexSettings:
 def update_index(
     home: Path, table: Table, groups: Sequence[MappedGroup], settings: IndexSettings
 ) -> FileIndex:
-    """The index of a table as its files are now; it is written if it has changed.
+    """Updates the index of a table to its files as they are now, and returns it.
+
+    Args:
+        home: the home folder, which keeps the index.
+        table: a daily table.
+        groups: the table's files as they are now.
+        settings: how the files are read; an index of other settings is made anew.
 
     Raises:
         SourceError: a file cannot be read.
@@ -264,7 +287,7 @@ def _count_rows(
     own_types: Sequence[tuple[str, str]],
     rules: DayRules,
 ) -> list[_Counted]:
-    """By file and readable day: rows, the sum of their hashes, rows that are left out.
+    """Counts and hashes the rows of each file by readable day, and counts those left out.
 
     A hash is of the file's own columns: it does not change with a new column of another file.
     """

@@ -33,7 +33,7 @@ class _Listing:
     is_reusable: bool = True
 
     def is_current(self) -> bool:
-        """Whether the folder has the same files now."""
+        """Returns whether the folder has the same files now."""
         age = time.time_ns() - self.listed_at
         return 0 <= age < MAX_AGE_NS and all(
             _changed_at(name) == at for name, at in self.folders.items()
@@ -110,7 +110,7 @@ def _is_file(entry: os.DirEntry[str]) -> bool:
 
 
 def is_hidden(name: str) -> bool:
-    """Whether a file or folder is hidden, or one of those that Spark writes beside its files."""
+    """Returns whether a file is hidden, or one of those that Spark writes beside its files."""
     return name[0] in "._"
 
 

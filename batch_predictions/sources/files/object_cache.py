@@ -206,7 +206,7 @@ class ObjectCache:
 
     @contextmanager
     def _locked(self) -> Iterator[None]:
-        """No other process updates the copy meanwhile."""
+        """Keeps other processes from updating the copy during the block."""
         with file_lock(self.folder / "lock"):
             yield
 
@@ -217,6 +217,6 @@ class ObjectCache:
 
 
 def _version(meta: ObjectMeta) -> list[str | int | None]:
-    """What changes when the object changes, in values of JSON."""
+    """Entity tag, size and time of an object, which change when the object does."""
     time = meta["last_modified"].astimezone(dt.UTC).isoformat()
     return [meta.get("e_tag"), int(meta["size"]), time]

@@ -1,4 +1,4 @@
-"""Which files of a folder belong to a table: by their names, or by patterns of `source.files`."""
+"""Assigns the files of a folder to tables: by their names, or by patterns of `source.files`."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class FileGroup:
 
 
 def validate_patterns(files: Mapping[str, Sequence[FilesEntry]]) -> None:
-    """Checks `source.files`.
+    """Checks the tables and the patterns of the setting `source.files`.
 
     Raises:
         SourceError: a table is unknown, or a pattern leaves the folder.
@@ -58,7 +58,7 @@ def validate_patterns(files: Mapping[str, Sequence[FilesEntry]]) -> None:
 def files_by_pattern(
     folder: Path, table_name: str, entries: Sequence[FilesEntry]
 ) -> list[FileGroup]:
-    """The files of a table that the entries of `source.files` name.
+    """Finds the files of a table that the entries of `source.files` name.
 
     A file that several patterns fit belongs to the first of them.
 
@@ -115,12 +115,12 @@ def files_by_name(folder: Path, table_name: str) -> list[FileGroup]:
 
 
 def is_pattern(text: str) -> bool:
-    """Whether a text has wildcards."""
+    """Returns whether a text has wildcards."""
     return bool(_WILDCARDS & set(text))
 
 
 def fits(name: str, pattern: str) -> bool:
-    """Whether a path fits a pattern, as in `Path.glob`."""
+    """Returns whether a path fits a pattern, as in `Path.glob`."""
     if name == pattern:
         return True
     parts = PurePosixPath(pattern).parts
@@ -132,7 +132,7 @@ def fits(name: str, pattern: str) -> bool:
 
 
 def names_table(name: str, table_names: Iterable[str]) -> bool:
-    """Whether a file's name, or its first folder, is that of a table."""
+    """Returns whether a file's name, or its first folder, is that of a table."""
     first, *others = PurePosixPath(name).parts
     if format_of(name) is None:
         return False

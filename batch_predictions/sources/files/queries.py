@@ -35,7 +35,7 @@ _KEPT_RESULTS = 2
 
 
 def validate_queries(queries: Mapping[str, str]) -> None:
-    """Checks `source.queries`.
+    """Checks the tables and the SQL of the setting `source.queries`.
 
     Raises:
         SourceError: a table is unknown, or a query is not one SELECT.

@@ -1,1 +1,1 @@
-"""What applications post to the HTTP service, as rows of raw tables: sign-ups and feedback."""
+"""Reads what applications post to the HTTP service as rows of raw tables: sign-ups, feedback."""

@@ -45,7 +45,7 @@ class FeedbackSource(Source):
 
     @classmethod
     def of(cls, source: Source) -> FeedbackSource:
-        """That of the home of another source, with its time zone and its rules of ids."""
+        """Makes the feedback of another source's home, with its time zone and rules of ids."""
         feedback = cls(source.settings, source.state)
         feedback.home, feedback.limits, feedback.posted = source.home, source.limits, source.posted
         return feedback
@@ -57,7 +57,7 @@ class FeedbackSource(Source):
         return self.posted
 
     def tables(self) -> tuple[Table, ...]:
-        """raw.feedback."""
+        """The one table of this source, raw.feedback."""
         return (FEEDBACK,)
 
     def span(self, today: dt.date) -> Span:
@@ -66,7 +66,7 @@ class FeedbackSource(Source):
         return Span(state.first_day, state.last_day, state.default_date, state.shift_days)
 
     def newest_complete_day(self, today: dt.date) -> dt.date:
-        """Yesterday."""
+        """Returns the day before `today`: events can come until a day is over."""
         return today - dt.timedelta(days=1)
 
     def day_range(self, table: Table) -> tuple[dt.date, dt.date] | None:
@@ -78,7 +78,7 @@ class FeedbackSource(Source):
         return first, last
 
     def first_day_left(self) -> dt.date | None:
-        """Day of the oldest event that was not removed since the warehouse has it."""
+        """Day of the oldest event that is still in the database of posted rows."""
         time = self._posted.first_event()
         return None if time is None else self._day_of(time)
 
@@ -101,11 +101,11 @@ class FeedbackSource(Source):
         return self._count(days[0], first - dt.timedelta(days=1))
 
     def fingerprint(self, table: Table) -> str:
-        """Of all events."""
+        """A text that changes with the number of events, the newest one, or the rules of ids."""
         return self._fingerprint(dt.datetime.min, dt.datetime.max)
 
     def day_fingerprints(self, table: Table, days: Sequence[str]) -> dict[str, str]:
-        """Count and highest number of each day's events."""
+        """Texts by day that change with the number of its events and the newest of them."""
         occupied = self.day_range(table)
         none = self.fingerprint_of((0, 0))
         fingerprints = dict.fromkeys(days, none)
@@ -188,7 +188,7 @@ class FeedbackSource(Source):
         return self.fingerprint_of(self._posted.event_state(begin, end))
 
     def fingerprint_of(self, state: tuple[int, int]) -> str:
-        """The fingerprint of events of a state (`PostedRows.event_state`)."""
+        """Makes the fingerprint of events from their count and highest number."""
         count, number = state
         rules = {name: rule.model_dump(mode="json") for name, rule in self.settings.ids.items()}
         digest = hashlib.sha256(repr(sorted(rules.items())).encode()).hexdigest()[:12]
@@ -198,7 +198,13 @@ class FeedbackSource(Source):
 def validate_feedback(
     db: duckdb.DuckDBPyConnection, source: Source, days: Sequence[str]
 ) -> ValidatedRows:
-    """The events of days, validated as rows of other tables are."""
+    """Validates the posted events of days like rows of other raw tables.
+
+    Args:
+        db: the connection that gets temporary tables of the rows.
+        source: the feedback of a home.
+        days: ISO dates.
+    """
     validated = validate_rows(db, source, _VALIDATED, days)
     accepted = f"select * rename ({LIST_SOURCE} as source) from ({validated.accepted})"
     return replace(validated, accepted=accepted)
@@ -207,7 +213,14 @@ def validate_feedback(
 def feedback_days_due(
     warehouse: Warehouse, source: Source, first: dt.date, last: dt.date
 ) -> list[str]:
-    """Days from first to last with events that are not ingested, or that have changed since."""
+    """Finds days with events that are not ingested, or have changed since their ingest.
+
+    Args:
+        warehouse: of the home.
+        source: of the home, whose feedback is asked for.
+        first: first day.
+        last: last day.
+    """
     feedback = FeedbackSource.of(source)
     occupied = feedback.day_range(FEEDBACK)
     log = read_ingest_log(Path(warehouse.home), FEEDBACK).days

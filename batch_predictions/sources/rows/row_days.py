@@ -1,4 +1,4 @@
-"""Which days the rows of a table have: their range, rows by day, and why rows have none."""
+"""Counts the days of the rows of a table: their range, rows by day, reasons without a day."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def count_row_days(
 def most_frequent_problem(
     db: duckdb.DuckDBPyConnection, table: Table, groups: Sequence[RowGroup], rules: DayRules
 ) -> tuple[int, str | None]:
-    """How many rows a daily table has, and the most frequent reason why one has no day."""
+    """Number of rows of a daily table, and the most frequent reason why one has no day."""
     queries = (
         f"select __problem as problem from ({dated_rows_sql(db, table, g.rows, g.columns, rules)})"
         f" where not {g.rows.left_out}"

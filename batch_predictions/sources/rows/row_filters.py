@@ -12,7 +12,7 @@ from batch_predictions.sources.sandbox import SandboxError, validate_condition
 
 
 def validate_conditions(conditions: Mapping[str, str]) -> None:
-    """Checks `source.where`.
+    """Checks the tables and the SQL conditions of the setting `source.where`.
 
     Raises:
         SourceError: a table is unknown, or a condition is not one SQL expression over a row.

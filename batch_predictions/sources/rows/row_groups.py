@@ -34,7 +34,7 @@ class RowGroup:
 
 @dataclass(frozen=True)
 class Interpretation:
-    """How the values of a table's files are read.
+    """Formats, maps of values and a condition by which a table's files are read.
 
     Attributes:
         formats: column of the raw table to its format.
@@ -48,7 +48,7 @@ class Interpretation:
 
     @classmethod
     def of(cls, settings: SourceSettings, table: Table) -> Interpretation:
-        """The parts of the settings that concern a table."""
+        """Takes the formats, maps and condition of a table from the settings."""
         return cls(
             settings.formats.get(table.name, {}),
             settings.values.get(table.name, {}),
@@ -60,7 +60,7 @@ class Interpretation:
         require_columns(table, columns, self.formats, self.values)
 
     def of_entry(self, entry: FilesEntry | None, columns: Collection[str]) -> Interpretation:
-        """How the values of a group are read: what its entry says is laid over this.
+        """Combines this interpretation with that of an entry, which takes precedence.
 
         Args:
             entry: the group's entry of `source.files`; None if it has none.

@@ -60,7 +60,7 @@ class TabularSource(Source):
         """
 
     def span(self, today: dt.date) -> Span:
-        """From the first readable day that is not far before the others; without an end.
+        """The days from the first readable one that is not far before the others, without an end.
 
         Raises:
             SourceError: no row has a readable day.
@@ -150,7 +150,7 @@ class TabularSource(Source):
             return count_row_days(db, table, groups, self.day_rules(default_date, dt.date.min))
 
     def _describe_undated(self, table: Table, default_date: dt.date) -> str:
-        """Why the days of a daily table are not known."""
+        """Describes why no row of a daily table has a readable day."""
         with as_source_errors(table.name), connect_memory() as db:
             groups = self.row_groups(db, table, UNDATED_SAMPLE_ROWS)
             rules = self.day_rules(default_date, dt.date.min)
@@ -160,7 +160,7 @@ class TabularSource(Source):
         return f"no row of {table.name} has a readable day: {problem} (and {rows - 1:,} more rows)"
 
     def day_rules(self, default_date: dt.date, first_day: dt.date) -> DayRules:
-        """How rows get their day, in a home that begins on `first_day`."""
+        """The rules by which rows get their day, in a home that begins on `first_day`."""
         return DayRules(self.timezone, self.settings.earliest_day, first_day, default_date)
 
 

@@ -33,7 +33,7 @@ def count_file_days(db: duckdb.DuckDBPyConnection, dated: str, day: str, is_kept
 
 
 def has_problems(db: duckdb.DuckDBPyConnection, counts: str) -> bool:
-    """Whether a row has no day of its own; `counts` is a table of `count_file_days`."""
+    """Returns whether a row has no day of its own; `counts` is a table of `count_file_days`."""
     return bool(
         db.execute(f"select exists (from temp.{counts} where problems > 0)").fetchall()[0][0]
     )

@@ -19,7 +19,7 @@ _EXAMPLE = dt.datetime(2026, 3, 31, 13, 45)
 
 
 def validate_formats(formats: Mapping[str, Mapping[str, str]]) -> None:
-    """Checks `source.formats`.
+    """Checks the columns and the formats of the setting `source.formats`.
 
     Raises:
         SourceError: a table or column is unknown, or a format is not valid or lacks the day, month
@@ -43,7 +43,7 @@ def validate_formats(formats: Mapping[str, Mapping[str, str]]) -> None:
 
 
 def is_number_column(table: Table, name: str) -> bool:
-    """Whether formats of a column are those of numbers."""
+    """Returns whether formats of a column are those of numbers."""
     return name in _columns_of_types(table, _NUMBER_TYPES)
 
 

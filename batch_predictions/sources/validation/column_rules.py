@@ -259,7 +259,7 @@ def unread_column(name: str) -> str:
 
 
 def validate_ids(ids: Mapping[str, IdRule]) -> None:
-    """Checks `source.ids`.
+    """Checks the columns of the setting `source.ids`.
 
     Raises:
         SourceError: a column is no id.

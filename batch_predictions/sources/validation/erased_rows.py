@@ -50,7 +50,7 @@ def refuse_erased_users(
 
 
 def id_writer(source: Source) -> Callable[[str], str]:
-    """How the source writes ids of users."""
+    """Returns the function that writes ids of users as the raw tables have them."""
     rule = source.settings.ids.get("user_id")
     return rule.apply if rule else str.strip
 
@@ -58,7 +58,7 @@ def id_writer(source: Source) -> Callable[[str], str]:
 def mentions(
     users: ErasedUsers, reason: str, row: str | None, normalise: Callable[[str], str]
 ) -> bool:
-    """Whether a refused row has the id of an erased user.
+    """Returns whether a refused row has the id of an erased user.
 
     Args:
         users: who was erased.

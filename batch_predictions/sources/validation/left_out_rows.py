@@ -13,7 +13,7 @@ from batch_predictions.warehouse.sql_literals import quote_identifier
 
 
 def validate_deduplication(rules: Mapping[str, DeduplicateRule]) -> None:
-    """Checks `source.deduplicate`.
+    """Checks the tables of the setting `source.deduplicate`.
 
     Raises:
         SourceError: a table is unknown.

@@ -22,7 +22,7 @@ _CURRENCY_SPACE = rf"[{_SPACES}]*"
 
 @dataclass(frozen=True)
 class NumberFormat:
-    """How a column writes numbers.
+    """The marks and the currency with which a column writes numbers.
 
     Attributes:
         example: the example that declares it.

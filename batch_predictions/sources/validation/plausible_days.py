@@ -1,4 +1,4 @@
-"""Which days of a source are far from its other days, such as 2000-01-01 in sales of this year.
+"""Finds days of a source that are far from its others, such as 2000-01-01 in this year's sales.
 
 One row with a wrong year would otherwise move a home's first day, and make a partition for every
 day since. A day is far from the others if more than MAX_GAP_DAYS without a row lie between, and
@@ -79,7 +79,7 @@ def last_plausible_day(counts: Mapping[dt.date, int]) -> dt.date | None:
 
 
 def _allowed_rows(rows: int) -> int:
-    """How many of a number of rows may be far from the others."""
+    """Number of rows, out of `rows`, that may be far from the others."""
     return max(int(rows * MAX_SHARE), min(int(rows * MAX_SHARE_OF_FEW), MAX_ROWS))
 
 

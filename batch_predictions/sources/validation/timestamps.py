@@ -37,7 +37,7 @@ NULL_TEXTS = "('', 'nan', 'nat', 'null', 'none', '<na>')"
 
 @dataclass(frozen=True)
 class DayRules:
-    """How rows get their business day.
+    """The rules by which rows get their business day.
 
     Attributes:
         timezone: time zone of the business day.

@@ -13,7 +13,7 @@ ValueMap = Mapping[str, str | None]
 
 
 def validate_values(values: Mapping[str, Mapping[str, ValueMap]]) -> None:
-    """Checks `source.values`.
+    """Checks the columns and the values of the setting `source.values`.
 
     Raises:
         SourceError: a table or column is unknown, two values differ only in case, or a value is

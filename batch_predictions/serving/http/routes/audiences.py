@@ -41,7 +41,7 @@ def no_audience(campaign: str, served: ServedRelease) -> ProblemError:
 
 
 def make_router(service: PredictionService) -> APIRouter:
-    """The routes."""
+    """Makes the routes of `/v1/audiences`."""
     router = APIRouter(prefix="/v1/audiences", tags=["audiences"])
 
     @router.get(

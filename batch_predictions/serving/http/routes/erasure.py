@@ -31,7 +31,7 @@ class ErasureAnswer(BaseModel):
 
 
 def make_router(service: PredictionService) -> APIRouter:
-    """The routes."""
+    """Makes the route that erases a user."""
     router = APIRouter(prefix="/v1", tags=["users"])
 
     @router.delete(

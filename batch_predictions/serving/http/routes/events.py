@@ -20,7 +20,7 @@ MAX_ERRORS = 20
 
 
 def make_router(service: PredictionService) -> APIRouter:
-    """The routes."""
+    """Makes the route of `/v1/events`."""
     router = APIRouter(prefix="/v1", tags=["feedback"])
 
     @router.post("/events", operation_id="post_events", response_model=EventsAnswer)

@@ -1,4 +1,4 @@
-"""For load balancers and Prometheus: `/healthz`, `/readyz`, `/metrics`, and kinds of problems."""
+"""Routes for load balancers and Prometheus: health, readiness, metrics, kinds of problems."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _NO_STORE = {"cache-control": "no-store"}
 
 
 def make_router(service: PredictionService) -> APIRouter:
-    """The routes."""
+    """Makes the routes of health, readiness, metrics and kinds of problems."""
     router = APIRouter(tags=["operation"])
 
     @router.get("/healthz", operation_id="get_health", response_model=Health)

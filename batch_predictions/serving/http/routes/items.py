@@ -21,7 +21,7 @@ ForecastLocation = Annotated[
 
 
 def make_router(service: PredictionService) -> APIRouter:
-    """The routes."""
+    """Makes the routes of `/v1/items`."""
     router = APIRouter(prefix="/v1/items", tags=["items"])
 
     @router.get(

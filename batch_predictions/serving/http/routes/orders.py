@@ -19,7 +19,7 @@ OneItem = Annotated[Text | None, Query(description="One item only.", examples=["
 
 
 def make_router(service: PredictionService) -> APIRouter:
-    """The routes."""
+    """Makes the route of `/v1/orders`."""
     router = APIRouter(prefix="/v1", tags=["items"])
 
     @router.get("/orders", operation_id="get_orders", response_model=OrdersPage)

@@ -32,7 +32,7 @@ USERS_PER_TOKEN = 100
 
 
 def make_router(service: PredictionService) -> APIRouter:
-    """The routes."""
+    """Makes the routes of `/v1/recommendations`."""
     router = APIRouter(prefix="/v1", tags=["recommendations"])
 
     @router.get(

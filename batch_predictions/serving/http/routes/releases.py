@@ -12,7 +12,7 @@ from batch_predictions.serving.release.pointer import Release, all_releases
 
 
 def make_router(service: PredictionService) -> APIRouter:
-    """The routes."""
+    """Makes the route of `/v1/releases`."""
     router = APIRouter(prefix="/v1", tags=["releases"])
 
     @router.get("/releases", operation_id="get_releases", response_model=ReleasesAnswer)

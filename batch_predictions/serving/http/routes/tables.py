@@ -21,7 +21,7 @@ _OTHER_PARAMETERS = {"limit", "page_token"}
 
 
 def make_router(service: PredictionService) -> APIRouter:
-    """The routes."""
+    """Makes the routes of `/v1/predictions`."""
     router = APIRouter(prefix="/v1", tags=["tables"])
 
     @router.get("/predictions", operation_id="get_tables", response_model=TablesAnswer)

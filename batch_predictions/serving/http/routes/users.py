@@ -32,7 +32,7 @@ _USER = sa.select(*(USERS.c[name] for name in _ATTRIBUTES)).where(
 
 
 class UserRows(NamedTuple):
-    """What a release has of a user."""
+    """Everything that a release has of a user: list, attributes, predictions and history."""
 
     ready: ReadyAnswer
     attributes: dict[str, Any] | None
@@ -41,7 +41,7 @@ class UserRows(NamedTuple):
 
 
 def make_router(service: PredictionService) -> APIRouter:
-    """The routes."""
+    """Makes the routes of `/v1/users/{user_id}`."""
     router = APIRouter(prefix="/v1", tags=["users"])
 
     @router.get("/users/{user_id:path}", operation_id="get_user", response_model=UserAnswer)
@@ -95,7 +95,14 @@ def _add_sign_up(router: APIRouter, service: PredictionService) -> None:
 def read_user(
     service: PredictionService, db: sa.Connection, served: ServedRelease, request: ListRequest
 ) -> UserRows:
-    """What a release has of a user, read in one snapshot."""
+    """Reads everything that a release has of a user, in one snapshot.
+
+    Args:
+        service: the service.
+        db: a connection in the snapshot.
+        served: the release of the snapshot.
+        request: the user, and the list that the answer includes.
+    """
     release = service.watcher.release_of(served)
 
     def run(statement: sa.Select[Any], values: Any) -> Any:
