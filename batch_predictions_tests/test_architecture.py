@@ -206,7 +206,7 @@ def test_nothing_is_pickled_and_no_asset_reads_the_clock() -> None:
         "automation/alerts.py",
         "backup/storage.py",
         "sources/registry.py",
-        "process_records.py",
+        "core/process_records.py",
         "cli/commands/backup.py",
         "cli/commands/erase_user.py",
         "cli/commands/models.py",

@@ -115,11 +115,7 @@ class JobRunner(JobAssets):
             return []
         self.wait_for_pool(progress)
         first, last = min(partition_keys), max(partition_keys)
-        tags = {OWNER_TAG: owner()}
-        if first == last:
-            tags[PARTITION] = first
-        else:
-            tags |= {RANGE_START: first, RANGE_END: last}
+        span = {PARTITION: first} if first == last else {RANGE_START: first, RANGE_END: last}
         reconstructable = dg.build_reconstructable_job(
             "batch_predictions.definitions", "job", reconstructable_args=(job.name,)
         )
@@ -130,7 +126,7 @@ class JobRunner(JobAssets):
             dg.execute_job(
                 reconstructable,
                 instance=self.instance,
-                tags=tags,
+                tags={OWNER_TAG: owner(), **span},
                 run_config={"loggers": {LOGGER: {}}},
                 asset_selection=selected,
                 raise_on_error=False,
