@@ -1,4 +1,4 @@
-"""How much more of an item is taken where it is promoted: the item's response to promotions.
+"""An item's response to promotions: how much more of it is taken where it is promoted.
 
 For each item its share of all events of a week, relative to its mean share, is regressed on the
 share of shops that promote it, over the weeks whose promotions are known:

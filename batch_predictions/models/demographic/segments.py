@@ -134,7 +134,7 @@ class SegmentUsers:
 
     @classmethod
     def from_table(cls, users: pa.Table) -> SegmentUsers:
-        """From rows age_bracket, gender, location, users; rows of the same leaf are added up."""
+        """Reads rows age_bracket, gender, location, users; rows of the same leaf are added up."""
         leaves, rows = encode_leaves(users)
         sizes = np.zeros(len(leaves), dtype=np.int64)
         np.add.at(sizes, rows, pc.cast(users["users"], pa.int64()).to_numpy())
@@ -185,7 +185,7 @@ class SegmentCounts:
 
     @classmethod
     def from_table(cls, counts: pa.Table) -> SegmentCounts:
-        """From rows age_bracket, gender, location, item_id, weight (double, >= 0), in any order."""
+        """Reads rows age_bracket, gender, location, item_id, weight (double, >= 0), in any order."""
         from scipy.sparse import csr_matrix
 
         leaves, rows = encode_leaves(counts)
@@ -217,7 +217,8 @@ SegmentShares: TypeAlias = Callable[[str, Segment], Doubles]
 
 
 class SegmentAdjustment(Protocol):
-    """How the items' shares of a segment differ from those of all users.
+    """The protocol of adjustments: how the items' shares of a segment differ from those of all
+    users.
 
     Popularity changes daily, preferences of segments slowly: an adjustment is trained every week
     and applied to the counts of each day.

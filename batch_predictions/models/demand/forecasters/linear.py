@@ -74,7 +74,7 @@ class LinearRegression(PerSeriesForecaster):
 
 
 class LinearPromotions(LinearRegression):
-    """The same regression with the covariates known in advance, such as promotions."""
+    """Linear regression that also has the covariates known in advance, such as promotions."""
 
     kind: ClassVar[str] = "linear_promotions"
     uses_covariates: ClassVar[bool] = True
