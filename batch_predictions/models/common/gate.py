@@ -109,7 +109,7 @@ def _explain(
     winner: str | None,
     metric: str,
 ) -> str:
-    """Explains in a sentence whether the best candidate or a baseline serves, with their figures."""
+    """Explains in a sentence whether the best candidate or a baseline serves, with figures."""
     baseline_figure = f"{baseline} ({metric} {values[baseline].mean():.4g})"
     if not gains:
         return f"{baseline_figure} serves: there are only baselines"

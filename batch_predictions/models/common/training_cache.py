@@ -91,8 +91,7 @@ class TrainingCache:
         return entry
 
     def mark_all_unused(self) -> None:
-        """Forgets which entries were used: `remove_unused` keeps only those that are used from now
-        on."""
+        """Makes `remove_unused` keep only the entries that are used from now on."""
         self._used.clear()
 
     def remove_unused(self) -> None:

@@ -34,7 +34,7 @@ def load_element(builder: Any, array: Any, index: Any) -> Any:
 
 
 def load_index(builder: Any, array: Any, index: Any) -> Any:
-    """Emits the load of an element of an array of 32-bit integers, widened to the type of `index`."""
+    """Emits the load of an element of an int32 array, widened to the type of `index`."""
     return builder.sext(load_element(builder, array, index), index.type)
 
 

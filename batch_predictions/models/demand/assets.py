@@ -104,8 +104,9 @@ def select_demand(
 def train_demand(
     warehouse: Warehouse, settings: Settings, through: dt.date, progress: Callable[[str], None]
 ) -> Trained:
-    """Selects a demand model for each level by backtests; the gate is on the error of sums and on
-    bias.
+    """Selects a demand model for each level by backtests.
+
+    The gate is on the error of the sum over the horizon and on bias.
 
     Args:
         warehouse: the demand series up to `through`.

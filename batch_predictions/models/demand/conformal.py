@@ -124,7 +124,7 @@ class ConformalCalibration:
 
 
 def _error_scale(mean: Doubles) -> Doubles:
-    """Scale by which errors are divided: about the standard deviation of counts with these means."""
+    """Scale that errors are divided by: about the standard deviation of counts of these means."""
     return np.asarray(np.sqrt(np.maximum(mean, 0.0) + MIN_SCALE))
 
 

@@ -17,8 +17,9 @@ from batch_predictions.warehouse import Warehouse
 def train_demographic(
     warehouse: Warehouse, settings: Settings, through: dt.date, progress: Callable[[str], None]
 ) -> Trained:
-    """Chooses half-life, uplift and adjustment of the fallback, by cross-validation over hidden
-    users.
+    """Chooses half-life, uplift and adjustment of the fallback by cross-validation.
+
+    Users are hidden fold by fold, and known by their demographics only.
 
     Args:
         warehouse: interactions, demographics and promotions up to `through`.

@@ -89,8 +89,10 @@ class RidgeAdjustment:
         return bool(self.inputs.locations)
 
     def required_users(self, min_users: int) -> int:
-        """Returns 1: the regression borrows from all users, so that a list says little about the
-        single user of a segment."""
+        """Returns 1: the regression is valid for segments of a single user too.
+
+        It borrows from all users, so that a list says little about the single user of a segment.
+        """
         return 1
 
     def apply(self, counts: SegmentCounts, users: SegmentUsers) -> SegmentShares:

@@ -60,8 +60,9 @@ class RidgeFit:
         self._level = self._item_means + DAMPING_USERS * np.log(2.0) / number
 
     def solve(self, penalty: float) -> RidgeAdjustment:
-        """Solves the regression for a penalty (> 0), in users: the effect of an input that this
-        many users have is halved.
+        """Solves the regression for a penalty (> 0), in users.
+
+        The effect of an input that this many users have is halved.
 
         Raises:
             ValueError: the penalty is not positive.

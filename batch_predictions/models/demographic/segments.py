@@ -185,7 +185,7 @@ class SegmentCounts:
 
     @classmethod
     def from_table(cls, counts: pa.Table) -> SegmentCounts:
-        """Reads rows age_bracket, gender, location, item_id, weight (double, >= 0), in any order."""
+        """Reads rows age_bracket, gender, location, item_id, weight (double, >= 0) in any order."""
         from scipy.sparse import csr_matrix
 
         leaves, rows = encode_leaves(counts)
@@ -217,8 +217,7 @@ SegmentShares: TypeAlias = Callable[[str, Segment], Doubles]
 
 
 class SegmentAdjustment(Protocol):
-    """The protocol of adjustments: how the items' shares of a segment differ from those of all
-    users.
+    """Protocol of adjustments of the items' shares from those of all users to a segment's.
 
     Popularity changes daily, preferences of segments slowly: an adjustment is trained every week
     and applied to the counts of each day.

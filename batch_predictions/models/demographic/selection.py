@@ -181,7 +181,7 @@ class _Selector:
         self.segment_verdict = "all users have the same demographics"
 
     def evaluate_uplift(self, changes: PromotionChanges, weeks: PromotionWeeks | None) -> None:
-        """Evaluates popularity times the uplift of promotions, which serves where it gains at all."""
+        """Evaluates popularity times the uplift of promotions: it serves where it gains at all."""
         fitted = PromotionUpliftCV.fit(self.evaluation, changes, self.half_life, weeks)
         uplift = fitted.uplift
         if uplift is None:

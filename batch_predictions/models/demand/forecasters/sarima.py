@@ -145,8 +145,7 @@ class Sarima(PerSeriesForecaster):
         return {"effects": coefficients[:, coefficients.shape[1] - len(covariates) - 1 :]}
 
     def _regression_part(self, panel: Panel, horizon: int) -> Doubles:
-        """Sums the effects of holidays and covariates, (n, t + horizon); 0 for series without a
-        fit."""
+        """Sums the effects of holidays and covariates, (n, t + horizon); 0 for unfitted series."""
         total = np.zeros((len(panel), panel.n_columns + horizon))
         if "effects" not in self.series_table:
             return total

@@ -118,7 +118,7 @@ class SeasonalAdjustment:
 
 
 def is_seasonal(y: Doubles, period: int) -> bool:
-    """Returns whether the autocorrelation at one season passes a 90 % test (Bartlett's variance)."""
+    """Returns whether the autocorrelation at one season passes a 90 % test (Bartlett)."""
     if period < 2 or len(y) < 3 * period or np.ptp(y) == 0:
         return False
     centred = y - y.mean()

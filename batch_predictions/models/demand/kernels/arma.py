@@ -172,8 +172,9 @@ def stationary(phi: Any, theta: Any, lags: int, gain: Any) -> float:
 def run_filter(
     w: Any, phi: Any, theta: Any, lags: int, state: Any, gain: Any, change: Any, out: Any
 ) -> bool:
-    """Runs the Kalman filter over w; `state` ends as the prediction of the value after the last
-    one.
+    """Runs the Kalman filter over w.
+
+    `state` ends as the prediction of the value after the last one.
 
     `change` is the vector of the covariance's rank-one change. `out` receives the sum of squared
     scaled errors, the sum of the log variances, and the number of steps until the covariance was

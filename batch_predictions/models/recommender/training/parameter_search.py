@@ -78,7 +78,7 @@ class Trial:
 
 @dataclass
 class ParameterSearch:
-    """What a search tried and chose.
+    """The result of a parameter search: the trials, and the trainer with the chosen parameters.
 
     Attributes:
         trainer: with the chosen parameters.
