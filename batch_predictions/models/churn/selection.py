@@ -75,7 +75,7 @@ class ChurnTrainingConfig:
 
 @dataclass(frozen=True)
 class ChurnSelection:
-    """The result of a selection.
+    """The result of the selection of a churn model.
 
     Attributes:
         model: the model that serves.

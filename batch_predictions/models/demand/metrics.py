@@ -37,7 +37,7 @@ class RatioMetric:
 
     @property
     def value(self) -> float:
-        """The ratio; 0 where the denominator is 0."""
+        """Ratio of the sums over series; 0 where the denominator is 0."""
         return _ratio(self.numerator.sum(), self.denominator.sum())
 
     def resample(self, seed: int) -> Doubles:
@@ -52,7 +52,7 @@ class RatioMetric:
         )
 
     def interval(self, seed: int) -> Interval:
-        """The value with its 95 % interval."""
+        """Computes the ratio with its 95 % bootstrap interval over series."""
         return percentile_interval(self.value, self.resample(seed), len(self.numerator))
 
 

@@ -78,7 +78,7 @@ class BacktestConfig:
 
 @dataclass(frozen=True)
 class SelectedForecaster:
-    """The result of a selection.
+    """The result of the selection of a panel's forecaster.
 
     Attributes:
         model: the winner, fitted on all columns, with calibrated quantiles; None where it did not

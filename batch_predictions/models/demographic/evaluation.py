@@ -136,7 +136,7 @@ class ColdStartEvaluation:
     def evaluate_popularity(
         self, half_lives: Sequence[float], factors: Factors | None = None
     ) -> dict[float, UserMetrics]:
-        """One list for all users with each half-life in days; infinity is all-time popularity.
+        """Evaluates one list for all users with each half-life in days; infinity: all-time.
 
         Args:
             half_lives: days.

@@ -183,7 +183,7 @@ class SegmentRanker:
 
 
 def _iterate_segments(segments: pa.Table) -> Iterator[tuple[str, Segment]]:
-    """Each row's level and segment."""
+    """Yields the level and the segment of each row."""
     columns = [segments[name].to_pylist() for name in ("segment_level", *TRAITS)]
     for level, *values in zip(*columns, strict=True):
         if level not in LEVELS:

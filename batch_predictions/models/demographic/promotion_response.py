@@ -45,7 +45,7 @@ def promoted_shares(weeks: pa.Table, items: pa.StringArray) -> Doubles:
 
 
 def fit_responses(shares_of_shops: Doubles, events: Doubles) -> tuple[Doubles, float]:
-    """Each item's slope, (m,), and the common slope.
+    """Fits each item's slope, (m,), and the common slope.
 
     Args:
         shares_of_shops: rows of nan where promotions are unknown, (weeks, m).

@@ -40,7 +40,7 @@ ALL: Segment = (None, None, None)
 
 
 def segment_of(level: str, leaf: Sequence[str | None]) -> Segment:
-    """The leaf's segment at a level."""
+    """Returns the segment of a leaf at a level."""
     age, gender, location = (
         value if trait in LEVELS[level] else None for trait, value in zip(TRAITS, leaf, strict=True)
     )
@@ -227,8 +227,11 @@ class SegmentAdjustment(Protocol):
 
     @property
     def uses_location(self) -> bool:
-        """Whether lists differ by location; if not, no level with a location has lists, so that a
-        lookup finds the list by age and gender."""
+        """Whether lists differ by location.
+
+        If not, no level with a location has lists, so that a lookup finds the list by age and
+        gender.
+        """
         ...
 
     def required_users(self, min_users: int) -> int:

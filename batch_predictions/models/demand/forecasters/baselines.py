@@ -15,7 +15,7 @@ LEVEL_SEASONS = 4
 
 
 class SeasonalNaive(Forecaster):
-    """The value of one season ago."""
+    """Forecasts the value of one season ago."""
 
     kind: ClassVar[str] = "seasonal_naive"
 

@@ -23,7 +23,7 @@ from batch_predictions.models.demand.panel import Doubles, Panel
 
 @dataclass(frozen=True)
 class AverageForecasterParams(ForecasterParams):
-    """Parameters of `AverageForecaster`.
+    """Parameters of the forecaster `AverageForecaster`.
 
     Attributes:
         members: names of the forecasters that are averaged.
@@ -54,7 +54,7 @@ class AverageForecaster(EnsembleForecaster):
 
 @dataclass(frozen=True)
 class SelectorParams(ForecasterParams):
-    """Parameters of `PerSeriesSelector`.
+    """Parameters of the forecaster `PerSeriesSelector`.
 
     Attributes:
         default: name of the member that forecasts series without a champion.

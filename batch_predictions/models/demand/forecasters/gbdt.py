@@ -45,7 +45,7 @@ LIGHTGBM_FIXED = {
 
 @dataclass(frozen=True)
 class GBDTForecasterParams(ForecasterParams):
-    """Parameters of `GBDTForecaster`.
+    """Parameters of the forecaster `GBDTForecaster`.
 
     Attributes:
         horizon: steps that are learned; None: two seasons.

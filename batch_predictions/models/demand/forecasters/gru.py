@@ -47,7 +47,7 @@ SCALING = ("centre", "width")
 
 @dataclass(frozen=True)
 class GRUParams(ForecasterParams):
-    """Parameters of `GRUForecaster`.
+    """Parameters of the forecaster `GRUForecaster`.
 
     Attributes:
         horizon: steps that are learned; None: two seasons.

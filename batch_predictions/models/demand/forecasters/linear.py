@@ -55,7 +55,7 @@ class LinearRegression(PerSeriesForecaster):
         return clip_forecasts(forecasts)
 
     def methods(self, panel: Panel) -> list[str]:
-        """This method, or `mean28_weekday` for series that were not fitted."""
+        """Names each series' method: this one, or `mean28_weekday` where it was not fitted."""
         return [self.name if row >= 0 else Mean28.kind for row in self.table_rows(panel)]
 
     def _design_matrix(self, panel: Panel, horizon: int) -> Doubles:

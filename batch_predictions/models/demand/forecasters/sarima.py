@@ -34,7 +34,7 @@ STARTS_IF_MULTIMODAL = 3
 
 @dataclass(frozen=True)
 class SarimaParams(ForecasterParams):
-    """Parameters of `Sarima`.
+    """Parameters of the forecaster `Sarima`.
 
     Attributes:
         order: p, d, q, P, D, Q.

@@ -48,7 +48,7 @@ class SeasonallyAdjustedForecaster(Forecaster):
 
 
 class Naive2(SeasonallyAdjustedForecaster):
-    """The last seasonally adjusted value."""
+    """Forecasts the last seasonally adjusted value."""
 
     kind: ClassVar[str] = "naive2"
 

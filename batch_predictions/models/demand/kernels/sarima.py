@@ -51,7 +51,7 @@ def differencing_polynomial(order: Any) -> Any:
 
 @njit_cached
 def difference(y: Any, delta: Any, w: Any) -> None:
-    """w[t] = sum of delta[j] y[t + lags - j] over the lags j of the differencing polynomial.
+    """Differences a series: w[t] = sum of delta[j] y[t + lags - j] over the polynomial's lags j.
 
     Args:
         y: values, (t,).

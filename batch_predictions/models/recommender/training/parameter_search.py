@@ -57,7 +57,7 @@ Setting: TypeAlias = Mapping[str, float]
 
 @dataclass(frozen=True)
 class Trial:
-    """One setting in one round.
+    """A setting of a generator or the ranker that was evaluated in a round of a search.
 
     Attributes:
         name: the generator, or `ranker`.
@@ -182,7 +182,7 @@ def _rounds(
 
 @dataclass
 class _SuccessiveHalving:
-    """The search of one generator.
+    """Successive halving over the parameters of one generator.
 
     Attributes:
         name: the generator.
