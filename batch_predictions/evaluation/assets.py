@@ -25,7 +25,14 @@ if TYPE_CHECKING:
 def compute_metrics(
     metrics: Sequence[RealizedMetric], warehouse: Warehouse, settings: Settings, day: dt.date
 ) -> pa.Table:
-    """Rows of all metrics as of the end of a day; metrics without a value are left out."""
+    """Computes the rows of all metrics as of the end of a day, without those that have no value.
+
+    Args:
+        metrics: declarations.
+        warehouse: predictions, and what happened since.
+        settings: of this home.
+        day: the last day that is known.
+    """
     rows = [row for metric in metrics for row in metric.compute(warehouse, settings, day)]
     return arrow_rows(REALIZED_METRICS, (row for row in rows if row["value"] is not None))
 

@@ -1,4 +1,4 @@
-"""A daily table of `evaluation` as a Dagster asset: it reads what there is, and needs nothing."""
+"""A daily table of `evaluation` as a Dagster asset, which needs none of its inputs."""
 
 # No `from __future__ import annotations`: Dagster reads the type of `context` itself.
 import datetime as dt
@@ -26,7 +26,7 @@ def daily_evaluation_asset(
     plot: Callable[[Warehouse, str], "Figure | None"],
     metadata: Callable[[Warehouse, str], Mapping[str, Any]] = lambda warehouse, day: {},
 ) -> dg.AssetsDefinition:
-    """The asset `evaluation/<table>`.
+    """Builds the daily asset `evaluation/<table>`, which needs none of its inputs.
 
     Args:
         table: that it writes, by day.

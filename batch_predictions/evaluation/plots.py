@@ -16,7 +16,7 @@ COLOURS = ("#4c78a8", "#f58518", "#54a24b", "#e45756", "#72b7b2", "#b279a2")
 
 
 class MetricPlot(NamedTuple):
-    """Metrics that are drawn together.
+    """Declares a plot of several realized metrics of a model.
 
     Attributes:
         name: as the plot's key in the metadata.
@@ -80,7 +80,13 @@ METRIC_PLOTS = (
 
 
 def plot_metrics(warehouse: Warehouse, metric_plot: MetricPlot, day: str) -> Figure | None:
-    """The metrics of a plot over the last 90 days, with 95 % intervals; None without any."""
+    """Draws the metrics of a plot over the last 90 days, with 95 % intervals; None without any.
+
+    Args:
+        warehouse: with `evaluation.realized_metrics`.
+        metric_plot: the metrics to draw.
+        day: last day of the plot, ISO date.
+    """
     last = as_date(day)
     rows = warehouse.query(
         """select date, metric, value, lower, upper from evaluation.realized_metrics

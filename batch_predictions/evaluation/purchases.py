@@ -15,5 +15,11 @@ PURCHASE_DAYS = f"""select distinct user_id, date from {PURCHASES}
 
 
 def purchase_parameters(settings: Settings, after: dt.date, through: dt.date) -> dict[str, Any]:
-    """Parameters of queries with PURCHASE_DAYS: purchases after one day, through another."""
+    """Returns the parameters of queries with PURCHASE_DAYS.
+
+    Args:
+        settings: of this home.
+        after: day before the first day of purchases.
+        through: last day of purchases.
+    """
     return {**feature_parameters(settings), "from": after, "date": through}

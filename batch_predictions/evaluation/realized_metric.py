@@ -29,7 +29,13 @@ class RealizedMetric:
 
 
 def realized_row(model: str, metric: str, interval: Interval) -> Row:
-    """A row of `evaluation.realized_metrics`: model, metric, value, lower, upper, n."""
+    """Returns a row of `evaluation.realized_metrics`: model, metric, value, lower, upper, n.
+
+    Args:
+        model: whose predictions are measured.
+        metric: name of the metric.
+        interval: its value with the 95 % interval.
+    """
     row = metric_row(model, metric, interval)
     row["model"] = row.pop("candidate")
     return row

@@ -40,7 +40,7 @@ _ORDERS = """
 
 
 def measure_orders(warehouse: Warehouse, settings: Settings, day: dt.date) -> list[Row]:
-    """How far orders, whose lead time and review period end on a day, covered what was sold.
+    """Measures how far orders whose lead time and review period end on a day covered the demand.
 
     - `fill_rate`: share of the sold units that stock on hand, on order and ordered then covers.
     - `covered`: share of items of which it covers all; to be compared with `service_level`.

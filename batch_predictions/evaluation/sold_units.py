@@ -26,10 +26,16 @@ class SoldUnits(NamedTuple):
 def sold_units(
     warehouse: Warehouse, settings: Settings, after: dt.date, through: dt.date
 ) -> SoldUnits | None:
-    """Units of every series after one day and through another; None where a day was not ingested.
+    """Builds a query for the units of every series; None where a day was not ingested.
 
     Units are those of `features.demand`: lines are capped, returns are subtracted. They are read
     from the tile of daily sales where it is made from the rows as they are now.
+
+    Args:
+        warehouse: with raw interactions.
+        settings: of this home.
+        after: day before the first day of sales.
+        through: last day of sales.
     """
     days = [after + dt.timedelta(days=n + 1) for n in range((through - after).days)]
     if not all(warehouse.path(INTERACTIONS, str(day)).exists() for day in days):

@@ -13,10 +13,15 @@ from batch_predictions.tables import Table
 
 
 def asset_arguments(table: Table, query: str, partitions: Partitions) -> dict[str, Any]:
-    """Arguments of `dg.asset` for a daily table that one query computes; all but `deps`.
+    """Builds the arguments of `dg.asset`, except `deps`, for a daily table that a query computes.
 
     The code version is a hash of the query, so that the UI shows which partitions an older query
     wrote.
+
+    Args:
+        table: that the asset writes.
+        query: the SQL that computes a day's rows.
+        partitions: of the home.
     """
     return {
         "name": table.name,

@@ -19,12 +19,17 @@ IS_EXCLUDED = f"""(
 
 
 def is_purchase(types: str) -> str:
-    """Whether an interaction is a purchase; a negative quantity is a return."""
+    """Builds the SQL condition that an interaction is a purchase.
+
+    A negative quantity is a return.
+    """
     return f"({_IS_OF_TYPES.format(types=types)} and coalesce(quantity, 0) >= 0)"
 
 
 def is_counted(types: str) -> str:
-    """Whether units and amount of an interaction count: a purchase, or a return.
+    """Builds the SQL condition that units and amount of an interaction count.
+
+    They count for a purchase and for a return.
 
     A return is subtracted: its quantity and amount are negative. Returns do not count with
     `source.returns: exclude`.

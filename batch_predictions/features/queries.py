@@ -23,7 +23,7 @@ _FIRST_DAY = "DATE '0001-01-01'"
 
 
 def sql(name: str, *, tiles: bool = False, interactions: str = RAW_INTERACTIONS) -> str:
-    """The query in `features/sql/<name>.sql`.
+    """Reads the query in `features/sql/<name>.sql`.
 
     In the file, `{is_excluded}`, `{is_purchase TYPES}` and `{is_counted TYPES}` stand for the
     conditions of `features/conditions.py`, and `{query NAME}` for the query of that name;
@@ -122,7 +122,7 @@ def user_item_history(item_state: str) -> str:
 
 
 def parameters(settings: Settings) -> dict[str, Any]:
-    """What the queries bind besides `$date`."""
+    """Returns the parameters that the queries bind besides `$date`."""
     source = registry.build_source(settings.source, read_state(settings.home))
     event_types = registry.event_types(settings)
     excluded = settings.source.exclude_items or source.exclude_items

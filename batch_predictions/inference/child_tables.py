@@ -30,7 +30,14 @@ ChildTables = Mapping[str, Table]
 
 
 def declaration_errors(table: Table, key: Sequence[str], column: str, child: Table) -> list[str]:
-    """Why a table cannot be the child table of a prediction; empty where it can."""
+    """Explains why a table cannot be the child table of a prediction; empty where it can.
+
+    Args:
+        table: main table of the prediction.
+        key: key columns of the prediction.
+        column: of the scorer's rows, which holds the child rows.
+        child: the table to check.
+    """
     names = [child_column.name for child_column in child.columns]
     missing = [name for name in key if name not in names]
     errors = [f"it lacks the key's {', '.join(missing)}"] if missing else []
@@ -85,7 +92,14 @@ def validate_columns(
 
 
 def rows_query(column: str, child: Table, manifest: StagingManifest, files: Sequence[Path]) -> str:
-    """A query for the rows of a child table; excluded keys have none."""
+    """Builds a query for the rows of a child table; excluded keys have none.
+
+    Args:
+        column: of the results, which holds the child rows.
+        child: the child table.
+        manifest: of the staged partition.
+        files: Parquet files of all results.
+    """
     columns = [*manifest.key]
     if "model_version" in {child_column.name for child_column in child.columns}:
         columns.append(f"{quote_literal(manifest.model_version)}::VARCHAR as model_version")
@@ -94,7 +108,14 @@ def rows_query(column: str, child: Table, manifest: StagingManifest, files: Sequ
 
 
 def lists_query(column: str, child: Table, manifest: StagingManifest, files: Sequence[Path]) -> str:
-    """A query for the lists of a child table: the key, and `lists`."""
+    """Builds a query for the lists of a child table: the key, and `lists`.
+
+    Args:
+        column: of the results, which holds the child rows.
+        child: the child table.
+        manifest: of the staged partition.
+        files: Parquet files of all results.
+    """
     keys = ", ".join(manifest.key)
     types = [pq.read_schema(file).field(column).type for file in files]
     if all(pa.types.is_null(type_) for type_ in types):
@@ -163,7 +184,7 @@ def _validate_schemas(
 
 
 def _schema_problem(schema: pa.Schema, column: str, expected: Sequence[str]) -> str | None:
-    """How a column of lists differs from the expected list of structs; None where it fits."""
+    """Explains how a column differs from the expected list of structs; None where it fits."""
     if column not in schema.names:
         return "there is no such column"
     type_: Any = schema.field(column).type

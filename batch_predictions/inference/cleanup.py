@@ -88,7 +88,7 @@ def remove_stale_drafts(results: Path, now: float | None = None) -> None:
 
 
 def _is_scored(partition: Path) -> bool:
-    """Whether all stages of a partition have all results, or are of another version's format."""
+    """Returns whether all stages of a partition that this version can read have all results."""
     for path in partition.glob(f"staged-*/{MANIFEST}"):
         with suppress(ValidationError):
             if not all(file.exists() for file in result_files(StagingManifest.read(path), path)):

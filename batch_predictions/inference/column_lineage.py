@@ -1,4 +1,4 @@
-"""Which columns a prediction's columns are computed from."""
+"""Lineage of a prediction's columns: the columns that they are computed from."""
 
 from __future__ import annotations
 

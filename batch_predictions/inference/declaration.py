@@ -48,13 +48,13 @@ def _one_week(settings: Settings) -> int:
 
 
 def asset_key_of(table: Table) -> dg.AssetKey:
-    """`<schema>/<name>`."""
+    """Returns the key `<schema>/<name>` of a table's asset."""
     return dg.AssetKey([table.schema, table.name])
 
 
 @dataclass(frozen=True)
 class BatchPrediction:
-    """A declared prediction.
+    """Declares a prediction: the rows to score, the scorer, and the table of the results.
 
     Attributes:
         table: where the predictions are written; declared with `date` or `week` and
@@ -112,12 +112,12 @@ class BatchPrediction:
 
     @property
     def asset_key(self) -> dg.AssetKey:
-        """`predictions/<name>`."""
+        """Key of the asset, `predictions/<name>`."""
         return asset_key_of(self.table)
 
     @property
     def cadence(self) -> Literal["daily", "weekly"]:
-        """How often the table is predicted, from its partition column."""
+        """Cadence of the table's predictions, from its partition column."""
         return "weekly" if self.table.partition == "week" else "daily"
 
     @property

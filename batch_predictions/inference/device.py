@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 def choose_device(setting: str) -> str:
-    """`cuda` or `cpu`.
+    """Chooses the device of torch scorers by a setting: `cuda` or `cpu`.
 
     Args:
         setting: `auto`, `cpu` or `cuda`; `auto` is `cuda` where torch sees a GPU.

@@ -40,7 +40,7 @@ OnStart = Callable[[str, int, int], None]
 
 @dataclass(frozen=True)
 class ScoreSummary:
-    """What one call of `score` did.
+    """Summary of a call of `score`: rows, time and devices.
 
     Attributes:
         scored_rows: rows that this call scored.

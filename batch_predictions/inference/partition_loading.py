@@ -33,6 +33,12 @@ def load_partition(
 
     Child tables are written first: who reads a partition of the main table finds its child rows.
     After a crash in between, the child tables are new and the main table is old, both complete.
+
+    Args:
+        warehouse: where the tables are.
+        table: main table of the prediction.
+        manifest_path: of the staged partition, whose results are validated.
+        child_tables: by the column of the results that holds their rows.
     """
     manifest = StagingManifest.read(manifest_path)
     files = result_files(manifest, manifest_path)

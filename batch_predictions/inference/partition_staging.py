@@ -45,7 +45,13 @@ def engine_folder(settings: Settings) -> Path:
 def sql_parameters(
     prediction: BatchPrediction, partition: str, settings: Settings
 ) -> dict[str, Any]:
-    """Values that a declaration's SQL may bind: `$date` or `$week`, and its parameters."""
+    """Returns the values that a declaration's SQL may bind: `$date` or `$week`, and its parameters.
+
+    Args:
+        prediction: the declaration.
+        partition: ISO date of the day, or of the week's Monday.
+        settings: of this home.
+    """
     parameters = dict(prediction.parameters(settings))
     return {**parameters, str(prediction.table.partition): as_date(partition)}
 
@@ -59,6 +65,13 @@ def stage_partition(
 ) -> Path:
     """Stages one partition with the model that serves it; returns the manifest's path.
 
+    Args:
+        prediction: the declaration.
+        partition: ISO date of the day, or of the week's Monday.
+        warehouse: with the tables that the prediction's SQL reads.
+        models: the model store.
+        settings: of this home.
+
     Raises:
         ModelError: no model serves the partition, or the newest is too old.
     """
@@ -70,7 +83,13 @@ def stage_partition(
 def find_serving_model(
     prediction: BatchPrediction, partition: str, models: ModelStore, settings: Settings
 ) -> ServingModel:
-    """The model that serves a partition, with its files verified.
+    """Finds the model that serves a partition, and verifies its files.
+
+    Args:
+        prediction: the declaration.
+        partition: ISO date of the day, or of the week's Monday.
+        models: the model store.
+        settings: of this home.
 
     Raises:
         ModelError: no model serves the partition, the newest is too old, or its files are damaged.
@@ -88,7 +107,14 @@ def find_serving_model(
 def staging_spec(
     prediction: BatchPrediction, partition: str, model: ServingModel, settings: Settings
 ) -> StagingSpec:
-    """What `staging.stage` writes for one partition of a declaration."""
+    """Builds the input of `staging.stage` for one partition of a declaration.
+
+    Args:
+        prediction: the declaration.
+        partition: ISO date of the day, or of the week's Monday.
+        model: that serves the partition.
+        settings: of this home.
+    """
     model_parameters = {f"model_{name}": value for name, value in model.parameters.items()}
     return StagingSpec(
         table=prediction.table,

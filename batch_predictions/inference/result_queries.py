@@ -25,7 +25,14 @@ from batch_predictions.warehouse.path_sql import quote_files
 def results_query(
     table: Table, manifest: StagingManifest, manifest_path: Path, child_tables: ChildTables
 ) -> str:
-    """A query for the scorer's rows of all shards, `excluded` included, without child lists."""
+    """Builds a query for the scorer's rows of all shards, `excluded` included, without child lists.
+
+    Args:
+        table: main table of the prediction.
+        manifest: of the staged partition.
+        manifest_path: its file, beside which the results are found.
+        child_tables: by the column of the results that holds their rows.
+    """
     if manifest.shards:
         files = quote_files(result_files(manifest, manifest_path))
         options = "union_by_name=true, hive_partitioning=false"
@@ -41,10 +48,16 @@ def results_query(
 def result_views(
     warehouse: Warehouse, table: Table, manifest_path: Path, child_tables: ChildTables
 ) -> Iterator[duckdb.DuckDBPyConnection]:
-    """A connection with temporary views of the results.
+    """Opens a connection with temporary views of the results.
 
     The views are `staged`, `new_rows` and `excluded_rows`, and for every child table
     `lists_<column>` (the lists of scored keys) and `new_<column>` (its rows).
+
+    Args:
+        warehouse: to connect to.
+        table: main table of the prediction.
+        manifest_path: of the staged partition.
+        child_tables: by the column of the results that holds their rows.
 
     Raises:
         WarehouseError: the column of a child table does not fit it.

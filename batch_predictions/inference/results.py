@@ -42,12 +42,12 @@ def save_result(content: bytes | pa.Buffer, path: Path) -> None:
 
 
 def digest_path(path: Path) -> Path:
-    """The file with the SHA-256 of a result, in hexadecimal."""
+    """Returns the path of the file with the SHA-256 of a result, in hexadecimal."""
     return path.with_suffix(".sha256")
 
 
 def is_intact(path: Path) -> bool:
-    """Whether a result exists and has its hash.
+    """Returns whether a result exists and has its hash.
 
     Results are not fsynced, for they can be scored again: after a power failure a file may have its
     name and not its bytes.
@@ -110,7 +110,7 @@ def _column_paths(
 
 
 def _is_text(type_: Any) -> bool:
-    """Whether a column is stored with a dictionary: text, and columns that have one already."""
+    """Returns whether a column is stored with a dictionary: text, or one that already is."""
     return (
         pa.types.is_string(type_)
         or pa.types.is_large_string(type_)

@@ -45,7 +45,7 @@ def metrics_in(schema: pa.Schema) -> dict[str, ScorerMetric]:
 
 @dataclass(frozen=True)
 class ScorerContext:
-    """What a scorer is opened with: files and plain values, so that any worker can open it.
+    """The files and plain values that a scorer is opened with, so that any worker can open it.
 
     Attributes:
         model: folder of the model's files; None for predictions without a model.
@@ -62,7 +62,7 @@ class ScorerContext:
     block_mb: int = 256
 
     def lookup_table(self, name: str) -> pa.Table:
-        """The rows of a lookup table."""
+        """Reads the rows of a lookup table."""
         return pq.read_table(self.lookup_tables[name])
 
 
@@ -94,7 +94,9 @@ class Scorer(Protocol):
 
 
 def uses_gpu(scorer: type[Scorer], model: Path | None) -> bool:
-    """Whether the scorer runs on a GPU where there is one: unless it declares `uses_gpu = False`.
+    """Returns whether the scorer runs on a GPU where there is one.
+
+    It does unless it declares `uses_gpu = False`.
 
     A scorer that does not use a GPU gets one instance per core, not per GPU, and its Ray actors
     request no GPU. `uses_gpu` may also be a class method that takes the model's folder.
@@ -104,5 +106,5 @@ def uses_gpu(scorer: type[Scorer], model: Path | None) -> bool:
 
 
 def scorer_name(scorer: type[Scorer]) -> str:
-    """`module:Class`, from which a worker imports the scorer."""
+    """Returns `module:Class`, from which a worker imports the scorer."""
     return f"{scorer.__module__}:{scorer.__qualname__}"

@@ -1,4 +1,4 @@
-"""What a worker does in a thread, a process or a Ray actor: open a scorer and score shards.
+"""Opens a scorer and scores shards: the work of a thread, a process or a Ray actor.
 
 A worker receives plain strings: the manifest's path and names of shards. It reads and writes the
 shared folder itself, so that no rows pass between processes or machines.
@@ -31,7 +31,7 @@ class StageTimings(NamedTuple):
     writing: float = 0.0
 
     def plus(self, timings: StageTimings) -> StageTimings:
-        """The sum, stage by stage."""
+        """Adds the seconds of another instance, stage by stage."""
         return StageTimings(*(a + b for a, b in zip(self, timings, strict=True)))
 
     def shares(self) -> dict[str, float]:
@@ -61,7 +61,7 @@ class Worker:
         self.scorer: Scorer | None = None
 
     def open(self) -> Scorer:
-        """The scorer; the first call loads the plugins, then the scorer and its model."""
+        """Opens the scorer; the first call loads the plugins, then the scorer and its model."""
         if self.scorer is None:
             set_current_device(self.device)
             lookup_files = self.manifest.lookup_tables
@@ -105,7 +105,13 @@ def load_scorer_class(manifest: StagingManifest) -> Any:
 
 
 def score_shard(scorer: Scorer, manifest_path: Path, shard: Shard) -> StageTimings:
-    """Reads one shard, scores it and writes its result."""
+    """Reads one shard, scores it and writes its result.
+
+    Args:
+        scorer: an opened scorer.
+        manifest_path: of the staged partition, beside which the shards are.
+        shard: to score.
+    """
     started = time.perf_counter()
     rows = read_shard(scorer, manifest_path.parent / shard.name)
     read = time.perf_counter()

@@ -99,7 +99,7 @@ class StagingSpec:
         return values
 
     def manifest(self, shards: list[Shard], lookup_files: dict[str, str]) -> StagingManifest:
-        """The manifest of the written shards and lookup tables."""
+        """Builds the manifest of the written shards and lookup tables."""
         return StagingManifest(
             table=self.table.qualified,
             partition=self.partition,
@@ -265,7 +265,7 @@ def _validate_keys(
 
 
 def _is_equal(draft: Path, staged: Path) -> bool:
-    """Whether a stage has all files of a draft, byte for byte."""
+    """Returns whether a stage has all files of a draft, byte for byte."""
     try:
         return all(filecmp.cmp(staged / file.name, file, shallow=False) for file in draft.iterdir())
     except FileNotFoundError:

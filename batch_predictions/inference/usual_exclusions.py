@@ -1,4 +1,4 @@
-"""Whether a prediction leaves out more keys than usual."""
+"""Checks whether a prediction leaves out more keys than usual."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ MAX_FACTOR = 2.0
 def unusual_exclusions(
     warehouse: Warehouse, table: Table, day: dt.date, eligible: int, limits: ChecksSettings
 ) -> str:
-    """What is unusual of the keys that have no prediction on a day; empty if nothing is.
+    """Explains why a day has unusually many keys without a prediction; empty if it has not.
 
     Args:
         warehouse: with `predictions.exclusions` of the day and of earlier ones.

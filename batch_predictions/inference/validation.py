@@ -74,7 +74,7 @@ class ValidationResult:
 
     @property
     def passed(self) -> bool:
-        """Whether the partition may be replaced."""
+        """Whether no check was violated, so that the partition may be replaced."""
         return not any(self.violations.values())
 
 
@@ -86,7 +86,15 @@ def validate(
     parameters: Mapping[str, Any],
     child_tables: Mapping[str, Table] = {},
 ) -> ValidationResult:
-    """Counts keys and runs the checks; writes nothing.
+    """Validates the results of a partition: counts keys and runs the checks; writes nothing.
+
+    Args:
+        warehouse: for the tables that checks read.
+        table: main table of the prediction.
+        manifest_path: of the staged partition.
+        checks: queries that count violations.
+        parameters: values that the checks may bind.
+        child_tables: by the column of the results that holds their rows.
 
     Raises:
         WarehouseError: a result is missing or damaged, or the column of a child table does not fit

@@ -128,7 +128,13 @@ def restore_log(models: ModelStore, warehouse: Warehouse, part: Mapping[str, str
 
 
 def log_decision(warehouse: Warehouse, decision: Decision, decided_at: dt.datetime) -> None:
-    """Writes a decision to `evaluation.promotions_log`; `decided_at` is UTC."""
+    """Writes a decision to `evaluation.promotions_log`.
+
+    Args:
+        warehouse: receives the row.
+        decision: which version serves from the end of which day.
+        decided_at: time of the decision, UTC.
+    """
     warehouse.replace_partition(
         PROMOTIONS_LOG,
         None,

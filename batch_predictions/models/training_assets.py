@@ -108,7 +108,14 @@ def plot_metric(
     *,
     lower_is_better: bool = False,
 ) -> "Figure | None":
-    """A metric of every candidate with its interval, best on top, the serving one in blue."""
+    """Draws a metric of every candidate with its interval, best on top, the serving one in blue.
+
+    Args:
+        metrics: rows of `evaluation.model_metrics`.
+        metric: to draw.
+        serving: name of the candidate that serves.
+        lower_is_better: whether the metric is an error.
+    """
     rows = sorted(
         (row for row in metrics if row["metric"] == metric and row["value"] is not None),
         key=lambda row: float(row["value"]),

@@ -1,1 +1,1 @@
-"""The predictions: one declaration a module. A further one is one more file."""
+"""The declarations of predictions, one per module. A further prediction is one more file."""

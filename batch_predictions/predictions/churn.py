@@ -27,7 +27,7 @@ class ChurnScorer:
 
     @classmethod
     def open(cls, context: ScorerContext) -> Self:
-        """Loads the model."""
+        """Loads the churn model from its folder."""
         assert context.model is not None
         return cls(ChurnModel.load(context.model))
 

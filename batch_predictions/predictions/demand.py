@@ -73,7 +73,7 @@ class DemandScorer:
         return pa.concat_tables(parts).combine_chunks().to_batches(10**9)[0]
 
     def _exclusion_reasons(self, series: pa.Table, day: dt.date) -> list[str | None]:
-        """Why a series is not forecast; None where it is."""
+        """Explains why a series is not forecast; None where it is."""
         reasons: list[str | None] = []
         lengths = history_lengths(series, day).tolist()
         for days, level in zip(lengths, series["level"].to_pylist(), strict=True):
@@ -90,7 +90,7 @@ class DemandScorer:
     def _forecast_rows(
         self, series: pa.Table, day: dt.date, prediction: DemandPrediction
     ) -> pa.Table:
-        """One row for each series and day of the horizon."""
+        """Builds one row for each series and day of the horizon."""
         n, horizon = prediction.mean.shape
         series_rows = pa.array(np.repeat(np.arange(n), horizon))
         target_dates = [day + dt.timedelta(days=step + 1) for step in range(horizon)]
@@ -159,7 +159,7 @@ def float_values(column: pa.Array | pa.ChunkedArray) -> Doubles:
 
 
 def _excluded_rows(series: pa.Table, reasons: list[str | None]) -> pa.Table:
-    """One row with its reason for every series that is not forecast."""
+    """Builds one row with its reason for every series that is not forecast."""
     is_excluded = pa.array([reason is not None for reason in reasons])
     excluded = series.filter(is_excluded).select(["item_id", "location"])
     columns = {
@@ -192,7 +192,7 @@ _SCHEMA = pa.schema(
 
 
 def parameters(settings: Settings) -> Mapping[str, Any]:
-    """Horizon, shortest history of a series, and the default terms of orders."""
+    """Returns horizon, shortest history of a series, and the default terms of orders."""
     demand = settings.demand
     return {
         "horizon": demand.horizon,

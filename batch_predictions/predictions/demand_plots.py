@@ -45,7 +45,7 @@ def plot_forecasts(warehouse: Warehouse, day: str) -> Figure | None:
 def _plot_series(
     warehouse: Warehouse, day: str, series: dict[str, Any], ax: Any, label: str
 ) -> None:
-    """One series of `features.demand`."""
+    """Draws one series of `features.demand` with its forecast."""
     forecasts = warehouse.query(
         """select f.target_date, f.mean, f.q05, f.q10, f.q25, f.q75, f.q90, f.q95, f.method
         from predictions.demand_forecasts f

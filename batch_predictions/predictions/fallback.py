@@ -26,7 +26,7 @@ NO_POPULAR_ITEM = "no user interacted with an available item in the last fallbac
 
 
 class DemographicScorer:
-    """Ranks items for segments.
+    """Ranks items for demographic segments.
 
     Recency-weighted popularity of the day, times the uplift of the coming week's promotions and the
     segment's adjustment, as the week's training chose them.
@@ -72,7 +72,7 @@ class DemographicScorer:
 
 
 def parameters(settings: Settings) -> Mapping[str, Any]:
-    """k, the users that a segment needs, and the days of which popularity is counted."""
+    """Returns k, the users that a segment needs, and the days of which popularity is counted."""
     return {
         **event_types(settings).parameters(),
         "k": settings.fallback.k,
@@ -82,7 +82,7 @@ def parameters(settings: Settings) -> Mapping[str, Any]:
 
 
 def plot(warehouse: Warehouse, day: str) -> Figure | None:
-    """By age bracket, how many items of its list are not on the list of all users."""
+    """Draws how many items of each age bracket's list are not on the list of all users."""
     rows = warehouse.query(
         """with lists as (
             select segment_level, age_bracket, item_id

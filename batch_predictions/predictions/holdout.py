@@ -8,7 +8,9 @@ from __future__ import annotations
 
 
 def hash_fraction_sql(audience: str, user_id: str) -> str:
-    """SQL of a number in [0, 1), uniform over customers; the holdout is those below its share.
+    """Builds SQL of a number in [0, 1), uniform over customers.
+
+    The holdout is the customers whose number is below its share.
 
     Args:
         audience: SQL of the list's name.

@@ -120,7 +120,7 @@ class ItemScorer:
         corrected: Doubles,
         not_scored: tuple[int, str | None],
     ) -> dict[str, Any]:
-        """A row of the result.
+        """Computes an item's row of the result.
 
         Args:
             item_id: the item.

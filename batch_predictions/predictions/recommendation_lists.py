@@ -56,7 +56,7 @@ class RecommendationLists:
         columns: Positions,
         reasons: npt.NDArray[np.object_],
     ) -> pa.RecordBatch:
-        """One row per item, or one row with the reason why a user has none.
+        """Builds one row per item, or one row with the reason why a user has none.
 
         Args:
             rows: of the n users, as staged.

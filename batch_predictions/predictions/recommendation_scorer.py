@@ -112,13 +112,16 @@ class RecommendationScorer:
 
     @classmethod
     def uses_gpu(cls, model: Path | None) -> bool:
-        """For a linear model that serves alone, whose search runs there; all else is CPU work."""
+        """Returns whether the search runs on a GPU: for a linear model that serves alone."""
         assert model is not None
         return is_linear(model)
 
     @classmethod
     def process_rows(cls, model: Path | None) -> int | None:
-        """Of two stages; the loops of one are compiled, and as fast in threads."""
+        """Returns the rows from which processes are faster than threads; None if they never are.
+
+        They are for models of two stages; the loops of other models are compiled.
+        """
         assert model is not None
         return PROCESS_USERS if is_two_stage(model) else None
 
@@ -139,7 +142,7 @@ class RecommendationScorer:
         return with_metrics(result, self._metrics(rows.num_rows))
 
     def _metrics(self, users: int) -> dict[str, ScorerMetric]:
-        """How many weeks of promotions were known, where more than the coming one are planned."""
+        """Reports the known weeks of promotions, where more than the coming one are planned."""
         if self.planned_weeks > 1 and users:
             return {"planned_weeks_known": ScorerMetric(mean=self.known_weeks, sample_size=users)}
         return {}
@@ -190,13 +193,13 @@ class RecommendationScorer:
 
 
 def _is_in(items: pa.StringArray, ids: pa.Array) -> npt.NDArray[np.bool_]:
-    """Whether each item is among some ids, (m,)."""
+    """Returns whether each item is among some ids, (m,)."""
     is_in = pc.is_in(items, value_set=pc.cast(ids, pa.string()))
     return np.asarray(is_in.to_numpy(zero_copy_only=False), dtype=bool)
 
 
 def _category_codes(table: pa.Table, items: pa.StringArray) -> npt.NDArray[np.int64]:
-    """The category of every item as a number, -1 where it is unknown, (m,)."""
+    """Numbers the category of every item, -1 where it is unknown, (m,)."""
     _, codes = encode_ids(table["category"])
     rows = positions_in(items, pc.cast(table["item_id"].combine_chunks(), pa.string()))
     is_unknown = pc.equal(table["category"].combine_chunks(), "unknown")

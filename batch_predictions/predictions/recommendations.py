@@ -25,7 +25,7 @@ AUDIENCE_DEPTH = 200
 
 
 def parameters(settings: Settings) -> Mapping[str, Any]:
-    """k, the rules, and how far back a history goes."""
+    """Returns k, the rules, and how far back a history goes."""
     config = settings.recommendations
     kept_scores = config.kept_scores
     if kept_scores is None:
@@ -48,7 +48,10 @@ def parameters(settings: Settings) -> Mapping[str, Any]:
 
 
 def plot(warehouse: Warehouse, day: str) -> Figure | None:
-    """To how many users each item is recommended; a steep curve offers only the hits."""
+    """Draws the number of users to whom each item is recommended.
+
+    A steep curve offers only the most popular items.
+    """
     counts = warehouse.query(
         """select count(*) as users from predictions.recommendations where date = $date
         group by item_id order by users desc""",

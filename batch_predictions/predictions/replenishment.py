@@ -100,7 +100,7 @@ class OrderScorer:
         return pa.RecordBatch.from_pydict(columns)
 
     def _exclusion_reason(self, sums: Mapping[int, Any], cycle_days: int) -> str | None:
-        """Why there is no order; None where there is one."""
+        """Explains why there is no order for an item; None where there is one."""
         if cycle_days > self.horizon:
             return (
                 f"lead time and review period are {cycle_days} days, longer than "

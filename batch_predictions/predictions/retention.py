@@ -60,7 +60,7 @@ class RetentionScorer:
         }
 
     def _exclusion_reason(self, row: Mapping[str, Any]) -> str | None:
-        """Why a customer is not in the audience; None for one who is."""
+        """Explains why a customer is not in the audience; None for one who is."""
         if row["listed_on"] is not None:
             return f"listed on {row['listed_on']}, less than {self.quiet_days} days ago"
         if row["churn_probability"] < self.min_churn_probability:
@@ -71,7 +71,7 @@ class RetentionScorer:
 
 
 def _reason(row: Mapping[str, Any]) -> str:
-    """Why a customer is in the audience."""
+    """Explains why a customer is in the audience."""
     parts = [f"no purchase for {_days(row['days_inactive'])}"]
     if row["gap_mean"]:
         parts.append(f"buys every {_days(round(row['gap_mean']))} on average")

@@ -25,7 +25,7 @@ UNTRAINED = (
 
 
 class ReviewScorer:
-    """Probabilities and sentiment of reviews.
+    """Scores reviews: probabilities of the classes, and the sentiment.
 
     A text is scored by the classifier of its language. Where there is none it is not scored; the
     reason names its language.

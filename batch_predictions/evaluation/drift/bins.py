@@ -47,9 +47,15 @@ class Counts:
 def make_bins(
     warehouse: Warehouse, table: Table, columns: Sequence[Column], day: dt.date
 ) -> dict[str, Bins]:
-    """Bins by the rows of a day, by name of the column.
+    """Makes bins from the rows of a day, by name of the column.
 
     Without columns of text that have too many values; empty where the day has no rows.
+
+    Args:
+        warehouse: with the table.
+        table: whose columns are compared.
+        columns: of the table.
+        day: whose rows make the bins.
     """
     where = _rows_of(table)
     rows = warehouse.value(f"select count(*) {where}", {"day": day})
@@ -83,7 +89,15 @@ def count_rows(
     bins: Mapping[str, Bins],
     day: dt.date,
 ) -> dict[str, Counts]:
-    """The rows of a day in the bins of each column, by its name; numbers in one scan."""
+    """Counts the rows of a day in the bins of each column, by its name; numbers in one scan.
+
+    Args:
+        warehouse: with the table.
+        table: whose columns are compared.
+        columns: of the table.
+        bins: by name of the column.
+        day: whose rows are counted.
+    """
     where, parameters = _rows_of(table), {"day": day}
     numbers, texts = _by_kind(columns)
     counted = _count_numbers(warehouse, where, numbers, bins, parameters) if numbers else {}
@@ -143,7 +157,10 @@ def _rows_of(table: Table) -> str:
 
 
 def _ends(quantiles: Sequence[float]) -> Bins:
-    """Where bins end. The smallest value has a bin of its own, which many zeros fill."""
+    """Returns the upper ends of bins between quantiles.
+
+    The smallest value has a bin of its own, which many zeros fill.
+    """
     ends = sorted({value for value in quantiles if math.isfinite(value)})
     return (math.nextafter(ends[0], -math.inf), *ends) if ends else ()
 

@@ -1,4 +1,4 @@
-"""Which columns of which tables are compared."""
+"""Selects the tables and columns whose drift is measured."""
 
 from __future__ import annotations
 
@@ -33,5 +33,5 @@ def compared_columns(table: Table) -> list[Column]:
 
 
 def is_category(column: Column) -> bool:
-    """Whether a column has categories: text of few values."""
+    """Returns whether a column has categories: text of few values."""
     return column.name in CATEGORIES and not column.is_number

@@ -49,7 +49,7 @@ def read_histograms(warehouse: Warehouse, day: dt.date) -> dict[tuple[str, str],
 
 
 def compare_histogram(histogram: Histogram) -> dict[str, float]:
-    """The statistics of a column: none where one of the days has no rows."""
+    """Computes the statistics of a column: none where one of the days has no rows."""
     reference, rows = (
         np.array([row[name] for row in histogram], np.int64) for name in ("reference_rows", "rows")
     )
@@ -61,5 +61,5 @@ def compare_histogram(histogram: Histogram) -> dict[str, float]:
 
 
 def has_categories(histogram: Histogram) -> bool:
-    """Whether the column is text."""
+    """Returns whether a histogram's column is text."""
     return any(row["category"] is not None for row in histogram)

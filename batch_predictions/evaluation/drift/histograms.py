@@ -80,7 +80,7 @@ def _freeze(
 def _kept_bins(
     warehouse: Warehouse, reference: dt.date, day: dt.date
 ) -> dict[tuple[str, str], FrozenBins]:
-    """By table and column, those of the earliest histogram since a training."""
+    """Reads the bins, by table and column, of the earliest histogram since a training."""
     rows = warehouse.query(
         f"""select table_name, column_name, bin, upper, category, reference_rows
         from {HISTOGRAMS.qualified}
@@ -103,7 +103,7 @@ def _kept_bins(
 
 
 def _histogram(column: Column, frozen: FrozenBins, counted: Counts) -> Iterator[dict[str, Any]]:
-    """A column's rows, without table and reference."""
+    """Builds the rows of a column's histogram, without table and reference."""
     ends, reference = frozen
     for number in range(MISSING, len(ends) + 2):
         is_end = MISSING < number <= len(ends)

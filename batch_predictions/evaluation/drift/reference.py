@@ -1,4 +1,4 @@
-"""Which day the rows of a table are compared with: the last one of its model's newest training."""
+"""Selects the day to compare a table with: the last one of its model's newest training."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def model_by_table() -> dict[str, str]:
 
 
 def reference_days(models: ModelStore, day: dt.date) -> dict[str, dt.date]:
-    """By table, the last day of the newest training that had ended before a day.
+    """Returns, by table, the last day of the newest training that had ended before a day.
 
     Of predictions that of their model; of features, and of what a rule makes, that of any model. Of
     a home without one, the last day of the newest week that had ended.

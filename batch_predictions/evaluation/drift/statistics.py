@@ -1,4 +1,4 @@
-"""How much two histograms over the same bins differ: PSI, Kolmogorov-Smirnov and Wasserstein."""
+"""Statistics of the difference of two histograms: PSI, Kolmogorov-Smirnov and Wasserstein."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _PRIOR = 0.5
 
 
 def compare_numbers(reference: Rows, rows: Rows, ends: Doubles) -> dict[str, float]:
-    """The statistics of a column of numbers.
+    """Computes how much two histograms of a column of numbers differ.
 
     Args:
         reference: rows of the training's last day without a value, and in each bin, (1 + bins,).

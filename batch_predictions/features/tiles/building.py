@@ -97,7 +97,13 @@ def _unchanged(
 
 
 def is_current(raw_days: RawDays, tile: Tile, day: str) -> bool:
-    """Whether readers as of a day find a tile that was made from the rows and settings of now."""
+    """Returns whether the tile that readers of a day find is made from current rows and settings.
+
+    Args:
+        raw_days: the days of raw.interactions up to `day`.
+        tile: the tile.
+        day: ISO date.
+    """
     warehouse = raw_days.warehouse
     if tile.kind == "running":
         return written_fingerprint(warehouse, tile, day) == raw_days.running_fingerprint(tile, day)

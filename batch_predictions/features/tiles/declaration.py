@@ -51,7 +51,7 @@ class Tile:
 
     @property
     def inputs_sql(self) -> str | None:
-        """The query in `features/sql/<inputs>.sql`."""
+        """The query in `features/sql/<inputs>.sql` for the inputs besides raw days."""
         return sql(self.inputs, tiles=True) if self.inputs else None
 
     @property

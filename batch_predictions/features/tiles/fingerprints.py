@@ -106,7 +106,7 @@ class RawDays:
         ]
 
     def _inputs(self, tile: Tile, day: str) -> dict[tuple[str, str], str]:
-        """What spans depend on besides raw days, by last day and span."""
+        """Reads the further inputs of a tile's spans, besides raw days, by last day and span."""
         if not tile.inputs_sql:
             return {}
         bound = {**self.parameters, "date": as_date(day)}
@@ -117,7 +117,14 @@ class RawDays:
 def written_fingerprint(
     warehouse: Warehouse, tile: Tile, partition: str, part: Mapping[str, str] | None = None
 ) -> str | None:
-    """The fingerprint that a tile's file was written with; None without a file that can be read."""
+    """Reads the fingerprint that a tile's file was written with; None if no file can be read.
+
+    Args:
+        warehouse: with the tile's table.
+        tile: the tile.
+        partition: day of the file, ISO date.
+        part: further keys of the file, such as its span.
+    """
     try:
         metadata = pq.read_metadata(warehouse.path(tile.table, partition, part)).metadata
     except (OSError, pa.ArrowException):

@@ -1,4 +1,4 @@
-"""Whether the tiles that a query reads were made from the raw days as they are now."""
+"""Checks that the tiles that a query reads were made from the raw days as they are now."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from batch_predictions.warehouse import Warehouse, as_date
 def outdated_tiles(
     warehouse: Warehouse, settings: Settings, names: Iterable[str], days: Sequence[str]
 ) -> dict[str, str]:
-    """By day, the first tile that is missing or was made from other rows or settings.
+    """Finds the first tile, by day, that is missing or was made from other rows or settings.
 
     Args:
         warehouse: with raw tables and tiles.
@@ -38,7 +38,14 @@ def outdated_tiles(
 def tile_problems(
     warehouse: Warehouse, settings: Settings, names: Iterable[str], days: Sequence[str]
 ) -> list[str]:
-    """What to do about outdated tiles, one text for all days; empty if there are none."""
+    """Returns what to do about outdated tiles, one text for all days; empty if there are none.
+
+    Args:
+        warehouse: with raw tables and tiles.
+        settings: those that the tiles' queries bind.
+        names: qualified names of the tables that a query reads.
+        days: as of which it reads them, ISO dates.
+    """
     outdated = outdated_tiles(warehouse, settings, names, days)
     return [
         f"{name} of {day} is missing, or was made from other rows or settings than those of now: "

@@ -1,4 +1,4 @@
-"""What the step `load` tells of its partitions: results of checks, and metadata."""
+"""Results of checks, and metadata, that the step `load` reports for its partitions."""
 
 from __future__ import annotations
 
@@ -24,7 +24,13 @@ PACE_FILE = "pace.json"
 def check_result(
     prediction: BatchPrediction, check: Check, validations: Sequence[ValidationResult]
 ) -> dg.AssetCheckResult:
-    """One result for a run; for a range it lists the failing partitions with their counts."""
+    """Builds the result of a check for a run, with the failing partitions and their counts.
+
+    Args:
+        prediction: whose partitions were validated.
+        check: one of its checks.
+        validations: of the run's partitions.
+    """
     failing = {v.partition: v.violations[check.name] for v in validations}
     failing = {partition: count for partition, count in failing.items() if count}
     metadata: dict[str, Any] = {"partitions": len(validations)}

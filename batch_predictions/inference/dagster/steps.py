@@ -55,6 +55,13 @@ def stage(
 ) -> dict[str, str]:
     """Stages every partition; returns the manifests' paths by partition.
 
+    Args:
+        context: of the step.
+        prediction: to stage.
+        warehouse: with the tables that the prediction's SQL reads.
+        models: the model store.
+        settings: of this home.
+
     Raises:
         Failure: partitions lack an upstream or a model; the message names them all.
     """

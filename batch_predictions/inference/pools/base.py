@@ -32,12 +32,12 @@ class WorkerPool(Protocol):
 
     @property
     def device(self) -> str:
-        """Where the instances run, for log lines: `cpu`, `cuda:0, cuda:1`, `ray (cpu)`."""
+        """Devices of the instances, for log lines: `cpu`, `cuda:0, cuda:1`, `ray (cpu)`."""
         ...
 
     @property
     def size(self) -> int:
-        """Number of instances."""
+        """Number of instances of the scorer."""
         ...
 
     @property

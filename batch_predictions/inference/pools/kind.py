@@ -1,4 +1,4 @@
-"""Whether instances of a scorer on one machine are threads or processes."""
+"""Decides whether instances of a scorer on one machine are threads or processes."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ CGROUP = Path("/sys/fs/cgroup")
 def worker_kind(
     scorer: type[Scorer], model: Path | None, rows: int, instances: int
 ) -> Literal["threads", "processes"]:
-    """Threads, the default, or processes.
+    """Decides between threads, the default, and processes.
 
     Threads wait for each other wherever Python itself works; a process loads the libraries and the
     model, which takes seconds and memory. A scorer whose work is in Python declares

@@ -65,6 +65,11 @@ class RayPool:
     def connect(cls, manifest_path: Path, shards: int, settings: InferenceSettings) -> RayPool:
         """Connects to the cluster of `inference.ray_address`, or starts Ray on this machine.
 
+        Args:
+            manifest_path: of the staged partition, in a folder that all nodes share.
+            shards: number of shards to score.
+            settings: those under `inference`.
+
         Raises:
             RayError: Ray is not installed, does not connect, or no node can hold one instance.
         """

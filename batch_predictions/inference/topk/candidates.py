@@ -17,7 +17,7 @@ PREFETCH_DISTANCE = 12
 
 @njit_cached
 def _is_better(score: float, position: int, other_score: float, other_position: int) -> bool:
-    """Whether one candidate ranks before another: by higher score, then by lower position."""
+    """Returns whether a candidate ranks before another: by higher score, then lower position."""
     return score > other_score or (score == other_score and position < other_position)
 
 
@@ -54,7 +54,7 @@ def sort_best_first(scores: Any, positions: Any, n: int) -> None:
 
 @njit_cached
 def kth_largest(values: Any, n: int, k: int) -> Any:
-    """The k-th largest (from 1) of the first n values, which are reordered (quickselect)."""
+    """Finds the k-th largest (from 1) of the first n values, which are reordered (quickselect)."""
     low, high, target = 0, n - 1, k - 1
     while low < high:
         pivot = values[(low + high) // 2]
@@ -79,7 +79,7 @@ def kth_largest(values: Any, n: int, k: int) -> Any:
 
 @njit_cached
 def approximate_kth_largest(values: Any, n: int, k: int) -> float:
-    """A number, near the k-th largest value, that at least k of the first n values reach.
+    """Finds a number near the k-th largest value that at least k of the first n values reach.
 
     Bisection by counting: without branches, so several times faster than a selection.
     """
@@ -103,7 +103,15 @@ def approximate_kth_largest(values: Any, n: int, k: int) -> float:
 
 @njit_cached
 def prune_below_floor(lower: Any, upper: Any, ranks: Any, n: int, floor: float) -> int:
-    """Moves candidates that can reach the floor to the front; returns their number."""
+    """Moves candidates that can reach the floor to the front; returns their number.
+
+    Args:
+        lower: lower bounds of the candidates' scores, (at least n,).
+        upper: upper bounds of the scores, (at least n,).
+        ranks: of the candidates' items, (at least n,).
+        n: number of candidates.
+        floor: least upper bound of a candidate that stays.
+    """
     count = 0
     for i in range(n):
         lower[count], upper[count], ranks[count] = lower[i], upper[i], ranks[i]

@@ -36,7 +36,7 @@ def search_exactly(
     seen: csr_matrix | None = None,
     threads: int | None = None,
 ) -> tuple[Positions, Floats]:
-    """The k targets of the largest inner product for every query, best first.
+    """Finds the k targets of the largest inner product for every query, best first.
 
     Args:
         items: the targets.

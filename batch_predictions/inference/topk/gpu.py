@@ -65,7 +65,15 @@ class GPUCandidates:
         positions: Positions,
         scores: Floats,
     ) -> npt.NDArray[np.int64]:
-        """Writes lists of at most k; returns the rows whose lists lack a proof."""
+        """Writes lists of at most k; returns the rows whose lists lack a proof.
+
+        Args:
+            queries: vectors of the users, (n, f).
+            k: length of the lists.
+            seen: items that are left out, n x m; None: none.
+            positions: receives item positions, best first, (n, k).
+            scores: receives the inner products, (n, k).
+        """
         norms = upper_norms(queries, "queries")
         unit = (queries / np.where(norms > 0, norms, 1.0)[:, np.newaxis]).astype(np.float32)
         length = min(len(self.order), k + k // 2 + EXTRA_CANDIDATES)

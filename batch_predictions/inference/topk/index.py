@@ -27,7 +27,15 @@ class CandidateSource(Protocol):
         positions: Positions,
         scores: Floats,
     ) -> npt.NDArray[np.int64]:
-        """Writes lists into `positions` and `scores`; returns the rows without a proof."""
+        """Writes the lists of the queries; returns the rows whose lists lack a proof.
+
+        Args:
+            queries: vectors of the users, (n, f).
+            k: length of the lists.
+            seen: items that are left out, n x m; None: none.
+            positions: receives item positions, best first, (n, k).
+            scores: receives the inner products, (n, k).
+        """
         ...
 
 
@@ -71,7 +79,7 @@ class Index:
         seen: csr_matrix | None = None,
         threads: int | None = None,
     ) -> tuple[Positions, Floats]:
-        """The k targets of the largest inner product for every query, best first.
+        """Finds the k targets of the largest inner product for every query, best first.
 
         Scores are summed in float64 and equal ones sorted by position, so that a list depends
         neither on the batch of its query nor on the device.

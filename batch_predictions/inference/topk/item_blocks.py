@@ -28,7 +28,7 @@ MAX_INT8_FACTORS = 512
 
 @cache
 def fast_int8() -> bool:
-    """Whether the CPU multiplies int8 fast and exactly (VNNI or AMX)."""
+    """Returns whether the CPU multiplies int8 fast and exactly (VNNI or AMX)."""
     from llvmlite.binding import get_host_cpu_features
 
     features = get_host_cpu_features()

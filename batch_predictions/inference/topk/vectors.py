@@ -27,7 +27,7 @@ LANES = 8
 
 @intrinsic
 def greater_mask(typing: Any, row: Any, start: Any, int_limit: Any, float_limit: Any) -> Any:
-    """A 64-bit mask of the elements of row[start : start + 64] above a limit.
+    """Returns a 64-bit mask of the elements of row[start : start + 64] above a limit.
 
     An int32 row is compared with `int_limit`, a float32 row with `float_limit`: four AVX-512
     comparisons, where the processor has them.
@@ -99,7 +99,7 @@ def _dot_lanes(typing: Any, a: Any, i: Any, b: Any, j: Any, n: Any) -> Any:
 
 @njit_cached
 def dot(a: Any, i: int, b: Any, j: int) -> float:
-    """The inner product of row i of a and row j of b (float32), summed in float64 in eight lanes.
+    """Inner product of row i of a and row j of b (float32), summed in float64 in eight lanes.
 
     Takes row numbers: creating views of the rows would cost more than the sum.
     """

@@ -16,7 +16,14 @@ from batch_predictions.warehouse import Warehouse
 def train_churn(
     warehouse: Warehouse, settings: Settings, through: dt.date, progress: Callable[[str], None]
 ) -> Trained:
-    """Compares candidates and baselines on past customers and fits the one that serves."""
+    """Compares candidates and baselines on past customers and fits the one that serves.
+
+    Args:
+        warehouse: features and purchases up to `through`.
+        settings: of this home; those under `churn` configure the training.
+        through: last day whose purchases are known to the training.
+        progress: receives lines for the log.
+    """
     from batch_predictions.models.churn import plots
     from batch_predictions.models.churn.selection import ChurnTrainingConfig, select_churn
 

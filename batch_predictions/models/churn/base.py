@@ -60,7 +60,7 @@ class ChurnEstimator(ABC):
 
 @dataclass(frozen=True)
 class FitInputs:
-    """What an estimator is fitted with.
+    """The examples, the seed and the other estimators that an estimator is fitted with.
 
     Attributes:
         examples: customers of past days with their outcomes.

@@ -35,7 +35,13 @@ class ProbabilityCalibration:
 
     @classmethod
     def fit(cls, method: Method, scores: Doubles, churned: Doubles) -> ProbabilityCalibration:
-        """Fits on scores and outcomes (0 or 1); both outcomes must occur."""
+        """Fits on scores and outcomes (0 or 1); both outcomes must occur.
+
+        Args:
+            method: `isotonic` (isotonic regression) or `platt` (logistic function of the score).
+            scores: of customers that the estimator was not fitted on, (rows,).
+            churned: their outcomes, 0 or 1, (rows,).
+        """
         if method == "isotonic":
             from sklearn.isotonic import IsotonicRegression
 

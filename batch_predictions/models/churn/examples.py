@@ -39,7 +39,7 @@ class Examples:
         return int(self.churned.sum())
 
     def has_both_classes(self, min_count: int) -> bool:
-        """Whether at least `min_count` customers churned, and as many did not."""
+        """Returns whether at least `min_count` customers churned, and as many did not."""
         return min(self.n_churned, len(self) - self.n_churned) >= min_count
 
     def customer_codes(self) -> npt.NDArray[np.int64]:

@@ -103,7 +103,7 @@ class ChurnFeatures:
         return np.ascontiguousarray(np.column_stack(columns).astype(np.float64))
 
     def log_transform(self, rows: pa.Table | pa.RecordBatch) -> Doubles:
-        """The same with log(1 + max(0, x)) of LOG_COLUMNS, for linear models."""
+        """Returns the features for linear models: x of LOG_COLUMNS becomes log(1 + max(0, x))."""
         matrix = self.transform(rows)
         for number, name in enumerate(self.columns):
             if name in LOG_COLUMNS:

@@ -107,7 +107,7 @@ class PairedComparison:
         self.samples: dict[str, dict[str, Doubles]] = {}
 
     def evaluate(self, name: str, probabilities: Doubles) -> dict[str, Interval]:
-        """The metrics of a candidate, by name; they are kept for `difference`."""
+        """Computes the metrics of a candidate, by name; they are kept for `difference`."""
         model = EvaluatedModel(self.churned, probabilities)
         values = model.compute_metrics(np.ones((1, self.n)))
         chunks = [model.compute_metrics(weights) for weights in self._weights]
@@ -121,7 +121,13 @@ class PairedComparison:
         }
 
     def difference(self, name: str, baseline: str, metric: str = AUC) -> Interval:
-        """The metric of one evaluated candidate minus that of another, paired."""
+        """Returns a candidate's metric minus the baseline's, with the interval of paired samples.
+
+        Args:
+            name: a candidate that was passed to `evaluate`.
+            baseline: another one.
+            metric: one of METRICS.
+        """
         value = self.values[name][metric] - self.values[baseline][metric]
         return self._interval(value, self.samples[name][metric] - self.samples[baseline][metric])
 

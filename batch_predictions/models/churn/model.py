@@ -37,7 +37,7 @@ class ChurnModel:
 
     @classmethod
     def calibrate(cls, estimator: ChurnEstimator, examples: Examples, method: Method) -> Self:
-        """A model of an estimator, calibrated on examples that it was not fitted on."""
+        """Builds a model of an estimator, calibrated on examples that it was not fitted on."""
         scores = estimator.decision_function(examples.rows)
         return cls(estimator, ProbabilityCalibration.fit(method, scores, examples.churned))
 

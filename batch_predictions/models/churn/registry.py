@@ -40,7 +40,7 @@ def candidate_names() -> list[str]:
 
 
 def estimator_classes() -> dict[str, type[ChurnEstimator]]:
-    """The class of every kind.
+    """Returns the class of every `kind` of stored estimators.
 
     Raises:
         ValueError: two classes have the same kind.

@@ -34,7 +34,7 @@ Progress = Callable[[str], None]
 
 @dataclass(frozen=True)
 class ChurnTrainingConfig:
-    """How churn models are trained and compared.
+    """Configuration of the training and comparison of churn models.
 
     Attributes:
         horizon_days: a customer who buys nothing in this many days after a cut-off has churned.
@@ -56,7 +56,13 @@ class ChurnTrainingConfig:
     def windows(
         self, first: dt.date, through: dt.date, *, with_test: bool
     ) -> TrainingWindows | None:
-        """The cut-offs of a history; None where it is too short. See `training_windows`."""
+        """Returns the cut-offs of a history; None where it is too short. See `training_windows`.
+
+        Args:
+            first: day of the oldest purchase.
+            through: last day whose purchases are known.
+            with_test: whether the newest cut-off is kept for the test.
+        """
         return training_windows(
             through,
             first,
@@ -69,7 +75,7 @@ class ChurnTrainingConfig:
 
 @dataclass(frozen=True)
 class ChurnSelection:
-    """The result of a selection.
+    """The result of the selection of a churn model.
 
     Attributes:
         model: the model that serves.
@@ -167,7 +173,7 @@ def select_churn(
 
 
 def _find_shortage(examples_by_use: Mapping[str, Examples], min_churned: int) -> str | None:
-    """Why there are too few examples; None where there are enough."""
+    """Explains why there are too few examples; None where there are enough."""
     for use, examples in examples_by_use.items():
         if not examples.has_both_classes(min_churned):
             return (
@@ -200,7 +206,7 @@ def _decide(comparison: PairedComparison) -> _Decision:
 
 
 def _explain(decision: _Decision, evaluation: _Evaluation, test_day: dt.date) -> str:
-    """The decision in a sentence."""
+    """Explains in a sentence which estimator serves, with its figures on the test day."""
     metrics = evaluation.metrics[decision.serving]
     figures = (
         f"AUC {metrics[AUC].mean:.4f}, lift {metrics[LIFT].mean:.2f} at 10 % and calibration error "
@@ -226,5 +232,5 @@ def _metric_rows(decision: _Decision, evaluation: _Evaluation) -> list[Row]:
 
 
 def _untrained(why: str) -> ChurnSelection:
-    """A model without an estimator, whose customers are excluded with the reason."""
+    """Returns a model without an estimator, whose customers are excluded with the reason."""
     return ChurnSelection(ChurnModel(None, None, why), UNTRAINED, False, why)

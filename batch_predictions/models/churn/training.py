@@ -20,7 +20,7 @@ class EstimatorTrainer:
         self._fitted: dict[str, ChurnEstimator] = {}
 
     def fit(self, name: str) -> ChurnEstimator:
-        """The fitted estimator of a name.
+        """Fits the estimator of a name, or returns it if it was fitted before.
 
         Raises:
             ValueError: no estimator has this name; the message lists the known ones.

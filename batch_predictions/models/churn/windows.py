@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class TrainingWindows:
-    """Cut-offs by what they are used for.
+    """The cut-offs of a churn training, by what they are used for.
 
     The horizon of a fitting cut-off ends before the calibration cut-off, and that of the
     calibration cut-off before the test cut-off, so that calibration and test use outcomes that

@@ -67,6 +67,11 @@ def bootstrap_interval(values: Doubles, seed: int, samples: int = SAMPLES) -> In
     """Mean of one value per unit, with the percentile interval over resampled units.
 
     Without values, everything is nan.
+
+    Args:
+        values: one per unit, (n,).
+        seed: of the bootstrap samples.
+        samples: their number.
     """
     n = len(values)
     if n == 0:
@@ -83,6 +88,11 @@ def bootstrap_interval(values: Doubles, seed: int, samples: int = SAMPLES) -> In
 def paired_difference(a: Doubles, b: Doubles, seed: int) -> Interval:
     """Mean of a - b over the same units, with its 95 % bootstrap interval.
 
+    Args:
+        a: one value per unit, (n,).
+        b: values of the same units in the same order, (n,).
+        seed: of the bootstrap samples.
+
     Raises:
         ValueError: a and b have different lengths.
     """
@@ -92,7 +102,7 @@ def paired_difference(a: Doubles, b: Doubles, seed: int) -> Interval:
 
 
 def resample_counts(n: int, seed: int, samples: int = SAMPLES) -> Iterator[Doubles]:
-    """How often each of n units is in each sample, in chunks of (up to CHUNK_SAMPLES, n)."""
+    """Yields how often each of n units is in each sample, in chunks of (up to CHUNK_SAMPLES, n)."""
     random = np.random.default_rng(seed)
     for start in range(0, samples, CHUNK_SAMPLES):
         size = min(CHUNK_SAMPLES, samples - start)
@@ -101,7 +111,7 @@ def resample_counts(n: int, seed: int, samples: int = SAMPLES) -> Iterator[Doubl
 
 
 def multinomial_counts(n: int, seed: int, samples: int = SAMPLES) -> Doubles:
-    """How often each of n units is in each sample, (samples, n).
+    """Draws how often each of n units is in each sample, (samples, n).
 
     The distribution is that of `resample_counts`, but all samples are in memory: for few units.
     """
@@ -110,7 +120,7 @@ def multinomial_counts(n: int, seed: int, samples: int = SAMPLES) -> Doubles:
 
 
 def metric_row(candidate: str, metric: str, interval: Interval) -> Row:
-    """A row of `evaluation.model_metrics`; nan becomes null."""
+    """Returns a row of `evaluation.model_metrics`; nan becomes null."""
 
     def nan_to_none(value: float) -> float | None:
         return None if np.isnan(value) else value

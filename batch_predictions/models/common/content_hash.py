@@ -57,8 +57,10 @@ def _update(digest: Any, value: Any) -> None:
 
 
 def _update_table(digest: Any, table: pa.Table) -> None:
-    """As one stream of Arrow, which has neither offsets of slices nor masks of columns without
-    nulls."""
+    """Hashes a table as one stream of Arrow.
+
+    The stream has neither offsets of slices nor masks of columns without nulls.
+    """
     sink = pa.BufferOutputStream()
     table = table.combine_chunks().replace_schema_metadata(None)
     with pa.ipc.new_stream(sink, table.schema) as stream:

@@ -17,7 +17,7 @@ from batch_predictions.models.common.bootstrap import (
 
 @dataclass(frozen=True)
 class GateResult:
-    """The gate's decision.
+    """The gate's decision, with the figures that it is based on.
 
     Attributes:
         serving: what serves: the best candidate that passed, else the best baseline.
@@ -109,7 +109,7 @@ def _explain(
     winner: str | None,
     metric: str,
 ) -> str:
-    """The decision in a sentence."""
+    """Explains in a sentence whether the best candidate or a baseline serves, with figures."""
     baseline_figure = f"{baseline} ({metric} {values[baseline].mean():.4g})"
     if not gains:
         return f"{baseline_figure} serves: there are only baselines"

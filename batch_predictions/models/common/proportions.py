@@ -64,7 +64,7 @@ def clustered_proportion(clusters: ClusterSums) -> Interval:
 
 
 def effective_units(clusters: ClusterSums) -> float:
-    """As how many independent units those of clusters count; see `clustered_proportion`."""
+    """Returns the effective number of units in clusters; see `clustered_proportion`."""
     n, k = clusters.n, clusters.clusters
     if not 0 < clusters.hits < n or k < 2:
         return float(k)
@@ -100,7 +100,14 @@ def power_of_difference(share: float, uplift: float, a_units: float, b_units: fl
 
 
 def proportion_difference(a_hits: int, a_n: int, b_hits: int, b_n: int) -> Interval:
-    """a_hits / a_n minus b_hits / b_n, with Newcombe's (1998) hybrid score interval."""
+    """a_hits / a_n minus b_hits / b_n, with Newcombe's (1998) hybrid score interval.
+
+    Args:
+        a_hits: 0 to `a_n`.
+        a_n: units of the first sample.
+        b_hits: 0 to `b_n`.
+        b_n: units of the second sample.
+    """
     return interval_difference(proportion(a_hits, a_n), proportion(b_hits, b_n))
 
 

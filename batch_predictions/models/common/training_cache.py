@@ -41,7 +41,7 @@ class TrainingCache:
         self._used: set[str] = set()
 
     def key(self, kind: str, inputs: Iterable[Any]) -> str:
-        """The key of an entry.
+        """Computes the key under which an entry is stored: a hash of its inputs and of the code.
 
         Args:
             kind: what it is, such as generators.
@@ -52,7 +52,7 @@ class TrainingCache:
     def get(
         self, key: str, load: Callable[[Path], Entry], *, mark_used: bool = True
     ) -> Entry | None:
-        """An entry; None where there is none, or its files are damaged.
+        """Returns the entry of a key; None where there is none, or its files are damaged.
 
         Args:
             key: of the entry.
@@ -74,7 +74,13 @@ class TrainingCache:
         return entry
 
     def put(self, key: str, entry: Entry, save: Callable[[Entry, Path], None]) -> Entry:
-        """Adds an entry. If its files cannot be written, the next training computes it again."""
+        """Adds an entry. If its files cannot be written, the next training computes it again.
+
+        Args:
+            key: of the entry.
+            entry: what was computed.
+            save: writes the entry into a folder.
+        """
         self._entries[key] = entry
         self._used.add(key)
         if self._folder is not None:
@@ -85,7 +91,7 @@ class TrainingCache:
         return entry
 
     def mark_all_unused(self) -> None:
-        """`remove_unused` keeps only what is used from now on."""
+        """Makes `remove_unused` keep only the entries that are used from now on."""
         self._used.clear()
 
     def remove_unused(self) -> None:

@@ -33,7 +33,7 @@ SERIES_ORDER = [(name, "ascending") for name in ("level", "item_id", "location")
 
 
 def panel_spec(settings: Settings) -> PanelSpec:
-    """How the rows of this home become panels, before it is fitted to them."""
+    """Returns how rows become panels in this home, before covariates and categories are fitted."""
     state = read_state(settings.home)
     return PanelSpec(
         history_days=settings.demand.history_days,
@@ -45,7 +45,7 @@ def panel_spec(settings: Settings) -> PanelSpec:
 
 
 def backtest_config(settings: Settings) -> BacktestConfig:
-    """How candidates are compared by the settings."""
+    """Returns the configuration of the backtest, from the settings under `demand`."""
     demand = settings.demand
     return BacktestConfig(
         candidates=tuple(dict.fromkeys([*BASELINES, *demand.candidates])),
@@ -63,7 +63,13 @@ def backtest_config(settings: Settings) -> BacktestConfig:
 def build_panels(
     rows: pa.Table, through: dt.date, settings: Settings
 ) -> tuple[dict[str, Panel], PanelSpec]:
-    """Panels of the series with at least `demand.min_days` days, by level, and their spec."""
+    """Builds a panel by level of the series with at least `demand.min_days` days, and their spec.
+
+    Args:
+        rows: of `features.demand`, as of one day.
+        through: that day, the last column of the panels.
+        settings: of this home.
+    """
     spec = panel_spec(settings).fit(rows)
     is_long = pa.array(history_lengths(rows, through) >= settings.demand.min_days)
     long_rows = rows.filter(is_long)
@@ -78,7 +84,14 @@ def build_panels(
 def select_demand(
     warehouse: Warehouse, settings: Settings, through: dt.date, progress: Callable[[str], None]
 ) -> LevelSelection:
-    """Selects a model for each level from what is known through a day."""
+    """Selects a model for each level from what is known through a day.
+
+    Args:
+        warehouse: the demand series up to `through`.
+        settings: of this home; those under `demand` configure the selection.
+        through: last day that is known.
+        progress: receives lines for the log.
+    """
     values = {**parameters(warehouse, settings), "date": through}
     # The query's row order varies between runs; LightGBM's rows and bootstrap samples depend on it.
     rows = warehouse.query(sql("demand"), values).sort_by(SERIES_ORDER)
@@ -91,7 +104,16 @@ def select_demand(
 def train_demand(
     warehouse: Warehouse, settings: Settings, through: dt.date, progress: Callable[[str], None]
 ) -> Trained:
-    """Compares all candidates at past origins; the gate is on the sum's error and on bias."""
+    """Selects a demand model for each level by backtests.
+
+    The gate is on the error of the sum over the horizon and on bias.
+
+    Args:
+        warehouse: the demand series up to `through`.
+        settings: of this home; those under `demand` configure the training.
+        through: last day that is known.
+        progress: receives lines for the log.
+    """
     selection = select_demand(warehouse, settings, through, progress)
     config = backtest_config(settings)
     first = next(iter(selection.selected.values()), None)

@@ -39,7 +39,14 @@ class Backtest:
 def backtest_origins(
     n_columns: int, horizon: int, n_origins: int, step_size: int
 ) -> tuple[int, ...]:
-    """The last origins whose whole horizon has been observed, ascending, `step_size` apart."""
+    """Returns the last origins whose whole horizon has been observed, ascending, `step_size` apart.
+
+    Args:
+        n_columns: columns of the panel.
+        horizon: columns that are forecast at each origin.
+        n_origins: number of origins; the first ones are negative if the panel is too short.
+        step_size: columns between origins.
+    """
     newest = n_columns - horizon
     return tuple(newest - step_size * back for back in range(n_origins - 1, -1, -1))
 

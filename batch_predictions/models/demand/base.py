@@ -46,7 +46,7 @@ class ForecasterParams:
 
     @classmethod
     def accepts(cls, name: str) -> bool:
-        """Whether there is a parameter of this name."""
+        """Returns whether the forecaster has a parameter of this name."""
         return name in cls.names()
 
     @classmethod
@@ -199,7 +199,7 @@ class PerSeriesForecaster(Forecaster):
         pq.write_table(pa.table(columns), folder / SERIES_FILE)
 
     def load_state(self, folder: Path) -> None:
-        """Reads the table."""
+        """Reads the table of the series' parameters from a folder."""
         table = pq.read_table(folder / SERIES_FILE)
         self.ids = table["id"].to_pylist()
         self.series_table = {}
@@ -230,13 +230,13 @@ class EnsembleForecaster(Forecaster):
         return ()
 
     def fit(self, panel: Panel) -> Self:
-        """Fits every member."""
+        """Fits every member on the panel."""
         for member in self.members:
             member.fit(panel)
         return self
 
     def save_state(self, folder: Path) -> None:
-        """Writes the members."""
+        """Writes each member into a numbered folder."""
         for number, member in enumerate(self.members):
             member.save(folder / f"member_{number:02d}")
 

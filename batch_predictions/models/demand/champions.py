@@ -40,7 +40,13 @@ def forecast_by_champions(
 def best_overall(
     forecasts: Mapping[str, Doubles], actual: Doubles, candidates: Sequence[str]
 ) -> str:
-    """The candidate with the smallest loss over all origins and series."""
+    """Returns the candidate with the smallest loss over all origins and series.
+
+    Args:
+        forecasts: by candidate, (origins, n, horizon) each.
+        actual: observed values, (origins, n, horizon).
+        candidates: names to choose from, keys of `forecasts`.
+    """
     return min(candidates, key=lambda name: _losses(forecasts[name], actual).sum())
 
 

@@ -75,7 +75,13 @@ class ConformalCalibration:
     def sum_quantiles(
         self, mean: Doubles, days: int | Integers, levels: Sequence[float]
     ) -> Doubles:
-        """Quantiles of the sum of the first `days` columns, one number or (n,): (n, levels)."""
+        """Quantiles of sums over the first `days` columns of forecasts, (n, levels).
+
+        Args:
+            mean: forecasts, (n, horizon).
+            days: columns of each sum, 1 to `horizon`; one number for all series, or (n,).
+            levels: of the quantiles, between 0 and 1.
+        """
         lengths = np.broadcast_to(np.asarray(days, np.int64), (len(mean),))
         sums = mean.cumsum(axis=1)[np.arange(len(mean)), lengths - 1]
         return self._add_errors(sums, lengths - 1, levels, self.sum_edges, self.sum_errors)
@@ -88,7 +94,7 @@ class ConformalCalibration:
         edges: Doubles,
         errors: Doubles,
     ) -> Doubles:
-        """The forecasts plus the quantiles of their errors, (*mean.shape, levels)."""
+        """Adds the quantiles of their errors to forecasts, (*mean.shape, levels)."""
         # Steps beyond the calibrated horizon take the errors of its last step.
         steps = np.minimum(steps, self.horizon - 1)
         bins = (mean[..., None] > edges[steps]).sum(axis=-1)
@@ -118,7 +124,7 @@ class ConformalCalibration:
 
 
 def _error_scale(mean: Doubles) -> Doubles:
-    """What errors are divided by: about the standard deviation of counts with these means."""
+    """Scale that errors are divided by: about the standard deviation of counts of these means."""
     return np.asarray(np.sqrt(np.maximum(mean, 0.0) + MIN_SCALE))
 
 

@@ -24,7 +24,13 @@ MIN_CALIBRATION_ORIGINS = 2
 
 
 def evaluate_candidates(backtest: Backtest, baseline: str, seed: int) -> CandidateMetrics:
-    """Every candidate's metrics with 95 % bootstrap intervals over series."""
+    """Computes every candidate's metrics with 95 % bootstrap intervals over series.
+
+    Args:
+        backtest: forecasts of all candidates, and observed values.
+        baseline: the candidate over which WAPE_SUM_GAIN is computed.
+        seed: of the bootstrap samples.
+    """
     actual = backtest.actual
     reference = metrics.wape_sum(backtest.forecasts[baseline], actual)
     metrics_of_candidate: dict[str, dict[str, Interval]] = {}

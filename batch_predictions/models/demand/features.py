@@ -195,7 +195,7 @@ def _same_phase_mean(panel: Panel, count: int, origin_columns: Integers, horizon
 
 
 def _covariate_effects(y: Doubles, covariate: Doubles, period: int) -> Iterator[Feature]:
-    """How a series reacted to a covariate in 0 to 1, such as a promotion; (n, t + 1) each.
+    """Computes how a series reacted to a covariate between 0 and 1, such as a promotion.
 
     Yields:
         lately: mean of the covariate over the last four seasons.

@@ -37,7 +37,7 @@ class RatioMetric:
 
     @property
     def value(self) -> float:
-        """The ratio; 0 where the denominator is 0."""
+        """Ratio of the sums over series; 0 where the denominator is 0."""
         return _ratio(self.numerator.sum(), self.denominator.sum())
 
     def resample(self, seed: int) -> Doubles:
@@ -52,18 +52,30 @@ class RatioMetric:
         )
 
     def interval(self, seed: int) -> Interval:
-        """The value with its 95 % interval."""
+        """Computes the ratio with its 95 % bootstrap interval over series."""
         return percentile_interval(self.value, self.resample(seed), len(self.numerator))
 
 
 def difference(metric: RatioMetric, reference: RatioMetric, seed: int) -> Interval:
-    """The metric minus the reference, paired by series."""
+    """Returns the metric minus the reference with its interval, paired by series.
+
+    Args:
+        metric: numerator and denominator of each series.
+        reference: of the same series in the same order.
+        seed: of the bootstrap samples.
+    """
     samples = metric.resample(seed) - reference.resample(seed)
     return percentile_interval(metric.value - reference.value, samples, len(metric.numerator))
 
 
 def relative_difference(metric: RatioMetric, reference: RatioMetric, seed: int) -> Interval:
-    """The metric divided by the reference, minus 1, paired by series."""
+    """Returns the metric divided by the reference, minus 1, with its interval, paired by series.
+
+    Args:
+        metric: numerator and denominator of each series.
+        reference: of the same series in the same order.
+        seed: of the bootstrap samples.
+    """
     value = _ratio(metric.value, reference.value) - 1
     references = reference.resample(seed)
     ratios = np.divide(
@@ -109,14 +121,26 @@ def mase(forecast: Doubles, actual: Doubles, naive_mae: Doubles) -> RatioMetric:
 
 
 def pinball(quantiles: Doubles, actual: Doubles, levels: Sequence[float]) -> RatioMetric:
-    """Mean pinball loss over the levels (last axis of `quantiles`), as a share of actual."""
+    """Mean pinball loss over the levels (last axis of `quantiles`), as a share of actual.
+
+    Args:
+        quantiles: (origins, n, horizon, levels).
+        actual: observed values, (origins, n, horizon); nan where nothing was observed.
+        levels: of the quantiles, between 0 and 1.
+    """
     error, level = actual[..., None] - quantiles, np.asarray(levels)
     loss = np.maximum(level * error, (level - 1) * error).mean(axis=-1)
     return RatioMetric(_sum_by_series(loss), _sum_by_series(np.abs(actual)))
 
 
 def coverage(lower: Doubles, upper: Doubles, actual: Doubles) -> RatioMetric:
-    """Share of observed values in the intervals, ends included."""
+    """Share of observed values in the intervals, ends included.
+
+    Args:
+        lower: ends of the intervals, (origins, n, horizon).
+        upper: of the same shape.
+        actual: observed values of the same shape; nan where nothing was observed.
+    """
     is_known = np.isfinite(actual)
     is_covered = is_known & (actual >= lower) & (actual <= upper)
     return RatioMetric(

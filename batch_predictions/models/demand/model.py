@@ -54,7 +54,13 @@ class DemandModel:
     def predict(
         self, panel: Panel, horizon: int, levels: Sequence[float] = QUANTILE_LEVELS
     ) -> DemandPrediction:
-        """Means and quantiles of the `horizon` columns after the panel."""
+        """Forecasts means and quantiles of the `horizon` columns after the panel.
+
+        Args:
+            panel: the series, known up to its last column.
+            horizon: columns to forecast.
+            levels: of the quantiles, between 0 and 1.
+        """
         mean = self.forecaster.forecast(panel, horizon)
         quantiles = self.calibration.quantiles(mean, levels)
         methods = self.forecaster.methods(panel)

@@ -23,7 +23,7 @@ COVARIATES = ("promotion", "display", "mailer")
 
 
 class PanelSpec(BaseModel):
-    """How rows become a panel; stored with the model.
+    """The rules by which rows of `features.demand` become a panel; stored with the model.
 
     Attributes:
         history_days: columns of a panel.
@@ -118,6 +118,6 @@ def _lists_to_matrix(column: pa.ChunkedArray, first_columns: Integers, width: in
 
 
 def _has_nonzero(column: pa.ChunkedArray) -> bool:
-    """Whether any list of a column holds a number other than 0."""
+    """Returns whether any list of a column holds a number other than 0."""
     parts = [chunk.flatten().to_numpy(zero_copy_only=False) for chunk in column.chunks]
     return any((np.nan_to_num(np.asarray(part, np.float64)) != 0).any() for part in parts)

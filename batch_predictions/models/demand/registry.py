@@ -23,7 +23,7 @@ MODULES = "models/demand/forecasters/*.py"
 
 
 def classes() -> dict[str, type[Forecaster]]:
-    """The class of every kind of forecaster.
+    """Returns the class of every kind of forecaster.
 
     Raises:
         ValueError: two classes have the same kind.
@@ -32,7 +32,7 @@ def classes() -> dict[str, type[Forecaster]]:
 
 
 def variants() -> dict[str, ForecasterVariant]:
-    """The declared variants by name.
+    """Returns the declared variants of forecasters by name.
 
     Raises:
         ValueError: a name is taken already, or there is no class of a variant's kind.
@@ -60,7 +60,7 @@ def make(
     seed: int = 7,
     horizon: int | None = None,
 ) -> Forecaster:
-    """An unfitted forecaster; an ensemble comes with its members.
+    """Makes an unfitted forecaster; an ensemble comes with its members.
 
     Args:
         name: a kind of forecaster or the name of a variant.

@@ -46,7 +46,7 @@ Progress = Callable[[str], None]
 
 @dataclass(frozen=True)
 class BacktestConfig:
-    """How candidates are compared.
+    """Configuration of the comparison of demand forecasters at past origins.
 
     Attributes:
         candidates: names that `registry.make` knows, in the order of the metrics.
@@ -78,7 +78,7 @@ class BacktestConfig:
 
 @dataclass(frozen=True)
 class SelectedForecaster:
-    """The result of a selection.
+    """The result of the selection of a panel's forecaster.
 
     Attributes:
         model: the winner, fitted on all columns, with calibrated quantiles; None where it did not
@@ -102,6 +102,11 @@ def select(
     panel: Panel, config: BacktestConfig, progress: Progress = lambda text: None
 ) -> SelectedForecaster:
     """Compares the candidates at past origins and fits the winner on the whole panel.
+
+    Args:
+        panel: the series of one level.
+        config: candidates, horizon and origins.
+        progress: receives lines for the log.
 
     Raises:
         ValueError: the panel is too short for the origins, or a candidate or one of its options is

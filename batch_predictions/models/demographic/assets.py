@@ -17,7 +17,16 @@ from batch_predictions.warehouse import Warehouse
 def train_demographic(
     warehouse: Warehouse, settings: Settings, through: dt.date, progress: Callable[[str], None]
 ) -> Trained:
-    """Half-life, uplift and adjustment of the fallback, by cross-validation over hidden users."""
+    """Chooses half-life, uplift and adjustment of the fallback by cross-validation.
+
+    Users are hidden fold by fold, and known by their demographics only.
+
+    Args:
+        warehouse: interactions, demographics and promotions up to `through`.
+        settings: of this home; those under `fallback` and `recommender` configure the training.
+        through: last day that is known.
+        progress: receives lines for the log.
+    """
     from batch_predictions.models.demographic.count_adjustment import CountAdjustment
     from batch_predictions.models.demographic.ridge import RidgeAdjustment
     from batch_predictions.models.demographic.selection import (

@@ -52,11 +52,11 @@ class CountAdjustment:
 
     @property
     def uses_location(self) -> bool:
-        """True: counts are by location too."""
+        """Whether lists differ by location: always true, since counts are by location too."""
         return True
 
     def required_users(self, min_users: int) -> int:
-        """The setting: counts of few users mean little."""
+        """Returns the setting unchanged: a segment of fewer users gets no list from its counts."""
         return min_users
 
     def apply(self, counts: SegmentCounts, users: SegmentUsers) -> SegmentShares:

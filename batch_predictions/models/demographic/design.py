@@ -38,7 +38,7 @@ class DemographicDesign:
 
     @classmethod
     def from_users(cls, users: SegmentUsers, *, uses_location: bool) -> DemographicDesign:
-        """The inputs for these users."""
+        """Chooses the inputs of a regression on some users' demographics."""
         sizes: tuple[dict[str, int], ...] = ({}, {}, {})
         for leaf, number in zip(users.leaves, users.sizes.tolist(), strict=True):
             for users_of, value in zip(sizes, leaf, strict=True):

@@ -136,7 +136,7 @@ class ColdStartEvaluation:
     def evaluate_popularity(
         self, half_lives: Sequence[float], factors: Factors | None = None
     ) -> dict[float, UserMetrics]:
-        """One list for all users with each half-life in days; infinity is all-time popularity.
+        """Evaluates one list for all users with each half-life in days; infinity: all-time.
 
         Args:
             half_lives: days.
@@ -167,7 +167,13 @@ class ColdStartEvaluation:
         candidates: Sequence[Candidate],
         factors: Factors | None = None,
     ) -> dict[Candidate, UserMetrics]:
-        """Every candidate's adjustment of popularity with a half-life, times factors."""
+        """Evaluates every candidate's adjustment of popularity, on users whose history is hidden.
+
+        Args:
+            half_life: of popularity, days; infinity: all-time popularity.
+            candidates: adjustments to evaluate.
+            factors: multiply the items' popularity, by window and fold; None: 1.
+        """
         hits: dict[Candidate, list[npt.NDArray[np.bool_]]] = {
             candidate: [] for candidate in candidates
         }
@@ -214,7 +220,7 @@ class ColdStartEvaluation:
         return weights[window.before] * events
 
     def _mean_metrics(self, hits: Sequence[npt.NDArray[np.bool_]]) -> UserMetrics:
-        """By metric, the mean over each user's windows."""
+        """Averages each metric over each user's windows."""
         relevant = [np.diff(window.relevant.indptr) for window in self.windows]
         index = np.searchsorted(self.users, self._user_of_row)
         windows = np.bincount(index, minlength=len(self.users))

@@ -37,7 +37,7 @@ MANIFEST = "demographic.json"
 
 @dataclass(frozen=True)
 class DemographicModel:
-    """What training learns.
+    """The model of the fallback, as a training learns it.
 
     Attributes:
         half_life_days: of popularity, > 0.
@@ -55,7 +55,7 @@ class DemographicModel:
 
     @property
     def has_segment_lists(self) -> bool:
-        """Whether lists differ by segment."""
+        """Whether lists of items differ by demographic segment."""
         return self.adjustment != NO_ADJUSTMENT
 
     def save(self, folder: Path) -> None:
@@ -89,7 +89,7 @@ class DemographicModel:
     def ranker(
         self, counts: pa.Table, users: pa.Table, changes: pa.Table | None = None
     ) -> SegmentRanker:
-        """A ranker for a day.
+        """Builds the ranker of a day.
 
         Args:
             counts: age_bracket, gender, location, item_id, weight, with weights of
@@ -183,7 +183,7 @@ class SegmentRanker:
 
 
 def _iterate_segments(segments: pa.Table) -> Iterator[tuple[str, Segment]]:
-    """Each row's level and segment."""
+    """Yields the level and the segment of each row."""
     columns = [segments[name].to_pylist() for name in ("segment_level", *TRAITS)]
     for level, *values in zip(*columns, strict=True):
         if level not in LEVELS:

@@ -52,7 +52,10 @@ def log_likelihoods(values: Doubles, rotated: Doubles, squares: Doubles, users: 
 
 
 def common_penalty(likelihoods: Doubles) -> tuple[float, float]:
-    """The penalty of highest likelihood over all responses, and that; of equals the largest."""
+    """Finds the penalty of highest likelihood over all responses, and this likelihood.
+
+    Of equal ones the largest penalty.
+    """
     sums = likelihoods.sum(axis=1)
     best = int(np.argmax(sums))
     return float(PENALTIES[best]), float(sums[best])

@@ -1,4 +1,4 @@
-"""How much more of an item is taken where it is promoted: the item's response to promotions.
+"""An item's response to promotions: how much more of it is taken where it is promoted.
 
 For each item its share of all events of a week, relative to its mean share, is regressed on the
 share of shops that promote it, over the weeks whose promotions are known:
@@ -45,7 +45,7 @@ def promoted_shares(weeks: pa.Table, items: pa.StringArray) -> Doubles:
 
 
 def fit_responses(shares_of_shops: Doubles, events: Doubles) -> tuple[Doubles, float]:
-    """Each item's slope, (m,), and the common slope.
+    """Fits each item's slope, (m,), and the common slope.
 
     Args:
         shares_of_shops: rows of nan where promotions are unknown, (weeks, m).

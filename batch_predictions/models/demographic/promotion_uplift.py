@@ -1,4 +1,4 @@
-"""What the promotions of the coming week do to popularity.
+"""The effect of the coming week's promotions on the popularity of items.
 
 Popularity counts what was taken under the promotions of recent weeks. Those of the coming week are
 known ahead, so popularity is multiplied by
@@ -67,7 +67,7 @@ class PromotionUplift:
         return self.factors_of(aligned, np.array(responses, dtype=np.float64))
 
     def factors_of(self, changes: Doubles, responses: Doubles) -> Doubles:
-        """The same from changes (m, 3) and responses (m,)."""
+        """Computes the factor of each item, (m,), from changes (m, 3) and responses (m,)."""
         coefficients = np.array([self.display, self.mailer, self.item_response])
         change = (uplift_inputs(changes, responses) * coefficients).sum(axis=1)
         return np.asarray(np.maximum(1.0 + change, MIN_FACTOR), dtype=np.float64)
@@ -84,5 +84,5 @@ def align_changes(changes: pa.Table, items: pa.StringArray) -> Doubles:
 
 
 def uplift_inputs(changes: Doubles, responses: Doubles) -> Doubles:
-    """What the three coefficients are multiplied by, (m, 3)."""
+    """Builds the inputs that the three coefficients are multiplied by, (m, 3)."""
     return np.column_stack([changes[:, :2], changes[:, 2] * responses])

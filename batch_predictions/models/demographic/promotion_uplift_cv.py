@@ -40,7 +40,7 @@ RIDGE = 0.01
 
 @dataclass(frozen=True)
 class PromotionUpliftCV:
-    """Fitted uplifts.
+    """Uplifts of promotions, fitted on all users and by cross-validation.
 
     Attributes:
         uplift: fitted on all users and windows; None where no window's promotions are known.

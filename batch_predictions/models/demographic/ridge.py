@@ -48,7 +48,7 @@ MANIFEST, EFFECTS, ITEMS = "ridge.json", "effects.npy", "items.json"
 
 @dataclass(frozen=True)
 class RidgeAdjustment:
-    """A fitted regression.
+    """A fitted ridge regression of what users take on their demographics.
 
     Attributes:
         penalty: the common one, in users; infinite where demographics have no effect.
@@ -85,12 +85,14 @@ class RidgeAdjustment:
 
     @property
     def uses_location(self) -> bool:
-        """Whether any location is among the inputs."""
+        """Whether any location is among the inputs of the regression."""
         return bool(self.inputs.locations)
 
     def required_users(self, min_users: int) -> int:
-        """One: the regression borrows from all users, so that a list says little about the single
-        user of a segment."""
+        """Returns 1: the regression is valid for segments of a single user too.
+
+        It borrows from all users, so that a list says little about the single user of a segment.
+        """
         return 1
 
     def apply(self, counts: SegmentCounts, users: SegmentUsers) -> SegmentShares:

@@ -60,8 +60,13 @@ class RidgeFit:
         self._level = self._item_means + DAMPING_USERS * np.log(2.0) / number
 
     def solve(self, penalty: float) -> RidgeAdjustment:
-        """The solution for a penalty (> 0), in users: the effect of an input that this many users
-        have is halved."""
+        """Solves the regression for a penalty (> 0), in users.
+
+        The effect of an input that this many users have is halved.
+
+        Raises:
+            ValueError: the penalty is not positive.
+        """
         if not penalty > 0:
             raise ValueError(f"ridge: the penalty is {penalty}, and must be positive")
         return self._adjustment(penalty, self._rotated * self._weights(penalty))
@@ -102,7 +107,7 @@ class RidgeFit:
         return log_likelihoods(self._values, rotated, np.maximum(squares, 0.0), self._users)
 
     def _weights(self, penalty: float | Doubles) -> Doubles:
-        """What X'Y is multiplied by in the basis of eigenvectors, (len(inputs), penalties)."""
+        """Shrinkage of X'Y in the basis of eigenvectors: 1 / (eigenvalue + penalty)."""
         return np.asarray(1.0 / (np.maximum(self._values, 0.0)[:, np.newaxis] + penalty))
 
     def _adjustment(self, penalty: float, effects: Doubles) -> RidgeAdjustment:

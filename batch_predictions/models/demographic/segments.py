@@ -40,7 +40,7 @@ ALL: Segment = (None, None, None)
 
 
 def segment_of(level: str, leaf: Sequence[str | None]) -> Segment:
-    """The leaf's segment at a level."""
+    """Returns the segment of a leaf at a level."""
     age, gender, location = (
         value if trait in LEVELS[level] else None for trait, value in zip(TRAITS, leaf, strict=True)
     )
@@ -134,7 +134,7 @@ class SegmentUsers:
 
     @classmethod
     def from_table(cls, users: pa.Table) -> SegmentUsers:
-        """From rows age_bracket, gender, location, users; rows of the same leaf are added up."""
+        """Reads rows age_bracket, gender, location, users; rows of the same leaf are added up."""
         leaves, rows = encode_leaves(users)
         sizes = np.zeros(len(leaves), dtype=np.int64)
         np.add.at(sizes, rows, pc.cast(users["users"], pa.int64()).to_numpy())
@@ -185,7 +185,7 @@ class SegmentCounts:
 
     @classmethod
     def from_table(cls, counts: pa.Table) -> SegmentCounts:
-        """From rows age_bracket, gender, location, item_id, weight (double, >= 0), in any order."""
+        """Reads rows age_bracket, gender, location, item_id, weight (double, >= 0) in any order."""
         from scipy.sparse import csr_matrix
 
         leaves, rows = encode_leaves(counts)
@@ -217,7 +217,7 @@ SegmentShares: TypeAlias = Callable[[str, Segment], Doubles]
 
 
 class SegmentAdjustment(Protocol):
-    """How the items' shares of a segment differ from those of all users.
+    """Protocol of adjustments of the items' shares from those of all users to a segment's.
 
     Popularity changes daily, preferences of segments slowly: an adjustment is trained every week
     and applied to the counts of each day.
@@ -227,8 +227,11 @@ class SegmentAdjustment(Protocol):
 
     @property
     def uses_location(self) -> bool:
-        """Whether lists differ by location; if not, no level with a location has lists, so that a
-        lookup finds the list by age and gender."""
+        """Whether lists differ by location.
+
+        If not, no level with a location has lists, so that a lookup finds the list by age and
+        gender.
+        """
         ...
 
     def required_users(self, min_users: int) -> int:

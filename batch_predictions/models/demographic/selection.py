@@ -67,7 +67,7 @@ GAIN, GAIN_OVER_POPULARITY = f"{NDCG}_gain", f"{NDCG}_gain_over_popularity"
 
 @dataclass(frozen=True)
 class DemographicConfig:
-    """How the fallback is trained.
+    """Configuration of the training of the demographic fallback.
 
     Attributes:
         seed: of folds and bootstrap samples.
@@ -86,7 +86,7 @@ class DemographicConfig:
 
 @dataclass(frozen=True)
 class DemographicSelection:
-    """What serves, and why.
+    """The fallback's model that serves, and the reason.
 
     Attributes:
         model: the one that serves, fitted on all rows.
@@ -181,7 +181,7 @@ class _Selector:
         self.segment_verdict = "all users have the same demographics"
 
     def evaluate_uplift(self, changes: PromotionChanges, weeks: PromotionWeeks | None) -> None:
-        """Popularity times the uplift of promotions serves where it gains at all."""
+        """Evaluates popularity times the uplift of promotions: it serves where it gains at all."""
         fitted = PromotionUpliftCV.fit(self.evaluation, changes, self.half_life, weeks)
         uplift = fitted.uplift
         if uplift is None:
@@ -201,7 +201,7 @@ class _Selector:
             self.uplift, self.factors = uplift, fitted.factors
 
     def evaluate_adjustments(self) -> None:
-        """Of the adjustments that pass, the one with the larger gain serves."""
+        """Evaluates the adjustments; of those that pass, the one with the larger gain serves."""
         evaluated = self.evaluation.evaluate_adjustments(self.half_life, CANDIDATES, self.factors)
         best_gain = 0.0
         verdicts = []
@@ -224,7 +224,7 @@ class _Selector:
         self.segment_verdict = "; ".join(verdicts)
 
     def result(self) -> DemographicSelection:
-        """The selection, with its reason."""
+        """Returns the model that serves, with its reason."""
         if self.name in NAMES.values():
             decision = f"{self.name} serves, by gains over one list for all users"
         else:
@@ -242,7 +242,7 @@ class _Selector:
         )
 
     def _fit(self, candidate: Candidate) -> DemographicModel:
-        """The candidate's model, fitted on all rows."""
+        """Fits a candidate's model on all rows."""
         if candidate.kind == "segments":
             adjustment: CountAdjustment | RidgeAdjustment = CountAdjustment(candidate.kappa)
         else:
@@ -282,7 +282,7 @@ class _Selector:
 
 
 def _without_evaluation(evaluation: ColdStartEvaluation, holdout_days: int) -> DemographicSelection:
-    """Default parameters, where no user can be evaluated."""
+    """Returns a model of default parameters, where no user can be evaluated."""
     cut = evaluation.through - timedelta(days=holdout_days)
     is_single = evaluation.interactions.has_single_date
     where = "on its one day" if is_single else f"both before and after {cut}"
@@ -318,7 +318,7 @@ def _cross_fit(
 
 
 def _passes(adjustment: SegmentAdjustment, gain: Interval, differences: Doubles) -> bool:
-    """Whether an adjustment may serve instead of one list for all users.
+    """Returns whether an adjustment may serve instead of one list for all users.
 
     Counts are tried with several kappas, and must gain more than one standard error. The regression
     is not chosen by gains: it passes where its likelihood says that demographics have an effect,

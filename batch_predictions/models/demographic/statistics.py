@@ -1,4 +1,4 @@
-"""What is learned about segments from some users' rows: counts, and the adjustments fitted."""
+"""Statistics of segments from some users' rows: counts, and the adjustments fitted to them."""
 
 from __future__ import annotations
 
@@ -99,7 +99,7 @@ class SegmentStatistics:
         self._ridge: RidgeAdjustment | None = None
 
     def fit(self, candidate: Candidate) -> SegmentAdjustment:
-        """The candidate, fitted."""
+        """Fits the adjustment of a candidate."""
         if candidate.kind == "segments":
             return CountAdjustment(candidate.kappa)
         return self.fit_ridge()
@@ -190,7 +190,14 @@ def serve_lists(
 def recency_weights(
     interactions: Interactions, as_of: date, half_life: float, window_days: int | None
 ) -> Doubles:
-    """A weight for each row: halved per half-life, 0 for days before the window."""
+    """Returns a weight for each row: halved per half-life, 0 for days before the window.
+
+    Args:
+        interactions: the rows, (n,).
+        as_of: the last day of the window, whose rows have weight 1.
+        half_life: days; infinity: every row has weight 1.
+        window_days: days of the window; None: all.
+    """
     weights = interactions.recency_weights(half_life, as_of)
     if window_days is not None:
         age = (np.datetime64(as_of, "D") - interactions.dates).astype(np.int64)
@@ -201,7 +208,13 @@ def recency_weights(
 def event_matrices(
     interactions: Interactions, rows: npt.NDArray[np.bool_], weights: Doubles
 ) -> tuple[Any, Any]:
-    """Summed `weights` and log(1 + events) of some rows, users x items, CSR of doubles."""
+    """Sums `weights` and log(1 + events) of some rows, users x items, CSR of doubles.
+
+    Args:
+        interactions: all rows, (n,).
+        rows: mask of those that are summed, (n,).
+        weights: of the rows that the mask marks.
+    """
     from scipy.sparse import csr_matrix
 
     coordinates = (interactions.users[rows], interactions.items[rows])

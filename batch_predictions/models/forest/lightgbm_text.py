@@ -19,7 +19,7 @@ class UnsupportedModelError(ValueError):
 
 @dataclass(frozen=True)
 class Tree:
-    """One tree. Leaves are numbered from left to right.
+    """A tree of a LightGBM model. Leaves are numbered from left to right.
 
     Attributes:
         split_feature: column that each node compares, (nodes,).

@@ -29,7 +29,7 @@ BLOCK_ROWS = 4096
 
 
 def build_predictor(model_text: str) -> Callable[[Rows], Doubles]:
-    """`build_predictors` of one model: a function from rows to raw scores, (n,)."""
+    """Builds a function from rows, (n, features), to the raw scores of one model, (n,)."""
     predict = build_predictors([model_text])
     return lambda rows: predict(rows)[0]
 

@@ -196,7 +196,13 @@ def iterate_paths(tree: Tree) -> Iterator[tuple[int, Path]]:
 def group_by_player(
     tree: Tree, path: Path, players: Sequence[int]
 ) -> list[tuple[int, float, Path]]:
-    """The players of a path, each with its zero fraction and its splits."""
+    """Groups the splits of a path by player, each with its zero fraction.
+
+    Args:
+        tree: the tree.
+        path: nodes from the root to a leaf, each with the direction in which the path goes.
+        players: player of each feature.
+    """
     steps: dict[int, tuple[float, Path]] = {}
     for node, goes_right in path:
         player = players[tree.split_feature[node]]

@@ -28,7 +28,16 @@ if TYPE_CHECKING:
 def train_recommender(
     warehouse: Warehouse, settings: Settings, through: dt.date, progress: Callable[[str], None]
 ) -> Trained:
-    """Two stages and a blend against popularity, own frequencies and every generator alone."""
+    """Trains two stages and a blend, and compares them with simpler recommenders.
+
+    These are popularity, the users' own frequencies and every generator alone.
+
+    Args:
+        warehouse: interactions, users, items and promotions up to `through`.
+        settings: of this home; those under `recommender` configure the training.
+        through: last day that is known.
+        progress: receives lines for the log.
+    """
     from batch_predictions.models.common.training_cache import TrainingCache
     from batch_predictions.models.recommender.data.interactions import Interactions
     from batch_predictions.models.recommender.selection import COMBINED_CANDIDATES, select
@@ -89,7 +98,7 @@ def _cache_folder(settings: Settings) -> Path | None:
 
 
 def _previous_parameters(settings: Settings, through: dt.date) -> GeneratorParams:
-    """What the model that served the day before was trained with, by generator; else nothing."""
+    """Reads the parameters of the model that served the day before, by generator; else nothing."""
     from batch_predictions.model_store import ModelError, ModelStore
 
     store = ModelStore.of(settings)

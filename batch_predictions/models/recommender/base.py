@@ -70,7 +70,7 @@ class Proposals(NamedTuple):
 
 
 class Recommender(ABC):
-    """A fitted recommender.
+    """The base class of fitted recommenders.
 
     Attributes:
         items: the sorted ids of its items, (m,); every position is a position in it.
@@ -138,7 +138,15 @@ class Recommender(ABC):
         exclude_seen: bool,
         blocked: npt.NDArray[np.bool_] | None = None,
     ) -> Proposals:
-        """`rank` for one batch of users, keeping the scores of all items; k may be 0."""
+        """Ranks the items of one batch of users, and keeps the scores of all items.
+
+        Args:
+            histories: n users over `items`.
+            item_features: of `items`, as of the day.
+            k: items per user; may be 0.
+            exclude_seen: whether items that a user has seen are left out.
+            blocked: marks items that no user gets, (m,).
+        """
         from batch_predictions.models.recommender.kernels.candidates import scores_of_items
         from batch_predictions.models.recommender.kernels.topk import topk_rows
 
@@ -157,7 +165,7 @@ class Recommender(ABC):
         return Proposals(positions, scores_of)
 
     def explain(self, histories: Histories, picks: Positions) -> Positions:
-        """For each pick the history item that contributes most to its score, (n, k).
+        """Finds the history item that contributes most to the score of each pick, (n, k).
 
         Args:
             histories: n users over `items`.
@@ -268,10 +276,10 @@ class LinearRecommender(TrainableRecommender):
 
     @abstractmethod
     def top_contributors(self, histories: csr_matrix, picks: Positions) -> Positions:
-        """`explain` over summed decayed events, n users x m items."""
+        """Finds each pick's top contributor from summed decayed events, n users x m items."""
 
     def scores(self, histories: Histories, item_features: ItemFeatures | None = None) -> Floats:
-        """Inner products, (n, m)."""
+        """Scores all items by inner products of queries and targets, (n, m)."""
         matrix = histories.matrix(self.history_half_life_days)
         return inner_products(self.queries(matrix), self._target_blocks)
 
@@ -280,7 +288,7 @@ class LinearRecommender(TrainableRecommender):
         return TargetBlocks.of(self.targets())
 
     def explain(self, histories: Histories, picks: Positions) -> Positions:
-        """The history item with the largest part of the pick's score, (n, k)."""
+        """Finds the history item with the largest part of each pick's score, (n, k)."""
         return self.top_contributors(histories.matrix(self.history_half_life_days), picks)
 
     def _check_width(self, histories: csr_matrix) -> None:
@@ -292,7 +300,12 @@ class LinearRecommender(TrainableRecommender):
 
 
 def override_params(defaults: Any, overrides: Mapping[str, Any], name: str) -> Any:
-    """Parameters with some values replaced.
+    """Returns parameters with some values replaced.
+
+    Args:
+        defaults: a dataclass of parameters.
+        overrides: new values by name.
+        name: of the generator, for the message.
 
     Raises:
         ValueError: a name is unknown; the message lists the parameters.

@@ -43,7 +43,7 @@ class ItemSubset:
 
     @property
     def is_complete(self) -> bool:
-        """Whether it is all items."""
+        """Whether the model knows all items of the ensemble."""
         return len(self.columns) == self.width
 
     @cached_property
@@ -58,7 +58,7 @@ class ItemSubset:
         return np.where(positions >= 0, self.local_positions[np.maximum(positions, 0)], -1)
 
     def to_global(self, positions: Positions) -> Positions:
-        """The model's positions as positions among all; -1 stays."""
+        """Maps the model's item positions to those of the ensemble; -1 stays."""
         return np.where(positions >= 0, self.columns[np.maximum(positions, 0)], -1)
 
     def reindex_histories(self, histories: Histories) -> Histories:
@@ -78,11 +78,11 @@ class FittedGenerator:
 
     @property
     def name(self) -> str:
-        """The declared name."""
+        """The name under which the generator is declared."""
         return self.declaration.name
 
     def explain(self, histories: Histories, picks: Positions) -> Positions:
-        """`Recommender.explain` over all items of the ensemble."""
+        """Finds the history item that explains each pick, in positions of the ensemble's items."""
         local = self.model.explain(
             self.subset.reindex_histories(histories), self.subset.to_local(picks)
         )

@@ -63,7 +63,7 @@ class CombinedEvaluation:
         item_features: ItemFeatures,
         window_rows: Interactions | None = None,
     ) -> CombinedEvaluation:
-        """Builds the datasets.
+        """Builds the ranking datasets that the combined recommenders are trained on.
 
         Args:
             trainer: trains the recommenders.
@@ -90,12 +90,12 @@ class CombinedEvaluation:
 
     @property
     def can_learn(self) -> bool:
-        """Whether there is something to learn from."""
+        """Whether the datasets have users with a taken candidate, from whom a ranker can learn."""
         has_users = [dataset.users > 0 for dataset in self.datasets]
         return all(has_users) if self.halves else any(has_users)
 
     def evaluate(self, names: Sequence[str]) -> dict[str, Evaluation]:
-        """Two stages, the blend or both on the hold-out, whose users they did not learn from."""
+        """Evaluates two stages, the blend or both on users from whom they did not learn."""
         everyone = np.arange(len(self.holdout.users))
         if self.halves:
             # The users of a half are ranked by what was learnt from the other half.
@@ -115,7 +115,7 @@ class CombinedEvaluation:
         }
 
     def fit_for_serving(self, name: str, through: date) -> TrainedRanker:
-        """Two stages or the blend, trained as those that were evaluated, on the newest windows.
+        """Trains two stages or the blend as they were evaluated, on the newest windows.
 
         The hold-out is a label window too.
 

@@ -1,4 +1,4 @@
-"""How a two-stage recommender is trained, and what is known besides the interactions."""
+"""Configuration of a two-stage recommender, and side information on users and items."""
 
 from __future__ import annotations
 
@@ -17,40 +17,40 @@ USERS_FOR_ONE_SEED = 6_000
 
 
 class SideInformation(Protocol):
-    """What is known of users and items besides the interactions, as of a day."""
+    """Protocol of what is known of users and items besides the interactions, as of a day."""
 
     def users(self, as_of: date) -> pa.Table | None:
-        """user_id, age_bracket, gender, location; None where nothing is known."""
+        """Returns user_id, age_bracket, gender, location; None where nothing is known."""
         ...
 
     def items(self) -> pa.Table | None:
-        """item_id and a column per attribute: see `ItemMetadata.from_table`."""
+        """Returns item_id and a column per attribute: see `ItemMetadata.from_table`."""
         ...
 
     def promotions(self, as_of: date) -> pa.Table | None:
-        """Promotions of the weeks after the day: see `ItemPromotions.from_table`."""
+        """Returns promotions of the weeks after the day: see `ItemPromotions.from_table`."""
         ...
 
 
 class NoSideInformation:
-    """Nothing is known besides the interactions."""
+    """Side information where nothing is known besides the interactions."""
 
     def users(self, as_of: date) -> pa.Table | None:
-        """None."""
+        """Returns None: no demographics are known."""
         return None
 
     def items(self) -> pa.Table | None:
-        """None."""
+        """Returns None: no metadata is known."""
         return None
 
     def promotions(self, as_of: date) -> pa.Table | None:
-        """None."""
+        """Returns None: no promotions are known."""
         return None
 
 
 @dataclass(frozen=True)
 class TwoStageConfig:
-    """How a two-stage recommender is trained.
+    """Configuration of the training of a two-stage recommender.
 
     Attributes:
         exclude_seen: whether lists hold only items that are new to the user.

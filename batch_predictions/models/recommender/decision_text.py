@@ -21,7 +21,15 @@ def explain_selection(
     gains: Mapping[str, Gains],
     holdout: Holdout,
 ) -> str:
-    """The decision in a sentence with its figures."""
+    """Explains in a sentence which recommender serves, with its figures.
+
+    Args:
+        serving: name of the candidate that serves.
+        evaluations: metrics of all candidates, by name.
+        baseline: name of the best baseline.
+        gains: differences of the combined recommenders to the baseline, by name and metric.
+        holdout: on which all were evaluated.
+    """
     baseline_ndcg = mean_ndcg(evaluations[baseline])
     if not gains:
         return (
@@ -46,7 +54,7 @@ def explain_selection(
 
 
 def explain_missing_users(holdout: Holdout, holdout_days: int) -> str:
-    """Why the hold-out has no users."""
+    """Explains why the hold-out has no users."""
     if holdout.split == "leave_out":
         return "nothing could be evaluated, since no user has two items of which to hide one"
     if len(holdout.train) == 0:

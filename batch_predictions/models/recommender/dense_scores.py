@@ -31,7 +31,7 @@ class TargetBlocks:
 
     @classmethod
     def of(cls, targets: Floats) -> TargetBlocks:
-        """Of the items' vectors, (m, f)."""
+        """Builds the blocks from the items' vectors, (m, f)."""
         from batch_predictions.models.recommender.kernels.products import BLOCK_ITEMS
 
         items, terms = targets.shape

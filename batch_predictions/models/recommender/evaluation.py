@@ -41,11 +41,11 @@ class Evaluation:
 
     @property
     def n(self) -> int:
-        """Number of users."""
+        """Number of evaluated users."""
         return len(self.per_user[NDCG])
 
     def renamed(self, candidate: str) -> Evaluation:
-        """The same under another name."""
+        """Returns the evaluation under another name of the candidate."""
         return replace(self, candidate=candidate)
 
     def rows(self, seed: int) -> list[Row]:

@@ -26,7 +26,7 @@ def write_manifest(folder: Path, **manifest: Any) -> None:
 
 
 def read_manifest(folder: Path) -> dict[str, Any]:
-    """What `write_manifest` wrote."""
+    """Reads the manifest of a stored recommender."""
     manifest: dict[str, Any] = json.loads((folder / MANIFEST).read_text())
     return manifest
 

@@ -1,4 +1,4 @@
-"""Owns kind -> class of every recommender: reads whatever a training stored."""
+"""The classes of all recommenders by `kind`, which read whatever a training stored."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ def load(folder: Path) -> Recommender:
 
 
 def is_linear(folder: Path) -> bool:
-    """Whether the recommender in a folder is a linear one, without reading its arrays."""
+    """Returns whether the recommender in a folder is a linear one, without reading its arrays."""
     kind = read_manifest(folder)["kind"]
     return issubclass(recommender_classes().get(kind, Recommender), LinearRecommender)
 
 
 def is_two_stage(folder: Path) -> bool:
-    """Whether the recommender in a folder ranks the candidates of several others."""
+    """Returns whether the recommender in a folder ranks the candidates of several others."""
     return bool(read_manifest(folder)["kind"] == TwoStageRecommender.kind)

@@ -18,7 +18,7 @@ from batch_predictions.models.recommender.base import Positions
 
 @dataclass(frozen=True)
 class Rules:
-    """Rules of a list.
+    """Business rules that ranked lists of items follow.
 
     Attributes:
         per_category: items of one category at most; 0: no cap. Items without a category are not
@@ -40,7 +40,7 @@ class Rules:
         categories: npt.NDArray[np.int64],
         boosted: npt.NDArray[np.bool_],
     ) -> Positions:
-        """Lists of k under the rules.
+        """Builds lists of k items under the rules.
 
         Args:
             ranked: item positions, best first, -1 at the end of short lists, (n, m).

@@ -92,7 +92,7 @@ def select(
     candidates: Sequence[str] = COMBINED_CANDIDATES,
     holdout: Holdout | None = None,
 ) -> Selection:
-    """Fits, evaluates, decides and fits the winner again.
+    """Fits and evaluates all candidates, decides which serves, and fits it again.
 
     Args:
         interactions: rows; those after `trained_through` are not read.
@@ -139,7 +139,7 @@ def _select(
     holdout: Holdout,
     window_rows: Interactions | None,
 ) -> Selection:
-    """The same on a hold-out that has users; `window_rows` as `CombinedEvaluation` takes them."""
+    """Fits, evaluates and decides on a hold-out that has users, and fits the winner again."""
     config = trainer.config
     ensemble = trainer.fit_generators(holdout.train, holdout.as_of)
     item_features = trainer.item_features(holdout.train, holdout.as_of, holdout.train.item_ids)
@@ -191,7 +191,7 @@ def _gains(evaluation: Evaluation, baseline: Evaluation, seed: int) -> Gains:
 
 
 def _passes(gains: Gains) -> bool:
-    """Whether NDCG@10 or @20 is better beyond chance, and no metric is worse beyond chance."""
+    """Returns whether NDCG@10 or @20 is better beyond chance, and no metric is worse."""
     is_better = gains[NDCG].lower > 0 or gains[NDCG_20].lower > 0
     return is_better and all(gain.upper >= 0 for gain in gains.values())
 
@@ -199,7 +199,7 @@ def _passes(gains: Gains) -> bool:
 def _without_evaluation(
     trainer: RankerTrainer, interactions: Interactions, through: date, holdout: Holdout
 ) -> Selection:
-    """Popularity serves where the hold-out has no users."""
+    """Returns popularity, which serves where the hold-out has no users."""
     name = popularity_name(None) if interactions.has_single_date else FALLBACK
     model = _fit_baseline(trainer, name, interactions, through)
     why = f"{name} serves: {explain_missing_users(holdout, trainer.config.window_days)}."

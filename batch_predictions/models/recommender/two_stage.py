@@ -36,7 +36,7 @@ METADATA = "metadata.parquet"
 
 @dataclass(frozen=True)
 class TwoStageParams:
-    """What a trained two-stage recommender keeps besides its models.
+    """Parameters that a trained two-stage recommender keeps besides its models.
 
     Attributes:
         candidates_per_generator: items that each candidate source proposes.
@@ -50,7 +50,7 @@ class TwoStageParams:
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> Self:
-        """Of `asdict`, as JSON holds it."""
+        """Restores the parameters from the values of `asdict`, as JSON holds them."""
         columns = tuple(FeatureColumn(**column) for column in values["columns"])
         return cls(values["candidates_per_generator"], columns, values["training"])
 
@@ -70,7 +70,7 @@ class ExplainedRanking(Ranking):
     rows: Positions
 
     def without_other_rows(self) -> ExplainedRanking:
-        """The same with the feature rows of ranked candidates only."""
+        """Drops the feature rows of candidates that are not ranked."""
         is_ranked = self.rows >= 0
         kept = self.rows[is_ranked]
         rows = np.full_like(self.rows, -1)
@@ -120,7 +120,7 @@ class TwoStageRecommender(Recommender):
         exclude_seen: bool,
         blocked: npt.NDArray[np.bool_] | None = None,
     ) -> ExplainedRanking:
-        """The k best candidates; scores are the ranker's margins."""
+        """Ranks the k best candidates of every user; scores are the ranker's margins."""
         (ranking,) = rank_together(
             [self], histories, item_features, k, exclude_seen=exclude_seen, blocked=blocked
         )
@@ -207,7 +207,16 @@ def rank_together(
     exclude_seen: bool,
     blocked: npt.NDArray[np.bool_] | None = None,
 ) -> list[ExplainedRanking]:
-    """`TwoStageRecommender.rank` of several models of one ensemble, whose candidates are shared."""
+    """Ranks with several models of one ensemble, which share their candidates.
+
+    Args:
+        models: two-stage recommenders of equal ensembles.
+        histories: n users over the ensemble's items.
+        item_features: of these items, as of the day.
+        k: items per user.
+        exclude_seen: whether items that a user has seen are left out.
+        blocked: marks items that no user gets, (m,).
+    """
     ensemble = models[0].ensemble
     candidates_per_generator = models[0].params.candidates_per_generator
     batches: list[list[ExplainedRanking]] = [[] for _ in models]

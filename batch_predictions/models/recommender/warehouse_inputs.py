@@ -1,4 +1,4 @@
-"""What the warehouse gives the recommender: interactions, side information, configuration."""
+"""Reads what the recommender learns from: interactions, side information, configuration."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ class TrainingRows:
 
     @property
     def note(self) -> str:
-        """What a decision says of users who were not read; empty where all were."""
+        """Sentence for a decision on users who were not read; empty where all were."""
         if self.users == self.all_users:
             return ""
         return (
@@ -158,7 +158,10 @@ class WarehouseSideInformation:
 
 
 def two_stage_config(settings: Settings) -> TwoStageConfig:
-    """How this home trains its recommender; some defaults depend on whether lists repeat items."""
+    """Builds the configuration of the recommender's training from the settings.
+
+    Some defaults depend on whether lists repeat items.
+    """
     from batch_predictions.models.recommender.config import TwoStageConfig
 
     recommender = settings.recommender

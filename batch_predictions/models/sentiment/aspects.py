@@ -38,7 +38,7 @@ ScoredText: TypeAlias = tuple[str, float, float]
 
 @dataclass(frozen=True)
 class Aspect:
-    """A term of an item.
+    """A term by which the positive and negative reviews of an item differ.
 
     Attributes:
         term: a word, or two neighbouring words.

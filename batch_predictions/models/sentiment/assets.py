@@ -48,6 +48,11 @@ def labelled_reviews(warehouse: Warehouse, settings: Settings, through: dt.date)
     """Reads the labelled reviews up to a day.
 
     Reviews of a source without dates all have one date.
+
+    Args:
+        warehouse: raw reviews.
+        settings: of this home; those under `sentiment` say how many reviews are read.
+        through: last day whose reviews are read.
     """
     config = settings.sentiment
     rows = warehouse.query(
@@ -92,7 +97,14 @@ def _to_reviews(rows: Sequence[Mapping[str, Any]], config: SentimentSettings) ->
 def train_sentiment(
     warehouse: Warehouse, settings: Settings, through: dt.date, progress: Callable[[str], None]
 ) -> Trained:
-    """Compares the candidates and fits the one that serves, by language."""
+    """Compares the candidates and fits the one that serves, by language.
+
+    Args:
+        warehouse: raw reviews up to `through`.
+        settings: of this home; those under `sentiment` configure the training.
+        through: last day whose reviews are known to the training.
+        progress: receives lines for the log.
+    """
     from batch_predictions.models.sentiment.language_selection import select_by_language
 
     config = settings.sentiment

@@ -43,7 +43,7 @@ def class_index(
 
 @dataclass(frozen=True)
 class Reviews:
-    """Labelled reviews.
+    """Labelled reviews as columns.
 
     Attributes:
         documents: the texts.
@@ -61,7 +61,7 @@ class Reviews:
         return len(self.labels)
 
     def take(self, indices: npt.NDArray[np.integer]) -> Reviews:
-        """The reviews at these indices, in their order."""
+        """Selects the reviews at these indices, in their order."""
         return Reviews(
             self.documents.take(indices),
             self.labels[indices],
@@ -86,9 +86,15 @@ def build_reviews(
     groups: Sequence[str | None] | None = None,
     days: Sequence[dt.date] | None = None,
 ) -> Reviews:
-    """Reviews from columns. Rows without a label or a text are dropped.
+    """Builds reviews from columns. Rows without a label or a text are dropped.
 
     Without `groups` every review is a group by itself.
+
+    Args:
+        texts: one per review.
+        labels: class of each review, -1 (UNLABELLED) for none.
+        groups: product of each review.
+        days: date of each review; None: unknown.
     """
     rows = [n for n, label in enumerate(labels) if label >= 0 and texts[n]]
     return Reviews(
@@ -129,7 +135,13 @@ class ReviewSplit:
 
 
 def split_holdout(reviews: Reviews, share: float, seed: int) -> ReviewSplit:
-    """Holds out the newest `share` of reviews; whole products where there is only one date."""
+    """Holds out the newest `share` of reviews; whole products where there is only one date.
+
+    Args:
+        reviews: to split.
+        share: of reviews to hold out, between 0 and 1.
+        seed: of the folds of products, where there is only one date.
+    """
     days = np.unique(reviews.days)
     if len(days) > 1:
         ordered = np.sort(reviews.days)
@@ -143,11 +155,16 @@ def split_holdout(reviews: Reviews, share: float, seed: int) -> ReviewSplit:
 
 
 def group_folds(reviews: Reviews, fold_count: int, seed: int) -> Iterator[ReviewSplit]:
-    """Cross-validation folds of whole products; with fewer products than folds, of whole texts.
+    """Yields cross-validation folds of whole products; with too few products, of whole texts.
 
     Groups go to the smallest fold, the largest group first and equal ones in a seeded order, so
     that folds have similar sizes. A text that products of several folds share is tested in each of
     these folds, and is left out of their training rows.
+
+    Args:
+        reviews: to split.
+        fold_count: number of folds.
+        seed: of the order of equally large groups.
     """
     group_ids, kind = number_distinct(reviews.groups), "products"
     if len(set(reviews.groups)) < fold_count:

@@ -1,4 +1,4 @@
-"""Which texts can be scored: those that have words and are in a language that has a model."""
+"""Decides which texts can be scored: those with words, in a language that has a model."""
 
 from __future__ import annotations
 

@@ -37,7 +37,7 @@ class FoldCache:
     input_hash: str
 
     def path(self, model: str, fold: int) -> Path:
-        """File of a model's predictions of a fold."""
+        """Returns the file of a model's predictions of a fold."""
         return self.folder / f"{model}-{fold:02d}-{self.input_hash}.parquet"
 
     def read(self, model: str, fold: int) -> tuple[Floats, float] | None:
@@ -53,7 +53,15 @@ class FoldCache:
     def write(
         self, model: str, fold: int, probabilities: Floats, seconds: float, truth: Labels
     ) -> None:
-        """Writes a fold: `label`, and `p_<class>` for every class, one row per test review."""
+        """Writes a fold: `label`, and `p_<class>` for every class, one row per test review.
+
+        Args:
+            model: name of the model.
+            fold: number of the fold.
+            probabilities: of the test reviews, (reviews, classes).
+            seconds: duration of the fold.
+            truth: class of each test review, (reviews,).
+        """
         columns = {f"p_{n}": probabilities[:, n] for n in range(probabilities.shape[1])}
         table = pa.table({"label": truth, **columns})
         path = self.path(model, fold)
@@ -69,7 +77,13 @@ class FoldCache:
         return path.read_text("utf-8") if path.is_file() else None
 
     def write_choice(self, models: Sequence[str], fold: int, name: str) -> None:
-        """Writes the model that was chosen among others in a fold's training part."""
+        """Writes the model that was chosen among others in a fold's training part.
+
+        Args:
+            models: names of the models to choose from.
+            fold: number of the fold.
+            name: of the chosen model.
+        """
         self.folder.mkdir(parents=True, exist_ok=True)
         atomic_write(self._choice_path(models, fold), name)
 

@@ -1,4 +1,4 @@
-"""From the sentiments of reviews to an item's: interval, significance of change, true shares."""
+"""Aggregates sentiments of reviews by item: interval, significance of change, true shares."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def change_p_value(
 def _count_extreme_permutations(
     current: Doubles, previous: Doubles, difference: float, item_id: str
 ) -> int:
-    """How many of PERMUTATIONS random regroupings differ at least as much as the periods do."""
+    """Counts the random regroupings, of PERMUTATIONS, that differ as much as the periods do."""
     pooled = np.concatenate([current, previous])
     random = np.random.default_rng(zlib.crc32(item_id.encode()))
     smaller = min(len(current), len(previous))

@@ -30,7 +30,7 @@ Positions = npt.NDArray[np.int64]
 
 @dataclass(frozen=True)
 class LanguageClassifiers:
-    """Classifiers by language.
+    """The stored sentiment model: a classifier for each language of the reviews.
 
     Attributes:
         main: of the main language.
@@ -53,11 +53,11 @@ class LanguageClassifiers:
 
     @property
     def is_trained(self) -> bool:
-        """Whether there is a model at all."""
+        """Whether the classifier of the main language has a model."""
         return bool(self.main.models)
 
     def classifier_of(self, language: str | None) -> Classifier:
-        """The classifier that scores a language; None is an unknown one."""
+        """Returns the classifier that scores a language; None is an unknown one."""
         if language is None or language == self.language:
             return self.main
         return self.others.get(language) or self.multilingual or self.main

@@ -90,13 +90,25 @@ def f1_by_class(confusions: Doubles) -> Doubles:
 
 
 def macro_f1(truth: Labels, predicted: Labels, classes: int) -> float:
-    """Mean of F1 over the classes."""
+    """Macro-F1: the mean of F1 over the classes.
+
+    Args:
+        truth: class of each review, 0 to `classes` - 1, (reviews,).
+        predicted: of the same form.
+        classes: number of classes.
+    """
     counts = np.bincount(truth * classes + predicted, minlength=classes**2).astype(float)
     return float(f1_by_class(counts.reshape(1, classes, classes)).mean())
 
 
 def macro_f1_difference(a: EvaluatedClassifier, b: EvaluatedClassifier, seed: int) -> Interval:
-    """Macro-F1 of `a` minus that of `b` on the same reviews, with its 95 % bootstrap interval."""
+    """Macro-F1 of `a` minus that of `b` on the same reviews, with its 95 % bootstrap interval.
+
+    Args:
+        a: a classifier's predictions.
+        b: another one's for the same reviews, with the same clusters.
+        seed: of the bootstrap samples.
+    """
     # The same seed draws the same clusters, so that the samples are paired.
     a_samples = f1_by_class(a.bootstrap_confusions(seed)).mean(axis=1)
     b_samples = f1_by_class(b.bootstrap_confusions(seed)).mean(axis=1)

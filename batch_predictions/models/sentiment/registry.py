@@ -64,7 +64,7 @@ def averaged_name(name: str) -> str | None:
 
 
 def build_model(name: str) -> SentimentModel:
-    """An unfitted model.
+    """Makes an unfitted sentiment model.
 
     Raises:
         SettingsError: no model has this name.

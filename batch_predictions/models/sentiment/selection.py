@@ -51,7 +51,7 @@ MIN_GAIN = 0.01
 
 @dataclass(frozen=True)
 class SentimentSelection:
-    """The result of a selection.
+    """The result of the selection of a sentiment classifier.
 
     Attributes:
         classifier: the classifier that serves.

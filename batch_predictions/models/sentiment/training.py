@@ -41,7 +41,7 @@ BASELINE, NB_LR = "tfidf_lr", "nb_lr"
 
 @dataclass(frozen=True)
 class TrainerParameters:
-    """Parameters of `ClassifierTrainer`.
+    """Parameters of the class `ClassifierTrainer`.
 
     Attributes:
         held_share: share of the reviews that is held out for early stopping and for tuning
@@ -172,7 +172,7 @@ class ClassifierTrainer:
         return members, (*[1 / net_count] * net_count, *[1.0] * len(linear))
 
     def _fit_model(self, name: str, number: int = 0) -> FittedModel:
-        """Fits a model.
+        """Fits a sentiment model by its name and number, each at most once.
 
         Args:
             name: of a model.

@@ -15,12 +15,12 @@ LEVEL_SEASONS = 4
 
 
 class SeasonalNaive(Forecaster):
-    """The value of one season ago."""
+    """Forecasts the value of one season ago."""
 
     kind: ClassVar[str] = "seasonal_naive"
 
     def fit(self, panel: Panel) -> Self:
-        """Does nothing."""
+        """Does nothing: the forecast needs the panel's values alone."""
         return self
 
     def forecast(self, panel: Panel, horizon: int) -> Doubles:
@@ -33,7 +33,7 @@ class SeasonalNaive(Forecaster):
 
 @dataclass(frozen=True)
 class Mean28Params(ForecasterParams):
-    """Parameters of `Mean28`.
+    """Parameters of the forecaster `Mean28`.
 
     Attributes:
         weeks: seasons from which the weekday profile is estimated, at most.
@@ -53,11 +53,11 @@ class Mean28(Forecaster):
     params: Mean28Params
 
     def fit(self, panel: Panel) -> Self:
-        """Does nothing."""
+        """Does nothing: the forecast needs the panel's values alone."""
         return self
 
     def forecast(self, panel: Panel, horizon: int) -> Doubles:
-        """Level times weekday profile."""
+        """Multiplies the level of each series by its weekday profile."""
         period, weeks = panel.period, self.params.weeks
         level = finite_mean(panel.y[:, -LEVEL_SEASONS * period :])
         recent, phases = panel.y[:, -weeks * period :], panel.phases()[-weeks * period :]

@@ -23,7 +23,7 @@ from batch_predictions.models.demand.panel import Doubles, Panel
 
 @dataclass(frozen=True)
 class AverageForecasterParams(ForecasterParams):
-    """Parameters of `AverageForecaster`.
+    """Parameters of the forecaster `AverageForecaster`.
 
     Attributes:
         members: names of the forecasters that are averaged.
@@ -40,7 +40,7 @@ class AverageForecaster(EnsembleForecaster):
     params: AverageForecasterParams
 
     def member_names(self) -> Sequence[str]:
-        """The members of the parameters."""
+        """Returns the members that the parameters name."""
         return self.params.members
 
     def forecast(self, panel: Panel, horizon: int) -> Doubles:
@@ -54,7 +54,7 @@ class AverageForecaster(EnsembleForecaster):
 
 @dataclass(frozen=True)
 class SelectorParams(ForecasterParams):
-    """Parameters of `PerSeriesSelector`.
+    """Parameters of the forecaster `PerSeriesSelector`.
 
     Attributes:
         default: name of the member that forecasts series without a champion.
@@ -120,7 +120,7 @@ class PerSeriesSelector(EnsembleForecaster):
         pq.write_table(pa.table(columns, schema=schema), folder / SERIES_FILE)
 
     def load_state(self, folder: Path) -> None:
-        """Reads the champions."""
+        """Reads the champion of each series from a folder."""
         table = pq.read_table(folder / SERIES_FILE)
         self.champions = dict(
             zip(table["id"].to_pylist(), table["method"].to_pylist(), strict=True)

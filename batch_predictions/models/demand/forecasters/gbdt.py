@@ -45,7 +45,7 @@ LIGHTGBM_FIXED = {
 
 @dataclass(frozen=True)
 class GBDTForecasterParams(ForecasterParams):
-    """Parameters of `GBDTForecaster`.
+    """Parameters of the forecaster `GBDTForecaster`.
 
     Attributes:
         horizon: steps that are learned; None: two seasons.
@@ -72,7 +72,7 @@ class GBDTForecasterParams(ForecasterParams):
 
     @classmethod
     def accepts(cls, name: str) -> bool:
-        """Whether it is a parameter, or `lgb_` with the name of one of LightGBM's."""
+        """Returns whether a name is a parameter: of this class, or `lgb_` and one of LightGBM's."""
         return super().accepts(name) or name.startswith(LIGHTGBM_PREFIX)
 
     @classmethod
@@ -168,7 +168,7 @@ class GBDTForecaster(Forecaster):
         (folder / TREES_FILE).write_text(self.booster.model_to_string())
 
     def load_state(self, folder: Path) -> None:
-        """Reads the trees."""
+        """Reads the trees from LightGBM's text file in a folder."""
         import lightgbm as lgb
 
         self.booster = lgb.Booster(model_str=(folder / TREES_FILE).read_text())

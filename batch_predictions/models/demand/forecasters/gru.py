@@ -47,7 +47,7 @@ SCALING = ("centre", "width")
 
 @dataclass(frozen=True)
 class GRUParams(ForecasterParams):
-    """Parameters of `GRUForecaster`.
+    """Parameters of the forecaster `GRUForecaster`.
 
     Attributes:
         horizon: steps that are learned; None: two seasons.
@@ -160,7 +160,7 @@ class GRUForecaster(Forecaster):
         return clip_forecasts(forecasts)
 
     def _past_inputs(self, panel: Panel) -> tuple[Floats, int]:
-        """What the GRU reads, (n, columns, inputs), and the number of older columns left out."""
+        """Builds the GRU's inputs, (n, columns, inputs), and counts the older columns left out."""
         skipped_columns = max(panel.n_columns - MAX_PAST_COLUMNS, 0)
         level = rolling_mean(panel.y, LEVEL_SEASONS * panel.period)[:, :-1] + LOG_OFFSET
         is_known = np.isfinite(panel.y)

@@ -55,7 +55,7 @@ class LinearRegression(PerSeriesForecaster):
         return clip_forecasts(forecasts)
 
     def methods(self, panel: Panel) -> list[str]:
-        """This method, or `mean28_weekday` for series that were not fitted."""
+        """Names each series' method: this one, or `mean28_weekday` where it was not fitted."""
         return [self.name if row >= 0 else Mean28.kind for row in self.table_rows(panel)]
 
     def _design_matrix(self, panel: Panel, horizon: int) -> Doubles:
@@ -74,7 +74,7 @@ class LinearRegression(PerSeriesForecaster):
 
 
 class LinearPromotions(LinearRegression):
-    """The same regression with the covariates known in advance, such as promotions."""
+    """Linear regression that also has the covariates known in advance, such as promotions."""
 
     kind: ClassVar[str] = "linear_promotions"
     uses_covariates: ClassVar[bool] = True

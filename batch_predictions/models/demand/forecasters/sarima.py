@@ -34,7 +34,7 @@ STARTS_IF_MULTIMODAL = 3
 
 @dataclass(frozen=True)
 class SarimaParams(ForecasterParams):
-    """Parameters of `Sarima`.
+    """Parameters of the forecaster `Sarima`.
 
     Attributes:
         order: p, d, q, P, D, Q.
@@ -64,7 +64,7 @@ class Sarima(PerSeriesForecaster):
     params: SarimaParams
 
     def order(self, period: int) -> Integers:
-        """p, d, q, P, D, Q, s: the order as the compiled loops take it."""
+        """Returns the order p, d, q, P, D, Q, s as the compiled loops take it."""
         return np.array([*self.params.order, period], np.int64)
 
     def fit(self, panel: Panel) -> Self:
@@ -145,7 +145,7 @@ class Sarima(PerSeriesForecaster):
         return {"effects": coefficients[:, coefficients.shape[1] - len(covariates) - 1 :]}
 
     def _regression_part(self, panel: Panel, horizon: int) -> Doubles:
-        """What holidays and covariates add, (n, t + horizon); 0 for series that were not fitted."""
+        """Sums the effects of holidays and covariates, (n, t + horizon); 0 for unfitted series."""
         total = np.zeros((len(panel), panel.n_columns + horizon))
         if "effects" not in self.series_table:
             return total

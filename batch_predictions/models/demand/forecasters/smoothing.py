@@ -48,7 +48,7 @@ class SeasonallyAdjustedForecaster(Forecaster):
 
 
 class Naive2(SeasonallyAdjustedForecaster):
-    """The last seasonally adjusted value."""
+    """Forecasts the last seasonally adjusted value."""
 
     kind: ClassVar[str] = "naive2"
 
@@ -93,7 +93,7 @@ class SeasonalAdjustment:
             self.indices = self._decompose(y)
 
     def remove(self, y: Doubles) -> Doubles:
-        """The adjusted series."""
+        """Removes the season: divides the series by its seasonal indices, or subtracts them."""
         pattern = self.indices[np.arange(len(y)) % self.period]
         return y / pattern if self.is_multiplicative else y - pattern
 
@@ -118,7 +118,7 @@ class SeasonalAdjustment:
 
 
 def is_seasonal(y: Doubles, period: int) -> bool:
-    """Whether the autocorrelation at one season passes the 90 % test, with Bartlett's variance."""
+    """Returns whether the autocorrelation at one season passes a 90 % test (Bartlett)."""
     if period < 2 or len(y) < 3 * period or np.ptp(y) == 0:
         return False
     centred = y - y.mean()

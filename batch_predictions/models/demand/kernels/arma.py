@@ -40,7 +40,13 @@ def constrain(x: Any, out: Any) -> None:
 
 @njit_cached
 def constrain_parameters(order: Any, x: Any, out: Any) -> None:
-    """Parameters (AR, MA, seasonal AR, seasonal MA) from unconstrained ones."""
+    """Maps unconstrained parameters to AR, MA, seasonal AR and seasonal MA coefficients.
+
+    Args:
+        order: p, d, q, P, D, Q, s.
+        x: unconstrained parameters, (p + q + P + Q,).
+        out: receives the coefficients in that order.
+    """
     p, q, sp, sq = order[0], order[2], order[3], order[5]
     start = 0
     for size, sign in ((p, 1.0), (q, -1.0), (sp, 1.0), (sq, -1.0)):
@@ -53,7 +59,14 @@ def constrain_parameters(order: Any, x: Any, out: Any) -> None:
 
 @njit_cached
 def expand(order: Any, params: Any, phi: Any, theta: Any) -> None:
-    """The products of the plain and seasonal polynomials, into phi and theta."""
+    """Multiplies the plain and seasonal polynomials, into `phi` and `theta`.
+
+    Args:
+        order: p, d, q, P, D, Q, s.
+        params: AR, MA, seasonal AR and seasonal MA coefficients, (p + q + P + Q,).
+        phi: receives the AR coefficients of lags 1 to r, (r,).
+        theta: receives the MA coefficients of lags 0 to r - 1, (r,); the first is 1.
+    """
     p, q, sp, sq, s = order[0], order[2], order[3], order[5], order[6]
     ar, ma = params[:p], params[p : p + q]
     sar, sma = params[p + q : p + q + sp], params[p + q + sp :]
@@ -104,9 +117,15 @@ def _solve(a: Any, b: Any) -> bool:
 
 @njit_cached
 def stationary(phi: Any, theta: Any, lags: int, gain: Any) -> float:
-    """Variance of a value at scale 1, and its covariance with the next state into `gain`.
+    """Computes the variance of a value at scale 1, and its covariance with the next state.
 
-    `lags` is the highest lag of phi. Negative where there is no stationary distribution.
+    The result is negative where there is no stationary distribution.
+
+    Args:
+        phi: AR coefficients of lags 1 to r, (r,).
+        theta: MA coefficients of lags 0 to r - 1, (r,).
+        lags: highest lag of phi that may differ from 0.
+        gain: receives the covariance, (r,).
     """
     r = len(phi)
     psi, right = np.zeros(r), np.zeros(max(r, lags + 1))
@@ -153,7 +172,9 @@ def stationary(phi: Any, theta: Any, lags: int, gain: Any) -> float:
 def run_filter(
     w: Any, phi: Any, theta: Any, lags: int, state: Any, gain: Any, change: Any, out: Any
 ) -> bool:
-    """The Kalman filter over w; `state` ends as the prediction of the value after the last one.
+    """Runs the Kalman filter over w.
+
+    `state` ends as the prediction of the value after the last one.
 
     `change` is the vector of the covariance's rank-one change. `out` receives the sum of squared
     scaled errors, the sum of the log variances, and the number of steps until the covariance was
@@ -211,7 +232,13 @@ def run_filter(
 
 @njit_cached
 def log_likelihood(squares: float, logs: float, n: int) -> float:
-    """Log-likelihood of n values with the scale concentrated out, from the filter's sums."""
+    """Log-likelihood of n values with the scale concentrated out, from the filter's sums.
+
+    Args:
+        squares: sum of squared scaled errors.
+        logs: sum of the logarithms of the errors' variances at scale 1.
+        n: number of values.
+    """
     scale = squares / n
     if not scale > 0.0:
         return -INVALID

@@ -24,7 +24,7 @@ ORIGINS_PER_STEP = 12
 
 @dataclass(frozen=True)
 class NetworkInputs:
-    """What the network forecasts from.
+    """Inputs of the GRU network: past values, and features of each step of the horizon.
 
     Attributes:
         past: (n, t, inputs).
@@ -41,7 +41,7 @@ class NetworkInputs:
     level: Doubles
 
     def take_origins(self, origins: npt.NDArray[Any]) -> NetworkInputs:
-        """The inputs of some of the origins, by mask."""
+        """Returns the inputs of the origins that a mask (o,) marks."""
         return NetworkInputs(
             self.past,
             self.columns[origins],
@@ -94,7 +94,7 @@ class GRUNetwork(nn.Module):
         return output[..., 0].clamp(-4, 4), output[..., 1].clamp(-5, 4)
 
     def means(self, inputs: NetworkInputs) -> Doubles:
-        """Means, (n, o, h)."""
+        """Forecasts the means of all series, origins and steps, (n, o, h)."""
         device = next(self.parameters()).device
         arrays = (inputs.past, inputs.columns, inputs.features, inputs.codes)
         log_ratio, _ = self(*(_to_tensor(array, device) for array in arrays))

@@ -51,7 +51,13 @@ def differencing_polynomial(order: Any) -> Any:
 
 @njit_cached
 def difference(y: Any, delta: Any, w: Any) -> None:
-    """w[t] = sum of delta[j] y[t + lags - j] over the lags j of the differencing polynomial."""
+    """Differences a series: w[t] = sum of delta[j] y[t + lags - j] over the polynomial's lags j.
+
+    Args:
+        y: values, (t,).
+        delta: coefficients of the differencing polynomial, (lags + 1,).
+        w: receives the differences, (t - lags,).
+    """
     lags = len(delta) - 1
     for t in range(len(w)):
         total = 0.0
@@ -221,7 +227,7 @@ def _minimise(
 def fit_rows(
     y: Any, first: Any, end: Any, order: Any, starts: Any, tries: int, params: Any, statistics: Any
 ) -> None:
-    """Maximum likelihood of each row of y between its columns `first` and `end`.
+    """Fits SARIMA by maximum likelihood to each row of y between its columns `first` and `end`.
 
     `starts` (m, k) holds unconstrained starting points; the `tries` best of them by conditional sum
     of squares are optimised. `params` (n, k) receives the parameters, `statistics` (n, 3) the
@@ -274,7 +280,17 @@ def fit_rows(
 
 @njit_cached
 def likelihood_rows(y: Any, first: Any, end: Any, order: Any, params: Any, statistics: Any) -> None:
-    """Log-likelihood, scale and steps to the steady state at given parameters, (n, 3)."""
+    """Computes log-likelihood, scale and steps to the steady state at given parameters.
+
+    Args:
+        y: values, (n, t).
+        first: first column of each row's values, (n,).
+        end: column after the last of each row's values, (n,).
+        order: p, d, q, P, D, Q, s.
+        params: coefficients of each row, (n, k).
+        statistics: receives the three figures, (n, 3); nan where the parameters have no stationary
+            distribution.
+    """
     r, delta = state_dimension(order), differencing_polynomial(order)
     work, out, buffer = np.zeros((5, r)), np.zeros(3), np.empty(y.shape[1])
     lags = order[0] + order[3] * order[6]

@@ -163,7 +163,7 @@ def _first_edge(builder: Any, node: Any, start: Any) -> Any:
 
 
 def _of_node(builder: Any, array: Any, node: Any, number: int) -> Any:
-    """An element of a node's line of a matrix, in every lane."""
+    """Emits a vector whose lanes all hold an element of a node's line of a matrix."""
     place = place_in_matrix(builder, array, node, node.type(number))
     return broadcast(builder, load_element(builder, array, place), GROUP_ROWS)
 

@@ -14,7 +14,7 @@ GROUP_ROWS = 64
 
 
 def goes_right(builder: Any, x: Any, threshold: Any, *, missing_left: bool) -> Any:
-    """Whether each lane's value goes right at a node.
+    """Emits the mask of the lanes whose value goes to a node's right child.
 
     Args:
         builder: of the code.

@@ -1,1 +1,1 @@
-"""What the recommender learns from: interactions, users' histories, item features, hold-outs."""
+"""Training data of the recommender: interactions, users' histories, item features, hold-outs."""

@@ -123,7 +123,7 @@ class Histories:
         ).sorted()
 
     def sorted(self) -> Histories:
-        """The same rows by user, item and age."""
+        """Returns the histories with their rows sorted by user, item and age."""
         users, items, ages = (np.diff(a) for a in (self.user_index, self.items, self.ages))
         # Staged rows are in order.
         if ((users > 0) | (users == 0) & ((items > 0) | (items == 0) & (ages > 0))).all():
@@ -131,7 +131,7 @@ class Histories:
         return self._take(np.lexsort((self.events, self.ages, self.items, self.user_index)))
 
     def _take(self, rows: Any) -> Histories:
-        """Some of the rows, of the same users and items."""
+        """Selects some of the rows; users and items keep their numbers."""
         return replace(
             self,
             user_index=self.user_index[rows],
@@ -158,7 +158,7 @@ class Histories:
         )
 
     def reindex(self, columns: Codes, width: int) -> Histories:
-        """The same over other items: item j becomes columns[j], ascending; -1 leaves it out.
+        """Renumbers the items: item j becomes columns[j], ascending; -1 leaves its rows out.
 
         Kept for the next call with the same array.
         """
@@ -175,12 +175,12 @@ class Histories:
         return {}
 
     def last_active_days(self, days: int) -> Histories:
-        """Only rows of the `days` days that end with each user's newest row."""
+        """Selects the rows of the `days` days that end with each user's newest row."""
         youngest = self.reduce_per_user(self.ages, np.minimum, np.inf)
         return self._take(np.flatnonzero(self.ages < youngest[self.user_index] + days))
 
     def rated_above(self, rating: float) -> Histories:
-        """Only rows whose rating is higher."""
+        """Selects the rows whose rating is above a threshold."""
         return self._take(slice(0) if self.ratings is None else self.ratings > rating)
 
     # --- entries --------------------------------------------------------------------------------
@@ -241,7 +241,7 @@ class Histories:
 
     @cached_property
     def entry_is_target(self) -> npt.NDArray[np.bool_]:
-        """Whether every entry has an event of a target type, (e,)."""
+        """Whether each entry has an event of a target type, (e,)."""
         if self.targets is None or not len(self.entry_starts):
             return np.ones(len(self.entry_starts), dtype=bool)
         return self.sum_per_entry(self.targets) > 0
@@ -330,7 +330,7 @@ class Histories:
         return {}
 
     def entry_events(self, half_life_days: float | None) -> npt.NDArray[np.float32]:
-        """`decayed_events_per_entry` in single precision, as `matrix` has it, (e,)."""
+        """Decayed events of every entry in single precision, as `matrix` has them, (e,)."""
         return self.decayed_events_per_entry(half_life_days).astype(np.float32)
 
     def decayed_targets_per_entry(self, half_life_days: float) -> Doubles:
@@ -348,7 +348,13 @@ class Histories:
         return np.where(np.isfinite(newest), newest, np.nan)
 
     def reduce_per_user(self, values: npt.NDArray[Any], ufunc: np.ufunc, empty: float) -> Doubles:
-        """Values per row reduced per user, (users,); `empty` for users without rows."""
+        """Reduces values per row to one per user, (users,).
+
+        Args:
+            values: one per row.
+            ufunc: numpy function that combines two values, such as `np.add`.
+            empty: result for users without rows.
+        """
         result = np.full(self.users, empty)
         bounds = self.row_indptr
         active = np.flatnonzero(np.diff(bounds) > 0)

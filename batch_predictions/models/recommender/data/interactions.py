@@ -61,7 +61,7 @@ class Interactions:
 
     @classmethod
     def from_table(cls, table: pa.Table) -> Interactions:
-        """From a table of interactions; other columns are ignored, equal rows are kept.
+        """Reads a table of interactions; other columns are ignored, equal rows are kept.
 
         Args:
             table: user_id (string), item_id (string), date (date32), events (number > 0), and
@@ -119,7 +119,7 @@ class Interactions:
 
     @property
     def is_target(self) -> npt.NDArray[np.bool_]:
-        """Whether the row has an event of a target type, (n,)."""
+        """Whether each row has an event of a target type, (n,)."""
         return np.ones(len(self), dtype=bool) if self.targets is None else self.targets > 0
 
     @property
@@ -179,7 +179,7 @@ class Interactions:
         return np.asarray(0.5 ** (np.maximum(age, 0.0) / half_life_days), dtype=np.float64)
 
     def with_decayed_events(self, half_life_days: float | None, as_of: date) -> Interactions:
-        """The same rows with events weighted by recency; None leaves them as they are."""
+        """Weights the events by recency; a half-life of None leaves them as they are."""
         if half_life_days is None:
             return self
         return replace(self, events=self.events * self.recency_weights(half_life_days, as_of))
@@ -224,7 +224,7 @@ def _seen_of(table: pa.Table, order: npt.NDArray[np.int64]) -> npt.NDArray[np.bo
 
 
 def take_optional(values: npt.NDArray[Scalar] | None, rows: Any) -> npt.NDArray[Scalar] | None:
-    """The values of some rows; None stays None."""
+    """Selects the values of some rows; None stays None."""
     return None if values is None else values[rows]
 
 
@@ -250,7 +250,14 @@ def _compact(ids: pa.StringArray, codes: Codes) -> tuple[pa.StringArray, Codes]:
 def sum_to_csr(
     rows: npt.NDArray[Any], columns: npt.NDArray[Any], values: Doubles, shape: tuple[int, int]
 ) -> csr_matrix:
-    """Values summed per (row, column) in double precision and given order, as float32 CSR."""
+    """Sums values per (row, column) in double precision and given order, as float32 CSR.
+
+    Args:
+        rows: row of each value, (n,).
+        columns: column of each value, (n,).
+        values: (n,).
+        shape: of the matrix.
+    """
     from scipy.sparse import csr_matrix
 
     matrix = csr_matrix((values, (rows, columns)), shape=shape, dtype=np.float64)

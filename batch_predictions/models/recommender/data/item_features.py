@@ -136,7 +136,15 @@ class ItemFeatures:
         metadata: ItemMetadata | None = None,
         promotions: pa.Table | None = None,
     ) -> ItemFeatures:
-        """Computed over the rows with date <= `as_of`; `promotions` as `ItemPromotions` reads."""
+        """Computes item features from the interactions with date <= `as_of`.
+
+        Args:
+            interactions: rows, of which later ones are ignored.
+            as_of: last day that is known.
+            items: ids of the items to describe, (m,).
+            metadata: attributes of items; None: none are known.
+            promotions: rows as `ItemPromotions.from_table` reads them; None: unknown.
+        """
         import duckdb
 
         rows = interactions.up_to(as_of)
@@ -171,9 +179,15 @@ class ItemFeatures:
         metadata: ItemMetadata | None = None,
         promotions: pa.Table | None = None,
     ) -> ItemFeatures:
-        """From the result of `ITEM_STATS_SQL`.
+        """Builds item features from the result of `ITEM_STATS_SQL`.
 
         Items without interactions have zeros, and -1 for `days_since_first`.
+
+        Args:
+            stats: item_id and a column for each of `ITEM_STATS`.
+            items: ids of the items to describe, (m,).
+            metadata: attributes of items; None: none are known.
+            promotions: rows as `ItemPromotions.from_table` reads them; None: unknown.
         """
         rows = positions_in(items, stats["item_id"].combine_chunks())
         values = {}
@@ -190,7 +204,7 @@ class ItemFeatures:
         )
 
     def scale_counts(self, factor: float) -> ItemFeatures:
-        """The same with every count times a factor: those of all users, estimated from some."""
+        """Multiplies every count by a factor: estimates those of all users from some."""
         stats = {
             name: values if name == "days_since_first" else values * factor
             for name, values in self.stats.items()
@@ -214,7 +228,7 @@ class ItemFeatures:
         )
 
     def memoize(self, name: str, compute: Callable[[], Result]) -> Result:
-        """What all batches of users share, computed once."""
+        """Computes a value that all batches of users share, once, and keeps it by name."""
         if name not in self._memo:
             self._memo[name] = compute()
         result: Result = self._memo[name]
@@ -246,7 +260,7 @@ class ItemFeatures:
         return ItemFeatures(items, stats, ItemMetadata.empty(items), promotions)
 
     def reindex(self, items: pa.StringArray) -> ItemFeatures:
-        """The same of some of the items, in another order."""
+        """Selects the features of some of the items, in the order of `items`."""
         rows = positions_in(items, self.items)
         assert (rows >= 0).all(), "every item must have features"
         stats = {name: values[rows] for name, values in self.stats.items()}

@@ -44,7 +44,7 @@ class ItemMetadata:
 
     @classmethod
     def from_table(cls, table: pa.Table, items: pa.StringArray) -> ItemMetadata:
-        """From item_id and one column per attribute.
+        """Reads item metadata from a table of item_id and one column per attribute.
 
         Numbers stay numbers. Texts are tags, several in one text separated by `|`; a text column
         whose values all are numbers is read as numbers.
@@ -64,7 +64,7 @@ class ItemMetadata:
         return cls(items, tags, numbers)
 
     def reindex(self, items: pa.StringArray) -> ItemMetadata:
-        """The same for other items; those that are not here have no tags and nan."""
+        """Returns the metadata of other items; unknown ones have no tags and nan as numbers."""
         rows = positions_in(items, self.items)
         is_known = rows >= 0
         unknown = np.full(len(items), np.nan)
@@ -109,7 +109,7 @@ def _parse_tags(column: pa.Array) -> csr_matrix:
 
 
 def _take_rows(matrix: csr_matrix, rows: npt.NDArray[np.int64]) -> csr_matrix:
-    """The rows at some positions; -1 gives an empty row."""
+    """Selects the rows of a matrix at some positions; -1 gives an empty row."""
     from scipy.sparse import csr_matrix
 
     present = np.flatnonzero(rows >= 0)

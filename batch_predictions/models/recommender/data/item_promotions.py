@@ -45,7 +45,7 @@ class ItemPromotions:
 
     @classmethod
     def from_table(cls, table: pa.Table, items: pa.StringArray) -> ItemPromotions | None:
-        """From the rows of `features/sql/promoted_items.sql`; None where there are none.
+        """Reads the rows of `features/sql/promoted_items.sql`; None where there are none.
 
         Args:
             table: weeks_ahead (1 is the coming week), item_id, location, and booleans display,
@@ -76,7 +76,7 @@ class ItemPromotions:
         return cls(shares, is_promoted_tomorrow, shops, by_shop)
 
     def take(self, columns: npt.NDArray[np.int64]) -> ItemPromotions:
-        """The same of the items at some positions."""
+        """Selects the promotions of the items at some positions."""
         return ItemPromotions(
             {name: values[columns] for name, values in self.shares.items()},
             self.is_promoted_tomorrow[columns],
@@ -99,5 +99,5 @@ class ItemPromotions:
 
     @cached_property
     def weeks_by_shop(self) -> csr_matrix:
-        """In how many of the weeks each shop promotes each item, shops x items."""
+        """Number of weeks in which each shop promotes each item, shops x items."""
         return sum(sum(self.by_shop[name] for name in week).sign() for week in self.weeks)

@@ -62,11 +62,11 @@ class Holdout:
         return Histories.from_interactions(self.train, self.users, items, self.as_of, traits)
 
     def take(self, rows: Positions) -> Holdout:
-        """The same with some of its users, given as positions in `users`."""
+        """Restricts the hold-out to some of its users, given as positions in `users`."""
         return replace(self, users=self.users[rows], relevant=self.relevant[rows])
 
     def blocks(self, size: int, seed: int) -> Iterator[Holdout]:
-        """The same with `size` users at a time, drawn at random; itself if it has no more."""
+        """Yields the hold-out with at most `size` of its users at a time, drawn at random."""
         if len(self.users) <= size:
             yield self
             return
@@ -75,7 +75,7 @@ class Holdout:
             yield self.take(np.sort(order[start : start + size]))
 
     def hits(self, start: int, lists: Positions) -> npt.NDArray[np.bool_]:
-        """Which items of lists are relevant.
+        """Marks the items of lists that are relevant.
 
         Args:
             start: the user of the first list; the next lists are those of the next users.
@@ -104,6 +104,15 @@ def hold_out(
     """Holds out the last `holdout_days` up to `through`.
 
     Where all rows share one date, a share of each user's items is held out instead.
+
+    Args:
+        interactions: all rows; those after `through` are ignored.
+        through: last day of the hold-out.
+        holdout_days: length of the hold-out, days.
+        exclude_seen: whether items of the history are masked.
+        seed: of the sample of users.
+        history_days: training rows are at most this old at the cut; None: all.
+        max_users: users evaluated at most.
     """
     rows = interactions.up_to(through)
     if rows.has_single_date:
@@ -153,6 +162,13 @@ def split_newest(
 
     The cut may fall within a day, whose earlier rows are training rows. Rows of one timestamp, or
     of one day where there are no times of day, stay together.
+
+    Args:
+        interactions: all rows.
+        share: of the rows, between 0 and 1.
+        exclude_seen: whether items of the history are masked.
+        seed: of the sample of users.
+        max_users: users evaluated at most.
     """
     times = interactions.time_order
     order = np.lexsort((times, interactions.dates))
@@ -175,6 +191,13 @@ def leave_out(
     """Hides a random `share` of each user's items, at least one of two.
 
     A relevant item is by construction not in the history, so the history is always masked.
+
+    Args:
+        interactions: all rows.
+        as_of: day as of which users are evaluated.
+        seed: of hidden items and of the sample of users.
+        share: of each user's items that is hidden, between 0 and 1.
+        max_users: users evaluated at most.
     """
     pairs = interactions.users.astype(np.int64) * len(interactions.item_ids) + interactions.items
     distinct = np.unique(pairs[interactions.is_target])
@@ -199,6 +222,12 @@ def leave_last_out(
     Not a cut in time: models learn from what other users did later, so the result says how well
     tastes are modelled, not how well the future is predicted. Users of fewer than 1 / share items
     keep all.
+
+    Args:
+        interactions: all rows.
+        as_of: day as of which users are evaluated.
+        share: of each user's items that is hidden, between 0 and 1.
+        max_users: users evaluated at most.
     """
     times = interactions.time_order
     width = max(len(interactions.item_ids), 1)

@@ -1,4 +1,4 @@
-"""Batches of (user, candidate) pairs, and what a ranker feature is."""
+"""Batches of (user, candidate) pairs, and declarations of a ranker's features."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class CandidateBatch:
     _memo: dict[str, Any] = field(default_factory=dict, repr=False, compare=False)
 
     def memoize(self, name: str, compute: Callable[[], Result]) -> Result:
-        """What several features share, computed once for the batch."""
+        """Computes a value that several features of the batch share, once, and keeps it by name."""
         if name not in self._memo:
             self._memo[name] = compute()
         result: Result = self._memo[name]
@@ -49,7 +49,7 @@ class CandidateBatch:
 
     @cached_property
     def is_candidate(self) -> npt.NDArray[np.bool_]:
-        """Whether there is a candidate, (n, m)."""
+        """Whether each place of the users' lists holds a candidate, (n, m)."""
         return self.positions >= 0
 
     @cached_property
@@ -82,18 +82,18 @@ class CandidateBatch:
         return self.histories.find_entries_of_rows(self.indptr, self.items)
 
     def from_entries(self, values: Values, new: float = np.nan) -> Floats:
-        """A value per history entry, for items of the history; `new` for others, (rows,)."""
+        """Takes a value per history entry for each row; `new` where there is no entry, (rows,)."""
         # A further value at the end, which the entry -1 takes. numpy is twice as fast where it need
         # not look for wrong indices first.
         values = np.append(values, new).astype(np.float32)
         return values.take(self.history_entry, mode="wrap")
 
     def from_items(self, values: Values) -> Floats:
-        """A value per item, for the rows, (rows,)."""
+        """Takes a value per item for each row, (rows,)."""
         return np.asarray(values.take(self.items, mode="wrap"), dtype=np.float32)
 
     def from_users(self, values: Values) -> Floats:
-        """A value per user, the same for all its rows, (rows,)."""
+        """Repeats a value per user for all its rows, (rows,)."""
         return np.repeat(values.astype(np.float32), self.sizes)
 
     @cached_property
@@ -109,7 +109,7 @@ class CandidateBatch:
 
 @dataclass(frozen=True)
 class Feature:
-    """A ranker feature.
+    """Declares a feature of the ranker: a number for each (user, candidate) pair.
 
     Attributes:
         name: unique among all features.
@@ -127,7 +127,7 @@ class Feature:
 
 
 def has_other_types(batch: CandidateBatch) -> bool:
-    """Whether histories have events that are no target, such as views."""
+    """Returns whether histories have events that are no target, such as views."""
     return batch.histories.targets is not None
 
 

@@ -68,7 +68,7 @@ def _tag_events(kind: str) -> Callable[[CandidateBatch], Values]:
 
 
 def _tag_new_items(kind: str) -> Callable[[CandidateBatch], Values]:
-    """How many items of the tags the user took for the first time, decayed."""
+    """Declares the decayed number of items of the tags that the user took for the first time."""
 
     def compute(batch: CandidateBatch) -> Values:
         from batch_predictions.models.recommender.kernels.histories import tag_events

@@ -44,7 +44,7 @@ def _event_share(half_life_days: float) -> Callable[[CandidateBatch], Values]:
 
 
 def _rate(batch: CandidateBatch) -> Values:
-    """Of the user's active days since it first took the item, the share on which it took it."""
+    """Share of the user's active days since it first took the item on which it took the item."""
     histories = batch.histories
     active_days = histories.active_days.since_first
     return batch.from_entries((histories.days_per_entry + 0.5) / (active_days + 2.0), 0.0)

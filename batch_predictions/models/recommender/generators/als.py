@@ -35,7 +35,7 @@ THREADS = 2
 
 @dataclass(frozen=True)
 class ALSParams:
-    """Parameters of ALS.
+    """Parameters of the generator ALS.
 
     Attributes:
         factors: length of the vectors; cut to the number of users and items.
@@ -68,7 +68,11 @@ class ALS(LinearRecommender):
         params: ALSParams | None = None,
         users: pa.Table | None = None,
     ) -> Self:
-        """Alternating least squares over all users and items."""
+        """Fits item and user factors by alternating least squares over all users and items.
+
+        Raises:
+            ValueError: a parameter that must be positive is not.
+        """
         params = params or ALSParams()
         if params.factors < 1 or params.iterations < 1:
             raise ValueError("als: factors and iterations must be positive")
@@ -106,7 +110,10 @@ class ALS(LinearRecommender):
         return self.arrays["item_factors"]
 
     def top_contributors(self, histories: csr_matrix, picks: Positions) -> Positions:
-        """Exact for the fold-in: item j adds c_j y_i' A^-1 y_j to the score of i (section 5)."""
+        """Finds the history item with the largest part of each pick's score, (n, k).
+
+        Exact for the fold-in: item j adds c_j y_i' A^-1 y_j to the score of i (section 5).
+        """
         self._check_width(histories)
         contributors = np.full(picks.shape, -1, dtype=np.int64)
         for start, batch in self._batches(histories):
@@ -140,12 +147,12 @@ class ALS(LinearRecommender):
 
     @cached_property
     def _ridge(self) -> Doubles:
-        """What the systems of all users have in common, (f, f)."""
+        """Part of the fold-in's systems that all users share: Y'Y + regularization I, (f, f)."""
         gram = self.arrays["gram"]
         return np.asarray(gram + self.params.regularization * np.eye(len(gram)))
 
     def _systems(self, confidence: csr_matrix) -> Doubles:
-        """Left sides of the fold-in, (n, f, f).
+        """Builds the left sides of the fold-in's least squares problems, (n, f, f).
 
         Built user by user, so that sums do not depend on the other users of the batch.
         """

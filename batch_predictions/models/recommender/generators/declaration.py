@@ -51,7 +51,7 @@ class Generator:
     order: int = 1000
 
     def params(self, exclude_seen: bool, overrides: Mapping[str, Any]) -> Any:
-        """Its parameters, some of them overridden.
+        """Returns the generator's parameters, some of them overridden.
 
         Raises:
             ValueError: an override names no parameter.

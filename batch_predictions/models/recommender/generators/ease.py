@@ -32,7 +32,7 @@ BLOCK_ITEMS = 512
 
 @dataclass(frozen=True)
 class EASEParams:
-    """Parameters of EASE.
+    """Parameters of the generator EASE.
 
     Attributes:
         l2: ridge strength, in units of (transformed) events squared.
@@ -48,7 +48,7 @@ class EASEParams:
 
 
 class EASE(LinearRecommender):
-    """Knows the `max_items` most frequent items and never recommends others."""
+    """EASE over the `max_items` most frequent items; others are never recommended."""
 
     kind = "ease"
     Params = EASEParams
@@ -61,7 +61,11 @@ class EASE(LinearRecommender):
         params: EASEParams | None = None,
         users: pa.Table | None = None,
     ) -> Self:
-        """One closed-form solution."""
+        """Solves for the item-to-item weights in closed form.
+
+        Raises:
+            ValueError: `l2` or `max_items` is not positive.
+        """
         params = params or EASEParams()
         if not params.l2 > 0 or params.max_items < 1:
             raise ValueError("ease: l2 and max_items must be positive")
@@ -72,13 +76,13 @@ class EASE(LinearRecommender):
         return cls(interactions.item_ids.take(pa.array(items)), params, arrays)
 
     def queries(self, histories: csr_matrix) -> Floats:
-        """The transformed histories, dense, (n, m): pass users in batches."""
+        """Returns the transformed histories, dense, (n, m): pass users in batches."""
         self._check_width(histories)
         dense: Floats = _transform(histories, self.params.transform).toarray()
         return dense
 
     def scores(self, histories: Histories, item_features: ItemFeatures | None = None) -> Floats:
-        """x B of sparse histories, (n, m).
+        """Multiplies sparse histories x by the weights B, (n, m).
 
         A sum over the items of the history in their order: the same bits whatever the batch.
         """
@@ -95,7 +99,7 @@ class EASE(LinearRecommender):
 
     @cached_property
     def _weight_blocks(self) -> Floats:
-        """B in blocks of columns, each of which stays in the second-level cache."""
+        """The weights B in blocks of columns, each of which stays in the second-level cache."""
         from batch_predictions.models.recommender.kernels.products import BLOCK_COLUMNS
 
         targets = self.targets()
@@ -106,11 +110,14 @@ class EASE(LinearRecommender):
         return blocks
 
     def targets(self) -> Floats:
-        """B transposed, (m, m): row i holds the weights of every history item for target i."""
+        """Returns the weights B transposed, (m, m): row i has the weights for target i."""
         return self.arrays["weights"]
 
     def top_contributors(self, histories: csr_matrix, picks: Positions) -> Positions:
-        """Exact: the score of i is the sum of x_j B_ji over the history."""
+        """Finds the history item with the largest part of each pick's score, (n, k).
+
+        Exact: the score of i is the sum of x_j B_ji over the history.
+        """
         self._check_width(histories)
         history = _transform(histories, self.params.transform)
         return top_contributors(history, self.targets(), picks)
@@ -128,7 +135,7 @@ def _transform(histories: csr_matrix, transform: str) -> csr_matrix:
 
 
 def _solve(history: csr_matrix, l2: float) -> Floats:
-    """B transposed, float32, from transformed histories; solved in double precision."""
+    """Solves for the weights B in double precision; returns B transposed, float32."""
     from scipy.linalg import lapack
     from threadpoolctl import threadpool_limits
 

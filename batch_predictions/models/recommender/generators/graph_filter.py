@@ -40,7 +40,7 @@ OVERSAMPLES, POWER_ITERATIONS = 20, 4
 
 @dataclass(frozen=True)
 class GraphFilterParams:
-    """Parameters of GraphFilter.
+    """Parameters of the generator GraphFilter.
 
     Attributes:
         factors: singular vectors of the ideal filter; fewer where the graph has fewer.
@@ -71,7 +71,7 @@ class GraphFilter(NeighbourRecommender):
         params: GraphFilterParams | None = None,
         users: pa.Table | None = None,
     ) -> Self:
-        """Computes both filters."""
+        """Computes the linear and the ideal filter of the user-item graph."""
         params = params or GraphFilterParams()
         # A copy: the interactions share their matrix with other models.
         events = interactions.with_decayed_events(params.half_life_days, as_of).matrix().copy()
@@ -94,7 +94,7 @@ class GraphFilter(NeighbourRecommender):
         return cls(interactions.item_ids, params, arrays)
 
     def scores(self, histories: Histories, item_features: ItemFeatures | None = None) -> Floats:
-        """Both filters, over the root of the number of items, (n, m)."""
+        """Applies both filters to the histories, over the root of the number of items, (n, m)."""
         profile = self.user_profile(histories)
         scores = score_neighbours(profile, self.arrays["neighbour_ids"], self.arrays["similarity"])
         scores += inner_products(profile @ self.arrays["left"], self._right_blocks)

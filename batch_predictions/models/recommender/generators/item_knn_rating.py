@@ -84,7 +84,10 @@ class ItemKNNRating(TrainableRecommender):
         return cls(rated.item_ids.take(pa.array(items)), params, arrays)
 
     def scores(self, histories: Histories, item_features: ItemFeatures | None = None) -> Floats:
-        """In units of ratings, (n, m); a lift is 0 where the user has no ratings."""
+        """Predicts ratings, or their lifts over the item's mean, (n, m).
+
+        A lift is 0 where the user has no ratings.
+        """
         residuals = self._user_residuals(histories)
         is_rated = residuals.copy()
         is_rated.data = np.ones_like(is_rated.data)
@@ -94,7 +97,7 @@ class ItemKNNRating(TrainableRecommender):
         return scores
 
     def explain(self, histories: Histories, picks: Positions) -> Positions:
-        """The history item whose rating raises the pick's score most, (n, k)."""
+        """Finds the history item whose rating raises each pick's score most, (n, k)."""
         residuals = self._user_residuals(histories)
         return top_contributors(residuals, self.arrays["similarity"], picks)
 

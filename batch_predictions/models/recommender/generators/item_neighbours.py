@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class ItemNeighboursParams:
-    """Parameters of ItemNeighbours.
+    """Parameters of the generator ItemNeighbours.
 
     Attributes:
         neighbours: neighbours kept per item.
@@ -79,7 +79,7 @@ class ItemNeighbours(NeighbourRecommender):
         return cls(interactions.item_ids, params, arrays)
 
     def user_profile(self, histories: Histories) -> csr_matrix:
-        """One over the root of the number of items of the newest days, (n, m)."""
+        """Weights the items of the newest days by one over the root of their number, (n, m)."""
         days = self.params.newest_days
         newest = histories if days is None else histories.last_active_days(days)
         return divide_by_root_length(cap_at_one(newest.matrix()))

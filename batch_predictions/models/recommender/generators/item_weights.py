@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 def top_contributors(histories: csr_matrix, weights: Floats, picks: Positions) -> Positions:
-    """For each pick i the history item j of the largest x_j * weights[i, j] > 0, (n, k).
+    """Finds the history item j of the largest x_j * weights[i, j] > 0 for each pick i, (n, k).
 
     Args:
         histories: x, n users x m items.

@@ -31,7 +31,7 @@ class LikedEASE(TrainableRecommender):
         params: EASEParams | None = None,
         users: pa.Table | None = None,
     ) -> Self:
-        """EASE on the rows rated above the mean; on all rated rows where all ratings are equal."""
+        """Fits EASE on the rows rated above the mean, or on all rated rows if all are equal."""
         rated = interactions.with_ratings()
         assert rated.ratings is not None
         threshold = float(rated.ratings.mean())
@@ -50,7 +50,7 @@ class LikedEASE(TrainableRecommender):
         return self._ease.scores(self._liked(histories), item_features)
 
     def explain(self, histories: Histories, picks: Positions) -> Positions:
-        """The liked item with the largest part of the pick's score, (n, k)."""
+        """Finds the liked item with the largest part of each pick's score, (n, k)."""
         return self._ease.explain(self._liked(histories), picks)
 
     def _liked(self, histories: Histories) -> Histories:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 class NeighbourRecommender(TrainableRecommender):
-    """Sums similarities to the items of a user's profile.
+    """The base class of recommenders that sum similarities to the items of a user's profile.
 
     Its arrays are `neighbour_ids`, item positions with -1 at the end, and `similarity`, both
     (m, neighbours).
@@ -34,7 +34,7 @@ class NeighbourRecommender(TrainableRecommender):
         return score_neighbours(profile, self.arrays["neighbour_ids"], self.arrays["similarity"])
 
     def explain(self, histories: Histories, picks: Positions) -> Positions:
-        """The item of the profile with the largest part of the pick's score, (n, k)."""
+        """Finds the profile item with the largest part of each pick's score, (n, k)."""
         return top_neighbour_contributors(
             self.user_profile(histories),
             picks,

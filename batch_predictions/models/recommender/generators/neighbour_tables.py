@@ -22,7 +22,7 @@ THREADS = 2
 def nearest_neighbours(
     left: csr_matrix, right: csr_matrix, neighbours: int, *, include_self: bool
 ) -> tuple[npt.NDArray[np.int32], Floats]:
-    """For every item i the items j of the largest (left' right)_ij > 0.
+    """Finds the items j of the largest (left' right)_ij > 0 for every item i.
 
     Args:
         left: users x items.
@@ -72,7 +72,13 @@ def run_in_blocks(compute_block: Callable[[int], None], items: int) -> None:
 def score_neighbours(
     profile: csr_matrix, neighbour_ids: npt.NDArray[np.int32], similarity: Floats
 ) -> Floats:
-    """Sums of weight x similarity over the items of each user's profile, (n, m)."""
+    """Sums of weight x similarity over the items of each user's profile, (n, m).
+
+    Args:
+        profile: weights of the users' items, n users x m items.
+        neighbour_ids: positions of each item's neighbours, -1 at the end, (m, neighbours).
+        similarity: of the neighbours, (m, neighbours).
+    """
     from batch_predictions.models.recommender.kernels.neighbours import add_neighbours
 
     scores = np.zeros((profile.shape[0], len(neighbour_ids)), dtype=np.float32)
@@ -86,7 +92,14 @@ def top_neighbour_contributors(
     neighbour_ids: npt.NDArray[np.int32],
     similarity: Floats,
 ) -> Positions:
-    """For each pick the profile item with the largest part of its score, -1 if none, (n, k)."""
+    """Finds the profile item with the largest part of each pick's score, -1 if none, (n, k).
+
+    Args:
+        profile: weights of the users' items, n users x m items.
+        picks: distinct item positions of each user, -1 for none, (n, k).
+        neighbour_ids: positions of each item's neighbours, -1 at the end, (m, neighbours).
+        similarity: of the neighbours, (m, neighbours).
+    """
     from batch_predictions.models.recommender.kernels.neighbours import top_contributor
 
     contributors = np.empty(picks.shape, dtype=np.int64)
@@ -103,7 +116,7 @@ def top_neighbour_contributors(
 
 
 def cap_at_one(matrix: csr_matrix) -> csr_matrix:
-    """A copy with all entries at most 1: a purchase is 1 however often, a view less."""
+    """Copies a matrix with all entries at most 1: a purchase is 1 however often, a view less."""
     result = matrix.copy()
     result.data = np.minimum(result.data, 1)
     return result
@@ -112,7 +125,13 @@ def cap_at_one(matrix: csr_matrix) -> csr_matrix:
 def scale_matrix(
     matrix: csr_matrix, rows: npt.NDArray[Any] | None, columns: npt.NDArray[Any] | None
 ) -> csr_matrix:
-    """A copy with rows and columns multiplied by factors, float32."""
+    """Copies a matrix with rows and columns multiplied by factors, as float32.
+
+    Args:
+        matrix: n x m.
+        rows: factor of each row, (n,); None: 1.
+        columns: factor of each column, (m,); None: 1.
+    """
     result = matrix.astype(np.float64)
     if rows is not None:
         result.data *= np.repeat(rows, np.diff(result.indptr))

@@ -27,13 +27,13 @@ from batch_predictions.models.recommender.generators.shared_scores import Shared
 
 
 def popularity_name(half_life_days: float | None) -> str:
-    """The name in evaluation tables: popularity, recency_popularity_14d."""
+    """Names popularity in evaluation tables: popularity, recency_popularity_14d."""
     return "popularity" if half_life_days is None else f"recency_popularity_{half_life_days:g}d"
 
 
 @dataclass(frozen=True)
 class PopularityParams:
-    """Parameters of Popularity.
+    """Parameters of the generator Popularity.
 
     Attributes:
         half_life_days: half-life of events, one of `POPULARITY_HALF_LIVES`; None: all count alike.
@@ -56,7 +56,11 @@ class Popularity(SharedScoresRecommender):
         params: PopularityParams | None = None,
         users: pa.Table | None = None,
     ) -> Self:
-        """Learns which items there are; their popularity is read when scoring."""
+        """Learns which items there are; their popularity is read when scoring.
+
+        Raises:
+            ValueError: `half_life_days` is not one of `POPULARITY_HALF_LIVES`.
+        """
         params = params or PopularityParams()
         half_life = params.half_life_days
         if half_life is not None and half_life not in POPULARITY_HALF_LIVES:
@@ -67,7 +71,7 @@ class Popularity(SharedScoresRecommender):
     def segment_of_user(
         self, histories: Histories, item_features: ItemFeatures | None
     ) -> npt.NDArray[np.int64]:
-        """One segment of all users, (n,)."""
+        """Puts all users into one segment, (n,)."""
         return np.zeros(histories.users, dtype=np.int64)
 
     def segment_scores(self, segment: int, item_features: ItemFeatures | None) -> Floats:

@@ -21,7 +21,7 @@ from batch_predictions.models.recommender.generators.shared_scores import Shared
 
 @dataclass(frozen=True)
 class PromotedItemsParams:
-    """Parameters of PromotedItems.
+    """Parameters of the generator PromotedItems.
 
     Attributes:
         popularity_stat: the item statistic that orders promoted items, one of `ITEM_STATS`.
@@ -50,7 +50,10 @@ class PromotedItems(SharedScoresRecommender):
     def segment_of_user(
         self, histories: Histories, item_features: ItemFeatures | None
     ) -> npt.NDArray[np.int64]:
-        """The user's shop, from 1 on; 0 without one; -1 where no promotions are known, (n,)."""
+        """Numbers each user's shop from 1 on, (n,).
+
+        0 for users without one; -1 where no promotions are known.
+        """
         if item_features is None or item_features.promotions is None:
             return np.full(histories.users, -1)
         return 1 + shop_of_user(histories, item_features)

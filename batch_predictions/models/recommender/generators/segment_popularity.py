@@ -25,7 +25,7 @@ SEGMENTATIONS = ("demographic", "location")
 
 @dataclass(frozen=True)
 class SegmentPopularityParams:
-    """Parameters of SegmentPopularity.
+    """Parameters of the generator SegmentPopularity.
 
     Attributes:
         half_life_days: half-life of events; None: all count alike.
@@ -87,7 +87,7 @@ class SegmentPopularity(SharedScoresRecommender):
         return pairs - 1
 
     def segment_scores(self, segment: int, item_features: ItemFeatures | None) -> Floats:
-        """Log shares in a pair of segments, (m,)."""
+        """Computes the log shares of all items in a pair of segments, (m,)."""
         scores = np.array(self.arrays["overall"])
         locations = 1 + len(self.fitted_values["location"])
         pair = divmod(segment + 1, locations)

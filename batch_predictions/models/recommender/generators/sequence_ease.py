@@ -33,7 +33,7 @@ BLOCK_PLACES = 8192
 
 @dataclass(frozen=True)
 class SequenceEASEParams:
-    """Parameters of SequenceEASE.
+    """Parameters of the generator SequenceEASE.
 
     Attributes:
         fades: weight of an item against the one after it, one block of features each, in (0, 1).
@@ -59,7 +59,7 @@ class SequenceEASEParams:
 
 
 class SequenceEASE(TrainableRecommender):
-    """Knows the `max_items` most frequent items and never recommends others."""
+    """EASE over sequences of the `max_items` most frequent items; others are never recommended."""
 
     kind = "sequence_ease"
     Params = SequenceEASEParams
@@ -72,7 +72,12 @@ class SequenceEASE(TrainableRecommender):
         params: SequenceEASEParams | None = None,
         users: pa.Table | None = None,
     ) -> Self:
-        """One closed-form solution."""
+        """Solves the ridge regression from recent to following items in closed form.
+
+        Raises:
+            ValueError: `l2`, `ahead`, `places` or `max_items` is not positive, or a fade is not
+                between 0 and 1.
+        """
         params = params or SequenceEASEParams()
         if not params.l2 > 0 or min(params.ahead, params.places, params.max_items) < 1:
             raise ValueError("sequence_ease: l2, ahead, places and max_items must be positive")
@@ -91,12 +96,15 @@ class SequenceEASE(TrainableRecommender):
         return cls(interactions.item_ids.take(pa.array(kept_items)), params, arrays)
 
     def scores(self, histories: Histories, item_features: ItemFeatures | None = None) -> Floats:
-        """x B of sparse profiles, (n, m): the same bits whatever the batch."""
+        """Multiplies sparse profiles by the weights, (n, m): the same bits whatever the batch."""
         scores: Floats = self._user_profile(histories) @ self.arrays["weights"]
         return scores
 
     def explain(self, histories: Histories, picks: Positions) -> Positions:
-        """Exact: the score is a sum over the profile's items; the largest part wins, (n, k)."""
+        """Finds the profile item with the largest part of each pick's score, (n, k).
+
+        Exact: the score is a sum over the profile's items.
+        """
         profile, width = self._user_profile(histories), len(self.items)
         contributors = np.full(picks.shape, -1, dtype=np.int64)
         for user in range(histories.users):
@@ -134,7 +142,7 @@ def _normal_equations(
     width: int,
     params: SequenceEASEParams,
 ) -> tuple[Doubles, Doubles]:
-    """X'X and X'Y over places of the sequences, read forwards and backwards.
+    """Builds X'X and X'Y over places of the sequences, read forwards and backwards.
 
     Args:
         sequence: items of all users, one user after the other, (n,).
@@ -206,7 +214,7 @@ def _window(
 
 
 def _solve_ridge(gram: Doubles, sides: Doubles, l2: float) -> Floats:
-    """(gram + l2 I)^-1 sides, float32; solved in place and in double precision."""
+    """Solves (gram + l2 I)^-1 sides in place and in double precision; the result is float32."""
     from scipy.linalg import lapack
     from threadpoolctl import threadpool_limits
 

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class SequenceNeighboursParams:
-    """Parameters of SequenceNeighbours.
+    """Parameters of the generator SequenceNeighbours.
 
     Attributes:
         neighbours: neighbours kept per item.

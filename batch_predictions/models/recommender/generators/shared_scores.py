@@ -66,7 +66,7 @@ class SharedScoresRecommender(TrainableRecommender):
         exclude_seen: bool,
         blocked: Blocked = None,
     ) -> Proposals:
-        """Each segment's best items, less those that the user has seen."""
+        """Ranks each segment's items once, and leaves out those that the user has seen."""
         from batch_predictions.models.recommender.kernels.candidates import shared_scores_of
         from batch_predictions.models.recommender.kernels.topk import first_allowed
 
@@ -150,12 +150,25 @@ class _RankedSegments:
     def empty(
         cls, item_features: ItemFeatures, blocked: Blocked, items: int, depth: int
     ) -> _RankedSegments:
-        """No segments yet."""
+        """Builds an object without segments, to which `append` adds them.
+
+        Args:
+            item_features: as of the day.
+            blocked: marks items that no user gets, (m,); None: none.
+            items: number of items, m.
+            depth: ranks that are kept of each segment.
+        """
         scores = np.empty((0, items), dtype=np.float32)
         return cls(item_features, blocked, scores, np.empty((0, depth), dtype=np.int64))
 
     def holds(self, item_features: ItemFeatures, blocked: Blocked, depth: int) -> bool:
-        """Whether its rows are those of a day and of the items that no user gets."""
+        """Returns whether the rows are of this day and these blocked items, and deep enough.
+
+        Args:
+            item_features: the day's object; another one is another day.
+            blocked: marks items that no user gets, (m,); None: none.
+            depth: ranks that are needed.
+        """
         if blocked is None or self.blocked is None:
             is_equal = blocked is self.blocked
         else:
@@ -164,14 +177,20 @@ class _RankedSegments:
         return self.item_features is item_features and is_equal and is_deep
 
     def megabytes(self, more: int) -> float:
-        """Size with some more rows."""
+        """Returns the size of the arrays with some more rows, MB."""
         rows = len(self.scores) + more
         return rows * (self.scores.shape[1] * 4 + self.order.shape[1] * 8) / 2**20
 
     def append(
         self, segments: npt.NDArray[np.integer], scores: Floats, order: Positions
     ) -> _RankedSegments:
-        """The same with further segments."""
+        """Returns a copy with the rows of further segments.
+
+        Args:
+            segments: their numbers, (s,).
+            scores: of all items, (s, m).
+            order: positions of the best items, best first, (s, depth).
+        """
         first = len(self.scores)
         rows = {int(segment): first + row for row, segment in enumerate(segments)}
         return _RankedSegments(

@@ -23,13 +23,13 @@ from batch_predictions.models.recommender.generators.declaration import Generato
 
 
 def user_frequency_name(half_life_days: float | None) -> str:
-    """The name in evaluation tables: own_history, own_history_90d."""
+    """Names the user's frequencies in evaluation tables: own_history, own_history_90d."""
     return "own_history" if half_life_days is None else f"own_history_{half_life_days:g}d"
 
 
 @dataclass(frozen=True)
 class UserFrequencyParams:
-    """Parameters of UserFrequency.
+    """Parameters of the generator UserFrequency.
 
     Attributes:
         half_life_days: half-life of the user's events; None: all count alike.
@@ -57,7 +57,7 @@ class UserFrequency(TrainableRecommender):
         return cls(interactions.item_ids, params, name=user_frequency_name(params.half_life_days))
 
     def scores(self, histories: Histories, item_features: ItemFeatures | None = None) -> Floats:
-        """Decayed events; nan for items that are not in the history, (n, m)."""
+        """Scores items by decayed events; nan for items that are not in the history, (n, m)."""
         matrix = histories.matrix(self.params.half_life_days).tocoo()
         scores = np.full(matrix.shape, np.nan, dtype=np.float32)
         scores[matrix.row, matrix.col] = matrix.data
@@ -72,7 +72,7 @@ class UserFrequency(TrainableRecommender):
         exclude_seen: bool,
         blocked: npt.NDArray[np.bool_] | None = None,
     ) -> Proposals:
-        """From the entries of the histories alone, at a cost that ignores the other items."""
+        """Ranks the entries of the histories alone, at a cost that ignores the other items."""
         from batch_predictions.models.recommender.kernels.topk import topk_entries
 
         matrix = histories.matrix(self.params.half_life_days)
@@ -93,7 +93,7 @@ class UserFrequency(TrainableRecommender):
         return Proposals(positions, scores_of)
 
     def explain(self, histories: Histories, picks: Positions) -> Positions:
-        """The pick itself, where it is in the history, (n, k)."""
+        """Explains each pick by itself, where it is in the history, (n, k)."""
         return np.where(histories.find_entries(picks) >= 0, picks, -1)
 
 

@@ -12,13 +12,13 @@ from batch_predictions.core.jit import njit_cached
 
 @njit_cached
 def is_worse(score: float, position: int, other_score: float, other_position: int) -> bool:
-    """Whether an element is ranked after another."""
+    """Returns whether an element ranks after another: by lower score, then higher position."""
     return score < other_score or (score == other_score and position > other_position)
 
 
 @njit_cached
 def heap_sift(scores: Any, positions: Any, n: int, root: int) -> None:
-    """Restores the heap of n elements below `root`."""
+    """Moves the element at `root` down until the heap of n elements is in order again."""
     while True:
         child = 2 * root + 1
         if child >= n:
@@ -36,7 +36,16 @@ def heap_sift(scores: Any, positions: Any, n: int, root: int) -> None:
 
 @njit_cached
 def heap_push(scores: Any, positions: Any, n: int, k: int, score: float, position: int) -> int:
-    """Offers an element to a heap that holds n of at most k; returns the new n."""
+    """Offers an element to a heap that holds n of at most k; returns the new n.
+
+    Args:
+        scores: of the heap's elements, (at least k,).
+        positions: of the heap's elements, which break ties, (at least k,).
+        n: elements in the heap.
+        k: elements at most; a full heap drops the worst one.
+        score: of the new element.
+        position: of the new element.
+    """
     if n < k:
         child = n
         scores[child], positions[child] = score, position

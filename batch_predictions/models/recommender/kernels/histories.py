@@ -252,7 +252,7 @@ def tag_events(
     items: Any,
     out: Any,
 ) -> None:
-    """log(1 + the user's events) on the candidates' tags; see `tag_affinity`."""
+    """Computes log(1 + the user's events) on the candidates' tags; see `tag_affinity`."""
     sums = np.empty(n_tags, dtype=np.float32)
     for user in range(len(starts) - 1):
         sums[:] = 0.0
@@ -276,7 +276,7 @@ def tag_days_since_last(
     items: Any,
     out: Any,
 ) -> None:
-    """Days since the user took any item of the candidates' tags; see `tag_affinity`."""
+    """Computes days since the user took any item of the candidates' tags; see `tag_affinity`."""
     tag_indptr, tag_indices, _ = tags
     newest = np.empty(n_tags, dtype=np.float32)
     for user in range(len(starts) - 1):

@@ -24,8 +24,9 @@ def topk_neighbours(
     neighbour_ids: Any,
     similarity: Any,
 ) -> None:
-    """For every item i in start..stop-1 the items j of the largest sum over users u of
-    left_ui right_uj > 0.
+    """Finds the items j of the largest sum over users u of left_ui right_uj > 0 for items i.
+
+    i goes from `start` to `stop` - 1.
 
     `item_indptr`, `item_users`, `left` are items x users (CSR), `user_indptr`, `user_items`,
     `right` users x items. Sums are in double precision, in the order of the users.
@@ -72,7 +73,7 @@ def cooccurrence(
     neighbour_ids: Any,
     similarity: Any,
 ) -> None:
-    """For every item i in start..stop-1 the items j that most often occur near it in sequences.
+    """Finds the items j that most often occur near each item i in sequences, `start` <= i < `stop`.
 
     `sequence` holds the items of all users, one user after the other, in the order of time;
     `first` and `last` (len(sequence),) bound the user of each place; `place_indptr`, `places` are
@@ -139,7 +140,7 @@ def top_contributor(
     picks: Any,
     out: Any,
 ) -> None:
-    """For each pick (n, k) the history item of the largest weight x similarity, -1 if none.
+    """Finds the history item of the largest weight x similarity for each pick (n, k), -1 if none.
 
     A user's picks are distinct.
     """
@@ -175,7 +176,16 @@ def top_contributor(
 
 @njit_cached
 def top_weight(indptr: Any, columns: Any, values: Any, weights: Any, picks: Any, out: Any) -> None:
-    """For each pick i (n, k) the history item j of the largest value x weights[i, j] > 0, or -1."""
+    """Finds the history item j of the largest value x weights[i, j] > 0 for each pick i, else -1.
+
+    Args:
+        indptr: first entry of each user, as in CSR, (n + 1,).
+        columns: item of each entry.
+        values: of each entry.
+        weights: (m, m), row i for target i.
+        picks: item positions, -1 for none, (n, k).
+        out: receives item positions, (n, k).
+    """
     for user in range(picks.shape[0]):
         for rank in range(picks.shape[1]):
             pick = picks[user, rank]

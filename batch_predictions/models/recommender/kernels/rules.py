@@ -21,7 +21,19 @@ def apply_rules(
     k: int,
     out: Any,
 ) -> None:
-    """Lists of k under rules: columns of `ranked` (n, m; -1 at the end) into `out` (n, k)."""
+    """Builds lists of k items under rules.
+
+    Args:
+        ranked: item positions of each user, best first, -1 at the end, (n, m).
+        in_history: whether the item in each place is in the user's history, (n, m).
+        boosted: whether each item is boosted, (items,).
+        category: number of each item's category, -1 if unknown, (items,).
+        per_category: items of one category at most.
+        min_new: items that are not in the history, at least.
+        boost_places: ranks by which boosted items move up.
+        k: length of the lists.
+        out: receives columns of `ranked`, (n, k).
+    """
     users, m = ranked.shape
     category_counts = np.zeros(category.max() + 2 if len(category) else 1, dtype=np.int64)
     key = np.empty(m, dtype=np.int64)

@@ -123,10 +123,13 @@ def _collect_above(scores: Any, bound: float, k: int, keys: Any) -> int:
 
 @njit_cached
 def topk_rows(scores: Any, k: int, positions: Any, values: Any) -> None:
-    """The k best of each row of `scores` (n, m), best first; nan and -inf are left out.
+    """Finds the k best of each row of `scores` (n, m), best first; nan and -inf are left out.
 
     `positions` (n, k) is filled with -1 and `values` (n, k) with -inf where there are fewer.
     The rows must be contiguous.
+
+    Raises:
+        ValueError: the rows are not contiguous.
     """
     if scores.strides[1] != scores.itemsize:
         raise ValueError("the rows of scores are not contiguous")
@@ -201,7 +204,10 @@ def logs_of_ranks(keys: Any, scores: Any, logs: Any, out: Any) -> None:
 
 @njit_cached
 def topk_entries(indptr: Any, columns: Any, scores: Any, k: int, positions: Any) -> None:
-    """`topk_rows` over the entries of CSR rows: their columns into `positions` (n, k)."""
+    """Finds the k best entries of each CSR row.
+
+    Their columns go into `positions` (n, k), with -1 at the end of short lists.
+    """
     heap = np.empty(k, dtype=np.float32)
     for row in range(positions.shape[0]):
         row_positions = positions[row]

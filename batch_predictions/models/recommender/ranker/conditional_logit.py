@@ -88,7 +88,7 @@ class ConditionalLogit:
         return result
 
     def scaled(self, factor: float) -> ConditionalLogit:
-        """The same with all margins multiplied by a factor."""
+        """Returns the model with all margins multiplied by a factor."""
         return ConditionalLogit(
             tuple(weight * factor for weight in self.weights),
             tuple(weight * factor for weight in self.inactivity_weights),
@@ -196,7 +196,7 @@ def _maximise_likelihood(
 
 
 def _inactivity(features: Floats, column: int) -> Doubles:
-    """How long each row's user has been inactive, on a log scale, -2 to 2, (rows,).
+    """Time since each row's user was last active, on a log scale, -2 to 2, (rows,).
 
     0 at `REFERENCE_INACTIVE_DAYS` or where it is unknown, 1 at 48 days.
     """

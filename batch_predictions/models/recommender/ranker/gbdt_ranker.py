@@ -53,7 +53,7 @@ class GBDTRanker:
     scales: tuple[float, ...]
 
     def take(self, places: Sequence[int]) -> GBDTRanker:
-        """Some of the models."""
+        """Returns a ranker of some of the models."""
         return GBDTRanker(
             tuple(self.models[place] for place in places),
             tuple(self.scales[place] for place in places),

@@ -49,7 +49,7 @@ class RankerEnsemble:
         return total + contributions.sum(axis=1, dtype=np.float64), contributions
 
     def to_json(self) -> dict[str, Any]:
-        """What `load` needs besides the folder, as JSON values."""
+        """Returns the values that `load` needs besides the folder, as JSON values."""
         scales = [] if self.trees is None else list(self.trees.scales)
         values: dict[str, Any] = {"scales": scales, "linear": None}
         if self.linear is not None:
@@ -118,7 +118,7 @@ class RankerEnsemble:
         features: Floats,
         sizes: Sizes,
     ) -> Self:
-        """Trees, and a linear model whose margins are scaled to theirs.
+        """Combines trees with a linear model whose margins are scaled to theirs.
 
         Args:
             trees: trained.

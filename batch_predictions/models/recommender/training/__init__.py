@@ -1,1 +1,1 @@
-"""How a two-stage recommender is trained: label windows, datasets, trainer, tuning."""
+"""Training of two-stage recommenders: label windows, datasets, trainer, tuning."""

@@ -35,7 +35,7 @@ _GENERATORS, _RANKER = "generators.json", "ranker.json"
 
 @dataclass(frozen=True)
 class CachingTrainer(RankerTrainer):
-    """The same recommenders as those of `RankerTrainer`.
+    """A `RankerTrainer` that takes what earlier trainings computed from a cache.
 
     Attributes:
         cache: what earlier trainings computed.
@@ -45,20 +45,20 @@ class CachingTrainer(RankerTrainer):
 
     @classmethod
     def of(cls, trainer: RankerTrainer, cache: TrainingCache | None = None) -> Self:
-        """A trainer with a cache; None: its own, or one in memory."""
+        """Builds a caching trainer; without a cache it has the trainer's own, or one in memory."""
         if cache is None:
             cache = trainer.cache if isinstance(trainer, cls) else TrainingCache()
         values = {entry.name: getattr(trainer, entry.name) for entry in fields(RankerTrainer)}
         return cls(**values, cache=cache)
 
     def begin_serving(self) -> None:
-        """Only what is used from now on is kept for the next week."""
+        """Restricts what is kept for the next week to the entries that are used from now on."""
         self.cache.mark_all_unused()
 
     def fit_generators(
         self, interactions: Interactions, as_of: date, names: Sequence[str] | None = None
     ) -> GeneratorEnsemble:
-        """All that apply are taken from the cache where it has them; those by name are fitted."""
+        """Fits the generators, or takes them from the cache; those given by name are fitted."""
         if names is not None:
             return super().fit_generators(interactions, as_of, names)
         key = self._key_of_generators(interactions, as_of)
@@ -72,14 +72,14 @@ class CachingTrainer(RankerTrainer):
     def build_datasets(
         self, interactions: Interactions, as_of: date, split: Split | None = None
     ) -> list[RankingDataset]:
-        """Those of windows by time are taken from the cache where it has them."""
+        """Builds the datasets of all label windows, those by time with the cache."""
         windows = label_windows(interactions, as_of, self.config, split)
         return [self._build_window(holdout) for holdout in windows]
 
     def fit_ranker(
         self, datasets: Sequence[RankingDataset], origin: str | None = None
     ) -> TrainedRanker:
-        """Taken from the cache where it has the ranker of equal datasets."""
+        """Fits the ranker, or takes it from the cache where it has that of equal datasets."""
         key = self.cache.key("ranker", [self.config, *datasets])
         trained = self.cache.get(key, _load_ranker)
         if trained is not None:
@@ -110,7 +110,7 @@ class CachingTrainer(RankerTrainer):
         return self.cache.key("generators", [*inputs, *parameters])
 
     def _inputs_of_dataset(self, holdout: Holdout) -> list[Any]:
-        """All that `build_dataset` reads; not what only the ranker reads."""
+        """Lists everything that `build_dataset` reads, without what only the ranker reads."""
         ranker: dict[str, Any] = {"ranker_seeds": None, "objectives": None, "linear_weight": None}
         config = replace(self.config, **ranker, ranker_params={}, threads=1)
         as_of = holdout.as_of
@@ -129,7 +129,7 @@ class CachingTrainer(RankerTrainer):
 
 
 def _rows_of(table: pa.Table | None, column: str, ids: pa.StringArray) -> pa.Table | None:
-    """The row of each id, nulls where there is none: others make no difference."""
+    """Selects the row of each id, nulls where there is none: other rows make no difference."""
     if table is None:
         return None
     return table.take(pc.index_in(ids, value_set=table[column].combine_chunks()))

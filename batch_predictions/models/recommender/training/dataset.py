@@ -44,7 +44,7 @@ class RankingDataset:
 
     @property
     def users(self) -> int:
-        """How many users have a taken candidate."""
+        """Number of users who have a taken candidate."""
         return len(self.sizes)
 
     def save(self, folder: Path) -> None:
@@ -82,14 +82,14 @@ class RankingDataset:
         )
 
     def take_lists(self, lists: npt.NDArray[np.bool_]) -> RankingDataset:
-        """Some of the users, given as a mask, (users,)."""
+        """Selects the lists of some of the users, given as a mask, (users,)."""
         rows = np.repeat(lists, self.sizes)
         return RankingDataset(
             self.features[rows], self.labels[rows], self.sizes[lists], self.columns
         )
 
     def with_columns(self, columns: Sequence[FeatureColumn]) -> Floats:
-        """The features in the order of other columns, nan for those that it lacks."""
+        """Orders the features as the given columns; nan for those that the dataset lacks."""
         if self.columns == list(columns):
             return self.features
         place = {column.name: index for index, column in enumerate(self.columns)}

@@ -57,7 +57,7 @@ Setting: TypeAlias = Mapping[str, float]
 
 @dataclass(frozen=True)
 class Trial:
-    """One setting in one round.
+    """A setting of a generator or the ranker that was evaluated in a round of a search.
 
     Attributes:
         name: the generator, or `ranker`.
@@ -78,7 +78,7 @@ class Trial:
 
 @dataclass
 class ParameterSearch:
-    """What a search tried and chose.
+    """The result of a parameter search: the trials, and the trainer with the chosen parameters.
 
     Attributes:
         trainer: with the chosen parameters.
@@ -182,7 +182,7 @@ def _rounds(
 
 @dataclass
 class _SuccessiveHalving:
-    """The search of one generator.
+    """Successive halving over the parameters of one generator.
 
     Attributes:
         name: the generator.

@@ -44,7 +44,7 @@ def plot_search(trials: Sequence[Trial]) -> Figure | None:
 
 
 def _best(trials: Sequence[Trial], ratios: Sequence[float], users: int) -> str:
-    """The best of the last round, and its gain over the declared setting."""
+    """Returns the best trial of the last round, and its gain over the declared setting."""
     last = [(ratio, trial) for ratio, trial in zip(ratios, trials, strict=True)]
     ratio, trial = max((pair for pair in last if pair[1].users == users), key=lambda pair: pair[0])
     if trial.is_declared:

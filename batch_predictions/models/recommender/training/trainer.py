@@ -62,7 +62,7 @@ class RankerTrainer:
     user_share: float = 1.0
 
     def fit(self, interactions: Interactions, as_of: date) -> TwoStageRecommender:
-        """A recommender trained on the rows up to a day.
+        """Trains a recommender on the rows up to a day.
 
         Raises:
             ValueError: no past window has a candidate that was taken.
@@ -77,7 +77,14 @@ class RankerTrainer:
         trained: TrainedRanker,
         name: str | None = None,
     ) -> TwoStageRecommender:
-        """A recommender of a trained ranker, with generators fitted on the rows up to a day."""
+        """Builds the recommender of a trained ranker, with generators fitted up to a day.
+
+        Args:
+            interactions: rows, of which those after `as_of` are ignored.
+            as_of: last day that is known.
+            trained: the ranker and its parameters.
+            name: in evaluation tables; None: the default name.
+        """
         ensemble = self.fit_generators(interactions, as_of)
         metadata = self.side_information.items()
         return TwoStageRecommender(ensemble, trained.ranker, trained.params, metadata, name)
@@ -106,10 +113,15 @@ class RankerTrainer:
     def fit_generators(
         self, interactions: Interactions, as_of: date, names: Sequence[str] | None = None
     ) -> GeneratorEnsemble:
-        """The generators, or some by name, fitted on the rows of `history_days` up to a day.
+        """Fits the generators, or some by name, on the rows of `history_days` up to a day.
 
         Those that need times, ratings or items of the history are left out where the rows have
         none, unless no others are left.
+
+        Args:
+            interactions: rows, of which those after `as_of` are ignored.
+            as_of: last day that is known.
+            names: of the generators; None: all that apply.
         """
         rows = interactions.up_to(as_of, self.config.history_days)
         names = names or self.generator_names(as_of)
@@ -136,9 +148,14 @@ class RankerTrainer:
     def item_features(
         self, interactions: Interactions, as_of: date, items: pa.StringArray
     ) -> ItemFeatures:
-        """Features of items as of a day, from the rows of `history_days`.
+        """Computes features of items as of a day, from the rows of `history_days`.
 
         Counts are those of all users, as when scoring: estimated, where some are given.
+
+        Args:
+            interactions: rows, of which those after `as_of` are ignored.
+            as_of: last day that is known.
+            items: ids of the items to describe, (m,).
         """
         table = self.side_information.items()
         metadata = ItemMetadata.from_table(table, items) if table is not None else None
@@ -175,7 +192,13 @@ class RankerTrainer:
     def build_datasets(
         self, interactions: Interactions, as_of: date, split: Split | None = None
     ) -> list[RankingDataset]:
-        """The datasets of all label windows up to a day; see `label_windows`."""
+        """Builds the datasets of all label windows up to a day; see `label_windows`.
+
+        Args:
+            interactions: rows, of which those after `as_of` are ignored.
+            as_of: last day that is known.
+            split: how the hold-out of the evaluation was split; None: by time.
+        """
         windows = label_windows(interactions, as_of, self.config, split)
         return [self.build_dataset(holdout) for holdout in windows]
 

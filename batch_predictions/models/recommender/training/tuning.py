@@ -66,10 +66,16 @@ def ranker_space(trial: optuna.Trial) -> dict[str, Any]:
 def tune(
     interactions: Interactions, through: date, trainer: RankerTrainer, trials: int
 ) -> RankerTrainer:
-    """The trainer with the best parameters of `trials` trials, half of them the ranker's.
+    """Returns the trainer with the best parameters of `trials` trials, half of them the ranker's.
 
     The days of the hold-out, the last `window_days`, are not read. Where the days before it have no
     users to evaluate, the trainer is returned unchanged.
+
+    Args:
+        interactions: rows, of which those after `through` are ignored.
+        through: last day of the hold-out.
+        trainer: with the parameters to start from.
+        trials: number of settings to try, over generators and ranker.
     """
     config = trainer.config
     holdout = validation_holdout(interactions.up_to(through), through, config)

@@ -21,7 +21,7 @@ Parameters = TypeVar("Parameters")
 
 @dataclass(frozen=True)
 class ModelTraining:
-    """What all models are fitted with.
+    """The configuration that all sentiment models are fitted with.
 
     Attributes:
         classes: number of classes.
@@ -40,7 +40,7 @@ class ModelTraining:
     progress: Progress = print
 
     def parameters(self, kind: type[Parameters]) -> Parameters:
-        """The parameters of one model: a dataclass, filled from the options of the same names."""
+        """Builds a model's dataclass of parameters from the options of the same names."""
         return build_parameters(kind, self.options)
 
 

@@ -48,9 +48,14 @@ def batches_by_length(
 
 
 def shuffled_batches(lengths: Ints, batch_size: int, random: np.random.Generator) -> Iterator[Ints]:
-    """Indices of the texts of each batch of a training epoch, in random order.
+    """Yields the indices of the texts of each batch of a training epoch, in random order.
 
     The texts of a batch have similar lengths: each random window of 50 batches is sorted.
+
+    Args:
+        lengths: of the texts in tokens, (texts,).
+        batch_size: texts of a batch.
+        random: draws the order.
     """
     permutation = random.permutation(len(lengths))
     batches = []

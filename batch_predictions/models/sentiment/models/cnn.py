@@ -14,19 +14,19 @@ FILTER_WIDTHS = (3, 4, 5)
 
 
 def build_cnn(shape: NetShape) -> nn.Module:
-    """The torch module."""
+    """Builds the torch module of the CNN with random weights."""
     module: nn.Module = _module_class()(shape)
     return module
 
 
 @cache
 def _module_class() -> Any:
-    """The class of the module, defined at the first use, because it needs torch."""
+    """Defines the class of the module at the first use, because it needs torch."""
     import torch
     from torch import nn
 
     class CNNModule(nn.Module):
-        """Ids (texts, longest) and lengths (texts,) to logits (texts, classes).
+        """Network from ids (texts, longest) and lengths (texts,) to logits (texts, classes).
 
         Filters may extend beyond the ends of a text, where they see zeros. The maximum is taken
         over the windows that are centred on words, so that padding changes nothing.

@@ -8,7 +8,7 @@ from pathlib import Path
 
 @cache
 def has_native_bf16() -> bool:
-    """Whether the processor multiplies bfloat16 natively (AVX-512 BF16 or AMX; Linux only)."""
+    """Returns whether the processor multiplies bfloat16 natively (AVX-512 BF16 or AMX; Linux)."""
     cpuinfo = Path("/proc/cpuinfo")
     if not cpuinfo.exists():
         return False

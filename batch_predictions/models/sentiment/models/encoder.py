@@ -49,7 +49,7 @@ class EncoderError(RuntimeError):
 
 @dataclass(frozen=True)
 class EncoderParameters:
-    """Parameters of `encoder`.
+    """Parameters of the model `encoder`.
 
     Attributes:
         encoder_epochs: epochs of fine-tuning.
@@ -116,7 +116,7 @@ class EncoderModel(SentimentModel):
         parameters: EncoderParameters,
         training: ModelTraining,
     ) -> None:
-        """Logistic regression on mean hidden states, which are scaled to variance 1."""
+        """Fits a logistic regression on mean hidden states, which are scaled to variance 1."""
         import torch
         from sklearn.linear_model import LogisticRegression
 
@@ -143,7 +143,7 @@ class EncoderModel(SentimentModel):
         parameters: EncoderParameters,
         training: ModelTraining,
     ) -> None:
-        """AdamW with linear warm-up and decay; keeps the epoch with the lowest held-out loss."""
+        """Fine-tunes by AdamW with warm-up; keeps the epoch with the lowest held-out loss."""
         import torch
         from torch.nn.functional import cross_entropy
 
@@ -179,7 +179,7 @@ class EncoderModel(SentimentModel):
             self.module.load_state_dict(best_weights)
 
     def log_scores(self, documents: Documents) -> Floats:
-        """Logits, (documents, classes)."""
+        """Computes logits by batches, (documents, classes)."""
         return self._in_batches(documents, self._logits, self.classes)
 
     def _in_batches(

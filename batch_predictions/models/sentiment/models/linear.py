@@ -38,7 +38,7 @@ MAX_FEATURES = 200_000
 
 @dataclass(frozen=True)
 class TfidfParameters:
-    """Parameters of `tfidf_lr`.
+    """Parameters of the model `tfidf_lr`.
 
     Attributes:
         tfidf_c: inverse strength of the L2 penalty.
@@ -49,7 +49,7 @@ class TfidfParameters:
 
 @dataclass(frozen=True)
 class NbParameters:
-    """Parameters of `nb_lr`.
+    """Parameters of the model `nb_lr`.
 
     Attributes:
         nb_c: inverse strength of the L2 penalty; None: 1, and 0.1 for long texts.

@@ -36,7 +36,7 @@ MAX_FEATURES = 200_000
 
 @dataclass(frozen=True)
 class CharParameters:
-    """Parameters of `char_lr`.
+    """Parameters of the model `char_lr`.
 
     Attributes:
         char_c: inverse strength of the L2 penalty.
@@ -80,7 +80,7 @@ class CharNGramModel(SentimentModel):
         return self
 
     def log_scores(self, documents: Documents) -> Floats:
-        """Log-probabilities, (documents, classes)."""
+        """Computes log-probabilities, (documents, classes)."""
         assert self.vectorizer is not None
         features = self.vectorizer.transform(documents)
         return log_softmax(np.asarray(features @ self.weights) + self.bias)

@@ -1,4 +1,4 @@
-"""What the CNN, LSTM and GRU share: vocabulary, training, batched scoring and storage.
+"""The base of the CNN, LSTM and GRU: vocabulary, training, batched scoring and storage.
 
 The torch module of each net is in the net's own file, as a `NetArchitecture`.
 """
@@ -83,7 +83,7 @@ class NetShape:
 
 @dataclass(frozen=True)
 class NetArchitecture:
-    """A kind of net.
+    """A kind of neural network over the words of a text.
 
     Attributes:
         name: of the model, and in stored files.
@@ -99,7 +99,7 @@ class NetArchitecture:
 
 
 def net_spec(architecture: NetArchitecture) -> SentimentModelSpec:
-    """The declaration of a net."""
+    """Returns the declaration of a net as a sentiment model."""
     make = partial(NetModel, architecture)
     return SentimentModelSpec(architecture.name, make, "net", NetParameters)
 
@@ -184,7 +184,7 @@ class NetModel(SentimentModel):
         return vectors
 
     def log_scores(self, documents: Documents) -> Floats:
-        """Logits, (documents, classes)."""
+        """Computes logits by batches, (documents, classes)."""
         import torch
 
         assert self.module is not None and self.shape is not None

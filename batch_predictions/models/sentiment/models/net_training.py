@@ -162,7 +162,10 @@ def train_net(
 def _build_optimisers(
     module: nn.Module, dense: Sequence[nn.Parameter], parameters: NetParameters, pretrained: bool
 ) -> list[optim.Optimizer]:
-    """One optimiser for the word vectors, whose gradients are sparse, and one for the others."""
+    """Builds an optimiser for the word vectors and one for the other weights.
+
+    The gradients of the word vectors are sparse.
+    """
     import torch
 
     words_rate = parameters.words_rate
@@ -185,7 +188,7 @@ def _train_epoch(
     dense: Sequence[nn.Parameter],
     use_bf16: bool,
 ) -> None:
-    """One step per batch, on the mean cross-entropy; the gradients of `dense` are clipped."""
+    """Trains one step per batch, on the mean cross-entropy; gradients of `dense` are clipped."""
     import torch
     from torch.nn.functional import cross_entropy
 

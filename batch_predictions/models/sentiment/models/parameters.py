@@ -10,7 +10,7 @@ Parameters = TypeVar("Parameters")
 
 
 def build_parameters(kind: type[Parameters], options: Mapping[str, float]) -> Parameters:
-    """An instance of a dataclass of parameters; options without a field are left to other models.
+    """Builds a dataclass of parameters from options; those without a field are ignored.
 
     Args:
         kind: a dataclass with fields of type int, float or bool, perhaps optional.

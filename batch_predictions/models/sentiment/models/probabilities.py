@@ -24,13 +24,13 @@ def log_softmax(scores: npt.NDArray[np.floating]) -> Floats:
 
 
 def class_shares(labels: Labels, classes: int) -> Doubles:
-    """Share of every class, (classes,)."""
+    """Computes the share of every class, (classes,)."""
     counts = np.bincount(labels, minlength=classes).astype(np.float64)
     return np.asarray(counts / max(1.0, float(counts.sum())))
 
 
 def is_imbalanced(shares: Doubles) -> bool:
-    """Whether the rarest class is so rare (less than 0.8 of the largest) that it needs care."""
+    """Returns whether the rarest class has less than 0.8 of the largest one's share."""
     return bool(shares.min() < 0.8 * shares.max())
 
 

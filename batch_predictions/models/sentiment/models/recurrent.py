@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 def build_recurrent(cell: str, shape: NetShape) -> nn.Module:
-    """The torch module.
+    """Builds the torch module of an LSTM or GRU with random weights.
 
     Args:
         cell: name of torch's class: LSTM or GRU.
@@ -24,12 +24,12 @@ def build_recurrent(cell: str, shape: NetShape) -> nn.Module:
 
 @cache
 def _module_class() -> Any:
-    """The class of the module, defined at the first use, because it needs torch."""
+    """Defines the class of the module at the first use, because it needs torch."""
     import torch
     from torch import nn
 
     class RecurrentModule(nn.Module):
-        """Ids (texts, longest) and lengths (texts,) to logits (texts, classes).
+        """Network from ids (texts, longest) and lengths (texts,) to logits (texts, classes).
 
         The maximum over time of the states; the second direction reads the reversed text. Each
         direction starts with the first word that it reads and padding comes last, so that no state

@@ -1,1 +1,1 @@
-"""From text to numbers: tokens, n-grams, word pieces, languages and word vectors."""
+"""Turns text into numbers: tokens, n-grams, word pieces, languages and word vectors."""

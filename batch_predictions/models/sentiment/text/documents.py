@@ -26,7 +26,10 @@ _TOKEN = re.compile(rf"{_WORD}+(?:'{_WORD}+)*|[{_SINGLE}]|([{_PUNCTUATION}])\1*"
 
 
 def normalise(text: str) -> str:
-    """NFC, lower case, straight apostrophes, single blanks. Duplicates are equal after this."""
+    """Normalises a text: NFC, lower case, straight apostrophes, single blanks.
+
+    Duplicates are equal after this.
+    """
     # ASCII text, which most text is, is in NFC already.
     if not text.isascii():
         text = unicodedata.normalize("NFC", text).replace("\u2019", "'")
@@ -34,7 +37,7 @@ def normalise(text: str) -> str:
 
 
 def tokenise(text: str) -> list[str]:
-    """The tokens of a text. Joined, they are the normalised text without its blanks."""
+    """Splits a text into tokens. Joined, they are the normalised text without its blanks."""
     return [match.group() for match in _TOKEN.finditer(normalise(text))]
 
 
@@ -70,7 +73,7 @@ class Documents(Sequence[str]):
         return iter(self.texts)
 
     def take(self, indices: npt.NDArray[np.integer]) -> Documents:
-        """The documents at these indices, in their order."""
+        """Selects the documents at these indices, in their order."""
         return Documents([self.texts[n] for n in indices.tolist()], self.token_ids.take(indices))
 
 
@@ -82,7 +85,7 @@ class Vocabulary:
 
     @cached_property
     def ids(self) -> dict[str, int]:
-        """Token to id."""
+        """Id of every known token."""
         return {token: n + 2 for n, token in enumerate(self.tokens)}
 
     def __len__(self) -> int:
@@ -92,7 +95,13 @@ class Vocabulary:
     def build(
         cls, documents: Iterable[Sequence[str]], min_df: int = 2, max_size: int = 30_000
     ) -> Vocabulary:
-        """The tokens that occur in at least `min_df` documents, the most frequent first."""
+        """Collects the tokens that occur in at least `min_df` documents, the most frequent first.
+
+        Args:
+            documents: tokens of each text.
+            min_df: documents in which a token must occur.
+            max_size: tokens at most.
+        """
         frequencies: Counter[str] = Counter()
         for tokens in documents:
             frequencies.update(set(tokens))

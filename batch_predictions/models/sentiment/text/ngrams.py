@@ -22,16 +22,21 @@ _PairTable: TypeAlias = tuple[Ints, npt.NDArray[np.int32], Ints]
 
 
 def extract_ngrams(tokens: Sequence[str]) -> list[str]:
-    """The words of a text and its pairs of neighbours; START and END are neighbours too."""
+    """Returns the words of a text and its pairs of neighbours, START and END included."""
     return [*tokens, *(f"{first} {second}" for first, second in pairwise([START, *tokens, END]))]
 
 
 def frequent_ngrams(
     documents: Iterable[Sequence[str]], min_df: int, max_features: int
 ) -> list[tuple[str, int]]:
-    """The n-grams that occur in at least `min_df` documents, with their document frequency.
+    """Collects the n-grams of at least `min_df` documents, with their document frequency.
 
     Sorted by frequency, the highest first, then by name; at most `max_features`.
+
+    Args:
+        documents: tokens of each text.
+        min_df: documents in which an n-gram must occur.
+        max_features: n-grams at most.
     """
     frequencies: Counter[str] = Counter()
     for tokens in documents:

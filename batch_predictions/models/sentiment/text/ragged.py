@@ -16,7 +16,7 @@ from batch_predictions.models.sentiment.arrays import Ints
 
 @dataclass(frozen=True)
 class RaggedArray:
-    """Rows of integers.
+    """Rows of integers of different lengths, in two flat arrays.
 
     Attributes:
         values: the integers of all rows, one row after the other, (values,).
@@ -42,17 +42,17 @@ class RaggedArray:
         return np.diff(self.bounds)
 
     def take(self, indices: npt.NDArray[np.integer]) -> RaggedArray:
-        """The rows at these indices, in their order."""
+        """Selects the rows at these indices, in their order."""
         return self._gather(self.bounds[:-1][indices], self.lengths[indices])
 
     def truncate(self, max_length: int) -> RaggedArray:
-        """The first `max_length` values of every row."""
+        """Cuts every row to its first `max_length` values."""
         if not len(self) or self.lengths.max() <= max_length:
             return self
         return self._gather(self.bounds[:-1], np.minimum(self.lengths, max_length))
 
     def fill_empty(self, value: int) -> RaggedArray:
-        """The same rows, with one `value` in each row that was empty."""
+        """Puts one `value` into each row that is empty; other rows stay."""
         empty = self.lengths == 0
         if not empty.any():
             return self
@@ -69,7 +69,7 @@ class RaggedArray:
         return RaggedArray(expanded.values, offsets[self.bounds])
 
     def tolist(self) -> list[list[int]]:
-        """The rows as lists."""
+        """Converts the rows to lists of integers."""
         values, bounds = self.values.tolist(), self.bounds.tolist()
         return [values[start:stop] for start, stop in pairwise(bounds)]
 

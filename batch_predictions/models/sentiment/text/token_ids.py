@@ -36,7 +36,7 @@ class TokenIds:
     rows: RaggedArray
 
     def take(self, indices: npt.NDArray[np.integer]) -> TokenIds:
-        """The texts at these indices; `distinct` keeps tokens that none of them has."""
+        """Selects the texts at these indices; `distinct` keeps tokens that none of them has."""
         return TokenIds(self.distinct, self.rows.take(indices))
 
     def decode(self) -> list[list[str]]:
@@ -46,7 +46,7 @@ class TokenIds:
         return [tokens[start:stop] for start, stop in pairwise(bounds)]
 
     def contains_any(self, selected: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
-        """Which texts have at least one selected token, (texts,).
+        """Returns whether each text has at least one selected token, (texts,).
 
         Args:
             selected: whether each token of `distinct` is selected, (distinct tokens,).
@@ -104,5 +104,5 @@ def character_classes(punctuation: str, single_characters: str) -> npt.NDArray[n
 
 
 def look_up(tokens: Sequence[str], ids: Mapping[str, int], default: int) -> Ints:
-    """The id of every token, `default` for tokens without one, (tokens,)."""
+    """Looks up the id of every token; `default` for tokens without one, (tokens,)."""
     return np.fromiter((ids.get(token, default) for token in tokens), np.int64, len(tokens))

@@ -89,7 +89,7 @@ def split_tokens(
 
 @njit_cached
 def _hash_bytes(data: Any, start: int, stop: int) -> Any:
-    """FNV-1a; the high bits are folded into the low ones, which choose the slot."""
+    """Hashes bytes by FNV-1a; the high bits are folded into the low ones, which choose the slot."""
     mixed = np.uint64(0xCBF29CE484222325)
     for n in range(start, stop):
         mixed = (mixed ^ np.uint64(data[n])) * np.uint64(0x100000001B3)
@@ -98,7 +98,7 @@ def _hash_bytes(data: Any, start: int, stop: int) -> Any:
 
 @njit_cached
 def _equal_bytes(data: Any, first: int, second: int, length: int) -> bool:
-    """Whether two spans of `data` of one length are equal."""
+    """Returns whether two spans of `data` of one length are equal."""
     n = 0
     while n < length and data[first + n] == data[second + n]:
         n += 1
@@ -188,7 +188,7 @@ def build_pair_table(pairs: Any, table: Any) -> None:
 
 @njit_cached
 def _find_pair(pairs: Any, table: Any, ngrams: Any, pair: int) -> Any:
-    """The n-gram of a pair, or -1."""
+    """Finds the n-gram of a pair of words; -1 if it is not known."""
     size = table.shape[0]
     slot = _first_slot(pair, size)
     while table[slot] >= 0:

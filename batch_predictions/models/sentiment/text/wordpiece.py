@@ -45,7 +45,7 @@ class WordPieceTokenizer:
 
     @cached_property
     def ids(self) -> dict[str, int]:
-        """Piece to id."""
+        """Id of every known word piece."""
         return {piece: n + 2 for n, piece in enumerate(self.tokens)}
 
     def __len__(self) -> int:
