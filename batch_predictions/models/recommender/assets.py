@@ -28,9 +28,7 @@ if TYPE_CHECKING:
 def train_recommender(
     warehouse: Warehouse, settings: Settings, through: dt.date, progress: Callable[[str], None]
 ) -> Trained:
-    """Trains two stages and a blend, and compares them with simpler recommenders.
-
-    These are popularity, the users' own frequencies and every generator alone.
+    """Trains two stages and a blend, and compares them with generators and baselines alone.
 
     Args:
         warehouse: interactions, users, items and promotions up to `through`.
