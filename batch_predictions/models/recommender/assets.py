@@ -31,8 +31,7 @@ def train_recommender(
     """Trains two stages and a blend, and compares them with generators and baselines alone.
 
     Args:
-        warehouse: interactions, users, items and promotions up to `through`.
-        settings: of this home; those under `recommender` configure the training.
+        warehouse, settings: of the home; `settings.recommender` configures the training.
         through: last day that is known.
         progress: receives lines for the log.
     """
@@ -50,15 +49,11 @@ def train_recommender(
 
     rows = read_interactions(warehouse, settings, through, training_days(settings))
     interactions = Interactions.from_table(rows.table)
-    trainer = RankerTrainer(
-        two_stage_config(settings),
-        WarehouseSideInformation(warehouse, settings),
-        progress,
-        rows.user_share,
-    )
+    side = WarehouseSideInformation(warehouse, settings)
+    trainer = RankerTrainer(two_stage_config(settings), side, progress, rows.user_share)
     search = ParameterSearch(trainer)
-    trials, minutes = settings.recommender.tuning_trials, settings.recommender.tuning_minutes
-    if trials:
+    minutes = settings.recommender.tuning_minutes
+    if trials := settings.recommender.tuning_trials:
         trainer = tune(interactions, through, trainer, trials)
     elif minutes is None or minutes > 0:
         previous = _previous_parameters(settings, through)
