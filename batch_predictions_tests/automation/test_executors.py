@@ -24,6 +24,8 @@ from batch_predictions.automation.executors import executor_of, inherited_env
 from batch_predictions.automation.instance import prepare
 from batch_predictions.inference.dagster.assets import GPU, step_tags
 from batch_predictions.inference.pools.ray import actor_variables
+from batch_predictions.predictions.churn import ChurnScorer
+from batch_predictions.predictions.recommendation_scorer import RecommendationScorer
 from batch_predictions.settings import (
     ExecutionSettings,
     InferenceSettings,
@@ -64,8 +66,10 @@ def test_an_executor_whose_extra_is_missing_names_it(
 
 
 def test_steps_on_the_cpu_request_no_gpu(tmp_path: Path) -> None:
-    assert step_tags(settings(tmp_path)) == GPU
-    assert step_tags(Settings(home=tmp_path, inference=InferenceSettings(device="cpu"))) == {}
+    assert step_tags(settings(tmp_path), RecommendationScorer) == GPU
+    assert step_tags(settings(tmp_path), ChurnScorer) == {}
+    on_cpu = Settings(home=tmp_path, inference=InferenceSettings(device="cpu"))
+    assert step_tags(on_cpu, RecommendationScorer) == {}
 
 
 def test_settings_are_merged_into_dagster_yaml(

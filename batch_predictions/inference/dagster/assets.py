@@ -9,6 +9,7 @@ import dagster as dg
 
 from batch_predictions.inference.dagster import steps
 from batch_predictions.inference.declaration import BatchPrediction, asset_key_of
+from batch_predictions.inference.scorer import Scorer
 from batch_predictions.model_store import ModelStore
 from batch_predictions.partitions import Partitions
 from batch_predictions.reporting import CADENCE, OWNERS, table_metadata
@@ -31,12 +32,18 @@ GPU = {
 """Tags of the scoring step, which launchers send to a machine with a GPU."""
 
 
-def step_tags(settings: Settings) -> dict[str, Any]:
-    """Tags of the scoring step: none where the settings say `cpu`.
+def step_tags(settings: Settings, scorer: type[Scorer]) -> dict[str, Any]:
+    """Tags of the scoring step: none where the settings say `cpu`, or the scorer uses no GPU.
 
-    A cluster without a GPU would wait for one for ever.
+    A cluster without a GPU would wait for one for ever, and one with GPUs would give them to work
+    that leaves them idle. A scorer that only its model can tell of keeps the tags.
+
+    Args:
+        settings: `inference.device` decides.
+        scorer: the class that scores.
     """
-    return {} if settings.inference.device == "cpu" else GPU
+    is_cpu = settings.inference.device == "cpu" or getattr(scorer, "uses_gpu", True) is False
+    return {} if is_cpu else GPU
 
 
 def prediction_asset(
@@ -87,7 +94,7 @@ def prediction_asset(
             for check in prediction.all_checks
         ]
         + [spec for table in tables.values() for spec in usual_check_specs(table)],
-    )(_compose_graph(prediction, list(ins), step_tags(settings)))
+    )(_compose_graph(prediction, list(ins), step_tags(settings, prediction.scorer)))
 
 
 def _output_tables(prediction: BatchPrediction) -> dict[str, Table]:
