@@ -38,7 +38,7 @@ def compute_metrics(
 
 
 def plot_intervals(warehouse: Warehouse, day: str) -> "Figure | None":
-    """The metrics of a day with an interval and a value between -1 and 1; None without any."""
+    """Draws a day's metrics with an interval and a value between -1 and 1; None without any."""
     rows = warehouse.query(
         """select model || ' ' || metric as name, value, lower, upper
         from evaluation.realized_metrics where date = $date and value between -1 and 1

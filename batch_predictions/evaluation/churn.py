@@ -17,7 +17,7 @@ from batch_predictions.warehouse import Warehouse
 
 
 def measure_churn(warehouse: Warehouse, settings: Settings, day: dt.date) -> list[Row]:
-    """Metrics of the scores of one horizon ago, and the share of customers who churned.
+    """Evaluates the churn scores of one horizon ago, and the share of customers who churned.
 
     Empty where there are no scores, or where all or none of the customers churned.
     """

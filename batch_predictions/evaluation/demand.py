@@ -35,7 +35,7 @@ _FORECASTS = """
 
 
 def measure_forecasts(warehouse: Warehouse, settings: Settings, day: dt.date) -> list[Row]:
-    """WAPE, bias and coverage of the forecasts for a day, by level and days ahead.
+    """Measures WAPE, bias and coverage of the forecasts for a day, by level and days ahead.
 
     Intervals are bootstrapped over series: they say how the metric varies between series, not
     between days, which have errors in common. Empty on days without sales, such as holidays.

@@ -67,7 +67,9 @@ _FIRST_DAY = """
 
 
 def measure_experiments(warehouse: Warehouse, settings: Settings, day: dt.date) -> list[Row]:
-    """Uplift of every experiment's bucket against the users in none, since its first impression.
+    """Measures the uplift of every experiment's bucket against the users in none.
+
+    It counts from the experiment's first impression.
 
     For clicks and for purchases of shown items, until `recommendations.attribution_days` after:
 

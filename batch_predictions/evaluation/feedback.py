@@ -117,7 +117,9 @@ _UNATTRIBUTED = """
 
 
 def measure_feedback(warehouse: Warehouse, settings: Settings, day: dt.date) -> list[Row]:
-    """Click and purchase rates of what was shown `recommendations.attribution_days` before a day.
+    """Measures click and purchase rates of items that were shown before a day.
+
+    They were shown `recommendations.attribution_days` days before it.
 
     - `click_rate`, `purchase_rate`: of the shown items, each counted once per user and answer.
     - `lists_clicked`, `lists_bought_from`: of the shown answers.

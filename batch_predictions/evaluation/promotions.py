@@ -51,7 +51,7 @@ _CUSTOMERS = """
 
 
 def measure_promotions(warehouse: Warehouse, settings: Settings, day: dt.date) -> list[Row]:
-    """Metrics of every campaign with redemptions, from its first audience until a week after it."""
+    """Measures every campaign with redemptions, from its first audience until a week after it."""
     customers = warehouse.query(_CUSTOMERS, {"date": day}).to_pylist()
     rows: list[Row] = []
     for campaign in dict.fromkeys(customer["campaign_id"] for customer in customers):

@@ -73,7 +73,7 @@ _LISTS = f"""
 
 
 def measure_recommendations(warehouse: Warehouse, settings: Settings, day: dt.date) -> list[Row]:
-    """Hit rate and NDCG of the lists of the day before, over everybody who bought on the day.
+    """Measures hit rate and NDCG of the lists of the day before, over everybody who bought.
 
     Customers without a personal list count with the list of their segment, as a lookup would have
     answered; everything that was bought is relevant. Intervals are bootstrapped over customers.

@@ -39,7 +39,7 @@ _GROUPS = f"""
 
 
 def measure_retention(warehouse: Warehouse, settings: Settings, day: dt.date) -> list[Row]:
-    """Customers of the audiences who bought within the horizon, contacted against held out.
+    """Measures who of the retention audiences bought within the horizon, contacted or held out.
 
     The audiences are those of `audiences.measured_days` days that ended one horizon ago.
     """

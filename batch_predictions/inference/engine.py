@@ -151,7 +151,7 @@ def _score_shards(
 
 
 def _format_failures(failed: list[Shard], problems: dict[str, list[str]], aborted: int) -> str:
-    """Failed shards with their rows and problems.
+    """Formats failed shards with their rows and problems.
 
     Args:
         failed: shards that failed for good.

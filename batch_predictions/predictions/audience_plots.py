@@ -18,7 +18,7 @@ DAYS_PER_BAR = 14
 
 
 def plot_churn_probabilities(warehouse: Warehouse, day: str) -> Figure | None:
-    """Histogram of churn probabilities."""
+    """Draws a histogram of churn probabilities."""
     rows = warehouse.query(
         "select churn_probability from predictions.churn_scores where date = $date",
         {"date": as_date(day)},

@@ -18,7 +18,7 @@ INTERVALS = (("q05", "q95", 0.18), ("q10", "q90", 0.22), ("q25", "q75", 0.3))
 
 
 def plot_forecasts(warehouse: Warehouse, day: str) -> Figure | None:
-    """The four series with the most units: history, mean, intervals and units observed since."""
+    """Draws the four series with the most units: history, mean, intervals and units since."""
     series = warehouse.query(
         """select s.item_id, s.location, s.units,
             (select any_value(title) from features.item_state where date = $date
@@ -88,7 +88,7 @@ def _observed_units(
 
 
 def plot_orders(warehouse: Warehouse, day: str) -> Figure | None:
-    """The 15 largest order-up-to levels: expected demand, safety stock, stock on hand."""
+    """Draws the 15 largest order-up-to levels: expected demand, safety stock, stock on hand."""
     rows = warehouse.query(
         """select o.item_id, o.location, o.order_up_to, o.safety_stock, o.reorder_point, o.on_hand,
             (select any_value(title) from features.item_state where date = $date

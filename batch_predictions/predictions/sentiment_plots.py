@@ -17,7 +17,7 @@ MIN_REVIEWS_PER_BIN = 5
 
 
 def plot_probabilities(warehouse: Warehouse, week: str) -> Figure | None:
-    """Left: distribution of the week's probabilities. Right: reliability diagram.
+    """Draws the distribution of the week's probabilities (left) and a reliability diagram (right).
 
     The reliability diagram shows, by tenths of p_positive, the share of reviews that are rated 4
     or 5; it is drawn where reviews have ratings.
@@ -71,7 +71,7 @@ def _plot_reliability(figure: Figure, rated: Sequence[dict[str, Any]]) -> None:
 
 
 def plot_changes(warehouse: Warehouse, week: str) -> Figure | None:
-    """Net sentiment by week, with intervals, of the five items that changed most."""
+    """Draws net sentiment by week, with intervals, of the five items that changed most."""
     rows = warehouse.query(
         """with most as (select item_id from predictions.item_sentiments where week = $week
             order by changed desc, change_p nulls last, abs(change) desc nulls last, item_id
@@ -115,7 +115,7 @@ def plot_changes(warehouse: Warehouse, week: str) -> Figure | None:
 
 
 def plot_terms(warehouse: Warehouse, week: str) -> Figure | None:
-    """The 20 terms with the largest absolute log-odds, summed over the items of the week."""
+    """Draws the 20 terms with the largest absolute log-odds, summed over the items of the week."""
     rows = warehouse.query(
         """select term, sum(log_odds) as weight, bool_or(simulated) as simulated
         from predictions.aspects where week = $week

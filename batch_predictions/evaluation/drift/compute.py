@@ -21,7 +21,7 @@ Histogram: TypeAlias = Sequence[Mapping[str, Any]]
 
 
 def compute_drift(warehouse: Warehouse, day: dt.date) -> pa.Table:
-    """Rows of `evaluation.drift` of a day, without its date."""
+    """Computes the rows of `evaluation.drift` of a day, without its date."""
     drift = [
         {
             "table_name": table,

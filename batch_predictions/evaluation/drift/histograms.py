@@ -33,7 +33,7 @@ FrozenBins: TypeAlias = tuple[Bins, Counts]
 
 
 def compute_histograms(warehouse: Warehouse, models: ModelStore, day: dt.date) -> pa.Table:
-    """Rows of `evaluation.histograms` of a day, without its date.
+    """Computes the rows of `evaluation.histograms` of a day, without its date.
 
     Left out are tables that were not made for the day, and those of which the training's last day
     has neither rows nor kept bins.

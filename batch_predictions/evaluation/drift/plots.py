@@ -29,7 +29,7 @@ BEFORE, NOW = "#bab0ac", "#4c78a8"
 
 
 def plot_drift(warehouse: Warehouse, day: str) -> Figure | None:
-    """The PSI of the columns that have changed most on a day, over time; None without any."""
+    """Draws the PSI of the columns that have changed most on a day, over time; None without any."""
     rows: list[dict[str, Any]] = warehouse.query(
         """with newest as (
             select table_name, column_name from evaluation.drift
@@ -54,7 +54,10 @@ def plot_drift(warehouse: Warehouse, day: str) -> Figure | None:
 
 
 def plot_histograms(warehouse: Warehouse, day: str) -> Figure | None:
-    """The columns that have changed most on a day, as they were then and are now; None without."""
+    """Draws the columns that have changed most on a day, as they were then and are now.
+
+    None without any.
+    """
     histograms = [
         (compare_histogram(histogram).get(PSI, 0.0), name, histogram)
         for name, histogram in read_histograms(warehouse, as_date(day)).items()

@@ -39,7 +39,7 @@ class ProgressLogger:
 
 
 def format_summary(summary: ScoreSummary) -> str:
-    """Rows, speed, device, retries and share of time by stage."""
+    """Formats rows, speed, device, retries and share of time by stage as a log line."""
     if not summary.scored_rows:
         return f"nothing to score, all {summary.reused_rows:,} rows have results"
     rate = summary.scored_rows / summary.seconds

@@ -55,7 +55,7 @@ class WorkerPool(Protocol):
 
 
 def describe_error(error: BaseException | None) -> str | None:
-    """`Type: message` of a failure; None for success.
+    """Formats an error as `Type: message`; None where there is none.
 
     Raises:
         BaseException: the error itself if it is no `Exception`, such as KeyboardInterrupt.

@@ -17,7 +17,7 @@ MIN_CUSTOMERS = 20
 
 
 def plot_calibration(probabilities: Doubles, churned: Doubles, title: str) -> Figure | None:
-    """Predicted against observed churn, and the gain curve.
+    """Draws predicted against observed churn, and the gain curve.
 
     Left: reliability diagram, customers in ten groups by probability, with 95 % intervals of the
     observed rate. Right: share of all churned customers among those with the highest probabilities.

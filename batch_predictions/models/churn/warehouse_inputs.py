@@ -39,7 +39,7 @@ _EXAMPLES = f"""
 def first_purchase_day(
     warehouse: Warehouse, settings: Settings, through: dt.date
 ) -> dt.date | None:
-    """The day of the oldest purchase up to a day; None without purchases."""
+    """Reads the day of the oldest purchase up to a day; None without purchases."""
     day: dt.date | None = warehouse.value(
         f"select min(date) from {PURCHASES} and date <= $date",
         {**feature_parameters(settings), "date": through},
@@ -48,10 +48,15 @@ def first_purchase_day(
 
 
 def examples_as_of(warehouse: Warehouse, settings: Settings, day: dt.date) -> Examples:
-    """Customers as they were at the end of a past day, and whether they churned.
+    """Reads the customers as they were at the end of a past day, and whether they churned.
 
     Of more than `churn.max_customers` customers, a hash of their ids selects the same ones on every
     day.
+
+    Args:
+        warehouse: features and purchases.
+        settings: of this home; those under `churn` say who has churned.
+        day: the cut-off; purchases of `churn.horizon_days` days after it are the outcomes.
     """
     rows = warehouse.query(
         _EXAMPLES.format(features=sql("churn_features", interactions=_SAMPLE)),

@@ -102,7 +102,13 @@ def paired_difference(a: Doubles, b: Doubles, seed: int) -> Interval:
 
 
 def resample_counts(n: int, seed: int, samples: int = SAMPLES) -> Iterator[Doubles]:
-    """Yields how often each of n units is in each sample, in chunks of (up to CHUNK_SAMPLES, n)."""
+    """Yields how often each of n units is in each sample, in chunks of (up to CHUNK_SAMPLES, n).
+
+    Args:
+        n: number of units.
+        seed: of the samples.
+        samples: their number.
+    """
     random = np.random.default_rng(seed)
     for start in range(0, samples, CHUNK_SAMPLES):
         size = min(CHUNK_SAMPLES, samples - start)

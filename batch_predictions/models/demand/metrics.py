@@ -94,7 +94,7 @@ def wape(forecast: Doubles, actual: Doubles) -> RatioMetric:
 
 
 def wape_sum(forecast: Doubles, actual: Doubles) -> RatioMetric:
-    """WAPE of the sum over the horizon."""
+    """WAPE of forecasts of the sum over the horizon."""
     errors = np.abs(np.nansum(forecast - actual, axis=2)).sum(axis=0)
     return RatioMetric(errors, _sum_by_series(np.abs(actual)))
 

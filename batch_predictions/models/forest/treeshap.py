@@ -107,7 +107,7 @@ class TreeExplainer:
     n_players: int
 
     def shap_values(self, rows: Rows) -> Doubles:
-        """Contributions, (n, players), of rows, (n, features).
+        """Computes contributions, (n, players), of rows, (n, features).
 
         Where every feature is a player, they are those of `Booster.predict(rows,
         pred_contrib=True)` without its last column, the expected value.

@@ -183,7 +183,7 @@ def _select(
 
 
 def _gains(evaluation: Evaluation, baseline: Evaluation, seed: int) -> Gains:
-    """Paired differences to a baseline, by metric."""
+    """Computes paired differences to a baseline, by metric."""
     return {
         metric: paired_difference(evaluation.per_user[metric], baseline.per_user[metric], seed)
         for metric in (NDCG, NDCG_20, RECALL)

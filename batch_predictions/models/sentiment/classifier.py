@@ -123,7 +123,7 @@ class Classifier:
         return float(near_best[len(near_best) // 2])
 
     def _adjust(self, scores: Floats, tau: float | None = None) -> Floats:
-        """Calibrated scores, less tau times the logarithm of the prior."""
+        """Subtracts tau times the logarithm of the prior from calibrated scores."""
         intercepts = 0.0 if self.intercepts is None else self.intercepts
         log_prior = np.log(np.maximum(self.prior, MIN_PRIOR))
         tau = self.tau if tau is None else tau

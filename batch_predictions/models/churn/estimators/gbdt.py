@@ -103,7 +103,7 @@ class GBDTEstimator(ChurnEstimator):
         return build_predictor(self.text)
 
     def decision_function(self, rows: pa.Table | pa.RecordBatch) -> Doubles:
-        """LightGBM's raw scores, which are log-odds, (rows,)."""
+        """Returns LightGBM's raw scores, which are log-odds, (rows,)."""
         matrix = self.features.transform(rows)
         if not len(matrix):
             return np.zeros(0)

@@ -73,7 +73,7 @@ class LogisticEstimator(ChurnEstimator):
         return cls(features, medians, means, scales, weights, float(model.intercept_[0]))
 
     def decision_function(self, rows: pa.Table | pa.RecordBatch) -> Doubles:
-        """Log-odds of churn, (rows,).
+        """Returns the log-odds of churn, (rows,).
 
         Columns are added one by one: the sums of a matrix product depend on the number of rows.
         """

@@ -89,7 +89,7 @@ class PerSeriesSelector(EnsembleForecaster):
         self.champions = dict(champions or {})
 
     def forecast(self, panel: Panel, horizon: int) -> Doubles:
-        """Each member forecasts the series whose champion it is."""
+        """Forecasts each series by the member that is its champion."""
         forecasts, champions = np.zeros((len(panel), horizon)), self._champions(panel)
         for member in self.members:
             rows = champions == member.name
@@ -98,7 +98,7 @@ class PerSeriesSelector(EnsembleForecaster):
         return forecasts
 
     def methods(self, panel: Panel) -> list[str]:
-        """Name of each series' champion, or of the champion's fallback."""
+        """Names each series' champion, or the champion's fallback."""
         champions = self._champions(panel)
         methods = list(map(str, champions))
         for member in self.members:

@@ -174,11 +174,10 @@ def run_filter(
 ) -> bool:
     """Runs the Kalman filter over w.
 
-    `state` ends as the prediction of the value after the last one.
-
-    `change` is the vector of the covariance's rank-one change. `out` receives the sum of squared
-    scaled errors, the sum of the log variances, and the number of steps until the covariance was
-    steady. False where the parameters have no stationary distribution.
+    `state` ends as the prediction of the value after the last one. `change` is the vector of the
+    covariance's rank-one change. `out` receives the sum of squared scaled errors, the sum of the
+    log variances, and the number of steps until the covariance was steady. False where the
+    parameters have no stationary distribution.
     """
     r, n = len(phi), len(w)
     variance = stationary(phi, theta, lags, gain)

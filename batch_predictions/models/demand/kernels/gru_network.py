@@ -77,7 +77,7 @@ class GRUNetwork(nn.Module):
             nn.init.normal_(embedding.weight, std=0.05)
 
     def forward(self, past: Any, columns: Any, features: Any, codes: Any) -> Any:
-        """Logarithm of mean / level and logarithm of the dispersion, (n, o, h) each.
+        """Computes log(mean / level) and the logarithm of the dispersion, (n, o, h) each.
 
         The arguments are tensors of the fields of `NetworkInputs`.
         """
@@ -167,7 +167,7 @@ def _mean_loss(
 
 
 def negative_binomial(y: Any, log_mean: Any, log_dispersion: Any) -> Any:
-    """Negative log-likelihood of counts y: variance = mean + dispersion × mean²."""
+    """Negative log-likelihood of counts y: the variance is mean + dispersion × mean²."""
     shape = torch.exp(-log_dispersion)
     log_total = torch.logaddexp(torch.log(shape), log_mean)
     return (

@@ -69,7 +69,7 @@ def difference(y: Any, delta: Any, w: Any) -> None:
 
 @njit_cached
 def state_dimension(order: Any) -> int:
-    """Dimension r of the state vector."""
+    """Dimension r of the state vector of an ARMA model's Kalman filter."""
     p, q, sp, sq, s = order[0], order[2], order[3], order[5], order[6]
     return int(max(p + sp * s, q + sq * s + 1))
 
@@ -229,9 +229,15 @@ def fit_rows(
 ) -> None:
     """Fits SARIMA by maximum likelihood to each row of y between its columns `first` and `end`.
 
-    `starts` (m, k) holds unconstrained starting points; the `tries` best of them by conditional sum
-    of squares are optimised. `params` (n, k) receives the parameters, `statistics` (n, 3) the
-    log-likelihood, the scale and the status.
+    Args:
+        y: values, (n, t).
+        first: first column of each row's values, (n,).
+        end: column after the last of each row's values, (n,).
+        order: p, d, q, P, D, Q, s.
+        starts: unconstrained starting points, (m, k).
+        tries: starting points that are optimised, the best ones by conditional sum of squares.
+        params: receives the parameters, (n, k).
+        statistics: receives log-likelihood, scale and status, (n, 3).
     """
     k, r, delta = starts.shape[1], state_dimension(order), differencing_polynomial(order)
     work, out, natural = np.zeros((5, r)), np.zeros(3), np.zeros(k)
@@ -311,8 +317,16 @@ def forecast_rows(
 ) -> None:
     """Filters each row of y and forecasts the columns from `end` on, into `means` (n, horizon).
 
-    `param_rows` (n,) is the row of the parameters of each series; the means are nan where it is
-    negative or its parameters are.
+    The means are nan where a series was not fitted or its parameters are nan.
+
+    Args:
+        y: values, (n, t).
+        first: first column of each row's values, (n,).
+        end: column after the last of each row's values, (n,).
+        order: p, d, q, P, D, Q, s.
+        params: parameters of the fitted series, (m, k).
+        param_rows: row of each series in `params`, -1 if it was not fitted, (n,).
+        means: receives the forecasts, (n, horizon).
     """
     r, delta = state_dimension(order), differencing_polynomial(order)
     work, out, buffer = np.zeros((5, r)), np.zeros(3), np.empty(y.shape[1])

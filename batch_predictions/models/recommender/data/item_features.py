@@ -217,7 +217,7 @@ class ItemFeatures:
         return self.stats[name] / total if total > 0 else self.stats[name]
 
     def log_share(self, name: str) -> Doubles:
-        """Logarithm of `share`, plus 1e-9, (m,)."""
+        """Logarithm of a statistic's share of its sum over all items, plus 1e-9, (m,)."""
         return self.memoize(f"log_share {name}", lambda: np.log(1e-9 + self.share(name)))
 
     def tag_shares(self, kind: str) -> Doubles:

@@ -119,7 +119,7 @@ def _segment_users(
 
 
 def _segment_names(segmentation: str, traits: pa.Table) -> pa.StringArray:
-    """Each row's segment; null where the traits are unknown."""
+    """Names each row's segment; null where the traits are unknown."""
     age, gender, location = (
         pc.if_else(pc.equal(_as_strings(traits[name]), "unknown"), None, _as_strings(traits[name]))
         for name in TRAITS

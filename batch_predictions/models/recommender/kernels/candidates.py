@@ -41,7 +41,7 @@ def union_candidates(lists: Any, width: int, out: Any) -> int:
 
 @njit_cached
 def scores_of_items(scores: Any, items: Any, out: Any) -> None:
-    """out[u, j] = scores[u, items[u, j]]; nan where there is no item.
+    """Takes scores of items: out[u, j] = scores[u, items[u, j]]; nan where there is no item.
 
     Args:
         scores: (n, m).
@@ -56,7 +56,14 @@ def scores_of_items(scores: Any, items: Any, out: Any) -> None:
 
 @njit_cached
 def shared_scores_of(rows: Any, row_of_user: Any, items: Any, out: Any) -> None:
-    """out[u, j] = rows[row_of_user[u], items[u, j]]; nan where there is no row or item."""
+    """Takes scores of shared rows: out[u, j] = rows[row_of_user[u], items[u, j]].
+
+    Args:
+        rows: scores that several users share, (r, m).
+        row_of_user: row of each user, -1 for none, (n,).
+        items: positions, -1 for none, (n, k).
+        out: written, nan where there is no row or item, (n, k).
+    """
     for user in range(items.shape[0]):
         row = row_of_user[user]
         for column in range(items.shape[1]):

@@ -65,7 +65,13 @@ def heap_push(scores: Any, positions: Any, n: int, k: int, score: float, positio
 
 @njit_cached
 def heap_sort(scores: Any, positions: Any, n: int) -> None:
-    """Sorts a heap of n elements, best first."""
+    """Sorts a heap of n elements, best first.
+
+    Args:
+        scores: of the heap's elements, sorted in place, (at least n,).
+        positions: of the heap's elements, sorted alike, (at least n,).
+        n: number of elements.
+    """
     for end in range(n - 1, 0, -1):
         scores[0], scores[end] = scores[end], scores[0]
         positions[0], positions[end] = positions[end], positions[0]

@@ -141,7 +141,7 @@ def values_of_shops(
 def sum_by_tag(
     user: int, indptr: Any, entry_items: Any, entry_values: Any, tags: Any, sums: Any
 ) -> None:
-    """sums[t] += value x weight over a user's entries and their items' tags.
+    """Sums values by tag: sums[t] += value x weight over a user's entries and their items' tags.
 
     Args:
         user: whose entries.

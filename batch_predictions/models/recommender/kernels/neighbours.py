@@ -119,7 +119,14 @@ def cooccurrence(
 def add_neighbours(
     indptr: Any, columns: Any, weights: Any, neighbour_ids: Any, similarity: Any, out: Any
 ) -> None:
-    """out[u, neighbour_ids[i, j]] += weight of (u, i) x similarity[i, j], for histories in CSR."""
+    """Adds weight of (u, i) x similarity[i, j] to out[u, neighbour_ids[i, j]].
+
+    Args:
+        indptr, columns, weights: histories, n users x m items (CSR).
+        neighbour_ids: positions of each item's neighbours, -1 at the end, (m, neighbours).
+        similarity: of the neighbours, (m, neighbours).
+        out: sums, float32, (n, m).
+    """
     for user in range(out.shape[0]):
         for entry in range(indptr[user], indptr[user + 1]):
             item, weight = columns[entry], weights[entry]
@@ -143,6 +150,13 @@ def top_contributor(
     """Finds the history item of the largest weight x similarity for each pick (n, k), -1 if none.
 
     A user's picks are distinct.
+
+    Args:
+        indptr, columns, weights: histories, n users x m items (CSR).
+        neighbour_ids: positions of each item's neighbours, -1 at the end, (m, neighbours).
+        similarity: of the neighbours, (m, neighbours).
+        picks: item positions, -1 for none, (n, k).
+        out: receives item positions, (n, k).
     """
     rank_of_item = np.full(len(neighbour_ids), -1, dtype=np.int64)
     largest = np.empty(picks.shape[1])

@@ -80,7 +80,7 @@ def sparse_times_blocks(indptr: Any, indices: Any, data: Any, blocks: Any, out: 
 
 @njit_cached
 def _make_room(size: int) -> Any:
-    """`vectors`, `weighted`, `system` and `side` for `_add_history`, zeros.
+    """Allocates `vectors`, `weighted`, `system` and `side` for `_add_history`, as zeros.
 
     Args:
         size: length f of the factors.
