@@ -53,3 +53,12 @@ def test_anchors_and_merged_keys_stay_possible(tmp_path: Path) -> None:
     settings = load(tmp_path, text)
     assert settings.duckdb.threads == 3
     assert settings.source.where == {"items": "b"}
+
+
+def test_a_removed_setting_is_told_in_one_line_and_left_out(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    text = "recommendations: {exact_reasons: true, k: 7}\n"
+    assert load(tmp_path, text).recommendations.k == 7
+    assert Settings.load(tmp_path / "home").recommendations.k == 7
+    assert caplog.text.count("recommendations.exact_reasons no longer exists") == 1

@@ -2,13 +2,11 @@
 
     python benchmarks/recommendation_scoring.py HOME [--date YYYY-MM-DD] [--users 1024]
 
-Scores users of one staged day in this process, on one thread, with reasons by groups of features
-(the default) and by single features (`recommendations.exact_reasons`), in turn. Both must give the
-same lists; `equal_reasons` is the share of rows whose reason is the same. Beside them, what one
-would run instead: LightGBM's own `predict` of the ranker over the same candidates' features, and
-`recommend` of the library `implicit` with the same item factors. Then the engine's pools score the
-shards of the day: one instance, two in threads, two in processes, which have started and opened the
-model before. Prints one JSON object.
+Scores users of one staged day in this process, on one thread. Beside it, what one would run
+instead: LightGBM's own `predict` of the ranker over the same candidates' features, and `recommend`
+of the library `implicit` with the same item factors. Then the engine's pools score the shards of
+the day: one instance, two in threads, two in processes, which have started and opened the model
+before. Prints one JSON object.
 """
 
 from __future__ import annotations
@@ -32,7 +30,7 @@ if TYPE_CHECKING:
 
 
 def main() -> None:
-    """Opens both scorers, compares their rows and times them."""
+    """Opens the scorer and times it beside the alternatives."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("home", type=Path)
     parser.add_argument("--date", help="day to score; else: the newest that has predictions")
@@ -42,24 +40,16 @@ def main() -> None:
     os.environ["BATCH_PREDICTIONS_HOME"] = str(args.home.resolve())
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     result: dict[str, Any] = {"machine": machine()}
-    scorers, rows, manifest_path = open_scorers(args.date, args.users)
+    scorer, rows, manifest_path = open_scorer(args.date, args.users)
     log(f"{rows.num_rows:,} users")
-    lists = {name: scorer.score(rows) for name, scorer in scorers.items()}
-    functions: dict[str, Callable[[], Any]] = {
-        name: partial(scorer.score, rows) for name, scorer in scorers.items()
-    }
-    times = time_interleaved(functions | alternatives(scorers["by_group"], rows), args.repeats)
-    by_group, by_feature = (lists[name].to_pydict() for name in ("by_group", "by_feature"))
-    columns = ("user_id", "rank", "item_id", "score")
-    pairs = list(zip(by_group["reason"], by_feature["reason"], strict=True))
+    functions = {"scorer": partial(scorer.score, rows)} | alternatives(scorer, rows)
+    times = time_interleaved(functions, args.repeats)
     result |= {
         "users": rows.num_rows,
         "users_per_second": {
             name: round(rows.num_rows / seconds["cpu_seconds"]) for name, seconds in times.items()
         },
         "times": times,
-        "equal_lists": all(by_group[name] == by_feature[name] for name in columns),
-        "equal_reasons": round(sum(a == b for a, b in pairs) / max(len(pairs), 1), 4),
     }
     result["instances"] = time_instances(manifest_path, args.repeats)
     print_json(result)
@@ -160,8 +150,8 @@ def score_shards(pool: WorkerPool, shards: Sequence[str]) -> None:
         assert not any(outcome.problem for outcome in outcomes), outcomes
 
 
-def open_scorers(date: str | None, users: int) -> tuple[dict[str, Scorer], pa.RecordBatch, Path]:
-    """The scorer with reasons of each kind, and rows of a staged day with its manifest."""
+def open_scorer(date: str | None, users: int) -> tuple[Scorer, pa.RecordBatch, Path]:
+    """The scorer, and rows of a staged day with its manifest."""
     import pyarrow as pa
 
     from batch_predictions.inference.partition_staging import stage_partition
@@ -174,18 +164,13 @@ def open_scorers(date: str | None, users: int) -> tuple[dict[str, Scorer], pa.Re
     settings = Settings.load()
     warehouse = Warehouse.of(settings)
     day = date or warehouse.partitions(recommendations.table)[-1]
-    scorers: dict[str, Scorer] = {}
-    # The last one's stage is what the pools score.
-    for name, is_exact in (("by_feature", True), ("by_group", False)):
-        changed = settings.recommendations.model_copy(update={"exact_reasons": is_exact})
-        variant = settings.model_copy(update={"recommendations": changed})
-        manifest = stage_partition(recommendations, day, warehouse, ModelStore.of(variant), variant)
-        worker = Worker(manifest, "cpu", variant.inference.block_mb, single_threaded=True)
-        scorers[name] = worker.open()
+    manifest = stage_partition(recommendations, day, warehouse, ModelStore.of(settings), settings)
+    worker = Worker(manifest, "cpu", settings.inference.block_mb, single_threaded=True)
+    scorer = worker.open()
     paths = [manifest.parent / shard.name for shard in worker.manifest.shards]
-    batches = [read_shard(scorers["by_group"], path) for path in paths]
+    batches = [read_shard(scorer, path) for path in paths]
     table = pa.Table.from_batches(batches).unify_dictionaries().slice(0, users).combine_chunks()
-    return scorers, table.to_batches()[0], manifest
+    return scorer, table.to_batches()[0], manifest
 
 
 if __name__ == "__main__":

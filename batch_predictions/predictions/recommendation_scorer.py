@@ -60,7 +60,6 @@ class RecommendationScorer:
         self.k = int(parameters["k"])
         self.kept_scores = int(parameters["kept_scores"])
         self.exclude_seen = bool(parameters["exclude_seen"])
-        self.exact_reasons = bool(parameters["exact_reasons"])
         self.rules = Rules(
             int(parameters["per_category"]),
             float(parameters["new_share"]),
@@ -172,7 +171,6 @@ class RecommendationScorer:
             self.item_features,
             in_history,
             was_taken,
-            by_feature=self.exact_reasons,
         )
         return self.lists.build(rows, ranking, columns, reasons)
 

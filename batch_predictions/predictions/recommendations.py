@@ -41,7 +41,6 @@ def parameters(settings: Settings) -> Mapping[str, Any]:
         "blocked_items": config.blocked_items,
         "boosted_campaigns": config.boosted_campaigns,
         "kept_scores": kept_scores,
-        "exact_reasons": config.exact_reasons,
         "history_days": settings.recommender.history_days,
         "planned_weeks": settings.recommender.planned_weeks,
     }

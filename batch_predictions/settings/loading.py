@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import logging
 import os
 import re
 from collections.abc import Iterator
@@ -9,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from pydantic import Field, ValidationError
+from pydantic import Field, ValidationError, model_validator
 from pydantic_settings import (
     BaseSettings,
     PydanticBaseSettingsSource,
@@ -45,6 +47,11 @@ from batch_predictions.settings.yaml_file import StrictYamlSource
 
 FILE_NAME = "batch_predictions.yaml"
 DEFAULT_HOME = Path(".batch_predictions")
+REMOVED_SETTINGS = {
+    "recommendations.exact_reasons": "reasons are always those of groups of features",
+}
+"""Settings of earlier versions, which a file may still have, and why they went."""
+_log = logging.getLogger(__name__)
 _SECRET_SETTINGS = {
     "source",
     "source.url",
@@ -105,6 +112,17 @@ class Settings(BaseSettings):
             *(StrictYamlSource(settings_cls, yaml_file=file) for file in files),
         )
 
+    @model_validator(mode="before")
+    @classmethod
+    def _leave_out_removed(cls, values: Any) -> Any:
+        for name, why in REMOVED_SETTINGS.items():
+            section, _, key = name.partition(".")
+            if isinstance(values, dict) and key in (values.get(section) or {}):
+                _warn_once(f"setting {name} no longer exists and is left out: {why}")
+                others = {k: v for k, v in values[section].items() if k != key}
+                values = {**values, section: others}
+        return values
+
     @classmethod
     def load(cls, home: Path | None = None) -> Settings:
         """The settings of a home folder.
@@ -138,6 +156,11 @@ class Settings(BaseSettings):
             show_identifiers=settings.execution.show_identifiers,
         )
         return settings
+
+
+@functools.cache
+def _warn_once(message: str) -> None:
+    _log.warning(message)
 
 
 def _refuse_unknown_variables() -> None:

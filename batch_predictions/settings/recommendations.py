@@ -125,12 +125,6 @@ class RecommendationsSettings(Section):
         description="Campaigns of raw.promotions whose items move up while they run.",
     )
     boost_places: int = Field(5, ge=0, description="Places that a boosted item moves up.")
-    exact_reasons: bool = Field(
-        False,
-        description="Whether reasons come from the Shapley values of single features, summed by "
-        "group. false: from the Banzhaf values of groups of features, which takes a small part of "
-        "the time and gives nearly always the same reason.",
-    )
     attribution_days: int = Field(
         1,
         ge=0,

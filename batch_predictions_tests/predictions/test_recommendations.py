@@ -117,7 +117,6 @@ def open_scorer(
         "new_share": 0.0,
         "boost_places": 5,
         "blocked_items": [],
-        "exact_reasons": False,
         "kept_scores": 12,
         "planned_weeks": 1,
         **changed,

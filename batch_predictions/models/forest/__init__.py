@@ -1,1 +1,1 @@
-"""Scores and explains LightGBM models faster than LightGBM: `quickscorer`, `treeshap`."""
+"""Scores and explains LightGBM models faster than LightGBM: `quickscorer`, `banzhaf`."""

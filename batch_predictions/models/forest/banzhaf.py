@@ -1,10 +1,11 @@
 """Contributions of groups of features to a raw score: Banzhaf values, many rows at once.
 
-TreeSHAP's integral (see `treeshap`) averages over how many of the other players are known. Its
-midpoint counts every coalition of the other players alike: the Banzhaf value (Banzhaf 1965,
-"Weighted voting doesn't work"; for models: Wang and Jia 2023, "Data Banzhaf"). With the zero
-fractions z_j of a leaf's players and o_j, whether the player's splits let the row pass, a leaf of
-value v adds to player i
+A player is a group of features. A known player sends a row along its own path, an unknown one along
+every path in proportion to the training rows (the game of path-dependent TreeSHAP, Lundberg et al.
+2020). The Banzhaf value counts every coalition of the other players alike (Banzhaf 1965, "Weighted
+voting doesn't work"; for models: Wang and Jia 2023, "Data Banzhaf"). With the zero fractions z_j,
+the shares of the training rows that the splits of a leaf's players let pass, and o_j, whether they
+let the row pass, a leaf of value v adds to player i
 
     v (o_i - z_i) * prod over j other than i of (z_j + o_j) / 2
 
@@ -34,7 +35,6 @@ from batch_predictions.models.forest.quickscorer import (
     iterate_lines,
     thresholds_by_dtype,
 )
-from batch_predictions.models.forest.treeshap import build_explainer
 
 Integers = npt.NDArray[np.int32]
 Floats = npt.NDArray[np.float32]
@@ -52,7 +52,23 @@ def build_banzhaf_explainer(model_text: str, players: Sequence[int]) -> Callable
     try:
         return BanzhafExplainer.from_text(model_text, players).values
     except UnsupportedModelError:
-        return build_explainer(model_text, players)
+        import lightgbm
+
+        booster = lightgbm.Booster(model_str=model_text)
+
+        def explain(rows: Rows) -> Doubles:
+            values = booster.predict(rows, pred_contrib=True, num_threads=1)
+            return sum_players(np.asarray(values, np.float64)[:, :-1], players)
+
+        return explain
+
+
+def sum_players(contributions: Rows, players: Sequence[int]) -> Doubles:
+    """Sums the features' contributions, (n, features), by player, (n, players)."""
+    sums = np.zeros((len(contributions), max(players, default=-1) + 1))
+    for feature, player in enumerate(players):
+        sums[:, player] += contributions[:, feature]
+    return sums
 
 
 @dataclass(frozen=True)

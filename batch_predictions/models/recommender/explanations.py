@@ -1,8 +1,8 @@
 """The reason of each recommendation, from a fixed vocabulary, by what raised its score.
 
 The reason is the group of the ranker's features that raised the score most (Banzhaf values of the
-groups, or sums of the features' Shapley values; and the linear model's terms), among those that are
-true of the item: only an item of the history was bought before.
+groups, and the linear model's terms), among those that are true of the item: only an item of the
+history was bought before.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from batch_predictions.models.forest.treeshap import sum_players
+from batch_predictions.models.forest.banzhaf import sum_players
 from batch_predictions.models.recommender.base import Positions, Ranking, Recommender
 from batch_predictions.models.recommender.candidate_generation import FittedGenerator
 from batch_predictions.models.recommender.data.histories import Histories
@@ -42,8 +42,6 @@ def explain_lists(
     item_features: ItemFeatures,
     in_history: npt.NDArray[np.bool_],
     was_taken: npt.NDArray[np.bool_] | None = None,
-    *,
-    by_feature: bool = False,
 ) -> npt.NDArray[Any]:
     """The reason of every recommended item, (n, k); None where there is no item.
 
@@ -55,7 +53,6 @@ def explain_lists(
         item_features: of the model's items, as of the day.
         in_history: whether each ranked item is in the user's history, (n, m).
         was_taken: whether the user has taken it, not only viewed it, (n, m); None: as in_history.
-        by_feature: whether contributions are those of single features, summed by group.
     """
     is_item = columns >= 0
     safe_columns = np.maximum(columns, 0)
@@ -67,7 +64,7 @@ def explain_lists(
     if isinstance(model, TwoStageRecommender) and isinstance(ranking, ExplainedRanking):
         rows = np.take_along_axis(ranking.rows, safe_columns, axis=1)
         players = _Players.of(model)
-        contributions = _contributions(model, ranking, rows[is_item], players, by_feature)
+        contributions = _contributions(model, ranking, rows[is_item], players)
         strength[is_item] = players.sum_by_group(contributions)
         _mask_invalid(strength, picks, is_known, item_features)
         contributors = _top_contributors(
@@ -168,16 +165,13 @@ def _contributions(
     ranking: ExplainedRanking,
     rows: Positions,
     players: _Players,
-    by_feature: bool = False,
 ) -> npt.NDArray[Any]:
     """Each player's contribution to the margins of some rows, (rows, players)."""
     contributions = np.zeros((len(rows), len(players.groups)))
     if not len(rows):
         return contributions
     if model.ranker.trees is not None:
-        contributions += model.ranker.trees.contributions(
-            ranking.features[rows], players.of_column, by_feature=by_feature
-        )
+        contributions += model.ranker.trees.contributions(ranking.features[rows], players.of_column)
     if ranking.linear_contributions is not None:
         contributions += sum_players(ranking.linear_contributions[rows], players.of_column)
     return contributions

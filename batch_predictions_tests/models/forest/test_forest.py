@@ -1,7 +1,8 @@
-"""LightGBM models are scored with LightGBM's own results, to the bit, and explained as it does."""
+"""LightGBM models are scored with LightGBM's own results, to the bit, and explained by groups."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from itertools import product
 from typing import Any
 
@@ -11,7 +12,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from batch_predictions.models.forest.banzhaf import BanzhafExplainer, build_banzhaf_explainer
+from batch_predictions.models.forest.banzhaf import (
+    BanzhafExplainer,
+    build_banzhaf_explainer,
+    sum_players,
+)
 from batch_predictions.models.forest.lightgbm_text import Tree, UnsupportedModelError, parse_model
 from batch_predictions.models.forest.quickscorer import (
     BLOCK_ROWS,
@@ -19,13 +24,9 @@ from batch_predictions.models.forest.quickscorer import (
     build_predictor,
     build_predictors,
 )
-from batch_predictions.models.forest.treeshap import (
-    TreeExplainer,
-    build_explainer,
-    group_by_player,
-    iterate_paths,
-    sum_players,
-)
+
+TreePath = list[tuple[int, bool]]
+"""Nodes from the root to a leaf, and whether the path goes right at each."""
 
 
 def make_rows(seed: int, rows: int, columns: int, missing_share: float, dtype: Any) -> Any:
@@ -91,25 +92,6 @@ def test_many_rows_are_scored_by_several_models_in_blocks(order: Any) -> None:
     seed=st.integers(0, 2**31),
     leaves=st.integers(2, 50),
     columns=st.integers(1, 12),
-    missing_in_training=st.sampled_from([0.0, 0.3]),
-    dtype=st.sampled_from([np.float32, np.float64]),
-)
-def test_shap_values_are_lightgbm_s(
-    seed: int, leaves: int, columns: int, missing_in_training: float, dtype: Any
-) -> None:
-    training = make_rows(seed, 300, columns, missing_in_training, dtype)
-    booster = train(training, trees=6, seed=seed, num_leaves=leaves)
-    rows = np.concatenate([training[:50], make_rows(seed + 1, 40, columns, 0.2, dtype)])
-    expected = np.asarray(booster.predict(rows, pred_contrib=True))[:, :-1]
-    contributions = TreeExplainer.from_text(booster.model_to_string()).shap_values(rows)
-    np.testing.assert_allclose(contributions, expected, rtol=1e-6, atol=1e-9)
-
-
-@settings(max_examples=15, deadline=None)
-@given(
-    seed=st.integers(0, 2**31),
-    leaves=st.integers(2, 50),
-    columns=st.integers(1, 12),
     n_players=st.integers(1, 6),
     missing_in_training=st.sampled_from([0.0, 0.3]),
     dtype=st.sampled_from([np.float32, np.float64]),
@@ -125,11 +107,6 @@ def test_banzhaf_values_average_over_all_coalitions(
     assert values.shape == (9, max(players) + 1)
     expected = banzhaf_by_definition(text, players, rows)
     np.testing.assert_allclose(values, expected, rtol=1e-4, atol=1e-5)
-    # Groups of all features but one player's are a game of two, where all indices are equal.
-    two_players = [int(player == players[0]) for player in players]
-    by_banzhaf = BanzhafExplainer.from_text(text, two_players).values(rows)
-    by_shapley = TreeExplainer.from_text(text, two_players).shap_values(rows)
-    np.testing.assert_allclose(by_banzhaf, by_shapley, rtol=1e-4, atol=1e-5)
 
 
 def banzhaf_by_definition(text: str, players: list[int], rows: np.ndarray) -> np.ndarray:
@@ -156,6 +133,38 @@ def banzhaf_by_definition(text: str, players: list[int], rows: np.ndarray) -> np
                         sign = 1 if coalition[player] else -1
                         out[number, player] += sign * worth / (len(coalitions) / 2)
     return out
+
+
+def iterate_paths(tree: Tree) -> Iterator[tuple[int, TreePath]]:
+    """Yields every leaf of a tree with its path; nothing for a tree that is a single leaf."""
+    stack: list[tuple[int, TreePath]] = [(0, [])] if tree.children else []
+    while stack:
+        child, path = stack.pop()
+        if child < 0:
+            yield -1 - child, path
+            continue
+        left, right = tree.children[child]
+        stack.append((left, [*path, (child, False)]))
+        stack.append((right, [*path, (child, True)]))
+
+
+def group_by_player(
+    tree: Tree, path: TreePath, players: Sequence[int]
+) -> list[tuple[int, float, TreePath]]:
+    """Groups the splits of a path by player, each with its zero fraction.
+
+    Args:
+        tree: the tree.
+        path: nodes from the root to a leaf, each with the direction in which the path goes.
+        players: player of each feature.
+    """
+    steps: dict[int, tuple[float, TreePath]] = {}
+    for node, goes_right in path:
+        player = players[tree.split_feature[node]]
+        zero_fraction, splits = steps.get(player, (1.0, []))
+        zero_fraction *= tree.share(node, goes_right)
+        steps[player] = zero_fraction, [*splits, (node, goes_right)]
+    return [(player, fraction, splits) for player, (fraction, splits) in steps.items()]
 
 
 def passes_split(tree: Tree, row: np.ndarray, split: tuple[int, bool]) -> bool:
@@ -192,13 +201,6 @@ def test_a_model_that_only_lightgbm_can_explain_has_shapley_values_of_players() 
     expected = sum_players(np.asarray(booster.predict(rows, pred_contrib=True))[:, :-1], players)
     values = build_banzhaf_explainer(booster.model_to_string(), players)(rows)
     np.testing.assert_allclose(values, expected, atol=1e-9)
-
-
-def test_shap_values_sum_to_the_raw_score_minus_the_expected_value() -> None:
-    rows = make_rows(7, 200, 9, 0.1, np.float64)
-    text = train(rows, num_leaves=64).model_to_string()
-    expected_value = build_predictor(text)(rows) - build_explainer(text)(rows).sum(axis=1)
-    np.testing.assert_allclose(expected_value, expected_value[0], atol=1e-9)
 
 
 def test_extreme_values_and_thresholds_are_compared_as_lightgbm_does() -> None:
@@ -252,7 +254,8 @@ def test_unsupported_models_are_scored_and_explained_by_lightgbm(
     np.testing.assert_array_equal(build_predictor(text)(rows), expected)
     if not params.get("linear_tree"):  # LightGBM does not explain linear leaves.
         contributions = np.asarray(booster.predict(rows, pred_contrib=True))
-        np.testing.assert_allclose(build_explainer(text)(rows), contributions[:, :-1])
+        explain = build_banzhaf_explainer(text, range(rows.shape[1]))
+        np.testing.assert_allclose(explain(rows), contributions[:, :-1])
 
 
 def test_models_with_several_outputs_are_refused() -> None:
@@ -267,6 +270,6 @@ def test_models_with_several_outputs_are_refused() -> None:
 def test_rows_with_another_number_of_columns_are_refused() -> None:
     rows = make_rows(6, 100, 3, 0.0, np.float32)
     text = train(rows).model_to_string()
-    for function in (build_predictor(text), build_explainer(text)):
+    for function in (build_predictor(text), build_banzhaf_explainer(text, range(3))):
         with pytest.raises(ValueError, match="3 features"):
             function(rows[:, :2])

@@ -13,7 +13,6 @@ import numpy.typing as npt
 
 from batch_predictions.models.forest.banzhaf import build_banzhaf_explainer
 from batch_predictions.models.forest.quickscorer import Doubles, Rows, build_predictors
-from batch_predictions.models.forest.treeshap import build_explainer, sum_players
 from batch_predictions.models.recommender.base import Floats
 
 if TYPE_CHECKING:
@@ -77,30 +76,22 @@ class GBDTRanker:
         return total
 
     @cached_property
-    def _explainers(self) -> dict[tuple[int, ...] | None, list[Callable[[Rows], Doubles]]]:
+    def _explainers(self) -> dict[tuple[int, ...], list[Callable[[Rows], Doubles]]]:
         return {}
 
-    def contributions(
-        self, features: Floats, players: Sequence[int], *, by_feature: bool = False
-    ) -> Doubles:
-        """Contributions of groups of features to the margins, (rows, players).
+    def contributions(self, features: Floats, players: Sequence[int]) -> Doubles:
+        """Computes the Banzhaf values of groups of features, (rows, players), of the margins.
 
         Args:
             features: (rows, f).
             players: the group of each feature, 0 and up, (f,).
-            by_feature: whether they are sums of the features' Shapley values: slower, and the same
-                reasons for all but a few of a thousand rows. Otherwise the groups' Banzhaf values.
         """
-        key = None if by_feature else tuple(players)
+        key = tuple(players)
         if key not in self._explainers:
-            self._explainers[key] = [
-                build_explainer(model) if key is None else build_banzhaf_explainer(model, key)
-                for model in self.models
-            ]
+            self._explainers[key] = [build_banzhaf_explainer(model, key) for model in self.models]
         total = np.zeros((len(features), max(players, default=-1) + 1))
         for explain, scale in zip(self._explainers[key], self.scales, strict=True):
-            values = explain(features)
-            total += (sum_players(values, players) if key is None else values) / scale
+            total += explain(features) / scale
         return total
 
     def feature_importance(self) -> dict[str, float]:

@@ -5,10 +5,12 @@ from __future__ import annotations
 from datetime import date, timedelta
 from pathlib import Path
 
+import lightgbm
 import numpy as np
 import pyarrow as pa
 import pytest
 
+from batch_predictions.models.forest.banzhaf import sum_players
 from batch_predictions.models.recommender import two_stage
 from batch_predictions.models.recommender.config import TwoStageConfig
 from batch_predictions.models.recommender.data.histories import Histories
@@ -191,9 +193,11 @@ def fit_two_stage(seed: int, events: int, rounds: int):
     return RankerTrainer(config).fit(interactions, day), interactions, day
 
 
-def test_contributions_add_up_to_the_scores():
+def test_groups_that_raise_the_margin_are_those_of_lightgbm_s_shapley_values():
     model, interactions, day = fit_two_stage(seed=0, events=3000, rounds=8)
     assert model.ranker.linear is not None and any(model.ranker.linear.weights)
+    trees = model.ranker.trees
+    assert trees is not None
     features = ItemFeatures.from_interactions(interactions, day, model.items)
     ranked = model.rank(
         Histories.from_interactions(interactions, np.arange(20), model.items, day),
@@ -201,16 +205,18 @@ def test_contributions_add_up_to_the_scores():
         10,
         exclude_seen=False,
     )
+    rows = ranked.rows.ravel()
     players = _Players.of(model)
-    by_feature = _contributions(model, ranked, ranked.rows.ravel(), players, by_feature=True)
-    contributions = _contributions(model, ranked, ranked.rows.ravel(), players)
+    contributions = _contributions(model, ranked, rows, players)
+    assert ranked.linear_contributions is not None
+    shapley = sum_players(ranked.linear_contributions[rows], players.of_column)
+    for text, scale in zip(trees.models, trees.scales, strict=True):
+        booster = lightgbm.Booster(model_str=text)
+        values = np.asarray(booster.predict(ranked.features[rows], pred_contrib=True))[:, :-1]
+        shapley += sum_players(values, players.of_column) / scale
     # Groups share what their features do together in another way, and mostly to the same end.
     same = players.sum_by_group(contributions).argmax(axis=1)
-    assert (same == players.sum_by_group(by_feature).argmax(axis=1)).mean() > 0.95
-    rest = ranked.scores.ravel() - by_feature.sum(axis=1)
-    # The rest is the trees' mean, equal for all.
-    np.testing.assert_allclose(rest, rest[0], atol=1e-4)
-    assert np.std(ranked.scores) > 0.1
+    assert (same == players.sum_by_group(shapley).argmax(axis=1)).mean() > 0.95
 
 
 def test_rankings_of_many_users_keep_the_features_of_ranked_candidates_only(monkeypatch):
