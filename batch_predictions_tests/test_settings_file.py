@@ -48,6 +48,12 @@ def test_times_and_leading_zeros_are_what_they_look_like(tmp_path: Path) -> None
     assert settings.duckdb.threads == 10
 
 
+@pytest.mark.parametrize("value", ["5", "exact_reasons", "[exact_reasons]"])
+def test_a_section_that_is_no_mapping_is_named(tmp_path: Path, value: str) -> None:
+    with pytest.raises(SettingsError, match="setting recommendations"):
+        load(tmp_path, f"recommendations: {value}\n")
+
+
 def test_anchors_and_merged_keys_stay_possible(tmp_path: Path) -> None:
     text = "duckdb: &limits {threads: 3}\nsource: {where: {<<: {items: a}, items: b}}\n"
     settings = load(tmp_path, text)

@@ -36,7 +36,7 @@ class BackupFile(BaseModel):
 
     path: RelativePath
     size: int = Field(ge=0)
-    mtime_ns: int = Field(ge=0, lt=1 << 63)
+    mtime_ns: int = Field(ge=-(1 << 63), lt=1 << 63)
     sha256: Annotated[str, StringConstraints(pattern=r"\A[0-9a-f]{64}\z")]
 
 

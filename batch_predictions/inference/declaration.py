@@ -8,9 +8,10 @@
         model="recommender",
     )
 
-From it the platform builds a partitioned asset of three steps, of which the scoring step has GPU
-tags. The asset has shards, several model instances, resume after a crash, accounting of keys,
-checks, previews, plots, lineage and backfills, and its table goes into the next release.
+From it the platform builds a partitioned asset of three steps; the scoring step of a scorer that
+may use a GPU has GPU tags. The asset has shards, several model instances, resume after a crash,
+accounting of keys, checks, previews, plots, lineage and backfills, and its table goes into the next
+release.
 """
 
 from __future__ import annotations

@@ -117,10 +117,10 @@ class Settings(BaseSettings):
     def _leave_out_removed(cls, values: Any) -> Any:
         for name, why in REMOVED_SETTINGS.items():
             section, _, key = name.partition(".")
-            if isinstance(values, dict) and key in (values.get(section) or {}):
+            given = values.get(section) if isinstance(values, dict) else None
+            if isinstance(given, dict) and key in given:
                 _warn_once(f"setting {name} no longer exists and is left out: {why}")
-                others = {k: v for k, v in values[section].items() if k != key}
-                values = {**values, section: others}
+                values = {**values, section: {k: v for k, v in given.items() if k != key}}
         return values
 
     @classmethod

@@ -46,6 +46,8 @@ def read_head(path: Path, name: str, size: int) -> bytes:
         with _open(path) as file:
             head = file.read(size)
     except _DAMAGE as error:
+        if path.suffix not in _FORMATS:
+            raise
         raise _incomplete(path, name, error) from error
     if not head and path.suffix in _FORMATS:
         raise _incomplete(path, name, "no content")
@@ -141,5 +143,5 @@ def _open(path: Path) -> BinaryIO | io.BufferedIOBase:
 
 
 def _incomplete(path: Path, name: str, reason: object) -> SourceError:
-    format_ = _FORMATS.get(path.suffix, "text")
+    format_ = _FORMATS[path.suffix]
     return SourceError(f"{name} is not a complete {format_} file ({reason}): write it again")

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import gzip
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 from batch_predictions.sources import SourceError
-from batch_predictions.sources.files.content import verify_gzip
+from batch_predictions.sources.files.content import count_lines, read_head, verify_gzip
 from batch_predictions_tests.worlds.source_folders import HEADER, SourceFolder
 
 CONTENT = gzip.compress((HEADER + "".join(f"u{n},i,2024-01-03,1\n" for n in range(500))).encode())
@@ -38,6 +40,15 @@ def test_a_query_over_it_is_refused(tmp_path: Path) -> None:
     shop.write("sales.csv.gz", CONTENT[:-8] + bytes(4) + CONTENT[-4:])
     with pytest.raises(SourceError, match=r"sales\.csv\.gz is not a complete gzip file"):
         shop.ingest()
+
+
+@pytest.mark.parametrize("read", [count_lines, partial(read_head, size=9)])
+def test_a_file_that_cannot_be_opened_is_not_called_damaged(
+    tmp_path: Path, read: Callable[[Path, str], object]
+) -> None:
+    (tmp_path / "folder.csv").mkdir()
+    with pytest.raises(OSError, match=r"folder\.csv"):
+        read(tmp_path / "folder.csv", "folder.csv")
 
 
 def test_several_members_and_other_formats(tmp_path: Path) -> None:
