@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from batch_predictions.settings import Settings, SettingsError
+from batch_predictions.settings import Settings, SettingsError, loading
 
 
 def load(folder: Path, text: str) -> Settings:
@@ -64,6 +64,7 @@ def test_anchors_and_merged_keys_stay_possible(tmp_path: Path) -> None:
 def test_a_removed_setting_is_told_in_one_line_and_left_out(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
+    loading._warn_once.cache_clear()
     text = "recommendations: {exact_reasons: true, k: 7}\n"
     assert load(tmp_path, text).recommendations.k == 7
     assert Settings.load(tmp_path / "home").recommendations.k == 7
