@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from batch_predictions.automation.health import examine
-from batch_predictions.automation.status import read_status
 from batch_predictions.core.home import HomeError, read_state, state_path
+from batch_predictions.operations.health import examine
+from batch_predictions.operations.status import read_status
 from batch_predictions.serving.lookup import Lookup
 from batch_predictions.settings import Settings
 from batch_predictions.tables import TABLES

@@ -14,8 +14,8 @@ import duckdb
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from batch_predictions.inference.manifest import StagingManifest
 from batch_predictions.inference.scorer import EXCLUDED
+from batch_predictions.inference.staging_manifest import StagingManifest
 from batch_predictions.tables import Column, Table
 from batch_predictions.warehouse.path_sql import quote_files
 from batch_predictions.warehouse.schema_sql import (

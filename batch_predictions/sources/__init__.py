@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from batch_predictions.sources.base import RAW_TABLES, Source, SourceError, SourceExhaustedError
 from batch_predictions.sources.home_state import initialise_home
-from batch_predictions.sources.registry import (
+from batch_predictions.sources.rows.spans import Span
+from batch_predictions.sources.source_registry import (
     build_source,
     current_date,
     source_kinds,
     source_of,
 )
-from batch_predictions.sources.spans import Span
 
 __all__ = [
     "RAW_TABLES",

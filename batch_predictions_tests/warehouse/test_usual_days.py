@@ -7,13 +7,16 @@ from collections.abc import Sequence
 
 import pytest
 
-from batch_predictions.automation.status import read_status
 from batch_predictions.inference.usual_exclusions import unusual_exclusions
+from batch_predictions.operations.status import read_status
 from batch_predictions.settings import ChecksSettings, Settings
 from batch_predictions.tables import CHURN_SCORES, EXCLUSIONS, INTERACTIONS, ITEM_SENTIMENTS
-from batch_predictions.usual_check import check_is_usual, usual_check_specs
 from batch_predictions.warehouse import Warehouse
 from batch_predictions.warehouse.partition_profiles import read_profile
+from batch_predictions.warehouse.usual_check import (
+    check_is_usual,
+    usual_check_specs,
+)
 from batch_predictions.warehouse.usual_days import compare_day
 
 DAY = dt.date(2024, 3, 6)

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from batch_predictions.models.common.training_cache import FOLDER as CACHE_FOLDER
-from batch_predictions.models.recommender.warehouse_inputs import (
+from batch_predictions.models.recommender.recommender_inputs import (
     WarehouseSideInformation,
     read_interactions,
     training_days,
@@ -22,7 +22,7 @@ from batch_predictions.warehouse import Warehouse
 
 if TYPE_CHECKING:
     from batch_predictions.models.recommender.base import Recommender
-    from batch_predictions.models.recommender.candidate_generation import GeneratorParams
+    from batch_predictions.models.recommender.generators.candidate_generation import GeneratorParams
 
 
 def train_recommender(
@@ -37,7 +37,10 @@ def train_recommender(
     """
     from batch_predictions.models.common.training_cache import TrainingCache
     from batch_predictions.models.recommender.data.interactions import Interactions
-    from batch_predictions.models.recommender.selection import COMBINED_CANDIDATES, select
+    from batch_predictions.models.recommender.recommender_selection import (
+        COMBINED_CANDIDATES,
+        select,
+    )
     from batch_predictions.models.recommender.training.caching_trainer import CachingTrainer
     from batch_predictions.models.recommender.training.parameter_search import (
         ParameterSearch,
@@ -92,7 +95,10 @@ def _cache_folder(settings: Settings) -> Path | None:
 
 def _previous_parameters(settings: Settings, through: dt.date) -> GeneratorParams:
     """Reads the parameters of the model that served the day before, by generator; else nothing."""
-    from batch_predictions.model_store import ModelError, ModelStore
+    from batch_predictions.models.model_store import (
+        ModelError,
+        ModelStore,
+    )
 
     store = ModelStore.of(settings)
     try:

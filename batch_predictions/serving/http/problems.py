@@ -12,10 +12,13 @@ from typing import Any
 import orjson
 import sqlalchemy as sa
 
+from batch_predictions.core.read_only import StoreError
 from batch_predictions.core.redaction import redact
 from batch_predictions.serving.lookup import NoReleaseError, NotPublishedError
-from batch_predictions.serving.release.pointer import ReleaseError, ReleaseRemovedError
-from batch_predictions.serving.store.read_only import StoreError
+from batch_predictions.serving.store.pointer import (
+    ReleaseError,
+    ReleaseRemovedError,
+)
 
 CONTENT_TYPE = "application/problem+json"
 _log = logging.getLogger(__name__)

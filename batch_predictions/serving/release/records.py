@@ -8,7 +8,8 @@ from collections.abc import Sequence
 
 import sqlalchemy as sa
 
-from batch_predictions.serving.release.pointer import (
+from batch_predictions.serving.release.sign_ups import carry_forward
+from batch_predictions.serving.store.pointer import (
     NoReleaseError,
     Release,
     ReleaseError,
@@ -18,8 +19,10 @@ from batch_predictions.serving.release.pointer import (
     predecessor,
     read_pointer,
 )
-from batch_predictions.serving.sign_ups import carry_forward
-from batch_predictions.serving.store.schema import RELEASES, Store
+from batch_predictions.serving.store.store import (
+    RELEASES,
+    Store,
+)
 
 
 def releases(store: Store) -> list[Release]:

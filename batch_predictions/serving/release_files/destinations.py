@@ -6,21 +6,21 @@ import tempfile
 from dataclasses import replace
 from pathlib import Path
 
-from batch_predictions.serving.lookup.posted_users import timezone_of
-from batch_predictions.serving.release_files.erasure import erase_from_folder
+from batch_predictions.serving.erasure.release_file_erasure import erase_from_folder
+from batch_predictions.serving.erasure.store_erasure import ErasedKeys
 from batch_predictions.serving.release_files.export import Export, export_release
 from batch_predictions.serving.release_files.folder import FILE_SUFFIX, list_manifests
-from batch_predictions.serving.release_files.parquet import (
+from batch_predictions.serving.release_files.parquet_export import (
     MANIFEST_NAME,
     ParquetExport,
     export_parquet,
     remove_parquet_exports,
 )
 from batch_predictions.serving.release_files.remote import RemoteFolder, local_folder
-from batch_predictions.serving.store.erasure import ErasedKeys
-from batch_predictions.serving.store.schema import store_url
 from batch_predictions.serving.store.snapshot import ReadStore
+from batch_predictions.serving.store.store import store_url
 from batch_predictions.settings import Settings
+from batch_predictions.sources.posted_rows.sign_ups_of_today import timezone_of
 
 
 def export_current(settings: Settings, location: str | Path) -> Export:

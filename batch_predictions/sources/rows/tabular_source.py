@@ -11,15 +11,18 @@ import duckdb
 from batch_predictions.core.home import State
 from batch_predictions.settings import SourceSettings
 from batch_predictions.sources.base import MAX_DATE, Source, SourceError
-from batch_predictions.sources.memory_database import as_source_errors, connect_memory
 from batch_predictions.sources.rows.file_rows import FileRows
+from batch_predictions.sources.rows.memory_database import (
+    as_source_errors,
+    connect_memory,
+)
 from batch_predictions.sources.rows.row_days import (
     count_row_days,
     group_day_range,
     most_frequent_problem,
 )
 from batch_predictions.sources.rows.row_groups import RowGroup, group_rows_sql
-from batch_predictions.sources.spans import (
+from batch_predictions.sources.rows.spans import (
     LaterRows,
     Span,
     last_sunday_before,

@@ -6,13 +6,16 @@ import datetime as dt
 
 import pytest
 
-from batch_predictions.automation.status import read_status
 from batch_predictions.evaluation.drift.asset import drift_asset, histograms_asset
 from batch_predictions.evaluation.drift.columns import compared_columns, drift_tables
 from batch_predictions.evaluation.drift.compute import compute_drift
+from batch_predictions.evaluation.drift.drift_plots import (
+    plot_drift,
+    plot_histograms,
+)
 from batch_predictions.evaluation.drift.histograms import compute_histograms
-from batch_predictions.evaluation.drift.plots import plot_drift, plot_histograms
-from batch_predictions.model_store import ModelStore
+from batch_predictions.models.model_store import ModelStore
+from batch_predictions.operations.status import read_status
 from batch_predictions.settings import AlertsSettings, Settings
 from batch_predictions.tables import CHURN_SCORES, DRIFT, HISTOGRAMS, RECOMMENDATIONS
 from batch_predictions.warehouse import Warehouse

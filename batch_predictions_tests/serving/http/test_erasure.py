@@ -6,8 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from batch_predictions.automation.erasure.erase import finish_erasures
-from batch_predictions.erasures import erased_users, read_erasures
+from batch_predictions.core.erasures import (
+    erased_users,
+    read_erasures,
+)
+from batch_predictions.operations.erasure.erase import finish_erasures
 from batch_predictions.serving.release_files.destinations import export_current
 from batch_predictions.settings import HttpSettings, Settings
 from batch_predictions_tests.worlds.bytes_of_home import files_with

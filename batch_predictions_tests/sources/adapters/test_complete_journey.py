@@ -12,7 +12,6 @@ import duckdb
 import pytest
 
 from batch_predictions.core.home import State
-from batch_predictions.partitions import week_of
 from batch_predictions.settings import Settings, SourceSettings
 from batch_predictions.sources import Source, SourceExhaustedError, build_source, initialise_home
 from batch_predictions.sources.adapters.complete_journey import CompleteJourneySource
@@ -27,6 +26,7 @@ from batch_predictions.tables import (
     USERS,
     Table,
 )
+from batch_predictions.tables.partitions import week_of
 from batch_predictions.warehouse import Warehouse
 from batch_predictions_tests.worlds.source_folders import day_keys, total_counts
 

@@ -24,7 +24,7 @@ from batch_predictions.models.recommender.data.interactions import (
     sum_to_csr,
 )
 from batch_predictions.models.recommender.data.item_features import ItemFeatures
-from batch_predictions.models.recommender.generators.declaration import Generator
+from batch_predictions.models.recommender.generators.base import Generator
 from batch_predictions.models.recommender.generators.item_weights import top_contributors
 
 if TYPE_CHECKING:

@@ -1,0 +1,1 @@
+"""What needs Dagster's private modules; without it the platform runs on Dagster's own parts."""
