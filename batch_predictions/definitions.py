@@ -26,21 +26,11 @@ from batch_predictions.models.model_store import ModelStore
 from batch_predictions.models.training import trainings
 from batch_predictions.models.training_assets import training_asset
 from batch_predictions.orchestration.executors import executor_of
-from batch_predictions.orchestration.freshness import (
-    freshness_check,
-    freshness_sensor,
-)
-from batch_predictions.orchestration.jobs import (
-    INGEST,
-    RELEASE,
-    jobs,
-)
+from batch_predictions.orchestration.freshness import freshness_check, freshness_sensor
+from batch_predictions.orchestration.jobs import INGEST, RELEASE, jobs
 from batch_predictions.orchestration.new_files import new_files
 from batch_predictions.orchestration.next_job import next_job
-from batch_predictions.orchestration.progress import (
-    LOGGER,
-    terminal,
-)
+from batch_predictions.orchestration.progress import LOGGER, terminal
 from batch_predictions.orchestration.schedules import schedules
 from batch_predictions.orchestration.sensors import (
     dead_runs,
@@ -53,10 +43,7 @@ from batch_predictions.settings import Settings
 from batch_predictions.sources.assets import raw_asset
 from batch_predictions.sources.base import INGESTED_TABLES
 from batch_predictions.sources.home_state import initialise_home
-from batch_predictions.tables.discovery import (
-    instances,
-    load_plugins,
-)
+from batch_predictions.tables.discovery import instances, load_plugins
 from batch_predictions.tables.partitions import Partitions
 from batch_predictions.warehouse import Warehouse
 

@@ -76,10 +76,7 @@ def read_campaigns(home: Path) -> list[Campaign]:
 
     settings, warehouse = open_home(home)
 
-    from batch_predictions.features.sql.queries import (
-        parameters,
-        sql,
-    )
+    from batch_predictions.features.sql.queries import parameters, sql
     from batch_predictions.predictions.affinity import AFFINITY_CTES
     from batch_predictions.tables import CHURN_FEATURES, ITEM_STATE
 

@@ -32,10 +32,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from cold_start_upper_bound import upper_bounds
 
-from batch_predictions.features.sql.queries import (
-    parameters,
-    sql,
-)
+from batch_predictions.features.sql.queries import parameters, sql
 from batch_predictions.models.common.bootstrap import bootstrap_interval, paired_difference
 from batch_predictions.models.common.ranking_metrics import NDCG, Doubles, compute_metrics
 from batch_predictions.models.demographic.demographic_model import DemographicModel

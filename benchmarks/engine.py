@@ -208,10 +208,7 @@ def _count_results(path: Path) -> int:
 
 def _hash(path: Path) -> str:
     """Hash of the bytes of all results, in the order of the shards."""
-    from batch_predictions.inference.staging_manifest import (
-        StagingManifest,
-        result_path,
-    )
+    from batch_predictions.inference.staging_manifest import StagingManifest, result_path
 
     digest = hashlib.sha256()
     for shard in StagingManifest.read(path).shards:

@@ -282,10 +282,7 @@ def _stage(
 
 def _compare(warehouse: Any, last: dt.date, values: dict[str, Any]) -> dict[str, int]:
     """Rows of each feature table, and of histories, that only one of the two ways has."""
-    from batch_predictions.features.sql.queries import (
-        user_item_days,
-        user_item_history,
-    )
+    from batch_predictions.features.sql.queries import user_item_days, user_item_history
     from batch_predictions_tests.worlds.direct_sql import direct_sql
 
     state = "select * from features.item_state where date = $date"

@@ -30,11 +30,7 @@ from core_scaling import Step, lstm, python, two_process_speedup
 from sentiment_scoring import generate_texts
 
 from batch_predictions.inference import staging
-from batch_predictions.inference.partition_staging import (
-    ServingModel,
-    engine_folder,
-    staging_spec,
-)
+from batch_predictions.inference.partition_staging import ServingModel, engine_folder, staging_spec
 from batch_predictions.inference.pools.engine import score
 from batch_predictions.inference.staging_manifest import StagingManifest
 from batch_predictions.models.sentiment.models.base import ModelTraining

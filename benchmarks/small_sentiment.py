@@ -41,10 +41,7 @@ from batch_predictions.models.sentiment.sentiment_selection import (
     choose_significant,
     compare_on_folds,
 )
-from batch_predictions.models.sentiment.sentiment_training import (
-    BASELINE,
-    ClassifierTrainer,
-)
+from batch_predictions.models.sentiment.sentiment_training import BASELINE, ClassifierTrainer
 from batch_predictions.models.sentiment.text.labelled_reviews import (
     Reviews,
     group_folds,

@@ -70,15 +70,9 @@ class Stages:
     def __init__(self, home: Path) -> None:
         from batch_predictions import definitions
         from batch_predictions.core.home import read_state
-        from batch_predictions.orchestration import (
-            instance,
-            jobs,
-        )
+        from batch_predictions.orchestration import instance, jobs
         from batch_predictions.settings import Settings
-        from batch_predictions.sources.source_registry import (
-            build_source,
-            current_date,
-        )
+        from batch_predictions.sources.source_registry import build_source, current_date
 
         self.home, self.jobs = home, jobs
         self.settings = Settings.load()
@@ -87,11 +81,7 @@ class Stages:
         instance.prepare(self.settings)
         self.graph = definitions.defs.resolve_asset_graph()
         self.source = build_source(self.settings.source, state)
-        from batch_predictions.tables.partitions import (
-            latest_ended_week,
-            trained_through,
-            week_of,
-        )
+        from batch_predictions.tables.partitions import latest_ended_week, trained_through, week_of
 
         newest = self.source.newest_complete_day(current_date(state.timezone))
         # A source of one day is predicted as of the end of its week.

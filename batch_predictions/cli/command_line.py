@@ -11,23 +11,13 @@ from typing import Any
 
 import typer
 
-from batch_predictions.cli.console.command import (
-    Command,
-    CommandGroup,
-    build_app,
-)
-from batch_predictions.cli.console.errors import (
-    Ending,
-    describe_error,
-)
+from batch_predictions.cli.console.command import Command, CommandGroup, build_app
+from batch_predictions.cli.console.errors import Ending, describe_error
 from batch_predictions.cli.console.options import Home
 from batch_predictions.core.interruption import stop_signal
 from batch_predictions.core.redaction import redact, redact_logs
 from batch_predictions.settings import Settings, SettingsError
-from batch_predictions.tables.discovery import (
-    instances,
-    load_plugins,
-)
+from batch_predictions.tables.discovery import instances, load_plugins
 
 HELP = (
     "Machine-learning predictions in batches: ingest, train, predict, release, look up.\n\n"

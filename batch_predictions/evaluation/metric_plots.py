@@ -6,10 +6,7 @@ import datetime as dt
 from typing import TYPE_CHECKING, NamedTuple
 
 from batch_predictions.warehouse import Warehouse, as_date
-from batch_predictions.warehouse.reporting import (
-    legend_outside,
-    new_axes,
-)
+from batch_predictions.warehouse.reporting import legend_outside, new_axes
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -17,10 +17,7 @@ from batch_predictions.warehouse import Warehouse, as_date
 from batch_predictions.warehouse.column_lineage import table_lineage
 from batch_predictions.warehouse.reporting import record_materializations
 from batch_predictions.warehouse.schema_sql import tables_in
-from batch_predictions.warehouse.usual_check import (
-    check_is_usual,
-    usual_check_specs,
-)
+from batch_predictions.warehouse.usual_check import check_is_usual, usual_check_specs
 
 
 def feature_asset(feature: FeatureTable, partitions: Partitions) -> dg.AssetsDefinition:

@@ -6,10 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from batch_predictions.features.sql.queries import (
-    parameters,
-    sql,
-)
+from batch_predictions.features.sql.queries import parameters, sql
 from batch_predictions.settings import Settings
 from batch_predictions.tables import Table
 from batch_predictions.warehouse import Warehouse

@@ -6,10 +6,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from batch_predictions.warehouse import Warehouse, as_date
-from batch_predictions.warehouse.reporting import (
-    item_labels,
-    new_axes,
-)
+from batch_predictions.warehouse.reporting import item_labels, new_axes
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

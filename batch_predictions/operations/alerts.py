@@ -19,11 +19,8 @@ from typing import TypeAlias
 from batch_predictions.core.durability import atomic_write
 from batch_predictions.core.file_lock import file_lock
 from batch_predictions.core.redaction import ALERT_URLS, redact
-from batch_predictions.operations.status import (
-    Status,
-    StatusProblem,
-    read_status,
-)
+from batch_predictions.operations.records import RunRecords
+from batch_predictions.operations.status import Status, StatusProblem, read_status
 from batch_predictions.settings import Settings
 
 STATE_NAME, LOG_NAME = "alerts.json", "alerts.log"
@@ -52,17 +49,18 @@ class AlertChanges:
     unsent: list[str]
 
 
-def watch_once(settings: Settings, max_age_days: int | None = None) -> Status:
+def watch_once(settings: Settings, records: RunRecords, max_age_days: int | None = None) -> Status:
     """Reads the status, logs what has changed and sends alerts.
 
     A status that cannot be read is a problem too.
 
     Args:
         settings: of the home.
+        records: Dagster's, of the home.
         max_age_days: as of `read_status`.
     """
     try:
-        status = read_status(settings, max_age_days)
+        status = read_status(settings, records, max_age_days)
     except Exception as error:
         status = Status(str(settings.home), settings.source.kind, "")
         text = " ".join(redact(str(error)).split())
@@ -72,10 +70,10 @@ def watch_once(settings: Settings, max_age_days: int | None = None) -> Status:
     return status
 
 
-def watch_after_run(settings: Settings) -> None:
+def watch_after_run(settings: Settings, records: RunRecords) -> None:
     """Updates the alerts after a run; an error of this never replaces the run's own error."""
     try:
-        watch_once(settings)
+        watch_once(settings, records)
     except Exception as error:
         print(f"alerts could not be updated: {redact(str(error))}", file=sys.stderr)
 

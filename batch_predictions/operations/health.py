@@ -13,21 +13,12 @@ import sqlalchemy as sa
 from batch_predictions.core.home import HomeError, read_state
 from batch_predictions.core.read_only import StoreError
 from batch_predictions.models.model_store import ModelStore
-from batch_predictions.planning.repair import (
-    MODEL,
-    Lost,
-    add_pending,
-    lost_of,
-    move_aside,
-)
+from batch_predictions.planning.repair import MODEL, Lost, add_pending, lost_of, move_aside
 from batch_predictions.serving.release.verification import find_changed_tables
 from batch_predictions.serving.store.store import Store
 from batch_predictions.settings import Settings
 from batch_predictions.sources.base import INGESTED_TABLES
-from batch_predictions.sources.rows.ingest_log import (
-    IngestLogError,
-    read_ingest_log,
-)
+from batch_predictions.sources.rows.ingest_log import IngestLogError, read_ingest_log
 from batch_predictions.tables import MODEL_METRICS
 from batch_predictions.warehouse import Warehouse
 from batch_predictions.warehouse.integrity import find_damaged

@@ -15,10 +15,7 @@ from batch_predictions.settings import Settings
 from batch_predictions.sources.base import INGESTED_TABLES, Source
 from batch_predictions.sources.posted_rows.feedback import FeedbackSource
 from batch_predictions.sources.rows.ingest_log import read_ingest_log
-from batch_predictions.sources.source_registry import (
-    current_date,
-    event_types,
-)
+from batch_predictions.sources.source_registry import current_date, event_types
 from batch_predictions.sources.validation.event_types import EventTypes
 from batch_predictions.sources.validation.reasons import general_reason_sql
 from batch_predictions.tables import EXCLUSIONS, INTERACTIONS, QUARANTINE, TABLES, Table

@@ -20,14 +20,11 @@ from batch_predictions.core.process_records import running_processes
 from batch_predictions.core.redaction import redact
 from batch_predictions.inference.device import choose_device, instance_count
 from batch_predictions.operations.disk_usage import disk_of
-from batch_predictions.orchestration import instance as home_instance
+from batch_predictions.operations.records import RunRecords
 from batch_predictions.serving.store.snapshot import ReadStore
 from batch_predictions.serving.store.store import store_url
 from batch_predictions.settings import Settings
-from batch_predictions.sources.source_registry import (
-    current_date,
-    source_of,
-)
+from batch_predictions.sources.source_registry import current_date, source_of
 
 MIN_MEMORY_GIB = 4.0
 """The demo's trainings take 2.1 GiB; with less than this, other programs leave too little."""
@@ -57,12 +54,13 @@ class Finding:
         return f"{self.state:<9}{self.name}: {self.text}"
 
 
-def examine_machine(settings: Settings, state: State | None) -> list[Finding]:
+def examine_machine(settings: Settings, state: State | None, records: RunRecords) -> list[Finding]:
     """Looks at everything; what cannot be found out is a finding too.
 
     Args:
         settings: of the home.
         state: of the home; None before its first run.
+        records: Dagster's, of the home.
     """
     looks: dict[str, Callable[[], Finding]] = {
         "python": _python,
@@ -72,7 +70,7 @@ def examine_machine(settings: Settings, state: State | None) -> list[Finding]:
         "home": lambda: _home(settings),
         "clock": lambda: _clock(state),
         "processes": lambda: _processes(settings),
-        "daemon": lambda: _daemon(settings),
+        "daemon": lambda: _daemon(settings, records),
         "schedules": lambda: _schedules(settings),
         "source": lambda: _source(settings, state),
         "store": lambda: _store(settings),
@@ -165,22 +163,18 @@ def _processes(settings: Settings) -> Finding:
     return Finding("processes", "fine", " and ".join(map(str, running)))
 
 
-def _daemon(settings: Settings) -> Finding:
-    import dagster as dg
-
+def _daemon(settings: Settings, records: RunRecords) -> Finding:
     if not (settings.home / "dagster").exists():
         return Finding("daemon", "fine", "has not been started yet")
-    home_instance.prepare(settings)
-    with dg.DagsterInstance.get() as instance:
-        beats = [beat.timestamp for beat in instance.get_daemon_heartbeats().values()]
-    if not beats:
+    heartbeat = records.daemon_heartbeat()
+    if heartbeat is None:
         return Finding(
             "daemon",
             "look",
             "Dagster's daemon never ran here, so that no schedule starts anything: start it by "
             "`batch-predictions ui`, or let cron run `batch-predictions run`",
         )
-    age = time.time() - max(beats)
+    age = time.time() - heartbeat
     if age > DAEMON_SECONDS:
         return Finding(
             "daemon",

@@ -12,28 +12,20 @@ from typing import Any
 
 from batch_predictions.core.home import State, read_state
 from batch_predictions.models.model_store import ModelStore
-from batch_predictions.operations.disk_usage import (
-    disk_of,
-    file_sizes,
-)
-from batch_predictions.operations.refused_models import refused_models
-from batch_predictions.orchestration.run_history import (
+from batch_predictions.operations.disk_usage import disk_of, file_sizes
+from batch_predictions.operations.records import (
     DEAD,
     CheckState,
+    RunRecords,
     RunState,
-    last_checks,
-    last_runs,
     run_in_the_future,
 )
+from batch_predictions.operations.refused_models import refused_models
 from batch_predictions.serving.store.snapshot import ReadStore
 from batch_predictions.serving.store.store import store_url
 from batch_predictions.settings import Settings
 from batch_predictions.sources.base import SourceError
-from batch_predictions.sources.source_registry import (
-    current_date,
-    current_time,
-    source_of,
-)
+from batch_predictions.sources.source_registry import current_date, current_time, source_of
 from batch_predictions.tables import DRIFT, TABLES, Table
 from batch_predictions.warehouse import Warehouse, as_date
 from batch_predictions.warehouse.partition_profiles import read_profile
@@ -111,12 +103,16 @@ class Status:
 
 
 def read_status(
-    settings: Settings, max_age_days: int | None = None, today: dt.date | None = None
+    settings: Settings,
+    records: RunRecords,
+    max_age_days: int | None = None,
+    today: dt.date | None = None,
 ) -> Status:
     """The status of a home.
 
     Args:
         settings: of the home.
+        records: Dagster's, of the home.
         max_age_days: a release, or a source, whose newest day is older is a problem; None:
             `alerts.max_age_days`.
         today: the current date; None: by the clock, in the source's time zone.
@@ -142,7 +138,7 @@ def read_status(
     status.models = {name: version for name, version in versions.items() if version}
     for name, message in refused_models(models, today).items():
         status.add_problem(f"refused_model:{name}", message)
-    _add_runs(status, settings)
+    _add_runs(status, records)
     return status
 
 
@@ -274,9 +270,9 @@ def _add_next_day(status: Status, state: State, today: dt.date) -> None:
         status.next_day, status.is_due = day.isoformat(), day < today
 
 
-def _add_runs(status: Status, settings: Settings) -> None:
+def _add_runs(status: Status, records: RunRecords) -> None:
     """Adds the newest run of each job, and checks of newest partitions that did not pass."""
-    status.runs = last_runs(settings)
+    status.runs = records.last_runs()
     if late := run_in_the_future(status.runs, current_time("UTC")):
         status.add_problem("clock", late)
     for run in status.runs:
@@ -291,7 +287,7 @@ def _add_runs(status: Status, settings: Settings) -> None:
                 f"the process of {run.job} died ({run.partition}): the next run, or the sensor "
                 "dead_runs, marks it as failed, and what it had finished is kept",
             )
-    checks = last_checks(settings)
+    checks = records.last_checks()
     status.checks = [check for check in checks if not check.passed]
     status.checks_passed = len(checks) - len(status.checks)
     for check in status.checks:

@@ -10,51 +10,19 @@ from __future__ import annotations
 import json
 import logging
 import os
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from batch_predictions.operations.costs.usage import (
-    Usage,
-    peak_mib,
-    reset_peak,
-)
+from batch_predictions.operations.costs.usage import FOLDER, StepCost, Usage, peak_mib, reset_peak
 
 if TYPE_CHECKING:
     import dagster as dg
 
 logger = logging.getLogger(__name__)
 
-FOLDER = "costs"
 ROW_COUNT, DEVICE = "dagster/partition_row_count", "device"
 _ENDS = ("STEP_SUCCESS", "STEP_FAILURE")
-
-
-@dataclass
-class StepCost:
-    """The time, memory and bytes that one step of a run used.
-
-    Attributes:
-        run_id: of its run.
-        step: its key, such as recommendations.score.
-        seconds: wall clock.
-        cpu_seconds: of the process and of those that it waited for.
-        peak_mib: peak memory of the process.
-        bytes_read: by the process.
-        bytes_written: by the process.
-        assets: rows by asset, such as predictions.demand, and partition, for what was materialized.
-        device: where a step scored, such as cuda:0; empty elsewhere.
-    """
-
-    run_id: str
-    step: str
-    seconds: float = 0.0
-    cpu_seconds: float = 0.0
-    peak_mib: float = 0.0
-    bytes_read: int = 0
-    bytes_written: int = 0
-    assets: dict[str, dict[str, int]] = field(default_factory=dict)
-    device: str = ""
 
 
 class CostHandler(logging.Handler):

@@ -11,7 +11,7 @@ from dagster import DagsterRunStatus, RunsFilter
 
 from batch_predictions.core import process_records
 from batch_predictions.core.home_lock import processes_folder
-from batch_predictions.orchestration.dagster_internals.run_tags import OWNER_TAG
+from batch_predictions.operations.records import OWNER_TAG
 
 _UNFINISHED = [
     DagsterRunStatus.STARTED,

@@ -18,16 +18,10 @@ from batch_predictions.orchestration.prepared_run import (
     possible_trainings,
     prepare_run,
 )
-from batch_predictions.planning.run_plan import (
-    RunPlan,
-    training_due,
-)
+from batch_predictions.planning.run_plan import RunPlan, training_due
 from batch_predictions.planning.unchanged import find_unchanged_run
 from batch_predictions.settings import Settings
-from batch_predictions.tables.partitions import (
-    days_between,
-    trained_through,
-)
+from batch_predictions.tables.partitions import days_between, trained_through
 from batch_predictions.warehouse import Warehouse
 
 

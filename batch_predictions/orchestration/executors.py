@@ -6,7 +6,7 @@ import os
 
 import dagster as dg
 
-from batch_predictions.orchestration.dagster_internals.locked_executor import locked
+from batch_predictions.orchestration import dagster_internals
 from batch_predictions.settings import PREFIX, Settings, SettingsError, shareable_variables
 
 
@@ -16,7 +16,12 @@ def executor_of(settings: Settings) -> dg.ExecutorDefinition:
     Raises:
         SettingsError: it is ray or kubernetes, and the extra is not installed.
     """
-    return locked(_executor_of_steps(settings), settings)
+    executor = _executor_of_steps(settings)
+    if not dagster_internals.are_known():
+        return executor
+    from batch_predictions.orchestration.dagster_internals.locked_executor import locked
+
+    return locked(executor, settings)
 
 
 def _executor_of_steps(settings: Settings) -> dg.ExecutorDefinition:

@@ -14,15 +14,14 @@ import yaml
 from batch_predictions.core.durability import atomic_write
 from batch_predictions.core.file_lock import file_lock
 from batch_predictions.core.redaction import has_secret
-from batch_predictions.orchestration.dagster_internals.event_log import (
-    BATCH_EVENTS,
-    BATCH_VARIABLE,
-)
+from batch_predictions.orchestration import dagster_internals
 from batch_predictions.orchestration.executors import inherited_env
 from batch_predictions.settings import PREFIX, Settings, SettingsError
 from batch_predictions.settings.environment import WITHHELD
 
 _HOME = f"{PREFIX}HOME"
+_BATCH_VARIABLE, _BATCH_EVENTS = "DAGSTER_EVENT_BATCH_SIZE", "1000"
+"""Dagster's variable that lets it store events in batches."""
 _LOCAL_JOB_SERVER = "http://127.0.0.1:8265"
 
 _EVENT_LOG = {
@@ -48,10 +47,10 @@ def prepare(settings: Settings) -> Path:
     """Writes `<home>/dagster/dagster.yaml` and makes its folder `DAGSTER_HOME`.
 
     It is the platform's dagster.yaml with `execution.instance` merged into it, and with the event
-    log of `orchestration/dagster_internals/event_log.py` where these settings have no storage, or the storages of
-    `orchestration/dagster_internals/postgres_storage.py` where they have PostgreSQL. Jobs of a Ray cluster without
-    PostgreSQL use Dagster's own: they and the process that waits for them read each other's events.
-    What steps print is captured by `orchestration/dagster_internals/compute_logs.py`, but for jobs of a Ray cluster.
+    log and the compute log manager of `dagster_internals` where these settings have no storage, or
+    its storages where they have PostgreSQL. Jobs of a Ray cluster without PostgreSQL use Dagster's
+    own: they and the process that waits for them read each other's events. So does every home with
+    a Dagster whose private modules are not known.
 
     Raises:
         SettingsError: the address of Ray's job server has a password, the URL of Dagster's
@@ -63,17 +62,18 @@ def prepare(settings: Settings) -> Path:
     overrides = {**_launcher(settings), **_with_postgres(settings.execution.instance)}
     _require_psycopg2(settings.execution.instance)
     uses_ray = "ray" in (settings.execution.executor, settings.execution.launcher)
-    if not uses_ray and not {"storage", *_EVENT_LOG} & {*overrides}:
+    is_ours = dagster_internals.are_known() and not uses_ray
+    if is_ours and not {"storage", *_EVENT_LOG} & {*overrides}:
         overrides |= _EVENT_LOG
-    if not uses_ray:
+    if is_ours:
         overrides = _COMPUTE_LOGS | overrides
     text = yaml.safe_dump({**yaml.safe_load(text), **overrides}, sort_keys=False)
     target = folder / "dagster.yaml"
     if not target.exists() or target.read_text(encoding="utf-8") != text:
         atomic_write(target, text)
     os.environ["DAGSTER_HOME"] = str(folder)
-    if not uses_ray:
-        os.environ.setdefault(BATCH_VARIABLE, BATCH_EVENTS)
+    if is_ours:
+        os.environ.setdefault(_BATCH_VARIABLE, _BATCH_EVENTS)
     return folder
 
 
@@ -102,6 +102,8 @@ def _with_postgres(instance: dict[str, Any]) -> dict[str, Any]:
             "execution.instance: storage.postgres needs dagster-postgres: install "
             "batch_predictions with the extra postgres"
         )
+    if not dagster_internals.are_known():
+        return instance
     module = "batch_predictions.orchestration.dagster_internals.postgres_storage"
     storages = {
         name: {"module": module, "class": class_, "config": storage["postgres"]}

@@ -8,28 +8,22 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Collection, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 
 import dagster as dg
-from dagster._utils.interrupts import capture_interrupts
 
 from batch_predictions.core import process_records
 from batch_predictions.core.home_lock import processes_folder
 from batch_predictions.core.interruption import raise_if_stopped
 from batch_predictions.operations.costs.collect import collect_costs
+from batch_predictions.operations.records import OWNER_TAG
+from batch_predictions.orchestration import dagster_internals
 from batch_predictions.orchestration import instance as home_instance
-from batch_predictions.orchestration.dagster_internals.run_tags import OWNER_TAG
 from batch_predictions.orchestration.dead_runs import owner
-from batch_predictions.orchestration.failures import (
-    Failure,
-    failures_of,
-)
+from batch_predictions.orchestration.failures import Failure, failures_of
 from batch_predictions.orchestration.job_assets import JobAssets
 from batch_predictions.orchestration.jobs import JobSpec
-from batch_predictions.orchestration.progress import (
-    LOGGER,
-    ProgressBar,
-)
+from batch_predictions.orchestration.progress import LOGGER, ProgressBar
 from batch_predictions.settings import Settings
 from batch_predictions.tables import Table
 
@@ -127,8 +121,7 @@ class JobRunner(JobAssets):
         )
         with (
             _one_planned_event(first != last),
-            # Else the record of a run that a signal meets before its first step is never ended.
-            capture_interrupts(),
+            _interrupts(),
             dg.execute_job(
                 reconstructable,
                 instance=self.instance,
@@ -176,6 +169,17 @@ class JobRunner(JobAssets):
                     "otherwise wait until it ends"
                 )
             time.sleep(POLL_SECONDS)
+
+
+def _interrupts() -> AbstractContextManager[None]:
+    """Lets a signal end a run in order, also before its first step."""
+    if not dagster_internals.are_known():
+        return nullcontext()
+    from batch_predictions.orchestration.dagster_internals.dagster_utilities import (
+        capture_interrupts,
+    )
+
+    return capture_interrupts()
 
 
 @contextmanager

@@ -18,11 +18,7 @@ from batch_predictions.core.home import HomeError
 from batch_predictions.core.home_lock import command_with_home
 from batch_predictions.orchestration.jobs import INGEST
 from batch_predictions.orchestration.night_plan import NightPlan
-from batch_predictions.orchestration.nights import (
-    Night,
-    describe_requests,
-    describe_unfinished,
-)
+from batch_predictions.orchestration.nights import Night, describe_requests, describe_unfinished
 from batch_predictions.orchestration.schedules import last_tick
 from batch_predictions.planning.run_plan import NoWeekEndedError
 from batch_predictions.settings import Settings

@@ -16,10 +16,7 @@ from dagster import DagsterEventType, DagsterRunStatus
 from batch_predictions.core.durability import is_about_full_disk
 from batch_predictions.orchestration import jobs
 from batch_predictions.orchestration.failures import reason_of
-from batch_predictions.orchestration.night_plan import (
-    NightPlan,
-    is_any_prediction_made,
-)
+from batch_predictions.orchestration.night_plan import NightPlan, is_any_prediction_made
 from batch_predictions.orchestration.nights import (
     UNFINISHED,
     Night,
@@ -29,10 +26,7 @@ from batch_predictions.orchestration.nights import (
     partitions_of,
     runs_of_newest_night,
 )
-from batch_predictions.planning.unchanged import (
-    record_night,
-    record_weeks_of_run,
-)
+from batch_predictions.planning.unchanged import record_night, record_weeks_of_run
 from batch_predictions.settings import Settings
 from batch_predictions.warehouse import as_date
 

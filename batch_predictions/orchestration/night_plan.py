@@ -25,22 +25,14 @@ from batch_predictions.orchestration.prepared_run import (
     possible_trainings,
 )
 from batch_predictions.orchestration.remake import near_partitions
-from batch_predictions.planning.run_plan import (
-    RunPlan,
-    days_due,
-    raw_due,
-    weeks_ahead_due,
-)
+from batch_predictions.planning.run_plan import RunPlan, days_due, raw_due, weeks_ahead_due
 from batch_predictions.planning.training_cadence import reason_to_train
 from batch_predictions.planning.unchanged import is_night_unchanged
 from batch_predictions.settings import Settings
 from batch_predictions.sources.base import Source
 from batch_predictions.sources.source_registry import source_of
 from batch_predictions.tables import TABLES
-from batch_predictions.tables.partitions import (
-    latest_ended_week,
-    trained_through,
-)
+from batch_predictions.tables.partitions import latest_ended_week, trained_through
 from batch_predictions.warehouse import Warehouse, as_date
 
 

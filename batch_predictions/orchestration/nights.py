@@ -8,15 +8,8 @@ from dataclasses import dataclass
 import dagster as dg
 from dagster import DagsterRunStatus, RunsFilter
 
-from batch_predictions.orchestration.dagster_internals.run_tags import (
-    AUTOMATION,
-    AUTOMATION_TAG,
-)
-from batch_predictions.orchestration.job_runner import (
-    PARTITION,
-    RANGE_END,
-    RANGE_START,
-)
+from batch_predictions.operations.records import AUTOMATION, AUTOMATION_TAG
+from batch_predictions.orchestration.job_runner import PARTITION, RANGE_END, RANGE_START
 from batch_predictions.orchestration.jobs import JobSpec
 
 DAY_TAG = "batch_predictions/night"

@@ -15,10 +15,7 @@ from batch_predictions.orchestration import jobs
 from batch_predictions.orchestration.job_assets import JobAssets
 from batch_predictions.orchestration.job_runner import JobRunner
 from batch_predictions.orchestration.run_selection import select_assets
-from batch_predictions.planning.run_plan import (
-    RunPlan,
-    plan_run,
-)
+from batch_predictions.planning.run_plan import RunPlan, plan_run
 from batch_predictions.planning.unchanged import are_weeks_unchanged
 from batch_predictions.settings import Settings
 from batch_predictions.sources.base import Source

@@ -10,15 +10,9 @@ import dagster as dg
 from batch_predictions.models.model_store import ModelStore
 from batch_predictions.models.publishing import restore_log
 from batch_predictions.orchestration import jobs
-from batch_predictions.orchestration.job_runner import (
-    JobRunner,
-    RunError,
-)
+from batch_predictions.orchestration.job_runner import JobRunner, RunError
 from batch_predictions.orchestration.progress import ProgressBar
-from batch_predictions.planning.repair import (
-    move_broken_models_aside,
-    read_repair,
-)
+from batch_predictions.planning.repair import move_broken_models_aside, read_repair
 from batch_predictions.planning.run_plan import RunPlan
 from batch_predictions.settings import Settings
 from batch_predictions.tables.partitions import days_between

@@ -18,41 +18,23 @@ import dagster as dg
 from batch_predictions.models.model_store import ModelStore
 from batch_predictions.operations.left_out import describe_left_out
 from batch_predictions.operations.retention.prune import prune_after_run
-from batch_predictions.operations.run_summary import (
-    Summary,
-    count_rows,
-)
+from batch_predictions.operations.run_summary import Summary, count_rows
 from batch_predictions.orchestration import jobs
+from batch_predictions.orchestration.dagster_records import DagsterRecords
 from batch_predictions.orchestration.dead_runs import fail_dead_runs
 from batch_predictions.orchestration.failures import Failure
-from batch_predictions.orchestration.job_runner import (
-    JobRunner,
-    RunError,
-)
+from batch_predictions.orchestration.job_runner import JobRunner, RunError
 from batch_predictions.orchestration.prepared_run import (
     are_weeks_predicted,
     model_key,
     possible_trainings,
     prepare_run,
 )
-from batch_predictions.orchestration.progress import (
-    ProgressBar,
-    show_progress,
-)
-from batch_predictions.orchestration.remake import (
-    make_again,
-    near_partitions,
-)
-from batch_predictions.orchestration.stale import (
-    find_stale,
-    oldest_corrections,
-    partition_times,
-)
+from batch_predictions.orchestration.progress import ProgressBar, show_progress
+from batch_predictions.orchestration.remake import make_again, near_partitions
+from batch_predictions.orchestration.stale import find_stale, oldest_corrections, partition_times
 from batch_predictions.planning.repair import finish_repair
-from batch_predictions.planning.run_plan import (
-    RunPlan,
-    training_due,
-)
+from batch_predictions.planning.run_plan import RunPlan, training_due
 from batch_predictions.planning.unchanged import (
     digest_of_run,
     record_run,
@@ -61,10 +43,7 @@ from batch_predictions.planning.unchanged import (
 )
 from batch_predictions.settings import Settings
 from batch_predictions.sources.item_exclusions import validate_exclusions
-from batch_predictions.tables.partitions import (
-    days_between,
-    trained_through,
-)
+from batch_predictions.tables.partitions import days_between, trained_through
 from batch_predictions.warehouse import Warehouse
 
 
@@ -168,7 +147,7 @@ def _execute(this: Run, *, force: bool) -> Mapping[str, dt.date]:
     _train(this)
     _predict(this, force=force)
     finish_repair(settings, not_made)
-    prune_after_run(settings, runner.instance, progress.log)
+    prune_after_run(settings, DagsterRecords(settings, runner.instance), progress.log)
     this.summary.add_ingested(before, after)
     return oldest_corrections(before, after)
 

@@ -7,10 +7,7 @@ from collections.abc import Iterable
 import dagster as dg
 
 from batch_predictions.inference.base import asset_key_of
-from batch_predictions.orchestration.jobs import (
-    NIGHTLY,
-    WEEKLY_TRAINING,
-)
+from batch_predictions.orchestration.jobs import NIGHTLY, WEEKLY_TRAINING
 from batch_predictions.settings import SettingsError
 from batch_predictions.tables import DEMOGRAPHIC_RECOMMENDATIONS, RECOMMENDATIONS
 

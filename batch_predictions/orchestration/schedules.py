@@ -6,19 +6,12 @@ import datetime as dt
 from zoneinfo import ZoneInfo
 
 import dagster as dg
-from dagster._utils.schedules import reverse_cron_string_iterator
 
 from batch_predictions.core.home import HomeError, State
-from batch_predictions.orchestration.jobs import (
-    INGEST,
-    NIGHTLY,
-)
+from batch_predictions.orchestration import dagster_internals
+from batch_predictions.orchestration.jobs import INGEST, NIGHTLY
 from batch_predictions.orchestration.night_plan import NightPlan
-from batch_predictions.orchestration.nights import (
-    Night,
-    PlannedRun,
-    describe_unfinished,
-)
+from batch_predictions.orchestration.nights import Night, PlannedRun, describe_unfinished
 from batch_predictions.planning.run_plan import NoWeekEndedError
 from batch_predictions.settings import Settings
 
@@ -81,5 +74,11 @@ def _nothing_due(state: State, day: dt.date, today: dt.date) -> str:
 
 def last_tick(settings: Settings, state: State, now: dt.datetime) -> dt.datetime:
     """Returns when the nightly schedule last ticked before `now`, in the source's time zone."""
-    cron = settings.schedules.nightly
-    return next(reverse_cron_string_iterator(now.timestamp(), cron, state.timezone))
+    zone = ZoneInfo(state.timezone)
+    if not dagster_internals.are_known():
+        return now.astimezone(zone)
+    from batch_predictions.orchestration.dagster_internals.dagster_utilities import last_tick
+
+    return dt.datetime.fromtimestamp(
+        last_tick(now.timestamp(), settings.schedules.nightly, state.timezone), zone
+    )

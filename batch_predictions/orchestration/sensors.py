@@ -10,16 +10,10 @@ import dagster as dg
 
 from batch_predictions.core.home import read_state
 from batch_predictions.operations.costs.collect import collect_costs
-from batch_predictions.orchestration.dagster_internals.run_tags import (
-    AUTOMATION_TAG,
-    OWNER_TAG,
-)
+from batch_predictions.operations.records import AUTOMATION_TAG, OWNER_TAG
 from batch_predictions.orchestration.dead_runs import fail_dead_runs
 from batch_predictions.orchestration.job_runner import PARTITION
-from batch_predictions.orchestration.jobs import (
-    NIGHTLY,
-    RELEASE,
-)
+from batch_predictions.orchestration.jobs import NIGHTLY, RELEASE
 from batch_predictions.orchestration.night_plan import is_any_prediction_made
 from batch_predictions.orchestration.run_history import last_partition
 from batch_predictions.serving.release.sign_ups import add_sign_ups

@@ -20,22 +20,12 @@ from typing import Any
 from batch_predictions.core.durability import atomic_write
 from batch_predictions.core.home import read_state
 from batch_predictions.inference.base import BatchPrediction
-from batch_predictions.planning.run_plan import (
-    RunPlan,
-    plan_run,
-    weeks_needed,
-)
+from batch_predictions.planning.run_plan import RunPlan, plan_run, weeks_needed
 from batch_predictions.settings import Settings
 from batch_predictions.sources.source_registry import source_of
 from batch_predictions.tables import COSTS, PROMOTIONS_LOG, TABLES, Table
-from batch_predictions.tables.discovery import (
-    instances,
-    plugins,
-)
-from batch_predictions.tables.partitions import (
-    days_between,
-    trained_through,
-)
+from batch_predictions.tables.discovery import instances, plugins
+from batch_predictions.tables.partitions import days_between, trained_through
 from batch_predictions.warehouse import Warehouse, as_date
 
 FILE_NAME = "last_run.json"

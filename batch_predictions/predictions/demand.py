@@ -14,10 +14,7 @@ import pyarrow.compute as pc
 from batch_predictions.inference.base import BatchPrediction
 from batch_predictions.inference.scorer import EXCLUDED, ScorerContext
 from batch_predictions.inference.validation import Check
-from batch_predictions.models.demand.data.panel import (
-    Doubles,
-    Integers,
-)
+from batch_predictions.models.demand.data.panel import Doubles, Integers
 from batch_predictions.models.demand.data.panel_builder import history_lengths
 from batch_predictions.models.demand.demand_model import DemandPrediction
 from batch_predictions.models.demand.demand_training import DemandModels

@@ -5,10 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from batch_predictions.features.sql.queries import (
-    sql,
-    user_item_history,
-)
+from batch_predictions.features.sql.queries import sql, user_item_history
 from batch_predictions.inference.base import BatchPrediction
 from batch_predictions.inference.validation import Check
 from batch_predictions.models.recommender.data.item_features import ITEM_STATS_SQL

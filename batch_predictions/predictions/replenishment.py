@@ -11,10 +11,7 @@ import pyarrow as pa
 from batch_predictions.inference.base import BatchPrediction
 from batch_predictions.inference.scorer import EXCLUDED, ScorerContext
 from batch_predictions.inference.validation import Check
-from batch_predictions.models.demand.data.panel import (
-    Doubles,
-    Integers,
-)
+from batch_predictions.models.demand.data.panel import Doubles, Integers
 from batch_predictions.models.demand.replenishment.policy import (
     TERM_COLUMNS,
     OrderTerms,

@@ -7,11 +7,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from batch_predictions.warehouse import Warehouse, as_date
-from batch_predictions.warehouse.reporting import (
-    item_labels,
-    legend_outside,
-    new_axes,
-)
+from batch_predictions.warehouse.reporting import item_labels, legend_outside, new_axes
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -10,11 +10,7 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from batch_predictions.core.csv_text import (
-    cell,
-    has_ambiguous_items,
-    without_formula,
-)
+from batch_predictions.core.csv_text import cell, has_ambiguous_items, without_formula
 from batch_predictions.serving.store.pointer import ReleaseError
 from batch_predictions.sources.manual_rows import add_manual_rows
 from batch_predictions.tables import (

@@ -6,10 +6,7 @@ between levels: `BATCH_PREDICTIONS_SOURCE__KIND=files`), `<home>/batch_predictio
 """
 
 from batch_predictions.settings.alerts_settings import AlertsSettings
-from batch_predictions.settings.audiences_settings import (
-    AudiencesSettings,
-    ChurnSettings,
-)
+from batch_predictions.settings.audiences_settings import AudiencesSettings, ChurnSettings
 from batch_predictions.settings.checks_settings import ChecksSettings
 from batch_predictions.settings.costs_settings import CostsSettings
 from batch_predictions.settings.demand_settings import DemandSettings

@@ -12,18 +12,11 @@ from typing import Any
 
 import yaml
 from pydantic import Field, ValidationError, model_validator
-from pydantic_settings import (
-    BaseSettings,
-    PydanticBaseSettingsSource,
-    SettingsConfigDict,
-)
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from batch_predictions.core.redaction import configure, has_secret, is_secret_name, redact
 from batch_predictions.settings.alerts_settings import AlertsSettings
-from batch_predictions.settings.audiences_settings import (
-    AudiencesSettings,
-    ChurnSettings,
-)
+from batch_predictions.settings.audiences_settings import AudiencesSettings, ChurnSettings
 from batch_predictions.settings.checks_settings import ChecksSettings
 from batch_predictions.settings.costs_settings import CostsSettings
 from batch_predictions.settings.demand_settings import DemandSettings

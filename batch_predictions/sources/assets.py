@@ -24,10 +24,7 @@ from batch_predictions.warehouse.reporting import (
     record_materializations,
     table_metadata,
 )
-from batch_predictions.warehouse.usual_check import (
-    check_is_usual,
-    usual_check_specs,
-)
+from batch_predictions.warehouse.usual_check import check_is_usual, usual_check_specs
 
 CHECK = "all_rows_accounted_for"
 

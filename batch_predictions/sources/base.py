@@ -23,10 +23,7 @@ from batch_predictions.settings import (
     SourceSettings,
 )
 from batch_predictions.sources.posted_rows.reader import PostedRows
-from batch_predictions.sources.rows.spans import (
-    LaterRows,
-    Span,
-)
+from batch_predictions.sources.rows.spans import LaterRows, Span
 from batch_predictions.sources.validation.event_types import (
     DEFAULT_EVENTS,
     EventTypes,

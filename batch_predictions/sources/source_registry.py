@@ -10,15 +10,9 @@ from batch_predictions.core.home import State, read_state
 from batch_predictions.settings import Settings, SourceSettings
 from batch_predictions.sources.base import Source, SourceError
 from batch_predictions.sources.posted_rows.reader import PostedRows
-from batch_predictions.sources.validation.event_types import (
-    EventTypes,
-    resolve_event_types,
-)
+from batch_predictions.sources.validation.event_types import EventTypes, resolve_event_types
 from batch_predictions.tables import Table
-from batch_predictions.tables.discovery import (
-    index_unique,
-    subclasses,
-)
+from batch_predictions.tables.discovery import index_unique, subclasses
 
 
 def source_classes() -> dict[str, type[Source]]:

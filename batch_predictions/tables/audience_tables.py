@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-from batch_predictions.tables.base import (
-    Table,
-    columns,
-    declare,
-)
+from batch_predictions.tables.base import Table, columns, declare
 
 RETENTION_LIST = "retention"
 """`campaign_id` in raw.campaign_events of customers who were on an exported retention list."""

@@ -23,7 +23,7 @@ from batch_predictions.tables import Table, declare
 
 Declared = TypeVar("Declared")
 
-PACKAGE = Path(__file__).parent
+PACKAGE = Path(__file__).parents[1]
 
 _plugins: dict[str, ModuleType] = {}
 

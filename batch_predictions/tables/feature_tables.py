@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-from batch_predictions.tables.base import (
-    Table,
-    columns,
-    declare,
-)
+from batch_predictions.tables.base import Table, columns, declare
 
 USER_ACTIVITY = declare(
     Table(

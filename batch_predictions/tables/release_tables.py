@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-from batch_predictions.tables.base import (
-    Table,
-    columns,
-)
+from batch_predictions.tables.base import Table, columns
 
 USER_HISTORY = Table(
     "serving",

@@ -5,11 +5,7 @@ They hold nothing that the raw tables do not, and can be removed: the next run m
 
 from __future__ import annotations
 
-from batch_predictions.tables.base import (
-    Table,
-    columns,
-    declare,
-)
+from batch_predictions.tables.base import Table, columns, declare
 
 USER_ITEMS = declare(
     Table(

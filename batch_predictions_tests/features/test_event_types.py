@@ -7,11 +7,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from batch_predictions.features.sql.queries import (
-    parameters,
-    sql,
-    user_item_days,
-)
+from batch_predictions.features.sql.queries import parameters, sql, user_item_days
 from batch_predictions.settings import RecommendationsSettings, Settings, SourceSettings
 from batch_predictions.tables import INTERACTIONS
 from batch_predictions.warehouse import Warehouse

@@ -15,11 +15,9 @@ from typing import Any
 
 import pytest
 
-from batch_predictions.operations.alerts import (
-    update_alerts,
-    watch_once,
-)
+from batch_predictions.operations.alerts import update_alerts, watch_once
 from batch_predictions.operations.status import Status
+from batch_predictions.orchestration.dagster_records import DagsterRecords
 from batch_predictions.settings import Settings
 
 URLS = ["json://somewhere"]
@@ -120,7 +118,7 @@ def test_a_status_that_cannot_be_read_is_a_problem(
         raise OSError("the store is away")
 
     monkeypatch.setattr("batch_predictions.operations.alerts.read_status", fail)
-    [problem] = watch_once(settings).problems
+    [problem] = watch_once(settings, DagsterRecords(settings)).problems
     assert problem.condition == "status" and "the store is away" in problem.message
 
 

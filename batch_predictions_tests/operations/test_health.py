@@ -13,10 +13,7 @@ import pytest
 from batch_predictions.operations.backup.create import create_backup
 from batch_predictions.operations.backup.pool import Pool
 from batch_predictions.operations.backup.storage import FolderStorage
-from batch_predictions.operations.health import (
-    examine,
-    move_problems_aside,
-)
+from batch_predictions.operations.health import examine, move_problems_aside
 from batch_predictions.serving.release.verification import find_changed_tables
 from batch_predictions_tests.worlds.http_service import ALL_TABLES, CONTEXT, predict_all
 from batch_predictions_tests.worlds.serving import DAY, ServingWorld, open_world

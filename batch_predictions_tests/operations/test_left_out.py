@@ -8,7 +8,7 @@ from pathlib import Path
 import pyarrow as pa
 
 from batch_predictions.operations.left_out import describe_left_out
-from batch_predictions.sources import build_source
+from batch_predictions.sources.source_registry import build_source
 from batch_predictions.tables import EXCLUSIONS, INTERACTIONS
 from batch_predictions_tests.worlds.source_folders import SourceFolder
 

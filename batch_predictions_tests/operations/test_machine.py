@@ -11,17 +11,18 @@ import dagster as dg
 import pytest
 from dagster._daemon.types import DaemonHeartbeat
 
-from batch_predictions.operations.machine import (
-    Finding,
-    examine_machine,
-)
+from batch_predictions.operations.machine import Finding, examine_machine
 from batch_predictions.orchestration import instance as home_instance
+from batch_predictions.orchestration.dagster_records import DagsterRecords
 from batch_predictions.settings import AlertsSettings, InferenceSettings, Settings, SourceSettings
 from batch_predictions_tests.worlds.home import STATE
 
 
 def findings(settings: Settings) -> dict[str, Finding]:
-    return {finding.name: finding for finding in examine_machine(settings, STATE)}
+    return {
+        finding.name: finding
+        for finding in examine_machine(settings, STATE, DagsterRecords(settings))
+    }
 
 
 def test_a_new_home_is_fine(settings: Settings, tmp_path: Path) -> None:

@@ -13,21 +13,12 @@ from typer.testing import CliRunner
 from batch_predictions.cli.command_line import make_app
 from batch_predictions.core.home import write_state
 from batch_predictions.core.home_lock import processes_folder
-from batch_predictions.models.model_store import (
-    Decision,
-    ModelStore,
-    Verdict,
-)
+from batch_predictions.models.model_store import Decision, ModelStore, Verdict
 from batch_predictions.operations.refused_models import refused_models
 from batch_predictions.operations.status import read_status
 from batch_predictions.orchestration import instance as home_instance
-from batch_predictions.orchestration.run_history import (
-    DEAD,
-    RunState,
-    last_checks,
-    last_runs,
-    run_in_the_future,
-)
+from batch_predictions.orchestration.dagster_records import DagsterRecords
+from batch_predictions.orchestration.run_history import DEAD, RunState, run_in_the_future
 from batch_predictions.settings import AlertsSettings, Settings, SourceSettings
 from batch_predictions.tables import RECOMMENDATIONS
 from batch_predictions_tests.worlds.home import STATE
@@ -52,16 +43,18 @@ def world(tmp_path: Path) -> ServingWorld:
 
 
 def test_a_home_without_a_run(tmp_path: Path) -> None:
-    status = read_status(Settings(home=tmp_path / "home"), 2, NEXT)
+    status = read_status(
+        Settings(home=tmp_path / "home"), DagsterRecords(Settings(home=tmp_path / "home")), 2, NEXT
+    )
     assert status.release_id is None and "has no run yet" in status.problems[0].message
 
 
 def test_what_is_served_and_what_comes_next(world: ServingWorld) -> None:
-    before = read_status(world.settings, 2, NEXT)
+    before = read_status(world.settings, DagsterRecords(world.settings), 2, NEXT)
     assert (before.source_day, before.next_day, before.is_due) == (str(DAY), str(DAY), True)
     assert [problem.condition for problem in before.problems] == ["no_release"]
     release = world.release()
-    status = read_status(world.settings, 2, NEXT)
+    status = read_status(world.settings, DagsterRecords(world.settings), 2, NEXT)
     assert (status.release_id, status.as_of, status.age_days) == (release.release_id, str(DAY), 1)
     assert status.rows["recommendations"] == 12
     assert (status.next_day, status.is_due, status.problems) == (str(NEXT), False, [])
@@ -71,7 +64,9 @@ def test_what_is_served_and_what_comes_next(world: ServingWorld) -> None:
 @pytest.mark.parametrize(("age", "problems"), [(2, 0), (3, 2)])
 def test_an_old_release_and_a_silent_source(world: ServingWorld, age: int, problems: int) -> None:
     world.release()
-    status = read_status(world.settings, 2, DAY + dt.timedelta(days=age))
+    status = read_status(
+        world.settings, DagsterRecords(world.settings), 2, DAY + dt.timedelta(days=age)
+    )
     assert len(status.problems) == problems
     if problems:
         old, silent = (problem.message for problem in status.problems)
@@ -83,7 +78,7 @@ def test_a_table_of_an_earlier_day_is_a_problem(world: ServingWorld) -> None:
     world.predict(NEXT, "b")
     world.warehouse.remove_partition(RECOMMENDATIONS, NEXT.isoformat())
     world.publish(NEXT)
-    status = read_status(world.settings, 9, NEXT)
+    status = read_status(world.settings, DagsterRecords(world.settings), 9, NEXT)
     assert status.as_of == str(NEXT) and status.earlier_days == {"recommendations": str(DAY)}
     [problem, *_] = status.problems
     assert problem.condition == "earlier_day:recommendations"
@@ -96,13 +91,19 @@ def test_a_source_that_cannot_be_read_and_a_full_disk(
     world.release()
     world.settings.source = SourceSettings(kind="files", path=Path("/nowhere"))
     world.settings.alerts = AlertsSettings(min_free_gb=2**32)
-    disk, source = (problem.message for problem in read_status(world.settings, 2, NEXT).problems)
+    disk, source = (
+        problem.message
+        for problem in read_status(world.settings, DagsterRecords(world.settings), 2, NEXT).problems
+    )
     assert "MiB left" in disk and source.startswith("the source cannot be read")
 
 
 def test_failed_runs_dead_ones_and_checks(world: ServingWorld) -> None:
     world.release()
-    assert last_runs(world.settings) == [] and last_checks(world.settings) == []
+    assert (
+        DagsterRecords(world.settings).last_runs() == []
+        and DagsterRecords(world.settings).last_checks() == []
+    )
 
     @dg.asset
     def table() -> None:
@@ -128,17 +129,20 @@ def test_failed_runs_dead_ones_and_checks(world: ServingWorld) -> None:
         result = nightly.execute_in_process(instance=instance, raise_on_error=False)
         assert not result.success
         started = instance.create_run_for_job(nightly, tags={"dagster/partition": "2024-03-04"})
-        [failed] = last_runs(world.settings)[:1]
+        [failed] = DagsterRecords(world.settings).last_runs()[:1]
         instance.report_engine_event("started", started)
     assert failed.run_id == started.run_id and failed.status == "NOT_STARTED"
-    status = read_status(world.settings, 2, NEXT)
+    status = read_status(world.settings, DagsterRecords(world.settings), 2, NEXT)
     assert (status.checks_passed, [check.name for check in status.checks]) == (0, ["rows"])
     assert any("check rows of table failed" in p.message for p in status.problems)
     with dg.DagsterInstance.get() as instance:
         instance.delete_run(started.run_id)
-    [run] = last_runs(world.settings)
+    [run] = DagsterRecords(world.settings).last_runs()
     assert (run.job, run.status, run.reason) == ("nightly", "FAILURE", "fail: ValueError: a fault")
-    assert any(p.condition == "run:nightly" for p in read_status(world.settings, 2).problems)
+    assert any(
+        p.condition == "run:nightly"
+        for p in read_status(world.settings, DagsterRecords(world.settings), 2).problems
+    )
 
 
 def test_a_run_whose_process_died_is_told(world: ServingWorld) -> None:
@@ -156,9 +160,9 @@ def test_a_run_whose_process_died_is_told(world: ServingWorld) -> None:
     record = processes_folder(world.settings.home) / f"{run_id}.json"
     record.parent.mkdir(exist_ok=True)
     record.write_text("{}", encoding="utf-8")
-    [state] = last_runs(world.settings)
+    [state] = DagsterRecords(world.settings).last_runs()
     assert state.status == DEAD
-    problems = read_status(world.settings, 2, NEXT).problems
+    problems = read_status(world.settings, DagsterRecords(world.settings), 2, NEXT).problems
     assert any("the process of ingest died" in problem.message for problem in problems)
 
 
@@ -199,7 +203,9 @@ def test_a_model_that_the_gate_refused_is_told(world: ServingWorld) -> None:
     told = refused_models(models, DAY - dt.timedelta(days=1))["m"]
     assert told.startswith(f"the training of m through {DAY - dt.timedelta(days=7)} was refused")
     assert f"{version} goes on serving (worse)" in told
-    problems = read_status(world.settings, 9, DAY - dt.timedelta(days=1)).problems
+    problems = read_status(
+        world.settings, DagsterRecords(world.settings), 9, DAY - dt.timedelta(days=1)
+    ).problems
     assert "refused_model:m" in {problem.condition for problem in problems}
     assert refused_models(models, DAY) == {}
 

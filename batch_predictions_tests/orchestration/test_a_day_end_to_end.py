@@ -20,11 +20,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from batch_predictions.tables import COSTS
-from batch_predictions_tests.worlds.dagster_pages import (
-    CHROMIUM,
-    browser_pages,
-    running_dagster,
-)
+from batch_predictions_tests.worlds.dagster_pages import CHROMIUM, browser_pages, running_dagster
 from batch_predictions_tests.worlds.paths import CONTRACT
 from batch_predictions_tests.worlds.retail_fixtures import (
     environment,

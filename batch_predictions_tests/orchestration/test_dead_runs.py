@@ -9,7 +9,7 @@ import pytest
 
 from batch_predictions.core import process_records
 from batch_predictions.core.home_lock import processes_folder
-from batch_predictions.orchestration.dagster_internals.run_tags import OWNER_TAG
+from batch_predictions.operations.records import OWNER_TAG
 from batch_predictions.orchestration.dead_runs import fail_dead_runs
 from batch_predictions.orchestration.instance import slot_holders
 from batch_predictions.orchestration.job_runner import POOL

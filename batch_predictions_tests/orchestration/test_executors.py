@@ -22,19 +22,11 @@ import yaml
 
 from batch_predictions.inference.dagster.assets import GPU, step_tags
 from batch_predictions.inference.pools.ray import actor_variables
-from batch_predictions.orchestration.executors import (
-    executor_of,
-    inherited_env,
-)
+from batch_predictions.orchestration.executors import executor_of, inherited_env
 from batch_predictions.orchestration.instance import prepare
 from batch_predictions.predictions.churn import ChurnScorer
 from batch_predictions.predictions.recommendation_scorer import RecommendationScorer
-from batch_predictions.settings import (
-    ExecutionSettings,
-    InferenceSettings,
-    Settings,
-    SettingsError,
-)
+from batch_predictions.settings import ExecutionSettings, InferenceSettings, Settings, SettingsError
 from batch_predictions_tests.worlds.retail_fixtures import environment, run_json, write_shop
 
 

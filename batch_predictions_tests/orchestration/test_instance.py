@@ -8,15 +8,8 @@ from typing import Any
 import dagster as dg
 import pytest
 
-from batch_predictions.orchestration.instance import (
-    prepare,
-    slot_holders,
-)
-from batch_predictions.orchestration.job_runner import (
-    POOL,
-    JobRunner,
-    RunError,
-)
+from batch_predictions.orchestration.instance import prepare, slot_holders
+from batch_predictions.orchestration.job_runner import POOL, JobRunner, RunError
 from batch_predictions.orchestration.progress import show_progress
 from batch_predictions.settings import Settings, SettingsError
 from batch_predictions_tests.worlds.postgres import require_dagster_postgres

@@ -8,14 +8,8 @@ import dagster as dg
 import pytest
 from dagster import DagsterRunStatus
 
-from batch_predictions.orchestration import (
-    jobs,
-    next_job,
-)
-from batch_predictions.orchestration.nights import (
-    Night,
-    PlannedRun,
-)
+from batch_predictions.orchestration import jobs, next_job
+from batch_predictions.orchestration.nights import Night, PlannedRun
 from batch_predictions.settings import Settings
 from batch_predictions.tables import CHURN_SCORES
 from batch_predictions.warehouse import Warehouse

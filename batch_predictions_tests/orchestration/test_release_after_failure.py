@@ -5,11 +5,8 @@ from __future__ import annotations
 import dagster as dg
 import pytest
 
-from batch_predictions.orchestration.dagster_internals.run_tags import OWNER_TAG
-from batch_predictions.orchestration.jobs import (
-    NIGHTLY,
-    RELEASE,
-)
+from batch_predictions.operations.records import OWNER_TAG
+from batch_predictions.orchestration.jobs import NIGHTLY, RELEASE
 from batch_predictions.orchestration.sensors import release_after_failure
 from batch_predictions.settings import Settings
 from batch_predictions.tables import CHURN_SCORES

@@ -11,20 +11,10 @@ import pytest
 
 from batch_predictions.core.home import State
 from batch_predictions.orchestration import schedules as module
-from batch_predictions.orchestration.jobs import (
-    INGEST,
-    NIGHTLY,
-    JobSpec,
-)
+from batch_predictions.orchestration.jobs import INGEST, NIGHTLY, JobSpec
 from batch_predictions.orchestration.night_plan import NightPlan
-from batch_predictions.orchestration.nights import (
-    DAY_TAG,
-    PlannedRun,
-)
-from batch_predictions.orchestration.schedules import (
-    last_tick,
-    schedules,
-)
+from batch_predictions.orchestration.nights import DAY_TAG, PlannedRun
+from batch_predictions.orchestration.schedules import last_tick, schedules
 from batch_predictions.settings import ScheduleSettings, Settings
 from batch_predictions_tests.worlds.started_runs import start_run
 

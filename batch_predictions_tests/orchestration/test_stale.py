@@ -10,11 +10,7 @@ import dagster as dg
 import pytest
 
 from batch_predictions.models.model_store import ModelStore
-from batch_predictions.orchestration.stale import (
-    find_stale,
-    oldest_corrections,
-    partition_times,
-)
+from batch_predictions.orchestration.stale import find_stale, oldest_corrections, partition_times
 from batch_predictions.settings import Settings
 from batch_predictions.tables import TABLES
 from batch_predictions.warehouse import Warehouse

@@ -8,10 +8,7 @@ import pytest
 
 from batch_predictions.planning import unchanged
 from batch_predictions.planning.run_plan import RunPlan
-from batch_predictions.planning.unchanged import (
-    are_weeks_unchanged,
-    record_weeks,
-)
+from batch_predictions.planning.unchanged import are_weeks_unchanged, record_weeks
 from batch_predictions.settings import FallbackSettings, Settings
 from batch_predictions.tables import ITEM_SENTIMENTS, ITEM_STATE, ITEMS
 from batch_predictions.warehouse import Warehouse

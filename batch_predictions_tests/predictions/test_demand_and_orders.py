@@ -18,10 +18,7 @@ from batch_predictions.core.home import State, write_state
 from batch_predictions.inference.scorer import EXCLUDED, ScorerContext
 from batch_predictions.models.demand.assets import select_demand
 from batch_predictions.models.demand.data.panel_builder import PanelSpec
-from batch_predictions.models.demand.demand_training import (
-    UNTRAINED,
-    DemandModels,
-)
+from batch_predictions.models.demand.demand_training import UNTRAINED, DemandModels
 from batch_predictions.models.model_store import ModelStore
 from batch_predictions.predictions.demand import DemandScorer, demand_forecasts
 from batch_predictions.predictions.demand import parameters as forecast_parameters

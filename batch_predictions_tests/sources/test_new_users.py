@@ -8,10 +8,7 @@ from pathlib import Path
 import pytest
 
 from batch_predictions.sources import new_users
-from batch_predictions.sources.new_users import (
-    COLUMNS,
-    new_sign_ups,
-)
+from batch_predictions.sources.new_users import COLUMNS, new_sign_ups
 from batch_predictions.tables import USERS
 from batch_predictions_tests.worlds.source_folders import HEADER, SourceFolder, day_keys
 

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from batch_predictions.settings import SourceSettings
-from batch_predictions.sources import SourceError, build_source, source_kinds
+from batch_predictions.sources.base import SourceError
+from batch_predictions.sources.source_registry import build_source, source_kinds
 from batch_predictions.tables import discovery
 
 ADAPTER = """

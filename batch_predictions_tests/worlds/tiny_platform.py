@@ -19,10 +19,7 @@ from batch_predictions.features.base import FeatureTable
 from batch_predictions.inference.base import BatchPrediction
 from batch_predictions.inference.scorer import ScorerContext
 from batch_predictions.models.training import Trained, Training
-from batch_predictions.orchestration import (
-    prepared_run,
-    stale,
-)
+from batch_predictions.orchestration import prepared_run, stale
 from batch_predictions.settings import Settings
 from batch_predictions.tables import TABLES, Table, columns, declare
 from batch_predictions.tables.partitions import Partitions

@@ -19,10 +19,7 @@ import duckdb
 import numpy as np
 import numpy.typing as npt
 
-from batch_predictions.models.demand.data.panel import (
-    Doubles,
-    Panel,
-)
+from batch_predictions.models.demand.data.panel import Doubles, Panel
 from batch_predictions.models.demand.forecasters.baselines import SeasonalNaive
 from batch_predictions.models.demand.forecasters.sarima import Sarima, SarimaParams, diverged
 from batch_predictions.models.demand.forecasters.smoothing import Naive2, SeasonalAdjustment, Theta

@@ -9,11 +9,7 @@ from typing import Annotated, Literal
 import typer
 
 from batch_predictions.cli.console.command import command
-from batch_predictions.cli.console.options import (
-    Home,
-    day_of,
-    load_settings,
-)
+from batch_predictions.cli.console.options import Home, day_of, load_settings
 
 
 @command("audiences add-campaign", order=10)

@@ -8,15 +8,8 @@ from typing import Annotated
 import typer
 
 from batch_predictions.cli.console.command import command
-from batch_predictions.cli.console.options import (
-    Home,
-    Json,
-    load_settings,
-)
-from batch_predictions.cli.console.printing import (
-    print_rows,
-    show_file_progress,
-)
+from batch_predictions.cli.console.options import Home, Json, load_settings
+from batch_predictions.cli.console.printing import print_rows, show_file_progress
 
 Location = Annotated[
     str,
@@ -42,10 +35,7 @@ def backup(
     from batch_predictions.core.home import read_state, restrict_new_files
     from batch_predictions.operations.backup.create import create_backup
     from batch_predictions.operations.backup.pool import Pool
-    from batch_predictions.operations.backup.storage import (
-        FolderStorage,
-        open_storage,
-    )
+    from batch_predictions.operations.backup.storage import FolderStorage, open_storage
     from batch_predictions.settings import SettingsError
 
     settings = load_settings(home, context)

@@ -16,11 +16,7 @@ from typing import Annotated, Any
 import typer
 
 from batch_predictions.cli.console.command import command
-from batch_predictions.cli.console.options import (
-    Home,
-    Json,
-    load_settings,
-)
+from batch_predictions.cli.console.options import Home, Json, load_settings
 from batch_predictions.cli.console.printing import print_table
 from batch_predictions.settings import SettingsError
 

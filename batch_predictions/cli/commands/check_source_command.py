@@ -8,11 +8,7 @@ from typing import Annotated
 import typer
 
 from batch_predictions.cli.console.command import command
-from batch_predictions.cli.console.options import (
-    Home,
-    Json,
-    load_settings,
-)
+from batch_predictions.cli.console.options import Home, Json, load_settings
 
 
 @command("check-source", order=20)

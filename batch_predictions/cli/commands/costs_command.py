@@ -11,12 +11,7 @@ from typing import Annotated
 import typer
 
 from batch_predictions.cli.console.command import command
-from batch_predictions.cli.console.options import (
-    Home,
-    Json,
-    day_of,
-    load_settings,
-)
+from batch_predictions.cli.console.options import Home, Json, day_of, load_settings
 from batch_predictions.cli.console.printing import print_table
 
 DAYS = 60

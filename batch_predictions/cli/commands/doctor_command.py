@@ -9,11 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from batch_predictions.cli.console.command import command
-from batch_predictions.cli.console.options import (
-    Home,
-    Json,
-    load_settings,
-)
+from batch_predictions.cli.console.options import Home, Json, load_settings
 from batch_predictions.cli.console.pending_erasures import finish_pending_erasures
 from batch_predictions.cli.console.printing import show_file_progress
 
@@ -41,11 +37,9 @@ def doctor(
     row, and the files of models, decisions, logs and the serving store too.
     """
     from batch_predictions.core.home_lock import home_lock
-    from batch_predictions.operations.health import (
-        examine,
-        move_problems_aside,
-    )
+    from batch_predictions.operations.health import examine, move_problems_aside
     from batch_predictions.operations.machine import examine_machine
+    from batch_predictions.orchestration.dagster_records import DagsterRecords
     from batch_predictions.tables.discovery import load_plugins
 
     settings = load_settings(home, context)
@@ -55,7 +49,7 @@ def doctor(
         with show_file_progress("reading") as on_progress:
             problems = examine(settings, on_progress)
         moved = move_problems_aside(settings, problems) if repair else []
-        findings = examine_machine(settings, _readable_state(settings))
+        findings = examine_machine(settings, _readable_state(settings), DagsterRecords(settings))
     left = [problem for problem in problems if problem not in moved]
     if as_json:
         shown = {

@@ -10,11 +10,7 @@ from typing import Annotated
 import typer
 
 from batch_predictions.cli.console.command import command
-from batch_predictions.cli.console.options import (
-    Home,
-    Json,
-    load_settings,
-)
+from batch_predictions.cli.console.options import Home, Json, load_settings
 
 
 @command("erase-user", order=36)
@@ -45,6 +41,7 @@ def erase_user(
     """
     from batch_predictions.core.home_lock import home_lock
     from batch_predictions.operations.erasure import erase
+    from batch_predictions.orchestration.dagster_records import DagsterRecords
     from batch_predictions.serving.lookup.lookup_source import SourceIds
     from batch_predictions.settings import SettingsError
     from batch_predictions.tables.discovery import load_plugins
@@ -54,14 +51,15 @@ def erase_user(
     normalised = user_id and SourceIds.of(settings).normalise("user_id", user_id.strip())
     if normalised is not None and (not normalised or id_problem(normalised)):
         raise SettingsError(f"the id {id_problem(normalised) or 'is empty'}: give a user's id")
+    records = DagsterRecords(settings)
     folders, now = release_dir or [], dt.datetime.now(dt.UTC)
     # Without the arguments: other processes show and log them.
     with home_lock(settings.home, "batch-predictions erase-user"):
         load_plugins(settings.plugins)
         if normalised:
-            summary = erase.erase_user(settings, normalised, now, folders)
+            summary = erase.erase_user(settings, records, normalised, now, folders)
         else:
-            summary = erase.finish_erasures(settings, now, folders)
+            summary = erase.finish_erasures(settings, records, now, folders)
     if as_json:
         typer.echo(json.dumps(summary.as_dict()))
         return

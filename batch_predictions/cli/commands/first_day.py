@@ -10,12 +10,7 @@ from typing import Annotated
 import typer
 
 from batch_predictions.cli.console.command import command
-from batch_predictions.cli.console.options import (
-    Home,
-    Json,
-    day_of,
-    load_settings,
-)
+from batch_predictions.cli.console.options import Home, Json, day_of, load_settings
 from batch_predictions.settings import Settings
 
 

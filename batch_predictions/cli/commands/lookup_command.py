@@ -8,11 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from batch_predictions.cli.console.command import command
-from batch_predictions.cli.console.options import (
-    Home,
-    Json,
-    load_settings,
-)
+from batch_predictions.cli.console.options import Home, Json, load_settings
 from batch_predictions.cli.console.printing import print_table
 
 
@@ -59,10 +55,7 @@ def lookup_sentiment(
 ) -> None:
     """Sentiment of an item's reviews in the newest week, and the words that stand out."""
     from batch_predictions.serving.lookup import Lookup
-    from batch_predictions.serving.lookup.sentiment_lookup import (
-        item_sentiment,
-        sentiment_lines,
-    )
+    from batch_predictions.serving.lookup.sentiment_lookup import item_sentiment, sentiment_lines
 
     with Lookup(load_settings(home, context)) as lookup:
         answer = item_sentiment(lookup, item_id)
@@ -78,10 +71,7 @@ def lookup_churn(
 ) -> None:
     """The probability that a customer buys nothing in the coming days (churn)."""
     from batch_predictions.serving.lookup import Lookup
-    from batch_predictions.serving.lookup.audience_lookup import (
-        churn,
-        churn_lines,
-    )
+    from batch_predictions.serving.lookup.audience_lookup import churn, churn_lines
 
     with Lookup(load_settings(home, context)) as lookup:
         answer = churn(lookup, user_id)
@@ -140,10 +130,7 @@ def lookup_forecast(
 ) -> None:
     """Expected units of an item on each of the next days, with intervals."""
     from batch_predictions.serving.lookup import Lookup
-    from batch_predictions.serving.lookup.demand_lookup import (
-        forecast,
-        forecast_lines,
-    )
+    from batch_predictions.serving.lookup.demand_lookup import forecast, forecast_lines
 
     with Lookup(load_settings(home, context)) as lookup:
         answer = forecast(lookup, item_id, location)
@@ -160,10 +147,7 @@ def lookup_orders(
 ) -> None:
     """What to order now, with reorder point and safety stock, the largest orders first."""
     from batch_predictions.serving.lookup import Lookup
-    from batch_predictions.serving.lookup.demand_lookup import (
-        order_lines,
-        orders,
-    )
+    from batch_predictions.serving.lookup.demand_lookup import order_lines, orders
 
     with Lookup(load_settings(home, context)) as lookup:
         answer = orders(lookup, item_id, limit)

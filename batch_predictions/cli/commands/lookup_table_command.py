@@ -9,15 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from batch_predictions.cli.console.command import command
-from batch_predictions.cli.console.options import (
-    Home,
-    Json,
-    load_settings,
-)
-from batch_predictions.cli.console.printing import (
-    print_rows,
-    print_table,
-)
+from batch_predictions.cli.console.options import Home, Json, load_settings
+from batch_predictions.cli.console.printing import print_rows, print_table
 
 if TYPE_CHECKING:
     from batch_predictions.serving.lookup import Lookup

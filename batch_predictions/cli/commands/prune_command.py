@@ -8,11 +8,7 @@ import sys
 import typer
 
 from batch_predictions.cli.console.command import command
-from batch_predictions.cli.console.options import (
-    Home,
-    Json,
-    load_settings,
-)
+from batch_predictions.cli.console.options import Home, Json, load_settings
 
 
 @command("prune", order=35)
@@ -22,17 +18,13 @@ def prune(context: typer.Context, home: Home = None, as_json: Json = False) -> N
     The settings `retention` and `inference.keep_days` say what is kept. `run` does the same at its
     end, for a hundred runs at a time.
     """
-    import dagster as dg
-
     from batch_predictions.core.home_lock import home_lock
     from batch_predictions.operations.retention import prune
-    from batch_predictions.orchestration.instance import prepare
+    from batch_predictions.orchestration.dagster_records import DagsterRecords
 
     settings = load_settings(home, context)
     with home_lock(settings.home, " ".join(["batch-predictions", *sys.argv[1:]])):
-        prepare(settings)
-        with dg.DagsterInstance.get() as instance:
-            removed = prune.prune(settings, instance, all_runs=True)
+        removed = prune.prune(settings, DagsterRecords(settings), all_runs=True)
     if as_json:
         typer.echo(json.dumps(removed.as_dict()))
         return

@@ -8,11 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from batch_predictions.cli.console.command import command
-from batch_predictions.cli.console.options import (
-    Home,
-    Json,
-    load_settings,
-)
+from batch_predictions.cli.console.options import Home, Json, load_settings
 from batch_predictions.cli.console.printing import print_rows
 from batch_predictions.settings import Settings
 
@@ -52,7 +48,7 @@ def releases_rollback(
     home: Home = None,
 ) -> None:
     """Serve an earlier release again, with immediate effect."""
-    from batch_predictions.serving.release.records import rollback
+    from batch_predictions.serving.release.release_records import rollback
     from batch_predictions.serving.store.store import Store
 
     settings = load_settings(home, context)

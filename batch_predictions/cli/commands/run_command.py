@@ -12,12 +12,7 @@ import typer
 
 from batch_predictions.cli.console.command import command
 from batch_predictions.cli.console.errors import INCOMPLETE
-from batch_predictions.cli.console.options import (
-    Home,
-    Json,
-    day_of,
-    load_settings,
-)
+from batch_predictions.cli.console.options import Home, Json, day_of, load_settings
 from batch_predictions.cli.console.pending_erasures import finish_pending_erasures
 from batch_predictions.settings import Settings
 
@@ -132,15 +127,11 @@ def _run(
         # `definitions` declares partitions from the home's first day when it is imported.
         restart_unused_home(settings)
         finish_pending_erasures(settings)
-        from batch_predictions.planning.repair import (
-            move_damaged_aside,
-            read_repair,
-        )
+        from batch_predictions.planning.repair import move_damaged_aside, read_repair
+        from batch_predictions.planning.unchanged import find_unchanged_run
 
         for file in move_damaged_aside(settings):
             typer.echo(f"{file}; it is moved to {settings.home}/damaged", err=True)
-        from batch_predictions.planning.unchanged import find_unchanged_run
-
         unchanged = None
         if demo_days is None and not (only or force or end_stuck_runs or read_repair(settings)):
             unchanged = find_unchanged_run(settings, first, last)
@@ -150,6 +141,7 @@ def _run(
         from batch_predictions.definitions import defs
         from batch_predictions.operations.alerts import watch_after_run
         from batch_predictions.operations.demo_summary import simulate_sign_up
+        from batch_predictions.orchestration.dagster_records import DagsterRecords
         from batch_predictions.orchestration.run import run as run_platform
 
         try:
@@ -164,7 +156,7 @@ def _run(
                 end_stuck_runs=end_stuck_runs,
             )
         finally:
-            watch_after_run(settings)
+            watch_after_run(settings, DagsterRecords(settings))
         if demo_days is not None and summary.release_id:
             simulate_sign_up(settings)
     _print_summary(settings, summary, as_json, is_demo=demo_days is not None)

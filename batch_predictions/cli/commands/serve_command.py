@@ -9,10 +9,7 @@ from typing import Annotated
 import typer
 
 from batch_predictions.cli.console.command import command
-from batch_predictions.cli.console.options import (
-    Home,
-    load_settings,
-)
+from batch_predictions.cli.console.options import Home, load_settings
 from batch_predictions.settings import SettingsError
 from batch_predictions.settings.environment import PREFIX
 

@@ -9,11 +9,7 @@ from typing import TYPE_CHECKING, Annotated, TypeAlias
 import typer
 
 from batch_predictions.cli.console.command import command
-from batch_predictions.cli.console.options import (
-    Home,
-    Json,
-    load_settings,
-)
+from batch_predictions.cli.console.options import Home, Json, load_settings
 
 if TYPE_CHECKING:
     from batch_predictions.operations.status import Status
@@ -43,11 +39,12 @@ def status(
     nothing, and may run beside a run.
     """
     from batch_predictions.operations.status import read_status
+    from batch_predictions.orchestration.dagster_records import DagsterRecords
     from batch_predictions.tables.discovery import load_plugins
 
     settings = load_settings(home, context)
     load_plugins(settings.plugins)
-    state = read_status(settings, max_age)
+    state = read_status(settings, DagsterRecords(settings), max_age)
     if as_json:
         typer.echo(json.dumps(state.as_dict()))
     else:

@@ -7,10 +7,7 @@ from typing import Annotated
 import typer
 
 from batch_predictions.cli.console.command import command
-from batch_predictions.cli.console.dagster_processes import (
-    become,
-    prepare_home,
-)
+from batch_predictions.cli.console.dagster_processes import become, prepare_home
 from batch_predictions.cli.console.options import Home
 
 Host = Annotated[str, typer.Option(help="Address to listen on.")]

@@ -10,10 +10,7 @@ import typer
 
 from batch_predictions.cli.commands.status_command import MaxAge
 from batch_predictions.cli.console.command import command
-from batch_predictions.cli.console.options import (
-    Home,
-    load_settings,
-)
+from batch_predictions.cli.console.options import Home, load_settings
 
 
 @command("watch", order=56)
@@ -39,6 +36,7 @@ def watch(
     Ends with Ctrl-C or SIGTERM.
     """
     from batch_predictions.operations.alerts import watch_once
+    from batch_predictions.orchestration.dagster_records import DagsterRecords
     from batch_predictions.tables.discovery import load_plugins
 
     settings = load_settings(home, context)
@@ -47,7 +45,7 @@ def watch(
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: stop.set())
     while not stop.is_set():
-        status = watch_once(settings, max_age)
+        status = watch_once(settings, DagsterRecords(settings), max_age)
         if once:
             for problem in status.problems:
                 typer.echo(problem.message)

@@ -27,10 +27,7 @@ def prepare_home(home: Path | None, context: typer.Context) -> None:
         SettingsError: a setting is wrong.
         HomeError: the home belongs to another source.
     """
-    from batch_predictions.orchestration.instance import (
-        create_storage,
-        prepare,
-    )
+    from batch_predictions.orchestration.instance import create_storage, prepare
     from batch_predictions.sources.home_state import initialise_home
     from batch_predictions.tables.discovery import load_plugins
 

@@ -165,7 +165,9 @@ def _is_of_dagster(error: BaseException) -> bool:
         frame.f_globals.get("__name__", "") for frame, _ in traceback.walk_tb(error.__traceback__)
     ]
     callers = [name for name in frames if name.startswith(("dagster.", "batch_predictions."))]
-    return bool(callers) and callers[-1].startswith(("dagster.", "batch_predictions.automation."))
+    return bool(callers) and callers[-1].startswith(
+        ("dagster.", "batch_predictions.orchestration.")
+    )
 
 
 def _of_duckdb(error: BaseException) -> Ending | None:

@@ -16,8 +16,9 @@ def finish_pending_erasures(settings: Settings) -> None:
     if log is None or not log.pending:
         return
     from batch_predictions.operations.erasure.erase import finish_erasures
+    from batch_predictions.orchestration.dagster_records import DagsterRecords
 
-    summary = finish_erasures(settings, dt.datetime.now(dt.UTC))
+    summary = finish_erasures(settings, DagsterRecords(settings), dt.datetime.now(dt.UTC))
     typer.echo(
         f"Erased {summary.users} user{'' if summary.users == 1 else 's'} whose erasure was not "
         "finished.",

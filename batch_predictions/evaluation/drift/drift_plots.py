@@ -14,11 +14,7 @@ from batch_predictions.evaluation.drift.compute import (
 )
 from batch_predictions.evaluation.drift.drift_statistics import PSI
 from batch_predictions.warehouse import Warehouse, as_date
-from batch_predictions.warehouse.reporting import (
-    legend_outside,
-    new_axes,
-    new_panes,
-)
+from batch_predictions.warehouse.reporting import legend_outside, new_axes, new_panes
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -14,13 +14,7 @@ from typing import Any, TypeAlias
 
 import pyarrow as pa
 
-from batch_predictions.evaluation.drift.bins import (
-    MISSING,
-    Bins,
-    Counts,
-    count_rows,
-    make_bins,
-)
+from batch_predictions.evaluation.drift.bins import MISSING, Bins, Counts, count_rows, make_bins
 from batch_predictions.evaluation.drift.columns import compared_columns, drift_tables, is_category
 from batch_predictions.evaluation.drift.reference import reference_days
 from batch_predictions.models.model_store import ModelStore

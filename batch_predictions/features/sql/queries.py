@@ -38,7 +38,7 @@ def sql(name: str, *, tiles: bool = False, interactions: str = RAW_INTERACTIONS)
         interactions: without tiles, a relation with the rows of raw.interactions of some users,
             which is read instead, but by `{query NAME}`.
     """
-    text = (resources.files(__package__) / "sql" / f"{name}.sql").read_text(encoding="utf-8")
+    text = (resources.files(__package__) / f"{name}.sql").read_text(encoding="utf-8")
     text = _RUNNING.sub(lambda match: _running(match[1], tiles), text)
     text = _SPANS.sub(lambda match: _spans(match[1], match[2], match[3], tiles), text)
     text = text.replace(RAW_INTERACTIONS, interactions)

@@ -8,10 +8,7 @@ from dataclasses import replace
 
 import pyarrow.parquet as pq
 
-from batch_predictions.features.tiles.base import (
-    TILES,
-    Tile,
-)
+from batch_predictions.features.tiles.base import TILES, Tile
 from batch_predictions.features.tiles.tile_fingerprints import (
     INPUTS,
     RawDays,

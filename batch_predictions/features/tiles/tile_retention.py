@@ -7,14 +7,8 @@ from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
-from batch_predictions.features.tiles.base import (
-    TILES,
-    Tile,
-)
-from batch_predictions.features.tiles.tile_fingerprints import (
-    last_month_end,
-    month_end,
-)
+from batch_predictions.features.tiles.base import TILES, Tile
+from batch_predictions.features.tiles.tile_fingerprints import last_month_end, month_end
 from batch_predictions.warehouse import Warehouse, as_date
 
 KEEP_DAYS = 35

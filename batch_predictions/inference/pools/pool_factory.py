@@ -13,10 +13,7 @@ from batch_predictions.inference.pools.processes import ProcessPool
 from batch_predictions.inference.pools.threads import ThreadPool
 from batch_predictions.inference.scorer import uses_gpu
 from batch_predictions.inference.shards import load_scorer_class
-from batch_predictions.inference.staging_manifest import (
-    Shard,
-    StagingManifest,
-)
+from batch_predictions.inference.staging_manifest import Shard, StagingManifest
 from batch_predictions.settings import InferenceSettings, SettingsError
 
 

@@ -7,10 +7,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from batch_predictions.inference.topk.array_types import (
-    Floats,
-    Positions,
-)
+from batch_predictions.inference.topk.array_types import Floats, Positions
 from batch_predictions.inference.topk.exact import search_exactly
 from batch_predictions.inference.topk.gpu import GPUCandidates
 from batch_predictions.inference.topk.item_blocks import ItemBlocks, Kind

@@ -6,10 +6,7 @@ import datetime as dt
 from collections.abc import Callable
 
 from batch_predictions.models.churn.churn_metrics import AUC
-from batch_predictions.models.churn.data.churn_inputs import (
-    examples_as_of,
-    first_purchase_day,
-)
+from batch_predictions.models.churn.data.churn_inputs import examples_as_of, first_purchase_day
 from batch_predictions.models.training import Trained, Training
 from batch_predictions.settings import Settings
 from batch_predictions.tables import CAMPAIGN_EVENTS, ITEMS, USERS
@@ -28,10 +25,7 @@ def train_churn(
         progress: receives lines for the log.
     """
     from batch_predictions.models.churn import churn_plots
-    from batch_predictions.models.churn.churn_selection import (
-        ChurnTrainingConfig,
-        select_churn,
-    )
+    from batch_predictions.models.churn.churn_selection import ChurnTrainingConfig, select_churn
 
     config = settings.churn
     selection = select_churn(

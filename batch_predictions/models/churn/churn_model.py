@@ -11,10 +11,7 @@ import numpy as np
 import pyarrow as pa
 
 from batch_predictions.models.churn.base import ChurnEstimator
-from batch_predictions.models.churn.churn_calibration import (
-    Method,
-    ProbabilityCalibration,
-)
+from batch_predictions.models.churn.churn_calibration import Method, ProbabilityCalibration
 from batch_predictions.models.churn.data.churn_examples import Examples
 from batch_predictions.models.churn.estimators.churn_registry import load_estimator
 from batch_predictions.models.common.bootstrap import Doubles

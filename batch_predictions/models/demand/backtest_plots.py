@@ -8,10 +8,7 @@ import numpy as np
 
 from batch_predictions.models.demand.backtest import Backtest
 from batch_predictions.models.demand.conformal import QUANTILE_LEVELS, ConformalCalibration
-from batch_predictions.warehouse.reporting import (
-    legend_outside,
-    new_axes,
-)
+from batch_predictions.warehouse.reporting import legend_outside, new_axes
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -12,11 +12,7 @@ import numpy as np
 from batch_predictions.models.demand import demand_registry
 from batch_predictions.models.demand.base import Forecaster
 from batch_predictions.models.demand.conformal import QUANTILE_LEVELS, ConformalCalibration
-from batch_predictions.models.demand.data.panel import (
-    Doubles,
-    Integers,
-    Panel,
-)
+from batch_predictions.models.demand.data.panel import Doubles, Integers, Panel
 
 
 @dataclass(frozen=True)

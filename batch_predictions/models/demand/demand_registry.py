@@ -17,12 +17,7 @@ from batch_predictions.models.demand.base import (
     Forecaster,
     ForecasterVariant,
 )
-from batch_predictions.tables.discovery import (
-    class_of_kind,
-    index_unique,
-    instances,
-    subclasses,
-)
+from batch_predictions.tables.discovery import class_of_kind, index_unique, instances, subclasses
 
 MODULES = "models/demand/forecasters/*.py"
 

@@ -10,11 +10,7 @@ from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
-from batch_predictions.features.sql.queries import (
-    RAW_INTERACTIONS,
-    sql,
-    user_item_days,
-)
+from batch_predictions.features.sql.queries import RAW_INTERACTIONS, sql, user_item_days
 from batch_predictions.features.sql.queries import parameters as feature_parameters
 from batch_predictions.settings import Settings
 from batch_predictions.sources import source_registry

@@ -13,11 +13,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 
-from batch_predictions.models.common.bootstrap import (
-    Row,
-    metric_row,
-    paired_difference,
-)
+from batch_predictions.models.common.bootstrap import Row, metric_row, paired_difference
 from batch_predictions.models.common.ranking_metrics import NDCG, NDCG_20, RECALL
 from batch_predictions.models.recommender.base import Recommender
 from batch_predictions.models.recommender.combined_evaluation import (
@@ -46,10 +42,7 @@ from batch_predictions.models.recommender.generators.user_frequency import (
     user_frequency_name,
 )
 from batch_predictions.models.recommender.training.caching_trainer import CachingTrainer
-from batch_predictions.models.recommender.training.ranking_evaluation import (
-    Evaluation,
-    evaluate,
-)
+from batch_predictions.models.recommender.training.ranking_evaluation import Evaluation, evaluate
 from batch_predictions.models.recommender.training.trainer import RankerTrainer
 
 COMBINED_CANDIDATES = (BLEND, TWO_STAGE)

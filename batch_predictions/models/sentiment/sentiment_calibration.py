@@ -9,10 +9,7 @@ from __future__ import annotations
 import numpy as np
 
 from batch_predictions.models.sentiment.models.probabilities import log_softmax
-from batch_predictions.models.sentiment.text.arrays import (
-    Doubles,
-    Floats,
-)
+from batch_predictions.models.sentiment.text.arrays import Doubles, Floats
 from batch_predictions.models.sentiment.text.labelled_reviews import Labels
 
 TEMPERATURES = (0.5, 0.6, 0.7, 0.8, 0.9, 1.0, 1.15, 1.3, 1.5, 1.75, 2.0, 2.5)

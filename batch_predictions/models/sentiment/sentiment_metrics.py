@@ -8,10 +8,7 @@ from functools import cached_property
 import numpy as np
 
 from batch_predictions.models.common.bootstrap import Interval, percentile_interval, resample_counts
-from batch_predictions.models.sentiment.text.arrays import (
-    Doubles,
-    Ints,
-)
+from batch_predictions.models.sentiment.text.arrays import Doubles, Ints
 from batch_predictions.models.sentiment.text.labelled_reviews import Labels
 
 ACCURACY, MACRO_F1 = "accuracy", "macro_f1"

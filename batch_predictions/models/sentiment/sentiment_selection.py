@@ -28,10 +28,7 @@ from batch_predictions.models.sentiment.sentiment_metrics import (
     EvaluatedClassifier,
     macro_f1_difference,
 )
-from batch_predictions.models.sentiment.sentiment_training import (
-    BASELINE,
-    ClassifierTrainer,
-)
+from batch_predictions.models.sentiment.sentiment_training import BASELINE, ClassifierTrainer
 from batch_predictions.models.sentiment.text.labelled_reviews import (
     CLASSES,
     Labels,

@@ -31,16 +31,9 @@ from batch_predictions.models.sentiment.models.sentiment_registry import (
     option_names,
     validate_names,
 )
-from batch_predictions.models.sentiment.text.arrays import (
-    Floats,
-    Ints,
-)
+from batch_predictions.models.sentiment.text.arrays import Floats, Ints
 from batch_predictions.models.sentiment.text.documents import Documents
-from batch_predictions.models.sentiment.text.labelled_reviews import (
-    Labels,
-    Reviews,
-    ReviewSplit,
-)
+from batch_predictions.models.sentiment.text.labelled_reviews import Labels, Reviews, ReviewSplit
 from batch_predictions.settings import SettingsError
 
 BASELINE, NB_LR = "tfidf_lr", "nb_lr"

@@ -14,11 +14,7 @@ from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
 
-from batch_predictions.operations.backup.pool import (
-    Backup,
-    BackupFile,
-    Pool,
-)
+from batch_predictions.operations.backup.pool import Backup, BackupFile, Pool
 
 LEFT_OUT = {"inference", "processes", "run.lock", "damaged", "training_cache"}
 """Entries of a home that the next run makes again, or that are of its processes."""

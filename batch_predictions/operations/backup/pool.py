@@ -16,10 +16,7 @@ from typing import Annotated, BinaryIO
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
 from batch_predictions.core.relative_paths import RelativePath
-from batch_predictions.operations.backup.storage import (
-    BackupError,
-    BackupStorage,
-)
+from batch_predictions.operations.backup.storage import BackupError, BackupStorage
 
 VERSION = 1
 BLOCK_BYTES = 1 << 20

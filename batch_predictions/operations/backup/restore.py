@@ -8,10 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from batch_predictions.core.durability import fsync_folder, fsync_tree
-from batch_predictions.operations.backup.pool import (
-    Backup,
-    Pool,
-)
+from batch_predictions.operations.backup.pool import Backup, Pool
 from batch_predictions.operations.backup.storage import BackupError
 
 

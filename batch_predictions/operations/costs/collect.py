@@ -13,10 +13,7 @@ import pyarrow as pa
 from batch_predictions.core import process_records
 from batch_predictions.core.file_lock import file_lock
 from batch_predictions.core.home_lock import processes_folder
-from batch_predictions.orchestration.cost_handler import (
-    FOLDER,
-    StepCost,
-)
+from batch_predictions.operations.costs.usage import FOLDER, StepCost
 from batch_predictions.settings import CostsSettings, Settings
 from batch_predictions.tables import COSTS
 from batch_predictions.warehouse import Warehouse

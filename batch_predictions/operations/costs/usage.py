@@ -5,12 +5,16 @@ from __future__ import annotations
 import resource
 import sys
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 _PROCESS = Path("/proc/self")
 _RESET_PEAK = "5"
 """What `clear_refs` takes to count the peak from now on (Linux)."""
+
+
+FOLDER = "costs"
+"""The folder of a home with the records of steps, a file for each run."""
 
 
 @dataclass(frozen=True)
@@ -69,3 +73,30 @@ def _fields(name: str) -> dict[str, int]:
     pairs = (line.partition(":") for line in lines)
     values = ((key, text.split()) for key, _, text in pairs)
     return {key: int(words[0]) for key, words in values if words and words[0].isdigit()}
+
+
+@dataclass
+class StepCost:
+    """The time, memory and bytes that one step of a run used.
+
+    Attributes:
+        run_id: of its run.
+        step: its key, such as recommendations.score.
+        seconds: wall clock.
+        cpu_seconds: of the process and of those that it waited for.
+        peak_mib: peak memory of the process.
+        bytes_read: by the process.
+        bytes_written: by the process.
+        assets: rows by asset, such as predictions.demand, and partition, for what was materialized.
+        device: where a step scored, such as cuda:0; empty elsewhere.
+    """
+
+    run_id: str
+    step: str
+    seconds: float = 0.0
+    cpu_seconds: float = 0.0
+    peak_mib: float = 0.0
+    bytes_read: int = 0
+    bytes_written: int = 0
+    assets: dict[str, dict[str, int]] = field(default_factory=dict)
+    device: str = ""

@@ -24,23 +24,20 @@ from batch_predictions.operations.erasure.home_files import (
     erase_from_shards,
     remove_copies,
 )
-from batch_predictions.operations.erasure.renewal import (
-    examine_work,
-    renew,
-)
+from batch_predictions.operations.erasure.renewal import examine_work, renew
 from batch_predictions.operations.erasure.warehouse_rows import (
     erase_derived_rows,
     erase_raw_rows,
     reviews_of,
 )
-from batch_predictions.orchestration.dagster_internals.erased_records import erase_from_records
+from batch_predictions.operations.records import RunRecords
+from batch_predictions.serving.erasure.release_file_erasure import erase_from_location
 from batch_predictions.serving.erasure.store_erasure import (
     ErasedKeys,
     erase_posted_rows,
     erase_users,
     purge_free_pages,
 )
-from batch_predictions.serving.release_files.destinations import erase_from_location
 from batch_predictions.serving.store.store import Store
 from batch_predictions.settings import Settings
 from batch_predictions.warehouse import Warehouse
@@ -72,12 +69,17 @@ class ErasureSummary:
 
 
 def erase_user(
-    settings: Settings, user_id: str, now: dt.datetime, folders: Sequence[str | Path] = ()
+    settings: Settings,
+    records: RunRecords,
+    user_id: str,
+    now: dt.datetime,
+    folders: Sequence[str | Path] = (),
 ) -> ErasureSummary:
     """Erases a user, and finishes erasures that were killed. The caller holds the home's lock.
 
     Args:
         settings: of the home; plugins are loaded.
+        records: Dagster's, of the home.
         user_id: the user, as raw tables have the id.
         now: the time, for the record.
         folders: further folders of release files.
@@ -86,16 +88,20 @@ def erase_user(
         ReleaseError: a release file cannot be replaced. The erasure is not finished.
     """
     request_erasure(settings.home, user_id, now)
-    return finish_erasures(settings, now, folders)
+    return finish_erasures(settings, records, now, folders)
 
 
 def finish_erasures(
-    settings: Settings, now: dt.datetime, folders: Sequence[str | Path] = ()
+    settings: Settings,
+    records: RunRecords,
+    now: dt.datetime,
+    folders: Sequence[str | Path] = (),
 ) -> ErasureSummary:
     """Completes all requested erasures; does nothing if none is pending.
 
     Args:
         settings: of the home, whose lock the caller holds.
+        records: Dagster's, of the home.
         now: the time that is recorded as the end of the erasures.
         folders: further folders or URLs of release files to erase from.
     """
@@ -110,7 +116,7 @@ def finish_erasures(
     # Only who is pending: others are gone already.
     users = ErasedUsers(log.salt, frozenset(erasure.hash for erasure in log.pending))
     summary = ErasureSummary(users=len(log.pending))
-    _erase_everywhere(settings, users, folders, summary)
+    _erase_everywhere(settings, records, users, folders, summary)
     assert log.work is not None
     renew(settings, log.work)
     _finish(settings, log, now)
@@ -118,7 +124,11 @@ def finish_erasures(
 
 
 def _erase_everywhere(
-    settings: Settings, users: ErasedUsers, folders: Sequence[str | Path], summary: ErasureSummary
+    settings: Settings,
+    records: RunRecords,
+    users: ErasedUsers,
+    folders: Sequence[str | Path],
+    summary: ErasureSummary,
 ) -> None:
     """Erases from what applications see, then the warehouse, its raw rows last."""
     warehouse = Warehouse.of(settings)
@@ -132,7 +142,7 @@ def _erase_everywhere(
     summary.partitions += erase_derived_rows(warehouse, users, reviews)
     summary.other_files += erase_from_added_rows(settings.home, users)
     summary.other_files += remove_copies(settings.home)
-    summary.other_files += erase_from_records(settings.home, users)
+    summary.other_files += records.erase(users)
     summary.partitions += erase_raw_rows(warehouse, users, _id_writer(settings))
 
 

@@ -8,15 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from batch_predictions.core.erasures import (
-    REASON,
-    ErasedUsers,
-)
+from batch_predictions.core.erasures import REASON, ErasedUsers
 from batch_predictions.inference.base import BatchPrediction
-from batch_predictions.sources.rows.ingest_log import (
-    read_ingest_log,
-    update_ingest_log,
-)
+from batch_predictions.sources.rows.ingest_log import read_ingest_log, update_ingest_log
 from batch_predictions.sources.validation.erased_rows import mentions
 from batch_predictions.tables import EXCLUSIONS, ITEM_SENTIMENTS, QUARANTINE, REVIEWS, TABLES, Table
 from batch_predictions.tables.discovery import instances

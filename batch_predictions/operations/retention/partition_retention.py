@@ -7,11 +7,9 @@ from __future__ import annotations
 
 import datetime as dt
 
-import dagster as dg
-
 from batch_predictions.features.tiles.base import TILES
 from batch_predictions.features.tiles.tile_retention import KEEP_DAYS as TILE_DAYS
-from batch_predictions.orchestration.dagster_internals.recorded_events import HomeEvents
+from batch_predictions.operations.records import RunRecords
 from batch_predictions.settings import Settings
 from batch_predictions.tables import HISTOGRAMS, ITEM_SCORES, TABLES, Table
 from batch_predictions.warehouse import Warehouse, as_date
@@ -61,7 +59,7 @@ def remove_old_partitions_of_tables(warehouse: Warehouse, settings: Settings, no
 
 
 def remove_records_of_removed_partitions(
-    warehouse: Warehouse, settings: Settings, instance: dg.DagsterInstance
+    warehouse: Warehouse, settings: Settings, records: RunRecords
 ) -> int:
     """Removes Dagster's records of old partitions that the warehouse no longer has.
 
@@ -70,20 +68,17 @@ def remove_records_of_removed_partitions(
     Args:
         warehouse: of the home.
         settings: how many days are kept.
-        instance: of the home. If its event log is not the platform's, nothing is removed.
+        records: Dagster's, of the home.
 
     Returns:
         The number of partitions whose records were removed.
     """
-    events, removed = instance.event_log_storage, 0
-    if not isinstance(events, HomeEvents):
-        return 0
+    removed = 0
     for table, oldest in (_oldest_days(warehouse, settings) | _oldest_tiles(warehouse)).items():
-        asset = dg.AssetKey([table.schema, table.name])
-        recorded = events.get_materialized_partitions(asset) - {*warehouse.partitions(table)}
+        recorded = records.partitions(table) - {*warehouse.partitions(table)}
         gone = sorted(key for key in recorded if as_date(key) < oldest)
         if gone:
-            events.wipe_asset_partitions(asset, gone)
+            records.remove_partitions(table, gone)
         removed += len(gone)
     return removed
 

@@ -6,20 +6,14 @@ import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 
-import dagster as dg
-
 from batch_predictions.features.tiles.tile_retention import remove_old_tiles
 from batch_predictions.inference.cleanup import remove_old_partitions
-from batch_predictions.inference.dagster.io_manager import unfinished_runs
 from batch_predictions.models.model_store import ModelStore
+from batch_predictions.operations.records import RUNS_AT_ONCE, RunRecords
 from batch_predictions.operations.retention.model_retention import remove_old_models
 from batch_predictions.operations.retention.partition_retention import (
     remove_old_partitions_of_tables,
     remove_records_of_removed_partitions,
-)
-from batch_predictions.orchestration.dagster_internals.run_retention import (
-    RUNS_AT_ONCE,
-    remove_old_runs,
 )
 from batch_predictions.serving.store.pointer import all_releases
 from batch_predictions.serving.store.store import Store
@@ -55,7 +49,7 @@ class PruneResult:
 
 def prune(
     settings: Settings,
-    instance: dg.DagsterInstance,
+    records: RunRecords,
     now: float | None = None,
     *,
     all_runs: bool = False,
@@ -64,29 +58,29 @@ def prune(
 
     Args:
         settings: of the home.
-        instance: the home's Dagster instance.
+        records: Dagster's, of the home.
         now: seconds since the epoch; None: the present.
         all_runs: whether all old runs are removed; else the oldest hundred, which bounds the time
             that a night spends.
     """
     now = time.time() if now is None else now
     keep_days = settings.retention.run_days
-    runs = removed = remove_old_runs(instance, keep_days, now)
+    runs = removed = records.remove_old_runs(keep_days, now)
     while all_runs and removed == RUNS_AT_ONCE:
-        removed = remove_old_runs(instance, keep_days, now)
+        removed = records.remove_old_runs(keep_days, now)
         runs += removed
     partitions = remove_old_partitions(
         settings.home / "inference",
         settings.inference.keep_days,
         now,
         settings.inference.keep_partitions,
-        unfinished_runs(instance),
+        records.unfinished_runs(),
     )
     warehouse = Warehouse.of(settings)
     table_partitions = remove_old_partitions_of_tables(warehouse, settings, now)
     tiles = remove_old_tiles(warehouse, now)
     # After the partitions: if this process is killed between, the next one finds the records.
-    remove_records_of_removed_partitions(warehouse, settings, instance)
+    remove_records_of_removed_partitions(warehouse, settings, records)
     return PruneResult(
         runs,
         remove_old_models(
@@ -111,18 +105,16 @@ def _released_versions(settings: Settings) -> set[str]:
     }
 
 
-def prune_after_run(
-    settings: Settings, instance: dg.DagsterInstance, log: Callable[[str], None]
-) -> None:
+def prune_after_run(settings: Settings, records: RunRecords, log: Callable[[str], None]) -> None:
     """Prunes at the end of a run and logs the result or the error, which ends no run.
 
     Args:
         settings: of the home.
-        instance: the home's Dagster instance.
+        records: Dagster's, of the home.
         log: takes a line of text.
     """
     try:
-        removed = prune(settings, instance)
+        removed = prune(settings, records)
     except Exception as error:
         log(f"old runs and models were not removed: {type(error).__name__}: {error}")
         return

@@ -1,4 +1,7 @@
-"""Captures the output of steps for Dagster's records, in processes that a Ctrl-C spares."""
+"""Captures the output of steps for Dagster's records, in processes that a Ctrl-C spares.
+
+Without it a Ctrl-C ends the processes that capture, which print tracebacks.
+"""
 
 from __future__ import annotations
 

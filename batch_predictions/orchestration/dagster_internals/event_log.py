@@ -3,6 +3,7 @@
 Dagster's own storage opens a database, and syncs it, two to four times per event: a first ingest
 of a year took half a minute before its first step. This one keeps connections open, and writes the
 events of a range of partitions in one transaction. `recorded_events` says what is left out.
+Without it Dagster's own storage is used, which reads and writes the same files.
 """
 
 from __future__ import annotations
@@ -29,8 +30,6 @@ MAX_OPEN_DATABASES = 4
 """That of all runs' asset events and those of the newest runs, one database for each run."""
 BUSY_SECONDS = 30
 """How long a statement waits for another process."""
-BATCH_VARIABLE, BATCH_EVENTS = "DAGSTER_EVENT_BATCH_SIZE", "1000"
-"""Dagster's variable that lets it store events in batches."""
 
 
 def dagster_folder() -> Path:

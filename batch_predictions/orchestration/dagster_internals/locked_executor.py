@@ -1,4 +1,7 @@
-"""An executor that keeps runs of the UI and commands that need the home alone apart."""
+"""An executor that keeps runs of the UI and commands that need the home alone apart.
+
+Without it an erasure, a repair or a pruning may run beside a run of the UI.
+"""
 
 from __future__ import annotations
 

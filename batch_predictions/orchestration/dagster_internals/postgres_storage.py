@@ -1,7 +1,7 @@
 """Dagster's records of a home in PostgreSQL, in Dagster's own tables.
 
 Dagster's own storages open a connection for every statement. These keep two open, and the event log
-records no repetitions and no passwords.
+records no repetitions and no passwords. Without it Dagster's own are used.
 """
 
 from __future__ import annotations

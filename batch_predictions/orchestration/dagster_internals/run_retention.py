@@ -3,6 +3,7 @@
 `DagsterInstance.delete_run` would remove the materializations of a run too, and the UI would show
 its partitions as missing. Of an old run the newest materialization of every partition stays,
 without previews, plots and lineage of columns, and so does the newest result of every asset check.
+Without it old runs stay.
 """
 
 from __future__ import annotations
@@ -13,7 +14,14 @@ from pathlib import Path
 from typing import Any
 
 import dagster as dg
-from dagster import DagsterEventType, EventLogEntry, RunRecord, RunsFilter
+from dagster import (
+    DagsterEventType,
+    EventLogEntry,
+    RunRecord,
+    RunsFilter,
+    deserialize_value,
+    serialize_value,
+)
 from dagster._core.storage.asset_check_execution_record import AssetCheckExecutionRecordStatus
 from dagster._core.storage.dagster_run import FINISHED_STATUSES
 from dagster._core.storage.event_log import SqliteEventLogStorage
@@ -23,13 +31,11 @@ from dagster._core.storage.event_log.schema import SqlEventLogStorageTable as Ev
 from dagster._core.storage.event_log.sql_event_log import SqlEventLogStorage
 from dagster._core.storage.runs.schema import RunsTable, RunTagsTable, SnapshotsTable
 from dagster._core.storage.runs.sql_run_storage import SqlRunStorage
-from dagster_shared.serdes import deserialize_value, serialize_value
 from sqlalchemy import Connection, and_, delete, func, select, update
 
+from batch_predictions.operations.records import RUNS_AT_ONCE
 from batch_predictions.orchestration.dagster_internals.event_log import HomeEventLogStorage
 
-RUNS_AT_ONCE = 100
-"""Most runs that one call removes."""
 _SHOWN_OF_NEW_RUNS = (dg.MarkdownMetadataValue, dg.TableColumnLineageMetadataValue)
 """Metadata that takes most of the bytes, and that people look at on new partitions."""
 _EVALUATED = [

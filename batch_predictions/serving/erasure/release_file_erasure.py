@@ -14,8 +14,10 @@ from batch_predictions.serving.erasure.store_erasure import (
     erase_users,
     purge_free_pages,
 )
+from batch_predictions.serving.release_files.destinations import scratch_folder
 from batch_predictions.serving.release_files.export import hash_and_fsync, place_export
 from batch_predictions.serving.release_files.folder import (
+    FILE_SUFFIX,
     NUMBER_STEP,
     ReleaseFileError,
     ReleaseFileManifest,
@@ -28,12 +30,38 @@ from batch_predictions.serving.release_files.folder import (
     remove_export,
     verify_bytes,
 )
-from batch_predictions.serving.store.store import (
-    CURRENT,
-    ITEMS,
-    RELEASES,
-    USERS,
-)
+from batch_predictions.serving.release_files.parquet_export import remove_parquet_exports
+from batch_predictions.serving.release_files.remote import RemoteFolder, local_folder
+from batch_predictions.serving.store.store import CURRENT, ITEMS, RELEASES, USERS
+from batch_predictions.settings import Settings
+
+
+def erase_from_location(settings: Settings, location: str, keys: ErasedKeys) -> int:
+    """Removes users from the release files of a folder or an object store; see `erase_from_folder`.
+
+    Returns:
+        The number of files that were replaced or removed.
+    """
+    folder = local_folder(location)
+    if folder is not None:
+        return erase_from_folder(folder, keys) + remove_parquet_exports(folder)
+    remote = RemoteFolder(location)
+    with scratch_folder(settings) as scratch:
+        copies = Path(scratch)
+        remote.remove_incomplete()
+        before, names = remote.manifest_names(), remote.names()
+        for name in before:
+            remote.download_object(name, copies / name)
+            file = Path(name).with_suffix(FILE_SUFFIX).name
+            if file in names:
+                remote.download_object(file, copies / file)
+        changed = erase_from_folder(copies, keys)
+        after = {path.name for path in list_manifests(copies)}
+        for name in sorted(after - set(before), reverse=True):
+            remote.upload_export(copies / name)
+        for name in (name for name in before if name not in after):
+            remote.remove_export(name)
+    return changed + remote.remove_parquet_exports()
 
 
 def erase_from_folder(folder: Path, keys: ErasedKeys) -> int:

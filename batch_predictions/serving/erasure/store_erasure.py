@@ -15,14 +15,8 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from batch_predictions.core.database import (
-    open_engine,
-    sqlite_file,
-)
-from batch_predictions.serving.store.store import (
-    CURRENT,
-    RELEASES,
-)
+from batch_predictions.core.database import open_engine, sqlite_file
+from batch_predictions.serving.store.store import CURRENT, RELEASES
 from batch_predictions.settings import Settings
 from batch_predictions.sources.posted_rows.posted_pruning import count_erased
 from batch_predictions.sources.posted_rows.posted_schema import (

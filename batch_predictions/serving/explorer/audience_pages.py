@@ -13,10 +13,7 @@ from batch_predictions.serving.explorer.reads import complete_rows, read_titles
 from batch_predictions.serving.explorer.rendering import PREFIX, page
 from batch_predictions.serving.http.current_release import CurrentRelease
 from batch_predictions.serving.http.pages import read_page
-from batch_predictions.serving.http.query_parameters import (
-    CampaignId,
-    PageToken,
-)
+from batch_predictions.serving.http.query_parameters import CampaignId, PageToken
 from batch_predictions.serving.http.routes.audience_routes import no_audience
 from batch_predictions.serving.http.service import PredictionService
 from batch_predictions.serving.store.snapshot import ServedRelease

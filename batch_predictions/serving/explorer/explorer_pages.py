@@ -37,18 +37,10 @@ from batch_predictions.serving.http.query_parameters import (
     UserId,
 )
 from batch_predictions.serving.http.recommendation_answers import ListRequest
-from batch_predictions.serving.http.routes.user_routes import (
-    UserRows,
-    read_user,
-)
+from batch_predictions.serving.http.routes.user_routes import UserRows, read_user
 from batch_predictions.serving.http.service import PredictionService
 from batch_predictions.serving.lookup import Lookup
-from batch_predictions.tables import (
-    CHURN_SCORES,
-    PROMOTION_AUDIENCE,
-    RETENTION_AUDIENCE,
-    TABLES,
-)
+from batch_predictions.tables import CHURN_SCORES, PROMOTION_AUDIENCE, RETENTION_AUDIENCE, TABLES
 from batch_predictions.tables.release_tables import CONTEXT_TABLES
 
 LIST_ITEMS = 20

@@ -9,10 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from batch_predictions.serving.http import answer_examples
 from batch_predictions.serving.http.context_models import Attributes, HistoryItem, Quote
-from batch_predictions.serving.http.query_parameters import (
-    Id,
-    Text,
-)
+from batch_predictions.serving.http.query_parameters import Id, Text
 from batch_predictions.serving.http.recommendation_answers import (
     DEFAULT_K,
     MAX_FILTER_VALUES,

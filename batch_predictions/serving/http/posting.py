@@ -14,11 +14,7 @@ from batch_predictions.serving.http.problems import ERASED, WRONG_REQUEST, Probl
 from batch_predictions.serving.http.recommendation_answers import release_id_of
 from batch_predictions.serving.lookup.lookup_source import SourceIds
 from batch_predictions.settings import Settings
-from batch_predictions.tables.segments import (
-    AGE_BRACKETS,
-    ATTRIBUTES,
-    known,
-)
+from batch_predictions.tables.segments import AGE_BRACKETS, ATTRIBUTES, known
 
 MAX_AHEAD = dt.timedelta(minutes=5)
 """How far clocks of clients may be ahead."""

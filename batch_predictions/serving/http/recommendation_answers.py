@@ -11,10 +11,7 @@ from typing import Any, NamedTuple
 import orjson
 
 from batch_predictions.serving.http.current_release import BoundedCache, CurrentRelease
-from batch_predictions.serving.http.experiment_buckets import (
-    FALLBACK,
-    Experiments,
-)
+from batch_predictions.serving.http.experiment_buckets import FALLBACK, Experiments
 from batch_predictions.serving.lookup.ranked import (
     MAX_LIST_ITEMS,
     ListReader,

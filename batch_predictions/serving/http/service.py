@@ -24,24 +24,14 @@ from batch_predictions.serving.http.recommendation_answers import (
 )
 from batch_predictions.serving.http.service_metrics import Metrics
 from batch_predictions.serving.lookup import Lookup
-from batch_predictions.serving.lookup.lookup_source import (
-    LookupSource,
-    SnapshotSource,
-    SourceIds,
-)
-from batch_predictions.serving.release_files.release_source import (
-    FolderStatus,
-    ReleaseFiles,
-)
+from batch_predictions.serving.lookup.lookup_source import LookupSource, SnapshotSource, SourceIds
+from batch_predictions.serving.release_files.release_source import FolderStatus, ReleaseFiles
 from batch_predictions.serving.release_files.remote import RemoteFolder, local_folder
 from batch_predictions.serving.store.snapshot import ReadStore, RunStatement, ServedRelease
 from batch_predictions.serving.store.store import store_url
 from batch_predictions.settings import Settings
 from batch_predictions.sources.posted_rows.posted_schema import posted_url
-from batch_predictions.sources.posted_rows.sign_ups_of_today import (
-    PostedUsers,
-    timezone_of,
-)
+from batch_predictions.sources.posted_rows.sign_ups_of_today import PostedUsers, timezone_of
 from batch_predictions.sources.posted_rows.writer import PostedRowsWriter
 
 T = TypeVar("T")

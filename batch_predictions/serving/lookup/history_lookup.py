@@ -9,10 +9,7 @@ import sqlalchemy as sa
 from batch_predictions.serving.lookup.rows import read_table_rows
 from batch_predictions.serving.store.snapshot import ServedRelease
 from batch_predictions.serving.store.store import ITEMS
-from batch_predictions.tables.release_tables import (
-    REVIEW_QUOTES,
-    USER_HISTORY,
-)
+from batch_predictions.tables.release_tables import REVIEW_QUOTES, USER_HISTORY
 
 HISTORY, QUOTES = USER_HISTORY.name, REVIEW_QUOTES.name
 _QUOTE_COLUMNS = ("review_id", "text", "rating", "sentiment", "written_on", "simulated")

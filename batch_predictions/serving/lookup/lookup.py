@@ -15,11 +15,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import sqlalchemy as sa
 
-from batch_predictions.serving.lookup.lookup_source import (
-    LookupSource,
-    SnapshotSource,
-    SourceIds,
-)
+from batch_predictions.serving.lookup.lookup_source import LookupSource, SnapshotSource, SourceIds
 from batch_predictions.serving.lookup.ranked import (
     ListReader,
     NotPublishedError,

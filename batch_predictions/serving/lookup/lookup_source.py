@@ -9,10 +9,7 @@ from typing import Any, Protocol, TypeVar
 
 import sqlalchemy as sa
 
-from batch_predictions.serving.store.pointer import (
-    Release,
-    all_releases,
-)
+from batch_predictions.serving.store.pointer import Release, all_releases
 from batch_predictions.serving.store.snapshot import RunStatement, ServedRelease, execute
 from batch_predictions.settings import IdRule, Settings
 

@@ -38,11 +38,7 @@ from batch_predictions.tables import (
     REVIEWS,
     Table,
 )
-from batch_predictions.tables.release_tables import (
-    CONTEXT_TABLES,
-    REVIEW_QUOTES,
-    USER_HISTORY,
-)
+from batch_predictions.tables.release_tables import CONTEXT_TABLES, REVIEW_QUOTES, USER_HISTORY
 from batch_predictions.warehouse import Warehouse, scratch_dir
 from batch_predictions.warehouse.content_hashes import content_hashes
 

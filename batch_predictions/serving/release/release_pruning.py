@@ -12,18 +12,8 @@ from collections.abc import Collection
 import sqlalchemy as sa
 
 from batch_predictions.serving.release.publisher_liveness import is_dead
-from batch_predictions.serving.store.pointer import (
-    Release,
-    all_releases,
-    predecessor,
-    read_pointer,
-)
-from batch_predictions.serving.store.store import (
-    ITEMS,
-    RELEASES,
-    USERS,
-    Store,
-)
+from batch_predictions.serving.store.pointer import Release, all_releases, predecessor, read_pointer
+from batch_predictions.serving.store.store import ITEMS, RELEASES, USERS, Store
 
 CHUNK_ROWS = 50_000
 

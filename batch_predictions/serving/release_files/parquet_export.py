@@ -28,10 +28,7 @@ from batch_predictions.serving.release_files.export import (
     require_rows,
     tables_of,
 )
-from batch_predictions.serving.release_files.folder import (
-    DRAFT_PREFIX,
-    exclusive_folder,
-)
+from batch_predictions.serving.release_files.folder import DRAFT_PREFIX, exclusive_folder
 from batch_predictions.serving.store.snapshot import ReadStore, ServedRelease
 
 MANIFEST_NAME = "manifest.json"

@@ -32,10 +32,7 @@ from batch_predictions.serving.http.problems import (
     fault,
     problem_of,
 )
-from batch_predictions.serving.http.request_gate import (
-    App,
-    Gate,
-)
+from batch_predictions.serving.http.request_gate import App, Gate
 from batch_predictions.serving.http.routes import (
     audience_routes,
     erasure_routes,
@@ -50,13 +47,10 @@ from batch_predictions.serving.http.routes import (
 )
 from batch_predictions.serving.http.service import PredictionService
 from batch_predictions.serving.server.list_route import ListRoute
-from batch_predictions.serving.server.openapi import (
-    DESCRIPTION,
-    TAGS,
-    describe,
-)
+from batch_predictions.serving.server.openapi import DESCRIPTION, TAGS, describe
 from batch_predictions.serving.store.pointer import ReleaseError
 from batch_predictions.settings import Settings
+from batch_predictions.sources.posted_rows.writer import WritesBusyError, WritesUnavailableError
 
 API_VERSION = "1"
 SWITCH_SECONDS = 0.0005
@@ -133,7 +127,15 @@ def make_api(service: PredictionService) -> FastAPI:
         api.include_router(explorer.make_router(service))
     api.add_exception_handler(RequestValidationError, _answer_invalid)
     api.add_exception_handler(HTTPException, _answer_http_error)
-    for kind in (ProblemError, ReleaseError, StoreError, sa.exc.SQLAlchemyError, sqlite3.Error):
+    for kind in (
+        ProblemError,
+        WritesBusyError,
+        WritesUnavailableError,
+        ReleaseError,
+        StoreError,
+        sa.exc.SQLAlchemyError,
+        sqlite3.Error,
+    ):
         api.add_exception_handler(kind, _answer_error)
     # Starlette raises the error again after this answer; the gate logs it.
     api.add_exception_handler(Exception, _answer_error)

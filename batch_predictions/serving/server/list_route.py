@@ -18,14 +18,7 @@ from batch_predictions.serving.http.recommendation_answers import (
     ListRequest,
     ReadyAnswer,
 )
-from batch_predictions.serving.http.request_gate import (
-    HEADERS,
-    ROUTE,
-    App,
-    Receive,
-    Scope,
-    Send,
-)
+from batch_predictions.serving.http.request_gate import HEADERS, ROUTE, App, Receive, Scope, Send
 from batch_predictions.serving.http.service import PredictionService
 from batch_predictions.tables.ids import id_problem
 from batch_predictions.tables.segments import ATTRIBUTES

@@ -10,10 +10,7 @@ import pyarrow as pa
 import sqlalchemy as sa
 
 from batch_predictions.serving.store.pointer import ReleaseError
-from batch_predictions.serving.store.release_contents import (
-    ReleaseContents,
-    ReleasePartition,
-)
+from batch_predictions.serving.store.release_contents import ReleaseContents, ReleasePartition
 from batch_predictions.serving.store.store import (
     ITEMS,
     RELEASES,

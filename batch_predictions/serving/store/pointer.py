@@ -14,10 +14,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from batch_predictions.core.database import insert_into
-from batch_predictions.serving.store.store import (
-    CURRENT,
-    RELEASES,
-)
+from batch_predictions.serving.store.store import CURRENT, RELEASES
 
 
 class ReleaseError(RuntimeError):

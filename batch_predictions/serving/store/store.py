@@ -21,10 +21,7 @@ from batch_predictions.core.database import (
     use_wal,
 )
 from batch_predictions.core.database_url import location_of
-from batch_predictions.core.read_only import (
-    StoreError,
-    leave_for_readers,
-)
+from batch_predictions.core.read_only import StoreError, leave_for_readers
 from batch_predictions.settings import Settings
 from batch_predictions.tables import Table
 

@@ -42,10 +42,7 @@ from batch_predictions.sources.files.patterns import (
     validate_patterns,
 )
 from batch_predictions.sources.rows.file_rows import FileRows
-from batch_predictions.sources.rows.fingerprints import (
-    hash_json,
-    reading_settings,
-)
+from batch_predictions.sources.rows.fingerprints import hash_json, reading_settings
 from batch_predictions.sources.rows.row_filters import validate_conditions
 from batch_predictions.sources.rows.row_groups import (
     Interpretation,
@@ -53,10 +50,7 @@ from batch_predictions.sources.rows.row_groups import (
     group_rows_sql,
     interpret_rows,
 )
-from batch_predictions.sources.rows.spans import (
-    LaterRows,
-    sum_later_rows,
-)
+from batch_predictions.sources.rows.spans import LaterRows, sum_later_rows
 from batch_predictions.sources.validation.column_formats import validate_formats
 from batch_predictions.sources.validation.column_mapping import validate_mapping
 from batch_predictions.sources.validation.value_maps import validate_values

@@ -24,10 +24,7 @@ from batch_predictions.sources.files.parquet_files import verify_row_count
 from batch_predictions.sources.rows.daily_rows import dated_rows_sql
 from batch_predictions.sources.rows.file_rows import FILE_NAME, LINE_TEXT
 from batch_predictions.sources.rows.fingerprints import hash_json
-from batch_predictions.sources.rows.memory_database import (
-    as_source_errors,
-    connect_memory,
-)
+from batch_predictions.sources.rows.memory_database import as_source_errors, connect_memory
 from batch_predictions.sources.rows.row_groups import Interpretation, RowGroup, interpret_rows
 from batch_predictions.sources.validation.plausible_days import last_plausible_day
 from batch_predictions.sources.validation.timestamps import DayRules

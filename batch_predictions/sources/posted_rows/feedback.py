@@ -13,15 +13,9 @@ from zoneinfo import ZoneInfo
 import duckdb
 
 from batch_predictions.sources.base import Source, SourceError
-from batch_predictions.sources.posted_rows.reader import (
-    PostedRows,
-    day_bounds,
-)
+from batch_predictions.sources.posted_rows.reader import PostedRows, day_bounds
 from batch_predictions.sources.rows.ingest_log import read_ingest_log
-from batch_predictions.sources.rows.spans import (
-    LaterRows,
-    Span,
-)
+from batch_predictions.sources.rows.spans import LaterRows, Span
 from batch_predictions.sources.validation.row_checks import ValidatedRows, validate_rows
 from batch_predictions.tables import FEEDBACK, Table
 from batch_predictions.tables.partitions import days_between

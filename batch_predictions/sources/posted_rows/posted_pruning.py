@@ -22,11 +22,7 @@ from batch_predictions.sources.posted_rows.posted_schema import (
     POSTED_PRUNED,
     POSTED_USERS,
 )
-from batch_predictions.sources.posted_rows.reader import (
-    BUSY_SECONDS,
-    between,
-    event_state_of,
-)
+from batch_predictions.sources.posted_rows.reader import BUSY_SECONDS, between, event_state_of
 
 CHUNK_ROWS = 5_000
 """Rows of a transaction: posts wait for it for some milliseconds."""

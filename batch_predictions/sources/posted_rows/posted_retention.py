@@ -12,14 +12,8 @@ from batch_predictions.settings import Settings
 from batch_predictions.sources.posted_rows.feedback import FeedbackSource
 from batch_predictions.sources.posted_rows.posted_pruning import PostedRowsPruner
 from batch_predictions.sources.posted_rows.posted_schema import posted_url
-from batch_predictions.sources.posted_rows.reader import (
-    PostedRows,
-    day_bounds,
-)
-from batch_predictions.sources.rows.ingest_log import (
-    IngestLogEntry,
-    read_ingest_log,
-)
+from batch_predictions.sources.posted_rows.reader import PostedRows, day_bounds
+from batch_predictions.sources.rows.ingest_log import IngestLogEntry, read_ingest_log
 from batch_predictions.tables import FEEDBACK, QUARANTINE
 from batch_predictions.warehouse import Warehouse, as_date
 

@@ -13,24 +13,13 @@ from zoneinfo import ZoneInfo
 
 import sqlalchemy as sa
 
-from batch_predictions.core.database import (
-    connect,
-    open_engine,
-    sqlite_file,
-)
+from batch_predictions.core.database import connect, open_engine, sqlite_file
 from batch_predictions.core.home import HomeError, read_state
 from batch_predictions.core.read_only import StoreError
 from batch_predictions.settings import Settings
-from batch_predictions.sources.posted_rows.posted_schema import (
-    POSTED_USERS,
-    posted_url,
-)
+from batch_predictions.sources.posted_rows.posted_schema import POSTED_USERS, posted_url
 from batch_predictions.sources.posted_rows.reader import day_bounds
-from batch_predictions.tables.segments import (
-    ATTRIBUTES,
-    UNKNOWN,
-    known,
-)
+from batch_predictions.tables.segments import ATTRIBUTES, UNKNOWN, known
 
 LOG_SECONDS = 60.0
 PAUSE_SECONDS = 1.0

@@ -14,19 +14,9 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from batch_predictions.core.database import (
-    connect,
-    insert_into,
-    open_engine,
-    sqlite_file,
-    use_wal,
-)
+from batch_predictions.core.database import connect, insert_into, open_engine, sqlite_file, use_wal
 from batch_predictions.core.read_only import leave_for_readers
-from batch_predictions.serving.http.problems import WRITES_BUSY, WRITES_UNAVAILABLE, ProblemError
-from batch_predictions.sources.posted_rows.posted_schema import (
-    METADATA,
-    POSTED_EVENTS,
-)
+from batch_predictions.sources.posted_rows.posted_schema import METADATA, POSTED_EVENTS
 
 MAX_GROUP_ROWS = 5_000
 """Rows of one transaction, so that those of other workers wait for a few milliseconds only."""
@@ -34,6 +24,14 @@ MAX_WAITING_ROWS = 50_000
 """Rows that wait for the database at most; further posts are refused until some are written."""
 _SCHEMA_LOCK = 7205759404
 _log = logging.getLogger(__name__)
+
+
+class WritesBusyError(Exception):
+    """Too many rows wait to be written."""
+
+
+class WritesUnavailableError(Exception):
+    """The database of posted rows cannot be written."""
 
 
 @dataclass(frozen=True)
@@ -83,17 +81,16 @@ class PostedRowsWriter:
             The number of rows that are new.
 
         Raises:
-            ProblemError: the database cannot be written, or too many rows wait for it: the client
-                sends the same rows again later.
+            WritesUnavailableError: the database cannot be written.
+            WritesBusyError: too many rows wait for it. With both the client sends the same rows
+                again later.
         """
         if not rows:
             return 0
         post = _Post(table, rows)
         with self._lock:
             if self._is_closed or self._waiting_rows + len(rows) > MAX_WAITING_ROWS:
-                raise ProblemError(
-                    WRITES_BUSY, "Too many rows wait to be written.", {"retry-after": "1"}
-                )
+                raise WritesBusyError
             self._waiting_rows += len(rows)
             if self._thread is None:
                 self._thread = threading.Thread(target=self._work, name="write", daemon=True)
@@ -163,12 +160,7 @@ class PostedRowsWriter:
     def _fail(self, group: Sequence[_Post], error: Exception) -> None:
         self._log_error(error)
         for post in group:
-            problem = ProblemError(
-                WRITES_UNAVAILABLE,
-                "Nothing of this request was stored.",
-                {"retry-after": "5"},
-            )
-            post.written.set_exception(problem)
+            post.written.set_exception(WritesUnavailableError())
 
     def _open(self) -> sa.Engine:
         """The engine, whose database has the tables.

@@ -16,10 +16,7 @@ from batch_predictions.sources.validation.column_rules import (
     column_rules,
     unread_column,
 )
-from batch_predictions.sources.validation.event_types import (
-    UNKNOWN,
-    UNTYPED,
-)
+from batch_predictions.sources.validation.event_types import UNKNOWN, UNTYPED
 from batch_predictions.tables import Table
 from batch_predictions.warehouse.sql_literals import quote_identifier, quote_literal
 

@@ -24,10 +24,7 @@ from batch_predictions.cli.benchmark.forecast import (
     summarise_metrics,
 )
 from batch_predictions.cli.command_line import make_app
-from batch_predictions.models.demand.data.panel import (
-    Doubles,
-    Panel,
-)
+from batch_predictions.models.demand.data.panel import Doubles, Panel
 from batch_predictions.models.demand.forecasters.smoothing import Naive2
 from batch_predictions.settings import SettingsError
 from batch_predictions_tests.worlds.demand import random_walks

@@ -11,11 +11,7 @@ from typer.testing import CliRunner
 
 from batch_predictions.cli import command_line as cli_app
 from batch_predictions.cli.command_line import make_app
-from batch_predictions.cli.console.command import (
-    CommandGroup,
-    build_app,
-    command,
-)
+from batch_predictions.cli.console.command import CommandGroup, build_app, command
 from batch_predictions.tables import discovery
 
 

@@ -23,18 +23,12 @@ from batch_predictions.cli.console.errors import (
 )
 from batch_predictions.core.home import HomeError, read_state, state_path
 from batch_predictions.core.home_lock import HomeBusyError
-from batch_predictions.core.read_only import (
-    StoreError,
-    StoreUnreachableError,
-)
+from batch_predictions.core.read_only import StoreError, StoreUnreachableError
 from batch_predictions.models.model_store import ModelError
 from batch_predictions.orchestration.job_runner import RunError
 from batch_predictions.settings import SettingsError
-from batch_predictions.sources import SourceError
-from batch_predictions.sources.posted_rows.reader import (
-    PostedRowsError,
-    PostedRowsUnreachableError,
-)
+from batch_predictions.sources.base import SourceError
+from batch_predictions.sources.posted_rows.reader import PostedRowsError, PostedRowsUnreachableError
 from batch_predictions.sources.rows.ingest_log import read_ingest_log
 from batch_predictions.tables import INTERACTIONS
 

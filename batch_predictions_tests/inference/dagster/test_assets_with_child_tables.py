@@ -14,10 +14,7 @@ from batch_predictions.inference.dagster.assets import GPU
 from batch_predictions.inference.scorer import ScorerContext
 from batch_predictions.inference.validation import Check
 from batch_predictions.orchestration.job_runner import JobRunner
-from batch_predictions.orchestration.jobs import (
-    AFTER_INGEST,
-    NIGHTLY,
-)
+from batch_predictions.orchestration.jobs import AFTER_INGEST, NIGHTLY
 from batch_predictions.settings import InferenceSettings, Settings
 from batch_predictions.tables import INTERACTIONS, TABLES, Table, columns, declare
 from batch_predictions.warehouse import Warehouse

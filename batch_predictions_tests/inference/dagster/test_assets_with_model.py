@@ -20,10 +20,7 @@ import pytest
 from batch_predictions.inference.base import BatchPrediction
 from batch_predictions.inference.scorer import ScorerContext
 from batch_predictions.inference.validation import Check
-from batch_predictions.models.model_store import (
-    Decision,
-    ModelStore,
-)
+from batch_predictions.models.model_store import Decision, ModelStore
 from batch_predictions.settings import InferenceSettings, Settings
 from batch_predictions.tables import TABLES, USER_SEGMENTS, Table, columns, declare
 from batch_predictions.tables.partitions import newest_ended_week

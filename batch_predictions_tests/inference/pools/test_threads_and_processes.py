@@ -16,10 +16,7 @@ from typing import Literal
 import pytest
 
 from batch_predictions.inference.pools import kind as kinds
-from batch_predictions.inference.pools.engine import (
-    ScoringError,
-    score,
-)
+from batch_predictions.inference.pools.engine import ScoringError, score
 from batch_predictions.inference.staging_manifest import StagingManifest
 from batch_predictions.settings import InferenceSettings
 from batch_predictions.tables import discovery

@@ -14,10 +14,7 @@ from scipy.sparse import csr_matrix
 from scipy.sparse import random as random_sparse
 
 from batch_predictions.inference.topk import Index
-from batch_predictions.inference.topk.array_types import (
-    Floats,
-    Positions,
-)
+from batch_predictions.inference.topk.array_types import Floats, Positions
 from batch_predictions.inference.topk.gpu import GPUCandidates
 
 ARITHMETICS = ["int8", "float32", "float16"]

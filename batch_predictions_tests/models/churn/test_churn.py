@@ -33,10 +33,7 @@ from batch_predictions.models.churn.churn_selection import (
 )
 from batch_predictions.models.churn.churn_training import EstimatorTrainer
 from batch_predictions.models.churn.data.churn_examples import Examples
-from batch_predictions.models.churn.data.churn_features import (
-    ALL_COLUMNS,
-    ChurnFeatures,
-)
+from batch_predictions.models.churn.data.churn_features import ALL_COLUMNS, ChurnFeatures
 from batch_predictions.models.churn.data.churn_windows import training_windows
 from batch_predictions.models.churn.estimators.churn_registry import (
     baseline_names,

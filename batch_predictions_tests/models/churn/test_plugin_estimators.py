@@ -9,10 +9,7 @@ import pytest
 
 from batch_predictions.models.churn.churn_metrics import AUC
 from batch_predictions.models.churn.churn_model import ChurnModel
-from batch_predictions.models.churn.churn_selection import (
-    ChurnTrainingConfig,
-    select_churn,
-)
+from batch_predictions.models.churn.churn_selection import ChurnTrainingConfig, select_churn
 from batch_predictions.models.churn.churn_training import EstimatorTrainer
 from batch_predictions.models.churn.estimators import churn_registry
 from batch_predictions.tables import discovery

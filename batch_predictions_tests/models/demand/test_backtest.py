@@ -22,16 +22,9 @@ from batch_predictions.models.demand.data.calendar import (
     steps_to_next,
     us_holidays,
 )
-from batch_predictions.models.demand.data.panel import (
-    Doubles,
-    Panel,
-)
+from batch_predictions.models.demand.data.panel import Doubles, Panel
 from batch_predictions.models.demand.demand_evaluation import evaluate_candidates
-from batch_predictions.models.demand.demand_selection import (
-    BacktestConfig,
-    decide,
-    select,
-)
+from batch_predictions.models.demand.demand_selection import BacktestConfig, decide, select
 from batch_predictions.models.demand.forecasters.baselines import Mean28, SeasonalNaive
 from batch_predictions_tests.worlds.demand import daily_panel, promotion_panel
 

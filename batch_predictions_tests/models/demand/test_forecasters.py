@@ -17,10 +17,7 @@ from batch_predictions.models.demand.forecasters.baselines import (
     Mean28Params,
     SeasonalNaive,
 )
-from batch_predictions.models.demand.forecasters.ensembles import (
-    PerSeriesSelector,
-    SelectorParams,
-)
+from batch_predictions.models.demand.forecasters.ensembles import PerSeriesSelector, SelectorParams
 from batch_predictions.models.demand.forecasters.linear_regression import (
     LinearPromotions,
     LinearRegression,

@@ -11,10 +11,7 @@ import pytest
 
 from batch_predictions.models.demographic.count_adjustment import NO_ADJUSTMENT, CountAdjustment
 from batch_predictions.models.demographic.demographic_model import DemographicModel
-from batch_predictions.models.demographic.demographic_segments import (
-    SegmentUsers,
-    list_segments,
-)
+from batch_predictions.models.demographic.demographic_segments import SegmentUsers, list_segments
 from batch_predictions.models.demographic.design import DemographicDesign
 from batch_predictions.models.demographic.ridge import RidgeAdjustment
 from batch_predictions.models.demographic.ridge_fit import RidgeFit

@@ -30,10 +30,7 @@ from batch_predictions.models.demographic.demographic_selection import (
     _passes,
     select_demographic,
 )
-from batch_predictions.models.demographic.demographic_statistics import (
-    Candidate,
-    SegmentStatistics,
-)
+from batch_predictions.models.demographic.demographic_statistics import Candidate, SegmentStatistics
 from batch_predictions.models.demographic.ridge_fit import RidgeFit
 from batch_predictions.models.recommender.data.interactions import Interactions
 from batch_predictions_tests.worlds.paths import MOVIELENS, ROOT

@@ -15,12 +15,7 @@ from batch_predictions.models.recommender.data.dense_scores import (
     inner_products,
 )
 from batch_predictions.models.recommender.data.histories import Histories
-from batch_predictions.models.recommender.kernels import (
-    heaps,
-    history_kernels,
-    products,
-    topk,
-)
+from batch_predictions.models.recommender.kernels import heaps, history_kernels, products, topk
 
 
 def make_scores(seed: int, rows: int, width: int, distinct: int) -> np.ndarray:

@@ -15,10 +15,7 @@ from batch_predictions.models.recommender.base import Recommender
 from batch_predictions.models.recommender.data.interactions import Interactions
 from batch_predictions.models.recommender.data.splits import Holdout, split_by_time
 from batch_predictions.models.recommender.generators.popularity import Popularity
-from batch_predictions.models.recommender.recommender_selection import (
-    COMBINED_CANDIDATES,
-    select,
-)
+from batch_predictions.models.recommender.recommender_selection import COMBINED_CANDIDATES, select
 from batch_predictions.models.recommender.training.config import TwoStageConfig
 from batch_predictions.models.recommender.training.ranking_evaluation import evaluate
 from batch_predictions.models.recommender.training.trainer import RankerTrainer

@@ -10,10 +10,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from batch_predictions.models.recommender.base import (
-    LinearRecommender,
-    override_params,
-)
+from batch_predictions.models.recommender.base import LinearRecommender, override_params
 from batch_predictions.models.recommender.data.histories import TRAITS, Histories
 from batch_predictions.models.recommender.data.interactions import Interactions
 from batch_predictions.models.recommender.data.item_features import ItemFeatures

@@ -22,10 +22,7 @@ from batch_predictions.models.sentiment.sentiment_candidates import (
     LINEAR_CANDIDATES,
     candidates_by_size,
 )
-from batch_predictions.models.sentiment.sentiment_metrics import (
-    EvaluatedClassifier,
-    macro_f1,
-)
+from batch_predictions.models.sentiment.sentiment_metrics import EvaluatedClassifier, macro_f1
 from batch_predictions.models.sentiment.sentiment_selection import (
     ClassifierComparison,
     SentimentSelection,

@@ -19,11 +19,7 @@ from batch_predictions.models.sentiment.language_selection import (
 )
 from batch_predictions.models.sentiment.models.base import ModelTraining
 from batch_predictions.models.sentiment.text.documents import Documents
-from batch_predictions.models.sentiment.text.labelled_reviews import (
-    CLASSES,
-    Reviews,
-    build_reviews,
-)
+from batch_predictions.models.sentiment.text.labelled_reviews import CLASSES, Reviews, build_reviews
 from batch_predictions.settings import SentimentSettings
 from batch_predictions_tests.worlds.encoders import write_transformer_folder
 

@@ -11,10 +11,7 @@ from batch_predictions.models.sentiment.classifier import Classifier
 from batch_predictions.models.sentiment.models import sentiment_registry
 from batch_predictions.models.sentiment.models.base import ModelTraining
 from batch_predictions.models.sentiment.sentiment_training import ClassifierTrainer
-from batch_predictions.models.sentiment.text.labelled_reviews import (
-    Reviews,
-    build_reviews,
-)
+from batch_predictions.models.sentiment.text.labelled_reviews import Reviews, build_reviews
 from batch_predictions.tables import discovery
 from batch_predictions_tests.worlds.plugin_packages import documented_module, load_package
 

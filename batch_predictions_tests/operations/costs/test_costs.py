@@ -14,21 +14,10 @@ from batch_predictions.cli.command_line import make_app
 from batch_predictions.core import process_records
 from batch_predictions.core.home_lock import processes_folder
 from batch_predictions.operations.costs.collect import collect_costs
-from batch_predictions.operations.costs.cost_report import (
-    cost_per_million,
-    plot_costs,
-    sum_costs,
-)
-from batch_predictions.operations.costs.usage import (
-    Usage,
-    peak_mib,
-    reset_peak,
-)
+from batch_predictions.operations.costs.cost_report import cost_per_million, plot_costs, sum_costs
+from batch_predictions.operations.costs.usage import Usage, peak_mib, reset_peak
 from batch_predictions.orchestration import instance as home_instance
-from batch_predictions.orchestration.cost_handler import (
-    FOLDER,
-    StepCost,
-)
+from batch_predictions.orchestration.cost_handler import FOLDER, StepCost
 from batch_predictions.settings import CostsSettings, Settings
 from batch_predictions.warehouse import Warehouse, as_date
 

@@ -18,15 +18,9 @@ import pytest
 from batch_predictions.core.erasures import read_erasures
 from batch_predictions.core.home import HomeError
 from batch_predictions.inference.results import write_result
-from batch_predictions.inference.staging_manifest import (
-    MANIFEST,
-    Shard,
-    StagingManifest,
-)
-from batch_predictions.operations.erasure.erase import (
-    erase_user,
-    finish_erasures,
-)
+from batch_predictions.inference.staging_manifest import MANIFEST, Shard, StagingManifest
+from batch_predictions.operations.erasure.erase import erase_user, finish_erasures
+from batch_predictions.orchestration.dagster_records import DagsterRecords
 from batch_predictions.serving.lookup import Lookup
 from batch_predictions.serving.release_files.destinations import export_current
 from batch_predictions.serving.release_files.folder import list_manifests, read_manifest
@@ -289,14 +283,14 @@ def test_nothing_is_left_of_a_user_and_nobody_else_is_touched(
 ) -> None:
     world = copy_of(template, tmp_path / "home")
     before = read_ingest_log(tmp_path / "home", INTERACTIONS).days[DAY.isoformat()]
-    summary = erase_user(world.settings, USER, NOW)
+    summary = erase_user(world.settings, DagsterRecords(world.settings), USER, NOW)
     assert (summary.users, summary.release_files, summary.notes) == (1, 2, [])
     assert_erased(world)
     after = read_ingest_log(tmp_path / "home", INTERACTIONS).days[DAY.isoformat()]
     assert (after.read, after.accepted) == (before.read, before.accepted - 3)
     erased = [r for r in rows_of(world, QUARANTINE) if r["reason"] == "erased" and not r["source"]]
     assert len([row for row in erased if row["table_name"] == "interactions"]) == 3
-    again = finish_erasures(world.settings, NOW)
+    again = finish_erasures(world.settings, DagsterRecords(world.settings), NOW)
     assert again.users == again.partitions == 0
     world.store.close()
 
@@ -341,7 +335,7 @@ def test_every_declared_table_is_erased_from(tmp_path: Path) -> None:
     planted = " ".join({*files_with(home, USER), *files_with(home, REVIEW)})
     missed = [t.qualified for t in holders if f"warehouse/{t.schema}/{t.name}/" not in planted]
     assert missed == [], "say in `row_with` how the table has ids"
-    erase_user(world.settings, USER, NOW)
+    erase_user(world.settings, DagsterRecords(world.settings), USER, NOW)
     assert files_with(home, USER) == []
     assert files_with(home, REVIEW) == []
     world.store.close()
@@ -352,7 +346,7 @@ def test_a_user_with_a_short_id_takes_no_other_ids_along(template: Path, tmp_pat
     tables = ("raw.users", "raw.reviews", "predictions.exclusions", "predictions.churn_scores")
     before = [rows_of(world, name) for name in tables]
     for nobody in ("1", "u", "spring", "a1", "r1", "all"):
-        erase_user(world.settings, nobody, NOW)
+        erase_user(world.settings, DagsterRecords(world.settings), nobody, NOW)
     assert [rows_of(world, name) for name in tables] == before
     assert len(rows_of(world, QUARANTINE)) == 4
     world.store.close()
@@ -368,7 +362,7 @@ def run_until(number: int, home: Path) -> None:
             os.kill(os.getpid(), signal.SIGKILL)
 
     sys.addaudithook(die)
-    erase_user(world.settings, USER, NOW)
+    erase_user(world.settings, DagsterRecords(world.settings), USER, NOW)
     os._exit(0)
 
 
@@ -387,9 +381,9 @@ def test_an_erasure_that_is_killed_is_continued(template: Path, tmp_path: Path) 
         if process.exitcode:
             kills += 1
             if read_erasures(home) is None:
-                erase_user(world.settings, USER, NOW)
+                erase_user(world.settings, DagsterRecords(world.settings), USER, NOW)
             else:
-                finish_erasures(world.settings, NOW)
+                finish_erasures(world.settings, DagsterRecords(world.settings), NOW)
         assert_erased(world)
         world.store.close()
         shutil.rmtree(home)
@@ -402,5 +396,5 @@ def test_a_record_that_cannot_be_read_is_an_error(tmp_path: Path) -> None:
     world = open_world(tmp_path / "home")
     (tmp_path / "home" / "erasures.json").write_text("{")
     with pytest.raises(HomeError, match="erasures"):
-        finish_erasures(world.settings, NOW)
+        finish_erasures(world.settings, DagsterRecords(world.settings), NOW)
     world.store.close()

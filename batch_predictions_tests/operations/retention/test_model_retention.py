@@ -8,11 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from batch_predictions.models.model_store import (
-    Decision,
-    ModelStore,
-    Verdict,
-)
+from batch_predictions.models.model_store import Decision, ModelStore, Verdict
 from batch_predictions.operations.retention.model_retention import remove_old_models
 from batch_predictions.settings import RetentionSettings, Settings
 from batch_predictions.tables import CHURN_SCORES

@@ -15,6 +15,7 @@ from batch_predictions.operations.retention.partition_retention import (
     remove_old_partitions_of_tables,
     remove_records_of_removed_partitions,
 )
+from batch_predictions.orchestration.dagster_records import DagsterRecords
 from batch_predictions.settings import RetentionSettings, Settings
 from batch_predictions.tables import (
     CHURN_SCORES,
@@ -105,10 +106,25 @@ def test_dagster_forgets_removed_partitions_alone(
                 ((NEWEST - dt.date.fromisoformat(key)).days for key in keys), reverse=True
             )
 
-        assert remove_records_of_removed_partitions(warehouse, settings, instance) == 2
+        assert (
+            remove_records_of_removed_partitions(
+                warehouse, settings, DagsterRecords(settings, instance)
+            )
+            == 2
+        )
         assert recorded(USER_SEGMENTS) == [60, 59, 30, 0]
         assert recorded(CHURN_SCORES) == [*recorded_ages]
-        assert remove_records_of_removed_partitions(warehouse, settings, instance) == 0
+        assert (
+            remove_records_of_removed_partitions(
+                warehouse, settings, DagsterRecords(settings, instance)
+            )
+            == 0
+        )
         assert remove_old_partitions_of_tables(warehouse, settings, time.time()) == 1
-        assert remove_records_of_removed_partitions(warehouse, settings, instance) == 1
+        assert (
+            remove_records_of_removed_partitions(
+                warehouse, settings, DagsterRecords(settings, instance)
+            )
+            == 1
+        )
         assert recorded(USER_SEGMENTS) == [59, 30, 0]

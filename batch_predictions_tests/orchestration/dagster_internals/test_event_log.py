@@ -19,12 +19,7 @@ from batch_predictions.tables import ITEM_STATE
 from batch_predictions.warehouse import Warehouse
 from batch_predictions_tests.worlds.home import PARTITIONS
 from batch_predictions_tests.worlds.postgres import empty_postgres, require_dagster_postgres
-from batch_predictions_tests.worlds.recorded_assets import (
-    DAYS,
-    ITEMS,
-    RecordedAssets,
-    home_dagster,
-)
+from batch_predictions_tests.worlds.recorded_assets import DAYS, ITEMS, RecordedAssets, home_dagster
 
 MATERIALIZATION = dg.DagsterEventType.ASSET_MATERIALIZATION
 

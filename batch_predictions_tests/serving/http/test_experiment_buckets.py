@@ -13,10 +13,7 @@ from batch_predictions.serving.http.experiment_buckets import Experiments
 from batch_predictions.settings import ExperimentSettings, ServingSettings, Settings
 from batch_predictions.sources.posted_rows.reader import PostedRows
 from batch_predictions.tables import TABLES, Table
-from batch_predictions.tables.base import (
-    columns,
-    declare,
-)
+from batch_predictions.tables.base import columns, declare
 from batch_predictions_tests.serving.http.test_writes import ALL_TIME
 from batch_predictions_tests.worlds.http_service import running_service
 from batch_predictions_tests.worlds.serving import DAY, open_world

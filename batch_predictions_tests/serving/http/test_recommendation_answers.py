@@ -12,11 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from batch_predictions.serving.http.recommendation_answers import (
-    ListRequest,
-    fill,
-    release_id_of,
-)
+from batch_predictions.serving.http.recommendation_answers import ListRequest, fill, release_id_of
 from batch_predictions.serving.http.request_gate import Gate
 from batch_predictions.serving.lookup import Lookup
 from batch_predictions.serving.lookup.ranked import RankedItem, RankedList

@@ -23,10 +23,7 @@ from batch_predictions.core.home import State, write_state
 from batch_predictions.serving.http import posting
 from batch_predictions.serving.lookup import Lookup
 from batch_predictions.settings import HttpSettings, IdRule, ServingSettings, Settings
-from batch_predictions.sources.posted_rows.posted_schema import (
-    POSTED_EVENTS,
-    posted_url,
-)
+from batch_predictions.sources.posted_rows.posted_schema import POSTED_EVENTS, posted_url
 from batch_predictions.sources.posted_rows.reader import PostedRows
 from batch_predictions_tests.worlds.http_service import Client, running_service, serve_process
 from batch_predictions_tests.worlds.postgres import empty_postgres

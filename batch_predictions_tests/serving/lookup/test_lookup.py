@@ -11,7 +11,7 @@ import pytest
 
 from batch_predictions.serving.lookup import Lookup, NoReleaseError, NotPublishedError
 from batch_predictions.serving.release.publish import publish
-from batch_predictions.serving.release.records import rollback
+from batch_predictions.serving.release.release_records import rollback
 from batch_predictions.serving.release.sign_ups import add_sign_ups
 from batch_predictions.settings import Settings
 from batch_predictions.tables import RECOMMENDATIONS

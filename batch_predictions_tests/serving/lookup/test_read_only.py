@@ -21,10 +21,7 @@ from batch_predictions.cli.command_line import make_app
 from batch_predictions.core.read_only import StoreError
 from batch_predictions.serving.lookup import Lookup
 from batch_predictions.serving.store.snapshot import ReadStore, ServedRelease
-from batch_predictions.serving.store.store import (
-    CURRENT,
-    store_url,
-)
+from batch_predictions.serving.store.store import CURRENT, store_url
 from batch_predictions.settings import Settings
 from batch_predictions_tests.worlds.postgres import empty_postgres
 from batch_predictions_tests.worlds.restricted import (

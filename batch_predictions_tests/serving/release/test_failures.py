@@ -11,18 +11,13 @@ import sqlalchemy as sa
 
 from batch_predictions.serving.release.publish import publish
 from batch_predictions.serving.release.publisher_liveness import register_publisher
-from batch_predictions.serving.release.records import releases, rollback
+from batch_predictions.serving.release.release_records import releases, rollback
 from batch_predictions.serving.release.sign_ups import add_sign_ups
 from batch_predictions.serving.store import copy_rows
 from batch_predictions.serving.store.pointer import ReleaseError
 from batch_predictions.serving.store.release_contents import read_release_contents
 from batch_predictions.serving.store.snapshot import ReadStore
-from batch_predictions.serving.store.store import (
-    ITEMS,
-    RELEASES,
-    USERS,
-    store_url,
-)
+from batch_predictions.serving.store.store import ITEMS, RELEASES, USERS, store_url
 from batch_predictions.tables import ITEM_STATE
 from batch_predictions_tests.worlds.serving import (
     DAY,

@@ -15,12 +15,8 @@ from typing import Any
 from batch_predictions.serving.lookup import Lookup
 from batch_predictions.serving.release.publish import publish
 from batch_predictions.serving.release.publisher_liveness import is_dead, register_publisher
-from batch_predictions.serving.release.records import releases
-from batch_predictions.serving.store.store import (
-    CURRENT,
-    RELEASES,
-    store_url,
-)
+from batch_predictions.serving.release.release_records import releases
+from batch_predictions.serving.store.store import CURRENT, RELEASES, store_url
 from batch_predictions.settings import Settings
 from batch_predictions_tests.worlds.serving import DAY, TABLES, ServingWorld, open_world
 

@@ -10,10 +10,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from batch_predictions.serving.release import (
-    context_tables,
-    user_histories,
-)
+from batch_predictions.serving.release import context_tables, user_histories
 from batch_predictions.serving.release.context_tables import ContextChoice, draft_context
 from batch_predictions.serving.store.pointer import ReleaseError
 from batch_predictions.serving.store.release_contents import ReleaseContents

@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 
 from batch_predictions.cli.command_line import make_app
 from batch_predictions.serving.lookup import Lookup
-from batch_predictions.serving.release.records import rollback
+from batch_predictions.serving.release.release_records import rollback
 from batch_predictions.serving.release.sign_ups import add_sign_ups
 from batch_predictions.serving.release_files.destinations import export_current
 from batch_predictions.serving.release_files.folder import (

@@ -28,7 +28,7 @@ from batch_predictions.serving.erasure.store_erasure import (
 )
 from batch_predictions.serving.lookup import Lookup, NoReleaseError
 from batch_predictions.serving.release import publish as publishing
-from batch_predictions.serving.release.records import releases, rollback
+from batch_predictions.serving.release.release_records import releases, rollback
 from batch_predictions.serving.release.sign_ups import add_sign_ups
 from batch_predictions.serving.release_files import export as exporting
 from batch_predictions.serving.release_files.destinations import export_current

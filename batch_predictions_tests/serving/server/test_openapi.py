@@ -11,10 +11,7 @@ from typing import Any
 
 import pytest
 
-from batch_predictions.serving.http import (
-    answer_examples,
-    answer_models,
-)
+from batch_predictions.serving.http import answer_examples, answer_models
 from batch_predictions.serving.http.service import PredictionService
 from batch_predictions.serving.server.http_app import make_api
 from batch_predictions.settings import Settings

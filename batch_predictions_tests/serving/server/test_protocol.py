@@ -13,11 +13,7 @@ from pathlib import Path
 import pytest
 
 from batch_predictions.serving.server import protocol as protocol_module
-from batch_predictions.serving.server.protocol import (
-    MAX_HEAD_BYTES,
-    MIN_WATCH_BYTES,
-    PIECE_BYTES,
-)
+from batch_predictions.serving.server.protocol import MAX_HEAD_BYTES, MIN_WATCH_BYTES, PIECE_BYTES
 from batch_predictions_tests.worlds.http_connection import Connection
 from batch_predictions_tests.worlds.http_service import Client, running_service, serve_process
 from batch_predictions_tests.worlds.serving import ServingWorld, open_world

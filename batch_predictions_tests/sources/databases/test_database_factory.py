@@ -15,17 +15,15 @@ from typer.testing import CliRunner
 
 from batch_predictions.cli.command_line import make_app
 from batch_predictions.settings import Settings, SettingsError, SourceSettings, as_yaml
-from batch_predictions.sources import SourceError, build_source
+from batch_predictions.sources.base import SourceError
 from batch_predictions.sources.checking.check import check_source
 from batch_predictions.sources.databases import database_factory
 from batch_predictions.sources.databases.connection import DatabaseConnection
 from batch_predictions.sources.databases.url import DatabaseUrl
+from batch_predictions.sources.source_registry import build_source
 from batch_predictions.tables import INTERACTIONS
 from batch_predictions_tests.worlds.postgres import empty_postgres
-from batch_predictions_tests.worlds.source_database import (
-    DRIVERS,
-    SourceDatabase,
-)
+from batch_predictions_tests.worlds.source_database import DRIVERS, SourceDatabase
 from batch_predictions_tests.worlds.source_folders import total_counts
 
 PASSWORD = "s3cret/ü%"

@@ -8,7 +8,7 @@ import pytest
 import sqlalchemy as sa
 
 from batch_predictions.settings import SourceSettings
-from batch_predictions.sources import SourceError
+from batch_predictions.sources.base import SourceError
 from batch_predictions.sources.databases.adbc import ADBC_DRIVERS
 from batch_predictions.sources.databases.database_errors import database_error
 from batch_predictions.sources.databases.dialects import (

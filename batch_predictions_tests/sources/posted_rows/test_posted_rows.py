@@ -14,20 +14,14 @@ import sqlalchemy as sa
 from batch_predictions.planning.run_plan import raw_due
 from batch_predictions.settings import ServingSettings, Settings
 from batch_predictions.sources.ingest import IngestResult, days_to_ingest, ingest
-from batch_predictions.sources.posted_rows.feedback import (
-    FeedbackSource,
-    feedback_days_due,
-)
+from batch_predictions.sources.posted_rows.feedback import FeedbackSource, feedback_days_due
 from batch_predictions.sources.posted_rows.posted_schema import (
     METADATA,
     POSTED_EVENTS,
     POSTED_USERS,
     posted_url,
 )
-from batch_predictions.sources.posted_rows.reader import (
-    PostedRows,
-    PostedRowsError,
-)
+from batch_predictions.sources.posted_rows.reader import PostedRows, PostedRowsError
 from batch_predictions.tables import FEEDBACK, USERS
 from batch_predictions_tests.worlds.postgres import empty_postgres, require_psycopg
 from batch_predictions_tests.worlds.source_folders import (

@@ -9,7 +9,7 @@ import pytest
 from pydantic import ValidationError
 
 from batch_predictions.settings import SourceSettings
-from batch_predictions.sources import SourceError
+from batch_predictions.sources.base import SourceError
 from batch_predictions.sources.checking.check import check_source
 from batch_predictions.sources.rows.ingest_log import read_ingest_log
 from batch_predictions.tables import INTERACTIONS, ITEMS, PROMOTION_CALENDAR

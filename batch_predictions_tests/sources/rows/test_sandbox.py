@@ -8,7 +8,7 @@ import duckdb
 import pytest
 
 from batch_predictions.settings import DuckDBSettings
-from batch_predictions.sources import SourceError
+from batch_predictions.sources.base import SourceError
 from batch_predictions.sources.rows.sandbox import (
     SandboxError,
     connect_sandbox,

@@ -7,10 +7,7 @@ import datetime as dt
 import numpy as np
 
 from batch_predictions.features.sql.conditions import is_purchase
-from batch_predictions.features.sql.queries import (
-    interactions_of_some,
-    sql,
-)
+from batch_predictions.features.sql.queries import interactions_of_some, sql
 from batch_predictions.features.sql.queries import parameters as feature_parameters
 from batch_predictions.models.churn.data.churn_examples import Examples
 from batch_predictions.settings import Settings

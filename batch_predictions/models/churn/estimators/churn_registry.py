@@ -8,17 +8,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from batch_predictions.models.churn.base import (
-    ChurnEstimator,
-    ChurnEstimatorSpec,
-    read_manifest,
-)
-from batch_predictions.tables.discovery import (
-    class_of_kind,
-    index_unique,
-    instances,
-    subclasses,
-)
+from batch_predictions.models.churn.base import ChurnEstimator, ChurnEstimatorSpec, read_manifest
+from batch_predictions.tables.discovery import class_of_kind, index_unique, instances, subclasses
 
 MODULES = "models/churn/estimators/*.py"
 

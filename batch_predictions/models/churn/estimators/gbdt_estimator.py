@@ -18,10 +18,7 @@ from batch_predictions.models.churn.base import (
     read_manifest,
 )
 from batch_predictions.models.churn.data.churn_examples import Examples
-from batch_predictions.models.churn.data.churn_features import (
-    ALL_COLUMNS,
-    ChurnFeatures,
-)
+from batch_predictions.models.churn.data.churn_features import ALL_COLUMNS, ChurnFeatures
 from batch_predictions.models.churn.estimators.average import AverageEstimator
 from batch_predictions.models.common.bootstrap import Doubles
 from batch_predictions.models.forest.quickscorer import Rows, build_predictor

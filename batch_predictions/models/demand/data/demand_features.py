@@ -14,11 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from batch_predictions.models.demand.data.calendar import steps_to_next
-from batch_predictions.models.demand.data.panel import (
-    Doubles,
-    Integers,
-    Panel,
-)
+from batch_predictions.models.demand.data.panel import Doubles, Integers, Panel
 
 Floats: TypeAlias = npt.NDArray[np.float32]
 Feature: TypeAlias = tuple[str, npt.NDArray[np.float64]]

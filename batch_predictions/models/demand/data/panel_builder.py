@@ -15,15 +15,8 @@ import numpy as np
 import pyarrow as pa
 from pydantic import BaseModel, ConfigDict
 
-from batch_predictions.models.demand.data.calendar import (
-    holiday_flags,
-    us_holidays,
-)
-from batch_predictions.models.demand.data.panel import (
-    Doubles,
-    Integers,
-    Panel,
-)
+from batch_predictions.models.demand.data.calendar import holiday_flags, us_holidays
+from batch_predictions.models.demand.data.panel import Doubles, Integers, Panel
 
 COVARIATES = ("promotion", "display", "mailer")
 """List columns of `features.demand` that reach beyond the day of the row."""

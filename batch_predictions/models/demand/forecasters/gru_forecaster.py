@@ -22,11 +22,7 @@ from batch_predictions.models.demand.data.demand_features import (
     build_features,
     rolling_mean,
 )
-from batch_predictions.models.demand.data.panel import (
-    Doubles,
-    Integers,
-    Panel,
-)
+from batch_predictions.models.demand.data.panel import Doubles, Integers, Panel
 
 if TYPE_CHECKING:
     from batch_predictions.models.demand.kernels.gru_network import GRUNetwork

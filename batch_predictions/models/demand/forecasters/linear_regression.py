@@ -7,10 +7,7 @@ from typing import ClassVar, Self
 import numpy as np
 
 from batch_predictions.models.demand.base import PerSeriesForecaster, clip_forecasts
-from batch_predictions.models.demand.data.panel import (
-    Doubles,
-    Panel,
-)
+from batch_predictions.models.demand.data.panel import Doubles, Panel
 from batch_predictions.models.demand.forecasters.baselines import Mean28
 
 CHUNK_SERIES = 2000

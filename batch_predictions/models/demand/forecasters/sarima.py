@@ -20,11 +20,7 @@ from batch_predictions.models.demand.base import (
     PerSeriesForecaster,
     clip_forecasts,
 )
-from batch_predictions.models.demand.data.panel import (
-    Doubles,
-    Integers,
-    Panel,
-)
+from batch_predictions.models.demand.data.panel import Doubles, Integers, Panel
 from batch_predictions.models.demand.forecasters.baselines import Mean28
 from batch_predictions.models.demand.forecasters.linear_regression import LinearPromotions
 

@@ -13,10 +13,7 @@ from typing import ClassVar, Self
 import numpy as np
 
 from batch_predictions.models.demand.base import Forecaster, clip_forecasts
-from batch_predictions.models.demand.data.panel import (
-    Doubles,
-    Panel,
-)
+from batch_predictions.models.demand.data.panel import Doubles, Panel
 
 Z90 = 1.645
 """Quantile of the normal distribution for a two-sided 90 % test."""

@@ -15,10 +15,7 @@ import torch
 from torch import nn
 
 from batch_predictions.models.demand.data.demand_features import Floats
-from batch_predictions.models.demand.data.panel import (
-    Doubles,
-    Integers,
-)
+from batch_predictions.models.demand.data.panel import Doubles, Integers
 
 EMBEDDING_SIZE = 4
 ORIGINS_PER_STEP = 12

@@ -22,10 +22,7 @@ from batch_predictions.models.common.vector_ir import (
     open_arrays,
     place_in_matrix,
 )
-from batch_predictions.models.forest.kernels.row_group_kernels import (
-    GROUP_ROWS,
-    goes_right,
-)
+from batch_predictions.models.forest.kernels.row_group_kernels import GROUP_ROWS, goes_right
 
 _FLOATS = ir.VectorType(ir.FloatType(), GROUP_ROWS)
 _LANES = ir.VectorType(ir.IntType(1), GROUP_ROWS)

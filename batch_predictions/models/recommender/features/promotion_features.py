@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 import numpy as np
 
+from batch_predictions.models.recommender.data.item_features import shop_of_user
 from batch_predictions.models.recommender.data.item_promotions import PLACEMENTS
 from batch_predictions.models.recommender.features.candidate_features import (
     CandidateBatch,
@@ -13,7 +14,6 @@ from batch_predictions.models.recommender.features.candidate_features import (
     FeatureSet,
     Values,
 )
-from batch_predictions.models.recommender.generators.promoted_items import shop_of_user
 
 
 def _share_of_shops(placement: str) -> Callable[[CandidateBatch], Values]:

@@ -16,10 +16,7 @@ from batch_predictions.models.recommender.features.candidate_features import (
     FeatureSet,
     Values,
 )
-from batch_predictions.tables.discovery import (
-    instances,
-    plugins,
-)
+from batch_predictions.tables.discovery import instances, plugins
 
 
 def feature_sets() -> tuple[FeatureSet, ...]:

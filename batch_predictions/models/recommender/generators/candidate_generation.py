@@ -18,10 +18,7 @@ from batch_predictions.models.recommender.base import Positions, TrainableRecomm
 from batch_predictions.models.recommender.data.histories import Histories
 from batch_predictions.models.recommender.data.interactions import Interactions, positions_in
 from batch_predictions.models.recommender.data.item_features import ItemFeatures
-from batch_predictions.models.recommender.data.recommender_manifest import (
-    ITEMS,
-    read_items,
-)
+from batch_predictions.models.recommender.data.recommender_manifest import ITEMS, read_items
 from batch_predictions.models.recommender.features.candidate_features import (
     CandidateBatch,
     FeatureGroup,

@@ -8,12 +8,7 @@ from pathlib import Path
 from batch_predictions.models.recommender.base import TrainableRecommender
 from batch_predictions.models.recommender.data.recommender_manifest import read_manifest
 from batch_predictions.models.recommender.generators.base import Generator
-from batch_predictions.tables.discovery import (
-    class_of_kind,
-    index_unique,
-    instances,
-    plugins,
-)
+from batch_predictions.tables.discovery import class_of_kind, index_unique, instances, plugins
 
 
 def generators() -> dict[str, Generator]:

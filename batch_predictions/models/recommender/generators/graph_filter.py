@@ -16,10 +16,7 @@ import numpy as np
 import pyarrow as pa
 
 from batch_predictions.models.recommender.base import Floats
-from batch_predictions.models.recommender.data.dense_scores import (
-    TargetBlocks,
-    inner_products,
-)
+from batch_predictions.models.recommender.data.dense_scores import TargetBlocks, inner_products
 from batch_predictions.models.recommender.data.histories import Histories
 from batch_predictions.models.recommender.data.interactions import Interactions
 from batch_predictions.models.recommender.data.item_features import ItemFeatures

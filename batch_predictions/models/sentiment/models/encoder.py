@@ -29,10 +29,7 @@ from batch_predictions.models.sentiment.models.batching import (
 )
 from batch_predictions.models.sentiment.models.cpu_features import has_native_bf16
 from batch_predictions.models.sentiment.models.probabilities import coefficients_by_class
-from batch_predictions.models.sentiment.text.arrays import (
-    Floats,
-    Ints,
-)
+from batch_predictions.models.sentiment.text.arrays import Floats, Ints
 from batch_predictions.models.sentiment.text.documents import Documents
 from batch_predictions.models.sentiment.text.labelled_reviews import Labels
 from batch_predictions.models.sentiment.text.ragged import RaggedArray

@@ -25,10 +25,7 @@ from batch_predictions.models.sentiment.models.probabilities import (
     coefficients_by_class,
     log_softmax,
 )
-from batch_predictions.models.sentiment.text.arrays import (
-    Doubles,
-    Floats,
-)
+from batch_predictions.models.sentiment.text.arrays import Doubles, Floats
 from batch_predictions.models.sentiment.text.documents import Documents
 from batch_predictions.models.sentiment.text.labelled_reviews import Labels
 from batch_predictions.models.sentiment.text.ngrams import NGramIndex, frequent_ngrams

@@ -8,19 +8,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from batch_predictions.models.sentiment.models.base import (
-    Role,
-    SentimentModel,
-    SentimentModelSpec,
-)
+from batch_predictions.models.sentiment.models.base import Role, SentimentModel, SentimentModelSpec
 from batch_predictions.models.sentiment.models.net_parameters import parameter_names
 from batch_predictions.settings import SettingsError
-from batch_predictions.tables.discovery import (
-    class_of_kind,
-    index_unique,
-    instances,
-    subclasses,
-)
+from batch_predictions.tables.discovery import class_of_kind, index_unique, instances, subclasses
 
 MODULES = "models/sentiment/models/*.py"
 ROLES: tuple[Role, ...] = ("linear", "net", "encoder")

@@ -7,11 +7,7 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Path, Response
 
-from batch_predictions.serving.http.answer_models import (
-    Health,
-    ProblemKind,
-    Readiness,
-)
+from batch_predictions.serving.http.answer_models import Health, ProblemKind, Readiness
 from batch_predictions.serving.http.problems import (
     NOT_FOUND,
     PROBLEM_TYPES,

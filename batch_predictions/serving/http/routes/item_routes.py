@@ -6,25 +6,13 @@ from typing import Annotated
 
 from fastapi import APIRouter, Query, Request, Response
 
-from batch_predictions.serving.http.answer_models import (
-    ForecastAnswer,
-    SentimentAnswer,
-)
+from batch_predictions.serving.http.answer_models import ForecastAnswer, SentimentAnswer
 from batch_predictions.serving.http.answers import answer
 from batch_predictions.serving.http.problems import NOT_PREDICTED, ProblemError
-from batch_predictions.serving.http.query_parameters import (
-    ItemId,
-    Text,
-)
+from batch_predictions.serving.http.query_parameters import ItemId, Text
 from batch_predictions.serving.http.service import PredictionService
-from batch_predictions.serving.lookup.demand_lookup import (
-    FORECASTS,
-    forecast,
-)
-from batch_predictions.serving.lookup.sentiment_lookup import (
-    ITEMS,
-    item_sentiment,
-)
+from batch_predictions.serving.lookup.demand_lookup import FORECASTS, forecast
+from batch_predictions.serving.lookup.sentiment_lookup import ITEMS, item_sentiment
 
 ForecastLocation = Annotated[
     Text | None,

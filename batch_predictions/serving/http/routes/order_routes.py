@@ -10,17 +10,9 @@ from batch_predictions.serving.http.answer_models import OrdersPage
 from batch_predictions.serving.http.answers import answer
 from batch_predictions.serving.http.page_tokens import PagePosition, decode_token, encode_token
 from batch_predictions.serving.http.problems import WRONG_PAGE_TOKEN, ProblemError
-from batch_predictions.serving.http.query_parameters import (
-    DEFAULT_LIMIT,
-    Limit,
-    PageToken,
-    Text,
-)
+from batch_predictions.serving.http.query_parameters import DEFAULT_LIMIT, Limit, PageToken, Text
 from batch_predictions.serving.http.service import PredictionService
-from batch_predictions.serving.lookup.demand_lookup import (
-    ORDERS,
-    orders,
-)
+from batch_predictions.serving.lookup.demand_lookup import ORDERS, orders
 
 MAX_OFFSET = 2**62
 OneItem = Annotated[Text | None, Query(description="One item only.", examples=["1082185"])]

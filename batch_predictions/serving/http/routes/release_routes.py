@@ -8,10 +8,7 @@ from batch_predictions.serving.http.answer_models import ReleasesAnswer
 from batch_predictions.serving.http.answers import answer
 from batch_predictions.serving.http.service import PredictionService
 from batch_predictions.serving.lookup import Lookup
-from batch_predictions.serving.store.pointer import (
-    Release,
-    all_releases,
-)
+from batch_predictions.serving.store.pointer import Release, all_releases
 
 
 def make_router(service: PredictionService) -> APIRouter:

@@ -6,19 +6,11 @@ from typing import Annotated
 
 from fastapi import APIRouter, Path, Request, Response
 
-from batch_predictions.serving.http.answer_models import (
-    RowsPage,
-    TablesAnswer,
-)
+from batch_predictions.serving.http.answer_models import RowsPage, TablesAnswer
 from batch_predictions.serving.http.answers import answer
 from batch_predictions.serving.http.pages import read_page
 from batch_predictions.serving.http.problems import NOT_PREDICTED, WRONG_REQUEST, ProblemError
-from batch_predictions.serving.http.query_parameters import (
-    DEFAULT_LIMIT,
-    Id,
-    Limit,
-    PageToken,
-)
+from batch_predictions.serving.http.query_parameters import DEFAULT_LIMIT, Id, Limit, PageToken
 from batch_predictions.serving.http.service import PredictionService
 from batch_predictions.serving.lookup.ranked import not_published
 from batch_predictions.tables.ids import id_problem

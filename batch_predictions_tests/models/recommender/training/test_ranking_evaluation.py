@@ -10,9 +10,7 @@ import pytest
 
 from batch_predictions.models.recommender.data.interactions import Interactions
 from batch_predictions.models.recommender.data.item_features import ItemFeatures
-from batch_predictions.models.recommender.data.splits import (
-    split_by_time,
-)
+from batch_predictions.models.recommender.data.splits import split_by_time
 from batch_predictions.models.recommender.generators.ease import EASE, EASEParams
 from batch_predictions.models.recommender.generators.segment_popularity import (
     SegmentPopularity,

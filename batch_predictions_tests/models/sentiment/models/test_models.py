@@ -20,10 +20,7 @@ from batch_predictions.models.sentiment.sentiment_metrics import (
     macro_f1,
     macro_f1_difference,
 )
-from batch_predictions.models.sentiment.sentiment_selection import (
-    UNTRAINED,
-    select_sentiment,
-)
+from batch_predictions.models.sentiment.sentiment_selection import UNTRAINED, select_sentiment
 from batch_predictions.models.sentiment.sentiment_training import ClassifierTrainer
 from batch_predictions.models.sentiment.text.documents import Documents
 from batch_predictions.models.sentiment.text.labelled_reviews import (

@@ -13,8 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import dagster as dg
-from dagster_shared.serdes import deserialize_value, serialize_value
-from dagster_shared.serdes.errors import DeserializationError
+from dagster import deserialize_value, serialize_value
 
 from batch_predictions.core.erasures import ErasedUsers
 from batch_predictions.operations.erasure.home_files import remove_if_mentioned
@@ -72,7 +71,7 @@ def without_user(text: str, users: ErasedUsers) -> str | None:
     """Removes previews with an id from a serialized event; None: it is a log line with an id."""
     try:
         value: Any = deserialize_value(text)
-    except (DeserializationError, ValueError):
+    except Exception:  # Dagster's own error for what it cannot read has no public name.
         return text
     if isinstance(value, dg.EventLogRecord):
         entry = _without_user(value.event_log_entry, users)

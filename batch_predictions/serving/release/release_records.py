@@ -19,10 +19,7 @@ from batch_predictions.serving.store.pointer import (
     predecessor,
     read_pointer,
 )
-from batch_predictions.serving.store.store import (
-    RELEASES,
-    Store,
-)
+from batch_predictions.serving.store.store import RELEASES, Store
 
 
 def releases(store: Store) -> list[Release]:
