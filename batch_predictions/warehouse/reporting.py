@@ -103,10 +103,7 @@ def record_materializations(
         if key in (newest, newest_change) and lineage:
             metadata |= lineage_metadata(result.table, lineage() or {})
         if key == newest and is_new:
-            metadata["preview"] = preview(warehouse, result)
-            figure = plot() if plot else None
-            if figure is not None:
-                metadata["plot"] = figure_metadata(figure)
+            metadata |= _shown(warehouse, result, plot)
         if asset_key is None or asset_key in context.selected_asset_keys:
             context.add_asset_metadata(metadata, asset_key=asset_key, partition_key=key)
         elif is_new:
@@ -122,6 +119,15 @@ def record_materializations(
     context.log.info(
         f"{table}: {rows:,} rows in {len(results)} partitions up to {newest}, {changed} changed"
     )
+
+
+def _shown(
+    warehouse: Warehouse, result: WriteResult, plot: Callable[[], Figure | None] | None
+) -> dict[str, Any]:
+    """The preview of a partition, and its plot if there is one."""
+    figure = plot() if plot else None
+    shown: dict[str, Any] = {"preview": preview(warehouse, result)}
+    return shown if figure is None else {**shown, "plot": figure_metadata(figure)}
 
 
 def set_data_version(
