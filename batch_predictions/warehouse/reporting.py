@@ -87,6 +87,7 @@ def record_materializations(
     newest = max(results)
     hashes = {key: hash_file(result.path)[:16] for key, result in results.items()}
     newest_change = max((key for key in results if results[key].changed), default=newest)
+    is_selected = asset_key is None or asset_key in context.selected_asset_keys
     recorded: set[str] = set()
     if not all(result.changed for result in results.values()):
         recorded = context.instance.get_materialized_partitions(asset_key or context.asset_key)
@@ -104,20 +105,25 @@ def record_materializations(
             metadata |= lineage_metadata(result.table, lineage() or {})
         if key == newest and is_new:
             metadata |= _shown(warehouse, result, plot)
-        if asset_key is None or asset_key in context.selected_asset_keys:
+        if is_selected:
             context.add_asset_metadata(metadata, asset_key=asset_key, partition_key=key)
-        elif is_new:
-            tags = {DATA_VERSION_TAG: hashes[key]}
-            context.log_event(
-                dg.AssetMaterialization(asset_key, partition=key, metadata=metadata, tags=tags)
+        elif is_new and asset_key is not None:
+            event = dg.AssetMaterialization(
+                asset_key, partition=key, metadata=metadata, tags={DATA_VERSION_TAG: hashes[key]}
             )
-    if asset_key is None or asset_key in context.selected_asset_keys:
+            context.log_event(event)
+    if is_selected:
         set_data_version(context, hashes, asset_key)
+    context.log.info(_summary(results))
+
+
+def _summary(results: Mapping[str, WriteResult]) -> str:
     rows = sum(result.rows for result in results.values())
     changed = sum(result.changed for result in results.values())
-    table = results[newest].table.qualified
-    context.log.info(
-        f"{table}: {rows:,} rows in {len(results)} partitions up to {newest}, {changed} changed"
+    newest = max(results)
+    return (
+        f"{results[newest].table.qualified}: {rows:,} rows in {len(results)} partitions up to "
+        f"{newest}, {changed} changed"
     )
 
 
