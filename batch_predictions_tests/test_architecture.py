@@ -51,7 +51,6 @@ HEAVY = {
     "scipy",
     "matplotlib",
     "numba",
-    "optuna",
     "llvmlite",
     "transformers",
 }

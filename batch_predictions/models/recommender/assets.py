@@ -45,7 +45,6 @@ def train_recommender(
     )
     from batch_predictions.models.recommender.training.search_plot import plot_search
     from batch_predictions.models.recommender.training.trainer import RankerTrainer
-    from batch_predictions.models.recommender.training.tuning import tune
 
     rows = read_interactions(warehouse, settings, through, training_days(settings))
     interactions = Interactions.from_table(rows.table)
@@ -53,9 +52,7 @@ def train_recommender(
     trainer = RankerTrainer(two_stage_config(settings), side, progress, rows.user_share)
     search = ParameterSearch(trainer)
     minutes = settings.recommender.tuning_minutes
-    if trials := settings.recommender.tuning_trials:
-        trainer = tune(interactions, through, trainer, trials)
-    elif minutes is None or minutes > 0:
+    if minutes is None or minutes > 0:
         previous = _previous_parameters(settings, through)
         search = search_parameters(interactions, through, trainer, minutes, previous)
         if search.why:
