@@ -92,17 +92,6 @@ class Forest:
     right_mask: npt.NDArray[Any]
     leaf_values: Doubles
 
-    def raw_scores(self, rows: Rows) -> Doubles:
-        """Raw scores, (n,), of rows, (n, features): as `Booster.predict(rows, raw_score=True)`.
-
-        Raises:
-            ValueError: rows do not have the model's number of columns.
-        """
-        scores = np.empty(len(rows))
-        for span, lines in iterate_lines(rows, self.n_features):
-            self.score_lines(lines, scores[span])
-        return scores
-
     def score_lines(self, lines: Lines, out: Doubles) -> None:
         """Writes the raw scores of rows, (n,), that are given as groups."""
         from batch_predictions.models.forest.kernels.trees import raw_scores

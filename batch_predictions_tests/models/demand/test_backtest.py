@@ -91,7 +91,6 @@ def test_the_interval_of_a_paired_difference_is_narrower_than_that_of_a_metric()
     assert difference.lower < difference.mean < difference.upper < 0
     unpaired = better_wape.interval(7)
     assert difference.upper - difference.lower < unpaired.upper - unpaired.lower
-    assert metrics.relative_difference(better_wape, worse_wape, 7).mean == pytest.approx(-0.2)
 
 
 def test_quantiles_of_days_and_of_sums_have_their_nominal_coverage() -> None:
