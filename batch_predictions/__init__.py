@@ -5,8 +5,9 @@ docs/public_interface.md explains. Nothing deeper is stable. A name is loaded wh
 so that a lookup does not load Dagster.
 
 The folders are the stages of the lineage graph, read from left to right: sources, features,
-models, inference, predictions, serving, automation. `definitions.py` lists what the platform
-consists of; `cli/` is the same platform from a shell.
+models, inference, predictions, evaluation, serving; over them planning, operations and
+orchestration. `definitions.py` lists what the platform consists of; `cli/` is the same platform
+from a shell.
 """
 
 import os

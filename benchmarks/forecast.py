@@ -21,12 +21,12 @@ import numpy.typing as npt
 import typer
 from common import print_json
 
-from batch_predictions.cli.options import Json
-from batch_predictions.cli.printing import print_table
+from batch_predictions.cli.console.options import Json
+from batch_predictions.cli.console.printing import print_table
+from batch_predictions.models.demand.data.panel import Doubles, Panel
 from batch_predictions.models.demand.forecasters.baselines import SeasonalNaive
 from batch_predictions.models.demand.forecasters.sarima import Sarima, SarimaParams, diverged
 from batch_predictions.models.demand.forecasters.smoothing import Naive2, SeasonalAdjustment, Theta
-from batch_predictions.models.demand.panel import Doubles, Panel
 from batch_predictions.settings import SettingsError
 from batch_predictions.warehouse.path_sql import escape_pattern
 

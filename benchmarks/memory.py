@@ -22,7 +22,7 @@ from typing import Annotated, Any
 import typer
 from common import log, machine, print_json
 
-from batch_predictions.cli.options import Json
+from batch_predictions.cli.console.options import Json
 
 FACTORS, K, SHARD_ROWS = 64, 20, 8192
 STEPS = ("stage", "score", "load")
@@ -62,8 +62,8 @@ def run_step(step: str, folder: Path) -> dict[str, Any]:
     """Runs one step in this process."""
     from catalogue import PARTITION, open_warehouse, stage_users
 
-    from batch_predictions.inference import engine
     from batch_predictions.inference.partition_loading import load_partition
+    from batch_predictions.inference.pools import engine
     from batch_predictions.settings import InferenceSettings
     from batch_predictions.tables import RECOMMENDATIONS
 

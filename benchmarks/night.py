@@ -27,8 +27,8 @@ from common import log, machine, print_json
 from night_steps import FIRST_DAY, FUNCTIONS, TABLES
 from shop_world import ShopWorld
 
-from batch_predictions.cli.options import Json
-from batch_predictions.cli.printing import print_table
+from batch_predictions.cli.console.options import Json
+from batch_predictions.cli.console.printing import print_table
 
 NIGHT = ("ingest_day", "features", "predict", "release")
 """Steps of every night."""

@@ -20,7 +20,7 @@ import numpy as np
 import typer
 from common import Repeats, log, machine, print_json, time_interleaved, time_ratio
 
-from batch_predictions.cli.options import Json
+from batch_predictions.cli.console.options import Json
 
 Vectors = Callable[[], tuple[Any, Any, Any]]
 """Returns users (n, f), items (m, f) and seen entries (n, m)."""

@@ -22,7 +22,7 @@ import numpy as np
 import typer
 from common import Repeats, log, machine, print_json, time_interleaved, time_ratio
 
-from batch_predictions.cli.options import Json
+from batch_predictions.cli.console.options import Json
 from batch_predictions.models.forest.banzhaf import build_banzhaf_explainer, sum_players
 from batch_predictions.models.forest.quickscorer import build_predictor
 

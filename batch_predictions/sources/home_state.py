@@ -18,9 +18,9 @@ from batch_predictions.core.home import (
 )
 from batch_predictions.settings import Settings
 from batch_predictions.sources.base import INGESTED_TABLES, MAX_DATE, RAW_TABLES, Source
-from batch_predictions.sources.ingest_log import read_ingest_log, update_ingest_log
-from batch_predictions.sources.registry import build_source, current_date, source_of
-from batch_predictions.sources.spans import Span
+from batch_predictions.sources.rows.ingest_log import read_ingest_log, update_ingest_log
+from batch_predictions.sources.rows.spans import Span
+from batch_predictions.sources.source_registry import build_source, current_date, source_of
 from batch_predictions.tables import TABLES, week_of
 from batch_predictions.warehouse import Warehouse, as_date
 

@@ -12,10 +12,10 @@ import pyarrow.parquet as pq
 import pytest
 from typer.testing import CliRunner
 
-from batch_predictions.cli.app import make_app
-from batch_predictions.cli.commands.benchmark import load_benchmark
+from batch_predictions.cli.command_line import make_app
+from batch_predictions.cli.commands.benchmark_command import load_benchmark
+from batch_predictions.models.demand.data.panel import Doubles, Panel
 from batch_predictions.models.demand.forecasters.smoothing import Naive2
-from batch_predictions.models.demand.panel import Doubles, Panel
 from batch_predictions.settings import SettingsError
 from batch_predictions_tests.worlds.demand import random_walks
 
@@ -133,7 +133,7 @@ def test_a_series_is_forecast_by_the_methods_with_its_smallest_past_errors() -> 
 
 
 def test_without_the_checkout_a_benchmark_ends_in_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("batch_predictions.cli.commands.benchmark.FOLDER", Path("/nowhere"))
+    monkeypatch.setattr("batch_predictions.cli.commands.benchmark_command.FOLDER", Path("/nowhere"))
     result = CliRunner().invoke(make_app(), ["benchmark", "forecast", "--help"])
     assert isinstance(result.exception, SettingsError)
     assert "Clone the repository" in str(result.exception)

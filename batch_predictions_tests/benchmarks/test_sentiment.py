@@ -9,8 +9,8 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from batch_predictions.cli.commands.benchmark import load_benchmark
-from batch_predictions.models.sentiment.candidates import LINEAR_CANDIDATES
+from batch_predictions.cli.commands.benchmark_command import load_benchmark
+from batch_predictions.models.sentiment.sentiment_candidates import LINEAR_CANDIDATES
 from batch_predictions.settings import SentimentSettings, SettingsError
 
 measure = load_benchmark("sentiment").measure

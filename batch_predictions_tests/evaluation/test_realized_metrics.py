@@ -12,7 +12,6 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from batch_predictions import discovery
 from batch_predictions.evaluation.assets import (
     compute_metrics,
     plot_intervals,
@@ -29,6 +28,7 @@ from batch_predictions.tables import (
     REALIZED_METRICS,
     RETENTION_AUDIENCE,
     Table,
+    discovery,
 )
 from batch_predictions.warehouse import Warehouse
 from batch_predictions_tests.worlds.customers import arrow_schema, interactions, write_raw_rows

@@ -10,7 +10,7 @@ import pyarrow as pa
 
 from batch_predictions.core.home import State, write_state
 from batch_predictions.inference.dagster.io_manager import JsonPathIOManager
-from batch_predictions.model_store import ModelStore
+from batch_predictions.models.model_store import ModelStore
 from batch_predictions.predictions.churn import churn_scores
 from batch_predictions.predictions.promotions import promotion_audience
 from batch_predictions.predictions.retention import retention_audience

@@ -12,7 +12,7 @@ import numpy as np
 
 from batch_predictions.core.home import State, write_state
 from batch_predictions.inference.dagster.io_manager import JsonPathIOManager
-from batch_predictions.model_store import ModelStore
+from batch_predictions.models.model_store import ModelStore
 from batch_predictions.predictions.demand import demand_forecasts
 from batch_predictions.predictions.replenishment import replenishment_orders
 from batch_predictions.settings import DemandSettings, Settings

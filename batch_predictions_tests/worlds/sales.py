@@ -8,8 +8,8 @@ from typing import Any
 
 import pyarrow as pa
 
-from batch_predictions.partitions import week_of
 from batch_predictions.tables import INTERACTIONS, INVENTORY, ITEMS, PROMOTION_CALENDAR
+from batch_predictions.tables.partitions import week_of
 from batch_predictions.warehouse import Warehouse
 
 Sale = Mapping[str, Any]

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from batch_predictions.models.common.training_cache import FOLDER as CACHE_FOLDER
-from batch_predictions.models.recommender.warehouse_inputs import (
+from batch_predictions.models.recommender.recommender_inputs import (
     WarehouseSideInformation,
     read_interactions,
     training_days,
@@ -21,8 +21,11 @@ from batch_predictions.tables import ITEMS, PROMOTION_CALENDAR, USERS
 from batch_predictions.warehouse import Warehouse
 
 if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
     from batch_predictions.models.recommender.base import Recommender
-    from batch_predictions.models.recommender.candidate_generation import GeneratorParams
+    from batch_predictions.models.recommender.generators.candidate_generation import GeneratorParams
+    from batch_predictions.models.recommender.training.parameter_search import ParameterSearch
 
 
 def train_recommender(
@@ -37,13 +40,15 @@ def train_recommender(
     """
     from batch_predictions.models.common.training_cache import TrainingCache
     from batch_predictions.models.recommender.data.interactions import Interactions
-    from batch_predictions.models.recommender.selection import COMBINED_CANDIDATES, select
+    from batch_predictions.models.recommender.recommender_selection import (
+        COMBINED_CANDIDATES,
+        select,
+    )
     from batch_predictions.models.recommender.training.caching_trainer import CachingTrainer
     from batch_predictions.models.recommender.training.parameter_search import (
         ParameterSearch,
         search_parameters,
     )
-    from batch_predictions.models.recommender.training.search_plot import plot_search
     from batch_predictions.models.recommender.training.trainer import RankerTrainer
 
     rows = read_interactions(warehouse, settings, through, training_days(settings))
@@ -79,8 +84,14 @@ def train_recommender(
         },
         why=selection.why + rows.note,
         metrics=[dict(row) for row in selection.metrics],
-        figures={"tuning": lambda: plot_search(search.trials)} if search.trials else {},
+        figures={"tuning": lambda: _plot_search(search)} if search.trials else {},
     )
+
+
+def _plot_search(search: ParameterSearch) -> Figure | None:
+    from batch_predictions.models.recommender.training.search_plot import plot_search
+
+    return plot_search(search.trials)
 
 
 def _cache_folder(settings: Settings) -> Path | None:
@@ -89,7 +100,7 @@ def _cache_folder(settings: Settings) -> Path | None:
 
 def _previous_parameters(settings: Settings, through: dt.date) -> GeneratorParams:
     """Reads the parameters of the model that served the day before, by generator; else nothing."""
-    from batch_predictions.model_store import ModelError, ModelStore
+    from batch_predictions.models.model_store import ModelError, ModelStore
 
     store = ModelStore.of(settings)
     try:

@@ -10,8 +10,7 @@ from typing import Any
 
 import pytest
 
-from batch_predictions import discovery
-from batch_predictions.inference.engine import score
+from batch_predictions.inference.pools.engine import score
 from batch_predictions.inference.pools.ray import RayPool
 from batch_predictions.inference.pools.ray_resources import (
     RayError,
@@ -19,6 +18,7 @@ from batch_predictions.inference.pools.ray_resources import (
     instances_per_node,
 )
 from batch_predictions.settings import InferenceSettings
+from batch_predictions.tables import discovery
 from batch_predictions.warehouse import Warehouse
 from batch_predictions_tests.worlds.paths import ROOT
 from batch_predictions_tests.worlds.pool_fixtures import (

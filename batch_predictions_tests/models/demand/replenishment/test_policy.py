@@ -9,7 +9,7 @@ from hypothesis import settings as budget
 from hypothesis import strategies as st
 from scipy import stats
 
-from batch_predictions.cli.commands.benchmark import load_benchmark
+from batch_predictions.cli.commands.benchmark_command import load_benchmark
 from batch_predictions.models.demand.replenishment.policy import (
     MAX_SERVICE_LEVEL,
     OrderTerms,

@@ -10,9 +10,9 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from batch_predictions.models.recommender.config import TwoStageConfig
 from batch_predictions.models.recommender.data.interactions import Interactions
 from batch_predictions.models.recommender.training import parameter_search
+from batch_predictions.models.recommender.training.config import TwoStageConfig
 from batch_predictions.models.recommender.training.parameter_search import (
     ParameterSearch,
     default_minutes,
@@ -20,7 +20,7 @@ from batch_predictions.models.recommender.training.parameter_search import (
 )
 from batch_predictions.models.recommender.training.search_plot import plot_search
 from batch_predictions.models.recommender.training.trainer import RankerTrainer
-from batch_predictions.models.recommender.training.validation import validation_holdout
+from batch_predictions.models.recommender.training.validation_window import validation_holdout
 
 DAY = date(2024, 3, 31)
 TOO_MUCH = {"als": {"regularization": 200.0, "factors": 16, "iterations": 4}}
