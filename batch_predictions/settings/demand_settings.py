@@ -102,6 +102,11 @@ class DemandSettings(Section):
         description="Largest absolute bias of a forecaster that serves, as a share of demand: one "
         "with a small error that is biased downwards would lead to lost sales.",
     )
+    sarima_backend: Literal["batched", "statsmodels"] = Field(
+        "batched",
+        description="How SARIMA is computed: batched, by compiled loops for many series at once, "
+        "or by statsmodels' SARIMAX, a hundred times slower, to compare with.",
+    )
     options: dict[str, dict[str, Any]] = Field(
         default_factory=dict,
         description="Parameters by forecaster, such as {gru: {steps: 400}}.",

@@ -58,6 +58,7 @@ def backtest_config(settings: Settings) -> BacktestConfig:
         max_bias=demand.max_bias,
         options=dict(demand.options),
         seed=demand.seed,
+        sarima_backend=demand.sarima_backend,
     )
 
 
