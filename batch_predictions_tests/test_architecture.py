@@ -46,13 +46,13 @@ HEAVY = {
 }
 COMPILED = {
     "inference/topk/vectors.py",
+    "models/common/heaps.py",
     "models/common/vector_ir.py",
     "models/demand/kernels/gru_network.py",
     "models/forest/kernels/banzhaf_kernels.py",
     "models/forest/kernels/row_group_kernels.py",
     "models/forest/kernels/trees.py",
     "models/recommender/kernels/candidate_kernels.py",
-    "models/recommender/kernels/heaps.py",
     "models/recommender/kernels/history_kernels.py",
     "models/recommender/kernels/id_kernels.py",
     "models/recommender/kernels/neighbours.py",

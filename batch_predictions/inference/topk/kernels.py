@@ -19,9 +19,9 @@ from batch_predictions.inference.topk.topk_candidates import (
     initial_floor,
     prune_below_floor,
     score_exactly,
-    sort_best_first,
 )
 from batch_predictions.inference.topk.vectors import CHUNK, greater_mask, lowest_set_bit
+from batch_predictions.models.common.heaps import sort_best_first
 
 
 @njit_cached

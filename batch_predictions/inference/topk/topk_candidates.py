@@ -1,4 +1,4 @@
-"""Compiled operations on a user's candidates: sorting, pruning by bounds, caps, exact scores.
+"""Compiled operations on a user's candidates: pruning by bounds, caps, exact scores.
 
 Candidates are item ranks (places in the search order) with bounds of their scores; exact scores
 belong to positions (rows of the targets). `vectors` says how the functions are compiled.
@@ -13,43 +13,6 @@ from batch_predictions.inference.topk.vectors import dot, prefetch
 
 PREFETCH_DISTANCE = 12
 """Rows that are prefetched ahead, so that several are loaded from memory at once."""
-
-
-@njit_cached
-def _is_better(score: float, position: int, other_score: float, other_position: int) -> bool:
-    """Returns whether a candidate ranks before another: by higher score, then lower position."""
-    return score > other_score or (score == other_score and position < other_position)
-
-
-@njit_cached
-def _heap_sift(scores: Any, positions: Any, root: int, n: int) -> None:
-    """Moves the root down a heap whose root is its worst candidate."""
-    score, position = scores[root], positions[root]
-    while True:
-        child = 2 * root + 1
-        if child >= n:
-            break
-        right = child + 1
-        if right < n and _is_better(
-            scores[child], positions[child], scores[right], positions[right]
-        ):
-            child = right
-        if not _is_better(score, position, scores[child], positions[child]):
-            break
-        scores[root], positions[root] = scores[child], positions[child]
-        root = child
-    scores[root], positions[root] = score, position
-
-
-@njit_cached
-def sort_best_first(scores: Any, positions: Any, n: int) -> None:
-    """Sorts the first n candidates in place (heap sort, without allocations)."""
-    for root in range(n // 2 - 1, -1, -1):
-        _heap_sift(scores, positions, root, n)
-    for end in range(n - 1, 0, -1):
-        scores[0], scores[end] = scores[end], scores[0]
-        positions[0], positions[end] = positions[end], positions[0]
-        _heap_sift(scores, positions, 0, end)
 
 
 @njit_cached
