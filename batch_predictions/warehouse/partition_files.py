@@ -108,25 +108,16 @@ def _is_abandoned(folder: Path, now: float) -> bool:
         # Another host may not share the locks of this file system.
         is_old = now - folder.stat().st_mtime > MAX_DRAFT_SECONDS
         if is_new or not (folder / _LOCK).exists():
-            # It is being made or removed, or an older version of the platform has made it.
-            return is_old or (is_here and not _process_exists(int(match["process"])))
+            import psutil
+
+            # It is being made or removed.
+            return is_old or (is_here and not psutil.pid_exists(int(match["process"])))
         with (folder / _LOCK).open("rb") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError:
         # Another process holds the lock, or has just removed the folder.
         return False
     return is_here or is_old
-
-
-def _process_exists(pid: int) -> bool:
-    """Returns whether a process with this number runs on this host, of any user."""
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True
 
 
 def files_equal(draft: Path, target: Path) -> bool:
