@@ -4,7 +4,8 @@ The algorithm is QuickScorer (Lucchese et al. 2015, "QuickScorer: a Fast Algorit
 with Additive Ensembles of Regression Trees"), but with groups of rows in place of its sorted
 thresholds: every node compares 64 rows at once, no comparison depends on the one before it, and the
 state of a tree is one bit for each leaf. It supports trees of up to 64 leaves. Larger trees,
-categorical splits and linear leaves are left to LightGBM.
+categorical splits and linear leaves are left to LightGBM. `benchmarks/trees.py` compares both, and
+the compiled trees of tl2cgen.
 """
 
 from __future__ import annotations
